@@ -1,0 +1,2 @@
+//! An empty place yet.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The embedded server: an empty place yet.

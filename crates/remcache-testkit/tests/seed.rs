@@ -1,0 +1,54 @@
+//! The seed is told when a test that holds it fails, and only then.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use remcache_testkit::seed;
+use std::process::{Command, Output};
+
+#[test]
+fn a_failing_test_tells_its_seed() {
+    let output = child("fails", "0x1234");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(
+        said.contains("repeat with REMCACHE_SEED=0x1234\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_passing_test_says_nothing_of_it() {
+    let output = child("passes", "4660");
+    assert!(output.status.success());
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("REMCACHE_SEED"));
+}
+
+#[test]
+fn a_malformed_seed_is_refused() {
+    let output = child("passes", "seven");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("REMCACHE_SEED=seven: expected a number"),
+        "{said}"
+    );
+}
+
+/// Runs this very program again as the child below, which does what `role` says.
+fn child(role: &str, seed: &str) -> Output {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "as_a_child", "--nocapture"])
+        .env("CHILD_ROLE", role)
+        .env("REMCACHE_SEED", seed)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn as_a_child() {
+    let Ok(role) = std::env::var("CHILD_ROLE") else {
+        return;
+    };
+    let seed = seed();
+    assert_eq!(seed.value(), 0x1234);
+    assert_eq!(seed.rng().u64(..), seed.rng().u64(..));
+    assert_ne!(role, "fails");
+}

@@ -1,0 +1,309 @@
+//! Server addresses and URLs, as people write them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Config;
+use crate::Error;
+
+/// The port of a server whose address names none.
+const DEFAULT_PORT: u16 = 11211;
+
+/// One server as it was configured. Its name is its identity in the ring, whatever it resolves to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Endpoint {
+    /// The address as errors and lists show it: `host:port`, `[v6]:port` or a path.
+    pub name: Arc<str>,
+    /// How to reach it.
+    pub address: Address,
+    /// Its share of the keys, against those of the others.
+    pub weight: u32,
+}
+
+/// How a server is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Address {
+    /// A host, by name or number, and a port.
+    Tcp {
+        /// The host; an IPv6 address without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl Endpoint {
+    fn new(address: Address, weight: u32) -> Self {
+        Self { name: address.to_string().into(), address, weight }
+    }
+
+    /// Parses one address: `host`, `host:port`, `host:port:weight`, `[v6]:port`, `/path/to.sock`,
+    /// `tcp://…`, `unix://…`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) that names the address and what is wrong.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let text = text.trim();
+        let bad = |what: &str| Error::config(format!("server address {text:?}: {what}"));
+        if text.is_empty() {
+            return Err(bad("it is empty; expected host, host:port, [v6]:port or /path/to.sock"));
+        }
+        if let Some(path) = text.strip_prefix("unix://").or_else(|| text.starts_with('/').then_some(text)) {
+            return unix(path).map_err(|what| bad(&what));
+        }
+        tcp(text.strip_prefix("tcp://").unwrap_or(text)).map_err(|what| bad(&what))
+    }
+}
+
+fn unix(text: &str) -> Result<Endpoint, String> {
+    let (path, weight) = match text.rsplit_once(':') {
+        Some((path, weight)) => (path, parse_weight(weight)?),
+        None => (text, 1),
+    };
+    match path.starts_with('/') {
+        true => Ok(Endpoint::new(Address::Unix(path.into()), weight)),
+        false => Err("the path of a Unix socket begins with /".into()),
+    }
+}
+
+fn tcp(text: &str) -> Result<Endpoint, String> {
+    let (host, rest) = split_host(text)?;
+    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@?#[]".contains(c)) {
+        return Err(format!("{host:?} is no host name"));
+    }
+    let mut parts = rest.iter().copied();
+    let port = parts.next().map_or(Ok(DEFAULT_PORT), parse_port)?;
+    let weight = parts.next().map_or(Ok(1), parse_weight)?;
+    match parts.next() {
+        Some(_) => Err("too many colons; write an IPv6 address in brackets: [::1]:11211".into()),
+        None => Ok(Endpoint::new(Address::Tcp { host: host.to_owned(), port }, weight)),
+    }
+}
+
+/// The host, and what stands behind it between colons.
+fn split_host(text: &str) -> Result<(&str, Vec<&str>), String> {
+    if let Some(inner) = text.strip_prefix('[') {
+        let (host, rest) = inner.split_once(']').ok_or("the bracket is not closed")?;
+        host.parse::<std::net::Ipv6Addr>().map_err(|_| format!("{host:?} is no IPv6 address"))?;
+        return match rest.strip_prefix(':') {
+            Some(rest) => Ok((host, rest.split(':').collect())),
+            None if rest.is_empty() => Ok((host, Vec::new())),
+            None => Err(format!("{rest:?} behind the bracket; expected :port")),
+        };
+    }
+    // An unbracketed IPv6 address without a port is unmistakable if it has more than two colons.
+    if text.matches(':').count() > 2 && text.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Ok((text, Vec::new()));
+    }
+    let mut parts = text.split(':');
+    let host = parts.next().unwrap_or_default();
+    Ok((host, parts.collect()))
+}
+
+fn parse_port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(format!("{text:?} is no port; expected 1 to 65535")),
+    }
+}
+
+fn parse_weight(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(weight) if weight > 0 => Ok(weight),
+        _ => Err(format!("{text:?} is no weight; expected a number from 1")),
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// What one text may name: servers, and with a URL a namespace and options.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) servers: Vec<Endpoint>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) options: Vec<(String, String)>,
+}
+
+impl Target {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        if let Some(rest) = text.strip_prefix("memcached://") {
+            return Self::parse_url(rest);
+        }
+        if text.starts_with("memcacheds://") {
+            return Err(Error::config("memcacheds:// (TLS) is not supported yet: use memcached://"));
+        }
+        if let Some((scheme, _)) = text.split_once("://")
+            && !matches!(scheme, "tcp" | "unix")
+        {
+            return Err(Error::config(format!(
+                "unknown scheme {scheme:?}; expected memcached, tcp or unix, or an address such as host:11211"
+            )));
+        }
+        Ok(Self { servers: list(text)?, namespace: None, options: Vec::new() })
+    }
+
+    fn parse_url(rest: &str) -> Result<Self, Error> {
+        let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (hosts, namespace) = before.split_once('/').unwrap_or((before, ""));
+        if hosts.contains('@') {
+            return Err(Error::config("a user and password in a URL are not supported yet"));
+        }
+        let options = query.split('&').filter(|pair| !pair.is_empty());
+        let options = options.map(|pair| match pair.split_once('=') {
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            None => Err(Error::config(format!("URL option {pair:?}: expected name=value"))),
+        });
+        Ok(Self {
+            servers: list(hosts)?,
+            namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
+            options: options.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn list(text: &str) -> Result<Vec<Endpoint>, Error> {
+    text.split(',').map(Endpoint::parse).collect()
+}
+
+type Apply = fn(Config, &str) -> Result<Config, String>;
+
+/// The options that a URL may have, each with what it sets.
+const OPTIONS: &[(&str, Apply)] = &[
+    ("timeout", |config, value| Ok(config.timeout(parse_duration(value)?))),
+    ("connect_timeout", |config, value| Ok(config.connect_timeout(parse_duration(value)?))),
+    ("connections", |config, value| Ok(config.connections(parse_count(value)?))),
+    ("distribution", |config, value| Ok(config.distribution(value.parse().map_err(|unknown| format!("{unknown}"))?))),
+    ("max_value_size", |config, value| Ok(config.max_value_size(parse_count(value)?))),
+    ("max_in_flight", |config, value| Ok(config.max_in_flight(parse_count(value)?))),
+    ("max_output", |config, value| Ok(config.max_output(parse_count(value)?))),
+];
+
+pub(crate) fn apply(config: Config, name: &str, value: &str) -> Result<Config, Error> {
+    let Some((_, apply)) = OPTIONS.iter().find(|(known, _)| *known == name) else {
+        let known: Vec<_> = OPTIONS.iter().map(|(known, _)| *known).collect();
+        return Err(Error::config(format!("unknown URL option {name:?}; known are {}", known.join(", "))));
+    };
+    apply(config, value).map_err(|what| Error::config(format!("URL option {name}={value}: {what}")))
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err("expected a number from 1".into()),
+    }
+}
+
+/// Units of a duration, each with its nanoseconds.
+const UNITS: &[(&str, f64)] =
+    &[("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9), ("d", 86400e9)];
+
+/// Reads `250ms`, `1.5s`, `2h`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = UNITS.iter().find(|(known, _)| *known == unit).map(|(_, factor)| *factor);
+    match (number.parse::<f64>(), factor) {
+        (Ok(number), Some(factor)) if number > 0.0 && number * factor < 1e18 => {
+            Ok(Duration::from_secs_f64(number * factor / 1e9))
+        }
+        _ => Err("expected a duration above zero such as 250ms, 1.5s or 2h".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_as_people_write_them() {
+        let cases = [
+            ("localhost", "localhost:11211", 1),
+            (" cache1 ", "cache1:11211", 1),
+            ("cache1:11212", "cache1:11212", 1),
+            ("cache1:11212:5", "cache1:11212", 5),
+            ("10.0.0.1:1", "10.0.0.1:1", 1),
+            ("[::1]", "[::1]:11211", 1),
+            ("[::1]:11212:3", "[::1]:11212", 3),
+            ("fe80::1:2:3", "[fe80::1:2:3]:11211", 1),
+            ("tcp://cache1:7", "cache1:7", 1),
+            ("/run/cache.sock", "/run/cache.sock", 1),
+            ("unix:///run/cache.sock:2", "/run/cache.sock", 2),
+        ];
+        for (text, name, weight) in cases {
+            let endpoint = Endpoint::parse(text).unwrap();
+            assert_eq!((&*endpoint.name, endpoint.weight), (name, weight), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_named() {
+        let cases = [
+            ("", "empty"),
+            ("cache1:", "port"),
+            ("cache1:0", "port"),
+            ("cache1:65536", "port"),
+            ("cache1:x", "port"),
+            ("cache1:1:0", "weight"),
+            ("cache1:1:2:3", "colons"),
+            ("a b:1", "host"),
+            (":11211", "host"),
+            ("[::1", "bracket"),
+            ("[nonsense]:1", "IPv6"),
+            ("unix://relative", "begins with /"),
+            ("http://cache1", "scheme"),
+            ("a,,b", "empty"),
+            ("memcacheds://a", "TLS"),
+        ];
+        for (text, word) in cases {
+            let error = Target::parse(text).unwrap_err();
+            assert!(error.to_string().contains(word), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_url_says_all_at_once() {
+        let config =
+            Config::from_url("memcached://a,b:11212,[::1]:3:4/shop?timeout=250ms&distribution=remcached&connections=2");
+        let config = config.unwrap();
+        let names: Vec<_> = config.servers.iter().map(|server| &*server.name).collect();
+        assert_eq!(names, ["a:11211", "b:11212", "[::1]:3"]);
+        assert_eq!(config.namespace, b"shop");
+        assert_eq!((config.timeout, config.connections), (Duration::from_millis(250), 2));
+    }
+
+    #[test]
+    fn url_options_that_do_not_fit_are_named() {
+        for (query, word) in [
+            ("tiemout=1s", "tiemout"),
+            ("timeout=0s", "duration"),
+            ("timeout=5", "duration"),
+            ("timeout", "name=value"),
+            ("connections=0", "number"),
+            ("distribution=nonsense", "nonsense"),
+        ] {
+            let error = Config::from_url(&format!("memcached://a/?{query}")).unwrap_err();
+            assert!(error.to_string().contains(word), "{query}: {error}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, micros) in [("250ms", 250_000), ("1.5s", 1_500_000), ("2h", 7_200_000_000), ("80us", 80)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_micros(micros)), "{text}");
+        }
+    }
+}

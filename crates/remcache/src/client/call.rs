@@ -1,0 +1,325 @@
+//! One request on its way to its outcome.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, SystemTime};
+
+use bytes::Buf;
+use futures_core::Stream;
+use tokio::time::{Instant, timeout_at};
+
+use super::config::Overload;
+use super::link::{Flight, Submitted};
+use super::server::Server;
+use super::slot::{Many, Slot};
+use super::{Client, cluster};
+use crate::proto::{Deadline, Reply, Request, Status};
+
+/// A request on its way; awaiting it gives its [`Reply`], whatever that is.
+///
+/// # Cancellation
+/// Dropping it changes nothing on the wire: the reply is read and thrown away. A request that was
+/// polled once may have been executed.
+#[must_use = "a call does nothing unless it is awaited"]
+pub struct Call<'a> {
+    pub(crate) request: Request<'a>,
+    target: Target<'a>,
+    timeout: Duration,
+    deadline: Option<Deadline>,
+    state: State,
+}
+
+/// Where a request goes.
+enum Target<'a> {
+    /// To the server of its key.
+    Cluster(&'a Client),
+    /// To this one.
+    Server(Arc<Server>),
+}
+
+enum State {
+    Start,
+    WaitingForRoom(Waiting),
+    InFlight { server: Arc<Server>, lane: usize, flight: Flight },
+    Done { server: Option<Arc<Server>> },
+}
+
+/// Waits until a full connection may have room; `false` if the deadline came first.
+struct Waiting {
+    server: Arc<Server>,
+    lane: usize,
+    room: Pin<Box<dyn Future<Output = bool> + Send>>,
+}
+
+impl<'a> Call<'a> {
+    #[inline]
+    pub(crate) fn to_cluster(client: &'a Client, request: Request<'a>) -> Self {
+        let timeout = client.config().timeout;
+        Self { request, target: Target::Cluster(client), timeout, deadline: None, state: State::Start }
+    }
+
+    pub(crate) fn to_server(server: Arc<Server>, request: Request<'a>) -> Self {
+        let timeout = server.timeout();
+        Self { request, target: Target::Server(server), timeout, deadline: None, state: State::Start }
+    }
+
+    /// How long this request may take, instead of the client's [`timeout`](crate::Config::timeout).
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The server that was asked, once it is known.
+    pub(crate) fn server(&self) -> Option<&Arc<Server>> {
+        match &self.state {
+            State::Start => None,
+            State::WaitingForRoom(waiting) => Some(&waiting.server),
+            State::InFlight { server, .. } => Some(server),
+            State::Done { server } => server.as_ref(),
+        }
+    }
+
+    fn choose(&self) -> Result<Arc<Server>, Reply> {
+        match &self.target {
+            Target::Server(server) => Ok(Arc::clone(server)),
+            Target::Cluster(client) => client.cluster().server_of(&self.request),
+        }
+    }
+
+    /// What is the same however the request is submitted: checks, deadline, server.
+    #[inline]
+    fn prepare(&mut self) -> Result<(Arc<Server>, Deadline, Instant), Reply> {
+        cluster::check_sharing(&self.request)?;
+        if let Target::Cluster(client) = &self.target {
+            let namespace = &client.config().namespace;
+            if !namespace.is_empty() && self.deadline.is_none() {
+                self.request = self.request.clone().prefix_key(namespace);
+            }
+        }
+        if self.timeout.is_zero() {
+            let text = "the timeout is zero: give the request a duration such as 1 s";
+            return Err(Reply::with_text(Status::InvalidArguments, text));
+        }
+        let server = self.choose()?;
+        let now = Instant::now();
+        let deadline = *self.deadline.get_or_insert_with(|| fixed(now, self.timeout));
+        if self.request.needs_clock() {
+            self.request = self.request.clone().resolve_ttl(SystemTime::now);
+        }
+        Ok((server, deadline, now))
+    }
+
+    #[inline]
+    fn start(&mut self, waker: &Waker) -> Poll<Reply> {
+        let (server, deadline, now) = match self.prepare() {
+            Ok(prepared) => prepared,
+            Err(reply) => return self.finish(None, reply),
+        };
+        let lane = server.next_lane();
+        self.submit(server, lane, deadline, now, waker)
+    }
+
+    #[inline]
+    fn submit(
+        &mut self,
+        server: Arc<Server>,
+        lane: usize,
+        deadline: Deadline,
+        now: Instant,
+        waker: &Waker,
+    ) -> Poll<Reply> {
+        match server.link(lane).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now) {
+            Submitted::InFlight { flight, start } => {
+                if start {
+                    server.start(lane);
+                }
+                self.state = State::InFlight { server, lane, flight };
+                Poll::Pending
+            }
+            Submitted::Full if server.overload() == Overload::Wait => self.wait(server, lane, deadline, waker),
+            Submitted::Full | Submitted::Cast { .. } => self.finish(Some(server), Reply::new(Status::Overloaded)),
+            Submitted::Refused(reply) => self.finish(Some(server), reply),
+        }
+    }
+
+    #[cold]
+    fn wait(&mut self, server: Arc<Server>, lane: usize, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
+        let link = Arc::clone(server.link(lane));
+        let room = timeout_at(Instant::from_std(deadline.at), link.wait_for_room(self.request.value().len()));
+        let room = Box::pin(async move { room.await.is_ok() });
+        self.state = State::WaitingForRoom(Waiting { server, lane, room });
+        self.poll_room(waker)
+    }
+
+    fn poll_room(&mut self, waker: &Waker) -> Poll<Reply> {
+        let State::WaitingForRoom(waiting) = &mut self.state else { return Poll::Pending };
+        let mut context = Context::from_waker(waker);
+        let is_room = ready!(waiting.room.as_mut().poll(&mut context));
+        let (server, lane) = (Arc::clone(&waiting.server), waiting.lane);
+        match self.deadline {
+            Some(deadline) if is_room => self.submit(server, lane, deadline, Instant::now(), waker),
+            _ => self.finish(Some(server), Reply::new(Status::Overloaded)),
+        }
+    }
+
+    fn finish(&mut self, server: Option<Arc<Server>>, reply: Reply) -> Poll<Reply> {
+        self.state = State::Done { server };
+        Poll::Ready(reply)
+    }
+
+    /// The reply with its key as the caller knows it.
+    #[inline]
+    fn without_namespace(&self, mut reply: Reply) -> Reply {
+        if let (false, Target::Cluster(client)) = (reply.key.is_empty(), &self.target) {
+            let length = client.config().namespace.len();
+            reply.key.advance(length.min(reply.key.len()));
+        }
+        reply
+    }
+
+    /// Submits without waiting for the reply, if there is room now; whether it was taken.
+    pub(crate) fn cast(mut self) -> bool {
+        let Ok((server, deadline, now)) = self.prepare() else { return false };
+        let lane = server.next_lane();
+        match server.link(lane).cast(&self.request, deadline, now) {
+            Submitted::Cast { start } => {
+                if start {
+                    server.start(lane);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A deadline that no reply moves.
+#[inline]
+fn fixed(now: Instant, timeout: Duration) -> Deadline {
+    // A timeout beyond what an instant can hold is as good as a century.
+    let at = now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(100 * 365 * 86_400));
+    Deadline { at: at.into_std(), patience: Duration::ZERO }
+}
+
+impl Future for Call<'_> {
+    type Output = Reply;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+        let call = &mut *self;
+        match &call.state {
+            State::Start => call.start(cx.waker()),
+            State::InFlight { server, lane, flight } => {
+                let reply = ready!(server.link(*lane).poll_reply(flight.slot, cx.waker()));
+                let (server, reply) = (Arc::clone(server), call.without_namespace(reply));
+                call.finish(Some(server), reply)
+            }
+            State::WaitingForRoom(_) => call.poll_room(cx.waker()),
+            State::Done { .. } => panic!("a call was polled after it had given its reply"),
+        }
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if let State::InFlight { server, lane, flight } = &self.state {
+            server.link(*lane).abandon(*flight);
+        }
+    }
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+/// The replies to a request that has many, as they come; the last one included.
+///
+/// # Cancellation
+/// Dropping it changes nothing on the wire: what is still to come is read and thrown away.
+#[must_use = "a stream does nothing unless it is polled"]
+pub struct Replies {
+    request: Request<'static>,
+    server: Result<Arc<Server>, Option<Reply>>,
+    lane: usize,
+    flight: Option<Flight>,
+    started: bool,
+}
+
+impl Replies {
+    pub(crate) fn new(server: Result<Arc<Server>, Reply>, request: Request<'static>) -> Self {
+        let server = cluster::check_sharing(&request).and(server).map_err(Some);
+        Self { request, server, lane: 0, flight: None, started: false }
+    }
+
+    /// The next reply; `None` after the last.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses no reply.
+    pub async fn next(&mut self) -> Option<Reply> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    pub(crate) fn server_name(&self) -> Option<Arc<str>> {
+        self.server.as_ref().ok().map(|server| Arc::clone(&server.endpoint.name))
+    }
+
+    fn start(&mut self) -> Option<Reply> {
+        self.started = true;
+        let server = match &mut self.server {
+            Ok(server) => server,
+            Err(reply) => return reply.take(),
+        };
+        let now = Instant::now();
+        let patience = server.timeout();
+        let deadline = Deadline { patience, ..fixed(now, patience) };
+        self.lane = server.next_lane();
+        match server.link(self.lane).submit(&self.request, deadline, Slot::Many(Box::<Many>::default()), now) {
+            Submitted::InFlight { flight, start } => {
+                if start {
+                    server.start(self.lane);
+                }
+                self.flight = Some(flight);
+                None
+            }
+            Submitted::Refused(reply) => Some(reply),
+            Submitted::Full | Submitted::Cast { .. } => Some(Reply::new(Status::Overloaded)),
+        }
+    }
+}
+
+impl Stream for Replies {
+    type Item = Reply;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Reply>> {
+        if !self.started
+            && let Some(reply) = self.start()
+        {
+            return Poll::Ready(Some(reply));
+        }
+        let (Ok(server), Some(flight)) = (&self.server, self.flight) else { return Poll::Ready(None) };
+        let reply = ready!(server.link(self.lane).poll_next(flight.slot, cx.waker()));
+        if reply.is_none() {
+            self.flight = None;
+        }
+        Poll::Ready(reply)
+    }
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        if let (Ok(server), Some(flight)) = (&self.server, self.flight) {
+            server.link(self.lane).abandon(flight);
+        }
+    }
+}
+
+impl fmt::Debug for Replies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replies").field("request", &self.request).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,155 @@
+//! Typed operations: builders with options by name that are futures themselves.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use super::call::Call;
+use super::outcome::{self, Change, Counter, Decode, Item};
+use crate::Error;
+use crate::proto::{Operation, Request, Ttl};
+
+/// An operation on its way: set its options, then await it.
+///
+/// # Errors
+/// What went wrong, as an [`Error`]; what the server decided is a value.
+///
+/// # Cancellation
+/// Dropping it changes nothing on the wire: the reply is read and thrown away. An operation that
+/// was polled once may have been executed.
+#[must_use = "an operation does nothing unless it is awaited"]
+pub struct Command<'a, K: Kind> {
+    call: Call<'a>,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// What an operation returns, and how its reply becomes that.
+pub trait Kind: Sealed {
+    /// What the server's word becomes.
+    type Output;
+    #[doc(hidden)]
+    const DECODE: Decode<Self::Output>;
+}
+
+/// Kinds of operations are a closed set.
+#[expect(unnameable_types, reason = "which is what seals it")]
+pub trait Sealed {}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident -> $output:ty = $decode:path;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        #[expect(clippy::exhaustive_enums, reason = "a mark without values")]
+        pub enum $name {}
+        impl Sealed for $name {}
+        impl Kind for $name {
+            type Output = $output;
+            const DECODE: Decode<$output> = $decode;
+        }
+    )*};
+}
+
+kinds! {
+    /// Fetches: the item, or `None` for a miss.
+    Fetch -> Option<Item> = outcome::item;
+    /// Stores: with flags, a time to live and a condition.
+    Store -> Change = outcome::change;
+    /// Appends and prepends: with a condition.
+    Extend -> Change = outcome::change;
+    /// Deletes: with a condition.
+    Delete -> Change = outcome::change;
+    /// Gives a new time to live.
+    Touch -> Change = outcome::change;
+    /// Counts: with a number to start from.
+    Count -> Option<Counter> = outcome::counter;
+    /// Does something to a server.
+    Act -> () = outcome::done;
+    /// Asks a server for a text.
+    Ask -> String = outcome::text;
+}
+
+impl<'a, K: Kind> Command<'a, K> {
+    #[inline]
+    pub(crate) fn new(call: Call<'a>) -> Self {
+        Self { call, kind: PhantomData }
+    }
+
+    /// How long this operation may take, instead of the client's [`timeout`](crate::Config::timeout).
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self::new(self.call.timeout(timeout))
+    }
+
+    fn map(mut self, change: impl FnOnce(Request<'a>) -> Request<'a>) -> Self {
+        let request = std::mem::replace(&mut self.call.request, Request::noop());
+        self.call.request = change(request);
+        self
+    }
+}
+
+macro_rules! options {
+    ($($kind:ident: $($option:ident)*;)*) => {$(
+        impl<'a> Command<'a, $kind> { $(options!(@$option);)* }
+    )*};
+    (@ttl) => {
+        /// How long the item lives (default: for ever).
+        pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
+            self.map(|request| request.ttl(ttl))
+        }
+    };
+    (@flags) => {
+        /// A number to keep beside the value (default: 0).
+        pub fn flags(self, flags: u32) -> Self {
+            self.map(|request| request.flags(flags))
+        }
+    };
+    (@cas) => {
+        /// Only if the item's CAS value is this one.
+        pub fn cas(self, cas: u64) -> Self {
+            self.map(|request| request.cas(cas))
+        }
+    };
+    (@initial) => {
+        /// The number to start from if the key is absent (default: an absent counter stays absent).
+        pub fn initial(self, initial: u64) -> Self {
+            self.map(|request| request.initial(initial))
+        }
+    };
+}
+
+options! {
+    Store: flags ttl cas;
+    Extend: cas;
+    Delete: cas;
+    Count: initial ttl;
+}
+
+impl<K: Kind> Future for Command<'_, K> {
+    type Output = Result<K::Output, Error>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let reply = ready!(Pin::new(&mut self.call).poll(cx));
+        Poll::Ready(K::DECODE(reply).map_err(|reply| {
+            let request = &self.call.request;
+            let key_is_invalid = has_invalid_key(request);
+            let server = self.call.server().map(|server| Arc::clone(&server.endpoint.name));
+            outcome::error(&reply, key_is_invalid, server.filter(|_| !key_is_invalid))
+        }))
+    }
+}
+
+fn has_invalid_key(request: &Request<'_>) -> bool {
+    (request.operation().has_key() && request.key().is_err())
+        || (request.operation() == Operation::Stat
+            && matches!(request.key(), Err(crate::proto::InvalidKey::TooLong(_))))
+}
+
+impl<K: Kind> fmt::Debug for Command<'_, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.call.fmt(f)
+    }
+}

@@ -1,0 +1,290 @@
+//! The settings of a client, each with its default and the price of changing it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::address::{Endpoint, Target};
+use super::transport::{Connect, SocketConnector};
+use crate::Error;
+use crate::distribution::Distribution;
+use crate::proto::Limits;
+
+/// The settings of a [`Client`](super::Client).
+///
+/// ```
+/// use std::time::Duration;
+/// use remcache::Config;
+///
+/// let config = Config::new().timeout(Duration::from_millis(250)).connections(2);
+/// let from_url = Config::from_url("memcached://cache1,cache2:11212/?timeout=250ms&connections=2")?;
+/// # Ok::<(), remcache::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) servers: Vec<Endpoint>,
+    pub(crate) distribution: Distribution,
+    pub(crate) namespace: Vec<u8>,
+    pub(crate) timeout: Duration,
+    pub(crate) connections: usize,
+    pub(crate) limits: Limits,
+    pub(crate) overload: Overload,
+    pub(crate) reconnect: Backoff,
+    pub(crate) transport: TransportSettings,
+    pub(crate) connector: Arc<dyn Connect>,
+    pub(crate) seed: Option<u64>,
+}
+
+/// What a call does when its connection's limits are reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overload {
+    /// It waits for room until its deadline, then it is `Overloaded`.
+    #[default]
+    Wait,
+    /// It is `Overloaded` at once.
+    Fail,
+}
+
+/// How long to wait before connecting again: full jitter between zero and a doubling bound.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backoff {
+    pub(crate) first: Duration,
+    pub(crate) cap: Duration,
+}
+
+impl Backoff {
+    /// The wait before the attempt that follows so many failures.
+    pub(crate) fn delay(&self, failures: u32, random: &mut fastrand::Rng) -> Duration {
+        let bound = self.first.saturating_mul(1 << failures.min(20)).min(self.cap);
+        bound.mul_f64(random.f64())
+    }
+}
+
+/// What concerns the socket.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct TransportSettings {
+    /// How long connecting may take, name resolution included.
+    pub connect_timeout: Duration,
+    /// How long sent bytes may stay unacknowledged (Linux's `TCP_USER_TIMEOUT`).
+    pub user_timeout: Duration,
+    /// The socket's buffers in bytes; `None` leaves them to the system.
+    pub socket_buffers: Option<usize>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            distribution: Distribution::default(),
+            namespace: Vec::new(),
+            timeout: Duration::from_secs(1),
+            connections: 1,
+            limits: Limits::default(),
+            overload: Overload::default(),
+            reconnect: Backoff { first: Duration::from_millis(50), cap: Duration::from_secs(5) },
+            transport: TransportSettings {
+                connect_timeout: Duration::from_secs(1),
+                user_timeout: Duration::from_secs(5),
+                socket_buffers: None,
+            },
+            connector: Arc::new(SocketConnector),
+            seed: None,
+        }
+    }
+}
+
+impl Config {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Settings and servers from a URL:
+    /// `memcached://host,host:port,host:port:weight/namespace?timeout=250ms&distribution=ketama`.
+    ///
+    /// Options: `timeout`, `connect_timeout`, `connections`, `distribution`, `max_value_size`,
+    /// `max_in_flight`, `max_output`. Durations read `250ms`, `5s`, `2m`, `1h`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a malformed URL, an unknown option or a
+    /// value that does not fit.
+    pub fn from_url(url: &str) -> Result<Self, Error> {
+        Self::new().server(url)
+    }
+
+    /// Adds servers: an address, a comma list, or a URL whose options apply to the client.
+    pub(crate) fn server(mut self, text: &str) -> Result<Self, Error> {
+        let Target { servers, namespace, options } = Target::parse(text)?;
+        self.servers.extend(servers);
+        if let Some(namespace) = namespace {
+            self.namespace = namespace.into_bytes();
+        }
+        options.into_iter().try_fold(self, |config, (name, value)| super::address::apply(config, &name, &value))
+    }
+
+    /// Where keys are placed (default: `ketama`, libmemcached's weighted ring).
+    ///
+    /// Clients that share servers must agree on it: with another one nearly every key is a miss.
+    #[must_use]
+    pub fn distribution(self, distribution: Distribution) -> Self {
+        Self { distribution, ..self }
+    }
+
+    /// A prefix of every key (default: none). It counts against the 250 bytes of a key, and is
+    /// placed with the key.
+    #[must_use]
+    pub fn namespace(self, namespace: impl Into<Vec<u8>>) -> Self {
+        Self { namespace: namespace.into(), ..self }
+    }
+
+    /// How long a request may take: queueing, connecting, sending, the reply (default: 1 s).
+    ///
+    /// A many-call may take so long between two replies. A shorter time makes a slow server look
+    /// like one that is away; a longer one makes callers wait for a server that hangs.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self.limits.overdue = timeout;
+        self
+    }
+
+    /// How long connecting may take, name resolution included (default: 1 s).
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.transport.connect_timeout = timeout;
+        self
+    }
+
+    /// How many connections each server has (default: 1).
+    ///
+    /// One carries what one core can handle, and shared by all callers it makes the fewest system
+    /// calls. More help where single large values delay small ones.
+    #[must_use]
+    pub fn connections(self, connections: usize) -> Self {
+        Self { connections, ..self }
+    }
+
+    /// The longest value, in bytes, in either direction (default: 1 MiB, as the server's).
+    ///
+    /// Raise it with the server's `-I`. A reply that announces more closes the connection.
+    #[must_use]
+    pub fn max_value_size(mut self, bytes: usize) -> Self {
+        self.limits.value = bytes;
+        self
+    }
+
+    /// How many requests may be unanswered on a connection (default: 16,384).
+    #[must_use]
+    pub fn max_in_flight(mut self, requests: usize) -> Self {
+        self.limits.in_flight = requests;
+        self
+    }
+
+    /// How many bytes may wait to be written on a connection (default: 8 MiB).
+    #[must_use]
+    pub fn max_output(mut self, bytes: usize) -> Self {
+        self.limits.output = bytes;
+        self
+    }
+
+    /// What a call does when these limits are reached (default: it waits until its deadline).
+    #[must_use]
+    pub fn overload(self, overload: Overload) -> Self {
+        Self { overload, ..self }
+    }
+
+    /// Bounds of the wait before connecting again (default: 50 ms, doubling to 5 s, full jitter).
+    #[must_use]
+    pub fn reconnect_delay(self, first: Duration, cap: Duration) -> Self {
+        Self { reconnect: Backoff { first, cap }, ..self }
+    }
+
+    /// When a no-op asks an idle server whether it is there, and when a connection without a byte
+    /// is given up while something is outstanding (default: 5 s and 15 s).
+    #[must_use]
+    pub fn keepalive(mut self, idle: Duration, silence: Duration) -> Self {
+        self.limits.keepalive = idle;
+        self.limits.silence = silence;
+        self
+    }
+
+    /// The socket's send and receive buffers in bytes (default: the system's).
+    #[must_use]
+    pub fn socket_buffers(mut self, bytes: usize) -> Self {
+        self.transport.socket_buffers = Some(bytes);
+        self
+    }
+
+    /// What opens connections (default: TCP and Unix sockets); for tests and unusual networks.
+    #[must_use]
+    pub fn connector(self, connector: impl Connect) -> Self {
+        Self { connector: Arc::new(connector), ..self }
+    }
+
+    /// The seed of all jitter (default: random); for tests that are to repeat.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed: Some(seed), ..self }
+    }
+
+    /// Refuses what cannot work.
+    pub(crate) fn check(self) -> Result<Self, Error> {
+        let durations = [
+            ("timeout", self.timeout),
+            ("connect_timeout", self.transport.connect_timeout),
+            ("keepalive", self.limits.keepalive),
+            ("silence", self.limits.silence),
+            ("reconnect_delay", self.reconnect.cap),
+        ];
+        for (name, duration) in durations {
+            if duration.is_zero() {
+                return Err(Error::config(format!("{name} is zero: give it a duration such as 1s")));
+            }
+        }
+        let counts = [
+            ("connections", self.connections),
+            ("max_value_size", self.limits.value),
+            ("max_in_flight", self.limits.in_flight),
+            ("max_output", self.limits.output),
+        ];
+        for (name, count) in counts {
+            if count == 0 {
+                return Err(Error::config(format!("{name} is zero: it must be at least 1")));
+            }
+        }
+        if self.namespace.len() >= crate::proto::Key::MAX_LEN {
+            return Err(Error::config("the namespace leaves no room for a key: a key has at most 250 bytes"));
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_before_reconnecting_doubles_up_to_its_cap() {
+        let backoff = Config::new().reconnect;
+        let mut random = fastrand::Rng::with_seed(7);
+        for (failures, bound_ms) in [(0, 50), (1, 100), (4, 800), (6, 3200), (7, 5000), (63, 5000)] {
+            let longest = (0..1000).map(|_| backoff.delay(failures, &mut random)).max().unwrap();
+            let bound = Duration::from_millis(bound_ms);
+            assert!(longest <= bound && longest > bound * 9 / 10, "{failures}: {longest:?} of {bound:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_name() {
+        let cases = [
+            (Config::new().timeout(Duration::ZERO), "timeout"),
+            (Config::new().connections(0), "connections"),
+            (Config::new().max_value_size(0), "max_value_size"),
+            (Config::new().namespace("x".repeat(250)), "namespace"),
+        ];
+        for (config, name) in cases {
+            assert!(config.check().unwrap_err().to_string().contains(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The task's hands: moves bytes between one socket and one machine, and decides nothing.
+//!
+//! Each turn it writes what is ready, reads once, settles all that came, and lets the woken callers
+//! run before its next turn. So requests that are ready together leave in one write, and with
+//! thousands of callers the server works on one part while the client works on another.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Buf;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::link::{Condition, Link, Parked};
+use super::transport::Stream;
+use crate::proto::{InputBuffer, Output, ProtocolError};
+
+/// Moves bytes until the connection ends; its output says why it did.
+pub(crate) struct Driver {
+    stream: Box<dyn Stream>,
+    link: Arc<Link>,
+    input: InputBuffer,
+    output: Output,
+    wakers: Vec<Waker>,
+    timer: Pin<Box<Sleep>>,
+    /// The first reply must have come by then, before callers are let through.
+    probe_until: Option<Instant>,
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The client wants no more of it.
+    Finished,
+    /// The server closed it, in order.
+    Closed,
+    /// The server did not answer the first request.
+    NoAnswer,
+    /// The socket failed.
+    Io(io::Error),
+    /// The server's bytes cannot be trusted.
+    Protocol(ProtocolError),
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Finished => f.write_str("the client was closed"),
+            Self::Closed => f.write_str("the server closed the connection"),
+            Self::NoAnswer => f.write_str("the server accepts connections and does not answer"),
+            Self::Io(error) => error.fmt(f),
+            Self::Protocol(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Driver {
+    pub(crate) fn new(stream: Box<dyn Stream>, link: Arc<Link>, probe_until: Option<Instant>) -> Self {
+        Self {
+            stream,
+            link,
+            input: InputBuffer::new(),
+            output: Output::new(),
+            wakers: Vec::new(),
+            timer: Box::pin(sleep_until(Instant::now())),
+            probe_until,
+        }
+    }
+
+    /// Writes what is ready; whether the socket takes more.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        loop {
+            if !self.output.has_remaining() {
+                self.link.take_output(&mut self.output);
+            }
+            if !self.output.has_remaining() {
+                return Ok(true);
+            }
+            let mut slices = [IoSlice::new(&[]); MOST_SLICES];
+            let count = self.output.chunks_vectored(&mut slices);
+            let slices = slices.get(..count).unwrap_or_default();
+            match Pin::new(&mut self.stream).poll_write_vectored(cx, slices) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Ok(0)) => return Err(End::Io(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => {
+                    self.output.advance(written);
+                    self.link.handle_written(written);
+                }
+                Poll::Ready(Err(error)) => return Err(End::Io(error)),
+            }
+        }
+    }
+
+    /// Reads once and settles what came; whether anything did.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let read = {
+            let future = self.stream.read_buf(self.input.spare());
+            pin!(future).poll(cx)
+        };
+        match read {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(0)) => Err(End::Closed),
+            Poll::Ready(Err(error)) => Err(End::Io(error)),
+            Poll::Ready(Ok(count)) => {
+                self.input.filled(count);
+                let settled = self.link.settle(&mut self.input, Instant::now(), &mut self.wakers);
+                self.wake_callers();
+                settled.map_err(End::Protocol)?;
+                self.let_callers_through();
+                Ok(true)
+            }
+        }
+    }
+
+    fn wake_callers(&mut self) {
+        self.wakers.drain(..).for_each(Waker::wake);
+    }
+
+    /// Only a protocol reply shows that a server which was down is back.
+    fn let_callers_through(&mut self) {
+        if self.probe_until.is_some() && self.link.has_replied() {
+            self.probe_until = None;
+            self.link.set(Condition::Connected);
+        }
+    }
+
+    /// Sleeps, unless there is something to write or to give up.
+    fn park(&mut self, cx: &mut Context<'_>, can_write: bool) -> Result<Parking, End> {
+        let until = match self.link.park(cx.waker(), can_write) {
+            Parked::HasOutput => return Ok(Parking::Again),
+            Parked::Finished => return Err(End::Finished),
+            Parked::Until(until) => [until, self.probe_until].into_iter().flatten().min(),
+        };
+        let Some(until) = until else { return Ok(Parking::Asleep) };
+        // The timer only ever fires early: most deadlines are met, and moving it is dear.
+        if self.timer.is_elapsed() || until < self.timer.deadline() {
+            self.timer.as_mut().reset(until);
+        }
+        match self.timer.as_mut().poll(cx) {
+            Poll::Pending => Ok(Parking::Asleep),
+            Poll::Ready(()) => self.handle_timeout().map(|()| Parking::Again),
+        }
+    }
+
+    fn handle_timeout(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        self.shrink_if_idle();
+        let outcome = self.link.handle_timeout(now, &mut self.wakers);
+        self.wake_callers();
+        outcome.map_err(End::Protocol)?;
+        if self.probe_until.is_some_and(|until| until <= now) {
+            return Err(End::NoAnswer);
+        }
+        Ok(())
+    }
+
+    /// An idle connection keeps next to no memory.
+    fn shrink_if_idle(&mut self) {
+        if self.link.shrink() && !self.output.has_remaining() {
+            self.input.release();
+            self.output.clear(0);
+            self.wakers.shrink_to_fit();
+        }
+    }
+}
+
+impl Future for Driver {
+    type Output = End;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+        let driver = &mut *self;
+        let step = |driver: &mut Self, cx: &mut Context<'_>| -> Result<Parking, End> {
+            let can_write = driver.write(cx)?;
+            if driver.read(cx)? {
+                // The callers that were just woken run first, so that their requests leave together.
+                cx.waker().wake_by_ref();
+                return Ok(Parking::Asleep);
+            }
+            driver.park(cx, can_write)
+        };
+        loop {
+            match step(driver, cx) {
+                Ok(Parking::Again) => {}
+                Ok(Parking::Asleep) => return Poll::Pending,
+                Err(end) => return Poll::Ready(end),
+            }
+        }
+    }
+}
+
+enum Parking {
+    Again,
+    Asleep,
+}
+
+/// How many pieces one vectored write has at most.
+const MOST_SLICES: usize = 64;

@@ -1,0 +1,176 @@
+//! One server of a client, for what concerns a server and no key.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_core::Stream;
+
+use super::address::Endpoint;
+use super::call::{Call, Replies};
+use super::command::{Act, Ask, Command};
+use super::link::State;
+use super::outcome;
+use super::server::Server;
+use crate::Error;
+use crate::proto::{CowBytes, Request, Ttl};
+
+/// One server of a client.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = remcache_server::Server::start().await?;
+/// # let client = remcache::Client::new([server.address()])?;
+/// for server in client.servers() {
+///     println!("{} runs version {}", server.name(), server.version().await?);
+///     let mut stats = server.stats("");
+///     while let Some(stat) = stats.next().await {
+///         let (name, value) = stat?;
+///         println!("{} = {}", name.escape_ascii(), value.escape_ascii());
+///     }
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct ServerHandle(Arc<Server>);
+
+impl ServerHandle {
+    pub(crate) fn new(server: Arc<Server>) -> Self {
+        Self(server)
+    }
+
+    /// The server's address as it was configured.
+    pub fn name(&self) -> &str {
+        &self.0.endpoint.name
+    }
+
+    /// The server's address and weight.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.0.endpoint
+    }
+
+    /// What is known of the server, and since when.
+    pub fn state(&self) -> State {
+        self.0.state()
+    }
+
+    /// How many requests were sent and not answered, those included that nobody waits for any more.
+    pub fn in_flight(&self) -> usize {
+        self.0.load().0
+    }
+
+    /// How many callers wait for a reply.
+    pub fn waiting(&self) -> usize {
+        self.0.load().1
+    }
+
+    /// Asks this server, and gives the outcome as data, whatever it is.
+    ///
+    /// # Cancellation
+    /// See [`Call`].
+    pub fn call<'a>(&self, request: Request<'a>) -> Call<'a> {
+        Call::to_server(Arc::clone(&self.0), request)
+    }
+
+    /// Asks this server, and gives the replies as a stream.
+    pub fn replies(&self, request: Request<'_>) -> Replies {
+        Replies::new(Ok(Arc::clone(&self.0)), request.into_owned())
+    }
+
+    /// The server's statistics: general ones for an empty group, or `items`, `slabs`, `settings`,
+    /// `sizes`, ….
+    pub fn stats<'a>(&self, group: impl Into<CowBytes<'a>>) -> Stats {
+        Stats { replies: self.replies(Request::stat(group)), failed: false }
+    }
+
+    /// The server's version.
+    pub fn version(&self) -> Command<'static, Ask> {
+        Command::new(self.call(Request::version()))
+    }
+
+    /// Asks for nothing but an answer.
+    pub fn noop(&self) -> Command<'static, Act> {
+        Command::new(self.call(Request::noop()))
+    }
+
+    /// Removes all items of this server: at once, or at a later time.
+    pub fn flush(&self, when: impl Into<Ttl>) -> Command<'static, Act> {
+        Command::new(self.call(Request::flush().ttl(when)))
+    }
+
+    /// Sets how much the server logs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) on the binary wire, before anything
+    /// is sent: memcached does not know it there, and would lose step over it.
+    pub fn verbosity(&self, level: u32) -> Command<'static, Act> {
+        Command::new(self.call(Request::verbosity(level)))
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle").field("name", &self.name()).field("state", &self.state()).finish()
+    }
+}
+
+/// A server's statistics, as they come: names and values.
+///
+/// # Cancellation
+/// Dropping it changes nothing on the wire: what is still to come is read and thrown away.
+#[derive(Debug)]
+#[must_use = "a stream does nothing unless it is polled"]
+pub struct Stats {
+    replies: Replies,
+    failed: bool,
+}
+
+/// A statistic: its name and its value.
+pub type Stat = (Bytes, Bytes);
+
+impl Stats {
+    /// The next statistic; `None` after the last.
+    ///
+    /// # Errors
+    /// If the server does not know the group, or is away; the stream ends then.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses no statistic.
+    pub async fn next(&mut self) -> Option<Result<Stat, Error>> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    /// All statistics in a list.
+    ///
+    /// # Errors
+    /// As [`Stats::next`].
+    pub async fn collect(mut self) -> Result<Vec<Stat>, Error> {
+        let mut all = Vec::new();
+        while let Some(stat) = self.next().await {
+            all.push(stat?);
+        }
+        Ok(all)
+    }
+}
+
+impl Stream for Stats {
+    type Item = Result<Stat, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.failed {
+            return Poll::Ready(None);
+        }
+        let Some(reply) = ready!(Pin::new(&mut self.replies).poll_next(cx)) else { return Poll::Ready(None) };
+        if !reply.is_ok() {
+            self.failed = true;
+            return Poll::Ready(Some(Err(outcome::error(&reply, false, self.replies.server_name()))));
+        }
+        // The end is a packet with neither name nor value.
+        match reply.key.is_empty() && reply.value.is_empty() {
+            true => Poll::Ready(None),
+            false => Poll::Ready(Some(Ok((reply.key, reply.value)))),
+        }
+    }
+}

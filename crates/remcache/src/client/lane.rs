@@ -1,0 +1,194 @@
+//! The keys of one server within a call for many: sent as runs, a bounded number at a time.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::config::Overload;
+use super::server::Server;
+use crate::proto::{Deadline, Delivery, Reply, Request, Status};
+
+/// What holds for all lanes of a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// How long to wait for the next reply.
+    pub(crate) timeout: Duration,
+}
+
+/// The keys of one server, as indices into the call's list.
+pub(crate) struct Lane {
+    server: Arc<Server>,
+    connection: usize,
+    plan: Plan,
+    indices: Vec<u32>,
+    /// How many of `indices` were submitted.
+    submitted: usize,
+    runs: VecDeque<Run>,
+    room: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
+    /// The status of all that was not submitted, once the lane is given up.
+    given_up: Option<Status>,
+}
+
+/// A run in flight: its slot, and where its keys begin in `indices`.
+struct Run {
+    slot: usize,
+    first: usize,
+    count: usize,
+}
+
+/// How many keys a run has at most, and how many runs are in flight: while one is answered, the
+/// next is on its way.
+const RUN_LENGTH: usize = 1024;
+const RUNS_IN_FLIGHT: usize = 2;
+
+type RequestOf<'f, 'r> = &'f dyn Fn(usize) -> Request<'r>;
+type Settle<'f> = &'f mut dyn FnMut(usize, Reply, &Arc<str>);
+
+impl Lane {
+    pub(crate) fn new(server: Arc<Server>, plan: Plan) -> Self {
+        let connection = server.next_lane();
+        Self {
+            server,
+            connection,
+            plan,
+            indices: Vec::new(),
+            submitted: 0,
+            runs: VecDeque::new(),
+            room: None,
+            given_up: None,
+        }
+    }
+
+    /// Puts a key, by its place in the call's list, behind the others.
+    pub(crate) fn assign(&mut self, index: usize) {
+        // More than 2^32 keys do not fit into memory beside their results.
+        self.indices.push(u32::try_from(index).unwrap_or(u32::MAX));
+    }
+
+    /// Goes on as far as it can; ready when every key has its outcome.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        request_of: RequestOf<'_, '_>,
+        settle: Settle<'_>,
+    ) -> Poll<()> {
+        loop {
+            self.collect(cx.waker(), settle);
+            let more = self.submitted < self.indices.len();
+            if !more || self.runs.len() >= RUNS_IN_FLIGHT {
+                break;
+            }
+            if !self.go_on(cx, now, request_of, settle) {
+                break;
+            }
+        }
+        match self.runs.is_empty() && self.submitted == self.indices.len() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Takes the outcomes of runs that have ended.
+    fn collect(&mut self, waker: &Waker, settle: Settle<'_>) {
+        let link = Arc::clone(self.server.link(self.connection));
+        while let Some(run) = self.runs.front() {
+            let Poll::Ready(replies) = link.poll_run(run.slot, waker) else { return };
+            let keys = self.indices.get(run.first..run.first + run.count).unwrap_or_default();
+            for (place, reply) in replies {
+                // The server answers no more: what is left would wait in vain, run after run.
+                if let Status::TimedOut(_) = reply.status {
+                    self.given_up = Some(Status::TimedOut(Delivery::NotSent));
+                }
+                if let Some(index) = keys.get(place as usize) {
+                    settle(*index as usize, reply, &self.server.endpoint.name);
+                }
+            }
+            self.runs.pop_front();
+        }
+    }
+
+    /// Submits the next run; `false` if there is no room for it yet.
+    fn go_on(&mut self, cx: &mut Context<'_>, now: Instant, request_of: RequestOf<'_, '_>, settle: Settle<'_>) -> bool {
+        if let Some(room) = &mut self.room {
+            match room.as_mut().poll(cx) {
+                Poll::Pending => return false,
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => self.given_up = Some(Status::Overloaded),
+            }
+            self.room = None;
+        }
+        if let Some(status) = self.given_up {
+            self.give_up(status, settle);
+            return true;
+        }
+        if self.submit(now, request_of, settle) == 0 {
+            let next = self.indices.get(self.submitted).map_or(0, |index| request_of(*index as usize).value().len());
+            self.wait_for_room(next);
+        }
+        true
+    }
+
+    fn submit(&mut self, now: Instant, request_of: RequestOf<'_, '_>, settle: Settle<'_>) -> u32 {
+        let Self { server, indices, submitted, .. } = self;
+        let end = indices.len().min(*submitted + RUN_LENGTH);
+        let keys = indices.get(*submitted..end).unwrap_or_default();
+        let last = keys.len().saturating_sub(1);
+        // Changes are quiet, the last of a run is loud: its reply shows what was silent before it.
+        // Fetches are loud: a miss is a reply to that very request, and nothing less.
+        let requests = keys.iter().enumerate().map(|(place, index)| {
+            let request = request_of(*index as usize);
+            if place < last && !request.operation().is_fetch() { request.quiet() } else { request }
+        });
+        let patience = self.plan.timeout;
+        let deadline = Deadline { at: (now + patience).into_std(), patience };
+        let name = &server.endpoint.name;
+        let run = server.link(self.connection).submit_run(requests, deadline, now, |place, reply| {
+            if let Some(index) = keys.get(place as usize) {
+                settle(*index as usize, reply, name);
+            }
+        });
+        let count = run.taken as usize;
+        if let Some(slot) = run.slot {
+            self.runs.push_back(Run { slot, first: *submitted, count });
+        }
+        *submitted += count;
+        if run.start {
+            server.start(self.connection);
+        }
+        run.taken
+    }
+
+    /// Waits for room for a value of this length.
+    fn wait_for_room(&mut self, length: usize) {
+        let link = Arc::clone(self.server.link(self.connection));
+        let limit = match self.server.overload() {
+            Overload::Wait => self.plan.timeout,
+            Overload::Fail if self.runs.is_empty() => Duration::ZERO,
+            // Our own runs will make room.
+            Overload::Fail => self.plan.timeout,
+        };
+        self.room = Some(Box::pin(async move { timeout(limit, link.wait_for_room(length)).await.is_ok() }));
+    }
+
+    /// Ends every key that was not submitted.
+    fn give_up(&mut self, status: Status, settle: Settle<'_>) {
+        for index in self.indices.iter().skip(self.submitted) {
+            settle(*index as usize, Reply::new(status), &self.server.endpoint.name);
+        }
+        self.submitted = self.indices.len();
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        for run in &self.runs {
+            self.server.link(self.connection).abandon_run(run.slot);
+        }
+    }
+}

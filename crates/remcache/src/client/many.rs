@@ -1,0 +1,362 @@
+//! Many keys in one call: for each server one pipelined run, an outcome for each key.
+
+use std::fmt;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::Client;
+use super::command::{Count, Delete, Extend, Fetch, Kind, Store, Touch};
+use super::lane::{Lane, Plan};
+use super::outcome::{self, Change, Item};
+use crate::Error;
+use crate::proto::{CowBytes, Reply, Request, Ttl};
+
+/// An operation on many keys: set its options, then await it.
+///
+/// Keys go to their servers as pipelined runs, all servers in parallel: fetches aloud, so that a
+/// miss is the server's word and not its silence; changes quietly, closed by a loud one. Each key
+/// has an outcome of its own: a server that is away spoils only its own keys. Any number of keys
+/// may be given; at most some thousands are in flight for each server.
+///
+/// The deadline counts from the last reply: a call takes as long as replies keep coming, and ends
+/// when they stop for the [`timeout`](crate::Config::timeout).
+///
+/// # Cancellation
+/// Dropping the future changes nothing on the wire. What was sent may have been executed.
+#[must_use = "an operation does nothing unless it is awaited"]
+pub struct Many<'a, N, Q> {
+    client: &'a Client,
+    items: Vec<Q>,
+    plan: Options,
+    timeout: Duration,
+    kind: PhantomData<fn() -> N>,
+}
+
+/// What all requests of a call have in common.
+#[derive(Clone, Copy, Debug, Default)]
+struct Options {
+    ttl: Ttl,
+    flags: u32,
+    initial: Option<u64>,
+}
+
+/// A key with what its request needs beside it.
+pub trait Entry {
+    /// The key as it was given.
+    type Key: AsRef<[u8]>;
+    #[doc(hidden)]
+    fn request(&self) -> Request<'_>;
+    #[doc(hidden)]
+    fn into_key(self) -> Self::Key;
+}
+
+/// A key alone.
+pub struct KeyOnly<K> {
+    pub(crate) key: K,
+    pub(crate) build: for<'r> fn(CowBytes<'r>) -> Request<'r>,
+}
+
+/// A key and a value.
+pub struct KeyValue<K, V> {
+    pub(crate) key: K,
+    pub(crate) value: V,
+    pub(crate) build: for<'r> fn(CowBytes<'r>, CowBytes<'r>) -> Request<'r>,
+}
+
+/// A key and a number.
+pub struct KeyNumber<K> {
+    pub(crate) key: K,
+    pub(crate) number: u64,
+    pub(crate) build: for<'r> fn(CowBytes<'r>, u64) -> Request<'r>,
+}
+
+impl<K: AsRef<[u8]>> Entry for KeyOnly<K> {
+    type Key = K;
+    fn request(&self) -> Request<'_> {
+        (self.build)(self.key.as_ref().into())
+    }
+    fn into_key(self) -> K {
+        self.key
+    }
+}
+
+impl<K: AsRef<[u8]>, V> Entry for KeyValue<K, V>
+where
+    for<'r> &'r V: Into<CowBytes<'r>>,
+{
+    type Key = K;
+    fn request(&self) -> Request<'_> {
+        (self.build)(self.key.as_ref().into(), (&self.value).into())
+    }
+    fn into_key(self) -> K {
+        self.key
+    }
+}
+
+impl<K: AsRef<[u8]>> Entry for KeyNumber<K> {
+    type Key = K;
+    fn request(&self) -> Request<'_> {
+        (self.build)(self.key.as_ref().into(), self.number)
+    }
+    fn into_key(self) -> K {
+        self.key
+    }
+}
+
+macro_rules! opaque_debug {
+    ($($name:ident<$($parameter:ident),*>)*) => {$(
+        impl<$($parameter),*> fmt::Debug for $name<$($parameter),*> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($name))
+            }
+        }
+    )*};
+}
+opaque_debug!(KeyOnly<K> KeyValue<K, V> KeyNumber<K>);
+
+impl<'a, N: Kind, Q: Entry> Many<'a, N, Q> {
+    pub(crate) fn new(client: &'a Client, items: Vec<Q>) -> Self {
+        let timeout = client.config().timeout;
+        Self { client, items, plan: Options::default(), timeout, kind: PhantomData }
+    }
+
+    /// How long to wait for the next reply, instead of the client's [`timeout`](crate::Config::timeout).
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    fn with(self, change: impl FnOnce(&mut Options)) -> Self {
+        let mut plan = self.plan;
+        change(&mut plan);
+        Self { plan, ..self }
+    }
+
+    pub(crate) fn with_ttl(self, ttl: Ttl) -> Self {
+        self.with(|plan| plan.ttl = ttl.resolve(SystemTime::now))
+    }
+}
+
+impl<N: Kind, Q: Entry + Sync> Many<'_, N, Q> {
+    async fn run(self) -> Outcomes<Q::Key, N::Output> {
+        let Self { client, items, plan, timeout, .. } = self;
+        let mut results: Vec<Option<Result<N::Output, Error>>> = Vec::new();
+        results.resize_with(items.len(), || None);
+        let namespace = client.config().namespace.as_slice();
+        let request_of = |index: usize| plan.apply(items[index].request().prefix_key(namespace));
+        let mut lanes = assign(client, items.len(), &request_of, timeout).await;
+        let mut settle = |index: usize, reply: Reply, server: &Arc<str>| {
+            let result = N::DECODE(reply).map_err(|reply| {
+                let key_is_invalid = request_of(index).key().is_err();
+                outcome::error(&reply, key_is_invalid, (!key_is_invalid).then(|| Arc::clone(server)))
+            });
+            if let Some(place) = results.get_mut(index) {
+                *place = Some(result);
+            }
+        };
+        poll_fn(|cx| poll_lanes(&mut lanes, cx, &request_of, &mut settle)).await;
+        let keys = items.into_iter().map(Entry::into_key);
+        let results = results.into_iter().map(|result| result.unwrap_or_else(|| Err(unplaced())));
+        Outcomes(keys.zip(results).collect())
+    }
+}
+
+fn unplaced() -> Error {
+    outcome::error(&super::no_server(), false, None)
+}
+
+impl Options {
+    fn apply<'r>(&self, request: Request<'r>) -> Request<'r> {
+        let request = request.flags(self.flags);
+        let request = if self.ttl == Ttl::Never { request } else { request.ttl(self.ttl) };
+        match self.initial {
+            Some(initial) => request.initial(initial),
+            None => request,
+        }
+    }
+}
+
+/// Sorts the keys by server. Placing a million keys takes a while, so others get their turn.
+async fn assign<'r>(
+    client: &Client,
+    count: usize,
+    request_of: &(dyn Fn(usize) -> Request<'r> + Sync),
+    timeout: Duration,
+) -> Vec<Lane> {
+    let cluster = Arc::clone(&client.cluster());
+    let plan = Plan { timeout };
+    let mut lanes: Vec<Lane> = cluster.servers.iter().map(|server| Lane::new(Arc::clone(server), plan)).collect();
+    for index in 0..count {
+        // A key that is none gets its outcome from whichever server it is handed to.
+        let place = match request_of(index).key() {
+            Ok(key) => cluster.locate(key.as_bytes()),
+            Err(_) => Some(0),
+        };
+        if let Some(lane) = place.and_then(|place| lanes.get_mut(place)) {
+            lane.assign(index);
+        }
+        if index % KEYS_A_TURN == KEYS_A_TURN - 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+    lanes
+}
+
+/// How many keys are placed before other tasks get their turn.
+const KEYS_A_TURN: usize = 4096;
+
+fn poll_lanes<'r>(
+    lanes: &mut [Lane],
+    cx: &mut Context<'_>,
+    request_of: &dyn Fn(usize) -> Request<'r>,
+    settle: &mut dyn FnMut(usize, Reply, &Arc<str>),
+) -> Poll<()> {
+    let now = Instant::now();
+    let mut pending = false;
+    for lane in lanes {
+        pending |= lane.poll(cx, now, request_of, settle).is_pending();
+    }
+    if pending { Poll::Pending } else { Poll::Ready(()) }
+}
+
+macro_rules! options {
+    ($($kind:ident: $($option:ident)*;)*) => {$(
+        impl<Q: Entry> Many<'_, $kind, Q> { $(options!(@$option);)* }
+    )*};
+    (@ttl) => {
+        /// How long the items live (default: for ever).
+        pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
+            self.with_ttl(ttl.into())
+        }
+    };
+    (@flags) => {
+        /// A number to keep beside each value (default: 0).
+        pub fn flags(self, flags: u32) -> Self {
+            self.with(|plan| plan.flags = flags)
+        }
+    };
+    (@initial) => {
+        /// The number to start from where a key is absent (default: an absent counter stays absent).
+        pub fn initial(self, initial: u64) -> Self {
+            self.with(|plan| plan.initial = Some(initial))
+        }
+    };
+}
+
+options! {
+    Store: flags ttl;
+    Count: initial ttl;
+}
+
+impl<'a, N, Q> IntoFuture for Many<'a, N, Q>
+where
+    N: Kind + 'a,
+    N::Output: Send,
+    Q: Entry + Send + Sync + 'a,
+    Q::Key: Send,
+{
+    type Output = Outcomes<Q::Key, N::Output>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl<N, Q> fmt::Debug for Many<'_, N, Q> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Many").field("keys", &self.items.len()).finish_non_exhaustive()
+    }
+}
+
+/// The outcomes of a call with many keys: one for each, in the order in which they were given.
+#[derive(Clone, Debug)]
+pub struct Outcomes<K, T>(Vec<(K, Result<T, Error>)>);
+
+impl<K, T> Outcomes<K, T> {
+    /// How many keys were asked for.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether no key was asked for.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Every key with its outcome, in the order in which they were given.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&K, Result<&T, &Error>)> {
+        self.0.iter().map(|(key, result)| (key, result.as_ref()))
+    }
+
+    /// The keys without an outcome from the server, each with what went wrong.
+    pub fn failed(&self) -> impl Iterator<Item = (&K, &Error)> {
+        self.iter().filter_map(|(key, result)| result.err().map(|error| (key, error)))
+    }
+
+    /// Whether every key has an outcome from its server.
+    pub fn is_complete(&self) -> bool {
+        self.failed().next().is_none()
+    }
+}
+
+impl<K: AsRef<[u8]>, T> Outcomes<K, T> {
+    /// The outcome of a key; the first one if it was given more than once. `None` if it was not.
+    ///
+    /// It looks at one key after the other; collect into a map for many questions.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Result<&T, &Error>> {
+        let wanted = key.as_ref();
+        self.iter().find(|(key, _)| key.as_ref() == wanted).map(|(_, result)| result)
+    }
+}
+
+impl<K> Outcomes<K, Option<Item>> {
+    /// The keys that were found, each with its item.
+    pub fn found(&self) -> impl Iterator<Item = (&K, &Item)> {
+        self.iter().filter_map(|(key, result)| Some((key, result.ok()?.as_ref()?)))
+    }
+
+    /// The keys that the servers do not have.
+    pub fn missing(&self) -> impl Iterator<Item = &K> {
+        self.iter().filter_map(|(key, result)| matches!(result, Ok(None)).then_some(key))
+    }
+}
+
+impl<K> Outcomes<K, Change> {
+    /// The keys whose change was made.
+    pub fn made(&self) -> impl Iterator<Item = &K> {
+        self.iter().filter_map(|(key, result)| result.is_ok_and(|change| change.is_made()).then_some(key))
+    }
+
+    /// The keys whose change the server refused, each with how.
+    pub fn refused(&self) -> impl Iterator<Item = (&K, Change)> {
+        self.iter().filter_map(|(key, result)| Some((key, *result.ok()?))).filter(|(_, change)| !change.is_made())
+    }
+}
+
+impl<K, T> IntoIterator for Outcomes<K, T> {
+    type Item = (K, Result<T, Error>);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// The many-forms of the operations, by what they need beside the keys.
+pub type FetchMany<'a, K> = Many<'a, Fetch, KeyOnly<K>>;
+/// Stores many items.
+pub type StoreMany<'a, K, V> = Many<'a, Store, KeyValue<K, V>>;
+/// Appends or prepends to many items.
+pub type ExtendMany<'a, K, V> = Many<'a, Extend, KeyValue<K, V>>;
+/// Deletes many items.
+pub type DeleteMany<'a, K> = Many<'a, Delete, KeyOnly<K>>;
+/// Gives many items a new time to live.
+pub type TouchMany<'a, K> = Many<'a, Touch, KeyOnly<K>>;
+/// Changes many counters.
+pub type CountMany<'a, K> = Many<'a, Count, KeyNumber<K>>;

@@ -1,0 +1,236 @@
+//! The asynchronous client: handles, operations, and the connections behind them.
+//!
+//! ```text
+//! Client ── Cluster ── Server ── Link ⇄ Driver ⇄ socket
+//!             ring       task     the machine, and who waits
+//! ```
+
+mod address;
+mod call;
+mod cluster;
+mod command;
+mod config;
+mod driver;
+mod handle;
+mod lane;
+mod link;
+mod many;
+mod operations;
+mod outcome;
+mod server;
+mod slot;
+mod transport;
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+pub use address::{Address, Endpoint};
+pub use call::{Call, Replies};
+pub use command::{Act, Ask, Command, Count, Delete, Extend, Fetch, Kind, Store, Touch};
+pub use config::{Config, Overload, TransportSettings};
+pub use handle::{ServerHandle, Stat, Stats};
+pub use link::{Condition, State};
+pub use many::{
+    CountMany, DeleteMany, Entry, ExtendMany, FetchMany, KeyNumber, KeyOnly, KeyValue, Many, Outcomes, StoreMany,
+    TouchMany,
+};
+pub use outcome::{Change, Counter, Item};
+pub use transport::{Connect, Connecting, Stream};
+
+use crate::Error;
+use crate::proto::{Delivery, Key, Reply, Request};
+use cluster::Cluster;
+
+/// A client of one or several memcached servers.
+///
+/// It is a handle: cloning it is cheap, all clones share the connections, and every call takes
+/// `&self`. Nothing connects before it is needed. When the last clone is dropped, the connections
+/// end; see [`Client::close`] for an orderly end.
+///
+/// A client must not be used across a `fork`: both processes would share its sockets.
+#[derive(Clone)]
+pub struct Client(Arc<Shared>);
+
+struct Shared {
+    cluster: RwLock<Arc<Cluster>>,
+    config: Arc<Config>,
+}
+
+/// What a callback says: whether it wants the next reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "go on or stop")]
+pub enum Flow {
+    /// The next reply too.
+    Proceed,
+    /// No more.
+    Stop,
+}
+
+impl Client {
+    /// A client of these servers, with the default settings.
+    ///
+    /// Each is an address (`host`, `host:port`, `host:port:weight`, `[v6]:port`, `/path/to.sock`), a
+    /// comma list of them, or a URL whose options apply to the client: see [`Config::from_url`].
+    ///
+    /// ```
+    /// let client = remcache::Client::new(["localhost", "localhost:11212", "localhost:11213"])?;
+    /// assert_eq!(client.servers().len(), 3);
+    /// # Ok::<(), remcache::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if the list is empty or an address malformed.
+    pub fn new<S: AsRef<str>>(servers: impl IntoIterator<Item = S>) -> Result<Self, Error> {
+        Self::with_config(servers, Config::new())
+    }
+
+    /// A client of these servers, with these settings.
+    ///
+    /// # Errors
+    /// As [`Client::new`], and if a setting cannot work.
+    pub fn with_config<S: AsRef<str>>(servers: impl IntoIterator<Item = S>, config: Config) -> Result<Self, Error> {
+        let config = servers.into_iter().try_fold(config, |config, server| config.server(server.as_ref()))?;
+        let mut config = config.check()?;
+        let endpoints = std::mem::take(&mut config.servers);
+        let config = Arc::new(config);
+        let cluster = Cluster::new(endpoints, &config, None)?;
+        Ok(Self(Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), config })))
+    }
+
+    #[inline]
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    #[inline]
+    pub(crate) fn cluster(&self) -> RwLockReadGuard<'_, Arc<Cluster>> {
+        self.0.cluster.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the list of servers while running.
+    ///
+    /// Servers that stay keep their connections; requests on those that leave end as they would
+    /// have. Nothing connects at once.
+    ///
+    /// # Errors
+    /// As [`Client::new`]; the old list stays in use then. Options of a URL cannot be changed.
+    pub fn set_servers<S: AsRef<str>>(&self, servers: impl IntoIterator<Item = S>) -> Result<(), Error> {
+        let empty = Config { servers: Vec::new(), ..self.config().clone() };
+        let config = servers.into_iter().try_fold(empty, |config, server| config.server(server.as_ref()))?;
+        let mut cluster = self.0.cluster.write().unwrap_or_else(PoisonError::into_inner);
+        *cluster = Arc::new(Cluster::new(config.servers, &self.0.config, Some(&cluster))?);
+        Ok(())
+    }
+
+    /// Whether some server may answer: not every one is known to be down.
+    pub fn is_usable(&self) -> bool {
+        self.cluster().servers.iter().any(|server| server.is_usable())
+    }
+
+    /// The servers, in the order in which they were given.
+    pub fn servers(&self) -> Vec<ServerHandle> {
+        self.cluster().servers.iter().map(|server| ServerHandle::new(Arc::clone(server))).collect()
+    }
+
+    /// The server of a key; `None` if there is none for it now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey) if the key is none.
+    pub fn locate(&self, key: impl AsRef<[u8]>) -> Result<Option<ServerHandle>, Error> {
+        let key = [&self.config().namespace, key.as_ref()].concat();
+        let key = Key::new(key)?;
+        let cluster = self.cluster();
+        let server = cluster.locate(key.as_bytes()).and_then(|place| cluster.servers.get(place));
+        Ok(server.map(|server| ServerHandle::new(Arc::clone(server))))
+    }
+
+    /// Asks, and gives the outcome as data, whatever it is. It cannot fail.
+    ///
+    /// A request without a key goes to the first server; see [`Client::servers`] for the others.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use remcache::{Request, Status};
+    ///
+    /// let reply = client.call(Request::get("Hello")).await;
+    /// match reply.status {
+    ///     Status::NoError => println!("{}", reply.text()),
+    ///     Status::KeyNotFound => println!("a miss"),
+    ///     Status::Disconnected(delivery) => println!("away, {delivery}"),
+    ///     other => println!("{other}"),
+    /// }
+    /// # assert_eq!(reply.status, Status::KeyNotFound);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Cancellation
+    /// See [`Call`].
+    #[inline]
+    pub fn call<'a>(&'a self, request: Request<'a>) -> Call<'a> {
+        Call::to_cluster(self, request)
+    }
+
+    /// Asks, and hands each reply to a callback, which is kept while it returns [`Flow::Proceed`].
+    ///
+    /// The callback runs in a task of its own: it may take its time, and a panic ends it alone. It
+    /// is called at least once, whatever happens.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn call_with(&self, request: Request<'_>, mut callback: impl FnMut(Reply) -> Flow + Send + 'static) {
+        let mut replies = self.replies(request);
+        tokio::spawn(async move {
+            while let Some(reply) = replies.next().await {
+                if callback(reply) == Flow::Stop {
+                    break;
+                }
+            }
+        });
+    }
+
+    /// Asks, and gives the replies as a stream: for requests that have many, such as statistics.
+    pub fn replies(&self, request: Request<'_>) -> Replies {
+        let request = request.into_owned().prefix_key(&self.config().namespace);
+        let request = request.resolve_ttl(std::time::SystemTime::now);
+        let server = self.cluster().server_of(&request);
+        Replies::new(server, request)
+    }
+
+    /// Asks without waiting for the reply, which is read and thrown away.
+    ///
+    /// Tells whether the request was queued: it was not if it is invalid, the server is known to
+    /// be down, or the connection's limits are reached.
+    pub fn cast(&self, request: Request<'_>) -> bool {
+        self.call(request).cast()
+    }
+
+    /// Ends the client in order: takes no more requests, and returns when every request in flight
+    /// has its outcome, which is within their deadlines.
+    ///
+    /// # Cancellation
+    /// The end goes on without being waited for.
+    pub async fn close(&self) {
+        let servers = self.cluster().servers.clone();
+        for server in &servers {
+            server.close();
+        }
+        for server in &servers {
+            server.wait_for_end().await;
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cluster = self.cluster();
+        let names: Vec<_> = cluster.servers.iter().map(|server| &server.endpoint.name).collect();
+        f.debug_struct("Client").field("servers", &names).finish_non_exhaustive()
+    }
+}
+
+/// The reply to a request that no server can be asked for.
+pub(crate) fn no_server() -> Reply {
+    Reply::disconnected(Delivery::NotSent, "no server is connected")
+}

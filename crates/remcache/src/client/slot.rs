@@ -1,0 +1,107 @@
+//! Where a caller's replies wait for it.
+
+use std::collections::VecDeque;
+use std::task::{Poll, Waker};
+
+use crate::proto::Reply;
+
+/// Where the replies to one caller wait.
+#[derive(Debug)]
+pub(crate) enum Slot {
+    /// The single reply has not come; this wakes the caller.
+    Waiting(Waker),
+    /// The single reply is there.
+    Ready(Reply),
+    /// The replies of a request that has many.
+    Many(Box<Many>),
+    /// The replies of a run of requests.
+    Run(Box<Run>),
+}
+
+/// Replies to one request, as they come.
+#[derive(Debug, Default)]
+pub(crate) struct Many {
+    pub(crate) replies: VecDeque<Reply>,
+    pub(crate) ended: bool,
+    pub(crate) waker: Option<Waker>,
+}
+
+/// Replies to a run of requests, each with its place in the run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// What was answered otherwise than expected of a silent request, or was answered at all.
+    pub(crate) replies: Vec<(u32, Reply)>,
+    pub(crate) unanswered: u32,
+    pub(crate) waker: Option<Waker>,
+}
+
+impl Many {
+    /// The next reply; `None` after the last.
+    pub(crate) fn next(&mut self, waker: &Waker) -> Poll<Option<Reply>> {
+        match self.replies.pop_front() {
+            Some(reply) => Poll::Ready(Some(reply)),
+            None if self.ended => Poll::Ready(None),
+            None => {
+                self.waker = Some(waker.clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// More packets than any server's statistics have: past it they are read and thrown away.
+const MOST_REPLIES: usize = 100_000;
+
+impl Slot {
+    pub(crate) fn run(unanswered: u32) -> Self {
+        let replies = Vec::with_capacity(unanswered as usize);
+        Self::Run(Box::new(Run { replies, unanswered, waker: None }))
+    }
+
+    /// Whether there is something for the caller; remembers its waker if not.
+    #[inline]
+    pub(crate) fn poll(&mut self, waker: &Waker) -> bool {
+        match self {
+            Self::Ready(_) => true,
+            Self::Waiting(known) => {
+                if !known.will_wake(waker) {
+                    known.clone_from(waker);
+                }
+                false
+            }
+            Self::Many(_) => true,
+            Self::Run(run) => ready_or_wait(run.unanswered == 0, &mut run.waker, waker),
+        }
+    }
+
+    /// Puts a reply in, and tells whom to wake.
+    #[inline]
+    pub(crate) fn settle(&mut self, place: u32, reply: Reply, last: bool) -> Option<Waker> {
+        match self {
+            Self::Waiting(_) => match std::mem::replace(self, Self::Ready(reply)) {
+                Self::Waiting(waker) => Some(waker),
+                _ => None,
+            },
+            Self::Ready(_) => None,
+            Self::Many(many) => {
+                many.ended |= last;
+                if many.replies.len() < MOST_REPLIES || last {
+                    many.replies.push_back(reply);
+                }
+                many.waker.take()
+            }
+            Self::Run(run) => {
+                run.replies.push((place, reply));
+                run.unanswered = run.unanswered.saturating_sub(u32::from(last));
+                if run.unanswered == 0 { run.waker.take() } else { None }
+            }
+        }
+    }
+}
+
+fn ready_or_wait(ready: bool, known: &mut Option<Waker>, waker: &Waker) -> bool {
+    if !ready {
+        *known = Some(waker.clone());
+    }
+    ready
+}

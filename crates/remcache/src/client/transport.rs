@@ -1,0 +1,90 @@
+//! Opening sockets: the one place that does.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::timeout;
+
+use super::address::Address;
+use super::config::TransportSettings;
+
+/// A connection's two directions of bytes.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
+/// The future of a connection that is being opened.
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
+
+/// What opens connections.
+///
+/// The default opens TCP and Unix sockets; tests put simulated networks here.
+pub trait Connect: fmt::Debug + Send + Sync + 'static {
+    /// Opens a connection to a server. The caller limits how long it may take.
+    ///
+    /// # Cancellation
+    /// Dropping the future gives the attempt up.
+    fn connect<'a>(&'a self, address: &'a Address, settings: &'a TransportSettings) -> Connecting<'a>;
+}
+
+/// Opens TCP and Unix sockets.
+#[derive(Debug)]
+pub(crate) struct SocketConnector;
+
+impl Connect for SocketConnector {
+    fn connect<'a>(&'a self, address: &'a Address, settings: &'a TransportSettings) -> Connecting<'a> {
+        Box::pin(async move {
+            match address {
+                Address::Tcp { host, port } => Ok(Box::new(tcp(host, *port, settings).await?) as Box<dyn Stream>),
+                Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?) as Box<dyn Stream>),
+            }
+        })
+    }
+}
+
+/// Resolves the name anew, and tries each of its addresses with an equal share of the time left.
+async fn tcp(host: &str, port: u16, settings: &TransportSettings) -> io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> =
+        lookup_host((host, port)).await.map_err(|error| unresolved(host, &error))?.collect();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("the name {host} has no address"));
+    let share = settings.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    for address in addresses {
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                prepare(&stream, settings)?;
+                return Ok(stream);
+            }
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection attempt"),
+        }
+    }
+    Err(last)
+}
+
+fn unresolved(host: &str, error: &io::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("the name {host} does not resolve: {error}"))
+}
+
+/// Settings of the socket: GUARANTEES states their reasons.
+fn prepare(stream: &TcpStream, settings: &TransportSettings) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(stream);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(15))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(settings.user_timeout))?;
+    if let Some(bytes) = settings.socket_buffers {
+        socket.set_send_buffer_size(bytes)?;
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! The placement of the Ruby gem `remcached`: the key as a big-endian number, modulo the connected servers.
+
+/// The server of `key` among those alive, counted in the order of the list.
+pub(super) fn locate(key: &[u8], servers: usize, alive: impl Fn(usize) -> bool) -> Option<usize> {
+    // Liveness may change while it is read: one pass takes the state that both the divisor and the choice rest on.
+    let living: Vec<usize> = (0..servers).filter(|&server| alive(server)).collect();
+    if living.is_empty() {
+        return None;
+    }
+    Some(living[remainder(key, living.len())])
+}
+
+/// The bytes of `key`, as one big-endian number, modulo `divisor`.
+fn remainder(key: &[u8], divisor: usize) -> usize {
+    let divisor = divisor as u64;
+    let rest = key.chunks(4).fold(0_u64, |rest, chunk| {
+        // A list has fewer than 2^32 servers, so the remainder and four more bytes fit into 64 bits.
+        let number = chunk.iter().fold(rest, |number, &byte| number << 8 | u64::from(byte));
+        number % divisor
+    });
+    rest as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remainder_agrees_with_division_of_the_whole_number() {
+        let key = b"a key of 16 byte";
+        let whole = u128::from_be_bytes(*key);
+        for divisor in [1, 2, 3, 5, 7, 64, 97, 1000, 65_537, u32::MAX as usize] {
+            assert_eq!(remainder(key, divisor) as u128, whole % divisor as u128);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What goes wrong, as one type that answers questions.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::proto::{Delivery, InvalidKey, InvalidRequest, InvalidTtl, Reply, Status};
+
+/// What went wrong: which server, what happened, what to try.
+///
+/// What the server *decided* is no error: a miss, or an item that was not stored, are values.
+#[derive(Clone)]
+pub struct Error(Box<Details>);
+
+#[derive(Clone)]
+struct Details {
+    kind: ErrorKind,
+    server: Option<Arc<str>>,
+    message: String,
+}
+
+/// The kinds of [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The key is none; nothing was sent.
+    InvalidKey,
+    /// An argument is none, or the server found one invalid.
+    InvalidArguments,
+    /// The value is above the client's or the server's limit.
+    ValueTooLarge,
+    /// The stored value is no number.
+    NonNumericValue,
+    /// The CAS value is another one: the item was changed meanwhile.
+    Conflict,
+    /// The server has no memory for the item.
+    OutOfMemory,
+    /// The server wants an authentication, or refused it.
+    Auth,
+    /// The server or this wire cannot do it.
+    Unsupported,
+    /// The server answered with another error.
+    Server,
+    /// The connection is gone, or the server is known to be down.
+    Disconnected(Delivery),
+    /// The deadline passed.
+    TimedOut(Delivery),
+    /// Too much waits on the connection.
+    Overloaded,
+    /// A server list, address, URL or setting is malformed.
+    Config,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Details { kind, server: None, message: message.into() }))
+    }
+
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Config, message)
+    }
+
+    /// The error that a reply tells of.
+    pub(crate) fn from_reply(reply: &Reply, server: Option<Arc<str>>) -> Self {
+        let kind = ErrorKind::of(reply.status);
+        let message = match kind {
+            // The server's own words add nothing to what we can say of these.
+            ErrorKind::TimedOut(_) | ErrorKind::Overloaded => String::new(),
+            _ => reply.text().into_owned(),
+        };
+        Self(Box::new(Details { kind, server, message }))
+    }
+
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The server that it concerns, as it was configured.
+    pub fn server(&self) -> Option<&str> {
+        self.0.server.as_deref()
+    }
+
+    /// Whether the connection is gone or the server is known to be down.
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Disconnected(_))
+    }
+
+    /// Whether the deadline passed.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::TimedOut(_))
+    }
+
+    /// Whether the cache could not be asked: the program goes on without it.
+    pub fn is_unavailable(&self) -> bool {
+        self.is_disconnected() || self.is_timeout() || self.0.kind == ErrorKind::Overloaded
+    }
+
+    /// Whether the request may have taken effect: decides if repeating it is safe.
+    pub fn may_have_executed(&self) -> bool {
+        use ErrorKind::{Disconnected, TimedOut};
+        matches!(self.0.kind, Disconnected(Delivery::MaybeSent) | TimedOut(Delivery::MaybeSent))
+    }
+}
+
+impl ErrorKind {
+    fn of(status: Status) -> Self {
+        match status {
+            Status::InvalidArguments => Self::InvalidArguments,
+            Status::ValueTooLarge => Self::ValueTooLarge,
+            Status::NonNumericValue => Self::NonNumericValue,
+            Status::KeyExists => Self::Conflict,
+            Status::OutOfMemory => Self::OutOfMemory,
+            Status::AuthError | Status::AuthContinue => Self::Auth,
+            Status::UnknownCommand | Status::Unsupported => Self::Unsupported,
+            Status::Disconnected(delivery) => Self::Disconnected(delivery),
+            Status::TimedOut(delivery) => Self::TimedOut(delivery),
+            Status::Overloaded => Self::Overloaded,
+            _ => Self::Server,
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::InvalidKey => "invalid key",
+            Self::InvalidArguments => "invalid arguments",
+            Self::ValueTooLarge => "value too large",
+            Self::NonNumericValue => "the stored value is not a number",
+            Self::Conflict => "the item exists or was changed meanwhile",
+            Self::OutOfMemory => "the server is out of memory",
+            Self::Auth => "authentication failed",
+            Self::Unsupported => "not supported",
+            Self::Server => "the server failed",
+            Self::Disconnected(Delivery::NotSent) => "disconnected, the request was not sent",
+            Self::Disconnected(Delivery::MaybeSent) => "disconnected, the request may have taken effect",
+            Self::TimedOut(Delivery::NotSent) => "timed out, the request was not sent",
+            Self::TimedOut(Delivery::MaybeSent) => "timed out, the request may have taken effect",
+            Self::Overloaded => {
+                "overloaded: too many requests or bytes wait on the connection; raise its limits, add connections, or ask less at a time"
+            }
+            Self::Config => "configuration",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Details { kind, server, message } = &*self.0;
+        if let Some(server) = server {
+            write!(f, "{server}: ")?;
+        }
+        match (kind, message.is_empty()) {
+            (ErrorKind::Config | ErrorKind::InvalidKey, false) => f.write_str(message),
+            (_, false) => write!(f, "{}: {message}", kind.text()),
+            (_, true) => f.write_str(kind.text()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?}: {self})", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<InvalidKey> for Error {
+    fn from(invalid: InvalidKey) -> Self {
+        Self::new(ErrorKind::InvalidKey, invalid.to_string())
+    }
+}
+
+impl From<InvalidTtl> for Error {
+    fn from(invalid: InvalidTtl) -> Self {
+        Self::new(ErrorKind::InvalidArguments, invalid.to_string())
+    }
+}
+
+impl From<InvalidRequest> for Error {
+    fn from(invalid: InvalidRequest) -> Self {
+        let kind = match invalid {
+            InvalidRequest::Key(_) => ErrorKind::InvalidKey,
+            InvalidRequest::Ttl(_) => ErrorKind::InvalidArguments,
+            InvalidRequest::ValueTooLarge { .. } => ErrorKind::ValueTooLarge,
+            InvalidRequest::Unsupported(_) => ErrorKind::Unsupported,
+        };
+        Self::new(kind, invalid.to_string())
+    }
+}

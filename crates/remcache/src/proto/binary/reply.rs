@@ -1,0 +1,159 @@
+//! Bytes to replies, and for servers back.
+
+use bytes::Bytes;
+
+use super::{Header, Magic, Opcode, Packet, packet};
+use crate::proto::{InputBuffer, Output, ProtocolError, Reply, Status};
+
+/// A reply with what tells whose it is.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Frame {
+    /// The opcode, which repeats the request's.
+    pub opcode: Opcode,
+    /// The opaque, which repeats the request's.
+    pub opaque: u32,
+    /// Whether the request is answered with this: false for all but the last packet of a Stat.
+    pub last: bool,
+    /// The reply.
+    pub reply: Reply,
+}
+
+/// Takes a reply from the front of the input; `None` if it is not complete yet.
+///
+/// # Errors
+/// [`ProtocolError`] if the bytes are no reply, or announce a body of more than `max_body` bytes.
+#[inline]
+pub fn decode(input: &mut InputBuffer, max_body: usize) -> Result<Option<Frame>, ProtocolError> {
+    match input.as_slice().first() {
+        None => return Ok(None),
+        Some(&byte) if byte == Magic::Response.byte() => {}
+        Some(&byte) => return Err(not_a_reply(byte)),
+    }
+    let Some(header) = packet::complete(input, max_body)? else { return Ok(None) };
+    let opcode = Opcode(header.opcode);
+    let status = header.status();
+    let flags = flags(input.as_slice(), &header);
+    input.skip(Header::LEN.saturating_add(usize::from(header.extras_length)));
+    let key = input.take(usize::from(header.key_length));
+    let mut value = take_value(input, &header, status);
+    let mut number = None;
+    if status == Status::NoError && opcode.is_counter() {
+        number = Some(counter(&value)?);
+        value = Bytes::new();
+    }
+    let last = opcode != Opcode::STAT || status != Status::NoError || (key.is_empty() && value.is_empty());
+    let reply = Reply { status, flags, cas: header.cas, number, key, value };
+    Ok(Some(Frame { opcode, opaque: header.opaque, last, reply }))
+}
+
+/// What a first byte that is no reply's tells.
+#[cold]
+fn not_a_reply(byte: u8) -> ProtocolError {
+    match byte {
+        // `ERROR Too many open connections`, in text even to binary clients.
+        b'E' => ProtocolError::TooManyConnections,
+        other => ProtocolError::WrongMagic(other),
+    }
+}
+
+/// The value; a miss, which is as common as a hit, needs no memory for its text.
+#[inline]
+fn take_value(input: &mut InputBuffer, header: &Header, status: Status) -> Bytes {
+    let length = header.value_length().unwrap_or_default();
+    if status == Status::KeyNotFound && input.as_slice().get(..length) == Some(NOT_FOUND) {
+        input.skip(length);
+        return Bytes::from_static(NOT_FOUND);
+    }
+    input.take(length)
+}
+
+/// What memcached says of a miss.
+const NOT_FOUND: &[u8] = b"Not found";
+
+#[inline]
+fn flags(packet: &[u8], header: &Header) -> u32 {
+    if header.extras_length < 4 {
+        return 0;
+    }
+    let extras = packet.get(Header::LEN..).and_then(<[u8]>::first_chunk);
+    extras.map_or(0, |bytes| u32::from_be_bytes(*bytes))
+}
+
+fn counter(value: &[u8]) -> Result<u64, ProtocolError> {
+    value.try_into().map(u64::from_be_bytes).map_err(|_| ProtocolError::WrongNumber)
+}
+
+/// Appends a reply's bytes, as a server answers a request of this opcode and opaque.
+pub fn encode_reply(reply: &Reply, opcode: Opcode, opaque: u32, output: &mut Output) {
+    let has_flags =
+        reply.is_ok() && (opcode.is_fetch() || opcode == Opcode::of(crate::proto::Operation::Touch, false, false));
+    let extras = if has_flags { Bytes::copy_from_slice(&reply.flags.to_be_bytes()) } else { Bytes::new() };
+    let value = match reply.number {
+        Some(number) => Bytes::copy_from_slice(&number.to_be_bytes()),
+        None => reply.value.clone(),
+    };
+    let mut packet = Packet::response(opcode, reply.status, extras, reply.key.clone(), value);
+    packet.header.opaque = opaque;
+    packet.header.cas = reply.cas;
+    packet.encode(output);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(bytes: &[u8]) -> InputBuffer {
+        let mut input = InputBuffer::new();
+        input.extend(bytes);
+        input
+    }
+
+    fn error_of(bytes: &[u8]) -> ProtocolError {
+        decode(&mut input(bytes), 1 << 20).unwrap_err()
+    }
+
+    #[test]
+    fn what_is_no_reply_is_named_at_its_first_byte() {
+        assert_eq!(error_of(b"E"), ProtocolError::TooManyConnections);
+        assert_eq!(error_of(b"HTTP/1.1 400"), ProtocolError::WrongMagic(b'H'));
+        assert!(error_of(b"H").to_string().contains("HTTP"));
+        assert!(error_of(&[0x15]).to_string().contains("TLS"));
+    }
+
+    #[test]
+    fn lengths_are_checked_before_they_size_anything() {
+        let mut header = Header { magic: Magic::Response, body_length: u32::MAX, ..Header::request(Opcode::GET) };
+        let limit = 1 << 20;
+        let announced = u32::MAX as usize;
+        assert_eq!(error_of(&header.to_bytes()), ProtocolError::TooLarge { announced, limit });
+        header = Header { body_length: 3, key_length: 4, ..header };
+        assert_eq!(error_of(&header.to_bytes()), ProtocolError::WrongLength);
+    }
+
+    #[test]
+    fn every_prefix_of_a_reply_is_not_yet_a_reply() {
+        let reply = Reply { flags: 7, cas: 9, value: Bytes::from("World"), ..Reply::new(Status::NoError) };
+        let mut output = Output::new();
+        encode_reply(&reply, Opcode::GET, 3, &mut output);
+        let bytes = output.small().to_vec();
+        for end in 0..bytes.len() {
+            assert!(decode(&mut input(&bytes[..end]), 1024).unwrap().is_none(), "{end} bytes");
+        }
+        let frame = decode(&mut input(&bytes), 1024).unwrap().unwrap();
+        assert_eq!((frame.opaque, frame.last, frame.reply.flags, frame.reply.cas), (3, true, 7, 9));
+        assert_eq!(frame.reply.value, "World");
+    }
+
+    #[test]
+    fn a_counter_is_eight_bytes() {
+        let reply = Reply { number: Some(17), ..Reply::new(Status::NoError) };
+        let mut output = Output::new();
+        encode_reply(&reply, Opcode(0x05), 3, &mut output);
+        let mut bytes = output.small().to_vec();
+        assert_eq!(decode(&mut input(&bytes), 64).unwrap().unwrap().reply.number, Some(17));
+        bytes.pop();
+        bytes[11] = 7;
+        assert_eq!(error_of(&bytes), ProtocolError::WrongNumber);
+    }
+}

@@ -1,0 +1,525 @@
+//! The machine of one connection: it matches replies to requests.
+//!
+//! No I/O, no clock, no locks. Requests are [submitted](Connection::submit) and their bytes
+//! [taken](Connection::take_output); what the socket gives is gathered in an [`InputBuffer`] and
+//! turned into [events](Connection::poll_event); instants are handed in. Every request ends in
+//! exactly one event that is the last one of its tag.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+
+use super::binary::{self, Frame, Opcode};
+use super::in_flight::{Entry, InFlight, Owner};
+use super::{Delivery, InputBuffer, InvalidRequest, Output, ProtocolError, Rejected, Reply, Request, Status};
+
+/// A caller's own mark on a request; it comes back with each event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_structs, reason = "a number of the caller's choice")]
+pub struct Tag(pub u64);
+
+/// A request in flight, for [`Connection::abandon`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(u32);
+
+/// What became of a request.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Event {
+    /// The mark of the request.
+    pub tag: Tag,
+    /// Its reply, or one of several.
+    pub reply: Reply,
+    /// Whether the request has its outcome with this.
+    pub last: bool,
+}
+
+/// When a request is given up.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "an instant and how it moves")]
+pub struct Deadline {
+    /// The instant.
+    pub at: Instant,
+    /// Each reply on the connection moves the deadline to so long after it: for runs of requests
+    /// that take longer than one may. Zero keeps the instant fixed.
+    pub patience: Duration,
+}
+
+/// The limits of a connection.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "plain settings, built with struct update syntax")]
+pub struct Limits {
+    /// How many requests may be unanswered.
+    pub in_flight: usize,
+    /// How many bytes may wait to be written.
+    pub output: usize,
+    /// How long a value may be, in bytes, in either direction.
+    pub value: usize,
+    /// How many given-up requests may stay unanswered, and for how long.
+    pub abandoned: (usize, Duration),
+    /// A connection is closed when its oldest request is overdue by so long.
+    pub overdue: Duration,
+    /// After so long without traffic a no-op asks whether the server is there.
+    pub keepalive: Duration,
+    /// A connection is closed when no byte came for so long while something was outstanding.
+    pub silence: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            in_flight: 16_384,
+            output: 8 << 20,
+            value: 1 << 20,
+            abandoned: (1024, Duration::from_secs(1)),
+            overdue: Duration::from_secs(1),
+            keepalive: Duration::from_secs(5),
+            silence: Duration::from_secs(15),
+        }
+    }
+}
+
+/// The machine of one connection.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use remcache::proto::{binary, Connection, Deadline, InputBuffer, Limits, Output, Reply, Request, Status, Tag};
+///
+/// # let now = Instant::now();
+/// let mut connection = Connection::new(Limits::default(), 0, now);
+/// let deadline = Deadline { at: now + Duration::from_secs(1), patience: Duration::ZERO };
+/// connection.submit(&Request::get("Hello"), Some(Tag(42)), deadline, now)?;
+///
+/// let mut output = Output::new();
+/// connection.take_output(&mut output); // … which a socket writes …
+///
+/// let mut input = InputBuffer::new(); // … and this is what it reads.
+/// let mut answer = Output::new();
+/// binary::encode_reply(&Reply::with_text(Status::NoError, "World"), binary::Opcode::GET, 0, &mut answer);
+/// input.extend(answer.small());
+///
+/// let event = connection.poll_event(&mut input)?.unwrap();
+/// assert_eq!((event.tag, &event.reply.value[..]), (Tag(42), &b"World"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Connection {
+    limits: Limits,
+    in_flight: InFlight,
+    output: Output,
+    /// The stream of request bytes: how many were submitted, handed to the driver, written.
+    submitted: u64,
+    taken: u64,
+    written: u64,
+    /// A reply that waits until the silent requests before it have had their events.
+    answered: Option<(usize, Frame)>,
+    /// Events that no input caused.
+    events: VecDeque<Event>,
+    /// A lower bound of the deadlines in flight.
+    earliest: Option<Instant>,
+    abandoned: usize,
+    abandoned_since: Option<Instant>,
+    last_input: Instant,
+    last_reply: Instant,
+    /// When the queue last went from empty to waiting.
+    outstanding_since: Instant,
+}
+
+impl Connection {
+    /// A machine without anything in flight, whose first request has this opaque.
+    pub fn new(limits: Limits, first_opaque: u32, now: Instant) -> Self {
+        Self {
+            limits,
+            in_flight: InFlight::new(first_opaque),
+            output: Output::new(),
+            submitted: 0,
+            taken: 0,
+            written: 0,
+            answered: None,
+            events: VecDeque::new(),
+            earliest: None,
+            abandoned: 0,
+            abandoned_since: None,
+            last_input: now,
+            last_reply: now,
+            outstanding_since: now,
+        }
+    }
+
+    /// Encodes a request and puts it in the queue; without a tag nobody hears of its reply.
+    ///
+    /// # Errors
+    /// [`Rejected`] if the request cannot be sent, or the limits are reached; nothing is queued then.
+    #[inline]
+    pub fn submit(
+        &mut self,
+        request: &Request<'_>,
+        tag: Option<Tag>,
+        deadline: Deadline,
+        now: Instant,
+    ) -> Result<Ticket, Rejected> {
+        self.check_limits(request)?;
+        let opaque = self.in_flight.next_opaque();
+        let opcode = self.encode(request, opaque)?;
+        if self.in_flight.is_empty() {
+            self.outstanding_since = now;
+        }
+        let owner = tag.map_or(Owner::Nobody, Owner::Caller);
+        self.push(Entry { owner, deadline: deadline.at, patience: deadline.patience, start: self.submitted, opcode });
+        if tag.is_some() {
+            self.earliest = Some(self.earliest.map_or(deadline.at, |earliest| earliest.min(deadline.at)));
+        }
+        Ok(Ticket(opaque))
+    }
+
+    #[inline]
+    fn check_limits(&self, request: &Request<'_>) -> Result<(), Rejected> {
+        let (length, limit) = (request.value().len(), self.limits.value);
+        if length > limit {
+            return Err(InvalidRequest::ValueTooLarge { length, limit }.into());
+        }
+        if self.has_room(length) { Ok(()) } else { Err(Rejected::Full) }
+    }
+
+    #[inline]
+    fn encode(&mut self, request: &Request<'_>, opaque: u32) -> Result<Opcode, InvalidRequest> {
+        binary::encode(request, opaque, &mut self.output)
+    }
+
+    /// Queues an entry whose bytes were just appended.
+    #[inline]
+    fn push(&mut self, entry: Entry) {
+        self.in_flight.push(entry);
+        self.submitted = self.taken.saturating_add(self.output.remaining() as u64);
+    }
+
+    /// Whether there are bytes to write.
+    #[inline]
+    pub fn has_output(&self) -> bool {
+        self.output.has_remaining()
+    }
+
+    /// Moves the bytes to write into `output`, which must be empty; its memory is used again.
+    ///
+    /// A run that ends quiet is closed with a no-op, whose reply shows what was silent.
+    pub fn take_output(&mut self, output: &mut Output) {
+        debug_assert!(!output.has_remaining(), "bytes that were taken must be written first");
+        if self.in_flight.back().is_some_and(|entry| entry.opcode.is_quiet()) {
+            self.push_noop();
+        }
+        std::mem::swap(&mut self.output, output);
+        self.taken = self.submitted;
+    }
+
+    fn push_noop(&mut self) {
+        let opaque = self.in_flight.next_opaque();
+        // A no-op has nothing that could be refused.
+        if let Ok(opcode) = self.encode(&Request::noop(), opaque) {
+            let deadline = self.last_input;
+            self.push(Entry {
+                owner: Owner::Nobody,
+                deadline,
+                patience: Duration::ZERO,
+                start: self.submitted,
+                opcode,
+            });
+        }
+    }
+
+    /// Tells that the socket took so many bytes.
+    pub fn handle_written(&mut self, count: usize) {
+        self.written = self.written.saturating_add(count as u64);
+    }
+
+    /// Tells that the socket gave bytes.
+    pub fn handle_received(&mut self, now: Instant) {
+        self.last_input = now;
+    }
+
+    /// The next event: first those that no input caused, then what the input holds; `None` if it
+    /// holds no complete reply.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] if the input cannot be trusted: call [`Connection::close`] then.
+    #[inline]
+    pub fn poll_event(&mut self, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
+        if !self.events.is_empty() {
+            return Ok(self.events.pop_front());
+        }
+        loop {
+            let Some((place, frame)) = self.next_answer(input)? else { return Ok(None) };
+            let event = match place.checked_sub(1) {
+                None => self.settle(frame),
+                Some(_) if frame.opcode.is_quiet() => self.settle_quiet(place, frame),
+                Some(left) => {
+                    self.answered = Some((left, frame));
+                    self.settle_silent()
+                }
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// The reply at hand, and how many requests stand before the one that it answers.
+    #[inline]
+    fn next_answer(&mut self, input: &mut InputBuffer) -> Result<Option<(usize, Frame)>, ProtocolError> {
+        if self.answered.is_some() {
+            return Ok(self.answered.take());
+        }
+        let Some(frame) = binary::decode(input, self.max_body())? else { return Ok(None) };
+        let place = self.in_flight.attribute(frame.opaque, frame.opcode)?;
+        self.last_reply = self.last_input;
+        Ok(Some((place, frame)))
+    }
+
+    /// The longest body of a reply: a value with its key and extras.
+    fn max_body(&self) -> usize {
+        self.limits.value.saturating_add(1024)
+    }
+
+    #[inline]
+    fn settle(&mut self, frame: Frame) -> Option<Event> {
+        let owner = if frame.last { self.pop()?.owner } else { self.in_flight.front()?.owner };
+        match owner {
+            Owner::Caller(tag) => Some(Event { tag, reply: frame.reply, last: frame.last }),
+            Owner::Abandoned | Owner::Nobody => None,
+        }
+    }
+
+    /// A quiet request that spoke has its reply; whether the quiet ones before it were silent, only
+    /// a loud reply confirms.
+    fn settle_quiet(&mut self, place: usize, frame: Frame) -> Option<Event> {
+        let entry = self.in_flight.pass(place)?;
+        let Owner::Caller(tag) = entry.owner else { return None };
+        entry.owner = Owner::Nobody;
+        Some(Event { tag, reply: frame.reply, last: true })
+    }
+
+    /// A request that said nothing had its usual outcome: a fetch missed, anything else succeeded.
+    fn settle_silent(&mut self) -> Option<Event> {
+        let entry = self.pop()?;
+        let status = if entry.opcode.is_fetch() { Status::KeyNotFound } else { Status::NoError };
+        match entry.owner {
+            Owner::Caller(tag) => Some(Event { tag, reply: Reply::new(status), last: true }),
+            Owner::Abandoned | Owner::Nobody => None,
+        }
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<Entry> {
+        let entry = self.in_flight.pop()?;
+        if entry.owner == Owner::Abandoned {
+            self.abandoned = self.abandoned.saturating_sub(1);
+            if self.abandoned <= self.limits.abandoned.0 {
+                self.abandoned_since = None;
+            }
+        }
+        Some(entry)
+    }
+
+    /// Tells that nobody waits for a request any more; its reply will be read and thrown away.
+    pub fn abandon(&mut self, ticket: Ticket, now: Instant) {
+        if let Some(entry) = self.in_flight.get_mut(ticket.0)
+            && matches!(entry.owner, Owner::Caller(_))
+        {
+            entry.owner = Owner::Abandoned;
+            self.count_abandoned(1, now);
+        }
+    }
+
+    /// Abandons every request whose tag fits.
+    pub fn abandon_where(&mut self, fits: impl Fn(Tag) -> bool, now: Instant) {
+        let mut count = 0_usize;
+        for (_, entry) in self.in_flight.iter_mut() {
+            if matches!(entry.owner, Owner::Caller(tag) if fits(tag)) {
+                entry.owner = Owner::Abandoned;
+                count = count.saturating_add(1);
+            }
+        }
+        self.count_abandoned(count, now);
+    }
+
+    fn count_abandoned(&mut self, count: usize, now: Instant) {
+        self.abandoned = self.abandoned.saturating_add(count);
+        if self.abandoned > self.limits.abandoned.0 {
+            self.abandoned_since.get_or_insert(now);
+        }
+    }
+
+    /// When [`Connection::handle_timeout`] is to be called at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let abandoned = self.abandoned_since.and_then(|since| since.checked_add(self.limits.abandoned.1));
+        let overdue = self.in_flight.front().and_then(|entry| self.overdue_at(entry));
+        let quiet = match self.in_flight.is_empty() {
+            true => self.last_input.checked_add(self.limits.keepalive),
+            false => self.last_input.max(self.outstanding_since).checked_add(self.limits.silence),
+        };
+        [self.earliest, abandoned, overdue, quiet].into_iter().flatten().min()
+    }
+
+    fn overdue_at(&self, entry: &Entry) -> Option<Instant> {
+        match entry.owner {
+            Owner::Nobody => None,
+            _ => entry.effective_deadline(self.last_reply).checked_add(self.limits.overdue),
+        }
+    }
+
+    /// Gives up what is due, and asks a silent server whether it is there.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] if the connection is not worth keeping: call [`Connection::close`] then.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if is_due(self.earliest) {
+            self.give_up(now);
+        }
+        if is_due(self.abandoned_since.and_then(|since| since.checked_add(self.limits.abandoned.1))) {
+            return Err(ProtocolError::TooManyAbandoned(self.abandoned));
+        }
+        if is_due(self.in_flight.front().and_then(|entry| self.overdue_at(entry))) {
+            return Err(ProtocolError::Silent);
+        }
+        let quiet_since = self.last_input.max(self.outstanding_since);
+        match self.in_flight.is_empty() {
+            false if is_due(quiet_since.checked_add(self.limits.silence)) => Err(ProtocolError::Silent),
+            true if is_due(self.last_input.checked_add(self.limits.keepalive)) => {
+                self.outstanding_since = now;
+                self.push_noop();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The earliest instant at which a request may have to be given up.
+    ///
+    /// With [`Connection::give_up`] this is all the time there is before a socket is connected.
+    pub fn earliest_deadline(&self) -> Option<Instant> {
+        self.earliest
+    }
+
+    /// Ends every request that is due, in an event of its own.
+    pub fn give_up(&mut self, now: Instant) {
+        let mut revoked = false;
+        let mut count = 0_usize;
+        self.earliest = None;
+        for (_, entry) in self.in_flight.iter_mut() {
+            let Owner::Caller(tag) = entry.owner else { continue };
+            let deadline = entry.effective_deadline(self.last_reply);
+            if deadline > now {
+                self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+                continue;
+            }
+            // What the driver has taken may reach the server yet.
+            let untaken = entry.start >= self.taken;
+            let delivery = if untaken { Delivery::NotSent } else { Delivery::MaybeSent };
+            self.events.push_back(Event { tag, reply: Reply::new(Status::TimedOut(delivery)), last: true });
+            entry.owner = if untaken { Owner::Nobody } else { Owner::Abandoned };
+            if untaken {
+                entry.opcode = Opcode::NOOP;
+                revoked = true;
+            } else {
+                count = count.saturating_add(1);
+            }
+        }
+        self.count_abandoned(count, now);
+        if revoked {
+            self.rewrite_output();
+        }
+    }
+
+    /// Takes the bytes of given-up requests out of the output, so that "not sent" stays true.
+    ///
+    /// A no-op takes the place of each, which keeps the opaques consecutive.
+    fn rewrite_output(&mut self) {
+        let mut output = Output::new();
+        let old_end = self.submitted;
+        let first_untaken = self.taken;
+        let mut entries = self.in_flight.iter_mut().filter(|(_, entry)| entry.start >= first_untaken).peekable();
+        while let Some((opaque, entry)) = entries.next() {
+            let end = entries.peek().map_or(old_end, |(_, next)| next.start);
+            let range = offset(entry.start, first_untaken)..offset(end, first_untaken);
+            entry.start = first_untaken.saturating_add(output.remaining() as u64);
+            if entry.opcode == Opcode::NOOP {
+                // A no-op has nothing that could be refused.
+                let _ = binary::encode(&Request::noop(), opaque, &mut output);
+            } else {
+                self.output.copy_range(range, &mut output);
+            }
+        }
+        self.submitted = first_untaken.saturating_add(output.remaining() as u64);
+        self.output = output;
+    }
+
+    /// Ends everything in flight: the connection is gone, for this reason.
+    ///
+    /// The machine can serve the next connection then.
+    pub fn close(&mut self, reason: &Bytes, now: Instant) {
+        while let Some(entry) = self.pop() {
+            let delivery = if entry.start < self.written { Delivery::MaybeSent } else { Delivery::NotSent };
+            if let Owner::Caller(tag) = entry.owner {
+                let reply = Reply::disconnected(delivery, reason.clone());
+                self.events.push_back(Event { tag, reply, last: true });
+            }
+        }
+        self.output.clear(KEPT_OUTPUT);
+        self.in_flight.shrink(KEPT_ENTRIES);
+        self.taken = self.submitted;
+        self.written = self.submitted;
+        self.answered = None;
+        self.earliest = None;
+        self.last_input = now;
+        self.last_reply = now;
+    }
+
+    /// Gives back memory that an idle connection does not need.
+    pub fn shrink(&mut self) {
+        if self.in_flight.is_empty() {
+            self.output.clear(KEPT_OUTPUT);
+            self.in_flight.shrink(KEPT_ENTRIES);
+            self.events.shrink_to(KEPT_ENTRIES);
+        }
+    }
+
+    /// Whether the limits leave room for a request with a value of this length.
+    #[inline]
+    pub fn has_room(&self, length: usize) -> bool {
+        let waiting = self.waiting_output();
+        // One request is always taken, however large: else it never could be.
+        let fits = waiting == 0 || waiting.saturating_add(length as u64) <= self.limits.output as u64;
+        fits && self.in_flight.len() < self.limits.in_flight
+    }
+
+    /// How many requests are unanswered, abandoned ones included.
+    #[inline]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// How many of them nobody waits for any more.
+    pub fn abandoned(&self) -> usize {
+        self.abandoned
+    }
+
+    /// How many unanswered requests somebody waits for.
+    pub fn awaited(&self) -> usize {
+        self.in_flight.iter().filter(|entry| matches!(entry.owner, Owner::Caller(_))).count()
+    }
+
+    /// How many bytes wait to be written.
+    #[inline]
+    pub fn waiting_output(&self) -> u64 {
+        self.submitted.saturating_sub(self.written)
+    }
+}
+
+/// What an idle machine keeps: bytes of output, entries of its queues.
+const KEPT_OUTPUT: usize = 1024;
+const KEPT_ENTRIES: usize = 16;
+
+fn offset(position: u64, from: u64) -> usize {
+    usize::try_from(position.saturating_sub(from)).unwrap_or(usize::MAX)
+}

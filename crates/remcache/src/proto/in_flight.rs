@@ -1,0 +1,151 @@
+//! The requests that wait for their replies, oldest first.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::binary::Opcode;
+use super::{ProtocolError, Tag};
+
+/// Who waits for a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// A caller, known by its tag.
+    Caller(Tag),
+    /// A caller that has its outcome already, or wants none any more.
+    Abandoned,
+    /// Nobody from the start: fences, keepalives, casts.
+    Nobody,
+}
+
+/// A request that was encoded and not answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) owner: Owner,
+    pub(super) deadline: Instant,
+    /// Every reply on the connection moves the deadline to so long after it; zero for a fixed one.
+    pub(super) patience: Duration,
+    /// Where the request's bytes begin in the stream of all bytes submitted.
+    pub(super) start: u64,
+    pub(super) opcode: Opcode,
+}
+
+impl Entry {
+    /// When the caller stops waiting, if the last reply on the connection came at `last_reply`.
+    pub(super) fn effective_deadline(&self, last_reply: Instant) -> Instant {
+        if self.patience.is_zero() {
+            return self.deadline;
+        }
+        last_reply.checked_add(self.patience).map_or(self.deadline, |extended| extended.max(self.deadline))
+    }
+}
+
+/// The requests in flight, in the order in which the server answers them.
+///
+/// Their opaques are consecutive and wrap at 32 bits, so an opaque is a place in the queue, and a
+/// reply is looked up and held against the order in one step.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    entries: VecDeque<Entry>,
+    /// The opaque of the oldest entry.
+    first: u32,
+    /// How many entries at the front are older than the last quiet request that was answered.
+    ///
+    /// They have their turn behind them, but that they were silent is believed only when a loud
+    /// reply confirms it: until then a server that mixes its replies up would give itself away.
+    passed: usize,
+}
+
+impl InFlight {
+    pub(super) fn new(first_opaque: u32) -> Self {
+        Self { entries: VecDeque::new(), first: first_opaque, passed: 0 }
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The opaque that the next pushed entry will have.
+    #[inline]
+    pub(super) fn next_opaque(&self) -> u32 {
+        // The queue is far shorter than 2^32 entries: its limit is checked before each push.
+        self.first.wrapping_add(u32::try_from(self.entries.len()).unwrap_or(u32::MAX))
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.entries.push_back(entry);
+    }
+
+    #[inline]
+    pub(super) fn pop(&mut self) -> Option<Entry> {
+        let entry = self.entries.pop_front()?;
+        self.first = self.first.wrapping_add(1);
+        self.passed = self.passed.saturating_sub(1);
+        Some(entry)
+    }
+
+    pub(super) fn front(&self) -> Option<&Entry> {
+        self.entries.front()
+    }
+
+    pub(super) fn back(&self) -> Option<&Entry> {
+        self.entries.back()
+    }
+
+    /// The entry with this opaque, if it is still in flight.
+    pub(super) fn get_mut(&mut self, opaque: u32) -> Option<&mut Entry> {
+        let place = self.place(opaque);
+        self.entries.get_mut(place)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Entry)> {
+        let first = self.first;
+        self.entries.iter_mut().zip(0_u32..).map(move |(entry, place)| (first.wrapping_add(place), entry))
+    }
+
+    fn place(&self, opaque: u32) -> usize {
+        usize::try_from(opaque.wrapping_sub(self.first)).unwrap_or(usize::MAX)
+    }
+
+    /// The place of the request that this reply answers.
+    ///
+    /// A reply is accepted only for a request in flight whose opcode it repeats, whose turn has
+    /// not passed, and only if every older request without an answer was quiet: replies keep the
+    /// order of requests.
+    #[inline]
+    pub(super) fn attribute(&self, opaque: u32, opcode: Opcode) -> Result<usize, ProtocolError> {
+        let place = self.place(opaque);
+        let entry = self.entries.get(place).ok_or(ProtocolError::UnknownOpaque(opaque))?;
+        if entry.opcode != opcode {
+            return Err(ProtocolError::WrongOpcode { expected: entry.opcode.0, found: opcode.0 });
+        }
+        if place < self.passed {
+            return Err(ProtocolError::LateReply);
+        }
+        let between = place.saturating_sub(self.passed);
+        if self.entries.iter().skip(self.passed).take(between).any(|older| !older.opcode.is_quiet()) {
+            return Err(ProtocolError::SkippedReply);
+        }
+        Ok(place)
+    }
+
+    /// Lets the queue's turn pass over the entry at this place.
+    pub(super) fn pass(&mut self, place: usize) -> Option<&mut Entry> {
+        self.passed = place.saturating_add(1);
+        self.entries.get_mut(place)
+    }
+
+    /// Gives back memory beyond what `keep` entries need.
+    pub(super) fn shrink(&mut self, keep: usize) {
+        self.entries.shrink_to(keep);
+    }
+}

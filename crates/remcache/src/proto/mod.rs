@@ -1,0 +1,54 @@
+//! The protocol layer: requests, replies, the wires, and the machine that matches one to the other.
+//!
+//! Nothing here opens a socket, reads a clock or takes a lock: bytes and instants are handed in,
+//! bytes and events come out. With `default-features = false` this module is the whole crate, and
+//! [`bytes`] its only dependency.
+//!
+//! | module or type | is |
+//! |---|---|
+//! | [`Request`], [`Reply`], [`Status`], [`Key`] | what is asked and what is answered, once, for every wire |
+//! | [`binary`] | memcached's binary wire: packets to bytes and back, in both directions |
+//! | [`Connection`] | the machine: submits requests, attributes replies, times out, counts its limits |
+//! | [`InputBuffer`], [`Output`] | the bytes on their way in and out |
+//!
+//! ```
+//! use remcache::proto::{binary, Output, Request};
+//!
+//! let mut output = Output::new();
+//! binary::encode(&Request::get("Hello"), 7, &mut output)?;
+//! assert_eq!(&output.small()[..4], &[0x80, 0x00, 0x00, 0x05]);
+//! # Ok::<(), remcache::proto::InvalidRequest>(())
+//! ```
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+
+pub mod binary;
+mod connection;
+#[cfg(test)]
+mod connection_tests;
+mod cow_bytes;
+mod error;
+mod in_flight;
+mod input;
+mod key;
+mod output;
+mod reply;
+mod request;
+mod status;
+mod ttl;
+
+pub use connection::{Connection, Deadline, Event, Limits, Tag, Ticket};
+pub use cow_bytes::CowBytes;
+pub use error::{InvalidRequest, ProtocolError, Rejected};
+pub use input::InputBuffer;
+pub use key::{InvalidKey, Key};
+pub use output::Output;
+pub use reply::Reply;
+pub use request::{Operation, Request};
+pub use status::{Delivery, Status};
+pub use ttl::{InvalidTtl, Ttl};

@@ -1,0 +1,350 @@
+//! What is asked, once, for every wire.
+
+use std::time::SystemTime;
+
+use super::{CowBytes, InvalidKey, Key, Ttl};
+
+/// A request: an operation with its options by name.
+///
+/// Building one never fails. A key that is none is remembered, and the request is refused before
+/// anything is sent.
+///
+/// ```
+/// use std::time::Duration;
+/// use remcache::proto::{Operation, Request};
+///
+/// let request = Request::set("Hello", "World").ttl(Duration::from_secs(600)).flags(7);
+/// assert_eq!(request.operation(), Operation::Set);
+/// assert_eq!(request.key()?.as_bytes(), b"Hello");
+/// # Ok::<(), remcache::proto::InvalidKey>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    operation: Operation,
+    key: Result<Key<'a>, InvalidKey>,
+    pub(super) value: CowBytes<'a>,
+    pub(super) flags: u32,
+    pub(super) cas: u64,
+    pub(super) ttl: Ttl,
+    pub(super) delta: u64,
+    pub(super) initial: Option<u64>,
+    pub(super) quiet: bool,
+    pub(super) with_key: bool,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Fetch an item.
+    Get,
+    /// Fetch an item and give it a new time to live.
+    GetAndTouch,
+    /// Store an item.
+    Set,
+    /// Store an item if the key is absent.
+    Add,
+    /// Store an item if the key is present.
+    Replace,
+    /// Put bytes behind a value.
+    Append,
+    /// Put bytes before a value.
+    Prepend,
+    /// Remove an item.
+    Delete,
+    /// Raise a counter; it wraps at 2^64.
+    Increment,
+    /// Lower a counter; it stops at 0.
+    Decrement,
+    /// Give an item a new time to live.
+    Touch,
+    /// Remove all items.
+    Flush,
+    /// Do nothing, and answer.
+    NoOp,
+    /// Tell the server's version.
+    Version,
+    /// Set how much the server logs.
+    Verbosity,
+    /// Tell statistics, in many replies.
+    Stat,
+    /// Close the connection.
+    Quit,
+    /// List the authentication mechanisms.
+    SaslList,
+    /// Begin an authentication.
+    SaslAuth,
+    /// Go on with an authentication.
+    SaslStep,
+}
+
+impl<'a> Request<'a> {
+    fn new(operation: Operation) -> Self {
+        Self {
+            operation,
+            key: Err(InvalidKey::Empty),
+            value: CowBytes::EMPTY,
+            flags: 0,
+            cas: 0,
+            ttl: Ttl::Never,
+            delta: 0,
+            initial: None,
+            quiet: false,
+            with_key: false,
+        }
+    }
+
+    #[inline]
+    fn keyed(operation: Operation, key: impl Into<CowBytes<'a>>) -> Self {
+        Self { key: Key::new(key), ..Self::new(operation) }
+    }
+
+    fn storing(operation: Operation, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+        Self { value: value.into(), ..Self::keyed(operation, key) }
+    }
+
+    fn counting(operation: Operation, key: impl Into<CowBytes<'a>>, delta: u64) -> Self {
+        Self { delta, ..Self::keyed(operation, key) }
+    }
+
+    /// Fetches an item.
+    #[inline]
+    pub fn get(key: impl Into<CowBytes<'a>>) -> Self {
+        Self::keyed(Operation::Get, key)
+    }
+
+    /// Fetches an item and gives it a new time to live.
+    pub fn get_and_touch(key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Self {
+        Self::keyed(Operation::GetAndTouch, key).ttl(ttl)
+    }
+
+    /// Stores an item, whether or not there is one.
+    #[inline]
+    pub fn set(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+        Self::storing(Operation::Set, key, value)
+    }
+
+    /// Stores an item if there is none: [`KeyExists`](super::Status::KeyExists) otherwise.
+    pub fn add(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+        Self::storing(Operation::Add, key, value)
+    }
+
+    /// Stores an item if there is one: [`KeyNotFound`](super::Status::KeyNotFound) otherwise.
+    pub fn replace(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+        Self::storing(Operation::Replace, key, value)
+    }
+
+    /// Puts bytes behind the value of an item; its flags and time to live stay.
+    pub fn append(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+        Self::storing(Operation::Append, key, value)
+    }
+
+    /// Puts bytes before the value of an item; its flags and time to live stay.
+    pub fn prepend(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+        Self::storing(Operation::Prepend, key, value)
+    }
+
+    /// Removes an item.
+    pub fn delete(key: impl Into<CowBytes<'a>>) -> Self {
+        Self::keyed(Operation::Delete, key)
+    }
+
+    /// Raises a counter by `delta`; it wraps at 2^64.
+    pub fn increment(key: impl Into<CowBytes<'a>>, delta: u64) -> Self {
+        Self::counting(Operation::Increment, key, delta)
+    }
+
+    /// Lowers a counter by `delta`; it stops at 0.
+    pub fn decrement(key: impl Into<CowBytes<'a>>, delta: u64) -> Self {
+        Self::counting(Operation::Decrement, key, delta)
+    }
+
+    /// Gives an item a new time to live.
+    pub fn touch(key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Self {
+        Self::keyed(Operation::Touch, key).ttl(ttl)
+    }
+
+    /// Removes all items of a server, at once or, with [`Request::ttl`], at a later time.
+    pub fn flush() -> Self {
+        Self::new(Operation::Flush)
+    }
+
+    /// Asks for nothing but an answer.
+    pub fn noop() -> Self {
+        Self::new(Operation::NoOp)
+    }
+
+    /// Asks for the server's version.
+    pub fn version() -> Self {
+        Self::new(Operation::Version)
+    }
+
+    /// Sets how much the server logs.
+    ///
+    /// memcached does not implement it on the binary wire, and answers by losing step, so there it
+    /// is refused before it is sent.
+    pub fn verbosity(level: u32) -> Self {
+        Self { delta: u64::from(level), ..Self::new(Operation::Verbosity) }
+    }
+
+    /// Asks for statistics; `group` is empty for the general ones, or `items`, `slabs`, `settings`, `sizes`, …
+    pub fn stat(group: impl Into<CowBytes<'a>>) -> Self {
+        Self::keyed(Operation::Stat, group)
+    }
+
+    /// Ends the connection.
+    pub fn quit() -> Self {
+        Self::new(Operation::Quit)
+    }
+
+    /// Lists the authentication mechanisms.
+    pub fn sasl_list() -> Self {
+        Self::new(Operation::SaslList)
+    }
+
+    /// Begins an authentication with a mechanism such as `PLAIN`.
+    pub fn sasl_auth(mechanism: impl Into<CowBytes<'a>>, data: impl Into<CowBytes<'a>>) -> Self {
+        Self::storing(Operation::SaslAuth, mechanism, data)
+    }
+
+    /// Goes on with an authentication.
+    pub fn sasl_step(mechanism: impl Into<CowBytes<'a>>, data: impl Into<CowBytes<'a>>) -> Self {
+        Self::storing(Operation::SaslStep, mechanism, data)
+    }
+
+    /// The item's flags: a number that the server keeps beside the value.
+    #[must_use]
+    pub fn flags(self, flags: u32) -> Self {
+        Self { flags, ..self }
+    }
+
+    /// How long the item lives; for a flush, when it happens.
+    #[must_use]
+    pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
+        Self { ttl: ttl.into(), ..self }
+    }
+
+    /// Only if the item's CAS value is this one; 0 is no condition.
+    #[must_use]
+    pub fn cas(self, cas: u64) -> Self {
+        Self { cas, ..self }
+    }
+
+    /// For counters: the number to start from if the key is absent.
+    ///
+    /// Without it an absent counter is [`KeyNotFound`](super::Status::KeyNotFound).
+    #[must_use]
+    pub fn initial(self, initial: u64) -> Self {
+        Self { initial: Some(initial), ..self }
+    }
+
+    /// Asks the server to be silent about the usual outcome: a miss of a fetch, the success of
+    /// anything else.
+    ///
+    /// The request has its outcome all the same: a later reply shows what was silent.
+    #[must_use]
+    pub fn quiet(self) -> Self {
+        Self { quiet: true, ..self }
+    }
+
+    /// Asks the server to return the key with a fetched item.
+    #[must_use]
+    pub fn with_key(self) -> Self {
+        Self { with_key: true, ..self }
+    }
+
+    /// What the request asks for.
+    #[inline]
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// The key.
+    ///
+    /// # Errors
+    /// [`InvalidKey`] if there is none or it is no key.
+    #[inline]
+    pub fn key(&self) -> Result<&Key<'a>, InvalidKey> {
+        self.key.as_ref().map_err(|&invalid| invalid)
+    }
+
+    /// Whether the server was asked to be silent about the usual outcome.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// The bytes of the value.
+    pub fn value(&self) -> &[u8] {
+        self.value.as_slice()
+    }
+
+    /// Whether the time to live is so long that the wire needs it absolute.
+    #[inline]
+    pub fn needs_clock(&self) -> bool {
+        matches!(self.ttl, Ttl::After(duration) if Ttl::After(duration).seconds() == Err(super::InvalidTtl::Unresolved))
+    }
+
+    /// Makes a long time to live absolute: see [`Ttl::resolve`].
+    #[must_use]
+    pub fn resolve_ttl(self, now: impl FnOnce() -> SystemTime) -> Self {
+        Self { ttl: self.ttl.resolve(now), ..self }
+    }
+
+    /// The same request with bytes put before its key, if it has one.
+    #[must_use]
+    pub fn prefix_key(self, prefix: &[u8]) -> Self {
+        match &self.key {
+            Ok(key) if self.operation.has_key() && !prefix.is_empty() => {
+                let key = Key::new([prefix, key.as_bytes()].concat());
+                Self { key, ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// The same request, owned: copies what was borrowed.
+    pub fn into_owned(self) -> Request<'static> {
+        Request {
+            operation: self.operation,
+            key: self.key.map(Key::into_owned),
+            value: self.value.into_owned(),
+            flags: self.flags,
+            cas: self.cas,
+            ttl: self.ttl,
+            delta: self.delta,
+            initial: self.initial,
+            quiet: self.quiet,
+            with_key: self.with_key,
+        }
+    }
+}
+
+impl Operation {
+    /// Whether the operation is about a key, and so about one server of several.
+    pub fn has_key(self) -> bool {
+        !matches!(
+            self,
+            Self::Flush
+                | Self::NoOp
+                | Self::Version
+                | Self::Verbosity
+                | Self::Stat
+                | Self::Quit
+                | Self::SaslList
+                | Self::SaslAuth
+                | Self::SaslStep
+        )
+    }
+
+    /// Whether the usual outcome, about which a quiet request is silent, is a miss.
+    #[inline]
+    pub fn is_fetch(self) -> bool {
+        matches!(self, Self::Get | Self::GetAndTouch)
+    }
+
+    /// Whether one request may be answered by many replies.
+    #[inline]
+    pub fn has_many_replies(self) -> bool {
+        self == Self::Stat
+    }
+}

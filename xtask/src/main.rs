@@ -1,0 +1,111 @@
+//! The project's own commands: `cargo xtask test`, `cargo xtask ci`, `cargo xtask bench`.
+
+mod ci;
+mod purity;
+mod step;
+mod tools;
+
+use std::path::Path;
+use std::process::ExitCode;
+use step::Step;
+use tools::Need;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let name = args.next().unwrap_or_default();
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        eprint!("{}", usage());
+        return ExitCode::from(2);
+    };
+    match (command.run)(args.collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("\n{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What ends a command early, in words for the one who typed it.
+type Failure = String;
+
+struct Subcommand {
+    name: &'static str,
+    about: &'static str,
+    run: fn(Vec<String>) -> Result<(), Failure>,
+}
+
+const COMMANDS: &[Subcommand] = &[
+    Subcommand {
+        name: "test",
+        about: "installs what the tests need and runs all of them; arguments go to cargo test",
+        run: test,
+    },
+    Subcommand {
+        name: "ci",
+        about: "everything that has to hold before a change is taken",
+        run: |_| ci::run(),
+    },
+    Subcommand {
+        name: "purity",
+        about: "checks what the protocol layer depends on when it is built alone",
+        run: |_| purity::check(),
+    },
+    Subcommand {
+        name: "bench",
+        about: "measures remcache beside its peers; arguments go to remcache-bench",
+        run: bench,
+    },
+    Subcommand {
+        name: "tools",
+        about: "lists the programs and libraries that tests and benchmarks need",
+        run: |_| {
+            tools::list();
+            Ok(())
+        },
+    },
+];
+
+fn test(args: Vec<String>) -> Result<(), Failure> {
+    tools::ensure(&[Need::Tests])?;
+    ci::tests(args).run()
+}
+
+fn bench(args: Vec<String>) -> Result<(), Failure> {
+    tools::ensure(&[Need::Tests, Need::Bench])?;
+    let cargo = ["run", "--release", "-p", "remcache-bench", "--"];
+    Step::cargo("benchmarks", cargo).args(args).run()
+}
+
+fn usage() -> String {
+    let lines = COMMANDS
+        .iter()
+        .map(|command| format!("  cargo xtask {:<8}{}\n", command.name, command.about));
+    std::iter::once("usage:\n".to_owned())
+        .chain(lines)
+        .collect()
+}
+
+fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_two_commands_share_a_name() {
+        let names: HashSet<_> = COMMANDS.iter().map(|command| command.name).collect();
+        assert_eq!(names.len(), COMMANDS.len());
+        assert!(!names.contains(""));
+    }
+
+    #[test]
+    fn the_root_holds_the_workspace() {
+        assert!(root().join("Cargo.lock").exists());
+        assert!(root().join("xtask").exists());
+    }
+}

@@ -1,0 +1,283 @@
+//! What tests and benchmarks need beside Rust: where it is looked for, and how it is installed.
+
+mod install;
+
+use crate::Failure;
+use std::path::PathBuf;
+
+/// Makes sure that all these needs are met: installs what is missing where that is possible, and
+/// otherwise fails with the line that does it.
+pub(crate) fn ensure(needs: &[Need]) -> Result<(), Failure> {
+    let missing = missing(needs);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for tool in &missing {
+        println!("== missing: {} ({})", tool.name, tool.reason);
+    }
+    install::install(&missing)?;
+    let still_missing = self::missing(needs);
+    if still_missing.is_empty() {
+        return Ok(());
+    }
+    Err(install::advice(&still_missing))
+}
+
+/// Prints every tool and where it was found.
+pub(crate) fn list() {
+    for tool in TOOLS {
+        let place = tool.place();
+        let place = place.map_or_else(|| "missing".to_owned(), |path| path.display().to_string());
+        println!("{:<28}{place:<60}{}", tool.name, tool.reason);
+    }
+}
+
+/// For what a tool is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// The checks of the source.
+    Checks,
+    /// The tests, and whatever is built with them.
+    Tests,
+    /// The benchmarks.
+    Bench,
+}
+
+/// A program or a file, and the packages that bring it.
+#[derive(Debug)]
+pub(crate) struct Tool {
+    name: &'static str,
+    need: Need,
+    reason: &'static str,
+    look_for: LookFor,
+    packages: Packages,
+}
+
+impl Tool {
+    /// Where it is, if it is there.
+    fn place(&self) -> Option<PathBuf> {
+        let candidates: Vec<PathBuf> = match self.look_for {
+            LookFor::Program(name) => program_dirs().map(|dir| dir.join(name)).collect(),
+            LookFor::File(name, dirs) => dirs
+                .iter()
+                .map(|dir| dir.replace("{arch}", std::env::consts::ARCH))
+                .map(|dir| PathBuf::from(dir).join(name))
+                .collect(),
+        };
+        candidates.into_iter().find(|path| path.is_file())
+    }
+}
+
+#[derive(Debug)]
+enum LookFor {
+    /// A program of the search path.
+    Program(&'static str),
+    /// A file in one of these directories.
+    File(&'static str, &'static [&'static str]),
+}
+
+/// What to install on which system; an empty name: comes with something else, or is not known.
+#[derive(Debug)]
+struct Packages {
+    debian: &'static str,
+    fedora: &'static str,
+    arch: &'static str,
+    homebrew: &'static str,
+}
+
+fn missing(needs: &[Need]) -> Vec<&'static Tool> {
+    TOOLS
+        .iter()
+        .filter(|tool| needs.contains(&tool.need) && tool.place().is_none())
+        .collect()
+}
+
+/// The search path, and where Debian keeps what it thinks only root needs.
+fn program_dirs() -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let administration = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    dirs.into_iter().chain(administration)
+}
+
+const INCLUDE: &[&str] = &[
+    "/usr/include",
+    "/usr/local/include",
+    "/opt/homebrew/include",
+];
+// Elsewhere than on Linux they come with the library, and have other names.
+#[cfg(target_os = "linux")]
+const SASL_PLUGINS: &[&str] = &[
+    "/usr/lib/{arch}-linux-gnu/sasl2",
+    "/usr/lib64/sasl2",
+    "/usr/lib/sasl2",
+];
+
+// A C compiler and its headers are needed too, but without them there would be no xtask to say so.
+const TOOLS: &[Tool] = &[
+    Tool {
+        name: "cargo fmt",
+        need: Need::Checks,
+        reason: "the format of the source is checked",
+        look_for: LookFor::Program("cargo-fmt"),
+        packages: RUSTUP,
+    },
+    Tool {
+        name: "cargo clippy",
+        need: Need::Checks,
+        reason: "lints are errors",
+        look_for: LookFor::Program("cargo-clippy"),
+        packages: RUSTUP,
+    },
+    Tool {
+        name: "memcached",
+        need: Need::Tests,
+        reason: "the client is tested against the real server",
+        look_for: LookFor::Program("memcached"),
+        packages: Packages {
+            debian: "memcached",
+            fedora: "memcached",
+            arch: "memcached",
+            homebrew: "memcached",
+        },
+    },
+    Tool {
+        name: "memccapable",
+        need: Need::Tests,
+        reason: "libmemcached's own test of a server judges the embedded one",
+        look_for: LookFor::Program("memccapable"),
+        packages: Packages {
+            debian: "libmemcached-tools",
+            fedora: "libmemcached-awesome-tools",
+            arch: "libmemcached",
+            homebrew: "libmemcached",
+        },
+    },
+    Tool {
+        name: "libmemcached/memcached.h",
+        need: Need::Tests,
+        reason: "the ring and the speed are compared with libmemcached itself",
+        look_for: LookFor::File("libmemcached/memcached.h", INCLUDE),
+        packages: Packages {
+            debian: "libmemcached-dev",
+            fedora: "libmemcached-awesome-devel",
+            arch: "libmemcached",
+            homebrew: "libmemcached",
+        },
+    },
+    Tool {
+        name: "saslpasswd2",
+        need: Need::Tests,
+        reason: "makes the users of a server that demands authentication",
+        look_for: LookFor::Program("saslpasswd2"),
+        packages: Packages {
+            debian: "sasl2-bin",
+            fedora: "cyrus-sasl",
+            arch: "cyrus-sasl",
+            homebrew: "cyrus-sasl",
+        },
+    },
+    #[cfg(target_os = "linux")]
+    Tool {
+        name: "libplain.so",
+        need: Need::Tests,
+        reason: "lets the server authenticate them",
+        look_for: LookFor::File("libplain.so", SASL_PLUGINS),
+        packages: Packages {
+            debian: "libsasl2-modules",
+            fedora: "cyrus-sasl-plain",
+            arch: "libsasl",
+            homebrew: "",
+        },
+    },
+    #[cfg(target_os = "linux")]
+    Tool {
+        name: "libcrammd5.so",
+        need: Need::Tests,
+        reason: "lets the server authenticate them by challenge and response",
+        look_for: LookFor::File("libcrammd5.so", SASL_PLUGINS),
+        packages: Packages {
+            debian: "libsasl2-modules",
+            fedora: "cyrus-sasl-md5",
+            arch: "libsasl",
+            homebrew: "",
+        },
+    },
+    #[cfg(target_os = "linux")]
+    Tool {
+        name: "libsasldb.so",
+        need: Need::Tests,
+        reason: "lets the server find its users",
+        look_for: LookFor::File("libsasldb.so", SASL_PLUGINS),
+        packages: Packages {
+            debian: "libsasl2-modules-db",
+            fedora: "cyrus-sasl-lib",
+            arch: "libsasl",
+            homebrew: "",
+        },
+    },
+    Tool {
+        name: "strace",
+        need: Need::Bench,
+        reason: "counts system calls",
+        look_for: LookFor::Program("strace"),
+        packages: Packages {
+            debian: "strace",
+            fedora: "strace",
+            arch: "strace",
+            homebrew: "",
+        },
+    },
+];
+
+/// Comes with Rust: `rustup component add rustfmt clippy`.
+const RUSTUP: Packages = Packages {
+    debian: "",
+    fedora: "",
+    arch: "",
+    homebrew: "",
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_two_tools_share_a_name() {
+        let names: HashSet<_> = TOOLS.iter().map(|tool| tool.name).collect();
+        assert_eq!(names.len(), TOOLS.len());
+    }
+
+    #[test]
+    fn debian_has_all_that_does_not_come_with_rust() {
+        for tool in TOOLS {
+            let with_rust = tool.need == Need::Checks;
+            assert_eq!(tool.packages.debian.is_empty(), with_rust, "{}", tool.name);
+        }
+    }
+
+    #[test]
+    fn a_tool_is_found_where_it_is_and_only_there() {
+        let look_for = |look_for| Tool {
+            name: "",
+            need: Need::Tests,
+            reason: "",
+            look_for,
+            packages: RUSTUP,
+        };
+        assert!(look_for(LookFor::Program("sh")).place().is_some());
+        assert!(
+            look_for(LookFor::Program("no-such-program"))
+                .place()
+                .is_none()
+        );
+        let here = &[env!("CARGO_MANIFEST_DIR")];
+        assert!(
+            look_for(LookFor::File("Cargo.toml", here))
+                .place()
+                .is_some()
+        );
+        assert!(look_for(LookFor::File("nothing", here)).place().is_none());
+    }
+}
