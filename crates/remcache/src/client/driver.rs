@@ -20,6 +20,7 @@ use crate::proto::{InputBuffer, Output, ProtocolError};
 
 /// Moves bytes until the connection ends; its output says why it did.
 pub(crate) struct Driver {
+    server: Arc<str>,
     stream: Box<dyn Stream>,
     link: Arc<Link>,
     input: InputBuffer,
@@ -58,8 +59,14 @@ impl std::fmt::Display for End {
 }
 
 impl Driver {
-    pub(crate) fn new(stream: Box<dyn Stream>, link: Arc<Link>, probe_until: Option<Instant>) -> Self {
+    pub(crate) fn new(
+        server: Arc<str>,
+        stream: Box<dyn Stream>,
+        link: Arc<Link>,
+        probe_until: Option<Instant>,
+    ) -> Self {
         Self {
+            server,
             stream,
             link,
             input: InputBuffer::new(),
@@ -124,6 +131,7 @@ impl Driver {
         if self.probe_until.is_some() && self.link.has_replied() {
             self.probe_until = None;
             self.link.set(Condition::Connected);
+            tracing::info!(server = %self.server, "memcached server is back");
         }
     }
 

@@ -181,7 +181,7 @@ impl Task {
             Some(until) => self.link.probe(Deadline { at: until.into_std(), patience: Duration::ZERO }, now),
             None => self.link.set(Condition::Connected),
         }
-        let end = Driver::new(stream, Arc::clone(&self.link), probe_until).await;
+        let end = Driver::new(Arc::clone(&self.endpoint.name), stream, Arc::clone(&self.link), probe_until).await;
         if self.link.has_replied() {
             self.failures = 0;
         }

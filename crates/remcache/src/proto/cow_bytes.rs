@@ -104,6 +104,16 @@ impl<'a, const N: usize> From<&'a [u8; N]> for CowBytes<'a> {
     }
 }
 
+/// A reference to a reference is as good: lists of `&str` values are borrowed like lists of `String`s.
+impl<'a, T: ?Sized> From<&'a &T> for CowBytes<'a>
+where
+    &'a T: Into<Self>,
+{
+    fn from(source: &'a &T) -> Self {
+        (*source).into()
+    }
+}
+
 impl<'a> From<&'a Bytes> for CowBytes<'a> {
     fn from(source: &'a Bytes) -> Self {
         Self::Shared(source.clone())
@@ -127,6 +137,24 @@ macro_rules! from_owned {
 }
 from_owned!(Bytes, Vec<u8>, String, Box<[u8]>);
 
+impl<'a> From<&'a Box<[u8]>> for CowBytes<'a> {
+    fn from(source: &'a Box<[u8]>) -> Self {
+        Self::Borrowed(source)
+    }
+}
+
+impl<'a> From<&'a Cow<'_, str>> for CowBytes<'a> {
+    fn from(source: &'a Cow<'_, str>) -> Self {
+        Self::Borrowed(source.as_bytes())
+    }
+}
+
+impl<'a> From<&'a Cow<'_, [u8]>> for CowBytes<'a> {
+    fn from(source: &'a Cow<'_, [u8]>) -> Self {
+        Self::Borrowed(source)
+    }
+}
+
 impl<'a> From<Cow<'a, str>> for CowBytes<'a> {
     fn from(source: Cow<'a, str>) -> Self {
         match source {
@@ -142,5 +170,37 @@ impl<'a> From<Cow<'a, [u8]>> for CowBytes<'a> {
             Cow::Borrowed(bytes) => Self::from(bytes),
             Cow::Owned(bytes) => Self::from(bytes),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_holds_bytes_will_do() {
+        let text = String::from("abc");
+        let sources: Vec<CowBytes<'_>> = vec![
+            "abc".into(),
+            (&"abc").into(),
+            (&text).into(),
+            text.clone().into(),
+            b"abc".into(),
+            (&b"abc"[..]).into(),
+            (&&b"abc"[..]).into(),
+            vec![b'a', b'b', b'c'].into(),
+            Bytes::from("abc").into(),
+            Cow::Borrowed("abc").into(),
+            (&Cow::<[u8]>::Owned(b"abc".to_vec())).into(),
+        ];
+        for source in sources {
+            assert_eq!(source.as_slice(), b"abc");
+            assert_eq!(source.into_owned().as_slice(), b"abc");
+        }
+    }
+
+    #[test]
+    fn values_do_not_show_in_logs() {
+        assert_eq!(format!("{:?}", CowBytes::from("secret")), "<6 bytes>");
     }
 }

@@ -1,0 +1,82 @@
+//! How long the codec and the machine take for one request: `cargo bench -p remcache`.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use bytes::Buf;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use remcache::proto::binary::{self, Opcode};
+use remcache::proto::{Connection, Deadline, InputBuffer, Limits, Output, Reply, Request, Status, Tag};
+
+const VALUE: [u8; 100] = [b'v'; 100];
+
+fn encode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encode");
+    group.throughput(Throughput::Elements(1));
+    for (name, request) in [
+        ("get", Request::get("key-00042")),
+        ("set of 100 bytes", Request::set("key-00042", &VALUE)),
+        ("increment", Request::increment("key-00042", 1).initial(0)),
+    ] {
+        let mut output = Output::new();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                binary::encode(black_box(&request), 7, &mut output).expect("the request is valid");
+                output.advance(output.remaining());
+            });
+        });
+    }
+}
+
+fn reply_bytes(opaque: u32) -> Vec<u8> {
+    let reply = Reply::with_text(Status::NoError, VALUE.to_vec());
+    let mut output = Output::new();
+    binary::encode_reply(&reply, Opcode::GET, opaque, &mut output);
+    output.small().to_vec()
+}
+
+fn decode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode");
+    group.throughput(Throughput::Elements(1));
+    let bytes = reply_bytes(7);
+    let mut input = InputBuffer::new();
+    group.bench_function("hit of 100 bytes", |bencher| {
+        bencher.iter(|| {
+            input.spare().extend_from_slice(black_box(&bytes));
+            binary::decode(&mut input, 1 << 20).expect("the reply is valid")
+        });
+    });
+}
+
+fn machine(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("machine");
+    group.throughput(Throughput::Elements(64));
+    let now = Instant::now();
+    let deadline = Deadline { at: now + Duration::from_secs(3600), patience: Duration::ZERO };
+    let mut connection = Connection::new(Limits::default(), 0, now);
+    let (mut output, mut input) = (Output::new(), InputBuffer::new());
+    let mut replies = reply_bytes(0);
+    let mut opaque = 0_u32;
+    group.bench_function("64 gets submitted, sent, answered", |bencher| {
+        bencher.iter(|| {
+            for tag in 0..64 {
+                let submitted = connection.submit(&Request::get("key-00042"), Some(Tag(tag)), deadline, now);
+                submitted.expect("the limits leave room");
+            }
+            connection.take_output(&mut output);
+            connection.handle_written(output.remaining());
+            output.advance(output.remaining());
+            for _ in 0..64 {
+                replies[12..16].copy_from_slice(&opaque.to_be_bytes());
+                opaque = opaque.wrapping_add(1);
+                input.spare().extend_from_slice(&replies);
+            }
+            while let Some(event) = connection.poll_event(&mut input).expect("the replies are valid") {
+                black_box(event);
+            }
+        });
+    });
+}
+
+criterion_group!(benches, encode, decode, machine);
+criterion_main!(benches);
