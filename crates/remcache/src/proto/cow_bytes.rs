@@ -94,6 +94,13 @@ macro_rules! from_borrowed {
                 Self::Borrowed(source.as_ref())
             }
         }
+
+        // Lists of `&str` values are borrowed like lists of `String`s.
+        impl<'a> From<&'a &$source> for CowBytes<'a> {
+            fn from(source: &'a &$source) -> Self {
+                Self::from(*source)
+            }
+        }
     )*};
 }
 from_borrowed!(str, [u8], String, Vec<u8>);
@@ -104,13 +111,15 @@ impl<'a, const N: usize> From<&'a [u8; N]> for CowBytes<'a> {
     }
 }
 
-/// A reference to a reference is as good: lists of `&str` values are borrowed like lists of `String`s.
-impl<'a, T: ?Sized> From<&'a &T> for CowBytes<'a>
-where
-    &'a T: Into<Self>,
-{
-    fn from(source: &'a &T) -> Self {
-        (*source).into()
+impl<'a, const N: usize> From<&'a &[u8; N]> for CowBytes<'a> {
+    fn from(source: &'a &[u8; N]) -> Self {
+        Self::Borrowed(*source)
+    }
+}
+
+impl<'a> From<&'a &Bytes> for CowBytes<'a> {
+    fn from(source: &'a &Bytes) -> Self {
+        Self::from(*source)
     }
 }
 
