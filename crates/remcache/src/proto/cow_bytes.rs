@@ -189,18 +189,19 @@ mod tests {
     #[test]
     fn whatever_holds_bytes_will_do() {
         let text = String::from("abc");
+        let (borrowed, slice, owned) = ("abc", &b"abc"[..], Cow::<[u8]>::Owned(b"abc".to_vec()));
         let sources: Vec<CowBytes<'_>> = vec![
             "abc".into(),
-            (&"abc").into(),
+            (&borrowed).into(),
             (&text).into(),
             text.clone().into(),
             b"abc".into(),
-            (&b"abc"[..]).into(),
-            (&&b"abc"[..]).into(),
+            slice.into(),
+            (&slice).into(),
             vec![b'a', b'b', b'c'].into(),
             Bytes::from("abc").into(),
             Cow::Borrowed("abc").into(),
-            (&Cow::<[u8]>::Owned(b"abc".to_vec())).into(),
+            (&owned).into(),
         ];
         for source in sources {
             assert_eq!(source.as_slice(), b"abc");
