@@ -9,9 +9,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::call::Call;
-use super::outcome::{self, Change, Counter, Decode, Item};
+use super::outcome::{self, Change, Counter, Item};
 use crate::Error;
-use crate::proto::{Operation, Request, Ttl};
+use crate::proto::{Operation, Reply, Request, Ttl};
 
 /// An operation on its way: set its options, then await it.
 ///
@@ -32,7 +32,7 @@ pub trait Kind: Sealed {
     /// What the server's word becomes.
     type Output;
     #[doc(hidden)]
-    const DECODE: Decode<Self::Output>;
+    fn decode(reply: Reply) -> Result<Self::Output, Reply>;
 }
 
 /// Kinds of operations are a closed set.
@@ -48,7 +48,10 @@ macro_rules! kinds {
         impl Sealed for $name {}
         impl Kind for $name {
             type Output = $output;
-            const DECODE: Decode<$output> = $decode;
+            #[inline]
+            fn decode(reply: Reply) -> Result<$output, Reply> {
+                $decode(reply)
+            }
         }
     )*};
 }
@@ -133,7 +136,7 @@ impl<K: Kind> Future for Command<'_, K> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let reply = ready!(Pin::new(&mut self.call).poll(cx));
-        Poll::Ready(K::DECODE(reply).map_err(|reply| {
+        Poll::Ready(K::decode(reply).map_err(|reply| {
             let request = &self.call.request;
             let key_is_invalid = has_invalid_key(request);
             let server = self.call.server().map(|server| Arc::clone(&server.endpoint.name));

@@ -29,6 +29,8 @@ pub(crate) struct Lane {
     /// How many of `indices` were submitted.
     submitted: usize,
     runs: VecDeque<Run>,
+    /// Replies on their way from a slot to the call, in memory that is used again.
+    replies: Vec<(u32, Reply)>,
     room: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
     /// The status of all that was not submitted, once the lane is given up.
     given_up: Option<Status>,
@@ -46,8 +48,13 @@ struct Run {
 const RUN_LENGTH: usize = 1024;
 const RUNS_IN_FLIGHT: usize = 2;
 
-type RequestOf<'f, 'r> = &'f dyn Fn(usize) -> Request<'r>;
-type Settle<'f> = &'f mut dyn FnMut(usize, Reply, &Arc<str>);
+/// The keys of a call: what each asks, and where its outcome goes.
+pub(crate) trait Work {
+    /// The request of the key at this place of the call's list.
+    fn request(&self, index: usize) -> Request<'_>;
+    /// Takes the outcome of the key at this place.
+    fn settle(&mut self, index: usize, reply: Reply, server: &Arc<str>);
+}
 
 impl Lane {
     pub(crate) fn new(server: Arc<Server>, plan: Plan) -> Self {
@@ -59,6 +66,7 @@ impl Lane {
             indices: Vec::new(),
             submitted: 0,
             runs: VecDeque::new(),
+            replies: Vec::new(),
             room: None,
             given_up: None,
         }
@@ -71,20 +79,14 @@ impl Lane {
     }
 
     /// Goes on as far as it can; ready when every key has its outcome.
-    pub(crate) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        now: Instant,
-        request_of: RequestOf<'_, '_>,
-        settle: Settle<'_>,
-    ) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, work: &mut impl Work) -> Poll<()> {
         loop {
-            self.collect(cx.waker(), settle);
+            self.collect(cx.waker(), work);
             let more = self.submitted < self.indices.len();
             if !more || self.runs.len() >= RUNS_IN_FLIGHT {
                 break;
             }
-            if !self.go_on(cx, now, request_of, settle) {
+            if !self.go_on(cx, now, work) {
                 break;
             }
         }
@@ -94,27 +96,30 @@ impl Lane {
         }
     }
 
-    /// Takes the outcomes of runs that have ended.
-    fn collect(&mut self, waker: &Waker, settle: Settle<'_>) {
-        let link = Arc::clone(self.server.link(self.connection));
-        while let Some(run) = self.runs.front() {
-            let Poll::Ready(replies) = link.poll_run(run.slot, waker) else { return };
-            let keys = self.indices.get(run.first..run.first + run.count).unwrap_or_default();
-            for (place, reply) in replies {
+    /// Takes the outcomes that have come.
+    fn collect(&mut self, waker: &Waker, work: &mut impl Work) {
+        let Self { server, connection, indices, runs, replies, given_up, .. } = self;
+        let link = server.link(*connection);
+        while let Some(run) = runs.front() {
+            let Poll::Ready(ended) = link.poll_run(run.slot, replies, waker) else { return };
+            let keys = indices.get(run.first..run.first + run.count).unwrap_or_default();
+            for (place, reply) in replies.drain(..) {
                 // The server answers no more: what is left would wait in vain, run after run.
                 if let Status::TimedOut(_) = reply.status {
-                    self.given_up = Some(Status::TimedOut(Delivery::NotSent));
+                    *given_up = Some(Status::TimedOut(Delivery::NotSent));
                 }
                 if let Some(index) = keys.get(place as usize) {
-                    settle(*index as usize, reply, &self.server.endpoint.name);
+                    work.settle(*index as usize, reply, &server.endpoint.name);
                 }
             }
-            self.runs.pop_front();
+            if ended {
+                runs.pop_front();
+            }
         }
     }
 
     /// Submits the next run; `false` if there is no room for it yet.
-    fn go_on(&mut self, cx: &mut Context<'_>, now: Instant, request_of: RequestOf<'_, '_>, settle: Settle<'_>) -> bool {
+    fn go_on(&mut self, cx: &mut Context<'_>, now: Instant, work: &mut impl Work) -> bool {
         if let Some(room) = &mut self.room {
             match room.as_mut().poll(cx) {
                 Poll::Pending => return false,
@@ -124,17 +129,17 @@ impl Lane {
             self.room = None;
         }
         if let Some(status) = self.given_up {
-            self.give_up(status, settle);
+            self.give_up(status, work);
             return true;
         }
-        if self.submit(now, request_of, settle) == 0 {
-            let next = self.indices.get(self.submitted).map_or(0, |index| request_of(*index as usize).value().len());
+        if self.submit(now, work) == 0 {
+            let next = self.indices.get(self.submitted).map_or(0, |index| work.request(*index as usize).value().len());
             self.wait_for_room(next);
         }
         true
     }
 
-    fn submit(&mut self, now: Instant, request_of: RequestOf<'_, '_>, settle: Settle<'_>) -> u32 {
+    fn submit(&mut self, now: Instant, work: &mut impl Work) -> u32 {
         let Self { server, indices, submitted, .. } = self;
         let end = indices.len().min(*submitted + RUN_LENGTH);
         let keys = indices.get(*submitted..end).unwrap_or_default();
@@ -142,17 +147,17 @@ impl Lane {
         // Changes are quiet, the last of a run is loud: its reply shows what was silent before it.
         // Fetches are loud: a miss is a reply to that very request, and nothing less.
         let requests = keys.iter().enumerate().map(|(place, index)| {
-            let request = request_of(*index as usize);
+            let request = work.request(*index as usize);
             if place < last && !request.operation().is_fetch() { request.quiet() } else { request }
         });
         let patience = self.plan.timeout;
         let deadline = Deadline { at: (now + patience).into_std(), patience };
-        let name = &server.endpoint.name;
-        let run = server.link(self.connection).submit_run(requests, deadline, now, |place, reply| {
+        let run = server.link(self.connection).submit_run(requests, deadline, now);
+        for (place, reply) in run.refused {
             if let Some(index) = keys.get(place as usize) {
-                settle(*index as usize, reply, name);
+                work.settle(*index as usize, reply, &server.endpoint.name);
             }
-        });
+        }
         let count = run.taken as usize;
         if let Some(slot) = run.slot {
             self.runs.push_back(Run { slot, first: *submitted, count });
@@ -177,9 +182,9 @@ impl Lane {
     }
 
     /// Ends every key that was not submitted.
-    fn give_up(&mut self, status: Status, settle: Settle<'_>) {
+    fn give_up(&mut self, status: Status, work: &mut impl Work) {
         for index in self.indices.iter().skip(self.submitted) {
-            settle(*index as usize, Reply::new(status), &self.server.endpoint.name);
+            work.settle(*index as usize, Reply::new(status), &self.server.endpoint.name);
         }
         self.submitted = self.indices.len();
     }

@@ -113,10 +113,12 @@ pub(crate) struct Flight {
 }
 
 /// A run of requests that was taken.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct TakenRun {
-    /// How many requests were taken, those included that had their outcome at once.
+    /// How many requests were taken, refused ones included.
     pub(crate) taken: u32,
+    /// Those that had their outcome without being sent, by their place in the run.
+    pub(crate) refused: Vec<(u32, Reply)>,
     /// Where the replies come, if any was sent.
     pub(crate) slot: Option<usize>,
     /// Whether the connection has no task yet.
@@ -202,41 +204,39 @@ impl Link {
     }
 
     /// Submits requests as one run, as many as there is room for; all replies go to one slot.
-    ///
-    /// Those that cannot be sent at all get their outcome here, through `refuse`, and count as taken.
+    #[inline]
     pub(crate) fn submit_run<'r>(
         &self,
         requests: impl Iterator<Item = Request<'r>>,
         deadline: Deadline,
         now: Instant,
-        mut refuse: impl FnMut(u32, Reply),
     ) -> TakenRun {
         let mut state = self.lock();
         let slot = state.slots.vacant_key();
-        let (mut taken, mut sent) = (0_u32, 0_u32);
+        let mut run = TakenRun { taken: 0, refused: Vec::new(), slot: None, start: false };
         for request in requests {
-            let submitted = match state.admit() {
-                Ok(()) => state.machine.submit(&request, Some(tag(slot, taken)), deadline, now.into_std()),
-                Err(reply) => {
-                    refuse(taken, reply);
-                    taken += 1;
-                    continue;
-                }
-            };
+            let admitted = state.admit().map_err(Some);
+            let submitted = admitted.and_then(|()| {
+                let submitted = state.machine.submit(&request, Some(tag(slot, run.taken)), deadline, now.into_std());
+                submitted.map_err(|rejected| match rejected {
+                    Rejected::Invalid(invalid) => Some(invalid_reply(&invalid)),
+                    _ => None,
+                })
+            });
             match submitted {
-                Ok(_) => sent += 1,
-                Err(Rejected::Invalid(invalid)) => refuse(taken, invalid_reply(&invalid)),
-                Err(_) => break,
+                Ok(_) => {}
+                Err(Some(reply)) => run.refused.push((run.taken, reply)),
+                Err(None) => break,
             }
-            taken += 1;
+            run.taken += 1;
         }
-        if sent == 0 {
-            return TakenRun { taken, slot: None, start: false };
+        let sent = run.taken - u32::try_from(run.refused.len()).unwrap_or(run.taken);
+        if sent > 0 {
+            run.slot = Some(state.slots.insert(Slot::run(sent)));
+            run.start = !state.running;
+            wake(state);
         }
-        state.slots.insert(Slot::run(sent));
-        let start = !state.running;
-        wake(state);
-        TakenRun { taken, slot: Some(slot), start }
+        run
     }
 
     /// The reply of a single request, when it is there; the slot is free then.
@@ -253,17 +253,21 @@ impl Link {
         }
     }
 
-    /// The replies of a run, when all are there; the slot is free then.
-    pub(crate) fn poll_run(&self, slot: usize, waker: &Waker) -> Poll<Vec<(u32, Reply)>> {
+    /// Takes what replies of a run are there, by swapping them for an empty list; whether they are
+    /// the last, when the slot is free.
+    pub(crate) fn poll_run(&self, slot: usize, replies: &mut Vec<(u32, Reply)>, waker: &Waker) -> Poll<bool> {
         let mut state = self.lock();
-        let ready = state.slots.get_mut(slot).is_none_or(|slot| slot.poll(waker));
-        if !ready {
+        let Some(entry) = state.slots.get_mut(slot) else { return Poll::Ready(true) };
+        if !entry.poll(waker) {
             return Poll::Pending;
         }
-        match state.slots.try_remove(slot) {
-            Some(Slot::Run(run)) => Poll::Ready(run.replies),
-            _ => Poll::Ready(Vec::new()),
+        let Slot::Run(run) = entry else { return Poll::Ready(true) };
+        std::mem::swap(&mut run.replies, replies);
+        let ended = run.unanswered == 0;
+        if ended {
+            state.slots.try_remove(slot);
         }
+        Poll::Ready(ended)
     }
 
     /// The next of many replies; `None` after the last, when the slot is free.

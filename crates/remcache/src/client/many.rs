@@ -5,14 +5,14 @@ use std::future::{Future, IntoFuture, poll_fn};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::Client;
 use super::command::{Count, Delete, Extend, Fetch, Kind, Store, Touch};
-use super::lane::{Lane, Plan};
+use super::lane::{Lane, Plan, Work};
 use super::outcome::{self, Change, Item};
 use crate::Error;
 use crate::proto::{CowBytes, Reply, Request, Ttl};
@@ -33,7 +33,7 @@ use crate::proto::{CowBytes, Reply, Request, Ttl};
 pub struct Many<'a, N, Q> {
     client: &'a Client,
     items: Vec<Q>,
-    plan: Options,
+    options: Options,
     timeout: Duration,
     kind: PhantomData<fn() -> N>,
 }
@@ -52,6 +52,8 @@ pub trait Entry {
     type Key: AsRef<[u8]>;
     #[doc(hidden)]
     fn request(&self) -> Request<'_>;
+    #[doc(hidden)]
+    fn key(&self) -> &[u8];
     #[doc(hidden)]
     fn into_key(self) -> Self::Key;
 }
@@ -81,6 +83,9 @@ impl<K: AsRef<[u8]>> Entry for KeyOnly<K> {
     fn request(&self) -> Request<'_> {
         (self.build)(self.key.as_ref().into())
     }
+    fn key(&self) -> &[u8] {
+        self.key.as_ref()
+    }
     fn into_key(self) -> K {
         self.key
     }
@@ -94,6 +99,9 @@ where
     fn request(&self) -> Request<'_> {
         (self.build)(self.key.as_ref().into(), (&self.value).into())
     }
+    fn key(&self) -> &[u8] {
+        self.key.as_ref()
+    }
     fn into_key(self) -> K {
         self.key
     }
@@ -103,6 +111,9 @@ impl<K: AsRef<[u8]>> Entry for KeyNumber<K> {
     type Key = K;
     fn request(&self) -> Request<'_> {
         (self.build)(self.key.as_ref().into(), self.number)
+    }
+    fn key(&self) -> &[u8] {
+        self.key.as_ref()
     }
     fn into_key(self) -> K {
         self.key
@@ -123,7 +134,7 @@ opaque_debug!(KeyOnly<K> KeyValue<K, V> KeyNumber<K>);
 impl<'a, N: Kind, Q: Entry> Many<'a, N, Q> {
     pub(crate) fn new(client: &'a Client, items: Vec<Q>) -> Self {
         let timeout = client.config().timeout;
-        Self { client, items, plan: Options::default(), timeout, kind: PhantomData }
+        Self { client, items, options: Options::default(), timeout, kind: PhantomData }
     }
 
     /// How long to wait for the next reply, instead of the client's [`timeout`](crate::Config::timeout).
@@ -132,37 +143,62 @@ impl<'a, N: Kind, Q: Entry> Many<'a, N, Q> {
     }
 
     fn with(self, change: impl FnOnce(&mut Options)) -> Self {
-        let mut plan = self.plan;
-        change(&mut plan);
-        Self { plan, ..self }
+        let mut options = self.options;
+        change(&mut options);
+        Self { options, ..self }
     }
 
     pub(crate) fn with_ttl(self, ttl: Ttl) -> Self {
-        self.with(|plan| plan.ttl = ttl.resolve(SystemTime::now))
+        self.with(|options| options.ttl = ttl.resolve(SystemTime::now))
     }
 }
 
-impl<N: Kind, Q: Entry + Sync> Many<'_, N, Q> {
+impl<N: Kind, Q: Entry> Many<'_, N, Q> {
     async fn run(self) -> Outcomes<Q::Key, N::Output> {
-        let Self { client, items, plan, timeout, .. } = self;
-        let mut results: Vec<Option<Result<N::Output, Error>>> = Vec::new();
+        let Self { client, items, options, timeout, .. } = self;
+        let mut lanes = assign(client, &items, timeout).await;
+        let mut results = Vec::new();
         results.resize_with(items.len(), || None);
-        let namespace = client.config().namespace.as_slice();
-        let request_of = |index: usize| plan.apply(items[index].request().prefix_key(namespace));
-        let mut lanes = assign(client, items.len(), &request_of, timeout).await;
-        let mut settle = |index: usize, reply: Reply, server: &Arc<str>| {
-            let result = N::DECODE(reply).map_err(|reply| {
-                let key_is_invalid = request_of(index).key().is_err();
-                outcome::error(&reply, key_is_invalid, (!key_is_invalid).then(|| Arc::clone(server)))
-            });
-            if let Some(place) = results.get_mut(index) {
-                *place = Some(result);
+        let mut job: Job<'_, N, Q> = Job { items, options, namespace: &client.config().namespace, results };
+        poll_fn(|cx| {
+            let now = Instant::now();
+            let mut pending = false;
+            for lane in &mut lanes {
+                pending |= lane.poll(cx, now, &mut job).is_pending();
             }
-        };
-        poll_fn(|cx| poll_lanes(&mut lanes, cx, &request_of, &mut settle)).await;
-        let keys = items.into_iter().map(Entry::into_key);
-        let results = results.into_iter().map(|result| result.unwrap_or_else(|| Err(unplaced())));
+            if pending { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+        let keys = job.items.into_iter().map(Entry::into_key);
+        let results = job.results.into_iter().map(|result| result.unwrap_or_else(|| Err(unplaced())));
         Outcomes(keys.zip(results).collect())
+    }
+}
+
+/// The keys of a call and their outcomes so far.
+struct Job<'a, N: Kind, Q> {
+    items: Vec<Q>,
+    options: Options,
+    namespace: &'a [u8],
+    results: Vec<Option<Result<N::Output, Error>>>,
+}
+
+impl<N: Kind, Q: Entry> Work for Job<'_, N, Q> {
+    #[inline]
+    fn request(&self, index: usize) -> Request<'_> {
+        let request = self.options.apply(self.items[index].request());
+        if self.namespace.is_empty() { request } else { request.prefix_key(self.namespace) }
+    }
+
+    #[inline]
+    fn settle(&mut self, index: usize, reply: Reply, server: &Arc<str>) {
+        let result = N::decode(reply).map_err(|reply| {
+            let key_is_invalid = self.request(index).key().is_err();
+            outcome::error(&reply, key_is_invalid, (!key_is_invalid).then(|| Arc::clone(server)))
+        });
+        if let Some(place) = self.results.get_mut(index) {
+            *place = Some(result);
+        }
     }
 }
 
@@ -171,7 +207,11 @@ fn unplaced() -> Error {
 }
 
 impl Options {
+    #[inline]
     fn apply<'r>(&self, request: Request<'r>) -> Request<'r> {
+        if request.operation().is_fetch() && self.ttl == Ttl::Never {
+            return request;
+        }
         let request = request.flags(self.flags);
         let request = if self.ttl == Ttl::Never { request } else { request.ttl(self.ttl) };
         match self.initial {
@@ -182,20 +222,16 @@ impl Options {
 }
 
 /// Sorts the keys by server. Placing a million keys takes a while, so others get their turn.
-async fn assign<'r>(
-    client: &Client,
-    count: usize,
-    request_of: &(dyn Fn(usize) -> Request<'r> + Sync),
-    timeout: Duration,
-) -> Vec<Lane> {
+async fn assign<Q: Entry>(client: &Client, items: &[Q], timeout: Duration) -> Vec<Lane> {
     let cluster = Arc::clone(&client.cluster());
+    let namespace = &client.config().namespace;
     let plan = Plan { timeout };
     let mut lanes: Vec<Lane> = cluster.servers.iter().map(|server| Lane::new(Arc::clone(server), plan)).collect();
-    for index in 0..count {
+    for (index, item) in items.iter().enumerate() {
         // A key that is none gets its outcome from whichever server it is handed to.
-        let place = match request_of(index).key() {
-            Ok(key) => cluster.locate(key.as_bytes()),
-            Err(_) => Some(0),
+        let place = match namespace.is_empty() {
+            true => cluster.locate(item.key()),
+            false => cluster.locate(&[namespace, item.key()].concat()),
         };
         if let Some(lane) = place.and_then(|place| lanes.get_mut(place)) {
             lane.assign(index);
@@ -210,20 +246,6 @@ async fn assign<'r>(
 /// How many keys are placed before other tasks get their turn.
 const KEYS_A_TURN: usize = 4096;
 
-fn poll_lanes<'r>(
-    lanes: &mut [Lane],
-    cx: &mut Context<'_>,
-    request_of: &dyn Fn(usize) -> Request<'r>,
-    settle: &mut dyn FnMut(usize, Reply, &Arc<str>),
-) -> Poll<()> {
-    let now = Instant::now();
-    let mut pending = false;
-    for lane in lanes {
-        pending |= lane.poll(cx, now, request_of, settle).is_pending();
-    }
-    if pending { Poll::Pending } else { Poll::Ready(()) }
-}
-
 macro_rules! options {
     ($($kind:ident: $($option:ident)*;)*) => {$(
         impl<Q: Entry> Many<'_, $kind, Q> { $(options!(@$option);)* }
@@ -237,13 +259,13 @@ macro_rules! options {
     (@flags) => {
         /// A number to keep beside each value (default: 0).
         pub fn flags(self, flags: u32) -> Self {
-            self.with(|plan| plan.flags = flags)
+            self.with(|options| options.flags = flags)
         }
     };
     (@initial) => {
         /// The number to start from where a key is absent (default: an absent counter stays absent).
         pub fn initial(self, initial: u64) -> Self {
-            self.with(|plan| plan.initial = Some(initial))
+            self.with(|options| options.initial = Some(initial))
         }
     };
 }

@@ -58,9 +58,9 @@ pub struct Counter {
     pub cas: u64,
 }
 
-/// How a reply becomes an operation's result; `None` if it is an error.
-pub(crate) type Decode<T> = fn(Reply) -> Result<T, Reply>;
+// How a reply becomes an operation's result; what is none of these is an error.
 
+#[inline]
 pub(crate) fn item(reply: Reply) -> Result<Option<Item>, Reply> {
     match reply.status {
         Status::NoError => Ok(Some(Item { value: reply.value, flags: reply.flags, cas: reply.cas })),

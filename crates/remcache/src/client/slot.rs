@@ -27,9 +27,11 @@ pub(crate) struct Many {
 }
 
 /// Replies to a run of requests, each with its place in the run.
+///
+/// The caller is woken with the first reply of each read, so that it works on one part while the
+/// server works on the next.
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// What was answered otherwise than expected of a silent request, or was answered at all.
     pub(crate) replies: Vec<(u32, Reply)>,
     pub(crate) unanswered: u32,
     pub(crate) waker: Option<Waker>,
@@ -54,8 +56,7 @@ const MOST_REPLIES: usize = 100_000;
 
 impl Slot {
     pub(crate) fn run(unanswered: u32) -> Self {
-        let replies = Vec::with_capacity(unanswered as usize);
-        Self::Run(Box::new(Run { replies, unanswered, waker: None }))
+        Self::Run(Box::new(Run { replies: Vec::new(), unanswered, waker: None }))
     }
 
     /// Whether there is something for the caller; remembers its waker if not.
@@ -70,7 +71,13 @@ impl Slot {
                 false
             }
             Self::Many(_) => true,
-            Self::Run(run) => ready_or_wait(run.unanswered == 0, &mut run.waker, waker),
+            Self::Run(run) => {
+                let ready = run.unanswered == 0 || !run.replies.is_empty();
+                if !ready {
+                    run.waker = Some(waker.clone());
+                }
+                ready
+            }
         }
     }
 
@@ -93,15 +100,8 @@ impl Slot {
             Self::Run(run) => {
                 run.replies.push((place, reply));
                 run.unanswered = run.unanswered.saturating_sub(u32::from(last));
-                if run.unanswered == 0 { run.waker.take() } else { None }
+                run.waker.take()
             }
         }
     }
-}
-
-fn ready_or_wait(ready: bool, known: &mut Option<Waker>, waker: &Waker) -> bool {
-    if !ready {
-        *known = Some(waker.clone());
-    }
-    ready
 }

@@ -1,0 +1,240 @@
+//! The results as one SVG chart: gets a second against the number of callers, and bars for every other scenario.
+
+use anyhow::{Result, anyhow};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use crate::contestant::{Role, Runtime};
+use crate::results::{Row, Standing};
+use crate::table::thousands;
+
+/// Draws the chart. Only the current-thread runtime is drawn: its twin is beside it in the tables.
+pub(crate) fn draw(standings: &[Standing], machine: &str) -> Result<String> {
+    let (curves, panels): (Vec<_>, Vec<_>) = standings.iter().partition(|standing| is_on_curve(standing));
+    let height = Layout::of(&curves, &panels);
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, (WIDTH, height.total())).into_drawing_area();
+        draw_all(&root, &height, &curves, &panels, machine).map_err(|error| anyhow!("drawing: {error}"))?;
+    }
+    Ok(svg)
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+/// Heights of the parts, from top to bottom.
+struct Layout {
+    curves: u32,
+    panel_rows: u32,
+}
+
+impl Layout {
+    fn of(curves: &[&Standing], panels: &[&Standing]) -> Self {
+        let panel_rows = panels.len().div_ceil(PANEL_COLUMNS) as u32;
+        Self { curves: if curves.is_empty() { 0 } else { CURVES_HEIGHT }, panel_rows }
+    }
+
+    fn total(&self) -> u32 {
+        self.curves + self.panel_rows * PANEL_HEIGHT + FOOTER_HEIGHT
+    }
+}
+
+fn draw_all(root: &Area<'_>, layout: &Layout, curves: &[&Standing], panels: &[&Standing], machine: &str) -> Drawn {
+    root.fill(&WHITE)?;
+    let (upper, lower) = root.split_vertically(layout.curves);
+    if !curves.is_empty() {
+        draw_curves(&upper, curves)?;
+    }
+    let (middle, footer) = lower.split_vertically(layout.panel_rows * PANEL_HEIGHT);
+    let cells = middle.split_evenly((layout.panel_rows.max(1) as usize, PANEL_COLUMNS));
+    for (standing, cell) in panels.iter().zip(&cells) {
+        draw_panel(cell, standing)?;
+    }
+    let remarks = remarks(panels).map(|remark| format!("; * {remark}")).unwrap_or_default();
+    footer.draw_text(&format!("{machine}{remarks}"), &text(11.0, MUTED), (PADDING, PADDING / 2))?;
+    Ok(root.present()?)
+}
+
+/// The gets of small values from one server differ in nothing but their callers.
+fn is_on_curve(standing: &Standing) -> bool {
+    standing.id.strip_prefix("get-").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn draw_curves(area: &Area<'_>, standings: &[&Standing]) -> Drawn {
+    let most = standings.iter().flat_map(|standing| drawn_rows(standing)).map(|(_, ops)| ops).fold(1.0, f64::max);
+    let callers = standings.iter().map(|standing| standing.callers as f64).fold(2.0, f64::max);
+    let mut chart = ChartBuilder::on(area)
+        .caption("gets a second by number of callers, 100-byte values", text(16.0, INK))
+        .margin(PADDING)
+        .x_label_area_size(38)
+        .y_label_area_size(78)
+        .build_cartesian_2d((1.0..callers * 1.2).log_scale(), (LEAST_OPS..most * 1.5).log_scale())?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(INK.mix(0.12))
+        .x_desc("callers")
+        .axis_desc_style(text(13.0, INK))
+        .label_style(text(12.0, INK))
+        .x_label_formatter(&|callers| thousands(*callers))
+        .y_label_formatter(&|ops| thousands(*ops))
+        .draw()?;
+    for name in names(standings) {
+        let points = curve(standings, &name);
+        let style = colour(&name).stroke_width(stroke(&name));
+        let dots = points.iter().map(|&point| Circle::new(point, 3, colour(&name).filled())).collect::<Vec<_>>();
+        chart
+            .draw_series(LineSeries::new(points, style))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], style));
+        chart.draw_series(dots)?;
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .background_style(WHITE.mix(0.85))
+        .label_font(text(12.0, INK))
+        .draw()?;
+    Ok(())
+}
+
+/// One contestant's points: callers and operations a second.
+fn curve(standings: &[&Standing], name: &str) -> Vec<(f64, f64)> {
+    let point = |standing: &&Standing| {
+        let (_, ops) = drawn_rows(standing).find(|(row, _)| row.contestant == name)?;
+        Some((standing.callers as f64, ops.max(LEAST_OPS)))
+    };
+    standings.iter().filter_map(point).collect()
+}
+
+/// Every contestant that has a figure in one of the scenarios, once.
+fn names(standings: &[&Standing]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (row, _) in standings.iter().flat_map(|standing| drawn_rows(standing)) {
+        if !names.contains(&row.contestant) {
+            names.push(row.contestant.clone());
+        }
+    }
+    names
+}
+
+/// The rows that are drawn, with their operations a second.
+fn drawn_rows(standing: &Standing) -> impl Iterator<Item = (&Row, f64)> {
+    let rows = standing.rows.iter().filter(|row| row.runtime != Runtime::MultiThread);
+    rows.filter_map(|row| Some((row, row.figures.as_ref()?.ops_per_second)))
+}
+
+/// One scenario: a bar for each contestant, with its name before and its figure behind.
+fn draw_panel(area: &Area<'_>, standing: &Standing) -> Drawn {
+    area.draw_text(standing.title, &text(13.0, INK), (PADDING, PADDING))?;
+    let rows: Vec<_> = drawn_rows(standing).collect();
+    let most = rows.iter().map(|&(_, ops)| ops).fold(1.0, f64::max);
+    let (width, _) = area.dim_in_pixel();
+    let room = f64::from(width as i32 - BAR_LEFT - FIGURE_WIDTH - PADDING);
+    for (index, (row, ops)) in rows.into_iter().enumerate() {
+        let top = PADDING + 24 + index as i32 * BAR_STEP;
+        let end = BAR_LEFT + (room * ops / most) as i32;
+        let bar = Rectangle::new([(BAR_LEFT, top), (end, top + BAR_STEP - 5)], colour(&row.contestant).filled());
+        area.draw(&bar)?;
+        let middle = top + (BAR_STEP - 5) / 2;
+        let before = text(11.0, INK).pos(Pos::new(HPos::Right, VPos::Center));
+        let behind = text(11.0, INK).pos(Pos::new(HPos::Left, VPos::Center));
+        area.draw_text(&row.contestant, &before, (BAR_LEFT - 6, middle))?;
+        let mark = if row.unranked.is_some() { "*" } else { "" };
+        area.draw_text(&format!("{}{mark}", thousands(ops)), &behind, (end + 5, middle))?;
+    }
+    Ok(())
+}
+
+/// What the marked figures are marked for.
+fn remarks(standings: &[&Standing]) -> Option<&'static str> {
+    let mut rows = standings.iter().flat_map(|standing| drawn_rows(standing));
+    rows.find_map(|(row, _)| row.unranked)
+}
+
+fn text(size: f64, colour: RGBColor) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(&colour)
+}
+
+/// Ours stands out, the floor is grey, the peers have a colour each wherever they appear.
+fn colour(name: &str) -> RGBColor {
+    COLOURS.iter().find(|(known, _)| *known == name).map_or(MUTED, |&(_, colour)| colour)
+}
+
+fn stroke(name: &str) -> u32 {
+    let ours = name.parse::<crate::contestant::Entry>().is_ok_and(|entry| entry.profile.role == Role::Ours);
+    if ours { 4 } else { 2 }
+}
+
+const COLOURS: &[(&str, RGBColor)] = &[
+    ("lockstep", RGBColor(140, 140, 140)),
+    ("async-memcached", RGBColor(31, 119, 180)),
+    ("memcache-exp", RGBColor(148, 103, 189)),
+    ("memcache-classic", RGBColor(140, 86, 75)),
+    ("memcache-async", RGBColor(44, 140, 60)),
+    ("libmemcached", RGBColor(230, 159, 0)),
+    ("remcache", RGBColor(214, 39, 40)),
+];
+const INK: RGBColor = RGBColor(30, 30, 30);
+const MUTED: RGBColor = RGBColor(110, 110, 110);
+/// The scale of operations begins here; a curve below it lies on the edge.
+const LEAST_OPS: f64 = 1_000.0;
+const WIDTH: u32 = 960;
+const CURVES_HEIGHT: u32 = 460;
+const PANEL_COLUMNS: usize = 2;
+const PANEL_HEIGHT: u32 = 200;
+const FOOTER_HEIGHT: u32 = 26;
+const PADDING: i32 = 12;
+const BAR_LEFT: i32 = 128;
+const BAR_STEP: i32 = 22;
+const FIGURE_WIDTH: i32 = 72;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contestant::Entry;
+    use crate::results::Figures;
+    use crate::scenario::SCENARIOS;
+
+    #[test]
+    fn every_contestant_has_a_colour_of_its_own() {
+        for entry in Entry::all().iter().filter(|entry| entry.runtime != Runtime::MultiThread) {
+            let mine = colour(entry.profile.id);
+            assert_ne!(mine, MUTED, "{entry}");
+            assert_eq!(COLOURS.iter().filter(|(_, other)| *other == mine).count(), 1, "{entry}");
+        }
+    }
+
+    #[test]
+    fn the_chart_names_every_scenario_and_every_figure() {
+        let entries = Entry::all();
+        let figures = |ops| Figures { ops_per_second: ops, ..Figures::default() };
+        let standings: Vec<_> = SCENARIOS
+            .iter()
+            .map(|scenario| {
+                let outcomes = entries.iter().map(|entry| (*entry, Ok(figures(123_456.0))));
+                Standing::new(scenario, outcomes.collect())
+            })
+            .collect();
+        let svg = draw(&standings, "a machine").unwrap();
+        assert!(svg.trim_end().ends_with("</svg>"));
+        for standing in standings.iter().filter(|standing| !is_on_curve(standing)) {
+            assert!(svg.contains(standing.title), "{}", standing.title);
+        }
+        assert!(svg.contains("123,456") && svg.contains("a machine"));
+        assert!(!svg.contains("+mt"), "twins are in the tables");
+    }
+
+    #[test]
+    fn small_gets_make_a_curve_and_the_rest_bars() {
+        let on_curve: Vec<_> = SCENARIOS
+            .iter()
+            .filter(|scenario| is_on_curve(&Standing::new(scenario, Vec::new())))
+            .map(|scenario| scenario.id)
+            .collect();
+        assert_eq!(on_curve, ["get-1", "get-16", "get-64", "get-512", "get-4096", "get-10000"]);
+    }
+}

@@ -1,0 +1,111 @@
+//! The scenarios: what every contestant is asked to do, as one table.
+
+/// What a caller does in one turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    /// One get of one key.
+    Get,
+    /// One call that asks for a batch of keys.
+    GetMany,
+    /// One set of one key.
+    Set,
+}
+
+impl Verb {
+    /// The name on a child's command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::GetMany => "get_many",
+            Self::Set => "set",
+        }
+    }
+
+    /// The server's own counter that proves the work was done.
+    pub(crate) fn server_counter(self) -> &'static str {
+        match self {
+            Self::Get | Self::GetMany => "get_hits",
+            Self::Set => "cmd_set",
+        }
+    }
+}
+
+/// One scenario. An operation is one key: a batch of 100 counts as 100.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    /// The name for `--only`, in JSON and in the targets.
+    pub(crate) id: &'static str,
+    /// The heading of its table.
+    pub(crate) title: &'static str,
+    pub(crate) verb: Verb,
+    /// How many callers are active at the same time.
+    pub(crate) callers: usize,
+    /// How many keys a caller asks for in one call.
+    pub(crate) batch: usize,
+    /// How many different keys are in use.
+    pub(crate) keys: usize,
+    pub(crate) value_len: usize,
+    pub(crate) servers: usize,
+}
+
+impl Scenario {
+    /// The scenario of that name.
+    pub(crate) fn by_id(id: &str) -> Option<&'static Self> {
+        SCENARIOS.iter().find(|scenario| scenario.id == id)
+    }
+
+    /// How many keys are outstanding when every caller waits: the depth of the lockstep pipeline.
+    pub(crate) fn depth(&self) -> usize {
+        self.callers * self.batch
+    }
+}
+
+/// Most scenarios are gets of 100 bytes from one server and differ in one or two columns.
+const GET: Scenario =
+    Scenario { id: "", title: "", verb: Verb::Get, callers: 1, batch: 1, keys: 10_000, value_len: 100, servers: 1 };
+
+/// Every scenario, in the order in which they run and are printed.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario { id: "get-1", title: "gets, 1 caller, 100 B", ..GET },
+    Scenario { id: "get-16", title: "gets, 16 callers, 100 B", callers: 16, ..GET },
+    Scenario { id: "get-64", title: "gets, 64 callers, 100 B", callers: 64, ..GET },
+    Scenario { id: "get-512", title: "gets, 512 callers, 100 B", callers: 512, ..GET },
+    Scenario { id: "get-4096", title: "gets, 4,096 callers, 100 B", callers: 4096, ..GET },
+    Scenario { id: "get-10000", title: "gets, 10,000 callers, 100 B", callers: 10_000, ..GET },
+    Scenario { id: "many-100", title: "get_many of 100 keys, 1 caller, 100 B", verb: Verb::GetMany, batch: 100, ..GET },
+    Scenario { id: "set-64", title: "sets, 64 callers, 100 B", verb: Verb::Set, callers: 64, ..GET },
+    Scenario { id: "get-10k", title: "gets, 64 callers, 10 kB", callers: 64, value_len: 10_000, ..GET },
+    Scenario { id: "get-1m-1", title: "gets, 1 caller, 1 MB", keys: 100, value_len: 1_000_000, ..GET },
+    Scenario { id: "get-1m-4", title: "gets, 4 callers, 1 MB", callers: 4, keys: 100, value_len: 1_000_000, ..GET },
+    Scenario { id: "three-64", title: "gets, 64 callers, 100 B, three servers", callers: 64, servers: 3, ..GET },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_scenarios_share_a_name() {
+        for (index, scenario) in SCENARIOS.iter().enumerate() {
+            assert!(!scenario.id.is_empty() && !scenario.title.is_empty(), "scenario {index}");
+            let others = &SCENARIOS[index + 1..];
+            assert!(others.iter().all(|other| other.id != scenario.id), "{}", scenario.id);
+        }
+    }
+
+    #[test]
+    fn only_a_get_many_has_a_batch() {
+        for scenario in SCENARIOS {
+            let batched = scenario.batch > 1;
+            assert_eq!(batched, scenario.verb == Verb::GetMany, "{}", scenario.id);
+        }
+    }
+
+    #[test]
+    fn a_turn_never_asks_for_more_keys_than_there_are() {
+        for scenario in SCENARIOS {
+            assert!(scenario.depth() <= scenario.keys, "{}", scenario.id);
+            assert!(scenario.keys <= 100_000, "{}: a key has five digits", scenario.id);
+        }
+    }
+}

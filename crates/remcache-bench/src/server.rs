@@ -1,0 +1,133 @@
+//! The memcached processes that every contestant meets, and what they say of the work done.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Resource, geteuid, getrlimit};
+
+use crate::contestant::HOST;
+use crate::cores::Cores;
+use crate::preload;
+use crate::scenario::Scenario;
+
+/// The servers of a run; they end with it.
+#[derive(Debug)]
+pub(crate) struct Servers(Vec<Server>);
+
+impl Servers {
+    /// Starts as many as the scenarios need.
+    pub(crate) fn start(count: usize, cores: &Cores) -> Result<Self> {
+        (0..count).map(|_| Server::start(cores)).collect::<Result<_>>().map(Self)
+    }
+
+    /// The ports of the servers that a scenario uses.
+    pub(crate) fn ports(&self, scenario: &Scenario) -> Vec<u16> {
+        self.0[..scenario.servers].iter().map(|server| server.port).collect()
+    }
+
+    /// Puts every key of a scenario on each of its servers, so that each client finds it where it looks.
+    pub(crate) fn preload(&self, scenario: &Scenario) -> Result<()> {
+        self.0[..scenario.servers].iter().try_for_each(|server| preload::store(server.port, scenario))
+    }
+
+    /// How many keys of a scenario do not hold their value any more.
+    pub(crate) fn spoilt(&self, scenario: &Scenario) -> Result<u64> {
+        let spoilt = self.0[..scenario.servers].iter().map(|server| preload::spoilt(server.port, scenario));
+        spoilt.sum()
+    }
+
+    /// What a counter says, over all servers of a scenario.
+    pub(crate) fn counter(&self, scenario: &Scenario, name: &str) -> Result<u64> {
+        let counts = self.0[..scenario.servers].iter().map(|server| server.counter(name));
+        counts.sum()
+    }
+}
+
+#[derive(Debug)]
+struct Server {
+    process: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start(cores: &Cores) -> Result<Self> {
+        let port = free_port()?;
+        let mut words = cores.for_server();
+        words.push("memcached".to_owned());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        command.args(["-l", HOST, "-p", &port.to_string(), "-U", "0", "-t", "1", "-m", "1024", "-I", "8m"]);
+        command.args(["-b", "4096", "-c", &connections().to_string()]);
+        if geteuid().is_root() {
+            command.args(["-u", "nobody"]);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command.spawn().context(MEMCACHED_IS_MISSING)?;
+        let mut server = Self { process, port };
+        server.await_listening()?;
+        Ok(server)
+    }
+
+    fn await_listening(&mut self) -> Result<()> {
+        let start = Instant::now();
+        while TcpStream::connect((HOST, self.port)).is_err() {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("memcached ended at once with {status}: {MEMCACHED_IS_MISSING}");
+            }
+            if start.elapsed() > TIME_TO_LISTEN {
+                bail!("memcached does not listen on port {} after {TIME_TO_LISTEN:?}", self.port);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    fn counter(&self, name: &str) -> Result<u64> {
+        let mut stream = TcpStream::connect((HOST, self.port)).context("connecting for stats")?;
+        stream.write_all(b"stats\r\n")?;
+        let prefix = format!("STAT {name} ");
+        for line in BufReader::new(stream).lines() {
+            let line = line?;
+            if let Some(count) = line.strip_prefix(&prefix) {
+                return count.trim().parse().with_context(|| format!("the counter {name}"));
+            }
+            if line == "END" {
+                break;
+            }
+        }
+        bail!("memcached has no counter {name}")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A process that is gone already is what is wanted.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// What `memcached -V` says.
+pub(crate) fn version() -> Result<String> {
+    let output = Command::new("memcached").arg("-V").output().context(MEMCACHED_IS_MISSING)?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((HOST, 0)).context("looking for a free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// memcached refuses to start with more connections than the hard limit of open files, unless it is root.
+fn connections() -> u64 {
+    let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(MAX_CONNECTIONS);
+    limit.min(MAX_CONNECTIONS)
+}
+
+const MEMCACHED_IS_MISSING: &str = "memcached must be installed (apt-get install memcached)";
+const MAX_CONNECTIONS: u64 = 20_000;
+const TIME_TO_LISTEN: Duration = Duration::from_secs(10);

@@ -1,0 +1,149 @@
+//! The results as tables for people.
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+
+use crate::results::{Figures, Row, Standing};
+use crate::targets::Verdict;
+
+/// One scenario: a row for each contestant.
+pub(crate) fn standing(standing: &Standing) -> String {
+    let rows = standing.rows.iter().map(cells);
+    let table = table(&STANDING_COLUMNS, rows, &STANDING_LEFT);
+    format!("\n{} ({})\n{table}", standing.title, standing.id)
+}
+
+/// The targets beside what was reached.
+pub(crate) fn verdicts(verdicts: &[Verdict]) -> String {
+    let rows = verdicts.iter().map(|verdict| {
+        vec![
+            verdict.scenario.to_owned(),
+            verdict.measure.clone(),
+            verdict.required.clone(),
+            optional(verdict.reached, |value| format!("{value:.3}")),
+            verdict.verdict.to_owned(),
+        ]
+    });
+    let table = table(&["scenario", "measure", "required", "here", "verdict"], rows, &[0, 1, 4]);
+    format!("\nTargets\n{table}")
+}
+
+fn table<const N: usize>(columns: &[&str; N], rows: impl Iterator<Item = Vec<String>>, left: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_header(columns.to_vec());
+    table.add_rows(rows);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        let is_left = left.contains(&index);
+        column.set_cell_alignment(if is_left { CellAlignment::Left } else { CellAlignment::Right });
+    }
+    table
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let of = |write: fn(&Figures) -> String| optional(row.figures.as_ref(), write);
+    vec![
+        row.contestant.clone(),
+        of(|figures| thousands(figures.ops_per_second)),
+        of(|figures| format!("{:.2}", figures.cpu_micros_per_op)),
+        of(|figures| micros(figures.p50_micros)),
+        of(|figures| micros(figures.p99_micros)),
+        of(|figures| micros(figures.p999_micros)),
+        of(|figures| optional(figures.allocations_per_op, |count| format!("{count:.2}"))),
+        of(|figures| optional(figures.system_calls_per_op, |count| format!("{count:.3}"))),
+        optional(row.to_lockstep, |ratio| format!("{ratio:.2}")),
+        optional(row.to_best_peer, |ratio| format!("{ratio:.2}")),
+        remark(row),
+    ]
+}
+
+fn remark(row: &Row) -> String {
+    match (&row.absent, &row.figures) {
+        (Some(reason), _) => reason.clone(),
+        (None, Some(figures)) if figures.wrong + figures.failed > 0 => {
+            let first = figures.first_fault.as_deref().unwrap_or("unknown");
+            format!("{} wrong, {} failed: {first}", figures.wrong, figures.failed)
+        }
+        _ => row.unranked.unwrap_or_default().to_owned(),
+    }
+}
+
+fn optional<T>(value: Option<T>, write: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| "-".to_owned(), write)
+}
+
+/// Three digits that count, as much as a latency is good for.
+fn micros(value: f64) -> String {
+    match value {
+        ..10.0 => format!("{value:.2}"),
+        10.0..100.0 => format!("{value:.1}"),
+        _ => thousands(value),
+    }
+}
+
+/// A whole number with its digits in groups of three.
+pub(crate) fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+const STANDING_COLUMNS: [&str; 11] = [
+    "contestant",
+    "ops/s",
+    "CPU µs/op",
+    "p50 µs",
+    "p99 µs",
+    "p99.9 µs",
+    "allocs/op",
+    "syscalls/op",
+    "x lockstep",
+    "x best peer",
+    "remark",
+];
+/// The columns that hold text.
+const STANDING_LEFT: [usize; 2] = [0, 10];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn numbers_are_grouped() {
+        let cases = [(0.0, "0"), (999.4, "999"), (1_000.0, "1,000"), (1_713_000.0, "1,713,000")];
+        for (value, text) in cases {
+            assert_eq!(thousands(value), text);
+        }
+    }
+
+    #[test]
+    fn latencies_have_three_digits_that_count() {
+        let cases = [(0.514, "0.51"), (9.99, "9.99"), (75.25, "75.2"), (99_614.7, "99,615")];
+        for (value, text) in cases {
+            assert_eq!(micros(value), text);
+        }
+    }
+
+    #[test]
+    fn who_is_absent_has_dashes_and_a_reason() {
+        let fast = Figures { ops_per_second: 1_000.0, wrong: 2, ..Figures::default() };
+        let outcomes = vec![
+            ("remcache".parse().unwrap(), Ok(fast)),
+            ("libmemcached".parse().unwrap(), Err("not installed".to_owned())),
+        ];
+        let scenario = Scenario::by_id("get-1").unwrap();
+        let text = standing(&Standing::new(scenario, outcomes));
+        let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap().to_owned();
+        assert!(line("libmemcached").contains(" - "), "{text}");
+        assert!(line("libmemcached").contains("not installed"), "{text}");
+        assert!(line("remcache ").contains("1,000"), "{text}");
+        assert!(line("remcache ").contains("2 wrong"), "{text}");
+    }
+}

@@ -1,0 +1,178 @@
+//! Every contestant against real servers: right answers are credited, others are not, and the whole comparison runs.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// The program itself.
+const BENCH: &str = env!("CARGO_BIN_EXE_remcache-bench");
+
+#[test]
+fn every_contestant_answers_rightly_in_every_kind_of_scenario() {
+    let json = output_file("comparison.json");
+    let svg = output_file("comparison.svg");
+    let output = Command::new(BENCH)
+        .args(["--rounds", "1", "--seconds", "0.05", "--only", "get-16,many-100,set-64,three-64"])
+        .args(["--contestants", "lockstep,async-memcached,memcache-exp,memcache-classic"])
+        .args(["--contestants", "memcache-async,libmemcached,remcache,remcache+mt"])
+        .arg("--json")
+        .arg(&json)
+        .arg("--svg")
+        .arg(&svg)
+        .output()
+        .unwrap();
+    let printed = succeeded(&output);
+    assert!(printed.contains("Targets"), "{printed}");
+
+    let document: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    let standings = document["standings"].as_array().unwrap();
+    assert_eq!(standings.len(), 4);
+    for standing in standings {
+        let scenario = standing["id"].as_str().unwrap();
+        let rows = standing["rows"].as_array().unwrap();
+        assert_eq!(rows.len(), 8, "{scenario}");
+        rows.iter().for_each(|row| check_row(scenario, row));
+    }
+    assert!(std::fs::read_to_string(svg).unwrap().contains("</svg>"));
+}
+
+/// Figures without a fault, or the one reason that is no failure.
+fn check_row(scenario: &str, row: &Value) {
+    let contestant = row["contestant"].as_str().unwrap();
+    if let Some(absent) = row["absent"].as_str() {
+        assert_eq!(absent, "one server only", "{contestant} in {scenario}");
+        return;
+    }
+    let figures = &row["figures"];
+    assert!(figures["ops_per_second"].as_f64().unwrap() > 0.0, "{contestant} in {scenario}: {row}");
+    assert_eq!(figures["wrong"], 0, "{contestant} in {scenario}: {row}");
+    assert_eq!(figures["failed"], 0, "{contestant} in {scenario}: {row}");
+    assert!(figures["p50_micros"].as_f64().unwrap() > 0.0, "{contestant} in {scenario}: {row}");
+}
+
+#[test]
+fn nobody_is_credited_with_another_keys_value() {
+    let server = Memcached::start();
+    server.store_each_value_under_the_next_key();
+    for contestant in ["lockstep", "async-memcached", "memcache-exp", "memcache-classic", "memcache-async", "remcache"]
+    {
+        for scenario in ["get-16", "many-100"] {
+            let port = server.port.to_string();
+            let output = Command::new(BENCH)
+                .args(["child", "--contestant", contestant, "--scenario", scenario])
+                .args(["--ports", &port, "--seconds", "0.05"])
+                .output()
+                .unwrap();
+            check_uncredited(contestant, &output);
+        }
+    }
+}
+
+#[test]
+fn libmemcached_is_not_credited_with_another_keys_value_either() {
+    let server = Memcached::start();
+    server.store_each_value_under_the_next_key();
+    let program = compile_libmemcached_bench();
+    for (verb, callers, batch) in [("get", "16", "1"), ("get_many", "1", "100")] {
+        let port = server.port.to_string();
+        let arguments = ["127.0.0.1", &port, verb, callers, batch, "10000", "100", "0.05"];
+        check_uncredited("libmemcached", &Command::new(&program).args(arguments).output().unwrap());
+    }
+}
+
+fn check_uncredited(contestant: &str, output: &Output) {
+    let report: Value = serde_json::from_str(succeeded(output)).unwrap();
+    assert_eq!(report["claimed"], 0, "{contestant}: {report}");
+    assert!(report["wrong"].as_u64().unwrap() > 0, "{contestant}: {report}");
+    assert!(report["first_fault"].is_string(), "{contestant}: {report}");
+}
+
+#[test]
+fn a_contestant_without_a_server_says_so() {
+    let port = free_port().to_string();
+    let arguments = ["child", "--contestant", "lockstep", "--scenario", "get-1", "--ports", &port, "--seconds", "0.05"];
+    let output = Command::new(BENCH).args(arguments).output().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&format!("connecting to 127.0.0.1:{port}")), "{said}");
+}
+
+fn succeeded(output: &Output) -> &str {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", output.status);
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn output_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+fn compile_libmemcached_bench() -> PathBuf {
+    let program = output_file("libmemcached_bench");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("c/libmemcached_bench.c");
+    let compiler = Command::new("cc")
+        .args(["-O1", "-Wall", "-Wextra", "-Werror", "-o"])
+        .arg(&program)
+        .arg(source)
+        .args(["-lmemcached", "-lpthread"])
+        .output()
+        .expect("a C compiler must be installed (apt-get install gcc libc6-dev)");
+    let said = String::from_utf8_lossy(&compiler.stderr);
+    assert!(compiler.status.success(), "apt-get install gcc libc6-dev libmemcached-dev: {said}");
+    program
+}
+
+/// A memcached of the test's own.
+struct Memcached {
+    process: Child,
+    port: u16,
+}
+
+impl Memcached {
+    fn start() -> Self {
+        let port = free_port();
+        let mut command = Command::new("memcached");
+        command.args(["-l", "127.0.0.1", "-p", &port.to_string(), "-U", "0", "-u", "nobody"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command.spawn().expect("memcached must be installed (apt-get install memcached)");
+        let server = Self { process, port };
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        server
+    }
+
+    fn store_each_value_under_the_next_key(&self) {
+        let mut requests = String::new();
+        for index in 0..10_000 {
+            let (key, other) = (format!("key-{index:05}"), format!("key-{:05}", (index + 1) % 10_000));
+            let filling = ".".repeat(100 - 2 * other.len());
+            write!(requests, "set {key} 0 0 100 noreply\r\n{other}{filling}{other}\r\n").unwrap();
+        }
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.write_all(requests.as_bytes()).unwrap();
+        // The version comes after everything before it was stored.
+        stream.write_all(b"version\r\n").unwrap();
+        let mut answer = [0; 7];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"VERSION");
+    }
+}
+
+impl Drop for Memcached {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
