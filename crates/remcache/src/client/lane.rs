@@ -145,10 +145,10 @@ impl Lane {
         let keys = indices.get(*submitted..end).unwrap_or_default();
         let last = keys.len().saturating_sub(1);
         // Changes are quiet, the last of a run is loud: its reply shows what was silent before it.
-        // Fetches are loud: a miss is a reply to that very request, and nothing less.
+        // Questions are loud: a number must be told, and a miss is the reply to that very request.
         let requests = keys.iter().enumerate().map(|(place, index)| {
             let request = work.request(*index as usize);
-            if place < last && !request.operation().is_fetch() { request.quiet() } else { request }
+            if place < last && !request.operation().is_question() { request.quiet() } else { request }
         });
         let patience = self.plan.timeout;
         let deadline = Deadline { at: (now + patience).into_std(), patience };

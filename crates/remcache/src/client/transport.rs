@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
 use super::address::Address;
@@ -55,11 +55,8 @@ async fn tcp(host: &str, port: u16, settings: &TransportSettings) -> io::Result<
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("the name {host} has no address"));
     let share = settings.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
     for address in addresses {
-        match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                prepare(&stream, settings)?;
-                return Ok(stream);
-            }
+        match timeout(share, open(address, settings)).await {
+            Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => last = error,
             Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection attempt"),
         }
@@ -71,20 +68,25 @@ fn unresolved(host: &str, error: &io::Error) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("the name {host} does not resolve: {error}"))
 }
 
-/// Settings of the socket: GUARANTEES states their reasons.
-fn prepare(stream: &TcpStream, settings: &TransportSettings) -> io::Result<()> {
+/// Opens a socket with our settings; buffers count from the handshake on, so they are set before it.
+async fn open(address: SocketAddr, settings: &TransportSettings) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(bytes) = settings.socket_buffers {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        socket.set_send_buffer_size(bytes)?;
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    let stream = socket.connect(address).await?;
+    // Requests that are ready leave at once: batching is the driver's business.
     stream.set_nodelay(true)?;
-    let socket = socket2::SockRef::from(stream);
+    let socket = socket2::SockRef::from(&stream);
     let keepalive = socket2::TcpKeepalive::new()
         .with_time(Duration::from_secs(15))
         .with_interval(Duration::from_secs(5))
         .with_retries(3);
     socket.set_tcp_keepalive(&keepalive)?;
+    // A peer that vanished in the middle of traffic is noticed by this, and not by keepalive.
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(settings.user_timeout))?;
-    if let Some(bytes) = settings.socket_buffers {
-        socket.set_send_buffer_size(bytes)?;
-        socket.set_recv_buffer_size(bytes)?;
-    }
-    Ok(())
+    Ok(stream)
 }

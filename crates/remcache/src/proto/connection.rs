@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 
-use super::binary::{self, Frame, Opcode};
+use super::binary::{self, Header, Opcode};
 use super::in_flight::{Entry, InFlight, Owner};
 use super::{Delivery, InputBuffer, InvalidRequest, Output, ProtocolError, Rejected, Reply, Request, Status};
 
@@ -112,8 +112,8 @@ pub struct Connection {
     submitted: u64,
     taken: u64,
     written: u64,
-    /// A reply that waits until the silent requests before it have had their events.
-    answered: Option<(usize, Frame)>,
+    /// How many requests at the front a loud reply has shown to be silent.
+    silent: usize,
     /// Events that no input caused.
     events: VecDeque<Event>,
     /// A lower bound of the deadlines in flight.
@@ -136,7 +136,7 @@ impl Connection {
             submitted: 0,
             taken: 0,
             written: 0,
-            answered: None,
+            silent: 0,
             events: VecDeque::new(),
             earliest: None,
             abandoned: 0,
@@ -248,13 +248,14 @@ impl Connection {
             return Ok(self.events.pop_front());
         }
         loop {
-            let Some((place, frame)) = self.next_answer(input)? else { return Ok(None) };
-            let event = match place.checked_sub(1) {
-                None => self.settle(frame),
-                Some(_) if frame.opcode.is_quiet() => self.settle_quiet(place, frame),
+            let event = match self.silent.checked_sub(1) {
                 Some(left) => {
-                    self.answered = Some((left, frame));
+                    self.silent = left;
                     self.settle_silent()
+                }
+                None => {
+                    let Some(header) = binary::peek(input, self.max_body())? else { return Ok(None) };
+                    self.attribute(&header, input)?
                 }
             };
             if event.is_some() {
@@ -263,39 +264,39 @@ impl Connection {
         }
     }
 
-    /// The reply at hand, and how many requests stand before the one that it answers.
-    #[inline]
-    fn next_answer(&mut self, input: &mut InputBuffer) -> Result<Option<(usize, Frame)>, ProtocolError> {
-        if self.answered.is_some() {
-            return Ok(self.answered.take());
-        }
-        let Some(frame) = binary::decode(input, self.max_body())? else { return Ok(None) };
-        let place = self.in_flight.attribute(frame.opaque, frame.opcode)?;
-        self.last_reply = self.last_input;
-        Ok(Some((place, frame)))
-    }
-
     /// The longest body of a reply: a value with its key and extras.
     fn max_body(&self) -> usize {
         self.limits.value.saturating_add(1024)
     }
 
+    /// Finds the request that a reply answers; before a loud reply the silent requests have their turn.
     #[inline]
-    fn settle(&mut self, frame: Frame) -> Option<Event> {
-        let owner = if frame.last { self.pop()?.owner } else { self.in_flight.front()?.owner };
+    fn attribute(&mut self, header: &Header, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
+        let opcode = Opcode(header.opcode);
+        let place = self.in_flight.attribute(header.opaque, opcode)?;
+        if place > 0 && !opcode.is_quiet() {
+            self.silent = place;
+            return Ok(None);
+        }
+        self.last_reply = self.last_input;
+        let (reply, last) = binary::take(input, header)?;
+        let owner = match (place, last) {
+            (0, true) => self.pop().map(|entry| entry.owner),
+            (0, false) => self.in_flight.front().map(|entry| entry.owner),
+            _ => self.pass(place),
+        };
         match owner {
-            Owner::Caller(tag) => Some(Event { tag, reply: frame.reply, last: frame.last }),
-            Owner::Abandoned | Owner::Nobody => None,
+            Some(Owner::Caller(tag)) => Ok(Some(Event { tag, reply, last })),
+            _ => Ok(None),
         }
     }
 
-    /// A quiet request that spoke has its reply; whether the quiet ones before it were silent, only
-    /// a loud reply confirms.
-    fn settle_quiet(&mut self, place: usize, frame: Frame) -> Option<Event> {
-        let entry = self.in_flight.pass(place)?;
-        let Owner::Caller(tag) = entry.owner else { return None };
-        entry.owner = Owner::Nobody;
-        Some(Event { tag, reply: frame.reply, last: true })
+    /// A quiet request spoke, and its turn has passed; whether the quiet ones before it were silent,
+    /// only a loud reply confirms.
+    fn pass(&mut self, place: usize) -> Option<Owner> {
+        let owner = std::mem::replace(&mut self.in_flight.pass(place)?.owner, Owner::Nobody);
+        self.forget_abandoned(owner);
+        Some(owner)
     }
 
     /// A request that said nothing had its usual outcome: a fetch missed, anything else succeeded.
@@ -311,13 +312,18 @@ impl Connection {
     #[inline]
     fn pop(&mut self) -> Option<Entry> {
         let entry = self.in_flight.pop()?;
-        if entry.owner == Owner::Abandoned {
+        self.forget_abandoned(entry.owner);
+        Some(entry)
+    }
+
+    #[inline]
+    fn forget_abandoned(&mut self, owner: Owner) {
+        if owner == Owner::Abandoned {
             self.abandoned = self.abandoned.saturating_sub(1);
             if self.abandoned <= self.limits.abandoned.0 {
                 self.abandoned_since = None;
             }
         }
-        Some(entry)
     }
 
     /// Tells that nobody waits for a request any more; its reply will be read and thrown away.
@@ -469,7 +475,7 @@ impl Connection {
         self.in_flight.shrink(KEPT_ENTRIES);
         self.taken = self.submitted;
         self.written = self.submitted;
-        self.answered = None;
+        self.silent = 0;
         self.earliest = None;
         self.last_input = now;
         self.last_reply = now;

@@ -97,6 +97,9 @@ impl InputBuffer {
     #[inline]
     pub(super) fn take(&mut self, count: usize) -> Bytes {
         let count = count.min(self.bytes.len());
+        if count == 0 {
+            return Bytes::new();
+        }
         if count >= SHARE_FROM && count.saturating_mul(2) >= self.allocated {
             return self.bytes.split_to(count).freeze();
         }

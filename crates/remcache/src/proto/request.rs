@@ -273,6 +273,36 @@ impl<'a> Request<'a> {
         self.quiet
     }
 
+    /// Whether the reply is to return the key.
+    pub fn returns_key(&self) -> bool {
+        self.with_key
+    }
+
+    /// The item's flags.
+    pub fn item_flags(&self) -> u32 {
+        self.flags
+    }
+
+    /// The CAS value that is the condition; 0 is none.
+    pub fn condition(&self) -> u64 {
+        self.cas
+    }
+
+    /// How long the item is to live.
+    pub fn time_to_live(&self) -> Ttl {
+        self.ttl
+    }
+
+    /// By how much a counter is to change.
+    pub fn delta(&self) -> u64 {
+        self.delta
+    }
+
+    /// What an absent counter is to start from.
+    pub fn initial_value(&self) -> Option<u64> {
+        self.initial
+    }
+
     /// The bytes of the value.
     pub fn value(&self) -> &[u8] {
         self.value.as_slice()
@@ -340,6 +370,15 @@ impl Operation {
     #[inline]
     pub fn is_fetch(self) -> bool {
         matches!(self, Self::Get | Self::GetAndTouch)
+    }
+
+    /// Whether the usual reply tells something that silence could not: an item, a number, a text.
+    #[inline]
+    pub fn is_question(self) -> bool {
+        !matches!(
+            self,
+            Self::Set | Self::Add | Self::Replace | Self::Append | Self::Prepend | Self::Delete | Self::Touch | Self::Flush
+        )
     }
 
     /// Whether one request may be answered by many replies.

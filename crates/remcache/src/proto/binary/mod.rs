@@ -14,4 +14,5 @@ pub use header::{Header, Magic};
 pub use opcode::Opcode;
 pub use packet::Packet;
 pub use reply::{Frame, decode, encode_reply};
+pub(in crate::proto) use reply::{peek, take};
 pub use request::{decode_request, encode};

@@ -109,6 +109,11 @@ impl Opcode {
         matches!(self.0, 0x00 | 0x09 | 0x0c | 0x0d | 0x1d | 0x1e | 0x23 | 0x24)
     }
 
+    /// Whether the reply tells the item's flags: a fetch, and Touch.
+    pub(super) fn tells_flags(self) -> bool {
+        self.is_fetch() || self.operation() == Some(Operation::Touch)
+    }
+
     /// Whether the reply is a number.
     #[inline]
     pub(in crate::proto) fn is_counter(self) -> bool {

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{Header, Magic, Opcode, Packet, packet};
-use crate::proto::{InputBuffer, Output, ProtocolError, Reply, Status};
+use super::{Header, Magic, Opcode, packet};
+use crate::proto::{CowBytes, InputBuffer, Output, ProtocolError, Reply, Status};
 
 /// A reply with what tells whose it is.
 #[derive(Clone, Debug)]
@@ -23,28 +23,38 @@ pub struct Frame {
 ///
 /// # Errors
 /// [`ProtocolError`] if the bytes are no reply, or announce a body of more than `max_body` bytes.
-#[inline]
 pub fn decode(input: &mut InputBuffer, max_body: usize) -> Result<Option<Frame>, ProtocolError> {
+    let Some(header) = peek(input, max_body)? else { return Ok(None) };
+    let (reply, last) = take(input, &header)?;
+    Ok(Some(Frame { opcode: Opcode(header.opcode), opaque: header.opaque, last, reply }))
+}
+
+/// The header of the reply at the front of the input, if all of the reply is there.
+#[inline]
+pub(in crate::proto) fn peek(input: &mut InputBuffer, max_body: usize) -> Result<Option<Header>, ProtocolError> {
     match input.as_slice().first() {
-        None => return Ok(None),
-        Some(&byte) if byte == Magic::Response.byte() => {}
-        Some(&byte) => return Err(not_a_reply(byte)),
+        None => Ok(None),
+        Some(&byte) if byte == Magic::Response.byte() => packet::complete(input, max_body),
+        Some(&byte) => Err(not_a_reply(byte)),
     }
-    let Some(header) = packet::complete(input, max_body)? else { return Ok(None) };
+}
+
+/// Takes the reply whose header was [peeked](peek), and tells whether it is the last of its request.
+#[inline]
+pub(in crate::proto) fn take(input: &mut InputBuffer, header: &Header) -> Result<(Reply, bool), ProtocolError> {
     let opcode = Opcode(header.opcode);
     let status = header.status();
-    let flags = flags(input.as_slice(), &header);
+    let flags = flags(input.as_slice(), header);
     input.skip(Header::LEN.saturating_add(usize::from(header.extras_length)));
     let key = input.take(usize::from(header.key_length));
-    let mut value = take_value(input, &header, status);
+    let mut value = take_value(input, header, status);
     let mut number = None;
     if status == Status::NoError && opcode.is_counter() {
         number = Some(counter(&value)?);
         value = Bytes::new();
     }
     let last = opcode != Opcode::STAT || status != Status::NoError || (key.is_empty() && value.is_empty());
-    let reply = Reply { status, flags, cas: header.cas, number, key, value };
-    Ok(Some(Frame { opcode, opaque: header.opaque, last, reply }))
+    Ok((Reply { status, flags, cas: header.cas, number, key, value }, last))
 }
 
 /// What a first byte that is no reply's tells.
@@ -86,17 +96,27 @@ fn counter(value: &[u8]) -> Result<u64, ProtocolError> {
 
 /// Appends a reply's bytes, as a server answers a request of this opcode and opaque.
 pub fn encode_reply(reply: &Reply, opcode: Opcode, opaque: u32, output: &mut Output) {
-    let has_flags =
-        reply.is_ok() && (opcode.is_fetch() || opcode == Opcode::of(crate::proto::Operation::Touch, false, false));
-    let extras = if has_flags { Bytes::copy_from_slice(&reply.flags.to_be_bytes()) } else { Bytes::new() };
-    let value = match reply.number {
-        Some(number) => Bytes::copy_from_slice(&number.to_be_bytes()),
-        None => reply.value.clone(),
+    let flags = reply.flags.to_be_bytes();
+    let extras = if reply.is_ok() && opcode.tells_flags() { &flags[..] } else { &[] };
+    let number = reply.number.map(u64::to_be_bytes);
+    let value = number.as_ref().map_or(&reply.value[..], |number| &number[..]);
+    let key = reply.key.get(..usize::from(u16::MAX)).unwrap_or(&reply.key);
+    let body = extras.len().saturating_add(key.len()).saturating_add(value.len());
+    let header = Header {
+        opaque,
+        cas: reply.cas,
+        extras_length: u8::try_from(extras.len()).unwrap_or_default(),
+        key_length: u16::try_from(key.len()).unwrap_or_default(),
+        body_length: u32::try_from(body).unwrap_or(u32::MAX),
+        ..Header::response(opcode, reply.status)
     };
-    let mut packet = Packet::response(opcode, reply.status, extras, reply.key.clone(), value);
-    packet.header.opaque = opaque;
-    packet.header.cas = reply.cas;
-    packet.encode(output);
+    output.put(&header.to_bytes());
+    output.put(extras);
+    output.put(key);
+    match number {
+        Some(number) => output.put(&number),
+        None => output.put_value(&CowBytes::from(&reply.value)),
+    }
 }
 
 #[cfg(test)]

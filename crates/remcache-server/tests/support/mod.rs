@@ -1,0 +1,115 @@
+//! A client that is as plain as can be: it writes packets and reads bytes.
+
+#![expect(dead_code, reason = "each test program uses a part of it")]
+
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use remcache::proto::binary::{Header, Opcode, Packet};
+use remcache::proto::{Output, Status};
+use remcache_server::Server;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// A connection to a server.
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+}
+
+/// How a connection ended.
+#[derive(Debug, PartialEq)]
+pub(crate) enum End {
+    Fin,
+    Rst,
+}
+
+// Met only by a server that does not do what the test says.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Client {
+    pub(crate) async fn connect(server: &Server) -> Self {
+        let stream = TcpStream::connect(server.address()).await.expect("the server listens");
+        stream.set_nodelay(true).expect("a fresh socket");
+        Self { stream }
+    }
+
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.expect("the server reads");
+    }
+
+    /// The next whole packet.
+    pub(crate) async fn packet(&mut self) -> Packet {
+        let mut header = [0; Header::LEN];
+        self.read_exact(&mut header).await.expect("a header");
+        let header = Header::from_bytes(&header).expect("a packet");
+        let mut body = vec![0; header.body_length as usize];
+        self.read_exact(&mut body).await.expect("a body");
+        let value = body.split_off(usize::from(header.extras_length) + usize::from(header.key_length));
+        let key = body.split_off(usize::from(header.extras_length));
+        Packet { header, extras: body.into(), key: key.into(), value: value.into() }
+    }
+
+    pub(crate) async fn read_exact(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        timeout(PATIENCE, self.stream.read_exact(target)).await.expect("the server answers")
+    }
+
+    /// One request and its answer.
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> Packet {
+        self.send(request).await;
+        self.packet().await
+    }
+
+    /// What is still to come, and how it ends.
+    pub(crate) async fn rest(&mut self) -> (Vec<u8>, End) {
+        let mut bytes = Vec::new();
+        let end = timeout(PATIENCE, self.stream.read_to_end(&mut bytes)).await.expect("the server closes");
+        match end {
+            Ok(_) => (bytes, End::Fin),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => (bytes, End::Rst),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Whether nothing comes for a while.
+    pub(crate) async fn is_silent(&self) -> bool {
+        let mut byte = [0];
+        timeout(Duration::from_millis(100), self.stream.peek(&mut byte)).await.is_err()
+    }
+}
+
+/// A request's bytes.
+pub(crate) fn request(opcode: u8, opaque: u32, extras: &[u8], key: &str, value: &[u8]) -> Vec<u8> {
+    let (extras, key, value) = (extras.to_vec(), key.to_owned(), value.to_vec());
+    let mut packet = Packet::request(Opcode(opcode), extras, key, value);
+    packet.header.opaque = opaque;
+    let mut output = Output::new();
+    packet.encode(&mut output);
+    // Large values lie beside the small bytes: taken in order they are the whole.
+    let length = bytes::Buf::remaining(&output);
+    bytes::Buf::copy_to_bytes(&mut output, length).to_vec()
+}
+
+pub(crate) fn get(opaque: u32, key: &str) -> Vec<u8> {
+    request(0x00, opaque, &[], key, &[])
+}
+
+pub(crate) fn set(opaque: u32, key: &str, value: &[u8]) -> Vec<u8> {
+    request(0x01, opaque, &[0; 8], key, value)
+}
+
+pub(crate) fn set_until(opaque: u32, key: &str, seconds: u32) -> Vec<u8> {
+    let extras = [[0; 4], seconds.to_be_bytes()].concat();
+    request(0x01, opaque, &extras, key, b"v")
+}
+
+pub(crate) fn noop(opaque: u32) -> Vec<u8> {
+    request(0x0a, opaque, &[], "", &[])
+}
+
+/// What a no-op of this opaque is answered with.
+pub(crate) fn noop_reply(opaque: u32) -> Vec<u8> {
+    let mut header = Header::response(Opcode::NOOP, Status::NoError);
+    header.opaque = opaque;
+    header.to_bytes().to_vec()
+}

@@ -1,0 +1,119 @@
+//! The binary vectors, replayed against the embedded server: byte for byte what memcached answered,
+//! but for the differences in the table.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use remcache_server::{Builder, Server};
+use remcache_testkit::vectors::{
+    Preparation, Protocol, Replayed, Vector, fill_memory, replay, take_all_connections, vectors,
+};
+use tokio::runtime::{Handle, Runtime};
+
+/// Where the server differs on purpose, and why.
+const DIFFERENCES: &[(&str, &str)] = &[
+    ("bin/stat_items_one_item", "tells only what means something without LRU segments"),
+    ("bin/sasl_list", "offers PLAIN only"),
+    ("bin/sasl_list_after_auth_deauthenticates", "offers PLAIN only"),
+    ("bin/sasl_auth_cram_md5", "offers PLAIN only"),
+    ("bin/magic_81_first", "speaks no text yet: what does not begin as binary is closed"),
+    ("bin/binary_to_ascii_only_server", "speaks no text yet, so it cannot be told to speak only that"),
+];
+
+/// Vectors on which 1.6.18 and 1.6.45 differ, and the server does as the newer one.
+const AS_NEWER: &[(&str, &str)] = &[
+    ("bin/stat_sizes_enable", "the older answers without an end, and clients hang"),
+    ("bin/body_len_ffffffff_set", "bodies above 1 GiB are refused at once"),
+    ("bin/body_len_80000000_set", "bodies above 1 GiB are refused at once"),
+    ("bin/body_len_7fffffff_set", "bodies above 1 GiB are refused at once"),
+    ("bin/body_len_40000001_set", "bodies above 1 GiB are refused at once"),
+    ("bin/body_len_ffffffff_unknown", "bodies above 1 GiB are refused at once"),
+    ("bin/body_len_80000000_unknown", "bodies above 1 GiB are refused at once"),
+];
+
+#[test]
+fn vectors_hold_but_for_the_differences() {
+    let runtime = Runtime::new().expect("a runtime");
+    let binary: Vec<&Vector> = vectors().iter().filter(|vector| vector.protocol == Protocol::Binary).collect();
+    let failures = in_parallel(&binary, |vector| compare(vector, &replayed(vector, runtime.handle())).err());
+    let differing: BTreeSet<&str> = failures.iter().map(|(name, _)| *name).collect();
+    let expected: BTreeSet<&str> = DIFFERENCES.iter().map(|(name, _)| *name).collect();
+    let unexpected: Vec<&String> =
+        failures.iter().filter(|(name, _)| !expected.contains(name)).map(|(_, failure)| failure).collect();
+    assert!(unexpected.is_empty(), "{} vectors differ:\n{unexpected:#?}", unexpected.len());
+    let agreeing: Vec<&&str> = expected.difference(&differing).collect();
+    assert!(agreeing.is_empty(), "these differ no longer, strike them from the table: {agreeing:?}");
+    assert!(expected.len() * 20 <= binary.len(), "at least 95 of 100 vectors must hold");
+}
+
+#[test]
+fn where_the_newer_version_is_followed_it_does_something_else() {
+    for (name, reason) in AS_NEWER {
+        let vector = vectors().iter().find(|vector| vector.name == *name).expect(name);
+        let newer = vector.newer.as_ref().expect("the newer version does something else");
+        assert_ne!(newer.reply, vector.reply, "{name}: {reason}");
+    }
+}
+
+/// Stricter than [`Vector::check`] where nothing varies: the very bytes, CAS numbers included, of
+/// 1.6.18, or of the newer version where the table says so.
+fn compare(vector: &Vector, replayed: &Replayed) -> Result<(), String> {
+    vector.check(replayed)?;
+    let newer = AS_NEWER.iter().any(|(name, _)| *name == vector.name).then_some(vector.newer.as_ref()).flatten();
+    let expected = newer.map_or(&vector.reply, |outcome| &outcome.reply);
+    if vector.variable.is_some() || replayed.reply == *expected {
+        return Ok(());
+    }
+    let (wanted, got) = (expected.escape_ascii(), replayed.reply.escape_ascii());
+    Err(format!("{}: wanted exactly {wanted}, got {got}", vector.name))
+}
+
+fn replayed(vector: &Vector, runtime: &Handle) -> Replayed {
+    let server = runtime.block_on(order(vector).start()).expect("a loopback port");
+    let _held = match vector.preparation() {
+        Preparation::FullMemory => {
+            fill_memory(server.address());
+            Vec::new()
+        }
+        Preparation::NoConnectionLeft => take_all_connections(server.address()),
+        _ => Vec::new(),
+    };
+    replay(vector, server.address())
+}
+
+/// The order that means what the vector's arguments mean to memcached.
+fn order(vector: &Vector) -> Builder {
+    let args: Vec<&str> = vector.server_args.iter().map(String::as_str).collect();
+    let order = Server::builder();
+    match args[..] {
+        [] | ["-B", _] => order,
+        ["-S"] => order.user("testuser@memcached.realm", "testpass").user("bob", "secret"),
+        ["-I", size, "-o", "slab_chunk_max=1024"] => order.item_size_max(size.parse().expect("a number")),
+        ["-C"] => order.cas(false),
+        ["-F"] => order.flush(false),
+        ["-M", "-m", "8"] => order.evictions(false).memory(8 << 20),
+        // So many are left of 30 files with one thread.
+        ["-c", "30"] => order.max_connections(18),
+        _ => panic!("{}: unknown arguments {args:?}", vector.name),
+    }
+}
+
+fn in_parallel<'v>(
+    vectors: &[&'v Vector],
+    work: impl Fn(&'v Vector) -> Option<String> + Sync,
+) -> Vec<(&'v str, String)> {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let turns = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        let mine = turns.map_while(|turn| vectors.get(turn));
+        mine.filter_map(|vector| Some((vector.name.as_str(), work(vector)?))).collect::<Vec<_>>()
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("its message is above")).collect()
+    })
+}
+
+// Most of them wait for a silence.
+const WORKERS: usize = 16;
