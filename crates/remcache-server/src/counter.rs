@@ -30,7 +30,7 @@ pub(crate) fn parse(value: &[u8]) -> Option<u64> {
 }
 
 /// The value of a number that takes the place of one of this length: padded with spaces if it is
-/// shorter (PROTOCOL.md 2.8).
+/// shorter (`docs/protocol.md` of remcache 2.8).
 pub(crate) fn padded(number: u64, length: usize) -> Vec<u8> {
     format!("{number:<length$}").into_bytes()
 }

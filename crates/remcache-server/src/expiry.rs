@@ -11,7 +11,7 @@ impl Expiry {
     pub(crate) const NEVER: Self = Self(None);
 
     /// What a number on the binary wire means at this second: 0 is never, up to 30 days are
-    /// relative, more is absolute (PROTOCOL.md 2.6).
+    /// relative, more is absolute (`docs/protocol.md` of remcache 2.6).
     #[inline]
     pub(crate) fn from_wire(seconds: u32, now: u64) -> Self {
         match seconds {

@@ -1,4 +1,4 @@
-//! Authentication: what SASL's PLAIN mechanism needs, as memcached answers it (PROTOCOL.md 3.1).
+//! Authentication: what SASL's PLAIN mechanism needs, as memcached answers it.
 
 use bytes::Bytes;
 use remcache::proto::{Reply, Status};

@@ -207,7 +207,7 @@ impl Store {
         reply
     }
 
-    /// Refuses to store: a refused set takes the old item with it (PROTOCOL.md 2.1).
+    /// Refuses to store: a refused set takes the old item with it (`docs/protocol.md` of remcache 2.1).
     pub(crate) fn refuse(&mut self, mode: Option<Mode>, key: &[u8], status: Status) -> Reply {
         match status {
             Status::ValueTooLarge => self.counts.too_large += 1,
@@ -442,7 +442,7 @@ impl Counts {
 }
 
 /// Why a value may not be stored: a request with a CAS value needs exactly that item, whatever
-/// the mode (PROTOCOL.md 1.3).
+/// the mode (`docs/protocol.md` of remcache 1.3).
 fn precondition(mode: Mode, cas: u64, present: Option<u64>) -> Option<Status> {
     match (cas, present, mode) {
         (0, Some(_), Mode::Add) => Some(Status::KeyExists),

@@ -54,7 +54,7 @@ enum Part {
     /// A key that is needed, a value that may be empty.
     Read,
     /// Not looked at: a key may be there, a value stays in the stream and is taken for the next
-    /// request (PROTOCOL.md 2.3).
+    /// request (`docs/protocol.md` of remcache 2.3).
     Any,
 }
 
@@ -136,7 +136,7 @@ fn judge(header: &Header, login: Login) -> Result<(Operation, usize), (Status, u
         return Err((Status::InvalidArguments, 0, true));
     }
     // The double skip: extras and key were consumed, and the whole body is thrown away behind them
-    // (PROTOCOL.md 2.4).
+    // (`docs/protocol.md` of remcache 2.4).
     let Some(operation) = operation else {
         return Err((Status::UnknownCommand, u64::from(header.body_length), false));
     };

@@ -114,7 +114,10 @@ impl Config {
     }
 
     /// Adds servers: an address, a comma list, or a URL whose options apply to the client.
-    pub(crate) fn server(mut self, text: &str) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// As [`Config::from_url`], and for a malformed address.
+    pub fn server(mut self, text: &str) -> Result<Self, Error> {
         let Target { servers, namespace, options } = Target::parse(text)?;
         self.servers.extend(servers);
         if let Some(namespace) = namespace {

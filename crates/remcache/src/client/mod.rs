@@ -89,7 +89,21 @@ impl Client {
     /// # Errors
     /// As [`Client::new`], and if a setting cannot work.
     pub fn with_config<S: AsRef<str>>(servers: impl IntoIterator<Item = S>, config: Config) -> Result<Self, Error> {
-        let config = servers.into_iter().try_fold(config, |config, server| config.server(server.as_ref()))?;
+        Self::from_config(servers.into_iter().try_fold(config, |config, server| config.server(server.as_ref()))?)
+    }
+
+    /// A client of the servers that the settings name: see [`Config::server`] and [`Config::from_url`].
+    ///
+    /// ```
+    /// use remcache::{Client, Config};
+    ///
+    /// let client = Client::from_config(Config::from_url("memcached://cache1,cache2/?timeout=250ms")?)?;
+    /// # Ok::<(), remcache::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::new`], and if a setting cannot work.
+    pub fn from_config(config: Config) -> Result<Self, Error> {
         let mut config = config.check()?;
         let endpoints = std::mem::take(&mut config.servers);
         let config = Arc::new(config);

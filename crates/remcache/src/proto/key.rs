@@ -8,7 +8,7 @@ use super::CowBytes;
 
 /// A memcached key: 1 to 250 bytes, any bytes.
 ///
-/// The binary wire takes raw bytes, spaces and line ends included (PROTOCOL.md 1.1); a wire that
+/// The binary wire takes raw bytes, spaces and line ends included (docs/protocol.md 1.1); a wire that
 /// cannot carry a byte refuses the request before it is sent.
 ///
 /// ```

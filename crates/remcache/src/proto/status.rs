@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The outcome of a request.
 ///
-/// The first group are the wire's own codes (PROTOCOL.md 1.5); the last three are what only a
+/// The first group are the wire's own codes (docs/protocol.md 1.5); the last three are what only a
 /// client can know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

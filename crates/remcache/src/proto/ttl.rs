@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// How long an item lives.
 ///
 /// The wire counts whole seconds, and takes a number above 30 days as an absolute Unix time
-/// (PROTOCOL.md 2.6). Both are handled here: a longer duration becomes absolute, fractions are
+/// (docs/protocol.md 2.6). Both are handled here: a longer duration becomes absolute, fractions are
 /// rounded up, and a zero duration is an error and not "for ever".
 ///
 /// ```

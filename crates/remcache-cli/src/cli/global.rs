@@ -1,0 +1,101 @@
+//! The options that every command has.
+
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, ValueEnum};
+use remcache::distribution::Distribution;
+
+use super::value;
+
+/// The options that every command has.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// A server: host, host:port, host:port:weight, [v6]:port, /path/to.sock, a comma list of
+    /// them, or a URL
+    ///
+    /// May be given more than once. A URL reads
+    /// memcached://a,b:11212/namespace?timeout=250ms&distribution=ketama; its options win over
+    /// those of the command line. Without this option the servers come from MEMCACHED_SERVERS, and
+    /// without that it is localhost:11211.
+    #[arg(short = 's', long = "server", value_name = "ADDR", env = "REMCACHE_SERVERS", global = true)]
+    pub(crate) servers: Vec<String>,
+
+    /// Start N embedded servers on loopback for this run, and use them
+    #[arg(long, value_name = "N", env = "REMCACHE_EMBEDDED", global = true, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) embedded: Option<u16>,
+
+    /// The memory of each embedded server
+    #[arg(long, value_name = "BYTES", env = "REMCACHE_EMBEDDED_MEMORY", global = true, default_value = "64m", value_parser = value::bytes)]
+    pub(crate) embedded_memory: usize,
+
+    /// Where keys are placed: ketama, or remcached
+    ///
+    /// Clients that share servers must agree on it. ketama is libmemcached's weighted ring,
+    /// remcached the Ruby gem's modulo.
+    #[arg(long, value_name = "NAME", env = "REMCACHE_DISTRIBUTION", global = true, default_value = "ketama")]
+    pub(crate) distribution: Distribution,
+
+    /// A prefix of every key
+    #[arg(long, value_name = "PREFIX", env = "REMCACHE_NAMESPACE", global = true)]
+    pub(crate) namespace: Option<String>,
+
+    /// How long a request may take: 250ms, 5s, 2h
+    #[arg(long, value_name = "TIME", env = "REMCACHE_TIMEOUT", global = true, default_value = "1s", value_parser = value::duration)]
+    pub(crate) timeout: Duration,
+
+    /// How long connecting may take
+    #[arg(long, value_name = "TIME", env = "REMCACHE_CONNECT_TIMEOUT", global = true, default_value = "1s", value_parser = value::duration)]
+    pub(crate) connect_timeout: Duration,
+
+    /// How to print
+    #[arg(
+        short = 'f',
+        long,
+        value_name = "FORMAT",
+        env = "REMCACHE_FORMAT",
+        global = true,
+        default_value = "auto",
+        value_enum
+    )]
+    pub(crate) format: Format,
+
+    /// When to colour; NO_COLOR is heeded
+    #[arg(long, value_name = "WHEN", env = "REMCACHE_COLOR", global = true, default_value = "auto", value_enum)]
+    pub(crate) color: Color,
+
+    /// Say nothing but the output and errors
+    #[arg(short = 'q', long, env = "REMCACHE_QUIET", global = true, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub(crate) quiet: bool,
+
+    /// Log on stderr what happens to the connections; twice for more
+    #[arg(short = 'v', long, env = "REMCACHE_VERBOSE", global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Text on a terminal, raw in a pipe
+    Auto,
+    /// For people, also in a pipe
+    Text,
+    /// One JSON document
+    Json,
+    /// A JSON document a line
+    Ndjson,
+    /// Comma-separated values with a header
+    Csv,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Also in a pipe
+    Always,
+    /// Nowhere
+    Never,
+}

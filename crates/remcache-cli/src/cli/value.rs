@@ -1,0 +1,125 @@
+//! Values of options as people write them: durations, dates, sizes, counts.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::{Span, SpanRelativeTo, Timestamp};
+use remcache::Ttl;
+
+/// A duration above zero: `250ms`, `5s`, `2h`, `30d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || "expected a duration such as 250ms, 5s, 10m, 2h or 30d".to_owned();
+    if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
+        return Err(format!("a duration needs a unit: {text}s, {text}ms"));
+    }
+    let span: Span = text.parse().map_err(|_| bad())?;
+    let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| bad())?;
+    match Duration::try_from(length) {
+        Ok(Duration::ZERO) => Err("the duration is zero".into()),
+        Ok(duration) => Ok(duration),
+        Err(_) => Err("the duration is negative".into()),
+    }
+}
+
+/// How long an item lives: a duration, `never`, or a date with its zone.
+pub(crate) fn ttl(text: &str) -> Result<Ttl, String> {
+    if text == "never" {
+        return Ok(Ttl::Never);
+    }
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return check(Ttl::At(SystemTime::from(at)));
+    }
+    match duration(text) {
+        Ok(after) => check(Ttl::After(after)),
+        Err(_) if text.contains('-') => Err("expected a date with its zone such as 2027-01-01T00:00Z".into()),
+        Err(what) => Err(format!("{what}; or never, or a date such as 2027-01-01T00:00Z")),
+    }
+}
+
+/// Refuses what the wire cannot say.
+fn check(ttl: Ttl) -> Result<Ttl, String> {
+    ttl.resolve(SystemTime::now).seconds().map(|_| ttl).map_err(|invalid| invalid.to_string())
+}
+
+/// A number of bytes: `100`, `64m`, `1g`, in powers of 1,024.
+pub(crate) fn bytes(text: &str) -> Result<usize, String> {
+    let number = scaled(text.trim_end_matches(['b', 'B']), 1024);
+    let number = number.and_then(|number| usize::try_from(number).ok());
+    number.filter(|&number| number > 0).ok_or_else(|| "expected a size such as 100, 64k, 8m or 1g".into())
+}
+
+/// A count: `10`, `10k`, `1m`, in powers of 1,000.
+pub(crate) fn count(text: &str) -> Result<u64, String> {
+    let number = scaled(text, 1000).filter(|&number| number > 0);
+    number.ok_or_else(|| "expected a number above zero such as 10, 10k or 1m".into())
+}
+
+/// A number with an optional unit; fractions are allowed before a unit.
+fn scaled(text: &str, base: u64) -> Option<u64> {
+    let (number, power) = match text.char_indices().last()? {
+        (at, unit) if unit.is_ascii_alphabetic() => {
+            (&text[..at], "kmgt".find(unit.to_ascii_lowercase()).and_then(|power| u32::try_from(power + 1).ok())?)
+        }
+        _ => (text, 0),
+    };
+    let scale = base.checked_pow(power)?;
+    match number.split_once('.') {
+        None => number.parse::<u64>().ok()?.checked_mul(scale),
+        Some(_) if power == 0 => None,
+        Some((whole, fraction)) => {
+            let digits = u32::try_from(fraction.len()).ok()?;
+            let part = fraction.parse::<u64>().ok()?.checked_mul(scale)? / 10_u64.checked_pow(digits)?;
+            whole.parse::<u64>().ok()?.checked_mul(scale)?.checked_add(part)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let cases = [
+            ("250ms", 250),
+            ("1.5s", 1_500),
+            ("2h", 7_200_000),
+            ("30d", 30 * 86_400_000),
+            ("1h30m", 5_400_000),
+            ("2w", 14 * 86_400_000),
+        ];
+        for (text, millis) in cases {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "0s", "-5s", "5", "s", "five", "1mo", "5 apples"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert!(duration("600").unwrap_err().contains("600s"));
+    }
+
+    #[test]
+    fn times_to_live() {
+        let new_year = SystemTime::UNIX_EPOCH + Duration::from_secs(1_798_761_600);
+        assert_eq!(ttl("never"), Ok(Ttl::Never));
+        assert_eq!(ttl("10m"), Ok(Ttl::After(Duration::from_secs(600))));
+        assert_eq!(ttl("2027-01-01T00:00Z"), Ok(Ttl::At(new_year)));
+        assert_eq!(ttl("2027-01-01T01:00+01:00"), Ok(Ttl::At(new_year)));
+        for text in ["", "0s", "2027-01-01", "soon", "2200-01-01T00:00Z", "200000d"] {
+            assert!(ttl(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_counts() {
+        for (text, size) in
+            [("100", 100), ("64m", 64 << 20), ("1k", 1024), ("1.5K", 1536), ("2GB", 2 << 30), ("10b", 10)]
+        {
+            assert_eq!(bytes(text), Ok(size), "{text}");
+        }
+        for (text, number) in [("10", 10), ("10k", 10_000), ("1m", 1_000_000), ("2.5k", 2_500)] {
+            assert_eq!(count(text), Ok(number), "{text}");
+        }
+        for text in ["", "0", "-1", "1.5", "k", "10x", "99999999999t", "1..5k", "é"] {
+            assert!(count(text).is_err() && bytes(text).is_err(), "{text}");
+        }
+    }
+}

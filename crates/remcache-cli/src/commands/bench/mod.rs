@@ -1,0 +1,177 @@
+//! `bench`: a load on the servers, and what it shows.
+
+mod report;
+
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use remcache::{Client, Ttl};
+
+use crate::cli::value;
+use crate::exit::{Exit, Failure, Outcome, complain};
+use crate::load::{Load, Mix, Pace, Threshold, Workload, per_second};
+use crate::output::{Notes, Progress, number};
+use crate::session::Session;
+use crate::tally::Tally;
+use report::Report;
+
+/// Put a load on the servers, and measure
+///
+/// By default so many callers as --depth says share one connection to each server, each waiting for
+/// its answer. With --rate operations begin at planned times whatever the answers do, and latency
+/// counts from the planned time: a stall is charged for all that would have been asked meanwhile.
+/// The client runs on one thread, that is on one core; --threads gives it more.
+///
+/// All keys begin with remcache:load: and expire after --ttl.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How long
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::duration)]
+    time: Duration,
+
+    /// Operations a second: an open load in place of a closed one
+    #[arg(long, value_name = "N", value_parser = value::count)]
+    rate: Option<u64>,
+
+    /// Connections to each server
+    #[arg(long, value_name = "N", default_value = "1", value_parser = small_count)]
+    conns: usize,
+
+    /// Callers, all connections together
+    #[arg(long, value_name = "N", default_value = "64", value_parser = small_count, conflicts_with = "rate")]
+    depth: usize,
+
+    /// Which operations, and how many of each: get, set, add, delete, touch, incr
+    #[arg(long, value_name = "MIX", default_value = "get=9,set=1")]
+    ratio: Mix,
+
+    /// How many keys; they are stored before the measurement begins
+    #[arg(long, value_name = "N", default_value = "10k", value_parser = value::count)]
+    keys: u64,
+
+    /// The size of a value
+    #[arg(long, value_name = "BYTES", default_value = "100", value_parser = value::bytes)]
+    size: usize,
+
+    /// How long the items live
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = value::ttl)]
+    ttl: Ttl,
+
+    /// Run the client on so many threads
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroU16>,
+
+    /// Write the result as JSON into this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Write the latencies into this file, in the log format of HdrHistogram
+    #[arg(long, value_name = "FILE")]
+    hdr: Option<PathBuf>,
+
+    /// Exit with 8 if this holds: p99>2ms, set.p99.9>=5ms, max>1s, mean>100us, ops<50k, errors>0, hit<90%
+    #[arg(long, value_name = "CONDITION")]
+    fail_if: Vec<Threshold>,
+}
+
+pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
+    let interrupt = session.interrupt.expect();
+    let most = args.depth.max(DEFAULT_IN_FLIGHT);
+    let client = session.client_with(|config| config.connections(args.conns).max_in_flight(most))?;
+    let notes = session.output.notes();
+    let workload = args.workload();
+    let stored = tokio::select! {
+        stored = store(&client, &workload, notes) => stored,
+        () = interrupt.raised() => return Ok(Exit::Interrupted),
+    };
+    if stored.yes == 0 {
+        stored.complain("keys", &mut session.output)?;
+        return Ok(stored.exit());
+    }
+    let mut load = Load::begin(&client, &workload, args.pace(), args.time, args.threads());
+    tokio::select! {
+        () = watch(&mut load, args.time, notes) => {}
+        () = interrupt.raised() => {
+            load.stop();
+            load.ended().await;
+        }
+    }
+    let (recorder, elapsed) = load.result();
+    let report = Report::new(args, &client, recorder, elapsed);
+    report.print(&mut session.output)?;
+    report.save(args)?;
+    for path in args.json.iter().chain(&args.hdr) {
+        notes.say(format_args!("saved: {}", path.display()));
+    }
+    let tally = report.tally();
+    tally.complain("operations", &mut session.output)?;
+    report.broken.iter().for_each(complain);
+    Ok(match interrupt.is_raised() {
+        true => Exit::Interrupted,
+        false if report.broken.is_empty() => tally.exit(),
+        false => Exit::Threshold,
+    })
+}
+
+impl Args {
+    fn pace(&self) -> Pace {
+        self.rate.map_or(Pace::Callers(self.depth), Pace::Rate)
+    }
+
+    fn workload(&self) -> Workload {
+        let value = vec![b'x'; self.size].into();
+        Workload { mix: self.ratio.clone(), keys: self.keys, value, ttl: self.ttl }
+    }
+
+    fn threads(&self) -> usize {
+        self.threads.map_or(1, |threads| threads.get().into())
+    }
+}
+
+/// Stores all keys, so that fetches hit.
+async fn store(client: &Client, workload: &Workload, notes: Notes) -> Tally {
+    let progress = Progress::new(notes, workload.keys);
+    let mut tally = Tally::default();
+    let count = |stored: &Result<remcache::Change, remcache::Error>| match stored {
+        Ok(change) => tally.answer(change.is_made()),
+        Err(error) => tally.error(error),
+    };
+    let show = |done| progress.set(done, format!("storing {} keys", number::exact(workload.keys)));
+    workload.store_all(client, count, show).await;
+    tally
+}
+
+/// Waits until the load has ended, and shows how it goes.
+async fn watch(load: &mut Load, time: Duration, notes: Notes) {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let progress = Progress::new(notes, millis(time));
+    let mut steps = tokio::time::interval(STEP);
+    let mut before = (Duration::ZERO, 0);
+    loop {
+        tokio::select! {
+            () = load.ended() => return,
+            _ = steps.tick() => {
+                let (elapsed, done) = (load.elapsed(), load.done());
+                let rate = per_second(done - before.1, elapsed.saturating_sub(before.0));
+                progress.set(millis(elapsed).min(millis(time)), format!("{}/s", number::rate(rate)));
+                before = (elapsed, done);
+            }
+        }
+    }
+}
+
+fn small_count(text: &str) -> Result<usize, String> {
+    let count = value::count(text)?;
+    usize::try_from(count).ok().filter(|&count| count <= MOST_CALLERS).ok_or_else(|| format!("at most {MOST_CALLERS}"))
+}
+
+const STEP: Duration = Duration::from_millis(250);
+const MOST_CALLERS: usize = 1_000_000;
+/// The library's own limit, which suffices for less.
+const DEFAULT_IN_FLIGHT: usize = 16_384;
+
+/// What a failure to write a file means.
+fn file_error(path: &std::path::Path) -> impl Fn(std::io::Error) -> Failure {
+    move |error| Failure::file(path, error)
+}

@@ -1,0 +1,233 @@
+//! The result of a load: as a table, as JSON, as a log of histograms.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use remcache::Client;
+use serde_json::{Map, Value};
+
+use super::{Args, file_error};
+use crate::exit::Failure;
+use crate::load::{Pace, Recorder, Tallied, Verb, per_second};
+use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone, number, picture};
+use crate::tally::Tally;
+
+/// The result of a load.
+#[derive(Debug)]
+pub(super) struct Report {
+    recorder: Recorder,
+    elapsed: Duration,
+    pace: Pace,
+    settings: Record,
+    /// The thresholds that are broken, each with its value.
+    pub(super) broken: Vec<String>,
+}
+
+/// The percentiles of the table.
+const PERCENTILES: [(f64, &str); 5] = [(50.0, "p50"), (90.0, "p90"), (99.0, "p99"), (99.9, "p99.9"), (99.99, "p99.99")];
+
+impl Report {
+    pub(super) fn new(args: &Args, client: &Client, recorder: Recorder, elapsed: Duration) -> Self {
+        let broken = args.fail_if.iter().filter_map(|threshold| threshold.broken(&recorder, elapsed)).collect();
+        Self { recorder, elapsed, pace: args.pace(), settings: settings(args, client), broken }
+    }
+
+    /// The outcomes, for the exit code.
+    pub(super) fn tally(&self) -> Tally {
+        self.recorder.tally()
+    }
+
+    /// Prints it.
+    pub(super) fn print(&self, output: &mut Output) -> io::Result<()> {
+        match output.layout() {
+            Layout::Text | Layout::Raw => self.print_text(output),
+            Layout::Csv => {
+                let mut records = output.records(COLUMNS)?;
+                self.recorder.verbs().try_for_each(|(verb, tallied)| records.push(self.flat(verb, tallied)))?;
+                records.end()
+            }
+            _ => output.line(self.record()),
+        }
+    }
+
+    fn print_text(&self, output: &mut Output) -> io::Result<()> {
+        let percentiles = PERCENTILES.iter().map(|(_, name)| Column::right(name));
+        let columns = [
+            Column::left(" "),
+            Column::right("ops"),
+            Column::right("ops/s"),
+            Column::right("errors"),
+            Column::right("hit%"),
+        ];
+        let columns: Vec<_> = columns.into_iter().chain(percentiles).chain([Column::right("max")]).collect();
+        let mut table = Table::new(columns);
+        for (verb, tallied) in self.recorder.verbs() {
+            table.row(self.cells(verb, tallied));
+        }
+        output.table(&table)?;
+        output.line(self.summary())?;
+        let latency = self.recorder.tallied(None).latency;
+        if output.has_pictures() && !latency.is_empty() {
+            output.line(curve(&latency))?;
+        }
+        Ok(())
+    }
+
+    fn cells(&self, verb: Verb, tallied: &Tallied) -> Vec<Cell> {
+        let (hits, answers) = self.recorder.hits(Some(verb));
+        let errors = Cell::new(number::exact(tallied.errors));
+        let time =
+            |time: Duration| if tallied.answers > 0 { Cell::new(number::duration(time)) } else { Cell::unknown() };
+        let mut cells = vec![
+            Cell::new(verb.name()),
+            Cell::new(number::exact(tallied.answers)),
+            Cell::new(self.rate(tallied.answers)),
+            if tallied.errors > 0 { errors.tone(Tone::Bad) } else { errors },
+            number::percent(hits, answers).map_or_else(Cell::unknown, Cell::new),
+        ];
+        cells.extend(PERCENTILES.iter().map(|(percent, _)| time(tallied.percentile(*percent))));
+        cells.push(time(tallied.longest()));
+        cells
+    }
+
+    fn summary(&self) -> String {
+        let reached = self.rate(self.recorder.tallied(None).answers);
+        match self.pace {
+            Pace::Callers(callers) => format!(
+                "{} callers reached {reached}/s in {}; latency counted from the call",
+                number::exact(callers as u64),
+                number::duration(self.elapsed)
+            ),
+            Pace::Rate(rate) => format!(
+                "asked {}/s, reached {reached}/s; latency counted from the planned send time (coordinated omission corrected)",
+                number::exact(rate)
+            ),
+        }
+    }
+
+    fn rate(&self, count: u64) -> String {
+        number::exact(per_second(count, self.elapsed).round() as u64)
+    }
+
+    fn record(&self) -> Record {
+        let operations: Vec<Value> = self
+            .recorder
+            .verbs()
+            .map(|(verb, tallied)| {
+                let latency: Map<_, _> =
+                    latencies(tallied).map(|(name, micros)| (name.into(), micros.into())).collect();
+                self.counts(verb, tallied).with("latency_us", latency).into()
+            })
+            .collect();
+        self.settings
+            .clone()
+            .with("elapsed_s", self.elapsed.as_secs_f64())
+            .with("reached_per_s", per_second(self.recorder.tallied(None).answers, self.elapsed))
+            .with("operations", operations)
+            .with("broken", self.broken.clone())
+    }
+
+    fn flat(&self, verb: Verb, tallied: &Tallied) -> Record {
+        latencies(tallied)
+            .fold(self.counts(verb, tallied), |record, (name, micros)| record.with(&format!("{name}_us"), micros))
+    }
+
+    fn counts(&self, verb: Verb, tallied: &Tallied) -> Record {
+        let (hits, answers) = self.recorder.hits(Some(verb));
+        let hit_percent = (answers > 0).then(|| 100.0 * hits as f64 / answers as f64);
+        Record::new()
+            .with("operation", verb.name())
+            .with("answers", tallied.answers)
+            .with("per_s", per_second(tallied.answers, self.elapsed))
+            .with("errors", tallied.errors)
+            .with_some("hit_percent", hit_percent)
+    }
+
+    /// Writes the files that were asked for.
+    pub(super) fn save(&self, args: &Args) -> Result<(), Failure> {
+        if let Some(path) = &args.json {
+            std::fs::write(path, format!("{}\n", self.record())).map_err(file_error(path))?;
+        }
+        if let Some(path) = &args.hdr {
+            self.save_histograms(path).map_err(file_error(path))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a histogram for each operation, tagged with its name.
+    fn save_histograms(&self, path: &Path) -> io::Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        let mut serializer = V2DeflateSerializer::new();
+        let begun = SystemTime::now().checked_sub(self.elapsed).unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut log = IntervalLogWriterBuilder::new()
+            .add_comment("latencies in nanoseconds, the largest of each line in milliseconds")
+            .with_max_value_divisor(1e6)
+            .with_start_time(begun)
+            .begin_log_with(&mut file, &mut serializer)?;
+        for (verb, tallied) in self.recorder.verbs() {
+            let written = log.write_histogram(&tallied.latency, Duration::ZERO, self.elapsed, Tag::new(verb.name()));
+            written.map_err(|error| io::Error::other(format!("{error:?}")))?;
+        }
+        file.flush()
+    }
+}
+
+const COLUMNS: &[&str] = &[
+    "operation",
+    "answers",
+    "per_s",
+    "errors",
+    "hit_percent",
+    "mean_us",
+    "p50_us",
+    "p90_us",
+    "p99_us",
+    "p99.9_us",
+    "p99.99_us",
+    "max_us",
+];
+
+fn settings(args: &Args, client: &Client) -> Record {
+    let servers: Vec<String> = client.servers().iter().map(|server| server.name().to_owned()).collect();
+    let record = Record::new()
+        .with("servers", servers)
+        .with("ratio", args.ratio.to_string())
+        .with("keys", args.keys)
+        .with("size", args.size)
+        .with("connections", args.conns)
+        .with("threads", args.threads());
+    match args.pace() {
+        Pace::Callers(callers) => record.with("callers", callers),
+        Pace::Rate(rate) => record.with("asked_per_s", rate),
+    }
+}
+
+/// The latencies of the JSON and CSV forms, in microseconds.
+fn latencies(tallied: &Tallied) -> impl Iterator<Item = (&'static str, f64)> {
+    let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
+    let percentiles = PERCENTILES.iter().map(move |(percent, name)| (*name, micros(tallied.percentile(*percent))));
+    let all = [("mean", tallied.latency.mean() / 1000.0)].into_iter().chain(percentiles);
+    all.chain([("max", micros(tallied.longest()))]).filter(|_| tallied.answers > 0)
+}
+
+/// How the latencies are distributed, from the shortest to p99.99, each step longer by the same factor.
+fn curve(latency: &hdrhistogram::Histogram<u64>) -> String {
+    let (low, high) = (latency.min().max(1), latency.value_at_quantile(0.9999).max(2));
+    let (first, factor) = (low as f64, (high as f64 / low as f64).powf(1.0 / STEPS as f64));
+    let edge = |step: i32| (first * factor.powi(step)) as u64;
+    let heights: Vec<u64> =
+        (0..STEPS).map(|step| latency.count_between(edge(step), edge(step + 1).saturating_sub(1))).collect();
+    let time = |nanos| number::duration(Duration::from_nanos(nanos));
+    format!(
+        "{} {} {}  (p99.99; each step is longer by the same factor)",
+        time(low),
+        picture::sparkline(&heights),
+        time(high)
+    )
+}
+
+const STEPS: i32 = 48;

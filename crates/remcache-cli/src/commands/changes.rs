@@ -1,0 +1,95 @@
+//! What became of changes: words for people and records, counted for the exit code.
+
+use remcache::{Change, Error};
+
+use crate::exit::Failure;
+use crate::output::{Layout, Output, Record, Records, Tone, number, text};
+use crate::tally::Tally;
+
+/// The fields of a change's record.
+pub(super) const COLUMNS: &[&str] = &["key", "key_b64", "status", "cas", "error"];
+
+/// What became of a change, in a word; `made` is the word for success.
+pub(super) fn word(change: Change, made: &'static str) -> &'static str {
+    match change {
+        Change::Made(_) => made,
+        Change::NotFound => "missing",
+        Change::Exists => "exists",
+        _ => "not stored",
+    }
+}
+
+/// The record of a change.
+pub(super) fn record(key: &[u8], changed: &Result<Change, Error>, made: &'static str) -> Record {
+    let record = Record::new().with_bytes("key", key);
+    match changed {
+        Ok(change) => {
+            let cas = change.cas().filter(|&cas| cas != 0);
+            record.with("status", word(*change, made)).with_some("cas", cas)
+        }
+        Err(error) => record.with("status", "failed").with("error", error.to_string()),
+    }
+}
+
+/// Many changes on their way to the output.
+pub(super) struct Changes<'o> {
+    made: &'static str,
+    pub(super) tally: Tally,
+    sink: Sink<'o>,
+}
+
+enum Sink<'o> {
+    /// Lines for people.
+    Lines(&'o mut Output),
+    /// Nothing but a summary.
+    Silence(&'o mut Output),
+    Records(Records<'o>),
+}
+
+impl<'o> Changes<'o> {
+    /// Begins so many changes.
+    pub(super) fn begin(count: usize, made: &'static str, output: &'o mut Output) -> Result<Self, Failure> {
+        let sink = match output.layout() {
+            Layout::Text if count <= MAX_LINES => Sink::Lines(output),
+            Layout::Text | Layout::Raw => Sink::Silence(output),
+            _ => Sink::Records(output.records(COLUMNS)?),
+        };
+        Ok(Self { made, tally: Tally::default(), sink })
+    }
+
+    /// Takes what became of one change.
+    pub(super) fn push(&mut self, key: &[u8], changed: &Result<Change, Error>) -> Result<(), Failure> {
+        match changed {
+            Ok(change) => self.tally.answer(change.is_made()),
+            Err(error) => self.tally.error(error),
+        }
+        match (&mut self.sink, changed) {
+            (Sink::Records(records), _) => records.push(record(key, changed, self.made))?,
+            (Sink::Lines(output), Ok(change)) => {
+                let tone = if change.is_made() { Tone::Good } else { Tone::Faint };
+                let word = output.paint().apply(tone, word(*change, self.made));
+                output.line(format_args!("{}\t{word}", text::inline(key)))?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Ends, with a summary for people; gives the outcomes.
+    pub(super) fn end(self) -> Result<Tally, Failure> {
+        let Self { made, tally, sink } = self;
+        match sink {
+            Sink::Records(records) => records.end()?,
+            Sink::Lines(output) | Sink::Silence(output) => {
+                output.flush()?;
+                let numbers = [tally.yes, tally.no, tally.failed()].map(number::exact);
+                let [yes, no, failed] = numbers;
+                output.notes().say(format_args!("{yes} {made}, {no} not, {failed} failed"));
+            }
+        }
+        Ok(tally)
+    }
+}
+
+/// With more keys than this a line for each is no help.
+const MAX_LINES: usize = 100;

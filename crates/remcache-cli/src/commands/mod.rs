@@ -1,0 +1,83 @@
+//! The commands: one file each, with its options and what it does.
+
+pub(crate) mod bench;
+mod changes;
+pub(crate) mod count;
+pub(crate) mod delete;
+pub(crate) mod demo;
+pub(crate) mod extend;
+pub(crate) mod fill;
+pub(crate) mod flush;
+pub(crate) mod get;
+pub(crate) mod locate;
+pub(crate) mod ping;
+pub(crate) mod serve;
+pub(crate) mod stats;
+pub(crate) mod store;
+pub(crate) mod touch;
+pub(crate) mod version;
+
+use std::io;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::cli::{Cli, Command};
+use crate::exit::{Failure, Outcome};
+use crate::session::Session;
+
+/// Runs the command of the command line.
+pub(crate) fn run(cli: Cli) -> Outcome {
+    let runtime = runtime(threads(&cli.command)).map_err(|error| Failure::Io("runtime".into(), error))?;
+    let outcome = runtime.block_on(execute(cli));
+    // What is still in flight concerns nobody any more.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn execute(cli: Cli) -> Outcome {
+    let mut session = Session::open(cli.global).await?;
+    let outcome = dispatch(cli.command, &mut session).await;
+    match (outcome, session.output.flush()) {
+        (Ok(_), Err(error)) => Err(error.into()),
+        (outcome, _) => outcome,
+    }
+}
+
+async fn dispatch(command: Command, session: &mut Session) -> Outcome {
+    match command {
+        Command::Demo(args) => demo::run(&args, session).await,
+        Command::Serve(args) => serve::run(&args, session).await,
+        Command::Get(args) => get::run(&args, session).await,
+        Command::Set(args) => store::run(store::Verb::Set, &args, session).await,
+        Command::Add(args) => store::run(store::Verb::Add, &args, session).await,
+        Command::Replace(args) => store::run(store::Verb::Replace, &args, session).await,
+        Command::Append(args) => extend::run(extend::Side::Behind, &args, session).await,
+        Command::Prepend(args) => extend::run(extend::Side::Before, &args, session).await,
+        Command::Delete(args) => delete::run(&args, session).await,
+        Command::Incr(args) => count::run(count::Direction::Up, &args, session).await,
+        Command::Decr(args) => count::run(count::Direction::Down, &args, session).await,
+        Command::Touch(args) => touch::run(&args, session).await,
+        Command::Stats(args) => stats::run(&args, session).await,
+        Command::Version(args) => version::run(&args, session).await,
+        Command::Ping(args) => ping::run(&args, session).await,
+        Command::Flush(args) => flush::run(&args, session).await,
+        Command::Locate(args) => locate::run(&args, session),
+        Command::Bench(args) => bench::run(&args, session).await,
+        Command::Fill(args) => fill::run(&args, session).await,
+    }
+}
+
+/// The threads that a command's client runs on; 0 is the current one alone.
+fn threads(command: &Command) -> usize {
+    match command {
+        Command::Bench(args) => args.threads.map_or(0, |threads| threads.get().into()),
+        _ => 0,
+    }
+}
+
+fn runtime(threads: usize) -> io::Result<Runtime> {
+    match threads {
+        0 => Builder::new_current_thread().enable_all().build(),
+        _ => Builder::new_multi_thread().worker_threads(threads).enable_all().build(),
+    }
+}

@@ -1,0 +1,99 @@
+//! `serve`: the embedded server in the foreground.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use remcache_server::Server;
+
+use crate::cli::value;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::session::Session;
+
+/// Run the embedded server in the foreground
+///
+/// For trying things out and for tests of other programs: it speaks the binary protocol, keeps its
+/// items in memory and ends with SIGINT or SIGTERM. The first line that it prints is its address.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The port; 0 is a free one
+    #[arg(short = 'p', long, value_name = "N", default_value_t = 11211)]
+    port: u16,
+
+    /// The address to listen on
+    #[arg(short = 'l', long, value_name = "IP", default_value = "127.0.0.1")]
+    listen: IpAddr,
+
+    /// Listen on a Unix socket in place of a port
+    #[cfg(unix)]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["port", "listen"])]
+    unix: Option<PathBuf>,
+
+    /// The memory for items; the least recently used ones make room for others
+    #[arg(short = 'm', long, value_name = "BYTES", default_value = "64m", value_parser = value::bytes)]
+    memory: usize,
+
+    /// The largest size of an item
+    #[arg(long, value_name = "BYTES", default_value = "1m", value_parser = value::bytes)]
+    item_size_max: usize,
+}
+
+pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
+    let interrupt = session.interrupt.expect();
+    let mut terminated = Termination::new().map_err(|error| Failure::Io("signals".into(), error))?;
+    let server = start(args).await?;
+    let output = &mut session.output;
+    output.line(server.address())?;
+    output.flush()?;
+    output.notes().say("Ctrl-C ends the server");
+    tokio::select! {
+        () = interrupt.raised() => {}
+        () = terminated.raised() => {}
+    }
+    server.stop().await;
+    Ok(Exit::Yes)
+}
+
+async fn start(args: &Args) -> Result<Server, Failure> {
+    let builder = Server::builder().memory(args.memory).item_size_max(args.item_size_max);
+    let builder = builder.ip(args.listen).port(args.port);
+    #[cfg(unix)]
+    let builder = match &args.unix {
+        Some(path) => builder.unix_path(path),
+        None => builder,
+    };
+    builder.start().await.map_err(|error| Failure::Io(place(args), error))
+}
+
+fn place(args: &Args) -> String {
+    #[cfg(unix)]
+    if let Some(path) = &args.unix {
+        return path.display().to_string();
+    }
+    format!("{}:{}", args.listen, args.port)
+}
+
+/// SIGTERM, where there is such a thing.
+struct Termination(#[cfg(unix)] tokio::signal::unix::Signal);
+
+impl Termination {
+    #[cfg(unix)]
+    fn new() -> io::Result<Self> {
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map(Self)
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> io::Result<Self> {
+        Ok(Self())
+    }
+
+    #[cfg(unix)]
+    async fn raised(&mut self) {
+        self.0.recv().await;
+    }
+
+    #[cfg(not(unix))]
+    async fn raised(&mut self) {
+        std::future::pending().await
+    }
+}

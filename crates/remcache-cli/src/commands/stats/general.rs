@@ -1,0 +1,203 @@
+//! The table of general statistics: a row for each server, and totals.
+
+use std::time::Duration;
+
+use super::{Look, down};
+use crate::output::{Cell, Column, Record, Table, Tone, number, picture};
+use crate::sample::Figures;
+
+/// One server's figures, as far as it tells them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Row {
+    version: Option<String>,
+    uptime: Option<u64>,
+    items: u64,
+    bytes: u64,
+    limit: u64,
+    /// Counters: from the server's start, or within `elapsed`.
+    hits: u64,
+    gets: u64,
+    sets: u64,
+    evictions: u64,
+    elapsed: Option<Duration>,
+    connections: u64,
+    max_connections: Option<u64>,
+    age: Option<u64>,
+}
+
+impl Row {
+    /// The figures now; with an earlier look its counters are subtracted.
+    pub(super) fn new(before: Option<(&Figures, Duration)>, now: &Figures, age: Option<u64>) -> Self {
+        let number = |name| now.number(name).unwrap_or_default();
+        // A server that was restarted between the looks counts from 0 again.
+        let is_restarted = |earlier: &Figures| now.number("uptime") < earlier.number("uptime");
+        let before = before.filter(|(earlier, _)| !is_restarted(earlier));
+        let counted = |name| {
+            let earlier = before.and_then(|(earlier, _)| earlier.number(name)).unwrap_or_default();
+            number(name).saturating_sub(earlier)
+        };
+        Self {
+            version: now.text("version").map(str::to_owned),
+            uptime: now.number("uptime"),
+            items: number("curr_items"),
+            bytes: number("bytes"),
+            limit: number("limit_maxbytes"),
+            hits: counted("get_hits"),
+            gets: counted("get_hits") + counted("get_misses"),
+            sets: counted("cmd_set"),
+            evictions: counted("evictions"),
+            elapsed: before.map(|(_, elapsed)| elapsed),
+            connections: number("curr_connections"),
+            max_connections: now.number("max_connections"),
+            age,
+        }
+    }
+
+    /// The sum of all rows.
+    fn total(rows: &[Option<Self>]) -> Self {
+        let mut total = Self::default();
+        for row in rows.iter().flatten() {
+            total.items += row.items;
+            total.bytes += row.bytes;
+            total.limit += row.limit;
+            total.hits += row.hits;
+            total.gets += row.gets;
+            total.sets += row.sets;
+            total.evictions += row.evictions;
+            total.elapsed = total.elapsed.max(row.elapsed);
+        }
+        total
+    }
+
+    /// What happened in a second, if there were two looks.
+    pub(super) fn rates(&self) -> Option<Record> {
+        let rate = |counter| self.rate(counter);
+        let record = Record::new().with("gets", rate(self.gets)?).with("sets", rate(self.sets)?);
+        Some(record.with("evictions", rate(self.evictions)?).with_some("hit_percent", self.hit_percent()))
+    }
+
+    fn rate(&self, counter: u64) -> Option<f64> {
+        let seconds = self.elapsed?.as_secs_f64();
+        (seconds > 0.0).then(|| counter as f64 / seconds)
+    }
+
+    fn hit_percent(&self) -> Option<f64> {
+        (self.gets > 0).then(|| 100.0 * self.hits as f64 / self.gets as f64)
+    }
+
+    fn cells(&self, name: Cell, has_rates: bool, has_pictures: bool) -> Vec<Cell> {
+        let counted = |counter: u64| match (has_rates, self.rate(counter)) {
+            (true, Some(rate)) => Cell::new(number::rate(rate)),
+            (true, None) => Cell::unknown(),
+            (false, _) => Cell::new(number::count(counter)),
+        };
+        let evictions = counted(self.evictions);
+        let evictions = if self.evictions > 0 { evictions.tone(Tone::Warning) } else { evictions };
+        vec![
+            name,
+            Cell::new(self.version.as_deref().unwrap_or_default()),
+            Cell::new(self.uptime.map(number::age).unwrap_or_default()),
+            Cell::new(number::count(self.items)),
+            Cell::new(self.memory(has_pictures)),
+            number::percent(self.hits, self.gets).map_or_else(Cell::unknown, Cell::new),
+            counted(self.gets),
+            counted(self.sets),
+            evictions,
+        ]
+    }
+
+    fn memory(&self, has_pictures: bool) -> String {
+        let text = number::bytes_of(self.bytes, self.limit);
+        let share = self.bytes as f64 / self.limit.max(1) as f64;
+        match has_pictures {
+            true => format!("{} {text}", picture::gauge(share, 8)),
+            false => text,
+        }
+    }
+
+    fn connections(&self) -> Cell {
+        match self.max_connections {
+            Some(most) => {
+                let is_near = self.connections.saturating_mul(10) >= most.saturating_mul(9);
+                let cell = Cell::new(format_args!("{}/{most}", self.connections));
+                if is_near { cell.tone(Tone::Warning) } else { cell }
+            }
+            None => Cell::new(self.connections),
+        }
+    }
+}
+
+/// The table of a look.
+pub(super) fn table(look: &Look, previous: Option<&Look>, has_rates: bool, has_pictures: bool) -> Table {
+    let mut table = Table::new(columns(has_rates));
+    let rows = look.rows(previous);
+    for (sample, row) in look.samples.iter().zip(&rows) {
+        let name = Cell::new(sample.server.name());
+        let Some(row) = row else {
+            table.row([name, down(sample)]);
+            continue;
+        };
+        let mut cells = row.cells(name, has_rates, has_pictures);
+        cells.push(row.connections());
+        cells.push(row.age.map_or_else(Cell::unknown, |age| Cell::new(number::age(age))));
+        table.row(cells);
+    }
+    if rows.len() > 1 {
+        let alive = rows.iter().flatten().count();
+        let name = Cell::new(format_args!("total ({alive}/{})", rows.len())).tone(Tone::Title);
+        // A gauge of all servers together would hide that one of them is full.
+        table.row(Row::total(&rows).cells(name, has_rates, false));
+    }
+    table
+}
+
+fn columns(has_rates: bool) -> [Column; 11] {
+    let (gets, sets, evictions) = if has_rates { ("GET/s", "SET/s", "EVICT/s") } else { ("GETS", "SETS", "EVICTED") };
+    [
+        Column::left("SERVER"),
+        Column::left("VER"),
+        Column::right("UP"),
+        Column::right("ITEMS"),
+        Column::right("MEMORY"),
+        Column::right("HIT%"),
+        Column::right(gets),
+        Column::right(sets),
+        Column::right(evictions),
+        Column::right("CONNS"),
+        Column::right("AGE"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(uptime: &str, hits: &str, misses: &str, sets: &str) -> Figures {
+        [("uptime", uptime), ("get_hits", hits), ("get_misses", misses), ("cmd_set", sets), ("curr_items", "5")]
+            .into_iter()
+            .collect()
+    }
+
+    #[test]
+    fn counters_become_rates_between_two_looks() {
+        let before = figures("100", "1000", "0", "500");
+        let now = figures("110", "1090", "10", "520");
+        let row = Row::new(Some((&before, Duration::from_secs(10))), &now, None);
+        assert_eq!((row.rate(row.gets), row.rate(row.sets), row.hit_percent()), (Some(10.0), Some(2.0), Some(90.0)));
+    }
+
+    #[test]
+    fn a_restarted_server_has_no_rates_yet() {
+        let before = figures("100", "1000", "0", "500");
+        let now = figures("2", "7", "3", "1");
+        let row = Row::new(Some((&before, Duration::from_secs(10))), &now, None);
+        assert_eq!((row.rate(row.gets), row.hits, row.gets), (None, 7, 10));
+    }
+
+    #[test]
+    fn a_total_skips_who_is_away() {
+        let one = || Some(Row::new(None, &figures("1", "3", "1", "0"), None));
+        let total = Row::total(&[one(), None, one()]);
+        assert_eq!((total.items, total.hits, total.gets), (10, 6, 8));
+    }
+}

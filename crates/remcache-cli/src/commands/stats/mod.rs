@@ -1,0 +1,244 @@
+//! `stats`: the servers' statistics, the servers that are away included.
+
+mod general;
+
+use std::io;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use jiff::Timestamp;
+use remcache::Client;
+use serde_json::{Map, Value};
+
+use crate::cli::value;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt::Interrupt;
+use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone};
+use crate::sample::{self, Sample, reason};
+use crate::session::Session;
+use crate::tally::Tally;
+use general::Row;
+
+/// Show the statistics of the servers
+///
+/// General ones are a row for each server, with totals; others are names and values. Counters
+/// count from the start of a server; with --watch or --delta they are rates.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Which statistics
+    #[arg(value_enum, default_value = "general")]
+    group: Group,
+
+    /// Show them again and again, with rates, until interrupted
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    watch: Option<Duration>,
+
+    /// Look twice, so far apart, and show the rates between
+    #[arg(long, value_name = "TIME", value_parser = value::duration, conflicts_with = "watch")]
+    delta: Option<Duration>,
+}
+
+/// Groups of statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Group {
+    /// A row for each server: items, memory, hits
+    General,
+    /// For each slab class: items, ages, evictions
+    Items,
+    /// For each slab class: chunks, pages, uses
+    Slabs,
+    /// The server's settings
+    Settings,
+    /// How many items there are of each size, if the server tracks it
+    Sizes,
+}
+
+impl Group {
+    fn name(self) -> &'static str {
+        match self {
+            Self::General => "",
+            Self::Items => "items",
+            Self::Slabs => "slabs",
+            Self::Settings => "settings",
+            Self::Sizes => "sizes",
+        }
+    }
+}
+
+/// What one look saw.
+struct Look {
+    samples: Vec<Sample>,
+    /// The age of the oldest item of each server; only where it is shown.
+    ages: Vec<Option<u64>>,
+}
+
+impl Args {
+    /// How long until the next look, if there is one.
+    fn interval(&self, has_previous: bool) -> Option<Duration> {
+        self.watch.or_else(|| self.delta.filter(|_| !has_previous))
+    }
+}
+
+pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
+    let interrupt = session.interrupt.expect();
+    let client = session.client()?;
+    let output = &mut session.output;
+    if args.watch.is_some() && output.layout() == Layout::Json {
+        return Err(Failure::usage("--watch never ends a JSON document; use -f ndjson"));
+    }
+    let mut previous: Option<Look> = None;
+    let mut has_shown = false;
+    while let Some(look) = unless(&interrupt, Look::take(&client, args.group)).await {
+        // The first of two looks only serves the second.
+        if args.delta.is_none() || previous.is_some() {
+            clear(args, has_shown, output)?;
+            print(args, previous.as_ref(), &look, !has_shown, output)?;
+            has_shown = true;
+        }
+        let Some(interval) = args.interval(previous.is_some()) else { return Ok(look.exit()) };
+        previous = Some(look);
+        if unless(&interrupt, tokio::time::sleep(interval)).await.is_none() {
+            break;
+        }
+    }
+    match previous {
+        Some(look) if !has_shown => print(args, None, &look, true, output)?,
+        _ => {}
+    }
+    Ok(Exit::Interrupted)
+}
+
+/// What the future gives, unless the user wants an end before.
+async fn unless<T>(interrupt: &Interrupt, future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        output = future => Some(output),
+        () = interrupt.raised() => None,
+    }
+}
+
+impl Look {
+    async fn take(client: &Client, group: Group) -> Self {
+        let samples = sample::take(client, group.name()).await;
+        let ages = match group {
+            // Only the item statistics tell the age of the oldest item.
+            Group::General => sample::take(client, Group::Items.name()).await,
+            _ => Vec::new(),
+        };
+        let ages = ages.into_iter().map(|sample| sample.figures.ok()?.largest(":age")).collect();
+        Self { samples, ages }
+    }
+
+    fn exit(&self) -> Exit {
+        let mut tally = Tally::default();
+        for sample in &self.samples {
+            match &sample.figures {
+                Ok(_) => tally.answer(true),
+                Err(error) => tally.error(error),
+            }
+        }
+        tally.exit()
+    }
+
+    /// The rows of the table of general statistics; `None` for a server that is away.
+    fn rows(&self, previous: Option<&Self>) -> Vec<Option<Row>> {
+        let row = |(index, sample): (usize, &Sample)| {
+            let now = sample.figures.as_ref().ok()?;
+            let before = previous.and_then(|look| look.samples.get(index));
+            let before = before.and_then(|before| {
+                let elapsed = sample.at.duration_since(before.at);
+                Some((before.figures.as_ref().ok()?, elapsed))
+            });
+            let age = self.ages.get(index).copied().flatten();
+            Some(Row::new(before, now, age))
+        };
+        self.samples.iter().enumerate().map(row).collect()
+    }
+}
+
+/// Makes room for what is shown again and again: a terminal is cleared, a pipe gets an empty line.
+fn clear(args: &Args, has_shown: bool, output: &mut Output) -> io::Result<()> {
+    match (args.watch.is_some() && output.is_text(), output.is_terminal()) {
+        (true, true) => output.bytes(b"\x1b[H\x1b[2J"),
+        (true, false) if has_shown => output.line(""),
+        _ => Ok(()),
+    }
+}
+
+fn print(args: &Args, previous: Option<&Look>, look: &Look, is_first: bool, output: &mut Output) -> io::Result<()> {
+    match (output.layout(), args.group) {
+        (Layout::Text | Layout::Raw, Group::General) => {
+            let has_rates = args.watch.is_some() || previous.is_some();
+            let table = general::table(look, previous, has_rates, output.has_pictures());
+            output.table(&table)?;
+        }
+        (Layout::Text | Layout::Raw, _) => output.table(&names_and_values(look))?,
+        (Layout::Csv, _) => print_csv(look, is_first, output)?,
+        _ => print_records(args, previous, look, output)?,
+    }
+    output.flush()
+}
+
+fn names_and_values(look: &Look) -> Table {
+    let mut table = Table::new([Column::left("SERVER"), Column::left("NAME"), Column::left("VALUE")]);
+    for sample in &look.samples {
+        let name = Cell::new(sample.server.name());
+        match &sample.figures {
+            Ok(figures) => {
+                figures.iter().for_each(|(stat, value)| table.row([name.clone(), Cell::new(stat), Cell::new(value)]));
+            }
+            Err(_) => table.row([name, down(sample)]),
+        }
+    }
+    table
+}
+
+/// What stands in place of a server's figures.
+fn down(sample: &Sample) -> Cell {
+    let reason = sample.figures.as_ref().err().map(|error| reason(&sample.server, error));
+    let since = sample.server.state().since.elapsed().unwrap_or_default().as_secs();
+    let since = if since > 0 { format!(" ({since} s ago)") } else { String::new() };
+    Cell::new(format_args!("DOWN: {}{since}", reason.unwrap_or_default())).tone(Tone::Bad).spanning()
+}
+
+fn print_csv(look: &Look, has_header: bool, output: &mut Output) -> io::Result<()> {
+    let mut records = match has_header {
+        true => output.records(&["server", "name", "value"])?,
+        false => output.more_records(&["server", "name", "value"]),
+    };
+    for sample in &look.samples {
+        let record = || Record::new().with("server", sample.server.name());
+        match &sample.figures {
+            Ok(figures) => figures
+                .iter()
+                .try_for_each(|(name, value)| records.push(record().with("name", name).with("value", value)))?,
+            Err(error) => records.push(record().with("name", "error").with("value", error.to_string()))?,
+        }
+    }
+    records.end()
+}
+
+fn print_records(args: &Args, previous: Option<&Look>, look: &Look, output: &mut Output) -> io::Result<()> {
+    let time = args.watch.map(|_| Timestamp::now().to_string());
+    let rows = look.rows(previous);
+    let mut records = output.records(&[])?;
+    for (sample, row) in look.samples.iter().zip(rows) {
+        let record = Record::new().with_some("time", time.clone()).with("server", sample.server.name());
+        let rates = row.filter(|_| args.group == Group::General).and_then(|row| row.rates());
+        records.push(match &sample.figures {
+            Ok(figures) => {
+                let figures: Map<_, _> = figures.iter().map(|(name, value)| (name.to_owned(), typed(value))).collect();
+                record.with("stats", figures).with_some("rates", rates.map(Value::from))
+            }
+            Err(error) => record.with("error", error.to_string()),
+        })?;
+    }
+    records.end()
+}
+
+/// A number where the server's text is exactly one.
+fn typed(text: &str) -> Value {
+    match text.parse::<u64>() {
+        Ok(number) if number.to_string() == text => number.into(),
+        _ => text.into(),
+    }
+}

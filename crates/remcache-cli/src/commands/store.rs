@@ -1,0 +1,85 @@
+//! `set`, `add`, `replace`: store an item.
+
+use std::ffi::OsString;
+
+use remcache::{Change, Ttl};
+
+use super::changes;
+use crate::cli::value;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::input;
+use crate::output::{Layout, Output, Tone};
+use crate::session::Session;
+
+/// Which of the three.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Verb {
+    /// Whether or not there is one.
+    Set,
+    /// If there is none.
+    Add,
+    /// If there is one.
+    Replace,
+}
+
+/// What is stored, and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The key
+    key: OsString,
+
+    /// The value; @FILE reads a file, - or nothing standard input, @@ begins with an @
+    #[arg(allow_negative_numbers = true)]
+    value: Option<OsString>,
+
+    /// How long the item lives: 10m, never, or a date such as 2027-01-01T00:00Z
+    #[arg(long, value_name = "TIME", default_value = "never", value_parser = value::ttl)]
+    ttl: Ttl,
+
+    /// A number to keep beside the value
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    flags: u32,
+
+    /// Only if the item has this CAS value: see get --meta
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    cas: Option<u64>,
+}
+
+pub(crate) async fn run(verb: Verb, args: &Args, session: &mut Session) -> Outcome {
+    let key = input::key(&args.key)?;
+    let value = input::value(args.value.as_ref())?;
+    let client = session.client()?;
+    let command = match verb {
+        Verb::Set => client.set(&key, &value),
+        Verb::Add => client.add(&key, &value),
+        Verb::Replace => client.replace(&key, &value),
+    };
+    let change = command.ttl(args.ttl).flags(args.flags).cas(args.cas.unwrap_or_default()).await?;
+    conclude(&key, change, &mut session.output)
+}
+
+/// Tells what became of the change of one item.
+pub(super) fn conclude(key: &[u8], change: Change, output: &mut Output) -> Outcome {
+    let reason = match change {
+        Change::Made(_) => None,
+        Change::NotFound => Some("there is no such key"),
+        Change::Exists => Some("the key exists, or the item was changed meanwhile"),
+        _ => Some("there is no such key, or the value would be too large"),
+    };
+    match (output.layout(), reason) {
+        (Layout::Raw, None) => {}
+        (Layout::Text, None) => tell_made(change, output)?,
+        (Layout::Raw | Layout::Text, Some(reason)) => output.notes().say(format_args!("not stored: {reason}")),
+        _ => output.record(changes::COLUMNS, changes::record(key, &Ok(change), "stored"))?,
+    }
+    Ok(Exit::answer(change.is_made()))
+}
+
+fn tell_made(change: Change, output: &mut Output) -> Result<(), Failure> {
+    let paint = output.paint();
+    let cas = match change.cas() {
+        Some(cas) if cas != 0 => paint.apply(Tone::Faint, format_args!("  cas {cas}")),
+        _ => String::new(),
+    };
+    Ok(output.line(format_args!("{}{cas}", paint.apply(Tone::Good, "stored")))?)
+}

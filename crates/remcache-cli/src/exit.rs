@@ -1,0 +1,129 @@
+//! How the tool ends: its exit codes, and what stops a command.
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use remcache::{Error, ErrorKind};
+
+/// The exit codes, which scripts rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// Yes; it is done.
+    Yes = 0,
+    /// The answer is no: a miss, not stored, a conflict.
+    No = 1,
+    /// The command line cannot be followed.
+    Usage = 2,
+    /// Some servers failed; the healthy part is printed.
+    Partly = 3,
+    /// No server was reached, or the time was up.
+    Unreachable = 4,
+    /// A server or the protocol failed.
+    Server = 5,
+    /// A server wants an authentication, or refused it.
+    Auth = 6,
+    /// A threshold is broken.
+    Threshold = 8,
+    /// Interrupted, after printing what there is.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// The exit code of an error of the library.
+    pub(crate) fn of(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::InvalidKey | ErrorKind::InvalidArguments | ErrorKind::Config => Self::Usage,
+            ErrorKind::Conflict => Self::No,
+            ErrorKind::Disconnected(_) | ErrorKind::TimedOut(_) | ErrorKind::Overloaded => Self::Unreachable,
+            ErrorKind::Auth => Self::Auth,
+            _ => Self::Server,
+        }
+    }
+
+    /// The exit code of a question with this answer.
+    pub(crate) fn answer(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+}
+
+/// What stops a command.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command line or its input cannot be followed.
+    Usage(String),
+    /// The library could not do it.
+    Library(Error),
+    /// Reading or writing failed; where, and how.
+    Io(String, io::Error),
+    /// Nobody reads the output any more.
+    ClosedPipe,
+}
+
+pub(crate) type Outcome = Result<Exit, Failure>;
+
+impl Failure {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(message.into())
+    }
+
+    pub(crate) fn file(path: &Path, error: io::Error) -> Self {
+        Self::Io(path.display().to_string(), error)
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) | Self::Io(..) => Exit::Usage,
+            Self::Library(error) => Exit::of(error),
+            Self::ClosedPipe => Exit::Yes,
+        }
+    }
+}
+
+/// Errors of writing to standard output: a reader that has gone is no error of ours.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::ClosedPipe,
+            _ => Self::Io("standard output".into(), error),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Library(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(message) => f.write_str(message),
+            Self::Library(error) => error.fmt(f),
+            Self::Io(place, error) => write!(f, "{place}: {error}"),
+            Self::ClosedPipe => f.write_str("nobody reads the output"),
+        }
+    }
+}
+
+/// Says what stopped the command, if anything did, and gives the exit code.
+pub(crate) fn leave(outcome: Outcome) -> ExitCode {
+    let exit = match outcome {
+        Ok(exit) => exit,
+        Err(Failure::ClosedPipe) => Exit::Yes,
+        Err(failure) => {
+            complain(&failure);
+            failure.exit()
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+/// An error, on stderr.
+pub(crate) fn complain(what: impl fmt::Display) {
+    // Where stderr is closed there is nobody to tell.
+    let _ = writeln!(io::stderr(), "error: {what}");
+}

@@ -1,0 +1,134 @@
+//! Which operations a load consists of, and in which proportion.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An operation of a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verb {
+    /// Fetch an item.
+    Get,
+    /// Store an item.
+    Set,
+    /// Store an item if there is none.
+    Add,
+    /// Remove an item.
+    Delete,
+    /// Give an item a new time to live.
+    Touch,
+    /// Raise a counter.
+    Incr,
+}
+
+impl Verb {
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::Get, "get"),
+        (Self::Set, "set"),
+        (Self::Add, "add"),
+        (Self::Delete, "delete"),
+        (Self::Touch, "touch"),
+        (Self::Incr, "incr"),
+    ];
+
+    /// The word for it.
+    pub(crate) fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(verb, _)| *verb == self).map_or("", |(_, name)| name)
+    }
+
+    /// Whether a no of the server counts as a miss, so that there is a rate of hits.
+    pub(crate) fn has_hits(self) -> bool {
+        !matches!(self, Self::Set | Self::Incr)
+    }
+}
+
+impl FromStr for Verb {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.iter().find(|(_, name)| *name == text);
+        known.map(|(verb, _)| *verb).ok_or_else(|| {
+            let names = Self::ALL.map(|(_, name)| name).join(", ");
+            format!("unknown operation {text:?}; known are {names}")
+        })
+    }
+}
+
+/// A proportion of operations: `get=9,set=1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mix {
+    shares: Vec<(Verb, u32)>,
+    total: u32,
+}
+
+impl Mix {
+    /// Nothing but this operation.
+    pub(crate) fn only(verb: Verb) -> Self {
+        Self { shares: vec![(verb, 1)], total: 1 }
+    }
+
+    /// An operation at random, in proportion.
+    pub(crate) fn pick(&self, random: &mut fastrand::Rng) -> Verb {
+        let mut rest = if self.shares.len() > 1 { random.u32(..self.total) } else { 0 };
+        for &(verb, share) in &self.shares {
+            match rest.checked_sub(share) {
+                Some(less) => rest = less,
+                None => return verb,
+            }
+        }
+        Verb::Get
+    }
+}
+
+impl FromStr for Mix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut shares: Vec<(Verb, u32)> = Vec::new();
+        for part in text.split(',') {
+            let (name, share) = part.split_once('=').unwrap_or((part, "1"));
+            let verb: Verb = name.trim().parse()?;
+            let share = share.trim().parse().ok().filter(|share| (1..=MAX_SHARE).contains(share));
+            let share = share.ok_or_else(|| format!("{part:?}: expected a share from 1 to {MAX_SHARE}"))?;
+            if shares.iter().any(|(known, _)| *known == verb) {
+                return Err(format!("{name} stands there twice"));
+            }
+            shares.push((verb, share));
+        }
+        let total = shares.iter().map(|(_, share)| share).sum();
+        Ok(Self { shares, total })
+    }
+}
+
+impl fmt::Display for Mix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shares: Vec<_> = self.shares.iter().map(|(verb, share)| format!("{}={share}", verb.name())).collect();
+        f.write_str(&shares.join(","))
+    }
+}
+
+const MAX_SHARE: u32 = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proportions() {
+        let mix: Mix = "get=9,set=1".parse().unwrap();
+        let mut random = fastrand::Rng::with_seed(1);
+        let gets = (0..10_000).filter(|_| mix.pick(&mut random) == Verb::Get).count();
+        assert!((8_800..9_200).contains(&gets), "{gets}");
+        assert_eq!(mix.to_string(), "get=9,set=1");
+        assert_eq!("incr".parse::<Mix>(), Ok(Mix::only(Verb::Incr)));
+    }
+
+    #[test]
+    fn what_is_no_proportion_is_named() {
+        for (text, word) in
+            [("", "unknown"), ("got=1", "got"), ("get=0", "get=0"), ("get=x", "get=x"), ("get,get", "twice")]
+        {
+            let error = text.parse::<Mix>().unwrap_err();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! A load on the servers: what is asked, how many at a time or how often, and what came back.
+
+mod generator;
+mod mix;
+mod recorder;
+mod threshold;
+mod workload;
+
+pub(crate) use generator::{Load, Pace};
+pub(crate) use mix::{Mix, Verb};
+pub(crate) use recorder::{Recorder, Tallied};
+pub(crate) use threshold::Threshold;
+pub(crate) use workload::{KeyText, Workload};
+
+use std::time::Duration;
+
+/// How many in a second.
+pub(crate) fn per_second(count: u64, elapsed: Duration) -> f64 {
+    match elapsed {
+        Duration::ZERO => 0.0,
+        elapsed => count as f64 / elapsed.as_secs_f64(),
+    }
+}

@@ -1,0 +1,109 @@
+//! What a load asks: which keys, which values.
+
+use bytes::Bytes;
+use remcache::{Change, Client, Error, Ttl};
+
+use super::mix::{Mix, Verb};
+
+/// What a load asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Workload {
+    pub(crate) mix: Mix,
+    /// How many keys there are.
+    pub(crate) keys: u64,
+    /// The value that is stored.
+    pub(crate) value: Bytes,
+    /// How long what is stored lives.
+    pub(crate) ttl: Ttl,
+}
+
+impl Workload {
+    /// Asks for one operation on one key; whether the server's answer was a yes.
+    pub(crate) async fn ask(&self, client: &Client, verb: Verb, key: u64) -> Result<bool, Error> {
+        let is_counter = verb == Verb::Incr;
+        let key = KeyText::new(if is_counter { COUNTERS } else { ITEMS }, key);
+        let key = key.as_bytes();
+        let value = &self.value;
+        Ok(match verb {
+            Verb::Get => client.get(key).await?.is_some(),
+            Verb::Set => client.set(key, value).ttl(self.ttl).await?.is_made(),
+            Verb::Add => client.add(key, value).ttl(self.ttl).await?.is_made(),
+            Verb::Delete => client.delete(key).await?.is_made(),
+            Verb::Touch => client.touch(key, self.ttl).await?.is_made(),
+            Verb::Incr => client.increment(key, 1).initial(1).ttl(self.ttl).await?.is_some(),
+        })
+    }
+
+    /// Stores all keys, so that fetches hit; `progress` hears how many are done.
+    pub(crate) async fn store_all(
+        &self,
+        client: &Client,
+        mut outcome: impl FnMut(&Result<Change, Error>),
+        mut progress: impl FnMut(u64),
+    ) {
+        let per_call = (BYTES_A_CALL / self.value.len().max(1)).clamp(1, KEYS_A_CALL) as u64;
+        let mut first = 0;
+        while first < self.keys {
+            let end = self.keys.min(first + per_call);
+            let items = (first..end).map(|key| (KeyText::new(ITEMS, key), self.value.clone()));
+            for (_, stored) in client.set_many(items).ttl(self.ttl).await {
+                outcome(&stored);
+            }
+            first = end;
+            progress(first);
+        }
+    }
+}
+
+/// The keys of items and of counters: a counter is not counted on an item's value.
+const ITEMS: &[u8; PREFIX] = b"remcache:load:i:";
+const COUNTERS: &[u8; PREFIX] = b"remcache:load:c:";
+const PREFIX: usize = 16;
+const DIGITS: usize = 10;
+
+/// What is in memory at once while keys are stored.
+const BYTES_A_CALL: usize = 4 << 20;
+const KEYS_A_CALL: usize = 10_000;
+
+/// A key, made without allocating: a load makes millions a second.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyText([u8; PREFIX + DIGITS]);
+
+impl KeyText {
+    /// The key of an item with this number.
+    pub(crate) fn of_item(number: u64) -> Self {
+        Self::new(ITEMS, number)
+    }
+
+    fn new(prefix: &[u8; PREFIX], number: u64) -> Self {
+        let mut text = [b'0'; PREFIX + DIGITS];
+        text[..PREFIX].copy_from_slice(prefix);
+        let mut rest = number;
+        for digit in text[PREFIX..].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        Self(text)
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for KeyText {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_numbered() {
+        assert_eq!(KeyText::of_item(42).as_bytes(), b"remcache:load:i:0000000042");
+        assert_ne!(KeyText::new(COUNTERS, 7).as_bytes(), KeyText::of_item(7).as_bytes());
+    }
+}

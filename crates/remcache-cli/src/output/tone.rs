@@ -1,0 +1,81 @@
+//! What a text means, and the colour that says so.
+
+use std::fmt;
+
+use anstyle::{AnsiColor, Style};
+
+/// What a text means to the reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// Nothing special.
+    #[default]
+    Plain,
+    /// A heading.
+    Title,
+    /// All is well.
+    Good,
+    /// Worth a look.
+    Warning,
+    /// Something is wrong.
+    Bad,
+    /// Of less interest.
+    Faint,
+    /// A name.
+    Name,
+}
+
+impl Tone {
+    fn style(self) -> Style {
+        let color = |color: AnsiColor| color.on_default();
+        match self {
+            Self::Plain => Style::new(),
+            Self::Title => Style::new().bold(),
+            Self::Good => color(AnsiColor::Green),
+            Self::Warning => color(AnsiColor::Yellow),
+            Self::Bad => color(AnsiColor::Red),
+            Self::Faint => Style::new().dimmed(),
+            Self::Name => color(AnsiColor::Cyan),
+        }
+    }
+}
+
+/// Colours text, or leaves it as it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Paint {
+    is_on: bool,
+}
+
+impl Paint {
+    /// Whether to colour.
+    pub(crate) fn new(is_on: bool) -> Self {
+        Self { is_on }
+    }
+
+    /// Whether it colours.
+    pub(crate) fn is_on(self) -> bool {
+        self.is_on
+    }
+
+    /// The text with its colour.
+    pub(crate) fn apply(self, tone: Tone, text: impl fmt::Display) -> String {
+        match (self.is_on, tone) {
+            (false, _) | (_, Tone::Plain) => text.to_string(),
+            (true, _) => {
+                let style = tone.style();
+                format!("{style}{text}{style:#}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_surrounds_the_text_and_is_left_out_when_off() {
+        assert_eq!(Paint::new(false).apply(Tone::Bad, "x"), "x");
+        assert_eq!(Paint::new(true).apply(Tone::Plain, "x"), "x");
+        assert_eq!(Paint::new(true).apply(Tone::Bad, "x"), "\u{1b}[31mx\u{1b}[0m");
+    }
+}

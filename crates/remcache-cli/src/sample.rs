@@ -1,0 +1,93 @@
+//! Figures of servers: their statistics at an instant.
+
+use std::time::Instant;
+
+use remcache::client::{Condition, ServerHandle};
+use remcache::{Client, Error};
+use tokio::task::JoinSet;
+
+/// The statistics of one server at an instant.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) server: ServerHandle,
+    pub(crate) at: Instant,
+    pub(crate) figures: Result<Figures, Error>,
+}
+
+/// Names and values, in the server's order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Figures(Vec<(String, String)>);
+
+impl Figures {
+    /// Every name with its value.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The value of a name.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// The value of a name, as a number.
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+        self.text(name)?.parse().ok()
+    }
+
+    /// The largest number among those whose name ends so; for figures that each slab class has.
+    pub(crate) fn largest(&self, suffix: &str) -> Option<u64> {
+        let numbers = self.iter().filter(|(name, _)| name.ends_with(suffix));
+        numbers.filter_map(|(_, value)| value.parse().ok()).max()
+    }
+}
+
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Figures {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(figures: I) -> Self {
+        Self(figures.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+/// Samples of all servers, taken at the same time, in the order of the servers.
+pub(crate) async fn take(client: &Client, group: &'static str) -> Vec<Sample> {
+    let mut tasks = JoinSet::new();
+    for (index, server) in client.servers().into_iter().enumerate() {
+        tasks.spawn(async move {
+            let figures = figures(&server, group).await;
+            (index, Sample { server, at: Instant::now(), figures })
+        });
+    }
+    let mut samples = tasks.join_all().await;
+    samples.sort_by_key(|(index, _)| *index);
+    samples.into_iter().map(|(_, sample)| sample).collect()
+}
+
+async fn figures(server: &ServerHandle, group: &'static str) -> Result<Figures, Error> {
+    let figures = server.stats(group).collect().await?;
+    let text = |bytes: bytes::Bytes| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(figures.into_iter().map(|(name, value)| (text(name), text(value))).collect())
+}
+
+/// Why a server does not answer, in the fewest words: its name stands beside it.
+pub(crate) fn reason(server: &ServerHandle, error: &Error) -> String {
+    match server.state().condition {
+        Condition::Down(reason) => reason,
+        _ => {
+            let text = error.to_string();
+            text.strip_prefix(&format!("{}: ", server.name())).unwrap_or(&text).to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_found_by_name() {
+        let figures: Figures = [("items:1:age", "7"), ("items:12:age", "70"), ("version", "1.6")].into_iter().collect();
+        assert_eq!(figures.text("version"), Some("1.6"));
+        assert_eq!(figures.number("version"), None);
+        assert_eq!(figures.largest(":age"), Some(70));
+        assert_eq!(figures.largest(":none"), None);
+    }
+}

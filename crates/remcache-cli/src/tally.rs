@@ -1,0 +1,101 @@
+//! Counts the outcomes of many keys or servers, and concludes the exit code.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use remcache::Error;
+
+use crate::exit::{Exit, complain};
+use crate::output::Output;
+
+/// The outcomes so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) yes: u64,
+    pub(crate) no: u64,
+    failures: BTreeMap<String, (Exit, u64)>,
+}
+
+impl Tally {
+    /// Counts an answer.
+    pub(crate) fn answer(&mut self, yes: bool) {
+        if yes { self.yes += 1 } else { self.no += 1 }
+    }
+
+    /// Counts a failure; those that read alike are told once.
+    pub(crate) fn error(&mut self, error: &Error) {
+        self.failures(&error.to_string(), Exit::of(error), 1);
+    }
+
+    /// Counts so many failures that read alike.
+    pub(crate) fn failures(&mut self, message: &str, exit: Exit, count: u64) {
+        self.failures.entry(message.to_owned()).or_insert((exit, 0)).1 += count;
+    }
+
+    /// How many failed.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failures.values().map(|(_, count)| count).sum()
+    }
+
+    /// Tells each failure once, with how many `things` (plural) it hit; after what was printed.
+    pub(crate) fn complain(&self, things: &str, output: &mut Output) -> io::Result<()> {
+        output.flush()?;
+        for (message, (_, count)) in &self.failures {
+            match count {
+                1 => complain(message),
+                _ => complain(format_args!("{message} ({count} {things})")),
+            }
+        }
+        Ok(())
+    }
+
+    /// What the outcomes amount to: servers that are away weigh more than errors, errors more than
+    /// a no.
+    pub(crate) fn exit(&self) -> Exit {
+        let kinds = || self.failures.values().map(|(exit, _)| *exit);
+        let is_away = kinds().any(|exit| exit == Exit::Unreachable);
+        let others = kinds().filter(|exit| *exit != Exit::Unreachable).max();
+        match (is_away, others) {
+            (true, None) if self.yes + self.no == 0 => Exit::Unreachable,
+            (true, _) => Exit::Partly,
+            (false, Some(exit)) => exit,
+            (false, None) => Exit::answer(self.no == 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_become_one_exit_code() {
+        use Exit::{No, Partly, Server, Unreachable, Usage, Yes};
+        let cases: [(u64, u64, &[Exit], Exit); 9] = [
+            (0, 0, &[], Yes),
+            (2, 0, &[], Yes),
+            (2, 1, &[], No),
+            (2, 1, &[Unreachable], Partly),
+            (0, 1, &[Unreachable], Partly),
+            (0, 0, &[Unreachable], Unreachable),
+            (0, 0, &[Unreachable, Server], Partly),
+            (1, 1, &[Server], Server),
+            (1, 0, &[Server, Usage], Server),
+        ];
+        for (yes, no, failures, expected) in cases {
+            let mut tally = Tally { yes, no, ..Tally::default() };
+            for &exit in failures {
+                tally.failures(&format!("{exit:?}"), exit, 1);
+            }
+            assert_eq!(tally.exit(), expected, "{yes} {no} {failures:?}");
+        }
+    }
+
+    #[test]
+    fn failures_that_read_alike_are_one() {
+        let mut tally = Tally::default();
+        tally.failures("away", Exit::Unreachable, 1);
+        tally.failures("away", Exit::Unreachable, 1);
+        assert_eq!((tally.failures.len(), tally.failed()), (1, 2));
+    }
+}

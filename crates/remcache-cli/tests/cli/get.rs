@@ -1,0 +1,169 @@
+//! `remcache get`: exact bytes, many keys in each format, what a terminal sees.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+
+use crate::tool::remcache;
+use remcache_testkit::Memcached;
+use serde_json::{Value, json};
+
+fn with_items(items: &[(&str, &str)]) -> Memcached {
+    let server = Memcached::start(&[]);
+    for (key, value) in items {
+        remcache(["set", key, value, "--flags", "7"]).servers(server.addr()).run().exits(0);
+    }
+    server
+}
+
+#[test]
+fn one_key_gives_its_exact_bytes() {
+    let server = Memcached::start(&[]);
+    for value in [&b"hello"[..], b"", b"two\nlines\n", b"\x00\xff\x1b[2J"] {
+        remcache(["set", "k", "-"]).servers(server.addr()).input(value).run().exits(0);
+        let run = remcache(["get", "k"]).servers(server.addr()).run().exits(0);
+        assert_eq!(run.stdout, value);
+        assert_eq!(run.stderr, "");
+    }
+}
+
+#[test]
+fn a_miss_prints_nothing_and_exits_with_1() {
+    let server = Memcached::start(&[]);
+    let run = remcache(["get", "nobody"]).servers(server.addr()).run().exits(1);
+    assert!(run.stdout.is_empty() && run.stderr.is_empty(), "{run:?}");
+}
+
+#[test]
+fn many_keys_need_a_format() {
+    let server = with_items(&[("a", "1"), ("b", "2")]);
+    remcache(["get", "a", "b"]).servers(server.addr()).run().exits(2).complains_of("ndjson");
+    let run = remcache(["get", "a", "b", "-f", "text"]).servers(server.addr()).run().exits(0);
+    assert_eq!(run.text(), "a\t1\nb\t2\n");
+}
+
+#[test]
+fn many_keys_as_json() {
+    let server = with_items(&[("a", "1"), ("b", "2")]);
+    let run = remcache(["get", "a", "nobody", "b", "-f", "ndjson"]).servers(server.addr()).run().exits(1);
+    let lines: Vec<Value> = run.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["key"], &lines[0]["value"], &lines[0]["flags"]), (&json!("a"), &json!("1"), &json!(7)));
+    assert_eq!(lines[1], json!({"key": "nobody", "status": "missing"}));
+    assert_eq!(lines[2]["status"], "found");
+    let run = remcache(["get", "a", "b", "-f", "json"]).servers(server.addr()).run().exits(0);
+    assert_eq!(run.json().as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn many_keys_as_csv() {
+    let server = with_items(&[("a", "x,\"y\"")]);
+    let run = remcache(["get", "a", "nobody", "-f", "csv"]).servers(server.addr()).run().exits(1);
+    assert!(run.lines()[0].starts_with("key,key_b64,status,value,"), "{run:?}");
+    assert!(run.lines()[1].starts_with("a,,found,\"x,\"\"y\"\"\",,7,"), "{run:?}");
+    assert!(run.lines()[2].starts_with("nobody,,missing,"), "{run:?}");
+}
+
+#[test]
+fn keys_and_values_that_are_no_utf8() {
+    let server = Memcached::start(&[]);
+    let key = OsStr::from_bytes(b"k\xff\n");
+    remcache(["set"]).arg(key).arg("-").servers(server.addr()).input(*b"v\x00\xff").run().exits(0);
+    let exact = remcache(["get"]).arg(key).servers(server.addr()).run().exits(0);
+    assert_eq!(exact.stdout, b"v\x00\xff");
+    let run = remcache(["get", "-f", "ndjson"]).arg(key).servers(server.addr()).run().exits(0);
+    let record = run.json();
+    assert_eq!((&record["key_b64"], &record["value_b64"]), (&json!("a/8K"), &json!("dgD/")));
+    assert!(record.get("key").is_none() && record.get("value").is_none(), "{record}");
+}
+
+#[test]
+fn meta_shows_flags_and_cas_in_place_of_the_value() {
+    let server = with_items(&[("a", "hello")]);
+    let run = remcache(["get", "a", "--meta"]).servers(server.addr()).run().exits(0);
+    assert!(run.text().starts_with("a\tflags=7 cas=") && run.text().ends_with(" bytes=5\n"), "{run:?}");
+    let record = remcache(["get", "a", "--meta", "-f", "ndjson"]).servers(server.addr()).run().exits(0).json();
+    assert_eq!((&record["bytes"], record.get("value")), (&json!(5), None));
+}
+
+#[test]
+fn values_go_into_files() {
+    let server = with_items(&[("a", "1"), ("../b", "2")]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("value");
+    let path = file.to_str().unwrap();
+    let run = remcache(["get", "a", "-o", path]).servers(server.addr()).run().exits(0);
+    assert!(run.stdout.is_empty(), "{run:?}");
+    assert_eq!(fs::read(&file).unwrap(), b"1");
+    remcache(["get", "a", "../b", "-o", path]).servers(server.addr()).run().exits(2).complains_of("-d DIR");
+    let all = dir.path().join("all");
+    remcache(["get", "a", "../b", "nobody", "-d", all.to_str().unwrap()]).servers(server.addr()).run().exits(1);
+    assert_eq!(fs::read(all.join("a")).unwrap(), b"1");
+    assert_eq!(fs::read(all.join("%2E.%2Fb")).unwrap(), b"2");
+    assert_eq!(fs::read_dir(&all).unwrap().count(), 2);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named() {
+    let server = with_items(&[("a", "1")]);
+    remcache(["get", "a", "-o", "/nowhere/x"]).servers(server.addr()).run().exits(2).complains_of("/nowhere/x");
+}
+
+#[test]
+fn a_terminal_gets_text_with_a_line_end() {
+    let server = with_items(&[("a", "hello")]);
+    let run = remcache(["get", "a"]).servers(server.addr()).run_on_terminal("").exits(0);
+    assert_eq!(run.text(), "hello\r\n");
+}
+
+#[test]
+fn a_terminal_gets_no_bytes_that_are_no_text() {
+    let server = Memcached::start(&[]);
+    remcache(["set", "k", "-"]).servers(server.addr()).input(*b"\x1b[2J\xff").run().exits(0);
+    let run = remcache(["get", "k"]).servers(server.addr()).run_on_terminal("").exits(0);
+    assert!(!run.stdout.contains(&0x1b) && run.text().contains("1b 5b 32 4a ff"), "{run:?}");
+    let raw = remcache(["get", "k", "--raw"]).servers(server.addr()).run_on_terminal("").exits(0);
+    assert_eq!(raw.stdout, b"\x1b[2J\xff");
+}
+
+#[test]
+fn a_hundred_thousand_keys_on_standard_input() {
+    let server = with_items(&[("key:77777", "here")]);
+    let keys: String = (0..100_000).map(|number| format!("key:{number}\n")).collect();
+    let run = remcache(["get", "-", "-f", "ndjson"]).servers(server.addr()).input(keys).run().exits(1);
+    let lines = run.lines();
+    assert_eq!(lines.len(), 100_000);
+    assert_eq!(lines.iter().filter(|line| line.contains("\"found\"")).count(), 1);
+    assert!(lines[77_777].contains("\"here\""), "{}", lines[77_777]);
+}
+
+#[test]
+fn a_bad_key_in_a_list_is_named_by_its_line_before_anything_is_asked() {
+    for input in ["a\n\nb\n", &format!("a\n{}\n", "x".repeat(251))] {
+        remcache(["get", "-", "-f", "ndjson"])
+            .servers("127.0.0.1:1")
+            .input(input)
+            .run()
+            .exits(2)
+            .complains_of("line 2: the key");
+    }
+}
+
+#[test]
+fn line_ends_of_either_kind_end_a_key() {
+    let server = with_items(&[("a", "1"), ("b", "2")]);
+    let run = remcache(["get", "-", "-f", "text"]).servers(server.addr()).input("a\r\nb").run().exits(0);
+    assert_eq!(run.text(), "a\t1\nb\t2\n");
+}
+
+#[test]
+fn a_dead_server_spoils_only_its_own_keys() {
+    let alive = Memcached::start(&[]);
+    let dead = remcache_testkit::unused_port();
+    let servers = format!("{},127.0.0.1:{dead}", alive.addr());
+    let keys: String = (0..100).map(|number| format!("key:{number}\n")).collect();
+    let run = remcache(["get", "-", "-f", "ndjson"]).servers(&servers).input(keys).run().exits(3);
+    let records: Vec<Value> = run.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let count = |status: &str| records.iter().filter(|record| record["status"] == status).count();
+    assert!(count("missing") > 0 && count("failed") > 0 && count("missing") + count("failed") == 100, "{run:?}");
+    assert!(run.stderr.contains(&format!("127.0.0.1:{dead}")) && run.stderr.contains("keys)"), "{}", run.stderr);
+}

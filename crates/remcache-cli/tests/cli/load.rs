@@ -1,0 +1,237 @@
+//! `bench` and `fill`: loads on real and on embedded servers.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::time::Duration;
+
+use crate::tool::remcache;
+use remcache_testkit::{Memcached, unused_port};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+#[test]
+fn a_bench_prints_a_row_for_each_operation() {
+    let server = Memcached::start(&[]);
+    let run = remcache(["bench", "--time", "50ms", "--keys", "100"]).servers(server.addr()).run().exits(0);
+    let lines = run.lines();
+    let titles: Vec<_> = lines[0].split_whitespace().collect();
+    assert_eq!(titles, ["ops", "ops/s", "errors", "hit%", "p50", "p90", "p99", "p99.9", "p99.99", "max"]);
+    let gets: Vec<_> = lines[1].split_whitespace().collect();
+    assert_eq!((gets[0], gets[3], gets[4]), ("get", "0", "100.0"), "{run:?}");
+    assert!(lines[2].starts_with("set"), "{run:?}");
+    assert!(lines[3].starts_with("64 callers reached "), "{run:?}");
+}
+
+#[test]
+fn every_operation_can_be_part_of_a_load() {
+    let ratio = "get=1,set=1,add=1,delete=1,touch=1,incr=1";
+    let run = remcache([
+        "bench",
+        "--time",
+        "50ms",
+        "--ratio",
+        ratio,
+        "--embedded",
+        "2",
+        "--threads",
+        "2",
+        "--conns",
+        "2",
+        "-f",
+        "json",
+    ])
+    .run()
+    .exits(0);
+    let operations = run.json()["operations"].as_array().unwrap().clone();
+    assert_eq!(operations.len(), 6);
+    for operation in operations {
+        assert!(operation["answers"].as_u64().unwrap() > 0 && operation["errors"] == 0, "{operation}");
+        let latency = |name: &str| operation["latency_us"][name].as_f64().unwrap();
+        assert!(latency("p50") <= latency("p99") && latency("p99") <= latency("max"), "{operation}");
+    }
+}
+
+#[test]
+fn an_open_load_asks_as_often_as_planned() {
+    let server = Memcached::start(&[]);
+    let run = remcache(["bench", "--time", "500ms", "--rate", "1k", "--keys", "10", "-f", "json"])
+        .servers(server.addr())
+        .run()
+        .exits(0);
+    let report = run.json();
+    let answers: u64 =
+        report["operations"].as_array().unwrap().iter().map(|row| row["answers"].as_u64().unwrap()).sum();
+    // What a busy machine delays past the end is not asked any more; nothing is asked twice.
+    assert!((1..=500).contains(&answers), "{report}");
+    assert_eq!(report["asked_per_s"], 1000);
+    remcache(["bench", "--rate", "1k", "--depth", "8"]).run().exits(2);
+}
+
+#[test]
+fn a_stalled_server_is_charged_for_the_whole_stall() {
+    let server = Memcached::start(&[]);
+    let args = ["bench", "--time", "2s", "--rate", "1k", "--keys", "10", "--timeout", "60s", "-f", "json"];
+    let mut child = remcache(args).servers(server.addr()).spawn();
+    // The load has begun when the server has heard of more than the ten keys.
+    while stored(&server) < 20 {}
+    server.stop();
+    std::thread::sleep(Duration::from_millis(2500));
+    server.cont();
+    let mut report = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut report).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{report}");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let gets = report["operations"].as_array().unwrap().iter().find(|row| row["operation"] == "get").unwrap();
+    // Whatever was planned after the stop waited for half a second and more, not only what was in flight.
+    assert!(gets["latency_us"]["p99"].as_f64().unwrap() > 500_000.0, "{gets}");
+}
+
+fn stored(server: &Memcached) -> u64 {
+    let stats = remcache(["stats", "-f", "ndjson"]).servers(server.addr()).run().exits(0).json();
+    stats["stats"]["cmd_set"].as_u64().expect("it is a number")
+}
+
+#[test]
+fn results_go_into_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let (json, hdr) = (dir.path().join("out.json"), dir.path().join("out.hlog"));
+    remcache([
+        "bench",
+        "--time",
+        "20ms",
+        "--embedded",
+        "1",
+        "--json",
+        json.to_str().unwrap(),
+        "--hdr",
+        hdr.to_str().unwrap(),
+    ])
+    .run()
+    .exits(0);
+    let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    assert_eq!((&report["callers"], &report["ratio"]), (&64.into(), &"get=9,set=1".into()));
+    let log = fs::read_to_string(&hdr).unwrap();
+    assert!(log.contains("Tag=get,") && log.contains("Tag=set,"), "{log}");
+    remcache(["bench", "--time", "20ms", "--embedded", "1", "--json", "/nowhere/x"]).run().exits(2);
+}
+
+#[test]
+fn a_broken_threshold_exits_with_8() {
+    let bench =
+        |condition: &str| remcache(["bench", "--time", "20ms", "--embedded", "1", "--fail-if", condition]).run();
+    let run = bench("p99>1ns").exits(8);
+    assert!(run.stderr.contains("p99>1ns: it is ") && run.text().contains("get"), "{run:?}");
+    bench("p99>1h").exits(0);
+    bench("errors>0").exits(0);
+    bench("ops<1").exits(0);
+    bench("p99").exits(2).complains_of("p99>2ms");
+    bench("q99>1ms").exits(2).complains_of("q99");
+}
+
+#[test]
+fn a_bench_without_servers_does_not_begin() {
+    let dead = format!("127.0.0.1:{}", unused_port());
+    let run = remcache(["bench"]).servers(&dead).run().exits(4);
+    assert!(run.stdout.is_empty() && run.stderr.contains(&dead), "{run:?}");
+}
+
+#[test]
+fn a_bench_with_a_dead_server_measures_the_others() {
+    let server = Memcached::start(&[]);
+    let servers = format!("{},127.0.0.1:{}", server.addr(), unused_port());
+    let run = remcache(["bench", "--time", "50ms", "-f", "json"]).servers(&servers).run().exits(3);
+    let report = run.json();
+    let gets = &report["operations"][0];
+    assert!(gets["answers"].as_u64().unwrap() > 0 && gets["errors"].as_u64().unwrap() > 0, "{report}");
+}
+
+#[test]
+fn an_interrupted_bench_prints_what_there_is() {
+    let server = Memcached::start(&[]);
+    let mut child = remcache(["bench", "--time", "1h", "--keys", "10"]).servers(server.addr()).spawn();
+    while stored(&server) < 20 {}
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let mut table = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut table).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{table}");
+    assert!(table.contains("64 callers reached "), "{table}");
+}
+
+#[test]
+fn interrupted_statistics_exit_with_130() {
+    let server = Memcached::start(&[]);
+    let mut child = remcache(["stats", "--watch", "10ms", "-f", "ndjson"]).servers(server.addr()).spawn();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    let second: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert!(first.get("rates").is_none() && second["rates"]["gets"].is_number(), "{second}");
+    assert!(second["time"].is_string(), "{second}");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    lines.by_ref().for_each(drop);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn an_interrupt_ends_what_waits_for_input() {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_remcache"))
+        .args(["delete", "-", "-s", "127.0.0.1:1"])
+        .env_clear()
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // More than a pipe holds: when it is written, the tool has begun to read.
+    let mut input = child.stdin.take().unwrap();
+    input.write_all("key\n".repeat(50_000).as_bytes()).unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn fill_finds_how_many_items_fit() {
+    let run = remcache(["fill", "--embedded", "2", "--embedded-memory", "1m", "--size", "1k"]).run().exits(0);
+    let lines = run.lines();
+    assert_eq!(lines[0].split_whitespace().next(), Some("SERVER"));
+    for line in &lines[1..3] {
+        let cells: Vec<_> = line.split_whitespace().collect();
+        let (items, evicted) = (cells[1].parse::<u32>().unwrap(), cells[5].replace(',', "").parse::<u32>().unwrap());
+        assert!((500..1024).contains(&items) && evicted > 0, "{run:?}");
+    }
+    assert!(lines[3].contains("items with values of 1.0K fit"), "{run:?}");
+}
+
+#[test]
+fn fill_tells_the_figures_of_a_real_server() {
+    let server = Memcached::start(&["-m", "8"]);
+    let list = remcache(["fill", "--size", "8k", "-f", "json"]).servers(server.addr()).run().exits(0).json();
+    let row = &list[0];
+    assert!(row["items"].as_u64().unwrap() > 100 && row["evictions"].as_u64().unwrap() > 0, "{row}");
+    let stats = remcache(["stats", "-f", "ndjson"]).servers(server.addr()).run().exits(0).json();
+    assert_eq!(stats["stats"]["curr_items"], row["items"]);
+}
+
+#[test]
+fn fill_ends_where_a_server_takes_no_more() {
+    let server = Memcached::start(&["-m", "8", "-M"]);
+    let list = remcache(["fill", "--size", "8k", "-f", "json"]).servers(server.addr()).run().exits(0).json();
+    assert_eq!(list[0]["evictions"], 0);
+    assert!(list[0]["items"].as_u64().unwrap() > 100, "{list}");
+}
+
+#[test]
+fn fill_pushes_nothing_out_unasked() {
+    let server = Memcached::start(&["-m", "8"]);
+    remcache(["set", "precious", "x"]).servers(server.addr()).run().exits(0);
+    remcache(["fill"]).servers(server.addr()).run().exits(2).complains_of("--yes");
+    remcache(["fill"]).servers(server.addr()).run_on_terminal("n\n").exits(1);
+    remcache(["get", "precious"]).servers(server.addr()).run().exits(0);
+    remcache(["fill", "--yes", "--size", "10k"]).servers(server.addr()).run().exits(0);
+}
+
+#[test]
+fn fill_goes_on_without_a_dead_server() {
+    let server = Memcached::start(&["-m", "8"]);
+    let dead = format!("127.0.0.1:{}", unused_port());
+    let run = remcache(["fill", "--size", "8k"]).servers(format!("{},{dead}", server.addr())).run().exits(3);
+    assert!(run.lines()[2].starts_with(&dead) && run.lines()[2].contains("refused"), "{run:?}");
+    assert!(run.stderr.contains(&dead), "{run:?}");
+}

@@ -1,0 +1,12 @@
+//! The tool as its users meet it: arguments and input to output, errors and exit code, against real
+//! memcached servers and embedded ones.
+
+mod change;
+mod get;
+mod load;
+mod options;
+mod placement;
+mod serve;
+mod servers;
+mod store;
+mod tool;

@@ -1,0 +1,182 @@
+//! The options that every command has: servers from everywhere, environment variables, colours.
+
+use std::process::Stdio;
+
+use crate::tool::{Run, remcache};
+use remcache_testkit::{Memcached, scratch, unused_port};
+
+#[test]
+fn servers_come_from_options_then_from_the_environment() {
+    let server = Memcached::start(&[]);
+    let address = server.addr();
+    let dead = format!("127.0.0.1:{}", unused_port());
+    remcache(["get", "a", "-s", &address]).servers(&dead).env("MEMCACHED_SERVERS", &dead).run().exits(1);
+    remcache(["get", "a"]).servers(&address).env("MEMCACHED_SERVERS", &dead).run().exits(1);
+    remcache(["get", "a"]).env("MEMCACHED_SERVERS", &address).run().exits(1);
+    let run = remcache(["locate", "a"]).run().exits(0);
+    assert_eq!(run.text(), "a\tlocalhost:11211\n");
+}
+
+#[test]
+fn servers_in_every_form() {
+    let dir = scratch();
+    let path = dir.path().join("memcached.sock");
+    let tcp = Memcached::start(&[]);
+    let unix = Memcached::start_unix(&path, &[]);
+    for server in
+        [&tcp.addr(), &unix.addr(), &format!("unix://{}", unix.addr()), &format!("memcached://{}", tcp.addr())]
+    {
+        remcache(["version", "-s", server]).run().exits(0);
+    }
+    let run = remcache(["version", "-s", &tcp.addr(), "-s", &unix.addr()]).run().exits(0);
+    assert_eq!(run.lines().len(), 2);
+    let run = remcache(["version", "-s", &format!("{},{}", tcp.addr(), unix.addr())]).run().exits(0);
+    assert_eq!(run.lines().len(), 2);
+}
+
+#[test]
+fn a_url_brings_its_options_along() {
+    let server = Memcached::start(&[]);
+    let url = format!("memcached://{}/shop:?timeout=2s", server.addr());
+    remcache(["set", "k", "v", "-s", &url]).run().exits(0);
+    let run = remcache(["get", "shop:k"]).servers(server.addr()).run().exits(0);
+    assert_eq!(run.text(), "v");
+    let run = remcache(["get", "k"]).servers(server.addr()).env("REMCACHE_NAMESPACE", "shop:").run().exits(0);
+    assert_eq!(run.text(), "v");
+}
+
+#[test]
+fn servers_that_are_none_are_named() {
+    for (server, word) in [
+        ("memcached://a/?tiemout=1s", "tiemout"),
+        ("memcached://a/?timeout=0s", "timeout=0s"),
+        ("http://a", "scheme"),
+        ("a:port", "port"),
+        ("a,,b", "empty"),
+        ("", "empty"),
+        ("[::1", "bracket"),
+    ] {
+        remcache(["get", "k", "-s", server]).run().exits(2).complains_of(word);
+    }
+}
+
+#[test]
+fn a_server_that_does_not_resolve_is_named() {
+    let run = remcache(["get", "k", "-s", "nobody.invalid"]).run().exits(4);
+    assert!(run.stderr.contains("nobody.invalid"), "{run:?}");
+}
+
+#[test]
+fn values_of_options_that_do_not_fit_are_named() {
+    for (option, value, word) in [
+        ("--timeout", "0s", "zero"),
+        ("--timeout", "5", "5s"),
+        ("--connect-timeout", "-1s", "negative"),
+        ("--embedded", "0", "1..=256"),
+        ("--embedded-memory", "much", "64k"),
+        ("--format", "xml", "ndjson"),
+        ("--color", "maybe", "always"),
+        ("--distribution", "modula", "ketama"),
+    ] {
+        remcache(["get", "k"]).arg(format!("{option}={value}")).run().exits(2).complains_of(word);
+    }
+}
+
+#[test]
+fn unknown_commands_get_suggestions() {
+    remcache(["delet", "k"]).run().exits(2).complains_of("'delete'");
+    remcache(["get", "k", "--fromat", "json"]).run().exits(2).complains_of("'--format'");
+}
+
+#[test]
+fn every_global_option_is_heeded_from_the_environment() {
+    let server = Memcached::start(&[]);
+    let set = |name: &str, value: &str, args: &[&str]| remcache(args).servers(server.addr()).env(name, value).run();
+    assert_eq!(set("REMCACHE_EMBEDDED", "2", &["version"]).exits(0).lines().len(), 2);
+    assert!(set("REMCACHE_FORMAT", "json", &["version"]).exits(0).json().is_array());
+    assert!(set("REMCACHE_COLOR", "always", &["stats"]).exits(0).stdout.contains(&0x1b));
+    set("REMCACHE_TIMEOUT", "0s", &["version"]).exits(2);
+    set("REMCACHE_CONNECT_TIMEOUT", "0s", &["version"]).exits(2);
+    set("REMCACHE_DISTRIBUTION", "nonsense", &["version"]).exits(2);
+    set("REMCACHE_EMBEDDED_MEMORY", "nonsense", &["version"]).exits(2);
+    set("REMCACHE_NAMESPACE", &"x".repeat(250), &["version"]).exits(2);
+    assert!(set("REMCACHE_VERBOSE", "3", &["get", "k", "-s", "127.0.0.1:1"]).exits(4).stderr.contains("is down"));
+    assert!(!set("REMCACHE_QUIET", "1", &["get", "k", "-s", "127.0.0.1:1"]).exits(4).stderr.is_empty());
+    let memory =
+        remcache(["stats", "-f", "ndjson", "--embedded", "1", "--embedded-memory", "8m"]).run().exits(0).json();
+    assert_eq!(memory["stats"]["limit_maxbytes"], 8 << 20);
+}
+
+#[test]
+fn colours_are_for_terminals_unless_asked_for() {
+    let server = Memcached::start(&[]);
+    let is_colored = |run: Run| run.exits(0).stdout.contains(&0x1b);
+    let stats = || remcache(["stats"]).servers(server.addr());
+    assert!(!is_colored(stats().run()));
+    assert!(is_colored(stats().run_on_terminal("")));
+    assert!(!is_colored(stats().env("NO_COLOR", "1").run_on_terminal("")));
+    assert!(is_colored(stats().env("NO_COLOR", "").run_on_terminal("")), "an empty NO_COLOR is none");
+    assert!(!is_colored(stats().arg("--color=never").run_on_terminal("")));
+    assert!(is_colored(stats().arg("--color=always").env("NO_COLOR", "1").run()));
+}
+
+#[test]
+fn logs_go_to_stderr() {
+    let run = remcache(["-v", "get", "k", "-s", "127.0.0.1:1"]).run().exits(4);
+    assert!(run.stdout.is_empty() && run.stderr.contains("memcached server is down"), "{run:?}");
+    assert!(!run.stderr.contains('\x1b'), "{run:?}");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let keys: String = (0..100_000).map(|number| format!("key:{number}\n")).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("keys");
+    std::fs::write(&list, keys).unwrap();
+    for args in [
+        "locate - -f ndjson -s a.invalid",
+        "locate - -s a.invalid",
+        "get - -f json --embedded 1",
+        "get - -f csv --embedded 1",
+        "get - -f text --embedded 1",
+        "bench --time 10ms --embedded 1",
+        "stats --embedded 2",
+        "demo",
+        "--help",
+        "--version",
+    ] {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_remcache"))
+            .args(args.split(' '))
+            .env_clear()
+            .stdin(std::fs::File::open(&list).unwrap())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The reader leaves before it has read anything.
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args}: {output:?}");
+        assert!(output.stderr.is_empty(), "{args}: {output:?}");
+    }
+}
+
+#[test]
+fn errors_to_a_closed_stderr_do_not_panic() {
+    let mut child = remcache(["-v", "get", "k", "-s", "127.0.0.1:1"]).spawn();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+}
+
+#[test]
+fn help_tells_the_exit_codes_and_every_command() {
+    let run = remcache(["--help"]).run().exits(0);
+    let commands = "demo serve get set add replace append prepend delete incr decr touch stats version ping flush locate bench fill";
+    for command in commands.split(' ') {
+        assert!(run.text().contains(&format!("\n  {command} ")), "{command}");
+        assert!(remcache([command, "--help"]).run().exits(0).text().contains("Global options"), "{command}");
+    }
+    assert!(run.text().contains("Exit codes") && run.text().contains("REMCACHE_SERVERS"), "{run:?}");
+    let version = remcache(["--version"]).run().exits(0);
+    assert_eq!(version.text(), format!("remcache {}\n", env!("CARGO_PKG_VERSION")));
+}

@@ -1,0 +1,133 @@
+//! Runs the tool as a user does: arguments and input go in; output, errors and exit code come out.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+/// One run of the tool that is being prepared. Nothing of the environment reaches it.
+pub(crate) struct Tool {
+    command: Command,
+    input: Vec<u8>,
+}
+
+/// How a run went.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) exit: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+/// A run with these arguments.
+pub(crate) fn remcache<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Tool {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_remcache"));
+    command.args(args).env_clear();
+    Tool { command, input: Vec::new() }
+}
+
+impl Tool {
+    /// With one more argument, which need not be UTF-8.
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// With these servers.
+    pub(crate) fn servers(self, servers: impl AsRef<str>) -> Self {
+        self.env("REMCACHE_SERVERS", servers.as_ref())
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// With this on standard input.
+    pub(crate) fn input(self, input: impl Into<Vec<u8>>) -> Self {
+        Self { input: input.into(), ..self }
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(mut self) -> Run {
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().expect("the tool is built");
+        let mut stdin = child.stdin.take().expect("it is a pipe");
+        // The tool need not read its input: what it does not want is no failure.
+        let writing = thread::spawn(move || drop(stdin.write_all(&self.input)));
+        let output = child.wait_with_output().expect("the tool ends");
+        writing.join().expect("writing does not panic");
+        let stderr = String::from_utf8(output.stderr).expect("messages are UTF-8");
+        Run { exit: output.status.code(), stdout: output.stdout, stderr }
+    }
+
+    /// Begins it and leaves it to the test.
+    pub(crate) fn spawn(mut self) -> Child {
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command.spawn().expect("the tool is built")
+    }
+
+    /// Runs it on a terminal, whose keyboard says `typed`; standard output and errors are what the
+    /// terminal shows.
+    pub(crate) fn run_on_terminal(mut self, typed: &str) -> Run {
+        let (mut screen, terminal) = terminal();
+        screen.write_all(typed.as_bytes()).expect("the terminal takes input");
+        let end = || Stdio::from(terminal.try_clone().expect("a descriptor is free"));
+        self.command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end());
+        let mut child = self.command.spawn().expect("the tool is built");
+        // The command holds ends of the terminal: the screen is read until the last one is closed.
+        drop(self);
+        drop(terminal);
+        let mut stdout = Vec::new();
+        let mut part = [0; 4096];
+        // A terminal whose last user has gone says so by an error.
+        while let Ok(length @ 1..) = screen.read(&mut part) {
+            stdout.extend_from_slice(&part[..length]);
+        }
+        let exit = child.wait().expect("the tool ends").code();
+        Run { exit, stdout, stderr: String::new() }
+    }
+}
+
+impl Run {
+    /// What it printed, as text.
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).expect("the output is UTF-8")
+    }
+
+    /// The lines that it printed.
+    pub(crate) fn lines(&self) -> Vec<&str> {
+        self.text().lines().collect()
+    }
+
+    /// The JSON document that it printed.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Checks the exit code.
+    pub(crate) fn exits(self, exit: i32) -> Self {
+        assert_eq!(self.exit, Some(exit), "{self:?}");
+        self
+    }
+
+    /// Checks that nothing was printed, and that the message names this.
+    pub(crate) fn complains_of(self, what: &str) -> Self {
+        assert!(self.stdout.is_empty() && self.stderr.contains(what), "{what:?} in {self:?}");
+        self
+    }
+}
+
+/// A terminal: what its screen shows can be read from the first, the second is for a program.
+fn terminal() -> (File, File) {
+    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("the system has pseudo-terminals");
+    grantpt(&screen).expect("the terminal is ours");
+    unlockpt(&screen).expect("the terminal is ours");
+    let name = ptsname(&screen, Vec::new()).expect("the terminal has a name");
+    let path = name.to_str().expect("its name is ASCII");
+    let terminal = File::options().read(true).write(true).open(path).expect("the terminal opens");
+    (File::from(screen), terminal)
+}
