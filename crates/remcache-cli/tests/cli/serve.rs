@@ -1,7 +1,7 @@
 //! `serve` and `demo`: the embedded servers.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Child;
+use std::process::{Child, Command};
 
 use crate::tool::remcache;
 use rustix::process::{Pid, Signal, kill_process};
@@ -38,6 +38,20 @@ fn a_server_on_a_unix_socket_with_limits() {
     remcache(["set", "k", "-"]).servers(&address).input(vec![b'x'; 5000]).run().exits(5).complains_of("too large");
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_served_server_passes_libmemcacheds_own_tests() {
+    let (mut child, address) = serve(&["--port", "0"]);
+    let port = address.rsplit_once(':').unwrap().1;
+    let output = Command::new("memccapable")
+        .args(["-b", "-h", "127.0.0.1", "-p", port])
+        .output()
+        .unwrap_or_else(|error| panic!("memccapable ({error}): apt-get install -y libmemcached-tools"));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("All tests passed"), "{text}");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

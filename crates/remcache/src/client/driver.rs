@@ -14,7 +14,8 @@ use bytes::Buf;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::link::{Condition, Link, Parked};
+use super::condition::Condition;
+use super::link::{Link, Parked};
 use super::transport::Stream;
 use crate::proto::{InputBuffer, Output, ProtocolError};
 

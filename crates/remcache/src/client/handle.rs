@@ -11,7 +11,7 @@ use futures_core::Stream;
 use super::address::Endpoint;
 use super::call::{Call, Replies};
 use super::command::{Act, Ask, Command};
-use super::link::State;
+use super::condition::State;
 use super::outcome;
 use super::server::Server;
 use crate::Error;

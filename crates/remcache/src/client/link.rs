@@ -4,6 +4,8 @@
 //! output, takes a slot, and wakes the driver only if that sleeps. The driver settles all replies
 //! that one read gave under one lock, and wakes the callers after. No lock is held across I/O.
 
+mod task;
+
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 use std::time::SystemTime;
@@ -13,9 +15,12 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub(crate) use task::{Demand, Parked};
+
+use super::condition::{Condition, State};
 use super::slot::Slot;
 use crate::proto::{
-    Connection, Deadline, Delivery, Event, InputBuffer, InvalidRequest, Limits, Output, ProtocolError, Rejected, Reply,
+    Connection, Deadline, Delivery, Event, InputBuffer, InvalidRequest, Limits, ProtocolError, Rejected, Reply,
     Request, Status, Tag, Ticket,
 };
 
@@ -45,43 +50,6 @@ struct Inner {
     waiting_for_room: usize,
     /// Whether a protocol reply came since the connection was opened.
     replied: bool,
-}
-
-/// The state of a server, and since when.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct State {
-    /// What the server is to us now.
-    pub condition: Condition,
-    /// Since when.
-    pub since: SystemTime,
-}
-
-/// What a server is to us.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Condition {
-    /// Nothing was asked yet, or the server closed an idle connection: the next request connects.
-    Idle,
-    /// A connection is being opened; requests wait for it.
-    Connecting,
-    /// A connection is open.
-    Connected,
-    /// Known to be down, for this reason: requests fail at once until the server is back.
-    Down(String),
-    /// The client was closed, or the server left its list: requests fail at once.
-    Closed,
-}
-
-impl Condition {
-    /// Why requests fail at once, if they do.
-    fn refusal(&self) -> Option<Bytes> {
-        match self {
-            Self::Idle | Self::Connecting | Self::Connected => None,
-            Self::Down(reason) => Some(Bytes::copy_from_slice(reason.as_bytes())),
-            Self::Closed => Some(Bytes::from_static(b"the client was closed, or the server left its list")),
-        }
-    }
 }
 
 /// What became of an attempt to submit.
@@ -125,15 +93,6 @@ pub(crate) struct TakenRun {
     pub(crate) start: bool,
 }
 
-/// What the driver's task has to do next.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Demand {
-    /// Something waits to be sent.
-    Work,
-    /// The link was closed and nothing is in flight.
-    End,
-}
-
 /// Tags: the slot in the low half, the place within a run in the high half.
 fn tag(slot: usize, place: u32) -> Tag {
     Tag(slot as u64 | u64::from(place) << 32)
@@ -165,8 +124,6 @@ impl Link {
         // between statements, so going on is better than poisoning every caller.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-
-    // ---- Callers ----
 
     /// Submits one request whose reply goes to a slot.
     #[inline]
@@ -336,201 +293,6 @@ impl Link {
         let state = self.lock();
         (state.machine.in_flight(), state.slots.len())
     }
-
-    // ---- The task ----
-
-    /// Whether the task must be started; it counts as running from then on.
-    pub(crate) fn claim_task(&self) -> bool {
-        let mut state = self.lock();
-        let idle = state.machine.in_flight() == 0;
-        !idle && !std::mem::replace(&mut state.running, true)
-    }
-
-    /// Tells that the task has ended: nothing is left unanswered.
-    pub(crate) fn task_ended(&self, reason: &str) {
-        self.disconnect(reason);
-        self.lock().running = false;
-        self.ended.notify_waiters();
-    }
-
-    /// Waits until the task has ended.
-    pub(crate) async fn wait_for_end(&self) {
-        let ended = self.ended.notified();
-        let mut ended = std::pin::pin!(ended);
-        ended.as_mut().enable();
-        if self.lock().running {
-            ended.await;
-        }
-    }
-
-    /// What there is to do while no connection is open; remembers the waker if nothing.
-    pub(crate) fn poll_demand(&self, waker: &Waker) -> Poll<Demand> {
-        let mut state = self.lock();
-        match (&state.condition, state.machine.in_flight()) {
-            (Condition::Closed, 0) => Poll::Ready(Demand::End),
-            (_, 1..) => Poll::Ready(Demand::Work),
-            _ => {
-                state.driver = Some(waker.clone());
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Whether nobody waits for anything.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.lock().machine.awaited() == 0
-    }
-
-    /// Whether the link was closed.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.lock().condition == Condition::Closed
-    }
-
-    /// Begins a connection that is open now: silence is counted from here.
-    pub(crate) fn connected(&self, now: Instant) {
-        let mut state = self.lock();
-        state.replied = false;
-        state.machine.handle_received(now.into_std());
-    }
-
-    /// Asks the server for a sign of life, before any caller's request is let through.
-    pub(crate) fn probe(&self, deadline: Deadline, now: Instant) {
-        let mut state = self.lock();
-        // With nothing in flight there is room for one no-op.
-        let _ = state.machine.submit(&Request::noop(), None, deadline, now.into_std());
-    }
-
-    /// Says what the server is to us from now on; what is closed stays closed.
-    pub(crate) fn set(&self, condition: Condition) {
-        let mut state = self.lock();
-        if state.condition == Condition::Closed || state.condition == condition {
-            return;
-        }
-        state.refusal = condition.refusal();
-        state.condition = condition;
-        state.since = SystemTime::now();
-        // Whoever waits for room may learn that there is none to wait for.
-        wake(state);
-        self.room.notify_waiters();
-    }
-
-    /// Ends everything in flight: the connection is gone. Tells whether anything was.
-    pub(crate) fn disconnect(&self, reason: &str) -> bool {
-        let mut state = self.lock();
-        let busy = state.machine.awaited() > 0;
-        state.machine.close(&Bytes::copy_from_slice(reason.as_bytes()), Instant::now().into_std());
-        let mut wakers = Vec::new();
-        state.settle(&mut InputBuffer::new(), &mut wakers).ok();
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-        self.room.notify_waiters();
-        busy
-    }
-
-    // ---- The driver of an open connection ----
-
-    /// Moves what is to be written into `output`, which is empty.
-    pub(crate) fn take_output(&self, output: &mut Output) {
-        let mut state = self.lock();
-        if state.machine.has_output() {
-            state.machine.take_output(output);
-        }
-    }
-
-    /// Tells that the socket took bytes.
-    pub(crate) fn handle_written(&self, count: usize) {
-        let mut state = self.lock();
-        state.machine.handle_written(count);
-        let waiting = state.waiting_for_room;
-        drop(state);
-        self.offer_room(waiting.min(1));
-    }
-
-    /// Settles every complete reply of the input, and collects who is to be woken.
-    pub(crate) fn settle(
-        &self,
-        input: &mut InputBuffer,
-        now: Instant,
-        wakers: &mut Vec<Waker>,
-    ) -> Result<(), ProtocolError> {
-        let mut state = self.lock();
-        state.machine.handle_received(now.into_std());
-        let before = state.machine.in_flight();
-        let outcome = state.settle(input, wakers);
-        let freed = before.saturating_sub(state.machine.in_flight());
-        state.replied |= freed > 0;
-        let waiting = state.waiting_for_room;
-        drop(state);
-        self.offer_room(waiting.min(freed));
-        outcome
-    }
-
-    fn offer_room(&self, places: usize) {
-        for _ in 0..places {
-            self.room.notify_one();
-        }
-    }
-
-    /// Gives up what is due.
-    pub(crate) fn handle_timeout(&self, now: Instant, wakers: &mut Vec<Waker>) -> Result<(), ProtocolError> {
-        let mut state = self.lock();
-        let outcome = state.machine.handle_timeout(now.into_std());
-        state.settle(&mut InputBuffer::new(), wakers)?;
-        outcome
-    }
-
-    /// Gives up what is due while no connection is open, and tells when to look again.
-    pub(crate) fn expire(&self, now: Instant, wakers: &mut Vec<Waker>) -> Option<Instant> {
-        let mut state = self.lock();
-        if state.machine.earliest_deadline().is_some_and(|at| at <= now.into_std()) {
-            state.machine.give_up(now.into_std());
-            state.settle(&mut InputBuffer::new(), wakers).ok();
-        }
-        state.machine.earliest_deadline().map(Instant::from_std)
-    }
-
-    /// Remembers the driver's waker, unless there is something to write.
-    pub(crate) fn park(&self, waker: &Waker, can_write: bool) -> Parked {
-        let mut state = self.lock();
-        if can_write && state.machine.has_output() {
-            return Parked::HasOutput;
-        }
-        if state.condition == Condition::Closed && state.machine.in_flight() == 0 {
-            return Parked::Finished;
-        }
-        match &mut state.driver {
-            Some(known) if known.will_wake(waker) => {}
-            driver => *driver = Some(waker.clone()),
-        }
-        Parked::Until(state.machine.poll_timeout().map(Instant::from_std))
-    }
-
-    /// Whether a protocol reply came since the connection was opened.
-    pub(crate) fn has_replied(&self) -> bool {
-        self.lock().replied
-    }
-
-    /// Gives back memory that an idle connection does not need; whether it is idle.
-    pub(crate) fn shrink(&self) -> bool {
-        let mut state = self.lock();
-        let idle = state.machine.in_flight() == 0;
-        if idle {
-            state.machine.shrink();
-            state.slots.shrink_to_fit();
-        }
-        idle
-    }
-}
-
-/// What the driver does next.
-#[derive(Debug)]
-pub(crate) enum Parked {
-    /// There is something to write.
-    HasOutput,
-    /// The link was closed and nothing is in flight.
-    Finished,
-    /// It sleeps, until this instant at the latest.
-    Until(Option<Instant>),
 }
 
 impl Inner {

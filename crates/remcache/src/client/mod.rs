@@ -9,6 +9,7 @@ mod address;
 mod call;
 mod cluster;
 mod command;
+mod condition;
 mod config;
 mod driver;
 mod handle;
@@ -16,6 +17,7 @@ mod lane;
 mod link;
 mod many;
 mod operations;
+mod operations_many;
 mod outcome;
 mod server;
 mod slot;
@@ -27,9 +29,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 pub use address::{Address, Endpoint};
 pub use call::{Call, Replies};
 pub use command::{Act, Ask, Command, Count, Delete, Extend, Fetch, Kind, Store, Touch};
+pub use condition::{Condition, State};
 pub use config::{Config, Overload, TransportSettings};
 pub use handle::{ServerHandle, Stat, Stats};
-pub use link::{Condition, State};
 pub use many::{
     CountMany, DeleteMany, Entry, ExtendMany, FetchMany, KeyNumber, KeyOnly, KeyValue, Many, Outcomes, StoreMany,
     TouchMany,

@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::address::Endpoint;
+use super::condition::{Condition, State};
 use super::config::Config;
 use super::driver::{Driver, End};
-use super::link::{Condition, Demand, Link, State};
+use super::link::{Demand, Link};
 use super::transport::Stream;
 use crate::proto::Deadline;
 
@@ -179,7 +180,9 @@ impl Task {
         let probe_until = probe.then(|| now + self.config.timeout);
         match probe_until {
             Some(until) => self.link.probe(Deadline { at: until.into_std(), patience: Duration::ZERO }, now),
-            None => self.link.set(Condition::Connected),
+            None => {
+                self.link.set(Condition::Connected);
+            }
         }
         let end = Driver::new(Arc::clone(&self.endpoint.name), stream, Arc::clone(&self.link), probe_until).await;
         if self.link.has_replied() {
@@ -201,8 +204,11 @@ impl Task {
 
     /// Fails what is in flight, and requests from now on.
     fn failed(&self, reason: &str) -> Outcome {
-        tracing::warn!(server = %self.endpoint.name, reason, "memcached server is down");
-        self.link.set(Condition::Down(reason.to_owned()));
+        if self.link.set(Condition::Down(reason.to_owned())) {
+            tracing::warn!(server = %self.endpoint.name, reason, "memcached server is down");
+        } else {
+            tracing::debug!(server = %self.endpoint.name, reason, "memcached server is still down");
+        }
         self.link.disconnect(reason);
         match self.link.is_closed() {
             true => Outcome::Finished,

@@ -29,8 +29,6 @@
 
 pub mod binary;
 mod connection;
-#[cfg(test)]
-mod connection_tests;
 mod cow_bytes;
 mod error;
 mod in_flight;

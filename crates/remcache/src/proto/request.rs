@@ -377,7 +377,14 @@ impl Operation {
     pub fn is_question(self) -> bool {
         !matches!(
             self,
-            Self::Set | Self::Add | Self::Replace | Self::Append | Self::Prepend | Self::Delete | Self::Touch | Self::Flush
+            Self::Set
+                | Self::Add
+                | Self::Replace
+                | Self::Append
+                | Self::Prepend
+                | Self::Delete
+                | Self::Touch
+                | Self::Flush
         )
     }
 

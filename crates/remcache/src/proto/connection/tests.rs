@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 
-use super::binary::{Opcode, Packet, decode_request};
-use super::*;
+use crate::proto::binary::{Opcode, Packet, decode_request};
+use crate::proto::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,0 +1,219 @@
+//! The link as its task and driver see it: demand, condition, bytes in and out, time.
+
+use std::task::{Poll, Waker};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{Condition, Link, wake};
+use crate::proto::{Deadline, InputBuffer, Output, ProtocolError, Request};
+
+/// What the driver's task has to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// Something waits to be sent.
+    Work,
+    /// The link was closed and nothing is in flight.
+    End,
+}
+
+/// What the driver does next.
+#[derive(Debug)]
+pub(crate) enum Parked {
+    /// There is something to write.
+    HasOutput,
+    /// The link was closed and nothing is in flight.
+    Finished,
+    /// It sleeps, until this instant at the latest.
+    Until(Option<Instant>),
+}
+
+impl Link {
+    /// Whether the task must be started; it counts as running from then on.
+    pub(crate) fn claim_task(&self) -> bool {
+        let mut state = self.lock();
+        let idle = state.machine.in_flight() == 0;
+        !idle && !std::mem::replace(&mut state.running, true)
+    }
+
+    /// Tells that the task has ended: nothing is left unanswered.
+    pub(crate) fn task_ended(&self, reason: &str) {
+        self.disconnect(reason);
+        self.lock().running = false;
+        self.ended.notify_waiters();
+    }
+
+    /// Waits until the task has ended.
+    pub(crate) async fn wait_for_end(&self) {
+        let ended = self.ended.notified();
+        let mut ended = std::pin::pin!(ended);
+        ended.as_mut().enable();
+        if self.lock().running {
+            ended.await;
+        }
+    }
+
+    /// What there is to do while no connection is open; remembers the waker if nothing.
+    pub(crate) fn poll_demand(&self, waker: &Waker) -> Poll<Demand> {
+        let mut state = self.lock();
+        match (&state.condition, state.machine.in_flight()) {
+            (Condition::Closed, 0) => Poll::Ready(Demand::End),
+            (_, 1..) => Poll::Ready(Demand::Work),
+            _ => {
+                state.driver = Some(waker.clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Whether nobody waits for anything.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.lock().machine.awaited() == 0
+    }
+
+    /// Whether the link was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().condition == Condition::Closed
+    }
+
+    /// Begins a connection that is open now: silence is counted from here.
+    pub(crate) fn connected(&self, now: Instant) {
+        let mut state = self.lock();
+        state.replied = false;
+        state.machine.handle_received(now.into_std());
+    }
+
+    /// Asks the server for a sign of life, before any caller's request is let through.
+    pub(crate) fn probe(&self, deadline: Deadline, now: Instant) {
+        let mut state = self.lock();
+        // With nothing in flight there is room for one no-op.
+        let _ = state.machine.submit(&Request::noop(), None, deadline, now.into_std());
+    }
+
+    /// Says what the server is to us from now on; what is closed stays closed. Whether that is news:
+    /// down for another reason is still down.
+    pub(crate) fn set(&self, condition: Condition) -> bool {
+        let mut state = self.lock();
+        if state.condition == Condition::Closed || state.condition == condition {
+            return false;
+        }
+        let is_news = !(state.condition.is_down() && condition.is_down());
+        if is_news {
+            state.since = SystemTime::now();
+        }
+        state.refusal = condition.refusal();
+        state.condition = condition;
+        // Whoever waits for room may learn that there is none to wait for.
+        wake(state);
+        self.room.notify_waiters();
+        is_news
+    }
+
+    /// Ends everything in flight: the connection is gone. Tells whether anything was.
+    pub(crate) fn disconnect(&self, reason: &str) -> bool {
+        let mut state = self.lock();
+        let busy = state.machine.awaited() > 0;
+        state.machine.close(&Bytes::copy_from_slice(reason.as_bytes()), Instant::now().into_std());
+        let mut wakers = Vec::new();
+        state.settle(&mut InputBuffer::new(), &mut wakers).ok();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        self.room.notify_waiters();
+        busy
+    }
+
+    // ---- The driver of an open connection ----
+
+    /// Moves what is to be written into `output`, which is empty.
+    pub(crate) fn take_output(&self, output: &mut Output) {
+        let mut state = self.lock();
+        if state.machine.has_output() {
+            state.machine.take_output(output);
+        }
+    }
+
+    /// Tells that the socket took bytes.
+    pub(crate) fn handle_written(&self, count: usize) {
+        let mut state = self.lock();
+        state.machine.handle_written(count);
+        let waiting = state.waiting_for_room;
+        drop(state);
+        self.offer_room(waiting.min(1));
+    }
+
+    /// Settles every complete reply of the input, and collects who is to be woken.
+    pub(crate) fn settle(
+        &self,
+        input: &mut InputBuffer,
+        now: Instant,
+        wakers: &mut Vec<Waker>,
+    ) -> Result<(), ProtocolError> {
+        let mut state = self.lock();
+        state.machine.handle_received(now.into_std());
+        let before = state.machine.in_flight();
+        let outcome = state.settle(input, wakers);
+        let freed = before.saturating_sub(state.machine.in_flight());
+        state.replied |= freed > 0;
+        let waiting = state.waiting_for_room;
+        drop(state);
+        self.offer_room(waiting.min(freed));
+        outcome
+    }
+
+    fn offer_room(&self, places: usize) {
+        for _ in 0..places {
+            self.room.notify_one();
+        }
+    }
+
+    /// Gives up what is due.
+    pub(crate) fn handle_timeout(&self, now: Instant, wakers: &mut Vec<Waker>) -> Result<(), ProtocolError> {
+        let mut state = self.lock();
+        let outcome = state.machine.handle_timeout(now.into_std());
+        state.settle(&mut InputBuffer::new(), wakers)?;
+        outcome
+    }
+
+    /// Gives up what is due while no connection is open, and tells when to look again.
+    pub(crate) fn expire(&self, now: Instant, wakers: &mut Vec<Waker>) -> Option<Instant> {
+        let mut state = self.lock();
+        if state.machine.earliest_deadline().is_some_and(|at| at <= now.into_std()) {
+            state.machine.give_up(now.into_std());
+            state.settle(&mut InputBuffer::new(), wakers).ok();
+        }
+        state.machine.earliest_deadline().map(Instant::from_std)
+    }
+
+    /// Remembers the driver's waker, unless there is something to write.
+    pub(crate) fn park(&self, waker: &Waker, can_write: bool) -> Parked {
+        let mut state = self.lock();
+        if can_write && state.machine.has_output() {
+            return Parked::HasOutput;
+        }
+        if state.condition == Condition::Closed && state.machine.in_flight() == 0 {
+            return Parked::Finished;
+        }
+        match &mut state.driver {
+            Some(known) if known.will_wake(waker) => {}
+            driver => *driver = Some(waker.clone()),
+        }
+        Parked::Until(state.machine.poll_timeout().map(Instant::from_std))
+    }
+
+    /// Whether a protocol reply came since the connection was opened.
+    pub(crate) fn has_replied(&self) -> bool {
+        self.lock().replied
+    }
+
+    /// Gives back memory that an idle connection does not need; whether it is idle.
+    pub(crate) fn shrink(&self) -> bool {
+        let mut state = self.lock();
+        let idle = state.machine.in_flight() == 0;
+        if idle {
+            state.machine.shrink();
+            state.slots.shrink_to_fit();
+        }
+        idle
+    }
+}

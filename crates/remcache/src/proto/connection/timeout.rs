@@ -1,0 +1,121 @@
+//! What the passing of time does to a connection: requests are given up, silence is noticed.
+
+use std::time::Instant;
+
+use bytes::Buf;
+
+use super::{Connection, Event};
+use crate::proto::binary::{self, Opcode};
+use crate::proto::in_flight::{Entry, Owner};
+use crate::proto::{Delivery, Output, ProtocolError, Reply, Request, Status};
+
+impl Connection {
+    /// When [`Connection::handle_timeout`] is to be called at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let abandoned = self.abandoned_since.and_then(|since| since.checked_add(self.limits.abandoned.1));
+        let overdue = self.in_flight.front().and_then(|entry| self.overdue_at(entry));
+        let quiet = match self.in_flight.is_empty() {
+            true => self.last_input.checked_add(self.limits.keepalive),
+            false => self.last_input.max(self.outstanding_since).checked_add(self.limits.silence),
+        };
+        [self.earliest, abandoned, overdue, quiet].into_iter().flatten().min()
+    }
+
+    fn overdue_at(&self, entry: &Entry) -> Option<Instant> {
+        match entry.owner {
+            Owner::Nobody => None,
+            _ => entry.effective_deadline(self.last_reply).checked_add(self.limits.overdue),
+        }
+    }
+
+    /// Gives up what is due, and asks a silent server whether it is there.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] if the connection is not worth keeping: call [`Connection::close`] then.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if is_due(self.earliest) {
+            self.give_up(now);
+        }
+        if is_due(self.abandoned_since.and_then(|since| since.checked_add(self.limits.abandoned.1))) {
+            return Err(ProtocolError::TooManyAbandoned(self.abandoned));
+        }
+        if is_due(self.in_flight.front().and_then(|entry| self.overdue_at(entry))) {
+            return Err(ProtocolError::Silent);
+        }
+        let quiet_since = self.last_input.max(self.outstanding_since);
+        match self.in_flight.is_empty() {
+            false if is_due(quiet_since.checked_add(self.limits.silence)) => Err(ProtocolError::Silent),
+            true if is_due(self.last_input.checked_add(self.limits.keepalive)) => {
+                self.outstanding_since = now;
+                self.push_noop();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The earliest instant at which a request may have to be given up.
+    ///
+    /// With [`Connection::give_up`] this is all the time there is before a socket is connected.
+    pub fn earliest_deadline(&self) -> Option<Instant> {
+        self.earliest
+    }
+
+    /// Ends every request that is due, in an event of its own.
+    pub fn give_up(&mut self, now: Instant) {
+        let mut revoked = false;
+        let mut count = 0_usize;
+        self.earliest = None;
+        for (_, entry) in self.in_flight.iter_mut() {
+            let Owner::Caller(tag) = entry.owner else { continue };
+            let deadline = entry.effective_deadline(self.last_reply);
+            if deadline > now {
+                self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+                continue;
+            }
+            // What the driver has taken may reach the server yet.
+            let untaken = entry.start >= self.taken;
+            let delivery = if untaken { Delivery::NotSent } else { Delivery::MaybeSent };
+            self.events.push_back(Event { tag, reply: Reply::new(Status::TimedOut(delivery)), last: true });
+            entry.owner = if untaken { Owner::Nobody } else { Owner::Abandoned };
+            if untaken {
+                entry.opcode = Opcode::NOOP;
+                revoked = true;
+            } else {
+                count = count.saturating_add(1);
+            }
+        }
+        self.count_abandoned(count, now);
+        if revoked {
+            self.rewrite_output();
+        }
+    }
+
+    /// Takes the bytes of given-up requests out of the output, so that "not sent" stays true.
+    ///
+    /// A no-op takes the place of each, which keeps the opaques consecutive.
+    fn rewrite_output(&mut self) {
+        let mut output = Output::new();
+        let old_end = self.submitted;
+        let first_untaken = self.taken;
+        let mut entries = self.in_flight.iter_mut().filter(|(_, entry)| entry.start >= first_untaken).peekable();
+        while let Some((opaque, entry)) = entries.next() {
+            let end = entries.peek().map_or(old_end, |(_, next)| next.start);
+            let range = offset(entry.start, first_untaken)..offset(end, first_untaken);
+            entry.start = first_untaken.saturating_add(output.remaining() as u64);
+            if entry.opcode == Opcode::NOOP {
+                // A no-op has nothing that could be refused.
+                let _ = binary::encode(&Request::noop(), opaque, &mut output);
+            } else {
+                self.output.copy_range(range, &mut output);
+            }
+        }
+        self.submitted = first_untaken.saturating_add(output.remaining() as u64);
+        self.output = output;
+    }
+}
+
+fn offset(position: u64, from: u64) -> usize {
+    usize::try_from(position.saturating_sub(from)).unwrap_or(usize::MAX)
+}
