@@ -29,15 +29,8 @@ fn steps() -> Result<Vec<Step>, Failure> {
     steps.extend(packages()?.iter().map(|package| lints(package)));
     steps.extend(CORES.iter().map(|core| lints_without_defaults(core)));
     steps.extend([
-        Step::cargo(
-            "protocol alone",
-            ["check", "-p", "remcache", "--no-default-features"],
-        ),
-        Step::check(
-            "dependencies of the protocol",
-            "cargo xtask purity",
-            purity::check,
-        ),
+        Step::cargo("protocol alone", ["check", "-p", "remcache", "--no-default-features"]),
+        Step::check("dependencies of the protocol", "cargo xtask purity", purity::check),
         documentation(),
         tests(Vec::new()),
     ]);
@@ -57,13 +50,7 @@ fn lints_without_defaults(package: &str) -> Step {
 }
 
 fn documentation() -> Step {
-    let args = [
-        "doc",
-        "--workspace",
-        "--no-deps",
-        "--all-features",
-        "--document-private-items",
-    ];
+    let args = ["doc", "--workspace", "--no-deps", "--all-features", "--document-private-items"];
     Step::cargo("documentation", args).env("RUSTDOCFLAGS", "-D warnings")
 }
 
@@ -101,10 +88,6 @@ mod tests {
     #[test]
     fn every_core_is_a_package() {
         let packages = packages().unwrap();
-        assert!(
-            CORES
-                .iter()
-                .all(|core| packages.iter().any(|it| it == core))
-        );
+        assert!(CORES.iter().all(|core| packages.iter().any(|it| it == core)));
     }
 }

@@ -41,11 +41,7 @@ const COMMANDS: &[Subcommand] = &[
         about: "installs what the tests need and runs all of them; arguments go to cargo test",
         run: test,
     },
-    Subcommand {
-        name: "ci",
-        about: "everything that has to hold before a change is taken",
-        run: |_| ci::run(),
-    },
+    Subcommand { name: "ci", about: "everything that has to hold before a change is taken", run: |_| ci::run() },
     Subcommand {
         name: "purity",
         about: "checks what the protocol layer depends on when it is built alone",
@@ -78,12 +74,8 @@ fn bench(args: Vec<String>) -> Result<(), Failure> {
 }
 
 fn usage() -> String {
-    let lines = COMMANDS
-        .iter()
-        .map(|command| format!("  cargo xtask {:<8}{}\n", command.name, command.about));
-    std::iter::once("usage:\n".to_owned())
-        .chain(lines)
-        .collect()
+    let lines = COMMANDS.iter().map(|command| format!("  cargo xtask {:<8}{}\n", command.name, command.about));
+    std::iter::once("usage:\n".to_owned()).chain(lines).collect()
 }
 
 fn root() -> &'static Path {

@@ -11,9 +11,7 @@ pub(crate) fn check() -> Result<(), Failure> {
     if packages == ALLOWED {
         return Ok(());
     }
-    Err(format!(
-        "without default features the packages are {packages:?} instead of {ALLOWED:?}"
-    ))
+    Err(format!("without default features the packages are {packages:?} instead of {ALLOWED:?}"))
 }
 
 /// The names in the output of `cargo tree`, one of each, in order.

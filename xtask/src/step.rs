@@ -13,41 +13,25 @@ pub(crate) struct Step {
 
 #[derive(Debug)]
 enum Work {
-    Program {
-        words: Vec<String>,
-        env: Vec<(&'static str, &'static str)>,
-    },
-    Check {
-        check: fn() -> Result<(), Failure>,
-        repeat: &'static str,
-    },
+    Program { words: Vec<String>, env: Vec<(&'static str, &'static str)> },
+    Check { check: fn() -> Result<(), Failure>, repeat: &'static str },
 }
 
 impl Step {
     /// A cargo command.
-    pub(crate) fn cargo(
-        name: impl Into<String>,
-        args: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Self {
+    pub(crate) fn cargo(name: impl Into<String>, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let step = Self::program(name, "cargo");
         step.args(args)
     }
 
     pub(crate) fn program(name: impl Into<String>, program: &str) -> Self {
-        let work = Work::Program {
-            words: vec![program.to_owned()],
-            env: Vec::new(),
-        };
+        let work = Work::Program { words: vec![program.to_owned()], env: Vec::new() };
         let name = name.into();
         Self { name, work }
     }
 
     /// A check that `repeat` runs alone.
-    pub(crate) fn check(
-        name: impl Into<String>,
-        repeat: &'static str,
-        check: fn() -> Result<(), Failure>,
-    ) -> Self {
+    pub(crate) fn check(name: impl Into<String>, repeat: &'static str, check: fn() -> Result<(), Failure>) -> Self {
         let work = Work::Check { check, repeat };
         let name = name.into();
         Self { name, work }
@@ -93,9 +77,7 @@ impl Step {
     fn line(&self) -> String {
         match &self.work {
             Work::Program { words, env } => {
-                let env = env
-                    .iter()
-                    .map(|(name, value)| format!("{name}={}", quoted(value)));
+                let env = env.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
                 let words = words.iter().map(|word| quoted(word));
                 env.chain(words).collect::<Vec<_>>().join(" ")
             }
@@ -107,9 +89,7 @@ impl Step {
 /// What a program writes to its standard output, run in the root of the workspace.
 pub(crate) fn output_of(words: &[&str]) -> Result<String, Failure> {
     let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-    let output = command(&words)
-        .output()
-        .map_err(|error| format!("{}: {error}", words[0]))?;
+    let output = command(&words).output().map_err(|error| format!("{}: {error}", words[0]))?;
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
         return Err(format!("{}: {complaint}", words.join(" ")));
@@ -148,11 +128,8 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-const PLAIN_OUTPUT: &[(&str, &str)] = &[
-    ("CARGO_TERM_COLOR", "never"),
-    ("CARGO_TERM_PROGRESS_WHEN", "never"),
-    ("NO_COLOR", "1"),
-];
+const PLAIN_OUTPUT: &[(&str, &str)] =
+    &[("CARGO_TERM_COLOR", "never"), ("CARGO_TERM_PROGRESS_WHEN", "never"), ("NO_COLOR", "1")];
 
 #[cfg(test)]
 mod tests {

@@ -86,10 +86,7 @@ struct Packages {
 }
 
 fn missing(needs: &[Need]) -> Vec<&'static Tool> {
-    TOOLS
-        .iter()
-        .filter(|tool| needs.contains(&tool.need) && tool.place().is_none())
-        .collect()
+    TOOLS.iter().filter(|tool| needs.contains(&tool.need) && tool.place().is_none()).collect()
 }
 
 /// The search path, and where Debian keeps what it thinks only root needs.
@@ -100,18 +97,10 @@ fn program_dirs() -> impl Iterator<Item = PathBuf> {
     dirs.into_iter().chain(administration)
 }
 
-const INCLUDE: &[&str] = &[
-    "/usr/include",
-    "/usr/local/include",
-    "/opt/homebrew/include",
-];
+const INCLUDE: &[&str] = &["/usr/include", "/usr/local/include", "/opt/homebrew/include"];
 // Elsewhere than on Linux they come with the library, and have other names.
 #[cfg(target_os = "linux")]
-const SASL_PLUGINS: &[&str] = &[
-    "/usr/lib/{arch}-linux-gnu/sasl2",
-    "/usr/lib64/sasl2",
-    "/usr/lib/sasl2",
-];
+const SASL_PLUGINS: &[&str] = &["/usr/lib/{arch}-linux-gnu/sasl2", "/usr/lib64/sasl2", "/usr/lib/sasl2"];
 
 // A C compiler and its headers are needed too, but without them there would be no xtask to say so.
 const TOOLS: &[Tool] = &[
@@ -134,12 +123,7 @@ const TOOLS: &[Tool] = &[
         need: Need::Tests,
         reason: "the client is tested against the real server",
         look_for: LookFor::Program("memcached"),
-        packages: Packages {
-            debian: "memcached",
-            fedora: "memcached",
-            arch: "memcached",
-            homebrew: "memcached",
-        },
+        packages: Packages { debian: "memcached", fedora: "memcached", arch: "memcached", homebrew: "memcached" },
     },
     Tool {
         name: "memccapable",
@@ -170,12 +154,7 @@ const TOOLS: &[Tool] = &[
         need: Need::Tests,
         reason: "makes the users of a server that demands authentication",
         look_for: LookFor::Program("saslpasswd2"),
-        packages: Packages {
-            debian: "sasl2-bin",
-            fedora: "cyrus-sasl",
-            arch: "cyrus-sasl",
-            homebrew: "cyrus-sasl",
-        },
+        packages: Packages { debian: "sasl2-bin", fedora: "cyrus-sasl", arch: "cyrus-sasl", homebrew: "cyrus-sasl" },
     },
     #[cfg(target_os = "linux")]
     Tool {
@@ -183,12 +162,7 @@ const TOOLS: &[Tool] = &[
         need: Need::Tests,
         reason: "lets the server authenticate them",
         look_for: LookFor::File("libplain.so", SASL_PLUGINS),
-        packages: Packages {
-            debian: "libsasl2-modules",
-            fedora: "cyrus-sasl-plain",
-            arch: "libsasl",
-            homebrew: "",
-        },
+        packages: Packages { debian: "libsasl2-modules", fedora: "cyrus-sasl-plain", arch: "libsasl", homebrew: "" },
     },
     #[cfg(target_os = "linux")]
     Tool {
@@ -196,12 +170,7 @@ const TOOLS: &[Tool] = &[
         need: Need::Tests,
         reason: "lets the server authenticate them by challenge and response",
         look_for: LookFor::File("libcrammd5.so", SASL_PLUGINS),
-        packages: Packages {
-            debian: "libsasl2-modules",
-            fedora: "cyrus-sasl-md5",
-            arch: "libsasl",
-            homebrew: "",
-        },
+        packages: Packages { debian: "libsasl2-modules", fedora: "cyrus-sasl-md5", arch: "libsasl", homebrew: "" },
     },
     #[cfg(target_os = "linux")]
     Tool {
@@ -209,34 +178,19 @@ const TOOLS: &[Tool] = &[
         need: Need::Tests,
         reason: "lets the server find its users",
         look_for: LookFor::File("libsasldb.so", SASL_PLUGINS),
-        packages: Packages {
-            debian: "libsasl2-modules-db",
-            fedora: "cyrus-sasl-lib",
-            arch: "libsasl",
-            homebrew: "",
-        },
+        packages: Packages { debian: "libsasl2-modules-db", fedora: "cyrus-sasl-lib", arch: "libsasl", homebrew: "" },
     },
     Tool {
         name: "strace",
         need: Need::Bench,
         reason: "counts system calls",
         look_for: LookFor::Program("strace"),
-        packages: Packages {
-            debian: "strace",
-            fedora: "strace",
-            arch: "strace",
-            homebrew: "",
-        },
+        packages: Packages { debian: "strace", fedora: "strace", arch: "strace", homebrew: "" },
     },
 ];
 
 /// Comes with Rust: `rustup component add rustfmt clippy`.
-const RUSTUP: Packages = Packages {
-    debian: "",
-    fedora: "",
-    arch: "",
-    homebrew: "",
-};
+const RUSTUP: Packages = Packages { debian: "", fedora: "", arch: "", homebrew: "" };
 
 #[cfg(test)]
 mod tests {
@@ -259,25 +213,11 @@ mod tests {
 
     #[test]
     fn a_tool_is_found_where_it_is_and_only_there() {
-        let look_for = |look_for| Tool {
-            name: "",
-            need: Need::Tests,
-            reason: "",
-            look_for,
-            packages: RUSTUP,
-        };
+        let look_for = |look_for| Tool { name: "", need: Need::Tests, reason: "", look_for, packages: RUSTUP };
         assert!(look_for(LookFor::Program("sh")).place().is_some());
-        assert!(
-            look_for(LookFor::Program("no-such-program"))
-                .place()
-                .is_none()
-        );
+        assert!(look_for(LookFor::Program("no-such-program")).place().is_none());
         let here = &[env!("CARGO_MANIFEST_DIR")];
-        assert!(
-            look_for(LookFor::File("Cargo.toml", here))
-                .place()
-                .is_some()
-        );
+        assert!(look_for(LookFor::File("Cargo.toml", here)).place().is_some());
         assert!(look_for(LookFor::File("nothing", here)).place().is_none());
     }
 }

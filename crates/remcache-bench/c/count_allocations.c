@@ -1,9 +1,11 @@
-/* Preloaded into a contestant: counts its calls to the allocator in a file that it shares with whoever reads it.
+/* Preloaded into a contestant: counts its calls to the allocator, and the bytes that it holds, in a file that it
+ * shares with whoever reads it.
  *
- * Only the counting round runs with it, so the rounds that are timed pay nothing.
+ * No round that is timed runs with it.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -13,17 +15,30 @@ extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
 extern void *__libc_realloc(void *memory, size_t size);
 extern void *__libc_memalign(size_t alignment, size_t size);
+extern void __libc_free(void *memory);
+
+struct counters {
+    uint64_t calls;
+    int64_t live_bytes;
+};
 
 /* Until the constructor has run, calls are counted where nobody reads. */
-static uint64_t unread;
-static uint64_t *counter = &unread;
+static struct counters unread;
+static struct counters *counters = &unread;
 
-static void count_call(void)
+static void *count_call(void *memory)
 {
-    __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&counters->calls, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&counters->live_bytes, (int64_t)malloc_usable_size(memory), __ATOMIC_RELAXED);
+    return memory;
 }
 
-__attribute__((constructor)) static void share_counter(void)
+static void count_freed(size_t size)
+{
+    __atomic_fetch_sub(&counters->live_bytes, (int64_t)size, __ATOMIC_RELAXED);
+}
+
+__attribute__((constructor)) static void share_counters(void)
 {
     const char *path = getenv("REMCACHE_BENCH_ALLOCATIONS");
     if (path == NULL)
@@ -31,36 +46,43 @@ __attribute__((constructor)) static void share_counter(void)
     int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (file < 0)
         return;
-    if (ftruncate(file, sizeof *counter) == 0) {
-        void *shared = mmap(NULL, sizeof *counter, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (ftruncate(file, sizeof *counters) == 0) {
+        void *shared = mmap(NULL, sizeof *counters, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
         if (shared != MAP_FAILED)
-            counter = shared;
+            counters = shared;
     }
     close(file);
 }
 
 void *malloc(size_t size)
 {
-    count_call();
-    return __libc_malloc(size);
+    return count_call(__libc_malloc(size));
 }
 
 void *calloc(size_t count, size_t size)
 {
-    count_call();
-    return __libc_calloc(count, size);
+    return count_call(__libc_calloc(count, size));
 }
 
 void *realloc(void *memory, size_t size)
 {
-    count_call();
-    return __libc_realloc(memory, size);
+    size_t before = malloc_usable_size(memory);
+    void *moved = __libc_realloc(memory, size);
+    /* A call that failed leaves the old memory as it was; a size of 0 frees it. */
+    if (moved != NULL || size == 0)
+        count_freed(before);
+    return count_call(moved);
+}
+
+void free(void *memory)
+{
+    count_freed(malloc_usable_size(memory));
+    __libc_free(memory);
 }
 
 void *memalign(size_t alignment, size_t size)
 {
-    count_call();
-    return __libc_memalign(alignment, size);
+    return count_call(__libc_memalign(alignment, size));
 }
 
 void *aligned_alloc(size_t alignment, size_t size)

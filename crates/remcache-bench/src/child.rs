@@ -1,4 +1,4 @@
-//! A child process: one contestant, one scenario, one measured part, one line of JSON.
+//! A child process: one contestant, one scenario, one measured part or idle time, one line of JSON.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::contestant::{self, Contestant, Entry, Setup};
+use crate::contestant::{self, Contestant, Entry, Footprint, Setup};
 use crate::course::Course;
 use crate::probe::{self, Probe};
 use crate::report::Report;
@@ -36,6 +36,12 @@ pub(crate) fn measure(entry: Entry, setup: Setup, seconds: f64) -> Result<Report
     let ended = has_ended.recv_timeout(TIME_TO_END).context("callers do not end")?;
     ended?;
     Ok(report(&course, &begin, &end))
+}
+
+/// Holds idle connections, and looks what they cost.
+pub(crate) fn measure_idle(entry: Entry, setup: &Setup, seconds: f64) -> Result<Footprint> {
+    raise_open_files()?;
+    contestant::hold(entry, setup, Duration::from_secs_f64(seconds))
 }
 
 fn course(entry: Entry, setup: &Setup) -> Course {

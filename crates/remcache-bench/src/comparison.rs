@@ -6,21 +6,24 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde::de::DeserializeOwned;
 
-use crate::contestant::{Contestant, Entry, HOST, Runtime};
+use crate::contestant::{Contestant, Entry, Footprint, HOST, Runtime};
 use crate::cores::Cores;
-use crate::counting::Counting;
+use crate::counting::{Counting, Round};
 use crate::native;
 use crate::options::{ChildOptions, Options};
 use crate::report::Report;
-use crate::results::{Counts, Figures, Standing};
-use crate::scenario::{Scenario, Verb};
+use crate::results::{Counts, Figures, IdleRow, Standing};
+use crate::scenario::{IDLE, Scenario, Verb};
 use crate::server::Servers;
 
 /// Everything a comparison needs, ready to run.
 #[derive(Debug)]
 pub(crate) struct Comparison {
     scenarios: Vec<&'static Scenario>,
+    /// Whether idle connections are measured too.
+    idle: bool,
     entries: Vec<Entry>,
     rounds: u32,
     seconds: f64,
@@ -42,7 +45,7 @@ impl Comparison {
         let workshop = native::workshop()?;
         let (counting, mut notes) = Counting::find(&workshop);
         notes.extend(warning);
-        let servers = scenarios.iter().map(|scenario| scenario.servers).max().unwrap_or(0);
+        let servers = scenarios.iter().map(|scenario| scenario.servers).max().unwrap_or(IDLE.servers);
         Ok(Self {
             entries: options.entries(),
             rounds: options.rounds(),
@@ -51,6 +54,7 @@ impl Comparison {
             libmemcached: native::libmemcached(&workshop).map_err(|error| format!("{error:#}")),
             program: std::env::current_exe().context("looking for this program")?,
             scenarios,
+            idle: options.idle(),
             cores,
             counting,
             notes,
@@ -81,22 +85,44 @@ impl Comparison {
     }
 
     fn scenario(&self, scenario: &'static Scenario) -> Result<Standing> {
-        self.servers.preload(scenario)?;
-        let mut runs: Vec<_> = self.entries.iter().map(|entry| Run::new(*entry, scenario)).collect();
-        for round in 1..=self.rounds {
-            for run in &mut runs {
-                run.attempt(|entry| {
-                    progress(scenario, entry, &format!("round {round} of {}", self.rounds));
-                    self.timed_round(entry, scenario)
-                });
-            }
-        }
+        let runs = self.rounds(&self.entries, scenario, |entry| self.timed_round(entry, scenario))?;
         let outcomes = runs.into_iter().map(|run| self.finish(run, scenario));
         Ok(Standing::new(scenario, outcomes.collect()))
     }
 
+    /// What idle connections cost the contestants that can hold them; nothing when that was not asked for.
+    pub(crate) fn run_idle(&self) -> Result<Vec<IdleRow>> {
+        if !self.idle {
+            return Ok(Vec::new());
+        }
+        let holders = self.entries.iter().filter(|entry| entry.profile.holds_connections);
+        let holders: Vec<_> = holders.copied().collect();
+        let runs = self.rounds(&holders, &IDLE, |entry| self.idle_round(entry))?;
+        Ok(runs.into_iter().map(|run| IdleRow::new(&IDLE, run.entry, run.reports)).collect())
+    }
+
+    /// The interleaved rounds of a scenario.
+    fn rounds<R>(
+        &self,
+        entries: &[Entry],
+        scenario: &'static Scenario,
+        round: impl Fn(Entry) -> Result<R>,
+    ) -> Result<Vec<Run<R>>> {
+        self.servers.preload(scenario)?;
+        let mut runs: Vec<_> = entries.iter().map(|entry| Run::new(*entry, scenario)).collect();
+        for number in 1..=self.rounds {
+            for run in &mut runs {
+                run.attempt(|entry| {
+                    progress(scenario, entry, &format!("round {number} of {}", self.rounds));
+                    round(entry)
+                });
+            }
+        }
+        Ok(runs)
+    }
+
     /// Adds the counting round to the timed ones.
-    fn finish(&self, run: Run, scenario: &'static Scenario) -> (Entry, Result<Figures, String>) {
+    fn finish(&self, run: Run<Report>, scenario: &'static Scenario) -> (Entry, Result<Figures, String>) {
         let entry = run.entry;
         let figures = run.reports.and_then(|reports| {
             progress(scenario, entry, "counting");
@@ -108,6 +134,15 @@ impl Comparison {
 
     fn timed_round(&self, entry: Entry, scenario: &'static Scenario) -> Result<Report> {
         self.child(entry, scenario, self.seconds, Vec::new())
+    }
+
+    /// The heap is looked at in the same round: counting it costs time, which is not measured here.
+    fn idle_round(&self, entry: Entry) -> Result<Footprint> {
+        let round = self.counting.round_of_allocations()?;
+        let mut words = self.cores.for_client(entry.runtime == Runtime::MultiThread);
+        words.extend(round.iter().flat_map(Round::prefix));
+        words.extend(self.child_words(entry, &IDLE, IDLE_SECONDS)?);
+        run_child(&words)
     }
 
     fn counting_round(&self, entry: Entry, scenario: &'static Scenario) -> Result<Counts> {
@@ -128,7 +163,7 @@ impl Comparison {
         words.extend(prefix);
         words.extend(self.child_words(entry, scenario, seconds)?);
         let before = self.server_count(scenario)?;
-        let report = run_child(&words)?;
+        let report: Report = run_child(&words)?;
         self.check_claim(scenario, before, &report)?;
         Ok(report)
     }
@@ -171,18 +206,18 @@ impl Comparison {
 }
 
 /// The rounds of one contestant in one scenario; after a failure it is out.
-struct Run {
+struct Run<R> {
     entry: Entry,
-    reports: Result<Vec<Report>, String>,
+    reports: Result<Vec<R>, String>,
 }
 
-impl Run {
+impl<R> Run<R> {
     fn new(entry: Entry, scenario: &Scenario) -> Self {
         let reports = entry.profile.unfit(scenario).map_or_else(|| Ok(Vec::new()), Err);
         Self { entry, reports }
     }
 
-    fn attempt(&mut self, round: impl FnOnce(Entry) -> Result<Report>) {
+    fn attempt(&mut self, round: impl FnOnce(Entry) -> Result<R>) {
         let Ok(reports) = &mut self.reports else {
             return;
         };
@@ -209,7 +244,7 @@ fn libmemcached_words(program: &str, scenario: &Scenario, ports: &[u16], seconds
     .to_vec()
 }
 
-fn run_child(words: &[String]) -> Result<Report> {
+fn run_child<R: DeserializeOwned>(words: &[String]) -> Result<R> {
     let (program, arguments) = words.split_first().context("an empty command line")?;
     let output = Command::new(program).args(arguments).output();
     let output = output.with_context(|| format!("starting {program}"))?;
@@ -232,6 +267,7 @@ fn progress(scenario: &Scenario, entry: Entry, what: &str) {
 }
 
 const COUNTING_SECONDS: f64 = 0.3;
+const IDLE_SECONDS: f64 = 2.0;
 const TIME_TO_CATCH_UP: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -51,7 +51,12 @@ impl Counting {
         if self.tracer.is_none() && self.allocation_counter.is_none() {
             return Ok(None);
         }
-        Round::prepare(self).map(Some)
+        Round::prepare(self, self.tracer).map(Some)
+    }
+
+    /// Begins a round that looks at the allocator alone, unless there is nothing to look with.
+    pub(crate) fn round_of_allocations(&self) -> Result<Option<Round<'_>>> {
+        self.allocation_counter.is_some().then(|| Round::prepare(self, None)).transpose()
     }
 }
 
@@ -75,15 +80,16 @@ fn perf_counts_system_calls() -> bool {
 #[derive(Debug)]
 pub(crate) struct Round<'a> {
     counting: &'a Counting,
+    tracer: Option<Tracer>,
     folder: PathBuf,
 }
 
 impl<'a> Round<'a> {
-    fn prepare(counting: &'a Counting) -> Result<Self> {
+    fn prepare(counting: &'a Counting, tracer: Option<Tracer>) -> Result<Self> {
         let folder = counting.workshop.join(format!("count.{}", std::process::id()));
         fs::create_dir_all(&folder)?;
-        let round = Self { counting, folder };
-        if counting.tracer == Some(Tracer::Perf) {
+        let round = Self { counting, tracer, folder };
+        if tracer == Some(Tracer::Perf) {
             for pipe in [CONTROL, ACKNOWLEDGED] {
                 mknodat(CWD, round.folder.join(pipe), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
                     .context("making a pipe for perf")?;
@@ -94,7 +100,7 @@ impl<'a> Round<'a> {
 
     /// What to put before a child's command line.
     pub(crate) fn prefix(&self) -> Vec<String> {
-        let mut words = match self.counting.tracer {
+        let mut words = match self.tracer {
             Some(Tracer::Perf) => self.perf(),
             Some(Tracer::Strace) => self.strace(),
             None => Vec::new(),
@@ -106,7 +112,7 @@ impl<'a> Round<'a> {
 
     /// The system calls of the measured part.
     pub(crate) fn system_calls(&self) -> Result<Option<u64>> {
-        let Some(tracer) = self.counting.tracer else {
+        let Some(tracer) = self.tracer else {
             return Ok(None);
         };
         let text = fs::read_to_string(self.folder.join(TRACE)).context("reading the trace")?;
@@ -136,7 +142,7 @@ impl<'a> Round<'a> {
 
     fn environment(&self) -> Vec<String> {
         let mut variables = Vec::new();
-        match self.counting.tracer {
+        match self.tracer {
             Some(Tracer::Perf) => {
                 variables.push(format!("{PERF_CONTROL}={}", self.path(CONTROL)));
                 variables.push(format!("{PERF_ACKNOWLEDGED}={}", self.path(ACKNOWLEDGED)));

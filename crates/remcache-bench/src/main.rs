@@ -32,7 +32,8 @@ use crate::comparison::Comparison;
 use crate::contestant::Setup;
 use crate::machine::Machine;
 use crate::options::{Child, ChildOptions, CommandLine, Options};
-use crate::results::Standing;
+use crate::results::{IdleRow, Standing};
+use crate::scenario::IDLE;
 use crate::targets::Verdict;
 
 fn main() -> Result<()> {
@@ -45,8 +46,12 @@ fn main() -> Result<()> {
 
 fn run_child(options: ChildOptions) -> Result<()> {
     let setup = Setup { scenario: options.scenario, ports: options.ports };
-    let report = child::measure(options.contestant, setup, options.seconds)?;
-    println!("{}", serde_json::to_string(&report)?);
+    let line = if setup.scenario.id == IDLE.id {
+        serde_json::to_string(&child::measure_idle(options.contestant, &setup, options.seconds)?)
+    } else {
+        serde_json::to_string(&child::measure(options.contestant, setup, options.seconds)?)
+    };
+    println!("{}", line?);
     Ok(())
 }
 
@@ -60,7 +65,11 @@ fn compare(options: &Options) -> Result<()> {
     notes.iter().for_each(|note| println!("Note: {note}"));
 
     let standings = comparison.run(|standing| println!("{}", table::standing(standing)))?;
-    let targets = targets::judge(&standings);
+    let idle = comparison.run_idle()?;
+    if !idle.is_empty() {
+        println!("{}", table::idle(&idle));
+    }
+    let targets = targets::judge(&standings, &idle);
     println!("{}", table::verdicts(&targets));
 
     let pinning = comparison.cores().describe();
@@ -72,6 +81,7 @@ fn compare(options: &Options) -> Result<()> {
         notes,
         contestants: contestants(&comparison),
         standings,
+        idle,
         targets,
     };
     document.write(options)
@@ -87,6 +97,7 @@ struct Document {
     notes: Vec<String>,
     contestants: Vec<About>,
     standings: Vec<Standing>,
+    idle: Vec<IdleRow>,
     targets: Vec<Verdict>,
 }
 

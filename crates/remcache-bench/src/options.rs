@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
 use crate::contestant::Entry;
-use crate::scenario::{SCENARIOS, Scenario};
+use crate::scenario::{IDLE, SCENARIOS, Scenario};
 
 /// remcache side by side with its peers: same servers, same keys, interleaved rounds, medians.
 #[derive(Debug, Parser)]
@@ -54,8 +54,16 @@ impl Options {
     }
 
     pub(crate) fn scenarios(&self) -> Vec<&'static Scenario> {
-        let wanted = |scenario: &&Scenario| self.only.is_empty() || self.only.iter().any(|only| only.id == scenario.id);
-        SCENARIOS.iter().filter(wanted).collect()
+        SCENARIOS.iter().filter(|scenario| self.wants(scenario)).collect()
+    }
+
+    /// Whether idle connections are measured too.
+    pub(crate) fn idle(&self) -> bool {
+        self.wants(&IDLE)
+    }
+
+    fn wants(&self, scenario: &Scenario) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only.id == scenario.id)
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
@@ -100,7 +108,7 @@ impl ChildOptions {
 
 fn scenario(id: &str) -> Result<&'static Scenario> {
     let Some(scenario) = Scenario::by_id(id) else {
-        let known: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.id).collect();
+        let known: Vec<_> = SCENARIOS.iter().chain([&IDLE]).map(|scenario| scenario.id).collect();
         bail!("no scenario is called {id:?}; there are {}", known.join(", "));
     };
     Ok(scenario)
@@ -127,6 +135,7 @@ mod tests {
         let options = parse(&[]).unwrap().options;
         assert_eq!((options.rounds(), options.seconds()), (3, 1.0));
         assert_eq!(options.scenarios().len(), SCENARIOS.len());
+        assert!(options.idle());
         assert_eq!(options.entries().len(), Entry::all().len());
     }
 
@@ -142,8 +151,15 @@ mod tests {
         let options = parse(&words).unwrap().options;
         let ids: Vec<_> = options.scenarios().iter().map(|scenario| scenario.id).collect();
         assert_eq!(ids, ["get-1", "set-64"]);
+        assert!(!options.idle());
         let names: Vec<_> = options.entries().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["remcache+mt", "lockstep"]);
+    }
+
+    #[test]
+    fn idle_connections_can_be_all_that_is_measured() {
+        let options = parse(&["--only", "idle-1000"]).unwrap().options;
+        assert!(options.idle() && options.scenarios().is_empty());
     }
 
     #[test]

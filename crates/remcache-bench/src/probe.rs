@@ -1,4 +1,4 @@
-//! A child's side of the counting round: marks where the measured part begins and ends, and reads the allocation counter.
+//! A child's side of the counting round: marks where the measured part begins and ends, and reads the allocator's counters.
 
 use std::env;
 use std::fs::{self, File, OpenOptions};
@@ -63,8 +63,16 @@ impl Perf {
 
 /// The calls to the allocator so far, when they are counted.
 pub(crate) fn allocations() -> Option<u64> {
-    let bytes = fs::read(env::var_os(ALLOCATIONS)?).ok()?;
-    Some(u64::from_ne_bytes(bytes.first_chunk().copied()?))
+    Some(u64::from_ne_bytes(allocation_counters()?.first_chunk().copied()?))
+}
+
+/// The bytes that are allocated and not freed, when they are counted; only a difference of two means something.
+pub(crate) fn live_bytes() -> Option<i64> {
+    Some(i64::from_ne_bytes(allocation_counters()?.last_chunk().copied()?))
+}
+
+fn allocation_counters() -> Option<Vec<u8>> {
+    fs::read(env::var_os(ALLOCATIONS)?).ok()
 }
 
 /// Names a pipe that perf reads commands from.
@@ -73,7 +81,7 @@ pub(crate) const PERF_CONTROL: &str = "REMCACHE_BENCH_PERF_CONTROL";
 pub(crate) const PERF_ACKNOWLEDGED: &str = "REMCACHE_BENCH_PERF_ACKNOWLEDGED";
 /// Set when strace looks on: the measured part lies between two marks in its trace.
 pub(crate) const STRACE_MARKS: &str = "REMCACHE_BENCH_STRACE_MARKS";
-/// Names the file that holds the allocation counter.
+/// Names the file that holds the allocator's counters: calls, then live bytes.
 pub(crate) const ALLOCATIONS: &str = "REMCACHE_BENCH_ALLOCATIONS";
 /// Paths that are looked up and never exist.
 pub(crate) const MARK_BEGIN: &str = "/remcache-bench-begin";

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::contestant::{Entry, Role, Runtime};
+use crate::contestant::{Entry, Footprint, Role, Runtime};
 use crate::report::Report;
 use crate::scenario::Scenario;
 
@@ -141,6 +141,61 @@ fn row(scenario: &Scenario, entry: Entry, outcome: Result<Figures, String>) -> R
     }
 }
 
+/// What idle connections cost a contestant: each figure the median of its rounds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct IdleFigures {
+    pub(crate) rounds: usize,
+    pub(crate) resident_kib: f64,
+    pub(crate) resident_kib_per_connection: f64,
+    pub(crate) heap_kib: Option<f64>,
+    pub(crate) heap_kib_per_connection: Option<f64>,
+}
+
+impl IdleFigures {
+    fn of(rounds: &[Footprint], connections: usize) -> Self {
+        let connections = connections as f64;
+        let resident_kib = median(rounds.iter().map(|round| round.resident_kib as f64).collect());
+        let heap = rounds.iter().map(|round| round.heap_kib.map(|kib| kib as f64));
+        let heap_kib = heap.collect::<Option<_>>().map(median);
+        Self {
+            rounds: rounds.len(),
+            resident_kib,
+            resident_kib_per_connection: resident_kib / connections,
+            heap_kib,
+            heap_kib_per_connection: heap_kib.map(|kib| kib / connections),
+        }
+    }
+}
+
+/// A contestant with what idle connections cost it, or the reason why that is not known.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct IdleRow {
+    pub(crate) contestant: String,
+    pub(crate) role: Role,
+    pub(crate) runtime: Runtime,
+    pub(crate) connections: usize,
+    pub(crate) figures: Option<IdleFigures>,
+    /// Why there are no figures.
+    pub(crate) absent: Option<String>,
+}
+
+impl IdleRow {
+    pub(crate) fn new(scenario: &Scenario, entry: Entry, outcome: Result<Vec<Footprint>, String>) -> Self {
+        let connections = scenario.callers;
+        let (figures, absent) = match outcome {
+            Ok(rounds) => (Some(IdleFigures::of(&rounds, connections)), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let (contestant, role, runtime) = (entry.to_string(), entry.profile.role, entry.runtime);
+        Self { contestant, role, runtime, connections, figures, absent }
+    }
+
+    /// Whether targets speak of it.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.role == Role::Ours && self.runtime == OUR_RUNTIME
+    }
+}
+
 /// The runtime that the targets speak of; the other is reported beside.
 const OUR_RUNTIME: Runtime = Runtime::CurrentThread;
 
@@ -234,6 +289,16 @@ mod tests {
         };
         assert_eq!(outcomes("set-64").best_peer(), Some(&figures(100.0)));
         assert_eq!(outcomes("get-64").best_peer(), Some(&figures(900.0)));
+    }
+
+    #[test]
+    fn idle_connections_have_medians_in_total_and_each() {
+        let round = |resident_kib, heap_kib| Footprint { resident_kib, heap_kib };
+        let rounds = [round(9_000, Some(900)), round(4_000, Some(500)), round(5_000, Some(400))];
+        let figures = IdleFigures::of(&rounds, 1_000);
+        assert_eq!((figures.resident_kib, figures.resident_kib_per_connection), (5_000.0, 5.0));
+        assert_eq!((figures.heap_kib, figures.heap_kib_per_connection), (Some(500.0), Some(0.5)));
+        assert_eq!(IdleFigures::of(&[round(1, None), round(2, Some(2))], 1_000).heap_kib, None);
     }
 
     #[test]

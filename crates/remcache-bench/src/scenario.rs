@@ -51,7 +51,7 @@ pub(crate) struct Scenario {
 impl Scenario {
     /// The scenario of that name.
     pub(crate) fn by_id(id: &str) -> Option<&'static Self> {
-        SCENARIOS.iter().find(|scenario| scenario.id == id)
+        SCENARIOS.iter().chain([&IDLE]).find(|scenario| scenario.id == id)
     }
 
     /// How many keys are outstanding when every caller waits: the depth of the lockstep pipeline.
@@ -80,15 +80,20 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { id: "three-64", title: "gets, 64 callers, 100 B, three servers", callers: 64, servers: 3, ..GET },
 ];
 
+/// The one that is not timed: a connection for each caller, a get on each, and then nothing.
+pub(crate) static IDLE: Scenario =
+    Scenario { id: "idle-1000", title: "memory of 1,000 idle connections", callers: 1_000, keys: 1_000, ..GET };
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn no_two_scenarios_share_a_name() {
-        for (index, scenario) in SCENARIOS.iter().enumerate() {
+        let all: Vec<_> = SCENARIOS.iter().chain([&IDLE]).collect();
+        for (index, scenario) in all.iter().enumerate() {
             assert!(!scenario.id.is_empty() && !scenario.title.is_empty(), "scenario {index}");
-            let others = &SCENARIOS[index + 1..];
+            let others = &all[index + 1..];
             assert!(others.iter().all(|other| other.id != scenario.id), "{}", scenario.id);
         }
     }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Resource, geteuid, getrlimit};
 
 use crate::contestant::HOST;
@@ -14,13 +14,14 @@ use crate::cores::Cores;
 use crate::preload;
 use crate::scenario::Scenario;
 
-/// The servers of a run; they end with it.
+/// The servers of a run; they end with it, and with this process however it ends.
 #[derive(Debug)]
 pub(crate) struct Servers(Vec<Server>);
 
 impl Servers {
     /// Starts as many as the scenarios need.
     pub(crate) fn start(count: usize, cores: &Cores) -> Result<Self> {
+        ensure_tether()?;
         (0..count).map(|_| Server::start(cores)).collect::<Result<_>>().map(Self)
     }
 
@@ -42,7 +43,7 @@ impl Servers {
 
     /// What a counter says, over all servers of a scenario.
     pub(crate) fn counter(&self, scenario: &Scenario, name: &str) -> Result<u64> {
-        let counts = self.0[..scenario.servers].iter().map(|server| server.counter(name));
+        let counts = self.0[..scenario.servers].iter().map(|server| counter(server.port, name));
         counts.sum()
     }
 }
@@ -57,14 +58,12 @@ impl Server {
     fn start(cores: &Cores) -> Result<Self> {
         let port = free_port()?;
         let mut words = cores.for_server();
+        words.extend(tether().map(ToOwned::to_owned));
         words.push("memcached".to_owned());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
         command.args(["-l", HOST, "-p", &port.to_string(), "-U", "0", "-t", "1", "-m", "1024", "-I", "8m"]);
         command.args(["-b", "4096", "-c", &connections().to_string()]);
-        if geteuid().is_root() {
-            command.args(["-u", "nobody"]);
-        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn().context(MEMCACHED_IS_MISSING)?;
         let mut server = Self { process, port };
@@ -85,22 +84,6 @@ impl Server {
         }
         Ok(())
     }
-
-    fn counter(&self, name: &str) -> Result<u64> {
-        let mut stream = TcpStream::connect((HOST, self.port)).context("connecting for stats")?;
-        stream.write_all(b"stats\r\n")?;
-        let prefix = format!("STAT {name} ");
-        for line in BufReader::new(stream).lines() {
-            let line = line?;
-            if let Some(count) = line.strip_prefix(&prefix) {
-                return count.trim().parse().with_context(|| format!("the counter {name}"));
-            }
-            if line == "END" {
-                break;
-            }
-        }
-        bail!("memcached has no counter {name}")
-    }
 }
 
 impl Drop for Server {
@@ -109,6 +92,39 @@ impl Drop for Server {
         drop(self.process.kill());
         drop(self.process.wait());
     }
+}
+
+/// What a counter of the server on that port says.
+pub(crate) fn counter(port: u16, name: &str) -> Result<u64> {
+    let mut stream = TcpStream::connect((HOST, port)).context("connecting for stats")?;
+    stream.write_all(b"stats\r\n")?;
+    let prefix = format!("STAT {name} ");
+    for line in BufReader::new(stream).lines() {
+        let line = line?;
+        if let Some(count) = line.strip_prefix(&prefix) {
+            return count.trim().parse().with_context(|| format!("the counter {name}"));
+        }
+        if line == "END" {
+            break;
+        }
+    }
+    bail!("memcached has no counter {name}")
+}
+
+/// What to put before a server's command line, so that it is killed when the process that started it is gone.
+///
+/// The kernel forgets that wish when a process changes its user, so it cannot be memcached that gives up root.
+fn tether() -> impl Iterator<Item = &'static str> {
+    let as_nobody: &[&str] =
+        if geteuid().is_root() { &["--reuid=65534", "--regid=65534", "--clear-groups"] } else { &[] };
+    ["setpriv", "--pdeathsig=KILL"].into_iter().chain(as_nobody.iter().copied())
+}
+
+fn ensure_tether() -> Result<()> {
+    let words: Vec<_> = tether().chain(["true"]).collect();
+    let output = Command::new(words[0]).args(&words[1..]).output().context(SETPRIV_IS_MISSING)?;
+    ensure!(output.status.success(), "setpriv: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
 }
 
 /// What `memcached -V` says.
@@ -129,5 +145,6 @@ fn connections() -> u64 {
 }
 
 const MEMCACHED_IS_MISSING: &str = "memcached must be installed (apt-get install memcached)";
+const SETPRIV_IS_MISSING: &str = "setpriv must be installed (apt-get install util-linux)";
 const MAX_CONNECTIONS: u64 = 20_000;
 const TIME_TO_LISTEN: Duration = Duration::from_secs(10);

@@ -3,7 +3,8 @@
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 
-use crate::results::{Figures, Row, Standing};
+use crate::results::{Figures, IdleFigures, IdleRow, Row, Standing};
+use crate::scenario::IDLE;
 use crate::targets::Verdict;
 
 /// One scenario: a row for each contestant.
@@ -11,6 +12,24 @@ pub(crate) fn standing(standing: &Standing) -> String {
     let rows = standing.rows.iter().map(cells);
     let table = table(&STANDING_COLUMNS, rows, &STANDING_LEFT);
     format!("\n{} ({})\n{table}", standing.title, standing.id)
+}
+
+/// What idle connections cost: a row for each contestant that can hold them.
+pub(crate) fn idle(rows: &[IdleRow]) -> String {
+    let table = table(&IDLE_COLUMNS, rows.iter().map(idle_cells), &[0, 5]);
+    format!("\n{} ({})\n{table}", IDLE.title, IDLE.id)
+}
+
+fn idle_cells(row: &IdleRow) -> Vec<String> {
+    let of = |write: fn(&IdleFigures) -> String| optional(row.figures.as_ref(), write);
+    vec![
+        row.contestant.clone(),
+        of(|figures| thousands(figures.resident_kib)),
+        of(|figures| format!("{:.2}", figures.resident_kib_per_connection)),
+        of(|figures| optional(figures.heap_kib, thousands)),
+        of(|figures| optional(figures.heap_kib_per_connection, |kib| format!("{kib:.2}"))),
+        row.absent.clone().unwrap_or_default(),
+    ]
 }
 
 /// The targets beside what was reached.
@@ -107,12 +126,15 @@ const STANDING_COLUMNS: [&str; 11] = [
     "x best peer",
     "remark",
 ];
+const IDLE_COLUMNS: [&str; 6] =
+    ["contestant", "resident KiB", "KiB/connection", "heap KiB", "heap KiB/connection", "remark"];
 /// The columns that hold text.
 const STANDING_LEFT: [usize; 2] = [0, 10];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contestant::Footprint;
     use crate::scenario::Scenario;
 
     #[test]
@@ -129,6 +151,19 @@ mod tests {
         for (value, text) in cases {
             assert_eq!(micros(value), text);
         }
+    }
+
+    #[test]
+    fn idle_connections_are_told_in_total_and_each() {
+        let footprint = Footprint { resident_kib: 6_543, heap_kib: None };
+        let rows = [
+            IdleRow::new(&IDLE, "remcache".parse().unwrap(), Ok(vec![footprint])),
+            IdleRow::new(&IDLE, "memcache-async".parse().unwrap(), Err("no route".to_owned())),
+        ];
+        let text = idle(&rows);
+        let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap().to_owned();
+        assert!(line("remcache ").contains("6,543") && line("remcache ").contains("6.54"), "{text}");
+        assert!(line("memcache-async").contains("no route"), "{text}");
     }
 
     #[test]

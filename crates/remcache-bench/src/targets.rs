@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::results::{Standing, ratio};
+use crate::results::{Figures, IdleRow, Standing, ratio};
+use crate::scenario::IDLE;
 
 /// What our client is to reach in a scenario.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ enum Measure {
     CpuToBestPeer,
     AllocationsPerOp,
     SystemCallsPerOp,
+    /// Memory that idle connections added, in MiB.
+    ResidentMebibytes,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,13 +47,13 @@ pub(crate) struct Verdict {
 }
 
 /// Holds the targets against the results. A target is information, never a failure.
-pub(crate) fn judge(standings: &[Standing]) -> Vec<Verdict> {
-    TARGETS.iter().map(|target| target.judge(standings)).collect()
+pub(crate) fn judge(standings: &[Standing], idle: &[IdleRow]) -> Vec<Verdict> {
+    TARGETS.iter().map(|target| target.judge(standings, idle)).collect()
 }
 
 impl Target {
-    fn judge(&self, standings: &[Standing]) -> Verdict {
-        let reached = self.measure.reached(self.scenario, standings);
+    fn judge(&self, standings: &[Standing], idle: &[IdleRow]) -> Verdict {
+        let reached = self.measure.reached(self.scenario, standings, idle);
         let verdict = match reached {
             None => "not measured",
             Some(value) if self.bound.admits(value) => "reached",
@@ -67,24 +70,20 @@ impl Target {
 }
 
 impl Measure {
-    fn reached(self, scenario: &str, standings: &[Standing]) -> Option<f64> {
-        let standing = find(scenario, standings)?;
-        let ours = standing.ours()?;
-        let best_peer = standing.best_peer();
-        let ops = Some(ours.ops_per_second);
+    fn reached(self, scenario: &str, standings: &[Standing], idle: &[IdleRow]) -> Option<f64> {
+        let standing = find(scenario, standings);
+        let ours = standing.and_then(Standing::ours);
+        let best_peer = standing.and_then(Standing::best_peer);
+        let ops = |figures: &Figures| figures.ops_per_second;
+        let cpu = |figures: &Figures| figures.cpu_micros_per_op;
         match self {
-            Self::OpsToBestPeer => ratio(ops, best_peer.map(|peer| peer.ops_per_second)),
-            Self::OpsToLockstep => ratio(ops, standing.floor().map(|floor| floor.ops_per_second)),
-            Self::OpsToScenario(other) => {
-                let other = find(other, standings)?.ours()?;
-                ratio(ops, Some(other.ops_per_second))
-            }
-            Self::CpuToBestPeer => {
-                let cpu = Some(ours.cpu_micros_per_op);
-                ratio(cpu, best_peer.map(|peer| peer.cpu_micros_per_op))
-            }
-            Self::AllocationsPerOp => ours.allocations_per_op,
-            Self::SystemCallsPerOp => ours.system_calls_per_op,
+            Self::OpsToBestPeer => ratio(ours.map(ops), best_peer.map(ops)),
+            Self::OpsToLockstep => ratio(ours.map(ops), standing?.floor().map(ops)),
+            Self::OpsToScenario(other) => ratio(ours.map(ops), find(other, standings)?.ours().map(ops)),
+            Self::CpuToBestPeer => ratio(ours.map(cpu), best_peer.map(cpu)),
+            Self::AllocationsPerOp => ours?.allocations_per_op,
+            Self::SystemCallsPerOp => ours?.system_calls_per_op,
+            Self::ResidentMebibytes => resident_mebibytes(idle),
         }
     }
 
@@ -96,6 +95,7 @@ impl Measure {
             Self::CpuToBestPeer => "CPU an op to the best peer's".to_owned(),
             Self::AllocationsPerOp => "allocations an op".to_owned(),
             Self::SystemCallsPerOp => "system calls an op".to_owned(),
+            Self::ResidentMebibytes => "MiB resident for 1,000 idle connections".to_owned(),
         }
     }
 }
@@ -118,6 +118,11 @@ impl Bound {
     }
 }
 
+fn resident_mebibytes(idle: &[IdleRow]) -> Option<f64> {
+    let ours = idle.iter().find(|row| row.is_ours())?;
+    ours.figures.map(|figures| figures.resident_kib / 1024.0)
+}
+
 fn find<'a>(scenario: &str, standings: &'a [Standing]) -> Option<&'a Standing> {
     standings.iter().find(|standing| standing.id == scenario)
 }
@@ -126,7 +131,7 @@ const fn target(scenario: &'static str, measure: Measure, bound: Bound) -> Targe
     Target { scenario, measure, bound }
 }
 
-const TARGETS: &[Target] = &[
+static TARGETS: &[Target] = &[
     target("get-1", Measure::OpsToBestPeer, Bound::AtLeast(1.0)),
     target("get-64", Measure::OpsToBestPeer, Bound::AtLeast(3.5)),
     target("get-64", Measure::OpsToLockstep, Bound::AtLeast(0.85)),
@@ -145,12 +150,13 @@ const TARGETS: &[Target] = &[
     target("get-1m-1", Measure::OpsToBestPeer, Bound::AtLeast(1.0)),
     target("get-1m-4", Measure::OpsToLockstep, Bound::AtLeast(0.95)),
     target("get-1m-4", Measure::OpsToBestPeer, Bound::AtLeast(1.0)),
+    target(IDLE.id, Measure::ResidentMebibytes, Bound::AtMost(16.0)),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::Figures;
+    use crate::contestant::Footprint;
     use crate::scenario::Scenario;
 
     #[test]
@@ -173,7 +179,7 @@ mod tests {
 
     /// The verdict on one measure of one scenario.
     fn verdict(standings: &[Standing], scenario: &'static str, measure: Measure, bound: Bound) -> &'static str {
-        target(scenario, measure, bound).judge(standings).verdict
+        target(scenario, measure, bound).judge(standings, &[]).verdict
     }
 
     #[test]
@@ -190,5 +196,18 @@ mod tests {
         assert_eq!(check("get-64", Measure::SystemCallsPerOp, Bound::Below(0.1)), "not measured");
         assert_eq!(check("get-512", Measure::OpsToBestPeer, Bound::AtLeast(1.0)), "not measured");
         assert_eq!(check("set-64", Measure::OpsToBestPeer, Bound::AtLeast(1.0)), "not measured");
+    }
+
+    #[test]
+    fn the_memory_of_idle_connections_is_judged_in_mebibytes() {
+        let target = target(IDLE.id, Measure::ResidentMebibytes, Bound::AtMost(16.0));
+        let row = |name: &str, mebibytes: u64| {
+            let footprint = Footprint { resident_kib: mebibytes * 1024, heap_kib: None };
+            IdleRow::new(&IDLE, name.parse().unwrap(), Ok(vec![footprint]))
+        };
+        let verdict = |idle: &[IdleRow]| target.judge(&[], idle).verdict;
+        assert_eq!(verdict(&[row("memcache-async", 99), row("remcache+mt", 99), row("remcache", 16)]), "reached");
+        assert_eq!(verdict(&[row("remcache", 17)]), "missed");
+        assert_eq!(verdict(&[row("memcache-async", 1)]), "not measured");
     }
 }

@@ -1,14 +1,17 @@
-//! Every contestant against real servers: right answers are credited, others are not, and the whole comparison runs.
+//! Every contestant against real servers: right answers are credited, others are not, and the whole comparison runs
+//! and leaves no server behind.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// The program itself.
@@ -41,6 +44,70 @@ fn every_contestant_answers_rightly_in_every_kind_of_scenario() {
         rows.iter().for_each(|row| check_row(scenario, row));
     }
     assert!(std::fs::read_to_string(svg).unwrap().contains("</svg>"));
+}
+
+#[test]
+fn idle_connections_have_a_cost_in_memory() {
+    let json = output_file("idle.json");
+    let output = Command::new(BENCH)
+        .args(["--rounds", "1", "--only", "idle-1000"])
+        .args(["--contestants", "lockstep,async-memcached,memcache-async,remcache,remcache+mt"])
+        .arg("--json")
+        .arg(&json)
+        .output()
+        .unwrap();
+    let printed = succeeded(&output);
+    assert!(printed.contains("KiB/connection"), "{printed}");
+
+    let document: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    let rows = document["idle"].as_array().unwrap();
+    let names: Vec<_> = rows.iter().map(|row| row["contestant"].as_str().unwrap()).collect();
+    assert_eq!(names, ["async-memcached", "memcache-async", "remcache", "remcache+mt"]);
+    for row in rows {
+        let figure = |name: &str| row["figures"][name].as_f64();
+        assert!(figure("resident_kib") > Some(0.0), "{row}");
+        assert!(figure("heap_kib") > Some(0.0), "{row}");
+    }
+}
+
+#[test]
+fn servers_end_with_a_comparison_that_is_ended_by_a_signal() {
+    let mut bench = Command::new(BENCH)
+        .args(["--rounds", "1000", "--seconds", "0.05", "--only", "three-64", "--contestants", "lockstep"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It tells its first round once every server listens.
+    let mut said = [0; 1];
+    bench.stderr.as_mut().unwrap().read_exact(&mut said).unwrap();
+    let ports = ports_of_servers(bench.id());
+    assert_eq!(ports.len(), 3);
+    assert!(ports.iter().all(|&port| listens(port)));
+    kill_process(Pid::from_child(&bench), Signal::TERM).unwrap();
+    assert_eq!(bench.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
+    for port in ports {
+        let start = Instant::now();
+        while listens(port) {
+            assert!(start.elapsed() < Duration::from_secs(10), "the server on port {port} is still there");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// The ports that a process's children were told with `-p`.
+fn ports_of_servers(parent: u32) -> Vec<u16> {
+    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+    let port = |child: &str| {
+        let command_line = std::fs::read_to_string(format!("/proc/{child}/cmdline")).ok()?;
+        let mut words = command_line.split('\0').skip_while(|word| *word != "-p");
+        words.nth(1)?.parse().ok()
+    };
+    children.split_whitespace().filter_map(port).collect()
+}
+
+fn listens(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
 /// Figures without a fault, or the one reason that is no failure.

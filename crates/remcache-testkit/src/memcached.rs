@@ -110,8 +110,7 @@ impl Memcached {
     /// When the server is dead.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
-        waitid(WaitId::Pid(self.rustix_pid()), WaitIdOptions::STOPPED)
-            .expect("a stopped child is reported");
+        waitid(WaitId::Pid(self.rustix_pid()), WaitIdOptions::STOPPED).expect("a stopped child is reported");
     }
 
     /// Lets a stopped server go on (SIGCONT).
@@ -129,10 +128,7 @@ impl Memcached {
     /// As [`Memcached::start`].
     pub fn restart(&mut self) {
         self.kill();
-        self.child = self
-            .launch
-            .run()
-            .unwrap_or_else(|failure| panic!("{failure}"));
+        self.child = self.launch.run().unwrap_or_else(|failure| panic!("{failure}"));
     }
 
     /// The version of the program, as three numbers.
@@ -141,10 +137,7 @@ impl Memcached {
     /// When the program is missing.
     #[must_use]
     pub fn version() -> (u32, u32, u32) {
-        let output = Command::new(program())
-            .arg("-V")
-            .output()
-            .unwrap_or_else(|error| panic!("{}", missing(&error)));
+        let output = Command::new(program()).arg("-V").output().unwrap_or_else(|error| panic!("{}", missing(&error)));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         parse_version(&text).unwrap_or_else(|| panic!("memcached -V said {text:?}"))
     }
@@ -193,21 +186,13 @@ impl Launch {
         if sasl == Sasl::On {
             sasl::write_database(dir.path());
         }
-        Self {
-            args: args.iter().map(|&arg| arg.to_owned()).collect(),
-            listen,
-            sasl,
-            dir,
-        }
+        Self { args: args.iter().map(|&arg| arg.to_owned()).collect(), listen, sasl, dir }
     }
 
     /// Runs the server until it listens; what it said, if it does not get there.
     fn run(&self) -> Result<Child, String> {
         let _ = fs::remove_file(self.port_file());
-        let mut child = self
-            .command()
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}", missing(&error)));
+        let mut child = self.command().spawn().unwrap_or_else(|error| panic!("{}", missing(&error)));
         let outcome = self.wait_until_it_listens(&mut child);
         if outcome.is_err() {
             let _ = child.kill();
@@ -220,9 +205,7 @@ impl Launch {
         let mut command = Command::new(program());
         command.args(["-t", "1", "-m", "64"]);
         match &self.listen {
-            Listen::Port(port) => command
-                .args(["-U", "0", "-l", "127.0.0.1", "-p"])
-                .arg(port.to_string()),
+            Listen::Port(port) => command.args(["-U", "0", "-l", "127.0.0.1", "-p"]).arg(port.to_string()),
             Listen::Socket(path) => command.arg("-s").arg(path),
         };
         if rustix::process::geteuid().is_root() {
@@ -294,10 +277,7 @@ fn missing(error: &io::Error) -> String {
 }
 
 fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
-    let mut numbers = text
-        .split(|c: char| !c.is_ascii_digit())
-        .filter(|digits| !digits.is_empty())
-        .map(str::parse);
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty()).map(str::parse);
     let mut next = || numbers.next()?.ok();
     Some((next()?, next()?, next()?))
 }

@@ -38,10 +38,7 @@ mod tests {
     #[test]
     fn nobody_listens_on_an_unused_port() {
         let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, unused_port()));
-        assert_eq!(
-            refused.map_err(|error| error.kind()).err(),
-            Some(std::io::ErrorKind::ConnectionRefused)
-        );
+        assert_eq!(refused.map_err(|error| error.kind()).err(), Some(std::io::ErrorKind::ConnectionRefused));
     }
 
     #[test]

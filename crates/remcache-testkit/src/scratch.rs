@@ -13,11 +13,7 @@ use tempfile::TempDir;
 /// When the directory cannot be made.
 #[must_use]
 pub fn scratch() -> TempDir {
-    let dir = tempfile::Builder::new()
-        .prefix("remcache-")
-        .tempdir()
-        .expect("the temporary directory is writable");
-    fs::set_permissions(dir.path(), Permissions::from_mode(0o777))
-        .expect("the owner may change the permissions");
+    let dir = tempfile::Builder::new().prefix("remcache-").tempdir().expect("the temporary directory is writable");
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).expect("the owner may change the permissions");
     dir
 }

@@ -11,9 +11,10 @@ use std::env;
 /// When `REMCACHE_SEED` is no number.
 pub fn seed() -> Seed {
     match env::var(VARIABLE) {
-        Ok(text) => Seed(parse(&text).unwrap_or_else(|| {
-            panic!("{VARIABLE}={text}: expected a number of 64 bits, decimal or after 0x")
-        })),
+        Ok(text) => Seed(
+            parse(&text)
+                .unwrap_or_else(|| panic!("{VARIABLE}={text}: expected a number of 64 bits, decimal or after 0x")),
+        ),
         Err(_) => Seed(fastrand::u64(..)),
     }
 }

@@ -43,18 +43,14 @@ fn arguments_reach_the_server() {
     let mut stream = TcpStream::connect(server.addr()).unwrap();
     stream.write_all(b"stats settings\r\n").unwrap();
     let lines = BufReader::new(stream).lines().map(Result::unwrap);
-    let limit = lines
-        .into_iter()
-        .find(|line| line.starts_with("STAT item_size_max "));
+    let limit = lines.into_iter().find(|line| line.starts_with("STAT item_size_max "));
     assert_eq!(limit.as_deref(), Some("STAT item_size_max 2097152"));
 }
 
 #[test]
 fn servers_started_together_do_not_meet() {
     let pids: Vec<String> = std::thread::scope(|scope| {
-        let starters: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| Memcached::start(&[])))
-            .collect();
+        let starters: Vec<_> = (0..8).map(|_| scope.spawn(|| Memcached::start(&[]))).collect();
         let servers: Vec<_> = starters.into_iter().map(|it| it.join().unwrap()).collect();
         servers
             .iter()
@@ -90,9 +86,7 @@ fn a_stopped_server_is_silent_until_it_goes_on() {
     server.stop();
     let mut stream = TcpStream::connect(server.addr()).unwrap();
     stream.write_all(b"mn\r\n").unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_millis(200)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     let silence = stream.read(&mut [0; 8]).map_err(|error| error.kind());
     assert_eq!(silence, Err(ErrorKind::WouldBlock));
 

@@ -11,11 +11,7 @@ use tokio::time::timeout;
 
 /// Runs a test before a proxy and a server that echoes.
 fn run<F: Future<Output = ()>>(test: impl FnOnce(Proxy) -> F) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let proxy = Proxy::start(echo_server().await).await;
         timeout(LIMIT, test(proxy)).await.expect("the test hangs");
@@ -160,10 +156,7 @@ fn splits_arrive_in_pieces_and_change_no_byte() {
 #[test]
 fn a_cut_lets_exactly_so_many_bytes_through() {
     for after in [0, 1, 5, 99] {
-        for (how, end) in [
-            (Close::Fin, Ok(())),
-            (Close::Rst, Err(ErrorKind::ConnectionReset)),
-        ] {
+        for (how, end) in [(Close::Fin, Ok(())), (Close::Rst, Err(ErrorKind::ConnectionReset))] {
             run(|proxy| async move {
                 proxy.change(|rules| rules.replies.cut = Some(Cut::new(after, how)));
                 let mut stream = connect(&proxy).await;
@@ -240,10 +233,7 @@ fn a_refusing_proxy_listens_again_on_its_port() {
 
 #[test]
 fn connections_close_on_order() {
-    for (how, end) in [
-        (Close::Fin, Ok(())),
-        (Close::Rst, Err(ErrorKind::ConnectionReset)),
-    ] {
+    for (how, end) in [(Close::Fin, Ok(())), (Close::Rst, Err(ErrorKind::ConnectionReset))] {
         run(|proxy| async move {
             let mut stream = connect(&proxy).await;
             assert_eq!(echo(&mut stream, b"open").await.unwrap(), b"open");

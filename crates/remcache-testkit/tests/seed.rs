@@ -9,10 +9,7 @@ fn a_failing_test_tells_its_seed() {
     let output = child("fails", "0x1234");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    assert!(
-        said.contains("repeat with REMCACHE_SEED=0x1234\n"),
-        "{said}"
-    );
+    assert!(said.contains("repeat with REMCACHE_SEED=0x1234\n"), "{said}");
 }
 
 #[test]
@@ -26,10 +23,7 @@ fn a_passing_test_says_nothing_of_it() {
 fn a_malformed_seed_is_refused() {
     let output = child("passes", "seven");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        said.contains("REMCACHE_SEED=seven: expected a number"),
-        "{said}"
-    );
+    assert!(said.contains("REMCACHE_SEED=seven: expected a number"), "{said}");
 }
 
 /// Runs this very program again as the child below, which does what `role` says.

@@ -16,10 +16,7 @@ fn text_vectors_hold_on_memcached() {
 }
 
 fn check(protocols: &[Protocol]) {
-    let mut wanted: Vec<&Vector> = vectors()
-        .iter()
-        .filter(|vector| protocols.contains(&vector.protocol))
-        .collect();
+    let mut wanted: Vec<&Vector> = vectors().iter().filter(|vector| protocols.contains(&vector.protocol)).collect();
     // Those that wait go first, so that the others run meanwhile.
     wanted.sort_by_key(|vector| Reverse(vector.delay));
     let failures = in_parallel(&wanted, |vector| {
@@ -27,27 +24,16 @@ fn check(protocols: &[Protocol]) {
         let outcomes = (0..attempts).map(|_| vector.check(&replay_on_memcached(vector)));
         outcomes.reduce(Result::or)?.err()
     });
-    assert!(
-        failures.is_empty(),
-        "{} of {} vectors differ:\n{}",
-        failures.len(),
-        wanted.len(),
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{} of {} vectors differ:\n{}", failures.len(), wanted.len(), failures.join("\n"));
 }
 
 /// Whether a background thread of the server, which looks at the items when it likes, has a say in
 /// the reply.
 fn races(vector: &Vector) -> bool {
-    ["text/lru_crawler_", "text/stats_cachedump"]
-        .iter()
-        .any(|name| vector.name.starts_with(name))
+    ["text/lru_crawler_", "text/stats_cachedump"].iter().any(|name| vector.name.starts_with(name))
 }
 
-fn in_parallel(
-    vectors: &[&Vector],
-    work: impl Fn(&Vector) -> Option<String> + Sync,
-) -> Vec<String> {
+fn in_parallel(vectors: &[&Vector], work: impl Fn(&Vector) -> Option<String> + Sync) -> Vec<String> {
     let next = AtomicUsize::new(0);
     let worker = || {
         let turns = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
@@ -57,9 +43,7 @@ fn in_parallel(
     thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(worker)).collect();
         let finished = workers.into_iter().map(|worker| worker.join());
-        finished
-            .flat_map(|failures| failures.expect("a worker panicked; its message is above"))
-            .collect()
+        finished.flat_map(|failures| failures.expect("a worker panicked; its message is above")).collect()
     })
 }
 

@@ -1,12 +1,242 @@
-//! remcache: an asynchronous memcached client.
+//! An asynchronous memcached client: many callers share one pipelined connection to each server, and every request ends in exactly one outcome within its deadline.
+//!
+//! It would rather tell you that a request may have taken effect than guess, and it never repeats one on its own.
+//!
+//! ```
+//! use std::time::Duration;
+//! use remcache::Client;
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), remcache::Error> {
+//!     let client = Client::new(["cache1:11211", "cache2:11211"])?; // connects when first needed
+//! #   let one = remcache_server::Server::start().await.expect("a loopback port");
+//! #   let two = remcache_server::Server::start().await.expect("a loopback port");
+//! #   let client = Client::new([one.address(), two.address()])?;
+//!
+//!     client.set("greeting", "Hello").ttl(Duration::from_secs(600)).await?;
+//!     match client.get("greeting").await {
+//!         Ok(Some(item)) => println!("{}", item.value.escape_ascii()),
+//!         Ok(None) => println!("a miss is an answer, not an error"),
+//!         Err(error) if error.is_unavailable() => println!("going on without the cache: {error}"),
+//!         Err(error) => return Err(error),
+//!     }
+//! #   assert_eq!(client.get("greeting").await?.map(|item| item.value), Some("Hello".into()));
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Overview
+//!
+//! ```text
+//! Client ──> Cluster ──> Server ──> Link  <──> Driver <──> socket
+//! (you)      servers,    one        machine    one task,
+//!            ring        address    and slots  moves bytes
+//! ```
+//!
+//! - [`Client`] is what you hold: a handle, cheap to clone, shared by all tasks.
+//!   Its methods build operations, which are futures with options by name.
+//! - [`ServerHandle`] is one server of a client, for what concerns a server and no key: its state, version, statistics, a flush.
+//! - [`Request`] and [`Reply`] are the direct interface below the operations: [`Client::call`] sends any request and gives its outcome as data.
+//! - [`Outcomes`] are the results of a call with many keys, one for each.
+//! - [`Config`] has the settings, each with its default and the price of changing it.
+//! - [`distribution`] places keys on servers; [`proto`] is the protocol without any I/O.
+//!
+//! Cluster, server, link and driver are private.
+//! The link holds the [machine](proto::Connection) that matches replies to requests, and a slot for each caller that waits; the driver is the task that moves bytes between the socket and that machine.
+//!
+//! A client needs a tokio runtime with I/O and time enabled.
+//! Its connections live on the runtime whose task first needed them, and start anew when that runtime ends and another one asks.
+//! A client must not be used on both sides of a `fork`.
+//!
+//! # Behaviour
+//!
+//! **When a request is sent.**
+//! Building an operation does nothing; it is queued when it is first polled.
+//! The first request to a server opens its connection, and waits for it.
+//! What was queued while the connection's task was busy leaves in one write: with many callers, many requests share one system call, and no timer delays the first of them.
+//!
+//! **Order.**
+//! Requests to one server are executed in the order in which they were first polled, and their replies come in that order.
+//! Between servers there is no order, nor on one server if [`Config::connections`] is above 1.
+//!
+//! **Dropping a future** changes nothing on the wire: the reply is read and thrown away, and nobody else notices.
+//! The request may have been executed.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = remcache_server::Server::start().await?;
+//! # let client = remcache::Client::new([server.address()])?;
+//! # use std::time::Duration;
+//! # client.set("b", "value of b").await?;
+//! let slow = client.get("a");
+//! let _ = tokio::time::timeout(Duration::from_micros(1), slow).await; // given up, or not
+//! let item = client.get("b").await?; // never the reply to `a`
+//! assert_eq!(item.map(|item| item.value), Some("value of b".into()));
+//! # Ok(()) }
+//! ```
+//!
+//! **Timeouts.**
+//! A request has one absolute deadline, [`Config::timeout`] (1 s) or `.timeout(…)` of the operation: it covers queueing, connecting, sending and the reply.
+//! [`Config::connect_timeout`] (1 s) is the connection's own, because callers share it: one impatient caller must not end an attempt that others wait for.
+//! A call with many keys, and a stream of statistics, count from the last reply: they take as long as replies keep coming.
+//! There is no setting for "no deadline"; a timeout of zero is refused.
+//!
+//! **Nothing is sent twice**, and nothing is kept for later.
+//! A request that meets a server which is known to be down fails at once, as [`Disconnected`](Status::Disconnected) with [`NotSent`](Delivery::NotSent).
+//!
+//! **Limits.**
+//! A connection takes 16,384 unanswered requests and 8 MiB of output.
+//! Past that a call waits for room until its deadline, or is [`Overloaded`](ErrorKind::Overloaded) at once: [`Config::overload`].
+//!
+//! # Outcomes and errors
+//!
+//! What the server *decided* is a value; what *went wrong* is an [`Error`].
+//!
+//! | operation | gives |
+//! |---|---|
+//! | `get`, `get_and_touch` | `Option<`[`Item`]`>`: `None` is the server's word that there is no such key |
+//! | `set`, `add`, `replace`, `append`, `prepend`, `delete`, `touch` | [`Change`]: made, or refused as `NotFound`, `Exists`, `NotStored` |
+//! | `increment`, `decrement` | `Option<`[`Counter`]`>`: `None` if the key is absent and no `initial` was given |
+//! | `call` | [`Reply`], with a [`Status`] for everything, errors included |
+//!
+//! An [`Error`] says what it is ([`Error::kind`]), which server it concerns ([`Error::server`]), and answers the questions that decide what to do next:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let client = remcache::Client::new(["127.0.0.1:1"])?;
+//! match client.increment("visits", 1).initial(1).await {
+//!     Ok(counter) => println!("{counter:?}"),
+//!     // Some byte of it may have reached the server: to send it again might count twice.
+//!     Err(error) if error.may_have_executed() => println!("counted or not: {error}"),
+//!     // Disconnected, timed out or overloaded, and it was surely not executed.
+//!     Err(error) if error.is_unavailable() => println!("not counted: {error}"),
+//!     Err(error) => return Err(error.into()),
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! | [`ErrorKind`] | may have been executed | what it asks for |
+//! |---|---|---|
+//! | `InvalidKey`, `InvalidArguments`, `Unsupported` | no | another request; most are found before anything is sent |
+//! | `ValueTooLarge`, `OutOfMemory` | no, **but a server that refuses a `set` drops the old value** | a smaller value, or a larger limit |
+//! | `NonNumericValue`, `Conflict`, `Auth`, `Server` | no | a look at the server's word, which the message has |
+//! | `Disconnected(NotSent)`, `TimedOut(NotSent)`, `Overloaded` | no | going on without the cache, or asking again later |
+//! | `Disconnected(MaybeSent)`, `TimedOut(MaybeSent)` | **yes** | a decision: only you know whether doing it twice does harm |
+//! | `Config` | no | another address, URL or setting |
+//!
+//! The direct interface gives all of this as one value and cannot fail.
+//! [`Client::call_with`] takes a callback that is kept while it returns [`Flow::Proceed`], for requests with many replies; [`Client::cast`] waits for nothing.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = remcache_server::Server::start().await?;
+//! # let client = remcache::Client::new([server.address()])?;
+//! use remcache::{Flow, Request, Status};
+//!
+//! let reply = client.call(Request::get("Hello")).await;
+//! assert_eq!(reply.status, Status::KeyNotFound);
+//!
+//! client.call_with(Request::stat(""), |reply| {
+//!     println!("{} = {}", reply.key.escape_ascii(), reply.text());
+//!     Flow::Proceed
+//! });
+//! assert!(client.cast(Request::delete("Hello")), "it was queued");
+//! # Ok(()) }
+//! ```
+//!
+//! # Many keys
+//!
+//! Every operation has a form for many keys: `get_many`, `set_many`, `delete_many`, `increment_many` and so on.
+//! The keys go to their servers as pipelined runs, all servers in parallel, and each key has an outcome of its own: a server that is away spoils only its own keys.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = remcache_server::Server::start().await?;
+//! # let client = remcache::Client::new([server.address()])?;
+//! client.set_many([("foo", "1"), ("bar", "2")]).await;
+//! let many = client.get_many(["foo", "bar", "baz"]).await;
+//! for (key, item) in many.found() {
+//!     println!("{key} = {}", item.value.escape_ascii());
+//! }
+//! assert_eq!(many.missing().collect::<Vec<_>>(), [&"baz"]);
+//! assert!(many.failed().next().is_none());
+//! # Ok(()) }
+//! ```
+//!
+//! - **Fetches are asked aloud**: a miss is the server's reply to that very key, not its silence.
+//!   So are counters, whose reply is the number.
+//! - **Changes are quiet**: the server speaks only of those that it refused, and a loud one at the end of each run shows that the others were made.
+//!   Of those that were made it tells no CAS value: [`Change::Made`] has 0 then.
+//! - Any number of keys may be given; some thousands are in flight at a time, and the call ends when replies stop for the length of its timeout.
+//!
+//! # Several servers
+//!
+//! A key belongs to one server.
+//! [`Distribution::Ketama`](distribution::Distribution::Ketama), the default, is the ring of libmemcached with weights, point for point: clients that use it find each other's items.
+//! [`Distribution::Remcached`](distribution::Distribution::Remcached) is what the Ruby gem remcached did: the key as a number, modulo the servers that are connected.
+//!
+//! **When a server dies**, its keys fail as `Disconnected` at once, and nobody else's do.
+//! With ketama no key moves, so no stale value shows when the server returns; with `remcached` nearly all keys move, as in the gem.
+//! The client connects again by itself: after up to 50 ms, doubling to 5 s, at random below that bound, so that many clients do not come at once.
+//! It lets requests through again when the server has answered a no-op: a server that only accepts connections is not back.
+//!
+//! [`Client::set_servers`] replaces the list while running: servers that stay keep their connections, requests to those that leave end as they would have.
+//! [`Client::locate`] tells the server of a key, [`Client::servers`] the state of each, [`Client::is_usable`] whether any may answer.
+//!
+//! # The protocol layer alone
+//!
+//! With `default-features = false` the crate is [`proto`]: requests, replies, the binary wire in both directions, and the [machine](proto::Connection) that attributes replies.
+//! It has `bytes` as its one dependency, and opens no socket, reads no clock and takes no lock.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::time::{Duration, Instant};
+//! use bytes::{Buf, BufMut};
+//! use remcache::proto::{Connection, Deadline, InputBuffer, Limits, Output, Request, Tag};
+//!
+//! # let runtime = tokio::runtime::Runtime::new()?;
+//! # let server = runtime.block_on(remcache_server::Server::start())?;
+//! # let address = server.address();
+//! let mut socket = std::net::TcpStream::connect(address)?;
+//! let mut connection = Connection::new(Limits::default(), 0, Instant::now());
+//! let deadline = Deadline { at: Instant::now() + Duration::from_secs(1), patience: Duration::ZERO };
+//! for (tag, request) in [Request::set("Hello", "World"), Request::get("Hello")].iter().enumerate() {
+//!     connection.submit(request, Some(Tag(tag as u64)), deadline, Instant::now())?;
+//! }
+//!
+//! let (mut output, mut input) = (Output::new(), InputBuffer::new());
+//! connection.take_output(&mut output); // both requests, in one write
+//! socket.write_all(&output.copy_to_bytes(output.remaining()))?;
+//! while connection.in_flight() > 0 {
+//!     let mut bytes = [0; 4096];
+//!     let count = socket.read(&mut bytes)?;
+//!     input.extend(&bytes[..count]);
+//!     while let Some(event) = connection.poll_event(&mut input)? {
+//!         println!("{:?}: {}", event.tag, event.reply.status);
+//!     }
+//! #   assert!(count > 0);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! | feature | default | is |
+//! |---|---|---|
+//! | `client` | yes | the asynchronous client, on tokio; without it the crate is `proto` alone |
+//!
+//! TLS, authentication, and the meta and text protocols are not there yet.
+//!
+//! # More
+//!
+//! [What is guaranteed, and which test proves it](_documentation::guarantees) ·
+//! [the binary protocol, as servers speak it](_documentation::protocol)
 
-#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod proto;
 
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "client")]
-#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod distribution;
 #[cfg(feature = "client")]
 mod error;
@@ -16,3 +246,26 @@ pub use client::{Change, Client, Config, Counter, Flow, Item, Outcomes, ServerHa
 #[cfg(feature = "client")]
 pub use error::{Error, ErrorKind};
 pub use proto::{Delivery, Key, Reply, Request, Status, Ttl};
+
+/// Documents beside the code.
+#[cfg(doc)]
+pub mod _documentation {
+    #[doc = include_str!("../docs/guarantees.md")]
+    pub mod guarantees {}
+
+    #[doc = include_str!("../docs/protocol.md")]
+    pub mod protocol {}
+}
+
+/// The programs in the READMEs are tests too.
+#[cfg(doctest)]
+mod readmes {
+    #[doc = include_str!("../../../README.md")]
+    struct OfTheProject;
+
+    #[doc = include_str!("../README.md")]
+    struct OfTheCrate;
+
+    #[doc = include_str!("../../remcache-server/README.md")]
+    struct OfTheServer;
+}

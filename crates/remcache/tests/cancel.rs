@@ -5,10 +5,10 @@
 
 #[path = "support/eventually.rs"]
 mod eventually;
+#[path = "support/only_server.rs"]
+mod only_server;
 #[path = "support/patient.rs"]
 mod patient;
-#[path = "support/stat.rs"]
-mod stat;
 
 use std::future::{Future, IntoFuture};
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use eventually::eventually;
 use fastrand::Rng;
+use only_server::only_server;
 use patient::patient;
 use remcache::client::Overload;
 use remcache::{Client, Error, Flow, Item, Reply, Request, Status};
 use remcache_testkit::{Memcached, Proxy, seed};
-use stat::only_server;
 use tokio::time::timeout;
 
 /// A real server behind a proxy, and a client of the proxy.

@@ -50,9 +50,7 @@ fn equal_weights_above_one_are_computed_like_any_other() {
     let mut reference = Reference::start();
     for servers in [7, 25, 47, 50, 55, 61, 71, 94, 100] {
         for weight in [3, 10, 1000, 16_777_217, u32::MAX] {
-            let nodes: Vec<Node> = (0..servers)
-                .map(|number| on_port_11211(number).with_weight(weight))
-                .collect();
+            let nodes: Vec<Node> = (0..servers).map(|number| on_port_11211(number).with_weight(weight)).collect();
             reference.compare(&nodes, 0..500);
         }
     }
@@ -79,16 +77,11 @@ fn weights_for_which_single_precision_matters() {
     let mut random = fastrand::Rng::with_seed(2);
     let lists = std::iter::repeat_with(|| {
         let servers = random.usize(2..12);
-        (0..servers)
-            .map(|_| random.u32(1..=100))
-            .collect::<Vec<_>>()
+        (0..servers).map(|_| random.u32(1..=100)).collect::<Vec<_>>()
     });
     for weights in lists.filter(|it| precision_matters(it)).take(20) {
-        let nodes: Vec<Node> = weights
-            .iter()
-            .enumerate()
-            .map(|(number, &weight)| on_port_11211(number).with_weight(weight))
-            .collect();
+        let nodes: Vec<Node> =
+            weights.iter().enumerate().map(|(number, &weight)| on_port_11211(number).with_weight(weight)).collect();
         reference.compare(&nodes, 0..10_000);
     }
 }
@@ -198,21 +191,12 @@ impl Reference {
             told.extend_from_slice(key);
             told.push(b'\n');
         }
-        commands
-            .write_all(&told)
-            .expect("the reference program reads the keys");
-        Self {
-            child,
-            commands,
-            answers,
-            keys,
-        }
+        commands.write_all(&told).expect("the reference program reads the keys");
+        Self { child, commands, answers, keys }
     }
 
     fn compare(&mut self, nodes: &[Node], range: std::ops::Range<usize>) {
-        let ring = Distribution::Ketama
-            .ring(nodes)
-            .expect("weights are positive");
+        let ring = Distribution::Ketama.ring(nodes).expect("weights are positive");
         let reference = self.locate(nodes, &range);
         for (key, &expected) in self.keys[range].iter().zip(&reference) {
             let found = ring.locate(key, |_| true);
@@ -227,26 +211,18 @@ impl Reference {
 
     fn locate(&mut self, nodes: &[Node], range: &std::ops::Range<usize>) -> Vec<u8> {
         let mut asked = String::from("begin\n");
-        for Node {
-            name, port, weight, ..
-        } in nodes
-        {
+        for Node { name, port, weight, .. } in nodes {
             match port {
                 Some(port) => writeln!(asked, "tcp {name} {port} {weight}"),
                 None => writeln!(asked, "unix {name} {weight}"),
             }
             .expect("a String takes everything");
         }
-        writeln!(asked, "ring\nlocate {} {}", range.start, range.end)
-            .expect("a String takes everything");
-        self.commands
-            .write_all(asked.as_bytes())
-            .expect("the reference program reads commands");
+        writeln!(asked, "ring\nlocate {} {}", range.start, range.end).expect("a String takes everything");
+        self.commands.write_all(asked.as_bytes()).expect("the reference program reads commands");
 
         let mut servers = vec![0; range.len()];
-        self.answers
-            .read_exact(&mut servers)
-            .expect("the reference program answers for every key");
+        self.answers.read_exact(&mut servers).expect("the reference program answers for every key");
         servers
     }
 }
@@ -265,13 +241,7 @@ fn compiled() -> &'static Path {
     PROGRAM.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/ketama_reference.c");
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ketama_reference");
-        let compiler = Command::new("cc")
-            .arg("-O2")
-            .arg("-o")
-            .arg(&program)
-            .arg(&source)
-            .arg("-lmemcached")
-            .output();
+        let compiler = Command::new("cc").arg("-O2").arg("-o").arg(&program).arg(&source).arg("-lmemcached").output();
         match compiler {
             Ok(output) if output.status.success() => program,
             Ok(output) => panic!("{INSTALL}\n{}", String::from_utf8_lossy(&output.stderr)),
@@ -280,5 +250,4 @@ fn compiled() -> &'static Path {
     })
 }
 
-const INSTALL: &str =
-    "libmemcached and a C compiler are needed; install: apt-get install -y libmemcached-dev gcc";
+const INSTALL: &str = "libmemcached and a C compiler are needed; install: apt-get install -y libmemcached-dev gcc";

@@ -3,6 +3,8 @@
 #![cfg(feature = "client")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/only_server.rs"]
+mod only_server;
 #[path = "support/patient.rs"]
 mod patient;
 #[path = "support/stat.rs"]
@@ -13,10 +15,11 @@ mod text;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use only_server::only_server;
 use patient::patient;
 use remcache::{Change, Client, ErrorKind, Ttl};
 use remcache_testkit::{Memcached, Proxy, unused_port};
-use stat::{only_server, stat};
+use stat::stat;
 use text::flags_and_ttl;
 
 fn client_of(server: &Memcached) -> Client {

@@ -15,10 +15,8 @@ fn ketama_routes_the_golden_keys() {
     ] {
         let golden = &vectors["rings"][name];
         let ring = ketama(&nodes(&golden["servers"]));
-        let route: Vec<usize> = list(&vectors["keys"])
-            .iter()
-            .map(|key| everyone_alive(&ring, text(key).as_bytes()).unwrap())
-            .collect();
+        let route: Vec<usize> =
+            list(&vectors["keys"]).iter().map(|key| everyone_alive(&ring, text(key).as_bytes()).unwrap()).collect();
         assert_eq!(route.len(), 40);
         assert_eq!(serde_json::json!(route), golden["route"], "{name}");
     }
@@ -32,11 +30,7 @@ fn remcached_places_the_golden_keys() {
     for (key, expected) in golden {
         for servers in [2, 3, 5] {
             let found = everyone_alive(&remcached(servers), key.as_bytes()).unwrap();
-            assert_eq!(
-                expected[format!("mod{servers}")],
-                found,
-                "{key} of {servers}"
-            );
+            assert_eq!(expected[format!("mod{servers}")], found, "{key} of {servers}");
         }
     }
 }
@@ -61,8 +55,7 @@ fn remcached_counts_only_the_living_in_their_order() {
         let alive = |server: usize| living >> server & 1 == 1;
         let order: Vec<usize> = (0..6).filter(|&server| alive(server)).collect();
         for key in [&b"a"[..], b"ab", b"Hello", b"key-0", b"\xff\x00\xfe"] {
-            let expected =
-                everyone_alive(&remcached(order.len()), key).map(|position| order[position]);
+            let expected = everyone_alive(&remcached(order.len()), key).map(|position| order[position]);
             assert_eq!(ring.locate(key, alive), expected, "{key:?} among {order:?}");
         }
     }
@@ -82,11 +75,7 @@ fn ketama_never_asks_who_is_alive() {
 
 #[test]
 fn the_order_of_the_list_decides_no_ketama_home() {
-    let forward: Vec<Node> = numbered(30)
-        .into_iter()
-        .zip(1..)
-        .map(|(node, weight)| node.with_weight(weight))
-        .collect();
+    let forward: Vec<Node> = numbered(30).into_iter().zip(1..).map(|(node, weight)| node.with_weight(weight)).collect();
     let backward: Vec<Node> = forward.iter().rev().cloned().collect();
     let (one, other) = (ketama(&forward), ketama(&backward));
     for key in keys(20_000) {
@@ -115,11 +104,7 @@ fn a_server_more_takes_keys_and_moves_none_between_the_others() {
 
 #[test]
 fn weights_share_out_the_keys() {
-    let nodes = [
-        Node::tcp("a", 11211),
-        Node::tcp("b", 11211).with_weight(3),
-        Node::unix("/run/c.sock").with_weight(6),
-    ];
+    let nodes = [Node::tcp("a", 11211), Node::tcp("b", 11211).with_weight(3), Node::unix("/run/c.sock").with_weight(6)];
     let ring = ketama(&nodes);
     let mut held = [0; 3];
     for key in keys(50_000) {
@@ -127,20 +112,13 @@ fn weights_share_out_the_keys() {
     }
     for (held, tenths) in held.into_iter().zip([1, 3, 6]) {
         let share = 5000 * tenths;
-        assert!(
-            (share * 7 / 10..share * 13 / 10).contains(&held),
-            "{held} for {tenths}/10"
-        );
+        assert!((share * 7 / 10..share * 13 / 10).contains(&held), "{held} for {tenths}/10");
     }
 }
 
 #[test]
 fn a_duplicate_server_is_accepted() {
-    let nodes = [
-        Node::tcp("a", 11211),
-        Node::tcp("b", 11211),
-        Node::tcp("a", 11211),
-    ];
+    let nodes = [Node::tcp("a", 11211), Node::tcp("b", 11211), Node::tcp("a", 11211)];
     let ring = ketama(&nodes);
     let mut held = [0; 3];
     for key in keys(1000) {
@@ -175,16 +153,10 @@ fn one_server_holds_everything() {
 
 #[test]
 fn the_weight_0_is_refused_by_name() {
-    let nodes = [
-        Node::tcp("a", 11211),
-        Node::tcp("cache2", 11211).with_weight(0),
-    ];
+    let nodes = [Node::tcp("a", 11211), Node::tcp("cache2", 11211).with_weight(0)];
     for &distribution in Distribution::ALL {
         let refused = distribution.ring(&nodes).unwrap_err();
-        assert!(
-            matches!(&refused, RingError::ZeroWeight { index: 1, name, .. } if name == "cache2"),
-            "{refused:?}"
-        );
+        assert!(matches!(&refused, RingError::ZeroWeight { index: 1, name, .. } if name == "cache2"), "{refused:?}");
         assert!(refused.to_string().contains("\"cache2\""), "{refused}");
     }
 }
@@ -206,15 +178,9 @@ fn the_greatest_weights_are_no_overflow() {
 #[test]
 fn an_unknown_name_is_answered_with_the_known_ones() {
     let unknown = "ketma\n".parse::<Distribution>().unwrap_err();
-    assert_eq!(
-        unknown.to_string(),
-        r#"unknown distribution "ketma\n": did you mean ketama? known: ketama, remcached"#
-    );
+    assert_eq!(unknown.to_string(), r#"unknown distribution "ketma\n": did you mean ketama? known: ketama, remcached"#);
     let far = "rendezvous".parse::<Distribution>().unwrap_err();
-    assert_eq!(
-        far.to_string(),
-        r#"unknown distribution "rendezvous": known: ketama, remcached"#
-    );
+    assert_eq!(far.to_string(), r#"unknown distribution "rendezvous": known: ketama, remcached"#);
 }
 
 fn everyone_alive(ring: &Ring, key: &[u8]) -> Option<usize> {
@@ -222,21 +188,15 @@ fn everyone_alive(ring: &Ring, key: &[u8]) -> Option<usize> {
 }
 
 fn ketama(nodes: &[Node]) -> Ring {
-    Distribution::Ketama
-        .ring(nodes)
-        .expect("weights are positive")
+    Distribution::Ketama.ring(nodes).expect("weights are positive")
 }
 
 fn remcached(servers: usize) -> Ring {
-    Distribution::Remcached
-        .ring(&numbered(servers))
-        .expect("weights are positive")
+    Distribution::Remcached.ring(&numbered(servers)).expect("weights are positive")
 }
 
 fn numbered(servers: usize) -> Vec<Node> {
-    (0..servers)
-        .map(|number| Node::tcp(format!("10.0.0.{number}"), 11211))
-        .collect()
+    (0..servers).map(|number| Node::tcp(format!("10.0.0.{number}"), 11211)).collect()
 }
 
 fn keys(count: usize) -> impl Iterator<Item = String> {

@@ -279,7 +279,7 @@ fn reply_packets_decode_and_encode_to_the_same_bytes() {
 
 /// Whether a packet means a request that encodes to the packet's bytes; if not, why.
 fn say_again(packet: &Packet) -> Result<(), (Odd, String)> {
-    let request = binary::decode_request(packet).ok_or((Odd::NoRequest, format!("{packet:?}")))?;
+    let request = binary::decode_request(packet).ok_or_else(|| (Odd::NoRequest, format!("{packet:?}")))?;
     let mut output = Output::new();
     let encoded = binary::encode(&request, packet.header.opaque, &mut output);
     let opcode = encoded.map_err(|invalid| (Odd::Refused, invalid.to_string()))?;

@@ -50,26 +50,10 @@ struct System {
 }
 
 const SYSTEMS: &[System] = &[
-    System {
-        name: "Debian, Ubuntu",
-        install: "sudo apt-get install -y",
-        packages: |packages| packages.debian,
-    },
-    System {
-        name: "Fedora",
-        install: "sudo dnf install -y",
-        packages: |packages| packages.fedora,
-    },
-    System {
-        name: "Arch",
-        install: "sudo pacman -S --needed",
-        packages: |packages| packages.arch,
-    },
-    System {
-        name: "Homebrew",
-        install: "brew install",
-        packages: |packages| packages.homebrew,
-    },
+    System { name: "Debian, Ubuntu", install: "sudo apt-get install -y", packages: |packages| packages.debian },
+    System { name: "Fedora", install: "sudo dnf install -y", packages: |packages| packages.fedora },
+    System { name: "Arch", install: "sudo pacman -S --needed", packages: |packages| packages.arch },
+    System { name: "Homebrew", install: "brew install", packages: |packages| packages.homebrew },
 ];
 
 /// The packages of these tools on one system, each once.
@@ -83,8 +67,7 @@ fn packages(tools: &[&Tool], of: fn(&Packages) -> &'static str) -> Vec<&'static 
 
 /// What goes before apt-get, if this is a system that has it and we may use it.
 fn apt_get_rights() -> Option<&'static [&'static str]> {
-    let has_apt =
-        Path::new("/etc/debian_version").exists() && output_of(&["apt-get", "-v"]).is_ok();
+    let has_apt = Path::new("/etc/debian_version").exists() && output_of(&["apt-get", "-v"]).is_ok();
     if !has_apt {
         return None;
     }
@@ -100,9 +83,7 @@ fn apt_get(name: &str, sudo: &[&str], words: &[&str]) -> Result<(), Failure> {
     // Given as an argument, for sudo does not pass the environment on.
     let env = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"];
     let all: Vec<&str> = [sudo, &env, words].concat();
-    Step::program(name, all[0])
-        .args(all[1..].iter().copied())
-        .run()
+    Step::program(name, all[0]).args(all[1..].iter().copied()).run()
 }
 
 #[cfg(test)]

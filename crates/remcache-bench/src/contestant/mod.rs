@@ -1,6 +1,7 @@
 //! The contestants: a table of what each can do, and the one trait that the Rust clients are measured through.
 
 mod async_memcached;
+mod idle;
 mod lockstep;
 mod memcache_async;
 mod memcache_classic;
@@ -18,6 +19,7 @@ use crate::course::{Answer, Fault};
 use crate::samples::Sample;
 use crate::scenario::{Scenario, Verb};
 
+pub(crate) use idle::{Footprint, hold};
 pub(crate) use race::start;
 
 /// One of the clients that are compared.
@@ -55,6 +57,8 @@ pub(crate) struct Profile {
     pub(crate) on_tokio: bool,
     /// Whether a set is over when the server said so; if not, it is shown and not ranked.
     pub(crate) confirms_sets: bool,
+    /// Whether it can hold as many connections as it is told to, idle and without a thread for each.
+    pub(crate) holds_connections: bool,
     /// What a reader must know to read its figures.
     pub(crate) note: &'static str,
 }
@@ -205,6 +209,7 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: false,
         confirms_sets: true,
+        holds_connections: false,
         note: "a blocking socket: writes a pipeline as deep as there are callers, reads all replies, then the next",
     },
     Profile {
@@ -215,6 +220,7 @@ const PROFILES: &[Profile] = &[
         max_servers: 1,
         on_tokio: true,
         confirms_sets: true,
+        holds_connections: true,
         note: "async-memcached 0.9, a client for each caller",
     },
     Profile {
@@ -225,6 +231,7 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: true,
         confirms_sets: true,
+        holds_connections: false,
         note: "memcache 0.21, its experimental tokio client, keeping a connection for each caller",
     },
     Profile {
@@ -235,6 +242,7 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: false,
         confirms_sets: true,
+        holds_connections: false,
         note: "memcache 0.21, its blocking client on the text wire (here the faster by far), a thread and a pooled connection for each caller",
     },
     Profile {
@@ -245,6 +253,7 @@ const PROFILES: &[Profile] = &[
         max_servers: 1,
         on_tokio: true,
         confirms_sets: false,
+        holds_connections: true,
         note: "memcache-async 0.10, a connection for each caller; its set waits for no reply, so sets are sent, not confirmed",
     },
     Profile {
@@ -255,6 +264,7 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: false,
         confirms_sets: true,
+        holds_connections: false,
         note: "libmemcached through its C library on its default text wire (the faster here), a thread and a connection for each caller",
     },
     Profile {
@@ -265,6 +275,7 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: true,
         confirms_sets: true,
+        holds_connections: true,
         note: "remcache, one client for all callers, one connection for each server",
     },
 ];

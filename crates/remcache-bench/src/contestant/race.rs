@@ -87,7 +87,7 @@ impl Track<'_> {
     }
 }
 
-fn tokio_runtime(runtime: Runtime) -> Result<tokio::runtime::Runtime> {
+pub(super) fn tokio_runtime(runtime: Runtime) -> Result<tokio::runtime::Runtime> {
     let mut builder = match runtime {
         Runtime::Threads => bail!("not made for tokio"),
         Runtime::CurrentThread => tokio::runtime::Builder::new_current_thread(),

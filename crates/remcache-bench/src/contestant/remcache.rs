@@ -1,7 +1,7 @@
 //! remcache: binary wire, one client for every caller, one pipelined connection for each server.
 
 use anyhow::Result;
-use remcache::Client;
+use remcache::{Client, Config};
 
 use super::{Answer, Caller, Sample, Setup, failed, judge_get, judge_many};
 use crate::course::Fault;
@@ -19,6 +19,13 @@ pub(super) async fn connect(setup: &Setup) -> Result<Vec<Remcache>> {
     let first = client.get(samples::key(0)).await?;
     anyhow::ensure!(first.is_some(), "the first key is not there");
     Ok((0..setup.scenario.callers).map(|_| Remcache(client.clone())).collect())
+}
+
+/// One client that hands its requests to as many connections as there are callers, in turn.
+pub(super) async fn connect_for_each(setup: &Setup) -> Result<Vec<Remcache>> {
+    let callers = setup.scenario.callers;
+    let client = Client::with_config(setup.addresses(), Config::new().connections(callers))?;
+    Ok((0..callers).map(|_| Remcache(client.clone())).collect())
 }
 
 impl Caller for Remcache {

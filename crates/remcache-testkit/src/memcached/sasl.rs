@@ -21,23 +21,16 @@ pub(super) fn write_database(dir: &Path) {
         database.display()
     );
     fs::write(dir.join("memcached.conf"), config).expect("the directory is writable");
-    add_user(
-        &database,
-        &["-u", "memcached.realm", "testuser"],
-        SASL_PASSWORD,
-    );
+    add_user(&database, &["-u", "memcached.realm", "testuser"], SASL_PASSWORD);
     add_user(&database, &["bob"], "secret");
     // The server reads it as nobody.
-    fs::set_permissions(&database, Permissions::from_mode(0o644))
-        .expect("saslpasswd2 made the database");
+    fs::set_permissions(&database, Permissions::from_mode(0o644)).expect("saslpasswd2 made the database");
 }
 
 fn add_user(database: &Path, user: &[&str], password: &str) {
     let mut child = spawn(database, user);
     let mut stdin = child.stdin.take().expect("the input is a pipe");
-    stdin
-        .write_all(password.as_bytes())
-        .expect("saslpasswd2 reads the password");
+    stdin.write_all(password.as_bytes()).expect("saslpasswd2 reads the password");
     drop(stdin);
     let output = child.wait_with_output().expect("saslpasswd2 ends");
     let said = String::from_utf8_lossy(&output.stderr);
@@ -56,13 +49,11 @@ fn spawn(database: &Path, user: &[&str]) -> Child {
             .spawn()
     };
     // Debian keeps it where only root's search path looks.
-    run("saslpasswd2")
-        .or_else(|_| run("/usr/sbin/saslpasswd2"))
-        .unwrap_or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => panic!(
-                "saslpasswd2 is not installed: apt-get install -y sasl2-bin libsasl2-modules \
+    run("saslpasswd2").or_else(|_| run("/usr/sbin/saslpasswd2")).unwrap_or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => panic!(
+            "saslpasswd2 is not installed: apt-get install -y sasl2-bin libsasl2-modules \
                  libsasl2-modules-db"
-            ),
-            _ => panic!("saslpasswd2 does not run: {error}"),
-        })
+        ),
+        _ => panic!("saslpasswd2 does not run: {error}"),
+    })
 }

@@ -12,12 +12,7 @@ use tokio::sync::watch;
 
 /// Carries bytes between a client and the server until both have closed, or a rule or an order
 /// ends it.
-pub(super) async fn carry(
-    mut client: TcpStream,
-    shared: Arc<Shared>,
-    mut orders: watch::Receiver<Close>,
-    number: u64,
-) {
+pub(super) async fn carry(mut client: TcpStream, shared: Arc<Shared>, mut orders: watch::Receiver<Close>, number: u64) {
     let Ok(mut server) = connect(&client, &shared.upstream).await else {
         return without_server(client, &shared, &mut orders).await;
     };
@@ -58,12 +53,7 @@ async fn without_server(client: TcpStream, shared: &Shared, orders: &mut watch::
     }
 }
 
-async fn pass_both_ways(
-    client: &mut TcpStream,
-    server: &mut TcpStream,
-    shared: &Shared,
-    number: u64,
-) -> Option<Close> {
+async fn pass_both_ways(client: &mut TcpStream, server: &mut TcpStream, shared: &Shared, number: u64) -> Option<Close> {
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     let requests = Pipe::new(shared, Direction::Requests, number).run(from_client, to_server);

@@ -35,11 +35,7 @@ impl Proxy {
         let shared = Arc::new(Shared::new(upstream.into()));
         let (addr, listener) = listen_anywhere().await;
         let acceptor = tokio::spawn(accept(listener, Arc::clone(&shared)));
-        Self {
-            addr,
-            shared,
-            acceptor: AsyncMutex::new(Some(acceptor)),
-        }
+        Self { addr, shared, acceptor: AsyncMutex::new(Some(acceptor)) }
     }
 
     /// Where clients connect: `127.0.0.1:PORT`.
@@ -72,9 +68,7 @@ impl Proxy {
     pub async fn resume(&self) {
         let mut acceptor = self.acceptor.lock().await;
         if acceptor.is_none() {
-            let listener = TcpListener::bind(self.addr)
-                .await
-                .expect("the port is still ours");
+            let listener = TcpListener::bind(self.addr).await.expect("the port is still ours");
             *acceptor = Some(tokio::spawn(accept(listener, Arc::clone(&self.shared))));
         }
     }

@@ -40,15 +40,7 @@ enum Content {
 
 impl<'a> Pipe<'a> {
     pub(super) fn new(shared: &'a Shared, direction: Direction, number: u64) -> Self {
-        Self {
-            shared,
-            direction,
-            number,
-            passed: 0,
-            swallowed: false,
-            next_drip: Instant::now(),
-            splitter: None,
-        }
+        Self { shared, direction, number, passed: 0, swallowed: false, next_drip: Instant::now(), splitter: None }
     }
 
     /// Runs until the sender's end has been passed on; an error is a close of the connection.
@@ -125,9 +117,7 @@ impl<'a> Pipe<'a> {
             self.splitter = None;
         }
         let stream = self.number * 2 + self.direction as u64;
-        let (_, rng) = self
-            .splitter
-            .get_or_insert_with(|| (splits, rng(splits.seed, stream)));
+        let (_, rng) = self.splitter.get_or_insert_with(|| (splits, rng(splits.seed, stream)));
         rng.usize(1..=splits.longest)
     }
 
@@ -155,12 +145,7 @@ impl<'a> Pipe<'a> {
 
 /// Reads as long as there is room in the pipe: a delay costs no bandwidth, and a receiver that
 /// does not read is felt by the sender.
-async fn read_parcels(
-    shared: &Shared,
-    direction: Direction,
-    mut from: ReadHalf<'_>,
-    parcels: UnboundedSender<Parcel>,
-) {
+async fn read_parcels(shared: &Shared, direction: Direction, mut from: ReadHalf<'_>, parcels: UnboundedSender<Parcel>) {
     let room = Arc::new(Semaphore::new(ROOM));
     let mut buffer = vec![0; READ_LEN];
     loop {
@@ -171,11 +156,7 @@ async fn read_parcels(
         };
         let due = Instant::now() + shared.rule(direction).delay;
         let last = matches!(content, Content::End(_));
-        let parcel = Parcel {
-            due,
-            room: take_room(&room, &content).await,
-            content,
-        };
+        let parcel = Parcel { due, room: take_room(&room, &content).await, content };
         // Nobody takes it when the connection has been ended meanwhile.
         if parcels.send(parcel).is_err() || last {
             return;

@@ -50,10 +50,7 @@ impl Splits {
     /// Pieces of one to `longest` bytes.
     #[must_use]
     pub fn new(seed: u64, longest: usize) -> Self {
-        Self {
-            seed,
-            longest: longest.max(1),
-        }
+        Self { seed, longest: longest.max(1) }
     }
 }
 

@@ -55,10 +55,7 @@ impl Vector {
             let value_fits = self.variable.is_some() || wanted.value == got.value;
             value_fits && same_but_for_value_and_cas(wanted, got)
         };
-        let fit = wanted
-            .iter()
-            .zip(&got)
-            .all(|(wanted, got)| same(wanted, got));
+        let fit = wanted.iter().zip(&got).all(|(wanted, got)| same(wanted, got));
         rest.is_empty() && wanted.len() == got.len() && fit && same_cas_counting(wanted, &got)
     }
 
@@ -86,18 +83,10 @@ fn same_but_for_value_and_cas(wanted: &Frame<'_>, got: &Frame<'_>) -> bool {
 
 /// Whether all CAS numbers differ by the same amount, and zero (none) stays zero.
 fn same_cas_counting(wanted: &[Frame<'_>], got: &[Frame<'_>]) -> bool {
-    let pairs = || {
-        wanted
-            .iter()
-            .zip(got)
-            .map(|(wanted, got)| (wanted.cas(), got.cas()))
-    };
-    let mut shifts = pairs()
-        .filter(|&(wanted, _)| wanted != 0)
-        .map(|(wanted, got)| got.wrapping_sub(wanted));
+    let pairs = || wanted.iter().zip(got).map(|(wanted, got)| (wanted.cas(), got.cas()));
+    let mut shifts = pairs().filter(|&(wanted, _)| wanted != 0).map(|(wanted, got)| got.wrapping_sub(wanted));
     let first = shifts.next();
-    shifts.all(|shift| Some(shift) == first)
-        && pairs().all(|(wanted, got)| (wanted == 0) == (got == 0))
+    shifts.all(|shift| Some(shift) == first) && pairs().all(|(wanted, got)| (wanted == 0) == (got == 0))
 }
 
 /// The end of a text: enough to tell a line that is the last from one that is not.
@@ -119,10 +108,7 @@ mod tests {
     use super::*;
 
     fn vector(name: &str) -> &'static Vector {
-        vectors()
-            .iter()
-            .find(|it| it.name == name)
-            .expect("the vector is there")
+        vectors().iter().find(|it| it.name == name).expect("the vector is there")
     }
 
     fn check(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> Result<(), String> {
@@ -145,10 +131,7 @@ mod tests {
     fn another_status_opcode_or_opaque_does_not_fit() {
         for at in [0, 1, 7, 15] {
             assert!(check(STORED, |reply| reply[at] ^= 1).is_err(), "byte {at}");
-            assert!(
-                check(VARIABLE, |reply| reply[at] ^= 1).is_err(),
-                "byte {at}"
-            );
+            assert!(check(VARIABLE, |reply| reply[at] ^= 1).is_err(), "byte {at}");
         }
     }
 
@@ -176,8 +159,7 @@ mod tests {
             }
             bytes
         };
-        let alike =
-            |wanted: &[u8], got: &[u8]| same_cas_counting(&frames(wanted).0, &frames(got).0);
+        let alike = |wanted: &[u8], got: &[u8]| same_cas_counting(&frames(wanted).0, &frames(got).0);
         assert!(alike(&two(1, 2), &two(7, 8)));
         assert!(!alike(&two(1, 2), &two(7, 9)));
         assert!(alike(&two(0, 2), &two(0, 1)));

@@ -21,11 +21,7 @@ impl<'a> Frame<'a> {
         let body_len = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
         let (body, rest) = rest.split_at_checked(usize::try_from(body_len).ok()?)?;
         let (extras_and_key, value) = body.split_at_checked(key_len + usize::from(header[4]))?;
-        let frame = Self {
-            header,
-            extras_and_key,
-            value,
-        };
+        let frame = Self { header, extras_and_key, value };
         Some((frame, rest))
     }
 
@@ -59,13 +55,7 @@ pub(super) fn frames(mut bytes: &[u8]) -> (Vec<Frame<'_>>, &[u8]) {
 }
 
 /// A request packet without extras.
-pub(super) fn request(
-    opcode: u8,
-    opaque: [u8; 4],
-    extras: &[u8],
-    key: &[u8],
-    value: &[u8],
-) -> Vec<u8> {
+pub(super) fn request(opcode: u8, opaque: [u8; 4], extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
     let body_len = extras.len() + key.len() + value.len();
     let mut packet = vec![REQUEST_MAGIC, opcode];
     packet.extend(u16::try_from(key.len()).expect("a short key").to_be_bytes());

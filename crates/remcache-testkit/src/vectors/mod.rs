@@ -88,10 +88,7 @@ impl Vector {
 
     /// Everything that a server may do, the oldest version first.
     fn outcomes(&self) -> impl Iterator<Item = Outcome> {
-        let first = Outcome {
-            reply: self.reply.clone(),
-            after: self.after,
-        };
+        let first = Outcome { reply: self.reply.clone(), after: self.after };
         std::iter::once(first).chain(self.newer.clone())
     }
 }
@@ -192,12 +189,7 @@ mod tests {
 
     #[test]
     fn all_vectors_are_there() {
-        let count = |protocol| {
-            vectors()
-                .iter()
-                .filter(|it| it.protocol == protocol)
-                .count()
-        };
+        let count = |protocol| vectors().iter().filter(|it| it.protocol == protocol).count();
         assert_eq!(count(Protocol::Binary), 300);
         assert_eq!(count(Protocol::Meta), 209);
         assert_eq!(count(Protocol::Text), 119);

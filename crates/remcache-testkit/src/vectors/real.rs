@@ -51,9 +51,8 @@ pub fn fill_memory(addr: impl ToSocketAddrs) {
     let mut stream = TcpStream::connect(addr).expect("the server listens");
     for first in (1..MOST_ITEMS).step_by(BATCH) {
         let batch = first..first + BATCH;
-        let mut requests: Vec<u8> = batch
-            .flat_map(|n| request(SETQ, [0; 4], &[0; 8], format!("s{n:07}").as_bytes(), b"1"))
-            .collect();
+        let mut requests: Vec<u8> =
+            batch.flat_map(|n| request(SETQ, [0; 4], &[0; 8], format!("s{n:07}").as_bytes(), b"1")).collect();
         requests.extend(request(NOOP, [0; 4], b"", b"", b""));
         stream.write_all(&requests).expect("the server reads");
         // A stored item is not answered: whatever comes before the end of the batch is a refusal.
@@ -76,9 +75,7 @@ pub fn take_all_connections(addr: impl ToSocketAddrs) -> Vec<TcpStream> {
         let mut stream = TcpStream::connect(&addr).expect("the server listens");
         let version = request(VERSION, [0; 4], b"", b"", b"");
         let mut first = [0];
-        let answered = stream
-            .write_all(&version)
-            .and_then(|()| stream.read_exact(&mut first));
+        let answered = stream.write_all(&version).and_then(|()| stream.read_exact(&mut first));
         match (answered, first) {
             (Ok(()), [0x81]) => taken.push(stream),
             _ => return taken,

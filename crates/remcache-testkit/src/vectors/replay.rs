@@ -36,10 +36,7 @@ pub fn replay(vector: &Vector, addr: impl ToSocketAddrs) -> Replayed {
     }
     wire.read_until(|got| vector.may_be_complete(got));
     let after = wire.end(vector);
-    Replayed {
-        reply: wire.got,
-        after,
-    }
+    Replayed { reply: wire.got, after }
 }
 
 #[derive(Debug)]
@@ -53,11 +50,7 @@ impl Wire {
     fn connect(addr: impl ToSocketAddrs) -> Self {
         let stream = TcpStream::connect(addr).expect("the server listens");
         stream.set_nodelay(true).expect("a fresh socket");
-        Self {
-            stream,
-            got: Vec::new(),
-            closed: false,
-        }
+        Self { stream, got: Vec::new(), closed: false }
     }
 
     /// Sends what sets the vector up, and reads away what that answers.
@@ -74,9 +67,7 @@ impl Wire {
         }
         match vector.protocol {
             // Answered before authentication too, and between its steps.
-            Protocol::Binary => {
-                self.pass_fence(&request(VERSION, FENCE, b"", b"", b""), ends_with_fence)
-            }
+            Protocol::Binary => self.pass_fence(&request(VERSION, FENCE, b"", b"", b""), ends_with_fence),
             Protocol::Meta | Protocol::Text => self.pass_fence(b"mn\r\n", ends_with_mn),
             Protocol::TextAuth => {}
         }
@@ -148,11 +139,7 @@ impl Wire {
     }
 
     fn closed_or(&self, otherwise: After) -> After {
-        if self.closed {
-            After::Closed
-        } else {
-            otherwise
-        }
+        if self.closed { After::Closed } else { otherwise }
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -179,9 +166,7 @@ impl Wire {
     /// Whether something came.
     fn read_some(&mut self, limit: Duration) -> bool {
         let mut buffer = [0; 4096];
-        self.stream
-            .set_read_timeout(Some(limit))
-            .expect("the limit is not zero");
+        self.stream.set_read_timeout(Some(limit)).expect("the limit is not zero");
         match self.stream.read(&mut buffer) {
             Ok(0) => self.closed = true,
             Ok(len) => {

@@ -15,7 +15,7 @@ use super::config::Overload;
 use super::link::{Flight, Submitted};
 use super::server::Server;
 use super::slot::{Many, Slot};
-use super::{Client, cluster};
+use super::{Client, after, cluster};
 use crate::proto::{Deadline, Reply, Request, Status};
 
 /// A request on its way; awaiting it gives its [`Reply`], whatever that is.
@@ -51,7 +51,16 @@ enum State {
 struct Waiting {
     server: Arc<Server>,
     lane: usize,
-    room: Pin<Box<dyn Future<Output = bool> + Send>>,
+    room: Room,
+}
+
+type Room = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// Waits for room for a value of this length, until the deadline.
+fn room(server: &Server, lane: usize, length: usize, deadline: Deadline) -> Room {
+    let link = Arc::clone(server.link(lane));
+    let room = timeout_at(Instant::from_std(deadline.at), link.wait_for_room(length));
+    Box::pin(async move { room.await.is_ok() })
 }
 
 impl<'a> Call<'a> {
@@ -147,9 +156,7 @@ impl<'a> Call<'a> {
 
     #[cold]
     fn wait(&mut self, server: Arc<Server>, lane: usize, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
-        let link = Arc::clone(server.link(lane));
-        let room = timeout_at(Instant::from_std(deadline.at), link.wait_for_room(self.request.value().len()));
-        let room = Box::pin(async move { room.await.is_ok() });
+        let room = room(&server, lane, self.request.value().len(), deadline);
         self.state = State::WaitingForRoom(Waiting { server, lane, room });
         self.poll_room(waker)
     }
@@ -199,9 +206,7 @@ impl<'a> Call<'a> {
 /// A deadline that no reply moves.
 #[inline]
 fn fixed(now: Instant, timeout: Duration) -> Deadline {
-    // A timeout beyond what an instant can hold is as good as a century.
-    let at = now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(100 * 365 * 86_400));
-    Deadline { at: at.into_std(), patience: Duration::ZERO }
+    Deadline { at: after(now, timeout).into_std(), patience: Duration::ZERO }
 }
 
 impl Future for Call<'_> {
@@ -244,16 +249,23 @@ impl fmt::Debug for Call<'_> {
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Replies {
     request: Request<'static>,
-    server: Result<Arc<Server>, Option<Reply>>,
+    server: Result<Arc<Server>, Reply>,
     lane: usize,
-    flight: Option<Flight>,
-    started: bool,
+    deadline: Option<Deadline>,
+    progress: Progress,
+}
+
+enum Progress {
+    Start,
+    WaitingForRoom(Room),
+    InFlight(Flight),
+    Ended,
 }
 
 impl Replies {
     pub(crate) fn new(server: Result<Arc<Server>, Reply>, request: Request<'static>) -> Self {
-        let server = cluster::check_sharing(&request).and(server).map_err(Some);
-        Self { request, server, lane: 0, flight: None, started: false }
+        let server = cluster::check_sharing(&request).and(server);
+        Self { request, server, lane: 0, deadline: None, progress: Progress::Start }
     }
 
     /// The next reply; `None` after the last.
@@ -268,27 +280,37 @@ impl Replies {
         self.server.as_ref().ok().map(|server| Arc::clone(&server.endpoint.name))
     }
 
-    fn start(&mut self) -> Option<Reply> {
-        self.started = true;
-        let server = match &mut self.server {
+    /// Submits the request; the reply that ends the stream, if it could not be.
+    fn submit(&mut self) -> Option<Reply> {
+        let server = match &self.server {
             Ok(server) => server,
-            Err(reply) => return reply.take(),
+            Err(reply) => return Some(reply.clone()),
         };
         let now = Instant::now();
         let patience = server.timeout();
-        let deadline = Deadline { patience, ..fixed(now, patience) };
-        self.lane = server.next_lane();
+        let deadline = *self.deadline.get_or_insert_with(|| Deadline { patience, ..fixed(now, patience) });
         match server.link(self.lane).submit(&self.request, deadline, Slot::Many(Box::<Many>::default()), now) {
             Submitted::InFlight { flight, start } => {
                 if start {
                     server.start(self.lane);
                 }
-                self.flight = Some(flight);
+                self.progress = Progress::InFlight(flight);
                 None
             }
             Submitted::Refused(reply) => Some(reply),
+            Submitted::Full if server.overload() == Overload::Wait => {
+                let length = self.request.value().len();
+                self.progress = Progress::WaitingForRoom(room(server, self.lane, length, deadline));
+                None
+            }
             Submitted::Full | Submitted::Cast { .. } => Some(Reply::new(Status::Overloaded)),
         }
+    }
+
+    /// Ends the stream with this reply.
+    fn end_with(&mut self, reply: Reply) -> Poll<Option<Reply>> {
+        self.progress = Progress::Ended;
+        Poll::Ready(Some(reply))
     }
 }
 
@@ -296,24 +318,38 @@ impl Stream for Replies {
     type Item = Reply;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Reply>> {
-        if !self.started
-            && let Some(reply) = self.start()
-        {
-            return Poll::Ready(Some(reply));
+        let replies = &mut *self;
+        loop {
+            let refused = match &mut replies.progress {
+                Progress::Start => {
+                    replies.lane = replies.server.as_ref().map_or(0, |server| server.next_lane());
+                    replies.submit()
+                }
+                Progress::WaitingForRoom(room) => match ready!(room.as_mut().poll(cx)) {
+                    true => replies.submit(),
+                    false => Some(Reply::new(Status::Overloaded)),
+                },
+                Progress::InFlight(flight) => {
+                    let Ok(server) = &replies.server else { return Poll::Ready(None) };
+                    let reply = ready!(server.link(replies.lane).poll_next(flight.slot, cx.waker()));
+                    if reply.is_none() {
+                        replies.progress = Progress::Ended;
+                    }
+                    return Poll::Ready(reply);
+                }
+                Progress::Ended => return Poll::Ready(None),
+            };
+            if let Some(reply) = refused {
+                return replies.end_with(reply);
+            }
         }
-        let (Ok(server), Some(flight)) = (&self.server, self.flight) else { return Poll::Ready(None) };
-        let reply = ready!(server.link(self.lane).poll_next(flight.slot, cx.waker()));
-        if reply.is_none() {
-            self.flight = None;
-        }
-        Poll::Ready(reply)
     }
 }
 
 impl Drop for Replies {
     fn drop(&mut self) {
-        if let (Ok(server), Some(flight)) = (&self.server, self.flight) {
-            server.link(self.lane).abandon(flight);
+        if let (Ok(server), Progress::InFlight(flight)) = (&self.server, &self.progress) {
+            server.link(self.lane).abandon(*flight);
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::call::Call;
 use super::outcome::{self, Change, Counter, Item};
 use crate::Error;
-use crate::proto::{Operation, Reply, Request, Ttl};
+use crate::proto::{Reply, Request, Ttl};
 
 /// An operation on its way: set its options, then await it.
 ///
@@ -146,9 +146,7 @@ impl<K: Kind> Future for Command<'_, K> {
 }
 
 fn has_invalid_key(request: &Request<'_>) -> bool {
-    (request.operation().has_key() && request.key().is_err())
-        || (request.operation() == Operation::Stat
-            && matches!(request.key(), Err(crate::proto::InvalidKey::TooLong(_))))
+    request.operation().has_key() && request.key().is_err()
 }
 
 impl<K: Kind> fmt::Debug for Command<'_, K> {

@@ -45,7 +45,7 @@ pub enum Overload {
     Fail,
 }
 
-/// How long to wait before connecting again: full jitter between zero and a doubling bound.
+/// How long to wait before connecting again: anything from a quarter of a doubling bound up to it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     pub(crate) first: Duration,
@@ -56,7 +56,8 @@ impl Backoff {
     /// The wait before the attempt that follows so many failures.
     pub(crate) fn delay(&self, failures: u32, random: &mut fastrand::Rng) -> Duration {
         let bound = self.first.saturating_mul(1 << failures.min(20)).min(self.cap);
-        bound.mul_f64(random.f64())
+        // Jitter down to zero would let a client in a thousand try twice as often as the others.
+        bound.mul_f64(0.25 + 0.75 * random.f64())
     }
 }
 
@@ -197,7 +198,7 @@ impl Config {
         Self { overload, ..self }
     }
 
-    /// Bounds of the wait before connecting again (default: 50 ms, doubling to 5 s, full jitter).
+    /// Bounds of the wait before connecting again (default: 50 ms, doubling to 5 s; jitter from a quarter of the bound up to it).
     #[must_use]
     pub fn reconnect_delay(self, first: Duration, cap: Duration) -> Self {
         Self { reconnect: Backoff { first, cap }, ..self }
@@ -238,12 +239,16 @@ impl Config {
             ("connect_timeout", self.transport.connect_timeout),
             ("keepalive", self.limits.keepalive),
             ("silence", self.limits.silence),
-            ("reconnect_delay", self.reconnect.cap),
+            ("reconnect_delay's first", self.reconnect.first),
+            ("reconnect_delay's cap", self.reconnect.cap),
         ];
         for (name, duration) in durations {
             if duration.is_zero() {
                 return Err(Error::config(format!("{name} is zero: give it a duration such as 1s")));
             }
+        }
+        if self.reconnect.first > self.reconnect.cap {
+            return Err(Error::config("reconnect_delay's first wait is longer than its cap"));
         }
         let counts = [
             ("connections", self.connections),
@@ -272,9 +277,11 @@ mod tests {
         let backoff = Config::new().reconnect;
         let mut random = fastrand::Rng::with_seed(7);
         for (failures, bound_ms) in [(0, 50), (1, 100), (4, 800), (6, 3200), (7, 5000), (63, 5000)] {
-            let longest = (0..1000).map(|_| backoff.delay(failures, &mut random)).max().unwrap();
+            let delays: Vec<_> = (0..1000).map(|_| backoff.delay(failures, &mut random)).collect();
+            let (shortest, longest) = (*delays.iter().min().unwrap(), *delays.iter().max().unwrap());
             let bound = Duration::from_millis(bound_ms);
             assert!(longest <= bound && longest > bound * 9 / 10, "{failures}: {longest:?} of {bound:?}");
+            assert!(shortest >= bound / 4 && shortest < bound / 3, "{failures}: {shortest:?} of {bound:?}");
         }
     }
 

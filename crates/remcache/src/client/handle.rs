@@ -68,6 +68,8 @@ impl ServerHandle {
 
     /// Asks this server, and gives the outcome as data, whatever it is.
     ///
+    /// The key is sent as it is: neither placed by the ring nor put into the client's namespace.
+    ///
     /// # Cancellation
     /// See [`Call`].
     pub fn call<'a>(&self, request: Request<'a>) -> Call<'a> {

@@ -151,7 +151,7 @@ impl Lane {
             if place < last && !request.operation().is_question() { request.quiet() } else { request }
         });
         let patience = self.plan.timeout;
-        let deadline = Deadline { at: (now + patience).into_std(), patience };
+        let deadline = Deadline { at: super::after(now, patience).into_std(), patience };
         let run = server.link(self.connection).submit_run(requests, deadline, now);
         for (place, reply) in run.refused {
             if let Some(index) = keys.get(place as usize) {

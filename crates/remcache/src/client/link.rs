@@ -1,6 +1,6 @@
 //! The half of a connection that callers and its driver share: the machine, and who waits.
 //!
-//! A caller takes the lock for some tens of nanoseconds: it encodes straight into the shared
+//! A caller holds the lock for as long as encoding takes: it encodes straight into the shared
 //! output, takes a slot, and wakes the driver only if that sleeps. The driver settles all replies
 //! that one read gave under one lock, and wakes the callers after. No lock is held across I/O.
 

@@ -250,3 +250,10 @@ impl fmt::Debug for Client {
 pub(crate) fn no_server() -> Reply {
     Reply::disconnected(Delivery::NotSent, "no server is connected")
 }
+
+/// The instant so long after another; a wait beyond what an instant can say is as good as a century.
+#[inline]
+pub(crate) fn after(now: tokio::time::Instant, wait: std::time::Duration) -> tokio::time::Instant {
+    const CENTURY: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);
+    now.checked_add(wait).unwrap_or_else(|| now + CENTURY)
+}

@@ -24,7 +24,7 @@ impl Client {
     /// ```
     ///
     /// # Cancellation
-    /// See [`Many`](crate::client::Many).
+    /// See [`Many`].
     pub fn get_many<K>(&self, keys: impl IntoIterator<Item = K>) -> FetchMany<'_, K>
     where
         K: AsRef<[u8]>,
@@ -35,7 +35,7 @@ impl Client {
     /// Fetches many items and gives each a new time to live.
     ///
     /// # Cancellation
-    /// See [`Many`](crate::client::Many).
+    /// See [`Many`].
     pub fn get_and_touch_many<K>(&self, keys: impl IntoIterator<Item = K>, ttl: impl Into<Ttl>) -> FetchMany<'_, K>
     where
         K: AsRef<[u8]>,
@@ -56,7 +56,7 @@ impl Client {
     /// ```
     ///
     /// # Cancellation
-    /// See [`Many`](crate::client::Many).
+    /// See [`Many`].
     pub fn set_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> StoreMany<'_, K, V>
     where
         K: AsRef<[u8]>,
@@ -78,7 +78,7 @@ impl Client {
     /// ```
     ///
     /// # Cancellation
-    /// See [`Many`](crate::client::Many).
+    /// See [`Many`].
     pub fn add_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> StoreMany<'_, K, V>
     where
         K: AsRef<[u8]>,
@@ -99,7 +99,7 @@ impl Client {
     /// ```
     ///
     /// # Cancellation
-    /// See [`Many`](crate::client::Many).
+    /// See [`Many`].
     pub fn replace_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> StoreMany<'_, K, V>
     where
         K: AsRef<[u8]>,
@@ -120,7 +120,7 @@ impl Client {
     /// ```
     ///
     /// # Cancellation
-    /// See [`Many`](crate::client::Many).
+    /// See [`Many`].
     pub fn append_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> ExtendMany<'_, K, V>
     where
         K: AsRef<[u8]>,
@@ -141,7 +141,7 @@ impl Client {
     /// ```
     ///
     /// # Cancellation
-    /// See [`Many`](crate::client::Many).
+    /// See [`Many`].
     pub fn prepend_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> ExtendMany<'_, K, V>
     where
         K: AsRef<[u8]>,
@@ -163,7 +163,7 @@ impl Client {
     /// ```
     ///
     /// # Cancellation
-    /// See [`Many`](crate::client::Many).
+    /// See [`Many`].
     pub fn delete_many<K>(&self, keys: impl IntoIterator<Item = K>) -> DeleteMany<'_, K>
     where
         K: AsRef<[u8]>,
@@ -183,7 +183,7 @@ impl Client {
     /// ```
     ///
     /// # Cancellation
-    /// See [`Many`](crate::client::Many).
+    /// See [`Many`].
     pub fn increment_many<K>(&self, counters: impl IntoIterator<Item = (K, u64)>) -> CountMany<'_, K>
     where
         K: AsRef<[u8]>,
@@ -207,7 +207,7 @@ impl Client {
     /// ```
     ///
     /// # Cancellation
-    /// See [`Many`](crate::client::Many).
+    /// See [`Many`].
     pub fn decrement_many<K>(&self, counters: impl IntoIterator<Item = (K, u64)>) -> CountMany<'_, K>
     where
         K: AsRef<[u8]>,
@@ -222,7 +222,7 @@ impl Client {
     /// Gives many items a new time to live.
     ///
     /// # Cancellation
-    /// See [`Many`](crate::client::Many).
+    /// See [`Many`].
     pub fn touch_many<K>(&self, keys: impl IntoIterator<Item = K>, ttl: impl Into<Ttl>) -> TouchMany<'_, K>
     where
         K: AsRef<[u8]>,

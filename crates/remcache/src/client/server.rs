@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::address::Endpoint;
+use super::after;
 use super::condition::{Condition, State};
 use super::config::Config;
 use super::driver::{Driver, End};
@@ -67,6 +68,7 @@ impl Server {
             config: Arc::clone(&self.config),
             random: self.config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
             failures: 0,
+            retry_from: Instant::now(),
         };
         runtime.spawn(task.run());
     }
@@ -133,6 +135,9 @@ struct Task {
     config: Arc<Config>,
     random: fastrand::Rng,
     failures: u32,
+    /// What the wait before the next attempt counts from: the beginning of an attempt that failed, or
+    /// the end of a connection that worked.
+    retry_from: Instant,
 }
 
 /// How one connection went.
@@ -171,13 +176,14 @@ impl Task {
     /// Opens a connection and moves bytes until it ends; with `probe`, callers are let through only
     /// when the server has answered.
     async fn connect_and_drive(&mut self, probe: bool) -> Outcome {
+        self.retry_from = Instant::now();
         let stream = match self.connect().await {
             Ok(stream) => stream,
             Err(reason) => return self.failed(&reason),
         };
         let now = Instant::now();
         self.link.connected(now);
-        let probe_until = probe.then(|| now + self.config.timeout);
+        let probe_until = probe.then(|| after(now, self.config.timeout));
         match probe_until {
             Some(until) => self.link.probe(Deadline { at: until.into_std(), patience: Duration::ZERO }, now),
             None => {
@@ -187,6 +193,7 @@ impl Task {
         let end = Driver::new(Arc::clone(&self.endpoint.name), stream, Arc::clone(&self.link), probe_until).await;
         if self.link.has_replied() {
             self.failures = 0;
+            self.retry_from = Instant::now();
         }
         self.ended(&end)
     }
@@ -231,7 +238,10 @@ impl Task {
     async fn back_off(&mut self) -> bool {
         let delay = self.config.reconnect.delay(self.failures, &mut self.random);
         self.failures = self.failures.saturating_add(1);
-        let mut wait = pin!(sleep_until(Instant::now() + delay));
+        // However long the attempt took, a moment passes before the next.
+        let moment = delay.min(self.config.reconnect.first);
+        let until = after(self.retry_from, delay).max(after(Instant::now(), moment));
+        let mut wait = pin!(sleep_until(until));
         poll_fn(|cx| match self.link.poll_demand(cx.waker()) {
             Poll::Ready(Demand::End) => Poll::Ready(true),
             _ => wait.as_mut().poll(cx).map(|()| false),

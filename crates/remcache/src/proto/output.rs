@@ -43,7 +43,19 @@ impl Output {
     /// Appends bytes by copying them.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
+        if self.small.capacity().saturating_sub(self.small.len()) < bytes.len() {
+            self.grow(bytes.len());
+        }
         self.small.extend_from_slice(bytes);
+    }
+
+    /// Makes room: twice as much while that is little, then in small steps, so that the memory of a
+    /// full connection stays near its limit.
+    #[cold]
+    fn grow(&mut self, needed: usize) {
+        let capacity = self.small.capacity();
+        let step = if capacity < LARGE_BUFFER { capacity } else { capacity / 16 };
+        self.small.reserve_exact(needed.max(step).max(256));
     }
 
     /// Appends a value: copied if it is small or borrowed, shared otherwise.
@@ -166,6 +178,9 @@ impl Buf for Output {
         }
     }
 }
+
+/// From here on a buffer does not double any more.
+const LARGE_BUFFER: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {

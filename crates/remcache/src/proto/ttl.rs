@@ -33,6 +33,8 @@ pub enum Ttl {
 
 /// The longest relative time of the wire; larger numbers are absolute.
 const MAX_RELATIVE: u64 = 30 * 24 * 60 * 60;
+/// The wire's last second, which is the mark "do not create" and hence no time.
+const LAST: Duration = Duration::from_secs(u32::MAX as u64);
 /// The first absolute time: in January 1970, hence expired on every server.
 const EXPIRED: u32 = 2_592_001;
 
@@ -55,7 +57,8 @@ impl Ttl {
     pub fn resolve(self, now: impl FnOnce() -> SystemTime) -> Self {
         match self {
             Self::After(duration) if duration > Duration::from_secs(MAX_RELATIVE) => {
-                now().checked_add(duration).map_or(self, Self::At)
+                // What no clock can say is past the wire's last second too.
+                now().checked_add(duration).or_else(|| UNIX_EPOCH.checked_add(LAST)).map_or(self, Self::At)
             }
             other => other,
         }
@@ -170,6 +173,7 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let ttl = Ttl::After(Duration::from_secs(40 * DAY)).resolve(|| now);
         assert_eq!(ttl.seconds(), Ok(1_803_456_000));
+        assert_eq!(Ttl::After(Duration::MAX).resolve(|| now).seconds(), Err(InvalidTtl::TooFar));
         let short = Ttl::After(Duration::from_secs(DAY));
         assert_eq!(short.resolve(|| now), short);
     }

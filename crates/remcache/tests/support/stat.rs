@@ -1,17 +1,10 @@
 //! What a real server tells of itself.
 
-use remcache::{Client, ServerHandle};
+use remcache::ServerHandle;
 
 /// A number of the server's statistics, asked over the client's own connection.
 pub(crate) async fn stat(server: &ServerHandle, name: &str) -> u64 {
     let stats = server.stats("").collect().await.expect("the server tells its statistics");
     let (_, value) = stats.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("no statistic {name}"));
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).expect("a number")
-}
-
-/// The only server of a client.
-pub(crate) fn only_server(client: &Client) -> ServerHandle {
-    let mut servers = client.servers();
-    assert_eq!(servers.len(), 1);
-    servers.remove(0)
 }

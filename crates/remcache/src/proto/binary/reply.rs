@@ -35,7 +35,7 @@ pub(in crate::proto) fn peek(input: &mut InputBuffer, max_body: usize) -> Result
     match input.as_slice().first() {
         None => Ok(None),
         Some(&byte) if byte == Magic::Response.byte() => packet::complete(input, max_body),
-        Some(&byte) => Err(not_a_reply(byte)),
+        Some(_) => not_a_reply(input.as_slice()).map(|()| None),
     }
 }
 
@@ -57,15 +57,20 @@ pub(in crate::proto) fn take(input: &mut InputBuffer, header: &Header) -> Result
     Ok((Reply { status, flags, cas: header.cas, number, key, value }, last))
 }
 
-/// What a first byte that is no reply's tells.
+/// What bytes tell that are no reply; `Ok` if there are too few of them.
 #[cold]
-fn not_a_reply(byte: u8) -> ProtocolError {
-    match byte {
-        // `ERROR Too many open connections`, in text even to binary clients.
-        b'E' => ProtocolError::TooManyConnections,
-        other => ProtocolError::WrongMagic(other),
+fn not_a_reply(bytes: &[u8]) -> Result<(), ProtocolError> {
+    let (seen, refusal) = (bytes.iter(), TOO_MANY_CONNECTIONS.iter());
+    let is_refusal = seen.zip(refusal).all(|(seen, expected)| seen == expected);
+    match (is_refusal, bytes.len() < TOO_MANY_CONNECTIONS.len()) {
+        (true, true) => Ok(()),
+        (true, false) => Err(ProtocolError::TooManyConnections),
+        (false, _) => Err(ProtocolError::WrongMagic(bytes.first().copied().unwrap_or_default())),
     }
 }
+
+/// How memcached begins to say, in text even to binary clients, that it takes no more connections.
+const TOO_MANY_CONNECTIONS: &[u8] = b"ERROR Too";
 
 /// The value; a miss, which is as common as a hit, needs no memory for its text.
 #[inline]
@@ -135,7 +140,9 @@ mod tests {
 
     #[test]
     fn what_is_no_reply_is_named_at_its_first_byte() {
-        assert_eq!(error_of(b"E"), ProtocolError::TooManyConnections);
+        assert_eq!(error_of(b"ERROR Too many open connections"), ProtocolError::TooManyConnections);
+        assert!(decode(&mut input(b"ERROR"), 1 << 20).unwrap().is_none(), "it may be either yet");
+        assert_eq!(error_of(b"ERROR\r\n"), ProtocolError::WrongMagic(b'E'));
         assert_eq!(error_of(b"HTTP/1.1 400"), ProtocolError::WrongMagic(b'H'));
         assert!(error_of(b"H").to_string().contains("HTTP"));
         assert!(error_of(&[0x15]).to_string().contains("TLS"));

@@ -43,7 +43,7 @@ pub fn encode(request: &Request<'_>, opaque: u32, output: &mut Output) -> Result
 fn checked_key<'r>(request: &'r Request<'_>) -> Result<&'r [u8], InvalidRequest> {
     match (request.operation(), request.key()) {
         (Operation::Stat, Err(InvalidKey::Empty)) => Ok(&[]),
-        (Operation::Stat, Ok(group)) => checked_group(group.as_bytes()),
+        (Operation::Stat, group) => checked_group(group?.as_bytes()),
         (Operation::Verbosity, _) => Err(InvalidRequest::Unsupported(
             "memcached does not know Verbosity on the binary wire and would lose step over it: use the server's -v",
         )),

@@ -9,7 +9,7 @@ use crate::proto::Reply;
 #[expect(clippy::exhaustive_structs, reason = "a number of the caller's choice")]
 pub struct Tag(pub u64);
 
-/// A request in flight, for [`Connection::abandon`].
+/// A request in flight, for [`Connection::abandon`](super::Connection::abandon).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket(pub(super) u32);
 

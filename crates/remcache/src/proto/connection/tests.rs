@@ -306,6 +306,34 @@ fn the_machine_serves_the_next_connection_after_a_close() {
     }
 }
 
+#[test]
+fn counts_are_told_as_they_are() {
+    let mut bench = Bench::new(Limits::default(), 7);
+    assert_eq!((bench.connection.has_output(), bench.connection.earliest_deadline()), (false, None));
+    for tag in 0..4 {
+        bench.submit(&Request::get("a"), tag, 0).unwrap();
+    }
+    assert_eq!((bench.connection.has_output(), bench.connection.earliest_deadline()), (true, Some(bench.at(1000))));
+    bench.sent();
+    assert_eq!((bench.connection.has_output(), bench.connection.in_flight()), (false, 4));
+    bench.connection.abandon_where(|tag| tag.0 > 1, bench.at(0));
+    let Bench { connection, .. } = &bench;
+    assert_eq!((connection.in_flight(), connection.awaited(), connection.abandoned()), (4, 2, 2));
+}
+
+#[test]
+fn as_many_abandoned_requests_as_allowed_are_borne() {
+    let patient = Limits { abandoned: (2, SECOND), overdue: SECOND * 60, ..Limits::default() };
+    let mut bench = Bench::new(patient, 7);
+    let tickets: Vec<_> = (0..4).map(|tag| bench.submit(&Request::get("a"), tag, 0).unwrap()).collect();
+    bench.sent();
+    tickets[..3].iter().for_each(|ticket| bench.connection.abandon(*ticket, bench.start));
+    bench.answer(7, 0x00, Status::KeyNotFound).unwrap();
+    bench.connection.abandon(tickets[3], bench.at(900));
+    bench.connection.handle_timeout(bench.at(1899)).unwrap();
+    assert_eq!(bench.connection.handle_timeout(bench.at(1900)), Err(ProtocolError::TooManyAbandoned(3)));
+}
+
 // ---- A lying server ----
 
 /// What a server may do to its replies.

@@ -1,0 +1,74 @@
+//! Many keys in one call: what was found, what is missing and what failed, a key each, with one server away.
+//!
+//! `cargo run -p remcache --example many` prints:
+//!
+//! ```text
+//! stored 3 of 3
+//! found user:… on the first server
+//! found user:… on the second server
+//! found user:… on the third server
+//! missing absent:…
+//! found 3, missing 1, failed 0
+//! the second server stops
+//! found user:… on the first server
+//! failed user:…, because …: disconnected, …
+//! found user:… on the third server
+//! missing absent:…
+//! found 2, missing 1, failed 1
+//! deleted 2, failed 1
+//! ```
+
+use std::error::Error;
+
+use remcache::{Client, Item, Outcomes};
+use remcache_server::Server;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let servers = [Server::start().await?, Server::start().await?, Server::start().await?];
+    let client = Client::new(servers.iter().map(Server::address))?;
+
+    // A key for each server, to show what a dead one spoils: its own, and nothing else.
+    let mut items = Vec::new();
+    for (server, value) in servers.iter().zip(["the first server", "the second server", "the third server"]) {
+        items.push((key_on(&client, "user", &server.address())?, value));
+    }
+    let absent = key_on(&client, "absent", &servers[0].address())?;
+
+    let stored = client.set_many(items.clone()).await;
+    println!("stored {} of {}", stored.made().count(), stored.len());
+
+    let keys: Vec<String> = items.into_iter().map(|(key, _)| key).chain([absent]).collect();
+    show(&client.get_many(&keys).await);
+
+    println!("the second server stops");
+    servers[1].stop().await;
+    show(&client.get_many(&keys).await);
+
+    let deleted = client.delete_many(&keys[..3]).await;
+    println!("deleted {}, failed {}", deleted.made().count(), deleted.failed().count());
+    Ok(())
+}
+
+fn show(many: &Outcomes<&String, Option<Item>>) {
+    for (key, outcome) in many.iter() {
+        match outcome {
+            Ok(Some(item)) => println!("found {key} on {}", item.value.escape_ascii()),
+            Ok(None) => println!("missing {key}"),
+            Err(error) => println!("failed {key}, because {error}"),
+        }
+    }
+    println!("found {}, missing {}, failed {}", many.found().count(), many.missing().count(), many.failed().count());
+}
+
+/// The first of `NAME:1`, `NAME:2`, … that lives on this server.
+fn key_on(client: &Client, name: &str, server: &str) -> Result<String, remcache::Error> {
+    let mut number = 0;
+    loop {
+        number += 1;
+        let key = format!("{name}:{number}");
+        if client.locate(&key)?.is_some_and(|home| home.name() == server) {
+            return Ok(key);
+        }
+    }
+}

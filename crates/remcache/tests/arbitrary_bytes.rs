@@ -1,0 +1,81 @@
+//! Arbitrary bytes never panic: the bodies of the fuzz targets, on random data of a seed.
+//!
+//! `fuzz/` runs the same bodies with coverage feedback.
+
+#![cfg(feature = "client")]
+
+#[path = "arbitrary_bytes/connection.rs"]
+mod connection;
+#[path = "arbitrary_bytes/replies.rs"]
+mod replies;
+#[path = "arbitrary_bytes/requests.rs"]
+mod requests;
+
+use fastrand::Rng;
+use remcache_testkit::seed;
+
+/// Random bytes; half of the packets in them have a header that could be.
+fn bytes(rng: &mut Rng, magic: u8) -> Vec<u8> {
+    let mut bytes = vec![rng.u8(..)];
+    for _ in 0..rng.usize(..6) {
+        bytes.extend(packet(rng, magic));
+        if rng.u8(..) < 20 {
+            let length = rng.usize(..60);
+            bytes.extend(noise(rng, length));
+        }
+    }
+    let length = if rng.bool() { bytes.len() } else { rng.usize(..=bytes.len()) };
+    bytes.truncate(length);
+    bytes
+}
+
+fn packet(rng: &mut Rng, magic: u8) -> Vec<u8> {
+    let extras = [0, 4, 8, 20, rng.u8(..)][rng.usize(..5)];
+    let key = rng.u8(..40);
+    let value = if rng.u8(..) < 20 { rng.u16(..20_000) } else { rng.u16(..60) };
+    let body = u32::from(extras) + u32::from(key) + u32::from(value);
+    let mut packet = noise(rng, 24 + body as usize);
+    packet[0] = magic;
+    packet[1] = rng.u8(..0x26);
+    packet[2..4].copy_from_slice(&u16::from(key).to_be_bytes());
+    packet[4] = extras;
+    packet[6..8].copy_from_slice(&rng.u16(..3).to_be_bytes());
+    packet[8..12].copy_from_slice(&body.to_be_bytes());
+    if rng.u8(..) < 10 {
+        packet[rng.usize(..24)] = rng.u8(..);
+    }
+    packet
+}
+
+fn noise(rng: &mut Rng, length: usize) -> Vec<u8> {
+    std::iter::repeat_with(|| rng.u8(..)).take(length).collect()
+}
+
+#[test]
+fn any_bytes_as_replies() {
+    let seed = seed();
+    let mut rng = seed.rng();
+    for _ in 0..20_000 {
+        replies::run(&bytes(&mut rng, 0x81));
+    }
+}
+
+#[test]
+fn any_bytes_as_requests() {
+    let seed = seed();
+    let mut rng = seed.rng();
+    for _ in 0..20_000 {
+        let data = bytes(&mut rng, 0x80);
+        requests::run(data.get(1..).unwrap_or_default());
+    }
+}
+
+#[test]
+fn any_bytes_as_a_script_for_a_connection() {
+    let seed = seed();
+    let mut rng = seed.rng();
+    for _ in 0..20_000 {
+        let length = rng.usize(..400);
+        connection::run(&noise(&mut rng, length));
+    }
+}

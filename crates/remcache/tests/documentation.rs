@@ -1,0 +1,172 @@
+//! The documents keep what they say: tests that they name, links, programs, defaults, the map of the code.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use remcache::proto::Limits;
+
+#[test]
+fn every_test_that_a_guarantee_names_exists() {
+    let named = named_tests(&read("crates/remcache/docs/guarantees.md"));
+    assert!(named.len() >= 20, "guarantees name their tests as `file::function`");
+    let is_there = |(file, function): &(String, String)| {
+        let source = fs::read_to_string(root().join("crates/remcache").join(file));
+        source.is_ok_and(|source| is_test(&source, function))
+    };
+    let absent: Vec<_> = named.into_iter().filter(|test| !is_there(test)).collect();
+    assert!(absent.is_empty(), "guarantees.md names what is no test: {absent:#?}");
+}
+
+#[test]
+fn every_guarantee_has_a_test() {
+    let text = read("crates/remcache/docs/guarantees.md");
+    let sentences = text.split("\n## ").find(|part| part.starts_with("The sentences")).unwrap();
+    for section in sentences.split("\n### ").skip(1) {
+        let title = section.lines().next().unwrap();
+        assert!(!named_tests(section).is_empty(), "{title}: no test is named");
+    }
+}
+
+#[test]
+fn a_function_is_a_test_only_with_the_attribute() {
+    let source = "#[test]\nfn one() {}\n\nfn two() {}\n\n#[tokio::test(start_paused = true)]\nasync fn three() {}\n\
+                  #[test]\n#[should_panic]\nfn four() {}\nexamples! {\n    five\n}\n";
+    let tests: Vec<_> =
+        ["one", "two", "three", "four", "five"].into_iter().filter(|name| is_test(source, name)).collect();
+    assert_eq!(tests, ["one", "three", "four", "five"]);
+}
+
+#[test]
+fn the_defaults_are_those_of_the_code() {
+    let text = read("crates/remcache/docs/guarantees.md");
+    let limits = Limits::default();
+    let mebibytes = |bytes: usize| format!("{} MiB", bytes >> 20);
+    for (setting, value) in [
+        ("`max_in_flight`", thousands(limits.in_flight)),
+        ("`max_output`", mebibytes(limits.output)),
+        ("`max_value_size`", mebibytes(limits.value)),
+        ("`keepalive`: a no-op", format!("{:?}", limits.keepalive).replace('s', " s")),
+        ("`keepalive`: a connection ends", format!("{:?}", limits.silence).replace('s', " s")),
+        (
+            "given-up requests",
+            format!("{}, {}", thousands(limits.abandoned.0), format!("{:?}", limits.abandoned.1).replace('s', " s")),
+        ),
+    ] {
+        let row =
+            text.lines().find(|line| line.starts_with(&format!("| {setting}"))).unwrap_or_else(|| panic!("{setting}"));
+        let default = row.split('|').nth(2).unwrap().trim();
+        assert_eq!(default, value, "{setting}");
+    }
+}
+
+#[test]
+fn the_program_is_the_same_wherever_it_stands() {
+    let front_page = read("crates/remcache/src/lib.rs");
+    let front_page: Vec<_> = front_page.lines().map_while(|line| line.strip_prefix("//!")).collect();
+    let program = first_program(front_page.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)));
+    assert!(program.contains("Client::new") && program.lines().count() <= 20, "{program}");
+    for readme in ["README.md", "crates/remcache/README.md"] {
+        assert_eq!(first_program(read(readme).lines()), program, "{readme}");
+    }
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        for target in links(&text) {
+            let file = document.parent().unwrap().join(&target);
+            assert!(file.exists(), "{}: {target} does not exist", document.display());
+        }
+    }
+}
+
+#[test]
+fn the_map_shows_every_file_of_the_library() {
+    let map = read("ARCHITECTURE.md");
+    for layer in ["proto", "distribution", "client"] {
+        for name in files_below(&root().join("crates/remcache/src").join(layer)) {
+            let is_shown = map.contains(&format!("`{name}`")) || map.contains(&format!("/{name}`"));
+            let is_a_door = name.ends_with("mod.rs");
+            assert!(is_shown || is_a_door, "ARCHITECTURE.md does not show {layer}/{name}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 170, "{lines} lines: what does not fit belongs into a document of its own");
+}
+
+/// What stands as `file::function` in backticks.
+fn named_tests(text: &str) -> Vec<(String, String)> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let named = quoted.filter_map(|name| name.split_once(".rs::"));
+    named.map(|(file, function)| (format!("{file}.rs"), function.to_owned())).collect()
+}
+
+/// Whether a source has a test of this name: a function with the attribute, or a name on a line of
+/// its own, from which a macro makes one.
+fn is_test(source: &str, name: &str) -> bool {
+    let lines: Vec<&str> = source.lines().map(str::trim).collect();
+    let is_declared = |line: &str| {
+        ["fn ", "async fn "]
+            .iter()
+            .any(|start| line.strip_prefix(start).is_some_and(|rest| rest.starts_with(&format!("{name}("))))
+    };
+    let Some(place) = lines.iter().position(|line| is_declared(line)) else { return lines.contains(&name) };
+    let attributes = lines[..place].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("///"));
+    attributes.into_iter().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
+}
+
+/// The first program of a document, without the lines that rustdoc hides.
+fn first_program<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    let block = lines.skip_while(|line| !line.starts_with("use std::")).take_while(|line| !line.starts_with("```"));
+    block.filter(|line| *line != "#" && !line.starts_with("# ")).collect::<Vec<_>>().join("\n")
+}
+
+/// The targets of links to files, without their anchors.
+fn links(text: &str) -> Vec<String> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+    let local = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
+    local.map(|target| target.split('#').next().unwrap_or_default().to_owned()).collect()
+}
+
+fn documents() -> Vec<PathBuf> {
+    let mut directories = vec![root(), root().join("docs")];
+    for package in fs::read_dir(root().join("crates")).expect("the packages").flatten() {
+        directories.extend([package.path().join("docs"), package.path()]);
+    }
+    let entries = directories.iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten();
+    let files = entries.flatten().map(|entry| entry.path());
+    files.filter(|file| file.extension() == Some(OsStr::new("md"))).collect()
+}
+
+/// The files in and below a directory, by their last two names where they are below.
+fn files_below(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).expect("a directory of sources").flatten().map(|entry| entry.path());
+    let name = |path: &Path| path.file_name().and_then(OsStr::to_str).unwrap_or_default().to_owned();
+    let files = entries.flat_map(|path| match path.is_dir() {
+        true => files_below(&path).iter().map(|file| format!("{}/{file}", name(&path))).collect(),
+        false => vec![name(&path)],
+    });
+    files.collect()
+}
+
+fn thousands(number: usize) -> String {
+    match (number / 1000, number % 1000) {
+        (0, rest) => rest.to_string(),
+        (thousands, rest) => format!("{thousands},{rest:03}"),
+    }
+}
+
+fn read(path: &str) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}

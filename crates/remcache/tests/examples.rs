@@ -1,0 +1,150 @@
+//! Every example, run as a program: it prints what its first comment promises.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+macro_rules! examples {
+    ($($name:ident)*) => {
+        $(#[test] fn $name() { check(stringify!($name)); })*
+
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+examples! {
+    callbacks
+    counter
+    embedded_server
+    failure
+    hello
+    many
+    proto_alone
+    servers
+}
+
+#[test]
+fn every_example_is_run() {
+    let files = fs::read_dir(package().join("examples")).unwrap().map(|entry| entry.unwrap().path());
+    let mut names: Vec<_> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    names.sort();
+    assert_eq!(names, NAMES);
+}
+
+#[test]
+fn promises_are_held_against_the_output() {
+    for (promise, line, kept) in [
+        ("a = 1", "a = 1", true),
+        ("a = 1", "a = 2", false),
+        ("… is away", "127.0.0.1:4711 is away", true),
+        ("… is away", " is away", true),
+        ("took … of … s", "took 3 of 4 s", true),
+        ("took … of … s", "took 3 of 4 ms", false),
+        ("took …", "had 3", false),
+        ("…: the end", "x: the end, not", false),
+    ] {
+        assert_eq!(fits(promise, line), kept, "{promise:?} and {line:?}");
+    }
+}
+
+fn check(name: &str) {
+    let source = package().join("examples").join(name).with_extension("rs");
+    let promised = promise(&fs::read_to_string(&source).expect("the example's source"));
+    assert!(!promised.is_empty(), "{name} promises nothing");
+    let output = run(&program(name));
+    let printed: Vec<&str> = output.lines().collect();
+    let kept =
+        promised.len() == printed.len() && promised.iter().zip(&printed).all(|(promise, line)| fits(promise, line));
+    assert!(kept, "{name} promises\n\n{}\n\nand prints\n\n{output}", promised.join("\n"));
+}
+
+/// The lines that the first comment of an example says it prints.
+fn promise(source: &str) -> Vec<String> {
+    let comment = source.lines().map_while(|line| line.strip_prefix("//!"));
+    let lines = comment.map(|line| line.strip_prefix(' ').unwrap_or(line).to_owned());
+    lines.skip_while(|line| line != "```text").skip(1).take_while(|line| line != "```").collect()
+}
+
+/// Whether a line is what was promised, where `…` stands for anything.
+fn fits(promise: &str, line: &str) -> bool {
+    match promise.split_once('…') {
+        None => promise == line,
+        Some((before, after)) => {
+            let Some(rest) = line.strip_prefix(before) else { return false };
+            let ends = (0..=rest.len()).filter(|end| rest.is_char_boundary(*end));
+            ends.into_iter().any(|end| fits(after, &rest[end..]))
+        }
+    }
+}
+
+/// The example's program: `cargo test` has built it; where it has not, or not lately, it is built now.
+fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a path");
+    let profile = test.parent().and_then(Path::parent).expect("tests are built in PROFILE/deps");
+    let program = profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    let built = fs::metadata(&program).and_then(|file| file.modified()).ok();
+    if built.is_none_or(|built| built < last_change()) {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--package", "remcache", "--all-features", "--example", name]);
+        cargo.arg("--target-dir").arg(profile.parent().expect("profiles are in the target directory"));
+        let release = profile.ends_with("release");
+        let status = cargo.args(release.then_some("--release")).status().expect("cargo runs");
+        assert!(status.success(), "{cargo:?}");
+    }
+    program
+}
+
+/// When a source that goes into the examples was changed last.
+fn last_change() -> SystemTime {
+    let server = package().with_file_name("remcache-server");
+    let directories = [package().join("src"), package().join("examples"), server.join("src")];
+    let files = directories.iter().flat_map(|directory| sources(directory));
+    let changes = files.filter_map(|file| fs::metadata(file).and_then(|file| file.modified()).ok());
+    changes.max().expect("there are sources")
+}
+
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("a directory of sources").flatten().map(|entry| entry.path());
+    let (directories, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let below = directories.iter().flat_map(|directory| sources(directory));
+    files.iter().cloned().chain(below).filter(|file| file.extension() == Some(OsStr::new("rs"))).collect()
+}
+
+fn run(program: &Path) -> String {
+    let mut child =
+        Command::new(program).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the example runs");
+    let mut stdout = child.stdout.take().expect("the output is piped");
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).map(|_| text)
+    });
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("the example is a child") {
+            break status;
+        }
+        if started.elapsed() > PATIENCE {
+            child.kill().and_then(|()| child.wait()).expect("the example can be killed");
+            panic!("{} did not end; it printed\n{}", program.display(), printed(reader));
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let output = printed(reader);
+    assert!(status.success(), "{} ended with {status} and printed\n{output}", program.display());
+    output
+}
+
+fn printed(reader: JoinHandle<io::Result<String>>) -> String {
+    reader.join().expect("the reader does not panic").expect("the output is text")
+}
+
+fn package() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Examples end within a second or two; what takes so long hangs.
+const PATIENCE: Duration = Duration::from_secs(120);

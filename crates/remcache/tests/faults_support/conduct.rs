@@ -1,0 +1,174 @@
+//! How a server behaves: honestly, or with a fault, as a value.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastrand::Rng;
+use tokio::io::AsyncWriteExt;
+use tokio::time::sleep;
+
+use super::serve::Peer;
+
+/// How a server treats a connection.
+#[derive(Clone, Debug)]
+pub(crate) enum Conduct {
+    /// As it should.
+    Honest,
+    /// Refuses to connect.
+    Refuses,
+    /// Nothing comes of an attempt to connect.
+    Unreachable,
+    /// Ends the connection when it has sent so many bytes.
+    Cuts(usize, Ending),
+    /// Resets the connection when it has read so many bytes; what is whole in them is executed.
+    Hears(usize),
+    /// Sends random pieces of at most so many bytes.
+    Splits(usize, u64),
+    /// Answers whatever is asked with these bytes.
+    Says(Bytes),
+    /// Tells one lie among the first replies that leave together, and none after.
+    Lies(Lie, u64),
+    /// Sends replies of 100 kB and more at one byte in this time.
+    Drips(Duration),
+    /// Reads, and never answers.
+    Silent,
+    /// Accepts, and never reads.
+    Deaf,
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// In order.
+    Fin,
+    /// By a reset.
+    Rst,
+}
+
+/// What a server does to its replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    Swaps,
+    Repeats,
+    Withholds,
+    ChangesOpcode,
+    ChangesOpaque,
+    Babbles,
+}
+
+impl Lie {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Swaps, Self::Repeats, Self::Withholds, Self::ChangesOpcode, Self::ChangesOpaque, Self::Babbles];
+}
+
+/// The mouth of a server on one connection.
+#[derive(Debug)]
+pub(crate) struct Speaker {
+    conduct: Conduct,
+    rng: Rng,
+    sent: usize,
+}
+
+/// Whether the connection goes on.
+pub(crate) type Spoken = Result<(), Ending>;
+
+impl Speaker {
+    pub(crate) fn new(conduct: Conduct) -> Self {
+        let seed = match conduct {
+            Conduct::Splits(_, seed) | Conduct::Lies(_, seed) => seed,
+            _ => 0,
+        };
+        Self { conduct, rng: Rng::with_seed(seed), sent: 0 }
+    }
+
+    /// Sends the frames of one turn, each the whole of a reply.
+    pub(crate) async fn speak(&mut self, stream: &mut impl Peer, mut frames: Vec<Bytes>) -> Spoken {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        match self.conduct.clone() {
+            Conduct::Cuts(after, how) => return self.cut(stream, &frames.concat(), after, how).await,
+            Conduct::Splits(longest, _) => return self.split(stream, &frames.concat(), longest).await,
+            Conduct::Says(bytes) => return self.send(stream, &bytes).await,
+            Conduct::Drips(pace) => return self.drip(stream, &frames, pace).await,
+            Conduct::Lies(lie, _) => {
+                self.lie(lie, &mut frames);
+                self.conduct = Conduct::Honest;
+            }
+            Conduct::Silent => return Ok(()),
+            Conduct::Honest | Conduct::Hears(_) | Conduct::Refuses | Conduct::Unreachable | Conduct::Deaf => {}
+        }
+        self.send(stream, &frames.concat()).await
+    }
+
+    async fn send(&mut self, stream: &mut impl Peer, bytes: &[u8]) -> Spoken {
+        self.sent += bytes.len();
+        stream.write_all(bytes).await.map_err(|_| Ending::Rst)
+    }
+
+    async fn cut(&mut self, stream: &mut impl Peer, bytes: &[u8], after: usize, how: Ending) -> Spoken {
+        let room = after - self.sent;
+        let (now, _) = bytes.split_at(room.min(bytes.len()));
+        self.send(stream, now).await?;
+        if self.sent < after { Ok(()) } else { Err(how) }
+    }
+
+    async fn split(&mut self, stream: &mut impl Peer, mut bytes: &[u8], longest: usize) -> Spoken {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(self.rng.usize(1..=longest).min(bytes.len()));
+            self.send(stream, now).await?;
+            // Gives the receiver a turn: else the pieces would meet again in its socket.
+            tokio::task::yield_now().await;
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    async fn drip(&mut self, stream: &mut impl Peer, frames: &[Bytes], pace: Duration) -> Spoken {
+        for frame in frames {
+            if frame.len() < DRIPPED_FROM {
+                self.send(stream, frame).await?;
+                continue;
+            }
+            for byte in frame.chunks(1) {
+                self.send(stream, byte).await?;
+                sleep(pace).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Statistics are left alone: their packets are alike, so no client can tell.
+    fn lie(&mut self, lie: Lie, frames: &mut Vec<Bytes>) {
+        let candidates: Vec<usize> = (0..frames.len()).filter(|&at| frames[at][1] != STAT).collect();
+        let Some(&at) = self.rng.choice(&candidates) else { return };
+        match lie {
+            Lie::Swaps => {
+                let other = *self.rng.choice(&candidates).expect("there is one at least");
+                frames.swap(at, other);
+            }
+            Lie::Repeats => frames.insert(at, frames[at].clone()),
+            Lie::Withholds => drop(frames.remove(at)),
+            Lie::ChangesOpcode => frames[at] = with_byte(&frames[at], 1, self.rng.u8(1..)),
+            Lie::Babbles => frames.insert(at, babble(&mut self.rng)),
+            Lie::ChangesOpaque => frames[at] = with_byte(&frames[at], self.rng.usize(12..16), self.rng.u8(1..)),
+        }
+    }
+}
+
+/// Bytes that mean nothing; half of them begin as a reply does.
+pub(crate) fn babble(rng: &mut Rng) -> Bytes {
+    let length = rng.usize(1..200);
+    let first = if rng.bool() { 0x81 } else { rng.u8(..) };
+    std::iter::once(first).chain(std::iter::repeat_with(|| rng.u8(..))).take(length).collect()
+}
+
+/// The frame with one byte changed, by what is not 0.
+fn with_byte(frame: &[u8], at: usize, difference: u8) -> Bytes {
+    let mut frame = frame.to_vec();
+    frame[at] ^= difference;
+    frame.into()
+}
+
+const STAT: u8 = 0x10;
+const DRIPPED_FROM: usize = 100_000;

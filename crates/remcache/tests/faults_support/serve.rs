@@ -1,0 +1,118 @@
+//! A server on one connection, whatever carries it, and what all its connections share.
+
+use std::fmt::Debug;
+use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use remcache::proto::InputBuffer;
+use remcache::proto::binary::Packet;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+
+use super::attempts::Attempts;
+use super::conduct::{Conduct, Ending, Speaker};
+use super::store::Store;
+
+/// The server's end of a connection.
+pub(crate) trait Peer: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Closes it by a reset.
+    fn reset(self);
+}
+
+/// A server: its items, its conduct, and who connected.
+#[derive(Debug)]
+pub(crate) struct World {
+    store: Mutex<Store>,
+    conduct: Mutex<Conduct>,
+    attempts: Attempts,
+    accepted: AtomicUsize,
+    /// Ends the connections that are open when it is called.
+    crash: Notify,
+}
+
+impl World {
+    pub(crate) fn new(conduct: Conduct) -> Arc<Self> {
+        Arc::new(Self {
+            store: Mutex::default(),
+            conduct: Mutex::new(conduct),
+            attempts: Attempts::default(),
+            accepted: AtomicUsize::new(0),
+            crash: Notify::new(),
+        })
+    }
+
+    pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().expect("no server panics")
+    }
+
+    /// Changes how connections are treated from now on; those of now stay as they are.
+    pub(crate) fn change(&self, conduct: Conduct) {
+        *self.conduct.lock().expect("no server panics") = conduct;
+    }
+
+    pub(crate) fn conduct(&self) -> Conduct {
+        self.conduct.lock().expect("no server panics").clone()
+    }
+
+    /// Resets the connections of now.
+    pub(crate) fn crash(&self) {
+        self.crash.notify_waiters();
+    }
+
+    pub(crate) fn attempts(&self) -> &Attempts {
+        &self.attempts
+    }
+
+    /// How many connections there were.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
+    }
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(mut stream: impl Peer, world: Arc<World>) {
+    world.accepted.fetch_add(1, Ordering::Relaxed);
+    let ending = tokio::select! {
+        ending = converse(&mut stream, &world, world.conduct()) => ending,
+        () = world.crash.notified() => Ending::Rst,
+    };
+    match ending {
+        Ending::Fin => finish(stream).await,
+        Ending::Rst => stream.reset(),
+    }
+}
+
+async fn converse(stream: &mut impl Peer, world: &World, conduct: Conduct) -> Ending {
+    if let Conduct::Deaf = conduct {
+        pending::<()>().await;
+    }
+    let mut unheard = if let Conduct::Hears(bytes) = conduct { bytes } else { usize::MAX };
+    let mut speaker = Speaker::new(conduct);
+    let mut input = InputBuffer::new();
+    while unheard > 0 {
+        match (&mut *stream).take(unheard as u64).read_buf(input.spare()).await {
+            Ok(0) | Err(_) => return Ending::Fin,
+            Ok(count) => unheard -= count,
+        }
+        let mut frames = Vec::new();
+        while let Some(packet) =
+            Packet::decode(&mut input, LONGEST_BODY).expect("a client sends requests that are some")
+        {
+            world.store().execute(&packet, &mut frames);
+        }
+        if let Err(ending) = speaker.speak(stream, frames).await {
+            return ending;
+        }
+    }
+    Ending::Rst
+}
+
+/// Says that nothing more will come, and reads to the end: closing with unread bytes would be a
+/// reset.
+async fn finish(mut stream: impl Peer) {
+    let _ = stream.shutdown().await;
+    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+}
+
+const LONGEST_BODY: usize = 2 << 20;
