@@ -1,13 +1,13 @@
 //! Any bytes as a script for the whole machine: requests, replies true and false, time, callers who
 //! give up. Every request ends once, and nothing panics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use remcache::proto::binary::{Opcode, Packet, encode_reply};
 use remcache::proto::{
-    Connection, Deadline, InputBuffer, Limits, Output, ProtocolError, Reply, Request, Status, Tag, Ticket,
+    Connection, Deadline, Delivery, InputBuffer, Limits, Output, ProtocolError, Reply, Request, Status, Tag, Ticket,
 };
 
 pub(crate) fn run(data: &[u8]) {
@@ -59,6 +59,8 @@ struct Play {
     now: Instant,
     tickets: Vec<Ticket>,
     stands: BTreeMap<u64, Stand>,
+    /// The requests of which it was said that no byte was sent.
+    not_sent: BTreeSet<u64>,
 }
 
 impl Play {
@@ -76,6 +78,7 @@ impl Play {
             now,
             tickets: Vec::new(),
             stands: BTreeMap::new(),
+            not_sent: BTreeSet::new(),
         }
     }
 
@@ -95,7 +98,8 @@ impl Play {
     }
 
     fn submit(&mut self, kind: u8, number: u8) {
-        let key = Bytes::copy_from_slice(&[b'k', number]);
+        let tag = self.stands.len() as u64;
+        let key = tag.to_string();
         let request = match number % 7 {
             0 | 1 => Request::get(key),
             2 => Request::set(key, vec![number; usize::from(number) * 30]),
@@ -105,7 +109,6 @@ impl Play {
             _ => Request::noop(),
         };
         let request = if kind.is_multiple_of(5) { request.quiet() } else { request };
-        let tag = self.stands.len() as u64;
         let patience = if number.is_multiple_of(3) { SECOND } else { Duration::ZERO };
         let deadline = Deadline { at: self.now + SECOND, patience };
         let owner = (kind % 16 < 4).then_some(Tag(tag));
@@ -125,7 +128,16 @@ impl Play {
         self.connection.handle_written(count);
         self.heard.extend(&bytes);
         let packets = std::iter::from_fn(|| Packet::decode(&mut self.heard, 1 << 20).expect("packets are sent"));
+        let before = self.unanswered.len();
         self.unanswered.extend(packets);
+        self.unanswered[before..].iter().for_each(|packet| self.check_sent(packet));
+    }
+
+    /// The key of a request is its tag.
+    fn check_sent(&self, packet: &Packet) {
+        let tag = std::str::from_utf8(&packet.key).ok().and_then(|key| key.parse().ok());
+        let was_denied = tag.is_some_and(|tag: u64| self.not_sent.contains(&tag));
+        assert!(!was_denied, "{tag:?} was sent although it was said not to be");
     }
 
     /// The server answers a request, the oldest if it is honest; one byte of it may be changed.
@@ -216,6 +228,9 @@ impl Play {
             assert_eq!(*stand, Stand::Waiting, "{event:?}");
             if event.last {
                 *stand = Stand::Ended;
+            }
+            if let Status::TimedOut(Delivery::NotSent) | Status::Disconnected(Delivery::NotSent) = event.reply.status {
+                self.not_sent.insert(event.tag.0);
             }
         }
         Ok(())
