@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use remcache::{Client, Config};
+use remcache::{Client, Config, Delivery, ErrorKind};
 use remcache_testkit::seed;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -144,6 +144,26 @@ async fn a_client_is_back_in_time_however_long_the_fault_was() {
             }
             trial.end().await;
         }
+    }
+}
+
+/// A server that accepts connections and is silent is down: only an answer lets callers through.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_only_accepts_gets_no_callers() {
+    for conduct in [Conduct::Silent, Conduct::Deaf, Conduct::Unreachable] {
+        let trial = Trial::in_memory(conduct, Config::new(), Duration::from_secs(1));
+        while trial.client.is_usable() {
+            trial.get("fixed:1").await;
+        }
+        for _ in 0..3_000 {
+            let start = Instant::now();
+            let tally = trial.get("fixed:1").await;
+            tally.assert_errors(|kind| kind == ErrorKind::Disconnected(Delivery::NotSent));
+            assert_eq!((tally.errors.len(), start.elapsed()), (1, Duration::ZERO), "it is known to be down");
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert!(trial.world.attempts().begun().len() > 5);
+        trial.end().await;
     }
 }
 
