@@ -45,7 +45,7 @@ pub enum Overload {
     Fail,
 }
 
-/// How long to wait before connecting again: anything from a quarter of a doubling bound up to it.
+/// How long to wait before connecting again: anything from a third of a doubling bound up to it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     pub(crate) first: Duration,
@@ -57,7 +57,7 @@ impl Backoff {
     pub(crate) fn delay(&self, failures: u32, random: &mut fastrand::Rng) -> Duration {
         let bound = self.first.saturating_mul(1 << failures.min(20)).min(self.cap);
         // Jitter down to zero would let a client in a thousand try twice as often as the others.
-        bound.mul_f64(0.25 + 0.75 * random.f64())
+        bound.mul_f64((1.0 + 2.0 * random.f64()) / 3.0)
     }
 }
 
@@ -198,7 +198,7 @@ impl Config {
         Self { overload, ..self }
     }
 
-    /// Bounds of the wait before connecting again (default: 50 ms, doubling to 5 s; jitter from a quarter of the bound up to it).
+    /// Bounds of the wait before connecting again (default: 50 ms, doubling to 5 s; jitter from a third of the bound up to it).
     #[must_use]
     pub fn reconnect_delay(self, first: Duration, cap: Duration) -> Self {
         Self { reconnect: Backoff { first, cap }, ..self }
@@ -281,7 +281,7 @@ mod tests {
             let (shortest, longest) = (*delays.iter().min().unwrap(), *delays.iter().max().unwrap());
             let bound = Duration::from_millis(bound_ms);
             assert!(longest <= bound && longest > bound * 9 / 10, "{failures}: {longest:?} of {bound:?}");
-            assert!(shortest >= bound / 4 && shortest < bound / 3, "{failures}: {shortest:?} of {bound:?}");
+            assert!(shortest >= bound / 3 && shortest < bound * 2 / 5, "{failures}: {shortest:?} of {bound:?}");
         }
     }
 
