@@ -104,7 +104,7 @@ impl<'a> Call<'a> {
         cluster::check_sharing(&self.request)?;
         if let Target::Cluster(client) = &self.target {
             let namespace = &client.config().namespace;
-            if !namespace.is_empty() && self.deadline.is_none() {
+            if !namespace.is_empty() {
                 self.request = self.request.clone().prefix_key(namespace);
             }
         }
@@ -114,7 +114,8 @@ impl<'a> Call<'a> {
         }
         let server = self.choose()?;
         let now = Instant::now();
-        let deadline = *self.deadline.get_or_insert_with(|| fixed(now, self.timeout));
+        let deadline = fixed(now, self.timeout);
+        self.deadline = Some(deadline);
         if self.request.needs_clock() {
             self.request = self.request.clone().resolve_ttl(SystemTime::now);
         }

@@ -13,18 +13,12 @@ use super::config::Overload;
 use super::server::Server;
 use crate::proto::{Deadline, Delivery, Reply, Request, Status};
 
-/// What holds for all lanes of a call.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    /// How long to wait for the next reply.
-    pub(crate) timeout: Duration,
-}
-
 /// The keys of one server, as indices into the call's list.
 pub(crate) struct Lane {
     server: Arc<Server>,
     connection: usize,
-    plan: Plan,
+    /// How long to wait for the next reply.
+    timeout: Duration,
     indices: Vec<u32>,
     /// How many of `indices` were submitted.
     submitted: usize,
@@ -57,12 +51,12 @@ pub(crate) trait Work {
 }
 
 impl Lane {
-    pub(crate) fn new(server: Arc<Server>, plan: Plan) -> Self {
+    pub(crate) fn new(server: Arc<Server>, timeout: Duration) -> Self {
         let connection = server.next_lane();
         Self {
             server,
             connection,
-            plan,
+            timeout,
             indices: Vec::new(),
             submitted: 0,
             runs: VecDeque::new(),
@@ -150,7 +144,7 @@ impl Lane {
             let request = work.request(*index as usize);
             if place < last && !request.operation().is_question() { request.quiet() } else { request }
         });
-        let patience = self.plan.timeout;
+        let patience = self.timeout;
         let deadline = Deadline { at: super::after(now, patience).into_std(), patience };
         let run = server.link(self.connection).submit_run(requests, deadline, now);
         for (place, reply) in run.refused {
@@ -173,10 +167,10 @@ impl Lane {
     fn wait_for_room(&mut self, length: usize) {
         let link = Arc::clone(self.server.link(self.connection));
         let limit = match self.server.overload() {
-            Overload::Wait => self.plan.timeout,
+            Overload::Wait => self.timeout,
             Overload::Fail if self.runs.is_empty() => Duration::ZERO,
             // Our own runs will make room.
-            Overload::Fail => self.plan.timeout,
+            Overload::Fail => self.timeout,
         };
         self.room = Some(Box::pin(async move { timeout(limit, link.wait_for_room(length)).await.is_ok() }));
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Client;
 use super::command::{Count, Delete, Extend, Fetch, Kind, Store, Touch};
-use super::lane::{Lane, Plan, Work};
+use super::lane::{Lane, Work};
 use super::outcome::{self, Change, Item};
 use crate::Error;
 use crate::proto::{CowBytes, Reply, Request, Ttl};
@@ -225,8 +225,7 @@ impl Options {
 async fn assign<Q: Entry>(client: &Client, items: &[Q], timeout: Duration) -> Vec<Lane> {
     let cluster = Arc::clone(&client.cluster());
     let namespace = &client.config().namespace;
-    let plan = Plan { timeout };
-    let mut lanes: Vec<Lane> = cluster.servers.iter().map(|server| Lane::new(Arc::clone(server), plan)).collect();
+    let mut lanes: Vec<Lane> = cluster.servers.iter().map(|server| Lane::new(Arc::clone(server), timeout)).collect();
     for (index, item) in items.iter().enumerate() {
         // A key that is none gets its outcome from whichever server it is handed to.
         let place = match namespace.is_empty() {

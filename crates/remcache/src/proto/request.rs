@@ -387,10 +387,4 @@ impl Operation {
                 | Self::Flush
         )
     }
-
-    /// Whether one request may be answered by many replies.
-    #[inline]
-    pub fn has_many_replies(self) -> bool {
-        self == Self::Stat
-    }
 }
