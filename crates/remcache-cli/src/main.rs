@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod context;
 mod embedded;
 mod exit;
 mod input;
@@ -14,8 +15,6 @@ mod tally;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    exit::leave(commands::run(cli::Cli::parse()))
+    exit::leave(cli::parse().and_then(commands::run))
 }

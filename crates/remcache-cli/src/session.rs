@@ -1,11 +1,12 @@
 //! What a command works with: the options, the output, the servers.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use remcache::{Client, Config};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::Global;
+use crate::context::{InUse, Settings};
 use crate::embedded::Embedded;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
@@ -17,13 +18,17 @@ pub(crate) struct Session {
     pub(crate) options: Global,
     pub(crate) output: Output,
     pub(crate) interrupt: Interrupt,
+    /// The global options that the command line gives.
+    pub(crate) given: Settings,
+    /// The context in use.
+    pub(crate) context: Option<InUse>,
     /// Servers that live as long as this run.
     embedded: Option<Embedded>,
 }
 
 impl Session {
     /// Prepares a run: logging, signals, embedded servers.
-    pub(crate) async fn open(options: Global) -> Result<Self, Failure> {
+    pub(crate) async fn open(options: Global, given: Settings, context: Option<InUse>) -> Result<Self, Failure> {
         log(options.verbose, is_colored(options.color, io::stderr().is_terminal()));
         let interrupt = Interrupt::listen().map_err(|error| Failure::Io("signals".into(), error))?;
         let output = Output::new(&options);
@@ -31,7 +36,7 @@ impl Session {
             Some(count) => Some(Embedded::start(count.into(), options.embedded_memory).await?),
             None => None,
         };
-        Ok(Self { options, output, interrupt, embedded })
+        Ok(Self { options, output, interrupt, given, context, embedded })
     }
 
     /// A client of the servers that the options name. It connects when it is used.
@@ -55,6 +60,17 @@ impl Session {
         self.embedded.is_some()
     }
 
+    /// Asks before something is removed; where the context is marked as production, for its name.
+    pub(crate) fn confirm(&self, question: &str) -> Result<bool, Failure> {
+        match self.context.as_ref().filter(|context| context.is_production && self.embedded.is_none()) {
+            Some(context) => {
+                let question = format!("{question} {} is production: type its name to do it:", context.name);
+                Ok(ask(&question)? == context.name)
+            }
+            None => Ok(matches!(ask(&format!("{question} [y/N]"))?.to_lowercase().as_str(), "y" | "yes")),
+        }
+    }
+
     fn addresses(&self) -> Vec<String> {
         if let Some(embedded) = &self.embedded {
             return embedded.addresses();
@@ -65,6 +81,19 @@ impl Session {
         let inherited = std::env::var("MEMCACHED_SERVERS").ok().filter(|servers| !servers.trim().is_empty());
         vec![inherited.unwrap_or_else(|| "localhost".into())]
     }
+}
+
+/// Asks on the terminal. Without one it refuses: a script has to say --yes.
+fn ask(question: &str) -> Result<String, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage(format!("{question} There is no terminal to ask on; say --yes to do it")));
+    }
+    let _ = write!(io::stderr(), "{question} ");
+    let _ = io::stderr().flush();
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    read.map_err(|error| Failure::Io("standard input".into(), error))?;
+    Ok(answer.trim().to_owned())
 }
 
 /// What the library tells, on stderr.

@@ -17,10 +17,14 @@ pub(crate) struct Global {
     ///
     /// May be given more than once. A URL reads
     /// memcached://a,b:11212/namespace?timeout=250ms&distribution=ketama; its options win over
-    /// those of the command line. Without this option the servers come from MEMCACHED_SERVERS, and
-    /// without that it is localhost:11211.
+    /// those of the command line. Without this option the servers come from the context in use, from
+    /// MEMCACHED_SERVERS, and without both it is localhost:11211.
     #[arg(short = 's', long = "server", value_name = "ADDR", env = "REMCACHE_SERVERS", global = true)]
     pub(crate) servers: Vec<String>,
+
+    /// The context whose options are the defaults; see remcache context
+    #[arg(long, value_name = "NAME", env = "REMCACHE_CONTEXT", global = true)]
+    pub(crate) context: Option<String>,
 
     /// Start N embedded servers on loopback for this run, and use them
     #[arg(long, value_name = "N", env = "REMCACHE_EMBEDDED", global = true, value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -2,6 +2,8 @@
 
 pub(crate) mod bench;
 mod changes;
+pub(crate) mod completions;
+pub(crate) mod context;
 pub(crate) mod count;
 pub(crate) mod delete;
 pub(crate) mod demo;
@@ -10,6 +12,7 @@ pub(crate) mod fill;
 pub(crate) mod flush;
 pub(crate) mod get;
 pub(crate) mod locate;
+pub(crate) mod man;
 pub(crate) mod ping;
 pub(crate) mod serve;
 pub(crate) mod stats;
@@ -21,21 +24,22 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Command, Invocation};
 use crate::exit::{Failure, Outcome};
 use crate::session::Session;
 
 /// Runs the command of the command line.
-pub(crate) fn run(cli: Cli) -> Outcome {
-    let runtime = runtime(threads(&cli.command)).map_err(|error| Failure::Io("runtime".into(), error))?;
-    let outcome = runtime.block_on(execute(cli));
+pub(crate) fn run(invocation: Invocation) -> Outcome {
+    let runtime = runtime(threads(&invocation.cli.command)).map_err(|error| Failure::Io("runtime".into(), error))?;
+    let outcome = runtime.block_on(execute(invocation));
     // What is still in flight concerns nobody any more.
     runtime.shutdown_background();
     outcome
 }
 
-async fn execute(cli: Cli) -> Outcome {
-    let mut session = Session::open(cli.global).await?;
+async fn execute(invocation: Invocation) -> Outcome {
+    let Invocation { cli, given, context } = invocation;
+    let mut session = Session::open(cli.global, given, context).await?;
     let outcome = dispatch(cli.command, &mut session).await;
     match (outcome, session.output.flush()) {
         (Ok(_), Err(error)) => Err(error.into()),
@@ -64,6 +68,9 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Locate(args) => locate::run(&args, session),
         Command::Bench(args) => bench::run(&args, session).await,
         Command::Fill(args) => fill::run(&args, session).await,
+        Command::Context(args) => context::run(&args, session),
+        Command::Completions(args) => completions::run(&args, session),
+        Command::Man(args) => man::run(&args, session),
     }
 }
 

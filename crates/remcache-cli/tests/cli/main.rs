@@ -2,6 +2,7 @@
 //! memcached servers and embedded ones.
 
 mod change;
+mod definitions;
 mod get;
 mod load;
 mod options;
