@@ -9,6 +9,7 @@ mod input;
 mod interrupt;
 mod load;
 mod output;
+mod relation;
 mod sample;
 mod session;
 mod tally;

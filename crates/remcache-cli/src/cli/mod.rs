@@ -8,8 +8,8 @@ pub(crate) use global::{Color, Format, Global};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    bench, completions, context, count, delete, demo, extend, fill, flush, get, locate, man, ping, serve, stats, store,
-    touch, version,
+    bench, check, completions, context, count, delete, demo, extend, fill, flush, get, locate, man, ping, serve, stats,
+    store, touch, version,
 };
 use crate::context::{self as contexts, Contexts, InUse, Settings};
 use crate::exit::Failure;
@@ -61,6 +61,7 @@ pub(crate) enum Command {
     Locate(locate::Args),
     Bench(bench::Args),
     Fill(fill::Args),
+    Check(check::Args),
     Context(context::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -118,7 +119,7 @@ Exit codes:
   4  no server was reached, or the time was up
   5  a server or the protocol failed
   6  a server wants an authentication
-  8  a threshold is broken (bench --fail-if)
+  8  a threshold is broken (bench --fail-if, check)
   130  interrupted, after printing what there is";
 
 #[cfg(test)]

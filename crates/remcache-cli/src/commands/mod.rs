@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod changes;
+pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod context;
 pub(crate) mod count;
@@ -26,6 +27,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::cli::{Command, Invocation};
 use crate::exit::{Failure, Outcome};
+use crate::output::Layout;
 use crate::session::Session;
 
 /// Runs the command of the command line.
@@ -48,6 +50,9 @@ async fn execute(invocation: Invocation) -> Outcome {
 }
 
 async fn dispatch(command: Command, session: &mut Session) -> Outcome {
+    if session.output.layout() == Layout::Nagios && !matches!(command, Command::Check(_)) {
+        return Err(Failure::usage("-f nagios is for check; here it is one of text, json, ndjson and csv"));
+    }
     match command {
         Command::Demo(args) => demo::run(&args, session).await,
         Command::Serve(args) => serve::run(&args, session).await,
@@ -68,6 +73,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Locate(args) => locate::run(&args, session),
         Command::Bench(args) => bench::run(&args, session).await,
         Command::Fill(args) => fill::run(&args, session).await,
+        Command::Check(args) => check::run(&args, session).await,
         Command::Context(args) => context::run(&args, session),
         Command::Completions(args) => completions::run(&args, session),
         Command::Man(args) => man::run(&args, session),

@@ -31,6 +31,8 @@ pub(crate) enum Layout {
     Ndjson,
     /// Lines with a header.
     Csv,
+    /// One line for a monitoring plugin.
+    Nagios,
 }
 
 /// Standard output, and what is known of it.
@@ -163,6 +165,7 @@ fn layout(format: Format, is_terminal: bool) -> Layout {
         Format::Json => Layout::Json,
         Format::Ndjson => Layout::Ndjson,
         Format::Csv => Layout::Csv,
+        Format::Nagios => Layout::Nagios,
     }
 }
 

@@ -2,6 +2,7 @@
 //! memcached servers and embedded ones.
 
 mod change;
+mod check;
 mod definitions;
 mod get;
 mod load;
