@@ -181,6 +181,18 @@ const TOOLS: &[Tool] = &[
         packages: Packages { debian: "libsasl2-modules-db", fedora: "cyrus-sasl-lib", arch: "libsasl", homebrew: "" },
     },
     Tool {
+        name: "prometheus",
+        need: Need::Tests,
+        reason: "scrapes what the tool serves",
+        look_for: LookFor::Program("prometheus"),
+        packages: Packages {
+            debian: "prometheus",
+            fedora: "golang-github-prometheus",
+            arch: "prometheus",
+            homebrew: "prometheus",
+        },
+    },
+    Tool {
         name: "strace",
         need: Need::Bench,
         reason: "counts system calls",

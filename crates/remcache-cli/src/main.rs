@@ -8,6 +8,7 @@ mod exit;
 mod input;
 mod interrupt;
 mod load;
+mod metrics;
 mod output;
 mod relation;
 mod sample;

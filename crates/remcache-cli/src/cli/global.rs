@@ -91,6 +91,8 @@ pub(crate) enum Format {
     Ndjson,
     /// Comma-separated values with a header
     Csv,
+    /// Metrics as Prometheus reads them; for stats
+    Prometheus,
     /// One line for a monitoring plugin; for check
     Nagios,
 }

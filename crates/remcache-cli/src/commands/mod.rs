@@ -16,6 +16,7 @@ pub(crate) mod locate;
 pub(crate) mod man;
 pub(crate) mod ping;
 pub(crate) mod serve;
+pub(crate) mod serve_metrics;
 pub(crate) mod stats;
 pub(crate) mod store;
 pub(crate) mod touch;
@@ -50,8 +51,13 @@ async fn execute(invocation: Invocation) -> Outcome {
 }
 
 async fn dispatch(command: Command, session: &mut Session) -> Outcome {
-    if session.output.layout() == Layout::Nagios && !matches!(command, Command::Check(_)) {
-        return Err(Failure::usage("-f nagios is for check; here it is one of text, json, ndjson and csv"));
+    match (session.output.layout(), &command) {
+        (Layout::Nagios, Command::Check(_)) | (Layout::Prometheus, Command::Stats(_)) => {}
+        (Layout::Nagios, _) => return Err(Failure::usage("-f nagios is for check; -f json, ndjson or csv fit here")),
+        (Layout::Prometheus, _) => {
+            return Err(Failure::usage("-f prometheus is for stats; -f json, ndjson or csv fit here"));
+        }
+        _ => {}
     }
     match command {
         Command::Demo(args) => demo::run(&args, session).await,
@@ -73,6 +79,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Locate(args) => locate::run(&args, session),
         Command::Bench(args) => bench::run(&args, session).await,
         Command::Fill(args) => fill::run(&args, session).await,
+        Command::ServeMetrics(args) => serve_metrics::run(&args, session).await,
         Command::Check(args) => check::run(&args, session).await,
         Command::Context(args) => context::run(&args, session),
         Command::Completions(args) => completions::run(&args, session),

@@ -31,6 +31,8 @@ pub(crate) enum Layout {
     Ndjson,
     /// Lines with a header.
     Csv,
+    /// Metrics as Prometheus reads them.
+    Prometheus,
     /// One line for a monitoring plugin.
     Nagios,
 }
@@ -165,6 +167,7 @@ fn layout(format: Format, is_terminal: bool) -> Layout {
         Format::Json => Layout::Json,
         Format::Ndjson => Layout::Ndjson,
         Format::Csv => Layout::Csv,
+        Format::Prometheus => Layout::Prometheus,
         Format::Nagios => Layout::Nagios,
     }
 }

@@ -6,6 +6,7 @@ mod check;
 mod definitions;
 mod get;
 mod load;
+mod metrics;
 mod options;
 mod placement;
 mod serve;
