@@ -8,8 +8,8 @@ pub(crate) use global::{Color, Format, Global};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    bench, check, completions, context, count, delete, demo, extend, fill, flush, get, locate, man, ping, serve,
-    serve_metrics, stats, store, touch, version,
+    bench, check, completions, context, count, delete, demo, doctor, extend, fill, flush, get, locate, man, ping,
+    serve, serve_metrics, stats, store, touch, version,
 };
 use crate::context::{self as contexts, Contexts, InUse, Settings};
 use crate::exit::Failure;
@@ -63,6 +63,7 @@ pub(crate) enum Command {
     Fill(fill::Args),
     Check(check::Args),
     ServeMetrics(serve_metrics::Args),
+    Doctor(doctor::Args),
     Context(context::Args),
     Completions(completions::Args),
     Man(man::Args),

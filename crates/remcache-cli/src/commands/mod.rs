@@ -8,6 +8,7 @@ pub(crate) mod context;
 pub(crate) mod count;
 pub(crate) mod delete;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod extend;
 pub(crate) mod fill;
 pub(crate) mod flush;
@@ -81,6 +82,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Fill(args) => fill::run(&args, session).await,
         Command::ServeMetrics(args) => serve_metrics::run(&args, session).await,
         Command::Check(args) => check::run(&args, session).await,
+        Command::Doctor(args) => doctor::run(&args, session).await,
         Command::Context(args) => context::run(&args, session),
         Command::Completions(args) => completions::run(&args, session),
         Command::Man(args) => man::run(&args, session),

@@ -1,4 +1,4 @@
-//! `check`: thresholds, for people and for monitoring.
+//! `check` and `doctor`: what is not as it should be, for people and for monitoring.
 
 use remcache_testkit::Memcached;
 use serde_json::json;
@@ -53,4 +53,21 @@ fn monitoring_gets_one_line_and_its_own_codes() {
     assert!(critical.text().starts_with(&format!("MEMCACHED CRITICAL - 1 of 2 servers answer, {DEAD} down: ")));
     check(&[], "a:b:c:d").exits(3);
     remcache(["get", "k", "-f", "nagios"]).servers(server.addr()).run().exits(2).complains_of("check");
+}
+
+#[test]
+fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
+    let server = Memcached::start(&["-C", "-I", "512k"]);
+    let run = remcache(["doctor", "-f", "json"]).servers(format!("{},{DEAD}", server.addr())).run().exits(8);
+    let findings = run.json();
+    let about = |server: &str| -> Vec<String> {
+        let found = findings.as_array().unwrap().iter().filter(|finding| finding["server"] == server);
+        found.map(|finding| finding["about"].as_str().unwrap().to_owned()).collect()
+    };
+    // Debian mends its 1.6.18 without raising the number, which is all that can be seen.
+    assert_eq!(about(&server.addr()), ["version", "CAS", "item size"]);
+    assert_eq!(about(DEAD), ["reach"]);
+    let text = remcache(["doctor"]).servers(server.addr()).run().exits(8);
+    assert!(text.text().contains("compare-and-swap is off (-C)"), "{text:?}");
+    assert!(text.lines().last().unwrap().starts_with("0 of 1 servers"), "{text:?}");
 }
