@@ -9,7 +9,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
     bench, check, completions, context, count, delete, demo, doctor, extend, fill, flush, get, locate, man, ping,
-    serve, serve_metrics, stats, store, touch, version,
+    serve, serve_metrics, stats, store, top, touch, version,
 };
 use crate::context::{self as contexts, Contexts, InUse, Settings};
 use crate::exit::Failure;
@@ -61,6 +61,7 @@ pub(crate) enum Command {
     Locate(locate::Args),
     Bench(bench::Args),
     Fill(fill::Args),
+    Top(top::Args),
     Check(check::Args),
     ServeMetrics(serve_metrics::Args),
     Doctor(doctor::Args),

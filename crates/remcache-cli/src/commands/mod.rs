@@ -20,6 +20,7 @@ pub(crate) mod serve;
 pub(crate) mod serve_metrics;
 pub(crate) mod stats;
 pub(crate) mod store;
+pub(crate) mod top;
 pub(crate) mod touch;
 pub(crate) mod version;
 
@@ -80,6 +81,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Locate(args) => locate::run(&args, session),
         Command::Bench(args) => bench::run(&args, session).await,
         Command::Fill(args) => fill::run(&args, session).await,
+        Command::Top(args) => top::run(&args, session).await,
         Command::ServeMetrics(args) => serve_metrics::run(&args, session).await,
         Command::Check(args) => check::run(&args, session).await,
         Command::Doctor(args) => doctor::run(&args, session).await,

@@ -13,3 +13,4 @@ mod serve;
 mod servers;
 mod store;
 mod tool;
+mod top;
