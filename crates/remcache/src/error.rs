@@ -70,6 +70,12 @@ impl Error {
         Self(Box::new(Details { kind, server, message }))
     }
 
+    /// The same error, at this server.
+    pub(crate) fn at(mut self, server: &Arc<str>) -> Self {
+        self.0.server = Some(Arc::clone(server));
+        self
+    }
+
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -15,6 +15,7 @@ mod driver;
 mod handle;
 mod lane;
 mod link;
+mod listing;
 mod many;
 mod operations;
 mod operations_many;
@@ -32,6 +33,7 @@ pub use command::{Act, Ask, Command, Count, Delete, Extend, Fetch, Kind, Store, 
 pub use condition::{Condition, State};
 pub use config::{Config, Overload, TransportSettings};
 pub use handle::{ServerHandle, Stat, Stats};
+pub use listing::Listing;
 pub use many::{
     CountMany, DeleteMany, Entry, ExtendMany, FetchMany, KeyNumber, KeyOnly, KeyValue, Many, Outcomes, StoreMany,
     TouchMany,

@@ -6,10 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use tokio::time::timeout;
+
 use super::address::Endpoint;
 use super::condition::{Condition, State};
 use super::config::{Config, Overload};
 use super::link::Link;
+use super::transport::Stream;
+use crate::proto::Delivery;
+use crate::{Error, ErrorKind};
 use task::Task;
 
 /// One endpoint of the cluster.
@@ -58,6 +63,21 @@ impl Server {
         };
         let task = Task::new(self.endpoint.clone(), Arc::clone(link), Arc::clone(&self.config));
         runtime.spawn(task.run());
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Opens a connection beside the lanes, on the text wire, for what needs one of its own.
+    pub(crate) async fn connect_text(&self) -> Result<Box<dyn Stream>, Error> {
+        let settings = &self.config.transport;
+        let opening = self.config.connector.connect(&self.endpoint.address, settings);
+        let failed = |reason: String| Error::new(ErrorKind::Disconnected(Delivery::NotSent), reason);
+        match timeout(settings.connect_timeout, opening).await {
+            Ok(opened) => opened.map_err(|error| failed(error.to_string())),
+            Err(_) => Err(failed(format!("no connection within {:?}", settings.connect_timeout))),
+        }
     }
 
     pub(crate) fn timeout(&self) -> Duration {
