@@ -196,7 +196,7 @@ impl Reference {
     }
 
     fn compare(&mut self, nodes: &[Node], range: std::ops::Range<usize>) {
-        let ring = Distribution::Ketama.ring(nodes).expect("weights are positive");
+        let ring = Distribution::KETAMA.ring(nodes).expect("weights are positive");
         let reference = self.locate(nodes, &range);
         for (key, &expected) in self.keys[range].iter().zip(&reference) {
             let found = ring.locate(key, |_| true);
