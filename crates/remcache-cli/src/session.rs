@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
+use remcache::client::Endpoint;
 use remcache::{Client, Config};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -48,11 +49,16 @@ impl Session {
     pub(crate) fn client_with(&self, tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
         let options = &self.options;
         let config = Config::new()
-            .distribution(options.distribution)
+            .distribution(options.placement())
             .namespace(options.namespace.clone().unwrap_or_default())
             .timeout(options.timeout)
             .connect_timeout(options.connect_timeout);
         Ok(Client::with_config(self.addresses(), tune(config))?)
+    }
+
+    /// The servers that the options name, as a ring sees them.
+    pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>, Failure> {
+        Ok(self.client()?.servers().iter().map(|server| server.endpoint().clone()).collect())
     }
 
     /// Whether the servers are this run's own.

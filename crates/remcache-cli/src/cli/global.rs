@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
-use remcache::distribution::Distribution;
+use remcache::distribution::{Distribution, Hash};
 
 use super::value;
 
@@ -34,12 +34,24 @@ pub(crate) struct Global {
     #[arg(long, value_name = "BYTES", env = "REMCACHE_EMBEDDED_MEMORY", global = true, default_value = "64m", value_parser = value::bytes)]
     pub(crate) embedded_memory: usize,
 
-    /// Where keys are placed: ketama, or remcached
+    /// Where keys are placed; ring profiles lists the names
     ///
-    /// Clients that share servers must agree on it. ketama is libmemcached's weighted ring,
-    /// remcached the Ruby gem's modulo.
+    /// Clients that share servers must agree on it. ketama is libmemcached's weighted ring; new
+    /// fleets may take rendezvous.
     #[arg(long, value_name = "NAME", env = "REMCACHE_DISTRIBUTION", global = true, default_value = "ketama")]
     pub(crate) distribution: Distribution,
+
+    /// Place keys as another client does: pylibmc, dalli, twemproxy, …; wins over --distribution
+    #[arg(long, value_name = "CLIENT", env = "REMCACHE_LIKE", global = true)]
+    pub(crate) like: Option<Distribution>,
+
+    /// The hash that the other client was set to, where it lets one choose: md5, crc32, fnv1a_64, …
+    #[arg(long, value_name = "HASH", env = "REMCACHE_HASH", global = true)]
+    pub(crate) hash: Option<Hash>,
+
+    /// Place keys by what stands between these two characters, as twemproxy does: {}
+    #[arg(long, value_name = "TAG", env = "REMCACHE_HASH_TAG", global = true, value_parser = hash_tag)]
+    pub(crate) hash_tag: Option<[u8; 2]>,
 
     /// A prefix of every key
     #[arg(long, value_name = "PREFIX", env = "REMCACHE_NAMESPACE", global = true)]
@@ -76,6 +88,24 @@ pub(crate) struct Global {
     /// Log on stderr what happens to the connections; twice for more
     #[arg(short = 'v', long, env = "REMCACHE_VERBOSE", global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+impl Global {
+    /// Where keys are placed, all options considered.
+    pub(crate) fn placement(&self) -> Distribution {
+        let mut chosen = self.like.unwrap_or(self.distribution);
+        if let Some(hash) = self.hash {
+            chosen = chosen.hash(hash);
+        }
+        if let Some(tag) = self.hash_tag {
+            chosen = chosen.hash_tag(tag);
+        }
+        chosen
+    }
+}
+
+fn hash_tag(text: &str) -> Result<[u8; 2], String> {
+    text.as_bytes().try_into().map_err(|_| "expected two characters such as {}".into())
 }
 
 /// How to print.

@@ -8,7 +8,7 @@ pub(crate) use global::{Color, Format, Global};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    bench, check, completions, context, count, delete, demo, doctor, extend, fill, flush, get, locate, man, ping,
+    bench, check, completions, context, count, delete, demo, doctor, extend, fill, flush, get, locate, man, ping, ring,
     serve, serve_metrics, stats, store, top, touch, version,
 };
 use crate::context::{self as contexts, Contexts, InUse, Settings};
@@ -59,6 +59,7 @@ pub(crate) enum Command {
     Ping(ping::Args),
     Flush(flush::Args),
     Locate(locate::Args),
+    Ring(ring::Args),
     Bench(bench::Args),
     Fill(fill::Args),
     Top(top::Args),

@@ -16,6 +16,7 @@ pub(crate) mod get;
 pub(crate) mod locate;
 pub(crate) mod man;
 pub(crate) mod ping;
+pub(crate) mod ring;
 pub(crate) mod serve;
 pub(crate) mod serve_metrics;
 pub(crate) mod stats;
@@ -79,6 +80,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Ping(args) => ping::run(&args, session).await,
         Command::Flush(args) => flush::run(&args, session).await,
         Command::Locate(args) => locate::run(&args, session),
+        Command::Ring(args) => ring::run(&args, session),
         Command::Bench(args) => bench::run(&args, session).await,
         Command::Fill(args) => fill::run(&args, session).await,
         Command::Top(args) => top::run(&args, session).await,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Config;
 use crate::Error;
-use crate::distribution::Distribution;
+use crate::distribution::{Distribution, Node};
 
 /// The port of a server whose address names none.
 const DEFAULT_PORT: u16 = 11211;
@@ -145,6 +145,20 @@ fn parse_weight(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(weight) if weight > 0 => Ok(weight),
         _ => Err(format!("{text:?} is no weight; expected a number from 1")),
+    }
+}
+
+impl From<&Endpoint> for Node {
+    /// The server as a ring sees it.
+    fn from(endpoint: &Endpoint) -> Self {
+        let mut node = match &endpoint.address {
+            Address::Tcp { host, port } => Self::tcp(host.clone(), *port),
+            Address::Unix(path) => Self::unix(path.display().to_string()),
+        };
+        node.weight = endpoint.weight;
+        node.ring_name = endpoint.ring_name.as_deref().map(str::to_owned);
+        node.ip = endpoint.ip;
+        node
     }
 }
 
@@ -346,7 +360,9 @@ mod tests {
     #[test]
     fn a_url_adjusts_the_distribution_in_any_order() {
         let expected = Distribution::TWEMPROXY.hash(crate::distribution::Hash::Murmur).hash_tag(*b"{}");
-        for query in ["distribution=twemproxy&hash=murmur&hash_tag={}", "hash_tag={}&hash=murmur&distribution=twemproxy"] {
+        for query in
+            ["distribution=twemproxy&hash=murmur&hash_tag={}", "hash_tag={}&hash=murmur&distribution=twemproxy"]
+        {
             let config = Config::from_url(&format!("memcached://a/?{query}")).unwrap();
             assert_eq!(config.distribution, expected, "{query}");
         }
