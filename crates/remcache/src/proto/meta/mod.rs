@@ -10,5 +10,5 @@ mod request;
 
 pub(in crate::proto) use base64::decode as decode_base64;
 pub use reply::{Frame, decode};
-pub(in crate::proto) use reply::{Head, Peeked, peek, take};
+pub(in crate::proto) use reply::{Peeked, check, is_miss, peek, take, take_miss, verb_answers};
 pub use request::encode;

@@ -172,6 +172,28 @@ fn is_whole(input: &mut InputBuffer, head: &Head) -> Result<bool, ProtocolError>
     }
 }
 
+/// Whether a reply can be the answer to what is expected.
+pub(in crate::proto) fn check(input: &InputBuffer, head: &Head, expected: Expected) -> Result<(), ProtocolError> {
+    let text = input.as_slice().get(..head.line).unwrap_or_default().trim_ascii_end();
+    status(head.code, expected).map(drop).ok_or_else(|| unexpected(text))
+}
+
+/// Whether the input begins with a miss.
+pub(in crate::proto) fn is_miss(input: &InputBuffer) -> bool {
+    input.as_slice().starts_with(b"EN")
+}
+
+/// Takes a miss that has no opaque: the one of a Debug.
+pub(in crate::proto) fn take_miss(
+    input: &mut InputBuffer,
+    expected: Expected,
+) -> Result<Option<text::Answer>, ProtocolError> {
+    let Some((text, line)) = line::peek(input.as_slice())? else { return Ok(None) };
+    let head = head(text, line, 0)?.ok_or_else(|| unexpected(text))?;
+    let reply = take(input, &head, expected)?;
+    Ok(Some(text::Answer { reply, last: true, fatal: None }))
+}
+
 /// Takes the reply whose head was [peeked](peek).
 #[inline]
 pub(in crate::proto) fn take(input: &mut InputBuffer, head: &Head, expected: Expected) -> Result<Reply, ProtocolError> {

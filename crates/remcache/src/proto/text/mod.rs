@@ -12,7 +12,7 @@ mod request;
 
 pub use dump::MetadumpItem;
 pub use log_line::LogLine;
-pub(in crate::proto) use reply::{Answer, said_of, take};
+pub(in crate::proto) use reply::{Answer, check, said_of, take};
 pub use reply::{Frame, decode};
 pub use request::encode;
 pub(in crate::proto) use request::encode_command;

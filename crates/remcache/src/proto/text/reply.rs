@@ -118,6 +118,14 @@ pub(in crate::proto) fn take(
     }
 }
 
+/// Whether the line at the front of the input can be the answer to what is expected.
+pub(in crate::proto) fn check(input: &InputBuffer, expected: Expected) -> Result<(), ProtocolError> {
+    match peek(input.as_slice())? {
+        Some((text, _)) => read(text, expected, None).map(drop),
+        None => Ok(()),
+    }
+}
+
 /// What a line is.
 enum Read {
     Answer(Answer),
