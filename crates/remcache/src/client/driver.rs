@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::condition::Condition;
 use super::link::{Link, Parked};
+use super::records::Records;
 use super::transport::Stream;
 use crate::proto::{InputBuffer, Output, ProtocolError};
 
@@ -30,6 +31,7 @@ pub(crate) struct Driver {
     timer: Pin<Box<Sleep>>,
     /// The first reply must have come by then, before callers are let through.
     probe_until: Option<Instant>,
+    records: Option<Records>,
 }
 
 /// Why a connection ended.
@@ -65,6 +67,7 @@ impl Driver {
         stream: Box<dyn Stream>,
         link: Arc<Link>,
         probe_until: Option<Instant>,
+        encrypted: bool,
     ) -> Self {
         Self {
             server,
@@ -75,11 +78,20 @@ impl Driver {
             wakers: Vec::new(),
             timer: Box::pin(sleep_until(Instant::now())),
             probe_until,
+            records: encrypted.then(Records::default),
         }
     }
 
     /// Writes what is ready; whether the socket takes more.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        match &mut self.records {
+            None => self.write_at_once(cx),
+            Some(records) => records.write(&mut self.stream, &mut self.output, &self.link, cx),
+        }
+    }
+
+    /// Writes all there is, in as few pieces as the socket allows.
+    fn write_at_once(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
         loop {
             if !self.output.has_remaining() {
                 self.link.take_output(&mut self.output);
@@ -111,6 +123,8 @@ impl Driver {
         match read {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0)) => Err(End::Closed),
+            // TLS that ends without a farewell: replies tell their lengths, so nothing can be cut unseen.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(End::Closed),
             Poll::Ready(Err(error)) => Err(End::Io(error)),
             Poll::Ready(Ok(count)) => {
                 self.input.filled(count);
@@ -119,6 +133,17 @@ impl Driver {
                 settled.map_err(End::Protocol)?;
                 self.let_callers_through();
                 Ok(true)
+            }
+        }
+    }
+
+    /// Reads what the server said before the socket failed: it may be why.
+    fn last_words(&mut self, end: End, cx: &mut Context<'_>) -> End {
+        loop {
+            match self.read(cx) {
+                Ok(true) => {}
+                Ok(false) | Err(End::Closed) => return end,
+                Err(words) => return words,
             }
         }
     }
@@ -182,7 +207,10 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
         let driver = &mut *self;
         let step = |driver: &mut Self, cx: &mut Context<'_>| -> Result<Parking, End> {
-            let can_write = driver.write(cx)?;
+            let can_write = match driver.write(cx) {
+                Err(end) => return Err(driver.last_words(end, cx)),
+                Ok(can_write) => can_write,
+            };
             if driver.read(cx)? {
                 // The callers that were just woken run first, so that their requests leave together.
                 cx.waker().wake_by_ref();
