@@ -202,7 +202,9 @@ fn system_tls() -> Result<Tls, Error> {
 
 #[cfg(not(feature = "tls"))]
 fn system_tls() -> Result<Tls, Error> {
-    Err(Error::config("memcacheds:// is TLS, which this program was built without: turn on the feature `tls` of remcache"))
+    Err(Error::config(
+        "memcacheds:// is TLS, which this program was built without: turn on the feature `tls` of remcache",
+    ))
 }
 
 /// Whether an address that is no URL has a user before its host; such an address is never quoted.
@@ -226,7 +228,9 @@ fn parse_user_info(text: &str) -> Result<Credentials, Error> {
     }
     match (percent_decoded(user), percent_decoded(password)) {
         (Some(user), Some(password)) => Ok(Credentials::new(user, password)),
-        _ => Err(Error::config("a % in the user or password of a URL must have two hexadecimal digits behind it; % itself is %25")),
+        _ => Err(Error::config(
+            "a % in the user or password of a URL must have two hexadecimal digits behind it; % itself is %25",
+        )),
     }
 }
 

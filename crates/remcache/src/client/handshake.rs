@@ -60,7 +60,9 @@ pub(crate) async fn establish(
     }
     if let Some(credentials) = &credentials {
         let hint = || {
-            format!("no answer to the authentication within {limit:?}: a server with a password file (-Y) speaks text only")
+            format!(
+                "no answer to the authentication within {limit:?}: a server with a password file (-Y) speaks text only"
+            )
         };
         let known = within(until, authenticate(&mut *stream, Family::Binary, credentials), hint).await;
         known.inspect_err(|failure| *refused = Refused::by(failure, Some(credentials)))?;
@@ -165,7 +167,8 @@ fn sasl_outcome(frame: &Frame, credentials: &Credentials) -> Result<(), Failure>
 fn no_reply(error: ProtocolError) -> Failure {
     match error {
         ProtocolError::WrongMagic(b'C') => Failure::Auth(
-            "the server answers in text: one with a password file (-Y) takes no password over the binary protocol".into(),
+            "the server answers in text: one with a password file (-Y) takes no password over the binary protocol"
+                .into(),
         ),
         other => Failure::Unreachable(other.to_string()),
     }
@@ -268,3 +271,126 @@ fn lost(error: &io::Error) -> Failure {
 const MECHANISM: &[u8] = b"PLAIN";
 /// The longest reply to an authentication that is read, in bytes.
 const LONGEST_REPLY: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use bytes::Buf;
+    use remcache_testkit::{Memcached, SASL_PASSWORD, SASL_USER, scratch};
+    use tokio::io::duplex;
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::proto::{Output, Reply};
+
+    fn known() -> Credentials {
+        Credentials::new(SASL_USER, SASL_PASSWORD)
+    }
+
+    /// The connection after an authentication, or what it failed with.
+    async fn attempt(server: &Memcached, family: Family, credentials: &Credentials) -> Result<TcpStream, Failure> {
+        let mut stream = TcpStream::connect(server.addr()).await.unwrap();
+        authenticate(&mut stream, family, credentials).await.map(|()| stream)
+    }
+
+    async fn ask(stream: &mut TcpStream, text: &str) -> String {
+        stream.write_all(text.as_bytes()).await.unwrap();
+        String::from_utf8(line(stream).await.unwrap()).unwrap()
+    }
+
+    /// A server with a password file, which outlives the value beside it.
+    fn with_password_file(lines: &str) -> (Memcached, tempfile::TempDir) {
+        let dir = scratch();
+        let file = dir.path().join("users");
+        fs::write(&file, lines).unwrap();
+        (Memcached::start(&["-Y", file.to_str().unwrap()]), dir)
+    }
+
+    #[tokio::test]
+    async fn a_password_file_is_satisfied_before_anything_else() {
+        let (server, _dir) = with_password_file("bob:a:secret\n");
+        let mut stream = attempt(&server, Family::Text, &Credentials::new("bob", "a:secret")).await.unwrap();
+        assert_eq!(ask(&mut stream, "mn\r\n").await, "MN");
+        assert_eq!(ask(&mut stream, "mg auth v\r\n").await, "EN", "nothing was stored");
+    }
+
+    #[tokio::test]
+    async fn a_password_file_refuses_others() {
+        let (server, _dir) = with_password_file("bob:secret\n");
+        for (user, password) in [("bob", "wrong"), ("alice", "secret"), ("bob", "")] {
+            let failure = attempt(&server, Family::Text, &Credentials::new(user, password)).await.unwrap_err();
+            assert_eq!(failure.status(), Some(Status::AuthError), "{failure:?}");
+        }
+        let failure = attempt(&server, Family::Text, &Credentials::new("bob smith", "secret")).await.unwrap_err();
+        assert!(failure.reason().contains("space"), "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn a_text_server_without_a_password_file_is_told_no_password() {
+        let server = Memcached::start(&[]);
+        let failure = attempt(&server, Family::Text, &known()).await.unwrap_err();
+        assert!(matches!(&failure, Failure::Auth(reason) if reason.contains("without -Y")), "{failure:?}");
+        let mut stream = attempt(&server, Family::Text, &known().optional()).await.unwrap();
+        assert_eq!(ask(&mut stream, "mg auth v\r\n").await, "EN", "nothing was stored");
+        assert_eq!(ask(&mut stream, "incr cmd_set 1\r\n").await, "NOT_FOUND");
+    }
+
+    #[tokio::test]
+    async fn sasl_knows_who_is_known() {
+        let server = Memcached::start_sasl(&[]);
+        attempt(&server, Family::Binary, &known()).await.unwrap();
+        for credentials in [Credentials::new(SASL_USER, "wrong"), Credentials::new("nobody", SASL_PASSWORD)] {
+            let failure = attempt(&server, Family::Binary, &credentials).await.unwrap_err();
+            assert!(matches!(failure, Failure::Refused(_)), "{failure:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_file_is_named_to_who_speaks_binary() {
+        let (server, _dir) = with_password_file("bob:secret\n");
+        // Its bytes hold a line end, so that the server answers.
+        let failure = attempt(&server, Family::Binary, &Credentials::new("bob", "sec\nret")).await.unwrap_err();
+        assert!(failure.reason().contains("-Y"), "{failure:?}");
+    }
+
+    /// What an authentication comes to when the server answers with these bytes.
+    async fn answered(family: Family, answer: &[u8]) -> Result<(), Failure> {
+        let (mut ours, mut theirs) = duplex(4096);
+        theirs.write_all(answer).await.unwrap();
+        theirs.shutdown().await.unwrap();
+        authenticate(&mut ours, family, &known()).await
+    }
+
+    fn reply(status: Status, text: &str, opaque: u32) -> Vec<u8> {
+        let mut output = Output::new();
+        binary::encode_reply(&Reply::with_text(status, text.to_owned()), sasl_auth(), opaque, &mut output);
+        output.copy_to_bytes(output.remaining()).to_vec()
+    }
+
+    #[tokio::test]
+    async fn whatever_a_server_answers_is_an_outcome() {
+        let canary = "canary";
+        let text = |line: &str| format!("CLIENT_ERROR unauthenticated\r\n{line}").into_bytes();
+        let cases = [
+            (Family::Binary, reply(Status::AuthContinue, canary, 0), Some(Status::AuthError), "PLAIN"),
+            (Family::Binary, reply(Status::InvalidArguments, canary, 0), Some(Status::AuthError), "invalid arguments"),
+            (Family::Binary, reply(Status::Busy, canary, 0), None, "busy"),
+            (Family::Binary, reply(Status::NoError, canary, 7), None, "not asked"),
+            (Family::Binary, [reply(Status::NoError, "", 0), vec![0x81]].concat(), None, "not asked"),
+            (Family::Binary, b"ERROR Too many open connections\r\n".to_vec(), None, "too many open connections"),
+            (Family::Binary, b"HTTP/1.1 400 Bad Request\r\n".to_vec(), None, "HTTP"),
+            (Family::Binary, Vec::new(), None, "closed"),
+            (Family::Text, Vec::new(), None, "closed"),
+            (Family::Text, b"ERROR Too many open connections\r\n".to_vec(), None, "too many open connections"),
+            (Family::Text, vec![b'x'; 2000], None, "no answer"),
+            (Family::Text, text("canary\r\n"), None, "no answer"),
+            (Family::Text, text("CLIENT_ERROR bad authentication token format\r\n"), Some(Status::AuthError), "empty"),
+        ];
+        for (family, answer, status, word) in cases {
+            let failure = answered(family, &answer).await.unwrap_err();
+            assert_eq!(failure.status(), status, "{failure:?}");
+            assert!(failure.reason().contains(word) && !failure.reason().contains(canary), "{failure:?}");
+        }
+    }
+}

@@ -126,11 +126,7 @@ impl Tls {
     }
 
     /// Agrees on TLS with a server; the caller limits how long it may take.
-    pub(crate) async fn connect(
-        &self,
-        stream: Box<dyn Stream>,
-        address: &Address,
-    ) -> Result<Box<dyn Stream>, Failure> {
+    pub(crate) async fn connect(&self, stream: Box<dyn Stream>, address: &Address) -> Result<Box<dyn Stream>, Failure> {
         let name = self.name_for(address).map_err(Failure::Tls)?;
         let settings = self.clone();
         // Files are read here, which may block.
@@ -161,9 +157,7 @@ impl Tls {
         let builder = match self.trust.roots(&provider)? {
             Verification::Roots(roots) => builder.with_root_certificates(roots),
             #[cfg(feature = "dangerous-tls")]
-            Verification::Custom(verifier) => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
-            }
+            Verification::Custom(verifier) => builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)),
         };
         match &self.identity {
             None => Ok(builder.with_no_client_auth()),
@@ -194,7 +188,9 @@ impl Trust {
             }
             Self::Roots(pem) => {
                 for certificate in pem.certificates("authority's certificate")? {
-                    roots.add(certificate).map_err(|error| format!("{pem} holds no authority's certificate: {error}"))?;
+                    roots
+                        .add(certificate)
+                        .map_err(|error| format!("{pem} holds no authority's certificate: {error}"))?;
                 }
             }
             #[cfg(feature = "dangerous-tls")]

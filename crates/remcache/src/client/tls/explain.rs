@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn what_is_said_in_clear_is_recognised() {
-        let garbage = io::Error::new(io::ErrorKind::InvalidData, Error::InvalidMessage(InvalidMessage::InvalidContentType));
+        let garbage =
+            io::Error::new(io::ErrorKind::InvalidData, Error::InvalidMessage(InvalidMessage::InvalidContentType));
         assert!(matches!(handshake(&garbage, b"ERROR Too many open connections\r"), Failure::Unreachable(_)));
         assert!(matches!(handshake(&garbage, b"ERROR\r\n"), Failure::Tls(reason) if reason.contains("memcached://")));
         let ended = io::Error::from(io::ErrorKind::UnexpectedEof);
