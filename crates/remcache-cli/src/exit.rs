@@ -23,7 +23,7 @@ pub(crate) enum Exit {
     Unreachable = 4,
     /// A server or the protocol failed.
     Server = 5,
-    /// A server wants an authentication, or refused it.
+    /// A server wants an authentication, or refused it, or TLS failed.
     Auth = 6,
     /// A threshold is broken.
     Threshold = 8,
@@ -38,7 +38,7 @@ impl Exit {
             ErrorKind::InvalidKey | ErrorKind::InvalidArguments | ErrorKind::Config => Self::Usage,
             ErrorKind::Conflict => Self::No,
             ErrorKind::Disconnected(_) | ErrorKind::TimedOut(_) | ErrorKind::Overloaded => Self::Unreachable,
-            ErrorKind::Auth => Self::Auth,
+            ErrorKind::Auth | ErrorKind::Tls => Self::Auth,
             _ => Self::Server,
         }
     }

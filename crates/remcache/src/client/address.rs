@@ -351,6 +351,45 @@ mod tests {
     }
 
     #[test]
+    fn a_url_with_a_user_and_a_password() {
+        for (text, user, password, host) in [
+            ("memcached://bob:secret@a", "bob", "secret", "a:11211"),
+            ("memcached://b%6Fb:s%3a%40%2f%25@a:7/shop", "bob", "s:@/%", "a:7"),
+            ("memcached://bob:with:colon,and%00@[::1]:7/?timeout=1s", "bob", "with:colon,and\0", "[::1]:7"),
+            ("memcached://bob:@a", "bob", "", "a:11211"),
+        ] {
+            let target = Target::parse(text).unwrap();
+            assert!(target.credentials == Some(Credentials::new(user, password)), "{text}");
+            assert_eq!(&*target.servers[0].name, host, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_user_and_password_is_named() {
+        for (text, word) in [
+            ("bob:secret@a", "URL"),
+            ("tcp://bob:secret@a", "URL"),
+            ("memcached://bob@a", "password"),
+            ("memcached://bob:secret@a,bob:secret@b", "%40"),
+            ("memcached://bob:sec/ret@a", "%2F"),
+            ("memcached://bob:sec?ret@a", "%3F"),
+            ("memcached://bob:100%@a", "%25"),
+            ("memcached://bob:%+1@a", "%25"),
+        ] {
+            let error = Target::parse(text).unwrap_err().to_string();
+            assert!(error.contains(word) && !error.contains("ret"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn tls_is_on_or_the_feature_is_named() {
+        match Target::parse("memcacheds://a,b") {
+            Ok(target) => assert!(cfg!(feature = "tls") && target.tls.is_some() && target.servers.len() == 2),
+            Err(error) => assert!(!cfg!(feature = "tls") && error.to_string().contains("feature `tls`"), "{error}"),
+        }
+    }
+
+    #[test]
     fn a_url_says_all_at_once() {
         let config =
             Config::from_url("memcached://a,b:11212,[::1]:3:4/shop?timeout=250ms&distribution=remcached&connections=2");
