@@ -22,7 +22,7 @@ pub(crate) enum Exit {
     Unreachable,
     /// A server or the protocol failed.
     Server,
-    /// A server wants an authentication, or refused it.
+    /// A server wants an authentication, or refused it, or TLS failed.
     Auth,
     /// A threshold is broken.
     Threshold,
@@ -58,7 +58,7 @@ impl Exit {
             ErrorKind::InvalidKey | ErrorKind::InvalidArguments | ErrorKind::Config => Self::Usage,
             ErrorKind::Conflict => Self::No,
             ErrorKind::Disconnected(_) | ErrorKind::TimedOut(_) | ErrorKind::Overloaded => Self::Unreachable,
-            ErrorKind::Auth => Self::Auth,
+            ErrorKind::Auth | ErrorKind::Tls => Self::Auth,
             _ => Self::Server,
         }
     }

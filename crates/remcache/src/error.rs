@@ -34,8 +34,11 @@ pub enum ErrorKind {
     Conflict,
     /// The server has no memory for the item.
     OutOfMemory,
-    /// The server wants an authentication, or refused it.
+    /// The server wants an authentication, or refused it; the request was not executed.
     Auth,
+    /// TLS could not be agreed on, for instance because the server's certificate does not hold; the
+    /// request was not executed.
+    Tls,
     /// The server or this wire cannot do it.
     Unsupported,
     /// The server answered with another error.
@@ -86,9 +89,9 @@ impl Error {
         self.0.server.as_deref()
     }
 
-    /// Whether the connection is gone or the server is known to be down.
+    /// Whether there is no connection: it is gone, the server is known to be down, or TLS failed.
     pub fn is_disconnected(&self) -> bool {
-        matches!(self.0.kind, ErrorKind::Disconnected(_))
+        matches!(self.0.kind, ErrorKind::Disconnected(_) | ErrorKind::Tls)
     }
 
     /// Whether the deadline passed.
@@ -97,8 +100,12 @@ impl Error {
     }
 
     /// Whether the cache could not be asked: the program goes on without it.
+    ///
+    /// A failed authentication and failed TLS count too, although somebody has to set them right:
+    /// [`Error::kind`] tells them apart.
     pub fn is_unavailable(&self) -> bool {
-        self.is_disconnected() || self.is_timeout() || self.0.kind == ErrorKind::Overloaded
+        let unasked = matches!(self.0.kind, ErrorKind::Overloaded | ErrorKind::Auth);
+        self.is_disconnected() || self.is_timeout() || unasked
     }
 
     /// Whether the request may have taken effect: decides if repeating it is safe.
@@ -121,6 +128,7 @@ impl ErrorKind {
             Status::Disconnected(delivery) => Self::Disconnected(delivery),
             Status::TimedOut(delivery) => Self::TimedOut(delivery),
             Status::Overloaded => Self::Overloaded,
+            Status::TlsError => Self::Tls,
             _ => Self::Server,
         }
     }
@@ -134,6 +142,7 @@ impl ErrorKind {
             Self::Conflict => "the item exists or was changed meanwhile",
             Self::OutOfMemory => "the server is out of memory",
             Self::Auth => "authentication failed",
+            Self::Tls => "TLS failed",
             Self::Unsupported => "not supported",
             Self::Server => "the server failed",
             Self::Disconnected(Delivery::NotSent) => "disconnected, the request was not sent",

@@ -119,7 +119,8 @@
 //! |---|---|---|
 //! | `InvalidKey`, `InvalidArguments`, `Unsupported` | no | another request; most are found before anything is sent |
 //! | `ValueTooLarge`, `OutOfMemory` | no, **but a server that refuses a `set` drops the old value** | a smaller value, or a larger limit |
-//! | `NonNumericValue`, `Conflict`, `Auth`, `Server` | no | a look at the server's word, which the message has |
+//! | `NonNumericValue`, `Conflict`, `Server` | no | a look at the server's word, which the message has |
+//! | `Tls`, `Auth` | no | going on without the cache, and a look at certificates, passwords and settings |
 //! | `Disconnected(NotSent)`, `TimedOut(NotSent)`, `Overloaded` | no | going on without the cache, or asking again later |
 //! | `Disconnected(MaybeSent)`, `TimedOut(MaybeSent)` | **yes** | a decision: only you know whether doing it twice does harm |
 //! | `Config` | no | another address, URL or setting |
@@ -225,13 +226,17 @@
 //! |---|---|---|
 //! | `client` | yes | the asynchronous client, on tokio; without it the crate is `proto` alone |
 //!
-//! TLS, authentication, and the meta and text protocols are not there yet.
+//! | `tls` | no | TLS, by rustls and ring: `client::Tls`, and `memcacheds://` |
+//! | `dangerous-tls` | no | TLS that checks no certificate: for experiments |
+//!
+//! The meta and text protocols are not there yet.
 //!
 //! # More
 //!
 //! [What is guaranteed, and which test proves it](_documentation::guarantees) ·
 //! [where keys live, and how to share a cache with other clients](_documentation::placement) ·
-//! [the binary protocol, as servers speak it](_documentation::protocol)
+//! [the binary protocol, as servers speak it](_documentation::protocol) ·
+//! [TLS and passwords](_documentation::security)
 
 pub mod proto;
 
@@ -259,11 +264,18 @@ pub mod _documentation {
 
     #[doc = include_str!("../docs/protocol.md")]
     pub mod protocol {}
+
+    #[doc = include_str!("../docs/security.md")]
+    pub mod security {}
 }
 
-/// The programs in the READMEs are tests too.
+/// The programs in the READMEs and documents are tests too.
 #[cfg(doctest)]
 mod readmes {
+    #[cfg(feature = "tls")]
+    #[doc = include_str!("../docs/security.md")]
+    struct OfSecurity;
+
     #[doc = include_str!("../../../README.md")]
     struct OfTheProject;
 

@@ -122,7 +122,7 @@ Exit codes:
   3  some servers failed; the healthy part is printed
   4  no server was reached, or the time was up
   5  a server or the protocol failed
-  6  a server wants an authentication
+  6  a server wants an authentication, or TLS failed
   8  a threshold is broken (bench --fail-if, check)
   130  interrupted, after printing what there is";
 

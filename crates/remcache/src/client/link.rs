@@ -44,6 +44,10 @@ struct Inner {
     since: SystemTime,
     /// Why requests fail at once, if they do.
     refusal: Option<Bytes>,
+    /// The status that says so, where it is more than being disconnected.
+    refused_as: Option<Status>,
+    /// Whether the server wanted an authentication that the connection does not have.
+    stranger: bool,
     /// Whether the connection's task runs.
     running: bool,
     /// How many callers wait for room.
@@ -111,6 +115,8 @@ impl Link {
             condition: Condition::Idle,
             since: SystemTime::now(),
             refusal: None,
+            refused_as: None,
+            stranger: false,
             running: false,
             waiting_for_room: 0,
             replied: false,
@@ -300,14 +306,21 @@ impl Inner {
     fn admit(&self) -> Result<(), Reply> {
         match &self.refusal {
             None => Ok(()),
-            Some(reason) => Err(Reply::disconnected(Delivery::NotSent, reason.clone())),
+            Some(reason) => {
+                let status = self.refused_as.unwrap_or(Status::Disconnected(Delivery::NotSent));
+                Err(Reply::with_text(status, reason.clone()))
+            }
         }
     }
 
     #[inline]
     fn settle(&mut self, input: &mut InputBuffer, wakers: &mut Vec<Waker>) -> Result<(), ProtocolError> {
-        while let Some(Event { tag, reply, last, .. }) = self.machine.poll_event(input)? {
+        while let Some(Event { tag, mut reply, last, .. }) = self.machine.poll_event(input)? {
             let (slot, place) = slot_and_place(tag);
+            if reply.status == Status::AuthError {
+                self.stranger = true;
+                reply.value = Bytes::from_static(NO_CREDENTIALS.as_bytes());
+            }
             if let Some(slot) = self.slots.get_mut(slot) {
                 wakers.extend(slot.settle(place, reply, last));
             }
@@ -315,6 +328,10 @@ impl Inner {
         Ok(())
     }
 }
+
+/// What to do about a server that refuses whoever gave no password.
+pub(crate) const NO_CREDENTIALS: &str =
+    "the server asks for a user and a password: give them by Config::credentials, or as user:password@ in a URL";
 
 /// Lets go of the lock, then wakes the driver if it sleeps.
 #[inline]

@@ -249,6 +249,20 @@ impl Connection {
         self.written = self.written.saturating_add(count as u64);
     }
 
+    /// How many of the bytes that were taken and not written make whole requests: as many as are at
+    /// most `limit` bytes together, or exactly one that is longer.
+    ///
+    /// A TLS record that ends within a request stalls servers (docs/protocol.md), so over TLS bytes
+    /// are written by this measure.
+    pub fn next_boundary(&self, limit: usize) -> usize {
+        let reach = self.written.saturating_add(limit as u64);
+        let end = match reach < self.taken {
+            true => self.in_flight.boundary(self.written, reach).map_or(self.taken, |end| end.min(self.taken)),
+            false => self.taken,
+        };
+        usize::try_from(end.saturating_sub(self.written)).unwrap_or(usize::MAX)
+    }
+
     /// Tells that the socket gave bytes.
     pub fn handle_received(&mut self, now: Instant) {
         self.last_input = now;

@@ -146,6 +146,14 @@ impl InFlight {
         self.entries.iter_mut().zip(0_u32..).map(move |(entry, place)| (first.wrapping_add(place), entry))
     }
 
+    /// Where the last request ends that ends by `reach`, of those that end behind `from`; where none
+    /// does, the end of the first one. `None` if only the newest is left, which ends with the stream.
+    pub(super) fn boundary(&self, from: u64, reach: u64) -> Option<u64> {
+        let first = self.entries.partition_point(|entry| entry.start <= from);
+        let beyond = self.entries.partition_point(|entry| entry.start <= reach);
+        self.entries.get(first.max(beyond.saturating_sub(1))).map(|entry| entry.start)
+    }
+
     fn place(&self, opaque: u32) -> usize {
         usize::try_from(opaque.wrapping_sub(self.first)).unwrap_or(usize::MAX)
     }
