@@ -237,6 +237,8 @@ pub mod proto;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "client")]
+pub mod discovery;
+#[cfg(feature = "client")]
 pub mod distribution;
 #[cfg(feature = "client")]
 mod error;
