@@ -242,6 +242,8 @@ pub mod discovery;
 pub mod distribution;
 #[cfg(feature = "client")]
 mod error;
+#[cfg(feature = "client")]
+pub mod migration;
 
 #[cfg(feature = "client")]
 pub use client::{Change, Client, Config, Counter, Flow, Item, Outcomes, ServerHandle};
