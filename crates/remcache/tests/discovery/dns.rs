@@ -187,7 +187,7 @@ async fn a_name_server_that_fails_keeps_the_last_good_list() {
         (A, Answer::NoSuchName, "has no A and no AAAA records"),
         (A, Answer::NoData, "has no A and no AAAA records"),
         (A, Answer::Silence, "no answer within 500ms"),
-        (A, Answer::Garbage, "no answer within 500ms"),
+        (A, Answer::Garbage, "A records: protocol error"),
         // Half a list is none.
         (AAAA, Answer::ServerFailure, "AAAA records"),
         (AAAA, Answer::Silence, "no answer within 500ms"),
