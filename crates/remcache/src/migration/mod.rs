@@ -82,6 +82,9 @@
 //! - **If a program uses one of the clients alone.** What it writes to the old placement is not seen
 //!   where a copy exists, until that copy ends. What it writes to the new one is seen at once, but the
 //!   old placement's value comes back when the new one loses it.
+//! - **If the old placement moves keys while servers come and go**, as `remcached` does: what lies on a
+//!   server that is away is neither found nor deleted there, and is the old placement's value again
+//!   when the server is back.
 //!
 //! A change that is made in the new placement but could not be deleted from the old is an error that
 //! [may have been executed](crate::Error::may_have_executed).
