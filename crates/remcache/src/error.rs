@@ -51,6 +51,8 @@ pub enum ErrorKind {
     Overloaded,
     /// A server list, address, URL or setting is malformed.
     Config,
+    /// A source of server lists failed, or told no good list.
+    Discovery,
 }
 
 impl Error {
@@ -153,6 +155,7 @@ impl ErrorKind {
                 "overloaded: too many requests or bytes wait on the connection; raise its limits, add connections, or ask less at a time"
             }
             Self::Config => "configuration",
+            Self::Discovery => "discovery",
         }
     }
 }
@@ -164,7 +167,7 @@ impl fmt::Display for Error {
             write!(f, "{server}: ")?;
         }
         match (kind, message.is_empty()) {
-            (ErrorKind::Config | ErrorKind::InvalidKey, false) => f.write_str(message),
+            (ErrorKind::Config | ErrorKind::Discovery | ErrorKind::InvalidKey, false) => f.write_str(message),
             (_, false) => write!(f, "{}: {message}", kind.text()),
             (_, true) => f.write_str(kind.text()),
         }

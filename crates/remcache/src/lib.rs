@@ -40,6 +40,7 @@
 //! - [`Outcomes`] are the results of a call with many keys, one for each.
 //! - [`Config`] has the settings, each with its default and the price of changing it.
 //! - [`distribution`] places keys on servers; [`proto`] is the protocol without any I/O.
+//! - [`discovery`] keeps a client at a list that changes; [`migration`] leads from one placement to another.
 //!
 //! Cluster, server, link and driver are private.
 //! The link holds the [machine](proto::Connection) that matches replies to requests, and a slot for each caller that waits; the driver is the task that moves bytes between the socket and that machine.
@@ -124,6 +125,7 @@
 //! | `Disconnected(NotSent)`, `TimedOut(NotSent)`, `Overloaded` | no | going on without the cache, or asking again later |
 //! | `Disconnected(MaybeSent)`, `TimedOut(MaybeSent)` | **yes** | a decision: only you know whether doing it twice does harm |
 //! | `Config` | no | another address, URL or setting |
+//! | `Discovery` | no | a look at the source of the list: see [`discovery`] |
 //!
 //! The direct interface gives all of this as one value and cannot fail.
 //! [`Client::call_with`] takes a callback that is kept while it returns [`Flow::Proceed`], for requests with many replies; [`Client::cast`] waits for nothing.
@@ -182,6 +184,7 @@
 //! It lets requests through again when the server has answered a no-op: a server that only accepts connections is not back.
 //!
 //! [`Client::set_servers`] replaces the list while running: servers that stay keep their connections, requests to those that leave end as they would have.
+//! [`discovery`] does so whenever a file, DNS, a configuration endpoint or a stream of yours tells another list; [`migration`] moves from one placement to another and keeps the cache warm.
 //! [`Client::locate`] tells the server of a key, [`Client::servers`] the state of each, [`Client::is_usable`] whether any may answer.
 //!
 //! # The protocol layer alone
@@ -225,6 +228,7 @@
 //! | feature | default | is |
 //! |---|---|---|
 //! | `client` | yes | the asynchronous client, on tokio; without it the crate is `proto` alone |
+//! | `dns` | no | lists of servers from DNS: `discovery::Dns` and `discovery::Srv` |
 //!
 //! | `tls` | no | TLS, by rustls and ring: `client::Tls`, and `memcacheds://` |
 //! | `dangerous-tls` | no | TLS that checks no certificate: for experiments |
@@ -243,9 +247,13 @@ pub mod proto;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "client")]
+pub mod discovery;
+#[cfg(feature = "client")]
 pub mod distribution;
 #[cfg(feature = "client")]
 mod error;
+#[cfg(feature = "client")]
+pub mod migration;
 
 #[cfg(feature = "client")]
 pub use client::{Change, Client, Config, Counter, Flow, Item, Outcomes, ServerHandle};

@@ -22,10 +22,12 @@ macro_rules! examples {
 examples! {
     callbacks
     counter
+    discovery
     embedded_server
     failure
     hello
     many
+    migration
     proto_alone
     secure
     servers
