@@ -27,6 +27,7 @@
     clippy::expect_used
 )]
 
+mod base64;
 pub mod binary;
 mod connection;
 mod cow_bytes;
@@ -34,10 +35,12 @@ mod error;
 mod in_flight;
 mod input;
 mod key;
+pub mod meta;
 mod output;
 mod reply;
 mod request;
 mod status;
+pub mod text;
 mod ttl;
 
 pub use connection::{Connection, Deadline, Event, Limits, Tag, Ticket};

@@ -1,0 +1,3 @@
+//! memcached's meta commands.
+
+pub mod serve;

@@ -1,0 +1,3 @@
+//! memcached's classic text wire.
+
+pub mod serve;
