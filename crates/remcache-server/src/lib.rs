@@ -80,7 +80,9 @@
 mod binary;
 mod builder;
 mod clock;
+mod cluster;
 mod connection;
+mod conversation;
 mod counter;
 mod door;
 mod expiry;
@@ -94,9 +96,13 @@ mod state;
 mod stats;
 mod store;
 mod stream;
+mod text;
+mod watch;
 mod wire;
 
 pub use builder::Builder;
 pub use clock::ManualClock;
+pub use cluster::ClusterNode;
 pub use fault::{Close, Fault, Injection, Place};
 pub use server::Server;
+pub use state::Wires;
