@@ -179,7 +179,12 @@ impl Store {
                 self.clear();
                 self.next_cas();
             }
-            Some(at) => self.flush_at = (at > self.now).then_some(at),
+            Some(at) => {
+                self.flush_at = (at > self.now).then_some(at);
+                if at <= self.now {
+                    self.next_cas();
+                }
+            }
         }
         Reply::new(Status::NoError)
     }

@@ -213,12 +213,16 @@ fn count(command: &Command<'_>, store: &mut Store) -> Outcome {
         Some(_) => return Err(BAD_COUNT_MODE),
     };
     let [ttl, vivify] = [terms.ttl, terms.vivify].map(|time| time.map(|time| store.expiry(time)));
+    let length = store.item(key).map_or(0, |item| item.value.len());
     let created = vivify.is_some() && store.find(key).is_none();
     let initial = vivify.map(|_| (terms.initial.unwrap_or_default(), Expiry::NEVER));
     let count = Count { direction, delta: terms.delta.unwrap_or(1), initial };
     let reply = store.count(key, count, terms.cas.unwrap_or_default());
     let code = match reply.status {
-        Status::NoError => return counted(command, &reply, created, [ttl, vivify], store),
+        Status::NoError => {
+            let made = if created { Made::New } else { Made::from_length(length, &reply) };
+            return counted(command, &reply, made, [ttl, vivify], store);
+        }
         Status::NonNumericValue => return Err(NOT_NUMERIC),
         Status::OutOfMemory | Status::ValueTooLarge => return Err(NO_MEMORY_FOR_COUNTER),
         Status::KeyExists => "EX",
@@ -229,10 +233,28 @@ fn count(command: &Command<'_>, store: &mut Store) -> Outcome {
     Ok(Some((answer, None)))
 }
 
+/// How a counter's new number came to be stored.
+#[derive(Clone, Copy, PartialEq)]
+enum Made {
+    /// There was none.
+    New,
+    /// In the old one's place.
+    InPlace,
+    /// As a new item, since it is longer; memcached looks at the old one still.
+    Longer,
+}
+
+impl Made {
+    fn from_length(length: usize, reply: &Reply) -> Self {
+        let digits = reply.number.unwrap_or_default().to_string().len();
+        if digits > length { Self::Longer } else { Self::InPlace }
+    }
+}
+
 fn counted(
     command: &Command<'_>,
     reply: &Reply,
-    created: bool,
+    made: Made,
     [ttl, vivify]: [Option<Expiry>; 2],
     store: &mut Store,
 ) -> Outcome {
@@ -241,19 +263,24 @@ fn counted(
     let mut answer = if terms.value { Answer::value(number.len()) } else { Answer::code("HD") };
     let now = store.now();
     let Some(item) = store.item(&command.key) else { return missed(command) };
+    let kept = item.expiry;
     for (flag, token) in command.flags() {
         match flag {
             b'c' | b't' => put_fact(&mut answer, flag, item, now),
             b'T' => item.expiry = ttl.unwrap_or(item.expiry),
-            b'N' if created => item.expiry = vivify.unwrap_or(item.expiry),
+            b'N' if made == Made::New => item.expiry = vivify.unwrap_or(item.expiry),
             b'O' if is_long_opaque(token) => return Err(LONG_OPAQUE),
             b'O' => answer.token(b'O', token),
             b'k' => answer.key(&command.key, terms.base64),
             _ => {}
         }
     }
+    if made == Made::Longer {
+        // A new time to live is told, and lost.
+        item.expiry = kept;
+    }
     // A counter that is made is told of even to the quiet.
-    let silent = terms.quiet && !created;
+    let silent = terms.quiet && made != Made::New;
     Ok((!silent).then(|| (answer, terms.value.then(|| number.into()))))
 }
 
