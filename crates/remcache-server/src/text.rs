@@ -271,9 +271,7 @@ fn block<'a>(command: &'a Command<'_>) -> Option<Block<'a>> {
     match command {
         Command::Store(store) => Some(Block { key: store.key, flags: store.flags, length: store.length }),
         Command::Meta(command) => match command.operation {
-            Operation::Set { length } => {
-                Some(Block { key: &command.key, flags: command.terms.client_flags, length })
-            }
+            Operation::Set { length } => Some(Block { key: &command.key, flags: command.terms.client_flags, length }),
             _ => None,
         },
         _ => None,

@@ -46,9 +46,10 @@ impl Client {
         let mut reply = Vec::new();
         let mut buffer = [0; 16 * 1024];
         while !reply.ends_with(&self.end) {
-            let count = self.stream.read(&mut buffer).unwrap_or_else(|error| {
-                panic!("{error} after {} for {}", reply.escape_ascii(), bytes.escape_ascii())
-            });
+            let count = self
+                .stream
+                .read(&mut buffer)
+                .unwrap_or_else(|error| panic!("{error} after {} for {}", reply.escape_ascii(), bytes.escape_ascii()));
             assert!(count > 0, "closed after {} for {}", reply.escape_ascii(), bytes.escape_ascii());
             reply.extend_from_slice(&buffer[..count]);
         }

@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use remcache_server::{Builder, ManualClock, Server, Wires};
-use remcache_testkit::vectors::{
-    Preparation, Replayed, Vector, fill_memory, replay, take_all_connections, vectors,
-};
+use remcache_testkit::vectors::{Preparation, Replayed, Vector, fill_memory, replay, take_all_connections, vectors};
 use tokio::runtime::{Handle, Runtime};
 
 /// Where the server differs on purpose, and why.

@@ -196,9 +196,7 @@ pub(super) fn precondition(mode: Mode, cas: u64, present: Option<u64>) -> Option
     match (mode, present) {
         (Mode::Add, Some(_)) => Some(Status::KeyExists),
         (Mode::Replace | Mode::Cas | Mode::CasOrStale, None) => Some(Status::KeyNotFound),
-        (Mode::Cas | Mode::CasOrStale, Some(present)) => {
-            (cas == 0 || cas != present).then_some(Status::KeyExists)
-        }
+        (Mode::Cas | Mode::CasOrStale, Some(present)) => (cas == 0 || cas != present).then_some(Status::KeyExists),
         _ => None,
     }
 }

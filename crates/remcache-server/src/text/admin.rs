@@ -207,7 +207,11 @@ impl Ask<'_> {
             b"drop_unread",
         ];
         match &self.words().0[..] {
-            [b"free_memchunks", class, count, ..] if number::unsigned_32(class).and(number::unsigned_32(count)).is_some() => OK,
+            [b"free_memchunks", class, count, ..]
+                if number::unsigned_32(class).zip(number::unsigned_32(count)).is_some() =>
+            {
+                OK
+            }
             [b"max_frag", share, ..] if number::decimal(share).is_some() => OK,
             [setting, value, ..] if SETTINGS.contains(setting) && number::unsigned_32(value).is_some() => OK,
             _ => UNKNOWN,

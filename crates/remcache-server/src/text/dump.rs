@@ -13,7 +13,7 @@ pub(super) fn metadump(store: &Store, classes: &[u8]) -> Vec<u8> {
     let mut dump = Vec::new();
     for listed in listed(store, classes) {
         let Listed { key, item, class, size } = listed;
-        let exp = item.expiry.at().map_or("-1".to_owned(), |at| at.to_string());
+        let exp = item.expiry.at().map_or_else(|| "-1".to_owned(), |at| at.to_string());
         let fetched = if item.marks.fetched { "yes" } else { "no" };
         let (key, used, cas) = (escaped(key), item.used_at, item.cas);
         // Writing to a vector does not fail.

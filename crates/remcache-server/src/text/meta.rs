@@ -50,7 +50,8 @@ pub(super) fn execute(
 fn get(command: &Command<'_>, store: &mut Store) -> Outcome {
     let (terms, key) = (&command.terms, &command.key[..]);
     let now = store.now();
-    let [ttl, vivify, recache] = [terms.ttl, terms.vivify, terms.recache].map(|time| time.map(|time| store.expiry(time)));
+    let [ttl, vivify, recache] =
+        [terms.ttl, terms.vivify, terms.recache].map(|time| time.map(|time| store.expiry(time)));
     let found = store.find(key).is_some();
     store.count_meta_get(ttl.is_some(), found);
     let item = match (found, vivify) {

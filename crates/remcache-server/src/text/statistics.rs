@@ -48,7 +48,7 @@ fn detail(mut words: Words<'_>, ask: &mut Ask<'_>) -> Outcome {
     Outcome::Line("OK")
 }
 
-fn cachedump(mut words: Words<'_>, ask: &mut Ask<'_>) -> Outcome {
+fn cachedump(mut words: Words<'_>, ask: &Ask<'_>) -> Outcome {
     if !ask.state.settings.permits.dumps {
         return Outcome::Line(NO_CACHEDUMP);
     }

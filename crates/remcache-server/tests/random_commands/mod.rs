@@ -177,8 +177,10 @@ fn meta_set(rng: &mut Rng) -> Vec<u8> {
 
 /// Words that belong together by chance.
 fn noise(rng: &mut Rng) -> Vec<u8> {
-    const WORDS: &[&str] =
-        &["get", "touch", "mg", "md", "ma", "delete", "incr", "a", "b", "0", "1", "noreply", "v", "k", "T1x", "\t", "\u{7f}"];
+    const WORDS: &[&str] = &[
+        "get", "touch", "mg", "md", "ma", "delete", "incr", "a", "b", "0", "1", "noreply", "v", "k", "T1x", "\t",
+        "\u{7f}",
+    ];
     let words: Vec<&str> = (0..rng.usize(1..8)).map(|_| pick(rng, WORDS)).collect();
     format!("{}\r\n", words.join(pick(rng, &[" ", "  "]))).into_bytes()
 }

@@ -210,9 +210,9 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
         at_most(least.saturating_add(1), count)?;
         return store(verb, words, quiet).map(Command::Store);
     }
-    let in_range = |least, most| at_least(least, count).and(at_most(most, count));
+    let in_range = |least, most| at_least(least, count).and_then(|()| at_most(most, count));
     match name {
-        b"get" | b"gets" | b"gat" | b"gats" | b"bget" => at_least(2, count).and(get(name, words)),
+        b"get" | b"gets" | b"gat" | b"gats" | b"bget" => at_least(2, count).and_then(|()| get(name, words)),
         b"incr" | b"decr" => in_range(3, 4).and_then(|()| counter(name == b"incr", words, quiet)),
         b"touch" => in_range(3, 4).and_then(|()| touch(words, quiet)),
         b"delete" => in_range(2, 4).and_then(|()| delete(words, count, quiet)),
@@ -301,13 +301,13 @@ fn store<'a>(verb: Verb, mut words: Words<'a>, quiet: bool) -> Result<Store<'a>,
 
 fn counter(up: bool, mut words: Words<'_>, quiet: bool) -> Result<Command<'_>, Refusal> {
     let key = key(&mut words, quiet)?;
-    let delta = words.next().and_then(number::unsigned_64).ok_or(Refusal::quietly(BAD_DELTA, quiet))?;
+    let delta = words.next().and_then(number::unsigned_64).ok_or_else(|| Refusal::quietly(BAD_DELTA, quiet))?;
     Ok(Command::Count(Count { up, key, delta, quiet }))
 }
 
 fn touch(mut words: Words<'_>, quiet: bool) -> Result<Command<'_>, Refusal> {
     let key = key(&mut words, quiet)?;
-    let ttl = words.next().and_then(number::signed).ok_or(Refusal::quietly(BAD_TTL, quiet))?;
+    let ttl = words.next().and_then(number::signed).ok_or_else(|| Refusal::quietly(BAD_TTL, quiet))?;
     Ok(Command::Touch(Touch { key, ttl, quiet }))
 }
 
@@ -337,7 +337,6 @@ fn flush(mut words: Words<'_>, count: usize, quiet: bool) -> FlushAll {
 
 /// The value at the front of the input, if it is there with its end; an error if its end is
 /// something else. It takes two bytes more than its length.
-#[expect(clippy::result_unit_err, reason = "there is one thing that can be wrong")]
 pub fn value(input: &[u8], length: usize) -> Option<Result<&[u8], ()>> {
     let (block, _) = input.split_at_checked(length.checked_add(LINE_END.len())?)?;
     Some(block.strip_suffix(LINE_END).ok_or(()))

@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_c() {
-        let cases: &[(&str, Option<i32>, Option<u32>, Option<u64>)] = &[
+        let cases = [
             ("0", Some(0), Some(0), Some(0)),
             ("+7", Some(7), Some(7), Some(7)),
             ("-1", Some(-1), None, None),
@@ -84,7 +84,11 @@ mod tests {
         ];
         for (text, as_signed, as_unsigned, as_long) in cases {
             let bytes = text.as_bytes();
-            assert_eq!((signed(bytes), unsigned_32(bytes), unsigned_64(bytes)), (*as_signed, *as_unsigned, *as_long), "{text:?}");
+            assert_eq!(
+                (signed(bytes), unsigned_32(bytes), unsigned_64(bytes)),
+                (as_signed, as_unsigned, as_long),
+                "{text:?}"
+            );
         }
     }
 

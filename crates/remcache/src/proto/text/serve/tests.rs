@@ -53,7 +53,9 @@ fn what_is_wrong_is_said() {
 
 #[test]
 fn a_delete_may_have_a_zero() {
-    for (line, quiet) in [("delete k", false), ("delete k 0", false), ("delete k noreply", true), ("delete k 0 noreply", true)] {
+    for (line, quiet) in
+        [("delete k", false), ("delete k 0", false), ("delete k noreply", true), ("delete k 0 noreply", true)]
+    {
         assert_eq!(parse(line.as_bytes()), Ok(Command::Delete(Delete { key: b"k", quiet })), "{line}");
     }
     assert_eq!(parse(b"delete noreply"), Ok(Command::Delete(Delete { key: b"noreply", quiet: false })));

@@ -48,7 +48,8 @@ mod tests {
 
     #[test]
     fn lines_end_with_a_line_feed() {
-        let cases: &[(&[u8], Option<(&[u8], usize)>)] = &[
+        type Cut = Option<(&'static [u8], usize)>;
+        let cases: &[(&[u8], Cut)] = &[
             (b"", None),
             (b"get k\r", None),
             (b"get k\r\nmn\r\n", Some((b"get k", 7))),
