@@ -25,9 +25,9 @@ mod answer;
 use std::borrow::Cow;
 
 use super::super::Key;
-use super::super::base64;
 use super::super::text::serve::number;
 use super::super::text::serve::{BAD_FORMAT, LINE_END, MAX_LENGTH, Refusal, UNKNOWN, Words};
+use super::base64;
 
 pub use answer::Answer;
 

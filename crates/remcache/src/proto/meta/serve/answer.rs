@@ -1,7 +1,7 @@
 //! The line that answers a meta command.
 
-use super::super::super::base64;
 use super::super::super::text::serve::LINE_END;
+use super::super::base64::Encoded;
 
 /// The line that answers a meta command, flag by flag.
 #[derive(Clone, Debug)]
@@ -47,9 +47,10 @@ impl Answer {
 
     /// The key of a debug line, which has no flags.
     pub fn bare_key(&mut self, key: &[u8], base64: bool) {
-        match base64 {
-            true => base64::encode(key, &mut self.line),
-            false => self.line.extend_from_slice(key),
+        // A key that came as base64 is short enough to go so.
+        match Encoded::of(key).filter(|_| base64) {
+            Some(encoded) => self.line.extend_from_slice(encoded.as_slice()),
+            None => self.line.extend_from_slice(key),
         }
     }
 
