@@ -69,7 +69,7 @@ impl Connection {
     pub(crate) fn new(state: &Arc<State>) -> Self {
         state.traffic.open.fetch_add(1, Ordering::Relaxed);
         let (own, clearings) = state.faults.of_connection();
-        let number = state.traffic.accepted.load(Ordering::Relaxed);
+        let number = state.numbers.fetch_add(1, Ordering::Relaxed) + 1;
         Self {
             state: Arc::clone(state),
             conversation: Conversation::Silent(number),
@@ -143,6 +143,9 @@ impl Connection {
             self.input.clear();
         }
         let room = WAITING_LIMIT.saturating_sub(self.waiting());
+        if self.watched.is_some() {
+            self.input.clear();
+        }
         if self.ended || self.watched.is_some() || room == 0 {
             return;
         }

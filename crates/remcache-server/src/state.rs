@@ -58,6 +58,8 @@ pub(crate) struct State {
     store: Mutex<Store>,
     pub(crate) faults: Faults,
     pub(crate) traffic: Traffic,
+    /// The number of the last connection; nothing resets it.
+    pub(crate) numbers: AtomicU64,
     /// Where the open connections come from, by their numbers.
     peers: Mutex<BTreeMap<u64, String>>,
     cluster: Mutex<Option<Cluster>>,
@@ -90,6 +92,7 @@ impl State {
             store,
             faults: Faults::new(),
             traffic,
+            numbers: AtomicU64::new(0),
             peers: Mutex::default(),
             cluster,
             shutdown: Notify::new(),

@@ -13,7 +13,7 @@ use remcache_testkit::{Memcached, seed};
 use tokio::runtime::Runtime;
 
 /// How many commands there are, and after how many both servers are emptied.
-const COMMANDS: usize = 6_000;
+const COMMANDS: usize = 4_000;
 const ROUND: usize = 200;
 
 /// Without threads that hold items for a moment: a counter that is held is not padded.
