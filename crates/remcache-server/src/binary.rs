@@ -1,9 +1,10 @@
 //! The binary wire as a server speaks it: bytes in, operations on the store, replies out.
 
+mod config;
 mod request;
 
 use bytes::{Buf, Bytes};
-use remcache::proto::binary::{Magic, Opcode};
+use remcache::proto::binary::{Magic, Opcode, Packet};
 use remcache::proto::{CowBytes, Operation, Reply, Status};
 
 use crate::conversation::{Pause, Turn};
@@ -75,6 +76,11 @@ impl Conversation {
         if input.as_slice().first().is_some_and(|byte| *byte != Magic::Request.byte()) {
             return Turn::Closed;
         }
+        if self.login.is_complete()
+            && let Some(asked) = config::answer(input.as_slice(), state)
+        {
+            return self.tell_config(asked, input, replies);
+        }
         let checked = request::check(input.as_slice(), self.login, &state.settings.limits);
         let length = match checked {
             Err(length) => return Turn::Incomplete(length),
@@ -98,6 +104,17 @@ impl Conversation {
         };
         call.value = CowBytes::Shared(whole.slice_ref(call.value.as_slice()));
         self.execute(&call, store, state, replies)
+    }
+
+    fn tell_config(&mut self, asked: Result<(Packet, usize), usize>, input: &mut Input, replies: &mut Replies) -> Turn {
+        let (reply, length) = match asked {
+            Ok(told) => told,
+            Err(length) => return Turn::Incomplete(length),
+        };
+        self.requests += 1;
+        input.skip(length);
+        replies.push_packet(&reply);
+        Turn::Done
     }
 
     /// Throws away what is there of the bytes to skip, and answers once all of them were.

@@ -64,7 +64,8 @@
 //! - **Meta**: `mg`, `ms`, `md`, `ma`, `me`, `mn` with the flags of 1.6.18: base64 keys, opaques, quiet
 //!   forms, early recaching and stale items with one winner.
 //! - **Clusters**: `config get cluster` as ElastiCache's configuration endpoint answers it, with a
-//!   [list of nodes](Builder::cluster) that [changes](Server::set_cluster) while the server runs.
+//!   [list of nodes](Builder::cluster), opcode 0x60 on the binary wire; the list
+//!   [changes](Server::set_cluster) while the server runs.
 //!
 //! It makes memcached's own mistakes where clients have to live with them: a set that is refused as
 //! too large deletes the old item, an unknown opcode with a key loses step, a line that is no command

@@ -1,7 +1,7 @@
 //! Replies as bytes, on their way to the socket.
 
 use bytes::{Buf, Bytes};
-use remcache::proto::binary::{Opcode, encode_reply};
+use remcache::proto::binary::{Opcode, Packet, encode_reply};
 use remcache::proto::{CowBytes, Output, Reply};
 
 /// Encoded replies, and where each ends if somebody wants to know.
@@ -20,6 +20,12 @@ impl Replies {
     #[inline]
     pub(crate) fn push_binary(&mut self, reply: &Reply, opcode: Opcode, opaque: u32) {
         encode_reply(reply, opcode, opaque, &mut self.output);
+        self.end_reply();
+    }
+
+    /// A reply that is no answer to one of the usual operations.
+    pub(crate) fn push_packet(&mut self, packet: &Packet) {
+        packet.encode(&mut self.output);
         self.end_reply();
     }
 

@@ -5,9 +5,10 @@ mod support;
 
 use std::time::Duration;
 
+use remcache::proto::Status;
 use remcache_server::{Builder, Close, ClusterNode, Fault, Injection, ManualClock, Server, Wires};
 use remcache_testkit::seed;
-use support::{Client, End, get, noop};
+use support::{Client, End, get, noop, request};
 
 async fn started(order: Builder) -> (Server, Client) {
     let server = order.start().await.expect("a loopback port");
@@ -63,6 +64,17 @@ async fn a_cluster_is_told_and_changes_while_the_server_runs() {
     let (_server, mut client) = started(ordered).await;
     let reply = client.say("config get cluster\r\n", "END\r\n").await;
     assert_eq!(reply, "CONFIG cluster 0 7\r\n7\nn||1\n\r\nEND\r\n");
+}
+
+#[tokio::test]
+async fn a_cluster_is_told_on_the_binary_wire_too() {
+    let asked = |opaque, key| request(0x60, opaque, &[], key, &[]);
+    let (server, _) = started(Server::builder().cluster(7, [ClusterNode::new("n", "", 1)])).await;
+    let mut client = Client::connect(&server).await;
+    let told = client.ask(&asked(5, "cluster")).await;
+    assert_eq!((told.header.opaque, &told.extras[..], &told.value[..]), (5, &[0; 4][..], &b"7\nn||1\n"[..]));
+    assert_eq!(client.ask(&asked(6, "another")).await.header.status(), Status::KeyNotFound);
+    assert_eq!(client.ask(&noop(7)).await.header.opaque, 7, "in step");
 }
 
 #[tokio::test]
