@@ -2,13 +2,14 @@
 //! (docs/protocol.md 4.8, 4.9).
 //!
 //! [`encode`] and [`decode`] are the client's direction, from [`Request`](super::Request) to bytes
-//! and from bytes to [`Reply`](super::Reply). Nothing is sent with `noreply`: it would hide what the
+//! and from bytes to [`Reply`](super::Reply); [`serve`] is the server's. Nothing is sent with `noreply`: it would hide what the
 //! server refuses.
 
 mod dump;
 mod log_line;
 mod reply;
 mod request;
+pub mod serve;
 
 pub use dump::MetadumpItem;
 pub use log_line::LogLine;
