@@ -239,9 +239,7 @@ impl<T, B: ?Sized> Codec<T, B> {
     pub fn decode(&self, flags: u32, bytes: Bytes) -> Result<T, ValueError> {
         match &self.scheme {
             Scheme::Own { format, read, .. } => read(self.unpack(*format, flags, bytes)?),
-            Scheme::Foreign { convention, read, .. } => {
-                convention.decode_within(flags, bytes, self.limit).map(read)
-            }
+            Scheme::Foreign { convention, read, .. } => convention.decode_within(flags, bytes, self.limit).map(read),
         }
     }
 

@@ -49,7 +49,9 @@ impl Compression {
     pub fn compress(self, bytes: &[u8]) -> Result<Vec<u8>, ValueError> {
         match self {
             #[cfg(feature = "zstd")]
-            Self::Zstd => zstd::bulk::compress(bytes, ZSTD_LEVEL).map_err(|error| ValueError::unwritable("zstd", error)),
+            Self::Zstd => {
+                zstd::bulk::compress(bytes, ZSTD_LEVEL).map_err(|error| ValueError::unwritable("zstd", error))
+            }
             #[cfg(feature = "lz4")]
             Self::Lz4 => Ok(lz4_flex::block::compress_prepend_size(bytes)),
             #[cfg(feature = "deflate")]
@@ -57,7 +59,9 @@ impl Compression {
             #[cfg(feature = "deflate")]
             Self::Gzip => read_all(flate2::bufread::GzEncoder::new(bytes, flate2::Compression::default())),
             #[cfg(feature = "deflate")]
-            Self::FastLz => Err(ValueError::unwritable("FastLZ", "it is read only; write zlib, which its readers know too")),
+            Self::FastLz => {
+                Err(ValueError::unwritable("FastLZ", "it is read only; write zlib, which its readers know too"))
+            }
             #[cfg(not(all(feature = "zstd", feature = "lz4", feature = "deflate")))]
             _ => Err(ValueError::NotCompiledIn(self)),
         }
