@@ -38,6 +38,7 @@
 //! - [`ServerHandle`] is one server of a client, for what concerns a server and no key: its state, version, statistics, a flush.
 //! - [`Request`] and [`Reply`] are the direct interface below the operations: [`Client::call`] sends any request and gives its outcome as data.
 //! - [`Outcomes`] are the results of a call with many keys, one for each.
+//! - [`Cache`] holds values of one Rust type under a namespace; [`value`] has its codecs, and reads what other clients wrote.
 //! - [`Config`] has the settings, each with its default and the price of changing it.
 //! - [`distribution`] places keys on servers; [`proto`] is the protocol without any I/O.
 //! - [`discovery`] keeps a client at a list that changes; [`migration`] leads from one placement to another.
@@ -229,7 +230,10 @@
 //! |---|---|---|
 //! | `client` | yes | the asynchronous client, on tokio; without it the crate is `proto` alone |
 //! | `dns` | no | lists of servers from DNS: `discovery::Dns` and `discovery::Srv` |
-//!
+//! | `json`, `msgpack`, `postcard` | no | [codecs](value::Codec) for what serde serialises |
+//! | `zstd`, `lz4`, `deflate` | no | [compressions](value::Compression) of values; `deflate` is zlib and gzip |
+//! | `near` | no | copies of a [`Cache`]'s values in the process |
+//! | `blocking` | no | the client for programs without a runtime |
 //! | `tls` | no | TLS, by rustls and ring: `client::Tls`, and `memcacheds://` |
 //! | `dangerous-tls` | no | TLS that checks no certificate: for experiments |
 //!
@@ -240,10 +244,15 @@
 //! [What is guaranteed, and which test proves it](_documentation::guarantees) ·
 //! [where keys live, and how to share a cache with other clients](_documentation::placement) ·
 //! [the binary protocol, as servers speak it](_documentation::protocol) ·
-//! [TLS and passwords](_documentation::security)
+//! [TLS and passwords](_documentation::security) ·
+//! [values: flags, and what other clients write](_documentation::values)
 
 pub mod proto;
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
+#[cfg(feature = "client")]
+pub mod cache;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "client")]
@@ -254,7 +263,10 @@ pub mod distribution;
 mod error;
 #[cfg(feature = "client")]
 pub mod migration;
+pub mod value;
 
+#[cfg(feature = "client")]
+pub use cache::Cache;
 #[cfg(feature = "client")]
 pub use client::{Change, Client, Config, Counter, Flow, Item, Outcomes, ServerHandle};
 #[cfg(feature = "client")]
@@ -275,6 +287,8 @@ pub mod _documentation {
 
     #[doc = include_str!("../docs/security.md")]
     pub mod security {}
+    #[doc = include_str!("../docs/values.md")]
+    pub mod values {}
 }
 
 /// The programs in the READMEs and documents are tests too.

@@ -20,6 +20,7 @@ macro_rules! examples {
 }
 
 examples! {
+    blocking
     callbacks
     counter
     discovery
@@ -31,6 +32,7 @@ examples! {
     proto_alone
     secure
     servers
+    typed
 }
 
 #[test]
