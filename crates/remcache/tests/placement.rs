@@ -602,3 +602,16 @@ fn text(value: &Value) -> &str {
 fn vectors() -> Value {
     serde_json::from_str(include_str!("vectors/placement.json")).expect("the vectors are JSON")
 }
+
+#[test]
+fn the_document_has_the_table_of_all_distributions() {
+    let row = |it: Distribution| {
+        let quoted: Vec<String> = it.aliases().iter().map(|alias| format!("`{alias}`")).collect();
+        let choose = if it.hashes().is_empty() { "" } else { ", choose" };
+        format!("| `{it}` | {} | `{}`{choose} | {} |\n", quoted.join(" "), it.key_hash(), it.about())
+    };
+    let rows: String = Distribution::all().map(row).collect();
+    let table = format!("| name | other names | hash | what it is |\n|---|---|---|---|\n{rows}");
+    let document = include_str!("../docs/placement.md");
+    assert!(document.contains(&table), "docs/placement.md should have this table:\n{table}");
+}
