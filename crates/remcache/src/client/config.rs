@@ -116,8 +116,8 @@ impl Config {
     /// `%`, `@`, `/` and `?` in them, and for `:` in the user. TLS and credentials are the client's: one URL that has
     /// them gives them to all its servers, and no URL takes them away.
     ///
-    /// Options: `timeout`, `connect_timeout`, `connections`, `distribution`, `max_value_size`,
-    /// `max_in_flight`, `max_output`. Durations read `250ms`, `5s`, `2m`, `1h`.
+    /// Options: `timeout`, `connect_timeout`, `connections`, `distribution`, `hash`, `hash_tag`,
+    /// `max_value_size`, `max_in_flight`, `max_output`. Durations read `250ms`, `5s`, `2m`, `1h`.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a malformed URL, an unknown option or a
@@ -144,6 +144,7 @@ impl Config {
     /// Where keys are placed (default: `ketama`, libmemcached's weighted ring).
     ///
     /// Clients that share servers must agree on it: with another one nearly every key is a miss.
+    /// [Which client is which distribution](crate::_documentation::placement).
     #[must_use]
     pub fn distribution(self, distribution: Distribution) -> Self {
         Self { distribution, ..self }
