@@ -19,6 +19,7 @@ pub struct Authority {
 
 /// When a certificate holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a date is past, present or future")]
 pub enum Dates {
     /// Today.
     Now,
