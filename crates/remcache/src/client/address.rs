@@ -320,6 +320,7 @@ const OPTIONS: &[(&str, Apply)] = &[
         let chosen = config.distribution.hash_tag(tag);
         Ok(config.distribution(chosen))
     }),
+    ("protocol", |config, value| Ok(config.protocol(value.parse().map_err(|unknown| format!("{unknown}"))?))),
     ("max_value_size", |config, value| Ok(config.max_value_size(parse_count(value)?))),
     ("max_in_flight", |config, value| Ok(config.max_in_flight(parse_count(value)?))),
     ("max_output", |config, value| Ok(config.max_output(parse_count(value)?))),

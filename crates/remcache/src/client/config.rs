@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::address::{Endpoint, Target};
 use super::credentials::{Credentials, CredentialsProvider, Source};
+use super::protocol::Protocol;
 use super::tls::Tls;
 use super::transport::{Connect, SocketConnector};
 use crate::Error;
@@ -24,6 +25,7 @@ use crate::proto::Limits;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) servers: Vec<Endpoint>,
+    pub(crate) protocol: Protocol,
     pub(crate) distribution: Distribution,
     pub(crate) namespace: Vec<u8>,
     pub(crate) timeout: Duration,
@@ -81,6 +83,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             servers: Vec::new(),
+            protocol: Protocol::default(),
             distribution: Distribution::default(),
             namespace: Vec::new(),
             timeout: Duration::from_secs(1),
@@ -116,7 +119,7 @@ impl Config {
     /// `%`, `@`, `/` and `?` in them, and for `:` in the user. TLS and credentials are the client's: one URL that has
     /// them gives them to all its servers, and no URL takes them away.
     ///
-    /// Options: `timeout`, `connect_timeout`, `connections`, `distribution`, `hash`, `hash_tag`,
+    /// Options: `timeout`, `connect_timeout`, `connections`, `distribution`, `hash`, `hash_tag`, `protocol`,
     /// `max_value_size`, `max_in_flight`, `max_output`. Durations read `250ms`, `5s`, `2m`, `1h`.
     ///
     /// # Errors
@@ -139,6 +142,14 @@ impl Config {
             self.namespace = namespace.into_bytes();
         }
         options.into_iter().try_fold(self, |config, (name, value)| super::address::apply(config, &name, &value))
+    }
+
+    /// Which wire to speak (default: the best that each server understands).
+    ///
+    /// Finding it out takes one round trip for each connection; a wire that is given takes none.
+    #[must_use]
+    pub fn protocol(self, protocol: Protocol) -> Self {
+        Self { protocol, ..self }
     }
 
     /// Where keys are placed (default: `ketama`, libmemcached's weighted ring).

@@ -1,6 +1,6 @@
 //! Why a connection could not be had, or was lost.
 
-use crate::proto::Status;
+use crate::proto::{Delivery, Reply, Status};
 
 /// Why a connection could not be had, or was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,15 @@ impl Failure {
             Self::Unreachable(_) => None,
             Self::Tls(_) => Some(Status::TlsError),
             Self::Auth(_) | Self::Refused(_) => Some(Status::AuthError),
+        }
+    }
+
+    /// The reply to a request that meets it, of which nothing was sent.
+    pub(crate) fn reply(&self) -> Reply {
+        let reason = self.reason().to_owned();
+        match self.status() {
+            Some(status) => Reply::with_text(status, reason),
+            None => Reply::disconnected(Delivery::NotSent, reason),
         }
     }
 

@@ -1,5 +1,7 @@
 //! From an address to a connection that requests may use: the socket, TLS, the authentication.
 
+mod detect;
+
 use std::io;
 use std::time::Duration;
 
@@ -12,15 +14,20 @@ use super::after;
 use super::config::Config;
 use super::credentials::Credentials;
 use super::failure::Failure;
+use super::protocol::Protocol;
 use super::transport::Stream;
 use crate::proto::binary::{self, Frame, Header, Opcode};
-use crate::proto::{InputBuffer, Operation, ProtocolError, Status};
+use crate::proto::{Dialect, InputBuffer, Operation, ProtocolError, Status, Wire};
+use detect::{Attempt, Guess};
+
+pub(crate) use detect::Spoken;
 
 /// A connection that requests may use.
 pub(crate) struct Established {
     pub(crate) stream: Box<dyn Stream>,
     /// With whose credentials, if the server was given any.
     pub(crate) credentials: Option<Credentials>,
+    pub(crate) spoken: Spoken,
 }
 
 /// What a connection speaks, as far as its authentication goes.
@@ -29,18 +36,35 @@ pub(crate) enum Family {
     /// The binary wire: SASL.
     Binary,
     /// The meta and text wires: a `set` before anything else.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the client speaks the binary wire alone"))]
     Text,
+}
+
+/// What is remembered of a server from one connection to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// What it refused to be told: with the same it is not asked again.
+    pub(crate) refused: Option<Refused>,
+    /// What to try first, where the wire has to be found out.
+    attempt: Attempt,
 }
 
 /// Opens a connection: all of it within the connect timeout.
 ///
-/// With credentials, or without any, that the server has refused nothing is even opened; what it
-/// refuses now is remembered in `refused`.
+/// With credentials, or without any, that the server has refused nothing is even opened.
 pub(crate) async fn establish(
     endpoint: &Endpoint,
     config: &Config,
-    refused: &mut Option<Refused>,
+    memory: &mut Memory,
+) -> Result<Established, Failure> {
+    establish_as(endpoint, config, config.protocol, memory).await
+}
+
+/// The same with a protocol that need not be the client's.
+pub(crate) async fn establish_as(
+    endpoint: &Endpoint,
+    config: &Config,
+    protocol: Protocol,
+    memory: &mut Memory,
 ) -> Result<Established, Failure> {
     let limit = config.transport.connect_timeout;
     let until = after(Instant::now(), limit);
@@ -48,26 +72,76 @@ pub(crate) async fn establish(
         None => None,
         Some(source) => Some(within(until, source.ask(endpoint), || slow("provider of credentials", limit)).await?),
     };
-    if let Some(refused) = refused.as_ref().filter(|refused| refused.credentials == credentials) {
+    if let Some(refused) = memory.refused.as_ref().filter(|refused| refused.credentials == credentials) {
         return Err(refused.failure.clone());
     }
+    let agreed = match protocol.wire() {
+        Some(wire) => agree(endpoint, config, until, wire, credentials.as_ref()).await,
+        None => find_out(endpoint, config, until, &mut memory.attempt, credentials.as_ref()).await,
+    };
+    let (stream, spoken) = agreed.inspect_err(|failure| memory.refused = Refused::by(failure, credentials.as_ref()))?;
+    Ok(Established { stream, credentials, spoken })
+}
+
+/// Opens the socket, and TLS on it where that is wanted.
+async fn open(endpoint: &Endpoint, config: &Config, until: Instant) -> Result<Box<dyn Stream>, Failure> {
+    let limit = config.transport.connect_timeout;
     let opening = config.connector.connect(&endpoint.address, &config.transport);
     let opened = within(until, async { Ok(opening.await) }, || format!("no connection within {limit:?}")).await?;
-    let mut stream = opened.map_err(|error| Failure::Unreachable(error.to_string()))?;
-    if let Some(tls) = &config.tls {
-        let hint = || format!("no answer to the TLS handshake within {limit:?}: is it a port for TLS?");
-        stream = within(until, tls.connect(stream, &endpoint.address), hint).await?;
+    let stream = opened.map_err(|error| Failure::Unreachable(error.to_string()))?;
+    match &config.tls {
+        None => Ok(stream),
+        Some(tls) => {
+            let hint = || format!("no answer to the TLS handshake within {limit:?}: is it a port for TLS?");
+            within(until, tls.connect(stream, &endpoint.address), hint).await
+        }
     }
-    if let Some(credentials) = &credentials {
+}
+
+/// Opens a connection that speaks a given wire.
+async fn agree(
+    endpoint: &Endpoint,
+    config: &Config,
+    until: Instant,
+    wire: Wire,
+    credentials: Option<&Credentials>,
+) -> Result<(Box<dyn Stream>, Spoken), Failure> {
+    let mut stream = open(endpoint, config, until).await?;
+    if let Some(credentials) = credentials {
+        let limit = config.transport.connect_timeout;
+        let family = if wire == Wire::Binary { Family::Binary } else { Family::Text };
         let hint = || {
             format!(
                 "no answer to the authentication within {limit:?}: a server with a password file (-Y) speaks text only"
             )
         };
-        let known = within(until, authenticate(&mut *stream, Family::Binary, credentials), hint).await;
-        known.inspect_err(|failure| *refused = Refused::by(failure, Some(credentials)))?;
+        within(until, authenticate(&mut *stream, family, credentials), hint).await?;
     }
-    Ok(Established { stream, credentials })
+    Ok((stream, Spoken { wire, dialect: Dialect::default() }))
+}
+
+/// Opens connections until one speaks what the server understands: mostly the first.
+async fn find_out(
+    endpoint: &Endpoint,
+    config: &Config,
+    until: Instant,
+    first: &mut Attempt,
+    credentials: Option<&Credentials>,
+) -> Result<(Box<dyn Stream>, Spoken), Failure> {
+    let limit = config.transport.connect_timeout;
+    let mut attempt = std::mem::take(first);
+    loop {
+        let mut stream = open(endpoint, config, until).await?;
+        let hint = || format!("no answer to the question for its version within {limit:?}");
+        match within(until, detect::attempt(&mut *stream, attempt, credentials), hint).await? {
+            Guess::Right(spoken) => {
+                // The next connection begins with what was right.
+                *first = attempt;
+                return Ok((stream, spoken));
+            }
+            Guess::Next(next) => attempt = next,
+        }
+    }
 }
 
 /// What a server has refused, and how.
@@ -190,6 +264,14 @@ where
     if answer != b"CLIENT_ERROR unauthenticated" {
         return Err(text_refusal(&answer));
     }
+    offer_token(stream, credentials).await
+}
+
+/// Tells the password to a server that has said that it wants one.
+async fn offer_token<S>(stream: &mut S, credentials: &Credentials) -> Result<(), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + ?Sized,
+{
     let Some(token) = credentials.token() else {
         return Err(Failure::Auth("a server with a password file takes no user with a space".into()));
     };
@@ -261,11 +343,18 @@ fn not_asked_for(credentials: &Credentials, option: &str) -> Result<(), Failure>
 }
 
 fn closed() -> Failure {
-    Failure::Unreachable("the server closed the connection during the authentication".into())
+    Failure::Unreachable(CLOSED.into())
 }
 
+/// Whether the server closed the connection instead of answering.
+fn closed_silently(failure: &Failure) -> bool {
+    matches!(failure, Failure::Unreachable(reason) if reason == CLOSED || reason.contains("reset by peer"))
+}
+
+const CLOSED: &str = "the server closed the connection during the handshake";
+
 fn lost(error: &io::Error) -> Failure {
-    super::tls::failure(error).unwrap_or_else(|| Failure::Unreachable(format!("during the authentication: {error}")))
+    super::tls::failure(error).unwrap_or_else(|| Failure::Unreachable(format!("during the handshake: {error}")))
 }
 
 const MECHANISM: &[u8] = b"PLAIN";

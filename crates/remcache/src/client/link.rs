@@ -18,10 +18,11 @@ use tokio::time::Instant;
 pub(crate) use task::{Demand, Parked};
 
 use super::condition::{Condition, State};
+use super::protocol::Protocol;
 use super::slot::Slot;
 use crate::proto::{
-    Connection, Deadline, Delivery, Event, InputBuffer, InvalidRequest, Limits, ProtocolError, Rejected, Reply,
-    Request, Status, Tag, Ticket,
+    Connection, Deadline, Delivery, Dialect, Event, InputBuffer, InvalidRequest, Limits, ProtocolError, Rejected,
+    Reply, Request, Status, Tag, Ticket,
 };
 
 /// The shared half of one connection.
@@ -107,9 +108,14 @@ fn slot_and_place(tag: Tag) -> (usize, u32) {
 }
 
 impl Link {
-    pub(crate) fn new(limits: Limits, first_opaque: u32) -> Self {
+    /// A link of this protocol; where the wire has to be found out, requests wait for that.
+    pub(crate) fn new(protocol: Protocol, limits: Limits, first_opaque: u32) -> Self {
+        let now = Instant::now().into_std();
         let state = Inner {
-            machine: Connection::new(limits, first_opaque, Instant::now().into_std()),
+            machine: match protocol.wire() {
+                Some(wire) => Connection::speaking(wire, Dialect::default(), limits, first_opaque, now),
+                None => Connection::undecided(limits, first_opaque, now),
+            },
             slots: Slab::new(),
             driver: None,
             condition: Condition::Idle,

@@ -23,6 +23,7 @@ mod many;
 mod operations;
 mod operations_many;
 mod outcome;
+mod protocol;
 mod records;
 mod server;
 mod slot;
@@ -49,6 +50,7 @@ pub use many::{
     TouchMany,
 };
 pub use outcome::{Change, Counter, Item};
+pub use protocol::{Protocol, UnknownProtocol};
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 pub use transport::{Connect, Connecting, Stream};

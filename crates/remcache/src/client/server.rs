@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use tokio::time::timeout;
-
 use super::address::Endpoint;
 use super::condition::{Condition, State};
 use super::config::{Config, Overload};
+use super::handshake::{Memory, establish_as};
 use super::link::Link;
+use super::protocol::Protocol;
 use super::transport::Stream;
-use crate::proto::Delivery;
-use crate::{Error, ErrorKind};
+use crate::Error;
 use task::Task;
 
 /// One endpoint of the cluster.
@@ -30,7 +29,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new(endpoint: Endpoint, config: Arc<Config>) -> Self {
         let mut random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        let lane = || Arc::new(Link::new(config.limits, random.u32(..)));
+        let lane = || Arc::new(Link::new(config.protocol, config.limits, random.u32(..)));
         let lanes = std::iter::repeat_with(lane).take(config.connections).collect();
         Self { endpoint, lanes, next: AtomicUsize::new(0), config }
     }
@@ -71,12 +70,11 @@ impl Server {
 
     /// Opens a connection beside the lanes, on the text wire, for what needs one of its own.
     pub(crate) async fn connect_text(&self) -> Result<Box<dyn Stream>, Error> {
-        let settings = &self.config.transport;
-        let opening = self.config.connector.connect(&self.endpoint.address, settings);
-        let failed = |reason: String| Error::new(ErrorKind::Disconnected(Delivery::NotSent), reason);
-        match timeout(settings.connect_timeout, opening).await {
-            Ok(opened) => opened.map_err(|error| failed(error.to_string())),
-            Err(_) => Err(failed(format!("no connection within {:?}", settings.connect_timeout))),
+        let mut memory = Memory::default();
+        let established = establish_as(&self.endpoint, &self.config, Protocol::Text, &mut memory).await;
+        match established {
+            Ok(established) => Ok(established.stream),
+            Err(failure) => Err(Error::from_reply(&failure.reply(), None)),
         }
     }
 

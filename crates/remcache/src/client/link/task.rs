@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{Condition, Inner, Link, slot_and_place, wake};
+use crate::client::handshake::Spoken;
 use crate::proto::{Deadline, Event, InputBuffer, Output, ProtocolError, Reply, Request, Status};
 
 /// What the driver's task has to do next.
@@ -78,11 +79,19 @@ impl Link {
     }
 
     /// Begins a connection that is open now: silence is counted from here.
-    pub(crate) fn connected(&self, now: Instant) {
+    pub(crate) fn connected(&self, spoken: Spoken, now: Instant) {
         let mut state = self.lock();
+        let mut wakers = Vec::new();
+        if state.machine.wire().is_none() {
+            state.machine.begin(spoken.wire, spoken.dialect);
+            // What this wire cannot say has its outcome now.
+            state.settle(&mut InputBuffer::new(), &mut wakers).ok();
+        }
         state.replied = false;
         state.stranger = false;
         state.machine.handle_received(now.into_std());
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Asks the server for a sign of life, before any caller's request is let through.

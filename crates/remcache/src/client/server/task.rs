@@ -14,7 +14,7 @@ use crate::client::condition::Condition;
 use crate::client::config::Config;
 use crate::client::driver::{Driver, End};
 use crate::client::failure::Failure;
-use crate::client::handshake::{Established, Refused, establish};
+use crate::client::handshake::{Established, Memory, Refused, establish};
 use crate::client::link::{Demand, Link, NO_CREDENTIALS};
 use crate::client::tls;
 use crate::proto::Deadline;
@@ -29,8 +29,8 @@ pub(super) struct Task {
     /// What the wait before the next attempt counts from: the beginning of an attempt that failed, or
     /// the end of a connection that worked.
     retry_from: Instant,
-    /// What the server refused to be told: with the same it is not asked again.
-    refused: Option<Refused>,
+    /// What is remembered of the server from one connection to the next.
+    memory: Memory,
     /// Why the server cannot be used, as it was last told.
     told: Option<Failure>,
 }
@@ -48,7 +48,16 @@ enum Outcome {
 impl Task {
     pub(super) fn new(endpoint: Endpoint, link: Arc<Link>, config: Arc<Config>) -> Self {
         let random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        Self { endpoint, link, config, random, failures: 0, retry_from: Instant::now(), refused: None, told: None }
+        Self {
+            endpoint,
+            link,
+            config,
+            random,
+            failures: 0,
+            retry_from: Instant::now(),
+            memory: Memory::default(),
+            told: None,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -77,16 +86,16 @@ impl Task {
     /// when the server has answered.
     async fn connect_and_drive(&mut self, probe: bool) -> Outcome {
         self.retry_from = Instant::now();
-        let mut refused = self.refused.take();
-        let connecting = establish(&self.endpoint, &self.config, &mut refused);
+        let mut memory = std::mem::take(&mut self.memory);
+        let connecting = establish(&self.endpoint, &self.config, &mut memory);
         let established = self.while_expiring(connecting).await;
-        self.refused = refused;
-        let Established { stream, credentials } = match established {
+        self.memory = memory;
+        let Established { stream, credentials, spoken } = match established {
             Ok(established) => established,
             Err(failure) => return self.failed(failure),
         };
         let now = Instant::now();
-        self.link.connected(now);
+        self.link.connected(spoken, now);
         let probe_until = probe.then(|| after(now, self.config.timeout));
         match probe_until {
             Some(until) => self.link.probe(Deadline { at: until.into_std(), patience: Duration::ZERO }, now),
@@ -109,7 +118,7 @@ impl Task {
             End::Finished => Outcome::Finished,
             _ if self.link.is_stranger() && !authenticated => {
                 let failure = Failure::Refused(NO_CREDENTIALS.to_owned());
-                self.refused = Refused::by(&failure, None);
+                self.memory.refused = Refused::by(&failure, None);
                 self.failed(failure)
             }
             End::Closed if self.link.has_replied() && self.link.is_quiet() => {
