@@ -147,7 +147,7 @@ fn random_lines(rng: &mut Rng) -> Vec<u8> {
 fn any_bytes_as_lines() {
     let seed = seed();
     let mut rng = seed.rng();
-    for _ in 0..50_000 {
+    for _ in 0..20_000 {
         lines::run(&random_lines(&mut rng));
     }
 }
@@ -156,7 +156,7 @@ fn any_bytes_as_lines() {
 fn any_bytes_as_a_script_for_each_wire() {
     let seed = seed();
     let mut rng = seed.rng();
-    for _ in 0..30_000 {
+    for _ in 0..20_000 {
         let length = rng.usize(..400);
         wires::run(&noise(&mut rng, length));
     }

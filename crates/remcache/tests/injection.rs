@@ -65,7 +65,7 @@ fn count_lines(mut bytes: &[u8]) -> usize {
             _ => None,
         };
         if let Some(length) = length {
-            let length: usize = std::str::from_utf8(length).unwrap().parse().expect("a length");
+            let length: usize = std::str::from_utf8(length).expect("digits").parse().expect("a length");
             assert_eq!(&bytes[length..length + 2], b"\r\n");
             bytes = &bytes[length + 2..];
         }

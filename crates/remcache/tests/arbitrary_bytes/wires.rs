@@ -70,7 +70,7 @@ impl Play {
             7 => Request::metadump("all"),
             _ => Request::noop(),
         };
-        let request = if kind % 3 == 0 { request.quiet() } else { request };
+        let request = if kind.is_multiple_of(3) { request.quiet() } else { request };
         let deadline = Deadline { at: self.now + SECOND, patience: Duration::ZERO };
         if let Ok(ticket) = self.connection.submit(&request, Some(Tag(tag as u64)), deadline, self.now) {
             self.tickets.push(ticket);
@@ -92,7 +92,8 @@ impl Play {
         self.connection.handle_written(bytes.len());
         if self.connection.wire().is_some_and(|wire| wire != Wire::Binary) {
             let text = String::from_utf8(bytes.to_vec()).expect("these requests are text");
-            self.heard.extend(text.lines().filter(|line| !line.starts_with("vv")).map(str::to_owned));
+            self.heard
+                .extend(text.lines().filter(|line| !line.starts_with("vv") && !line.is_empty()).map(str::to_owned));
         }
     }
 

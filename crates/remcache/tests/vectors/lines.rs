@@ -1,6 +1,6 @@
 //! The codecs of the meta and text wires against bytes that were seen on a real server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Buf;
@@ -47,7 +47,7 @@ fn commands(mut bytes: &[u8]) -> Vec<Command> {
 }
 
 fn latin1(text: &str) -> Vec<u8> {
-    text.chars().map(|character| u8::try_from(u32::from(character)).unwrap()).collect()
+    text.chars().map(|character| u8::try_from(u32::from(character)).expect("latin1")).collect()
 }
 
 impl Command {
@@ -196,6 +196,10 @@ fn meta_request(command: &Command) -> Option<Request<'static>> {
     let has = |flag: &str| flags.iter().any(|it| it == flag);
     let ttl = |text: &str| text.parse().ok().map(Ttl::from_seconds);
     if flags.iter().any(|flag| !"bkOqvsctfhluTNRCFIMDJ".contains(flag.chars().next().unwrap_or('!'))) || has("b") {
+        return None;
+    }
+    let letters: BTreeSet<Option<char>> = flags.iter().map(|flag| flag.chars().next()).collect();
+    if letters.len() < flags.len() {
         return None;
     }
     if token('M').is_some_and(|mode| !matches!(mode, "S" | "E" | "R" | "A" | "P" | "I" | "D" | "+" | "-")) {
