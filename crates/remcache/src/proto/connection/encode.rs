@@ -21,13 +21,13 @@ impl Connection {
     /// Remembers the key of a fetch where nothing else tells what an item answers.
     #[inline]
     pub(super) fn remember_key(&mut self, request: &Request<'_>) -> bool {
-        match request.key() {
-            Ok(key) if self.wire == Some(Wire::Text) && request.operation().is_fetch() => {
-                self.in_flight.remember_key(key.as_bytes());
-                true
-            }
-            _ => false,
+        if self.wire != Some(Wire::Text) || !request.operation().is_fetch() {
+            return false;
         }
+        if let Ok(key) = request.key() {
+            self.in_flight.remember_key(key.as_bytes());
+        }
+        true
     }
 }
 
@@ -55,6 +55,8 @@ fn encode_packet(
     Ok((opcode, Expected { operation, quiet, returns_key: false, shape: Shape::Bare }))
 }
 
+// Apart from the path of packets, which is kept short.
+#[inline(never)]
 fn encode_lines(
     wire: Wire,
     request: &Request<'_>,
