@@ -6,6 +6,7 @@
 //! exactly one event that is the last one of its tag.
 
 mod backlog;
+mod encode;
 mod lines;
 mod terms;
 #[cfg(test)]
@@ -20,11 +21,10 @@ use bytes::{Buf, Bytes};
 pub use terms::{Deadline, Event, Limits, Tag, Ticket};
 
 use super::binary::{self, Header, Opcode};
-use super::expected::Shape;
 use super::in_flight::{Entry, InFlight, Owner};
 use super::{
-    Delivery, Dialect, Expected, InputBuffer, InvalidRequest, Operation, Output, ProtocolError, Rejected, Reply,
-    Request, Status, Wire, meta, text,
+    Delivery, Dialect, InputBuffer, InvalidRequest, Operation, Output, ProtocolError, Rejected, Reply, Request, Status,
+    Wire,
 };
 use backlog::Backlog;
 use lines::Step;
@@ -166,30 +166,6 @@ impl Connection {
             return Err(InvalidRequest::Unsupported("dumps and logs need an idle connection of their own").into());
         }
         Ok(())
-    }
-
-    #[inline]
-    fn encode(&mut self, request: &Request<'_>, opaque: u32) -> Result<(Opcode, Expected), InvalidRequest> {
-        match self.wire {
-            Some(Wire::Binary) => encode_packet(request, opaque, &mut self.output),
-            Some(wire) => encode_lines(wire, request, opaque, self.dialect, &mut self.output),
-            None => {
-                self.backlog.push(request)?;
-                Ok((Opcode::NOOP, Expected { quiet: request.is_quiet(), ..Expected::new(request.operation()) }))
-            }
-        }
-    }
-
-    /// Remembers the key of a fetch where nothing else tells what an item answers.
-    #[inline]
-    fn remember_key(&mut self, request: &Request<'_>) -> bool {
-        match request.key() {
-            Ok(key) if self.wire == Some(Wire::Text) && request.operation().is_fetch() => {
-                self.in_flight.remember_key(key.as_bytes());
-                true
-            }
-            _ => false,
-        }
     }
 
     /// Queues an entry whose bytes were just appended.
@@ -471,31 +447,6 @@ impl Connection {
     pub fn waiting_output(&self) -> u64 {
         self.submitted.saturating_sub(self.written).saturating_add(self.backlog.bytes())
     }
-}
-
-#[inline]
-fn encode_packet(
-    request: &Request<'_>,
-    opaque: u32,
-    output: &mut Output,
-) -> Result<(Opcode, Expected), InvalidRequest> {
-    let opcode = binary::encode(request, opaque, output)?;
-    let (operation, quiet) = (request.operation(), opcode.is_quiet());
-    Ok((opcode, Expected { operation, quiet, returns_key: false, shape: Shape::Bare }))
-}
-
-fn encode_lines(
-    wire: Wire,
-    request: &Request<'_>,
-    opaque: u32,
-    dialect: Dialect,
-    output: &mut Output,
-) -> Result<(Opcode, Expected), InvalidRequest> {
-    let expected = match wire {
-        Wire::Text => text::encode(request, output)?,
-        _ => meta::encode(request, opaque, dialect, output)?,
-    };
-    Ok((Opcode::NOOP, expected))
 }
 
 /// What an idle machine keeps: bytes of output, entries of its queues.

@@ -38,6 +38,12 @@ impl Expected {
         Self { operation, quiet: false, returns_key: false, shape }
     }
 
+    /// The same, but a success may have a value or none: for requests that were not encoded here.
+    #[must_use]
+    pub fn with_or_without_value(self) -> Self {
+        Self { shape: Shape::Either, ..self }
+    }
+
     /// A no-op.
     pub(super) const NOOP: Self =
         Self { operation: Operation::NoOp, quiet: false, returns_key: false, shape: Shape::Bare };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Expected, Operation, ProtocolError, Reply, Status, line};
+use super::{Expected, Operation, ProtocolError, Reply, Status, line, text};
 
 /// How error lines begin, the longer before the shorter, with the status they mean.
 ///
@@ -79,13 +79,15 @@ pub(super) fn read(line: &[u8], expected: Expected) -> Result<Option<Refusal>, P
         return Err(ProtocolError::TooManyConnections);
     }
     let Some(status) = status(line) else { return Ok(None) };
-    let status = match (status, expected.operation) {
+    let reply = match (status, expected.operation) {
         // As the binary wire says it of a group that does not exist.
-        (Status::UnknownCommand, Operation::Stat) => Status::KeyNotFound,
-        _ => status,
+        (Status::UnknownCommand, Operation::Stat) => {
+            Reply::with_text(Status::KeyNotFound, text::said_of(Status::KeyNotFound))
+        }
+        _ => Reply::with_text(status, said(line)),
     };
     let fatal = (!keeps_step(line, expected.operation)).then(|| ProtocolError::OutOfStep(line::excerpt(line)));
-    Ok(Some(Refusal { reply: Reply::with_text(status, text(line)), fatal }))
+    Ok(Some(Refusal { reply, fatal }))
 }
 
 /// Whether a server that says this goes on with the next request.
@@ -105,7 +107,7 @@ fn keeps_step(line: &[u8], operation: Operation) -> bool {
 }
 
 /// The text behind the word that says who is to blame.
-fn text(line: &[u8]) -> Bytes {
+fn said(line: &[u8]) -> Bytes {
     let text = [&b"CLIENT_ERROR "[..], b"SERVER_ERROR "].into_iter().find_map(|word| line.strip_prefix(word));
     Bytes::copy_from_slice(text.unwrap_or(line))
 }

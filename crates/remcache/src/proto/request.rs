@@ -513,3 +513,25 @@ impl Operation {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_few_requests_ask_costs_one_word() {
+        #[expect(dead_code, reason = "only its size matters")]
+        struct Common<'a>(
+            Operation,
+            Result<Key<'a>, InvalidKey>,
+            CowBytes<'a>,
+            u32,
+            u64,
+            Ttl,
+            u64,
+            Option<u64>,
+            [bool; 2],
+        );
+        assert!(size_of::<Request<'_>>() <= size_of::<Common<'_>>() + size_of::<usize>());
+    }
+}

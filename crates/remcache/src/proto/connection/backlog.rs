@@ -15,6 +15,7 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
+    #[cold]
     pub(super) fn push(&mut self, request: &Request<'_>) -> Result<(), InvalidRequest> {
         // What no wire can say is refused at once, like on a connection whose wire is known.
         if request.operation().has_key() {

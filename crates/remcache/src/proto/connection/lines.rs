@@ -16,6 +16,8 @@ pub(super) enum Step {
 
 impl Connection {
     /// Takes the next reply.
+    // Apart from the path of packets, which is kept short.
+    #[inline(never)]
     pub(super) fn poll_lines(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
         if let Some(error) = &self.broken {
             return Err(error.clone());

@@ -3,6 +3,8 @@
 #![expect(clippy::arithmetic_side_effects, reason = "the numbers of a test are its own")]
 #![expect(clippy::disallowed_methods, reason = "virtual time needs one instant to begin with")]
 
+mod lines;
+
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};

@@ -4,12 +4,11 @@ use std::time::Instant;
 
 use bytes::Buf;
 
-use super::{Connection, Event, encode_lines, encode_packet};
+use super::encode::encode_noop;
+use super::{Connection, Event};
 use crate::proto::binary::Opcode;
 use crate::proto::in_flight::{Entry, Owner};
-use crate::proto::{
-    Delivery, Dialect, Expected, InvalidRequest, Operation, Output, ProtocolError, Reply, Request, Status, Wire,
-};
+use crate::proto::{Delivery, Expected, Operation, Output, ProtocolError, Reply, Status, Wire};
 
 impl Connection {
     /// When [`Connection::handle_timeout`] is to be called at the latest.
@@ -128,18 +127,6 @@ impl Connection {
         }
         self.submitted = first_untaken.saturating_add(output.remaining() as u64);
         self.output = output;
-    }
-}
-
-fn encode_noop(
-    wire: Wire,
-    opaque: u32,
-    dialect: Dialect,
-    output: &mut Output,
-) -> Result<(Opcode, Expected), InvalidRequest> {
-    match wire {
-        Wire::Binary => encode_packet(&Request::noop(), opaque, output),
-        _ => encode_lines(wire, &Request::noop(), opaque, dialect, output),
     }
 }
 

@@ -48,7 +48,7 @@ pub(in crate::proto) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(4) {
         return None;
     }
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let mut bytes = Vec::with_capacity(text.len());
     let mut groups = text.chunks_exact(4).peekable();
     while let Some(group) = groups.next() {
         let is_last = groups.peek().is_none();

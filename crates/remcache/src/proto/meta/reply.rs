@@ -107,10 +107,7 @@ const STATUSES: &[(Code, &[Operation], Status)] = {
 };
 
 fn status(code: Code, expected: Expected) -> Option<Status> {
-    let fits = match (code, expected.shape) {
-        (Code::Value, Shape::Bare) | (Code::Header, Shape::Value) => false,
-        _ => true,
-    };
+    let fits = !matches!((code, expected.shape), (Code::Value, Shape::Bare) | (Code::Header, Shape::Value));
     let mut rows = STATUSES.iter();
     let row = rows.find(|(known, operations, _)| *known == code && operations.contains(&expected.operation));
     row.filter(|_| fits).map(|&(_, _, status)| status)
