@@ -144,7 +144,7 @@ impl Config {
         options.into_iter().try_fold(self, |config, (name, value)| super::address::apply(config, &name, &value))
     }
 
-    /// Which wire to speak (default: the best that each server understands).
+    /// Which wire to speak (default: binary); [`Protocol::Auto`] takes the best that each server understands.
     ///
     /// Finding it out takes one round trip for each connection; a wire that is given takes none.
     #[must_use]

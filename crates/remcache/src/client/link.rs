@@ -22,7 +22,7 @@ use super::protocol::Protocol;
 use super::slot::Slot;
 use crate::proto::{
     Connection, Deadline, Delivery, Dialect, Event, InputBuffer, InvalidRequest, Limits, ProtocolError, Rejected,
-    Reply, Request, Status, Tag, Ticket,
+    Reply, Request, Status, Tag, Ticket, Wire,
 };
 
 /// The shared half of one connection.
@@ -287,6 +287,11 @@ impl Link {
     fn has_room(&self, length: usize) -> bool {
         let state = self.lock();
         state.refusal.is_some() || state.machine.has_room(length)
+    }
+
+    /// What the connection speaks; `None` while that is not known.
+    pub(crate) fn wire(&self) -> Option<Wire> {
+        self.lock().machine.wire()
     }
 
     /// Whether requests are taken.
