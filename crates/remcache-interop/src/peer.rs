@@ -1,0 +1,203 @@
+//! The clients: how each is installed, built and run, and what it is asked.
+
+use std::fmt;
+
+/// A client that remcache is held against.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its name, as `--only` takes it.
+    pub name: &'static str,
+    /// How its program in `interop/` comes to run.
+    pub source: Source,
+    /// The packages that Debian and Ubuntu have for it.
+    pub packages: &'static [&'static str],
+    /// How it places keys.
+    pub setups: &'static [Setup],
+    /// How it writes values, as options; none: it leaves the flags to its user.
+    pub values: &'static [&'static str],
+}
+
+/// How a program is made to run.
+#[derive(Debug)]
+pub enum Source {
+    /// A script for this interpreter.
+    Script(&'static str, &'static str),
+    /// A script for Python, in an environment of its own with this package of this version.
+    PyPi(&'static str, &'static str, &'static str),
+    /// A C program with this library.
+    C(&'static str, &'static str),
+    /// A Go program, with the packages in Debian's place.
+    Go(&'static str),
+    /// A Java program with this archive.
+    Java(&'static str, &'static str),
+    /// Nothing is run, for this reason.
+    Absent(&'static str),
+}
+
+/// One way to place keys.
+#[derive(Debug)]
+pub struct Setup {
+    /// The name of remcache's distribution, which tells the program what to do as well.
+    pub profile: &'static str,
+    /// What else the program is told.
+    pub options: &'static str,
+    /// Whether the servers have unequal weights now and then.
+    pub weights: bool,
+    /// Which keys it takes.
+    pub keys: Keys,
+}
+
+/// Which bytes a client takes in a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// All bytes.
+    Any,
+    /// All bytes but spaces and control characters.
+    Visible,
+    /// Text in UTF-8 without spaces and control characters.
+    Text,
+    /// Text in ASCII without spaces and control characters.
+    Ascii,
+}
+
+impl Setup {
+    const fn new(profile: &'static str, keys: Keys) -> Self {
+        Self { profile, options: "", weights: false, keys }
+    }
+
+    const fn weighted(self) -> Self {
+        Self { weights: true, ..self }
+    }
+
+    const fn with(self, options: &'static str) -> Self {
+        Self { options, ..self }
+    }
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.profile)?;
+        if !self.options.is_empty() {
+            write!(f, " ({})", self.options)?;
+        }
+        Ok(())
+    }
+}
+
+/// The peer of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Peer> {
+    PEERS.iter().find(|peer| peer.name == name)
+}
+
+use Keys::{Any, Ascii, Text, Visible};
+
+/// All of them.
+pub const PEERS: &[Peer] = &[
+    Peer {
+        name: "libmemcached",
+        source: Source::C("libmemcached/client.c", "-lmemcached"),
+        packages: &["libmemcached-dev"],
+        setups: &[
+            Setup::new("libmemcached", Any).with("binary"),
+            Setup::new("libmemcached", Visible),
+            Setup::new("libmemcached-ketama", Any).with("binary"),
+            Setup::new("libmemcached-ketama-weighted", Any).with("binary"),
+            Setup::new("libmemcached-ketama-weighted", Any).with("binary,weights").weighted(),
+            Setup::new("libmemcached-spy", Any).with("binary"),
+        ],
+        values: &[],
+    },
+    Peer {
+        name: "pylibmc",
+        source: Source::Script("/usr/bin/python3", "pylibmc/client.py"),
+        packages: &["python3-pylibmc"],
+        setups: &[
+            Setup::new("pylibmc", Visible),
+            Setup::new("pylibmc", Any).with("binary"),
+            Setup::new("pylibmc-ketama", Any).with("binary"),
+            Setup::new("pylibmc-ketama-weighted", Any).with("binary").weighted(),
+        ],
+        values: &["", "min_compress_len=100"],
+    },
+    Peer {
+        name: "php-memcached",
+        source: Source::Script("php", "php-memcached/client.php"),
+        packages: &["php-cli", "php-memcached"],
+        setups: &[
+            Setup::new("php-memcached", Visible),
+            Setup::new("php-memcached", Any).with("binary"),
+            Setup::new("php-memcached-consistent", Any).with("binary"),
+            Setup::new("php-memcached-libketama", Any).with("binary").weighted(),
+        ],
+        values: &[
+            "",
+            "compression=zlib",
+            "compression=off",
+            "serializer=igbinary",
+            "serializer=json",
+            "serializer=msgpack",
+        ],
+    },
+    Peer {
+        name: "dalli",
+        source: Source::Script("ruby", "dalli/client.rb"),
+        packages: &["ruby-dalli"],
+        setups: &[Setup::new("dalli", Text).weighted()],
+        values: &["", "compress=off", "compressor=gzip", "raw"],
+    },
+    Peer {
+        name: "nutcracker",
+        source: Source::Script("python3", "nutcracker/client.py"),
+        packages: &["nutcracker"],
+        setups: &[Setup::new("twemproxy", Visible).weighted(), Setup::new("twemproxy-modula", Visible).weighted()],
+        values: &[],
+    },
+    Peer {
+        name: "pymemcache",
+        source: Source::PyPi("pymemcache", "4.0.0", "pymemcache/client.py"),
+        packages: &["python3-venv"],
+        setups: &[Setup::new("pymemcache", Text), Setup::new("pymemcache-bytes", Visible)],
+        values: &["serde=none", "serde=pickle", "serde=compressed"],
+    },
+    Peer {
+        name: "python-memcached",
+        source: Source::PyPi("python-memcached", "1.62", "python-memcached/client.py"),
+        packages: &["python3-venv"],
+        setups: &[Setup::new("python-memcached", Text).weighted()],
+        values: &["", "min_compress_len=100"],
+    },
+    Peer {
+        name: "python-memcached-1.59",
+        source: Source::PyPi("python-memcached", "1.59", "python-memcached/client.py"),
+        packages: &["python3-venv"],
+        setups: &[Setup::new("python-memcached-1.59", Text).weighted()],
+        values: &["", "min_compress_len=100"],
+    },
+    Peer {
+        name: "meta-memcache",
+        source: Source::PyPi("meta-memcache", "4.3.0", "meta-memcache/client.py"),
+        packages: &["python3-venv"],
+        setups: &[Setup::new("meta-memcache", Ascii)],
+        values: &[""],
+    },
+    Peer {
+        name: "gomemcache",
+        source: Source::Go("gomemcache/main.go"),
+        packages: &["golang-go", "golang-github-bradfitz-gomemcache-dev"],
+        setups: &[Setup::new("gomemcache", Visible)],
+        values: &[],
+    },
+    Peer {
+        name: "spymemcached",
+        source: Source::Java("spymemcached/Program.java", "/usr/share/java/spymemcached.jar"),
+        packages: &["default-jdk-headless", "libspymemcached-java"],
+        setups: &[
+            Setup::new("spymemcached", Text),
+            Setup::new("spymemcached-ketama", Text),
+            Setup::new("spymemcached-ketama", Text).with("weights").weighted(),
+            Setup::new("spymemcached-ketama-libmemcached", Text),
+        ],
+        values: &["", "transcoder=whalin"],
+    },
+];
