@@ -25,7 +25,9 @@ class Client:
         assert self.client.set(Key(key.decode()), value, ttl=0)
 
     def get(self, key):
-        return self.client.get(Key(key.decode()))
+        # Flags of zero mean text here.
+        value = self.client.get(Key(key.decode()))
+        return value.encode() if isinstance(value, str) else value
 
     def route(self, key):
         return self.provider.get_pool(Key(key.decode())).server

@@ -12,7 +12,7 @@ class Config:
 
     def __init__(self, words):
         self.profile, options, *servers = words.split(" ")
-        self.options = dict(option.split("=", 1) for option in options.split(",")) if options != "-" else {}
+        self.options = dict(option.partition("=")[::2] for option in options.split(","))
         self.servers = []
         for server in servers:
             host, port, weight = server.rsplit(":", 2)

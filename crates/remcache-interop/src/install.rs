@@ -32,13 +32,11 @@ impl Installed {
 pub fn install(peer: &Peer) -> Result<Installed> {
     let place = place().join(peer.name);
     fs::create_dir_all(&place).with_context(|| place.display().to_string())?;
-    let words = words(peer, &place).with_context(|| advice(peer))?;
+    let words = match peer.source {
+        Source::Absent(reason) => bail!("{reason}"),
+        _ => words(peer, &place).with_context(|| format!("{} is not installed: {}", peer.name, peer.needs()))?,
+    };
     Ok(Installed { words, log: place.join("log") })
-}
-
-/// What to type to have all that this peer needs.
-fn advice(peer: &Peer) -> String {
-    format!("{} is not installed: apt-get install -y {}", peer.name, peer.packages.join(" "))
 }
 
 fn words(peer: &Peer, place: &Path) -> Result<Vec<String>> {

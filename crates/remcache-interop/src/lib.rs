@@ -3,15 +3,24 @@
 //! The clients are programs in `interop/`, which speak one line protocol; [`PEERS`] says which there are.
 
 mod install;
+pub mod keys;
+mod live;
 mod location;
+mod misses;
 mod peer;
 mod program;
+pub mod report;
+mod routes;
+mod run;
+mod servers;
 mod value;
 mod values;
 
 pub use install::{Installed, install};
 pub use location::Location;
+pub use misses::Misses;
 pub use peer::{Keys, PEERS, Peer, Setup, Source, find};
 pub use program::{Program, Setting, Written};
+pub use run::{Extent, Outcome, Run};
 pub use value::{Value, catalogue};
 pub use values::{Recorded, record};

@@ -52,12 +52,28 @@ pub struct Setup {
 pub enum Keys {
     /// All bytes.
     Any,
+    /// All bytes but the end of a line.
+    Line,
     /// All bytes but spaces and control characters.
     Visible,
     /// Text in UTF-8 without spaces and control characters.
     Text,
     /// Text in ASCII without spaces and control characters.
     Ascii,
+}
+
+impl Peer {
+    /// What has to be installed for it, as a line to type; or why that cannot be.
+    #[must_use]
+    pub fn needs(&self) -> String {
+        match self.source {
+            Source::Absent(reason) => reason.to_owned(),
+            Source::PyPi(package, version, _) => {
+                format!("apt-get install -y {}; pip install {package}=={version}", self.packages.join(" "))
+            }
+            _ => format!("apt-get install -y {}", self.packages.join(" ")),
+        }
+    }
 }
 
 impl Setup {
@@ -90,7 +106,7 @@ pub fn find(name: &str) -> Option<&'static Peer> {
     PEERS.iter().find(|peer| peer.name == name)
 }
 
-use Keys::{Any, Ascii, Text, Visible};
+use Keys::{Any, Ascii, Line, Text, Visible};
 
 /// All of them.
 pub const PEERS: &[Peer] = &[
@@ -125,10 +141,10 @@ pub const PEERS: &[Peer] = &[
         source: Source::Script("php", "php-memcached/client.php"),
         packages: &["php-cli", "php-memcached"],
         setups: &[
-            Setup::new("php-memcached", Visible),
-            Setup::new("php-memcached", Any).with("binary"),
-            Setup::new("php-memcached-consistent", Any).with("binary"),
-            Setup::new("php-memcached-libketama", Any).with("binary").weighted(),
+            Setup::new("php-memcached", Ascii),
+            Setup::new("php-memcached", Line).with("binary"),
+            Setup::new("php-memcached-consistent", Line).with("binary"),
+            Setup::new("php-memcached-libketama", Line).with("binary").weighted(),
         ],
         values: &[
             "",
@@ -185,7 +201,7 @@ pub const PEERS: &[Peer] = &[
         name: "gomemcache",
         source: Source::Go("gomemcache/main.go"),
         packages: &["golang-go", "golang-github-bradfitz-gomemcache-dev"],
-        setups: &[Setup::new("gomemcache", Visible)],
+        setups: &[Setup::new("gomemcache", Ascii)],
         values: &[],
     },
     Peer {
@@ -200,4 +216,36 @@ pub const PEERS: &[Peer] = &[
         ],
         values: &["", "transcoder=whalin"],
     },
+    absent("xmemcached", MAVEN),
+    absent("elasticache", MAVEN),
+    absent("evcache", MAVEN),
+    absent("folsom", MAVEN),
+    absent("mcrouter", "no package of Debian or Ubuntu; building it takes folly, fizz, wangle and fbthrift"),
+    absent("enyim", "needs .NET, which Debian does not have"),
 ];
+
+const fn absent(name: &'static str, reason: &'static str) -> Peer {
+    Peer { name, source: Source::Absent(reason), packages: &[], setups: &[], values: &[] }
+}
+
+const MAVEN: &str = "not in Debian, only in Maven Central";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_two_peers_share_a_name() {
+        let names: HashSet<_> = PEERS.iter().map(|peer| peer.name).collect();
+        assert_eq!(names.len(), PEERS.len());
+    }
+
+    #[test]
+    fn every_profile_is_a_distribution() {
+        for setup in PEERS.iter().flat_map(|peer| peer.setups) {
+            let parsed = setup.profile.parse::<remcache::distribution::Distribution>();
+            assert!(parsed.is_ok(), "{}: {}", setup.profile, parsed.unwrap_err());
+        }
+    }
+}

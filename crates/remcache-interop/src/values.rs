@@ -30,6 +30,14 @@ pub struct Recorded {
     pub read: Option<Value>,
 }
 
+impl Recorded {
+    /// Whether it is worth a line in a file: what is stored long is stored as it is, which shorter values show.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.bytes.len() <= 1400
+    }
+}
+
 /// Lets a client write every value that it has, in each of its ways.
 ///
 /// # Errors
