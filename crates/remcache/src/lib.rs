@@ -172,8 +172,8 @@
 //! # Several servers
 //!
 //! A key belongs to one server.
-//! [`Distribution::Ketama`](distribution::Distribution::Ketama), the default, is the ring of libmemcached with weights, point for point: clients that use it find each other's items.
-//! [`Distribution::Remcached`](distribution::Distribution::Remcached) is what the Ruby gem remcached did: the key as a number, modulo the servers that are connected.
+//! [`Distribution::KETAMA`](distribution::Distribution::KETAMA), the default, is the ring of libmemcached with weights, point for point: clients that use it find each other's items.
+//! [`Distribution::REMCACHED`](distribution::Distribution::REMCACHED) is what the Ruby gem remcached did: the key as a number, modulo the servers that are connected.
 //!
 //! **When a server dies**, its keys fail as `Disconnected` at once, and nobody else's do.
 //! With ketama no key moves, so no stale value shows when the server returns; with `remcached` nearly all keys move, as in the gem.
@@ -230,6 +230,7 @@
 //! # More
 //!
 //! [What is guaranteed, and which test proves it](_documentation::guarantees) ·
+//! [where keys live, and how to share a cache with other clients](_documentation::placement) ·
 //! [the binary protocol, as servers speak it](_documentation::protocol)
 
 pub mod proto;
@@ -252,6 +253,9 @@ pub use proto::{Delivery, Key, Reply, Request, Status, Ttl};
 pub mod _documentation {
     #[doc = include_str!("../docs/guarantees.md")]
     pub mod guarantees {}
+
+    #[doc = include_str!("../docs/placement.md")]
+    pub mod placement {}
 
     #[doc = include_str!("../docs/protocol.md")]
     pub mod protocol {}

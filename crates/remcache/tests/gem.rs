@@ -79,7 +79,7 @@ impl Suite {
         let (first, second) = (Memcached::start(&[]), Memcached::start(&[]));
         let dead = format!("127.0.0.1:{}", unused_port());
         let addresses = [dead.clone(), second.addr(), first.addr(), first.addr()];
-        let config = patient().distribution(Distribution::Remcached);
+        let config = patient().distribution(Distribution::REMCACHED);
         let client = Client::with_config(addresses, config).unwrap();
         let connected: Vec<bool> = client.noop().await.into_iter().map(|(_, outcome)| outcome.is_ok()).collect();
         assert_eq!(connected, [false, true, true, true]);

@@ -1,12 +1,14 @@
 //! Server addresses and URLs, as people write them.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Config;
 use crate::Error;
+use crate::distribution::Distribution;
 
 /// The port of a server whose address names none.
 const DEFAULT_PORT: u16 = 11211;
@@ -21,6 +23,10 @@ pub struct Endpoint {
     pub address: Address,
     /// Its share of the keys, against those of the others.
     pub weight: u32,
+    /// What the ring hashes in place of its address, if it was given a name there.
+    pub ring_name: Option<Arc<str>>,
+    /// The address that some rings hash beside its name; connections resolve the name all the same.
+    pub ip: Option<IpAddr>,
 }
 
 /// How a server is reached.
@@ -40,11 +46,15 @@ pub enum Address {
 
 impl Endpoint {
     fn new(address: Address, weight: u32) -> Self {
-        Self { name: address.to_string().into(), address, weight }
+        Self { name: address.to_string().into(), address, weight, ring_name: None, ip: None }
     }
 
     /// Parses one address: `host`, `host:port`, `host:port:weight`, `[v6]:port`, `/path/to.sock`,
     /// `tcp://…`, `unix://…`.
+    ///
+    /// A name for the ring stands before it, `name=host:port`; an address that the ring hashes beside the
+    /// host stands behind the host, `host/10.0.0.1:port`: see
+    /// [`Node`](crate::distribution::Node).
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) that names the address and what is wrong.
@@ -53,6 +63,13 @@ impl Endpoint {
         let bad = |what: &str| Error::config(format!("server address {text:?}: {what}"));
         if text.is_empty() {
             return Err(bad("it is empty; expected host, host:port, [v6]:port or /path/to.sock"));
+        }
+        if let Some((name, address)) = text.split_once('=').filter(|(name, _)| !name.contains('/')) {
+            let ring_name = Some(name.into());
+            return match name {
+                "" => Err(bad("the name before = is empty; expected name=host:port")),
+                _ => Ok(Self { ring_name, ..Self::parse(address)? }),
+            };
         }
         if let Some(path) = text.strip_prefix("unix://").or_else(|| text.starts_with('/').then_some(text)) {
             return unix(path).map_err(|what| bad(&what));
@@ -73,7 +90,10 @@ fn unix(text: &str) -> Result<Endpoint, String> {
 }
 
 fn tcp(text: &str) -> Result<Endpoint, String> {
-    let (host, rest) = split_host(text)?;
+    let (host, rest) = match text.split_once('/') {
+        Some((host, text)) => return tcp_with_ip(host, text),
+        None => split_host(text)?,
+    };
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@?#[]".contains(c)) {
         return Err(format!("{host:?} is no host name"));
     }
@@ -84,6 +104,14 @@ fn tcp(text: &str) -> Result<Endpoint, String> {
         Some(_) => Err("too many colons; write an IPv6 address in brackets: [::1]:11211".into()),
         None => Ok(Endpoint::new(Address::Tcp { host: host.to_owned(), port }, weight)),
     }
+}
+
+/// A host with its address: `host/ip:port`, as Java prints them.
+fn tcp_with_ip(host: &str, text: &str) -> Result<Endpoint, String> {
+    let (ip, rest) = split_host(text)?;
+    let ip: IpAddr = ip.parse().map_err(|_| format!("{ip:?} is no IP address; expected host/ip:port"))?;
+    let endpoint = tcp(&[&[host][..], &rest].concat().join(":"))?;
+    Ok(Endpoint { ip: Some(ip), ..endpoint })
 }
 
 /// The host, and what stands behind it between colons.
@@ -186,7 +214,21 @@ const OPTIONS: &[(&str, Apply)] = &[
     ("timeout", |config, value| Ok(config.timeout(parse_duration(value)?))),
     ("connect_timeout", |config, value| Ok(config.connect_timeout(parse_duration(value)?))),
     ("connections", |config, value| Ok(config.connections(parse_count(value)?))),
-    ("distribution", |config, value| Ok(config.distribution(value.parse().map_err(|unknown| format!("{unknown}"))?))),
+    ("distribution", |config, value| {
+        let chosen: Distribution = value.parse().map_err(|unknown| format!("{unknown}"))?;
+        // In either order with the options that adjust it.
+        let chosen = chosen.adjusted_as(config.distribution);
+        Ok(config.distribution(chosen))
+    }),
+    ("hash", |config, value| {
+        let chosen = config.distribution.hash(value.parse().map_err(|unknown| format!("{unknown}"))?);
+        Ok(config.distribution(chosen))
+    }),
+    ("hash_tag", |config, value| {
+        let tag = value.as_bytes().try_into().map_err(|_| "expected two characters such as {}")?;
+        let chosen = config.distribution.hash_tag(tag);
+        Ok(config.distribution(chosen))
+    }),
     ("max_value_size", |config, value| Ok(config.max_value_size(parse_count(value)?))),
     ("max_in_flight", |config, value| Ok(config.max_in_flight(parse_count(value)?))),
     ("max_output", |config, value| Ok(config.max_output(parse_count(value)?))),
@@ -261,6 +303,8 @@ mod tests {
             ("cache1:1:2:3", "colons"),
             ("a b:1", "host"),
             (":11211", "host"),
+            ("=a:1", "name before ="),
+            ("cache1/nonsense:1", "IP address"),
             ("[::1", "bracket"),
             ("[nonsense]:1", "IPv6"),
             ("unix://relative", "begins with /"),
@@ -286,6 +330,29 @@ mod tests {
     }
 
     #[test]
+    fn a_ring_can_be_told_names_and_addresses() {
+        let parse = |text| Endpoint::parse(text).unwrap();
+        let named = parse("alpha=10.0.0.1:11212:3");
+        assert_eq!((named.ring_name.as_deref(), &*named.name, named.weight), (Some("alpha"), "10.0.0.1:11212", 3));
+        let socket = parse("beta=/run/cache=1.sock");
+        assert_eq!((socket.ring_name.as_deref(), &*socket.name), (Some("beta"), "/run/cache=1.sock"));
+        assert_eq!(parse("/run/cache=1.sock").ring_name, None);
+        let resolved = parse("cache-a.example/10.0.1.1:11212:2");
+        assert_eq!((&*resolved.name, resolved.weight), ("cache-a.example:11212", 2));
+        assert_eq!(resolved.ip, Some([10, 0, 1, 1].into()));
+        assert_eq!(parse("cache-a/[::1]").ip, Some(std::net::Ipv6Addr::LOCALHOST.into()));
+    }
+
+    #[test]
+    fn a_url_adjusts_the_distribution_in_any_order() {
+        let expected = Distribution::TWEMPROXY.hash(crate::distribution::Hash::Murmur).hash_tag(*b"{}");
+        for query in ["distribution=twemproxy&hash=murmur&hash_tag={}", "hash_tag={}&hash=murmur&distribution=twemproxy"] {
+            let config = Config::from_url(&format!("memcached://a/?{query}")).unwrap();
+            assert_eq!(config.distribution, expected, "{query}");
+        }
+    }
+
+    #[test]
     fn url_options_that_do_not_fit_are_named() {
         for (query, word) in [
             ("tiemout=1s", "tiemout"),
@@ -294,6 +361,8 @@ mod tests {
             ("timeout", "name=value"),
             ("connections=0", "number"),
             ("distribution=nonsense", "nonsense"),
+            ("hash=hsieh", "licence"),
+            ("hash_tag={", "two characters"),
         ] {
             let error = Config::from_url(&format!("memcached://a/?{query}")).unwrap_err();
             assert!(error.to_string().contains(word), "{query}: {error}");

@@ -67,11 +67,14 @@ impl Cluster {
 }
 
 fn node(endpoint: &Endpoint) -> Node {
-    let node = match &endpoint.address {
+    let mut node = match &endpoint.address {
         Address::Tcp { host, port } => Node::tcp(host.clone(), *port),
         Address::Unix(path) => Node::unix(path.display().to_string()),
     };
-    node.with_weight(endpoint.weight)
+    node.weight = endpoint.weight;
+    node.ring_name = endpoint.ring_name.as_deref().map(str::to_owned);
+    node.ip = endpoint.ip;
+    node
 }
 
 /// Refuses what would harm the other callers of a shared connection.

@@ -1,10 +1,54 @@
-//! A ring of points: a circle of 2^32 positions on which each point belongs to a server.
+//! A ring of points: a circle of positions on which each point belongs to a server.
+
+/// A position on a circle: of 2^32, or of 2^128.
+pub(super) trait Position: Copy + Ord {
+    /// A hash as a position, by its least significant bits.
+    fn of(hash: u128) -> Self;
+
+    /// The 32 most significant bits.
+    fn top(self) -> u32;
+}
+
+impl Position for u32 {
+    #[inline]
+    fn of(hash: u128) -> Self {
+        hash as Self
+    }
+
+    #[inline]
+    fn top(self) -> u32 {
+        self
+    }
+}
+
+impl Position for u128 {
+    fn of(hash: u128) -> Self {
+        hash
+    }
+
+    fn top(self) -> u32 {
+        (self >> 96) as u32
+    }
+}
 
 /// A point of the circle. The order (value first, then server) is what decides between equal values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Point {
-    pub(super) value: u32,
+pub(super) struct Point<P = u32> {
+    pub(super) value: P,
     pub(super) server: u32,
+}
+
+/// Which point a hash belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lookup {
+    /// The first at or after it; behind the last, the first of all.
+    AtOrAfter,
+    /// The first after it; behind the last, the first of all.
+    After,
+    /// The last at or before it; before the first, the last of all.
+    AtOrBefore,
+    /// The first at or after it; behind the last the first of all, but before the first the last of all: Enyim's slip.
+    AtOrAfterOrLast,
 }
 
 /// All points of a list of servers, ascending, with an index by the top bits of a value.
@@ -12,37 +56,75 @@ pub(super) struct Point {
 /// A binary search over the 156,000 points of 1,000 servers would miss the cache at most of its 18 steps.
 /// Points are hashes, hence spread evenly: the top bits tell within some ten points where a value stands.
 #[derive(Debug, Clone)]
-pub(super) struct Continuum {
-    points: Box<[Point]>,
-    /// Invariant: `starts[b]` is the number of points whose value is below `b << shift`; one entry more than buckets.
+pub(super) struct Continuum<P = u32> {
+    points: Box<[Point<P>]>,
+    /// Invariant: `starts[b]` is the number of points whose top bits are below `b << shift`; one entry more than buckets.
     starts: Box<[u32]>,
     shift: u32,
+    lookup: Lookup,
 }
 
-impl Continuum {
-    pub(super) fn new(mut points: Vec<Point>) -> Self {
-        points.sort_unstable();
+impl<P: Position> Continuum<P> {
+    /// The points must be in their order; which of equal ones stay is up to the caller.
+    pub(super) fn new(points: Vec<Point<P>>, lookup: Lookup) -> Self {
+        debug_assert!(points.is_sorted_by_key(|point| point.value));
         let bits = (points.len() / POINTS_PER_BUCKET).max(2).ilog2();
         let shift = u32::BITS - bits;
-        Self { starts: starts_of_buckets(&points, bits, shift), points: points.into_boxed_slice(), shift }
+        Self { starts: starts_of_buckets(&points, bits, shift), points: points.into_boxed_slice(), shift, lookup }
     }
 
-    /// The server of the first point at or after `hash`, of the first point of all if there is none; `None` without points.
-    pub(super) fn owner_of(&self, hash: u32) -> Option<usize> {
-        let bucket = (hash >> self.shift) as usize;
+    /// The point that a hash belongs to, `None` without points.
+    #[inline]
+    pub(super) fn find(&self, hash: P) -> Option<&Point<P>> {
+        self.points.get(self.place(hash))
+    }
+
+    /// The servers from the owner of a hash on, once for each point: the way its keys go when servers leave the ring.
+    pub(super) fn walk(&self, hash: P) -> impl Iterator<Item = usize> + use<'_, P> {
+        let (start, len) = (self.place(hash), self.points.len());
+        let backward = self.lookup == Lookup::AtOrBefore;
+        (0..len).map(move |step| {
+            let step = if backward { len - step } else { step };
+            self.points[(start + step) % len].server as usize
+        })
+    }
+
+    #[inline]
+    fn place(&self, hash: P) -> usize {
+        let len = self.points.len();
+        match self.lookup {
+            Lookup::AtOrAfter => or_first(self.count_before(hash, |value| value < hash), len),
+            Lookup::After => or_first(self.count_before(hash, |value| value <= hash), len),
+            Lookup::AtOrBefore => match self.count_before(hash, |value| value <= hash) {
+                0 => len.saturating_sub(1),
+                count => count - 1,
+            },
+            Lookup::AtOrAfterOrLast => match self.count_before(hash, |value| value < hash) {
+                0 if self.points.first().is_some_and(|first| first.value != hash) => len - 1,
+                count => or_first(count, len),
+            },
+        }
+    }
+
+    /// How many points fulfil a condition that holds for all below the hash and for none above it.
+    #[inline]
+    fn count_before(&self, hash: P, is_before: impl Fn(P) -> bool) -> usize {
+        let bucket = (hash.top() >> self.shift) as usize;
         let (start, end) = (self.starts[bucket] as usize, self.starts[bucket + 1] as usize);
-        // If the bucket has nothing at or after the hash, the search ends on the next bucket's first point.
-        let at = start + self.points[start..end].partition_point(|point| point.value < hash);
-        let point = self.points.get(at).or_else(|| self.points.first())?;
-        Some(point.server as usize)
+        // If all of the bucket are before the hash, the count ends where the next bucket begins.
+        start + self.points[start..end].partition_point(|point| is_before(point.value))
     }
 }
 
-fn starts_of_buckets(points: &[Point], bits: u32, shift: u32) -> Box<[u32]> {
+fn or_first(place: usize, len: usize) -> usize {
+    if place == len { 0 } else { place }
+}
+
+fn starts_of_buckets<P: Position>(points: &[Point<P>], bits: u32, shift: u32) -> Box<[u32]> {
     let mut below = 0;
     let starts = (0..1_u64 << bits).map(|bucket| {
         let first = bucket << shift;
-        below += points[below..].iter().take_while(|point| u64::from(point.value) < first).count();
+        below += points[below..].iter().take_while(|point| u64::from(point.value.top()) < first).count();
         below as u32
     });
     starts.chain([points.len() as u32]).collect()
@@ -52,8 +134,8 @@ fn starts_of_buckets(points: &[Point], bits: u32, shift: u32) -> Box<[u32]> {
 const POINTS_PER_BUCKET: usize = 8;
 
 #[cfg(test)]
-impl Continuum {
-    pub(super) fn points(&self) -> &[Point] {
+impl<P> Continuum<P> {
+    pub(super) fn points(&self) -> &[Point<P>] {
         &self.points
     }
 }
@@ -62,19 +144,32 @@ impl Continuum {
 mod tests {
     use super::*;
 
-    /// The definition: the first point at or after the hash, or else the first of all.
-    fn scanned(sorted: &[Point], hash: u32) -> Option<usize> {
-        let found = sorted.iter().find(|point| point.value >= hash);
-        found.or_else(|| sorted.first()).map(|point| point.server as usize)
+    const LOOKUPS: [Lookup; 4] = [Lookup::AtOrAfter, Lookup::After, Lookup::AtOrBefore, Lookup::AtOrAfterOrLast];
+
+    /// The definitions, by a scan of all points.
+    fn scanned<P: Position>(sorted: &[Point<P>], hash: P, lookup: Lookup) -> Option<Point<P>> {
+        let (first, last) = (sorted.first().copied(), sorted.last().copied());
+        let at_or_after = sorted.iter().find(|point| point.value >= hash).copied();
+        match lookup {
+            Lookup::AtOrAfter => at_or_after.or(first),
+            Lookup::After => sorted.iter().find(|point| point.value > hash).copied().or(first),
+            Lookup::AtOrBefore => sorted.iter().rfind(|point| point.value <= hash).copied().or(last),
+            Lookup::AtOrAfterOrLast if first.is_some_and(|first| hash < first.value) => last,
+            Lookup::AtOrAfterOrLast => at_or_after.or(first),
+        }
     }
 
-    fn check(points: &[Point], hashes: impl IntoIterator<Item = u32>) {
-        let continuum = Continuum::new(points.to_vec());
+    fn check<P: Position + std::fmt::Debug>(points: &[Point<P>], hashes: impl IntoIterator<Item = P>) {
         let mut sorted = points.to_vec();
         sorted.sort();
-        for hash in hashes {
-            let owner = continuum.owner_of(hash);
-            assert_eq!(owner, scanned(&sorted, hash), "hash {hash:#x}");
+        let hashes: Vec<P> = hashes.into_iter().collect();
+        for lookup in LOOKUPS {
+            let continuum = Continuum::new(sorted.clone(), lookup);
+            for &hash in &hashes {
+                let found = continuum.find(hash).copied();
+                assert_eq!(found, scanned(&sorted, hash, lookup), "{lookup:?} of {hash:?}");
+                assert_eq!(continuum.walk(hash).next(), found.map(|point| point.server as usize));
+            }
         }
     }
 
@@ -88,11 +183,21 @@ mod tests {
             let mut random = fastrand::Rng::with_seed(count);
             let points: Vec<Point> =
                 (0..count).map(|server| Point { value: random.u32(..), server: server as u32 }).collect();
-            let hashes: Vec<u32> = (0..1000).map(|_| random.u32(..)).collect();
-            check(&points, hashes);
+            check(&points, (0..1000).map(|_| random.u32(..)));
             check(&points, points.iter().flat_map(|point| around(point.value)));
             check(&points, [0, 1, u32::MAX - 1, u32::MAX]);
         }
+    }
+
+    #[test]
+    fn lookups_of_128_bits_agree_with_a_scan() {
+        let mut random = fastrand::Rng::with_seed(128);
+        let points: Vec<Point<u128>> = (0..500).map(|server| Point { value: random.u128(..), server }).collect();
+        check(&points, (0..1000).map(|_| random.u128(..)));
+        check(&points, points.iter().flat_map(|point| [point.value - 1, point.value, point.value + 1]));
+        // Values that the top bits do not tell apart.
+        let close: Vec<Point<u128>> = (0..100).map(|i| Point { value: u128::from(i) * 3, server: i }).collect();
+        check(&close, (0..400).chain([u128::MAX]));
     }
 
     #[test]
@@ -104,14 +209,20 @@ mod tests {
     }
 
     #[test]
-    fn of_equal_values_the_lowest_server_wins() {
-        let equal = [5, 3, 4].map(|server| Point { value: 1 << 20, server });
-        assert_eq!(Continuum::new(equal.to_vec()).owner_of(9), Some(3));
+    fn a_walk_visits_every_point_once_in_the_direction_of_the_lookup() {
+        let points: Vec<Point> = (0..5).map(|i| Point { value: 10 * i, server: i }).collect();
+        let walk = |lookup| Continuum::new(points.clone(), lookup).walk(25).collect::<Vec<_>>();
+        assert_eq!(walk(Lookup::AtOrAfter), [3, 4, 0, 1, 2]);
+        assert_eq!(walk(Lookup::AtOrBefore), [2, 1, 0, 4, 3]);
     }
 
     #[test]
     fn without_points_nobody_owns_anything() {
-        assert_eq!(Continuum::new(Vec::new()).owner_of(0), None);
-        assert_eq!(Continuum::new(Vec::new()).owner_of(u32::MAX), None);
+        for lookup in LOOKUPS {
+            let empty = Continuum::<u32>::new(Vec::new(), lookup);
+            assert_eq!(empty.find(0), None);
+            assert_eq!(empty.find(u32::MAX), None);
+            assert_eq!(empty.walk(7).next(), None);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::Distribution;
+use super::{Distribution, table::PROFILES};
 
 impl fmt::Display for Distribution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -13,12 +13,10 @@ impl fmt::Display for Distribution {
 impl FromStr for Distribution {
     type Err = UnknownDistribution;
 
+    /// Reads a name or an alias, as it comes: no hash chosen, nothing adjusted.
     fn from_str(name: &str) -> Result<Self, UnknownDistribution> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|known| known.name() == name)
-            .ok_or_else(|| UnknownDistribution { name: name.to_owned() })
+        let known = Self::all().find(|known| known.name() == name || known.aliases().contains(&name));
+        known.ok_or_else(|| UnknownDistribution { name: name.to_owned() })
     }
 }
 
@@ -27,11 +25,8 @@ impl FromStr for Distribution {
 /// ```
 /// use remcache::distribution::Distribution;
 ///
-/// let unknown = "ketma".parse::<Distribution>().unwrap_err();
-/// assert_eq!(
-///     unknown.to_string(),
-///     "unknown distribution \"ketma\": did you mean ketama? known: ketama, remcached",
-/// );
+/// let unknown = "twemprox".parse::<Distribution>().unwrap_err();
+/// assert!(unknown.to_string().starts_with("unknown distribution \"twemprox\": did you mean twemproxy"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownDistribution {
@@ -51,94 +46,91 @@ impl UnknownDistribution {
         &self.name
     }
 
-    /// The distribution whose name is nearest, if one is near.
+    /// Names and aliases that are near, the nearest first; at most three.
     ///
     /// ```
     /// use remcache::distribution::Distribution;
     ///
-    /// let unknown = "libketama".parse::<Distribution>().unwrap_err();
-    /// assert_eq!(unknown.suggestion(), Some(Distribution::Ketama));
+    /// let unknown = "pylibmc_ketama".parse::<Distribution>().unwrap_err();
+    /// assert_eq!(unknown.suggestions().first(), Some(&"pylibmc-ketama"));
     /// ```
     #[must_use]
-    pub fn suggestion(&self) -> Option<Distribution> {
-        Distribution::ALL
-            .iter()
-            .copied()
-            .map(|known| (edit_distance(&self.name, known.name()), known))
-            .filter(|(distance, known)| distance * 2 <= known.name().len())
-            .min_by_key(|(distance, _)| *distance)
-            .map(|(_, known)| known)
+    pub fn suggestions(&self) -> Vec<&'static str> {
+        let asked = self.name.to_lowercase();
+        let mut near: Vec<_> = names().map(|name| (nearness(&asked, name), name)).collect();
+        near.retain(|(nearness, _)| *nearness >= NEAR);
+        near.sort_by(|a, b| b.0.total_cmp(&a.0));
+        near.into_iter().take(3).map(|(_, name)| name).collect()
     }
 }
+
+fn names() -> impl Iterator<Item = &'static str> {
+    PROFILES.iter().flat_map(|profile| std::iter::once(&profile.name).chain(profile.aliases)).copied()
+}
+
+/// From 0 to 1; a name that contains what was asked, or is contained in it, is near whatever else it has.
+fn nearness(asked: &str, name: &str) -> f64 {
+    let is_part = asked.len() >= 4 && (name.contains(asked) || asked.contains(name));
+    let distance = strsim::normalized_damerau_levenshtein(asked, name);
+    if is_part { distance.max(NEAR) } else { distance }
+}
+
+const NEAR: f64 = 0.6;
 
 impl fmt::Display for UnknownDistribution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "unknown distribution {:?}: ", self.name)?;
-        if let Some(near) = self.suggestion() {
-            write!(f, "did you mean {near}? ")?;
+        let suggestions = self.suggestions();
+        if !suggestions.is_empty() {
+            write!(f, "did you mean {}? ", suggestions.join(" or "))?;
         }
-        let known: Vec<_> = Distribution::ALL.iter().map(|it| it.name()).collect();
-        write!(f, "known: {}", known.join(", "))
+        write!(f, "the default is {}; docs/placement.md and Distribution::all list every name", Distribution::default())
     }
 }
 
 impl std::error::Error for UnknownDistribution {}
 
-/// Levenshtein's distance in characters: how many insertions, deletions and substitutions lead from one to the other.
-fn edit_distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in to.chars().enumerate() {
-            let substituted = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[row.len() - 1]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Where a variant stands in `ALL`: a new variant does not compile until it is counted here.
-    fn position(distribution: Distribution) -> usize {
-        match distribution {
-            Distribution::Ketama => 0,
-            Distribution::Remcached => 1,
+    #[test]
+    fn names_and_aliases_are_found_and_printed() {
+        for distribution in Distribution::all() {
+            assert_eq!(distribution.to_string().parse(), Ok(distribution));
+            for alias in distribution.aliases() {
+                assert_eq!(alias.parse(), Ok(distribution));
+            }
         }
     }
 
     #[test]
-    fn the_table_holds_every_variant_once() {
-        for (at, &distribution) in Distribution::ALL.iter().enumerate() {
-            assert_eq!(position(distribution), at);
-            assert_eq!(distribution.name().parse(), Ok(distribution));
-        }
+    fn no_name_is_given_twice() {
+        let mut names: Vec<_> = names().collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
     }
 
     #[test]
-    fn edit_distances() {
-        for (from, to, distance) in [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("ketama", "ketama", 0),
-            ("kitten", "sitting", 3),
-            ("flaw", "lawn", 2),
-            ("été", "ete", 2),
-        ] {
-            assert_eq!(edit_distance(from, to), distance, "{from} → {to}");
+    fn names_are_lower_case_words() {
+        for name in names() {
+            assert!(
+                name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte)),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn only_near_names_are_suggested() {
-        let suggest = |name: &str| name.parse::<Distribution>().unwrap_err().suggestion();
-        assert_eq!(suggest("Ketama"), Some(Distribution::Ketama));
-        assert_eq!(suggest("remcache"), Some(Distribution::Remcached));
-        assert_eq!(suggest("modula"), None);
-        assert_eq!(suggest(""), None);
+        let suggest = |name: &str| name.parse::<Distribution>().unwrap_err().suggestions();
+        assert_eq!(suggest("Ketama")[0], "ketama");
+        assert_eq!(suggest("ketma")[0], "ketama");
+        assert_eq!(suggest("remcache")[0], "remcached");
+        assert_eq!(suggest("memcached-proxy-ktama")[0], "memcached-proxy-ketama");
+        assert!(suggest("modula").contains(&"twemproxy-modula"));
+        assert!(suggest("nonsense").is_empty() && suggest("").is_empty());
     }
 }

@@ -4,10 +4,21 @@
 pub(super) fn locate(key: &[u8], servers: usize, alive: impl Fn(usize) -> bool) -> Option<usize> {
     // Liveness may change while it is read: one pass takes the state that both the divisor and the choice rest on.
     let living: Vec<usize> = (0..servers).filter(|&server| alive(server)).collect();
-    if living.is_empty() {
-        return None;
+    among(key, &living).map(|place| living[place])
+}
+
+/// All servers: the one that holds `key` while all are alive, then the one that holds it without that, and so on.
+pub(super) fn order(key: &[u8], servers: usize) -> Vec<usize> {
+    let mut living: Vec<usize> = (0..servers).collect();
+    let mut order = Vec::with_capacity(servers);
+    while let Some(place) = among(key, &living) {
+        order.push(living.remove(place));
     }
-    Some(living[remainder(key, living.len())])
+    order
+}
+
+fn among(key: &[u8], living: &[usize]) -> Option<usize> {
+    (!living.is_empty()).then(|| remainder(key, living.len()))
 }
 
 /// The bytes of `key`, as one big-endian number, modulo `divisor`.
@@ -31,6 +42,17 @@ mod tests {
         let whole = u128::from_be_bytes(*key);
         for divisor in [1, 2, 3, 5, 7, 64, 97, 1000, 65_537, u32::MAX as usize] {
             assert_eq!(remainder(key, divisor) as u128, whole % divisor as u128);
+        }
+    }
+
+    #[test]
+    fn the_order_is_that_of_servers_dying_one_after_the_other() {
+        for key in [&b"a"[..], b"Hello", b"key-7"] {
+            let mut alive = [true; 7];
+            for server in order(key, 7) {
+                assert_eq!(locate(key, 7, |server| alive[server]), Some(server));
+                alive[server] = false;
+            }
         }
     }
 }

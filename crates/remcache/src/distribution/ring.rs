@@ -2,7 +2,17 @@
 
 use std::fmt;
 
-use super::{Distribution, Node, continuum::Continuum, md5, remcached};
+use super::{
+    Candidates, Distribution, Node, RingError, check,
+    continuum::Continuum,
+    furc,
+    hash::KeyHash,
+    jump,
+    key::Part,
+    profile::{Order, Rule},
+    remcached,
+    scores::Scores,
+};
 
 /// A list of servers prepared for lookups by [`Distribution::ring`].
 ///
@@ -16,57 +26,137 @@ use super::{Distribution, Node, continuum::Continuum, md5, remcached};
 /// ```
 #[derive(Clone)]
 pub struct Ring {
-    distribution: Distribution,
-    servers: usize,
-    placement: Placement,
+    pub(super) distribution: Distribution,
+    pub(super) keys: KeyHash,
+    pub(super) part: Part,
+    pub(super) placement: Placement,
+    pub(super) nodes: Box<[Node]>,
+    /// What is hashed of each server; empty for rules that hash none.
+    pub(super) texts: Box<[String]>,
 }
 
-/// What a lookup consults: one variant for each way of looking, not for each distribution.
+/// What a lookup consults: one variant for each way of looking, not for each client.
 #[derive(Clone)]
 pub(super) enum Placement {
-    /// The key's first MD5 word on a ring of points.
-    Md5Continuum(Continuum),
+    /// Points of 32 bits.
+    Circle(Order, Continuum),
+    /// Points of 128 bits.
+    WideCircle(Continuum<u128>),
+    /// The hash modulo the total weight: up to which remainder each server goes.
+    Shares(Box<[u64]>),
+    /// The hash modulo the number of servers.
+    Modulo,
+    Scores(Scores),
+    Jump,
+    Furc,
     /// The key as a number, modulo the living servers.
-    BigEndianModulo,
+    Living,
 }
 
 impl Ring {
-    pub(super) fn new(distribution: Distribution, servers: usize, placement: Placement) -> Self {
-        Self { distribution, servers, placement }
+    pub(super) fn new(distribution: Distribution, nodes: &[Node]) -> Result<Self, RingError> {
+        let texts = check::texts(distribution, nodes)?;
+        check::list(distribution, nodes, &texts)?;
+        let keys = distribution.keys();
+        let placement = match distribution.profile().rule {
+            Rule::Circle(circle) if circle.order == Order::Wide => {
+                Placement::WideCircle(circle.continuum(nodes, &texts, keys))
+            }
+            Rule::Circle(circle) => Placement::Circle(circle.order, circle.continuum(nodes, &texts, keys)),
+            Rule::Scores(_, score) => Placement::Scores(Scores::new(score, nodes, &texts)),
+            Rule::WeightedModulo => Placement::Shares(shares(nodes)),
+            Rule::Modulo => Placement::Modulo,
+            Rule::Jump => Placement::Jump,
+            Rule::Furc => Placement::Furc,
+            Rule::Living => Placement::Living,
+        };
+        Ok(Self { distribution, keys, part: distribution.part(), placement, nodes: nodes.into(), texts: texts.into() })
     }
 
-    /// The index of the server that holds `key`; `None` if the list is empty, or if no server that counts is alive.
+    /// The index of the server that holds `key`; `None` if the list is empty, or if no server that counts is usable.
     ///
-    /// `alive` is called for distributions that [need liveness](Self::needs_liveness), once for each server in order;
-    /// the others never call it, so a dead server's keys stay its own.
-    /// The key is hashed as given: whether a namespace is part of it is the caller's choice.
+    /// `is_usable` is called for distributions that [need liveness](Self::needs_liveness), once for each server in order;
+    /// the others never call it, so the keys of a server that is away stay its own: [`candidates`](Self::candidates) says
+    /// where they would go.
+    /// The key is hashed as given: whether a namespace is part of it is the caller's choice, and
+    /// [`Distribution::hashes_namespace`] what the other client does.
     ///
     /// ```
     /// use remcache::distribution::{Distribution, Node};
     ///
     /// let nodes = [Node::tcp("a", 11211), Node::tcp("b", 11211)];
     /// let connected = [true, false];
-    /// let ring = Distribution::Remcached.ring(&nodes)?;
+    /// let ring = Distribution::REMCACHED.ring(&nodes)?;
     /// assert_eq!(ring.locate(b"Hello", |server| connected[server]), Some(0));
     /// assert_eq!(ring.locate(b"Hello", |_| false), None);
     /// # Ok::<(), remcache::distribution::RingError>(())
     /// ```
     #[must_use]
-    pub fn locate(&self, key: &[u8], alive: impl Fn(usize) -> bool) -> Option<usize> {
-        match &self.placement {
+    pub fn locate(&self, key: &[u8], is_usable: impl Fn(usize) -> bool) -> Option<usize> {
+        let servers = self.servers();
+        match self.placement {
+            Placement::Living => remcached::locate(key, servers, is_usable),
             // One server holds everything: no hashing, as in libmemcached.
-            Placement::Md5Continuum(_) if self.servers == 1 => Some(0),
-            Placement::Md5Continuum(continuum) => continuum.owner_of(md5::first_word(key)),
-            Placement::BigEndianModulo => remcached::locate(key, self.servers, alive),
+            _ if servers <= 1 => (servers == 1).then_some(0),
+            _ => self.home(self.part.of(key)),
         }
     }
 
-    /// Whether [`locate`](Self::locate) asks which servers are alive.
+    /// The server of what is hashed of a key, all servers being alive.
+    #[inline]
+    pub(super) fn home(&self, key: &[u8]) -> Option<usize> {
+        match &self.placement {
+            Placement::Scores(scores) => scores.winner(key),
+            Placement::Furc => Some(furc::place(key, self.servers())),
+            Placement::Living => remcached::locate(key, self.servers(), |_| true),
+            _ => self.server_of_hash(self.keys.digest(key)),
+        }
+    }
+
+    /// The server of a hash, for rules that know nothing else of a key.
+    #[inline]
+    pub(super) fn server_of_hash(&self, hash: u128) -> Option<usize> {
+        match &self.placement {
+            Placement::Circle(order, circle) => {
+                circle.find(order.position(hash) as u32).map(|point| point.server as usize)
+            }
+            Placement::WideCircle(circle) => circle.find(hash).map(|point| point.server as usize),
+            Placement::Shares(ends) => {
+                let place = hash as u64 % ends.last()?;
+                Some(ends.partition_point(|&end| end <= place))
+            }
+            Placement::Modulo => Some((hash as u64 % self.servers() as u64) as usize),
+            Placement::Jump => Some(jump::place(hash as u64, self.servers())),
+            Placement::Scores(_) | Placement::Furc | Placement::Living => None,
+        }
+    }
+
+    /// Every server once: the one that holds `key`, then those to which its keys go while servers are away, in order.
+    ///
+    /// The order is the other client's where it has one, or else that of the ring: the next points, scores or places.
+    /// The first step allocates nothing.
     ///
     /// ```
     /// use remcache::distribution::{Distribution, Node};
     ///
-    /// let ring = Distribution::Ketama.ring(&[Node::tcp("a", 11211)])?;
+    /// let nodes = ["a", "b", "c"].map(|name| Node::tcp(name, 11211));
+    /// let ring = Distribution::KETAMA.ring(&nodes)?;
+    /// let order: Vec<usize> = ring.candidates(b"Hello").collect();
+    /// assert_eq!(order.first().copied(), ring.locate(b"Hello", |_| true));
+    /// assert_eq!(order.len(), 3);
+    /// # Ok::<(), remcache::distribution::RingError>(())
+    /// ```
+    #[must_use]
+    pub fn candidates<'a>(&'a self, key: &'a [u8]) -> Candidates<'a> {
+        Candidates::new(self, key)
+    }
+
+    /// Whether [`locate`](Self::locate) asks which servers are usable.
+    ///
+    /// ```
+    /// use remcache::distribution::{Distribution, Node};
+    ///
+    /// let ring = Distribution::KETAMA.ring(&[Node::tcp("a", 11211)])?;
     /// assert!(!ring.needs_liveness());
     /// # Ok::<(), remcache::distribution::RingError>(())
     /// ```
@@ -80,8 +170,8 @@ impl Ring {
     /// ```
     /// use remcache::distribution::Distribution;
     ///
-    /// let ring = Distribution::Remcached.ring(&[])?;
-    /// assert_eq!(ring.distribution(), Distribution::Remcached);
+    /// let ring = Distribution::REMCACHED.ring(&[])?;
+    /// assert_eq!(ring.distribution(), Distribution::REMCACHED);
     /// # Ok::<(), remcache::distribution::RingError>(())
     /// ```
     #[must_use]
@@ -89,18 +179,29 @@ impl Ring {
         self.distribution
     }
 
-    /// How many servers the list has, dead ones included.
+    /// How many servers the list has, those that are away included.
     ///
     /// ```
     /// use remcache::distribution::Distribution;
     ///
-    /// assert_eq!(Distribution::Ketama.ring(&[])?.servers(), 0);
+    /// assert_eq!(Distribution::KETAMA.ring(&[])?.servers(), 0);
     /// # Ok::<(), remcache::distribution::RingError>(())
     /// ```
     #[must_use]
     pub fn servers(&self) -> usize {
-        self.servers
+        self.nodes.len()
     }
+}
+
+/// The sums of the weights up to each server: as if a list had each server as many times as it has weight.
+fn shares(nodes: &[Node]) -> Box<[u64]> {
+    let weights = nodes.iter().map(|node| u64::from(node.weight));
+    weights
+        .scan(0, |sum, weight| {
+            *sum += weight;
+            Some(*sum)
+        })
+        .collect()
 }
 
 impl fmt::Debug for Ring {
@@ -108,49 +209,8 @@ impl fmt::Debug for Ring {
         // The points, 160 a server, would bury whatever a ring is printed in.
         f.debug_struct("Ring")
             .field("distribution", &self.distribution)
-            .field("servers", &self.servers)
+            .field("servers", &self.servers())
             .finish_non_exhaustive()
-    }
-}
-
-/// Why a list of servers makes no ring.
-///
-/// ```
-/// use remcache::distribution::{Distribution, Node};
-///
-/// let refused = Distribution::Ketama.ring(&[Node::tcp("a", 11211).with_weight(0)]);
-/// assert!(refused.unwrap_err().to_string().starts_with("server \"a\" has the weight 0"));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RingError {
-    /// A server with the weight 0: it could never hold a key.
-    #[non_exhaustive]
-    ZeroWeight {
-        /// Its place in the list.
-        index: usize,
-        /// Its configured name.
-        name: String,
-    },
-}
-
-impl fmt::Display for RingError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ZeroWeight { name, .. } => write!(
-                f,
-                "server {name:?} has the weight 0: give it a weight of 1 or more, or leave it out of the list"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for RingError {}
-
-pub(super) fn refuse_zero_weight(nodes: &[Node]) -> Result<(), RingError> {
-    match nodes.iter().position(|node| node.weight == 0) {
-        Some(index) => Err(RingError::ZeroWeight { index, name: nodes[index].name.clone() }),
-        None => Ok(()),
     }
 }
 
@@ -161,7 +221,7 @@ mod tests {
     #[test]
     fn debug_output_stays_short() {
         let nodes: Vec<Node> = (0..100).map(|i| Node::tcp(format!("h{i}"), 1)).collect();
-        let ring = Distribution::Ketama.ring(&nodes).unwrap();
-        assert_eq!(format!("{ring:?}"), "Ring { distribution: Ketama, servers: 100, .. }");
+        let ring = Distribution::KETAMA.ring(&nodes).unwrap();
+        assert_eq!(format!("{ring:?}"), "Ring { distribution: ketama, servers: 100, .. }");
     }
 }

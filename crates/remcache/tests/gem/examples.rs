@@ -280,7 +280,7 @@ mod memcached {
 
         fn place(key: &str, servers: usize) -> Option<usize> {
             let nodes = vec![remcache::distribution::Node::tcp("localhost", 11211); servers];
-            Distribution::Remcached.ring(&nodes).unwrap().locate(key.as_bytes(), |_| true)
+            Distribution::REMCACHED.ring(&nodes).unwrap().locate(key.as_bytes(), |_| true)
         }
 
         #[test]

@@ -1,0 +1,140 @@
+//! What distinguishes one client's placement from another's, as data; the clients themselves are in `table.rs`.
+
+use super::{
+    Hash,
+    continuum::Lookup,
+    hash::Chars,
+    identity::NodeFormat,
+    points::{Count, PointHash},
+};
+
+/// One way of placing keys.
+#[derive(Debug)]
+pub(super) struct Profile {
+    pub(super) name: &'static str,
+    /// Clients that place keys the same way, by name.
+    pub(super) aliases: &'static [&'static str],
+    /// One line for people.
+    pub(super) about: &'static str,
+    pub(super) rule: Rule,
+    /// What keys are hashed with, unless another hash is chosen.
+    pub(super) hash: Hash,
+    pub(super) chars: Chars,
+    /// The hashes that the client lets its users choose from; none, if it has but one.
+    pub(super) hashes: &'static [Hash],
+    pub(super) part: KeyPart,
+    /// Where keys go next if that is another rule than [`Rule`]'s own order.
+    pub(super) retry: Retry,
+    /// Whether what the client calls a namespace or a prefix has part in the placement.
+    pub(super) hashes_namespace: bool,
+}
+
+/// How a hash becomes a server.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rule {
+    /// Points on a circle.
+    Circle(Circle),
+    /// The hash modulo the number of servers.
+    Modulo,
+    /// The hash modulo the total weight, each server in so many places as it has weight.
+    WeightedModulo,
+    /// The greatest score of server and key together.
+    Scores(NodeFormat, Score),
+    /// Lamping and Veach's jump hash.
+    Jump,
+    /// mcrouter's `furc_hash`.
+    Furc,
+    /// The key as a number, modulo the servers that are connected.
+    Living,
+}
+
+/// A circle of points.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Circle {
+    pub(super) format: NodeFormat,
+    /// What stands between a server's text and the number of a point.
+    pub(super) separator: char,
+    /// The points while all weights are 1.
+    pub(super) equal: Spread,
+    /// The points if some weight is not 1.
+    pub(super) weighted: Spread,
+    pub(super) order: Order,
+    pub(super) lookup: Lookup,
+    pub(super) tie: Tie,
+}
+
+/// How many points a server has, and of what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spread {
+    pub(super) count: Count,
+    pub(super) hash: PointHash,
+}
+
+/// What positions are compared as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Numbers of 32 bits.
+    Unsigned,
+    /// Numbers of 32 bits, the upper half negative.
+    Signed,
+    /// Numbers of 128 bits.
+    Wide,
+}
+
+/// Who has a position on which several points fall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tie {
+    /// All stay, in the order of the list.
+    InOrder,
+    /// The last of the list, which overwrote the others.
+    Last,
+    /// The last by name, as the servers were sorted before.
+    LastByName,
+    /// The one whose place among them, sorted by name, is the position modulo their number.
+    ByPosition,
+}
+
+/// What servers are scored by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Score {
+    /// pymemcache's: murmur3 of `server-key`, the key as Python prints it.
+    Pymemcache(PythonKey),
+    /// Weighted rendezvous over XXH3 of 64 bits.
+    Rendezvous,
+}
+
+/// What a key is in a Python program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PythonKey {
+    /// A `str`: the lowest byte of each code point.
+    Str,
+    /// A `bytes`: `b'…'`, as `repr` prints it.
+    Bytes,
+}
+
+/// What part of a key is hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyPart {
+    Whole,
+    /// The first 256 bytes.
+    First256,
+    /// What is before `|#|`, without a routing prefix `/region/cluster/`.
+    BeforeHashStop,
+}
+
+/// Where keys go whose server is away, before the rule's own order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Retry {
+    /// Nowhere else: the next point, bucket or score.
+    Never,
+    /// The hash plus that of the number of the try and the key, seven tries from 0: spymemcached's.
+    Spymemcached,
+    /// The same, as many tries as servers, from 1: xmemcached's.
+    Xmemcached,
+    /// The hash of the number of the try and the key, 19 times: Dalli's.
+    Dalli,
+    /// The hash of the hash, in digits, and the number of the try, nine times: python-memcached's.
+    Python,
+    /// The hash mixed anew, eight times.
+    Mixed,
+}
