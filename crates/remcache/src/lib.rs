@@ -241,6 +241,8 @@ pub mod client;
 pub mod distribution;
 #[cfg(feature = "client")]
 mod error;
+#[cfg(feature = "client")]
+pub mod value;
 
 #[cfg(feature = "client")]
 pub use client::{Change, Client, Config, Counter, Flow, Item, Outcomes, ServerHandle};
@@ -259,6 +261,9 @@ pub mod _documentation {
 
     #[doc = include_str!("../docs/protocol.md")]
     pub mod protocol {}
+
+    #[doc = include_str!("../docs/values.md")]
+    pub mod values {}
 }
 
 /// The programs in the READMEs are tests too.

@@ -1,0 +1,286 @@
+//! How values of one Rust type become flags and bytes, and come back.
+
+use std::fmt;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::{Compression, Convention, DEFAULT_LIMIT, Flags, Format, Integer, Value, ValueError, number};
+use crate::proto::CowBytes;
+
+/// How values of one Rust type become flags and bytes, and come back.
+///
+/// `T` is what is read, and `B` what is written: a codec of text takes a `&str` and gives a
+/// [`ByteString`], which shares the bytes of the reply.
+///
+/// | codec | takes | gives | feature |
+/// |---|---|---|---|
+/// | [`Codec::bytes`] | `&Bytes` | `Bytes` | |
+/// | [`Codec::text`] | `&str` | [`ByteString`] | |
+/// | [`Codec::integer`] | any integer | the same | |
+/// | `Codec::json`, `Codec::msgpack`, `Codec::postcard` | what serde serialises | the same | `json`, `msgpack`, `postcard` |
+/// | [`Codec::convention`] | [`Value`] | [`Value`] | |
+/// | [`Codec::custom`] | anything | the same | |
+///
+/// ```
+/// use remcache::value::Codec;
+///
+/// let codec = Codec::<u64>::integer();
+/// let encoded = codec.encode(&42)?;
+/// assert_eq!(encoded.bytes.as_slice(), b"42");
+/// assert_eq!(codec.decode(encoded.flags, encoded.bytes.into_bytes())?, 42);
+/// # Ok::<(), remcache::value::ValueError>(())
+/// ```
+pub struct Codec<T, B: ?Sized = T> {
+    scheme: Scheme<T, B>,
+    compression: Option<(Compression, usize)>,
+    limit: usize,
+}
+
+/// A value on its way to a server: its flags and its bytes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Encoded<'a> {
+    /// The number to keep beside the bytes.
+    pub flags: u32,
+    /// The bytes: the value's own where that is possible.
+    pub bytes: CowBytes<'a>,
+}
+
+enum Scheme<T, B: ?Sized> {
+    Own { format: Format, write: Write<B>, read: Read<T> },
+    Foreign { convention: Convention, write: fn(&B) -> &Value, read: fn(Value) -> T },
+}
+
+/// Writes a value.
+type Write<B> = for<'a> fn(&'a B) -> Result<CowBytes<'a>, ValueError>;
+/// Reads a value.
+type Read<T> = fn(Bytes) -> Result<T, ValueError>;
+
+impl Codec<Bytes> {
+    /// Bytes as they are.
+    pub fn bytes() -> Self {
+        Self::own(Format::Bytes, |bytes| Ok(bytes.into()), Ok)
+    }
+}
+
+impl Codec<ByteString, str> {
+    /// Text: neither writing nor reading it allocates.
+    ///
+    /// ```
+    /// use remcache::value::Codec;
+    ///
+    /// let encoded = Codec::text().encode("Hello")?;
+    /// let text = Codec::text().decode(encoded.flags, encoded.bytes.into_bytes())?;
+    /// assert_eq!(text, "Hello");
+    /// # Ok::<(), remcache::value::ValueError>(())
+    /// ```
+    pub fn text() -> Self {
+        let read = |bytes| ByteString::try_from(bytes).map_err(|error| ValueError::malformed("text", error));
+        Self::own(Format::Text, |text| Ok(text.into()), read)
+    }
+}
+
+impl<N: Integer> Codec<N> {
+    /// An integer in decimal digits, so that the server can count with it.
+    pub fn integer() -> Self {
+        Self::own(Format::Integer, |number| Ok(number.to_string().into()), |bytes| number::parse(&bytes))
+    }
+}
+
+impl Codec<Value> {
+    /// Values as another client writes and reads them.
+    pub fn convention(convention: Convention) -> Self {
+        Self::new(Scheme::Foreign { convention, write: |value| value, read: |value| value })
+    }
+}
+
+#[cfg(feature = "json")]
+impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
+    /// JSON: readable by everyone, and by people.
+    ///
+    /// ```
+    /// use remcache::value::Codec;
+    ///
+    /// let encoded = Codec::json().encode(&vec![1, 2, 3])?;
+    /// assert_eq!(encoded.bytes.as_slice(), b"[1,2,3]");
+    /// # Ok::<(), remcache::value::ValueError>(())
+    /// ```
+    pub fn json() -> Self {
+        Self::own(
+            Format::Json,
+            |value| written(Format::Json, serde_json::to_vec(value)),
+            |bytes| read(Format::Json, serde_json::from_slice(&bytes)),
+        )
+    }
+}
+
+#[cfg(feature = "msgpack")]
+impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
+    /// MessagePack with the names of fields: about half of JSON, and fields may be added later.
+    pub fn msgpack() -> Self {
+        Self::own(
+            Format::MessagePack,
+            |value| written(Format::MessagePack, rmp_serde::to_vec_named(value)),
+            |bytes| read(Format::MessagePack, rmp_serde::from_slice(&bytes)),
+        )
+    }
+}
+
+#[cfg(feature = "postcard")]
+impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
+    /// postcard: the fewest bytes. Nothing in them says what they are, so a type that changes needs
+    /// another namespace.
+    pub fn postcard() -> Self {
+        Self::own(
+            Format::Postcard,
+            |value| written(Format::Postcard, postcard::to_stdvec(value)),
+            |bytes| match postcard::take_from_bytes(&bytes) {
+                Ok((value, [])) => Ok(value),
+                Ok(_) => Err(ValueError::malformed(Format::Postcard.name(), "there are bytes behind its end")),
+                Err(error) => Err(ValueError::malformed(Format::Postcard.name(), error)),
+            },
+        )
+    }
+}
+
+#[cfg(any(feature = "json", feature = "msgpack", feature = "postcard"))]
+fn written(format: Format, result: Result<Vec<u8>, impl fmt::Display>) -> Result<CowBytes<'static>, ValueError> {
+    result.map(CowBytes::from).map_err(|error| ValueError::unwritable(format.name(), error))
+}
+
+#[cfg(any(feature = "json", feature = "msgpack"))]
+fn read<T>(format: Format, result: Result<T, impl fmt::Display>) -> Result<T, ValueError> {
+    result.map_err(|error| ValueError::malformed(format.name(), error))
+}
+
+impl<T, B: ?Sized> Codec<T, B> {
+    /// A format of the application, with a number from 0 to 127 by which it is known again.
+    ///
+    /// ```
+    /// use remcache::proto::CowBytes;
+    /// use remcache::value::{Codec, ValueError};
+    ///
+    /// let read = |bytes: bytes::Bytes| match *bytes {
+    ///     [red, green, blue] => Ok((red, green, blue)),
+    ///     _ => Err(ValueError::Malformed { format: "a colour", reason: "it has three bytes".into() }),
+    /// };
+    /// let colours: Codec<(u8, u8, u8)> = Codec::custom(7, |c| Ok(vec![c.0, c.1, c.2].into()), read);
+    /// let encoded = colours.encode(&(1, 2, 3))?;
+    /// assert_eq!(colours.decode(encoded.flags, encoded.bytes.into_bytes())?, (1, 2, 3));
+    /// # Ok::<(), ValueError>(())
+    /// ```
+    pub fn custom(
+        number: u8,
+        write: for<'a> fn(&'a B) -> Result<CowBytes<'a>, ValueError>,
+        read: fn(Bytes) -> Result<T, ValueError>,
+    ) -> Self {
+        Self::own(Format::Custom(number & 0x7f), write, read)
+    }
+
+    fn own(format: Format, write: Write<B>, read: Read<T>) -> Self {
+        Self::new(Scheme::Own { format, write, read })
+    }
+
+    fn new(scheme: Scheme<T, B>) -> Self {
+        Self { scheme, compression: None, limit: DEFAULT_LIMIT }
+    }
+
+    /// Compresses values of so many bytes and more, and keeps what is smaller (default: none).
+    ///
+    /// Values are read however they were compressed, so this can be changed at any time. Below a
+    /// hundred bytes or so no compression gains anything; a threshold of 1024 is a good start.
+    #[must_use]
+    pub fn compress(self, compression: Compression, threshold: usize) -> Self {
+        Self { compression: Some((compression, threshold)), ..self }
+    }
+
+    /// How long a value may be once it is decompressed, in bytes (default: 16 MiB).
+    #[must_use]
+    pub fn limit(self, bytes: usize) -> Self {
+        Self { limit: bytes, ..self }
+    }
+
+    /// Writes a value.
+    ///
+    /// # Errors
+    /// [`ValueError::Unwritable`] if it cannot be written in this format, and an error of its own if
+    /// the compression is not compiled in or not in the convention.
+    pub fn encode<'a>(&self, value: &'a B) -> Result<Encoded<'a>, ValueError> {
+        let encoded = match &self.scheme {
+            Scheme::Own { format, write, .. } => {
+                Encoded { flags: Flags::new(*format, None).to_bits(), bytes: write(value)? }
+            }
+            Scheme::Foreign { convention, write, .. } => convention.encode(write(value))?,
+        };
+        match self.compression {
+            Some((compression, threshold)) if encoded.bytes.len() >= threshold => self.squeeze(encoded, compression),
+            _ => Ok(encoded),
+        }
+    }
+
+    fn squeeze<'a>(&self, encoded: Encoded<'a>, compression: Compression) -> Result<Encoded<'a>, ValueError> {
+        let format = match &self.scheme {
+            Scheme::Own { format, .. } => *format,
+            Scheme::Foreign { convention, .. } => return convention.compress(encoded, compression),
+        };
+        let packed = compression.compress(encoded.bytes.as_slice())?;
+        match packed.len() < encoded.bytes.len() {
+            true => Ok(Encoded { flags: Flags::new(format, Some(compression)).to_bits(), bytes: packed.into() }),
+            false => Ok(encoded),
+        }
+    }
+
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// [`ValueError`]: flags that are unknown or of another format, bytes that are not what the
+    /// flags say, a value above the limit.
+    pub fn decode(&self, flags: u32, bytes: Bytes) -> Result<T, ValueError> {
+        match &self.scheme {
+            Scheme::Own { format, read, .. } => read(self.unpack(*format, flags, bytes)?),
+            Scheme::Foreign { convention, read, .. } => convention.decode_within(flags, bytes, self.limit).map(read),
+        }
+    }
+
+    fn unpack(&self, expected: Format, flags: u32, bytes: Bytes) -> Result<Bytes, ValueError> {
+        if flags == 0 && expected.is_plain() {
+            return Ok(bytes);
+        }
+        let Flags { format: found, compression } = Flags::from_bits(flags)?;
+        if found != expected {
+            return Err(ValueError::WrongFormat { expected, found });
+        }
+        match compression {
+            Some(compression) => Ok(compression.decompress(&bytes, self.limit)?.into()),
+            None => Ok(bytes),
+        }
+    }
+}
+
+impl<T, B: ?Sized> Clone for Codec<T, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, B: ?Sized> Copy for Codec<T, B> {}
+
+impl<T, B: ?Sized> Clone for Scheme<T, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, B: ?Sized> Copy for Scheme<T, B> {}
+
+impl<T, B: ?Sized> fmt::Debug for Codec<T, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match &self.scheme {
+            Scheme::Own { format, .. } => format.to_string(),
+            Scheme::Foreign { convention, .. } => convention.to_string(),
+        };
+        let mut debug = f.debug_struct("Codec");
+        debug.field("scheme", &scheme).field("compression", &self.compression).field("limit", &self.limit).finish()
+    }
+}

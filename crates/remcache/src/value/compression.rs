@@ -1,0 +1,256 @@
+//! Bytes made fewer, and made whole again within a limit.
+
+use std::fmt;
+#[cfg(any(feature = "zstd", feature = "deflate"))]
+use std::io::{BufRead, Read};
+
+use super::ValueError;
+
+/// How the bytes of a value are made fewer.
+///
+/// Each needs the feature of its name (`deflate` for zlib and gzip). A value that was compressed with
+/// one that is not compiled in is an error which says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Zstandard, a frame of level 3: small and fast, the choice where nobody else reads the value.
+    Zstd,
+    /// LZ4, one block behind its length in 32 bits, little-endian: less small, and the fastest.
+    Lz4,
+    /// zlib: what most other clients write.
+    Zlib,
+    /// gzip: what clients in Java write.
+    Gzip,
+    /// FastLZ, which php-memcached writes: it is read and not written (feature `deflate`).
+    FastLz,
+}
+
+/// How long a value may be once it is decompressed, if its codec does not say otherwise, in bytes.
+pub const DEFAULT_LIMIT: usize = 16 << 20;
+
+impl Compression {
+    /// Every compression.
+    pub const ALL: &[Self] = &[Self::Zstd, Self::Lz4, Self::Zlib, Self::Gzip, Self::FastLz];
+
+    /// The feature that this compression needs.
+    pub fn feature(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
+            Self::Zlib | Self::Gzip | Self::FastLz => "deflate",
+        }
+    }
+
+    /// The compressed bytes.
+    ///
+    /// # Errors
+    /// [`ValueError::NotCompiledIn`] without its feature, [`ValueError::Unwritable`] for
+    /// [`FastLz`](Self::FastLz).
+    pub fn compress(self, bytes: &[u8]) -> Result<Vec<u8>, ValueError> {
+        match self {
+            #[cfg(feature = "zstd")]
+            Self::Zstd => {
+                zstd::bulk::compress(bytes, ZSTD_LEVEL).map_err(|error| ValueError::unwritable("zstd", error))
+            }
+            #[cfg(feature = "lz4")]
+            Self::Lz4 => Ok(lz4_flex::block::compress_prepend_size(bytes)),
+            #[cfg(feature = "deflate")]
+            Self::Zlib => read_all(flate2::bufread::ZlibEncoder::new(bytes, flate2::Compression::default())),
+            #[cfg(feature = "deflate")]
+            Self::Gzip => read_all(flate2::bufread::GzEncoder::new(bytes, flate2::Compression::default())),
+            #[cfg(feature = "deflate")]
+            Self::FastLz => {
+                Err(ValueError::unwritable("FastLZ", "it is read only; write zlib, which its readers know too"))
+            }
+            #[cfg(not(all(feature = "zstd", feature = "lz4", feature = "deflate")))]
+            _ => Err(ValueError::NotCompiledIn(self)),
+        }
+    }
+
+    /// The bytes as they were before, at most so many.
+    ///
+    /// Memory grows with what comes out, never by a length that is announced.
+    ///
+    /// # Errors
+    /// [`ValueError::TooLarge`] if more than `limit` bytes come out, [`ValueError::Corrupt`] if the
+    /// bytes are damaged or more follow, [`ValueError::NotCompiledIn`] without its feature.
+    pub fn decompress(self, bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
+        match self {
+            #[cfg(feature = "zstd")]
+            Self::Zstd => unzstd(bytes, limit),
+            #[cfg(feature = "lz4")]
+            Self::Lz4 => unlz4(bytes, limit),
+            #[cfg(feature = "deflate")]
+            Self::Zlib => {
+                let mut reader = flate2::bufread::ZlibDecoder::new(bytes);
+                let value = read_bounded(self, &mut reader, limit)?;
+                ensure_end(self, reader.into_inner()).map(|()| value)
+            }
+            #[cfg(feature = "deflate")]
+            Self::Gzip => {
+                let mut reader = flate2::bufread::GzDecoder::new(bytes);
+                let value = read_bounded(self, &mut reader, limit)?;
+                ensure_end(self, reader.into_inner()).map(|()| value)
+            }
+            #[cfg(feature = "deflate")]
+            Self::FastLz => super::fastlz::decompress(bytes, limit),
+            #[cfg(not(all(feature = "zstd", feature = "lz4", feature = "deflate")))]
+            _ => {
+                let _ = (bytes, limit);
+                Err(ValueError::NotCompiledIn(self))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
+            Self::Zlib => "zlib",
+            Self::Gzip => "gzip",
+            Self::FastLz => "FastLZ",
+        })
+    }
+}
+
+/// A frame of Zstandard.
+///
+/// Its window is memory of the library's own, sized by the frame's header: it may be as large as the
+/// limit, and 8 MiB in any case, which RFC 8878 (3.1.1.1.2) wants every reader to accept.
+#[cfg(feature = "zstd")]
+fn unzstd(bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
+    let corrupt = |error| ValueError::corrupt(Compression::Zstd, error);
+    let mut reader = zstd::stream::read::Decoder::with_buffer(bytes).map_err(corrupt)?.single_frame();
+    let window = usize::BITS.saturating_sub(limit.leading_zeros()).clamp(23, 31);
+    reader.window_log_max(window).map_err(corrupt)?;
+    let value = read_bounded(Compression::Zstd, &mut reader, limit)?;
+    ensure_end(Compression::Zstd, reader.finish()).map(|()| value)
+}
+
+/// A block of LZ4 behind its length.
+///
+/// The length sizes memory here, so it is held against the limit, and against what so many bytes can
+/// become: a byte of LZ4 says at most 255.
+#[cfg(feature = "lz4")]
+fn unlz4(bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
+    let corrupt = |reason: &dyn fmt::Display| ValueError::corrupt(Compression::Lz4, reason);
+    let (length, block) = bytes.split_first_chunk().ok_or_else(|| corrupt(&"the length is cut off"))?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    if length > block.len().saturating_mul(255) {
+        return Err(corrupt(&format_args!("{} bytes cannot become {length}", block.len())));
+    }
+    if length > limit {
+        return Err(ValueError::TooLarge { limit });
+    }
+    let value = lz4_flex::block::decompress(block, length).map_err(|error| corrupt(&error))?;
+    match value.len() == length {
+        true => Ok(value),
+        false => Err(corrupt(&format_args!("{length} bytes were announced, and {} came", value.len()))),
+    }
+}
+
+#[cfg(feature = "deflate")]
+fn read_all(mut reader: impl Read) -> Result<Vec<u8>, ValueError> {
+    let mut bytes = Vec::new();
+    let result = reader.read_to_end(&mut bytes).map(|_| bytes);
+    result.map_err(|error| ValueError::unwritable("zlib or gzip", error))
+}
+
+/// All that a reader gives; an error after `limit` bytes.
+#[cfg(any(feature = "zstd", feature = "deflate"))]
+fn read_bounded(compression: Compression, reader: &mut impl Read, limit: usize) -> Result<Vec<u8>, ValueError> {
+    let mut value = Vec::new();
+    let mut chunk = [0; CHUNK];
+    loop {
+        let count = reader.read(&mut chunk).map_err(|error| ValueError::corrupt(compression, error))?;
+        let read = chunk.get(..count).unwrap_or_default();
+        if read.is_empty() {
+            return Ok(value);
+        }
+        extend_bounded(&mut value, read, limit)?;
+    }
+}
+
+/// Puts bytes behind others; the memory doubles as it fills, and never passes the limit.
+#[cfg(any(feature = "zstd", feature = "deflate"))]
+pub(super) fn extend_bounded(value: &mut Vec<u8>, bytes: &[u8], limit: usize) -> Result<(), ValueError> {
+    let length = value.len().saturating_add(bytes.len());
+    if length > limit {
+        return Err(ValueError::TooLarge { limit });
+    }
+    if length > value.capacity() {
+        let capacity = value.capacity().saturating_mul(2).clamp(length, limit);
+        value.reserve_exact(capacity.saturating_sub(value.len()));
+    }
+    value.extend_from_slice(bytes);
+    Ok(())
+}
+
+#[cfg(any(feature = "zstd", feature = "deflate"))]
+fn ensure_end(compression: Compression, mut rest: impl BufRead) -> Result<(), ValueError> {
+    match rest.fill_buf() {
+        Ok([]) => Ok(()),
+        _ => Err(ValueError::corrupt(compression, "there are bytes behind its end")),
+    }
+}
+
+/// What is decompressed in one step, in bytes.
+#[cfg(any(feature = "zstd", feature = "deflate"))]
+const CHUNK: usize = 8 << 10;
+/// Zstandard's own default.
+#[cfg(feature = "zstd")]
+const ZSTD_LEVEL: i32 = 3;
+
+#[cfg(all(test, feature = "zstd", feature = "lz4", feature = "deflate"))]
+mod tests {
+    use super::*;
+
+    const WRITTEN: [Compression; 4] = [Compression::Zstd, Compression::Lz4, Compression::Zlib, Compression::Gzip];
+
+    #[test]
+    fn bytes_come_back_up_to_the_limit_and_not_past_it() {
+        for compression in WRITTEN {
+            for length in [0, 1, 100, 8_191, 8_192, 8_193, 100_000] {
+                let bytes: Vec<u8> = (0..length).map(|n| (n / 7 % 251) as u8).collect();
+                let small = compression.compress(&bytes).unwrap();
+                assert_eq!(compression.decompress(&small, length).unwrap(), bytes, "{compression} of {length}");
+                if let Some(limit) = length.checked_sub(1) {
+                    assert_eq!(compression.decompress(&small, limit), Err(ValueError::TooLarge { limit }));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn memory_stays_within_the_limit() {
+        for compression in WRITTEN {
+            let small = compression.compress(&[7; 100_000]).unwrap();
+            let value = compression.decompress(&small, 100_001).unwrap();
+            assert!(value.capacity() <= 100_001, "{compression}: {}", value.capacity());
+        }
+    }
+
+    #[test]
+    fn a_cut_or_a_tail_is_damage() {
+        for compression in WRITTEN {
+            let small = compression.compress(b"some text, some more text, and some more text").unwrap();
+            for length in 0..small.len() {
+                let result = compression.decompress(&small[..length], 1000);
+                assert!(matches!(result, Err(ValueError::Corrupt(..))), "{compression}, {length} bytes: {result:?}");
+            }
+            let longer = [&small[..], b"x"].concat();
+            assert!(compression.decompress(&longer, 1000).is_err(), "{compression}");
+        }
+    }
+
+    #[test]
+    fn an_announced_length_is_not_believed() {
+        let block = Compression::Lz4.compress(&[7; 1000]).unwrap();
+        for length in [999_u32, 1001, 2000, u32::MAX] {
+            let lying = [&length.to_le_bytes(), &block[4..]].concat();
+            assert!(Compression::Lz4.decompress(&lying, usize::MAX).is_err(), "{length}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Why a value cannot be written or read.
+
+use std::fmt;
+
+use super::{Compression, Convention, Format};
+
+/// Why a value cannot be written or read.
+///
+/// No variant holds the value: it may be a secret, and end in a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ValueError {
+    /// These flags are not remcache's: something else wrote the item.
+    UnknownFlags(u32),
+    /// These flags are not of the convention that was expected.
+    ForeignFlags(Convention, u32),
+    /// The value is in chunks, and was read as if it were not.
+    Chunked,
+    /// The value has another format than the codec's.
+    WrongFormat {
+        /// What the codec reads.
+        expected: Format,
+        /// What the flags say.
+        found: Format,
+    },
+    /// The compression is known, and the feature that has it is not compiled in.
+    NotCompiledIn(Compression),
+    /// The convention has no flags for this compression.
+    NotInConvention(Convention, Compression),
+    /// The value is longer than so many bytes once it is decompressed.
+    TooLarge {
+        /// The limit of the codec.
+        limit: usize,
+    },
+    /// The compressed bytes are none, or damaged.
+    Corrupt(Compression, String),
+    /// The bytes are not what the flags say.
+    Malformed {
+        /// What they should be.
+        format: &'static str,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// The value cannot be written in this format.
+    Unwritable {
+        /// The format or the convention.
+        format: &'static str,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl ValueError {
+    pub(super) fn malformed(format: &'static str, reason: impl fmt::Display) -> Self {
+        Self::Malformed { format, reason: reason.to_string() }
+    }
+
+    pub(super) fn unwritable(format: &'static str, reason: impl fmt::Display) -> Self {
+        Self::Unwritable { format, reason: reason.to_string() }
+    }
+
+    pub(super) fn corrupt(compression: Compression, reason: impl fmt::Display) -> Self {
+        Self::Corrupt(compression, reason.to_string())
+    }
+}
+
+impl fmt::Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownFlags(flags) => write!(
+                f,
+                "the flags {flags:#010x} are not remcache's: another client wrote the item; read it with its convention"
+            ),
+            Self::ForeignFlags(convention, flags) => {
+                write!(f, "the flags {flags:#010x} are none that {convention} writes")
+            }
+            Self::Chunked => f.write_str("the value is in chunks: read it through a `Cache`"),
+            Self::WrongFormat { expected, found } => {
+                write!(f, "the value is {found}, and {expected} was expected")
+            }
+            Self::NotCompiledIn(compression) => write!(
+                f,
+                "the value needs {compression}, which is not compiled in: turn on the feature `{}`",
+                compression.feature()
+            ),
+            Self::NotInConvention(convention, compression) => {
+                write!(f, "{convention} does not read {compression}")
+            }
+            Self::TooLarge { limit } => write!(
+                f,
+                "the value has more than {limit} bytes once it is decompressed; raise the codec's limit if it may"
+            ),
+            Self::Corrupt(compression, reason) => write!(f, "the {compression} data is damaged: {reason}"),
+            Self::Malformed { format, reason } => write!(f, "the value is not {format}: {reason}"),
+            Self::Unwritable { format, reason } => write!(f, "the value cannot be written as {format}: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for ValueError {}

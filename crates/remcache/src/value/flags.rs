@@ -1,0 +1,181 @@
+//! remcache's own flags: a mark, the compression and the format.
+
+use std::fmt;
+
+use super::{Compression, ValueError};
+
+/// The flags that remcache writes beside a value.
+///
+/// | bits | are |
+/// |---|---|
+/// | 31 to 16 | the mark `0x7265`, "re": flags of other clients are small numbers, and are told apart by it |
+/// | 15 | the value is in chunks: see [`Cache::chunked`](crate::Cache::chunked) |
+/// | 14 to 8 | the [`Compression`]: 0 none, 1 zstd, 2 lz4, 3 zlib, 4 gzip |
+/// | 7 to 0 | the [`Format`]: 0 bytes, 1 text, 2 integer, 3 JSON, 4 MessagePack, 5 postcard, 128 to 255 the application's |
+///
+/// Flags of 0, which every client writes that has no opinion, and the server for a counter that it
+/// made, are read as plain bytes, text or an integer, and as nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Flags {
+    /// How the value became bytes.
+    pub format: Format,
+    /// How the bytes were made fewer, if they were.
+    pub compression: Option<Compression>,
+}
+
+/// How a value becomes bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// The bytes themselves.
+    Bytes,
+    /// UTF-8.
+    Text,
+    /// A number in decimal digits, as the server's counters are.
+    Integer,
+    /// JSON.
+    Json,
+    /// MessagePack, with the names of fields.
+    MessagePack,
+    /// postcard.
+    Postcard,
+    /// A format of the application, with a number from 0 to 127.
+    Custom(u8),
+}
+
+impl Flags {
+    /// Flags for this format and compression.
+    pub fn new(format: Format, compression: Option<Compression>) -> Self {
+        Self { format, compression }
+    }
+
+    /// The number that is stored.
+    ///
+    /// ```
+    /// use remcache::value::{Compression, Flags, Format};
+    ///
+    /// let flags = Flags::new(Format::Json, Some(Compression::Zstd));
+    /// assert_eq!(flags.to_bits(), 0x7265_0103);
+    /// assert_eq!(Flags::from_bits(0x7265_0103), Ok(flags));
+    /// ```
+    pub fn to_bits(self) -> u32 {
+        let compression = COMPRESSIONS.iter().find(|(_, known)| self.compression == Some(*known));
+        MARK | compression.map_or(0, |(number, _)| u32::from(*number) << 8) | u32::from(self.format.number())
+    }
+
+    /// The flags that a number means.
+    ///
+    /// # Errors
+    /// [`ValueError::UnknownFlags`] if remcache writes no such number.
+    pub fn from_bits(bits: u32) -> Result<Self, ValueError> {
+        let [high, low, compression, format] = bits.to_be_bytes();
+        let unknown = || ValueError::UnknownFlags(bits);
+        if bits == CHUNKED {
+            return Err(ValueError::Chunked);
+        }
+        if u32::from_be_bytes([high, low, 0, 0]) != MARK {
+            return Err(unknown());
+        }
+        let compression = match compression {
+            0 => None,
+            number => Some(COMPRESSIONS.iter().find(|(known, _)| *known == number).ok_or_else(unknown)?.1),
+        };
+        Ok(Self { format: Format::from_number(format).ok_or_else(unknown)?, compression })
+    }
+}
+
+impl Format {
+    fn number(self) -> u8 {
+        match self {
+            Self::Custom(number) => number | CUSTOM,
+            // Every other format is in the table.
+            known => FORMATS.iter().find(|row| row.1 == known).map_or(0, |row| row.0),
+        }
+    }
+
+    fn from_number(number: u8) -> Option<Self> {
+        match number & CUSTOM {
+            0 => FORMATS.iter().find(|row| row.0 == number).map(|row| row.1),
+            _ => Some(Self::Custom(number & !CUSTOM)),
+        }
+    }
+
+    /// The name of the format.
+    pub fn name(self) -> &'static str {
+        FORMATS.iter().find(|row| row.1 == self).map_or("the application's format", |row| row.2)
+    }
+
+    /// Whether flags of 0 may be read as this: what a client without an opinion wrote.
+    pub(super) fn is_plain(self) -> bool {
+        matches!(self, Self::Bytes | Self::Text | Self::Integer)
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Custom(number) => write!(f, "the application's format {number}"),
+            _ => f.write_str(self.name()),
+        }
+    }
+}
+
+const MARK: u32 = 0x7265_0000;
+/// What stands beside the list of a value's chunks; bit 15 is mcrouter's mark for the same thing.
+pub(crate) const CHUNKED: u32 = MARK | 0x8000;
+/// The bit of the formats that are the application's.
+const CUSTOM: u8 = 0x80;
+
+/// The formats: number, format, name.
+const FORMATS: &[(u8, Format, &str)] = &[
+    (0, Format::Bytes, "bytes"),
+    (1, Format::Text, "text"),
+    (2, Format::Integer, "an integer"),
+    (3, Format::Json, "JSON"),
+    (4, Format::MessagePack, "MessagePack"),
+    (5, Format::Postcard, "postcard"),
+];
+
+const COMPRESSIONS: &[(u8, Compression)] =
+    &[(1, Compression::Zstd), (2, Compression::Lz4), (3, Compression::Zlib), (4, Compression::Gzip)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> impl Iterator<Item = Flags> {
+        let formats = FORMATS.iter().map(|row| row.1).chain([Format::Custom(0), Format::Custom(127)]);
+        let compressions = || COMPRESSIONS.iter().map(|row| Some(row.1)).chain([None]);
+        formats.flat_map(move |format| compressions().map(move |compression| Flags::new(format, compression)))
+    }
+
+    #[test]
+    fn flags_come_back_and_no_two_share_a_number() {
+        let mut numbers: Vec<u32> = all().map(Flags::to_bits).collect();
+        for (flags, number) in all().zip(&numbers) {
+            assert_eq!(Flags::from_bits(*number), Ok(flags), "{number:#x}");
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), all().count());
+    }
+
+    #[test]
+    fn what_other_clients_write_is_none_of_ours() {
+        let small = 0..=0xffff_u32;
+        let users_of_php = (1..=0xffff_u32).map(|user| user << 16).filter(|bits| *bits != MARK);
+        for bits in small.chain(users_of_php) {
+            assert_eq!(Flags::from_bits(bits), Err(ValueError::UnknownFlags(bits)));
+        }
+    }
+
+    #[test]
+    fn unknown_numbers_under_the_mark_are_refused() {
+        for bits in [MARK | 6, MARK | 0x7f, MARK | 0x500, MARK | 0x8001, MARK | 0xff00] {
+            assert_eq!(Flags::from_bits(bits), Err(ValueError::UnknownFlags(bits)), "{bits:#x}");
+        }
+        assert_eq!(Flags::from_bits(MARK | 0x8000), Err(ValueError::Chunked));
+        assert!(ValueError::UnknownFlags(2).to_string().contains("0x00000002"));
+    }
+}

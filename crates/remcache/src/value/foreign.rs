@@ -1,0 +1,172 @@
+//! A value as other clients mean it.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+/// A value as another client means it: see [`Convention`](super::Convention).
+#[derive(Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// Bytes.
+    Bytes(Bytes),
+    /// Text.
+    Text(ByteString),
+    /// An integer.
+    Integer(i128),
+    /// An integer beyond 128 bits, in decimal digits: Python's have no bound.
+    BigInteger(ByteString),
+    /// A floating-point number.
+    Float(f64),
+    /// True or false.
+    Bool(bool),
+    /// A point in time, to the millisecond.
+    Date(SystemTime),
+    /// What a language serialised, as it is: it is never executed nor looked into.
+    Serialized {
+        /// By what.
+        by: Serializer,
+        /// The bytes, decompressed.
+        bytes: Bytes,
+    },
+}
+
+/// What serialised a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Serializer {
+    /// Python's pickle, which executes what it reads: never load it from a cache that others can write.
+    Pickle,
+    /// Ruby's Marshal, which executes what it reads.
+    Marshal,
+    /// Java's object stream, which executes what it reads.
+    Java,
+    /// PHP's `serialize`.
+    Php,
+    /// PHP's igbinary.
+    Igbinary,
+    /// JSON.
+    Json,
+    /// MessagePack.
+    MessagePack,
+}
+
+impl Value {
+    /// The bytes of a value that is bytes or text.
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Text(text) => Some(text.as_bytes()),
+            _ => None,
+        }
+    }
+
+    /// The text of a value that is text.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What the value is, in a word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Bytes(_) => "bytes",
+            Self::Text(_) => "text",
+            Self::Integer(_) | Self::BigInteger(_) => "an integer",
+            Self::Float(_) => "a floating-point number",
+            Self::Bool(_) => "true or false",
+            Self::Date(_) => "a date",
+            Self::Serialized { by, .. } => by.name(),
+        }
+    }
+}
+
+impl Serializer {
+    /// The name of the serialiser.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pickle => "pickle",
+            Self::Marshal => "Marshal",
+            Self::Java => "Java serialization",
+            Self::Php => "PHP serialize",
+            Self::Igbinary => "igbinary",
+            Self::Json => "JSON",
+            Self::MessagePack => "MessagePack",
+        }
+    }
+}
+
+impl fmt::Display for Serializer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Debug for Value {
+    // Values may be secrets or megabytes: what they are, and their length, is all that a log needs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "<{} bytes>", bytes.len()),
+            Self::Text(text) => write!(f, "<text of {} bytes>", text.len()),
+            Self::Serialized { by, bytes } => write!(f, "<{by}, {} bytes>", bytes.len()),
+            _ => write!(f, "<{}>", self.kind()),
+        }
+    }
+}
+
+impl From<Bytes> for Value {
+    fn from(bytes: Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes.into())
+    }
+}
+
+impl From<&'static str> for Value {
+    fn from(text: &'static str) -> Self {
+        Self::Text(ByteString::from_static(text))
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Self::Float(number)
+    }
+}
+
+impl From<SystemTime> for Value {
+    fn from(time: SystemTime) -> Self {
+        Self::Date(time)
+    }
+}
+
+macro_rules! from_integers {
+    ($($integer:ty)*) => {$(
+        impl From<$integer> for Value {
+            fn from(number: $integer) -> Self {
+                Self::Integer(number.into())
+            }
+        }
+    )*};
+}
+from_integers!(u8 u16 u32 u64 i8 i16 i32 i64 i128);

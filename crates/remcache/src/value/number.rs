@@ -1,0 +1,64 @@
+//! Integers as values: decimal digits, as the server's counters are.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use super::ValueError;
+
+/// The integers of Rust.
+///
+/// They are written in decimal digits, so that the server can count with them.
+pub trait Integer: Copy + Display + FromStr + Sealed + 'static {}
+
+/// The integers are a closed set.
+#[expect(unnameable_types, reason = "which is what seals it")]
+pub trait Sealed {}
+
+macro_rules! integers {
+    ($($integer:ty)*) => {$(
+        impl Sealed for $integer {}
+        impl Integer for $integer {}
+    )*};
+}
+integers!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
+
+/// An integer from its digits; a server that lowers a counter pads it with spaces behind.
+pub(super) fn parse<N: FromStr>(bytes: &[u8]) -> Result<N, ValueError> {
+    let digits = bytes.trim_ascii_end();
+    let text = std::str::from_utf8(digits).ok().filter(|text| is_decimal(text));
+    let text = text.ok_or_else(|| ValueError::malformed("an integer", "there is another byte than digits"))?;
+    text.parse().map_err(|_| ValueError::malformed("an integer", "the number does not fit"))
+}
+
+/// Whether a text is digits, with a minus before them or without.
+pub(super) fn is_decimal(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_digits_and_nothing_else() {
+        for (text, number) in [
+            ("0", Some(0)),
+            ("-42", Some(-42)),
+            ("99 ", Some(99)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("9223372036854775808", None),
+            ("", None),
+            ("-", None),
+            ("+1", None),
+            (" 1", None),
+            ("1 2", None),
+            ("1.5", None),
+            ("0x10", None),
+            ("١", None),
+        ] {
+            assert_eq!(parse::<i64>(text.as_bytes()).ok(), number, "{text:?}");
+        }
+        assert!(parse::<i64>(b"\xff").is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! The document of values against the code.
