@@ -43,7 +43,31 @@ static void place(memcached_st *client, const char *profile) {
     return behave(client, MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED, 1);
   if (strcmp(profile, "libmemcached-spy") == 0)
     return behave(client, MEMCACHED_BEHAVIOR_DISTRIBUTION, MEMCACHED_DISTRIBUTION_CONSISTENT_KETAMA_SPY);
+  if (strcmp(profile, "libmemcached-spy-weighted") == 0) {
+    behave(client, MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED, 1);
+    return behave(client, MEMCACHED_BEHAVIOR_DISTRIBUTION, MEMCACHED_DISTRIBUTION_CONSISTENT_KETAMA_SPY);
+  }
   printf("error unknown profile %s\n", profile);
+  exit(1);
+}
+
+static const struct {
+  const char *option;
+  memcached_hash_t hash;
+} HASHES[] = {
+    {"hash=one_at_a_time", MEMCACHED_HASH_DEFAULT}, {"hash=md5", MEMCACHED_HASH_MD5},
+    {"hash=crc32", MEMCACHED_HASH_CRC},             {"hash=fnv1_64", MEMCACHED_HASH_FNV1_64},
+    {"hash=fnv1a_64", MEMCACHED_HASH_FNV1A_64},     {"hash=fnv1_32", MEMCACHED_HASH_FNV1_32},
+    {"hash=fnv1a_32", MEMCACHED_HASH_FNV1A_32},     {"hash=murmur", MEMCACHED_HASH_MURMUR},
+    {"hash=murmur3", MEMCACHED_HASH_MURMUR3},       {"hash=jenkins", MEMCACHED_HASH_JENKINS},
+};
+
+static void choose_hash(memcached_st *client, const char *options) {
+  const char *wanted = strstr(options, "hash=");
+  if (!wanted) return;
+  for (size_t i = 0; i < sizeof HASHES / sizeof *HASHES; i++)
+    if (strcmp(wanted, HASHES[i].option) == 0) return behave(client, MEMCACHED_BEHAVIOR_HASH, HASHES[i].hash);
+  printf("error unknown %s\n", wanted);
   exit(1);
 }
 
@@ -53,6 +77,7 @@ static memcached_st *open_client(char *words) {
   const char *profile = strtok(words, " \n"), *options = strtok(NULL, " \n");
   if (strstr(options, "binary")) behave(client, MEMCACHED_BEHAVIOR_BINARY_PROTOCOL, 1);
   place(client, profile);
+  choose_hash(client, options);
   for (char *server; (server = strtok(NULL, " \n"));) {
     char host[256];
     unsigned port, weight;

@@ -1,6 +1,7 @@
 """A nutcracker (twemproxy) of its own in front of the servers, behind the line protocol."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -40,7 +41,7 @@ class Client:
             })
         program = os.environ.get("NUTCRACKER", "nutcracker")
         output = subprocess.run([program, "--version"], capture_output=True, text=True)
-        self.version = (output.stdout + output.stderr).split()[-1].removeprefix("nutcracker-")
+        self.version = re.search(r"nutcracker-(\S+)", output.stdout + output.stderr)[1]
         log = os.path.join(self.dir.name, "log")
         # It insists on a port for its statistics.
         command = [program, "-c", path, "-o", log, "-a", "127.0.0.1", "-s", str(unused_port())]

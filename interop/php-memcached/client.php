@@ -42,7 +42,7 @@ function placement(string $profile): array
     return match ($profile) {
         'php-memcached' => [],
         'php-memcached-consistent' => [Memcached::OPT_DISTRIBUTION => Memcached::DISTRIBUTION_CONSISTENT],
-        'php-memcached-libketama' => [Memcached::OPT_LIBKETAMA_COMPATIBLE => true],
+        'php-memcached-ketama' => [Memcached::OPT_LIBKETAMA_COMPATIBLE => true],
     };
 }
 

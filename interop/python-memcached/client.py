@@ -15,6 +15,10 @@ class Client:
         servers = [("%s:%d" % (host, port), weight) for host, port, weight in config.servers]
         self.threshold = int(config.options.get("min_compress_len", "0"))
         self.client = memcache.Client(servers)
+        # It connects before it tells the server of a key, and tells another if it cannot.
+        self.router = memcache.Client(servers)
+        for server in self.router.servers:
+            server.connect = lambda: True
 
     def set(self, key, value):
         assert self.client.set(key.decode(), value)
@@ -24,7 +28,7 @@ class Client:
 
     def route(self, key):
         # Keys as text are encoded before they are hashed.
-        server, _ = self.client._get_server(key)
+        server, _ = self.router._get_server(key)
         return "%s:%d" % server.address
 
     def write(self, key, value):

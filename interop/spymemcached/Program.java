@@ -15,7 +15,6 @@ import java.util.Map;
 import net.spy.memcached.ArrayModNodeLocator;
 import net.spy.memcached.CachedData;
 import net.spy.memcached.ConnectionFactory;
-import net.spy.memcached.ConnectionFactoryBuilder;
 import net.spy.memcached.DefaultConnectionFactory;
 import net.spy.memcached.DefaultHashAlgorithm;
 import net.spy.memcached.FailureMode;
@@ -67,21 +66,34 @@ public final class Program {
       addresses.add(address);
       weights.put(address, Integer.parseInt(parts[2]));
     }
-    boolean weighted = Arrays.asList(options.split(",")).contains("weights");
-    client = new MemcachedClient(factory(profile, weighted ? weights : new HashMap<>(), transcoder(options)), addresses);
+    boolean weighted = profile.endsWith("-weighted");
+    Map<InetSocketAddress, Integer> known = weighted ? weights : new HashMap<>();
+    client = new MemcachedClient(factory(profile, hash(profile, options), known, transcoder(options)), addresses);
   }
 
   static Transcoder<Object> transcoder(String options) {
-    return options.contains("transcoder=whalin") ? whalin() : new SerializingTranscoder();
+    return options.equals("transcoder=whalin") ? new WhalinTranscoder() : new SerializingTranscoder();
   }
 
-  static Transcoder<Object> whalin() {
-    return new WhalinTranscoder();
+  static final Map<String, DefaultHashAlgorithm> HASHES = Map.of(
+      "java", DefaultHashAlgorithm.NATIVE_HASH, "crc32", DefaultHashAlgorithm.CRC_HASH,
+      "fnv1_64", DefaultHashAlgorithm.FNV1_64_HASH, "fnv1a_64", DefaultHashAlgorithm.FNV1A_64_HASH,
+      "fnv1_32", DefaultHashAlgorithm.FNV1_32_HASH, "fnv1a_32", DefaultHashAlgorithm.FNV1A_32_HASH,
+      "md5", DefaultHashAlgorithm.KETAMA_HASH);
+
+  static DefaultHashAlgorithm hash(String profile, String options) {
+    if (options.startsWith("hash=")) {
+      return HASHES.get(options.substring("hash=".length()));
+    }
+    return profile.equals("spymemcached") ? DefaultHashAlgorithm.NATIVE_HASH : DefaultHashAlgorithm.KETAMA_HASH;
   }
 
-  static ConnectionFactory factory(String profile, Map<InetSocketAddress, Integer> weights, Transcoder<Object> transcoder) {
+  static ConnectionFactory factory(
+      String profile,
+      DefaultHashAlgorithm hash,
+      Map<InetSocketAddress, Integer> weights,
+      Transcoder<Object> transcoder) {
     boolean ring = !profile.equals("spymemcached");
-    DefaultHashAlgorithm hash = ring ? DefaultHashAlgorithm.KETAMA_HASH : DefaultHashAlgorithm.NATIVE_HASH;
     KetamaNodeKeyFormatter.Format format = profile.endsWith("-libmemcached")
         ? KetamaNodeKeyFormatter.Format.LIBMEMCACHED
         : KetamaNodeKeyFormatter.Format.SPYMEMCACHED;

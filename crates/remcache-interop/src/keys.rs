@@ -15,16 +15,17 @@ pub fn random(kind: Keys, count: usize, random: &mut Rng) -> Vec<Vec<u8>> {
 
 /// Most keys are short; some have all the bytes that a key may have.
 fn key(kind: Keys, random: &mut Rng) -> Vec<u8> {
+    let longest = if kind == Keys::Short { SHORT } else { LONGEST };
     let length = match random.u8(..) {
-        0..8 => LONGEST,
-        8..64 => random.usize(1..=LONGEST),
+        0..8 => longest,
+        8..64 => random.usize(1..=longest),
         64.. => random.usize(1..=32),
     };
     match kind {
         Keys::Any => bytes(length, |_| true, random),
         Keys::Line => bytes(length, |byte| byte != b'\n', random),
         Keys::Visible => bytes(length, is_visible, random),
-        Keys::Ascii => bytes(length, |byte| is_visible(byte) && byte.is_ascii(), random),
+        Keys::Ascii | Keys::Short => bytes(length, |byte| is_visible(byte) && byte.is_ascii(), random),
         Keys::Text => text(length, random).into_bytes(),
     }
 }
@@ -55,12 +56,13 @@ fn text(length: usize, random: &mut Rng) -> String {
 const SCRIPTS: &[std::ops::RangeInclusive<char>] =
     &['!'..='~', 'à'..='ÿ', 'Α'..='Ρ', '一'..='鿌', '\u{1f300}'..='\u{1f64f}'];
 const LONGEST: usize = 250;
+const SHORT: usize = 186;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const KINDS: [Keys; 5] = [Keys::Any, Keys::Line, Keys::Visible, Keys::Text, Keys::Ascii];
+    const KINDS: [Keys; 6] = [Keys::Any, Keys::Line, Keys::Visible, Keys::Text, Keys::Ascii, Keys::Short];
 
     #[test]
     fn keys_have_the_lengths_and_the_bytes_of_their_kind() {
@@ -71,10 +73,12 @@ mod tests {
                 assert!((1..=LONGEST).contains(&key.len()));
                 assert!(kind == Keys::Any || kind == Keys::Line || key.iter().copied().all(is_visible));
                 assert!(kind != Keys::Text || std::str::from_utf8(key).is_ok());
-                assert!(kind != Keys::Ascii || key.is_ascii());
             }
-            assert!(keys.iter().any(|key| key.len() == 1) && keys.iter().any(|key| key.len() == LONGEST));
-            assert_eq!(keys.iter().any(|key| !key.is_ascii()), kind != Keys::Ascii);
+            let longest = if kind == Keys::Short { SHORT } else { LONGEST };
+            assert!(keys.iter().any(|key| key.len() == 1));
+            assert_eq!(keys.iter().map(Vec::len).max(), Some(longest));
+            let is_ascii = keys.iter().all(|key| key.is_ascii());
+            assert_eq!(is_ascii, kind == Keys::Ascii || kind == Keys::Short);
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct Setup {
     pub options: &'static str,
     /// Whether the servers have unequal weights now and then.
     pub weights: bool,
+    /// Whether the lists take turns with all hashes that can be chosen.
+    pub hashes: bool,
     /// Which keys it takes.
     pub keys: Keys,
 }
@@ -60,6 +62,8 @@ pub enum Keys {
     Text,
     /// Text in ASCII without spaces and control characters.
     Ascii,
+    /// The same, of at most 186 bytes: meta-memcache stores an item with a longer key under a hash of it.
+    Short,
 }
 
 impl Peer {
@@ -78,11 +82,15 @@ impl Peer {
 
 impl Setup {
     const fn new(profile: &'static str, keys: Keys) -> Self {
-        Self { profile, options: "", weights: false, keys }
+        Self { profile, options: "", weights: false, hashes: false, keys }
     }
 
     const fn weighted(self) -> Self {
         Self { weights: true, ..self }
+    }
+
+    const fn every_hash(self) -> Self {
+        Self { hashes: true, ..self }
     }
 
     const fn with(self, options: &'static str) -> Self {
@@ -93,10 +101,12 @@ impl Setup {
 impl fmt::Display for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.profile)?;
-        if !self.options.is_empty() {
-            write!(f, " ({})", self.options)?;
+        let hashes = if self.hashes { "every hash" } else { "" };
+        let details: Vec<&str> = [self.options, hashes].into_iter().filter(|it| !it.is_empty()).collect();
+        match details.is_empty() {
+            true => Ok(()),
+            false => write!(f, " ({})", details.join(",")),
         }
-        Ok(())
     }
 }
 
@@ -106,7 +116,7 @@ pub fn find(name: &str) -> Option<&'static Peer> {
     PEERS.iter().find(|peer| peer.name == name)
 }
 
-use Keys::{Any, Ascii, Line, Text, Visible};
+use Keys::{Any, Ascii, Line, Short, Text, Visible};
 
 /// All of them.
 pub const PEERS: &[Peer] = &[
@@ -117,10 +127,14 @@ pub const PEERS: &[Peer] = &[
         setups: &[
             Setup::new("libmemcached", Any).with("binary"),
             Setup::new("libmemcached", Visible),
+            Setup::new("libmemcached", Any).with("binary").every_hash(),
+            Setup::new("libmemcached-ketama", Any).with("binary").every_hash(),
             Setup::new("libmemcached-ketama", Any).with("binary"),
+            Setup::new("libmemcached-ketama", Any).with("binary,weights").weighted(),
             Setup::new("libmemcached-ketama-weighted", Any).with("binary"),
             Setup::new("libmemcached-ketama-weighted", Any).with("binary,weights").weighted(),
             Setup::new("libmemcached-spy", Any).with("binary"),
+            Setup::new("libmemcached-spy-weighted", Any).with("binary,weights").weighted(),
         ],
         values: &[],
     },
@@ -144,7 +158,7 @@ pub const PEERS: &[Peer] = &[
             Setup::new("php-memcached", Ascii),
             Setup::new("php-memcached", Line).with("binary"),
             Setup::new("php-memcached-consistent", Line).with("binary"),
-            Setup::new("php-memcached-libketama", Line).with("binary").weighted(),
+            Setup::new("php-memcached-ketama", Line).with("binary").weighted(),
         ],
         values: &[
             "",
@@ -166,7 +180,12 @@ pub const PEERS: &[Peer] = &[
         name: "nutcracker",
         source: Source::Script("python3", "nutcracker/client.py"),
         packages: &["nutcracker"],
-        setups: &[Setup::new("twemproxy", Visible).weighted(), Setup::new("twemproxy-modula", Visible).weighted()],
+        setups: &[
+            Setup::new("twemproxy", Visible).weighted(),
+            Setup::new("twemproxy", Visible).weighted().every_hash(),
+            Setup::new("twemproxy-modula", Visible).weighted(),
+            Setup::new("twemproxy-modula", Visible).every_hash(),
+        ],
         values: &[],
     },
     Peer {
@@ -194,7 +213,7 @@ pub const PEERS: &[Peer] = &[
         name: "meta-memcache",
         source: Source::PyPi("meta-memcache", "4.3.0", "meta-memcache/client.py"),
         packages: &["python3-venv"],
-        setups: &[Setup::new("meta-memcache", Ascii)],
+        setups: &[Setup::new("meta-memcache", Short)],
         values: &[""],
     },
     Peer {
@@ -210,8 +229,9 @@ pub const PEERS: &[Peer] = &[
         packages: &["default-jdk-headless", "libspymemcached-java"],
         setups: &[
             Setup::new("spymemcached", Text),
+            Setup::new("spymemcached", Text).every_hash(),
             Setup::new("spymemcached-ketama", Text),
-            Setup::new("spymemcached-ketama", Text).with("weights").weighted(),
+            Setup::new("spymemcached-ketama-weighted", Text).weighted(),
             Setup::new("spymemcached-ketama-libmemcached", Text),
         ],
         values: &["", "transcoder=whalin"],

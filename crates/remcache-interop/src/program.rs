@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
+use remcache::distribution::{Distribution, Hash};
 
 use crate::{Location, Value};
 
@@ -28,8 +29,21 @@ pub struct Setting<'a> {
     pub profile: &'a str,
     /// `name=value` or `name`, with commas between; empty: the client's defaults.
     pub options: &'a str,
+    /// What keys are hashed with, if it is not what the profile says.
+    pub hash: Option<Hash>,
     /// The servers, in order.
     pub servers: &'a [Location],
+}
+
+impl Setting<'_> {
+    /// How remcache does it.
+    ///
+    /// # Errors
+    /// When it knows no such distribution.
+    pub fn distribution(&self) -> Result<Distribution> {
+        let distribution: Distribution = self.profile.parse()?;
+        Ok(self.hash.map_or(distribution, |hash| distribution.hash(hash)))
+    }
 }
 
 impl Program {
@@ -56,7 +70,13 @@ impl Program {
     /// # Errors
     /// When the client refuses, in its own words.
     pub fn configure(&mut self, setting: &Setting<'_>) -> Result<String> {
-        let options = or_dash(setting.options);
+        let hash = setting.hash.map(|hash| format!("hash={hash}"));
+        let options: Vec<&str> = [setting.options, hash.as_deref().unwrap_or_default()]
+            .into_iter()
+            .filter(|option| !option.is_empty())
+            .collect();
+        let options = options.join(",");
+        let options = or_dash(&options);
         let servers: Vec<String> = setting.servers.iter().map(|it| format!(" {it}")).collect();
         let line = format!("config {} {options}{}", setting.profile, servers.concat());
         let answer = self.ask(&line)?;

@@ -1,7 +1,7 @@
 //! Without servers: a client that tells its route of a key, and remcache's.
 
 use anyhow::{Context, Result};
-use remcache::distribution::{Distribution, Node};
+use remcache::distribution::Node;
 
 use crate::{Location, Misses, Program, Setting};
 
@@ -12,9 +12,8 @@ use crate::{Location, Misses, Program, Setting};
 pub(crate) fn compare(program: &mut Program, setting: &Setting<'_>, keys: &[Vec<u8>]) -> Result<Option<Misses>> {
     program.configure(setting)?;
     let Some(routes) = program.route(keys).context("routes of the client")? else { return Ok(None) };
-    let distribution: Distribution = setting.profile.parse()?;
     let nodes: Vec<Node> = setting.servers.iter().map(node).collect();
-    let ring = distribution.ring(&nodes)?;
+    let ring = setting.distribution()?.ring(&nodes)?;
     let mut misses = Misses { keys: keys.len(), ..Misses::default() };
     for (key, route) in keys.iter().zip(&routes) {
         let place = ring.locate(key, |_| true).context("a list that is not empty has a place for every key")?;

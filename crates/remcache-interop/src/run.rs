@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use fastrand::Rng;
+use remcache::distribution::Distribution;
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use crate::live::Meeting;
 use crate::servers::{Servers, imaginary};
-use crate::{Misses, Peer, Program, Setting, Setup, install, keys, routes};
+use crate::{Location, Misses, Peer, Program, Setting, Setup, install, keys, routes};
 
 /// How much is compared.
 #[derive(Clone, Debug)]
@@ -132,7 +133,7 @@ impl Run {
         for &length in self.extent.lists {
             let servers = self.servers.list(length, setup.weights, &mut self.random);
             let keys = keys::random(setup.keys, self.extent.keys, &mut self.random);
-            let setting = Setting { profile: setup.profile, options: setup.options, servers: &servers };
+            let setting = setting(setup, outcome.lists, &servers)?;
             let mut meeting = Meeting::new(&self.runtime, program, &setting)?;
             outcome.lists += 1;
             outcome.version.clone_from(&meeting.version);
@@ -148,7 +149,7 @@ impl Run {
             let length = self.random.usize(2..=LONGEST_LIST);
             let keys = keys::random(setup.keys, self.extent.route_keys, &mut self.random);
             let servers = imaginary(length, setup.weights, &mut self.random);
-            let setting = Setting { profile: setup.profile, options: setup.options, servers: &servers };
+            let setting = setting(setup, outcome.lists, &servers)?;
             let routes = match routes::compare(program, &setting, &keys)? {
                 Some(routes) => routes,
                 None => {
@@ -162,6 +163,16 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// What both are told for one list: of the hashes that a setup has, each list takes another.
+fn setting<'a>(setup: &'a Setup, number: usize, servers: &'a [Location]) -> Result<Setting<'a>> {
+    let hashes = match setup.hashes {
+        true => setup.profile.parse::<Distribution>()?.hashes(),
+        false => &[],
+    };
+    let hash = (!hashes.is_empty()).then(|| hashes[number % hashes.len()]);
+    Ok(Setting { profile: setup.profile, options: setup.options, hash, servers })
 }
 
 const LONGEST_LIST: usize = 25;

@@ -54,10 +54,8 @@ fn weighed(address: SocketAddrV4, weights: bool, random: &mut Rng) -> Location {
 
 /// Clients leave the default port out of what they hash, or do not.
 fn address(number: usize, random: &mut Rng) -> SocketAddrV4 {
-    match number % 2 {
-        0 => SocketAddrV4::new(loopback(random), DEFAULT_PORT),
-        _ => SocketAddrV4::new(Ipv4Addr::LOCALHOST, unused_port()),
-    }
+    // None is 127.0.0.1: spymemcached looks its name up, and hashes that.
+    SocketAddrV4::new(loopback(random), if number % 2 == 0 { DEFAULT_PORT } else { unused_port() })
 }
 
 /// An address that Linux routes to itself, but not one of those in everyday use.

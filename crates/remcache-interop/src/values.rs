@@ -55,7 +55,7 @@ pub fn record(peer: &Peer) -> Result<Vec<Recorded>> {
     let mut program = install(peer)?.start()?;
     let mut recorded = Vec::new();
     for options in peer.values {
-        let version = program.configure(&Setting { profile, options, servers: &servers })?;
+        let version = program.configure(&Setting { profile, options, hash: None, servers: &servers })?;
         for (number, value) in catalogue().into_iter().enumerate() {
             let key = format!("value:{number}");
             runtime.block_on(client.delete(&key))?;
