@@ -1,12 +1,12 @@
-//! `cargo xtask interop`: holds remcache against the other clients, and prints a table.
+//! `cargo xtask interop`: holds remcache against the other clients, and prints tables.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use fastrand::Rng;
-use remcache_interop::{Extent, Outcome, PEERS, Peer, Run, Source, find, record, report};
+use remcache_interop::{Exchange, Extent, Outcome, PEERS, Peer, Report, Run, Source, compare_values, find, report};
 
 /// remcache and other clients on the same servers: each finds what the other has stored.
 #[derive(Debug, Parser)]
@@ -36,7 +36,7 @@ struct Options {
     /// Also write the outcomes to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Also write the table to this file, as Markdown
+    /// Also write the tables to this file, as Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
     /// Write down in this file what the clients write for values with a type, and do nothing else
@@ -76,52 +76,62 @@ fn main() -> Result<ExitCode> {
         write_record(&options.peers(), file)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let outcomes = outcomes(&options)?;
-    println!("{}", report::terminal(&outcomes));
+    let report = compare(&options)?;
+    println!("{}", report::terminal(&report));
     if let Some(file) = &options.json {
-        write(file, &serde_json::to_string_pretty(&outcomes)?)?;
+        write(file, &serde_json::to_string_pretty(&report)?)?;
     }
     if let Some(file) = &options.markdown {
-        write(file, &report::markdown(&outcomes, "cargo xtask interop --markdown FILE"))?;
+        write(file, &report::markdown(&report, &format!("cargo xtask interop --markdown {}", file.display())))?;
     }
-    let bad = outcomes.iter().any(|outcome| options.is_bad(outcome));
+    let bad = report.keys.iter().any(|outcome| options.is_bad(outcome)) || report.values.iter().any(|it| it.misses() > 0);
     Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn outcomes(options: &Options) -> Result<Vec<Outcome>> {
+fn compare(options: &Options) -> Result<Report> {
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}");
     let mut run = Run::new(options.extent(), Rng::with_seed(seed))?;
-    let meet = |peer: &&Peer| {
+    let mut report = Report::default();
+    for peer in options.peers() {
         let outcomes = run.meet(peer);
         let misses: usize = outcomes.iter().map(Outcome::misses).sum();
         println!("{}: {misses} misses", peer.name);
-        outcomes
-    };
-    Ok(options.peers().iter().flat_map(meet).collect())
+        // What keeps a client from running stands in the first table already.
+        if outcomes.iter().all(|outcome| outcome.failure.is_none()) {
+            report.values.extend(compare_values(peer).with_context(|| peer.name)?);
+        }
+        report.keys.extend(outcomes);
+    }
+    Ok(report)
 }
 
 fn list(peers: &[&Peer]) {
     for peer in peers {
-        let setups: Vec<String> = peer.setups.iter().map(ToString::to_string).collect();
-        println!("{:<22} {}\n{:22} {}", peer.name, setups.join(", "), "", peer.needs());
+        println!("{}: {}", peer.name, peer.needs());
+        for setup in peer.setups {
+            println!("  {setup}");
+        }
     }
 }
 
 /// One value a line, so that a change shows what was changed.
-fn write_record(peers: &[&Peer], file: &PathBuf) -> Result<()> {
+fn write_record(peers: &[&Peer], file: &Path) -> Result<()> {
     let mut lines = Vec::new();
     for peer in peers.iter().filter(|peer| !peer.values.is_empty()) {
-        let recorded = record(peer)?;
-        println!("{}: {} values", peer.name, recorded.len());
-        for it in recorded.iter().filter(|it| it.is_short()) {
-            lines.push(serde_json::to_string(it)?);
+        let mut exchange = Exchange::new(peer)?;
+        for writing in peer.values {
+            let recorded = exchange.record(peer, writing)?;
+            for it in recorded.iter().filter(|it| it.is_short()) {
+                lines.push(serde_json::to_string(it)?);
+            }
         }
     }
+    println!("{} values", lines.len());
     write(file, &format!("[\n{}\n]\n", lines.join(",\n")))
 }
 
-fn write(file: &PathBuf, text: &str) -> Result<()> {
+fn write(file: &Path, text: &str) -> Result<()> {
     std::fs::write(file, text).with_context(|| file.display().to_string())
 }
 

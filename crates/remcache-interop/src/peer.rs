@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use remcache::value::Compression;
+
 /// A client that remcache is held against.
 #[derive(Debug)]
 pub struct Peer {
@@ -13,8 +15,8 @@ pub struct Peer {
     pub packages: &'static [&'static str],
     /// How it places keys.
     pub setups: &'static [Setup],
-    /// How it writes values, as options; none: it leaves the flags to its user.
-    pub values: &'static [&'static str],
+    /// How it writes values; none: it leaves the flags to its user.
+    pub values: &'static [Writing],
 }
 
 /// How a program is made to run.
@@ -47,6 +49,17 @@ pub struct Setup {
     pub hashes: bool,
     /// Which keys it takes.
     pub keys: Keys,
+}
+
+/// One way to write values.
+#[derive(Debug)]
+pub struct Writing {
+    /// What the program is told.
+    pub options: &'static str,
+    /// The name of remcache's convention.
+    pub convention: &'static str,
+    /// The compression that the client reads when it is told so; remcache may write others by the same convention.
+    pub reads: Option<Compression>,
 }
 
 /// Which bytes a client takes in a key.
@@ -116,6 +129,7 @@ pub fn find(name: &str) -> Option<&'static Peer> {
     PEERS.iter().find(|peer| peer.name == name)
 }
 
+use Compression::{Gzip, Zlib};
 use Keys::{Any, Ascii, Line, Short, Text, Visible};
 
 /// All of them.
@@ -148,7 +162,7 @@ pub const PEERS: &[Peer] = &[
             Setup::new("pylibmc-ketama", Any).with("binary"),
             Setup::new("pylibmc-ketama-weighted", Any).with("binary").weighted(),
         ],
-        values: &["", "min_compress_len=100"],
+        values: &[wrote_and_read("pylibmc", "", Zlib), wrote_and_read("pylibmc", "min_compress_len=100", Zlib)],
     },
     Peer {
         name: "php-memcached",
@@ -161,12 +175,12 @@ pub const PEERS: &[Peer] = &[
             Setup::new("php-memcached-ketama", Line).with("binary").weighted(),
         ],
         values: &[
-            "",
-            "compression=zlib",
-            "compression=off",
-            "serializer=igbinary",
-            "serializer=json",
-            "serializer=msgpack",
+            wrote_and_read("php-memcached", "", Zlib),
+            wrote_and_read("php-memcached", "compression=zlib", Zlib),
+            wrote_and_read("php-memcached", "compression=off", Zlib),
+            wrote_and_read("php-memcached", "serializer=igbinary", Zlib),
+            wrote_and_read("php-memcached", "serializer=json", Zlib),
+            wrote_and_read("php-memcached", "serializer=msgpack", Zlib),
         ],
     },
     Peer {
@@ -174,7 +188,12 @@ pub const PEERS: &[Peer] = &[
         source: Source::Script("ruby", "dalli/client.rb"),
         packages: &["ruby-dalli"],
         setups: &[Setup::new("dalli", Text).weighted()],
-        values: &["", "compress=off", "compressor=gzip", "raw"],
+        values: &[
+            wrote_and_read("dalli", "", Zlib),
+            wrote_and_read("dalli", "compress=off", Zlib),
+            wrote("dalli", "compressor=gzip"),
+            wrote_and_read("dalli", "raw", Zlib),
+        ],
     },
     Peer {
         name: "nutcracker",
@@ -193,28 +212,32 @@ pub const PEERS: &[Peer] = &[
         source: Source::PyPi("pymemcache", "4.0.0", "pymemcache/client.py"),
         packages: &["python3-venv"],
         setups: &[Setup::new("pymemcache", Text), Setup::new("pymemcache-bytes", Visible)],
-        values: &["serde=none", "serde=pickle", "serde=compressed"],
+        values: &[
+            wrote("gomemcache", "serde=none"),
+            wrote("pymemcache", "serde=pickle"),
+            wrote_and_read("pymemcache", "serde=compressed", Zlib),
+        ],
     },
     Peer {
         name: "python-memcached",
         source: Source::PyPi("python-memcached", "1.62", "python-memcached/client.py"),
         packages: &["python3-venv"],
         setups: &[Setup::new("python-memcached", Text).weighted()],
-        values: &["", "min_compress_len=100"],
+        values: &[wrote_and_read("python-memcached", "", Zlib), wrote_and_read("python-memcached", "min_compress_len=100", Zlib)],
     },
     Peer {
         name: "python-memcached-1.59",
         source: Source::PyPi("python-memcached", "1.59", "python-memcached/client.py"),
         packages: &["python3-venv"],
         setups: &[Setup::new("python-memcached-1.59", Text).weighted()],
-        values: &["", "min_compress_len=100"],
+        values: &[wrote_and_read("python-memcached", "", Zlib), wrote_and_read("python-memcached", "min_compress_len=100", Zlib)],
     },
     Peer {
         name: "meta-memcache",
         source: Source::PyPi("meta-memcache", "4.3.0", "meta-memcache/client.py"),
         packages: &["python3-venv"],
         setups: &[Setup::new("meta-memcache", Short)],
-        values: &[""],
+        values: &[wrote_and_read("meta-memcache", "", Zlib)],
     },
     Peer {
         name: "gomemcache",
@@ -234,7 +257,7 @@ pub const PEERS: &[Peer] = &[
             Setup::new("spymemcached-ketama-weighted", Text).weighted(),
             Setup::new("spymemcached-ketama-libmemcached", Text),
         ],
-        values: &["", "transcoder=whalin"],
+        values: &[wrote_and_read("spymemcached", "", Gzip), wrote_and_read("whalin", "transcoder=whalin", Gzip)],
     },
     absent("xmemcached", MAVEN),
     absent("elasticache", MAVEN),
@@ -248,6 +271,14 @@ const fn absent(name: &'static str, reason: &'static str) -> Peer {
     Peer { name, source: Source::Absent(reason), packages: &[], setups: &[], values: &[] }
 }
 
+const fn wrote(convention: &'static str, options: &'static str) -> Writing {
+    Writing { options, convention, reads: None }
+}
+
+const fn wrote_and_read(convention: &'static str, options: &'static str, compression: Compression) -> Writing {
+    Writing { options, convention, reads: Some(compression) }
+}
+
 const MAVEN: &str = "not in Debian, only in Maven Central";
 
 #[cfg(test)]
@@ -259,6 +290,13 @@ mod tests {
     fn no_two_peers_share_a_name() {
         let names: HashSet<_> = PEERS.iter().map(|peer| peer.name).collect();
         assert_eq!(names.len(), PEERS.len());
+    }
+
+    #[test]
+    fn every_convention_has_a_name() {
+        for writing in PEERS.iter().flat_map(|peer| peer.values) {
+            assert!(writing.convention.parse::<remcache::value::Convention>().is_ok(), "{}", writing.convention);
+        }
     }
 
     #[test]

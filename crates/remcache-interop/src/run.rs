@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use crate::live::Meeting;
 use crate::servers::{Servers, imaginary};
-use crate::{Location, Misses, Peer, Program, Setting, Setup, install, keys, routes};
+use crate::{Exchange, Location, Misses, Peer, Program, Setting, Setup, ValueOutcome, install, keys, routes};
 
 /// How much is compared.
 #[derive(Clone, Debug)]
@@ -163,6 +163,18 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// How the values of a client fared, in each of its ways.
+///
+/// # Errors
+/// When the client is not installed or fails.
+pub fn compare_values(peer: &Peer) -> Result<Vec<ValueOutcome>> {
+    if peer.values.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut exchange = Exchange::new(peer)?;
+    peer.values.iter().map(|writing| exchange.compare(peer, writing)).collect()
 }
 
 /// What both are told for one list: of the hashes that a setup has, each list takes another.

@@ -27,14 +27,33 @@ impl Value {
         Self { kind: kind.to_owned(), times, value: value.to_owned() }
     }
 
-    /// Whether both are the same value; text and its bytes are, since not every language tells them apart.
+    /// Whether both are the same value.
+    ///
+    /// Not every language tells text from its bytes, or an integer of 32 bits from one of 64.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
-        match (self.content(), other.content()) {
-            (Some(mine), Some(others)) => mine == others,
-            (None, None) if self.kind == "float" => self.kind == other.kind && self.number() == other.number(),
-            _ => self.kind == other.kind && self.value == other.value,
+        match (self.class(), other.class()) {
+            (Class::Content, Class::Content) => self.content() == other.content(),
+            (Class::Integer, Class::Integer) => self.value == other.value,
+            (Class::Float, Class::Float) => self.number() == other.number() || self.is_same_float32(other),
+            (Class::Other, Class::Other) => self.kind == other.kind && self.value == other.value,
+            _ => false,
         }
+    }
+
+    fn class(&self) -> Class {
+        match self.kind.as_str() {
+            "text" | "bytes" => Class::Content,
+            "int" | "long" | "byte" => Class::Integer,
+            "float" | "float32" => Class::Float,
+            _ => Class::Other,
+        }
+    }
+
+    /// Whether one of both has but 32 bits, and these are the same.
+    fn is_same_float32(&self, other: &Self) -> bool {
+        let bits = |value: &Self| value.value.parse().ok().map(f32::to_bits);
+        (self.kind == "float32" || other.kind == "float32") && bits(self).is_some() && bits(self) == bits(other)
     }
 
     /// The bytes of text and of bytes.
@@ -50,6 +69,14 @@ impl Value {
     fn number(&self) -> Option<u64> {
         self.value.parse().ok().map(f64::to_bits)
     }
+}
+
+/// What can be compared.
+enum Class {
+    Content,
+    Integer,
+    Float,
+    Other,
 }
 
 /// As it stands in a line of the protocol: three words.
@@ -172,6 +199,9 @@ mod tests {
         assert!(is(("float", "nan"), ("float", "NaN")));
         assert!(!is(("float", "0.0"), ("float", "-0.0")));
         assert!(!is(("float", "1"), ("int", "1")));
+        assert!(is(("float32", "-0.1"), ("float", "-0.10000000149011612")));
+        assert!(!is(("float", "-0.1"), ("float", "-0.10000000149011612")));
+        assert!(is(("byte", "1"), ("long", "1")));
         assert!(is(("text", "é"), ("bytes", "c3a9")));
         assert!(!is(("text", "1"), ("int", "1")));
         assert!(!is(("bool", "true"), ("bool", "false")));
