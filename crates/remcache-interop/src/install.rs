@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -34,9 +34,17 @@ pub fn install(peer: &Peer) -> Result<Installed> {
     fs::create_dir_all(&place).with_context(|| place.display().to_string())?;
     let words = match peer.source {
         Source::Absent(reason) => bail!("{reason}"),
-        _ => words(peer, &place).with_context(|| format!("{} is not installed: {}", peer.name, peer.needs()))?,
+        _ => words(peer, &place)
+            .and_then(probed)
+            .with_context(|| format!("{} is not installed: {}", peer.name, peer.needs()))?,
     };
     Ok(Installed { words, log: place.join("log") })
+}
+
+/// Runs the program without a line to answer: it ends at once, unless something that it loads is missing.
+fn probed(words: Vec<String>) -> Result<Vec<String>> {
+    run(&words.iter().map(String::as_str).collect::<Vec<_>>(), &[])?;
+    Ok(words)
 }
 
 fn words(peer: &Peer, place: &Path) -> Result<Vec<String>> {
@@ -88,7 +96,7 @@ fn debian_version(package: &str) -> Result<String> {
 }
 
 fn run(words: &[&str], env: &[(&str, &str)]) -> Result<()> {
-    let output = Command::new(words[0]).args(&words[1..]).envs(env.iter().copied()).output();
+    let output = Command::new(words[0]).args(&words[1..]).envs(env.iter().copied()).stdin(Stdio::null()).output();
     let output = output.with_context(|| format!("{} does not run", words[0]))?;
     if !output.status.success() {
         bail!("{}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim_end());

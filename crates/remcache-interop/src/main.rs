@@ -1,5 +1,6 @@
 //! `cargo xtask interop`: holds remcache against the other clients, and prints tables.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,6 +19,9 @@ struct Options {
     /// List the clients, how they place keys and what installs them, and do nothing else
     #[arg(long)]
     list: bool,
+    /// Print the packages of Debian that the clients come in, and do nothing else
+    #[arg(long)]
+    packages: bool,
     /// Fewer lists and fewer keys, to see that everything works
     #[arg(long)]
     quick: bool,
@@ -72,6 +76,10 @@ fn main() -> Result<ExitCode> {
         list(&options.peers());
         return Ok(ExitCode::SUCCESS);
     }
+    if options.packages {
+        print_packages(&options.peers());
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(file) = &options.record {
         write_record(&options.peers(), file)?;
         return Ok(ExitCode::SUCCESS);
@@ -113,6 +121,11 @@ fn list(peers: &[&Peer]) {
             println!("  {setup}");
         }
     }
+}
+
+fn print_packages(peers: &[&Peer]) {
+    let packages: BTreeSet<&str> = peers.iter().flat_map(|peer| peer.packages).copied().collect();
+    packages.iter().for_each(|package| println!("{package}"));
 }
 
 /// One value a line, so that a change shows what was changed.

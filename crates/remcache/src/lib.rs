@@ -256,6 +256,9 @@ pub mod _documentation {
     #[doc = include_str!("../docs/guarantees.md")]
     pub mod guarantees {}
 
+    #[doc = include_str!("../docs/interop.md")]
+    pub mod interop {}
+
     #[doc = include_str!("../docs/placement.md")]
     pub mod placement {}
 
