@@ -1,12 +1,12 @@
-//! The `ketama` distribution against libmemcached itself: the same server for every key.
+//! The distributions of libmemcached against libmemcached itself: the same server for every key.
 //!
-//! A small C program (`c/ketama_reference.c`) asks the installed library; it is compiled here and spoken to over pipes.
+//! A small C program (`c/libmemcached_reference.c`) asks the installed library; it is compiled here and spoken to over pipes.
 //!
-//! Four families of lists are compared, equal or unequal weights times port 11211 or several ports, each for every number
+//! The weighted ring, the default, is compared for four families of lists, equal or unequal weights times port 11211 or several ports, each for every number
 //! of servers from 1 to 100.
 //! The numbers in [`EVERY_KEY`] are compared on all 100,000 keys; every other number on a slice of 5,000, the next slice
 //! for the next number, so that the slices of a family cover all keys more than four times.
-//! The smaller tests below cover weights of every magnitude, sockets, IPv6 addresses and duplicates.
+//! The tests below cover every other configuration with every hash, weights of every magnitude, sockets, IPv6 addresses and duplicates.
 
 #![cfg(feature = "client")]
 
@@ -18,7 +18,7 @@ use std::{
     sync::OnceLock,
 };
 
-use remcache::distribution::{Distribution, Node};
+use remcache::distribution::{Distribution, Hash, Node};
 
 /// Two servers, and three numbers for which equal weights give 156 points a server.
 const EVERY_KEY: [usize; 4] = [2, 25, 47, 100];
@@ -113,11 +113,70 @@ fn sockets_and_ipv6_addresses() {
     Reference::start().compare(&nodes, 0..20_000);
 }
 
+/// Every other configuration: each way of placing with each hash, for lists of every kind, on all keys for one of them.
+#[test]
+fn every_configuration() {
+    let mut reference = Reference::start();
+    let ways = [
+        ("libmemcached", &[][..]),
+        ("libmemcached-ketama", &[(DISTRIBUTION, CONSISTENT)]),
+        ("libmemcached-ketama", &[(DISTRIBUTION, CONSISTENT_KETAMA)]),
+        ("libmemcached-ketama", &[(KETAMA, 1)]),
+        ("libmemcached-ketama-weighted", &[(KETAMA_WEIGHTED, 1)]),
+        ("libmemcached-spy", &[(DISTRIBUTION, CONSISTENT_KETAMA_SPY)]),
+        ("libmemcached-spy-weighted", &[(KETAMA_WEIGHTED, 1), (DISTRIBUTION, CONSISTENT_KETAMA_SPY)]),
+    ];
+    for (name, behaviors) in ways {
+        let distribution: Distribution = name.parse().expect("it is in the table");
+        let as_it_comes = Configuration { distribution, behaviors: behaviors.to_vec() };
+        let with_hash = HASHES.map(|(number, hash)| Configuration {
+            distribution: distribution.hash(hash),
+            behaviors: behaviors.iter().copied().chain([(HASH, number)]).collect(),
+        });
+        for configuration in std::iter::once(as_it_comes).chain(with_hash) {
+            reference.configuration = configuration;
+            for (servers, keys) in
+                [(1, 0..100), (2, 0..20_000), (7, 0..KEYS), (25, 40_000..45_000), (100, 60_000..65_000)]
+            {
+                reference.compare(&(0..servers).map(on_other_ports).collect::<Vec<_>>(), keys);
+            }
+            let weighted = |number| on_port_11211(number).with_weight(weight(number));
+            reference.compare(&(0..9).map(weighted).collect::<Vec<_>>(), 0..20_000);
+            reference.compare(&[Node::unix("/run/a.sock"), Node::unix("/run/b.sock"), Node::tcp("::1", 1)], 0..5_000);
+        }
+    }
+}
+
+/// A modulo counts a server twice; a ring, where the second would hold nothing, is refused here.
 #[test]
 fn duplicate_servers() {
     let nodes = ["a", "b", "a", "c", "b"].map(|name| Node::tcp(name, 11211));
-    Reference::start().compare(&nodes, 0..20_000);
+    let mut reference = Reference::start();
+    reference.configuration = Configuration { distribution: Distribution::LIBMEMCACHED, behaviors: Vec::new() };
+    reference.compare(&nodes, 0..20_000);
+    assert!(Distribution::KETAMA.ring(&nodes).is_err());
 }
+
+/// `memcached_behavior_t`, `memcached_server_distribution_t` and `memcached_hash_t` of libmemcached.
+const HASH: u32 = 2;
+const KETAMA: u32 = 3;
+const DISTRIBUTION: u32 = 9;
+const KETAMA_WEIGHTED: u32 = 16;
+const CONSISTENT: usize = 1;
+const CONSISTENT_KETAMA: usize = 2;
+const CONSISTENT_KETAMA_SPY: usize = 4;
+const HASHES: [(usize, Hash); 10] = [
+    (0, Hash::OneAtATime),
+    (1, Hash::Md5),
+    (2, Hash::Crc32),
+    (3, Hash::Fnv1_64),
+    (4, Hash::Fnv1a64),
+    (5, Hash::Fnv1_32),
+    (6, Hash::Fnv1a32),
+    (8, Hash::Murmur),
+    (9, Hash::Jenkins),
+    (10, Hash::Murmur3),
+];
 
 fn compare_all_counts(node: impl Fn(usize) -> Node) {
     let mut reference = Reference::start();
@@ -167,8 +226,16 @@ fn key(number: usize) -> Vec<u8> {
     }
 }
 
+/// A distribution here, and how libmemcached is brought to the same.
+struct Configuration {
+    distribution: Distribution,
+    /// Set in this order before servers are added.
+    behaviors: Vec<(u32, usize)>,
+}
+
 /// The C program, running, with all keys told.
 struct Reference {
+    configuration: Configuration,
     child: Child,
     commands: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -192,18 +259,20 @@ impl Reference {
             told.push(b'\n');
         }
         commands.write_all(&told).expect("the reference program reads the keys");
-        Self { child, commands, answers, keys }
+        let configuration = Configuration { distribution: Distribution::KETAMA, behaviors: vec![(KETAMA_WEIGHTED, 1)] };
+        Self { configuration, child, commands, answers, keys }
     }
 
     fn compare(&mut self, nodes: &[Node], range: std::ops::Range<usize>) {
-        let ring = Distribution::Ketama.ring(nodes).expect("weights are positive");
+        let ring = self.configuration.distribution.ring(nodes).expect("the list is sound");
         let reference = self.locate(nodes, &range);
         for (key, &expected) in self.keys[range].iter().zip(&reference) {
             let found = ring.locate(key, |_| true);
             assert!(
                 found == Some(usize::from(expected)),
-                "{:?}: libmemcached says {expected}, we say {found:?}, of {} servers: {nodes:?}",
+                "{:?} with {:?}: libmemcached says {expected}, we say {found:?}, of {} servers: {nodes:?}",
                 String::from_utf8_lossy(key),
+                ring.distribution(),
                 nodes.len(),
             );
         }
@@ -211,6 +280,9 @@ impl Reference {
 
     fn locate(&mut self, nodes: &[Node], range: &std::ops::Range<usize>) -> Vec<u8> {
         let mut asked = String::from("begin\n");
+        for (behavior, value) in &self.configuration.behaviors {
+            writeln!(asked, "set {behavior} {value}").expect("a String takes everything");
+        }
         for Node { name, port, weight, .. } in nodes {
             match port {
                 Some(port) => writeln!(asked, "tcp {name} {port} {weight}"),
@@ -218,7 +290,7 @@ impl Reference {
             }
             .expect("a String takes everything");
         }
-        writeln!(asked, "ring\nlocate {} {}", range.start, range.end).expect("a String takes everything");
+        writeln!(asked, "locate {} {}", range.start, range.end).expect("a String takes everything");
         self.commands.write_all(asked.as_bytes()).expect("the reference program reads commands");
 
         let mut servers = vec![0; range.len()];
@@ -239,8 +311,8 @@ impl Drop for Reference {
 fn compiled() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/ketama_reference.c");
-        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ketama_reference");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/libmemcached_reference.c");
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libmemcached_reference");
         let compiler = Command::new("cc").arg("-O2").arg("-o").arg(&program).arg(&source).arg("-lmemcached").output();
         match compiler {
             Ok(output) if output.status.success() => program,

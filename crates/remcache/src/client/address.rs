@@ -346,7 +346,9 @@ mod tests {
     #[test]
     fn a_url_adjusts_the_distribution_in_any_order() {
         let expected = Distribution::TWEMPROXY.hash(crate::distribution::Hash::Murmur).hash_tag(*b"{}");
-        for query in ["distribution=twemproxy&hash=murmur&hash_tag={}", "hash_tag={}&hash=murmur&distribution=twemproxy"] {
+        for query in
+            ["distribution=twemproxy&hash=murmur&hash_tag={}", "hash_tag={}&hash=murmur&distribution=twemproxy"]
+        {
             let config = Config::from_url(&format!("memcached://a/?{query}")).unwrap();
             assert_eq!(config.distribution, expected, "{query}");
         }

@@ -34,6 +34,8 @@ mod circle;
 mod continuum;
 mod explain;
 mod furc;
+#[cfg(test)]
+mod golden;
 mod hash;
 mod identity;
 mod jump;
@@ -427,4 +429,12 @@ const fn is_same(one: &str, other: &str) -> bool {
 #[cfg(test)]
 fn vectors() -> serde_json::Value {
     serde_json::from_str(include_str!("../../tests/vectors/placement.json")).expect("the vectors are JSON")
+}
+
+/// The points of a ring as the vectors have them: the position as the client prints it, and the server.
+#[cfg(test)]
+fn circle_points(ring: &Ring) -> Vec<(i64, u32)> {
+    let ring::Placement::Circle(order, circle) = &ring.placement else { panic!("{ring:?} is no circle of 32 bits") };
+    let position = |value: u32| order.print(value.into()).parse().unwrap();
+    circle.points().iter().map(|point| (position(point.value), point.server)).collect()
 }

@@ -96,7 +96,7 @@ impl Ring {
     pub fn locate(&self, key: &[u8], is_usable: impl Fn(usize) -> bool) -> Option<usize> {
         let servers = self.servers();
         match self.placement {
-            Placement::Living => remcached::locate(key, servers, is_usable),
+            Placement::Living => remcached::locate(self.part.of(key), servers, is_usable),
             // One server holds everything: no hashing, as in libmemcached.
             _ if servers <= 1 => (servers == 1).then_some(0),
             _ => self.home(self.part.of(key)),

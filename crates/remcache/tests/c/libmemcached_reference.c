@@ -5,7 +5,7 @@
  *   begin                starts an empty list of servers
  *   tcp HOST PORT WEIGHT adds a server
  *   unix PATH WEIGHT     adds a server
- *   ring                 switches the list of servers to KETAMA_WEIGHTED
+ *   set BEHAVIOR VALUE   sets a behavior, both as numbers; before or after the servers
  *   locate FROM TO       writes the server of each key of that range: one byte, its index
  * Anything unexpected ends the program with a message and the status 1.
  */
@@ -22,7 +22,7 @@ static size_t key_count;
 static memcached_st *client;
 
 static void fail(const char *what) {
-  fprintf(stderr, "ketama_reference: %s\n", what);
+  fprintf(stderr, "libmemcached_reference: %s\n", what);
   exit(1);
 }
 
@@ -61,8 +61,8 @@ int main(void) {
       check(memcached_server_add_with_weight(client, name, (in_port_t) port, weight));
     else if (sscanf(line, "unix %1023s %u", name, &weight) == 2)
       check(memcached_server_add_unix_socket_with_weight(client, name, weight));
-    else if (strcmp(line, "ring\n") == 0)
-      check(memcached_behavior_set(client, MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED, 1));
+    else if (sscanf(line, "set %u %zu", &port, &a) == 2)
+      check(memcached_behavior_set(client, (memcached_behavior_t) port, a));
     else if (sscanf(line, "locate %zu %zu", &a, &b) == 2) locate(a, b);
     else fail(line);
   }
