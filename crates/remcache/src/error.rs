@@ -32,6 +32,8 @@ pub enum ErrorKind {
     NonNumericValue,
     /// The CAS value is another one: the item was changed meanwhile.
     Conflict,
+    /// The value cannot be written, or what is stored cannot be read, by the codec of a cache.
+    Value,
     /// The server has no memory for the item.
     OutOfMemory,
     /// The server wants an authentication, or refused it.
@@ -126,6 +128,7 @@ impl ErrorKind {
             Self::ValueTooLarge => "value too large",
             Self::NonNumericValue => "the stored value is not a number",
             Self::Conflict => "the item exists or was changed meanwhile",
+            Self::Value => "the value does not fit its codec",
             Self::OutOfMemory => "the server is out of memory",
             Self::Auth => "authentication failed",
             Self::Unsupported => "not supported",

@@ -235,6 +235,10 @@
 
 pub mod proto;
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
+#[cfg(feature = "client")]
+pub mod cache;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "client")]
@@ -244,6 +248,8 @@ mod error;
 #[cfg(feature = "client")]
 pub mod value;
 
+#[cfg(feature = "client")]
+pub use cache::Cache;
 #[cfg(feature = "client")]
 pub use client::{Change, Client, Config, Counter, Flow, Item, Outcomes, ServerHandle};
 #[cfg(feature = "client")]

@@ -17,6 +17,7 @@ macro_rules! examples {
 }
 
 examples! {
+    blocking
     callbacks
     counter
     embedded_server
@@ -25,6 +26,7 @@ examples! {
     many
     proto_alone
     servers
+    typed
 }
 
 #[test]

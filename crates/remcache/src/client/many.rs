@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Client;
 use super::command::{Count, Delete, Extend, Fetch, Kind, Store, Touch};
 use super::lane::{Lane, Work};
-use super::outcome::{self, Change, Item};
+use super::outcome::{self, Change};
 use crate::Error;
 use crate::proto::{CowBytes, Reply, Request, Ttl};
 
@@ -297,7 +297,7 @@ impl<N, Q> fmt::Debug for Many<'_, N, Q> {
 
 /// The outcomes of a call with many keys: one for each, in the order in which they were given.
 #[derive(Clone, Debug)]
-pub struct Outcomes<K, T>(Vec<(K, Result<T, Error>)>);
+pub struct Outcomes<K, T>(pub(crate) Vec<(K, Result<T, Error>)>);
 
 impl<K, T> Outcomes<K, T> {
     /// How many keys were asked for.
@@ -336,9 +336,9 @@ impl<K: AsRef<[u8]>, T> Outcomes<K, T> {
     }
 }
 
-impl<K> Outcomes<K, Option<Item>> {
+impl<K, T> Outcomes<K, Option<T>> {
     /// The keys that were found, each with its item.
-    pub fn found(&self) -> impl Iterator<Item = (&K, &Item)> {
+    pub fn found(&self) -> impl Iterator<Item = (&K, &T)> {
         self.iter().filter_map(|(key, result)| Some((key, result.ok()?.as_ref()?)))
     }
 

@@ -71,11 +71,11 @@ impl Flags {
     pub fn from_bits(bits: u32) -> Result<Self, ValueError> {
         let [high, low, compression, format] = bits.to_be_bytes();
         let unknown = || ValueError::UnknownFlags(bits);
-        if bits == CHUNKED {
-            return Err(ValueError::Chunked);
-        }
         if u32::from_be_bytes([high, low, 0, 0]) != MARK {
             return Err(unknown());
+        }
+        if compression & CHUNKED != 0 {
+            return Err(ValueError::Chunked);
         }
         let compression = match compression {
             0 => None,
@@ -122,8 +122,8 @@ impl fmt::Display for Format {
 }
 
 const MARK: u32 = 0x7265_0000;
-/// What stands beside the list of a value's chunks; bit 15 is mcrouter's mark for the same thing.
-pub(crate) const CHUNKED: u32 = MARK | 0x8000;
+/// The bit of a list of chunks, in the byte of the compression.
+const CHUNKED: u8 = 0x80;
 /// The bit of the formats that are the application's.
 const CUSTOM: u8 = 0x80;
 
@@ -172,10 +172,10 @@ mod tests {
 
     #[test]
     fn unknown_numbers_under_the_mark_are_refused() {
-        for bits in [MARK | 6, MARK | 0x7f, MARK | 0x500, MARK | 0x8001, MARK | 0xff00] {
+        for bits in [MARK | 6, MARK | 0x7f, MARK | 0x500, MARK | 0x7f00] {
             assert_eq!(Flags::from_bits(bits), Err(ValueError::UnknownFlags(bits)), "{bits:#x}");
         }
-        assert_eq!(Flags::from_bits(MARK | 0x8000), Err(ValueError::Chunked));
+        assert_eq!(Flags::from_bits(MARK | 0x8103), Err(ValueError::Chunked));
         assert!(ValueError::UnknownFlags(2).to_string().contains("0x00000002"));
     }
 }

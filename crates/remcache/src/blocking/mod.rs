@@ -1,0 +1,196 @@
+//! The client for programs without a runtime: the same names and options, and `wait` at the end.
+//!
+//! ```
+//! # let runtime = tokio::runtime::Runtime::new()?;
+//! # let server = runtime.block_on(remcache_server::Server::start())?;
+//! # let address = server.address();
+//! use std::time::Duration;
+//! use remcache::blocking::Client;
+//!
+//! let client = Client::new([address])?;
+//! client.set("Hello", "World").ttl(Duration::from_secs(600)).wait()?;
+//! let item = client.get("Hello").wait()?;
+//! assert_eq!(item.map(|item| item.value), Some("World".into()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The connections are those of the asynchronous client: a thread of the client's own moves the
+//! bytes, and any number of threads share its pipelined connections. A thread that waits costs
+//! nobody else anything.
+
+mod runtime;
+mod wait;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::client::{
+    Command, Count, CountMany, Delete, DeleteMany, Extend, ExtendMany, Fetch, FetchMany, Store, StoreMany, Touch,
+    TouchMany,
+};
+use crate::proto::{CowBytes, Reply, Request, Ttl};
+use crate::{Config, Error, ServerHandle};
+use runtime::Background;
+pub use wait::Waiting;
+
+/// A client whose operations block the thread until their outcome is there.
+///
+/// It is a handle: cloning it is cheap, all clones share the connections, and every call takes
+/// `&self`. The options are those of the [asynchronous client](crate::Client).
+///
+/// It works inside of an asynchronous context too, where it blocks the thread of the runtime, and
+/// with it the tasks that would run there: use the asynchronous client there.
+#[derive(Clone)]
+pub struct Client {
+    client: crate::Client,
+    background: Arc<Background>,
+}
+
+impl Client {
+    /// A client of these servers, with the default settings: see [`Client::new`](crate::Client::new).
+    ///
+    /// # Errors
+    /// As there, and [`ErrorKind::Config`](crate::ErrorKind::Config) if the thread cannot be started.
+    pub fn new<S: AsRef<str>>(servers: impl IntoIterator<Item = S>) -> Result<Self, Error> {
+        Self::with_config(servers, Config::new())
+    }
+
+    /// A client of these servers, with these settings.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn with_config<S: AsRef<str>>(servers: impl IntoIterator<Item = S>, config: Config) -> Result<Self, Error> {
+        Self::over(crate::Client::with_config(servers, config)?)
+    }
+
+    /// A client of the servers that the settings name.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn from_config(config: Config) -> Result<Self, Error> {
+        Self::over(crate::Client::from_config(config)?)
+    }
+
+    fn over(client: crate::Client) -> Result<Self, Error> {
+        Ok(Self { client, background: Arc::new(Background::start()?) })
+    }
+
+    /// Waits for anything that the asynchronous client does: its other methods, a
+    /// [`Cache`](crate::Cache), statistics.
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Runtime::new()?;
+    /// # let server = runtime.block_on(remcache_server::Server::start())?;
+    /// # let client = remcache::blocking::Client::new([server.address()])?;
+    /// use remcache::{Cache, value::Codec};
+    ///
+    /// let names = Cache::new(client.asynchronous(), "name", Codec::text());
+    /// client.wait(names.set("a", "Ada"))?;
+    /// let stats = client.wait(client.servers()[0].stats("").collect())?;
+    /// assert!(!stats.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait<F: Future>(&self, future: F) -> F::Output {
+        self.background.wait(future)
+    }
+
+    /// The client beneath; its futures need [`Client::wait`].
+    pub fn asynchronous(&self) -> &crate::Client {
+        &self.client
+    }
+
+    /// Asks, and gives the outcome as data, whatever it is. It cannot fail.
+    pub fn call(&self, request: Request<'_>) -> Reply {
+        self.wait(self.client.call(request))
+    }
+
+    /// Asks without waiting for the reply; whether the request was queued.
+    pub fn cast(&self, request: Request<'_>) -> bool {
+        self.background.enter(|| self.client.cast(request))
+    }
+
+    /// The servers, in the order in which they were given.
+    pub fn servers(&self) -> Vec<ServerHandle> {
+        self.client.servers()
+    }
+
+    /// Whether some server may answer: not every one is known to be down.
+    pub fn is_usable(&self) -> bool {
+        self.client.is_usable()
+    }
+
+    /// Replaces the list of servers while running.
+    ///
+    /// # Errors
+    /// As [`Client::set_servers`](crate::Client::set_servers).
+    pub fn set_servers<S: AsRef<str>>(&self, servers: impl IntoIterator<Item = S>) -> Result<(), Error> {
+        self.background.enter(|| self.client.set_servers(servers))
+    }
+
+    /// Ends the client in order: when every request in flight has its outcome.
+    pub fn close(&self) {
+        self.wait(self.client.close());
+    }
+
+    /// Removes all items of all servers; an outcome for each server.
+    pub fn flush(&self, when: impl Into<Ttl>) -> Vec<(ServerHandle, Result<(), Error>)> {
+        self.wait(self.client.flush(when))
+    }
+
+    /// The versions of all servers; an outcome for each server.
+    pub fn version(&self) -> Vec<(ServerHandle, Result<String, Error>)> {
+        self.wait(self.client.version())
+    }
+
+    /// Asks all servers for nothing but an answer; an outcome for each server.
+    pub fn noop(&self) -> Vec<(ServerHandle, Result<(), Error>)> {
+        self.wait(self.client.noop())
+    }
+}
+
+/// Operations of the asynchronous client that end with [`Waiting::wait`] here.
+macro_rules! operations {
+    ($($doc:literal $name:ident $(<$($generic:ident),*>)? ($($argument:ident: $type:ty),*) -> $output:ty $(where ($($bound:tt)*))?;)*) => {
+        impl Client {$(
+            #[doc = $doc]
+            #[doc = concat!("\n\nSee [`Client::", stringify!($name), "`](crate::Client::", stringify!($name), ").")]
+            pub fn $name<'a $(, $($generic),*)?>(&'a self, $($argument: $type),*) -> Waiting<'a, $output>
+            $(where $($bound)*)?
+            {
+                Waiting::new(&self.background, self.client.$name($($argument),*))
+            }
+        )*}
+    };
+}
+
+operations! {
+    "Fetches an item; `None` is a miss." get(key: impl Into<CowBytes<'a>>) -> Command<'a, Fetch>;
+    "Fetches an item and gives it a new time to live." get_and_touch(key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Command<'a, Fetch>;
+    "Stores an item, whether or not there is one." set(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store>;
+    "Stores an item if there is none." add(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store>;
+    "Stores an item if there is one." replace(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store>;
+    "Puts bytes behind a value." append(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Extend>;
+    "Puts bytes before a value." prepend(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Extend>;
+    "Removes an item." delete(key: impl Into<CowBytes<'a>>) -> Command<'a, Delete>;
+    "Raises a counter; it wraps at 2^64." increment(key: impl Into<CowBytes<'a>>, delta: u64) -> Command<'a, Count>;
+    "Lowers a counter; it stops at 0." decrement(key: impl Into<CowBytes<'a>>, delta: u64) -> Command<'a, Count>;
+    "Gives an item a new time to live." touch(key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Command<'a, Touch>;
+    "Fetches many items." get_many<K>(keys: impl IntoIterator<Item = K>) -> FetchMany<'a, K> where (K: AsRef<[u8]>);
+    "Fetches many items and gives each a new time to live." get_and_touch_many<K>(keys: impl IntoIterator<Item = K>, ttl: impl Into<Ttl>) -> FetchMany<'a, K> where (K: AsRef<[u8]>);
+    "Stores many items, whether or not there are any." set_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> StoreMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
+    "Stores many items where there are none." add_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> StoreMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
+    "Stores many items where there are some." replace_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> StoreMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
+    "Puts bytes behind many values." append_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> ExtendMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
+    "Puts bytes before many values." prepend_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> ExtendMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
+    "Removes many items." delete_many<K>(keys: impl IntoIterator<Item = K>) -> DeleteMany<'a, K> where (K: AsRef<[u8]>);
+    "Raises many counters." increment_many<K>(counters: impl IntoIterator<Item = (K, u64)>) -> CountMany<'a, K> where (K: AsRef<[u8]>);
+    "Lowers many counters." decrement_many<K>(counters: impl IntoIterator<Item = (K, u64)>) -> CountMany<'a, K> where (K: AsRef<[u8]>);
+    "Gives many items a new time to live." touch_many<K>(keys: impl IntoIterator<Item = K>, ttl: impl Into<Ttl>) -> TouchMany<'a, K> where (K: AsRef<[u8]>);
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(&self.client).finish()
+    }
+}

@@ -1,0 +1,77 @@
+//! An operation that waits: the options of the asynchronous one, and the last step.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::time::Duration;
+
+use super::runtime::Background;
+use crate::client::{Command, Count, Delete, Entry, Extend, Kind, Many, Store};
+use crate::proto::Ttl;
+
+/// An operation of a blocking client: set its options, then [`wait`](Waiting::wait).
+#[must_use = "an operation does nothing unless it is waited for"]
+pub struct Waiting<'a, O> {
+    background: &'a Background,
+    operation: O,
+}
+
+impl<'a, O> Waiting<'a, O> {
+    pub(super) fn new(background: &'a Background, operation: O) -> Self {
+        Self { background, operation }
+    }
+
+    fn map(self, change: impl FnOnce(O) -> O) -> Self {
+        Self { operation: change(self.operation), ..self }
+    }
+}
+
+impl<O: IntoFuture> Waiting<'_, O> {
+    /// Blocks the thread until the outcome is there, which is within the deadline.
+    ///
+    /// # Errors
+    /// Those of the asynchronous operation.
+    pub fn wait(self) -> O::Output {
+        self.background.wait(self.operation.into_future())
+    }
+}
+
+/// Options, for the operation on one key and for that on many.
+macro_rules! options {
+    ($($doc:literal $option:ident($argument:ident: $type:ty): $($kind:ident)*, many $($many:ident)*;)*) => {$(
+        $(impl Waiting<'_, Command<'_, $kind>> { options!(@$doc $option $argument $type); })*
+        $(impl<Q: Entry> Waiting<'_, Many<'_, $many, Q>> { options!(@$doc $option $argument $type); })*
+    )*};
+    (@$doc:literal $option:ident $argument:ident $type:ty) => {
+        #[doc = $doc]
+        pub fn $option(self, $argument: $type) -> Self {
+            self.map(|operation| operation.$option($argument))
+        }
+    };
+}
+
+options! {
+    "How long the items live (default: for ever)." ttl(ttl: impl Into<Ttl>): Store Count, many Store Count;
+    "A number to keep beside each value (default: 0)." flags(flags: u32): Store, many Store;
+    "Only if the item's CAS value is this one." cas(cas: u64): Store Extend Delete, many;
+    "The number to start from if a key is absent (default: an absent counter stays absent)." initial(initial: u64): Count, many Count;
+}
+
+impl<K: Kind> Waiting<'_, Command<'_, K>> {
+    /// How long this operation may take, instead of the client's [`timeout`](crate::Config::timeout).
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.map(|operation| operation.timeout(timeout))
+    }
+}
+
+impl<K: Kind, Q: Entry> Waiting<'_, Many<'_, K, Q>> {
+    /// How long to wait for the next reply, instead of the client's [`timeout`](crate::Config::timeout).
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.map(|operation| operation.timeout(timeout))
+    }
+}
+
+impl<O: fmt::Debug> fmt::Debug for Waiting<'_, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Waiting").field(&self.operation).finish()
+    }
+}

@@ -1,0 +1,281 @@
+//! A typed cache: values of one Rust type under a namespace, with a codec and a time to live.
+//!
+//! ```
+//! # #[cfg(feature = "json")]
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use serde::{Deserialize, Serialize};
+//! # let server = remcache_server::Server::start().await?;
+//! # let client = remcache::Client::new([server.address()])?;
+//! use std::time::Duration;
+//! use remcache::Cache;
+//! use remcache::value::Codec;
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct User {
+//!     name: String,
+//! }
+//!
+//! let users = Cache::<User>::new(&client, "user", Codec::json()).ttl(Duration::from_secs(600));
+//! users.set("42", &User { name: "Ada".to_owned() }).await?;
+//! let user = users.get("42").await?;
+//! assert_eq!(user.map(|user| user.name).as_deref(), Some("Ada"));
+//! # Ok(()) }
+//! # #[cfg(not(feature = "json"))]
+//! # fn main() {}
+//! ```
+
+mod chunked;
+#[cfg(feature = "near")]
+mod near;
+mod store;
+
+use std::fmt;
+use std::sync::Arc;
+
+#[cfg(feature = "near")]
+pub use near::Near;
+
+use crate::client::{Client, Outcomes};
+use crate::proto::Ttl;
+use crate::value::{Codec, Encoded, ValueError};
+use crate::{Change, Error, ErrorKind, Item};
+use chunked::Chunking;
+use store::{Condition, Store};
+
+/// Values of one Rust type under a namespace.
+///
+/// It is a handle: cloning it is cheap, and all clones share the client and the near cache. The
+/// namespace stands before every key, with a colon between them.
+///
+/// A value that cannot be read is an error that names its key and its flags, not a miss: of kind
+/// [`ErrorKind::Value`], beside what the client's own operations fail with.
+pub struct Cache<T, B: ?Sized = T> {
+    store: Store,
+    codec: Codec<T, B>,
+    ttl: Ttl,
+}
+
+impl<T, B: ?Sized> Cache<T, B> {
+    /// Values under this namespace, written and read with this codec; they live for ever.
+    pub fn new(client: &Client, namespace: impl AsRef<[u8]>, codec: Codec<T, B>) -> Self {
+        let prefix: Arc<[u8]> = match namespace.as_ref() {
+            b"" => Arc::default(),
+            namespace => [namespace, b":"].concat().into(),
+        };
+        Self { store: Store::new(client.clone(), prefix), codec, ttl: Ttl::Never }
+    }
+
+    /// How long values live (default: for ever).
+    #[must_use]
+    pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
+        Self { ttl: ttl.into(), ..self }
+    }
+
+    /// Stores values above so many bytes in chunks of that length (default: they are refused as
+    /// [`ValueTooLarge`](ErrorKind::ValueTooLarge)).
+    ///
+    /// The chunks are stored first, under names that no other write has, and the key last, with
+    /// their number, their length and a checksum: a reader sees the old value or the new one, and
+    /// never a part. A chunk that is gone makes the value a miss. Chunks that nothing refers to any
+    /// more are deleted where they are known, and expire or are evicted otherwise. A writer and
+    /// its readers must agree on this setting, not on the length. Keys have about 40 bytes less.
+    ///
+    /// `length` is the server's item limit (1 MiB) less some hundred bytes at most; 512 KiB is a good
+    /// choice. What a reader puts together is at most 64 MiB.
+    #[must_use]
+    pub fn chunked(mut self, length: usize) -> Self {
+        self.store.chunking = Some(Chunking::new(length));
+        self
+    }
+
+    /// Keeps copies of what was read in this process (default: none).
+    #[cfg(feature = "near")]
+    #[must_use]
+    pub fn near(mut self, near: Near) -> Self {
+        self.store.near = Some(Arc::new(near.open()));
+        self
+    }
+
+    /// Fetches a value; `None` is a miss.
+    ///
+    /// # Errors
+    /// As [`Client::get`], and [`ErrorKind::Value`] if the value cannot be read.
+    ///
+    /// # Cancellation
+    /// Nothing is changed by this.
+    pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<T>, Error> {
+        let key = key.as_ref();
+        let item = self.store.get(key).await?;
+        item.map(|item| self.decode(key, item)).transpose()
+    }
+
+    /// Fetches a value with its CAS value, from the server in any case; `None` is a miss.
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    ///
+    /// # Cancellation
+    /// Nothing is changed by this.
+    pub async fn get_with_cas(&self, key: impl AsRef<[u8]>) -> Result<Option<(T, u64)>, Error> {
+        let key = key.as_ref();
+        let Some(item) = self.store.fetch(key).await? else { return Ok(None) };
+        let cas = item.cas;
+        Ok(Some((self.decode(key, item)?, cas)))
+    }
+
+    /// Fetches many values, each with an outcome of its own.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use remcache::{Cache, value::Codec};
+    ///
+    /// let names = Cache::new(&client, "name", Codec::text());
+    /// names.set_many([("a", "Ada"), ("b", "Bob")]).await;
+    /// let many = names.get_many(["a", "b", "c"]).await;
+    /// assert_eq!(many.found().count(), 2);
+    /// assert_eq!(many.missing().collect::<Vec<_>>(), [&"c"]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Cancellation
+    /// Nothing is changed by this.
+    pub async fn get_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, Option<T>> {
+        let keys: Vec<K> = keys.into_iter().collect();
+        let items = self.store.get_many(&keys).await;
+        let outcomes = keys.into_iter().zip(items).map(|(key, item)| {
+            let value = item.and_then(|item| item.map(|item| self.decode(key.as_ref(), item)).transpose());
+            (key, value)
+        });
+        Outcomes(outcomes.collect())
+    }
+
+    /// Stores a value, whether or not there is one.
+    ///
+    /// # Errors
+    /// As [`Client::set`], and [`ErrorKind::Value`] if the value cannot be written.
+    ///
+    /// # Cancellation
+    /// The value may have been stored.
+    pub async fn set(&self, key: impl AsRef<[u8]>, value: &B) -> Result<Change, Error> {
+        self.store(Condition::None, key.as_ref(), value).await
+    }
+
+    /// Stores a value if its item's CAS value is this one.
+    ///
+    /// # Errors
+    /// As [`Cache::set`].
+    ///
+    /// # Cancellation
+    /// The value may have been stored.
+    pub async fn set_with_cas(&self, key: impl AsRef<[u8]>, value: &B, cas: u64) -> Result<Change, Error> {
+        self.store(Condition::Cas(cas), key.as_ref(), value).await
+    }
+
+    /// Stores a value if there is none; else the change is [`Exists`](Change::Exists).
+    ///
+    /// # Errors
+    /// As [`Cache::set`].
+    ///
+    /// # Cancellation
+    /// The value may have been stored.
+    pub async fn add(&self, key: impl AsRef<[u8]>, value: &B) -> Result<Change, Error> {
+        self.store(Condition::Absent, key.as_ref(), value).await
+    }
+
+    /// Stores a value if there is one; else the change is [`NotFound`](Change::NotFound).
+    ///
+    /// # Errors
+    /// As [`Cache::set`].
+    ///
+    /// # Cancellation
+    /// The value may have been stored.
+    pub async fn replace(&self, key: impl AsRef<[u8]>, value: &B) -> Result<Change, Error> {
+        self.store(Condition::Present, key.as_ref(), value).await
+    }
+
+    async fn store(&self, condition: Condition, key: &[u8], value: &B) -> Result<Change, Error> {
+        let encoded = self.encode(key, value)?;
+        self.store.change(condition, key, encoded, self.ttl).await
+    }
+
+    /// Stores many values, each with an outcome of its own.
+    ///
+    /// # Cancellation
+    /// What was sent may have been stored.
+    pub async fn set_many<'v, K>(&self, items: impl IntoIterator<Item = (K, &'v B)>) -> Outcomes<K, Change>
+    where
+        K: AsRef<[u8]>,
+        B: 'v,
+    {
+        let (keys, values): (Vec<K>, Vec<&B>) = items.into_iter().unzip();
+        let encoded = keys.iter().zip(values).map(|(key, value)| self.encode(key.as_ref(), value));
+        let results = self.store.set_many(&keys, encoded.collect(), self.ttl).await;
+        Outcomes(keys.into_iter().zip(results).collect())
+    }
+
+    /// Removes a value.
+    ///
+    /// # Errors
+    /// As [`Client::delete`].
+    ///
+    /// # Cancellation
+    /// The value may have been removed.
+    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<Change, Error> {
+        self.store.delete(key.as_ref()).await
+    }
+
+    /// Removes many values, each with an outcome of its own.
+    ///
+    /// # Cancellation
+    /// What was sent may have been removed.
+    pub async fn delete_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, Change> {
+        let keys: Vec<K> = keys.into_iter().collect();
+        let results = self.store.delete_many(&keys).await;
+        Outcomes(keys.into_iter().zip(results).collect())
+    }
+
+    /// The client beneath.
+    pub fn client(&self) -> &Client {
+        &self.store.client
+    }
+
+    /// The key of the item that a value is stored under.
+    pub fn key(&self, key: impl AsRef<[u8]>) -> Vec<u8> {
+        self.store.key(key.as_ref())
+    }
+
+    fn encode<'v>(&self, key: &[u8], value: &'v B) -> Result<Encoded<'v>, Error> {
+        self.codec.encode(value).map_err(|error| unwritable(&self.store.key(key), &error))
+    }
+
+    fn decode(&self, key: &[u8], item: Item) -> Result<T, Error> {
+        let flags = item.flags;
+        self.codec.decode(flags, item.value).map_err(|error| unreadable(&self.store.key(key), flags, &error))
+    }
+}
+
+#[cold]
+fn unwritable(key: &[u8], error: &ValueError) -> Error {
+    Error::new(ErrorKind::Value, format!("key {}: {error}", key.escape_ascii()))
+}
+
+#[cold]
+fn unreadable(key: &[u8], flags: u32, error: &ValueError) -> Error {
+    Error::new(ErrorKind::Value, format!("key {}, flags {flags:#010x}: {error}", key.escape_ascii()))
+}
+
+impl<T, B: ?Sized> Clone for Cache<T, B> {
+    fn clone(&self) -> Self {
+        Self { store: self.store.clone(), codec: self.codec, ttl: self.ttl }
+    }
+}
+
+impl<T, B: ?Sized> fmt::Debug for Cache<T, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Cache");
+        debug.field("prefix", &self.store.prefix.escape_ascii().to_string());
+        debug.field("codec", &self.codec).field("ttl", &self.ttl).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,258 @@
+//! Flags and bytes under a prefix: whole or in chunks, from the servers or from near by.
+
+use std::sync::Arc;
+
+use super::chunked::{self, Chunking, Manifest};
+#[cfg(feature = "near")]
+use super::near::Shelf;
+use crate::client::Client;
+use crate::proto::{CowBytes, Ttl};
+use crate::value::Encoded;
+use crate::{Change, Error, Item};
+
+/// The items of one cache.
+#[derive(Clone, Debug)]
+pub(super) struct Store {
+    pub(super) client: Client,
+    pub(super) prefix: Arc<[u8]>,
+    pub(super) chunking: Option<Chunking>,
+    #[cfg(feature = "near")]
+    pub(super) near: Option<Arc<Shelf>>,
+}
+
+/// When a value is stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Condition {
+    None,
+    Absent,
+    Present,
+    Cas(u64),
+}
+
+type Fetched = Result<Option<Item>, Error>;
+type Changed = Result<Change, Error>;
+
+impl Store {
+    pub(super) fn new(client: Client, prefix: Arc<[u8]>) -> Self {
+        Self {
+            client,
+            prefix,
+            chunking: None,
+            #[cfg(feature = "near")]
+            near: None,
+        }
+    }
+
+    pub(super) fn key(&self, key: &[u8]) -> Vec<u8> {
+        [&self.prefix, key].concat()
+    }
+
+    /// The item of a key, from near by if that is allowed.
+    pub(super) async fn get(&self, key: &[u8]) -> Fetched {
+        #[cfg(feature = "near")]
+        if let Some(near) = &self.near {
+            return near.get(key, || self.fetch(key)).await;
+        }
+        self.fetch(key).await
+    }
+
+    /// The item of a key, from the servers.
+    pub(super) async fn fetch(&self, key: &[u8]) -> Fetched {
+        let key = self.key(key);
+        let item = self.client.get(&key).await?;
+        match item.as_ref().and_then(|item| self.manifest(item)) {
+            Some(manifest) => self.put_together(&key, item, manifest).await,
+            None => Ok(item),
+        }
+    }
+
+    /// What an item says of its chunks, if it has any.
+    fn manifest(&self, item: &Item) -> Option<Manifest> {
+        self.chunking.and_then(|_| Manifest::of(item))
+    }
+
+    async fn put_together(&self, key: &[u8], item: Option<Item>, manifest: Manifest) -> Fetched {
+        let Some(item) = item else { return Ok(None) };
+        manifest.check_length(key)?;
+        let chunks = self.client.get_many(manifest.keys(key)).await;
+        manifest.put_together(key, item, chunks.into_iter().map(|(_, chunk)| chunk))
+    }
+
+    /// The items of many keys, in their order.
+    pub(super) async fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Fetched> {
+        #[cfg(feature = "near")]
+        if let Some(near) = &self.near {
+            let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+            return near.get_many(&keys, |missing| self.fetch_many(missing)).await;
+        }
+        self.fetch_many(keys.iter().map(AsRef::as_ref).collect()).await
+    }
+
+    async fn fetch_many(&self, keys: Vec<&[u8]>) -> Vec<Fetched> {
+        let keys = keys.into_iter().map(|key| self.key(key));
+        let mut results = Vec::new();
+        for (key, result) in self.client.get_many(keys).await {
+            let manifest = result.as_ref().ok().and_then(Option::as_ref).and_then(|item| self.manifest(item));
+            results.push(match (manifest, result) {
+                (Some(manifest), Ok(item)) => self.put_together(&key, item, manifest).await,
+                (_, result) => result,
+            });
+        }
+        results
+    }
+
+    /// Stores an item, in chunks if it is too long for one.
+    pub(super) async fn change(&self, condition: Condition, key: &[u8], value: Encoded<'_>, ttl: Ttl) -> Changed {
+        self.forget(key);
+        let result = self.send(condition, key, value, ttl).await;
+        self.forget(key);
+        result
+    }
+
+    async fn send(&self, condition: Condition, key: &[u8], value: Encoded<'_>, ttl: Ttl) -> Changed {
+        let key = self.key(key);
+        match self.chunking {
+            Some(chunking) if value.bytes.len() > chunking.length => {
+                self.send_chunks(chunking, condition, &key, value, ttl).await
+            }
+            _ => self.send_whole(condition, &key, value.flags, value.bytes, ttl).await,
+        }
+    }
+
+    async fn send_whole(&self, condition: Condition, key: &[u8], flags: u32, bytes: CowBytes<'_>, ttl: Ttl) -> Changed {
+        let command = match condition {
+            Condition::None => self.client.set(key, bytes),
+            Condition::Absent => self.client.add(key, bytes),
+            Condition::Present => self.client.replace(key, bytes),
+            Condition::Cas(cas) => self.client.set(key, bytes).cas(cas),
+        };
+        command.flags(flags).ttl(ttl).await
+    }
+
+    /// The chunks first and the key last, so that whoever sees the key sees all of them.
+    async fn send_chunks(
+        &self,
+        chunking: Chunking,
+        condition: Condition,
+        key: &[u8],
+        value: Encoded<'_>,
+        ttl: Ttl,
+    ) -> Changed {
+        let before = self.client.get(key).await.ok().flatten();
+        let bytes = value.bytes.into_bytes();
+        let manifest = Manifest::new(&bytes, chunking);
+        manifest.check_length(key)?;
+        let chunks = manifest.keys(key).zip(chunking.split(&bytes));
+        let stored = self.client.set_many(chunks).ttl(ttl).await;
+        let result = match stored.into_iter().find_map(|(_, result)| result.err()) {
+            Some(error) => Err(error),
+            None => {
+                let flags = value.flags | chunked::MARK;
+                self.send_whole(condition, key, flags, manifest.to_string().into(), ttl).await
+            }
+        };
+        match &result {
+            Ok(change) if change.is_made() => self.drop_chunks(key, before.as_ref()),
+            // It is unknown whether the key was stored: then its chunks must stay.
+            Err(error) if error.may_have_executed() => {}
+            _ => self.drop_keys(manifest.keys(key)),
+        }
+        result
+    }
+
+    /// Deletes the chunks of an item that is no more, without waiting.
+    fn drop_chunks(&self, key: &[u8], item: Option<&Item>) {
+        if let Some(manifest) = item.and_then(Manifest::of).filter(|manifest| manifest.check_length(key).is_ok()) {
+            self.drop_keys(manifest.keys(key));
+        }
+    }
+
+    fn drop_keys(&self, keys: impl Iterator<Item = Vec<u8>>) {
+        for key in keys {
+            // What is not taken expires or is evicted.
+            let _ = self.client.cast(crate::Request::delete(key));
+        }
+    }
+
+    /// Stores many items, in the order of their keys.
+    ///
+    /// The flags are the same for all items of a call, so those that have the same go together.
+    pub(super) async fn set_many<K: AsRef<[u8]>>(
+        &self,
+        keys: &[K],
+        values: Vec<Result<Encoded<'_>, Error>>,
+        ttl: Ttl,
+    ) -> Vec<Changed> {
+        let mut results: Vec<Option<Changed>> = Vec::new();
+        results.resize_with(keys.len(), || None);
+        let mut groups: Vec<(u32, Vec<(usize, CowBytes<'_>)>)> = Vec::new();
+        for (place, (key, value)) in keys.iter().zip(values).enumerate() {
+            match value {
+                Err(error) => results[place] = Some(Err(error)),
+                Ok(value) if self.chunking.is_some_and(|it| value.bytes.len() > it.length) => {
+                    results[place] = Some(self.change(Condition::None, key.as_ref(), value, ttl).await);
+                }
+                Ok(Encoded { flags, bytes }) => match groups.iter_mut().find(|group| group.0 == flags) {
+                    Some(group) => group.1.push((place, bytes)),
+                    None => groups.push((flags, vec![(place, bytes)])),
+                },
+            }
+        }
+        keys.iter().for_each(|key| self.forget(key.as_ref()));
+        for (flags, group) in groups {
+            let (places, bytes): (Vec<usize>, Vec<CowBytes<'_>>) = group.into_iter().unzip();
+            let items = places.iter().map(|place| self.key(keys[*place].as_ref())).zip(bytes);
+            let stored = self.client.set_many(items).flags(flags).ttl(ttl).await;
+            for (place, (_, result)) in places.into_iter().zip(stored) {
+                results[place] = Some(result);
+            }
+        }
+        keys.iter().for_each(|key| self.forget(key.as_ref()));
+        results.into_iter().flatten().collect()
+    }
+
+    /// Removes an item, and its chunks.
+    pub(super) async fn delete(&self, key: &[u8]) -> Changed {
+        self.forget(key);
+        let result = self.remove(&self.key(key)).await;
+        self.forget(key);
+        result
+    }
+
+    async fn remove(&self, key: &[u8]) -> Changed {
+        if self.chunking.is_none() {
+            return self.client.delete(key).await;
+        }
+        let before = self.client.get(key).await?;
+        let change = self.client.delete(key).await?;
+        self.drop_chunks(key, before.as_ref());
+        Ok(change)
+    }
+
+    /// Removes many items, in the order of their keys.
+    pub(super) async fn delete_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Changed> {
+        let mut results = Vec::with_capacity(keys.len());
+        if self.chunking.is_some() {
+            for key in keys {
+                results.push(self.delete(key.as_ref()).await);
+            }
+            return results;
+        }
+        keys.iter().for_each(|key| self.forget(key.as_ref()));
+        let deleted = self.client.delete_many(keys.iter().map(|key| self.key(key.as_ref()))).await;
+        results.extend(deleted.into_iter().map(|(_, result)| result));
+        keys.iter().for_each(|key| self.forget(key.as_ref()));
+        results
+    }
+
+    /// Lets go of what is near by: before a change, so that nothing read earlier outlives it, and
+    /// after it, so that nothing read meanwhile does.
+    fn forget(&self, key: &[u8]) {
+        #[cfg(feature = "near")]
+        if let Some(near) = &self.near {
+            near.forget(key);
+        }
+        #[cfg(not(feature = "near"))]
+        let _ = key;
+    }
+}
