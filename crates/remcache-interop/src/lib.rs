@@ -2,6 +2,12 @@
 //!
 //! The clients are programs in `interop/`, which speak one line protocol; [`PEERS`] says which there are.
 
+#![expect(
+    clippy::exhaustive_structs,
+    clippy::exhaustive_enums,
+    reason = "unpublished: all of its users are in this package"
+)]
+
 mod install;
 pub mod keys;
 mod live;

@@ -94,5 +94,8 @@ fn items(keys: &[Vec<u8>], by: &str) -> Items {
 
 async fn get_many(client: &Client, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
     let outcomes = client.get_many(keys.iter().map(Vec::as_slice)).await;
-    outcomes.iter().map(|(_, outcome)| Ok(outcome.map_err(Clone::clone)?.as_ref().map(|item| item.value.to_vec()))).collect()
+    outcomes
+        .iter()
+        .map(|(_, outcome)| Ok(outcome.map_err(Clone::clone)?.as_ref().map(|item| item.value.to_vec())))
+        .collect()
 }

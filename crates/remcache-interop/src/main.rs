@@ -92,7 +92,8 @@ fn main() -> Result<ExitCode> {
     if let Some(file) = &options.markdown {
         write(file, &report::markdown(&report, &format!("cargo xtask interop --markdown {}", file.display())))?;
     }
-    let bad = report.keys.iter().any(|outcome| options.is_bad(outcome)) || report.values.iter().any(|it| it.misses() > 0);
+    let bad =
+        report.keys.iter().any(|outcome| options.is_bad(outcome)) || report.values.iter().any(|it| it.misses() > 0);
     Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

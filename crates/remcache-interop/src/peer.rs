@@ -223,14 +223,20 @@ pub const PEERS: &[Peer] = &[
         source: Source::PyPi("python-memcached", "1.62", "python-memcached/client.py"),
         packages: &["python3-venv"],
         setups: &[Setup::new("python-memcached", Text).weighted()],
-        values: &[wrote_and_read("python-memcached", "", Zlib), wrote_and_read("python-memcached", "min_compress_len=100", Zlib)],
+        values: &[
+            wrote_and_read("python-memcached", "", Zlib),
+            wrote_and_read("python-memcached", "min_compress_len=100", Zlib),
+        ],
     },
     Peer {
         name: "python-memcached-1.59",
         source: Source::PyPi("python-memcached", "1.59", "python-memcached/client.py"),
         packages: &["python3-venv"],
         setups: &[Setup::new("python-memcached-1.59", Text).weighted()],
-        values: &[wrote_and_read("python-memcached", "", Zlib), wrote_and_read("python-memcached", "min_compress_len=100", Zlib)],
+        values: &[
+            wrote_and_read("python-memcached", "", Zlib),
+            wrote_and_read("python-memcached", "min_compress_len=100", Zlib),
+        ],
     },
     Peer {
         name: "meta-memcache",

@@ -88,7 +88,8 @@ impl Program {
     /// # Errors
     /// When one is not stored.
     pub fn set(&mut self, items: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
-        let lines = items.iter().map(|(key, value)| format!("set {} {}", hex::encode(key), or_dash(&hex::encode(value))));
+        let lines =
+            items.iter().map(|(key, value)| format!("set {} {}", hex::encode(key), or_dash(&hex::encode(value))));
         for (answer, (key, _)) in self.ask_all(lines)?.iter().zip(items) {
             if answer != "stored" {
                 bail!("set {}: {answer}", key.escape_ascii());
@@ -104,7 +105,10 @@ impl Program {
     pub fn get(&mut self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
         let lines = keys.iter().map(|key| format!("get {}", hex::encode(key)));
         let answers = self.ask_all(lines)?;
-        answers.iter().map(|answer| if answer == "miss" { Ok(None) } else { bytes(after(answer, "hit ")?).map(Some) }).collect()
+        answers
+            .iter()
+            .map(|answer| if answer == "miss" { Ok(None) } else { bytes(after(answer, "hit ")?).map(Some) })
+            .collect()
     }
 
     /// The server of each of these keys as `host:port`; `None` if this client tells nobody.
@@ -154,7 +158,9 @@ impl Program {
         let input = self.input.as_mut().context("the program has ended")?;
         let output = &mut self.output;
         let answers = thread::scope(|scope| {
-            scope.spawn(move || lines.iter().try_for_each(|line| writeln!(input, "{line}")).and_then(|()| input.flush()));
+            scope.spawn(move || {
+                lines.iter().try_for_each(|line| writeln!(input, "{line}")).and_then(|()| input.flush())
+            });
             let answers: std::io::Result<Vec<String>> = output.lines().take(count).collect();
             answers
         })?;

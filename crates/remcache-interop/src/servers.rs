@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use fastrand::Rng;
-use remcache_testkit::{Memcached, unused_port};
+use remcache_testkit::Memcached;
 
 use crate::Location;
 
@@ -18,7 +18,10 @@ impl Servers {
     /// When memcached is missing or does not start.
     #[must_use]
     pub(crate) fn start(count: usize, random: &mut Rng) -> Self {
-        Self((0..count).map(|number| Memcached::start_at(address(number, random), &[])).collect())
+        // Another run of the same seed may have the same addresses.
+        let mut start =
+            |number| std::iter::repeat_with(|| address(number, random)).find_map(|it| Memcached::start_at(it, &[]));
+        Self((0..count).filter_map(|number| start(number)).collect())
     }
 
     /// A list of some of these servers, in any order.
@@ -55,7 +58,7 @@ fn weighed(address: SocketAddrV4, weights: bool, random: &mut Rng) -> Location {
 /// Clients leave the default port out of what they hash, or do not.
 fn address(number: usize, random: &mut Rng) -> SocketAddrV4 {
     // None is 127.0.0.1: spymemcached looks its name up, and hashes that.
-    SocketAddrV4::new(loopback(random), if number % 2 == 0 { DEFAULT_PORT } else { unused_port() })
+    SocketAddrV4::new(loopback(random), if number.is_multiple_of(2) { DEFAULT_PORT } else { random.u16(PORTS) })
 }
 
 /// An address that Linux routes to itself, but not one of those in everyday use.
@@ -64,3 +67,5 @@ fn loopback(random: &mut Rng) -> Ipv4Addr {
 }
 
 const DEFAULT_PORT: u16 = 11211;
+// Below those that Linux gives to outgoing connections.
+const PORTS: std::ops::Range<u16> = 10_240..32_768;

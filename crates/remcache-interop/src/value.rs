@@ -192,9 +192,8 @@ mod tests {
 
     #[test]
     fn values_are_compared_by_what_they_are() {
-        let is = |one: (&str, &str), other: (&str, &str)| {
-            Value::new(one.0, 1, one.1).is(&Value::new(other.0, 1, other.1))
-        };
+        let is =
+            |one: (&str, &str), other: (&str, &str)| Value::new(one.0, 1, one.1).is(&Value::new(other.0, 1, other.1));
         assert!(is(("float", "1e300"), ("float", "1.0e+300")));
         assert!(is(("float", "nan"), ("float", "NaN")));
         assert!(!is(("float", "0.0"), ("float", "-0.0")));

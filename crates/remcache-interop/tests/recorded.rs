@@ -37,5 +37,5 @@ fn every_way_of_writing_is_recorded() {
 }
 
 fn recorded() -> Vec<Recorded> {
-    serde_json::from_str(include_str!("../vectors/values.json")).unwrap()
+    serde_json::from_str(include_str!("../vectors/values.json")).expect("the vectors are JSON")
 }

@@ -36,15 +36,19 @@ impl Memcached {
         Self::start_on_a_port(args, Sasl::Off)
     }
 
-    /// Starts a server on an address of the loopback network, which need not be 127.0.0.1.
+    /// Starts a server on an address of the loopback network, which need not be 127.0.0.1; `None`
+    /// if the address is taken.
     ///
     /// # Panics
-    /// As [`Memcached::start`], and when the address is taken.
+    /// As [`Memcached::start`].
     #[must_use]
-    pub fn start_at(address: SocketAddrV4, args: &[&str]) -> Self {
+    pub fn start_at(address: SocketAddrV4, args: &[&str]) -> Option<Self> {
         let launch = Launch::new(args, Listen::At(address), Sasl::Off);
-        let child = launch.run().unwrap_or_else(|failure| panic!("{failure}"));
-        Self { child, launch }
+        match launch.run() {
+            Ok(child) => Some(Self { child, launch }),
+            Err(failure) if failure.contains(PORT_TAKEN) => None,
+            Err(failure) => panic!("{failure}"),
+        }
     }
 
     /// Starts a server that demands authentication (`-S`) and knows [`SASL_USER`].
