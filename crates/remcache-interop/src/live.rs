@@ -79,7 +79,7 @@ impl<'a> Meeting<'a> {
 
     fn holds(&self, server: &Location, key: &[u8], value: &[u8]) -> bool {
         let _inside = self.runtime.enter();
-        let Ok(client) = Client::new([server.address.to_string()]) else { return false };
+        let Ok(client) = Client::new([server.address()]) else { return false };
         let item = self.runtime.block_on(async { client.get(key).await });
         matches!(item, Ok(Some(item)) if item.value == value)
     }

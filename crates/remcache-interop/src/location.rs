@@ -1,19 +1,28 @@
 //! A server of a list: where it is, and its weight.
 
 use std::fmt;
-use std::net::SocketAddrV4;
 
 /// A server of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
-    /// Where it listens; every client is given the address as text.
-    pub address: SocketAddrV4,
+    /// Its name or its IPv4 address, as both remcache and the client are given it.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
     /// Its share of the keys.
     pub weight: u32,
 }
 
+impl Location {
+    /// The server without its weight, as clients tell it.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.address, self.weight)
+        write!(f, "{}:{}:{}", self.host, self.port, self.weight)
     }
 }

@@ -47,6 +47,8 @@ pub struct Setup {
     pub weights: bool,
     /// Whether the lists take turns with all hashes that can be chosen.
     pub hashes: bool,
+    /// Whether servers may have names; if not, the client asks for the addresses before it tells a route.
+    pub names: bool,
     /// Which keys it takes.
     pub keys: Keys,
 }
@@ -95,11 +97,15 @@ impl Peer {
 
 impl Setup {
     const fn new(profile: &'static str, keys: Keys) -> Self {
-        Self { profile, options: "", weights: false, hashes: false, keys }
+        Self { profile, options: "", weights: false, hashes: false, names: true, keys }
     }
 
     const fn weighted(self) -> Self {
         Self { weights: true, ..self }
+    }
+
+    const fn numbered(self) -> Self {
+        Self { names: false, ..self }
     }
 
     const fn every_hash(self) -> Self {
@@ -249,7 +255,7 @@ pub const PEERS: &[Peer] = &[
         name: "gomemcache",
         source: Source::Go("gomemcache/main.go"),
         packages: &["golang-go", "golang-github-bradfitz-gomemcache-dev"],
-        setups: &[Setup::new("gomemcache", Ascii)],
+        setups: &[Setup::new("gomemcache", Ascii).numbered()],
         values: &[],
     },
     Peer {
@@ -257,11 +263,11 @@ pub const PEERS: &[Peer] = &[
         source: Source::Java("spymemcached/Program.java", "/usr/share/java/spymemcached.jar"),
         packages: &["default-jdk-headless", "libspymemcached-java"],
         setups: &[
-            Setup::new("spymemcached", Text),
-            Setup::new("spymemcached", Text).every_hash(),
-            Setup::new("spymemcached-ketama", Text),
-            Setup::new("spymemcached-ketama-weighted", Text).weighted(),
-            Setup::new("spymemcached-ketama-libmemcached", Text),
+            Setup::new("spymemcached", Text).numbered(),
+            Setup::new("spymemcached", Text).numbered().every_hash(),
+            Setup::new("spymemcached-ketama", Text).numbered(),
+            Setup::new("spymemcached-ketama-weighted", Text).numbered().weighted(),
+            Setup::new("spymemcached-ketama-libmemcached", Text).numbered(),
         ],
         values: &[wrote_and_read("spymemcached", "", Gzip), wrote_and_read("whalin", "transcoder=whalin", Gzip)],
     },

@@ -145,8 +145,8 @@ Every client here is the real program, and so are the memcached servers.
 ## Where keys are
 
 The keys are random, of 1 to 250 bytes, and have every byte that the client lets through.
-The lists have 1 to 25 servers, half of them on port 11211, with unequal weights where the client knows weights; \"every
-hash\" takes another of the client's hash functions for each list.
+The lists have 1 to 25 servers, half of them on port 11211, some by name, with unequal weights where the client knows
+weights; \"every hash\" takes another of the client's hash functions for each list.
 
 - *It stores, remcache finds*: keys that the client stored and remcache then read.
 - *Remcache stores, it finds*: the way back.

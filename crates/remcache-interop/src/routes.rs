@@ -17,7 +17,7 @@ pub(crate) fn compare(program: &mut Program, setting: &Setting<'_>, keys: &[Vec<
     let mut misses = Misses { keys: keys.len(), ..Misses::default() };
     for (key, route) in keys.iter().zip(&routes) {
         let place = ring.locate(key, |_| true).context("a list that is not empty has a place for every key")?;
-        let place = setting.servers[place].address.to_string();
+        let place = setting.servers[place].address();
         if place != *route {
             misses.add(|| format!("{}: remcache places it on {place}, the client on {route}", key.escape_ascii()));
         }
@@ -26,5 +26,5 @@ pub(crate) fn compare(program: &mut Program, setting: &Setting<'_>, keys: &[Vec<
 }
 
 fn node(location: &Location) -> Node {
-    Node::tcp(location.address.ip().to_string(), location.address.port()).with_weight(location.weight)
+    Node::tcp(&location.host, location.port).with_weight(location.weight)
 }

@@ -29,11 +29,11 @@ impl Extent {
     /// What fits in among the tests.
     pub const QUICK: Self = Self { lists: &[1, 3, 25], keys: 500, route_lists: 3, route_keys: 500 };
 
-    /// How many servers it takes.
+    /// How many servers it takes on the default port, and as many on others.
     #[must_use]
     pub fn servers(&self) -> usize {
-        // More than the longest list, so that no two of that length are the same.
-        self.lists.iter().max().map_or(0, |longest| longest + 5)
+        // Together more than the longest list, so that no two of that length are the same.
+        self.lists.iter().max().map_or(0, |longest| longest / 2 + 3)
     }
 }
 
@@ -131,7 +131,7 @@ impl Run {
 
     fn live(&mut self, setup: &Setup, program: &mut Program, outcome: &mut Outcome) -> Result<()> {
         for &length in self.extent.lists {
-            let servers = self.servers.list(length, setup.weights, &mut self.random);
+            let servers = self.servers.list(length, setup, &mut self.random);
             let keys = keys::random(setup.keys, self.extent.keys, &mut self.random);
             let setting = setting(setup, outcome.lists, &servers)?;
             let mut meeting = Meeting::new(&self.runtime, program, &setting)?;
@@ -148,12 +148,12 @@ impl Run {
         for _ in 0..self.extent.route_lists {
             let length = self.random.usize(2..=LONGEST_LIST);
             let keys = keys::random(setup.keys, self.extent.route_keys, &mut self.random);
-            let servers = imaginary(length, setup.weights, &mut self.random);
+            let servers = imaginary(length, setup, &mut self.random);
             let setting = setting(setup, outcome.lists, &servers)?;
             let routes = match routes::compare(program, &setting, &keys)? {
                 Some(routes) => routes,
                 None => {
-                    let servers = self.servers.list(length, setup.weights, &mut self.random);
+                    let servers = self.servers.list(length, setup, &mut self.random);
                     let setting = Setting { servers: &servers, ..setting };
                     Meeting::new(&self.runtime, program, &setting)?.stored_by_client(&keys)?
                 }

@@ -124,7 +124,7 @@ impl Exchange {
     pub fn new(peer: &Peer) -> Result<Self> {
         let program = install(peer)?.start()?;
         let server = Memcached::start(&[]);
-        let servers = [Location { address: server.addr().parse()?, weight: 1 }];
+        let servers = [Location { host: "127.0.0.1".to_owned(), port: server.port(), weight: 1 }];
         let runtime = Runtime::new()?;
         let client = {
             let _inside = runtime.enter();

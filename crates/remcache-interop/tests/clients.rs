@@ -31,8 +31,14 @@ fn nutcracker() {
 /// The program is told of a hash, and remcache is not.
 #[test]
 fn a_difference_is_counted_and_told() {
-    const SETUPS: &[Setup] =
-        &[Setup { profile: "libmemcached", options: "hash=md5", weights: false, hashes: false, keys: Keys::Ascii }];
+    const SETUPS: &[Setup] = &[Setup {
+        profile: "libmemcached",
+        options: "hash=md5",
+        weights: false,
+        hashes: false,
+        names: true,
+        keys: Keys::Ascii,
+    }];
     let peer = Peer {
         name: "libmemcached-otherwise",
         source: Source::C("libmemcached/client.c", "-lmemcached"),
