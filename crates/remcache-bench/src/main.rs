@@ -14,6 +14,7 @@ mod preload;
 mod probe;
 mod report;
 mod results;
+mod ring;
 mod samples;
 mod scenario;
 mod server;
@@ -33,6 +34,7 @@ use crate::contestant::Setup;
 use crate::machine::Machine;
 use crate::options::{Child, ChildOptions, CommandLine, Options};
 use crate::results::{IdleRow, Standing};
+use crate::ring::RingRow;
 use crate::scenario::IDLE;
 use crate::targets::Verdict;
 
@@ -69,6 +71,10 @@ fn compare(options: &Options) -> Result<()> {
     if !idle.is_empty() {
         println!("{}", table::idle(&idle));
     }
+    let ring = if options.ring() { ring::measure(options.rounds()) } else { Vec::new() };
+    if !ring.is_empty() {
+        println!("{}", table::ring(&ring));
+    }
     let targets = targets::judge(&standings, &idle);
     println!("{}", table::verdicts(&targets));
 
@@ -82,6 +88,7 @@ fn compare(options: &Options) -> Result<()> {
         contestants: contestants(&comparison),
         standings,
         idle,
+        ring,
         targets,
     };
     document.write(options)
@@ -98,6 +105,7 @@ struct Document {
     contestants: Vec<About>,
     standings: Vec<Standing>,
     idle: Vec<IdleRow>,
+    ring: Vec<RingRow>,
     targets: Vec<Verdict>,
 }
 

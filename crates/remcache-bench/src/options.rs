@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
 use crate::contestant::Entry;
-use crate::scenario::{IDLE, SCENARIOS, Scenario};
+use crate::scenario::{IDLE, RING, SCENARIOS, Scenario};
 
 /// remcache side by side with its peers: same servers, same keys, interleaved rounds, medians.
 #[derive(Debug, Parser)]
@@ -62,6 +62,11 @@ impl Options {
         self.wants(&IDLE)
     }
 
+    /// Whether placing keys is measured too.
+    pub(crate) fn ring(&self) -> bool {
+        self.wants(&RING)
+    }
+
     fn wants(&self, scenario: &Scenario) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only.id == scenario.id)
     }
@@ -108,7 +113,7 @@ impl ChildOptions {
 
 fn scenario(id: &str) -> Result<&'static Scenario> {
     let Some(scenario) = Scenario::by_id(id) else {
-        let known: Vec<_> = SCENARIOS.iter().chain([&IDLE]).map(|scenario| scenario.id).collect();
+        let known: Vec<_> = SCENARIOS.iter().chain([&IDLE, &RING]).map(|scenario| scenario.id).collect();
         bail!("no scenario is called {id:?}; there are {}", known.join(", "));
     };
     Ok(scenario)
@@ -160,6 +165,12 @@ mod tests {
     fn idle_connections_can_be_all_that_is_measured() {
         let options = parse(&["--only", "idle-1000"]).unwrap().options;
         assert!(options.idle() && options.scenarios().is_empty());
+    }
+
+    #[test]
+    fn placing_keys_can_be_all_that_is_measured() {
+        let options = parse(&["--only", "ring"]).unwrap().options;
+        assert!(options.ring() && !options.idle() && options.scenarios().is_empty());
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub(crate) struct Scenario {
 impl Scenario {
     /// The scenario of that name.
     pub(crate) fn by_id(id: &str) -> Option<&'static Self> {
-        SCENARIOS.iter().chain([&IDLE]).find(|scenario| scenario.id == id)
+        SCENARIOS.iter().chain([&IDLE, &RING]).find(|scenario| scenario.id == id)
     }
 
     /// How many keys are outstanding when every caller waits: the depth of the lockstep pipeline.
@@ -84,13 +84,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 pub(crate) static IDLE: Scenario =
     Scenario { id: "idle-1000", title: "memory of 1,000 idle connections", callers: 1_000, keys: 1_000, ..GET };
 
+/// The one without servers: what placing keys costs, for every distribution.
+pub(crate) static RING: Scenario = Scenario { id: "ring", title: "placing a key", ..GET };
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn no_two_scenarios_share_a_name() {
-        let all: Vec<_> = SCENARIOS.iter().chain([&IDLE]).collect();
+        let all: Vec<_> = SCENARIOS.iter().chain([&IDLE, &RING]).collect();
         for (index, scenario) in all.iter().enumerate() {
             assert!(!scenario.id.is_empty() && !scenario.title.is_empty(), "scenario {index}");
             let others = &all[index + 1..];

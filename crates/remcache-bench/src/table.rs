@@ -4,7 +4,8 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 
 use crate::results::{Figures, IdleFigures, IdleRow, Row, Standing};
-use crate::scenario::IDLE;
+use crate::ring::{RingRow, SERVERS};
+use crate::scenario::{IDLE, RING};
 use crate::targets::Verdict;
 
 /// One scenario: a row for each contestant.
@@ -18,6 +19,21 @@ pub(crate) fn standing(standing: &Standing) -> String {
 pub(crate) fn idle(rows: &[IdleRow]) -> String {
     let table = table(&IDLE_COLUMNS, rows.iter().map(idle_cells), &[0, 5]);
     format!("\n{} ({})\n{table}", IDLE.title, IDLE.id)
+}
+
+/// What placing a key costs: a row for each distribution.
+pub(crate) fn ring(rows: &[RingRow]) -> String {
+    let lookups = SERVERS.map(|servers| format!("ns of {servers}"));
+    let builds = SERVERS.map(|servers| format!("build ms of {servers}"));
+    let [a, b, c] = lookups.each_ref().map(String::as_str);
+    let [d, e, f] = builds.each_ref().map(String::as_str);
+    let cells = rows.iter().map(|row| {
+        let lookups = row.lists.iter().map(|cost| format!("{:.0}", cost.lookup_nanos));
+        let builds = row.lists.iter().map(|cost| format!("{:.2}", cost.build_millis));
+        std::iter::once(row.distribution.to_owned()).chain(lookups).chain(builds).collect()
+    });
+    let table = table(&["distribution", a, b, c, d, e, f], cells, &[0]);
+    format!("\n{} ({})\n{table}", RING.title, RING.id)
 }
 
 fn idle_cells(row: &IdleRow) -> Vec<String> {

@@ -174,6 +174,7 @@
 //! A key belongs to one server.
 //! [`Distribution::KETAMA`](distribution::Distribution::KETAMA), the default, is the ring of libmemcached with weights, point for point: clients that use it find each other's items.
 //! [`Distribution::REMCACHED`](distribution::Distribution::REMCACHED) is what the Ruby gem remcached did: the key as a number, modulo the servers that are connected.
+//! There is [one for each client in wide use](_documentation::placement), by its name: `distribution=twemproxy`.
 //!
 //! **When a server dies**, its keys fail as `Disconnected` at once, and nobody else's do.
 //! With ketama no key moves, so no stale value shows when the server returns; with `remcached` nearly all keys move, as in the gem.

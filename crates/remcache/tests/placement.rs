@@ -10,16 +10,9 @@ use serde_json::{Value, json};
 /// Each route of the vectors: the ring, the distribution, and the servers as they are configured here.
 fn golden_routes() -> Vec<(&'static str, &'static str, Vec<Node>)> {
     let three = || ["10.0.1.1:11211", "10.0.1.2:11211", "10.0.1.3:11212"].map(tcp).to_vec();
-    let java = |name: &str, address: &str| {
-        let (ip, port) = address.split_once(':').unwrap();
-        Node::tcp(name, port.parse().unwrap()).with_ip(ip.parse::<std::net::IpAddr>().unwrap())
-    };
+    let java = |name: &str, port: u16, last: u8| Node::tcp(name, port).with_ip([10, 0, 1, last]);
     let names = || {
-        vec![
-            java("cache-a.example", "10.0.1.1:11211"),
-            java("cache-b.example", "10.0.1.2:11211"),
-            java("cache-c.example", "10.0.1.3:11212"),
-        ]
+        vec![java("cache-a.example", 11211, 1), java("cache-b.example", 11211, 2), java("cache-c.example", 11212, 3)]
     };
     let weights = |weights: &[u32]| {
         weights
@@ -402,7 +395,8 @@ fn python_memcached_before_1_60_has_no_hash_of_zero() {
 }
 
 fn explain(name: &str, key: &str) -> String {
-    named(name).ring(&numbered(3)).unwrap().explain(key.as_bytes()).unwrap().value
+    let ring = named(name).ring(&numbered(3)).expect("the list is sound");
+    ring.explain(key.as_bytes()).expect("the list is not empty").value
 }
 
 #[test]
@@ -601,4 +595,17 @@ fn text(value: &Value) -> &str {
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("vectors/placement.json")).expect("the vectors are JSON")
+}
+
+#[test]
+fn the_document_has_the_table_of_all_distributions() {
+    let row = |it: Distribution| {
+        let quoted: Vec<String> = it.aliases().iter().map(|alias| format!("`{alias}`")).collect();
+        let choose = if it.hashes().is_empty() { "" } else { ", choose" };
+        format!("| `{it}` | {} | `{}`{choose} | {} |\n", quoted.join(" "), it.key_hash(), it.about())
+    };
+    let rows: String = Distribution::all().map(row).collect();
+    let table = format!("| name | other names | hash | what it is |\n|---|---|---|---|\n{rows}");
+    let document = include_str!("../docs/placement.md");
+    assert!(document.contains(&table), "docs/placement.md should have this table:\n{table}");
 }

@@ -104,8 +104,8 @@ impl Config {
     /// Settings and servers from a URL:
     /// `memcached://host,host:port,host:port:weight/namespace?timeout=250ms&distribution=ketama`.
     ///
-    /// Options: `timeout`, `connect_timeout`, `connections`, `distribution`, `max_value_size`,
-    /// `max_in_flight`, `max_output`. Durations read `250ms`, `5s`, `2m`, `1h`.
+    /// Options: `timeout`, `connect_timeout`, `connections`, `distribution`, `hash`, `hash_tag`,
+    /// `max_value_size`, `max_in_flight`, `max_output`. Durations read `250ms`, `5s`, `2m`, `1h`.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a malformed URL, an unknown option or a
@@ -130,6 +130,7 @@ impl Config {
     /// Where keys are placed (default: `ketama`, libmemcached's weighted ring).
     ///
     /// Clients that share servers must agree on it: with another one nearly every key is a miss.
+    /// [Which client is which distribution](crate::_documentation::placement).
     #[must_use]
     pub fn distribution(self, distribution: Distribution) -> Self {
         Self { distribution, ..self }

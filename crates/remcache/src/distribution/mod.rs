@@ -260,7 +260,7 @@ impl Distribution {
     /// ```
     #[must_use]
     pub fn key_hash(self) -> Hash {
-        self.hash.unwrap_or(self.profile().hash)
+        self.hash.unwrap_or_else(|| self.profile().hash)
     }
 
     /// The hashes that can be chosen; none if the client has but one.
@@ -288,7 +288,7 @@ impl Distribution {
     /// ```
     #[must_use]
     pub fn hashes_namespace(self) -> bool {
-        self.hashes_namespace.unwrap_or(self.profile().hashes_namespace)
+        self.hashes_namespace.unwrap_or_else(|| self.profile().hashes_namespace)
     }
 
     /// Whether the address of a server is hashed beside its name, and so must be [configured](Node::with_ip).

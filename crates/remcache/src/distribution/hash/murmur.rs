@@ -61,7 +61,7 @@ impl Murmur3 {
         for byte in bytes {
             self.tail |= u32::from(byte) << (8 * (self.len % 4));
             self.len = self.len.wrapping_add(1);
-            if self.len % 4 == 0 {
+            if self.len.is_multiple_of(4) {
                 self.hash = (self.hash ^ scramble(self.tail)).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
                 self.tail = 0;
             }
