@@ -38,6 +38,7 @@
 //! - [`ServerHandle`] is one server of a client, for what concerns a server and no key: its state, version, statistics, a flush.
 //! - [`Request`] and [`Reply`] are the direct interface below the operations: [`Client::call`] sends any request and gives its outcome as data.
 //! - [`Outcomes`] are the results of a call with many keys, one for each.
+//! - [`Cache`] holds values of one Rust type under a namespace; [`value`] has its codecs, and reads what other clients wrote.
 //! - [`Config`] has the settings, each with its default and the price of changing it.
 //! - [`distribution`] places keys on servers; [`proto`] is the protocol without any I/O.
 //!
@@ -225,6 +226,10 @@
 //! | feature | default | is |
 //! |---|---|---|
 //! | `client` | yes | the asynchronous client, on tokio; without it the crate is `proto` alone |
+//! | `json`, `msgpack`, `postcard` | | [codecs](value::Codec) for what serde serialises |
+//! | `zstd`, `lz4`, `deflate` | | [compressions](value::Compression) of values; `deflate` is zlib and gzip |
+//! | `near` | | copies of a [`Cache`]'s values in the process |
+//! | `blocking` | | the client for programs without a runtime |
 //!
 //! TLS, authentication, and the meta and text protocols are not there yet.
 //!
@@ -232,6 +237,8 @@
 //!
 //! [What is guaranteed, and which test proves it](_documentation::guarantees) ·
 //! [where keys live, and how to share a cache with other clients](_documentation::placement) ·
+//! [values: flags, and what other clients write](_documentation::values) ·
+//! [other clients on the same servers, live](_documentation::interop) ·
 //! [the binary protocol, as servers speak it](_documentation::protocol)
 
 pub mod proto;

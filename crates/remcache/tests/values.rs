@@ -8,6 +8,7 @@
     feature = "lz4",
     feature = "deflate"
 ))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "values/arbitrary.rs"]
 mod arbitrary;

@@ -3,7 +3,6 @@
 //! The allocator counts for the whole process, so the tests take turns.
 
 #![cfg(all(feature = "zstd", feature = "lz4", feature = "deflate"))]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::alloc::System;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -121,14 +120,18 @@ fn a_codec_adds_nothing_to_a_get() {
             client.set("key", encoded.bytes).flags(encoded.flags).await.unwrap();
             client.get("key").await.unwrap();
         }
-        let region = Region::new(ALLOCATOR);
-        let item = client.get("key").await.unwrap().unwrap();
-        let plain = region.change().allocations;
-        let region = Region::new(ALLOCATOR);
-        let typed = client.get("key").await.unwrap().unwrap();
-        let text = codec.decode(typed.flags, typed.value).unwrap();
-        let with_codec = region.change().allocations;
-        assert_eq!(*text.as_bytes(), item.value);
+        // The least of several: a buffer may grow at any time.
+        let (mut plain, mut with_codec) = (usize::MAX, usize::MAX);
+        for _ in 0..20 {
+            let region = Region::new(ALLOCATOR);
+            let item = client.get("key").await.unwrap().unwrap();
+            plain = plain.min(region.change().allocations);
+            let region = Region::new(ALLOCATOR);
+            let typed = client.get("key").await.unwrap().unwrap();
+            let text = codec.decode(typed.flags, typed.value).unwrap();
+            with_codec = with_codec.min(region.change().allocations);
+            assert_eq!(*text.as_bytes(), item.value);
+        }
         assert_eq!(with_codec, plain);
     });
 }

@@ -1,7 +1,7 @@
 //! An operation that waits: the options of the asynchronous one, and the last step.
 
 use std::fmt;
-use std::future::{Future, IntoFuture};
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use super::runtime::Background;

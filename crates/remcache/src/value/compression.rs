@@ -63,7 +63,10 @@ impl Compression {
                 Err(ValueError::unwritable("FastLZ", "it is read only; write zlib, which its readers know too"))
             }
             #[cfg(not(all(feature = "zstd", feature = "lz4", feature = "deflate")))]
-            _ => Err(ValueError::NotCompiledIn(self)),
+            _ => {
+                let _ = bytes;
+                Err(ValueError::NotCompiledIn(self))
+            }
         }
     }
 
