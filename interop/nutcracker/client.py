@@ -17,7 +17,7 @@ CONFIG = """interop:
   distribution: %(distribution)s
   auto_eject_hosts: false
   timeout: 5000
-  servers:
+%(more)s  servers:
 %(servers)s
 """
 DISTRIBUTIONS = {"twemproxy": "ketama", "twemproxy-modula": "modula"}
@@ -32,11 +32,13 @@ class Client:
         listen = os.path.join(self.dir.name, "proxy.sock")
         servers = ["   - %s:%d:%d" % server for server in config.servers]
         path = os.path.join(self.dir.name, "nutcracker.yml")
+        tag = config.options.get("hash_tag")
         with open(path, "w") as file:
             file.write(CONFIG % {
                 "listen": listen,
                 "hash": config.options.get("hash", "fnv1a_64"),
                 "distribution": DISTRIBUTIONS[config.profile],
+                "more": '  hash_tag: "%s"\n' % tag if tag else "",
                 "servers": "\n".join(servers),
             })
         program = os.environ.get("NUTCRACKER", "nutcracker")

@@ -25,6 +25,7 @@ fn key(kind: Keys, random: &mut Rng) -> Vec<u8> {
         Keys::Any => bytes(length, |_| true, random),
         Keys::Line => bytes(length, |byte| byte != b'\n', random),
         Keys::Visible => bytes(length, is_visible, random),
+        Keys::Tagged => with_braces(bytes(length, is_visible, random), random),
         Keys::Ascii | Keys::Short => bytes(length, |byte| is_visible(byte) && byte.is_ascii(), random),
         Keys::Text => text(length, random).into_bytes(),
     }
@@ -32,6 +33,15 @@ fn key(kind: Keys, random: &mut Rng) -> Vec<u8> {
 
 fn bytes(length: usize, allowed: fn(u8) -> bool, random: &mut Rng) -> Vec<u8> {
     std::iter::repeat_with(|| random.u8(..)).filter(|&byte| allowed(byte)).take(length).collect()
+}
+
+/// The same key with braces in place of up to four of its bytes.
+fn with_braces(mut key: Vec<u8>, random: &mut Rng) -> Vec<u8> {
+    for _ in 0..random.usize(..=4) {
+        let place = random.usize(..key.len());
+        key[place] = if random.bool() { b'{' } else { b'}' };
+    }
+    key
 }
 
 fn is_visible(byte: u8) -> bool {
@@ -62,7 +72,7 @@ const SHORT: usize = 186;
 mod tests {
     use super::*;
 
-    const KINDS: [Keys; 6] = [Keys::Any, Keys::Line, Keys::Visible, Keys::Text, Keys::Ascii, Keys::Short];
+    const KINDS: [Keys; 7] = [Keys::Any, Keys::Line, Keys::Visible, Keys::Tagged, Keys::Text, Keys::Ascii, Keys::Short];
 
     #[test]
     fn keys_have_the_lengths_and_the_bytes_of_their_kind() {

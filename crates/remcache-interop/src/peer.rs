@@ -4,6 +4,8 @@ use std::fmt;
 
 use remcache::value::Compression;
 
+use crate::program::HASH_TAG;
+
 /// A client that remcache is held against.
 #[derive(Debug)]
 pub struct Peer {
@@ -73,6 +75,8 @@ pub enum Keys {
     Line,
     /// All bytes but spaces and control characters.
     Visible,
+    /// The same, with braces in most of them, not all of which enclose something.
+    Tagged,
     /// Text in UTF-8 without spaces and control characters.
     Text,
     /// Text in ASCII without spaces and control characters.
@@ -136,7 +140,7 @@ pub fn find(name: &str) -> Option<&'static Peer> {
 }
 
 use Compression::{Gzip, Zlib};
-use Keys::{Any, Ascii, Line, Short, Text, Visible};
+use Keys::{Any, Ascii, Line, Short, Tagged, Text, Visible};
 
 /// All of them.
 pub const PEERS: &[Peer] = &[
@@ -208,6 +212,7 @@ pub const PEERS: &[Peer] = &[
         setups: &[
             Setup::new("twemproxy", Visible).weighted(),
             Setup::new("twemproxy", Visible).weighted().every_hash(),
+            Setup::new("twemproxy", Tagged).with(HASH_TAG),
             Setup::new("twemproxy-modula", Visible).weighted(),
             Setup::new("twemproxy-modula", Visible).every_hash(),
         ],

@@ -41,8 +41,14 @@ impl Setting<'_> {
     /// # Errors
     /// When it knows no such distribution.
     pub fn distribution(&self) -> Result<Distribution> {
-        let distribution: Distribution = self.profile.parse()?;
-        Ok(self.hash.map_or(distribution, |hash| distribution.hash(hash)))
+        let mut distribution: Distribution = self.profile.parse()?;
+        if let Some(hash) = self.hash {
+            distribution = distribution.hash(hash);
+        }
+        if self.options == HASH_TAG {
+            distribution = distribution.hash_tag(*b"{}");
+        }
+        Ok(distribution)
     }
 }
 
@@ -195,6 +201,9 @@ pub enum Written {
     /// The client has no such value, or refuses it, for this reason.
     Refused(String),
 }
+
+/// The option of a proxy that places keys by what is between braces.
+pub(crate) const HASH_TAG: &str = "hash_tag={}";
 
 fn after<'a>(answer: &'a str, word: &str) -> Result<&'a str> {
     answer.strip_prefix(word).with_context(|| format!("expected {word:?}, got {answer:?}"))
