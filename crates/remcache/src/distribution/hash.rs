@@ -215,7 +215,7 @@ impl FromStr for Hash {
     }
 }
 
-/// A name that no [`Hash`] has.
+/// A name that no [`Hash`](enum@Hash) has.
 ///
 /// ```
 /// use remcache::distribution::Hash;
