@@ -218,6 +218,18 @@ const TOOLS: &[Tool] = &[
         packages: Packages { debian: "nutcracker", fedora: "", arch: "", homebrew: "" },
     },
     Tool {
+        name: "prometheus",
+        need: Need::Tests,
+        reason: "scrapes what the tool serves",
+        look_for: LookFor::Program("prometheus"),
+        packages: Packages {
+            debian: "prometheus",
+            fedora: "golang-github-prometheus",
+            arch: "prometheus",
+            homebrew: "prometheus",
+        },
+    },
+    Tool {
         name: "strace",
         need: Need::Bench,
         reason: "counts system calls",

@@ -9,36 +9,56 @@ use remcache::{Error, ErrorKind};
 
 /// The exit codes, which scripts rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
 pub(crate) enum Exit {
     /// Yes; it is done.
-    Yes = 0,
+    Yes,
     /// The answer is no: a miss, not stored, a conflict.
-    No = 1,
+    No,
     /// The command line cannot be followed.
-    Usage = 2,
+    Usage,
     /// Some servers failed; the healthy part is printed.
-    Partly = 3,
+    Partly,
     /// No server was reached, or the time was up.
-    Unreachable = 4,
+    Unreachable,
     /// A server or the protocol failed.
-    Server = 5,
-    /// A server wants an authentication, or refused it.
-    Auth = 6,
+    Server,
+    /// A server wants an authentication, or refused it, or TLS failed.
+    Auth,
     /// A threshold is broken.
-    Threshold = 8,
+    Threshold,
     /// Interrupted, after printing what there is.
-    Interrupted = 130,
+    Interrupted,
+    /// Monitoring: worth a look.
+    Warning,
+    /// Monitoring: something is wrong.
+    Critical,
+    /// Monitoring: nothing can be said.
+    Unknown,
 }
 
 impl Exit {
+    /// The number that the process ends with.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Yes => 0,
+            Self::No | Self::Warning => 1,
+            Self::Usage | Self::Critical => 2,
+            Self::Partly | Self::Unknown => 3,
+            Self::Unreachable => 4,
+            Self::Server => 5,
+            Self::Auth => 6,
+            Self::Threshold => 8,
+            Self::Interrupted => 130,
+        }
+    }
+
     /// The exit code of an error of the library.
     pub(crate) fn of(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::InvalidKey | ErrorKind::InvalidArguments | ErrorKind::Config => Self::Usage,
             ErrorKind::Conflict => Self::No,
             ErrorKind::Disconnected(_) | ErrorKind::TimedOut(_) | ErrorKind::Overloaded => Self::Unreachable,
-            ErrorKind::Auth => Self::Auth,
+            ErrorKind::Auth | ErrorKind::Tls => Self::Auth,
             _ => Self::Server,
         }
     }
@@ -119,7 +139,7 @@ pub(crate) fn leave(outcome: Outcome) -> ExitCode {
             failure.exit()
         }
     };
-    ExitCode::from(exit as u8)
+    ExitCode::from(exit.code())
 }
 
 /// An error, on stderr.

@@ -34,7 +34,7 @@ impl Interrupt {
                 while signal.next().await {
                     // The second signal, or one that nobody waits for, ends the process here.
                     if !is_awaited.load(Ordering::SeqCst) || raise.send_replace(true) {
-                        process::exit(Exit::Interrupted as i32);
+                        process::exit(Exit::Interrupted.code().into());
                     }
                 }
             });

@@ -2,20 +2,21 @@
 
 mod cli;
 mod commands;
+mod context;
 mod embedded;
 mod exit;
 mod input;
 mod interrupt;
 mod load;
+mod metrics;
 mod output;
+mod relation;
 mod sample;
 mod session;
 mod tally;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    exit::leave(commands::run(cli::Cli::parse()))
+    exit::leave(cli::parse().and_then(commands::run))
 }

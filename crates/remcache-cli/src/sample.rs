@@ -61,7 +61,8 @@ pub(crate) async fn take(client: &Client, group: &'static str) -> Vec<Sample> {
     samples.into_iter().map(|(_, sample)| sample).collect()
 }
 
-async fn figures(server: &ServerHandle, group: &'static str) -> Result<Figures, Error> {
+/// The statistics of one server.
+pub(crate) async fn figures(server: &ServerHandle, group: &'static str) -> Result<Figures, Error> {
     let figures = server.stats(group).collect().await?;
     let text = |bytes: bytes::Bytes| String::from_utf8_lossy(&bytes).into_owned();
     Ok(figures.into_iter().map(|(name, value)| (text(name), text(value))).collect())

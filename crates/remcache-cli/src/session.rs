@@ -1,11 +1,13 @@
 //! What a command works with: the options, the output, the servers.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
+use remcache::client::Endpoint;
 use remcache::{Client, Config};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::Global;
+use crate::context::{InUse, Settings};
 use crate::embedded::Embedded;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
@@ -17,13 +19,17 @@ pub(crate) struct Session {
     pub(crate) options: Global,
     pub(crate) output: Output,
     pub(crate) interrupt: Interrupt,
+    /// The global options that the command line gives.
+    pub(crate) given: Settings,
+    /// The context in use.
+    pub(crate) context: Option<InUse>,
     /// Servers that live as long as this run.
     embedded: Option<Embedded>,
 }
 
 impl Session {
     /// Prepares a run: logging, signals, embedded servers.
-    pub(crate) async fn open(options: Global) -> Result<Self, Failure> {
+    pub(crate) async fn open(options: Global, given: Settings, context: Option<InUse>) -> Result<Self, Failure> {
         log(options.verbose, is_colored(options.color, io::stderr().is_terminal()));
         let interrupt = Interrupt::listen().map_err(|error| Failure::Io("signals".into(), error))?;
         let output = Output::new(&options);
@@ -31,7 +37,7 @@ impl Session {
             Some(count) => Some(Embedded::start(count.into(), options.embedded_memory).await?),
             None => None,
         };
-        Ok(Self { options, output, interrupt, embedded })
+        Ok(Self { options, output, interrupt, given, context, embedded })
     }
 
     /// A client of the servers that the options name. It connects when it is used.
@@ -43,16 +49,32 @@ impl Session {
     pub(crate) fn client_with(&self, tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
         let options = &self.options;
         let config = Config::new()
-            .distribution(options.distribution)
+            .distribution(options.placement())
             .namespace(options.namespace.clone().unwrap_or_default())
             .timeout(options.timeout)
             .connect_timeout(options.connect_timeout);
         Ok(Client::with_config(self.addresses(), tune(config))?)
     }
 
+    /// The servers that the options name, as a ring sees them.
+    pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>, Failure> {
+        Ok(self.client()?.servers().iter().map(|server| server.endpoint().clone()).collect())
+    }
+
     /// Whether the servers are this run's own.
     pub(crate) fn is_embedded(&self) -> bool {
         self.embedded.is_some()
+    }
+
+    /// Asks before something is removed; where the context is marked as production, for its name.
+    pub(crate) fn confirm(&self, question: &str) -> Result<bool, Failure> {
+        match self.context.as_ref().filter(|context| context.is_production && self.embedded.is_none()) {
+            Some(context) => {
+                let question = format!("{question} {} is production: type its name to do it:", context.name);
+                Ok(ask(&question)? == context.name)
+            }
+            None => Ok(matches!(ask(&format!("{question} [y/N]"))?.to_lowercase().as_str(), "y" | "yes")),
+        }
     }
 
     fn addresses(&self) -> Vec<String> {
@@ -65,6 +87,19 @@ impl Session {
         let inherited = std::env::var("MEMCACHED_SERVERS").ok().filter(|servers| !servers.trim().is_empty());
         vec![inherited.unwrap_or_else(|| "localhost".into())]
     }
+}
+
+/// Asks on the terminal. Without one it refuses: a script has to say --yes.
+fn ask(question: &str) -> Result<String, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage(format!("{question} There is no terminal to ask on; say --yes to do it")));
+    }
+    let _ = write!(io::stderr(), "{question} ");
+    let _ = io::stderr().flush();
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    read.map_err(|error| Failure::Io("standard input".into(), error))?;
+    Ok(answer.trim().to_owned())
 }
 
 /// What the library tells, on stderr.

@@ -1,11 +1,13 @@
 //! The binary wire as a server speaks it: bytes in, operations on the store, replies out.
 
+mod config;
 mod request;
 
 use bytes::{Buf, Bytes};
-use remcache::proto::binary::{Magic, Opcode};
+use remcache::proto::binary::{Magic, Opcode, Packet};
 use remcache::proto::{CowBytes, Operation, Reply, Status};
 
+use crate::conversation::{Pause, Turn};
 use crate::counter::Direction;
 use crate::expiry::Expiry;
 use crate::input::Input;
@@ -13,7 +15,7 @@ use crate::login::Login;
 use crate::replies::Replies;
 use crate::state::{State, add};
 use crate::stats;
-use crate::store::{Count, End, Mode, NewItem, Store};
+use crate::store::{Count, End, Marks, Mode, NewItem, Store};
 
 use request::{Call, Checked, Refusal};
 
@@ -21,6 +23,8 @@ use request::{Call, Checked, Refusal};
 #[derive(Debug)]
 pub(crate) struct Conversation {
     login: Login,
+    /// The connection's number.
+    number: u64,
     /// Bytes that are thrown away before anything is read as a request.
     skipping: Option<Skipping>,
     /// How many requests were executed or refused.
@@ -42,33 +46,15 @@ struct Answer {
     closes: bool,
 }
 
-/// Why a conversation pauses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pause {
-    /// The input holds no whole request.
-    NeedsInput,
-    /// There are as many replies as were wanted at a time.
-    Full,
-    /// The connection is to be closed after what was answered.
-    Closed,
-}
-
-/// What became of the request at the front of the input.
-enum Turn {
-    Done,
-    /// It is not complete; this is its length as far as it is known.
-    Incomplete(usize),
-    Closed,
-}
-
 impl Conversation {
-    pub(crate) fn new(state: &State) -> Self {
-        Self { login: Login::new(&state.settings.users), skipping: None, requests: 0 }
+    pub(crate) fn new(state: &State, number: u64) -> Self {
+        Self { login: Login::new(&state.settings.users), number, skipping: None, requests: 0 }
     }
 
     /// Answers what the input holds, until there are about `limit` bytes of replies.
     pub(crate) fn go_on(&mut self, input: &mut Input, state: &State, replies: &mut Replies, limit: usize) -> Pause {
         let mut store = state.store();
+        store.watchers.set_speaker(self.number);
         while replies.len() < limit {
             let turn = match self.skipping.take() {
                 Some(skipping) => self.skip(skipping, input, replies),
@@ -89,6 +75,11 @@ impl Conversation {
     fn turn(&mut self, input: &mut Input, store: &mut Store, state: &State, replies: &mut Replies) -> Turn {
         if input.as_slice().first().is_some_and(|byte| *byte != Magic::Request.byte()) {
             return Turn::Closed;
+        }
+        if self.login.is_complete()
+            && let Some(asked) = config::answer(input.as_slice(), state)
+        {
+            return self.tell_config(asked, input, replies);
         }
         let checked = request::check(input.as_slice(), self.login, &state.settings.limits);
         let length = match checked {
@@ -113,6 +104,17 @@ impl Conversation {
         };
         call.value = CowBytes::Shared(whole.slice_ref(call.value.as_slice()));
         self.execute(&call, store, state, replies)
+    }
+
+    fn tell_config(&mut self, asked: Result<(Packet, usize), usize>, input: &mut Input, replies: &mut Replies) -> Turn {
+        let (reply, length) = match asked {
+            Ok(told) => told,
+            Err(length) => return Turn::Incomplete(length),
+        };
+        self.requests += 1;
+        input.skip(length);
+        replies.push_packet(&reply);
+        Turn::Done
     }
 
     /// Throws away what is there of the bytes to skip, and answers once all of them were.
@@ -177,8 +179,14 @@ fn operate(call: &Call<'_>, store: &mut Store) -> Reply {
         Operation::Set | Operation::Add | Operation::Replace => {
             let flags = extras.try_get_u32().unwrap_or_default();
             let expiry = expiry(&mut extras);
-            let mode = request::mode(operation).unwrap_or(Mode::Set);
-            store.store(mode, NewItem { key, value: value.clone(), flags, expiry }, cas)
+            // With a CAS value exactly that item is needed, whatever the operation
+            // (`docs/protocol.md` of remcache 1.3).
+            let mode = match request::mode(operation) {
+                Some(mode) if cas == 0 || !store.limits().cas => mode,
+                _ => Mode::Cas,
+            };
+            let item = NewItem { key, value: value.clone(), flags, expiry, marks: Marks::default() };
+            store.store(mode, item, cas)
         }
         Operation::Append => store.extend(End::Back, key, value.as_slice(), cas),
         Operation::Prepend => store.extend(End::Front, key, value.as_slice(), cas),

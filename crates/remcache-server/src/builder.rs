@@ -4,10 +4,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::clock::{Clock, ManualClock};
+use crate::cluster::{Cluster, ClusterNode};
 use crate::door::Address;
 use crate::login::User;
 use crate::server::Server;
-use crate::state::Settings;
+use crate::state::{Permits, Settings, Wires};
 use crate::store::Limits;
 
 /// An order for a [`Server`], made by [`Server::builder`].
@@ -40,7 +41,12 @@ impl Builder {
                 version: "1.6.18".to_owned(),
                 clock: Clock::System,
                 users: Vec::new(),
+                text_users: Vec::new(),
                 max_connections: 1024,
+                wires: Wires::Any,
+                permits: Permits { shutdown: false, dumps: true, watches: true, mgdump: false },
+                sizes: false,
+                cluster: None,
             },
         }
     }
@@ -107,10 +113,81 @@ impl Builder {
         self
     }
 
+    /// Which wires the server speaks; any by default. With a [`Builder::user`] it is binary in any
+    /// case, with a [`Builder::text_user`] text.
+    pub fn wire(mut self, wires: Wires) -> Self {
+        self.settings.wires = wires;
+        self
+    }
+
     /// A user. With at least one, clients have to authenticate by SASL's PLAIN mechanism, as with
-    /// memcached's `-S`.
+    /// memcached's `-S`, and only the binary wire is spoken.
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
         self.settings.users.push(User { name: name.into(), password: password.into() });
+        self
+    }
+
+    /// A user of the text wire. With at least one, the first command of a connection has to be a
+    /// `set` with the name, a space and the password as its value, as with memcached's `-Y`, and
+    /// only the text wire is spoken.
+    pub fn text_user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.settings.text_users.push(User { name: name.into(), password: password.into() });
+        self
+    }
+
+    /// The configuration of a cluster that `config get cluster` tells, as ElastiCache's
+    /// configuration endpoint does; without it the command is unknown.
+    /// [`Server::set_cluster`] changes it while the server runs.
+    ///
+    /// ```
+    /// use remcache_server::{ClusterNode, Server};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let node = Server::start().await?;
+    /// let nodes = [ClusterNode::new("localhost", "127.0.0.1", node.port())];
+    /// let endpoint = Server::builder().cluster(1, nodes).start().await?;
+    /// // … a client asks the endpoint and finds the node …
+    /// endpoint.set_cluster(2, []);
+    /// // … and now it has none.
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cluster(mut self, version: u64, nodes: impl IntoIterator<Item = ClusterNode>) -> Self {
+        self.settings.cluster = Some(Cluster::new(version, nodes));
+        self
+    }
+
+    /// Whether a client may stop the server by `shutdown`, as with memcached's `-A`; by default it
+    /// may not. [`Server::restart`] starts it again.
+    pub fn shutdown(mut self, shutdown: bool) -> Self {
+        self.settings.permits.shutdown = shutdown;
+        self
+    }
+
+    /// Whether clients may list keys by `lru_crawler metadump` and `stats cachedump`; if not, as
+    /// with memcached's `-X`, they are refused.
+    pub fn dumps(mut self, dumps: bool) -> Self {
+        self.settings.permits.dumps = dumps;
+        self
+    }
+
+    /// Whether `lru_crawler mgdump` is known, which came with memcached 1.6.19; by default it is not.
+    pub fn mgdump(mut self, mgdump: bool) -> Self {
+        self.settings.permits.mgdump = mgdump;
+        self
+    }
+
+    /// Whether clients may `watch`; if not, as with memcached's `-W`, they are refused.
+    pub fn watches(mut self, watches: bool) -> Self {
+        self.settings.permits.watches = watches;
+        self
+    }
+
+    /// Whether `stats sizes` tells how many items there are of each size, as with memcached's
+    /// `-o track_sizes`; by default it does not.
+    pub fn track_sizes(mut self, sizes: bool) -> Self {
+        self.settings.sizes = sizes;
         self
     }
 

@@ -12,12 +12,13 @@ use tokio::sync::watch;
 use tokio::task::{coop, yield_now};
 use tokio::time::{Instant, sleep_until};
 
-use crate::binary::{Conversation, Pause};
+use crate::conversation::{Conversation, Pause};
 use crate::fault::{Close, Fault};
 use crate::input::Input;
 use crate::replies::Replies;
 use crate::state::{State, add};
 use crate::stream::Stream;
+use crate::text::Watched;
 use crate::wire::{Step, Wire};
 
 /// How many bytes of replies may wait before nothing more is read: a client that does not read
@@ -28,6 +29,8 @@ const WAITING_LIMIT: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Connection {
     state: Arc<State>,
+    /// How many connections there were up to this one.
+    number: u64,
     conversation: Conversation,
     input: Input,
     /// Replies that are produced, and those that are being written: whatever is written is written
@@ -48,6 +51,8 @@ pub(crate) struct Connection {
     ended: bool,
     /// Whether requests were thrown away.
     swallowed: bool,
+    /// The lines that are told instead of answering.
+    watched: Option<Watched>,
 }
 
 /// How far writing came.
@@ -64,9 +69,11 @@ impl Connection {
     pub(crate) fn new(state: &Arc<State>) -> Self {
         state.traffic.open.fetch_add(1, Ordering::Relaxed);
         let (own, clearings) = state.faults.of_connection();
+        let number = state.numbers.fetch_add(1, Ordering::Relaxed) + 1;
         Self {
             state: Arc::clone(state),
-            conversation: Conversation::new(state),
+            conversation: Conversation::Silent(number),
+            number,
             input: Input::default(),
             filling: Replies::default(),
             writing: Replies::default(),
@@ -78,11 +85,13 @@ impl Connection {
             at_end: false,
             ended: false,
             swallowed: false,
+            watched: None,
         }
     }
 
     /// Serves the connection to its end.
     pub(crate) async fn serve(mut self, stream: Stream) {
+        self.state.peers().insert(self.number, stream.peer());
         self.look_at_faults();
         let close = match self.wire.greeting() {
             Some(greeting) => self.greet(&stream, greeting).await,
@@ -111,6 +120,7 @@ impl Connection {
                 Written::Yield => yield_now().await,
                 Written::All if self.ended => return Ok(Close::Fin),
                 Written::All if self.more => {}
+                Written::All if self.watched.is_some() => self.watch(stream).await?,
                 Written::All => self.wait(stream, false, None).await?,
                 Written::Blocked => self.wait(stream, true, None).await?,
                 Written::Until(time) => self.wait(stream, false, Some(time)).await?,
@@ -133,7 +143,10 @@ impl Connection {
             self.input.clear();
         }
         let room = WAITING_LIMIT.saturating_sub(self.waiting());
-        if self.ended || room == 0 {
+        if self.watched.is_some() {
+            self.input.clear();
+        }
+        if self.ended || self.watched.is_some() || room == 0 {
             return;
         }
         let pause = match self.is_faulty() {
@@ -146,7 +159,8 @@ impl Connection {
         };
         self.more = pause == Pause::Full;
         self.ended = pause == Pause::Closed || (self.at_end && pause == Pause::NeedsInput);
-        add(&self.state.traffic.requests, std::mem::take(&mut self.conversation.requests));
+        self.watched = self.conversation.take_watched();
+        add(&self.state.traffic.requests, self.conversation.take_requests());
     }
 
     fn answer_faultily(&mut self, room: usize) -> Pause {
@@ -229,6 +243,25 @@ impl Connection {
         if to_read && ready { self.read(stream) } else { Ok(()) }
     }
 
+    /// Tells what happens, line by line, to a client that said it wants to be told; whatever it says
+    /// afterwards is thrown away.
+    async fn watch(&mut self, stream: &Stream) -> io::Result<()> {
+        let Some(watched) = &mut self.watched else { return Ok(()) };
+        tokio::select! {
+            line = watched.recv() => match line {
+                Some(line) => self.filling.put(&line),
+                None => self.ended = true,
+            },
+            ready = stream.ready(Interest::READABLE) => {
+                ready?;
+                self.read(stream)?;
+                self.input.clear();
+                self.ended = self.at_end;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for the socket, the time or a change of the faults; tells whether there is something
     /// to read.
     async fn wait_among_faults(
@@ -262,6 +295,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.state.traffic.open.fetch_sub(1, Ordering::Relaxed);
+        self.state.peers().remove(&self.number);
     }
 }
 

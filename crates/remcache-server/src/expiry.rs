@@ -7,6 +7,9 @@ pub(crate) struct Expiry(Option<u64>);
 /// The longest relative time; larger numbers are seconds since the Unix epoch.
 const MAX_RELATIVE: u32 = 30 * 24 * 60 * 60;
 
+/// How many seconds memcached's clock shows when it starts.
+const CLOCK_LEAD: u64 = 62;
+
 impl Expiry {
     pub(crate) const NEVER: Self = Self(None);
 
@@ -19,6 +22,29 @@ impl Expiry {
             1..=MAX_RELATIVE => Self(Some(now.saturating_add(u64::from(seconds)))),
             absolute => Self(Some(u64::from(absolute))),
         }
+    }
+
+    /// What a number on the text wires means: as on the binary one, but a negative number, or a
+    /// time before the server was started, is a moment that has passed.
+    pub(crate) fn from_text(seconds: i32, now: u64, started_at: u64) -> Self {
+        match u32::try_from(seconds).map(|seconds| Self::from_wire(seconds, now)) {
+            Ok(Self(Some(at))) if at <= started_at => Self::past(started_at),
+            Ok(expiry) => expiry,
+            Err(_) => Self::past(started_at),
+        }
+    }
+
+    /// The moment that memcached takes for any that has passed: the first second of a clock that
+    /// it starts a minute late.
+    fn past(started_at: u64) -> Self {
+        Self(Some(started_at.saturating_sub(CLOCK_LEAD - 1)))
+    }
+
+    /// How many seconds are left; 0 if it never ends. What has passed gives a number around 2^32, as
+    /// memcached counts.
+    pub(crate) fn left(self, now: u64) -> u32 {
+        let left = self.0.map_or(0, |at| at.wrapping_sub(now));
+        (left & u64::from(u32::MAX)) as u32
     }
 
     /// The second, if there is one.

@@ -13,8 +13,10 @@ use tokio::sync::watch;
 /// concerns every connection, those that are open too; or with a place, by [`Fault::on_reply`] and
 /// [`Fault::on_connection`]. Several faults act together, in the order of injection.
 ///
-/// What changes replies acts on whole reply packets as they are produced; each packet of a `stat`
-/// is one.
+/// What changes replies acts on whole replies as they are produced. On the binary wire a reply is a
+/// packet, and each packet of a `stat` is one. On the text wire it is everything that answers one
+/// command: a line, a line with its value, a fetch's values with their `END`, a group of statistics, a
+/// dump. The lines of `watch` are no replies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -42,11 +44,12 @@ pub enum Fault {
         /// The same seed gives the same bytes.
         seed: u64,
     },
-    /// A reply begins with this byte instead of 0x81.
+    /// A reply begins with this byte instead of 0x81, or instead of its first letter.
     WrongMagic(u8),
-    /// A reply has this opcode.
+    /// A reply has this opcode; the second byte of a text reply is this one.
     WrongOpcode(u8),
-    /// These bits of a reply's opaque are turned.
+    /// These bits of a reply's opaque are turned; of an opaque of a meta reply that is no decimal
+    /// number, those of its last byte. A reply without an opaque stays as it is.
     WrongOpaque {
         /// The bits; with 1 it is likely to become another request's.
         xor: u32,
@@ -55,7 +58,7 @@ pub enum Fault {
     Swap,
     /// A reply is sent twice.
     Repeat,
-    /// A reply announces a body of 4 GiB, less one byte.
+    /// A reply announces a body, or on the text wire its first value, of 4 GiB, less one byte.
     HugeLength,
     /// Replies are written at this speed.
     Drip {

@@ -1,8 +1,8 @@
 //! Replies as bytes, on their way to the socket.
 
 use bytes::{Buf, Bytes};
-use remcache::proto::binary::{Opcode, encode_reply};
-use remcache::proto::{Output, Reply};
+use remcache::proto::binary::{Opcode, Packet, encode_reply};
+use remcache::proto::{CowBytes, Output, Reply};
 
 /// Encoded replies, and where each ends if somebody wants to know.
 #[derive(Debug, Default)]
@@ -20,9 +20,40 @@ impl Replies {
     #[inline]
     pub(crate) fn push_binary(&mut self, reply: &Reply, opcode: Opcode, opaque: u32) {
         encode_reply(reply, opcode, opaque, &mut self.output);
+        self.end_reply();
+    }
+
+    /// A reply that is no answer to one of the usual operations.
+    pub(crate) fn push_packet(&mut self, packet: &Packet) {
+        packet.encode(&mut self.output);
+        self.end_reply();
+    }
+
+    /// A reply that is text, or a part of one.
+    #[inline]
+    pub(crate) fn put(&mut self, text: &[u8]) {
+        self.output.put(text);
+    }
+
+    /// A value, which is shared if it is large.
+    #[inline]
+    pub(crate) fn put_value(&mut self, value: Bytes) {
+        self.output.put_value(&CowBytes::Shared(value));
+    }
+
+    /// What was put since the last end is one reply.
+    #[inline]
+    pub(crate) fn end_reply(&mut self) {
         if let Some(ends) = &mut self.ends {
             ends.push(self.output.remaining());
         }
+    }
+
+    /// A reply that is one line; its end is put behind it.
+    pub(crate) fn push_line(&mut self, line: &str) {
+        self.put(line.as_bytes());
+        self.put(b"\r\n");
+        self.end_reply();
     }
 
     /// How many bytes there are.

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::builder::Builder;
+use crate::cluster::{Cluster, ClusterNode};
 use crate::connection::{Connection, reject};
 use crate::door::{Address, Door};
 use crate::fault::{Fault, Injection};
@@ -150,6 +151,12 @@ impl Server {
         self.door.admit()
     }
 
+    /// Changes the configuration of the cluster that clients are told of: see
+    /// [`Builder::cluster`](crate::Builder::cluster).
+    pub fn set_cluster(&self, version: u64, nodes: impl IntoIterator<Item = ClusterNode>) {
+        *self.state.cluster() = Some(Cluster::new(version, nodes));
+    }
+
     /// How many connections are open.
     pub fn connections(&self) -> usize {
         self.state.traffic.open.load(Ordering::Relaxed)
@@ -189,6 +196,10 @@ async fn accept(door: Arc<Door>, state: Arc<State>, mut stopped: oneshot::Receiv
     loop {
         tokio::select! {
             _ = &mut stopped => break,
+            () = state.shutdown.notified() => {
+                door.shut();
+                break;
+            }
             accepted = door.accept() => match accepted {
                 Ok(stream) => welcome(stream, &state, &mut connections),
                 Err(_) => tokio::time::sleep(PAUSE_AFTER_FAILURE).await,

@@ -1,9 +1,13 @@
 //! What all connections of a server share.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::fault::Faults;
 use crate::login::User;
 use crate::store::{Limits, Store};
@@ -15,7 +19,36 @@ pub(crate) struct Settings {
     pub(crate) version: String,
     pub(crate) clock: Clock,
     pub(crate) users: Vec<User>,
+    pub(crate) text_users: Vec<User>,
     pub(crate) max_connections: usize,
+    pub(crate) wires: Wires,
+    pub(crate) permits: Permits,
+    /// Whether items are counted by their size.
+    pub(crate) sizes: bool,
+    pub(crate) cluster: Option<Cluster>,
+}
+
+/// Which wires a server speaks, as memcached's `-B`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "memcached has no other choice")]
+pub enum Wires {
+    /// The first byte of a connection says which one is spoken there: 0x80 is binary.
+    #[default]
+    Any,
+    /// Binary alone: a connection that begins with something else is closed without a word.
+    Binary,
+    /// Text and meta alone: binary packets are lines that nobody understands.
+    Text,
+}
+
+/// What clients of the text wire may do beside working with items.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Permits {
+    pub(crate) shutdown: bool,
+    pub(crate) dumps: bool,
+    pub(crate) watches: bool,
+    /// What came with a newer version than the one that is presented.
+    pub(crate) mgdump: bool,
 }
 
 /// What all connections of a server share.
@@ -25,6 +58,13 @@ pub(crate) struct State {
     store: Mutex<Store>,
     pub(crate) faults: Faults,
     pub(crate) traffic: Traffic,
+    /// The number of the last connection; nothing resets it.
+    pub(crate) numbers: AtomicU64,
+    /// Where the open connections come from, by their numbers.
+    peers: Mutex<BTreeMap<u64, String>>,
+    cluster: Mutex<Option<Cluster>>,
+    /// Told when a client stops the server.
+    pub(crate) shutdown: Notify,
 }
 
 /// What went over the sockets.
@@ -45,8 +85,39 @@ impl State {
     pub(crate) fn new(settings: Settings) -> Self {
         let now = settings.clock.seconds();
         let traffic = Traffic { started_at: AtomicU64::new(now), ..Traffic::default() };
-        let store = Mutex::new(Store::new(settings.limits.clone(), now));
-        Self { settings, store, faults: Faults::new(), traffic }
+        let store = Mutex::new(Store::new(settings.limits.clone(), now, Arc::default()));
+        let cluster = Mutex::new(settings.cluster.clone());
+        Self {
+            settings,
+            store,
+            faults: Faults::new(),
+            traffic,
+            numbers: AtomicU64::new(0),
+            peers: Mutex::default(),
+            cluster,
+            shutdown: Notify::new(),
+        }
+    }
+
+    /// Which wires are spoken: whoever authenticates on one cannot do without it.
+    pub(crate) fn wires(&self) -> Wires {
+        match (self.settings.users.is_empty(), self.settings.text_users.is_empty()) {
+            (false, _) => Wires::Binary,
+            (true, false) => Wires::Text,
+            (true, true) => self.settings.wires,
+        }
+    }
+
+    /// Where the open connections come from, by their numbers.
+    pub(crate) fn peers(&self) -> MutexGuard<'_, BTreeMap<u64, String>> {
+        // What the lock guards is consistent between any two statements.
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The configuration of the cluster that clients are told of.
+    pub(crate) fn cluster(&self) -> MutexGuard<'_, Option<Cluster>> {
+        // It is replaced whole.
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The store, at the current second.
@@ -60,7 +131,11 @@ impl State {
     /// Begins anew, as a process that was started again.
     pub(crate) fn reset(&self) {
         let now = self.settings.clock.seconds();
-        *self.store() = Store::new(self.settings.limits.clone(), now);
+        let mut store = self.store();
+        // Who watches is not told of the end.
+        let watchers = Arc::clone(&store.watchers);
+        *store = Store::new(self.settings.limits.clone(), now, watchers);
+        drop(store);
         self.traffic.started_at.store(now, Ordering::Relaxed);
         self.traffic.reset();
     }

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::state::{State, read};
-use crate::store::{Counts, Store};
+use crate::state::{State, Wires, read};
+use crate::store::{ClassSurvey, Counts, Store};
 
 /// Names with their values.
 pub(crate) type Statistics = Vec<(String, String)>;
@@ -17,6 +17,7 @@ pub(crate) fn of_group(group: &[u8], store: &mut Store, state: &State) -> Option
         b"items" => Some(items(store)),
         b"slabs" => Some(slabs(store)),
         b"settings" => Some(settings(store, state)),
+        b"sizes" if state.settings.sizes => Some(sizes(store)),
         b"sizes" => Some(vec![named("sizes_status", "disabled")]),
         _ if group.starts_with(b"reset") => Some(reset(store, state)),
         _ => detail(group.strip_prefix(b"detail ")?, store),
@@ -84,6 +85,7 @@ fn counts(counts: &Counts) -> Statistics {
         named("cmd_set", sets),
         named("cmd_flush", flushes),
         named("cmd_touch", touches),
+        named("cmd_meta", counts.metas),
         named("get_hits", get_hits),
         named("get_misses", gets.saturating_sub(get_hits)),
         named("get_expired", get_expired),
@@ -101,38 +103,64 @@ fn counts(counts: &Counts) -> Statistics {
     ]
 }
 
-/// All items are in one class here.
+/// By slab class, of those that have items.
 fn items(store: &Store) -> Statistics {
-    if store.len() == 0 {
-        return Vec::new();
-    }
-    vec![
-        named("items:1:number", store.len()),
-        named("items:1:age", store.age()),
-        named("items:1:mem_requested", store.bytes()),
-        named("items:1:evicted", store.counts.evictions),
-        named("items:1:outofmemory", store.counts.no_memory),
-        named("items:1:reclaimed", store.counts.expired),
-    ]
+    let of_class = |class: ClassSurvey| {
+        let number = class.class;
+        let told = move |name: &str, value: u64| named(&format!("items:{number}:{name}"), value);
+        [
+            told("number", class.items as u64),
+            told("number_hot", 0),
+            told("number_warm", 0),
+            told("number_cold", class.items as u64),
+            told("age_hot", 0),
+            told("age_warm", 0),
+            told("age", class.age),
+            told("mem_requested", class.bytes as u64),
+            told("evicted", class.evicted),
+            told("outofmemory", class.no_memory),
+            told("reclaimed", class.reclaimed),
+        ]
+    };
+    store.classes().into_iter().flat_map(of_class).collect()
 }
 
 fn slabs(store: &Store) -> Statistics {
-    let class = [
-        named("1:used_chunks", store.len()),
-        named("1:mem_requested", store.bytes()),
-        named("1:get_hits", store.counts.get_hits),
-        named("1:cmd_set", store.counts.sets),
-        named("1:delete_hits", store.counts.delete_hits),
+    let classes = store.classes();
+    let of_class = |class: &ClassSurvey| {
+        let number = class.class;
+        let told = move |name: &str, value: usize| named(&format!("{number}:{name}"), value);
+        let chunks = class.pages() * class.chunks_per_page();
+        [
+            told("chunk_size", class.chunk_size()),
+            told("chunks_per_page", class.chunks_per_page()),
+            told("total_pages", class.pages()),
+            told("total_chunks", chunks),
+            told("used_chunks", class.items),
+            told("free_chunks", chunks.saturating_sub(class.items)),
+            told("free_chunks_end", 0),
+        ]
+    };
+    let total = [
+        named("active_slabs", classes.len()),
+        named("total_malloced", classes.iter().map(ClassSurvey::allocated).sum::<usize>()),
     ];
-    let used = usize::from(store.len() > 0);
-    let total = [named("active_slabs", used), named("total_malloced", store.bytes())];
-    class.into_iter().take(used * 5).chain(total).collect()
+    classes.iter().flat_map(of_class).chain(total).collect()
+}
+
+fn sizes(store: &Store) -> Statistics {
+    store.sizes().into_iter().map(|(size, items)| named(&size.to_string(), items)).collect()
 }
 
 fn settings(store: &Store, state: &State) -> Statistics {
     let yes_or_no = |it: bool| if it { "yes" } else { "no" };
     let on_or_off = |it: bool| if it { "on" } else { "off" };
-    let limits = store.limits();
+    let (limits, permits) = (store.limits(), state.settings.permits);
+    let protocol = match state.wires() {
+        Wires::Any => "auto-negotiate",
+        Wires::Binary => "binary",
+        Wires::Text => "ascii",
+    };
     vec![
         named("maxbytes", limits.memory),
         named("maxconns", state.settings.max_connections),
@@ -143,7 +171,11 @@ fn settings(store: &Store, state: &State) -> Statistics {
         named("auth_enabled_sasl", yes_or_no(!state.settings.users.is_empty())),
         named("item_size_max", limits.item_size),
         named("maxconns_fast", "yes"),
-        named("binding_protocol", "binary"),
+        named("binding_protocol", protocol),
+        named("auth_enabled_ascii", yes_or_no(!state.settings.text_users.is_empty())),
+        named("shutdown_command", yes_or_no(permits.shutdown)),
+        named("dump_enabled", yes_or_no(permits.dumps)),
+        named("track_sizes", yes_or_no(state.settings.sizes)),
         named("flush_enabled", yes_or_no(limits.flush)),
     ]
 }

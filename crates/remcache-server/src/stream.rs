@@ -85,6 +85,15 @@ impl Stream {
         }
     }
 
+    /// Where the connection comes from, as `stats conns` puts it.
+    pub(crate) fn peer(&self) -> String {
+        match self {
+            Self::Tcp(socket) => socket.peer_addr().map_or_else(|_| String::new(), |address| format!("tcp:{address}")),
+            #[cfg(unix)]
+            Self::Unix(_) => "unix:".to_owned(),
+        }
+    }
+
     fn socket(&self) -> SockRef<'_> {
         on_socket!(self, socket => SockRef::from(socket))
     }

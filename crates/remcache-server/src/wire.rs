@@ -1,5 +1,7 @@
 //! Faults applied: from reply packets to what is done on the socket.
 
+mod text;
+
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -141,7 +143,9 @@ impl Active {
                     vec![]
                 }
             },
-            Fault::Garbage { .. } => vec![self.garbage(packet.len())],
+            Fault::Garbage { .. } => vec![self.garbage(&packet)],
+            Fault::HugeLength if text::is_text(&packet) => vec![text::with_huge_length(packet)],
+            Fault::WrongOpaque { xor } if text::is_text(&packet) => vec![text::with_wrong_opaque(packet, xor)],
             Fault::WrongMagic(byte) => vec![changed(packet, 0, |field: &mut [u8; 1]| *field = [byte])],
             Fault::WrongOpcode(byte) => vec![changed(packet, 1, |field: &mut [u8; 1]| *field = [byte])],
             Fault::HugeLength => vec![changed(packet, 8, |field: &mut [u8; 4]| *field = [0xff; 4])],
@@ -152,11 +156,13 @@ impl Active {
         }
     }
 
-    fn garbage(&mut self, length: usize) -> Bytes {
-        let mut bytes = vec![0; length];
+    fn garbage(&mut self, packet: &[u8]) -> Bytes {
+        let mut bytes = vec![0; packet.len()];
         self.rng.fill(&mut bytes);
-        if let Some(first) = bytes.first_mut().filter(|first| **first == 0x81) {
-            *first = 0x18;
+        // Text replies begin with a letter or a digit.
+        let is_replys = |first: u8| if text::is_text(packet) { first < 0x80 } else { first == 0x81 };
+        if let Some(first) = bytes.first_mut().filter(|first| is_replys(**first)) {
+            *first = if *first == 0x81 { 0x18 } else { *first | 0x80 };
         }
         bytes.into()
     }

@@ -42,7 +42,7 @@ async fn opaques_of_three(fault: impl Into<Injection>) -> Vec<u8> {
 
 #[tokio::test]
 async fn replies_are_dropped_repeated_and_swapped() {
-    assert_eq!(opaques_of_three(Fault::Drop).await, []);
+    assert!(opaques_of_three(Fault::Drop).await.is_empty());
     assert_eq!(opaques_of_three(Fault::Drop.on_reply(2)).await, [1, 3, 4]);
     assert_eq!(opaques_of_three(Fault::Repeat).await, [1, 1, 2, 2, 3, 3, 4, 4]);
     assert_eq!(opaques_of_three(Fault::Repeat.on_reply(3)).await, [1, 2, 3, 3, 4]);

@@ -1,4 +1,4 @@
-//! libmemcached's own test of a server's binary wire, run against the embedded server.
+//! libmemcached's own test of a server, on both wires, run against the embedded server.
 
 use std::process::Command;
 
@@ -9,15 +9,24 @@ const TESTS: usize = 27;
 
 #[test]
 fn memccapable_passes_all_its_binary_tests() {
+    passes("-b", TESTS);
+}
+
+#[test]
+fn memccapable_passes_all_its_text_tests() {
+    passes("-a", TESTS);
+}
+
+fn passes(wire: &str, tests: usize) {
     let runtime = Runtime::new().expect("a runtime");
     let server = runtime.block_on(Server::start()).expect("a loopback port");
     let output = Command::new("memccapable")
-        .args(["-b", "-h", "127.0.0.1", "-p", &server.port().to_string()])
+        .args([wire, "-h", "127.0.0.1", "-p", &server.port().to_string()])
         .output()
         .unwrap_or_else(|error| panic!("memccapable ({error}): apt-get install -y libmemcached-tools"));
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     assert!(output.status.success(), "{text}");
-    assert_eq!(text.lines().filter(|line| line.ends_with("[pass]")).count(), TESTS, "{text}");
+    assert_eq!(text.lines().filter(|line| line.ends_with("[pass]")).count(), tests, "{text}");
     assert!(text.contains("All tests passed") && !text.contains("[FAIL]"), "{text}");
 }

@@ -1,14 +1,12 @@
-//! The binary vectors, replayed against the embedded server: byte for byte what memcached answered,
+//! All vectors, replayed against the embedded server: byte for byte what memcached answered,
 //! but for the differences in the table.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use remcache_server::{Builder, Server};
-use remcache_testkit::vectors::{
-    Preparation, Protocol, Replayed, Vector, fill_memory, replay, take_all_connections, vectors,
-};
+use remcache_server::{Builder, ManualClock, Server, Wires};
+use remcache_testkit::vectors::{Preparation, Replayed, Vector, fill_memory, replay, take_all_connections, vectors};
 use tokio::runtime::{Handle, Runtime};
 
 /// Where the server differs on purpose, and why.
@@ -17,13 +15,12 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("bin/sasl_list", "offers PLAIN only"),
     ("bin/sasl_list_after_auth_deauthenticates", "offers PLAIN only"),
     ("bin/sasl_auth_cram_md5", "offers PLAIN only"),
-    ("bin/magic_81_first", "speaks no text yet: what does not begin as binary is closed"),
-    ("bin/binary_to_ascii_only_server", "speaks no text yet, so it cannot be told to speak only that"),
 ];
 
 /// Vectors on which 1.6.18 and 1.6.45 differ, and the server does as the newer one.
 const AS_NEWER: &[(&str, &str)] = &[
     ("bin/stat_sizes_enable", "the older answers without an end, and clients hang"),
+    ("text/stats_sizes_enable", "the older answers without an end, and clients hang"),
     ("bin/body_len_ffffffff_set", "bodies above 1 GiB are refused at once"),
     ("bin/body_len_80000000_set", "bodies above 1 GiB are refused at once"),
     ("bin/body_len_7fffffff_set", "bodies above 1 GiB are refused at once"),
@@ -35,8 +32,8 @@ const AS_NEWER: &[(&str, &str)] = &[
 #[test]
 fn vectors_hold_but_for_the_differences() {
     let runtime = Runtime::new().expect("a runtime");
-    let binary: Vec<&Vector> = vectors().iter().filter(|vector| vector.protocol == Protocol::Binary).collect();
-    let failures = in_parallel(&binary, |vector| compare(vector, &replayed(vector, runtime.handle())).err());
+    let all: Vec<&Vector> = vectors().iter().collect();
+    let failures = in_parallel(&all, |vector| compare(vector, &replayed(vector, runtime.handle())).err());
     let differing: BTreeSet<&str> = failures.iter().map(|(name, _)| *name).collect();
     let expected: BTreeSet<&str> = DIFFERENCES.iter().map(|(name, _)| *name).collect();
     let unexpected: Vec<&String> =
@@ -44,7 +41,7 @@ fn vectors_hold_but_for_the_differences() {
     assert!(unexpected.is_empty(), "{} vectors differ:\n{unexpected:#?}", unexpected.len());
     let agreeing: Vec<&&str> = expected.difference(&differing).collect();
     assert!(agreeing.is_empty(), "these differ no longer, strike them from the table: {agreeing:?}");
-    assert!(expected.len() * 20 <= binary.len(), "at least 95 of 100 vectors must hold");
+    assert!(expected.len() * 50 <= all.len(), "at least 98 of 100 vectors must hold");
 }
 
 #[test]
@@ -70,7 +67,10 @@ fn compare(vector: &Vector, replayed: &Replayed) -> Result<(), String> {
 }
 
 fn replayed(vector: &Vector, runtime: &Handle) -> Replayed {
-    let server = runtime.block_on(order(vector).start()).expect("a loopback port");
+    let order = order(vector);
+    // Where nothing waits for time it stands still: no second ends between two commands.
+    let order = if vector.delay.is_zero() { order.clock(&ManualClock::new()) } else { order };
+    let server = runtime.block_on(order.start()).expect("a loopback port");
     let _held = match vector.preparation() {
         Preparation::FullMemory => {
             fill_memory(server.address());
@@ -87,7 +87,14 @@ fn order(vector: &Vector) -> Builder {
     let args: Vec<&str> = vector.server_args.iter().map(String::as_str).collect();
     let order = Server::builder();
     match args[..] {
-        [] | ["-B", _] => order,
+        [] => order,
+        ["-B", "binary"] => order.wire(Wires::Binary),
+        ["-B", "ascii"] => order.wire(Wires::Text),
+        ["-A"] => order.shutdown(true),
+        ["-W"] => order.watches(false),
+        ["-X"] => order.dumps(false),
+        ["-o", "track_sizes"] => order.track_sizes(true),
+        ["-Y", _] => order.text_user("foo", "bar").text_user("user2", "p:w2").text_user("empty", ""),
         ["-S"] => order.user("testuser@memcached.realm", "testpass").user("bob", "secret"),
         ["-I", size, "-o", "slab_chunk_max=1024"] => order.item_size_max(size.parse().expect("a number")),
         ["-C"] => order.cas(false),

@@ -4,6 +4,7 @@
 //! Everything here panics when it cannot do its work: a test must fail, with a reason and, when a
 //! program is missing, with the line that installs it.
 
+mod certificates;
 mod descriptors;
 mod memcached;
 mod port;
@@ -12,6 +13,7 @@ mod scratch;
 mod seed;
 pub mod vectors;
 
+pub use certificates::{Authority, Certificate, Dates};
 pub use descriptors::descriptor_limit;
 pub use memcached::{Memcached, SASL_PASSWORD, SASL_USER};
 pub use port::unused_port;

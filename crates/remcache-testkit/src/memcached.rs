@@ -4,7 +4,7 @@ mod sasl;
 
 pub use sasl::{SASL_PASSWORD, SASL_USER};
 
-use crate::{scratch, unused_port};
+use crate::{Certificate, scratch, unused_port};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::fs::{self, File};
 use std::io;
@@ -58,6 +58,17 @@ impl Memcached {
     #[must_use]
     pub fn start_sasl(args: &[&str]) -> Self {
         Self::start_on_a_port(args, Sasl::On)
+    }
+
+    /// Starts a server that speaks TLS (`-Z`) with this certificate. It reads the certificate's files
+    /// at each start.
+    ///
+    /// # Panics
+    /// As [`Memcached::start`].
+    #[must_use]
+    pub fn start_tls(certificate: &Certificate, args: &[&str]) -> Self {
+        let options = certificate.server_options();
+        Self::start(&[&["-Z", "-o", &options], args].concat())
     }
 
     /// Starts a server on the Unix socket `path`; in a directory of [`scratch()`] it may make one.

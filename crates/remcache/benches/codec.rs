@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use bytes::Buf;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use remcache::proto::binary::{self, Opcode};
-use remcache::proto::{Connection, Deadline, InputBuffer, Limits, Output, Reply, Request, Status, Tag};
+use remcache::proto::{
+    Connection, Deadline, Dialect, Expected, InputBuffer, Limits, Operation, Output, Reply, Request, Status, Tag, meta,
+    text,
+};
 
 const VALUE: [u8; 100] = [b'v'; 100];
 
@@ -23,6 +26,57 @@ fn encode(criterion: &mut Criterion) {
             bencher.iter(|| {
                 binary::encode(black_box(&request), 7, &mut output).expect("the request is valid");
                 output.advance(output.remaining());
+            });
+        });
+    }
+}
+
+fn encode_lines(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encode lines");
+    group.throughput(Throughput::Elements(1));
+    for (name, request) in [("get", Request::get("key-00042")), ("set of 100 bytes", Request::set("key-00042", &VALUE))]
+    {
+        let mut output = Output::new();
+        group.bench_function(format!("meta {name}"), |bencher| {
+            bencher.iter(|| {
+                meta::encode(black_box(&request), 7, Dialect::default(), &mut output).expect("the request is valid");
+                output.advance(output.remaining());
+            });
+        });
+        group.bench_function(format!("text {name}"), |bencher| {
+            bencher.iter(|| {
+                text::encode(black_box(&request), &mut output).expect("the request is valid");
+                output.advance(output.remaining());
+            });
+        });
+    }
+}
+
+fn decode_lines(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode lines");
+    group.throughput(Throughput::Elements(1));
+    let hit = |head: &[u8], end: &[u8]| [head, &VALUE, end].concat();
+    let (get, set) = (Expected::new(Operation::Get), Expected::new(Operation::Set));
+    let mut input = InputBuffer::new();
+    for (name, bytes, expected) in [
+        ("hit of 100 bytes", hit(b"VA 100 f0 c42 O00000007\r\n", b"\r\n"), get),
+        ("stored", b"HD c42 O00000007\r\n".to_vec(), set),
+    ] {
+        group.bench_function(format!("meta {name}"), |bencher| {
+            bencher.iter(|| {
+                input.spare().extend_from_slice(black_box(&bytes));
+                meta::decode(&mut input, expected, 1 << 20).expect("the reply is valid")
+            });
+        });
+    }
+    for (name, bytes, expected) in [
+        ("hit of 100 bytes", hit(b"VALUE key-00042 0 100 42\r\n", b"\r\nEND\r\n"), get),
+        ("stored", b"STORED\r\n".to_vec(), set),
+    ] {
+        group.bench_function(format!("text {name}"), |bencher| {
+            bencher.iter(|| {
+                input.spare().extend_from_slice(black_box(&bytes));
+                text::decode(&mut input, expected, 1 << 20).expect("the reply is valid")
             });
         });
     }
@@ -78,5 +132,5 @@ fn machine(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, encode, decode, machine);
+criterion_group!(benches, encode, decode, encode_lines, decode_lines, machine);
 criterion_main!(benches);

@@ -36,8 +36,11 @@ pub enum ErrorKind {
     Value,
     /// The server has no memory for the item.
     OutOfMemory,
-    /// The server wants an authentication, or refused it.
+    /// The server wants an authentication, or refused it; the request was not executed.
     Auth,
+    /// TLS could not be agreed on, for instance because the server's certificate does not hold; the
+    /// request was not executed.
+    Tls,
     /// The server or this wire cannot do it.
     Unsupported,
     /// The server answered with another error.
@@ -50,6 +53,8 @@ pub enum ErrorKind {
     Overloaded,
     /// A server list, address, URL or setting is malformed.
     Config,
+    /// A source of server lists failed, or told no good list.
+    Discovery,
 }
 
 impl Error {
@@ -72,6 +77,12 @@ impl Error {
         Self(Box::new(Details { kind, server, message }))
     }
 
+    /// The same error, at this server.
+    pub(crate) fn at(mut self, server: &Arc<str>) -> Self {
+        self.0.server = Some(Arc::clone(server));
+        self
+    }
+
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -82,9 +93,9 @@ impl Error {
         self.0.server.as_deref()
     }
 
-    /// Whether the connection is gone or the server is known to be down.
+    /// Whether there is no connection: it is gone, the server is known to be down, or TLS failed.
     pub fn is_disconnected(&self) -> bool {
-        matches!(self.0.kind, ErrorKind::Disconnected(_))
+        matches!(self.0.kind, ErrorKind::Disconnected(_) | ErrorKind::Tls)
     }
 
     /// Whether the deadline passed.
@@ -93,8 +104,12 @@ impl Error {
     }
 
     /// Whether the cache could not be asked: the program goes on without it.
+    ///
+    /// A failed authentication and failed TLS count too, although somebody has to set them right:
+    /// [`Error::kind`] tells them apart.
     pub fn is_unavailable(&self) -> bool {
-        self.is_disconnected() || self.is_timeout() || self.0.kind == ErrorKind::Overloaded
+        let unasked = matches!(self.0.kind, ErrorKind::Overloaded | ErrorKind::Auth);
+        self.is_disconnected() || self.is_timeout() || unasked
     }
 
     /// Whether the request may have taken effect: decides if repeating it is safe.
@@ -117,6 +132,7 @@ impl ErrorKind {
             Status::Disconnected(delivery) => Self::Disconnected(delivery),
             Status::TimedOut(delivery) => Self::TimedOut(delivery),
             Status::Overloaded => Self::Overloaded,
+            Status::TlsError => Self::Tls,
             _ => Self::Server,
         }
     }
@@ -131,6 +147,7 @@ impl ErrorKind {
             Self::Value => "the value does not fit its codec",
             Self::OutOfMemory => "the server is out of memory",
             Self::Auth => "authentication failed",
+            Self::Tls => "TLS failed",
             Self::Unsupported => "not supported",
             Self::Server => "the server failed",
             Self::Disconnected(Delivery::NotSent) => "disconnected, the request was not sent",
@@ -141,6 +158,7 @@ impl ErrorKind {
                 "overloaded: too many requests or bytes wait on the connection; raise its limits, add connections, or ask less at a time"
             }
             Self::Config => "configuration",
+            Self::Discovery => "discovery",
         }
     }
 }
@@ -152,7 +170,7 @@ impl fmt::Display for Error {
             write!(f, "{server}: ")?;
         }
         match (kind, message.is_empty()) {
-            (ErrorKind::Config | ErrorKind::InvalidKey, false) => f.write_str(message),
+            (ErrorKind::Config | ErrorKind::Discovery | ErrorKind::InvalidKey, false) => f.write_str(message),
             (_, false) => write!(f, "{}: {message}", kind.text()),
             (_, true) => f.write_str(kind.text()),
         }

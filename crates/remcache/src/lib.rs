@@ -41,6 +41,7 @@
 //! - [`Cache`] holds values of one Rust type under a namespace; [`value`] has its codecs, and reads what other clients wrote.
 //! - [`Config`] has the settings, each with its default and the price of changing it.
 //! - [`distribution`] places keys on servers; [`proto`] is the protocol without any I/O.
+//! - [`discovery`] keeps a client at a list that changes; [`migration`] leads from one placement to another.
 //!
 //! Cluster, server, link and driver are private.
 //! The link holds the [machine](proto::Connection) that matches replies to requests, and a slot for each caller that waits; the driver is the task that moves bytes between the socket and that machine.
@@ -120,10 +121,12 @@
 //! |---|---|---|
 //! | `InvalidKey`, `InvalidArguments`, `Unsupported` | no | another request; most are found before anything is sent |
 //! | `ValueTooLarge`, `OutOfMemory` | no, **but a server that refuses a `set` drops the old value** | a smaller value, or a larger limit |
-//! | `NonNumericValue`, `Conflict`, `Auth`, `Server` | no | a look at the server's word, which the message has |
+//! | `NonNumericValue`, `Conflict`, `Server` | no | a look at the server's word, which the message has |
+//! | `Tls`, `Auth` | no | going on without the cache, and a look at certificates, passwords and settings |
 //! | `Disconnected(NotSent)`, `TimedOut(NotSent)`, `Overloaded` | no | going on without the cache, or asking again later |
 //! | `Disconnected(MaybeSent)`, `TimedOut(MaybeSent)` | **yes** | a decision: only you know whether doing it twice does harm |
 //! | `Config` | no | another address, URL or setting |
+//! | `Discovery` | no | a look at the source of the list: see [`discovery`] |
 //!
 //! The direct interface gives all of this as one value and cannot fail.
 //! [`Client::call_with`] takes a callback that is kept while it returns [`Flow::Proceed`], for requests with many replies; [`Client::cast`] waits for nothing.
@@ -183,6 +186,7 @@
 //! It lets requests through again when the server has answered a no-op: a server that only accepts connections is not back.
 //!
 //! [`Client::set_servers`] replaces the list while running: servers that stay keep their connections, requests to those that leave end as they would have.
+//! [`discovery`] does so whenever a file, DNS, a configuration endpoint or a stream of yours tells another list; [`migration`] moves from one placement to another and keeps the cache warm.
 //! [`Client::locate`] tells the server of a key, [`Client::servers`] the state of each, [`Client::is_usable`] whether any may answer.
 //!
 //! # The protocol layer alone
@@ -226,20 +230,24 @@
 //! | feature | default | is |
 //! |---|---|---|
 //! | `client` | yes | the asynchronous client, on tokio; without it the crate is `proto` alone |
-//! | `json`, `msgpack`, `postcard` | | [codecs](value::Codec) for what serde serialises |
-//! | `zstd`, `lz4`, `deflate` | | [compressions](value::Compression) of values; `deflate` is zlib and gzip |
-//! | `near` | | copies of a [`Cache`]'s values in the process |
-//! | `blocking` | | the client for programs without a runtime |
+//! | `dns` | no | lists of servers from DNS: `discovery::Dns` and `discovery::Srv` |
+//! | `json`, `msgpack`, `postcard` | no | [codecs](value::Codec) for what serde serialises |
+//! | `zstd`, `lz4`, `deflate` | no | [compressions](value::Compression) of values; `deflate` is zlib and gzip |
+//! | `near` | no | copies of a [`Cache`]'s values in the process |
+//! | `blocking` | no | the client for programs without a runtime |
+//! | `tls` | no | TLS, by rustls and ring: `client::Tls`, and `memcacheds://` |
+//! | `dangerous-tls` | no | TLS that checks no certificate: for experiments |
 //!
-//! TLS, authentication, and the meta and text protocols are not there yet.
+//! The meta and text protocols are not there yet.
 //!
 //! # More
 //!
 //! [What is guaranteed, and which test proves it](_documentation::guarantees) ·
 //! [where keys live, and how to share a cache with other clients](_documentation::placement) ·
-//! [values: flags, and what other clients write](_documentation::values) ·
 //! [other clients on the same servers, live](_documentation::interop) ·
-//! [the binary protocol, as servers speak it](_documentation::protocol)
+//! [the binary protocol, as servers speak it](_documentation::protocol) ·
+//! [TLS and passwords](_documentation::security) ·
+//! [values: flags, and what other clients write](_documentation::values)
 
 pub mod proto;
 
@@ -250,10 +258,13 @@ pub mod cache;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "client")]
+pub mod discovery;
+#[cfg(feature = "client")]
 pub mod distribution;
 #[cfg(feature = "client")]
 mod error;
 #[cfg(feature = "client")]
+pub mod migration;
 pub mod value;
 
 #[cfg(feature = "client")]
@@ -279,6 +290,9 @@ pub mod _documentation {
     #[doc = include_str!("../docs/protocol.md")]
     pub mod protocol {}
 
+    // Its programs are tests, and need TLS.
+    #[cfg_attr(any(not(doctest), feature = "tls"), doc = include_str!("../docs/security.md"))]
+    pub mod security {}
     #[doc = include_str!("../docs/values.md")]
     pub mod values {}
 }

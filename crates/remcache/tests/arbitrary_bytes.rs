@@ -6,10 +6,14 @@
 
 #[path = "arbitrary_bytes/connection.rs"]
 mod connection;
+#[path = "arbitrary_bytes/lines.rs"]
+mod lines;
 #[path = "arbitrary_bytes/replies.rs"]
 mod replies;
 #[path = "arbitrary_bytes/requests.rs"]
 mod requests;
+#[path = "arbitrary_bytes/wires.rs"]
+mod wires;
 
 use fastrand::Rng;
 use remcache_testkit::seed;
@@ -77,5 +81,83 @@ fn any_bytes_as_a_script_for_a_connection() {
     for _ in 0..20_000 {
         let length = rng.usize(..400);
         connection::run(&noise(&mut rng, length));
+    }
+}
+
+/// Random lines of words that servers say, and some noise.
+fn random_lines(rng: &mut Rng) -> Vec<u8> {
+    const WORDS: &[&str] = &[
+        "HD",
+        "VA",
+        "EN",
+        "NF",
+        "NS",
+        "EX",
+        "MN",
+        "ME",
+        "VALUE",
+        "END",
+        "STORED",
+        "NOT_FOUND",
+        "STAT",
+        "OK",
+        "ERROR",
+        "CLIENT_ERROR",
+        "SERVER_ERROR",
+        "VERSION",
+        "CONFIG",
+        "mg",
+        "key=a%20",
+        "exp=-1",
+        "k",
+        "b",
+        "kYQ==",
+        "0",
+        "1",
+        "2",
+        "5",
+        "70000",
+        "18446744073709551616",
+        "f7",
+        "c9",
+        "t-1",
+        "W",
+        "Z",
+        "O00000007",
+        "Oxyz",
+        "\r\nab\r\n",
+        "\r\nEND",
+    ];
+    let mut bytes = vec![rng.u8(..), rng.u8(..)];
+    for _ in 0..rng.usize(..6) {
+        for _ in 0..rng.usize(..5) {
+            bytes.extend(WORDS[rng.usize(..WORDS.len())].as_bytes());
+            bytes.push(b' ');
+        }
+        bytes.extend(b"\r\n");
+        if rng.u8(..) < 20 {
+            let length = rng.usize(..9_000);
+            bytes.extend(noise(rng, length));
+        }
+    }
+    bytes
+}
+
+#[test]
+fn any_bytes_as_lines() {
+    let seed = seed();
+    let mut rng = seed.rng();
+    for _ in 0..20_000 {
+        lines::run(&random_lines(&mut rng));
+    }
+}
+
+#[test]
+fn any_bytes_as_a_script_for_each_wire() {
+    let seed = seed();
+    let mut rng = seed.rng();
+    for _ in 0..20_000 {
+        let length = rng.usize(..400);
+        wires::run(&noise(&mut rng, length));
     }
 }

@@ -291,7 +291,6 @@ fn a_list_of_servers_that_is_none_is_named() {
         ("[cache]:11211", ["cache", "IPv6"]),
         ("unix://socket", ["socket", "/"]),
         ("http://cache", ["http", "memcached"]),
-        ("memcacheds://cache", ["memcacheds", "TLS"]),
     ] {
         assert_says(&Client::new([text]).unwrap_err(), ErrorKind::Config, &words);
         assert_says(&Client::new(["localhost", text]).unwrap_err(), ErrorKind::Config, &words);

@@ -8,6 +8,9 @@ use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
+use remcache_testkit::{Authority, Certificate, Dates, Memcached, SASL_PASSWORD, SASL_USER, scratch};
+use tempfile::TempDir;
+
 macro_rules! examples {
     ($($name:ident)*) => {
         $(#[test] fn $name() { check(stringify!($name)); })*
@@ -20,11 +23,14 @@ examples! {
     blocking
     callbacks
     counter
+    discovery
     embedded_server
     failure
     hello
     many
+    migration
     proto_alone
+    secure
     servers
     typed
 }
@@ -57,7 +63,7 @@ fn check(name: &str) {
     let source = package().join("examples").join(name).with_extension("rs");
     let promised = promise(&fs::read_to_string(&source).expect("the example's source"));
     assert!(!promised.is_empty(), "{name} promises nothing");
-    let output = run(&program(name));
+    let output = run(&program(name), &Surroundings::of(name));
     let printed: Vec<&str> = output.lines().collect();
     let kept =
         promised.len() == printed.len() && promised.iter().zip(&printed).all(|(promise, line)| fits(promise, line));
@@ -116,9 +122,46 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     files.iter().cloned().chain(below).filter(|file| file.extension() == Some(OsStr::new("rs"))).collect()
 }
 
-fn run(program: &Path) -> String {
-    let mut child =
-        Command::new(program).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the example runs");
+/// What an example finds when it is run, kept until it has ended.
+#[derive(Default)]
+struct Surroundings {
+    variables: Vec<(&'static str, String)>,
+    _server: Option<(Memcached, Authority, Certificate, TempDir)>,
+}
+
+impl Surroundings {
+    fn of(example: &str) -> Self {
+        match example {
+            "secure" => Self::secure(),
+            _ => Self::default(),
+        }
+    }
+
+    /// A server with TLS and a password.
+    fn secure() -> Self {
+        let authority = Authority::new("the authority of an example");
+        let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
+        let server = Memcached::start_sasl(&["-Z", "-o", &certificate.server_options()]);
+        let dir = scratch();
+        let password_file = dir.path().join("password");
+        fs::write(&password_file, SASL_PASSWORD).expect("the directory is writable");
+        let variables = vec![
+            ("SERVER", server.addr()),
+            ("CA_FILE", authority.file().display().to_string()),
+            ("USER", SASL_USER.to_owned()),
+            ("PASSWORD_FILE", password_file.display().to_string()),
+        ];
+        Self { variables, _server: Some((server, authority, certificate, dir)) }
+    }
+}
+
+fn run(program: &Path, surroundings: &Surroundings) -> String {
+    let mut child = Command::new(program)
+        .envs(surroundings.variables.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the example runs");
     let mut stdout = child.stdout.take().expect("the output is piped");
     let reader = thread::spawn(move || {
         let mut text = String::new();

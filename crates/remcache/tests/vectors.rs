@@ -1,4 +1,8 @@
-//! The codec against bytes that were seen on a real server: all 300 binary vectors, both directions.
+//! The codec against bytes that were seen on a real server: all 300 binary vectors, both directions;
+//! those of the wires of lines in `lines`.
+
+#[path = "vectors/lines.rs"]
+mod lines;
 
 use std::collections::{BTreeMap, BTreeSet};
 

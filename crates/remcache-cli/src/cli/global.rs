@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
-use remcache::distribution::Distribution;
+use remcache::distribution::{Distribution, Hash};
 
 use super::value;
 
@@ -17,10 +17,14 @@ pub(crate) struct Global {
     ///
     /// May be given more than once. A URL reads
     /// memcached://a,b:11212/namespace?timeout=250ms&distribution=ketama; its options win over
-    /// those of the command line. Without this option the servers come from MEMCACHED_SERVERS, and
-    /// without that it is localhost:11211.
+    /// those of the command line. Without this option the servers come from the context in use, from
+    /// MEMCACHED_SERVERS, and without both it is localhost:11211.
     #[arg(short = 's', long = "server", value_name = "ADDR", env = "REMCACHE_SERVERS", global = true)]
     pub(crate) servers: Vec<String>,
+
+    /// The context whose options are the defaults; see remcache context
+    #[arg(long, value_name = "NAME", env = "REMCACHE_CONTEXT", global = true)]
+    pub(crate) context: Option<String>,
 
     /// Start N embedded servers on loopback for this run, and use them
     #[arg(long, value_name = "N", env = "REMCACHE_EMBEDDED", global = true, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -30,12 +34,24 @@ pub(crate) struct Global {
     #[arg(long, value_name = "BYTES", env = "REMCACHE_EMBEDDED_MEMORY", global = true, default_value = "64m", value_parser = value::bytes)]
     pub(crate) embedded_memory: usize,
 
-    /// Where keys are placed: ketama, or remcached
+    /// Where keys are placed; ring profiles lists the names
     ///
-    /// Clients that share servers must agree on it. ketama is libmemcached's weighted ring,
-    /// remcached the Ruby gem's modulo.
+    /// Clients that share servers must agree on it. ketama is libmemcached's weighted ring; new
+    /// fleets may take rendezvous.
     #[arg(long, value_name = "NAME", env = "REMCACHE_DISTRIBUTION", global = true, default_value = "ketama")]
     pub(crate) distribution: Distribution,
+
+    /// Place keys as another client does: pylibmc, dalli, twemproxy, …; wins over --distribution
+    #[arg(long, value_name = "CLIENT", env = "REMCACHE_LIKE", global = true)]
+    pub(crate) like: Option<Distribution>,
+
+    /// The hash that the other client was set to, where it lets one choose: md5, crc32, fnv1a_64, …
+    #[arg(long, value_name = "HASH", env = "REMCACHE_HASH", global = true)]
+    pub(crate) hash: Option<Hash>,
+
+    /// Place keys by what stands between these two characters, as twemproxy does: {}
+    #[arg(long, value_name = "TAG", env = "REMCACHE_HASH_TAG", global = true, value_parser = hash_tag)]
+    pub(crate) hash_tag: Option<[u8; 2]>,
 
     /// A prefix of every key
     #[arg(long, value_name = "PREFIX", env = "REMCACHE_NAMESPACE", global = true)]
@@ -74,6 +90,24 @@ pub(crate) struct Global {
     pub(crate) verbose: u8,
 }
 
+impl Global {
+    /// Where keys are placed, all options considered.
+    pub(crate) fn placement(&self) -> Distribution {
+        let mut chosen = self.like.unwrap_or(self.distribution);
+        if let Some(hash) = self.hash {
+            chosen = chosen.hash(hash);
+        }
+        if let Some(tag) = self.hash_tag {
+            chosen = chosen.hash_tag(tag);
+        }
+        chosen
+    }
+}
+
+fn hash_tag(text: &str) -> Result<[u8; 2], String> {
+    text.as_bytes().try_into().map_err(|_| "expected two characters such as {}".into())
+}
+
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -87,6 +121,10 @@ pub(crate) enum Format {
     Ndjson,
     /// Comma-separated values with a header
     Csv,
+    /// Metrics as Prometheus reads them; for stats
+    Prometheus,
+    /// One line for a monitoring plugin; for check
+    Nagios,
 }
 
 /// When to colour.

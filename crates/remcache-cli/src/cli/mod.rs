@@ -5,11 +5,14 @@ pub(crate) mod value;
 
 pub(crate) use global::{Color, Format, Global};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    bench, count, delete, demo, extend, fill, flush, get, locate, ping, serve, stats, store, touch, version,
+    bench, check, completions, context, count, delete, demo, doctor, extend, fill, flush, get, locate, man, ping, ring,
+    serve, serve_metrics, stats, store, top, touch, version,
 };
+use crate::context::{self as contexts, Contexts, InUse, Settings};
+use crate::exit::Failure;
 
 /// Memcached servers at the command line.
 #[derive(Debug, Parser)]
@@ -56,8 +59,59 @@ pub(crate) enum Command {
     Ping(ping::Args),
     Flush(flush::Args),
     Locate(locate::Args),
+    Ring(ring::Args),
     Bench(bench::Args),
     Fill(fill::Args),
+    Top(top::Args),
+    Check(check::Args),
+    ServeMetrics(serve_metrics::Args),
+    Doctor(doctor::Args),
+    Context(context::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// What the tool was called with.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    pub(crate) cli: Cli,
+    /// The global options that the command line gives.
+    pub(crate) given: Settings,
+    /// The context in use.
+    pub(crate) context: Option<InUse>,
+}
+
+/// The definition of the command line.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Reads the command line; what it leaves open the context in use says. A command line that cannot be
+/// followed ends the process.
+pub(crate) fn parse() -> Result<Invocation, Failure> {
+    let context = context_in_use()?;
+    let settings = match &context {
+        Some((name, contexts)) => contexts.settings(name, &command())?,
+        None => Settings::new(),
+    };
+    let command = contexts::with_defaults(command(), settings);
+    let matches = command.clone().get_matches();
+    let given = contexts::given(&command, matches.subcommand().map_or(&matches, |(_, matches)| matches));
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let context = context.map(|(name, contexts)| InUse { is_production: contexts.is_production(&name), name });
+    Ok(Invocation { cli, given, context })
+}
+
+/// The context that the command line or the environment names, else the file's current one.
+fn context_in_use() -> Result<Option<(String, Contexts)>, Failure> {
+    let matches = command().ignore_errors(true).try_get_matches();
+    let global = matches.as_ref().ok().map(|matches| matches.subcommand().map_or(matches, |(_, matches)| matches));
+    let named = global.and_then(|matches| matches.try_get_one::<String>("context").ok()?.cloned());
+    match named {
+        Some(name) => Ok(Some((name, Contexts::read()?))),
+        // Without a place for contexts there are none.
+        None => Ok(Contexts::read_if_any()?.and_then(|contexts| Some((contexts.current()?.to_owned(), contexts)))),
+    }
 }
 
 const EXIT_CODES: &str = "\
@@ -68,14 +122,13 @@ Exit codes:
   3  some servers failed; the healthy part is printed
   4  no server was reached, or the time was up
   5  a server or the protocol failed
-  6  a server wants an authentication
-  8  a threshold is broken (bench --fail-if)
+  6  a server wants an authentication, or TLS failed
+  8  a threshold is broken (bench --fail-if, check)
   130  interrupted, after printing what there is";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_definitions_are_consistent() {

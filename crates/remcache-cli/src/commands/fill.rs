@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use remcache::{Change, Client, Error, ErrorKind, Ttl};
 
-use super::flush::confirm;
 use crate::cli::value;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
@@ -62,7 +61,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut vessels = inspect(&client).await;
     let items = sum(&vessels, "curr_items");
     let question = || format!("The servers hold {} items, which will be pushed out. Go on?", number::exact(items));
-    if items > 0 && !args.yes && !session.is_embedded() && !confirm(&question())? {
+    if items > 0 && !args.yes && !session.is_embedded() && !session.confirm(&question())? {
         return Ok(Exit::No);
     }
     interrupt.expect();

@@ -1,12 +1,11 @@
 //! `flush`: removes all items of the servers, if that is really meant.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use remcache::{Client, Ttl};
 
 use crate::cli::value;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
 use crate::output::{Cell, Column, Record, Table, Tone};
 use crate::session::Session;
 use crate::tally::Tally;
@@ -27,7 +26,7 @@ const COLUMNS: &[&str] = &["server", "status", "error"];
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
-    if !args.yes && !confirm(&format!("Remove ALL items of {}?", names(&client)))? {
+    if !args.yes && !session.confirm(&format!("Remove ALL items of {}?", names(&client)))? {
         return Ok(Exit::No);
     }
     let outcomes = client.flush(args.delay.map_or(Ttl::Never, Ttl::After)).await;
@@ -67,17 +66,4 @@ fn names(client: &Client) -> String {
         0..=5 => names.join(", "),
         count => format!("{} and {} more servers", names[..4].join(", "), count - 4),
     }
-}
-
-/// Asks on the terminal. Without one it refuses: a script has to say --yes.
-pub(super) fn confirm(question: &str) -> Result<bool, Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::usage(format!("{question} There is no terminal to ask on; say --yes to do it")));
-    }
-    let _ = write!(io::stderr(), "{question} [y/N] ");
-    let _ = io::stderr().flush();
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    read.map_err(|error| Failure::Io("standard input".into(), error))?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }

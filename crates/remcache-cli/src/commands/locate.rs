@@ -1,8 +1,10 @@
 //! `locate`: the server of a key, without asking any.
 
-use crate::exit::{Exit, Outcome};
+use remcache::distribution::{Explanation, Node, Ring};
+
+use crate::exit::{Exit, Failure, Outcome};
 use crate::input::Keys;
-use crate::output::{Layout, Record, Tone, text};
+use crate::output::{Layout, Output, Record, Tone, text};
 use crate::session::Session;
 
 /// Tell which server holds a key, without connecting to any
@@ -10,12 +12,20 @@ use crate::session::Session;
 pub(crate) struct Args {
     #[command(flatten)]
     keys: Keys,
+
+    /// Tell why: the hash, the point on the ring, and who comes next
+    #[arg(long)]
+    explain: bool,
 }
 
 const COLUMNS: &[&str] = &["key", "key_b64", "server"];
+const EXPLAINED: &[&str] = &["key", "key_b64", "server", "hash", "value", "point", "number", "next"];
 
 pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
     let keys = args.keys.read()?;
+    if args.explain {
+        return explain(&keys, session);
+    }
     let client = session.client()?;
     let name = |key: &[u8]| -> Result<Option<String>, remcache::Error> {
         Ok(client.locate(key)?.map(|server| server.name().to_owned()))
@@ -39,4 +49,73 @@ pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
         }
     }
     Ok(Exit::Yes)
+}
+
+/// A key with why it is where it is.
+struct Reason<'k> {
+    key: &'k [u8],
+    why: Explanation,
+}
+
+fn explain(keys: &[Vec<u8>], session: &mut Session) -> Outcome {
+    let names: Vec<String> = session.endpoints()?.iter().map(|endpoint| endpoint.name.to_string()).collect();
+    let ring = ring(session)?;
+    let namespace = session.options.namespace.clone().unwrap_or_default();
+    let output = &mut session.output;
+    let mut reasons = Vec::with_capacity(keys.len());
+    for key in keys {
+        let placed = match ring.distribution().hashes_namespace() {
+            true => [namespace.as_bytes(), key].concat(),
+            false => key.clone(),
+        };
+        let why = ring.explain(&placed).ok_or_else(|| Failure::usage("there is no server"))?;
+        reasons.push(Reason { key, why });
+    }
+    if output.is_text() {
+        reasons.iter().try_for_each(|reason| reason.print(&names, output))?;
+    } else {
+        let mut records = output.records(EXPLAINED)?;
+        reasons.iter().try_for_each(|reason| records.push(reason.record(&names)))?;
+        records.end()?;
+    }
+    Ok(Exit::Yes)
+}
+
+/// The ring of the servers that the options name.
+pub(super) fn ring(session: &Session) -> Result<Ring, Failure> {
+    let nodes: Vec<Node> = session.endpoints()?.iter().map(Node::from).collect();
+    session.options.placement().ring(&nodes).map_err(|error| Failure::usage(error.to_string()))
+}
+
+impl Reason<'_> {
+    fn print(&self, names: &[String], output: &mut Output) -> std::io::Result<()> {
+        let Explanation { hash, value, point, divisor, server, next, .. } = &self.why;
+        let paint = output.paint();
+        let mut line = format!("{}  → {}", text::inline(self.key), paint.apply(Tone::Name, &names[*server]));
+        line += &format!("  {}", paint.apply(Tone::Faint, format_args!("{hash} {value}")));
+        if let Some(point) = point {
+            line += &format!("  point {} ({}#{})", point.position, names[*server], point.number);
+        }
+        if let Some(divisor) = divisor {
+            line += &format!("  mod {divisor}");
+        }
+        if let Some(next) = next.first() {
+            line += &format!("  next: {}", names[*next]);
+        }
+        output.line(line)
+    }
+
+    fn record(&self, names: &[String]) -> Record {
+        let Explanation { hash, value, point, divisor, server, next, .. } = &self.why;
+        let next: Vec<&str> = next.iter().map(|server| &*names[*server]).collect();
+        Record::new()
+            .with_bytes("key", self.key)
+            .with("server", &*names[*server])
+            .with("hash", hash.to_string())
+            .with("value", &**value)
+            .with_some("point", point.as_ref().map(|point| &*point.position))
+            .with_some("number", point.as_ref().map(|point| point.number))
+            .with_some("divisor", *divisor)
+            .with("next", next)
+    }
 }

@@ -2,18 +2,26 @@
 
 pub(crate) mod bench;
 mod changes;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod context;
 pub(crate) mod count;
 pub(crate) mod delete;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod extend;
 pub(crate) mod fill;
 pub(crate) mod flush;
 pub(crate) mod get;
 pub(crate) mod locate;
+pub(crate) mod man;
 pub(crate) mod ping;
+pub(crate) mod ring;
 pub(crate) mod serve;
+pub(crate) mod serve_metrics;
 pub(crate) mod stats;
 pub(crate) mod store;
+pub(crate) mod top;
 pub(crate) mod touch;
 pub(crate) mod version;
 
@@ -21,21 +29,23 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Command, Invocation};
 use crate::exit::{Failure, Outcome};
+use crate::output::Layout;
 use crate::session::Session;
 
 /// Runs the command of the command line.
-pub(crate) fn run(cli: Cli) -> Outcome {
-    let runtime = runtime(threads(&cli.command)).map_err(|error| Failure::Io("runtime".into(), error))?;
-    let outcome = runtime.block_on(execute(cli));
+pub(crate) fn run(invocation: Invocation) -> Outcome {
+    let runtime = runtime(threads(&invocation.cli.command)).map_err(|error| Failure::Io("runtime".into(), error))?;
+    let outcome = runtime.block_on(execute(invocation));
     // What is still in flight concerns nobody any more.
     runtime.shutdown_background();
     outcome
 }
 
-async fn execute(cli: Cli) -> Outcome {
-    let mut session = Session::open(cli.global).await?;
+async fn execute(invocation: Invocation) -> Outcome {
+    let Invocation { cli, given, context } = invocation;
+    let mut session = Session::open(cli.global, given, context).await?;
     let outcome = dispatch(cli.command, &mut session).await;
     match (outcome, session.output.flush()) {
         (Ok(_), Err(error)) => Err(error.into()),
@@ -44,6 +54,14 @@ async fn execute(cli: Cli) -> Outcome {
 }
 
 async fn dispatch(command: Command, session: &mut Session) -> Outcome {
+    match (session.output.layout(), &command) {
+        (Layout::Nagios, Command::Check(_)) | (Layout::Prometheus, Command::Stats(_)) => {}
+        (Layout::Nagios, _) => return Err(Failure::usage("-f nagios is for check; -f json, ndjson or csv fit here")),
+        (Layout::Prometheus, _) => {
+            return Err(Failure::usage("-f prometheus is for stats; -f json, ndjson or csv fit here"));
+        }
+        _ => {}
+    }
     match command {
         Command::Demo(args) => demo::run(&args, session).await,
         Command::Serve(args) => serve::run(&args, session).await,
@@ -62,8 +80,16 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Ping(args) => ping::run(&args, session).await,
         Command::Flush(args) => flush::run(&args, session).await,
         Command::Locate(args) => locate::run(&args, session),
+        Command::Ring(args) => ring::run(&args, session),
         Command::Bench(args) => bench::run(&args, session).await,
         Command::Fill(args) => fill::run(&args, session).await,
+        Command::Top(args) => top::run(&args, session).await,
+        Command::ServeMetrics(args) => serve_metrics::run(&args, session).await,
+        Command::Check(args) => check::run(&args, session).await,
+        Command::Doctor(args) => doctor::run(&args, session).await,
+        Command::Context(args) => context::run(&args, session),
+        Command::Completions(args) => completions::run(&args, session),
+        Command::Man(args) => man::run(&args, session),
     }
 }
 

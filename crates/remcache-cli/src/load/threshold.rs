@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::mix::Verb;
 use super::recorder::Recorder;
 use crate::cli::value;
+use crate::relation::Relation;
 
 /// A condition under which a load has failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,21 +31,11 @@ enum Metric {
     Hits,
 }
 
-type Relation = (&'static str, fn(f64, f64) -> bool);
-
-/// The longer signs first: one begins with the other.
-const RELATIONS: [Relation; 4] = [
-    (">=", |value, limit| value >= limit),
-    ("<=", |value, limit| value <= limit),
-    (">", |value, limit| value > limit),
-    ("<", |value, limit| value < limit),
-];
-
 impl Threshold {
     /// The value that broke the threshold, if it is broken: what cannot be told breaks none.
     pub(crate) fn broken(&self, recorder: &Recorder, elapsed: Duration) -> Option<String> {
         let value = self.metric.value(recorder, self.verb, elapsed)?;
-        (self.relation.1)(value, self.limit).then(|| format!("{}: it is {}", self.text, self.metric.show(value)))
+        self.relation.holds(value, self.limit).then(|| format!("{}: it is {}", self.text, self.metric.show(value)))
     }
 }
 
@@ -112,9 +103,8 @@ impl FromStr for Threshold {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = RELATIONS.iter().find_map(|relation| Some((text.split_once(relation.0)?, *relation)));
-        let ((left, right), relation) = parts.ok_or("expected a condition such as p99>2ms or errors>0")?;
-        let (left, right) = (left.trim(), right.trim());
+        let parts = Relation::split(text);
+        let (left, relation, right) = parts.ok_or("expected a condition such as p99>2ms or errors>0")?;
         let (verb, name) = match left.split_once('.').map(|(verb, name)| (verb.parse::<Verb>(), name)) {
             Some((Ok(verb), name)) => (Some(verb), name),
             _ => (None, left),

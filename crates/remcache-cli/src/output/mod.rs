@@ -31,6 +31,10 @@ pub(crate) enum Layout {
     Ndjson,
     /// Lines with a header.
     Csv,
+    /// Metrics as Prometheus reads them.
+    Prometheus,
+    /// One line for a monitoring plugin.
+    Nagios,
 }
 
 /// Standard output, and what is known of it.
@@ -163,6 +167,8 @@ fn layout(format: Format, is_terminal: bool) -> Layout {
         Format::Json => Layout::Json,
         Format::Ndjson => Layout::Ndjson,
         Format::Csv => Layout::Csv,
+        Format::Prometheus => Layout::Prometheus,
+        Format::Nagios => Layout::Nagios,
     }
 }
 

@@ -2,11 +2,15 @@
 //! memcached servers and embedded ones.
 
 mod change;
+mod check;
+mod definitions;
 mod get;
 mod load;
+mod metrics;
 mod options;
 mod placement;
 mod serve;
 mod servers;
 mod store;
 mod tool;
+mod top;

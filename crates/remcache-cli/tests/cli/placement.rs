@@ -61,3 +61,84 @@ fn a_hundred_thousand_keys() {
     let run = remcache(["locate", "-", "-f", "csv"]).servers(SERVERS).input(keys).run().exits(0);
     assert_eq!(run.lines().len(), 100_001);
 }
+
+#[test]
+fn keys_are_placed_as_another_client_does() {
+    let place = |args: &[&str]| {
+        let run = remcache(["locate", "foo"].iter().chain(args)).servers("a,b,c").run().exits(0);
+        run.text().trim_end().rsplit_once('\t').unwrap().1.to_owned()
+    };
+    // one_at_a_time of foo is 596015325, its CRC-32 as libmemcached takes it 3187; modulo three servers.
+    assert_eq!(place(&["--like", "pylibmc"]), "a:11211");
+    assert_eq!(place(&["--like", "libmemcached", "--hash", "crc32"]), "b:11211");
+    assert_eq!(place(&["--distribution", "libmemcached", "--hash", "crc32"]), "b:11211");
+    let tagged = |key: &str| {
+        let args = ["locate", key, "--like", "twemproxy", "--hash-tag", "{}"];
+        remcache(args).servers("a,b,c,d,e").run().exits(0).text().trim_end().rsplit_once('\t').unwrap().1.to_owned()
+    };
+    assert_eq!(tagged("user:{42}:name"), tagged("user:{42}:mail"));
+    remcache(["locate", "k", "--like", "pylibmcd"]).run().exits(2).complains_of("pylibmc");
+    remcache(["locate", "k", "--like", "dalli", "--hash", "md5"]).servers("a,b").run().exits(2).complains_of("hash");
+}
+
+#[test]
+fn a_place_is_explained() {
+    let run = remcache(["locate", "Hello", "--explain", "-f", "json"]).servers("a,b,c").run().exits(0);
+    let why = &run.json()[0];
+    let server = Client::new(["a", "b", "c"]).unwrap().locate("Hello").unwrap().unwrap();
+    assert_eq!((&why["server"], &why["hash"]), (&json!(server.name()), &json!("md5")));
+    assert_eq!(why["next"].as_array().unwrap().len(), 2);
+    let value = |name: &str| why[name].as_str().unwrap().parse::<u64>().unwrap();
+    assert!(value("point") >= value("value"), "{why}");
+    let run = remcache(["locate", "Hello", "--explain", "-f", "text"]).servers("a,b,c").run().exits(0);
+    assert!(run.text().starts_with(&format!("Hello  → {}  md5 ", server.name())), "{run:?}");
+}
+
+#[test]
+fn the_share_of_each_server_now_and_after() {
+    let args = ["ring", "balance", "--sample", "30k", "--remove", "c", "-f", "ndjson"];
+    let shares = |servers: &str| -> Vec<Value> {
+        let run = remcache(args).servers(servers).run().exits(0);
+        run.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let weighted = shares("a,b:11211:2,c");
+    assert!((0.4..0.6).contains(&weighted[1]["share"].as_f64().unwrap()), "it has half of the weight: {weighted:?}");
+    let shares = shares("a,b,c");
+    let sum = |name: &str| shares.iter().map(|share| share[name].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((shares.len(), sum("keys")), (3, 30_000));
+    assert_eq!(shares[2]["share_after"], 0.0);
+    assert_eq!(sum("moved_in"), shares[2]["keys"].as_u64().unwrap(), "only the keys of the one that leaves move");
+    let run = remcache(args[..5].iter().chain(&["c"])).servers("a,b,c").run().exits(0);
+    assert!(run.text().contains("about the least possible"), "{run:?}");
+}
+
+#[test]
+fn what_moves_from_where_to_where() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), (0..1000).map(|number| format!("user:{number}\n")).collect::<String>()).unwrap();
+    let diff = |args: &[&str]| {
+        let keys = ["ring", "diff", "--keys", file.path().to_str().unwrap()];
+        remcache(keys.iter().chain(args)).servers("a,b").run()
+    };
+    assert!(diff(&[]).exits(0).text().ends_with("none of 1,000 keys moves\n"));
+    let grown = diff(&["--add", "c"]).exits(0);
+    assert!(grown.text().contains("c:11211") && !grown.text().contains("a:11211  b:11211"), "{grown:?}");
+    let other = diff(&["--to", "dalli", "-f", "json"]).exits(0).json();
+    assert_eq!(other.as_array().unwrap().len(), 2, "from each to the other: {other}");
+    diff(&["--remove", "z"]).exits(2).complains_of("none of a:11211, b:11211");
+    diff(&["--add", "a"]).exits(2).complains_of("there already");
+    diff(&["--remove", "a", "--remove", "b"]).exits(2).complains_of("no server would be left");
+    remcache(["ring", "diff", "--keys", "-"]).servers("a,b").input("ok\n\n").run().exits(2).complains_of("line 2");
+}
+
+#[test]
+fn every_placement_is_listed() {
+    let run = remcache(["ring", "profiles", "-f", "json"]).run().exits(0);
+    let profiles = run.json();
+    for profile in profiles.as_array().unwrap() {
+        let name = profile["name"].as_str().unwrap();
+        let needs_ip = remcache(["locate", "k", "--like", name]).servers("a/10.0.0.1,b/10.0.0.2").run();
+        assert_eq!(needs_ip.exit, Some(0), "{name}: {needs_ip:?}");
+    }
+    assert!(profiles.as_array().unwrap().len() > 30);
+}

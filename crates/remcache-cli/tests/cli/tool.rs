@@ -3,10 +3,15 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::num::NonZero;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 /// One run of the tool that is being prepared. Nothing of the environment reaches it.
 pub(crate) struct Tool {
@@ -119,6 +124,79 @@ impl Run {
         assert!(self.stdout.is_empty() && self.stderr.contains(what), "{what:?} in {self:?}");
         self
     }
+}
+
+/// A run on a terminal whose screen is watched while it goes on.
+pub(crate) struct Live {
+    child: Child,
+    keyboard: File,
+    screen: Arc<Mutex<vt100::Parser>>,
+    reading: Option<thread::JoinHandle<()>>,
+}
+
+impl Tool {
+    /// Begins it on a terminal of this size.
+    pub(crate) fn live(mut self, rows: u16, columns: u16) -> Live {
+        let (keyboard, terminal) = terminal();
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&terminal, size).expect("a terminal has a size");
+        let end = || Stdio::from(terminal.try_clone().expect("a descriptor is free"));
+        self.command.env("TERM", "xterm-256color").stdin(end()).stdout(end()).stderr(end());
+        let child = self.command.spawn().expect("the tool is built");
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(nonzero(rows), nonzero(columns), 0)));
+        let reading = {
+            let (screen, mut output) = (Arc::clone(&screen), keyboard.try_clone().expect("a descriptor is free"));
+            thread::spawn(move || {
+                let mut part = [0; 4096];
+                while let Ok(length @ 1..) = output.read(&mut part) {
+                    screen.lock().expect("nobody panics").process(&part[..length]);
+                }
+            })
+        };
+        Live { child, keyboard, screen, reading: Some(reading) }
+    }
+}
+
+impl Live {
+    /// What the screen shows now.
+    pub(crate) fn text(&self) -> String {
+        self.screen.lock().expect("nobody panics").screen().contents()
+    }
+
+    /// Waits until the screen shows this.
+    pub(crate) fn shows(&self, what: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            let text = self.text();
+            if text.contains(what) {
+                return text;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{what:?} does not appear:\n{text}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Presses keys.
+    pub(crate) fn types(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).expect("the terminal takes input");
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Waits for its end; the exit code, and whether the terminal is as it was.
+    pub(crate) fn ends(mut self) -> (Option<i32>, bool) {
+        let exit = self.child.wait().expect("the tool ends").code();
+        self.reading.take().expect("it is joined once").join().expect("reading does not panic");
+        let screen = self.screen.lock().expect("nobody panics");
+        let is_restored = !screen.screen().alternate_screen() && !screen.screen().hide_cursor();
+        (exit, is_restored)
+    }
+}
+
+fn nonzero(size: u16) -> NonZero<u16> {
+    NonZero::new(size).expect("a terminal has a size")
 }
 
 /// A terminal: what its screen shows can be read from the first, the second is for a program.

@@ -60,6 +60,23 @@ impl Client {
         self.packet().await
     }
 
+    /// What is read up to this end.
+    pub(crate) async fn until(&mut self, end: &str) -> String {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end.as_bytes()) {
+            let mut byte = [0];
+            self.read_exact(&mut byte).await.unwrap_or_else(|error| panic!("{error} after {}", bytes.escape_ascii()));
+            bytes.extend(byte);
+        }
+        String::from_utf8(bytes).expect("text")
+    }
+
+    /// What is answered to these lines, up to this end.
+    pub(crate) async fn say(&mut self, lines: &str, end: &str) -> String {
+        self.send(lines.as_bytes()).await;
+        self.until(end).await
+    }
+
     /// What is still to come, and how it ends.
     pub(crate) async fn rest(&mut self) -> (Vec<u8>, End) {
         let mut bytes = Vec::new();

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Config;
+use super::credentials::Credentials;
+use super::tls::Tls;
 use crate::Error;
-use crate::distribution::Distribution;
+use crate::distribution::{Distribution, Node};
 
 /// The port of a server whose address names none.
 const DEFAULT_PORT: u16 = 11211;
@@ -60,6 +62,9 @@ impl Endpoint {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) that names the address and what is wrong.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
+        if has_credentials(text) {
+            return Err(misplaced_credentials());
+        }
         let bad = |what: &str| Error::config(format!("server address {text:?}: {what}"));
         if text.is_empty() {
             return Err(bad("it is empty; expected host, host:port, [v6]:port or /path/to.sock"));
@@ -148,6 +153,20 @@ fn parse_weight(text: &str) -> Result<u32, String> {
     }
 }
 
+impl From<&Endpoint> for Node {
+    /// The server as a ring sees it.
+    fn from(endpoint: &Endpoint) -> Self {
+        let mut node = match &endpoint.address {
+            Address::Tcp { host, port } => Self::tcp(host.clone(), *port),
+            Address::Unix(path) => Self::unix(path.display().to_string()),
+        };
+        node.weight = endpoint.weight;
+        node.ring_name = endpoint.ring_name.as_deref().map(str::to_owned);
+        node.ip = endpoint.ip;
+        node
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -159,11 +178,13 @@ impl fmt::Display for Address {
 }
 
 /// What one text may name: servers, and with a URL a namespace and options.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Target {
     pub(crate) servers: Vec<Endpoint>,
     pub(crate) namespace: Option<String>,
     pub(crate) options: Vec<(String, String)>,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) credentials: Option<Credentials>,
 }
 
 impl Target {
@@ -171,25 +192,35 @@ impl Target {
         if let Some(rest) = text.strip_prefix("memcached://") {
             return Self::parse_url(rest);
         }
-        if text.starts_with("memcacheds://") {
-            return Err(Error::config("memcacheds:// (TLS) is not supported yet: use memcached://"));
+        if let Some(rest) = text.strip_prefix("memcacheds://") {
+            return Ok(Self { tls: Some(system_tls()?), ..Self::parse_url(rest)? });
         }
         if let Some((scheme, _)) = text.split_once("://")
             && !matches!(scheme, "tcp" | "unix")
         {
             return Err(Error::config(format!(
-                "unknown scheme {scheme:?}; expected memcached, tcp or unix, or an address such as host:11211"
+                "unknown scheme {scheme:?}; expected memcached, memcacheds, tcp or unix, or an address such as host:11211"
             )));
         }
-        Ok(Self { servers: list(text)?, namespace: None, options: Vec::new() })
+        if text.split(',').any(has_credentials) {
+            return Err(misplaced_credentials());
+        }
+        Ok(Self { servers: list(text)?, ..Self::default() })
     }
 
     fn parse_url(rest: &str) -> Result<Self, Error> {
         let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (hosts, namespace) = before.split_once('/').unwrap_or((before, ""));
-        if hosts.contains('@') {
-            return Err(Error::config("a user and password in a URL are not supported yet"));
+        let (authority, namespace) = before.split_once('/').unwrap_or((before, ""));
+        // What follows is not quoted, as it may be a part of a password.
+        if namespace.contains('@') || query.contains('@') {
+            return Err(Error::config(
+                "an @ behind the hosts of a URL: in a user or password write / as %2F, ? as %3F and @ as %40",
+            ));
         }
+        let (credentials, hosts) = match authority.rsplit_once('@') {
+            Some((user_info, hosts)) => (Some(parse_user_info(user_info)?), hosts),
+            None => (None, authority),
+        };
         let options = query.split('&').filter(|pair| !pair.is_empty());
         let options = options.map(|pair| match pair.split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
@@ -199,8 +230,68 @@ impl Target {
             servers: list(hosts)?,
             namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
             options: options.collect::<Result<_, _>>()?,
+            tls: None,
+            credentials,
         })
     }
+}
+
+#[cfg(feature = "tls")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature there is none")]
+fn system_tls() -> Result<Tls, Error> {
+    Ok(Tls::with_system_roots())
+}
+
+#[cfg(not(feature = "tls"))]
+fn system_tls() -> Result<Tls, Error> {
+    Err(Error::config(
+        "memcacheds:// is TLS, which this program was built without: turn on the feature `tls` of remcache",
+    ))
+}
+
+/// Whether an address that is no URL has a user before its host; such an address is never quoted.
+fn has_credentials(address: &str) -> bool {
+    let address = address.trim();
+    let is_path = address.starts_with('/') || address.starts_with("unix://");
+    address.contains('@') && !is_path
+}
+
+fn misplaced_credentials() -> Error {
+    Error::config("a user and a password belong into a URL: memcached://user:password@host, or memcacheds:// for TLS")
+}
+
+/// Reads `user:password`; errors do not show them.
+fn parse_user_info(text: &str) -> Result<Credentials, Error> {
+    let Some((user, password)) = text.split_once(':') else {
+        return Err(Error::config("a user without a password in a URL: write user:password@host"));
+    };
+    if text.contains('@') {
+        return Err(Error::config("a URL has one user and password, for all its servers: in them write @ as %40"));
+    }
+    match (percent_decoded(user), percent_decoded(password)) {
+        (Some(user), Some(password)) => Ok(Credentials::new(user, password)),
+        _ => Err(Error::config(
+            "a % in the user or password of a URL must have two hexadecimal digits behind it; % itself is %25",
+        )),
+    }
+}
+
+/// The bytes that a text stands for; `None` if a `%` has no two hexadecimal digits behind it.
+fn percent_decoded(text: &str) -> Option<Vec<u8>> {
+    // With its whole length from the start: what a growing vector leaves behind is not overwritten.
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => hexadecimal(bytes.next()?)? << 4 | hexadecimal(bytes.next()?)?,
+            byte => byte,
+        });
+    }
+    Some(decoded)
+}
+
+fn hexadecimal(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 fn list(text: &str) -> Result<Vec<Endpoint>, Error> {
@@ -229,6 +320,7 @@ const OPTIONS: &[(&str, Apply)] = &[
         let chosen = config.distribution.hash_tag(tag);
         Ok(config.distribution(chosen))
     }),
+    ("protocol", |config, value| Ok(config.protocol(value.parse().map_err(|unknown| format!("{unknown}"))?))),
     ("max_value_size", |config, value| Ok(config.max_value_size(parse_count(value)?))),
     ("max_in_flight", |config, value| Ok(config.max_in_flight(parse_count(value)?))),
     ("max_output", |config, value| Ok(config.max_output(parse_count(value)?))),
@@ -310,11 +402,49 @@ mod tests {
             ("unix://relative", "begins with /"),
             ("http://cache1", "scheme"),
             ("a,,b", "empty"),
-            ("memcacheds://a", "TLS"),
         ];
         for (text, word) in cases {
             let error = Target::parse(text).unwrap_err();
             assert!(error.to_string().contains(word), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_url_with_a_user_and_a_password() {
+        for (text, user, password, host) in [
+            ("memcached://bob:secret@a", "bob", "secret", "a:11211"),
+            ("memcached://b%6Fb:s%3a%40%2f%25@a:7/shop", "bob", "s:@/%", "a:7"),
+            ("memcached://bob:with:colon,and%00@[::1]:7/?timeout=1s", "bob", "with:colon,and\0", "[::1]:7"),
+            ("memcached://bob:@a", "bob", "", "a:11211"),
+        ] {
+            let target = Target::parse(text).unwrap();
+            assert!(target.credentials == Some(Credentials::new(user, password)), "{text}");
+            assert_eq!(&*target.servers[0].name, host, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_user_and_password_is_named() {
+        for (text, word) in [
+            ("bob:secret@a", "URL"),
+            ("tcp://bob:secret@a", "URL"),
+            ("memcached://bob@a", "password"),
+            ("memcached://bob:secret@a,bob:secret@b", "%40"),
+            ("memcached://bob:sec/ret@a", "%2F"),
+            ("memcached://bob:sec?ret@a", "%3F"),
+            ("memcached://bob:100%@a", "%25"),
+            ("memcached://bob:%+1@a", "%25"),
+        ] {
+            let error = Target::parse(text).unwrap_err().to_string();
+            assert!(error.contains(word) && !error.contains("ret"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn tls_is_on_or_the_feature_is_named() {
+        match Target::parse("memcacheds://a,b") {
+            Ok(target) => assert!(cfg!(feature = "tls") && target.tls.is_some() && target.servers.len() == 2),
+            Err(error) => assert!(!cfg!(feature = "tls") && error.to_string().contains("feature `tls`"), "{error}"),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::address::{Address, Endpoint};
+use super::address::Endpoint;
 use super::config::Config;
 use super::server::Server;
 use crate::Error;
@@ -23,7 +23,7 @@ impl Cluster {
         if endpoints.is_empty() {
             return Err(Error::config("the server list is empty: give at least one address such as localhost:11211"));
         }
-        let nodes: Vec<Node> = endpoints.iter().map(node).collect();
+        let nodes: Vec<Node> = endpoints.iter().map(Node::from).collect();
         let ring = config.distribution.ring(&nodes).map_err(|error| Error::config(error.to_string()))?;
         let mut known: HashMap<Arc<str>, Vec<Arc<Server>>> = HashMap::new();
         for server in before.map_or(&[][..], |cluster| &cluster.servers) {
@@ -64,17 +64,6 @@ impl Cluster {
         }
         Ok(Some(0))
     }
-}
-
-fn node(endpoint: &Endpoint) -> Node {
-    let mut node = match &endpoint.address {
-        Address::Tcp { host, port } => Node::tcp(host.clone(), *port),
-        Address::Unix(path) => Node::unix(path.display().to_string()),
-    };
-    node.weight = endpoint.weight;
-    node.ring_name = endpoint.ring_name.as_deref().map(str::to_owned);
-    node.ip = endpoint.ip;
-    node
 }
 
 /// Refuses what would harm the other callers of a shared connection.

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::{Endpoint, Target};
+use super::credentials::{Credentials, CredentialsProvider, Source};
+use super::protocol::Protocol;
+use super::tls::Tls;
 use super::transport::{Connect, SocketConnector};
 use crate::Error;
 use crate::distribution::Distribution;
@@ -22,6 +25,7 @@ use crate::proto::Limits;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) servers: Vec<Endpoint>,
+    pub(crate) protocol: Protocol,
     pub(crate) distribution: Distribution,
     pub(crate) namespace: Vec<u8>,
     pub(crate) timeout: Duration,
@@ -30,6 +34,8 @@ pub struct Config {
     pub(crate) overload: Overload,
     pub(crate) reconnect: Backoff,
     pub(crate) transport: TransportSettings,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) credentials: Option<Source>,
     pub(crate) connector: Arc<dyn Connect>,
     pub(crate) seed: Option<u64>,
 }
@@ -77,6 +83,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             servers: Vec::new(),
+            protocol: Protocol::default(),
             distribution: Distribution::default(),
             namespace: Vec::new(),
             timeout: Duration::from_secs(1),
@@ -89,6 +96,8 @@ impl Default for Config {
                 user_timeout: Duration::from_secs(5),
                 socket_buffers: None,
             },
+            tls: None,
+            credentials: None,
             connector: Arc::new(SocketConnector),
             seed: None,
         }
@@ -104,7 +113,13 @@ impl Config {
     /// Settings and servers from a URL:
     /// `memcached://host,host:port,host:port:weight/namespace?timeout=250ms&distribution=ketama`.
     ///
-    /// Options: `timeout`, `connect_timeout`, `connections`, `distribution`, `hash`, `hash_tag`,
+    /// `memcacheds://` is the same over TLS, with the authorities that the system trusts, unless
+    /// [`Config::tls`] says otherwise (feature `tls`). A user and a password for all servers stand
+    /// before the hosts: `memcacheds://user:password@host`, with `%` and two hexadecimal digits for
+    /// `%`, `@`, `/` and `?` in them, and for `:` in the user. TLS and credentials are the client's: one URL that has
+    /// them gives them to all its servers, and no URL takes them away.
+    ///
+    /// Options: `timeout`, `connect_timeout`, `connections`, `distribution`, `hash`, `hash_tag`, `protocol`,
     /// `max_value_size`, `max_in_flight`, `max_output`. Durations read `250ms`, `5s`, `2m`, `1h`.
     ///
     /// # Errors
@@ -119,12 +134,22 @@ impl Config {
     /// # Errors
     /// As [`Config::from_url`], and for a malformed address.
     pub fn server(mut self, text: &str) -> Result<Self, Error> {
-        let Target { servers, namespace, options } = Target::parse(text)?;
+        let Target { servers, namespace, options, tls, credentials } = Target::parse(text)?;
         self.servers.extend(servers);
+        self.tls = self.tls.or(tls);
+        self.credentials = credentials.map(Source::Fixed).or(self.credentials);
         if let Some(namespace) = namespace {
             self.namespace = namespace.into_bytes();
         }
         options.into_iter().try_fold(self, |config, (name, value)| super::address::apply(config, &name, &value))
+    }
+
+    /// Which wire to speak (default: the best that each server understands).
+    ///
+    /// Finding it out takes one round trip for each connection; a wire that is given takes none.
+    #[must_use]
+    pub fn protocol(self, protocol: Protocol) -> Self {
+        Self { protocol, ..self }
     }
 
     /// Where keys are placed (default: `ketama`, libmemcached's weighted ring).
@@ -221,6 +246,33 @@ impl Config {
         self
     }
 
+    /// Encrypts every connection (default: none is), with these authorities and certificates.
+    ///
+    /// The handshake is part of connecting, and takes two round trips or so.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// The user and the password for every server (default: none): SASL's PLAIN mechanism.
+    ///
+    /// A server that refuses them is not asked again: requests end at once, as
+    /// [`ErrorKind::Auth`](crate::ErrorKind::Auth). Without TLS the password is sent as it is.
+    #[must_use]
+    pub fn credentials(self, credentials: Credentials) -> Self {
+        Self { credentials: Some(Source::Fixed(credentials)), ..self }
+    }
+
+    /// Who is asked for the credentials at each connect (default: nobody), within the time that
+    /// connecting may take.
+    ///
+    /// After a refusal the server is asked again when the provider has others.
+    #[must_use]
+    pub fn credentials_provider(self, provider: impl CredentialsProvider) -> Self {
+        Self { credentials: Some(Source::Provider(Arc::new(provider))), ..self }
+    }
+
     /// What opens connections (default: TCP and Unix sockets); for tests and unusual networks.
     #[must_use]
     pub fn connector(self, connector: impl Connect) -> Self {
@@ -231,6 +283,21 @@ impl Config {
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         Self { seed: Some(seed), ..self }
+    }
+
+    /// Refuses servers that were given with other credentials than a client has, or with TLS where
+    /// it has none: they would be spoken to without.
+    pub(crate) fn check_security_is_that_of(&self, running: &Self) -> Result<(), Error> {
+        if self.tls.is_some() && running.tls.is_none() {
+            return Err(Error::config("TLS cannot be turned on in a running client: make another client"));
+        }
+        match (&self.credentials, &running.credentials) {
+            (Some(Source::Fixed(new)), Some(Source::Fixed(old))) if new == old => Ok(()),
+            (Some(Source::Provider(_)), Some(Source::Provider(_))) | (None, None) => Ok(()),
+            _ => Err(Error::config(
+                "credentials cannot be changed in a running client: make another client, or use Config::credentials_provider",
+            )),
+        }
     }
 
     /// Refuses what cannot work.
@@ -261,6 +328,12 @@ impl Config {
             if count == 0 {
                 return Err(Error::config(format!("{name} is zero: it must be at least 1")));
             }
+        }
+        if let Some(Err(what)) = self.tls.as_ref().map(Tls::check) {
+            return Err(Error::config(what));
+        }
+        if let Some(Source::Fixed(credentials)) = &self.credentials {
+            credentials.check().map_err(Error::config)?;
         }
         if self.namespace.len() >= crate::proto::Key::MAX_LEN {
             return Err(Error::config("the namespace leaves no room for a key: a key has at most 250 bytes"));

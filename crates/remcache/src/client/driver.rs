@@ -9,6 +9,7 @@ use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Buf;
 use tokio::io::{AsyncReadExt, AsyncWrite};
@@ -16,6 +17,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::condition::Condition;
 use super::link::{Link, Parked};
+use super::records::Records;
+use super::tls;
 use super::transport::Stream;
 use crate::proto::{InputBuffer, Output, ProtocolError};
 
@@ -30,6 +33,9 @@ pub(crate) struct Driver {
     timer: Pin<Box<Sleep>>,
     /// The first reply must have come by then, before callers are let through.
     probe_until: Option<Instant>,
+    records: Option<Records>,
+    /// Why nothing can be written any more, and until when it is read what the server said of it.
+    broken: Option<(End, Instant)>,
 }
 
 /// Why a connection ended.
@@ -65,6 +71,7 @@ impl Driver {
         stream: Box<dyn Stream>,
         link: Arc<Link>,
         probe_until: Option<Instant>,
+        encrypted: bool,
     ) -> Self {
         Self {
             server,
@@ -75,11 +82,21 @@ impl Driver {
             wakers: Vec::new(),
             timer: Box::pin(sleep_until(Instant::now())),
             probe_until,
+            records: encrypted.then(Records::default),
+            broken: None,
         }
     }
 
     /// Writes what is ready; whether the socket takes more.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        match &mut self.records {
+            None => self.write_at_once(cx),
+            Some(records) => records.write(&mut self.stream, &mut self.output, &self.link, cx),
+        }
+    }
+
+    /// Writes all there is, in as few pieces as the socket allows.
+    fn write_at_once(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
         loop {
             if !self.output.has_remaining() {
                 self.link.take_output(&mut self.output);
@@ -111,6 +128,8 @@ impl Driver {
         match read {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0)) => Err(End::Closed),
+            // TLS that ends without a farewell: replies tell their lengths, so nothing can be cut unseen.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(End::Closed),
             Poll::Ready(Err(error)) => Err(End::Io(error)),
             Poll::Ready(Ok(count)) => {
                 self.input.filled(count);
@@ -121,6 +140,37 @@ impl Driver {
                 Ok(true)
             }
         }
+    }
+
+    /// Takes down that writing failed. Before the first reply the server may have said why: a
+    /// refusal in clear, or an alert of TLS. That it is there may not be known yet.
+    fn broke(&mut self, end: End) -> Result<Parking, End> {
+        if self.link.has_replied() {
+            return Err(end);
+        }
+        self.broken = Some((end, Instant::now() + LAST_WORDS));
+        Ok(Parking::Again)
+    }
+
+    /// Waits for the server's last words no longer than a moment.
+    fn last_words(&mut self, cx: &mut Context<'_>) -> Result<Parking, End> {
+        let read = self.read(cx);
+        let Some((end, until)) = self.broken.take() else { return read.map(|_| Parking::Again) };
+        match read {
+            Err(End::Io(error)) if tls::failure(&error).is_none() => return Err(end),
+            Err(End::Closed) => return Err(end),
+            Err(words) => return Err(words),
+            Ok(_) => {}
+        }
+        self.timer.as_mut().reset(until);
+        if self.timer.as_mut().poll(cx).is_ready() {
+            return Err(end);
+        }
+        if read.is_ok_and(|any| any) {
+            cx.waker().wake_by_ref();
+        }
+        self.broken = Some((end, until));
+        Ok(Parking::Asleep)
     }
 
     fn wake_callers(&mut self) {
@@ -182,7 +232,13 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
         let driver = &mut *self;
         let step = |driver: &mut Self, cx: &mut Context<'_>| -> Result<Parking, End> {
-            let can_write = driver.write(cx)?;
+            if driver.broken.is_some() {
+                return driver.last_words(cx);
+            }
+            let can_write = match driver.write(cx) {
+                Err(end) => return driver.broke(end),
+                Ok(can_write) => can_write,
+            };
             if driver.read(cx)? {
                 // The callers that were just woken run first, so that their requests leave together.
                 cx.waker().wake_by_ref();
@@ -207,3 +263,5 @@ enum Parking {
 
 /// How many pieces one vectored write has at most.
 const MOST_SLICES: usize = 64;
+/// What a server said before it closed is there when writing fails, and known with the next event.
+const LAST_WORDS: Duration = Duration::from_millis(10);

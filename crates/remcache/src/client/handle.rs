@@ -12,9 +12,11 @@ use super::address::Endpoint;
 use super::call::{Call, Replies};
 use super::command::{Act, Ask, Command};
 use super::condition::State;
+use super::listing::Listing;
 use super::outcome;
 use super::server::Server;
 use crate::Error;
+use crate::proto::text::MetadumpItem;
 use crate::proto::{CowBytes, Request, Ttl};
 
 /// One server of a client.
@@ -85,6 +87,28 @@ impl ServerHandle {
     /// `sizes`, ….
     pub fn stats<'a>(&self, group: impl Into<CowBytes<'a>>) -> Stats {
         Stats { replies: self.replies(Request::stat(group)), failed: false }
+    }
+
+    /// The server's items, one after the other: what it knows of each, and no values.
+    ///
+    /// It takes a connection of its own, on the text wire. What is stored, moved or removed meanwhile may be
+    /// missing, and what expires may still be there.
+    pub fn metadump(&self) -> Listing<MetadumpItem> {
+        Listing::metadump(Arc::clone(&self.0))
+    }
+
+    /// The server's keys, one after the other: [`ServerHandle::metadump`] without the rest, since memcached
+    /// 1.6.19.
+    pub fn mgdump(&self) -> Listing<Bytes> {
+        Listing::keys(Arc::clone(&self.0))
+    }
+
+    /// What the server does, as it does it: lines that [`LogLine`](crate::proto::text::LogLine) reads.
+    ///
+    /// `streams` are words such as `fetchers mutations evictions`. A listener that is too slow is told how
+    /// many lines it missed, and never slows the server down.
+    pub fn watch(&self, streams: &str) -> Listing<Bytes> {
+        Listing::watch(Arc::clone(&self.0), streams)
     }
 
     /// The server's version.

@@ -18,10 +18,11 @@ use tokio::time::Instant;
 pub(crate) use task::{Demand, Parked};
 
 use super::condition::{Condition, State};
+use super::protocol::Protocol;
 use super::slot::Slot;
 use crate::proto::{
-    Connection, Deadline, Delivery, Event, InputBuffer, InvalidRequest, Limits, ProtocolError, Rejected, Reply,
-    Request, Status, Tag, Ticket,
+    Connection, Deadline, Delivery, Dialect, Event, InputBuffer, InvalidRequest, Limits, ProtocolError, Rejected,
+    Reply, Request, Status, Tag, Ticket,
 };
 
 /// The shared half of one connection.
@@ -44,6 +45,10 @@ struct Inner {
     since: SystemTime,
     /// Why requests fail at once, if they do.
     refusal: Option<Bytes>,
+    /// The status that says so, where it is more than being disconnected.
+    refused_as: Option<Status>,
+    /// Whether the server wanted an authentication that the connection does not have.
+    stranger: bool,
     /// Whether the connection's task runs.
     running: bool,
     /// How many callers wait for room.
@@ -103,14 +108,21 @@ fn slot_and_place(tag: Tag) -> (usize, u32) {
 }
 
 impl Link {
-    pub(crate) fn new(limits: Limits, first_opaque: u32) -> Self {
+    /// A link of this protocol; where the wire has to be found out, requests wait for that.
+    pub(crate) fn new(protocol: Protocol, limits: Limits, first_opaque: u32) -> Self {
+        let now = Instant::now().into_std();
         let state = Inner {
-            machine: Connection::new(limits, first_opaque, Instant::now().into_std()),
+            machine: match protocol.wire() {
+                Some(wire) => Connection::speaking(wire, Dialect::default(), limits, first_opaque, now),
+                None => Connection::undecided(limits, first_opaque, now),
+            },
             slots: Slab::new(),
             driver: None,
             condition: Condition::Idle,
             since: SystemTime::now(),
             refusal: None,
+            refused_as: None,
+            stranger: false,
             running: false,
             waiting_for_room: 0,
             replied: false,
@@ -300,14 +312,21 @@ impl Inner {
     fn admit(&self) -> Result<(), Reply> {
         match &self.refusal {
             None => Ok(()),
-            Some(reason) => Err(Reply::disconnected(Delivery::NotSent, reason.clone())),
+            Some(reason) => {
+                let status = self.refused_as.unwrap_or(Status::Disconnected(Delivery::NotSent));
+                Err(Reply::with_text(status, reason.clone()))
+            }
         }
     }
 
     #[inline]
     fn settle(&mut self, input: &mut InputBuffer, wakers: &mut Vec<Waker>) -> Result<(), ProtocolError> {
-        while let Some(Event { tag, reply, last, .. }) = self.machine.poll_event(input)? {
+        while let Some(Event { tag, mut reply, last, .. }) = self.machine.poll_event(input)? {
             let (slot, place) = slot_and_place(tag);
+            if reply.status == Status::AuthError {
+                self.stranger = true;
+                reply.value = Bytes::from_static(NO_CREDENTIALS.as_bytes());
+            }
             if let Some(slot) = self.slots.get_mut(slot) {
                 wakers.extend(slot.settle(place, reply, last));
             }
@@ -315,6 +334,10 @@ impl Inner {
         Ok(())
     }
 }
+
+/// What to do about a server that refuses whoever gave no password.
+pub(crate) const NO_CREDENTIALS: &str =
+    "the server asks for a user and a password: give them by Config::credentials, or as user:password@ in a URL";
 
 /// Lets go of the lock, then wakes the driver if it sleeps.
 #[inline]

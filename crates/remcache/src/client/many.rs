@@ -300,6 +300,10 @@ impl<N, Q> fmt::Debug for Many<'_, N, Q> {
 pub struct Outcomes<K, T>(pub(crate) Vec<(K, Result<T, Error>)>);
 
 impl<K, T> Outcomes<K, T> {
+    pub(crate) fn of(outcomes: Vec<(K, Result<T, Error>)>) -> Self {
+        Self(outcomes)
+    }
+
     /// How many keys were asked for.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -11,16 +11,27 @@ mod cluster;
 mod command;
 mod condition;
 mod config;
+mod credentials;
 mod driver;
+mod failure;
 mod handle;
+mod handshake;
 mod lane;
 mod link;
+mod listing;
 mod many;
 mod operations;
 mod operations_many;
 mod outcome;
+mod protocol;
+mod records;
 mod server;
 mod slot;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "tls/absent.rs"]
+mod tls;
 mod transport;
 
 use std::fmt;
@@ -31,12 +42,17 @@ pub use call::{Call, Replies};
 pub use command::{Act, Ask, Command, Count, Delete, Extend, Fetch, Kind, Store, Touch};
 pub use condition::{Condition, State};
 pub use config::{Config, Overload, TransportSettings};
+pub use credentials::{Credentials, CredentialsProvider, ProviderError, Providing};
 pub use handle::{ServerHandle, Stat, Stats};
+pub use listing::Listing;
 pub use many::{
     CountMany, DeleteMany, Entry, ExtendMany, FetchMany, KeyNumber, KeyOnly, KeyValue, Many, Outcomes, StoreMany,
     TouchMany,
 };
 pub use outcome::{Change, Counter, Item};
+pub use protocol::{Protocol, UnknownProtocol};
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 pub use transport::{Connect, Connecting, Stream};
 
 use crate::Error;
@@ -129,10 +145,12 @@ impl Client {
     /// have. Nothing connects at once.
     ///
     /// # Errors
-    /// As [`Client::new`]; the old list stays in use then. Options of a URL cannot be changed.
+    /// As [`Client::new`]; the old list stays in use then. Options of a URL cannot be changed, and
+    /// a URL that would change TLS or the credentials is refused.
     pub fn set_servers<S: AsRef<str>>(&self, servers: impl IntoIterator<Item = S>) -> Result<(), Error> {
         let empty = Config { servers: Vec::new(), ..self.config().clone() };
         let config = servers.into_iter().try_fold(empty, |config, server| config.server(server.as_ref()))?;
+        config.check_security_is_that_of(self.config())?;
         let mut cluster = self.0.cluster.write().unwrap_or_else(PoisonError::into_inner);
         *cluster = Arc::new(Cluster::new(config.servers, &self.0.config, Some(&cluster))?);
         Ok(())

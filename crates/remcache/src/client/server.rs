@@ -9,7 +9,11 @@ use std::time::{Duration, SystemTime};
 use super::address::Endpoint;
 use super::condition::{Condition, State};
 use super::config::{Config, Overload};
+use super::handshake::{Memory, establish_as};
 use super::link::Link;
+use super::protocol::Protocol;
+use super::transport::Stream;
+use crate::Error;
 use task::Task;
 
 /// One endpoint of the cluster.
@@ -25,7 +29,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new(endpoint: Endpoint, config: Arc<Config>) -> Self {
         let mut random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        let lane = || Arc::new(Link::new(config.limits, random.u32(..)));
+        let lane = || Arc::new(Link::new(config.protocol, config.limits, random.u32(..)));
         let lanes = std::iter::repeat_with(lane).take(config.connections).collect();
         Self { endpoint, lanes, next: AtomicUsize::new(0), config }
     }
@@ -58,6 +62,20 @@ impl Server {
         };
         let task = Task::new(self.endpoint.clone(), Arc::clone(link), Arc::clone(&self.config));
         runtime.spawn(task.run());
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Opens a connection beside the lanes, on the text wire, for what needs one of its own.
+    pub(crate) async fn connect_text(&self) -> Result<Box<dyn Stream>, Error> {
+        let mut memory = Memory::default();
+        let established = establish_as(&self.endpoint, &self.config, Protocol::Text, &mut memory).await;
+        match established {
+            Ok(established) => Ok(established.stream),
+            Err(failure) => Err(Error::from_reply(&failure.reply(), None)),
+        }
     }
 
     pub(crate) fn timeout(&self) -> Duration {

@@ -5,6 +5,9 @@
 //! turned into [events](Connection::poll_event); instants are handed in. Every request ends in
 //! exactly one event that is the last one of its tag.
 
+mod backlog;
+mod encode;
+mod lines;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -19,7 +22,12 @@ pub use terms::{Deadline, Event, Limits, Tag, Ticket};
 
 use super::binary::{self, Header, Opcode};
 use super::in_flight::{Entry, InFlight, Owner};
-use super::{Delivery, InputBuffer, InvalidRequest, Output, ProtocolError, Rejected, Reply, Request, Status};
+use super::{
+    Delivery, Dialect, InputBuffer, InvalidRequest, Operation, Output, ProtocolError, Rejected, Reply, Request, Status,
+    Wire,
+};
+use backlog::Backlog;
+use lines::Step;
 
 /// The machine of one connection.
 ///
@@ -47,6 +55,17 @@ use super::{Delivery, InputBuffer, InvalidRequest, Output, ProtocolError, Reject
 #[derive(Debug)]
 pub struct Connection {
     limits: Limits,
+    /// What the connection speaks; `None` while that is not known.
+    wire: Option<Wire>,
+    /// Whether each connection has to find out anew what it speaks.
+    undecided: bool,
+    dialect: Dialect,
+    /// The requests in flight, while it is not known how to say them.
+    backlog: Backlog,
+    /// Whether a request is in flight that suffers no other beside it.
+    occupied: bool,
+    /// Why nothing that follows can be trusted, once the reply that showed it was delivered.
+    broken: Option<ProtocolError>,
     in_flight: InFlight,
     output: Output,
     /// The stream of request bytes: how many were submitted, handed to the driver, written.
@@ -68,10 +87,29 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A machine without anything in flight, whose first request has this opaque.
+    /// A machine of the binary wire without anything in flight, whose first request has this opaque.
     pub fn new(limits: Limits, first_opaque: u32, now: Instant) -> Self {
+        Self::speaking(Wire::Binary, Dialect::default(), limits, first_opaque, now)
+    }
+
+    /// A machine of this wire, to a server that can so much.
+    pub fn speaking(wire: Wire, dialect: Dialect, limits: Limits, first_opaque: u32, now: Instant) -> Self {
+        Self { wire: Some(wire), dialect, undecided: false, ..Self::undecided(limits, first_opaque, now) }
+    }
+
+    /// A machine that takes requests before it is known what the connection speaks.
+    ///
+    /// It keeps them until [`Connection::begin`], with their limits and deadlines, and has no output
+    /// till then. After [`Connection::close`] it is undecided again.
+    pub fn undecided(limits: Limits, first_opaque: u32, now: Instant) -> Self {
         Self {
             limits,
+            wire: None,
+            undecided: true,
+            dialect: Dialect::default(),
+            backlog: Backlog::default(),
+            occupied: false,
+            broken: None,
             in_flight: InFlight::new(first_opaque),
             output: Output::new(),
             submitted: 0,
@@ -102,12 +140,13 @@ impl Connection {
     ) -> Result<Ticket, Rejected> {
         self.check_limits(request)?;
         let opaque = self.in_flight.next_opaque();
-        let opcode = self.encode(request, opaque)?;
+        let (opcode, expected) = self.encode(request, opaque)?;
         if self.in_flight.is_empty() {
             self.outstanding_since = now;
         }
         let owner = tag.map_or(Owner::Nobody, Owner::Caller);
-        self.push(Entry { owner, deadline: deadline.at, patience: deadline.patience, start: self.submitted, opcode });
+        let (start, keyed) = (self.submitted, self.remember_key(request));
+        self.push(Entry { owner, deadline: deadline.at, patience: deadline.patience, start, opcode, expected, keyed });
         if tag.is_some() {
             self.earliest = Some(self.earliest.map_or(deadline.at, |earliest| earliest.min(deadline.at)));
         }
@@ -120,19 +159,27 @@ impl Connection {
         if length > limit {
             return Err(InvalidRequest::ValueTooLarge { length, limit }.into());
         }
-        if self.has_room(length) { Ok(()) } else { Err(Rejected::Full) }
-    }
-
-    #[inline]
-    fn encode(&mut self, request: &Request<'_>, opaque: u32) -> Result<Opcode, InvalidRequest> {
-        binary::encode(request, opaque, &mut self.output)
+        if !self.has_room(length) {
+            return Err(Rejected::Full);
+        }
+        if request.operation().occupies() && !self.in_flight.is_empty() {
+            return Err(InvalidRequest::Unsupported("dumps and logs need an idle connection of their own").into());
+        }
+        Ok(())
     }
 
     /// Queues an entry whose bytes were just appended.
     #[inline]
     fn push(&mut self, entry: Entry) {
+        self.occupied |= entry.expected.operation.occupies();
         self.in_flight.push(entry);
         self.submitted = self.taken.saturating_add(self.output.remaining() as u64);
+    }
+
+    /// What the connection speaks; `None` while that is not known.
+    #[inline]
+    pub fn wire(&self) -> Option<Wire> {
+        self.wire
     }
 
     /// Whether there are bytes to write.
@@ -146,7 +193,10 @@ impl Connection {
     /// A run that ends quiet is closed with a no-op, whose reply shows what was silent.
     pub fn take_output(&mut self, output: &mut Output) {
         debug_assert!(!output.has_remaining(), "bytes that were taken must be written first");
-        if self.in_flight.back().is_some_and(|entry| entry.opcode.is_quiet()) {
+        if self.wire.is_none() {
+            return;
+        }
+        if self.in_flight.back().is_some_and(|entry| entry.expected.quiet) {
             self.push_noop();
         }
         std::mem::swap(&mut self.output, output);
@@ -156,7 +206,7 @@ impl Connection {
     fn push_noop(&mut self) {
         let opaque = self.in_flight.next_opaque();
         // A no-op has nothing that could be refused.
-        if let Ok(opcode) = self.encode(&Request::noop(), opaque) {
+        if let Ok((opcode, expected)) = self.encode(&Request::noop(), opaque) {
             let deadline = self.last_input;
             self.push(Entry {
                 owner: Owner::Nobody,
@@ -164,6 +214,8 @@ impl Connection {
                 patience: Duration::ZERO,
                 start: self.submitted,
                 opcode,
+                expected,
+                keyed: false,
             });
         }
     }
@@ -171,6 +223,20 @@ impl Connection {
     /// Tells that the socket took so many bytes.
     pub fn handle_written(&mut self, count: usize) {
         self.written = self.written.saturating_add(count as u64);
+    }
+
+    /// How many of the bytes that were taken and not written make whole requests: as many as are at
+    /// most `limit` bytes together, or exactly one that is longer.
+    ///
+    /// A TLS record that ends within a request stalls servers (docs/protocol.md), so over TLS bytes
+    /// are written by this measure.
+    pub fn next_boundary(&self, limit: usize) -> usize {
+        let reach = self.written.saturating_add(limit as u64);
+        let end = match reach < self.taken {
+            true => self.in_flight.boundary(self.written, reach).map_or(self.taken, |end| end.min(self.taken)),
+            false => self.taken,
+        };
+        usize::try_from(end.saturating_sub(self.written)).unwrap_or(usize::MAX)
     }
 
     /// Tells that the socket gave bytes.
@@ -194,10 +260,15 @@ impl Connection {
                     self.silent = left;
                     self.settle_silent()
                 }
-                None => {
+                None if self.wire == Some(Wire::Binary) => {
                     let Some(header) = binary::peek(input, self.max_body())? else { return Ok(None) };
                     self.attribute(&header, input)?
                 }
+                None => match self.poll_lines(input)? {
+                    Step::Incomplete => return Ok(None),
+                    Step::Taken(event) => event,
+                    Step::Silent => None,
+                },
             };
             if event.is_some() {
                 return Ok(event);
@@ -219,16 +290,22 @@ impl Connection {
             self.silent = place;
             return Ok(None);
         }
-        self.last_reply = self.last_input;
         let (reply, last) = binary::take(input, header)?;
+        Ok(self.deliver(place, reply, last))
+    }
+
+    /// Hands a reply to whoever waits for it.
+    #[inline]
+    fn deliver(&mut self, place: usize, reply: Reply, last: bool) -> Option<Event> {
+        self.last_reply = self.last_input;
         let owner = match (place, last) {
             (0, true) => self.pop().map(|entry| entry.owner),
             (0, false) => self.in_flight.front().map(|entry| entry.owner),
             _ => self.pass(place),
         };
         match owner {
-            Some(Owner::Caller(tag)) => Ok(Some(Event { tag, reply, last })),
-            _ => Ok(None),
+            Some(Owner::Caller(tag)) => Some(Event { tag, reply, last }),
+            _ => None,
         }
     }
 
@@ -243,7 +320,7 @@ impl Connection {
     /// A request that said nothing had its usual outcome: a fetch missed, anything else succeeded.
     fn settle_silent(&mut self) -> Option<Event> {
         let entry = self.pop()?;
-        let status = if entry.opcode.is_fetch() { Status::KeyNotFound } else { Status::NoError };
+        let status = if entry.expected.operation.is_fetch() { Status::KeyNotFound } else { Status::NoError };
         match entry.owner {
             Owner::Caller(tag) => Some(Event { tag, reply: Reply::new(status), last: true }),
             Owner::Abandoned | Owner::Nobody => None,
@@ -253,6 +330,7 @@ impl Connection {
     #[inline]
     fn pop(&mut self) -> Option<Entry> {
         let entry = self.in_flight.pop()?;
+        self.occupied &= !self.in_flight.is_empty();
         self.forget_abandoned(entry.owner);
         Some(entry)
     }
@@ -298,12 +376,19 @@ impl Connection {
 
     /// Ends everything in flight: the connection is gone, for this reason.
     ///
-    /// The machine can serve the next connection then.
+    /// The machine can serve the next connection then; if it was [undecided](Connection::undecided)
+    /// at first, it is so again.
     pub fn close(&mut self, reason: &Bytes, now: Instant) {
         while let Some(entry) = self.pop() {
             let delivery = if entry.start < self.written { Delivery::MaybeSent } else { Delivery::NotSent };
             if let Owner::Caller(tag) = entry.owner {
-                let reply = Reply::disconnected(delivery, reason.clone());
+                let reply = match (entry.expected.operation, delivery) {
+                    // On the wires of lines the end is the answer.
+                    (Operation::Quit, Delivery::MaybeSent) if self.wire != Some(Wire::Binary) => {
+                        Reply::new(Status::NoError)
+                    }
+                    _ => Reply::disconnected(delivery, reason.clone()),
+                };
                 self.events.push_back(Event { tag, reply, last: true });
             }
         }
@@ -312,6 +397,12 @@ impl Connection {
         self.taken = self.submitted;
         self.written = self.submitted;
         self.silent = 0;
+        self.broken = None;
+        self.backlog = Backlog::default();
+        if self.undecided {
+            self.wire = None;
+            self.dialect = Dialect::default();
+        }
         self.earliest = None;
         self.last_input = now;
         self.last_reply = now;
@@ -332,7 +423,7 @@ impl Connection {
         let waiting = self.waiting_output();
         // One request is always taken, however large: else it never could be.
         let fits = waiting == 0 || waiting.saturating_add(length as u64) <= self.limits.output as u64;
-        fits && self.in_flight.len() < self.limits.in_flight
+        fits && self.in_flight.len() < self.limits.in_flight && !self.occupied
     }
 
     /// How many requests are unanswered, abandoned ones included.
@@ -354,7 +445,7 @@ impl Connection {
     /// How many bytes wait to be written.
     #[inline]
     pub fn waiting_output(&self) -> u64 {
-        self.submitted.saturating_sub(self.written)
+        self.submitted.saturating_sub(self.written).saturating_add(self.backlog.bytes())
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
 use super::{InvalidKey, InvalidTtl};
 
 /// Why a request cannot be sent; nothing of it was.
@@ -114,6 +116,20 @@ pub enum ProtocolError {
     Silent,
     /// Too many requests were given up while their replies did not come.
     TooManyAbandoned(usize),
+    /// A reply on a text wire begins with a byte that no line begins with.
+    NotText(u8),
+    /// A reply's line has no end within so many bytes.
+    LineTooLong(usize),
+    /// A line is no reply to the request whose turn it is.
+    UnexpectedLine(Bytes),
+    /// The bytes of a value are not followed by the end of a line.
+    UnendedValue,
+    /// A fetched item has another key than the one that was asked for.
+    WrongKey,
+    /// An error line came where several quiet requests may have caused it.
+    UnownedError(Bytes),
+    /// After this error the server may read the rest of the request as commands.
+    OutOfStep(Bytes),
 }
 
 impl fmt::Display for ProtocolError {
@@ -139,6 +155,21 @@ impl fmt::Display for ProtocolError {
             Self::TooManyAbandoned(count) => {
                 write!(f, "{count} requests were given up and their replies did not come")
             }
+            Self::NotText(byte) => not_text(*byte, f),
+            Self::LineTooLong(limit) => write!(f, "a line of the reply has no end within {limit} bytes"),
+            Self::UnexpectedLine(line) => {
+                write!(f, "a line is no reply to what was asked: {}", line.escape_ascii())
+            }
+            Self::UnendedValue => f.write_str("a value is not followed by the end of a line"),
+            Self::WrongKey => f.write_str("an item has another key than the one that was asked for"),
+            Self::UnownedError(line) => {
+                write!(f, "one of several quiet requests was refused, and nothing tells which: {}", line.escape_ascii())
+            }
+            Self::OutOfStep(line) => write!(
+                f,
+                "the server refused a request and may read the rest of it as commands: {}",
+                line.escape_ascii()
+            ),
         }
     }
 }
@@ -153,6 +184,16 @@ fn wrong_magic(byte: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         _ => "no memcached answers there",
     };
     write!(f, "the reply does not begin as memcached's binary protocol does (byte {byte:#04x}): {hint}")
+}
+
+/// Names what a peer on a text wire looks like, from its first byte.
+fn not_text(byte: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let hint = match byte {
+        0x15 | 0x16 => "it looks like a TLS server",
+        0x81 => "it looks like a server that speaks binary only",
+        _ => "no memcached answers there",
+    };
+    write!(f, "the reply does not begin as a line of text does (byte {byte:#04x}): {hint}")
 }
 
 impl std::error::Error for ProtocolError {}

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::binary::Opcode;
-use super::{ProtocolError, Tag};
+use super::{Expected, ProtocolError, Tag};
 
 /// Who waits for a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,11 @@ pub(super) struct Entry {
     pub(super) patience: Duration,
     /// Where the request's bytes begin in the stream of all bytes submitted.
     pub(super) start: u64,
+    /// On the binary wire, what the reply must repeat.
     pub(super) opcode: Opcode,
+    pub(super) expected: Expected,
+    /// Whether the key that was asked for is remembered.
+    pub(super) keyed: bool,
 }
 
 impl Entry {
@@ -53,11 +57,14 @@ pub(super) struct InFlight {
     /// They have their turn behind them, but that they were silent is believed only when a loud
     /// reply confirms it: until then a server that mixes its replies up would give itself away.
     passed: usize,
+    /// On the text wire, the keys that were asked for, oldest first, each behind its length: there
+    /// nothing else tells what an item answers.
+    keys: VecDeque<u8>,
 }
 
 impl InFlight {
     pub(super) fn new(first_opaque: u32) -> Self {
-        Self { entries: VecDeque::new(), first: first_opaque, passed: 0 }
+        Self { entries: VecDeque::new(), first: first_opaque, passed: 0, keys: VecDeque::new() }
     }
 
     #[inline]
@@ -86,7 +93,34 @@ impl InFlight {
         let entry = self.entries.pop_front()?;
         self.first = self.first.wrapping_add(1);
         self.passed = self.passed.saturating_sub(1);
+        if entry.keyed {
+            self.forget_key();
+        }
         Some(entry)
+    }
+
+    /// All entries, to be pushed again: the next one has the opaque that the first one had.
+    pub(super) fn take_entries(&mut self) -> VecDeque<Entry> {
+        std::mem::take(&mut self.entries)
+    }
+
+    /// Remembers the key of the entry that is pushed next.
+    pub(super) fn remember_key(&mut self, key: &[u8]) {
+        self.keys.push_back(u8::try_from(key.len()).unwrap_or(u8::MAX));
+        self.keys.extend(key);
+    }
+
+    /// The remembered key of the oldest entry.
+    pub(super) fn first_key(&mut self) -> Option<&[u8]> {
+        self.entries.front().filter(|entry| entry.keyed)?;
+        // Moves bytes only where the ring has wrapped since.
+        let (length, keys) = self.keys.make_contiguous().split_first()?;
+        keys.get(..usize::from(*length))
+    }
+
+    fn forget_key(&mut self) {
+        let length = self.keys.pop_front().map_or(0, usize::from).min(self.keys.len());
+        self.keys.drain(..length);
     }
 
     pub(super) fn front(&self) -> Option<&Entry> {
@@ -112,6 +146,14 @@ impl InFlight {
         self.entries.iter_mut().zip(0_u32..).map(move |(entry, place)| (first.wrapping_add(place), entry))
     }
 
+    /// Where the last request ends that ends by `reach`, of those that end behind `from`; where none
+    /// does, the end of the first one. `None` if only the newest is left, which ends with the stream.
+    pub(super) fn boundary(&self, from: u64, reach: u64) -> Option<u64> {
+        let first = self.entries.partition_point(|entry| entry.start <= from);
+        let beyond = self.entries.partition_point(|entry| entry.start <= reach);
+        self.entries.get(first.max(beyond.saturating_sub(1))).map(|entry| entry.start)
+    }
+
     fn place(&self, opaque: u32) -> usize {
         usize::try_from(opaque.wrapping_sub(self.first)).unwrap_or(usize::MAX)
     }
@@ -128,14 +170,45 @@ impl InFlight {
         if entry.opcode != opcode {
             return Err(ProtocolError::WrongOpcode { expected: entry.opcode.0, found: opcode.0 });
         }
+        self.check_turn(place)
+    }
+
+    /// The place of the request with this opaque, if it may be answered now: for wires whose replies
+    /// tell the opaque and no opcode.
+    #[inline]
+    pub(super) fn place_in_order(&self, opaque: u32) -> Result<usize, ProtocolError> {
+        let place = self.place(opaque);
+        if place >= self.entries.len() {
+            return Err(ProtocolError::UnknownOpaque(opaque));
+        }
+        self.check_turn(place)
+    }
+
+    #[inline]
+    fn check_turn(&self, place: usize) -> Result<usize, ProtocolError> {
         if place < self.passed {
             return Err(ProtocolError::LateReply);
         }
         let between = place.saturating_sub(self.passed);
-        if self.entries.iter().skip(self.passed).take(between).any(|older| !older.opcode.is_quiet()) {
+        if self.entries.iter().skip(self.passed).take(between).any(|older| !older.expected.quiet) {
             return Err(ProtocolError::SkippedReply);
         }
         Ok(place)
+    }
+
+    /// The place of the oldest request whose turn has not passed.
+    pub(super) fn turn(&self) -> usize {
+        self.passed
+    }
+
+    /// The place of the first request that must be answered.
+    pub(super) fn first_loud(&self) -> Option<usize> {
+        let waiting = self.entries.iter().enumerate().skip(self.passed);
+        waiting.into_iter().find(|(_, entry)| !entry.expected.quiet).map(|(place, _)| place)
+    }
+
+    pub(super) fn get(&self, place: usize) -> Option<&Entry> {
+        self.entries.get(place)
     }
 
     /// Lets the queue's turn pass over the entry at this place.
@@ -147,5 +220,6 @@ impl InFlight {
     /// Gives back memory beyond what `keep` entries need.
     pub(super) fn shrink(&mut self, keep: usize) {
         self.entries.shrink_to(keep);
+        self.keys.shrink_to(keep);
     }
 }

@@ -96,6 +96,11 @@ pub enum InvalidKey {
     Empty,
     /// A key has at most 250 bytes; this one has so many.
     TooLong(usize),
+    /// The text wire carries no space and no control byte, and this byte is one.
+    Unprintable(u8),
+    /// The meta wire carries spaces and control bytes in base64, which leaves room for 186 bytes; this
+    /// key has so many.
+    TooLongEncoded(usize),
 }
 
 impl fmt::Display for InvalidKey {
@@ -105,6 +110,14 @@ impl fmt::Display for InvalidKey {
             Self::TooLong(length) => {
                 write!(f, "the key has {length} bytes: a key has 1 to {}; hash long keys", Key::MAX_LEN)
             }
+            Self::Unprintable(byte) => write!(
+                f,
+                "the key has the byte {byte:#04x}: the text wire takes no space and no control byte; use meta or binary"
+            ),
+            Self::TooLongEncoded(length) => write!(
+                f,
+                "the key has {length} bytes, some of them spaces or control bytes: the meta wire takes 186 of these; use binary"
+            ),
         }
     }
 }

@@ -7,7 +7,8 @@
 //! | module or type | is |
 //! |---|---|
 //! | [`Request`], [`Reply`], [`Status`], [`Key`] | what is asked and what is answered, once, for every wire |
-//! | [`binary`] | memcached's binary wire: packets to bytes and back, in both directions |
+//! | [`binary`], [`meta`], [`text`] | the wires: requests to bytes and bytes to replies |
+//! | [`Wire`], [`Dialect`] | which of them a connection speaks, and what its server's version can |
 //! | [`Connection`] | the machine: submits requests, attributes replies, times out, counts its limits |
 //! | [`InputBuffer`], [`Output`] | the bytes on their way in and out |
 //!
@@ -30,23 +31,35 @@
 pub mod binary;
 mod connection;
 mod cow_bytes;
+mod dialect;
 mod error;
+mod expected;
 mod in_flight;
 mod input;
 mod key;
+mod line;
+pub mod meta;
+mod meta_options;
 mod output;
+mod refusal;
 mod reply;
 mod request;
 mod status;
+pub mod text;
 mod ttl;
+mod wire;
 
 pub use connection::{Connection, Deadline, Event, Limits, Tag, Ticket};
 pub use cow_bytes::CowBytes;
+pub use dialect::{Dialect, Feature};
 pub use error::{InvalidRequest, ProtocolError, Rejected};
+pub use expected::Expected;
 pub use input::InputBuffer;
 pub use key::{InvalidKey, Key};
+pub use meta_options::{ItemInfo, MetaOptions};
 pub use output::Output;
 pub use reply::Reply;
 pub use request::{Operation, Request};
 pub use status::{Delivery, Status};
 pub use ttl::{InvalidTtl, Ttl};
+pub use wire::{UnknownWire, Wire};

@@ -82,6 +82,19 @@ impl Output {
         self.large_bytes = 0;
     }
 
+    /// Copies the next `count` bytes, without consuming them.
+    pub fn copy_to(&self, count: usize, target: &mut Vec<u8>) {
+        let mut left = count;
+        for (piece, _) in self.pieces() {
+            if left == 0 {
+                break;
+            }
+            let taken = piece.get(..left).unwrap_or(piece);
+            target.extend_from_slice(taken);
+            left = left.saturating_sub(taken.len());
+        }
+    }
+
     /// Copies a range of the byte stream that begins at the first unconsumed byte.
     pub(super) fn copy_range(&self, range: Range<usize>, target: &mut Self) {
         let mut position = 0_usize;
@@ -239,6 +252,9 @@ mod tests {
                 let mut copy = Output::new();
                 output.copy_range(range.clone(), &mut copy);
                 assert_eq!(drained(&mut copy, 1 << 20), &expected[range.clone()], "{range:?} after {consumed}");
+                let mut copy = Vec::new();
+                output.copy_to(range.end, &mut copy);
+                assert_eq!(copy, &expected[..range.end], "{} bytes after {consumed}", range.end);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Delivery, Status};
+use super::{Delivery, InvalidRequest, ItemInfo, Status};
 
 /// The answer to a [`Request`](super::Request), whatever it is.
 ///
@@ -23,13 +23,15 @@ pub struct Reply {
     pub key: Bytes,
     /// The value, or the text of an error.
     pub value: Bytes,
+    /// What else is told about the item, where [`MetaOptions`](super::MetaOptions) asked for it.
+    pub info: Option<Box<ItemInfo>>,
 }
 
 impl Reply {
     /// A reply that is a status and nothing else.
     #[inline]
     pub fn new(status: Status) -> Self {
-        Self { status, flags: 0, cas: 0, number: None, key: Bytes::new(), value: Bytes::new() }
+        Self { status, flags: 0, cas: 0, number: None, key: Bytes::new(), value: Bytes::new(), info: None }
     }
 
     /// A reply with a text that says what happened.
@@ -42,6 +44,16 @@ impl Reply {
         Self::with_text(Status::Disconnected(delivery), reason)
     }
 
+    /// A reply for a request that cannot be sent.
+    pub fn invalid(invalid: &InvalidRequest) -> Self {
+        let status = match invalid {
+            InvalidRequest::ValueTooLarge { .. } => Status::ValueTooLarge,
+            InvalidRequest::Unsupported(_) => Status::Unsupported,
+            _ => Status::InvalidArguments,
+        };
+        Self::with_text(status, invalid.to_string())
+    }
+
     /// Whether the server did what was asked.
     pub fn is_ok(&self) -> bool {
         self.status == Status::NoError
@@ -50,5 +62,17 @@ impl Reply {
     /// The text of an error, or of anything else that is text.
     pub fn text(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_few_replies_tell_costs_one_word() {
+        #[expect(dead_code, reason = "only its size matters")]
+        struct Common(Status, u32, u64, Option<u64>, Bytes, Bytes);
+        assert!(size_of::<Reply>() <= size_of::<Common>() + size_of::<usize>());
     }
 }

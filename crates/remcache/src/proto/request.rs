@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{CowBytes, InvalidKey, Key, Ttl};
+use super::{CowBytes, InvalidKey, Key, MetaOptions, Ttl};
 
 /// A request: an operation with its options by name.
 ///
@@ -30,6 +30,8 @@ pub struct Request<'a> {
     pub(super) initial: Option<u64>,
     pub(super) quiet: bool,
     pub(super) with_key: bool,
+    /// What few requests ask for is kept apart, so that it costs the others one word.
+    pub(super) meta: Option<Box<MetaOptions>>,
 }
 
 /// What a request asks for.
@@ -76,6 +78,28 @@ pub enum Operation {
     SaslAuth,
     /// Go on with an authentication.
     SaslStep,
+    /// Authenticate on a text wire, by the server's list of users.
+    Authenticate,
+    /// Tell what the server knows about an item, as a line for people.
+    Debug,
+    /// List all items with what is known about them, in many replies.
+    Metadump,
+    /// List the keys of all items, in many replies.
+    Mgdump,
+    /// Tell what the server does from now on, in many replies.
+    Watch,
+    /// Set how much memory the server may use.
+    MemoryLimit,
+    /// Command the server's slab classes.
+    Slabs,
+    /// Set how the server's LRU works.
+    Lru,
+    /// Command the server's LRU crawler.
+    LruCrawler,
+    /// Tell the nodes of a managed cluster.
+    ClusterConfig,
+    /// End the server.
+    Shutdown,
 }
 
 impl<'a> Request<'a> {
@@ -91,6 +115,7 @@ impl<'a> Request<'a> {
             initial: None,
             quiet: false,
             with_key: false,
+            meta: None,
         }
     }
 
@@ -212,6 +237,78 @@ impl<'a> Request<'a> {
         Self::storing(Operation::SaslStep, mechanism, data)
     }
 
+    /// Authenticates on the meta and text wires, where the server was started with a file of users.
+    ///
+    /// It must be the first request of a connection, and be answered before the second is sent.
+    pub fn authenticate(user: &str, password: &str) -> Self {
+        Self { value: [user, " ", password].concat().into(), ..Self::new(Operation::Authenticate) }
+    }
+
+    /// Asks what is known about an item, without its value and without touching it: see
+    /// [`Reply::info`](super::Reply::info). Meta wire only.
+    pub fn inspect(key: impl Into<CowBytes<'a>>) -> Self {
+        Self::get(key).meta(MetaOptions::inspection())
+    }
+
+    /// Asks for the server's own line about an item. Meta wire only.
+    pub fn debug(key: impl Into<CowBytes<'a>>) -> Self {
+        Self::keyed(Operation::Debug, key)
+    }
+
+    /// Lists items of slab classes (`all`, `hash`, or numbers with commas between), each in a reply
+    /// whose value [`MetadumpItem`](super::text::MetadumpItem) reads. Needs an idle connection; not
+    /// on the binary wire.
+    pub fn metadump(classes: impl Into<CowBytes<'a>>) -> Self {
+        Self { value: classes.into(), ..Self::new(Operation::Metadump) }
+    }
+
+    /// Lists the keys of items of slab classes (`all` or `hash`), each in a reply. Needs an idle
+    /// connection, and memcached 1.6.19; not on the binary wire.
+    pub fn mgdump(classes: impl Into<CowBytes<'a>>) -> Self {
+        Self { value: classes.into(), ..Self::new(Operation::Mgdump) }
+    }
+
+    /// Makes the connection tell what the server does: streams such as `fetchers mutations`.
+    ///
+    /// The first reply is empty; each later one has a line that
+    /// [`LogLine`](super::text::LogLine) reads. Needs an idle connection, which answers nothing else
+    /// from then on; not on the binary wire.
+    pub fn watch(streams: impl Into<CowBytes<'a>>) -> Self {
+        Self { value: streams.into(), ..Self::new(Operation::Watch) }
+    }
+
+    /// Sets how much memory the server may use for items, in mebibytes. Not on the binary wire.
+    pub fn memory_limit(mebibytes: u32) -> Self {
+        Self { delta: u64::from(mebibytes), ..Self::new(Operation::MemoryLimit) }
+    }
+
+    /// Commands the slab classes: `automove 1`, `reassign 1 2`. Not on the binary wire.
+    pub fn slabs(command: impl Into<CowBytes<'a>>) -> Self {
+        Self { value: command.into(), ..Self::new(Operation::Slabs) }
+    }
+
+    /// Sets how the LRU works: `mode segmented`, `tune 10 25 0.1 2.0`. Not on the binary wire.
+    pub fn lru(command: impl Into<CowBytes<'a>>) -> Self {
+        Self { value: command.into(), ..Self::new(Operation::Lru) }
+    }
+
+    /// Commands the LRU crawler: `crawl all`, `sleep 100`; dumps are requests of their own. Not on
+    /// the binary wire.
+    pub fn lru_crawler(command: impl Into<CowBytes<'a>>) -> Self {
+        Self { value: command.into(), ..Self::new(Operation::LruCrawler) }
+    }
+
+    /// Asks a managed service for the nodes of its cluster (`config get cluster`). Not on the binary
+    /// wire, where a server that does not know it loses step.
+    pub fn cluster_config() -> Self {
+        Self::new(Operation::ClusterConfig)
+    }
+
+    /// Ends the server, if it was started with `-A`. Not on the binary wire.
+    pub fn shutdown() -> Self {
+        Self::new(Operation::Shutdown)
+    }
+
     /// The item's flags: a number that the server keeps beside the value.
     #[must_use]
     pub fn flags(self, flags: u32) -> Self {
@@ -251,6 +348,17 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn with_key(self) -> Self {
         Self { with_key: true, ..self }
+    }
+
+    /// Asks for what only the meta wire can say.
+    #[must_use]
+    pub fn meta(self, options: MetaOptions) -> Self {
+        Self { meta: Some(Box::new(options)), ..self }
+    }
+
+    /// What is asked beyond the operation, if anything.
+    pub fn meta_options(&self) -> Option<&MetaOptions> {
+        self.meta.as_deref()
     }
 
     /// What the request asks for.
@@ -345,25 +453,42 @@ impl<'a> Request<'a> {
             initial: self.initial,
             quiet: self.quiet,
             with_key: self.with_key,
+            meta: self.meta,
         }
     }
 }
 
 impl Operation {
     /// Whether the operation is about a key, and so about one server of several.
+    #[inline]
     pub fn has_key(self) -> bool {
-        !matches!(
+        matches!(
             self,
-            Self::Flush
-                | Self::NoOp
-                | Self::Version
-                | Self::Verbosity
-                | Self::Stat
-                | Self::Quit
-                | Self::SaslList
-                | Self::SaslAuth
-                | Self::SaslStep
+            Self::Get
+                | Self::GetAndTouch
+                | Self::Set
+                | Self::Add
+                | Self::Replace
+                | Self::Append
+                | Self::Prepend
+                | Self::Delete
+                | Self::Increment
+                | Self::Decrement
+                | Self::Touch
+                | Self::Debug
         )
+    }
+
+    /// Whether the bytes of a value belong to the request.
+    #[inline]
+    pub(super) fn has_value(self) -> bool {
+        matches!(self, Self::Set | Self::Add | Self::Replace | Self::Append | Self::Prepend | Self::Authenticate)
+    }
+
+    /// Whether the operation needs a connection to which nothing else is asked meanwhile.
+    #[inline]
+    pub(super) fn occupies(self) -> bool {
+        matches!(self, Self::Metadump | Self::Mgdump | Self::Watch)
     }
 
     /// Whether the usual outcome, about which a quiet request is silent, is a miss.
@@ -386,5 +511,27 @@ impl Operation {
                 | Self::Touch
                 | Self::Flush
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_few_requests_ask_costs_one_word() {
+        #[expect(dead_code, reason = "only its size matters")]
+        struct Common<'a>(
+            Operation,
+            Result<Key<'a>, InvalidKey>,
+            CowBytes<'a>,
+            u32,
+            u64,
+            Ttl,
+            u64,
+            Option<u64>,
+            [bool; 2],
+        );
+        assert!(size_of::<Request<'_>>() <= size_of::<Common<'_>>() + size_of::<usize>());
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The outcome of a request.
 ///
-/// The first group are the wire's own codes (docs/protocol.md 1.5); the last three are what only a
+/// The first group are the wire's own codes (docs/protocol.md 1.5); the last four are what only a
 /// client can know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -51,6 +51,8 @@ pub enum Status {
     TimedOut(Delivery),
     /// The connection's limits were reached: the request was never queued.
     Overloaded,
+    /// There is no connection because TLS could not be agreed on: the request was not executed.
+    TlsError,
 }
 
 /// Whether a request without an answer may have taken effect.
@@ -110,7 +112,7 @@ impl Status {
 
     /// Whether the server answered, with whatever word.
     pub fn is_answer(self) -> bool {
-        !matches!(self, Self::Disconnected(_) | Self::TimedOut(_) | Self::Overloaded)
+        !matches!(self, Self::Disconnected(_) | Self::TimedOut(_) | Self::Overloaded | Self::TlsError)
     }
 
     /// Whether the request may have taken effect although it was not answered.
@@ -146,6 +148,7 @@ impl fmt::Display for Status {
             Self::Disconnected(_) => "disconnected",
             Self::TimedOut(_) => "timed out",
             Self::Overloaded => "overloaded",
+            Self::TlsError => "TLS failed",
         };
         f.write_str(text)
     }
@@ -182,7 +185,8 @@ mod tests {
 
     #[test]
     fn what_only_a_client_knows_has_the_gems_code() {
-        for status in [Status::Disconnected(Delivery::NotSent), Status::TimedOut(Delivery::MaybeSent)] {
+        let away = [Status::Disconnected(Delivery::NotSent), Status::TimedOut(Delivery::MaybeSent)];
+        for status in away.into_iter().chain([Status::Overloaded, Status::TlsError]) {
             assert_eq!(status.code(), 0xffff);
             assert!(!status.is_answer());
         }

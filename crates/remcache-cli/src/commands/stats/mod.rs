@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::cli::value;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
+use crate::metrics;
 use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone};
 use crate::sample::{self, Sample, reason};
 use crate::session::Session;
@@ -83,6 +84,9 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.expect();
     let client = session.client()?;
     let output = &mut session.output;
+    if output.layout() == Layout::Prometheus {
+        return scraped(args, &client, output).await;
+    }
     if args.watch.is_some() && output.layout() == Layout::Json {
         return Err(Failure::usage("--watch never ends a JSON document; use -f ndjson"));
     }
@@ -106,6 +110,20 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         _ => {}
     }
     Ok(Exit::Interrupted)
+}
+
+/// All statistics at once, as metrics: Prometheus makes rates itself.
+async fn scraped(args: &Args, client: &Client, output: &mut Output) -> Outcome {
+    if args.watch.is_some() || args.delta.is_some() || args.group != Group::General {
+        return Err(Failure::usage("-f prometheus prints all groups once; see serve-metrics"));
+    }
+    let metrics = metrics::scrape(client).await;
+    output.bytes(metrics.text.as_bytes())?;
+    Ok(match metrics.away {
+        0 => Exit::Yes,
+        away if away == client.servers().len() => Exit::Unreachable,
+        _ => Exit::Partly,
+    })
 }
 
 /// What the future gives, unless the user wants an end before.

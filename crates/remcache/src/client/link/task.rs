@@ -6,8 +6,9 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Condition, Link, wake};
-use crate::proto::{Deadline, InputBuffer, Output, ProtocolError, Request};
+use super::{Condition, Inner, Link, slot_and_place, wake};
+use crate::client::handshake::Spoken;
+use crate::proto::{Deadline, Event, InputBuffer, Output, ProtocolError, Reply, Request, Status};
 
 /// What the driver's task has to do next.
 #[derive(Debug, PartialEq, Eq)]
@@ -78,10 +79,19 @@ impl Link {
     }
 
     /// Begins a connection that is open now: silence is counted from here.
-    pub(crate) fn connected(&self, now: Instant) {
+    pub(crate) fn connected(&self, spoken: Spoken, now: Instant) {
         let mut state = self.lock();
+        let mut wakers = Vec::new();
+        if state.machine.wire().is_none() {
+            state.machine.begin(spoken.wire, spoken.dialect);
+            // What this wire cannot say has its outcome now.
+            state.settle(&mut InputBuffer::new(), &mut wakers).ok();
+        }
         state.replied = false;
+        state.stranger = false;
         state.machine.handle_received(now.into_std());
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Asks the server for a sign of life, before any caller's request is let through.
@@ -94,6 +104,11 @@ impl Link {
     /// Says what the server is to us from now on; what is closed stays closed. Whether that is news:
     /// down for another reason is still down.
     pub(crate) fn set(&self, condition: Condition) -> bool {
+        self.set_as(condition, None)
+    }
+
+    /// The same; requests that are refused from now on have this status.
+    fn set_as(&self, condition: Condition, refused_as: Option<Status>) -> bool {
         let mut state = self.lock();
         if state.condition == Condition::Closed || state.condition == condition {
             return false;
@@ -103,6 +118,7 @@ impl Link {
             state.since = SystemTime::now();
         }
         state.refusal = condition.refusal();
+        state.refused_as = refused_as;
         state.condition = condition;
         // Whoever waits for room may learn that there is none to wait for.
         wake(state);
@@ -112,18 +128,40 @@ impl Link {
 
     /// Ends everything in flight: the connection is gone. Tells whether anything was.
     pub(crate) fn disconnect(&self, reason: &str) -> bool {
+        self.end_all(reason, None)
+    }
+
+    /// Takes no requests, and ends those in flight, with a status that says why there can be no
+    /// connection. Nothing of them was executed. Whether the server was not down before.
+    pub(crate) fn refuse(&self, status: Status, reason: &str) -> bool {
+        let is_news = self.set_as(Condition::Down(reason.to_owned()), Some(status));
+        self.end_all(reason, Some(status));
+        is_news
+    }
+
+    fn end_all(&self, reason: &str, status: Option<Status>) -> bool {
         let mut state = self.lock();
         let busy = state.machine.awaited() > 0;
         state.machine.close(&Bytes::copy_from_slice(reason.as_bytes()), Instant::now().into_std());
         let mut wakers = Vec::new();
-        state.settle(&mut InputBuffer::new(), &mut wakers).ok();
+        state.settle_ended(status, &mut wakers);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
         self.room.notify_waiters();
         busy
     }
 
+    /// Whether the server wanted an authentication since the connection was opened.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.lock().stranger
+    }
+
     // ---- The driver of an open connection ----
+
+    /// How many of the taken bytes go into one write where requests must not be divided.
+    pub(crate) fn next_boundary(&self, limit: usize) -> usize {
+        self.lock().machine.next_boundary(limit)
+    }
 
     /// Moves what is to be written into `output`, which is empty.
     pub(crate) fn take_output(&self, output: &mut Output) {
@@ -215,5 +253,22 @@ impl Link {
             state.slots.shrink_to_fit();
         }
         idle
+    }
+}
+
+impl Inner {
+    /// Settles what was in flight when the connection ended; with a status of its own, if one says why.
+    fn settle_ended(&mut self, status: Option<Status>, wakers: &mut Vec<Waker>) {
+        let mut nothing = InputBuffer::new();
+        while let Ok(Some(Event { tag, reply, last, .. })) = self.machine.poll_event(&mut nothing) {
+            let (slot, place) = slot_and_place(tag);
+            let reply = match (status, reply.status) {
+                (Some(status), Status::Disconnected(_)) => Reply { status, ..reply },
+                _ => reply,
+            };
+            if let Some(slot) = self.slots.get_mut(slot) {
+                wakers.extend(slot.settle(place, reply, last));
+            }
+        }
     }
 }

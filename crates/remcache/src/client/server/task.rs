@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
-use crate::client::address::Endpoint;
+use crate::client::address::{Address, Endpoint};
 use crate::client::after;
 use crate::client::condition::Condition;
 use crate::client::config::Config;
 use crate::client::driver::{Driver, End};
-use crate::client::link::{Demand, Link};
-use crate::client::transport::Stream;
+use crate::client::failure::Failure;
+use crate::client::handshake::{Established, Memory, Refused, establish};
+use crate::client::link::{Demand, Link, NO_CREDENTIALS};
+use crate::client::tls;
 use crate::proto::Deadline;
 
 /// The task of one connection.
@@ -27,6 +29,10 @@ pub(super) struct Task {
     /// What the wait before the next attempt counts from: the beginning of an attempt that failed, or
     /// the end of a connection that worked.
     retry_from: Instant,
+    /// What is remembered of the server from one connection to the next.
+    memory: Memory,
+    /// Why the server cannot be used, as it was last told.
+    told: Option<Failure>,
 }
 
 /// How one connection went.
@@ -42,7 +48,16 @@ enum Outcome {
 impl Task {
     pub(super) fn new(endpoint: Endpoint, link: Arc<Link>, config: Arc<Config>) -> Self {
         let random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        Self { endpoint, link, config, random, failures: 0, retry_from: Instant::now() }
+        Self {
+            endpoint,
+            link,
+            config,
+            random,
+            failures: 0,
+            retry_from: Instant::now(),
+            memory: Memory::default(),
+            told: None,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -71,12 +86,16 @@ impl Task {
     /// when the server has answered.
     async fn connect_and_drive(&mut self, probe: bool) -> Outcome {
         self.retry_from = Instant::now();
-        let stream = match self.connect().await {
-            Ok(stream) => stream,
-            Err(reason) => return self.failed(&reason),
+        let mut memory = std::mem::take(&mut self.memory);
+        let connecting = establish(&self.endpoint, &self.config, &mut memory);
+        let established = self.while_expiring(connecting).await;
+        self.memory = memory;
+        let Established { stream, credentials, spoken } = match established {
+            Ok(established) => established,
+            Err(failure) => return self.failed(failure),
         };
         let now = Instant::now();
-        self.link.connected(now);
+        self.link.connected(spoken, now);
         let probe_until = probe.then(|| after(now, self.config.timeout));
         match probe_until {
             Some(until) => self.link.probe(Deadline { at: until.into_std(), patience: Duration::ZERO }, now),
@@ -84,52 +103,86 @@ impl Task {
                 self.link.set(Condition::Connected);
             }
         }
-        let end = Driver::new(Arc::clone(&self.endpoint.name), stream, Arc::clone(&self.link), probe_until).await;
-        if self.link.has_replied() {
+        let (name, link) = (Arc::clone(&self.endpoint.name), Arc::clone(&self.link));
+        let end = Driver::new(name, stream, link, probe_until, self.config.tls.is_some()).await;
+        if self.link.has_replied() && !self.link.is_stranger() {
             self.failures = 0;
             self.retry_from = Instant::now();
+            self.told = None;
         }
-        self.ended(&end)
+        self.ended(&end, credentials.is_some())
     }
 
-    fn ended(&self, end: &End) -> Outcome {
+    fn ended(&mut self, end: &End, authenticated: bool) -> Outcome {
         match end {
             End::Finished => Outcome::Finished,
+            _ if self.link.is_stranger() && !authenticated => {
+                let failure = Failure::Refused(NO_CREDENTIALS.to_owned());
+                self.memory.refused = Refused::by(&failure, None);
+                self.failed(failure)
+            }
             End::Closed if self.link.has_replied() && self.link.is_quiet() => {
                 self.link.disconnect("the server closed the idle connection");
                 Outcome::Idle
             }
-            end => self.failed(&end.to_string()),
+            end => self.failed(self.failure(end)),
+        }
+    }
+
+    /// What the end of a connection tells.
+    fn failure(&self, end: &End) -> Failure {
+        let is_new = !self.link.has_replied();
+        match end {
+            End::Io(error) if is_new => {
+                // Servers refuse a client's certificate after the handshake.
+                tls::failure(error).unwrap_or_else(|| Failure::Unreachable(self.with_hint(end)))
+            }
+            End::Closed if is_new => Failure::Unreachable(self.with_hint(end)),
+            end => Failure::Unreachable(end.to_string()),
+        }
+    }
+
+    /// A server that hangs up before its first reply may want TLS.
+    fn with_hint(&self, end: &End) -> String {
+        match (&self.config.tls, &self.endpoint.address) {
+            (None, Address::Tcp { .. }) => {
+                format!("{end} before its first reply: if it is a port for TLS, use memcacheds://")
+            }
+            _ => format!("{end} before the first reply"),
         }
     }
 
     /// Fails what is in flight, and requests from now on.
-    fn failed(&self, reason: &str) -> Outcome {
-        if self.link.set(Condition::Down(reason.to_owned())) {
+    fn failed(&mut self, failure: Failure) -> Outcome {
+        let reason = failure.reason();
+        let is_news = match failure.status() {
+            Some(status) => self.link.refuse(status, reason),
+            None => {
+                let is_news = self.link.set(Condition::Down(reason.to_owned()));
+                self.link.disconnect(reason);
+                is_news
+            }
+        };
+        // That it is of no use to go on trying is told also of a server that was down before.
+        let lasts_anew = failure.lasts() && self.told.as_ref() != Some(&failure);
+        if is_news || lasts_anew {
             tracing::warn!(server = %self.endpoint.name, reason, "memcached server is down");
         } else {
             tracing::debug!(server = %self.endpoint.name, reason, "memcached server is still down");
         }
-        self.link.disconnect(reason);
+        self.told = Some(failure);
         match self.link.is_closed() {
             true => Outcome::Finished,
             false => Outcome::Failed,
         }
     }
 
-    async fn connect(&self) -> Result<Box<dyn Stream>, String> {
-        let settings = &self.config.transport;
-        let opening = self.config.connector.connect(&self.endpoint.address, settings);
-        let opening = timeout(settings.connect_timeout, opening);
-        match self.while_expiring(opening).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no connection within {:?}", settings.connect_timeout)),
-        }
-    }
-
     /// Waits before the next attempt; whether the client was closed meanwhile.
     async fn back_off(&mut self) -> bool {
+        // What lasts until somebody changes something is not tried more often than at the cap.
+        if self.told.as_ref().is_some_and(Failure::lasts) {
+            self.failures = u32::MAX;
+        }
         let delay = self.config.reconnect.delay(self.failures, &mut self.random);
         self.failures = self.failures.saturating_add(1);
         // However long the attempt took, a moment passes before the next.

@@ -54,7 +54,7 @@ pub(in crate::proto) fn take(input: &mut InputBuffer, header: &Header) -> Result
         value = Bytes::new();
     }
     let last = opcode != Opcode::STAT || status != Status::NoError || (key.is_empty() && value.is_empty());
-    Ok((Reply { status, flags, cas: header.cas, number, key, value }, last))
+    Ok((Reply { status, flags, cas: header.cas, number, key, value, info: None }, last))
 }
 
 /// What bytes tell that are no reply; `Ok` if there are too few of them.

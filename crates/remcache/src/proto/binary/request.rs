@@ -16,6 +16,9 @@ const DO_NOT_CREATE: u32 = u32::MAX;
 #[inline]
 pub fn encode(request: &Request<'_>, opaque: u32, output: &mut Output) -> Result<Opcode, InvalidRequest> {
     let key = checked_key(request)?;
+    if request.meta.is_some() {
+        return Err(InvalidRequest::Unsupported("only the meta wire can say this: use meta"));
+    }
     let extras = Extras::of(request)?;
     let opcode = Opcode::of(request.operation(), request.quiet, request.with_key);
     let value = if has_value(request.operation()) { request.value.len() } else { 0 };
@@ -50,6 +53,9 @@ fn checked_key<'r>(request: &'r Request<'_>) -> Result<&'r [u8], InvalidRequest>
         (Operation::Add, _) if request.cas != 0 => Err(InvalidRequest::Unsupported(
             "an add with a CAS value would overwrite the item: use set or replace with the CAS value",
         )),
+        (operation, _) if operation as usize > Operation::SaslStep as usize => {
+            Err(InvalidRequest::Unsupported("the binary wire has no such command: use meta or text"))
+        }
         (operation, key) if operation.has_key() || is_sasl_exchange(operation) => Ok(key?.as_bytes()),
         _ => Ok(&[]),
     }
@@ -162,6 +168,8 @@ pub fn decode_request(packet: &Packet) -> Option<Request<'static>> {
         Operation::SaslList => Request::sasl_list(),
         Operation::SaslAuth => Request::sasl_auth(key, value),
         Operation::SaslStep => Request::sasl_step(key, value),
+        // No opcode means another operation.
+        _ => return None,
     };
     let mut request = request.cas(packet.header.cas);
     request.quiet = opcode.is_quiet();

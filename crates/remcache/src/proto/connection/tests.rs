@@ -3,6 +3,8 @@
 #![expect(clippy::arithmetic_side_effects, reason = "the numbers of a test are its own")]
 #![expect(clippy::disallowed_methods, reason = "virtual time needs one instant to begin with")]
 
+mod lines;
+
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
@@ -466,4 +468,64 @@ fn a_lying_server_is_never_believed() {
     for seed in first..first + 100_000 {
         conversation(seed);
     }
+}
+
+// ---- Where requests end ----
+
+#[test]
+fn a_write_holds_whole_requests_or_one_that_is_longer() {
+    // A get of a key of 3 bytes has 27; a set of a value of n bytes has 35 + n.
+    let get = || Request::get("key");
+    let set = |length| Request::set("key", vec![b'v'; length]);
+    let cases: &[(&[Request<'_>], usize, &[usize])] = &[
+        (&[get(), get(), get()], 1000, &[81]),
+        (&[get(), get(), get()], 81, &[81]),
+        (&[get(), get(), get()], 80, &[54, 27]),
+        (&[get(), get(), get()], 26, &[27, 27, 27]),
+        (&[get(), set(100), get()], 100, &[27, 135, 27]),
+        (&[set(5000), get(), get(), set(10)], 100, &[5035, 99]),
+        (&[set(5000), set(6000)], 100, &[5035, 6035]),
+        (&[set(5000)], 5035, &[5035]),
+        (&[], 100, &[]),
+    ];
+    for (requests, limit, expected) in cases {
+        let mut bench = Bench::new(Limits::default(), 0);
+        for request in *requests {
+            bench.submit(request, 0, 0).unwrap();
+        }
+        assert_eq!(bench.connection.next_boundary(*limit), 0, "what was not taken is not written");
+        let mut output = Output::new();
+        bench.connection.take_output(&mut output);
+        bench.submit(&get(), 1, 0).unwrap();
+        let mut writes = Vec::new();
+        while output.has_remaining() {
+            let count = bench.connection.next_boundary(*limit);
+            writes.push(count);
+            output.advance(count);
+            bench.connection.handle_written(count);
+        }
+        assert_eq!(writes, *expected, "{requests:?} by {limit}");
+    }
+}
+
+#[test]
+fn boundaries_hold_whatever_was_given_up_or_answered() {
+    let mut bench = Bench::new(Limits::default(), u32::MAX);
+    for tag in 0..3 {
+        bench.submit(&Request::get("key"), tag, 0).unwrap();
+    }
+    // Given up before it is taken: a no-op of 24 bytes takes the place of each.
+    bench.connection.give_up(bench.at(1000));
+    bench.submit(&Request::get("key"), 3, 1000).unwrap();
+    let mut output = Output::new();
+    bench.connection.take_output(&mut output);
+    assert_eq!(bench.connection.next_boundary(60), 48);
+    bench.connection.handle_written(48);
+    // A server that answers what was not written cannot move the end of what is there.
+    bench.answer(u32::MAX, Opcode::NOOP.0, Status::NoError).unwrap();
+    bench.answer(0, Opcode::NOOP.0, Status::NoError).unwrap();
+    bench.answer(1, Opcode::NOOP.0, Status::NoError).unwrap();
+    bench.answer(2, Opcode::GET.0, Status::NoError).unwrap();
+    assert_eq!(bench.connection.next_boundary(60), 24 + 27);
+    assert_eq!(bench.connection.next_boundary(30), 24 + 27, "nobody knows its parts any more");
 }

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use bytes::Buf;
 
+use super::encode::encode_noop;
 use super::{Connection, Event};
-use crate::proto::binary::{self, Opcode};
+use crate::proto::binary::Opcode;
 use crate::proto::in_flight::{Entry, Owner};
-use crate::proto::{Delivery, Output, ProtocolError, Reply, Request, Status};
+use crate::proto::{Delivery, Expected, Operation, Output, ProtocolError, Reply, Status, Wire};
 
 impl Connection {
     /// When [`Connection::handle_timeout`] is to be called at the latest.
@@ -16,9 +17,15 @@ impl Connection {
         let overdue = self.in_flight.front().and_then(|entry| self.overdue_at(entry));
         let quiet = match self.in_flight.is_empty() {
             true => self.last_input.checked_add(self.limits.keepalive),
+            false if self.is_log() => None,
             false => self.last_input.max(self.outstanding_since).checked_add(self.limits.silence),
         };
         [self.earliest, abandoned, overdue, quiet].into_iter().flatten().min()
+    }
+
+    /// Whether the connection tells what the server does, which may be nothing for long.
+    fn is_log(&self) -> bool {
+        self.occupied && self.in_flight.front().is_some_and(|entry| entry.expected.operation == Operation::Watch)
     }
 
     fn overdue_at(&self, entry: &Entry) -> Option<Instant> {
@@ -45,8 +52,9 @@ impl Connection {
         }
         let quiet_since = self.last_input.max(self.outstanding_since);
         match self.in_flight.is_empty() {
+            false if self.is_log() => Ok(()),
             false if is_due(quiet_since.checked_add(self.limits.silence)) => Err(ProtocolError::Silent),
-            true if is_due(self.last_input.checked_add(self.limits.keepalive)) => {
+            true if self.wire.is_some() && is_due(self.last_input.checked_add(self.limits.keepalive)) => {
                 self.outstanding_since = now;
                 self.push_noop();
                 Ok(())
@@ -81,21 +89,25 @@ impl Connection {
             entry.owner = if untaken { Owner::Nobody } else { Owner::Abandoned };
             if untaken {
                 entry.opcode = Opcode::NOOP;
+                entry.expected = Expected::NOOP;
                 revoked = true;
             } else {
                 count = count.saturating_add(1);
             }
         }
         self.count_abandoned(count, now);
-        if revoked {
-            self.rewrite_output();
+        match self.wire {
+            _ if !revoked => {}
+            Some(wire) => self.rewrite_output(wire),
+            None => self.backlog.revoke(self.in_flight.iter().map(|entry| entry.expected.is_noop())),
         }
     }
 
     /// Takes the bytes of given-up requests out of the output, so that "not sent" stays true.
     ///
     /// A no-op takes the place of each, which keeps the opaques consecutive.
-    fn rewrite_output(&mut self) {
+    fn rewrite_output(&mut self, wire: Wire) {
+        let dialect = self.dialect;
         let mut output = Output::new();
         let old_end = self.submitted;
         let first_untaken = self.taken;
@@ -104,9 +116,11 @@ impl Connection {
             let end = entries.peek().map_or(old_end, |(_, next)| next.start);
             let range = offset(entry.start, first_untaken)..offset(end, first_untaken);
             entry.start = first_untaken.saturating_add(output.remaining() as u64);
-            if entry.opcode == Opcode::NOOP {
+            if entry.expected.is_noop() {
                 // A no-op has nothing that could be refused.
-                let _ = binary::encode(&Request::noop(), opaque, &mut output);
+                if let Ok((opcode, expected)) = encode_noop(wire, opaque, dialect, &mut output) {
+                    (entry.opcode, entry.expected) = (opcode, expected);
+                }
             } else {
                 self.output.copy_range(range, &mut output);
             }

@@ -1,0 +1,200 @@
+//! `check`: whether the servers are as they should be, for people and for monitoring.
+
+mod figure;
+
+use std::time::{Duration, Instant};
+
+use remcache::client::ServerHandle;
+use tokio::task::JoinSet;
+
+use crate::cli::value;
+use crate::exit::{Exit, Outcome};
+use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone};
+use crate::sample::{self, reason};
+use crate::session::Session;
+use figure::{Condition, Seen};
+
+/// Check the servers against thresholds, for people or for monitoring
+///
+/// A server that does not answer is critical. Figures are hit%, memory%, connections%, ping, uptime,
+/// gets/s, sets/s, misses/s, evictions/s, and any statistic of the server: curr_items, cmd_touch/s.
+/// With -f nagios it prints one line with performance data, and exits with 0 (ok), 1 (warning),
+/// 2 (critical) or 3 (unknown).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: remcache check --warn-if 'hit%<90' --fail-if 'evictions/s>100' --fail-if 'ping>50ms'")]
+pub(crate) struct Args {
+    /// Warn of a server on this condition
+    #[arg(long, value_name = "CONDITION")]
+    warn_if: Vec<Condition>,
+
+    /// A server is critical on this condition
+    #[arg(long, value_name = "CONDITION")]
+    fail_if: Vec<Condition>,
+
+    /// The time between the two looks that rates need
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = value::duration)]
+    interval: Duration,
+}
+
+/// How a server is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Health {
+    #[default]
+    Ok,
+    Warning,
+    Critical,
+}
+
+/// What is to be said of a server.
+#[derive(Debug, Default)]
+struct Verdict {
+    server: String,
+    health: Health,
+    /// Why it is not well.
+    reasons: Vec<String>,
+    /// Figures for the monitoring's curves.
+    figures: Vec<String>,
+    is_down: bool,
+}
+
+pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
+    let client = match session.client() {
+        Ok(client) => client,
+        Err(failure) if session.output.layout() == Layout::Nagios => {
+            session.output.line(format_args!("MEMCACHED UNKNOWN - {failure}"))?;
+            return Ok(Exit::Unknown);
+        }
+        Err(failure) => return Err(failure),
+    };
+    let mut tasks = JoinSet::new();
+    let needs_two = args.warn_if.iter().chain(&args.fail_if).any(|condition| condition.figure.is_rate());
+    let interval = needs_two.then_some(args.interval);
+    for (index, server) in client.servers().into_iter().enumerate() {
+        tasks.spawn(async move { (index, (look(&server, interval).await, server)) });
+    }
+    let mut seen = tasks.join_all().await;
+    seen.sort_by_key(|(index, _)| *index);
+    let verdicts: Vec<Verdict> = seen.into_iter().map(|(_, (seen, server))| judge(args, &server, seen)).collect();
+    print(&verdicts, &mut session.output)?;
+    Ok(exit(&verdicts, session.output.layout()))
+}
+
+async fn look(server: &ServerHandle, interval: Option<Duration>) -> Result<Seen, remcache::Error> {
+    // The first answer waits for the connection.
+    server.noop().await?;
+    let asked = Instant::now();
+    server.noop().await?;
+    let ping = asked.elapsed();
+    let begun = Instant::now();
+    let first = sample::figures(server, "").await?;
+    let Some(interval) = interval else { return Ok(Seen { now: first, before: None, ping }) };
+    tokio::time::sleep(interval).await;
+    let now = sample::figures(server, "").await?;
+    Ok(Seen { now, before: Some((first, begun.elapsed())), ping })
+}
+
+fn judge(args: &Args, server: &ServerHandle, seen: Result<Seen, remcache::Error>) -> Verdict {
+    let mut verdict = Verdict { server: server.name().to_owned(), ..Verdict::default() };
+    match seen {
+        Ok(seen) => {
+            for (health, conditions) in [(Health::Critical, &args.fail_if), (Health::Warning, &args.warn_if)] {
+                conditions.iter().for_each(|condition| verdict.weigh(health, condition, &seen));
+            }
+        }
+        Err(error) => {
+            verdict.is_down = true;
+            verdict.health = Health::Critical;
+            verdict.reasons.push(format!("down: {}", reason(server, &error)));
+        }
+    }
+    verdict
+}
+
+impl Verdict {
+    fn weigh(&mut self, health: Health, condition: &Condition, seen: &Seen) {
+        let Some((value, is_met)) = condition.look(seen) else {
+            // What the server does not tell breaks nothing; a figure of no gets has no hit ratio.
+            return;
+        };
+        if is_met {
+            self.health = self.health.max(health);
+            self.reasons.push(condition.explain(value));
+        }
+        let (warning, critical) = match health {
+            Health::Critical => (String::new(), condition.limit().to_string()),
+            _ => (condition.limit().to_string(), String::new()),
+        };
+        let (name, unit) = (condition.figure.name(), condition.figure.unit());
+        self.figures.push(format!("'{} {name}'={value}{unit};{warning};{critical}", self.server));
+    }
+}
+
+impl Health {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Warning => "WARNING",
+            Self::Critical => "CRITICAL",
+        }
+    }
+
+    fn tone(self) -> Tone {
+        match self {
+            Self::Ok => Tone::Good,
+            Self::Warning => Tone::Warning,
+            Self::Critical => Tone::Bad,
+        }
+    }
+}
+
+fn print(verdicts: &[Verdict], output: &mut Output) -> std::io::Result<()> {
+    match output.layout() {
+        Layout::Nagios => return output.line(nagios(verdicts)),
+        Layout::Text | Layout::Raw => {}
+        _ => {
+            let mut records = output.records(&["server", "status", "reasons"])?;
+            for verdict in verdicts {
+                let record = Record::new().with("server", &*verdict.server).with("status", verdict.health.name());
+                records.push(record.with("reasons", verdict.reasons.join("; ")))?;
+            }
+            return records.end();
+        }
+    }
+    let mut table = Table::new([Column::left("SERVER"), Column::left("STATUS"), Column::left("")]);
+    for verdict in verdicts {
+        let status = Cell::new(verdict.health.name()).tone(verdict.health.tone());
+        table.row([Cell::new(&verdict.server), status, Cell::new(verdict.reasons.join("; "))]);
+    }
+    output.table(&table)
+}
+
+/// One line: the worst, why, and the figures behind a bar.
+fn nagios(verdicts: &[Verdict]) -> String {
+    let worst = verdicts.iter().map(|verdict| verdict.health).max().unwrap_or_default();
+    let alive = verdicts.iter().filter(|verdict| !verdict.is_down).count();
+    let mut line = format!("MEMCACHED {} - {alive} of {} servers answer", worst.name(), verdicts.len());
+    for verdict in verdicts {
+        for reason in &verdict.reasons {
+            // A bar would begin the figures.
+            line.push_str(&format!(", {} {}", verdict.server, reason.replace(['|', '\n'], " ")));
+        }
+    }
+    let figures: Vec<&str> = verdicts.iter().flat_map(|verdict| &verdict.figures).map(|figure| &**figure).collect();
+    match figures.is_empty() {
+        true => line,
+        false => format!("{line} | {}", figures.join(" ")),
+    }
+}
+
+fn exit(verdicts: &[Verdict], layout: Layout) -> Exit {
+    let worst = verdicts.iter().map(|verdict| verdict.health).max().unwrap_or_default();
+    let down = verdicts.iter().filter(|verdict| verdict.is_down).count();
+    match (layout, worst) {
+        (_, Health::Ok) => Exit::Yes,
+        (Layout::Nagios, Health::Warning) => Exit::Warning,
+        (Layout::Nagios, Health::Critical) => Exit::Critical,
+        _ if down == verdicts.len() => Exit::Unreachable,
+        _ if down > 0 => Exit::Partly,
+        _ => Exit::Threshold,
+    }
+}

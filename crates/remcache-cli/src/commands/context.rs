@@ -1,0 +1,129 @@
+//! `context`: named sets of options, for fleets that one works with often.
+
+use clap::Subcommand;
+
+use crate::context::{Contexts, Settings};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::{Cell, Column, Record, Table, Tone};
+use crate::session::Session;
+
+/// List, add, use or show named sets of options
+///
+/// A context holds global options, for a fleet that one works with often. Its options are defaults:
+/// the environment and the command line win. The file is ~/.config/remcache/config.toml.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What to do with contexts.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the contexts; the one in use is marked
+    Ls,
+    /// Add a context with the global options that are given, or replace it
+    #[command(after_help = "Example: remcache context add shop -s cache1,cache2 --timeout 250ms --production")]
+    Add {
+        /// The name of the context
+        name: String,
+        /// Ask for the name of the context before items are removed
+        #[arg(long)]
+        production: bool,
+    },
+    /// Use a context from now on
+    Use {
+        /// The name of the context
+        name: String,
+    },
+    /// Show the options of a context
+    Show {
+        /// The name of the context; the one in use if left out
+        name: Option<String>,
+    },
+}
+
+pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
+    let mut contexts = Contexts::read()?;
+    match &args.verb {
+        Verb::Ls => list(&contexts, session),
+        Verb::Add { name, production } => add(name, *production, &mut contexts, session),
+        Verb::Use { name } => {
+            contexts.set_current(name)?;
+            contexts.write()?;
+            session.output.notes().say(format_args!("{name} is in use from now on"));
+            Ok(Exit::Yes)
+        }
+        Verb::Show { name } => show(name.as_deref(), &contexts, session),
+    }
+}
+
+fn add(name: &str, is_production: bool, contexts: &mut Contexts, session: &Session) -> Outcome {
+    if session.given.is_empty() {
+        return Err(Failure::usage(format!(
+            "give the options that {name} is to hold, such as: remcache context add {name} -s cache1,cache2"
+        )));
+    }
+    contexts.add(name, &session.given, is_production)?;
+    contexts.write()?;
+    session.output.notes().say(format_args!("{name} is in {}", contexts.path().display()));
+    Ok(Exit::Yes)
+}
+
+fn list(contexts: &Contexts, session: &mut Session) -> Outcome {
+    let in_use = session.context.as_ref().map(|context| context.name.clone());
+    let output = &mut session.output;
+    let mut table = Table::new([Column::left(""), Column::left("CONTEXT"), Column::left("SERVERS"), Column::left("")]);
+    let mut list = Vec::new();
+    for name in contexts.names() {
+        let settings = contexts.settings(name, &crate::cli::command())?;
+        let servers = servers(&settings);
+        let is_in_use = in_use.as_deref() == Some(name);
+        let is_production = contexts.is_production(name);
+        table.row([
+            Cell::new(if is_in_use { "*" } else { "" }).tone(Tone::Good),
+            Cell::new(name).tone(Tone::Name),
+            Cell::new(servers.join(",")),
+            Cell::new(if is_production { "production" } else { "" }).tone(Tone::Warning),
+        ]);
+        let record = Record::new().with("context", name).with("in_use", is_in_use).with("production", is_production);
+        list.push(record.with("servers", servers.join(",")));
+    }
+    if output.is_text() {
+        output.table(&table)?;
+    } else {
+        let mut records = output.records(&["context", "in_use", "production", "servers"])?;
+        list.into_iter().try_for_each(|record| records.push(record))?;
+        records.end()?;
+    }
+    Ok(Exit::Yes)
+}
+
+fn show(name: Option<&str>, contexts: &Contexts, session: &mut Session) -> Outcome {
+    let in_use = session.context.as_ref().map(|context| &*context.name);
+    let Some(name) = name.or(in_use) else {
+        return Err(Failure::usage("no context is in use: name one, or see remcache context ls"));
+    };
+    let settings = contexts.settings(name, &crate::cli::command())?;
+    let output = &mut session.output;
+    if !output.is_text() {
+        let record = settings.into_iter().fold(Record::new().with("context", name), |record, (option, values)| {
+            record.with(&option, values.join(","))
+        });
+        output.record(&[], record)?;
+        return Ok(Exit::Yes);
+    }
+    let mut table = Table::new([Column::left(""), Column::left("")]);
+    for (option, values) in settings {
+        table.row([Cell::new(option).tone(Tone::Name), Cell::new(values.join(","))]);
+    }
+    if contexts.is_production(name) {
+        table.row([Cell::new("production").tone(Tone::Name), Cell::new("true").tone(Tone::Warning)]);
+    }
+    output.table(&table)?;
+    Ok(Exit::Yes)
+}
+
+fn servers(settings: &Settings) -> Vec<String> {
+    settings.iter().filter(|(option, _)| option == "server").flat_map(|(_, values)| values.clone()).collect()
+}

@@ -1,0 +1,47 @@
+//! `man`: the manual pages, made of the definitions of the options.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Command;
+use clap_mangen::Man;
+
+use crate::exit::{Exit, Failure, Outcome};
+use crate::session::Session;
+
+/// Print the manual page, or write one for each command into a directory
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  remcache man | man -l -\n  remcache man -d ~/.local/share/man/man1")]
+pub(crate) struct Args {
+    /// Write remcache.1 and a page for each command into this directory
+    #[arg(short = 'd', long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
+    let mut command = crate::cli::command();
+    command.build();
+    match &args.directory {
+        None => session.output.bytes(&page(command)?)?,
+        Some(directory) => {
+            std::fs::create_dir_all(directory).map_err(|error| Failure::file(directory, error))?;
+            write_pages(&command, "remcache", directory)?;
+        }
+    }
+    Ok(Exit::Yes)
+}
+
+fn write_pages(command: &Command, name: &str, directory: &Path) -> Result<(), Failure> {
+    for part in command.get_subcommands() {
+        write_pages(part, &format!("{name}-{}", part.get_name()), directory)?;
+    }
+    let path = directory.join(format!("{name}.1"));
+    let page = page(command.clone().name(name.to_owned()))?;
+    std::fs::write(&path, page).map_err(|error| Failure::file(&path, error))
+}
+
+fn page(command: Command) -> io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    Man::new(command).render(&mut page)?;
+    Ok(page)
+}

@@ -1,0 +1,196 @@
+//! What changes: the servers before and after, and where each key is in both.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+
+use remcache::Key;
+use remcache::client::Endpoint;
+use remcache::distribution::{Distribution, Node, Ring};
+
+use super::Options;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::{Cell, Column, Record, Table, number};
+use crate::session::Session;
+
+/// The servers before and after.
+pub(super) struct Change {
+    /// All servers of either list: first those before, then those that join.
+    pub(super) names: Vec<String>,
+    before: Side,
+    after: Side,
+    namespace: String,
+}
+
+/// One list of servers with its ring.
+struct Side {
+    ring: Ring,
+    /// The places of its servers among the names.
+    places: Vec<usize>,
+    /// The weight of each, for what would be ideal.
+    weights: Vec<u32>,
+}
+
+/// A count of keys.
+#[derive(Debug, Default)]
+pub(super) struct Moves {
+    pub(super) keys: u64,
+    /// How many keys go from a place to a place; what stays is in it too.
+    pub(super) pairs: BTreeMap<(usize, usize), u64>,
+}
+
+impl Change {
+    pub(super) fn of(options: &Options, session: &Session) -> Result<Self, Failure> {
+        let before = session.endpoints()?;
+        let mut after = before.clone();
+        for address in &options.remove {
+            let gone = Endpoint::parse(address)?;
+            let place = after.iter().position(|endpoint| endpoint.name == gone.name);
+            let names = || after.iter().map(|endpoint| &*endpoint.name).collect::<Vec<_>>().join(", ");
+            let place =
+                place.ok_or_else(|| Failure::usage(format!("--remove {address}: it is none of {}", names())))?;
+            after.remove(place);
+        }
+        for address in &options.add {
+            let joins = Endpoint::parse(address)?;
+            if after.iter().any(|endpoint| endpoint.name == joins.name) {
+                return Err(Failure::usage(format!("--add {address}: it is there already")));
+            }
+            after.push(joins);
+        }
+        if after.is_empty() {
+            return Err(Failure::usage("no server would be left"));
+        }
+        let mut names: Vec<String> = before.iter().map(|endpoint| endpoint.name.to_string()).collect();
+        for endpoint in &after {
+            if !names.iter().any(|name| **name == *endpoint.name) {
+                names.push(endpoint.name.to_string());
+            }
+        }
+        let placement = session.options.placement();
+        Ok(Self {
+            before: Side::new(&before, placement, &names)?,
+            after: Side::new(&after, options.to.unwrap_or(placement), &names)?,
+            names,
+            namespace: session.options.namespace.clone().unwrap_or_default(),
+        })
+    }
+
+    /// Places every key.
+    pub(super) fn count(&self, options: &Options) -> Result<Moves, Failure> {
+        let mut moves = Moves::default();
+        let mut place = |key: &[u8]| {
+            if let (Some(from), Some(to)) =
+                (self.before.place(key, &self.namespace), self.after.place(key, &self.namespace))
+            {
+                moves.keys += 1;
+                *moves.pairs.entry((from, to)).or_default() += 1;
+            }
+        };
+        match &options.keys {
+            None => (0..options.sample).for_each(|number| place(format!("key:{number}").as_bytes())),
+            Some(path) if path.as_os_str() == "-" => read(io::stdin().lock(), "standard input", &mut place)?,
+            Some(path) => {
+                let file = File::open(path).map_err(|error| Failure::file(path, error))?;
+                read(BufReader::new(file), &path.display().to_string(), &mut place)?;
+            }
+        }
+        Ok(moves)
+    }
+
+    /// The share that a server would have if keys were spread ideally, before or after.
+    pub(super) fn ideal(&self, place: usize, is_after: bool) -> Option<f64> {
+        let side = if is_after { &self.after } else { &self.before };
+        let at = side.places.iter().position(|known| *known == place)?;
+        let total: u32 = side.weights.iter().sum();
+        Some(f64::from(side.weights[at]) / f64::from(total))
+    }
+
+    /// The least share of the keys that has to move, if each server is to have its ideal share.
+    pub(super) fn least(&self) -> f64 {
+        let share = |place, is_after| self.ideal(place, is_after).unwrap_or_default();
+        (0..self.names.len()).map(|place| (share(place, true) - share(place, false)).max(0.0)).sum()
+    }
+
+    /// Prints how many keys go from where to where.
+    pub(super) fn print_diff(&self, options: &Options, session: &mut Session) -> Outcome {
+        let moves = self.count(options)?;
+        let output = &mut session.output;
+        let moved = moves.pairs.iter().filter(|((from, to), _)| from != to);
+        if output.is_text() {
+            let mut table =
+                Table::new([Column::left("FROM"), Column::left("TO"), Column::right("KEYS"), Column::right("SHARE")]);
+            for ((from, to), count) in moved {
+                let share = number::percent(*count, moves.keys).unwrap_or_default();
+                let cells = [&self.names[*from], &self.names[*to]].map(Cell::new);
+                table.row(
+                    cells
+                        .into_iter()
+                        .chain([Cell::new(number::exact(*count)), Cell::new(share + "%")])
+                        .collect::<Vec<_>>(),
+                );
+            }
+            output.table(&table)?;
+            output.line(self.verdict(&moves))?;
+        } else {
+            let mut records = output.records(&["from", "to", "keys", "of"])?;
+            for ((from, to), count) in moved {
+                let record = Record::new().with("from", &*self.names[*from]).with("to", &*self.names[*to]);
+                records.push(record.with("keys", *count).with("of", moves.keys))?;
+            }
+            records.end()?;
+        }
+        Ok(Exit::Yes)
+    }
+
+    /// How many keys move, and whether it could be fewer.
+    pub(super) fn verdict(&self, moves: &Moves) -> String {
+        let moved: u64 = moves.pairs.iter().filter(|((from, to), _)| from != to).map(|(_, count)| count).sum();
+        let share = moved as f64 / moves.keys.max(1) as f64;
+        let least = self.least();
+        let (moved, all) = (number::exact(moved), number::exact(moves.keys));
+        match share {
+            0.0 => format!("none of {all} keys moves"),
+            share if share <= least * 1.1 + 0.01 => {
+                format!("{moved} of {all} keys move ({:.1} %): about the least possible", 100.0 * share)
+            }
+            share => format!(
+                "{moved} of {all} keys move ({:.1} %); the least possible is {:.1} %",
+                100.0 * share,
+                100.0 * least
+            ),
+        }
+    }
+}
+
+impl Side {
+    fn new(endpoints: &[Endpoint], placement: Distribution, names: &[String]) -> Result<Self, Failure> {
+        let nodes: Vec<Node> = endpoints.iter().map(Node::from).collect();
+        let ring = placement.ring(&nodes).map_err(|error| Failure::usage(error.to_string()))?;
+        let place = |endpoint: &Endpoint| names.iter().position(|name| **name == *endpoint.name).unwrap_or_default();
+        Ok(Self {
+            ring,
+            places: endpoints.iter().map(place).collect(),
+            weights: endpoints.iter().map(|endpoint| endpoint.weight).collect(),
+        })
+    }
+
+    fn place(&self, key: &[u8], namespace: &str) -> Option<usize> {
+        let server = match namespace.is_empty() || !self.ring.distribution().hashes_namespace() {
+            true => self.ring.locate(key, |_| true),
+            false => self.ring.locate(&[namespace.as_bytes(), key].concat(), |_| true),
+        };
+        server.map(|server| self.places[server])
+    }
+}
+
+/// Reads a key a line; a line that is no key is named.
+fn read(lines: impl BufRead, place: &str, take: &mut impl FnMut(&[u8])) -> Result<(), Failure> {
+    for (index, line) in lines.split(b'\n').enumerate() {
+        let line = line.map_err(|error| Failure::Io(place.into(), error))?;
+        let key = line.strip_suffix(b"\r").unwrap_or(&line);
+        Key::new(key).map_err(|invalid| Failure::usage(format!("{place}, line {}: {invalid}", index + 1)))?;
+        take(key);
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! `ring`: how keys are spread over servers, and what moves if the list changes; without a connection.
+
+mod change;
+mod spread;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use remcache::distribution::Distribution;
+
+use crate::cli::value;
+use crate::exit::{Exit, Outcome};
+use crate::output::{Cell, Column, Record, Table, Tone};
+use crate::session::Session;
+use change::Change;
+
+/// Show how keys are spread over the servers, and what moves if the list changes
+///
+/// It connects to nothing. Without a file of keys it takes as many made-up ones as --sample says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What to show.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// The share of each server, now and after the change
+    #[command(after_help = "Example: remcache ring balance -s cache1,cache2,cache3 --remove cache3")]
+    Balance(Options),
+    /// How many keys move from which server to which
+    #[command(after_help = "Example: remcache ring diff -s cache1,cache2 --like pylibmc --to ketama")]
+    Diff(Options),
+    /// The placements that there are, by name
+    Profiles,
+}
+
+/// The keys, and what changes.
+#[derive(Debug, clap::Args)]
+struct Options {
+    /// A server that joins
+    #[arg(long, value_name = "ADDR")]
+    add: Vec<String>,
+
+    /// A server that leaves
+    #[arg(long, value_name = "ADDR")]
+    remove: Vec<String>,
+
+    /// The placement after the change
+    #[arg(long, value_name = "NAME")]
+    to: Option<Distribution>,
+
+    /// A file with a key a line; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+
+    /// How many made-up keys to place
+    #[arg(long, value_name = "N", default_value = "1m", value_parser = value::count, conflicts_with = "keys")]
+    sample: u64,
+}
+
+pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
+    match &args.verb {
+        Verb::Balance(options) => spread::balance(options, session),
+        Verb::Diff(options) => {
+            let change = Change::of(options, session)?;
+            change.print_diff(options, session)
+        }
+        Verb::Profiles => profiles(session),
+    }
+}
+
+fn profiles(session: &mut Session) -> Outcome {
+    let output = &mut session.output;
+    if !output.is_text() {
+        let mut records = output.records(&["name", "aliases", "about"])?;
+        for known in Distribution::all() {
+            let record = Record::new().with("name", known.name()).with("aliases", known.aliases().join(" "));
+            records.push(record.with("about", known.about()))?;
+        }
+        records.end()?;
+        return Ok(Exit::Yes);
+    }
+    let mut table = Table::new([Column::left("NAME"), Column::left("")]);
+    for known in Distribution::all() {
+        let about = match known.aliases() {
+            [] => known.about().to_owned(),
+            aliases => format!("{} (also {})", known.about(), aliases.join(", ")),
+        };
+        table.row([Cell::new(known.name()).tone(Tone::Name), Cell::new(about)]);
+    }
+    output.table(&table)?;
+    Ok(Exit::Yes)
+}

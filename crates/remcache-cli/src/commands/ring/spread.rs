@@ -1,0 +1,114 @@
+//! `ring balance`: the share of each server, now and after a change.
+
+use super::Options;
+use super::change::{Change, Moves};
+use crate::exit::{Exit, Outcome};
+use crate::output::{Cell, Column, Record, Table, Tone, number, picture};
+use crate::session::Session;
+
+/// One server's keys.
+struct Share {
+    before: u64,
+    after: u64,
+    moved_in: u64,
+}
+
+impl Share {
+    fn of(place: usize, moves: &Moves) -> Self {
+        let sum = |fits: &dyn Fn(usize, usize) -> bool| {
+            moves.pairs.iter().filter(|((from, to), _)| fits(*from, *to)).map(|(_, count)| count).sum()
+        };
+        Self {
+            before: sum(&|from, _| from == place),
+            after: sum(&|_, to| to == place),
+            moved_in: sum(&|from, to| to == place && from != place),
+        }
+    }
+}
+
+const COLUMNS: &[&str] = &["server", "share", "keys", "from_ideal", "share_after", "moved_in"];
+
+pub(super) fn balance(options: &Options, session: &mut Session) -> Outcome {
+    let change = Change::of(options, session)?;
+    let moves = change.count(options)?;
+    let is_changed = !options.add.is_empty() || !options.remove.is_empty() || options.to.is_some();
+    let shares: Vec<Share> = (0..change.names.len()).map(|place| Share::of(place, &moves)).collect();
+    let output = &mut session.output;
+    if !output.is_text() {
+        let mut records = output.records(COLUMNS)?;
+        for (place, share) in shares.iter().enumerate() {
+            records.push(record(&change, &moves, place, share, is_changed))?;
+        }
+        records.end()?;
+        return Ok(Exit::Yes);
+    }
+    let has_pictures = output.has_pictures();
+    let mut columns =
+        vec![Column::left("SERVER"), Column::right("SHARE"), Column::right("KEYS"), Column::right("±IDEAL")];
+    if has_pictures {
+        columns.push(Column::left(""));
+    }
+    if is_changed {
+        columns.extend([Column::right("AFTER"), Column::right("MOVED IN")]);
+    }
+    let mut table = Table::new(columns);
+    for (place, share) in shares.iter().enumerate() {
+        table.row(cells(&change, &moves, place, share, is_changed, has_pictures));
+    }
+    output.table(&table)?;
+    if is_changed {
+        output.line(change.verdict(&moves))?;
+    }
+    Ok(Exit::Yes)
+}
+
+/// How far a share is from the ideal one, in percent of it.
+fn from_ideal(keys: u64, moves: &Moves, ideal: Option<f64>) -> Option<f64> {
+    let ideal = ideal? * moves.keys as f64;
+    (ideal > 0.0).then(|| 100.0 * (keys as f64 - ideal) / ideal)
+}
+
+fn cells(
+    change: &Change,
+    moves: &Moves,
+    place: usize,
+    share: &Share,
+    is_changed: bool,
+    has_pictures: bool,
+) -> Vec<Cell> {
+    let percent = |count| number::percent(count, moves.keys).map_or_else(Cell::unknown, |text| Cell::new(text + "%"));
+    let ideal = change.ideal(place, false);
+    let is_there = |is_after| change.ideal(place, is_after).is_some();
+    let mut cells = vec![Cell::new(&change.names[place])];
+    match is_there(false) {
+        true => {
+            let off = from_ideal(share.before, moves, ideal);
+            let tone = if off.is_some_and(|off| off.abs() > 10.0) { Tone::Warning } else { Tone::Plain };
+            let off = off.map_or_else(Cell::unknown, |off| Cell::new(format_args!("{off:+.1}%")).tone(tone));
+            cells.extend([percent(share.before), Cell::new(number::exact(share.before)), off]);
+        }
+        false => cells.extend([Cell::unknown(), Cell::unknown(), Cell::unknown()]),
+    }
+    if has_pictures {
+        let widest = (0..change.names.len()).filter_map(|place| change.ideal(place, false)).fold(0.0, f64::max);
+        let length = share.before as f64 / moves.keys.max(1) as f64 / (2.0 * widest).max(f64::MIN_POSITIVE);
+        cells.push(Cell::new(picture::bar(length, 36)).tone(Tone::Name));
+    }
+    if is_changed && is_there(true) {
+        cells.extend([percent(share.after), Cell::new(number::exact(share.moved_in))]);
+    } else if is_changed {
+        cells.push(Cell::unknown());
+    }
+    cells
+}
+
+fn record(change: &Change, moves: &Moves, place: usize, share: &Share, is_changed: bool) -> Record {
+    let part = |count: u64| count as f64 / moves.keys.max(1) as f64;
+    let record = Record::new().with("server", &*change.names[place]).with("share", part(share.before));
+    let record = record.with("keys", share.before);
+    let record = record.with_some("from_ideal", from_ideal(share.before, moves, change.ideal(place, false)));
+    match is_changed {
+        true => record.with("share_after", part(share.after)).with("moved_in", share.moved_in),
+        false => record,
+    }
+}

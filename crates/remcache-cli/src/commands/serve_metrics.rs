@@ -1,0 +1,87 @@
+//! `serve-metrics`: the servers' statistics over HTTP, for Prometheus to scrape.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use remcache::Client;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::exit::{Exit, Failure, Outcome};
+use crate::metrics;
+use crate::session::Session;
+
+/// Serve the statistics over HTTP, for Prometheus
+///
+/// The names are those of memcached_exporter, each with the server as a label, so that one process
+/// serves a fleet. Servers that are away are memcached_up 0.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where to listen: :9150, 127.0.0.1:9150, [::1]:9150
+    #[arg(value_name = "ADDR", default_value = ":9150", value_parser = address)]
+    listen: SocketAddr,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    whole.parse().map_err(|_| "expected an address such as :9150 or 127.0.0.1:9150".into())
+}
+
+pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
+    let interrupt = session.interrupt.expect();
+    let client = session.client()?;
+    let listener = TcpListener::bind(args.listen).await;
+    let listener = listener.map_err(|error| Failure::Io(args.listen.to_string(), error))?;
+    let address = listener.local_addr().map_err(|error| Failure::Io(args.listen.to_string(), error))?;
+    session.output.line(format_args!("http://{address}/metrics"))?;
+    session.output.flush()?;
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(tokio::spawn(serve(stream, client.clone()))),
+                // Out of descriptors, say: the next scrape may find some.
+                Err(error) => {
+                    session.output.notes().tell(format_args!("{address}: {error}"));
+                    tokio::time::sleep(session.options.timeout).await;
+                }
+            },
+            () = interrupt.raised() => return Ok(Exit::Yes),
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, client: Client) {
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let client = client.clone();
+        async move { Ok::<_, Infallible>(answer(&request, &client).await) }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    // A peer that connects and says nothing is let go: the timer limits its headers.
+    let connection = http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answer);
+    // How a peer ends its connection concerns nobody.
+    let _ = connection.await;
+}
+
+async fn answer(request: &Request<Incoming>, client: &Client) -> Response<Full<Bytes>> {
+    let (status, kind, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/metrics") => {
+            (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics::scrape(client).await.text)
+        }
+        (&Method::GET | &Method::HEAD, "/") => {
+            (StatusCode::OK, "text/html; charset=utf-8", "<a href=\"/metrics\">metrics</a>\n".into())
+        }
+        (&Method::GET | &Method::HEAD, _) => {
+            (StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "here is only /metrics\n".into())
+        }
+        _ => (StatusCode::METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", "only GET\n".into()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,289 @@
+//! What the user sees of the fleet: the tab, the order, the filter, the selection; and what keys do.
+
+use std::cmp::Ordering;
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::fleet::{Fleet, Member, Window};
+
+/// What the user looks at.
+#[derive(Debug, Default)]
+pub(super) struct Screen {
+    pub(super) tab: Tab,
+    pub(super) sort: Sort,
+    pub(super) is_reversed: bool,
+    pub(super) filter: String,
+    /// Whether keys are letters of the filter.
+    pub(super) is_typing: bool,
+    /// The selected row, among those that are shown.
+    pub(super) selected: usize,
+    pub(super) is_paused: bool,
+    pub(super) has_help: bool,
+    /// What was done last, until the next key.
+    pub(super) notice: String,
+}
+
+/// What a key asks for beyond the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    None,
+    Export,
+    Quit,
+}
+
+/// A page of the screen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Tab {
+    /// A row for each server.
+    #[default]
+    Overview,
+    /// The slab classes of the selected server.
+    Slabs,
+    /// The LRU of the selected server.
+    Lru,
+    /// The connections of the selected server.
+    Connections,
+    /// What happened to the servers.
+    Events,
+}
+
+impl Tab {
+    pub(super) const ALL: [(Self, &'static str); 5] = [
+        (Self::Overview, "overview"),
+        (Self::Slabs, "slabs"),
+        (Self::Lru, "LRU"),
+        (Self::Connections, "conns"),
+        (Self::Events, "events"),
+    ];
+
+    fn index(self) -> usize {
+        Self::ALL.iter().position(|(tab, _)| *tab == self).unwrap_or_default()
+    }
+
+    fn step(self, by: usize) -> Self {
+        Self::ALL[(self.index() + by) % Self::ALL.len()].0
+    }
+
+    /// The group of statistics that the page shows of the selected server.
+    pub(super) fn group(self) -> Option<&'static str> {
+        match self {
+            Self::Overview | Self::Events => None,
+            Self::Slabs => Some("slabs"),
+            Self::Lru => Some("items"),
+            Self::Connections => Some("conns"),
+        }
+    }
+}
+
+/// What the rows are sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Sort {
+    /// The order in which the servers were given.
+    #[default]
+    Given,
+    Name,
+    Hits,
+    Gets,
+    Sets,
+    Evictions,
+    Memory,
+    Items,
+    Connections,
+    Ping,
+}
+
+impl Sort {
+    pub(super) const ALL: [(Self, &'static str); 10] = [
+        (Self::Given, "as given"),
+        (Self::Name, "SERVER"),
+        (Self::Hits, "HIT%"),
+        (Self::Gets, "GET/s"),
+        (Self::Sets, "SET/s"),
+        (Self::Evictions, "EVICT/s"),
+        (Self::Memory, "MEM%"),
+        (Self::Items, "ITEMS"),
+        (Self::Connections, "CONNS"),
+        (Self::Ping, "PING"),
+    ];
+
+    pub(super) fn title(self) -> &'static str {
+        Self::ALL.iter().find(|(sort, _)| *sort == self).map(|(_, title)| *title).unwrap_or_default()
+    }
+
+    fn step(self, by: usize) -> Self {
+        let index = Self::ALL.iter().position(|(sort, _)| *sort == self).unwrap_or_default();
+        Self::ALL[(index + by) % Self::ALL.len()].0
+    }
+
+    /// The figure by which rows are sorted, the largest first.
+    fn figure(self, member: &Member) -> f64 {
+        let number = |number: Option<u64>| number.map(|number| number as f64);
+        let figure = match self {
+            Self::Given | Self::Name => None,
+            Self::Hits => member.hit_percent(Window::Long),
+            Self::Gets => member.rate("cmd_get"),
+            Self::Sets => member.rate("cmd_set"),
+            Self::Evictions => member.rate("evictions"),
+            Self::Memory => member.share("bytes", "limit_maxbytes"),
+            Self::Items => number(member.number("curr_items")),
+            Self::Connections => number(member.number("curr_connections")),
+            Self::Ping => member.ping.map(|ping| ping.as_secs_f64()),
+        };
+        figure.unwrap_or(f64::NEG_INFINITY)
+    }
+
+    fn compare(self, one: &Member, other: &Member) -> Ordering {
+        match self {
+            Self::Given => Ordering::Equal,
+            Self::Name => one.name.cmp(&other.name),
+            _ => self.figure(other).total_cmp(&self.figure(one)),
+        }
+    }
+}
+
+impl Screen {
+    /// The places of the servers that are shown, in the order of the rows.
+    pub(super) fn rows(&self, fleet: &Fleet) -> Vec<usize> {
+        let filter = self.filter.to_lowercase();
+        let fits = |member: &Member| member.name.to_lowercase().contains(&filter);
+        let mut rows: Vec<usize> = (0..fleet.members.len()).filter(|&place| fits(&fleet.members[place])).collect();
+        rows.sort_by(|&one, &other| self.sort.compare(&fleet.members[one], &fleet.members[other]));
+        if self.is_reversed {
+            rows.reverse();
+        }
+        rows
+    }
+
+    /// The place of the selected server.
+    pub(super) fn selected_place(&self, fleet: &Fleet) -> Option<usize> {
+        let rows = self.rows(fleet);
+        rows.get(self.selected.min(rows.len().saturating_sub(1))).copied()
+    }
+
+    pub(super) fn tab_index(&self) -> usize {
+        self.tab.index()
+    }
+
+    /// Does what a key asks for.
+    pub(super) fn press(&mut self, key: KeyEvent, rows: usize) -> Action {
+        self.notice.clear();
+        let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
+        if is_control && matches!(key.code, KeyCode::Char('c')) {
+            return Action::Quit;
+        }
+        if self.is_typing {
+            self.type_filter(key.code);
+            return Action::None;
+        }
+        match key.code {
+            KeyCode::Char('q') => return Action::Quit,
+            KeyCode::Char('e') => return Action::Export,
+            KeyCode::Esc if self.has_help => self.has_help = false,
+            KeyCode::Esc => self.filter.clear(),
+            KeyCode::Char('?' | 'h') => self.has_help = !self.has_help,
+            KeyCode::Char('p' | ' ') => self.is_paused = !self.is_paused,
+            KeyCode::Char('/') => self.is_typing = true,
+            KeyCode::Char('s') | KeyCode::Right => self.sort = self.sort.step(1),
+            KeyCode::Char('S') | KeyCode::Left => self.sort = self.sort.step(Sort::ALL.len() - 1),
+            KeyCode::Char('r') => self.is_reversed = !self.is_reversed,
+            KeyCode::Tab => self.tab = self.tab.step(1),
+            KeyCode::BackTab => self.tab = self.tab.step(Tab::ALL.len() - 1),
+            KeyCode::Char(digit @ '1'..='5') => self.tab = Tab::ALL[digit as usize - '1' as usize].0,
+            KeyCode::Enter => self.tab = Tab::Slabs,
+            code => self.move_selection(code, rows),
+        }
+        Action::None
+    }
+
+    fn type_filter(&mut self, code: KeyCode) {
+        match code {
+            KeyCode::Enter => self.is_typing = false,
+            KeyCode::Esc => {
+                self.is_typing = false;
+                self.filter.clear();
+            }
+            KeyCode::Backspace => drop(self.filter.pop()),
+            KeyCode::Char(letter) => self.filter.push(letter),
+            _ => {}
+        }
+        self.selected = 0;
+    }
+
+    fn move_selection(&mut self, code: KeyCode, rows: usize) {
+        let last = rows.saturating_sub(1);
+        let selected = self.selected.min(last);
+        self.selected = match code {
+            KeyCode::Up | KeyCode::Char('k') => selected.saturating_sub(1),
+            KeyCode::Down | KeyCode::Char('j') => (selected + 1).min(last),
+            KeyCode::PageUp => selected.saturating_sub(10),
+            KeyCode::PageDown => (selected + 10).min(last),
+            KeyCode::Home | KeyCode::Char('g') => 0,
+            KeyCode::End | KeyCode::Char('G') => last,
+            _ => selected,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fleet::Seen;
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    fn fleet() -> Fleet {
+        let mut fleet = Fleet::new(["b:1", "a:1", "c:1"].map(str::to_owned));
+        for (place, items) in [(0, "5"), (1, "7")] {
+            let figures = Ok([("curr_items", items)].into_iter().collect());
+            fleet.update(place, Seen { at: Instant::now(), figures, ping: Some(Duration::from_millis(1)) });
+        }
+        fleet.update(2, Seen { at: Instant::now(), figures: Err("refused".into()), ping: None });
+        fleet
+    }
+
+    fn press(screen: &mut Screen, keys: &str) {
+        for key in keys.chars() {
+            screen.press(KeyEvent::from(KeyCode::Char(key)), 3);
+        }
+    }
+
+    #[test]
+    fn rows_are_sorted_and_filtered() {
+        let mut screen = Screen::default();
+        assert_eq!(screen.rows(&fleet()), [0, 1, 2]);
+        screen.sort = Sort::Name;
+        assert_eq!(screen.rows(&fleet()), [1, 0, 2]);
+        screen.sort = Sort::Items;
+        assert_eq!(screen.rows(&fleet()), [1, 0, 2], "what is not known comes last");
+        press(&mut screen, "r");
+        assert_eq!(screen.rows(&fleet()), [2, 0, 1]);
+        press(&mut screen, "/A");
+        assert_eq!(screen.rows(&fleet()), [1]);
+        assert_eq!(screen.selected_place(&fleet()), Some(1));
+    }
+
+    #[test]
+    fn letters_of_a_filter_are_no_commands() {
+        let mut screen = Screen::default();
+        press(&mut screen, "/qep");
+        assert_eq!((&*screen.filter, screen.is_paused), ("qep", false));
+        screen.press(KeyEvent::from(KeyCode::Esc), 3);
+        assert_eq!((&*screen.filter, screen.is_typing), ("", false));
+        assert_eq!(screen.press(KeyEvent::from(KeyCode::Char('q')), 3), Action::Quit);
+        let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+        press(&mut screen, "/");
+        assert_eq!(screen.press(control_c, 3), Action::Quit);
+    }
+
+    #[test]
+    fn the_selection_stays_within_the_rows() {
+        let mut screen = Screen::default();
+        press(&mut screen, "jjjjj");
+        assert_eq!(screen.selected, 2);
+        press(&mut screen, "kkkkk");
+        assert_eq!(screen.selected, 0);
+        press(&mut screen, "5");
+        assert_eq!(screen.tab, Tab::Events);
+        screen.press(KeyEvent::from(KeyCode::Tab), 3);
+        assert_eq!(screen.tab, Tab::Overview);
+    }
+}

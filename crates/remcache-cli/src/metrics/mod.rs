@@ -1,0 +1,267 @@
+//! The servers' statistics as metrics, in the text format that Prometheus scrapes.
+
+mod names;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use remcache::Client;
+use remcache::client::ServerHandle;
+use tokio::task::JoinSet;
+
+use crate::sample::{Figures, figures};
+use names::{COMMANDS, GENERAL, ITEMS, Kind, LRU_HITS, Metric, SETTINGS, SLAB_COMMANDS, SLABS};
+
+/// What was seen of a server at a scrape.
+#[derive(Debug, Default)]
+struct Scrape {
+    server: String,
+    /// `None` if the server did not answer.
+    groups: Option<Groups>,
+    ping: Duration,
+}
+
+/// The statistics of a server, group by group; what a server does not tell is empty.
+#[derive(Debug, Default)]
+struct Groups {
+    general: Figures,
+    settings: Figures,
+    items: Figures,
+    slabs: Figures,
+}
+
+/// Metrics on their way out: each name once, with its help, kind and values.
+#[derive(Debug, Default)]
+struct Families(BTreeMap<&'static str, Family>);
+
+#[derive(Debug)]
+struct Family {
+    kind: Kind,
+    help: &'static str,
+    lines: Vec<(String, String)>,
+}
+
+/// All metrics as text, and how many servers are away.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) text: String,
+    pub(crate) away: usize,
+}
+
+/// Asks every server.
+pub(crate) async fn scrape(client: &Client) -> Metrics {
+    let mut tasks = JoinSet::new();
+    for (index, server) in client.servers().into_iter().enumerate() {
+        tasks.spawn(async move { (index, ask(&server).await) });
+    }
+    let mut scrapes = tasks.join_all().await;
+    scrapes.sort_by_key(|(index, _)| *index);
+    let mut families = Families::default();
+    scrapes.iter().for_each(|(_, scrape)| scrape.add_to(&mut families));
+    let away = scrapes.iter().filter(|(_, scrape)| scrape.groups.is_none()).count();
+    Metrics { text: families.text(), away }
+}
+
+async fn ask(server: &ServerHandle) -> Scrape {
+    let asked = Instant::now();
+    let general = figures(server, "").await;
+    let ping = asked.elapsed();
+    let groups = match general {
+        Ok(general) => Some(Groups {
+            general,
+            settings: figures(server, "settings").await.unwrap_or_default(),
+            items: figures(server, "items").await.unwrap_or_default(),
+            slabs: figures(server, "slabs").await.unwrap_or_default(),
+        }),
+        Err(_) => None,
+    };
+    Scrape { server: server.name().to_owned(), groups, ping }
+}
+
+impl Scrape {
+    fn add_to(&self, families: &mut Families) {
+        let server = format!("server=\"{}\"", escaped(&self.server));
+        let up = if self.groups.is_some() { "1" } else { "0" };
+        families.push("up", Kind::Gauge, "Whether the server answered.", &server, up);
+        let Some(groups) = &self.groups else { return };
+        let ping = self.ping.as_secs_f64().to_string();
+        families.push(
+            "scrape_answer_seconds",
+            Kind::Gauge,
+            "How long the server took to tell its statistics.",
+            &server,
+            &ping,
+        );
+        if let Some(version) = groups.general.text("version") {
+            let labels = format!("{server},version=\"{}\"", escaped(version));
+            families.push("version", Kind::Gauge, "The version of the server, as a label.", &labels, "1");
+        }
+        families.push_all(GENERAL, &groups.general, "", &server);
+        families.push_all(GENERAL, &groups.slabs, "", &server);
+        families.push_all(SETTINGS, &groups.settings, "", &server);
+        families.push_commands("commands_total", COMMANDS, &groups.general, "", &server);
+        families.push_sets(&groups.general, &server);
+        for class in classes(&groups.items, "items:") {
+            let labels = format!("{server},slab=\"{class}\"");
+            families.push_all(ITEMS, &groups.items, &format!("items:{class}:"), &labels);
+            families.push_lru_hits(&groups.items, class, &labels);
+        }
+        for class in classes(&groups.slabs, "") {
+            let labels = format!("{server},slab=\"{class}\"");
+            families.push_all(SLABS, &groups.slabs, &format!("{class}:"), &labels);
+            families.push_commands("slab_commands_total", SLAB_COMMANDS, &groups.slabs, &format!("{class}:"), &labels);
+        }
+    }
+}
+
+/// The slab classes that the figures are about.
+fn classes<'f>(figures: &'f Figures, prefix: &str) -> Vec<&'f str> {
+    let mut classes: Vec<&str> = Vec::new();
+    for (name, _) in figures.iter() {
+        let class = name.strip_prefix(prefix).and_then(|rest| Some(rest.split_once(':')?.0));
+        if let Some(class) = class.filter(|class| class.bytes().all(|byte| byte.is_ascii_digit()))
+            && classes.last() != Some(&class)
+        {
+            classes.push(class);
+        }
+    }
+    classes
+}
+
+impl Families {
+    fn push(&mut self, name: &'static str, kind: Kind, help: &'static str, labels: &str, value: &str) {
+        let family = self.0.entry(name).or_insert_with(|| Family { kind, help, lines: Vec::new() });
+        family.lines.push((labels.to_owned(), value.to_owned()));
+    }
+
+    /// Adds what the server tells of these metrics.
+    fn push_all(&mut self, metrics: &'static [Metric], figures: &Figures, prefix: &str, labels: &str) {
+        for metric in metrics {
+            if let Some(value) = figures.text(&format!("{prefix}{}", metric.stat)).and_then(number) {
+                self.push(metric.name, metric.kind, metric.help, labels, &value);
+            }
+        }
+    }
+
+    fn push_commands(
+        &mut self,
+        name: &'static str,
+        commands: &[(&str, &str, &str)],
+        figures: &Figures,
+        prefix: &str,
+        labels: &str,
+    ) {
+        for (stat, command, status) in commands {
+            if let Some(value) = figures.text(&format!("{prefix}{stat}")).and_then(number) {
+                let labels = format!("{labels},command=\"{command}\",status=\"{status}\"");
+                self.push(name, Kind::Counter, "Requests by command and status.", &labels, &value);
+            }
+        }
+    }
+
+    /// The server counts a compare-and-swap that stored as a set too; here it is not.
+    fn push_sets(&mut self, figures: &Figures, server: &str) {
+        let number = |name| figures.number(name);
+        let sets = number("cmd_set").map(|sets| {
+            let swaps = ["cas_hits", "cas_misses", "cas_badval"].map(|name| number(name).unwrap_or_default());
+            sets.saturating_sub(swaps.iter().sum())
+        });
+        if let Some(sets) = sets {
+            let labels = format!("{server},command=\"set\",status=\"hit\"");
+            self.push("commands_total", Kind::Counter, "Requests by command and status.", &labels, &sets.to_string());
+        }
+    }
+
+    fn push_lru_hits(&mut self, figures: &Figures, class: &str, labels: &str) {
+        for (stat, lru) in LRU_HITS {
+            if let Some(value) = figures.text(&format!("items:{class}:{stat}")).and_then(number) {
+                let labels = format!("{labels},lru=\"{lru}\"");
+                self.push(
+                    "slab_lru_hits_total",
+                    Kind::Counter,
+                    "Gets that found their item in this LRU.",
+                    &labels,
+                    &value,
+                );
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (name, family) in &self.0 {
+            let kind = match family.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+            };
+            // Writing to a String does not fail.
+            let _ = write!(text, "# HELP memcached_{name} {}\n# TYPE memcached_{name} {kind}\n", family.help);
+            for (labels, value) in &family.lines {
+                let _ = writeln!(text, "memcached_{name}{{{labels}}} {value}");
+            }
+        }
+        text
+    }
+}
+
+/// A figure as a number: `yes` and `no` are 1 and 0.
+fn number(text: &str) -> Option<String> {
+    match text {
+        "yes" => Some("1".into()),
+        "no" => Some("0".into()),
+        _ => text.parse::<f64>().ok().map(|_| text.to_owned()),
+    }
+}
+
+/// A label's value: quotes, backslashes and line ends are escaped.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_as_text() {
+        let groups = Groups {
+            general: [
+                ("version", "1.6.18"),
+                ("curr_items", "3"),
+                ("cmd_set", "9"),
+                ("cas_hits", "2"),
+                ("get_hits", "5"),
+            ]
+            .into_iter()
+            .collect(),
+            settings: [("lru_crawler", "yes"), ("inter", "0.0.0.0")].into_iter().collect(),
+            items: [("items:1:number", "2"), ("items:1:hits_to_hot", "4"), ("items:5:number", "1")]
+                .into_iter()
+                .collect(),
+            slabs: [("1:chunk_size", "96"), ("1:get_hits", "4"), ("total_malloced", "1048576")].into_iter().collect(),
+        };
+        let mut families = Families::default();
+        Scrape { server: "a:1".into(), groups: Some(groups), ping: Duration::from_millis(1) }.add_to(&mut families);
+        Scrape { server: "b\"".into(), ..Scrape::default() }.add_to(&mut families);
+        let text = families.text();
+        for line in [
+            "memcached_up{server=\"a:1\"} 1",
+            "memcached_up{server=\"b\\\"\"} 0",
+            "memcached_version{server=\"a:1\",version=\"1.6.18\"} 1",
+            "# TYPE memcached_current_items gauge",
+            "memcached_current_items{server=\"a:1\"} 3",
+            "memcached_commands_total{server=\"a:1\",command=\"set\",status=\"hit\"} 7",
+            "memcached_commands_total{server=\"a:1\",command=\"get\",status=\"hit\"} 5",
+            "memcached_lru_crawler_enabled{server=\"a:1\"} 1",
+            "memcached_slab_current_items{server=\"a:1\",slab=\"5\"} 1",
+            "memcached_slab_lru_hits_total{server=\"a:1\",slab=\"1\",lru=\"hot\"} 4",
+            "memcached_slab_chunk_size_bytes{server=\"a:1\",slab=\"1\"} 96",
+            "memcached_slab_commands_total{server=\"a:1\",slab=\"1\",command=\"get\",status=\"hit\"} 4",
+            "memcached_malloced_bytes{server=\"a:1\"} 1048576",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line}\n{text}");
+        }
+        assert_eq!(text.matches("# TYPE memcached_up ").count(), 1);
+    }
+}

@@ -1,0 +1,67 @@
+//! The configuration of a cluster, as ElastiCache's configuration endpoint tells it.
+
+use std::fmt;
+
+/// A node of a cluster, as a configuration endpoint tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClusterNode {
+    /// Its name.
+    pub host: String,
+    /// Its address; it may be empty.
+    pub ip: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl ClusterNode {
+    /// A node with a name, an address, which may be empty, and a port.
+    pub fn new(host: impl Into<String>, ip: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), ip: ip.into(), port }
+    }
+}
+
+impl fmt::Display for ClusterNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}|{}|{}", self.host, self.ip, self.port)
+    }
+}
+
+/// What a client is told: the version and the nodes (`docs/protocol.md` of remcache 5.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cluster {
+    text: String,
+}
+
+/// The key that holds the configuration for clients from before `config`.
+pub(crate) const OLD_KEY: &[u8] = b"AmazonElastiCache:cluster";
+
+impl Cluster {
+    pub(crate) fn new(version: u64, nodes: impl IntoIterator<Item = ClusterNode>) -> Self {
+        let nodes: Vec<String> = nodes.into_iter().map(|node| node.to_string()).collect();
+        Self { text: format!("{version}\n{}\n", nodes.join(" ")) }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The answer to `config get cluster`.
+    pub(crate) fn reply(&self) -> String {
+        format!("CONFIG cluster 0 {}\r\n{}\r\nEND\r\n", self.text.len(), self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_told_with_name_address_and_port() {
+        let nodes = [ClusterNode::new("a.example", "10.0.0.1", 11211), ClusterNode::new("b.example", "", 11212)];
+        let text = "12\na.example|10.0.0.1|11211 b.example||11212\n";
+        let cluster = Cluster::new(12, nodes);
+        assert_eq!(cluster.text(), text);
+        assert_eq!(cluster.reply(), format!("CONFIG cluster 0 {}\r\n{text}\r\nEND\r\n", text.len()));
+    }
+}

@@ -1,0 +1,340 @@
+//! The text wire: which one is spoken, what administrators ask, authentication, watching, clusters,
+//! faults, and bytes that mean nothing.
+
+mod support;
+
+use std::time::Duration;
+
+use remcache::proto::Status;
+use remcache_server::{Builder, Close, ClusterNode, Fault, Injection, ManualClock, Server, Wires};
+use remcache_testkit::seed;
+use support::{Client, End, get, noop, request};
+
+async fn started(order: Builder) -> (Server, Client) {
+    let server = order.start().await.expect("a loopback port");
+    let client = Client::connect(&server).await;
+    (server, client)
+}
+
+async fn connected() -> (Server, Client) {
+    started(Server::builder()).await
+}
+
+#[tokio::test]
+async fn the_first_byte_chooses_the_wire_for_good() {
+    let (server, mut text) = connected().await;
+    assert_eq!(text.say("set k 0 0 1\r\nv\r\n", "STORED\r\n").await, "STORED\r\n");
+    let mut binary = Client::connect(&server).await;
+    assert_eq!(binary.ask(&get(1, "k")).await.value, "v", "both see the same items");
+    text.send(&[noop(1), b"\r\nmn\r\n".to_vec()].concat()).await;
+    // The opcode is a line feed.
+    assert_eq!(text.until("MN\r\n").await, "ERROR\r\nERROR\r\nMN\r\n", "a packet is two lines without sense");
+    binary.send(b"get k\r\n and so on, a header's length").await;
+    assert_eq!(binary.rest().await, (vec![], End::Fin));
+}
+
+#[tokio::test]
+async fn a_server_may_speak_one_wire_only() {
+    for order in [Server::builder().wire(Wires::Binary), Server::builder().user("bob", "secret")] {
+        let (_server, mut client) = started(order).await;
+        client.send(b"version\r\n").await;
+        assert_eq!(client.rest().await, (vec![], End::Fin));
+    }
+    let (_server, mut client) = started(Server::builder().wire(Wires::Text)).await;
+    client.send(&[noop(1), b"\r\n".to_vec()].concat()).await;
+    assert_eq!(client.until("\r\n").await, "ERROR\r\n");
+}
+
+#[tokio::test]
+async fn a_cluster_is_told_and_changes_while_the_server_runs() {
+    let (server, mut client) = connected().await;
+    assert_eq!(client.say("config get cluster\r\n", "\r\n").await, "ERROR\r\n");
+    server.set_cluster(1, [ClusterNode::new("a.example", "10.0.0.1", 11211)]);
+    let reply = client.say("config get cluster\r\n", "END\r\n").await;
+    assert_eq!(reply, "CONFIG cluster 0 27\r\n1\na.example|10.0.0.1|11211\n\r\nEND\r\n");
+    let nodes = [ClusterNode::new("a.example", "", 11211), ClusterNode::new("b.example", "", 11212)];
+    server.set_cluster(2, nodes);
+    let reply = client.say("config get cluster\r\n", "END\r\n").await;
+    assert_eq!(reply, "CONFIG cluster 0 36\r\n2\na.example||11211 b.example||11212\n\r\nEND\r\n");
+    let reply = client.say("get AmazonElastiCache:cluster\r\n", "END\r\n").await;
+    let old = "VALUE AmazonElastiCache:cluster 0 36\r\n2\na.example||11211 b.example||11212\n\r\nEND\r\n";
+    assert_eq!(reply, old, "as clients ask that do not know the command");
+    assert_eq!(client.say("config set cluster\r\n", "\r\n").await, "ERROR\r\n");
+    let ordered = Server::builder().cluster(7, [ClusterNode::new("n", "", 1)]);
+    let (_server, mut client) = started(ordered).await;
+    let reply = client.say("config get cluster\r\n", "END\r\n").await;
+    assert_eq!(reply, "CONFIG cluster 0 7\r\n7\nn||1\n\r\nEND\r\n");
+}
+
+#[tokio::test]
+async fn a_cluster_is_told_on_the_binary_wire_too() {
+    let asked = |opaque, key| request(0x60, opaque, &[], key, &[]);
+    let (server, _) = started(Server::builder().cluster(7, [ClusterNode::new("n", "", 1)])).await;
+    let mut client = Client::connect(&server).await;
+    let told = client.ask(&asked(5, "cluster")).await;
+    assert_eq!((told.header.opaque, &told.extras[..], &told.value[..]), (5, &[0; 4][..], &b"7\nn||1\n"[..]));
+    assert_eq!(client.ask(&asked(6, "another")).await.header.status(), Status::KeyNotFound);
+    assert_eq!(client.ask(&noop(7)).await.header.opaque, 7, "in step");
+}
+
+#[tokio::test]
+async fn a_text_user_says_first_who_it_is() {
+    let (_server, mut client) = started(Server::builder().text_user("foo", "bar")).await;
+    for (said, answer) in [
+        ("get k\r\n", "CLIENT_ERROR unauthenticated\r\n"),
+        ("set x 0 0 7\r\nfoo baz\r\n", "CLIENT_ERROR authentication failure\r\n"),
+        ("set x 0 0 3\r\nfoo\r\n", "CLIENT_ERROR bad authentication token format\r\n"),
+        ("set x 0 0 7\r\nfoo bar\r\n", "STORED\r\n"),
+        ("get x\r\n", "END\r\n"),
+    ] {
+        assert_eq!(client.say(said, "\r\n").await, answer, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_may_stop_the_server_if_it_is_allowed_to() {
+    let (_server, mut client) = connected().await;
+    assert_eq!(client.say("shutdown\r\n", "\r\n").await, "ERROR: shutdown not enabled\r\n");
+    let (server, mut client) = started(Server::builder().shutdown(true)).await;
+    client.send(b"shutdown\r\n").await;
+    client.rest().await;
+    let gone = async {
+        while tokio::net::TcpStream::connect(server.address()).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("nobody listens any more");
+    server.restart().await.expect("the port is kept");
+    assert_eq!(Client::connect(&server).await.say("mn\r\n", "\r\n").await, "MN\r\n");
+}
+
+#[tokio::test]
+async fn who_watches_is_told() {
+    let (server, mut client) = started(Server::builder().memory(400)).await;
+    let mut watcher = Client::connect(&server).await;
+    assert_eq!(watcher.say("watch fetchers mutations evictions\r\n", "\r\n").await, "OK\r\n");
+    client.say("set k%20 0 50 1\r\na\r\nget k%20\r\nget none\r\nmg k%20 v\r\n", "VA 1\r\na\r\n").await;
+    client.say("set large 0 0 300\r\n", "").await;
+    client.send(&[&[b'x'; 300][..], b"\r\n"].concat()).await;
+    let told = watcher.until("type=item_store key=large status=stored cmd=set ttl=0 clsid=7 cfd=1 size=300\n").await;
+    let events: Vec<&str> = told.lines().filter_map(|line| line.split_once(" type=")).map(|(_, event)| event).collect();
+    let expected = [
+        "item_get key=k%2520 status=not_found clsid=0 cfd=1 size=0",
+        "item_store key=k%2520 status=stored cmd=set ttl=50 clsid=1 cfd=1 size=1",
+        "item_get key=k%2520 status=found clsid=1 cfd=1 size=1",
+        "item_get key=none status=not_found clsid=0 cfd=1 size=0",
+        "item_get key=k%2520 status=found clsid=1 cfd=1 size=1",
+        "eviction key=k%2520 fetch=yes ttl=50 la=0 clsid=1 size=1",
+        "item_get key=large status=not_found clsid=0 cfd=1 size=0",
+        "item_store key=large status=stored cmd=set ttl=0 clsid=7 cfd=1 size=300",
+    ];
+    assert_eq!(events, expected);
+    assert!(told.lines().all(|line| line.starts_with("ts=") && line.contains(" gid=")), "{told}");
+    watcher.send(b"mn\r\n").await;
+    assert!(watcher.is_silent().await, "it is answered no more");
+    drop(watcher);
+    client.say("get none\r\n", "END\r\n").await;
+}
+
+#[tokio::test]
+async fn statistics_tell_of_items_by_their_size() {
+    let (_server, mut client) = started(Server::builder().track_sizes(true)).await;
+    let large = "x".repeat(1000);
+    client.say(&format!("set a 0 0 1\r\nx\r\nset b 0 0 1\r\nx\r\nset c 0 0 1000\r\n{large}\r\nmn\r\n"), "MN\r\n").await;
+    let items = client.say("stats items\r\n", "END\r\n").await;
+    for line in ["STAT items:1:number 2", "STAT items:1:mem_requested 122", "STAT items:12:number 1"] {
+        assert!(items.contains(line), "{line} in {items}");
+    }
+    let slabs = client.say("stats slabs\r\n", "END\r\n").await;
+    for line in ["STAT 1:chunk_size 96", "STAT 1:used_chunks 2", "STAT 12:chunk_size 1184", "STAT active_slabs 2"] {
+        assert!(slabs.contains(line), "{line} in {slabs}");
+    }
+    assert_eq!(client.say("stats sizes\r\n", "END\r\n").await, "STAT 64 2\r\nSTAT 1088 1\r\nEND\r\n");
+    let conns = client.say("stats conns\r\n", "END\r\n").await;
+    let own = client.stream.local_addr().expect("an address");
+    assert_eq!(conns, format!("STAT 1:addr tcp:{own}\r\nSTAT 1:state conn_parse_cmd\r\nEND\r\n"));
+    let general = client.say("stats\r\n", "END\r\n").await;
+    assert!(general.contains("STAT curr_items 3\r\n") && general.contains("STAT version 1.6.18\r\n"), "{general}");
+    assert_eq!(client.say("stats reset\r\n", "\r\n").await, "RESET\r\n");
+}
+
+#[tokio::test]
+async fn keys_are_dumped_for_those_who_may() {
+    let order = Server::builder().mgdump(true);
+    let (_server, mut client) = started(order).await;
+    client.say("set k 0 0 1\r\nx\r\nms AAH/IGJpbg== 1 b\r\nx\r\n", "HD\r\n").await;
+    assert_eq!(client.say("lru_crawler mgdump all\r\n", "EN\r\n").await, "mg k\r\nmg AAH/IGJpbg== b\r\nEN\r\n");
+    let dump = client.say("lru_crawler metadump 1\r\n", "END\r\n").await;
+    assert!(dump.starts_with("key=k exp=-1 la=") && dump.contains("\nkey=%00%01%FF%20bin exp=-1"), "{dump}");
+    let (_server, mut client) = started(Server::builder().dumps(false)).await;
+    assert_eq!(client.say("lru_crawler metadump all\r\n", "\r\n").await, "ERROR metadump not allowed\r\n");
+}
+
+#[tokio::test]
+async fn time_passes_for_meta_too() {
+    let clock = ManualClock::new();
+    let (_server, mut client) = started(Server::builder().clock(&clock)).await;
+    client.say("ms k 1 T100\r\nx\r\n", "HD\r\n").await;
+    clock.advance(Duration::from_secs(80));
+    assert_eq!(client.say("mg k t l h R30\r\n", "\r\n").await, "HD t20 l80 h0 W\r\n");
+    assert_eq!(client.say("mg k t l h R30\r\n", "\r\n").await, "HD t20 l0 h1 Z\r\n");
+    clock.advance(Duration::from_secs(20));
+    assert_eq!(client.say("mg k N10 t\r\n", "\r\n").await, "HD t10 W\r\n", "it is absent, and made anew");
+}
+
+async fn with_fault(fault: impl Into<Injection>, asked: &str, end: &str) -> String {
+    let (server, mut client) = connected().await;
+    client.say("set k 0 0 3\r\nval\r\n", "STORED\r\n").await;
+    server.inject(fault);
+    client.say(asked, end).await
+}
+
+#[tokio::test]
+async fn text_replies_go_wrong_on_order() {
+    const ASKED: &str = "get k k\r\nmg k O7 v\r\nversion\r\n";
+    let (values, meta, version) =
+        ("VALUE k 0 3\r\nval\r\nVALUE k 0 3\r\nval\r\nEND\r\n", "VA 3 O7\r\nval\r\n", "VERSION 1.6.18\r\n");
+    let cases = [
+        (Fault::Drop.on_reply(1), format!("{meta}{version}")),
+        (Fault::Repeat.on_reply(2), format!("{values}{meta}{meta}{version}")),
+        (Fault::Swap.on_reply(1), format!("{meta}{values}{version}")),
+        (Fault::WrongOpaque { xor: 1 }.into(), format!("{values}VA 3 O6\r\nval\r\n{version}")),
+        (Fault::HugeLength.on_reply(2), format!("{values}VA 4294967295 O7\r\nval\r\n{version}")),
+        (Fault::HugeLength.on_reply(1), values.replacen(" 3\r\n", " 4294967295\r\n", 1) + meta + version),
+        (Fault::ByteByByte.into(), format!("{values}{meta}{version}")),
+        (Fault::Split { seed: 5 }.into(), format!("{values}{meta}{version}")),
+        (Fault::Delay(Duration::from_millis(20)).into(), format!("{values}{meta}{version}")),
+    ];
+    for (fault, expected) in cases {
+        assert_eq!(with_fault(fault.clone(), ASKED, version).await, expected, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn text_replies_are_cut() {
+    for (close, end) in [(Close::Fin, End::Fin), (Close::Rst, End::Rst)] {
+        let (server, mut client) = connected().await;
+        client.say("set k 0 0 3\r\nval\r\n", "STORED\r\n").await;
+        server.inject(Fault::Cut { after: 15, close }.on_reply(1));
+        client.send(b"get k\r\n").await;
+        let mut bytes = [0; 15];
+        client.read_exact(&mut bytes).await.expect("what is before the cut");
+        assert_eq!(&bytes, b"VALUE k 0 3\r\nva");
+        assert_eq!(client.rest().await, (vec![], end), "{close:?}");
+    }
+}
+
+#[tokio::test]
+async fn garbage_is_no_text_reply() {
+    let (server, mut client) = connected().await;
+    server.inject(Fault::Garbage { seed: 3 }.on_reply(1));
+    client.send(b"version\r\n").await;
+    let mut bytes = [0; 16];
+    client.read_exact(&mut bytes).await.expect("as many bytes");
+    assert!(bytes[0] >= 0x80);
+}
+
+#[tokio::test]
+async fn a_text_connection_is_never_answered_on_order() {
+    let (server, mut client) = connected().await;
+    server.inject(Fault::NeverAnswer);
+    client.send(b"set k 0 0 1\r\nv\r\n").await;
+    assert!(client.is_silent().await);
+    assert_eq!(server.items(), 0);
+}
+
+#[tokio::test]
+async fn a_large_value_goes_both_ways() {
+    let (server, mut client) = connected().await;
+    let value: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    client.send(&[b"ms k 1000000 c\r\n", &value[..], b"\r\n"].concat()).await;
+    assert_eq!(client.until("\r\n").await, "HD c1\r\n");
+    client.send(b"mg k v\r\n").await;
+    let mut reply = vec![0; b"VA 1000000\r\n".len() + value.len() + 2];
+    client.read_exact(&mut reply).await.expect("the value");
+    assert_eq!(reply, [b"VA 1000000\r\n", &value[..], b"\r\n"].concat());
+    assert_eq!(server.requests(), 2);
+}
+
+/// Words of the wire, and bytes that are none, in writes of random length.
+#[tokio::test]
+async fn arbitrary_bytes_do_no_harm() {
+    const WORDS: &[&str] = &[
+        "get ",
+        "gets ",
+        "gat ",
+        "set ",
+        "add ",
+        "cas ",
+        "append ",
+        "incr ",
+        "touch ",
+        "delete ",
+        "mg ",
+        "ms ",
+        "md ",
+        "ma ",
+        "me ",
+        "mn",
+        "stats ",
+        "flush_all ",
+        "lru_crawler ",
+        "metadump ",
+        "slabs ",
+        "lru ",
+        "watch",
+        "k ",
+        "3 ",
+        "0 ",
+        "-1 ",
+        "4294967295 ",
+        "2147483645 ",
+        "noreply",
+        "b ",
+        "q ",
+        "T5 ",
+        "N-1 ",
+        "C1 ",
+        "MA ",
+        "\r\n",
+        "\r\n",
+        "\r\n",
+        "\n",
+        "\r",
+        "\0",
+        " ",
+    ];
+    let seed = seed();
+    let mut rng = seed.rng();
+    let server = Server::start().await.expect("a loopback port");
+    let guarded = Server::builder().text_user("foo", "bar").start().await.expect("a loopback port");
+    for round in 0..300 {
+        let server = if round % 10 == 0 { &guarded } else { &server };
+        let mut bytes = Vec::new();
+        for _ in 0..rng.usize(1..200) {
+            match rng.u8(..8) {
+                0 => {
+                    let mut noise = vec![0; rng.usize(..20)];
+                    rng.fill(&mut noise);
+                    bytes.extend(noise);
+                }
+                _ => bytes.extend(WORDS[rng.usize(..WORDS.len())].bytes()),
+            }
+        }
+        let mut client = Client::connect(server).await;
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let (piece, others) = rest.split_at(rng.usize(1..=rest.len()));
+            // The server may have closed by now.
+            if tokio::io::AsyncWriteExt::write_all(&mut client.stream, piece).await.is_err() {
+                break;
+            }
+            tokio::task::yield_now().await;
+            rest = others;
+        }
+        // Whoever says nothing more is answered to the end, whatever was said.
+        let _ = tokio::io::AsyncWriteExt::shutdown(&mut client.stream).await;
+        client.rest().await;
+    }
+    assert_eq!(Client::connect(&server).await.say("mn\r\n", "\r\n").await, "MN\r\n");
+}

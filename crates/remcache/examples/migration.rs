@@ -1,0 +1,79 @@
+//! From three servers to five and from one distribution to another, under load, without losing what is warm.
+//!
+//! `cargo run -p remcache --example migration` prints:
+//!
+//! ```text
+//! 1000 items are warm on 3 servers
+//! the new client alone would find … of them on its 5 servers
+//! round 1: hits 100 %, from the old servers … %
+//! round 2: hits 100 %, from the old servers … %
+//! round 3: hits 100 %, from the old servers 0 %
+//! 100 items are changed, and a counter goes on: 1001
+//! the old servers have … of the changed items, whose server is the same
+//! the new client alone finds 1000 of 1000, all right
+//! ```
+
+use std::error::Error;
+use std::time::Duration;
+
+use remcache::distribution::Distribution;
+use remcache::migration::Migration;
+use remcache::{Client, Config};
+use remcache_server::Server;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut servers = Vec::new();
+    for _ in 0..5 {
+        servers.push(Server::start().await?);
+    }
+    let addresses: Vec<String> = servers.iter().map(Server::address).collect();
+    // What the gem remcached did, over three servers; and libmemcached's ring over five.
+    let old = Client::with_config(&addresses[..3], Config::new().distribution(Distribution::REMCACHED))?;
+    let new = Client::with_config(&addresses, Config::new().distribution(Distribution::KETAMA))?;
+
+    let keys: Vec<String> = (0..1000).map(|number| format!("page:{number}")).collect();
+    old.set_many(keys.iter().map(|key| (key, key))).await;
+    old.set("visits", "1000").await?;
+    println!("{} items are warm on 3 servers", keys.len());
+    println!("the new client alone would find {} of them on its 5 servers", found(&new, &keys).await);
+
+    // An item that is only read would have to be brought over again when its copy ends.
+    let cache = Migration::new(old.clone(), new.clone()).backfill_ttl(Duration::from_secs(3600));
+    for round in 1..=3 {
+        // The first round reads half of the keys, one by one and from many tasks.
+        let some = if round == 1 { &keys[..500] } else { &keys[..] };
+        let before = cache.report();
+        let hits = read(&cache, some).await;
+        let share = 100.0 * cache.report().since(&before).share_of_old();
+        println!("round {round}: hits {} %, from the old servers {share:.0} %", 100 * hits / some.len());
+    }
+
+    let changed = cache.set_many(keys[..100].iter().map(|key| (key, key))).await;
+    let visits = cache.increment("visits", 1).initial(0).await?.ok_or("the counter is absent")?;
+    println!("{} items are changed, and a counter goes on: {}", changed.made().count(), visits.value);
+    println!("the old servers have {} of the changed items, whose server is the same", found(&old, &keys[..100]).await);
+    let right = new.get_many(&keys).await.found().filter(|(key, item)| item.value == key.as_bytes()).count();
+    println!("the new client alone finds {right} of {}, all right", keys.len());
+    Ok(())
+}
+
+async fn found(client: &Client, keys: &[String]) -> usize {
+    client.get_many(keys).await.found().count()
+}
+
+/// Reads keys from many tasks; how many were found, with the right value.
+async fn read(cache: &Migration, keys: &[String]) -> usize {
+    let readers: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            let (cache, key) = (cache.clone(), key.clone());
+            tokio::spawn(async move { matches!(cache.get(&key[..]).await, Ok(Some(item)) if item.value == key) })
+        })
+        .collect();
+    let mut hits = 0;
+    for reader in readers {
+        hits += usize::from(reader.await.unwrap_or(false));
+    }
+    hits
+}

@@ -1,0 +1,169 @@
+//! What a server speaks, found out on a fresh connection.
+//!
+//! The first byte fixes the protocol of a connection, so a wrong guess costs the connection
+//! (docs/protocol.md 1.1). `version` is answered by every text server; what it says decides
+//! (docs/protocol.md 4.7).
+
+use super::{closed_silently, line, lost, no_reply, not_asked_for, offer_token, sasl_plain, send};
+use crate::client::credentials::Credentials;
+use crate::client::failure::Failure;
+use crate::client::link::NO_CREDENTIALS;
+use crate::client::transport::Stream;
+use crate::proto::{Dialect, InputBuffer, Operation, Output, ProtocolError, Request, Status, Wire, binary};
+use tokio::io::AsyncReadExt as _;
+
+/// What a server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spoken {
+    pub(crate) wire: Wire,
+    pub(crate) dialect: Dialect,
+}
+
+/// What a guess came to.
+#[derive(Debug)]
+pub(super) enum Guess {
+    /// The connection speaks this, and may be used.
+    Right(Spoken),
+    /// It has to be another connection, with this guess.
+    Next(Attempt),
+}
+
+/// What to try on a fresh connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// To ask for the version in text.
+    #[default]
+    Text,
+    /// To ask for the version in binary.
+    Binary,
+    /// To speak text without asking: what answers neither is a proxy that knows a few commands.
+    Blind,
+}
+
+/// Tries a guess on a fresh connection, the authentication included.
+pub(super) async fn attempt(
+    stream: &mut dyn Stream,
+    attempt: Attempt,
+    credentials: Option<&Credentials>,
+) -> Result<Guess, Failure> {
+    match attempt {
+        Attempt::Text => text(stream, credentials).await,
+        Attempt::Binary => binary(stream, credentials).await,
+        Attempt::Blind => Ok(Guess::Right(Spoken { wire: Wire::Text, dialect: Dialect::default() })),
+    }
+}
+
+async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<Guess, Failure> {
+    send(stream, b"version\r\n").await?;
+    let answer = match line(stream).await {
+        Ok(answer) => answer,
+        // A server of the binary wire alone closes without a byte.
+        Err(failure) if closed_silently(&failure) => return Ok(Guess::Next(Attempt::Binary)),
+        Err(failure) => return Err(failure),
+    };
+    if let Some(version) = answer.strip_prefix(b"VERSION ") {
+        if let Some(credentials) = credentials {
+            not_asked_for(credentials, "-S and -Y")?;
+        }
+        return Ok(by_version(&String::from_utf8_lossy(version)));
+    }
+    if answer == b"CLIENT_ERROR unauthenticated" {
+        let Some(credentials) = credentials else { return Err(Failure::Refused(NO_CREDENTIALS.to_owned())) };
+        offer_token(stream, credentials).await?;
+        // A server that knows password files has meta too, but for a few old ones.
+        send(stream, b"version\r\n").await?;
+        let answer = line(stream).await?;
+        let version = answer.strip_prefix(b"VERSION ").map(String::from_utf8_lossy);
+        let dialect = version.map_or_else(Dialect::default, |version| Dialect::from_version(&version));
+        // The binary wire is closed there.
+        let wire = if dialect.wire() == Wire::Meta { Wire::Meta } else { Wire::Text };
+        return Ok(Guess::Right(Spoken { wire, dialect }));
+    }
+    if answer.starts_with(b"ERROR Too many open connections") {
+        return Err(Failure::Unreachable(ProtocolError::TooManyConnections.to_string()));
+    }
+    match answer.starts_with(b"ERROR") || answer.starts_with(b"CLIENT_ERROR") || answer.starts_with(b"SERVER_ERROR") {
+        // A proxy that does not know the command.
+        true => Ok(Guess::Right(Spoken { wire: Wire::Text, dialect: Dialect::default() })),
+        false => Err(Failure::Unreachable(format!(
+            "what answers there is no memcached: {:?}",
+            String::from_utf8_lossy(answer.get(..40).unwrap_or(&answer))
+        ))),
+    }
+}
+
+/// The wire of a server that tells its version in text, on the connection that it told it on.
+fn by_version(version: &str) -> Guess {
+    let dialect = Dialect::from_version(version);
+    match dialect.wire() {
+        Wire::Meta => Guess::Right(Spoken { wire: Wire::Meta, dialect }),
+        // memcached has the binary wire since 1.4; what tells less is a proxy with a version of its own.
+        _ if dialect.version() >= [1, 4, 0] => Guess::Next(Attempt::Binary),
+        _ => Guess::Right(Spoken { wire: Wire::Text, dialect }),
+    }
+}
+
+async fn binary(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<Guess, Failure> {
+    let authenticated = match credentials {
+        Some(credentials) => sasl_plain(stream, credentials).await,
+        None => Ok(()),
+    };
+    let version = match authenticated {
+        Ok(()) => binary_version(stream).await,
+        Err(failure) => Err(failure),
+    };
+    match version {
+        Ok(version) => Ok(Guess::Right(Spoken { wire: Wire::Binary, dialect: Dialect::from_version(&version) })),
+        Err(failure) if closed_silently(&failure) => Ok(Guess::Next(Attempt::Blind)),
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn binary_version(stream: &mut dyn Stream) -> Result<String, Failure> {
+    let mut output = Output::new();
+    let encoded = binary::encode(&Request::version(), 0, &mut output);
+    encoded.map_err(|invalid| Failure::Unreachable(invalid.to_string()))?;
+    send(stream, output.small()).await?;
+    let mut input = InputBuffer::new();
+    loop {
+        if let Some(frame) = binary::decode(&mut input, super::LONGEST_REPLY).map_err(no_reply)? {
+            let is_answer = frame.opcode == binary::Opcode::of(Operation::Version, false, false);
+            return match (frame.reply.status, is_answer) {
+                (Status::NoError, true) => Ok(frame.reply.text().into_owned()),
+                (Status::AuthError, true) => Err(Failure::Refused(NO_CREDENTIALS.to_owned())),
+                _ => Err(Failure::Unreachable("the server answered what was not asked".into())),
+            };
+        }
+        match stream.read_buf(input.spare()).await {
+            Ok(0) => return Err(super::closed()),
+            Ok(count) => input.filled(count),
+            Err(error) => return Err(lost(&error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_decides() {
+        for (version, expected) in [
+            ("1.6.45", Some(Wire::Meta)),
+            ("1.6.18", Some(Wire::Meta)),
+            ("1.6.17", None),
+            ("1.4.33-amazon", None),
+            ("0.5.0", Some(Wire::Text)),
+            ("mcrouter 41.0", Some(Wire::Text)),
+        ] {
+            let found = match by_version(version) {
+                Guess::Right(spoken) => Some(spoken.wire),
+                Guess::Next(attempt) => {
+                    assert_eq!(attempt, Attempt::Binary);
+                    None
+                }
+            };
+            assert_eq!(found, expected, "{version}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What stands in for TLS where the feature is off: nobody can have it, so nothing is done with it.
+
+use std::io;
+
+use crate::client::address::Address;
+use crate::client::failure::Failure;
+use crate::client::transport::Stream;
+
+/// Settings that do not exist.
+#[derive(Clone, Debug)]
+pub(crate) enum Tls {}
+
+impl Tls {
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match *self {}
+    }
+
+    #[expect(clippy::unused_async, reason = "the other one waits for the server")]
+    pub(crate) async fn connect(&self, _: Box<dyn Stream>, _: &Address) -> Result<Box<dyn Stream>, Failure> {
+        match *self {}
+    }
+}
+
+/// No error is one of TLS.
+pub(crate) fn failure(_: &io::Error) -> Option<Failure> {
+    None
+}

@@ -1,0 +1,189 @@
+//! What a configuration endpoint answers, read from bytes: no I/O here.
+//!
+//! `config get cluster` in text (docs/protocol.md 5.3), and the item that older engines keep instead.
+
+/// The list of a configuration endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ClusterConfig {
+    /// It grows with each change of the fleet.
+    pub(super) version: u64,
+    /// `host:port` of each node, in the endpoint's order.
+    pub(super) addresses: Vec<String>,
+}
+
+/// What bytes of an answer are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Decoded {
+    /// A beginning: more has to be read.
+    Partial,
+    /// The list.
+    Config(ClusterConfig),
+    /// `ERROR`: the server does not know the command.
+    Unknown,
+    /// `END`: the server has no such item.
+    Absent,
+}
+
+/// Reads an answer; says what is wrong with one that is none.
+pub(super) fn decode(input: &[u8]) -> Result<Decoded, String> {
+    let Some(end) = input.iter().position(|&byte| byte == b'\n') else {
+        return match input.len() <= LONGEST_LINE {
+            true => Ok(Decoded::Partial),
+            false => Err(no_memcached(input)),
+        };
+    };
+    let (line, rest) = (&input[..end], &input[end + 1..]);
+    let line = std::str::from_utf8(line.trim_ascii_end()).map_err(|_| no_memcached(line))?;
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    match words[..] {
+        ["ERROR", ..] => Ok(Decoded::Unknown),
+        ["END"] => Ok(Decoded::Absent),
+        ["CONFIG", "cluster", _, length] | ["VALUE", ITEM, _, length] => payload(length, rest),
+        ["CLIENT_ERROR" | "SERVER_ERROR", ..] => Err(format!("it answers {line:?}")),
+        _ => Err(no_memcached(line.as_bytes())),
+    }
+}
+
+/// The announced bytes, if they are all there, with the line end and `END` behind them.
+fn payload(length: &str, rest: &[u8]) -> Result<Decoded, String> {
+    let length: usize = length.parse().map_err(|_| format!("it announces {length:?} bytes, which is no number"))?;
+    if length > LONGEST {
+        return Err(format!("it announces a list of {length} bytes: more than {LONGEST} are not read"));
+    }
+    let Some((payload, tail)) = rest.split_at_checked(length) else { return Ok(Decoded::Partial) };
+    if !TAIL.starts_with(&tail[..tail.len().min(TAIL.len())]) {
+        return Err("its list is longer than announced, or does not end".into());
+    }
+    if tail.len() < TAIL.len() {
+        return Ok(Decoded::Partial);
+    }
+    let text = std::str::from_utf8(payload).map_err(|_| "its list is no text".to_owned())?;
+    list(text).map(Decoded::Config)
+}
+
+/// A version on the first line, then nodes between spaces.
+fn list(text: &str) -> Result<ClusterConfig, String> {
+    let (version, nodes) = text.split_once('\n').unwrap_or((text, ""));
+    let version =
+        version.trim().parse().map_err(|_| format!("its version {:?} is no number", shown(version.as_bytes())))?;
+    let addresses: Result<Vec<_>, _> = nodes.split_ascii_whitespace().map(node).collect();
+    Ok(ClusterConfig { version, addresses: addresses? })
+}
+
+/// `host|ip|port`, where the address may be empty; so may the host, and then the address is the name.
+fn node(text: &str) -> Result<String, String> {
+    let bad = || format!("its node {:?} is not host|ip|port", shown(text.as_bytes()));
+    let mut parts = text.split('|');
+    let (Some(host), Some(ip), Some(port), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return Err(bad());
+    };
+    let name = if host.is_empty() { ip } else { host };
+    if name.is_empty() || port.parse::<u16>().is_err() {
+        return Err(bad());
+    }
+    match name.contains(':') {
+        true => Ok(format!("[{name}]:{port}")),
+        false => Ok(format!("{name}:{port}")),
+    }
+}
+
+fn no_memcached(line: &[u8]) -> String {
+    format!("it answers {:?}, which is no memcached", shown(line))
+}
+
+/// The beginning of what a server said, fit for a message.
+fn shown(bytes: &[u8]) -> String {
+    bytes[..bytes.len().min(60)].escape_ascii().to_string()
+}
+
+/// The item that holds the list on engines before 1.4.14.
+pub(super) const ITEM: &str = "AmazonElastiCache:cluster";
+/// No list comes near it: a node takes some 100 bytes.
+const LONGEST: usize = 1 << 20;
+const LONGEST_LINE: usize = 2048;
+const TAIL: &[u8] = b"\r\nEND\r\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An answer as the documentation of the service shows it.
+    const ANSWER: &str =
+        "CONFIG cluster 0 72\r\n12\nc.0001.use1.cache|10.82.235.120|11211 c.0002.use1.cache||11212\n\r\nEND\r\n";
+
+    fn answer(payload: &str) -> Vec<u8> {
+        format!("CONFIG cluster 0 {}\r\n{payload}\r\nEND\r\n", payload.len()).into_bytes()
+    }
+
+    fn decode_list(payload: &str) -> Result<Vec<String>, String> {
+        match decode(&answer(payload))? {
+            Decoded::Config(config) => Ok(config.addresses),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_at_its_last_byte_and_not_before() {
+        let payload = &ANSWER[ANSWER.find('\n').unwrap() + 1..ANSWER.len() - 7];
+        let text = ANSWER.replace("72", &payload.len().to_string());
+        for end in 0..text.len() {
+            assert_eq!(decode(&text.as_bytes()[..end]), Ok(Decoded::Partial), "{end} bytes");
+        }
+        let addresses = vec!["c.0001.use1.cache:11211".to_owned(), "c.0002.use1.cache:11212".to_owned()];
+        let config = ClusterConfig { version: 12, addresses };
+        assert_eq!(decode(text.as_bytes()), Ok(Decoded::Config(config.clone())));
+        let older = text.replace("CONFIG cluster", "VALUE AmazonElastiCache:cluster");
+        assert_eq!(decode(older.as_bytes()), Ok(Decoded::Config(config)));
+    }
+
+    #[test]
+    fn nodes_are_host_and_port() {
+        assert_eq!(decode_list("3\n|10.0.0.1|1 ::1||2 a||3\n").unwrap(), ["10.0.0.1:1", "[::1]:2", "a:3"]);
+        assert!(decode_list("3\n\n").unwrap().is_empty());
+        assert!(decode_list("3").unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_list_is_named() {
+        for (payload, word) in [
+            ("x\na||1\n", "version"),
+            ("-1\na||1\n", "version"),
+            ("1\na|1\n", "host|ip|port"),
+            ("1\na|b|c|1\n", "host|ip|port"),
+            ("1\na||70000\n", "host|ip|port"),
+            ("1\n||1\n", "host|ip|port"),
+        ] {
+            let what = decode_list(payload).unwrap_err();
+            assert!(what.contains(word), "{payload:?}: {what}");
+        }
+        let long = "x".repeat(LONGEST_LINE + 1);
+        for (text, word) in [
+            ("CONFIG cluster 0 1048577\r\n", "not read"),
+            ("CONFIG cluster 0 99999999999999999999999\r\n", "no number"),
+            ("CONFIG cluster 0 3\r\n1\n\nEND\r\n", "does not end"),
+            ("SERVER_ERROR busy\r\n", "SERVER_ERROR busy"),
+            ("HTTP/1.1 400 Bad Request\r\n", "no memcached"),
+            (&long, "no memcached"),
+        ] {
+            let what = decode(text.as_bytes()).unwrap_err();
+            assert!(what.contains(word), "{text:?}: {what}");
+        }
+        assert_eq!(decode(b"ERROR\r\n"), Ok(Decoded::Unknown));
+        assert_eq!(decode(b"END\r\n"), Ok(Decoded::Absent));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let good = answer("12\na|1.2.3.4|11211 b||11212\n");
+        for _ in 0..100_000 {
+            let mut bytes = good.clone();
+            for _ in 0..random.usize(1..4) {
+                let place = random.usize(..bytes.len());
+                bytes[place] = random.u8(..);
+            }
+            bytes.truncate(random.usize(..=bytes.len()));
+            let _ = decode(&bytes);
+        }
+    }
+}

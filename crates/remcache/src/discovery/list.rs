@@ -1,0 +1,118 @@
+//! A list of servers that was checked: addresses only, at least one, none twice.
+
+use std::collections::HashSet;
+
+use crate::client::{Address, Client, Endpoint};
+
+/// A good list.
+#[derive(Clone, Debug)]
+pub(super) struct List {
+    /// The addresses as the client takes them.
+    pub(super) addresses: Vec<String>,
+    /// What they are, in the same order.
+    pub(super) endpoints: Vec<Endpoint>,
+    /// Addresses that were listed again.
+    pub(super) duplicates: Vec<String>,
+}
+
+impl List {
+    /// Checks what a source has told; says what is wrong with it.
+    pub(super) fn check(told: Vec<String>) -> Result<Self, String> {
+        if told.is_empty() {
+            return Err("the list is empty, which is taken for a failure and not for a fleet without servers".into());
+        }
+        let mut list = Self { addresses: Vec::new(), endpoints: Vec::new(), duplicates: Vec::new() };
+        let mut names = HashSet::new();
+        for text in told {
+            let endpoint = parse(&text)?;
+            let address = text.trim().to_owned();
+            match names.insert(endpoint.name.clone()) {
+                true => {
+                    list.addresses.push(address);
+                    list.endpoints.push(endpoint);
+                }
+                false => list.duplicates.push(address),
+            }
+        }
+        Ok(list)
+    }
+
+    /// The list that a client has.
+    pub(super) fn of(client: &Client) -> Self {
+        let endpoints: Vec<Endpoint> = client.servers().iter().map(|server| server.endpoint().clone()).collect();
+        let addresses = endpoints.iter().map(|endpoint| match endpoint.weight {
+            1 => endpoint.name.to_string(),
+            weight => format!("{}:{weight}", endpoint.name),
+        });
+        Self { addresses: addresses.collect(), endpoints, duplicates: Vec::new() }
+    }
+
+    /// The addresses of this list that the other one has not.
+    pub(super) fn without(&self, other: &Self) -> Vec<String> {
+        let known: HashSet<&Endpoint> = other.endpoints.iter().collect();
+        let pairs = self.addresses.iter().zip(&self.endpoints);
+        pairs.filter(|(_, endpoint)| !known.contains(endpoint)).map(|(address, _)| address.clone()).collect()
+    }
+}
+
+fn parse(text: &str) -> Result<Endpoint, String> {
+    if text.len() > LONGEST {
+        let start: String = text.chars().take(40).collect();
+        return Err(format!("{start:?} and so on, {} bytes, is no address", text.len()));
+    }
+    let endpoint = Endpoint::parse(text).map_err(|error| error.to_string())?;
+    match &endpoint.address {
+        Address::Tcp { host, .. } if !host.chars().all(is_of_a_host) => Err(format!("{text:?} is no address")),
+        _ => Ok(endpoint),
+    }
+}
+
+/// What people type may be odd; what a source tells is a name, or an address.
+fn is_of_a_host(letter: char) -> bool {
+    letter.is_alphanumeric() || "-_.:%".contains(letter)
+}
+
+/// A host name has at most 253 bytes, the path of a Unix socket 107.
+const LONGEST: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(told: &[&str]) -> Result<List, String> {
+        List::check(told.iter().map(|text| (*text).to_owned()).collect())
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused_whole_and_named() {
+        let long = "x".repeat(301);
+        let cases: [(&[&str], &str); 8] = [
+            (&[], "empty"),
+            (&["a:1", "b:port"], "b:port"),
+            (&["a:1", ""], "empty"),
+            (&["a:1,b:1"], "a:1,b:1"),
+            (&["a,b"], "a,b"),
+            (&["memcached://a/?timeout=1s"], "memcached"),
+            (&["<html>"], "<html>"),
+            (&[&long], "301 bytes"),
+        ];
+        for (told, word) in cases {
+            let what = check(told).expect_err(word);
+            assert!(what.contains(word), "{told:?}: {what}");
+        }
+    }
+
+    #[test]
+    fn the_same_server_counts_once_however_it_is_written() {
+        let list = check(&["b", " a:1 ", "b:11211", "a:1:5", "/run/c.sock", "unix:///run/c.sock"]).unwrap();
+        assert_eq!(list.addresses, ["b", "a:1", "/run/c.sock"]);
+        assert_eq!(list.duplicates, ["b:11211", "a:1:5", "unix:///run/c.sock"]);
+    }
+
+    #[test]
+    fn a_new_weight_is_a_difference() {
+        let (before, after) = (check(&["a", "b"]).unwrap(), check(&["a:11211:2", "b:11211"]).unwrap());
+        assert_eq!(after.without(&before), ["a:11211:2"]);
+        assert_eq!(before.without(&after), ["a"]);
+    }
+}

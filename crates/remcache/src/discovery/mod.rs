@@ -1,0 +1,208 @@
+//! Fleets that change: where the list of servers comes from, and a task that keeps a client at it.
+//!
+//! A [source](Discover) is looked at now and then, or tells by itself; every good list goes through
+//! [`Client::set_servers`](crate::Client::set_servers), so servers that stay keep their connections,
+//! and requests on those that leave end as they would have.
+//!
+//! ```
+//! use remcache::{Config, discovery};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = remcache_server::Server::start().await?;
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("servers");
+//! # std::fs::write(&path, format!("{}  # the first\n", server.address()))?;
+//! let source = discovery::WatchedFile::new(&path); // one address a line
+//! let (client, following) = discovery::connect(source, Config::new()).await?;
+//! client.set("Hello", "World").await?;
+//! assert_eq!(following.state().servers, [server.address()]);
+//! # Ok(()) }
+//! ```
+//!
+//! # Sources
+//!
+//! | source | a server's identity in the ring | looked at |
+//! |---|---|---|
+//! | `Dns` (feature `dns`) | `ip:port`, one for each A and AAAA record | when the records' time to live is over, within bounds |
+//! | `Srv` (feature `dns`) | `target:port`, with the record's weight | the same |
+//! | [`ElastiCache`] | `host:port` as the configuration endpoint lists it | every 60 s |
+//! | [`WatchedFile`] | the address as it is written | every second |
+//! | [`stream`] | the address as it is given | when the stream has one |
+//!
+//! A ring places keys by the *names* in the list, never by what they resolve to.
+//! So a server that keeps its name keeps its keys when its address changes: with SRV records, a
+//! configuration endpoint or a file of host names. With A and AAAA records the address *is* the
+//! name: a server that comes back under another address is another server, and its share of the keys
+//! moves.
+//!
+//! # What holds for every source
+//!
+//! - **A look that fails changes nothing.** The last good list stays in use; the failure is in the
+//!   [state](Following::state), among the [events](Following::events) and in the log.
+//! - **No servers is a failure**, not a fleet without servers. So is a list with anything in it that
+//!   is no address: the error names it, and no part of the list is used.
+//! - **An address that is listed twice** counts once; the state says so.
+//! - **Equal lists change nothing.** DNS answers are sorted, because name servers rotate them:
+//!   placements that count servers (`remcached`, modulo) would move nearly all keys with each
+//!   rotation. The other sources keep their order, which is then part of the configuration.
+//! - **Any good list is applied, also one that drops most servers**: only the source can know
+//!   whether that is a mistake.
+//! - **Failures back off**: the first is followed by another look within 100 ms, each further one
+//!   doubles that, up to the source's interval (at least a second); anything from a third of the bound
+//!   up to it. Intervals vary by a tenth either way, so that many programs do not look at once.
+//!
+//! Options of a URL cannot come from a source: lists have addresses only.
+
+mod cluster_config;
+#[cfg(feature = "dns")]
+mod dns;
+mod elasticache;
+mod file;
+mod follower;
+mod following;
+mod list;
+mod pace;
+mod pushed;
+#[cfg(feature = "dns")]
+mod resolver;
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+#[cfg(feature = "dns")]
+pub use dns::{Dns, Srv};
+pub use elasticache::ElastiCache;
+pub use file::WatchedFile;
+pub use following::{Event, Events, Following, State};
+pub use pushed::{Listing, Pushed, stream};
+
+use crate::client::{Client, Config};
+use crate::{Error, ErrorKind};
+use follower::{Follower, look};
+use list::List;
+use pace::Pace;
+
+/// Why a look at a source failed; any error or text becomes one with `?` or `into`.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A source of server lists.
+///
+/// ```
+/// use std::time::Duration;
+/// use remcache::discovery::{Discover, Failure};
+///
+/// /// Asks the operators' own inventory.
+/// struct Inventory;
+///
+/// impl Discover for Inventory {
+///     fn name(&self) -> String {
+///         "the inventory".to_owned()
+///     }
+///     fn interval(&self) -> Duration {
+///         Duration::from_secs(30)
+///     }
+///     async fn look(&mut self) -> Result<Option<Vec<String>>, Failure> {
+///         Ok(Some(vec!["cache1:11211".to_owned(), "cache2:11211".to_owned()]))
+///     }
+/// }
+/// ```
+pub trait Discover: Send + 'static {
+    /// What logs and errors call this source.
+    fn name(&self) -> String;
+
+    /// How long to wait from a good answer to the next look. Zero if [`look`](Discover::look) itself
+    /// waits until there is something new.
+    fn interval(&self) -> Duration;
+
+    /// Looks once: the addresses as [`Client::new`] takes them, but no comma lists and no URLs;
+    /// `None` if there will never be another list.
+    ///
+    /// A look must end by itself: nobody limits how long it takes.
+    ///
+    /// # Errors
+    /// Whatever kept it from an answer; it is looked at again after a while.
+    ///
+    /// # Cancellation
+    /// It is dropped when nobody follows the source any more.
+    fn look(&mut self) -> impl Future<Output = Result<Option<Vec<String>>, Failure>> + Send;
+}
+
+/// A client of the servers that a source lists, and what keeps it at that list.
+///
+/// Waits for the first good list, for 10 s at most; see [`connect_within`].
+///
+/// # Errors
+/// [`ErrorKind::Discovery`] with the last failure if there is no good list in time, and
+/// [`ErrorKind::Config`] if a setting cannot work.
+///
+/// # Cancellation
+/// Nothing is left behind.
+pub async fn connect(source: impl Discover, config: Config) -> Result<(Client, Following), Error> {
+    connect_within(source, config, FIRST_LIST).await
+}
+
+/// As [`connect`], but waits so long for the first good list.
+///
+/// Servers that the settings name are not used: the source's are.
+///
+/// # Errors
+/// As [`connect`].
+///
+/// # Cancellation
+/// As [`connect`].
+pub async fn connect_within(
+    mut source: impl Discover,
+    mut config: Config,
+    limit: Duration,
+) -> Result<(Client, Following), Error> {
+    let mut pace = Pace::new(config.seed);
+    let first = first_list(&mut source, &mut pace, limit).await?;
+    config.servers.clear();
+    let client = Client::with_config(&first.addresses, config)?;
+    let wait = pace.after_success(source.interval());
+    let following = Follower::start(client.clone(), source, pace, Some((first, wait)));
+    Ok((client, following))
+}
+
+/// Keeps a client at the list of a source, until the returned value is dropped.
+///
+/// The client's own list stays in use until the first good one. It is the source's from then on: what
+/// [`Client::set_servers`] does beside it lasts until the source tells another list.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn follow(client: &Client, source: impl Discover) -> Following {
+    let pace = Pace::new(client.config().seed);
+    Follower::start(client.clone(), source, pace, None)
+}
+
+async fn first_list(source: &mut impl Discover, pace: &mut Pace, limit: Duration) -> Result<List, Error> {
+    let mut last = None;
+    let look_until_good = async {
+        loop {
+            match look(source).await {
+                Ok(Some(list)) => return Ok(list),
+                Ok(None) => return Err(failed(source, "it ended before it told a list")),
+                Err(error) => {
+                    tracing::warn!(source = source.name(), %error, "no list of servers yet");
+                    last = Some(error);
+                }
+            }
+            sleep(pace.after_failure(source.interval())).await;
+        }
+    };
+    match timeout(limit, look_until_good).await {
+        Ok(ended) => ended,
+        Err(_) => Err(last.unwrap_or_else(|| failed(source, &format!("no answer within {limit:?}")))),
+    }
+}
+
+/// The error of a source.
+fn failed(source: &impl Discover, what: &str) -> Error {
+    Error::new(ErrorKind::Discovery, format!("{}: {what}", source.name()))
+}
+
+/// How long [`connect`] waits for the first good list.
+const FIRST_LIST: Duration = Duration::from_secs(10);

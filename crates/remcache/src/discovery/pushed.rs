@@ -1,0 +1,95 @@
+//! Whatever the program streams in, as a source.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_core::Stream;
+
+use super::{Discover, Failure};
+
+/// A source that is a stream of lists, or of results with lists; made by [`stream`].
+pub struct Pushed<S> {
+    name: String,
+    stream: Pin<Box<S>>,
+}
+
+/// Makes a source of a stream; the name is for logs and errors.
+///
+/// An item is a list, or a result whose error becomes a failed look. When the stream ends, the last
+/// list stays in use.
+///
+/// ```
+/// use remcache::{Client, discovery};
+/// # use std::pin::Pin;
+/// # use std::task::{Context, Poll};
+/// # struct Watch(tokio::sync::mpsc::Receiver<Vec<String>>);
+/// # impl futures_core::Stream for Watch {
+/// #     type Item = Vec<String>;
+/// #     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Vec<String>>> {
+/// #         self.0.poll_recv(cx)
+/// #     }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (sender, receiver) = tokio::sync::mpsc::channel(1);
+/// # let watch = Watch(receiver);
+/// let client = Client::new(["cache1"])?;
+/// let following = discovery::follow(&client, discovery::stream("the registry", watch));
+/// let mut events = following.events();
+/// # sender.send(vec!["cache1".to_owned(), "cache2".to_owned()]).await?;
+/// println!("{:?}", events.next().await); // Changed { …, added: ["cache2"], removed: [] }
+/// assert_eq!(client.servers().len(), 2);
+/// # Ok(()) }
+/// ```
+pub fn stream<S>(name: impl Into<String>, stream: S) -> Pushed<S>
+where
+    S: Stream<Item: Listing> + Send + 'static,
+{
+    Pushed { name: name.into(), stream: Box::pin(stream) }
+}
+
+/// An item of a stream of lists.
+pub trait Listing: Send {
+    /// The list, or why there is none.
+    ///
+    /// # Errors
+    /// The stream's own.
+    fn into_list(self) -> Result<Vec<String>, Failure>;
+}
+
+impl Listing for Vec<String> {
+    fn into_list(self) -> Result<Vec<String>, Failure> {
+        Ok(self)
+    }
+}
+
+impl<E: Into<Failure> + Send> Listing for Result<Vec<String>, E> {
+    fn into_list(self) -> Result<Vec<String>, Failure> {
+        self.map_err(Into::into)
+    }
+}
+
+impl<S> Discover for Pushed<S>
+where
+    S: Stream<Item: Listing> + Send + 'static,
+{
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    async fn look(&mut self) -> Result<Option<Vec<String>>, Failure> {
+        let item = poll_fn(|cx| self.stream.as_mut().poll_next(cx)).await;
+        item.map(Listing::into_list).transpose()
+    }
+}
+
+impl<S> fmt::Debug for Pushed<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pushed").field(&self.name).finish()
+    }
+}

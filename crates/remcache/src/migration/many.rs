@@ -1,0 +1,217 @@
+//! Operations on many keys: the same rules, a few runs for each server.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::Migration;
+use super::copy::Copied;
+use super::rules::{ends_the_old_value, half_done};
+use super::step::Limit;
+use crate::Error;
+use crate::client::{Change, Client, Item, Outcomes};
+use crate::proto::{CowBytes, Ttl};
+
+type Results<T> = Vec<Result<T, Error>>;
+
+impl Migration {
+    /// Fetches many items, each with an outcome of its own: a miss is one in both placements.
+    ///
+    /// What only the old placement has is brought over before this returns.
+    ///
+    /// # Cancellation
+    /// Copies that were begun are checked all the same.
+    pub async fn get_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, Option<Item>> {
+        let keys: Vec<K> = keys.into_iter().collect();
+        let slices: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        let mut results = fetch(&self.new, &slices).await;
+        let absent = places(&results, |place, result| matches!(result, Ok(None)) && !self.has_one_home(slices[place]));
+        let from_old = self.take_from_old(&slices, &absent, &mut results).await;
+        self.tallies.from_old.add(from_old);
+        let found = results.iter().filter(|result| matches!(result, Ok(Some(_)))).count();
+        self.tallies.from_new.add(found - from_old);
+        self.tallies.misses.add(results.iter().filter(|result| matches!(result, Ok(None))).count());
+        Outcomes::of(keys.into_iter().zip(results).collect())
+    }
+
+    /// Fetches from the old placement what the new one has not; how many it had.
+    async fn take_from_old(&self, keys: &[&[u8]], absent: &[usize], results: &mut Results<Option<Item>>) -> usize {
+        let answers = fetch(&self.old, &absent.iter().map(|&place| keys[place]).collect::<Vec<_>>()).await;
+        let mut items = Vec::new();
+        let mut nowhere = Vec::new();
+        for (&place, answer) in absent.iter().zip(answers) {
+            match self.excuse(answer).map(Option::flatten) {
+                Ok(Some(item)) => items.push((place, item)),
+                Ok(None) => nowhere.push(place),
+                Err(error) => results[place] = Err(error),
+            }
+        }
+        let count = items.len();
+        for (place, item, copied) in self.copy_all(keys, items).await {
+            match copied {
+                Copied::There(item) | Copied::Left(item) | Copied::Kept(item) => results[place] = Ok(Some(item)),
+                // What the new placement has is newer.
+                _ => {
+                    results[place] = Ok(Some(item));
+                    nowhere.push(place);
+                }
+            }
+        }
+        // Somebody may have moved them between our two looks.
+        let again = fetch(&self.new, &nowhere.iter().map(|&place| keys[place]).collect::<Vec<_>>()).await;
+        for (place, answer) in nowhere.into_iter().zip(again) {
+            if !matches!((&results[place], &answer), (Ok(Some(_)), Ok(None) | Err(_))) {
+                results[place] = answer;
+            }
+        }
+        count
+    }
+
+    /// Copies items, some hundreds at a time.
+    async fn copy_all(&self, keys: &[&[u8]], items: Vec<(usize, Item)>) -> Vec<(usize, Item, Copied)> {
+        let limit = Limit::after(self.new.config().timeout);
+        let mut copies = JoinSet::new();
+        let mut copied = Vec::new();
+        for (place, item) in items {
+            if copies.len() >= COPIES_AT_A_TIME {
+                copied.extend(copies.join_next().await.and_then(Result::ok));
+            }
+            let (migration, key) = (self.clone(), keys[place].to_vec());
+            copies.spawn(async move { (place, item.clone(), migration.copy(&key, item, limit).await) });
+        }
+        copied.extend(copies.join_all().await);
+        copied
+    }
+
+    /// Stores many items in the new placement, and deletes them from the old.
+    pub fn set_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> SetMany<'_, K, V> {
+        SetMany {
+            migration: self,
+            items: items.into_iter().collect(),
+            ttl: Ttl::Never,
+            flags: 0,
+            timeout: self.new.config().timeout,
+        }
+    }
+
+    /// Removes many items from both placements.
+    ///
+    /// # Cancellation
+    /// What was sent may have been executed.
+    pub async fn delete_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, Change> {
+        let keys: Vec<K> = keys.into_iter().collect();
+        let slices: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        let moving: Vec<usize> = (0..slices.len()).filter(|&place| !self.has_one_home(slices[place])).collect();
+        let mut in_old: Vec<Result<bool, Error>> = slices.iter().map(|_| Ok(false)).collect();
+        for (place, outcome) in self.forget_many(&slices, &moving).await {
+            in_old[place] = outcome;
+        }
+        let reached: Vec<usize> = places(&in_old, |_, outcome| outcome.is_ok());
+        let deleted = self.new.delete_many(reached.iter().map(|&place| slices[place])).await;
+        let mut deleted = deleted.into_iter().map(|(_, result)| result);
+        let results = in_old.into_iter().map(|in_old| match (in_old?, deleted.next()) {
+            (true, Some(Ok(Change::NotFound))) => Ok(Change::Made(0)),
+            (true, Some(Err(error))) => Err(half_done(error)),
+            (_, Some(outcome)) => outcome,
+            (_, None) => Ok(Change::NotFound),
+        });
+        let results: Results<Change> = results.collect();
+        Outcomes::of(keys.into_iter().zip(results).collect())
+    }
+
+    /// Deletes keys from the old placement; whether each was there.
+    async fn forget_many(&self, keys: &[&[u8]], places: &[usize]) -> Vec<(usize, Result<bool, Error>)> {
+        let deleted = self.old.delete_many(places.iter().map(|&place| keys[place])).await;
+        let outcomes = deleted.into_iter().map(|(_, result)| result);
+        let was_there = |outcome| self.excuse(outcome).map(|change| change.is_some_and(Change::is_made));
+        places.iter().copied().zip(outcomes.map(was_there)).collect()
+    }
+}
+
+async fn fetch(client: &Client, keys: &[&[u8]]) -> Results<Option<Item>> {
+    client.get_many(keys.iter().copied()).await.into_iter().map(|(_, result)| result).collect()
+}
+
+/// The places of the results that are so.
+fn places<T>(results: &[Result<T, Error>], is_so: impl Fn(usize, &Result<T, Error>) -> bool) -> Vec<usize> {
+    let places = results.iter().enumerate().filter(|(place, result)| is_so(*place, result));
+    places.map(|(place, _)| place).collect()
+}
+
+/// A `set` of many items on its way: set its options, then await it.
+///
+/// # Cancellation
+/// What was sent may have been executed.
+#[must_use = "an operation does nothing unless it is awaited"]
+pub struct SetMany<'a, K, V> {
+    migration: &'a Migration,
+    items: Vec<(K, V)>,
+    ttl: Ttl,
+    flags: u32,
+    timeout: Duration,
+}
+
+impl<K, V> SetMany<'_, K, V> {
+    /// How long the items live (default: for ever).
+    pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
+        Self { ttl: ttl.into(), ..self }
+    }
+
+    /// A number to keep beside each value (default: 0).
+    pub fn flags(self, flags: u32) -> Self {
+        Self { flags, ..self }
+    }
+
+    /// How long to wait for the next reply, instead of the new client's [`timeout`](crate::Config::timeout).
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+}
+
+impl<K: AsRef<[u8]>, V: Send + Sync> SetMany<'_, K, V>
+where
+    for<'r> &'r V: Into<CowBytes<'r>>,
+{
+    async fn run(self) -> Outcomes<K, Change> {
+        let Self { migration, items, ttl, flags, timeout } = self;
+        let (keys, values): (Vec<K>, Vec<V>) = items.into_iter().unzip();
+        let slices: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        let stored = migration.new.set_many(slices.iter().copied().zip(values)).ttl(ttl).flags(flags);
+        let stored = stored.timeout(timeout).await;
+        let mut results: Results<Change> = stored.into_iter().map(|(_, result)| result).collect();
+        let is_over = |result: &Result<Change, Error>| result.as_ref().map_or_else(ends_the_old_value, |_| true);
+        let over = places(&results, |place, result| is_over(result) && !migration.has_one_home(slices[place]));
+        for (place, forgotten) in migration.forget_many(&slices, &over).await {
+            if let (Ok(_), Err(error)) = (&results[place], forgotten) {
+                results[place] = Err(half_done(error));
+            }
+        }
+        Outcomes::of(keys.into_iter().zip(results).collect())
+    }
+}
+
+impl<'a, K, V> IntoFuture for SetMany<'a, K, V>
+where
+    K: AsRef<[u8]> + Send + Sync + 'a,
+    V: Send + Sync + 'a,
+    for<'r> &'r V: Into<CowBytes<'r>>,
+{
+    type Output = Outcomes<K, Change>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl<K, V> fmt::Debug for SetMany<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SetMany").field("keys", &self.items.len()).finish_non_exhaustive()
+    }
+}
+
+/// Each copy is two requests of its own to two servers: enough to fill their pipelines.
+const COPIES_AT_A_TIME: usize = 256;

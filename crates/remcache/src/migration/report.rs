@@ -1,0 +1,92 @@
+//! What came from where, for the operator of a migration.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! tallies {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        /// What has come from where since the migration began.
+        ///
+        /// Fetches count once for each key that was fetched; copies also where another operation
+        /// needed them.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Report { $($(#[$doc])* pub $name: u64,)* }
+
+        /// The numbers of a report, as they are counted.
+        #[derive(Debug, Default)]
+        pub(super) struct Tallies { $(pub(super) $name: Tally,)* }
+
+        impl Tallies {
+            pub(super) fn report(&self) -> Report {
+                Report { $($name: self.$name.0.load(Ordering::Relaxed),)* }
+            }
+        }
+
+        impl Report {
+            /// What came since an earlier report.
+            #[must_use]
+            pub fn since(&self, earlier: &Self) -> Self {
+                Self { $($name: self.$name.saturating_sub(earlier.$name),)* }
+            }
+        }
+    };
+}
+
+tallies! {
+    /// Fetched keys that the new placement had, or whose server is the same in both.
+    from_new;
+    /// Fetched keys that only the old placement had.
+    from_old;
+    /// Fetched keys that neither had.
+    misses;
+    /// Items that were copied to the new placement.
+    backfilled;
+    /// Copies that were not made: somebody else had written the key to the new placement.
+    overtaken;
+    /// Copies that were deleted again: the item was changed or deleted in the old placement
+    /// meanwhile, or could not be looked at.
+    undone;
+    /// Copies that failed: the new placement refused or could not be asked.
+    failed;
+    /// Questions to old servers that were away, and were taken for a miss: see
+    /// [`OldAway::Miss`](super::OldAway::Miss).
+    old_away;
+}
+
+impl Report {
+    /// The share of the found keys that came from the old placement, from 0 to 1; 0 if none was found.
+    pub fn share_of_old(&self) -> f64 {
+        match self.from_new + self.from_old {
+            0 => 0.0,
+            found => self.from_old as f64 / found as f64,
+        }
+    }
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(super) struct Tally(AtomicU64);
+
+impl Tally {
+    pub(super) fn add(&self, count: usize) {
+        self.0.fetch_add(count as u64, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_of_what_was_found() {
+        let tallies = Tallies::default();
+        assert_eq!(tallies.report().share_of_old(), 0.0);
+        tallies.from_new.add(3);
+        let before = tallies.report();
+        tallies.from_old.add(1);
+        tallies.misses.add(100);
+        assert_eq!(tallies.report().share_of_old(), 0.25);
+        let since = tallies.report().since(&before);
+        assert_eq!((since.from_new, since.from_old, since.misses), (0, 1, 100));
+    }
+}

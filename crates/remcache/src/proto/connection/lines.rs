@@ -1,0 +1,108 @@
+//! Attribution on the wires whose replies are lines.
+
+use super::{Connection, Event};
+use crate::proto::meta::{self, Peeked};
+use crate::proto::{Expected, InputBuffer, Operation, ProtocolError, Wire, line, refusal, text};
+
+/// What came of a look at the input.
+pub(super) enum Step {
+    /// No reply is complete.
+    Incomplete,
+    /// A reply was taken, and perhaps somebody is to hear of it.
+    Taken(Option<Event>),
+    /// Requests that were silent have their turn first.
+    Silent,
+}
+
+impl Connection {
+    /// Takes the next reply.
+    // Apart from the path of packets, which is kept short.
+    #[inline(never)]
+    pub(super) fn poll_lines(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        match self.wire {
+            Some(Wire::Meta) => self.poll_meta(input),
+            Some(Wire::Text) if input.is_empty() => Ok(Step::Incomplete),
+            Some(Wire::Text) => self.answer_in_order(input, 0),
+            _ => Ok(Step::Incomplete),
+        }
+    }
+
+    /// A reply with an opaque answers the request that has it; any other the one whose turn it is.
+    fn poll_meta(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
+        let Some(peeked) = meta::peek(input, self.limits.value)? else { return Ok(Step::Incomplete) };
+        let head = match peeked {
+            Peeked::Item(head) => head,
+            Peeked::Line { refusal } => return self.answer_loud(input, refusal),
+        };
+        let Some(opaque) = head.opaque else { return self.answer_loud(input, false) };
+        let place = self.in_flight.place_in_order(opaque)?;
+        let expected = self.expected_at(place);
+        // Before anything else is believed because of it.
+        meta::check(input, &head, expected)?;
+        if place > 0 && !expected.quiet {
+            self.silent = place;
+            return Ok(Step::Silent);
+        }
+        let reply = meta::take(input, &head, expected)?;
+        Ok(Step::Taken(self.deliver(place, reply, true)))
+    }
+
+    fn expected_at(&self, place: usize) -> Expected {
+        self.in_flight.get(place).map_or(Expected::NOOP, |entry| entry.expected)
+    }
+
+    /// A line without an opaque answers the first request that must be answered.
+    fn answer_loud(&mut self, input: &mut InputBuffer, refusal: bool) -> Result<Step, ProtocolError> {
+        let turn = self.in_flight.turn();
+        let Some(place) = self.in_flight.first_loud() else { return Err(unowned(input, turn < self.in_flight.len())) };
+        // Any of the quiet requests before it may have been refused.
+        if refusal && place > turn {
+            return Err(unowned(input, true));
+        }
+        let expected = self.expected_at(place);
+        let has_opaque = meta::verb_answers(expected.operation) && expected.operation != Operation::Debug;
+        if has_opaque && !refusal {
+            return Err(unowned(input, false));
+        }
+        if place > 0 {
+            text::check(input, expected)?;
+            self.silent = place;
+            return Ok(Step::Silent);
+        }
+        self.answer_in_order(input, place)
+    }
+
+    /// Takes the lines that answer the oldest request.
+    fn answer_in_order(&mut self, input: &mut InputBuffer, place: usize) -> Result<Step, ProtocolError> {
+        let Some(expected) = self.in_flight.get(place).map(|entry| entry.expected) else {
+            return match line::peek(input.as_slice())? {
+                Some(_) => Err(unowned(input, false)),
+                None => Ok(Step::Incomplete),
+            };
+        };
+        let answer = match expected.operation {
+            Operation::Debug if meta::is_miss(input) => meta::take_miss(input, expected)?,
+            _ => text::take(input, expected, self.in_flight.first_key(), self.limits.value)?,
+        };
+        let Some(answer) = answer else { return Ok(Step::Incomplete) };
+        self.broken = answer.fatal;
+        Ok(Step::Taken(self.deliver(place, answer.reply, answer.last)))
+    }
+}
+
+/// What a line is that no single request can have caused.
+fn unowned(input: &InputBuffer, may_be_quiet: bool) -> ProtocolError {
+    let text = match line::peek(input.as_slice()) {
+        Ok(Some((text, _))) => text,
+        Ok(None) => &[],
+        Err(error) => return error,
+    };
+    match refusal::read(text, Expected::NOOP) {
+        Err(error) => error,
+        Ok(Some(_)) if may_be_quiet => ProtocolError::UnownedError(line::excerpt(text)),
+        Ok(_) => ProtocolError::UnexpectedLine(line::excerpt(text)),
+    }
+}

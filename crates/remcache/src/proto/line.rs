@@ -1,0 +1,297 @@
+//! Lines of the text wires: found without an endless search, cut into words; their numbers and keys.
+
+use super::{CowBytes, InvalidKey, InvalidRequest, Output, ProtocolError, Ttl};
+
+/// The longest line that a reply has, in bytes.
+pub(super) const LONGEST_LINE: usize = 8192;
+
+/// The line at the front, without its end, and how many bytes it is with it; `None` if it is not
+/// complete.
+#[inline]
+pub(super) fn peek(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, ProtocolError> {
+    match bytes.first() {
+        None => return Ok(None),
+        Some(first) if !first.is_ascii_graphic() => return Err(ProtocolError::NotText(*first)),
+        Some(_) => {}
+    }
+    let window = bytes.get(..LONGEST_LINE).unwrap_or(bytes);
+    let Some(end) = window.iter().position(|&byte| byte == b'\n') else {
+        return if window.len() < LONGEST_LINE { Ok(None) } else { Err(ProtocolError::LineTooLong(LONGEST_LINE)) };
+    };
+    let line = window.get(..end).unwrap_or_default();
+    Ok(Some((line.strip_suffix(b"\r").unwrap_or(line), end.saturating_add(1))))
+}
+
+/// The words of a line: what is between runs of spaces.
+#[inline]
+pub(super) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|&byte| byte == b' ').filter(|word| !word.is_empty())
+}
+
+/// The first word, and what follows the space behind it.
+pub(super) fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
+    match line.iter().position(|&byte| byte == b' ') {
+        Some(at) => line.split_at_checked(at).map_or((line, &[][..]), |(word, rest)| {
+            let rest = rest.get(1..).unwrap_or_default();
+            (word, rest)
+        }),
+        None => (line, &[]),
+    }
+}
+
+/// The start of a line, for an error: enough to know it by.
+pub(super) fn excerpt(line: &[u8]) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(line.get(..EXCERPT).unwrap_or(line))
+}
+
+const EXCERPT: usize = 100;
+
+/// The number that a word is, and nothing else.
+#[inline]
+pub(super) fn number(word: &[u8]) -> Option<u64> {
+    if word.is_empty() {
+        return None;
+    }
+    word.iter().try_fold(0_u64, |sum, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+        sum.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// A line's words on their way out: as many bytes as any request's need beside key and value.
+#[derive(Debug)]
+pub(super) struct Words {
+    bytes: [u8; Self::ROOM],
+    length: usize,
+}
+
+impl Words {
+    /// More than all flags of a meta command need with their longest numbers.
+    const ROOM: usize = 256;
+
+    pub(super) fn new() -> Self {
+        Self { bytes: [0; Self::ROOM], length: 0 }
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        let end = self.length.saturating_add(bytes.len());
+        // The room is checked by a test that asks for everything at once.
+        if let Some(room) = self.bytes.get_mut(self.length..end) {
+            room.copy_from_slice(bytes);
+            self.length = end;
+        }
+    }
+
+    /// A space, and a flag of one letter.
+    #[inline]
+    pub(super) fn flag(&mut self, letter: u8) {
+        self.put(&[b' ', letter]);
+    }
+
+    /// A letter behind the flag that was put last.
+    #[inline]
+    pub(super) fn letter(&mut self, letter: u8) {
+        self.put(&[letter]);
+    }
+
+    /// A space, and a flag with a number.
+    #[inline]
+    pub(super) fn numbered(&mut self, letter: u8, number: u64) {
+        self.flag(letter);
+        self.put(Digits::of(number).as_slice());
+    }
+
+    /// A space, and a number.
+    #[inline]
+    pub(super) fn number(&mut self, number: u64) {
+        self.put(b" ");
+        self.put(Digits::of(number).as_slice());
+    }
+
+    /// A space, and the flag whose token is the opaque: eight hexadecimal digits.
+    #[inline]
+    pub(super) fn opaque(&mut self, opaque: u32) {
+        let [a, b, c, d] = opaque.to_be_bytes().map(hex_digits);
+        self.flag(b'O');
+        self.put(&[a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]]);
+    }
+
+    /// The end of the line.
+    #[inline]
+    pub(super) fn end(&mut self) {
+        self.put(b"\r\n");
+    }
+}
+
+#[inline]
+fn hex_digits(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 0xf].map(|digit| HEX.get(usize::from(digit)).copied().unwrap_or(b'0'))
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// The opaque that a token of ours tells; no other token is one.
+#[inline]
+pub(super) fn opaque(token: &[u8]) -> Option<u32> {
+    let token: &[u8; 8] = token.try_into().ok()?;
+    token.iter().try_fold(0_u32, |sum, digit| {
+        let value = match digit {
+            b'0'..=b'9' => digit.wrapping_sub(b'0'),
+            b'a'..=b'f' => digit.wrapping_sub(b'a').wrapping_add(10),
+            _ => return None,
+        };
+        Some(sum << 4 | u32::from(value))
+    })
+}
+
+/// A number in decimal digits.
+pub(super) struct Digits {
+    bytes: [u8; 20],
+    start: usize,
+}
+
+impl Digits {
+    #[inline]
+    pub(super) fn of(mut number: u64) -> Self {
+        let mut digits = Self { bytes: [b'0'; 20], start: 19 };
+        for (place, digit) in digits.bytes.iter_mut().enumerate().rev() {
+            *digit = b'0'.wrapping_add((number % 10) as u8);
+            number /= 10;
+            digits.start = place;
+            if number == 0 {
+                break;
+            }
+        }
+        digits
+    }
+
+    #[inline]
+    pub(super) fn as_slice(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+}
+
+/// Whether a key can be a word of a line as it is.
+#[inline]
+pub(super) fn is_printable(key: &[u8]) -> bool {
+    !key.iter().any(is_space_or_control)
+}
+
+#[inline]
+fn is_space_or_control(byte: &u8) -> bool {
+    *byte <= b' ' || *byte == 0x7f
+}
+
+/// A key that a classic text command can carry.
+pub(super) fn checked_key(key: &[u8]) -> Result<&[u8], InvalidKey> {
+    match key.iter().find(|byte| is_space_or_control(byte)) {
+        Some(byte) => Err(InvalidKey::Unprintable(*byte)),
+        None => Ok(key),
+    }
+}
+
+/// The words of a command: printable, separated by single spaces, so that they cannot end its line.
+pub(super) fn checked_words(words: &[u8]) -> Result<&[u8], InvalidRequest> {
+    if words.len() > LONGEST_WORDS {
+        return Err(InvalidRequest::Unsupported("the words of a command have at most 250 bytes"));
+    }
+    if self::words(words).any(|word| word == b"noreply") {
+        return Err(InvalidRequest::Unsupported("every request is answered: leave noreply out"));
+    }
+    let fits = words.is_empty() || words.split(|&byte| byte == b' ').all(|word| !word.is_empty() && is_printable(word));
+    if fits {
+        return Ok(words);
+    }
+    Err(InvalidRequest::Unsupported("the words of a command are printable, with one space between two of them"))
+}
+
+const LONGEST_WORDS: usize = 250;
+
+/// The seconds of a time to live; text counts in 31 bits (docs/protocol.md 2.6).
+#[inline]
+pub(super) fn seconds(ttl: Ttl) -> Result<u64, InvalidRequest> {
+    match ttl.seconds()? {
+        seconds if seconds > i32::MAX as u32 => {
+            Err(InvalidRequest::Unsupported("meta and text carry no times after January 2038: use binary"))
+        }
+        seconds => Ok(u64::from(seconds)),
+    }
+}
+
+/// Appends the bytes of a value and the end of its line.
+#[inline]
+pub(super) fn put_value(value: &CowBytes<'_>, output: &mut Output) {
+    output.put_value(value);
+    output.put(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_where_it_ends() {
+        assert_eq!(peek(b""), Ok(None));
+        assert_eq!(peek(b"HD"), Ok(None));
+        assert_eq!(peek(b"HD\r"), Ok(None));
+        assert_eq!(peek(b"HD\r\nEN"), Ok(Some((&b"HD"[..], 4))));
+        assert_eq!(peek(b"key=a\n"), Ok(Some((&b"key=a"[..], 6))), "lines of a dump end so");
+    }
+
+    #[test]
+    fn what_begins_no_line_is_known_at_once() {
+        for byte in (0..=b' ').chain(0x7f..=0xff) {
+            assert_eq!(peek(&[byte]), Err(ProtocolError::NotText(byte)));
+        }
+    }
+
+    #[test]
+    fn no_line_is_searched_for_ever() {
+        let mut bytes = vec![b'x'; LONGEST_LINE - 1];
+        assert_eq!(peek(&bytes), Ok(None));
+        bytes.push(b'\n');
+        assert!(peek(&bytes).unwrap().is_some());
+        bytes[LONGEST_LINE - 1] = b'x';
+        assert_eq!(peek(&bytes), Err(ProtocolError::LineTooLong(LONGEST_LINE)));
+    }
+
+    #[test]
+    fn numbers_are_read_as_they_are_written() {
+        for value in [0, 1, 9, 10, 99, 100, 12_345, u64::MAX / 10, u64::MAX] {
+            assert_eq!(Digits::of(value).as_slice(), value.to_string().as_bytes());
+            assert_eq!(number(value.to_string().as_bytes()), Some(value));
+        }
+        for word in ["", "-1", "+1", "1x", " 1", "18446744073709551616", "99999999999999999999999"] {
+            assert_eq!(number(word.as_bytes()), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn opaques_are_eight_digits_and_nothing_else() {
+        for value in [0, 1, 0xdead_beef, u32::MAX] {
+            let mut words = Words::new();
+            words.opaque(value);
+            assert_eq!(words.as_slice(), format!(" O{value:08x}").as_bytes());
+            assert_eq!(opaque(&words.as_slice()[2..]), Some(value));
+        }
+        for token in ["", "1", "DEADBEEF", "0000000g", "000000001"] {
+            assert_eq!(opaque(token.as_bytes()), None, "{token}");
+        }
+    }
+
+    #[test]
+    fn words_stay_in_their_line() {
+        for words in ["", "all", "automove 1", "tune 10 25 0.1 2.0"] {
+            assert!(checked_words(words.as_bytes()).is_ok(), "{words}");
+        }
+        for words in [" ", " all", "all ", "a  b", "all\r\nflush_all", "all\n", "a\0", "a\tb"] {
+            assert!(checked_words(words.as_bytes()).is_err(), "{words:?}");
+        }
+        assert!(checked_words(&[b'x'; 251]).is_err());
+    }
+}

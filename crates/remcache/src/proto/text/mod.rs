@@ -1,0 +1,19 @@
+//! memcached's classic text wire, and the commands for a server's inside that only text has
+//! (docs/protocol.md 4.8, 4.9).
+//!
+//! [`encode`] and [`decode`] are the client's direction, from [`Request`](super::Request) to bytes
+//! and from bytes to [`Reply`](super::Reply); [`serve`] is the server's. Nothing is sent with `noreply`: it would hide what the
+//! server refuses.
+
+mod dump;
+mod log_line;
+mod reply;
+mod request;
+pub mod serve;
+
+pub use dump::MetadumpItem;
+pub use log_line::LogLine;
+pub(in crate::proto) use reply::{Answer, check, said_of, take};
+pub use reply::{Frame, decode};
+pub use request::encode;
+pub(in crate::proto) use request::encode_command;

@@ -1,0 +1,185 @@
+//! Any bytes as a script for the machine on each wire, and before its wire is known: requests, true
+//! answers, noise, time. Every request ends once, and nothing panics.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use remcache::proto::{Connection, Deadline, Dialect, InputBuffer, Limits, Output, Request, Status, Tag, Ticket, Wire};
+
+pub(crate) fn run(data: &[u8]) {
+    let Some((&first, mut script)) = data.split_first() else { return };
+    let mut play = Play::new(first);
+    while let Some((&action, rest)) = script.split_first() {
+        script = rest;
+        let number = script.first().copied().unwrap_or_default();
+        match action % 12 {
+            0..=3 => play.submit(action, number),
+            4 => play.begin(),
+            5 | 6 => play.write(),
+            7 | 8 => play.answer(number),
+            9 => {
+                let noise = script.get(..usize::from(number % 32).min(script.len())).unwrap_or_default().to_vec();
+                play.receive(&noise);
+            }
+            10 => play.pass_time(number),
+            _ => play.leave(number),
+        }
+        assert!(play.connection.awaited() <= play.connection.in_flight());
+    }
+    play.close();
+    assert!(play.open.iter().all(|open| !open), "{:?}", play.open);
+}
+
+struct Play {
+    connection: Connection,
+    wire: Wire,
+    input: InputBuffer,
+    now: Instant,
+    /// Of each tag, whether its last event is still to come.
+    open: Vec<bool>,
+    tickets: Vec<Ticket>,
+    /// The lines that the server has read and not answered.
+    heard: Vec<String>,
+}
+
+impl Play {
+    fn new(first: u8) -> Self {
+        let now = Instant::now();
+        let wire = Wire::ALL[usize::from(first) % 3];
+        let limits =
+            Limits { in_flight: 40, output: 5_000, value: 10_000, abandoned: (10, SECOND), ..Limits::default() };
+        let opaque = u32::from(first).wrapping_sub(100);
+        let connection = match first.is_multiple_of(2) {
+            true => Connection::undecided(limits, opaque, now),
+            false => Connection::speaking(wire, Dialect::default(), limits, opaque, now),
+        };
+        let input = InputBuffer::new();
+        Self { connection, wire, input, now, open: Vec::new(), tickets: Vec::new(), heard: Vec::new() }
+    }
+
+    fn submit(&mut self, kind: u8, number: u8) {
+        let tag = self.open.len();
+        let key = tag.to_string();
+        let request = match number % 9 {
+            0 | 1 => Request::get(key),
+            2 => Request::set(key, vec![b'v'; usize::from(number) * 30]),
+            3 => Request::increment(key, 1).initial(u64::from(number)),
+            4 => Request::stat(""),
+            5 => Request::delete(key).cas(u64::from(number % 2)),
+            6 => Request::get("a key with spaces"),
+            7 => Request::metadump("all"),
+            _ => Request::noop(),
+        };
+        let request = if kind.is_multiple_of(3) { request.quiet() } else { request };
+        let deadline = Deadline { at: self.now + SECOND, patience: Duration::ZERO };
+        if let Ok(ticket) = self.connection.submit(&request, Some(Tag(tag as u64)), deadline, self.now) {
+            self.tickets.push(ticket);
+            self.open.push(true);
+        }
+    }
+
+    fn begin(&mut self) {
+        if self.connection.wire().is_none() {
+            self.connection.begin(self.wire, Dialect::default());
+            self.take_events();
+        }
+    }
+
+    fn write(&mut self) {
+        let mut output = Output::new();
+        self.connection.take_output(&mut output);
+        let bytes = output.copy_to_bytes(output.remaining());
+        self.connection.handle_written(bytes.len());
+        if self.connection.wire().is_some_and(|wire| wire != Wire::Binary) {
+            let text = String::from_utf8(bytes.to_vec()).expect("these requests are text");
+            self.heard
+                .extend(text.lines().filter(|line| !line.starts_with("vv") && !line.is_empty()).map(str::to_owned));
+        }
+    }
+
+    /// The server answers its oldest line, as it may.
+    fn answer(&mut self, number: u8) {
+        if self.heard.is_empty() {
+            return;
+        }
+        let line = self.heard.remove(0);
+        let words: Vec<&str> = line.split(' ').collect();
+        let opaque = words.last().filter(|word| word.starts_with('O')).copied().unwrap_or_default();
+        let reply = match (words[0], number % 4) {
+            (_, 3) => "SERVER_ERROR out of memory storing object\r\n".to_owned(),
+            ("mn", _) => "MN\r\n".to_owned(),
+            ("version", _) => "VERSION 1.6.18\r\n".to_owned(),
+            ("stats", _) => "STAT pid 1\r\nEND\r\n".to_owned(),
+            ("lru_crawler", _) => "OK\r\nkey=k exp=-1\nEND\r\n".to_owned(),
+            ("mg", 0) => format!("VA 2 f1 c2 {opaque}\r\nhi\r\n"),
+            ("mg", _) => format!("EN {opaque}\r\n"),
+            ("ma", _) => format!("VA 2 c2 {opaque}\r\n42\r\n"),
+            ("ms" | "md", _) => format!("HD c9 {opaque}\r\n"),
+            ("gets", 0) => format!("VALUE {} 1 2 3\r\nhi\r\nEND\r\n", words[1]),
+            ("gets", _) => "END\r\n".to_owned(),
+            ("set", _) => "STORED\r\n".to_owned(),
+            _ => "DELETED\r\n".to_owned(),
+        };
+        self.receive(reply.as_bytes());
+    }
+
+    fn receive(&mut self, bytes: &[u8]) {
+        self.input.extend(bytes);
+        self.connection.handle_received(self.now);
+        self.take_events();
+    }
+
+    fn pass_time(&mut self, number: u8) {
+        self.now += Duration::from_millis(u64::from(number) * 20);
+        let outcome = self.connection.handle_timeout(self.now);
+        self.take_events();
+        if outcome.is_err() {
+            self.close();
+        }
+    }
+
+    fn leave(&mut self, number: u8) {
+        match number % 4 {
+            0 => self.close(),
+            1 => self.connection.shrink(),
+            2 => self.connection.give_up(self.now),
+            _ => {
+                if let Some((place, &ticket)) = self.tickets.iter().enumerate().nth(usize::from(number)) {
+                    self.connection.abandon(ticket, self.now);
+                    self.open[place] = false;
+                }
+            }
+        }
+        self.take_events();
+    }
+
+    fn take_events(&mut self) {
+        loop {
+            match self.connection.poll_event(&mut self.input) {
+                Ok(None) => return,
+                Ok(Some(event)) => {
+                    let open = &mut self.open[usize::try_from(event.tag.0).expect("a small tag")];
+                    assert!(*open, "{event:?}");
+                    *open = !event.last;
+                    assert_ne!(event.reply.status, Status::Overloaded);
+                }
+                Err(_) => return self.close(),
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.connection.close(&Bytes::from_static(b"gone"), self.now);
+        self.input = InputBuffer::new();
+        self.heard.clear();
+        while let Some(event) = self.connection.poll_event(&mut self.input).expect("nothing came") {
+            let open = &mut self.open[usize::try_from(event.tag.0).expect("a small tag")];
+            assert!(*open && event.last, "{event:?}");
+            *open = false;
+        }
+        assert_eq!((self.connection.in_flight(), self.connection.waiting_output()), (0, 0));
+        assert_eq!((self.connection.abandoned(), self.connection.has_output()), (0, false));
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);

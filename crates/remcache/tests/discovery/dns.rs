@@ -1,0 +1,228 @@
+//! Name servers that answer, rotate, truncate, fail and are silent.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use remcache::discovery::{self, Dns, Srv};
+use remcache::{Client, ErrorKind};
+use remcache_testkit::Memcached;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
+
+use super::{change, eventually, failure, list, names, patient};
+
+const A: u16 = 1;
+const AAAA: u16 = 28;
+const SRV: u16 = 33;
+
+/// What the name server says to one kind of question.
+#[derive(Clone, Debug, Default)]
+enum Answer {
+    /// The name exists, but has no such records.
+    #[default]
+    NoData,
+    Records(Vec<Vec<u8>>),
+    /// Records that fit into no datagram: over TCP only.
+    Long(Vec<Vec<u8>>),
+    NoSuchName,
+    ServerFailure,
+    Silence,
+    Garbage,
+}
+
+/// A name server on one port of UDP and TCP.
+struct NameServer {
+    address: SocketAddr,
+    answers: Arc<Mutex<HashMap<u16, Answer>>>,
+}
+
+impl NameServer {
+    async fn start() -> Self {
+        let (udp, tcp) = loop {
+            let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+                break (udp, tcp);
+            }
+        };
+        let address = udp.local_addr().unwrap();
+        let answers = Arc::<Mutex<HashMap<u16, Answer>>>::default();
+        tokio::spawn(serve_udp(udp, Arc::clone(&answers)));
+        tokio::spawn(serve_tcp(tcp, Arc::clone(&answers)));
+        Self { address, answers }
+    }
+
+    fn answer(&self, kind: u16, answer: Answer) {
+        self.answers.lock().unwrap().insert(kind, answer);
+    }
+
+    fn dns(&self, port: u16) -> Dns {
+        let soon = Duration::from_millis(20);
+        Dns::new("cache.test.", port)
+            .nameserver(self.address)
+            .interval_between(soon, soon)
+            .timeout(Duration::from_millis(500))
+    }
+
+    fn srv(&self) -> Srv {
+        let soon = Duration::from_millis(20);
+        Srv::new("_memcache._tcp.cache.test.").nameserver(self.address).interval_between(soon, soon)
+    }
+}
+
+async fn serve_udp(socket: UdpSocket, answers: Arc<Mutex<HashMap<u16, Answer>>>) {
+    let mut question = [0; 1024];
+    while let Ok((length, from)) = socket.recv_from(&mut question).await {
+        if let Some(reply) = reply(&question[..length], &answers, true) {
+            let _ = socket.send_to(&reply, from).await;
+        }
+    }
+}
+
+async fn serve_tcp(listener: TcpListener, answers: Arc<Mutex<HashMap<u16, Answer>>>) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let answers = Arc::clone(&answers);
+        tokio::spawn(async move {
+            while let Ok(length) = stream.read_u16().await {
+                let mut question = vec![0; usize::from(length)];
+                if stream.read_exact(&mut question).await.is_err() {
+                    break;
+                }
+                let Some(reply) = reply(&question, &answers, false) else { continue };
+                let framed = [&u16::try_from(reply.len()).unwrap().to_be_bytes()[..], &reply].concat();
+                if stream.write_all(&framed).await.is_err() {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+/// A reply (RFC 1035, 4.1): header, the question again, records that point at its name.
+fn reply(question: &[u8], answers: &Mutex<HashMap<u16, Answer>>, is_udp: bool) -> Option<Vec<u8>> {
+    let name_end = 12 + question[12..].iter().position(|&byte| byte == 0)? + 1;
+    let kind = u16::from_be_bytes([question[name_end], question[name_end + 1]]);
+    let answer = answers.lock().unwrap().get(&kind).cloned().unwrap_or_default();
+    let (records, truncated, code) = match answer {
+        Answer::Silence => return None,
+        Answer::Garbage => return Some([&question[..2], b"\xff\xff garbage"].concat()),
+        Answer::NoData => (vec![], false, 0),
+        Answer::Records(records) => (records, false, 0),
+        Answer::Long(_) if is_udp => (vec![], true, 0),
+        Answer::Long(records) => (records, false, 0),
+        Answer::NoSuchName => (vec![], false, 3),
+        Answer::ServerFailure => (vec![], false, 2),
+    };
+    let count = u8::try_from(records.len()).unwrap();
+    let flags = [0x81 | u8::from(truncated) << 1, 0x80 | code];
+    let mut reply = [&question[..2], &flags, &[0, 1, 0, count, 0, 0, 0, 0], &question[12..name_end + 4]].concat();
+    for data in records {
+        let length = u16::try_from(data.len()).unwrap();
+        reply.extend_from_slice(&[0xc0, 12]);
+        reply.extend_from_slice(&kind.to_be_bytes());
+        reply.extend_from_slice(&[0, 1, 0, 0, 0, 30]);
+        reply.extend_from_slice(&length.to_be_bytes());
+        reply.extend_from_slice(&data);
+    }
+    Some(reply)
+}
+
+fn addresses(texts: &[&str]) -> Vec<Vec<u8>> {
+    let octets = |text: &&str| match text.parse().unwrap() {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    texts.iter().map(octets).collect()
+}
+
+fn service(priority: u16, weight: u16, port: u16, target: &str) -> Vec<u8> {
+    let mut data: Vec<u8> = [priority, weight, port].iter().flat_map(|number| number.to_be_bytes()).collect();
+    for label in target.split('.') {
+        data.push(u8::try_from(label.len()).unwrap());
+        data.extend_from_slice(label.as_bytes());
+    }
+    data.push(0);
+    data
+}
+
+#[tokio::test]
+async fn addresses_of_both_families_are_servers_in_an_order_of_their_own() {
+    let server = NameServer::start().await;
+    server.answer(A, Answer::Records(addresses(&["10.0.0.2", "10.0.0.1"])));
+    server.answer(AAAA, Answer::Records(addresses(&["fd00::1"])));
+    let (client, following) = discovery::connect(server.dns(11212), patient()).await.unwrap();
+    let all = ["10.0.0.1:11212", "10.0.0.2:11212", "[fd00::1]:11212"];
+    assert_eq!(names(&client), all);
+
+    let mut events = following.events();
+    let before = following.state().confirmed;
+    server.answer(A, Answer::Records(addresses(&["10.0.0.1", "10.0.0.2"])));
+    eventually("it is looked at", async || following.state().confirmed > before).await;
+    server.answer(A, Answer::Records(addresses(&["10.0.0.3", "10.0.0.1", "10.0.0.2"])));
+    let (added, removed) = change(&mut events).await;
+    assert_eq!((added, removed), (list(&["10.0.0.3:11212"]), vec![]), "a rotation is no change");
+    server.answer(AAAA, Answer::NoData);
+    assert_eq!(change(&mut events).await, (vec![], list(&["[fd00::1]:11212"])));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_for_a_datagram_is_asked_for_over_tcp() {
+    let server = NameServer::start().await;
+    let many: Vec<String> = (1..=200).map(|n| format!("10.0.0.{n}")).collect();
+    let many: Vec<&str> = many.iter().map(|address| &address[..]).collect();
+    server.answer(A, Answer::Long(addresses(&many)));
+    let (client, _following) = discovery::connect(server.dns(11211), patient()).await.unwrap();
+    assert_eq!(names(&client).len(), 200);
+}
+
+#[tokio::test]
+async fn a_name_server_that_fails_keeps_the_last_good_list() {
+    let server = NameServer::start().await;
+    let good = Answer::Records(addresses(&["10.0.0.1", "10.0.0.2"]));
+    server.answer(A, good.clone());
+    let (client, following) = discovery::connect(server.dns(11211), patient()).await.unwrap();
+    for (kind, answer, word) in [
+        (A, Answer::ServerFailure, "A records"),
+        (A, Answer::NoSuchName, "has no A and no AAAA records"),
+        (A, Answer::NoData, "has no A and no AAAA records"),
+        (A, Answer::Silence, "no answer within 500ms"),
+        (A, Answer::Garbage, "A records: protocol error"),
+        // Half a list is none.
+        (AAAA, Answer::ServerFailure, "AAAA records"),
+        (AAAA, Answer::Silence, "no answer within 500ms"),
+    ] {
+        server.answer(kind, answer.clone());
+        let error = failure(&following, word).await;
+        assert_eq!(error.kind(), ErrorKind::Discovery);
+        assert!(error.to_string().starts_with("DNS name cache.test.: "), "{answer:?}: {error}");
+        assert_eq!(names(&client).len(), 2, "{answer:?}");
+        server.answer(A, good.clone());
+        server.answer(AAAA, Answer::NoData);
+        eventually("it is good again", async || following.state().failures == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn services_are_names_with_ports_and_weights() {
+    let server = NameServer::start().await;
+    let records =
+        vec![service(0, 3, 11212, "b.cache.test"), service(0, 1, 11211, "A.cache.test"), service(9, 1, 1, "spare")];
+    server.answer(SRV, Answer::Records(records));
+    let (client, following) = discovery::connect(server.srv(), patient()).await.unwrap();
+    assert_eq!(following.state().servers, ["a.cache.test:11211:1", "b.cache.test:11212:3"]);
+    let weights: Vec<u32> = client.servers().iter().map(|server| server.endpoint().weight).collect();
+    assert_eq!(weights, [1, 3]);
+    server.answer(SRV, Answer::NoSuchName);
+    failure(&following, "no SRV records").await;
+    assert_eq!(names(&client).len(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_dns_lists_is_asked() {
+    let server = NameServer::start().await;
+    let memcached = Memcached::start(&[]);
+    server.answer(A, Answer::Records(addresses(&["127.0.0.1"])));
+    let (client, _following): (Client, _) = discovery::connect(server.dns(memcached.port()), patient()).await.unwrap();
+    assert!(client.set("k", "v").await.unwrap().is_made());
+}

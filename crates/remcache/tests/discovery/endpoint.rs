@@ -1,0 +1,153 @@
+//! A configuration endpoint: lists with versions, older engines, and what is none.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use remcache::discovery::{self, ElastiCache};
+use remcache::{Client, ErrorKind};
+use remcache_testkit::Memcached;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{change, eventually, failure, list, names, nowhere, patient};
+
+/// What the endpoint does with a connection.
+#[derive(Clone, Debug)]
+enum Answer {
+    /// The list, to the command of today.
+    Config(u64, Vec<&'static str>),
+    /// The list, as the item of older engines.
+    Item(u64, Vec<&'static str>),
+    /// These bytes, then the end of the connection.
+    Raw(Vec<u8>),
+    /// Nothing.
+    Silence,
+}
+
+struct Endpoint {
+    address: String,
+    answer: Arc<Mutex<Answer>>,
+}
+
+impl Endpoint {
+    async fn start(answer: Answer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let answer = Arc::new(Mutex::new(answer));
+        let answers = Arc::clone(&answer);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let answer = answers.lock().unwrap().clone();
+                tokio::spawn(serve(stream, answer));
+            }
+        });
+        Self { address, answer }
+    }
+
+    fn answer(&self, answer: Answer) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    fn source(&self) -> ElastiCache {
+        ElastiCache::new(&self.address).unwrap().interval(Duration::from_millis(20)).timeout(Duration::from_millis(500))
+    }
+}
+
+async fn serve(mut stream: TcpStream, answer: Answer) -> io::Result<()> {
+    let (reader, mut writer) = stream.split();
+    let mut lines = BufReader::new(reader).lines();
+    while let Some(line) = lines.next_line().await? {
+        let text = match (&answer, &line[..]) {
+            (Answer::Config(version, nodes), "config get cluster") => block("CONFIG cluster", *version, nodes),
+            (Answer::Item(version, nodes), "get AmazonElastiCache:cluster") => {
+                block("VALUE AmazonElastiCache:cluster", *version, nodes)
+            }
+            (Answer::Raw(bytes), _) => return writer.write_all(bytes).await,
+            (Answer::Silence, _) => continue,
+            _ => "ERROR\r\n".to_owned(),
+        };
+        // In two pieces, as a network may.
+        let (start, rest) = text.split_at(text.len() / 2);
+        writer.write_all(start.as_bytes()).await?;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        writer.write_all(rest.as_bytes()).await?;
+    }
+    Ok(())
+}
+
+fn block(head: &str, version: u64, nodes: &[&str]) -> String {
+    let payload = format!("{version}\n{}\n", nodes.join(" "));
+    format!("{head} 0 {}\r\n{payload}\r\nEND\r\n", payload.len())
+}
+
+#[tokio::test]
+async fn the_list_of_an_endpoint_is_followed_by_host_name() {
+    let endpoint = Endpoint::start(Answer::Config(1, vec!["a.cache|10.0.0.1|11211", "b.cache||11212"])).await;
+    let (client, following) = discovery::connect(endpoint.source(), patient()).await.unwrap();
+    assert_eq!(names(&client), ["a.cache:11211", "b.cache:11212"]);
+    let mut events = following.events();
+    // Another address is the same server.
+    endpoint.answer(Answer::Config(2, vec!["a.cache|10.0.0.9|11211", "b.cache||11212", "c.cache||11211"]));
+    assert_eq!(change(&mut events).await, (list(&["c.cache:11211"]), vec![]));
+}
+
+#[tokio::test]
+async fn older_engines_are_asked_for_an_item() {
+    let endpoint = Endpoint::start(Answer::Item(7, vec!["a|10.0.0.1|1"])).await;
+    let (client, _following) = discovery::connect(endpoint.source(), patient()).await.unwrap();
+    assert_eq!(names(&client), ["a:1"]);
+}
+
+#[tokio::test]
+async fn an_older_list_is_not_used() {
+    let endpoint = Endpoint::start(Answer::Config(5, vec!["a||1", "b||1"])).await;
+    let (client, following) = discovery::connect(endpoint.source(), patient()).await.unwrap();
+    endpoint.answer(Answer::Config(4, vec!["a||1"]));
+    failure(&following, "version 4, older than 5").await;
+    assert_eq!(names(&client).len(), 2);
+    endpoint.answer(Answer::Config(6, vec!["a||1"]));
+    eventually("a newer list is used", async || names(&client) == ["a:1"]).await;
+}
+
+#[tokio::test]
+async fn what_is_no_list_keeps_the_last_good_one() {
+    let endpoint = Endpoint::start(Answer::Config(1, vec!["a||1"])).await;
+    let (client, following) = discovery::connect(endpoint.source(), patient()).await.unwrap();
+    let half = b"CONFIG cluster 0 100\r\n1\na||1";
+    for (answer, word) in [
+        (Answer::Config(2, vec![]), "empty"),
+        (Answer::Config(2, vec!["a|1"]), "host|ip|port"),
+        (Answer::Raw(b"CONFIG cluster 0 99999999\r\n".to_vec()), "not read"),
+        (Answer::Raw(vec![b'x'; 5000]), "no memcached"),
+        (Answer::Raw(b"\x81\0\0\0\n".to_vec()), "no memcached"),
+        (Answer::Raw(half.to_vec()), "closed the connection"),
+        (Answer::Silence, "no answer within 500ms"),
+    ] {
+        endpoint.answer(answer);
+        let error = failure(&following, word).await;
+        assert_eq!(error.kind(), ErrorKind::Discovery);
+        assert!(error.to_string().contains(&endpoint.address), "{error}");
+        assert_eq!(names(&client), ["a:1"]);
+    }
+    endpoint.answer(Answer::Config(2, vec!["b||1"]));
+    eventually("it is good again", async || names(&client) == ["b:1"]).await;
+}
+
+#[tokio::test]
+async fn a_plain_memcached_is_no_endpoint_and_says_so() {
+    let server = Memcached::start(&[]);
+    let client = Client::new([server.addr()]).unwrap();
+    let following = discovery::follow(&client, ElastiCache::new(&server.addr()).unwrap());
+    let error = failure(&following, "no configuration endpoint").await;
+    assert!(error.to_string().contains(&server.addr()), "{error}");
+    assert!(client.set("k", "v").await.unwrap().is_made());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_away_is_named() {
+    let source = ElastiCache::new(&nowhere()).unwrap();
+    let error = discovery::connect_within(source, patient(), Duration::from_millis(300)).await.unwrap_err();
+    assert!(error.to_string().contains("refused"), "{error}");
+    assert_eq!(ElastiCache::new("a:port").unwrap_err().kind(), ErrorKind::Config);
+}

@@ -1,0 +1,270 @@
+//! Certificates, and ports that speak TLS or do not.
+
+use std::io::Write;
+use std::net::TcpListener;
+
+use remcache::client::Tls;
+use remcache::{Client, Config, Delivery, ErrorKind};
+use remcache_testkit::{Authority, Certificate, Dates, Memcached, Proxy, scratch};
+
+use super::eventually::eventually;
+use super::log::Log;
+use super::{assert_says, error_of, hasty, millis};
+
+fn authority() -> Authority {
+    Authority::new("the authority of a test")
+}
+
+fn client(address: &str, tls: Tls) -> Client {
+    Client::with_config([address], hasty().tls(tls)).unwrap()
+}
+
+fn trusting(authority: &Authority) -> Tls {
+    Tls::with_roots_file(authority.file())
+}
+
+/// Whether a client can work with this server.
+async fn works(client: &Client) -> bool {
+    client.set("k", "v").await.is_ok() && client.get("k").await.unwrap().unwrap().value == "v"
+}
+
+// ---- The five cases, and names ----
+
+#[tokio::test]
+async fn row_18_a_good_certificate_is_trusted() {
+    let authority = authority();
+    let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
+    let server = Memcached::start_tls(&certificate, &[]);
+    assert!(works(&client(&server.addr(), trusting(&authority))).await);
+    assert!(works(&client(&server.addr(), Tls::with_roots_pem(authority.pem()))).await);
+}
+
+#[tokio::test]
+async fn row_18_a_certificate_that_does_not_hold_is_refused_and_named() {
+    let (authority, stranger) = (authority(), Authority::new("somebody else"));
+    let here = &["127.0.0.1"][..];
+    for (certificate, words) in [
+        (authority.certify(here, Dates::Past), ["expired on 2001-01-01", "renew"]),
+        (authority.certify(here, Dates::Future), ["not valid before 2100-01-01", "clock"]),
+        (
+            authority.certify(&["cache.example", "10.0.0.1"], Dates::Now),
+            ["not for 127.0.0.1, but for", "cache.example"],
+        ),
+        (stranger.certify(here, Dates::Now), ["not trusted", "with_roots_file"]),
+    ] {
+        let log = Log::keep();
+        let server = Memcached::start_tls(&certificate, &[]);
+        let client = client(&server.addr(), trusting(&authority));
+        let error = error_of(&client).await;
+        assert_says(&error, ErrorKind::Tls, &words);
+        assert!(error.is_disconnected() && !error.may_have_executed(), "{error}");
+        tokio::time::sleep(millis(200)).await;
+        assert_says(&error_of(&client).await, ErrorKind::Tls, &words);
+        assert_eq!(log.warnings(&server.addr()).len(), 1, "{}", log.text());
+    }
+}
+
+#[tokio::test]
+async fn row_18_there_is_no_storm_of_attempts() {
+    let (authority, stranger) = (authority(), Authority::new("somebody else"));
+    let certificate = stranger.certify(&["127.0.0.1"], Dates::Now);
+    let server = Memcached::start_tls(&certificate, &[]);
+    let proxy = Proxy::start(server.addr()).await;
+    // The default: from 50 ms, at which a dozen would be tried in a second, to 5 s.
+    let config = Config::new().tls(trusting(&authority));
+    let client = Client::with_config([proxy.addr()], config).unwrap();
+    for _ in 0..20 {
+        assert_says(&error_of(&client).await, ErrorKind::Tls, &["not trusted"]);
+        tokio::time::sleep(millis(50)).await;
+    }
+    // The shortest wait at the cap is a third of 5 s.
+    assert_eq!(proxy.accepted(), 1);
+}
+
+#[tokio::test]
+async fn a_name_can_be_given_where_the_address_is_none() {
+    let authority = authority();
+    let certificate = authority.certify(&["cache.example"], Dates::Now);
+    let server = Memcached::start_tls(&certificate, &[]);
+    assert!(works(&client(&server.addr(), trusting(&authority).server_name("cache.example"))).await);
+    let refused = client(&server.addr(), trusting(&authority).server_name("other.example"));
+    assert_says(&error_of(&refused).await, ErrorKind::Tls, &["not for other.example", "cache.example"]);
+}
+
+#[tokio::test]
+async fn without_verification_anybody_is_believed() {
+    let certificate = Authority::new("somebody").certify(&["elsewhere"], Dates::Past);
+    let server = Memcached::start_tls(&certificate, &[]);
+    assert!(works(&client(&server.addr(), Tls::dangerous_without_verification())).await);
+}
+
+#[tokio::test]
+async fn the_system_does_not_trust_the_authority_of_a_test() {
+    let certificate = authority().certify(&["127.0.0.1"], Dates::Now);
+    let server = Memcached::start_tls(&certificate, &[]);
+    let client = Client::from_config(hasty().server(&format!("memcacheds://{}", server.addr())).unwrap()).unwrap();
+    // A system may have no authorities at all: then the error says that.
+    assert_says(&error_of(&client).await, ErrorKind::Tls, &["trusted"]);
+}
+
+// ---- Renewal ----
+
+#[tokio::test]
+async fn row_18_a_certificate_that_was_renewed_is_taken() {
+    let authority = authority();
+    let certificate = authority.certify(&["127.0.0.1"], Dates::Past);
+    let mut server = Memcached::start_tls(&certificate, &[]);
+    let client = client(&server.addr(), trusting(&authority));
+    assert_says(&error_of(&client).await, ErrorKind::Tls, &["expired"]);
+    authority.renew(&certificate, &["127.0.0.1"], Dates::Now);
+    server.restart();
+    eventually("the new certificate is found", async || client.get("k").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn files_are_read_anew_for_each_connection() {
+    let (old, new) = (authority(), Authority::new("the next authority"));
+    let certificate = new.certify(&["127.0.0.1"], Dates::Now);
+    let server = Memcached::start_tls(&certificate, &[]);
+    let client = client(&server.addr(), trusting(&old));
+    assert_says(&error_of(&client).await, ErrorKind::Tls, &["not trusted"]);
+    std::fs::write(old.file(), new.pem()).unwrap();
+    eventually("the new authority is read", async || client.get("k").await.is_ok()).await;
+}
+
+// ---- Certificates of clients ----
+
+/// A server that wants to see a certificate of its own authority.
+fn demanding(authority: &Authority, certificate: &Certificate) -> Memcached {
+    let options = format!("ssl_verify_mode=2,ssl_ca_cert={}", authority.file().display());
+    Memcached::start_tls(certificate, &["-o", &options])
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown() {
+    let authority = authority();
+    let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
+    let server = demanding(&authority, &certificate);
+    let ours = authority.certify(&["client"], Dates::Now);
+    assert!(
+        works(&client(&server.addr(), trusting(&authority).client_certificate(ours.file(), ours.key_file()))).await
+    );
+    let [text, key] = [ours.file(), ours.key_file()].map(|file| std::fs::read(file).unwrap());
+    assert!(works(&client(&server.addr(), trusting(&authority).client_certificate_pem(text, key))).await);
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_missing_is_named() {
+    let authority = authority();
+    let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
+    let server = demanding(&authority, &certificate);
+    for _ in 0..20 {
+        let client = client(&server.addr(), trusting(&authority));
+        let calls: Vec<_> = (0..10)
+            .map(|n| {
+                tokio::spawn({
+                    let client = client.clone();
+                    async move { client.set(format!("key{n}"), vec![b'v'; 1000 * n]).await.unwrap_err() }
+                })
+            })
+            .collect();
+        for call in calls {
+            let error = call.await.unwrap();
+            assert_says(&error, ErrorKind::Tls, &["client certificate"]);
+            assert!(!error.may_have_executed());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_refused_is_named_and_may_be_replaced() {
+    let (authority, stranger) = (authority(), Authority::new("somebody else"));
+    let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
+    let server = demanding(&authority, &certificate);
+    let ours = stranger.certify(&["client"], Dates::Now);
+    let client = client(&server.addr(), trusting(&authority).client_certificate(ours.file(), ours.key_file()));
+    assert_says(&error_of(&client).await, ErrorKind::Tls, &["does not accept our client certificate"]);
+    authority.renew(&ours, &["client"], Dates::Now);
+    eventually("the new certificate is shown", async || client.get("k").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_named() {
+    let authority = authority();
+    let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
+    let server = Memcached::start_tls(&certificate, &[]);
+    let other = authority.certify(&["client"], Dates::Now);
+    let dir = scratch();
+    let nonsense = dir.path().join("nonsense.pem");
+    std::fs::write(&nonsense, "nonsense").unwrap();
+    for (tls, words) in [
+        (Tls::with_roots_file("/nowhere/ca.pem"), ["cannot be read", "/nowhere/ca.pem"]),
+        (Tls::with_roots_file(&nonsense), ["holds no authority", "nonsense.pem"]),
+        (trusting(&authority).client_certificate(other.file(), &nonsense), ["holds no private key", "nonsense.pem"]),
+        (trusting(&authority).client_certificate(other.file(), certificate.key_file()), ["client certificate", "key"]),
+    ] {
+        assert_says(&error_of(&client(&server.addr(), tls)).await, ErrorKind::Tls, &words);
+    }
+}
+
+// ---- Ports that speak something else ----
+
+#[tokio::test]
+async fn row_18_tls_to_a_port_without_is_named() {
+    let server = Memcached::start(&[]);
+    let error = error_of(&client(&server.addr(), Tls::with_roots_pem(authority().pem()))).await;
+    assert_says(&error, ErrorKind::Tls, &["in clear", "use memcached://"]);
+    assert!(!error.may_have_executed());
+    // A server that speaks binary alone does not answer what is none.
+    let server = Memcached::start_sasl(&[]);
+    let error = error_of(&client(&server.addr(), Tls::with_roots_pem(authority().pem()))).await;
+    assert_says(&error, ErrorKind::Disconnected(Delivery::NotSent), &["memcached://"]);
+}
+
+#[tokio::test]
+async fn row_18_a_port_for_tls_without_is_named() {
+    let certificate = authority().certify(&["127.0.0.1"], Dates::Now);
+    let server = Memcached::start_tls(&certificate, &[]);
+    let client = Client::with_config([server.addr()], hasty()).unwrap();
+    let error = error_of(&client).await;
+    assert_says(&error, ErrorKind::Disconnected(Delivery::MaybeSent), &["use memcacheds://"]);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_the_handshake_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = hasty().connect_timeout(millis(100)).tls(Tls::with_roots_pem(authority().pem()));
+    let client = Client::with_config([listener.local_addr().unwrap().to_string()], config).unwrap();
+    assert_says(&error_of(&client).await, ErrorKind::Disconnected(Delivery::NotSent), &["TLS handshake within 100ms"]);
+}
+
+#[tokio::test]
+async fn a_deadline_holds_during_the_handshake() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = client(&listener.local_addr().unwrap().to_string(), Tls::with_roots_pem(authority().pem()));
+    let error = client.get("k").timeout(millis(50)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut(Delivery::NotSent));
+}
+
+#[tokio::test]
+async fn a_server_without_a_free_connection_says_so_in_clear() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let refusals = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"ERROR Too many open connections\r\n").unwrap();
+        stream
+    });
+    let error = error_of(&client(&address, Tls::with_roots_pem(authority().pem()))).await;
+    assert_says(&error, ErrorKind::Disconnected(Delivery::NotSent), &["too many open connections"]);
+    drop(refusals.join().unwrap());
+}
+
+#[tokio::test]
+async fn tls_cannot_be_turned_on_while_running() {
+    let client = Client::new(["127.0.0.1:1"]).unwrap();
+    let error = client.set_servers(["memcacheds://127.0.0.1:1"]).unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && error.to_string().contains("TLS"), "{error}");
+    let client = Client::new(["memcacheds://127.0.0.1:1"]).unwrap();
+    client.set_servers(["memcacheds://127.0.0.1:1", "127.0.0.1:2"]).unwrap();
+}

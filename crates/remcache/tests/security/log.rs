@@ -1,0 +1,58 @@
+//! Everything that is logged, at every level, by all tests of this program.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// The log from some moment on.
+pub(crate) struct Log {
+    text: Text,
+    from: usize,
+}
+
+#[derive(Clone, Default)]
+struct Text(Arc<Mutex<Vec<u8>>>);
+
+/// One for all threads: whether a place in the code logs anything is remembered for all of them.
+static TEXT: OnceLock<Text> = OnceLock::new();
+
+impl Log {
+    /// Keeps what is logged from now on.
+    pub(crate) fn keep() -> Self {
+        let text = TEXT.get_or_init(subscribe).clone();
+        let from = text.0.lock().unwrap().len();
+        Self { text, from }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.text.0.lock().unwrap()[self.from..].to_vec()).unwrap()
+    }
+
+    /// What somebody is to read of this server.
+    pub(crate) fn warnings(&self, server: &str) -> Vec<String> {
+        let server = format!("server={server} ");
+        let text = self.text();
+        text.lines().filter(|line| line.contains(" WARN ") && line.contains(&server)).map(str::to_owned).collect()
+    }
+}
+
+fn subscribe() -> Text {
+    let text = Text::default();
+    let writer = text.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).expect("nobody else subscribes");
+    text
+}
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

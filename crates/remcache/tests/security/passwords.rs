@@ -1,0 +1,189 @@
+//! Passwords: right, wrong, missing, not asked for, replaced.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use remcache::client::{Credentials, Tls};
+use remcache::{Client, Config, Delivery, ErrorKind};
+use remcache_testkit::{Authority, Dates, Memcached, Proxy, SASL_PASSWORD, SASL_USER, scratch};
+use tokio::net::TcpListener;
+
+use super::eventually::eventually;
+use super::log::Log;
+use super::only_server::only_server;
+use super::{assert_says, error_of, hasty, millis};
+
+fn known() -> Credentials {
+    Credentials::new(SASL_USER, SASL_PASSWORD)
+}
+
+fn client(address: &str, credentials: Credentials) -> Client {
+    Client::with_config([address], hasty().credentials(credentials)).unwrap()
+}
+
+#[tokio::test]
+async fn a_password_that_is_right_lets_in() {
+    let mut server = Memcached::start_sasl(&[]);
+    let client = client(&server.addr(), known());
+    client.set("k", "v").await.unwrap();
+    assert_eq!(client.get("k").await.unwrap().unwrap().value, "v");
+    let stats = only_server(&client).stats("").collect().await.unwrap();
+    let of = |name: &str| stats.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    assert_eq!((of("auth_cmds").as_deref(), of("auth_errors").as_deref()), (Some(&b"1"[..]), Some(&b"0"[..])));
+    server.restart();
+    eventually("it is let in again", async || client.get("k").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_url_has_a_password_too() {
+    let server = Memcached::start_sasl(&[]);
+    let user = SASL_USER.replace('@', "%40");
+    let url = format!("memcached://{user}:{SASL_PASSWORD}@{}/namespace?timeout=30s", server.addr());
+    let client = Client::new([url]).unwrap();
+    client.set("k", "v").await.unwrap();
+    assert!(client.set_servers([format!("memcached://bob:other@{}", server.addr())]).is_err());
+    client.set_servers([format!("memcached://{user}:{SASL_PASSWORD}@{}", server.addr())]).unwrap();
+    client.set_servers([server.addr()]).unwrap();
+    assert_eq!(client.get("k").await.unwrap().unwrap().value, "v");
+}
+
+#[tokio::test]
+async fn a_password_goes_over_tls() {
+    let authority = Authority::new("the authority of a test");
+    let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
+    let server = Memcached::start_sasl(&["-Z", "-o", &certificate.server_options()]);
+    let config = hasty().tls(Tls::with_roots_pem(authority.pem()));
+    let client = Client::with_config([server.addr()], config.clone().credentials(known())).unwrap();
+    client.set("k", "v").await.unwrap();
+    let client = Client::with_config([server.addr()], config.credentials(Credentials::new("a", "b"))).unwrap();
+    assert_says(&error_of(&client).await, ErrorKind::Auth, &["refused"]);
+}
+
+// ---- Refusals ----
+
+/// Every request fails, and the server is not asked again.
+async fn assert_final(config: Config, words: &[&str]) {
+    let log = Log::keep();
+    let server = Memcached::start_sasl(&[]);
+    let proxy = Proxy::start(server.addr()).await;
+    let client = Client::with_config([proxy.addr()], config).unwrap();
+    let waiting: Vec<_> = (0..10)
+        .map(|n| {
+            tokio::spawn({
+                let client = client.clone();
+                async move { client.get(format!("key{n}")).await.unwrap_err() }
+            })
+        })
+        .collect();
+    for call in waiting {
+        let error = call.await.unwrap();
+        assert_says(&error, ErrorKind::Auth, words);
+        assert!(!error.may_have_executed());
+    }
+    for _ in 0..20 {
+        assert_says(&error_of(&client).await, ErrorKind::Auth, words);
+        tokio::time::sleep(millis(25)).await;
+    }
+    assert_eq!(proxy.accepted(), 1, "the wait between attempts is 20 ms, and there is none");
+    assert_eq!(log.warnings(&proxy.addr()).len(), 1, "{}", log.text());
+    client.close().await;
+}
+
+#[tokio::test]
+async fn row_17_a_wrong_password_is_final() {
+    assert_final(hasty().credentials(Credentials::new(SASL_USER, "wrong")), &["refused the user or the password"])
+        .await;
+}
+
+#[tokio::test]
+async fn row_17_a_missing_password_is_final() {
+    assert_final(hasty(), &["asks for a user and a password", "Config::credentials"]).await;
+}
+
+#[tokio::test]
+async fn row_17_a_password_file_is_named_to_who_speaks_binary() {
+    let dir = scratch();
+    let users = dir.path().join("users");
+    std::fs::write(&users, "bob:secret\n").unwrap();
+    let server = Memcached::start(&["-Y", users.to_str().unwrap()]);
+    let config = hasty().connect_timeout(millis(200)).credentials(Credentials::new("bob", "secret"));
+    let client = Client::with_config([server.addr()], config).unwrap();
+    assert_says(&error_of(&client).await, ErrorKind::Disconnected(Delivery::NotSent), &["-Y", "text"]);
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_no_password_is_refused_unless_that_is_allowed() {
+    let mut server = Memcached::start(&[]);
+    let refused = client(&server.addr(), known());
+    assert_says(&error_of(&refused).await, ErrorKind::Auth, &["asks for no password", "optional"]);
+    let allowed = client(&server.addr(), known().optional());
+    allowed.set("k", "v").await.unwrap();
+    server.restart();
+    eventually("again", async || allowed.get("k").await.is_ok()).await;
+}
+
+// ---- Providers ----
+
+#[tokio::test]
+async fn a_provider_is_asked_at_each_connect() {
+    let mut server = Memcached::start_sasl(&[]);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let config = hasty().credentials_provider(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        async { Ok(known()) }
+    });
+    let client = Client::with_config([server.addr()], config).unwrap();
+    client.set("k", "v").await.unwrap();
+    client.set("k", "v").await.unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    server.restart();
+    eventually("it is let in again", async || client.get("k").await.is_ok()).await;
+    assert!(asked.load(Ordering::Relaxed) > 1);
+}
+
+#[tokio::test]
+async fn row_17_after_a_refusal_only_other_credentials_are_tried() {
+    let server = Memcached::start_sasl(&[]);
+    let proxy = Proxy::start(server.addr()).await;
+    let current = Arc::new(Mutex::new(Credentials::new(SASL_USER, "the old one")));
+    let source = Arc::clone(&current);
+    let config = hasty().credentials_provider(move || {
+        let credentials = source.lock().unwrap().clone();
+        async { Ok(credentials) }
+    });
+    let client = Client::with_config([proxy.addr()], config).unwrap();
+    for _ in 0..10 {
+        assert_says(&error_of(&client).await, ErrorKind::Auth, &["refused"]);
+        tokio::time::sleep(millis(25)).await;
+    }
+    assert_eq!(proxy.accepted(), 1);
+    *current.lock().unwrap() = known();
+    eventually("the new ones are tried", async || client.get("k").await.is_ok()).await;
+    assert_eq!(proxy.accepted(), 2);
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_is_asked_again() {
+    let server = Memcached::start_sasl(&[]);
+    let asked = AtomicUsize::new(0);
+    let config = hasty().credentials_provider(move || {
+        let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+        async move { if first { Err("the vault is closed".into()) } else { Ok(known()) } }
+    });
+    let client = Client::with_config([server.addr()], config).unwrap();
+    assert_says(&error_of(&client).await, ErrorKind::Disconnected(Delivery::NotSent), &["the vault is closed"]);
+    eventually("the vault is open", async || client.get("k").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn who_does_not_answer_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let config = hasty().connect_timeout(millis(100));
+    let silent = Client::with_config([&address], config.clone().credentials(known())).unwrap();
+    let disconnected = ErrorKind::Disconnected(Delivery::NotSent);
+    assert_says(&error_of(&silent).await, disconnected, &["authentication within 100ms"]);
+    let pending = Client::with_config([&address], config.credentials_provider(std::future::pending)).unwrap();
+    assert_says(&error_of(&pending).await, disconnected, &["provider of credentials within 100ms"]);
+}
