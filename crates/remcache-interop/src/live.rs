@@ -25,7 +25,7 @@ impl<'a> Meeting<'a> {
     /// # Errors
     /// When one of them refuses it.
     pub(crate) fn new(runtime: &'a Runtime, program: &'a mut Program, setting: &Setting<'a>) -> Result<Self> {
-        let config = Config::new().distribution(setting.distribution()?);
+        let config = Config::new().distribution(setting.distribution()?).protocol(setting.protocol());
         let _inside = runtime.enter();
         let remcache = Client::with_config(setting.servers.iter().map(Location::to_string), config)?;
         let version = program.configure(setting)?;

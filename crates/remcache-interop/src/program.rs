@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
+use remcache::client::Protocol;
 use remcache::distribution::{Distribution, Hash};
 
 use crate::{Location, Value};
@@ -49,6 +50,14 @@ impl Setting<'_> {
             distribution = distribution.hash_tag(*b"{}");
         }
         Ok(distribution)
+    }
+
+    /// The wire of a client that is told to speak binary, whose keys may have any bytes; else what the servers know.
+    pub(crate) fn protocol(&self) -> Protocol {
+        match self.options.split(',').any(|option| option == "binary") {
+            true => Protocol::Binary,
+            false => Protocol::Auto,
+        }
     }
 }
 

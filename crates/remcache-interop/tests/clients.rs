@@ -51,7 +51,7 @@ fn a_difference_is_counted_and_told() {
     assert_eq!(outcome.failure, None);
     for (part, misses) in outcome.parts() {
         assert!(misses.misses > misses.keys / 4, "{part}: {misses:?}");
-        assert!(misses.first[0].contains("remcache places it on 127."), "{part}: {misses:?}");
+        assert!(misses.first[0].contains("remcache places it on "), "{part}: {misses:?}");
     }
 }
 
