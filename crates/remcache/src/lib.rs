@@ -244,6 +244,7 @@
 //!
 //! [What is guaranteed, and which test proves it](_documentation::guarantees) ·
 //! [where keys live, and how to share a cache with other clients](_documentation::placement) ·
+//! [other clients on the same servers, live](_documentation::interop) ·
 //! [the binary protocol, as servers speak it](_documentation::protocol) ·
 //! [TLS and passwords](_documentation::security) ·
 //! [values: flags, and what other clients write](_documentation::values)
@@ -279,6 +280,9 @@ pub use proto::{Delivery, Key, Reply, Request, Status, Ttl};
 pub mod _documentation {
     #[doc = include_str!("../docs/guarantees.md")]
     pub mod guarantees {}
+
+    #[doc = include_str!("../docs/interop.md")]
+    pub mod interop {}
 
     #[doc = include_str!("../docs/placement.md")]
     pub mod placement {}
