@@ -240,6 +240,8 @@ pub mod client;
 pub mod distribution;
 #[cfg(feature = "client")]
 mod error;
+#[cfg(feature = "client")]
+pub mod policy;
 
 #[cfg(feature = "client")]
 pub use client::{Change, Client, Config, Counter, Flow, Item, Outcomes, ServerHandle};

@@ -18,16 +18,25 @@ use tokio::time::Instant;
 pub(crate) use task::{Demand, Parked};
 
 use super::condition::{Condition, State};
+use super::config::Config;
+use super::events::Watch;
+use super::gauges::Tally;
 use super::slot::Slot;
+use crate::policy::Breaker;
 use crate::proto::{
-    Connection, Deadline, Delivery, Event, InputBuffer, InvalidRequest, Limits, ProtocolError, Rejected, Reply,
-    Request, Status, Tag, Ticket,
+    Connection, Deadline, Delivery, Event, InputBuffer, InvalidRequest, ProtocolError, Rejected, Reply, Request,
+    Status, Tag, Ticket,
 };
 
 /// The shared half of one connection.
 #[derive(Debug)]
 pub(crate) struct Link {
     state: Mutex<Inner>,
+    /// Its place among the connections of its server, and who is told what becomes of it.
+    place: usize,
+    watch: Arc<Watch>,
+    /// Wakes whoever waits until requests are taken again.
+    turned: Notify,
     /// Wakes callers that wait for room in the queue.
     room: Notify,
     /// Wakes whoever waits until the connection's task has ended.
@@ -50,6 +59,10 @@ struct Inner {
     waiting_for_room: usize,
     /// Whether a protocol reply came since the connection was opened.
     replied: bool,
+    breaker: Breaker,
+    tally: Tally,
+    /// How often the connection failed, or could not be had.
+    failures: u64,
 }
 
 /// What became of an attempt to submit.
@@ -103,9 +116,9 @@ fn slot_and_place(tag: Tag) -> (usize, u32) {
 }
 
 impl Link {
-    pub(crate) fn new(limits: Limits, first_opaque: u32) -> Self {
+    pub(crate) fn new(config: &Config, first_opaque: u32, place: usize, watch: Arc<Watch>) -> Self {
         let state = Inner {
-            machine: Connection::new(limits, first_opaque, Instant::now().into_std()),
+            machine: Connection::new(config.limits, first_opaque, Instant::now().into_std()),
             slots: Slab::new(),
             driver: None,
             condition: Condition::Idle,
@@ -114,8 +127,12 @@ impl Link {
             running: false,
             waiting_for_room: 0,
             replied: false,
+            breaker: Breaker::new(config.breaker, config.timeout),
+            tally: Tally::default(),
+            failures: 0,
         };
-        Self { state: Mutex::new(state), room: Notify::new(), ended: Notify::new() }
+        let [room, ended, turned] = [Notify::new(), Notify::new(), Notify::new()];
+        Self { state: Mutex::new(state), place, watch, room, ended, turned }
     }
 
     #[inline]
@@ -136,6 +153,7 @@ impl Link {
         match state.machine.submit(request, Some(tag(entry, 0)), deadline, now.into_std()) {
             Ok(ticket) => {
                 state.slots.insert(slot);
+                state.tally.submitted(tag(entry, 0), now);
                 let start = !state.running;
                 wake(state);
                 Submitted::InFlight { flight: Flight { slot: entry, ticket }, start }
@@ -190,6 +208,7 @@ impl Link {
         let sent = run.taken - u32::try_from(run.refused.len()).unwrap_or(run.taken);
         if sent > 0 {
             run.slot = Some(state.slots.insert(Slot::run(sent)));
+            state.tally.submitted(tag(slot, 0), now);
             run.start = !state.running;
             wake(state);
         }
@@ -244,6 +263,7 @@ impl Link {
     pub(crate) fn abandon(&self, flight: Flight) {
         let mut state = self.lock();
         state.machine.abandon(flight.ticket, Instant::now().into_std());
+        state.tally.abandoned(|tag| slot_and_place(tag).0 == flight.slot);
         state.slots.try_remove(flight.slot);
         // The driver may have to watch how many were given up.
         wake(state);
@@ -254,6 +274,7 @@ impl Link {
         let mut state = self.lock();
         let now = Instant::now().into_std();
         state.machine.abandon_where(|tag| slot_and_place(tag).0 == slot, now);
+        state.tally.abandoned(|tag| slot_and_place(tag).0 == slot);
         state.slots.try_remove(slot);
         wake(state);
     }
@@ -277,6 +298,26 @@ impl Link {
         state.refusal.is_some() || state.machine.has_room(length)
     }
 
+    /// Waits until requests are taken again; `false` if the next attempt to connect fails, or there
+    /// will be none. The caller limits how long.
+    pub(crate) async fn wait_for_return(&self) -> bool {
+        let failures = self.lock().failures;
+        loop {
+            let mut turned = std::pin::pin!(self.turned.notified());
+            turned.as_mut().enable();
+            {
+                let state = self.lock();
+                if state.refusal.is_none() {
+                    return true;
+                }
+                if state.condition == Condition::Closed || state.failures != failures {
+                    return false;
+                }
+            }
+            turned.await;
+        }
+    }
+
     /// Whether requests are taken.
     pub(crate) fn is_usable(&self) -> bool {
         self.lock().refusal.is_none()
@@ -288,6 +329,16 @@ impl Link {
         State { condition: state.condition.clone(), since: state.since }
     }
 
+    /// Shows what was counted.
+    pub(crate) fn with_tally<T>(&self, show: impl FnOnce(&Tally) -> T) -> T {
+        show(&self.lock().tally)
+    }
+
+    /// Tells that so many requests found no room.
+    pub(crate) fn count_overloaded(&self, count: usize) {
+        self.lock().tally.errors.overloaded += count as u64;
+    }
+
     /// Counts: unanswered requests, and slots that callers hold.
     pub(crate) fn load(&self) -> (usize, usize) {
         let state = self.lock();
@@ -297,17 +348,21 @@ impl Link {
 
 impl Inner {
     #[inline]
-    fn admit(&self) -> Result<(), Reply> {
+    fn admit(&mut self) -> Result<(), Reply> {
         match &self.refusal {
             None => Ok(()),
-            Some(reason) => Err(Reply::disconnected(Delivery::NotSent, reason.clone())),
+            Some(reason) => {
+                self.tally.errors.refused += 1;
+                Err(Reply::disconnected(Delivery::NotSent, reason.clone()))
+            }
         }
     }
 
     #[inline]
-    fn settle(&mut self, input: &mut InputBuffer, wakers: &mut Vec<Waker>) -> Result<(), ProtocolError> {
+    fn settle(&mut self, input: &mut InputBuffer, now: Instant, wakers: &mut Vec<Waker>) -> Result<(), ProtocolError> {
         while let Some(Event { tag, reply, last, .. }) = self.machine.poll_event(input)? {
             let (slot, place) = slot_and_place(tag);
+            self.tally.settled(tag, reply.status, now);
             if let Some(slot) = self.slots.get_mut(slot) {
                 wakers.extend(slot.settle(place, reply, last));
             }

@@ -1,12 +1,13 @@
 //! The link as its task and driver see it: demand, condition, bytes in and out, time.
 
 use std::task::{Poll, Waker};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{Condition, Link, wake};
+use crate::policy::Tripped;
 use crate::proto::{Deadline, InputBuffer, Output, ProtocolError, Request};
 
 /// What the driver's task has to do next.
@@ -81,6 +82,8 @@ impl Link {
     pub(crate) fn connected(&self, now: Instant) {
         let mut state = self.lock();
         state.replied = false;
+        state.breaker.reset();
+        state.tally.connects += 1;
         state.machine.handle_received(now.into_std());
     }
 
@@ -95,6 +98,10 @@ impl Link {
     /// down for another reason is still down.
     pub(crate) fn set(&self, condition: Condition) -> bool {
         let mut state = self.lock();
+        if condition.is_down() {
+            state.failures += 1;
+            self.turned.notify_waiters();
+        }
         if state.condition == Condition::Closed || state.condition == condition {
             return false;
         }
@@ -103,10 +110,12 @@ impl Link {
             state.since = SystemTime::now();
         }
         state.refusal = condition.refusal();
-        state.condition = condition;
+        state.condition = condition.clone();
         // Whoever waits for room may learn that there is none to wait for.
         wake(state);
         self.room.notify_waiters();
+        self.turned.notify_waiters();
+        self.watch.changed(self.place, condition);
         is_news
     }
 
@@ -114,9 +123,10 @@ impl Link {
     pub(crate) fn disconnect(&self, reason: &str) -> bool {
         let mut state = self.lock();
         let busy = state.machine.awaited() > 0;
-        state.machine.close(&Bytes::copy_from_slice(reason.as_bytes()), Instant::now().into_std());
+        let now = Instant::now();
+        state.machine.close(&Bytes::copy_from_slice(reason.as_bytes()), now.into_std());
         let mut wakers = Vec::new();
-        state.settle(&mut InputBuffer::new(), &mut wakers).ok();
+        state.settle(&mut InputBuffer::new(), now, &mut wakers).ok();
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
         self.room.notify_waiters();
@@ -152,9 +162,13 @@ impl Link {
         let mut state = self.lock();
         state.machine.handle_received(now.into_std());
         let before = state.machine.in_flight();
-        let outcome = state.settle(input, wakers);
+        let outcome = state.settle(input, now, wakers);
         let freed = before.saturating_sub(state.machine.in_flight());
-        state.replied |= freed > 0;
+        if freed > 0 {
+            state.replied = true;
+            state.breaker.reset();
+        }
+        state.tally.errors.protocol += u64::from(outcome.is_err());
         let waiting = state.waiting_for_room;
         drop(state);
         self.offer_room(waiting.min(freed));
@@ -167,12 +181,26 @@ impl Link {
         }
     }
 
-    /// Gives up what is due.
-    pub(crate) fn handle_timeout(&self, now: Instant, wakers: &mut Vec<Waker>) -> Result<(), ProtocolError> {
+    /// Gives up what is due; tells if the server has let so much become due that it counts as down.
+    pub(crate) fn handle_timeout(
+        &self,
+        now: Instant,
+        wakers: &mut Vec<Waker>,
+    ) -> Result<Option<Tripped>, ProtocolError> {
         let mut state = self.lock();
+        let machine = &mut state.machine;
+        let late = machine.poll_timeout().map_or(Duration::ZERO, |due| now.into_std().saturating_duration_since(due));
+        let silence = now.into_std().saturating_duration_since(machine.silent_since());
+        // The server had no chance to be heard: its replies are read after this.
+        if state.breaker.is_own_stall(late) {
+            state.machine.excuse(now.into_std());
+        }
+        let before = state.tally.errors.timeouts;
         let outcome = state.machine.handle_timeout(now.into_std());
-        state.settle(&mut InputBuffer::new(), wakers)?;
-        outcome
+        state.settle(&mut InputBuffer::new(), now, wakers)?;
+        outcome?;
+        let timeouts = u32::try_from(state.tally.errors.timeouts - before).unwrap_or(u32::MAX);
+        Ok(state.breaker.timed_out(timeouts, silence, late).err())
     }
 
     /// Gives up what is due while no connection is open, and tells when to look again.
@@ -180,7 +208,7 @@ impl Link {
         let mut state = self.lock();
         if state.machine.earliest_deadline().is_some_and(|at| at <= now.into_std()) {
             state.machine.give_up(now.into_std());
-            state.settle(&mut InputBuffer::new(), wakers).ok();
+            state.settle(&mut InputBuffer::new(), now, wakers).ok();
         }
         state.machine.earliest_deadline().map(Instant::from_std)
     }
