@@ -295,8 +295,12 @@ impl<'a> Call<'a> {
         let mut context = Context::from_waker(waker);
         let is_room = ready!(waiting.room.as_mut().poll(&mut context));
         let (server, lane) = (Arc::clone(&waiting.server), waiting.lane);
+        let now = Instant::now();
         match self.deadline {
-            Some(deadline) if is_room => self.submit(server, lane, deadline, Instant::now(), waker),
+            // Room that comes with the deadline, as a server is given up, comes too late.
+            Some(deadline) if is_room && now.into_std() < deadline.at => {
+                self.submit(server, lane, deadline, now, waker)
+            }
             _ => self.overloaded(server, lane),
         }
     }

@@ -45,8 +45,8 @@ impl Breaker {
     ///
     /// Timers are late by a millisecond; a busy machine makes it some more.
     pub(crate) fn is_own_stall(&self, late: Duration) -> bool {
-        let tenth = self.patience.checked_div(10).unwrap_or(SHORTEST_STALL);
-        late > tenth.clamp(SHORTEST_STALL, LONGEST_LATENESS)
+        let quarter = self.patience.checked_div(4).unwrap_or(SHORTEST_STALL);
+        late > quarter.clamp(SHORTEST_STALL, LONGEST_LATENESS)
     }
 
     /// So many requests timed out, which was noticed so `late`; nothing was answered for `silence`.
@@ -62,8 +62,8 @@ impl Breaker {
     }
 }
 
-const SHORTEST_STALL: Duration = Duration::from_millis(10);
-const LONGEST_LATENESS: Duration = Duration::from_millis(100);
+const SHORTEST_STALL: Duration = Duration::from_millis(20);
+const LONGEST_LATENESS: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn what_counts_as_a_stall_follows_the_patience() {
         let millis = Duration::from_millis;
-        for (patience, longest) in [(20, 10), (50, 10), (400, 40), (1_000, 100), (60_000, 100)] {
+        for (patience, longest) in [(20, 20), (80, 20), (400, 100), (1_000, 250), (60_000, 250)] {
             let breaker = Breaker::new(3, millis(patience));
             assert!(!breaker.is_own_stall(millis(longest)), "{patience}");
             assert!(breaker.is_own_stall(millis(longest + 1)), "{patience}");
@@ -153,14 +153,14 @@ mod tests {
             let (mut now, mut last_reply, mut row) = (Duration::ZERO, Duration::ZERO, 0_u32);
             for _ in 0..200 {
                 now += Duration::from_millis(rng.u64(0..600));
-                let late = Duration::from_millis(if rng.u8(..4) == 0 { rng.u64(101..3_000) } else { rng.u64(0..100) });
+                let late = Duration::from_millis(if rng.u8(..4) == 0 { rng.u64(251..3_000) } else { rng.u64(0..250) });
                 if rng.u8(..3) == 0 {
                     breaker.reset();
                     (last_reply, row) = (now, 0);
                     continue;
                 }
                 let count = rng.u32(0..3);
-                let counts = late <= Duration::from_millis(100);
+                let counts = late <= Duration::from_millis(250);
                 row += if counts { count } else { 0 };
                 let silence = now - last_reply;
                 let expected = counts && count > 0 && row >= 3 && silence >= PATIENCE;
