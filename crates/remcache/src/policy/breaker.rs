@@ -71,6 +71,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(1);
     const AT_ONCE: Duration = Duration::from_millis(1);
+    const STALLED: Duration = Duration::from_secs(2);
 
     /// A conversation: `r` is a reply, `t` a timeout, `s` one that a stall of ours made late, `i` one
     /// of an impatient caller; `!` at the end if the breaker opens with the last of them.
@@ -83,7 +84,7 @@ mod tests {
             match event {
                 'r' => breaker.reset(),
                 't' => tripped = breaker.timed_out(1, PATIENCE, AT_ONCE),
-                's' => tripped = breaker.timed_out(1, PATIENCE * 3, PATIENCE * 2),
+                's' => tripped = breaker.timed_out(1, STALLED, STALLED),
                 'i' => tripped = breaker.timed_out(1, AT_ONCE, AT_ONCE),
                 other => panic!("{other} is no event"),
             }
