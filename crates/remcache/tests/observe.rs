@@ -1,7 +1,6 @@
 //! What operators see of servers: states, numbers, events.
 
 #![cfg(feature = "client")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/eventually.rs"]
 mod eventually;
