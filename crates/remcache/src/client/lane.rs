@@ -179,6 +179,9 @@ impl Lane {
 
     /// Ends every key that was not submitted.
     fn give_up(&mut self, status: Status, work: &mut impl Work) {
+        if status == Status::Overloaded {
+            self.server.link(self.connection).count_overloaded(self.indices.len() - self.submitted);
+        }
         for index in self.indices.iter().skip(self.submitted) {
             work.settle(*index as usize, Reply::new(status), &self.server.endpoint.name);
         }
