@@ -154,7 +154,7 @@ impl<'a> Call<'a> {
     fn route(&self, client: &Client) -> Result<Route, Reply> {
         let (cluster, copies) = (client.cluster(), client.config().replicas);
         match (&self.target, self.request.key()) {
-            (Target::Placed(placed), _) => Ok(cluster.route(placed.key.as_slice(), copies)),
+            (Target::Placed(placed), _) => Ok(cluster.route_by(placed.key.as_slice(), copies)),
             (_, Ok(key)) if self.request.operation().has_key() => Ok(cluster.route(key.as_bytes(), copies)),
             _ => Ok(Route { copies: vec![cluster.server_of(&self.request)?], fallback: None }),
         }

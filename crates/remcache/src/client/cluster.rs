@@ -20,6 +20,8 @@ pub(crate) struct Cluster {
     /// As they are configured now: a server that stays may have another weight.
     pub(crate) endpoints: Vec<Endpoint>,
     ring: Ring,
+    /// How many bytes of a key are its namespace, where the distribution does not place by it.
+    unplaced: usize,
     elsewhere: Elsewhere,
 }
 
@@ -81,7 +83,8 @@ impl Cluster {
             let new = || Arc::new(Server::new(endpoint.clone(), Arc::clone(config), fleet.events.clone()));
             kept.unwrap_or_else(new)
         });
-        Ok(Self { servers: servers.collect(), endpoints, ring, elsewhere })
+        let unplaced = if config.distribution.hashes_namespace() { 0 } else { config.namespace.len() };
+        Ok(Self { servers: servers.collect(), endpoints, ring, unplaced, elsewhere })
     }
 
     /// A server as people hold it.
@@ -109,9 +112,24 @@ impl Cluster {
     }
 
     /// Every server once, a key's own first, then in the order in which they stand in for it.
-    fn candidates(&self, key: &[u8]) -> impl Iterator<Item = usize> {
-        let (home, count) = (self.locate(key), self.servers.len());
-        home.into_iter().flat_map(move |home| (0..count).map(move |step| (home + step) % count))
+    fn candidates<'a>(&'a self, placed: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+        // Where liveness moves keys the owner is the one of now, and the ring's own is not asked for.
+        let count = self.servers.len();
+        let moved = self.ring.needs_liveness().then(|| self.place(placed)).flatten();
+        let stand_in = moved.into_iter().flat_map(move |home| (0..count).map(move |step| (home + step) % count));
+        let own = (!self.ring.needs_liveness()).then(|| self.ring.candidates(placed));
+        stand_in.chain(own.into_iter().flatten())
+    }
+
+    /// What of a key, its namespace included, it is placed by.
+    #[inline]
+    fn placed<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+        key.get(self.unplaced..).unwrap_or(key)
+    }
+
+    #[inline]
+    fn place(&self, placed: &[u8]) -> Option<usize> {
+        self.ring.locate(placed, |server| self.servers.get(server).is_some_and(|server| server.is_usable()))
     }
 
     /// The first of these that is not known to be down.
@@ -122,13 +140,18 @@ impl Cluster {
 
     /// The servers that a key may be asked of, of which so many hold it.
     pub(crate) fn route(&self, key: &[u8], copies: usize) -> Route {
-        let mut candidates = self.candidates(key);
+        self.route_by(self.placed(key), copies)
+    }
+
+    /// The same by a routing key, which has no namespace.
+    pub(crate) fn route_by(&self, placed: &[u8], copies: usize) -> Route {
+        let mut candidates = self.candidates(placed);
         let holders = candidates.by_ref().take(copies).filter_map(|place| self.servers.get(place));
         let copies = holders.map(Arc::clone).collect();
         let fallback = match &self.elsewhere {
             Elsewhere::Nowhere => None,
             Elsewhere::Next => self.first_usable(candidates),
-            Elsewhere::Gutter(pool) => pool.first_usable(pool.candidates(key)),
+            Elsewhere::Gutter(pool) => pool.first_usable(pool.candidates(placed)),
         };
         Route { copies, fallback }
     }
@@ -136,7 +159,7 @@ impl Cluster {
     /// The place of a key's server in the list.
     #[inline]
     pub(crate) fn locate(&self, key: &[u8]) -> Option<usize> {
-        self.ring.locate(key, |server| self.servers.get(server).is_some_and(|server| server.is_usable()))
+        self.place(self.placed(key))
     }
 
     /// The server that a request goes to.
@@ -152,9 +175,9 @@ impl Cluster {
         server.map(Arc::clone).ok_or_else(super::no_server)
     }
 
-    /// The server of a key.
+    /// The server of a routing key.
     pub(crate) fn server_of_key(&self, key: &[u8]) -> Result<Arc<Server>, Reply> {
-        let server = self.locate(key).and_then(|place| self.servers.get(place));
+        let server = self.place(key).and_then(|place| self.servers.get(place));
         server.map(Arc::clone).ok_or_else(super::no_server)
     }
 
