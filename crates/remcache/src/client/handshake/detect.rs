@@ -72,20 +72,33 @@ async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Res
         };
     }
     let spoken = told(&answer)?;
-    for _ in 1..REPEATED {
-        if line(stream).await? != answer {
-            return Err(Failure::Unreachable("the server answers the same question in different ways".into()));
+    let spoken = match (rest(stream, &answer).await, &spoken) {
+        (Ok(true), _) => spoken,
+        // A proxy may tell the version of a server behind it, and knows no meta command itself.
+        (Ok(false), Guess::Right(Spoken { wire: Wire::Meta, dialect })) => {
+            Guess::Right(Spoken { wire: Wire::Text, dialect: *dialect })
         }
-    }
+        (Ok(false), _) => spoken,
+        (Err(failure), _) if closed_silently(&failure) => return Ok(Guess::Next(Attempt::Blind)),
+        (Err(failure), _) => return Err(failure),
+    };
     match (credentials, &spoken) {
         (Some(credentials), Guess::Right(_)) => not_asked_for(credentials, "-S and -Y").map(|()| spoken),
         _ => Ok(spoken),
     }
 }
 
-/// A server that speaks binary alone looks at nothing before it has 24 bytes.
-const QUESTION: &[u8] = b"version\r\nversion\r\nversion\r\n";
-const REPEATED: usize = 3;
+/// Reads what follows the first line of the answer; whether the no-ops of meta were known.
+async fn rest(stream: &mut dyn Stream, version: &[u8]) -> Result<bool, Failure> {
+    let noops = [line(stream).await?, line(stream).await?];
+    if line(stream).await? != version {
+        return Err(Failure::Unreachable("the server answers the same question in different ways".into()));
+    }
+    Ok(noops.iter().all(|answer| answer == b"MN"))
+}
+
+/// All in one round trip. A server that speaks binary alone looks at nothing before it has 24 bytes.
+const QUESTION: &[u8] = b"version\r\nmn\r\nmn\r\nversion\r\n";
 
 /// What the first line of an answer tells.
 fn told(answer: &[u8]) -> Result<Guess, Failure> {

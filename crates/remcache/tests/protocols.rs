@@ -1,0 +1,169 @@
+//! Which wire a client speaks: one that is given, or what each server understands.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use remcache::client::{Credentials, Protocol};
+use remcache::{Client, Config, ErrorKind, Request, Status};
+use remcache_server::{Server, Wires};
+use remcache_testkit::{Memcached, SASL_PASSWORD, SASL_USER, scratch};
+
+fn client(address: &str, protocol: Protocol) -> Client {
+    Client::with_config([address], Config::new().protocol(protocol)).expect("an address")
+}
+
+/// What a program does all day, whatever the wire.
+async fn works(client: &Client) {
+    assert!(client.set("Hello", "World").flags(7).ttl(Duration::from_secs(60)).await.unwrap().is_made());
+    let item = client.get("Hello").await.unwrap().unwrap();
+    assert_eq!((&item.value[..], item.flags), (&b"World"[..], 7));
+    assert!(client.get("absent").await.unwrap().is_none());
+    assert!(!client.add("Hello", "again").await.unwrap().is_made());
+    assert!(client.append("Hello", "!").await.unwrap().is_made());
+    client.set("count", "5").await.unwrap();
+    assert_eq!(client.increment("count", 3).await.unwrap().unwrap().value, 8);
+    let keys: Vec<String> = (0..1000).map(|number| format!("key:{number}")).collect();
+    assert!(client.set_many(keys.iter().map(|key| (key, key))).await.is_complete());
+    let found = client.get_many(&keys).await;
+    assert!(found.found().all(|(key, item)| item.value == key.as_bytes()));
+    assert_eq!(found.found().count(), 1000);
+    assert!(client.delete("Hello").await.unwrap().is_made());
+    assert!(client.get("Hello").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn every_protocol_works_on_a_real_server() {
+    let server = Memcached::start(&[]);
+    for protocol in Protocol::ALL {
+        works(&client(&server.addr(), protocol)).await;
+    }
+}
+
+#[tokio::test]
+async fn every_protocol_works_on_the_embedded_server() {
+    let server = Server::start().await.unwrap();
+    for protocol in Protocol::ALL {
+        works(&client(&server.address(), protocol)).await;
+    }
+}
+
+#[tokio::test]
+async fn auto_finds_what_a_server_speaks() {
+    works(&client(&Memcached::start(&["-B", "binary"]).addr(), Protocol::Auto)).await;
+    works(&client(&Memcached::start(&["-B", "ascii"]).addr(), Protocol::Auto)).await;
+    for version in ["1.4.39", "1.6.12", "1.6.45"] {
+        let server = Server::builder().version(version).start().await.unwrap();
+        works(&client(&server.address(), Protocol::Auto)).await;
+    }
+    // A proxy says a version of its own.
+    let proxy = Server::builder().version("0.5.0").wire(Wires::Text).start().await.unwrap();
+    works(&client(&proxy.address(), Protocol::Auto)).await;
+}
+
+#[tokio::test]
+async fn a_fleet_may_speak_differently() {
+    let servers = [Memcached::start(&["-B", "binary"]), Memcached::start(&[]), Memcached::start(&["-B", "ascii"])];
+    let config = Config::new().protocol(Protocol::Auto);
+    works(&Client::with_config(servers.each_ref().map(Memcached::addr), config).unwrap()).await;
+}
+
+#[tokio::test]
+async fn auto_authenticates_as_the_server_wants_it() {
+    let known = Config::new().protocol(Protocol::Auto).credentials(Credentials::new(SASL_USER, SASL_PASSWORD));
+    let sasl = Memcached::start_sasl(&[]);
+    works(&Client::with_config([sasl.addr()], known.clone()).unwrap()).await;
+
+    let dir = scratch();
+    let file = dir.path().join("users");
+    fs::write(&file, format!("{SASL_USER}:{SASL_PASSWORD}\n")).unwrap();
+    let with_file = Memcached::start(&["-Y", file.to_str().unwrap()]);
+    for protocol in [Protocol::Auto, Protocol::Meta, Protocol::Text] {
+        let config = known.clone().protocol(protocol);
+        works(&Client::with_config([with_file.addr()], config).unwrap()).await;
+    }
+    for server in [&sasl, &with_file] {
+        let error = client(&server.addr(), Protocol::Auto).get("k").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
+        let wrong = Config::new().protocol(Protocol::Auto).credentials(Credentials::new(SASL_USER, "wrong"));
+        let error = Client::with_config([server.addr()], wrong).unwrap().get("k").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_wire_that_was_found_cannot_do_is_refused_before_it_is_sent() {
+    let server = Memcached::start(&["-B", "ascii"]);
+    let text = client(&server.addr(), Protocol::Text);
+    let reply = text.call(Request::increment("count", 1).initial(5)).await;
+    assert_eq!(reply.status, Status::Unsupported, "{}", reply.text());
+    let binary = client(&Memcached::start(&[]).addr(), Protocol::Binary);
+    assert_eq!(binary.call(Request::inspect("k")).await.status, Status::Unsupported);
+    // The first request of a connection waits until the wire is known, and is refused then.
+    let sasl = Memcached::start(&["-B", "binary"]);
+    let auto = client(&sasl.addr(), Protocol::Auto);
+    assert_eq!(auto.call(Request::inspect("k")).await.status, Status::Unsupported);
+    works(&auto).await;
+}
+
+#[tokio::test]
+async fn a_restarted_server_is_asked_anew() {
+    let mut server = Memcached::start(&[]);
+    let client = client(&server.addr(), Protocol::Auto);
+    works(&client).await;
+    server.kill();
+    assert!(client.get("k").await.unwrap_err().is_disconnected());
+    server.restart();
+    let begun = tokio::time::Instant::now();
+    while client.get("k").await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it does not come back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    works(&client).await;
+}
+
+/// nutcracker before servers of its own.
+struct Proxy {
+    process: Child,
+    address: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Proxy {
+    fn start(servers: &[String]) -> Self {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let dir = scratch();
+        let list: String = servers.iter().map(|server| format!("   - {server}:1\n")).collect();
+        let config =
+            format!("pool:\n  listen: {address}\n  hash: fnv1a_64\n  distribution: ketama\n  servers:\n{list}");
+        let file = dir.path().join("nutcracker.yml");
+        fs::write(&file, config).unwrap();
+        let stats = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let process = Command::new("nutcracker")
+            .args(["-c", file.to_str().unwrap(), "-s", &stats])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("nutcracker ({error}): apt-get install -y nutcracker"));
+        while std::net::TcpStream::connect(&address).is_err() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self { process, address, _dir: dir }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_speaks_text_alone_serves_a_program() {
+    let servers = [Memcached::start(&[]), Memcached::start(&[])];
+    let proxy = Proxy::start(&servers.each_ref().map(Memcached::addr));
+    works(&client(&proxy.address, Protocol::Auto)).await;
+    works(&client(&proxy.address, Protocol::Text)).await;
+}
