@@ -30,6 +30,7 @@ pub(crate) struct Session {
 impl Session {
     /// Prepares a run: logging, signals, embedded servers.
     pub(crate) async fn open(options: Global, given: Settings, context: Option<InUse>) -> Result<Self, Failure> {
+        warn_of_passwords(&given);
         log(options.verbose, is_colored(options.color, io::stderr().is_terminal()));
         let interrupt = Interrupt::listen().map_err(|error| Failure::Io("signals".into(), error))?;
         let output = Output::new(&options);
@@ -49,10 +50,13 @@ impl Session {
     pub(crate) fn client_with(&self, tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
         let options = &self.options;
         let config = Config::new()
+            .protocol(options.protocol)
             .distribution(options.placement())
             .namespace(options.namespace.clone().unwrap_or_default())
             .timeout(options.timeout)
             .connect_timeout(options.connect_timeout);
+        // Servers of this run want neither.
+        let config = if self.is_embedded() { config } else { options.security.apply(config)? };
         Ok(Client::with_config(self.addresses(), tune(config))?)
     }
 
@@ -87,6 +91,24 @@ impl Session {
         let inherited = std::env::var("MEMCACHED_SERVERS").ok().filter(|servers| !servers.trim().is_empty());
         vec![inherited.unwrap_or_else(|| "localhost".into())]
     }
+}
+
+/// A password that stands in a command line can be read by everybody on the machine.
+fn warn_of_passwords(given: &Settings) {
+    let has_password = |server: &String| {
+        let user = server.split_once("://").and_then(|(_, rest)| Some(rest.split_once('@')?.0));
+        user.is_some_and(|user| user.contains(':'))
+    };
+    if given.iter().filter(|(option, _)| option == "server").any(|(_, servers)| servers.iter().any(has_password)) {
+        complain_softly(
+            "a password on the command line can be seen by others: use --password-file or REMCACHE_SERVERS",
+        );
+    }
+}
+
+fn complain_softly(what: &str) {
+    // Where stderr is closed there is nobody to tell.
+    let _ = writeln!(io::stderr(), "warning: {what}");
 }
 
 /// Asks on the terminal. Without one it refuses: a script has to say --yes.

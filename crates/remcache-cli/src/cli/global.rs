@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
+use remcache::client::Protocol;
 use remcache::distribution::{Distribution, Hash};
 
+use super::security::Security;
 use super::value;
 
 /// The options that every command has.
@@ -56,6 +58,13 @@ pub(crate) struct Global {
     /// A prefix of every key
     #[arg(long, value_name = "PREFIX", env = "REMCACHE_NAMESPACE", global = true)]
     pub(crate) namespace: Option<String>,
+
+    /// What to speak: auto (what each server understands), binary, meta, or text
+    #[arg(long, value_name = "PROTOCOL", env = "REMCACHE_PROTOCOL", global = true, default_value = "auto")]
+    pub(crate) protocol: Protocol,
+
+    #[command(flatten)]
+    pub(crate) security: Security,
 
     /// How long a request may take: 250ms, 5s, 2h
     #[arg(long, value_name = "TIME", env = "REMCACHE_TIMEOUT", global = true, default_value = "1s", value_parser = value::duration)]

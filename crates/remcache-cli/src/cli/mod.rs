@@ -1,6 +1,7 @@
 //! The command line: one definition of each option gives its parser, help and environment variable.
 
 mod global;
+mod security;
 pub(crate) mod value;
 
 pub(crate) use global::{Color, Format, Global};

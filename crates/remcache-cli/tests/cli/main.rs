@@ -10,6 +10,7 @@ mod load;
 mod metrics;
 mod options;
 mod placement;
+mod security;
 mod serve;
 mod servers;
 mod store;

@@ -1,0 +1,56 @@
+//! Passwords, TLS and protocols, as options of the tool.
+
+use remcache_testkit::{Authority, Dates, Memcached, SASL_PASSWORD, SASL_USER};
+
+use crate::tool::remcache;
+
+#[test]
+fn a_password_comes_from_a_file_or_a_pipe() {
+    let server = Memcached::start_sasl(&[]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("{SASL_PASSWORD}\n")).unwrap();
+    let path = file.path().to_str().unwrap();
+    for protocol in ["auto", "binary"] {
+        let args = ["set", "k", "v", "--user", SASL_USER, "--password-file", path, "--protocol", protocol];
+        remcache(args).servers(server.addr()).run().exits(0);
+    }
+    let piped = ["get", "k", "--user", SASL_USER, "--password-stdin"];
+    assert_eq!(remcache(piped).servers(server.addr()).input(SASL_PASSWORD).run().exits(0).text(), "v");
+    remcache(piped).servers(server.addr()).input("wrong").run().exits(6).complains_of("refused");
+    remcache(["get", "k"]).servers(server.addr()).run().exits(6);
+    remcache(["get", "k", "--user", "me"]).servers(server.addr()).run().exits(2).complains_of("--password-file");
+    remcache(["get", "k", "--password-file", path]).servers(server.addr()).run().exits(2).complains_of("--user");
+    let url = format!("memcached://{SASL_USER}:{SASL_PASSWORD}@{}", server.addr());
+    let run = remcache(["get", "k", "-s", &url]).run().exits(0);
+    assert!(run.stderr.contains("can be seen by others") && !run.stderr.contains(SASL_PASSWORD), "{run:?}");
+    assert_eq!(remcache(["get", "k"]).servers(&url).run().exits(0).stderr, "");
+}
+
+#[test]
+fn a_server_must_be_the_one_that_it_says() {
+    let authority = Authority::new("remcache test");
+    let certificate = authority.certify(&["localhost"], Dates::Now);
+    let server = Memcached::start_tls(&certificate, &[]);
+    let ca = authority.file();
+    let ca = ca.to_str().unwrap();
+    let address = format!("localhost:{}", server.port());
+    remcache(["set", "k", "v", "--tls-ca", ca]).servers(&address).run().exits(0);
+    let by_number = ["get", "k", "--tls-ca", ca, "-s", &server.addr()];
+    remcache(by_number).run().exits(6).complains_of("localhost");
+    let named = remcache(by_number.iter().chain(&["--tls-name", "localhost"])).run().exits(0);
+    assert_eq!(named.text(), "v");
+    remcache(["get", "k", "--tls"]).servers(&address).run().exits(6);
+    remcache(["get", "k", "--tls-cert", ca]).servers(&address).run().exits(2).complains_of("--tls-key");
+}
+
+#[test]
+fn the_protocol_can_be_chosen() {
+    let server = Memcached::start(&["-B", "ascii"]);
+    for protocol in ["auto", "meta", "text"] {
+        remcache(["set", "k", protocol, "--protocol", protocol]).servers(server.addr()).run().exits(0);
+        let run = remcache(["get", "k", "--protocol", protocol]).servers(server.addr()).run().exits(0);
+        assert_eq!(run.text(), protocol);
+    }
+    remcache(["get", "k", "--protocol", "binary"]).servers(server.addr()).run().exits(4);
+    remcache(["get", "k", "--protocol", "ascii"]).run().exits(2).complains_of("auto, binary, meta and text");
+}
