@@ -265,6 +265,8 @@ mod error;
 #[cfg(feature = "client")]
 pub mod migration;
 pub mod value;
+#[cfg(feature = "client")]
+pub mod verbs;
 
 #[cfg(feature = "client")]
 pub use cache::Cache;
