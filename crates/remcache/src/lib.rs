@@ -264,6 +264,7 @@ pub mod distribution;
 mod error;
 #[cfg(feature = "client")]
 pub mod migration;
+#[cfg(feature = "client")]
 pub mod value;
 #[cfg(feature = "client")]
 pub mod verbs;
