@@ -1,6 +1,7 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask ci`, `cargo xtask bench`.
+//! The project's own commands: `cargo xtask test`, `cargo xtask ci`, `cargo xtask bench`, `cargo xtask interop`.
 
 mod ci;
+mod interop;
 mod purity;
 mod step;
 mod tools;
@@ -51,6 +52,11 @@ const COMMANDS: &[Subcommand] = &[
         name: "bench",
         about: "measures remcache beside its peers; arguments go to remcache-bench",
         run: bench,
+    },
+    Subcommand {
+        name: "interop",
+        about: "holds remcache against other clients on the same servers; arguments go to remcache-interop",
+        run: interop::run,
     },
     Subcommand {
         name: "tools",

@@ -4,6 +4,7 @@ mod install;
 
 use crate::Failure;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 /// Makes sure that all these needs are met: installs what is missing where that is possible, and
 /// otherwise fails with the line that does it.
@@ -21,6 +22,12 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<(), Failure> {
         return Ok(());
     }
     Err(install::advice(&still_missing))
+}
+
+/// Makes sure that these packages of Debian are installed, where there is apt-get.
+pub(crate) fn ensure_packages(packages: &[String]) -> Result<(), Failure> {
+    let missing: Vec<&str> = packages.iter().map(String::as_str).filter(|it| !install::is_installed(it)).collect();
+    if missing.is_empty() { Ok(()) } else { install::install_packages(&missing) }
 }
 
 /// Prints every tool and where it was found.
@@ -58,6 +65,10 @@ impl Tool {
     fn place(&self) -> Option<PathBuf> {
         let candidates: Vec<PathBuf> = match self.look_for {
             LookFor::Program(name) => program_dirs().map(|dir| dir.join(name)).collect(),
+            LookFor::Module(words) => {
+                let works = std::process::Command::new(words[0]).args(&words[1..]).stderr(Stdio::null()).status();
+                return works.is_ok_and(|status| status.success()).then(|| PathBuf::from(words[0]));
+            }
             LookFor::File(name, dirs) => dirs
                 .iter()
                 .map(|dir| dir.replace("{arch}", std::env::consts::ARCH))
@@ -72,6 +83,8 @@ impl Tool {
 enum LookFor {
     /// A program of the search path.
     Program(&'static str),
+    /// A module of an interpreter, which this line loads.
+    Module(&'static [&'static str]),
     /// A file in one of these directories.
     File(&'static str, &'static [&'static str]),
 }
@@ -180,6 +193,30 @@ const TOOLS: &[Tool] = &[
         look_for: LookFor::File("libsasldb.so", SASL_PLUGINS),
         packages: Packages { debian: "libsasl2-modules-db", fedora: "cyrus-sasl-lib", arch: "libsasl", homebrew: "" },
     },
+    #[cfg(target_os = "linux")]
+    Tool {
+        name: "pylibmc",
+        need: Need::Tests,
+        reason: "remcache finds what it stored, and the other way round",
+        look_for: LookFor::Module(&["/usr/bin/python3", "-c", "import pylibmc"]),
+        packages: Packages { debian: "python3-pylibmc", fedora: "python3-pylibmc", arch: "", homebrew: "" },
+    },
+    #[cfg(target_os = "linux")]
+    Tool {
+        name: "dalli",
+        need: Need::Tests,
+        reason: "remcache finds what it stored, and the other way round",
+        look_for: LookFor::Module(&["ruby", "-e", "require 'dalli'"]),
+        packages: Packages { debian: "ruby-dalli", fedora: "rubygem-dalli", arch: "", homebrew: "" },
+    },
+    #[cfg(target_os = "linux")]
+    Tool {
+        name: "nutcracker",
+        need: Need::Tests,
+        reason: "remcache finds what was stored through the proxy, and the other way round",
+        look_for: LookFor::Program("nutcracker"),
+        packages: Packages { debian: "nutcracker", fedora: "", arch: "", homebrew: "" },
+    },
     Tool {
         name: "prometheus",
         need: Need::Tests,
@@ -231,5 +268,8 @@ mod tests {
         let here = &[env!("CARGO_MANIFEST_DIR")];
         assert!(look_for(LookFor::File("Cargo.toml", here)).place().is_some());
         assert!(look_for(LookFor::File("nothing", here)).place().is_none());
+        assert!(look_for(LookFor::Module(&["sh", "-c", "true"])).place().is_some());
+        assert!(look_for(LookFor::Module(&["sh", "-c", "false"])).place().is_none());
+        assert!(look_for(LookFor::Module(&["no-such-program"])).place().is_none());
     }
 }

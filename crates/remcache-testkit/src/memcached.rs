@@ -8,6 +8,7 @@ use crate::{Certificate, scratch, unused_port};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::fs::{self, File};
 use std::io;
+use std::net::SocketAddrV4;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -33,6 +34,21 @@ impl Memcached {
     #[must_use]
     pub fn start(args: &[&str]) -> Self {
         Self::start_on_a_port(args, Sasl::Off)
+    }
+
+    /// Starts a server on an address of the loopback network, which need not be 127.0.0.1; `None`
+    /// if the address is taken.
+    ///
+    /// # Panics
+    /// As [`Memcached::start`].
+    #[must_use]
+    pub fn start_at(address: SocketAddrV4, args: &[&str]) -> Option<Self> {
+        let launch = Launch::new(args, Listen::At(address), Sasl::Off);
+        match launch.run() {
+            Ok(child) => Some(Self { child, launch }),
+            Err(failure) if failure.contains(PORT_TAKEN) => None,
+            Err(failure) => panic!("{failure}"),
+        }
     }
 
     /// Starts a server that demands authentication (`-S`) and knows [`SASL_USER`].
@@ -84,6 +100,7 @@ impl Memcached {
     pub fn addr(&self) -> String {
         match &self.launch.listen {
             Listen::Port(port) => format!("127.0.0.1:{port}"),
+            Listen::At(address) => address.to_string(),
             Listen::Socket(path) => path.display().to_string(),
         }
     }
@@ -96,6 +113,7 @@ impl Memcached {
     pub fn port(&self) -> u16 {
         match self.launch.listen {
             Listen::Port(port) => port,
+            Listen::At(address) => address.port(),
             Listen::Socket(_) => panic!("{} is not a port", self.addr()),
         }
     }
@@ -173,6 +191,7 @@ impl Drop for Memcached {
 #[derive(Debug)]
 enum Listen {
     Port(u16),
+    At(SocketAddrV4),
     Socket(PathBuf),
 }
 
@@ -217,6 +236,9 @@ impl Launch {
         command.args(["-t", "1", "-m", "64"]);
         match &self.listen {
             Listen::Port(port) => command.args(["-U", "0", "-l", "127.0.0.1", "-p"]).arg(port.to_string()),
+            Listen::At(address) => {
+                command.args(["-U", "0", "-l", &address.ip().to_string(), "-p", &address.port().to_string()])
+            }
             Listen::Socket(path) => command.arg("-s").arg(path),
         };
         if rustix::process::geteuid().is_root() {
@@ -255,7 +277,7 @@ impl Launch {
     /// the same port is not taken for it.
     fn listens(&self) -> bool {
         match &self.listen {
-            Listen::Port(_) => self.port_file().exists(),
+            Listen::Port(_) | Listen::At(_) => self.port_file().exists(),
             Listen::Socket(path) => UnixStream::connect(path).is_ok(),
         }
     }

@@ -83,7 +83,7 @@
 //! A call with many keys, and a stream of statistics, count from the last reply: they take as long as replies keep coming.
 //! There is no setting for "no deadline"; a timeout of zero is refused.
 //!
-//! **Nothing is sent twice**, and nothing is kept for later.
+//! **Nothing is sent twice** unless [`Config::retries`] and its neighbours ask for it, and nothing is kept for later.
 //! A request that meets a server which is known to be down fails at once, as [`Disconnected`](Status::Disconnected) with [`NotSent`](Delivery::NotSent).
 //!
 //! **Limits.**
@@ -185,6 +185,14 @@
 //! The client connects again by itself: after up to 50 ms, doubling to 5 s, at random below that bound, so that many clients do not come at once.
 //! It lets requests through again when the server has answered a no-op: a server that only accepts connections is not back.
 //!
+//! It counts as down when it cannot be reached, when it lets three requests in a row time out ([`Config::breaker`]), or when its bytes cannot be trusted.
+//!
+//! **What else a dead server's keys may get** is a setting, each with its price in staleness: the next server of the ring or a gutter pool ([`Config::failover`]), copies on several servers ([`Config::replicas`]), a second attempt within a budget ([`Config::retries`]), a second server for slow reads ([`Config::hedge`]).
+//! See [`policy`].
+//!
+//! [`Client::servers`] tells each server's state and [numbers](ServerHandle::gauges), [`Client::events`] what becomes of them.
+//! [`client::Command::routing_key`] keeps related keys together on one server.
+//!
 //! [`Client::set_servers`] replaces the list while running: servers that stay keep their connections, requests to those that leave end as they would have.
 //! [`discovery`] does so whenever a file, DNS, a configuration endpoint or a stream of yours tells another list; [`migration`] moves from one placement to another and keeps the cache warm.
 //! [`Client::locate`] tells the server of a key, [`Client::servers`] the state of each, [`Client::is_usable`] whether any may answer.
@@ -244,6 +252,7 @@
 //!
 //! [What is guaranteed, and which test proves it](_documentation::guarantees) ·
 //! [where keys live, and how to share a cache with other clients](_documentation::placement) ·
+//! [other clients on the same servers, live](_documentation::interop) ·
 //! [the binary protocol, as servers speak it](_documentation::protocol) ·
 //! [TLS and passwords](_documentation::security) ·
 //! [values: flags, and what other clients write](_documentation::values)
@@ -264,6 +273,7 @@ pub mod distribution;
 mod error;
 #[cfg(feature = "client")]
 pub mod migration;
+pub mod policy;
 #[cfg(feature = "client")]
 pub mod value;
 #[cfg(feature = "client")]
@@ -282,6 +292,9 @@ pub use proto::{Delivery, Key, Reply, Request, Status, Ttl};
 pub mod _documentation {
     #[doc = include_str!("../docs/guarantees.md")]
     pub mod guarantees {}
+
+    #[doc = include_str!("../docs/interop.md")]
+    pub mod interop {}
 
     #[doc = include_str!("../docs/placement.md")]
     pub mod placement {}

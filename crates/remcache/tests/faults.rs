@@ -15,6 +15,8 @@ mod cancel;
 mod embedded;
 #[path = "faults/execution.rs"]
 mod execution;
+#[path = "faults/isolation.rs"]
+mod isolation;
 #[path = "faults/real.rs"]
 mod real;
 #[path = "faults/reconnect.rs"]

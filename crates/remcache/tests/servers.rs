@@ -466,3 +466,22 @@ async fn closing_a_client_whose_server_is_down_ends_it() {
     client.close().await;
     assert_eq!(only_server(&client).state().condition, Condition::Closed);
 }
+
+#[test]
+fn a_namespace_is_placed_where_the_other_client_does() {
+    use remcache::distribution::Distribution;
+    let place = |distribution: Distribution, namespace: &str, key: &str| {
+        let config = Config::new().distribution(distribution).namespace(namespace);
+        let client = Client::with_config(["a", "b", "c", "d", "e"], config).unwrap();
+        client.locate(key).unwrap().unwrap().name().to_owned()
+    };
+    let keys: Vec<String> = (0..100).map(|number| format!("key:{number}")).collect();
+    for (distribution, is_placed) in [(Distribution::KETAMA, true), (Distribution::LIBMEMCACHED_KETAMA_WEIGHTED, false)]
+    {
+        let alike = keys.iter().filter(|key| place(distribution, "shop:", key) == place(distribution, "", key)).count();
+        assert_eq!(alike == keys.len(), !is_placed, "{distribution}: {alike}");
+        let whole =
+            keys.iter().all(|key| place(distribution, "shop:", key) == place(distribution, "", &format!("shop:{key}")));
+        assert_eq!(whole, is_placed, "{distribution}");
+    }
+}

@@ -8,22 +8,33 @@ use std::path::Path;
 /// Installs the packages of these tools, or fails with what to type.
 pub(super) fn install(missing: &[&Tool]) -> Result<(), Failure> {
     let packages = packages(missing, |packages| packages.debian);
-    let Some(sudo) = apt_get_rights() else {
-        return Err(advice(missing));
-    };
     if packages.is_empty() {
         return Err(advice(missing));
     }
+    install_packages(&packages).map_err(|failure| {
+        let advice = advice(missing);
+        format!("{failure}\n\n{advice}")
+    })
+}
+
+/// Installs packages of Debian, or fails with the line that does it.
+pub(super) fn install_packages(packages: &[&str]) -> Result<(), Failure> {
+    let Some(sudo) = apt_get_rights() else {
+        return Err(format!("not installed; on Debian and Ubuntu: sudo apt-get install -y {}", packages.join(" ")));
+    };
     if let Err(failure) = apt_get("package lists", sudo, &["update"]) {
         // The lists may be good enough, and without a network no others can be had.
         println!("{failure}");
     }
     let install = ["install", "-y", "--no-install-recommends"];
-    let words: Vec<&str> = install.into_iter().chain(packages).collect();
-    apt_get("installation", sudo, &words).map_err(|failure| {
-        let advice = advice(missing);
-        format!("{failure}\n\n{advice}")
-    })
+    let words: Vec<&str> = install.into_iter().chain(packages.iter().copied()).collect();
+    apt_get("installation", sudo, &words)
+}
+
+/// Whether a package of Debian is there.
+pub(super) fn is_installed(package: &str) -> bool {
+    let status = output_of(&["dpkg-query", "-W", "-f", "${db:Status-Status}", package]);
+    status.is_ok_and(|status| status == "installed")
 }
 
 /// What to type on which system to get these tools.

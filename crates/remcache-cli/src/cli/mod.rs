@@ -8,8 +8,8 @@ pub(crate) use global::{Color, Format, Global};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    bench, check, completions, context, count, delete, demo, doctor, extend, fill, flush, get, locate, man, ping, ring,
-    serve, serve_metrics, stats, store, top, touch, version,
+    bench, check, completions, context, count, delete, demo, doctor, exists, extend, fill, flush, get, locate, man,
+    ping, ring, serve, serve_metrics, stats, store, top, touch, version,
 };
 use crate::context::{self as contexts, Contexts, InUse, Settings};
 use crate::exit::Failure;
@@ -54,6 +54,7 @@ pub(crate) enum Command {
     /// Lower a counter, and print the new number; it stops at 0
     Decr(count::Args),
     Touch(touch::Args),
+    Exists(exists::Args),
     Stats(stats::Args),
     Version(version::Args),
     Ping(ping::Args),

@@ -9,6 +9,7 @@ pub(crate) mod count;
 pub(crate) mod delete;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod exists;
 pub(crate) mod extend;
 pub(crate) mod fill;
 pub(crate) mod flush;
@@ -75,6 +76,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Incr(args) => count::run(count::Direction::Up, &args, session).await,
         Command::Decr(args) => count::run(count::Direction::Down, &args, session).await,
         Command::Touch(args) => touch::run(&args, session).await,
+        Command::Exists(args) => exists::run(&args, session).await,
         Command::Stats(args) => stats::run(&args, session).await,
         Command::Version(args) => version::run(&args, session).await,
         Command::Ping(args) => ping::run(&args, session).await,

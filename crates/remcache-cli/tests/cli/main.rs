@@ -4,6 +4,7 @@
 mod change;
 mod check;
 mod definitions;
+mod exists;
 mod get;
 mod load;
 mod metrics;

@@ -11,6 +11,7 @@ use super::credentials::Credentials;
 use super::tls::Tls;
 use crate::Error;
 use crate::distribution::{Distribution, Node};
+use crate::policy::{Failover, Hedge, Retries};
 
 /// The port of a server whose address names none.
 const DEFAULT_PORT: u16 = 11211;
@@ -324,14 +325,59 @@ const OPTIONS: &[(&str, Apply)] = &[
     ("max_value_size", |config, value| Ok(config.max_value_size(parse_count(value)?))),
     ("max_in_flight", |config, value| Ok(config.max_in_flight(parse_count(value)?))),
     ("max_output", |config, value| Ok(config.max_output(parse_count(value)?))),
+    ("breaker", |config, value| Ok(config.breaker(parse_number(value)?))),
+    ("failover", |config, value| Ok(Config { failover: parse_failover(value)?, ..config })),
+    ("gutter", |config, value| Ok(config.failover(Failover::gutter(parse_spares(value)?)))),
+    ("failover_ttl", |config, value| {
+        let cap = parse_duration(value)?;
+        match config.failover {
+            Failover::None => Err("there is no failover: add failover=next or gutter=host,host".into()),
+            ref failover => Ok(Config { failover: failover.clone().ttl_cap(cap), ..config }),
+        }
+    }),
+    ("retries", |config, value| {
+        let attempts = parse_number(value)?;
+        Ok(Config { retries: Retries { attempts, ..config.retries }, ..config })
+    }),
+    ("retry_timeout", |config, value| {
+        let retries = config.retries.attempt_timeout(parse_duration(value)?);
+        Ok(config.retries(retries))
+    }),
+    ("replicas", |config, value| Ok(config.replicas(parse_count(value)?))),
+    ("hedge", |config, value| Ok(config.hedge(Hedge::after(parse_duration(value)?)))),
 ];
 
-pub(crate) fn apply(config: Config, name: &str, value: &str) -> Result<Config, Error> {
+/// Applies the options of a URL, those first on which others depend.
+pub(crate) fn apply_all(config: Config, mut options: Vec<(String, String)>) -> Result<Config, Error> {
+    options.sort_by_key(|(name, _)| OPTIONS.iter().position(|(known, _)| known == name));
+    options.into_iter().try_fold(config, |config, (name, value)| apply(config, &name, &value))
+}
+
+fn apply(config: Config, name: &str, value: &str) -> Result<Config, Error> {
     let Some((_, apply)) = OPTIONS.iter().find(|(known, _)| *known == name) else {
         let known: Vec<_> = OPTIONS.iter().map(|(known, _)| *known).collect();
         return Err(Error::config(format!("unknown URL option {name:?}; known are {}", known.join(", "))));
     };
     apply(config, value).map_err(|what| Error::config(format!("URL option {name}={value}: {what}")))
+}
+
+fn parse_failover(text: &str) -> Result<Failover, String> {
+    match text {
+        "none" => Ok(Failover::None),
+        "next" => Ok(Failover::next()),
+        "gutter" => Ok(Failover::gutter([""; 0])),
+        _ => Err("expected none, next or gutter".into()),
+    }
+}
+
+fn parse_spares(text: &str) -> Result<Vec<String>, String> {
+    let spares = list(text).map_err(|error| error.to_string())?;
+    Ok(spares.iter().map(|spare| format!("{}:{}", spare.name, spare.weight)).collect())
+}
+
+/// A number that may be 0, where that means never.
+fn parse_number(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "expected a number".into())
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {
@@ -485,6 +531,22 @@ mod tests {
     }
 
     #[test]
+    fn a_url_says_what_to_do_about_failures() {
+        let config = Config::from_url(
+            "memcached://a,b/?failover_ttl=5s&gutter=c,[::1]:3:4&retries=2&retry_timeout=100ms&replicas=2&hedge=10ms&breaker=0",
+        );
+        let config = config.unwrap();
+        let seconds = Duration::from_secs(5);
+        assert_eq!(config.failover, Failover::gutter(["c:11211:1", "[::1]:3:4"]).ttl_cap(seconds));
+        assert_eq!(config.retries, Retries::up_to(2).attempt_timeout(Duration::from_millis(100)));
+        assert_eq!((config.replicas, config.breaker), (2, 0));
+        assert_eq!(config.hedge, Some(Hedge::after(Duration::from_millis(10))));
+        let next = Config::from_url("memcached://a,b/?failover_ttl=5s&failover=next").unwrap();
+        assert_eq!(next.failover, Failover::next().ttl_cap(seconds));
+        assert!(Config::from_url("memcached://a/?failover=gutter").unwrap().check().is_err());
+    }
+
+    #[test]
     fn url_options_that_do_not_fit_are_named() {
         for (query, word) in [
             ("tiemout=1s", "tiemout"),
@@ -495,6 +557,14 @@ mod tests {
             ("distribution=nonsense", "nonsense"),
             ("hash=hsieh", "licence"),
             ("hash_tag={", "two characters"),
+            ("failover=elsewhere", "none, next or gutter"),
+            ("failover_ttl=5s", "failover=next"),
+            ("gutter=a,,b", "empty"),
+            ("breaker=often", "number"),
+            ("retries=-1", "number"),
+            ("retry_timeout=0s", "duration"),
+            ("replicas=0", "number"),
+            ("hedge=soon", "duration"),
         ] {
             let error = Config::from_url(&format!("memcached://a/?{query}")).unwrap_err();
             assert!(error.to_string().contains(word), "{query}: {error}");

@@ -11,12 +11,14 @@ use bytes::Buf;
 use futures_core::Stream;
 use tokio::time::{Instant, timeout_at};
 
+use super::cluster::Route;
 use super::config::Overload;
 use super::link::{Flight, Submitted};
+use super::routed::{self, Journey, Outcome};
 use super::server::Server;
 use super::slot::{Many, Slot};
 use super::{Client, after, cluster};
-use crate::proto::{Deadline, Reply, Request, Status};
+use crate::proto::{CowBytes, Deadline, Reply, Request, Status};
 
 /// A request on its way; awaiting it gives its [`Reply`], whatever that is.
 ///
@@ -29,22 +31,49 @@ pub struct Call<'a> {
     target: Target<'a>,
     timeout: Duration,
     deadline: Option<Deadline>,
-    state: State,
+    state: State<'a>,
 }
 
 /// Where a request goes.
 enum Target<'a> {
     /// To the server of its key.
     Cluster(&'a Client),
+    /// To the server of another key.
+    Placed(Box<Placed<'a>>),
     /// To this one.
     Server(Arc<Server>),
 }
 
-enum State {
+/// The client whose servers are asked, and the key that says which.
+struct Placed<'a> {
+    client: &'a Client,
+    key: CowBytes<'a>,
+}
+
+impl<'a> Target<'a> {
+    #[inline]
+    fn client(&self) -> Option<&'a Client> {
+        match self {
+            Target::Cluster(client) => Some(client),
+            Target::Placed(placed) => Some(placed.client),
+            Target::Server(_) => None,
+        }
+    }
+}
+
+enum State<'a> {
     Start,
     WaitingForRoom(Waiting),
-    InFlight { server: Arc<Server>, lane: usize, flight: Flight },
-    Done { server: Option<Arc<Server>> },
+    InFlight {
+        server: Arc<Server>,
+        lane: usize,
+        flight: Flight,
+    },
+    /// More than one server may be asked.
+    Routed(Journey<'a>),
+    Done {
+        server: Option<Arc<Server>>,
+    },
 }
 
 /// Waits until a full connection may have room; `false` if the deadline came first.
@@ -81,10 +110,32 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Places this key instead of the request's own: requests with the same routing key go to the same
+    /// server. It is placed as it is, without the client's namespace.
+    ///
+    /// Whoever asks for the item later has to say the same routing key. A request to a
+    /// [`ServerHandle`](super::ServerHandle) goes to that server all the same.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// client.set("user:42:name", "Ada").routing_key("user:42").await?;
+    /// let name = client.get("user:42:name").routing_key("user:42").await?;
+    /// # assert_eq!(name.unwrap().value, "Ada");
+    /// # Ok(()) }
+    /// ```
+    pub fn routing_key(mut self, key: impl Into<CowBytes<'a>>) -> Self {
+        if let Some(client) = self.target.client() {
+            self.target = Target::Placed(Box::new(Placed { client, key: key.into() }));
+        }
+        self
+    }
+
     /// The server that was asked, once it is known.
     pub(crate) fn server(&self) -> Option<&Arc<Server>> {
         match &self.state {
-            State::Start => None,
+            State::Start | State::Routed(_) => None,
             State::WaitingForRoom(waiting) => Some(&waiting.server),
             State::InFlight { server, .. } => Some(server),
             State::Done { server } => server.as_ref(),
@@ -95,14 +146,31 @@ impl<'a> Call<'a> {
         match &self.target {
             Target::Server(server) => Ok(Arc::clone(server)),
             Target::Cluster(client) => client.cluster().server_of(&self.request),
+            Target::Placed(placed) => placed.client.cluster().server_of_key(placed.key.as_slice()),
         }
     }
 
-    /// What is the same however the request is submitted: checks, deadline, server.
+    /// The servers that may be asked.
+    fn route(&self, client: &Client) -> Result<Route, Reply> {
+        let (cluster, copies) = (client.cluster(), client.config().replicas);
+        match (&self.target, self.request.key()) {
+            (Target::Placed(placed), _) => Ok(cluster.route_by(placed.key.as_slice(), copies)),
+            (_, Ok(key)) if self.request.operation().has_key() => Ok(cluster.route(key.as_bytes(), copies)),
+            _ => Ok(Route { copies: vec![cluster.server_of(&self.request)?], fallback: None }),
+        }
+    }
+
+    /// The client, if its settings allow more than one server to be asked.
     #[inline]
-    fn prepare(&mut self) -> Result<(Arc<Server>, Deadline, Instant), Reply> {
+    fn router(&self) -> Option<&'a Client> {
+        self.target.client().filter(|client| client.fleet().is_routed)
+    }
+
+    /// Refuses what cannot be sent, and puts the key into the namespace.
+    #[inline]
+    fn check(&mut self) -> Result<(), Reply> {
         cluster::check_sharing(&self.request)?;
-        if let Target::Cluster(client) = &self.target {
+        if let Some(client) = self.target.client() {
             let namespace = &client.config().namespace;
             if !namespace.is_empty() {
                 self.request = self.request.clone().prefix_key(namespace);
@@ -112,6 +180,13 @@ impl<'a> Call<'a> {
             let text = "the timeout is zero: give the request a duration such as 1 s";
             return Err(Reply::with_text(Status::InvalidArguments, text));
         }
+        Ok(())
+    }
+
+    /// What is the same however the request is submitted: checks, deadline, server.
+    #[inline]
+    fn prepare(&mut self) -> Result<(Arc<Server>, Deadline, Instant), Reply> {
+        self.check()?;
         let server = self.choose()?;
         let now = Instant::now();
         let deadline = fixed(now, self.timeout);
@@ -124,12 +199,33 @@ impl<'a> Call<'a> {
 
     #[inline]
     fn start(&mut self, waker: &Waker) -> Poll<Reply> {
+        if let Some(client) = self.router() {
+            return self.start_routed(client, waker);
+        }
         let (server, deadline, now) = match self.prepare() {
             Ok(prepared) => prepared,
             Err(reply) => return self.finish(None, reply),
         };
         let lane = server.next_lane();
         self.submit(server, lane, deadline, now, waker)
+    }
+
+    #[cold]
+    fn start_routed(&mut self, client: &'a Client, waker: &Waker) -> Poll<Reply> {
+        let route = match self.check().and_then(|()| self.route(client)) {
+            Ok(route) => route,
+            Err(reply) => return self.finish(None, reply),
+        };
+        let deadline = after(Instant::now(), self.timeout);
+        self.state = State::Routed(routed::travel(client, self.request.clone(), route, deadline));
+        self.poll_routed(waker)
+    }
+
+    fn poll_routed(&mut self, waker: &Waker) -> Poll<Reply> {
+        let State::Routed(journey) = &mut self.state else { return Poll::Pending };
+        let Outcome { reply, server } = ready!(journey.as_mut().poll(&mut Context::from_waker(waker)));
+        let reply = self.without_namespace(reply);
+        self.finish(server, reply)
     }
 
     #[inline]
@@ -150,9 +246,41 @@ impl<'a> Call<'a> {
                 Poll::Pending
             }
             Submitted::Full if server.overload() == Overload::Wait => self.wait(server, lane, deadline, waker),
-            Submitted::Full | Submitted::Cast { .. } => self.finish(Some(server), Reply::new(Status::Overloaded)),
-            Submitted::Refused(reply) => self.finish(Some(server), reply),
+            Submitted::Full | Submitted::Cast { .. } => self.overloaded(server, lane),
+            Submitted::Refused(reply) => self.refused(server, lane, reply, deadline, now, waker),
         }
+    }
+
+    /// A server that has lost one connection may have another.
+    #[cold]
+    fn refused(
+        &mut self,
+        server: Arc<Server>,
+        lane: usize,
+        reply: Reply,
+        deadline: Deadline,
+        now: Instant,
+        waker: &Waker,
+    ) -> Poll<Reply> {
+        let is_lost = matches!(reply.status, Status::Disconnected(_));
+        let other = server.other_lane(lane).filter(|_| is_lost);
+        let submit = |lane| server.link(lane).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now);
+        match other.map(|lane| (lane, submit(lane))) {
+            Some((lane, Submitted::InFlight { flight, start })) => {
+                if start {
+                    server.start(lane);
+                }
+                self.state = State::InFlight { server, lane, flight };
+                Poll::Pending
+            }
+            _ => self.finish(Some(server), reply),
+        }
+    }
+
+    #[cold]
+    fn overloaded(&mut self, server: Arc<Server>, lane: usize) -> Poll<Reply> {
+        server.link(lane).count_overloaded(1);
+        self.finish(Some(server), Reply::new(Status::Overloaded))
     }
 
     #[cold]
@@ -167,9 +295,13 @@ impl<'a> Call<'a> {
         let mut context = Context::from_waker(waker);
         let is_room = ready!(waiting.room.as_mut().poll(&mut context));
         let (server, lane) = (Arc::clone(&waiting.server), waiting.lane);
+        let now = Instant::now();
         match self.deadline {
-            Some(deadline) if is_room => self.submit(server, lane, deadline, Instant::now(), waker),
-            _ => self.finish(Some(server), Reply::new(Status::Overloaded)),
+            // Room that comes with the deadline, as a server is given up, comes too late.
+            Some(deadline) if is_room && now.into_std() < deadline.at => {
+                self.submit(server, lane, deadline, now, waker)
+            }
+            _ => self.overloaded(server, lane),
         }
     }
 
@@ -181,7 +313,7 @@ impl<'a> Call<'a> {
     /// The reply with its key as the caller knows it.
     #[inline]
     fn without_namespace(&self, mut reply: Reply) -> Reply {
-        if let (false, Target::Cluster(client)) = (reply.key.is_empty(), &self.target) {
+        if let (false, Some(client)) = (reply.key.is_empty(), self.target.client()) {
             let length = client.config().namespace.len();
             reply.key.advance(length.min(reply.key.len()));
         }
@@ -190,6 +322,10 @@ impl<'a> Call<'a> {
 
     /// Submits without waiting for the reply, if there is room now; whether it was taken.
     pub(crate) fn cast(mut self) -> bool {
+        if let Some(client) = self.router() {
+            let route = self.check().and_then(|()| self.route(client));
+            return route.is_ok_and(|route| routed::cast(client, &self.request, &route));
+        }
         let Ok((server, deadline, now)) = self.prepare() else { return false };
         let lane = server.next_lane();
         match server.link(lane).cast(&self.request, deadline, now) {
@@ -224,6 +360,7 @@ impl Future for Call<'_> {
                 call.finish(Some(server), reply)
             }
             State::WaitingForRoom(_) => call.poll_room(cx.waker()),
+            State::Routed(_) => call.poll_routed(cx.waker()),
             State::Done { .. } => panic!("a call was polled after it had given its reply"),
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::call::Call;
 use super::outcome::{self, Change, Counter, Item};
 use crate::Error;
-use crate::proto::{Reply, Request, Ttl};
+use crate::proto::{CowBytes, Reply, Request, Ttl};
 use crate::verbs::{self, Inspection};
 
 /// An operation on its way: set its options, then await it.
@@ -89,6 +89,11 @@ impl<'a, K: Kind> Command<'a, K> {
     /// How long this operation may take, instead of the client's [`timeout`](crate::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         Self::new(self.call.timeout(timeout))
+    }
+
+    /// Places this key instead of the item's own: see [`Call::routing_key`].
+    pub fn routing_key(self, key: impl Into<CowBytes<'a>>) -> Self {
+        Self::new(self.call.routing_key(key))
     }
 
     fn map(mut self, change: impl FnOnce(Request<'a>) -> Request<'a>) -> Self {

@@ -36,6 +36,17 @@ impl Condition {
         matches!(self, Self::Down(_))
     }
 
+    /// The lower, the better for requests.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Self::Connected => 0,
+            Self::Connecting => 1,
+            Self::Idle => 2,
+            Self::Down(_) => 3,
+            Self::Closed => 4,
+        }
+    }
+
     /// Why requests fail at once, if they do.
     pub(super) fn refusal(&self) -> Option<Bytes> {
         match self {

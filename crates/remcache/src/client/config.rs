@@ -10,6 +10,7 @@ use super::tls::Tls;
 use super::transport::{Connect, SocketConnector};
 use crate::Error;
 use crate::distribution::Distribution;
+use crate::policy::{Failover, Hedge, Retries};
 use crate::proto::Limits;
 
 /// The settings of a [`Client`](super::Client).
@@ -38,6 +39,11 @@ pub struct Config {
     pub(crate) credentials: Option<Source>,
     pub(crate) connector: Arc<dyn Connect>,
     pub(crate) seed: Option<u64>,
+    pub(crate) breaker: u32,
+    pub(crate) failover: Failover,
+    pub(crate) retries: Retries,
+    pub(crate) replicas: usize,
+    pub(crate) hedge: Option<Hedge>,
 }
 
 /// What a call does when its connection's limits are reached.
@@ -100,6 +106,11 @@ impl Default for Config {
             credentials: None,
             connector: Arc::new(SocketConnector),
             seed: None,
+            breaker: 3,
+            failover: Failover::None,
+            retries: Retries::none(),
+            replicas: 1,
+            hedge: None,
         }
     }
 }
@@ -119,8 +130,9 @@ impl Config {
     /// `%`, `@`, `/` and `?` in them, and for `:` in the user. TLS and credentials are the client's: one URL that has
     /// them gives them to all its servers, and no URL takes them away.
     ///
-    /// Options: `timeout`, `connect_timeout`, `connections`, `distribution`, `hash`, `hash_tag`, `protocol`,
-    /// `max_value_size`, `max_in_flight`, `max_output`. Durations read `250ms`, `5s`, `2m`, `1h`.
+    /// Options: `timeout`, `connect_timeout`, `connections`, `distribution`, `hash`, `hash_tag`, `protocol`, `max_value_size`,
+    /// `max_in_flight`, `max_output`, `breaker`, `failover` (`none`, `next`, `gutter`), `gutter` (spare
+    /// servers), `failover_ttl`, `retries`, `retry_timeout`, `replicas`, `hedge`. Durations read `250ms`, `5s`, `2m`, `1h`.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a malformed URL, an unknown option or a
@@ -141,10 +153,10 @@ impl Config {
         if let Some(namespace) = namespace {
             self.namespace = namespace.into_bytes();
         }
-        options.into_iter().try_fold(self, |config, (name, value)| super::address::apply(config, &name, &value))
+        super::address::apply_all(self, options)
     }
 
-    /// Which wire to speak (default: the best that each server understands).
+    /// Which wire to speak (default: binary); [`Protocol::Auto`] takes the best that each server understands.
     ///
     /// Finding it out takes one round trip for each connection; a wire that is given takes none.
     #[must_use]
@@ -300,8 +312,90 @@ impl Config {
         }
     }
 
+    /// After how many timeouts in a row a connection is given up (default: 3; 0 for never).
+    ///
+    /// The server must also have been silent for the [`timeout`](Config::timeout), so that one caller
+    /// with shorter deadlines spoils nothing, and what a stall of the program itself made late does not
+    /// count. From then on requests fail at once, until the server has answered a no-op: one that
+    /// accepts connections and does not answer is not back. Fewer: a short pause of the server costs its
+    /// requests; more: more callers wait for a dead one.
+    #[must_use]
+    pub fn breaker(self, timeouts: u32) -> Self {
+        Self { breaker: timeouts, ..self }
+    }
+
+    /// What the keys of a server get that is known to be down (default: [`Failover::None`], they fail).
+    ///
+    /// With another one the cache stays useful while a server is away, and values can be stale: when
+    /// the server is back it may still have what it had (if it was unreachable and not restarted), and
+    /// what was stored elsewhere meanwhile is not seen. When it fails again within the cap of the time
+    /// to live, what was stored elsewhere is seen again, although the server may have had a newer
+    /// value; deletes go to both places. A delete fails if the server itself could not be asked, for
+    /// then its value may come back. Requests with a CAS value fail as well: it is one server's own.
+    #[must_use]
+    pub fn failover(self, failover: Failover) -> Self {
+        Self { failover, ..self }
+    }
+
+    /// What is sent again after a failure (default: [`Retries::none`]).
+    ///
+    /// No value becomes stale by it, but an opted-in set or delete that is repeated may undo what
+    /// another writer did between. Calls with many keys are not repeated at the same server.
+    #[must_use]
+    pub fn retries(self, retries: Retries) -> Self {
+        Self { retries, ..self }
+    }
+
+    /// How many servers hold each key (default: 1): its own and the next ones of the ring.
+    ///
+    /// Sets, touches and deletes go to all of them; reads ask the first, and the next one if that has
+    /// nothing or fails. What is made from an item's old value (counters, appends, conditions) is done
+    /// at the first, and the other copies are deleted. Each copy costs its memory and a write. A value
+    /// can be stale where a copy missed a change because it was away: it is read when those before it
+    /// are away or have lost the key. A set succeeds if one copy has it; a delete fails if one could
+    /// not be asked.
+    #[must_use]
+    pub fn replicas(self, copies: usize) -> Self {
+        Self { replicas: copies, ..self }
+    }
+
+    /// When a read that was not answered yet is asked of the next copy as well (default: never).
+    ///
+    /// It needs [`replicas`](Config::replicas), and is as stale as they are: the second copy may
+    /// answer although the first has a newer value. Calls with many keys are not hedged.
+    #[must_use]
+    pub fn hedge(self, hedge: Hedge) -> Self {
+        Self { hedge: Some(hedge), ..self }
+    }
+
+    /// Whether a request may go to more than one server, or to one more than once.
+    pub(crate) fn is_routed(&self) -> bool {
+        self.failover != Failover::None || self.retries.attempts > 0 || self.replicas > 1
+    }
+
+    fn check_policies(&self) -> Result<(), Error> {
+        let copies = self.replicas;
+        let problem = match (&self.failover, self.hedge, self.retries.attempt_timeout) {
+            (Failover::Gutter { servers, .. }, ..) if servers.is_empty() => {
+                "failover to a gutter pool without servers: name them, in a URL by gutter=host,host"
+            }
+            (failover, ..) if failover.cap().is_some_and(|cap| cap < Duration::from_secs(1)) => {
+                "failover's ttl_cap is below 1 s, which is the shortest time to live"
+            }
+            (_, Some(hedge), _) if hedge.delay.is_zero() => "hedge's delay is zero: give it a duration such as 10ms",
+            (_, Some(_), _) if copies < 2 => "hedge needs a second copy to ask: set replicas to 2 or more",
+            (_, _, Some(timeout)) if timeout.is_zero() => {
+                "retries' attempt_timeout is zero: give it a duration such as 100ms"
+            }
+            _ if copies == 0 => "replicas is zero: it must be at least 1",
+            _ => return Ok(()),
+        };
+        Err(Error::config(problem))
+    }
+
     /// Refuses what cannot work.
     pub(crate) fn check(self) -> Result<Self, Error> {
+        self.check_policies()?;
         let durations = [
             ("timeout", self.timeout),
             ("connect_timeout", self.transport.connect_timeout),
@@ -366,6 +460,12 @@ mod tests {
             (Config::new().connections(0), "connections"),
             (Config::new().max_value_size(0), "max_value_size"),
             (Config::new().namespace("x".repeat(250)), "namespace"),
+            (Config::new().replicas(0), "replicas"),
+            (Config::new().hedge(Hedge::after(Duration::from_millis(1))), "replicas"),
+            (Config::new().replicas(2).hedge(Hedge::after(Duration::ZERO)), "hedge"),
+            (Config::new().failover(Failover::next().ttl_cap(Duration::from_millis(999))), "ttl_cap"),
+            (Config::new().failover(Failover::gutter([""; 0])), "gutter"),
+            (Config::new().retries(Retries::up_to(1).attempt_timeout(Duration::ZERO)), "attempt_timeout"),
         ];
         for (config, name) in cases {
             assert!(config.check().unwrap_err().to_string().contains(name), "{name}");

@@ -20,6 +20,7 @@ use super::link::{Link, Parked};
 use super::records::Records;
 use super::tls;
 use super::transport::Stream;
+use crate::policy::Tripped;
 use crate::proto::{InputBuffer, Output, ProtocolError};
 
 /// Moves bytes until the connection ends; its output says why it did.
@@ -47,6 +48,8 @@ pub(crate) enum End {
     Closed,
     /// The server did not answer the first request.
     NoAnswer,
+    /// The server let too many requests time out.
+    Tripped(Tripped),
     /// The socket failed.
     Io(io::Error),
     /// The server's bytes cannot be trusted.
@@ -59,6 +62,7 @@ impl std::fmt::Display for End {
             Self::Finished => f.write_str("the client was closed"),
             Self::Closed => f.write_str("the server closed the connection"),
             Self::NoAnswer => f.write_str("the server accepts connections and does not answer"),
+            Self::Tripped(tripped) => tripped.fmt(f),
             Self::Io(error) => error.fmt(f),
             Self::Protocol(error) => error.fmt(f),
         }
@@ -209,7 +213,9 @@ impl Driver {
         self.shrink_if_idle();
         let outcome = self.link.handle_timeout(now, &mut self.wakers);
         self.wake_callers();
-        outcome.map_err(End::Protocol)?;
+        if let Some(tripped) = outcome.map_err(End::Protocol)? {
+            return Err(End::Tripped(tripped));
+        }
         if self.probe_until.is_some_and(|until| until <= now) {
             return Err(End::NoAnswer);
         }

@@ -12,6 +12,7 @@ use super::address::Endpoint;
 use super::call::{Call, Replies};
 use super::command::{Act, Ask, Command};
 use super::condition::State;
+use super::gauges::Gauges;
 use super::listing::Listing;
 use super::outcome;
 use super::server::Server;
@@ -36,51 +37,72 @@ use crate::proto::{CowBytes, Request, Ttl};
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct ServerHandle(Arc<Server>);
+pub struct ServerHandle {
+    server: Arc<Server>,
+    /// As it was configured when the handle was made.
+    endpoint: Endpoint,
+}
 
 impl ServerHandle {
-    pub(crate) fn new(server: Arc<Server>) -> Self {
-        Self(server)
+    pub(crate) fn new(server: Arc<Server>, endpoint: Endpoint) -> Self {
+        Self { server, endpoint }
     }
 
     /// The server's address as it was configured.
     pub fn name(&self) -> &str {
-        &self.0.endpoint.name
+        &self.endpoint.name
     }
 
     /// The server's address and weight.
     pub fn endpoint(&self) -> &Endpoint {
-        &self.0.endpoint
+        &self.endpoint
     }
 
     /// What is known of the server, and since when.
     pub fn state(&self) -> State {
-        self.0.state()
+        self.server.state()
+    }
+
+    /// The server in numbers: connections, requests in flight, round trip time, errors by kind.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// client.set("Hello", "World").await?;
+    /// let gauges = client.servers()[0].gauges();
+    /// println!("{}/{} open, {:?} a round trip", gauges.open, gauges.connections, gauges.round_trip);
+    /// assert_eq!((gauges.open, gauges.errors.timeouts), (1, 0));
+    /// # Ok(()) }
+    /// ```
+    pub fn gauges(&self) -> Gauges {
+        self.server.gauges()
     }
 
     /// How many requests were sent and not answered, those included that nobody waits for any more.
     pub fn in_flight(&self) -> usize {
-        self.0.load().0
+        self.server.load().0
     }
 
     /// How many callers wait for a reply.
     pub fn waiting(&self) -> usize {
-        self.0.load().1
+        self.server.load().1
     }
 
     /// Asks this server, and gives the outcome as data, whatever it is.
     ///
-    /// The key is sent as it is: neither placed by the ring nor put into the client's namespace.
+    /// The key is sent as it is: neither placed by the ring nor put into the client's namespace. It is
+    /// asked of this server, once: neither retries nor failover apply.
     ///
     /// # Cancellation
     /// See [`Call`].
     pub fn call<'a>(&self, request: Request<'a>) -> Call<'a> {
-        Call::to_server(Arc::clone(&self.0), request)
+        Call::to_server(Arc::clone(&self.server), request)
     }
 
     /// Asks this server, and gives the replies as a stream.
     pub fn replies(&self, request: Request<'_>) -> Replies {
-        Replies::new(Ok(Arc::clone(&self.0)), request.into_owned())
+        Replies::new(Ok(Arc::clone(&self.server)), request.into_owned())
     }
 
     /// The server's statistics: general ones for an empty group, or `items`, `slabs`, `settings`,
@@ -94,13 +116,13 @@ impl ServerHandle {
     /// It takes a connection of its own, on the text wire. What is stored, moved or removed meanwhile may be
     /// missing, and what expires may still be there.
     pub fn metadump(&self) -> Listing<MetadumpItem> {
-        Listing::metadump(Arc::clone(&self.0))
+        Listing::metadump(Arc::clone(&self.server))
     }
 
     /// The server's keys, one after the other: [`ServerHandle::metadump`] without the rest, since memcached
     /// 1.6.19.
     pub fn mgdump(&self) -> Listing<Bytes> {
-        Listing::keys(Arc::clone(&self.0))
+        Listing::keys(Arc::clone(&self.server))
     }
 
     /// What the server does, as it does it: lines that [`LogLine`](crate::proto::text::LogLine) reads.
@@ -108,7 +130,7 @@ impl ServerHandle {
     /// `streams` are words such as `fetchers mutations evictions`. A listener that is too slow is told how
     /// many lines it missed, and never slows the server down.
     pub fn watch(&self, streams: &str) -> Listing<Bytes> {
-        Listing::watch(Arc::clone(&self.0), streams)
+        Listing::watch(Arc::clone(&self.server), streams)
     }
 
     /// The server's version.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::config::Overload;
 use super::server::Server;
-use crate::proto::{Deadline, Delivery, Reply, Request, Status};
+use crate::proto::{Deadline, Delivery, Reply, Request, Status, Wire};
 
 /// The keys of one server, as indices into the call's list.
 pub(crate) struct Lane {
@@ -140,9 +140,11 @@ impl Lane {
         let last = keys.len().saturating_sub(1);
         // Changes are quiet, the last of a run is loud: its reply shows what was silent before it.
         // Questions are loud: a number must be told, and a miss is the reply to that very request.
+        // A refusal in text has no owner among quiet requests and would spoil the run, so there all are loud.
+        let has_quiet = server.link(self.connection).wire() == Some(Wire::Binary);
         let requests = keys.iter().enumerate().map(|(place, index)| {
             let request = work.request(*index as usize);
-            if place < last && !request.operation().is_question() { request.quiet() } else { request }
+            if has_quiet && place < last && !request.operation().is_question() { request.quiet() } else { request }
         });
         let patience = self.timeout;
         let deadline = Deadline { at: super::after(now, patience).into_std(), patience };
@@ -177,6 +179,9 @@ impl Lane {
 
     /// Ends every key that was not submitted.
     fn give_up(&mut self, status: Status, work: &mut impl Work) {
+        if status == Status::Overloaded {
+            self.server.link(self.connection).count_overloaded(self.indices.len() - self.submitted);
+        }
         for index in self.indices.iter().skip(self.submitted) {
             work.settle(*index as usize, Reply::new(status), &self.server.endpoint.name);
         }

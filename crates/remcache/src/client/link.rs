@@ -18,17 +18,25 @@ use tokio::time::Instant;
 pub(crate) use task::{Demand, Parked};
 
 use super::condition::{Condition, State};
-use super::protocol::Protocol;
+use super::config::Config;
+use super::events::Watch;
+use super::gauges::Tally;
 use super::slot::Slot;
+use crate::policy::Breaker;
 use crate::proto::{
-    Connection, Deadline, Delivery, Dialect, Event, InputBuffer, InvalidRequest, Limits, ProtocolError, Rejected,
-    Reply, Request, Status, Tag, Ticket,
+    Connection, Deadline, Delivery, Dialect, Event, InputBuffer, InvalidRequest, ProtocolError, Rejected, Reply,
+    Request, Status, Tag, Ticket, Wire,
 };
 
 /// The shared half of one connection.
 #[derive(Debug)]
 pub(crate) struct Link {
     state: Mutex<Inner>,
+    /// Its place among the connections of its server, and who is told what becomes of it.
+    place: usize,
+    watch: Arc<Watch>,
+    /// Wakes whoever waits until requests are taken again.
+    turned: Notify,
     /// Wakes callers that wait for room in the queue.
     room: Notify,
     /// Wakes whoever waits until the connection's task has ended.
@@ -55,6 +63,10 @@ struct Inner {
     waiting_for_room: usize,
     /// Whether a protocol reply came since the connection was opened.
     replied: bool,
+    breaker: Breaker,
+    tally: Tally,
+    /// How often the connection failed, or could not be had.
+    failures: u64,
 }
 
 /// What became of an attempt to submit.
@@ -108,13 +120,13 @@ fn slot_and_place(tag: Tag) -> (usize, u32) {
 }
 
 impl Link {
-    /// A link of this protocol; where the wire has to be found out, requests wait for that.
-    pub(crate) fn new(protocol: Protocol, limits: Limits, first_opaque: u32) -> Self {
+    /// A link of the client's protocol; where the wire has to be found out, requests wait for that.
+    pub(crate) fn new(config: &Config, first_opaque: u32, place: usize, watch: Arc<Watch>) -> Self {
         let now = Instant::now().into_std();
         let state = Inner {
-            machine: match protocol.wire() {
-                Some(wire) => Connection::speaking(wire, Dialect::default(), limits, first_opaque, now),
-                None => Connection::undecided(limits, first_opaque, now),
+            machine: match config.protocol.wire() {
+                Some(wire) => Connection::speaking(wire, Dialect::default(), config.limits, first_opaque, now),
+                None => Connection::undecided(config.limits, first_opaque, now),
             },
             slots: Slab::new(),
             driver: None,
@@ -126,8 +138,12 @@ impl Link {
             running: false,
             waiting_for_room: 0,
             replied: false,
+            breaker: Breaker::new(config.breaker, config.timeout),
+            tally: Tally::default(),
+            failures: 0,
         };
-        Self { state: Mutex::new(state), room: Notify::new(), ended: Notify::new() }
+        let [room, ended, turned] = [Notify::new(), Notify::new(), Notify::new()];
+        Self { state: Mutex::new(state), place, watch, room, ended, turned }
     }
 
     #[inline]
@@ -148,6 +164,7 @@ impl Link {
         match state.machine.submit(request, Some(tag(entry, 0)), deadline, now.into_std()) {
             Ok(ticket) => {
                 state.slots.insert(slot);
+                state.tally.submitted(tag(entry, 0), now);
                 let start = !state.running;
                 wake(state);
                 Submitted::InFlight { flight: Flight { slot: entry, ticket }, start }
@@ -202,6 +219,7 @@ impl Link {
         let sent = run.taken - u32::try_from(run.refused.len()).unwrap_or(run.taken);
         if sent > 0 {
             run.slot = Some(state.slots.insert(Slot::run(sent)));
+            state.tally.submitted(tag(slot, 0), now);
             run.start = !state.running;
             wake(state);
         }
@@ -256,6 +274,7 @@ impl Link {
     pub(crate) fn abandon(&self, flight: Flight) {
         let mut state = self.lock();
         state.machine.abandon(flight.ticket, Instant::now().into_std());
+        state.tally.abandoned(|tag| slot_and_place(tag).0 == flight.slot);
         state.slots.try_remove(flight.slot);
         // The driver may have to watch how many were given up.
         wake(state);
@@ -266,6 +285,7 @@ impl Link {
         let mut state = self.lock();
         let now = Instant::now().into_std();
         state.machine.abandon_where(|tag| slot_and_place(tag).0 == slot, now);
+        state.tally.abandoned(|tag| slot_and_place(tag).0 == slot);
         state.slots.try_remove(slot);
         wake(state);
     }
@@ -289,6 +309,31 @@ impl Link {
         state.refusal.is_some() || state.machine.has_room(length)
     }
 
+    /// What the connection speaks; `None` while that is not known.
+    pub(crate) fn wire(&self) -> Option<Wire> {
+        self.lock().machine.wire()
+    }
+
+    /// Waits until requests are taken again; `false` if the next attempt to connect fails, or there
+    /// will be none. The caller limits how long.
+    pub(crate) async fn wait_for_return(&self) -> bool {
+        let failures = self.lock().failures;
+        loop {
+            let mut turned = std::pin::pin!(self.turned.notified());
+            turned.as_mut().enable();
+            {
+                let state = self.lock();
+                if state.refusal.is_none() {
+                    return true;
+                }
+                if state.condition == Condition::Closed || state.failures != failures {
+                    return false;
+                }
+            }
+            turned.await;
+        }
+    }
+
     /// Whether requests are taken.
     pub(crate) fn is_usable(&self) -> bool {
         self.lock().refusal.is_none()
@@ -300,6 +345,16 @@ impl Link {
         State { condition: state.condition.clone(), since: state.since }
     }
 
+    /// Shows what was counted.
+    pub(crate) fn with_tally<T>(&self, show: impl FnOnce(&Tally) -> T) -> T {
+        show(&self.lock().tally)
+    }
+
+    /// Tells that so many requests found no room.
+    pub(crate) fn count_overloaded(&self, count: usize) {
+        self.lock().tally.errors.overloaded += count as u64;
+    }
+
     /// Counts: unanswered requests, and slots that callers hold.
     pub(crate) fn load(&self) -> (usize, usize) {
         let state = self.lock();
@@ -309,10 +364,11 @@ impl Link {
 
 impl Inner {
     #[inline]
-    fn admit(&self) -> Result<(), Reply> {
+    fn admit(&mut self) -> Result<(), Reply> {
         match &self.refusal {
             None => Ok(()),
             Some(reason) => {
+                self.tally.errors.refused += 1;
                 let status = self.refused_as.unwrap_or(Status::Disconnected(Delivery::NotSent));
                 Err(Reply::with_text(status, reason.clone()))
             }
@@ -320,9 +376,10 @@ impl Inner {
     }
 
     #[inline]
-    fn settle(&mut self, input: &mut InputBuffer, wakers: &mut Vec<Waker>) -> Result<(), ProtocolError> {
+    fn settle(&mut self, input: &mut InputBuffer, now: Instant, wakers: &mut Vec<Waker>) -> Result<(), ProtocolError> {
         while let Some(Event { tag, mut reply, last, .. }) = self.machine.poll_event(input)? {
             let (slot, place) = slot_and_place(tag);
+            self.tally.settled(tag, reply.status, now);
             if reply.status == Status::AuthError {
                 self.stranger = true;
                 reply.value = Bytes::from_static(NO_CREDENTIALS.as_bytes());

@@ -14,6 +14,7 @@ use super::Client;
 use super::command::{Count, Delete, Extend, Fetch, Kind, Store, Touch};
 use super::lane::{Lane, Work};
 use super::outcome::{self, Change};
+use super::routed_many::{self, Told};
 use crate::Error;
 use crate::proto::{CowBytes, Reply, Request, Ttl};
 
@@ -26,6 +27,10 @@ use crate::proto::{CowBytes, Reply, Request, Ttl};
 ///
 /// The deadline counts from the last reply: a call takes as long as replies keep coming, and ends
 /// when they stop for the [`timeout`](crate::Config::timeout).
+///
+/// With [copies](crate::Config::replicas) or [failover](crate::Config::failover) the keys go to one
+/// copy after the other, and those of servers that are away to their fallbacks at last, each pass with
+/// the same timeout. Such calls are not hedged, nor repeated at the same server.
 ///
 /// # Cancellation
 /// Dropping the future changes nothing on the wire. What was sent may have been executed.
@@ -40,7 +45,7 @@ pub struct Many<'a, N, Q> {
 
 /// What all requests of a call have in common.
 #[derive(Clone, Copy, Debug, Default)]
-struct Options {
+pub(super) struct Options {
     ttl: Ttl,
     flags: u32,
     initial: Option<u64>,
@@ -156,10 +161,19 @@ impl<'a, N: Kind, Q: Entry> Many<'a, N, Q> {
 impl<N: Kind, Q: Entry> Many<'_, N, Q> {
     async fn run(self) -> Outcomes<Q::Key, N::Output> {
         let Self { client, items, options, timeout, .. } = self;
-        let mut lanes = assign(client, &items, timeout).await;
+        let source = Source { items, options, namespace: &client.config().namespace };
+        if client.fleet().is_routed {
+            let told = routed_many::run(client, &source, timeout).await;
+            let results = told
+                .into_iter()
+                .enumerate()
+                .map(|(index, told)| told.map(|Told { reply, server }| source.result::<N>(index, reply, &server)));
+            return outcomes(results.collect(), source);
+        }
+        let mut lanes = assign(client, &source.items, timeout).await;
         let mut results = Vec::new();
-        results.resize_with(items.len(), || None);
-        let mut job: Job<'_, N, Q> = Job { items, options, namespace: &client.config().namespace, results };
+        results.resize_with(source.len(), || None);
+        let mut job: Job<'_, N, Q> = Job { source, results };
         poll_fn(|cx| {
             let now = Instant::now();
             let mut pending = false;
@@ -169,33 +183,59 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
             if pending { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
-        let keys = job.items.into_iter().map(Entry::into_key);
-        let results = job.results.into_iter().map(|result| result.unwrap_or_else(|| Err(unplaced())));
-        Outcomes(keys.zip(results).collect())
+        outcomes(job.results, job.source)
     }
 }
 
-/// The keys of a call and their outcomes so far.
-struct Job<'a, N: Kind, Q> {
+/// The result of each key; what has none could not be placed.
+fn outcomes<Q: Entry, T>(results: Vec<Option<Result<T, Error>>>, source: Source<'_, Q>) -> Outcomes<Q::Key, T> {
+    let keys = source.items.into_iter().map(Entry::into_key);
+    let results = results.into_iter().map(|result| result.unwrap_or_else(|| Err(unplaced())));
+    Outcomes(keys.zip(results).collect())
+}
+
+/// The keys of a call, and what is asked for each.
+pub(super) struct Source<'a, Q> {
     items: Vec<Q>,
     options: Options,
     namespace: &'a [u8],
+}
+
+impl<Q: Entry> Source<'_, Q> {
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    #[inline]
+    pub(super) fn request(&self, index: usize) -> Request<'_> {
+        let request = self.options.apply(self.items[index].request());
+        if self.namespace.is_empty() { request } else { request.prefix_key(self.namespace) }
+    }
+
+    #[inline]
+    fn result<N: Kind>(&self, index: usize, reply: Reply, server: &Arc<str>) -> Result<N::Output, Error> {
+        N::decode(reply).map_err(|reply| {
+            let key_is_invalid = self.request(index).key().is_err();
+            outcome::error(&reply, key_is_invalid, (!key_is_invalid).then(|| Arc::clone(server)))
+        })
+    }
+}
+
+/// A call with its outcomes so far.
+struct Job<'a, N: Kind, Q> {
+    source: Source<'a, Q>,
     results: Vec<Option<Result<N::Output, Error>>>,
 }
 
 impl<N: Kind, Q: Entry> Work for Job<'_, N, Q> {
     #[inline]
     fn request(&self, index: usize) -> Request<'_> {
-        let request = self.options.apply(self.items[index].request());
-        if self.namespace.is_empty() { request } else { request.prefix_key(self.namespace) }
+        self.source.request(index)
     }
 
     #[inline]
     fn settle(&mut self, index: usize, reply: Reply, server: &Arc<str>) {
-        let result = N::decode(reply).map_err(|reply| {
-            let key_is_invalid = self.request(index).key().is_err();
-            outcome::error(&reply, key_is_invalid, (!key_is_invalid).then(|| Arc::clone(server)))
-        });
+        let result = self.source.result::<N>(index, reply, server);
         if let Some(place) = self.results.get_mut(index) {
             *place = Some(result);
         }
@@ -243,7 +283,7 @@ async fn assign<Q: Entry>(client: &Client, items: &[Q], timeout: Duration) -> Ve
 }
 
 /// How many keys are placed before other tasks get their turn.
-const KEYS_A_TURN: usize = 4096;
+pub(super) const KEYS_A_TURN: usize = 4096;
 
 macro_rules! options {
     ($($kind:ident: $($option:ident)*;)*) => {$(

@@ -13,7 +13,10 @@ mod condition;
 mod config;
 mod credentials;
 mod driver;
+mod events;
 mod failure;
+mod fleet;
+mod gauges;
 mod handle;
 mod handshake;
 mod lane;
@@ -25,6 +28,8 @@ mod operations_many;
 mod outcome;
 mod protocol;
 mod records;
+mod routed;
+mod routed_many;
 mod server;
 mod slot;
 #[cfg(feature = "tls")]
@@ -43,6 +48,8 @@ pub use command::{Act, Ask, Command, Count, Delete, Exist, Extend, Fetch, Inspec
 pub use condition::{Condition, State};
 pub use config::{Config, Overload, TransportSettings};
 pub use credentials::{Credentials, CredentialsProvider, ProviderError, Providing};
+pub use events::{Events, ServerEvent};
+pub use gauges::{Errors, Gauges};
 pub use handle::{ServerHandle, Stat, Stats};
 pub use listing::Listing;
 pub use many::{
@@ -58,6 +65,7 @@ pub use transport::{Connect, Connecting, Stream};
 use crate::Error;
 use crate::proto::{Delivery, Key, Reply, Request};
 use cluster::Cluster;
+use fleet::Fleet;
 
 /// A client of one or several memcached servers.
 ///
@@ -72,6 +80,7 @@ pub struct Client(Arc<Shared>);
 struct Shared {
     cluster: RwLock<Arc<Cluster>>,
     config: Arc<Config>,
+    fleet: Fleet,
 }
 
 /// What a callback says: whether it wants the next reply.
@@ -125,8 +134,14 @@ impl Client {
         let mut config = config.check()?;
         let endpoints = std::mem::take(&mut config.servers);
         let config = Arc::new(config);
-        let cluster = Cluster::new(endpoints, &config, None)?;
-        Ok(Self(Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), config })))
+        let fleet = Fleet::new(&config);
+        let cluster = Cluster::new(endpoints, &config, &fleet, None)?;
+        Ok(Self(Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), config, fleet })))
+    }
+
+    #[inline]
+    pub(crate) fn fleet(&self) -> &Fleet {
+        &self.0.fleet
     }
 
     #[inline]
@@ -142,7 +157,8 @@ impl Client {
     /// Replaces the list of servers while running.
     ///
     /// Servers that stay keep their connections; requests on those that leave end as they would
-    /// have. Nothing connects at once.
+    /// have. A server that stays with another weight keeps its connections too, and has its new share
+    /// of the keys at once. Nothing connects at once.
     ///
     /// # Errors
     /// As [`Client::new`]; the old list stays in use then. Options of a URL cannot be changed, and
@@ -152,7 +168,7 @@ impl Client {
         let config = servers.into_iter().try_fold(empty, |config, server| config.server(server.as_ref()))?;
         config.check_security_is_that_of(self.config())?;
         let mut cluster = self.0.cluster.write().unwrap_or_else(PoisonError::into_inner);
-        *cluster = Arc::new(Cluster::new(config.servers, &self.0.config, Some(&cluster))?);
+        *cluster = Arc::new(Cluster::new(config.servers, &self.0.config, &self.0.fleet, Some(&cluster))?);
         Ok(())
     }
 
@@ -163,7 +179,38 @@ impl Client {
 
     /// The servers, in the order in which they were given.
     pub fn servers(&self) -> Vec<ServerHandle> {
-        self.cluster().servers.iter().map(|server| ServerHandle::new(Arc::clone(server))).collect()
+        self.cluster().handles()
+    }
+
+    /// The spare servers of [`Failover::Gutter`](crate::policy::Failover::Gutter).
+    pub fn spare_servers(&self) -> Vec<ServerHandle> {
+        self.cluster().spares().map(Cluster::handles).unwrap_or_default()
+    }
+
+    /// What becomes of the servers, as it happens: each change of a server's
+    /// [`Condition`], with its reason.
+    ///
+    /// Events begin with this call. A reader that falls more than 1,024 behind loses the oldest, and is
+    /// told how many by the next.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use remcache::client::Condition;
+    ///
+    /// let mut events = client.events();
+    /// client.set("Hello", "World").await?;
+    /// while let Some(event) = events.next().await {
+    ///     println!("{}: {:?}, was {:?}", event.server, event.after, event.before);
+    ///     if event.after == Condition::Connected {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn events(&self) -> Events {
+        Events::new(&self.0.fleet.events)
     }
 
     /// The server of a key; `None` if there is none for it now.
@@ -174,8 +221,7 @@ impl Client {
         let key = [&self.config().namespace, key.as_ref()].concat();
         let key = Key::new(key)?;
         let cluster = self.cluster();
-        let server = cluster.locate(key.as_bytes()).and_then(|place| cluster.servers.get(place));
-        Ok(server.map(|server| ServerHandle::new(Arc::clone(server))))
+        Ok(cluster.locate(key.as_bytes()).and_then(|place| cluster.handle(place)))
     }
 
     /// Asks, and gives the outcome as data, whatever it is. It cannot fail.
@@ -246,7 +292,7 @@ impl Client {
     /// # Cancellation
     /// The end goes on without being waited for.
     pub async fn close(&self) {
-        let servers = self.cluster().servers.clone();
+        let servers = self.cluster().all_servers();
         for server in &servers {
             server.close();
         }

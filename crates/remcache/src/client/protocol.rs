@@ -12,8 +12,8 @@ use crate::proto::Wire;
 ///
 /// | setting | choose it |
 /// |---|---|
-/// | `Auto` | unless you know better: it costs one round trip for each connection |
-/// | `Binary` | for the fewest bytes to decode, and servers with SASL; memcached's authors have deprecated it |
+/// | `Binary` | the default: for the least work a request, and servers with SASL; memcached's authors have deprecated it |
+/// | `Auto` | where servers differ or are not known: it costs one round trip for each connection |
 /// | `Meta` | for servers that are known to be 1.6.18 or newer, and services that refuse the binary wire |
 /// | `Text` | for proxies such as nutcracker and mcrouter, and servers that know nothing else |
 ///
@@ -28,9 +28,9 @@ use crate::proto::Wire;
 pub enum Protocol {
     /// What each server understands, found out when a connection is opened: meta where the version has
     /// it (1.6.18), else binary, else text.
-    #[default]
     Auto,
     /// The binary wire.
+    #[default]
     Binary,
     /// The meta commands.
     Meta,

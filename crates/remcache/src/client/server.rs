@@ -6,9 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::broadcast::Sender;
+use tokio::time::{Instant, timeout_at};
+
 use super::address::Endpoint;
 use super::condition::{Condition, State};
 use super::config::{Config, Overload};
+use super::events::{ServerEvent, Watch};
+use super::gauges::{Errors, Gauges};
 use super::handshake::{Memory, establish_as};
 use super::link::Link;
 use super::protocol::Protocol;
@@ -27,10 +32,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(endpoint: Endpoint, config: Arc<Config>) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, config: Arc<Config>, events: Sender<ServerEvent>) -> Self {
         let mut random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        let lane = || Arc::new(Link::new(config.protocol, config.limits, random.u32(..)));
-        let lanes = std::iter::repeat_with(lane).take(config.connections).collect();
+        let watch = Arc::new(Watch::new(Arc::clone(&endpoint.name), config.connections, events));
+        let lane = |place| Arc::new(Link::new(&config, random.u32(..), place, Arc::clone(&watch)));
+        let lanes = (0..config.connections).map(lane).collect();
         Self { endpoint, lanes, next: AtomicUsize::new(0), config }
     }
 
@@ -91,18 +97,50 @@ impl Server {
         self.lanes.iter().any(|link| link.is_usable())
     }
 
+    /// A connection that takes requests, beside this one.
+    pub(crate) fn other_lane(&self, lane: usize) -> Option<usize> {
+        (0..self.lanes.len()).find(|&other| other != lane && self.lanes[other].is_usable())
+    }
+
+    /// Waits until a server that was lost takes requests again; `false` if its next attempt to connect
+    /// fails, or the deadline comes first.
+    pub(crate) async fn wait_for_return(&self, deadline: Instant) -> bool {
+        if self.is_usable() {
+            return true;
+        }
+        let Some(link) = self.lanes.first() else { return false };
+        timeout_at(deadline, link.wait_for_return()).await.unwrap_or(false)
+    }
+
     /// The state of its best connection.
     pub(crate) fn state(&self) -> State {
-        let rank = |state: &State| match state.condition {
-            Condition::Connected => 0,
-            Condition::Connecting => 1,
-            Condition::Idle => 2,
-            Condition::Down(_) => 3,
-            Condition::Closed => 4,
-        };
         let states = self.lanes.iter().map(|link| link.state());
         let none = || State { condition: Condition::Closed, since: SystemTime::now() };
-        states.min_by_key(rank).unwrap_or_else(none)
+        states.min_by_key(|state| state.condition.rank()).unwrap_or_else(none)
+    }
+
+    /// The server in numbers.
+    pub(crate) fn gauges(&self) -> Gauges {
+        let (in_flight, waiting) = self.load();
+        let mut gauges = Gauges {
+            state: self.state(),
+            connections: self.lanes.len(),
+            open: 0,
+            in_flight,
+            waiting,
+            round_trip: None,
+            reconnects: 0,
+            errors: Errors::default(),
+        };
+        for link in &self.lanes {
+            gauges.open += usize::from(link.state().condition == Condition::Connected);
+            link.with_tally(|tally| {
+                gauges.round_trip = gauges.round_trip.max(tally.round_trip());
+                gauges.reconnects += tally.connects.saturating_sub(1);
+                gauges.errors = gauges.errors.plus(tally.errors);
+            });
+        }
+        gauges
     }
 
     /// Unanswered requests, and slots that callers hold.

@@ -12,7 +12,7 @@ pub(super) fn texts(distribution: Distribution, nodes: &[Node]) -> Result<Vec<St
     let format = match distribution.profile().rule {
         Rule::Circle(circle) => circle.format,
         Rule::Scores(format, _) => format,
-        Rule::Modulo | Rule::WeightedModulo | Rule::Jump | Rule::Furc | Rule::Living => return Ok(Vec::new()),
+        Rule::Modulo | Rule::WeightedModulo(_) | Rule::Jump | Rule::Furc | Rule::Living => return Ok(Vec::new()),
     };
     let texts = nodes.iter().enumerate().map(|(index, node)| {
         format.write(node).ok_or_else(|| RingError::NoIp { index, name: node.name.clone(), distribution })

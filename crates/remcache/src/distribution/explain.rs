@@ -105,7 +105,7 @@ impl Ring {
     fn divisor(&self) -> Option<u64> {
         match &self.placement {
             Placement::Modulo | Placement::Living => Some(self.servers() as u64),
-            Placement::Shares(ends) => ends.last().copied(),
+            Placement::Shares(shares) => shares.places(),
             _ => None,
         }
     }

@@ -48,6 +48,7 @@ mod profile;
 mod remcached;
 mod ring;
 mod scores;
+mod shares;
 mod table;
 
 use std::fmt;

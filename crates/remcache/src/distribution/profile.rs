@@ -37,7 +37,7 @@ pub(super) enum Rule {
     /// The hash modulo the number of servers.
     Modulo,
     /// The hash modulo the total weight, each server in so many places as it has weight.
-    WeightedModulo,
+    WeightedModulo(ListOrder),
     /// The greatest score of server and key together.
     Scores(NodeFormat, Score),
     /// Lamping and Veach's jump hash.
@@ -46,6 +46,16 @@ pub(super) enum Rule {
     Furc,
     /// The key as a number, modulo the servers that are connected.
     Living,
+}
+
+/// In which order a list is counted through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ListOrder {
+    /// As it was configured.
+    Configured,
+    /// By the servers' texts, a shorter one first: twemproxy sorts its servers to find duplicates
+    /// (`conf_validate_server`), and leaves them so.
+    ByText(NodeFormat),
 }
 
 /// A circle of points.

@@ -12,6 +12,7 @@ use super::{
     profile::{Order, Rule},
     remcached,
     scores::Scores,
+    shares::Shares,
 };
 
 /// A list of servers prepared for lookups by [`Distribution::ring`].
@@ -42,8 +43,8 @@ pub(super) enum Placement {
     Circle(Order, Continuum),
     /// Points of 128 bits.
     WideCircle(Continuum<u128>),
-    /// The hash modulo the total weight: up to which remainder each server goes.
-    Shares(Box<[u64]>),
+    /// The hash modulo the total weight.
+    Shares(Shares),
     /// The hash modulo the number of servers.
     Modulo,
     Scores(Scores),
@@ -64,7 +65,7 @@ impl Ring {
             }
             Rule::Circle(circle) => Placement::Circle(circle.order, circle.continuum(nodes, &texts, keys)),
             Rule::Scores(_, score) => Placement::Scores(Scores::new(score, nodes, &texts)),
-            Rule::WeightedModulo => Placement::Shares(shares(nodes)),
+            Rule::WeightedModulo(order) => Placement::Shares(Shares::new(order, nodes)),
             Rule::Modulo => Placement::Modulo,
             Rule::Jump => Placement::Jump,
             Rule::Furc => Placement::Furc,
@@ -121,10 +122,7 @@ impl Ring {
                 circle.find(order.position(hash) as u32).map(|point| point.server as usize)
             }
             Placement::WideCircle(circle) => circle.find(hash).map(|point| point.server as usize),
-            Placement::Shares(ends) => {
-                let place = hash as u64 % ends.last()?;
-                Some(ends.partition_point(|&end| end <= place))
-            }
+            Placement::Shares(shares) => shares.server(hash as u64),
             Placement::Modulo => Some((hash as u64 % self.servers() as u64) as usize),
             Placement::Jump => Some(jump::place(hash as u64, self.servers())),
             Placement::Scores(_) | Placement::Furc | Placement::Living => None,
@@ -191,17 +189,6 @@ impl Ring {
     pub fn servers(&self) -> usize {
         self.nodes.len()
     }
-}
-
-/// The sums of the weights up to each server: as if a list had each server as many times as it has weight.
-fn shares(nodes: &[Node]) -> Box<[u64]> {
-    let weights = nodes.iter().map(|node| u64::from(node.weight));
-    weights
-        .scan(0, |sum, weight| {
-            *sum += weight;
-            Some(*sum)
-        })
-        .collect()
 }
 
 impl fmt::Debug for Ring {

@@ -6,7 +6,7 @@ use super::{
     hash::Chars,
     identity::NodeFormat,
     points::{Count, PointHash},
-    profile::{Circle, KeyPart, Order, Profile, PythonKey, Retry, Rule, Score, Spread, Tie},
+    profile::{Circle, KeyPart, ListOrder, Order, Profile, PythonKey, Retry, Rule, Score, Spread, Tie},
 };
 
 /// The rows, in the order in which they are listed. The first is the default.
@@ -78,8 +78,8 @@ pub(super) const PROFILES: &[Profile] = &[
     },
     Profile {
         name: "twemproxy-modula",
-        about: "the hash modulo the total weight; hash tags",
-        rule: Rule::WeightedModulo,
+        about: "the hash modulo the total weight, servers sorted as twemproxy sorts them; hash tags",
+        rule: Rule::WeightedModulo(ListOrder::ByText(NodeFormat::Twemproxy)),
         ..TWEMPROXY
     },
     Profile {
@@ -315,7 +315,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         name: "python-memcached",
         about: "python-memcached since 1.60: 15 bits of the CRC-32 modulo the total weight",
-        rule: Rule::WeightedModulo,
+        rule: Rule::WeightedModulo(ListOrder::Configured),
         hash: Hash::Crc32,
         retry: Retry::Python,
         ..ROW
@@ -323,7 +323,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         name: "python-memcached-1.59",
         about: "python-memcached before 1.60, where a hash of 0 counts as 1",
-        rule: Rule::WeightedModulo,
+        rule: Rule::WeightedModulo(ListOrder::Configured),
         hash: Hash::Crc32NotZero,
         retry: Retry::Python,
         ..ROW

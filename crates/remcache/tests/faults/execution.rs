@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use remcache::policy::Retries;
 use remcache::{Config, ErrorKind};
 use remcache_testkit::seed;
 
@@ -51,6 +52,12 @@ async fn increments(trial: Trial) {
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_increments_are_never_repeated() {
     increments(Trial::in_memory(Conduct::Honest, eager(), Duration::from_secs(1))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_increments_are_never_repeated_whatever_else_may_be() {
+    let retries = Retries::up_to(3).sets().deletes().attempt_timeout(Duration::from_millis(300)).budget(1_000_000);
+    increments(Trial::in_memory(Conduct::Honest, eager().retries(retries), Duration::from_secs(1))).await;
 }
 
 #[tokio::test]

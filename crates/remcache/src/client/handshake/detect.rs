@@ -34,6 +34,8 @@ pub(crate) enum Attempt {
     /// To ask for the version in text.
     #[default]
     Text,
+    /// To tell the password in text, and then to ask for the version.
+    Password,
     /// To ask for the version in binary.
     Binary,
     /// To speak text without asking: what answers neither is a proxy that knows a few commands.
@@ -48,36 +50,47 @@ pub(super) async fn attempt(
 ) -> Result<Guess, Failure> {
     match attempt {
         Attempt::Text => text(stream, credentials).await,
+        Attempt::Password => password(stream, credentials).await,
         Attempt::Binary => binary(stream, credentials).await,
         Attempt::Blind => Ok(Guess::Right(Spoken { wire: Wire::Text, dialect: Dialect::default() })),
     }
 }
 
 async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<Guess, Failure> {
-    send(stream, b"version\r\n").await?;
+    send(stream, QUESTION).await?;
     let answer = match line(stream).await {
         Ok(answer) => answer,
         // A server of the binary wire alone closes without a byte.
         Err(failure) if closed_silently(&failure) => return Ok(Guess::Next(Attempt::Binary)),
         Err(failure) => return Err(failure),
     };
-    if let Some(version) = answer.strip_prefix(b"VERSION ") {
-        if let Some(credentials) = credentials {
-            not_asked_for(credentials, "-S and -Y")?;
-        }
-        return Ok(by_version(&String::from_utf8_lossy(version)));
-    }
     if answer == b"CLIENT_ERROR unauthenticated" {
-        let Some(credentials) = credentials else { return Err(Failure::Refused(NO_CREDENTIALS.to_owned())) };
-        offer_token(stream, credentials).await?;
-        // A server that knows password files has meta too, but for a few old ones.
-        send(stream, b"version\r\n").await?;
-        let answer = line(stream).await?;
-        let version = answer.strip_prefix(b"VERSION ").map(String::from_utf8_lossy);
-        let dialect = version.map_or_else(Dialect::default, |version| Dialect::from_version(&version));
-        // The binary wire is closed there.
-        let wire = if dialect.wire() == Wire::Meta { Wire::Meta } else { Wire::Text };
-        return Ok(Guess::Right(Spoken { wire, dialect }));
+        // How many such lines there are is not certain: on a connection of its own nothing is.
+        return match credentials {
+            Some(_) => Ok(Guess::Next(Attempt::Password)),
+            None => Err(Failure::Refused(NO_CREDENTIALS.to_owned())),
+        };
+    }
+    let spoken = told(&answer)?;
+    for _ in 1..REPEATED {
+        if line(stream).await? != answer {
+            return Err(Failure::Unreachable("the server answers the same question in different ways".into()));
+        }
+    }
+    match (credentials, &spoken) {
+        (Some(credentials), Guess::Right(_)) => not_asked_for(credentials, "-S and -Y").map(|()| spoken),
+        _ => Ok(spoken),
+    }
+}
+
+/// A server that speaks binary alone looks at nothing before it has 24 bytes.
+const QUESTION: &[u8] = b"version\r\nversion\r\nversion\r\n";
+const REPEATED: usize = 3;
+
+/// What the first line of an answer tells.
+fn told(answer: &[u8]) -> Result<Guess, Failure> {
+    if let Some(version) = answer.strip_prefix(b"VERSION ") {
+        return Ok(by_version(&String::from_utf8_lossy(version)));
     }
     if answer.starts_with(b"ERROR Too many open connections") {
         return Err(Failure::Unreachable(ProtocolError::TooManyConnections.to_string()));
@@ -87,9 +100,21 @@ async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Res
         true => Ok(Guess::Right(Spoken { wire: Wire::Text, dialect: Dialect::default() })),
         false => Err(Failure::Unreachable(format!(
             "what answers there is no memcached: {:?}",
-            String::from_utf8_lossy(answer.get(..40).unwrap_or(&answer))
+            String::from_utf8_lossy(answer.get(..40).unwrap_or(answer))
         ))),
     }
+}
+
+async fn password(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<Guess, Failure> {
+    let Some(credentials) = credentials else { return Err(Failure::Refused(NO_CREDENTIALS.to_owned())) };
+    offer_token(stream, credentials).await?;
+    send(stream, b"version\r\n").await?;
+    let answer = line(stream).await?;
+    let version = answer.strip_prefix(b"VERSION ").map(String::from_utf8_lossy);
+    let dialect = version.map_or_else(Dialect::default, |version| Dialect::from_version(&version));
+    // The binary wire is closed there.
+    let wire = if dialect.wire() == Wire::Meta { Wire::Meta } else { Wire::Text };
+    Ok(Guess::Right(Spoken { wire, dialect }))
 }
 
 /// The wire of a server that tells its version in text, on the connection that it told it on.

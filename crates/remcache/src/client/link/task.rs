@@ -1,13 +1,14 @@
 //! The link as its task and driver see it: demand, condition, bytes in and out, time.
 
 use std::task::{Poll, Waker};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{Condition, Inner, Link, slot_and_place, wake};
 use crate::client::handshake::Spoken;
+use crate::policy::Tripped;
 use crate::proto::{Deadline, Event, InputBuffer, Output, ProtocolError, Reply, Request, Status};
 
 /// What the driver's task has to do next.
@@ -85,10 +86,12 @@ impl Link {
         if state.machine.wire().is_none() {
             state.machine.begin(spoken.wire, spoken.dialect);
             // What this wire cannot say has its outcome now.
-            state.settle(&mut InputBuffer::new(), &mut wakers).ok();
+            state.settle(&mut InputBuffer::new(), now, &mut wakers).ok();
         }
         state.replied = false;
         state.stranger = false;
+        state.breaker.reset();
+        state.tally.connects += 1;
         state.machine.handle_received(now.into_std());
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
@@ -110,6 +113,10 @@ impl Link {
     /// The same; requests that are refused from now on have this status.
     fn set_as(&self, condition: Condition, refused_as: Option<Status>) -> bool {
         let mut state = self.lock();
+        if condition.is_down() {
+            state.failures += 1;
+            self.turned.notify_waiters();
+        }
         if state.condition == Condition::Closed || state.condition == condition {
             return false;
         }
@@ -119,10 +126,12 @@ impl Link {
         }
         state.refusal = condition.refusal();
         state.refused_as = refused_as;
-        state.condition = condition;
+        state.condition = condition.clone();
         // Whoever waits for room may learn that there is none to wait for.
         wake(state);
         self.room.notify_waiters();
+        self.turned.notify_waiters();
+        self.watch.changed(self.place, condition);
         is_news
     }
 
@@ -142,9 +151,10 @@ impl Link {
     fn end_all(&self, reason: &str, status: Option<Status>) -> bool {
         let mut state = self.lock();
         let busy = state.machine.awaited() > 0;
-        state.machine.close(&Bytes::copy_from_slice(reason.as_bytes()), Instant::now().into_std());
+        let now = Instant::now();
+        state.machine.close(&Bytes::copy_from_slice(reason.as_bytes()), now.into_std());
         let mut wakers = Vec::new();
-        state.settle_ended(status, &mut wakers);
+        state.settle_ended(status, now, &mut wakers);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
         self.room.notify_waiters();
@@ -190,9 +200,13 @@ impl Link {
         let mut state = self.lock();
         state.machine.handle_received(now.into_std());
         let before = state.machine.in_flight();
-        let outcome = state.settle(input, wakers);
+        let outcome = state.settle(input, now, wakers);
         let freed = before.saturating_sub(state.machine.in_flight());
-        state.replied |= freed > 0;
+        if freed > 0 {
+            state.replied = true;
+            state.breaker.reset();
+        }
+        state.tally.errors.protocol += u64::from(outcome.is_err());
         let waiting = state.waiting_for_room;
         drop(state);
         self.offer_room(waiting.min(freed));
@@ -205,12 +219,26 @@ impl Link {
         }
     }
 
-    /// Gives up what is due.
-    pub(crate) fn handle_timeout(&self, now: Instant, wakers: &mut Vec<Waker>) -> Result<(), ProtocolError> {
+    /// Gives up what is due; tells if the server has let so much become due that it counts as down.
+    pub(crate) fn handle_timeout(
+        &self,
+        now: Instant,
+        wakers: &mut Vec<Waker>,
+    ) -> Result<Option<Tripped>, ProtocolError> {
         let mut state = self.lock();
+        let machine = &mut state.machine;
+        let late = machine.poll_timeout().map_or(Duration::ZERO, |due| now.into_std().saturating_duration_since(due));
+        let silence = now.into_std().saturating_duration_since(machine.silent_since());
+        // The server had no chance to be heard: its replies are read after this.
+        if state.breaker.is_own_stall(late) {
+            state.machine.excuse(now.into_std());
+        }
+        let before = state.tally.errors.timeouts;
         let outcome = state.machine.handle_timeout(now.into_std());
-        state.settle(&mut InputBuffer::new(), wakers)?;
-        outcome
+        state.settle(&mut InputBuffer::new(), now, wakers)?;
+        outcome?;
+        let timeouts = u32::try_from(state.tally.errors.timeouts - before).unwrap_or(u32::MAX);
+        Ok(state.breaker.timed_out(timeouts, silence, late).err())
     }
 
     /// Gives up what is due while no connection is open, and tells when to look again.
@@ -218,7 +246,7 @@ impl Link {
         let mut state = self.lock();
         if state.machine.earliest_deadline().is_some_and(|at| at <= now.into_std()) {
             state.machine.give_up(now.into_std());
-            state.settle(&mut InputBuffer::new(), wakers).ok();
+            state.settle(&mut InputBuffer::new(), now, wakers).ok();
         }
         state.machine.earliest_deadline().map(Instant::from_std)
     }
@@ -258,7 +286,7 @@ impl Link {
 
 impl Inner {
     /// Settles what was in flight when the connection ended; with a status of its own, if one says why.
-    fn settle_ended(&mut self, status: Option<Status>, wakers: &mut Vec<Waker>) {
+    fn settle_ended(&mut self, status: Option<Status>, now: Instant, wakers: &mut Vec<Waker>) {
         let mut nothing = InputBuffer::new();
         while let Ok(Some(Event { tag, reply, last, .. })) = self.machine.poll_event(&mut nothing) {
             let (slot, place) = slot_and_place(tag);
@@ -266,6 +294,7 @@ impl Inner {
                 (Some(status), Status::Disconnected(_)) => Reply { status, ..reply },
                 _ => reply,
             };
+            self.tally.settled(tag, reply.status, now);
             if let Some(slot) = self.slots.get_mut(slot) {
                 wakers.extend(slot.settle(place, reply, last));
             }

@@ -31,7 +31,8 @@ impl Connection {
     fn overdue_at(&self, entry: &Entry) -> Option<Instant> {
         match entry.owner {
             Owner::Nobody => None,
-            _ => entry.effective_deadline(self.last_reply).checked_add(self.limits.overdue),
+            // Whoever was not heard is not overdue: see `excuse`.
+            _ => entry.effective_deadline(self.last_reply).max(self.outstanding_since).checked_add(self.limits.overdue),
         }
     }
 
@@ -61,6 +62,17 @@ impl Connection {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Since when the server has answered nothing although it was asked.
+    pub fn silent_since(&self) -> Instant {
+        self.last_reply.max(self.outstanding_since)
+    }
+
+    /// Tells that nobody could hear the server until now, because the caller itself was stalled: its
+    /// silence counts from here.
+    pub fn excuse(&mut self, now: Instant) {
+        self.outstanding_since = now;
     }
 
     /// The earliest instant at which a request may have to be given up.

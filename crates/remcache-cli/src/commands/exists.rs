@@ -1,0 +1,70 @@
+//! `exists`: tells whether keys have items.
+
+use remcache::Error;
+use remcache::client::Item;
+
+use crate::exit::Outcome;
+use crate::input::Keys;
+use crate::output::{Output, Record, Tone, text};
+use crate::session::Session;
+use crate::tally::Tally;
+
+/// Tell whether keys have items: exit code 0 if all have, 1 if one has none
+///
+/// The servers count it as a fetch.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    keys: Keys,
+}
+
+const COLUMNS: &[&str] = &["key", "key_b64", "status", "error"];
+
+/// How many keys are asked for at a time: their values are in memory at once.
+const CHUNK: usize = 500;
+
+pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
+    let keys = args.keys.read()?;
+    let client = session.client()?;
+    let interrupt = session.interrupt.expect();
+    let output = &mut session.output;
+    let mut tally = Tally::default();
+    let mut list = if output.is_text() { None } else { Some(output.records(COLUMNS)?) };
+    let mut lines = Vec::new();
+    for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
+        for (key, fetched) in client.get_many(chunk).await {
+            match &fetched {
+                Ok(item) => tally.answer(item.is_some()),
+                Err(error) => tally.error(error),
+            }
+            match &mut list {
+                Some(list) => list.push(record(key, &fetched))?,
+                None => lines.push((key, word(&fetched))),
+            }
+        }
+    }
+    match list {
+        Some(list) => list.end()?,
+        None => lines.iter().try_for_each(|(key, word)| line(key, *word, output))?,
+    }
+    tally.complain("keys", output)?;
+    Ok(interrupt.unless_raised(tally.exit()))
+}
+
+fn word(fetched: &Result<Option<Item>, Error>) -> (&'static str, Tone) {
+    match fetched {
+        Ok(Some(_)) => ("found", Tone::Good),
+        Ok(None) => ("missing", Tone::Faint),
+        Err(_) => ("failed", Tone::Bad),
+    }
+}
+
+fn record(key: &[u8], fetched: &Result<Option<Item>, Error>) -> Record {
+    let error = fetched.as_ref().err().map(ToString::to_string);
+    Record::new().with_bytes("key", key).with("status", word(fetched).0).with_some("error", error)
+}
+
+fn line(key: &[u8], (word, tone): (&str, Tone), output: &mut Output) -> std::io::Result<()> {
+    let word = output.paint().apply(tone, word);
+    output.line(format_args!("{}\t{word}", text::inline(key)))
+}

@@ -1,0 +1,122 @@
+//! From a peer to its running program: builds what has to be built, once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{Peer, Program, Source};
+
+/// A peer whose program can be started.
+#[derive(Debug)]
+pub struct Installed {
+    words: Vec<String>,
+    log: PathBuf,
+}
+
+impl Installed {
+    /// Starts the program.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(&self) -> Result<Program> {
+        Program::start(&self.words, self.log.clone())
+    }
+}
+
+/// Builds the peer's program in `target/interop`, or finds it there.
+///
+/// # Errors
+/// When something is missing, with the line that installs it.
+pub fn install(peer: &Peer) -> Result<Installed> {
+    let place = place().join(peer.name);
+    fs::create_dir_all(&place).with_context(|| place.display().to_string())?;
+    let words = match peer.source {
+        Source::Absent(reason) => bail!("{reason}"),
+        _ => words(peer, &place)
+            .and_then(probed)
+            .with_context(|| format!("{} is not installed: {}", peer.name, peer.needs()))?,
+    };
+    Ok(Installed { words, log: place.join("log") })
+}
+
+/// Runs the program without a line to answer: it ends at once, unless something that it loads is missing.
+fn probed(words: Vec<String>) -> Result<Vec<String>> {
+    run(&words.iter().map(String::as_str).collect::<Vec<_>>(), &[])?;
+    Ok(words)
+}
+
+fn words(peer: &Peer, place: &Path) -> Result<Vec<String>> {
+    let words = match peer.source {
+        Source::Script(interpreter, script) => vec![interpreter.to_owned(), source(script)],
+        Source::PyPi(package, version, script) => vec![environment(place, package, version)?, source(script)],
+        Source::C(file, library) => {
+            let program = text(&place.join("client"));
+            run(&["cc", "-O2", "-o", &program, &source(file), library], &[])?;
+            vec![program]
+        }
+        Source::Go(file) => {
+            let program = text(&place.join("client"));
+            let version = format!("-X main.Version={}", debian_version(peer.packages[1])?);
+            // Debian keeps the sources of packages in a place that stands for GOPATH.
+            let env = [("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode")];
+            run(&["go", "build", "-ldflags", &version, "-o", &program, &source(file)], &env)?;
+            vec![program]
+        }
+        Source::Java(file, archive) => {
+            let classes = text(place);
+            run(&["javac", "-cp", archive, "-d", &classes, &source(file)], &[])?;
+            let version = format!("-Dclient.version={}", debian_version(peer.packages[1])?);
+            vec!["java".to_owned(), version, "-cp".to_owned(), format!("{classes}:{archive}"), "Program".to_owned()]
+        }
+        Source::Absent(reason) => bail!("{reason}"),
+    };
+    Ok(words)
+}
+
+/// The interpreter of an environment that holds this package; made if it is not there.
+fn environment(place: &Path, package: &str, version: &str) -> Result<String> {
+    let dir = place.join(format!("{package}-{version}"));
+    let python = text(&dir.join("bin/python"));
+    if !dir.join("complete").exists() {
+        run(&["python3", "-m", "venv", "--clear", &text(&dir)], &[])?;
+        run(&[&python, "-m", "pip", "install", "--quiet", &format!("{package}=={version}")], &[])?;
+        fs::write(dir.join("complete"), "").context("the environment is writable")?;
+    }
+    Ok(python)
+}
+
+/// The version of an installed package, without Debian's own part.
+fn debian_version(package: &str) -> Result<String> {
+    let output = Command::new("dpkg-query").args(["-W", "-f", "${Version}", package]).output()?;
+    let version = String::from_utf8(output.stdout)?;
+    let upstream = version.split(['-', '+']).next().unwrap_or_default();
+    Ok(upstream.to_owned())
+}
+
+fn run(words: &[&str], env: &[(&str, &str)]) -> Result<()> {
+    let output = Command::new(words[0]).args(&words[1..]).envs(env.iter().copied()).stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("{} does not run", words[0]))?;
+    if !output.status.success() {
+        bail!("{}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    Ok(())
+}
+
+fn source(file: &str) -> String {
+    text(&root().join("interop").join(file))
+}
+
+fn place() -> PathBuf {
+    root().join("target/interop")
+}
+
+fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().nth(2).unwrap_or(package)
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}

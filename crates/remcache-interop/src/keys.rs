@@ -1,0 +1,94 @@
+//! Random keys, as awkward as a client allows.
+
+use std::collections::HashSet;
+
+use fastrand::Rng;
+
+use crate::Keys;
+
+/// So many different keys of 1 to 250 bytes.
+#[must_use]
+pub fn random(kind: Keys, count: usize, random: &mut Rng) -> Vec<Vec<u8>> {
+    let mut seen = HashSet::new();
+    std::iter::repeat_with(|| key(kind, random)).filter(|key| seen.insert(key.clone())).take(count).collect()
+}
+
+/// Most keys are short; some have all the bytes that a key may have.
+fn key(kind: Keys, random: &mut Rng) -> Vec<u8> {
+    let longest = if kind == Keys::Short { SHORT } else { LONGEST };
+    let length = match random.u8(..) {
+        0..8 => longest,
+        8..64 => random.usize(1..=longest),
+        64.. => random.usize(1..=32),
+    };
+    match kind {
+        Keys::Any => bytes(length, |_| true, random),
+        Keys::Line => bytes(length, |byte| byte != b'\n', random),
+        Keys::Visible => bytes(length, is_visible, random),
+        Keys::Tagged => with_braces(bytes(length, is_visible, random), random),
+        Keys::Ascii | Keys::Short => bytes(length, |byte| is_visible(byte) && byte.is_ascii(), random),
+        Keys::Text => text(length, random).into_bytes(),
+    }
+}
+
+fn bytes(length: usize, allowed: fn(u8) -> bool, random: &mut Rng) -> Vec<u8> {
+    std::iter::repeat_with(|| random.u8(..)).filter(|&byte| allowed(byte)).take(length).collect()
+}
+
+/// The same key with braces in place of up to four of its bytes.
+fn with_braces(mut key: Vec<u8>, random: &mut Rng) -> Vec<u8> {
+    for _ in 0..random.usize(..=4) {
+        let place = random.usize(..key.len());
+        key[place] = if random.bool() { b'{' } else { b'}' };
+    }
+    key
+}
+
+fn is_visible(byte: u8) -> bool {
+    byte > b' ' && byte != 0x7f
+}
+
+/// Text of at most so many bytes; half of it is ASCII from the first character to the last.
+fn text(length: usize, random: &mut Rng) -> String {
+    let scripts = if random.bool() { &SCRIPTS[..1] } else { SCRIPTS };
+    let mut text = String::new();
+    loop {
+        let script = &scripts[random.usize(..scripts.len())];
+        let character = random.char(script.clone());
+        if !text.is_empty() && text.len() + character.len_utf8() > length {
+            return text;
+        }
+        text.push(character);
+    }
+}
+
+/// Characters of one, two, three and four bytes; none of them is a space or a control character.
+const SCRIPTS: &[std::ops::RangeInclusive<char>] =
+    &['!'..='~', 'à'..='ÿ', 'Α'..='Ρ', '一'..='鿌', '\u{1f300}'..='\u{1f64f}'];
+const LONGEST: usize = 250;
+const SHORT: usize = 186;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [Keys; 7] = [Keys::Any, Keys::Line, Keys::Visible, Keys::Tagged, Keys::Text, Keys::Ascii, Keys::Short];
+
+    #[test]
+    fn keys_have_the_lengths_and_the_bytes_of_their_kind() {
+        for kind in KINDS {
+            let keys = random(kind, 5000, &mut Rng::with_seed(1));
+            assert_eq!(keys.len(), 5000);
+            for key in &keys {
+                assert!((1..=LONGEST).contains(&key.len()));
+                assert!(kind == Keys::Any || kind == Keys::Line || key.iter().copied().all(is_visible));
+                assert!(kind != Keys::Text || std::str::from_utf8(key).is_ok());
+            }
+            let longest = if kind == Keys::Short { SHORT } else { LONGEST };
+            assert!(keys.iter().any(|key| key.len() == 1));
+            assert_eq!(keys.iter().map(Vec::len).max(), Some(longest));
+            let is_ascii = keys.iter().all(|key| key.is_ascii());
+            assert_eq!(is_ascii, kind == Keys::Ascii || kind == Keys::Short);
+        }
+    }
+}

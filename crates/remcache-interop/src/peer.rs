@@ -1,0 +1,326 @@
+//! The clients: how each is installed, built and run, and what it is asked.
+
+use std::fmt;
+
+use remcache::value::Compression;
+
+use crate::program::HASH_TAG;
+
+/// A client that remcache is held against.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its name, as `--only` takes it.
+    pub name: &'static str,
+    /// How its program in `interop/` comes to run.
+    pub source: Source,
+    /// The packages that Debian and Ubuntu have for it.
+    pub packages: &'static [&'static str],
+    /// How it places keys.
+    pub setups: &'static [Setup],
+    /// How it writes values; none: it leaves the flags to its user.
+    pub values: &'static [Writing],
+}
+
+/// How a program is made to run.
+#[derive(Debug)]
+pub enum Source {
+    /// A script for this interpreter.
+    Script(&'static str, &'static str),
+    /// A script for Python, in an environment of its own with this package of this version.
+    PyPi(&'static str, &'static str, &'static str),
+    /// A C program with this library.
+    C(&'static str, &'static str),
+    /// A Go program, with the packages in Debian's place.
+    Go(&'static str),
+    /// A Java program with this archive.
+    Java(&'static str, &'static str),
+    /// Nothing is run, for this reason.
+    Absent(&'static str),
+}
+
+/// One way to place keys.
+#[derive(Debug)]
+pub struct Setup {
+    /// The name of remcache's distribution, which tells the program what to do as well.
+    pub profile: &'static str,
+    /// What else the program is told.
+    pub options: &'static str,
+    /// Whether the servers have unequal weights now and then.
+    pub weights: bool,
+    /// Whether the lists take turns with all hashes that can be chosen.
+    pub hashes: bool,
+    /// Whether servers may have names; if not, the client asks for the addresses before it tells a route.
+    pub names: bool,
+    /// Which keys it takes.
+    pub keys: Keys,
+}
+
+/// One way to write values.
+#[derive(Debug)]
+pub struct Writing {
+    /// What the program is told.
+    pub options: &'static str,
+    /// The name of remcache's convention.
+    pub convention: &'static str,
+    /// The compression that the client reads when it is told so; remcache may write others by the same convention.
+    pub reads: Option<Compression>,
+}
+
+/// Which bytes a client takes in a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// All bytes.
+    Any,
+    /// All bytes but the end of a line.
+    Line,
+    /// All bytes but spaces and control characters.
+    Visible,
+    /// The same, with braces in most of them, not all of which enclose something.
+    Tagged,
+    /// Text in UTF-8 without spaces and control characters.
+    Text,
+    /// Text in ASCII without spaces and control characters.
+    Ascii,
+    /// The same, of at most 186 bytes: meta-memcache stores an item with a longer key under a hash of it.
+    Short,
+}
+
+impl Peer {
+    /// What has to be installed for it, as a line to type; or why that cannot be.
+    #[must_use]
+    pub fn needs(&self) -> String {
+        match self.source {
+            Source::Absent(reason) => reason.to_owned(),
+            Source::PyPi(package, version, _) => {
+                format!("apt-get install -y {}; pip install {package}=={version}", self.packages.join(" "))
+            }
+            _ => format!("apt-get install -y {}", self.packages.join(" ")),
+        }
+    }
+}
+
+impl Setup {
+    const fn new(profile: &'static str, keys: Keys) -> Self {
+        Self { profile, options: "", weights: false, hashes: false, names: true, keys }
+    }
+
+    const fn weighted(self) -> Self {
+        Self { weights: true, ..self }
+    }
+
+    const fn numbered(self) -> Self {
+        Self { names: false, ..self }
+    }
+
+    const fn every_hash(self) -> Self {
+        Self { hashes: true, ..self }
+    }
+
+    const fn with(self, options: &'static str) -> Self {
+        Self { options, ..self }
+    }
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.profile)?;
+        let hashes = if self.hashes { "every hash" } else { "" };
+        let details: Vec<&str> = [self.options, hashes].into_iter().filter(|it| !it.is_empty()).collect();
+        match details.is_empty() {
+            true => Ok(()),
+            false => write!(f, " ({})", details.join(",")),
+        }
+    }
+}
+
+/// The peer of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Peer> {
+    PEERS.iter().find(|peer| peer.name == name)
+}
+
+use Compression::{Gzip, Zlib};
+use Keys::{Any, Ascii, Line, Short, Tagged, Text, Visible};
+
+/// All of them.
+pub const PEERS: &[Peer] = &[
+    Peer {
+        name: "libmemcached",
+        source: Source::C("libmemcached/client.c", "-lmemcached"),
+        packages: &["libmemcached-dev"],
+        setups: &[
+            Setup::new("libmemcached", Any).with("binary"),
+            Setup::new("libmemcached", Visible),
+            Setup::new("libmemcached", Any).with("binary").every_hash(),
+            Setup::new("libmemcached-ketama", Any).with("binary").every_hash(),
+            Setup::new("libmemcached-ketama", Any).with("binary"),
+            Setup::new("libmemcached-ketama", Any).with("binary,weights").weighted(),
+            Setup::new("libmemcached-ketama-weighted", Any).with("binary"),
+            Setup::new("libmemcached-ketama-weighted", Any).with("binary,weights").weighted(),
+            Setup::new("libmemcached-spy", Any).with("binary"),
+            Setup::new("libmemcached-spy-weighted", Any).with("binary,weights").weighted(),
+        ],
+        values: &[],
+    },
+    Peer {
+        name: "pylibmc",
+        source: Source::Script("/usr/bin/python3", "pylibmc/client.py"),
+        packages: &["python3-pylibmc"],
+        setups: &[
+            Setup::new("pylibmc", Visible),
+            Setup::new("pylibmc", Any).with("binary"),
+            Setup::new("pylibmc-ketama", Any).with("binary"),
+            Setup::new("pylibmc-ketama-weighted", Any).with("binary").weighted(),
+        ],
+        values: &[wrote_and_read("pylibmc", "", Zlib), wrote_and_read("pylibmc", "min_compress_len=100", Zlib)],
+    },
+    Peer {
+        name: "php-memcached",
+        source: Source::Script("php", "php-memcached/client.php"),
+        packages: &["php-cli", "php-memcached"],
+        setups: &[
+            Setup::new("php-memcached", Ascii),
+            Setup::new("php-memcached", Line).with("binary"),
+            Setup::new("php-memcached-consistent", Line).with("binary"),
+            Setup::new("php-memcached-ketama", Line).with("binary").weighted(),
+        ],
+        values: &[
+            wrote_and_read("php-memcached", "", Zlib),
+            wrote_and_read("php-memcached", "compression=zlib", Zlib),
+            wrote_and_read("php-memcached", "compression=off", Zlib),
+            wrote_and_read("php-memcached", "serializer=igbinary", Zlib),
+            wrote_and_read("php-memcached", "serializer=json", Zlib),
+            wrote_and_read("php-memcached", "serializer=msgpack", Zlib),
+        ],
+    },
+    Peer {
+        name: "dalli",
+        source: Source::Script("ruby", "dalli/client.rb"),
+        packages: &["ruby-dalli"],
+        setups: &[Setup::new("dalli", Text).weighted()],
+        values: &[
+            wrote_and_read("dalli", "", Zlib),
+            wrote_and_read("dalli", "compress=off", Zlib),
+            wrote("dalli", "compressor=gzip"),
+            wrote_and_read("dalli", "raw", Zlib),
+        ],
+    },
+    Peer {
+        name: "nutcracker",
+        source: Source::Script("python3", "nutcracker/client.py"),
+        packages: &["nutcracker"],
+        setups: &[
+            Setup::new("twemproxy", Visible).weighted(),
+            Setup::new("twemproxy", Visible).weighted().every_hash(),
+            Setup::new("twemproxy", Tagged).with(HASH_TAG),
+            Setup::new("twemproxy-modula", Visible).weighted(),
+            Setup::new("twemproxy-modula", Visible).every_hash(),
+        ],
+        values: &[],
+    },
+    Peer {
+        name: "pymemcache",
+        source: Source::PyPi("pymemcache", "4.0.0", "pymemcache/client.py"),
+        packages: &["python3-venv"],
+        setups: &[Setup::new("pymemcache", Text), Setup::new("pymemcache-bytes", Visible)],
+        values: &[
+            wrote("gomemcache", "serde=none"),
+            wrote("pymemcache", "serde=pickle"),
+            wrote_and_read("pymemcache", "serde=compressed", Zlib),
+        ],
+    },
+    Peer {
+        name: "python-memcached",
+        source: Source::PyPi("python-memcached", "1.62", "python-memcached/client.py"),
+        packages: &["python3-venv"],
+        setups: &[Setup::new("python-memcached", Text).weighted()],
+        values: &[
+            wrote_and_read("python-memcached", "", Zlib),
+            wrote_and_read("python-memcached", "min_compress_len=100", Zlib),
+        ],
+    },
+    Peer {
+        name: "python-memcached-1.59",
+        source: Source::PyPi("python-memcached", "1.59", "python-memcached/client.py"),
+        packages: &["python3-venv"],
+        setups: &[Setup::new("python-memcached-1.59", Text).weighted()],
+        values: &[
+            wrote_and_read("python-memcached", "", Zlib),
+            wrote_and_read("python-memcached", "min_compress_len=100", Zlib),
+        ],
+    },
+    Peer {
+        name: "meta-memcache",
+        source: Source::PyPi("meta-memcache", "4.3.0", "meta-memcache/client.py"),
+        packages: &["python3-venv"],
+        setups: &[Setup::new("meta-memcache", Short)],
+        values: &[wrote_and_read("meta-memcache", "", Zlib)],
+    },
+    Peer {
+        name: "gomemcache",
+        source: Source::Go("gomemcache/main.go"),
+        packages: &["golang-go", "golang-github-bradfitz-gomemcache-dev"],
+        setups: &[Setup::new("gomemcache", Ascii).numbered()],
+        values: &[],
+    },
+    Peer {
+        name: "spymemcached",
+        source: Source::Java("spymemcached/Program.java", "/usr/share/java/spymemcached.jar"),
+        packages: &["default-jdk-headless", "libspymemcached-java"],
+        setups: &[
+            Setup::new("spymemcached", Text).numbered(),
+            Setup::new("spymemcached", Text).numbered().every_hash(),
+            Setup::new("spymemcached-ketama", Text).numbered(),
+            Setup::new("spymemcached-ketama-weighted", Text).numbered().weighted(),
+            Setup::new("spymemcached-ketama-libmemcached", Text).numbered(),
+        ],
+        values: &[wrote_and_read("spymemcached", "", Gzip), wrote_and_read("whalin", "transcoder=whalin", Gzip)],
+    },
+    absent("xmemcached", MAVEN),
+    absent("elasticache", MAVEN),
+    absent("evcache", MAVEN),
+    absent("folsom", MAVEN),
+    absent("mcrouter", "no package of Debian or Ubuntu; building it takes folly, fizz, wangle and fbthrift"),
+    absent("enyim", "needs .NET, which Debian does not have"),
+];
+
+const fn absent(name: &'static str, reason: &'static str) -> Peer {
+    Peer { name, source: Source::Absent(reason), packages: &[], setups: &[], values: &[] }
+}
+
+const fn wrote(convention: &'static str, options: &'static str) -> Writing {
+    Writing { options, convention, reads: None }
+}
+
+const fn wrote_and_read(convention: &'static str, options: &'static str, compression: Compression) -> Writing {
+    Writing { options, convention, reads: Some(compression) }
+}
+
+const MAVEN: &str = "not in Debian, only in Maven Central";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_two_peers_share_a_name() {
+        let names: HashSet<_> = PEERS.iter().map(|peer| peer.name).collect();
+        assert_eq!(names.len(), PEERS.len());
+    }
+
+    #[test]
+    fn every_convention_has_a_name() {
+        for writing in PEERS.iter().flat_map(|peer| peer.values) {
+            assert!(writing.convention.parse::<remcache::value::Convention>().is_ok(), "{}", writing.convention);
+        }
+    }
+
+    #[test]
+    fn every_profile_is_a_distribution() {
+        for setup in PEERS.iter().flat_map(|peer| peer.setups) {
+            let parsed = setup.profile.parse::<remcache::distribution::Distribution>();
+            assert!(parsed.is_ok(), "{}: {}", setup.profile, parsed.unwrap_err());
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Real memcached servers on addresses of the loopback network, and lists that are drawn from them.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::Range;
+
+use fastrand::Rng;
+use remcache_testkit::Memcached;
+
+use crate::{Location, Setup};
+
+/// Servers, some on the default port, and some reached by a name.
+#[derive(Debug)]
+pub(crate) struct Servers(Vec<Server>);
+
+#[derive(Debug)]
+struct Server {
+    host: String,
+    port: u16,
+    /// Runs for as long as it may be on a list.
+    _process: Memcached,
+}
+
+impl Servers {
+    /// Starts so many on the default port, as many on other ports, and half as many that have a name.
+    ///
+    /// # Panics
+    /// When memcached is missing or does not start.
+    #[must_use]
+    pub(crate) fn start(count: usize, random: &mut Rng) -> Self {
+        let kinds = [(Kind::DefaultPort, count), (Kind::OtherPort, count), (Kind::Named, count / 2)];
+        let kinds = kinds.into_iter().flat_map(|(kind, count)| std::iter::repeat_n(kind, count));
+        Self(kinds.map(|kind| Server::start(kind, random)).collect())
+    }
+
+    /// A list of some of these servers, in any order.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    #[must_use]
+    pub(crate) fn list(&self, length: usize, setup: &Setup, random: &mut Rng) -> Vec<Location> {
+        let servers = self.0.iter().filter(|server| setup.names || server.host != NAME);
+        let chosen = random.choose_multiple(servers, length);
+        assert_eq!(chosen.len(), length, "there are {} servers", self.0.len());
+        chosen.into_iter().map(|server| location(server.host.clone(), server.port, setup, random)).collect()
+    }
+}
+
+impl Server {
+    fn start(kind: Kind, random: &mut Rng) -> Self {
+        loop {
+            let (host, address) = match kind {
+                Kind::DefaultPort => numbered(SocketAddrV4::new(loopback(random), DEFAULT_PORT)),
+                Kind::OtherPort => numbered(SocketAddrV4::new(loopback(random), random.u16(PORTS))),
+                Kind::Named => (NAME.to_owned(), SocketAddrV4::new(Ipv4Addr::LOCALHOST, random.u16(PORTS))),
+            };
+            // Another run of the same seed may have the same addresses: then it takes the next ones.
+            if let Some(process) = Memcached::start_at(address, &[]) {
+                return Self { host, port: address.port(), _process: process };
+            }
+        }
+    }
+}
+
+/// A list of servers that need not exist.
+#[must_use]
+pub(crate) fn imaginary(length: usize, setup: &Setup, random: &mut Rng) -> Vec<Location> {
+    let mut list: Vec<Location> = Vec::new();
+    while list.len() < length {
+        let host = match setup.names && random.bool() {
+            true => format!("Cache-{}.example.com", random.u16(..)),
+            false => loopback(random).to_string(),
+        };
+        let port = if random.bool() { DEFAULT_PORT } else { random.u16(1..) };
+        if list.iter().all(|other| other.host != host) {
+            list.push(location(host, port, setup, random));
+        }
+    }
+    list
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    DefaultPort,
+    OtherPort,
+    Named,
+}
+
+fn numbered(address: SocketAddrV4) -> (String, SocketAddrV4) {
+    (address.ip().to_string(), address)
+}
+
+fn location(host: String, port: u16, setup: &Setup, random: &mut Rng) -> Location {
+    Location { host, port, weight: if setup.weights { random.u32(1..=10) } else { 1 } }
+}
+
+/// An address that Linux routes to itself, but not one of those in everyday use: spymemcached looks the name of
+/// 127.0.0.1 up, and hashes that.
+fn loopback(random: &mut Rng) -> Ipv4Addr {
+    Ipv4Addr::new(127, random.u8(1..=254), random.u8(..), random.u8(1..=254))
+}
+
+/// The one name that every machine resolves.
+const NAME: &str = "localhost";
+const DEFAULT_PORT: u16 = 11211;
+// Below those that Linux gives to outgoing connections.
+const PORTS: Range<u16> = 10_240..32_768;

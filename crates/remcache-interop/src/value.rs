@@ -1,0 +1,214 @@
+//! A value with a type, in words that every program of `interop/` uses.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+/// What a value is: a type that most languages have, and its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Value {
+    /// `text`, `bytes`, `int`, `bool`, `float`, `none`, `list` (always the numbers 1 and 3.0 with the text `two`
+    /// between them); in Java also `long`, `byte`, `float32`, `date` (milliseconds since 1970).
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// How often the content is repeated.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub times: usize,
+    /// The text itself; bytes as hexadecimal; everything else as it is written.
+    pub value: String,
+}
+
+impl Value {
+    /// A value of this type.
+    #[must_use]
+    pub fn new(kind: &str, times: usize, value: &str) -> Self {
+        Self { kind: kind.to_owned(), times, value: value.to_owned() }
+    }
+
+    /// Whether both are the same value.
+    ///
+    /// Not every language tells text from its bytes, or an integer of 32 bits from one of 64.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        match (self.class(), other.class()) {
+            (Class::Content, Class::Content) => self.content() == other.content(),
+            (Class::Integer, Class::Integer) => self.value == other.value,
+            (Class::Float, Class::Float) => self.number() == other.number() || self.is_same_float32(other),
+            (Class::Other, Class::Other) => self.kind == other.kind && self.value == other.value,
+            _ => false,
+        }
+    }
+
+    fn class(&self) -> Class {
+        match self.kind.as_str() {
+            "text" | "bytes" => Class::Content,
+            "int" | "long" | "byte" => Class::Integer,
+            "float" | "float32" => Class::Float,
+            _ => Class::Other,
+        }
+    }
+
+    /// Whether one of both has but 32 bits, and these are the same.
+    fn is_same_float32(&self, other: &Self) -> bool {
+        let bits = |value: &Self| value.value.parse().ok().map(f32::to_bits);
+        (self.kind == "float32" || other.kind == "float32") && bits(self).is_some() && bits(self) == bits(other)
+    }
+
+    /// The bytes of text and of bytes.
+    fn content(&self) -> Option<Vec<u8>> {
+        match self.kind.as_str() {
+            "text" => Some(self.value.repeat(self.times).into_bytes()),
+            "bytes" => hex::decode(self.value.repeat(self.times)).ok(),
+            _ => None,
+        }
+    }
+
+    /// The bits of a number; there is one of those that are none.
+    fn number(&self) -> Option<u64> {
+        self.value.parse().ok().map(f64::to_bits)
+    }
+}
+
+/// What can be compared.
+enum Class {
+    Content,
+    Integer,
+    Float,
+    Other,
+}
+
+/// As it stands in a line of the protocol: three words.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let content = if self.kind == "text" { hex::encode(&self.value) } else { self.value.clone() };
+        let content = if content.is_empty() { "-" } else { &content };
+        write!(f, "{} {} {content}", self.kind, self.times)
+    }
+}
+
+impl FromStr for Value {
+    type Err = anyhow::Error;
+
+    fn from_str(line: &str) -> Result<Self> {
+        let mut words = line.split(' ');
+        let mut word = || words.next().with_context(|| format!("{line:?} is no value"));
+        let (kind, times, content) = (word()?, word()?.parse()?, word()?);
+        let content = if content == "-" { "" } else { content };
+        let value = match kind {
+            "text" => String::from_utf8(hex::decode(content)?)?,
+            _ => content.to_owned(),
+        };
+        Ok(Self { kind: kind.to_owned(), times, value })
+    }
+}
+
+/// The values that every client is asked to write, if it has such.
+#[must_use]
+pub fn catalogue() -> Vec<Value> {
+    CATALOGUE.iter().map(|&(kind, times, value)| Value::new(kind, times, value)).collect()
+}
+
+fn once() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+fn is_once(times: &usize) -> bool {
+    *times == 1
+}
+
+/// 64 bytes that no compression makes shorter.
+const NOISE: &str = "9f2ac81d5be3076471d4f80a63bd12cee7489b30f5266c8d01b97e54aa3fd862\
+                     17e0cb495a83d62f9c0471b83e6dfa25d1580c93eb467f2ab5198dc460e7327f";
+
+const CATALOGUE: &[(&str, usize, &str)] = &[
+    ("text", 1, ""),
+    ("text", 1, "Hello"),
+    ("text", 1, "Grüße, 世界 🌍"),
+    ("text", 1, "42"),
+    ("text", 1, "{\"looks\": \"like JSON\"}"),
+    // Longer than each of the lengths from which somebody compresses: 100, 128, 400, 2000, 4096, 16384.
+    ("text", 101, "a"),
+    ("text", 129, "b"),
+    ("text", 401, "c"),
+    ("text", 300, "remcache "),
+    ("text", 600, "remcache "),
+    ("text", 2000, "Grüße 🌍 "),
+    ("bytes", 1, ""),
+    ("bytes", 1, "00ff80"),
+    ("bytes", 1, "789c"),
+    ("bytes", 1, NOISE),
+    ("bytes", 5, NOISE),
+    ("bytes", 1000, "00ff80"),
+    ("bytes", 10_000, "0001"),
+    ("int", 1, "0"),
+    ("int", 1, "1"),
+    ("int", 1, "-1"),
+    ("int", 1, "255"),
+    ("int", 1, "256"),
+    ("int", 1, "2147483647"),
+    ("int", 1, "-2147483648"),
+    ("int", 1, "2147483648"),
+    ("int", 1, "9223372036854775807"),
+    ("int", 1, "-9223372036854775808"),
+    ("int", 1, "18446744073709551615"),
+    ("int", 1, "1267650600228229401496703205376"),
+    ("bool", 1, "true"),
+    ("bool", 1, "false"),
+    ("float", 1, "0.0"),
+    ("float", 1, "1.5"),
+    ("float", 1, "-0.1"),
+    ("float", 1, "1e300"),
+    ("float", 1, "3.141592653589793"),
+    ("float", 1, "inf"),
+    ("float", 1, "nan"),
+    ("long", 1, "0"),
+    ("long", 1, "-1"),
+    ("long", 1, "4294967296"),
+    ("long", 1, "9223372036854775807"),
+    ("byte", 1, "0"),
+    ("byte", 1, "127"),
+    ("byte", 1, "-128"),
+    ("float32", 1, "1.5"),
+    ("float32", 1, "-0.1"),
+    ("date", 1, "0"),
+    ("date", 1, "1735689600000"),
+    ("none", 1, ""),
+    ("list", 1, ""),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_crosses_the_line() {
+        for value in catalogue() {
+            assert_eq!(value.to_string().parse::<Value>().unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn values_are_compared_by_what_they_are() {
+        let is =
+            |one: (&str, &str), other: (&str, &str)| Value::new(one.0, 1, one.1).is(&Value::new(other.0, 1, other.1));
+        assert!(is(("float", "1e300"), ("float", "1.0e+300")));
+        assert!(is(("float", "nan"), ("float", "NaN")));
+        assert!(!is(("float", "0.0"), ("float", "-0.0")));
+        assert!(!is(("float", "1"), ("int", "1")));
+        assert!(is(("float32", "-0.1"), ("float", "-0.10000000149011612")));
+        assert!(!is(("float", "-0.1"), ("float", "-0.10000000149011612")));
+        assert!(is(("byte", "1"), ("long", "1")));
+        assert!(is(("text", "é"), ("bytes", "c3a9")));
+        assert!(!is(("text", "1"), ("int", "1")));
+        assert!(!is(("bool", "true"), ("bool", "false")));
+    }
+
+    #[test]
+    fn no_value_is_asked_for_twice() {
+        let lines: std::collections::HashSet<String> = catalogue().iter().map(Value::to_string).collect();
+        assert_eq!(lines.len(), CATALOGUE.len());
+    }
+}

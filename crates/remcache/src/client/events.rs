@@ -1,0 +1,186 @@
+//! What happens to servers, as a stream: for operators.
+
+use std::fmt;
+use std::future::Future;
+use std::mem::discriminant;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
+
+use futures_core::Stream;
+use tokio::sync::broadcast::{Receiver, Sender, error::RecvError};
+
+use super::condition::Condition;
+
+/// A server became something else to us.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerEvent {
+    /// The server, as it was configured.
+    pub server: Arc<str>,
+    /// What it was.
+    pub before: Condition,
+    /// What it is; [`Condition::Down`] says why.
+    pub after: Condition,
+    /// When.
+    pub at: SystemTime,
+    /// How many events before this one were lost, because they were not read in time.
+    pub missed: u64,
+}
+
+/// The events of a client's servers, as they happen: see [`Client::events`](super::Client::events).
+///
+/// # Cancellation
+/// Dropping it ends the stream, and changes nothing else.
+#[must_use = "a stream does nothing unless it is polled"]
+pub struct Events {
+    next: Receive,
+    missed: u64,
+}
+
+type Received = (Result<ServerEvent, RecvError>, Receiver<ServerEvent>);
+type Receive = Pin<Box<dyn Future<Output = Received> + Send>>;
+
+fn receive(mut receiver: Receiver<ServerEvent>) -> Receive {
+    Box::pin(async move { (receiver.recv().await, receiver) })
+}
+
+impl Events {
+    pub(crate) fn new(sender: &Sender<ServerEvent>) -> Self {
+        Self { next: receive(sender.subscribe()), missed: 0 }
+    }
+
+    /// The next event; `None` when the client and its connections are gone.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses no event.
+    pub async fn next(&mut self) -> Option<ServerEvent> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl Stream for Events {
+    type Item = ServerEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ServerEvent>> {
+        loop {
+            let (received, receiver) = ready!(self.next.as_mut().poll(cx));
+            self.next = receive(receiver);
+            match received {
+                Ok(event) => {
+                    let missed = std::mem::take(&mut self.missed);
+                    return Poll::Ready(Some(ServerEvent { missed, ..event }));
+                }
+                Err(RecvError::Lagged(count)) => self.missed += count,
+                Err(RecvError::Closed) => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+/// Where a client's events are told.
+pub(crate) fn channel() -> Sender<ServerEvent> {
+    Sender::new(MOST_UNREAD)
+}
+
+/// How many events wait for a reader; older ones are lost to it.
+const MOST_UNREAD: usize = 1024;
+
+/// Makes events of a server of what happens to its connections.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    server: Arc<str>,
+    connections: Mutex<Vec<Condition>>,
+    sender: Sender<ServerEvent>,
+}
+
+impl Watch {
+    pub(crate) fn new(server: Arc<str>, connections: usize, sender: Sender<ServerEvent>) -> Self {
+        Self { server, connections: Mutex::new(vec![Condition::Idle; connections]), sender }
+    }
+
+    /// A connection became something else; what is closed stays closed.
+    pub(crate) fn changed(&self, connection: usize, condition: Condition) {
+        // One event is sent after the other, so the lock is held until it was.
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = best(&connections);
+        match connections.get_mut(connection) {
+            Some(known) if *known != Condition::Closed => *known = condition,
+            _ => return,
+        }
+        let after = best(&connections);
+        if discriminant(&before) == discriminant(&after) {
+            return;
+        }
+        let event = ServerEvent { server: Arc::clone(&self.server), before, after, at: SystemTime::now(), missed: 0 };
+        // Nobody may be listening.
+        let _ = self.sender.send(event);
+    }
+}
+
+fn best(connections: &[Condition]) -> Condition {
+    connections.iter().min_by_key(|condition| condition.rank()).cloned().unwrap_or(Condition::Closed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn down() -> Condition {
+        Condition::Down("reason".to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_server_is_what_its_best_connection_is() {
+        let sender = channel();
+        let mut events = Events::new(&sender);
+        let watch = Watch::new("a:1".into(), 2, sender);
+        for (connection, condition) in [
+            (0, Condition::Connecting),
+            (1, Condition::Connecting),
+            (0, Condition::Connected),
+            (1, down()),
+            (1, down()),
+            (0, down()),
+            (0, Condition::Closed),
+            (1, Condition::Closed),
+            (1, Condition::Connected),
+        ] {
+            watch.changed(connection, condition);
+        }
+        drop(watch);
+        let mut seen = Vec::new();
+        while let Some(event) = events.next().await {
+            assert_eq!((&*event.server, event.missed), ("a:1", 0));
+            seen.push((event.before, event.after));
+        }
+        let expected = [
+            (Condition::Idle, Condition::Connecting),
+            (Condition::Connecting, Condition::Connected),
+            (Condition::Connected, down()),
+            (down(), Condition::Closed),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_is_told_what_it_missed() {
+        let sender = channel();
+        let mut events = Events::new(&sender);
+        let watch = Watch::new("a:1".into(), 1, sender);
+        for _ in 0..MOST_UNREAD {
+            watch.changed(0, down());
+            watch.changed(0, Condition::Connected);
+        }
+        let first = events.next().await.unwrap();
+        assert_eq!(first.missed, MOST_UNREAD as u64);
+        assert_eq!(events.next().await.unwrap().missed, 0);
+    }
+}

@@ -1,0 +1,165 @@
+//! Many keys of which each may be asked of more than one server: one pass for each copy, one for the
+//! fallbacks.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::task::yield_now;
+use tokio::time::Instant;
+
+use super::Client;
+use super::cluster::Cluster;
+use super::lane::{Lane, Work};
+use super::many::{Entry, KEYS_A_TURN, Source};
+use super::routed::{elsewhere, purge};
+use super::server::Server;
+use crate::policy::{Spread, Trouble, may_repeat, spread, told};
+use crate::proto::{Reply, Request, Status};
+
+/// The outcome of a key, and the server that gave it.
+pub(super) struct Told {
+    pub(super) reply: Reply,
+    pub(super) server: Arc<str>,
+}
+
+/// Asks for every key whoever its route and the settings name; `None` for a key without a server.
+pub(super) async fn run<Q: Entry>(client: &Client, source: &Source<'_, Q>, timeout: Duration) -> Vec<Option<Told>> {
+    let cluster = Arc::clone(&client.cluster());
+    let copies = client.config().replicas.min(cluster.servers.len());
+    let mut outcomes = Vec::new();
+    outcomes.resize_with(source.len(), || None);
+    let mut ledger = Ledger { client, source, outcomes, stop: Stop::Copy(0) };
+    let stops = (0..copies).map(Stop::Copy).chain([Stop::Fallback]).chain((0..copies).map(Stop::Purge));
+    for stop in stops {
+        ledger.stop = stop;
+        let lanes = ledger.assign(&cluster, timeout).await;
+        ledger.drive(lanes).await;
+    }
+    let succeeded = |told: &&Told| told.reply.is_ok() || told.reply.status == Status::KeyNotFound;
+    client.fleet().succeeded(ledger.outcomes.iter().flatten().filter(succeeded).count());
+    ledger.outcomes
+}
+
+/// Where a pass goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// To the n-th copy of each key.
+    Copy(usize),
+    /// To whoever takes the keys of those that are away.
+    Fallback,
+    /// To the n-th copy, to delete what was changed at another.
+    Purge(usize),
+}
+
+struct Ledger<'a, Q> {
+    client: &'a Client,
+    source: &'a Source<'a, Q>,
+    outcomes: Vec<Option<Told>>,
+    stop: Stop,
+}
+
+impl<Q: Entry> Ledger<'_, Q> {
+    /// Sorts the keys that this pass concerns by server.
+    async fn assign(&self, cluster: &Cluster, timeout: Duration) -> Vec<Lane> {
+        let mut lanes: HashMap<usize, Lane> = HashMap::new();
+        for index in 0..self.source.len() {
+            if self.may_concern(index)
+                && let Some(server) = self.server_of(cluster, index)
+                && self.concerns(index, &server)
+            {
+                let lane = lanes.entry(Arc::as_ptr(&server).addr()).or_insert_with(|| Lane::new(server, timeout));
+                lane.assign(index);
+            }
+            if index % KEYS_A_TURN == KEYS_A_TURN - 1 {
+                yield_now().await;
+            }
+        }
+        lanes.into_values().collect()
+    }
+
+    /// Whether the outcome so far leaves something to ask; without placing the key.
+    fn may_concern(&self, index: usize) -> bool {
+        let Some(told) = self.outcomes.get(index).and_then(Option::as_ref) else { return self.stop == Stop::Copy(0) };
+        let (status, request) = (told.reply.status, self.source.request(index));
+        let (is_trouble, spread) = (Trouble::of(status).is_some(), spread(&request));
+        match (self.stop, spread) {
+            (Stop::Copy(_), Spread::Every | Spread::Remove) | (Stop::Fallback, Spread::Remove) => true,
+            (Stop::Copy(_), Spread::Ask) => is_trouble || status == Status::KeyNotFound,
+            (Stop::Copy(_) | Stop::Fallback, _) => is_trouble,
+            (Stop::Purge(_), Spread::First) => told.reply.is_ok() || status.may_have_executed(),
+            (Stop::Purge(_), _) => false,
+        }
+    }
+
+    /// The server that this pass asks for a key.
+    fn server_of(&self, cluster: &Cluster, index: usize) -> Option<Arc<Server>> {
+        let request = self.source.request(index);
+        // A key that is none gets its outcome from whichever server it is handed to.
+        let key = request.key().map_or(&[][..], |key| key.as_bytes());
+        let mut route = cluster.route(key, self.client.config().replicas);
+        match self.stop {
+            Stop::Copy(copy) | Stop::Purge(copy) if copy < route.copies.len() => Some(route.copies.swap_remove(copy)),
+            Stop::Copy(_) | Stop::Purge(_) => None,
+            Stop::Fallback => route.fallback,
+        }
+    }
+
+    /// Whether a key is asked of this server; takes what that costs out of the budget.
+    fn concerns(&self, index: usize, server: &Server) -> bool {
+        let Some(told) = self.outcomes.get(index).and_then(Option::as_ref) else { return true };
+        let (status, request) = (told.reply.status, self.source.request(index));
+        match (self.stop, spread(&request)) {
+            (Stop::Purge(_), _) => told.server != server.endpoint.name,
+            (Stop::Copy(_), Spread::Every | Spread::Remove) | (_, Spread::Remove) => true,
+            (_, Spread::Ask) if status == Status::KeyNotFound => true,
+            _ => {
+                let is_safe = !status.may_have_executed() || may_repeat(&request, &self.client.config().retries);
+                is_safe && Trouble::of(status).is_some_and(|trouble| self.client.fleet().may_go_on(trouble))
+            }
+        }
+    }
+
+    async fn drive(&mut self, mut lanes: Vec<Lane>) {
+        poll_fn(|cx| {
+            let now = Instant::now();
+            let mut pending = false;
+            for lane in &mut lanes {
+                pending |= lane.poll(cx, now, self).is_pending();
+            }
+            if pending { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+    }
+
+    /// Whether the outcome of this pass is told instead of the one before.
+    fn is_better(&self, index: usize, before: Status, after: Status) -> bool {
+        match (self.stop, spread(&self.source.request(index))) {
+            (Stop::Purge(_), _) => false,
+            (Stop::Fallback, Spread::Remove) => before == Status::KeyNotFound && after == Status::NoError,
+            (_, Spread::Remove) => told(Spread::Remove, &[before, after]) == Some(1),
+            _ => told(Spread::Every, &[before, after]) == Some(1),
+        }
+    }
+}
+
+impl<Q: Entry> Work for Ledger<'_, Q> {
+    fn request(&self, index: usize) -> Request<'_> {
+        let request = self.source.request(index);
+        match self.stop {
+            Stop::Copy(_) => request,
+            Stop::Fallback => elsewhere(&request, self.client.config()),
+            Stop::Purge(_) => purge(&request).unwrap_or(request),
+        }
+    }
+
+    fn settle(&mut self, index: usize, reply: Reply, server: &Arc<str>) {
+        let before = self.outcomes.get(index).and_then(Option::as_ref).map(|told| told.reply.status);
+        let is_told = before.is_none_or(|before| self.is_better(index, before, reply.status));
+        if let (true, Some(outcome)) = (is_told, self.outcomes.get_mut(index)) {
+            *outcome = Some(Told { reply, server: Arc::clone(server) });
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What a client does about failures: pure functions of settings, state and time.
+//!
+//! Nothing here opens a socket, reads a clock or takes a lock: durations and statuses are handed in,
+//! decisions come out, and whoever uses them shares them as it sees fit.
+//!
+//! | type | decides |
+//! |---|---|
+//! | [`Failover`] | what a dead server's keys get |
+//! | [`Retries`] | what is sent a second time, and how often at most |
+//! | [`Hedge`] | when a slow read is asked of a second server |
+//!
+//! Each of them is off unless it is asked for: by default a dead server's keys fail, nothing is sent
+//! twice, and no value can be stale.
+//!
+//! ```
+//! use std::time::Duration;
+//! use remcache::Config;
+//! use remcache::policy::{Failover, Hedge, Retries};
+//!
+//! let config = Config::new()
+//!     .failover(Failover::next().ttl_cap(Duration::from_secs(5)))
+//!     .retries(Retries::up_to(1))
+//!     .replicas(2)
+//!     .hedge(Hedge::after(Duration::from_millis(10)));
+//! let from_url = Config::from_url("memcached://a,b,c/?failover=next&failover_ttl=5s&retries=1&replicas=2&hedge=10ms")?;
+//! # Ok::<(), remcache::Error>(())
+//! ```
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+mod breaker;
+mod failover;
+mod hedge;
+mod operations;
+mod outcome;
+mod retry;
+mod round_trip;
+
+pub use failover::Failover;
+pub use hedge::Hedge;
+pub use retry::Retries;
+
+pub(crate) use breaker::{Breaker, Tripped};
+pub(crate) use failover::capped;
+pub(crate) use hedge::Allowance;
+pub(crate) use operations::{Spread, has_ttl, may_repeat, spread};
+pub(crate) use outcome::told;
+pub(crate) use retry::{Budget, Trouble};
+pub(crate) use round_trip::RoundTrip;

@@ -1,0 +1,106 @@
+//! When a server counts as down that is only silent, and when it does not.
+
+#![cfg(feature = "client")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "support/eventually.rs"]
+mod eventually;
+#[path = "support/only_server.rs"]
+mod only_server;
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use eventually::eventually;
+use only_server::only_server;
+use remcache::client::Condition;
+use remcache::{Client, Config, Delivery, Reply, Request, Status};
+use remcache_testkit::{Memcached, Proxy};
+
+fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+/// So many fetches at once.
+async fn fetches(client: &Client, count: usize) -> Vec<Reply> {
+    let fetch = |client: Client| async move { client.call(Request::get("k")).await };
+    let tasks: Vec<_> = (0..count).map(|_| tokio::spawn(fetch(client.clone()))).collect();
+    let mut replies = Vec::new();
+    for task in tasks {
+        replies.push(task.await.unwrap());
+    }
+    replies
+}
+
+/// The outcome of a call that needs nobody else: it is there with the first poll.
+fn at_once(client: &Client) -> Reply {
+    let call = pin!(client.call(Request::get("k")));
+    match call.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(reply) => reply,
+        Poll::Pending => panic!("the call waits for something"),
+    }
+}
+
+fn reason(client: &Client) -> Option<String> {
+    match only_server(client).state().condition {
+        Condition::Down(reason) => Some(reason),
+        _ => None,
+    }
+}
+
+/// Connecting to a stopped server succeeds, and is not enough.
+#[tokio::test]
+async fn row_02_a_stopped_server_is_down_after_three_timeouts_and_back_when_it_answers() {
+    let server = Memcached::start(&[]);
+    let proxy = Proxy::start(server.addr()).await;
+    let client = Client::with_config([proxy.addr()], Config::new().timeout(millis(500))).unwrap();
+    client.set("k", "of k").timeout(Duration::from_secs(60)).await.unwrap();
+    server.stop();
+    for reply in fetches(&client, 3).await {
+        assert_eq!(reply.status, Status::TimedOut(Delivery::MaybeSent));
+    }
+    eventually("the breaker opens", async || reason(&client).is_some()).await;
+    let before = proxy.accepted();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(3) || proxy.accepted() < before + 2 {
+        let reply = at_once(&client);
+        assert_eq!(reply.status, Status::Disconnected(Delivery::NotSent), "{}", reply.text());
+        tokio::time::sleep(millis(5)).await;
+    }
+    // What it answers now to those who have given up reaches nobody.
+    server.cont();
+    eventually("it is back", async || client.is_usable()).await;
+    for key in ["other", "k", "other", "k"] {
+        let item = client.get(key).timeout(Duration::from_secs(60)).await.unwrap();
+        assert_eq!(item.map(|item| item.value), (key == "k").then(|| "of k".into()));
+    }
+}
+
+/// The server answered all the time; it was the program that did not listen.
+#[tokio::test]
+async fn row_23_a_starved_runtime_is_no_fault_of_the_server() {
+    let server = Memcached::start(&[]);
+    let client = Client::new([server.addr()]).unwrap();
+    client.set("k", "v").timeout(Duration::from_secs(60)).await.unwrap();
+    let mut events = client.events();
+    for turns in [0, 1, 2, 5] {
+        let fetch = |client: Client| async move { client.call(Request::get("k")).await.status };
+        let fetches: Vec<_> = (0..50).map(|_| tokio::spawn(fetch(client.clone()))).collect();
+        // Nothing was submitted yet; or it was, and not written; or it was written, and not answered.
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        std::thread::sleep(Duration::from_millis(2_500));
+        for fetch in fetches {
+            let status = fetch.await.unwrap();
+            assert!(matches!(status, Status::NoError | Status::TimedOut(_)), "{status} after {turns} turns");
+        }
+        let item = client.get("k").timeout(Duration::from_secs(60)).await.unwrap();
+        assert_eq!(item.unwrap().value, "v");
+    }
+    let news = tokio::time::timeout(millis(1), events.next()).await;
+    assert!(news.is_err(), "{news:?}");
+    assert_eq!(only_server(&client).gauges().reconnects, 0);
+}
