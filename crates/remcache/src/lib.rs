@@ -274,7 +274,10 @@ mod error;
 #[cfg(feature = "client")]
 pub mod migration;
 pub mod policy;
+#[cfg(feature = "client")]
 pub mod value;
+#[cfg(feature = "client")]
+pub mod verbs;
 
 #[cfg(feature = "client")]
 pub use cache::Cache;

@@ -18,7 +18,7 @@ use eventually::eventually;
 use only_server::only_server;
 use patient::patient;
 use remcache::client::Condition;
-use remcache::{Client, Delivery, Error, ErrorKind, Item, ServerHandle};
+use remcache::{Client, Config, Delivery, Error, ErrorKind, Item, ServerHandle};
 use remcache_testkit::{Close, Memcached, Proxy, seed, unused_port};
 use tokio::task::JoinHandle;
 

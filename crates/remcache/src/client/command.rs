@@ -12,6 +12,7 @@ use super::call::Call;
 use super::outcome::{self, Change, Counter, Item};
 use crate::Error;
 use crate::proto::{CowBytes, Reply, Request, Ttl};
+use crate::verbs::{self, Inspection};
 
 /// An operation on its way: set its options, then await it.
 ///
@@ -69,6 +70,10 @@ kinds! {
     Touch -> Change = outcome::change;
     /// Counts: with a number to start from.
     Count -> Option<Counter> = outcome::counter;
+    /// Asks what is known about an item.
+    Inspect -> Option<Inspection> = verbs::inspection;
+    /// Asks whether there is an item.
+    Exist -> bool = verbs::existence;
     /// Does something to a server.
     Act -> () = outcome::done;
     /// Asks a server for a text.

@@ -44,7 +44,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 pub use address::{Address, Endpoint};
 pub use call::{Call, Replies};
-pub use command::{Act, Ask, Command, Count, Delete, Extend, Fetch, Kind, Store, Touch};
+pub use command::{Act, Ask, Command, Count, Delete, Exist, Extend, Fetch, Inspect, Kind, Store, Touch};
 pub use condition::{Condition, State};
 pub use config::{Config, Overload, TransportSettings};
 pub use credentials::{Credentials, CredentialsProvider, ProviderError, Providing};
