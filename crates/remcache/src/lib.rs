@@ -273,6 +273,7 @@ pub mod distribution;
 mod error;
 #[cfg(feature = "client")]
 pub mod migration;
+#[cfg(feature = "client")]
 pub mod policy;
 #[cfg(feature = "client")]
 pub mod value;

@@ -16,21 +16,26 @@ fn client(address: &str, protocol: Protocol) -> Client {
 
 /// What a program does all day, whatever the wire.
 async fn works(client: &Client) {
-    assert!(client.set("Hello", "World").flags(7).ttl(Duration::from_secs(60)).await.unwrap().is_made());
-    let item = client.get("Hello").await.unwrap().unwrap();
+    all_day(client).await.expect("the server is there");
+}
+
+async fn all_day(client: &Client) -> Result<(), remcache::Error> {
+    assert!(client.set("Hello", "World").flags(7).ttl(Duration::from_secs(60)).await?.is_made());
+    let item = client.get("Hello").await?.expect("it was stored");
     assert_eq!((&item.value[..], item.flags), (&b"World"[..], 7));
-    assert!(client.get("absent").await.unwrap().is_none());
-    assert!(!client.add("Hello", "again").await.unwrap().is_made());
-    assert!(client.append("Hello", "!").await.unwrap().is_made());
-    client.set("count", "5").await.unwrap();
-    assert_eq!(client.increment("count", 3).await.unwrap().unwrap().value, 8);
+    assert!(client.get("absent").await?.is_none());
+    assert!(!client.add("Hello", "again").await?.is_made());
+    assert!(client.append("Hello", "!").await?.is_made());
+    client.set("count", "5").await?;
+    assert_eq!(client.increment("count", 3).await?.map(|counter| counter.value), Some(8));
     let keys: Vec<String> = (0..1000).map(|number| format!("key:{number}")).collect();
     assert!(client.set_many(keys.iter().map(|key| (key, key))).await.is_complete());
     let found = client.get_many(&keys).await;
     assert!(found.found().all(|(key, item)| item.value == key.as_bytes()));
     assert_eq!(found.found().count(), 1000);
-    assert!(client.delete("Hello").await.unwrap().is_made());
-    assert!(client.get("Hello").await.unwrap().is_none());
+    assert!(client.delete("Hello").await?.is_made());
+    assert!(client.get("Hello").await?.is_none());
+    Ok(())
 }
 
 #[tokio::test]
@@ -123,6 +128,12 @@ async fn a_restarted_server_is_asked_anew() {
     works(&client).await;
 }
 
+/// An address that nobody has.
+fn free() -> String {
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    address.expect("a free port").to_string()
+}
+
 /// nutcracker before servers of its own.
 struct Proxy {
     process: Child,
@@ -132,16 +143,18 @@ struct Proxy {
 
 impl Proxy {
     fn start(servers: &[String]) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = free();
         let dir = scratch();
         let list: String = servers.iter().map(|server| format!("   - {server}:1\n")).collect();
         let config =
             format!("pool:\n  listen: {address}\n  hash: fnv1a_64\n  distribution: ketama\n  servers:\n{list}");
         let file = dir.path().join("nutcracker.yml");
-        fs::write(&file, config).unwrap();
-        let stats = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        fs::write(&file, config).expect("a file");
+        let stats = free();
         let process = Command::new("nutcracker")
-            .args(["-c", file.to_str().unwrap(), "-s", &stats])
+            .arg("-c")
+            .arg(&file)
+            .args(["-s", stats.rsplit(':').next().unwrap_or_default()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -471,7 +471,7 @@ async fn closing_a_client_whose_server_is_down_ends_it() {
 fn a_namespace_is_placed_where_the_other_client_does() {
     use remcache::distribution::Distribution;
     let place = |distribution: Distribution, namespace: &str, key: &str| {
-        let config = remcache::Config::new().distribution(distribution).namespace(namespace);
+        let config = Config::new().distribution(distribution).namespace(namespace);
         let client = Client::with_config(["a", "b", "c", "d", "e"], config).unwrap();
         client.locate(key).unwrap().unwrap().name().to_owned()
     };

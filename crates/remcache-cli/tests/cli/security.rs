@@ -20,7 +20,8 @@ fn a_password_comes_from_a_file_or_a_pipe() {
     remcache(["get", "k"]).servers(server.addr()).run().exits(6);
     remcache(["get", "k", "--user", "me"]).servers(server.addr()).run().exits(2).complains_of("--password-file");
     remcache(["get", "k", "--password-file", path]).servers(server.addr()).run().exits(2).complains_of("--user");
-    let url = format!("memcached://{SASL_USER}:{SASL_PASSWORD}@{}", server.addr());
+    let user = SASL_USER.replace('@', "%40");
+    let url = format!("memcached://{user}:{SASL_PASSWORD}@{}", server.addr());
     let run = remcache(["get", "k", "-s", &url]).run().exits(0);
     assert!(run.stderr.contains("can be seen by others") && !run.stderr.contains(SASL_PASSWORD), "{run:?}");
     assert_eq!(remcache(["get", "k"]).servers(&url).run().exits(0).stderr, "");

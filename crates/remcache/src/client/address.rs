@@ -57,7 +57,7 @@ impl Endpoint {
     ///
     /// A name for the ring stands before it, `name=host:port`; an address that the ring hashes beside the
     /// host stands behind the host, `host/10.0.0.1:port`: see
-    /// [`Node`](crate::distribution::Node).
+    /// [`Node`].
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) that names the address and what is wrong.

@@ -13,7 +13,7 @@ use crate::proto::Ttl;
 /// stored elsewhere can be found there, and deletes go to both places.
 ///
 /// The gem's own way, modulo over the servers that are connected, is a distribution and no failover:
-/// [`Distribution::Remcached`](crate::distribution::Distribution::Remcached).
+/// [`Distribution::REMCACHED`](crate::distribution::Distribution::REMCACHED).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failover {
