@@ -246,7 +246,7 @@
 //! | `tls` | no | TLS, by rustls and ring: `client::Tls`, and `memcacheds://` |
 //! | `dangerous-tls` | no | TLS that checks no certificate: for experiments |
 //!
-//! The meta and text protocols are not there yet.
+//! The default wire is binary; [`client::Protocol`] tells when to choose another, or to let the client find out.
 //!
 //! # More
 //!
