@@ -12,6 +12,7 @@ mod metrics;
 mod output;
 mod relation;
 mod sample;
+mod selection;
 mod session;
 mod tally;
 

@@ -116,3 +116,12 @@ async fn a_server_that_says_nothing_ends_the_list_in_time() {
     let error = client.servers()[0].metadump().next().await.unwrap().unwrap_err();
     assert!(error.is_timeout(), "{error}");
 }
+
+#[test]
+fn listings_can_be_read_in_tasks() {
+    fn sendable<T: Send>(value: T) -> T {
+        value
+    }
+    let client = Client::new(["localhost"]).unwrap();
+    drop(sendable(client.servers()[0].metadump().next()));
+}

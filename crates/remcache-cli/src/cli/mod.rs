@@ -9,8 +9,8 @@ pub(crate) use global::{Color, Format, Global};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    bench, check, completions, context, count, delete, demo, doctor, exists, extend, fill, flush, get, locate, man,
-    ping, ring, serve, serve_metrics, stats, store, top, touch, version,
+    bench, check, completions, context, count, delete, demo, doctor, exists, extend, fill, flush, get, keys, locate,
+    man, ping, ring, serve, serve_metrics, stats, store, top, touch, version,
 };
 use crate::context::{self as contexts, Contexts, InUse, Settings};
 use crate::exit::Failure;
@@ -62,6 +62,7 @@ pub(crate) enum Command {
     Flush(flush::Args),
     Locate(locate::Args),
     Ring(ring::Args),
+    Keys(keys::Args),
     Bench(bench::Args),
     Fill(fill::Args),
     Top(top::Args),

@@ -72,7 +72,7 @@ pub(crate) struct Records<'o> {
 
 impl<'o> Records<'o> {
     pub(super) fn begin(out: &'o mut dyn Write, layout: Layout, columns: &'static [&'static str]) -> io::Result<Self> {
-        let mut records = Self::resume(out, layout, columns);
+        let mut records = Self { is_first: true, ..Self::resume(out, layout, columns) };
         match layout {
             Layout::Json => records.out.write_all(b"[")?,
             Layout::Csv => records.csv(columns.iter().map(|column| (*column).to_owned()))?,
@@ -82,7 +82,7 @@ impl<'o> Records<'o> {
     }
 
     pub(super) fn resume(out: &'o mut dyn Write, layout: Layout, columns: &'static [&'static str]) -> Self {
-        Self { out, layout, columns, is_first: true }
+        Self { out, layout, columns, is_first: false }
     }
 
     /// Writes a record.

@@ -109,7 +109,7 @@ impl<T> Listing<T> {
         let patience = self.server.config().limits.silence;
         let trying = async {
             loop {
-                self.state = self.ask().await?;
+                self.state = ask(&self.server, &self.request).await?;
                 match self.peek().await? {
                     Some(_) => sleep(BUSY_PAUSE).await,
                     None => return Ok(()),
@@ -120,15 +120,6 @@ impl<T> Listing<T> {
             let message = format!("it did not begin to list within {patience:?}: is another dump under way?");
             Err(Error::new(ErrorKind::TimedOut(Delivery::MaybeSent), message))
         })
-    }
-
-    async fn ask(&self) -> Result<State, Error> {
-        let mut stream = self.server.connect_text().await?;
-        let mut output = Output::new();
-        let expected = text::encode(&self.request, &mut output)?;
-        stream.write_all(output.small()).await.map_err(|error| lost(&error.to_string()))?;
-        stream.flush().await.map_err(|error| lost(&error.to_string()))?;
-        Ok(State::Reading { stream, input: InputBuffer::new(), expected })
     }
 
     /// Waits for the first line; the refusal, if it says that the server is busy.
@@ -164,6 +155,17 @@ impl<T> Listing<T> {
             }
         }
     }
+}
+
+/// Opens a connection and asks for the list on it. Apart from the listing, so that a task may be sent
+/// to another thread while it waits.
+async fn ask(server: &Server, request: &Request<'static>) -> Result<State, Error> {
+    let mut stream = server.connect_text().await?;
+    let mut output = Output::new();
+    let expected = text::encode(request, &mut output)?;
+    stream.write_all(output.small()).await.map_err(|error| lost(&error.to_string()))?;
+    stream.flush().await.map_err(|error| lost(&error.to_string()))?;
+    Ok(State::Reading { stream, input: InputBuffer::new(), expected })
 }
 
 /// Takes a reply from the front of the input.

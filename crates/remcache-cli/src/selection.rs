@@ -1,0 +1,122 @@
+//! Which items of a server are meant: by key, size, time to live and idleness.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use regex::bytes::Regex;
+use remcache::Ttl;
+use remcache::proto::text::MetadumpItem;
+
+use crate::cli::value;
+
+/// Which items are meant; all conditions must hold.
+#[derive(Debug, Args)]
+pub(crate) struct Selection {
+    /// Keys that begin so
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+
+    /// Keys that match a pattern with * and ?
+    #[arg(long, value_name = "PATTERN", value_parser = glob)]
+    glob: Option<Regex>,
+
+    /// Keys in which a regular expression is found
+    #[arg(long, value_name = "REGEX", value_parser = regex)]
+    regex: Option<Regex>,
+
+    /// Items that take at least so much memory
+    #[arg(long, value_name = "BYTES", value_parser = value::bytes)]
+    min_size: Option<usize>,
+
+    /// Items that have less time to live than this
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    ttl_below: Option<Duration>,
+
+    /// Items that nobody has fetched or touched for so long
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    idle_above: Option<Duration>,
+}
+
+fn glob(pattern: &str) -> Result<Regex, String> {
+    let glob = globset::Glob::new(pattern).map_err(|error| error.to_string())?;
+    regex(glob.regex())
+}
+
+fn regex(text: &str) -> Result<Regex, String> {
+    Regex::new(text).map_err(|error| error.to_string())
+}
+
+impl Selection {
+    /// Whether an item is meant, at this second of Unix time.
+    pub(crate) fn fits(&self, item: &MetadumpItem, now: u64) -> bool {
+        let matches = |pattern: &Option<Regex>| pattern.as_ref().is_none_or(|pattern| pattern.is_match(&item.key));
+        self.prefix.as_ref().is_none_or(|prefix| item.key.starts_with(prefix.as_bytes()))
+            && matches(&self.glob)
+            && matches(&self.regex)
+            && self.min_size.is_none_or(|least| item.size >= least as u64)
+            && self.ttl_below.is_none_or(|most| seconds_left(item, now).is_some_and(|left| left < most.as_secs()))
+            && self.idle_above.is_none_or(|least| now.saturating_sub(item.last_access) > least.as_secs())
+    }
+}
+
+/// How long an item has to live; `None` for ever.
+pub(crate) fn seconds_left(item: &MetadumpItem, now: u64) -> Option<u64> {
+    expiry(item).map(|at| at.saturating_sub(now))
+}
+
+/// When an item expires, in seconds of Unix time; `None` for never.
+pub(crate) fn expiry(item: &MetadumpItem) -> Option<u64> {
+    match item.expires {
+        Ttl::At(at) => at.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()),
+        _ => None,
+    }
+}
+
+/// This second of Unix time.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        selection: Selection,
+    }
+
+    fn fits(args: &[&str], line: &str) -> bool {
+        let line = MetadumpItem::parse(line.as_bytes()).unwrap();
+        Line::try_parse_from([&["test"], args].concat())
+            .unwrap_or_else(|error| panic!("{error}"))
+            .selection
+            .fits(&line, 1000)
+    }
+
+    #[test]
+    fn each_condition_must_hold() {
+        let line = "key=user%3A42 exp=1060 la=900 cas=1 fetch=no cls=1 size=63";
+        for (args, expected) in [
+            (&[][..], true),
+            (&["--prefix", "user:"], true),
+            (&["--prefix", "session:"], false),
+            (&["--glob", "user:*"], true),
+            (&["--glob", "user:?"], false),
+            (&["--regex", "4[0-9]$"], true),
+            (&["--regex", "^4"], false),
+            (&["--min-size", "63"], true),
+            (&["--min-size", "64"], false),
+            (&["--ttl-below", "61s"], true),
+            (&["--ttl-below", "60s"], false),
+            (&["--idle-above", "99s"], true),
+            (&["--idle-above", "100s"], false),
+            (&["--prefix", "user:", "--min-size", "64"], false),
+        ] {
+            assert_eq!(fits(args, line), expected, "{args:?}");
+        }
+        assert!(!fits(&["--ttl-below", "9h"], "key=k exp=-1 la=1 cas=1 fetch=no cls=1 size=1"), "for ever is long");
+    }
+}

@@ -1,0 +1,87 @@
+//! `keys`: what the servers hold.
+
+use remcache_testkit::Memcached;
+use serde_json::Value;
+
+use crate::tool::remcache;
+
+/// Nobody listens there.
+const DEAD: &str = "127.0.0.1:1";
+
+/// Two servers with these many keys of users and of sessions.
+fn filled(users: u32, sessions: u32) -> (Vec<Memcached>, String) {
+    let servers = vec![Memcached::start(&[]), Memcached::start(&[])];
+    let list = servers.iter().map(Memcached::addr).collect::<Vec<_>>().join(",");
+    let client = remcache::Client::new([&list]).expect("addresses");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let user = (0..users).map(|number| (format!("user:{number}"), "value"));
+        assert!(client.set_many(user).await.is_complete());
+        let session = (0..sessions).map(|number| (format!("session:{number}"), "a longer value, as sessions have"));
+        assert!(client.set_many(session).ttl(std::time::Duration::from_secs(60)).await.is_complete());
+    });
+    (servers, list)
+}
+
+#[test]
+fn every_key_of_every_server_is_listed() {
+    let (_servers, list) = filled(3000, 500);
+    let run = remcache(["keys"]).servers(&list).run().exits(0);
+    let mut keys = run.lines();
+    keys.sort_unstable();
+    let mut expected: Vec<String> = (0..3000).map(|number| format!("user:{number}")).collect();
+    expected.extend((0..500).map(|number| format!("session:{number}")));
+    expected.sort_unstable();
+    assert_eq!(keys, expected);
+    assert_eq!(remcache(["keys", "--count"]).servers(&list).run().exits(0).text(), "3500\n");
+    let count = |args: &[&str]| {
+        remcache(["keys", "--count"].iter().chain(args)).servers(&list).run().exits(0).text().to_owned()
+    };
+    assert_eq!(count(&["--prefix", "session:"]), "500\n");
+    assert_eq!(count(&["--glob", "user:29??"]), "100\n");
+    assert_eq!(count(&["--regex", "^user:.$"]), "10\n");
+    assert_eq!(count(&["--ttl-below", "2m"]), "500\n");
+    remcache(["keys", "--regex", "["]).servers(&list).run().exits(2).complains_of("regex");
+}
+
+#[test]
+fn records_tell_what_a_server_knows_of_an_item() {
+    let (_servers, list) = filled(700, 700);
+    for format in ["json", "ndjson"] {
+        let run = remcache(["keys", "-f", format]).servers(&list).run().exits(0);
+        let records: Vec<Value> = match format {
+            "json" => run.json().as_array().unwrap().clone(),
+            _ => run.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect(),
+        };
+        assert_eq!(records.len(), 1400, "{format}");
+        let session = records.iter().find(|record| record["key"] == "session:7").unwrap();
+        assert!(session["expires"].is_u64() && session["size"].as_u64() > Some(60) && session["fetched"] == false);
+    }
+    assert_eq!(remcache(["keys", "-f", "csv"]).servers(&list).run().exits(0).lines().len(), 1401);
+    assert_eq!(remcache(["keys", "-f", "json"]).servers(Memcached::start(&[]).addr()).run().exits(0).text(), "[]\n");
+}
+
+#[test]
+fn a_tree_sums_up_by_prefix() {
+    let (_servers, list) = filled(300, 100);
+    let run = remcache(["keys", "--tree", ":", "-f", "json"]).servers(&list).run().exits(0);
+    let tree = run.json();
+    let branch =
+        |prefix: &str| tree.as_array().unwrap().iter().find(|branch| branch["prefix"] == prefix).unwrap().clone();
+    assert_eq!((&branch("user:")["keys"], &branch("user:")["without_ttl"]), (&300.into(), &300.into()));
+    assert_eq!((&branch("session:")["keys"], &branch("session:")["without_ttl"]), (&100.into(), &0.into()));
+    let text = remcache(["keys", "--tree", ":"]).servers(&list).run().exits(0);
+    assert!(text.lines()[0].starts_with("PREFIX"), "{text:?}");
+}
+
+#[test]
+fn keys_keep_their_bytes_and_the_dead_are_named() {
+    let server = Memcached::start(&[]);
+    remcache(["set", "-s", &server.addr()]).arg("k\u{e9} %").arg("v").run().exits(0);
+    let run = remcache(["keys"]).servers(format!("{},{DEAD}", server.addr())).run().exits(3);
+    assert_eq!(run.stdout, "k\u{e9} %\n".as_bytes());
+    assert!(run.stderr.contains(DEAD), "{run:?}");
+    remcache(["keys"]).servers(DEAD).run().exits(4);
+    let forbidding = Memcached::start(&["-X"]);
+    remcache(["keys"]).servers(forbidding.addr()).run().exits(5).complains_of("not allowed");
+}
