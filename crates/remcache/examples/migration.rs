@@ -28,8 +28,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         servers.push(Server::start().await?);
     }
     let addresses: Vec<String> = servers.iter().map(Server::address).collect();
-    // What the gem remcached did, over three servers; and libmemcached's ring over five.
-    let old = Client::with_config(&addresses[..3], Config::new().distribution(Distribution::REMCACHED))?;
+    // What pylibmc does unless told otherwise, over three servers; and the default ring over five.
+    let old = Client::with_config(&addresses[..3], Config::new().distribution(Distribution::LIBMEMCACHED))?;
     let new = Client::with_config(&addresses, Config::new().distribution(Distribution::KETAMA))?;
 
     let keys: Vec<String> = (0..1000).map(|number| format!("page:{number}")).collect();

@@ -25,7 +25,7 @@ use remcache_testkit::{Memcached, seed};
 use text::flags_and_ttl;
 use tokio::sync::Notify;
 
-/// Five servers: the old placement has the gem's modulo over three of them, the new one ketama over all.
+/// Five servers: the old placement has pylibmc's modulo over three of them, the new one ketama over all.
 struct Fleet {
     servers: Vec<Memcached>,
     old: Client,
@@ -57,7 +57,7 @@ fn clients(servers: &[Memcached], config: Config) -> (Client, Client) {
     let of = |servers: &[Memcached], distribution| {
         Client::with_config(servers.iter().map(Memcached::addr), config.clone().distribution(distribution)).unwrap()
     };
-    (of(&servers[..3], Distribution::REMCACHED), of(servers, Distribution::KETAMA))
+    (of(&servers[..3], Distribution::LIBMEMCACHED), of(servers, Distribution::KETAMA))
 }
 
 async fn value(client: &Client, key: &str) -> Option<String> {

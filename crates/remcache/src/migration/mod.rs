@@ -12,7 +12,7 @@
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let servers = [remcache_server::Server::start().await?, remcache_server::Server::start().await?];
 //! # let (three, five) = ([servers[0].address()], [servers[0].address(), servers[1].address()]);
-//! let old = Client::with_config(&three, Config::new().distribution(Distribution::REMCACHED))?;
+//! let old = Client::with_config(&three, Config::new().distribution(Distribution::LIBMEMCACHED))?;
 //! let new = Client::with_config(&five, Config::new().distribution(Distribution::KETAMA))?;
 //! # for n in 0..100 { old.set(format!("key{n}"), "warm").await?; }
 //!
