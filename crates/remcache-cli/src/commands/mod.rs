@@ -26,6 +26,7 @@ pub(crate) mod store;
 pub(crate) mod top;
 pub(crate) mod touch;
 pub(crate) mod version;
+pub(crate) mod watch;
 
 use std::io;
 
@@ -85,6 +86,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Locate(args) => locate::run(&args, session),
         Command::Ring(args) => ring::run(&args, session),
         Command::Keys(args) => keys::run(&args, session).await,
+        Command::Watch(args) => watch::run(&args, session).await,
         Command::Bench(args) => bench::run(&args, session).await,
         Command::Fill(args) => fill::run(&args, session).await,
         Command::Top(args) => top::run(&args, session).await,

@@ -1,4 +1,4 @@
-//! `keys`: what the servers hold.
+//! `keys` and `watch`: what the servers hold, and what they do.
 
 use remcache_testkit::Memcached;
 use serde_json::Value;
@@ -84,4 +84,29 @@ fn keys_keep_their_bytes_and_the_dead_are_named() {
     remcache(["keys"]).servers(DEAD).run().exits(4);
     let forbidding = Memcached::start(&["-X"]);
     remcache(["keys"]).servers(forbidding.addr()).run().exits(5).complains_of("not allowed");
+}
+
+#[test]
+fn what_a_server_does_is_told_as_it_happens() {
+    let server = Memcached::start(&[]);
+    let watch = |format: &str| {
+        let watching =
+            remcache(["watch", "fetchers", "mutations", "--for", "1s", "-f", format]).servers(server.addr()).spawn();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        remcache(["set", "greeting", "Hello"]).servers(server.addr()).run().exits(0);
+        remcache(["get", "greeting"]).servers(server.addr()).run().exits(0);
+        let output = watching.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).expect("it is text")
+    };
+    let lines = watch("ndjson");
+    let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    // A set looks for the item first, and that is told too.
+    assert!(kinds.ends_with(&["item_store", "item_get"]), "{lines}");
+    assert!(events.iter().all(|event| event["key"] == "greeting" && event["server"] == server.addr().as_str()));
+    let text = watch("text");
+    assert!(text.contains("item_get") && text.contains("greeting") && text.contains("status=found"), "{text}");
+    remcache(["watch"]).servers(DEAD).run().exits(4);
+    remcache(["watch", "-f", "json"]).servers(DEAD).run().exits(2).complains_of("ndjson");
 }
