@@ -102,7 +102,8 @@ impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
     /// ```
     /// use remcache::value::Codec;
     ///
-    /// let encoded = Codec::json().encode(&vec![1, 2, 3])?;
+    /// let numbers = vec![1, 2, 3];
+    /// let encoded = Codec::json().encode(&numbers)?;
     /// assert_eq!(encoded.bytes.as_slice(), b"[1,2,3]");
     /// # Ok::<(), remcache::value::ValueError>(())
     /// ```
