@@ -1,6 +1,7 @@
 //! Attribution on the wires whose replies are lines.
 
 use super::{Connection, Event};
+use crate::proto::in_flight::Kept;
 use crate::proto::meta::{self, Peeked};
 use crate::proto::{Expected, InputBuffer, Operation, ProtocolError, Wire, line, refusal, text};
 
@@ -21,6 +22,9 @@ impl Connection {
     pub(super) fn poll_lines(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
+        }
+        if self.in_flight.front().is_some_and(|oldest| oldest.kept == Kept::KeyInLine) {
+            return self.poll_line_of_fetches(input);
         }
         match self.wire {
             Some(Wire::Meta) => self.poll_meta(input),
@@ -62,6 +66,13 @@ impl Connection {
         if refusal && place > turn {
             return Err(unowned(input, true));
         }
+        if let Some(begin) = self.in_flight.first_in_line().filter(|begin| *begin <= place) {
+            // Any of the quiet requests before it may have been refused.
+            return match refusal && begin > turn {
+                true => Err(unowned(input, true)),
+                false => self.begin_line(input, begin),
+            };
+        }
         let expected = self.expected_at(place);
         let has_opaque = meta::verb_answers(expected.operation) && expected.operation != Operation::Debug;
         if has_opaque && !refusal {
@@ -73,6 +84,13 @@ impl Connection {
             return Ok(Step::Silent);
         }
         self.answer_in_order(input, place)
+    }
+
+    /// What stands before a line of fetches was silent.
+    fn begin_line(&mut self, input: &InputBuffer, begin: usize) -> Result<Step, ProtocolError> {
+        Self::check_begin_of_line(input)?;
+        self.silent = begin;
+        Ok(Step::Silent)
     }
 
     /// Takes the lines that answer the oldest request.
