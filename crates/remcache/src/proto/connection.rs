@@ -29,7 +29,6 @@ use super::{
 };
 use backlog::Backlog;
 use gather::OpenLine;
-use lines::Step;
 
 /// The machine of one connection.
 ///
@@ -253,21 +252,16 @@ impl Connection {
         if !self.events.is_empty() {
             return Ok(self.events.pop_front());
         }
+        if self.wire != Some(Wire::Binary) {
+            return self.poll_lines(input);
+        }
         loop {
             let event = match self.silent.checked_sub(1) {
-                Some(left) => {
-                    self.silent = left;
-                    self.settle_silent()
-                }
-                None if self.wire == Some(Wire::Binary) => {
+                Some(left) => self.settle_silent(left),
+                None => {
                     let Some(header) = binary::peek(input, self.max_body())? else { return Ok(None) };
                     self.attribute(&header, input)?
                 }
-                None => match self.poll_lines(input)? {
-                    Step::Incomplete => return Ok(None),
-                    Step::Taken(event) => event,
-                    Step::Silent => None,
-                },
             };
             if event.is_some() {
                 return Ok(event);
@@ -290,12 +284,12 @@ impl Connection {
             return Ok(None);
         }
         let (reply, last) = binary::take(input, header)?;
-        Ok(self.deliver(place, reply, last))
+        Ok(self.answered(place, last).map(|tag| Event { tag, reply, last }))
     }
 
-    /// Hands a reply to whoever waits for it.
+    /// Tells that a request was answered, and who waits for the reply.
     #[inline]
-    fn deliver(&mut self, place: usize, reply: Reply, last: bool) -> Option<Event> {
+    fn answered(&mut self, place: usize, last: bool) -> Option<Tag> {
         self.last_reply = self.last_input;
         let owner = match (place, last) {
             (0, true) => self.pop().map(|entry| entry.owner),
@@ -303,7 +297,7 @@ impl Connection {
             _ => self.pass(place),
         };
         match owner {
-            Some(Owner::Caller(tag)) => Some(Event { tag, reply, last }),
+            Some(Owner::Caller(tag)) => Some(tag),
             _ => None,
         }
     }
@@ -316,8 +310,10 @@ impl Connection {
         Some(owner)
     }
 
-    /// A request that said nothing had its usual outcome: a fetch missed, anything else succeeded.
-    fn settle_silent(&mut self) -> Option<Event> {
+    /// A request that said nothing had its usual outcome: a fetch missed, anything else succeeded. So
+    /// many more follow.
+    fn settle_silent(&mut self, left: usize) -> Option<Event> {
+        self.silent = left;
         let entry = self.pop()?;
         let Owner::Caller(tag) = entry.owner else { return None };
         let reply = match entry.kept {

@@ -137,8 +137,9 @@ impl InFlight {
     /// there is no such line, or all its fetches have their turn behind them.
     #[inline]
     pub(super) fn next_key_in_line(&self) -> Option<&[u8]> {
-        let entry = self.entries.get(self.passed)?;
-        self.keys.front().filter(|_| entry.kept == Kept::KeyInLine && !self.line_has_passed())
+        self.entries.front().filter(|oldest| oldest.kept == Kept::KeyInLine)?;
+        let next = self.entries.get(self.passed)?;
+        self.keys.front().filter(|_| next.kept == Kept::KeyInLine && !self.line_has_passed())
     }
 
     /// The place of the fetch, of the line at the front, that an item with this key answers: those

@@ -7,6 +7,8 @@
 //!
 //! In the queue the fetches of a line are quiet, but for the last one, which its `END` answers.
 
+use bytes::Bytes;
+
 use super::encode::Encoded;
 use super::lines::Step;
 use super::{Connection, Event};
@@ -72,13 +74,21 @@ impl Connection {
         line.keys < self.keys_in_line && length < LONGEST_LINE
     }
 
+    /// The usual case: the next fetch of the line at the front is answered by its item, all of which
+    /// is there, and somebody waits for it.
+    #[inline]
+    pub(super) fn next_hit_in_line(&mut self, input: &mut InputBuffer) -> Option<Event> {
+        let head = text::read_item_of(self.in_flight.next_key_in_line()?, input.as_slice())?;
+        let place = self.in_flight.turn();
+        let Some(Owner::Caller(tag)) = self.in_flight.get(place).map(|entry| entry.owner) else { return None };
+        // What is wrong with it the other way finds out.
+        let value = head.take_value(input, self.limits.value).ok()??;
+        self.item_came(place);
+        Some(Event { tag, reply: item(&head, value), last: true })
+    }
+
     /// Takes the next item of the line at the front, or its end.
     pub(super) fn poll_line_of_fetches(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
-        let asked = self.in_flight.next_key_in_line().unwrap_or_default();
-        if let Some(head) = text::read_item_of(asked, input.as_slice()) {
-            let place = self.in_flight.turn();
-            return self.take_item(input, &head, place);
-        }
         let Some((text, length)) = line::peek(input.as_slice())? else { return Ok(Step::Incomplete) };
         if text == b"END" {
             return Ok(self.end_line(input, length));
@@ -98,7 +108,6 @@ impl Connection {
     }
 
     /// Takes the item whose line was read, and with it that fetch's turn.
-    #[inline]
     fn take_item(
         &mut self,
         input: &mut InputBuffer,
@@ -106,17 +115,23 @@ impl Connection {
         place: usize,
     ) -> Result<Step, ProtocolError> {
         let Some(value) = head.take_value(input, self.limits.value)? else { return Ok(Step::Incomplete) };
-        let reply = Reply { flags: head.flags, cas: head.cas, value, ..Reply::new(Status::NoError) };
-        // The last fetch stays until the line has ended.
-        let ends_line = self.in_flight.get(place).is_some_and(|entry| !entry.expected.quiet);
-        if place == 0 && !ends_line {
-            return Ok(Step::Taken(self.deliver(0, reply, true)));
-        }
-        self.last_reply = self.last_input;
-        Ok(Step::Taken(match self.pass(place) {
-            Some(Owner::Caller(tag)) => Some(Event { tag, reply, last: true }),
+        let owner = self.in_flight.get(place).map(|entry| entry.owner);
+        self.item_came(place);
+        Ok(Step::Taken(match owner {
+            Some(Owner::Caller(tag)) => Some(Event { tag, reply: item(head, value), last: true }),
             _ => None,
         }))
+    }
+
+    /// A fetch of the line at the front has its item; the last one stays until the line has ended.
+    #[inline]
+    fn item_came(&mut self, place: usize) {
+        self.last_reply = self.last_input;
+        if place == 0 && self.in_flight.front().is_some_and(|oldest| oldest.expected.quiet) {
+            self.pop();
+        } else {
+            self.pass(place);
+        }
     }
 
     /// The end of a line: its fetches that have no item are missing.
@@ -128,7 +143,7 @@ impl Connection {
             }
             _ => {
                 input.skip(length);
-                Step::Taken(self.deliver(0, missing(), true))
+                Step::Taken(self.answered(0, true).map(|tag| Event { tag, reply: missing(), last: true }))
             }
         }
     }
@@ -153,6 +168,11 @@ impl Connection {
             false => Err(ProtocolError::UnexpectedLine(line::excerpt(text))),
         }
     }
+}
+
+#[inline]
+fn item(head: &text::ItemHead, value: Bytes) -> Reply {
+    Reply { flags: head.flags, cas: head.cas, value, ..Reply::new(Status::NoError) }
 }
 
 /// The reply to a fetch whose line has ended without its item.

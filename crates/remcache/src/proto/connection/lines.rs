@@ -16,10 +16,32 @@ pub(super) enum Step {
 }
 
 impl Connection {
-    /// Takes the next reply.
+    /// The next event that the input holds.
     // Apart from the path of packets, which is kept short.
     #[inline(never)]
-    pub(super) fn poll_lines(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
+    pub(super) fn poll_lines(&mut self, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
+        loop {
+            let event = match self.silent.checked_sub(1) {
+                Some(left) => self.settle_silent(left),
+                None => {
+                    if let Some(hit) = self.next_hit_in_line(input) {
+                        return Ok(Some(hit));
+                    }
+                    match self.poll_reply(input)? {
+                        Step::Incomplete => return Ok(None),
+                        Step::Taken(event) => event,
+                        Step::Silent => None,
+                    }
+                }
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Takes the next reply.
+    fn poll_reply(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
@@ -51,7 +73,7 @@ impl Connection {
             return Ok(Step::Silent);
         }
         let reply = meta::take(input, &head, expected)?;
-        Ok(Step::Taken(self.deliver(place, reply, true)))
+        Ok(Step::Taken(self.answered(place, true).map(|tag| Event { tag, reply, last: true })))
     }
 
     fn expected_at(&self, place: usize) -> Expected {
@@ -107,7 +129,8 @@ impl Connection {
         };
         let Some(answer) = answer else { return Ok(Step::Incomplete) };
         self.broken = answer.fatal;
-        Ok(Step::Taken(self.deliver(place, answer.reply, answer.last)))
+        let (reply, last) = (answer.reply, answer.last);
+        Ok(Step::Taken(self.answered(place, last).map(|tag| Event { tag, reply, last })))
     }
 }
 

@@ -33,18 +33,21 @@ pub(in crate::proto) fn read_item_of(key: &[u8], bytes: &[u8]) -> Option<ItemHea
 /// The number at the front, and what follows it; `None` where it is none, or may be too long.
 #[inline]
 fn digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut number = 0_u64;
-    for (place, byte) in bytes.iter().enumerate() {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return if place > 0 { Some((number, bytes.get(place..)?)) } else { None };
-        }
-        if place == MOST_DIGITS {
-            return None;
-        }
-        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+    let (first, mut rest) = bytes.split_first()?;
+    let mut number = digit(*first)?;
+    while let Some((byte, others)) = rest.split_first()
+        && let Some(digit) = digit(*byte)
+    {
+        number = number.wrapping_mul(10).wrapping_add(digit);
+        rest = others;
     }
-    None
+    (bytes.len().saturating_sub(rest.len()) <= MOST_DIGITS).then_some((number, rest))
+}
+
+#[inline]
+fn digit(byte: u8) -> Option<u64> {
+    let digit = byte.wrapping_sub(b'0');
+    (digit <= 9).then_some(u64::from(digit))
 }
 
 /// So many digits are a number of 64 bits, whatever they are.
@@ -103,10 +106,7 @@ impl ItemHead {
                 return Ok(None);
             }
         }
-        input.skip(self.line);
-        let value = input.take(length);
-        input.skip(end.len());
-        Ok(Some(value))
+        Ok(Some(input.take_within(whole, self.line, length)))
     }
 }
 
