@@ -158,7 +158,7 @@ impl Config {
         super::address::apply_all(self, options)
     }
 
-    /// Which wire to speak (default: binary); [`Protocol::Auto`] takes the best that each server understands.
+    /// Which wire to speak (default: [`Protocol::Auto`], the best that each server understands).
     ///
     /// Finding it out takes one round trip for each connection; a wire that is given takes none.
     #[must_use]

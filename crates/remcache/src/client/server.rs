@@ -14,7 +14,7 @@ use super::condition::{Condition, State};
 use super::config::{Config, Overload};
 use super::events::{ServerEvent, Watch};
 use super::gauges::{Errors, Gauges};
-use super::handshake::{Memory, establish_as};
+use super::handshake::{Known, Memory, establish_as};
 use super::link::Link;
 use super::protocol::Protocol;
 use super::transport::Stream;
@@ -29,6 +29,8 @@ pub(crate) struct Server {
     lanes: Vec<Arc<Link>>,
     next: AtomicUsize,
     config: Arc<Config>,
+    /// What its connections found out about its wire.
+    known: Arc<Known>,
 }
 
 impl Server {
@@ -37,7 +39,7 @@ impl Server {
         let watch = Arc::new(Watch::new(Arc::clone(&endpoint.name), config.connections, events));
         let lane = |place| Arc::new(Link::new(&config, random.u32(..), place, Arc::clone(&watch)));
         let lanes = (0..config.connections).map(lane).collect();
-        Self { endpoint, lanes, next: AtomicUsize::new(0), config }
+        Self { endpoint, lanes, next: AtomicUsize::new(0), config, known: Arc::default() }
     }
 
     /// The connection for the next request; connections are taken in turn.
@@ -66,7 +68,8 @@ impl Server {
             link.task_ended("no tokio runtime: the client must be used inside one");
             return;
         };
-        let task = Task::new(self.endpoint.clone(), Arc::clone(link), Arc::clone(&self.config));
+        let known = Arc::clone(&self.known);
+        let task = Task::new(self.endpoint.clone(), Arc::clone(link), Arc::clone(&self.config), known);
         runtime.spawn(task.run());
     }
 
