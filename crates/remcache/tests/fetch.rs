@@ -44,6 +44,9 @@ const WIRES: [Protocol; 3] = [Protocol::Binary, Protocol::Meta, Protocol::Text];
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
 
+/// What takes so long hangs.
+const HANGS: Duration = Duration::from_secs(180);
+
 /// Whoever does not give a lease back makes the others hang.
 fn patient_freshness() -> Freshness {
     Freshness::new(LONG).lease(LONG).wait(LONG)
@@ -68,11 +71,11 @@ async fn on_all(case: impl AsyncFn(&str, Protocol)) {
     for (address, wire) in &servers {
         cases.push(Box::pin(case(address, *wire)));
     }
-    poll_fn(|cx| {
+    let all = poll_fn(|cx| {
         cases.retain_mut(|case| case.as_mut().poll(cx).is_pending());
         if cases.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
+    });
+    tokio::time::timeout(HANGS, all).await.expect("somebody waits for what will never come");
 }
 
 /// A fetch by a loader that has this value.
