@@ -72,7 +72,7 @@ async fn nobody_is_in_the_lock_with_another() {
                 let (inside, rounds) = (Arc::clone(&inside), Arc::clone(&rounds));
                 tokio::spawn(async move {
                     for round in 0..5 {
-                        let lock = client.lock("lock", LONG).wait(LONG).await.unwrap().unwrap();
+                        let lock = client.lock("lock", LONG).within(LONG).await.unwrap().unwrap();
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                         tokio::task::yield_now().await;
                         inside.fetch_sub(1, Ordering::SeqCst);
@@ -120,7 +120,7 @@ async fn a_lock_that_is_renewed_is_kept_and_one_that_ended_is_told_of() {
 async fn a_lock_ends_with_its_time_to_live() {
     on_all(async |one, other, wire| {
         let dead = one.lock("lock", Duration::from_secs(1)).await.unwrap().unwrap();
-        let next = other.lock("lock", LONG).wait(LONG).await.unwrap().unwrap();
+        let next = other.lock("lock", LONG).within(LONG).await.unwrap().unwrap();
         assert!(next.fencing_token() > dead.fencing_token(), "{wire}");
         drop(dead);
         one.get("later").await.unwrap();
@@ -134,7 +134,7 @@ async fn a_lock_that_is_dropped_is_free_also_outside_of_the_runtime() {
     on_all(async |one, other, wire| {
         let lock = one.lock("lock", LONG).await.unwrap().unwrap();
         std::thread::spawn(move || drop(lock)).join().unwrap();
-        assert!(other.lock("lock", LONG).wait(LONG).await.unwrap().is_some(), "{wire}");
+        assert!(other.lock("lock", LONG).within(LONG).await.unwrap().is_some(), "{wire}");
     })
     .await;
 }
@@ -163,7 +163,7 @@ async fn waiting_for_a_lock_may_be_dropped_at_every_poll() {
             drop(locking);
             let was_ready = taken.is_some();
             drop(taken);
-            let next = other.lock("lock", LONG).wait(LONG).await.unwrap().unwrap();
+            let next = other.lock("lock", LONG).within(LONG).await.unwrap().unwrap();
             assert!(next.unlock().await.unwrap(), "{wire}, {times} polls");
             if was_ready {
                 assert!(times > 2, "{wire}: there was nothing to drop");

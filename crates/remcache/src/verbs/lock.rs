@@ -61,7 +61,7 @@ impl Locking<'_> {
     /// How long to wait while others hold the lock (default: not at all).
     ///
     /// It is tried at random times that grow to a fifth of a second; there is no queue.
-    pub fn wait(self, wait: Duration) -> Self {
+    pub fn within(self, wait: Duration) -> Self {
         Self { wait, ..self }
     }
 
