@@ -325,7 +325,8 @@ impl Config {
         }
     }
 
-    /// After how many timeouts in a row a connection is given up (default: 3; 0 for never).
+    /// After how many timeouts in a row a server is given up (default: 3; 0 for never): of all its
+    /// connections together, or of one of them alone, which then is replaced.
     ///
     /// The server must also have been silent for the [`timeout`](Config::timeout), so that one caller
     /// with shorter deadlines spoils nothing, and what a stall of the program itself made late does not
