@@ -54,6 +54,11 @@ const COMMANDS: &[Subcommand] = &[
         run: bench,
     },
     Subcommand {
+        name: "tool-bench",
+        about: "measures the tool's bench beside memcaslap; arguments go to remcache-bench tools",
+        run: tool_bench,
+    },
+    Subcommand {
         name: "interop",
         about: "holds remcache against other clients on the same servers; arguments go to remcache-interop",
         run: interop::run,
@@ -79,8 +84,15 @@ fn bench(args: Vec<String>) -> Result<(), Failure> {
     Step::cargo("benchmarks", cargo).args(args).run()
 }
 
+fn tool_bench(args: Vec<String>) -> Result<(), Failure> {
+    tools::ensure(&[Need::Tests, Need::Bench])?;
+    Step::cargo("the tool", ["build", "--release", "-p", "remcache-cli"]).run()?;
+    let cargo = ["run", "--release", "-p", "remcache-bench", "--", "tools"];
+    Step::cargo("the tool beside memcaslap", cargo).args(args).run()
+}
+
 fn usage() -> String {
-    let lines = COMMANDS.iter().map(|command| format!("  cargo xtask {:<8}{}\n", command.name, command.about));
+    let lines = COMMANDS.iter().map(|command| format!("  cargo xtask {:<12}{}\n", command.name, command.about));
     std::iter::once("usage:\n".to_owned()).chain(lines).collect()
 }
 
