@@ -19,6 +19,7 @@ pub(super) fn draw(recorder: &Recorder, title: &str) -> Result<String, Box<dyn E
         let mut chart = ChartBuilder::on(&root)
             .caption(title, text(15.0))
             .margin(14)
+            .margin_right(40)
             .x_label_area_size(42)
             .y_label_area_size(64)
             .build_cartesian_2d(0.0..nines, 0.0..highest(recorder, nines))?;

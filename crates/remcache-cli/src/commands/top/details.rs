@@ -29,13 +29,13 @@ const SLABS: &[Column] = &[
     column("PAGES", 6, "total_pages", number::count),
     column("USED", 7, "used_chunks", number::count),
     column("FREE", 7, "free_chunks", number::count),
-    column("NEEDED", 7, "mem_requested", number::bytes),
     column("HITS", 7, "get_hits", number::count),
     column("SETS", 7, "cmd_set", number::count),
 ];
 
 const LRU: &[Column] = &[
     column("ITEMS", 7, "number", number::count),
+    column("BYTES", 7, "mem_requested", number::bytes),
     column("HOT", 7, "number_hot", number::count),
     column("WARM", 7, "number_warm", number::count),
     column("COLD", 7, "number_cold", number::count),
@@ -51,6 +51,8 @@ const LRU: &[Column] = &[
 pub(super) struct Page {
     /// Titles and widths.
     pub(super) columns: Vec<(&'static str, u16)>,
+    /// How many of the first columns hold words: the others hold numbers, which stand at their right.
+    pub(super) words: usize,
     pub(super) rows: Vec<Vec<String>>,
     /// What is to be said beside them; empty where they say all.
     pub(super) note: String,
@@ -83,7 +85,7 @@ impl Details {
             };
             std::iter::once(class.to_owned()).chain(columns.iter().map(cell)).collect()
         });
-        Page { columns: titles.collect(), rows: rows.collect(), note: String::new() }
+        Page { columns: titles.collect(), words: 1, rows: rows.collect(), note: String::new() }
     }
 
     fn connections(&self) -> Page {
@@ -94,7 +96,7 @@ impl Details {
             let state = text("state").unwrap_or("-").trim_start_matches("conn_");
             vec![fd.to_owned(), text("addr").unwrap_or("-").to_owned(), state.to_owned(), silent.unwrap_or_default()]
         });
-        Page { columns: titles, rows: rows.collect(), note: String::new() }
+        Page { columns: titles, words: 3, rows: rows.collect(), note: String::new() }
     }
 
     /// The numbers that names begin with, in the server's order.
@@ -128,7 +130,7 @@ mod tests {
         );
         assert_eq!((slabs.len(), &slabs[0][..3]), (2, &["1".to_owned(), "96B".into(), "1".into()][..]));
         let lru = page(&[("items:1:number", "7"), ("items:1:age", "60")], Tab::Lru);
-        assert_eq!((&*lru[0][1], &*lru[0][5]), ("7", "1m00s"));
+        assert_eq!((&*lru[0][1], &*lru[0][6]), ("7", "1m00s"));
         let conns = page(
             &[("25:addr", "tcp:1.2.3.4:5"), ("25:state", "conn_read"), ("25:secs_since_last_cmd", "3")],
             Tab::Connections,

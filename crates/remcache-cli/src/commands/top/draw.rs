@@ -175,11 +175,11 @@ fn draw_page(frame: &mut Frame<'_>, area: Rect, scene: Scene<'_>, page: Page, th
     let note = if page.note.is_empty() { selected.to_owned() } else { format!("{selected}: {}", page.note) };
     let rows = page.rows.into_iter().map(|cells| {
         let aligned = cells.into_iter().zip(&widths).enumerate();
-        Row::new(aligned.map(|(place, (cell, width))| if place == 0 { cell } else { right(&cell, *width) }))
+        Row::new(aligned.map(|(place, (cell, width))| if place < page.words { cell } else { right(&cell, *width) }))
     });
     let titles = page.columns.iter().enumerate();
-    let titles =
-        titles.map(|(place, (title, width))| if place == 0 { (*title).to_owned() } else { right(title, *width) });
+    let titles = titles
+        .map(|(place, (title, width))| if place < page.words { (*title).to_owned() } else { right(title, *width) });
     let table = Table::new(rows, widths.iter().copied().map(Constraint::Length))
         .header(Row::new(titles).style(theme.title()))
         .block(Block::new().title(note));

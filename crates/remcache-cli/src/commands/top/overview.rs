@@ -87,11 +87,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, fleet: &Fleet, screen: &Sc
     });
     let header = std::iter::once(heading("SERVER".into(), screen.sort == Sort::Name)).chain(titles);
     let widths = columns.iter().map(|(column, curve)| column.width + if *curve > 0 { curve + 1 } else { 0 });
-    let lines = rows.iter().map(|&place| row(&fleet.members[place], &columns, theme));
-    let table = Table::new(lines, std::iter::once(name_width).chain(widths).map(Constraint::Length))
-        .header(Row::new(header).style(theme.title()))
-        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     let selected = screen.selected.min(rows.len().saturating_sub(1));
+    let lines = rows.iter().enumerate();
+    let lines = lines.map(|(line, &place)| row(&fleet.members[place], line == selected, &columns, theme));
+    let table = Table::new(lines, std::iter::once(name_width).chain(widths).map(Constraint::Length))
+        .header(Row::new(header).style(theme.title()));
     let mut state = TableState::new().with_selected(Some(selected));
     frame.render_stateful_widget(table, area, &mut state);
     if rows.is_empty() {
@@ -126,8 +126,10 @@ fn heading(title: String, is_sorted: bool) -> Cell<'static> {
     Cell::from(title).style(style)
 }
 
-fn row(member: &Member, columns: &[(&Column, u16)], theme: Theme) -> Row<'static> {
-    let name = Cell::from(member.name.clone());
+fn row(member: &Member, is_selected: bool, columns: &[(&Column, u16)], theme: Theme) -> Row<'static> {
+    // Only the name is reversed: a whole row would lose what its colours say.
+    let style = if is_selected { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
+    let name = Cell::from(member.name.clone()).style(style);
     if !member.is_up() {
         let cells = if member.is_unknown() { vec![name, Cell::from("…")] } else { vec![name] };
         return Row::new(cells).style(theme.faint());

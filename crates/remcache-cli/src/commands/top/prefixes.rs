@@ -78,7 +78,7 @@ impl Prefixes {
             ("GETS", 7),
             ("SETS", 7),
         ];
-        let Some(latest) = &self.latest else { return Page { columns, ..Page::default() } };
+        let Some(latest) = &self.latest else { return Page { columns, words: 1, ..Page::default() } };
         let note = match &latest.state {
             State::Failed(reason) => reason.clone(),
             State::Off => "prefixes are not counted; press d to begin".to_owned(),
@@ -105,7 +105,7 @@ impl Prefixes {
                 number::count(now.sets),
             ]
         });
-        Page { columns, rows: rows.collect(), note }
+        Page { columns, words: 1, rows: rows.collect(), note }
     }
 
     fn grown(&self, name: &str, now: Uses) -> Uses {
