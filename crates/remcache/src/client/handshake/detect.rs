@@ -17,6 +17,15 @@ use tokio::io::AsyncReadExt as _;
 pub(crate) struct Spoken {
     pub(crate) wire: Wire,
     pub(crate) dialect: Dialect,
+    /// Whether several servers may stand behind it, of which one can be away.
+    pub(crate) may_be_proxy: bool,
+}
+
+impl Spoken {
+    /// What a server is taken to speak that was not asked.
+    pub(super) fn given(wire: Wire) -> Self {
+        Self { wire, dialect: Dialect::default(), may_be_proxy: wire == Wire::Text }
+    }
 }
 
 /// What a guess came to.
@@ -52,7 +61,7 @@ pub(super) async fn attempt(
         Attempt::Text => text(stream, credentials).await,
         Attempt::Password => password(stream, credentials).await,
         Attempt::Binary => binary(stream, credentials).await,
-        Attempt::Blind => Ok(Guess::Right(Spoken { wire: Wire::Text, dialect: Dialect::default() })),
+        Attempt::Blind => Ok(Guess::Right(Spoken::given(Wire::Text))),
     }
 }
 
@@ -75,8 +84,8 @@ async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Res
     let spoken = match (rest(stream, &answer).await, &spoken) {
         (Ok(true), _) => spoken,
         // A proxy may tell the version of a server behind it, and knows no meta command itself.
-        (Ok(false), Guess::Right(Spoken { wire: Wire::Meta, dialect })) => {
-            Guess::Right(Spoken { wire: Wire::Text, dialect: *dialect })
+        (Ok(false), Guess::Right(Spoken { wire: Wire::Meta, dialect, .. })) => {
+            Guess::Right(Spoken { wire: Wire::Text, dialect: *dialect, may_be_proxy: true })
         }
         (Ok(false), _) => spoken,
         (Err(failure), _) if closed_silently(&failure) => return Ok(Guess::Next(Attempt::Blind)),
@@ -110,7 +119,7 @@ fn told(answer: &[u8]) -> Result<Guess, Failure> {
     }
     match answer.starts_with(b"ERROR") || answer.starts_with(b"CLIENT_ERROR") || answer.starts_with(b"SERVER_ERROR") {
         // A proxy that does not know the command.
-        true => Ok(Guess::Right(Spoken { wire: Wire::Text, dialect: Dialect::default() })),
+        true => Ok(Guess::Right(Spoken::given(Wire::Text))),
         false => Err(Failure::Unreachable(format!(
             "what answers there is no memcached: {:?}",
             String::from_utf8_lossy(answer.get(..40).unwrap_or(answer))
@@ -122,22 +131,47 @@ async fn password(stream: &mut dyn Stream, credentials: Option<&Credentials>) ->
     let Some(credentials) = credentials else { return Err(Failure::Refused(NO_CREDENTIALS.to_owned())) };
     offer_token(stream, credentials).await?;
     send(stream, b"version\r\n").await?;
-    let answer = line(stream).await?;
-    let version = answer.strip_prefix(b"VERSION ").map(String::from_utf8_lossy);
-    let dialect = version.map_or_else(Dialect::default, |version| Dialect::from_version(&version));
+    let spoken = in_text(&line(stream).await?);
     // The binary wire is closed there.
-    let wire = if dialect.wire() == Wire::Meta { Wire::Meta } else { Wire::Text };
-    Ok(Guess::Right(Spoken { wire, dialect }))
+    let wire = if spoken.dialect.wire() == Wire::Meta { Wire::Meta } else { Wire::Text };
+    Ok(Guess::Right(Spoken { wire, ..spoken }))
+}
+
+/// Asks a server that is to be spoken to in text who it is; `None` if it hangs up at the question, as
+/// some proxies do.
+pub(super) async fn who_is_there(stream: &mut dyn Stream) -> Result<Option<Spoken>, Failure> {
+    send(stream, b"version\r\n").await?;
+    match line(stream).await {
+        Ok(answer) => Ok(Some(in_text(&answer))),
+        Err(failure) if closed_silently(&failure) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What the answer to the question for the version tells of a server that is spoken to in text.
+fn in_text(answer: &[u8]) -> Spoken {
+    match answer.strip_prefix(b"VERSION ").map(String::from_utf8_lossy) {
+        Some(version) => {
+            let dialect = Dialect::from_version(&version);
+            Spoken { wire: Wire::Text, dialect, may_be_proxy: !is_memcached(dialect) }
+        }
+        None => Spoken::given(Wire::Text),
+    }
+}
+
+/// A proxy tells a version of its own, or none.
+fn is_memcached(dialect: Dialect) -> bool {
+    dialect.version() >= [1, 4, 0]
 }
 
 /// The wire of a server that tells its version in text, on the connection that it told it on.
 fn by_version(version: &str) -> Guess {
     let dialect = Dialect::from_version(version);
     match dialect.wire() {
-        Wire::Meta => Guess::Right(Spoken { wire: Wire::Meta, dialect }),
+        Wire::Meta => Guess::Right(Spoken { wire: Wire::Meta, dialect, may_be_proxy: false }),
         // memcached has the binary wire since 1.4; what tells less is a proxy with a version of its own.
-        _ if dialect.version() >= [1, 4, 0] => Guess::Next(Attempt::Binary),
-        _ => Guess::Right(Spoken { wire: Wire::Text, dialect }),
+        _ if is_memcached(dialect) => Guess::Next(Attempt::Binary),
+        _ => Guess::Right(Spoken { wire: Wire::Text, dialect, may_be_proxy: true }),
     }
 }
 
@@ -151,7 +185,9 @@ async fn binary(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> R
         Err(failure) => Err(failure),
     };
     match version {
-        Ok(version) => Ok(Guess::Right(Spoken { wire: Wire::Binary, dialect: Dialect::from_version(&version) })),
+        Ok(version) => {
+            Ok(Guess::Right(Spoken { dialect: Dialect::from_version(&version), ..Spoken::given(Wire::Binary) }))
+        }
         Err(failure) if closed_silently(&failure) => Ok(Guess::Next(Attempt::Blind)),
         Err(failure) => Err(failure),
     }
