@@ -59,12 +59,62 @@ pub(super) struct InFlight {
     passed: usize,
     /// On the text wire, the keys that were asked for, oldest first, each behind its length: there
     /// nothing else tells what an item answers.
-    keys: VecDeque<u8>,
+    keys: Keys,
 }
+
+/// Keys in their order, each behind its length.
+#[derive(Debug, Default)]
+struct Keys {
+    bytes: Vec<u8>,
+    /// Where the oldest key begins.
+    start: usize,
+}
+
+impl Keys {
+    #[inline]
+    fn push(&mut self, key: &[u8]) {
+        self.bytes.push(u8::try_from(key.len()).unwrap_or(u8::MAX));
+        self.bytes.extend_from_slice(key);
+    }
+
+    #[inline]
+    fn first(&self) -> Option<&[u8]> {
+        let (length, keys) = self.bytes.get(self.start..)?.split_first()?;
+        keys.get(..usize::from(*length))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.bytes.get(self.start..).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let (length, keys) = rest.split_first()?;
+            let (key, others) = keys.split_at_checked(usize::from(*length))?;
+            rest = others;
+            Some(key)
+        })
+    }
+
+    #[inline]
+    fn pop(&mut self) {
+        let length = self.first().map_or(0, <[u8]>::len).saturating_add(1);
+        self.start = self.start.saturating_add(length);
+        // Old keys go when nothing else is left, or when they are most of the bytes: each byte moves
+        // once at most for each that goes.
+        if self.start >= self.bytes.len() {
+            self.bytes.clear();
+            self.start = 0;
+        } else if self.start >= MOVED_FROM && self.start.saturating_mul(2) >= self.bytes.len() {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+    }
+}
+
+/// From how many bytes of old keys on the others are moved to the front.
+const MOVED_FROM: usize = 4096;
 
 impl InFlight {
     pub(super) fn new(first_opaque: u32) -> Self {
-        Self { entries: VecDeque::new(), first: first_opaque, passed: 0, keys: VecDeque::new() }
+        Self { entries: VecDeque::new(), first: first_opaque, passed: 0, keys: Keys::default() }
     }
 
     #[inline]
@@ -94,7 +144,7 @@ impl InFlight {
         self.first = self.first.wrapping_add(1);
         self.passed = self.passed.saturating_sub(1);
         if entry.keyed {
-            self.forget_key();
+            self.keys.pop();
         }
         Some(entry)
     }
@@ -106,21 +156,21 @@ impl InFlight {
 
     /// Remembers the key of the entry that is pushed next.
     pub(super) fn remember_key(&mut self, key: &[u8]) {
-        self.keys.push_back(u8::try_from(key.len()).unwrap_or(u8::MAX));
-        self.keys.extend(key);
+        self.keys.push(key);
+    }
+
+    /// The remembered key of the entry at this place, if it is.
+    #[cold]
+    pub(super) fn key_at(&self, place: usize) -> Option<&[u8]> {
+        self.entries.get(place).filter(|entry| entry.keyed)?;
+        let before = self.entries.iter().take(place).filter(|entry| entry.keyed).count();
+        self.keys.iter().nth(before)
     }
 
     /// The remembered key of the oldest entry.
-    pub(super) fn first_key(&mut self) -> Option<&[u8]> {
+    pub(super) fn first_key(&self) -> Option<&[u8]> {
         self.entries.front().filter(|entry| entry.keyed)?;
-        // Moves bytes only where the ring has wrapped since.
-        let (length, keys) = self.keys.make_contiguous().split_first()?;
-        keys.get(..usize::from(*length))
-    }
-
-    fn forget_key(&mut self) {
-        let length = self.keys.pop_front().map_or(0, usize::from).min(self.keys.len());
-        self.keys.drain(..length);
+        self.keys.first()
     }
 
     pub(super) fn front(&self) -> Option<&Entry> {
@@ -220,6 +270,28 @@ impl InFlight {
     /// Gives back memory beyond what `keep` entries need.
     pub(super) fn shrink(&mut self, keep: usize) {
         self.entries.shrink_to(keep);
-        self.keys.shrink_to(keep);
+        self.keys.bytes.shrink_to(keep);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_back_in_their_order_and_leave_no_memory_behind() {
+        let mut keys = Keys::default();
+        let key = |number: usize| vec![b'k'; number % 251];
+        for number in 0..100_000 {
+            keys.push(&key(number));
+            if number >= 100 {
+                assert_eq!(keys.first(), Some(&key(number - 100)[..]));
+                assert_eq!(keys.iter().nth(50), Some(&key(number - 50)[..]));
+                keys.pop();
+            }
+        }
+        assert!(keys.bytes.capacity() < 200_000, "{} bytes for a hundred keys", keys.bytes.capacity());
+        (0..100).for_each(|_| keys.pop());
+        assert_eq!((keys.first(), keys.bytes.len(), keys.start), (None, 0, 0));
     }
 }

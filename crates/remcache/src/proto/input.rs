@@ -108,6 +108,21 @@ impl InputBuffer {
         copy
     }
 
+    /// Consumes a value with as many bytes before and behind it.
+    #[inline]
+    pub(super) fn take_between(&mut self, before: usize, count: usize, behind: usize) -> Bytes {
+        if count >= SHARE_FROM {
+            self.skip(before);
+            let value = self.take(count);
+            self.skip(behind);
+            return value;
+        }
+        let end = before.saturating_add(count);
+        let value = Bytes::copy_from_slice(self.bytes.get(before..end).unwrap_or_default());
+        self.skip(end.saturating_add(behind));
+        value
+    }
+
     fn make_room(&mut self) {
         // `reserve` moves what is left to the front if that makes room enough, else it allocates.
         self.bytes.reserve(self.chunk);
@@ -163,6 +178,17 @@ mod tests {
         assert!(buffer.allocated <= 2 * length);
         let value = buffer.take(length);
         assert_eq!((value.len(), value.as_ptr()), (length, place), "shared, not copied");
+    }
+
+    #[test]
+    fn a_value_is_taken_from_between_other_bytes() {
+        for length in [0, 1, SHARE_FROM - 1, SHARE_FROM, 2 * SHARE_FROM] {
+            let value = vec![7; length];
+            let mut buffer = InputBuffer::new();
+            buffer.extend(&[b"head", &value[..], b"end", b"next"].concat());
+            assert_eq!(buffer.take_between(4, length, 3), value);
+            assert_eq!(buffer.as_slice(), b"next");
+        }
     }
 
     #[test]

@@ -18,10 +18,15 @@ impl Connection {
         }
     }
 
-    /// Remembers the key of a fetch where nothing else tells what an item answers.
+    /// Remembers the key of a fetch where nothing else tells what an item answers, or what its key is.
     #[inline]
     pub(super) fn remember_key(&mut self, request: &Request<'_>) -> bool {
-        if self.wire != Some(Wire::Text) || !request.operation().is_fetch() {
+        let is_needed = match self.wire {
+            Some(Wire::Text) => request.operation().is_fetch(),
+            Some(Wire::Meta) => meta::cannot_return_key(request),
+            _ => false,
+        };
+        if !is_needed {
             return false;
         }
         if let Ok(key) = request.key() {

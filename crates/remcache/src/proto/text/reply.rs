@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::dump;
 use crate::proto::expected::Shape;
-use crate::proto::line::{self, peek, split_word, words};
+use crate::proto::line::{self, Scanner, peek, split_word, words};
 use crate::proto::{Expected, InputBuffer, Operation, ProtocolError, Reply, Status, refusal};
 
 /// A reply, and whether it is the last of its request.
@@ -143,10 +143,10 @@ struct ValueHead {
 }
 
 fn read(text: &[u8], expected: Expected, asked_key: Option<&[u8]>) -> Result<Read, ProtocolError> {
-    let (word, rest) = split_word(text);
-    if expected.operation.is_fetch() && word == b"VALUE" {
+    if let Some(rest) = text.strip_prefix(b"VALUE ").filter(|_| expected.operation.is_fetch()) {
         return item_head(rest, text, expected, asked_key).map(Read::Value);
     }
+    let (word, rest) = split_word(text);
     if let Some(answer) = by_operation(word, rest, text, expected)? {
         return Ok(answer);
     }
@@ -230,17 +230,22 @@ fn item_head(
     expected: Expected,
     asked_key: Option<&[u8]>,
 ) -> Result<ValueHead, ProtocolError> {
-    let (found, numbers) = split_word(rest);
-    if asked_key.is_some_and(|asked| asked != found) {
-        return Err(ProtocolError::WrongKey);
-    }
-    let mut words = words(numbers).map(line::number);
-    let mut next = || words.next().map(|number| number.ok_or_else(|| unexpected(text))).transpose();
-    let (flags, length, cas) = (next()?, next()?, next()?);
-    let (Some(flags), Some(length), None) = (flags, length, next()?) else { return Err(unexpected(text)) };
+    let (found, numbers) = match asked_key {
+        None => split_word(rest),
+        Some(asked) => match rest.strip_prefix(asked) {
+            Some([b' ', numbers @ ..]) => (asked, numbers),
+            _ => return Err(ProtocolError::WrongKey),
+        },
+    };
+    let mut scanner = Scanner::new(numbers);
+    let (flags, length) = (scanner.next_number(), scanner.next_number());
+    let cas = if scanner.is_over() { Some(0) } else { scanner.next_number() };
+    let (Some(flags), Some(length), Some(cas), true) = (flags, length, cas, scanner.is_over()) else {
+        return Err(unexpected(text));
+    };
     let key = if expected.returns_key { copy(found) } else { Bytes::new() };
     // A build with flags of 64 bits: other wires see the low half too.
-    Ok(ValueHead { key, flags: flags as u32, length, cas: cas.unwrap_or(0) })
+    Ok(ValueHead { key, flags: flags as u32, length, cas })
 }
 
 /// `name flags length`.
@@ -270,9 +275,7 @@ fn take_value(
             return Ok(None);
         }
     }
-    input.skip(line);
-    let value = input.take(length);
-    input.skip(END.len());
+    let value = input.take_between(line, length, END.len());
     let ValueHead { key, flags, cas, .. } = head;
     Ok(Some(Answer::last(Reply { flags, cas, key, value, ..Reply::new(Status::NoError) })))
 }
