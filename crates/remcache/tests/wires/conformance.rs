@@ -16,7 +16,7 @@ use super::cases::cases;
 use super::session::{Session, real_version};
 
 /// The versions that the embedded server plays here.
-const VERSIONS: [&str; 1] = ["1.6.18"];
+const VERSIONS: [&str; 2] = ["1.6.18", "1.6.45"];
 
 /// A server to put the cases to.
 struct Subject {
