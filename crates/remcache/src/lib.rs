@@ -255,7 +255,8 @@
 //! [other clients on the same servers, live](_documentation::interop) ·
 //! [the binary protocol, as servers speak it](_documentation::protocol) ·
 //! [TLS and passwords](_documentation::security) ·
-//! [values: flags, and what other clients write](_documentation::values)
+//! [values: flags, and what other clients write](_documentation::values) ·
+//! [what each wire can do](_documentation::wires)
 
 pub mod proto;
 
@@ -308,6 +309,9 @@ pub mod _documentation {
     pub mod security {}
     #[doc = include_str!("../docs/values.md")]
     pub mod values {}
+
+    #[doc = include_str!("../docs/wires.md")]
+    pub mod wires {}
 }
 
 /// The programs in the READMEs are tests too.
