@@ -8,8 +8,10 @@ mod memcache_classic;
 mod memcache_exp;
 mod race;
 mod remcache;
+mod tls;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
@@ -57,6 +59,8 @@ pub(crate) struct Profile {
     pub(crate) on_tokio: bool,
     /// Whether a set is over when the server said so; if not, it is shown and not ranked.
     pub(crate) confirms_sets: bool,
+    /// Whether it speaks TLS, by itself or over a stream that its user brings.
+    pub(crate) speaks_tls: bool,
     /// Whether it can hold as many connections as it is told to, idle and without a thread for each.
     pub(crate) holds_connections: bool,
     /// What a reader must know to read its figures.
@@ -74,6 +78,9 @@ impl Profile {
     pub(crate) fn unfit(&self, scenario: &Scenario) -> Option<String> {
         if scenario.callers > self.max_callers {
             return Some(format!("at most {} callers", self.max_callers));
+        }
+        if scenario.tls && !self.speaks_tls {
+            return Some("no TLS".to_owned());
         }
         (scenario.servers > self.max_servers).then(|| "one server only".to_owned())
     }
@@ -146,6 +153,8 @@ impl FromStr for Entry {
 pub(crate) struct Setup {
     pub(crate) scenario: &'static Scenario,
     pub(crate) ports: Vec<u16>,
+    /// The file with the authority that has signed the servers' certificates, if they speak TLS.
+    pub(crate) authority: Option<PathBuf>,
 }
 
 impl Setup {
@@ -209,6 +218,7 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: false,
         confirms_sets: true,
+        speaks_tls: false,
         holds_connections: false,
         note: "a blocking socket: writes a pipeline as deep as there are callers, reads all replies, then the next",
     },
@@ -220,6 +230,7 @@ const PROFILES: &[Profile] = &[
         max_servers: 1,
         on_tokio: true,
         confirms_sets: true,
+        speaks_tls: false,
         holds_connections: true,
         note: "async-memcached 0.9, a client for each caller",
     },
@@ -231,6 +242,7 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: true,
         confirms_sets: true,
+        speaks_tls: false,
         holds_connections: false,
         note: "memcache 0.21, its experimental tokio client, keeping a connection for each caller",
     },
@@ -242,8 +254,9 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: false,
         confirms_sets: true,
+        speaks_tls: true,
         holds_connections: false,
-        note: "memcache 0.21, its blocking client on the text wire (here the faster by far), a thread and a pooled connection for each caller",
+        note: "memcache 0.21, its blocking client on the text wire (here the faster by far), a thread and a pooled connection for each caller, over TLS on OpenSSL",
     },
     Profile {
         contestant: Contestant::MemcacheAsync,
@@ -253,8 +266,9 @@ const PROFILES: &[Profile] = &[
         max_servers: 1,
         on_tokio: true,
         confirms_sets: false,
+        speaks_tls: true,
         holds_connections: true,
-        note: "memcache-async 0.10, a connection for each caller; its set waits for no reply, so sets are sent, not confirmed",
+        note: "memcache-async 0.10, a connection for each caller, over TLS on tokio-rustls; its set waits for no reply, so sets are sent, not confirmed",
     },
     Profile {
         contestant: Contestant::Libmemcached,
@@ -264,6 +278,7 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: false,
         confirms_sets: true,
+        speaks_tls: false,
         holds_connections: false,
         note: "libmemcached through its C library on its default text wire (the faster here), a thread and a connection for each caller",
     },
@@ -275,6 +290,7 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: true,
         confirms_sets: true,
+        speaks_tls: true,
         holds_connections: true,
         note: "remcache, one client for all callers, one connection for each server",
     },
