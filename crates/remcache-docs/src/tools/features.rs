@@ -101,13 +101,19 @@ pub(crate) const FEATURES: &[Feature] = &[
         ],
     },
     Feature {
-        title: "all of 200,001 keys are listed",
+        title: "all of 200,001 keys are listed, five times just after they were stored",
         ground: Ground::Many,
         cells: &[
-            cell(Remcache, "test $(remcache keys -f ndjson | wc -l) -eq 200001"),
-            lib("memcdump", "test $(memcdump --servers=$LIVE | wc -l) -eq 200001"),
-            cell(Script, "test $(memcached-tool $LIVE keys | grep -c key-) -eq 200001"),
-            cell(Mc, "test $(mc --host $LIVE keys | wc -l) -eq 200001"),
+            cell(Remcache, "for i in 1 2 3 4 5; do test $(remcache keys -f ndjson | wc -l) -eq 200001 || exit 1; done"),
+            lib(
+                "memcdump",
+                "for i in 1 2 3 4 5; do test $(memcdump --servers=$LIVE | wc -l) -eq 200001 || exit 1; done",
+            ),
+            cell(
+                Script,
+                "for i in 1 2 3 4 5; do test $(memcached-tool $LIVE keys | grep -c key-) -eq 200001 || exit 1; done",
+            ),
+            cell(Mc, "for i in 1 2 3 4 5; do test $(mc --host $LIVE keys | wc -l) -eq 200001 || exit 1; done"),
         ],
     },
     Feature {
@@ -187,21 +193,6 @@ pub(crate) const FEATURES: &[Feature] = &[
         title: "what moves if the list of servers changes",
         ground: Ground::Empty,
         cells: &[cell(Remcache, "remcache -s a,b,c ring balance --remove c --sample 10k | grep -q 'keys move'")],
-    },
-    Feature {
-        title: "items can be dumped, and put back with flags",
-        ground: Ground::Empty,
-        cells: &[
-            cell(
-                Remcache,
-                "remcache set k v --flags 7; remcache dump out && remcache flush --yes && remcache load out && remcache get k --meta -f json | grep -q 7",
-            ),
-            lib("memcdump", "remcache set k v --flags 7; memcdump --servers=$LIVE > out; grep -q v out"),
-            cell(
-                Script,
-                "remcache set k v --flags 7 --ttl 1h; memcached-tool $LIVE dump 2> /dev/null > out; grep -q '^add k 7 ' out",
-            ),
-        ],
     },
     Feature {
         title: "a load of gets with latencies to p99.99",
