@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use remcache::client::{Address, Connect, Connecting, Overload, Stream, TransportSettings};
+use remcache::client::{Address, Connect, Connecting, Overload, Protocol, Stream, TransportSettings};
 use remcache::proto::binary::{Header, Opcode};
 use remcache::{Client, Config, Request, Status};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -60,6 +60,10 @@ impl Connect for Says {
     }
 }
 
+fn binary() -> Config {
+    Config::new().protocol(Protocol::Binary)
+}
+
 /// The first bytes of a reply to a get that announces this length.
 fn announcement(body_length: u32) -> Vec<u8> {
     let header = Header { body_length, extras_length: 4, ..Header::response(Opcode::GET, Status::NoError) };
@@ -69,7 +73,7 @@ fn announcement(body_length: u32) -> Vec<u8> {
 /// How many bytes were allocated at most for a reply that announces this length and has no more.
 fn cost_of_an_announcement(body_length: u32) -> usize {
     let runtime = runtime();
-    let client = Client::with_config(["server"], Config::new().connector(Says(announcement(body_length))));
+    let client = Client::with_config(["server"], binary().connector(Says(announcement(body_length))));
     let client = client.expect("a valid configuration");
     let region = Region::new(ALLOCATOR);
     let error = runtime.block_on(async { client.get("key").await }).expect_err("there is no such reply");
@@ -104,9 +108,14 @@ const LIMIT: usize = (BYTES + REQUESTS * BOOKKEEPING) / 10 * 11;
 /// Lengths of values: with the first the requests reach their limit, with the others the bytes.
 const LENGTHS: [usize; 4] = [100, 2_100, 4_000, 100_000];
 
-/// A client of a server that never reads.
-fn client_of_a_black_hole() -> Client {
-    let config = Config::new().max_in_flight(REQUESTS).max_output(BYTES).overload(Overload::Fail);
+fn floods() -> impl Iterator<Item = (usize, Protocol)> {
+    LENGTHS.into_iter().flat_map(|length| [Protocol::Binary, Protocol::Auto].map(|protocol| (length, protocol)))
+}
+
+/// A client of a server that never reads: with `Auto` its requests wait for their wire.
+fn client_of_a_black_hole(protocol: Protocol) -> Client {
+    let config = Config::new().protocol(protocol).connect_timeout(Duration::from_secs(90));
+    let config = config.max_in_flight(REQUESTS).max_output(BYTES).overload(Overload::Fail);
     Client::with_config(["server"], config.connector(Says(Vec::new()))).expect("a valid configuration")
 }
 
@@ -125,8 +134,8 @@ async fn flood(region: &Region<'_, System>, mut offer: impl FnMut()) -> usize {
 #[test]
 fn casts_without_end_to_a_server_that_does_not_read() {
     let _turn = take_turn();
-    for length in LENGTHS {
-        let (runtime, client) = (runtime(), client_of_a_black_hole());
+    for (length, protocol) in floods() {
+        let (runtime, client) = (runtime(), client_of_a_black_hole(protocol));
         let value = vec![0_u8; length];
         let region = Region::new(ALLOCATOR);
         let offer = || {
@@ -136,7 +145,10 @@ fn casts_without_end_to_a_server_that_does_not_read() {
             }
         };
         let most = runtime.block_on(flood(&region, offer));
-        assert!(most <= LIMIT, "{most} bytes are allocated for requests of {length} bytes, and {LIMIT} are allowed");
+        assert!(
+            most <= LIMIT,
+            "{protocol}: {most} bytes are allocated for requests of {length} bytes, and {LIMIT} are allowed"
+        );
     }
 }
 
@@ -144,8 +156,8 @@ fn casts_without_end_to_a_server_that_does_not_read() {
 #[test]
 fn calls_without_end_to_a_server_that_does_not_read() {
     let _turn = take_turn();
-    for length in LENGTHS {
-        let (runtime, client) = (runtime(), client_of_a_black_hole());
+    for (length, protocol) in floods() {
+        let (runtime, client) = (runtime(), client_of_a_black_hole(protocol));
         let value = vec![0_u8; length];
         let calls: Vec<_> = (0..60_000).map(|_| Box::pin(client.call(Request::set("key", &value)))).collect();
         let mut context = Context::from_waker(Waker::noop());
@@ -160,6 +172,9 @@ fn calls_without_end_to_a_server_that_does_not_read() {
             }
         };
         let most = runtime.block_on(flood(&region, offer));
-        assert!(most <= LIMIT, "{most} bytes are allocated for requests of {length} bytes, and {LIMIT} are allowed");
+        assert!(
+            most <= LIMIT,
+            "{protocol}: {most} bytes are allocated for requests of {length} bytes, and {LIMIT} are allowed"
+        );
     }
 }

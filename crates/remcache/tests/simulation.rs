@@ -21,6 +21,7 @@ use std::thread;
 use std::time::Duration;
 
 use fastrand::Rng;
+use remcache::client::Protocol;
 use remcache::{Client, Config};
 use turmoil::Builder;
 
@@ -69,7 +70,7 @@ fn simulate(seed: u64) -> Vec<(String, Fate)> {
 }
 
 async fn run_client(seed: u64, is_calm: Arc<AtomicBool>, told: Arc<Mutex<Vec<(String, Fate)>>>) -> turmoil::Result {
-    let config = Config::new().seed(seed).connector(SimulatedConnector);
+    let config = Config::new().protocol(Protocol::Binary).seed(seed).connector(SimulatedConnector);
     let client = Client::with_config(SERVERS, config)?;
     let counters = Workload::new(client.clone(), is_calm).run(Rng::with_seed(seed)).await;
     *told.lock().expect("nobody else has it") = counters;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use remcache::client::Protocol;
 use remcache::{Change, Client, Config, Error};
 use remcache_server::{Close, Fault, Server};
 use tokio::time::timeout;
@@ -76,7 +77,7 @@ async fn every_fault_of_the_embedded_server() {
     for (serial, (fault, effect)) in faults().into_iter().enumerate() {
         let server = Server::start().await.unwrap();
         let deadline = if effect == Effect::None { HANG } else { Duration::from_millis(100) };
-        let config = Config::new().timeout(deadline);
+        let config = Config::new().protocol(Protocol::Binary).timeout(deadline);
         let client = Client::with_config([server.address()], config).unwrap();
         store(&client).await;
         server.inject(fault.clone());

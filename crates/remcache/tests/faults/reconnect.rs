@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::faults_support::conduct::{Conduct, Ending};
-use crate::faults_support::net::Net;
+use crate::faults_support::net::{Net, binary};
 use crate::faults_support::serve::World;
 use crate::faults_support::trial::{RECOVERY, Trial};
 
@@ -48,8 +48,7 @@ impl Outage {
         let ended = begins + OUTAGE;
         let mut tasks = JoinSet::new();
         for (world, number) in worlds.iter().zip(0..) {
-            let config =
-                Config::new().seed(seed.wrapping_add(number)).connector(Net::new([("server", Arc::clone(world))]));
+            let config = binary().seed(seed.wrapping_add(number)).connector(Net::new([("server", Arc::clone(world))]));
             tasks.spawn(work(Client::with_config(["server"], config).expect("a valid configuration"), ended));
         }
         sleep_until(begins).await;

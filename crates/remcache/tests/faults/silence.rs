@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::faults_support::conduct::Conduct;
-use crate::faults_support::net::Net;
+use crate::faults_support::net::{Net, binary};
 use crate::faults_support::serve::World;
 use crate::faults_support::store::truth;
 use crate::faults_support::trial::{OUTCOMES_OF_A_ROUND, RECOVERY, Trial};
@@ -31,7 +31,7 @@ async fn ask(server: ServerHandle, key: &'static str) -> (Reply, Instant) {
 async fn row_10_a_drip_is_given_up_at_the_deadline_and_closed_at_twice_that() {
     let worlds = [World::new(DRIP), World::new(Conduct::Honest)];
     let net = Net::new([("slow", Arc::clone(&worlds[0])), ("well", Arc::clone(&worlds[1]))]);
-    let client = Client::with_config(["slow", "well"], Config::new().connector(net)).unwrap();
+    let client = Client::with_config(["slow", "well"], binary().connector(net)).unwrap();
     let [slow, well] = client.servers().try_into().unwrap();
     let start = Instant::now();
     let untouched = tokio::spawn(keep_asking(well, start + millis(4_000)));
@@ -72,7 +72,7 @@ async fn keep_asking(server: ServerHandle, until: Instant) {
 async fn row_10_a_drip_spoils_one_connection_of_two() {
     let world = World::new(DRIP);
     let net = Net::new([("slow", Arc::clone(&world))]);
-    let client = Client::with_config(["slow"], Config::new().connections(2).connector(net)).unwrap();
+    let client = Client::with_config(["slow"], binary().connections(2).connector(net)).unwrap();
     let server = &client.servers()[0];
     let head = tokio::spawn(ask(server.clone(), "fixed:H"));
     tokio::task::yield_now().await;

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use remcache::client::Protocol;
 use remcache::{Change, Client, Config, Delivery, Error, ErrorKind, Item};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -57,6 +58,7 @@ impl Trial {
     /// A trial in memory, for a paused clock: deadlines are met to the tick of its timer.
     pub(crate) fn in_memory(conduct: Conduct, config: Config, deadline: Duration) -> Self {
         let world = World::new(conduct);
+        let config = config.protocol(WIRE);
         let net = Net::new([("server", Arc::clone(&world))]);
         let client = Client::with_config(["server"], config.timeout(deadline).connector(net));
         Self::new(client, world, deadline, TICK, None)
@@ -66,6 +68,7 @@ impl Trial {
     pub(crate) async fn on_sockets(conduct: Conduct, config: Config, deadline: Duration) -> Self {
         let world = World::new(conduct);
         let host = Host::start(&world).await;
+        let config = config.protocol(WIRE);
         let client = Client::with_config([host.address()], config.timeout(deadline));
         Self::new(client, world, deadline, BUSY_MACHINE, Some(host))
     }
@@ -290,6 +293,8 @@ async fn stats(caller: Caller) -> Tally {
     tally
 }
 
+/// What the server of a trial speaks.
+const WIRE: Protocol = Protocol::Binary;
 /// Until when a client works again after the end of a fault.
 pub(crate) const RECOVERY: Duration = Duration::from_millis(5100);
 /// A timer fires up to two ticks late.
