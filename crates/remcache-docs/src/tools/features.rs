@@ -255,6 +255,14 @@ pub(crate) const FEATURES: &[Feature] = &[
         )],
     },
     Feature {
+        title: "which keys are fetched most",
+        ground: Ground::Empty,
+        cells: &[cell(
+            Remcache,
+            "remcache set hot v; remcache hotkeys --for 3s > out & sleep 1; for i in 1 2 3; do remcache get hot; done; wait; grep -q hot out",
+        )],
+    },
+    Feature {
         title: "metrics for Prometheus",
         ground: Ground::Empty,
         cells: &[

@@ -262,7 +262,9 @@ impl Top {
     }
 
     fn take(&mut self, round: Round) {
-        for (place, seen) in round.seen {
+        // A pause holds the figures, also those that were on their way; a page is fetched all the same.
+        let seen = if self.screen.is_paused { Vec::new() } else { round.seen };
+        for (place, seen) in seen {
             self.fleet.update(place, seen);
         }
         if let Some(details) = round.details {
