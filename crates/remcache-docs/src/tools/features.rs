@@ -150,7 +150,7 @@ pub(crate) const FEATURES: &[Feature] = &[
         ground: Ground::Empty,
         cells: &[
             cell(Remcache, "remcache ping -n 5 | grep -q P50"),
-            lib("memcping", "memcping --servers=$LIVE --verbose 2>&1 | grep -Eq '[0-9](ms|us|µs)'"),
+            lib("memcping", "memcping --servers=$LIVE --verbose 2>&1 | grep -Eq '[0-9]+(ms|us|µs)'"),
             cell(Mc, "mc --host $LIVE check --time 1s 2>&1 | grep -q 'connection.*get'"),
         ],
     },

@@ -33,7 +33,9 @@ use screen::{Action, Screen, Tab};
 
 /// Watch the servers on a screen: rates, hits, memory, connections, latency
 ///
-/// Servers that are away stay visible, with the reason. ? shows the keys.
+/// Servers that are away stay visible, with the reason. ? shows the keys. Prefixes of keys are counted
+/// by a server only when told to, which costs it a lock for each command: top asks first, and ends it
+/// when the page is left, however top ends but for a kill or a crash.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The time between two looks
