@@ -88,6 +88,7 @@ const PICTURES: &[Picture] = &[
         rows: 12,
         scene: Scene::Ends,
     },
+    Picture { name: "keys", line: "keys --tree :", servers: Servers::All, columns: 110, rows: 14, scene: Scene::Ends },
     Picture {
         name: "hotkeys",
         line: "hotkeys --for 5s --top 8",

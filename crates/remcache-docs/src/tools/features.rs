@@ -195,6 +195,41 @@ pub(crate) const FEATURES: &[Feature] = &[
         cells: &[cell(Remcache, "remcache -s a,b,c ring balance --remove c --sample 10k | grep -q 'keys move'")],
     },
     Feature {
+        title: "items can be dumped, and put back with flags",
+        ground: Ground::Empty,
+        cells: &[
+            cell(
+                Remcache,
+                "remcache set k v --flags 7; remcache dump out && remcache flush --yes && remcache load out && remcache get k --meta -f json | grep -q 7",
+            ),
+            cell(
+                Script,
+                "remcache set k v --flags 7 --ttl 1h; memcached-tool $LIVE dump 2> /dev/null > out; grep -q '^add k 7 ' out",
+            ),
+        ],
+    },
+    Feature {
+        title: "all items go from one fleet to another, and nothing newer is overwritten",
+        ground: Ground::Empty,
+        cells: &[cell(
+            Remcache,
+            "for k in a b c; do remcache set $k old --ttl 1h; done; remcache -s $OTHER set b new; remcache copy --from $LIVE --to $OTHER; test \"$(remcache -s $OTHER get a)$(remcache -s $OTHER get b)\" = oldnew",
+        )],
+    },
+    Feature {
+        title: "keys that fit a pattern are removed, and first only counted",
+        ground: Ground::Empty,
+        cells: &[cell(
+            Remcache,
+            "remcache set user:1 v; remcache set other v; remcache delete-matching 'user:*' --dry-run && remcache exists user:1 && remcache delete-matching 'user:*' --yes && remcache exists other && ! remcache exists user:1",
+        )],
+    },
+    Feature {
+        title: "keys, bytes and ages summed up by prefix",
+        ground: Ground::Empty,
+        cells: &[cell(Remcache, "remcache set user:1 v; remcache keys --tree : | grep -q 'user:'")],
+    },
+    Feature {
         title: "a load of gets with latencies to p99.99",
         ground: Ground::Empty,
         cells: &[
