@@ -262,7 +262,7 @@ pub(crate) const FEATURES: &[Feature] = &[
         ground: Ground::Empty,
         cells: &[cell(
             Remcache,
-            "remcache bench --time 2s --keys 10 --rate 500 -f json > out & sleep 1; kill -STOP $PID; sleep 1; kill -CONT $PID; wait; grep -Eq '\"p99\":[0-9]{6}' out",
+            "remcache bench --time 4s --keys 10 --rate 500 --timeout 30s -f json > out & sleep 2; kill -STOP $PID; sleep 1; kill -CONT $PID; wait; grep -Eq '\"p99\":[0-9]{6}' out",
         )],
     },
     Feature {
