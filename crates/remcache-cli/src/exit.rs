@@ -93,7 +93,8 @@ impl Failure {
         Self::Io(path.display().to_string(), error)
     }
 
-    fn exit(&self) -> Exit {
+    /// The exit code that it gives.
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Io(..) => Exit::Usage,
             Self::Library(error) => Exit::of(error),

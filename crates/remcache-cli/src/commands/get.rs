@@ -82,7 +82,7 @@ async fn one(args: &Args, key: &[u8], client: &Client, output: &mut Output) -> O
 }
 
 /// Prints one value: exact in a pipe, and harmless on a terminal.
-fn print(value: &[u8], raw: bool, output: &mut Output) -> Result<(), Failure> {
+pub(super) fn print(value: &[u8], raw: bool, output: &mut Output) -> Result<(), Failure> {
     if raw || !output.is_terminal() {
         return Ok(output.bytes(value)?);
     }

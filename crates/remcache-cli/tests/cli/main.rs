@@ -15,6 +15,7 @@ mod placement;
 mod security;
 mod serve;
 mod servers;
+mod shell;
 mod store;
 mod tool;
 mod top;

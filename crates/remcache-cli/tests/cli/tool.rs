@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use remcache_testkit::Memcached;
 use rustix::process::Pid;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 
 /// One run of the tool that is being prepared. Nothing of the environment reaches it.
 pub(crate) struct Tool {
@@ -165,10 +166,14 @@ impl Live {
 
     /// Waits until the screen shows this.
     pub(crate) fn shows(&self, what: &str) -> String {
+        self.shows_what(|text| text.contains(what), what)
+    }
+
+    fn shows_what(&self, is_it: impl Fn(&str) -> bool, what: &str) -> String {
         let begun = Instant::now();
         loop {
             let text = self.text();
-            if text.contains(what) {
+            if is_it(&text) {
                 return text;
             }
             assert!(begun.elapsed() < Duration::from_secs(20), "{what:?} does not appear:\n{text}");
@@ -181,17 +186,48 @@ impl Live {
         self.keyboard.write_all(keys.as_bytes()).expect("the terminal takes input");
     }
 
+    /// Waits until the screen shows this for the so-manieth time.
+    pub(crate) fn shows_again(&self, what: &str, times: usize) -> String {
+        self.shows_what(|text| text.matches(what).count() >= times, what)
+    }
+
+    /// The terminal's modes now.
+    pub(crate) fn modes(&self) -> String {
+        let modes = tcgetattr(&self.keyboard).expect("a terminal has modes");
+        format!("{:?} {:?} {:?}", modes.local_modes, modes.input_modes, modes.output_modes)
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
     /// Waits for its end; the exit code, and whether the terminal is as it was.
-    pub(crate) fn ends(mut self) -> (Option<i32>, bool) {
-        let exit = self.child.wait().expect("the tool ends").code();
-        self.reading.take().expect("it is joined once").join().expect("reading does not panic");
-        let screen = self.screen.lock().expect("nobody panics");
+    pub(crate) fn ends(self) -> (Option<i32>, bool) {
+        let screen = Arc::clone(&self.screen);
+        let (exit, _) = self.ends_with_modes();
+        let screen = screen.lock().expect("nobody panics");
         let is_restored = !screen.screen().alternate_screen() && !screen.screen().hide_cursor();
         (exit, is_restored)
+    }
+
+    /// Waits for its end; the exit code, and the terminal's modes.
+    pub(crate) fn ends_with_modes(mut self) -> (Option<i32>, String) {
+        let exit = self.child.wait().expect("the tool ends").code();
+        self.reading.take().expect("it is joined once").join().expect("reading does not panic");
+        (exit, self.modes())
+    }
+}
+
+/// Waits until so many watch the server.
+pub(crate) fn wait_for_watchers(server: &Memcached, count: u64) {
+    let begun = Instant::now();
+    loop {
+        let stats = remcache(["stats", "-f", "ndjson"]).servers(server.addr()).run().exits(0).json();
+        if stats["stats"]["log_watchers"] == count {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "not {count} watch: {stats}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
