@@ -40,7 +40,8 @@ pub(crate) fn take_stdin() {
     IS_TAKEN.store(true, Ordering::SeqCst);
 }
 
-fn stdin() -> Result<StdinLock<'static>, Failure> {
+/// Standard input, unless a shell reads it.
+pub(crate) fn stdin() -> Result<StdinLock<'static>, Failure> {
     match IS_TAKEN.load(Ordering::SeqCst) {
         true => Err(Failure::usage("standard input is the shell's own: give it on the line, or @FILE for a value")),
         false => Ok(io::stdin().lock()),

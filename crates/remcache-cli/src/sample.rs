@@ -68,6 +68,12 @@ pub(crate) async fn figures(server: &ServerHandle, group: &'static str) -> Resul
     Ok(figures.into_iter().map(|(name, value)| (text(name), text(value))).collect())
 }
 
+/// How many events each server could not even put into its log, since it started.
+pub(crate) async fn events_left_out(client: &Client) -> Vec<u64> {
+    let dropped = |sample: Sample| sample.figures.ok()?.number("log_worker_dropped");
+    take(client, "").await.into_iter().map(|sample| dropped(sample).unwrap_or_default()).collect()
+}
+
 /// Why a server does not answer, in the fewest words: its name stands beside it.
 pub(crate) fn reason(server: &ServerHandle, error: &Error) -> String {
     match server.state().condition {

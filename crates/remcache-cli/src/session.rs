@@ -66,8 +66,19 @@ impl fmt::Debug for Asking {
 /// The options that change how a line prints, and not what it talks to.
 const OF_OUTPUT: &[&str] = &["format", "color"];
 
+/// The options that say where keys are placed, together.
+const OF_PLACEMENT: &[&str] = &["distribution", "like", "hash", "hash-tag"];
+
+/// The options that say whom to trust.
+const OF_TLS: &[&str] = &["tls", "tls-ca", "tls-cert", "tls-key", "tls-name"];
+
 /// The options that say who we are.
 const OF_IDENTITY: &[&str] = &["user", "password-file"];
+
+/// Whether one of these options was given.
+fn gives(given: &Settings, names: &[&str]) -> bool {
+    given.iter().any(|(name, _)| names.contains(&name.as_str()))
+}
 
 impl Session {
     /// Prepares a run: logging, signals, embedded servers.
@@ -93,8 +104,10 @@ impl Session {
 
     /// The session of a line of a shell: with options of its own it has a client of its own.
     pub(crate) fn of_line(&self, options: Global, given: Settings) -> Self {
-        let gives = |names: &[&str]| given.iter().any(|(name, _)| names.contains(&name.as_str()));
         let is_of_output = given.iter().all(|(name, _)| OF_OUTPUT.contains(&name.as_str()));
+        let is_somebody_else = gives(&given, OF_IDENTITY);
+        let of_shell = self.given.iter().filter(|(name, _)| !gives(&given, &[name.as_str()])).cloned();
+        let given = of_shell.chain(given.clone()).collect();
         Self {
             output: Output::new(&options),
             options,
@@ -102,7 +115,7 @@ impl Session {
             resolved: self.resolved.clone(),
             context: self.context.clone(),
             embedded: self.embedded.clone(),
-            credentials: if gives(OF_IDENTITY) { OnceLock::new() } else { self.credentials.clone() },
+            credentials: if is_somebody_else { OnceLock::new() } else { self.credentials.clone() },
             kept: self.kept.clone().filter(|_| is_of_output),
             asking: self.asking.clone(),
             given,
@@ -118,21 +131,44 @@ impl Session {
     }
 
     /// The same with settings of the command's own.
+    ///
+    /// What the command line gives wins over the options of a URL, and these over everything else.
     pub(crate) fn client_with(&self, tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
-        let options = &self.options;
-        let config = Config::new()
-            .protocol(options.protocol)
-            .distribution(options.placement())
-            .namespace(options.namespace.clone().unwrap_or_default())
-            .timeout(options.timeout)
-            .connect_timeout(options.connect_timeout);
-        // Servers of this run want neither.
-        let config = if self.is_embedded() { config } else { self.secure(config)? };
-        Ok(Client::with_config(self.addresses(), tune(config))?)
+        let config = tune(self.configure(Config::new(), |_| true)?);
+        let config = self.addresses().iter().try_fold(config, |config, server| config.server(server))?;
+        let config = self.configure(config, |names| gives(&self.given, names))?;
+        Ok(Client::from_config(config)?)
     }
 
-    fn secure(&self, config: Config) -> Result<Config, Failure> {
-        let config = self.options.security.apply(config)?;
+    /// The settings with what the options say that are meant, by their names.
+    fn configure(&self, mut config: Config, is_meant: impl Fn(&[&str]) -> bool) -> Result<Config, Failure> {
+        let options = &self.options;
+        if is_meant(&["protocol"]) {
+            config = config.protocol(options.protocol);
+        }
+        if is_meant(OF_PLACEMENT) {
+            config = config.distribution(options.placement());
+        }
+        if is_meant(&["namespace"]) {
+            config = config.namespace(options.namespace.clone().unwrap_or_default());
+        }
+        if is_meant(&["timeout"]) {
+            config = config.timeout(options.timeout);
+        }
+        if is_meant(&["connect-timeout"]) {
+            config = config.connect_timeout(options.connect_timeout);
+        }
+        // Servers of this run want neither.
+        if !self.is_embedded() && is_meant(OF_TLS) {
+            config = options.security.apply(config)?;
+        }
+        if !self.is_embedded() && is_meant(OF_IDENTITY) {
+            config = self.identify(config)?;
+        }
+        Ok(config)
+    }
+
+    fn identify(&self, config: Config) -> Result<Config, Failure> {
         let credentials = match self.credentials.get() {
             Some(known) => known.clone(),
             None => {

@@ -1,5 +1,6 @@
 //! The commands: one file each, with its options and what it does.
 
+mod answers;
 pub(crate) mod bench;
 mod changes;
 pub(crate) mod check;

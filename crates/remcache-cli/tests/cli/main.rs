@@ -5,6 +5,7 @@ mod change;
 mod check;
 mod definitions;
 mod exists;
+mod exits;
 mod get;
 mod hotkeys;
 mod keys;

@@ -7,15 +7,15 @@ mod report;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use remcache::Error;
 use remcache::client::ServerHandle;
 use remcache::proto::Request;
-use remcache::{Client, Error};
 use tokio::task::JoinSet;
 
 use crate::cli::value;
 use crate::exit::Outcome;
 use crate::output::{Notes, Progress, number};
-use crate::sample;
+use crate::sample::events_left_out;
 use crate::selection::KeyPattern;
 use crate::session::Session;
 use crate::tally::Tally;
@@ -58,7 +58,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.expect();
     let client = session.client()?;
     let servers = client.servers();
-    let before = left_out(&client).await;
+    let before = events_left_out(&client).await;
     let begun = Instant::now();
     let mut listening = Listening::begin(&servers, &args.keys);
     let mut tally = Tally::default();
@@ -67,7 +67,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         () = interrupt.raised() => {}
     }
     let elapsed = begun.elapsed();
-    let after = left_out(&client).await;
+    let after = events_left_out(&client).await;
     let mut log = listening.end(&args.keys);
     for (server, (before, after)) in before.into_iter().zip(after).enumerate() {
         log.add_skipped(server, after.saturating_sub(before));
@@ -80,12 +80,6 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     report.print(&mut session.output)?;
     tally.complain("servers", &mut session.output)?;
     Ok(interrupt.unless_raised(tally.exit_of_servers()))
-}
-
-/// How many events each server could not even put into its log, since it started.
-async fn left_out(client: &Client) -> Vec<u64> {
-    let dropped = |sample: sample::Sample| sample.figures.ok()?.number("log_worker_dropped");
-    sample::take(client, "").await.into_iter().map(|sample| dropped(sample).unwrap_or_default()).collect()
 }
 
 impl Listening {

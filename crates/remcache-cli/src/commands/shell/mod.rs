@@ -63,7 +63,7 @@ pub(crate) async fn run(editor: Option<LineEditor>, session: &mut Session) -> Ou
     let modes = Modes::save();
     let lines = match editor {
         Some(editor) => {
-            let namespace = session.options.namespace.clone().unwrap_or_default();
+            let namespace = String::from_utf8_lossy(client.namespace()).into_owned();
             Lines::typed(editor, Completion::new(keys.clone(), namespace))?
         }
         None => Lines::piped()?,

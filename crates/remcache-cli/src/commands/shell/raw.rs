@@ -38,7 +38,7 @@ impl Wires {
     pub(super) async fn send(&mut self, sent: &Sent<'_>, request: &[u8], session: &mut Session) -> Outcome {
         let client = session.client()?;
         let servers = match sent.key() {
-            Some(key) => vec![home(key, sent, &client, session)?],
+            Some(key) => vec![home(key, sent, &client)?],
             None => client.servers(),
         };
         let (mut tally, mut is_refused) = (Tally::default(), false);
@@ -88,12 +88,11 @@ impl Wires {
 }
 
 /// The server that holds a key which is written as servers see it.
-fn home(key: &[u8], sent: &Sent<'_>, client: &Client, session: &Session) -> Result<ServerHandle, Failure> {
+fn home(key: &[u8], sent: &Sent<'_>, client: &Client) -> Result<ServerHandle, Failure> {
     let decoded = sent.is_base64().then(|| STANDARD.decode(key).ok()).flatten();
     let key = decoded.as_deref().unwrap_or(key);
-    let namespace = session.options.namespace.as_deref().unwrap_or_default();
-    let name =
-        client.locate(key.strip_prefix(namespace.as_bytes()).unwrap_or(key))?.map(|server| server.name().to_owned());
+    let name = client.locate(key.strip_prefix(client.namespace()).unwrap_or(key))?;
+    let name = name.map(|server| server.name().to_owned());
     let server = client.servers().into_iter().find(|server| Some(server.name()) == name.as_deref());
     server.ok_or_else(|| Failure::usage("there is no server"))
 }

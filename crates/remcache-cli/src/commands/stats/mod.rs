@@ -52,6 +52,8 @@ enum Group {
     Settings,
     /// How many items there are of each size, if the server tracks it
     Sizes,
+    /// Every connection: who, doing what, idle for how long
+    Conns,
 }
 
 impl Group {
@@ -62,6 +64,7 @@ impl Group {
             Self::Slabs => "slabs",
             Self::Settings => "settings",
             Self::Sizes => "sizes",
+            Self::Conns => "conns",
         }
     }
 }
