@@ -132,6 +132,8 @@ pub(crate) struct Live {
     child: Child,
     keyboard: File,
     screen: Arc<Mutex<vt100::Parser>>,
+    /// How the terminal was set before.
+    settings: String,
     reading: Option<thread::JoinHandle<()>>,
 }
 
@@ -141,6 +143,7 @@ impl Tool {
         let (keyboard, terminal) = terminal();
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&terminal, size).expect("a terminal has a size");
+        let settings = settings(&terminal);
         let end = || Stdio::from(terminal.try_clone().expect("a descriptor is free"));
         self.command.env("TERM", "xterm-256color").stdin(end()).stdout(end()).stderr(end());
         let child = self.command.spawn().expect("the tool is built");
@@ -154,7 +157,7 @@ impl Tool {
                 }
             })
         };
-        Live { child, keyboard, screen, reading: Some(reading) }
+        Live { child, keyboard, screen, settings, reading: Some(reading) }
     }
 }
 
@@ -191,10 +194,9 @@ impl Live {
         self.shows_what(|text| text.matches(what).count() >= times, what)
     }
 
-    /// The terminal's modes now.
-    pub(crate) fn modes(&self) -> String {
-        let modes = tcgetattr(&self.keyboard).expect("a terminal has modes");
-        format!("{:?} {:?} {:?}", modes.local_modes, modes.input_modes, modes.output_modes)
+    /// Whether the terminal is set up now as it was before.
+    pub(crate) fn is_as_before(&self) -> bool {
+        settings(&self.keyboard) == self.settings
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -202,19 +204,12 @@ impl Live {
     }
 
     /// Waits for its end; the exit code, and whether the terminal is as it was.
-    pub(crate) fn ends(self) -> (Option<i32>, bool) {
-        let screen = Arc::clone(&self.screen);
-        let (exit, _) = self.ends_with_modes();
-        let screen = screen.lock().expect("nobody panics");
-        let is_restored = !screen.screen().alternate_screen() && !screen.screen().hide_cursor();
-        (exit, is_restored)
-    }
-
-    /// Waits for its end; the exit code, and the terminal's modes.
-    pub(crate) fn ends_with_modes(mut self) -> (Option<i32>, String) {
+    pub(crate) fn ends(mut self) -> (Option<i32>, bool) {
         let exit = self.child.wait().expect("the tool ends").code();
         self.reading.take().expect("it is joined once").join().expect("reading does not panic");
-        (exit, self.modes())
+        let screen = self.screen.lock().expect("nobody panics");
+        let is_shown = !screen.screen().alternate_screen() && !screen.screen().hide_cursor();
+        (exit, is_shown && settings(&self.keyboard) == self.settings)
     }
 }
 
@@ -229,6 +224,11 @@ pub(crate) fn wait_for_watchers(server: &Memcached, count: u64) {
         assert!(begun.elapsed() < Duration::from_secs(20), "not {count} watch: {stats}");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// How a terminal is set: what it does with lines, signals and echoes.
+fn settings(terminal: &File) -> String {
+    format!("{:?}", tcgetattr(terminal))
 }
 
 fn nonzero(size: u16) -> NonZero<u16> {
