@@ -97,7 +97,7 @@ fn the_exit_code_is_that_of_the_last_failure() {
         (server.addr(), "set k\n", 2, "shell's own"),
         (server.addr(), "get -\n", 2, "shell's own"),
         (server.addr(), "shell\n", 2, "a shell already"),
-        (server.addr(), "top\n", 2, "remcache top"),
+        (server.addr(), "top\n", 2, "needs a terminal"),
         (server.addr(), "get 'k\n", 2, "quotation mark"),
         (server.addr(), "version --embedded 2\n", 2, "remcache shell --embedded"),
         (server.addr(), "flush\n", 2, "--yes"),
@@ -358,6 +358,22 @@ fn a_context_of_production_asks_for_its_name() {
     shell.types("quit\r");
     assert_eq!(shell.ends(), (Some(0), true));
     remcache(["get", "k"]).servers(server.addr()).run().exits(1);
+}
+
+#[test]
+fn top_has_the_terminal_and_gives_it_back() {
+    let (server, home) = (Memcached::start(&[]), home());
+    let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
+    for round in 1..3 {
+        shell.types("top\r");
+        shell.shows("1/1 up");
+        shell.types("q");
+        shell.shows_again("remcache> top\nremcache> ", round);
+        shell.types("mn\r");
+        shell.shows_again("MN", round);
+    }
+    shell.types("quit\r");
+    assert_eq!(shell.ends(), (Some(0), true));
 }
 
 #[test]

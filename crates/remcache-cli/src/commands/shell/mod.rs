@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use remcache::Client;
 
+use super::top;
 use crate::cli::{self, Command};
 use crate::exit::{Exit, Failure, Outcome, complain};
 use crate::input;
@@ -290,13 +291,15 @@ async fn obey_tool(words: Vec<OsString>, session: &Session) -> Outcome {
             return Ok(if error.use_stderr() { Exit::Usage } else { Exit::Yes });
         }
     };
-    if matches!(line.cli.command, Command::Top(_)) {
-        return Err(Failure::usage("top wants the terminal for itself: run remcache top"));
-    }
+    let has_keyboard = matches!(line.cli.command, Command::Top(_));
     let mut of_line = session.of_line(line.cli.global, line.given);
     let outcome = super::run_in(line.cli.command, &mut of_line).await;
     of_line.output.end_line()?;
     of_line.output.flush()?;
+    if has_keyboard {
+        // The next key belongs to the line editor, so whoever reads keys beside it must be gone.
+        tokio::time::sleep(2 * top::NOTICE).await;
+    }
     outcome
 }
 
