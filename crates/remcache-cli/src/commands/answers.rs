@@ -2,7 +2,7 @@
 
 use remcache::Error;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, words};
 use crate::output::{Cell, Column, Output, Record, Table, Tone};
 use crate::tally::Tally;
 
@@ -28,7 +28,7 @@ impl Answers {
                 self.list.push(record);
             }
             Err(error) => {
-                self.list.push(record.with("error", error.to_string()));
+                self.list.push(record.with("error", words(&error)));
                 self.tally.error(&error);
             }
         }

@@ -11,7 +11,7 @@ use remcache::{Client, Error, Ttl};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome, words};
 use crate::input::Keys;
 use crate::interrupt::Interrupt;
 use crate::output::{Layout, Output, Record, Tone, number, text};
@@ -279,7 +279,7 @@ fn record(key: &[u8], fetched: &Fetched, saved: Option<&Path>) -> Record {
     let found = match fetched {
         Ok(Some(found)) => found,
         Ok(None) => return record.with("status", "missing"),
-        Err(error) => return record.with("status", "failed").with("error", error.to_string()),
+        Err(error) => return record.with("status", "failed").with("error", words(error)),
     };
     let record = record.with("status", "found");
     let record = match (saved, &found.value) {

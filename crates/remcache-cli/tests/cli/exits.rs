@@ -79,7 +79,9 @@ fn a_server_wants_a_login() {
     let server = Memcached::start_sasl(&[]);
     // A version is told to everybody.
     for line in OF_A_KEY.iter().chain(OF_SERVERS).filter(|line| !["version", "get k --meta"].contains(line)) {
-        run(line, &server.addr()).exits(6);
+        let run = run(line, &server.addr()).exits(6);
+        let said = format!("{}{}", run.text(), run.stderr);
+        assert!(said.contains("--password-file") && !said.contains("Config::"), "{line}: {run:?}");
     }
 }
 
