@@ -1,7 +1,8 @@
-//! remcache: binary wire, one client for every caller, one pipelined connection for each server.
+//! remcache: one client for every caller, one pipelined connection for each server.
 
 use anyhow::Result;
 use remcache::client::Protocol;
+use remcache::proto::Wire;
 use remcache::{Client, Config};
 
 use super::{Answer, Caller, Sample, Setup, failed, judge_get, judge_many};
@@ -11,8 +12,13 @@ use crate::samples;
 pub(super) struct Remcache(Client);
 
 /// One client, cloned for each caller.
-pub(super) async fn connect(setup: &Setup) -> Result<Vec<Remcache>> {
-    let client = Client::with_config(setup.addresses(), Config::new().protocol(Protocol::Binary))?;
+pub(super) async fn connect(setup: &Setup, wire: Wire) -> Result<Vec<Remcache>> {
+    let protocol = match wire {
+        Wire::Binary => Protocol::Binary,
+        Wire::Meta => Protocol::Meta,
+        Wire::Text => Protocol::Text,
+    };
+    let client = Client::with_config(setup.addresses(), Config::new().protocol(protocol))?;
     // It connects when it is first needed; that belongs to nobody's measured part.
     for server in client.servers() {
         server.noop().await?;
