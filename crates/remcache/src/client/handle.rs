@@ -10,6 +10,7 @@ use futures_core::Stream;
 
 use super::address::Endpoint;
 use super::call::{Call, Replies};
+use super::call_many::CallMany;
 use super::command::{Act, Ask, Command};
 use super::condition::State;
 use super::gauges::Gauges;
@@ -98,6 +99,29 @@ impl ServerHandle {
     /// See [`Call`].
     pub fn call<'a>(&self, request: Request<'a>) -> Call<'a> {
         Call::to_server(Arc::clone(&self.server), request)
+    }
+
+    /// Asks this server many things at once, and gives a reply to each: see [`Client::call_many`].
+    ///
+    /// Keys are sent as they are, as by [`ServerHandle::call`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use remcache::{Request, Status};
+    ///
+    /// let replies = client.servers()[0].call_many(["foo", "bar"].map(Request::get)).await;
+    /// assert!(replies.iter().all(|reply| reply.status == Status::KeyNotFound));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Cancellation
+    /// See [`CallMany`].
+    ///
+    /// [`Client::call_many`]: super::Client::call_many
+    pub fn call_many<'a>(&self, requests: impl IntoIterator<Item = Request<'a>>) -> CallMany<'a> {
+        CallMany::to_server(Arc::clone(&self.server), requests)
     }
 
     /// Asks this server, and gives the replies as a stream.
