@@ -9,8 +9,8 @@ pub(crate) use global::{Color, Format, Global};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    bench, check, completions, context, count, delete, demo, doctor, exists, extend, fill, flush, get, keys, locate,
-    man, ping, ring, serve, serve_metrics, stats, store, top, touch, version, watch,
+    bench, check, completions, context, copy, count, delete, delete_matching, demo, doctor, dump, exists, extend, fill,
+    flush, get, keys, load, locate, man, ping, ring, serve, serve_metrics, stats, store, top, touch, version, watch,
 };
 use crate::context::{self as contexts, Contexts, InUse, Settings};
 use crate::exit::Failure;
@@ -63,6 +63,10 @@ pub(crate) enum Command {
     Locate(locate::Args),
     Ring(ring::Args),
     Keys(keys::Args),
+    Dump(dump::Args),
+    Load(load::Args),
+    Copy(copy::Args),
+    DeleteMatching(delete_matching::Args),
     Watch(watch::Args),
     Bench(bench::Args),
     Fill(fill::Args),

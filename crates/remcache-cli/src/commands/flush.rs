@@ -60,7 +60,8 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     Ok(tally.exit())
 }
 
-fn names(client: &Client) -> String {
+/// The servers of a client, for a question.
+pub(super) fn names(client: &Client) -> String {
     let names: Vec<_> = client.servers().iter().map(|server| server.name().to_owned()).collect();
     match names.len() {
         0..=5 => names.join(", "),

@@ -5,16 +5,20 @@ mod changes;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod context;
+pub(crate) mod copy;
 pub(crate) mod count;
 pub(crate) mod delete;
+pub(crate) mod delete_matching;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod dump;
 pub(crate) mod exists;
 pub(crate) mod extend;
 pub(crate) mod fill;
 pub(crate) mod flush;
 pub(crate) mod get;
 pub(crate) mod keys;
+pub(crate) mod load;
 pub(crate) mod locate;
 pub(crate) mod man;
 pub(crate) mod ping;
@@ -86,6 +90,10 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Locate(args) => locate::run(&args, session),
         Command::Ring(args) => ring::run(&args, session),
         Command::Keys(args) => keys::run(&args, session).await,
+        Command::Dump(args) => dump::run(&args, session).await,
+        Command::Load(args) => load::run(&args, session).await,
+        Command::Copy(args) => copy::run(&args, session).await,
+        Command::DeleteMatching(args) => delete_matching::run(&args, session).await,
         Command::Watch(args) => watch::run(&args, session).await,
         Command::Bench(args) => bench::run(&args, session).await,
         Command::Fill(args) => fill::run(&args, session).await,

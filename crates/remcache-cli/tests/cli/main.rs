@@ -3,11 +3,14 @@
 
 mod change;
 mod check;
+mod copy;
 mod definitions;
+mod dump;
 mod exists;
 mod get;
 mod keys;
 mod load;
+mod matching;
 mod metrics;
 mod options;
 mod placement;

@@ -139,6 +139,10 @@ impl ServerHandle {
     ///
     /// It takes a connection of its own, on the text wire. What is stored, moved or removed meanwhile may be
     /// missing, and what expires may still be there.
+    ///
+    /// Read it to its end without a pause: while memcached waits for its reader it holds a lock on some of
+    /// its items, and whoever asks for one of these waits as well, with all that the same thread serves. A
+    /// program that reads some entries, then asks for the items, waits for itself.
     pub fn metadump(&self) -> Listing<MetadumpItem> {
         Listing::metadump(Arc::clone(&self.server))
     }
