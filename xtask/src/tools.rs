@@ -230,6 +230,13 @@ const TOOLS: &[Tool] = &[
         },
     },
     Tool {
+        name: "jq",
+        need: Need::Tests,
+        reason: "changes what the tool dumps before the tool loads it",
+        look_for: LookFor::Program("jq"),
+        packages: Packages { debian: "jq", fedora: "jq", arch: "jq", homebrew: "jq" },
+    },
+    Tool {
         name: "strace",
         need: Need::Bench,
         reason: "counts system calls",

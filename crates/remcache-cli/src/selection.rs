@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use regex::bytes::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 use remcache::Ttl;
 use remcache::proto::text::MetadumpItem;
 
@@ -51,7 +51,10 @@ pub(crate) struct Glob {
 /// Reads a pattern with * and ?.
 pub(crate) fn glob(pattern: &str) -> Result<Glob, String> {
     let glob = globset::Glob::new(pattern).map_err(|error| error.to_string())?;
-    Ok(Glob { text: pattern.to_owned(), regex: regex(glob.regex())? })
+    // A key may have line ends, which * stands for as well.
+    let regex =
+        RegexBuilder::new(glob.regex()).dot_matches_new_line(true).build().map_err(|error| error.to_string())?;
+    Ok(Glob { text: pattern.to_owned(), regex })
 }
 
 fn regex(text: &str) -> Result<Regex, String> {
@@ -141,6 +144,8 @@ mod tests {
         ] {
             assert_eq!(fits(args, line), expected, "{args:?}");
         }
+        let line = "key=a%0Ab%FF exp=-1 la=1 cas=1 fetch=no cls=1 size=1";
+        assert!(fits(&["--glob", "a?b*"], line), "any byte is a character");
         assert!(!fits(&["--ttl-below", "9h"], "key=k exp=-1 la=1 cas=1 fetch=no cls=1 size=1"), "for ever is long");
     }
 }

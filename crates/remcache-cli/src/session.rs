@@ -52,11 +52,7 @@ impl Session {
     }
 
     /// The same of other servers than those that the options name.
-    pub(crate) fn client_of(
-        &self,
-        servers: &[String],
-        tune: impl FnOnce(Config) -> Config,
-    ) -> Result<Client, Failure> {
+    pub(crate) fn client_of(&self, servers: &[String], tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
         let options = &self.options;
         let config = Config::new()
             .protocol(options.protocol)

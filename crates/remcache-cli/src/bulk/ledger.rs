@@ -156,7 +156,8 @@ impl Ledger {
 
     fn exit(&mut self) -> Exit {
         let is_no = |place: usize| LOSSES[place].is_no && !self.accepted.iter().any(|loss| loss.place() == place);
-        let missing: u64 = self.losses.iter().enumerate().filter(|&(place, _)| is_no(place)).map(|(_, count)| count).sum();
+        let missing: u64 =
+            self.losses.iter().enumerate().filter(|&(place, _)| is_no(place)).map(|(_, count)| count).sum();
         // What failed is in the tally by its error.
         self.tally.no = missing - self.count_of(Loss::Failed).min(missing);
         self.tally.yes = self.done;

@@ -99,7 +99,7 @@ impl<R: BufRead> Lines<R> {
                 // A document that is laid out over lines goes on with the next.
                 Err(error) if error.is_eof() && self.read_line()? => continue,
                 Err(error) if error.is_eof() => return Err(format!("line {first}: the input ends within this item")),
-                Err(error) => return Err(format!("line {}: {}", first + error.line() as u64 - 1, told(&error))),
+                Err(error) => return Err(told(&error, first)),
             };
             return written.entry().map(Some).map_err(|what| format!("line {first}: {what}"));
         }
@@ -123,7 +123,9 @@ impl<R: BufRead> Lines<R> {
         let read = self.input.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut self.text);
         match read {
             Ok(0) => Ok(false),
-            Ok(_) if self.text.len() as u64 >= LONGEST_LINE => Err(format!("line {number}: it is too long for an item")),
+            Ok(_) if self.text.len() as u64 >= LONGEST_LINE => {
+                Err(format!("line {number}: it is too long for an item"))
+            }
             Ok(_) => {
                 self.number = number;
                 Ok(true)
@@ -157,11 +159,16 @@ fn bytes(name: &str, text: Option<String>, base64: Option<String>) -> Result<Byt
     }
 }
 
-/// What is wrong, without the line: it is one of a piece.
-fn told(error: &serde_json::Error) -> String {
+/// What is wrong, with its line; the document begins in line `first`.
+fn told(error: &serde_json::Error, first: u64) -> String {
     let text = error.to_string();
     let what = text.rsplit_once(" at line ").map_or(&*text, |(what, _)| what);
-    format!("{what} at column {}", error.column())
+    // A line's end is told as the beginning of the next line.
+    let line = first + error.line() as u64 - 1;
+    match error.column() {
+        0 => format!("line {}: {what} at its end", line.saturating_sub(1).max(first)),
+        column => format!("line {line}: {what} at column {column}"),
+    }
 }
 
 /// Room for the longest value of a server in JSON's longest writing of common text.
@@ -176,9 +183,12 @@ mod tests {
         std::iter::from_fn(|| lines.next().transpose()).collect()
     }
 
+    /// Key, value, flags and when it expires.
+    type Item = (&'static [u8], &'static [u8], u32, Option<u64>);
+
     #[test]
     fn any_bytes_come_back() {
-        let items: [(&[u8], &[u8], u32, Option<u64>); 4] = [
+        let items: [Item; 4] = [
             (b"plain", b"text", 0, None),
             ("é \"\\".as_bytes(), b"two\nlines\t\x00", u32::MAX, Some(1_798_761_600)),
             (b"\xff \n", b"\x80", 7, Some(1)),

@@ -1,7 +1,7 @@
 //! What the servers hold, listed by themselves: in batches, all servers at once.
 //!
 //! While memcached waits for the reader of its list, it holds a lock on some of its items, and everybody
-//! who asks for one of these waits as well (docs/protocol.md 4.5). So lists are read by a thread that
+//! who asks for one of these waits as well (docs/protocol.md 4.9). So lists are read by a thread that
 //! does nothing else, as fast as they come; what cannot be worked on yet waits in a [`Spool`].
 
 use std::io;
@@ -124,7 +124,8 @@ impl Queue {
     /// Takes a batch, and does not wait; `false` if nobody wants any more.
     fn push(&self, batch: Batch) -> bool {
         let mut spool = self.spool.lock().unwrap_or_else(PoisonError::into_inner);
-        let permit = if spool.is_empty() { self.sender.try_reserve() } else { Err(mpsc::error::TrySendError::Full(())) };
+        let permit =
+            if spool.is_empty() { self.sender.try_reserve() } else { Err(mpsc::error::TrySendError::Full(())) };
         match permit {
             Ok(permit) => permit.send(Listed::Batch(batch)),
             Err(mpsc::error::TrySendError::Closed(())) => return false,

@@ -59,7 +59,7 @@ impl Reader {
         let mut replies = self.fetch(&live).await.into_iter();
         let outcome = |item: &MetadumpItem| match is_expired(item, now) {
             true => Err(Loss::Expired.into()),
-            false => replies.next().map_or(Err(Loss::Failed.into()), |reply| found(item, reply)),
+            false => replies.next().map_or_else(|| Err(Loss::Failed.into()), |reply| found(item, reply)),
         };
         items.iter().map(outcome).collect()
     }
@@ -83,7 +83,12 @@ impl Reader {
         items.iter().zip(replies).map(fresh).collect()
     }
 
-    async fn get<'k>(&self, count: usize, key: impl Fn(usize) -> &'k Bytes + Sync, options: &MetaOptions) -> Vec<Reply> {
+    async fn get<'k>(
+        &self,
+        count: usize,
+        key: impl Fn(usize) -> &'k Bytes + Sync,
+        options: &MetaOptions,
+    ) -> Vec<Reply> {
         if self.has_meta.load(Ordering::Relaxed) {
             let answers = self.asker.ask(count, |index| Request::get(key(index)).meta(options.clone())).await;
             if !answers.iter().any(|answer| answer.reply.status == Status::Unsupported) {

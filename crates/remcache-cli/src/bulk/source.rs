@@ -6,13 +6,13 @@ use remcache::Client;
 use remcache::proto::text::MetadumpItem;
 use tokio::sync::mpsc;
 
+use super::Ledger;
 use super::listing::{Batch, Listed, Scope, list};
 use super::losses::Loss;
 use super::options::{Misplaced, Options};
 use super::pace::Pace;
 use super::placing::Placing;
 use super::reading::Reader;
-use super::Ledger;
 use crate::exit::Failure;
 use crate::sample;
 use crate::selection::Selection;

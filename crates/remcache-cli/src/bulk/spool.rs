@@ -32,8 +32,15 @@ struct Chunk {
 
 impl Default for Spool {
     fn default() -> Self {
+        Self::new(IN_MEMORY)
+    }
+}
+
+impl Spool {
+    /// A spool that keeps so many bytes in memory before it makes a file.
+    fn new(in_memory: usize) -> Self {
         Self {
-            file: SpooledTempFile::new(IN_MEMORY),
+            file: SpooledTempFile::new(in_memory),
             chunks: VecDeque::new(),
             read_at: 0,
             write_at: 0,
@@ -41,9 +48,7 @@ impl Default for Spool {
             problem: None,
         }
     }
-}
 
-impl Spool {
     pub(crate) fn is_empty(&self) -> bool {
         self.chunks.is_empty() && self.problem.is_none()
     }
@@ -113,15 +118,15 @@ mod tests {
 
     #[test]
     fn batches_come_out_as_they_went_in_also_through_the_file() {
-        let mut spool = Spool::default();
-        for round in 0..3 {
+        let mut spool = Spool::new(1000);
+        for _ in 0..3 {
             assert!(spool.is_empty() && spool.pop().is_none());
-            for number in 0..300 {
-                spool.push(batch(number as usize, number * 500..(number + 1) * 500));
+            for number in 0..30 {
+                spool.push(batch(number as usize, number * 5..(number + 1) * 5));
             }
-            assert!(spool.write_at > IN_MEMORY as u64, "round {round}: {}", spool.write_at);
-            for number in 0..300 {
-                let expected = batch(number as usize, number * 500..(number + 1) * 500);
+            assert!(spool.file.is_rolled() && spool.write_at > 1000);
+            for number in 0..30 {
+                let expected = batch(number as usize, number * 5..(number + 1) * 5);
                 let found = spool.pop().unwrap().unwrap();
                 assert_eq!((found.server, found.seen, found.items), (expected.server, expected.seen, expected.items));
             }

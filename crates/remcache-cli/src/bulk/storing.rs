@@ -52,7 +52,7 @@ impl Store {
         let answers = self.asker.ask(fitting.len(), |index| self.request(fitting[index])).await;
         let mut answers = answers.into_iter();
         let outcome = |item: &Item<'_>| match self.has_room(item) {
-            true => answers.next().map_or(Stored::Not(Loss::Failed.into()), |answer| stored(&answer)),
+            true => answers.next().map_or_else(|| Stored::Not(Loss::Failed.into()), |answer| stored(&answer)),
             false => Stored::Not(Loss::TooLarge.into()),
         };
         items.iter().map(outcome).collect()
@@ -86,7 +86,8 @@ impl Store {
             answer.reply.is_ok() && answer.reply.value == *item.value && answer.reply.flags == item.flags
         };
         let ours: Vec<bool> = items.iter().zip(&now).map(is_ours).collect();
-        let deletable: Vec<usize> = (0..items.len()).filter(|&index| ours[index] && now[index].reply.cas != 0).collect();
+        let deletable: Vec<usize> =
+            (0..items.len()).filter(|&index| ours[index] && now[index].reply.cas != 0).collect();
         let delete = |at: usize| Request::delete(items[deletable[at]].key).cas(now[deletable[at]].reply.cas);
         let deleted = self.asker.ask(deletable.len(), delete).await;
         let mut outcomes: Vec<Option<Lost>> = now.iter().map(|answer| unless_answered(&answer.reply)).collect();

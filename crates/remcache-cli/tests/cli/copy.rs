@@ -53,10 +53,11 @@ fn told(run: &Run, what: &str) {
 
 #[test]
 fn everything_is_copied_between_fleets_of_different_placements() {
-    let from = Fleet::start(2, "?distribution=modula");
+    let from = Fleet::start(2, "?distribution=twemproxy-modula");
     let to = Fleet::start(3, "new:?distribution=rendezvous");
     let (old, new) = (from.client(), to.client());
-    let keys: Vec<Vec<u8>> = (0..3000_u32).map(|number| [&b"k\xff "[..], number.to_string().as_bytes()].concat()).collect();
+    let keys: Vec<Vec<u8>> =
+        (0..3000_u32).map(|number| [&b"k\xff "[..], number.to_string().as_bytes()].concat()).collect();
     wait(async {
         let hour = Duration::from_secs(3600);
         for (number, key) in keys.iter().enumerate() {
@@ -103,11 +104,11 @@ fn what_the_destination_has_is_newer() {
 
 #[test]
 fn what_is_too_large_costs_nothing_at_the_destination() {
-    let from = Fleet::start(1, "");
-    let small = Memcached::start(&["-I", "64k"]);
-    let to = Fleet { url: format!("memcached://{}", small.addr()), servers: vec![small] };
+    let large = Memcached::start(&["-I", "4m"]);
+    let from = Fleet { url: format!("memcached://{}/?max_value_size=4194304", large.addr()), servers: vec![large] };
+    let to = Fleet::start(1, "");
     wait(async {
-        from.client().set("huge", "x".repeat(500_000)).await.unwrap();
+        from.client().set("huge", "x".repeat(2 << 20)).await.unwrap();
         from.client().set("k", "v").await.unwrap();
         to.client().set("huge", "precious").await.unwrap();
     });
@@ -166,7 +167,13 @@ fn key(number: usize) -> String {
 
 /// Writes and deletes at random, each key by one writer, until it is told to stop: in both fleets, as a
 /// program does that moves, and deletes in the old one first.
-fn write(from: &Fleet, to: &Fleet, writer: usize, history: &History, stop: &Arc<AtomicBool>) -> thread::JoinHandle<u64> {
+fn write(
+    from: &Fleet,
+    to: &Fleet,
+    writer: usize,
+    history: &History,
+    stop: &Arc<AtomicBool>,
+) -> thread::JoinHandle<u64> {
     let (old, new) = (from.client(), to.client());
     let (history, stop) = (Arc::clone(history), Arc::clone(stop));
     let mut random = seed().rng();
@@ -179,18 +186,18 @@ fn write(from: &Fleet, to: &Fleet, writer: usize, history: &History, stop: &Arc<
                 let key = key(number);
                 let last = match random.u8(..4) {
                     0 => {
-                        old.delete(&key).await.unwrap();
-                        new.delete(&key).await.unwrap();
+                        old.delete(&key).await.expect("the server answers");
+                        new.delete(&key).await.expect("the server answers");
                         None
                     }
                     _ => {
                         let value = written.to_string();
-                        old.set(&key, &value).await.unwrap();
-                        new.set(&key, &value).await.unwrap();
+                        old.set(&key, &value).await.expect("the server answers");
+                        new.set(&key, &value).await.expect("the server answers");
                         Some(written)
                     }
                 };
-                history.lock().unwrap().insert(number, last);
+                history.lock().expect("nobody panics").insert(number, last);
             }
             written
         })
@@ -240,7 +247,8 @@ fn no_value_is_older_than_the_newest_write_and_what_was_deleted_stays_so() {
 #[test]
 fn an_interrupted_copy_is_completed_by_the_next() {
     let (from, to) = (Fleet::start(1, ""), Fleet::start(2, ""));
-    let lines: String = (0..4000).map(|number| format!("{{\"key\":\"k:{number}\",\"value\":\"{number}\"}}\n")).collect();
+    let lines: String =
+        (0..4000).map(|number| format!("{{\"key\":\"k:{number}\",\"value\":\"{number}\"}}\n")).collect();
     remcache(["load", "-", "-q"]).servers(&from.url).input(lines).run().exits(0);
     let first = copy(&from, &to).arg("--rate").arg("1000").spawn();
     while to.count() == 0 {}

@@ -26,8 +26,11 @@ fn client(servers: &str) -> Client {
     Client::with_config([servers], config).expect("addresses")
 }
 
+/// Key, value, flags, and how long it lives.
+type Item = (Vec<u8>, Vec<u8>, u32, Option<Duration>);
+
 /// Items of all kinds: text and no text in keys and values, with and without flags and times to live.
-fn items() -> Vec<(Vec<u8>, Vec<u8>, u32, Option<Duration>)> {
+fn items() -> Vec<Item> {
     let hour = Some(Duration::from_secs(3600));
     let year = Some(Duration::from_secs(365 * 86_400));
     let mut items = vec![
@@ -65,7 +68,10 @@ fn check(servers: &str) {
             match (left, ttl) {
                 (Some(remcache::Ttl::Never), None) => {}
                 (Some(remcache::Ttl::After(left)), Some(ttl)) => {
-                    assert!(left <= ttl + Duration::from_secs(2) && left > ttl.saturating_sub(Duration::from_secs(300)), "{name}: {left:?}");
+                    assert!(
+                        left <= ttl + Duration::from_secs(2) && left > ttl.saturating_sub(Duration::from_secs(300)),
+                        "{name}: {left:?}"
+                    );
                 }
                 other => panic!("{name}: {other:?}"),
             }
@@ -89,8 +95,10 @@ fn path(directory: &tempfile::TempDir, name: &str) -> String {
 #[test]
 fn what_is_dumped_is_loaded_with_flags_and_time_to_live() {
     let from = [Memcached::start(&[]), Memcached::start(&[])].map(|server| (server.addr(), server));
-    let to = [Memcached::start(&[]), Memcached::start(&[]), Memcached::start(&[])].map(|server| (server.addr(), server));
-    let list = |servers: &[(String, Memcached)]| servers.iter().map(|(address, _)| &**address).collect::<Vec<_>>().join(",");
+    let to =
+        [Memcached::start(&[]), Memcached::start(&[]), Memcached::start(&[])].map(|server| (server.addr(), server));
+    let list =
+        |servers: &[(String, Memcached)]| servers.iter().map(|(address, _)| &**address).collect::<Vec<_>>().join(",");
     fill(&list(&from));
     let directory = scratch();
     let file = path(&directory, "items.ndjson");
@@ -124,7 +132,11 @@ fn a_line_is_an_item_that_other_programs_can_change() {
     for layout in ["--indent", "--compact-output"] {
         let args: &[&str] = if layout == "--indent" { &[layout, "2", "."] } else { &[layout, "."] };
         run(&["flush", "--yes"], &to.addr()).exits(0);
-        let mut jq = Command::new("jq").args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
+        let mut jq = Command::new("jq")
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
             .expect("jq is installed: apt-get install -y jq");
         let mut stdin = jq.stdin.take().unwrap();
         let text = dumped.stdout.clone();
@@ -291,7 +303,8 @@ fn an_interrupted_load_goes_on_where_it_says() {
     let server = Memcached::start(&[]);
     let directory = scratch();
     let file = path(&directory, "items.ndjson");
-    let lines: String = (0..4000).map(|number| format!("{{\"key\":\"k:{number}\",\"value\":\"{number}\"}}\n")).collect();
+    let lines: String =
+        (0..4000).map(|number| format!("{{\"key\":\"k:{number}\",\"value\":\"{number}\"}}\n")).collect();
     std::fs::write(&file, lines).unwrap();
     let load = remcache(["load", &file, "--rate", "1000"]).servers(server.addr()).spawn();
     while run(&["get", "k:0"], &server.addr()).exit != Some(0) {}

@@ -11,6 +11,7 @@ mod get;
 mod keys;
 mod load;
 mod matching;
+mod memory;
 mod metrics;
 mod options;
 mod placement;
