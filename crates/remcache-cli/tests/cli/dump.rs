@@ -240,6 +240,26 @@ fn a_disk_that_is_full_leaves_no_file_behind() {
 }
 
 #[test]
+fn a_file_that_finds_no_room_is_not_left_behind_broken() {
+    let server = Memcached::start(&[]);
+    fill(&server.addr());
+    let directory = scratch();
+    let file = path(&directory, "items.ndjson");
+    std::fs::write(&file, "the dump before").unwrap();
+    // A limit of the system stands for a full disk: writing fails in the middle.
+    let script = r#"trap "" XFSZ; ulimit -f 100; exec "$0" "$@""#;
+    let tool = env!("CARGO_BIN_EXE_remcache");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, tool, "dump", &file, "-s", &server.addr(), "--timeout", "20s"]);
+    let output = shell.output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("items.ndjson: File too large"), "{told}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "the dump before");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left behind");
+}
+
+#[test]
 fn items_that_no_client_looks_for_are_left_out_and_told() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     let list = servers.iter().map(Memcached::addr).collect::<Vec<_>>().join(",");
