@@ -12,17 +12,8 @@ use crate::cli::value;
 /// Which items are meant; all conditions must hold.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Selection {
-    /// Keys that begin so
-    #[arg(long, value_name = "TEXT")]
-    prefix: Option<String>,
-
-    /// Keys that match a pattern with * and ?
-    #[arg(long, value_name = "PATTERN", value_parser = glob)]
-    glob: Option<Glob>,
-
-    /// Keys in which a regular expression is found
-    #[arg(long, value_name = "REGEX", value_parser = regex)]
-    regex: Option<Regex>,
+    #[command(flatten)]
+    keys: KeyPattern,
 
     /// Items that take at least so much memory
     #[arg(long, value_name = "BYTES", value_parser = value::bytes)]
@@ -46,6 +37,31 @@ pub(crate) struct Selection {
 pub(crate) struct Glob {
     pub(crate) text: String,
     regex: Regex,
+}
+
+/// Which keys are meant; all conditions must hold.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct KeyPattern {
+    /// Keys that begin so
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+
+    /// Keys that match a pattern with * and ?
+    #[arg(long, value_name = "PATTERN", value_parser = glob)]
+    glob: Option<Glob>,
+
+    /// Keys in which a regular expression is found
+    #[arg(long, value_name = "REGEX", value_parser = regex)]
+    regex: Option<Regex>,
+}
+
+impl KeyPattern {
+    /// Whether a key is meant.
+    pub(crate) fn fits(&self, key: &[u8]) -> bool {
+        self.prefix.as_ref().is_none_or(|prefix| key.starts_with(prefix.as_bytes()))
+            && self.glob.as_ref().is_none_or(|glob| glob.regex.is_match(key))
+            && self.regex.as_ref().is_none_or(|regex| regex.is_match(key))
+    }
 }
 
 /// Reads a pattern with * and ?.
@@ -75,11 +91,8 @@ impl Selection {
     /// Whether an item with this name is meant, at this second of Unix time. The name is the key without
     /// the namespace.
     pub(crate) fn fits(&self, name: &[u8], item: &MetadumpItem, now: u64) -> bool {
-        let matches = |glob: &Option<Glob>| glob.as_ref().is_none_or(|glob| glob.regex.is_match(name));
-        self.prefix.as_ref().is_none_or(|prefix| name.starts_with(prefix.as_bytes()))
-            && matches(&self.glob)
-            && matches(&self.pattern)
-            && self.regex.as_ref().is_none_or(|regex| regex.is_match(name))
+        self.keys.fits(name)
+            && self.pattern.as_ref().is_none_or(|glob| glob.regex.is_match(name))
             && self.min_size.is_none_or(|least| item.size >= least as u64)
             && self.ttl_below.is_none_or(|most| seconds_left(item, now).is_some_and(|left| left < most.as_secs()))
             && self.idle_above.is_none_or(|least| now.saturating_sub(item.last_access) > least.as_secs())

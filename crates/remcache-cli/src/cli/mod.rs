@@ -10,7 +10,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
     bench, check, completions, context, copy, count, delete, delete_matching, demo, doctor, dump, exists, extend, fill,
-    flush, get, keys, load, locate, man, ping, ring, serve, serve_metrics, stats, store, top, touch, version, watch,
+    flush, get, hotkeys, keys, load, locate, man, ping, ring, serve, serve_metrics, stats, store, top, touch, version,
+    watch,
 };
 use crate::context::{self as contexts, Contexts, InUse, Settings};
 use crate::exit::Failure;
@@ -67,6 +68,7 @@ pub(crate) enum Command {
     Load(load::Args),
     Copy(copy::Args),
     DeleteMatching(delete_matching::Args),
+    Hotkeys(hotkeys::Args),
     Watch(watch::Args),
     Bench(bench::Args),
     Fill(fill::Args),

@@ -17,6 +17,7 @@ pub(crate) mod extend;
 pub(crate) mod fill;
 pub(crate) mod flush;
 pub(crate) mod get;
+pub(crate) mod hotkeys;
 pub(crate) mod keys;
 pub(crate) mod load;
 pub(crate) mod locate;
@@ -94,6 +95,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Load(args) => load::run(&args, session).await,
         Command::Copy(args) => copy::run(&args, session).await,
         Command::DeleteMatching(args) => delete_matching::run(&args, session).await,
+        Command::Hotkeys(args) => hotkeys::run(&args, session).await,
         Command::Watch(args) => watch::run(&args, session).await,
         Command::Bench(args) => bench::run(&args, session).await,
         Command::Fill(args) => fill::run(&args, session).await,

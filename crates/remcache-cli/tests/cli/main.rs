@@ -8,6 +8,7 @@ mod definitions;
 mod dump;
 mod exists;
 mod get;
+mod hotkeys;
 mod keys;
 mod load;
 mod matching;
