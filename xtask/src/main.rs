@@ -1,5 +1,6 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask ci`, `cargo xtask bench`, `cargo xtask interop`.
+//! The project's own commands: `cargo xtask test`, `cargo xtask ci`, `cargo xtask bench`, `cargo xtask bulk`, `cargo xtask interop`.
 
+mod bulk;
 mod ci;
 mod interop;
 mod purity;
@@ -52,6 +53,11 @@ const COMMANDS: &[Subcommand] = &[
         name: "bench",
         about: "measures remcache beside its peers; arguments go to remcache-bench",
         run: bench,
+    },
+    Subcommand {
+        name: "bulk",
+        about: "measures the tool's bulk commands against the server's own speed; an argument is the number of items",
+        run: |args| bulk::run(&args),
     },
     Subcommand {
         name: "tool-bench",

@@ -244,6 +244,13 @@ const TOOLS: &[Tool] = &[
         },
     },
     Tool {
+        name: "jq",
+        need: Need::Tests,
+        reason: "changes what the tool dumps before the tool loads it",
+        look_for: LookFor::Program("jq"),
+        packages: Packages { debian: "jq", fedora: "jq", arch: "jq", homebrew: "jq" },
+    },
+    Tool {
         name: "memcaslap",
         need: Need::Bench,
         reason: "the tool's bench is measured beside it",

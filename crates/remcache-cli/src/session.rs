@@ -134,8 +134,13 @@ impl Session {
     ///
     /// What the command line gives wins over the options of a URL, and these over everything else.
     pub(crate) fn client_with(&self, tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
+        self.client_of(&self.addresses(), tune)
+    }
+
+    /// The same of other servers than those that the options name.
+    pub(crate) fn client_of(&self, servers: &[String], tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
         let config = tune(self.configure(Config::new(), |_| true)?);
-        let config = self.addresses().iter().try_fold(config, |config, server| config.server(server))?;
+        let config = servers.iter().try_fold(config, |config, server| config.server(server))?;
         let config = self.configure(config, |names| gives(&self.given, names))?;
         Ok(Client::from_config(config)?)
     }
@@ -187,6 +192,14 @@ impl Session {
         Ok(self.client()?.servers().iter().map(|server| server.endpoint().clone()).collect())
     }
 
+    /// Warns of passwords in an option's URLs, unless they come from its environment variable.
+    pub(crate) fn warn_of_password_in(&self, urls: &[String], variable: &str) {
+        let inherited = std::env::var(variable).ok();
+        if urls.iter().any(|url| has_password(url) && inherited.as_ref() != Some(url)) {
+            complain_softly(&format!("a password on the command line can be seen by others: use {variable}"));
+        }
+    }
+
     /// Whether the servers are this run's own.
     pub(crate) fn is_embedded(&self) -> bool {
         self.embedded.is_some()
@@ -224,15 +237,17 @@ impl Session {
 
 /// A password that stands in a command line can be read by everybody on the machine.
 fn warn_of_passwords(given: &Settings) {
-    let has_password = |server: &String| {
-        let user = server.split_once("://").and_then(|(_, rest)| Some(rest.split_once('@')?.0));
-        user.is_some_and(|user| user.contains(':'))
-    };
-    if given.iter().filter(|(option, _)| option == "server").any(|(_, servers)| servers.iter().any(has_password)) {
+    let mut servers = given.iter().filter(|(option, _)| option == "server").flat_map(|(_, servers)| servers);
+    if servers.any(|server| has_password(server)) {
         complain_softly(
             "a password on the command line can be seen by others: use --password-file or REMCACHE_SERVERS",
         );
     }
+}
+
+fn has_password(url: &str) -> bool {
+    let user = url.split_once("://").and_then(|(_, rest)| Some(rest.split_once('@')?.0));
+    user.is_some_and(|user| user.contains(':'))
 }
 
 fn complain_softly(what: &str) {
@@ -240,11 +255,17 @@ fn complain_softly(what: &str) {
     let _ = writeln!(io::stderr(), "warning: {what}");
 }
 
+/// Refuses where there is no terminal to ask a question on.
+pub(crate) fn require_terminal(question: &str) -> Result<(), Failure> {
+    match io::stdin().is_terminal() {
+        true => Ok(()),
+        false => Err(Failure::usage(format!("{question} There is no terminal to ask on; say --yes to do it"))),
+    }
+}
+
 /// Asks on the terminal. Without one it refuses: a script has to say --yes.
 fn ask(question: &str) -> Result<String, Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::usage(format!("{question} There is no terminal to ask on; say --yes to do it")));
-    }
+    require_terminal(question)?;
     let _ = write!(io::stderr(), "{question} ");
     let _ = io::stderr().flush();
     let mut answer = String::new();

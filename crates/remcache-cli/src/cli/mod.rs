@@ -13,8 +13,9 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    bench, check, completions, context, count, delete, demo, doctor, exists, extend, fill, flush, get, hotkeys, keys,
-    locate, man, ping, ring, serve, serve_metrics, shell, stats, store, top, touch, version, watch,
+    bench, check, completions, context, copy, count, delete, delete_matching, demo, doctor, dump, exists, extend, fill,
+    flush, get, hotkeys, keys, load, locate, man, ping, ring, serve, serve_metrics, shell, stats, store, top, touch,
+    version, watch,
 };
 use crate::context::{self as contexts, Contexts, InUse, Settings};
 use crate::exit::Failure;
@@ -67,6 +68,10 @@ pub(crate) enum Command {
     Locate(locate::Args),
     Ring(ring::Args),
     Keys(keys::Args),
+    Dump(dump::Args),
+    Load(load::Args),
+    Copy(copy::Args),
+    DeleteMatching(delete_matching::Args),
     Hotkeys(hotkeys::Args),
     Watch(watch::Args),
     Shell(shell::Args),

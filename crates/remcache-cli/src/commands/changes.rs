@@ -47,10 +47,10 @@ enum Sink<'o> {
 }
 
 impl<'o> Changes<'o> {
-    /// Begins so many changes.
-    pub(super) fn begin(count: usize, made: &'static str, output: &'o mut Output) -> Result<Self, Failure> {
+    /// Begins so many changes; `None` for many.
+    pub(super) fn begin(count: Option<usize>, made: &'static str, output: &'o mut Output) -> Result<Self, Failure> {
         let sink = match output.layout() {
-            Layout::Text if count <= MAX_LINES => Sink::Lines(output),
+            Layout::Text if count.is_some_and(|count| count <= MAX_LINES) => Sink::Lines(output),
             Layout::Text | Layout::Raw => Sink::Silence(output),
             _ => Sink::Records(output.records(COLUMNS)?),
         };

@@ -40,7 +40,8 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     answers.print(COLUMNS, &mut session.output)
 }
 
-fn names(client: &Client) -> String {
+/// The servers of a client, for a question.
+pub(super) fn names(client: &Client) -> String {
     let names: Vec<_> = client.servers().iter().map(|server| server.name().to_owned()).collect();
     match names.len() {
         0..=5 => names.join(", "),

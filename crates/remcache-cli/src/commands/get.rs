@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::exit::{Exit, Failure, Outcome, words};
-use crate::input::Keys;
+use crate::input::{Blocks, Keys};
 use crate::interrupt::Interrupt;
 use crate::output::{Layout, Output, Record, Tone, number, text};
 use crate::session::Session;
@@ -148,19 +148,19 @@ async fn inspect(keys: &[Vec<u8>], client: &Client) -> Vec<Fetched> {
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
-    let keys = args.keys.read()?;
+    let blocks = args.keys.blocks()?;
     let client = session.client()?;
     let interrupt = &session.interrupt;
     let output = &mut session.output;
     let is_plain = !args.meta && args.directory.is_none() && output.is_text();
-    match &keys[..] {
-        [key] if args.output.is_some() || is_plain => one(args, key, &client, output).await,
+    match blocks.all() {
+        Some([key]) if args.output.is_some() || is_plain => one(args, key, &client, output).await,
         _ if args.output.is_some() => Err(Failure::usage("-o takes the value of one key; use -d DIR for many")),
-        [_, _, ..] if is_plain && output.layout() == Layout::Raw => Err(Failure::usage(
+        None | Some([_, _, ..]) if is_plain && output.layout() == Layout::Raw => Err(Failure::usage(
             "the values of many keys cannot be told apart in a pipe; choose -f ndjson, json, csv or text, or -d DIR",
         )),
-        keys if output.is_text() => lines(args, keys, &client, interrupt, output).await,
-        keys => records(args, keys, &client, interrupt, output).await,
+        _ if output.is_text() => lines(args, blocks, &client, interrupt, output).await,
+        _ => records(args, blocks, &client, interrupt, output).await,
     }
 }
 
@@ -202,18 +202,26 @@ pub(super) fn print(value: &[u8], raw: bool, output: &mut Output) -> Result<(), 
 /// How much of a value that is no text a terminal gets.
 const SHOWN_BYTES: usize = 256;
 
-async fn lines(args: &Args, keys: &[Vec<u8>], client: &Client, interrupt: &Interrupt, output: &mut Output) -> Outcome {
+async fn lines(
+    args: &Args,
+    mut blocks: Blocks<'_>,
+    client: &Client,
+    interrupt: &Interrupt,
+    output: &mut Output,
+) -> Outcome {
     interrupt.expect();
     let mut tally = Tally::default();
-    for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
-        for (key, fetched) in chunk.iter().zip(fetch(args, chunk, client).await) {
-            count(&fetched, &mut tally);
-            let saved = save(args, key, &fetched)?;
-            if let Some(line) = line(key, &fetched, saved.as_deref(), output) {
-                output.line(line)?;
+    while let Some(keys) = blocks.next()?.filter(|_| !interrupt.is_raised()) {
+        for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
+            for (key, fetched) in chunk.iter().zip(fetch(args, chunk, client).await) {
+                count(&fetched, &mut tally);
+                let saved = save(args, key, &fetched)?;
+                if let Some(line) = line(key, &fetched, saved.as_deref(), output) {
+                    output.line(line)?;
+                }
             }
+            output.flush()?;
         }
-        output.flush()?;
     }
     tally.complain("keys", output)?;
     Ok(interrupt.unless_raised(tally.exit()))
@@ -254,7 +262,7 @@ fn properties(found: &Found) -> String {
 
 async fn records(
     args: &Args,
-    keys: &[Vec<u8>],
+    mut blocks: Blocks<'_>,
     client: &Client,
     interrupt: &Interrupt,
     output: &mut Output,
@@ -262,11 +270,13 @@ async fn records(
     interrupt.expect();
     let mut tally = Tally::default();
     let mut records = output.records(COLUMNS)?;
-    for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
-        for (key, fetched) in chunk.iter().zip(fetch(args, chunk, client).await) {
-            count(&fetched, &mut tally);
-            let saved = save(args, key, &fetched)?;
-            records.push(record(key, &fetched, saved.as_deref()))?;
+    while let Some(keys) = blocks.next()?.filter(|_| !interrupt.is_raised()) {
+        for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
+            for (key, fetched) in chunk.iter().zip(fetch(args, chunk, client).await) {
+                count(&fetched, &mut tally);
+                let saved = save(args, key, &fetched)?;
+                records.push(record(key, &fetched, saved.as_deref()))?;
+            }
         }
     }
     records.end()?;

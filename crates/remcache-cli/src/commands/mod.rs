@@ -6,10 +6,13 @@ mod changes;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod context;
+pub(crate) mod copy;
 pub(crate) mod count;
 pub(crate) mod delete;
+pub(crate) mod delete_matching;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod dump;
 pub(crate) mod exists;
 pub(crate) mod extend;
 pub(crate) mod fill;
@@ -17,6 +20,7 @@ pub(crate) mod flush;
 pub(crate) mod get;
 pub(crate) mod hotkeys;
 pub(crate) mod keys;
+pub(crate) mod load;
 pub(crate) mod locate;
 pub(crate) mod man;
 pub(crate) mod ping;
@@ -102,6 +106,10 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Locate(args) => locate::run(&args, session),
         Command::Ring(args) => ring::run(&args, session),
         Command::Keys(args) => keys::run(&args, session).await,
+        Command::Dump(args) => dump::run(&args, session).await,
+        Command::Load(args) => load::run(&args, session).await,
+        Command::Copy(args) => copy::run(&args, session).await,
+        Command::DeleteMatching(args) => delete_matching::run(&args, session).await,
         Command::Hotkeys(args) => hotkeys::run(&args, session).await,
         Command::Shell(_) => Err(Failure::usage("this is a shell already")),
         Command::Watch(args) => watch::run(&args, session).await,

@@ -3,13 +3,17 @@
 
 mod change;
 mod check;
+mod copy;
 mod definitions;
+mod dump;
 mod exists;
 mod exits;
 mod get;
 mod hotkeys;
 mod keys;
 mod load;
+mod matching;
+mod memory;
 mod metrics;
 mod options;
 mod placement;

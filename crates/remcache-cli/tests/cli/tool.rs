@@ -77,6 +77,30 @@ impl Tool {
         Run { exit: output.status.code(), stdout: output.stdout, stderr }
     }
 
+    /// Runs it to its end, whatever it prints, and gives its exit code and the most memory that it took,
+    /// in MiB.
+    pub(crate) fn peak_memory(mut self) -> (Option<i32>, u64) {
+        self.command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = self.command.spawn().expect("the tool is built");
+        let mut stdin = child.stdin.take().expect("it is a pipe");
+        let writing = thread::spawn(move || drop(stdin.write_all(&self.input)));
+        let status = format!("/proc/{}/status", child.id());
+        let mut peak = 0;
+        let exit = loop {
+            let text = std::fs::read_to_string(&status).unwrap_or_default();
+            let told = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kibibytes = told.and_then(|told| told.trim().trim_end_matches(" kB").parse::<u64>().ok());
+            peak = kibibytes.map_or(peak, |now| peak.max(now >> 10));
+            if let Some(exit) = child.try_wait().expect("a process may wait for its child") {
+                break exit.code();
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        writing.join().expect("writing does not panic");
+        assert!(peak > 0, "the system tells how much memory a process took");
+        (exit, peak)
+    }
+
     /// Begins it and leaves it to the test.
     pub(crate) fn spawn(mut self) -> Child {
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -10,6 +10,7 @@ use futures_core::Stream;
 
 use super::address::Endpoint;
 use super::call::Call;
+use super::call_many::CallMany;
 use super::command::{Act, Ask, Command};
 use super::condition::State;
 use super::gauges::Gauges;
@@ -102,6 +103,29 @@ impl ServerHandle {
         Call::to_server(Arc::clone(&self.server), request)
     }
 
+    /// Asks this server many things at once, and gives a reply to each: see [`Client::call_many`].
+    ///
+    /// Keys are sent as they are, as by [`ServerHandle::call`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use remcache::{Request, Status};
+    ///
+    /// let replies = client.servers()[0].call_many(["foo", "bar"].map(Request::get)).await;
+    /// assert!(replies.iter().all(|reply| reply.status == Status::KeyNotFound));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Cancellation
+    /// See [`CallMany`].
+    ///
+    /// [`Client::call_many`]: super::Client::call_many
+    pub fn call_many<'a>(&self, requests: impl IntoIterator<Item = Request<'a>>) -> CallMany<'a> {
+        CallMany::to_server(Arc::clone(&self.server), requests)
+    }
+
     /// Asks this server, and gives the replies as a stream.
     pub fn replies(&self, request: Request<'_>) -> Replies {
         Replies::of_server(Ok(Arc::clone(&self.server)), request.into_owned())
@@ -117,6 +141,10 @@ impl ServerHandle {
     ///
     /// It takes a connection of its own, on the text wire. What is stored, moved or removed meanwhile may be
     /// missing, and what expires may still be there.
+    ///
+    /// Read it to its end without a pause: while memcached waits for its reader it holds a lock on some of
+    /// its items, and whoever asks for one of these waits as well, with all that the same thread serves. A
+    /// program that reads some entries, then asks for the items, waits for itself.
     pub fn metadump(&self) -> Listing<MetadumpItem> {
         Listing::metadump(Arc::clone(&self.server))
     }
