@@ -1,6 +1,7 @@
 //! remcache: binary wire, one client for every caller, one pipelined connection for each server.
 
 use anyhow::Result;
+use remcache::client::Protocol;
 use remcache::{Client, Config};
 
 use super::{Answer, Caller, Sample, Setup, failed, judge_get, judge_many};
@@ -9,9 +10,9 @@ use crate::samples;
 
 pub(super) struct Remcache(Client);
 
-/// One client with its default settings, cloned for each caller.
+/// One client, cloned for each caller.
 pub(super) async fn connect(setup: &Setup) -> Result<Vec<Remcache>> {
-    let client = Client::new(setup.addresses())?;
+    let client = Client::with_config(setup.addresses(), Config::new().protocol(Protocol::Binary))?;
     // It connects when it is first needed; that belongs to nobody's measured part.
     for server in client.servers() {
         server.noop().await?;
@@ -24,7 +25,7 @@ pub(super) async fn connect(setup: &Setup) -> Result<Vec<Remcache>> {
 /// One client that hands its requests to as many connections as there are callers, in turn.
 pub(super) async fn connect_for_each(setup: &Setup) -> Result<Vec<Remcache>> {
     let callers = setup.scenario.callers;
-    let client = Client::with_config(setup.addresses(), Config::new().connections(callers))?;
+    let client = Client::with_config(setup.addresses(), Config::new().protocol(Protocol::Binary).connections(callers))?;
     Ok((0..callers).map(|_| Remcache(client.clone())).collect())
 }
 

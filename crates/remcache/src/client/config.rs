@@ -171,7 +171,7 @@ impl Config {
         super::address::apply_all(self, options)
     }
 
-    /// Which wire to speak (default: binary); [`Protocol::Auto`] takes the best that each server understands.
+    /// Which wire to speak (default: [`Protocol::Auto`], the best that each server understands).
     ///
     /// Finding it out takes one round trip for each connection; a wire that is given takes none.
     #[must_use]
@@ -338,7 +338,8 @@ impl Config {
         }
     }
 
-    /// After how many timeouts in a row a connection is given up (default: 3; 0 for never).
+    /// After how many timeouts in a row a server is given up (default: 3; 0 for never): of all its
+    /// connections together, or of one of them alone, which then is replaced.
     ///
     /// The server must also have been silent for the [`timeout`](Config::timeout), so that one caller
     /// with shorter deadlines spoils nothing, and what a stall of the program itself made late does not

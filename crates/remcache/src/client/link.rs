@@ -140,7 +140,7 @@ impl Link {
             running: false,
             waiting_for_room: 0,
             replied: false,
-            breaker: Breaker::new(config.breaker, config.timeout),
+            breaker: Breaker::new(config.breaker, config.timeout, watch.row()),
             tally: Tally::default(),
             failures: 0,
         };
