@@ -1,7 +1,8 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask ci`, `cargo xtask bench`, `cargo xtask bulk`, `cargo xtask interop`.
+//! The project's own commands: `cargo xtask` lists them.
 
 mod bulk;
 mod ci;
+mod fuzz;
 mod interop;
 mod purity;
 mod step;
@@ -80,6 +81,16 @@ const COMMANDS: &[Subcommand] = &[
         run: interop::run,
     },
     Subcommand {
+        name: "soak",
+        about: "loads and troubles real servers, with --flapping a fleet; arguments go to remcache-soak",
+        run: soak,
+    },
+    Subcommand {
+        name: "fuzz",
+        about: "feeds arbitrary bytes to the protocol layer: --minutes N for each target, names of targets",
+        run: |args| fuzz::run(&args),
+    },
+    Subcommand {
         name: "tools",
         about: "lists the programs and libraries that tests and benchmarks need",
         run: |_| {
@@ -98,6 +109,11 @@ fn bench(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests, Need::Bench])?;
     let cargo = ["run", "--release", "-p", "remcache-bench", "--"];
     Step::cargo("benchmarks", cargo).args(args).run()
+}
+
+fn soak(args: Vec<String>) -> Result<(), Failure> {
+    tools::ensure(&[Need::Tests])?;
+    Step::cargo("soak", ["run", "--release", "-p", "remcache-soak", "--"]).args(args).run()
 }
 
 fn pictures(args: Vec<String>) -> Result<(), Failure> {
