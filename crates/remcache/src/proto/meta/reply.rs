@@ -152,9 +152,11 @@ fn head(text: &[u8], line: usize, max_value: usize) -> Result<Option<Head>, Prot
             b'O' if head.opaque.is_none() => {
                 head.opaque = Some(scanner.opaque().ok_or_else(|| unexpected(text))?);
             }
-            _ => head.has_more = true,
+            _ => {
+                head.has_more = true;
+                scanner.skip_word();
+            }
         }
-        scanner.skip_word();
     }
     Ok(Some(head))
 }
