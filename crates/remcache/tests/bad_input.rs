@@ -225,11 +225,19 @@ async fn a_zero_timeout_of_a_request_ends_it_and_harms_nobody() {
     let outcomes = setting.among_neighbours(async |client| client.get("neighbour").timeout(Duration::ZERO).await).await;
     for outcome in outcomes {
         let error = outcome.unwrap_err();
-        assert!(error.is_timeout() || error.kind() == ErrorKind::InvalidArguments, "{error}");
+        assert_eq!(error.kind(), ErrorKind::InvalidArguments, "{error}");
     }
+    let refused = |key: &str, error: &Error| {
+        assert_eq!((key, error.kind()), ("neighbour", ErrorKind::InvalidArguments));
+        assert!(error.to_string().contains("timeout is zero"), "{error}");
+    };
     let many = setting.client.get_many(["neighbour"]).timeout(Duration::ZERO).await;
-    assert_eq!(many.len(), 1);
-    assert!(many.missing().next().is_none(), "never a miss");
+    assert_eq!((many.len(), many.failed().count()), (1, 1), "never a miss");
+    many.failed().for_each(|(key, error)| refused(key, error));
+    let many = setting.client.set_many([("neighbour", "not stored")]).timeout(Duration::ZERO).await;
+    many.failed().for_each(|(key, error)| refused(key, error));
+    assert_eq!((many.len(), many.failed().count()), (1, 1));
+    assert_eq!(setting.client.get("neighbour").await.unwrap().unwrap().value, "fine");
 }
 
 #[tokio::test]

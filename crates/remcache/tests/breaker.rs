@@ -10,14 +10,17 @@ mod only_server;
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use eventually::eventually;
 use only_server::only_server;
-use remcache::client::Condition;
+use remcache::client::{Address, Condition, Connect, Connecting, Protocol, Stream, TransportSettings};
 use remcache::{Client, Config, Delivery, Reply, Request, Status};
 use remcache_testkit::{Memcached, Proxy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -103,4 +106,94 @@ async fn row_23_a_starved_runtime_is_no_fault_of_the_server() {
     let news = tokio::time::timeout(millis(1), events.next()).await;
     assert!(news.is_err(), "{news:?}");
     assert_eq!(only_server(&client).gauges().reconnects, 0);
+}
+
+// ---- Several connections to one server, in virtual time ----
+
+/// A server in memory that answers no-ops, on all its connections, on all but the first, or on none.
+#[derive(Clone, Debug, Default)]
+struct Muted {
+    all: Arc<AtomicBool>,
+    first: Arc<AtomicBool>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Muted {
+    async fn serve(self, mut stream: DuplexStream, number: usize) {
+        let mut header = [0; 24];
+        while stream.read_exact(&mut header).await.is_ok() {
+            header[0] = 0x81;
+            let is_mute = self.all.load(Ordering::Relaxed) || number == 0 && self.first.load(Ordering::Relaxed);
+            if !is_mute && stream.write_all(&header).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Connect for Muted {
+    fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let number = self.connections.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(self.clone().serve(theirs, number));
+        Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
+    }
+}
+
+/// A client with four connections, all of them open.
+async fn four_connections(server: &Muted) -> Client {
+    let config = Config::new().connections(4).protocol(Protocol::Binary).connector(server.clone());
+    let client = Client::with_config(["muted"], config).unwrap();
+    for _ in 0..4 {
+        assert!(client.call(Request::noop()).await.is_ok());
+    }
+    assert_eq!((only_server(&client).gauges().open, server.connections.load(Ordering::Relaxed)), (4, 4));
+    client
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_server_is_down_after_three_timeouts_and_not_three_a_connection() {
+    let server = Muted::default();
+    let client = four_connections(&server).await;
+    server.all.store(true, Ordering::Relaxed);
+    for n in 0..3 {
+        assert!(client.is_usable(), "after {n}");
+        assert_eq!(client.call(Request::noop()).await.status, Status::TimedOut(Delivery::MaybeSent), "{n}");
+    }
+    eventually("the breaker opens", async || !client.is_usable()).await;
+    assert!(reason(&client).is_some());
+    // Whichever connection's turn it is.
+    for _ in 0..8 {
+        assert_eq!(at_once(&client).status, Status::Disconnected(Delivery::NotSent));
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(at_once(&client).status, Status::Disconnected(Delivery::NotSent), "connecting is not enough");
+    server.all.store(false, Ordering::Relaxed);
+    eventually("it is back", async || client.is_usable()).await;
+    for _ in 0..8 {
+        assert!(client.call(Request::noop()).await.is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_connection_that_is_stuck_is_replaced_and_the_server_stays_up() {
+    let server = Muted::default();
+    let client = four_connections(&server).await;
+    let mut events = client.events();
+    server.first.store(true, Ordering::Relaxed);
+    let mut timeouts = 0;
+    for _ in 0..40 {
+        match client.call(Request::noop()).await.status {
+            Status::NoError => {}
+            Status::TimedOut(_) => timeouts += 1,
+            other => panic!("{other}"),
+        }
+        assert!(client.is_usable());
+    }
+    // At the second its oldest request was overdue by another timeout.
+    assert_eq!(timeouts, 2, "then its requests went to the others, and to the connection that replaced it");
+    eventually("it is replaced", async || only_server(&client).gauges().open == 4).await;
+    assert_eq!(server.connections.load(Ordering::Relaxed), 5);
+    let news = tokio::time::timeout(millis(1), events.next()).await;
+    assert!(news.is_err(), "{news:?}");
 }

@@ -7,8 +7,14 @@
 mod eventually;
 #[path = "support/patient.rs"]
 mod patient;
+#[path = "failover/refusals.rs"]
+mod refusals;
+#[path = "failover/replies.rs"]
+mod replies;
 #[path = "support/text.rs"]
 mod text;
+#[path = "failover/updates.rs"]
+mod updates;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use eventually::eventually;
 use patient::patient;
+use remcache::client::Protocol;
 use remcache::distribution::Distribution;
 use remcache::migration::{Migration, OldAway, TtlSource};
 use remcache::{Change, Client, Config, Delivery, ErrorKind, Item, Ttl};
@@ -35,8 +36,12 @@ struct Fleet {
 
 impl Fleet {
     fn start() -> Self {
+        Self::speaking(Protocol::Binary)
+    }
+
+    fn speaking(wire: Protocol) -> Self {
         let servers: Vec<_> = (0..5).map(|_| Memcached::start(&[])).collect();
-        let (old, new) = clients(&servers, patient());
+        let (old, new) = clients(&servers, patient().protocol(wire));
         Self { servers, cache: Migration::new(old.clone(), new.clone()), old, new }
     }
 
@@ -91,6 +96,51 @@ async fn reading_brings_over_what_only_the_old_placement_has() {
     let report = cache.report();
     assert_eq!((report.from_old, report.from_new, report.misses, report.backfilled), (1, 1, 1, 1), "{report:?}");
     assert_eq!(report.share_of_old(), 0.5);
+}
+
+/// What the wire of the old servers tells is the copy's time; what it does not is what was configured.
+#[tokio::test]
+async fn a_copy_lives_as_long_as_its_item_where_the_wire_tells_it() {
+    for wire in Protocol::ALL {
+        let fleet = Fleet::speaking(wire);
+        let cache = fleet.cache.clone().backfill_ttl(Duration::from_secs(1000));
+        let keys = fleet.keys(true, 4);
+        let ttls = [Ttl::Never, Duration::from_secs(500).into(), Ttl::Never, Duration::from_secs(90_000).into()];
+        for (key, ttl) in keys.iter().zip(ttls) {
+            fleet.old.set(&key[..], "warm").ttl(ttl).await.unwrap();
+        }
+        for key in &keys[..2] {
+            assert!(cache.get(&key[..]).await.unwrap().is_some(), "{wire}");
+        }
+        assert_eq!(cache.get_many(&keys[2..]).await.found().count(), 2, "{wire}");
+        assert_eq!(cache.report().backfilled, 4, "{wire}");
+        let lives = |key: &String| flags_and_ttl(fleet.new.locate(key).unwrap().unwrap().name(), key).unwrap().1;
+        let lives: Vec<_> = keys.iter().map(lives).collect();
+        match wire {
+            Protocol::Meta | Protocol::Auto => {
+                assert_eq!((lives[0], lives[2]), (-1, -1), "{wire}: for ever stays for ever");
+                assert!((300..=500).contains(&lives[1]) && (89_000..=90_000).contains(&lives[3]), "{wire}: {lives:?}");
+            }
+            _ => assert!(lives.iter().all(|seconds| (800..=1000).contains(seconds)), "{wire}: {lives:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_to_be_copied_is_not_whatever_the_wire_tells() {
+    let fleet = Fleet::speaking(Protocol::Meta);
+    let cache = fleet.cache.clone().backfill_ttl(Ttl::Expired);
+    let keys = fleet.keys(true, 2);
+    for key in &keys {
+        fleet.old.set(&key[..], "warm").ttl(Duration::from_secs(500)).await.unwrap();
+        assert_eq!(text(&cache.get(&key[..]).await.unwrap().unwrap()), "warm");
+        assert_eq!(value(&fleet.new, key).await, None);
+    }
+    // What the program says comes before what the server tells.
+    let cache = fleet.cache.clone().ttl_source(|_: &[u8], _: &Item| Ttl::from(Duration::from_secs(7)));
+    assert!(cache.get(&keys[0][..]).await.unwrap().is_some());
+    let (_, seconds) = flags_and_ttl(fleet.new.locate(&keys[0]).unwrap().unwrap().name(), &keys[0]).unwrap();
+    assert!((1..=7).contains(&seconds), "{seconds}");
 }
 
 #[tokio::test]

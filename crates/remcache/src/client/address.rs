@@ -100,9 +100,7 @@ fn tcp(text: &str) -> Result<Endpoint, String> {
         Some((host, text)) => return tcp_with_ip(host, text),
         None => split_host(text)?,
     };
-    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@?#[]".contains(c)) {
-        return Err(format!("{host:?} is no host name"));
-    }
+    check_host(host)?;
     let mut parts = rest.iter().copied();
     let port = parts.next().map_or(Ok(DEFAULT_PORT), parse_port)?;
     let weight = parts.next().map_or(Ok(1), parse_weight)?;
@@ -111,6 +109,37 @@ fn tcp(text: &str) -> Result<Endpoint, String> {
         None => Ok(Endpoint::new(Address::Tcp { host: host.to_owned(), port }, weight)),
     }
 }
+
+/// Refuses what no resolver would know: a typing error here is a server that is always away.
+///
+/// Beyond letters, digits and hyphens there are names with an underscore, in the files of containers, and in other
+/// scripts, which resolvers translate.
+fn check_host(host: &str) -> Result<(), String> {
+    let refused = |what: &str| Err(format!("{host:?} is no host name: {what}"));
+    // A colon is here in IPv6 addresses alone.
+    let is_of_a_name = |c: char| match c.is_ascii() {
+        true => c.is_ascii_alphanumeric() || "-_.:".contains(c),
+        false => !c.is_whitespace() && !c.is_control(),
+    };
+    if let Some(letter) = host.chars().find(|&c| !is_of_a_name(c)) {
+        return refused(&format!("it has a {letter:?}"));
+    }
+    // A dot at the end says that the name is complete.
+    let name = host.strip_suffix('.').unwrap_or(host);
+    if name.split('.').any(str::is_empty) {
+        return refused("it is empty, or something is missing beside a dot");
+    }
+    // In other scripts it is the translation that counts.
+    let is_too_long = |label: &str| label.is_ascii() && label.len() > LONGEST_LABEL;
+    match host.len() > LONGEST_HOST || name.split('.').any(is_too_long) {
+        true => refused("it is too long"),
+        false => Ok(()),
+    }
+}
+
+/// What DNS has room for.
+const LONGEST_HOST: usize = 253;
+const LONGEST_LABEL: usize = 63;
 
 /// A host with its address: `host/ip:port`, as Java prints them.
 fn tcp_with_ip(host: &str, text: &str) -> Result<Endpoint, String> {
@@ -408,6 +437,8 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
+    const LONG_LABEL: &str = "a-name-of-more-than-63-bytes-for-which-dns-has-no-room-in-any-label.example";
+
     #[test]
     fn addresses_as_people_write_them() {
         let cases = [
@@ -415,6 +446,10 @@ mod tests {
             (" cache1 ", "cache1:11211", 1),
             ("cache1:11212", "cache1:11212", 1),
             ("cache1:11212:5", "cache1:11212", 5),
+            ("my_cache-1.prod.example.:1", "my_cache-1.prod.example.:1", 1),
+            ("bücher.example:1", "bücher.example:1", 1),
+            ("कैश.example", "कैश.example:11211", 1),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example:11211", 1),
             ("10.0.0.1:1", "10.0.0.1:1", 1),
             ("[::1]", "[::1]:11211", 1),
             ("[::1]:11212:3", "[::1]:11212", 3),
@@ -441,6 +476,15 @@ mod tests {
             ("cache1:1:2:3", "colons"),
             ("a b:1", "host"),
             (":11211", "host"),
+            ("<html>", "it has a '<'"),
+            ("<!DOCTYPE html>", "it has a '<'"),
+            ("{\"servers\":[]}", "it has a"),
+            ("$CACHE_HOST:11211", "it has a '$'"),
+            ("cache1;cache2", "it has a ';'"),
+            ("cache1\u{a0}:1", "it has a"),
+            ("cache..example", "beside a dot"),
+            (".", "beside a dot"),
+            (LONG_LABEL, "too long"),
             ("=a:1", "name before ="),
             ("cache1/nonsense:1", "IP address"),
             ("[::1", "bracket"),

@@ -8,7 +8,6 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, SystemTime};
 
 use bytes::Buf;
-use futures_core::Stream;
 use tokio::time::{Instant, timeout_at};
 
 use super::cluster::Route;
@@ -16,8 +15,8 @@ use super::config::Overload;
 use super::link::{Flight, Submitted};
 use super::routed::{self, Journey, Outcome};
 use super::server::Server;
-use super::slot::{Many, Slot};
-use super::{Client, after, cluster};
+use super::slot::Slot;
+use super::{Client, after, cluster, no_server};
 use crate::proto::{CowBytes, Deadline, Reply, Request, Status};
 
 /// A request on its way; awaiting it gives its [`Reply`], whatever that is.
@@ -38,16 +37,39 @@ pub struct Call<'a> {
 enum Target<'a> {
     /// To the server of its key.
     Cluster(&'a Client),
-    /// To the server of another key.
+    /// Elsewhere than its key says.
     Placed(Box<Placed<'a>>),
     /// To this one.
     Server(Arc<Server>),
 }
 
-/// The client whose servers are asked, and the key that says which.
+/// The client whose servers are asked, and what says which.
 struct Placed<'a> {
     client: &'a Client,
-    key: CowBytes<'a>,
+    place: Place<'a>,
+}
+
+enum Place<'a> {
+    /// Another key.
+    Key(CowBytes<'a>),
+    /// Somebody who has looked already.
+    Route(Route),
+}
+
+impl Placed<'_> {
+    fn server(&self) -> Result<Arc<Server>, Reply> {
+        match &self.place {
+            Place::Key(key) => self.client.cluster().server_of_key(key.as_slice()),
+            Place::Route(route) => route.copies.first().map(Arc::clone).ok_or_else(no_server),
+        }
+    }
+
+    fn route(&self) -> Route {
+        match &self.place {
+            Place::Key(key) => self.client.cluster().route_by(key.as_slice(), self.client.config().replicas),
+            Place::Route(route) => route.clone(),
+        }
+    }
 }
 
 impl<'a> Target<'a> {
@@ -83,10 +105,10 @@ struct Waiting {
     room: Room,
 }
 
-type Room = Pin<Box<dyn Future<Output = bool> + Send>>;
+pub(super) type Room = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 /// Waits for room for a value of this length, until the deadline.
-fn room(server: &Server, lane: usize, length: usize, deadline: Deadline) -> Room {
+pub(super) fn room(server: &Server, lane: usize, length: usize, deadline: Deadline) -> Room {
     let link = Arc::clone(server.link(lane));
     let room = timeout_at(Instant::from_std(deadline.at), link.wait_for_room(length));
     Box::pin(async move { room.await.is_ok() })
@@ -97,6 +119,14 @@ impl<'a> Call<'a> {
     pub(crate) fn to_cluster(client: &'a Client, request: Request<'a>) -> Self {
         let timeout = client.config().timeout;
         Self { request, target: Target::Cluster(client), timeout, deadline: None, state: State::Start }
+    }
+
+    /// To servers that were chosen before.
+    pub(crate) fn on_route(client: &'a Client, request: Request<'a>, route: Route) -> Self {
+        let target = Target::Placed(Box::new(Placed { client, place: Place::Route(route) }));
+        let mut call = Self::to_cluster(client, request);
+        call.target = target;
+        call
     }
 
     pub(crate) fn to_server(server: Arc<Server>, request: Request<'a>) -> Self {
@@ -127,7 +157,7 @@ impl<'a> Call<'a> {
     /// ```
     pub fn routing_key(mut self, key: impl Into<CowBytes<'a>>) -> Self {
         if let Some(client) = self.target.client() {
-            self.target = Target::Placed(Box::new(Placed { client, key: key.into() }));
+            self.target = Target::Placed(Box::new(Placed { client, place: Place::Key(key.into()) }));
         }
         self
     }
@@ -146,7 +176,7 @@ impl<'a> Call<'a> {
         match &self.target {
             Target::Server(server) => Ok(Arc::clone(server)),
             Target::Cluster(client) => client.cluster().server_of(&self.request),
-            Target::Placed(placed) => placed.client.cluster().server_of_key(placed.key.as_slice()),
+            Target::Placed(placed) => placed.server(),
         }
     }
 
@@ -154,9 +184,9 @@ impl<'a> Call<'a> {
     fn route(&self, client: &Client) -> Result<Route, Reply> {
         let (cluster, copies) = (client.cluster(), client.config().replicas);
         match (&self.target, self.request.key()) {
-            (Target::Placed(placed), _) => Ok(cluster.route_by(placed.key.as_slice(), copies)),
+            (Target::Placed(placed), _) => Ok(placed.route()),
             (_, Ok(key)) if self.request.operation().has_key() => Ok(cluster.route(key.as_bytes(), copies)),
-            _ => Ok(Route { copies: vec![cluster.server_of(&self.request)?], fallback: None }),
+            _ => Ok(Route::to(cluster.server_of(&self.request)?)),
         }
     }
 
@@ -176,11 +206,7 @@ impl<'a> Call<'a> {
                 self.request = self.request.clone().prefix_key(namespace);
             }
         }
-        if self.timeout.is_zero() {
-            let text = "the timeout is zero: give the request a duration such as 1 s";
-            return Err(Reply::with_text(Status::InvalidArguments, text));
-        }
-        Ok(())
+        check_timeout(self.timeout)
     }
 
     /// What is the same however the request is submitted: checks, deadline, server.
@@ -340,9 +366,23 @@ impl<'a> Call<'a> {
     }
 }
 
+/// Refuses to wait for no time at all, which would be a failure of the server's in the end.
+#[inline]
+pub(super) fn check_timeout(timeout: Duration) -> Result<(), Reply> {
+    match timeout.is_zero() {
+        true => Err(zero_timeout()),
+        false => Ok(()),
+    }
+}
+
+#[cold]
+fn zero_timeout() -> Reply {
+    Reply::with_text(Status::InvalidArguments, "the timeout is zero: give the request a duration such as 1 s")
+}
+
 /// A deadline that no reply moves.
 #[inline]
-fn fixed(now: Instant, timeout: Duration) -> Deadline {
+pub(super) fn fixed(now: Instant, timeout: Duration) -> Deadline {
     Deadline { at: after(now, timeout).into_std(), patience: Duration::ZERO }
 }
 
@@ -377,123 +417,5 @@ impl Drop for Call<'_> {
 impl fmt::Debug for Call<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call").field("request", &self.request).finish_non_exhaustive()
-    }
-}
-
-/// The replies to a request that has many, as they come; the last one included.
-///
-/// # Cancellation
-/// Dropping it changes nothing on the wire: what is still to come is read and thrown away.
-#[must_use = "a stream does nothing unless it is polled"]
-pub struct Replies {
-    request: Request<'static>,
-    server: Result<Arc<Server>, Reply>,
-    lane: usize,
-    deadline: Option<Deadline>,
-    progress: Progress,
-}
-
-enum Progress {
-    Start,
-    WaitingForRoom(Room),
-    InFlight(Flight),
-    Ended,
-}
-
-impl Replies {
-    pub(crate) fn new(server: Result<Arc<Server>, Reply>, request: Request<'static>) -> Self {
-        let server = cluster::check_sharing(&request).and(server);
-        Self { request, server, lane: 0, deadline: None, progress: Progress::Start }
-    }
-
-    /// The next reply; `None` after the last.
-    ///
-    /// # Cancellation
-    /// Dropping the future loses no reply.
-    pub async fn next(&mut self) -> Option<Reply> {
-        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
-    }
-
-    pub(crate) fn server_name(&self) -> Option<Arc<str>> {
-        self.server.as_ref().ok().map(|server| Arc::clone(&server.endpoint.name))
-    }
-
-    /// Submits the request; the reply that ends the stream, if it could not be.
-    fn submit(&mut self) -> Option<Reply> {
-        let server = match &self.server {
-            Ok(server) => server,
-            Err(reply) => return Some(reply.clone()),
-        };
-        let now = Instant::now();
-        let patience = server.timeout();
-        let deadline = *self.deadline.get_or_insert_with(|| Deadline { patience, ..fixed(now, patience) });
-        match server.link(self.lane).submit(&self.request, deadline, Slot::Many(Box::<Many>::default()), now) {
-            Submitted::InFlight { flight, start } => {
-                if start {
-                    server.start(self.lane);
-                }
-                self.progress = Progress::InFlight(flight);
-                None
-            }
-            Submitted::Refused(reply) => Some(reply),
-            Submitted::Full if server.overload() == Overload::Wait => {
-                let length = self.request.value().len();
-                self.progress = Progress::WaitingForRoom(room(server, self.lane, length, deadline));
-                None
-            }
-            Submitted::Full | Submitted::Cast { .. } => Some(Reply::new(Status::Overloaded)),
-        }
-    }
-
-    /// Ends the stream with this reply.
-    fn end_with(&mut self, reply: Reply) -> Poll<Option<Reply>> {
-        self.progress = Progress::Ended;
-        Poll::Ready(Some(reply))
-    }
-}
-
-impl Stream for Replies {
-    type Item = Reply;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Reply>> {
-        let replies = &mut *self;
-        loop {
-            let refused = match &mut replies.progress {
-                Progress::Start => {
-                    replies.lane = replies.server.as_ref().map_or(0, |server| server.next_lane());
-                    replies.submit()
-                }
-                Progress::WaitingForRoom(room) => match ready!(room.as_mut().poll(cx)) {
-                    true => replies.submit(),
-                    false => Some(Reply::new(Status::Overloaded)),
-                },
-                Progress::InFlight(flight) => {
-                    let Ok(server) = &replies.server else { return Poll::Ready(None) };
-                    let reply = ready!(server.link(replies.lane).poll_next(flight.slot, cx.waker()));
-                    if reply.is_none() {
-                        replies.progress = Progress::Ended;
-                    }
-                    return Poll::Ready(reply);
-                }
-                Progress::Ended => return Poll::Ready(None),
-            };
-            if let Some(reply) = refused {
-                return replies.end_with(reply);
-            }
-        }
-    }
-}
-
-impl Drop for Replies {
-    fn drop(&mut self) {
-        if let (Ok(server), Progress::InFlight(flight)) = (&self.server, &self.progress) {
-            server.link(self.lane).abandon(*flight);
-        }
-    }
-}
-
-impl fmt::Debug for Replies {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replies").field("request", &self.request).finish_non_exhaustive()
     }
 }

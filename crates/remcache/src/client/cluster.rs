@@ -34,12 +34,26 @@ enum Elsewhere {
 }
 
 /// The servers that a key may be asked of.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Route {
     /// Those that hold it, the nearest first; at least one.
     pub(crate) copies: Vec<Arc<Server>>,
     /// The one that takes it while they are away.
     pub(crate) fallback: Option<Arc<Server>>,
+    /// Whether only the first is asked and changed, whatever becomes of it; the others lose what they have.
+    pub(crate) is_pinned: bool,
+}
+
+impl Route {
+    /// To one server alone.
+    pub(crate) fn to(server: Arc<Server>) -> Self {
+        Self { copies: vec![server], fallback: None, is_pinned: true }
+    }
+
+    /// To the first alone of those that hold the key.
+    pub(crate) fn pinned(self) -> Self {
+        Self { fallback: None, is_pinned: true, ..self }
+    }
 }
 
 impl Cluster {
@@ -123,7 +137,7 @@ impl Cluster {
 
     /// What of a key, its namespace included, it is placed by.
     #[inline]
-    fn placed<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+    pub(crate) fn placed<'k>(&self, key: &'k [u8]) -> &'k [u8] {
         key.get(self.unplaced..).unwrap_or(key)
     }
 
@@ -153,7 +167,7 @@ impl Cluster {
             Elsewhere::Next => self.first_usable(candidates),
             Elsewhere::Gutter(pool) => pool.first_usable(pool.candidates(placed)),
         };
-        Route { copies, fallback }
+        Route { copies, fallback, is_pinned: false }
     }
 
     /// The place of a key's server in the list.

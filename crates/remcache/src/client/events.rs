@@ -12,6 +12,7 @@ use futures_core::Stream;
 use tokio::sync::broadcast::{Receiver, Sender, error::RecvError};
 
 use super::condition::Condition;
+use crate::policy::Row;
 
 /// A server became something else to us.
 #[derive(Clone, Debug)]
@@ -98,12 +99,19 @@ const MOST_UNREAD: usize = 1024;
 pub(crate) struct Watch {
     server: Arc<str>,
     connections: Mutex<Vec<Condition>>,
+    row: Arc<Row>,
     sender: Sender<ServerEvent>,
 }
 
 impl Watch {
     pub(crate) fn new(server: Arc<str>, connections: usize, sender: Sender<ServerEvent>) -> Self {
-        Self { server, connections: Mutex::new(vec![Condition::Idle; connections]), sender }
+        let connections = Mutex::new(vec![Condition::Idle; connections]);
+        Self { server, connections, row: Arc::default(), sender }
+    }
+
+    /// The timeouts of all connections.
+    pub(crate) fn row(&self) -> Arc<Row> {
+        Arc::clone(&self.row)
     }
 
     /// A connection became something else; what is closed stays closed.

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use super::address::Endpoint;
-use super::call::{Call, Replies};
+use super::call::Call;
 use super::command::{Act, Ask, Command};
 use super::condition::State;
 use super::gauges::Gauges;
 use super::listing::Listing;
 use super::outcome;
+use super::replies::Replies;
 use super::server::Server;
 use crate::Error;
 use crate::proto::text::MetadumpItem;
@@ -102,7 +103,7 @@ impl ServerHandle {
 
     /// Asks this server, and gives the replies as a stream.
     pub fn replies(&self, request: Request<'_>) -> Replies {
-        Replies::new(Ok(Arc::clone(&self.server)), request.into_owned())
+        Replies::of_server(Ok(Arc::clone(&self.server)), request.into_owned())
     }
 
     /// The server's statistics: general ones for an empty group, or `items`, `slabs`, `settings`,

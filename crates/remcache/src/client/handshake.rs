@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::protocol::Protocol;
 use super::transport::Stream;
 use crate::proto::binary::{self, Frame, Header, Opcode};
-use crate::proto::{Dialect, InputBuffer, Operation, ProtocolError, Status, Wire};
+use crate::proto::{InputBuffer, Operation, ProtocolError, Status, Wire};
 use detect::{Attempt, Guess};
 
 pub(crate) use detect::{Known, Spoken};
@@ -100,6 +100,8 @@ async fn open(endpoint: &Endpoint, config: &Config, until: Instant) -> Result<Bo
 }
 
 /// Opens a connection that speaks a given wire.
+///
+/// In text the other side is asked who it is: a proxy is spoken to with more care.
 async fn agree(
     endpoint: &Endpoint,
     config: &Config,
@@ -107,6 +109,25 @@ async fn agree(
     wire: Wire,
     credentials: Option<&Credentials>,
 ) -> Result<(Box<dyn Stream>, Spoken), Failure> {
+    let mut stream = greet(endpoint, config, until, wire, credentials).await?;
+    if wire != Wire::Text {
+        return Ok((stream, Spoken::given(wire)));
+    }
+    let hint = || format!("no answer to the question for its version within {:?}", config.transport.connect_timeout);
+    match within(until, detect::who_is_there(&mut *stream), hint).await? {
+        Some(spoken) => Ok((stream, spoken)),
+        None => Ok((greet(endpoint, config, until, wire, credentials).await?, Spoken::given(wire))),
+    }
+}
+
+/// Opens a connection, and makes it known to its server.
+async fn greet(
+    endpoint: &Endpoint,
+    config: &Config,
+    until: Instant,
+    wire: Wire,
+    credentials: Option<&Credentials>,
+) -> Result<Box<dyn Stream>, Failure> {
     let mut stream = open(endpoint, config, until).await?;
     if let Some(credentials) = credentials {
         let limit = config.transport.connect_timeout;
@@ -118,7 +139,7 @@ async fn agree(
         };
         within(until, authenticate(&mut *stream, family, credentials), hint).await?;
     }
-    Ok((stream, Spoken { wire, dialect: Dialect::default() }))
+    Ok(stream)
 }
 
 /// Opens connections until one speaks what the server understands: mostly the first.

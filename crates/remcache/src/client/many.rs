@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::Client;
+use super::call::check_timeout;
 use super::command::{Count, Delete, Extend, Fetch, Kind, Store, Touch};
 use super::lane::{Lane, Work};
 use super::outcome::{self, Change};
@@ -162,6 +163,10 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
     async fn run(self) -> Outcomes<Q::Key, N::Output> {
         let Self { client, items, options, timeout, .. } = self;
         let source = Source { items, options, namespace: &client.config().namespace };
+        if let Err(refusal) = check_timeout(timeout) {
+            let refused = |_| Some(Err(outcome::error(&refusal, false, None)));
+            return outcomes((0..source.len()).map(refused).collect(), source);
+        }
         if client.fleet().is_routed {
             let told = routed_many::run(client, &source, timeout).await;
             let results = told

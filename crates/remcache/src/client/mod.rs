@@ -19,6 +19,7 @@ mod fleet;
 mod gauges;
 mod handle;
 mod handshake;
+mod home;
 mod lane;
 mod link;
 mod listing;
@@ -28,6 +29,7 @@ mod operations_many;
 mod outcome;
 mod protocol;
 mod records;
+mod replies;
 mod routed;
 mod routed_many;
 mod server;
@@ -43,7 +45,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 pub use address::{Address, Endpoint};
-pub use call::{Call, Replies};
+pub use call::Call;
 pub use command::{Act, Ask, Command, Count, Delete, Exist, Extend, Fetch, Inspect, Kind, Store, Touch};
 pub use condition::{Condition, State};
 pub use config::{Config, Overload, TransportSettings};
@@ -58,14 +60,17 @@ pub use many::{
 };
 pub use outcome::{Change, Counter, Item};
 pub use protocol::{Protocol, UnknownProtocol};
+pub use replies::Replies;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 pub use transport::{Connect, Connecting, Stream};
 
 use crate::Error;
-use crate::proto::{Delivery, Key, Reply, Request};
+use crate::proto::{Delivery, Key, Reply, Request, Wire};
+use crate::verbs::Flights;
 use cluster::Cluster;
 use fleet::Fleet;
+pub(crate) use home::Home;
 
 /// A client of one or several memcached servers.
 ///
@@ -81,6 +86,7 @@ struct Shared {
     cluster: RwLock<Arc<Cluster>>,
     config: Arc<Config>,
     fleet: Fleet,
+    flights: Flights,
 }
 
 /// What a callback says: whether it wants the next reply.
@@ -136,7 +142,8 @@ impl Client {
         let config = Arc::new(config);
         let fleet = Fleet::new(&config);
         let cluster = Cluster::new(endpoints, &config, &fleet, None)?;
-        Ok(Self(Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), config, fleet })))
+        let flights = Flights::default();
+        Ok(Self(Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), config, fleet, flights })))
     }
 
     #[inline]
@@ -147,6 +154,20 @@ impl Client {
     #[inline]
     pub(crate) fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// What is being loaded for this client's callers.
+    pub(crate) fn flights(&self) -> &Flights {
+        &self.0.flights
+    }
+
+    /// What the server of a key speaks; `None` while that is not known.
+    pub(crate) fn wire_of(&self, key: &[u8]) -> Option<Wire> {
+        self.config().protocol.wire().or_else(|| {
+            let key = [&self.config().namespace, key].concat();
+            let cluster = self.cluster();
+            cluster.server_of_key(cluster.placed(&key)).ok().and_then(|server| server.link(0).wire())
+        })
     }
 
     #[inline]
@@ -255,7 +276,8 @@ impl Client {
     /// Asks, and hands each reply to a callback, which is kept while it returns [`Flow::Proceed`].
     ///
     /// The callback runs in a task of its own: it may take its time, and a panic ends it alone. It
-    /// is called at least once, whatever happens.
+    /// is called at least once, whatever happens. Which servers are asked, and how often: see
+    /// [`Replies`].
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -272,10 +294,7 @@ impl Client {
 
     /// Asks, and gives the replies as a stream: for requests that have many, such as statistics.
     pub fn replies(&self, request: Request<'_>) -> Replies {
-        let request = request.into_owned().prefix_key(&self.config().namespace);
-        let request = request.resolve_ttl(std::time::SystemTime::now);
-        let server = self.cluster().server_of(&request);
-        Replies::new(server, request)
+        Replies::of_client(self, request.into_owned().resolve_ttl(std::time::SystemTime::now))
     }
 
     /// Asks without waiting for the reply, which is read and thrown away.

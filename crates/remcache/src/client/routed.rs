@@ -148,7 +148,7 @@ impl<'a> Traveller<'a> {
     async fn fetch(&self) -> Outcome {
         self.fleet.asked();
         let mut found = Vec::new();
-        let mut copies = self.route.copies.as_slice();
+        let mut copies = self.copies_to_fetch_from();
         while let Some((first, rest)) = copies.split_first() {
             let (outcome, asked) = self.fetch_from(first, rest.first()).await;
             copies = copies.get(asked..).unwrap_or_default();
@@ -165,6 +165,11 @@ impl<'a> Traveller<'a> {
             found.extend(self.ask_fallback().await);
         }
         best(Spread::Every, found)
+    }
+
+    fn copies_to_fetch_from(&self) -> &[Arc<Server>] {
+        let count = if self.route.is_pinned { 1 } else { self.route.copies.len() };
+        self.route.copies.get(..count).unwrap_or_default()
     }
 
     /// Asks a copy, and the next one too if it takes long; how many were asked.
@@ -232,7 +237,8 @@ impl<'a> Traveller<'a> {
             let status = outcome.reply.status;
             tried.push(outcome);
             let is_last = tried.len() == self.route.copies.len();
-            if is_last || self.request.condition() != 0 || !self.goes_on(status) {
+            let is_bound = self.route.is_pinned || self.request.condition() != 0;
+            if is_last || is_bound || !self.goes_on(status) {
                 break;
             }
         }

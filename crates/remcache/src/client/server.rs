@@ -19,6 +19,7 @@ use super::link::Link;
 use super::protocol::Protocol;
 use super::transport::Stream;
 use crate::Error;
+use crate::policy::Row;
 use task::Task;
 
 /// One endpoint of the cluster.
@@ -28,6 +29,8 @@ pub(crate) struct Server {
     /// Its connections' places: they outlive the sockets that come and go.
     lanes: Vec<Arc<Link>>,
     next: AtomicUsize,
+    /// The timeouts of all connections since the last reply.
+    row: Arc<Row>,
     config: Arc<Config>,
     /// What its connections found out about its wire.
     known: Arc<Known>,
@@ -39,16 +42,30 @@ impl Server {
         let watch = Arc::new(Watch::new(Arc::clone(&endpoint.name), config.connections, events));
         let lane = |place| Arc::new(Link::new(&config, random.u32(..), place, Arc::clone(&watch)));
         let lanes = (0..config.connections).map(lane).collect();
-        Self { endpoint, lanes, next: AtomicUsize::new(0), config, known: Arc::default() }
+        let next = AtomicUsize::new(0);
+        Self { endpoint, lanes, next, row: watch.row(), config, known: Arc::default() }
     }
 
     /// The connection for the next request; connections are taken in turn.
+    ///
+    /// A server that is silent is down, although not every connection has noticed: then it is one that refuses.
     #[inline]
     pub(crate) fn next_lane(&self) -> usize {
         match self.lanes.len() {
             1 => 0,
-            lanes => self.next.fetch_add(1, Ordering::Relaxed) % lanes,
+            lanes => {
+                let turn = self.next.fetch_add(1, Ordering::Relaxed) % lanes;
+                self.refusing_lane().unwrap_or(turn)
+            }
         }
+    }
+
+    /// A connection that was given up, of a server that has not answered on any since.
+    #[inline]
+    fn refusing_lane(&self) -> Option<usize> {
+        let limit = self.config.breaker;
+        let is_silent = limit > 0 && self.row.timeouts() >= limit;
+        if is_silent { self.lanes.iter().position(|link| !link.is_usable()) } else { None }
     }
 
     /// The connection of a lane.
@@ -97,11 +114,14 @@ impl Server {
 
     /// Whether the server may answer: not known to be down, and not closed.
     pub(crate) fn is_usable(&self) -> bool {
-        self.lanes.iter().any(|link| link.is_usable())
+        self.lanes.iter().any(|link| link.is_usable()) && self.refusing_lane().is_none()
     }
 
     /// A connection that takes requests, beside this one.
     pub(crate) fn other_lane(&self, lane: usize) -> Option<usize> {
+        if self.refusing_lane().is_some() {
+            return None;
+        }
         (0..self.lanes.len()).find(|&other| other != lane && self.lanes[other].is_usable())
     }
 
@@ -111,12 +131,15 @@ impl Server {
         if self.is_usable() {
             return true;
         }
-        let Some(link) = self.lanes.first() else { return false };
+        let Some(link) = self.lanes.get(self.refusing_lane().unwrap_or(0)) else { return false };
         timeout_at(deadline, link.wait_for_return()).await.unwrap_or(false)
     }
 
-    /// The state of its best connection.
+    /// The state of its best connection, or of the one by which it was found to be silent.
     pub(crate) fn state(&self) -> State {
+        if let Some(lane) = self.refusing_lane() {
+            return self.link(lane).state();
+        }
         let states = self.lanes.iter().map(|link| link.state());
         let none = || State { condition: Condition::Closed, since: SystemTime::now() };
         states.min_by_key(|state| state.condition.rank()).unwrap_or_else(none)

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::client::{Address, Client, Endpoint};
+use crate::client::{Client, Endpoint};
 
 /// A good list.
 #[derive(Clone, Debug)]
@@ -60,16 +60,7 @@ fn parse(text: &str) -> Result<Endpoint, String> {
         let start: String = text.chars().take(40).collect();
         return Err(format!("{start:?} and so on, {} bytes, is no address", text.len()));
     }
-    let endpoint = Endpoint::parse(text).map_err(|error| error.to_string())?;
-    match &endpoint.address {
-        Address::Tcp { host, .. } if !host.chars().all(is_of_a_host) => Err(format!("{text:?} is no address")),
-        _ => Ok(endpoint),
-    }
-}
-
-/// What people type may be odd; what a source tells is a name, or an address.
-fn is_of_a_host(letter: char) -> bool {
-    letter.is_alphanumeric() || "-_.:%".contains(letter)
+    Endpoint::parse(text).map_err(|error| error.to_string())
 }
 
 /// A host name has at most 253 bytes, the path of a Unix socket 107.

@@ -59,11 +59,16 @@
 //!
 //! # How long a copy lives
 //!
-//! The binary protocol does not tell how long an item has to live. So a copy lives for
+//! As long as the item has left, where the old servers tell it: on the meta wire, hence with
+//! [`protocol`](crate::Config::protocol) `meta`, or `auto` and memcached 1.6.18 or newer. That costs one
+//! more round trip for each copy. Times are whole seconds, so a copy may outlive its item by one.
+//!
+//! The binary and the text wire do not tell it. There a copy lives for
 //! [`backfill_ttl`](Migration::backfill_ttl), 5 minutes by default; after that the item is brought
 //! over anew, if the old placement still has it. An item may outlive its time by that much, and an
-//! item that is only read stays with the old servers. Where the program knows better, it says so
-//! with [`ttl_source`](Migration::ttl_source).
+//! item that is only read stays with the old servers.
+//!
+//! Where the program knows better, it says so with [`ttl_source`](Migration::ttl_source), on any wire.
 //!
 //! # What is guaranteed
 //!
@@ -139,22 +144,23 @@ pub enum OldAway {
 impl Migration {
     /// Moves from one placement to another.
     pub fn new(old: Client, new: Client) -> Self {
-        let ttl = ttl::fixed(std::time::Duration::from_secs(300).into());
+        let ttl = ttl::told_or(std::time::Duration::from_secs(300).into());
         Self { old, new, ttl, old_away: OldAway::default(), tallies: Arc::default() }
     }
 
-    /// How long copies live in the new placement (default: 5 minutes).
+    /// How long copies live in the new placement whose time the old servers do not tell (default: 5
+    /// minutes): on the binary and the text wire, and if they cannot be asked.
     ///
-    /// An item may outlive its time by as much: the binary protocol does not tell what is left of it.
-    /// A shorter time makes items that are only read move again and again; with a longer one, or
-    /// [`Ttl::Never`], they stay. With [`Ttl::Expired`] nothing is copied: fetches find what the old
-    /// placement has, and changes that need an item find none.
+    /// An item may outlive its time by as much. A shorter time makes items that are only read move
+    /// again and again; with a longer one, or [`Ttl::Never`], they stay. With [`Ttl::Expired`] nothing
+    /// is copied, on any wire: fetches find what the old placement has, and changes that need an item
+    /// find none.
     #[must_use]
     pub fn backfill_ttl(self, ttl: impl Into<Ttl>) -> Self {
-        Self { ttl: ttl::fixed(ttl.into()), ..self }
+        Self { ttl: ttl::told_or(ttl.into()), ..self }
     }
 
-    /// How long each copy lives, by what the program knows of it.
+    /// How long each copy lives, by what the program knows of it, and whatever the old servers tell.
     ///
     /// ```
     /// # fn f(cache: remcache::migration::Migration) -> remcache::migration::Migration {

@@ -1,13 +1,43 @@
 //! When a connection whose server does not answer is given up.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Counts the timeouts of a connection, and opens when there were enough of them in a row.
+/// The timeouts of a server since it last answered, on whichever of its connections.
+#[derive(Debug, Default)]
+pub(crate) struct Row(AtomicU32);
+
+impl Row {
+    /// How many there are.
+    #[inline]
+    pub(crate) fn timeouts(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// It answered.
+    #[inline]
+    pub(crate) fn reset(&self) {
+        // Nearly always there is none, and connections then only read what they share.
+        if self.timeouts() > 0 {
+            self.0.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn add(&self, count: u32) -> u32 {
+        let more = |timeouts: u32| Some(timeouts.saturating_add(count));
+        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        before.unwrap_or_default().saturating_add(count)
+    }
+}
+
+/// Counts timeouts, and opens when there were enough of them in a row: of one connection, whatever
+/// the others of its server do, or of all together.
 ///
 /// Open means: the connection is closed, requests fail at once, and callers are let through again
 /// when a probe was answered by the protocol. A stopped server still accepts connections.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Breaker {
     /// How many timeouts in a row open it; 0 for never.
     limit: u32,
@@ -15,6 +45,7 @@ pub(crate) struct Breaker {
     /// shorter than the others', must not end what they wait for.
     patience: Duration,
     in_a_row: u32,
+    server: Arc<Row>,
 }
 
 /// The breaker has opened: so many requests in a row timed out.
@@ -31,14 +62,20 @@ impl fmt::Display for Tripped {
 }
 
 impl Breaker {
-    pub(crate) fn new(limit: u32, patience: Duration) -> Self {
-        Self { limit, patience, in_a_row: 0 }
+    pub(crate) fn new(limit: u32, patience: Duration, server: Arc<Row>) -> Self {
+        Self { limit, patience, in_a_row: 0, server }
     }
 
-    /// The server answered, or a new connection begins.
-    #[inline]
-    pub(crate) fn reset(&mut self) {
+    /// A new connection begins; that says nothing of the others.
+    pub(crate) fn begin(&mut self) {
         self.in_a_row = 0;
+    }
+
+    /// The server answered.
+    #[inline]
+    pub(crate) fn answered(&mut self) {
+        self.in_a_row = 0;
+        self.server.reset();
     }
 
     /// Whether a task that notices a deadline so late was stalled itself.
@@ -57,8 +94,9 @@ impl Breaker {
             return Ok(());
         }
         self.in_a_row = self.in_a_row.saturating_add(count);
-        let is_enough = self.limit > 0 && self.in_a_row >= self.limit;
-        if count > 0 && is_enough && silence >= self.patience { Err(Tripped(self.in_a_row)) } else { Ok(()) }
+        let in_a_row = self.in_a_row.max(self.server.add(count));
+        let is_enough = self.limit > 0 && in_a_row >= self.limit;
+        if count > 0 && is_enough && silence >= self.patience { Err(Tripped(in_a_row)) } else { Ok(()) }
     }
 }
 
@@ -76,13 +114,13 @@ mod tests {
     /// A conversation: `r` is a reply, `t` a timeout, `s` one that a stall of ours made late, `i` one
     /// of an impatient caller; `!` at the end if the breaker opens with the last of them.
     fn check(script: &str) {
-        let mut breaker = Breaker::new(3, PATIENCE);
+        let mut breaker = Breaker::new(3, PATIENCE, Arc::default());
         let (events, opens) = script.strip_suffix('!').map_or((script, false), |events| (events, true));
         let mut tripped = Ok(());
         for (place, event) in events.chars().enumerate() {
             assert_eq!(tripped, Ok(()), "{script}: it opened before event {place}");
             match event {
-                'r' => breaker.reset(),
+                'r' => breaker.answered(),
                 't' => tripped = breaker.timed_out(1, PATIENCE, AT_ONCE),
                 's' => tripped = breaker.timed_out(1, STALLED, STALLED),
                 'i' => tripped = breaker.timed_out(1, AT_ONCE, AT_ONCE),
@@ -122,14 +160,61 @@ mod tests {
 
     #[test]
     fn many_at_once_are_a_row() {
-        let mut breaker = Breaker::new(3, PATIENCE);
+        let mut breaker = Breaker::new(3, PATIENCE, Arc::default());
         assert_eq!(breaker.timed_out(1000, PATIENCE, AT_ONCE), Err(Tripped(1000)));
         assert_eq!(Tripped(3).to_string(), "3 requests in a row timed out");
     }
 
+    /// A conversation over three connections: a letter and the connection's number each; `r` is a reply,
+    /// `t` a timeout, `c` a new connection; `!` at the end if the last one opens its breaker.
+    fn check_connections(script: &str) {
+        let row = Arc::<Row>::default();
+        let mut breakers = [(); 3].map(|()| Breaker::new(3, PATIENCE, Arc::clone(&row)));
+        let (events, opens) = script.strip_suffix('!').map_or((script, false), |events| (events, true));
+        let mut tripped = Ok(());
+        for event in events.split(' ') {
+            assert_eq!(tripped, Ok(()), "{script}: it opened before {event}");
+            let breaker = &mut breakers[event[1..].parse::<usize>().unwrap()];
+            match &event[..1] {
+                "r" => breaker.answered(),
+                "t" => tripped = breaker.timed_out(1, PATIENCE, AT_ONCE),
+                "c" => breaker.begin(),
+                other => panic!("{other} is no event"),
+            }
+        }
+        assert_eq!(tripped.is_err(), opens, "{script}");
+    }
+
+    #[test]
+    fn a_dead_server_needs_three_timeouts_and_not_three_for_each_connection() {
+        check_connections("t0 t1");
+        check_connections("t0 t1 t2!");
+        check_connections("r0 r1 t0 t1 t1!");
+        check_connections("t0 c0 t1 c1 t2!");
+    }
+
+    #[test]
+    fn a_connection_that_is_stuck_alone_opens_its_own_breaker() {
+        check_connections("t0 r1 t0 r2 t0!");
+        check_connections("t0 r1 t0 r2 t2 r0 t0");
+        check_connections("t0 t1 r2 t0 t1");
+    }
+
+    #[test]
+    fn an_answer_on_any_connection_begins_the_servers_row_anew() {
+        let row = Arc::<Row>::default();
+        let mut breakers = [(); 2].map(|()| Breaker::new(3, PATIENCE, Arc::clone(&row)));
+        for _ in 0..5 {
+            let _ = breakers[0].timed_out(1, AT_ONCE, AT_ONCE);
+        }
+        assert_eq!(row.timeouts(), 5);
+        breakers[1].answered();
+        assert_eq!(row.timeouts(), 0);
+    }
+
     #[test]
     fn zero_never_opens() {
-        let mut breaker = Breaker::new(0, PATIENCE);
+        let mut breaker = Breaker::new(0, PATIENCE, Arc::default());
         assert_eq!(breaker.timed_out(u32::MAX, PATIENCE, AT_ONCE), Ok(()));
         assert_eq!(breaker.timed_out(u32::MAX, PATIENCE, AT_ONCE), Ok(()));
     }
@@ -138,7 +223,7 @@ mod tests {
     fn what_counts_as_a_stall_follows_the_patience() {
         let millis = Duration::from_millis;
         for (patience, longest) in [(20, 20), (80, 20), (400, 100), (1_000, 250), (60_000, 250)] {
-            let breaker = Breaker::new(3, millis(patience));
+            let breaker = Breaker::new(3, millis(patience), Arc::default());
             assert!(!breaker.is_own_stall(millis(longest)), "{patience}");
             assert!(breaker.is_own_stall(millis(longest + 1)), "{patience}");
         }
@@ -150,13 +235,13 @@ mod tests {
     fn in_virtual_time_only_a_silent_server_opens_it() {
         let mut rng = fastrand::Rng::with_seed(7);
         for _ in 0..2_000 {
-            let mut breaker = Breaker::new(3, PATIENCE);
+            let mut breaker = Breaker::new(3, PATIENCE, Arc::default());
             let (mut now, mut last_reply, mut row) = (Duration::ZERO, Duration::ZERO, 0_u32);
             for _ in 0..200 {
                 now += Duration::from_millis(rng.u64(0..600));
                 let late = Duration::from_millis(if rng.u8(..4) == 0 { rng.u64(251..3_000) } else { rng.u64(0..250) });
                 if rng.u8(..3) == 0 {
-                    breaker.reset();
+                    breaker.answered();
                     (last_reply, row) = (now, 0);
                     continue;
                 }
@@ -168,7 +253,7 @@ mod tests {
                 let tripped = breaker.timed_out(count, silence, late);
                 assert_eq!(tripped, if expected { Err(Tripped(row)) } else { Ok(()) });
                 if expected {
-                    breaker.reset();
+                    breaker.answered();
                     row = 0;
                 }
             }

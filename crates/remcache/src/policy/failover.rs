@@ -12,6 +12,14 @@ use crate::proto::Ttl;
 /// unreachable returns with old values. The cap of the time to live bounds how long a value that was
 /// stored elsewhere can be found there, and deletes go to both places.
 ///
+/// A server that refuses our password, or whose certificate does not hold, is not down, and nothing
+/// fails over from it: its keys get [`Auth`](crate::ErrorKind::Auth) or [`Tls`](crate::ErrorKind::Tls)
+/// until somebody mends the mistake. As a stand-in for another server it is passed over.
+///
+/// Requests with a CAS value, and [`update`](crate::Client::update) and [`take`](crate::Client::take),
+/// stay with the key's own server and fail while it is away: a CAS value says nothing of the item on
+/// another.
+///
 /// The gem's own way, modulo over the servers that are connected, is a distribution and no failover:
 /// [`Distribution::REMCACHED`](crate::distribution::Distribution::REMCACHED).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

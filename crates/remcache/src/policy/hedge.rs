@@ -5,7 +5,8 @@ use std::time::Duration;
 /// When a read that is not answered yet is asked of the next copy as well: see
 /// [`Config::hedge`](crate::Config::hedge).
 ///
-/// The first answer wins. A read may be stale as any read of a copy may: see
+/// The first answer wins. A read may be stale as any read of a copy may, and at any time: the copy
+/// that answers first may have missed a change that the slow one has. See
 /// [`Config::replicas`](crate::Config::replicas).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hedge {

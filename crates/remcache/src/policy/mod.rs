@@ -3,11 +3,13 @@
 //! Nothing here opens a socket, reads a clock or takes a lock: durations and statuses are handed in,
 //! decisions come out, and whoever uses them shares them as it sees fit.
 //!
-//! | type | decides |
-//! |---|---|
-//! | [`Failover`] | what a dead server's keys get |
-//! | [`Retries`] | what is sent a second time, and how often at most |
-//! | [`Hedge`] | when a slow read is asked of a second server |
+//! | type | decides | a value can be stale |
+//! |---|---|---|
+//! | [`Failover`] | what a dead server's keys get | when the server is back, and again if it fails within the cap of the time to live |
+//! | [`Retries`] | what is sent a second time, and how often at most | if sets or deletes are opted in, and another writer came between the two |
+//! | [`Hedge`] | when a slow read is asked of a second server | at any time, if the copy that answers first has missed a change |
+//! | [`Config::replicas`](crate::Config::replicas) | how many servers hold a key | if a copy has missed a change, and those before it are away or have lost the key |
+//! | [`Config::breaker`](crate::Config::breaker) | when a silent server counts as down | never |
 //!
 //! Each of them is off unless it is asked for: by default a dead server's keys fail, nothing is sent
 //! twice, and no value can be stale.
@@ -47,7 +49,7 @@ pub use failover::Failover;
 pub use hedge::Hedge;
 pub use retry::Retries;
 
-pub(crate) use breaker::{Breaker, Tripped};
+pub(crate) use breaker::{Breaker, Row, Tripped};
 pub(crate) use failover::capped;
 pub(crate) use hedge::Allowance;
 pub(crate) use operations::{Spread, has_ttl, may_repeat, spread};

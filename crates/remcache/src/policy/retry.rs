@@ -11,6 +11,9 @@ use crate::proto::{Operation, Status};
 /// `prepend`, `add`, `replace`, touching fetches, and whatever has a CAS value are never repeated
 /// once a byte of them may have left.
 ///
+/// A fetch that is repeated is as fresh as any. Where sets or deletes are opted in, the second one may
+/// undo what another writer did between the two: then an older value is read, until it is changed.
+///
 /// All within the request's one deadline, and within a budget for the whole client: a bucket of
 /// tokens, of which a second attempt takes 5, or 10 after a timeout, and each success gives 1 back.
 /// When servers fail altogether the bucket is empty soon, and nothing makes their trouble worse.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::client::Client;
-use crate::proto::Ttl;
+use crate::client::{Client, Delete, Fetch, Home, Store};
+use crate::proto::{Request, Ttl};
 use crate::{Change, Error, ErrorKind, Item};
 
 /// After so many tries a key is too busy for this.
@@ -19,6 +19,12 @@ impl Client {
     /// The function is given the item, or `None` if there is none, and may be called several times:
     /// again whenever another change came first, 64 times at most. What it returns is stored with
     /// the item's flags and this time to live; `None` deletes. The result is what is stored then.
+    ///
+    /// With [copies](crate::Config::replicas) and [failover](crate::Config::failover) too, one server is
+    /// asked and changed: the first of the key. CAS values of different servers do not compare, and two
+    /// programs that disagree about who is away would undo each other's updates. While that server is
+    /// away updates fail; if it has lost the item, the function is given `None`, whatever a copy has.
+    /// After a change the other copies are deleted.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -48,11 +54,12 @@ impl Client {
         let (key, ttl) = (key.as_ref(), ttl.into());
         for attempt in 0..TRIES {
             self.wait_before(attempt).await;
-            let item = self.get(key).await?;
+            let home = self.home(key);
+            let item = home.ask::<Fetch>(Request::get(key)).await?;
             let made = match (&item, change(item.as_ref())) {
                 (None, None) => return Ok(None),
-                (Some(item), None) => self.delete_unchanged(key, item.cas).await?.map(|()| None),
-                (item, Some(value)) => self.store_unchanged(key, item.as_ref(), value, ttl).await?.map(Some),
+                (Some(item), None) => delete_unchanged(&home, key, item.cas).await?.map(|()| None),
+                (item, Some(value)) => store_unchanged(&home, key, item.as_ref(), value, ttl).await?.map(Some),
             };
             if let Some(stored) = made {
                 return Ok(stored);
@@ -64,7 +71,8 @@ impl Client {
     /// Fetches an item and deletes it; `None` is a miss.
     ///
     /// What others append or store in between is not lost: the item is deleted only as it was
-    /// fetched. Of several callers one gets the item.
+    /// fetched. Of several callers one gets the item. With copies or failover it is the first server of
+    /// the key that has it to give, as for [`update`](Self::update).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -86,8 +94,9 @@ impl Client {
         let key = key.as_ref();
         for attempt in 0..TRIES {
             self.wait_before(attempt).await;
-            let Some(item) = self.get(key).await? else { return Ok(None) };
-            if self.delete_unchanged(key, item.cas).await?.is_some() {
+            let home = self.home(key);
+            let Some(item) = home.ask::<Fetch>(Request::get(key)).await? else { return Ok(None) };
+            if delete_unchanged(&home, key, item.cas).await?.is_some() {
                 return Ok(Some(item));
             }
         }
@@ -137,34 +146,6 @@ impl Client {
         Ok(Change::NotStored)
     }
 
-    /// Stores a value if the item is still this one, or still absent; `None` if it is not.
-    async fn store_unchanged(
-        &self,
-        key: &[u8],
-        item: Option<&Item>,
-        value: Bytes,
-        ttl: Ttl,
-    ) -> Result<Option<Item>, Error> {
-        let (flags, change) = match item {
-            Some(item) => (item.flags, self.set(key, value.clone()).flags(item.flags).ttl(ttl).cas(item.cas).await?),
-            None => (0, self.add(key, value.clone()).ttl(ttl).await?),
-        };
-        Ok(change.cas().map(|cas| Item { value, flags, cas }))
-    }
-
-    /// Deletes an item if its CAS value is this one; `None` if it is not.
-    ///
-    /// The text wire has no such delete, so there the item is replaced by one that is expired.
-    async fn delete_unchanged(&self, key: &[u8], cas: u64) -> Result<Option<()>, Error> {
-        let change = match self.delete(key).cas(cas).await {
-            Err(error) if error.kind() == ErrorKind::Unsupported => {
-                self.set(key, "").ttl(Ttl::Expired).cas(cas).await?
-            }
-            change => change?,
-        };
-        Ok(change.is_made().then_some(()))
-    }
-
     /// Lets others finish before another try: longer each time, and at random.
     async fn wait_before(&self, attempt: u32) {
         if attempt == 0 {
@@ -173,6 +154,35 @@ impl Client {
         let bound = Duration::from_micros(500).saturating_mul(attempt).min(LONGEST_WAIT);
         tokio::time::sleep(bound.mul_f64(fastrand::f64())).await;
     }
+}
+
+/// Stores a value if the item is still this one, or still absent; `None` if it is not.
+async fn store_unchanged(
+    home: &Home<'_>,
+    key: &[u8],
+    item: Option<&Item>,
+    value: Bytes,
+    ttl: Ttl,
+) -> Result<Option<Item>, Error> {
+    let (flags, request) = match item {
+        Some(item) => (item.flags, Request::set(key, value.clone()).flags(item.flags).cas(item.cas)),
+        None => (0, Request::add(key, value.clone())),
+    };
+    let change = home.ask::<Store>(request.ttl(ttl)).await?;
+    Ok(change.cas().map(|cas| Item { value, flags, cas }))
+}
+
+/// Deletes an item if its CAS value is this one; `None` if it is not.
+///
+/// The text wire has no such delete, so there the item is replaced by one that is expired.
+async fn delete_unchanged(home: &Home<'_>, key: &[u8], cas: u64) -> Result<Option<()>, Error> {
+    let change = match home.ask::<Delete>(Request::delete(key).cas(cas)).await {
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            home.ask::<Store>(Request::set(key, "").ttl(Ttl::Expired).cas(cas)).await?
+        }
+        change => change?,
+    };
+    Ok(change.is_made().then_some(()))
 }
 
 #[cold]

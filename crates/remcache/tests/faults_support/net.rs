@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use remcache::Config;
-use remcache::client::{Address, Connect, Connecting, Protocol, Stream, TransportSettings};
+use remcache::client::{Address, Connect, Connecting, Stream, TransportSettings};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 
 use super::conduct::Conduct;
@@ -17,11 +16,6 @@ use super::serve::{Peer, World, serve};
 /// A network whose servers are known by their names.
 #[derive(Clone, Debug)]
 pub(crate) struct Net(Arc<Vec<(&'static str, Arc<World>)>>);
-
-/// Settings for the servers of a network, which speak binary.
-pub(crate) fn binary() -> Config {
-    Config::new().protocol(Protocol::Binary)
-}
 
 impl Net {
     pub(crate) fn new(servers: impl IntoIterator<Item = (&'static str, Arc<World>)>) -> Self {

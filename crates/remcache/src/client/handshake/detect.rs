@@ -21,6 +21,15 @@ use crate::proto::{Dialect, InputBuffer, Operation, Output, ProtocolError, Reque
 pub(crate) struct Spoken {
     pub(crate) wire: Wire,
     pub(crate) dialect: Dialect,
+    /// Whether several servers may stand behind it, of which one can be away.
+    pub(crate) may_be_proxy: bool,
+}
+
+impl Spoken {
+    /// What a server is taken to speak that was not asked.
+    pub(super) fn given(wire: Wire) -> Self {
+        Self { wire, dialect: Dialect::default(), may_be_proxy: wire == Wire::Text }
+    }
 }
 
 /// What a guess came to.
@@ -87,7 +96,7 @@ fn blind(credentials: Option<&Credentials>) -> Result<Guess, Failure> {
         Some(credentials) if !credentials.is_optional() => {
             Err(Failure::Unreachable("the server closes what asks for its version, and takes no password".to_owned()))
         }
-        _ => Ok(Guess::Right(Spoken { wire: Wire::Text, dialect: Dialect::default() })),
+        _ => Ok(Guess::Right(Spoken::given(Wire::Text))),
     }
 }
 
@@ -110,8 +119,8 @@ async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Res
     let spoken = match (rest(stream, &answer).await, &spoken) {
         (Ok(true), _) => spoken,
         // A proxy may tell the version of a server behind it, and knows no meta command itself.
-        (Ok(false), Guess::Right(Spoken { wire: Wire::Meta, dialect })) => {
-            Guess::Right(Spoken { wire: Wire::Text, dialect: *dialect })
+        (Ok(false), Guess::Right(Spoken { wire: Wire::Meta, dialect, .. })) => {
+            Guess::Right(Spoken { wire: Wire::Text, dialect: *dialect, may_be_proxy: true })
         }
         (Ok(false), _) => spoken,
         (Err(failure), _) if closed_silently(&failure) => return Ok(Guess::Next(Attempt::Blind)),
@@ -145,7 +154,7 @@ fn told(answer: &[u8]) -> Result<Guess, Failure> {
     }
     match answer.starts_with(b"ERROR") || answer.starts_with(b"CLIENT_ERROR") || answer.starts_with(b"SERVER_ERROR") {
         // A proxy that does not know the command.
-        true => Ok(Guess::Right(Spoken { wire: Wire::Text, dialect: Dialect::default() })),
+        true => Ok(Guess::Right(Spoken::given(Wire::Text))),
         false => Err(Failure::Unreachable(format!(
             "what answers there is no memcached: {:?}",
             String::from_utf8_lossy(answer.get(..40).unwrap_or(answer))
@@ -165,27 +174,58 @@ async fn password(stream: &mut dyn Stream, credentials: Option<&Credentials>) ->
     }
     token_outcome(&answer)?;
     let answer = line(stream).await?;
-    let version = answer.strip_prefix(b"VERSION ").ok_or_else(|| text_refusal(&answer))?;
-    let dialect = Dialect::from_version(&String::from_utf8_lossy(version));
+    if !answer.starts_with(b"VERSION ") {
+        return Err(text_refusal(&answer));
+    }
+    let spoken = in_text(&answer);
     // The binary wire is closed there.
-    let wire = if dialect.wire() == Wire::Meta { Wire::Meta } else { Wire::Text };
-    Ok(Guess::Right(Spoken { wire, dialect }))
+    let wire = if spoken.dialect.wire() == Wire::Meta { Wire::Meta } else { Wire::Text };
+    Ok(Guess::Right(Spoken { wire, ..spoken }))
+}
+
+/// Asks a server that is to be spoken to in text who it is; `None` if it hangs up at the question, as
+/// some proxies do.
+pub(super) async fn who_is_there(stream: &mut dyn Stream) -> Result<Option<Spoken>, Failure> {
+    send(stream, b"version\r\n").await?;
+    match line(stream).await {
+        Ok(answer) => Ok(Some(in_text(&answer))),
+        Err(failure) if closed_silently(&failure) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What the answer to the question for the version tells of a server that is spoken to in text.
+fn in_text(answer: &[u8]) -> Spoken {
+    match answer.strip_prefix(b"VERSION ").map(String::from_utf8_lossy) {
+        Some(version) => {
+            let dialect = Dialect::from_version(&version);
+            Spoken { wire: Wire::Text, dialect, may_be_proxy: !is_memcached(dialect) }
+        }
+        None => Spoken::given(Wire::Text),
+    }
+}
+
+/// A proxy tells a version of its own, or none.
+fn is_memcached(dialect: Dialect) -> bool {
+    dialect.version() >= [1, 4, 0]
 }
 
 /// The wire of a server that tells its version in text, on the connection that it told it on.
 fn by_version(version: &str) -> Guess {
     let dialect = Dialect::from_version(version);
     match dialect.wire() {
-        Wire::Meta => Guess::Right(Spoken { wire: Wire::Meta, dialect }),
+        Wire::Meta => Guess::Right(Spoken { wire: Wire::Meta, dialect, may_be_proxy: false }),
         // memcached has the binary wire since 1.4; what tells less is a proxy with a version of its own.
-        _ if dialect.version() >= [1, 4, 0] => Guess::Next(Attempt::Binary),
-        _ => Guess::Right(Spoken { wire: Wire::Text, dialect }),
+        _ if is_memcached(dialect) => Guess::Next(Attempt::Binary),
+        _ => Guess::Right(Spoken { wire: Wire::Text, dialect, may_be_proxy: true }),
     }
 }
 
 async fn binary(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<Guess, Failure> {
     match ask_in_binary(stream, credentials).await {
-        Ok(version) => Ok(Guess::Right(Spoken { wire: Wire::Binary, dialect: Dialect::from_version(&version) })),
+        Ok(version) => {
+            Ok(Guess::Right(Spoken { dialect: Dialect::from_version(&version), ..Spoken::given(Wire::Binary) }))
+        }
         Err(NoPacket::Other(ProtocolError::WrongMagic(b'A'..=b'Z'))) => Ok(Guess::Next(Attempt::Text)),
         Err(NoPacket::Lost(failure)) if closed_silently(&failure) => Ok(Guess::Next(Attempt::Text)),
         Err(other) => Err(other.into()),

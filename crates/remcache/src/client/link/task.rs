@@ -83,6 +83,8 @@ impl Link {
     pub(crate) fn connected(&self, spoken: Spoken, now: Instant) {
         let mut state = self.lock();
         let mut wakers = Vec::new();
+        let keys_in_line = if spoken.may_be_proxy { 1 } else { self.keys_in_line };
+        state.machine.gather_fetches(keys_in_line);
         if state.machine.wire().is_none() {
             state.machine.begin(spoken.wire, spoken.dialect);
             // What this wire cannot say has its outcome now.
@@ -90,11 +92,16 @@ impl Link {
         }
         state.replied = false;
         state.stranger = false;
-        state.breaker.reset();
+        state.breaker.begin();
         state.tally.connects += 1;
         state.machine.handle_received(now.into_std());
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Tells that the server was heard, if only to refuse a connection: it is not silent.
+    pub(crate) fn heard(&self) {
+        self.watch.row().reset();
     }
 
     /// Asks the server for a sign of life, before any caller's request is let through.
@@ -204,7 +211,7 @@ impl Link {
         let freed = before.saturating_sub(state.machine.in_flight());
         if freed > 0 {
             state.replied = true;
-            state.breaker.reset();
+            state.breaker.answered();
         }
         state.tally.errors.protocol += u64::from(outcome.is_err());
         let waiting = state.waiting_for_room;

@@ -92,7 +92,13 @@ impl Task {
         self.memory = memory;
         let Established { stream, credentials, spoken } = match established {
             Ok(established) => established,
-            Err(failure) => return self.failed(failure),
+            Err(failure) => {
+                // Who fails before the time is up was refused; then the other connections may well work.
+                if self.retry_from.elapsed() < self.config.transport.connect_timeout {
+                    self.link.heard();
+                }
+                return self.failed(failure);
+            }
         };
         let now = Instant::now();
         self.link.connected(spoken, now);
