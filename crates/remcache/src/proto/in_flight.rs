@@ -127,18 +127,19 @@ impl InFlight {
         self.keys.push(key);
     }
 
-    /// The remembered key of the entry at this place, if it is.
-    #[cold]
-    pub(super) fn key_at(&self, place: usize) -> Option<&[u8]> {
-        self.entries.get(place).filter(|entry| entry.kept != Kept::Nothing)?;
-        let waiting = self.entries.iter().take(place).skip(self.passed);
-        self.keys.iter().nth(waiting.filter(|entry| entry.kept != Kept::Nothing).count())
-    }
-
     /// The remembered key of the oldest entry.
     pub(super) fn first_key(&self) -> Option<&[u8]> {
         let entry = self.entries.front()?;
         self.keys.front().filter(|_| entry.kept != Kept::Nothing && self.passed == 0)
+    }
+
+    /// The remembered key of the entry at this place, if it is, and if its turn has not passed.
+    #[cold]
+    pub(super) fn key_at(&self, place: usize) -> Option<&[u8]> {
+        self.entries.get(place).filter(|entry| entry.kept != Kept::Nothing)?;
+        let between = place.checked_sub(self.passed)?;
+        let waiting = self.entries.iter().skip(self.passed).take(between);
+        self.keys.iter().nth(waiting.filter(|entry| entry.kept != Kept::Nothing).count())
     }
 
     /// The key of the next fetch of the line at the front that may be answered by an item; `None` if

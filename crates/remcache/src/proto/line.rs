@@ -42,49 +42,63 @@ const ONES: u64 = u64::from_le_bytes([1; 8]);
 const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
 const LINE_FEEDS: u64 = u64::from_le_bytes([b'\n'; 8]);
 
-/// The words of a line, read once from left to right.
+/// The words of a line, read once from left to right; whatever reads in a word passes over all of it.
 #[derive(Clone, Debug)]
-pub(super) struct Scanner<'a>(&'a [u8]);
+pub(super) struct Scanner<'a>(std::slice::Iter<'a, u8>);
 
 impl<'a> Scanner<'a> {
     #[inline]
     pub(super) fn new(line: &'a [u8]) -> Self {
-        Self(line)
+        Self(line.iter())
     }
 
     /// The first byte of the next word; what follows it is read next.
     #[inline]
     pub(super) fn letter(&mut self) -> Option<u8> {
-        loop {
-            let (&first, rest) = self.0.split_first()?;
-            self.0 = rest;
-            if first != b' ' {
-                return Some(first);
-            }
-        }
+        self.0.by_ref().copied().find(|&byte| byte != b' ')
     }
 
     /// The rest of the word, if it is a number and nothing else.
     #[inline]
     pub(super) fn number(&mut self) -> Option<u64> {
-        let mut number = None;
-        while let Some((&byte, rest)) = self.0.split_first() {
+        let (mut number, mut digits) = (0_u64, 0_u32);
+        for &byte in self.0.by_ref() {
             let digit = byte.wrapping_sub(b'0');
             if digit > 9 {
+                if byte != b' ' {
+                    self.skip_word();
+                    return None;
+                }
                 break;
             }
-            self.0 = rest;
-            let more = number.unwrap_or(0_u64).checked_mul(10).and_then(|tens| tens.checked_add(u64::from(digit)));
-            number = Some(more?);
+            // Of fewer digits no number overflows.
+            if digits >= 19 {
+                return self.last_digit(number, digit);
+            }
+            number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+            digits = digits.wrapping_add(1);
         }
-        number.filter(|_| self.0.first().is_none_or(|&next| next == b' '))
+        (digits > 0).then_some(number)
+    }
+
+    /// The twentieth digit, which must be the last one.
+    #[cold]
+    fn last_digit(&mut self, number: u64, digit: u8) -> Option<u64> {
+        let number = number.checked_mul(10).and_then(|tens| tens.checked_add(u64::from(digit)));
+        match self.0.next() {
+            None | Some(b' ') => number,
+            Some(_) => {
+                self.skip_word();
+                None
+            }
+        }
     }
 
     /// The next word, if it is a number and nothing else.
     #[inline]
     pub(super) fn next_number(&mut self) -> Option<u64> {
-        while let Some((b' ', rest)) = self.0.split_first() {
-            self.0 = rest;
+        while let Some((b' ', rest)) = self.0.as_slice().split_first() {
+            self.0 = rest.iter();
         }
         self.number()
     }
@@ -92,29 +106,18 @@ impl<'a> Scanner<'a> {
     /// The opaque that the rest of the word tells; nothing but a token of ours is one.
     #[inline]
     pub(super) fn opaque(&mut self) -> Option<u32> {
-        let (token, rest) = self.0.split_first_chunk::<8>()?;
-        if rest.first().is_some_and(|&next| next != b' ') {
-            return None;
+        let (token, rest) = self.0.as_slice().split_first_chunk::<8>()?;
+        self.0 = rest.iter();
+        match self.0.next() {
+            None | Some(b' ') => opaque(token),
+            Some(_) => None,
         }
-        self.0 = rest;
-        opaque(token)
     }
 
     /// Passes over the rest of the word.
     #[inline]
     pub(super) fn skip_word(&mut self) {
-        while let Some((&byte, rest)) = self.0.split_first() {
-            if byte == b' ' {
-                break;
-            }
-            self.0 = rest;
-        }
-    }
-
-    /// Whether nothing but spaces is left.
-    #[inline]
-    pub(super) fn is_over(&self) -> bool {
-        self.0.iter().all(|&byte| byte == b' ')
+        self.0.by_ref().find(|&&byte| byte == b' ');
     }
 }
 
@@ -215,12 +218,11 @@ impl Words {
         self.put(Digits::of(number).as_slice());
     }
 
-    /// A space, and the flag whose token is the opaque: eight hexadecimal digits.
+    /// The flag whose token is the opaque, which is eight hexadecimal digits, and the end of the line.
     #[inline]
-    pub(super) fn opaque(&mut self, opaque: u32) {
+    pub(super) fn end_with_opaque(&mut self, opaque: u32) {
         let [a, b, c, d] = opaque.to_be_bytes().map(hex_digits);
-        self.flag(b'O');
-        self.put(&[a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]]);
+        self.put(&[b' ', b'O', a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1], b'\r', b'\n']);
     }
 
     /// The end of the line.
@@ -400,9 +402,9 @@ mod tests {
     fn opaques_are_eight_digits_and_nothing_else() {
         for value in [0, 1, 0xdead_beef, u32::MAX] {
             let mut words = Words::new();
-            words.opaque(value);
-            assert_eq!(words.as_slice(), format!(" O{value:08x}").as_bytes());
-            let mut scanner = Scanner::new(words.as_slice());
+            words.end_with_opaque(value);
+            assert_eq!(words.as_slice(), format!(" O{value:08x}\r\n").as_bytes());
+            let mut scanner = Scanner::new(words.as_slice().trim_ascii_end());
             assert_eq!((scanner.letter(), scanner.opaque()), (Some(b'O'), Some(value)));
         }
         for token in ["", "1", "DEADBEEF", "0000000g", "000000001", "0000000", "0000000 1", "\u{ff}000000"] {
@@ -448,12 +450,16 @@ mod tests {
         assert_eq!(scanner.letter(), Some(b'x'));
         scanner.skip_word();
         assert_eq!((scanner.letter(), scanner.number()), (Some(b't'), None));
-        scanner.skip_word();
-        assert!(!scanner.is_over());
-        assert_eq!((scanner.next_number(), scanner.is_over(), scanner.letter()), (Some(99), true, None));
-        for word in ["18446744073709551616", "1x", "x", "-1", ""] {
-            assert_eq!(Scanner::new(word.as_bytes()).next_number(), None, "{word}");
+        assert_eq!((scanner.next_number(), scanner.letter()), (Some(99), None));
+        for word in ["18446744073709551616", "184467440737095516150", "99999999999999999999x", "1x", "x", "-1", ""] {
+            let line = format!("{word} 7");
+            let mut scanner = Scanner::new(line.as_bytes());
+            if !word.is_empty() {
+                assert_eq!(scanner.next_number(), None, "{word}");
+            }
+            assert_eq!(scanner.next_number(), Some(7), "behind {word}");
         }
+        assert_eq!(Scanner::new(b"").next_number(), None);
         assert_eq!(Scanner::new(b"18446744073709551615").next_number(), Some(u64::MAX));
     }
 

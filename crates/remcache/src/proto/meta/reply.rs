@@ -152,9 +152,11 @@ fn head(text: &[u8], line: usize, max_value: usize) -> Result<Option<Head>, Prot
             b'O' if head.opaque.is_none() => {
                 head.opaque = Some(scanner.opaque().ok_or_else(|| unexpected(text))?);
             }
-            _ => head.has_more = true,
+            _ => {
+                head.has_more = true;
+                scanner.skip_word();
+            }
         }
-        scanner.skip_word();
     }
     Ok(Some(head))
 }
@@ -233,7 +235,10 @@ pub(in crate::proto) fn take(
             reply.number = Some(line::number(digits).ok_or(ProtocolError::WrongNumber)?);
             input.skip(head.value.saturating_add(END.len()));
         }
-        (Code::Value, _) => reply.value = input.take_between(head.line, head.value, END.len()),
+        (Code::Value, _) => {
+            let whole = head.line.saturating_add(head.value).saturating_add(END.len());
+            reply.value = input.take_within(whole, head.line, head.value);
+        }
         _ => {
             input.skip(head.line);
             if status != Status::NoError && reply.key.is_empty() {

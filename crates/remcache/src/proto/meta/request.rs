@@ -77,7 +77,6 @@ fn encode_item(
         words.letter(mode);
     }
     let expected = put_flags(request, opaque, &mut words, encoded.is_some())?;
-    words.end();
     output.put(verb.name);
     output.put(encoded.as_ref().map_or(key, base64::Encoded::as_slice));
     output.put(words.as_slice());
@@ -109,7 +108,7 @@ fn encoded_key(key: &[u8]) -> Result<Option<base64::Encoded>, InvalidRequest> {
     }
 }
 
-/// The flags of a command, so that its reply tells what the binary wire's does.
+/// The flags of a command up to the end of its line, so that its reply tells what the binary wire's does.
 fn put_flags(
     request: &Request<'_>,
     opaque: u32,
@@ -139,6 +138,7 @@ fn put_flags(
             if in_base64 {
                 words.flag(b'b');
             }
+            words.end();
             return Ok(expected);
         }
     }
@@ -160,7 +160,7 @@ fn put_flags(
         words.flag(b'q');
         expected.quiet = true;
     }
-    words.opaque(opaque);
+    words.end_with_opaque(opaque);
     Ok(expected)
 }
 
