@@ -54,6 +54,21 @@ const COMMANDS: &[Subcommand] = &[
         run: bench,
     },
     Subcommand {
+        name: "tool-bench",
+        about: "measures the tool's bench beside memcaslap; arguments go to remcache-bench tools",
+        run: tool_bench,
+    },
+    Subcommand {
+        name: "pictures",
+        about: "draws the tool at work for the documents; arguments go to remcache-docs pictures",
+        run: pictures,
+    },
+    Subcommand {
+        name: "tools-table",
+        about: "holds the tool against others, cell by cell; arguments go to remcache-docs tools",
+        run: tools_table,
+    },
+    Subcommand {
         name: "interop",
         about: "holds remcache against other clients on the same servers; arguments go to remcache-interop",
         run: interop::run,
@@ -79,8 +94,45 @@ fn bench(args: Vec<String>) -> Result<(), Failure> {
     Step::cargo("benchmarks", cargo).args(args).run()
 }
 
+fn pictures(args: Vec<String>) -> Result<(), Failure> {
+    tools::ensure(&[Need::Tests])?;
+    build_tool()?;
+    Step::cargo("pictures", ["run", "-p", "remcache-docs", "--", "pictures"]).args(args).run()
+}
+
+fn tools_table(args: Vec<String>) -> Result<(), Failure> {
+    tools::ensure(&[Need::Tests, Need::Bench])?;
+    build_tool()?;
+    install_peers();
+    Step::cargo("the table of tools", ["run", "-p", "remcache-docs", "--", "tools"]).args(args).run()
+}
+
+/// Programs of crates.io that the table compares; what cannot be had is told in its cells.
+fn install_peers() {
+    for (package, version) in [("mtop", "0.17.0")] {
+        if root().join("target/tools/bin").join(package).exists() {
+            continue;
+        }
+        let words = ["install", package, "--version", version, "--locked", "--root", "target/tools"];
+        if let Err(failure) = Step::cargo(package, words).run() {
+            println!("{failure}");
+        }
+    }
+}
+
+fn build_tool() -> Result<(), Failure> {
+    Step::cargo("the tool", ["build", "--release", "-p", "remcache-cli"]).run()
+}
+
+fn tool_bench(args: Vec<String>) -> Result<(), Failure> {
+    tools::ensure(&[Need::Tests, Need::Bench])?;
+    build_tool()?;
+    let cargo = ["run", "--release", "-p", "remcache-bench", "--", "tools"];
+    Step::cargo("the tool beside memcaslap", cargo).args(args).run()
+}
+
 fn usage() -> String {
-    let lines = COMMANDS.iter().map(|command| format!("  cargo xtask {:<8}{}\n", command.name, command.about));
+    let lines = COMMANDS.iter().map(|command| format!("  cargo xtask {:<12}{}\n", command.name, command.about));
     std::iter::once("usage:\n".to_owned()).chain(lines).collect()
 }
 

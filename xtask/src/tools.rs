@@ -244,6 +244,18 @@ const TOOLS: &[Tool] = &[
         },
     },
     Tool {
+        name: "memcaslap",
+        need: Need::Bench,
+        reason: "the tool's bench is measured beside it",
+        look_for: LookFor::Program("memcaslap"),
+        packages: Packages {
+            debian: "libmemcached-tools",
+            fedora: "libmemcached-awesome-tools",
+            arch: "libmemcached",
+            homebrew: "libmemcached",
+        },
+    },
+    Tool {
         name: "strace",
         need: Need::Bench,
         reason: "counts system calls",

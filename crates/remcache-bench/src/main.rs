@@ -20,6 +20,7 @@ mod scenario;
 mod server;
 mod table;
 mod targets;
+mod tools;
 mod wire;
 
 use std::fs;
@@ -42,6 +43,7 @@ fn main() -> Result<()> {
     let command_line = CommandLine::parse();
     match command_line.child {
         Some(Child::Child(options)) => run_child(options),
+        Some(Child::Tools(options)) => tools::run(&options),
         None => compare(&command_line.options),
     }
 }

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::contestant::Entry;
 use crate::scenario::{IDLE, RING, SCENARIOS, Scenario};
+use crate::tools::ToolOptions;
 
 /// remcache side by side with its peers: same servers, same keys, interleaved rounds, medians.
 #[derive(Debug, Parser)]
@@ -76,12 +77,14 @@ impl Options {
     }
 }
 
-/// What the comparison starts for each round of each contestant.
+/// What is done in place of the comparison of clients, or as a part of it.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Child {
     /// One contestant, one scenario, one line of JSON
     #[command(hide = true)]
     Child(ChildOptions),
+    /// `remcache bench` beside memcaslap, and its figures beside a second measurement of the same load
+    Tools(ToolOptions),
 }
 
 #[derive(Args, Debug)]

@@ -134,19 +134,28 @@ impl Drop for Server {
 
 /// What a counter of the server on that port says.
 pub(crate) fn counter(port: u16, name: &str) -> Result<u64> {
+    counters(port, [name]).map(|[count]| count)
+}
+
+/// What counters of the server on that port say, all at the same moment.
+pub(crate) fn counters<const N: usize>(port: u16, names: [&str; N]) -> Result<[u64; N]> {
     let mut stream = TcpStream::connect((HOST, port)).context("connecting for stats")?;
     stream.write_all(b"stats\r\n")?;
-    let prefix = format!("STAT {name} ");
+    let mut counts = names.map(|_| None);
     for line in BufReader::new(stream).lines() {
         let line = line?;
-        if let Some(count) = line.strip_prefix(&prefix) {
-            return count.trim().parse().with_context(|| format!("the counter {name}"));
-        }
         if line == "END" {
             break;
         }
+        let Some((name, count)) = line.strip_prefix("STAT ").and_then(|stat| stat.split_once(' ')) else { continue };
+        if let Some(place) = names.iter().position(|known| *known == name) {
+            counts[place] = Some(count.trim().parse().with_context(|| format!("the counter {name}"))?);
+        }
     }
-    bail!("memcached has no counter {name}")
+    if let Some(place) = counts.iter().position(Option::is_none) {
+        bail!("memcached has no counter {}", names[place]);
+    }
+    Ok(counts.map(Option::unwrap_or_default))
 }
 
 /// What to put before a server's command line, so that it is killed when the process that started it is gone.

@@ -7,6 +7,7 @@ use crate::results::{Figures, IdleFigures, IdleRow, Row, Standing};
 use crate::ring::{RingRow, SERVERS};
 use crate::scenario::{IDLE, RING};
 use crate::targets::Verdict;
+use crate::tools::{self, Agreement};
 
 /// One scenario: a row for each contestant.
 pub(crate) fn standing(standing: &Standing) -> String {
@@ -61,6 +62,40 @@ pub(crate) fn verdicts(verdicts: &[Verdict]) -> String {
     });
     let table = table(&["scenario", "measure", "required", "here", "verdict"], rows, &[0, 1, 4]);
     format!("\nTargets\n{table}")
+}
+
+/// The tool and the programs beside it.
+pub(crate) fn tools(rows: &[tools::Row]) -> String {
+    let cells = rows.iter().map(|row| {
+        let median = &row.median;
+        vec![
+            row.contender.to_owned(),
+            thousands(median.counted_per_second),
+            thousands(median.told_per_second),
+            optional(median.mean, |micros| format!("{micros:.1}")),
+            optional(median.p50, |micros| format!("{micros:.1}")),
+            optional(median.p99, |micros| format!("{micros:.1}")),
+            format!("{:.2}", row.first_to_this),
+        ]
+    });
+    let columns =
+        ["gets, 64 at a time", "gets/s (server)", "ops/s (told)", "mean µs", "p50 µs", "p99 µs", "the first to it"];
+    table(&columns, cells, &[0]).to_string()
+}
+
+/// The tool's figures beside targets and a second measurement.
+pub(crate) fn agreements(agreements: &[Agreement]) -> String {
+    let cells = agreements.iter().map(|agreement| {
+        vec![
+            agreement.what.to_owned(),
+            format!("{:.1}", agreement.tool),
+            format!("{:.1}", agreement.other),
+            format!("{:.4}", agreement.ratio),
+            agreement.required.clone(),
+            if agreement.is_met { "met" } else { "MISSED" }.to_owned(),
+        ]
+    });
+    table(&["the first row", "its figure", "the other", "ratio", "required", "verdict"], cells, &[0, 4, 5]).to_string()
 }
 
 fn table<const N: usize>(columns: &[&str; N], rows: impl Iterator<Item = Vec<String>>, left: &[usize]) -> Table {

@@ -12,17 +12,8 @@ use crate::cli::value;
 /// Which items are meant; all conditions must hold.
 #[derive(Debug, Args)]
 pub(crate) struct Selection {
-    /// Keys that begin so
-    #[arg(long, value_name = "TEXT")]
-    prefix: Option<String>,
-
-    /// Keys that match a pattern with * and ?
-    #[arg(long, value_name = "PATTERN", value_parser = glob)]
-    glob: Option<Regex>,
-
-    /// Keys in which a regular expression is found
-    #[arg(long, value_name = "REGEX", value_parser = regex)]
-    regex: Option<Regex>,
+    #[command(flatten)]
+    keys: KeyPattern,
 
     /// Items that take at least so much memory
     #[arg(long, value_name = "BYTES", value_parser = value::bytes)]
@@ -37,6 +28,32 @@ pub(crate) struct Selection {
     idle_above: Option<Duration>,
 }
 
+/// Which keys are meant; all conditions must hold.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct KeyPattern {
+    /// Keys that begin so
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+
+    /// Keys that match a pattern with * and ?
+    #[arg(long, value_name = "PATTERN", value_parser = glob)]
+    glob: Option<Regex>,
+
+    /// Keys in which a regular expression is found
+    #[arg(long, value_name = "REGEX", value_parser = regex)]
+    regex: Option<Regex>,
+}
+
+impl KeyPattern {
+    /// Whether a key is meant.
+    pub(crate) fn fits(&self, key: &[u8]) -> bool {
+        let matches = |pattern: &Option<Regex>| pattern.as_ref().is_none_or(|pattern| pattern.is_match(key));
+        self.prefix.as_ref().is_none_or(|prefix| key.starts_with(prefix.as_bytes()))
+            && matches(&self.glob)
+            && matches(&self.regex)
+    }
+}
+
 fn glob(pattern: &str) -> Result<Regex, String> {
     let glob = globset::Glob::new(pattern).map_err(|error| error.to_string())?;
     regex(glob.regex())
@@ -49,10 +66,7 @@ fn regex(text: &str) -> Result<Regex, String> {
 impl Selection {
     /// Whether an item is meant, at this second of Unix time.
     pub(crate) fn fits(&self, item: &MetadumpItem, now: u64) -> bool {
-        let matches = |pattern: &Option<Regex>| pattern.as_ref().is_none_or(|pattern| pattern.is_match(&item.key));
-        self.prefix.as_ref().is_none_or(|prefix| item.key.starts_with(prefix.as_bytes()))
-            && matches(&self.glob)
-            && matches(&self.regex)
+        self.keys.fits(&item.key)
             && self.min_size.is_none_or(|least| item.size >= least as u64)
             && self.ttl_below.is_none_or(|most| seconds_left(item, now).is_some_and(|left| left < most.as_secs()))
             && self.idle_above.is_none_or(|least| now.saturating_sub(item.last_access) > least.as_secs())

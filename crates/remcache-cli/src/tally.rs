@@ -62,6 +62,17 @@ impl Tally {
             (false, None) => Exit::answer(self.no == 0),
         }
     }
+
+    /// What the outcomes amount to where each is one of a server: whatever is wrong with some, the others
+    /// are healthy.
+    pub(crate) fn exit_of_servers(&self) -> Exit {
+        let worst = self.failures.values().map(|(exit, _)| *exit).max();
+        match worst {
+            Some(_) if self.yes + self.no > 0 => Exit::Partly,
+            Some(worst) => worst,
+            None => self.exit(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -88,6 +99,26 @@ mod tests {
                 tally.failures(&format!("{exit:?}"), exit, 1);
             }
             assert_eq!(tally.exit(), expected, "{yes} {no} {failures:?}");
+        }
+    }
+
+    #[test]
+    fn outcomes_of_servers_become_one_exit_code() {
+        use Exit::{Auth, Partly, Server, Unreachable, Yes};
+        let cases: [(u64, &[Exit], Exit); 6] = [
+            (2, &[], Yes),
+            (1, &[Server], Partly),
+            (1, &[Unreachable, Auth], Partly),
+            (0, &[Unreachable], Unreachable),
+            (0, &[Unreachable, Server], Server),
+            (0, &[Auth, Server], Auth),
+        ];
+        for (yes, failures, expected) in cases {
+            let mut tally = Tally { yes, ..Tally::default() };
+            for &exit in failures {
+                tally.failures(&format!("{exit:?}"), exit, 1);
+            }
+            assert_eq!(tally.exit_of_servers(), expected, "{yes} {failures:?}");
         }
     }
 

@@ -246,7 +246,7 @@
 //! | `tls` | no | TLS, by rustls and ring: `client::Tls`, and `memcacheds://` |
 //! | `dangerous-tls` | no | TLS that checks no certificate: for experiments |
 //!
-//! The default wire is binary; [`client::Protocol`] tells when to choose another, or to let the client find out.
+//! Each server is spoken to in the best wire that it understands; [`client::Protocol`] tells how that is found out, and when to choose one.
 //!
 //! # More
 //!

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use eventually::eventually;
 use only_server::only_server;
 use patient::patient;
-use remcache::client::Condition;
+use remcache::client::{Condition, Protocol};
 use remcache::{Client, Config, Delivery, Error, ErrorKind, Flow, Request, Status, Ttl};
 use remcache_testkit::{Direction, Memcached, Proxy, unused_port};
 use stat::stat;
@@ -135,7 +135,7 @@ async fn a_callback_hears_of_an_invalid_request_too() {
 
 #[tokio::test]
 async fn what_would_lose_step_is_refused_here() {
-    let setting = Setting::new().await;
+    let setting = Setting::with(patient().protocol(Protocol::Binary)).await;
     let (verbosity, sizes, add) = setting
         .without_a_byte(async |client| {
             let server = only_server(client);
@@ -255,10 +255,16 @@ async fn the_longest_timeout_is_no_overflow() {
 
 #[tokio::test]
 async fn keys_and_values_may_have_any_byte() {
-    let setting = Setting::new().await;
+    any_byte(Protocol::Binary, 250).await;
+    // Behind base64 a key has room for fewer bytes.
+    any_byte(Protocol::Auto, 186).await;
+}
+
+async fn any_byte(protocol: Protocol, longest: usize) {
+    let setting = Setting::with(patient().protocol(protocol)).await;
     let client = &setting.client;
     for byte in 0..=u8::MAX {
-        let keys = [vec![byte], vec![byte, b'x'], vec![b'x', byte], [vec![b'x'; 249], vec![byte]].concat()];
+        let keys = [vec![byte], vec![byte, b'x'], vec![b'x', byte], [vec![b'x'; longest - 1], vec![byte]].concat()];
         for key in &keys {
             let value = [&[byte], &key[..], &[byte]].concat();
             assert!(client.set(key, &value).await.unwrap().is_made(), "{byte:#04x}");
@@ -270,9 +276,9 @@ async fn keys_and_values_may_have_any_byte() {
         assert_eq!(many.found().count(), 4, "{byte:#04x}");
     }
     let all: Vec<u8> = (0..=u8::MAX).collect();
-    client.set(&all[..250], &all).await.unwrap();
-    client.set(&all[6..], &all).await.unwrap();
-    assert_eq!(client.get(&all[..250]).await.unwrap().unwrap().value, all);
+    client.set(&all[..longest], &all).await.unwrap();
+    client.set(&all[256 - longest..], &all).await.unwrap();
+    assert_eq!(client.get(&all[..longest]).await.unwrap().unwrap().value, all);
     // Some of the keys above are the same: x and x, for one.
     let items = stat(&only_server(client), "curr_items").await;
     assert_eq!(items, 256 * 4 + 2 + 1 - 1);
@@ -347,29 +353,31 @@ fn a_setting_that_cannot_work_is_named() {
 // ---- Places where no memcached answers ----
 
 /// Tries a request, and gives the error; the client is left knowing that the server is down.
-async fn error_from(address: &str) -> Error {
-    let client = Client::with_config([address], patient().timeout(Duration::from_secs(5))).unwrap();
+async fn error_from(address: &str, protocol: Protocol) -> Error {
+    let config = patient().protocol(protocol).timeout(Duration::from_secs(5));
+    let client = Client::with_config([address], config).unwrap();
     // Its length is a line end to a server that reads lines.
-    let error = client.get("ten bytes!").await.unwrap_err();
+    let error = client.get("ten-bytes!").await.unwrap_err();
     assert_eq!(error.server(), Some(address), "{error}");
     assert!(error.to_string().contains(address), "{error}");
-    assert!(!client.is_usable() && matches!(only_server(&client).state().condition, Condition::Down(_)));
-    let again = client.get("ten bytes!").await.unwrap_err();
+    let condition = only_server(&client).state().condition;
+    assert!(!client.is_usable() && matches!(condition, Condition::Down(_)), "{protocol}: {condition:?}: {error}");
+    let again = client.get("ten-bytes!").await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Disconnected(Delivery::NotSent), "{again}");
     error
 }
 
 #[tokio::test]
 async fn a_name_that_does_not_resolve_is_named() {
-    let error = error_from("nonexistent.invalid:11211").await;
+    let error = error_from("nonexistent.invalid:11211", Protocol::Auto).await;
     assert_says(&error, ErrorKind::Disconnected(Delivery::NotSent), &["nonexistent.invalid", "resolve"]);
 }
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_is_named() {
-    let error = error_from(&format!("127.0.0.1:{}", unused_port())).await;
+    let error = error_from(&format!("127.0.0.1:{}", unused_port()), Protocol::Auto).await;
     assert_says(&error, ErrorKind::Disconnected(Delivery::NotSent), &["refused"]);
-    let error = error_from("/nonexistent/memcached.sock").await;
+    let error = error_from("/nonexistent/memcached.sock", Protocol::Auto).await;
     assert_says(&error, ErrorKind::Disconnected(Delivery::NotSent), &["No such file"]);
 }
 
@@ -402,22 +410,28 @@ async fn another_server_than_memcached_is_told_by_what_it_looks_like() {
         (b"ERROR\r\n", "text"),
         (b"-ERR unknown command\r\n", "no memcached"),
     ] {
-        let error = error_from(&says(answer).await).await;
+        let error = error_from(&says(answer).await, Protocol::Binary).await;
         assert_says(&error, ErrorKind::Disconnected(Delivery::MaybeSent), &[word]);
+        if word != "text" {
+            let error = error_from(&says(answer).await, Protocol::Auto).await;
+            assert_says(&error, ErrorKind::Disconnected(Delivery::NotSent), &[word]);
+        }
     }
 }
 
 #[tokio::test]
 async fn a_server_that_speaks_text_only_is_told_as_such() {
     let server = Memcached::start(&["-B", "ascii"]);
-    let error = error_from(&server.addr()).await;
+    let error = error_from(&server.addr(), Protocol::Binary).await;
     assert_says(&error, ErrorKind::Disconnected(Delivery::MaybeSent), &["text"]);
 }
 
 #[tokio::test]
 async fn a_server_that_says_nothing_at_all_is_no_miss() {
-    let error = error_from(&says(b"").await).await;
-    assert_says(&error, ErrorKind::Disconnected(Delivery::MaybeSent), &["closed"]);
+    for protocol in Protocol::ALL {
+        let error = error_from(&says(b"").await, protocol).await;
+        assert_says(&error, ErrorKind::Disconnected(Delivery::MaybeSent), &["closed"]);
+    }
 }
 
 #[tokio::test]

@@ -7,12 +7,15 @@
 mod patient;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use patient::patient;
 use remcache::blocking::Client;
+use remcache::client::Protocol;
 use remcache::value::Codec;
+use remcache::verbs::WhenAway;
 use remcache::{Cache, Change, Config, ErrorKind, Request, Status};
 use remcache_testkit::Memcached;
 
@@ -133,6 +136,73 @@ fn a_cache_is_waited_for() {
     let names = Cache::new(client.asynchronous(), "name", Codec::text());
     client.wait(names.set("a", "Ada")).unwrap();
     assert_eq!(client.wait(names.get("a")).unwrap().as_deref(), Some("Ada"));
+}
+
+#[test]
+fn verbs_have_the_same_names() {
+    let server = Memcached::start(&[]);
+    let long = Duration::from_secs(3600);
+    for wire in [Protocol::Binary, Protocol::Meta, Protocol::Text] {
+        let client = Client::with_config([server.addr()], patient().protocol(wire)).unwrap();
+        assert!(client.flush(remcache::Ttl::Never)[0].1.is_ok());
+        assert!(!client.exists("n").wait().unwrap());
+        assert_eq!(client.increment_or_create("n", 1, 7, long).wait().unwrap().value, 7);
+        let one_more = |item: Option<&remcache::Item>| item.map(|item| [&item.value[..], b"0"].concat().into());
+        assert_eq!(client.update("n", long, one_more).wait().unwrap().unwrap().value, "70");
+        let item = client.take("n").wait().unwrap().unwrap();
+        assert_eq!(client.compare_and_swap("n", "x", item.cas).wait().unwrap(), Change::NotFound);
+        assert!(client.append_or_create("log", "x", long).wait().unwrap().is_made());
+        assert_eq!(client.inspect("log").wait().is_ok(), wire == Protocol::Meta);
+        assert!(client.delete("log").tombstone(long).wait().unwrap().is_made());
+        assert_eq!(client.add("log", "late").wait().unwrap(), Change::Exists);
+        let lock = client.lock("lock", long).when_away(WhenAway::Closed).wait().unwrap().unwrap();
+        assert!(client.lock("lock", long).wait().unwrap().is_none());
+        assert!(client.wait(lock.unlock()).unwrap());
+        drop(client.lock("lock", long).wait().unwrap().unwrap());
+        assert!(
+            client.lock("lock", long).within(long).wait().unwrap().is_some(),
+            "a drop unlocks, without a runtime too"
+        );
+    }
+}
+
+/// Threads that fetch one key: one loader, which may block, and one that reloads what was invalidated.
+#[test]
+fn threads_that_fetch_have_one_loader() {
+    let server = Memcached::start(&[]);
+    let loads = Arc::new(AtomicUsize::new(0));
+    for (round, wire) in [Protocol::Binary, Protocol::Meta, Protocol::Text].into_iter().enumerate() {
+        let client = Client::with_config([server.addr()], patient().protocol(wire)).unwrap();
+        client.delete("page").wait().unwrap();
+        let fetch = |text: &'static str| {
+            let loads = Arc::clone(&loads);
+            let load = move || {
+                thread::sleep(Duration::from_millis(100));
+                loads.fetch_add(1, Ordering::SeqCst);
+                Ok::<_, remcache::Error>(Some(text))
+            };
+            client.fetch("page", Duration::from_secs(3600), load).wait().unwrap().unwrap()
+        };
+        thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| assert_eq!(fetch("one"), "one"));
+            }
+        });
+        assert_eq!(loads.load(Ordering::SeqCst), 2 * round + 1, "{wire}");
+        assert!(client.invalidate("page", Duration::from_secs(3600)).wait().unwrap().is_made());
+        while fetch("two") != "two" {
+            thread::yield_now();
+        }
+        assert_eq!(loads.load(Ordering::SeqCst), 2 * round + 2, "{wire}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "the loader panics")]
+fn a_loader_that_panics_panics_its_caller() {
+    let client = Client::new(["127.0.0.1:1"]).unwrap();
+    let load = || -> Result<Option<&str>, remcache::Error> { panic!("the loader panics") };
+    let _ = client.fetch("page", Duration::from_secs(60), load).wait();
 }
 
 /// It blocks the thread, and that is all: it neither panics nor hangs.

@@ -1,14 +1,18 @@
-//! G2: dropping a future never harms anybody else, on a real memcached behind a slow proxy.
+//! G2: dropping a future never harms anybody else, on a real memcached behind a slow proxy, on each wire.
 
 #![cfg(feature = "client")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/eventually.rs"]
 mod eventually;
+#[path = "support/on_each_wire.rs"]
+mod on_each_wire;
 #[path = "support/only_server.rs"]
 mod only_server;
 #[path = "support/patient.rs"]
 mod patient;
+#[path = "support/speaking.rs"]
+mod speaking;
 
 use std::future::{Future, IntoFuture};
 use std::sync::Arc;
@@ -19,12 +23,31 @@ use std::time::Duration;
 use bytes::Bytes;
 use eventually::eventually;
 use fastrand::Rng;
+use on_each_wire::on_each_wire;
 use only_server::only_server;
 use patient::patient;
 use remcache::client::Overload;
+use remcache::proto::Wire;
 use remcache::{Client, Error, Flow, Item, Reply, Request, Status};
 use remcache_testkit::{Memcached, Proxy, seed};
+use speaking::speaking;
 use tokio::time::timeout;
+
+on_each_wire! {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    a_hundred_thousand_dropped_futures_harm_nobody
+}
+
+on_each_wire! {
+    #[tokio::test]
+    a_dropped_get_never_gives_its_value_to_the_next_one
+    dropped_futures_harm_nobody_on_one_thread
+    a_dropped_get_many_harms_nobody
+    a_dropped_set_many_leaves_whole_values
+    dropped_statistics_are_read_and_thrown_away
+    a_dropped_wait_for_room_gives_its_place_to_the_next
+    a_request_dropped_before_the_connection_is_there_harms_nobody
+}
 
 /// A real server behind a proxy, and a client of the proxy.
 struct Setting {
@@ -34,14 +57,14 @@ struct Setting {
 }
 
 impl Setting {
-    async fn new() -> Self {
-        Self::with(patient()).await
+    async fn new(wire: Wire) -> Self {
+        Self::with(wire, patient()).await
     }
 
-    async fn with(config: remcache::Config) -> Self {
+    async fn with(wire: Wire, config: remcache::Config) -> Self {
         let server = Memcached::start(&[]);
         let proxy = Proxy::start(server.addr()).await;
-        let client = Client::with_config([proxy.addr()], config).unwrap();
+        let client = Client::with_config([proxy.addr()], speaking(wire, config)).unwrap();
         Self { client, proxy, _server: server }
     }
 
@@ -63,9 +86,8 @@ fn begin_and_drop(future: impl Future) {
     assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
 }
 
-#[tokio::test]
-async fn a_dropped_get_never_gives_its_value_to_the_next_one() {
-    let setting = Setting::new().await;
+async fn a_dropped_get_never_gives_its_value_to_the_next_one(wire: Wire) {
+    let setting = Setting::new(wire).await;
     let client = &setting.client;
     client.set("a", "the value of a").await.unwrap();
     client.set("b", "the value of b").await.unwrap();
@@ -157,10 +179,10 @@ impl Tally {
 }
 
 /// Drops so many futures at random times up to 50 ms, where a reply takes 25 ms.
-async fn drop_futures(drops: usize) {
+async fn drop_futures(wire: Wire, drops: usize) {
     const TASKS: usize = 300;
     let seed = seed();
-    let setting = Setting::new().await;
+    let setting = Setting::new(wire).await;
     let stored = setting.client.set_many((0..KEYS).map(|n| (key(n), value(n)))).await;
     assert_eq!(stored.made().count(), KEYS);
     setting.delay_replies(25);
@@ -191,19 +213,16 @@ async fn drop_futures(drops: usize) {
     assert_eq!(of_item(setting.client.get(key(1)).await), Ok(Some(value(1).into())));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_dropped_futures_harm_nobody() {
-    drop_futures(100_000).await;
+async fn a_hundred_thousand_dropped_futures_harm_nobody(wire: Wire) {
+    drop_futures(wire, 100_000).await;
 }
 
-#[tokio::test]
-async fn dropped_futures_harm_nobody_on_one_thread() {
-    drop_futures(20_000).await;
+async fn dropped_futures_harm_nobody_on_one_thread(wire: Wire) {
+    drop_futures(wire, 20_000).await;
 }
 
-#[tokio::test]
-async fn a_dropped_get_many_harms_nobody() {
-    let setting = Setting::new().await;
+async fn a_dropped_get_many_harms_nobody(wire: Wire) {
+    let setting = Setting::new(wire).await;
     let client = &setting.client;
     let stored = client.set_many((0..KEYS).map(|n| (key(n), value(n)))).await;
     assert!(stored.is_complete());
@@ -218,9 +237,8 @@ async fn a_dropped_get_many_harms_nobody() {
     setting.assert_clean().await;
 }
 
-#[tokio::test]
-async fn a_dropped_set_many_leaves_whole_values() {
-    let setting = Setting::new().await;
+async fn a_dropped_set_many_leaves_whole_values(wire: Wire) {
+    let setting = Setting::new(wire).await;
     let client = &setting.client;
     setting.delay_replies(10);
     let _ = timeout(Duration::from_millis(15), client.set_many((0..5000).map(|n| (key(n), value(n))))).await;
@@ -232,9 +250,8 @@ async fn a_dropped_set_many_leaves_whole_values() {
     setting.assert_clean().await;
 }
 
-#[tokio::test]
-async fn dropped_statistics_are_read_and_thrown_away() {
-    let setting = Setting::new().await;
+async fn dropped_statistics_are_read_and_thrown_away(wire: Wire) {
+    let setting = Setting::new(wire).await;
     let client = &setting.client;
     client.set(key(1), value(1)).await.unwrap();
     let server = only_server(client);
@@ -251,9 +268,8 @@ async fn dropped_statistics_are_read_and_thrown_away() {
     setting.assert_clean().await;
 }
 
-#[tokio::test]
-async fn a_dropped_wait_for_room_gives_its_place_to_the_next() {
-    let setting = Setting::with(patient().max_in_flight(2).overload(Overload::Wait)).await;
+async fn a_dropped_wait_for_room_gives_its_place_to_the_next(wire: Wire) {
+    let setting = Setting::with(wire, patient().max_in_flight(2).overload(Overload::Wait)).await;
     let client = &setting.client;
     client.set_many((0..10).map(|n| (key(n), value(n)))).await;
     setting.delay_replies(30);
@@ -283,9 +299,8 @@ async fn get(client: Client, n: usize) -> Got {
     of_item(client.get(key(n)).await)
 }
 
-#[tokio::test]
-async fn a_request_dropped_before_the_connection_is_there_harms_nobody() {
-    let setting = Setting::new().await;
+async fn a_request_dropped_before_the_connection_is_there_harms_nobody(wire: Wire) {
+    let setting = Setting::new(wire).await;
     let client = &setting.client;
     begin_and_drop(client.set("k", "dropped"));
     begin_and_drop(client.get("k"));
@@ -297,7 +312,7 @@ async fn a_request_dropped_before_the_connection_is_there_harms_nobody() {
 
 #[tokio::test]
 async fn a_future_that_was_never_polled_sends_nothing() {
-    let setting = Setting::new().await;
+    let setting = Setting::new(Wire::Meta).await;
     let client = &setting.client;
     drop(client.set("k", "v"));
     drop(client.set_many([("k", "v")]));

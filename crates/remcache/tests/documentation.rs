@@ -31,10 +31,11 @@ fn every_guarantee_has_a_test() {
 #[test]
 fn a_function_is_a_test_only_with_the_attribute() {
     let source = "#[test]\nfn one() {}\n\nfn two() {}\n\n#[tokio::test(start_paused = true)]\nasync fn three() {}\n\
-                  #[test]\n#[should_panic]\nfn four() {}\nexamples! {\n    five\n}\n";
+                  #[test]\n#[should_panic]\nfn four() {}\nexamples! {\n    five\n}\n\
+                  on_each_wire! {\n    #[tokio::test]\n    six\n}\nasync fn six(wire: Wire) {}\n";
     let tests: Vec<_> =
-        ["one", "two", "three", "four", "five"].into_iter().filter(|name| is_test(source, name)).collect();
-    assert_eq!(tests, ["one", "three", "four", "five"]);
+        ["one", "two", "three", "four", "five", "six"].into_iter().filter(|name| is_test(source, name)).collect();
+    assert_eq!(tests, ["one", "three", "four", "five", "six"]);
 }
 
 #[test]
@@ -108,7 +109,7 @@ fn named_tests(text: &str) -> Vec<(String, String)> {
 }
 
 /// Whether a source has a test of this name: a function with the attribute, or a name on a line of
-/// its own, from which a macro makes one.
+/// its own, from which a macro makes one or several.
 fn is_test(source: &str, name: &str) -> bool {
     let lines: Vec<&str> = source.lines().map(str::trim).collect();
     let is_declared = |line: &str| {
@@ -118,7 +119,9 @@ fn is_test(source: &str, name: &str) -> bool {
     };
     let Some(place) = lines.iter().position(|line| is_declared(line)) else { return lines.contains(&name) };
     let attributes = lines[..place].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("///"));
-    attributes.into_iter().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
+    let has_attribute =
+        attributes.into_iter().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"));
+    has_attribute || lines.contains(&name)
 }
 
 /// The first program of a document, without the lines that rustdoc hides.

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use eventually::eventually;
 use patient::patient;
-use remcache::client::{Address, Connect, Connecting, Stream, TransportSettings};
+use remcache::client::{Address, Connect, Connecting, Protocol, Stream, TransportSettings};
 use remcache::policy::{Failover, Hedge, Retries};
 use remcache::{Change, Client, Config, Delivery, ErrorKind, Request, ServerHandle, Status};
 use remcache_server::{Fault, Server};
@@ -343,7 +343,7 @@ async fn fetch_all(client: &Client, count: usize) {
 async fn in_an_outage_the_budget_bounds_what_follows_timeouts() {
     let server = Counting::start(Manner::Hangs);
     let retries = Retries::up_to(3).attempt_timeout(millis(300));
-    let config = Config::new().timeout(Duration::from_secs(20)).breaker(0).retries(retries);
+    let config = Config::new().protocol(Protocol::Binary).timeout(Duration::from_secs(20)).breaker(0).retries(retries);
     let client = Client::with_config([&server.address], config).unwrap();
     fetch_all(&client, 200).await;
     let sent = server.fetches.load(Ordering::Relaxed);
@@ -356,7 +356,7 @@ async fn in_an_outage_the_budget_bounds_what_follows_timeouts() {
 #[tokio::test]
 async fn in_an_outage_the_budget_bounds_what_follows_lost_connections() {
     let server = Counting::start(Manner::HangsUp);
-    let config = patient().retries(Retries::up_to(1)).reconnect_delay(millis(1), millis(2));
+    let config = patient().protocol(Protocol::Binary).retries(Retries::up_to(1)).reconnect_delay(millis(1), millis(2));
     let client = Client::with_config([&server.address], config).unwrap();
     let mut asked = 0;
     while asked < 1_000 && server.fetches.load(Ordering::Relaxed) < asked + 100 {

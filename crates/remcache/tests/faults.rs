@@ -8,6 +8,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod faults_support;
+#[path = "support/on_each_wire.rs"]
+mod on_each_wire;
+#[path = "support/serving.rs"]
+mod serving;
+#[path = "support/speaking.rs"]
+mod speaking;
 
 #[path = "faults/cancel.rs"]
 mod cancel;

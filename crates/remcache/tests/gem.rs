@@ -53,7 +53,7 @@ use bytes::{Buf, Bytes};
 use eventually::eventually;
 use only_server::only_server;
 use patient::patient;
-use remcache::client::Condition;
+use remcache::client::{Condition, Protocol};
 use remcache::distribution::Distribution;
 use remcache::proto::binary::{self, Header, Magic, Opcode, Packet};
 use remcache::proto::{Connection, Deadline, InputBuffer, Limits, Operation, Output, Tag};
@@ -365,7 +365,7 @@ async fn serve_one_run(listener: &TcpListener) -> Vec<u8> {
 async fn multi_commands_are_quiet_but_for_the_last() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let client = || Client::with_config([&address], patient()).unwrap();
+    let client = || Client::with_config([&address], patient().protocol(Protocol::Binary)).unwrap();
     let pairs = || (0..5).map(|n| (format!("k{n}"), "v"));
 
     let (setting, adding, deleting) = (client(), client(), client());

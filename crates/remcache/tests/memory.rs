@@ -5,6 +5,9 @@
 
 #![cfg(feature = "client")]
 
+#[path = "support/speaking.rs"]
+mod speaking;
+
 use std::alloc::System;
 use std::future::{Future, pending};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,8 +15,10 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use remcache::client::{Address, Connect, Connecting, Overload, Stream, TransportSettings};
+use remcache::proto::Wire;
 use remcache::proto::binary::{Header, Opcode};
 use remcache::{Client, Config, Request, Status};
+use speaking::speaking;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::runtime::{Builder, Runtime};
@@ -60,17 +65,24 @@ impl Connect for Says {
     }
 }
 
-/// The first bytes of a reply to a get that announces this length.
-fn announcement(body_length: u32) -> Vec<u8> {
-    let header = Header { body_length, extras_length: 4, ..Header::response(Opcode::GET, Status::NoError) };
-    header.to_bytes().to_vec()
+/// The first bytes of a reply to a get whose value has this length.
+fn announcement(wire: Wire, length: u32) -> Vec<u8> {
+    match wire {
+        Wire::Binary => {
+            let body_length = length.saturating_add(4);
+            let header = Header { body_length, extras_length: 4, ..Header::response(Opcode::GET, Status::NoError) };
+            header.to_bytes().to_vec()
+        }
+        Wire::Meta => format!("VA {length} f0 c1 O00000000\r\n").into_bytes(),
+        Wire::Text => format!("VALUE key 0 {length} 1\r\n").into_bytes(),
+    }
 }
 
 /// How many bytes were allocated at most for a reply that announces this length and has no more.
-fn cost_of_an_announcement(body_length: u32) -> usize {
+fn cost_of_an_announcement(wire: Wire, length: u32) -> usize {
     let runtime = runtime();
-    let client = Client::with_config(["server"], Config::new().connector(Says(announcement(body_length))));
-    let client = client.expect("a valid configuration");
+    let config = speaking(wire, Config::new()).connector(Says(announcement(wire, length)));
+    let client = Client::with_config(["server"], config).expect("a valid configuration");
     let region = Region::new(ALLOCATOR);
     let error = runtime.block_on(async { client.get("key").await }).expect_err("there is no such reply");
     assert!(error.is_unavailable(), "{error:?}");
@@ -80,17 +92,21 @@ fn cost_of_an_announcement(body_length: u32) -> usize {
 #[test]
 fn row_09_an_announced_length_above_the_limit_allocates_nothing() {
     let _turn = take_turn();
-    for body_length in [u32::MAX, 1 << 30, (1 << 20) + 1025] {
-        let cost = cost_of_an_announcement(body_length);
-        assert!(cost < 64 << 10, "{cost} bytes were allocated for {body_length} announced ones");
+    for wire in Wire::ALL {
+        for length in [u32::MAX, 1 << 30, (1 << 20) + 1025] {
+            let cost = cost_of_an_announcement(wire, length);
+            assert!(cost < 64 << 10, "{wire}: {cost} bytes were allocated for {length} announced ones");
+        }
     }
 }
 
 #[test]
 fn an_announced_length_within_the_limit_allocates_no_more_than_that() {
     let _turn = take_turn();
-    let cost = cost_of_an_announcement(1 << 20);
-    assert!(cost < (1 << 20) + (64 << 10), "{cost} bytes were allocated");
+    for wire in Wire::ALL {
+        let cost = cost_of_an_announcement(wire, 1 << 20);
+        assert!(cost < (1 << 20) + (64 << 10), "{wire}: {cost} bytes were allocated");
+    }
 }
 
 const REQUESTS: usize = 4_096;
@@ -104,9 +120,14 @@ const LIMIT: usize = (BYTES + REQUESTS * BOOKKEEPING) / 10 * 11;
 /// Lengths of values: with the first the requests reach their limit, with the others the bytes.
 const LENGTHS: [usize; 4] = [100, 2_100, 4_000, 100_000];
 
+/// Every length on each wire.
+fn everything() -> impl Iterator<Item = (Wire, usize)> {
+    Wire::ALL.into_iter().flat_map(|wire| LENGTHS.map(|length| (wire, length)))
+}
+
 /// A client of a server that never reads.
-fn client_of_a_black_hole() -> Client {
-    let config = Config::new().max_in_flight(REQUESTS).max_output(BYTES).overload(Overload::Fail);
+fn client_of_a_black_hole(wire: Wire) -> Client {
+    let config = speaking(wire, Config::new()).max_in_flight(REQUESTS).max_output(BYTES).overload(Overload::Fail);
     Client::with_config(["server"], config.connector(Says(Vec::new()))).expect("a valid configuration")
 }
 
@@ -125,8 +146,8 @@ async fn flood(region: &Region<'_, System>, mut offer: impl FnMut()) -> usize {
 #[test]
 fn casts_without_end_to_a_server_that_does_not_read() {
     let _turn = take_turn();
-    for length in LENGTHS {
-        let (runtime, client) = (runtime(), client_of_a_black_hole());
+    for (wire, length) in everything() {
+        let (runtime, client) = (runtime(), client_of_a_black_hole(wire));
         let value = vec![0_u8; length];
         let region = Region::new(ALLOCATOR);
         let offer = || {
@@ -136,7 +157,7 @@ fn casts_without_end_to_a_server_that_does_not_read() {
             }
         };
         let most = runtime.block_on(flood(&region, offer));
-        assert!(most <= LIMIT, "{most} bytes are allocated for requests of {length} bytes, and {LIMIT} are allowed");
+        assert!(most <= LIMIT, "{most} bytes are allocated for {wire} requests of {length} bytes");
     }
 }
 
@@ -144,8 +165,8 @@ fn casts_without_end_to_a_server_that_does_not_read() {
 #[test]
 fn calls_without_end_to_a_server_that_does_not_read() {
     let _turn = take_turn();
-    for length in LENGTHS {
-        let (runtime, client) = (runtime(), client_of_a_black_hole());
+    for (wire, length) in everything() {
+        let (runtime, client) = (runtime(), client_of_a_black_hole(wire));
         let value = vec![0_u8; length];
         let calls: Vec<_> = (0..60_000).map(|_| Box::pin(client.call(Request::set("key", &value)))).collect();
         let mut context = Context::from_waker(Waker::noop());
@@ -160,6 +181,6 @@ fn calls_without_end_to_a_server_that_does_not_read() {
             }
         };
         let most = runtime.block_on(flood(&region, offer));
-        assert!(most <= LIMIT, "{most} bytes are allocated for requests of {length} bytes, and {LIMIT} are allowed");
+        assert!(most <= LIMIT, "{most} bytes are allocated for {wire} requests of {length} bytes");
     }
 }

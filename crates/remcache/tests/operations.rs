@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime};
 use eventually::eventually;
 use only_server::only_server;
 use patient::patient;
+use remcache::client::Protocol;
 use remcache::{Change, Client, ErrorKind, Flow, Reply, Request, Status, Ttl};
 use remcache_testkit::Memcached;
 use stat::stat;
@@ -308,8 +309,20 @@ async fn statistics_come_in_groups() {
     }
     assert_eq!(stat(&handle, "curr_items").await, 1);
     assert!(handle.stats("reset").collect().await.unwrap().is_empty());
-    let dump = handle.stats("detail dump").collect().await.unwrap();
-    assert_eq!(dump[0].0, "detailed");
+}
+
+/// The server does not count meta commands here.
+#[tokio::test]
+async fn statistics_of_prefixes_are_those_of_binary_and_text() {
+    for protocol in [Protocol::Binary, Protocol::Text] {
+        let server = Memcached::start(&[]);
+        let client = Client::with_config([server.addr()], patient().protocol(protocol)).unwrap();
+        let handle = only_server(&client);
+        assert!(handle.stats("detail on").collect().await.unwrap().is_empty());
+        client.get("prefix:k").await.unwrap();
+        let dump = handle.stats("detail dump").collect().await.unwrap();
+        assert!(dump[0].0 == "detailed" && dump[0].1.starts_with(b"PREFIX prefix get 1"), "{protocol}: {dump:?}");
+    }
 }
 
 #[tokio::test]

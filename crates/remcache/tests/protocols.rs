@@ -1,5 +1,15 @@
 //! Which wire a client speaks: one that is given, or what each server understands.
 
+#![cfg(feature = "client")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "protocols/detection.rs"]
+mod detection;
+#[path = "support/eventually.rs"]
+mod eventually;
+#[path = "support/patient.rs"]
+mod patient;
+
 use std::fs;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -74,16 +84,21 @@ async fn a_fleet_may_speak_differently() {
     works(&Client::with_config(servers.each_ref().map(Memcached::addr), config).unwrap()).await;
 }
 
+/// A server with a password file, which outlives the value beside it.
+fn with_password_file() -> (Memcached, tempfile::TempDir) {
+    let dir = scratch();
+    let file = dir.path().join("users");
+    fs::write(&file, format!("{SASL_USER}:{SASL_PASSWORD}\n")).unwrap();
+    (Memcached::start(&["-Y", file.to_str().unwrap()]), dir)
+}
+
 #[tokio::test]
 async fn auto_authenticates_as_the_server_wants_it() {
     let known = Config::new().protocol(Protocol::Auto).credentials(Credentials::new(SASL_USER, SASL_PASSWORD));
     let sasl = Memcached::start_sasl(&[]);
     works(&Client::with_config([sasl.addr()], known.clone()).unwrap()).await;
 
-    let dir = scratch();
-    let file = dir.path().join("users");
-    fs::write(&file, format!("{SASL_USER}:{SASL_PASSWORD}\n")).unwrap();
-    let with_file = Memcached::start(&["-Y", file.to_str().unwrap()]);
+    let (with_file, _dir) = with_password_file();
     for protocol in [Protocol::Auto, Protocol::Meta, Protocol::Text] {
         let config = known.clone().protocol(protocol);
         works(&Client::with_config([with_file.addr()], config).unwrap()).await;
@@ -135,13 +150,13 @@ fn free() -> String {
 }
 
 /// nutcracker before servers of its own.
-struct Proxy {
+struct Nutcracker {
     process: Child,
     address: String,
     _dir: tempfile::TempDir,
 }
 
-impl Proxy {
+impl Nutcracker {
     fn start(servers: &[String]) -> Self {
         let address = free();
         let dir = scratch();
@@ -166,7 +181,7 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
+impl Drop for Nutcracker {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -176,7 +191,7 @@ impl Drop for Proxy {
 #[tokio::test]
 async fn a_proxy_that_speaks_text_alone_serves_a_program() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
-    let proxy = Proxy::start(&servers.each_ref().map(Memcached::addr));
+    let proxy = Nutcracker::start(&servers.each_ref().map(Memcached::addr));
     works(&client(&proxy.address, Protocol::Auto)).await;
     works(&client(&proxy.address, Protocol::Text)).await;
 }

@@ -1,7 +1,7 @@
 //! remcache: binary wire, one client for every caller, one pipelined connection for each server.
 
 use anyhow::Result;
-use remcache::client::Tls;
+use remcache::client::{Protocol, Tls};
 use remcache::{Client, Config};
 
 use super::{Answer, Caller, Sample, Setup, failed, judge_get, judge_many};
@@ -10,7 +10,7 @@ use crate::samples;
 
 pub(super) struct Remcache(Client);
 
-/// One client with its default settings, cloned for each caller.
+/// One client, cloned for each caller.
 pub(super) async fn connect(setup: &Setup) -> Result<Vec<Remcache>> {
     let client = Client::with_config(setup.addresses(), config(setup))?;
     // It connects when it is first needed; that belongs to nobody's measured part.
@@ -22,11 +22,12 @@ pub(super) async fn connect(setup: &Setup) -> Result<Vec<Remcache>> {
     Ok((0..setup.scenario.callers).map(|_| Remcache(client.clone())).collect())
 }
 
-/// The defaults, over TLS where the servers speak it.
+/// The defaults on the binary wire, over TLS where the servers speak it.
 fn config(setup: &Setup) -> Config {
+    let config = Config::new().protocol(Protocol::Binary);
     match &setup.authority {
-        Some(file) => Config::new().tls(Tls::with_roots_file(file)),
-        None => Config::new(),
+        Some(file) => config.tls(Tls::with_roots_file(file)),
+        None => config,
     }
 }
 

@@ -9,8 +9,8 @@ pub(crate) use global::{Color, Format, Global};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    bench, check, completions, context, count, delete, demo, doctor, exists, extend, fill, flush, get, keys, locate,
-    man, ping, ring, serve, serve_metrics, stats, store, top, touch, version, watch,
+    bench, check, completions, context, count, delete, demo, doctor, exists, extend, fill, flush, get, hotkeys, keys,
+    locate, man, ping, ring, serve, serve_metrics, stats, store, top, touch, version, watch,
 };
 use crate::context::{self as contexts, Contexts, InUse, Settings};
 use crate::exit::Failure;
@@ -63,6 +63,7 @@ pub(crate) enum Command {
     Locate(locate::Args),
     Ring(ring::Args),
     Keys(keys::Args),
+    Hotkeys(hotkeys::Args),
     Watch(watch::Args),
     Bench(bench::Args),
     Fill(fill::Args),

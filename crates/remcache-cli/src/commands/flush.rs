@@ -57,7 +57,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         records.end()?;
     }
     tally.complain("servers", output)?;
-    Ok(tally.exit())
+    Ok(tally.exit_of_servers())
 }
 
 fn names(client: &Client) -> String {

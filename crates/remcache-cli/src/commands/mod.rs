@@ -14,6 +14,7 @@ pub(crate) mod extend;
 pub(crate) mod fill;
 pub(crate) mod flush;
 pub(crate) mod get;
+pub(crate) mod hotkeys;
 pub(crate) mod keys;
 pub(crate) mod locate;
 pub(crate) mod man;
@@ -86,6 +87,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Locate(args) => locate::run(&args, session),
         Command::Ring(args) => ring::run(&args, session),
         Command::Keys(args) => keys::run(&args, session).await,
+        Command::Hotkeys(args) => hotkeys::run(&args, session).await,
         Command::Watch(args) => watch::run(&args, session).await,
         Command::Bench(args) => bench::run(&args, session).await,
         Command::Fill(args) => fill::run(&args, session).await,

@@ -41,5 +41,5 @@ pub(crate) async fn run(_: &Args, session: &mut Session) -> Outcome {
         records.end()?;
     }
     tally.complain("servers", output)?;
-    Ok(tally.exit())
+    Ok(tally.exit_of_servers())
 }

@@ -99,7 +99,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         tally.answer(true);
     }
     tally.complain("servers", output)?;
-    Ok(if is_interrupted { interrupt.unless_raised(tally.exit()) } else { tally.exit() })
+    Ok(if is_interrupted { interrupt.unless_raised(tally.exit_of_servers()) } else { tally.exit_of_servers() })
 }
 
 fn listen(servers: &[ServerHandle], streams: &str) -> mpsc::Receiver<(usize, Result<Bytes, Error>)> {

@@ -9,9 +9,9 @@ use remcache::Client;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::mix::Verb;
+use super::popularity::KeyPicker;
 use super::recorder::Recorder;
-use super::workload::Workload;
+use super::workload::{Step, Values, Workload};
 
 /// How fast a load comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub(crate) struct Load {
 struct Shared {
     client: Client,
     workload: Workload,
+    keys: KeyPicker,
+    values: Values,
     /// One for each thread, so that callers seldom meet in a lock.
     recorders: Vec<Mutex<Recorder>>,
     done: AtomicU64,
@@ -49,6 +51,8 @@ impl Load {
         let shared = Arc::new(Shared {
             client: client.clone(),
             workload: workload.clone(),
+            keys: KeyPicker::new(workload.popularity, workload.keys),
+            values: Values::new(workload.sizes),
             recorders: std::iter::repeat_with(Mutex::default).take(threads.max(1)).collect(),
             done: AtomicU64::new(0),
             ends: begun + time,
@@ -107,17 +111,19 @@ impl Shared {
         now >= self.ends || self.is_stopped.load(Ordering::Relaxed)
     }
 
-    fn pick(&self, random: &mut fastrand::Rng) -> (Verb, u64) {
-        (self.workload.mix.pick(random), random.u64(..self.workload.keys))
+    fn pick(&self, random: &mut fastrand::Rng) -> Step {
+        let verb = self.workload.mix.pick(random);
+        let size = if verb.stores() { self.workload.sizes.pick(random) } else { 0 };
+        Step { verb, key: self.keys.pick(random), size }
     }
 
     /// Asks for one operation, whose latency counts from `since`; when it ended, and whether well.
-    async fn ask(&self, verb: Verb, key: u64, since: Instant, place: usize) -> (Instant, bool) {
-        let outcome = self.workload.ask(&self.client, verb, key).await;
+    async fn ask(&self, step: Step, since: Instant, place: usize) -> (Instant, bool) {
+        let outcome = self.workload.ask(&self.client, &self.values, step).await;
         let now = Instant::now();
         let recorder = &self.recorders[place % self.recorders.len()];
         let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        recorder.record(verb, &outcome, now.saturating_duration_since(since));
+        recorder.record(step.verb, &outcome, now.saturating_duration_since(since));
         self.done.fetch_add(1, Ordering::Relaxed);
         (now, outcome.is_ok())
     }
@@ -128,8 +134,8 @@ async fn call(shared: Arc<Shared>, caller: usize) {
     let mut random = fastrand::Rng::new();
     let mut now = Instant::now();
     while !shared.is_over(now) {
-        let (verb, key) = shared.pick(&mut random);
-        let (ended, is_well) = shared.ask(verb, key, now, caller).await;
+        let step = shared.pick(&mut random);
+        let (ended, is_well) = shared.ask(step, now, caller).await;
         now = ended;
         if !is_well {
             // A server that is down fails at once: without a pause nobody else would run.
@@ -154,10 +160,10 @@ async fn dispatch(shared: Arc<Shared>, begun: Instant, rate: u64) {
         if shared.is_over(Instant::now()) {
             break;
         }
-        let (verb, key) = shared.pick(&mut random);
+        let step = shared.pick(&mut random);
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            shared.ask(verb, key, planned, number as usize).await;
+            shared.ask(step, planned, number as usize).await;
             drop(place);
         });
     }

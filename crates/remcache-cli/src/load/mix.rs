@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// An operation of a load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     /// Fetch an item.
     Get,
@@ -21,7 +21,8 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
-    const ALL: [(Self, &'static str); 6] = [
+    /// All of them, in the order of the variants.
+    pub(crate) const ALL: [(Self, &'static str); 6] = [
         (Self::Get, "get"),
         (Self::Set, "set"),
         (Self::Add, "add"),
@@ -33,6 +34,11 @@ impl Verb {
     /// The word for it.
     pub(crate) fn name(self) -> &'static str {
         Self::ALL.iter().find(|(verb, _)| *verb == self).map_or("", |(_, name)| name)
+    }
+
+    /// Whether it carries a value.
+    pub(crate) fn stores(self) -> bool {
+        matches!(self, Self::Set | Self::Add)
     }
 
     /// Whether a no of the server counts as a miss, so that there is a rate of hits.
@@ -111,6 +117,13 @@ const MAX_SHARE: u32 = 1_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_operation_has_its_place() {
+        for (place, (verb, name)) in Verb::ALL.into_iter().enumerate() {
+            assert_eq!((verb as usize, verb.name(), name.parse()), (place, name, Ok(verb)));
+        }
+    }
 
     #[test]
     fn proportions() {

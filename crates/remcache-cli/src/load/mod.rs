@@ -2,13 +2,17 @@
 
 mod generator;
 mod mix;
+mod popularity;
 mod recorder;
+mod sizes;
 mod threshold;
 mod workload;
 
 pub(crate) use generator::{Load, Pace};
 pub(crate) use mix::{Mix, Verb};
+pub(crate) use popularity::Popularity;
 pub(crate) use recorder::{Recorder, Tallied};
+pub(crate) use sizes::Sizes;
 pub(crate) use threshold::Threshold;
 pub(crate) use workload::{KeyText, Workload};
 

@@ -13,7 +13,8 @@ use crate::tally::Tally;
 /// What came back.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recorder {
-    verbs: BTreeMap<Verb, Tallied>,
+    /// By the place of the operation among all.
+    verbs: [Option<Box<Tallied>>; Verb::ALL.len()],
     /// Errors that read alike, with what they mean and how many there were.
     errors: BTreeMap<String, (Exit, u64)>,
 }
@@ -63,7 +64,7 @@ impl Tallied {
 impl Recorder {
     /// Takes the outcome of one operation.
     pub(crate) fn record(&mut self, verb: Verb, outcome: &Result<bool, Error>, latency: Duration) {
-        let tallied = self.verbs.entry(verb).or_insert_with(Tallied::new);
+        let tallied = self.verbs[verb as usize].get_or_insert_with(|| Box::new(Tallied::new()));
         match outcome {
             Ok(hit) => {
                 tallied.answers += 1;
@@ -79,8 +80,10 @@ impl Recorder {
 
     /// Adds what another recorder heard.
     pub(crate) fn add(&mut self, other: &Self) {
-        for (verb, tallied) in &other.verbs {
-            self.verbs.entry(*verb).or_insert_with(Tallied::new).add(tallied);
+        for (sum, tallied) in self.verbs.iter_mut().zip(&other.verbs) {
+            if let Some(tallied) = tallied {
+                sum.get_or_insert_with(|| Box::new(Tallied::new())).add(tallied);
+            }
         }
         for (message, (exit, count)) in &other.errors {
             self.errors.entry(message.clone()).or_insert((*exit, 0)).1 += count;
@@ -89,7 +92,8 @@ impl Recorder {
 
     /// The operations, each with what came back.
     pub(crate) fn verbs(&self) -> impl Iterator<Item = (Verb, &Tallied)> {
-        self.verbs.iter().map(|(verb, tallied)| (*verb, tallied))
+        let verbs = Verb::ALL.iter().zip(&self.verbs);
+        verbs.filter_map(|((verb, _), tallied)| Some((*verb, &**tallied.as_ref()?)))
     }
 
     /// What came back from one operation; `None` is all together.

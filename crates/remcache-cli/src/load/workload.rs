@@ -1,9 +1,12 @@
 //! What a load asks: which keys, which values.
 
 use bytes::Bytes;
+use remcache::proto::CowBytes;
 use remcache::{Change, Client, Error, Ttl};
 
 use super::mix::{Mix, Verb};
+use super::popularity::Popularity;
+use super::sizes::Sizes;
 
 /// What a load asks.
 #[derive(Clone, Debug)]
@@ -11,23 +14,51 @@ pub(crate) struct Workload {
     pub(crate) mix: Mix,
     /// How many keys there are.
     pub(crate) keys: u64,
-    /// The value that is stored.
-    pub(crate) value: Bytes,
+    /// How often each of them is asked for.
+    pub(crate) popularity: Popularity,
+    pub(crate) sizes: Sizes,
     /// How long what is stored lives.
     pub(crate) ttl: Ttl,
 }
 
+/// One operation that is to be asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub(crate) verb: Verb,
+    pub(crate) key: u64,
+    /// How large a value is, where one is stored.
+    pub(crate) size: usize,
+}
+
+/// The values that a load stores: the beginning of one.
+#[derive(Clone, Debug)]
+pub(crate) struct Values(Bytes);
+
+impl Values {
+    /// Values of these sizes.
+    pub(crate) fn new(sizes: Sizes) -> Self {
+        Self(vec![b'x'; sizes.largest()].into())
+    }
+
+    fn of(&self, size: usize) -> CowBytes<'_> {
+        match size {
+            // The library copies small values anyway: counting references would cost more.
+            ..SHARED_FROM => CowBytes::Borrowed(&self.0[..size]),
+            _ => CowBytes::Shared(self.0.slice(..size)),
+        }
+    }
+}
+
 impl Workload {
     /// Asks for one operation on one key; whether the server's answer was a yes.
-    pub(crate) async fn ask(&self, client: &Client, verb: Verb, key: u64) -> Result<bool, Error> {
-        let is_counter = verb == Verb::Incr;
-        let key = KeyText::new(if is_counter { COUNTERS } else { ITEMS }, key);
+    pub(crate) async fn ask(&self, client: &Client, values: &Values, step: Step) -> Result<bool, Error> {
+        let is_counter = step.verb == Verb::Incr;
+        let key = KeyText::new(if is_counter { COUNTERS } else { ITEMS }, step.key);
         let key = key.as_bytes();
-        let value = &self.value;
-        Ok(match verb {
+        Ok(match step.verb {
             Verb::Get => client.get(key).await?.is_some(),
-            Verb::Set => client.set(key, value).ttl(self.ttl).await?.is_made(),
-            Verb::Add => client.add(key, value).ttl(self.ttl).await?.is_made(),
+            Verb::Set => client.set(key, values.of(step.size)).ttl(self.ttl).await?.is_made(),
+            Verb::Add => client.add(key, values.of(step.size)).ttl(self.ttl).await?.is_made(),
             Verb::Delete => client.delete(key).await?.is_made(),
             Verb::Touch => client.touch(key, self.ttl).await?.is_made(),
             Verb::Incr => client.increment(key, 1).initial(1).ttl(self.ttl).await?.is_some(),
@@ -41,11 +72,13 @@ impl Workload {
         mut outcome: impl FnMut(&Result<Change, Error>),
         mut progress: impl FnMut(u64),
     ) {
-        let per_call = (BYTES_A_CALL / self.value.len().max(1)).clamp(1, KEYS_A_CALL) as u64;
+        let values = Values::new(self.sizes);
+        let mut random = fastrand::Rng::new();
+        let per_call = (BYTES_A_CALL / self.sizes.largest().max(1)).clamp(1, KEYS_A_CALL) as u64;
         let mut first = 0;
         while first < self.keys {
             let end = self.keys.min(first + per_call);
-            let items = (first..end).map(|key| (KeyText::new(ITEMS, key), self.value.clone()));
+            let items = (first..end).map(|key| (KeyText::new(ITEMS, key), values.of(self.sizes.pick(&mut random))));
             for (_, stored) in client.set_many(items).ttl(self.ttl).await {
                 outcome(&stored);
             }
@@ -60,6 +93,9 @@ const ITEMS: &[u8; PREFIX] = b"remcache:load:i:";
 const COUNTERS: &[u8; PREFIX] = b"remcache:load:c:";
 const PREFIX: usize = 16;
 const DIGITS: usize = 10;
+
+/// From this size on the library sends shared bytes without a copy.
+const SHARED_FROM: usize = 4096;
 
 /// What is in memory at once while keys are stored.
 const BYTES_A_CALL: usize = 4 << 20;

@@ -94,25 +94,57 @@ fn stored(server: &Memcached) -> u64 {
 #[test]
 fn results_go_into_files() {
     let dir = tempfile::tempdir().unwrap();
-    let (json, hdr) = (dir.path().join("out.json"), dir.path().join("out.hlog"));
-    remcache([
-        "bench",
-        "--time",
-        "20ms",
-        "--embedded",
-        "1",
-        "--json",
-        json.to_str().unwrap(),
-        "--hdr",
-        hdr.to_str().unwrap(),
-    ])
-    .run()
-    .exits(0);
+    let [json, hdr, svg] = ["out.json", "out.hlog", "out.svg"].map(|name| dir.path().join(name));
+    let files = [("--json", &json), ("--hdr", &hdr), ("--svg", &svg)];
+    let files = files.iter().flat_map(|(option, file)| [*option, file.to_str().unwrap()]);
+    remcache(["bench", "--time", "20ms", "--embedded", "1"].into_iter().chain(files)).run().exits(0);
     let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
     assert_eq!((&report["callers"], &report["ratio"]), (&64.into(), &"get=9,set=1".into()));
     let log = fs::read_to_string(&hdr).unwrap();
     assert!(log.contains("Tag=get,") && log.contains("Tag=set,"), "{log}");
-    remcache(["bench", "--time", "20ms", "--embedded", "1", "--json", "/nowhere/x"]).run().exits(2);
+    let drawing = fs::read_to_string(&svg).unwrap();
+    assert!(drawing.starts_with("<svg") && drawing.contains("99%") && drawing.contains("64 callers, "), "{drawing}");
+}
+
+#[test]
+fn a_place_without_room_for_results_is_told_before_the_load() {
+    for option in ["--json", "--hdr", "--svg"] {
+        for place in ["/nowhere/x", "/"] {
+            let run = remcache(["bench", "--time", "1h", "--embedded", "1", option, place]).run().exits(2);
+            run.complains_of(place);
+        }
+    }
+}
+
+#[test]
+fn keys_and_sizes_are_as_they_were_asked_for() {
+    let server = Memcached::start(&[]);
+    let load = ["bench", "--time", "100ms", "--ratio", "set=1", "--keys", "50", "-f", "json"];
+    let with = |more: &[&'static str]| {
+        let run = remcache(load.into_iter().chain(more.iter().copied())).servers(server.addr()).run().exits(0);
+        let items = remcache(["keys", "-f", "ndjson"]).servers(server.addr()).run().exits(0);
+        let items: Vec<Value> = items.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (run.json(), items.iter().map(|item| item["size"].as_u64().expect("items have sizes")).collect::<Vec<_>>())
+    };
+    let (report, sizes) = with(&["--size", "100..1k", "--dist", "sequential"]);
+    assert_eq!((&report["size"], &report["distribution"]), (&"100..1024".into(), &"sequential".into()));
+    // An item is a header and its key longer than its value.
+    let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
+    assert!(sizes.len() == 50 && *least > 100 && *most < 1_200 && most - least > 300, "{sizes:?}");
+    let (report, sizes) = with(&["--size", "100", "--dist", "zipf:1.0"]);
+    assert_eq!((&report["size"], &report["distribution"]), (&"100".into(), &"zipf:1.0".into()));
+    assert!(sizes.iter().all(|size| size == &sizes[0]), "{sizes:?}");
+    for (option, wrong) in [("--size", "1k..100"), ("--dist", "zipf:x"), ("--dist", "normal")] {
+        remcache(["bench", option, wrong]).run().exits(2).complains_of(wrong);
+    }
+}
+
+#[test]
+fn a_terminal_gets_a_line_of_bars() {
+    let run =
+        remcache(["bench", "--time", "50ms", "--embedded", "1", "--color", "always", "-f", "text"]).run().exits(0);
+    let last = run.lines().pop().unwrap().to_owned();
+    assert!(last.contains('█') && (last.contains("µs ") || last.contains("ms ")), "{run:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod check;
 mod definitions;
 mod exists;
 mod get;
+mod hotkeys;
 mod keys;
 mod load;
 mod metrics;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 
 /// One run of the tool that is being prepared. Nothing of the environment reaches it.
 pub(crate) struct Tool {
@@ -131,6 +131,8 @@ pub(crate) struct Live {
     child: Child,
     keyboard: File,
     screen: Arc<Mutex<vt100::Parser>>,
+    /// How the terminal was set before.
+    settings: String,
     reading: Option<thread::JoinHandle<()>>,
 }
 
@@ -140,6 +142,7 @@ impl Tool {
         let (keyboard, terminal) = terminal();
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&terminal, size).expect("a terminal has a size");
+        let settings = settings(&terminal);
         let end = || Stdio::from(terminal.try_clone().expect("a descriptor is free"));
         self.command.env("TERM", "xterm-256color").stdin(end()).stdout(end()).stderr(end());
         let child = self.command.spawn().expect("the tool is built");
@@ -153,7 +156,7 @@ impl Tool {
                 }
             })
         };
-        Live { child, keyboard, screen, reading: Some(reading) }
+        Live { child, keyboard, screen, settings, reading: Some(reading) }
     }
 }
 
@@ -190,9 +193,14 @@ impl Live {
         let exit = self.child.wait().expect("the tool ends").code();
         self.reading.take().expect("it is joined once").join().expect("reading does not panic");
         let screen = self.screen.lock().expect("nobody panics");
-        let is_restored = !screen.screen().alternate_screen() && !screen.screen().hide_cursor();
-        (exit, is_restored)
+        let is_shown = !screen.screen().alternate_screen() && !screen.screen().hide_cursor();
+        (exit, is_shown && settings(&self.keyboard) == self.settings)
     }
+}
+
+/// How a terminal is set: what it does with lines, signals and echoes.
+fn settings(terminal: &File) -> String {
+    format!("{:?}", tcgetattr(terminal))
 }
 
 fn nonzero(size: u16) -> NonZero<u16> {

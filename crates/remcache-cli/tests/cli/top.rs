@@ -1,5 +1,8 @@
 //! `top`: the screen as a terminal shows it.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use remcache_testkit::Memcached;
 use rustix::process::{Signal, kill_process};
 
@@ -23,9 +26,9 @@ fn it_shows_the_living_and_the_dead_and_leaves_the_terminal_as_it_was() {
     top.shows("96B");
     top.types("3");
     top.shows("EVICTED");
-    top.types("4");
-    top.shows("SILENT");
     top.types("5");
+    top.shows("SILENT");
+    top.types("6");
     top.shows("down: ");
     top.types("1?");
     top.shows("select a server");
@@ -46,7 +49,7 @@ fn it_sees_a_server_go_and_come_back() {
     top.shows("DOWN: ");
     server.restart();
     top.shows("1/1 up");
-    top.types("5");
+    top.types("6");
     top.shows("answers again");
     top.types("\x03");
     assert_eq!(top.ends(), (Some(0), true));
@@ -55,12 +58,108 @@ fn it_sees_a_server_go_and_come_back() {
 #[test]
 fn a_signal_leaves_the_terminal_as_it_was() {
     let server = Memcached::start(&[]);
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
         let top = remcache(["top"]).servers(server.addr()).live(5, 20);
-        top.shows("remcache top");
+        top.shows("1/1 up");
         kill_process(top.pid(), signal).unwrap();
-        assert_eq!(top.ends(), (Some(0), true), "{signal:?}");
+        assert_eq!(top.ends(), (Some(130), true), "{signal:?}");
     }
+}
+
+#[test]
+fn twenty_columns_show_what_matters() {
+    let server = Memcached::start(&[]);
+    let mut top = remcache(["top", "-i", "50ms"]).servers(format!("{},{DEAD}", server.addr())).live(8, 20);
+    let text = top.shows("DOWN: ");
+    assert!(text.starts_with("1/2 up") && text.contains("HIT%") && text.contains("? help"), "{text}");
+    for (key, title) in [("2", "2 slabs"), ("3", "3 LRU"), ("4", "4 prefixes"), ("5", "5 conns"), ("6", "6 events")] {
+        top.types(key);
+        top.shows(title);
+    }
+    top.types("?");
+    top.shows("Tab 1-6");
+    top.types("q");
+    assert_eq!(top.ends(), (Some(0), true));
+}
+
+#[test]
+fn prefixes_are_counted_when_asked_for_and_no_longer() {
+    let server = Memcached::start(&[]);
+    let is_counting = || {
+        let settings = remcache(["stats", "settings", "-f", "ndjson"]).servers(server.addr()).run().exits(0).json();
+        settings["stats"]["detail_enabled"] == "yes"
+    };
+    let mut top = remcache(["top", "-i", "50ms"]).servers(server.addr()).live(12, 100);
+    top.shows("1/1 up");
+    top.types("4");
+    top.shows("prefixes are not counted");
+    top.types("d");
+    top.shows("which costs it a lock for each command? y/n");
+    top.types("n");
+    assert!(!is_counting());
+    top.types("dy");
+    top.shows("no key with a prefix yet");
+    assert!(is_counting());
+    // memcached counts no meta commands.
+    for words in [&["set", "user:1", "v"][..], &["get", "user:1"]] {
+        remcache(words.iter().chain(&["--protocol", "binary"])).servers(server.addr()).run().exits(0);
+    }
+    let text = top.shows("user ");
+    assert!(text.contains("PREFIX") && text.contains("SHARE"), "{text}");
+    top.types("q");
+    assert_eq!(top.ends(), (Some(0), true));
+    assert!(!is_counting());
+}
+
+#[test]
+fn prefixes_that_somebody_else_counts_are_left_alone() {
+    let server = Memcached::start(&[]);
+    let mut admin = TcpStream::connect(server.addr()).unwrap();
+    admin.write_all(b"stats detail on\r\n").unwrap();
+    admin.read_exact(&mut [0; 4]).unwrap();
+    let mut top = remcache(["top", "-i", "50ms"]).servers(server.addr()).live(12, 100);
+    top.types("4");
+    top.shows("no key with a prefix yet");
+    top.types("d");
+    top.shows("it is left as it is");
+    top.types("q");
+    assert_eq!(top.ends(), (Some(0), true));
+    let settings = remcache(["stats", "settings", "-f", "ndjson"]).servers(server.addr()).run().exits(0).json();
+    assert_eq!(settings["stats"]["detail_enabled"], "yes");
+}
+
+#[test]
+fn a_signal_ends_the_counting_of_prefixes_too() {
+    let server = Memcached::start(&[]);
+    let mut top = remcache(["top", "-i", "50ms"]).servers(server.addr()).live(12, 100);
+    top.types("4");
+    top.shows("prefixes are not counted");
+    top.types("dy");
+    top.shows("no key with a prefix yet");
+    kill_process(top.pid(), Signal::TERM).unwrap();
+    assert_eq!(top.ends(), (Some(130), true));
+    let settings = remcache(["stats", "settings", "-f", "ndjson"]).servers(server.addr()).run().exits(0).json();
+    assert_eq!(settings["stats"]["detail_enabled"], "no");
+}
+
+#[test]
+fn the_log_of_the_selected_server_is_followed() {
+    let server = Memcached::start(&[]);
+    let mut top = remcache(["top", "-i", "50ms"]).servers(server.addr()).live(20, 100);
+    top.shows("1/1 up");
+    top.types("6");
+    top.shows("evictions");
+    top.types("w");
+    top.shows("mutations");
+    // The server tells only those who listen: it is told again until the log has begun.
+    let begun = std::time::Instant::now();
+    while !top.text().contains("item_store") {
+        remcache(["set", "seen-in-the-log", "v"]).servers(server.addr()).run().exits(0);
+        assert!(begun.elapsed().as_secs() < 20, "{}", top.text());
+    }
+    top.shows("seen-in-the-log");
+    top.types("q");
+    assert_eq!(top.ends(), (Some(0), true));
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn turned(token: &[u8], xor: u32) -> Vec<u8> {
     let mut token = token.to_vec();
     match token.last_mut() {
         // Neither a space nor a control byte, which would end the opaque.
-        Some(last) if (*last ^ low).is_ascii_graphic() => *last ^= low,
+        Some(last) if low != 0 && (*last ^ low).is_ascii_graphic() => *last ^= low,
         Some(last) => *last = if *last == b'x' { b'y' } else { b'x' },
         None => token.push(b'x'),
     }

@@ -19,6 +19,7 @@
 //! nobody else anything.
 
 mod runtime;
+mod verbs;
 mod wait;
 
 use std::fmt;
@@ -26,8 +27,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::client::{
-    Command, Count, CountMany, Delete, DeleteMany, Extend, ExtendMany, Fetch, FetchMany, Store, StoreMany, Touch,
-    TouchMany,
+    Command, Count, CountMany, Delete, DeleteMany, Extend, ExtendMany, Fetch, FetchMany, Inspect, Store, StoreMany,
+    Touch, TouchMany,
 };
 use crate::proto::{CowBytes, Reply, Request, Ttl};
 use crate::{Config, Error, ServerHandle};
@@ -168,6 +169,8 @@ operations! {
     "Fetches an item; `None` is a miss." get(key: impl Into<CowBytes<'a>>) -> Command<'a, Fetch>;
     "Fetches an item and gives it a new time to live." get_and_touch(key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Command<'a, Fetch>;
     "Stores an item, whether or not there is one." set(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store>;
+    "Stores an item if it is still the one with this CAS value." compare_and_swap(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>, cas: u64) -> Command<'a, Store>;
+    "Asks what is known about an item." inspect(key: impl Into<CowBytes<'a>>) -> Command<'a, Inspect>;
     "Stores an item if there is none." add(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store>;
     "Stores an item if there is one." replace(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store>;
     "Puts bytes behind a value." append(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Extend>;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::runtime::Background;
 use crate::client::{Command, Count, Delete, Entry, Extend, Kind, Many, Store};
 use crate::proto::Ttl;
+use crate::verbs::{Locking, WhenAway};
 
 /// An operation of a blocking client: set its options, then [`wait`](Waiting::wait).
 #[must_use = "an operation does nothing unless it is waited for"]
@@ -54,6 +55,25 @@ options! {
     "A number to keep beside each value (default: 0)." flags(flags: u32): Store, many Store;
     "Only if the item's CAS value is this one." cas(cas: u64): Store Extend Delete, many;
     "The number to start from if a key is absent (default: an absent counter stays absent)." initial(initial: u64): Count, many Count;
+}
+
+impl Waiting<'_, Command<'_, Delete>> {
+    /// Leaves a tombstone for so long: until then adds fail, and what was loaded before is not stored.
+    pub fn tombstone(self, ttl: Duration) -> Self {
+        self.map(|operation| operation.tombstone(ttl))
+    }
+}
+
+impl Waiting<'_, Locking<'_>> {
+    /// How long to wait while others hold the lock (default: not at all).
+    pub fn within(self, wait: Duration) -> Self {
+        self.map(|operation| operation.within(wait))
+    }
+
+    /// What to do when the cache cannot be asked (default: [`Closed`](WhenAway::Closed)).
+    pub fn when_away(self, when_away: WhenAway) -> Self {
+        self.map(|operation| operation.when_away(when_away))
+    }
 }
 
 impl<K: Kind> Waiting<'_, Command<'_, K>> {

@@ -25,6 +25,7 @@
 //! ```
 
 mod chunked;
+mod fetch;
 #[cfg(feature = "near")]
 mod near;
 mod store;

@@ -125,6 +125,19 @@ impl Shelf {
         }
     }
 
+    /// The copy of a key, and the epoch that a copy of what is fetched now has.
+    pub(super) async fn peek(&self, key: &[u8]) -> (Option<Item>, u64) {
+        let epoch = self.epoch(self.hasher.hash_one(key)).load(Ordering::SeqCst);
+        (self.copy(key, epoch).await, epoch)
+    }
+
+    /// Keeps a copy of what was fetched, if the key is hot enough.
+    pub(super) async fn keep(&self, key: &[u8], epoch: u64, item: Item) {
+        if self.is_hot(self.hasher.hash_one(key)).await {
+            self.copies.insert(key.into(), Copied { epoch, item }).await;
+        }
+    }
+
     /// The items of many keys: copies where there are any, and the others in one call.
     pub(super) async fn get_many<'k, F>(
         &self,

@@ -59,7 +59,7 @@ impl Store {
     /// The item of a key, from the servers.
     pub(super) async fn fetch(&self, key: &[u8]) -> Fetched {
         let key = self.key(key);
-        let item = self.client.get(&key).await?;
+        let item = self.client.get(&key).await?.filter(|item| !item.is_mark());
         match item.as_ref().and_then(|item| self.manifest(item)) {
             Some(manifest) => self.put_together(&key, item, manifest).await,
             None => Ok(item),
@@ -67,11 +67,11 @@ impl Store {
     }
 
     /// What an item says of its chunks, if it has any.
-    fn manifest(&self, item: &Item) -> Option<Manifest> {
+    pub(super) fn manifest(&self, item: &Item) -> Option<Manifest> {
         self.chunking.and_then(|_| Manifest::of(item))
     }
 
-    async fn put_together(&self, key: &[u8], item: Option<Item>, manifest: Manifest) -> Fetched {
+    pub(super) async fn put_together(&self, key: &[u8], item: Option<Item>, manifest: Manifest) -> Fetched {
         let Some(item) = item else { return Ok(None) };
         manifest.check_length(key)?;
         let chunks = self.client.get_many(manifest.keys(key)).await;
@@ -92,6 +92,7 @@ impl Store {
         let keys = keys.into_iter().map(|key| self.key(key));
         let mut results = Vec::new();
         for (key, result) in self.client.get_many(keys).await {
+            let result = result.map(|item| item.filter(|item| !item.is_mark()));
             let manifest = result.as_ref().ok().and_then(Option::as_ref).and_then(|item| self.manifest(item));
             results.push(match (manifest, result) {
                 (Some(manifest), Ok(item)) => self.put_together(&key, item, manifest).await,

@@ -137,7 +137,7 @@ impl Cluster {
 
     /// What of a key, its namespace included, it is placed by.
     #[inline]
-    fn placed<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+    pub(crate) fn placed<'k>(&self, key: &'k [u8]) -> &'k [u8] {
         key.get(self.unplaced..).unwrap_or(key)
     }
 

@@ -140,6 +140,33 @@ options! {
     Count: initial ttl;
 }
 
+impl Command<'_, Delete> {
+    /// Leaves a tombstone for so long: until then adds fail, and so does what was loaded before to be
+    /// stored by [`fetch`](crate::Client::fetch).
+    ///
+    /// The tombstone is an item without bytes, of flags that [`Item::is_mark`](crate::Item::is_mark)
+    /// knows, on every wire. It is stored whether or not there was an item, and a set replaces it. Servers
+    /// count whole seconds, and it may end up to one second early.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    ///
+    /// client.delete("user:42").tombstone(Duration::from_secs(5)).await?;
+    /// assert!(!client.add("user:42", "late").await?.is_made());
+    /// # Ok(()) }
+    /// ```
+    pub fn tombstone(self, ttl: Duration) -> Self {
+        self.map(|request| match request.key() {
+            Ok(key) => Request::set(key.clone(), "").flags(verbs::TOMBSTONE).ttl(ttl).cas(request.condition()),
+            // It is refused for its key, as a delete is.
+            Err(_) => request,
+        })
+    }
+}
+
 impl<K: Kind> Future for Command<'_, K> {
     type Output = Result<K::Output, Error>;
 

@@ -3,6 +3,7 @@
 mod detect;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -17,10 +18,10 @@ use super::failure::Failure;
 use super::protocol::Protocol;
 use super::transport::Stream;
 use crate::proto::binary::{self, Frame, Header, Opcode};
-use crate::proto::{Dialect, InputBuffer, Operation, ProtocolError, Status, Wire};
+use crate::proto::{InputBuffer, Operation, ProtocolError, Status, Wire};
 use detect::{Attempt, Guess};
 
-pub(crate) use detect::Spoken;
+pub(crate) use detect::{Known, Spoken};
 
 /// A connection that requests may use.
 pub(crate) struct Established {
@@ -44,8 +45,8 @@ pub(crate) enum Family {
 pub(crate) struct Memory {
     /// What it refused to be told: with the same it is not asked again.
     pub(crate) refused: Option<Refused>,
-    /// What to try first, where the wire has to be found out.
-    attempt: Attempt,
+    /// What to try first, where the wire has to be found out: the same for all connections to it.
+    pub(crate) known: Arc<Known>,
 }
 
 /// Opens a connection: all of it within the connect timeout.
@@ -77,7 +78,7 @@ pub(crate) async fn establish_as(
     }
     let agreed = match protocol.wire() {
         Some(wire) => agree(endpoint, config, until, wire, credentials.as_ref()).await,
-        None => find_out(endpoint, config, until, &mut memory.attempt, credentials.as_ref()).await,
+        None => find_out(endpoint, config, until, &memory.known, credentials.as_ref()).await,
     };
     let (stream, spoken) = agreed.inspect_err(|failure| memory.refused = Refused::by(failure, credentials.as_ref()))?;
     Ok(Established { stream, credentials, spoken })
@@ -99,6 +100,8 @@ async fn open(endpoint: &Endpoint, config: &Config, until: Instant) -> Result<Bo
 }
 
 /// Opens a connection that speaks a given wire.
+///
+/// In text the other side is asked who it is: a proxy is spoken to with more care.
 async fn agree(
     endpoint: &Endpoint,
     config: &Config,
@@ -106,6 +109,25 @@ async fn agree(
     wire: Wire,
     credentials: Option<&Credentials>,
 ) -> Result<(Box<dyn Stream>, Spoken), Failure> {
+    let mut stream = greet(endpoint, config, until, wire, credentials).await?;
+    if wire != Wire::Text {
+        return Ok((stream, Spoken::given(wire)));
+    }
+    let hint = || format!("no answer to the question for its version within {:?}", config.transport.connect_timeout);
+    match within(until, detect::who_is_there(&mut *stream), hint).await? {
+        Some(spoken) => Ok((stream, spoken)),
+        None => Ok((greet(endpoint, config, until, wire, credentials).await?, Spoken::given(wire))),
+    }
+}
+
+/// Opens a connection, and makes it known to its server.
+async fn greet(
+    endpoint: &Endpoint,
+    config: &Config,
+    until: Instant,
+    wire: Wire,
+    credentials: Option<&Credentials>,
+) -> Result<Box<dyn Stream>, Failure> {
     let mut stream = open(endpoint, config, until).await?;
     if let Some(credentials) = credentials {
         let limit = config.transport.connect_timeout;
@@ -117,7 +139,7 @@ async fn agree(
         };
         within(until, authenticate(&mut *stream, family, credentials), hint).await?;
     }
-    Ok((stream, Spoken { wire, dialect: Dialect::default() }))
+    Ok(stream)
 }
 
 /// Opens connections until one speaks what the server understands: mostly the first.
@@ -125,21 +147,35 @@ async fn find_out(
     endpoint: &Endpoint,
     config: &Config,
     until: Instant,
-    first: &mut Attempt,
+    known: &Known,
     credentials: Option<&Credentials>,
 ) -> Result<(Box<dyn Stream>, Spoken), Failure> {
     let limit = config.transport.connect_timeout;
-    let mut attempt = std::mem::take(first);
+    let mut attempt = known.first();
+    let mut tried = Vec::new();
+    // Should it fail, nothing of what was right holds any more.
+    known.forget();
     loop {
         let mut stream = open(endpoint, config, until).await?;
         let hint = || format!("no answer to the question for its version within {limit:?}");
         match within(until, detect::attempt(&mut *stream, attempt, credentials), hint).await? {
             Guess::Right(spoken) => {
-                // The next connection begins with what was right.
-                *first = attempt;
+                known.remember(attempt);
                 return Ok((stream, spoken));
             }
-            Guess::Next(next) => attempt = next,
+            Guess::Next(next) => {
+                tried.push(attempt);
+                attempt = match tried.contains(&next) {
+                    false => next,
+                    true if [attempt, next].contains(&Attempt::Password) => {
+                        return Err(Failure::Unreachable(
+                            "one connection asks for a password, and the next does not".into(),
+                        ));
+                    }
+                    // What understands neither question is a proxy with few words.
+                    true => Attempt::Blind,
+                };
+            }
         }
     }
 }
@@ -192,16 +228,46 @@ where
 {
     send(stream, &sasl_request(credentials)).await?;
     let mut input = InputBuffer::new();
-    loop {
-        if stream.read_buf(input.spare()).await.map_err(|error| lost(&error))? == 0 {
-            return Err(closed());
+    let frame = packet(stream, &mut input).await?;
+    if input.is_empty() { sasl_outcome(&frame, credentials) } else { Err(not_asked()) }
+}
+
+/// Why there is no packet to read.
+#[derive(Debug)]
+enum NoPacket {
+    Lost(Failure),
+    Other(ProtocolError),
+}
+
+impl From<Failure> for NoPacket {
+    fn from(failure: Failure) -> Self {
+        Self::Lost(failure)
+    }
+}
+
+impl From<NoPacket> for Failure {
+    fn from(none: NoPacket) -> Self {
+        match none {
+            NoPacket::Lost(failure) => failure,
+            NoPacket::Other(ProtocolError::WrongMagic(b'C')) => Self::Auth(
+                "the server answers in text: one with a password file (-Y) takes no password over the binary protocol"
+                    .into(),
+            ),
+            NoPacket::Other(other) => Self::Unreachable(other.to_string()),
         }
-        match binary::decode(&mut input, LONGEST_REPLY).map_err(no_reply)? {
-            None => {}
-            Some(frame) if frame.opcode == sasl_auth() && frame.opaque == 0 && input.is_empty() => {
-                return sasl_outcome(&frame, credentials);
-            }
-            Some(_) => return Err(Failure::Unreachable("the server answered what was not asked".into())),
+    }
+}
+
+/// The next packet of an answer.
+async fn packet<S: AsyncRead + Unpin + ?Sized>(stream: &mut S, input: &mut InputBuffer) -> Result<Frame, NoPacket> {
+    loop {
+        if let Some(frame) = binary::decode(input, LONGEST_REPLY).map_err(NoPacket::Other)? {
+            return Ok(frame);
+        }
+        match stream.read_buf(input.spare()).await {
+            Ok(0) => return Err(closed().into()),
+            Ok(count) => input.filled(count),
+            Err(error) => return Err(lost(&error).into()),
         }
     }
 }
@@ -226,6 +292,9 @@ fn sasl_request(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
 /// What a reply to the authentication means (docs/protocol.md). Its text is not repeated: what a
 /// server says after it was given a password is not to be trusted with a log.
 fn sasl_outcome(frame: &Frame, credentials: &Credentials) -> Result<(), Failure> {
+    if frame.opcode != sasl_auth() || frame.opaque != 0 {
+        return Err(not_asked());
+    }
     match frame.reply.status {
         Status::NoError => Ok(()),
         Status::UnknownCommand => not_asked_for(credentials, "-S"),
@@ -235,16 +304,6 @@ fn sasl_outcome(frame: &Frame, credentials: &Credentials) -> Result<(), Failure>
             Err(Failure::Unreachable(format!("the authentication had to be put off: {}", frame.reply.status)))
         }
         other => Err(Failure::Auth(format!("the server answered the authentication with: {other}"))),
-    }
-}
-
-fn no_reply(error: ProtocolError) -> Failure {
-    match error {
-        ProtocolError::WrongMagic(b'C') => Failure::Auth(
-            "the server answers in text: one with a password file (-Y) takes no password over the binary protocol"
-                .into(),
-        ),
-        other => Failure::Unreachable(other.to_string()),
     }
 }
 
@@ -272,14 +331,36 @@ async fn offer_token<S>(stream: &mut S, credentials: &Credentials) -> Result<(),
 where
     S: AsyncRead + AsyncWrite + Unpin + ?Sized,
 {
-    let Some(token) = credentials.token() else {
-        return Err(Failure::Auth("a server with a password file takes no user with a space".into()));
-    };
-    send(stream, &text_request(&token)).await?;
-    let answer = line(stream).await?;
-    match &answer[..] {
+    send_token(stream, credentials, Expecting::Reply).await?;
+    token_outcome(&line(stream).await?)
+}
+
+/// What comes back for a password.
+#[derive(Clone, Copy, Debug)]
+enum Expecting {
+    /// A line, also of a server that stores it as an item.
+    Reply,
+    /// A line of a server that wants one, and none of a server that stores it: what is asked behind it
+    /// shows which one that is.
+    AnotherReply,
+}
+
+async fn send_token<S>(stream: &mut S, credentials: &Credentials, expecting: Expecting) -> Result<(), Failure>
+where
+    S: AsyncWrite + Unpin + ?Sized,
+{
+    match credentials.token() {
+        Some(token) => send(stream, &text_request(&token, expecting)).await,
+        None => Err(Failure::Auth("a server with a password file takes no user with a space".into())),
+    }
+}
+
+/// What the answer to a password means.
+fn token_outcome(answer: &[u8]) -> Result<(), Failure> {
+    match answer {
         b"STORED" => Ok(()),
-        b"CLIENT_ERROR authentication failure" => Err(refused()),
+        // The second one hides the first where something was asked behind it.
+        b"CLIENT_ERROR authentication failure" | b"CLIENT_ERROR unauthenticated" => Err(refused()),
         b"CLIENT_ERROR bad authentication token format" => {
             Err(Failure::Auth("the server takes no such user or password: is the password empty?".into()))
         }
@@ -288,8 +369,12 @@ where
 }
 
 /// Should the server store it all the same, it is expired at once.
-fn text_request(token: &[u8]) -> Zeroizing<Vec<u8>> {
-    let head = format!("set auth 0 -1 {}\r\n", token.len());
+fn text_request(token: &[u8], expecting: Expecting) -> Zeroizing<Vec<u8>> {
+    let silence = match expecting {
+        Expecting::Reply => "",
+        Expecting::AnotherReply => " noreply",
+    };
+    let head = format!("set auth 0 -1 {}{silence}\r\n", token.len());
     let mut request = Zeroizing::new(Vec::with_capacity(head.len() + token.len() + 2));
     request.extend_from_slice(head.as_bytes());
     request.extend_from_slice(token);
@@ -340,6 +425,10 @@ fn not_asked_for(credentials: &Credentials, option: &str) -> Result<(), Failure>
             "the server asks for no password: it runs without {option}; leave the credentials out, or make them Credentials::optional"
         ))),
     }
+}
+
+fn not_asked() -> Failure {
+    Failure::Unreachable("the server answered what was not asked".into())
 }
 
 fn closed() -> Failure {

@@ -32,6 +32,8 @@ use crate::proto::{
 #[derive(Debug)]
 pub(crate) struct Link {
     state: Mutex<Inner>,
+    /// How many plain gets may leave as one line, where the wire is one of lines.
+    keys_in_line: usize,
     /// Its place among the connections of its server, and who is told what becomes of it.
     place: usize,
     watch: Arc<Watch>,
@@ -143,7 +145,8 @@ impl Link {
             failures: 0,
         };
         let [room, ended, turned] = [Notify::new(), Notify::new(), Notify::new()];
-        Self { state: Mutex::new(state), place, watch, room, ended, turned }
+        let keys_in_line = config.keys_in_line;
+        Self { state: Mutex::new(state), keys_in_line, place, watch, room, ended, turned }
     }
 
     #[inline]

@@ -66,7 +66,8 @@ pub use tls::Tls;
 pub use transport::{Connect, Connecting, Stream};
 
 use crate::Error;
-use crate::proto::{Delivery, Key, Reply, Request};
+use crate::proto::{Delivery, Key, Reply, Request, Wire};
+use crate::verbs::Flights;
 use cluster::Cluster;
 use fleet::Fleet;
 pub(crate) use home::Home;
@@ -85,6 +86,7 @@ struct Shared {
     cluster: RwLock<Arc<Cluster>>,
     config: Arc<Config>,
     fleet: Fleet,
+    flights: Flights,
 }
 
 /// What a callback says: whether it wants the next reply.
@@ -140,7 +142,8 @@ impl Client {
         let config = Arc::new(config);
         let fleet = Fleet::new(&config);
         let cluster = Cluster::new(endpoints, &config, &fleet, None)?;
-        Ok(Self(Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), config, fleet })))
+        let flights = Flights::default();
+        Ok(Self(Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), config, fleet, flights })))
     }
 
     #[inline]
@@ -151,6 +154,20 @@ impl Client {
     #[inline]
     pub(crate) fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// What is being loaded for this client's callers.
+    pub(crate) fn flights(&self) -> &Flights {
+        &self.0.flights
+    }
+
+    /// What the server of a key speaks; `None` while that is not known.
+    pub(crate) fn wire_of(&self, key: &[u8]) -> Option<Wire> {
+        self.config().protocol.wire().or_else(|| {
+            let key = [&self.config().namespace, key].concat();
+            let cluster = self.cluster();
+            cluster.server_of_key(cluster.placed(&key)).ok().and_then(|server| server.link(0).wire())
+        })
     }
 
     #[inline]

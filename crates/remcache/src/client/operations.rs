@@ -11,7 +11,7 @@ use crate::proto::{CowBytes, Request, Ttl};
 
 /// Operations on one key.
 impl Client {
-    /// Fetches an item; `None` is a miss.
+    /// Fetches an item, its CAS value with it; `None` is a miss.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,6 +28,7 @@ impl Client {
     ///
     /// # Cancellation
     /// See [`Command`].
+    #[doc(alias = "gets")]
     #[inline]
     pub fn get<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Command<'a, Fetch> {
         Command::new(self.call(Request::get(key)))
@@ -75,6 +76,39 @@ impl Client {
     #[inline]
     pub fn set<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store> {
         Command::new(self.call(Request::set(key, value)))
+    }
+
+    /// Stores an item if it is still the one with this CAS value; else the change is
+    /// [`Exists`](crate::Change::Exists), or [`NotFound`](crate::Change::NotFound) if it is gone.
+    ///
+    /// It is [`set`](Client::set) with `.cas(…)`, but that 0 is no item's CAS value here, and no condition
+    /// there.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// client.set("Hello", "World").await?;
+    /// let item = client.get("Hello").await?.ok_or("it is there")?;
+    /// assert!(client.compare_and_swap("Hello", "you", item.cas).await?.is_made());
+    /// assert_eq!(client.compare_and_swap("Hello", "late", item.cas).await?, remcache::Change::Exists);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ErrorKind`](crate::ErrorKind); what the server decides is a value.
+    ///
+    /// # Cancellation
+    /// See [`Command`].
+    #[doc(alias = "cas")]
+    pub fn compare_and_swap<'a>(
+        &'a self,
+        key: impl Into<CowBytes<'a>>,
+        value: impl Into<CowBytes<'a>>,
+        cas: u64,
+    ) -> Command<'a, Store> {
+        // To the wire 0 is no condition; the last number is none that a server gets to.
+        self.set(key, value).cas(if cas == 0 { u64::MAX } else { cas })
     }
 
     /// Stores an item if there is none; else the change is [`Exists`](crate::Change::Exists).

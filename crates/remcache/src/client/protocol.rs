@@ -12,10 +12,16 @@ use crate::proto::Wire;
 ///
 /// | setting | choose it |
 /// |---|---|
-/// | `Binary` | the default: for the least work a request, and servers with SASL; memcached's authors have deprecated it |
-/// | `Auto` | where servers differ or are not known: it costs one round trip for each connection |
+/// | `Auto` | the default: servers may differ, be exchanged, or hide behind proxies; each connection begins with a question |
+/// | `Binary` | for the least bytes and work a request, servers with SASL, and keys of 187 to 250 bytes with spaces or control bytes; memcached's authors have deprecated it |
 /// | `Meta` | for servers that are known to be 1.6.18 or newer, and services that refuse the binary wire |
 /// | `Text` | for proxies such as nutcracker and mcrouter, and servers that know nothing else |
+///
+/// The question of `Auto` takes one round trip, together with the authentication if there is one. What
+/// a server understood is remembered and tried first with its next connection. A first guess that was
+/// wrong costs a connection: servers of the binary wire alone close one that begins with text.
+/// Requests wait meanwhile, with their deadlines and within the limits of the connection, and what the
+/// wire cannot do is refused as soon as it is known, before it is sent.
 ///
 /// ```
 /// use remcache::{Config, client::Protocol};
@@ -28,9 +34,9 @@ use crate::proto::Wire;
 pub enum Protocol {
     /// What each server understands, found out when a connection is opened: meta where the version has
     /// it (1.6.18), else binary, else text.
+    #[default]
     Auto,
     /// The binary wire.
-    #[default]
     Binary,
     /// The meta commands.
     Meta,

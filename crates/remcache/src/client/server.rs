@@ -14,7 +14,7 @@ use super::condition::{Condition, State};
 use super::config::{Config, Overload};
 use super::events::{ServerEvent, Watch};
 use super::gauges::{Errors, Gauges};
-use super::handshake::{Memory, establish_as};
+use super::handshake::{Known, Memory, establish_as};
 use super::link::Link;
 use super::protocol::Protocol;
 use super::transport::Stream;
@@ -32,6 +32,8 @@ pub(crate) struct Server {
     /// The timeouts of all connections since the last reply.
     row: Arc<Row>,
     config: Arc<Config>,
+    /// What its connections found out about its wire.
+    known: Arc<Known>,
 }
 
 impl Server {
@@ -40,7 +42,8 @@ impl Server {
         let watch = Arc::new(Watch::new(Arc::clone(&endpoint.name), config.connections, events));
         let lane = |place| Arc::new(Link::new(&config, random.u32(..), place, Arc::clone(&watch)));
         let lanes = (0..config.connections).map(lane).collect();
-        Self { endpoint, lanes, next: AtomicUsize::new(0), row: watch.row(), config }
+        let next = AtomicUsize::new(0);
+        Self { endpoint, lanes, next, row: watch.row(), config, known: Arc::default() }
     }
 
     /// The connection for the next request; connections are taken in turn.
@@ -82,7 +85,8 @@ impl Server {
             link.task_ended("no tokio runtime: the client must be used inside one");
             return;
         };
-        let task = Task::new(self.endpoint.clone(), Arc::clone(link), Arc::clone(&self.config));
+        let known = Arc::clone(&self.known);
+        let task = Task::new(self.endpoint.clone(), Arc::clone(link), Arc::clone(&self.config), known);
         runtime.spawn(task.run());
     }
 

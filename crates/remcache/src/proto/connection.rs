@@ -7,6 +7,7 @@
 
 mod backlog;
 mod encode;
+mod gather;
 mod lines;
 mod terms;
 #[cfg(test)]
@@ -21,13 +22,13 @@ use bytes::{Buf, Bytes};
 pub use terms::{Deadline, Event, Limits, Tag, Ticket};
 
 use super::binary::{self, Header, Opcode};
-use super::in_flight::{Entry, InFlight, Owner};
+use super::in_flight::{Entry, InFlight, Kept, Owner};
 use super::{
     Delivery, Dialect, InputBuffer, InvalidRequest, Operation, Output, ProtocolError, Rejected, Reply, Request, Status,
     Wire,
 };
 use backlog::Backlog;
-use lines::Step;
+use gather::OpenLine;
 
 /// The machine of one connection.
 ///
@@ -62,6 +63,9 @@ pub struct Connection {
     dialect: Dialect,
     /// The requests in flight, while it is not known how to say them.
     backlog: Backlog,
+    /// How many plain gets may share a line, and the line that takes more.
+    keys_in_line: usize,
+    open_line: Option<OpenLine>,
     /// Whether a request is in flight that suffers no other beside it.
     occupied: bool,
     /// Why nothing that follows can be trusted, once the reply that showed it was delivered.
@@ -108,6 +112,8 @@ impl Connection {
             undecided: true,
             dialect: Dialect::default(),
             backlog: Backlog::default(),
+            keys_in_line: 1,
+            open_line: None,
             occupied: false,
             broken: None,
             in_flight: InFlight::new(first_opaque),
@@ -140,13 +146,12 @@ impl Connection {
     ) -> Result<Ticket, Rejected> {
         self.check_limits(request)?;
         let opaque = self.in_flight.next_opaque();
-        let (opcode, expected) = self.encode(request, opaque)?;
+        let encoded = self.encode(request, opaque)?;
         if self.in_flight.is_empty() {
             self.outstanding_since = now;
         }
         let owner = tag.map_or(Owner::Nobody, Owner::Caller);
-        let (start, keyed) = (self.submitted, self.remember_key(request));
-        self.push(Entry { owner, deadline: deadline.at, patience: deadline.patience, start, opcode, expected, keyed });
+        self.push(encoded.entry(owner, deadline));
         if tag.is_some() {
             self.earliest = Some(self.earliest.map_or(deadline.at, |earliest| earliest.min(deadline.at)));
         }
@@ -199,6 +204,7 @@ impl Connection {
         if self.in_flight.back().is_some_and(|entry| entry.expected.quiet) {
             self.push_noop();
         }
+        self.open_line = None;
         std::mem::swap(&mut self.output, output);
         self.taken = self.submitted;
     }
@@ -206,17 +212,9 @@ impl Connection {
     fn push_noop(&mut self) {
         let opaque = self.in_flight.next_opaque();
         // A no-op has nothing that could be refused.
-        if let Ok((opcode, expected)) = self.encode(&Request::noop(), opaque) {
-            let deadline = self.last_input;
-            self.push(Entry {
-                owner: Owner::Nobody,
-                deadline,
-                patience: Duration::ZERO,
-                start: self.submitted,
-                opcode,
-                expected,
-                keyed: false,
-            });
+        if let Ok(encoded) = self.encode(&Request::noop(), opaque) {
+            let deadline = Deadline { at: self.last_input, patience: Duration::ZERO };
+            self.push(encoded.entry(Owner::Nobody, deadline));
         }
     }
 
@@ -254,21 +252,16 @@ impl Connection {
         if !self.events.is_empty() {
             return Ok(self.events.pop_front());
         }
+        if self.wire != Some(Wire::Binary) {
+            return self.poll_lines(input);
+        }
         loop {
             let event = match self.silent.checked_sub(1) {
-                Some(left) => {
-                    self.silent = left;
-                    self.settle_silent()
-                }
-                None if self.wire == Some(Wire::Binary) => {
+                Some(left) => self.settle_silent(left),
+                None => {
                     let Some(header) = binary::peek(input, self.max_body())? else { return Ok(None) };
                     self.attribute(&header, input)?
                 }
-                None => match self.poll_lines(input)? {
-                    Step::Incomplete => return Ok(None),
-                    Step::Taken(event) => event,
-                    Step::Silent => None,
-                },
             };
             if event.is_some() {
                 return Ok(event);
@@ -291,12 +284,12 @@ impl Connection {
             return Ok(None);
         }
         let (reply, last) = binary::take(input, header)?;
-        Ok(self.deliver(place, reply, last))
+        Ok(self.answered(place, last).map(|tag| Event { tag, reply, last }))
     }
 
-    /// Hands a reply to whoever waits for it.
+    /// Tells that a request was answered, and who waits for the reply.
     #[inline]
-    fn deliver(&mut self, place: usize, reply: Reply, last: bool) -> Option<Event> {
+    fn answered(&mut self, place: usize, last: bool) -> Option<Tag> {
         self.last_reply = self.last_input;
         let owner = match (place, last) {
             (0, true) => self.pop().map(|entry| entry.owner),
@@ -304,7 +297,7 @@ impl Connection {
             _ => self.pass(place),
         };
         match owner {
-            Some(Owner::Caller(tag)) => Some(Event { tag, reply, last }),
+            Some(Owner::Caller(tag)) => Some(tag),
             _ => None,
         }
     }
@@ -317,14 +310,18 @@ impl Connection {
         Some(owner)
     }
 
-    /// A request that said nothing had its usual outcome: a fetch missed, anything else succeeded.
-    fn settle_silent(&mut self) -> Option<Event> {
+    /// A request that said nothing had its usual outcome: a fetch missed, anything else succeeded. So
+    /// many more follow.
+    fn settle_silent(&mut self, left: usize) -> Option<Event> {
+        self.silent = left;
         let entry = self.pop()?;
-        let status = if entry.expected.operation.is_fetch() { Status::KeyNotFound } else { Status::NoError };
-        match entry.owner {
-            Owner::Caller(tag) => Some(Event { tag, reply: Reply::new(status), last: true }),
-            Owner::Abandoned | Owner::Nobody => None,
-        }
+        let Owner::Caller(tag) = entry.owner else { return None };
+        let reply = match entry.kept {
+            Kept::KeyInLine => gather::missing(),
+            _ if entry.expected.operation.is_fetch() => Reply::new(Status::KeyNotFound),
+            _ => Reply::new(Status::NoError),
+        };
+        Some(Event { tag, reply, last: true })
     }
 
     #[inline]
@@ -392,6 +389,7 @@ impl Connection {
                 self.events.push_back(Event { tag, reply, last: true });
             }
         }
+        self.open_line = None;
         self.output.clear(KEPT_OUTPUT);
         self.in_flight.shrink(KEPT_ENTRIES);
         self.taken = self.submitted;

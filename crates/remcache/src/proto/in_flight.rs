@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::binary::Opcode;
+use super::key_queue::KeyQueue;
 use super::{Expected, ProtocolError, Tag};
 
 /// Who waits for a reply.
@@ -29,8 +30,19 @@ pub(super) struct Entry {
     /// On the binary wire, what the reply must repeat.
     pub(super) opcode: Opcode,
     pub(super) expected: Expected,
-    /// Whether the key that was asked for is remembered.
-    pub(super) keyed: bool,
+    /// Whether the key that was asked for is remembered, and why.
+    pub(super) kept: Kept,
+}
+
+/// What is remembered of the key of a request, to be held against the key of the item that answers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Nothing.
+    Nothing,
+    /// The key of a command of its own.
+    Key,
+    /// The key of a fetch that shares its line with others.
+    KeyInLine,
 }
 
 impl Entry {
@@ -57,14 +69,13 @@ pub(super) struct InFlight {
     /// They have their turn behind them, but that they were silent is believed only when a loud
     /// reply confirms it: until then a server that mixes its replies up would give itself away.
     passed: usize,
-    /// On the text wire, the keys that were asked for, oldest first, each behind its length: there
-    /// nothing else tells what an item answers.
-    keys: VecDeque<u8>,
+    /// The remembered keys of the entries whose turn has not passed.
+    keys: KeyQueue,
 }
 
 impl InFlight {
     pub(super) fn new(first_opaque: u32) -> Self {
-        Self { entries: VecDeque::new(), first: first_opaque, passed: 0, keys: VecDeque::new() }
+        Self { entries: VecDeque::new(), first: first_opaque, passed: 0, keys: KeyQueue::default() }
     }
 
     #[inline]
@@ -92,9 +103,10 @@ impl InFlight {
     pub(super) fn pop(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
         self.first = self.first.wrapping_add(1);
-        self.passed = self.passed.saturating_sub(1);
-        if entry.keyed {
-            self.forget_key();
+        match self.passed.checked_sub(1) {
+            Some(left) => self.passed = left,
+            None if entry.kept != Kept::Nothing => self.keys.pop(),
+            None => {}
         }
         Some(entry)
     }
@@ -104,23 +116,72 @@ impl InFlight {
         std::mem::take(&mut self.entries)
     }
 
+    /// All remembered keys, which have to be remembered again.
+    pub(super) fn take_keys(&mut self) -> KeyQueue {
+        std::mem::take(&mut self.keys)
+    }
+
     /// Remembers the key of the entry that is pushed next.
+    #[inline]
     pub(super) fn remember_key(&mut self, key: &[u8]) {
-        self.keys.push_back(u8::try_from(key.len()).unwrap_or(u8::MAX));
-        self.keys.extend(key);
+        self.keys.push(key);
     }
 
     /// The remembered key of the oldest entry.
-    pub(super) fn first_key(&mut self) -> Option<&[u8]> {
-        self.entries.front().filter(|entry| entry.keyed)?;
-        // Moves bytes only where the ring has wrapped since.
-        let (length, keys) = self.keys.make_contiguous().split_first()?;
-        keys.get(..usize::from(*length))
+    pub(super) fn first_key(&self) -> Option<&[u8]> {
+        let entry = self.entries.front()?;
+        self.keys.front().filter(|_| entry.kept != Kept::Nothing && self.passed == 0)
     }
 
-    fn forget_key(&mut self) {
-        let length = self.keys.pop_front().map_or(0, usize::from).min(self.keys.len());
-        self.keys.drain(..length);
+    /// The key of the next fetch of the line at the front that may be answered by an item; `None` if
+    /// there is no such line, or all its fetches have their turn behind them.
+    #[inline]
+    pub(super) fn next_key_in_line(&self) -> Option<&[u8]> {
+        self.entries.front().filter(|oldest| oldest.kept == Kept::KeyInLine)?;
+        let next = self.entries.get(self.passed)?;
+        self.keys.front().filter(|_| next.kept == Kept::KeyInLine && !self.line_has_passed())
+    }
+
+    /// The place of the fetch, of the line at the front, that an item with this key answers: those
+    /// before it that were not answered are missing.
+    pub(super) fn place_in_line(&self, key: &[u8]) -> Result<usize, ProtocolError> {
+        if self.line_has_passed() {
+            return Err(ProtocolError::WrongKey);
+        }
+        let waiting = self.entries.iter().enumerate().skip(self.passed).zip(self.keys.iter());
+        for ((place, entry), asked) in waiting {
+            if asked == key && entry.kept == Kept::KeyInLine {
+                return Ok(place);
+            }
+            if !entry.expected.quiet {
+                break;
+            }
+        }
+        Err(ProtocolError::WrongKey)
+    }
+
+    /// The place of the fetch that ends the line at the front.
+    pub(super) fn end_of_line(&self) -> Option<usize> {
+        match self.line_has_passed() {
+            true => self.passed.checked_sub(1),
+            false => self.first_loud(),
+        }
+    }
+
+    /// Whether an item has answered the last fetch of the line at the front, whose end is to come.
+    #[inline]
+    fn line_has_passed(&self) -> bool {
+        let last = self.passed.checked_sub(1).and_then(|place| self.entries.get(place));
+        last.is_some_and(|entry| !entry.expected.quiet)
+    }
+
+    /// The place of the first fetch that shares its line.
+    pub(super) fn first_in_line(&self) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.kept == Kept::KeyInLine)
+    }
+
+    pub(super) fn back_mut(&mut self) -> Option<&mut Entry> {
+        self.entries.back_mut()
     }
 
     pub(super) fn front(&self) -> Option<&Entry> {
@@ -213,6 +274,10 @@ impl InFlight {
 
     /// Lets the queue's turn pass over the entry at this place.
     pub(super) fn pass(&mut self, place: usize) -> Option<&mut Entry> {
+        let newly = self.entries.iter().take(place.saturating_add(1)).skip(self.passed);
+        for _ in newly.filter(|entry| entry.kept != Kept::Nothing) {
+            self.keys.pop();
+        }
         self.passed = place.saturating_add(1);
         self.entries.get_mut(place)
     }
@@ -220,6 +285,6 @@ impl InFlight {
     /// Gives back memory beyond what `keep` entries need.
     pub(super) fn shrink(&mut self, keep: usize) {
         self.entries.shrink_to(keep);
-        self.keys.shrink_to(keep);
+        self.keys.shrink(keep);
     }
 }

@@ -108,6 +108,21 @@ impl InputBuffer {
         copy
     }
 
+    /// Consumes a frame of so many bytes that is all there, and takes a value out of it.
+    #[inline]
+    pub(super) fn take_within(&mut self, frame: usize, begin: usize, count: usize) -> Bytes {
+        if count >= SHARE_FROM {
+            self.skip(begin);
+            let value = self.take(count);
+            self.skip(frame.saturating_sub(begin).saturating_sub(count));
+            return value;
+        }
+        let value = self.bytes.get(begin..begin.saturating_add(count)).unwrap_or_default();
+        let copy = if value.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(value) };
+        self.skip(frame);
+        copy
+    }
+
     fn make_room(&mut self) {
         // `reserve` moves what is left to the front if that makes room enough, else it allocates.
         self.bytes.reserve(self.chunk);

@@ -37,6 +37,7 @@ mod expected;
 mod in_flight;
 mod input;
 mod key;
+mod key_queue;
 mod line;
 pub mod meta;
 mod meta_options;

@@ -49,10 +49,11 @@ impl Play {
         let limits =
             Limits { in_flight: 40, output: 5_000, value: 10_000, abandoned: (10, SECOND), ..Limits::default() };
         let opaque = u32::from(first).wrapping_sub(100);
-        let connection = match first.is_multiple_of(2) {
+        let mut connection = match first.is_multiple_of(2) {
             true => Connection::undecided(limits, opaque, now),
             false => Connection::speaking(wire, Dialect::default(), limits, opaque, now),
         };
+        connection.gather_fetches(usize::from(first / 6) % 4);
         let input = InputBuffer::new();
         Self { connection, wire, input, now, open: Vec::new(), tickets: Vec::new(), heard: Vec::new() }
     }
@@ -115,8 +116,16 @@ impl Play {
             ("mg", _) => format!("EN {opaque}\r\n"),
             ("ma", _) => format!("VA 2 c2 {opaque}\r\n42\r\n"),
             ("ms" | "md", _) => format!("HD c9 {opaque}\r\n"),
-            ("gets", 0) => format!("VALUE {} 1 2 3\r\nhi\r\nEND\r\n", words[1]),
-            ("gets", _) => "END\r\n".to_owned(),
+            ("gets", _) => {
+                // Some of the keys have items, and at times one is told twice or in the wrong place.
+                let told = |place: usize| number.rotate_right(place as u32) & 4 != 0;
+                let keys = words.iter().enumerate().skip(1).filter(|(place, _)| told(*place));
+                let mut items: Vec<_> = keys.map(|(_, key)| format!("VALUE {key} 1 2 3\r\nhi\r\n")).collect();
+                if number > 250 {
+                    items.reverse();
+                }
+                items.concat() + "END\r\n"
+            }
             ("set", _) => "STORED\r\n".to_owned(),
             _ => "DELETED\r\n".to_owned(),
         };

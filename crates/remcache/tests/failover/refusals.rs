@@ -1,6 +1,6 @@
 //! A server that refuses our password is not down: its keys fail as `Auth`, and go nowhere else.
 
-use remcache::client::Credentials;
+use remcache::client::{Credentials, Protocol};
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn client(servers: &[Memcached], config: Config) -> Client {
 }
 
 fn binary() -> Config {
-    patient().protocol(remcache::client::Protocol::Binary)
+    patient().protocol(Protocol::Binary)
 }
 
 #[tokio::test]

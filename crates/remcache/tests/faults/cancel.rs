@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use remcache::proto::Wire;
 use remcache::{Client, Config};
 use remcache_testkit::seed;
 use tokio::task::JoinSet;
@@ -13,6 +14,13 @@ use tokio::task::JoinSet;
 use crate::faults_support::conduct::Conduct;
 use crate::faults_support::store::truth;
 use crate::faults_support::trial::Trial;
+use crate::on_each_wire::on_each_wire;
+
+on_each_wire! {
+    #[tokio::test(start_paused = true)]
+    a_call_may_be_dropped_at_every_poll
+    eight_calls_may_be_dropped_at_any_polls
+}
 
 const DEADLINE: Duration = Duration::from_secs(1);
 
@@ -108,8 +116,8 @@ const CIRCUMSTANCES: [Circumstances; 4] = [
 ];
 
 /// Drops one call among its neighbours after so many polls; whether it was ready before.
-async fn drop_one(operation: Operation, circumstances: &Circumstances, times: usize) -> bool {
-    let trial = Trial::in_memory(circumstances.conduct.clone(), (circumstances.config)(), DEADLINE);
+async fn drop_one(wire: Wire, operation: Operation, circumstances: &Circumstances, times: usize) -> bool {
+    let trial = Trial::in_memory(wire, circumstances.conduct.clone(), (circumstances.config)(), DEADLINE);
     if circumstances.is_warm {
         assert_eq!(trial.get("fixed:warm").await.succeeded, 1);
     }
@@ -129,12 +137,11 @@ async fn drop_one(operation: Operation, circumstances: &Circumstances, times: us
     was_ready
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_call_may_be_dropped_at_every_poll() {
+async fn a_call_may_be_dropped_at_every_poll(wire: Wire) {
     for circumstances in &CIRCUMSTANCES {
         for (name, operation) in OPERATIONS {
             let mut times = 0;
-            while !drop_one(operation, circumstances, times).await {
+            while !drop_one(wire, operation, circumstances, times).await {
                 times += 1;
                 assert!(times < 10_000, "{name}, {}: never ready", circumstances.name);
             }
@@ -144,13 +151,12 @@ async fn a_call_may_be_dropped_at_every_poll() {
 }
 
 /// Eight calls at once, each dropped after a number of polls of its own, or not at all.
-#[tokio::test(start_paused = true)]
-async fn eight_calls_may_be_dropped_at_any_polls() {
+async fn eight_calls_may_be_dropped_at_any_polls(wire: Wire) {
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..400 {
         let Circumstances { conduct, config, .. } = rng.choice(&CIRCUMSTANCES).expect("there are some");
-        let trial = Trial::in_memory(conduct.clone(), config().seed(rng.u64(..)), DEADLINE);
+        let trial = Trial::in_memory(wire, conduct.clone(), config().seed(rng.u64(..)), DEADLINE);
         let mut calls = JoinSet::new();
         // What changes something is checked by its own count, so each of these comes once.
         let mut operations = OPERATIONS;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use remcache::client::Condition;
+use remcache::proto::Wire;
 use remcache::{Client, Config, Delivery, Reply, Request, ServerHandle, Status};
 use remcache_testkit::seed;
 use tokio::task::JoinSet;
@@ -13,15 +14,16 @@ use crate::faults_support::conduct::Conduct;
 use crate::faults_support::net::Net;
 use crate::faults_support::serve::World;
 use crate::faults_support::store::truth;
+use crate::speaking::speaking;
 
 fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
 fn one(conduct: Conduct, config: Config) -> (Arc<World>, Client) {
-    let world = World::new(conduct);
+    let world = World::new(Wire::Binary, conduct);
     let net = Net::new([("server", Arc::clone(&world))]);
-    (world, Client::with_config(["server"], config.connector(net)).unwrap())
+    (world, Client::with_config(["server"], speaking(Wire::Binary, config).connector(net)).unwrap())
 }
 
 async fn fetch_later(client: Client, delay: Duration) -> (Status, Instant) {
@@ -92,10 +94,11 @@ async fn row_24_healthy_servers_of_a_flapping_fleet_always_answer() {
     const SERVERS: usize = 1_000;
     const FLAPPING: usize = 300;
     let seed = seed();
-    let worlds: Vec<_> = (0..SERVERS).map(|_| World::new(Conduct::Honest)).collect();
+    let worlds: Vec<_> = (0..SERVERS).map(|_| World::new(Wire::Binary, Conduct::Honest)).collect();
     let names: Vec<&'static str> = (0..SERVERS).map(|n| &*format!("s{n:04}").leak()).collect();
     let net = Net::new(names.iter().copied().zip(worlds.iter().cloned()));
-    let client = Client::with_config(&names, Config::new().connector(net).seed(seed.value())).unwrap();
+    let client =
+        Client::with_config(&names, speaking(Wire::Binary, Config::new()).connector(net).seed(seed.value())).unwrap();
     let homes: Vec<_> =
         (0..1_000).map(|n| client.locate(format!("key{n}")).unwrap().unwrap().name().to_owned()).collect();
     let end = Instant::now() + Duration::from_secs(10);

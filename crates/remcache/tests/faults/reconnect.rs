@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use remcache::proto::Wire;
 use remcache::{Client, Config, Delivery, ErrorKind};
 use remcache_testkit::seed;
 use tokio::task::JoinSet;
@@ -12,6 +13,7 @@ use crate::faults_support::conduct::{Conduct, Ending};
 use crate::faults_support::net::Net;
 use crate::faults_support::serve::World;
 use crate::faults_support::trial::{RECOVERY, Trial};
+use crate::speaking::speaking;
 
 const CLIENTS: u64 = 1_000;
 const OUTAGE: Duration = Duration::from_secs(30);
@@ -43,13 +45,14 @@ struct Outage {
 
 impl Outage {
     async fn simulate(seed: u64, conduct: Conduct) -> Self {
-        let worlds: Vec<_> = (0..CLIENTS).map(|_| World::new(Conduct::Honest)).collect();
+        let worlds: Vec<_> = (0..CLIENTS).map(|_| World::new(Wire::Binary, Conduct::Honest)).collect();
         let begins = Instant::now() + Duration::from_secs(1);
         let ended = begins + OUTAGE;
         let mut tasks = JoinSet::new();
         for (world, number) in worlds.iter().zip(0..) {
-            let config =
-                Config::new().seed(seed.wrapping_add(number)).connector(Net::new([("server", Arc::clone(world))]));
+            let config = speaking(Wire::Binary, Config::new())
+                .seed(seed.wrapping_add(number))
+                .connector(Net::new([("server", Arc::clone(world))]));
             tasks.spawn(work(Client::with_config(["server"], config).expect("a valid configuration"), ended));
         }
         sleep_until(begins).await;
@@ -133,7 +136,12 @@ async fn a_client_is_back_in_time_however_long_the_fault_was() {
     for conduct in faults {
         for outage in [0, 50, 500, 1_500, 4_000, 10_000, 30_000, 60_000].repeat(5) {
             let outage = Duration::from_millis(outage + rng.u64(..1_000));
-            let trial = Trial::in_memory(Conduct::Honest, Config::new().seed(rng.u64(..)), Duration::from_secs(1));
+            let trial = Trial::in_memory(
+                Wire::Binary,
+                Conduct::Honest,
+                Config::new().seed(rng.u64(..)),
+                Duration::from_secs(1),
+            );
             trial.round().await;
             trial.world.change(conduct.clone());
             trial.world.crash();
@@ -151,7 +159,7 @@ async fn a_client_is_back_in_time_however_long_the_fault_was() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_only_accepts_gets_no_callers() {
     for conduct in [Conduct::Silent, Conduct::Deaf, Conduct::Unreachable] {
-        let trial = Trial::in_memory(conduct, Config::new(), Duration::from_secs(1));
+        let trial = Trial::in_memory(Wire::Binary, conduct, Config::new(), Duration::from_secs(1));
         while trial.client.is_usable() {
             trial.get("fixed:1").await;
         }
@@ -172,7 +180,8 @@ async fn a_server_that_only_accepts_gets_no_callers() {
 async fn a_server_that_comes_and_goes_is_found_each_time() {
     let seed = seed();
     let mut rng = seed.rng();
-    let trial = Trial::in_memory(Conduct::Honest, Config::new().seed(rng.u64(..)), Duration::from_secs(1));
+    let trial =
+        Trial::in_memory(Wire::Binary, Conduct::Honest, Config::new().seed(rng.u64(..)), Duration::from_secs(1));
     for _ in 0..2_000 {
         trial.world.change(Conduct::Refuses);
         trial.world.crash();

@@ -1,9 +1,11 @@
 //! How a server behaves: honestly, or with a fault, as a value.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
+use remcache::proto::Wire;
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
@@ -51,19 +53,22 @@ pub(crate) enum Lie {
     Swaps,
     Repeats,
     Withholds,
-    ChangesOpcode,
-    ChangesOpaque,
+    /// What a reply is to: its opcode, its return code or its first word.
+    ChangesKind,
+    /// Whose a reply is: its opaque, or where there is none the key of an item.
+    ChangesOwner,
     Babbles,
 }
 
 impl Lie {
     pub(crate) const ALL: [Self; 6] =
-        [Self::Swaps, Self::Repeats, Self::Withholds, Self::ChangesOpcode, Self::ChangesOpaque, Self::Babbles];
+        [Self::Swaps, Self::Repeats, Self::Withholds, Self::ChangesKind, Self::ChangesOwner, Self::Babbles];
 }
 
 /// The mouth of a server on one connection.
 #[derive(Debug)]
 pub(crate) struct Speaker {
+    wire: Wire,
     conduct: Conduct,
     rng: Rng,
     sent: usize,
@@ -73,12 +78,12 @@ pub(crate) struct Speaker {
 pub(crate) type Spoken = Result<(), Ending>;
 
 impl Speaker {
-    pub(crate) fn new(conduct: Conduct) -> Self {
+    pub(crate) fn new(wire: Wire, conduct: Conduct) -> Self {
         let seed = match conduct {
             Conduct::Splits(_, seed) | Conduct::Lies(_, seed) => seed,
             _ => 0,
         };
-        Self { conduct, rng: Rng::with_seed(seed), sent: 0 }
+        Self { wire, conduct, rng: Rng::with_seed(seed), sent: 0 }
     }
 
     /// Sends the frames of one turn, each the whole of a reply.
@@ -138,9 +143,8 @@ impl Speaker {
         Ok(())
     }
 
-    /// Statistics are left alone: their packets are alike, so no client can tell.
     fn lie(&mut self, lie: Lie, frames: &mut Vec<Bytes>) {
-        let candidates: Vec<usize> = (0..frames.len()).filter(|&at| frames[at][1] != STAT).collect();
+        let candidates: Vec<usize> = (0..frames.len()).filter(|&at| can_be_seen(self.wire, lie, &frames[at])).collect();
         let Some(&at) = self.rng.choice(&candidates) else { return };
         match lie {
             Lie::Swaps => {
@@ -149,17 +153,49 @@ impl Speaker {
             }
             Lie::Repeats => frames.insert(at, frames[at].clone()),
             Lie::Withholds => drop(frames.remove(at)),
-            Lie::ChangesOpcode => frames[at] = with_byte(&frames[at], 1, self.rng.u8(1..)),
-            Lie::Babbles => frames.insert(at, babble(&mut self.rng)),
-            Lie::ChangesOpaque => frames[at] = with_byte(&frames[at], self.rng.usize(12..16), self.rng.u8(1..)),
+            Lie::ChangesKind => frames[at] = with_byte(&frames[at], 1, self.rng.u8(1..)),
+            Lie::Babbles => frames.insert(at, babble(self.wire, &mut self.rng)),
+            Lie::ChangesOwner => {
+                let places = owner(self.wire, &frames[at]).expect("a candidate names its owner");
+                frames[at] = with_byte(&frames[at], self.rng.usize(places), self.rng.u8(1..));
+            }
+        }
+    }
+}
+
+/// Whether a client can tell that a server lies in this way about a reply.
+///
+/// Statistics are alike in any order. On the text wire a number alone and an `END` say of nobody whose they
+/// are: a client takes them at their word where it waits for one.
+fn can_be_seen(wire: Wire, lie: Lie, frame: &[u8]) -> bool {
+    let says_nothing = match wire {
+        Wire::Binary => frame[1] == STAT,
+        _ => frame.starts_with(b"STAT") || frame == b"END\r\n" || (frame[0].is_ascii_digit() && lie != Lie::Swaps),
+    };
+    !says_nothing && (lie != Lie::ChangesOwner || owner(wire, frame).is_some())
+}
+
+/// Where a reply says whose it is.
+fn owner(wire: Wire, frame: &[u8]) -> Option<Range<usize>> {
+    match wire {
+        Wire::Binary => Some(12..16),
+        Wire::Meta => {
+            let opaque = frame.windows(2).position(|pair| pair == b" O")? + 2;
+            Some(opaque..opaque + 8)
+        }
+        Wire::Text => {
+            let key = frame.strip_prefix(b"VALUE ")?;
+            let end = key.iter().position(|byte| *byte == b' ')?;
+            Some(6..6 + end)
         }
     }
 }
 
 /// Bytes that mean nothing; half of them begin as a reply does.
-pub(crate) fn babble(rng: &mut Rng) -> Bytes {
+pub(crate) fn babble(wire: Wire, rng: &mut Rng) -> Bytes {
     let length = rng.usize(1..200);
-    let first = if rng.bool() { 0x81 } else { rng.u8(..) };
+    let beginning = if wire == Wire::Binary { 0x81 } else { b"VHESD"[rng.usize(..5)] };
+    let first = if rng.bool() { beginning } else { rng.u8(..) };
     std::iter::once(first).chain(std::iter::repeat_with(|| rng.u8(..))).take(length).collect()
 }
 

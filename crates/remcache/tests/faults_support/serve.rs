@@ -5,14 +5,14 @@ use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use remcache::proto::InputBuffer;
-use remcache::proto::binary::Packet;
+use remcache::proto::Wire;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use super::attempts::Attempts;
 use super::conduct::{Conduct, Ending, Speaker};
 use super::store::Store;
+use crate::serving::Ear;
 
 /// The server's end of a connection.
 pub(crate) trait Peer: AsyncRead + AsyncWrite + Unpin + Send + 'static {
@@ -20,9 +20,10 @@ pub(crate) trait Peer: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn reset(self);
 }
 
-/// A server: its items, its conduct, and who connected.
+/// A server: what it speaks, its items, its conduct, and who connected.
 #[derive(Debug)]
 pub(crate) struct World {
+    wire: Wire,
     store: Mutex<Store>,
     conduct: Mutex<Conduct>,
     attempts: Attempts,
@@ -32,14 +33,20 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(conduct: Conduct) -> Arc<Self> {
+    pub(crate) fn new(wire: Wire, conduct: Conduct) -> Arc<Self> {
         Arc::new(Self {
+            wire,
             store: Mutex::default(),
             conduct: Mutex::new(conduct),
             attempts: Attempts::default(),
             accepted: AtomicUsize::new(0),
             crash: Notify::new(),
         })
+    }
+
+    /// What is spoken on all connections.
+    pub(crate) fn wire(&self) -> Wire {
+        self.wire
     }
 
     pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
@@ -88,18 +95,16 @@ async fn converse(stream: &mut impl Peer, world: &World, conduct: Conduct) -> En
         pending::<()>().await;
     }
     let mut unheard = if let Conduct::Hears(bytes) = conduct { bytes } else { usize::MAX };
-    let mut speaker = Speaker::new(conduct);
-    let mut input = InputBuffer::new();
+    let mut speaker = Speaker::new(world.wire, conduct);
+    let mut ear = Ear::new(world.wire);
     while unheard > 0 {
-        match (&mut *stream).take(unheard as u64).read_buf(input.spare()).await {
+        match (&mut *stream).take(unheard as u64).read_buf(ear.spare()).await {
             Ok(0) | Err(_) => return Ending::Fin,
             Ok(count) => unheard -= count,
         }
         let mut frames = Vec::new();
-        while let Some(packet) =
-            Packet::decode(&mut input, LONGEST_BODY).expect("a client sends requests that are some")
-        {
-            world.store().execute(&packet, &mut frames);
+        while let Some(request) = ear.next() {
+            world.store().execute(&request, &mut frames);
         }
         if let Err(ending) = speaker.speak(stream, frames).await {
             return ending;
@@ -114,5 +119,3 @@ async fn finish(mut stream: impl Peer) {
     let _ = stream.shutdown().await;
     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
 }
-
-const LONGEST_BODY: usize = 2 << 20;

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use remcache::proto::Wire;
 use remcache::{Change, Client, Config, Delivery, Error, ErrorKind, Item};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,6 +17,7 @@ use super::host::Host;
 use super::net::Net;
 use super::serve::World;
 use super::store::{statistics, truth};
+use crate::speaking::speaking;
 
 /// A client and its server.
 #[derive(Debug)]
@@ -46,27 +48,32 @@ pub(crate) struct Tally {
     fates: Vec<(String, Fate)>,
 }
 
-/// How many outcomes a round has, and how many frames an honest server answers it with.
+/// How many outcomes a round has.
 pub(crate) const OUTCOMES_OF_A_ROUND: usize = GETS + KEYS_OF_A_GET + KEYS_OF_A_SET + 4;
-pub(crate) const FRAMES_OF_A_ROUND: usize = 100;
 const GETS: usize = 20;
 const KEYS_OF_A_GET: usize = 64;
 const KEYS_OF_A_SET: usize = 5;
 
+/// How many frames an honest server answers a round with: packets of a call may be quiet but for the last.
+pub(crate) fn frames_of_a_round(wire: Wire) -> usize {
+    let of_a_set = if wire == Wire::Binary { 1 } else { KEYS_OF_A_SET };
+    OUTCOMES_OF_A_ROUND - KEYS_OF_A_SET + of_a_set + statistics().len()
+}
+
 impl Trial {
     /// A trial in memory, for a paused clock: deadlines are met to the tick of its timer.
-    pub(crate) fn in_memory(conduct: Conduct, config: Config, deadline: Duration) -> Self {
-        let world = World::new(conduct);
+    pub(crate) fn in_memory(wire: Wire, conduct: Conduct, config: Config, deadline: Duration) -> Self {
+        let world = World::new(wire, conduct);
         let net = Net::new([("server", Arc::clone(&world))]);
-        let client = Client::with_config(["server"], config.timeout(deadline).connector(net));
+        let client = Client::with_config(["server"], speaking(wire, config).timeout(deadline).connector(net));
         Self::new(client, world, deadline, TICK, None)
     }
 
     /// A trial on real sockets.
-    pub(crate) async fn on_sockets(conduct: Conduct, config: Config, deadline: Duration) -> Self {
-        let world = World::new(conduct);
+    pub(crate) async fn on_sockets(wire: Wire, conduct: Conduct, config: Config, deadline: Duration) -> Self {
+        let world = World::new(wire, conduct);
         let host = Host::start(&world).await;
-        let client = Client::with_config([host.address()], config.timeout(deadline));
+        let client = Client::with_config([host.address()], speaking(wire, config).timeout(deadline));
         Self::new(client, world, deadline, BUSY_MACHINE, Some(host))
     }
 
@@ -159,7 +166,8 @@ impl Trial {
     }
 
     fn caller(&self) -> Caller {
-        Caller { client: self.client.clone(), deadline: self.deadline, slack: self.slack }
+        let wire = self.world.wire();
+        Caller { client: self.client.clone(), wire, deadline: self.deadline, slack: self.slack }
     }
 }
 
@@ -213,6 +221,7 @@ fn fate_of(error: &Error) -> Fate {
 #[derive(Debug)]
 struct Caller {
     client: Client,
+    wire: Wire,
     deadline: Duration,
     slack: Duration,
 }
@@ -268,7 +277,10 @@ async fn set_many(caller: Caller, serial: u32) -> Tally {
 }
 
 async fn increment(caller: Caller, key: String) -> Tally {
-    let outcome = caller.within(1, caller.client.increment(&key, 1).initial(1)).await;
+    let call = caller.client.increment(&key, 1);
+    // The text wire has no word for a counter's first number, and this server needs none.
+    let call = if caller.wire == Wire::Text { call } else { call.initial(1) };
+    let outcome = caller.within(1, call).await;
     let mut tally = Tally::default();
     tally.remember(&key, &outcome);
     tally.count(&key, outcome, |counter| counter.is_some_and(|counter| counter.value == 1));

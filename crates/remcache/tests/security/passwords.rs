@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use remcache::client::{Credentials, Tls};
+use remcache::client::{Credentials, Protocol, Tls};
 use remcache::{Client, Config, Delivery, ErrorKind};
 use remcache_testkit::{Authority, Dates, Memcached, Proxy, SASL_PASSWORD, SASL_USER, scratch};
 use tokio::net::TcpListener;
@@ -63,6 +63,12 @@ async fn a_password_goes_over_tls() {
 
 /// Every request fails, and the server is not asked again.
 async fn assert_final(config: Config, words: &[&str]) {
+    assert_final_on(config.clone().protocol(Protocol::Binary), 1, words).await;
+    // The first connection asks in text, and is closed.
+    assert_final_on(config, 2, words).await;
+}
+
+async fn assert_final_on(config: Config, connections: u64, words: &[&str]) {
     let log = Log::keep();
     let server = Memcached::start_sasl(&[]);
     let proxy = Proxy::start(server.addr()).await;
@@ -84,7 +90,7 @@ async fn assert_final(config: Config, words: &[&str]) {
         assert_says(&error_of(&client).await, ErrorKind::Auth, words);
         tokio::time::sleep(millis(25)).await;
     }
-    assert_eq!(proxy.accepted(), 1, "the wait between attempts is 20 ms, and there is none");
+    assert_eq!(proxy.accepted(), connections, "the wait between attempts is 20 ms, and there is none");
     assert_eq!(log.warnings(&proxy.addr()).len(), 1, "{}", log.text());
     client.close().await;
 }
@@ -107,7 +113,7 @@ async fn row_17_a_password_file_is_named_to_who_speaks_binary() {
     std::fs::write(&users, "bob:secret\n").unwrap();
     let server = Memcached::start(&["-Y", users.to_str().unwrap()]);
     let config = hasty().connect_timeout(millis(200)).credentials(Credentials::new("bob", "secret"));
-    let client = Client::with_config([server.addr()], config).unwrap();
+    let client = Client::with_config([server.addr()], config.protocol(Protocol::Binary)).unwrap();
     assert_says(&error_of(&client).await, ErrorKind::Disconnected(Delivery::NotSent), &["-Y", "text"]);
 }
 
@@ -148,7 +154,7 @@ async fn row_17_after_a_refusal_only_other_credentials_are_tried() {
     let proxy = Proxy::start(server.addr()).await;
     let current = Arc::new(Mutex::new(Credentials::new(SASL_USER, "the old one")));
     let source = Arc::clone(&current);
-    let config = hasty().credentials_provider(move || {
+    let config = hasty().protocol(Protocol::Binary).credentials_provider(move || {
         let credentials = source.lock().unwrap().clone();
         async { Ok(credentials) }
     });
@@ -181,9 +187,13 @@ async fn who_does_not_answer_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let config = hasty().connect_timeout(millis(100));
-    let silent = Client::with_config([&address], config.clone().credentials(known())).unwrap();
     let disconnected = ErrorKind::Disconnected(Delivery::NotSent);
-    assert_says(&error_of(&silent).await, disconnected, &["authentication within 100ms"]);
+    for protocol in Protocol::ALL {
+        let what = if protocol == Protocol::Auto { "question for its version" } else { "authentication" };
+        let config = config.clone().protocol(protocol).credentials(known());
+        let silent = Client::with_config([&address], config).unwrap();
+        assert_says(&error_of(&silent).await, disconnected, &[what, "within 100ms"]);
+    }
     let pending = Client::with_config([&address], config.credentials_provider(std::future::pending)).unwrap();
     assert_says(&error_of(&pending).await, disconnected, &["provider of credentials within 100ms"]);
 }

@@ -113,7 +113,7 @@ impl Workload {
         while self.goes_on() {
             let key = format!("counter_{}", self.next_counter.fetch_add(1, Ordering::Relaxed));
             let limit = random_limit(&mut rng);
-            let outcome = within(limit, self.client.increment(&key, 1).initial(1).timeout(limit), &mut rng).await;
+            let outcome = within(limit, self.client.increment(&key, 1).timeout(limit), &mut rng).await;
             if let Some(Ok(counter)) = &outcome {
                 assert_eq!(counter.expect("it starts where it is absent").value, 1, "{key} was raised again");
             }

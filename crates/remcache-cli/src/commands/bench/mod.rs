@@ -1,16 +1,18 @@
 //! `bench`: a load on the servers, and what it shows.
 
+mod curve;
+mod plot;
 mod report;
 
 use std::num::NonZeroU16;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use remcache::{Client, Ttl};
 
 use crate::cli::value;
 use crate::exit::{Exit, Failure, Outcome, complain};
-use crate::load::{Load, Mix, Pace, Threshold, Workload, per_second};
+use crate::load::{Load, Mix, Pace, Popularity, Sizes, Threshold, Workload, per_second};
 use crate::output::{Notes, Progress, number};
 use crate::session::Session;
 use crate::tally::Tally;
@@ -50,9 +52,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "10k", value_parser = value::count)]
     keys: u64,
 
-    /// The size of a value
-    #[arg(long, value_name = "BYTES", default_value = "100", value_parser = value::bytes)]
-    size: usize,
+    /// How the operations are spread over the keys: uniform, sequential, or zipf:1.0, where few keys are
+    /// asked for often and most seldom
+    #[arg(long, value_name = "DIST", default_value = "uniform")]
+    dist: Popularity,
+
+    /// The size of a value, or a range of sizes: 100..1k
+    #[arg(long, value_name = "BYTES", default_value = "100")]
+    size: Sizes,
 
     /// How long the items live
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = value::ttl)]
@@ -70,12 +77,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     hdr: Option<PathBuf>,
 
+    /// Draw the latency curve of each operation into this file, as SVG
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+
     /// Exit with 8 if this holds: p99>2ms, set.p99.9>=5ms, max>1s, mean>100us, ops<50k, errors>0, hit<90%
     #[arg(long, value_name = "CONDITION")]
     fail_if: Vec<Threshold>,
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
+    args.files().try_for_each(|path| check_place(path))?;
     let interrupt = session.interrupt.expect();
     let most = args.depth.max(DEFAULT_IN_FLIGHT);
     let client = session.client_with(|config| config.connections(args.conns).max_in_flight(most))?;
@@ -101,8 +113,9 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let report = Report::new(args, &client, recorder, elapsed);
     report.print(&mut session.output)?;
     report.save(args)?;
-    for path in args.json.iter().chain(&args.hdr) {
-        notes.say(format_args!("saved: {}", path.display()));
+    let saved: Vec<String> = args.files().map(|path| path.display().to_string()).collect();
+    if !saved.is_empty() {
+        notes.say(format_args!("saved: {}", saved.join(", ")));
     }
     let tally = report.tally();
     tally.complain("operations", &mut session.output)?;
@@ -120,8 +133,12 @@ impl Args {
     }
 
     fn workload(&self) -> Workload {
-        let value = vec![b'x'; self.size].into();
-        Workload { mix: self.ratio.clone(), keys: self.keys, value, ttl: self.ttl }
+        Workload { mix: self.ratio.clone(), keys: self.keys, popularity: self.dist, sizes: self.size, ttl: self.ttl }
+    }
+
+    /// The files that the result goes into.
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.hdr, &self.json, &self.svg].into_iter().flatten()
     }
 
     fn threads(&self) -> usize {
@@ -171,7 +188,17 @@ const MOST_CALLERS: usize = 1_000_000;
 /// The library's own limit, which suffices for less.
 const DEFAULT_IN_FLIGHT: usize = 16_384;
 
+/// Whether a result can go there: it is asked before the load, not after it.
+fn check_place(path: &Path) -> Result<(), Failure> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    match std::fs::metadata(directory) {
+        Ok(metadata) if metadata.is_dir() && !path.is_dir() => Ok(()),
+        Ok(_) => Err(Failure::usage(format!("{}: a result goes into a file", path.display()))),
+        Err(error) => Err(file_error(path)(error)),
+    }
+}
+
 /// What a failure to write a file means.
-fn file_error(path: &std::path::Path) -> impl Fn(std::io::Error) -> Failure {
+fn file_error(path: &Path) -> impl Fn(std::io::Error) -> Failure {
     move |error| Failure::file(path, error)
 }

@@ -10,10 +10,10 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use remcache::Client;
 use serde_json::{Map, Value};
 
-use super::{Args, file_error};
+use super::{Args, curve, file_error, plot};
 use crate::exit::Failure;
 use crate::load::{Pace, Recorder, Tallied, Verb, per_second};
-use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone, number, picture};
+use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone, number};
 use crate::tally::Tally;
 
 /// The result of a load.
@@ -72,7 +72,7 @@ impl Report {
         output.line(self.summary())?;
         let latency = self.recorder.tallied(None).latency;
         if output.has_pictures() && !latency.is_empty() {
-            output.line(curve(&latency))?;
+            output.line(curve::line(&latency))?;
         }
         Ok(())
     }
@@ -155,7 +155,20 @@ impl Report {
         if let Some(path) = &args.hdr {
             self.save_histograms(path).map_err(file_error(path))?;
         }
+        if let Some(path) = &args.svg {
+            let svg = plot::draw(&self.recorder, &self.title()).map_err(|error| io::Error::other(error.to_string()));
+            svg.and_then(|svg| std::fs::write(path, svg)).map_err(file_error(path))?;
+        }
         Ok(())
+    }
+
+    /// What the drawing is of.
+    fn title(&self) -> String {
+        let reached = self.rate(self.recorder.tallied(None).answers);
+        match self.pace {
+            Pace::Callers(callers) => format!("{} callers, {reached} answers a second", number::exact(callers as u64)),
+            Pace::Rate(rate) => format!("{} asked a second, {reached} answered", number::exact(rate)),
+        }
     }
 
     /// Writes a histogram for each operation, tagged with its name.
@@ -197,7 +210,8 @@ fn settings(args: &Args, client: &Client) -> Record {
         .with("servers", servers)
         .with("ratio", args.ratio.to_string())
         .with("keys", args.keys)
-        .with("size", args.size)
+        .with("distribution", args.dist.to_string())
+        .with("size", args.size.to_string())
         .with("connections", args.conns)
         .with("threads", args.threads());
     match args.pace() {
@@ -213,21 +227,3 @@ fn latencies(tallied: &Tallied) -> impl Iterator<Item = (&'static str, f64)> {
     let all = [("mean", tallied.latency.mean() / 1000.0)].into_iter().chain(percentiles);
     all.chain([("max", micros(tallied.longest()))]).filter(|_| tallied.answers > 0)
 }
-
-/// How the latencies are distributed, from the shortest to p99.99, each step longer by the same factor.
-fn curve(latency: &hdrhistogram::Histogram<u64>) -> String {
-    let (low, high) = (latency.min().max(1), latency.value_at_quantile(0.9999).max(2));
-    let (first, factor) = (low as f64, (high as f64 / low as f64).powf(1.0 / STEPS as f64));
-    let edge = |step: i32| (first * factor.powi(step)) as u64;
-    let heights: Vec<u64> =
-        (0..STEPS).map(|step| latency.count_between(edge(step), edge(step + 1).saturating_sub(1))).collect();
-    let time = |nanos| number::duration(Duration::from_nanos(nanos));
-    format!(
-        "{} {} {}  (p99.99; each step is longer by the same factor)",
-        time(low),
-        picture::sparkline(&heights),
-        time(high)
-    )
-}
-
-const STEPS: i32 = 48;

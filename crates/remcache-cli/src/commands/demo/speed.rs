@@ -6,7 +6,7 @@ use remcache::{Client, Ttl};
 
 use super::stage::Stage;
 use crate::exit::Failure;
-use crate::load::{Load, Mix, Pace, Tallied, Verb, Workload, per_second};
+use crate::load::{Load, Mix, Pace, Popularity, Sizes, Tallied, Verb, Workload, per_second};
 use crate::output::{Cell, Column, Table, Tone, number, picture};
 
 /// What so many callers reached.
@@ -19,7 +19,13 @@ struct Reached {
 /// Measures gets with ever more callers.
 pub(super) async fn measure(client: &Client, stage: &mut Stage<'_>) -> Result<(), Failure> {
     stage.heading("How fast: gets of 100 bytes, one thread, one connection to each server")?;
-    let workload = Workload { mix: Mix::only(Verb::Get), keys: 10_000, value: vec![b'x'; 100].into(), ttl: Ttl::Never };
+    let workload = Workload {
+        mix: Mix::only(Verb::Get),
+        keys: 10_000,
+        popularity: Popularity::Uniform,
+        sizes: Sizes::only(100),
+        ttl: Ttl::Never,
+    };
     let mut failed = 0;
     workload.store_all(client, |stored| failed += u64::from(stored.is_err()), |_| ()).await;
     stage.check(failed == 0, format_args!("{failed} keys could not be stored"))?;

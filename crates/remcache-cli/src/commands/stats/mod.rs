@@ -154,7 +154,7 @@ impl Look {
                 Err(error) => tally.error(error),
             }
         }
-        tally.exit()
+        tally.exit_of_servers()
     }
 
     /// The rows of the table of general statistics; `None` for a server that is away.

@@ -29,13 +29,13 @@ const SLABS: &[Column] = &[
     column("PAGES", 6, "total_pages", number::count),
     column("USED", 7, "used_chunks", number::count),
     column("FREE", 7, "free_chunks", number::count),
-    column("NEEDED", 7, "mem_requested", number::bytes),
     column("HITS", 7, "get_hits", number::count),
     column("SETS", 7, "cmd_set", number::count),
 ];
 
 const LRU: &[Column] = &[
     column("ITEMS", 7, "number", number::count),
+    column("BYTES", 7, "mem_requested", number::bytes),
     column("HOT", 7, "number_hot", number::count),
     column("WARM", 7, "number_warm", number::count),
     column("COLD", 7, "number_cold", number::count),
@@ -46,19 +46,37 @@ const LRU: &[Column] = &[
     column("NOMEM", 6, "outofmemory", number::count),
 ];
 
+/// A page about one server, ready to be drawn.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    /// Titles and widths.
+    pub(super) columns: Vec<(&'static str, u16)>,
+    /// How many of the first columns hold words: the others hold numbers, which stand at their right.
+    pub(super) words: usize,
+    pub(super) rows: Vec<Vec<String>>,
+    /// What is to be said beside them; empty where they say all.
+    pub(super) note: String,
+}
+
 impl Details {
-    /// The columns of a page, with their widths, and its rows.
-    pub(super) fn page(&self, tab: Tab) -> (Vec<(&'static str, u16)>, Vec<Vec<String>>) {
-        match tab {
+    /// The page of a tab.
+    pub(super) fn page(&self, tab: Tab) -> Page {
+        let page = match tab {
             Tab::Slabs => self.classes("", SLABS),
             Tab::Lru => self.classes("items:", LRU),
             Tab::Connections => self.connections(),
-            Tab::Overview | Tab::Events => (Vec::new(), Vec::new()),
-        }
+            Tab::Overview | Tab::Prefixes | Tab::Events => Page::default(),
+        };
+        let note = match (&self.failure, page.rows.is_empty()) {
+            (Some(reason), _) => reason.clone(),
+            (None, true) => "nothing to show".to_owned(),
+            (None, false) => String::new(),
+        };
+        Page { note, ..page }
     }
 
     /// Names such as `items:3:age`, as a row for each class.
-    fn classes(&self, prefix: &str, columns: &[Column]) -> (Vec<(&'static str, u16)>, Vec<Vec<String>>) {
+    fn classes(&self, prefix: &str, columns: &[Column]) -> Page {
         let titles = std::iter::once(("CLASS", 6)).chain(columns.iter().map(|column| (column.title, column.width)));
         let rows = self.subjects(prefix).into_iter().map(|class| {
             let cell = |column: &Column| {
@@ -67,10 +85,10 @@ impl Details {
             };
             std::iter::once(class.to_owned()).chain(columns.iter().map(cell)).collect()
         });
-        (titles.collect(), rows.collect())
+        Page { columns: titles.collect(), words: 1, rows: rows.collect(), note: String::new() }
     }
 
-    fn connections(&self) -> (Vec<(&'static str, u16)>, Vec<Vec<String>>) {
+    fn connections(&self) -> Page {
         let titles = vec![("FD", 5), ("PEER", 30), ("STATE", 18), ("SILENT", 8)];
         let rows = self.subjects("").into_iter().map(|fd| {
             let text = |stat: &str| self.figures.text(&format!("{fd}:{stat}"));
@@ -78,7 +96,7 @@ impl Details {
             let state = text("state").unwrap_or("-").trim_start_matches("conn_");
             vec![fd.to_owned(), text("addr").unwrap_or("-").to_owned(), state.to_owned(), silent.unwrap_or_default()]
         });
-        (titles, rows.collect())
+        Page { columns: titles, words: 3, rows: rows.collect(), note: String::new() }
     }
 
     /// The numbers that names begin with, in the server's order.
@@ -104,7 +122,7 @@ mod tests {
     fn pages_have_a_row_for_each_class_and_connection() {
         let page = |figures: &[(&str, &str)], tab| {
             let figures = figures.iter().copied().collect();
-            Details { figures, failure: None }.page(tab).1
+            Details { figures, failure: None }.page(tab).rows
         };
         let slabs = page(
             &[("1:chunk_size", "96"), ("1:total_pages", "1"), ("5:chunk_size", "240"), ("active_slabs", "2")],
@@ -112,7 +130,7 @@ mod tests {
         );
         assert_eq!((slabs.len(), &slabs[0][..3]), (2, &["1".to_owned(), "96B".into(), "1".into()][..]));
         let lru = page(&[("items:1:number", "7"), ("items:1:age", "60")], Tab::Lru);
-        assert_eq!((&*lru[0][1], &*lru[0][5]), ("7", "1m00s"));
+        assert_eq!((&*lru[0][1], &*lru[0][6]), ("7", "1m00s"));
         let conns = page(
             &[("25:addr", "tcp:1.2.3.4:5"), ("25:state", "conn_read"), ("25:secs_since_last_cmd", "3")],
             Tab::Connections,

@@ -24,8 +24,43 @@ pub(super) struct Member {
     /// Why it does not answer now.
     pub(super) down: Option<String>,
     pub(super) ping: Option<Duration>,
-    /// Gets a second at each look, the oldest first.
-    pub(super) history: VecDeque<u64>,
+    /// What curves show of each look, the oldest first.
+    history: VecDeque<[u64; Trend::ALL.len()]>,
+}
+
+/// A figure whose course a curve shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trend {
+    /// Percent of the gets that hit.
+    Hits,
+    /// Gets a second.
+    Gets,
+    /// Sets a second.
+    Sets,
+    /// Evictions a second.
+    Evictions,
+    /// Connections that are open.
+    Connections,
+    /// Microseconds until our probe was answered.
+    Ping,
+}
+
+impl Trend {
+    /// All of them, in the order of the variants.
+    const ALL: [Self; 6] = [Self::Hits, Self::Gets, Self::Sets, Self::Evictions, Self::Connections, Self::Ping];
+
+    /// The figure of the latest look, as high as the curve is to be.
+    fn height(self, member: &Member) -> u64 {
+        let figure = match self {
+            Self::Hits => member.hit_percent(Window::Latest),
+            Self::Gets => member.rate("cmd_get"),
+            Self::Sets => member.rate("cmd_set"),
+            Self::Evictions => member.rate("evictions"),
+            Self::Connections => member.number("curr_connections").map(|number| number as f64),
+            Self::Ping => member.ping.map(|ping| ping.as_secs_f64() * 1e6),
+        };
+        figure.unwrap_or_default().ceil() as u64
+    }
 }
 
 /// The figures of a server at an instant.
@@ -55,7 +90,7 @@ pub(super) struct Seen {
 /// How long figures are kept: the longest window of the hit ratio, and a little more.
 const KEPT: Duration = Duration::from_secs(11);
 
-/// How many looks the curves show.
+/// How many looks the longest curve shows.
 const HISTORY: usize = 60;
 
 /// How many events are kept.
@@ -82,9 +117,16 @@ impl Fleet {
         self.members.iter().filter(|member| member.is_up()).count()
     }
 
+    /// Percent of all gets that hit, between the two latest looks.
+    pub(super) fn hit_percent(&self) -> Option<f64> {
+        let sum = |name: &'static str| self.total(|member| member.rate(name));
+        let (hits, misses) = (sum("get_hits"), sum("get_misses"));
+        (hits + misses > 0.0).then(|| 100.0 * hits / (hits + misses))
+    }
+
     /// The sum of a figure over the servers that answer.
     pub(super) fn total(&self, figure: impl Fn(&Member) -> Option<f64>) -> f64 {
-        self.members.iter().filter(|member| member.is_up()).filter_map(figure).sum()
+        self.members.iter().filter(|member| member.is_up()).filter_map(figure).fold(0.0, |sum, figure| sum + figure)
     }
 }
 
@@ -117,7 +159,7 @@ impl Member {
                 self.looks.push_front(Look { at: seen.at, figures });
                 let newest = seen.at;
                 self.looks.retain(|look| newest.duration_since(look.at) <= KEPT);
-                self.remember(self.rate("cmd_get"));
+                self.remember(Trend::ALL.map(|trend| trend.height(self)));
                 events
             }
             Err(reason) => {
@@ -125,7 +167,7 @@ impl Member {
                 let event = is_news.then(|| (format!("down: {reason}"), true));
                 self.down = Some(reason);
                 self.looks.clear();
-                self.remember(None);
+                self.remember(Default::default());
                 event.into_iter().collect()
             }
         }
@@ -155,11 +197,17 @@ impl Member {
         events
     }
 
-    fn remember(&mut self, gets: Option<f64>) {
-        self.history.push_back(gets.unwrap_or_default() as u64);
+    fn remember(&mut self, heights: [u64; Trend::ALL.len()]) {
+        self.history.push_back(heights);
         if self.history.len() > HISTORY {
             self.history.pop_front();
         }
+    }
+
+    /// The latest heights of a curve, so many at most, the oldest first.
+    pub(super) fn course(&self, trend: Trend, most: usize) -> Vec<u64> {
+        let latest = self.history.iter().skip(self.history.len().saturating_sub(most));
+        latest.map(|heights| heights[trend as usize]).collect()
     }
 
     /// How much a counter grew in a second, between the two latest looks.
@@ -228,7 +276,13 @@ mod tests {
         assert_eq!(member.rate("cmd_get"), Some(100.0));
         assert_eq!(member.hit_percent(Window::Latest), Some(50.0));
         assert_eq!(member.hit_percent(Window::Long).map(f64::round), Some(67.0));
-        assert_eq!(member.history, [0, 50, 100]);
+        assert_eq!(member.course(Trend::Gets, 9), [0, 50, 100]);
+        assert_eq!(member.course(Trend::Hits, 2), [100, 50]);
+    }
+
+    #[test]
+    fn every_trend_has_its_place() {
+        assert!(Trend::ALL.into_iter().enumerate().all(|(place, trend)| trend as usize == place));
     }
 
     #[test]

@@ -3,17 +3,20 @@
 mod details;
 mod draw;
 mod fleet;
+mod log;
+mod overview;
+mod prefixes;
 mod screen;
+mod terminal;
 
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use ratatui::crossterm::event::{Event, KeyEventKind};
 use remcache::Client;
 use remcache::client::ServerHandle;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::cli::value;
@@ -22,8 +25,11 @@ use crate::output::{Record, is_colored};
 use crate::sample::{figures, reason};
 use crate::session::Session;
 use details::Details;
+use draw::Scene;
 use fleet::{Fleet, Member, Seen, Window};
-use screen::{Action, Screen};
+use log::Log;
+use prefixes::{Look, Prefixes};
+use screen::{Action, Screen, Tab};
 
 /// Watch the servers on a screen: rates, hits, memory, connections, latency
 ///
@@ -41,31 +47,24 @@ pub(crate) async fn run(args: &Args, session: &Session) -> Outcome {
     }
     let client = session.client()?;
     let interrupt = session.interrupt.expect();
-    let is_colored = is_colored(session.options.color, true);
-    let mut top = Top::new(client, is_colored);
-    // The terminal is put back also where the tool panics: a hook does that.
-    let mut terminal = ratatui::try_init().map_err(terminal_failed)?;
+    let mut top = Top::new(client, is_colored(session.options.color, true));
+    let mut terminal = terminal::take().map_err(terminal_failed)?;
     let outcome = tokio::select! {
-        outcome = top.run(&mut terminal, args.interval) => outcome,
-        () = interrupt.raised() => Ok(()),
-        () = terminated() => Ok(()),
+        outcome = top.run(&mut terminal, args.interval) => outcome.map(|()| Exit::Yes),
+        () = interrupt.raised() => Ok(Exit::Interrupted),
+        () = terminal::ended() => Ok(Exit::Interrupted),
     };
-    ratatui::try_restore().map_err(terminal_failed)?;
-    outcome.map(|()| Exit::Yes).map_err(terminal_failed)
+    let given_back = terminal::give_back();
+    top.count_no_more().await;
+    match outcome {
+        // Where the terminal has gone there is none to give back.
+        Ok(Exit::Interrupted) => Ok(Exit::Interrupted),
+        outcome => outcome.and_then(|exit| given_back.map(|()| exit)).map_err(terminal_failed),
+    }
 }
 
 fn terminal_failed(error: io::Error) -> Failure {
     Failure::Io("terminal".into(), error)
-}
-
-/// Waits for the signal that asks a program to end.
-async fn terminated() {
-    #[cfg(unix)]
-    if let Ok(mut signal) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        signal.recv().await;
-        return;
-    }
-    std::future::pending().await
 }
 
 /// The command at work.
@@ -74,6 +73,10 @@ struct Top {
     fleet: Fleet,
     screen: Screen,
     details: Details,
+    prefixes: Prefixes,
+    /// The servers that count prefixes because they were told to here.
+    counting: Vec<ServerHandle>,
+    log: Option<Log>,
     is_colored: bool,
 }
 
@@ -81,21 +84,32 @@ struct Top {
 struct Round {
     seen: Vec<(usize, Seen)>,
     details: Option<Details>,
+    prefixes: Option<Look>,
 }
 
 impl Top {
     fn new(client: Client, is_colored: bool) -> Self {
         let fleet = Fleet::new(client.servers().iter().map(|server| server.name().to_owned()));
-        Self { client, fleet, screen: Screen::default(), details: Details::default(), is_colored }
+        Self {
+            client,
+            fleet,
+            screen: Screen::default(),
+            details: Details::default(),
+            prefixes: Prefixes::default(),
+            counting: Vec::new(),
+            log: None,
+            is_colored,
+        }
     }
 
     async fn run(&mut self, terminal: &mut DefaultTerminal, every: Duration) -> io::Result<()> {
-        let mut keys = listen()?;
+        let mut keys = terminal::listen()?;
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut log_steps = interval(LOG_STEP);
         let mut rounds = JoinSet::new();
         loop {
-            terminal.draw(|frame| draw::draw(frame, &self.fleet, &self.screen, &self.details, self.is_colored))?;
+            self.draw(terminal)?;
             tokio::select! {
                 _ = ticks.tick() => {
                     // A server that hangs delays its round, not the screen.
@@ -103,10 +117,11 @@ impl Top {
                         rounds.spawn(self.look());
                     }
                 }
-                Some(Ok(round)) = rounds.join_next() => self.take(round),
+                _ = log_steps.tick(), if self.log.is_some() => {}
+                Some(round) = rounds.join_next() => self.take(unwound(round)?),
                 event = keys.recv() => match event {
                     Some(event) => {
-                        if self.handle(&event) == Action::Quit {
+                        if self.handle(&event).await == Action::Quit {
                             return Ok(());
                         }
                         if self.needs_details() && rounds.is_empty() {
@@ -120,25 +135,104 @@ impl Top {
         }
     }
 
-    fn handle(&mut self, event: &Event) -> Action {
+    fn draw(&self, terminal: &mut DefaultTerminal) -> io::Result<()> {
+        let tail = self.log.as_ref().map(Log::tail);
+        let scene = Scene {
+            fleet: &self.fleet,
+            screen: &self.screen,
+            details: &self.details,
+            prefixes: &self.prefixes,
+            log: tail.as_ref(),
+            is_colored: self.is_colored,
+        };
+        terminal.draw(|frame| draw::draw(frame, scene)).map(drop)
+    }
+
+    async fn handle(&mut self, event: &Event) -> Action {
         let Event::Key(key) = event else { return Action::None };
         if key.kind == KeyEventKind::Release {
             return Action::None;
         }
         let rows = self.screen.rows(&self.fleet).len();
-        let tab = self.screen.tab;
+        let (tab, selected) = (self.screen.tab, self.selected());
         let action = self.screen.press(*key, rows);
-        if self.screen.tab != tab {
+        if self.screen.tab != tab || self.selected() != selected {
             self.details = Details::default();
         }
-        if action == Action::Export {
-            self.screen.notice = self.export();
+        if tab == Tab::Prefixes && self.screen.tab != tab {
+            self.count_no_more().await;
+        }
+        self.follow_log();
+        match action {
+            Action::Export => self.screen.notice = self.export(),
+            Action::CountPrefixes => self.ask_to_count(),
+            Action::CountPrefixesIndeed => self.switch_counting().await,
+            Action::None | Action::Quit => {}
         }
         action
     }
 
+    fn selected(&self) -> Option<usize> {
+        self.screen.selected_place(&self.fleet)
+    }
+
+    fn selected_server(&self) -> Option<ServerHandle> {
+        self.client.servers().into_iter().nth(self.selected()?)
+    }
+
+    /// Follows the log of the selected server while its page is shown.
+    fn follow_log(&mut self) {
+        let wanted = self.selected().filter(|_| self.screen.tab == Tab::Events);
+        let followed = self.log.as_ref().map(|log| (log.place, log.stream));
+        let stream = self.screen.stream;
+        if followed != wanted.map(|place| (place, stream)) {
+            let server = wanted.zip(self.selected_server());
+            self.log = server.map(|(place, server)| Log::follow(server, place, stream));
+        }
+    }
+
+    /// Asks before prefixes are counted, and says what it costs.
+    fn ask_to_count(&mut self) {
+        let Some(server) = self.selected_server() else { return };
+        let is_ours = self.counting.iter().any(|counting| counting.name() == server.name());
+        let is_on = self.selected().and_then(|place| self.prefixes.is_counting(place));
+        self.screen.notice = match is_on {
+            Some(true) if !is_ours => format!("{} counts already, and not for us: it is left as it is", server.name()),
+            Some(true) => format!("count no more on {}? y/n", server.name()),
+            Some(false) => format!("count on {}, which costs it a lock for each command? y/n", server.name()),
+            None => format!("{} does not say whether it counts", server.name()),
+        };
+        self.screen.is_asking = is_on == Some(is_ours);
+    }
+
+    async fn switch_counting(&mut self) {
+        let Some(server) = self.selected_server() else { return };
+        let known = self.counting.iter().position(|counting| counting.name() == server.name());
+        if let Err(error) = prefixes::switch(&server, known.is_none()).await {
+            self.screen.notice = error.to_string();
+            return;
+        }
+        match known {
+            Some(place) => drop(self.counting.remove(place)),
+            None => self.counting.push(server),
+        }
+        self.prefixes = Prefixes::default();
+    }
+
+    /// Switches off again what was switched on here.
+    async fn count_no_more(&mut self) {
+        for server in std::mem::take(&mut self.counting) {
+            // A server that has gone counts nothing.
+            let _ = prefixes::switch(&server, false).await;
+        }
+        self.prefixes = Prefixes::default();
+    }
+
     /// Whether the page shows what was not asked for yet.
     fn needs_details(&self) -> bool {
+        if self.screen.tab == Tab::Prefixes {
+            return self.selected().is_some_and(|place| self.prefixes.is_counting(place).is_none());
+        }
         self.screen.tab.group().is_some()
             && self.details.failure.is_none()
             && self.details.figures.iter().next().is_none()
@@ -147,18 +241,23 @@ impl Top {
     /// Looks at every server, each in a task of its own.
     fn look(&self) -> impl Future<Output = Round> + Send + 'static {
         let servers = self.client.servers();
-        let selected = self.screen.selected_place(&self.fleet);
-        let page = self.screen.tab.group().zip(selected.and_then(|place| servers.get(place).cloned()));
+        let selected = self.selected().and_then(|place| Some((place, servers.get(place)?.clone())));
+        let page = self.screen.tab.group().zip(selected.clone());
+        let prefixes = selected.filter(|_| self.screen.tab == Tab::Prefixes);
         async move {
             let mut tasks = JoinSet::new();
             for (place, server) in servers.into_iter().enumerate() {
                 tasks.spawn(async move { (place, look_at(&server).await) });
             }
             let details = match page {
-                Some((group, server)) => Some(details_of(&server, group).await),
+                Some((group, (_, server))) => Some(details_of(&server, group).await),
                 None => None,
             };
-            Round { seen: tasks.join_all().await, details }
+            let prefixes = match prefixes {
+                Some((place, server)) => Some(prefixes::look(&server, place).await),
+                None => None,
+            };
+            Round { seen: tasks.join_all().await, details, prefixes }
         }
     }
 
@@ -168,6 +267,9 @@ impl Top {
         }
         if let Some(details) = round.details {
             self.details = details;
+        }
+        if let Some(look) = round.prefixes {
+            self.prefixes.take(look);
         }
     }
 
@@ -183,18 +285,16 @@ impl Top {
     }
 }
 
-/// The terminal's keys and resizes, read by a thread of its own.
-fn listen() -> io::Result<mpsc::Receiver<Event>> {
-    let (sender, receiver) = mpsc::channel(16);
-    std::thread::Builder::new().name("keys".into()).spawn(move || {
-        while let Ok(event) = event::read() {
-            if sender.blocking_send(event).is_err() {
-                break;
-            }
-        }
-    })?;
-    Ok(receiver)
+/// A task's result; where it panicked, so does this: the terminal was given back already.
+fn unwound<T>(joined: Result<T, JoinError>) -> io::Result<T> {
+    joined.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(error) => io::Error::other(error),
+    })
 }
+
+/// How often a log that is followed is shown anew.
+const LOG_STEP: Duration = Duration::from_millis(250);
 
 async fn look_at(server: &ServerHandle) -> Seen {
     let asked = Instant::now();

@@ -19,6 +19,10 @@ pub(super) struct Screen {
     pub(super) selected: usize,
     pub(super) is_paused: bool,
     pub(super) has_help: bool,
+    /// Whether the next key answers the question whether to count prefixes.
+    pub(super) is_asking: bool,
+    /// Which of a server's own events are followed.
+    pub(super) stream: Stream,
     /// What was done last, until the next key.
     pub(super) notice: String,
 }
@@ -28,6 +32,10 @@ pub(super) struct Screen {
 pub(super) enum Action {
     None,
     Export,
+    /// Whether prefixes are counted is to change at the selected server.
+    CountPrefixes,
+    /// The same, after the question.
+    CountPrefixesIndeed,
     Quit,
 }
 
@@ -41,6 +49,8 @@ pub(super) enum Tab {
     Slabs,
     /// The LRU of the selected server.
     Lru,
+    /// The prefixes of keys that the selected server counts.
+    Prefixes,
     /// The connections of the selected server.
     Connections,
     /// What happened to the servers.
@@ -48,10 +58,11 @@ pub(super) enum Tab {
 }
 
 impl Tab {
-    pub(super) const ALL: [(Self, &'static str); 5] = [
+    pub(super) const ALL: [(Self, &'static str); 6] = [
         (Self::Overview, "overview"),
         (Self::Slabs, "slabs"),
         (Self::Lru, "LRU"),
+        (Self::Prefixes, "prefixes"),
         (Self::Connections, "conns"),
         (Self::Events, "events"),
     ];
@@ -67,11 +78,44 @@ impl Tab {
     /// The group of statistics that the page shows of the selected server.
     pub(super) fn group(self) -> Option<&'static str> {
         match self {
-            Self::Overview | Self::Events => None,
+            Self::Overview | Self::Prefixes | Self::Events => None,
             Self::Slabs => Some("slabs"),
             Self::Lru => Some("items"),
             Self::Connections => Some("conns"),
         }
+    }
+}
+
+/// Events that a server's own log tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stream {
+    /// Items that were removed to make room.
+    #[default]
+    Evictions,
+    /// Stores, deletes, counters.
+    Mutations,
+    /// Fetches.
+    Fetchers,
+    /// Connections that come and go.
+    Connections,
+}
+
+impl Stream {
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Evictions, "evictions"),
+        (Self::Mutations, "mutations"),
+        (Self::Fetchers, "fetchers"),
+        (Self::Connections, "connevents"),
+    ];
+
+    /// The server's word for it.
+    pub(super) fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(stream, _)| *stream == self).map_or("", |(_, name)| name)
+    }
+
+    fn next(self) -> Self {
+        let index = Self::ALL.iter().position(|(stream, _)| *stream == self).unwrap_or_default();
+        Self::ALL[(index + 1) % Self::ALL.len()].0
     }
 }
 
@@ -175,9 +219,14 @@ impl Screen {
             self.type_filter(key.code);
             return Action::None;
         }
+        if std::mem::take(&mut self.is_asking) {
+            return if matches!(key.code, KeyCode::Char('y')) { Action::CountPrefixesIndeed } else { Action::None };
+        }
         match key.code {
             KeyCode::Char('q') => return Action::Quit,
             KeyCode::Char('e') => return Action::Export,
+            KeyCode::Char('d') if self.tab == Tab::Prefixes => return Action::CountPrefixes,
+            KeyCode::Char('w') if self.tab == Tab::Events => self.stream = self.stream.next(),
             KeyCode::Esc if self.has_help => self.has_help = false,
             KeyCode::Esc => self.filter.clear(),
             KeyCode::Char('?' | 'h') => self.has_help = !self.has_help,
@@ -188,7 +237,7 @@ impl Screen {
             KeyCode::Char('r') => self.is_reversed = !self.is_reversed,
             KeyCode::Tab => self.tab = self.tab.step(1),
             KeyCode::BackTab => self.tab = self.tab.step(Tab::ALL.len() - 1),
-            KeyCode::Char(digit @ '1'..='5') => self.tab = Tab::ALL[digit as usize - '1' as usize].0,
+            KeyCode::Char(digit @ '1'..='6') => self.tab = Tab::ALL[digit as usize - '1' as usize].0,
             KeyCode::Enter => self.tab = Tab::Slabs,
             code => self.move_selection(code, rows),
         }
@@ -275,13 +324,29 @@ mod tests {
     }
 
     #[test]
+    fn counting_prefixes_is_asked_for_first() {
+        let mut screen = Screen { tab: Tab::Prefixes, ..Screen::default() };
+        let key = |letter| KeyEvent::from(KeyCode::Char(letter));
+        assert_eq!(screen.press(key('d'), 3), Action::CountPrefixes);
+        screen.is_asking = true;
+        assert_eq!(screen.press(key('q'), 3), Action::None);
+        screen.is_asking = true;
+        assert_eq!(screen.press(key('y'), 3), Action::CountPrefixesIndeed);
+        assert!(!screen.is_asking);
+        screen.tab = Tab::Events;
+        assert_eq!(screen.press(key('d'), 3), Action::None);
+        screen.press(key('w'), 3);
+        assert_eq!(screen.stream.name(), "mutations");
+    }
+
+    #[test]
     fn the_selection_stays_within_the_rows() {
         let mut screen = Screen::default();
         press(&mut screen, "jjjjj");
         assert_eq!(screen.selected, 2);
         press(&mut screen, "kkkkk");
         assert_eq!(screen.selected, 0);
-        press(&mut screen, "5");
+        press(&mut screen, "6");
         assert_eq!(screen.tab, Tab::Events);
         screen.press(KeyEvent::from(KeyCode::Tab), 3);
         assert_eq!(screen.tab, Tab::Overview);

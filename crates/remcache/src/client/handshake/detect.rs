@@ -4,19 +4,32 @@
 //! (docs/protocol.md 1.1). `version` is answered by every text server; what it says decides
 //! (docs/protocol.md 4.7).
 
-use super::{closed_silently, line, lost, no_reply, not_asked_for, offer_token, sasl_plain, send};
+use std::sync::{Mutex, PoisonError};
+
+use super::{
+    Expecting, NoPacket, closed_silently, line, not_asked_for, packet, sasl_outcome, sasl_request, send, send_token,
+    text_refusal, token_outcome,
+};
 use crate::client::credentials::Credentials;
 use crate::client::failure::Failure;
 use crate::client::link::NO_CREDENTIALS;
 use crate::client::transport::Stream;
 use crate::proto::{Dialect, InputBuffer, Operation, Output, ProtocolError, Request, Status, Wire, binary};
-use tokio::io::AsyncReadExt as _;
 
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Spoken {
     pub(crate) wire: Wire,
     pub(crate) dialect: Dialect,
+    /// Whether several servers may stand behind it, of which one can be away.
+    pub(crate) may_be_proxy: bool,
+}
+
+impl Spoken {
+    /// What a server is taken to speak that was not asked.
+    pub(super) fn given(wire: Wire) -> Self {
+        Self { wire, dialect: Dialect::default(), may_be_proxy: wire == Wire::Text }
+    }
 }
 
 /// What a guess came to.
@@ -26,6 +39,28 @@ pub(super) enum Guess {
     Right(Spoken),
     /// It has to be another connection, with this guess.
     Next(Attempt),
+}
+
+/// What was right when a server was last asked: what its next connection tries first.
+///
+/// It is a guess and no fact: each connection asks again, in the round trip that it needs anyhow. To a
+/// server that was exchanged for one without meta commands the value of a store would be commands.
+#[derive(Debug, Default)]
+pub(crate) struct Known(Mutex<Attempt>);
+
+impl Known {
+    pub(super) fn first(&self) -> Attempt {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn remember(&self, attempt: Attempt) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = attempt;
+    }
+
+    /// Forgets what was right: the server may be another one.
+    pub(crate) fn forget(&self) {
+        self.remember(Attempt::default());
+    }
 }
 
 /// What to try on a fresh connection.
@@ -52,7 +87,16 @@ pub(super) async fn attempt(
         Attempt::Text => text(stream, credentials).await,
         Attempt::Password => password(stream, credentials).await,
         Attempt::Binary => binary(stream, credentials).await,
-        Attempt::Blind => Ok(Guess::Right(Spoken { wire: Wire::Text, dialect: Dialect::default() })),
+        Attempt::Blind => blind(credentials),
+    }
+}
+
+fn blind(credentials: Option<&Credentials>) -> Result<Guess, Failure> {
+    match credentials {
+        Some(credentials) if !credentials.is_optional() => {
+            Err(Failure::Unreachable("the server closes what asks for its version, and takes no password".to_owned()))
+        }
+        _ => Ok(Guess::Right(Spoken::given(Wire::Text))),
     }
 }
 
@@ -75,8 +119,8 @@ async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Res
     let spoken = match (rest(stream, &answer).await, &spoken) {
         (Ok(true), _) => spoken,
         // A proxy may tell the version of a server behind it, and knows no meta command itself.
-        (Ok(false), Guess::Right(Spoken { wire: Wire::Meta, dialect })) => {
-            Guess::Right(Spoken { wire: Wire::Text, dialect: *dialect })
+        (Ok(false), Guess::Right(Spoken { wire: Wire::Meta, dialect, .. })) => {
+            Guess::Right(Spoken { wire: Wire::Text, dialect: *dialect, may_be_proxy: true })
         }
         (Ok(false), _) => spoken,
         (Err(failure), _) if closed_silently(&failure) => return Ok(Guess::Next(Attempt::Blind)),
@@ -110,7 +154,7 @@ fn told(answer: &[u8]) -> Result<Guess, Failure> {
     }
     match answer.starts_with(b"ERROR") || answer.starts_with(b"CLIENT_ERROR") || answer.starts_with(b"SERVER_ERROR") {
         // A proxy that does not know the command.
-        true => Ok(Guess::Right(Spoken { wire: Wire::Text, dialect: Dialect::default() })),
+        true => Ok(Guess::Right(Spoken::given(Wire::Text))),
         false => Err(Failure::Unreachable(format!(
             "what answers there is no memcached: {:?}",
             String::from_utf8_lossy(answer.get(..40).unwrap_or(answer))
@@ -118,67 +162,103 @@ fn told(answer: &[u8]) -> Result<Guess, Failure> {
     }
 }
 
+/// Password and question in one round trip.
 async fn password(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<Guess, Failure> {
     let Some(credentials) = credentials else { return Err(Failure::Refused(NO_CREDENTIALS.to_owned())) };
-    offer_token(stream, credentials).await?;
+    send_token(stream, credentials, Expecting::AnotherReply).await?;
     send(stream, b"version\r\n").await?;
     let answer = line(stream).await?;
-    let version = answer.strip_prefix(b"VERSION ").map(String::from_utf8_lossy);
-    let dialect = version.map_or_else(Dialect::default, |version| Dialect::from_version(&version));
+    if answer.starts_with(b"VERSION") {
+        // It asks for no password any more: whether that is right is found out by asking anew.
+        return Ok(Guess::Next(Attempt::Text));
+    }
+    token_outcome(&answer)?;
+    let answer = line(stream).await?;
+    if !answer.starts_with(b"VERSION ") {
+        return Err(text_refusal(&answer));
+    }
+    let spoken = in_text(&answer);
     // The binary wire is closed there.
-    let wire = if dialect.wire() == Wire::Meta { Wire::Meta } else { Wire::Text };
-    Ok(Guess::Right(Spoken { wire, dialect }))
+    let wire = if spoken.dialect.wire() == Wire::Meta { Wire::Meta } else { Wire::Text };
+    Ok(Guess::Right(Spoken { wire, ..spoken }))
+}
+
+/// Asks a server that is to be spoken to in text who it is; `None` if it hangs up at the question, as
+/// some proxies do.
+pub(super) async fn who_is_there(stream: &mut dyn Stream) -> Result<Option<Spoken>, Failure> {
+    send(stream, b"version\r\n").await?;
+    match line(stream).await {
+        Ok(answer) => Ok(Some(in_text(&answer))),
+        Err(failure) if closed_silently(&failure) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What the answer to the question for the version tells of a server that is spoken to in text.
+fn in_text(answer: &[u8]) -> Spoken {
+    match answer.strip_prefix(b"VERSION ").map(String::from_utf8_lossy) {
+        Some(version) => {
+            let dialect = Dialect::from_version(&version);
+            Spoken { wire: Wire::Text, dialect, may_be_proxy: !is_memcached(dialect) }
+        }
+        None => Spoken::given(Wire::Text),
+    }
+}
+
+/// A proxy tells a version of its own, or none.
+fn is_memcached(dialect: Dialect) -> bool {
+    dialect.version() >= [1, 4, 0]
 }
 
 /// The wire of a server that tells its version in text, on the connection that it told it on.
 fn by_version(version: &str) -> Guess {
     let dialect = Dialect::from_version(version);
     match dialect.wire() {
-        Wire::Meta => Guess::Right(Spoken { wire: Wire::Meta, dialect }),
+        Wire::Meta => Guess::Right(Spoken { wire: Wire::Meta, dialect, may_be_proxy: false }),
         // memcached has the binary wire since 1.4; what tells less is a proxy with a version of its own.
-        _ if dialect.version() >= [1, 4, 0] => Guess::Next(Attempt::Binary),
-        _ => Guess::Right(Spoken { wire: Wire::Text, dialect }),
+        _ if is_memcached(dialect) => Guess::Next(Attempt::Binary),
+        _ => Guess::Right(Spoken { wire: Wire::Text, dialect, may_be_proxy: true }),
     }
 }
 
 async fn binary(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<Guess, Failure> {
-    let authenticated = match credentials {
-        Some(credentials) => sasl_plain(stream, credentials).await,
-        None => Ok(()),
-    };
-    let version = match authenticated {
-        Ok(()) => binary_version(stream).await,
-        Err(failure) => Err(failure),
-    };
-    match version {
-        Ok(version) => Ok(Guess::Right(Spoken { wire: Wire::Binary, dialect: Dialect::from_version(&version) })),
-        Err(failure) if closed_silently(&failure) => Ok(Guess::Next(Attempt::Blind)),
-        Err(failure) => Err(failure),
+    match ask_in_binary(stream, credentials).await {
+        Ok(version) => {
+            Ok(Guess::Right(Spoken { dialect: Dialect::from_version(&version), ..Spoken::given(Wire::Binary) }))
+        }
+        Err(NoPacket::Other(ProtocolError::WrongMagic(b'A'..=b'Z'))) => Ok(Guess::Next(Attempt::Text)),
+        Err(NoPacket::Lost(failure)) if closed_silently(&failure) => Ok(Guess::Next(Attempt::Text)),
+        Err(other) => Err(other.into()),
     }
 }
 
-async fn binary_version(stream: &mut dyn Stream) -> Result<String, Failure> {
-    let mut output = Output::new();
-    let encoded = binary::encode(&Request::version(), 0, &mut output);
+/// Authentication and question in one round trip.
+async fn ask_in_binary(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<String, NoPacket> {
+    if let Some(credentials) = credentials {
+        send(stream, &sasl_request(credentials)).await?;
+    }
+    let mut question = Output::new();
+    let encoded = binary::encode(&Request::version(), WITH_LINE_END, &mut question);
     encoded.map_err(|invalid| Failure::Unreachable(invalid.to_string()))?;
-    send(stream, output.small()).await?;
+    send(stream, question.small()).await?;
     let mut input = InputBuffer::new();
-    loop {
-        if let Some(frame) = binary::decode(&mut input, super::LONGEST_REPLY).map_err(no_reply)? {
-            let is_answer = frame.opcode == binary::Opcode::of(Operation::Version, false, false);
-            return match (frame.reply.status, is_answer) {
-                (Status::NoError, true) => Ok(frame.reply.text().into_owned()),
-                (Status::AuthError, true) => Err(Failure::Refused(NO_CREDENTIALS.to_owned())),
-                _ => Err(Failure::Unreachable("the server answered what was not asked".into())),
-            };
-        }
-        match stream.read_buf(input.spare()).await {
-            Ok(0) => return Err(super::closed()),
-            Ok(count) => input.filled(count),
-            Err(error) => return Err(lost(&error)),
-        }
+    if let Some(credentials) = credentials {
+        sasl_outcome(&packet(stream, &mut input).await?, credentials)?;
+    }
+    let frame = packet(stream, &mut input).await?;
+    let is_answer = frame.opcode == binary::Opcode::of(Operation::Version, false, false)
+        && frame.opaque == WITH_LINE_END
+        && input.is_empty();
+    match (frame.reply.status, is_answer) {
+        (Status::NoError, true) => Ok(frame.reply.text().into_owned()),
+        (Status::AuthError, true) => Err(Failure::Refused(NO_CREDENTIALS.to_owned()).into()),
+        _ => Err(super::not_asked().into()),
     }
 }
+
+/// An opaque that is the end of a line, so that a server of text answers at once what it does not
+/// understand, and does not wait for more.
+const WITH_LINE_END: u32 = u32::from_be_bytes(*b"\0\0\r\n");
 
 #[cfg(test)]
 mod tests {

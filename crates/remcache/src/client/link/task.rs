@@ -83,6 +83,8 @@ impl Link {
     pub(crate) fn connected(&self, spoken: Spoken, now: Instant) {
         let mut state = self.lock();
         let mut wakers = Vec::new();
+        let keys_in_line = if spoken.may_be_proxy { 1 } else { self.keys_in_line };
+        state.machine.gather_fetches(keys_in_line);
         if state.machine.wire().is_none() {
             state.machine.begin(spoken.wire, spoken.dialect);
             // What this wire cannot say has its outcome now.

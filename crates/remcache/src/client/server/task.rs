@@ -14,7 +14,7 @@ use crate::client::condition::Condition;
 use crate::client::config::Config;
 use crate::client::driver::{Driver, End};
 use crate::client::failure::Failure;
-use crate::client::handshake::{Established, Memory, Refused, establish};
+use crate::client::handshake::{Established, Known, Memory, Refused, establish};
 use crate::client::link::{Demand, Link, NO_CREDENTIALS};
 use crate::client::tls;
 use crate::proto::Deadline;
@@ -46,7 +46,7 @@ enum Outcome {
 }
 
 impl Task {
-    pub(super) fn new(endpoint: Endpoint, link: Arc<Link>, config: Arc<Config>) -> Self {
+    pub(super) fn new(endpoint: Endpoint, link: Arc<Link>, config: Arc<Config>, known: Arc<Known>) -> Self {
         let random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
         Self {
             endpoint,
@@ -55,7 +55,7 @@ impl Task {
             random,
             failures: 0,
             retry_from: Instant::now(),
-            memory: Memory::default(),
+            memory: Memory { refused: None, known },
             told: None,
         }
     }
@@ -115,6 +115,10 @@ impl Task {
             self.failures = 0;
             self.retry_from = Instant::now();
             self.told = None;
+        }
+        if !self.link.has_replied() || matches!(end, End::Protocol(_)) {
+            // Another server may be there, which speaks otherwise.
+            self.memory.known.forget();
         }
         self.ended(&end, credentials.is_some())
     }

@@ -45,9 +45,13 @@ pub(in crate::proto) fn take(input: &mut InputBuffer, header: &Header) -> Result
     let opcode = Opcode(header.opcode);
     let status = header.status();
     let flags = flags(input.as_slice(), header);
-    input.skip(Header::LEN.saturating_add(usize::from(header.extras_length)));
-    let key = input.take(usize::from(header.key_length));
-    let mut value = take_value(input, header, status);
+    let mut begin = Header::LEN.saturating_add(usize::from(header.extras_length));
+    let mut key = Bytes::new();
+    if header.key_length > 0 {
+        input.skip(std::mem::take(&mut begin));
+        key = input.take(usize::from(header.key_length));
+    }
+    let mut value = take_value(input, begin, header, status);
     let mut number = None;
     if status == Status::NoError && opcode.is_counter() {
         number = Some(counter(&value)?);
@@ -72,15 +76,16 @@ fn not_a_reply(bytes: &[u8]) -> Result<(), ProtocolError> {
 /// How memcached begins to say, in text even to binary clients, that it takes no more connections.
 const TOO_MANY_CONNECTIONS: &[u8] = b"ERROR Too";
 
-/// The value; a miss, which is as common as a hit, needs no memory for its text.
+/// The value, which begins there; a miss, which is as common as a hit, needs no memory for its text.
 #[inline]
-fn take_value(input: &mut InputBuffer, header: &Header, status: Status) -> Bytes {
+fn take_value(input: &mut InputBuffer, begin: usize, header: &Header, status: Status) -> Bytes {
     let length = header.value_length().unwrap_or_default();
-    if status == Status::KeyNotFound && input.as_slice().get(..length) == Some(NOT_FOUND) {
-        input.skip(length);
+    let end = begin.saturating_add(length);
+    if status == Status::KeyNotFound && input.as_slice().get(begin..end) == Some(NOT_FOUND) {
+        input.skip(end);
         return Bytes::from_static(NOT_FOUND);
     }
-    input.take(length)
+    input.take_within(end, begin, length)
 }
 
 /// What memcached says of a miss.

@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 
 use super::{Connection, Event};
-use crate::proto::binary::Opcode;
 use crate::proto::in_flight::{Entry, Owner};
-use crate::proto::{Dialect, Expected, InvalidRequest, Reply, Request, Wire};
+use crate::proto::{Dialect, InvalidRequest, Reply, Request, Wire};
 
 /// Requests in the order of their entries in the queue, owned, since nothing is encoded yet.
 #[derive(Debug, Default)]
@@ -64,20 +63,14 @@ impl Connection {
         let requests = std::mem::take(&mut self.backlog).requests;
         for (mut entry, request) in entries.into_iter().zip(requests) {
             let opaque = self.in_flight.next_opaque();
-            let encoded = match self.encode(&request, opaque) {
-                Ok(encoded) => {
-                    entry.keyed = self.remember_key(&request);
-                    Ok(encoded)
-                }
-                Err(invalid) => {
-                    self.refuse(&mut entry, &invalid);
-                    self.encode(&Request::noop(), opaque)
-                }
-            };
+            let encoded = self.encode(&request, opaque).or_else(|invalid| {
+                self.refuse(&mut entry, &invalid);
+                self.encode(&Request::noop(), opaque)
+            });
             // A no-op has nothing that could be refused.
-            (entry.opcode, entry.expected) = encoded.unwrap_or((Opcode::NOOP, Expected::NOOP));
-            entry.start = self.submitted;
-            self.push(entry);
+            if let Ok(encoded) = encoded {
+                self.push(encoded.replace(entry));
+            }
         }
     }
 

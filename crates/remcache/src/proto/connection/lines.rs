@@ -1,6 +1,7 @@
 //! Attribution on the wires whose replies are lines.
 
 use super::{Connection, Event};
+use crate::proto::in_flight::Kept;
 use crate::proto::meta::{self, Peeked};
 use crate::proto::{Expected, InputBuffer, Operation, ProtocolError, Wire, line, refusal, text};
 
@@ -15,12 +16,37 @@ pub(super) enum Step {
 }
 
 impl Connection {
-    /// Takes the next reply.
+    /// The next event that the input holds.
     // Apart from the path of packets, which is kept short.
     #[inline(never)]
-    pub(super) fn poll_lines(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
+    pub(super) fn poll_lines(&mut self, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
+        loop {
+            let event = match self.silent.checked_sub(1) {
+                Some(left) => self.settle_silent(left),
+                None => {
+                    if let Some(hit) = self.next_hit_in_line(input) {
+                        return Ok(Some(hit));
+                    }
+                    match self.poll_reply(input)? {
+                        Step::Incomplete => return Ok(None),
+                        Step::Taken(event) => event,
+                        Step::Silent => None,
+                    }
+                }
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Takes the next reply.
+    fn poll_reply(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
+        }
+        if self.in_flight.front().is_some_and(|oldest| oldest.kept == Kept::KeyInLine) {
+            return self.poll_line_of_fetches(input);
         }
         match self.wire {
             Some(Wire::Meta) => self.poll_meta(input),
@@ -47,7 +73,7 @@ impl Connection {
             return Ok(Step::Silent);
         }
         let reply = meta::take(input, &head, expected)?;
-        Ok(Step::Taken(self.deliver(place, reply, true)))
+        Ok(Step::Taken(self.answered(place, true).map(|tag| Event { tag, reply, last: true })))
     }
 
     fn expected_at(&self, place: usize) -> Expected {
@@ -62,6 +88,13 @@ impl Connection {
         if refusal && place > turn {
             return Err(unowned(input, true));
         }
+        if let Some(begin) = self.in_flight.first_in_line().filter(|begin| *begin <= place) {
+            // Any of the quiet requests before it may have been refused.
+            return match refusal && begin > turn {
+                true => Err(unowned(input, true)),
+                false => self.begin_line(input, begin),
+            };
+        }
         let expected = self.expected_at(place);
         let has_opaque = meta::verb_answers(expected.operation) && expected.operation != Operation::Debug;
         if has_opaque && !refusal {
@@ -73,6 +106,13 @@ impl Connection {
             return Ok(Step::Silent);
         }
         self.answer_in_order(input, place)
+    }
+
+    /// What stands before a line of fetches was silent.
+    fn begin_line(&mut self, input: &InputBuffer, begin: usize) -> Result<Step, ProtocolError> {
+        Self::check_begin_of_line(input)?;
+        self.silent = begin;
+        Ok(Step::Silent)
     }
 
     /// Takes the lines that answer the oldest request.
@@ -89,7 +129,8 @@ impl Connection {
         };
         let Some(answer) = answer else { return Ok(Step::Incomplete) };
         self.broken = answer.fatal;
-        Ok(Step::Taken(self.deliver(place, answer.reply, answer.last)))
+        let (reply, last) = (answer.reply, answer.last);
+        Ok(Step::Taken(self.answered(place, last).map(|tag| Event { tag, reply, last })))
     }
 }
 

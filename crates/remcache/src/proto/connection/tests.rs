@@ -3,6 +3,7 @@
 #![expect(clippy::arithmetic_side_effects, reason = "the numbers of a test are its own")]
 #![expect(clippy::disallowed_methods, reason = "virtual time needs one instant to begin with")]
 
+mod gather;
 mod lines;
 
 use std::time::{Duration, Instant};

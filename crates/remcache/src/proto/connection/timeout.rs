@@ -2,13 +2,11 @@
 
 use std::time::Instant;
 
-use bytes::Buf;
-
-use super::encode::encode_noop;
+use super::encode::Encoded;
 use super::{Connection, Event};
 use crate::proto::binary::Opcode;
-use crate::proto::in_flight::{Entry, Owner};
-use crate::proto::{Delivery, Expected, Operation, Output, ProtocolError, Reply, Status, Wire};
+use crate::proto::in_flight::{Entry, Kept, Owner};
+use crate::proto::{Delivery, Expected, Operation, Output, ProtocolError, Reply, Request, Status};
 
 impl Connection {
     /// When [`Connection::handle_timeout`] is to be called at the latest.
@@ -110,7 +108,7 @@ impl Connection {
         self.count_abandoned(count, now);
         match self.wire {
             _ if !revoked => {}
-            Some(wire) => self.rewrite_output(wire),
+            Some(_) => self.rewrite_output(),
             None => self.backlog.revoke(self.in_flight.iter().map(|entry| entry.expected.is_noop())),
         }
     }
@@ -118,28 +116,51 @@ impl Connection {
     /// Takes the bytes of given-up requests out of the output, so that "not sent" stays true.
     ///
     /// A no-op takes the place of each, which keeps the opaques consecutive.
-    fn rewrite_output(&mut self, wire: Wire) {
-        let dialect = self.dialect;
-        let mut output = Output::new();
-        let old_end = self.submitted;
-        let first_untaken = self.taken;
-        let mut entries = self.in_flight.iter_mut().filter(|(_, entry)| entry.start >= first_untaken).peekable();
-        while let Some((opaque, entry)) = entries.next() {
-            let end = entries.peek().map_or(old_end, |(_, next)| next.start);
-            let range = offset(entry.start, first_untaken)..offset(end, first_untaken);
-            entry.start = first_untaken.saturating_add(output.remaining() as u64);
-            if entry.expected.is_noop() {
-                // A no-op has nothing that could be refused.
-                if let Ok((opcode, expected)) = encode_noop(wire, opaque, dialect, &mut output) {
-                    (entry.opcode, entry.expected) = (opcode, expected);
-                }
-            } else {
-                self.output.copy_range(range, &mut output);
+    fn rewrite_output(&mut self) {
+        let (entries, keys) = (self.in_flight.take_entries(), self.in_flight.take_keys());
+        let old = Rewritten { output: std::mem::take(&mut self.output), begin: self.taken, end: self.submitted };
+        self.submitted = self.taken;
+        self.open_line = None;
+        let turn = self.in_flight.turn();
+        let mut keys = keys.iter();
+        let mut entries = entries.into_iter().enumerate().peekable();
+        while let Some((place, entry)) = entries.next() {
+            let key = if place >= turn && entry.kept != Kept::Nothing { keys.next() } else { None };
+            if entry.start < old.begin {
+                key.into_iter().for_each(|key| self.in_flight.remember_key(key));
+                self.in_flight.push(entry);
+                continue;
             }
+            let end = entries.peek().map_or(old.end, |(_, next)| next.start);
+            self.push_again(entry, key, &old, end);
         }
-        self.submitted = first_untaken.saturating_add(output.remaining() as u64);
-        self.output = output;
     }
+
+    fn push_again(&mut self, entry: Entry, key: Option<&[u8]>, old: &Rewritten, end: u64) {
+        let encoded = match (entry.kept, key) {
+            _ if entry.expected.is_noop() => match self.encode(&Request::noop(), self.in_flight.next_opaque()) {
+                Ok(encoded) => encoded,
+                // A no-op has nothing that could be refused.
+                Err(_) => return,
+            },
+            (Kept::KeyInLine, Some(key)) => self.gather(key),
+            (kept, key) => {
+                self.open_line = None;
+                key.into_iter().for_each(|key| self.in_flight.remember_key(key));
+                let start = self.submitted;
+                old.output.copy_range(offset(entry.start, old.begin)..offset(end, old.begin), &mut self.output);
+                Encoded { opcode: entry.opcode, expected: entry.expected, start, kept }
+            }
+        };
+        self.push(encoded.replace(entry));
+    }
+}
+
+/// An output that is rewritten, and which part of the stream of all bytes it is.
+struct Rewritten {
+    output: Output,
+    begin: u64,
+    end: u64,
 }
 
 fn offset(position: u64, from: u64) -> usize {

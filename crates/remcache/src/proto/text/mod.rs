@@ -6,12 +6,14 @@
 //! server refuses.
 
 mod dump;
+mod item;
 mod log_line;
 mod reply;
 mod request;
 pub mod serve;
 
 pub use dump::MetadumpItem;
+pub(in crate::proto) use item::{ItemHead, read_item, read_item_of};
 pub use log_line::LogLine;
 pub(in crate::proto) use reply::{Answer, check, said_of, take};
 pub use reply::{Frame, decode};

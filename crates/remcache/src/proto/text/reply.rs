@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::dump;
+use super::item::{ItemHead, read_item};
 use crate::proto::expected::Shape;
 use crate::proto::line::{self, peek, split_word, words};
 use crate::proto::{Expected, InputBuffer, Operation, ProtocolError, Reply, Status, refusal};
@@ -101,7 +102,7 @@ pub(in crate::proto) fn take(
 ) -> Result<Option<Answer>, ProtocolError> {
     loop {
         let Some((text, length)) = peek(input.as_slice())? else { return Ok(None) };
-        match read(text, expected, asked_key)? {
+        match read(text, length, expected, asked_key)? {
             Read::Answer(mut answer) => {
                 if expected.returns_key && answer.reply.status == Status::KeyNotFound {
                     // A miss of a fetch with its key has the key and no text, as on the binary wire.
@@ -111,7 +112,7 @@ pub(in crate::proto) fn take(
                 input.skip(length);
                 return Ok(Some(answer));
             }
-            Read::Value(head) => return take_value(input, length, head, max_value),
+            Read::Value(key, head) => return take_value(input, key, &head, max_value),
             // A newer server says that a dump begins.
             Read::Nothing => input.skip(length),
         }
@@ -121,7 +122,7 @@ pub(in crate::proto) fn take(
 /// Whether the line at the front of the input can be the answer to what is expected.
 pub(in crate::proto) fn check(input: &InputBuffer, expected: Expected) -> Result<(), ProtocolError> {
     match peek(input.as_slice())? {
-        Some((text, _)) => read(text, expected, None).map(drop),
+        Some((text, length)) => read(text, length, expected, None).map(drop),
         None => Ok(()),
     }
 }
@@ -129,25 +130,23 @@ pub(in crate::proto) fn check(input: &InputBuffer, expected: Expected) -> Result
 /// What a line is.
 enum Read {
     Answer(Answer),
-    /// The head of a value: its lengths, and what it tells of the item.
-    Value(ValueHead),
+    /// The key of an item, if it was asked for, and its line; the value is behind it.
+    Value(Bytes, ItemHead),
     Nothing,
 }
 
-struct ValueHead {
-    /// The key, if it was asked for.
-    key: Bytes,
-    flags: u32,
-    length: u64,
-    cas: u64,
-}
-
-fn read(text: &[u8], expected: Expected, asked_key: Option<&[u8]>) -> Result<Read, ProtocolError> {
-    let (word, rest) = split_word(text);
-    if expected.operation.is_fetch() && word == b"VALUE" {
-        return item_head(rest, text, expected, asked_key).map(Read::Value);
+fn read(text: &[u8], line: usize, expected: Expected, asked_key: Option<&[u8]>) -> Result<Read, ProtocolError> {
+    if expected.operation.is_fetch()
+        && let Some((found, head)) = read_item(text, line)?
+    {
+        return item(found, head, expected, asked_key);
     }
-    if let Some(answer) = by_operation(word, rest, text, expected)? {
+    let (word, rest) = split_word(text);
+    if expected.operation == Operation::ClusterConfig && word == b"CONFIG" {
+        let head = config_head(rest, line).ok_or_else(|| unexpected(text))?;
+        return Ok(Read::Value(Bytes::new(), head));
+    }
+    if let Some(answer) = by_operation(word, rest, text, expected) {
         return Ok(answer);
     }
     let known =
@@ -166,23 +165,22 @@ fn read(text: &[u8], expected: Expected, asked_key: Option<&[u8]>) -> Result<Rea
 }
 
 /// What a line is to operations whose replies are more than one word.
-fn by_operation(word: &[u8], rest: &[u8], text: &[u8], expected: Expected) -> Result<Option<Read>, ProtocolError> {
+fn by_operation(word: &[u8], rest: &[u8], text: &[u8], expected: Expected) -> Option<Read> {
     let read = match (expected.operation, word) {
         (Operation::Get | Operation::GetAndTouch, b"END") => Read::Answer(outcome(Status::KeyNotFound)),
-        (Operation::ClusterConfig, b"CONFIG") => Read::Value(config_head(rest).ok_or_else(|| unexpected(text))?),
         (Operation::Increment | Operation::Decrement, _) => match line::number(text.trim_ascii_end()) {
             Some(number) => Read::Answer(Answer::last(Reply { number: Some(number), ..Reply::new(Status::NoError) })),
-            None => return Ok(None),
+            None => return None,
         },
         (Operation::Version, b"VERSION") => Read::Answer(version(rest, expected)),
-        (Operation::Stat, _) => return Ok(statistic(word, rest, text).map(Read::Answer)),
+        (Operation::Stat, _) => return statistic(word, rest, text).map(Read::Answer),
         (Operation::Metadump | Operation::Mgdump | Operation::Watch, _) => {
-            return Ok(dumped(word, rest, text, expected));
+            return dumped(word, rest, text, expected);
         }
         (Operation::Debug, b"ME") => Read::Answer(Answer::last(dump::debug_reply(rest))),
-        _ => return Ok(None),
+        _ => return None,
     };
-    Ok(Some(read))
+    Some(read)
 }
 
 fn version(text: &[u8], expected: Expected) -> Answer {
@@ -223,58 +221,30 @@ fn dumped(word: &[u8], rest: &[u8], text: &[u8], expected: Expected) -> Option<R
     Some(Read::Answer(answer))
 }
 
-/// `key flags length [cas]`.
-fn item_head(
-    rest: &[u8],
-    text: &[u8],
-    expected: Expected,
-    asked_key: Option<&[u8]>,
-) -> Result<ValueHead, ProtocolError> {
-    let (found, numbers) = split_word(rest);
+/// The item of a fetch, which must have the key that was asked for.
+fn item(found: &[u8], head: ItemHead, expected: Expected, asked_key: Option<&[u8]>) -> Result<Read, ProtocolError> {
     if asked_key.is_some_and(|asked| asked != found) {
         return Err(ProtocolError::WrongKey);
     }
-    let mut words = words(numbers).map(line::number);
-    let mut next = || words.next().map(|number| number.ok_or_else(|| unexpected(text))).transpose();
-    let (flags, length, cas) = (next()?, next()?, next()?);
-    let (Some(flags), Some(length), None) = (flags, length, next()?) else { return Err(unexpected(text)) };
     let key = if expected.returns_key { copy(found) } else { Bytes::new() };
-    // A build with flags of 64 bits: other wires see the low half too.
-    Ok(ValueHead { key, flags: flags as u32, length, cas: cas.unwrap_or(0) })
+    Ok(Read::Value(key, head))
 }
 
 /// `name flags length`.
-fn config_head(rest: &[u8]) -> Option<ValueHead> {
+fn config_head(rest: &[u8], line: usize) -> Option<ItemHead> {
     let length = words(rest).nth(2).and_then(line::number)?;
-    Some(ValueHead { key: Bytes::new(), flags: 0, length, cas: 0 })
+    Some(ItemHead::of_length(length, line))
 }
 
 /// Takes a value with the line behind it that ends the reply.
 fn take_value(
     input: &mut InputBuffer,
-    line: usize,
-    head: ValueHead,
+    key: Bytes,
+    head: &ItemHead,
     max_value: usize,
 ) -> Result<Option<Answer>, ProtocolError> {
-    let length = usize::try_from(head.length).unwrap_or(usize::MAX);
-    if length > max_value {
-        return Err(ProtocolError::TooLarge { announced: length, limit: max_value });
-    }
-    let end = line.saturating_add(length);
-    let whole = end.saturating_add(END.len());
-    match input.as_slice().get(end..whole) {
-        Some(END) => {}
-        Some(_) => return Err(ProtocolError::UnendedValue),
-        None => {
-            input.expect(whole);
-            return Ok(None);
-        }
-    }
-    input.skip(line);
-    let value = input.take(length);
-    input.skip(END.len());
-    let ValueHead { key, flags, cas, .. } = head;
-    Ok(Some(Answer::last(Reply { flags, cas, key, value, ..Reply::new(Status::NoError) })))
+    let Some(value) = head.take_value_before(END, input, max_value)? else { return Ok(None) };
+    Ok(Some(Answer::last(Reply { flags: head.flags, cas: head.cas, key, value, ..Reply::new(Status::NoError) })))
 }
 
 /// What follows the only value of a reply.

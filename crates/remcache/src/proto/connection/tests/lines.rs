@@ -7,14 +7,14 @@ use bytes::{Buf, Bytes};
 
 use crate::proto::*;
 
-struct Bench {
-    connection: Connection,
-    input: InputBuffer,
+pub(super) struct Bench {
+    pub(super) connection: Connection,
+    pub(super) input: InputBuffer,
     start: Instant,
 }
 
 impl Bench {
-    fn new(wire: Wire) -> Self {
+    pub(super) fn new(wire: Wire) -> Self {
         let start = Instant::now();
         let connection = Connection::speaking(wire, Dialect::default(), Limits::default(), 7, start);
         Self { connection, input: InputBuffer::new(), start }
@@ -25,28 +25,28 @@ impl Bench {
         Self { connection: Connection::undecided(limits, u32::MAX, start), input: InputBuffer::new(), start }
     }
 
-    fn at(&self, millis: u64) -> Instant {
+    pub(super) fn at(&self, millis: u64) -> Instant {
         self.start + Duration::from_millis(millis)
     }
 
-    fn submit(&mut self, request: &Request<'_>, tag: u64) -> Result<Ticket, Rejected> {
+    pub(super) fn submit(&mut self, request: &Request<'_>, tag: u64) -> Result<Ticket, Rejected> {
         let deadline = Deadline { at: self.at(1000), patience: Duration::ZERO };
         self.connection.submit(request, Some(Tag(tag)), deadline, self.start)
     }
 
-    fn sent(&mut self) -> String {
+    pub(super) fn sent(&mut self) -> String {
         let mut output = Output::new();
         self.connection.take_output(&mut output);
         self.connection.handle_written(output.remaining());
         String::from_utf8_lossy(&output.copy_to_bytes(output.remaining())).into_owned()
     }
 
-    fn answer(&mut self, bytes: &str) -> Result<Vec<(u64, Status)>, ProtocolError> {
+    pub(super) fn answer(&mut self, bytes: &str) -> Result<Vec<(u64, Status)>, ProtocolError> {
         self.input.extend(bytes.as_bytes());
         self.events()
     }
 
-    fn events(&mut self) -> Result<Vec<(u64, Status)>, ProtocolError> {
+    pub(super) fn events(&mut self) -> Result<Vec<(u64, Status)>, ProtocolError> {
         let mut events = Vec::new();
         while let Some(event) = self.connection.poll_event(&mut self.input)? {
             events.push((event.tag.0, event.reply.status));
@@ -335,7 +335,7 @@ fn honest(wire: Wire, line: &str) -> Option<String> {
     }
 }
 
-fn below(random: &mut Random, bound: usize) -> usize {
+pub(super) fn below(random: &mut Random, bound: usize) -> usize {
     usize::try_from(random.below(bound as u64)).unwrap()
 }
 
@@ -384,7 +384,13 @@ fn conversation(wire: Wire, seed: u64) {
     assert!(ended.iter().all(|&times| times == 1), "seed {seed}, {wire} {chosen:?}: {ended:?}");
 }
 
-fn take_events(bench: &mut Bench, ended: &mut [u32], deniable: bool, seed: u64, lie: Lie) -> Result<(), ProtocolError> {
+pub(super) fn take_events(
+    bench: &mut Bench,
+    ended: &mut [u32],
+    deniable: bool,
+    seed: u64,
+    lie: Lie,
+) -> Result<(), ProtocolError> {
     while let Some(event) = bench.connection.poll_event(&mut bench.input)? {
         let number = event.tag.0;
         ended[usize::try_from(number).unwrap()] += 1;

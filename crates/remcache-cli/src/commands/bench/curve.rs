@@ -1,0 +1,95 @@
+//! The latencies of a load as a line of small bars between round numbers: `50µs ▁▃█▆ 100 ▂▁ 200`.
+
+use hdrhistogram::Histogram;
+
+use crate::output::picture;
+
+/// How the latencies are distributed, from the shortest to p99.99.
+///
+/// Round numbers stand between the bars, each 2 to 2.5 times the one before; bars between two of them
+/// share the distance evenly by the logarithm.
+pub(super) fn line(latency: &Histogram<u64>) -> String {
+    let (low, high) = (latency.min().max(1), latency.value_at_quantile(0.9999).max(1));
+    let marks = marks(low, high);
+    let bars = (MOST_BARS / marks.len().max(1)).clamp(1, BARS_BETWEEN);
+    let heights: Vec<u64> = marks.windows(2).flat_map(|pair| heights(latency, pair[0], pair[1], bars)).collect();
+    let line: Vec<char> = picture::sparkline(&heights).chars().collect();
+    let mut text = String::new();
+    let mut unit = "";
+    for (mark, bars) in marks.iter().zip(line.chunks(bars)) {
+        let label = label(*mark, &mut unit);
+        text += &format!("{label} {} ", bars.iter().collect::<String>());
+    }
+    text + &marks.last().map(|&mark| label(mark, &mut unit)).unwrap_or_default()
+}
+
+/// Round numbers of nanoseconds around a range: 1, 2 and 5 times the powers of ten.
+fn marks(low: u64, high: u64) -> Vec<u64> {
+    let all = (0..12).flat_map(|power| [1, 2, 5].map(|digit| digit * 10_u64.pow(power)));
+    let all: Vec<u64> = all.collect();
+    let first = all.partition_point(|&mark| mark <= low).saturating_sub(1);
+    let last = all.partition_point(|&mark| mark <= high).min(all.len() - 1);
+    all[first..=last].to_vec()
+}
+
+/// How many latencies lie in each of so many steps between two marks.
+fn heights(latency: &Histogram<u64>, from: u64, to: u64, steps: usize) -> Vec<u64> {
+    let mut heights = vec![0; steps];
+    let whole = (to as f64 / from as f64).ln();
+    let recorded = latency.iter_recorded().map(|step| (step.value_iterated_to(), step.count_since_last_iteration()));
+    for (nanos, count) in recorded.filter(|(nanos, _)| (from..to).contains(nanos)) {
+        let share = (nanos as f64 / from as f64).ln() / whole;
+        heights[((share * steps as f64) as usize).min(steps - 1)] += count;
+    }
+    heights
+}
+
+/// A mark with its unit, where that is another than before.
+fn label(nanos: u64, unit: &mut &'static str) -> String {
+    let (scale, name) = match nanos {
+        0..1_000 => (1, "ns"),
+        1_000..1_000_000 => (1_000, "µs"),
+        1_000_000..1_000_000_000 => (1_000_000, "ms"),
+        _ => (1_000_000_000, "s"),
+    };
+    let is_new = std::mem::replace(unit, name) != name;
+    format!("{}{}", nanos / scale, if is_new { name } else { "" })
+}
+
+/// Bars between two marks; fewer where the range is wide.
+const BARS_BETWEEN: usize = 8;
+const MOST_BARS: usize = 56;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn histogram(micros: impl IntoIterator<Item = u64>) -> Histogram<u64> {
+        let mut histogram = Histogram::new(3).unwrap();
+        micros.into_iter().for_each(|micros| histogram.record(micros * 1000).unwrap());
+        histogram
+    }
+
+    #[test]
+    fn bars_stand_between_round_numbers() {
+        let line = line(&histogram((0..1000).map(|step| 60 + step % 30).chain([150, 1500])));
+        assert!(line.starts_with("50µs   ▆▇██▆  100     ▁    200 "), "{line}");
+        assert!(line.ends_with(" 1ms     ▁    2"), "{line}");
+        assert_eq!(line.matches("µs").count(), 1, "{line}");
+        assert_eq!(super::line(&histogram([70])), "50µs    █     100");
+    }
+
+    #[test]
+    fn a_wide_range_has_fewer_bars() {
+        let line = line(&histogram([1, 10, 100, 1_000, 10_000, 100_000, 1_000_000]));
+        assert!(line.chars().count() < 150, "{line}");
+        assert_eq!(line.chars().filter(|&bar| bar == '█').count(), 7, "{line}");
+    }
+
+    #[test]
+    fn marks_surround_the_range() {
+        assert_eq!(marks(60, 90), [50, 100]);
+        assert_eq!(marks(50, 100), [50, 100, 200]);
+        assert_eq!(marks(1, 1), [1, 2]);
+    }
+}

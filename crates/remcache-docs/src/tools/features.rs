@@ -1,0 +1,313 @@
+//! What is looked at, tool by tool: each cell is a line of shell that ends with 0 if the tool can do it.
+
+use super::Tool::{self, Exporter, Libmemcached, Mc, Mtop, Remcache, Script};
+
+/// What a tool can or cannot do.
+pub(crate) struct Feature {
+    pub(crate) title: &'static str,
+    pub(crate) ground: Ground,
+    /// Who has a command that should do it; the others have none.
+    pub(crate) cells: &'static [Cell],
+}
+
+/// A tool put to the test.
+pub(crate) struct Cell {
+    pub(crate) tool: Tool,
+    /// The program, where the tool is a collection of them.
+    pub(crate) program: &'static str,
+    /// In `sh`: 0 is yes, 1 is no, anything else is a check that failed itself.
+    pub(crate) script: &'static str,
+}
+
+/// What the servers are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ground {
+    /// A server and another one, both empty, and an address where nobody listens.
+    Empty,
+    /// The same with 200,001 keys on the first.
+    Many,
+    /// A server that demands a user and a password.
+    Sasl,
+    /// A server that speaks TLS.
+    Tls,
+    /// A server on a Unix socket.
+    Socket,
+}
+
+const fn cell(tool: Tool, script: &'static str) -> Cell {
+    Cell { tool, program: "", script }
+}
+
+const fn lib(program: &'static str, script: &'static str) -> Cell {
+    Cell { tool: Libmemcached, program, script }
+}
+
+/// Every feature, in the order of the rows.
+pub(crate) const FEATURES: &[Feature] = &[
+    Feature {
+        title: "a value comes out byte for byte",
+        ground: Ground::Empty,
+        cells: &[
+            cell(Remcache, r#"printf 'a\0\377' > in; remcache set k @in && remcache get k | cmp - in"#),
+            lib("memccat", r#"printf 'a\0\377' > in; remcache set k @in; memccat --servers=$LIVE k | cmp - in"#),
+            cell(Mc, r#"printf 'a\0\377' > in; remcache set k @in; mc --host $LIVE get k | cmp - in"#),
+        ],
+    },
+    Feature {
+        title: "a value comes from standard input",
+        ground: Ground::Empty,
+        cells: &[
+            cell(Remcache, "printf v | remcache set k - && test \"$(remcache get k)\" = v"),
+            lib(
+                "memccp",
+                "printf v | memccp --servers=$LIVE -; remcache keys -f ndjson | grep -q . && test \"$(remcache get -)\" = v",
+            ),
+            cell(Mc, "printf v | mc --host $LIVE set k 60; test \"$(remcache get k)\" = v"),
+        ],
+    },
+    Feature {
+        title: "a miss can be told by the exit code",
+        ground: Ground::Empty,
+        cells: &[
+            cell(Remcache, "remcache get nobody; test $? -eq 1"),
+            lib("memccat", "! memccat --servers=$LIVE nobody"),
+            cell(Mc, "! mc --host $LIVE get nobody"),
+        ],
+    },
+    Feature {
+        title: "counting prints the new number",
+        ground: Ground::Empty,
+        cells: &[
+            cell(Remcache, "remcache set n 41 && test \"$(remcache incr n)\" = 42"),
+            cell(Mc, "remcache set n 41; mc --host $LIVE incr n 1 | grep -q 42"),
+        ],
+    },
+    Feature {
+        title: "the flags of an item are shown",
+        ground: Ground::Empty,
+        cells: &[
+            cell(Remcache, "remcache set k v --flags 77; remcache get k --meta -f json | grep -q 77"),
+            lib("memccat", "remcache set k v --flags 77; memccat --servers=$LIVE --flags k | grep -q 77"),
+            cell(Script, "remcache set k v --flags 77; memcached-tool $LIVE dump | grep -q '^add k 77 '"),
+        ],
+    },
+    Feature {
+        title: "when an item expires is shown",
+        ground: Ground::Empty,
+        cells: &[
+            cell(Remcache, "remcache set k v --ttl 1h; remcache keys -f ndjson | grep -q '\"expires\"'"),
+            cell(Script, "remcache set k v --ttl 1h; memcached-tool $LIVE dump | grep -Eq '^add k 0 [0-9]{10} '"),
+            cell(Mc, "remcache set k v --ttl 1h; mc --host $LIVE keys --details | grep -Eq '[0-9]{10}'"),
+        ],
+    },
+    Feature {
+        title: "all of 200,001 keys are listed",
+        ground: Ground::Many,
+        cells: &[
+            cell(Remcache, "test $(remcache keys -f ndjson | wc -l) -eq 200001"),
+            lib("memcdump", "test $(memcdump --servers=$LIVE | wc -l) -eq 200001"),
+            cell(Script, "test $(memcached-tool $LIVE keys | grep -c key-) -eq 200001"),
+            cell(Mc, "test $(mc --host $LIVE keys | wc -l) -eq 200001"),
+        ],
+    },
+    Feature {
+        title: "a listed key reads as it was stored (`a%b`)",
+        ground: Ground::Empty,
+        cells: &[
+            cell(Remcache, "remcache set a%b v; remcache keys -f ndjson | grep -q 'a%b'"),
+            lib("memcdump", "remcache set a%b v; memcdump --servers=$LIVE | grep -q 'a%b'"),
+            cell(Script, "remcache set a%b v; memcached-tool $LIVE keys | grep -q 'a%b'"),
+            cell(Mc, "remcache set a%b v; mc --host $LIVE keys | grep -q 'a%b'"),
+        ],
+    },
+    Feature {
+        title: "statistics of the living, though one listed server is down",
+        ground: Ground::Empty,
+        cells: &[
+            cell(
+                Remcache,
+                "remcache -s $LIST stats > out; test $? -eq 3 && grep -q $LIVE out && grep -q $OTHER out && grep -q DOWN out",
+            ),
+            lib("memcstat", "memcstat --servers=$LIST > out; grep -q curr_items out"),
+        ],
+    },
+    Feature {
+        title: "a dead server among several is told by the exit code",
+        ground: Ground::Empty,
+        cells: &[
+            cell(Remcache, "remcache -s $LIST ping -n 2; test $? -eq 3"),
+            lib("memcping", "! memcping --servers=$LIST"),
+        ],
+    },
+    Feature {
+        title: "the time to connect and to answer is measured",
+        ground: Ground::Empty,
+        cells: &[
+            cell(Remcache, "remcache ping -n 5 | grep -q P50"),
+            lib("memcping", "memcping --servers=$LIVE --verbose 2>&1 | grep -Eq '[0-9](ms|us|µs)'"),
+            cell(Mc, "mc --host $LIVE check --time 1s 2>&1 | grep -q 'connection.*get'"),
+        ],
+    },
+    Feature {
+        title: "it asks before it removes everything",
+        ground: Ground::Empty,
+        cells: &[
+            cell(Remcache, "remcache set k v; remcache flush < /dev/null; remcache exists k"),
+            lib("memcflush", "remcache set k v; memcflush --servers=$LIVE < /dev/null; remcache exists k"),
+            cell(Mc, "remcache set k v; mc --host $LIVE flush-all < /dev/null; remcache exists k"),
+        ],
+    },
+    Feature {
+        title: "no colour codes in a pipe",
+        ground: Ground::Empty,
+        cells: &[
+            cell(
+                Remcache,
+                "remcache -s $LIST stats > out 2>&1; remcache get nobody >> out 2>&1; ! grep -q \"$(printf '\\033')\" out",
+            ),
+            lib("memccat", "memccat --servers=$LIST nobody > out 2>&1; ! grep -q \"$(printf '\\033')\" out"),
+            cell(Script, "memcached-tool $LIVE > out 2>&1; ! grep -q \"$(printf '\\033')\" out"),
+            cell(
+                Mc,
+                "mc --host $LIVE get nobody > out 2>&1; mc --host $DEAD get k >> out 2>&1; ! grep -q \"$(printf '\\033')\" out",
+            ),
+        ],
+    },
+    Feature {
+        title: "output as JSON",
+        ground: Ground::Empty,
+        cells: &[cell(Remcache, "remcache stats -f json | python3 -m json.tool > /dev/null")],
+    },
+    Feature {
+        title: "where a key is placed, by the rules of other clients",
+        ground: Ground::Empty,
+        cells: &[cell(Remcache, "remcache -s a,b,c locate k --like dalli | grep -q 11211")],
+    },
+    Feature {
+        title: "what moves if the list of servers changes",
+        ground: Ground::Empty,
+        cells: &[cell(Remcache, "remcache -s a,b,c ring balance --remove c --sample 10k | grep -q 'keys move'")],
+    },
+    Feature {
+        title: "items can be dumped, and put back with flags",
+        ground: Ground::Empty,
+        cells: &[
+            cell(
+                Remcache,
+                "remcache set k v --flags 7; remcache dump out && remcache flush --yes && remcache load out && remcache get k --meta -f json | grep -q 7",
+            ),
+            lib("memcdump", "remcache set k v --flags 7; memcdump --servers=$LIVE > out; grep -q v out"),
+            cell(
+                Script,
+                "remcache set k v --flags 7 --ttl 1h; memcached-tool $LIVE dump 2> /dev/null > out; grep -q '^add k 7 ' out",
+            ),
+        ],
+    },
+    Feature {
+        title: "a load of gets with latencies to p99.99",
+        ground: Ground::Empty,
+        cells: &[
+            cell(Remcache, "remcache bench --time 1s --keys 1k | grep -q p99.99"),
+            lib(
+                "memcslap",
+                "memcslap --servers=$LIVE --concurrency=4 --execute-number=100 2>&1 | grep -Eqi 'p99|percentile'",
+            ),
+            lib("memcaslap", "memcaslap -s $LIVE -T 1 -c 16 -t 2s -w 1k -S 1s 2>&1 | grep -Eqi 'p99|percentile'"),
+            cell(Mc, "mc --host $LIVE bench --time 2s 2>&1 | grep -Eqi 'p99|percentile'"),
+        ],
+    },
+    Feature {
+        title: "a load at a given rate",
+        ground: Ground::Empty,
+        cells: &[
+            cell(
+                Remcache,
+                "remcache bench --time 2s --keys 1k --rate 2k -f json | grep -Eq '\"reached_per_s\":(1[89]|20)[0-9][0-9]'",
+            ),
+            lib(
+                "memcaslap",
+                "memcaslap -s $LIVE -T 1 -c 16 -t 4s -w 1k -P 2k 2>&1 | grep -Eq 'TPS: (1[6-9]|2[0-4])[0-9][0-9] '",
+            ),
+            cell(Mc, "mc --host $LIVE bench --time 2s 2>&1 | grep -Eq 'gets=(19|2[01])000 '"),
+        ],
+    },
+    Feature {
+        title: "a load that waits for a stalled server is charged for the stall",
+        ground: Ground::Empty,
+        cells: &[cell(
+            Remcache,
+            "remcache bench --time 2s --keys 10 --rate 500 -f json > out & sleep 1; kill -STOP $PID; sleep 1; kill -CONT $PID; wait; grep -Eq '\"p99\":[0-9]{6}' out",
+        )],
+    },
+    Feature {
+        title: "a live screen of several servers",
+        ground: Ground::Empty,
+        cells: &[
+            cell(Remcache, "screen \"remcache -s $LIVE,$OTHER top\" q; grep -q 2/2 out"),
+            cell(Mtop, "screen \"mtop $LIVE $OTHER\" q; grep -aqi memory out"),
+        ],
+    },
+    Feature {
+        title: "that screen starts though a listed server is down",
+        ground: Ground::Empty,
+        cells: &[
+            cell(Remcache, "screen \"remcache -s $LIST top\" q; grep -q 2/3 out"),
+            cell(Mtop, "screen \"mtop $LIVE $DEAD\" q; grep -aqi memory out || { cat out; false; }"),
+        ],
+    },
+    Feature {
+        title: "what a server does, event by event",
+        ground: Ground::Empty,
+        cells: &[cell(
+            Remcache,
+            "remcache watch mutations --for 2s > out & sleep 1; remcache set seen v; wait; grep -q seen out",
+        )],
+    },
+    Feature {
+        title: "metrics for Prometheus",
+        ground: Ground::Empty,
+        cells: &[
+            cell(Remcache, "remcache stats -f prometheus | grep -q '^memcached_up'"),
+            cell(
+                Exporter,
+                "memcached_exporter --memcached.address=$LIVE --web.listen-address=127.0.0.1:$FREE & trap \"kill $!\" EXIT; sleep 1; python3 -c \"import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:$FREE/metrics').read().decode())\" | grep -q '^memcached_up 1'",
+            ),
+        ],
+    },
+    Feature {
+        title: "thresholds for monitoring plugins",
+        ground: Ground::Empty,
+        cells: &[cell(Remcache, "remcache check -f nagios --fail-if 'uptime<1d'; test $? -eq 2")],
+    },
+    Feature {
+        title: "a server with users and passwords",
+        ground: Ground::Sasl,
+        cells: &[
+            cell(
+                Remcache,
+                "printf %s \"$PASSWORD\" > password; remcache --user $LOGIN --password-file password set k v",
+            ),
+            lib("memccp", "echo v > k; memccp --servers=$LIVE --binary --username=$LOGIN --password=$PASSWORD k"),
+        ],
+    },
+    Feature {
+        title: "a server behind TLS",
+        ground: Ground::Tls,
+        cells: &[
+            cell(Remcache, "remcache --tls --tls-ca $CA set k v"),
+            cell(Mc, "printf v | mc --tls-enabled --tls-ca $CA --host $LIVE set k 60"),
+            cell(Mtop, "screen \"mtop --tls-enabled --tls-ca $CA $LIVE\" q; grep -aqi memory out"),
+        ],
+    },
+    Feature {
+        title: "a server on a Unix socket",
+        ground: Ground::Socket,
+        cells: &[
+            cell(Remcache, "remcache set k v"),
+            lib("memccp", "echo v > k; memccp --servers=$LIVE k"),
+            cell(Script, "memcached-tool $LIVE stats | grep -q pid"),
+            cell(Mc, "printf v | mc --host $LIVE set k 60"),
+            cell(Mtop, "screen \"mtop $LIVE\" q; grep -aqi memory out"),
+        ],
+    },
+];

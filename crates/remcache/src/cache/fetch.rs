@@ -1,0 +1,170 @@
+//! `fetch` of a typed cache: the codec between the loader and the servers, chunks and copies near by.
+
+use std::borrow::Borrow;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::chunked::{self, Manifest};
+use super::store::Store;
+use super::{Cache, unwritable};
+use crate::client::Item;
+use crate::value::Codec;
+use crate::verbs::{self, Found, Freshness, Loaded};
+use crate::{Error, ErrorKind};
+
+impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
+    /// Gets a value from the cache, or else from the loader, which runs once for all who ask, in this
+    /// process and in the fleet.
+    ///
+    /// `None` is the loader's word that there is no value. The cache is no reason to fail: where it is
+    /// away, the loader runs and nothing else. See [`Client::fetch`](crate::Client::fetch), which does the
+    /// same with bytes. The time to live is the freshness's, not the cache's.
+    ///
+    /// A [near cache](Cache::near) shows its copies before anything else, so a value that is due is
+    /// noticed when the copy has expired.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    /// use remcache::{Cache, value::Codec, verbs::Freshness};
+    ///
+    /// let visits = Cache::new(&client, "visits", Codec::<u64>::integer());
+    /// let freshness = Freshness::new(Duration::from_secs(60)).negative(Duration::from_secs(5));
+    /// let count = || async { Ok::<_, remcache::Error>(Some(42)) };
+    /// assert_eq!(visits.fetch("ada", freshness, count).await?, Some(42));
+    /// assert_eq!(visits.get("ada").await?, Some(42));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::fetch`](crate::Client::fetch), and from an [`Error`](enum@ErrorKind) of kind
+    /// [`ErrorKind::Value`] if the value cannot be written or read.
+    ///
+    /// # Cancellation
+    /// The loader is dropped, and the next caller's runs at once. A value that is due is reloaded all
+    /// the same.
+    pub async fn fetch<V, E, L, F>(
+        &self,
+        key: impl AsRef<[u8]>,
+        freshness: impl Into<Freshness>,
+        loader: L,
+    ) -> Result<Option<T>, E>
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Result<Option<V>, E>> + Send + 'static,
+        V: Borrow<B> + Send,
+        E: From<Error>,
+    {
+        let (key, freshness) = (key.as_ref(), freshness.into());
+        #[cfg(feature = "near")]
+        let (copy, epoch) = match &self.store.near {
+            Some(near) => near.peek(key).await,
+            None => (None, 0),
+        };
+        #[cfg(feature = "near")]
+        if let Some(item) = copy {
+            return Ok(Some(self.decode(key, item)?));
+        }
+        let Some(item) = self.load(key, &freshness, loader).await? else { return Ok(None) };
+        #[cfg(feature = "near")]
+        if let Some(near) = &self.store.near {
+            near.keep(key, epoch, item.clone()).await;
+        }
+        Ok(Some(self.decode(key, item)?))
+    }
+
+    async fn load<V, E, L, F>(&self, key: &[u8], freshness: &Freshness, loader: L) -> Result<Option<Item>, E>
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Result<Option<V>, E>> + Send + 'static,
+        V: Borrow<B> + Send,
+        E: From<Error>,
+    {
+        let full_key = self.store.key(key);
+        let loader = Arc::new(Mutex::new(Some(loader)));
+        // A list of chunks of which one is gone is removed, and loaded in the second round.
+        for _ in 0..2 {
+            let (store, codec, ttl) = (self.store.clone(), self.codec, freshness.kept_for());
+            let (slot, prefixed) = (Arc::clone(&loader), full_key.clone());
+            let load = move || async move {
+                let loader = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let Some(loader) = loader else { return Err(E::from(chunk_is_gone(&prefixed))) };
+                let encode =
+                    |value: Option<V>| value.map(|value| encoded(codec, &prefixed, value.borrow())).transpose();
+                let value = match loader().await.and_then(|value| Ok(encode(value)?)) {
+                    Ok(Some(value)) => value,
+                    Ok(None) => return Ok(None),
+                    Err(error) => return Err(error),
+                };
+                Ok(Some(store.loaded(&prefixed, value, ttl).await?))
+            };
+            let found = verbs::fetch::<E, _, _>(&self.store.client, &full_key, freshness, load).await?;
+            match self.store.whole(&full_key, found).await? {
+                Whole::Yes(item) => return Ok(item),
+                Whole::No => self.store.remove_broken(&full_key).await,
+            }
+        }
+        Err(E::from(chunk_is_gone(&full_key)))
+    }
+}
+
+fn encoded<T, B: ?Sized>(codec: Codec<T, B>, key: &[u8], value: &B) -> Result<Loaded, Error> {
+    let encoded = codec.encode(value).map_err(|error| unwritable(key, &error))?;
+    Ok(Loaded { flags: encoded.flags, bytes: encoded.bytes.into_bytes() })
+}
+
+/// Whether everything of a value is there.
+enum Whole {
+    Yes(Option<Item>),
+    /// One of its chunks is gone.
+    No,
+}
+
+impl Store {
+    /// A value as it is stored: its chunks are, if it is too long for one item.
+    async fn loaded(&self, key: &[u8], value: Loaded, ttl: Duration) -> Result<Loaded, Error> {
+        let Loaded { flags, bytes } = value;
+        let Some(chunking) = self.chunking.filter(|chunking| bytes.len() > chunking.length) else {
+            return Ok(Loaded { flags, bytes });
+        };
+        let manifest = Manifest::new(&bytes, chunking);
+        manifest.check_length(key)?;
+        let chunks = manifest.keys(key).zip(chunking.split(&bytes));
+        // A chunk that is not stored makes the value a miss, which is loaded again.
+        self.client.set_many(chunks).ttl(ttl).await;
+        Ok(Loaded { flags: flags | chunked::MARK, bytes: manifest.to_string().into() })
+    }
+
+    async fn whole(&self, key: &[u8], found: Found) -> Result<Whole, Error> {
+        let Some(Loaded { flags, bytes }) = found else { return Ok(Whole::Yes(None)) };
+        let item = Item { value: bytes, flags, cas: 0 };
+        match self.manifest(&item) {
+            None => Ok(Whole::Yes(Some(item))),
+            Some(manifest) => {
+                let item = self.put_together(key, Some(item), manifest).await?;
+                Ok(item.map_or(Whole::No, |item| Whole::Yes(Some(item))))
+            }
+        }
+    }
+
+    /// Removes a list of chunks of which one is gone, unless it was replaced meanwhile.
+    async fn remove_broken(&self, key: &[u8]) {
+        let Ok(Some(item)) = self.client.get(key).await else { return };
+        let cas = item.cas;
+        if let Some(manifest) = self.manifest(&item)
+            && let Ok(None) = self.put_together(key, Some(item), manifest).await
+        {
+            // Whoever was faster has done the same.
+            let _ = self.client.call(verbs::removal(key, cas)).await;
+        }
+    }
+}
+
+#[cold]
+fn chunk_is_gone(key: &[u8]) -> Error {
+    let text = format!("key {}: a chunk of the value is gone as soon as it is stored", key.escape_ascii());
+    Error::new(ErrorKind::Value, text)
+}

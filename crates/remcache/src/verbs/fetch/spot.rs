@@ -1,0 +1,157 @@
+//! What a key's item looks like to fetch, and taking the lease of it: the part that differs by wire.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::companion::{self, Companion};
+use super::lease::Lease;
+use super::{Found, Loaded};
+use crate::client::{Client, Item};
+use crate::proto::{Key, MetaOptions, Reply, Request, Status, Ttl, Wire};
+use crate::verbs::claim::Claim;
+use crate::verbs::{Freshness, marks};
+use crate::{Error, ErrorKind};
+
+/// A key, where it is, and how fresh its value has to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot<'a> {
+    pub(super) client: &'a Client,
+    pub(super) key: &'a [u8],
+    pub(super) freshness: &'a Freshness,
+}
+
+/// What is at a spot.
+#[derive(Debug)]
+pub(super) enum Seen {
+    /// A value, or that there is none, and whether it should be reloaded.
+    Value(Item, Due),
+    /// Nothing.
+    Nothing,
+    /// Somebody is loading; the CAS value of the lease.
+    Leased(u64),
+    /// A tombstone: nothing is to be stored.
+    Buried,
+    /// The cache could not be asked.
+    Away,
+}
+
+/// Whether a value should be reloaded, and by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    No,
+    /// By this caller, says the server.
+    Won,
+    /// By another one, says the server.
+    Lost,
+    /// By whoever asks the server first.
+    Open,
+    /// By whoever changes the companion first: its CAS value, and the hash of the value.
+    Companion {
+        cas: u64,
+        hash: u64,
+    },
+}
+
+impl<'a> Spot<'a> {
+    /// Looks, and leaves everything as it is.
+    ///
+    /// # Errors
+    /// What the caller did wrong; that the cache is away is none.
+    pub(super) async fn look(self) -> Result<Seen, Error> {
+        let seen = match self.client.wire_of(self.key) {
+            Some(Wire::Binary | Wire::Text) => self.look_beside().await,
+            _ => match self.look_with_time().await {
+                Err(error) if error.kind() == ErrorKind::Unsupported => self.look_beside().await,
+                seen => seen,
+            },
+        };
+        seen.or_else(|error| self.away(error))
+    }
+
+    /// A cache that fails is away, unless it is the caller who is wrong.
+    pub(super) fn away(self, error: Error) -> Result<Seen, Error> {
+        match error.kind() {
+            ErrorKind::InvalidKey | ErrorKind::Unsupported => Err(error),
+            ErrorKind::InvalidArguments => Err(Key::new(self.key).err().map_or(error, Error::from)),
+            _ => Ok(Seen::Away),
+        }
+    }
+
+    /// The meta wire tells with the item how long it has left, and who is to reload it.
+    async fn look_with_time(self) -> Result<Seen, Error> {
+        let options = MetaOptions { tell_ttl: true, ..MetaOptions::default() };
+        let reply = self.client.call(Request::get(self.key).meta(options)).await;
+        match reply.status {
+            Status::NoError => Ok(self.seen_with_time(reply)),
+            Status::KeyNotFound => Ok(Seen::Nothing),
+            _ => Err(Error::from_reply(&reply, None)),
+        }
+    }
+
+    fn seen_with_time(self, reply: Reply) -> Seen {
+        let Reply { value, flags, cas, info, .. } = reply;
+        let info = info.unwrap_or_default();
+        let left = match info.ttl_left {
+            Some(Ttl::After(left)) => left,
+            Some(Ttl::Expired) => Duration::ZERO,
+            _ => Duration::MAX,
+        };
+        // That there is nothing is kept for a time of its own.
+        let is_due = info.stale || flags != marks::ABSENT && left < self.freshness.due_below();
+        let due = match (info.won, is_due, info.another_has_won) {
+            (true, ..) => Due::Won,
+            (_, false, _) => Due::No,
+            (_, _, true) => Due::Lost,
+            _ => Due::Open,
+        };
+        // Other clients have the server create the item of a lease, which is empty.
+        let is_foreign_lease = value.is_empty() && flags == 0 && (info.won || info.another_has_won);
+        if is_foreign_lease { Seen::Leased(cas) } else { seen(Item { value, flags, cas }, due) }
+    }
+
+    /// On the other wires the companion tells it, which is asked for in the same write.
+    async fn look_beside(self) -> Result<Seen, Error> {
+        let (key, route) = (companion::key_of(self.client, self.key), companion::route(self.client, self.key));
+        let beside = self.client.get(&key).routing_key(&route);
+        let (item, beside) = tokio::join!(self.client.get(self.key), beside);
+        let Some(item) = item? else { return Ok(Seen::Nothing) };
+        let due = match beside.ok().flatten().and_then(|item| Some((Companion::read(&item)?, item.cas))) {
+            None => Due::No,
+            Some((companion, cas)) => {
+                let hash = companion::hash(item.flags, &item.value);
+                if companion.is_due(hash) { Due::Companion { cas, hash } } else { Due::No }
+            }
+        };
+        Ok(seen(item, due))
+    }
+
+    /// Takes the lease of a key that has no item; `None` if by now it has one.
+    pub(super) async fn lease(self) -> Result<Option<Lease>, Error> {
+        let claim = Claim::take(self.client, self.key, marks::LEASE, self.freshness.lease).await?;
+        Ok(claim.map(Lease::of_nothing))
+    }
+
+    /// The lease of another one who takes too long: who stores first by this CAS value is the one.
+    pub(super) fn take_over(self, cas: u64) -> Lease {
+        Lease::of_nothing(self.claim(cas))
+    }
+
+    /// What a key's item is, as if it were held.
+    pub(super) fn claim(self, cas: u64) -> Claim {
+        Claim::new(self.client.clone(), self.key.to_vec(), Bytes::new(), cas)
+    }
+}
+
+fn seen(item: Item, due: Due) -> Seen {
+    match item.flags {
+        marks::LEASE => Seen::Leased(item.cas),
+        marks::TOMBSTONE => Seen::Buried,
+        _ => Seen::Value(item, due),
+    }
+}
+
+/// What an item is to a caller: a value, or that there is none.
+pub(super) fn found(item: Item) -> Found {
+    (item.flags != marks::ABSENT).then_some(Loaded { flags: item.flags, bytes: item.value })
+}
