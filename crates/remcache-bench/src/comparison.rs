@@ -86,7 +86,9 @@ impl Comparison {
     }
 
     fn scenario(&self, scenario: &'static Scenario) -> Result<Standing> {
-        let runs = self.rounds(&self.entries, scenario, |entry| self.timed_round(entry, scenario))?;
+        let entries = self.entries.iter().filter(|entry| entry.profile.is_of_interest(scenario));
+        let entries: Vec<_> = entries.copied().collect();
+        let runs = self.rounds(&entries, scenario, |entry| self.timed_round(entry, scenario))?;
         let outcomes = runs.into_iter().map(|run| self.finish(run, scenario));
         Ok(Standing::new(scenario, outcomes.collect()))
     }
@@ -96,7 +98,8 @@ impl Comparison {
         if !self.idle {
             return Ok(Vec::new());
         }
-        let holders = self.entries.iter().filter(|entry| entry.profile.holds_connections);
+        let holders = self.entries.iter();
+        let holders = holders.filter(|entry| entry.profile.holds_connections && entry.profile.is_of_interest(&IDLE));
         let holders: Vec<_> = holders.copied().collect();
         let runs = self.rounds(&holders, &IDLE, |entry| self.idle_round(entry))?;
         Ok(runs.into_iter().map(|run| IdleRow::new(&IDLE, run.entry, run.reports)).collect())

@@ -23,6 +23,8 @@ enum Measure {
     OpsToLockstep,
     /// Operations a second, to our own in another scenario.
     OpsToScenario(&'static str),
+    /// Operations a second on another wire, to our own on the binary one.
+    WireToBinary(&'static str),
     /// CPU time for each operation, to that of the best peer.
     CpuToBestPeer,
     AllocationsPerOp,
@@ -86,6 +88,7 @@ impl Measure {
             Self::OpsToBestPeer => ratio(ours.map(ops), best_peer.map(ops)),
             Self::OpsToLockstep => ratio(ours.map(ops), standing?.floor().map(ops)),
             Self::OpsToScenario(other) => ratio(ours.map(ops), find(other, standings)?.ours().map(ops)),
+            Self::WireToBinary(wire) => standing?.wire_to_binary(wire),
             Self::CpuToBestPeer => ratio(ours.map(cpu), best_peer.map(cpu)),
             Self::AllocationsPerOp => ours?.allocations_per_op,
             Self::SystemCallsPerOp => ours?.system_calls_per_op,
@@ -100,6 +103,7 @@ impl Measure {
             Self::OpsToBestPeer => "ops/s to the best peer's".to_owned(),
             Self::OpsToLockstep => "ops/s to lockstep's".to_owned(),
             Self::OpsToScenario(other) => format!("ops/s to those of {other}"),
+            Self::WireToBinary(wire) => format!("ops/s of {wire} to binary"),
             Self::CpuToBestPeer => "CPU an op to the best peer's".to_owned(),
             Self::AllocationsPerOp => "allocations an op".to_owned(),
             Self::SystemCallsPerOp => "system calls an op".to_owned(),
@@ -153,6 +157,8 @@ static TARGETS: &[Target] = &[
     // What a small get costs is its value: the counter's own rounding and start-up are not a second allocation.
     target("get-64", Measure::AllocationsPerOp, Bound::AtMost(1.005)),
     target("get-64", Measure::SystemCallsPerOp, Bound::Below(0.1)),
+    target("get-64", Measure::WireToBinary("remcache"), Bound::AtLeast(0.9)),
+    target("get-64", Measure::WireToBinary("remcache-text"), Bound::AtLeast(0.8)),
     target("get-512", Measure::OpsToBestPeer, Bound::AtLeast(15.0)),
     target("get-512", Measure::OpsToLockstep, Bound::AtLeast(1.3)),
     target("get-512", Measure::CpuToBestPeer, Bound::AtMost(1.0 / 15.0)),
@@ -179,8 +185,10 @@ mod tests {
     fn every_target_names_scenarios_that_exist() {
         for target in TARGETS {
             assert!(Scenario::by_id(target.scenario).is_some(), "{}", target.scenario);
-            if let Measure::OpsToScenario(other) = target.measure {
-                assert!(Scenario::by_id(other).is_some(), "{other}");
+            match target.measure {
+                Measure::OpsToScenario(other) => assert!(Scenario::by_id(other).is_some(), "{other}"),
+                Measure::WireToBinary(wire) => assert!(wire.parse::<crate::contestant::Entry>().is_ok(), "{wire}"),
+                _ => {}
             }
         }
     }

@@ -39,6 +39,7 @@
 //! - [`Request`] and [`Reply`] are the direct interface below the operations: [`Client::call`] sends any request and gives its outcome as data.
 //! - [`Outcomes`] are the results of a call with many keys, one for each.
 //! - [`Cache`] holds values of one Rust type under a namespace; [`value`] has its codecs, and reads what other clients wrote.
+//! - [`verbs`] are what takes more than one command: [`Client::fetch`] loads a missing value once for all who ask, [`Client::lock`] and [`verbs::Limiter`] hold and limit for the whole fleet.
 //! - [`Config`] has the settings, each with its default and the price of changing it.
 //! - [`distribution`] places keys on servers; [`proto`] is the protocol without any I/O.
 //! - [`discovery`] keeps a client at a list that changes; [`migration`] leads from one placement to another.
@@ -98,6 +99,7 @@
 //! |---|---|
 //! | `get`, `get_and_touch` | `Option<`[`Item`]`>`: `None` is the server's word that there is no such key |
 //! | `set`, `add`, `replace`, `append`, `prepend`, `delete`, `touch` | [`Change`]: made, or refused as `NotFound`, `Exists`, `NotStored` |
+//! | `fetch` | `Option<Bytes>`, or the loader's own error: that the cache is away is none |
 //! | `increment`, `decrement` | `Option<`[`Counter`]`>`: `None` if the key is absent and no `initial` was given |
 //! | `call` | [`Reply`], with a [`Status`] for everything, errors included |
 //!
@@ -255,7 +257,9 @@
 //! [other clients on the same servers, live](_documentation::interop) ·
 //! [the binary protocol, as servers speak it](_documentation::protocol) ·
 //! [TLS and passwords](_documentation::security) ·
-//! [values: flags, and what other clients write](_documentation::values)
+//! [values: flags, and what other clients write](_documentation::values) ·
+//! [what each wire can do](_documentation::wires) ·
+//! [caching: fetch, locks and limiters, and what they guarantee](_documentation::caching)
 
 pub mod proto;
 
@@ -291,6 +295,9 @@ pub use proto::{Delivery, Key, Reply, Request, Status, Ttl};
 /// Documents beside the code.
 #[cfg(doc)]
 pub mod _documentation {
+    #[doc = include_str!("../docs/caching.md")]
+    pub mod caching {}
+
     #[doc = include_str!("../docs/guarantees.md")]
     pub mod guarantees {}
 
@@ -308,6 +315,9 @@ pub mod _documentation {
     pub mod security {}
     #[doc = include_str!("../docs/values.md")]
     pub mod values {}
+
+    #[doc = include_str!("../docs/wires.md")]
+    pub mod wires {}
 }
 
 /// The programs in the READMEs are tests too.

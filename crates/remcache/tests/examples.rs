@@ -26,6 +26,7 @@ examples! {
     discovery
     embedded_server
     failure
+    fetch
     hello
     many
     migration

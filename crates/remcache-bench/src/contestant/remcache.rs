@@ -1,4 +1,4 @@
-//! remcache: binary wire, one client for every caller, one pipelined connection for each server.
+//! remcache: one client for every caller, one pipelined connection for each server.
 
 use anyhow::Result;
 use remcache::client::{Protocol, Tls};
@@ -11,8 +11,8 @@ use crate::samples;
 pub(super) struct Remcache(Client);
 
 /// One client, cloned for each caller.
-pub(super) async fn connect(setup: &Setup) -> Result<Vec<Remcache>> {
-    let client = Client::with_config(setup.addresses(), config(setup))?;
+pub(super) async fn connect(setup: &Setup, protocol: Protocol) -> Result<Vec<Remcache>> {
+    let client = Client::with_config(setup.addresses(), config(setup).protocol(protocol))?;
     // It connects when it is first needed; that belongs to nobody's measured part.
     for server in client.servers() {
         server.noop().await?;
@@ -22,12 +22,11 @@ pub(super) async fn connect(setup: &Setup) -> Result<Vec<Remcache>> {
     Ok((0..setup.scenario.callers).map(|_| Remcache(client.clone())).collect())
 }
 
-/// The defaults on the binary wire, over TLS where the servers speak it.
+/// The defaults, over TLS where the servers speak it.
 fn config(setup: &Setup) -> Config {
-    let config = Config::new().protocol(Protocol::Binary);
     match &setup.authority {
-        Some(file) => config.tls(Tls::with_roots_file(file)),
-        None => config,
+        Some(file) => Config::new().tls(Tls::with_roots_file(file)),
+        None => Config::new(),
     }
 }
 

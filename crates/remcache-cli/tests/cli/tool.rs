@@ -4,12 +4,13 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::num::NonZero;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 
@@ -48,6 +49,12 @@ impl Tool {
 
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// In this directory.
+    pub(crate) fn directory(mut self, directory: &Path) -> Self {
+        self.command.current_dir(directory);
         self
     }
 
@@ -182,6 +189,15 @@ impl Live {
     /// Presses keys.
     pub(crate) fn types(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).expect("the terminal takes input");
+    }
+
+    /// Gives the terminal another size.
+    pub(crate) fn resizes(&self, rows: u16, columns: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        self.screen.lock().expect("nobody panics").screen_mut().set_size(nonzero(rows), nonzero(columns));
+        tcsetwinsize(&self.keyboard, size).expect("a terminal has a size");
+        // The signal goes to whom the terminal belongs, and a test has none to give.
+        kill_process(self.pid(), Signal::WINCH).expect("the tool runs");
     }
 
     pub(crate) fn pid(&self) -> Pid {

@@ -78,7 +78,7 @@ impl Client {
     }
 
     /// Waits for anything that the asynchronous client does: its other methods, a
-    /// [`Cache`](crate::Cache), statistics.
+    /// [`Cache`](crate::Cache), a [`Limiter`](crate::verbs::Limiter), statistics.
     ///
     /// ```
     /// # let runtime = tokio::runtime::Runtime::new()?;

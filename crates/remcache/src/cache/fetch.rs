@@ -8,10 +8,30 @@ use std::time::Duration;
 use super::chunked::{self, Manifest};
 use super::store::Store;
 use super::{Cache, unwritable};
-use crate::client::Item;
+use crate::client::{Change, Item};
 use crate::value::Codec;
 use crate::verbs::{self, Found, Freshness, Loaded};
 use crate::{Error, ErrorKind};
+
+impl<T, B: ?Sized> Cache<T, B> {
+    /// Makes a value stale: [`fetch`](Cache::fetch) shows it for so long at most, while one caller's loader
+    /// reloads it. See [`Client::invalidate`](crate::Client::invalidate).
+    ///
+    /// A copy near by is forgotten in this process; others show theirs until it has expired.
+    ///
+    /// # Errors
+    /// As [`Client::invalidate`](crate::Client::invalidate).
+    ///
+    /// # Cancellation
+    /// The value may be stale.
+    pub async fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Result<Change, Error> {
+        let key = key.as_ref();
+        self.store.forget(key);
+        let change = self.store.client.invalidate(self.store.key(key), grace).await;
+        self.store.forget(key);
+        change
+    }
+}
 
 impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// Gets a value from the cache, or else from the loader, which runs once for all who ask, in this

@@ -248,7 +248,7 @@ impl Store {
 
     /// Lets go of what is near by: before a change, so that nothing read earlier outlives it, and
     /// after it, so that nothing read meanwhile does.
-    fn forget(&self, key: &[u8]) {
+    pub(super) fn forget(&self, key: &[u8]) {
         #[cfg(feature = "near")]
         if let Some(near) = &self.near {
             near.forget(key);

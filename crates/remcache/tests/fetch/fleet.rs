@@ -218,6 +218,38 @@ async fn what_others_store_is_taken_as_it_is() {
     .await;
 }
 
+#[tokio::test]
+async fn programs_on_different_wires_share_a_lease() {
+    let server = Memcached::start(&[]);
+    for loads in WIRES {
+        for waits in WIRES {
+            let (one, other) = (client_at(&server.addr(), loads), client_at(&server.addr(), waits));
+            one.delete("key").await.unwrap();
+            let held = Held::begin(&one, patient_freshness()).await;
+            let (waiting, began) = Held::ask(&other, patient_freshness());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            held.end(Ending::Value("loaded")).await.unwrap();
+            assert_eq!(waiting.task.await.unwrap().unwrap().unwrap(), "loaded", "{loads}, {waits}");
+            assert_eq!(began.available_permits(), 0, "{loads}, {waits}");
+        }
+    }
+}
+
+/// Copies of what is stored are the client's; leases and what they fill are at the first one.
+#[tokio::test]
+async fn with_copies_on_several_servers_there_is_one_loader_too() {
+    let servers = [Memcached::start(&[]), Memcached::start(&[])];
+    for wire in WIRES {
+        let config = crate::patient().protocol(wire).replicas(2);
+        let client = Client::with_config(servers.iter().map(Memcached::addr), config).unwrap();
+        client.delete("page").await.unwrap();
+        assert_eq!(fetch_in_tasks(&client, 50, patient_freshness()).await, 1, "{wire}");
+        assert_eq!(fetch_in_tasks(&client, 50, patient_freshness()).await, 0, "{wire}");
+        assert!(client.delete("page").await.unwrap().is_made(), "{wire}");
+        assert_eq!(fetch_in_tasks(&client, 50, patient_freshness()).await, 1, "{wire}");
+    }
+}
+
 /// The lease of another client that has the server create the item, as meta-memcache does.
 #[tokio::test]
 async fn a_lease_of_another_client_is_waited_for() {

@@ -74,7 +74,8 @@ impl Actor {
                 0..2 => self.change_and_delete(key).await,
                 2 => self.change_and_bury(key).await,
                 3 => self.change_and_set(key).await,
-                4..7 => self.get(key).await,
+                4..6 => self.get(key).await,
+                6 => self.invalidate(key).await,
                 7..9 => self.fetch_and_drop(key).await,
                 _ => self.fetch(key).await,
             }
@@ -92,6 +93,14 @@ impl Actor {
         let version = self.source.change(key);
         self.client.delete(name(key)).tombstone(Duration::from_secs(1)).await.unwrap();
         self.source.told(key, version);
+    }
+
+    /// What is stale may be shown, and its reload must not undo a delete.
+    async fn invalidate(&self, key: usize) {
+        match self.client.invalidate(name(key), LONG).await {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), remcache::ErrorKind::Conflict, "{}: {error}", self.wire),
+        }
     }
 
     /// Two who set may come in the wrong order, so whoever sets takes the item that there is.
@@ -154,7 +163,7 @@ async fn histories(address: &str, wire: Protocol, seed: u64) {
         let rng = Rng::with_seed(seed.wrapping_add(number as u64));
         actors.spawn(Actor { client, source, rng, wire }.run());
     }
-    actors.join_all().await;
+    timeout(crate::HANGS, actors.join_all()).await.expect("somebody waits for what will never come");
     let (loads, fetched) = (source.loads.load(Ordering::SeqCst), source.fetched.load(Ordering::SeqCst));
     assert!(fetched > TASKS * STEPS / 4 && loads > KEYS, "{wire}: {fetched} fetches, {loads} loads");
 }

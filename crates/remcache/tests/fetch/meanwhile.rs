@@ -113,6 +113,7 @@ async fn what_was_invalidated_meanwhile_is_not_stored() {
         assert!(other.invalidate("key", GRACE).await.unwrap().is_made(), "{wire}");
         assert_eq!(held.end(Ending::Value("old")).await.unwrap().unwrap(), "old", "{wire}");
         assert_eq!(stored(&other).await, None, "{wire}");
+        assert_eq!(fetch(&other, patient_freshness(), "new").await.unwrap(), "new", "{wire}: nobody holds the lease");
         // A value that is shown.
         one.set("key", "shown").await.unwrap();
         one.invalidate("key", GRACE).await.unwrap();
@@ -155,6 +156,7 @@ async fn a_tombstone_lets_nothing_be_added_and_loaders_run() {
         assert!(client.delete("key").tombstone(LONG).await.unwrap().is_made(), "{wire}");
         assert!(!client.add("key", "added").await.unwrap().is_made(), "{wire}");
         for value in ["one", "two"] {
+            assert!(!client.invalidate("key", GRACE).await.unwrap().is_made(), "{wire}: there is no value");
             assert_eq!(fetch(&client, patient_freshness(), value).await.unwrap(), value, "{wire}");
             assert_eq!(stored(&client).await, None, "{wire}");
         }

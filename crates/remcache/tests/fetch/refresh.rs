@@ -7,6 +7,7 @@ use std::time::Duration;
 use remcache::client::Protocol;
 use remcache::verbs::Freshness;
 use remcache::{Client, Error};
+use remcache_server::{ManualClock, Server};
 
 use crate::eventually::eventually;
 use crate::loader::{Ending, Held, two};
@@ -179,6 +180,25 @@ async fn many_who_see_a_value_that_is_due_reload_it_once() {
         assert_eq!(loads.load(Ordering::SeqCst), 1, "{wire}");
     })
     .await;
+}
+
+/// The server's clock says when a value is gone, whatever is due.
+#[tokio::test]
+async fn no_value_is_shown_after_its_time() {
+    for wire in crate::WIRES {
+        let clock = ManualClock::new();
+        let server = Server::builder().clock(&clock).start().await.unwrap();
+        let client = client_at(&server.address(), wire);
+        let freshness = Freshness::new(LONG).lease(LONG).wait(LONG).stale_for(LONG);
+        assert_eq!(fetch(&client, freshness, "one").await.unwrap(), "one", "{wire}");
+        clock.advance(LONG - SECOND * 10);
+        assert_eq!(fetch(&client, freshness, "two").await.unwrap(), "one", "{wire}: it is fresh");
+        clock.advance(LONG + SECOND * 10);
+        assert_eq!(fetch(&client, freshness, "two").await.unwrap(), "two", "{wire}: it is gone");
+        client.invalidate("key", SECOND * 10).await.unwrap();
+        clock.advance(SECOND * 11);
+        assert_eq!(fetch(&client, freshness, "three").await.unwrap(), "three", "{wire}: the grace is over");
+    }
 }
 
 /// Stays fresh for long once it is loaded, and finds what [`stale`] has loaded due.

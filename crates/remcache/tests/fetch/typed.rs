@@ -7,6 +7,7 @@ use remcache::cache::Near;
 use remcache::value::{ByteString, Codec};
 use remcache::{Cache, Error, ErrorKind};
 
+use crate::eventually::eventually;
 use crate::loader::{Failed, Held, two};
 use crate::{LONG, client_at, on_all, patient_freshness};
 
@@ -119,6 +120,12 @@ async fn copies_near_by_come_first_and_go_with_a_change() {
         assert_eq!(fetch("two").await, "one", "{wire}: the copy");
         cache.delete("k").await.unwrap();
         assert_eq!(fetch("three").await, "three", "{wire}");
+        assert!(cache.invalidate("k", LONG).await.unwrap().is_made(), "{wire}");
+        assert_eq!(fetch("four").await, "three", "{wire}: it is stale, and was asked of the server");
+        eventually("the reload is stored", async || client.get("near:k").await.unwrap().unwrap().value == "four").await;
+        assert_eq!(fetch("five").await, "three", "{wire}: the copy of what was stale");
+        assert!(cache.delete("k").await.unwrap().is_made(), "{wire}");
+        assert_eq!(fetch("six").await, "six", "{wire}");
     })
     .await;
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::companion::{self, Companion};
-use crate::client::{Change, Client, Command, Delete, Item};
+use crate::client::{Change, Client, Command, Delete, Inspect};
 use crate::proto::{MetaOptions, Request, Ttl, Wire};
 use crate::verbs::claim::removal;
 use crate::verbs::marks;
@@ -21,8 +21,8 @@ impl Client {
     /// [`NotFound`](Change::NotFound). What [`get`](Client::get) gives stays as it is until the value is
     /// reloaded or gone.
     ///
-    /// On the meta wire this is one command. On the others the item is fetched and stored again, so
-    /// that its CAS value changes, and its companion says that it is due: see
+    /// The meta wire has a word for it. On the others the item is fetched and stored again, so that its
+    /// CAS value changes, and its companion says that it is due: see
     /// [how it works](crate::verbs#how-fetch-works-on-each-wire).
     ///
     /// ```
@@ -40,8 +40,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if, on the binary and text wires, others changed the item between each
-    /// of 64 tries. See [`ErrorKind`].
+    /// [`ErrorKind::Conflict`] if others changed the item between each of 64 tries. See [`ErrorKind`].
     ///
     /// # Cancellation
     /// The value may be stale. On the binary and text wires its time to live may have become the grace
@@ -50,42 +49,70 @@ impl Client {
         let key = key.as_ref();
         match self.wire_of(key) {
             Some(Wire::Binary | Wire::Text) => self.make_due(key, grace).await,
-            _ => {
-                let update_ttl = Some(Ttl::from(grace).resolve(SystemTime::now));
-                let options = MetaOptions { stale: true, update_ttl, ..MetaOptions::default() };
-                let command: Command<'_, Delete> = Command::new(self.call(Request::delete(key).meta(options)));
-                match command.await {
-                    Err(error) if error.kind() == ErrorKind::Unsupported => self.make_due(key, grace).await,
-                    change => change,
-                }
-            }
+            _ => match self.make_stale(key, grace).await {
+                Err(error) if error.kind() == ErrorKind::Unsupported => self.make_due(key, grace).await,
+                change => change,
+            },
         }
     }
 
+    /// The meta wire has a word for it; but what is no value must not become a stale one.
+    async fn make_stale(&self, key: &[u8], grace: Duration) -> Result<Change, Error> {
+        let update_ttl = Some(Ttl::from(grace).resolve(SystemTime::now));
+        for _ in 0..TRIES {
+            let glance = MetaOptions { without_value: true, no_bump: true, ..MetaOptions::default() };
+            let inspect: Command<'_, Inspect> = Command::new(self.call(Request::get(key).meta(glance)));
+            let Some(item) = inspect.await? else { return Ok(Change::NotFound) };
+            let options = MetaOptions { stale: true, update_ttl, ..MetaOptions::default() };
+            let request = Request::delete(key).cas(item.cas).meta(options);
+            match self.change_unless_mark(key, item.flags, item.cas, request).await? {
+                Change::Exists => {}
+                change => return Ok(change),
+            }
+        }
+        Err(too_busy())
+    }
+
+    /// The other wires have none: the same value under a new CAS value, which makes loads that began
+    /// before too late; then it is due.
     async fn make_due(&self, key: &[u8], grace: Duration) -> Result<Change, Error> {
         for _ in 0..TRIES {
             let Some(item) = self.get(key).await? else { return Ok(Change::NotFound) };
-            let change = match item.flags {
-                marks::TOMBSTONE => return Ok(Change::NotFound),
-                // What is being loaded may be old already, so its lease goes.
-                marks::LEASE => Command::<Delete>::new(self.call(removal(key, item.cas))).await?,
-                _ => self.store_again(key, &item, grace).await?,
-            };
-            if change != Change::Exists {
-                return Ok(change);
+            let request = Request::set(key, &item.value).flags(item.flags).ttl(grace).cas(item.cas);
+            match self.change_unless_mark(key, item.flags, item.cas, request).await? {
+                Change::Exists => {}
+                change => {
+                    if change.is_made() && item.flags != marks::LEASE {
+                        let hash = companion::hash(item.flags, &item.value);
+                        Companion::due(hash).store(self, key, grace, 0).await?;
+                    }
+                    return Ok(change);
+                }
             }
         }
-        let text = format!("others changed the item between each of {TRIES} tries: delete it instead");
-        Err(Error::new(ErrorKind::Conflict, text))
+        Err(too_busy())
     }
 
-    /// The same value under a new CAS value, which makes loads that began before too late; then it is due.
-    async fn store_again(&self, key: &[u8], item: &Item, grace: Duration) -> Result<Change, Error> {
-        let change = self.set(key, &item.value).flags(item.flags).ttl(grace).cas(item.cas).await?;
-        if change.is_made() {
-            let hash = companion::hash(item.flags, &item.value);
-            Companion::due(hash).store(self, key, grace, 0).await?;
-        }
-        Ok(change)
+    /// Makes a value stale by this request. What is being loaded may be old already, so its lease goes;
+    /// a tombstone stays.
+    async fn change_unless_mark(
+        &self,
+        key: &[u8],
+        flags: u32,
+        cas: u64,
+        request: Request<'_>,
+    ) -> Result<Change, Error> {
+        let request = match flags {
+            marks::TOMBSTONE => return Ok(Change::NotFound),
+            marks::LEASE => removal(key, cas),
+            _ => request,
+        };
+        Command::<Delete>::new(self.call(request)).await
     }
+}
+
+#[cold]
+fn too_busy() -> Error {
+    let text = format!("others changed the item between each of {TRIES} tries: delete it instead");
+    Error::new(ErrorKind::Conflict, text)
 }

@@ -1,4 +1,14 @@
 //! `fetch`: a value from the cache, or else from one loader in the whole fleet.
+//!
+//! ```text
+//! fetch ── look ──> a value: show it; is it due? ──> refresh, in a task of its own
+//!   │
+//!   └──> nothing: join the flight of the key ──> follow its leader
+//!                        │
+//!                      lead: obtain the lease, or another process's value; load; fill; land
+//! ```
+//!
+//! The steps, and what may come between them, are in the documentation of `verbs`.
 
 mod companion;
 mod flight;

@@ -1,5 +1,8 @@
 //! What a key's item looks like to fetch, and taking the lease of it: the part that differs by wire.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +10,7 @@ use bytes::Bytes;
 use super::companion::{self, Companion};
 use super::lease::Lease;
 use super::{Found, Loaded};
-use crate::client::{Client, Item};
+use crate::client::{Client, Command, Item, Kind};
 use crate::proto::{Key, MetaOptions, Reply, Request, Status, Ttl, Wire};
 use crate::verbs::claim::Claim;
 use crate::verbs::{Freshness, marks};
@@ -114,7 +117,7 @@ impl<'a> Spot<'a> {
     async fn look_beside(self) -> Result<Seen, Error> {
         let (key, route) = (companion::key_of(self.client, self.key), companion::route(self.client, self.key));
         let beside = self.client.get(&key).routing_key(&route);
-        let (item, beside) = tokio::join!(self.client.get(self.key), beside);
+        let (item, beside) = both(self.client.get(self.key), beside).await;
         let Some(item) = item? else { return Ok(Seen::Nothing) };
         let due = match beside.ok().flatten().and_then(|item| Some((Companion::read(&item)?, item.cas))) {
             None => Due::No,
@@ -141,6 +144,31 @@ impl<'a> Spot<'a> {
     pub(super) fn claim(self, cas: u64) -> Claim {
         Claim::new(self.client.clone(), self.key.to_vec(), Bytes::new(), cas)
     }
+}
+
+/// Waits for two commands that are on their way at the same time.
+async fn both<'c, K: Kind>(
+    mut one: Command<'c, K>,
+    mut other: Command<'c, K>,
+) -> (Result<K::Output, Error>, Result<K::Output, Error>) {
+    let (mut first, mut second) = (None, None);
+    poll_fn(|cx| {
+        for (command, outcome) in [(&mut one, &mut first), (&mut other, &mut second)] {
+            if outcome.is_none()
+                && let Poll::Ready(ready) = Pin::new(command).poll(cx)
+            {
+                *outcome = Some(ready);
+            }
+        }
+        match (first.take(), second.take()) {
+            (Some(one), Some(other)) => Poll::Ready((one, other)),
+            unfinished => {
+                (first, second) = unfinished;
+                Poll::Pending
+            }
+        }
+    })
+    .await
 }
 
 fn seen(item: Item, due: Due) -> Seen {
