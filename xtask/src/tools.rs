@@ -231,6 +231,30 @@ const TOOLS: &[Tool] = &[
         look_for: LookFor::Program("nutcracker"),
         packages: Packages { debian: "nutcracker", fedora: "", arch: "", homebrew: "" },
     },
+    #[cfg(target_os = "linux")]
+    Tool {
+        name: "nft",
+        need: Need::Tests,
+        reason: "loses packets in a network namespace of a test's own",
+        look_for: LookFor::Program("nft"),
+        packages: Packages { debian: "nftables", fedora: "nftables", arch: "nftables", homebrew: "" },
+    },
+    #[cfg(target_os = "linux")]
+    Tool {
+        name: "ip",
+        need: Need::Tests,
+        reason: "begins such a network",
+        look_for: LookFor::Program("ip"),
+        packages: Packages { debian: "iproute2", fedora: "iproute", arch: "iproute2", homebrew: "" },
+    },
+    #[cfg(target_os = "linux")]
+    Tool {
+        name: "unshare",
+        need: Need::Tests,
+        reason: "makes such a namespace",
+        look_for: LookFor::Program("unshare"),
+        packages: Packages { debian: "util-linux", fedora: "util-linux", arch: "util-linux", homebrew: "" },
+    },
     Tool {
         name: "prometheus",
         need: Need::Tests,
@@ -242,6 +266,13 @@ const TOOLS: &[Tool] = &[
             arch: "prometheus",
             homebrew: "prometheus",
         },
+    },
+    Tool {
+        name: "jq",
+        need: Need::Tests,
+        reason: "changes what the tool dumps before the tool loads it",
+        look_for: LookFor::Program("jq"),
+        packages: Packages { debian: "jq", fedora: "jq", arch: "jq", homebrew: "jq" },
     },
     Tool {
         name: "memcaslap",

@@ -24,7 +24,7 @@ fn every_contestant_answers_rightly_in_every_kind_of_scenario() {
     let output = Command::new(BENCH)
         .args(["--rounds", "1", "--seconds", "0.05", "--only", "get-16,many-100,set-64,three-64"])
         .args(["--contestants", "lockstep,async-memcached,memcache-exp,memcache-classic"])
-        .args(["--contestants", "memcache-async,libmemcached,remcache,remcache+mt,remcache-meta,remcache-text"])
+        .args(["--contestants", "memcache-async,libmemcached,remcache,remcache+mt,remcache-binary,remcache-text"])
         .arg("--json")
         .arg(&json)
         .arg("--svg")
