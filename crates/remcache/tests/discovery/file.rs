@@ -72,6 +72,8 @@ async fn a_file_that_is_absent_or_wrong_keeps_the_last_good_list() {
         (&b""[..], "empty"),
         (b"# none\n", "empty"),
         (b"a\nb c\n", "b c"),
+        (b"<!DOCTYPE html>\n<html>\n", "\"<!DOCTYPE html>\": \"<!DOCTYPE html>\" is no host name: it has a '<'"),
+        (b"{\"servers\": []}\n", "no host name"),
         (b"a\nb", "does not end"),
         (b"a\n\xff\n", "UTF-8"),
         (&[b'#'; (1 << 20) + 1], "longer than"),
