@@ -163,6 +163,20 @@ const TOOLS: &[Tool] = &[
         },
     },
     Tool {
+        name: "openssl/ssl.h",
+        need: Need::Tests,
+        reason: "one of the clients that the benchmarks compare with speaks TLS through OpenSSL",
+        look_for: LookFor::File("openssl/ssl.h", INCLUDE),
+        packages: Packages { debian: "libssl-dev", fedora: "openssl-devel", arch: "openssl", homebrew: "openssl@3" },
+    },
+    Tool {
+        name: "pkg-config",
+        need: Need::Tests,
+        reason: "finds OpenSSL for it",
+        look_for: LookFor::Program("pkg-config"),
+        packages: Packages { debian: "pkg-config", fedora: "pkgconf", arch: "pkgconf", homebrew: "pkgconf" },
+    },
+    Tool {
         name: "saslpasswd2",
         need: Need::Tests,
         reason: "makes the users of a server that demands authentication",

@@ -45,12 +45,13 @@ impl Comparison {
         let workshop = native::workshop()?;
         let (counting, mut notes) = Counting::find(&workshop);
         notes.extend(warning);
-        let servers = scenarios.iter().map(|scenario| scenario.servers).max().unwrap_or(IDLE.servers);
+        let idle = options.idle().then_some(&IDLE);
+        let needing_servers: Vec<_> = scenarios.iter().copied().chain(idle).collect();
         Ok(Self {
             entries: options.entries(),
             rounds: options.rounds(),
             seconds: options.seconds(),
-            servers: Servers::start(servers, &cores)?,
+            servers: Servers::start(&needing_servers, &cores)?,
             libmemcached: native::libmemcached(&workshop).map_err(|error| format!("{error:#}")),
             program: std::env::current_exe().context("looking for this program")?,
             scenarios,
@@ -177,7 +178,8 @@ impl Comparison {
             let program = self.libmemcached.as_ref().map_err(|reason| anyhow!(reason.clone()))?;
             return Ok(libmemcached_words(&program.display().to_string(), scenario, &ports, seconds));
         }
-        let options = ChildOptions { contestant: entry, scenario, ports, seconds };
+        let authority = self.servers.authority(scenario);
+        let options = ChildOptions { contestant: entry, scenario, ports, seconds, authority };
         let mut words = vec![self.program.display().to_string()];
         words.extend(options.words());
         Ok(words)

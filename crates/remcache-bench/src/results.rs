@@ -64,7 +64,7 @@ pub(crate) struct Row {
     pub(crate) unranked: Option<&'static str>,
     pub(crate) to_lockstep: Option<f64>,
     pub(crate) to_best_peer: Option<f64>,
-    /// Of ours on another wire, to ours on the binary one.
+    /// Of ours on this wire, to ours on the binary one.
     pub(crate) to_binary: Option<f64>,
 }
 
@@ -92,9 +92,13 @@ impl Standing {
         row.figures.as_ref()
     }
 
-    /// How much ours reaches on another wire, to ours on the binary one.
+    /// How much ours reaches on a wire, to ours on the binary one.
     pub(crate) fn wire_to_binary(&self, contestant: &str) -> Option<f64> {
-        self.rows.iter().find(|row| row.contestant == contestant)?.to_binary
+        self.of(contestant)?.to_binary
+    }
+
+    fn of(&self, contestant: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.contestant == contestant)
     }
 
     /// The figures of the lockstep pipeline.
@@ -123,12 +127,13 @@ impl Standing {
         let floor = self.floor().map(|figures| figures.ops_per_second);
         let best_peer = |row: &Row| self.best_peer_beside(row.runtime).map(|figures| figures.ops_per_second);
         let best_peers: Vec<_> = self.rows.iter().map(best_peer).collect();
-        let binary = self.ours().map(|figures| figures.ops_per_second);
+        let binary = self.of(BINARY).and_then(|row| row.figures.as_ref()).map(|figures| figures.ops_per_second);
         for (row, best_peer) in self.rows.iter_mut().zip(best_peers) {
             let own = row.figures.as_ref().map(|figures| figures.ops_per_second);
             row.to_lockstep = ratio(own, floor);
             row.to_best_peer = ratio(own, best_peer);
-            row.to_binary = ratio(own, binary).filter(|_| row.role == Role::Wire);
+            let is_ours = row.role == Role::Wire || (row.role == Role::Ours && row.runtime == OUR_RUNTIME);
+            row.to_binary = ratio(own, binary).filter(|_| is_ours && row.contestant != BINARY);
         }
     }
 }
@@ -226,6 +231,9 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
+/// Ours on the wire that the others are held against.
+const BINARY: &str = "remcache-binary";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,14 +302,14 @@ mod tests {
     fn other_wires_are_held_against_the_binary_one_and_are_no_peers() {
         let standing = standing(&[
             ("memcache-async", Some(50.0)),
-            ("remcache", Some(400.0)),
-            ("remcache-meta", Some(360.0)),
+            ("remcache", Some(360.0)),
+            ("remcache-binary", Some(400.0)),
             ("remcache-text", None),
         ]);
-        assert_eq!(standing.wire_to_binary("remcache-meta"), Some(0.9));
+        assert_eq!(standing.wire_to_binary("remcache"), Some(0.9));
         assert_eq!(standing.wire_to_binary("remcache-text"), None);
-        assert_eq!((standing.rows[1].to_binary, standing.best_peer()), (None, Some(&figures(50.0))));
-        assert_eq!(standing.ours(), Some(&figures(400.0)));
+        assert_eq!((standing.rows[2].to_binary, standing.best_peer()), (None, Some(&figures(50.0))));
+        assert_eq!(standing.ours(), Some(&figures(360.0)));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What a command is given: keys from the command line or standard input, values from files.
 
 use std::ffi::OsString;
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, StdinLock};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use remcache::Key;
@@ -31,8 +32,24 @@ impl Keys {
     }
 }
 
+/// Whether standard input is read by somebody else, line by line.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Takes standard input for a shell: the commands of its lines get none of it.
+pub(crate) fn take_stdin() {
+    IS_TAKEN.store(true, Ordering::SeqCst);
+}
+
+/// Standard input, unless a shell reads it.
+pub(crate) fn stdin() -> Result<StdinLock<'static>, Failure> {
+    match IS_TAKEN.load(Ordering::SeqCst) {
+        true => Err(Failure::usage("standard input is the shell's own: give it on the line, or @FILE for a value")),
+        false => Ok(io::stdin().lock()),
+    }
+}
+
 fn read_lines(keys: &mut Vec<Vec<u8>>) -> Result<(), Failure> {
-    for (index, line) in io::stdin().lock().split(b'\n').enumerate() {
+    for (index, line) in stdin()?.split(b'\n').enumerate() {
         let mut line = line.map_err(|error| Failure::Io("standard input".into(), error))?;
         if line.last() == Some(&b'\r') {
             line.pop();
@@ -71,7 +88,7 @@ pub(crate) fn value(value: Option<&OsString>) -> Result<Vec<u8>, Failure> {
 
 fn read_value() -> Result<Vec<u8>, Failure> {
     let mut value = Vec::new();
-    let read = io::stdin().lock().read_to_end(&mut value);
+    let read = stdin()?.read_to_end(&mut value);
     read.map_err(|error| Failure::Io("standard input".into(), error))?;
     Ok(value)
 }

@@ -8,11 +8,13 @@ mod memcache_classic;
 mod memcache_exp;
 mod race;
 mod remcache;
+mod tls;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use ::remcache::proto::Wire;
+use ::remcache::client::Protocol;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
@@ -32,8 +34,8 @@ pub(crate) enum Contestant {
     MemcacheClassic,
     MemcacheAsync,
     Libmemcached,
-    /// remcache, on this wire.
-    Remcache(Wire),
+    /// remcache, on the wire that this setting gives it.
+    Remcache(Protocol),
 }
 
 /// What a contestant is in the comparison.
@@ -44,7 +46,7 @@ pub(crate) enum Role {
     Floor,
     Peer,
     Ours,
-    /// Ours on another wire: what that costs, beside ours.
+    /// Ours on a wire that it would not choose: what that costs, beside ours.
     Wire,
 }
 
@@ -61,6 +63,8 @@ pub(crate) struct Profile {
     pub(crate) on_tokio: bool,
     /// Whether a set is over when the server said so; if not, it is shown and not ranked.
     pub(crate) confirms_sets: bool,
+    /// Whether it speaks TLS, by itself or over a stream that its user brings.
+    pub(crate) speaks_tls: bool,
     /// Whether it can hold as many connections as it is told to, idle and without a thread for each.
     pub(crate) holds_connections: bool,
     /// The scenarios in which it is of interest, if not all are.
@@ -85,6 +89,9 @@ impl Profile {
     pub(crate) fn unfit(&self, scenario: &Scenario) -> Option<String> {
         if scenario.callers > self.max_callers {
             return Some(format!("at most {} callers", self.max_callers));
+        }
+        if scenario.tls && !self.speaks_tls {
+            return Some("no TLS".to_owned());
         }
         (scenario.servers > self.max_servers).then(|| "one server only".to_owned())
     }
@@ -157,6 +164,8 @@ impl FromStr for Entry {
 pub(crate) struct Setup {
     pub(crate) scenario: &'static Scenario,
     pub(crate) ports: Vec<u16>,
+    /// The file with the authority that has signed the servers' certificates, if they speak TLS.
+    pub(crate) authority: Option<PathBuf>,
 }
 
 impl Setup {
@@ -220,6 +229,7 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: false,
         confirms_sets: true,
+        speaks_tls: false,
         holds_connections: false,
         only: None,
         note: "a blocking socket: writes a pipeline as deep as there are callers, reads all replies, then the next",
@@ -232,6 +242,7 @@ const PROFILES: &[Profile] = &[
         max_servers: 1,
         on_tokio: true,
         confirms_sets: true,
+        speaks_tls: false,
         holds_connections: true,
         only: None,
         note: "async-memcached 0.9, a client for each caller",
@@ -244,6 +255,7 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: true,
         confirms_sets: true,
+        speaks_tls: false,
         holds_connections: false,
         only: None,
         note: "memcache 0.21, its experimental tokio client, keeping a connection for each caller",
@@ -256,9 +268,10 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: false,
         confirms_sets: true,
+        speaks_tls: true,
         holds_connections: false,
         only: None,
-        note: "memcache 0.21, its blocking client on the text wire (here the faster by far), a thread and a pooled connection for each caller",
+        note: "memcache 0.21, its blocking client on the text wire (here the faster by far), a thread and a pooled connection for each caller, over TLS on OpenSSL",
     },
     Profile {
         contestant: Contestant::MemcacheAsync,
@@ -268,9 +281,10 @@ const PROFILES: &[Profile] = &[
         max_servers: 1,
         on_tokio: true,
         confirms_sets: false,
+        speaks_tls: true,
         holds_connections: true,
         only: None,
-        note: "memcache-async 0.10, a connection for each caller; its set waits for no reply, so sets are sent, not confirmed",
+        note: "memcache-async 0.10, a connection for each caller, over TLS on tokio-rustls; its set waits for no reply, so sets are sent, not confirmed",
     },
     Profile {
         contestant: Contestant::Libmemcached,
@@ -280,21 +294,22 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: false,
         confirms_sets: true,
+        speaks_tls: false,
         holds_connections: false,
         only: None,
         note: "libmemcached through its C library on its default text wire (the faster here), a thread and a connection for each caller",
     },
     OURS,
     Profile {
-        contestant: Contestant::Remcache(Wire::Meta),
-        id: "remcache-meta",
+        contestant: Contestant::Remcache(Protocol::Binary),
+        id: "remcache-binary",
         role: Role::Wire,
         only: Some(WIRES),
-        note: "remcache on the meta wire",
+        note: "remcache on the binary wire",
         ..OURS
     },
     Profile {
-        contestant: Contestant::Remcache(Wire::Text),
+        contestant: Contestant::Remcache(Protocol::Text),
         id: "remcache-text",
         role: Role::Wire,
         only: Some(WIRES),
@@ -304,16 +319,17 @@ const PROFILES: &[Profile] = &[
 ];
 
 const OURS: Profile = Profile {
-    contestant: Contestant::Remcache(Wire::Binary),
+    contestant: Contestant::Remcache(Protocol::Auto),
     id: "remcache",
     role: Role::Ours,
     max_callers: usize::MAX,
     max_servers: usize::MAX,
     on_tokio: true,
     confirms_sets: true,
+    speaks_tls: true,
     holds_connections: true,
     only: None,
-    note: "remcache on the binary wire, one client for all callers, one connection for each server",
+    note: "remcache with default settings, that is on the meta wire, one client for all callers, one connection for each server",
 };
 
 /// Where the wires are compared.

@@ -131,8 +131,9 @@ impl Course {
             }
             Contender::Library => {
                 words.push(std::env::current_exe().context("looking for this program")?.display().to_string());
-                let (ports, seconds) = (self.ports.clone(), f64::from(seconds));
-                words.extend(ChildOptions { contestant: "remcache".parse()?, scenario, ports, seconds }.words());
+                let (ports, seconds, contestant) = (self.ports.clone(), f64::from(seconds), "remcache-binary".parse()?);
+                let child = ChildOptions { contestant, scenario, ports, authority: None, seconds };
+                words.extend(child.words());
                 return Ok(words);
             }
             // Before it gets, each of its callers stores a window of keys, which takes from its time.

@@ -47,7 +47,7 @@ pub(crate) fn run(options: &ToolOptions) -> Result<()> {
     println!("{}; {}", machine.describe(), cores.describe());
     machine.warning().into_iter().chain(warning).for_each(|note| println!("Note: {note}"));
     let scenario = Scenario::by_id(SCENARIO).context("the scenario is gone")?;
-    let servers = Servers::start(scenario.servers, &cores)?;
+    let servers = Servers::start(&[scenario], &cores)?;
     servers.preload(scenario)?;
     let ports = servers.ports(scenario);
     let course = Course {

@@ -2,7 +2,7 @@
 
 use remcache::{Change, Error};
 
-use crate::exit::Failure;
+use crate::exit::{Failure, words};
 use crate::output::{Layout, Output, Record, Records, Tone, number, text};
 use crate::tally::Tally;
 
@@ -27,7 +27,7 @@ pub(super) fn record(key: &[u8], changed: &Result<Change, Error>, made: &'static
             let cas = change.cas().filter(|&cas| cas != 0);
             record.with("status", word(*change, made)).with_some("cas", cas)
         }
-        Err(error) => record.with("status", "failed").with("error", error.to_string()),
+        Err(error) => record.with("status", "failed").with("error", words(error)),
     }
 }
 

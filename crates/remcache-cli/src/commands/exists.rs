@@ -3,7 +3,7 @@
 use remcache::Error;
 use remcache::client::Item;
 
-use crate::exit::Outcome;
+use crate::exit::{Outcome, words};
 use crate::input::Keys;
 use crate::output::{Output, Record, Tone, text};
 use crate::session::Session;
@@ -60,7 +60,7 @@ fn word(fetched: &Result<Option<Item>, Error>) -> (&'static str, Tone) {
 }
 
 fn record(key: &[u8], fetched: &Result<Option<Item>, Error>) -> Record {
-    let error = fetched.as_ref().err().map(ToString::to_string);
+    let error = fetched.as_ref().err().map(words);
     Record::new().with_bytes("key", key).with("status", word(fetched).0).with_some("error", error)
 }
 

@@ -60,12 +60,12 @@ struct Reason<'k> {
 fn explain(keys: &[Vec<u8>], session: &mut Session) -> Outcome {
     let names: Vec<String> = session.endpoints()?.iter().map(|endpoint| endpoint.name.to_string()).collect();
     let ring = ring(session)?;
-    let namespace = session.options.namespace.clone().unwrap_or_default();
+    let namespace = session.client()?.namespace().to_vec();
     let output = &mut session.output;
     let mut reasons = Vec::with_capacity(keys.len());
     for key in keys {
         let placed = match ring.distribution().hashes_namespace() {
-            true => [namespace.as_bytes(), key].concat(),
+            true => [namespace.as_slice(), key].concat(),
             false => key.clone(),
         };
         let why = ring.explain(&placed).ok_or_else(|| Failure::usage("there is no server"))?;
@@ -84,7 +84,7 @@ fn explain(keys: &[Vec<u8>], session: &mut Session) -> Outcome {
 /// The ring of the servers that the options name.
 pub(super) fn ring(session: &Session) -> Result<Ring, Failure> {
     let nodes: Vec<Node> = session.endpoints()?.iter().map(Node::from).collect();
-    session.options.placement().ring(&nodes).map_err(|error| Failure::usage(error.to_string()))
+    session.client()?.distribution().ring(&nodes).map_err(|error| Failure::usage(error.to_string()))
 }
 
 impl Reason<'_> {

@@ -1,5 +1,6 @@
 //! The commands: one file each, with its options and what it does.
 
+mod answers;
 pub(crate) mod bench;
 mod changes;
 pub(crate) mod check;
@@ -22,6 +23,7 @@ pub(crate) mod ping;
 pub(crate) mod ring;
 pub(crate) mod serve;
 pub(crate) mod serve_metrics;
+pub(crate) mod shell;
 pub(crate) mod stats;
 pub(crate) mod store;
 pub(crate) mod top;
@@ -36,7 +38,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::cli::{Command, Invocation};
 use crate::exit::{Failure, Outcome};
 use crate::output::Layout;
-use crate::session::Session;
+use crate::session::{Options, Session};
 
 /// Runs the command of the command line.
 pub(crate) fn run(invocation: Invocation) -> Outcome {
@@ -48,9 +50,22 @@ pub(crate) fn run(invocation: Invocation) -> Outcome {
 }
 
 async fn execute(invocation: Invocation) -> Outcome {
-    let Invocation { cli, given, context } = invocation;
-    let mut session = Session::open(cli.global, given, context).await?;
-    let outcome = dispatch(cli.command, &mut session).await;
+    let Invocation { cli, given, resolved, context } = invocation;
+    // Whoever listens for signals later passes them on: the line editor must come before the session.
+    let editor = match cli.command {
+        Command::Shell(_) => shell::editor()?,
+        _ => None,
+    };
+    let mut session = Session::open(cli.global, Options { given, resolved, context }).await?;
+    match cli.command {
+        Command::Shell(_) => shell::run(editor, &mut session).await,
+        command => run_in(command, &mut session).await,
+    }
+}
+
+/// Runs a command to its end; everything that it prints is on its way then.
+async fn run_in(command: Command, session: &mut Session) -> Outcome {
+    let outcome = dispatch(command, session).await;
     match (outcome, session.output.flush()) {
         (Ok(_), Err(error)) => Err(error.into()),
         (outcome, _) => outcome,
@@ -88,6 +103,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Ring(args) => ring::run(&args, session),
         Command::Keys(args) => keys::run(&args, session).await,
         Command::Hotkeys(args) => hotkeys::run(&args, session).await,
+        Command::Shell(_) => Err(Failure::usage("this is a shell already")),
         Command::Watch(args) => watch::run(&args, session).await,
         Command::Bench(args) => bench::run(&args, session).await,
         Command::Fill(args) => fill::run(&args, session).await,

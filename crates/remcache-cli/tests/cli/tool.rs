@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use remcache_testkit::Memcached;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
@@ -175,10 +176,14 @@ impl Live {
 
     /// Waits until the screen shows this.
     pub(crate) fn shows(&self, what: &str) -> String {
+        self.shows_what(|text| text.contains(what), what)
+    }
+
+    fn shows_what(&self, is_it: impl Fn(&str) -> bool, what: &str) -> String {
         let begun = Instant::now();
         loop {
             let text = self.text();
-            if text.contains(what) {
+            if is_it(&text) {
                 return text;
             }
             assert!(begun.elapsed() < Duration::from_secs(20), "{what:?} does not appear:\n{text}");
@@ -200,6 +205,16 @@ impl Live {
         kill_process(self.pid(), Signal::WINCH).expect("the tool runs");
     }
 
+    /// Waits until the screen shows this for the so-manieth time.
+    pub(crate) fn shows_again(&self, what: &str, times: usize) -> String {
+        self.shows_what(|text| text.matches(what).count() >= times, what)
+    }
+
+    /// Whether the terminal is set up now as it was before.
+    pub(crate) fn is_as_before(&self) -> bool {
+        settings(&self.keyboard) == self.settings
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
@@ -211,6 +226,19 @@ impl Live {
         let screen = self.screen.lock().expect("nobody panics");
         let is_shown = !screen.screen().alternate_screen() && !screen.screen().hide_cursor();
         (exit, is_shown && settings(&self.keyboard) == self.settings)
+    }
+}
+
+/// Waits until so many watch the server.
+pub(crate) fn wait_for_watchers(server: &Memcached, count: u64) {
+    let begun = Instant::now();
+    loop {
+        let stats = remcache(["stats", "-f", "ndjson"]).servers(server.addr()).run().exits(0).json();
+        if stats["stats"]["log_watchers"] == count {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "not {count} watch: {stats}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -17,6 +17,7 @@ use super::listing::Listing;
 use super::outcome;
 use super::replies::Replies;
 use super::server::Server;
+use super::transport;
 use crate::Error;
 use crate::proto::text::MetadumpItem;
 use crate::proto::{CowBytes, Request, Ttl};
@@ -132,6 +133,32 @@ impl ServerHandle {
     /// many lines it missed, and never slows the server down.
     pub fn watch(&self, streams: &str) -> Listing<Bytes> {
         Listing::watch(Arc::clone(&self.server), streams)
+    }
+
+    /// Opens a connection of its own on the text wire, for what has no method here: TCP or Unix, with
+    /// TLS and authentication as they are configured. The caller speaks the protocol on it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    ///
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// let mut stream = client.servers()[0].open_text().await?;
+    /// stream.write_all(b"mn\r\n").await?;
+    /// let mut answer = [0; 4];
+    /// stream.read_exact(&mut answer).await?;
+    /// assert_eq!(&answer, b"MN\r\n");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// If the server is away, refuses who we are, or speaks no text.
+    ///
+    /// # Cancellation
+    /// Dropping the future gives the attempt up.
+    pub async fn open_text(&self) -> Result<Box<dyn transport::Stream>, Error> {
+        self.server.connect_text().await.map_err(|error| error.at(&self.endpoint.name))
     }
 
     /// The server's version.

@@ -66,6 +66,7 @@ pub use tls::Tls;
 pub use transport::{Connect, Connecting, Stream};
 
 use crate::Error;
+use crate::distribution::Distribution;
 use crate::proto::{Delivery, Key, Reply, Request, Wire};
 use crate::verbs::Flights;
 use cluster::Cluster;
@@ -243,6 +244,24 @@ impl Client {
         let key = Key::new(key)?;
         let cluster = self.cluster();
         Ok(cluster.locate(key.as_bytes()).and_then(|place| cluster.handle(place)))
+    }
+
+    /// Where keys are placed, the options of URLs considered.
+    ///
+    /// ```
+    /// use remcache::distribution::Distribution;
+    ///
+    /// let client = remcache::Client::new(["memcached://cache1,cache2/?distribution=rendezvous"])?;
+    /// assert_eq!(client.distribution(), Distribution::RENDEZVOUS);
+    /// # Ok::<(), remcache::Error>(())
+    /// ```
+    pub fn distribution(&self) -> Distribution {
+        self.config().distribution
+    }
+
+    /// What stands before every key, the options of URLs considered.
+    pub fn namespace(&self) -> &[u8] {
+        &self.config().namespace
     }
 
     /// Asks, and gives the outcome as data, whatever it is. It cannot fail.

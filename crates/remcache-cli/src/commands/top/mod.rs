@@ -30,6 +30,7 @@ use fleet::{Fleet, Member, Seen, Window};
 use log::Log;
 use prefixes::{Look, Prefixes};
 use screen::{Action, Screen, Tab};
+pub(crate) use terminal::NOTICE;
 
 /// Watch the servers on a screen: rates, hits, memory, connections, latency
 ///
