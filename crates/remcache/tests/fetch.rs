@@ -56,6 +56,9 @@ fn client_at(address: &str, wire: Protocol) -> Client {
     Client::with_config([address], patient().protocol(wire)).unwrap()
 }
 
+/// A case that is running.
+type Case<'c> = Pin<Box<dyn Future<Output = ()> + 'c>>;
+
 /// Runs a case on each wire, each of a real memcached and of an embedded server of its own, all at the
 /// same time: some cases wait for the servers' clocks.
 async fn on_all(case: impl AsyncFn(&str, Protocol)) {
@@ -67,7 +70,7 @@ async fn on_all(case: impl AsyncFn(&str, Protocol)) {
     }
     let real = real.iter().map(|(server, wire)| (server.addr(), *wire));
     let servers: Vec<_> = real.chain(embedded.iter().map(|(server, wire)| (server.address(), *wire))).collect();
-    let mut cases: Vec<(String, Pin<Box<dyn Future<Output = ()> + '_>>)> = Vec::new();
+    let mut cases: Vec<(String, Case<'_>)> = Vec::new();
     for (number, (address, wire)) in servers.iter().enumerate() {
         let server = if number < servers.len() / 2 { "real" } else { "embedded" };
         cases.push((format!("{wire}, {server}"), Box::pin(case(address, *wire))));
