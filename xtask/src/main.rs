@@ -1,6 +1,8 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask ci`, `cargo xtask bench`, `cargo xtask interop`.
+//! The project's own commands: `cargo xtask` lists them.
 
+mod bulk;
 mod ci;
+mod fuzz;
 mod interop;
 mod purity;
 mod step;
@@ -54,6 +56,11 @@ const COMMANDS: &[Subcommand] = &[
         run: bench,
     },
     Subcommand {
+        name: "bulk",
+        about: "measures the tool's bulk commands against the server's own speed; an argument is the number of items",
+        run: |args| bulk::run(&args),
+    },
+    Subcommand {
         name: "tool-bench",
         about: "measures the tool's bench beside memcaslap; arguments go to remcache-bench tools",
         run: tool_bench,
@@ -74,6 +81,16 @@ const COMMANDS: &[Subcommand] = &[
         run: interop::run,
     },
     Subcommand {
+        name: "soak",
+        about: "loads and troubles real servers, with --flapping a fleet; arguments go to remcache-soak",
+        run: soak,
+    },
+    Subcommand {
+        name: "fuzz",
+        about: "feeds arbitrary bytes to the protocol layer: --minutes N for each target, names of targets",
+        run: |args| fuzz::run(&args),
+    },
+    Subcommand {
         name: "tools",
         about: "lists the programs and libraries that tests and benchmarks need",
         run: |_| {
@@ -92,6 +109,11 @@ fn bench(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests, Need::Bench])?;
     let cargo = ["run", "--release", "-p", "remcache-bench", "--"];
     Step::cargo("benchmarks", cargo).args(args).run()
+}
+
+fn soak(args: Vec<String>) -> Result<(), Failure> {
+    tools::ensure(&[Need::Tests])?;
+    Step::cargo("soak", ["run", "--release", "-p", "remcache-soak", "--"]).args(args).run()
 }
 
 fn pictures(args: Vec<String>) -> Result<(), Failure> {

@@ -163,6 +163,20 @@ const TOOLS: &[Tool] = &[
         },
     },
     Tool {
+        name: "openssl/ssl.h",
+        need: Need::Tests,
+        reason: "one of the clients that the benchmarks compare with speaks TLS through OpenSSL",
+        look_for: LookFor::File("openssl/ssl.h", INCLUDE),
+        packages: Packages { debian: "libssl-dev", fedora: "openssl-devel", arch: "openssl", homebrew: "openssl@3" },
+    },
+    Tool {
+        name: "pkg-config",
+        need: Need::Tests,
+        reason: "finds OpenSSL for it",
+        look_for: LookFor::Program("pkg-config"),
+        packages: Packages { debian: "pkg-config", fedora: "pkgconf", arch: "pkgconf", homebrew: "pkgconf" },
+    },
+    Tool {
         name: "saslpasswd2",
         need: Need::Tests,
         reason: "makes the users of a server that demands authentication",
@@ -217,6 +231,30 @@ const TOOLS: &[Tool] = &[
         look_for: LookFor::Program("nutcracker"),
         packages: Packages { debian: "nutcracker", fedora: "", arch: "", homebrew: "" },
     },
+    #[cfg(target_os = "linux")]
+    Tool {
+        name: "nft",
+        need: Need::Tests,
+        reason: "loses packets in a network namespace of a test's own",
+        look_for: LookFor::Program("nft"),
+        packages: Packages { debian: "nftables", fedora: "nftables", arch: "nftables", homebrew: "" },
+    },
+    #[cfg(target_os = "linux")]
+    Tool {
+        name: "ip",
+        need: Need::Tests,
+        reason: "begins such a network",
+        look_for: LookFor::Program("ip"),
+        packages: Packages { debian: "iproute2", fedora: "iproute", arch: "iproute2", homebrew: "" },
+    },
+    #[cfg(target_os = "linux")]
+    Tool {
+        name: "unshare",
+        need: Need::Tests,
+        reason: "makes such a namespace",
+        look_for: LookFor::Program("unshare"),
+        packages: Packages { debian: "util-linux", fedora: "util-linux", arch: "util-linux", homebrew: "" },
+    },
     Tool {
         name: "prometheus",
         need: Need::Tests,
@@ -228,6 +266,13 @@ const TOOLS: &[Tool] = &[
             arch: "prometheus",
             homebrew: "prometheus",
         },
+    },
+    Tool {
+        name: "jq",
+        need: Need::Tests,
+        reason: "changes what the tool dumps before the tool loads it",
+        look_for: LookFor::Program("jq"),
+        packages: Packages { debian: "jq", fedora: "jq", arch: "jq", homebrew: "jq" },
     },
     Tool {
         name: "memcaslap",

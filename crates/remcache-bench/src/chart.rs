@@ -123,7 +123,7 @@ fn names(standings: &[&Standing]) -> Vec<String> {
 
 /// The rows that are drawn, with their operations a second.
 fn drawn_rows(standing: &Standing) -> impl Iterator<Item = (&Row, f64)> {
-    let rows = standing.rows.iter().filter(|row| row.runtime != Runtime::MultiThread);
+    let rows = standing.rows.iter().filter(|row| row.runtime != Runtime::MultiThread && row.role != Role::Wire);
     rows.filter_map(|row| Some((row, row.figures.as_ref()?.ops_per_second)))
 }
 

@@ -45,12 +45,13 @@ impl Comparison {
         let workshop = native::workshop()?;
         let (counting, mut notes) = Counting::find(&workshop);
         notes.extend(warning);
-        let servers = scenarios.iter().map(|scenario| scenario.servers).max().unwrap_or(IDLE.servers);
+        let idle = options.idle().then_some(&IDLE);
+        let needing_servers: Vec<_> = scenarios.iter().copied().chain(idle).collect();
         Ok(Self {
             entries: options.entries(),
             rounds: options.rounds(),
             seconds: options.seconds(),
-            servers: Servers::start(servers, &cores)?,
+            servers: Servers::start(&needing_servers, &cores)?,
             libmemcached: native::libmemcached(&workshop).map_err(|error| format!("{error:#}")),
             program: std::env::current_exe().context("looking for this program")?,
             scenarios,
@@ -85,7 +86,9 @@ impl Comparison {
     }
 
     fn scenario(&self, scenario: &'static Scenario) -> Result<Standing> {
-        let runs = self.rounds(&self.entries, scenario, |entry| self.timed_round(entry, scenario))?;
+        let entries = self.entries.iter().filter(|entry| entry.profile.is_of_interest(scenario));
+        let entries: Vec<_> = entries.copied().collect();
+        let runs = self.rounds(&entries, scenario, |entry| self.timed_round(entry, scenario))?;
         let outcomes = runs.into_iter().map(|run| self.finish(run, scenario));
         Ok(Standing::new(scenario, outcomes.collect()))
     }
@@ -95,7 +98,8 @@ impl Comparison {
         if !self.idle {
             return Ok(Vec::new());
         }
-        let holders = self.entries.iter().filter(|entry| entry.profile.holds_connections);
+        let holders = self.entries.iter();
+        let holders = holders.filter(|entry| entry.profile.holds_connections && entry.profile.is_of_interest(&IDLE));
         let holders: Vec<_> = holders.copied().collect();
         let runs = self.rounds(&holders, &IDLE, |entry| self.idle_round(entry))?;
         Ok(runs.into_iter().map(|run| IdleRow::new(&IDLE, run.entry, run.reports)).collect())
@@ -174,7 +178,8 @@ impl Comparison {
             let program = self.libmemcached.as_ref().map_err(|reason| anyhow!(reason.clone()))?;
             return Ok(libmemcached_words(&program.display().to_string(), scenario, &ports, seconds));
         }
-        let options = ChildOptions { contestant: entry, scenario, ports, seconds };
+        let authority = self.servers.authority(scenario);
+        let options = ChildOptions { contestant: entry, scenario, ports, seconds, authority };
         let mut words = vec![self.program.display().to_string()];
         words.extend(options.words());
         Ok(words)

@@ -49,7 +49,7 @@ fn main() -> Result<()> {
 }
 
 fn run_child(options: ChildOptions) -> Result<()> {
-    let setup = Setup { scenario: options.scenario, ports: options.ports };
+    let setup = Setup { scenario: options.scenario, ports: options.ports, authority: options.authority };
     let line = if setup.scenario.id == IDLE.id {
         serde_json::to_string(&child::measure_idle(options.contestant, &setup, options.seconds)?)
     } else {
@@ -77,7 +77,7 @@ fn compare(options: &Options) -> Result<()> {
     if !ring.is_empty() {
         println!("{}", table::ring(&ring));
     }
-    let targets = targets::judge(&standings, &idle);
+    let targets = targets::judge(&standings, &idle, &ring);
     println!("{}", table::verdicts(&targets));
 
     let pinning = comparison.cores().describe();

@@ -97,20 +97,23 @@ pub(crate) struct ChildOptions {
     pub(crate) ports: Vec<u16>,
     #[arg(long, value_parser = seconds)]
     pub(crate) seconds: f64,
+    #[arg(long)]
+    pub(crate) authority: Option<PathBuf>,
 }
 
 impl ChildOptions {
     /// The command line that these options are read from.
     pub(crate) fn words(&self) -> Vec<String> {
         let ports: Vec<_> = self.ports.iter().map(ToString::to_string).collect();
-        [
+        let mut words = vec![
             "child".to_owned(),
             format!("--contestant={}", self.contestant),
             format!("--scenario={}", self.scenario.id),
             format!("--ports={}", ports.join(",")),
             format!("--seconds={}", self.seconds),
-        ]
-        .to_vec()
+        ];
+        words.extend(self.authority.iter().map(|file| format!("--authority={}", file.display())));
+        words
     }
 }
 
@@ -191,6 +194,7 @@ mod tests {
             scenario: Scenario::by_id("three-64").unwrap(),
             ports: vec![1, 2, 3],
             seconds: 0.25,
+            authority: Some("/tmp/authority.pem".into()),
         };
         let words = written.words();
         let words: Vec<_> = words.iter().map(String::as_str).collect();
@@ -199,5 +203,6 @@ mod tests {
         };
         assert_eq!(read.contestant.to_string(), "memcache-exp+mt");
         assert_eq!((read.scenario.id, read.ports, read.seconds), ("three-64", vec![1, 2, 3], 0.25));
+        assert_eq!(read.authority, written.authority);
     }
 }

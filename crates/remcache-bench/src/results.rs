@@ -64,6 +64,8 @@ pub(crate) struct Row {
     pub(crate) unranked: Option<&'static str>,
     pub(crate) to_lockstep: Option<f64>,
     pub(crate) to_best_peer: Option<f64>,
+    /// Of ours on this wire, to ours on the binary one.
+    pub(crate) to_binary: Option<f64>,
 }
 
 /// A scenario's rows.
@@ -88,6 +90,15 @@ impl Standing {
     pub(crate) fn ours(&self) -> Option<&Figures> {
         let row = self.rows.iter().find(|row| row.role == Role::Ours && row.runtime == OUR_RUNTIME)?;
         row.figures.as_ref()
+    }
+
+    /// How much ours reaches on a wire, to ours on the binary one.
+    pub(crate) fn wire_to_binary(&self, contestant: &str) -> Option<f64> {
+        self.of(contestant)?.to_binary
+    }
+
+    fn of(&self, contestant: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.contestant == contestant)
     }
 
     /// The figures of the lockstep pipeline.
@@ -116,10 +127,13 @@ impl Standing {
         let floor = self.floor().map(|figures| figures.ops_per_second);
         let best_peer = |row: &Row| self.best_peer_beside(row.runtime).map(|figures| figures.ops_per_second);
         let best_peers: Vec<_> = self.rows.iter().map(best_peer).collect();
+        let binary = self.of(BINARY).and_then(|row| row.figures.as_ref()).map(|figures| figures.ops_per_second);
         for (row, best_peer) in self.rows.iter_mut().zip(best_peers) {
             let own = row.figures.as_ref().map(|figures| figures.ops_per_second);
             row.to_lockstep = ratio(own, floor);
             row.to_best_peer = ratio(own, best_peer);
+            let is_ours = row.role == Role::Wire || (row.role == Role::Ours && row.runtime == OUR_RUNTIME);
+            row.to_binary = ratio(own, binary).filter(|_| is_ours && row.contestant != BINARY);
         }
     }
 }
@@ -138,6 +152,7 @@ fn row(scenario: &Scenario, entry: Entry, outcome: Result<Figures, String>) -> R
         unranked: entry.profile.unranked(scenario),
         to_lockstep: None,
         to_best_peer: None,
+        to_binary: None,
     }
 }
 
@@ -216,6 +231,9 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
+/// Ours on the wire that the others are held against.
+const BINARY: &str = "remcache-binary";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,6 +296,20 @@ mod tests {
         assert_eq!(ratios(3), (None, None));
         assert_eq!(standing.rows[3].absent.as_deref(), Some("absent"));
         assert_eq!(standing.ours(), Some(&figures(400.0)));
+    }
+
+    #[test]
+    fn other_wires_are_held_against_the_binary_one_and_are_no_peers() {
+        let standing = standing(&[
+            ("memcache-async", Some(50.0)),
+            ("remcache", Some(360.0)),
+            ("remcache-binary", Some(400.0)),
+            ("remcache-text", None),
+        ]);
+        assert_eq!(standing.wire_to_binary("remcache"), Some(0.9));
+        assert_eq!(standing.wire_to_binary("remcache-text"), None);
+        assert_eq!((standing.rows[2].to_binary, standing.best_peer()), (None, Some(&figures(50.0))));
+        assert_eq!(standing.ours(), Some(&figures(360.0)));
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(crate) struct Scenario {
     pub(crate) keys: usize,
     pub(crate) value_len: usize,
     pub(crate) servers: usize,
+    /// Whether the servers speak TLS.
+    pub(crate) tls: bool,
 }
 
 impl Scenario {
@@ -61,8 +63,17 @@ impl Scenario {
 }
 
 /// Most scenarios are gets of 100 bytes from one server and differ in one or two columns.
-const GET: Scenario =
-    Scenario { id: "", title: "", verb: Verb::Get, callers: 1, batch: 1, keys: 10_000, value_len: 100, servers: 1 };
+const GET: Scenario = Scenario {
+    id: "",
+    title: "",
+    verb: Verb::Get,
+    callers: 1,
+    batch: 1,
+    keys: 10_000,
+    value_len: 100,
+    servers: 1,
+    tls: false,
+};
 
 /// Every scenario, in the order in which they run and are printed.
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -78,6 +89,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { id: "get-1m-1", title: "gets, 1 caller, 1 MB", keys: 100, value_len: 1_000_000, ..GET },
     Scenario { id: "get-1m-4", title: "gets, 4 callers, 1 MB", callers: 4, keys: 100, value_len: 1_000_000, ..GET },
     Scenario { id: "three-64", title: "gets, 64 callers, 100 B, three servers", callers: 64, servers: 3, ..GET },
+    Scenario { id: "ten-64", title: "gets, 64 callers, 100 B, ten servers", callers: 64, servers: 10, ..GET },
+    Scenario { id: "tls-64", title: "gets, 64 callers, 100 B, over TLS", callers: 64, tls: true, ..GET },
+    Scenario {
+        id: "tls-ten-64",
+        title: "gets, 64 callers, 100 B, ten servers, over TLS",
+        callers: 64,
+        servers: 10,
+        tls: true,
+        ..GET
+    },
 ];
 
 /// The one that is not timed: a connection for each caller, a get on each, and then nothing.

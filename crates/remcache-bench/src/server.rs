@@ -2,11 +2,13 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use remcache_testkit::{Authority, Certificate, Dates};
 use rustix::process::{Resource, geteuid, getrlimit};
 
 use crate::contestant::HOST;
@@ -16,64 +18,100 @@ use crate::scenario::Scenario;
 
 /// The servers of a run; they end with it, and with this process however it ends.
 #[derive(Debug)]
-pub(crate) struct Servers(Vec<Server>);
+pub(crate) struct Servers {
+    plain: Vec<Server>,
+    tls: Vec<Server>,
+    /// Who has signed the certificates of those that speak TLS.
+    authority: Option<Authority>,
+}
 
 impl Servers {
     /// Starts as many as the scenarios need.
-    pub(crate) fn start(count: usize, cores: &Cores) -> Result<Self> {
+    pub(crate) fn start(scenarios: &[&Scenario], cores: &Cores) -> Result<Self> {
         ensure_tether()?;
-        (0..count).map(|_| Server::start(cores)).collect::<Result<_>>().map(Self)
+        let most =
+            |tls: bool| scenarios.iter().filter(move |scenario| scenario.tls == tls).map(|scenario| scenario.servers);
+        let plain = (0..most(false).max().unwrap_or_default()).map(|_| Server::start(cores, None));
+        let plain = plain.collect::<Result<_>>()?;
+        let Some(count) = most(true).max() else {
+            return Ok(Self { plain, tls: Vec::new(), authority: None });
+        };
+        let authority = Authority::new("the authority of a comparison");
+        let tls = (0..count).map(|_| Server::start(cores, Some(authority.certify(&[HOST], Dates::Now))));
+        Ok(Self { plain, tls: tls.collect::<Result<_>>()?, authority: Some(authority) })
     }
 
-    /// The ports of the servers that a scenario uses.
+    /// The servers that a scenario uses.
+    fn of(&self, scenario: &Scenario) -> impl Iterator<Item = &Server> {
+        let servers = if scenario.tls { &self.tls } else { &self.plain };
+        servers[..scenario.servers].iter()
+    }
+
+    /// The ports of the servers that a scenario uses, as its clients reach them.
     pub(crate) fn ports(&self, scenario: &Scenario) -> Vec<u16> {
-        self.0[..scenario.servers].iter().map(|server| server.port).collect()
+        self.of(scenario).map(|server| server.port).collect()
+    }
+
+    /// The file with the authority to trust in a scenario over TLS.
+    pub(crate) fn authority(&self, scenario: &Scenario) -> Option<PathBuf> {
+        self.authority.as_ref().filter(|_| scenario.tls).map(Authority::file)
     }
 
     /// Puts every key of a scenario on each of its servers, so that each client finds it where it looks.
     pub(crate) fn preload(&self, scenario: &Scenario) -> Result<()> {
-        self.0[..scenario.servers].iter().try_for_each(|server| preload::store(server.port, scenario))
+        self.of(scenario).try_for_each(|server| preload::store(server.plain_port, scenario))
     }
 
     /// How many keys of a scenario do not hold their value any more.
     pub(crate) fn spoilt(&self, scenario: &Scenario) -> Result<u64> {
-        let spoilt = self.0[..scenario.servers].iter().map(|server| preload::spoilt(server.port, scenario));
-        spoilt.sum()
+        self.of(scenario).map(|server| preload::spoilt(server.plain_port, scenario)).sum()
     }
 
     /// What a counter says, over all servers of a scenario.
     pub(crate) fn counter(&self, scenario: &Scenario, name: &str) -> Result<u64> {
-        let counts = self.0[..scenario.servers].iter().map(|server| counter(server.port, name));
-        counts.sum()
+        self.of(scenario).map(|server| counter(server.plain_port, name)).sum()
     }
 }
 
 #[derive(Debug)]
 struct Server {
     process: Child,
+    /// Where clients connect.
     port: u16,
+    /// Where it is asked in clear; the same port unless it speaks TLS.
+    plain_port: u16,
+    /// Its files are read at the start, and kept for as long as the server runs.
+    _certificate: Option<Certificate>,
 }
 
 impl Server {
-    fn start(cores: &Cores) -> Result<Self> {
+    fn start(cores: &Cores, certificate: Option<Certificate>) -> Result<Self> {
         let port = free_port()?;
+        let plain_port = if certificate.is_some() { free_port()? } else { port };
         let mut words = cores.for_server();
         words.extend(tether().map(ToOwned::to_owned));
         words.push("memcached".to_owned());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
-        command.args(["-l", HOST, "-p", &port.to_string(), "-U", "0", "-t", "1", "-m", "1024", "-I", "8m"]);
+        match &certificate {
+            Some(certificate) => {
+                let ports = format!("{HOST}:{port},notls:{HOST}:{plain_port}");
+                command.args(["-l", &ports, "-Z", "-o", &certificate.server_options()]);
+            }
+            None => _ = command.args(["-l", HOST, "-p", &port.to_string()]),
+        }
+        command.args(["-U", "0", "-t", "1", "-m", "1024", "-I", "8m"]);
         command.args(["-b", "4096", "-c", &connections().to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn().context(MEMCACHED_IS_MISSING)?;
-        let mut server = Self { process, port };
+        let mut server = Self { process, port, plain_port, _certificate: certificate };
         server.await_listening()?;
         Ok(server)
     }
 
     fn await_listening(&mut self) -> Result<()> {
         let start = Instant::now();
-        while TcpStream::connect((HOST, self.port)).is_err() {
+        while [self.port, self.plain_port].iter().any(|&port| TcpStream::connect((HOST, port)).is_err()) {
             if let Some(status) = self.process.try_wait()? {
                 bail!("memcached ended at once with {status}: {MEMCACHED_IS_MISSING}");
             }

@@ -123,6 +123,7 @@ fn cells(row: &Row) -> Vec<String> {
         of(|figures| optional(figures.system_calls_per_op, |count| format!("{count:.3}"))),
         optional(row.to_lockstep, |ratio| format!("{ratio:.2}")),
         optional(row.to_best_peer, |ratio| format!("{ratio:.2}")),
+        optional(row.to_binary, |ratio| format!("{ratio:.2}")),
         remark(row),
     ]
 }
@@ -164,7 +165,7 @@ pub(crate) fn thousands(value: f64) -> String {
     grouped
 }
 
-const STANDING_COLUMNS: [&str; 11] = [
+const STANDING_COLUMNS: [&str; 12] = [
     "contestant",
     "ops/s",
     "CPU µs/op",
@@ -175,12 +176,13 @@ const STANDING_COLUMNS: [&str; 11] = [
     "syscalls/op",
     "x lockstep",
     "x best peer",
+    "x binary",
     "remark",
 ];
 const IDLE_COLUMNS: [&str; 6] =
     ["contestant", "resident KiB", "KiB/connection", "heap KiB", "heap KiB/connection", "remark"];
 /// The columns that hold text.
-const STANDING_LEFT: [usize; 2] = [0, 10];
+const STANDING_LEFT: [usize; 2] = [0, 11];
 
 #[cfg(test)]
 mod tests {

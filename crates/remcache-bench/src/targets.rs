@@ -1,9 +1,11 @@
 //! The targets of the project, as a table, and how far they are reached.
 
+use remcache::distribution::Distribution;
 use serde::Serialize;
 
 use crate::results::{Figures, IdleRow, Standing, ratio};
-use crate::scenario::IDLE;
+use crate::ring::{RingCost, RingRow};
+use crate::scenario::{IDLE, RING};
 
 /// What our client is to reach in a scenario.
 #[derive(Debug)]
@@ -21,12 +23,18 @@ enum Measure {
     OpsToLockstep,
     /// Operations a second, to our own in another scenario.
     OpsToScenario(&'static str),
+    /// Operations a second on another wire, to our own on the binary one.
+    WireToBinary(&'static str),
     /// CPU time for each operation, to that of the best peer.
     CpuToBestPeer,
     AllocationsPerOp,
     SystemCallsPerOp,
     /// Memory that idle connections added, in MiB.
     ResidentMebibytes,
+    /// A lookup in the default ring of 1,000 servers, in nanoseconds.
+    LookupNanos,
+    /// Preparing that ring, in milliseconds.
+    BuildMillis,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,13 +55,13 @@ pub(crate) struct Verdict {
 }
 
 /// Holds the targets against the results. A target is information, never a failure.
-pub(crate) fn judge(standings: &[Standing], idle: &[IdleRow]) -> Vec<Verdict> {
-    TARGETS.iter().map(|target| target.judge(standings, idle)).collect()
+pub(crate) fn judge(standings: &[Standing], idle: &[IdleRow], ring: &[RingRow]) -> Vec<Verdict> {
+    TARGETS.iter().map(|target| target.judge(standings, idle, ring)).collect()
 }
 
 impl Target {
-    fn judge(&self, standings: &[Standing], idle: &[IdleRow]) -> Verdict {
-        let reached = self.measure.reached(self.scenario, standings, idle);
+    fn judge(&self, standings: &[Standing], idle: &[IdleRow], ring: &[RingRow]) -> Verdict {
+        let reached = self.measure.reached(self.scenario, standings, idle, ring);
         let verdict = match reached {
             None => "not measured",
             Some(value) if self.bound.admits(value) => "reached",
@@ -70,7 +78,7 @@ impl Target {
 }
 
 impl Measure {
-    fn reached(self, scenario: &str, standings: &[Standing], idle: &[IdleRow]) -> Option<f64> {
+    fn reached(self, scenario: &str, standings: &[Standing], idle: &[IdleRow], ring: &[RingRow]) -> Option<f64> {
         let standing = find(scenario, standings);
         let ours = standing.and_then(Standing::ours);
         let best_peer = standing.and_then(Standing::best_peer);
@@ -80,10 +88,13 @@ impl Measure {
             Self::OpsToBestPeer => ratio(ours.map(ops), best_peer.map(ops)),
             Self::OpsToLockstep => ratio(ours.map(ops), standing?.floor().map(ops)),
             Self::OpsToScenario(other) => ratio(ours.map(ops), find(other, standings)?.ours().map(ops)),
+            Self::WireToBinary(wire) => standing?.wire_to_binary(wire),
             Self::CpuToBestPeer => ratio(ours.map(cpu), best_peer.map(cpu)),
             Self::AllocationsPerOp => ours?.allocations_per_op,
             Self::SystemCallsPerOp => ours?.system_calls_per_op,
             Self::ResidentMebibytes => resident_mebibytes(idle),
+            Self::LookupNanos => largest_default_ring(ring).map(|cost| cost.lookup_nanos),
+            Self::BuildMillis => largest_default_ring(ring).map(|cost| cost.build_millis),
         }
     }
 
@@ -92,10 +103,13 @@ impl Measure {
             Self::OpsToBestPeer => "ops/s to the best peer's".to_owned(),
             Self::OpsToLockstep => "ops/s to lockstep's".to_owned(),
             Self::OpsToScenario(other) => format!("ops/s to those of {other}"),
+            Self::WireToBinary(wire) => format!("ops/s of {wire} to binary"),
             Self::CpuToBestPeer => "CPU an op to the best peer's".to_owned(),
             Self::AllocationsPerOp => "allocations an op".to_owned(),
             Self::SystemCallsPerOp => "system calls an op".to_owned(),
             Self::ResidentMebibytes => "MiB resident for 1,000 idle connections".to_owned(),
+            Self::LookupNanos => "ns a lookup in the default ring of 1,000 servers".to_owned(),
+            Self::BuildMillis => "ms to prepare it".to_owned(),
         }
     }
 }
@@ -116,6 +130,10 @@ impl Bound {
             Self::Below(bound) => format!("below {bound:.2}"),
         }
     }
+}
+
+fn largest_default_ring(ring: &[RingRow]) -> Option<&RingCost> {
+    ring.iter().find(|row| row.distribution == Distribution::default().name())?.lists.last()
 }
 
 fn resident_mebibytes(idle: &[IdleRow]) -> Option<f64> {
@@ -139,6 +157,8 @@ static TARGETS: &[Target] = &[
     // What a small get costs is its value: the counter's own rounding and start-up are not a second allocation.
     target("get-64", Measure::AllocationsPerOp, Bound::AtMost(1.005)),
     target("get-64", Measure::SystemCallsPerOp, Bound::Below(0.1)),
+    target("get-64", Measure::WireToBinary("remcache"), Bound::AtLeast(0.9)),
+    target("get-64", Measure::WireToBinary("remcache-text"), Bound::AtLeast(0.8)),
     target("get-512", Measure::OpsToBestPeer, Bound::AtLeast(15.0)),
     target("get-512", Measure::OpsToLockstep, Bound::AtLeast(1.3)),
     target("get-512", Measure::CpuToBestPeer, Bound::AtMost(1.0 / 15.0)),
@@ -151,6 +171,8 @@ static TARGETS: &[Target] = &[
     target("get-1m-4", Measure::OpsToLockstep, Bound::AtLeast(0.95)),
     target("get-1m-4", Measure::OpsToBestPeer, Bound::AtLeast(1.0)),
     target(IDLE.id, Measure::ResidentMebibytes, Bound::AtMost(16.0)),
+    target(RING.id, Measure::LookupNanos, Bound::AtMost(100.0)),
+    target(RING.id, Measure::BuildMillis, Bound::AtMost(50.0)),
 ];
 
 #[cfg(test)]
@@ -163,8 +185,10 @@ mod tests {
     fn every_target_names_scenarios_that_exist() {
         for target in TARGETS {
             assert!(Scenario::by_id(target.scenario).is_some(), "{}", target.scenario);
-            if let Measure::OpsToScenario(other) = target.measure {
-                assert!(Scenario::by_id(other).is_some(), "{other}");
+            match target.measure {
+                Measure::OpsToScenario(other) => assert!(Scenario::by_id(other).is_some(), "{other}"),
+                Measure::WireToBinary(wire) => assert!(wire.parse::<crate::contestant::Entry>().is_ok(), "{wire}"),
+                _ => {}
             }
         }
     }
@@ -179,7 +203,7 @@ mod tests {
 
     /// The verdict on one measure of one scenario.
     fn verdict(standings: &[Standing], scenario: &'static str, measure: Measure, bound: Bound) -> &'static str {
-        target(scenario, measure, bound).judge(standings, &[]).verdict
+        target(scenario, measure, bound).judge(standings, &[], &[]).verdict
     }
 
     #[test]
@@ -199,13 +223,26 @@ mod tests {
     }
 
     #[test]
+    fn the_ring_is_judged_by_the_default_with_the_longest_list() {
+        let cost = |servers, lookup_nanos| RingCost { servers, lookup_nanos, build_millis: 60.0 };
+        let row = |distribution| RingRow { distribution, lists: vec![cost(3, 500.0), cost(1000, 99.0)] };
+        let verdicts = |ring: &[RingRow]| {
+            let lookup = target(RING.id, Measure::LookupNanos, Bound::AtMost(100.0));
+            let build = target(RING.id, Measure::BuildMillis, Bound::AtMost(50.0));
+            [lookup, build].map(|target| target.judge(&[], &[], ring).verdict)
+        };
+        assert_eq!(verdicts(&[row("jump"), row("ketama")]), ["reached", "missed"]);
+        assert_eq!(verdicts(&[row("jump")]), ["not measured", "not measured"]);
+    }
+
+    #[test]
     fn the_memory_of_idle_connections_is_judged_in_mebibytes() {
         let target = target(IDLE.id, Measure::ResidentMebibytes, Bound::AtMost(16.0));
         let row = |name: &str, mebibytes: u64| {
             let footprint = Footprint { resident_kib: mebibytes * 1024, heap_kib: None };
             IdleRow::new(&IDLE, name.parse().unwrap(), Ok(vec![footprint]))
         };
-        let verdict = |idle: &[IdleRow]| target.judge(&[], idle).verdict;
+        let verdict = |idle: &[IdleRow]| target.judge(&[], idle, &[]).verdict;
         assert_eq!(verdict(&[row("memcache-async", 99), row("remcache+mt", 99), row("remcache", 16)]), "reached");
         assert_eq!(verdict(&[row("remcache", 17)]), "missed");
         assert_eq!(verdict(&[row("memcache-async", 1)]), "not measured");

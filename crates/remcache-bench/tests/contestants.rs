@@ -24,7 +24,7 @@ fn every_contestant_answers_rightly_in_every_kind_of_scenario() {
     let output = Command::new(BENCH)
         .args(["--rounds", "1", "--seconds", "0.05", "--only", "get-16,many-100,set-64,three-64"])
         .args(["--contestants", "lockstep,async-memcached,memcache-exp,memcache-classic"])
-        .args(["--contestants", "memcache-async,libmemcached,remcache,remcache+mt"])
+        .args(["--contestants", "memcache-async,libmemcached,remcache,remcache+mt,remcache-meta,remcache-text"])
         .arg("--json")
         .arg(&json)
         .arg("--svg")
@@ -40,10 +40,54 @@ fn every_contestant_answers_rightly_in_every_kind_of_scenario() {
     for standing in standings {
         let scenario = standing["id"].as_str().unwrap();
         let rows = standing["rows"].as_array().unwrap();
-        assert_eq!(rows.len(), 8, "{scenario}");
+        let wires = if ["many-100", "set-64"].contains(&scenario) { 2 } else { 0 };
+        assert_eq!(rows.len(), 8 + wires, "{scenario}");
         rows.iter().for_each(|row| check_row(scenario, row));
     }
     assert!(std::fs::read_to_string(svg).unwrap().contains("</svg>"));
+}
+
+/// Who has TLS races over it, ten servers included; who has not says so.
+#[test]
+fn over_tls_race_those_who_speak_it() {
+    let json = output_file("tls.json");
+    let output = Command::new(BENCH)
+        .args(["--rounds", "1", "--seconds", "0.05", "--only", "tls-64,tls-ten-64,ten-64"])
+        .args(["--contestants", "lockstep,memcache-classic,memcache-async,remcache"])
+        .arg("--json")
+        .arg(&json)
+        .output()
+        .unwrap();
+    succeeded(&output);
+    let document: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    let mut seen = Vec::new();
+    for standing in document["standings"].as_array().unwrap() {
+        for row in standing["rows"].as_array().unwrap() {
+            let (scenario, contestant) = (standing["id"].as_str().unwrap(), row["contestant"].as_str().unwrap());
+            match row["absent"].as_str() {
+                Some(absent) => seen.push(format!("{scenario} {contestant}: {absent}")),
+                None => {
+                    check_row(scenario, row);
+                    seen.push(format!("{scenario} {contestant}"));
+                }
+            }
+        }
+    }
+    let expected = [
+        "ten-64 lockstep",
+        "ten-64 memcache-classic",
+        "ten-64 memcache-async: one server only",
+        "ten-64 remcache",
+        "tls-64 lockstep: no TLS",
+        "tls-64 memcache-classic",
+        "tls-64 memcache-async",
+        "tls-64 remcache",
+        "tls-ten-64 lockstep: no TLS",
+        "tls-ten-64 memcache-classic",
+        "tls-ten-64 memcache-async: one server only",
+        "tls-ten-64 remcache",
+    ];
+    assert_eq!(seen, expected);
 }
 
 #[test]

@@ -4,7 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{ArgMatches, Command};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command};
 use toml_edit::{Array, DocumentMut, Item, Table, Value, value};
 
 use crate::exit::Failure;
@@ -163,7 +164,10 @@ fn storable(command: &Command) -> impl Iterator<Item = &str> {
 }
 
 /// What concerns a run and no fleet.
-const NEVER_STORED: &[&str] = &["context", "embedded", "embedded-memory", "verbose", "quiet", "password-stdin"];
+const NEVER_STORED: &[&str] = &["quiet", "context", "embedded", "embedded-memory", "verbose", "password-stdin"];
+
+/// What is decided once, when a process begins, also where it runs many commands.
+pub(crate) const ONCE: &[&str] = &["context", "embedded", "embedded-memory", "verbose", "password-stdin"];
 
 /// The values of an option that a context holds, as the command line would give them.
 fn texts(value: &Value) -> Option<Vec<String>> {
@@ -190,23 +194,28 @@ pub(crate) fn with_defaults(command: Command, settings: Settings) -> Command {
 
 /// The global options that the command line gives, for a context to hold.
 pub(crate) fn given(command: &Command, matches: &ArgMatches) -> Settings {
+    settings(command, matches, |source, name| source == ValueSource::CommandLine && !NEVER_STORED.contains(&name))
+}
+
+/// The global options with their values, wherever these come from, for the lines of a shell to begin with.
+pub(crate) fn resolved(command: &Command, matches: &ArgMatches) -> Settings {
+    settings(command, matches, |_, name| !ONCE.contains(&name))
+}
+
+fn settings(command: &Command, matches: &ArgMatches, is_wanted: impl Fn(ValueSource, &str) -> bool) -> Settings {
     let global = command.get_arguments().filter(|option| option.is_global_set());
-    let mut settings = Vec::new();
-    for option in global {
-        let (Some(long), id) = (option.get_long(), option.get_id().as_str()) else { continue };
-        let is_given = matches.value_source(id) == Some(clap::parser::ValueSource::CommandLine);
-        if is_given && !NEVER_STORED.contains(&long) {
-            let values = matches.get_raw(id).into_iter().flatten();
-            settings.push((long.to_owned(), values.map(|value| value.to_string_lossy().into_owned()).collect()));
-        }
-    }
-    settings
+    let values = |option: &Arg| {
+        let (long, id) = (option.get_long()?, option.get_id().as_str());
+        let source = matches.value_source(id)?;
+        let values = matches.get_raw(id)?.map(|value| value.to_string_lossy().into_owned()).collect();
+        is_wanted(source, long).then(|| (long.to_owned(), values))
+    };
+    global.filter_map(values).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Arg;
 
     fn command() -> Command {
         let option = |name: &'static str| Arg::new(name).long(name).global(true).num_args(1);

@@ -93,7 +93,8 @@ impl Failure {
         Self::Io(path.display().to_string(), error)
     }
 
-    fn exit(&self) -> Exit {
+    /// The exit code that it gives.
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Io(..) => Exit::Usage,
             Self::Library(error) => Exit::of(error),
@@ -122,11 +123,16 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(message) => f.write_str(message),
-            Self::Library(error) => error.fmt(f),
+            Self::Library(error) => f.write_str(&words(error)),
             Self::Io(place, error) => write!(f, "{place}: {error}"),
             Self::ClosedPipe => f.write_str("nobody reads the output"),
         }
     }
+}
+
+/// What the library says, in the words of the tool: where it names a setting, here is an option.
+pub(crate) fn words(said: impl fmt::Display) -> String {
+    said.to_string().replace("Config::credentials", "--user and --password-file")
 }
 
 /// Says what stopped the command, if anything did, and gives the exit code.

@@ -13,8 +13,30 @@ use crate::exit::Exit;
 /// Whether the user wants the command to end.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt {
-    awaited: Arc<AtomicBool>,
-    raised: watch::Receiver<bool>,
+    state: Arc<State>,
+    raised: watch::Receiver<u32>,
+}
+
+/// What the thread that gets the signals looks at.
+#[derive(Debug)]
+struct State {
+    /// Whether the command that runs ends by itself.
+    is_awaited: AtomicBool,
+    /// Whether the process outlives its commands.
+    is_shell: AtomicBool,
+    /// How many signals came.
+    raise: watch::Sender<u32>,
+}
+
+impl State {
+    /// Takes a signal. The second one, or one that nobody waits for, ends the process here.
+    fn take(&self) {
+        self.raise.send_modify(|signals| *signals = signals.saturating_add(1));
+        let is_heeded = self.is_awaited.load(Ordering::SeqCst) && *self.raise.borrow() == 1;
+        if !is_heeded && !self.is_shell.load(Ordering::SeqCst) {
+            process::exit(Exit::Interrupted.code().into());
+        }
+    }
 }
 
 impl Interrupt {
@@ -22,9 +44,9 @@ impl Interrupt {
     /// writing must end too.
     pub(crate) fn listen() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().build()?;
-        let awaited = Arc::new(AtomicBool::new(false));
-        let (raise, raised) = watch::channel(false);
-        let is_awaited = Arc::clone(&awaited);
+        let (raise, raised) = watch::channel(0);
+        let state = Arc::new(State { is_awaited: AtomicBool::new(false), is_shell: AtomicBool::new(false), raise });
+        let told = Arc::clone(&state);
         let mut signal = {
             let _entered = runtime.enter();
             Signal::new()?
@@ -32,26 +54,43 @@ impl Interrupt {
         std::thread::Builder::new().name("interrupt".into()).spawn(move || {
             runtime.block_on(async {
                 while signal.next().await {
-                    // The second signal, or one that nobody waits for, ends the process here.
-                    if !is_awaited.load(Ordering::SeqCst) || raise.send_replace(true) {
-                        process::exit(Exit::Interrupted.code().into());
-                    }
+                    told.take();
                 }
             });
         })?;
-        Ok(Self { awaited, raised })
+        Ok(Self { state, raised })
     }
 
     /// Announces that the command ends by itself: from now on the first signal only raises.
     pub(crate) fn expect(&self) -> Self {
-        self.awaited.store(true, Ordering::SeqCst);
+        self.state.is_awaited.store(true, Ordering::SeqCst);
         self.clone()
+    }
+
+    /// Announces that commands come and go: no signal ends the process any more.
+    pub(crate) fn outlive_commands(&self) {
+        self.state.is_shell.store(true, Ordering::SeqCst);
+    }
+
+    /// Forgets the signals of the command before.
+    pub(crate) fn renew(&self) {
+        self.state.is_awaited.store(false, Ordering::SeqCst);
+        self.state.raise.send_replace(0);
     }
 
     /// Waits for the signal.
     pub(crate) async fn raised(&self) {
+        self.wait_for(|signals| signals > 0).await;
+    }
+
+    /// Waits for a signal that the command does not heed: the first, if it ends not by itself, or another.
+    pub(crate) async fn insisted(&self) {
+        self.wait_for(|signals| signals > u32::from(self.state.is_awaited.load(Ordering::SeqCst))).await;
+    }
+
+    async fn wait_for(&self, is_enough: impl Fn(u32) -> bool) {
         let mut raised = self.raised.clone();
-        if raised.wait_for(|&is| is).await.is_err() {
+        if raised.wait_for(|&signals| is_enough(signals)).await.is_err() {
             // Nobody listens any more, so no signal comes.
             std::future::pending::<()>().await;
         }
@@ -64,7 +103,7 @@ impl Interrupt {
 
     /// Whether the signal came.
     pub(crate) fn is_raised(&self) -> bool {
-        *self.raised.borrow()
+        *self.raised.borrow() > 0
     }
 }
 

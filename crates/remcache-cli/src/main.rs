@@ -1,5 +1,6 @@
 //! The tool `remcache`: memcached servers at the command line, over the library's public API.
 
+mod bulk;
 mod cli;
 mod commands;
 mod context;

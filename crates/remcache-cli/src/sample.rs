@@ -6,6 +6,8 @@ use remcache::client::{Condition, ServerHandle};
 use remcache::{Client, Error};
 use tokio::task::JoinSet;
 
+use crate::exit::words;
+
 /// The statistics of one server at an instant.
 #[derive(Debug)]
 pub(crate) struct Sample {
@@ -68,12 +70,18 @@ pub(crate) async fn figures(server: &ServerHandle, group: &'static str) -> Resul
     Ok(figures.into_iter().map(|(name, value)| (text(name), text(value))).collect())
 }
 
+/// How many events each server could not even put into its log, since it started.
+pub(crate) async fn events_left_out(client: &Client) -> Vec<u64> {
+    let dropped = |sample: Sample| sample.figures.ok()?.number("log_worker_dropped");
+    take(client, "").await.into_iter().map(|sample| dropped(sample).unwrap_or_default()).collect()
+}
+
 /// Why a server does not answer, in the fewest words: its name stands beside it.
 pub(crate) fn reason(server: &ServerHandle, error: &Error) -> String {
     match server.state().condition {
-        Condition::Down(reason) => reason,
+        Condition::Down(reason) => words(reason),
         _ => {
-            let text = error.to_string();
+            let text = words(error);
             text.strip_prefix(&format!("{}: ", server.name())).unwrap_or(&text).to_owned()
         }
     }

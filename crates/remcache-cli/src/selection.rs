@@ -3,14 +3,14 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use regex::bytes::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 use remcache::Ttl;
 use remcache::proto::text::MetadumpItem;
 
 use crate::cli::value;
 
 /// Which items are meant; all conditions must hold.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Selection {
     #[command(flatten)]
     keys: KeyPattern,
@@ -26,10 +26,21 @@ pub(crate) struct Selection {
     /// Items that nobody has fetched or touched for so long
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     idle_above: Option<Duration>,
+
+    /// A pattern that the command itself is given.
+    #[arg(skip)]
+    pattern: Option<Glob>,
+}
+
+/// A pattern with * and ?, as it was written and as it is matched.
+#[derive(Clone, Debug)]
+pub(crate) struct Glob {
+    pub(crate) text: String,
+    regex: Regex,
 }
 
 /// Which keys are meant; all conditions must hold.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct KeyPattern {
     /// Keys that begin so
     #[arg(long, value_name = "TEXT")]
@@ -37,7 +48,7 @@ pub(crate) struct KeyPattern {
 
     /// Keys that match a pattern with * and ?
     #[arg(long, value_name = "PATTERN", value_parser = glob)]
-    glob: Option<Regex>,
+    glob: Option<Glob>,
 
     /// Keys in which a regular expression is found
     #[arg(long, value_name = "REGEX", value_parser = regex)]
@@ -47,16 +58,19 @@ pub(crate) struct KeyPattern {
 impl KeyPattern {
     /// Whether a key is meant.
     pub(crate) fn fits(&self, key: &[u8]) -> bool {
-        let matches = |pattern: &Option<Regex>| pattern.as_ref().is_none_or(|pattern| pattern.is_match(key));
         self.prefix.as_ref().is_none_or(|prefix| key.starts_with(prefix.as_bytes()))
-            && matches(&self.glob)
-            && matches(&self.regex)
+            && self.glob.as_ref().is_none_or(|glob| glob.regex.is_match(key))
+            && self.regex.as_ref().is_none_or(|regex| regex.is_match(key))
     }
 }
 
-fn glob(pattern: &str) -> Result<Regex, String> {
+/// Reads a pattern with * and ?.
+pub(crate) fn glob(pattern: &str) -> Result<Glob, String> {
     let glob = globset::Glob::new(pattern).map_err(|error| error.to_string())?;
-    regex(glob.regex())
+    // A key may have line ends, which * stands for as well.
+    let regex =
+        RegexBuilder::new(glob.regex()).dot_matches_new_line(true).build().map_err(|error| error.to_string())?;
+    Ok(Glob { text: pattern.to_owned(), regex })
 }
 
 fn regex(text: &str) -> Result<Regex, String> {
@@ -64,9 +78,21 @@ fn regex(text: &str) -> Result<Regex, String> {
 }
 
 impl Selection {
-    /// Whether an item is meant, at this second of Unix time.
-    pub(crate) fn fits(&self, item: &MetadumpItem, now: u64) -> bool {
-        self.keys.fits(&item.key)
+    /// The same with one more pattern.
+    pub(crate) fn and(self, pattern: Glob) -> Self {
+        Self { pattern: Some(pattern), ..self }
+    }
+
+    /// Whether more than the key decides.
+    pub(crate) fn looks_beyond_the_key(&self) -> bool {
+        self.min_size.is_some() || self.ttl_below.is_some() || self.idle_above.is_some()
+    }
+
+    /// Whether an item with this name is meant, at this second of Unix time. The name is the key without
+    /// the namespace.
+    pub(crate) fn fits(&self, name: &[u8], item: &MetadumpItem, now: u64) -> bool {
+        self.keys.fits(name)
+            && self.pattern.as_ref().is_none_or(|glob| glob.regex.is_match(name))
             && self.min_size.is_none_or(|least| item.size >= least as u64)
             && self.ttl_below.is_none_or(|most| seconds_left(item, now).is_some_and(|left| left < most.as_secs()))
             && self.idle_above.is_none_or(|least| now.saturating_sub(item.last_access) > least.as_secs())
@@ -107,7 +133,7 @@ mod tests {
         Line::try_parse_from([&["test"], args].concat())
             .unwrap_or_else(|error| panic!("{error}"))
             .selection
-            .fits(&line, 1000)
+            .fits(&line.key, &line, 1000)
     }
 
     #[test]
@@ -131,6 +157,8 @@ mod tests {
         ] {
             assert_eq!(fits(args, line), expected, "{args:?}");
         }
+        let line = "key=a%0Ab%FF exp=-1 la=1 cas=1 fetch=no cls=1 size=1";
+        assert!(fits(&["--glob", "a?b*"], line), "any byte is a character");
         assert!(!fits(&["--ttl-below", "9h"], "key=k exp=-1 la=1 cas=1 fetch=no cls=1 size=1"), "for ever is long");
     }
 }

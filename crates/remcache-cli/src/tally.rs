@@ -5,7 +5,7 @@ use std::io;
 
 use remcache::Error;
 
-use crate::exit::{Exit, complain};
+use crate::exit::{Exit, complain, words};
 use crate::output::Output;
 
 /// The outcomes so far.
@@ -24,7 +24,7 @@ impl Tally {
 
     /// Counts a failure; those that read alike are told once.
     pub(crate) fn error(&mut self, error: &Error) {
-        self.failures(&error.to_string(), Exit::of(error), 1);
+        self.failures(&words(error), Exit::of(error), 1);
     }
 
     /// Counts so many failures that read alike.

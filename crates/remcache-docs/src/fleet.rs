@@ -42,7 +42,7 @@ impl Fleet {
         let is_over = Arc::new(AtomicBool::new(false));
         let mut users = Vec::new();
         for (place, port) in PORTS.into_iter().enumerate() {
-            let mut user = User::connect(port, place as u64 + 1)?;
+            let mut user = User::connect(port, place)?;
             user.fill()?;
             let is_over = Arc::clone(&is_over);
             users.push(thread::spawn(move || {
@@ -77,20 +77,26 @@ impl Drop for Fleet {
 /// A program that uses a server.
 struct User {
     stream: BufReader<TcpStream>,
+    /// Which of the servers it is: each has keys of its own.
+    place: usize,
     random: u64,
 }
 
 impl User {
-    fn connect(port: u16, seed: u64) -> Result<Self> {
+    fn connect(port: u16, place: usize) -> Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connecting to a server")?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        Ok(Self { stream: BufReader::new(stream), random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) })
+        Ok(Self {
+            stream: BufReader::new(stream),
+            place,
+            random: (place as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+        })
     }
 
     fn fill(&mut self) -> Result<()> {
         for (kind, keys, size, ttl, _) in KINDS {
             for key in 0..keys {
-                let size = size / 2 + self.below(size);
+                let (size, key) = (size / 2 + self.below(size), self.own(key));
                 write!(self.stream.get_mut(), "set {kind}:{key} 0 {ttl} {size} noreply\r\n{}\r\n", "x".repeat(size))?;
             }
         }
@@ -110,6 +116,7 @@ impl User {
             // Half of the range is asked for, and some keys beyond it: those miss.
             let popular = self.below(keys) + 1;
             let key = self.below(popular) + if turn.is_multiple_of(17) { keys } else { 0 };
+            let key = self.own(key);
             if turn.is_multiple_of(12) {
                 let value = "x".repeat(size / 2 + self.below(size));
                 write!(self.stream.get_mut(), "set {kind}:{key} 0 {ttl} {} noreply\r\n{value}\r\n", value.len())?;
@@ -119,6 +126,11 @@ impl User {
         }
         thread::sleep(Duration::from_millis(60 + self.below(40) as u64));
         Ok(())
+    }
+
+    /// The number of the n-th key on this server.
+    fn own(&self, key: usize) -> usize {
+        key * PORTS.len() + self.place
     }
 
     fn ask(&mut self, line: &str, last: &str) -> Result<()> {

@@ -88,6 +88,15 @@ const PICTURES: &[Picture] = &[
         rows: 12,
         scene: Scene::Ends,
     },
+    Picture { name: "keys", line: "keys --tree :", servers: Servers::All, columns: 110, rows: 14, scene: Scene::Ends },
+    Picture {
+        name: "hotkeys",
+        line: "hotkeys --for 5s --top 8",
+        servers: Servers::All,
+        columns: 110,
+        rows: 14,
+        scene: Scene::Ends,
+    },
     Picture {
         name: "bench",
         line: "bench --time 5s --rate 20k --keys 20k --dist zipf:1.0 --size 100..1k",

@@ -51,6 +51,9 @@ fn words(peer: &Peer, place: &Path) -> Result<Vec<String>> {
     let words = match peer.source {
         Source::Script(interpreter, script) => vec![interpreter.to_owned(), source(script)],
         Source::PyPi(package, version, script) => vec![environment(place, package, version)?, source(script)],
+        Source::Npm(package, version, script) => {
+            vec!["node".to_owned(), source(script), npm_package(place, package, version)?]
+        }
         Source::C(file, library) => {
             let program = text(&place.join("client"));
             run(&["cc", "-O2", "-o", &program, &source(file), library], &[])?;
@@ -85,6 +88,17 @@ fn environment(place: &Path, package: &str, version: &str) -> Result<String> {
         fs::write(dir.join("complete"), "").context("the environment is writable")?;
     }
     Ok(python)
+}
+
+/// The directory of this package; fetched with what it needs if it is not there.
+fn npm_package(place: &Path, package: &str, version: &str) -> Result<String> {
+    let dir = place.join(format!("{package}-{version}"));
+    if !dir.join("complete").exists() {
+        let package = format!("{package}@{version}");
+        run(&["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", &text(&dir), &package], &[])?;
+        fs::write(dir.join("complete"), "").context("the directory is writable")?;
+    }
+    Ok(text(&dir.join("node_modules").join(package)))
 }
 
 /// The version of an installed package, without Debian's own part.

@@ -28,6 +28,7 @@ fn key(kind: Keys, random: &mut Rng) -> Vec<u8> {
         Keys::Tagged => with_braces(bytes(length, is_visible, random), random),
         Keys::Ascii | Keys::Short => bytes(length, |byte| is_visible(byte) && byte.is_ascii(), random),
         Keys::Text => text(length, random).into_bytes(),
+        Keys::Dollarless => text(length, random).replace('$', "S").into_bytes(),
     }
 }
 
@@ -72,7 +73,8 @@ const SHORT: usize = 186;
 mod tests {
     use super::*;
 
-    const KINDS: [Keys; 7] = [Keys::Any, Keys::Line, Keys::Visible, Keys::Tagged, Keys::Text, Keys::Ascii, Keys::Short];
+    const KINDS: [Keys; 8] =
+        [Keys::Any, Keys::Line, Keys::Visible, Keys::Tagged, Keys::Text, Keys::Dollarless, Keys::Ascii, Keys::Short];
 
     #[test]
     fn keys_have_the_lengths_and_the_bytes_of_their_kind() {
@@ -83,6 +85,7 @@ mod tests {
                 assert!((1..=LONGEST).contains(&key.len()));
                 assert!(kind == Keys::Any || kind == Keys::Line || key.iter().copied().all(is_visible));
                 assert!(kind != Keys::Text || std::str::from_utf8(key).is_ok());
+                assert!(kind != Keys::Dollarless || std::str::from_utf8(key).is_ok_and(|text| !text.contains('$')));
             }
             let longest = if kind == Keys::Short { SHORT } else { LONGEST };
             assert!(keys.iter().any(|key| key.len() == 1));

@@ -28,6 +28,8 @@ pub enum Source {
     Script(&'static str, &'static str),
     /// A script for Python, in an environment of its own with this package of this version.
     PyPi(&'static str, &'static str, &'static str),
+    /// A script for Node.js, told where this package of this version is.
+    Npm(&'static str, &'static str, &'static str),
     /// A C program with this library.
     C(&'static str, &'static str),
     /// A Go program, with the packages in Debian's place.
@@ -79,6 +81,8 @@ pub enum Keys {
     Tagged,
     /// Text in UTF-8 without spaces and control characters.
     Text,
+    /// The same without dollar signs: node-memcached sends `$&` and the like as something else.
+    Dollarless,
     /// Text in ASCII without spaces and control characters.
     Ascii,
     /// The same, of at most 186 bytes: meta-memcache stores an item with a longer key under a hash of it.
@@ -93,6 +97,9 @@ impl Peer {
             Source::Absent(reason) => reason.to_owned(),
             Source::PyPi(package, version, _) => {
                 format!("apt-get install -y {}; pip install {package}=={version}", self.packages.join(" "))
+            }
+            Source::Npm(package, version, _) => {
+                format!("apt-get install -y {}; npm install {package}@{version}", self.packages.join(" "))
             }
             _ => format!("apt-get install -y {}", self.packages.join(" ")),
         }
@@ -140,7 +147,7 @@ pub fn find(name: &str) -> Option<&'static Peer> {
 }
 
 use Compression::{Gzip, Zlib};
-use Keys::{Any, Ascii, Line, Short, Tagged, Text, Visible};
+use Keys::{Any, Ascii, Dollarless, Line, Short, Tagged, Text, Visible};
 
 /// All of them.
 pub const PEERS: &[Peer] = &[
@@ -255,6 +262,20 @@ pub const PEERS: &[Peer] = &[
         packages: &["python3-venv"],
         setups: &[Setup::new("meta-memcache", Short)],
         values: &[wrote_and_read("meta-memcache", "", Zlib)],
+    },
+    Peer {
+        name: "memjs",
+        source: Source::Npm("memjs", "1.3.2", "memjs/client.js"),
+        packages: &["nodejs", "npm"],
+        setups: &[Setup::new("memjs", Text).with("binary")],
+        values: &[],
+    },
+    Peer {
+        name: "node-memcached",
+        source: Source::Npm("memcached", "2.2.2", "node-memcached/client.js"),
+        packages: &["nodejs", "npm"],
+        setups: &[Setup::new("node-memcached", Dollarless).weighted()],
+        values: &[],
     },
     Peer {
         name: "gomemcache",

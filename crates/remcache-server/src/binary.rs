@@ -137,7 +137,7 @@ impl Conversation {
             Operation::Stat => return answer_statistics(call, store, state, replies),
             Operation::SaslList => self.login.list(),
             Operation::SaslAuth | Operation::SaslStep => self.log_in(call, state),
-            Operation::Version => Reply::with_text(Status::NoError, state.settings.version.clone()),
+            Operation::Version => Reply::with_text(Status::NoError, state.settings.version.text().to_owned()),
             _ => operate(call, store),
         };
         answer(call, reply, replies);

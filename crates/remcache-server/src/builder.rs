@@ -10,6 +10,7 @@ use crate::login::User;
 use crate::server::Server;
 use crate::state::{Permits, Settings, Wires};
 use crate::store::Limits;
+use crate::version::{Novelty, Version};
 
 /// An order for a [`Server`], made by [`Server::builder`].
 ///
@@ -30,7 +31,14 @@ const ITEM_SIZES: std::ops::RangeInclusive<usize> = 1024..=1 << 30;
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        let limits = Limits { memory: 64 << 20, item_size: 1 << 20, evicts: true, cas: true, flush: true };
+        let limits = Limits {
+            memory: 64 << 20,
+            item_size: 1 << 20,
+            evicts: true,
+            cas: true,
+            flush: true,
+            flush_takes_cas: true,
+        };
         Self {
             ip: Ipv4Addr::LOCALHOST.into(),
             port: 0,
@@ -38,7 +46,7 @@ impl Builder {
             unix_path: None,
             settings: Settings {
                 limits,
-                version: "1.6.18".to_owned(),
+                version: Version::new("1.6.18"),
                 clock: Clock::System,
                 users: Vec::new(),
                 text_users: Vec::new(),
@@ -101,9 +109,22 @@ impl Builder {
         self
     }
 
-    /// The version that the server tells; 1.6.18 by default, because it behaves like that one.
+    /// The version that the server tells, and behaves like as far as a client can see; 1.6.18 by
+    /// default.
+    ///
+    /// What came between it and 1.6.45 is there from its version on: meta flags, dumps, what deletes
+    /// and counters answer, how malformed lines are refused. An older one behaves like 1.6.18.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let newest = remcache_server::Server::builder().version("1.6.45").start().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn version(mut self, version: impl Into<String>) -> Self {
-        self.settings.version = version.into();
+        self.settings.version = Version::new(version);
+        self.settings.limits.flush_takes_cas = !self.settings.version.has(Novelty::FlushWithoutCas);
         self
     }
 
@@ -172,7 +193,8 @@ impl Builder {
         self
     }
 
-    /// Whether `lru_crawler mgdump` is known, which came with memcached 1.6.19; by default it is not.
+    /// Whether `lru_crawler mgdump` is known, which came with memcached 1.6.19; by default as the
+    /// [`version`](Builder::version) has it.
     pub fn mgdump(mut self, mgdump: bool) -> Self {
         self.settings.permits.mgdump = mgdump;
         self

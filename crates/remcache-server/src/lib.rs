@@ -51,8 +51,8 @@
 //!
 //! # What it is
 //!
-//! A memcached as 1.6.18 is one, on all its wires; the first byte of a connection chooses, or
-//! [`Builder::wire`] does.
+//! A memcached as 1.6.18 is one, or a newer one up to 1.6.45 by [`Builder::version`], on all its wires;
+//! the first byte of a connection chooses, or [`Builder::wire`] does.
 //!
 //! - **Binary**: get, set, add, replace, append, prepend, delete, increment, decrement, touch,
 //!   get-and-touch, flush (later too), no-op, version, stat, quit, their quiet and with-key forms, and
@@ -91,8 +91,7 @@
 //!
 //! # What it is not
 //!
-//! A cache for production: all connections share one lock. It does not speak UDP or TLS, and of the
-//! meta flags that came after 1.6.18 (E, x, `mg` with C) it knows none.
+//! A cache for production: all connections share one lock. It does not speak UDP or TLS.
 //!
 //! # Where to look
 //!
@@ -125,6 +124,7 @@ mod stats;
 mod store;
 mod stream;
 mod text;
+mod version;
 mod watch;
 mod wire;
 

@@ -11,12 +11,13 @@ use crate::cluster::Cluster;
 use crate::fault::Faults;
 use crate::login::User;
 use crate::store::{Limits, Store};
+use crate::version::Version;
 
 /// How a server was ordered.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
-    pub(crate) version: String,
+    pub(crate) version: Version,
     pub(crate) clock: Clock,
     pub(crate) users: Vec<User>,
     pub(crate) text_users: Vec<User>,
@@ -47,7 +48,7 @@ pub(crate) struct Permits {
     pub(crate) shutdown: bool,
     pub(crate) dumps: bool,
     pub(crate) watches: bool,
-    /// What came with a newer version than the one that is presented.
+    /// Whether `mgdump` is known, whatever the version.
     pub(crate) mgdump: bool,
 }
 

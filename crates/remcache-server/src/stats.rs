@@ -69,7 +69,7 @@ fn process(store: &Store, state: &State) -> Statistics {
         named("pid", std::process::id()),
         named("uptime", store.now().saturating_sub(read(&traffic.started_at))),
         named("time", store.now()),
-        named("version", &state.settings.version),
+        named("version", state.settings.version.text()),
         named("pointer_size", usize::BITS),
         named("max_connections", state.settings.max_connections),
         named("curr_connections", traffic.open.load(Ordering::Relaxed)),

@@ -21,7 +21,7 @@ pub(crate) use change::{Count, End, Mode};
 pub(crate) use class::NUMBERS as CLASS_NUMBERS;
 pub(crate) use counts::Counts;
 pub(crate) use item::{Item, Limits, Marks, NewItem};
-pub(crate) use meta::Deleted;
+pub(crate) use meta::{Deleted, Fate};
 pub(crate) use survey::{ClassSurvey, Listed};
 
 /// The items of a server, and what was done to them.
@@ -177,16 +177,22 @@ impl Store {
         match at.at() {
             None => {
                 self.clear();
-                self.next_cas();
+                self.count_flush();
             }
             Some(at) => {
                 self.flush_at = (at > self.now).then_some(at);
                 if at <= self.now {
-                    self.next_cas();
+                    self.count_flush();
                 }
             }
         }
         Reply::new(Status::NoError)
+    }
+
+    fn count_flush(&mut self) {
+        if self.limits.flush_takes_cas {
+            self.next_cas();
+        }
     }
 
     fn clear(&mut self) {

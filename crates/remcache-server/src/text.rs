@@ -104,7 +104,8 @@ impl Conversation {
 
     fn turn(&mut self, input: &mut Input, store: &mut Store, state: &State, replies: &mut Replies) -> Turn {
         let Some((line, line_length)) = serve::line(input.as_slice()) else { return without_line(input.as_slice()) };
-        let command = match serve::parse(line) {
+        let dialect = state.settings.version.dialect();
+        let command = match serve::parse_as(line, dialect) {
             Ok(command) => command,
             Err(refusal) => return self.refuse(refusal, line_length, input, replies),
         };
@@ -134,7 +135,7 @@ impl Conversation {
         }
         // The memory that holds a large value becomes its item's.
         let whole = input.take(length);
-        let line = serve::line(&whole).map(|(line, _)| serve::parse(line));
+        let line = serve::line(&whole).map(|(line, _)| serve::parse_as(line, dialect));
         match line {
             Some(Ok(command)) => {
                 self.execute_with_block(&command, line_length, &whole, Some(&whole), store, state, replies)
@@ -185,9 +186,9 @@ impl Conversation {
         match command {
             Command::Meta(command) => {
                 // A no-op lets everything leave that was answered before.
-                self.stacked = !meta::execute(command, value, store, replies);
+                self.stacked = !meta::execute(command, value, &state.settings.version, store, replies);
             }
-            Command::Version => replies.push_line(&format!("VERSION {}", state.settings.version)),
+            Command::Version => replies.push_line(&format!("VERSION {}", state.settings.version.text())),
             Command::Quit => return Turn::Closed,
             Command::Admin(name, words) => {
                 let mut ask = admin::Ask { words: words.clone(), stacked, store, state };

@@ -185,6 +185,13 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
+/// The error that a reply of the direct interface tells of: whatever is not what was asked for.
+impl From<&Reply> for Error {
+    fn from(reply: &Reply) -> Self {
+        Self::from_reply(reply, None)
+    }
+}
+
 impl From<InvalidKey> for Error {
     fn from(invalid: InvalidKey) -> Self {
         Self::new(ErrorKind::InvalidKey, invalid.to_string())

@@ -258,6 +258,7 @@
 //! [the binary protocol, as servers speak it](_documentation::protocol) ·
 //! [TLS and passwords](_documentation::security) ·
 //! [values: flags, and what other clients write](_documentation::values) ·
+//! [what each wire can do](_documentation::wires) ·
 //! [caching: fetch, locks and limiters, and what they guarantee](_documentation::caching)
 
 pub mod proto;
@@ -314,6 +315,9 @@ pub mod _documentation {
     pub mod security {}
     #[doc = include_str!("../docs/values.md")]
     pub mod values {}
+
+    #[doc = include_str!("../docs/wires.md")]
+    pub mod wires {}
 }
 
 /// The programs in the READMEs are tests too.

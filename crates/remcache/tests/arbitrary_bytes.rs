@@ -6,6 +6,8 @@
 
 #[path = "arbitrary_bytes/connection.rs"]
 mod connection;
+#[path = "arbitrary_bytes/handshake.rs"]
+mod handshake;
 #[path = "arbitrary_bytes/lines.rs"]
 mod lines;
 #[path = "arbitrary_bytes/replies.rs"]
@@ -71,6 +73,48 @@ fn any_bytes_as_requests() {
     for _ in 0..20_000 {
         let data = bytes(&mut rng, 0x80);
         requests::run(data.get(1..).unwrap_or_default());
+    }
+}
+
+/// What servers say when a connection begins, in pieces of a script, and noise between.
+fn words_of_a_handshake(rng: &mut Rng) -> Vec<u8> {
+    const WORDS: &[&[u8]] = &[
+        b"VERSION 1.6.18\r\n",
+        b"VERSION 1.4.39\r\n",
+        b"VERSION 1.6.18\r\nMN\r\nMN\r\nVERSION 1.6.18\r\n",
+        b"ERROR\r\nERROR\r\nERROR\r\nERROR\r\n",
+        b"CLIENT_ERROR unauthenticated\r\n",
+        b"CLIENT_ERROR authentication failure\r\n",
+        b"STORED\r\nVERSION 1.6.18\r\n",
+        b"STORED\r\n",
+        b"ERROR Too many open connections\r\n",
+        b"END\r\n",
+        b"EN\r\n",
+        b"",
+    ];
+    let mut script = vec![rng.u8(..)];
+    for _ in 0..rng.usize(..8) {
+        let piece = match rng.u8(..4) {
+            0 => packet(rng, 0x81),
+            1 => {
+                let length = rng.usize(..40);
+                noise(rng, length)
+            }
+            _ => WORDS[rng.usize(..WORDS.len())].to_vec(),
+        };
+        let cut = if rng.u8(..) < 20 { rng.usize(..=piece.len()) } else { piece.len() };
+        script.push(u8::try_from(cut.min(254)).expect("at most 254"));
+        script.extend(&piece[..cut.min(254)]);
+    }
+    script
+}
+
+#[test]
+fn any_bytes_as_a_handshake() {
+    let seed = seed();
+    let mut rng = seed.rng();
+    for _ in 0..3_000 {
+        handshake::run(&words_of_a_handshake(&mut rng));
     }
 }
 

@@ -27,10 +27,9 @@ use on_each_wire::on_each_wire;
 use only_server::only_server;
 use patient::patient;
 use remcache::client::Overload;
-use remcache::proto::Wire;
 use remcache::{Client, Error, Flow, Item, Reply, Request, Status};
 use remcache_testkit::{Memcached, Proxy, seed};
-use speaking::speaking;
+use speaking::Speech;
 use tokio::time::timeout;
 
 on_each_wire! {
@@ -57,14 +56,14 @@ struct Setting {
 }
 
 impl Setting {
-    async fn new(wire: Wire) -> Self {
-        Self::with(wire, patient()).await
+    async fn new(speech: Speech) -> Self {
+        Self::with(speech, patient()).await
     }
 
-    async fn with(wire: Wire, config: remcache::Config) -> Self {
+    async fn with(speech: Speech, config: remcache::Config) -> Self {
         let server = Memcached::start(&[]);
         let proxy = Proxy::start(server.addr()).await;
-        let client = Client::with_config([proxy.addr()], speaking(wire, config)).unwrap();
+        let client = Client::with_config([proxy.addr()], speech.config(config)).unwrap();
         Self { client, proxy, _server: server }
     }
 
@@ -86,8 +85,8 @@ fn begin_and_drop(future: impl Future) {
     assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
 }
 
-async fn a_dropped_get_never_gives_its_value_to_the_next_one(wire: Wire) {
-    let setting = Setting::new(wire).await;
+async fn a_dropped_get_never_gives_its_value_to_the_next_one(speech: Speech) {
+    let setting = Setting::new(speech).await;
     let client = &setting.client;
     client.set("a", "the value of a").await.unwrap();
     client.set("b", "the value of b").await.unwrap();
@@ -179,10 +178,10 @@ impl Tally {
 }
 
 /// Drops so many futures at random times up to 50 ms, where a reply takes 25 ms.
-async fn drop_futures(wire: Wire, drops: usize) {
+async fn drop_futures(speech: Speech, drops: usize) {
     const TASKS: usize = 300;
     let seed = seed();
-    let setting = Setting::new(wire).await;
+    let setting = Setting::new(speech).await;
     let stored = setting.client.set_many((0..KEYS).map(|n| (key(n), value(n)))).await;
     assert_eq!(stored.made().count(), KEYS);
     setting.delay_replies(25);
@@ -213,16 +212,16 @@ async fn drop_futures(wire: Wire, drops: usize) {
     assert_eq!(of_item(setting.client.get(key(1)).await), Ok(Some(value(1).into())));
 }
 
-async fn a_hundred_thousand_dropped_futures_harm_nobody(wire: Wire) {
-    drop_futures(wire, 100_000).await;
+async fn a_hundred_thousand_dropped_futures_harm_nobody(speech: Speech) {
+    drop_futures(speech, 100_000).await;
 }
 
-async fn dropped_futures_harm_nobody_on_one_thread(wire: Wire) {
-    drop_futures(wire, 20_000).await;
+async fn dropped_futures_harm_nobody_on_one_thread(speech: Speech) {
+    drop_futures(speech, 20_000).await;
 }
 
-async fn a_dropped_get_many_harms_nobody(wire: Wire) {
-    let setting = Setting::new(wire).await;
+async fn a_dropped_get_many_harms_nobody(speech: Speech) {
+    let setting = Setting::new(speech).await;
     let client = &setting.client;
     let stored = client.set_many((0..KEYS).map(|n| (key(n), value(n)))).await;
     assert!(stored.is_complete());
@@ -237,8 +236,8 @@ async fn a_dropped_get_many_harms_nobody(wire: Wire) {
     setting.assert_clean().await;
 }
 
-async fn a_dropped_set_many_leaves_whole_values(wire: Wire) {
-    let setting = Setting::new(wire).await;
+async fn a_dropped_set_many_leaves_whole_values(speech: Speech) {
+    let setting = Setting::new(speech).await;
     let client = &setting.client;
     setting.delay_replies(10);
     let _ = timeout(Duration::from_millis(15), client.set_many((0..5000).map(|n| (key(n), value(n))))).await;
@@ -250,8 +249,8 @@ async fn a_dropped_set_many_leaves_whole_values(wire: Wire) {
     setting.assert_clean().await;
 }
 
-async fn dropped_statistics_are_read_and_thrown_away(wire: Wire) {
-    let setting = Setting::new(wire).await;
+async fn dropped_statistics_are_read_and_thrown_away(speech: Speech) {
+    let setting = Setting::new(speech).await;
     let client = &setting.client;
     client.set(key(1), value(1)).await.unwrap();
     let server = only_server(client);
@@ -268,8 +267,8 @@ async fn dropped_statistics_are_read_and_thrown_away(wire: Wire) {
     setting.assert_clean().await;
 }
 
-async fn a_dropped_wait_for_room_gives_its_place_to_the_next(wire: Wire) {
-    let setting = Setting::with(wire, patient().max_in_flight(2).overload(Overload::Wait)).await;
+async fn a_dropped_wait_for_room_gives_its_place_to_the_next(speech: Speech) {
+    let setting = Setting::with(speech, patient().max_in_flight(2).overload(Overload::Wait)).await;
     let client = &setting.client;
     client.set_many((0..10).map(|n| (key(n), value(n)))).await;
     setting.delay_replies(30);
@@ -299,8 +298,8 @@ async fn get(client: Client, n: usize) -> Got {
     of_item(client.get(key(n)).await)
 }
 
-async fn a_request_dropped_before_the_connection_is_there_harms_nobody(wire: Wire) {
-    let setting = Setting::new(wire).await;
+async fn a_request_dropped_before_the_connection_is_there_harms_nobody(speech: Speech) {
+    let setting = Setting::new(speech).await;
     let client = &setting.client;
     begin_and_drop(client.set("k", "dropped"));
     begin_and_drop(client.get("k"));
@@ -312,7 +311,7 @@ async fn a_request_dropped_before_the_connection_is_there_harms_nobody(wire: Wir
 
 #[tokio::test]
 async fn a_future_that_was_never_polled_sends_nothing() {
-    let setting = Setting::new(Wire::Meta).await;
+    let setting = Setting::new(Speech::Meta).await;
     let client = &setting.client;
     drop(client.set("k", "v"));
     drop(client.set_many([("k", "v")]));

@@ -150,12 +150,11 @@ mod on_a_server {
     //! The same through a client, on a real server: what is taken comes back as it was, and whoever is
     //! beside it in the pipeline notices nothing.
 
-    use remcache::proto::Wire;
     use remcache::{Client, ErrorKind};
     use remcache_testkit::{Memcached, Proxy};
 
     use crate::patient::patient;
-    use crate::speaking::speaking;
+    use crate::speaking::Speech;
 
     /// A key with one byte in one place, or what refuses it.
     async fn round_trip(client: &Client, key: &[u8], value: &[u8]) -> bool {
@@ -187,10 +186,11 @@ mod on_a_server {
     #[tokio::test]
     async fn any_byte_of_a_key_and_of_a_value_comes_back_or_is_refused() {
         // Text has no words with control characters and spaces; the other wires take any byte.
-        for (wire, refused) in [(Wire::Binary, 0), (Wire::Meta, 0), (Wire::Text, 34)] {
+        for speech in Speech::ALL {
+            let refused = if speech == Speech::Text { 34 } else { 0 };
             let server = Memcached::start(&[]);
             let proxy = Proxy::start(server.addr()).await;
-            let client = Client::with_config([proxy.addr()], speaking(wire, patient())).expect("an address");
+            let client = Client::with_config([proxy.addr()], speech.config(patient())).expect("an address");
             assert!(client.set("neighbour", "fine").await.expect("it is there").is_made());
             for place in [0, 3, 6] {
                 let mut taken = 0;
@@ -199,12 +199,12 @@ mod on_a_server {
                     bytes[place] = byte;
                     taken += usize::from(round_trip(&client, &bytes, &bytes).await);
                 }
-                assert_eq!(taken, 256 - refused, "{wire}, place {place}");
+                assert_eq!(taken, 256 - refused, "{speech:?}, place {place}");
             }
             for key in [vec![b'k'; 251], Vec::new(), b"k\r\nflush_all\r\n".repeat(18)] {
-                assert!(!round_trip(&client, &key, b"value").await, "{wire}: {}", key.escape_ascii());
+                assert!(!round_trip(&client, &key, b"value").await, "{speech:?}: {}", key.escape_ascii());
             }
-            assert_eq!(proxy.accepted(), 1, "{wire}: the connection was kept");
+            assert_eq!(proxy.accepted(), 1, "{speech:?}: the connection was kept");
         }
     }
 }

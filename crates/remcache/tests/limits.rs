@@ -21,7 +21,7 @@ use bytes::Bytes;
 use eventually::eventually;
 use only_server::only_server;
 use patient::patient;
-use remcache::client::{Condition, Overload};
+use remcache::client::{Condition, Overload, Protocol};
 use remcache::{Client, Config, Delivery, Error, ErrorKind, Item, Request, Status};
 use remcache_testkit::vectors::fill_memory;
 use remcache_testkit::{Memcached, Proxy, descriptor_limit};
@@ -184,10 +184,24 @@ async fn assert_fine(neighbours: Vec<JoinHandle<Result<Option<Item>, Error>>>) {
 }
 
 #[tokio::test]
-async fn an_item_too_large_for_the_server_fails_alone() {
+async fn an_item_too_large_for_the_server_fails_alone_on_binary() {
+    fails_alone(Protocol::Binary).await;
+}
+
+#[tokio::test]
+async fn an_item_too_large_for_the_server_fails_alone_on_meta() {
+    fails_alone(Protocol::Meta).await;
+}
+
+#[tokio::test]
+async fn an_item_too_large_for_the_server_fails_alone_on_text() {
+    fails_alone(Protocol::Text).await;
+}
+
+async fn fails_alone(protocol: Protocol) {
     let server = Memcached::start(&["-I", "512k"]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient()).unwrap();
+    let client = Client::with_config([proxy.addr()], patient().protocol(protocol)).unwrap();
     client.set("neighbour", "fine").await.unwrap();
     client.set("k", "old").await.unwrap();
     let large = vec![0; 600_000];
@@ -205,6 +219,58 @@ async fn an_item_too_large_for_the_server_fails_alone() {
     assert!(stored.failed().all(|(_, error)| error.kind() == ErrorKind::ValueTooLarge));
     assert_eq!(stored.failed().count(), 2);
     assert_eq!(proxy.accepted(), 1, "the connection was kept");
+}
+
+/// On the wires of lines a refusal does not say whose it is.
+#[tokio::test]
+async fn a_refused_value_of_a_quiet_run_on_meta_fails_the_run_as_maybe_sent() {
+    let server = Memcached::start(&["-I", "512k"]);
+    let proxy = Proxy::start(server.addr()).await;
+    let client = Client::with_config([proxy.addr()], patient().protocol(Protocol::Meta)).unwrap();
+    client.set("neighbour", "fine").await.unwrap();
+    let quiet = |key: &'static str, length: usize| Request::set(key, vec![0; length]).quiet();
+    let (one, large, other) =
+        tokio::join!(client.call(quiet("a", 10)), client.call(quiet("b", 600_000)), client.call(quiet("c", 10)));
+    for reply in [&one, &large, &other] {
+        assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "{}", reply.text());
+    }
+    assert!(large.text().contains("object too large"), "{}", large.text());
+    eventually("it is back", async || client.get("neighbour").await.is_ok()).await;
+    assert_eq!(proxy.accepted(), 2, "the connection was closed");
+}
+
+#[tokio::test]
+async fn a_refused_value_of_one_loud_request_has_an_owner_whatever_the_wire() {
+    for protocol in Protocol::ALL {
+        let server = Memcached::start(&["-I", "512k"]);
+        let proxy = Proxy::start(server.addr()).await;
+        let client = Client::with_config([proxy.addr()], patient().protocol(protocol)).unwrap();
+        client.set("neighbour", "fine").await.unwrap();
+        let large = || Request::set("b", vec![0; 600_000]);
+        let (one, refused, other) = tokio::join!(
+            client.call(Request::get("neighbour")),
+            client.call(large()),
+            client.call(Request::append("neighbour", "!"))
+        );
+        assert_eq!(refused.status, Status::ValueTooLarge, "{protocol}: {}", refused.text());
+        assert!(one.is_ok() && other.is_ok(), "{protocol}");
+        assert_eq!(proxy.accepted(), 1, "{protocol}: the connection was kept");
+    }
+}
+
+/// A quiet fetch of nothing beside it is no reason to fail.
+#[tokio::test]
+async fn an_error_line_after_quiet_fetches_fails_the_run_too() {
+    let server = Memcached::start(&["-I", "512k"]);
+    let client = Client::with_config([server.addr()], patient().protocol(Protocol::Meta)).unwrap();
+    client.set("k", "v").await.unwrap();
+    let (fetch, refused) =
+        tokio::join!(client.call(Request::get("absent").quiet()), client.call(Request::set("b", vec![0; 600_000])));
+    // Whether the fetch or the store was refused, no line tells.
+    for reply in [fetch, refused] {
+        assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "{}", reply.text());
+    }
+    eventually("it is back", async || client.get("k").await.is_ok()).await;
 }
 
 #[tokio::test]

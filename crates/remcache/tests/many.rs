@@ -252,3 +252,61 @@ async fn many_calls_at_once_get_what_is_theirs() {
         assert_eq!((server.in_flight(), server.waiting()), (0, 0));
     }
 }
+
+#[tokio::test]
+async fn requests_of_any_kind_go_as_they_are() {
+    use remcache::{Request, Status};
+    let servers = [Memcached::start(&[]), Memcached::start(&[])];
+    let config = patient().namespace("shop:");
+    let client = Client::with_config(servers.iter().map(Memcached::addr), config).unwrap();
+    assert_eq!(client.namespace(), b"shop:");
+    let keys: Vec<String> = (0..3000).map(|number| format!("key:{number}")).collect();
+    let days = |number: usize| Duration::from_secs(86_400 * (1 + number as u64 % 60));
+    let requests = keys.iter().enumerate().map(|(number, key)| {
+        let request = Request::set(key, key).flags(number as u32);
+        // More than 30 days are said to the server as an instant.
+        if number % 2 == 0 { request.ttl(days(number)) } else { request }
+    });
+    let stored = client.call_many(requests).await;
+    assert!(stored.iter().all(|reply| reply.is_ok()));
+    let replies = client.call_many(keys.iter().map(Request::get)).await;
+    for (number, (key, reply)) in keys.iter().zip(&replies).enumerate() {
+        assert_eq!((&*reply.value, reply.flags), (key.as_bytes(), number as u32), "{key}");
+    }
+    let mixed = [
+        Request::add("key:1", "again"),
+        Request::quit(),
+        Request::get(""),
+        Request::stat("items"),
+        Request::delete("absent"),
+    ];
+    let statuses: Vec<_> = client.call_many(mixed).await.into_iter().map(|reply| reply.status).collect();
+    let refused = Status::InvalidArguments;
+    assert_eq!(statuses, [Status::KeyExists, refused, refused, refused, Status::KeyNotFound]);
+    // One server is asked for keys as they are, wherever the ring would place them.
+    for server in client.servers() {
+        let found = server.call_many(keys.iter().map(|key| Request::get(format!("shop:{key}")))).await;
+        let here = keys.iter().filter(|key| client.locate(key).unwrap().unwrap().name() == server.name()).count();
+        assert_eq!(found.iter().filter(|reply| reply.is_ok()).count(), here);
+        assert!(here > 500, "{here}");
+    }
+}
+
+#[tokio::test]
+async fn requests_as_they_are_go_on_at_other_servers_as_the_settings_say() {
+    use remcache::Request;
+    use remcache::policy::Failover;
+    let mut servers = [Memcached::start(&[]), Memcached::start(&[])];
+    let config = patient().failover(Failover::next());
+    let client = Client::with_config(servers.iter().map(Memcached::addr), config).unwrap();
+    let keys: Vec<String> = (0..200).map(|number| format!("key:{number}")).collect();
+    servers[1].kill();
+    for key in &keys {
+        // Until the client has learned that the server is down.
+        let _ = client.set(key, "x").await;
+    }
+    let stored = client.call_many(keys.iter().map(|key| Request::set(key, key))).await;
+    assert!(stored.iter().all(|reply| reply.is_ok()), "{stored:?}");
+    let error = remcache::Error::from(&client.servers()[1].call_many([Request::get("k")]).await[0]);
+    assert!(error.is_disconnected(), "{error}");
+}

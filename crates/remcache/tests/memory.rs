@@ -15,10 +15,9 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use remcache::client::{Address, Connect, Connecting, Overload, Stream, TransportSettings};
-use remcache::proto::Wire;
 use remcache::proto::binary::{Header, Opcode};
 use remcache::{Client, Config, Request, Status};
-use speaking::speaking;
+use speaking::Speech;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::runtime::{Builder, Runtime};
@@ -46,14 +45,22 @@ fn growth(region: &Region<'_, System>) -> usize {
 
 /// A server that waits for a request, answers with these bytes, and does nothing more.
 #[derive(Debug)]
-struct Says(Vec<u8>);
+struct Says {
+    speech: Speech,
+    answer: Vec<u8>,
+}
 
 impl Connect for Says {
     fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
-        let answer = self.0.clone();
+        let (speech, answer) = (self.speech, self.answer.clone());
         Box::pin(async move {
             let (client, mut server) = duplex(4096);
             tokio::spawn(async move {
+                if speech == Speech::Text {
+                    let mut question = *b"version\r\n";
+                    let _ = server.read_exact(&mut question).await;
+                    let _ = server.write_all(b"VERSION 1.6.18\r\n").await;
+                }
                 if !answer.is_empty() {
                     let _ = server.read_u8().await;
                     let _ = server.write_all(&answer).await;
@@ -66,22 +73,22 @@ impl Connect for Says {
 }
 
 /// The first bytes of a reply to a get whose value has this length.
-fn announcement(wire: Wire, length: u32) -> Vec<u8> {
-    match wire {
-        Wire::Binary => {
+fn announcement(speech: Speech, length: u32) -> Vec<u8> {
+    match speech {
+        Speech::Binary => {
             let body_length = length.saturating_add(4);
             let header = Header { body_length, extras_length: 4, ..Header::response(Opcode::GET, Status::NoError) };
             header.to_bytes().to_vec()
         }
-        Wire::Meta => format!("VA {length} f0 c1 O00000000\r\n").into_bytes(),
-        Wire::Text => format!("VALUE key 0 {length} 1\r\n").into_bytes(),
+        Speech::MetaOneByOne => format!("VA {length} f0 c1 O00000000\r\n").into_bytes(),
+        Speech::Meta | Speech::Text => format!("VALUE key 0 {length} 1\r\n").into_bytes(),
     }
 }
 
 /// How many bytes were allocated at most for a reply that announces this length and has no more.
-fn cost_of_an_announcement(wire: Wire, length: u32) -> usize {
+fn cost_of_an_announcement(speech: Speech, length: u32) -> usize {
     let runtime = runtime();
-    let config = speaking(wire, Config::new()).connector(Says(announcement(wire, length)));
+    let config = speech.config(Config::new()).connector(Says { speech, answer: announcement(speech, length) });
     let client = Client::with_config(["server"], config).expect("a valid configuration");
     let region = Region::new(ALLOCATOR);
     let error = runtime.block_on(async { client.get("key").await }).expect_err("there is no such reply");
@@ -92,10 +99,10 @@ fn cost_of_an_announcement(wire: Wire, length: u32) -> usize {
 #[test]
 fn row_09_an_announced_length_above_the_limit_allocates_nothing() {
     let _turn = take_turn();
-    for wire in Wire::ALL {
+    for speech in Speech::ALL {
         for length in [u32::MAX, 1 << 30, (1 << 20) + 1025] {
-            let cost = cost_of_an_announcement(wire, length);
-            assert!(cost < 64 << 10, "{wire}: {cost} bytes were allocated for {length} announced ones");
+            let cost = cost_of_an_announcement(speech, length);
+            assert!(cost < 64 << 10, "{speech:?}: {cost} bytes were allocated for {length} announced ones");
         }
     }
 }
@@ -103,9 +110,9 @@ fn row_09_an_announced_length_above_the_limit_allocates_nothing() {
 #[test]
 fn an_announced_length_within_the_limit_allocates_no_more_than_that() {
     let _turn = take_turn();
-    for wire in Wire::ALL {
-        let cost = cost_of_an_announcement(wire, 1 << 20);
-        assert!(cost < (1 << 20) + (64 << 10), "{wire}: {cost} bytes were allocated");
+    for speech in Speech::ALL {
+        let cost = cost_of_an_announcement(speech, 1 << 20);
+        assert!(cost < (1 << 20) + (64 << 10), "{speech:?}: {cost} bytes were allocated");
     }
 }
 
@@ -120,15 +127,16 @@ const LIMIT: usize = (BYTES + REQUESTS * BOOKKEEPING) / 10 * 11;
 /// Lengths of values: with the first the requests reach their limit, with the others the bytes.
 const LENGTHS: [usize; 4] = [100, 2_100, 4_000, 100_000];
 
-/// Every length on each wire.
-fn everything() -> impl Iterator<Item = (Wire, usize)> {
-    Wire::ALL.into_iter().flat_map(|wire| LENGTHS.map(|length| (wire, length)))
+/// Every length in each way to speak.
+fn everything() -> impl Iterator<Item = (Speech, usize)> {
+    Speech::ALL.into_iter().flat_map(|speech| LENGTHS.map(|length| (speech, length)))
 }
 
 /// A client of a server that never reads.
-fn client_of_a_black_hole(wire: Wire) -> Client {
-    let config = speaking(wire, Config::new()).max_in_flight(REQUESTS).max_output(BYTES).overload(Overload::Fail);
-    Client::with_config(["server"], config.connector(Says(Vec::new()))).expect("a valid configuration")
+fn client_of_a_black_hole(speech: Speech) -> Client {
+    let config = speech.config(Config::new()).max_in_flight(REQUESTS).max_output(BYTES).overload(Overload::Fail);
+    Client::with_config(["server"], config.connector(Says { speech, answer: Vec::new() }))
+        .expect("a valid configuration")
 }
 
 /// Offers so many requests every ten milliseconds for a minute, and gives the largest growth.
@@ -146,8 +154,8 @@ async fn flood(region: &Region<'_, System>, mut offer: impl FnMut()) -> usize {
 #[test]
 fn casts_without_end_to_a_server_that_does_not_read() {
     let _turn = take_turn();
-    for (wire, length) in everything() {
-        let (runtime, client) = (runtime(), client_of_a_black_hole(wire));
+    for (speech, length) in everything() {
+        let (runtime, client) = (runtime(), client_of_a_black_hole(speech));
         let value = vec![0_u8; length];
         let region = Region::new(ALLOCATOR);
         let offer = || {
@@ -157,7 +165,7 @@ fn casts_without_end_to_a_server_that_does_not_read() {
             }
         };
         let most = runtime.block_on(flood(&region, offer));
-        assert!(most <= LIMIT, "{most} bytes are allocated for {wire} requests of {length} bytes");
+        assert!(most <= LIMIT, "{most} bytes are allocated for {speech:?} requests of {length} bytes");
     }
 }
 
@@ -165,8 +173,8 @@ fn casts_without_end_to_a_server_that_does_not_read() {
 #[test]
 fn calls_without_end_to_a_server_that_does_not_read() {
     let _turn = take_turn();
-    for (wire, length) in everything() {
-        let (runtime, client) = (runtime(), client_of_a_black_hole(wire));
+    for (speech, length) in everything() {
+        let (runtime, client) = (runtime(), client_of_a_black_hole(speech));
         let value = vec![0_u8; length];
         let calls: Vec<_> = (0..60_000).map(|_| Box::pin(client.call(Request::set("key", &value)))).collect();
         let mut context = Context::from_waker(Waker::noop());
@@ -181,6 +189,6 @@ fn calls_without_end_to_a_server_that_does_not_read() {
             }
         };
         let most = runtime.block_on(flood(&region, offer));
-        assert!(most <= LIMIT, "{most} bytes are allocated for {wire} requests of {length} bytes");
+        assert!(most <= LIMIT, "{most} bytes are allocated for {speech:?} requests of {length} bytes");
     }
 }

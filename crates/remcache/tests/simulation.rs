@@ -1,6 +1,6 @@
 //! Whole programs on a simulated network, with partitions, delays, crashes and restarts by a seed:
 //! every value is one that was written, nothing that was written is missed, every call ends in
-//! time, and nothing is executed twice or against the client's word. Each seed speaks another wire.
+//! time, and nothing is executed twice or against the client's word. Each seed speaks in another way.
 //!
 //! `REMCACHE_SEED` chooses the first seed, `REMCACHE_SEEDS` how many.
 
@@ -25,14 +25,13 @@ use std::thread;
 use std::time::Duration;
 
 use fastrand::Rng;
-use remcache::proto::Wire;
 use remcache::{Client, Config};
 use turmoil::Builder;
 
 use history::Fate;
 use network::{CLIENT, SimulatedConnector, Weather};
 use server::Store;
-use speaking::speaking;
+use speaking::Speech;
 use workload::Workload;
 
 const SERVERS: [&str; 2] = ["cache_a", "cache_b"];
@@ -43,7 +42,7 @@ const END: Duration = Duration::from_secs(20);
 
 /// Runs one simulation; what its client was told of counters.
 fn simulate(seed: u64) -> Vec<(String, Fate)> {
-    let wire = Wire::ALL[usize::try_from(seed % 3).expect("a small number")];
+    let speech = Speech::ALL[usize::try_from(seed % 4).expect("a small number")];
     let mut rng = Rng::with_seed(seed);
     let latency = Duration::from_millis(rng.u64(1..20));
     let mut builder = Builder::new();
@@ -52,11 +51,11 @@ fn simulate(seed: u64) -> Vec<(String, Fate)> {
     let stores: Vec<_> = SERVERS.iter().map(|_| Arc::new(Mutex::new(Store::default()))).collect();
     for (name, store) in SERVERS.into_iter().zip(&stores) {
         let store = Arc::clone(store);
-        sim.host(name, move || server::run(wire, Arc::clone(&store)));
+        sim.host(name, move || server::run(speech.wire(), Arc::clone(&store)));
     }
     let is_calm = Arc::new(AtomicBool::new(false));
     let told = Arc::new(Mutex::new(Vec::new()));
-    sim.client(CLIENT, run_client(seed, wire, Arc::clone(&is_calm), Arc::clone(&told)));
+    sim.client(CLIENT, run_client(seed, speech, Arc::clone(&is_calm), Arc::clone(&told)));
 
     let mut weathers = SERVERS.map(|server| Weather::new(server, rng.u64(..)));
     while !sim.step().expect("the simulation ends in time") {
@@ -77,11 +76,11 @@ fn simulate(seed: u64) -> Vec<(String, Fate)> {
 
 async fn run_client(
     seed: u64,
-    wire: Wire,
+    speech: Speech,
     is_calm: Arc<AtomicBool>,
     told: Arc<Mutex<Vec<(String, Fate)>>>,
 ) -> turmoil::Result {
-    let config = speaking(wire, Config::new()).seed(seed).connector(SimulatedConnector);
+    let config = speech.config(Config::new()).seed(seed).connector(SimulatedConnector);
     let client = Client::with_config(SERVERS, config)?;
     let counters = Workload::new(client.clone(), is_calm).run(Rng::with_seed(seed)).await;
     *told.lock().expect("nobody else has it") = counters;

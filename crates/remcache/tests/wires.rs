@@ -2,89 +2,22 @@
 
 #![cfg(feature = "client")]
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+#[path = "wires/case.rs"]
+mod case;
+#[path = "wires/cases.rs"]
+mod cases;
+#[path = "wires/conformance.rs"]
+mod conformance;
+#[path = "wires/session.rs"]
+mod session;
+
+use std::io::Read;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes};
-use remcache::proto::{
-    Connection, Deadline, Dialect, InputBuffer, Limits, MetaOptions, Operation, Output, ProtocolError, Rejected, Reply,
-    Request, Status, Tag, Ttl, Wire,
-};
+use bytes::Bytes;
+use remcache::proto::{MetaOptions, Operation, ProtocolError, Reply, Request, Status, Ttl, Wire};
 use remcache_testkit::Memcached;
-
-/// A machine and a socket, each waiting for the other.
-struct Session {
-    connection: Connection,
-    stream: TcpStream,
-    input: InputBuffer,
-    next: u64,
-}
-
-impl Session {
-    fn open(server: &Memcached, wire: Wire) -> Self {
-        let stream = TcpStream::connect(server.addr()).expect("the server listens");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a fresh socket");
-        let now = Instant::now();
-        let (major, minor, patch) = Memcached::version();
-        let dialect = Dialect::from_version(&format!("{major}.{minor}.{patch}"));
-        let connection = Connection::speaking(wire, dialect, Limits::default(), u32::MAX - 3, now);
-        Self { connection, stream, input: InputBuffer::new(), next: 0 }
-    }
-
-    fn submit(&mut self, request: &Request<'_>) -> Result<u64, Reply> {
-        let now = Instant::now();
-        let deadline = Deadline { at: now + Duration::from_secs(10), patience: Duration::ZERO };
-        self.next += 1;
-        match self.connection.submit(request, Some(Tag(self.next)), deadline, now) {
-            Ok(_) => Ok(self.next),
-            Err(Rejected::Invalid(invalid)) => Err(Reply::invalid(&invalid)),
-            Err(rejected) => panic!("{rejected}"),
-        }
-    }
-
-    fn send(&mut self) {
-        let mut output = Output::new();
-        self.connection.take_output(&mut output);
-        let bytes = output.copy_to_bytes(output.remaining());
-        self.stream.write_all(&bytes).expect("the server reads");
-        self.connection.handle_written(bytes.len());
-    }
-
-    /// All replies up to the last one of each of so many requests.
-    fn replies(&mut self, mut requests: usize) -> Result<Vec<(u64, Reply)>, ProtocolError> {
-        let mut replies = Vec::new();
-        while requests > 0 {
-            while let Some(event) = self.connection.poll_event(&mut self.input)? {
-                requests -= usize::from(event.last);
-                replies.push((event.tag.0, event.reply));
-            }
-            if requests == 0 {
-                break;
-            }
-            let mut buffer = [0; 4096];
-            let count = self.stream.read(&mut buffer).expect("the server answers");
-            assert!(count > 0, "the server closed");
-            self.input.extend(&buffer[..count]);
-            self.connection.handle_received(Instant::now());
-        }
-        Ok(replies)
-    }
-
-    /// All replies to one request.
-    fn ask(&mut self, request: &Request<'_>) -> Vec<Reply> {
-        if let Err(refused) = self.submit(request) {
-            return vec![refused];
-        }
-        self.send();
-        let replies = self.replies(1).expect("replies that can be trusted");
-        replies.into_iter().map(|(_, reply)| reply).collect()
-    }
-
-    fn ask_one(&mut self, request: &Request<'_>) -> Reply {
-        self.ask(request).pop().expect("a reply")
-    }
-}
+use session::Session;
 
 /// What a reply says, as far as every wire tells it.
 fn meaning(reply: &Reply) -> (Status, Option<u64>, Bytes, Bytes) {

@@ -27,7 +27,7 @@ pub(crate) fn hold(entry: Entry, setup: &Setup, idle: Duration) -> Result<Footpr
     match entry.profile.contestant {
         Contestant::AsyncMemcached => runtime.block_on(footprint(setup, idle, async_memcached::connect)),
         Contestant::MemcacheAsync => runtime.block_on(footprint(setup, idle, memcache_async::connect)),
-        Contestant::Remcache => runtime.block_on(footprint(setup, idle, remcache::connect_for_each)),
+        Contestant::Remcache(_) => runtime.block_on(footprint(setup, idle, remcache::connect_for_each)),
         _ => bail!("{entry} is not made to hold idle connections"),
     }
 }

@@ -4,21 +4,32 @@ use std::io::ErrorKind;
 
 use anyhow::Result;
 use memcache_async::ascii::Protocol;
-use tokio::io::BufWriter;
+use tokio::io::{AsyncRead, AsyncWrite, BufWriter};
 use tokio::net::TcpStream;
 
+use super::tls::Opener;
 use super::{Answer, Caller, Sample, Setup, failed, judge_get, judge_many};
 
 /// The stream is buffered, as the crate writes a request in several pieces.
-pub(super) struct MemcacheAsync(Protocol<BufWriter<TcpStream>>);
+pub(super) struct MemcacheAsync(Protocol<BufWriter<Box<dyn Stream>>>);
+
+/// What the crate asks of a stream.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// One connection for each caller.
 pub(super) async fn connect(setup: &Setup) -> Result<Vec<MemcacheAsync>> {
     let address = setup.address()?;
+    let tls = setup.authority.as_deref().map(Opener::trusting).transpose()?;
     let mut callers = Vec::with_capacity(setup.scenario.callers);
     for _ in 0..setup.scenario.callers {
         let stream = TcpStream::connect(&address).await?;
         stream.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = match &tls {
+            Some(tls) => Box::new(tls.open(stream).await?),
+            None => Box::new(stream),
+        };
         callers.push(MemcacheAsync(Protocol::new(BufWriter::new(stream))));
     }
     Ok(callers)

@@ -10,8 +10,12 @@ pub(super) struct MemcacheClassic(Client);
 /// One client for all threads, with a pooled connection for each.
 pub(super) fn connect(setup: &Setup) -> Result<Vec<MemcacheClassic>> {
     let callers = setup.scenario.callers;
-    let urls =
-        setup.addresses().iter().map(|address| format!("memcache://{address}?protocol=ascii")).collect::<Vec<_>>();
+    let url = |address: String| match &setup.authority {
+        // The crate verifies by the system's authorities and this one.
+        Some(file) => format!("memcache+tls://{address}?protocol=ascii&ca_path={}", file.display()),
+        None => format!("memcache://{address}?protocol=ascii"),
+    };
+    let urls = setup.addresses().into_iter().map(url).collect::<Vec<_>>();
     let pool_size = u32::try_from(callers).context("too many callers")?;
     let builder = Client::builder().add_server(urls)?.with_max_pool_size(pool_size);
     let client = builder.build()?;

@@ -8,10 +8,13 @@ mod memcache_classic;
 mod memcache_exp;
 mod race;
 mod remcache;
+mod tls;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
+use ::remcache::client::Protocol;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +34,8 @@ pub(crate) enum Contestant {
     MemcacheClassic,
     MemcacheAsync,
     Libmemcached,
-    Remcache,
+    /// remcache, on the wire that this setting gives it.
+    Remcache(Protocol),
 }
 
 /// What a contestant is in the comparison.
@@ -42,6 +46,8 @@ pub(crate) enum Role {
     Floor,
     Peer,
     Ours,
+    /// Ours on a wire that it would not choose: what that costs, beside ours.
+    Wire,
 }
 
 /// A contestant's name and limits.
@@ -57,8 +63,12 @@ pub(crate) struct Profile {
     pub(crate) on_tokio: bool,
     /// Whether a set is over when the server said so; if not, it is shown and not ranked.
     pub(crate) confirms_sets: bool,
+    /// Whether it speaks TLS, by itself or over a stream that its user brings.
+    pub(crate) speaks_tls: bool,
     /// Whether it can hold as many connections as it is told to, idle and without a thread for each.
     pub(crate) holds_connections: bool,
+    /// The scenarios in which it is of interest, if not all are.
+    pub(crate) only: Option<&'static [&'static str]>,
     /// What a reader must know to read its figures.
     pub(crate) note: &'static str,
 }
@@ -70,10 +80,18 @@ impl Profile {
         unconfirmed.then_some("not ranked: sets are sent, not confirmed")
     }
 
+    /// Whether the contestant is of interest in a scenario.
+    pub(crate) fn is_of_interest(&self, scenario: &Scenario) -> bool {
+        self.only.is_none_or(|only| only.contains(&scenario.id))
+    }
+
     /// Why the contestant cannot take part in a scenario, if it cannot.
     pub(crate) fn unfit(&self, scenario: &Scenario) -> Option<String> {
         if scenario.callers > self.max_callers {
             return Some(format!("at most {} callers", self.max_callers));
+        }
+        if scenario.tls && !self.speaks_tls {
+            return Some("no TLS".to_owned());
         }
         (scenario.servers > self.max_servers).then(|| "one server only".to_owned())
     }
@@ -102,7 +120,7 @@ impl Entry {
     /// Every contestant, and beside it, where it runs on tokio, its twin on the multi-threaded runtime.
     pub(crate) fn all() -> Vec<Self> {
         let usual = PROFILES.iter().map(Self::usual);
-        let on_tokio = PROFILES.iter().filter(|profile| profile.on_tokio);
+        let on_tokio = PROFILES.iter().filter(|profile| profile.on_tokio && profile.role != Role::Wire);
         let twins = on_tokio.map(|profile| Self { profile, runtime: Runtime::MultiThread });
         usual.chain(twins).collect()
     }
@@ -146,6 +164,8 @@ impl FromStr for Entry {
 pub(crate) struct Setup {
     pub(crate) scenario: &'static Scenario,
     pub(crate) ports: Vec<u16>,
+    /// The file with the authority that has signed the servers' certificates, if they speak TLS.
+    pub(crate) authority: Option<PathBuf>,
 }
 
 impl Setup {
@@ -209,7 +229,9 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: false,
         confirms_sets: true,
+        speaks_tls: false,
         holds_connections: false,
+        only: None,
         note: "a blocking socket: writes a pipeline as deep as there are callers, reads all replies, then the next",
     },
     Profile {
@@ -220,7 +242,9 @@ const PROFILES: &[Profile] = &[
         max_servers: 1,
         on_tokio: true,
         confirms_sets: true,
+        speaks_tls: false,
         holds_connections: true,
+        only: None,
         note: "async-memcached 0.9, a client for each caller",
     },
     Profile {
@@ -231,7 +255,9 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: true,
         confirms_sets: true,
+        speaks_tls: false,
         holds_connections: false,
+        only: None,
         note: "memcache 0.21, its experimental tokio client, keeping a connection for each caller",
     },
     Profile {
@@ -242,8 +268,10 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: false,
         confirms_sets: true,
+        speaks_tls: true,
         holds_connections: false,
-        note: "memcache 0.21, its blocking client on the text wire (here the faster by far), a thread and a pooled connection for each caller",
+        only: None,
+        note: "memcache 0.21, its blocking client on the text wire (here the faster by far), a thread and a pooled connection for each caller, over TLS on OpenSSL",
     },
     Profile {
         contestant: Contestant::MemcacheAsync,
@@ -253,8 +281,10 @@ const PROFILES: &[Profile] = &[
         max_servers: 1,
         on_tokio: true,
         confirms_sets: false,
+        speaks_tls: true,
         holds_connections: true,
-        note: "memcache-async 0.10, a connection for each caller; its set waits for no reply, so sets are sent, not confirmed",
+        only: None,
+        note: "memcache-async 0.10, a connection for each caller, over TLS on tokio-rustls; its set waits for no reply, so sets are sent, not confirmed",
     },
     Profile {
         contestant: Contestant::Libmemcached,
@@ -264,21 +294,46 @@ const PROFILES: &[Profile] = &[
         max_servers: usize::MAX,
         on_tokio: false,
         confirms_sets: true,
+        speaks_tls: false,
         holds_connections: false,
+        only: None,
         note: "libmemcached through its C library on its default text wire (the faster here), a thread and a connection for each caller",
     },
+    OURS,
     Profile {
-        contestant: Contestant::Remcache,
-        id: "remcache",
-        role: Role::Ours,
-        max_callers: usize::MAX,
-        max_servers: usize::MAX,
-        on_tokio: true,
-        confirms_sets: true,
-        holds_connections: true,
-        note: "remcache, one client for all callers, one connection for each server",
+        contestant: Contestant::Remcache(Protocol::Binary),
+        id: "remcache-binary",
+        role: Role::Wire,
+        only: Some(WIRES),
+        note: "remcache on the binary wire",
+        ..OURS
+    },
+    Profile {
+        contestant: Contestant::Remcache(Protocol::Text),
+        id: "remcache-text",
+        role: Role::Wire,
+        only: Some(WIRES),
+        note: "remcache on the classic text wire",
+        ..OURS
     },
 ];
+
+const OURS: Profile = Profile {
+    contestant: Contestant::Remcache(Protocol::Auto),
+    id: "remcache",
+    role: Role::Ours,
+    max_callers: usize::MAX,
+    max_servers: usize::MAX,
+    on_tokio: true,
+    confirms_sets: true,
+    speaks_tls: true,
+    holds_connections: true,
+    only: None,
+    note: "remcache with default settings, that is on the meta wire, one client for all callers, one connection for each server",
+};
+
+/// Where the wires are compared.
+const WIRES: &[&str] = &["get-1", "get-64", "get-512", "many-100", "set-64"];
 
 /// With 10,000 callers the limits of open files and of ephemeral ports decide, and no longer the client.
 const MAX_CONNECTIONS: usize = 4096;
@@ -310,6 +365,13 @@ mod tests {
     fn there_is_one_floor_and_one_of_ours() {
         let count = |role| PROFILES.iter().filter(|profile| profile.role == role).count();
         assert_eq!((count(Role::Floor), count(Role::Ours)), (1, 1));
+    }
+
+    #[test]
+    fn wires_are_compared_in_scenarios_that_exist() {
+        for profile in PROFILES.iter().filter(|profile| profile.role == Role::Wire) {
+            assert!(profile.only.unwrap().iter().all(|id| Scenario::by_id(id).is_some()), "{}", profile.id);
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) fn start(entry: Entry, setup: &Setup, course: &Arc<Course>, ready: &S
         Contestant::MemcacheClassic => track.on_threads(memcache_classic::connect),
         Contestant::MemcacheAsync => track.on_tokio(memcache_async::connect),
         Contestant::Libmemcached => bail!("libmemcached runs as a program of its own"),
-        Contestant::Remcache => track.on_tokio(remcache::connect),
+        Contestant::Remcache(protocol) => track.on_tokio(async |setup| remcache::connect(setup, protocol).await),
     }
 }
 

@@ -1,7 +1,7 @@
-//! remcache: binary wire, one client for every caller, one pipelined connection for each server.
+//! remcache: one client for every caller, one pipelined connection for each server.
 
 use anyhow::Result;
-use remcache::client::Protocol;
+use remcache::client::{Protocol, Tls};
 use remcache::{Client, Config};
 
 use super::{Answer, Caller, Sample, Setup, failed, judge_get, judge_many};
@@ -11,8 +11,8 @@ use crate::samples;
 pub(super) struct Remcache(Client);
 
 /// One client, cloned for each caller.
-pub(super) async fn connect(setup: &Setup) -> Result<Vec<Remcache>> {
-    let client = Client::with_config(setup.addresses(), Config::new().protocol(Protocol::Binary))?;
+pub(super) async fn connect(setup: &Setup, protocol: Protocol) -> Result<Vec<Remcache>> {
+    let client = Client::with_config(setup.addresses(), config(setup).protocol(protocol))?;
     // It connects when it is first needed; that belongs to nobody's measured part.
     for server in client.servers() {
         server.noop().await?;
@@ -22,10 +22,18 @@ pub(super) async fn connect(setup: &Setup) -> Result<Vec<Remcache>> {
     Ok((0..setup.scenario.callers).map(|_| Remcache(client.clone())).collect())
 }
 
+/// The defaults, over TLS where the servers speak it.
+fn config(setup: &Setup) -> Config {
+    match &setup.authority {
+        Some(file) => Config::new().tls(Tls::with_roots_file(file)),
+        None => Config::new(),
+    }
+}
+
 /// One client that hands its requests to as many connections as there are callers, in turn.
 pub(super) async fn connect_for_each(setup: &Setup) -> Result<Vec<Remcache>> {
     let callers = setup.scenario.callers;
-    let client = Client::with_config(setup.addresses(), Config::new().protocol(Protocol::Binary).connections(callers))?;
+    let client = Client::with_config(setup.addresses(), config(setup).connections(callers))?;
     Ok((0..callers).map(|_| Remcache(client.clone())).collect())
 }
 

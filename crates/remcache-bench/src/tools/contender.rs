@@ -90,7 +90,10 @@ pub(crate) struct Course {
     pub(crate) tool: PathBuf,
     pub(crate) cores: Cores,
     pub(crate) scenario: &'static Scenario,
+    /// Where the contender goes.
     pub(crate) ports: Vec<u16>,
+    /// The server whose counters are looked at.
+    pub(crate) server: u16,
     pub(crate) seconds: u32,
 }
 
@@ -101,7 +104,7 @@ impl Course {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().with_context(|| format!("starting {}", words.join(" ")))?;
-        let (output, watched) = watch::until_it_ends(child, self.ports[0])?;
+        let (output, watched) = watch::until_it_ends(child, self.server)?;
         let told = String::from_utf8_lossy(&output.stdout);
         ensure!(output.status.success(), "{}: {told}{}", words.join(" "), String::from_utf8_lossy(&output.stderr));
         let measured = match contender {
@@ -128,8 +131,9 @@ impl Course {
             }
             Contender::Library => {
                 words.push(std::env::current_exe().context("looking for this program")?.display().to_string());
-                let (ports, seconds) = (self.ports.clone(), f64::from(seconds));
-                words.extend(ChildOptions { contestant: "remcache".parse()?, scenario, ports, seconds }.words());
+                let (ports, seconds, contestant) = (self.ports.clone(), f64::from(seconds), "remcache-binary".parse()?);
+                let child = ChildOptions { contestant, scenario, ports, authority: None, seconds };
+                words.extend(child.words());
                 return Ok(words);
             }
             // Before it gets, each of its callers stores a window of keys, which takes from its time.

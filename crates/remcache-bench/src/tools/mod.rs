@@ -2,6 +2,7 @@
 //! server's counters, Little's law, and the library measured alone.
 
 mod contender;
+mod relay;
 mod verdict;
 mod watch;
 
@@ -18,7 +19,8 @@ use crate::machine::Machine;
 use crate::scenario::Scenario;
 use crate::server::Servers;
 use crate::table;
-use contender::{Contender, Measured};
+use contender::{Contender, Course, Measured};
+use relay::Relay;
 pub(crate) use verdict::Agreement;
 
 /// `remcache bench` beside memcaslap: gets of 100 bytes, one thread each, on one `memcached -t 1`.
@@ -45,14 +47,16 @@ pub(crate) fn run(options: &ToolOptions) -> Result<()> {
     println!("{}; {}", machine.describe(), cores.describe());
     machine.warning().into_iter().chain(warning).for_each(|note| println!("Note: {note}"));
     let scenario = Scenario::by_id(SCENARIO).context("the scenario is gone")?;
-    let servers = Servers::start(scenario.servers, &cores)?;
+    let servers = Servers::start(&[scenario], &cores)?;
     servers.preload(scenario)?;
-    let course = contender::Course {
+    let ports = servers.ports(scenario);
+    let course = Course {
         tool: fs::canonicalize(&options.program)
             .with_context(|| format!("{}: cargo build --release -p remcache-cli", options.program.display()))?,
         cores,
         scenario,
-        ports: servers.ports(scenario),
+        server: ports[0],
+        ports,
         seconds: options.seconds,
     };
     let mut rounds = Vec::new();
@@ -62,7 +66,11 @@ pub(crate) fn run(options: &ToolOptions) -> Result<()> {
             rounds.push((contender, course.run(contender)?));
         }
     }
-    let document = Document::new(machine, scenario.callers, &rounds);
+    eprintln!("through a slow relay: {}", Contender::Tool.name());
+    let relay = Relay::start(course.server)?;
+    let slow = Course { ports: vec![relay.port()], ..course }.run(Contender::Tool)?;
+    let mut document = Document::new(machine, scenario.callers, &rounds);
+    document.agreements.extend(verdict::latencies(&slow, &relay));
     println!("\n{}", table::tools(&document.rows));
     println!("{}", table::agreements(&document.agreements));
     document.write(options)

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::contender::{Contender, Measured};
+use super::relay::Relay;
 
 /// Two figures of the same thing, or a figure and its target.
 #[derive(Clone, Debug, Serialize)]
@@ -48,6 +49,15 @@ pub(crate) fn judge(
         }),
     ];
     targets.into_iter().chain(agreements.into_iter().flatten()).collect()
+}
+
+/// Holds the latencies that the tool tells against those that the relay saw.
+pub(crate) fn latencies(tool: &Measured, relay: &Relay) -> Vec<Agreement> {
+    let figures = [
+        ("p50 in µs, a slow server: told, and seen between", tool.p50, 0.5),
+        ("p99 in µs, a slow server: told, and seen between", tool.p99, 0.99),
+    ];
+    figures.map(|(what, told, fraction)| within(what, told.unwrap_or_default(), relay.latency(fraction), 5.0)).into()
 }
 
 fn at_least(what: &'static str, tool: f64, other: f64, bound: f64) -> Agreement {

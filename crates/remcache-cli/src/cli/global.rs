@@ -18,8 +18,8 @@ pub(crate) struct Global {
     /// them, or a URL
     ///
     /// May be given more than once. A URL reads
-    /// memcached://a,b:11212/namespace?timeout=250ms&distribution=ketama; its options win over
-    /// those of the command line. Without this option the servers come from the context in use, from
+    /// memcached://a,b:11212/namespace?timeout=250ms&distribution=ketama. What the command line gives
+    /// wins over the options of a URL, and these over the environment and the context. Without this option the servers come from the context in use, from
     /// MEMCACHED_SERVERS, and without both it is localhost:11211.
     #[arg(short = 's', long = "server", value_name = "ADDR", env = "REMCACHE_SERVERS", global = true)]
     pub(crate) servers: Vec<String>,

@@ -6,11 +6,16 @@ pub(crate) mod value;
 
 pub(crate) use global::{Color, Format, Global};
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    bench, check, completions, context, count, delete, demo, doctor, exists, extend, fill, flush, get, hotkeys, keys,
-    locate, man, ping, ring, serve, serve_metrics, stats, store, top, touch, version, watch,
+    bench, check, completions, context, copy, count, delete, delete_matching, demo, doctor, dump, exists, extend, fill,
+    flush, get, hotkeys, keys, load, locate, man, ping, ring, serve, serve_metrics, shell, stats, store, top, touch,
+    version, watch,
 };
 use crate::context::{self as contexts, Contexts, InUse, Settings};
 use crate::exit::Failure;
@@ -63,8 +68,13 @@ pub(crate) enum Command {
     Locate(locate::Args),
     Ring(ring::Args),
     Keys(keys::Args),
+    Dump(dump::Args),
+    Load(load::Args),
+    Copy(copy::Args),
+    DeleteMatching(delete_matching::Args),
     Hotkeys(hotkeys::Args),
     Watch(watch::Args),
+    Shell(shell::Args),
     Bench(bench::Args),
     Fill(fill::Args),
     Top(top::Args),
@@ -82,6 +92,8 @@ pub(crate) struct Invocation {
     pub(crate) cli: Cli,
     /// The global options that the command line gives.
     pub(crate) given: Settings,
+    /// The global options with their values, wherever these come from.
+    pub(crate) resolved: Settings,
     /// The context in use.
     pub(crate) context: Option<InUse>,
 }
@@ -101,10 +113,42 @@ pub(crate) fn parse() -> Result<Invocation, Failure> {
     };
     let command = contexts::with_defaults(command(), settings);
     let matches = command.clone().get_matches();
-    let given = contexts::given(&command, matches.subcommand().map_or(&matches, |(_, matches)| matches));
+    let innermost = innermost(&matches);
+    let (given, resolved) = (contexts::given(&command, innermost), contexts::resolved(&command, innermost));
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let context = context.map(|(name, contexts)| InUse { is_production: contexts.is_production(&name), name });
-    Ok(Invocation { cli, given, context })
+    Ok(Invocation { cli, given, resolved, context })
+}
+
+/// Where global options are found, wherever they stand.
+fn innermost(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, matches)| matches)
+}
+
+/// A command of a line of a shell, which has these options unless the line gives others.
+pub(crate) struct Line {
+    pub(crate) cli: Cli,
+    /// The global options that the line gives.
+    pub(crate) given: Settings,
+}
+
+/// Reads the words of a line; what cannot be followed is an error, and so is help.
+pub(crate) fn parse_line(words: Vec<OsString>, options: Settings) -> Result<Line, clap::Error> {
+    // The environment had its say when the shell began.
+    let command = command().no_binary_name(true).mut_args(|option| option.env(None));
+    let mut command = contexts::with_defaults(command, options);
+    let matches = command.clone().try_get_matches_from(words)?;
+    let innermost = innermost(&matches);
+    let is_given = |name: &&&str| {
+        let id = name.replace('-', "_");
+        innermost.value_source(&id) == Some(ValueSource::CommandLine)
+    };
+    if let Some(name) = contexts::ONCE.iter().find(is_given) {
+        let message = format!("--{name} is for the beginning: remcache shell --{name}\n");
+        return Err(command.error(ErrorKind::ArgumentConflict, message));
+    }
+    let given = contexts::given(&command, innermost);
+    Ok(Line { cli: Cli::from_arg_matches(&matches)?, given })
 }
 
 /// The context that the command line or the environment names, else the file's current one.

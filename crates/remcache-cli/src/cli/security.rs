@@ -48,14 +48,10 @@ pub(crate) struct Security {
 }
 
 impl Security {
-    /// The settings with what these options say.
+    /// The settings with what these options say of TLS.
     pub(crate) fn apply(&self, config: Config) -> Result<Config, Failure> {
-        let config = match self.tls()? {
+        Ok(match self.tls()? {
             Some(tls) => config.tls(tls),
-            None => config,
-        };
-        Ok(match self.credentials()? {
-            Some(credentials) => config.credentials(credentials),
             None => config,
         })
     }
@@ -77,7 +73,8 @@ impl Security {
         }
     }
 
-    fn credentials(&self) -> Result<Option<Credentials>, Failure> {
+    /// Who we are to the servers. What comes from standard input can be read once.
+    pub(crate) fn credentials(&self) -> Result<Option<Credentials>, Failure> {
         let password = match (&self.password_file, self.password_stdin) {
             (Some(_), true) => return Err(Failure::usage("--password-file and --password-stdin exclude each other")),
             (Some(file), false) => Some(std::fs::read_to_string(file).map_err(|error| Failure::file(file, error))?),

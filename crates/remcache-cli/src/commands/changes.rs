@@ -2,7 +2,7 @@
 
 use remcache::{Change, Error};
 
-use crate::exit::Failure;
+use crate::exit::{Failure, words};
 use crate::output::{Layout, Output, Record, Records, Tone, number, text};
 use crate::tally::Tally;
 
@@ -27,7 +27,7 @@ pub(super) fn record(key: &[u8], changed: &Result<Change, Error>, made: &'static
             let cas = change.cas().filter(|&cas| cas != 0);
             record.with("status", word(*change, made)).with_some("cas", cas)
         }
-        Err(error) => record.with("status", "failed").with("error", error.to_string()),
+        Err(error) => record.with("status", "failed").with("error", words(error)),
     }
 }
 
@@ -47,10 +47,10 @@ enum Sink<'o> {
 }
 
 impl<'o> Changes<'o> {
-    /// Begins so many changes.
-    pub(super) fn begin(count: usize, made: &'static str, output: &'o mut Output) -> Result<Self, Failure> {
+    /// Begins so many changes; `None` for many.
+    pub(super) fn begin(count: Option<usize>, made: &'static str, output: &'o mut Output) -> Result<Self, Failure> {
         let sink = match output.layout() {
-            Layout::Text if count <= MAX_LINES => Sink::Lines(output),
+            Layout::Text if count.is_some_and(|count| count <= MAX_LINES) => Sink::Lines(output),
             Layout::Text | Layout::Raw => Sink::Silence(output),
             _ => Sink::Records(output.records(COLUMNS)?),
         };

@@ -110,6 +110,7 @@ fn show(name: Option<&str>, contexts: &Contexts, session: &mut Session) -> Outco
         let record = settings.into_iter().fold(Record::new().with("context", name), |record, (option, values)| {
             record.with(&option, values.join(","))
         });
+        let record = if contexts.is_production(name) { record.with("production", true) } else { record };
         output.record(&[], record)?;
         return Ok(Exit::Yes);
     }

@@ -1,7 +1,7 @@
 //! `delete`: removes items.
 
 use super::changes::Changes;
-use crate::exit::Outcome;
+use crate::exit::{Failure, Outcome};
 use crate::input::Keys;
 use crate::session::Session;
 
@@ -16,20 +16,17 @@ pub(crate) struct Args {
     cas: Option<u64>,
 }
 
-/// How many keys are asked for at a time, so that what is printed keeps up with what is done.
-const CHUNK: usize = 10_000;
-
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
-    let keys = args.keys.read()?;
+    let mut blocks = args.keys.blocks()?;
     let client = session.client()?;
     let interrupt = session.interrupt.expect();
-    let mut changes = Changes::begin(keys.len(), "deleted", &mut session.output)?;
-    match (args.cas, &keys[..]) {
-        (Some(cas), [key]) => changes.push(key, &client.delete(key).cas(cas).await)?,
-        (Some(_), _) => return Err(crate::exit::Failure::usage("--cas is a condition of one key")),
-        (None, keys) => {
-            for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
-                for (key, changed) in client.delete_many(chunk).await {
+    let mut changes = Changes::begin(blocks.all().map(<[_]>::len), "deleted", &mut session.output)?;
+    match (args.cas, blocks.all()) {
+        (Some(cas), Some([key])) => changes.push(key, &client.delete(key).cas(cas).await)?,
+        (Some(_), _) => return Err(Failure::usage("--cas is a condition of one key")),
+        (None, _) => {
+            while let Some(keys) = blocks.next()?.filter(|_| !interrupt.is_raised()) {
+                for (key, changed) in client.delete_many(&keys).await {
                     changes.push(key, &changed)?;
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use remcache::Error;
 use remcache::client::ServerHandle;
 use tokio::task::JoinSet;
 
@@ -10,10 +11,12 @@ use crate::exit::{Exit, Outcome};
 use crate::output::{Cell, Column, Record, Table, Tone, number};
 use crate::sample::{Figures, figures, reason};
 use crate::session::Session;
+use crate::tally::Tally;
 
 /// Look for what may be wrong with the servers and the way to them
 ///
-/// It changes nothing. Exits with 0 if nothing is wrong, 8 if something is worth a look.
+/// It changes nothing. Exits with 0 if nothing is wrong, 8 if something is worth a look, 3 or 4 if some
+/// servers or all of them are away, and 6 if they refuse who we are.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
@@ -63,26 +66,38 @@ pub(crate) async fn run(_: &Args, session: &mut Session) -> Outcome {
     }
     let mut examined = tasks.join_all().await;
     examined.sort_by_key(|(index, _)| *index);
-    let healthy = examined.iter().filter(|(_, found)| found.is_empty()).count();
-    let servers = examined.len();
-    findings.extend(examined.into_iter().flat_map(|(_, found)| found));
+    let healthy = examined.iter().filter(|(_, (found, _))| found.is_empty()).count();
+    let mut tally = Tally::default();
+    for (_, (found, failure)) in examined {
+        findings.extend(found);
+        match failure {
+            Some(error) => tally.error(&error),
+            None => tally.answer(true),
+        }
+    }
+    let servers = tally.yes as usize + tally.failed() as usize;
     print(&findings, healthy, servers, session)?;
-    Ok(if findings.is_empty() { Exit::Yes } else { Exit::Threshold })
+    Ok(match tally.exit_of_servers() {
+        Exit::Yes if !findings.is_empty() => Exit::Threshold,
+        exit => exit,
+    })
 }
 
-async fn examine(server: &ServerHandle) -> Vec<(String, &'static str, Finding)> {
+/// What is worth a look about a server, and why it does not answer if it does not.
+async fn examine(server: &ServerHandle) -> (Vec<(String, &'static str, Finding)>, Option<Error>) {
     let name = server.name().to_owned();
     let general = match figures(server, "").await {
         Ok(general) => general,
         Err(error) => {
             let advice = "is it running, and is the address right? see remcache ping";
-            return vec![(name, "reach", Finding { what: reason(server, &error), advice })];
+            let finding = Finding { what: reason(server, &error), advice };
+            return (vec![(name, "reach", finding)], Some(error));
         }
     };
     let settings = figures(server, "settings").await.unwrap_or_default();
     let told = Told { general, settings };
     let found = |examination: &Examination| Some((name.clone(), examination.name, (examination.find)(&told)?));
-    EXAMINATIONS.iter().filter_map(found).collect()
+    (EXAMINATIONS.iter().filter_map(found).collect(), None)
 }
 
 fn print(

@@ -3,9 +3,9 @@
 use remcache::Error;
 use remcache::client::Item;
 
-use crate::exit::Outcome;
+use crate::exit::{Outcome, words};
 use crate::input::Keys;
-use crate::output::{Output, Record, Tone, text};
+use crate::output::{Output, Record, Records, Tone, text};
 use crate::session::Session;
 use crate::tally::Tally;
 
@@ -24,31 +24,52 @@ const COLUMNS: &[&str] = &["key", "key_b64", "status", "error"];
 const CHUNK: usize = 500;
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
-    let keys = args.keys.read()?;
+    let mut blocks = args.keys.blocks()?;
     let client = session.client()?;
     let interrupt = session.interrupt.expect();
     let output = &mut session.output;
     let mut tally = Tally::default();
-    let mut list = if output.is_text() { None } else { Some(output.records(COLUMNS)?) };
-    let mut lines = Vec::new();
-    for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
-        for (key, fetched) in client.get_many(chunk).await {
-            match &fetched {
-                Ok(item) => tally.answer(item.is_some()),
-                Err(error) => tally.error(error),
-            }
-            match &mut list {
-                Some(list) => list.push(record(key, &fetched))?,
-                None => lines.push((key, word(&fetched))),
+    let mut sink = match output.is_text() {
+        true => Sink::Lines(output),
+        false => Sink::Records(output.records(COLUMNS)?),
+    };
+    while let Some(keys) = blocks.next()?.filter(|_| !interrupt.is_raised()) {
+        for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
+            for (key, fetched) in client.get_many(chunk).await {
+                match &fetched {
+                    Ok(item) => tally.answer(item.is_some()),
+                    Err(error) => tally.error(error),
+                }
+                sink.push(key, &fetched)?;
             }
         }
     }
-    match list {
-        Some(list) => list.end()?,
-        None => lines.iter().try_for_each(|(key, word)| line(key, *word, output))?,
-    }
+    sink.end()?;
+    let output = &mut session.output;
     tally.complain("keys", output)?;
     Ok(interrupt.unless_raised(tally.exit()))
+}
+
+/// Where the answers go.
+enum Sink<'o> {
+    Lines(&'o mut Output),
+    Records(Records<'o>),
+}
+
+impl Sink<'_> {
+    fn push(&mut self, key: &[u8], fetched: &Result<Option<Item>, Error>) -> std::io::Result<()> {
+        match self {
+            Self::Lines(output) => line(key, word(fetched), output),
+            Self::Records(records) => records.push(record(key, fetched)),
+        }
+    }
+
+    fn end(self) -> std::io::Result<()> {
+        match self {
+            Self::Lines(_) => Ok(()),
+            Self::Records(records) => records.end(),
+        }
+    }
 }
 
 fn word(fetched: &Result<Option<Item>, Error>) -> (&'static str, Tone) {
@@ -60,7 +81,7 @@ fn word(fetched: &Result<Option<Item>, Error>) -> (&'static str, Tone) {
 }
 
 fn record(key: &[u8], fetched: &Result<Option<Item>, Error>) -> Record {
-    let error = fetched.as_ref().err().map(ToString::to_string);
+    let error = fetched.as_ref().err().map(words);
     Record::new().with_bytes("key", key).with("status", word(fetched).0).with_some("error", error)
 }
 

@@ -2,12 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use bytes::Bytes;
 use remcache::client::Item;
-use remcache::{Client, Error};
+use remcache::verbs::Inspection;
+use remcache::{Client, Error, Ttl};
+use serde_json::Value;
+use tokio::task::JoinSet;
 
-use crate::exit::{Exit, Failure, Outcome};
-use crate::input::Keys;
+use crate::exit::{Exit, Failure, Outcome, words};
+use crate::input::{Blocks, Keys};
 use crate::interrupt::Interrupt;
 use crate::output::{Layout, Output, Record, Tone, number, text};
 use crate::session::Session;
@@ -33,9 +38,10 @@ pub(crate) struct Args {
     #[arg(short = 'd', long, value_name = "DIR", conflicts_with = "meta")]
     directory: Option<PathBuf>,
 
-    /// Show flags, CAS value and size in place of the value
+    /// Show flags, CAS value, size, time to live and last access in place of the value
     ///
-    /// The time to live and the last access are not told by the binary wire.
+    /// It counts as no access. The binary and the text wire tell flags, CAS value and size alone, of a
+    /// fetch that counts.
     #[arg(long)]
     meta: bool,
 
@@ -44,27 +50,117 @@ pub(crate) struct Args {
     raw: bool,
 }
 
-const COLUMNS: &[&str] = &["key", "key_b64", "status", "value", "value_b64", "flags", "cas", "bytes", "file", "error"];
+const COLUMNS: &[&str] = &[
+    "key",
+    "key_b64",
+    "status",
+    "value",
+    "value_b64",
+    "flags",
+    "cas",
+    "bytes",
+    "ttl",
+    "last_access",
+    "fetched",
+    "file",
+    "error",
+];
 
 /// How many keys are asked for at a time: what is in memory at once is bounded.
 const CHUNK: usize = 500;
 
-type Fetched = Result<Option<Item>, Error>;
+type Fetched = Result<Option<Found>, Error>;
+
+/// What was found under a key.
+#[derive(Debug)]
+struct Found {
+    flags: u32,
+    cas: u64,
+    bytes: u64,
+    /// `None` where only its properties were asked for.
+    value: Option<Bytes>,
+    properties: Option<Properties>,
+}
+
+/// What only the meta wire tells.
+#[derive(Debug)]
+struct Properties {
+    ttl: Option<Ttl>,
+    last_access: Option<Duration>,
+    fetched: Option<bool>,
+}
+
+impl From<Item> for Found {
+    fn from(item: Item) -> Self {
+        let bytes = item.value.len() as u64;
+        Self { flags: item.flags, cas: item.cas, bytes, value: Some(item.value), properties: None }
+    }
+}
+
+impl From<Inspection> for Found {
+    fn from(item: Inspection) -> Self {
+        let properties = Properties { ttl: item.ttl, last_access: item.last_access, fetched: item.fetched };
+        let bytes = item.size.unwrap_or_default();
+        Self { flags: item.flags, cas: item.cas, bytes, value: None, properties: Some(properties) }
+    }
+}
+
+impl Properties {
+    /// The seconds that are left, or that it is for ever.
+    fn ttl(&self) -> Option<Value> {
+        match self.ttl? {
+            Ttl::Never => Some("never".into()),
+            Ttl::After(left) => Some(left.as_secs().into()),
+            _ => None,
+        }
+    }
+}
+
+/// Fetches some keys, in their order; with `--meta` their values stay where they are, if the wire can.
+async fn fetch(args: &Args, keys: &[Vec<u8>], client: &Client) -> Vec<Fetched> {
+    match args.meta {
+        true => inspect(keys, client).await,
+        false => {
+            let fetched = client.get_many(keys).await.into_iter();
+            fetched.map(|(_, item)| item.map(|item| item.map(Found::from))).collect()
+        }
+    }
+}
+
+/// Asks what is known of some keys; where that cannot be asked, they are fetched.
+async fn inspect(keys: &[Vec<u8>], client: &Client) -> Vec<Fetched> {
+    let mut tasks = JoinSet::new();
+    for (index, key) in keys.iter().enumerate() {
+        let (client, key) = (client.clone(), key.clone());
+        tasks.spawn(async move { (index, client.inspect(key).await) });
+    }
+    let mut inspected = tasks.join_all().await;
+    inspected.sort_by_key(|(index, _)| *index);
+    let untold = |(index, answer): &(usize, Result<_, _>)| answer.is_err().then(|| keys[*index].as_slice());
+    let untold: Vec<&[u8]> = inspected.iter().filter_map(untold).collect();
+    let fetched = client.get_many(untold).await.into_iter();
+    let mut fetched = fetched.map(|(_, item)| item.map(|item| item.map(|item| Found { value: None, ..item.into() })));
+    let inspected = inspected.into_iter().map(|(_, answer)| match answer {
+        Ok(item) => Ok(item.map(Found::from)),
+        Err(error) => fetched.next().unwrap_or(Err(error)),
+    });
+    inspected.collect()
+}
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
-    let keys = args.keys.read()?;
+    let blocks = args.keys.blocks()?;
     let client = session.client()?;
     let interrupt = &session.interrupt;
     let output = &mut session.output;
     let is_plain = !args.meta && args.directory.is_none() && output.is_text();
-    match &keys[..] {
-        [key] if args.output.is_some() || is_plain => one(args, key, &client, output).await,
+    match blocks.all() {
+        Some([key]) if args.output.is_some() || is_plain => one(args, key, &client, output).await,
         _ if args.output.is_some() => Err(Failure::usage("-o takes the value of one key; use -d DIR for many")),
-        [_, _, ..] if is_plain && output.layout() == Layout::Raw => Err(Failure::usage(
+        None | Some([_, _, ..]) if is_plain && output.layout() == Layout::Raw => Err(Failure::usage(
             "the values of many keys cannot be told apart in a pipe; choose -f ndjson, json, csv or text, or -d DIR",
         )),
-        keys if output.is_text() => lines(args, keys, &client, interrupt, output).await,
-        keys => records(args, keys, &client, interrupt, output).await,
+        _ if output.is_text() => lines(args, blocks, &client, interrupt, output).await,
+        _ => records(args, blocks, &client, interrupt, output).await,
     }
 }
 
@@ -82,7 +178,7 @@ async fn one(args: &Args, key: &[u8], client: &Client, output: &mut Output) -> O
 }
 
 /// Prints one value: exact in a pipe, and harmless on a terminal.
-fn print(value: &[u8], raw: bool, output: &mut Output) -> Result<(), Failure> {
+pub(super) fn print(value: &[u8], raw: bool, output: &mut Output) -> Result<(), Failure> {
     if raw || !output.is_terminal() {
         return Ok(output.bytes(value)?);
     }
@@ -106,32 +202,40 @@ fn print(value: &[u8], raw: bool, output: &mut Output) -> Result<(), Failure> {
 /// How much of a value that is no text a terminal gets.
 const SHOWN_BYTES: usize = 256;
 
-async fn lines(args: &Args, keys: &[Vec<u8>], client: &Client, interrupt: &Interrupt, output: &mut Output) -> Outcome {
+async fn lines(
+    args: &Args,
+    mut blocks: Blocks<'_>,
+    client: &Client,
+    interrupt: &Interrupt,
+    output: &mut Output,
+) -> Outcome {
     interrupt.expect();
     let mut tally = Tally::default();
-    for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
-        for (key, fetched) in client.get_many(chunk).await {
-            count(&fetched, &mut tally);
-            let saved = save(args, key, &fetched)?;
-            if let Some(line) = line(args, key, &fetched, saved.as_deref(), output) {
-                output.line(line)?;
+    while let Some(keys) = blocks.next()?.filter(|_| !interrupt.is_raised()) {
+        for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
+            for (key, fetched) in chunk.iter().zip(fetch(args, chunk, client).await) {
+                count(&fetched, &mut tally);
+                let saved = save(args, key, &fetched)?;
+                if let Some(line) = line(key, &fetched, saved.as_deref(), output) {
+                    output.line(line)?;
+                }
             }
+            output.flush()?;
         }
-        output.flush()?;
     }
     tally.complain("keys", output)?;
     Ok(interrupt.unless_raised(tally.exit()))
 }
 
-fn line(args: &Args, key: &[u8], fetched: &Fetched, saved: Option<&Path>, output: &Output) -> Option<String> {
+fn line(key: &[u8], fetched: &Fetched, saved: Option<&Path>, output: &Output) -> Option<String> {
     let name = output.paint().apply(Tone::Name, text::inline(key));
     match (fetched, saved) {
         (Ok(Some(_)), Some(_)) if output.layout() == Layout::Raw => None,
         (Ok(Some(_)), Some(path)) => Some(format!("{name}\t{}", path.display())),
-        (Ok(Some(item)), None) if args.meta => {
-            Some(format!("{name}\tflags={} cas={} bytes={}", item.flags, item.cas, item.value.len()))
-        }
-        (Ok(Some(item)), None) => Some(format!("{name}\t{}", text::inline(&item.value))),
+        (Ok(Some(found)), None) => Some(match &found.value {
+            Some(value) => format!("{name}\t{}", text::inline(value)),
+            None => format!("{name}\t{}", properties(found)),
+        }),
         (Ok(None), _) if output.layout() == Layout::Text => {
             Some(format!("{name}\t{}", output.paint().apply(Tone::Faint, "(missing)")))
         }
@@ -139,9 +243,26 @@ fn line(args: &Args, key: &[u8], fetched: &Fetched, saved: Option<&Path>, output
     }
 }
 
+fn properties(found: &Found) -> String {
+    let mut line = format!("flags={} cas={} bytes={}", found.flags, found.cas, found.bytes);
+    let Some(properties) = &found.properties else { return line };
+    match properties.ttl() {
+        Some(Value::Number(left)) => line += &format!(" ttl={left}s"),
+        Some(_) => line += " ttl=never",
+        None => {}
+    }
+    if let Some(last_access) = properties.last_access {
+        line += &format!(" last_access={}s", last_access.as_secs());
+    }
+    if let Some(fetched) = properties.fetched {
+        line += if fetched { " fetched=yes" } else { " fetched=no" };
+    }
+    line
+}
+
 async fn records(
     args: &Args,
-    keys: &[Vec<u8>],
+    mut blocks: Blocks<'_>,
     client: &Client,
     interrupt: &Interrupt,
     output: &mut Output,
@@ -149,11 +270,13 @@ async fn records(
     interrupt.expect();
     let mut tally = Tally::default();
     let mut records = output.records(COLUMNS)?;
-    for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
-        for (key, fetched) in client.get_many(chunk).await {
-            count(&fetched, &mut tally);
-            let saved = save(args, key, &fetched)?;
-            records.push(record(args, key, &fetched, saved.as_deref()))?;
+    while let Some(keys) = blocks.next()?.filter(|_| !interrupt.is_raised()) {
+        for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
+            for (key, fetched) in chunk.iter().zip(fetch(args, chunk, client).await) {
+                count(&fetched, &mut tally);
+                let saved = save(args, key, &fetched)?;
+                records.push(record(key, &fetched, saved.as_deref()))?;
+            }
         }
     }
     records.end()?;
@@ -161,20 +284,25 @@ async fn records(
     Ok(interrupt.unless_raised(tally.exit()))
 }
 
-fn record(args: &Args, key: &[u8], fetched: &Fetched, saved: Option<&Path>) -> Record {
+fn record(key: &[u8], fetched: &Fetched, saved: Option<&Path>) -> Record {
     let record = Record::new().with_bytes("key", key);
-    let item = match fetched {
-        Ok(Some(item)) => item,
+    let found = match fetched {
+        Ok(Some(found)) => found,
         Ok(None) => return record.with("status", "missing"),
-        Err(error) => return record.with("status", "failed").with("error", error.to_string()),
+        Err(error) => return record.with("status", "failed").with("error", words(error)),
     };
     let record = record.with("status", "found");
-    let record = match (saved, args.meta) {
+    let record = match (saved, &found.value) {
         (Some(path), _) => record.with("file", path.display().to_string()),
-        (None, true) => record,
-        (None, false) => record.with_bytes("value", &item.value),
+        (None, Some(value)) => record.with_bytes("value", value),
+        (None, None) => record,
     };
-    record.with("flags", item.flags).with("cas", item.cas).with("bytes", item.value.len())
+    let record = record.with("flags", found.flags).with("cas", found.cas).with("bytes", found.bytes);
+    let Some(properties) = &found.properties else { return record };
+    record
+        .with_some("ttl", properties.ttl())
+        .with_some("last_access", properties.last_access.map(|ago| ago.as_secs()))
+        .with_some("fetched", properties.fetched)
 }
 
 fn count(fetched: &Fetched, tally: &mut Tally) {
@@ -186,11 +314,12 @@ fn count(fetched: &Fetched, tally: &mut Tally) {
 
 /// Writes a value into the directory, if one is asked for.
 fn save(args: &Args, key: &[u8], fetched: &Fetched) -> Result<Option<PathBuf>, Failure> {
-    let (Some(directory), Ok(Some(item))) = (&args.directory, fetched) else { return Ok(None) };
+    let (Some(directory), Ok(Some(found))) = (&args.directory, fetched) else { return Ok(None) };
+    let Some(value) = &found.value else { return Ok(None) };
     let path = directory.join(file_name(key));
     let parent = path.parent().unwrap_or(directory);
     fs::create_dir_all(parent).map_err(|error| Failure::file(parent, error))?;
-    fs::write(&path, &item.value).map_err(|error| Failure::file(&path, error))?;
+    fs::write(&path, value).map_err(|error| Failure::file(&path, error))?;
     Ok(Some(path))
 }
 

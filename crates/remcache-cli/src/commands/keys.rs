@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use remcache::Error;
-use remcache::client::ServerHandle;
+use remcache::Client;
 use remcache::proto::text::MetadumpItem;
-use tokio::sync::mpsc;
 
+use crate::bulk::{BATCH, Ledger, Loss, Meter, Scope, is_expired, list, total};
 use crate::exit::Outcome;
 use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone, number, text};
 use crate::selection::{self, Selection};
@@ -17,7 +16,8 @@ use crate::tally::Tally;
 /// List the keys that the servers hold
 ///
 /// The servers list them by themselves (lru_crawler metadump), on connections of their own; nothing is
-/// fetched. What is stored or removed meanwhile may be missing or still there.
+/// fetched. What is stored or removed meanwhile may be missing or still there. With a namespace its
+/// keys are listed, without it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -34,12 +34,16 @@ pub(crate) struct Args {
 
 const COLUMNS: &[&str] = &["key", "key_b64", "server", "size", "expires", "last_access", "fetched", "class"];
 
-/// Items on their way from a server's list: some at a time.
-type Batch = (usize, Result<Vec<MetadumpItem>, Error>);
-
-/// How many items are handed on at a time, and how many batches may wait.
-const BATCH: usize = 500;
-const WAITING: usize = 16;
+/// What to show of the items.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum View<'a> {
+    /// Each key.
+    Keys,
+    /// How many there are.
+    Count,
+    /// Sums by what stands before this separator.
+    Tree(&'a str),
+}
 
 /// What is known of all keys with the same beginning.
 #[derive(Debug, Default)]
@@ -51,74 +55,86 @@ struct Branch {
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
+    let client = session.client()?;
+    let scope = Scope::new(client.namespace(), &args.selection);
+    let view = match (&args.tree, args.count) {
+        (Some(separator), _) => View::Tree(separator),
+        (None, true) => View::Count,
+        (None, false) => View::Keys,
+    };
+    show(view, &client, &scope, session).await
+}
+
+/// Shows the items that are meant.
+pub(super) async fn show(view: View<'_>, client: &Client, scope: &Scope, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.expect();
-    let servers = session.client()?.servers();
     let begun = Instant::now();
-    let mut batches = list(&servers);
-    let (mut tally, mut counted) = (Tally::default(), 0_u64);
-    let mut branches = BTreeMap::new();
     let output = &mut session.output;
+    let servers = client.servers();
+    let mut ledger = Ledger::new("keys", None)?;
+    let meter = meter(view, client, output).await;
+    let mut batches = list(&servers, scope, BATCH)?;
+    let mut tally = Tally::default();
+    let mut branches = BTreeMap::new();
     let mut has_header = false;
     loop {
-        let batch = tokio::select! {
-            batch = batches.recv() => batch,
+        let listed = tokio::select! {
+            listed = batches.recv() => listed,
             () = interrupt.raised() => None,
         };
-        let Some((server, batch)) = batch else { break };
-        let Ok(items) = batch.map_err(|error| tally.error(&error)) else { continue };
+        let Some(listed) = listed else { break };
+        let Some(batch) = listed.batch(|error| tally.error(error))? else { continue };
         let now = selection::now();
-        let meant: Vec<&MetadumpItem> = items.iter().filter(|item| args.selection.fits(item, now)).collect();
-        counted += meant.len() as u64;
-        match (&args.tree, args.count) {
-            (Some(separator), _) => meant.into_iter().for_each(|item| sum_up(item, separator, &mut branches)),
-            (None, true) => {}
-            (None, false) => print(&meant, servers[server].name(), &mut has_header, output)?,
+        let (expired, live): (Vec<_>, Vec<_>) = batch.items.iter().partition(|item| is_expired(item, now));
+        ledger.seen += batch.seen;
+        ledger.done(live.len() as u64, 0);
+        expired.iter().try_for_each(|item| ledger.lost(&item.key, None, &Loss::Expired.into()))?;
+        match view {
+            View::Tree(separator) => live.iter().for_each(|item| sum_up(scope, item, separator, &mut branches)),
+            View::Count => {}
+            View::Keys => print(scope, &live, servers[batch.server].name(), &mut has_header, output)?,
         }
+        meter.as_ref().inspect(|meter| meter.show(&ledger));
     }
+    drop(meter);
     if tally.failed() < servers.len() as u64 {
         tally.answer(true);
     }
-    finish(args, counted, &branches, has_header, output)?;
-    output.notes().say(format_args!("{} keys, {}", number::exact(counted), number::duration(begun.elapsed())));
+    finish(view, ledger.count(), &branches, has_header, output)?;
+    let expired = match ledger.count_of(Loss::Expired) {
+        0 => String::new(),
+        count => format!("; {} skipped: expired while listing", number::exact(count)),
+    };
+    let counted = number::exact(ledger.count());
+    output.notes().say(format_args!("{counted} keys, {}{expired}", number::duration(begun.elapsed())));
     tally.complain("servers", output)?;
     Ok(interrupt.unless_raised(tally.exit()))
 }
 
-/// Lists all servers at once; whoever receives is not flooded.
-fn list(servers: &[ServerHandle]) -> mpsc::Receiver<Batch> {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    for (index, server) in servers.iter().enumerate() {
-        let (mut items, sender) = (server.metadump(), sender.clone());
-        tokio::spawn(async move {
-            let mut batch = Vec::with_capacity(BATCH);
-            while let Some(item) = items.next().await {
-                match item {
-                    Ok(item) => batch.push(item),
-                    Err(error) => {
-                        let _ = sender.send((index, Ok(std::mem::take(&mut batch)))).await;
-                        let _ = sender.send((index, Err(error))).await;
-                    }
-                }
-                if batch.len() == BATCH && sender.send((index, Ok(std::mem::take(&mut batch)))).await.is_err() {
-                    return;
-                }
-            }
-            // Whoever stopped listening wants no more.
-            let _ = sender.send((index, Ok(batch))).await;
-        });
+/// Progress, unless the terminal shows the keys themselves.
+async fn meter(view: View<'_>, client: &Client, output: &Output) -> Option<Meter> {
+    let shows_keys = matches!(view, View::Keys) && output.is_terminal();
+    match output.notes().is_watched() && !shows_keys {
+        true => Some(Meter::new(output.notes(), total(client).await)),
+        false => None,
     }
-    receiver
 }
 
-fn print(items: &[&MetadumpItem], server: &str, has_header: &mut bool, output: &mut Output) -> std::io::Result<()> {
+fn print(
+    scope: &Scope,
+    items: &[&MetadumpItem],
+    server: &str,
+    has_header: &mut bool,
+    output: &mut Output,
+) -> std::io::Result<()> {
     if items.is_empty() {
         return Ok(());
     }
     if output.is_text() {
-        return items.iter().try_for_each(|item| match output.layout() {
+        return items.iter().map(|item| scope.name_of(item)).try_for_each(|name| match output.layout() {
             // As they are, for the next program; a line end would make two of one.
-            Layout::Raw if !item.key.contains(&b'\n') => output.bytes(&[&item.key, &b"\n"[..]].concat()),
-            _ => output.line(text::inline(&item.key)),
+            Layout::Raw if !name.contains(&b'\n') => output.bytes(name).and_then(|()| output.bytes(b"\n")),
+            _ => output.line(text::inline(name)),
         });
     }
     // One list for all batches: it ends with the last.
@@ -126,12 +142,12 @@ fn print(items: &[&MetadumpItem], server: &str, has_header: &mut bool, output: &
         false => output.records(COLUMNS)?,
         true => output.more_records(COLUMNS),
     };
-    items.iter().try_for_each(|item| records.push(record(item, server)))
+    items.iter().try_for_each(|item| records.push(record(scope.name_of(item), item, server)))
 }
 
-fn record(item: &MetadumpItem, server: &str) -> Record {
+fn record(name: &[u8], item: &MetadumpItem, server: &str) -> Record {
     Record::new()
-        .with_bytes("key", &item.key)
+        .with_bytes("key", name)
         .with("server", server)
         .with("size", item.size)
         .with_some("expires", selection::expiry(item))
@@ -140,15 +156,19 @@ fn record(item: &MetadumpItem, server: &str) -> Record {
         .with("class", item.class)
 }
 
-fn sum_up(item: &MetadumpItem, separator: &str, branches: &mut BTreeMap<Vec<u8>, Branch>) {
-    let separator = separator.as_bytes();
-    let at = item.key.windows(separator.len().max(1)).position(|window| window == separator);
+/// The sums of the keys with the same beginning.
+type Branches = BTreeMap<Box<[u8]>, Branch>;
+
+fn sum_up(scope: &Scope, item: &MetadumpItem, separator: &str, branches: &mut Branches) {
+    let (key, separator) = (scope.name_of(item), separator.as_bytes());
+    let at = key.windows(separator.len().max(1)).position(|window| window == separator);
     let name = match at {
-        Some(at) => &item.key[..at + separator.len()],
+        Some(at) => &key[..at + separator.len()],
         None => &b""[..],
     };
+    let name = if branches.len() < MOST_BRANCHES || branches.contains_key(name) { name } else { OTHERS };
     if !branches.contains_key(name) {
-        branches.insert(name.to_vec(), Branch::default());
+        branches.insert(name.into(), Branch::default());
     }
     let Some(branch) = branches.get_mut(name) else { return };
     branch.keys += 1;
@@ -157,24 +177,28 @@ fn sum_up(item: &MetadumpItem, separator: &str, branches: &mut BTreeMap<Vec<u8>,
     branch.never_read += u64::from(!item.fetched);
 }
 
+/// With more beginnings than this a tree is no help, and takes memory: the rest is summed up in one.
+const MOST_BRANCHES: usize = 50_000;
+const OTHERS: &[u8] = b"(others)";
+
 fn finish(
-    args: &Args,
+    view: View<'_>,
     counted: u64,
-    branches: &BTreeMap<Vec<u8>, Branch>,
+    branches: &Branches,
     has_header: bool,
     output: &mut Output,
 ) -> std::io::Result<()> {
-    match (&args.tree, args.count) {
-        (Some(_), _) => print_tree(branches, output),
-        (None, true) if output.is_text() => output.line(counted),
-        (None, true) => output.record(&["keys"], Record::new().with("keys", counted)),
-        (None, false) if output.is_text() => Ok(()),
-        (None, false) if has_header => output.more_records(COLUMNS).end(),
-        (None, false) => output.records(COLUMNS)?.end(),
+    match view {
+        View::Tree(_) => print_tree(branches, output),
+        View::Count if output.is_text() => output.line(counted),
+        View::Count => output.record(&["keys"], Record::new().with("keys", counted)),
+        View::Keys if output.is_text() => Ok(()),
+        View::Keys if has_header => output.more_records(COLUMNS).end(),
+        View::Keys => output.records(COLUMNS)?.end(),
     }
 }
 
-fn print_tree(branches: &BTreeMap<Vec<u8>, Branch>, output: &mut Output) -> std::io::Result<()> {
+fn print_tree(branches: &Branches, output: &mut Output) -> std::io::Result<()> {
     let mut sorted: Vec<_> = branches.iter().collect();
     sorted.sort_by_key(|(_, branch)| std::cmp::Reverse(branch.bytes));
     if !output.is_text() {

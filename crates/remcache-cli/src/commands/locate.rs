@@ -3,7 +3,7 @@
 use remcache::distribution::{Explanation, Node, Ring};
 
 use crate::exit::{Exit, Failure, Outcome};
-use crate::input::Keys;
+use crate::input::{Blocks, Keys};
 use crate::output::{Layout, Output, Record, Tone, text};
 use crate::session::Session;
 
@@ -22,9 +22,9 @@ const COLUMNS: &[&str] = &["key", "key_b64", "server"];
 const EXPLAINED: &[&str] = &["key", "key_b64", "server", "hash", "value", "point", "number", "next"];
 
 pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
-    let keys = args.keys.read()?;
+    let mut blocks = args.keys.blocks()?;
     if args.explain {
-        return explain(&keys, session);
+        return explain(blocks, session);
     }
     let client = session.client()?;
     let name = |key: &[u8]| -> Result<Option<String>, remcache::Error> {
@@ -34,18 +34,22 @@ pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
     let paint = output.paint();
     if !output.is_text() {
         let mut records = output.records(COLUMNS)?;
-        for key in &keys {
-            records.push(Record::new().with_bytes("key", key).with("server", name(key)?))?;
+        while let Some(keys) = blocks.next()? {
+            for key in &keys {
+                records.push(Record::new().with_bytes("key", key).with("server", name(key)?))?;
+            }
         }
         records.end()?;
         return Ok(Exit::Yes);
     }
-    for key in &keys {
-        let server = name(key)?.unwrap_or_else(|| "-".into());
-        let key = text::inline(key);
-        match output.layout() {
-            Layout::Raw => output.line(format_args!("{key}\t{server}"))?,
-            _ => output.line(format_args!("{key}  → {}", paint.apply(Tone::Name, server)))?,
+    while let Some(keys) = blocks.next()? {
+        for key in &keys {
+            let server = name(key)?.unwrap_or_else(|| "-".into());
+            let key = text::inline(key);
+            match output.layout() {
+                Layout::Raw => output.line(format_args!("{key}\t{server}"))?,
+                _ => output.line(format_args!("{key}  → {}", paint.apply(Tone::Name, server)))?,
+            }
         }
     }
     Ok(Exit::Yes)
@@ -57,34 +61,42 @@ struct Reason<'k> {
     why: Explanation,
 }
 
-fn explain(keys: &[Vec<u8>], session: &mut Session) -> Outcome {
+fn explain(mut blocks: Blocks<'_>, session: &mut Session) -> Outcome {
     let names: Vec<String> = session.endpoints()?.iter().map(|endpoint| endpoint.name.to_string()).collect();
     let ring = ring(session)?;
-    let namespace = session.options.namespace.clone().unwrap_or_default();
+    let namespace = session.client()?.namespace().to_vec();
     let output = &mut session.output;
-    let mut reasons = Vec::with_capacity(keys.len());
-    for key in keys {
-        let placed = match ring.distribution().hashes_namespace() {
-            true => [namespace.as_bytes(), key].concat(),
-            false => key.clone(),
-        };
-        let why = ring.explain(&placed).ok_or_else(|| Failure::usage("there is no server"))?;
-        reasons.push(Reason { key, why });
-    }
     if output.is_text() {
-        reasons.iter().try_for_each(|reason| reason.print(&names, output))?;
-    } else {
-        let mut records = output.records(EXPLAINED)?;
-        reasons.iter().try_for_each(|reason| records.push(reason.record(&names)))?;
-        records.end()?;
+        while let Some(keys) = blocks.next()? {
+            for key in &keys {
+                reason(key, &ring, &namespace)?.print(&names, output)?;
+            }
+        }
+        return Ok(Exit::Yes);
     }
+    let mut records = output.records(EXPLAINED)?;
+    while let Some(keys) = blocks.next()? {
+        for key in &keys {
+            records.push(reason(key, &ring, &namespace)?.record(&names))?;
+        }
+    }
+    records.end()?;
     Ok(Exit::Yes)
+}
+
+fn reason<'k>(key: &'k [u8], ring: &Ring, namespace: &[u8]) -> Result<Reason<'k>, Failure> {
+    let placed = match ring.distribution().hashes_namespace() {
+        true => [namespace, key].concat(),
+        false => key.to_vec(),
+    };
+    let why = ring.explain(&placed).ok_or_else(|| Failure::usage("there is no server"))?;
+    Ok(Reason { key, why })
 }
 
 /// The ring of the servers that the options name.
 pub(super) fn ring(session: &Session) -> Result<Ring, Failure> {
     let nodes: Vec<Node> = session.endpoints()?.iter().map(Node::from).collect();
-    session.options.placement().ring(&nodes).map_err(|error| Failure::usage(error.to_string()))
+    session.client()?.distribution().ring(&nodes).map_err(|error| Failure::usage(error.to_string()))
 }
 
 impl Reason<'_> {

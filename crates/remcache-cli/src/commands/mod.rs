@@ -1,14 +1,18 @@
 //! The commands: one file each, with its options and what it does.
 
+mod answers;
 pub(crate) mod bench;
 mod changes;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod context;
+pub(crate) mod copy;
 pub(crate) mod count;
 pub(crate) mod delete;
+pub(crate) mod delete_matching;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod dump;
 pub(crate) mod exists;
 pub(crate) mod extend;
 pub(crate) mod fill;
@@ -16,12 +20,14 @@ pub(crate) mod flush;
 pub(crate) mod get;
 pub(crate) mod hotkeys;
 pub(crate) mod keys;
+pub(crate) mod load;
 pub(crate) mod locate;
 pub(crate) mod man;
 pub(crate) mod ping;
 pub(crate) mod ring;
 pub(crate) mod serve;
 pub(crate) mod serve_metrics;
+pub(crate) mod shell;
 pub(crate) mod stats;
 pub(crate) mod store;
 pub(crate) mod top;
@@ -36,7 +42,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::cli::{Command, Invocation};
 use crate::exit::{Failure, Outcome};
 use crate::output::Layout;
-use crate::session::Session;
+use crate::session::{Options, Session};
 
 /// Runs the command of the command line.
 pub(crate) fn run(invocation: Invocation) -> Outcome {
@@ -48,9 +54,22 @@ pub(crate) fn run(invocation: Invocation) -> Outcome {
 }
 
 async fn execute(invocation: Invocation) -> Outcome {
-    let Invocation { cli, given, context } = invocation;
-    let mut session = Session::open(cli.global, given, context).await?;
-    let outcome = dispatch(cli.command, &mut session).await;
+    let Invocation { cli, given, resolved, context } = invocation;
+    // Whoever listens for signals later passes them on: the line editor must come before the session.
+    let editor = match cli.command {
+        Command::Shell(_) => shell::editor()?,
+        _ => None,
+    };
+    let mut session = Session::open(cli.global, Options { given, resolved, context }).await?;
+    match cli.command {
+        Command::Shell(_) => shell::run(editor, &mut session).await,
+        command => run_in(command, &mut session).await,
+    }
+}
+
+/// Runs a command to its end; everything that it prints is on its way then.
+async fn run_in(command: Command, session: &mut Session) -> Outcome {
+    let outcome = dispatch(command, session).await;
     match (outcome, session.output.flush()) {
         (Ok(_), Err(error)) => Err(error.into()),
         (outcome, _) => outcome,
@@ -87,7 +106,12 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Locate(args) => locate::run(&args, session),
         Command::Ring(args) => ring::run(&args, session),
         Command::Keys(args) => keys::run(&args, session).await,
+        Command::Dump(args) => dump::run(&args, session).await,
+        Command::Load(args) => load::run(&args, session).await,
+        Command::Copy(args) => copy::run(&args, session).await,
+        Command::DeleteMatching(args) => delete_matching::run(&args, session).await,
         Command::Hotkeys(args) => hotkeys::run(&args, session).await,
+        Command::Shell(_) => Err(Failure::usage("this is a shell already")),
         Command::Watch(args) => watch::run(&args, session).await,
         Command::Bench(args) => bench::run(&args, session).await,
         Command::Fill(args) => fill::run(&args, session).await,

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use remcache::Client;
 use remcache::client::ServerHandle;
+use remcache::{Client, Error};
 use tokio::task::JoinSet;
 
 use crate::cli::value;
@@ -39,6 +39,8 @@ struct Sight {
     answers: Vec<Duration>,
     sent: usize,
     reason: Option<String>,
+    /// What the reason gives as an exit code.
+    failure: Option<Exit>,
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
@@ -63,7 +65,7 @@ async fn watch_all(client: &Client, args: &Args, interrupt: &Interrupt) -> Vec<S
 async fn watch(server: &ServerHandle, count: u32, interval: Duration, interrupt: &Interrupt) -> Sight {
     let mut sight = Sight { name: server.name().to_owned(), ..Sight::default() };
     let begun = SystemTime::now();
-    sight.version = server.version().await.map_err(|error| sight.reason = Some(reason(server, &error))).ok();
+    sight.version = server.version().await.map_err(|error| sight.failed(server, &error)).ok();
     if sight.version.is_some() {
         // The server's state says since when the connection is open.
         sight.connect = server.state().since.duration_since(begun).ok();
@@ -79,7 +81,7 @@ async fn watch(server: &ServerHandle, count: u32, interval: Duration, interrupt:
         let asked = Instant::now();
         match server.noop().await {
             Ok(()) => sight.answers.push(asked.elapsed()),
-            Err(error) => sight.reason = Some(reason(server, &error)),
+            Err(error) => sight.failed(server, &error),
         }
     }
     sight.answers.sort();
@@ -87,6 +89,11 @@ async fn watch(server: &ServerHandle, count: u32, interval: Duration, interrupt:
 }
 
 impl Sight {
+    fn failed(&mut self, server: &ServerHandle, error: &Error) {
+        self.reason = Some(reason(server, error));
+        self.failure = Some(Exit::of(error));
+    }
+
     fn lost(&self) -> usize {
         self.sent - self.answers.len()
     }
@@ -162,7 +169,10 @@ fn print(sights: &[Sight], output: &mut Output) -> std::io::Result<()> {
 fn exit(sights: &[Sight]) -> Exit {
     let is_silent = |sight: &Sight| sight.answers.is_empty();
     match sights {
-        sights if sights.iter().all(is_silent) => Exit::Unreachable,
+        // Who answers that we may not ask was reached.
+        sights if sights.iter().all(is_silent) => {
+            sights.iter().filter_map(|sight| sight.failure).max().unwrap_or(Exit::Unreachable)
+        }
         sights if sights.iter().any(|sight| sight.lost() > 0) => Exit::Partly,
         _ => Exit::Yes,
     }
@@ -183,6 +193,8 @@ mod tests {
             (vec![sight(5, 5), sight(0, 5)], Exit::Partly),
             (vec![sight(4, 5)], Exit::Partly),
             (vec![sight(0, 5), sight(0, 5)], Exit::Unreachable),
+            (vec![Sight { failure: Some(Exit::Auth), ..sight(0, 5) }], Exit::Auth),
+            (vec![Sight { failure: Some(Exit::Auth), ..sight(0, 5) }, sight(5, 5)], Exit::Partly),
         ];
         for (sights, expected) in cases {
             assert_eq!(exit(&sights), expected, "{sights:?}");

@@ -12,8 +12,8 @@ use crate::session::Session;
 
 /// Run the embedded server in the foreground
 ///
-/// For trying things out and for tests of other programs: it speaks the binary protocol, keeps its
-/// items in memory and ends with SIGINT or SIGTERM. The first line that it prints is its address.
+/// For trying things out and for tests of other programs: it speaks what memcached speaks (binary,
+/// meta, text), keeps its items in memory and ends with SIGINT or SIGTERM. The first line that it prints is its address.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The port; 0 is a free one

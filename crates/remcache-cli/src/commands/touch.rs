@@ -19,16 +19,13 @@ pub(crate) struct Args {
     ttl: Ttl,
 }
 
-/// How many keys are asked for at a time, so that what is printed keeps up with what is done.
-const CHUNK: usize = 10_000;
-
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
-    let keys = args.keys.read()?;
+    let mut blocks = args.keys.blocks()?;
     let client = session.client()?;
     let interrupt = session.interrupt.expect();
-    let mut changes = Changes::begin(keys.len(), "touched", &mut session.output)?;
-    for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
-        for (key, changed) in client.touch_many(chunk, args.ttl).await {
+    let mut changes = Changes::begin(blocks.all().map(<[_]>::len), "touched", &mut session.output)?;
+    while let Some(keys) = blocks.next()?.filter(|_| !interrupt.is_raised()) {
+        for (key, changed) in client.touch_many(&keys, args.ttl).await {
             changes.push(key, &changed)?;
         }
     }

@@ -10,8 +10,9 @@ use remcache::proto::text::LogLine;
 use tokio::sync::mpsc;
 
 use crate::cli::value;
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Failure, Outcome, complain};
 use crate::output::{Layout, Output, Record, Tone, text};
+use crate::sample::events_left_out;
 use crate::session::Session;
 use crate::tally::Tally;
 
@@ -41,6 +42,8 @@ enum Stream {
     Evictions,
     /// Connections that come and go
     Connevents,
+    /// Items that were deleted; since memcached 1.6.20
+    Deletions,
 }
 
 impl Stream {
@@ -50,9 +53,13 @@ impl Stream {
             Self::Mutations => "mutations",
             Self::Evictions => "evictions",
             Self::Connevents => "connevents",
+            Self::Deletions => "deletions",
         }
     }
 }
+
+/// The fields that most events have, for tables: records have all.
+const COLUMNS: &[&str] = &["server", "ts", "type", "key", "key_b64", "status", "cmd", "ttl", "clsid", "size"];
 
 /// How many events may wait to be printed.
 const WAITING: usize = 10_000;
@@ -62,8 +69,10 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         return Err(Failure::usage("watch never ends a JSON document; use -f ndjson"));
     }
     let interrupt = session.interrupt.expect();
-    let servers = session.client()?.servers();
+    let client = session.client()?;
+    let servers = client.servers();
     let streams: Vec<&str> = args.streams.iter().map(|stream| stream.name()).collect();
+    let before = events_left_out(&client).await;
     let mut events = listen(&servers, &streams.join(" "));
     let (mut tally, mut skipped) = (Tally::default(), 0);
     let deadline = async {
@@ -74,6 +83,9 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     };
     tokio::pin!(deadline);
     let output = &mut session.output;
+    if output.layout() == Layout::Csv {
+        output.records(COLUMNS)?.end()?;
+    }
     let is_interrupted = loop {
         let event = tokio::select! {
             event = events.recv() => event,
@@ -88,17 +100,24 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
                     output.flush()?;
                 }
             }
-            Some((_, Err(error))) => tally.error(&error),
+            Some((_, Err(error))) => {
+                // Told at once: the others may go on for hours.
+                output.flush()?;
+                complain(&error);
+                tally.error(&error);
+            }
             None => break false,
         }
     };
+    let after = events_left_out(&client).await;
+    skipped += before.into_iter().zip(after).map(|(before, after)| after.saturating_sub(before)).sum::<u64>();
     if skipped > 0 {
         output.notes().tell(format_args!("{skipped} events were skipped by the servers: there were too many"));
     }
     if tally.failed() < servers.len() as u64 {
         tally.answer(true);
     }
-    tally.complain("servers", output)?;
+    output.flush()?;
     Ok(if is_interrupted { interrupt.unless_raised(tally.exit_of_servers()) } else { tally.exit_of_servers() })
 }
 
@@ -137,5 +156,5 @@ fn print(server: &str, bytes: &[u8], output: &mut Output) -> std::io::Result<()>
     let record = Record::new().with("server", server).with_some("type", line.kind().map(text::inline));
     let record = line.key().iter().fold(record, |record, key| record.with_bytes("key", key));
     let record = fields().fold(record, |record, (name, value)| record.with(&text::inline(name), text::inline(value)));
-    output.more_records(&["server", "type", "key", "key_b64"]).push(record)
+    output.more_records(COLUMNS).push(record)
 }

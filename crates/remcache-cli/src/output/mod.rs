@@ -44,6 +44,8 @@ pub(crate) struct Output {
     paint: Paint,
     is_terminal: bool,
     notes: Notes,
+    /// Whether the bytes that were written last end in the middle of a line.
+    is_mid_line: bool,
     stdout: BufWriter<Stdout>,
 }
 
@@ -63,6 +65,7 @@ impl Output {
             paint: Paint::new(is_colored(options.color, is_terminal)),
             is_terminal,
             notes: Notes { is_quiet: options.quiet, is_terminal: io::stderr().is_terminal() },
+            is_mid_line: false,
             stdout: BufWriter::new(io::stdout()),
         }
     }
@@ -99,11 +102,18 @@ impl Output {
 
     /// Writes bytes as they are.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.is_mid_line = bytes.last().map_or(self.is_mid_line, |last| *last != b'\n');
         self.stdout.write_all(bytes)
+    }
+
+    /// Ends the line, if one was begun: what comes next has nothing to do with it.
+    pub(crate) fn end_line(&mut self) -> io::Result<()> {
+        if self.is_mid_line { self.line("") } else { Ok(()) }
     }
 
     /// Writes a line.
     pub(crate) fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
+        self.is_mid_line = false;
         writeln!(self.stdout, "{line}")
     }
 

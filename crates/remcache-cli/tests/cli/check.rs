@@ -58,7 +58,7 @@ fn monitoring_gets_one_line_and_its_own_codes() {
 #[test]
 fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
     let server = Memcached::start(&["-C", "-I", "512k"]);
-    let run = remcache(["doctor", "-f", "json"]).servers(format!("{},{DEAD}", server.addr())).run().exits(8);
+    let run = remcache(["doctor", "-f", "json"]).servers(format!("{},{DEAD}", server.addr())).run().exits(3);
     let findings = run.json();
     let about = |server: &str| -> Vec<String> {
         let found = findings.as_array().unwrap().iter().filter(|finding| finding["server"] == server);
@@ -70,4 +70,5 @@ fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
     let text = remcache(["doctor"]).servers(server.addr()).run().exits(8);
     assert!(text.text().contains("compare-and-swap is off (-C)"), "{text:?}");
     assert!(text.lines().last().unwrap().starts_with("0 of 1 servers"), "{text:?}");
+    remcache(["doctor"]).servers(DEAD).run().exits(4);
 }

@@ -30,7 +30,10 @@ fn a_context_is_added_used_and_shown() {
     assert_eq!(home.run(&["locate", "k"]).run().exits(0).text(), "k\tlocalhost:11211\n");
     home.run(&["context", "use", "shop"]).run().exits(0);
     let shown = home.run(&["context", "show", "-f", "json"]).run().exits(0).json();
-    assert_eq!(shown, json!({"context": "shop", "server": "a.invalid,b.invalid", "timeout": "250ms"}));
+    assert_eq!(
+        shown,
+        json!({"context": "shop", "server": "a.invalid,b.invalid", "timeout": "250ms", "production": true})
+    );
     let listed = home.run(&["context", "ls", "-f", "json"]).run().exits(0).json();
     let expected = json!([
         {"context": "shop", "in_use": true, "production": true, "servers": "a.invalid,b.invalid"},

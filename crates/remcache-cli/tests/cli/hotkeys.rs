@@ -4,30 +4,17 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{ffi::OsStr, thread};
 
 use remcache_testkit::{Memcached, unused_port};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::tool::{Run, remcache};
+use crate::tool::{Run, remcache, wait_for_watchers};
 
 /// Long enough for everything that a test does meanwhile, on a machine that is busy.
 const WHILE: &str = "4s";
-
-/// Waits until somebody watches the server.
-fn wait_for_a_watcher(server: &str) {
-    let begun = Instant::now();
-    loop {
-        let stats = remcache(["stats", "-f", "ndjson"]).servers(server).run().exits(0).json();
-        if stats["stats"]["log_watchers"] == 1 {
-            return;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(20), "nobody watches: {stats}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// Fetches a key so often.
 fn get(server: &str, key: &OsStr, times: usize) {
@@ -52,7 +39,7 @@ fn the_hottest_keys_come_first_with_their_figures() {
     let (address, dead) = (server.addr(), format!("127.0.0.1:{}", unused_port()));
     remcache(["set", "front", &"x".repeat(1000)]).servers(&address).run().exits(0);
     let watching = remcache(["hotkeys", "--for", WHILE, "-f", "json"]).servers(format!("{address},{dead}")).spawn();
-    wait_for_a_watcher(&address);
+    wait_for_watchers(&server, 1);
     get(&address, OsStr::new("front"), 60);
     get(&address, OsStr::new("nobody"), 30);
     get(&address, OsStr::from_bytes(b"\xff"), 10);
@@ -82,7 +69,7 @@ fn the_hottest_keys_come_first_with_their_figures() {
 fn an_interrupt_prints_what_there_is() {
     let server = Memcached::start(&[]);
     let watching = remcache(["hotkeys", "--for", "1h", "-n", "1", "--prefix", "user:"]).servers(server.addr()).spawn();
-    wait_for_a_watcher(&server.addr());
+    wait_for_watchers(&server, 1);
     for key in ["user:1", "user:2", "session:1"] {
         get(&server.addr(), OsStr::new(key), if key == "user:2" { 20 } else { 30 });
     }
@@ -102,7 +89,7 @@ fn what_a_server_is_too_busy_to_tell_is_counted() {
     const GETS: usize = 100_000;
     let server = Memcached::start(&[]);
     let watching = remcache(["hotkeys", "--for", WHILE, "-f", "csv"]).servers(server.addr()).spawn();
-    wait_for_a_watcher(&server.addr());
+    wait_for_watchers(&server, 1);
     // Answers are read while requests are written: neither end waits for the other.
     let stream = TcpStream::connect(server.addr()).unwrap();
     let mut requests = stream.try_clone().unwrap();
@@ -158,7 +145,7 @@ fn sizes_that_a_log_does_not_tell_are_asked_for() {
     remcache(["set", "front", &"x".repeat(1000)]).servers(server.addr()).run().exits(0);
     let args = ["hotkeys", "--for", WHILE, "-f", "ndjson", "--protocol", "meta"];
     let watching = remcache(args).servers(&older).spawn();
-    wait_for_a_watcher(&server.addr());
+    wait_for_watchers(&server, 1);
     get(&server.addr(), OsStr::new("front"), 7);
     let front = ended(watching).exits(0).json();
     assert_eq!((&front["gets"], &front["size"]), (&7.into(), &1000.into()), "{front}");
@@ -187,7 +174,7 @@ fn a_server_that_dies_meanwhile_is_named() {
     let (mut server, staying) = (Memcached::start(&[]), Memcached::start(&[]));
     let both = format!("{},{}", server.addr(), staying.addr());
     let watching = remcache(["hotkeys", "--for", WHILE]).servers(both).spawn();
-    wait_for_a_watcher(&server.addr());
+    wait_for_watchers(&server, 1);
     server.kill();
     let run = ended(watching).exits(3);
     assert!(run.stderr.contains(&server.addr()) && run.text().contains("watched"), "{run:?}");

@@ -1,5 +1,7 @@
 //! `keys` and `watch`: what the servers hold, and what they do.
 
+use std::io::Read as _;
+
 use remcache_testkit::Memcached;
 use serde_json::Value;
 
@@ -84,6 +86,41 @@ fn keys_keep_their_bytes_and_the_dead_are_named() {
     remcache(["keys"]).servers(DEAD).run().exits(4);
     let forbidding = Memcached::start(&["-X"]);
     remcache(["keys"]).servers(forbidding.addr()).run().exits(5).complains_of("not allowed");
+}
+
+#[test]
+fn a_reader_who_takes_his_time_stops_nobody_else() {
+    // While memcached waits for the reader of its list, whoever asks for certain items waits too.
+    let server = Memcached::start(&["-m", "256"]);
+    let config = remcache::Config::new().timeout(std::time::Duration::from_secs(30));
+    let client = remcache::Client::with_config([server.addr()], config).expect("addresses");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // More than all buffers between the server and the tool hold.
+    let keys: Vec<String> = (0..100_000).map(|number| format!("{number:0>200}")).collect();
+    let stored = runtime.block_on(async { client.set_many(keys.iter().map(|key| (key, "x"))).await });
+    assert!(stored.is_complete());
+    let mut listing = remcache(["keys"]).servers(server.addr()).spawn();
+    let mut output = listing.stdout.take().expect("it is a pipe");
+    output.read_exact(&mut [0; 1]).expect("the list has begun");
+    let found = runtime.block_on(async { client.get_many(&keys).await });
+    assert_eq!(found.found().count(), keys.len(), "{:?}", found.failed().next());
+    let mut rest = Vec::new();
+    output.read_to_end(&mut rest).expect("the list goes on");
+    assert_eq!(rest.iter().filter(|&&byte| byte == b'\n').count(), keys.len());
+    assert_eq!(listing.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn items_that_share_nothing_are_summed_up_in_one() {
+    let server = Memcached::start(&["-m", "128"]);
+    let client = remcache::Client::new([server.addr()]).expect("addresses");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let keys = (0..50_100).map(|number| (format!("{number}:x"), ""));
+    let stored = runtime.block_on(async { client.set_many(keys).timeout(std::time::Duration::from_secs(30)).await });
+    assert!(stored.is_complete());
+    let tree = remcache(["keys", "--tree", ":", "-f", "json"]).servers(server.addr()).run().exits(0).json();
+    let others = tree.as_array().unwrap().iter().find(|branch| branch["prefix"] == "(others)").unwrap().clone();
+    assert_eq!((tree.as_array().unwrap().len(), &others["keys"]), (50_001, &100.into()));
 }
 
 #[test]

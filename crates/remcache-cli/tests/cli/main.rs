@@ -3,18 +3,24 @@
 
 mod change;
 mod check;
+mod copy;
 mod definitions;
+mod dump;
 mod exists;
+mod exits;
 mod get;
 mod hotkeys;
 mod keys;
 mod load;
+mod matching;
+mod memory;
 mod metrics;
 mod options;
 mod placement;
 mod security;
 mod serve;
 mod servers;
+mod shell;
 mod store;
 mod tool;
 mod top;

@@ -46,6 +46,41 @@ fn a_url_brings_its_options_along() {
 }
 
 #[test]
+fn the_command_line_wins_over_a_url_and_a_url_over_the_rest() {
+    let server = Memcached::start(&[]);
+    let url = format!("memcached://{}/url:?timeout=0.5s&protocol=text", server.addr());
+    remcache(["set", "k", "of the URL", "-s", &url]).env("REMCACHE_NAMESPACE", "env:").run().exits(0);
+    remcache(["set", "k", "of the line", "-s", &url, "--namespace", "line:"]).run().exits(0);
+    for (key, value) in [("url:k", "of the URL"), ("line:k", "of the line")] {
+        assert_eq!(remcache(["get", key]).servers(server.addr()).run().exits(0).text(), value);
+    }
+    // A protocol that the server does not speak shows which one is taken.
+    let server = Memcached::start(&["-B", "ascii"]);
+    let url = format!("memcached://{}/?protocol=binary", server.addr());
+    remcache(["get", "k", "-s", &url]).env("REMCACHE_PROTOCOL", "text").run().exits(4);
+    remcache(["get", "k", "-s", &url, "--protocol", "text"]).run().exits(1);
+}
+
+#[test]
+fn placement_is_that_of_the_url_also_where_it_is_explained() {
+    let located = |args: &[&str]| remcache(args).run().exits(0).json()["server"].as_str().unwrap().to_owned();
+    let servers = "a.invalid,b.invalid,c.invalid,d.invalid";
+    let url = format!("memcached://{servers}/?distribution=rendezvous");
+    let mut differ = 0;
+    for number in 0..20 {
+        let key = format!("key:{number}");
+        let locate = ["locate", key.as_str(), "-f", "ndjson", "-s"];
+        let of_url = located(&[&locate[..], &[&url]].concat());
+        assert_eq!(of_url, located(&[&locate[..], &[&url, "--explain"]].concat()));
+        assert_eq!(of_url, located(&[&locate[..], &[servers, "--distribution", "rendezvous"]].concat()));
+        let of_line = located(&[&locate[..], &[&url, "--distribution", "ketama"]].concat());
+        assert_eq!(of_line, located(&[&locate[..], &[servers]].concat()));
+        differ += usize::from(of_line != of_url);
+    }
+    assert!(differ > 0);
+}
+
+#[test]
 fn servers_that_are_none_are_named() {
     for (server, word) in [
         ("memcached://a/?tiemout=1s", "tiemout"),

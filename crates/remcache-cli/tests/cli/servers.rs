@@ -117,7 +117,9 @@ fn every_group_as_names_and_values() {
         assert_eq!(csv.lines()[0], "server,name,value");
         assert!(csv.text().contains(&format!("{},{name},", server.addr())), "{group}: {csv:?}");
     }
-    remcache(["stats", "nonsense"]).run().exits(2).complains_of("general, items, slabs, settings, sizes");
+    let conns = remcache(["stats", "conns"]).servers(server.addr()).run().exits(0);
+    assert!(conns.lines().iter().any(|line| line.contains(":state ") && line.contains("conn_")), "{conns:?}");
+    remcache(["stats", "nonsense"]).run().exits(2).complains_of("general, items, slabs, settings, sizes, conns");
 }
 
 #[test]

@@ -4,12 +4,14 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::num::NonZero;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
+use remcache_testkit::Memcached;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 
@@ -51,6 +53,12 @@ impl Tool {
         self
     }
 
+    /// In this directory.
+    pub(crate) fn directory(mut self, directory: &Path) -> Self {
+        self.command.current_dir(directory);
+        self
+    }
+
     /// With this on standard input.
     pub(crate) fn input(self, input: impl Into<Vec<u8>>) -> Self {
         Self { input: input.into(), ..self }
@@ -67,6 +75,30 @@ impl Tool {
         writing.join().expect("writing does not panic");
         let stderr = String::from_utf8(output.stderr).expect("messages are UTF-8");
         Run { exit: output.status.code(), stdout: output.stdout, stderr }
+    }
+
+    /// Runs it to its end, whatever it prints, and gives its exit code and the most memory that it took,
+    /// in MiB.
+    pub(crate) fn peak_memory(mut self) -> (Option<i32>, u64) {
+        self.command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = self.command.spawn().expect("the tool is built");
+        let mut stdin = child.stdin.take().expect("it is a pipe");
+        let writing = thread::spawn(move || drop(stdin.write_all(&self.input)));
+        let status = format!("/proc/{}/status", child.id());
+        let mut peak = 0;
+        let exit = loop {
+            let text = std::fs::read_to_string(&status).unwrap_or_default();
+            let told = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kibibytes = told.and_then(|told| told.trim().trim_end_matches(" kB").parse::<u64>().ok());
+            peak = kibibytes.map_or(peak, |now| peak.max(now >> 10));
+            if let Some(exit) = child.try_wait().expect("a process may wait for its child") {
+                break exit.code();
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        writing.join().expect("writing does not panic");
+        assert!(peak > 0, "the system tells how much memory a process took");
+        (exit, peak)
     }
 
     /// Begins it and leaves it to the test.
@@ -168,10 +200,14 @@ impl Live {
 
     /// Waits until the screen shows this.
     pub(crate) fn shows(&self, what: &str) -> String {
+        self.shows_what(|text| text.contains(what), what)
+    }
+
+    fn shows_what(&self, is_it: impl Fn(&str) -> bool, what: &str) -> String {
         let begun = Instant::now();
         loop {
             let text = self.text();
-            if text.contains(what) {
+            if is_it(&text) {
                 return text;
             }
             assert!(begun.elapsed() < Duration::from_secs(20), "{what:?} does not appear:\n{text}");
@@ -182,6 +218,25 @@ impl Live {
     /// Presses keys.
     pub(crate) fn types(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).expect("the terminal takes input");
+    }
+
+    /// Gives the terminal another size.
+    pub(crate) fn resizes(&self, rows: u16, columns: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        self.screen.lock().expect("nobody panics").screen_mut().set_size(nonzero(rows), nonzero(columns));
+        tcsetwinsize(&self.keyboard, size).expect("a terminal has a size");
+        // The signal goes to whom the terminal belongs, and a test has none to give.
+        kill_process(self.pid(), Signal::WINCH).expect("the tool runs");
+    }
+
+    /// Waits until the screen shows this for the so-manieth time.
+    pub(crate) fn shows_again(&self, what: &str, times: usize) -> String {
+        self.shows_what(|text| text.matches(what).count() >= times, what)
+    }
+
+    /// Whether the terminal is set up now as it was before.
+    pub(crate) fn is_as_before(&self) -> bool {
+        settings(&self.keyboard) == self.settings
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -195,6 +250,19 @@ impl Live {
         let screen = self.screen.lock().expect("nobody panics");
         let is_shown = !screen.screen().alternate_screen() && !screen.screen().hide_cursor();
         (exit, is_shown && settings(&self.keyboard) == self.settings)
+    }
+}
+
+/// Waits until so many watch the server.
+pub(crate) fn wait_for_watchers(server: &Memcached, count: u64) {
+    let begun = Instant::now();
+    loop {
+        let stats = remcache(["stats", "-f", "ndjson"]).servers(server.addr()).run().exits(0).json();
+        if stats["stats"]["log_watchers"] == count {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "not {count} watch: {stats}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

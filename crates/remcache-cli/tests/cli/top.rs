@@ -175,6 +175,53 @@ fn five_hundred_servers_most_of_them_down() {
 }
 
 #[test]
+fn what_is_shown_goes_into_a_file() {
+    let server = Memcached::start(&[]);
+    let directory = tempfile::tempdir().unwrap();
+    let servers = format!("{},{DEAD}", server.addr());
+    let mut top = remcache(["top", "-i", "50ms"]).servers(servers).directory(directory.path()).live(10, 100);
+    top.shows("DOWN: ");
+    top.types("e");
+    top.shows("written: remcache-top-");
+    let files: Vec<_> = std::fs::read_dir(directory.path()).unwrap().flatten().map(|entry| entry.path()).collect();
+    let list: serde_json::Value = serde_json::from_slice(&std::fs::read(&files[0]).unwrap()).unwrap();
+    assert_eq!((files.len(), &list[0]["server"]), (1, &server.addr().into()));
+    assert!(list[0]["items"].is_u64() && list[0]["ping_us"].is_f64() && list[1]["down"].is_string(), "{list}");
+    top.types("q");
+    assert_eq!(top.ends(), (Some(0), true));
+}
+
+#[test]
+fn a_pause_holds_the_figures_and_ends() {
+    let server = Memcached::start(&[]);
+    let mut top = remcache(["top", "-i", "50ms"]).servers(server.addr()).live(10, 100);
+    top.shows(" 0 items");
+    top.types("p");
+    top.shows("PAUSED");
+    remcache(["set", "k", "v"]).servers(server.addr()).run().exits(0);
+    // Ten looks would have come meanwhile; what they would show does not.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(top.text().contains(" 0 items"), "{}", top.text());
+    top.types("p");
+    top.shows(" 1 items");
+    top.types("q");
+    assert_eq!(top.ends(), (Some(0), true));
+}
+
+#[test]
+fn the_screen_follows_the_size_of_the_terminal() {
+    let server = Memcached::start(&[]);
+    let mut top = remcache(["top", "-i", "50ms"]).servers(server.addr()).live(10, 30);
+    let text = top.shows("HIT%");
+    assert!(!text.contains("VERSION"), "{text}");
+    top.resizes(10, 160);
+    top.shows("VERSION");
+    top.shows("6 events");
+    top.types("q");
+    assert_eq!(top.ends(), (Some(0), true));
+}
+
+#[test]
 fn without_a_terminal_it_says_what_to_use() {
     remcache(["top"]).servers(DEAD).run().exits(2).complains_of("stats --watch");
 }

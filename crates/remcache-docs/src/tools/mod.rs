@@ -122,6 +122,8 @@ mod tests {
         for (feature, cell) in FEATURES.iter().flat_map(|feature| feature.cells.iter().map(move |cell| (feature, cell)))
         {
             assert!(cell.script.contains(cell.program()), "{}: {}", feature.title, cell.script);
+            // In a document it would be a link that leads nowhere.
+            assert!(!cell.script.contains("]("), "{}: {}", feature.title, cell.script);
         }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Limits {
     pub(crate) cas: bool,
     /// Whether a client may flush.
     pub(crate) flush: bool,
+    /// Whether a flush takes a CAS value, which nothing has then.
+    pub(crate) flush_takes_cas: bool,
 }
 
 /// What memcached needs for an item beside key and value: its header, the key's end, the value's

@@ -12,6 +12,16 @@ pub(crate) enum Deleted {
     Absent,
 }
 
+/// What becomes of an item that is deleted: gone, unless one of these says otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fate {
+    pub(crate) stale: bool,
+    /// It stays without its value, its flags and its time to live.
+    pub(crate) empty: bool,
+    pub(crate) ttl: Option<Expiry>,
+    pub(crate) chosen_cas: Option<u64>,
+}
+
 impl Store {
     /// An empty item in an absent one's place, for whoever comes first to fill. `None` if there is
     /// no room for it.
@@ -21,8 +31,8 @@ impl Store {
         self.items.get_mut(key)
     }
 
-    /// Deletes an item, or marks it as stale with this new time to live.
-    pub(crate) fn meta_delete(&mut self, key: &[u8], cas: Option<u64>, stale: Option<Option<Expiry>>) -> Deleted {
+    /// Deletes an item, or changes it.
+    pub(crate) fn meta_delete(&mut self, key: &[u8], cas: Option<u64>, fate: Fate) -> Deleted {
         let Some(item) = self.find(key) else {
             self.counts.delete_misses += 1;
             return Deleted::Absent;
@@ -31,20 +41,29 @@ impl Store {
             self.counts.delete_misses += 1;
             return Deleted::OtherCas;
         }
-        match stale {
-            None => {
-                self.counts.delete_hits += 1;
-                self.remove(key);
-            }
-            Some(expiry) => {
-                item.expiry = expiry.unwrap_or(item.expiry);
-                // Whoever comes next is told to renew it.
-                (item.marks.stale, item.marks.won) = (true, false);
-                let cas = self.next_cas();
-                if let Some(item) = self.items.get_mut(key) {
-                    item.cas = cas;
-                }
-            }
+        if !fate.stale && !fate.empty {
+            self.counts.delete_hits += 1;
+            self.remove(key);
+            return Deleted::Yes;
+        }
+        let (length, flags) = (item.value.len(), item.flags);
+        if fate.empty {
+            item.value = bytes::Bytes::new();
+            (item.flags, item.expiry) = (0, Expiry::NEVER);
+        }
+        item.expiry = fate.ttl.unwrap_or(item.expiry);
+        if fate.stale {
+            // Whoever comes next is told to renew it.
+            (item.marks.stale, item.marks.won) = (true, false);
+        }
+        let chosen = fate.chosen_cas;
+        if fate.empty {
+            self.bytes -= self.size(key.len(), length, flags) - self.size(key.len(), 0, 0);
+        }
+        // An item that is only emptied keeps its number.
+        let cas = if fate.stale { chosen.or_else(|| Some(self.next_cas())) } else { chosen };
+        if let (Some(cas), Some(item)) = (cas, self.items.get_mut(key)) {
+            item.cas = cas;
         }
         Deleted::Yes
     }

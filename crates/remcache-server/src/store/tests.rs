@@ -7,7 +7,7 @@ use crate::counter::Direction;
 const NOW: u64 = 1_800_000_000;
 
 fn limits() -> Limits {
-    Limits { memory: 1 << 20, item_size: 1024, evicts: true, cas: true, flush: true }
+    Limits { memory: 1 << 20, item_size: 1024, evicts: true, cas: true, flush: true, flush_takes_cas: true }
 }
 
 fn new(limits: Limits) -> Store {

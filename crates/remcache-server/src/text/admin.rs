@@ -1,10 +1,12 @@
 //! The commands for administrators: those that mean something here, and the answers of the others.
 
 use remcache::proto::text::serve::{BAD_FORMAT, UNKNOWN, Words, number};
+use remcache::proto::{Dialect, Feature};
 
 use super::{Watched, dump, statistics};
 use crate::state::State;
 use crate::store::{CLASS_NUMBERS, Store};
+use crate::version::Novelty;
 use crate::watch;
 
 /// What an administrator asks, and of whom.
@@ -71,7 +73,11 @@ impl Ask<'_> {
 
     fn shutdown(&self) -> Outcome {
         if !self.state.settings.permits.shutdown {
-            return Outcome::Line("ERROR: shutdown not enabled");
+            let is_new = self.state.settings.version.has(Novelty::ServerErrorForShutdown);
+            return Outcome::Line(match is_new {
+                true => "SERVER_ERROR: shutdown not enabled",
+                false => "ERROR: shutdown not enabled",
+            });
         }
         match &self.words().0[..] {
             [] | [b"graceful"] => {
@@ -89,7 +95,10 @@ impl Ask<'_> {
         if self.stacked {
             return Outcome::Line("ERROR cannot pipeline other commands before watch");
         }
-        let streams = self.words.clone().try_fold(0, |streams, name| Some(streams | stream(name)?));
+        let knows_deletions = self.state.settings.version.has(Novelty::WatchDeletions);
+        let named =
+            |name: &[u8]| if name == b"deletions" && knows_deletions { Some(watch::OTHER) } else { stream(name) };
+        let streams = self.words.clone().try_fold(0, |streams, name| Some(streams | named(name)?));
         let Some(streams) = streams else { return Outcome::Line(UNKNOWN) };
         let streams = if streams == 0 { watch::FETCHES } else { streams };
         match self.store.watchers.watch(streams) {
@@ -102,6 +111,7 @@ impl Ask<'_> {
         match &self.words().0[..] {
             [level] | [level, _] if number::unsigned_32(level).is_some() => OK,
             [_] | [_, _] => BAD_FORMAT,
+            _ if self.state.settings.version.dialect().has(Feature::StrictLines) => BAD_FORMAT,
             _ => UNKNOWN,
         }
     }
@@ -122,12 +132,13 @@ impl Ask<'_> {
 
     fn lru_crawler(&self) -> Outcome {
         let permits = self.state.settings.permits;
+        let knows_mgdump = permits.mgdump || self.state.settings.version.dialect().has(Feature::Mgdump);
         let line = match &self.words().0[..] {
             [b"crawl", classes] => classes_of(classes).map_or(BAD_CLASS, |_| OK),
             [b"metadump" | b"mgdump", _] if !permits.dumps => "ERROR metadump not allowed",
             [b"metadump", _] if self.stacked => "ERROR cannot pipeline other commands before metadump",
             [b"metadump", classes] => return self.dump(classes, dump::metadump),
-            [b"mgdump", _] if !permits.mgdump => UNKNOWN,
+            [b"mgdump", _] if !knows_mgdump => UNKNOWN,
             [b"mgdump", _] if self.stacked => "ERROR cannot pipeline other commands before mgdump",
             [b"mgdump", classes] => return self.dump(classes, dump::mgdump),
             [b"tocrawl", count] => number::unsigned_32(count).map_or(BAD_FORMAT, |_| OK),
@@ -144,9 +155,9 @@ impl Ask<'_> {
         Outcome::Line(line)
     }
 
-    fn dump(&self, classes: &[u8], dump: impl Fn(&Store, &[u8]) -> Vec<u8>) -> Outcome {
+    fn dump(&self, classes: &[u8], dump: impl Fn(&Store, &[u8], Dialect) -> Vec<u8>) -> Outcome {
         match classes_of(classes) {
-            Some(classes) => Outcome::Dump(dump(self.store, &classes)),
+            Some(classes) => Outcome::Dump(dump(self.store, &classes, self.state.settings.version.dialect())),
             None => Outcome::Line(BAD_CLASS),
         }
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use remcache::proto::text::serve::{BAD_FORMAT, BAD_TTL, Command, Count, Get, Store as Asked, Verb};
-use remcache::proto::{CowBytes, Key, Reply, Status};
+use remcache::proto::{CowBytes, Feature, Key, Reply, Status};
 
 use super::{NO_MEMORY, TOO_LARGE};
 use crate::cluster;
@@ -49,6 +49,12 @@ fn get(asked: &Get<'_>, store: &mut Store, state: &State, replies: &mut Replies)
         // The keys before it were looked up, and nothing of them is told.
         for key in asked.keys.clone().take_while(|key| key.len() <= Key::MAX_LEN) {
             fetch(asked, key, store);
+        }
+        if state.settings.version.dialect().has(Feature::StrictLines) {
+            // The stray end of a line is newer memcached's.
+            replies.put(BAD_FORMAT.as_bytes());
+            replies.put(b"\r\n");
+            return replies.push_line("");
         }
         return replies.push_line(BAD_FORMAT);
     }

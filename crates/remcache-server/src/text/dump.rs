@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use remcache::proto::{Dialect, Feature};
+
 use crate::store::{Listed, Store};
 use crate::watch::escaped;
 
@@ -9,24 +11,33 @@ use crate::watch::escaped;
 const LONGEST_CACHE_DUMP: usize = 2 << 20;
 
 /// What `lru_crawler metadump` tells of the items of these classes; of all if there are none.
-pub(super) fn metadump(store: &Store, classes: &[u8]) -> Vec<u8> {
-    let mut dump = Vec::new();
+pub(super) fn metadump(store: &Store, classes: &[u8], dialect: Dialect) -> Vec<u8> {
+    let mut dump = beginning(dialect);
     for listed in listed(store, classes) {
         let Listed { key, item, class, size } = listed;
         let exp = item.expiry.at().map_or_else(|| "-1".to_owned(), |at| at.to_string());
         let fetched = if item.marks.fetched { "yes" } else { "no" };
         let (key, used, cas) = (escaped(key), item.used_at, item.cas);
         // Writing to a vector does not fail.
-        let _ = writeln!(dump, "key={key} exp={exp} la={used} cas={cas} fetch={fetched} cls={class} size={size}");
+        let _ = write!(dump, "key={key} exp={exp} la={used} cas={cas} fetch={fetched} cls={class} size={size}");
+        if dialect.has(Feature::MetadumpFlags) {
+            // There is a space behind them.
+            let _ = write!(dump, " flags={} ", item.flags);
+        }
+        dump.push(b'\n');
     }
     dump.extend_from_slice(b"END\r\n");
     dump
 }
 
+fn beginning(dialect: Dialect) -> Vec<u8> {
+    if dialect.has(Feature::DumpBeginsWithOk) { b"OK\r\n".to_vec() } else { Vec::new() }
+}
+
 /// What `lru_crawler mgdump` tells: a command for each item that fetches it.
-pub(super) fn mgdump(store: &Store, classes: &[u8]) -> Vec<u8> {
+pub(super) fn mgdump(store: &Store, classes: &[u8], dialect: Dialect) -> Vec<u8> {
     use remcache::proto::meta::serve::Answer;
-    let mut dump = Vec::new();
+    let mut dump = beginning(dialect);
     for listed in listed(store, classes) {
         let mut line = Answer::code("mg ");
         line.bare_key(listed.key, listed.item.marks.base64);

@@ -7,7 +7,8 @@ use crate::conversation::Turn;
 use crate::input::Input;
 use crate::login::User;
 use crate::replies::Replies;
-use crate::state::{State, add};
+use crate::state::{Settings, State, add};
+use crate::version::{Novelty, Version};
 
 const UNAUTHENTICATED: &str = "CLIENT_ERROR unauthenticated";
 const BAD_END: &str = "CLIENT_ERROR bad command line termination";
@@ -23,6 +24,10 @@ pub(super) struct Login {
     complete: bool,
 }
 
+/// The longest token since there is a limit.
+const LONGEST_TOKEN: usize = 2048;
+/// A shorter line, without its line feed, closes the connection in newer versions.
+const SHORTEST_LINE: usize = 6;
 /// The longest value that is waited for; memcached waits for more than ever comes.
 const LONGEST_VALUE: usize = 1 << 20;
 
@@ -44,7 +49,7 @@ impl Login {
         while !self.complete {
             let step = match self.wanted {
                 Some(wanted) => self.read_value(wanted, input, state),
-                None => self.read_line(input),
+                None => self.read_line(input, &state.settings.version),
             };
             match step {
                 Ok(Some(text)) => {
@@ -62,10 +67,13 @@ impl Login {
         Turn::Done
     }
 
-    fn read_line(&mut self, input: &mut Input) -> Result<Option<&'static str>, Turn> {
+    fn read_line(&mut self, input: &mut Input, version: &Version) -> Result<Option<&'static str>, Turn> {
         let Some(end) = input.as_slice().iter().position(|byte| *byte == b'\n') else {
             return Err(if input.len() > LONGEST_LINE { Turn::Closed } else { Turn::Incomplete(0) });
         };
+        if end < SHORTEST_LINE && version.has(Novelty::ShortLinesClose) {
+            return Err(Turn::Closed);
+        }
         let mut words = Words::new(input.as_slice().get(..end).unwrap_or_default());
         let is_set = words.next() == Some(b"set");
         let length = words.nth(3).and_then(number::unsigned_32).filter(|_| is_set);
@@ -73,7 +81,8 @@ impl Login {
         let Some(length) = length else { return Ok(Some(UNAUTHENTICATED)) };
         // The sum is one of 32 bits, and a value near their end is an empty one.
         let wanted = length.wrapping_add(2) as usize;
-        if length > u32::MAX - 16 || wanted > LONGEST_VALUE {
+        let longest = if version.has(Novelty::TokenIsALine) { LONGEST_TOKEN } else { LONGEST_VALUE };
+        if length > u32::MAX - 16 || wanted > longest {
             return Ok(Some(UNAUTHENTICATED));
         }
         self.wanted = Some(wanted);
@@ -83,7 +92,7 @@ impl Login {
     fn read_value(&mut self, wanted: usize, input: &mut Input, state: &State) -> Result<Option<&'static str>, Turn> {
         let Some(value) = input.as_slice().get(..wanted) else { return Err(Turn::Incomplete(wanted)) };
         self.wanted = None;
-        let text = judge(value, &state.settings.text_users);
+        let text = judge(value, &state.settings);
         input.skip(wanted);
         if matches!(text, STORED | FAILURE) {
             add(&state.traffic.logins, 1);
@@ -94,12 +103,24 @@ impl Login {
     }
 }
 
-fn judge(value: &[u8], users: &[User]) -> &'static str {
+fn judge(value: &[u8], settings: &Settings) -> &'static str {
     let Some(value) = value.strip_suffix(LINE_END) else { return BAD_END };
-    let mut words = Words::new(value);
-    let (Some(name), Some(password)) = (words.next(), words.next()) else { return BAD_TOKEN };
+    let token = if settings.version.has(Novelty::TokenIsALine) { halves(value) } else { words(value) };
+    let Some((name, password)) = token else { return BAD_TOKEN };
     let is_known = |user: &User| user.name.as_bytes() == name && user.password.as_bytes() == password;
-    if users.iter().any(is_known) { STORED } else { FAILURE }
+    if settings.text_users.iter().any(is_known) { STORED } else { FAILURE }
+}
+
+/// The first two words; more are not looked at.
+fn words(value: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut words = Words::new(value);
+    words.next().zip(words.next())
+}
+
+/// What is before the first space, and all behind it.
+fn halves(value: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = value.iter().position(|byte| *byte == b' ')?;
+    Some((value.get(..space)?, value.get(space + 1..)?))
 }
 
 fn say(said: Option<&'static str>, replies: &mut Replies) {

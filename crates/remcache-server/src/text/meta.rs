@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use remcache::proto::meta::serve::{Answer, BAD_COUNT_MODE, Command, LONG_OPAQUE, Operation, is_long_opaque};
-use remcache::proto::{CowBytes, Reply, Status};
+use remcache::proto::{CowBytes, Feature, Reply, Status};
 
 use super::{NO_MEMORY, TOO_LARGE};
 use crate::counter::Direction;
 use crate::expiry::Expiry;
 use crate::replies::Replies;
-use crate::store::{Count, Deleted, End, Item, Marks, Mode, NewItem, Store};
+use crate::store::{Count, Deleted, End, Fate, Item, Marks, Mode, NewItem, Store};
+use crate::version::{Novelty, Version};
 
 const NOT_NUMERIC: &str = "CLIENT_ERROR cannot increment or decrement non-numeric value";
 const NO_MEMORY_FOR_COUNTER: &str = "SERVER_ERROR Out of memory allocating new item";
@@ -21,16 +22,17 @@ type Outcome = Result<Option<(Answer, Option<Bytes>)>, &'static str>;
 pub(super) fn execute(
     command: &Command<'_>,
     value: Option<CowBytes<'_>>,
+    version: &Version,
     store: &mut Store,
     replies: &mut Replies,
 ) -> bool {
     let outcome = match command.operation {
         Operation::NoOp => Ok(Some((Answer::code("MN"), None))),
-        Operation::Get => get(command, store),
-        Operation::Set { .. } => set(command, value, store),
+        Operation::Get => get(command, version, store),
+        Operation::Set { .. } => set(command, value, version, store),
         Operation::Delete => delete(command, store),
-        Operation::Arithmetic => count(command, store),
-        Operation::Debug => debug(command, store),
+        Operation::Arithmetic => count(command, version, store),
+        Operation::Debug => debug(command, version, store),
     };
     match outcome {
         Ok(None) => {}
@@ -47,7 +49,7 @@ pub(super) fn execute(
     command.operation == Operation::NoOp
 }
 
-fn get(command: &Command<'_>, store: &mut Store) -> Outcome {
+fn get(command: &Command<'_>, version: &Version, store: &mut Store) -> Outcome {
     let (terms, key) = (&command.terms, &command.key[..]);
     let now = store.now();
     let [ttl, vivify, recache] =
@@ -63,7 +65,12 @@ fn get(command: &Command<'_>, store: &mut Store) -> Outcome {
     if !terms.looks_first && !terms.no_bump {
         item.bump(now);
     }
-    let mut answer = if terms.value { Answer::value(item.value.len()) } else { Answer::code("HD") };
+    if let (false, Some(cas)) = (found, terms.chosen_cas) {
+        item.cas = cas;
+    }
+    let is_known = version.dialect().has(Feature::UnlessCas) && terms.cas == Some(item.cas);
+    let with_value = terms.value && !is_known;
+    let mut answer = if with_value { Answer::value(item.value.len()) } else { Answer::code("HD") };
     let mut wins = !found;
     for (flag, token) in command.flags() {
         match flag {
@@ -80,7 +87,7 @@ fn get(command: &Command<'_>, store: &mut Store) -> Outcome {
     if terms.looks_first && !terms.no_bump {
         item.bump(now);
     }
-    Ok(Some((answer, terms.value.then(|| item.value.clone()))))
+    Ok(Some((answer, with_value.then(|| item.value.clone()))))
 }
 
 /// Whether an item ends before that time; one that never ends does not.
@@ -143,8 +150,12 @@ fn reflect(command: &Command<'_>, answer: &mut Answer) -> Result<(), &'static st
     Ok(())
 }
 
-fn set(command: &Command<'_>, value: Option<CowBytes<'_>>, store: &mut Store) -> Outcome {
-    let reply = put(command, value.unwrap_or_else(|| CowBytes::from(&b""[..])), store);
+fn set(command: &Command<'_>, value: Option<CowBytes<'_>>, version: &Version, store: &mut Store) -> Outcome {
+    let creates = version.dialect().has(Feature::VivifyingAppend);
+    let mut reply = put(command, value.unwrap_or_else(|| CowBytes::from(&b""[..])), creates, store);
+    if let (true, Some(cas), Some(item)) = (reply.is_ok(), command.terms.chosen_cas, store.item(&command.key)) {
+        (item.cas, reply.cas) = (cas, cas);
+    }
     let mut answer = match reply.status {
         Status::NoError if command.terms.quiet => return Ok(None),
         Status::NoError => Answer::code("HD"),
@@ -163,6 +174,10 @@ fn set(command: &Command<'_>, value: Option<CowBytes<'_>>, store: &mut Store) ->
             b'O' => answer.token(b'O', token),
             b'k' => answer.key(&command.key, command.terms.base64),
             b'c' => answer.number(b'c', reply.cas),
+            b's' if creates => {
+                let length = store.item(&command.key).map_or(0, |item| item.value.len());
+                answer.number(b's', length as u64);
+            }
             _ => {}
         }
     }
@@ -173,9 +188,11 @@ fn adds(command: &Command<'_>) -> bool {
     command.terms.mode == Some(b'E')
 }
 
-fn put(command: &Command<'_>, value: CowBytes<'_>, store: &mut Store) -> Reply {
+fn put(command: &Command<'_>, value: CowBytes<'_>, creates: bool, store: &mut Store) -> Reply {
     let (terms, key) = (&command.terms, &command.key[..]);
+    let vivify = terms.vivify.filter(|_| creates);
     let mode = match (terms.mode, terms.cas) {
+        (Some(b'A' | b'P'), None) if vivify.is_some() && store.find(key).is_none() => Mode::Set,
         (Some(b'A'), cas) => return store.extend(End::Back, key, value.as_slice(), cas.unwrap_or_default()),
         (Some(b'P'), cas) => return store.extend(End::Front, key, value.as_slice(), cas.unwrap_or_default()),
         (Some(b'E'), _) => Mode::Add,
@@ -184,7 +201,9 @@ fn put(command: &Command<'_>, value: CowBytes<'_>, store: &mut Store) -> Reply {
         (Some(b'R'), None) => Mode::Replace,
         _ => Mode::Set,
     };
-    let expiry = terms.ttl.map_or(Expiry::NEVER, |ttl| store.expiry(ttl));
+    let extends = matches!(terms.mode, Some(b'A' | b'P'));
+    let ttl = if extends { vivify } else { terms.ttl };
+    let expiry = ttl.map_or(Expiry::NEVER, |ttl| store.expiry(ttl));
     let marks = Marks { base64: terms.base64, ..Marks::default() };
     let item = NewItem { key, value, flags: terms.client_flags, expiry, marks };
     store.store(mode, item, terms.cas.unwrap_or_default())
@@ -195,7 +214,8 @@ fn delete(command: &Command<'_>, store: &mut Store) -> Outcome {
     let mut reflected = Answer::code("");
     reflect(command, &mut reflected)?;
     let ttl = terms.ttl.map(|ttl| store.expiry(ttl));
-    let code = match store.meta_delete(&command.key, terms.cas, terms.stale.then_some(ttl)) {
+    let fate = Fate { stale: terms.stale, empty: terms.drop_value, ttl, chosen_cas: terms.chosen_cas };
+    let code = match store.meta_delete(&command.key, terms.cas, fate) {
         Deleted::Yes if terms.quiet => return Ok(None),
         Deleted::Yes => "HD",
         Deleted::OtherCas => "EX",
@@ -206,7 +226,7 @@ fn delete(command: &Command<'_>, store: &mut Store) -> Outcome {
     Ok(Some((answer, None)))
 }
 
-fn count(command: &Command<'_>, store: &mut Store) -> Outcome {
+fn count(command: &Command<'_>, version: &Version, store: &mut Store) -> Outcome {
     let (terms, key) = (&command.terms, &command.key[..]);
     let direction = match terms.mode {
         None | Some(b'I' | b'+') => Direction::Up,
@@ -222,7 +242,13 @@ fn count(command: &Command<'_>, store: &mut Store) -> Outcome {
     let code = match reply.status {
         Status::NoError => {
             let made = if created { Made::New } else { Made::from_length(length, &reply) };
-            return counted(command, &reply, made, [ttl, vivify], store);
+            if let (Some(cas), Some(item)) = (terms.chosen_cas, store.item(key)) {
+                item.cas = cas;
+            }
+            // A counter that is made is told of even to the quiet, by older versions.
+            let silent = terms.quiet && (made != Made::New || version.has(Novelty::QuietVivifying));
+            let answer = counted(command, &reply, made, [ttl, vivify], store)?;
+            return Ok(answer.filter(|_| !silent));
         }
         Status::NonNumericValue => return Err(NOT_NUMERIC),
         Status::OutOfMemory | Status::ValueTooLarge => return Err(NO_MEMORY_FOR_COUNTER),
@@ -280,12 +306,10 @@ fn counted(
         // A new time to live is told, and lost.
         item.expiry = kept;
     }
-    // A counter that is made is told of even to the quiet.
-    let silent = terms.quiet && made != Made::New;
-    Ok((!silent).then(|| (answer, terms.value.then(|| number.into()))))
+    Ok(Some((answer, terms.value.then(|| number.into()))))
 }
 
-fn debug(command: &Command<'_>, store: &mut Store) -> Outcome {
+fn debug(command: &Command<'_>, version: &Version, store: &mut Store) -> Outcome {
     store.counts.metas += 1;
     // A fetch as any other to whoever watches.
     let _ = store.find(&command.key);
@@ -295,8 +319,8 @@ fn debug(command: &Command<'_>, store: &mut Store) -> Outcome {
     let mut answer = Answer::code("ME ");
     answer.bare_key(&command.key, item.marks.base64);
     let signed = |second: u64| i64::try_from(second).unwrap_or(i64::MAX);
-    // The sign is wrong before 1.6.24.
-    let exp = item.expiry.at().map_or(-1, |at| signed(now) - signed(at));
+    let sign = if version.has(Novelty::DebugWithSign) { -1 } else { 1 };
+    let exp = item.expiry.at().map_or(-1, |at| sign * (signed(now) - signed(at)));
     let (unused, cas, size, class) = (now.saturating_sub(item.used_at), item.cas, listed.size, listed.class);
     let fetched = if item.marks.fetched { "yes" } else { "no" };
     answer.text(&format!(" exp={exp} la={unused} cas={cas} fetch={fetched} cls={class} size={size}"));

@@ -65,12 +65,25 @@ pub(crate) struct Backoff {
     pub(crate) cap: Duration,
 }
 
+/// How long to wait before the next attempt: until both have passed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    /// Since the last attempt began.
+    pub(crate) since_begin: Duration,
+    /// Since it failed.
+    pub(crate) since_end: Duration,
+}
+
 impl Backoff {
-    /// The wait before the attempt that follows so many failures.
-    pub(crate) fn delay(&self, failures: u32, random: &mut fastrand::Rng) -> Duration {
+    /// The wait before the attempt that follows so many failures, the last of which took so long.
+    pub(crate) fn wait(&self, failures: u32, took: Duration, random: &mut fastrand::Rng) -> Wait {
         let bound = self.first.saturating_mul(1 << failures.min(20)).min(self.cap);
+        // What hung did so for all clients, and ended for all of them in the same moment: they are spread
+        // over as long as it took, or else they would go on together.
+        let pause = took.saturating_mul(2).clamp(self.first, self.cap);
         // Jitter down to zero would let a client in a thousand try twice as often as the others.
-        bound.mul_f64((1.0 + 2.0 * random.f64()) / 3.0)
+        let jitter = (1.0 + 2.0 * random.f64()) / 3.0;
+        Wait { since_begin: bound.mul_f64(jitter), since_end: pause.mul_f64(jitter) }
     }
 }
 
@@ -460,11 +473,24 @@ mod tests {
         let backoff = Config::new().reconnect;
         let mut random = fastrand::Rng::with_seed(7);
         for (failures, bound_ms) in [(0, 50), (1, 100), (4, 800), (6, 3200), (7, 5000), (63, 5000)] {
-            let delays: Vec<_> = (0..1000).map(|_| backoff.delay(failures, &mut random)).collect();
+            let delay = |random: &mut _| backoff.wait(failures, Duration::ZERO, random).since_begin;
+            let delays: Vec<_> = (0..1000).map(|_| delay(&mut random)).collect();
             let (shortest, longest) = (*delays.iter().min().unwrap(), *delays.iter().max().unwrap());
             let bound = Duration::from_millis(bound_ms);
             assert!(longest <= bound && longest > bound * 9 / 10, "{failures}: {longest:?} of {bound:?}");
             assert!(shortest >= bound / 3 && shortest < bound * 2 / 5, "{failures}: {shortest:?} of {bound:?}");
+        }
+    }
+
+    #[test]
+    fn after_an_attempt_that_hung_clients_are_spread_over_as_long_as_it_took() {
+        let backoff = Config::new().reconnect;
+        let mut random = fastrand::Rng::with_seed(7);
+        for (took_ms, bound_ms) in [(0, 50), (10, 50), (1_000, 2_000), (60_000, 5_000)] {
+            let pause = |random: &mut _| backoff.wait(0, Duration::from_millis(took_ms), random).since_end;
+            let pauses: Vec<_> = (0..1000).map(|_| pause(&mut random)).collect();
+            let bound = Duration::from_millis(bound_ms);
+            assert!(pauses.iter().all(|pause| (bound / 3..=bound).contains(pause)), "{took_ms} ms");
         }
     }
 

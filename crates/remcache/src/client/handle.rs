@@ -10,6 +10,7 @@ use futures_core::Stream;
 
 use super::address::Endpoint;
 use super::call::Call;
+use super::call_many::CallMany;
 use super::command::{Act, Ask, Command};
 use super::condition::State;
 use super::gauges::Gauges;
@@ -17,6 +18,7 @@ use super::listing::Listing;
 use super::outcome;
 use super::replies::Replies;
 use super::server::Server;
+use super::transport;
 use crate::Error;
 use crate::proto::text::MetadumpItem;
 use crate::proto::{CowBytes, Request, Ttl};
@@ -101,6 +103,29 @@ impl ServerHandle {
         Call::to_server(Arc::clone(&self.server), request)
     }
 
+    /// Asks this server many things at once, and gives a reply to each: see [`Client::call_many`].
+    ///
+    /// Keys are sent as they are, as by [`ServerHandle::call`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use remcache::{Request, Status};
+    ///
+    /// let replies = client.servers()[0].call_many(["foo", "bar"].map(Request::get)).await;
+    /// assert!(replies.iter().all(|reply| reply.status == Status::KeyNotFound));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Cancellation
+    /// See [`CallMany`].
+    ///
+    /// [`Client::call_many`]: super::Client::call_many
+    pub fn call_many<'a>(&self, requests: impl IntoIterator<Item = Request<'a>>) -> CallMany<'a> {
+        CallMany::to_server(Arc::clone(&self.server), requests)
+    }
+
     /// Asks this server, and gives the replies as a stream.
     pub fn replies(&self, request: Request<'_>) -> Replies {
         Replies::of_server(Ok(Arc::clone(&self.server)), request.into_owned())
@@ -116,6 +141,10 @@ impl ServerHandle {
     ///
     /// It takes a connection of its own, on the text wire. What is stored, moved or removed meanwhile may be
     /// missing, and what expires may still be there.
+    ///
+    /// Read it to its end without a pause: while memcached waits for its reader it holds a lock on some of
+    /// its items, and whoever asks for one of these waits as well, with all that the same thread serves. A
+    /// program that reads some entries, then asks for the items, waits for itself.
     pub fn metadump(&self) -> Listing<MetadumpItem> {
         Listing::metadump(Arc::clone(&self.server))
     }
@@ -132,6 +161,32 @@ impl ServerHandle {
     /// many lines it missed, and never slows the server down.
     pub fn watch(&self, streams: &str) -> Listing<Bytes> {
         Listing::watch(Arc::clone(&self.server), streams)
+    }
+
+    /// Opens a connection of its own on the text wire, for what has no method here: TCP or Unix, with
+    /// TLS and authentication as they are configured. The caller speaks the protocol on it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    ///
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// let mut stream = client.servers()[0].open_text().await?;
+    /// stream.write_all(b"mn\r\n").await?;
+    /// let mut answer = [0; 4];
+    /// stream.read_exact(&mut answer).await?;
+    /// assert_eq!(&answer, b"MN\r\n");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// If the server is away, refuses who we are, or speaks no text.
+    ///
+    /// # Cancellation
+    /// Dropping the future gives the attempt up.
+    pub async fn open_text(&self) -> Result<Box<dyn transport::Stream>, Error> {
+        self.server.connect_text().await.map_err(|error| error.at(&self.endpoint.name))
     }
 
     /// The server's version.

@@ -391,6 +391,10 @@ async fn line<S: AsyncRead + Unpin + ?Sized>(stream: &mut S) -> Result<Vec<u8>, 
         }
         // One at a time: what follows the line is not ours.
         match stream.read_u8().await {
+            // What speaks something else need not ever end a line.
+            Ok(byte) if line.is_empty() && !byte.is_ascii_graphic() => {
+                return Err(Failure::Unreachable(ProtocolError::NotText(byte).to_string()));
+            }
             Ok(byte) => line.push(byte),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(closed()),
             Err(error) => return Err(lost(&error)),

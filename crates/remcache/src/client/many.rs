@@ -199,6 +199,12 @@ fn outcomes<Q: Entry, T>(results: Vec<Option<Result<T, Error>>>, source: Source<
     Outcomes(keys.zip(results).collect())
 }
 
+/// What is asked in a call with many keys: a request for each place of its list, in the namespace.
+pub(super) trait Requests {
+    fn len(&self) -> usize;
+    fn request(&self, index: usize) -> Request<'_>;
+}
+
 /// The keys of a call, and what is asked for each.
 pub(super) struct Source<'a, Q> {
     items: Vec<Q>,
@@ -206,17 +212,19 @@ pub(super) struct Source<'a, Q> {
     namespace: &'a [u8],
 }
 
-impl<Q: Entry> Source<'_, Q> {
-    pub(super) fn len(&self) -> usize {
+impl<Q: Entry> Requests for Source<'_, Q> {
+    fn len(&self) -> usize {
         self.items.len()
     }
 
     #[inline]
-    pub(super) fn request(&self, index: usize) -> Request<'_> {
+    fn request(&self, index: usize) -> Request<'_> {
         let request = self.options.apply(self.items[index].request());
         if self.namespace.is_empty() { request } else { request.prefix_key(self.namespace) }
     }
+}
 
+impl<Q: Entry> Source<'_, Q> {
     #[inline]
     fn result<N: Kind>(&self, index: usize, reply: Reply, server: &Arc<str>) -> Result<N::Output, Error> {
         N::decode(reply).map_err(|reply| {

@@ -7,6 +7,7 @@
 
 mod address;
 mod call;
+mod call_many;
 mod cluster;
 mod command;
 mod condition;
@@ -46,6 +47,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 pub use address::{Address, Endpoint};
 pub use call::Call;
+pub use call_many::CallMany;
 pub use command::{Act, Ask, Command, Count, Delete, Exist, Extend, Fetch, Inspect, Kind, Store, Touch};
 pub use condition::{Condition, State};
 pub use config::{Config, Overload, TransportSettings};
@@ -66,6 +68,7 @@ pub use tls::Tls;
 pub use transport::{Connect, Connecting, Stream};
 
 use crate::Error;
+use crate::distribution::Distribution;
 use crate::proto::{Delivery, Key, Reply, Request, Wire};
 use crate::verbs::Flights;
 use cluster::Cluster;
@@ -245,6 +248,24 @@ impl Client {
         Ok(cluster.locate(key.as_bytes()).and_then(|place| cluster.handle(place)))
     }
 
+    /// Where keys are placed, the options of URLs considered.
+    ///
+    /// ```
+    /// use remcache::distribution::Distribution;
+    ///
+    /// let client = remcache::Client::new(["memcached://cache1,cache2/?distribution=rendezvous"])?;
+    /// assert_eq!(client.distribution(), Distribution::RENDEZVOUS);
+    /// # Ok::<(), remcache::Error>(())
+    /// ```
+    pub fn distribution(&self) -> Distribution {
+        self.config().distribution
+    }
+
+    /// What stands before every key, the options of URLs considered.
+    pub fn namespace(&self) -> &[u8] {
+        &self.config().namespace
+    }
+
     /// Asks, and gives the outcome as data, whatever it is. It cannot fail.
     ///
     /// A request without a key goes to the first server; see [`Client::servers`] for the others.
@@ -271,6 +292,31 @@ impl Client {
     #[inline]
     pub fn call<'a>(&'a self, request: Request<'a>) -> Call<'a> {
         Call::to_cluster(self, request)
+    }
+
+    /// Asks many things at once, each as it is, and gives a reply to each, whatever it is: every item of
+    /// a list with flags and a time to live of its own, for instance.
+    ///
+    /// Only requests on items can be asked; the others are refused, as
+    /// [`InvalidArguments`](crate::Status::InvalidArguments).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    /// use remcache::Request;
+    ///
+    /// let hour = Duration::from_secs(3600);
+    /// let replies = client.call_many([Request::set("a", "1").flags(7), Request::set("b", "2").ttl(hour)]).await;
+    /// assert!(replies.iter().all(|reply| reply.is_ok()));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Cancellation
+    /// See [`CallMany`].
+    pub fn call_many<'a>(&'a self, requests: impl IntoIterator<Item = Request<'a>>) -> CallMany<'a> {
+        CallMany::to_cluster(self, requests)
     }
 
     /// Asks, and hands each reply to a callback, which is kept while it returns [`Flow::Proceed`].

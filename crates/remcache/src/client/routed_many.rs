@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Client;
 use super::cluster::Cluster;
 use super::lane::{Lane, Work};
-use super::many::{Entry, KEYS_A_TURN, Source};
+use super::many::{KEYS_A_TURN, Requests};
 use super::routed::{elsewhere, purge};
 use super::server::Server;
 use crate::policy::{Spread, Trouble, may_repeat, spread, told};
@@ -26,7 +26,7 @@ pub(super) struct Told {
 }
 
 /// Asks for every key whoever its route and the settings name; `None` for a key without a server.
-pub(super) async fn run<Q: Entry>(client: &Client, source: &Source<'_, Q>, timeout: Duration) -> Vec<Option<Told>> {
+pub(super) async fn run<R: Requests>(client: &Client, source: &R, timeout: Duration) -> Vec<Option<Told>> {
     let cluster = Arc::clone(&client.cluster());
     let copies = client.config().replicas.min(cluster.servers.len());
     let mut outcomes = Vec::new();
@@ -54,14 +54,14 @@ enum Stop {
     Purge(usize),
 }
 
-struct Ledger<'a, Q> {
+struct Ledger<'a, R> {
     client: &'a Client,
-    source: &'a Source<'a, Q>,
+    source: &'a R,
     outcomes: Vec<Option<Told>>,
     stop: Stop,
 }
 
-impl<Q: Entry> Ledger<'_, Q> {
+impl<R: Requests> Ledger<'_, R> {
     /// Sorts the keys that this pass concerns by server.
     async fn assign(&self, cluster: &Cluster, timeout: Duration) -> Vec<Lane> {
         let mut lanes: HashMap<usize, Lane> = HashMap::new();
@@ -145,7 +145,7 @@ impl<Q: Entry> Ledger<'_, Q> {
     }
 }
 
-impl<Q: Entry> Work for Ledger<'_, Q> {
+impl<R: Requests> Work for Ledger<'_, R> {
     fn request(&self, index: usize) -> Request<'_> {
         let request = self.source.request(index);
         match self.stop {

@@ -54,7 +54,7 @@ pub(super) enum Lookup {
 /// All points of a list of servers, ascending, with an index by the top bits of a value.
 ///
 /// A binary search over the 156,000 points of 1,000 servers would miss the cache at most of its 18 steps.
-/// Points are hashes, hence spread evenly: the top bits tell within some ten points where a value stands.
+/// Points are hashes, hence spread evenly: the top bits tell within two or three points where a value stands.
 #[derive(Debug, Clone)]
 pub(super) struct Continuum<P = u32> {
     points: Box<[Point<P>]>,
@@ -110,6 +110,21 @@ impl<P: Position> Continuum<P> {
     #[inline]
     fn count_before(&self, hash: P, is_before: impl Fn(P) -> bool) -> usize {
         let bucket = (hash.top() >> self.shift) as usize;
+        let start = self.starts[bucket] as usize;
+        // No point behind the bucket is before the hash, so the window may reach beyond it. It is counted whole:
+        // where to stop would be guessed wrong for every other key, at the price of a dozen comparisons.
+        if let Some(window) = self.points[start..].first_chunk::<WINDOW>() {
+            let before = window.iter().map(|point| usize::from(is_before(point.value))).sum::<usize>();
+            if before < WINDOW {
+                return start + before;
+            }
+        }
+        self.count_before_in(bucket, is_before)
+    }
+
+    /// The same for a bucket with more points than a window, and at the end of the ring.
+    #[cold]
+    fn count_before_in(&self, bucket: usize, is_before: impl Fn(P) -> bool) -> usize {
         let (start, end) = (self.starts[bucket] as usize, self.starts[bucket + 1] as usize);
         // If all of the bucket are before the hash, the count ends where the next bucket begins.
         start + self.points[start..end].partition_point(|point| is_before(point.value))
@@ -130,8 +145,11 @@ fn starts_of_buckets<P: Position>(points: &[Point<P>], bits: u32, shift: u32) ->
     starts.chain([points.len() as u32]).collect()
 }
 
-/// At least so many on average: about a cache line of points to search, and an index small enough to stay cached.
-const POINTS_PER_BUCKET: usize = 8;
+/// At least so many on average, at most twice as many: the index of 1,000 servers takes 256 KiB, and nine buckets in
+/// ten have no more points than a window.
+const POINTS_PER_BUCKET: usize = 2;
+/// As many as are compared at once.
+const WINDOW: usize = 4;
 
 #[cfg(test)]
 impl<P> Continuum<P> {

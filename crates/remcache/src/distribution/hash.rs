@@ -68,6 +68,8 @@ pub enum Hash {
     Xxh3,
     /// The bytes of the key themselves, as one big-endian number: the gem remcached's.
     Number,
+    /// [`Java`](Self::Java) as a signed number, without its sign: memjs's.
+    JavaMagnitude,
 }
 
 impl Hash {
@@ -121,6 +123,7 @@ impl Hash {
             Self::Crc32Of31Bits => crc::crc32(key) & 0x7fff_ffff,
             Self::Crc32NotZero => crc::crc32_of_15_bits(key).max(1),
             Self::Java => bytewise::java(key, Chars::Utf16),
+            Self::JavaMagnitude => (bytewise::java(key, Chars::Utf16) as i32).unsigned_abs(),
             Self::Sha384 => sha384_words(key)[0],
             Self::Murmur3Unseeded => murmur::murmur3(key),
             Self::Murmur64a => return murmur::murmur64a(key, MCROUTER_SEED).into(),
@@ -188,6 +191,7 @@ const HASHES: &[(Hash, &str)] = &[
     (Hash::Md5Number, "md5_128"),
     (Hash::Xxh3, "xxh3"),
     (Hash::Number, "number"),
+    (Hash::JavaMagnitude, "java_magnitude"),
 ];
 
 /// Other names that clients give to some of them.
@@ -263,6 +267,17 @@ mod tests {
             assert!(HASHES.iter().all(|(_, name)| name != alias));
             assert_eq!(alias.parse(), Ok(*hash));
         }
+    }
+
+    #[test]
+    fn memjs_leaves_the_sign_out() {
+        let hashes =
+            |key: &str| [Hash::Java, Hash::JavaMagnitude].map(|hash| hash.digest(key.as_bytes(), Chars::Utf16));
+        assert_eq!(hashes("Hello"), [69_609_650, 69_609_650]);
+        // As Java prints it: -862545276.
+        assert_eq!(hashes("Hello World"), [3_432_422_020, 862_545_276]);
+        // The lowest number of 32 bits has no counterpart; in JavaScript it is one all the same.
+        assert_eq!(hashes("polygenelubricants"), [1 << 31, 1 << 31]);
     }
 
     #[test]

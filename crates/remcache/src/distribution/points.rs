@@ -22,6 +22,8 @@ pub(super) enum Count {
     SingleThenDouble,
     /// Nominally 160, by share of the weight in double precision: Dalli's.
     Double,
+    /// The same in fours: hashring's.
+    DoubleInFours,
 }
 
 impl Count {
@@ -39,6 +41,8 @@ impl Count {
                 let points = servers as u64 * 160 * u64::from(weight);
                 (points as f64 / total_weight as f64) as u32
             }
+            // The steps are JavaScript's: an equal share of 49 servers is a little less than 40 digests.
+            Self::DoubleInFours => 4 * (f64::from(weight) / total_weight as f64 * 40.0 * servers as f64) as u32,
         }
     }
 }
@@ -176,6 +180,7 @@ mod tests {
         assert_eq!(Count::Double.of(1, 3, 2), 106);
         assert_eq!(Count::SingleThenDouble.of(1, 3, 2), 104);
         assert_eq!(Count::Each(160).of(3, 99, 2), 480);
+        assert_eq!(Count::DoubleInFours.of(1, 3, 2), 104);
     }
 
     #[test]

@@ -129,6 +129,25 @@ pub(super) const PROFILES: &[Profile] = &[
         ..ROW
     },
     Profile {
+        name: "memjs",
+        about: "Node.js's memjs: String.hashCode without its sign, modulo the number of servers",
+        rule: Rule::Modulo,
+        hash: Hash::JavaMagnitude,
+        ..ROW
+    },
+    Profile {
+        name: "node-memcached",
+        about: "Node.js's memcached: 160 MD5 points a server by hashring, port 11211 left out",
+        rule: Rule::Circle(Circle {
+            format: NodeFormat::HostUnlessDefault,
+            equal: Spread { count: Count::DoubleInFours, hash: PointHash::Md5Words },
+            weighted: Spread { count: Count::DoubleInFours, hash: PointHash::Md5Words },
+            tie: Tie::InOrder,
+            ..MD5_160
+        }),
+        ..ROW
+    },
+    Profile {
         name: "spymemcached",
         aliases: &["elasticache"],
         about: "spymemcached's and ElastiCache's default: String.hashCode modulo the number of servers",

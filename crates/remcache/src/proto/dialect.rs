@@ -41,6 +41,8 @@ pub enum Feature {
     DropValue,
     /// Fetches that leave out a value which the client has (`mg` with C).
     UnlessCas,
+    /// Lines with too few words are told that they are malformed, and not that they are unknown.
+    StrictLines,
     /// A metadump that begins with `OK`.
     DumpBeginsWithOk,
 }
@@ -57,6 +59,7 @@ const FEATURES: &[(Feature, [u16; 3])] = &[
     (Feature::ChosenCas, [1, 6, 27]),
     (Feature::DropValue, [1, 6, 27]),
     (Feature::UnlessCas, [1, 6, 40]),
+    (Feature::StrictLines, [1, 6, 40]),
     (Feature::DumpBeginsWithOk, [1, 6, 43]),
 ];
 

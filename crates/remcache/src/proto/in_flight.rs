@@ -127,6 +127,14 @@ impl InFlight {
         self.keys.push(key);
     }
 
+    /// The remembered key of the entry at this place, if it is.
+    #[cold]
+    pub(super) fn key_at(&self, place: usize) -> Option<&[u8]> {
+        self.entries.get(place).filter(|entry| entry.kept != Kept::Nothing)?;
+        let waiting = self.entries.iter().take(place).skip(self.passed);
+        self.keys.iter().nth(waiting.filter(|entry| entry.kept != Kept::Nothing).count())
+    }
+
     /// The remembered key of the oldest entry.
     pub(super) fn first_key(&self) -> Option<&[u8]> {
         let entry = self.entries.front()?;

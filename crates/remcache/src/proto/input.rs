@@ -108,18 +108,19 @@ impl InputBuffer {
         copy
     }
 
-    /// Consumes a frame of so many bytes that is all there, and takes a value out of it.
+    /// Consumes a value with as many bytes before and behind it.
     #[inline]
-    pub(super) fn take_within(&mut self, frame: usize, begin: usize, count: usize) -> Bytes {
+    pub(super) fn take_between(&mut self, before: usize, count: usize, behind: usize) -> Bytes {
         if count >= SHARE_FROM {
-            self.skip(begin);
+            self.skip(before);
             let value = self.take(count);
-            self.skip(frame.saturating_sub(begin).saturating_sub(count));
+            self.skip(behind);
             return value;
         }
-        let value = self.bytes.get(begin..begin.saturating_add(count)).unwrap_or_default();
+        let end = before.saturating_add(count);
+        let value = self.bytes.get(before..end).unwrap_or_default();
         let copy = if value.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(value) };
-        self.skip(frame);
+        self.skip(end.saturating_add(behind));
         copy
     }
 
@@ -178,6 +179,17 @@ mod tests {
         assert!(buffer.allocated <= 2 * length);
         let value = buffer.take(length);
         assert_eq!((value.len(), value.as_ptr()), (length, place), "shared, not copied");
+    }
+
+    #[test]
+    fn a_value_is_taken_from_between_other_bytes() {
+        for length in [0, 1, SHARE_FROM - 1, SHARE_FROM, 2 * SHARE_FROM] {
+            let value = vec![7; length];
+            let mut buffer = InputBuffer::new();
+            buffer.extend(&[b"head", &value[..], b"end", b"next"].concat());
+            assert_eq!(buffer.take_between(4, length, 3), value);
+            assert_eq!(buffer.as_slice(), b"next");
+        }
     }
 
     #[test]

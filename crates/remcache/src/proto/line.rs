@@ -15,11 +15,107 @@ pub(super) fn peek(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, ProtocolError
         Some(_) => {}
     }
     let window = bytes.get(..LONGEST_LINE).unwrap_or(bytes);
-    let Some(end) = window.iter().position(|&byte| byte == b'\n') else {
+    let Some(end) = line_feed(window) else {
         return if window.len() < LONGEST_LINE { Ok(None) } else { Err(ProtocolError::LineTooLong(LONGEST_LINE)) };
     };
     let line = window.get(..end).unwrap_or_default();
     Ok(Some((line.strip_suffix(b"\r").unwrap_or(line), end.saturating_add(1))))
+}
+
+/// Where the first line feed is, looked for in eight bytes at a time.
+#[inline]
+fn line_feed(bytes: &[u8]) -> Option<usize> {
+    let (eights, rest) = bytes.as_chunks::<8>();
+    for (place, eight) in eights.iter().enumerate() {
+        let difference = u64::from_le_bytes(*eight) ^ LINE_FEEDS;
+        // The lowest byte that is zero has its high bit here, and none below it.
+        let zeros = difference.wrapping_sub(ONES) & !difference & HIGH_BITS;
+        if zeros != 0 {
+            return Some(place.saturating_mul(8).saturating_add(zeros.trailing_zeros() as usize / 8));
+        }
+    }
+    let before = bytes.len().saturating_sub(rest.len());
+    rest.iter().position(|&byte| byte == b'\n').map(|place| before.saturating_add(place))
+}
+
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
+const LINE_FEEDS: u64 = u64::from_le_bytes([b'\n'; 8]);
+
+/// The words of a line, read once from left to right.
+#[derive(Clone, Debug)]
+pub(super) struct Scanner<'a>(&'a [u8]);
+
+impl<'a> Scanner<'a> {
+    #[inline]
+    pub(super) fn new(line: &'a [u8]) -> Self {
+        Self(line)
+    }
+
+    /// The first byte of the next word; what follows it is read next.
+    #[inline]
+    pub(super) fn letter(&mut self) -> Option<u8> {
+        loop {
+            let (&first, rest) = self.0.split_first()?;
+            self.0 = rest;
+            if first != b' ' {
+                return Some(first);
+            }
+        }
+    }
+
+    /// The rest of the word, if it is a number and nothing else.
+    #[inline]
+    pub(super) fn number(&mut self) -> Option<u64> {
+        let mut number = None;
+        while let Some((&byte, rest)) = self.0.split_first() {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            self.0 = rest;
+            let more = number.unwrap_or(0_u64).checked_mul(10).and_then(|tens| tens.checked_add(u64::from(digit)));
+            number = Some(more?);
+        }
+        number.filter(|_| self.0.first().is_none_or(|&next| next == b' '))
+    }
+
+    /// The next word, if it is a number and nothing else.
+    #[inline]
+    pub(super) fn next_number(&mut self) -> Option<u64> {
+        while let Some((b' ', rest)) = self.0.split_first() {
+            self.0 = rest;
+        }
+        self.number()
+    }
+
+    /// The opaque that the rest of the word tells; nothing but a token of ours is one.
+    #[inline]
+    pub(super) fn opaque(&mut self) -> Option<u32> {
+        let (token, rest) = self.0.split_first_chunk::<8>()?;
+        if rest.first().is_some_and(|&next| next != b' ') {
+            return None;
+        }
+        self.0 = rest;
+        opaque(token)
+    }
+
+    /// Passes over the rest of the word.
+    #[inline]
+    pub(super) fn skip_word(&mut self) {
+        while let Some((&byte, rest)) = self.0.split_first() {
+            if byte == b' ' {
+                break;
+            }
+            self.0 = rest;
+        }
+    }
+
+    /// Whether nothing but spaces is left.
+    #[inline]
+    pub(super) fn is_over(&self) -> bool {
+        self.0.iter().all(|&byte| byte == b' ')
+    }
 }
 
 /// The words of a line: what is between runs of spaces.
@@ -87,6 +183,12 @@ impl Words {
         }
     }
 
+    /// Words as they are, each with the space before it.
+    #[inline]
+    pub(super) fn words(&mut self, words: &'static [u8]) {
+        self.put(words);
+    }
+
     /// A space, and a flag of one letter.
     #[inline]
     pub(super) fn flag(&mut self, letter: u8) {
@@ -137,17 +239,27 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// The opaque that a token of ours tells; no other token is one.
 #[inline]
-pub(super) fn opaque(token: &[u8]) -> Option<u32> {
-    let token: &[u8; 8] = token.try_into().ok()?;
-    token.iter().try_fold(0_u32, |sum, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit.wrapping_sub(b'0'),
-            b'a'..=b'f' => digit.wrapping_sub(b'a').wrapping_add(10),
-            _ => return None,
-        };
-        Some(sum << 4 | u32::from(value))
-    })
+fn opaque(token: &[u8; 8]) -> Option<u32> {
+    let (mut opaque, mut all) = (0_u32, 0_u8);
+    for &digit in token {
+        let value = hex_value(digit);
+        all |= value;
+        opaque = opaque << 4 | u32::from(value & 0xf);
+    }
+    (all < NO_DIGIT).then_some(opaque)
 }
+
+/// What a byte counts as a hexadecimal digit.
+#[inline]
+fn hex_value(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit.wrapping_sub(b'0'),
+        b'a'..=b'f' => digit.wrapping_sub(b'a').wrapping_add(10),
+        _ => NO_DIGIT,
+    }
+}
+
+const NO_DIGIT: u8 = 0x80;
 
 /// A number in decimal digits.
 pub(super) struct Digits {
@@ -290,10 +402,11 @@ mod tests {
             let mut words = Words::new();
             words.opaque(value);
             assert_eq!(words.as_slice(), format!(" O{value:08x}").as_bytes());
-            assert_eq!(opaque(&words.as_slice()[2..]), Some(value));
+            let mut scanner = Scanner::new(words.as_slice());
+            assert_eq!((scanner.letter(), scanner.opaque()), (Some(b'O'), Some(value)));
         }
-        for token in ["", "1", "DEADBEEF", "0000000g", "000000001"] {
-            assert_eq!(opaque(token.as_bytes()), None, "{token}");
+        for token in ["", "1", "DEADBEEF", "0000000g", "000000001", "0000000", "0000000 1", "\u{ff}000000"] {
+            assert_eq!(Scanner::new(token.as_bytes()).opaque(), None, "{token}");
         }
     }
 
@@ -308,6 +421,40 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_line_feed_is_found_wherever_it_is() {
+        for length in 0..40 {
+            for place in 0..length {
+                let mut bytes = vec![b'\n' ^ 0x80; length];
+                assert_eq!(line_feed(&bytes), None);
+                bytes[place] = b'\n';
+                assert_eq!(line_feed(&bytes), Some(place));
+                bytes[place..].fill(b'\n');
+                assert_eq!(line_feed(&bytes), Some(place), "the first one");
+                // The byte before is one more, where a subtraction borrows.
+                bytes[..place].fill(b'\n' + 1);
+                assert_eq!(line_feed(&bytes), Some(place));
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_is_read_word_by_word() {
+        let mut scanner = Scanner::new(b"  f12 c x7 t-1  99 ");
+        assert_eq!((scanner.letter(), scanner.number()), (Some(b'f'), Some(12)));
+        assert_eq!((scanner.letter(), scanner.number()), (Some(b'c'), None), "no digit is no number");
+        assert_eq!(scanner.letter(), Some(b'x'));
+        scanner.skip_word();
+        assert_eq!((scanner.letter(), scanner.number()), (Some(b't'), None));
+        scanner.skip_word();
+        assert!(!scanner.is_over());
+        assert_eq!((scanner.next_number(), scanner.is_over(), scanner.letter()), (Some(99), true, None));
+        for word in ["18446744073709551616", "1x", "x", "-1", ""] {
+            assert_eq!(Scanner::new(word.as_bytes()).next_number(), None, "{word}");
+        }
+        assert_eq!(Scanner::new(b"18446744073709551615").next_number(), Some(u64::MAX));
     }
 
     #[test]

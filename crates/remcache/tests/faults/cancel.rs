@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use remcache::proto::Wire;
 use remcache::{Client, Config};
 use remcache_testkit::seed;
 use tokio::task::JoinSet;
@@ -15,6 +14,7 @@ use crate::faults_support::conduct::Conduct;
 use crate::faults_support::store::truth;
 use crate::faults_support::trial::Trial;
 use crate::on_each_wire::on_each_wire;
+use crate::speaking::Speech;
 
 on_each_wire! {
     #[tokio::test(start_paused = true)]
@@ -116,8 +116,8 @@ const CIRCUMSTANCES: [Circumstances; 4] = [
 ];
 
 /// Drops one call among its neighbours after so many polls; whether it was ready before.
-async fn drop_one(wire: Wire, operation: Operation, circumstances: &Circumstances, times: usize) -> bool {
-    let trial = Trial::in_memory(wire, circumstances.conduct.clone(), (circumstances.config)(), DEADLINE);
+async fn drop_one(speech: Speech, operation: Operation, circumstances: &Circumstances, times: usize) -> bool {
+    let trial = Trial::in_memory(speech, circumstances.conduct.clone(), (circumstances.config)(), DEADLINE);
     if circumstances.is_warm {
         assert_eq!(trial.get("fixed:warm").await.succeeded, 1);
     }
@@ -137,11 +137,11 @@ async fn drop_one(wire: Wire, operation: Operation, circumstances: &Circumstance
     was_ready
 }
 
-async fn a_call_may_be_dropped_at_every_poll(wire: Wire) {
+async fn a_call_may_be_dropped_at_every_poll(speech: Speech) {
     for circumstances in &CIRCUMSTANCES {
         for (name, operation) in OPERATIONS {
             let mut times = 0;
-            while !drop_one(wire, operation, circumstances, times).await {
+            while !drop_one(speech, operation, circumstances, times).await {
                 times += 1;
                 assert!(times < 10_000, "{name}, {}: never ready", circumstances.name);
             }
@@ -151,12 +151,12 @@ async fn a_call_may_be_dropped_at_every_poll(wire: Wire) {
 }
 
 /// Eight calls at once, each dropped after a number of polls of its own, or not at all.
-async fn eight_calls_may_be_dropped_at_any_polls(wire: Wire) {
+async fn eight_calls_may_be_dropped_at_any_polls(speech: Speech) {
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..400 {
         let Circumstances { conduct, config, .. } = rng.choice(&CIRCUMSTANCES).expect("there are some");
-        let trial = Trial::in_memory(wire, conduct.clone(), config().seed(rng.u64(..)), DEADLINE);
+        let trial = Trial::in_memory(speech, conduct.clone(), config().seed(rng.u64(..)), DEADLINE);
         let mut calls = JoinSet::new();
         // What changes something is checked by its own count, so each of these comes once.
         let mut operations = OPERATIONS;

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use remcache::proto::Wire;
 use remcache::{Change, Client, Config, Error};
 use remcache_server::{Close, Fault, Server};
 use tokio::time::timeout;
 
 use crate::faults_support::fetch::{HANG, KEYS, fetch, keys, recover, store};
 use crate::on_each_wire::on_each_wire;
-use crate::speaking::speaking;
+use crate::speaking::Speech;
 
 on_each_wire! {
     #[tokio::test]
@@ -24,12 +23,12 @@ enum Effect {
     Total,
 }
 
-fn faults(wire: Wire) -> Vec<(Fault, Effect)> {
-    // Replies in text have no opaque, and one in hexadecimal digits has no such high bit.
-    let (low, high) = match wire {
-        Wire::Binary => (Effect::Total, Effect::Total),
-        Wire::Meta => (Effect::Total, Effect::Some),
-        Wire::Text => (Effect::None, Effect::None),
+fn faults(speech: Speech) -> Vec<(Fault, Effect)> {
+    // Items of a line have no opaque, and one in hexadecimal digits has no such high bit.
+    let (low, high) = match speech {
+        Speech::Binary => (Effect::Total, Effect::Total),
+        Speech::MetaOneByOne => (Effect::Total, Effect::Some),
+        Speech::Meta | Speech::Text => (Effect::None, Effect::None),
     };
     vec![
         (Fault::Delay(Duration::from_millis(5)), Effect::None),
@@ -58,15 +57,15 @@ fn faults(wire: Wire) -> Vec<(Fault, Effect)> {
 }
 
 /// Changes under a fault are made or fail; the server never decides otherwise here.
-async fn change(wire: Wire, client: &Client, serial: usize) {
+async fn change(speech: Speech, client: &Client, serial: usize) {
     let (key, counter) = (format!("changed:{serial}"), format!("counter:{serial}"));
     let raise = client.increment(&counter, 1);
-    let raise = if wire == Wire::Text { raise } else { raise.initial(1) };
+    let raise = if speech == Speech::Text { raise } else { raise.initial(1) };
     let calls = async {
         is_made(client.set(&key, "value").await);
         if let Ok(counter) = unless_unavailable(raise.await) {
             // In text a counter starts nowhere by itself.
-            assert_eq!(counter.map(|counter| counter.value), (wire != Wire::Text).then_some(1));
+            assert_eq!(counter.map(|counter| counter.value), (speech != Speech::Text).then_some(1));
         }
         let _ = unless_unavailable(client.servers()[0].stats("").collect().await);
         // Whether the set was executed is not known if it failed.
@@ -88,16 +87,16 @@ fn unless_unavailable<T>(outcome: Result<T, Error>) -> Result<T, Error> {
     outcome
 }
 
-async fn every_fault_of_the_embedded_server(wire: Wire) {
-    for (serial, (fault, effect)) in faults(wire).into_iter().enumerate() {
+async fn every_fault_of_the_embedded_server(speech: Speech) {
+    for (serial, (fault, effect)) in faults(speech).into_iter().enumerate() {
         let server = Server::start().await.unwrap();
         let deadline = if effect == Effect::None { HANG } else { Duration::from_millis(100) };
-        let config = speaking(wire, Config::new()).timeout(deadline);
+        let config = speech.config(Config::new()).timeout(deadline);
         let client = Client::with_config([server.address()], config).unwrap();
         store(&client).await;
         server.inject(fault.clone());
         let failed = fetch(&client).await;
-        change(wire, &client, serial).await;
+        change(speech, &client, serial).await;
         match effect {
             Effect::None => assert_eq!(failed, 0, "{fault:?}"),
             Effect::Some => {}

@@ -1,10 +1,9 @@
 //! What one server's trouble costs: its own callers as little time as possible, the others nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use remcache::client::Condition;
-use remcache::proto::Wire;
+use remcache::client::{Address, Condition, Connect, Connecting, TransportSettings};
 use remcache::{Client, Config, Delivery, Reply, Request, ServerHandle, Status};
 use remcache_testkit::seed;
 use tokio::task::JoinSet;
@@ -14,16 +13,16 @@ use crate::faults_support::conduct::Conduct;
 use crate::faults_support::net::Net;
 use crate::faults_support::serve::World;
 use crate::faults_support::store::truth;
-use crate::speaking::speaking;
+use crate::speaking::Speech;
 
 fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
 fn one(conduct: Conduct, config: Config) -> (Arc<World>, Client) {
-    let world = World::new(Wire::Binary, conduct);
+    let world = World::new(Speech::Binary, conduct);
     let net = Net::new([("server", Arc::clone(&world))]);
-    (world, Client::with_config(["server"], speaking(Wire::Binary, config).connector(net)).unwrap())
+    (world, Client::with_config(["server"], Speech::Binary.config(config).connector(net)).unwrap())
 }
 
 async fn fetch_later(client: Client, delay: Duration) -> (Status, Instant) {
@@ -94,11 +93,11 @@ async fn row_24_healthy_servers_of_a_flapping_fleet_always_answer() {
     const SERVERS: usize = 1_000;
     const FLAPPING: usize = 300;
     let seed = seed();
-    let worlds: Vec<_> = (0..SERVERS).map(|_| World::new(Wire::Binary, Conduct::Honest)).collect();
+    let worlds: Vec<_> = (0..SERVERS).map(|_| World::new(Speech::Binary, Conduct::Honest)).collect();
     let names: Vec<&'static str> = (0..SERVERS).map(|n| &*format!("s{n:04}").leak()).collect();
     let net = Net::new(names.iter().copied().zip(worlds.iter().cloned()));
     let client =
-        Client::with_config(&names, speaking(Wire::Binary, Config::new()).connector(net).seed(seed.value())).unwrap();
+        Client::with_config(&names, Speech::Binary.config(Config::new()).connector(net).seed(seed.value())).unwrap();
     let homes: Vec<_> =
         (0..1_000).map(|n| client.locate(format!("key{n}")).unwrap().unwrap().name().to_owned()).collect();
     let end = Instant::now() + Duration::from_secs(10);
@@ -164,4 +163,77 @@ async fn keep_asking(server: ServerHandle, is_healthy: bool, end: Instant) -> (u
         sleep(millis(100)).await;
     }
     (answered, failed)
+}
+
+/// A network in which names lead elsewhere from time to time.
+#[derive(Clone, Debug)]
+struct Moving(Arc<Mutex<Net>>);
+
+impl Connect for Moving {
+    fn connect<'a>(&'a self, address: &'a Address, settings: &'a TransportSettings) -> Connecting<'a> {
+        let net = self.0.lock().unwrap().clone();
+        Box::pin(async move { net.connect(address, settings).await })
+    }
+}
+
+/// One of two clients of the same configuration, with a network of its own.
+struct Twin {
+    client: Client,
+    moving: Moving,
+    worlds: Vec<Arc<World>>,
+}
+
+const NAMES: [&str; 8] = ["one", "two", "three", "four", "five", "six", "seven", "eight"];
+
+impl Twin {
+    fn new(seed: u64) -> Self {
+        let worlds: Vec<_> = NAMES.iter().map(|_| World::new(Speech::Binary, Conduct::Honest)).collect();
+        let moving = Moving(Arc::new(Mutex::new(Net::new(NAMES.into_iter().zip(worlds.iter().cloned())))));
+        let config = Speech::Binary.config(Config::new()).connector(moving.clone()).seed(seed);
+        Self { client: Client::with_config(NAMES, config).unwrap(), moving, worlds }
+    }
+
+    /// Lives through something: servers fail and come back, names move, and requests notice it.
+    async fn live(&self, rng: &mut fastrand::Rng) {
+        let mut worlds = self.worlds.clone();
+        rng.shuffle(&mut worlds);
+        *self.moving.0.lock().unwrap() = Net::new(NAMES.into_iter().zip(worlds));
+        for world in &self.worlds {
+            let conducts = [Conduct::Honest, Conduct::Refuses, Conduct::Silent, Conduct::Unreachable];
+            world.change(rng.choice(conducts).unwrap());
+            if rng.bool() {
+                world.crash();
+            }
+        }
+        let calls = (0..rng.usize(..6)).map(|_| (self.client.clone(), format!("fixed:{}", rng.u8(..))));
+        let calls: JoinSet<_> = calls.map(|(client, key)| async move { client.get(key).await.is_ok() }).collect();
+        calls.join_all().await;
+    }
+
+    fn home(&self, key: &str) -> String {
+        self.client.locate(key).unwrap().unwrap().name().to_owned()
+    }
+}
+
+/// G11: whatever two clients live through, each for itself, they place every key alike, and as at first.
+#[tokio::test(start_paused = true)]
+async fn two_clients_agree_on_a_million_keys_through_a_thousand_histories() {
+    let seed = seed();
+    let mut rng = seed.rng();
+    let fresh = Twin::new(rng.u64(..));
+    let twins = [Twin::new(rng.u64(..)), Twin::new(rng.u64(..))];
+    let mut failed = 0;
+    for history in 0..1_000 {
+        for twin in &twins {
+            twin.live(&mut rng).await;
+            failed +=
+                twin.client.servers().iter().filter(|server| server.state().condition != Condition::Connected).count();
+        }
+        for n in 0..1_000 {
+            let key = format!("key {n} of {history}");
+            let home = fresh.home(&key);
+            assert_eq!(twins.each_ref().map(|twin| twin.home(&key)), [home.clone(), home], "{key}");
+        }
+    }
+    assert!(failed > 1_000, "nothing has happened: {failed}");
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use remcache::proto::Wire;
 use remcache::{Client, Config, Delivery, Error, ErrorKind};
 use remcache_testkit::{Close, Cut, Memcached, Proxy, Splits, seed};
 use tokio::io::AsyncReadExt;
@@ -11,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::faults_support::fetch::{HANG, KEYS, fetch, keys, recover, store};
 use crate::on_each_wire::on_each_wire;
-use crate::speaking::speaking;
+use crate::speaking::Speech;
 
 on_each_wire! {
     #[tokio::test]
@@ -30,11 +29,11 @@ struct Stage {
 }
 
 impl Stage {
-    async fn new(wire: Wire, config: Config) -> Self {
+    async fn new(speech: Speech, config: Config) -> Self {
         let memcached = Memcached::start(&[]);
         store(&Client::new([memcached.addr()]).unwrap()).await;
         let proxy = Proxy::start(memcached.addr()).await;
-        let client = Client::with_config([proxy.addr()], speaking(wire, config)).unwrap();
+        let client = Client::with_config([proxy.addr()], speech.config(config)).unwrap();
         Self { memcached, proxy, client }
     }
 
@@ -52,8 +51,8 @@ fn eager() -> Config {
     Config::new().reconnect_delay(Duration::from_millis(1), Duration::from_millis(5))
 }
 
-async fn cut(wire: Wire, how: Close) {
-    let stage = Stage::new(wire, eager()).await;
+async fn cut(speech: Speech, how: Close) {
+    let stage = Stage::new(speech, eager()).await;
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..200 {
@@ -66,16 +65,16 @@ async fn cut(wire: Wire, how: Close) {
     assert!(stage.proxy.accepted() > 100);
 }
 
-async fn row_03_rst_mid_reply_of_memcached(wire: Wire) {
-    cut(wire, Close::Rst).await;
+async fn row_03_rst_mid_reply_of_memcached(speech: Speech) {
+    cut(speech, Close::Rst).await;
 }
 
-async fn row_04_fin_mid_reply_of_memcached(wire: Wire) {
-    cut(wire, Close::Fin).await;
+async fn row_04_fin_mid_reply_of_memcached(speech: Speech) {
+    cut(speech, Close::Fin).await;
 }
 
-async fn row_05_replies_of_memcached_one_byte_at_a_time_and_split(wire: Wire) {
-    let stage = Stage::new(wire, Config::new().timeout(HANG)).await;
+async fn row_05_replies_of_memcached_one_byte_at_a_time_and_split(speech: Speech) {
+    let stage = Stage::new(speech, Config::new().timeout(HANG)).await;
     let seed = seed();
     for longest in [1, 1, 2, 3, 7, 30, 100, 1_000, 10_000] {
         let splits = Splits::new(seed.value().wrapping_add(longest as u64), longest);
@@ -93,8 +92,8 @@ fn is_gone(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Disconnected(_))
 }
 
-async fn row_14_a_restart_with_an_empty_cache_gives_honest_misses(wire: Wire) {
-    let mut stage = Stage::new(wire, Config::new()).await;
+async fn row_14_a_restart_with_an_empty_cache_gives_honest_misses(speech: Speech) {
+    let mut stage = Stage::new(speech, Config::new()).await;
     assert_eq!(stage.fetch().await, 0);
     stage.memcached.kill();
     let outcomes = stage.client.get_many(keys()).await;
@@ -124,11 +123,11 @@ async fn fill(address: &str) -> Vec<TcpStream> {
     }
 }
 
-async fn row_16_a_server_without_room_is_named_and_not_pestered(wire: Wire) {
+async fn row_16_a_server_without_room_is_named_and_not_pestered(speech: Speech) {
     let memcached = Memcached::start(&["-c", "20"]);
     let proxy = Proxy::start(memcached.addr()).await;
     let held = fill(&memcached.addr()).await;
-    let client = Client::with_config([proxy.addr()], speaking(wire, Config::new())).unwrap();
+    let client = Client::with_config([proxy.addr()], speech.config(Config::new())).unwrap();
     let start = Instant::now();
     let (mut named, mut calls) = (0, 0);
     while start.elapsed() < Duration::from_secs(6) {

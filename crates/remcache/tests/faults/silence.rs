@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use remcache::client::Overload;
-use remcache::proto::Wire;
 use remcache::{Client, Config, Delivery, Reply, Request, ServerHandle, Status};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -15,7 +14,7 @@ use crate::faults_support::serve::World;
 use crate::faults_support::store::truth;
 use crate::faults_support::trial::{OUTCOMES_OF_A_ROUND, RECOVERY, Trial};
 use crate::on_each_wire::on_each_wire;
-use crate::speaking::speaking;
+use crate::speaking::Speech;
 
 on_each_wire! {
     #[tokio::test(start_paused = true)]
@@ -46,10 +45,10 @@ async fn ask(server: ServerHandle, key: &'static str) -> (Reply, Instant) {
     (reply, Instant::now())
 }
 
-async fn row_10_a_drip_is_given_up_at_the_deadline_and_closed_at_twice_that(wire: Wire) {
-    let worlds = [World::new(wire, DRIP), World::new(wire, Conduct::Honest)];
+async fn row_10_a_drip_is_given_up_at_the_deadline_and_closed_at_twice_that(speech: Speech) {
+    let worlds = [World::new(speech, DRIP), World::new(speech, Conduct::Honest)];
     let net = Net::new([("slow", Arc::clone(&worlds[0])), ("well", Arc::clone(&worlds[1]))]);
-    let client = Client::with_config(["slow", "well"], speaking(wire, Config::new()).connector(net)).unwrap();
+    let client = Client::with_config(["slow", "well"], speech.config(Config::new()).connector(net)).unwrap();
     let [slow, well] = client.servers().try_into().unwrap();
     let start = Instant::now();
     let untouched = tokio::spawn(keep_asking(well, start + millis(4_000)));
@@ -86,10 +85,10 @@ async fn keep_asking(server: ServerHandle, until: Instant) {
     }
 }
 
-async fn row_10_a_drip_spoils_one_connection_of_two(wire: Wire) {
-    let world = World::new(wire, DRIP);
+async fn row_10_a_drip_spoils_one_connection_of_two(speech: Speech) {
+    let world = World::new(speech, DRIP);
     let net = Net::new([("slow", Arc::clone(&world))]);
-    let client = Client::with_config(["slow"], speaking(wire, Config::new()).connections(2).connector(net)).unwrap();
+    let client = Client::with_config(["slow"], speech.config(Config::new()).connections(2).connector(net)).unwrap();
     let server = &client.servers()[0];
     let head = tokio::spawn(ask(server.clone(), "fixed:H"));
     tokio::task::yield_now().await;
@@ -117,16 +116,16 @@ async fn all_time_out(trial: &Trial) {
     assert!(start.elapsed() >= DEADLINE);
 }
 
-async fn row_22_a_server_that_accepts_and_never_answers(wire: Wire) {
+async fn row_22_a_server_that_accepts_and_never_answers(speech: Speech) {
     for conduct in [Conduct::Silent, Conduct::Deaf] {
-        let trial = Trial::in_memory(wire, conduct, Config::new(), DEADLINE);
+        let trial = Trial::in_memory(speech, conduct, Config::new(), DEADLINE);
         all_time_out(&trial).await;
         trial.end().await;
     }
 }
 
-async fn row_22_a_server_whose_connections_never_open(wire: Wire) {
-    let trial = Trial::in_memory(wire, Conduct::Unreachable, Config::new(), DEADLINE);
+async fn row_22_a_server_whose_connections_never_open(speech: Speech) {
+    let trial = Trial::in_memory(speech, Conduct::Unreachable, Config::new(), DEADLINE);
     let tally = trial.round().await;
     assert_eq!(tally.errors.len(), OUTCOMES_OF_A_ROUND);
     assert!(tally.errors.iter().all(|error| !error.may_have_executed()));
@@ -134,9 +133,9 @@ async fn row_22_a_server_whose_connections_never_open(wire: Wire) {
 }
 
 /// Without the breaker: requests that a busy machine makes late would meet it.
-async fn row_22_a_server_that_accepts_and_never_answers_on_a_socket(wire: Wire) {
+async fn row_22_a_server_that_accepts_and_never_answers_on_a_socket(speech: Speech) {
     for conduct in [Conduct::Silent, Conduct::Deaf] {
-        let trial = Trial::on_sockets(wire, conduct, Config::new().breaker(0), DEADLINE).await;
+        let trial = Trial::on_sockets(speech, conduct, Config::new().breaker(0), DEADLINE).await;
         all_time_out(&trial).await;
         trial.end().await;
     }
@@ -159,11 +158,11 @@ fn count_of(outcomes: &[(Status, Duration)], wanted: Status) -> usize {
     outcomes.iter().filter(|(status, _)| *status == wanted).count()
 }
 
-async fn row_22_past_the_cap_of_requests_all_are_overloaded(wire: Wire) {
+async fn row_22_past_the_cap_of_requests_all_are_overloaded(speech: Speech) {
     for (overload, wait) in [(Overload::Fail, Duration::ZERO), (Overload::Wait, DEADLINE)] {
         for conduct in [Conduct::Silent, Conduct::Deaf] {
             let config = Config::new().max_in_flight(100).overload(overload);
-            let trial = Trial::in_memory(wire, conduct, config, DEADLINE);
+            let trial = Trial::in_memory(speech, conduct, config, DEADLINE);
             let outcomes = flood(&trial.client, 300, Request::get("fixed:1")).await;
             assert_eq!(count_of(&outcomes, Status::TimedOut(Delivery::MaybeSent)), 100);
             assert_eq!(count_of(&outcomes, Status::Overloaded), 200);
@@ -176,11 +175,11 @@ async fn row_22_past_the_cap_of_requests_all_are_overloaded(wire: Wire) {
     }
 }
 
-async fn row_22_past_the_cap_of_bytes_all_are_overloaded(wire: Wire) {
+async fn row_22_past_the_cap_of_bytes_all_are_overloaded(speech: Speech) {
     let request = Request::set("fixed:L", truth(b"fixed:L"));
     for (overload, wait) in [(Overload::Fail, Duration::ZERO), (Overload::Wait, DEADLINE)] {
         let config = Config::new().max_output(1 << 20).overload(overload);
-        let trial = Trial::in_memory(wire, Conduct::Deaf, config, DEADLINE);
+        let trial = Trial::in_memory(speech, Conduct::Deaf, config, DEADLINE);
         let outcomes = flood(&trial.client, 300, request.clone()).await;
         let overloaded = count_of(&outcomes, Status::Overloaded);
         let late = count_of(&outcomes, Status::TimedOut(Delivery::MaybeSent))
@@ -197,9 +196,9 @@ async fn row_22_past_the_cap_of_bytes_all_are_overloaded(wire: Wire) {
 }
 
 /// A server that stops reading in the middle of a request has not executed it.
-async fn row_22_a_server_that_stops_reading_on_a_socket(wire: Wire) {
+async fn row_22_a_server_that_stops_reading_on_a_socket(speech: Speech) {
     let config = Config::new().max_output(4 << 20).socket_buffers(16 << 10);
-    let trial = Trial::on_sockets(wire, Conduct::Deaf, config, DEADLINE).await;
+    let trial = Trial::on_sockets(speech, Conduct::Deaf, config, DEADLINE).await;
     let request = Request::set("fixed:H", truth(b"fixed:H"));
     let flood = flood(&trial.client, 30, request);
     let outcomes = timeout(DEADLINE * 10, flood).await.expect("no call hangs");

@@ -28,6 +28,8 @@ pub(crate) enum Conduct {
     Splits(usize, u64),
     /// Answers whatever is asked with these bytes.
     Says(Bytes),
+    /// The same from the first byte on: not even the question for its version is answered.
+    Stranger(Bytes),
     /// Tells one lie among the first replies that leave together, and none after.
     Lies(Lie, u64),
     /// Sends replies of 100 kB and more at one byte in this time.
@@ -36,6 +38,13 @@ pub(crate) enum Conduct {
     Silent,
     /// Accepts, and never reads.
     Deaf,
+}
+
+impl Conduct {
+    /// Whether it begins only when a client that asks for the version first has its answer.
+    pub(crate) fn begins_after_the_greeting(&self) -> bool {
+        matches!(self, Self::Says(_) | Self::Silent | Self::Deaf)
+    }
 }
 
 /// How a connection ends.
@@ -94,7 +103,7 @@ impl Speaker {
         match self.conduct.clone() {
             Conduct::Cuts(after, how) => return self.cut(stream, &frames.concat(), after, how).await,
             Conduct::Splits(longest, _) => return self.split(stream, &frames.concat(), longest).await,
-            Conduct::Says(bytes) => return self.send(stream, &bytes).await,
+            Conduct::Says(bytes) | Conduct::Stranger(bytes) => return self.send(stream, &bytes).await,
             Conduct::Drips(pace) => return self.drip(stream, &frames, pace).await,
             Conduct::Lies(lie, _) => {
                 self.lie(lie, &mut frames);
@@ -157,7 +166,9 @@ impl Speaker {
             Lie::Babbles => frames.insert(at, babble(self.wire, &mut self.rng)),
             Lie::ChangesOwner => {
                 let places = owner(self.wire, &frames[at]).expect("a candidate names its owner");
-                frames[at] = with_byte(&frames[at], self.rng.usize(places), self.rng.u8(1..));
+                // Beyond ASCII, a key becomes none of those that share its line.
+                let difference = if self.wire == Wire::Binary { self.rng.u8(1..) } else { self.rng.u8(0x80..) };
+                frames[at] = with_byte(&frames[at], self.rng.usize(places), difference);
             }
         }
     }
@@ -179,14 +190,13 @@ fn can_be_seen(wire: Wire, lie: Lie, frame: &[u8]) -> bool {
 fn owner(wire: Wire, frame: &[u8]) -> Option<Range<usize>> {
     match wire {
         Wire::Binary => Some(12..16),
-        Wire::Meta => {
+        _ if frame.starts_with(b"VALUE ") => {
+            let end = frame[6..].iter().position(|byte| *byte == b' ')?;
+            Some(6..6 + end)
+        }
+        _ => {
             let opaque = frame.windows(2).position(|pair| pair == b" O")? + 2;
             Some(opaque..opaque + 8)
-        }
-        Wire::Text => {
-            let key = frame.strip_prefix(b"VALUE ")?;
-            let end = key.iter().position(|byte| *byte == b' ')?;
-            Some(6..6 + end)
         }
     }
 }

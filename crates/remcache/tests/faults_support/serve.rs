@@ -2,10 +2,10 @@
 
 use std::fmt::Debug;
 use std::future::pending;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use remcache::proto::Wire;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
@@ -13,6 +13,7 @@ use super::attempts::Attempts;
 use super::conduct::{Conduct, Ending, Speaker};
 use super::store::Store;
 use crate::serving::Ear;
+use crate::speaking::Speech;
 
 /// The server's end of a connection.
 pub(crate) trait Peer: AsyncRead + AsyncWrite + Unpin + Send + 'static {
@@ -23,7 +24,7 @@ pub(crate) trait Peer: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 /// A server: what it speaks, its items, its conduct, and who connected.
 #[derive(Debug)]
 pub(crate) struct World {
-    wire: Wire,
+    speech: Speech,
     store: Mutex<Store>,
     conduct: Mutex<Conduct>,
     attempts: Attempts,
@@ -33,9 +34,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(wire: Wire, conduct: Conduct) -> Arc<Self> {
+    pub(crate) fn new(speech: Speech, conduct: Conduct) -> Arc<Self> {
         Arc::new(Self {
-            wire,
+            speech,
             store: Mutex::default(),
             conduct: Mutex::new(conduct),
             attempts: Attempts::default(),
@@ -45,8 +46,8 @@ impl World {
     }
 
     /// What is spoken on all connections.
-    pub(crate) fn wire(&self) -> Wire {
-        self.wire
+    pub(crate) fn speech(&self) -> Speech {
+        self.speech
     }
 
     pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
@@ -91,12 +92,15 @@ pub(crate) async fn serve(mut stream: impl Peer, world: Arc<World>) {
 }
 
 async fn converse(stream: &mut impl Peer, world: &World, conduct: Conduct) -> Ending {
+    if world.speech == Speech::Text && conduct.begins_after_the_greeting() && greet(stream).await.is_err() {
+        return Ending::Fin;
+    }
     if let Conduct::Deaf = conduct {
         pending::<()>().await;
     }
     let mut unheard = if let Conduct::Hears(bytes) = conduct { bytes } else { usize::MAX };
-    let mut speaker = Speaker::new(world.wire, conduct);
-    let mut ear = Ear::new(world.wire);
+    let mut speaker = Speaker::new(world.speech.wire(), conduct);
+    let mut ear = Ear::new(world.speech.wire());
     while unheard > 0 {
         match (&mut *stream).take(unheard as u64).read_buf(ear.spare()).await {
             Ok(0) | Err(_) => return Ending::Fin,
@@ -111,6 +115,13 @@ async fn converse(stream: &mut impl Peer, world: &World, conduct: Conduct) -> En
         }
     }
     Ending::Rst
+}
+
+/// Tells its version to a client that asks for nothing else before it has it.
+async fn greet(stream: &mut impl Peer) -> io::Result<()> {
+    let mut question = *b"version\r\n";
+    stream.read_exact(&mut question).await?;
+    stream.write_all(b"VERSION 1.6.18\r\n").await
 }
 
 /// Says that nothing more will come, and reads to the end: closing with unread bytes would be a

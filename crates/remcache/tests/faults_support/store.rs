@@ -15,7 +15,6 @@ use crate::serving::Heard;
 pub(crate) struct Store {
     items: HashMap<Bytes, Bytes>,
     executions: HashMap<Bytes, u32>,
-    frames: usize,
     bytes: usize,
 }
 
@@ -55,23 +54,22 @@ impl Store {
         self.executions.get(key).copied().unwrap_or_default()
     }
 
-    /// How many frames were answered until now, and how many bytes they had.
-    pub(crate) fn answered(&self) -> (usize, usize) {
-        (self.frames, self.bytes)
+    /// How many bytes were answered until now.
+    pub(crate) fn answered(&self) -> usize {
+        self.bytes
     }
 
     /// Executes a request, and puts the frames of its answer behind the others.
     pub(crate) fn execute(&mut self, request: &Heard, frames: &mut Vec<Bytes>) {
         let answer = request.say(&self.replies(request));
-        self.frames += answer.len();
         self.bytes += answer.iter().map(Bytes::len).sum::<usize>();
         frames.extend(answer);
     }
 
     fn replies(&mut self, request: &Heard) -> Vec<Reply> {
-        let key = request.key.clone();
+        let key = request.key();
         let reply = match request.operation {
-            Operation::Get => self.get(&key),
+            Operation::Get => return request.keys.iter().map(|key| self.get(key)).collect(),
             Operation::Set => self.set(key, &request.value),
             Operation::Delete => self.delete(key),
             Operation::Increment => self.increment(key),

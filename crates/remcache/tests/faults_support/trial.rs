@@ -7,7 +7,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use remcache::proto::Wire;
 use remcache::{Change, Client, Config, Delivery, Error, ErrorKind, Item};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -17,7 +16,7 @@ use super::host::Host;
 use super::net::Net;
 use super::serve::World;
 use super::store::{statistics, truth};
-use crate::speaking::speaking;
+use crate::speaking::Speech;
 
 /// A client and its server.
 #[derive(Debug)]
@@ -54,26 +53,20 @@ const GETS: usize = 20;
 const KEYS_OF_A_GET: usize = 64;
 const KEYS_OF_A_SET: usize = 5;
 
-/// How many frames an honest server answers a round with: packets of a call may be quiet but for the last.
-pub(crate) fn frames_of_a_round(wire: Wire) -> usize {
-    let of_a_set = if wire == Wire::Binary { 1 } else { KEYS_OF_A_SET };
-    OUTCOMES_OF_A_ROUND - KEYS_OF_A_SET + of_a_set + statistics().len()
-}
-
 impl Trial {
     /// A trial in memory, for a paused clock: deadlines are met to the tick of its timer.
-    pub(crate) fn in_memory(wire: Wire, conduct: Conduct, config: Config, deadline: Duration) -> Self {
-        let world = World::new(wire, conduct);
+    pub(crate) fn in_memory(speech: Speech, conduct: Conduct, config: Config, deadline: Duration) -> Self {
+        let world = World::new(speech, conduct);
         let net = Net::new([("server", Arc::clone(&world))]);
-        let client = Client::with_config(["server"], speaking(wire, config).timeout(deadline).connector(net));
+        let client = Client::with_config(["server"], speech.config(config).timeout(deadline).connector(net));
         Self::new(client, world, deadline, TICK, None)
     }
 
     /// A trial on real sockets.
-    pub(crate) async fn on_sockets(wire: Wire, conduct: Conduct, config: Config, deadline: Duration) -> Self {
-        let world = World::new(wire, conduct);
+    pub(crate) async fn on_sockets(speech: Speech, conduct: Conduct, config: Config, deadline: Duration) -> Self {
+        let world = World::new(speech, conduct);
         let host = Host::start(&world).await;
-        let client = Client::with_config([host.address()], speaking(wire, config).timeout(deadline));
+        let client = Client::with_config([host.address()], speech.config(config).timeout(deadline));
         Self::new(client, world, deadline, BUSY_MACHINE, Some(host))
     }
 
@@ -123,6 +116,11 @@ impl Trial {
         sum
     }
 
+    /// Whether the server gives itself away when it is asked for its version, before any request.
+    pub(crate) fn is_stranger_in_text(&self) -> bool {
+        self.world.speech() == Speech::Text && matches!(self.world.conduct(), Conduct::Stranger(_))
+    }
+
     /// One fetch.
     pub(crate) async fn get(&self, key: &str) -> Tally {
         get(self.caller(), key.to_owned()).await
@@ -166,8 +164,8 @@ impl Trial {
     }
 
     fn caller(&self) -> Caller {
-        let wire = self.world.wire();
-        Caller { client: self.client.clone(), wire, deadline: self.deadline, slack: self.slack }
+        let speech = self.world.speech();
+        Caller { client: self.client.clone(), speech, deadline: self.deadline, slack: self.slack }
     }
 }
 
@@ -221,7 +219,7 @@ fn fate_of(error: &Error) -> Fate {
 #[derive(Debug)]
 struct Caller {
     client: Client,
-    wire: Wire,
+    speech: Speech,
     deadline: Duration,
     slack: Duration,
 }
@@ -279,7 +277,7 @@ async fn set_many(caller: Caller, serial: u32) -> Tally {
 async fn increment(caller: Caller, key: String) -> Tally {
     let call = caller.client.increment(&key, 1);
     // The text wire has no word for a counter's first number, and this server needs none.
-    let call = if caller.wire == Wire::Text { call } else { call.initial(1) };
+    let call = if caller.speech == Speech::Text { call } else { call.initial(1) };
     let outcome = caller.within(1, call).await;
     let mut tally = Tally::default();
     tally.remember(&key, &outcome);

@@ -26,15 +26,25 @@ impl Store {
         self.counters.get(key.as_bytes()).copied().unwrap_or_default()
     }
 
+    fn execute(&mut self, request: &Heard) -> Vec<Reply> {
+        match request.operation {
+            Operation::Get => request.keys.iter().map(|key| self.get(key)).collect(),
+            _ => vec![self.change(request)],
+        }
+    }
+
+    fn get(&self, key: &Bytes) -> Reply {
+        match self.items.get(key) {
+            Some(value) => Reply::with_text(Status::NoError, value.clone()),
+            None => Reply::new(Status::KeyNotFound),
+        }
+    }
+
     /// A counter starts where it is absent, whatever is asked.
-    fn execute(&mut self, request: &Heard) -> Reply {
-        let key = request.key.clone();
+    fn change(&mut self, request: &Heard) -> Reply {
+        let key = request.key();
         let mut reply = Reply::new(Status::NoError);
         match request.operation {
-            Operation::Get => match self.items.get(&key) {
-                Some(value) => reply.value = value.clone(),
-                None => reply.status = Status::KeyNotFound,
-            },
             Operation::Set => {
                 self.items.insert(key, request.value.clone());
             }
@@ -66,8 +76,8 @@ async fn serve(mut stream: TcpStream, wire: Wire, store: &Mutex<Store>) -> std::
     while stream.read_buf(ear.spare()).await? > 0 {
         let mut said = Vec::new();
         while let Some(request) = ear.next() {
-            let reply = store.lock().expect("no server panics").execute(&request);
-            said.extend(request.say(&[reply]));
+            let replies = store.lock().expect("no server panics").execute(&request);
+            said.extend(request.say(&replies));
         }
         stream.write_all(&said.concat()).await?;
     }

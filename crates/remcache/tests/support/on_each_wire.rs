@@ -1,25 +1,30 @@
 //! The same test on each wire.
 
-/// Makes of a function that takes a wire a test for each of them: `name::binary`, `name::meta`,
-/// `name::text`.
+/// Makes of a function that takes a [`Speech`](crate::speaking::Speech) a test for each of them:
+/// `name::binary`, `name::meta`, `name::meta_one_by_one`, `name::text`.
 macro_rules! on_each_wire {
     (#[$attribute:meta] $($name:ident)+) => {$(
         mod $name {
-            use remcache::proto::Wire;
+            use crate::speaking::Speech;
 
             #[$attribute]
             async fn binary() {
-                super::$name(Wire::Binary).await;
+                super::$name(Speech::Binary).await;
             }
 
             #[$attribute]
             async fn meta() {
-                super::$name(Wire::Meta).await;
+                super::$name(Speech::Meta).await;
+            }
+
+            #[$attribute]
+            async fn meta_one_by_one() {
+                super::$name(Speech::MetaOneByOne).await;
             }
 
             #[$attribute]
             async fn text() {
-                super::$name(Wire::Text).await;
+                super::$name(Speech::Text).await;
             }
         }
     )+};

@@ -18,7 +18,8 @@ pub(crate) enum Ear {
 #[derive(Debug)]
 pub(crate) struct Heard {
     pub(crate) operation: Operation,
-    pub(crate) key: Bytes,
+    /// Only a fetch has more than one, and no more than that if it is in text.
+    pub(crate) keys: Vec<Bytes>,
     pub(crate) value: Bytes,
     is_quiet: bool,
     manner: Manner,
@@ -75,7 +76,7 @@ fn packet(packet: &Packet) -> Heard {
     let request = decode_request(packet).expect("a request");
     Heard {
         operation: request.operation(),
-        key: request.key().map(|key| Bytes::copy_from_slice(key.as_bytes())).unwrap_or_default(),
+        keys: request.key().into_iter().map(|key| Bytes::copy_from_slice(key.as_bytes())).collect(),
         value: Bytes::copy_from_slice(request.value()),
         is_quiet: request.is_quiet(),
         manner: Manner::Packet { opcode: Opcode(packet.header.opcode), opaque: packet.header.opaque },
@@ -108,10 +109,13 @@ fn line(input: &mut BytesMut) -> Option<Heard> {
 fn command_heard(command: &Command<'_>) -> Heard {
     let classic = |operation, key: &[u8], is_quiet| {
         let manner = Manner::Classic { with_cas: matches!(command, Command::Get(get) if get.with_cas) };
-        Heard { operation, key: Bytes::copy_from_slice(key), value: Bytes::new(), is_quiet, manner }
+        Heard { operation, keys: vec![Bytes::copy_from_slice(key)], value: Bytes::new(), is_quiet, manner }
     };
     match command {
-        Command::Get(get) => classic(Operation::Get, get.keys.clone().next().unwrap_or_default(), false),
+        Command::Get(get) => {
+            let keys = get.keys.clone().map(Bytes::copy_from_slice).collect();
+            Heard { keys, ..classic(Operation::Get, b"", false) }
+        }
         Command::Store(store) if store.verb == serve::Verb::Set => classic(Operation::Set, store.key, store.quiet),
         Command::Count(count) if count.up => classic(Operation::Increment, count.key, count.quiet),
         Command::Delete(delete) => classic(Operation::Delete, delete.key, delete.quiet),
@@ -135,15 +139,23 @@ fn command_heard(command: &Command<'_>) -> Heard {
 }
 
 impl Heard {
-    /// The answer, in pieces that each are the whole of a reply: a packet, or a line with its value.
+    /// The key of a request that has one at most.
+    pub(crate) fn key(&self) -> Bytes {
+        self.keys.first().cloned().unwrap_or_default()
+    }
+
+    /// The answer, in pieces that each are the whole of a reply: a packet, or all lines that answer a line.
     pub(crate) fn say(&self, replies: &[Reply]) -> Vec<Bytes> {
         if self.is_quiet && replies.iter().all(|reply| self.is_usual(reply)) {
             return Vec::new();
         }
+        if let (Operation::Get, Manner::Classic { with_cas }) = (self.operation, &self.manner) {
+            return vec![self.say_items(replies, *with_cas)];
+        }
         let said = replies.iter().map(|reply| match &self.manner {
             Manner::Packet { opcode, opaque } => say_packet(reply, *opcode, *opaque),
             Manner::Meta { flags } => self.say_meta(reply, flags),
-            Manner::Classic { with_cas } => self.say_classic(reply, *with_cas),
+            Manner::Classic { .. } => self.say_classic(reply),
         });
         said.collect()
     }
@@ -169,7 +181,7 @@ impl Heard {
         for (flag, token) in flags {
             match flag {
                 b'O' => answer.token(b'O', token),
-                b'k' => answer.key(&self.key, flags.iter().any(|(flag, _)| *flag == b'b')),
+                b'k' => answer.key(&self.key(), flags.iter().any(|(flag, _)| *flag == b'b')),
                 b'f' if reply.is_ok() => answer.number(b'f', reply.flags.into()),
                 b'c' if reply.is_ok() => answer.number(b'c', reply.cas),
                 _ => {}
@@ -179,15 +191,23 @@ impl Heard {
         [&answer.into_line(), value.as_deref().unwrap_or_default(), end].concat().into()
     }
 
-    fn say_classic(&self, reply: &Reply, with_cas: bool) -> Bytes {
+    /// All items that were found, and the end.
+    fn say_items(&self, replies: &[Reply], with_cas: bool) -> Bytes {
+        let mut said = Vec::new();
+        for (key, reply) in self.keys.iter().zip(replies).filter(|(_, reply)| reply.is_ok()) {
+            let cas = if with_cas { format!(" {}", reply.cas) } else { String::new() };
+            let head = format!(" {} {}{cas}\r\n", reply.flags, reply.value.len());
+            for piece in [b"VALUE ", &key[..], head.as_bytes(), &reply.value, b"\r\n"] {
+                said.extend_from_slice(piece);
+            }
+        }
+        said.extend_from_slice(b"END\r\n");
+        said.into()
+    }
+
+    fn say_classic(&self, reply: &Reply) -> Bytes {
         let is_found = reply.status == Status::NoError;
         match self.operation {
-            Operation::Get if is_found => {
-                let cas = if with_cas { format!(" {}", reply.cas) } else { String::new() };
-                let head = format!(" {} {}{cas}\r\n", reply.flags, reply.value.len());
-                [b"VALUE ", &self.key[..], head.as_bytes(), &reply.value, b"\r\nEND\r\n"].concat().into()
-            }
-            Operation::Get => Bytes::from_static(b"END\r\n"),
             Operation::Set => Bytes::from_static(b"STORED\r\n"),
             Operation::Version => format!("VERSION {}\r\n", reply.text()).into(),
             Operation::Stat if reply.key.is_empty() => Bytes::from_static(b"END\r\n"),

@@ -54,7 +54,8 @@ struct Verdict {
     reasons: Vec<String>,
     /// Figures for the monitoring's curves.
     figures: Vec<String>,
-    is_down: bool,
+    /// What it gives as an exit code if it does not answer.
+    failure: Option<Exit>,
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
@@ -102,7 +103,7 @@ fn judge(args: &Args, server: &ServerHandle, seen: Result<Seen, remcache::Error>
             }
         }
         Err(error) => {
-            verdict.is_down = true;
+            verdict.failure = Some(Exit::of(&error));
             verdict.health = Health::Critical;
             verdict.reasons.push(format!("down: {}", reason(server, &error)));
         }
@@ -171,7 +172,7 @@ fn print(verdicts: &[Verdict], output: &mut Output) -> std::io::Result<()> {
 /// One line: the worst, why, and the figures behind a bar.
 fn nagios(verdicts: &[Verdict]) -> String {
     let worst = verdicts.iter().map(|verdict| verdict.health).max().unwrap_or_default();
-    let alive = verdicts.iter().filter(|verdict| !verdict.is_down).count();
+    let alive = verdicts.iter().filter(|verdict| verdict.failure.is_none()).count();
     let mut line = format!("MEMCACHED {} - {alive} of {} servers answer", worst.name(), verdicts.len());
     for verdict in verdicts {
         for reason in &verdict.reasons {
@@ -188,13 +189,15 @@ fn nagios(verdicts: &[Verdict]) -> String {
 
 fn exit(verdicts: &[Verdict], layout: Layout) -> Exit {
     let worst = verdicts.iter().map(|verdict| verdict.health).max().unwrap_or_default();
-    let down = verdicts.iter().filter(|verdict| verdict.is_down).count();
+    let down = verdicts.iter().filter_map(|verdict| verdict.failure);
     match (layout, worst) {
         (_, Health::Ok) => Exit::Yes,
         (Layout::Nagios, Health::Warning) => Exit::Warning,
         (Layout::Nagios, Health::Critical) => Exit::Critical,
-        _ if down == verdicts.len() => Exit::Unreachable,
-        _ if down > 0 => Exit::Partly,
-        _ => Exit::Threshold,
+        _ => match (down.clone().count(), down.max()) {
+            (count, Some(failure)) if count == verdicts.len() => failure,
+            (_, Some(_)) => Exit::Partly,
+            (_, None) => Exit::Threshold,
+        },
     }
 }

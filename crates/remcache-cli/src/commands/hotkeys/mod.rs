@@ -7,15 +7,15 @@ mod report;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use remcache::Error;
 use remcache::client::ServerHandle;
 use remcache::proto::Request;
-use remcache::{Client, Error};
 use tokio::task::JoinSet;
 
 use crate::cli::value;
 use crate::exit::Outcome;
 use crate::output::{Notes, Progress, number};
-use crate::sample;
+use crate::sample::events_left_out;
 use crate::selection::KeyPattern;
 use crate::session::Session;
 use crate::tally::Tally;
@@ -44,6 +44,9 @@ pub(crate) struct Args {
 /// Keys with more than this part of all fetches are never missed; the others may be.
 const KEPT: usize = 8192;
 
+/// How many lines of a log are taken before others have their turn.
+const TURN: usize = 1024;
+
 /// How often a progress bar moves.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -58,7 +61,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.expect();
     let client = session.client()?;
     let servers = client.servers();
-    let before = left_out(&client).await;
+    let before = events_left_out(&client).await;
     let begun = Instant::now();
     let mut listening = Listening::begin(&servers, &args.keys);
     let mut tally = Tally::default();
@@ -67,7 +70,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         () = interrupt.raised() => {}
     }
     let elapsed = begun.elapsed();
-    let after = left_out(&client).await;
+    let after = events_left_out(&client).await;
     let mut log = listening.end(&args.keys);
     for (server, (before, after)) in before.into_iter().zip(after).enumerate() {
         log.add_skipped(server, after.saturating_sub(before));
@@ -82,12 +85,6 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     Ok(interrupt.unless_raised(tally.exit_of_servers()))
 }
 
-/// How many events each server could not even put into its log, since it started.
-async fn left_out(client: &Client) -> Vec<u64> {
-    let dropped = |sample: sample::Sample| sample.figures.ok()?.number("log_worker_dropped");
-    sample::take(client, "").await.into_iter().map(|sample| dropped(sample).unwrap_or_default()).collect()
-}
-
 impl Listening {
     fn begin(servers: &[ServerHandle], keys: &KeyPattern) -> Self {
         let log = Arc::new(Mutex::new(Log::new(servers.len(), KEPT)));
@@ -95,9 +92,15 @@ impl Listening {
         for (index, server) in servers.iter().enumerate() {
             let (mut events, log, keys) = (server.watch("fetchers mutations"), Arc::clone(&log), keys.clone());
             tasks.spawn(async move {
+                let mut lines: usize = 0;
                 while let Some(line) = events.next().await {
                     let line = line?;
                     locked(&log).take(index, &line, |key| keys.fits(key));
+                    lines += 1;
+                    // A server that tells more than can be read must not keep the clock from being looked at.
+                    if lines.is_multiple_of(TURN) {
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Ok(())
             });

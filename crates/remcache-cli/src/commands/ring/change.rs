@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{BufRead, BufReader};
 
 use remcache::Key;
 use remcache::client::Endpoint;
@@ -10,6 +10,7 @@ use remcache::distribution::{Distribution, Node, Ring};
 
 use super::Options;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::input;
 use crate::output::{Cell, Column, Record, Table, number};
 use crate::session::Session;
 
@@ -19,7 +20,7 @@ pub(super) struct Change {
     pub(super) names: Vec<String>,
     before: Side,
     after: Side,
-    namespace: String,
+    namespace: Vec<u8>,
 }
 
 /// One list of servers with its ring.
@@ -67,12 +68,13 @@ impl Change {
                 names.push(endpoint.name.to_string());
             }
         }
-        let placement = session.options.placement();
+        let client = session.client()?;
+        let placement = client.distribution();
         Ok(Self {
             before: Side::new(&before, placement, &names)?,
             after: Side::new(&after, options.to.unwrap_or(placement), &names)?,
             names,
-            namespace: session.options.namespace.clone().unwrap_or_default(),
+            namespace: client.namespace().to_vec(),
         })
     }
 
@@ -89,7 +91,7 @@ impl Change {
         };
         match &options.keys {
             None => (0..options.sample).for_each(|number| place(format!("key:{number}").as_bytes())),
-            Some(path) if path.as_os_str() == "-" => read(io::stdin().lock(), "standard input", &mut place)?,
+            Some(path) if path.as_os_str() == "-" => read(input::stdin()?, "standard input", &mut place)?,
             Some(path) => {
                 let file = File::open(path).map_err(|error| Failure::file(path, error))?;
                 read(BufReader::new(file), &path.display().to_string(), &mut place)?;
@@ -175,10 +177,10 @@ impl Side {
         })
     }
 
-    fn place(&self, key: &[u8], namespace: &str) -> Option<usize> {
+    fn place(&self, key: &[u8], namespace: &[u8]) -> Option<usize> {
         let server = match namespace.is_empty() || !self.ring.distribution().hashes_namespace() {
             true => self.ring.locate(key, |_| true),
-            false => self.ring.locate(&[namespace.as_bytes(), key].concat(), |_| true),
+            false => self.ring.locate(&[namespace, key].concat(), |_| true),
         };
         server.map(|server| self.places[server])
     }

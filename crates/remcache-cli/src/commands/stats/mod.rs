@@ -11,7 +11,7 @@ use remcache::Client;
 use serde_json::{Map, Value};
 
 use crate::cli::value;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome, words};
 use crate::interrupt::Interrupt;
 use crate::metrics;
 use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone};
@@ -52,6 +52,8 @@ enum Group {
     Settings,
     /// How many items there are of each size, if the server tracks it
     Sizes,
+    /// Every connection: who, doing what, idle for how long
+    Conns,
 }
 
 impl Group {
@@ -62,6 +64,7 @@ impl Group {
             Self::Slabs => "slabs",
             Self::Settings => "settings",
             Self::Sizes => "sizes",
+            Self::Conns => "conns",
         }
     }
 }
@@ -229,7 +232,7 @@ fn print_csv(look: &Look, has_header: bool, output: &mut Output) -> io::Result<(
             Ok(figures) => figures
                 .iter()
                 .try_for_each(|(name, value)| records.push(record().with("name", name).with("value", value)))?,
-            Err(error) => records.push(record().with("name", "error").with("value", error.to_string()))?,
+            Err(error) => records.push(record().with("name", "error").with("value", words(error)))?,
         }
     }
     records.end()
@@ -247,7 +250,7 @@ fn print_records(args: &Args, previous: Option<&Look>, look: &Look, output: &mut
                 let figures: Map<_, _> = figures.iter().map(|(name, value)| (name.to_owned(), typed(value))).collect();
                 record.with("stats", figures).with_some("rates", rates.map(Value::from))
             }
-            Err(error) => record.with("error", error.to_string()),
+            Err(error) => record.with("error", words(error)),
         })?;
     }
     records.end()

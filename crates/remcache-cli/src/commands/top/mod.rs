@@ -30,10 +30,13 @@ use fleet::{Fleet, Member, Seen, Window};
 use log::Log;
 use prefixes::{Look, Prefixes};
 use screen::{Action, Screen, Tab};
+pub(crate) use terminal::NOTICE;
 
 /// Watch the servers on a screen: rates, hits, memory, connections, latency
 ///
-/// Servers that are away stay visible, with the reason. ? shows the keys.
+/// Servers that are away stay visible, with the reason. ? shows the keys. Prefixes of keys are counted
+/// by a server only when told to, which costs it a lock for each command: top asks first, and ends it
+/// when the page is left, however top ends but for a kill or a crash.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The time between two looks
@@ -262,7 +265,9 @@ impl Top {
     }
 
     fn take(&mut self, round: Round) {
-        for (place, seen) in round.seen {
+        // A pause holds the figures, also those that were on their way; a page is fetched all the same.
+        let seen = if self.screen.is_paused { Vec::new() } else { round.seen };
+        for (place, seen) in seen {
             self.fleet.update(place, seen);
         }
         if let Some(details) = round.details {

@@ -1,6 +1,7 @@
 //! The terminal of `top`: taken as a whole, and given back as it was found, also after a panic or a signal.
 
 use std::io;
+use std::time::Duration;
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
@@ -16,12 +17,20 @@ pub(super) fn give_back() -> io::Result<()> {
     ratatui::try_restore()
 }
 
+/// How soon the thread notices that nobody listens any more: what is typed then is somebody else's.
+pub(crate) const NOTICE: Duration = Duration::from_millis(20);
+
 /// The terminal's keys and resizes, read by a thread of its own.
 pub(super) fn listen() -> io::Result<mpsc::Receiver<Event>> {
     let (sender, receiver) = mpsc::channel(16);
     std::thread::Builder::new().name("keys".into()).spawn(move || {
-        while let Ok(event) = event::read() {
-            if sender.blocking_send(event).is_err() {
+        while !sender.is_closed() {
+            let event = match event::poll(NOTICE) {
+                Ok(false) => continue,
+                Ok(true) => event::read(),
+                Err(error) => Err(error),
+            };
+            if !event.is_ok_and(|event| sender.blocking_send(event).is_ok()) {
                 break;
             }
         }

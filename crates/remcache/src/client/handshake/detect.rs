@@ -188,7 +188,7 @@ async fn password(stream: &mut dyn Stream, credentials: Option<&Credentials>) ->
 pub(super) async fn who_is_there(stream: &mut dyn Stream) -> Result<Option<Spoken>, Failure> {
     send(stream, b"version\r\n").await?;
     match line(stream).await {
-        Ok(answer) => Ok(Some(in_text(&answer))),
+        Ok(answer) => told(&answer).map(|_| Some(in_text(&answer))),
         Err(failure) if closed_silently(&failure) => Ok(None),
         Err(failure) => Err(failure),
     }

@@ -193,11 +193,10 @@ impl Task {
         if self.told.as_ref().is_some_and(Failure::lasts) {
             self.failures = u32::MAX;
         }
-        let delay = self.config.reconnect.delay(self.failures, &mut self.random);
+        let now = Instant::now();
+        let wait = self.config.reconnect.wait(self.failures, now - self.retry_from, &mut self.random);
         self.failures = self.failures.saturating_add(1);
-        // However long the attempt took, a moment passes before the next.
-        let moment = delay.min(self.config.reconnect.first);
-        let until = after(self.retry_from, delay).max(after(Instant::now(), moment));
+        let until = after(self.retry_from, wait.since_begin).max(after(now, wait.since_end));
         let mut wait = pin!(sleep_until(until));
         poll_fn(|cx| match self.link.poll_demand(cx.waker()) {
             Poll::Ready(Demand::End) => Poll::Ready(true),

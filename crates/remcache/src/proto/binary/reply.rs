@@ -85,7 +85,7 @@ fn take_value(input: &mut InputBuffer, begin: usize, header: &Header, status: St
         input.skip(end);
         return Bytes::from_static(NOT_FOUND);
     }
-    input.take_within(end, begin, length)
+    input.take_between(begin, length, 0)
 }
 
 /// What memcached says of a miss.

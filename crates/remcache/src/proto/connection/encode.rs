@@ -60,10 +60,15 @@ impl Connection {
         Ok(Encoded { opcode, expected, start, kept: self.keep_key(request) })
     }
 
-    /// Remembers the key of a fetch where nothing else tells what an item answers.
+    /// Remembers the key of a fetch where nothing else tells what an item answers, or what its key is.
     fn keep_key(&mut self, request: &Request<'_>) -> Kept {
+        let is_needed = match self.wire {
+            Some(Wire::Text) => request.operation().is_fetch(),
+            Some(Wire::Meta) => meta::cannot_return_key(request),
+            _ => false,
+        };
         match request.key() {
-            Ok(key) if self.wire == Some(Wire::Text) && request.operation().is_fetch() => {
+            Ok(key) if is_needed => {
                 self.in_flight.remember_key(key.as_bytes());
                 Kept::Key
             }

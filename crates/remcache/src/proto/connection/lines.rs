@@ -1,9 +1,11 @@
 //! Attribution on the wires whose replies are lines.
 
+use bytes::Bytes;
+
 use super::{Connection, Event};
 use crate::proto::in_flight::Kept;
 use crate::proto::meta::{self, Peeked};
-use crate::proto::{Expected, InputBuffer, Operation, ProtocolError, Wire, line, refusal, text};
+use crate::proto::{Expected, InputBuffer, Operation, ProtocolError, Reply, Status, Wire, line, refusal, text};
 
 /// What came of a look at the input.
 pub(super) enum Step {
@@ -67,13 +69,27 @@ impl Connection {
         let place = self.in_flight.place_in_order(opaque)?;
         let expected = self.expected_at(place);
         // Before anything else is believed because of it.
-        meta::check(input, &head, expected)?;
+        let status = meta::check(input, &head, expected)?;
         if place > 0 && !expected.quiet {
             self.silent = place;
             return Ok(Step::Silent);
         }
-        let reply = meta::take(input, &head, expected)?;
+        let mut reply = meta::take(input, &head, status, expected)?;
+        if expected.returns_key {
+            self.restore_key(place, &mut reply);
+        }
         Ok(Step::Taken(self.answered(place, true).map(|tag| Event { tag, reply, last: true })))
+    }
+
+    /// Puts the key into a reply whose server could not be asked for it.
+    #[cold]
+    fn restore_key(&self, place: usize, reply: &mut Reply) {
+        let Some(key) = self.in_flight.key_at(place) else { return };
+        reply.key = Bytes::copy_from_slice(key);
+        // As on the binary wire, a miss has the key and no text.
+        if reply.status == Status::KeyNotFound {
+            reply.value = Bytes::new();
+        }
     }
 
     fn expected_at(&self, place: usize) -> Expected {
@@ -128,7 +144,9 @@ impl Connection {
             _ => text::take(input, expected, self.in_flight.first_key(), self.limits.value)?,
         };
         let Some(answer) = answer else { return Ok(Step::Incomplete) };
-        self.broken = answer.fatal;
+        if answer.fatal.is_some() {
+            self.broken = answer.fatal;
+        }
         let (reply, last) = (answer.reply, answer.last);
         Ok(Step::Taken(self.answered(place, last).map(|tag| Event { tag, reply, last })))
     }

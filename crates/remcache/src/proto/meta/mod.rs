@@ -12,4 +12,5 @@ pub mod serve;
 pub(in crate::proto) use base64::decode as decode_base64;
 pub use reply::{Frame, decode};
 pub(in crate::proto) use reply::{Peeked, check, is_miss, peek, take, take_miss, verb_answers};
+pub(in crate::proto) use request::cannot_return_key;
 pub use request::encode;

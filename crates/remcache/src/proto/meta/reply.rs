@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::base64;
 use crate::proto::expected::Shape;
+use crate::proto::line::Scanner;
 use crate::proto::{
     Expected, InputBuffer, ItemInfo, Operation, ProtocolError, Reply, Status, Ttl, line, refusal, text,
 };
@@ -31,7 +32,8 @@ pub fn decode(input: &mut InputBuffer, expected: Expected, max_value: usize) -> 
     match peek(input, max_value)? {
         None => Ok(None),
         Some(Peeked::Item(head)) if verb_answers(expected.operation) => {
-            let reply = take(input, &head, expected)?;
+            let status = check(input, &head, expected)?;
+            let reply = take(input, &head, status, expected)?;
             Ok(Some(Frame { opaque: head.opaque, last: true, reply }))
         }
         Some(_) => {
@@ -58,7 +60,7 @@ pub(in crate::proto) enum Peeked {
     },
 }
 
-/// The first line of a meta command's reply.
+/// The first line of a meta command's reply, with what nearly every reply tells.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::proto) struct Head {
     code: Code,
@@ -67,6 +69,10 @@ pub(in crate::proto) struct Head {
     /// How long the value behind it is.
     value: usize,
     pub(in crate::proto) opaque: Option<u32>,
+    flags: u32,
+    cas: u64,
+    /// Whether it tells more: what only few requests ask for.
+    has_more: bool,
 }
 
 /// The return codes (docs/protocol.md 4.2).
@@ -80,13 +86,13 @@ enum Code {
     Exists,
 }
 
-const CODES: &[(&[u8; 2], Code)] = &[
-    (b"HD", Code::Header),
-    (b"VA", Code::Value),
-    (b"EN", Code::Miss),
-    (b"NF", Code::NotFound),
-    (b"NS", Code::NotStored),
-    (b"EX", Code::Exists),
+const CODES: &[([u8; 2], Code)] = &[
+    (*b"VA", Code::Value),
+    (*b"HD", Code::Header),
+    (*b"EN", Code::Miss),
+    (*b"NF", Code::NotFound),
+    (*b"NS", Code::NotStored),
+    (*b"EX", Code::Exists),
 ];
 
 /// What a code means as answer to an operation; what is not here is no answer to it.
@@ -126,23 +132,35 @@ pub(in crate::proto) fn peek(input: &mut InputBuffer, max_value: usize) -> Resul
 /// The head that a line is; `None` if it begins with no return code.
 #[inline]
 fn head(text: &[u8], line: usize, max_value: usize) -> Result<Option<Head>, ProtocolError> {
-    let mut words = line::words(text);
-    let code = words.next().and_then(|word| CODES.iter().find(|(name, _)| name[..] == *word));
-    let Some(&(_, code)) = code else { return Ok(None) };
+    let (name, rest) = match text {
+        [first, second] => ([*first, *second], &[][..]),
+        [first, second, b' ', rest @ ..] => ([*first, *second], rest),
+        _ => return Ok(None),
+    };
+    let Some(&(_, code)) = CODES.iter().find(|(known, _)| *known == name) else { return Ok(None) };
+    let mut scanner = Scanner::new(rest);
     let value = match code {
-        Code::Value => announced(words.next(), text, max_value)?,
+        Code::Value => announced(&mut scanner, text, max_value)?,
         _ => 0,
     };
-    let opaque = words.find_map(|word| word.strip_prefix(b"O"));
-    let opaque = match opaque {
-        None => None,
-        Some(token) => Some(line::opaque(token).ok_or_else(|| unexpected(text))?),
-    };
-    Ok(Some(Head { code, line, value, opaque }))
+    let mut head = Head { code, line, value, opaque: None, flags: 0, cas: 0, has_more: false };
+    while let Some(letter) = scanner.letter() {
+        match letter {
+            // A build with flags of 64 bits: other wires see the low half too.
+            b'f' => head.flags = scanner.number().map_or(0, |flags| flags as u32),
+            b'c' => head.cas = scanner.number().unwrap_or(0),
+            b'O' if head.opaque.is_none() => {
+                head.opaque = Some(scanner.opaque().ok_or_else(|| unexpected(text))?);
+            }
+            _ => head.has_more = true,
+        }
+        scanner.skip_word();
+    }
+    Ok(Some(head))
 }
 
-fn announced(word: Option<&[u8]>, text: &[u8], limit: usize) -> Result<usize, ProtocolError> {
-    let announced = word.and_then(line::number).ok_or_else(|| unexpected(text))?;
+fn announced(scanner: &mut Scanner<'_>, text: &[u8], limit: usize) -> Result<usize, ProtocolError> {
+    let announced = scanner.next_number().ok_or_else(|| unexpected(text))?;
     let announced = usize::try_from(announced).unwrap_or(usize::MAX);
     if announced > limit { Err(ProtocolError::TooLarge { announced, limit }) } else { Ok(announced) }
 }
@@ -158,9 +176,9 @@ fn is_whole(input: &mut InputBuffer, head: &Head) -> Result<bool, ProtocolError>
         return Ok(true);
     }
     let end = head.line.saturating_add(head.value);
-    let whole = end.saturating_add(2);
+    let whole = end.saturating_add(END.len());
     match input.as_slice().get(end..whole) {
-        Some(b"\r\n") => Ok(true),
+        Some(END) => Ok(true),
         Some(_) => Err(ProtocolError::UnendedValue),
         None => {
             input.expect(whole);
@@ -169,10 +187,14 @@ fn is_whole(input: &mut InputBuffer, head: &Head) -> Result<bool, ProtocolError>
     }
 }
 
-/// Whether a reply can be the answer to what is expected.
-pub(in crate::proto) fn check(input: &InputBuffer, head: &Head, expected: Expected) -> Result<(), ProtocolError> {
-    let text = input.as_slice().get(..head.line).unwrap_or_default().trim_ascii_end();
-    status(head.code, expected).map(drop).ok_or_else(|| unexpected(text))
+/// What a reply means as the answer to what is expected.
+#[inline]
+pub(in crate::proto) fn check(input: &InputBuffer, head: &Head, expected: Expected) -> Result<Status, ProtocolError> {
+    status(head.code, expected).ok_or_else(|| unexpected(text_of(input, head)))
+}
+
+fn text_of<'a>(input: &'a InputBuffer, head: &Head) -> &'a [u8] {
+    input.as_slice().get(..head.line).unwrap_or_default().trim_ascii_end()
 }
 
 /// Whether the input begins with a miss.
@@ -187,59 +209,54 @@ pub(in crate::proto) fn take_miss(
 ) -> Result<Option<text::Answer>, ProtocolError> {
     let Some((text, line)) = line::peek(input.as_slice())? else { return Ok(None) };
     let head = head(text, line, 0)?.ok_or_else(|| unexpected(text))?;
-    let reply = take(input, &head, expected)?;
+    let status = check(input, &head, expected)?;
+    let reply = take(input, &head, status, expected)?;
     Ok(Some(text::Answer { reply, last: true, fatal: None }))
 }
 
-/// Takes the reply whose head was [peeked](peek).
+/// Takes the reply whose head was [peeked](peek), and [means](check) this.
 #[inline]
-pub(in crate::proto) fn take(input: &mut InputBuffer, head: &Head, expected: Expected) -> Result<Reply, ProtocolError> {
-    let text = input.as_slice().get(..head.line).unwrap_or_default().trim_ascii_end();
-    let Some(status) = status(head.code, expected) else { return Err(unexpected(text)) };
-    let mut reply = Reply::new(status);
-    read_flags(text, head, &mut reply);
-    input.skip(head.line);
-    if head.code == Code::Value {
-        take_value(input, head, expected, &mut reply)?;
-    } else if status != Status::NoError && reply.key.is_empty() {
-        reply.value = text::said_of(status);
+pub(in crate::proto) fn take(
+    input: &mut InputBuffer,
+    head: &Head,
+    status: Status,
+    expected: Expected,
+) -> Result<Reply, ProtocolError> {
+    let mut reply = Reply { flags: head.flags, cas: head.cas, ..Reply::new(status) };
+    if head.has_more {
+        read_more(text_of(input, head), head, &mut reply);
+    }
+    match (head.code, expected.operation) {
+        (Code::Value, Operation::Increment | Operation::Decrement) => {
+            input.skip(head.line);
+            let digits = input.as_slice().get(..head.value).unwrap_or_default();
+            reply.number = Some(line::number(digits).ok_or(ProtocolError::WrongNumber)?);
+            input.skip(head.value.saturating_add(END.len()));
+        }
+        (Code::Value, _) => reply.value = input.take_between(head.line, head.value, END.len()),
+        _ => {
+            input.skip(head.line);
+            if status != Status::NoError && reply.key.is_empty() {
+                reply.value = text::said_of(status);
+            }
+        }
     }
     Ok(reply)
 }
 
-fn take_value(
-    input: &mut InputBuffer,
-    head: &Head,
-    expected: Expected,
-    reply: &mut Reply,
-) -> Result<(), ProtocolError> {
-    match expected.operation {
-        Operation::Increment | Operation::Decrement => {
-            let digits = input.as_slice().get(..head.value).unwrap_or_default();
-            reply.number = Some(line::number(digits).ok_or(ProtocolError::WrongNumber)?);
-            input.skip(head.value);
-        }
-        _ => reply.value = input.take(head.value),
-    }
-    input.skip(2);
-    Ok(())
-}
+/// What follows a value.
+const END: &[u8] = b"\r\n";
 
-/// Reads what the flags tell; what is not known is passed over.
-#[inline]
-fn read_flags(text: &[u8], head: &Head, reply: &mut Reply) {
+/// Reads what only few requests ask for; what is not known is passed over.
+fn read_more(text: &[u8], head: &Head, reply: &mut Reply) {
     let before = if head.code == Code::Value { 2 } else { 1 };
     let mut in_base64 = false;
     let mut key = None;
     for word in line::words(text).skip(before) {
         let Some((letter, token)) = word.split_first() else { continue };
         match letter {
-            // A build with flags of 64 bits: other wires see the low half too.
-            b'f' => reply.flags = line::number(token).map_or(0, |flags| flags as u32),
-            b'c' => reply.cas = line::number(token).unwrap_or(0),
             b'k' => key = Some(token),
             b'b' => in_base64 = true,
-            b'O' => {}
             _ => read_info(*letter, token, &mut reply.info),
         }
     }

@@ -87,6 +87,16 @@ fn encode_item(
     Ok(expected)
 }
 
+/// Whether the reply to a fetch is to have its key, and the server cannot be asked for it: it returns
+/// keys in base64 only where the item was stored so, and as they are where it was stored on the binary
+/// wire (docs/protocol.md 4.3).
+#[inline]
+pub(in crate::proto) fn cannot_return_key(request: &Request<'_>) -> bool {
+    request.returns_key()
+        && request.operation().is_fetch()
+        && request.key().is_ok_and(|key| !line::is_printable(key.as_bytes()))
+}
+
 /// The key in base64, if it needs it.
 #[inline]
 fn encoded_key(key: &[u8]) -> Result<Option<base64::Encoded>, InvalidRequest> {
@@ -139,7 +149,10 @@ fn put_flags(
         put_options(options, words)?;
     }
     if operation.is_fetch() && request.returns_key() {
-        words.flag(b'k');
+        // Of a key in base64 the machine remembers what it is.
+        if !in_base64 {
+            words.flag(b'k');
+        }
         expected.returns_key = true;
     }
     // A touch has no quiet form on the binary wire, and is asked aloud there as well.
@@ -157,11 +170,7 @@ fn put_fetch(options: Option<&MetaOptions>, words: &mut Words, expected: &mut Ex
         Some(options) if options.unless_cas.is_some() => Shape::Either,
         _ => Shape::Value,
     };
-    if expected.shape != Shape::Bare {
-        words.flag(b'v');
-    }
-    words.flag(b'f');
-    words.flag(b'c');
+    words.words(if expected.shape == Shape::Bare { b" f c" } else { b" v f c" });
 }
 
 fn put_store(request: &Request<'_>, words: &mut Words) -> Result<(), InvalidRequest> {
@@ -282,6 +291,7 @@ mod tests {
     fn keys_that_are_no_words_go_in_base64() {
         check(&Request::get(b"\x00\x01\xff bin"), "mg AAH/IGJpbg== b v f c O7\\r\\n");
         check(&Request::set("a b", "v"), "ms YSBi 1 b c O7\\r\\nv\\r\\n");
+        check(&Request::get("a b").with_key(), "mg YSBi b v f c O7\\r\\n");
         check(&Request::debug("a b"), "me YSBi b b\\r\\n");
         check(&Request::get("\u{43a}"), r"mg \xd0\xba v f c O7\r\n");
         assert!(said(&Request::get(vec![b' '; 186])).is_ok());

@@ -1,5 +1,5 @@
 //! The server's direction of the meta commands: a line to a command with its flags, as memcached
-//! 1.6.18 reads it, and an answer to its line.
+//! 1.6.18 reads it, or a newer one, and an answer to its line.
 //!
 //! ```
 //! use remcache::proto::meta::serve::{Answer, Operation};
@@ -24,9 +24,9 @@ mod answer;
 
 use std::borrow::Cow;
 
-use super::super::Key;
 use super::super::text::serve::number;
 use super::super::text::serve::{BAD_FORMAT, LINE_END, MAX_LENGTH, Refusal, UNKNOWN, Words};
+use super::super::{Dialect, Feature, Key};
 use super::base64;
 
 pub use answer::Answer;
@@ -97,6 +97,10 @@ pub struct Terms {
     pub delta: Option<u64>,
     /// `J`: what an absent counter becomes.
     pub initial: Option<u64>,
+    /// `E`: the CAS value that the item is to have, since 1.6.27.
+    pub chosen_cas: Option<u64>,
+    /// `x` of a deletion: the item stays, empty, since 1.6.27.
+    pub drop_value: bool,
 }
 
 /// What a flag that is unknown is told.
@@ -139,37 +143,49 @@ pub fn is_long_opaque(token: &[u8]) -> bool {
 }
 
 /// The command with this second letter; `count` is the number of all words.
-pub(in crate::proto) fn parse<'a>(letter: u8, mut words: Words<'a>, count: usize) -> Result<Command<'a>, Refusal> {
+pub(in crate::proto) fn parse<'a>(
+    letter: u8,
+    mut words: Words<'a>,
+    count: usize,
+    dialect: Dialect,
+) -> Result<Command<'a>, Refusal> {
+    let strict = dialect.has(Feature::StrictLines);
     match letter {
         b'n' => return Ok(Command::without_flags(Operation::NoOp, b"")),
-        b'e' => return debug(words),
+        b'e' => return debug(words, strict),
         b'g' | b's' | b'd' | b'a' => {}
         _ => return Err(Refusal::says(UNKNOWN)),
     }
-    let key = words.next().ok_or(Refusal::says(UNKNOWN))?;
-    if key.len() > Key::MAX_LEN {
+    if strict && words.clone().skip(1).any(|word| !word.first().is_some_and(u8::is_ascii_alphanumeric)) {
         return Err(Refusal::says(BAD_FORMAT));
+    }
+    let key = words.next().ok_or_else(|| Refusal::says(if strict { BAD_FORMAT } else { UNKNOWN }))?;
+    if key.len() > Key::MAX_LEN {
+        // Newer servers throw the value away that follows.
+        let length = words.next().filter(|_| strict && letter == b's').and_then(number::unsigned_32).unwrap_or(0);
+        return Err(Refusal::with_value(BAD_FORMAT, false, length));
     }
     match letter {
         b'g' if count > MOST_WORDS => Err(Refusal::says(MANY_FLAGS_OF_GET)),
         b's' if count == 2 => Err(Refusal::says(BAD_FORMAT)),
         _ if count > MOST_WORDS => Err(Refusal::says(MANY_FLAGS)),
-        b'g' => command(Operation::Get, key, words).map_err(Refusal::says),
-        b's' => set(key, words),
-        // These two do not tell what exactly is wrong.
-        b'd' => command(Operation::Delete, key, words).map_err(|_| Refusal::says(WRONG_FLAG)),
-        _ => command(Operation::Arithmetic, key, words).map_err(|_| Refusal::says(WRONG_FLAG)),
+        b'g' => command(Operation::Get, key, words, dialect).map_err(Refusal::says),
+        b's' => set(key, words, dialect),
+        // These two do not tell what exactly is wrong, but for newer deletes.
+        b'd' if strict => command(Operation::Delete, key, words, dialect).map_err(Refusal::says),
+        b'd' => command(Operation::Delete, key, words, dialect).map_err(|_| Refusal::says(WRONG_FLAG)),
+        _ => command(Operation::Arithmetic, key, words, dialect).map_err(|_| Refusal::says(WRONG_FLAG)),
     }
 }
 
-fn set<'a>(key: &'a [u8], mut words: Words<'a>) -> Result<Command<'a>, Refusal> {
+fn set<'a>(key: &'a [u8], mut words: Words<'a>, dialect: Dialect) -> Result<Command<'a>, Refusal> {
     let bad = Refusal::says(BAD_FORMAT);
     let length = words.next().and_then(number::signed).filter(|length| *length <= MAX_LENGTH).ok_or(bad)?;
     let length = usize::try_from(length).map_err(|_| bad)?;
     // From here on the value is known, and thrown away if the command is refused.
     let swallow = length.saturating_add(LINE_END.len());
     let refused = |text| Refusal::Answer { text, quiet: false, swallow };
-    let command = command(Operation::Set { length }, key, words).map_err(refused)?;
+    let command = command(Operation::Set { length }, key, words, dialect).map_err(refused)?;
     let known_mode = command.terms.mode.is_none_or(|mode| b"EAPRS".contains(&mode));
     let long_opaque = command.flags().any(|(flag, token)| flag == b'O' && is_long_opaque(token));
     match (known_mode, long_opaque) {
@@ -179,19 +195,25 @@ fn set<'a>(key: &'a [u8], mut words: Words<'a>) -> Result<Command<'a>, Refusal> 
     }
 }
 
-/// Its only flag is `b`, right behind the key.
-fn debug(mut words: Words<'_>) -> Result<Command<'_>, Refusal> {
+/// Its only flag is `b`, right behind the key; newer servers see it only where it stands twice
+/// (docs/protocol.md 4.4).
+fn debug(mut words: Words<'_>, twice: bool) -> Result<Command<'_>, Refusal> {
     let bad = Refusal::says(BAD_FORMAT);
     let key = words.next().filter(|key| key.len() <= Key::MAX_LEN).ok_or(bad)?;
     let mut command = Command::without_flags(Operation::Debug, key);
-    if words.next() == Some(b"b") {
+    if words.next() == Some(b"b") && (!twice || words.next() == Some(b"b")) {
         command.key = base64::decode(key).ok_or(bad)?.into();
         command.terms.base64 = true;
     }
     Ok(command)
 }
 
-fn command<'a>(operation: Operation, key: &'a [u8], flags: Words<'a>) -> Result<Command<'a>, &'static str> {
+fn command<'a>(
+    operation: Operation,
+    key: &'a [u8],
+    flags: Words<'a>,
+    dialect: Dialect,
+) -> Result<Command<'a>, &'static str> {
     let mut command = Command { operation, key: key.into(), terms: Terms::default(), flags };
     let mut seen = [false; 127];
     let mut problem = None;
@@ -200,7 +222,7 @@ fn command<'a>(operation: Operation, key: &'a [u8], flags: Words<'a>) -> Result<
             Some(seen) if !*seen => *seen = true,
             _ => return Err(DUPLICATE_FLAG),
         }
-        match command.terms.take(flag, token) {
+        match command.terms.take(flag, token, operation, dialect) {
             // The last of several problems is told.
             Err(Problem::Token(text)) => problem = text.or(problem).or(Some(BAD_FORMAT)),
             Err(Problem::Unknown) => return Err(INVALID_FLAG),
@@ -222,7 +244,7 @@ enum Problem {
 }
 
 impl Terms {
-    fn take(&mut self, flag: u8, token: &[u8]) -> Result<(), Problem> {
+    fn take(&mut self, flag: u8, token: &[u8], operation: Operation, dialect: Dialect) -> Result<(), Problem> {
         let time = || number::signed(token).ok_or(Problem::Token(Some(BAD_TOKEN)));
         let long = |text| number::unsigned_64(token).ok_or(Problem::Token(Some(text)));
         match flag {
@@ -237,11 +259,18 @@ impl Terms {
             b'T' => self.ttl = Some(time()?),
             b'R' => self.recache = Some(time()?),
             b'C' => self.cas = Some(long(BAD_TOKEN)?),
+            b'E' if dialect.has(Feature::ChosenCas) => self.chosen_cas = Some(long(BAD_TOKEN)?),
+            b'x' if operation == Operation::Delete && dialect.has(Feature::DropValue) => self.drop_value = true,
+            b'F' if dialect.has(Feature::StrictLines) && number::unsigned_64(token) > Some(u64::from(u32::MAX)) => {
+                return Err(Problem::Token(None));
+            }
             b'F' => self.client_flags = number::unsigned_32(token).ok_or(Problem::Token(None))?,
             b'J' => self.initial = Some(long(BAD_INITIAL)?),
             b'D' => self.delta = Some(long(BAD_DELTA)?),
             b'M' => match token {
                 &[mode] => self.mode = Some(mode),
+                // No mode is called like that.
+                _ if dialect.has(Feature::StrictLines) => self.mode = Some(0),
                 _ => return Err(Problem::Token(Some(BAD_MODE_LENGTH))),
             },
             _ => return Err(Problem::Unknown),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::proto::line::{self, split_word, words};
+use crate::proto::line::{self, Scanner, split_word};
 use crate::proto::{InputBuffer, ProtocolError};
 
 /// What the line of an item tells.
@@ -60,12 +60,13 @@ pub(in crate::proto) fn read_item(text: &[u8], line: usize) -> Result<Option<(&[
         return Ok(None);
     }
     let (key, numbers) = split_word(rest);
-    let mut words = words(numbers).map(line::number);
-    let unexpected = || ProtocolError::UnexpectedLine(line::excerpt(text));
-    let mut next = || words.next().map(|number| number.ok_or_else(unexpected)).transpose();
-    let (flags, length, cas) = (next()?, next()?, next()?);
-    let (Some(flags), Some(length), None) = (flags, length, next()?) else { return Err(unexpected()) };
-    Ok(Some((key, ItemHead { flags: flags as u32, cas: cas.unwrap_or(0), length, line })))
+    let mut scanner = Scanner::new(numbers);
+    let (flags, length) = (scanner.next_number(), scanner.next_number());
+    let cas = if scanner.is_over() { Some(0) } else { scanner.next_number() };
+    let (Some(flags), Some(length), Some(cas), true) = (flags, length, cas, scanner.is_over()) else {
+        return Err(ProtocolError::UnexpectedLine(line::excerpt(text)));
+    };
+    Ok(Some((key, ItemHead { flags: flags as u32, cas, length, line })))
 }
 
 impl ItemHead {
@@ -106,7 +107,7 @@ impl ItemHead {
                 return Ok(None);
             }
         }
-        Ok(Some(input.take_within(whole, self.line, length)))
+        Ok(Some(input.take_between(self.line, length, end.len())))
     }
 }
 

@@ -1,4 +1,5 @@
-//! The server's direction of the text wire: a line to a command, as memcached 1.6.18 reads it.
+//! The server's direction of the text wire: a line to a command, as memcached 1.6.18 reads it, or a
+//! newer one.
 //!
 //! [`line`](fn@line) cuts a line off the input, [`parse`] says what it asks: classic commands, meta
 //! commands ([`meta::serve`](crate::proto::meta::serve)), and those of an administrator, whose words
@@ -17,8 +18,8 @@
 pub mod number;
 mod word;
 
-use super::super::Key;
 use super::super::meta::serve as meta;
+use super::super::{Dialect, Feature, Key};
 
 pub use word::{Words, line};
 
@@ -167,6 +168,15 @@ impl Refusal {
         Self::Answer { text, quiet: false, swallow: 0 }
     }
 
+    /// A line after a value of this length, which is thrown away if there is one.
+    pub(in crate::proto) fn with_value(text: &'static str, quiet: bool, length: u32) -> Self {
+        let swallow = usize::try_from(length).map_or(0, |length| match length {
+            0 => 0,
+            length => length.saturating_add(LINE_END.len()),
+        });
+        Self::Answer { text, quiet, swallow }
+    }
+
     const fn quietly(text: &'static str, quiet: bool) -> Self {
         Self::Answer { text, quiet, swallow: 0 }
     }
@@ -190,32 +200,55 @@ pub const LINE_END: &[u8] = b"\r\n";
 /// The longest value that a line can announce.
 pub(in crate::proto) const MAX_LENGTH: i32 = i32::MAX - 2;
 
-/// What a line asks.
+/// What a line asks a server of the oldest version with clean meta commands.
 ///
 /// # Errors
 /// [`Refusal`] if it is answered without being executed.
 pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
+    parse_as(line, Dialect::default())
+}
+
+/// What a line asks a server of this version.
+///
+/// # Errors
+/// [`Refusal`] if it is answered without being executed.
+pub fn parse_as(line: &[u8], dialect: Dialect) -> Result<Command<'_>, Refusal> {
+    let strict = dialect.has(Feature::StrictLines);
     let all = Words::new(line);
     let mut words = all.clone();
-    let name = words.next().filter(|name| name.len() >= 2).ok_or(ERROR)?;
+    let malformed = if strict { Refusal::says(BAD_FORMAT) } else { ERROR };
+    let name = words.next().filter(|name| name.len() >= 2).ok_or(malformed)?;
+    if strict && line.starts_with(b" ") {
+        return Err(ERROR);
+    }
     // As memcached counts: no more than it has room for.
     let count = all.count_up_to(word::MOST);
     let quiet = count > 1 && all.clone().nth(count.saturating_sub(1)) == Some(b"noreply");
     if let &[b'm', letter] = name {
-        return meta::parse(letter, words, count).map(Command::Meta);
+        return meta::parse(letter, words, count, dialect).map(Command::Meta);
     }
     if let Some(verb) = verb(name) {
         let least = if verb == Verb::Cas { 6 } else { 5 };
-        at_least(least, count)?;
+        if count < least {
+            return Err(malformed);
+        }
         at_most(least.saturating_add(1), count)?;
-        return store(verb, words, quiet).map(Command::Store);
+        let stored = store(verb, words, quiet).map(Command::Store);
+        // Newer servers throw the value away that follows, if it is known how long it is.
+        let length = all.clone().nth(4).filter(|_| strict).and_then(number::unsigned_32);
+        return stored.map_err(|refusal| match (refusal, length) {
+            (Refusal::Answer { text, quiet, .. }, Some(length)) => Refusal::with_value(text, quiet, length),
+            _ => refusal,
+        });
     }
-    let in_range = |least, most| at_least(least, count).and_then(|()| at_most(most, count));
+    let at_least = |least| if count < least { Err(malformed) } else { Ok(()) };
+    let in_range = |least, most| at_least(least).and_then(|()| at_most(most, count));
     match name {
-        b"get" | b"gets" | b"gat" | b"gats" | b"bget" => at_least(2, count).and_then(|()| get(name, words)),
+        b"bget" if strict => Err(ERROR),
+        b"get" | b"gets" | b"gat" | b"gats" | b"bget" => at_least(2).and_then(|()| get(name, words)),
         b"incr" | b"decr" => in_range(3, 4).and_then(|()| counter(name == b"incr", words, quiet)),
         b"touch" => in_range(3, 4).and_then(|()| touch(words, quiet)),
-        b"delete" => in_range(2, 4).and_then(|()| delete(words, count, quiet)),
+        b"delete" => in_range(2, 4).and_then(|()| delete(words, count, quiet, strict)),
         b"flush_all" => in_range(1, 3).map(|()| Command::FlushAll(flush(words, count, quiet))),
         b"version" => Ok(Command::Version),
         b"quit" => Ok(Command::Quit),
@@ -247,10 +280,6 @@ fn is_common(name: &[u8]) -> bool {
 
 fn is_http(all: &Words<'_>, count: usize) -> bool {
     all.clone().nth(count.saturating_sub(1)).is_some_and(|last| last.starts_with(b"HTTP/"))
-}
-
-fn at_least(least: usize, count: usize) -> Result<(), Refusal> {
-    if count < least { Err(ERROR) } else { Ok(()) }
 }
 
 fn at_most(most: usize, count: usize) -> Result<(), Refusal> {
@@ -311,10 +340,10 @@ fn touch(mut words: Words<'_>, quiet: bool) -> Result<Command<'_>, Refusal> {
     Ok(Command::Touch(Touch { key, ttl, quiet }))
 }
 
-/// Behind the key there may be a time, which must be 0, and `noreply`.
-fn delete(mut words: Words<'_>, count: usize, quiet: bool) -> Result<Command<'_>, Refusal> {
+/// Behind the key there may be a time, which must be 0 unless nobody looks, and `noreply`.
+fn delete(mut words: Words<'_>, count: usize, quiet: bool, anything: bool) -> Result<Command<'_>, Refusal> {
     let key = words.next().unwrap_or_default();
-    let zero = words.next() == Some(b"0");
+    let zero = words.next() == Some(b"0") || anything;
     // A key that is called like that does not silence.
     let quiet = quiet && count > 2;
     if !(count == 2 || (count == 3 && (zero || quiet)) || (count == 4 && zero && quiet)) {

@@ -119,6 +119,25 @@ fn meta_replies_find_their_requests() {
 }
 
 #[test]
+fn keys_that_the_server_cannot_return_come_back_all_the_same() {
+    let mut bench = Bench::new(Wire::Meta);
+    bench.submit(&Request::get("a b").with_key().quiet(), 0).unwrap();
+    bench.submit(&Request::get("plain").with_key().quiet(), 1).unwrap();
+    bench.submit(&Request::get("c\nd").with_key().quiet(), 2).unwrap();
+    bench.submit(&Request::get("e f").with_key(), 3).unwrap();
+    bench.sent();
+    bench.input.extend(b"VA 1 f0 c1 kplain O00000008\r\nx\r\nVA 1 f0 c1 O00000009\r\ny\r\nEN O0000000a\r\n");
+    let mut found = Vec::new();
+    while let Some(event) = bench.connection.poll_event(&mut bench.input).unwrap() {
+        let Reply { key, value, .. } = event.reply;
+        found.push((event.tag.0, String::from_utf8(key.to_vec()).unwrap(), String::from_utf8(value.to_vec()).unwrap()));
+    }
+    let expected = [(1, "plain", "x"), (2, "c\nd", "y"), (0, "", ""), (3, "e f", "")];
+    let expected = expected.map(|(tag, key, value)| (tag, key.to_owned(), value.to_owned()));
+    assert_eq!(found, expected, "what is silent has no key");
+}
+
+#[test]
 fn meta_replies_that_are_nobodys_are_not_believed() {
     check(Wire::Meta, "GG", "EN @1", " SkippedReply");
     check(Wire::Meta, "G", "EN O00000099", " UnknownOpaque");

@@ -1,0 +1,36 @@
+//! A TLS stream for contestants whose users bring their own.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::HOST;
+
+/// Opens TLS streams to servers whose certificates one authority has signed.
+pub(super) struct Opener(TlsConnector);
+
+impl Opener {
+    /// Trusts the authority in this file.
+    pub(super) fn trusting(authority: &Path) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        let certificates = CertificateDer::pem_file_iter(authority);
+        for certificate in certificates.with_context(|| format!("reading {}", authority.display()))? {
+            roots.add(certificate?)?;
+        }
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        Ok(Self(TlsConnector::from(Arc::new(config))))
+    }
+
+    /// Agrees on TLS over an open connection.
+    pub(super) async fn open(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
+        let host = ServerName::try_from(HOST)?;
+        self.0.connect(host, stream).await.context("the TLS handshake")
+    }
+}

@@ -1,0 +1,245 @@
+//! Items as lines of JSON: what `dump` writes and `load` reads.
+
+use std::io::{BufRead, Read as _};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use remcache::Key;
+use serde::Deserialize;
+
+/// Appends an item as a line.
+pub(crate) fn write(key: &[u8], value: &[u8], flags: u32, expires: Option<u64>, line: &mut Vec<u8>) {
+    line.push(b'{');
+    write_bytes("key", key, line);
+    line.push(b',');
+    write_bytes("value", value, line);
+    line.extend_from_slice(format!(",\"flags\":{flags}").as_bytes());
+    if let Some(expires) = expires {
+        line.extend_from_slice(format!(",\"expires\":{expires}").as_bytes());
+    }
+    line.extend_from_slice(b"}\n");
+}
+
+fn write_bytes(name: &str, bytes: &[u8], line: &mut Vec<u8>) {
+    line.push(b'"');
+    line.extend_from_slice(name.as_bytes());
+    match std::str::from_utf8(bytes) {
+        Ok(text) => {
+            line.extend_from_slice(b"\":");
+            // Writing text into memory does not fail.
+            let _ = serde_json::to_writer(line, text);
+        }
+        Err(_) => {
+            line.extend_from_slice(b"_b64\":\"");
+            line.extend_from_slice(STANDARD.encode(bytes).as_bytes());
+            line.push(b'"');
+        }
+    }
+}
+
+/// An item of a dump.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) key: Bytes,
+    pub(crate) value: Bytes,
+    pub(crate) flags: u32,
+    /// In seconds of Unix time; `None` for never.
+    pub(crate) expires: Option<u64>,
+}
+
+/// An item as JSON has it. What else stands there is passed over.
+#[derive(Deserialize)]
+struct Written {
+    key: Option<String>,
+    key_b64: Option<String>,
+    value: Option<String>,
+    value_b64: Option<String>,
+    #[serde(default)]
+    flags: u32,
+    expires: Option<u64>,
+}
+
+/// Reads items, a JSON document each: on a line of its own, or laid out over several.
+#[derive(Debug)]
+pub(crate) struct Lines<R> {
+    input: R,
+    /// How many lines were read.
+    pub(crate) number: u64,
+    text: Vec<u8>,
+}
+
+impl<R: BufRead> Lines<R> {
+    pub(crate) fn new(input: R) -> Self {
+        Self { input, number: 0, text: Vec::new() }
+    }
+
+    /// Passes over so many lines.
+    pub(crate) fn skip(&mut self, lines: u64) -> Result<(), String> {
+        while self.number < lines && self.read_line()? {
+            self.text.clear();
+        }
+        Ok(())
+    }
+
+    /// The next item; `None` at the end. What is wrong is told with the number of its line.
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, String> {
+        self.text.clear();
+        while self.text.iter().all(u8::is_ascii_whitespace) {
+            self.text.clear();
+            self.check_first_byte()?;
+            if !self.read_line()? {
+                return Ok(None);
+            }
+        }
+        let first = self.number;
+        loop {
+            let written = match serde_json::from_slice::<Written>(&self.text) {
+                Ok(written) => written,
+                // A document that is laid out over lines goes on with the next.
+                Err(error) if error.is_eof() && self.read_line()? => continue,
+                Err(error) if error.is_eof() => return Err(format!("line {first}: the input ends within this item")),
+                Err(error) => return Err(told(&error, first)),
+            };
+            return written.entry().map(Some).map_err(|what| format!("line {first}: {what}"));
+        }
+    }
+
+    /// What is no dump may have no lines at all: it is recognised before it fills the memory.
+    fn check_first_byte(&mut self) -> Result<(), String> {
+        let number = self.number + 1;
+        let next = self.input.fill_buf().map_err(|error| format!("line {number}: {error}"))?;
+        match next.first() {
+            Some(byte) if *byte != b'{' && !byte.is_ascii_whitespace() => {
+                Err(format!("line {number}: this is no item as dump writes them: {{\"key\":…,\"value\":…}}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads a line behind what there is; `false` at the end.
+    fn read_line(&mut self) -> Result<bool, String> {
+        let number = self.number + 1;
+        let read = self.input.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut self.text);
+        match read {
+            Ok(0) => Ok(false),
+            Ok(_) if self.text.len() as u64 >= LONGEST_LINE => {
+                Err(format!("line {number}: it is too long for an item"))
+            }
+            Ok(_) => {
+                self.number = number;
+                Ok(true)
+            }
+            Err(error) => Err(format!("line {number}: {error}")),
+        }
+    }
+}
+
+impl Written {
+    fn entry(self) -> Result<Entry, String> {
+        let key = bytes("key", self.key, self.key_b64)?;
+        Key::new(&key).map_err(|invalid| invalid.to_string())?;
+        let value = bytes("value", self.value, self.value_b64)?;
+        // 2106, where the wire's numbers end.
+        if self.expires.is_some_and(|at| at >= u64::from(u32::MAX)) {
+            return Err("expires is no time in seconds that a server knows".into());
+        }
+        Ok(Entry { key, value, flags: self.flags, expires: self.expires })
+    }
+}
+
+fn bytes(name: &str, text: Option<String>, base64: Option<String>) -> Result<Bytes, String> {
+    match (text, base64) {
+        (Some(text), None) => Ok(text.into()),
+        (None, Some(base64)) => {
+            STANDARD.decode(base64).map(Bytes::from).map_err(|error| format!("{name}_b64 is no base64: {error}"))
+        }
+        (None, None) => Err(format!("an item needs {name} or {name}_b64")),
+        (Some(_), Some(_)) => Err(format!("an item has {name} or {name}_b64, not both")),
+    }
+}
+
+/// What is wrong, with its line; the document begins in line `first`.
+fn told(error: &serde_json::Error, first: u64) -> String {
+    let text = error.to_string();
+    let what = text.rsplit_once(" at line ").map_or(&*text, |(what, _)| what);
+    // A line's end is told as the beginning of the next line.
+    let line = first + error.line() as u64 - 1;
+    match error.column() {
+        0 => format!("line {}: {what} at its end", line.saturating_sub(1).max(first)),
+        column => format!("line {line}: {what} at column {column}"),
+    }
+}
+
+/// Room for the longest value of a server in JSON's longest writing of common text.
+const LONGEST_LINE: u64 = 2 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &[u8]) -> Result<Vec<Entry>, String> {
+        let mut lines = Lines::new(text);
+        std::iter::from_fn(|| lines.next().transpose()).collect()
+    }
+
+    /// Key, value, flags and when it expires.
+    type Item = (&'static [u8], &'static [u8], u32, Option<u64>);
+
+    #[test]
+    fn any_bytes_come_back() {
+        let items: [Item; 4] = [
+            (b"plain", b"text", 0, None),
+            ("é \"\\".as_bytes(), b"two\nlines\t\x00", u32::MAX, Some(1_798_761_600)),
+            (b"\xff \n", b"\x80", 7, Some(1)),
+            (b"empty", b"", 1, None),
+        ];
+        let mut text = Vec::new();
+        for (key, value, flags, expires) in items {
+            write(key, value, flags, expires, &mut text);
+        }
+        assert_eq!(text.iter().filter(|&&byte| byte == b'\n').count(), items.len());
+        let read = read(&text).unwrap();
+        for (entry, (key, value, flags, expires)) in read.iter().zip(items) {
+            assert_eq!((&*entry.key, &*entry.value, entry.flags, entry.expires), (key, value, flags, expires));
+        }
+        assert_eq!(read.len(), items.len());
+    }
+
+    #[test]
+    fn documents_may_be_laid_out_over_lines() {
+        let text = b"\n{\n  \"key\": \"a\",\n  \"value\": \"1\",\n  \"flags\": 0\n}\r\n\n{\"key\":\"b\",\"value\":\"2\",\"expires\":null}";
+        let keys: Vec<_> = read(text).unwrap().into_iter().map(|entry| entry.key).collect();
+        assert_eq!(keys, ["a", "b"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        for (text, what) in [
+            (&b"{\"key\":\"a\",\"value\":\"1\"}\n{\"key\":\"b\",\"val"[..], "line 2: the input ends within this item"),
+            (b"{\"key\":\"a\",\"val\n{\"key\":\"b\",\"value\":\"1\"}\n", "line 1: control character"),
+            (b"hello\n", "line 1: this is no item"),
+            (b"\x00\x00", "line 1: this is no item"),
+            (b"\n\n{\"key\":\"a\"}\n", "line 3: an item needs value or value_b64"),
+            (b"{\"value\":\"a\"}\n", "line 1: an item needs key or key_b64"),
+            (b"{\"key\":\"a\",\"key_b64\":\"YQ==\",\"value\":\"\"}", "not both"),
+            (b"{\"key\":\"a\",\"value_b64\":\"*\"}", "value_b64 is no base64"),
+            (b"{\"key\":\"\",\"value\":\"\"}", "line 1: the key"),
+            (b"{\"key\":\"a\",\"value\":\"\",\"flags\":-1}", "line 1: invalid value"),
+            (b"{\"key\":\"a\",\"value\":\"\",\"expires\":99999999999}", "line 1: expires"),
+            (b"{\"key\":\"\xff\",\"value\":\"\"}", "line 1: invalid unicode"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(what), "{error:?} for {:?}", text.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
+    fn lines_can_be_passed_over() {
+        let text = b"nonsense\n{\"key\":\"b\",\"value\":\"\"}\n";
+        let mut lines = Lines::new(&text[..]);
+        lines.skip(1).unwrap();
+        assert_eq!(lines.next().unwrap().unwrap().key, "b");
+        assert_eq!(lines.number, 2);
+    }
+}

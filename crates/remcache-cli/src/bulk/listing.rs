@@ -1,0 +1,217 @@
+//! What the servers hold, listed by themselves: in batches, all servers at once.
+//!
+//! While memcached waits for the reader of its list, it holds a lock on some of its items, and everybody
+//! who asks for one of these waits as well (docs/protocol.md 4.9). So lists are read by a thread that
+//! does nothing else, as fast as they come; what cannot be worked on yet waits in a [`Spool`].
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use remcache::client::ServerHandle;
+use remcache::proto::text::MetadumpItem;
+use remcache::{Error, Ttl};
+use tokio::runtime::Builder;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+
+use super::BATCH_BYTES;
+use super::spool::Spool;
+use crate::exit::Failure;
+use crate::selection::{self, Selection};
+
+/// Which items are meant: those of a namespace, of them a selection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scope {
+    namespace: Arc<[u8]>,
+    selection: Arc<Selection>,
+}
+
+/// Some items of a server.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// The place of the server in the list of servers.
+    pub(crate) server: usize,
+    /// Those that are meant.
+    pub(crate) items: Vec<MetadumpItem>,
+    /// How many were listed, the others included.
+    pub(crate) seen: u64,
+}
+
+/// What comes of listing.
+#[derive(Debug)]
+pub(crate) enum Listed {
+    Batch(Batch),
+    /// A server's list ended before its end.
+    Failed(Error),
+    /// There is no room for what waits.
+    NoRoom(io::Error),
+}
+
+impl Listed {
+    /// The batch, if it is one; a server that failed is handed on, and the rest goes on.
+    pub(crate) fn batch(self, unlisted: impl FnOnce(&Error)) -> Result<Option<Batch>, Failure> {
+        match self {
+            Self::Batch(batch) => Ok(Some(batch)),
+            Self::Failed(error) => {
+                unlisted(&error);
+                Ok(None)
+            }
+            Self::NoRoom(error) => Err(Failure::Io("a temporary file for the list".into(), error)),
+        }
+    }
+}
+
+impl Scope {
+    pub(crate) fn new(namespace: &[u8], selection: &Selection) -> Self {
+        Self { namespace: namespace.into(), selection: Arc::new(selection.clone()) }
+    }
+
+    /// A key as the namespace knows it; `None` outside of it.
+    pub(crate) fn name<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
+        key.strip_prefix(&*self.namespace).filter(|name| !name.is_empty())
+    }
+
+    /// The same of an item that is meant, whose key has the prefix.
+    pub(crate) fn name_of<'i>(&self, item: &'i MetadumpItem) -> &'i [u8] {
+        self.name(&item.key).unwrap_or(&item.key)
+    }
+
+    fn fits(&self, item: &MetadumpItem, now: u64) -> bool {
+        self.name(&item.key).is_some_and(|name| self.selection.fits(name, item, now))
+    }
+}
+
+/// Whether an item has expired at this second of Unix time.
+pub(crate) fn is_expired(item: &MetadumpItem, now: u64) -> bool {
+    item.expires == Ttl::Expired || selection::expiry(item).is_some_and(|at| at <= now)
+}
+
+/// Lists all servers at once, in batches of so many items.
+pub(crate) fn list(servers: &[ServerHandle], scope: &Scope, size: usize) -> Result<mpsc::Receiver<Listed>, Failure> {
+    let fail = |error| Failure::Io("a thread for the lists".into(), error);
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(fail)?;
+    let (servers, scope) = (servers.to_vec(), scope.clone());
+    let listing = move || runtime.block_on(list_all(servers, scope, size, sender));
+    thread::Builder::new().name("listing".into()).spawn(listing).map_err(fail)?;
+    Ok(receiver)
+}
+
+async fn list_all(servers: Vec<ServerHandle>, scope: Scope, size: usize, sender: mpsc::Sender<Listed>) {
+    let queue = Arc::new(Queue { spool: Mutex::default(), has_more: Notify::new(), sender });
+    let mut lists = JoinSet::new();
+    for (place, server) in servers.into_iter().enumerate() {
+        lists.spawn(list_server(place, server, scope.clone(), size, Arc::clone(&queue)));
+    }
+    let mut is_listing = true;
+    while is_listing || !queue.is_empty() {
+        tokio::select! {
+            sent = queue.send_next() => if !sent { return },
+            ended = lists.join_next(), if is_listing => is_listing = ended.is_some(),
+        }
+    }
+}
+
+/// Batches on their way to whoever works on them.
+struct Queue {
+    spool: Mutex<Spool>,
+    has_more: Notify,
+    sender: mpsc::Sender<Listed>,
+}
+
+impl Queue {
+    /// Takes a batch, and does not wait; `false` if nobody wants any more.
+    fn push(&self, batch: Batch) -> bool {
+        let mut spool = self.spool.lock().unwrap_or_else(PoisonError::into_inner);
+        let permit =
+            if spool.is_empty() { self.sender.try_reserve() } else { Err(mpsc::error::TrySendError::Full(())) };
+        match permit {
+            Ok(permit) => permit.send(Listed::Batch(batch)),
+            Err(mpsc::error::TrySendError::Closed(())) => return false,
+            Err(mpsc::error::TrySendError::Full(())) => {
+                spool.push(batch);
+                self.has_more.notify_one();
+            }
+        }
+        !self.sender.is_closed()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.spool.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Sends the oldest batch when there is one and it is wanted; `false` if nobody wants any more.
+    async fn send_next(&self) -> bool {
+        while self.is_empty() {
+            self.has_more.notified().await;
+        }
+        let Ok(permit) = self.sender.reserve().await else { return false };
+        match self.spool.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            Some(Ok(batch)) => permit.send(Listed::Batch(batch)),
+            Some(Err(error)) => permit.send(Listed::NoRoom(error)),
+            None => {}
+        }
+        true
+    }
+}
+
+async fn list_server(place: usize, server: ServerHandle, scope: Scope, size: usize, queue: Arc<Queue>) {
+    let mut listing = server.metadump();
+    let empty = || Batch { server: place, items: Vec::with_capacity(size), seen: 0 };
+    let (mut batch, mut bytes, mut now) = (empty(), 0, selection::now());
+    while let Some(item) = listing.next().await {
+        let item = match item {
+            Ok(item) => item,
+            Err(error) => {
+                queue.push(batch);
+                // Whoever stopped listening wants no more.
+                let _ = queue.sender.send(Listed::Failed(error)).await;
+                return;
+            }
+        };
+        batch.seen += 1;
+        if scope.fits(&item, now) {
+            bytes += item.size;
+            batch.items.push(item);
+        }
+        if batch.items.len() >= size || bytes >= BATCH_BYTES || batch.seen >= MOST_SEEN {
+            if !queue.push(std::mem::replace(&mut batch, empty())) {
+                return;
+            }
+            (bytes, now) = (0, selection::now());
+        }
+    }
+    queue.push(batch);
+}
+
+/// How many batches may wait to be worked on.
+const WAITING: usize = 8;
+
+/// A batch is handed on after so many items even if few of them are meant, so that progress shows.
+const MOST_SEEN: u64 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(line: &str) -> MetadumpItem {
+        MetadumpItem::parse(line.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_namespace_hides_the_others_keys() {
+        let scope = Scope::new(b"shop:", &Selection::default());
+        let fits = |key: &str| scope.fits(&item(&format!("key={key} exp=-1")), 0);
+        assert!(fits("shop:a"));
+        assert!(!fits("shop:") && !fits("shoq:a") && !fits("a"));
+        assert_eq!(scope.name(b"shop:a"), Some(&b"a"[..]));
+    }
+
+    #[test]
+    fn items_expire_at_their_second() {
+        for (exp, now, expected) in [("100", 99, false), ("100", 100, true), ("-1", 100, false), ("-5", 1, true)] {
+            assert_eq!(is_expired(&item(&format!("key=k exp={exp}")), now), expected, "{exp} at {now}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Batches that wait to be worked on: some in memory, the rest in a file without a name.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+
+use remcache::proto::text::MetadumpItem;
+use tempfile::SpooledTempFile;
+
+use super::listing::Batch;
+
+/// Batches, first in, first out.
+pub(crate) struct Spool {
+    file: SpooledTempFile,
+    chunks: VecDeque<Chunk>,
+    /// Where the next batch is read, and where the next is written.
+    read_at: u64,
+    write_at: u64,
+    /// Lines on their way, in memory that is used again.
+    lines: Vec<u8>,
+    /// What went wrong with the file.
+    problem: Option<io::Error>,
+}
+
+/// Where a batch is, and what is no line of it.
+struct Chunk {
+    server: usize,
+    seen: u64,
+    items: usize,
+    length: usize,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self::new(IN_MEMORY)
+    }
+}
+
+impl Spool {
+    /// A spool that keeps so many bytes in memory before it makes a file.
+    fn new(in_memory: usize) -> Self {
+        Self {
+            file: SpooledTempFile::new(in_memory),
+            chunks: VecDeque::new(),
+            read_at: 0,
+            write_at: 0,
+            lines: Vec::new(),
+            problem: None,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.problem.is_none()
+    }
+
+    /// Puts a batch behind the others. If there is no room for it, that is told in its turn.
+    pub(crate) fn push(&mut self, batch: Batch) {
+        self.lines.clear();
+        for item in &batch.items {
+            item.write(&mut self.lines);
+            self.lines.push(b'\n');
+        }
+        let chunk =
+            Chunk { server: batch.server, seen: batch.seen, items: batch.items.len(), length: self.lines.len() };
+        let written = self.file.seek(SeekFrom::Start(self.write_at)).and_then(|_| self.file.write_all(&self.lines));
+        match written {
+            Ok(()) => {
+                self.write_at += self.lines.len() as u64;
+                self.chunks.push_back(chunk);
+            }
+            Err(error) => self.problem = Some(error),
+        }
+    }
+
+    /// Takes the oldest batch.
+    pub(crate) fn pop(&mut self) -> Option<io::Result<Batch>> {
+        match self.chunks.pop_front() {
+            Some(chunk) => Some(self.read(&chunk)),
+            None => self.problem.take().map(Err),
+        }
+    }
+
+    fn read(&mut self, chunk: &Chunk) -> io::Result<Batch> {
+        self.lines.resize(chunk.length, 0);
+        self.file.seek(SeekFrom::Start(self.read_at))?;
+        self.file.read_exact(&mut self.lines)?;
+        self.read_at += chunk.length as u64;
+        if self.chunks.is_empty() {
+            (self.read_at, self.write_at) = (0, 0);
+            self.file.set_len(0)?;
+        }
+        let items: Vec<_> = self.lines.split(|&byte| byte == b'\n').filter_map(MetadumpItem::parse).collect();
+        match items.len() == chunk.items {
+            true => Ok(Batch { server: chunk.server, items, seen: chunk.seen }),
+            false => Err(io::Error::new(io::ErrorKind::InvalidData, "what was written is not what is read")),
+        }
+    }
+}
+
+impl fmt::Debug for Spool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spool").field("batches", &self.chunks.len()).finish_non_exhaustive()
+    }
+}
+
+/// How much is kept in memory before the file is made.
+const IN_MEMORY: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(server: usize, keys: std::ops::Range<u32>) -> Batch {
+        let line = |key| format!("key=k%20{key}%FF exp=1800000000 la=1 cas={key} fetch=no cls=1 size=99");
+        let items: Vec<_> = keys.map(|key| MetadumpItem::parse(line(key).as_bytes()).unwrap()).collect();
+        Batch { server, seen: items.len() as u64 + 7, items }
+    }
+
+    #[test]
+    fn batches_come_out_as_they_went_in_also_through_the_file() {
+        let mut spool = Spool::new(1000);
+        for _ in 0..3 {
+            assert!(spool.is_empty() && spool.pop().is_none());
+            for number in 0..30 {
+                spool.push(batch(number as usize, number * 5..(number + 1) * 5));
+            }
+            assert!(spool.file.is_rolled() && spool.write_at > 1000);
+            for number in 0..30 {
+                let expected = batch(number as usize, number * 5..(number + 1) * 5);
+                let found = spool.pop().unwrap().unwrap();
+                assert_eq!((found.server, found.seen, found.items), (expected.server, expected.seen, expected.items));
+            }
+        }
+        spool.push(batch(0, 0..0));
+        assert_eq!(spool.pop().unwrap().unwrap().seen, 7);
+    }
+}

@@ -1,0 +1,133 @@
+//! Storing items in a fleet, and taking copies back.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use remcache::{Client, Error, Reply, Request, Status, Ttl};
+
+use super::asking::{Answer, Asker};
+use super::losses::{Loss, Lost};
+use crate::sample;
+
+/// Stores items in a fleet.
+#[derive(Debug)]
+pub(crate) struct Store {
+    client: Client,
+    asker: Asker,
+    is_adding: bool,
+    /// What each server takes at most, key and value together.
+    limits: HashMap<String, u64>,
+    /// The smallest of them.
+    limit: u64,
+}
+
+/// An item to store, with its key as the client's namespace knows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Item<'i> {
+    pub(crate) key: &'i [u8],
+    pub(crate) value: &'i Bytes,
+    pub(crate) flags: u32,
+    pub(crate) ttl: Ttl,
+}
+
+/// What became of an item.
+#[derive(Clone, Debug)]
+pub(crate) enum Stored {
+    /// It was stored: by this attempt, or by one before it whose reply was lost, as far as can be told.
+    Done,
+    Not(Lost),
+}
+
+impl Store {
+    /// A store that adds, and never overwrites, or one that sets.
+    pub(crate) async fn open(client: Client, is_adding: bool) -> Self {
+        let limits = limits(&client).await;
+        let limit = limits.values().copied().min().unwrap_or(u64::MAX);
+        Self { asker: Asker::fleet(client.clone()), client, is_adding, limits, limit }
+    }
+
+    /// Stores items; an outcome for each.
+    pub(crate) async fn store(&self, items: &[Item<'_>]) -> Vec<Stored> {
+        let fitting: Vec<&Item<'_>> = items.iter().filter(|item| self.has_room(item)).collect();
+        let answers = self.asker.ask(fitting.len(), |index| self.request(fitting[index])).await;
+        let mut answers = answers.into_iter();
+        let outcome = |item: &Item<'_>| match self.has_room(item) {
+            true => answers.next().map_or_else(|| Stored::Not(Loss::Failed.into()), |answer| stored(&answer)),
+            false => Stored::Not(Loss::TooLarge.into()),
+        };
+        items.iter().map(outcome).collect()
+    }
+
+    fn request<'i>(&self, item: &Item<'i>) -> Request<'i> {
+        let request = match self.is_adding {
+            true => Request::add(item.key, item.value),
+            false => Request::set(item.key, item.value),
+        };
+        request.flags(item.flags).ttl(item.ttl)
+    }
+
+    /// Whether the server of an item takes one of its size. An add that is too large would end the item
+    /// that the server has (docs/protocol.md 4.3), so it is not tried.
+    fn has_room(&self, item: &Item<'_>) -> bool {
+        let size = (ITEM_HEAD + self.client.namespace().len() + item.key.len() + item.value.len()) as u64;
+        if !self.is_adding || size <= self.limit {
+            return true;
+        }
+        let server = self.client.locate(item.key).ok().flatten();
+        let limit = server.and_then(|server| self.limits.get(server.name()));
+        limit.is_none_or(|&limit| size <= limit)
+    }
+
+    /// Deletes copies that should not be there, if they are still as they were stored; for each why it
+    /// could not be, if so.
+    pub(crate) async fn take_back(&self, items: &[Item<'_>]) -> Vec<Option<Lost>> {
+        let now = self.asker.ask(items.len(), |index| Request::get(items[index].key)).await;
+        let is_ours = |(item, answer): (&Item<'_>, &Answer)| {
+            answer.reply.is_ok() && answer.reply.value == *item.value && answer.reply.flags == item.flags
+        };
+        let ours: Vec<bool> = items.iter().zip(&now).map(is_ours).collect();
+        let deletable: Vec<usize> =
+            (0..items.len()).filter(|&index| ours[index] && now[index].reply.cas != 0).collect();
+        let delete = |at: usize| Request::delete(items[deletable[at]].key).cas(now[deletable[at]].reply.cas);
+        let deleted = self.asker.ask(deletable.len(), delete).await;
+        let mut outcomes: Vec<Option<Lost>> = now.iter().map(|answer| unless_answered(&answer.reply)).collect();
+        for (index, answer) in deletable.into_iter().zip(deleted) {
+            outcomes[index] = unless_answered(&answer.reply);
+        }
+        for (index, outcome) in outcomes.iter_mut().enumerate() {
+            // Without CAS values (memcached -C) a newer one could be hit: better an old value than that.
+            if ours[index] && now[index].reply.cas == 0 {
+                *outcome = Some(Loss::Changed.into());
+            }
+        }
+        outcomes
+    }
+}
+
+/// What memcached adds to the key and the value of an item, at least.
+const ITEM_HEAD: usize = 51;
+
+fn stored(answer: &Answer) -> Stored {
+    match answer.reply.status {
+        Status::NoError => Stored::Done,
+        Status::KeyExists if answer.is_in_doubt => Stored::Done,
+        Status::KeyExists => Stored::Not(Loss::Kept.into()),
+        _ => Stored::Not(Error::from(&answer.reply).into()),
+    }
+}
+
+/// Why a request has no answer from its server, if so.
+fn unless_answered(reply: &Reply) -> Option<Lost> {
+    let is_answer = matches!(reply.status, Status::NoError | Status::KeyNotFound | Status::KeyExists);
+    (!is_answer).then(|| Error::from(reply).into())
+}
+
+/// What each server takes at most; of those that do not tell nothing is known.
+async fn limits(client: &Client) -> HashMap<String, u64> {
+    let samples = sample::take(client, "settings").await.into_iter();
+    let limit = |sample: sample::Sample| {
+        let figures = sample.figures.ok()?;
+        Some((sample.server.name().to_owned(), figures.number("item_size_max")?))
+    };
+    samples.filter_map(limit).collect()
+}

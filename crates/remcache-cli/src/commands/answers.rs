@@ -1,0 +1,49 @@
+//! One answer of each server, as a table or as records, and what they amount to.
+
+use remcache::Error;
+
+use crate::exit::{Exit, Failure, words};
+use crate::output::{Cell, Column, Output, Record, Table, Tone};
+use crate::tally::Tally;
+
+/// The answers so far.
+pub(super) struct Answers {
+    tally: Tally,
+    table: Table,
+    list: Vec<Record>,
+}
+
+impl Answers {
+    pub(super) fn new() -> Self {
+        Self { tally: Tally::default(), table: Table::new([Column::left(""), Column::left("")]), list: Vec::new() }
+    }
+
+    /// Takes the answer of a server: a word for people, and a record. Without an answer the word says so.
+    pub(super) fn push(&mut self, server: &str, word: (&str, Tone), record: Record, answer: Result<(), Error>) {
+        let (word, tone) = word;
+        self.table.row([Cell::new(server), Cell::new(word).tone(tone)]);
+        match answer {
+            Ok(()) => {
+                self.tally.answer(true);
+                self.list.push(record);
+            }
+            Err(error) => {
+                self.list.push(record.with("error", words(&error)));
+                self.tally.error(&error);
+            }
+        }
+    }
+
+    /// Prints them all.
+    pub(super) fn print(self, columns: &'static [&'static str], output: &mut Output) -> Result<Exit, Failure> {
+        if output.is_text() {
+            output.table(&self.table)?;
+        } else {
+            let mut records = output.records(columns)?;
+            self.list.into_iter().try_for_each(|record| records.push(record))?;
+            records.end()?;
+        }
+        self.tally.complain("servers", output)?;
+        Ok(self.tally.exit_of_servers())
+    }
+}

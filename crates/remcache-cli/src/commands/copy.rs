@@ -1,0 +1,197 @@
+//! `copy`: brings all items of one fleet to another, whatever their placements.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use remcache::proto::text::MetadumpItem;
+use tokio::task::JoinSet;
+
+use crate::bulk::{
+    Found, Fresh, Item, Ledger, Listed, Loss, Lost, Meter, Misplaced, Options, Reader, Scope, Source, Store, Stored,
+    Sweep, sweep, tuned,
+};
+use crate::exit::{Failure, Outcome};
+use crate::selection::Selection;
+use crate::session::Session;
+
+/// Copy all items of one fleet to another, with flags and time to live
+///
+/// It adds, and so never overwrites what the destination has: an item that is written there while the
+/// copy runs stays. A copy is looked at again in the source; if the item was changed or deleted there
+/// meanwhile, the copy is made anew or taken back. Interrupted, it may be run again, and is complete
+/// then. Clients that write during the copy write to the destination too, and delete in the source
+/// first.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The servers to copy from: addresses or a URL, whose options say how they place keys
+    #[arg(long, value_name = "URL", required = true, env = "REMCACHE_FROM", hide_env_values = true)]
+    from: Vec<String>,
+
+    /// The servers to copy to
+    #[arg(long, value_name = "URL", required = true, env = "REMCACHE_TO", hide_env_values = true)]
+    to: Vec<String>,
+
+    #[command(flatten)]
+    selection: Selection,
+
+    /// What to do with items that no client would look for where they are (default: leave them out,
+    /// with exit code 1)
+    #[arg(long, value_name = "WHAT", value_enum)]
+    misplaced: Option<Misplaced>,
+
+    #[command(flatten)]
+    options: Options,
+}
+
+pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
+    session.warn_of_password_in(&args.from, "REMCACHE_FROM");
+    session.warn_of_password_in(&args.to, "REMCACHE_TO");
+    let source = Source::new(session.client_of(&args.from, tuned)?, &args.selection, &args.options, args.misplaced);
+    let store = Arc::new(Store::open(session.client_of(&args.to, tuned)?, true).await);
+    let interrupt = session.interrupt.expect();
+    let ledger = Ledger::new("copied", args.options.failed.as_deref())?.accepting(Misplaced::accepted(args.misplaced));
+    let meter = Meter::new(session.output.notes(), source.total().await);
+    let batches = source.list()?;
+    let mut copy = Copy { source, store, ledger, meter };
+    sweep(&mut copy, batches, &interrupt).await?;
+    let Copy { ledger, meter, .. } = copy;
+    drop(meter);
+    ledger.print(&mut session.output)?;
+    let exit = ledger.end(&mut session.output)?;
+    Ok(interrupt.unless_raised(exit))
+}
+
+/// A copy on its way.
+struct Copy {
+    source: Source,
+    store: Arc<Store>,
+    ledger: Ledger,
+    meter: Meter,
+}
+
+/// A batch that was copied.
+struct Done {
+    server: String,
+    /// Each key with the size of its value, or why it was not copied.
+    items: Vec<(Bytes, Result<u64, Lost>)>,
+    seen: u64,
+}
+
+impl Sweep for Copy {
+    type Batch = Listed;
+    type Done = Done;
+
+    fn begin(&mut self, listed: Listed, jobs: &mut JoinSet<Done>) -> Result<(), Failure> {
+        let Some(batch) = listed.batch(|error| self.ledger.unlisted(error))? else { return Ok(()) };
+        let (seen, pace) = (batch.seen, self.source.pace().clone());
+        let (reader, items) = self.source.admit(batch, &mut self.ledger)?;
+        let server = reader.server().name().to_owned();
+        let copier = Copier { reader, store: Arc::clone(&self.store), scope: self.source.scope().clone() };
+        jobs.spawn(async move {
+            pace.take(items.len()).await;
+            Done { server, items: copier.copy(items).await, seen }
+        });
+        Ok(())
+    }
+
+    fn settle(&mut self, done: Done) -> Result<(), Failure> {
+        self.ledger.seen += done.seen;
+        for (key, outcome) in &done.items {
+            match outcome {
+                Ok(bytes) => self.ledger.done(1, *bytes),
+                Err(lost) => self.ledger.lost(key, Some(&done.server), lost)?,
+            }
+        }
+        self.meter.show(&self.ledger);
+        Ok(())
+    }
+}
+
+/// Copies batches of one server.
+struct Copier {
+    reader: Arc<Reader>,
+    store: Arc<Store>,
+    scope: Scope,
+}
+
+type Copied = Vec<(Bytes, Result<u64, Lost>)>;
+
+impl Copier {
+    /// Copies items; those that change meanwhile again, for a while.
+    async fn copy(&self, mut items: Vec<MetadumpItem>) -> Copied {
+        let mut copied = Vec::with_capacity(items.len());
+        for _ in 0..ROUNDS {
+            if items.is_empty() {
+                break;
+            }
+            items = self.round(items, &mut copied).await;
+        }
+        copied.extend(items.into_iter().map(|item| (self.name(&item.key), Err(Loss::Changed.into()))));
+        copied
+    }
+
+    /// Reads, adds, and looks again; gives the items that were changed between.
+    async fn round(&self, items: Vec<MetadumpItem>, copied: &mut Copied) -> Vec<MetadumpItem> {
+        let outcomes = self.reader.read(&items).await;
+        let (mut listed, mut found) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+        for (item, outcome) in items.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(read) => {
+                    listed.push(item);
+                    found.push(read);
+                }
+                Err(lost) => copied.push((self.name(&item.key), Err(lost))),
+            }
+        }
+        let wanted: Vec<Item<'_>> = found.iter().map(|found| self.item(found)).collect();
+        let stored = self.store.store(&wanted).await;
+        let (mut made, mut places) = (Vec::new(), Vec::new());
+        for (place, stored) in stored.into_iter().enumerate() {
+            match stored {
+                Stored::Done => {
+                    made.push(&found[place]);
+                    places.push(place);
+                }
+                Stored::Not(lost) => copied.push((self.name(&found[place].key), Err(lost))),
+            }
+        }
+        let fresh = self.reader.check(&made).await;
+        let again = self.conclude(&made, &fresh, copied).await;
+        let mut listed: Vec<Option<MetadumpItem>> = listed.into_iter().map(Some).collect();
+        again.into_iter().filter_map(|place| listed[places[place]].take()).collect()
+    }
+
+    /// Takes back what is not as it was in the source; gives the places of what was changed.
+    async fn conclude(&self, made: &[&Found], fresh: &[Fresh], copied: &mut Copied) -> Vec<usize> {
+        let (old, same): (Vec<usize>, Vec<usize>) = (0..made.len()).partition(|&place| fresh[place] != Fresh::Same);
+        copied.extend(same.into_iter().map(|place| (self.name(&made[place].key), Ok(made[place].value.len() as u64))));
+        if old.is_empty() {
+            return old;
+        }
+        let copies: Vec<Item<'_>> = old.iter().map(|&place| self.item(made[place])).collect();
+        let problems = self.store.take_back(&copies).await;
+        let mut again = Vec::new();
+        for (place, problem) in old.into_iter().zip(problems) {
+            let key = self.name(&made[place].key);
+            match (problem, fresh[place]) {
+                (Some(problem), _) => copied.push((key, Err(problem))),
+                (None, Fresh::Gone) => copied.push((key, Err(Loss::Gone.into()))),
+                (None, _) => again.push(place),
+            }
+        }
+        again
+    }
+
+    fn item<'i>(&self, found: &'i Found) -> Item<'i> {
+        let key = self.scope.name(&found.key).unwrap_or(&found.key);
+        Item { key, value: &found.value, flags: found.flags, ttl: found.ttl }
+    }
+
+    /// The key without the source's namespace.
+    fn name(&self, key: &Bytes) -> Bytes {
+        self.scope.name(key).map_or_else(|| key.clone(), |name| key.slice_ref(name))
+    }
+}
+
+/// How often an item is copied that is changed each time.
+const ROUNDS: usize = 5;

@@ -1,0 +1,334 @@
+//! `shell`: commands line by line, on connections that stay.
+
+mod completion;
+mod history;
+mod lines;
+mod raw;
+mod terminal;
+mod wire;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
+use std::time::{Duration, Instant};
+
+use remcache::Client;
+
+use super::top;
+use crate::cli::{self, Command};
+use crate::exit::{Exit, Failure, Outcome, complain};
+use crate::input;
+use crate::output::{Cell, Column, Output, Table, Tone};
+use crate::session::Session;
+use completion::{Completion, KnownKeys, OWN};
+pub(crate) use lines::LineEditor;
+use lines::{Lines, Typed};
+use raw::Wires;
+use terminal::Modes;
+use wire::{Sent, WORDS};
+
+/// Give commands line by line, on connections that stay
+///
+/// The commands are those of the tool, without its name before them, and those of the text and meta protocol,
+/// which are sent to a server as they are: mg user:42 v t. Tab completes commands, flags and keys. The options
+/// of the shell are those of its lines, unless a line gives others. In a pipe it reads a command a line, and
+/// exits with the code of the last one that failed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Lines:
+  get user:42 --meta      a command of the tool
+  mg user:42 v t          a command of the protocol
+  raw stats detail dump   the same where the tool has a command of that name
+  help, help get          what there is
+  quit                    or Ctrl-D
+
+Lines are kept in ~/.local/state/remcache/history, but those with a password in a URL, those that begin with
+a blank, values on lines of their own, and answers to questions.")]
+pub(crate) struct Args {}
+
+/// How many keys of a server are looked at for completion, and how old they may be.
+const SAMPLED_KEYS: usize = 1000;
+const SAMPLE_AGE: Duration = Duration::from_secs(30);
+
+/// The line editor, if there is a terminal for it.
+pub(crate) fn editor() -> Result<Option<LineEditor>, Failure> {
+    let is_interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
+    is_interactive.then(LineEditor::new).transpose().map_err(|error| Failure::Io("terminal".into(), error))
+}
+
+pub(crate) async fn run(editor: Option<LineEditor>, session: &mut Session) -> Outcome {
+    input::take_stdin();
+    session.interrupt.outlive_commands();
+    let client = session.client()?;
+    let keys = KnownKeys::default();
+    let is_interactive = editor.is_some();
+    let modes = Modes::save();
+    let lines = match editor {
+        Some(editor) => {
+            let namespace = String::from_utf8_lossy(client.namespace()).into_owned();
+            Lines::typed(editor, Completion::new(keys.clone(), namespace))?
+        }
+        None => Lines::piped()?,
+    };
+    session.keep(client.clone(), is_interactive.then(|| lines.asking()));
+    let prompt = match &session.context {
+        Some(context) => format!("remcache {}> ", context.name),
+        None => "remcache> ".into(),
+    };
+    let mut shell = Shell { lines, prompt, is_interactive, client, keys, sampled_at: None, wires: Wires::default() };
+    let outcome = tokio::select! {
+        outcome = shell.run(session) => outcome,
+        () = terminal::terminated() => Ok(Exit::Interrupted),
+    };
+    drop(modes);
+    outcome
+}
+
+/// A shell at work.
+struct Shell {
+    lines: Lines,
+    prompt: String,
+    is_interactive: bool,
+    client: Client,
+    keys: KnownKeys,
+    /// When the keys for completion were looked at.
+    sampled_at: Option<Instant>,
+    wires: Wires,
+}
+
+/// What becomes of the shell after a line.
+enum After {
+    Next(Exit),
+    Quit,
+}
+
+impl Shell {
+    async fn run(&mut self, session: &mut Session) -> Outcome {
+        let mut last_failure = Exit::Yes;
+        loop {
+            self.sample_keys();
+            let typed = tokio::select! {
+                typed = self.lines.next(&self.prompt) => typed?,
+                () = session.interrupt.raised(), if !self.is_interactive => return Ok(Exit::Interrupted),
+            };
+            let line = match typed {
+                Typed::Line(line) => line,
+                Typed::Interrupted => continue,
+                Typed::End => break,
+            };
+            let exit = match self.follow(line.trim_ascii_end(), session).await {
+                Ok(After::Quit) => break,
+                Ok(After::Next(exit)) => exit,
+                Err(Failure::ClosedPipe) => return Err(Failure::ClosedPipe),
+                Err(failure) => {
+                    complain(&failure);
+                    failure.exit()
+                }
+            };
+            if exit != Exit::Yes {
+                last_failure = exit;
+            }
+            if session.interrupt.is_raised() && !self.is_interactive {
+                return Ok(Exit::Interrupted);
+            }
+        }
+        // Who looks at a terminal has seen what failed.
+        Ok(if self.is_interactive { Exit::Yes } else { last_failure })
+    }
+
+    /// Follows one line. An interrupt ends the command, and not the shell.
+    async fn follow(&mut self, line: &[u8], session: &mut Session) -> Result<After, Failure> {
+        if !line.trim_ascii().is_empty() {
+            self.lines.keep(line);
+        }
+        // A signal that came while nothing was running meant nothing.
+        session.interrupt.renew();
+        let interrupt = session.interrupt.clone();
+        tokio::select! {
+            after = self.obey(line.trim_ascii(), session) => after,
+            () = interrupt.insisted() => Ok(After::Next(Exit::Interrupted)),
+        }
+    }
+
+    async fn obey(&mut self, line: &[u8], session: &mut Session) -> Result<After, Failure> {
+        let words = words(line)?;
+        let first = words.first().and_then(|word| word.to_str()).unwrap_or_default();
+        let exit = match first {
+            "" => Exit::Yes,
+            "quit" | "exit" => return Ok(After::Quit),
+            "help" | "?" => help(&words[1..], session).await?,
+            "raw" => self.send(line.trim_ascii_start().strip_prefix(b"raw").unwrap_or_default(), session).await?,
+            name if is_of_tool(name) || Sent::parse(line).is_none() => obey_tool(words, session).await?,
+            _ => self.send(line, session).await?,
+        };
+        Ok(After::Next(exit))
+    }
+
+    /// Sends a line of the protocol as it is, with the data that it announces.
+    async fn send(&mut self, line: &[u8], session: &mut Session) -> Outcome {
+        let line = line.trim_ascii();
+        let Some(sent) = Sent::parse(line) else {
+            let known: Vec<_> = WORDS.iter().map(|word| word.name).collect();
+            return Err(Failure::usage(format!("no command of the protocol; known are {}", known.join(", "))));
+        };
+        if sent.word.key.is_some() && sent.key().is_none() {
+            return Err(Failure::usage(format!("{} needs a key: {}", sent.word.name, sent.word.help)));
+        }
+        if sent.is_grave() && !self.confirm(&sent, session)? {
+            return Ok(Exit::No);
+        }
+        let mut request = [line, b"\r\n"].concat();
+        match sent.data() {
+            Some(length) => {
+                request.extend(self.data(length).await?);
+                request.extend(b"\r\n");
+            }
+            None if sent.word.length.is_some() => {
+                return Err(Failure::usage(format!("the length of the value is missing: {}", sent.word.help)));
+            }
+            None => {}
+        }
+        self.wires.send(&sent, &request, session).await
+    }
+
+    fn confirm(&self, sent: &Sent<'_>, session: &Session) -> Result<bool, Failure> {
+        if !self.is_interactive {
+            let instead = if sent.is_last() { "end the server by its process" } else { "say flush --yes" };
+            let name = sent.word.name;
+            return Err(Failure::usage(format!("{name} asks first, and there is no terminal to ask on; {instead}")));
+        }
+        let servers: Vec<_> = self.client.servers().iter().map(|server| server.name().to_owned()).collect();
+        let done = if sent.is_last() { "End the process of" } else { "Remove ALL items of" };
+        session.confirm(&format!("{done} {}?", servers.join(", ")))
+    }
+
+    /// Reads a value of so many bytes, on one line or on several.
+    async fn data(&self, length: usize) -> Result<Vec<u8>, Failure> {
+        let mut data = Vec::new();
+        let mut is_first = true;
+        loop {
+            let Typed::Line(line) = self.lines.next("value> ").await? else {
+                let got = data.len();
+                return Err(Failure::usage(format!("{got} of {length} bytes were given: nothing was sent")));
+            };
+            if !std::mem::replace(&mut is_first, false) {
+                data.push(b'\n');
+            }
+            data.extend(line);
+            if data.len() == length + 1 {
+                // A file with the line ends of another system.
+                data.pop_if(|byte| *byte == b'\r');
+            }
+            match data.len() {
+                given if given == length => return Ok(data),
+                given if given > length => {
+                    let message = format!("the value has {given} bytes, and {length} were announced: nothing was sent");
+                    return Err(Failure::usage(message));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Looks at some keys of the servers, beside what the user does.
+    fn sample_keys(&mut self) {
+        let is_fresh = self.sampled_at.is_some_and(|at| at.elapsed() < SAMPLE_AGE);
+        if !self.is_interactive || is_fresh {
+            return;
+        }
+        self.sampled_at = Some(Instant::now());
+        let (servers, keys) = (self.client.servers(), self.keys.clone());
+        tokio::spawn(async move {
+            let mut all = Vec::new();
+            for server in servers {
+                let mut items = server.metadump();
+                let end = all.len() + SAMPLED_KEYS;
+                // A server that does not list its keys has none to offer.
+                while let Some(Ok(item)) = items.next().await {
+                    // What cannot be typed is no help.
+                    all.extend(String::from_utf8(item.key.to_vec()).ok().filter(|key| !key.contains(char::is_control)));
+                    if all.len() >= end {
+                        break;
+                    }
+                }
+            }
+            keys.set(all);
+        });
+    }
+}
+
+fn is_of_tool(name: &str) -> bool {
+    cli::command().find_subcommand(name).is_some()
+}
+
+/// The words of a line, quoted as in other shells.
+fn words(line: &[u8]) -> Result<Vec<OsString>, Failure> {
+    let words = shlex::bytes::split(line).ok_or_else(|| Failure::usage("a quotation mark has no partner"))?;
+    words.into_iter().map(os_string).collect()
+}
+
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "on other systems a word may be no text")]
+fn os_string(word: Vec<u8>) -> Result<OsString, Failure> {
+    Ok(std::os::unix::ffi::OsStringExt::from_vec(word))
+}
+
+#[cfg(not(unix))]
+fn os_string(word: Vec<u8>) -> Result<OsString, Failure> {
+    String::from_utf8(word).map(Into::into).map_err(|_| Failure::usage("a word of the line is no UTF-8"))
+}
+
+/// Runs a command of the tool.
+async fn obey_tool(words: Vec<OsString>, session: &Session) -> Outcome {
+    let name = words.first().and_then(|word| word.to_str()).unwrap_or_default().to_owned();
+    let line = match cli::parse_line(words, session.resolved.clone()) {
+        Ok(line) => line,
+        Err(error) => {
+            // Where the stream is closed there is nobody to tell.
+            let _ = error.print();
+            if error.use_stderr() && WORDS.iter().any(|word| word.name == name) {
+                session.output.notes().tell(format_args!("raw {name} … sends a line of the protocol as it is"));
+            }
+            return Ok(if error.use_stderr() { Exit::Usage } else { Exit::Yes });
+        }
+    };
+    let has_keyboard = matches!(line.cli.command, Command::Top(_));
+    let mut of_line = session.of_line(line.cli.global, line.given);
+    let outcome = super::run_in(line.cli.command, &mut of_line).await;
+    of_line.output.end_line()?;
+    of_line.output.flush()?;
+    if has_keyboard {
+        // The next key belongs to the line editor, so whoever reads keys beside it must be gone.
+        tokio::time::sleep(2 * top::NOTICE).await;
+    }
+    outcome
+}
+
+/// Lists the commands, or tells the options of one.
+async fn help(words: &[OsString], session: &mut Session) -> Outcome {
+    let Some(name) = words.first() else { return list(&mut session.output) };
+    let is_name = |known: &str| name.to_str() == Some(known);
+    let wire = WORDS.iter().find(|word| is_name(word.name)).map(|word| word.help);
+    let own = OWN.iter().find(|(known, _)| is_name(known)).map(|(_, help)| *help);
+    match wire.or(own) {
+        Some(help) if !name.to_str().is_some_and(is_of_tool) => {
+            session.output.line(help)?;
+            session.output.flush()?;
+            Ok(Exit::Yes)
+        }
+        _ => obey_tool([words, &["--help".into()]].concat(), session).await,
+    }
+}
+
+fn list(output: &mut Output) -> Outcome {
+    let mut table = Table::new([Column::left("COMMAND"), Column::left("")]);
+    let mut row = |name: &str, help: &str| table.row([Cell::new(name).tone(Tone::Name), Cell::new(help)]);
+    OWN.iter().for_each(|(name, help)| row(name, help));
+    let commands = cli::command();
+    for command in commands.get_subcommands().filter(|command| command.get_name() != "shell") {
+        row(command.get_name(), &command.get_about().map(ToString::to_string).unwrap_or_default());
+    }
+    WORDS.iter().filter(|word| !is_of_tool(word.name)).for_each(|word| row(word.name, word.help));
+    output.table(&table)?;
+    output.flush()?;
+    Ok(Exit::Yes)
+}

@@ -1,0 +1,397 @@
+//! `dump` and `load`: all items of servers as lines of JSON, there and back.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use remcache::{Client, Config, client::Protocol};
+use remcache_testkit::{Memcached, scratch};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::tool::{Run, remcache};
+
+/// Nobody listens there.
+const DEAD: &str = "127.0.0.1:1";
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(future)
+}
+
+fn client(servers: &str) -> Client {
+    // The wire that has times to live; patient, because the machine may be busy.
+    let config = Config::new().protocol(Protocol::Meta).timeout(Duration::from_secs(20));
+    Client::with_config([servers], config).expect("addresses")
+}
+
+/// Key, value, flags, and how long it lives.
+type Item = (Vec<u8>, Vec<u8>, u32, Option<Duration>);
+
+/// Items of all kinds: text and no text in keys and values, with and without flags and times to live.
+fn items() -> Vec<Item> {
+    let hour = Some(Duration::from_secs(3600));
+    let year = Some(Duration::from_secs(365 * 86_400));
+    let mut items = vec![
+        (b"plain".to_vec(), b"text".to_vec(), 0, None),
+        ("schl\u{fc}ssel".into(), "\"w\u{f6}rt\"\\\n".into(), u32::MAX, hour),
+        (b"bin \n\0\xff".to_vec(), b"\x00\xff\xfe\r\n".to_vec(), 7, year),
+        (b"100%".to_vec(), Vec::new(), 1, None),
+        (b"large".to_vec(), vec![b'x'; 900_000], 2, hour),
+        (vec![b'k'; 250], vec![0x80; 3000], 3, None),
+    ];
+    items.extend((0..2000).map(|number| (format!("n:{number}").into(), vec![b'v'; number], number as u32, hour)));
+    items
+}
+
+fn fill(servers: &str) {
+    let client = client(servers);
+    wait(async {
+        for (key, value, flags, ttl) in items() {
+            let set = client.set(&key, &value).flags(flags);
+            let set = if let Some(ttl) = ttl { set.ttl(ttl) } else { set };
+            assert!(set.await.expect("the server answers").is_made());
+        }
+    });
+}
+
+/// Checks that the servers have all the items, with about the time to live that they had.
+fn check(servers: &str) {
+    let client = client(servers);
+    wait(async {
+        for (key, value, flags, ttl) in items() {
+            let name = key.escape_ascii();
+            let item = client.get(&key).await.expect("the server answers").unwrap_or_else(|| panic!("{name}"));
+            assert!((item.flags, &*item.value) == (flags, &*value), "{name}");
+            let left = client.inspect(&key).await.expect("the server answers").and_then(|inspection| inspection.ttl);
+            match (left, ttl) {
+                (Some(remcache::Ttl::Never), None) => {}
+                (Some(remcache::Ttl::After(left)), Some(ttl)) => {
+                    assert!(
+                        left <= ttl + Duration::from_secs(2) && left > ttl.saturating_sub(Duration::from_secs(300)),
+                        "{name}: {left:?}"
+                    );
+                }
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    });
+}
+
+/// Runs a command, by its end and its exit code.
+fn run(args: &[&str], servers: &str) -> Run {
+    remcache(args).arg("--timeout").arg("20s").servers(servers).run()
+}
+
+fn records(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+fn path(directory: &tempfile::TempDir, name: &str) -> String {
+    directory.path().join(name).to_str().expect("a path in UTF-8").to_owned()
+}
+
+#[test]
+fn what_is_dumped_is_loaded_with_flags_and_time_to_live() {
+    let from = [Memcached::start(&[]), Memcached::start(&[])].map(|server| (server.addr(), server));
+    let to =
+        [Memcached::start(&[]), Memcached::start(&[]), Memcached::start(&[])].map(|server| (server.addr(), server));
+    let list =
+        |servers: &[(String, Memcached)]| servers.iter().map(|(address, _)| &**address).collect::<Vec<_>>().join(",");
+    fill(&list(&from));
+    let directory = scratch();
+    let file = path(&directory, "items.ndjson");
+    let dumped = run(&["dump", &file], &list(&from)).exits(0);
+    assert!(dumped.stdout.is_empty() && dumped.stderr.contains("2,006 dumped"), "{dumped:?}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left behind");
+    let loaded = run(&["load", &file], &list(&to)).exits(0);
+    assert!(loaded.stderr.contains("2,006 loaded"), "{loaded:?}");
+    check(&list(&to));
+    // Each in the place of its own, also on the wires that tell no time to live: it was listed.
+    for protocol in ["binary", "text"] {
+        let wire = run(&["dump", "--protocol", protocol, "--prefix", "n:", "--misplaced", "skip"], &list(&to)).exits(0);
+        let lines = records(wire.text());
+        assert_eq!(lines.len(), 2000, "{protocol}");
+        assert!(lines.iter().all(|line| line["expires"].is_u64()), "{protocol}");
+    }
+}
+
+#[test]
+fn a_line_is_an_item_that_other_programs_can_change() {
+    let (from, to) = (Memcached::start(&[]), Memcached::start(&[]));
+    fill(&from.addr());
+    let dumped = run(&["dump"], &from.addr()).exits(0);
+    let lines = records(dumped.text());
+    assert_eq!(lines.len(), 2006);
+    let of = |key: &str, value: &Value| lines.iter().find(|line| line[key] == *value).unwrap().clone();
+    assert_eq!(of("key", &json!("plain")), json!({"key": "plain", "value": "text", "flags": 0}));
+    let binary = of("key_b64", &json!("YmluIAoA/w=="));
+    assert!(binary["value_b64"] == "AP/+DQo=" && binary["flags"] == 7 && binary["expires"].is_u64(), "{binary}");
+    // As the issue has it: dump | jq | load. jq lays documents out over lines unless it is told not to.
+    for layout in ["--indent", "--compact-output"] {
+        let args: &[&str] = if layout == "--indent" { &[layout, "2", "."] } else { &[layout, "."] };
+        run(&["flush", "--yes"], &to.addr()).exits(0);
+        let mut jq = Command::new("jq")
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("jq is installed: apt-get install -y jq");
+        let mut stdin = jq.stdin.take().unwrap();
+        let text = dumped.stdout.clone();
+        let writing = std::thread::spawn(move || stdin.write_all(&text).unwrap());
+        let changed = jq.wait_with_output().unwrap().stdout;
+        writing.join().unwrap();
+        let loaded = remcache(["load", "-"]).servers(to.addr()).input(changed).run().exits(0);
+        assert!(loaded.stderr.contains("2,006 loaded"), "{loaded:?}");
+        check(&to.addr());
+    }
+}
+
+#[test]
+fn add_never_overwrites() {
+    let server = Memcached::start(&[]);
+    let lines = "{\"key\":\"a\",\"value\":\"old\"}\n{\"key\":\"b\",\"value\":\"old\"}\n";
+    run(&["set", "a", "new"], &server.addr()).exits(0);
+    let args = ["load", "-", "--add", "-f", "json"];
+    let loaded = remcache(args).servers(server.addr()).input(lines).run().exits(0).json();
+    assert_eq!((&loaded["items"], &loaded["kept"]), (&json!(1), &json!(1)));
+    assert_eq!(run(&["get", "a"], &server.addr()).stdout, b"new");
+    remcache(["load", "-"]).servers(server.addr()).input(lines).run().exits(0);
+    assert_eq!(run(&["get", "a"], &server.addr()).stdout, b"old");
+}
+
+#[test]
+fn what_cannot_be_loaded_is_counted_and_listed() {
+    let server = Memcached::start(&[]);
+    let directory = scratch();
+    let list = path(&directory, "failed.ndjson");
+    run(&["set", "huge", "precious"], &server.addr()).exits(0);
+    let input = format!(
+        "{{\"key\":\"old\",\"value\":\"x\",\"expires\":1}}\n{{\"key\":\"huge\",\"value\":\"{}\"}}\n{{\"key\":\"k\",\"value\":\"v\"}}\n",
+        "x".repeat(2 << 20)
+    );
+    // Adding what is too large must not cost what is there, which it does on the meta wire.
+    let args = ["load", "-", "--add", "--failed", &list];
+    let loaded = remcache(args).servers(server.addr()).input(input).run().exits(1);
+    assert!(loaded.stderr.contains("1 loaded  expired 1  too large 1"), "{loaded:?}");
+    let listed = records(&std::fs::read_to_string(&list).unwrap());
+    assert_eq!(listed, [json!({"key": "old", "reason": "expired"}), json!({"key": "huge", "reason": "too_large"})]);
+    assert_eq!(run(&["get", "huge"], &server.addr()).stdout, b"precious");
+    assert_eq!(run(&["get", "k"], &server.addr()).stdout, b"v");
+}
+
+#[test]
+fn a_file_that_is_not_ours_or_cut_short_is_told_with_its_line() {
+    let server = Memcached::start(&[]);
+    let good = "{\"key\":\"a\",\"value\":\"1\"}\n";
+    for (input, line, what) in [
+        (&b"key,value\n"[..], 1, "no item as dump writes them"),
+        (&[0; 100][..], 1, "no item as dump writes them"),
+        (b"{\"name\":\"a\"}\n", 1, "needs key or key_b64"),
+        (&[good.as_bytes(), b"{\"key\":\"b\",\"val"].concat(), 2, "ends within this item"),
+        (&[good.as_bytes(), b"{\"key\":\"b\",\"value\":\"\x80\"}\n"].concat(), 2, "unicode"),
+    ] {
+        run(&["flush", "--yes"], &server.addr()).exits(0);
+        let loaded = remcache(["load", "-"]).servers(server.addr()).input(input).run().exits(2);
+        assert!(loaded.stderr.contains(what) && loaded.stderr.contains(&format!("--from-line {line}")), "{loaded:?}");
+        // What stands before it is not lost.
+        run(&["get", "a"], &server.addr()).exits(i32::from(line == 1));
+    }
+    run(&["load", "/nonexistent"], &server.addr()).exits(2).complains_of("/nonexistent");
+    run(&["load", "/dev/zero"], &server.addr()).exits(2);
+    let rest = remcache(["load", "-", "--from-line", "2"]).servers(server.addr());
+    rest.input("nonsense\n{\"key\":\"b\",\"value\":\"2\"}\n").run().exits(0);
+    assert_eq!(run(&["get", "b"], &server.addr()).stdout, b"2");
+}
+
+#[test]
+fn a_dump_without_all_servers_is_not_presented_as_whole() {
+    let server = Memcached::start(&[]);
+    fill(&server.addr());
+    let directory = scratch();
+    let file = path(&directory, "items.ndjson");
+    std::fs::write(&file, "the dump before").unwrap();
+    let both = format!("{},{DEAD}", server.addr());
+    let dumped = run(&["dump", &file, "--misplaced", "take"], &both).exits(3);
+    assert!(dumped.stderr.contains(DEAD) && dumped.stderr.contains("items.ndjson.partial"), "{dumped:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "the dump before");
+    let partial = std::fs::read_to_string(format!("{file}.partial")).unwrap();
+    assert_eq!(records(&partial).len(), 2006, "the healthy part is there");
+    // On standard output it is printed.
+    assert_eq!(records(run(&["dump", "--misplaced", "take"], &both).exits(3).text()).len(), 2006);
+    // Nothing is kept of nothing.
+    let nothing = path(&directory, "nothing");
+    run(&["dump", &nothing], DEAD).exits(4);
+    assert!(!Path::new(&nothing).exists() && !Path::new(&format!("{nothing}.partial")).exists());
+    run(&["dump", "-f", "csv"], DEAD).exits(2).complains_of("ndjson");
+}
+
+#[test]
+fn a_disk_that_is_full_leaves_no_file_behind() {
+    let server = Memcached::start(&[]);
+    fill(&server.addr());
+    let full = run(&["dump", "/dev/full"], &server.addr()).exits(2);
+    assert!(full.stderr.contains("/dev/full") && full.stderr.contains("No space left"), "{full:?}");
+    let directory = scratch();
+    let file = path(&directory, "missing/items.ndjson");
+    run(&["dump", &file], &server.addr()).exits(2).complains_of("items.ndjson");
+}
+
+#[test]
+fn a_file_that_finds_no_room_is_not_left_behind_broken() {
+    let server = Memcached::start(&[]);
+    fill(&server.addr());
+    let directory = scratch();
+    let file = path(&directory, "items.ndjson");
+    std::fs::write(&file, "the dump before").unwrap();
+    // A limit of the system stands for a full disk: writing fails in the middle.
+    let script = r#"trap "" XFSZ; ulimit -f 100; exec "$0" "$@""#;
+    let tool = env!("CARGO_BIN_EXE_remcache");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, tool, "dump", &file, "-s", &server.addr(), "--timeout", "20s"]);
+    let output = shell.output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("items.ndjson: File too large"), "{told}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "the dump before");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left behind");
+}
+
+#[test]
+fn items_that_no_client_looks_for_are_left_out_and_told() {
+    let servers = [Memcached::start(&[]), Memcached::start(&[])];
+    let list = servers.iter().map(Memcached::addr).collect::<Vec<_>>().join(",");
+    // A list of servers that changed has left an old value on the one where it is not looked for.
+    let home = run(&["locate", "k", "-f", "ndjson"], &list).exits(0).json()["server"].as_str().unwrap().to_owned();
+    let other = servers.iter().map(Memcached::addr).find(|address| *address != home).unwrap();
+    run(&["set", "k", "new"], &home).exits(0);
+    run(&["set", "k", "old"], &other).exits(0);
+    let dumped = run(&["dump"], &list).exits(1);
+    assert!(dumped.text().contains("new") && !dumped.text().contains("old"), "{dumped:?}");
+    assert!(dumped.stderr.contains("misplaced 1"), "{dumped:?}");
+    assert_eq!(run(&["dump", "--misplaced", "skip"], &list).exits(0).lines().len(), 1);
+    assert_eq!(run(&["dump", "--misplaced", "take"], &list).exits(0).lines().len(), 2);
+}
+
+#[test]
+fn a_namespace_is_dumped_without_its_name_and_loaded_into_another() {
+    let server = Memcached::start(&[]);
+    for key in ["shop:a", "shop:b", "other"] {
+        run(&["set", key, key], &server.addr()).exits(0);
+    }
+    let url = |namespace: &str| format!("memcached://{}/{namespace}", server.addr());
+    let dumped = run(&["dump"], &url("shop:")).exits(0);
+    let mut keys: Vec<_> = records(dumped.text()).iter().map(|line| line["key"].as_str().unwrap().to_owned()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["a", "b"]);
+    remcache(["load", "-"]).servers(url("new:")).input(dumped.stdout).run().exits(0);
+    assert_eq!(run(&["get", "new:b"], &server.addr()).stdout, b"shop:b");
+    assert_eq!(run(&["keys", "--count"], &url("new:")).text(), "2\n");
+}
+
+#[test]
+fn keys_that_the_wire_cannot_say_are_counted_and_listed() {
+    let server = Memcached::start(&[]);
+    let client = client(&server.addr());
+    wait(async {
+        client.set(b"has space", "v").await.unwrap();
+        client.set("good", "v").await.unwrap();
+    });
+    let directory = scratch();
+    let list = path(&directory, "failed.ndjson");
+    let dumped = run(&["dump", "--protocol", "text", "--failed", &list], &server.addr()).exits(1);
+    assert_eq!(dumped.lines().len(), 1);
+    assert!(dumped.stderr.contains("invalid key 1"), "{dumped:?}");
+    let listed = records(&std::fs::read_to_string(&list).unwrap());
+    assert_eq!((&listed[0]["key"], &listed[0]["reason"]), (&json!("has space"), &json!("invalid_key")));
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_it_without_a_word() {
+    let server = Memcached::start(&[]);
+    fill(&server.addr());
+    let mut dump = remcache(["dump"]).servers(server.addr()).spawn();
+    drop(dump.stdout.take());
+    let output = dump.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{output:?}");
+}
+
+#[test]
+fn an_interrupted_load_goes_on_where_it_says() {
+    let server = Memcached::start(&[]);
+    let directory = scratch();
+    let file = path(&directory, "items.ndjson");
+    let lines: String =
+        (0..4000).map(|number| format!("{{\"key\":\"k:{number}\",\"value\":\"{number}\"}}\n")).collect();
+    std::fs::write(&file, lines).unwrap();
+    let load = remcache(["load", &file, "--rate", "1000"]).servers(server.addr()).spawn();
+    while run(&["get", "k:0"], &server.addr()).exit != Some(0) {}
+    kill_process(Pid::from_child(&load), Signal::INT).unwrap();
+    let output = load.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    let next = told.rsplit_once("--from-line ").expect("it says where to go on").1.trim().to_owned();
+    let stored: usize = run(&["keys", "--count"], &server.addr()).exits(0).text().trim().parse().unwrap();
+    assert_eq!(next, (stored + 1).to_string(), "no line is loaded twice, and none is lost");
+    assert!(stored < 4000);
+    run(&["load", &file, "--from-line", &next], &server.addr()).exits(0);
+    assert_eq!(run(&["keys", "--count"], &server.addr()).text(), "4000\n");
+}
+
+#[test]
+fn an_interrupted_dump_keeps_what_there_is_in_whole_lines() {
+    let server = Memcached::start(&[]);
+    fill(&server.addr());
+    let directory = scratch();
+    let file = path(&directory, "items.ndjson");
+    let dump = remcache(["dump", &file, "--rate", "500"]).servers(server.addr()).spawn();
+    let has_begun = || std::fs::read_dir(directory.path()).unwrap().count() > 0;
+    while !has_begun() {}
+    std::thread::sleep(Duration::from_millis(500));
+    kill_process(Pid::from_child(&dump), Signal::INT).unwrap();
+    let output = dump.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    assert!(!Path::new(&file).exists());
+    let partial = std::fs::read_to_string(format!("{file}.partial")).unwrap_or_default();
+    assert!(records(&partial).len() < 2006);
+    run(&["dump", &file], &server.addr()).exits(0);
+    assert_eq!(records(&std::fs::read_to_string(&file).unwrap()).len(), 2006);
+}
+
+#[test]
+fn a_server_that_dies_in_the_middle_is_named_and_the_rest_is_kept() {
+    let mut servers = [Memcached::start(&[]), Memcached::start(&[])];
+    let list = servers.iter().map(Memcached::addr).collect::<Vec<_>>().join(",");
+    fill(&list);
+    let directory = scratch();
+    let file = path(&directory, "items.ndjson");
+    let dump = remcache(["dump", &file, "--rate", "400"]).servers(&list).spawn();
+    while std::fs::read_dir(directory.path()).unwrap().count() == 0 {}
+    std::thread::sleep(Duration::from_millis(300));
+    let dead = servers[1].addr();
+    servers[1].kill();
+    let output = dump.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{told}");
+    assert!(told.contains(&dead) && told.contains("failed"), "{told}");
+    assert!(!Path::new(&file).exists());
+    let alive: usize = run(&["keys", "--count"], &servers[0].addr()).text().trim().parse().unwrap();
+    let kept = records(&std::fs::read_to_string(format!("{file}.partial")).unwrap()).len();
+    assert!(kept >= alive && kept < 2006, "{kept} of {alive} and some: all of the healthy server are there");
+}
+
+#[test]
+fn progress_fits_a_terminal_of_twenty_columns() {
+    let server = Memcached::start(&[]);
+    fill(&server.addr());
+    let directory = scratch();
+    let file = path(&directory, "items.ndjson");
+    for columns in [20, 60, 120] {
+        let live = remcache(["dump", &file, "--rate", "2000"]).servers(server.addr()).live(10, columns);
+        let text = live.shows("/2.0k");
+        assert_eq!(text.trim_end().lines().count(), 1, "{columns}: {text}");
+        assert!(live.ends().0 == Some(0), "{columns}");
+    }
+}

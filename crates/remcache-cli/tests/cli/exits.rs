@@ -1,0 +1,219 @@
+//! How each command ends, in each case that the contract knows.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::{fs, thread};
+
+use remcache_testkit::{Memcached, unused_port};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::tool::{Run, remcache, wait_for_watchers};
+
+/// Commands about one key.
+const OF_A_KEY: &[&str] = &[
+    "get k",
+    "get k --meta",
+    "get k -f json",
+    "set k v",
+    "add k v",
+    "replace k v",
+    "append k v",
+    "prepend k v",
+    "delete k",
+    "incr k",
+    "decr k",
+    "touch k --ttl 1m",
+    "exists k",
+];
+
+/// Commands that ask every server on the wire of the options, and those on a text connection of their own.
+const OF_SERVERS: &[&str] =
+    &["stats", "stats settings", "version", "ping -n 1", "flush --yes", "check", "doctor", "stats -f json"];
+const OF_LOGS: &[&str] = &["hotkeys --for 50ms", "watch --for 50ms"];
+
+fn run(line: &str, servers: &str) -> Run {
+    // A busy machine is no silent server.
+    let patient = remcache(line.split(' ')).env("REMCACHE_TIMEOUT", "20s").env("REMCACHE_CONNECT_TIMEOUT", "20s");
+    patient.servers(servers).run()
+}
+
+#[test]
+fn no_server_is_reached() {
+    let dead = format!("127.0.0.1:{}", unused_port());
+    for line in OF_A_KEY.iter().chain(OF_SERVERS).chain(OF_LOGS) {
+        let run = run(line, &dead).exits(4);
+        assert!(run.stderr.contains(&dead) || run.text().contains(&dead), "{line}: {run:?}");
+    }
+}
+
+#[test]
+fn some_servers_fail_and_the_healthy_part_is_printed() {
+    let (server, locked) = (Memcached::start(&[]), Memcached::start_sasl(&[]));
+    let dead = format!("127.0.0.1:{}", unused_port());
+    for line in OF_SERVERS {
+        for other in [&dead, &locked.addr()] {
+            // A version is told to everybody.
+            if *line == "version" && *other == locked.addr() {
+                continue;
+            }
+            let run = run(line, &format!("{},{other}", server.addr())).exits(3);
+            assert!(run.text().contains(&server.addr()) || *line == "doctor", "{line}: {run:?}");
+            assert!(run.text().contains(other.as_str()), "{line}: {run:?}");
+        }
+    }
+    for line in OF_LOGS {
+        let run = run(line, &format!("{},{dead}", server.addr())).exits(3);
+        assert!(run.stderr.contains(&dead), "{line}: {run:?}");
+    }
+    let keys: String = (0..50).map(|number| format!("key:{number}\n")).collect();
+    for line in ["get - -f json", "exists -", "delete -", "touch - --ttl 1m"] {
+        let tool = remcache(line.split(' ')).servers(format!("{},{dead}", server.addr()));
+        let run = tool.input(keys.as_str()).run().exits(3);
+        assert!(run.stderr.contains(&dead), "{line}: {run:?}");
+    }
+}
+
+#[test]
+fn a_server_wants_a_login() {
+    let server = Memcached::start_sasl(&[]);
+    // A version is told to everybody.
+    for line in OF_A_KEY.iter().chain(OF_SERVERS).filter(|line| !["version", "get k --meta"].contains(line)) {
+        let run = run(line, &server.addr()).exits(6);
+        let said = format!("{}{}", run.text(), run.stderr);
+        assert!(said.contains("--password-file") && !said.contains("Config::"), "{line}: {run:?}");
+    }
+}
+
+#[test]
+fn the_answer_is_no() {
+    let server = Memcached::start(&[]);
+    let lines = ["get k", "get k --meta", "get k -f json", "replace k v", "append k v", "prepend k v", "delete k"];
+    for line in lines.iter().chain(&["incr k", "decr k", "touch k --ttl 1m", "exists k", "set k v --cas 9"]) {
+        let run = run(line, &server.addr()).exits(1);
+        assert_eq!(run.stderr, "", "{line}");
+    }
+    run("set k v", &server.addr()).exits(0);
+    run("add k v", &server.addr()).exits(1);
+    run("set k v --cas 99", &server.addr()).exits(1);
+}
+
+#[test]
+fn a_server_refuses() {
+    let server = Memcached::start(&["-I", "1024", "-o", "slab_chunk_max=1024"]);
+    let large = "x".repeat(5000);
+    remcache(["set", "k", &large]).servers(server.addr()).run().exits(5).complains_of("too large");
+    run("set n word", &server.addr()).exits(0);
+    run("incr n", &server.addr()).exits(5).complains_of("number");
+    let forbidding = Memcached::start(&["-W"]);
+    for line in OF_LOGS {
+        let run = run(line, &forbidding.addr()).exits(5);
+        assert!(run.stderr.contains(&forbidding.addr()), "{line}: {run:?}");
+    }
+}
+
+#[test]
+fn a_command_line_that_cannot_be_followed() {
+    let help = remcache(["--help"]).run().exits(0);
+    let commands =
+        help.text().lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<_> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.len() > 30, "{commands:?}");
+    for command in commands {
+        remcache([command, "--no-such-option"]).run().exits(2).complains_of("--no-such-option");
+        remcache([command, "--help"]).run().exits(0);
+    }
+    for line in ["get", "set", "incr k nonsense", "touch k", "stats nonsense", "watch nonsense", "set k v --ttl 5"] {
+        run(line, "127.0.0.1:1").exits(2);
+    }
+    run("get a b", "127.0.0.1:1").exits(2).complains_of("-f ndjson");
+    run("get a b -o file", "127.0.0.1:1").exits(2).complains_of("-d DIR");
+    run("set k @/nowhere/at/all", "127.0.0.1:1").exits(2).complains_of("/nowhere/at/all");
+}
+
+#[test]
+fn a_server_that_dies_meanwhile_is_told_at_once() {
+    let (mut dying, staying) = (Memcached::start(&[]), Memcached::start(&[]));
+    let both = format!("{},{}", dying.addr(), staying.addr());
+    let watching = remcache(["watch", "mutations", "-f", "csv"]).servers(&both).spawn();
+    let pinging = remcache(["ping", "-n", "100000", "-i", "5ms", "--timeout", "200ms"]).servers(&both).spawn();
+    wait_for_watchers(&dying, 1);
+    wait_for_watchers(&staying, 1);
+    dying.kill();
+    remcache(["set", "k", "v"]).servers(staying.addr()).run().exits(0);
+    thread::sleep(Duration::from_secs(2));
+    for child in [&watching, &pinging] {
+        kill_process(Pid::from_child(child), Signal::INT).unwrap();
+    }
+    let watched = watching.wait_with_output().unwrap();
+    let (text, stderr) = (String::from_utf8(watched.stdout).unwrap(), String::from_utf8(watched.stderr).unwrap());
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(watched.status.code(), Some(130));
+    assert!(lines[0].starts_with("server,ts,type,key,") && lines[1].contains(",item_store,k,"), "{text}");
+    assert_eq!(stderr.matches(&dying.addr()).count(), 1, "{stderr}");
+    let pinged = pinging.wait_with_output().unwrap();
+    let text = String::from_utf8(pinged.stdout).unwrap();
+    assert!(pinged.status.code() == Some(130) && text.contains("1.6.") && text.contains("servers answer"), "{text}");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error_for_any_command() {
+    let server = Memcached::start(&[]);
+    run("set k v", &server.addr()).exits(0);
+    let lines = ["get k", "exists k", "touch k --ttl 1m -f json", "stats", "version", "ping -n 1", "check", "doctor"];
+    for line in lines.iter().chain(&["hotkeys --for 50ms", "keys", "man", "completions bash", "help", "context ls"]) {
+        let line = line.split(' ').filter(|word| *word != "help");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_remcache"))
+            .args(line)
+            .env_clear()
+            .env("REMCACHE_SERVERS", server.addr())
+            .env("HOME", "/nowhere")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        // doctor has its own word on this server's version, and help is shown on stderr.
+        assert!(matches!(output.status.code(), Some(0 | 2 | 8)), "{output:?}");
+        assert!(!stderr.contains("panicked") && !stderr.contains("pipe"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_million_keys_on_standard_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("keys");
+    let mut file = std::io::BufWriter::new(fs::File::create(&list).unwrap());
+    (0..1_000_000).for_each(|number| writeln!(file, "key:{number}").unwrap());
+    drop(file);
+    let server = Memcached::start(&[]);
+    run("set key:999999 v", &server.addr()).exits(0);
+    let tool = |line: &str| {
+        Command::new(env!("CARGO_BIN_EXE_remcache"))
+            .args(line.split(' '))
+            .env_clear()
+            .env("REMCACHE_SERVERS", server.addr())
+            .stdin(fs::File::open(&list).unwrap())
+            .output()
+            .unwrap()
+    };
+    let located = tool("locate -");
+    assert_eq!(located.stdout.iter().filter(|&&byte| byte == b'\n').count(), 1_000_000);
+    let deleted = tool("delete - --timeout 30s");
+    assert_eq!(deleted.status.code(), Some(1), "{deleted:?}");
+    run("get key:999999", &server.addr()).exits(1);
+}
+
+#[test]
+fn twenty_columns_are_enough() {
+    let server = Memcached::start(&[]);
+    run("set k v", &server.addr()).exits(0);
+    for line in ["get k", "stats", "version", "ping -n 1", "check", "keys --tree :", "hotkeys --for 200ms", "exists k"]
+    {
+        let tool = remcache(line.split(' ')).servers(server.addr()).live(10, 20);
+        assert_eq!(tool.ends(), (Some(0), true), "{line}");
+    }
+}

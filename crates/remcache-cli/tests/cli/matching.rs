@@ -1,0 +1,140 @@
+//! `delete-matching`: what matches goes, and nothing else.
+
+use std::time::Duration;
+
+use remcache_testkit::{Memcached, scratch};
+use serde_json::{Value, json};
+
+use crate::tool::{Run, remcache};
+
+fn run(args: &[&str], servers: &str) -> Run {
+    remcache(args).servers(servers).run()
+}
+
+/// Two servers with 1,000 keys of users and 500 of sessions, somewhere.
+fn filled() -> (Vec<Memcached>, String) {
+    let servers = vec![Memcached::start(&[]), Memcached::start(&[])];
+    let list = servers.iter().map(Memcached::addr).collect::<Vec<_>>().join(",");
+    let lines: String = (0..1500)
+        .map(|number| {
+            let kind = if number % 3 == 0 { "session" } else { "user" };
+            format!("{{\"key\":\"{kind}:{number}\",\"value\":\"{number}\"}}\n")
+        })
+        .collect();
+    remcache(["load", "-", "-q"]).servers(&list).input(lines).run().exits(0);
+    (servers, list)
+}
+
+fn count(servers: &str) -> String {
+    run(&["keys", "--count"], servers).exits(0).text().trim().to_owned()
+}
+
+#[test]
+fn what_matches_is_deleted_and_nothing_else() {
+    let (_servers, list) = filled();
+    let told = run(&["delete-matching", "session:*", "--yes"], &list).exits(0);
+    assert!(told.stdout.is_empty() && told.stderr.contains("500 deleted"), "{told:?}");
+    assert_eq!(count(&list), "1000");
+    let record = run(&["delete-matching", "user:1*", "-y", "-f", "json"], &list).exits(0).json();
+    let left: u64 = count(&list).parse().unwrap();
+    assert_eq!(record["items"], json!(1000 - left));
+    assert!(run(&["keys", "--glob", "user:1*"], &list).exits(0).stdout.is_empty());
+    // None matches, which is how it should be.
+    run(&["delete-matching", "session:*", "--yes"], &list).exits(0);
+}
+
+#[test]
+fn without_a_terminal_it_asks_for_yes_and_deletes_nothing() {
+    let (_servers, list) = filled();
+    run(&["delete-matching", "*"], &list).exits(2).complains_of("--yes");
+    assert_eq!(count(&list), "1500");
+    let told = run(&["delete-matching", "session:*", "--dry-run"], &list).exits(0);
+    assert_eq!(told.lines().len(), 500);
+    assert!(told.lines().iter().all(|key| key.starts_with("session:")));
+    let records = run(&["delete-matching", "session:*", "-n", "-f", "json"], &list).exits(0).json();
+    assert_eq!(records.as_array().map(Vec::len), Some(500));
+    assert_eq!(count(&list), "1500");
+}
+
+#[test]
+fn on_a_terminal_it_says_how_many_match_and_asks() {
+    let (_servers, list) = filled();
+    let asked = remcache(["delete-matching", "session:*"]).servers(&list).run_on_terminal("n\n").exits(1);
+    assert!(asked.text().contains("500 items match"), "{asked:?}");
+    assert_eq!(count(&list), "1500");
+    remcache(["delete-matching", "session:*"]).servers(&list).run_on_terminal("y\n").exits(0);
+    assert_eq!(count(&list), "1000");
+}
+
+#[test]
+fn production_asks_for_its_name() {
+    let (_servers, list) = filled();
+    let home = scratch();
+    let home = home.path().to_str().expect("a path in UTF-8");
+    let run = |args: &[&str]| remcache(args).env("HOME", home);
+    run(&["context", "add", "shop", "-s", &list, "--production"]).run().exits(0);
+    run(&["context", "use", "shop"]).run().exits(0);
+    let asked = run(&["delete-matching", "*"]).run_on_terminal("y\n").exits(1);
+    assert!(asked.text().contains("type its name"), "{asked:?}");
+    assert_eq!(count(&list), "1500");
+    run(&["delete-matching", "*"]).run_on_terminal("shop\n").exits(0);
+    assert_eq!(count(&list), "0");
+}
+
+#[test]
+fn conditions_beyond_the_key_hold_when_it_is_deleted() {
+    let server = Memcached::start(&[]);
+    let address = server.addr();
+    run(&["set", "old", "x", "--ttl", "1h"], &address).exits(0);
+    run(&["set", "ever", "x"], &address).exits(0);
+    run(&["delete-matching", "*", "--ttl-below", "2h", "--yes"], &address).exits(0);
+    run(&["get", "old"], &address).exits(1);
+    run(&["get", "ever"], &address).exits(0);
+}
+
+#[test]
+fn a_namespace_protects_the_others() {
+    let server = Memcached::start(&[]);
+    for key in ["a:1", "a:2", "b:1"] {
+        run(&["set", key, "x"], &server.addr()).exits(0);
+    }
+    run(&["delete-matching", "*", "--yes", "--namespace", "a:"], &server.addr()).exits(0);
+    assert_eq!(run(&["keys"], &server.addr()).text(), "b:1\n");
+    run(&["delete-matching", "b*", "--yes", "--namespace", "b:"], &server.addr()).exits(0);
+    assert_eq!(run(&["keys"], &server.addr()).text(), "b:1\n");
+}
+
+#[test]
+fn keys_of_any_bytes_match() {
+    let server = Memcached::start(&[]);
+    let lines = "{\"key_b64\":\"/yAKAA==\",\"value\":\"x\"}\n{\"key\":\"k\",\"value\":\"x\"}\n";
+    remcache(["load", "-"]).servers(server.addr()).input(lines).run().exits(0);
+    run(&["delete-matching", "*", "--regex", "(?-u)^\\xff", "--yes"], &server.addr()).exits(0);
+    assert_eq!(run(&["keys"], &server.addr()).text(), "k\n");
+    run(&["delete-matching", "[", "--yes"], &server.addr()).exits(2);
+}
+
+#[test]
+fn the_dead_are_named_and_the_rate_is_kept() {
+    let (_servers, list) = filled();
+    let begun = std::time::Instant::now();
+    let dead = format!("{list},127.0.0.1:1");
+    let told = run(&["delete-matching", "session:*", "--yes", "--rate", "500"], &dead).exits(3);
+    assert!(told.stderr.contains("127.0.0.1:1") && told.stderr.contains("500 deleted"), "{told:?}");
+    // The last batch need not be waited for.
+    assert!(begun.elapsed() >= Duration::from_millis(800));
+    run(&["delete-matching", "*", "--yes"], "127.0.0.1:1").exits(4);
+}
+
+#[test]
+fn what_was_left_out_is_listed() {
+    let server = Memcached::start(&[]);
+    let lines = "{\"key\":\"has space\",\"value\":\"x\"}\n{\"key\":\"k\",\"value\":\"x\"}\n";
+    remcache(["load", "-"]).servers(server.addr()).input(lines).run().exits(0);
+    let directory = scratch();
+    let list = directory.path().join("failed.ndjson");
+    let args = ["delete-matching", "*", "-y", "--protocol", "text", "--failed", list.to_str().unwrap()];
+    run(&args, &server.addr()).exits(1);
+    let listed: Value = serde_json::from_str(std::fs::read_to_string(&list).unwrap().trim()).unwrap();
+    assert_eq!((&listed["key"], &listed["reason"]), (&json!("has space"), &json!("invalid_key")));
+}

@@ -1,0 +1,410 @@
+//! `shell`: commands line by line, on a terminal and in a pipe.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use remcache_testkit::{Memcached, SASL_PASSWORD, SASL_USER, unused_port};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::tool::{Live, Run, Tool, remcache, wait_for_watchers};
+
+fn home() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+fn path(home: &TempDir) -> &str {
+    home.path().to_str().expect("a path in UTF-8")
+}
+
+/// A shell whose lines come from a pipe.
+fn piped(server: &str, lines: &str) -> Run {
+    remcache(["shell"]).servers(server).input(lines).run()
+}
+
+/// A shell on a terminal.
+fn live(tool: Tool, home: &TempDir) -> Live {
+    let shell = tool.env("HOME", path(home)).live(24, 100);
+    shell.shows("remcache");
+    shell
+}
+
+#[test]
+fn lines_of_a_pipe_are_commands_of_the_tool_and_of_the_protocol() {
+    let server = Memcached::start(&[]);
+    let lines = "\
+# A comment, and an empty line.
+
+set 'a key:1' ignored
+set user:1 hello --ttl 10m
+get user:1
+mg user:1 v s k
+ms user:2 11
+hello
+world
+raw get user:1 user:2
+raw incr n 1
+raw gets user:1
+mn
+raw stats settings
+lru_crawler metadump all
+mg nobody v
+mg nobody v q
+raw set user:3 0 0 3 noreply
+abc
+get user:3
+raw version
+exit
+get never
+";
+    let run = piped(&server.addr(), lines);
+    let text = String::from_utf8_lossy(&run.stdout).into_owned();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[..2], ["hello", "VA 5 s5 kuser:1"], "{run:?}");
+    assert_eq!(lines[2..4], ["hello", "HD"], "{run:?}");
+    let get = ["VALUE user:1 0 5", "hello", "VALUE user:2 0 11", "hello", "world", "END", "NOT_FOUND"];
+    assert_eq!(lines[4..11], get, "{run:?}");
+    assert!(lines[11].starts_with("VALUE user:1 0 5 ") && lines[12..15] == ["hello", "END", "MN"], "{run:?}");
+    let settings = lines.iter().filter(|line| line.starts_with("STAT ")).count();
+    let dumped = lines.iter().filter(|line| line.starts_with("key=user%3A")).count();
+    assert!(settings > 20 && dumped == 2, "{run:?}");
+    let end = &lines[lines.len() - 4..];
+    assert!(end[..3] == ["END", "EN", "abc"] && end[3].starts_with("VERSION "), "{run:?}");
+    assert!(lines.iter().any(|line| line.starts_with("key=a%20key%3A1 ")), "{run:?}");
+    // A miss is a no, which the successes behind it do not mend.
+    run.exits(1);
+}
+
+#[test]
+fn the_exit_code_is_that_of_the_last_failure() {
+    let server = Memcached::start(&[]);
+    let dead = format!("127.0.0.1:{}", unused_port());
+    let both = format!("{},{dead}", server.addr());
+    for (servers, lines, exit, word) in [
+        (server.addr(), "version\n", 0, ""),
+        (server.addr(), "get nobody\nversion\n", 1, ""),
+        (server.addr(), "mg nobody v\nversion\n", 1, ""),
+        (server.addr(), "bogus\n", 2, "unrecognized subcommand"),
+        (server.addr(), "stats detail dump\n", 2, "raw stats"),
+        (server.addr(), "raw bogus\n", 2, "lru_crawler"),
+        (server.addr(), "mg\n", 2, "needs a key"),
+        (server.addr(), "ms k\n", 2, "length"),
+        (server.addr(), "ms k 3\nabcd\n", 2, "4 bytes"),
+        (server.addr(), "ms k 3\nab", 2, "nothing was sent"),
+        (server.addr(), "set k\n", 2, "shell's own"),
+        (server.addr(), "get -\n", 2, "shell's own"),
+        (server.addr(), "shell\n", 2, "a shell already"),
+        (server.addr(), "top\n", 2, "needs a terminal"),
+        (server.addr(), "get 'k\n", 2, "quotation mark"),
+        (server.addr(), "version --embedded 2\n", 2, "remcache shell --embedded"),
+        (server.addr(), "flush\n", 2, "--yes"),
+        (server.addr(), "flush_all\n", 2, "flush --yes"),
+        (both.clone(), "version\n", 3, &dead),
+        (both, "mn\n", 3, &dead),
+        (dead.clone(), "get k\n", 4, &dead),
+        (dead.clone(), "mn\n", 4, &dead),
+        (server.addr(), "raw incr\n", 2, "needs a key"),
+        (server.addr(), "raw incr k nonsense\nversion\n", 5, ""),
+        (server.addr(), "lru_crawler nonsense\n", 5, ""),
+    ] {
+        let run = piped(&servers, lines).exits(exit);
+        assert!(run.stderr.contains(word), "{lines}: {run:?}");
+    }
+}
+
+#[test]
+fn it_keeps_its_connections_and_goes_on_after_errors() {
+    let server = Memcached::start(&[]);
+    let lines = "get a\nget b\nmn\nmn\nget c\nversion\nraw incr k nonsense\nmn\nversion\n";
+    let before = connections(&server);
+    piped(&server.addr(), lines).exits(5);
+    // One of the client, one of the lines of the protocol, and another after an error; and our own question.
+    assert_eq!(connections(&server) - before, 4);
+}
+
+/// How many connections the server has had.
+fn connections(server: &Memcached) -> u64 {
+    let stats = remcache(["stats", "-f", "ndjson", "--protocol", "text"]).servers(server.addr()).run().exits(0).json();
+    stats["stats"]["total_connections"].as_u64().expect("a number")
+}
+
+#[test]
+fn options_of_the_shell_are_those_of_its_lines() {
+    let server = Memcached::start(&[]);
+    let lines = "set k v\nget k\nget k -f json\nmg shop:k v\nget shop:k --namespace=\nversion -f csv\n";
+    let run =
+        remcache(["shell", "--namespace", "shop:", "-f", "ndjson"]).servers(server.addr()).input(lines).run().exits(0);
+    let lines = run.lines();
+    assert!(lines[0].contains("stored") && lines[1].contains("\"value\":\"v\""), "{run:?}");
+    assert!(lines[2] == "[" && lines[3].contains("\"value\":\"v\"") && lines[5..7] == ["VA 1", "v"], "{run:?}");
+    assert!(lines[7].contains("\"key\":\"shop:k\"") && lines[8] == "server,version,error", "{run:?}");
+    // The environment had its say at the beginning, and does not come back for a line.
+    let run = remcache(["shell", "-f", "text"]).env("REMCACHE_FORMAT", "json").servers(server.addr());
+    assert_eq!(run.input("get shop:k\n").run().exits(0).text(), "v\n");
+}
+
+#[test]
+fn keys_and_values_that_are_no_text() {
+    let server = Memcached::start(&[]);
+    let run = remcache(["shell"])
+        .servers(server.addr())
+        .input(b"set k\xff \xfe\nget k\xff\nms b 2\n\xff\x00\nmg b v\n".to_vec());
+    let run = run.run().exits(0);
+    assert_eq!(run.stdout, b"\xfe\nHD\nVA 2\n\xff\x00\n");
+}
+
+#[test]
+fn each_key_goes_to_its_server_and_the_rest_to_all() {
+    let servers = [Memcached::start(&[]), Memcached::start(&[])];
+    let list = servers.iter().map(Memcached::addr).collect::<Vec<_>>().join(",");
+    let keys: Vec<String> = (0..20).map(|number| format!("key:{number}")).collect();
+    let sets: String = keys.iter().map(|key| format!("ms {key} 1\n{}\n", "1")).collect();
+    piped(&list, &sets).exits(0);
+    let gets: String = keys.iter().map(|key| format!("get {key}\n")).collect();
+    assert_eq!(piped(&list, &gets).exits(0).lines(), vec!["1"; 20]);
+    // A key in base64 is placed by what it means.
+    assert_eq!(piped(&list, "mg a2V5OjA= v b\n").exits(0).lines(), ["VA 1", "1"]);
+    let run = piped(&list, "raw version\n").exits(0);
+    let lines = run.lines();
+    assert_eq!((lines.len(), lines[0], lines[2]), (4, servers[0].addr().as_str(), servers[1].addr().as_str()));
+}
+
+#[test]
+fn a_password_from_a_pipe_comes_before_the_lines() {
+    let server = Memcached::start_sasl(&[]);
+    let args = ["shell", "--user", SASL_USER, "--password-stdin"];
+    let lines = format!("{SASL_PASSWORD}\nset k v\nget k\nget k --timeout 5s\n");
+    let run = remcache(args).servers(server.addr()).input(lines).run().exits(0);
+    assert_eq!(run.text(), "v\nv\n");
+    // The text wire knows no such login: the server is not to be had with it.
+    let lines = format!("{SASL_PASSWORD}\nmn\n");
+    let run = remcache(args).servers(server.addr()).input(lines).run();
+    assert!(matches!(run.exit, Some(4..=6)) && run.stderr.contains(&server.addr()), "{run:?}");
+    assert!(!run.stderr.contains(SASL_PASSWORD), "{run:?}");
+}
+
+#[test]
+fn a_reader_that_leaves_and_a_server_that_dies_are_borne() {
+    let mut server = Memcached::start(&[]);
+    let mut shell = Command::new(env!("CARGO_BIN_EXE_remcache"))
+        .args(["shell", "-s", &server.addr()])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = shell.stdin.take().unwrap();
+    let mut output = BufReader::new(shell.stdout.take().unwrap());
+    let mut line = String::new();
+    input.write_all(b"mn\n").unwrap();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "MN\n");
+    // The connection that was kept is dead, and another is not to be had; then it is.
+    server.kill();
+    input.write_all(b"mn\n").unwrap();
+    server.restart();
+    input.write_all(b"raw version\n").unwrap();
+    line.clear();
+    output.read_line(&mut line).unwrap();
+    assert!(line == "MN\n" || line.starts_with("VERSION"), "{line}");
+    drop(output);
+    // Its own answer finds nobody; it ends without a word.
+    let _ = input.write_all(&b"raw version\n".repeat(3));
+    drop(input);
+    let ended = shell.wait_with_output().unwrap();
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code().is_some() && !stderr.contains("panicked") && !stderr.contains("pipe"), "{stderr}");
+}
+
+#[test]
+fn an_interrupt_ends_a_shell_in_a_pipe() {
+    let server = Memcached::start(&[]);
+    let mut shell = Command::new(env!("CARGO_BIN_EXE_remcache"))
+        .args(["shell", "-s", &server.addr()])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = shell.stdin.take().unwrap();
+    let mut output = BufReader::new(shell.stdout.take().unwrap());
+    input.write_all(b"mn\n").unwrap();
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    kill_process(Pid::from_child(&shell), Signal::INT).unwrap();
+    assert_eq!(shell.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_terminal_has_completion_history_and_questions() {
+    let (server, home) = (Memcached::start(&[]), home());
+    remcache(["set", "user:42", "hello"]).servers(server.addr()).run().exits(0);
+    remcache(["set", "binary"]).arg("a\u{1}b").servers(server.addr()).run().exits(0);
+    let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
+    shell.types("vers\t\r");
+    shell.shows("remcache> version");
+    shell.shows(&server.addr());
+    // Flags with what they mean, then keys that the server holds.
+    shell.types("touch k --tt\t 5m\r");
+    shell.shows("touch k --ttl  5m");
+    shell.types("stats --delta 1s \x15set --\t\t");
+    shell.shows("--flags N                A number to keep beside the value");
+    shell.types("\x15");
+    // The keys are looked at beside everything else: they are there soon.
+    let begun = Instant::now();
+    while !shell.text().contains("mg user:42") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "no key is offered: {}", shell.text());
+        shell.types("\x15mg us\t");
+        thread::sleep(Duration::from_millis(50));
+    }
+    shell.types("\x15mg us\t v t\r");
+    shell.shows("mg user:42  v t");
+    shell.shows("VA 5 t-1");
+    shell.shows("hello");
+    // What is no text is shown as numbers.
+    shell.types("mg binary v\r");
+    shell.shows("61 01 62");
+    // Ctrl-C forgets a line; arrows bring back another.
+    shell.types("nonsense\x03");
+    shell.shows("remcache> nonsense\nremcache> ");
+    shell.types("\x1b[A");
+    shell.shows_again("remcache> mg binary v", 2);
+    shell.types("\x15flush_all\r");
+    shell.shows("Remove ALL items");
+    shell.types("n\r");
+    shell.types("get user:42\r");
+    shell.shows_again("hello", 2);
+    shell.types("flush_all\ry\r");
+    shell.shows("OK");
+    shell.types("get user:42\r");
+    shell.shows("a miss");
+    shell.types("version -s memcached://me:secret@127.0.0.1:1\r get hidden\rms k 6\rsecret\r");
+    shell.shows("HD");
+    shell.types("\x04");
+    assert_eq!(shell.ends(), (Some(0), true));
+    let history = fs::read_to_string(home.path().join(".local/state/remcache/history")).unwrap();
+    let lines: Vec<_> = history.lines().collect();
+    assert_eq!(lines[0], "version");
+    assert_eq!(lines.last(), Some(&"ms k 6"));
+    for word in ["secret", "hidden", "nonsense", "\ny\n"] {
+        assert!(!history.contains(word), "{word} in {history}");
+    }
+    // Another shell begins with the lines of the one before.
+    let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
+    shell.types("\x1b[A\x1b[A\r");
+    shell.shows("get user:42");
+    shell.types("quit\r");
+    assert_eq!(shell.ends(), (Some(0), true));
+}
+
+#[test]
+fn an_interrupt_ends_a_command_and_not_the_shell() {
+    let (server, home) = (Memcached::start(&[]), home());
+    let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
+    assert!(!shell.is_as_before(), "the line editor reads key by key");
+    shell.types("watch mutations\r");
+    wait_for_watchers(&server, 1);
+    assert!(shell.is_as_before(), "a command has the terminal as it was");
+    kill_process(shell.pid(), Signal::INT).unwrap();
+    shell.shows_again("remcache> ", 2);
+    // One that does not listen is dropped; a prompt hears nothing.
+    server.stop();
+    shell.types("get k --timeout 1h\r");
+    // One that comes before the command has begun meant the prompt.
+    let begun = Instant::now();
+    while shell.text().matches("remcache> ").count() < 3 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is not dropped: {}", shell.text());
+        kill_process(shell.pid(), Signal::INT).unwrap();
+        thread::sleep(Duration::from_millis(50));
+    }
+    server.cont();
+    kill_process(shell.pid(), Signal::INT).unwrap();
+    // The signal may be on its way still, and hit the first of these.
+    let begun = Instant::now();
+    while !shell.text().contains("stored") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it takes no commands: {}", shell.text());
+        shell.types("set k v\r");
+        thread::sleep(Duration::from_millis(50));
+    }
+    shell.types("quit\r");
+    assert_eq!(shell.ends(), (Some(0), true));
+}
+
+#[test]
+fn the_terminal_is_left_as_it_was() {
+    let (server, home) = (Memcached::start(&[]), home());
+    for how in [Some(Signal::TERM), Some(Signal::HUP), None] {
+        let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
+        shell.shows("remcache> ");
+        assert!(!shell.is_as_before(), "the line editor reads key by key");
+        match how {
+            Some(signal) => kill_process(shell.pid(), signal).unwrap(),
+            None => shell.types("\x04"),
+        }
+        assert_eq!(shell.ends(), (Some(if how.is_some() { 130 } else { 0 }), true), "{how:?}");
+    }
+}
+
+#[test]
+fn a_context_of_production_asks_for_its_name() {
+    let (server, home) = (Memcached::start(&[]), home());
+    let run = |args: &[&str]| remcache(args).env("HOME", path(&home)).run().exits(0);
+    run(&["context", "add", "shop", "-s", &server.addr(), "--production"]);
+    run(&["context", "use", "shop"]);
+    remcache(["set", "k", "v"]).servers(server.addr()).run().exits(0);
+    let mut shell = live(remcache(["shell"]), &home);
+    shell.shows("remcache shop> ");
+    shell.types("flush_all\ry\r");
+    shell.shows("shop is production: type its name");
+    shell.types("get k\r");
+    shell.shows("\nv\n");
+    shell.types("flush\rshop\r");
+    shell.shows("flushed");
+    shell.types("quit\r");
+    assert_eq!(shell.ends(), (Some(0), true));
+    remcache(["get", "k"]).servers(server.addr()).run().exits(1);
+}
+
+#[test]
+fn top_has_the_terminal_and_gives_it_back() {
+    let (server, home) = (Memcached::start(&[]), home());
+    let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
+    for round in 1..3 {
+        shell.types("top\r");
+        shell.shows("1/1 up");
+        shell.types("q");
+        shell.shows_again("remcache> top\nremcache> ", round);
+        shell.types("mn\r");
+        shell.shows_again("MN", round);
+    }
+    shell.types("quit\r");
+    assert_eq!(shell.ends(), (Some(0), true));
+}
+
+#[test]
+fn twenty_columns_are_enough() {
+    let (server, home) = (Memcached::start(&[]), home());
+    let mut shell = remcache(["shell"]).servers(server.addr()).env("HOME", path(&home)).live(8, 20);
+    shell.shows("remcache>");
+    shell.types("set a-key-that-is-long 'and a value too'\r");
+    shell.shows("stored");
+    shell.types("se\t\t");
+    shell.shows("set");
+    shell.types("\x15mg a-key-that-is-long v\r");
+    shell.shows("VA 15");
+    shell.types("help\rquit\r");
+    assert_eq!(shell.ends(), (Some(0), true));
+}
+
+#[test]
+fn help_lists_everything() {
+    let server = Memcached::start(&[]);
+    let run = piped(&server.addr(), "help\nhelp get\nhelp mg\nget --help\n").exits(0);
+    for word in ["\nraw ", "\nget ", "\nlru_crawler ", "Fetch values", "meta get", "--directory"] {
+        assert!(run.text().contains(word), "{word:?} in {run:?}");
+    }
+}

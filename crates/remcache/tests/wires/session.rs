@@ -1,0 +1,100 @@
+//! A machine of one wire and a socket, each waiting for the other.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use bytes::Buf;
+use remcache::proto::{
+    Connection, Deadline, Dialect, InputBuffer, Limits, Output, ProtocolError, Rejected, Reply, Request, Tag, Wire,
+};
+use remcache_testkit::Memcached;
+
+/// A machine and a socket.
+pub(crate) struct Session {
+    pub(crate) connection: Connection,
+    pub(crate) stream: TcpStream,
+    pub(crate) input: InputBuffer,
+    next: u64,
+}
+
+impl Session {
+    pub(crate) fn open(server: &Memcached, wire: Wire) -> Self {
+        Self::open_at(&server.addr(), real_version(), wire)
+    }
+
+    /// A connection to a server of this version.
+    pub(crate) fn open_at(address: &str, dialect: Dialect, wire: Wire) -> Self {
+        let stream = TcpStream::connect(address).expect("the server listens");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a fresh socket");
+        let now = Instant::now();
+        let connection = Connection::speaking(wire, dialect, Limits::default(), u32::MAX - 3, now);
+        Self { connection, stream, input: InputBuffer::new(), next: 0 }
+    }
+
+    pub(crate) fn submit(&mut self, request: &Request<'_>) -> Result<u64, Reply> {
+        let now = Instant::now();
+        let deadline = Deadline { at: now + Duration::from_secs(10), patience: Duration::ZERO };
+        self.next += 1;
+        match self.connection.submit(request, Some(Tag(self.next)), deadline, now) {
+            Ok(_) => Ok(self.next),
+            Err(Rejected::Invalid(invalid)) => Err(Reply::invalid(&invalid)),
+            Err(rejected) => panic!("{rejected}"),
+        }
+    }
+
+    pub(crate) fn send(&mut self) {
+        let mut output = Output::new();
+        self.connection.take_output(&mut output);
+        let bytes = output.copy_to_bytes(output.remaining());
+        self.stream.write_all(&bytes).expect("the server reads");
+        self.connection.handle_written(bytes.len());
+    }
+
+    /// All replies up to the last one of each of so many requests.
+    pub(crate) fn replies(&mut self, mut requests: usize) -> Result<Vec<(u64, Reply)>, ProtocolError> {
+        let mut replies = Vec::new();
+        while requests > 0 {
+            while let Some(event) = self.connection.poll_event(&mut self.input)? {
+                requests -= usize::from(event.last);
+                replies.push((event.tag.0, event.reply));
+            }
+            if requests == 0 {
+                break;
+            }
+            let mut buffer = [0; 4096];
+            let count = match self.stream.read(&mut buffer) {
+                // By the end of another test's server.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                count => count.expect("the server answers"),
+            };
+            if count == 0 {
+                // What the end answers is answered; whatever else waits is told so.
+                self.connection.close(&"the server closed".into(), Instant::now());
+            }
+            self.input.extend(&buffer[..count]);
+            self.connection.handle_received(Instant::now());
+        }
+        Ok(replies)
+    }
+
+    /// All replies to one request.
+    pub(crate) fn ask(&mut self, request: &Request<'_>) -> Vec<Reply> {
+        if let Err(refused) = self.submit(request) {
+            return vec![refused];
+        }
+        self.send();
+        let replies = self.replies(1).unwrap_or_else(|error| panic!("{request:?}: {error}"));
+        replies.into_iter().map(|(_, reply)| reply).collect()
+    }
+
+    pub(crate) fn ask_one(&mut self, request: &Request<'_>) -> Reply {
+        self.ask(request).pop().expect("a reply")
+    }
+}
+
+/// What the installed memcached can.
+pub(crate) fn real_version() -> Dialect {
+    let (major, minor, patch) = Memcached::version();
+    Dialect::from_version(&format!("{major}.{minor}.{patch}"))
+}

@@ -1,0 +1,60 @@
+// The line protocol of the interoperability programs (interop/README.md), for those in JavaScript.
+"use strict";
+
+const readline = require("readline");
+
+/** This client has no such value or no such question; the text says why. */
+class Skip extends Error {}
+
+/** A profile, options by name, servers with host, port and weight. */
+function parseConfig(text) {
+  const [profile, options, ...servers] = text.split(" ");
+  const parse = (server) => {
+    const [, host, port, weight] = /^(.*):(\d+):(\d+)$/.exec(server);
+    return { host, port: Number(port), weight: Number(weight), address: `${host}:${port}` };
+  };
+  return { profile, options: options.split(","), servers: servers.map(parse) };
+}
+
+const bytes = (hexadecimal) => Buffer.from(hexadecimal === "-" ? "" : hexadecimal, "hex");
+const hexadecimal = (value) => Buffer.from(value).toString("hex") || "-";
+
+/** Answers one line with one line, until the input ends. Keys are text, values are bytes. */
+async function serve(open) {
+  let client = null;
+  const commands = {
+    async config(rest) {
+      if (client) client.close();
+      client = open(parseConfig(rest));
+      return "ready " + client.version;
+    },
+    async set(rest) {
+      const [key, value] = rest.split(" ");
+      await client.set(bytes(key).toString(), bytes(value));
+      return "stored";
+    },
+    async get(rest) {
+      const value = await client.get(bytes(rest).toString());
+      return value === null ? "miss" : "hit " + hexadecimal(value);
+    },
+    async route(rest) {
+      return "server " + client.route(bytes(rest).toString());
+    },
+  };
+  for await (const line of readline.createInterface({ input: process.stdin })) {
+    const end = line.indexOf(" ");
+    const command = commands[line.slice(0, end)];
+    let answer;
+    try {
+      if (!command) throw new Skip("no such question");
+      answer = await command(line.slice(end + 1));
+    } catch (error) {
+      const text = String(error.message || error).split(/\s+/).join(" ");
+      answer = error instanceof Skip ? "skip " + text : "error " + text;
+    }
+    process.stdout.write(answer + "\n");
+  }
+  if (client) client.close();
+}
+
+module.exports = { serve, Skip };
