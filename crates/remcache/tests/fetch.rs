@@ -56,6 +56,9 @@ fn client_at(address: &str, wire: Protocol) -> Client {
     Client::with_config([address], patient().protocol(wire)).unwrap()
 }
 
+/// A case that is running.
+type Case<'c> = Pin<Box<dyn Future<Output = ()> + 'c>>;
+
 /// Runs a case on each wire, each of a real memcached and of an embedded server of its own, all at the
 /// same time: some cases wait for the servers' clocks.
 async fn on_all(case: impl AsyncFn(&str, Protocol)) {
@@ -67,15 +70,18 @@ async fn on_all(case: impl AsyncFn(&str, Protocol)) {
     }
     let real = real.iter().map(|(server, wire)| (server.addr(), *wire));
     let servers: Vec<_> = real.chain(embedded.iter().map(|(server, wire)| (server.address(), *wire))).collect();
-    let mut cases: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
-    for (address, wire) in &servers {
-        cases.push(Box::pin(case(address, *wire)));
+    let mut cases: Vec<(String, Case<'_>)> = Vec::new();
+    for (number, (address, wire)) in servers.iter().enumerate() {
+        let server = if number < servers.len() / 2 { "real" } else { "embedded" };
+        cases.push((format!("{wire}, {server}"), Box::pin(case(address, *wire))));
     }
     let all = poll_fn(|cx| {
-        cases.retain_mut(|case| case.as_mut().poll(cx).is_pending());
+        cases.retain_mut(|(_, case)| case.as_mut().poll(cx).is_pending());
         if cases.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     });
-    tokio::time::timeout(HANGS, all).await.expect("somebody waits for what will never come");
+    let ended = tokio::time::timeout(HANGS, all).await;
+    let hanging: Vec<_> = cases.iter().map(|(name, _)| name).collect();
+    assert!(ended.is_ok(), "somebody waits for what will never come: {hanging:?}");
 }
 
 /// A fetch by a loader that has this value.

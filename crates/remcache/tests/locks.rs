@@ -119,7 +119,7 @@ async fn a_lock_that_is_renewed_is_kept_and_one_that_ended_is_told_of() {
 #[tokio::test]
 async fn a_lock_ends_with_its_time_to_live() {
     on_all(async |one, other, wire| {
-        let dead = one.lock("lock", Duration::from_secs(1)).await.unwrap().unwrap();
+        let dead = one.lock("lock", Duration::from_secs(2)).await.unwrap().unwrap();
         let next = other.lock("lock", LONG).within(LONG).await.unwrap().unwrap();
         assert!(next.fencing_token() > dead.fencing_token(), "{wire}");
         drop(dead);

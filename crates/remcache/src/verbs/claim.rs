@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use crate::client::Client;
+use crate::client::{Change, Client};
 use crate::proto::{Request, Ttl};
 use crate::{Error, ErrorKind};
 
@@ -41,18 +41,19 @@ impl Claim {
     async fn take_now(client: Client, key: Vec<u8>, flags: u32, ttl: Duration) -> Result<Option<Self>, Error> {
         let token = Bytes::from(format!("{:032x}", fastrand::u128(..)));
         let added = client.add(&key, &token).flags(flags).ttl(ttl).await;
-        if let Err(error) = &added
-            && error.may_have_executed()
-        {
-            // Nobody waits for this: if the item is there all the same, it is given back.
-            tokio::spawn(Self::clear_away(client.clone(), key.clone(), token.clone()));
-        }
-        match added?.cas() {
-            None => Ok(None),
+        let taken = match added.map(Change::cas) {
+            Ok(None) => return Ok(None),
+            Ok(Some(cas @ 1..)) => return Ok(Some(Self::new(client, key, token, cas))),
             // The text wire tells no CAS value, so the item is asked for it.
-            Some(0) => Self::find(client, key, token).await,
-            Some(cas) => Ok(Some(Self::new(client, key, token, cas))),
+            Ok(Some(0)) => Self::find(client.clone(), key.clone(), token.clone()).await,
+            Err(error) if error.may_have_executed() => Err(error),
+            Err(error) => return Err(error),
+        };
+        if taken.as_ref().is_err_and(Error::is_unavailable) {
+            // Nobody waits for this: if the item is there all the same, it is given back.
+            tokio::spawn(Self::clear_away(client, key, token));
         }
+        taken
     }
 
     /// Gives back what may have been taken, when the server can be asked again.

@@ -71,8 +71,7 @@ impl Freshness {
     /// How long a loader may take until another one may begin (default: 5 s).
     ///
     /// A loader that ends, fails, panics or is dropped frees the others at once; this is for a process
-    /// that dies. Servers count whole seconds, so a lease may end up to one second early: two seconds
-    /// more than a loader takes are right.
+    /// that dies. Servers count whole seconds, so a lease may last up to one second longer.
     pub fn lease(self, lease: Duration) -> Self {
         Self { lease, ..self }
     }

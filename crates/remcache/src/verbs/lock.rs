@@ -17,7 +17,8 @@ impl Client {
     ///
     /// A lock of a cache is for work that should not be done twice, not for work that must not: it ends
     /// with its time to live whatever its holder does, and with a server that is restarted, or evicts it.
-    /// What must not happen twice is protected by the [fencing token](Lock::fencing_token).
+    /// What must not happen twice is protected by the [fencing token](Lock::fencing_token). Servers count
+    /// whole seconds, and may end a lock up to one second early.
     ///
     /// The lock is an item under this key, whose value is the holder's: use keys that hold nothing else.
     ///

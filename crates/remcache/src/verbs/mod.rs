@@ -101,6 +101,7 @@
 //! | fill, *delete*, its reply | the delete comes after, and the value is gone |
 //! | lease, *L goes away* | the item is removed, or marked as due, by its CAS value: if it is another one by now, nothing is |
 //! | L goes away before the reply to its lease | the request goes on in a task of its own, and gives back what it gets |
+//! | lease of a value that is due, *invalidate*, and this process wins that too | it is given back when the first reload has ended, whose fill is not made; the next who asks reloads |
 //! | the reply to the lease is lost | the item is looked for by its token when the server answers again, and given back |
 //! | the reply to the fill is lost | it was stored or not; if not, the lease is given back |
 //!

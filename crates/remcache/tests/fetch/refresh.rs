@@ -138,7 +138,7 @@ async fn a_reload_that_hangs_is_taken_over() {
         fetch(&dead, freshness, "one").await.unwrap();
         let hangs = until_reloading(&dead, freshness, "one").await;
         until_reloading(&client, freshness, "one").await.end(Ending::Value("two"));
-        eventually("it is stored", async || stored(&client).await.unwrap() == "two").await;
+        eventually(&format!("it is stored, {wire}"), async || stored(&client).await.unwrap() == "two").await;
         hangs.end(Ending::Value("late"));
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_millis(2)).await;

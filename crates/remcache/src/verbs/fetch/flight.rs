@@ -50,6 +50,8 @@ struct Refresh {
     /// The CAS value of the item that another process should be refreshing; the refresh only watches
     /// that it does.
     watched: Option<u64>,
+    /// The CAS value of an item that the server gave this process to reload meanwhile.
+    missed: Option<u64>,
 }
 
 /// What a caller is among those who want the same key.
@@ -124,10 +126,10 @@ impl Flights {
         match lock(&self.refreshes).entry(key.to_vec()) {
             Entry::Occupied(mut entry) => {
                 let gives_way = entry.get().watched.is_some() && entry.get().watched != watched;
-                gives_way.then(|| entry.insert(Refresh { id, watched })).map(|_| id)
+                gives_way.then(|| entry.insert(Refresh { id, watched, missed: None })).map(|_| id)
             }
             Entry::Vacant(entry) => {
-                entry.insert(Refresh { id, watched });
+                entry.insert(Refresh { id, watched, missed: None });
                 Some(id)
             }
         }
@@ -144,11 +146,18 @@ impl Flights {
         }
     }
 
-    pub(super) fn end_turn(&self, key: &[u8], id: u64) {
+    /// The server gave this process an item to reload, while a refresh has its turn: it is given back
+    /// when that ends, and not before, for giving it back would make what is being loaded too late.
+    /// `false` if the turn has ended.
+    pub(super) fn misses(&self, key: &[u8], cas: u64) -> bool {
+        lock(&self.refreshes).get_mut(key).map(|refresh| refresh.missed = Some(cas)).is_some()
+    }
+
+    /// Ends a turn, and gives the CAS value of what was missed meanwhile.
+    pub(super) fn end_turn(&self, key: &[u8], id: u64) -> Option<u64> {
         let mut refreshes = lock(&self.refreshes);
-        if refreshes.get(key).is_some_and(|refresh| refresh.id == id) {
-            refreshes.remove(key);
-        }
+        let is_current = refreshes.get(key).is_some_and(|refresh| refresh.id == id);
+        if is_current { refreshes.remove(key)?.missed } else { None }
     }
 }
 
@@ -259,11 +268,12 @@ mod tests {
         assert_eq!(flights.turn(b"k", Some(1)), None, "the same is watched already");
         let next = flights.turn(b"k", Some(2)).unwrap();
         assert!(!flights.keep_turn(b"k", watch));
-        flights.end_turn(b"k", watch);
+        assert_eq!(flights.end_turn(b"k", watch), None);
         let refresh = flights.turn(b"k", None).unwrap();
         assert!(!flights.keep_turn(b"k", next));
         assert_eq!((flights.turn(b"k", None), flights.turn(b"k", Some(3))), (None, None));
-        flights.end_turn(b"k", refresh);
-        assert!(lock(&flights.refreshes).is_empty());
+        assert!(flights.misses(b"k", 7));
+        assert_eq!(flights.end_turn(b"k", refresh), Some(7));
+        assert!(lock(&flights.refreshes).is_empty() && !flights.misses(b"k", 7));
     }
 }

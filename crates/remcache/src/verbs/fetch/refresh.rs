@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 use super::Found;
@@ -20,6 +21,8 @@ struct Refresh {
     /// The CAS value of the item that is due.
     cas: u64,
     turn: u64,
+    /// The runtime, also for a drop outside of it.
+    runtime: Handle,
 }
 
 /// Reloads a value if it is due and nobody does; nobody waits for it.
@@ -33,14 +36,14 @@ where
     }
     let watched = (due == Due::Lost).then_some(cas);
     let Some(turn) = spot.client.flights().turn(spot.key, watched) else {
-        if due == Due::Won {
+        if due == Due::Won && !spot.client.flights().misses(spot.key, cas) {
             // It is won for another one to use.
             drop(Lease::won(spot, cas));
         }
         return;
     };
     let (client, key, freshness) = (spot.client.clone(), spot.key.to_vec(), *spot.freshness);
-    let refresh = Refresh { client, key, freshness, cas, turn };
+    let refresh = Refresh { client, key, freshness, cas, turn, runtime: Handle::current() };
     tokio::spawn(async move { refresh.run(due, loader).await });
 }
 
@@ -93,7 +96,11 @@ impl Refresh {
 
 impl Drop for Refresh {
     fn drop(&mut self) {
-        self.client.flights().end_turn(&self.key, self.turn);
+        if let Some(cas) = self.client.flights().end_turn(&self.key, self.turn) {
+            // Unless it is stored by now, the next who asks wins it.
+            let _context = self.runtime.enter();
+            drop(Lease::won(self.spot(), cas));
+        }
     }
 }
 

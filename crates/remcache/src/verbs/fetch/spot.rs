@@ -131,7 +131,9 @@ impl<'a> Spot<'a> {
 
     /// Takes the lease of a key that has no item; `None` if by now it has one.
     pub(super) async fn lease(self) -> Result<Option<Lease>, Error> {
-        let claim = Claim::take(self.client, self.key, marks::LEASE, self.freshness.lease).await?;
+        // The server's seconds may begin at any time, and so end up to one early.
+        let ttl = self.freshness.lease.saturating_add(Duration::from_secs(1));
+        let claim = Claim::take(self.client, self.key, marks::LEASE, ttl).await?;
         Ok(claim.map(Lease::of_nothing))
     }
 
