@@ -26,6 +26,8 @@ impl Client {
     /// away updates fail; if it has lost the item, the function is given `None`, whatever a copy has.
     /// After a change the other copies are deleted.
     ///
+    /// A placeholder of [`Client::fetch`] is no item to the function, and is replaced.
+    ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let server = remcache_server::Server::start().await?;
@@ -55,11 +57,12 @@ impl Client {
         for attempt in 0..TRIES {
             self.wait_before(attempt).await;
             let home = self.home(key);
-            let item = home.ask::<Fetch>(Request::get(key)).await?;
-            let made = match (&item, change(item.as_ref())) {
+            let stored = home.ask::<Fetch>(Request::get(key)).await?;
+            let item = stored.as_ref().filter(|item| !item.is_mark());
+            let made = match (item, change(item)) {
                 (None, None) => return Ok(None),
                 (Some(item), None) => delete_unchanged(&home, key, item.cas).await?.map(|()| None),
-                (item, Some(value)) => store_unchanged(&home, key, item.as_ref(), value, ttl).await?.map(Some),
+                (_, Some(value)) => store_unchanged(&home, key, stored.as_ref(), value, ttl).await?.map(Some),
             };
             if let Some(stored) = made {
                 return Ok(stored);
@@ -95,7 +98,8 @@ impl Client {
         for attempt in 0..TRIES {
             self.wait_before(attempt).await;
             let home = self.home(key);
-            let Some(item) = home.ask::<Fetch>(Request::get(key)).await? else { return Ok(None) };
+            let item = home.ask::<Fetch>(Request::get(key)).await?;
+            let Some(item) = item.filter(|item| !item.is_mark()) else { return Ok(None) };
             if delete_unchanged(&home, key, item.cas).await?.is_some() {
                 return Ok(Some(item));
             }
@@ -105,7 +109,8 @@ impl Client {
 
     /// Puts bytes behind a value, or stores them with this time to live if there is none.
     ///
-    /// The time to live of an item that is there stays as it is.
+    /// The time to live of an item that is there stays as it is. A key that [`Client::fetch`] loads is
+    /// none for this: bytes behind one of its placeholders are no value.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -165,7 +170,11 @@ async fn store_unchanged(
     ttl: Ttl,
 ) -> Result<Option<Item>, Error> {
     let (flags, request) = match item {
-        Some(item) => (item.flags, Request::set(key, value.clone()).flags(item.flags).cas(item.cas)),
+        Some(item) => {
+            // A placeholder of `fetch` becomes a value.
+            let flags = if item.is_mark() { 0 } else { item.flags };
+            (flags, Request::set(key, value.clone()).flags(flags).cas(item.cas))
+        }
         None => (0, Request::add(key, value.clone())),
     };
     let change = home.ask::<Store>(request.ttl(ttl)).await?;
