@@ -119,7 +119,7 @@ async fn row_04_a_large_value_is_never_short(speech: Speech) {
 async fn row_05_one_byte_at_a_time_and_random_splits(speech: Speech) {
     let seed = seed();
     let mut rng = seed.rng();
-    for case in 0..150 {
+    for case in 0..80 {
         let longest = [1, 2, 7, 30, 1000][case % 5];
         let trial = Trial::in_memory(speech, Conduct::Splits(longest, rng.u64(..)), Config::new(), DEADLINE);
         let (tally, large) = tokio::join!(trial.round(), trial.get("fixed:L"));
@@ -152,7 +152,7 @@ async fn garbage(trial: Trial) {
 async fn row_06_garbage(speech: Speech) {
     let seed = seed();
     let mut rng = seed.rng();
-    for _ in 0..500 {
+    for _ in 0..200 {
         garbage(Trial::in_memory(speech, Conduct::Says(babble(speech.wire(), &mut rng)), Config::new(), DEADLINE))
             .await;
     }
@@ -161,7 +161,7 @@ async fn row_06_garbage(speech: Speech) {
 async fn row_06_garbage_on_a_socket(speech: Speech) {
     let seed = seed();
     let mut rng = seed.rng();
-    for _ in 0..50 {
+    for _ in 0..25 {
         let conduct = Conduct::Says(babble(speech.wire(), &mut rng));
         garbage(Trial::on_sockets(speech, conduct, eager(), Duration::from_millis(100)).await).await;
     }
@@ -181,7 +181,7 @@ async fn row_07_swapped_repeated_missing_and_changed_replies(speech: Speech) {
     let seed = seed();
     let mut rng = seed.rng();
     for lie in Lie::ALL {
-        for _ in 0..300 {
+        for _ in 0..120 {
             lie_to(Trial::in_memory(speech, Conduct::Lies(lie, rng.u64(..)), Config::new(), DEADLINE), lie).await;
         }
     }
@@ -191,7 +191,7 @@ async fn row_07_swapped_repeated_missing_and_changed_replies_on_a_socket(speech:
     let seed = seed();
     let mut rng = seed.rng();
     for lie in Lie::ALL {
-        for _ in 0..167 {
+        for _ in 0..60 {
             let conduct = Conduct::Lies(lie, rng.u64(..));
             lie_to(Trial::on_sockets(speech, conduct, eager(), Duration::from_millis(100)).await, lie).await;
         }

@@ -106,8 +106,9 @@ impl Speaker {
             Conduct::Says(bytes) | Conduct::Stranger(bytes) => return self.send(stream, &bytes).await,
             Conduct::Drips(pace) => return self.drip(stream, &frames, pace).await,
             Conduct::Lies(lie, _) => {
-                self.lie(lie, &mut frames);
-                self.conduct = Conduct::Honest;
+                if self.lie(lie, &mut frames) {
+                    self.conduct = Conduct::Honest;
+                }
             }
             Conduct::Silent => return Ok(()),
             Conduct::Honest | Conduct::Hears(_) | Conduct::Refuses | Conduct::Unreachable | Conduct::Deaf => {}
@@ -152,9 +153,10 @@ impl Speaker {
         Ok(())
     }
 
-    fn lie(&mut self, lie: Lie, frames: &mut Vec<Bytes>) {
+    /// Whether there was a reply to lie about.
+    fn lie(&mut self, lie: Lie, frames: &mut Vec<Bytes>) -> bool {
         let candidates: Vec<usize> = (0..frames.len()).filter(|&at| can_be_seen(self.wire, lie, &frames[at])).collect();
-        let Some(&at) = self.rng.choice(&candidates) else { return };
+        let Some(&at) = self.rng.choice(&candidates) else { return false };
         match lie {
             Lie::Swaps => {
                 let other = *self.rng.choice(&candidates).expect("there is one at least");
@@ -171,6 +173,7 @@ impl Speaker {
                 frames[at] = with_byte(&frames[at], self.rng.usize(places), difference);
             }
         }
+        true
     }
 }
 
