@@ -75,7 +75,8 @@ impl Client {
     ///
     /// What others append or store in between is not lost: the item is deleted only as it was
     /// fetched. Of several callers one gets the item. With copies or failover it is the first server of
-    /// the key that has it to give, as for [`update`](Self::update).
+    /// the key that has it to give, as for [`update`](Self::update). A placeholder of [`Client::fetch`] is
+    /// deleted, so that what is being loaded is not stored any more, and is a miss.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -98,10 +99,9 @@ impl Client {
         for attempt in 0..TRIES {
             self.wait_before(attempt).await;
             let home = self.home(key);
-            let item = home.ask::<Fetch>(Request::get(key)).await?;
-            let Some(item) = item.filter(|item| !item.is_mark()) else { return Ok(None) };
+            let Some(item) = home.ask::<Fetch>(Request::get(key)).await? else { return Ok(None) };
             if delete_unchanged(&home, key, item.cas).await?.is_some() {
-                return Ok(Some(item));
+                return Ok(Some(item).filter(|item| !item.is_mark()));
             }
         }
         Err(too_busy())
