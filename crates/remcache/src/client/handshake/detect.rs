@@ -186,13 +186,23 @@ async fn password(stream: &mut dyn Stream, credentials: Option<&Credentials>) ->
 /// Asks a server that is to be spoken to in text who it is; `None` if it hangs up at the question, as
 /// some proxies do.
 pub(super) async fn who_is_there(stream: &mut dyn Stream) -> Result<Option<Spoken>, Failure> {
-    send(stream, b"version\r\n").await?;
-    match line(stream).await {
-        Ok(answer) => told(&answer).map(|_| Some(in_text(&answer))),
-        Err(failure) if closed_silently(&failure) => Ok(None),
-        Err(failure) => Err(failure),
+    // So often that a server of the binary wire alone, which looks at nothing before it has 24 bytes,
+    // looks at it.
+    send(stream, &QUESTION_IN_TEXT.repeat(QUESTIONS)).await?;
+    let answer = match line(stream).await {
+        Ok(answer) => answer,
+        Err(failure) if closed_silently(&failure) => return Ok(None),
+        Err(failure) => return Err(failure),
+    };
+    told(&answer)?;
+    for _ in 1..QUESTIONS {
+        line(stream).await?;
     }
+    Ok(Some(in_text(&answer)))
 }
+
+const QUESTION_IN_TEXT: &[u8] = b"version\r\n";
+const QUESTIONS: usize = 3;
 
 /// What the answer to the question for the version tells of a server that is spoken to in text.
 fn in_text(answer: &[u8]) -> Spoken {
