@@ -413,7 +413,8 @@ fn duplicates_are_refused_where_one_of_the_two_would_hold_nothing() {
     let nodes = [tcp("10.0.0.1:11211"), tcp("10.0.0.2:11211"), tcp("10.0.0.1:11211")];
     let accepted =
         ["jump", "libmemcached", "twemproxy-modula", "spymemcached", "gomemcache", "mcrouter", "mcrouter-crc32"];
-    let accepted = accepted.into_iter().chain(["xmemcached", "python-memcached", "python-memcached-1.59", "remcached"]);
+    let others = ["xmemcached", "python-memcached", "python-memcached-1.59", "remcached", "memjs"];
+    let accepted = accepted.into_iter().chain(others);
     let accepted: BTreeSet<&str> = accepted.collect();
     for distribution in Distribution::all() {
         match distribution.ring(&nodes) {
