@@ -217,6 +217,14 @@ const TOOLS: &[Tool] = &[
     },
     #[cfg(target_os = "linux")]
     Tool {
+        name: "ruby",
+        need: Need::Tests,
+        reason: "runs Dalli, whose package only recommends it",
+        look_for: LookFor::Program("ruby"),
+        packages: Packages { debian: "ruby", fedora: "ruby", arch: "ruby", homebrew: "" },
+    },
+    #[cfg(target_os = "linux")]
+    Tool {
         name: "dalli",
         need: Need::Tests,
         reason: "remcache finds what it stored, and the other way round",

@@ -203,7 +203,7 @@ pub const PEERS: &[Peer] = &[
     Peer {
         name: "dalli",
         source: Source::Script("ruby", "dalli/client.rb"),
-        packages: &["ruby-dalli"],
+        packages: &["ruby", "ruby-dalli"],
         setups: &[Setup::new("dalli", Text).weighted()],
         values: &[
             wrote_and_read("dalli", "", Zlib),
