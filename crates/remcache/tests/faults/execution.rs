@@ -31,8 +31,8 @@ fn probe(speech: Speech) -> usize {
     match speech.wire() {
         Wire::Binary => 24,
         Wire::Meta => "MN\r\n".len(),
-        // It is asked for its version when it is connected to as well.
-        Wire::Text => 2 * "VERSION 1.6.18\r\n".len(),
+        // It is asked for its version three times when it is connected to as well.
+        Wire::Text => 4 * "VERSION 1.6.18\r\n".len(),
     }
 }
 

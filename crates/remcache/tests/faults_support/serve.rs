@@ -117,11 +117,11 @@ async fn converse(stream: &mut impl Peer, world: &World, conduct: Conduct) -> En
     Ending::Rst
 }
 
-/// Tells its version to a client that asks for nothing else before it has it.
+/// Tells its version to a client that asks for it three times, and for nothing else before it has it.
 async fn greet(stream: &mut impl Peer) -> io::Result<()> {
-    let mut question = *b"version\r\n";
-    stream.read_exact(&mut question).await?;
-    stream.write_all(b"VERSION 1.6.18\r\n").await
+    let mut questions = [0; 3 * b"version\r\n".len()];
+    stream.read_exact(&mut questions).await?;
+    stream.write_all(&b"VERSION 1.6.18\r\n".repeat(3)).await
 }
 
 /// Says that nothing more will come, and reads to the end: closing with unread bytes would be a
