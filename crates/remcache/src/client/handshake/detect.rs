@@ -136,9 +136,13 @@ async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Res
 async fn rest(stream: &mut dyn Stream, version: &[u8]) -> Result<bool, Failure> {
     let noops = [line(stream).await?, line(stream).await?];
     if line(stream).await? != version {
-        return Err(Failure::Unreachable("the server answers the same question in different ways".into()));
+        return Err(two_answers());
     }
     Ok(noops.iter().all(|answer| answer == b"MN"))
+}
+
+fn two_answers() -> Failure {
+    Failure::Unreachable("the server answers the same question in different ways".into())
 }
 
 /// All in one round trip. A server that speaks binary alone looks at nothing before it has 24 bytes.
@@ -196,7 +200,9 @@ pub(super) async fn who_is_there(stream: &mut dyn Stream) -> Result<Option<Spoke
     };
     told(&answer)?;
     for _ in 1..QUESTIONS {
-        line(stream).await?;
+        if line(stream).await? != answer {
+            return Err(two_answers());
+        }
     }
     Ok(Some(in_text(&answer)))
 }
