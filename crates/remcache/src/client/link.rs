@@ -203,6 +203,7 @@ impl Link {
         let mut state = self.lock();
         let slot = state.slots.vacant_key();
         let mut run = TakenRun { taken: 0, refused: Vec::new(), slot: None, start: false };
+        state.machine.gather_run(true);
         for request in requests {
             let admitted = state.admit().map_err(Some);
             let submitted = admitted.and_then(|()| {
@@ -219,6 +220,7 @@ impl Link {
             }
             run.taken += 1;
         }
+        state.machine.gather_run(false);
         let sent = run.taken - u32::try_from(run.refused.len()).unwrap_or(run.taken);
         if sent > 0 {
             run.slot = Some(state.slots.insert(Slot::run(sent)));

@@ -66,6 +66,8 @@ pub struct Connection {
     /// How many plain gets may share a line, and the line that takes more.
     keys_in_line: usize,
     open_line: Option<OpenLine>,
+    /// Whether what is submitted now is a run of one caller.
+    is_run: bool,
     /// Whether a request is in flight that suffers no other beside it.
     occupied: bool,
     /// Why nothing that follows can be trusted, once the reply that showed it was delivered.
@@ -114,6 +116,7 @@ impl Connection {
             backlog: Backlog::default(),
             keys_in_line: 1,
             open_line: None,
+            is_run: false,
             occupied: false,
             broken: None,
             in_flight: InFlight::new(first_opaque),

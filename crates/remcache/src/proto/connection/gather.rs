@@ -33,6 +33,25 @@ impl Connection {
         self.keys_in_line = keys_in_line.max(1);
     }
 
+    /// Says whether the requests that follow are a run of one caller, who needs all their replies:
+    /// their lines may be as long as any.
+    pub fn gather_run(&mut self, is_run: bool) {
+        self.is_run = is_run;
+    }
+
+    /// How many keys a line may have now.
+    ///
+    /// A server answers a line when it has executed all of it. Callers that wait for one reply each
+    /// get theirs sooner, and ask again while the server is at the next line, if a line has no more
+    /// than a quarter of what is in flight.
+    #[inline]
+    fn keys_in_next_line(&self) -> usize {
+        match self.is_run {
+            true => self.keys_in_line,
+            false => (self.in_flight.len() / 4).max(SHORT_LINE).min(self.keys_in_line),
+        }
+    }
+
     /// The key of a request that may share its line.
     #[inline]
     pub(super) fn key_to_gather<'r>(&self, request: &'r Request<'_>) -> Option<&'r [u8]> {
@@ -71,7 +90,7 @@ impl Connection {
     #[inline]
     fn fits(&self, line: OpenLine, key: &[u8]) -> bool {
         let length = self.submitted.saturating_sub(line.start).saturating_add(key.len() as u64);
-        line.keys < self.keys_in_line && length < LONGEST_LINE
+        line.keys < self.keys_in_next_line() && length < LONGEST_LINE
     }
 
     /// The usual case: the next fetch of the line at the front is answered by its item, all of which
@@ -181,5 +200,7 @@ pub(super) fn missing() -> Reply {
     Reply { value: text::said_of(Status::KeyNotFound), ..Reply::new(Status::KeyNotFound) }
 }
 
+/// So many keys a line may have however little is in flight: fewer make a line dearer than packets.
+const SHORT_LINE: usize = 16;
 /// A server reads longer lines too, but keeps less than this ready for them.
 const LONGEST_LINE: u64 = 2000;

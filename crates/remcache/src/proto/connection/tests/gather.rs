@@ -45,6 +45,23 @@ fn gets_in_a_row_leave_as_one_line() {
 }
 
 #[test]
+fn lines_are_short_while_little_is_in_flight_unless_they_are_one_run() {
+    let lengths = |is_run: bool| {
+        let mut bench = bench(Wire::Meta, 100);
+        bench.connection.gather_run(is_run);
+        for tag in 0..150 {
+            bench.submit(&Request::get(format!("{tag}")), tag).unwrap();
+        }
+        let lengths = bench.sent().lines().map(|line| line.split(' ').count() - 1).collect::<Vec<_>>();
+        lengths
+    };
+    assert_eq!(lengths(true), [100, 50]);
+    let alone = lengths(false);
+    assert_eq!((alone[0], alone[1], alone.iter().sum::<usize>()), (16, 16, 150));
+    assert!(alone.iter().all(|&keys| keys <= 40) && alone.iter().any(|&keys| keys > 16), "{alone:?}");
+}
+
+#[test]
 fn what_was_taken_is_not_added_to() {
     let mut bench = bench(Wire::Meta, 100);
     submit(&mut bench, "ab");
