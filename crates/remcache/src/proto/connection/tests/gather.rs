@@ -52,8 +52,7 @@ fn lines_are_short_while_little_is_in_flight_unless_they_are_one_run() {
         for tag in 0..150 {
             bench.submit(&Request::get(format!("{tag}")), tag).unwrap();
         }
-        let lengths = bench.sent().lines().map(|line| line.split(' ').count() - 1).collect::<Vec<_>>();
-        lengths
+        bench.sent().lines().map(|line| line.split(' ').count() - 1).collect::<Vec<_>>()
     };
     assert_eq!(lengths(true), [100, 50]);
     let alone = lengths(false);
