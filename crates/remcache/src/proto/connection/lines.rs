@@ -26,6 +26,9 @@ impl Connection {
             let event = match self.silent.checked_sub(1) {
                 Some(left) => self.settle_silent(left),
                 None => {
+                    if let Some(error) = &self.broken {
+                        return Err(error.clone());
+                    }
                     if let Some(hit) = self.next_hit_in_line(input) {
                         return Ok(Some(hit));
                     }
@@ -44,9 +47,6 @@ impl Connection {
 
     /// Takes the next reply.
     fn poll_reply(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
-        if let Some(error) = &self.broken {
-            return Err(error.clone());
-        }
         if self.in_flight.front().is_some_and(|oldest| oldest.kept == Kept::KeyInLine) {
             return self.poll_line_of_fetches(input);
         }

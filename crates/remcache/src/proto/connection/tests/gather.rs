@@ -179,6 +179,19 @@ fn a_line_that_fails_fails_whole_and_alone() {
 }
 
 #[test]
+fn nothing_is_believed_behind_an_error_that_loses_step() {
+    for wire in [Wire::Meta, Wire::Text] {
+        let mut bench = bench(wire, 2);
+        submit(&mut bench, "abc");
+        assert_eq!(bench.sent(), "gets a b\r\ngets c\r\n");
+        bench.input.extend(item_lines("ERROR|c|END").as_bytes());
+        let mut found = String::new();
+        hear(&mut bench, &mut found);
+        assert_eq!(found, "0!1! OutOfStep", "{wire}");
+    }
+}
+
+#[test]
 fn what_answers_no_fetch_of_the_line_is_not_believed() {
     check("abc", "d|END", " WrongKey");
     check("abc", "b|a|END", "1+ WrongKey");
