@@ -66,6 +66,8 @@ pub struct Connection {
     /// How many plain gets may share a line, and the line that takes more.
     keys_in_line: usize,
     open_line: Option<OpenLine>,
+    /// How many requests were in flight when output was last taken.
+    crowd: usize,
     /// Whether what is submitted now is a run of one caller.
     is_run: bool,
     /// Whether a request is in flight that suffers no other beside it.
@@ -116,6 +118,7 @@ impl Connection {
             backlog: Backlog::default(),
             keys_in_line: 1,
             open_line: None,
+            crowd: 0,
             is_run: false,
             occupied: false,
             broken: None,
@@ -208,6 +211,7 @@ impl Connection {
             self.push_noop();
         }
         self.open_line = None;
+        self.crowd = self.in_flight.len();
         std::mem::swap(&mut self.output, output);
         self.taken = self.submitted;
     }

@@ -49,14 +49,14 @@ impl Output {
         self.small.extend_from_slice(bytes);
     }
 
-    /// Makes room: twice as much while that is little, then in small steps, so that the memory of a
-    /// full connection stays near its limit.
     /// Takes back the end of the line that was put last, so that it can go on.
     #[inline]
     pub(super) fn reopen_line(&mut self) {
         self.small.truncate(self.small.len().saturating_sub(b"\r\n".len()));
     }
 
+    /// Makes room: twice as much while that is little, then in small steps, so that the memory of a
+    /// full connection stays near its limit.
     #[cold]
     fn grow(&mut self, needed: usize) {
         let capacity = self.small.capacity();

@@ -41,14 +41,13 @@ impl Connection {
 
     /// How many keys a line may have now.
     ///
-    /// A server answers a line when it has executed all of it. Callers that wait for one reply each
-    /// get theirs sooner, and ask again while the server is at the next line, if a line has no more
-    /// than a quarter of what is in flight.
+    /// A server answers a line when it has executed all of it. Of callers that wait for one reply each
+    /// a line takes at most half: the server is at one half while the callers of the other ask again.
     #[inline]
     fn keys_in_next_line(&self) -> usize {
         match self.is_run {
             true => self.keys_in_line,
-            false => (self.in_flight.len() / 4).max(SHORT_LINE).min(self.keys_in_line),
+            false => (self.crowd / 2).max(SHORT_LINE).min(self.keys_in_line),
         }
     }
 
@@ -201,6 +200,6 @@ pub(super) fn missing() -> Reply {
 }
 
 /// So many keys a line may have however little is in flight: fewer make a line dearer than packets.
-const SHORT_LINE: usize = 16;
+const SHORT_LINE: usize = 8;
 /// A server reads longer lines too, but keeps less than this ready for them.
 const LONGEST_LINE: u64 = 2000;

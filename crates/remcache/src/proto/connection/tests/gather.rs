@@ -45,19 +45,22 @@ fn gets_in_a_row_leave_as_one_line() {
 }
 
 #[test]
-fn lines_are_short_while_little_is_in_flight_unless_they_are_one_run() {
+fn a_line_takes_half_of_those_who_wait_and_a_run_as_much_as_it_has() {
     let lengths = |is_run: bool| {
         let mut bench = bench(Wire::Meta, 100);
         bench.connection.gather_run(is_run);
-        for tag in 0..150 {
-            bench.submit(&Request::get(format!("{tag}")), tag).unwrap();
-        }
-        bench.sent().lines().map(|line| line.split(' ').count() - 1).collect::<Vec<_>>()
+        let mut round = |count| {
+            for tag in 0..count {
+                bench.submit(&Request::get(format!("{tag}")), tag).unwrap();
+            }
+            bench.sent().lines().map(|line| line.split(' ').count() - 1).collect::<Vec<_>>()
+        };
+        [round(20), round(44), round(256), round(150)]
     };
-    assert_eq!(lengths(true), [100, 50]);
-    let alone = lengths(false);
-    assert_eq!((alone[0], alone[1], alone.iter().sum::<usize>()), (16, 16, 150));
-    assert!(alone.iter().all(|&keys| keys <= 40) && alone.iter().any(|&keys| keys > 16), "{alone:?}");
+    assert_eq!(lengths(true), [vec![20], vec![44], vec![100, 100, 56], vec![100, 50]]);
+    // In flight when each began: none, 20, 64, 320.
+    let alone = [vec![8, 8, 4], vec![10, 10, 10, 10, 4], vec![32; 8], vec![100, 50]];
+    assert_eq!(lengths(false), alone);
 }
 
 #[test]
