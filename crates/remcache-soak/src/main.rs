@@ -1,7 +1,6 @@
 //! remcache under load and trouble: `cargo xtask soak` runs it.
 
 mod flapping;
-mod history;
 mod memory;
 mod mixed;
 mod trouble;

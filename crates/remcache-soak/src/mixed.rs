@@ -12,10 +12,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::Order;
-use crate::history::History;
 use crate::memory::Memory;
 use crate::trouble::{self, Lives};
 use crate::worker::{Shared, Worker};
+use remcache_testkit::history::History;
 
 const SERVERS: usize = 3;
 const PROTOCOLS: [Protocol; 3] = [Protocol::Binary, Protocol::Meta, Protocol::Text];

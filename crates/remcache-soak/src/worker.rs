@@ -9,8 +9,8 @@ use fastrand::Rng;
 use remcache::{Client, Delivery, Error, ErrorKind, Item};
 use tokio::time::{Instant, timeout};
 
-use crate::history::{Fate, History, value};
 use crate::trouble::Lives;
+use remcache_testkit::history::{Fate, Floor, History, value};
 
 /// What all callers share.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ impl Worker {
         }
     }
 
-    fn check(&self, key: &str, item: Option<&Item>, floor: crate::history::Floor) -> Result<(), String> {
+    fn check(&self, key: &str, item: Option<&Item>, floor: Floor) -> Result<(), String> {
         self.shared.history.check(key, item.map(|item| &item.value[..]), floor, self.life(key))
     }
 

@@ -1,11 +1,12 @@
 //! What the tests of this workspace share: a real memcached, a proxy that misbehaves on order,
-//! bytes seen on a real server, seeds that can be repeated.
+//! bytes seen on a real server, a history of what was written, seeds that can be repeated.
 //!
 //! Everything here panics when it cannot do its work: a test must fail, with a reason and, when a
 //! program is missing, with the line that installs it.
 
 mod certificates;
 mod descriptors;
+pub mod history;
 mod memcached;
 mod port;
 mod proxy;

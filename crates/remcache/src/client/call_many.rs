@@ -1,15 +1,12 @@
 //! Many requests in one call, each as it is: the direct interface for as many as one likes.
 
 use std::fmt;
-use std::future::{Future, IntoFuture, poll_fn};
+use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use tokio::time::Instant;
-
-use super::lane::{Lane, Work};
+use super::lane::{self, Lane, Work};
 use super::many::{KEYS_A_TURN, Requests};
 use super::routed_many::{self, Told};
 use super::server::Server;
@@ -119,19 +116,11 @@ fn resolved(request: Request<'_>) -> Request<'_> {
     if request.needs_clock() { request.resolve_ttl(SystemTime::now) } else { request }
 }
 
-async fn drive(mut lanes: Vec<Lane>, requests: AsTheyAre<'_>) -> Vec<Reply> {
+async fn drive(lanes: Vec<Lane>, requests: AsTheyAre<'_>) -> Vec<Reply> {
     let mut replies = Vec::new();
     replies.resize_with(requests.len(), || None);
     let mut job = Job { requests, replies };
-    poll_fn(|cx| {
-        let now = Instant::now();
-        let mut pending = false;
-        for lane in &mut lanes {
-            pending |= lane.poll(cx, now, &mut job).is_pending();
-        }
-        if pending { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
+    lane::drive(lanes, &mut job).await;
     job.replies.into_iter().map(|reply| reply.unwrap_or_else(no_server)).collect()
 }
 

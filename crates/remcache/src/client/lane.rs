@@ -1,7 +1,7 @@
 //! The keys of one server within a call for many: sent as runs, a bounded number at a time.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -50,6 +50,19 @@ pub(crate) trait Work {
     fn settle(&mut self, index: usize, reply: Reply, server: &Arc<str>);
 }
 
+/// Goes on with all lanes at once, until every key has its outcome.
+pub(crate) async fn drive(mut lanes: Vec<Lane>, work: &mut impl Work) {
+    poll_fn(|cx| {
+        let now = Instant::now();
+        let mut pending = false;
+        for lane in &mut lanes {
+            pending |= lane.poll(cx, now, work).is_pending();
+        }
+        if pending { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+}
+
 impl Lane {
     pub(crate) fn new(server: Arc<Server>, timeout: Duration) -> Self {
         let connection = server.next_lane();
@@ -73,7 +86,7 @@ impl Lane {
     }
 
     /// Goes on as far as it can; ready when every key has its outcome.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, work: &mut impl Work) -> Poll<()> {
+    fn poll(&mut self, cx: &mut Context<'_>, now: Instant, work: &mut impl Work) -> Poll<()> {
         loop {
             self.collect(cx.waker(), work);
             let more = self.submitted < self.indices.len();

@@ -1,19 +1,16 @@
 //! Many keys in one call: for each server one pipelined run, an outcome for each key.
 
 use std::fmt;
-use std::future::{Future, IntoFuture, poll_fn};
+use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, SystemTime};
-
-use tokio::time::Instant;
 
 use super::Client;
 use super::call::check_timeout;
 use super::command::{Count, Delete, Extend, Fetch, Kind, Store, Touch};
-use super::lane::{Lane, Work};
+use super::lane::{self, Lane, Work};
 use super::outcome::{self, Change};
 use super::routed_many::{self, Told};
 use crate::Error;
@@ -175,19 +172,11 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
                 .map(|(index, told)| told.map(|Told { reply, server }| source.result::<N>(index, reply, &server)));
             return outcomes(results.collect(), source);
         }
-        let mut lanes = assign(client, &source.items, timeout).await;
+        let lanes = assign(client, &source.items, timeout).await;
         let mut results = Vec::new();
         results.resize_with(source.len(), || None);
         let mut job: Job<'_, N, Q> = Job { source, results };
-        poll_fn(|cx| {
-            let now = Instant::now();
-            let mut pending = false;
-            for lane in &mut lanes {
-                pending |= lane.poll(cx, now, &mut job).is_pending();
-            }
-            if pending { Poll::Pending } else { Poll::Ready(()) }
-        })
-        .await;
+        lane::drive(lanes, &mut job).await;
         outcomes(job.results, job.source)
     }
 }

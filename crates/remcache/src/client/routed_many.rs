@@ -2,17 +2,14 @@
 //! fallbacks.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::task::yield_now;
-use tokio::time::Instant;
 
 use super::Client;
 use super::cluster::Cluster;
-use super::lane::{Lane, Work};
+use super::lane::{self, Lane, Work};
 use super::many::{KEYS_A_TURN, Requests};
 use super::routed::{elsewhere, purge};
 use super::server::Server;
@@ -36,7 +33,7 @@ pub(super) async fn run<R: Requests>(client: &Client, source: &R, timeout: Durat
     for stop in stops {
         ledger.stop = stop;
         let lanes = ledger.assign(&cluster, timeout).await;
-        ledger.drive(lanes).await;
+        lane::drive(lanes, &mut ledger).await;
     }
     let succeeded = |told: &&Told| told.reply.is_ok() || told.reply.status == Status::KeyNotFound;
     client.fleet().succeeded(ledger.outcomes.iter().flatten().filter(succeeded).count());
@@ -120,18 +117,6 @@ impl<R: Requests> Ledger<'_, R> {
                 is_safe && Trouble::of(status).is_some_and(|trouble| self.client.fleet().may_go_on(trouble))
             }
         }
-    }
-
-    async fn drive(&mut self, mut lanes: Vec<Lane>) {
-        poll_fn(|cx| {
-            let now = Instant::now();
-            let mut pending = false;
-            for lane in &mut lanes {
-                pending |= lane.poll(cx, now, self).is_pending();
-            }
-            if pending { Poll::Pending } else { Poll::Ready(()) }
-        })
-        .await;
     }
 
     /// Whether the outcome of this pass is told instead of the one before.

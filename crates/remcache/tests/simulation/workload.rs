@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
-use remcache::{Change, Client};
+use remcache::{Change, Client, Delivery, Error, ErrorKind, Item};
+use remcache_testkit::history::{Fate, Floor, History, value};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-
-use crate::history::{Fate, History, value};
 
 /// How long a client may take to work again after the last trouble.
 const RECOVERY: Duration = Duration::from_millis(5_100);
@@ -19,6 +18,19 @@ const TICKS: Duration = Duration::from_millis(3);
 const WRITERS: usize = 3;
 const READERS: usize = 3;
 const KEYS_OF_A_WRITER: usize = 5;
+
+/// A server that is started again has its items yet.
+const LIFE: u64 = 0;
+
+/// What an outcome tells of its request; only trouble with a server may be the reason of an error.
+pub(crate) fn fate<T>(outcome: &Result<T, Error>) -> Fate {
+    match outcome.as_ref().map_err(Error::kind) {
+        Ok(_) => Fate::Made,
+        Err(ErrorKind::Disconnected(Delivery::MaybeSent) | ErrorKind::TimedOut(Delivery::MaybeSent)) => Fate::MaybeSent,
+        Err(ErrorKind::Disconnected(_) | ErrorKind::TimedOut(_) | ErrorKind::Overloaded) => Fate::NotSent,
+        Err(_) => panic!("an error of another kind: {:?}", outcome.as_ref().err()),
+    }
+}
 
 /// What all callers share.
 #[derive(Debug)]
@@ -61,6 +73,11 @@ impl Workload {
         !self.is_calm.load(Ordering::Relaxed)
     }
 
+    fn check(&self, key: &str, item: Option<&Item>, floor: Floor) {
+        let found = item.map(|item| &item.value[..]);
+        self.history.check(key, found, floor, LIFE).expect("every value is one that was written");
+    }
+
     async fn write(self: Arc<Self>, writer: usize, mut rng: Rng) {
         while self.goes_on() {
             let key = key(writer, rng.usize(..KEYS_OF_A_WRITER));
@@ -68,7 +85,7 @@ impl Workload {
             let limit = random_limit(&mut rng);
             let call = self.client.set(&key, value(&key, n)).timeout(limit);
             if let Some(outcome) = within(limit, call, &mut rng).await {
-                self.history.end(&key, n, Fate::of(&outcome));
+                self.history.end(&key, n, fate(&outcome), LIFE);
                 assert!(outcome.is_err() || matches!(outcome, Ok(Change::Made(_))), "{outcome:?}");
             }
             sleep(Duration::from_millis(rng.u64(..20))).await;
@@ -78,12 +95,12 @@ impl Workload {
     async fn read(self: Arc<Self>, mut rng: Rng) {
         while self.goes_on() {
             let key = any_key(&mut rng);
-            let made = self.history.made(&key);
+            let floor = self.history.floor(&key);
             let limit = random_limit(&mut rng);
             if let Some(outcome) = within(limit, self.client.get(&key).timeout(limit), &mut rng).await {
-                Fate::of(&outcome);
+                fate(&outcome);
                 if let Ok(item) = outcome {
-                    self.history.check(&key, item.as_ref().map(|item| &item.value[..]), made);
+                    self.check(&key, item.as_ref(), floor);
                 }
             }
             sleep(Duration::from_millis(rng.u64(..10))).await;
@@ -93,15 +110,15 @@ impl Workload {
     async fn read_many(self: Arc<Self>, mut rng: Rng) {
         while self.goes_on() {
             let keys = (0..rng.usize(1..40)).map(|_| any_key(&mut rng));
-            let keys: Vec<_> = keys.map(|key| (key.clone(), self.history.made(&key))).collect();
+            let keys: Vec<_> = keys.map(|key| (key.clone(), self.history.floor(&key))).collect();
             let limit = random_limit(&mut rng);
             let call = self.client.get_many(keys.iter().map(|(key, _)| key.clone())).timeout(limit);
             // The limit counts from the last reply.
             if let Some(outcomes) = within(limit * 3, call, &mut rng).await {
-                for ((key, made), (_, outcome)) in keys.iter().zip(outcomes) {
-                    Fate::of(&outcome);
+                for ((key, floor), (_, outcome)) in keys.iter().zip(outcomes) {
+                    fate(&outcome);
                     if let Ok(item) = outcome {
-                        self.history.check(key, item.as_ref().map(|item| &item.value[..]), *made);
+                        self.check(key, item.as_ref(), *floor);
                     }
                 }
             }
@@ -117,7 +134,7 @@ impl Workload {
             if let Some(Ok(counter)) = &outcome {
                 assert_eq!(counter.expect("it starts where it is absent").value, 1, "{key} was raised again");
             }
-            let fate = outcome.as_ref().map_or(Fate::MaybeSent, Fate::of);
+            let fate = outcome.as_ref().map_or(Fate::MaybeSent, fate);
             self.counters.lock().expect("no caller panics").push((key, fate));
             sleep(Duration::from_millis(rng.u64(..10))).await;
         }
@@ -128,7 +145,7 @@ impl Workload {
         let start = Instant::now();
         let keys = (0..WRITERS).flat_map(|writer| (0..KEYS_OF_A_WRITER).map(move |number| key(writer, number)));
         for key in keys {
-            let made = self.history.made(&key);
+            let floor = self.history.floor(&key);
             let item = loop {
                 match self.client.get(&key).await {
                     Ok(item) => break item,
@@ -136,7 +153,7 @@ impl Workload {
                 }
                 assert!(start.elapsed() <= RECOVERY, "the client does not work again");
             };
-            self.history.check(&key, item.as_ref().map(|item| &item.value[..]), made);
+            self.check(&key, item.as_ref(), floor);
         }
     }
 

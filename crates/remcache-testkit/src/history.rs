@@ -4,22 +4,26 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 
 /// The value that the n-th write of a key has; one of eleven is large.
-pub(crate) fn value(key: &str, n: u64) -> String {
+pub fn value(key: &str, n: u64) -> String {
     let padding = if n % 11 == 10 { 6_000 } else { n % 50 };
     format!("{key}/{n}/{}", ".".repeat(usize::try_from(padding).unwrap_or_default()))
 }
 
 /// What became of a write, as far as its caller knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+#[expect(clippy::exhaustive_enums, reason = "who checks a history has to know every fate")]
+pub enum Fate {
+    /// The server said that it was made.
     Made,
+    /// It cannot have been made.
     NotSent,
+    /// It may be made yet, even after later ones: its connection may be slow to die.
     MaybeSent,
 }
 
 /// The writes of every key, each by one writer, one after the other.
 #[derive(Debug, Default)]
-pub(crate) struct History(Mutex<HashMap<String, Writes>>);
+pub struct History(Mutex<HashMap<String, Writes>>);
 
 #[derive(Clone, Debug, Default)]
 struct Writes {
@@ -34,14 +38,14 @@ struct Writes {
 
 /// What a fetch must find at least.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Floor {
+pub struct Floor {
     made: u64,
     life: u64,
 }
 
 impl History {
     /// Begins the next write of a key.
-    pub(crate) fn begin(&self, key: &str) -> u64 {
+    pub fn begin(&self, key: &str) -> u64 {
         self.with(key, |writes| {
             writes.begun += 1;
             writes.pending.insert(writes.begun);
@@ -50,7 +54,7 @@ impl History {
     }
 
     /// Tells what became of a write that was begun in this life of its server.
-    pub(crate) fn end(&self, key: &str, n: u64, fate: Fate, life: u64) {
+    pub fn end(&self, key: &str, n: u64, fate: Fate, life: u64) {
         self.with(key, |writes| {
             if fate != Fate::MaybeSent {
                 writes.pending.remove(&n);
@@ -64,7 +68,7 @@ impl History {
     }
 
     /// What a fetch that begins now must find.
-    pub(crate) fn floor(&self, key: &str) -> Floor {
+    pub fn floor(&self, key: &str) -> Floor {
         self.with(key, |writes| Floor { made: writes.made, life: writes.life })
     }
 
@@ -72,7 +76,7 @@ impl History {
     ///
     /// # Errors
     /// In which way it is wrong. A server that was started again, as its life tells, may have nothing.
-    pub(crate) fn check(&self, key: &str, found: Option<&[u8]>, floor: Floor, life: u64) -> Result<(), String> {
+    pub fn check(&self, key: &str, found: Option<&[u8]>, floor: Floor, life: u64) -> Result<(), String> {
         let is_bound = floor.life == life && floor.made > 0;
         let Some(found) = found else {
             return if is_bound { Err(format!("{key}: a false miss of write {}", floor.made)) } else { Ok(()) };
