@@ -1,7 +1,7 @@
 //! Fetches that share a line: what is sent, what answers whom, and a server that lies.
 
+use super::liar::{Lie, Random, truth};
 use super::lines::{Bench, below};
-use super::{Lie, Random, truth};
 
 use bytes::Bytes;
 

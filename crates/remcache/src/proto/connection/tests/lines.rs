@@ -1,6 +1,6 @@
 //! The machine on the wires of lines, and before its wire is known.
 
-use super::{Lie, Random, truth};
+use super::liar::{Lie, Random, truth};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
