@@ -82,7 +82,7 @@ const COMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "soak",
-        about: "loads and troubles real servers, with --flapping a fleet; arguments go to remcache-soak",
+        about: "loads and troubles real servers, with --flapping a fleet, with --pipelines long pipelines; arguments go to remcache-soak",
         run: soak,
     },
     Subcommand {

@@ -3,6 +3,7 @@
 mod flapping;
 mod memory;
 mod mixed;
+mod pipelines;
 mod trouble;
 mod worker;
 
@@ -29,6 +30,12 @@ struct CommandLine {
     /// With --flapping: how long each caller rests between two requests, in milliseconds
     #[arg(long, default_value_t = 100)]
     rest: u64,
+    /// Calls with a million keys and 10,000 values of 100 kB through tiny buffers, on each wire, with and without TLS
+    #[arg(long, conflicts_with_all = ["minutes", "seconds", "flapping"])]
+    pipelines: bool,
+    /// With --pipelines: so many times fewer of them
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    share: u32,
     /// The deadline of each request, in seconds
     #[arg(long, default_value_t = 1.0)]
     timeout: f64,
@@ -51,12 +58,13 @@ fn main() -> ExitCode {
         println!("seed {}", order.seed);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
-        match line.flapping {
-            true => {
+        match (line.flapping, line.pipelines) {
+            (true, _) => {
                 let rest = Duration::from_millis(line.rest);
                 runtime.block_on(flapping::run(order, line.servers as usize, rest))
             }
-            false => runtime.block_on(mixed::run(order)),
+            (_, true) => runtime.block_on(pipelines::run(order, line.share as usize)),
+            _ => runtime.block_on(mixed::run(order)),
         }
     });
     match outcome {

@@ -23,10 +23,14 @@ mod embedded;
 mod execution;
 #[path = "faults/isolation.rs"]
 mod isolation;
+#[path = "faults/pipelines.rs"]
+mod pipelines;
 #[path = "faults/real.rs"]
 mod real;
 #[path = "faults/reconnect.rs"]
 mod reconnect;
+#[path = "faults/refusals.rs"]
+mod refusals;
 #[path = "faults/replies.rs"]
 mod replies;
 #[path = "faults/silence.rs"]

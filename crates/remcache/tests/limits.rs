@@ -22,8 +22,7 @@ use eventually::eventually;
 use only_server::only_server;
 use patient::patient;
 use remcache::client::{Condition, Overload, Protocol};
-use remcache::{Client, Config, Delivery, Error, ErrorKind, Item, Request, Status};
-use remcache_testkit::vectors::fill_memory;
+use remcache::{Client, Config, Delivery, Error, ErrorKind, Item, Request, Status, Ttl};
 use remcache_testkit::{Memcached, Proxy, descriptor_limit};
 use stat::stat;
 use tokio::net::TcpListener;
@@ -172,55 +171,6 @@ async fn every_call_ends_although_the_server_does_not_read() {
 
 // ---- A server's limits ----
 
-/// Asks for a neighbour's value a hundred times while something else happens.
-fn neighbours(client: &Client) -> Vec<JoinHandle<Result<Option<Item>, Error>>> {
-    (0..100).map(|_| spawn_get(client, "neighbour".into())).collect()
-}
-
-async fn assert_fine(neighbours: Vec<JoinHandle<Result<Option<Item>, Error>>>) {
-    for neighbour in neighbours {
-        assert_eq!(neighbour.await.unwrap().unwrap().unwrap().value, "fine");
-    }
-}
-
-#[tokio::test]
-async fn an_item_too_large_for_the_server_fails_alone_on_binary() {
-    fails_alone(Protocol::Binary).await;
-}
-
-#[tokio::test]
-async fn an_item_too_large_for_the_server_fails_alone_on_meta() {
-    fails_alone(Protocol::Meta).await;
-}
-
-#[tokio::test]
-async fn an_item_too_large_for_the_server_fails_alone_on_text() {
-    fails_alone(Protocol::Text).await;
-}
-
-async fn fails_alone(protocol: Protocol) {
-    let server = Memcached::start(&["-I", "512k"]);
-    let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient().protocol(protocol)).unwrap();
-    client.set("neighbour", "fine").await.unwrap();
-    client.set("k", "old").await.unwrap();
-    let large = vec![0; 600_000];
-    let before = neighbours(&client);
-    let error = client.set("k", large.clone()).await.unwrap_err();
-    let after = neighbours(&client);
-    assert_eq!((error.kind(), error.server()), (ErrorKind::ValueTooLarge, Some(&*proxy.addr())));
-    assert!(!error.may_have_executed() && !error.is_unavailable(), "{error}");
-    assert_fine(before.into_iter().chain(after).collect()).await;
-    assert_eq!(client.get("k").await.unwrap(), None, "the server drops the old value first");
-
-    let items = [("a", vec![1; 10]), ("b", large.clone()), ("c", vec![1; 10]), ("d", large)];
-    let stored = client.set_many(items).await;
-    assert_eq!(stored.made().collect::<Vec<_>>(), [&"a", &"c"]);
-    assert!(stored.failed().all(|(_, error)| error.kind() == ErrorKind::ValueTooLarge));
-    assert_eq!(stored.failed().count(), 2);
-    assert_eq!(proxy.accepted(), 1, "the connection was kept");
-}
-
 /// On the wires of lines a refusal does not say whose it is.
 #[tokio::test]
 async fn a_refused_value_of_a_quiet_run_on_meta_fails_the_run_as_maybe_sent() {
@@ -237,6 +187,28 @@ async fn a_refused_value_of_a_quiet_run_on_meta_fails_the_run_as_maybe_sent() {
     assert!(large.text().contains("object too large"), "{}", large.text());
     eventually("it is back", async || client.get("neighbour").await.is_ok()).await;
     assert_eq!(proxy.accepted(), 2, "the connection was closed");
+}
+
+/// The no-op behind it is never refused, so the line is its own.
+#[tokio::test]
+async fn a_single_quiet_request_that_is_refused_has_an_owner_whatever_the_wire() {
+    for protocol in Protocol::ALL {
+        let server = Memcached::start(&["-I", "512k"]);
+        let proxy = Proxy::start(server.addr()).await;
+        let client = Client::with_config([proxy.addr()], patient().protocol(protocol)).unwrap();
+        client.set("neighbour", "fine").await.unwrap();
+        for round in 0..10 {
+            // Those before it are answered, so what is silent before it is no reason either.
+            let before = spawn_get(&client, "neighbour".into());
+            tokio::task::yield_now().await;
+            let refused = client.call(Request::set("k", vec![0; 600_000]).quiet()).await;
+            assert_eq!(refused.status, Status::ValueTooLarge, "{protocol}, {round}: {}", refused.text());
+            assert_eq!(before.await.unwrap().unwrap().unwrap().value, "fine");
+            let counted = client.call(Request::increment("neighbour", 1).quiet()).await;
+            assert_eq!(counted.status, Status::NonNumericValue, "{protocol}, {round}: {}", counted.text());
+        }
+        assert_eq!(proxy.accepted(), 1, "{protocol}: the connection was kept");
+    }
 }
 
 #[tokio::test]
@@ -271,29 +243,6 @@ async fn an_error_line_after_quiet_fetches_fails_the_run_too() {
         assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "{}", reply.text());
     }
     eventually("it is back", async || client.get("k").await.is_ok()).await;
-}
-
-#[tokio::test]
-async fn a_server_without_memory_fails_what_needs_some() {
-    let server = Memcached::start(&["-M", "-m", "8"]);
-    let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient()).unwrap();
-    client.set("neighbour", "fine").await.unwrap();
-    fill_memory(server.addr());
-    let before = neighbours(&client);
-    let error = client.set("new", "1").await.unwrap_err();
-    let after = neighbours(&client);
-    assert_eq!((error.kind(), error.server()), (ErrorKind::OutOfMemory, Some(&*proxy.addr())));
-    assert!(error.to_string().contains("memory"), "{error}");
-    assert_fine(before.into_iter().chain(after).collect()).await;
-
-    let added = client.add_many([("a", "1"), ("b", "2"), ("c", "3")]).await;
-    assert_eq!(added.failed().filter(|(_, error)| error.kind() == ErrorKind::OutOfMemory).count(), 3);
-    let counted = client.call(Request::increment("counter", 1).initial(1)).await;
-    assert_eq!(counted.status, Status::OutOfMemory);
-    assert!(client.delete("neighbour").await.unwrap().is_made());
-    assert!(client.set("new", "1").await.unwrap().is_made(), "there is memory again");
-    assert_eq!(proxy.accepted(), 1, "the connection was kept");
 }
 
 /// A server with one connection to give: it uses twelve descriptors itself.
@@ -352,6 +301,31 @@ async fn a_server_that_is_full_is_not_hurried() {
     }
     assert!(proxy.accepted() <= 30, "{} connections for {asked} requests", proxy.accepted());
     drop(holder);
+}
+
+// ---- A server that allows no flush ----
+
+#[tokio::test]
+async fn a_flush_that_a_server_allows_nobody_says_so_and_harms_nobody() {
+    for protocol in Protocol::ALL {
+        let mut server = Memcached::start(&["-F"]);
+        let client = Client::with_config([server.addr()], patient().protocol(protocol)).unwrap();
+        for when in [Ttl::Never, Ttl::After(Duration::from_secs(60))] {
+            for (handle, outcome) in client.flush(when).await {
+                let error = outcome.unwrap_err();
+                assert_eq!((error.kind(), error.server()), (ErrorKind::Unsupported, Some(handle.name())), "{protocol}");
+                assert!(error.to_string().contains("flushes are disabled on this server"), "{protocol}: {error}");
+                assert!(error.to_string().contains("-F") && !error.is_unavailable(), "{protocol}: {error}");
+            }
+        }
+        let quiet = only_server(&client).call(Request::flush().quiet()).await;
+        assert_eq!(quiet.status, Status::Unsupported, "{protocol}: {}", quiet.text());
+        client.set("k", "v").await.unwrap();
+        assert_eq!(client.get("k").await.unwrap().unwrap().value, "v", "{protocol}");
+        // It is no refusal of who we are, which would be final.
+        server.restart();
+        eventually("it is back", async || client.get("k").await.is_ok()).await;
+    }
 }
 
 // ---- Large calls ----

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{fs, thread};
 
-use remcache_testkit::{Memcached, unused_port};
+use remcache_testkit::{Memcached, scratch, unused_port};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::tool::{Run, remcache, wait_for_watchers};
@@ -53,10 +53,6 @@ fn some_servers_fail_and_the_healthy_part_is_printed() {
     let dead = format!("127.0.0.1:{}", unused_port());
     for line in OF_SERVERS {
         for other in [&dead, &locked.addr()] {
-            // A version is told to everybody.
-            if *line == "version" && *other == locked.addr() {
-                continue;
-            }
             let run = run(line, &format!("{},{other}", server.addr())).exits(3);
             assert!(run.text().contains(&server.addr()) || *line == "doctor", "{line}: {run:?}");
             assert!(run.text().contains(other.as_str()), "{line}: {run:?}");
@@ -76,12 +72,28 @@ fn some_servers_fail_and_the_healthy_part_is_printed() {
 
 #[test]
 fn a_server_wants_a_login() {
-    let server = Memcached::start_sasl(&[]);
-    // A version is told to everybody.
-    for line in OF_A_KEY.iter().chain(OF_SERVERS).filter(|line| !["version", "get k --meta"].contains(line)) {
-        let run = run(line, &server.addr()).exits(6);
-        let said = format!("{}{}", run.text(), run.stderr);
-        assert!(said.contains("--password-file") && !said.contains("Config::"), "{line}: {run:?}");
+    let dir = scratch();
+    let users = dir.path().join("users");
+    fs::write(&users, "bob:secret\n").unwrap();
+    let with_file = Memcached::start(&["-Y", users.to_str().unwrap()]);
+    for server in [Memcached::start_sasl(&[]), with_file] {
+        for line in OF_A_KEY.iter().chain(OF_SERVERS) {
+            let run = run(line, &server.addr()).exits(6);
+            let said = format!("{}{}", run.text(), run.stderr);
+            assert!(said.contains("--password-file") && !said.contains("Config::"), "{line}: {run:?}");
+        }
+    }
+}
+
+#[test]
+fn a_server_allows_no_flush() {
+    let server = Memcached::start(&["-F"]);
+    for protocol in ["auto", "binary", "meta", "text"] {
+        for line in ["flush --yes", "flush --yes --delay 1m"] {
+            let run = run(&format!("{line} --protocol {protocol}"), &server.addr()).exits(5);
+            assert!(run.stderr.contains("flushes are disabled on this server"), "{protocol}: {run:?}");
+            assert!(!run.stderr.contains("auth"), "{protocol}: {run:?}");
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! exactly one event that is the last one of its tag.
 
 mod backlog;
+mod denial;
 mod encode;
 mod gather;
 mod lines;
@@ -74,6 +75,8 @@ pub struct Connection {
     occupied: bool,
     /// Why nothing that follows can be trusted, once the reply that showed it was delivered.
     broken: Option<ProtocolError>,
+    /// Whether the server has refused a request because nobody has logged in.
+    unwelcome: bool,
     in_flight: InFlight,
     output: Output,
     /// The stream of request bytes: how many were submitted, handed to the driver, written.
@@ -122,6 +125,7 @@ impl Connection {
             is_run: false,
             occupied: false,
             broken: None,
+            unwelcome: false,
             in_flight: InFlight::new(first_opaque),
             output: Output::new(),
             submitted: 0,
@@ -151,6 +155,9 @@ impl Connection {
         now: Instant,
     ) -> Result<Ticket, Rejected> {
         self.check_limits(request)?;
+        if request.operation() == Operation::Flush && matches!(self.wire, None | Some(Wire::Binary)) {
+            self.ask_for_a_welcome(now)?;
+        }
         let opaque = self.in_flight.next_opaque();
         let encoded = self.encode(request, opaque)?;
         if self.in_flight.is_empty() {
@@ -290,7 +297,10 @@ impl Connection {
             self.silent = place;
             return Ok(None);
         }
-        let (reply, last) = binary::take(input, header)?;
+        let (mut reply, last) = binary::take(input, header)?;
+        if reply.status == Status::AuthError {
+            self.denied(place, &mut reply);
+        }
         Ok(self.answered(place, last).map(|tag| Event { tag, reply, last }))
     }
 
@@ -403,6 +413,7 @@ impl Connection {
         self.written = self.submitted;
         self.silent = 0;
         self.broken = None;
+        self.unwelcome = false;
         self.backlog = Backlog::default();
         if self.undecided {
             self.wire = None;

@@ -50,6 +50,7 @@ mod status;
 pub mod text;
 mod ttl;
 mod wire;
+mod words;
 
 pub use connection::{Connection, Deadline, Event, Limits, Tag, Ticket};
 pub use cow_bytes::CowBytes;

@@ -1,47 +1,12 @@
-//! Error lines of the text wires: what they mean, and whether the connection is in step after them.
+//! Error lines of the text wires: to whom they are what, and whether the connection is in step after them.
 
 use bytes::Bytes;
 
+use super::words::{self, Word, begins_with};
 use super::{Expected, Operation, ProtocolError, Reply, Status, line, text};
 
-/// How error lines begin, the longer before the shorter, with the status they mean.
-///
-/// Texts are no contract, so unknown ones have the status of their first word (docs/protocol.md 4.2,
-/// 4.9).
-const REFUSALS: &[(&str, Status)] = &[
-    ("CLIENT_ERROR cannot increment or decrement non-numeric value", Status::NonNumericValue),
-    ("CLIENT_ERROR unauthenticated", Status::AuthError),
-    ("CLIENT_ERROR authentication failure", Status::AuthError),
-    ("CLIENT_ERROR bad authentication token format", Status::AuthError),
-    ("CLIENT_ERROR auth token too long", Status::AuthError),
-    // The binary wire's word for the same refusal.
-    ("CLIENT_ERROR flush_all not allowed", Status::AuthError),
-    ("CLIENT_ERROR watch commands not allowed", Status::Unsupported),
-    ("CLIENT_ERROR stats cachedump not allowed", Status::Unsupported),
-    ("CLIENT_ERROR", Status::InvalidArguments),
-    ("SERVER_ERROR object too large for cache", Status::ValueTooLarge),
-    ("SERVER_ERROR out of memory", Status::OutOfMemory),
-    ("SERVER_ERROR Out of memory", Status::OutOfMemory),
-    ("SERVER_ERROR backend failure", Status::TemporaryFailure),
-    ("SERVER_ERROR active request limit reached", Status::Busy),
-    ("SERVER_ERROR: shutdown not enabled", Status::Unsupported),
-    ("SERVER_ERROR", Status::InternalError),
-    ("ERROR: shutdown not enabled", Status::Unsupported),
-    ("ERROR metadump not allowed", Status::Unsupported),
-    ("ERROR mgdump not allowed", Status::Unsupported),
-    ("ERROR cannot pipeline", Status::InvalidArguments),
-    ("ERROR failed to start", Status::InternalError),
-    ("ERROR", Status::UnknownCommand),
-    ("Error", Status::Unsupported),
-    ("BUSY", Status::Busy),
-    ("BADCLASS", Status::InvalidArguments),
-    ("MEMLIMIT_TOO_SMALL", Status::InvalidArguments),
-    ("MEMLIMIT_ADJUST_FAILED", Status::InvalidArguments),
-    ("NOSPARE", Status::OutOfMemory),
-    ("NOTFULL", Status::InvalidArguments),
-    ("UNSAFE", Status::InvalidArguments),
-    ("SAME", Status::InvalidArguments),
-];
+/// What a server says that was started without flushes (`-F`).
+const FLUSH_NOT_ALLOWED: &[u8] = b"CLIENT_ERROR flush_all not allowed";
 
 /// How a server begins to say that it takes no more connections.
 const TOO_MANY_CONNECTIONS: &[u8] = b"ERROR Too many";
@@ -57,17 +22,7 @@ pub(super) struct Refusal {
 /// Whether a line may be an error line.
 #[inline]
 pub(super) fn is_refusal(line: &[u8]) -> bool {
-    status(line).is_some()
-}
-
-fn status(line: &[u8]) -> Option<Status> {
-    REFUSALS.iter().find(|(text, _)| begins_with(line, text.as_bytes())).map(|&(_, status)| status)
-}
-
-fn begins_with(line: &[u8], text: &[u8]) -> bool {
-    // A word must not go on: a key of a dump may begin as an error does.
-    let rest = line.strip_prefix(text);
-    rest.is_some_and(|rest| rest.first().is_none_or(|next| !next.is_ascii_alphanumeric() && *next != b'_'))
+    words::of_refusal(line).is_some()
 }
 
 /// What an error line means; `None` if the line is none.
@@ -78,16 +33,20 @@ pub(super) fn read(line: &[u8], expected: Expected) -> Result<Option<Refusal>, P
     if line.starts_with(TOO_MANY_CONNECTIONS) {
         return Err(ProtocolError::TooManyConnections);
     }
-    let Some(status) = status(line) else { return Ok(None) };
-    let reply = match (status, expected.operation) {
-        // As the binary wire says it of a group that does not exist.
-        (Status::UnknownCommand, Operation::Stat) => {
-            Reply::with_text(Status::KeyNotFound, text::said_of(Status::KeyNotFound))
-        }
-        _ => Reply::with_text(status, said(line)),
+    let Some(status) = words::of_refusal(line) else { return Ok(None) };
+    let answer = Word::of(line).and_then(|word| word.answers(expected.operation));
+    let reply = match answer {
+        Some(status) => Reply::with_text(status, text::said_of(status)),
+        None if begins_with(line, FLUSH_NOT_ALLOWED) => no_flush(),
+        None => Reply::with_text(status, said(line)),
     };
     let fatal = (!keeps_step(line, expected.operation)).then(|| ProtocolError::OutOfStep(line::excerpt(line)));
     Ok(Some(Refusal { reply, fatal }))
+}
+
+/// The reply to a flush that a server allows nobody, the same on each wire.
+pub(super) fn no_flush() -> Reply {
+    Reply::with_text(Status::Unsupported, "flushes are disabled on this server: it runs with -F")
 }
 
 /// Whether a server that says this goes on with the next request.
@@ -117,14 +76,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_entry_hides_behind_a_shorter_one() {
-        for (index, (text, _)) in REFUSALS.iter().enumerate() {
-            let found = REFUSALS.iter().position(|(known, _)| begins_with(text.as_bytes(), known.as_bytes()));
-            assert_eq!(found, Some(index), "{text}");
-        }
-    }
-
-    #[test]
     fn a_line_is_an_error_by_its_words() {
         for (line, expected) in [
             ("ERROR", Some(Status::UnknownCommand)),
@@ -136,7 +87,7 @@ mod tests {
             ("BUSY currently processing crawler request", Some(Status::Busy)),
             ("HD", None),
         ] {
-            assert_eq!(status(line.as_bytes()), expected, "{line}");
+            assert_eq!(words::of_refusal(line.as_bytes()), expected, "{line}");
             assert_eq!(is_refusal(line.as_bytes()), expected.is_some(), "{line}");
         }
     }

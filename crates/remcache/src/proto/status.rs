@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::words;
+
 /// The outcome of a request.
 ///
 /// The first group are the wire's own codes (docs/protocol.md 1.5); the last four are what only a
@@ -65,29 +67,6 @@ pub enum Delivery {
     MaybeSent,
 }
 
-/// The codes of the binary wire, each with the status it means, the preferred code of a status
-/// first.
-const CODES: &[(u16, Status)] = &[
-    (0x00, Status::NoError),
-    (0x01, Status::KeyNotFound),
-    (0x02, Status::KeyExists),
-    (0x03, Status::ValueTooLarge),
-    (0x04, Status::InvalidArguments),
-    (0x05, Status::ItemNotStored),
-    (0x06, Status::NonNumericValue),
-    (0x07, Status::WrongBucket),
-    (0x20, Status::AuthError),
-    (0x21, Status::AuthContinue),
-    (0x08, Status::AuthError),
-    (0x09, Status::AuthContinue),
-    (0x81, Status::UnknownCommand),
-    (0x82, Status::OutOfMemory),
-    (0x83, Status::Unsupported),
-    (0x84, Status::InternalError),
-    (0x85, Status::Busy),
-    (0x86, Status::TemporaryFailure),
-];
-
 /// The gem's code for a connection that is gone; no server sends it.
 const DISCONNECTED: u16 = 0xffff;
 
@@ -95,18 +74,14 @@ impl Status {
     /// The status of a wire code.
     #[inline]
     pub fn from_code(code: u16) -> Self {
-        match code {
-            0 => Self::NoError,
-            1 => Self::KeyNotFound,
-            _ => find(|&(known, _)| known == code).map_or(Self::Unknown(code), |(_, status)| status),
-        }
+        words::of_code(code)
     }
 
     /// The wire code of a status; what only a client knows has the code 0xffff.
     pub fn code(self) -> u16 {
         match self {
             Self::Unknown(code) => code,
-            _ => find(|&(_, known)| known == self).map_or(DISCONNECTED, |(code, _)| code),
+            _ => words::Row::of(self).and_then(words::Row::code).unwrap_or(DISCONNECTED),
         }
     }
 
@@ -119,10 +94,6 @@ impl Status {
     pub fn may_have_executed(self) -> bool {
         matches!(self, Self::Disconnected(Delivery::MaybeSent) | Self::TimedOut(Delivery::MaybeSent))
     }
-}
-
-fn find(matches: impl Fn(&(u16, Status)) -> bool) -> Option<(u16, Status)> {
-    CODES.iter().copied().find(|entry| matches(entry))
 }
 
 impl fmt::Display for Status {
@@ -166,13 +137,6 @@ impl fmt::Display for Delivery {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_two_entries_share_a_code() {
-        for (index, (code, _)) in CODES.iter().enumerate() {
-            assert!(CODES[index + 1..].iter().all(|(other, _)| other != code), "{code:#04x}");
-        }
-    }
 
     #[test]
     fn codes_and_statuses_agree_in_both_directions() {

@@ -114,6 +114,62 @@ async fn a_fetch_may_be_dropped_at_every_poll() {
     }
 }
 
+/// Drops a fetch of a value that is due after so many polls; whoever comes next is shown the old value
+/// or the new one, and reloads it: with leases of an hour nobody could, had the dropped one kept its own.
+/// Whether the fetch was ready before.
+async fn drop_one_that_is_due(server: &Server, wire: Protocol, times: usize) -> bool {
+    let (one, other) = two(&server.address(), wire);
+    one.delete("key").await.unwrap();
+    assert_eq!(fetch(&one, patient_freshness(), "old").await.unwrap(), "old");
+    assert!(one.invalidate("key", crate::LONG).await.unwrap().is_made());
+    other.get("warm").await.unwrap();
+    let was_ready = poll_times(showing(&one, 3), times).await;
+    let next = if times.is_multiple_of(2) { [&one, &other] } else { [&other, &one] };
+    let mut is_new = false;
+    eventually(&format!("it is reloaded, {wire}, {times} polls"), async || {
+        for client in next {
+            let shown = fetch(client, patient_freshness(), "new").await.unwrap();
+            assert!(shown == "new" || (shown == "old" && !is_new), "{wire}, {times} polls: {shown:?}, {is_new}");
+            is_new = stored(client).await.unwrap() == "new";
+        }
+        is_new
+    })
+    .await;
+    let server = &one.servers()[0];
+    eventually("nothing is left", async || (server.in_flight(), server.waiting()) == (0, 0)).await;
+    was_ready
+}
+
+fn showing(client: &Client, loader_polls: usize) -> Fetching {
+    let client = client.clone();
+    Box::pin(async move {
+        let load = move || async move {
+            for _ in 0..loader_polls {
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, remcache::Error>(Some("new"))
+        };
+        let shown = client.fetch("key", patient_freshness(), load).await.unwrap().unwrap();
+        assert!(shown == "old" || shown == "new", "{shown:?}");
+    })
+}
+
+#[tokio::test]
+async fn a_fetch_of_a_value_that_is_due_may_be_dropped_at_every_poll() {
+    for wire in WIRES {
+        let server = Server::start().await.unwrap();
+        let mut times = 0;
+        let all = async {
+            while !drop_one_that_is_due(&server, wire, times).await {
+                times += 1;
+                assert!(times < 10_000, "{wire}: never ready");
+            }
+        };
+        tokio::time::timeout(crate::HANGS, all).await.unwrap_or_else(|_| panic!("{wire}: somebody waits for ever"));
+        assert!(times > 1, "{wire}: there was nothing to drop");
+    }
+}
+
 /// Ten fetches at once, each dropped after a number of polls of its own.
 #[tokio::test]
 async fn many_fetches_may_be_dropped_at_any_polls() {

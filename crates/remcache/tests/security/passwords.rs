@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use remcache::client::{Credentials, Protocol, Tls};
-use remcache::{Client, Config, Delivery, ErrorKind};
+use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
 use remcache_testkit::{Authority, Dates, Memcached, Proxy, SASL_PASSWORD, SASL_USER, scratch};
 use tokio::net::TcpListener;
 
@@ -104,6 +104,51 @@ async fn row_17_a_wrong_password_is_final() {
 #[tokio::test]
 async fn row_17_a_missing_password_is_final() {
     assert_final(hasty(), &["asks for a user and a password", "Config::credentials"]).await;
+}
+
+/// What a stranger asks first, each of a client of its own.
+async fn first_requests(protocol: Protocol, address: &str) {
+    let client = || Client::with_config([address], hasty().protocol(protocol)).unwrap();
+    let words = &["asks for a user and a password", "Config::credentials"];
+    let check = |error: remcache::Error| {
+        assert_says(&error, ErrorKind::Auth, words);
+        assert!(!error.may_have_executed(), "{protocol}: {error}");
+    };
+    check(client().get("k").await.unwrap_err());
+    check(client().set("k", "v").await.unwrap_err());
+    check(client().exists("k").await.unwrap_err());
+    check(client().flush(remcache::Ttl::Never).await.remove(0).1.unwrap_err());
+    check(client().noop().await.remove(0).1.unwrap_err());
+    check(only_server(&client()).stats("").collect().await.unwrap_err());
+    if matches!(protocol, Protocol::Auto | Protocol::Meta) {
+        check(client().inspect("k").await.unwrap_err());
+    }
+    // Nobody waits for the first one, and of quiet ones no line tells whose it is.
+    let casting = client();
+    assert!(casting.cast(Request::noop()));
+    check(error_of(&casting).await);
+    let quiet = client();
+    let set = |key: &'static str| quiet.call(Request::set(key, "v").quiet());
+    let (one, other) = tokio::join!(set("a"), set("b"));
+    for reply in [one, other] {
+        assert_eq!(reply.status, Status::AuthError, "{protocol}: {}", reply.text());
+        assert!(reply.text().contains(words[0]), "{protocol}: {}", reply.text());
+    }
+}
+
+#[tokio::test]
+async fn whatever_a_stranger_asks_first_says_that_a_password_is_missing() {
+    let sasl = Memcached::start_sasl(&[]);
+    for protocol in [Protocol::Auto, Protocol::Binary] {
+        first_requests(protocol, &sasl.addr()).await;
+    }
+    let dir = scratch();
+    let users = dir.path().join("users");
+    std::fs::write(&users, "bob:secret\n").unwrap();
+    let server = Memcached::start(&["-Y", users.to_str().unwrap()]);
+    for protocol in [Protocol::Auto, Protocol::Meta, Protocol::Text] {
+        first_requests(protocol, &server.addr()).await;
+    }
 }
 
 #[tokio::test]

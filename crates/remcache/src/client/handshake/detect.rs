@@ -108,7 +108,7 @@ async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Res
         Err(failure) if closed_silently(&failure) => return Ok(Guess::Next(Attempt::Binary)),
         Err(failure) => return Err(failure),
     };
-    if answer == b"CLIENT_ERROR unauthenticated" {
+    if answer == UNAUTHENTICATED {
         // How many such lines there are is not certain: on a connection of its own nothing is.
         return match credentials {
             Some(_) => Ok(Guess::Next(Attempt::Password)),
@@ -145,6 +145,9 @@ fn two_answers() -> Failure {
     Failure::Unreachable("the server answers the same question in different ways".into())
 }
 
+/// What a server with a password file answers to whatever a stranger says.
+const UNAUTHENTICATED: &[u8] = b"CLIENT_ERROR unauthenticated";
+
 /// All in one round trip. A server that speaks binary alone looks at nothing before it has 24 bytes.
 const QUESTION: &[u8] = b"version\r\nmn\r\nmn\r\nversion\r\n";
 
@@ -155,6 +158,9 @@ fn told(answer: &[u8]) -> Result<Guess, Failure> {
     }
     if answer.starts_with(b"ERROR Too many open connections") {
         return Err(Failure::Unreachable(ProtocolError::TooManyConnections.to_string()));
+    }
+    if answer == UNAUTHENTICATED {
+        return Err(Failure::Refused(NO_CREDENTIALS.to_owned()));
     }
     match answer.starts_with(b"ERROR") || answer.starts_with(b"CLIENT_ERROR") || answer.starts_with(b"SERVER_ERROR") {
         // A proxy that does not know the command.
@@ -254,20 +260,26 @@ async fn ask_in_binary(stream: &mut dyn Stream, credentials: Option<&Credentials
         send(stream, &sasl_request(credentials)).await?;
     }
     let mut question = Output::new();
-    let encoded = binary::encode(&Request::version(), WITH_LINE_END, &mut question);
-    encoded.map_err(|invalid| Failure::Unreachable(invalid.to_string()))?;
+    // A version is told to everybody, a no-op answered only to those who may ask for more.
+    for (request, opaque) in [(Request::version(), WITH_LINE_END), (Request::noop(), 0)] {
+        let encoded = binary::encode(&request, opaque, &mut question);
+        encoded.map_err(|invalid| Failure::Unreachable(invalid.to_string()))?;
+    }
     send(stream, question.small()).await?;
     let mut input = InputBuffer::new();
     if let Some(credentials) = credentials {
         sasl_outcome(&packet(stream, &mut input).await?, credentials)?;
     }
     let frame = packet(stream, &mut input).await?;
-    let is_answer = frame.opcode == binary::Opcode::of(Operation::Version, false, false)
-        && frame.opaque == WITH_LINE_END
-        && input.is_empty();
-    match (frame.reply.status, is_answer) {
-        (Status::NoError, true) => Ok(frame.reply.text().into_owned()),
-        (Status::AuthError, true) => Err(Failure::Refused(NO_CREDENTIALS.to_owned()).into()),
+    let noop = match frame.reply.status {
+        Status::NoError => packet(stream, &mut input).await?,
+        _ => frame.clone(),
+    };
+    let version = binary::Opcode::of(Operation::Version, false, false);
+    let are_answers = (frame.opcode, frame.opaque) == (version, WITH_LINE_END) && input.is_empty();
+    match (frame.reply.status, noop.reply.status, are_answers) {
+        (_, Status::AuthError, true) => Err(Failure::Refused(NO_CREDENTIALS.to_owned()).into()),
+        (Status::NoError, _, true) => Ok(frame.reply.text().into_owned()),
         _ => Err(super::not_asked().into()),
     }
 }

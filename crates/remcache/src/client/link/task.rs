@@ -170,7 +170,8 @@ impl Link {
 
     /// Whether the server wanted an authentication since the connection was opened.
     pub(crate) fn is_stranger(&self) -> bool {
-        self.lock().stranger
+        let state = self.lock();
+        state.stranger || state.machine.is_unwelcome()
     }
 
     // ---- The driver of an open connection ----

@@ -120,6 +120,7 @@ impl Connection {
             Some(refusal) => {
                 input.skip(length);
                 self.broken = refusal.fatal;
+                self.unwelcome |= refusal.reply.status == Status::AuthError;
                 Ok(Step::Taken(self.refuse_line(&refusal.reply)))
             }
         }

@@ -92,29 +92,30 @@ impl Connection {
         }
     }
 
-    fn expected_at(&self, place: usize) -> Expected {
+    pub(super) fn expected_at(&self, place: usize) -> Expected {
         self.in_flight.get(place).map_or(Expected::NOOP, |entry| entry.expected)
     }
 
     /// A line without an opaque answers the first request that must be answered.
     fn answer_loud(&mut self, input: &mut InputBuffer, refusal: bool) -> Result<Step, ProtocolError> {
         let turn = self.in_flight.turn();
-        let Some(place) = self.in_flight.first_loud() else { return Err(unowned(input, turn < self.in_flight.len())) };
-        // Any of the quiet requests before it may have been refused.
+        let Some(place) = self.in_flight.first_loud() else {
+            return Err(self.unowned(input, turn < self.in_flight.len()));
+        };
         if refusal && place > turn {
-            return Err(unowned(input, true));
+            return self.answer_quiet(input, turn, place);
         }
         if let Some(begin) = self.in_flight.first_in_line().filter(|begin| *begin <= place) {
             // Any of the quiet requests before it may have been refused.
             return match refusal && begin > turn {
-                true => Err(unowned(input, true)),
+                true => Err(self.unowned(input, true)),
                 false => self.begin_line(input, begin),
             };
         }
         let expected = self.expected_at(place);
         let has_opaque = meta::verb_answers(expected.operation) && expected.operation != Operation::Debug;
         if has_opaque && !refusal {
-            return Err(unowned(input, false));
+            return Err(self.unowned(input, false));
         }
         if place > 0 {
             text::check(input, expected)?;
@@ -122,6 +123,16 @@ impl Connection {
             return Ok(Step::Silent);
         }
         self.answer_in_order(input, place)
+    }
+
+    /// Takes an error line behind which quiet requests wait from `turn` on, and a loud one at `place`.
+    fn answer_quiet(&mut self, input: &mut InputBuffer, turn: usize, place: usize) -> Result<Step, ProtocolError> {
+        // A no-op has nothing that could be refused, so a single request before it has the line; with
+        // more of them, any may have been refused.
+        match place.saturating_sub(turn) == 1 && self.expected_at(place).is_noop() {
+            true => self.answer_in_order(input, turn),
+            false => Err(self.unowned(input, true)),
+        }
     }
 
     /// What stands before a line of fetches was silent.
@@ -135,7 +146,7 @@ impl Connection {
     fn answer_in_order(&mut self, input: &mut InputBuffer, place: usize) -> Result<Step, ProtocolError> {
         let Some(expected) = self.in_flight.get(place).map(|entry| entry.expected) else {
             return match line::peek(input.as_slice())? {
-                Some(_) => Err(unowned(input, false)),
+                Some(_) => Err(self.unowned(input, false)),
                 None => Ok(Step::Incomplete),
             };
         };
@@ -147,21 +158,25 @@ impl Connection {
         if answer.fatal.is_some() {
             self.broken = answer.fatal;
         }
+        self.unwelcome |= answer.reply.status == Status::AuthError && expected.operation != Operation::Authenticate;
         let (reply, last) = (answer.reply, answer.last);
         Ok(Step::Taken(self.answered(place, last).map(|tag| Event { tag, reply, last })))
     }
-}
 
-/// What a line is that no single request can have caused.
-fn unowned(input: &InputBuffer, may_be_quiet: bool) -> ProtocolError {
-    let text = match line::peek(input.as_slice()) {
-        Ok(Some((text, _))) => text,
-        Ok(None) => &[],
-        Err(error) => return error,
-    };
-    match refusal::read(text, Expected::NOOP) {
-        Err(error) => error,
-        Ok(Some(_)) if may_be_quiet => ProtocolError::UnownedError(line::excerpt(text)),
-        Ok(_) => ProtocolError::UnexpectedLine(line::excerpt(text)),
+    /// What a line is that no single request can have caused.
+    fn unowned(&mut self, input: &InputBuffer, may_be_quiet: bool) -> ProtocolError {
+        let text = match line::peek(input.as_slice()) {
+            Ok(Some((text, _))) => text,
+            Ok(None) => &[],
+            Err(error) => return error,
+        };
+        match refusal::read(text, Expected::NOOP) {
+            Err(error) => error,
+            Ok(Some(refusal)) if may_be_quiet => {
+                self.unwelcome |= refusal.reply.status == Status::AuthError;
+                ProtocolError::UnownedError(line::excerpt(text))
+            }
+            Ok(_) => ProtocolError::UnexpectedLine(line::excerpt(text)),
+        }
     }
 }

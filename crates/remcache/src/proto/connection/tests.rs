@@ -63,6 +63,26 @@ impl Bench {
     }
 }
 
+/// The wire has one code for both.
+#[test]
+fn a_flush_that_nobody_is_allowed_is_told_from_one_that_a_stranger_asks_for() {
+    let mut bench = Bench::new(Limits::default(), 7);
+    bench.submit(&Request::flush(), 1, 0).unwrap();
+    let opcodes: Vec<u8> = bench.sent().iter().map(|packet| packet.header.opcode).collect();
+    assert_eq!(opcodes, [0x0a, 0x08]);
+    assert_eq!(bench.answer(7, 0x0a, Status::NoError).unwrap(), []);
+    assert_eq!(bench.answer(8, 0x08, Status::AuthError).unwrap(), [(1, Status::Unsupported)]);
+    assert!(!bench.connection.is_unwelcome());
+
+    bench.submit(&Request::flush().quiet(), 2, 0).unwrap();
+    bench.sent();
+    assert_eq!(bench.answer(9, 0x0a, Status::AuthError).unwrap(), []);
+    assert!(bench.connection.is_unwelcome(), "nobody waits for the no-op, and it tells all the same");
+    assert_eq!(bench.answer(10, 0x18, Status::AuthError).unwrap(), [(2, Status::AuthError)]);
+    bench.connection.close(&Bytes::new(), bench.at(0));
+    assert!(!bench.connection.is_unwelcome());
+}
+
 /// q = quiet get, l = loud get; the reply is to the n-th; - = settled silently, ! = answered.
 #[track_caller]
 fn check(requests: &str, answered: u32, expected: &str) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::base64;
 use crate::proto::expected::Shape;
 use crate::proto::line::Scanner;
+use crate::proto::words::Word;
 use crate::proto::{
     Expected, InputBuffer, ItemInfo, Operation, ProtocolError, Reply, Status, Ttl, line, refusal, text,
 };
@@ -63,7 +64,7 @@ pub(in crate::proto) enum Peeked {
 /// The first line of a meta command's reply, with what nearly every reply tells.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::proto) struct Head {
-    code: Code,
+    code: Word,
     /// How long the line is, with its end.
     line: usize,
     /// How long the value behind it is.
@@ -75,48 +76,11 @@ pub(in crate::proto) struct Head {
     has_more: bool,
 }
 
-/// The return codes (docs/protocol.md 4.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Code {
-    Header,
-    Value,
-    Miss,
-    NotFound,
-    NotStored,
-    Exists,
-}
-
-const CODES: &[([u8; 2], Code)] = &[
-    (*b"VA", Code::Value),
-    (*b"HD", Code::Header),
-    (*b"EN", Code::Miss),
-    (*b"NF", Code::NotFound),
-    (*b"NS", Code::NotStored),
-    (*b"EX", Code::Exists),
-];
-
-/// What a code means as answer to an operation; what is not here is no answer to it.
-#[rustfmt::skip]
-const STATUSES: &[(Code, &[Operation], Status)] = {
-    use Operation::{Add, Append, Debug, Decrement, Delete, Get, GetAndTouch, Increment, Prepend, Replace, Set, Touch};
-    &[
-        (Code::Value, &[Get, GetAndTouch, Increment, Decrement], Status::NoError),
-        (Code::Header, &[Get, GetAndTouch, Touch, Set, Add, Replace, Append, Prepend, Delete, Increment, Decrement], Status::NoError),
-        (Code::Miss, &[Get, GetAndTouch, Touch, Debug], Status::KeyNotFound),
-        (Code::NotFound, &[Set, Replace, Delete, Increment, Decrement], Status::KeyNotFound),
-        (Code::NotFound, &[Append, Prepend], Status::ItemNotStored),
-        (Code::NotStored, &[Add], Status::KeyExists),
-        (Code::NotStored, &[Replace], Status::KeyNotFound),
-        (Code::NotStored, &[Set, Append, Prepend, Increment, Decrement], Status::ItemNotStored),
-        (Code::Exists, &[Set, Replace, Append, Prepend, Delete, Increment, Decrement], Status::KeyExists),
-    ]
-};
-
-fn status(code: Code, expected: Expected) -> Option<Status> {
-    let fits = !matches!((code, expected.shape), (Code::Value, Shape::Bare) | (Code::Header, Shape::Value));
-    let mut rows = STATUSES.iter();
-    let row = rows.find(|(known, operations, _)| *known == code && operations.contains(&expected.operation));
-    row.filter(|_| fits).map(|&(_, _, status)| status)
+/// What a return code means as the answer to what is expected; `None` if it is no answer to it.
+#[inline]
+fn status(code: Word, expected: Expected) -> Option<Status> {
+    let fits = !matches!((code, expected.shape), (Word::Value, Shape::Bare) | (Word::Header, Shape::Value));
+    code.answers(expected.operation).filter(|_| fits)
 }
 
 /// Looks at the front of the input; `None` if nothing there is complete.
@@ -137,10 +101,10 @@ fn head(text: &[u8], line: usize, max_value: usize) -> Result<Option<Head>, Prot
         [first, second, b' ', rest @ ..] => ([*first, *second], rest),
         _ => return Ok(None),
     };
-    let Some(&(_, code)) = CODES.iter().find(|(known, _)| *known == name) else { return Ok(None) };
+    let Some(code) = Word::of_code(name) else { return Ok(None) };
     let mut scanner = Scanner::new(rest);
     let value = match code {
-        Code::Value => announced(&mut scanner, text, max_value)?,
+        Word::Value => announced(&mut scanner, text, max_value)?,
         _ => 0,
     };
     let mut head = Head { code, line, value, opaque: None, flags: 0, cas: 0, has_more: false };
@@ -174,7 +138,7 @@ fn unexpected(text: &[u8]) -> ProtocolError {
 /// Whether the value is there too, with the end of its line.
 #[inline]
 fn is_whole(input: &mut InputBuffer, head: &Head) -> Result<bool, ProtocolError> {
-    if head.code != Code::Value {
+    if head.code != Word::Value {
         return Ok(true);
     }
     let end = head.line.saturating_add(head.value);
@@ -229,13 +193,13 @@ pub(in crate::proto) fn take(
         read_more(text_of(input, head), head, &mut reply);
     }
     match (head.code, expected.operation) {
-        (Code::Value, Operation::Increment | Operation::Decrement) => {
+        (Word::Value, Operation::Increment | Operation::Decrement) => {
             input.skip(head.line);
             let digits = input.as_slice().get(..head.value).unwrap_or_default();
             reply.number = Some(line::number(digits).ok_or(ProtocolError::WrongNumber)?);
             input.skip(head.value.saturating_add(END.len()));
         }
-        (Code::Value, _) => {
+        (Word::Value, _) => {
             let whole = head.line.saturating_add(head.value).saturating_add(END.len());
             reply.value = input.take_within(whole, head.line, head.value);
         }
@@ -254,7 +218,7 @@ const END: &[u8] = b"\r\n";
 
 /// Reads what only few requests ask for; what is not known is passed over.
 fn read_more(text: &[u8], head: &Head, reply: &mut Reply) {
-    let before = if head.code == Code::Value { 2 } else { 1 };
+    let before = if head.code == Word::Value { 2 } else { 1 };
     let mut in_base64 = false;
     let mut key = None;
     for word in line::words(text).skip(before) {

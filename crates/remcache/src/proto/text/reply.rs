@@ -6,6 +6,7 @@ use super::dump;
 use super::item::{ItemHead, read_item};
 use crate::proto::expected::Shape;
 use crate::proto::line::{self, peek, split_word, words};
+use crate::proto::words::{Row, Word};
 use crate::proto::{Expected, InputBuffer, Operation, ProtocolError, Reply, Status, refusal};
 
 /// A reply, and whether it is the last of its request.
@@ -47,40 +48,10 @@ impl Answer {
     }
 }
 
-/// Words that answer an operation, and what they mean (docs/protocol.md 4.8, 4.9).
-///
-/// The same outcome has the same status as on the binary wire.
-#[rustfmt::skip]
-const STATUSES: &[(&[u8], &[Operation], Status)] = {
-    use Operation::{
-        Add, Append, Authenticate, Decrement, Delete, Flush, Increment, Lru, LruCrawler, MemoryLimit, NoOp, Prepend,
-        Replace, Set, Slabs, Touch, Verbosity,
-    };
-    &[
-        (b"STORED", &[Set, Add, Replace, Append, Prepend, Authenticate], Status::NoError),
-        (b"NOT_STORED", &[Add], Status::KeyExists),
-        (b"NOT_STORED", &[Replace], Status::KeyNotFound),
-        (b"NOT_STORED", &[Set, Append, Prepend], Status::ItemNotStored),
-        (b"EXISTS", &[Set, Replace], Status::KeyExists),
-        (b"NOT_FOUND", &[Set, Replace, Delete, Increment, Decrement, Touch], Status::KeyNotFound),
-        (b"DELETED", &[Delete], Status::NoError),
-        (b"TOUCHED", &[Touch], Status::NoError),
-        (b"OK", &[Flush, Verbosity, MemoryLimit, Slabs, Lru, LruCrawler], Status::NoError),
-        (b"MN", &[NoOp], Status::NoError),
-    ]
-};
-
-/// What the binary wire says of a status, so that the text of a reply is the same on each.
-const TEXTS: &[(Status, &str)] = &[
-    (Status::KeyNotFound, "Not found"),
-    (Status::KeyExists, "Data exists for key."),
-    (Status::ItemNotStored, "Not stored."),
-];
-
-/// The text of an outcome that text wires tell by one word.
+/// The text of an outcome that text wires tell by one word: what the binary wire says of it, so that
+/// the text of a reply is the same on each.
 pub(in crate::proto) fn said_of(status: Status) -> Bytes {
-    let text = TEXTS.iter().find(|(known, _)| *known == status).map_or("", |(_, text)| text);
-    Bytes::from_static(text.as_bytes())
+    Bytes::from_static(Row::of(status).map_or("", Row::text).as_bytes())
 }
 
 fn outcome(status: Status) -> Answer {
@@ -149,9 +120,8 @@ fn read(text: &[u8], line: usize, expected: Expected, asked_key: Option<&[u8]>) 
     if let Some(answer) = by_operation(word, rest, text, expected) {
         return Ok(answer);
     }
-    let known =
-        STATUSES.iter().find(|(known, operations, _)| *known == word && operations.contains(&expected.operation));
-    if let Some(&(_, _, status)) = known {
+    let known = Word::of(word).filter(|word| *word != Word::Error);
+    if let Some(status) = known.and_then(|word| word.answers(expected.operation)) {
         return Ok(Read::Answer(outcome(status)));
     }
     match refusal::read(text, expected)? {
@@ -167,7 +137,6 @@ fn read(text: &[u8], line: usize, expected: Expected, asked_key: Option<&[u8]>) 
 /// What a line is to operations whose replies are more than one word.
 fn by_operation(word: &[u8], rest: &[u8], text: &[u8], expected: Expected) -> Option<Read> {
     let read = match (expected.operation, word) {
-        (Operation::Get | Operation::GetAndTouch, b"END") => Read::Answer(outcome(Status::KeyNotFound)),
         (Operation::Increment | Operation::Decrement, _) => match line::number(text.trim_ascii_end()) {
             Some(number) => Read::Answer(Answer::last(Reply { number: Some(number), ..Reply::new(Status::NoError) })),
             None => return None,

@@ -14,6 +14,7 @@ mod companion;
 mod flight;
 mod invalidate;
 mod lease;
+mod look;
 mod refresh;
 mod spot;
 

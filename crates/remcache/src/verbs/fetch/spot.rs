@@ -9,9 +9,10 @@ use bytes::Bytes;
 
 use super::companion::{self, Companion};
 use super::lease::Lease;
+use super::look::Look;
 use super::{Found, Loaded};
 use crate::client::{Client, Command, Item, Kind};
-use crate::proto::{Key, MetaOptions, Reply, Request, Status, Ttl, Wire};
+use crate::proto::{Key, Reply, Status, Ttl, Wire};
 use crate::verbs::claim::Claim;
 use crate::verbs::{Freshness, marks};
 use crate::{Error, ErrorKind};
@@ -83,8 +84,7 @@ impl<'a> Spot<'a> {
 
     /// The meta wire tells with the item how long it has left, and who is to reload it.
     async fn look_with_time(self) -> Result<Seen, Error> {
-        let options = MetaOptions { tell_ttl: true, ..MetaOptions::default() };
-        let reply = self.client.call(Request::get(self.key).meta(options)).await;
+        let reply = Look::at(self).await;
         match reply.status {
             Status::NoError => Ok(self.seen_with_time(reply)),
             Status::KeyNotFound => Ok(Seen::Nothing),
@@ -92,7 +92,8 @@ impl<'a> Spot<'a> {
         }
     }
 
-    fn seen_with_time(self, reply: Reply) -> Seen {
+    /// What the reply to a look says that has found something.
+    pub(super) fn seen_with_time(self, reply: Reply) -> Seen {
         let Reply { value, flags, cas, info, .. } = reply;
         let info = info.unwrap_or_default();
         let left = match info.ttl_left {

@@ -171,6 +171,14 @@ fn error_lines_go_to_their_owner_or_end_the_run() {
     // The one that answered shows that the quiet ones before it had their turn.
     check(Wire::Meta, "ssG", "NS c0 @1|SERVER_ERROR out of memory", "1!0+2!");
     check(Wire::Meta, "NN", "ERROR|MN", "0!1+");
+    // A no-op is never refused, so one quiet request before it is the owner; of two, either may be.
+    check(Wire::Meta, "sN", "SERVER_ERROR object too large for cache|MN", "0!1+");
+    check(Wire::Meta, "gN", "SERVER_ERROR out of memory|MN", "0!1+");
+    check(Wire::Meta, "GsN", "EN @0|SERVER_ERROR object too large for cache|MN", "0-1!2+");
+    check(Wire::Meta, "ssN", "NS c0 @0|SERVER_ERROR object too large for cache|MN", "0!1!2+");
+    check(Wire::Meta, "sN", "CLIENT_ERROR bad data chunk|MN", "0! OutOfStep");
+    check(Wire::Meta, "sN", "SERVER_ERROR object too large for cache|SERVER_ERROR object too large for cache", "0!1!");
+    check(Wire::Meta, "ssN", "SERVER_ERROR object too large for cache", " UnownedError");
     check(Wire::Text, "SG", "SERVER_ERROR object too large for cache|END", "0!1-");
     check(Wire::Text, "sG", "SERVER_ERROR object too large for cache|END", "0!1-");
     check(Wire::Text, "GG", "CLIENT_ERROR bad command line format||END", "0! OutOfStep");
