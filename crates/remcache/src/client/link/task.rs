@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Condition, Inner, Link, slot_and_place, wake};
+use super::{Condition, Hold, Inner, Link, slot_and_place, wake};
 use crate::client::handshake::Spoken;
 use crate::policy::Tripped;
 use crate::proto::{Deadline, Event, InputBuffer, Output, ProtocolError, Reply, Request, Status};
@@ -31,7 +31,7 @@ pub(crate) enum Parked {
     Until(Option<Instant>),
 }
 
-impl Link {
+impl<L: Hold<Inner>> Link<L> {
     /// Whether the task must be started; it counts as running from then on.
     pub(crate) fn claim_task(&self) -> bool {
         let mut state = self.lock();
