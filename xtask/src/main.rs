@@ -91,6 +91,11 @@ const COMMANDS: &[Subcommand] = &[
         run: |args| fuzz::run(&args),
     },
     Subcommand {
+        name: "schedules",
+        about: "tries a million orders in which callers and a connection's task may take their lock, or as many as told",
+        run: |args| schedules(&args),
+    },
+    Subcommand {
         name: "tools",
         about: "lists the programs and libraries that tests and benchmarks need",
         run: |_| {
@@ -114,6 +119,15 @@ fn bench(args: Vec<String>) -> Result<(), Failure> {
 fn soak(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests])?;
     Step::cargo("soak", ["run", "--release", "-p", "remcache-soak", "--"]).args(args).run()
+}
+
+fn schedules(args: &[String]) -> Result<(), Failure> {
+    let count = args.first().map_or("1000000", String::as_str);
+    if count.parse::<usize>().is_err() || args.len() > 1 {
+        return Err(format!("{} is no number of schedules", args.join(" ")));
+    }
+    let cargo = ["test", "-p", "remcache", "--all-features", "--lib", "link::schedules"];
+    Step::cargo(format!("{count} schedules"), cargo).env("REMCACHE_SCHEDULES", count).run()
 }
 
 fn pictures(args: Vec<String>) -> Result<(), Failure> {

@@ -13,7 +13,7 @@ pub(crate) struct Step {
 
 #[derive(Debug)]
 enum Work {
-    Program { words: Vec<String>, env: Vec<(&'static str, &'static str)> },
+    Program { words: Vec<String>, env: Vec<(&'static str, String)> },
     Check { check: fn() -> Result<(), Failure>, repeat: &'static str },
 }
 
@@ -44,9 +44,9 @@ impl Step {
         self
     }
 
-    pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
+    pub(crate) fn env(mut self, name: &'static str, value: impl Into<String>) -> Self {
         if let Work::Program { env, .. } = &mut self.work {
-            env.push((name, value));
+            env.push((name, value.into()));
         }
         self
     }
@@ -97,8 +97,8 @@ pub(crate) fn output_of(words: &[&str]) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn run_program(words: &[String], env: &[(&str, &str)]) -> Result<(), Failure> {
-    let status = command(words).envs(env.iter().copied()).status();
+fn run_program(words: &[String], env: &[(&str, String)]) -> Result<(), Failure> {
+    let status = command(words).envs(env.iter().map(|(name, value)| (name, value))).status();
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(status.to_string()),

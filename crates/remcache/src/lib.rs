@@ -184,7 +184,7 @@
 //!
 //! **When a server dies**, its keys fail as `Disconnected` at once, and nobody else's do.
 //! With ketama no key moves, so no stale value shows when the server returns; with `remcached` nearly all keys move, as in the gem.
-//! The client connects again by itself: after up to 50 ms, doubling to 5 s, at random below that bound, so that many clients do not come at once.
+//! The client connects again by itself: once within 50 ms, and if the server is away at random moments after that, up to 5 s apart, so that many clients do not come at once.
 //! It lets requests through again when the server has answered a no-op: a server that only accepts connections is not back.
 //!
 //! It counts as down when it cannot be reached, when it lets three requests in a row time out ([`Config::breaker`]), or when its bytes cannot be trusted.

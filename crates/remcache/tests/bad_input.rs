@@ -309,6 +309,8 @@ fn a_list_of_servers_that_is_none_is_named() {
         assert_says(&Client::new([text]).unwrap_err(), ErrorKind::Config, &words);
         assert_says(&Client::new(["localhost", text]).unwrap_err(), ErrorKind::Config, &words);
     }
+    let twice = Client::new(["a", "b:11211:3", "a:11211"]).unwrap_err();
+    assert_says(&twice, ErrorKind::Config, &["0 and 2", "\"a\"", "list it once"]);
 }
 
 #[test]

@@ -11,6 +11,8 @@ mod patient;
 mod refusals;
 #[path = "failover/replies.rs"]
 mod replies;
+#[path = "support/stat.rs"]
+mod stat;
 #[path = "support/text.rs"]
 mod text;
 #[path = "failover/updates.rs"]
@@ -29,6 +31,7 @@ use remcache::policy::{Failover, Hedge, Retries};
 use remcache::{Change, Client, Config, Delivery, ErrorKind, Request, ServerHandle, Status};
 use remcache_server::{Fault, Server};
 use remcache_testkit::Memcached;
+use stat::stat;
 use text::flags_and_ttl;
 use tokio::task::JoinSet;
 
@@ -93,10 +96,21 @@ async fn by_default_the_keys_of_a_dead_server_fail() {
 
 #[tokio::test]
 async fn the_next_server_takes_the_keys_of_a_dead_one_for_a_while() {
-    let mut servers = [Memcached::start(&[]), Memcached::start(&[])];
-    let config = patient().failover(Failover::next().ttl_cap(Duration::from_secs(7)));
-    let client = Client::with_config(servers.iter().map(Memcached::addr), config).unwrap();
-    let (home, other) = (servers[0].addr(), servers[1].addr());
+    keys_are_taken_for_a_while(false).await;
+}
+
+#[tokio::test]
+async fn a_gutter_pool_takes_the_keys_of_a_dead_server_for_a_while() {
+    keys_are_taken_for_a_while(true).await;
+}
+
+/// By a gutter pool, or by the next of the ring.
+async fn keys_are_taken_for_a_while(gutter: bool) {
+    let mut servers = [(); 3].map(|()| Memcached::start(&[]));
+    let failover = if gutter { Failover::gutter([servers[2].addr()]) } else { Failover::next() };
+    let config = patient().failover(failover.ttl_cap(Duration::from_secs(7)));
+    let client = Client::with_config(servers[..2].iter().map(Memcached::addr), config).unwrap();
+    let (home, other) = (servers[0].addr(), servers[1 + usize::from(gutter)].addr());
     let key = key_of(&client, &home);
     client.set(&key, "before").await.unwrap();
     assert_eq!(flags_and_ttl(&home, &key), Some((0, -1)), "at home nothing is capped");
@@ -415,6 +429,21 @@ async fn a_slow_copy_is_helped_by_the_next() {
     for _ in 0..15 {
         assert_eq!(client.get(&key).await.unwrap().unwrap().value, "v");
     }
+}
+
+#[tokio::test]
+async fn of_a_hundred_slow_reads_few_are_asked_twice() {
+    let servers = embedded(2).await;
+    let client = client_of(&servers, patient().replicas(2).hedge(Hedge::after(millis(1))));
+    let key = key_of(&client, &servers[0].address());
+    client.set(&key, "v").await.unwrap();
+    servers[0].inject(Fault::Delay(millis(20)));
+    for _ in 0..100 {
+        assert_eq!(client.get(&key).await.unwrap().unwrap().value, "v");
+    }
+    // Ten that were saved up, and one in twenty.
+    let twice = stat(&client.servers()[1], "cmd_get").await;
+    assert!((10..=15).contains(&twice), "{twice}");
 }
 
 #[tokio::test]

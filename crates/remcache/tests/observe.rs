@@ -9,15 +9,16 @@ mod only_server;
 #[path = "support/patient.rs"]
 mod patient;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use eventually::eventually;
 use only_server::only_server;
 use patient::patient;
-use remcache::client::{Condition, Overload};
+use remcache::client::{Condition, Events, Overload};
 use remcache::{Client, Config, Request, Status};
 use remcache_server::{Close, Fault, Server};
 use remcache_testkit::Memcached;
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn events_tell_what_becomes_of_a_server() {
@@ -46,6 +47,84 @@ async fn events_tell_what_becomes_of_a_server() {
     let was_back = after.iter().rposition(|condition| *condition == Condition::Connected);
     assert!(was_down.is_some() && was_down < was_back, "{after:?}");
     assert_eq!(after.last(), Some(&Condition::Closed));
+}
+
+/// What happened since the last look, as far as it was told.
+async fn told(events: &mut Events) -> Vec<Condition> {
+    let mut conditions = Vec::new();
+    while let Ok(Some(event)) = timeout(Duration::ZERO, events.next()).await {
+        conditions.push(event.after);
+    }
+    conditions
+}
+
+fn is_down(condition: &Condition) -> bool {
+    matches!(condition, Condition::Down(reason) if !reason.is_empty())
+}
+
+/// An idle connection that ends is no loss yet; what comes of the next request is.
+#[track_caller]
+fn assert_one_loss(told: &[Condition]) {
+    let losses = told.iter().filter(|condition| is_down(condition)).count();
+    assert!(losses == 1 && told.last().is_some_and(is_down), "{told:?}");
+}
+
+/// Four connections are lost, one after the other: that is one loss.
+#[tokio::test]
+async fn a_server_with_four_connections_is_lost_once_and_found_once() {
+    let mut server = Memcached::start(&[]);
+    let client = Client::with_config([server.addr()], patient().connections(4)).unwrap();
+    let handle = only_server(&client);
+    for _ in 0..8 {
+        client.set("k", "v").await.unwrap();
+    }
+    let mut events = client.events();
+    let before = SystemTime::now();
+    server.kill();
+    eventually("its loss is noticed", async || client.get("k").await.is_err() && handle.gauges().open == 0).await;
+    let state = handle.state();
+    assert!(is_down(&state.condition) && (before..=SystemTime::now()).contains(&state.since), "{state:?}");
+    assert_one_loss(&told(&mut events).await);
+    server.restart();
+    eventually("all are back", async || client.get("k").await.is_ok() && handle.gauges().open == 4).await;
+    assert_eq!(told(&mut events).await, [Condition::Connected]);
+}
+
+/// Only one of four connections was ever needed: the others cannot say that the server is well.
+#[tokio::test]
+async fn a_loss_is_told_although_other_connections_were_never_opened() {
+    let mut server = Memcached::start(&[]);
+    let client = Client::with_config([server.addr()], patient().connections(4)).unwrap();
+    client.set("k", "v").await.unwrap();
+    let mut events = client.events();
+    server.kill();
+    let is_told = || is_down(&only_server(&client).state().condition);
+    eventually("it is told", async || client.get("k").await.is_err() && is_told()).await;
+    assert_one_loss(&told(&mut events).await);
+}
+
+/// A stopped server keeps its sockets: one connection finds out, and that is told for all.
+#[tokio::test]
+async fn a_silent_server_is_told_by_one_connection_for_all() {
+    let server = Memcached::start(&[]);
+    let config = Config::new().timeout(Duration::from_millis(500)).connections(4);
+    let client = Client::with_config([server.addr()], config).unwrap();
+    let handle = only_server(&client);
+    eventually("all are open", async || {
+        let asked = client.set("k", "v").timeout(Duration::from_secs(60)).await;
+        asked.is_ok() && handle.gauges().open == 4
+    })
+    .await;
+    let mut events = client.events();
+    server.stop();
+    eventually("it is found out", async || client.get("k").await.is_err() && !client.is_usable()).await;
+    let told_so_far = told(&mut events).await;
+    assert!(matches!(&told_so_far[..], [down] if is_down(down)), "{told_so_far:?}");
+    assert!(is_down(&handle.state().condition));
+    server.cont();
+    eventually("it is back", async || client.is_usable()).await;
+    eventually("that is told", async || handle.state().condition == Condition::Connected).await;
+    assert_eq!(told(&mut events).await, [Condition::Connected]);
 }
 
 #[tokio::test]

@@ -90,6 +90,39 @@ fn the_golden_keys_go_where_other_clients_put_them() {
     assert_eq!(checked, all, "every ring of the vectors is checked");
 }
 
+/// Clients that cannot be asked here: their definitions were written a second time, in another language.
+#[test]
+fn the_definitions_written_twice_place_every_key_alike() {
+    let definitions: Value = serde_json::from_str(include_str!("vectors/definitions.json")).unwrap();
+    let node = |server: &Value| {
+        let ip: std::net::IpAddr = text(&server[1]).parse().unwrap();
+        Node::tcp(text(&server[0]), u16::try_from(server[2].as_u64().unwrap()).unwrap()).with_ip(ip)
+    };
+    let nodes: Vec<Node> = list(&definitions["servers"]).iter().map(node).collect();
+    for (distribution, expected) in definitions["routes"].as_object().unwrap() {
+        let ring = named(distribution).ring(&nodes).unwrap();
+        let keys = list(&definitions["keys"]);
+        assert_eq!(list(expected).len(), keys.len());
+        for (key, expected) in keys.iter().zip(list(expected)) {
+            assert_eq!(*expected, home(&ring, text(key).as_bytes()), "{key} with {distribution}");
+        }
+    }
+}
+
+/// Whatever is offered under another client's name was held against something that is not this code.
+#[test]
+fn every_placement_of_another_client_has_a_witness() {
+    let definitions: Value = serde_json::from_str(include_str!("vectors/definitions.json")).unwrap();
+    let golden = golden_routes().into_iter().map(|(_, name, _)| named(name).name());
+    let written_twice = definitions["routes"].as_object().unwrap().keys().map(|name| named(name).name());
+    // Two have vectors of their own, and three are met live: see docs/interop.md.
+    let others = ["mcrouter", "remcached", "memjs", "node-memcached", "twemproxy-modula"];
+    let witnessed: BTreeSet<&str> = golden.chain(written_twice).chain(others).collect();
+    let own = BTreeSet::from(["rendezvous"]);
+    let all: BTreeSet<&str> = Distribution::all().map(|it| it.name()).collect();
+    assert_eq!(all.difference(&witnessed).copied().collect::<BTreeSet<_>>(), own);
+}
+
 #[test]
 fn mcrouter_places_the_golden_keys() {
     let vectors = vectors();

@@ -90,6 +90,9 @@ fn servers_that_are_none_are_named() {
         ("a,,b", "empty"),
         ("", "empty"),
         ("[::1", "bracket"),
+        ("a,b,a", "both \"a\""),
+        ("a:11211:0,b", "weight"),
+        ("memcached://a,b/?distribution=ketma", "did you mean ketama"),
     ] {
         remcache(["get", "k", "-s", server]).run().exits(2).complains_of(word);
     }

@@ -45,6 +45,53 @@ fn a_server_must_be_the_one_that_it_says() {
 }
 
 #[test]
+fn a_certificate_that_does_not_hold_is_named() {
+    let (authority, stranger) = (Authority::new("remcache test"), Authority::new("somebody else"));
+    let here = &["127.0.0.1"][..];
+    let ca = authority.file();
+    for (certificate, words) in [
+        (authority.certify(here, Dates::Past), "expired"),
+        (authority.certify(here, Dates::Future), "not valid before"),
+        (authority.certify(&["cache.example"], Dates::Now), "cache.example"),
+        (stranger.certify(here, Dates::Now), "not trusted"),
+    ] {
+        let server = Memcached::start_tls(&certificate, &[]);
+        let run = remcache(["get", "k", "--tls-ca", ca.to_str().unwrap()]).servers(server.addr()).run().exits(6);
+        assert!(run.stderr.contains(words) && run.stderr.contains(&server.addr()), "{run:?}");
+        assert_eq!((run.text(), run.stderr.lines().count()), ("", 1), "{run:?}");
+    }
+}
+
+#[test]
+fn a_port_that_speaks_otherwise_is_named() {
+    let plain = Memcached::start(&[]);
+    let run = remcache(["get", "k", "--tls"]).servers(plain.addr()).run().exits(6);
+    assert!(run.stderr.contains("port without TLS") && run.stderr.contains(&plain.addr()), "{run:?}");
+    let certificate = Authority::new("remcache test").certify(&["127.0.0.1"], Dates::Now);
+    let encrypted = Memcached::start_tls(&certificate, &[]);
+    let run = remcache(["get", "k"]).servers(encrypted.addr()).run().exits(4);
+    assert!(run.stderr.contains("memcacheds://") && run.stderr.contains(&encrypted.addr()), "{run:?}");
+}
+
+/// Whatever goes wrong, and however much is logged.
+#[test]
+fn a_password_is_never_printed() {
+    const SECRET: &str = "the-canary-of-this-test";
+    let (sasl, plain) = (Memcached::start_sasl(&[]), Memcached::start(&[]));
+    let url = |server: &Memcached, scheme: &str| format!("{scheme}://me:{SECRET}@{}", server.addr());
+    for server in
+        [url(&sasl, "memcached"), url(&plain, "memcached"), url(&sasl, "memcacheds"), format!("http://me:{SECRET}@a")]
+    {
+        let run = remcache(["get", "k", "-vv", "-s", &server]).run();
+        assert_ne!(run.exit, Some(0), "{run:?}");
+        assert!(!run.stderr.contains(SECRET) && !run.text().contains(SECRET), "{run:?}");
+    }
+    let piped =
+        remcache(["get", "k", "-vv", "--user", "me", "--password-stdin"]).servers(sasl.addr()).input(SECRET).run();
+    assert!(piped.exit == Some(6) && !piped.stderr.contains(SECRET), "{piped:?}");
+}
+
+#[test]
 fn the_protocol_can_be_chosen() {
     let server = Memcached::start(&["-B", "ascii"]);
     for protocol in ["auto", "meta", "text"] {

@@ -10,7 +10,7 @@ use super::tls::Tls;
 use super::transport::{Connect, SocketConnector};
 use crate::Error;
 use crate::distribution::Distribution;
-use crate::policy::{Failover, Hedge, Retries};
+use crate::policy::{Backoff, Failover, Hedge, Retries};
 use crate::proto::Limits;
 
 /// The settings of a [`Client`](super::Client).
@@ -56,35 +56,6 @@ pub enum Overload {
     Wait,
     /// It is `Overloaded` at once.
     Fail,
-}
-
-/// How long to wait before connecting again: anything from a third of a doubling bound up to it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Backoff {
-    pub(crate) first: Duration,
-    pub(crate) cap: Duration,
-}
-
-/// How long to wait before the next attempt: until both have passed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wait {
-    /// Since the last attempt began.
-    pub(crate) since_begin: Duration,
-    /// Since it failed.
-    pub(crate) since_end: Duration,
-}
-
-impl Backoff {
-    /// The wait before the attempt that follows so many failures, the last of which took so long.
-    pub(crate) fn wait(&self, failures: u32, took: Duration, random: &mut fastrand::Rng) -> Wait {
-        let bound = self.first.saturating_mul(1 << failures.min(20)).min(self.cap);
-        // What hung did so for all clients, and ended for all of them in the same moment: they are spread
-        // over as long as it took, or else they would go on together.
-        let pause = took.saturating_mul(2).clamp(self.first, self.cap);
-        // Jitter down to zero would let a client in a thousand try twice as often as the others.
-        let jitter = (1.0 + 2.0 * random.f64()) / 3.0;
-        Wait { since_begin: bound.mul_f64(jitter), since_end: pause.mul_f64(jitter) }
-    }
 }
 
 /// What concerns the socket.
@@ -262,7 +233,11 @@ impl Config {
         Self { overload, ..self }
     }
 
-    /// Bounds of the wait before connecting again (default: 50 ms, doubling to 5 s; jitter from a third of the bound up to it).
+    /// How long to wait before connecting again (default: 50 ms and 5 s).
+    ///
+    /// The first attempt comes within `first`, for a connection may be lost and its server well. The next comes at a
+    /// random moment of a third of `cap`, so that the clients of a server that was away do not come back together;
+    /// two more follow as far apart. From then on the waits are random, from a third of `cap` up to it.
     #[must_use]
     pub fn reconnect_delay(self, first: Duration, cap: Duration) -> Self {
         Self { reconnect: Backoff { first, cap }, ..self }
@@ -467,32 +442,6 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_wait_before_reconnecting_doubles_up_to_its_cap() {
-        let backoff = Config::new().reconnect;
-        let mut random = fastrand::Rng::with_seed(7);
-        for (failures, bound_ms) in [(0, 50), (1, 100), (4, 800), (6, 3200), (7, 5000), (63, 5000)] {
-            let delay = |random: &mut _| backoff.wait(failures, Duration::ZERO, random).since_begin;
-            let delays: Vec<_> = (0..1000).map(|_| delay(&mut random)).collect();
-            let (shortest, longest) = (*delays.iter().min().unwrap(), *delays.iter().max().unwrap());
-            let bound = Duration::from_millis(bound_ms);
-            assert!(longest <= bound && longest > bound * 9 / 10, "{failures}: {longest:?} of {bound:?}");
-            assert!(shortest >= bound / 3 && shortest < bound * 2 / 5, "{failures}: {shortest:?} of {bound:?}");
-        }
-    }
-
-    #[test]
-    fn after_an_attempt_that_hung_clients_are_spread_over_as_long_as_it_took() {
-        let backoff = Config::new().reconnect;
-        let mut random = fastrand::Rng::with_seed(7);
-        for (took_ms, bound_ms) in [(0, 50), (10, 50), (1_000, 2_000), (60_000, 5_000)] {
-            let pause = |random: &mut _| backoff.wait(0, Duration::from_millis(took_ms), random).since_end;
-            let pauses: Vec<_> = (0..1000).map(|_| pause(&mut random)).collect();
-            let bound = Duration::from_millis(bound_ms);
-            assert!(pauses.iter().all(|pause| (bound / 3..=bound).contains(pause)), "{took_ms} ms");
-        }
-    }
 
     #[test]
     fn what_cannot_work_is_refused_by_name() {

@@ -4,14 +4,14 @@ use std::fmt;
 use std::future::Future;
 use std::mem::discriminant;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use futures_core::Stream;
 use tokio::sync::broadcast::{Receiver, Sender, error::RecvError};
 
-use super::condition::Condition;
+use super::condition::{Condition, telling};
 use crate::policy::Row;
 
 /// A server became something else to us.
@@ -98,15 +98,26 @@ const MOST_UNREAD: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Watch {
     server: Arc<str>,
-    connections: Mutex<Vec<Condition>>,
+    known: Mutex<Known>,
     row: Arc<Row>,
+    /// So many timeouts in a row make a silent server; 0 for never.
+    limit: u32,
     sender: Sender<ServerEvent>,
 }
 
+/// What is known of a server.
+#[derive(Debug)]
+struct Known {
+    connections: Vec<Condition>,
+    /// What it was told to be.
+    told: Condition,
+}
+
 impl Watch {
-    pub(crate) fn new(server: Arc<str>, connections: usize, sender: Sender<ServerEvent>) -> Self {
-        let connections = Mutex::new(vec![Condition::Idle; connections]);
-        Self { server, connections, row: Arc::default(), sender }
+    /// Of a server with so many connections, which is silent after so many timeouts.
+    pub(crate) fn new(server: Arc<str>, connections: usize, limit: u32, sender: Sender<ServerEvent>) -> Self {
+        let known = Known { connections: vec![Condition::Idle; connections], told: Condition::Idle };
+        Self { server, known: Mutex::new(known), row: Arc::default(), limit, sender }
     }
 
     /// The timeouts of all connections.
@@ -114,27 +125,54 @@ impl Watch {
         Arc::clone(&self.row)
     }
 
+    /// Whether so many requests in a row timed out, on whichever connections, that the server is silent.
+    #[inline]
+    pub(crate) fn is_silent(&self) -> bool {
+        self.limit > 0 && self.row.timeouts() >= self.limit
+    }
+
     /// A connection became something else; what is closed stays closed.
     pub(crate) fn changed(&self, connection: usize, condition: Condition) {
-        // One event is sent after the other, so the lock is held until it was.
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = best(&connections);
-        match connections.get_mut(connection) {
+        let mut known = self.known();
+        match known.connections.get_mut(connection) {
             Some(known) if *known != Condition::Closed => *known = condition,
             _ => return,
         }
-        let after = best(&connections);
-        if discriminant(&before) == discriminant(&after) {
+        self.tell(known);
+    }
+
+    /// The server was heard, if only to refuse a connection: it is not silent.
+    pub(crate) fn heard(&self) {
+        let was_silent = self.is_silent();
+        self.row.reset();
+        if was_silent {
+            self.look_again();
+        }
+    }
+
+    /// The server became silent, or no longer is.
+    #[cold]
+    pub(crate) fn look_again(&self) {
+        self.tell(self.known());
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells what the server is, if that is news. One event is sent after the other, so the lock is held
+    /// until it was.
+    fn tell(&self, mut known: MutexGuard<'_, Known>) {
+        let place = telling(known.connections.iter(), self.is_silent());
+        let after = place.and_then(|place| known.connections.get(place)).unwrap_or(&Condition::Closed).clone();
+        if discriminant(&known.told) == discriminant(&after) {
             return;
         }
+        let before = std::mem::replace(&mut known.told, after.clone());
         let event = ServerEvent { server: Arc::clone(&self.server), before, after, at: SystemTime::now(), missed: 0 };
         // Nobody may be listening.
         let _ = self.sender.send(event);
     }
-}
-
-fn best(connections: &[Condition]) -> Condition {
-    connections.iter().min_by_key(|condition| condition.rank()).cloned().unwrap_or(Condition::Closed)
 }
 
 #[cfg(test)]
@@ -149,7 +187,7 @@ mod tests {
     async fn a_server_is_what_its_best_connection_is() {
         let sender = channel();
         let mut events = Events::new(&sender);
-        let watch = Watch::new("a:1".into(), 2, sender);
+        let watch = Watch::new("a:1".into(), 2, 3, sender);
         for (connection, condition) in [
             (0, Condition::Connecting),
             (1, Condition::Connecting),
@@ -182,7 +220,7 @@ mod tests {
     async fn a_slow_reader_is_told_what_it_missed() {
         let sender = channel();
         let mut events = Events::new(&sender);
-        let watch = Watch::new("a:1".into(), 1, sender);
+        let watch = Watch::new("a:1".into(), 1, 3, sender);
         for _ in 0..MOST_UNREAD {
             watch.changed(0, down());
             watch.changed(0, Condition::Connected);

@@ -4,9 +4,13 @@
 //! output, takes a slot, and wakes the driver only if that sleeps. The driver settles all replies
 //! that one read gave under one lock, and wakes the callers after. No lock is held across I/O.
 
+mod hold;
+#[cfg(test)]
+mod schedules;
 mod task;
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::ops::DerefMut;
+use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::SystemTime;
 
@@ -15,6 +19,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub(crate) use hold::Hold;
 pub(crate) use task::{Demand, Parked};
 
 use super::condition::{Condition, State};
@@ -30,8 +35,8 @@ use crate::proto::{
 
 /// The shared half of one connection.
 #[derive(Debug)]
-pub(crate) struct Link {
-    state: Mutex<Inner>,
+pub(crate) struct Link<L = Mutex<Inner>> {
+    state: L,
     /// How many plain gets may leave as one line, where the wire is one of lines.
     keys_in_line: usize,
     /// Its place among the connections of its server, and who is told what becomes of it.
@@ -45,8 +50,9 @@ pub(crate) struct Link {
     ended: Notify,
 }
 
+/// What the lock guards.
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     machine: Connection,
     slots: Slab<Slot>,
     /// The driver's waker while it sleeps.
@@ -121,7 +127,7 @@ fn slot_and_place(tag: Tag) -> (usize, u32) {
     ((tag.0 & u64::from(u32::MAX)) as usize, (tag.0 >> 32) as u32)
 }
 
-impl Link {
+impl<L: Hold<Inner>> Link<L> {
     /// A link of the client's protocol; where the wire has to be found out, requests wait for that.
     pub(crate) fn new(config: &Config, first_opaque: u32, place: usize, watch: Arc<Watch>) -> Self {
         let now = Instant::now().into_std();
@@ -146,14 +152,12 @@ impl Link {
         };
         let [room, ended, turned] = [Notify::new(), Notify::new(), Notify::new()];
         let keys_in_line = config.keys_in_line;
-        Self { state: Mutex::new(state), keys_in_line, place, watch, room, ended, turned }
+        Self { state: L::around(state), keys_in_line, place, watch, room, ended, turned }
     }
 
     #[inline]
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic while the lock was held would be a bug of ours; the state stays consistent
-        // between statements, so going on is better than poisoning every caller.
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> L::Guard<'_> {
+        self.state.hold()
     }
 
     /// Submits one request whose reply goes to a slot.
@@ -403,7 +407,7 @@ pub(crate) const NO_CREDENTIALS: &str =
 
 /// Lets go of the lock, then wakes the driver if it sleeps.
 #[inline]
-fn wake(mut state: MutexGuard<'_, Inner>) {
+fn wake(mut state: impl DerefMut<Target = Inner>) {
     let driver = state.driver.take();
     drop(state);
     if let Some(driver) = driver {
@@ -429,16 +433,16 @@ pub(crate) fn invalid_reply(invalid: &InvalidRequest) -> Reply {
 }
 
 /// Counts a caller that waits for room, for as long as it does.
-struct WaitingForRoom<'a>(&'a Link);
+struct WaitingForRoom<'a, L: Hold<Inner>>(&'a Link<L>);
 
-impl<'a> WaitingForRoom<'a> {
-    fn new(link: &'a Link) -> Self {
+impl<'a, L: Hold<Inner>> WaitingForRoom<'a, L> {
+    fn new(link: &'a Link<L>) -> Self {
         link.lock().waiting_for_room += 1;
         Self(link)
     }
 }
 
-impl Drop for WaitingForRoom<'_> {
+impl<L: Hold<Inner>> Drop for WaitingForRoom<'_, L> {
     fn drop(&mut self) {
         self.0.lock().waiting_for_room -= 1;
     }

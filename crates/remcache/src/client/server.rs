@@ -10,7 +10,7 @@ use tokio::sync::broadcast::Sender;
 use tokio::time::{Instant, timeout_at};
 
 use super::address::Endpoint;
-use super::condition::{Condition, State};
+use super::condition::{Condition, State, telling};
 use super::config::{Config, Overload};
 use super::events::{ServerEvent, Watch};
 use super::gauges::{Errors, Gauges};
@@ -19,7 +19,6 @@ use super::link::Link;
 use super::protocol::Protocol;
 use super::transport::Stream;
 use crate::Error;
-use crate::policy::Row;
 use task::Task;
 
 /// One endpoint of the cluster.
@@ -29,8 +28,8 @@ pub(crate) struct Server {
     /// Its connections' places: they outlive the sockets that come and go.
     lanes: Vec<Arc<Link>>,
     next: AtomicUsize,
-    /// The timeouts of all connections since the last reply.
-    row: Arc<Row>,
+    /// What all connections know of it together.
+    watch: Arc<Watch>,
     config: Arc<Config>,
     /// What its connections found out about its wire.
     known: Arc<Known>,
@@ -39,11 +38,11 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new(endpoint: Endpoint, config: Arc<Config>, events: Sender<ServerEvent>) -> Self {
         let mut random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        let watch = Arc::new(Watch::new(Arc::clone(&endpoint.name), config.connections, events));
+        let watch = Arc::new(Watch::new(Arc::clone(&endpoint.name), config.connections, config.breaker, events));
         let lane = |place| Arc::new(Link::new(&config, random.u32(..), place, Arc::clone(&watch)));
         let lanes = (0..config.connections).map(lane).collect();
         let next = AtomicUsize::new(0);
-        Self { endpoint, lanes, next, row: watch.row(), config, known: Arc::default() }
+        Self { endpoint, lanes, next, watch, config, known: Arc::default() }
     }
 
     /// The connection for the next request; connections are taken in turn.
@@ -63,9 +62,7 @@ impl Server {
     /// A connection that was given up, of a server that has not answered on any since.
     #[inline]
     fn refusing_lane(&self) -> Option<usize> {
-        let limit = self.config.breaker;
-        let is_silent = limit > 0 && self.row.timeouts() >= limit;
-        if is_silent { self.lanes.iter().position(|link| !link.is_usable()) } else { None }
+        if self.watch.is_silent() { self.lanes.iter().position(|link| !link.is_usable()) } else { None }
     }
 
     /// The connection of a lane.
@@ -135,14 +132,13 @@ impl Server {
         timeout_at(deadline, link.wait_for_return()).await.unwrap_or(false)
     }
 
-    /// The state of its best connection, or of the one by which it was found to be silent.
+    /// The state of the connection that tells what the server is.
     pub(crate) fn state(&self) -> State {
-        if let Some(lane) = self.refusing_lane() {
-            return self.link(lane).state();
+        let mut states: Vec<_> = self.lanes.iter().map(|link| link.state()).collect();
+        match telling(states.iter().map(|state| &state.condition), self.watch.is_silent()) {
+            Some(place) => states.swap_remove(place),
+            None => State { condition: Condition::Closed, since: SystemTime::now() },
         }
-        let states = self.lanes.iter().map(|link| link.state());
-        let none = || State { condition: Condition::Closed, since: SystemTime::now() };
-        states.min_by_key(|state| state.condition.rank()).unwrap_or_else(none)
     }
 
     /// The server in numbers.

@@ -37,6 +37,7 @@
     clippy::unwrap_used
 )]
 
+mod backoff;
 mod breaker;
 mod failover;
 mod hedge;
@@ -49,6 +50,7 @@ pub use failover::Failover;
 pub use hedge::Hedge;
 pub use retry::Retries;
 
+pub(crate) use backoff::Backoff;
 pub(crate) use breaker::{Breaker, Row, Tripped};
 pub(crate) use failover::capped;
 pub(crate) use hedge::Allowance;

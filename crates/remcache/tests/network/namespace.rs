@@ -35,14 +35,44 @@ fn start_again(test: &str) {
     assert!(said.contains("1 passed"), "no test is called {test}: {said}");
 }
 
-/// What makes a namespace here: as root, or as somebody who may do what root may inside only.
-fn unshare_options() -> &'static [&'static str] {
-    let ways: [&[&str]; 2] = [&["--net"], &["--user", "--map-current-user", "--keep-caps", "--net"]];
-    let works = |way: &&&[&str]| output_of(Command::new("unshare").args(**way).arg("true")).status.success();
-    ways.iter().find(works).expect(
-        "no network namespace can be made: run the tests as root, or let users make namespaces of their own \
-         (sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=1000)",
-    )
+/// What makes a namespace here.
+fn unshare_options() -> Options {
+    choose(|options| {
+        let output = output_of(Command::new("unshare").args(options).arg("true"));
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    })
+    .unwrap_or_else(|advice| panic!("{advice}"))
+}
+
+type Options = &'static [&'static str];
+
+/// As root, or as somebody who may do what root may inside only; if neither works, what to do about it.
+fn choose(attempt: impl Fn(Options) -> Result<(), String>) -> Result<Options, String> {
+    let ways: [Options; 2] = [&["--net"], &["--user", "--map-current-user", "--keep-caps", "--net"]];
+    let mut complaints = String::new();
+    for way in ways {
+        match attempt(way) {
+            Ok(()) => return Ok(way),
+            Err(complaint) => complaints += &format!("\n  unshare {}: {}", way.join(" "), complaint.trim()),
+        }
+    }
+    Err(format!("no network namespace can be made:{complaints}\n{ADVICE}"))
+}
+
+const ADVICE: &str = "run the tests as root, in a container with --cap-add SYS_ADMIN,NET_ADMIN; or let users make \
+     namespaces of their own: sysctl -w user.max_user_namespaces=1000, and where they exist \
+     kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0";
+
+#[test]
+fn a_namespace_is_made_as_whoever_may_or_it_is_said_what_to_allow() {
+    let refused = |options: Options| Err(format!("{}: Operation not permitted\n", options[0]));
+    assert_eq!(choose(|_| Ok(())), Ok(&["--net"][..]));
+    let as_user = choose(|options| if options.contains(&"--user") { Ok(()) } else { refused(options) });
+    assert!(as_user.is_ok_and(|options| options.contains(&"--keep-caps")));
+    let advice = choose(refused).expect_err("nothing works");
+    for words in ["unshare --net: --net: Operation not permitted", "as root", "max_user_namespaces", "apparmor"] {
+        assert!(advice.contains(words), "{advice}");
+    }
 }
 
 /// Throws away what goes to this port.
@@ -74,7 +104,11 @@ fn rule(rule: &str) {
 fn run(program: &str, arguments: &[&str]) {
     let output = output_of(Command::new(program).args(arguments));
     let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {}: {complained}", arguments.join(" "));
+    assert!(
+        output.status.success(),
+        "{program} {}: {complained}\nthe kernel needs nf_tables, and inside of the namespace the right NET_ADMIN",
+        arguments.join(" ")
+    );
 }
 
 /// The search path is that of an administrator, for that is whose programs these are.

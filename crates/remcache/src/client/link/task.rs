@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Condition, Inner, Link, slot_and_place, wake};
+use super::{Condition, Hold, Inner, Link, slot_and_place, wake};
 use crate::client::handshake::Spoken;
 use crate::policy::Tripped;
 use crate::proto::{Deadline, Event, InputBuffer, Output, ProtocolError, Reply, Request, Status};
@@ -31,7 +31,7 @@ pub(crate) enum Parked {
     Until(Option<Instant>),
 }
 
-impl Link {
+impl<L: Hold<Inner>> Link<L> {
     /// Whether the task must be started; it counts as running from then on.
     pub(crate) fn claim_task(&self) -> bool {
         let mut state = self.lock();
@@ -101,7 +101,7 @@ impl Link {
 
     /// Tells that the server was heard, if only to refuse a connection: it is not silent.
     pub(crate) fn heard(&self) {
-        self.watch.row().reset();
+        self.watch.heard();
     }
 
     /// Asks the server for a sign of life, before any caller's request is let through.
@@ -212,7 +212,11 @@ impl Link {
         let freed = before.saturating_sub(state.machine.in_flight());
         if freed > 0 {
             state.replied = true;
+            let was_silent = self.watch.is_silent();
             state.breaker.answered();
+            if was_silent {
+                self.watch.look_again();
+            }
         }
         state.tally.errors.protocol += u64::from(outcome.is_err());
         let waiting = state.waiting_for_room;
@@ -246,7 +250,11 @@ impl Link {
         state.settle(&mut InputBuffer::new(), now, wakers)?;
         outcome?;
         let timeouts = u32::try_from(state.tally.errors.timeouts - before).unwrap_or(u32::MAX);
-        Ok(state.breaker.timed_out(timeouts, silence, late).err())
+        let tripped = state.breaker.timed_out(timeouts, silence, late).err();
+        if self.watch.is_silent() {
+            self.watch.look_again();
+        }
+        Ok(tripped)
     }
 
     /// Gives up what is due while no connection is open, and tells when to look again.

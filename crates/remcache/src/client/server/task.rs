@@ -193,10 +193,9 @@ impl Task {
         if self.told.as_ref().is_some_and(Failure::lasts) {
             self.failures = u32::MAX;
         }
-        let now = Instant::now();
-        let wait = self.config.reconnect.wait(self.failures, now - self.retry_from, &mut self.random);
+        let wait = self.config.reconnect.wait(self.failures, self.retry_from.elapsed(), &mut self.random);
         self.failures = self.failures.saturating_add(1);
-        let until = after(self.retry_from, wait.since_begin).max(after(now, wait.since_end));
+        let until = after(self.retry_from, wait);
         let mut wait = pin!(sleep_until(until));
         poll_fn(|cx| match self.link.poll_demand(cx.waker()) {
             Poll::Ready(Demand::End) => Poll::Ready(true),

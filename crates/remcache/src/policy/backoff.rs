@@ -1,0 +1,125 @@
+//! When a lost server is tried again: soon once, and from then on never together with all its other clients.
+
+use std::time::Duration;
+
+/// How long to wait before connecting again.
+///
+/// A connection that was lost alone is had again at once, so the first attempt comes soon. If that fails the
+/// server is away, for all its clients since the same moment: each takes a random moment of the next `stride`,
+/// and keeps its distance to the others by trying again a whole stride later. So however long the server was
+/// away, its clients come back over a stride and not all at once. Who has waited through that goes on seldom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backoff {
+    /// The first attempt comes within it.
+    pub(crate) first: Duration,
+    /// No wait is longer.
+    pub(crate) cap: Duration,
+}
+
+impl Backoff {
+    /// The wait before the attempt that follows so many failures, from the beginning of the last one, which
+    /// took so long.
+    pub(crate) fn wait(&self, failures: u32, took: Duration, random: &mut fastrand::Rng) -> Duration {
+        let stride = self.stride();
+        // What hung did so for all clients, and ended for all of them in the same moment: they are spread
+        // over twice as long as it took, or else they would go on together.
+        let spread = took.saturating_mul(2).min(self.cap);
+        let pause = spread.mul_f64(random.f64());
+        match failures {
+            0 => self.first.mul_f64(from_a_third(random)).max(took.saturating_add(pause)),
+            1 => took.saturating_add(spread.max(stride).mul_f64(random.f64())),
+            2 | 3 => stride.max(took).saturating_add(pause),
+            _ => self.cap.mul_f64(from_a_third(random)).max(took.saturating_add(pause)),
+        }
+    }
+
+    /// Over so long clients are spread: a thousand of them are sixty in a tenth of a second, by default.
+    fn stride(&self) -> Duration {
+        self.cap.mul_f64(1.0 / 3.0)
+    }
+}
+
+/// Jitter with a floor: down to zero it would let a client in a thousand try twice as often as the others.
+fn from_a_third(random: &mut fastrand::Rng) -> f64 {
+    (1.0 + 2.0 * random.f64()) / 3.0
+}
+
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "the numbers of a test are its own")]
+mod tests {
+    use super::*;
+
+    const DEFAULT: Backoff = Backoff { first: Duration::from_millis(50), cap: Duration::from_secs(5) };
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// The shortest and the longest of many waits, in milliseconds.
+    fn waits(failures: u32, took: Duration) -> (u128, u128) {
+        let mut random = fastrand::Rng::with_seed(7);
+        let waits = (0..10_000).map(|_| DEFAULT.wait(failures, took, &mut random).as_millis());
+        let waits: Vec<_> = waits.collect();
+        (*waits.iter().min().expect("there are some"), *waits.iter().max().expect("there are some"))
+    }
+
+    #[track_caller]
+    fn check(failures: u32, took: Duration, expected: (u128, u128)) {
+        let (shortest, longest) = waits(failures, took);
+        let within = expected.0..=expected.1;
+        assert!(within.contains(&shortest) && within.contains(&longest), "{shortest} to {longest}");
+        let slack = (expected.1 - expected.0) / 100 + 1;
+        assert!(shortest <= expected.0 + slack && longest + slack >= expected.1, "{shortest} to {longest}");
+    }
+
+    #[test]
+    fn the_wait_before_reconnecting_begins_short_then_spreads_then_is_long() {
+        check(0, Duration::ZERO, (16, 50));
+        check(1, Duration::ZERO, (0, 1_666));
+        for failures in [2, 3] {
+            check(failures, Duration::ZERO, (1_666, 1_666));
+        }
+        for failures in [4, 5, u32::MAX] {
+            check(failures, Duration::ZERO, (1_666, 5_000));
+        }
+    }
+
+    #[test]
+    fn after_an_attempt_that_hung_clients_are_spread_over_twice_as_long_as_it_took() {
+        check(0, SECOND, (1_000, 3_000));
+        check(1, SECOND, (1_000, 3_000));
+        check(2, SECOND, (1_666, 3_666));
+        check(3, 3 * SECOND, (3_000, 8_000));
+        check(4, 60 * SECOND, (60_000, 65_000));
+    }
+
+    #[test]
+    fn a_client_tries_at_the_latest_a_cap_after_an_attempt_that_failed() {
+        for failures in 0..6 {
+            for took in [0, 1, 10, 300, 1_000, 1_600, 2_000, 5_000, 60_000].map(Duration::from_millis) {
+                let (_, longest) = waits(failures, took);
+                assert!(longest <= (took + DEFAULT.cap).as_millis(), "{failures}, {took:?}: {longest}");
+            }
+        }
+    }
+
+    /// Any tenth of a second from the second attempt on, so whenever the server comes back. A thousand clients
+    /// may have bad luck: ten thousand are counted, whose share of that is smaller.
+    #[test]
+    fn however_long_an_outage_is_few_come_back_together() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for took in [0, 1, 20, 100, 300, 1_000].map(Duration::from_millis) {
+            let mut attempts = vec![0_u32; 4_000];
+            for _ in 0..10_000 {
+                let (mut at, mut last, mut tries) = (Duration::ZERO, Duration::ZERO, 0);
+                while at < 40 * SECOND {
+                    at += DEFAULT.wait(tries, last, &mut random);
+                    (last, tries) = (took, tries + 1);
+                    if let (true, Some(count)) = (tries > 1, attempts.get_mut((at.as_millis() / 10) as usize)) {
+                        *count += 1;
+                    }
+                    assert!(at > 30 * SECOND || tries <= 20, "{tries} attempts in {at:?}");
+                }
+            }
+            let most = attempts.windows(10).map(|window| window.iter().sum::<u32>()).max();
+            assert!(most <= Some(750), "{most:?} of 10,000 come together where attempts take {took:?}");
+        }
+    }
+}
