@@ -9,6 +9,7 @@ use clap::{Arg, ArgMatches, Command};
 use toml_edit::{Array, DocumentMut, Item, Table, Value, value};
 
 use crate::exit::Failure;
+use crate::unfinished;
 
 /// The file of contexts, read whole.
 #[derive(Debug)]
@@ -54,17 +55,10 @@ impl Contexts {
 
     /// Writes the file: whole, or not at all.
     pub(crate) fn write(&self) -> Result<(), Failure> {
-        let fail = |error| Failure::file(&self.path, error);
         if let Some(directory) = self.path.parent() {
-            std::fs::create_dir_all(directory).map_err(fail)?;
+            std::fs::create_dir_all(directory).map_err(|error| Failure::file(&self.path, error))?;
         }
-        let unfinished = self.path.with_extension(format!("toml.{}", std::process::id()));
-        let written = std::fs::write(&unfinished, self.document.to_string());
-        written.and_then(|()| std::fs::rename(&unfinished, &self.path)).map_err(|error| {
-            // The error that is told is the first one.
-            let _ = std::fs::remove_file(&unfinished);
-            fail(error)
-        })
+        unfinished::write(&self.path, self.document.to_string().as_bytes())
     }
 
     pub(crate) fn path(&self) -> &Path {

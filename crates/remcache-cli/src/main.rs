@@ -17,6 +17,7 @@ mod selection;
 mod session;
 mod tally;
 
+mod unfinished;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

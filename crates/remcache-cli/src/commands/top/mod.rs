@@ -10,6 +10,7 @@ mod screen;
 mod terminal;
 
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
@@ -24,6 +25,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Record, is_colored};
 use crate::sample::{figures, reason};
 use crate::session::Session;
+use crate::unfinished;
 use details::Details;
 use draw::Scene;
 use fleet::{Fleet, Member, Seen, Window};
@@ -283,9 +285,9 @@ impl Top {
         let records = self.screen.rows(&self.fleet).into_iter().map(|place| record(&self.fleet.members[place]));
         let document: serde_json::Value = records.map(serde_json::Value::from).collect();
         let path = format!("remcache-top-{}.json", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
-        match std::fs::write(&path, format!("{document:#}\n")) {
+        match unfinished::write(Path::new(&path), format!("{document:#}\n").as_bytes()) {
             Ok(()) => format!("written: {path}"),
-            Err(error) => format!("{path}: {error}"),
+            Err(failure) => failure.to_string(),
         }
     }
 }
