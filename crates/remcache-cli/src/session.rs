@@ -14,6 +14,7 @@ use crate::embedded::Embedded;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::output::{Output, is_colored};
+use crate::room;
 
 /// What a command works with.
 #[derive(Debug)]
@@ -134,13 +135,19 @@ impl Session {
     ///
     /// What the command line gives wins over the options of a URL, and these over everything else.
     pub(crate) fn client_with(&self, tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
-        self.client_of(&self.addresses(), tune)
+        self.client_tuned(&self.addresses(), tune)
     }
 
     /// The same of other servers than those that the options name.
-    pub(crate) fn client_of(&self, servers: &[String], tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
+    pub(crate) fn client_of(&self, servers: &[String]) -> Result<Client, Failure> {
+        self.client_tuned(servers, |config| config)
+    }
+
+    fn client_tuned(&self, servers: &[String], tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
         let config = tune(self.configure(Config::new(), |_| true)?);
         let config = servers.iter().try_fold(config, |config, server| config.server(server))?;
+        // How long a value may be is up to the server: an operator looks at whatever is there.
+        let config = config.max_value_size(room::LONGEST_VALUE);
         let config = self.configure(config, |names| gives(&self.given, names))?;
         Ok(Client::from_config(config)?)
     }
