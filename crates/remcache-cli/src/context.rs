@@ -122,6 +122,29 @@ impl Contexts {
         Ok(settings)
     }
 
+    /// Whether a context can be used: each option is one, and has a value that is one.
+    pub(crate) fn check(&self, name: &str, command: &Command) -> Result<(), Failure> {
+        let settings = self.settings(name, command)?;
+        // Nothing but a context that names itself is checked here, and no environment.
+        let command = with_defaults(command.clone(), settings).mut_args(|option| option.env(None));
+        match command.try_get_matches_from(["remcache", "version"]) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let text = error.render().to_string();
+                let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+                Err(Failure::usage(format!("{}: context {name}: {what}", self.path.display())))
+            }
+        }
+    }
+
+    /// What is wrong with the contexts, and with the one that is wanted.
+    pub(crate) fn problems(&self, wanted: Option<&str>, command: &Command) -> Vec<String> {
+        let names = self.names();
+        let missing = wanted.or_else(|| self.current()).filter(|name| !names.contains(name));
+        let all = names.iter().copied().chain(missing);
+        all.filter_map(|name| self.check(name, command).err()).map(|failure| failure.to_string()).collect()
+    }
+
     /// Whether a context is marked as one whose items must not be removed lightly.
     pub(crate) fn is_production(&self, name: &str) -> bool {
         self.get(name).is_ok_and(|table| table.get(PRODUCTION).and_then(Item::as_bool) == Some(true))
