@@ -86,6 +86,7 @@ impl Session {
     pub(crate) async fn open(options: Global, origin: Options) -> Result<Self, Failure> {
         let Options { given, resolved, context } = origin;
         warn_of_passwords(&given);
+        open_many_files();
         log(options.verbose, is_colored(options.color, io::stderr().is_terminal()));
         let interrupt = Interrupt::listen().map_err(|error| Failure::Io("signals".into(), error))?;
         let output = Output::new(&options);
@@ -145,9 +146,9 @@ impl Session {
 
     fn client_tuned(&self, servers: &[String], tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
         let config = tune(self.configure(Config::new(), |_| true)?);
-        let config = servers.iter().try_fold(config, |config, server| config.server(server))?;
         // How long a value may be is up to the server: an operator looks at whatever is there.
         let config = config.max_value_size(room::LONGEST_VALUE);
+        let config = servers.iter().try_fold(config, |config, server| config.server(server))?;
         let config = self.configure(config, |names| gives(&self.given, names))?;
         Ok(Client::from_config(config)?)
     }
@@ -241,6 +242,19 @@ impl Session {
         vec![inherited.unwrap_or_else(|| "localhost".into())]
     }
 }
+
+/// Hundreds of servers take more files than a shell usually allows; where that cannot be changed, what does not
+/// open says so.
+#[cfg(unix)]
+fn open_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+#[cfg(not(unix))]
+fn open_many_files() {}
 
 /// A password that stands in a command line can be read by everybody on the machine.
 fn warn_of_passwords(given: &Settings) {

@@ -29,7 +29,7 @@ pub(crate) struct Global {
     pub(crate) context: Option<String>,
 
     /// Start N embedded servers on loopback for this run, and use them
-    #[arg(long, value_name = "N", env = "REMCACHE_EMBEDDED", global = true, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", env = "REMCACHE_EMBEDDED", global = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) embedded: Option<u16>,
 
     /// The memory of each embedded server

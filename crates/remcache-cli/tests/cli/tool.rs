@@ -213,7 +213,7 @@ impl Live {
         self.shows_what(|text| text.contains(what), what)
     }
 
-    fn shows_what(&self, is_it: impl Fn(&str) -> bool, what: &str) -> String {
+    pub(crate) fn shows_what(&self, is_it: impl Fn(&str) -> bool, what: &str) -> String {
         let begun = Instant::now();
         loop {
             let text = self.text();
