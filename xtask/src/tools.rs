@@ -276,6 +276,20 @@ const TOOLS: &[Tool] = &[
         },
     },
     Tool {
+        name: "zsh",
+        need: Need::Tests,
+        reason: "loads the tool's completions",
+        look_for: LookFor::Program("zsh"),
+        packages: Packages { debian: "zsh", fedora: "zsh", arch: "zsh", homebrew: "zsh" },
+    },
+    Tool {
+        name: "fish",
+        need: Need::Tests,
+        reason: "loads the tool's completions",
+        look_for: LookFor::Program("fish"),
+        packages: Packages { debian: "fish", fedora: "fish", arch: "fish", homebrew: "fish" },
+    },
+    Tool {
         name: "jq",
         need: Need::Tests,
         reason: "changes what the tool dumps before the tool loads it",

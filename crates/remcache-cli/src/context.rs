@@ -9,6 +9,7 @@ use clap::{Arg, ArgMatches, Command};
 use toml_edit::{Array, DocumentMut, Item, Table, Value, value};
 
 use crate::exit::Failure;
+use crate::unfinished;
 
 /// The file of contexts, read whole.
 #[derive(Debug)]
@@ -54,17 +55,10 @@ impl Contexts {
 
     /// Writes the file: whole, or not at all.
     pub(crate) fn write(&self) -> Result<(), Failure> {
-        let fail = |error| Failure::file(&self.path, error);
         if let Some(directory) = self.path.parent() {
-            std::fs::create_dir_all(directory).map_err(fail)?;
+            std::fs::create_dir_all(directory).map_err(|error| Failure::file(&self.path, error))?;
         }
-        let unfinished = self.path.with_extension(format!("toml.{}", std::process::id()));
-        let written = std::fs::write(&unfinished, self.document.to_string());
-        written.and_then(|()| std::fs::rename(&unfinished, &self.path)).map_err(|error| {
-            // The error that is told is the first one.
-            let _ = std::fs::remove_file(&unfinished);
-            fail(error)
-        })
+        unfinished::write(&self.path, self.document.to_string().as_bytes())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -126,6 +120,29 @@ impl Contexts {
                 .push((option.to_owned(), values.ok_or_else(|| fail(format!("{option} is no text, number or list")))?));
         }
         Ok(settings)
+    }
+
+    /// Whether a context can be used: each option is one, and has a value that is one.
+    pub(crate) fn check(&self, name: &str, command: &Command) -> Result<(), Failure> {
+        let settings = self.settings(name, command)?;
+        // Nothing but a context that names itself is checked here, and no environment.
+        let command = with_defaults(command.clone(), settings).mut_args(|option| option.env(None));
+        match command.try_get_matches_from(["remcache", "version"]) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let text = error.render().to_string();
+                let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+                Err(Failure::usage(format!("{}: context {name}: {what}", self.path.display())))
+            }
+        }
+    }
+
+    /// What is wrong with the contexts, and with the one that is wanted.
+    pub(crate) fn problems(&self, wanted: Option<&str>, command: &Command) -> Vec<String> {
+        let names = self.names();
+        let missing = wanted.or_else(|| self.current()).filter(|name| !names.contains(name));
+        let all = names.iter().copied().chain(missing);
+        all.filter_map(|name| self.check(name, command).err()).map(|failure| failure.to_string()).collect()
     }
 
     /// Whether a context is marked as one whose items must not be removed lightly.

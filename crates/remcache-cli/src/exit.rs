@@ -78,6 +78,8 @@ pub(crate) enum Failure {
     Library(Error),
     /// Reading or writing failed; where, and how.
     Io(String, io::Error),
+    /// A value that its server would not take.
+    TooLarge(String),
     /// Nobody reads the output any more.
     ClosedPipe,
 }
@@ -98,6 +100,7 @@ impl Failure {
         match self {
             Self::Usage(_) | Self::Io(..) => Exit::Usage,
             Self::Library(error) => Exit::of(error),
+            Self::TooLarge(_) => Exit::Server,
             Self::ClosedPipe => Exit::Yes,
         }
     }
@@ -122,7 +125,7 @@ impl From<Error> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(message) => f.write_str(message),
+            Self::Usage(message) | Self::TooLarge(message) => f.write_str(message),
             Self::Library(error) => f.write_str(&words(error)),
             Self::Io(place, error) => write!(f, "{place}: {error}"),
             Self::ClosedPipe => f.write_str("nobody reads the output"),
@@ -132,7 +135,8 @@ impl fmt::Display for Failure {
 
 /// What the library says, in the words of the tool: where it names a setting, here is an option.
 pub(crate) fn words(said: impl fmt::Display) -> String {
-    said.to_string().replace("Config::credentials", "--user and --password-file")
+    let said = said.to_string().replace("Config::credentials", "--user and --password-file");
+    said.replace("docs/placement.md and Distribution::all list", "remcache ring profiles lists")
 }
 
 /// Says what stopped the command, if anything did, and gives the exit code.
@@ -140,12 +144,29 @@ pub(crate) fn leave(outcome: Outcome) -> ExitCode {
     let exit = match outcome {
         Ok(exit) => exit,
         Err(Failure::ClosedPipe) => Exit::Yes,
+        // To monitoring, the code of a command line that cannot be followed is that of a broken server.
+        Err(failure) if is_monitored() => {
+            let line = failure.to_string().replace(['|', '\n'], " ");
+            // Where stdout is closed there is nobody to tell.
+            let _ = writeln!(io::stdout(), "MEMCACHED UNKNOWN - {line}");
+            Exit::Unknown
+        }
         Err(failure) => {
             complain(&failure);
             failure.exit()
         }
     };
     ExitCode::from(exit.code())
+}
+
+/// Whether monitoring called, as far as the command line can be read: it has codes of its own.
+pub(crate) fn is_monitored() -> bool {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let has = |word: &str| words.iter().any(|known| known == word);
+    let format = std::env::var_os("REMCACHE_FORMAT");
+    let is_format = ["nagios", "-fnagios", "--format=nagios"].into_iter().any(has)
+        || format.is_some_and(|format| format == "nagios");
+    has("check") && is_format
 }
 
 /// An error, on stderr.

@@ -1,4 +1,4 @@
-//! Ctrl-C: commands that have something to print end by themselves, the others at once.
+//! Ctrl-C and SIGTERM: commands that have something to print end by themselves, the others at once.
 
 use std::io;
 use std::process;
@@ -107,15 +107,22 @@ impl Interrupt {
     }
 }
 
+/// Ctrl-C, and what `timeout` and service managers send: what there is is worth as much to them.
 #[cfg(unix)]
-struct Signal(tokio::signal::unix::Signal);
+struct Signal([tokio::signal::unix::Signal; 2]);
 #[cfg(unix)]
 impl Signal {
     fn new() -> io::Result<Self> {
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).map(Self)
+        use tokio::signal::unix::{SignalKind, signal};
+
+        Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?]))
     }
     async fn next(&mut self) -> bool {
-        self.0.recv().await.is_some()
+        let [interrupt, terminate] = &mut self.0;
+        tokio::select! {
+            got = interrupt.recv() => got.is_some(),
+            got = terminate.recv() => got.is_some(),
+        }
     }
 }
 

@@ -12,10 +12,12 @@ mod load;
 mod metrics;
 mod output;
 mod relation;
+mod room;
 mod sample;
 mod selection;
 mod session;
 mod tally;
+mod unfinished;
 
 use std::process::ExitCode;
 

@@ -79,17 +79,34 @@ pub(crate) async fn events_left_out(client: &Client) -> Vec<u64> {
 /// Why a server does not answer, in the fewest words: its name stands beside it.
 pub(crate) fn reason(server: &ServerHandle, error: &Error) -> String {
     match server.state().condition {
-        Condition::Down(reason) => words(reason),
+        Condition::Down(reason) => brief(&words(reason)),
         _ => {
             let text = words(error);
-            text.strip_prefix(&format!("{}: ", server.name())).unwrap_or(&text).to_owned()
+            brief(text.strip_prefix(&format!("{}: ", server.name())).unwrap_or(&text))
         }
     }
+}
+
+/// The words of the system without their number, as a part of a sentence: `connection refused`.
+fn brief(text: &str) -> String {
+    let Some((text, _)) = text.strip_suffix(')').and_then(|text| text.rsplit_once(" (os error ")) else {
+        return text.to_owned();
+    };
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(characters).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_the_system_become_a_part_of_a_sentence() {
+        assert_eq!(brief("Connection refused (os error 111)"), "connection refused");
+        assert_eq!(brief("no connection within 1s"), "no connection within 1s");
+        assert_eq!(brief("TLS failed (expired)"), "TLS failed (expired)");
+    }
 
     #[test]
     fn figures_are_found_by_name() {

@@ -14,6 +14,7 @@ use crate::embedded::Embedded;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::output::{Output, is_colored};
+use crate::room;
 
 /// What a command works with.
 #[derive(Debug)]
@@ -85,6 +86,7 @@ impl Session {
     pub(crate) async fn open(options: Global, origin: Options) -> Result<Self, Failure> {
         let Options { given, resolved, context } = origin;
         warn_of_passwords(&given);
+        open_many_files();
         log(options.verbose, is_colored(options.color, io::stderr().is_terminal()));
         let interrupt = Interrupt::listen().map_err(|error| Failure::Io("signals".into(), error))?;
         let output = Output::new(&options);
@@ -134,12 +136,18 @@ impl Session {
     ///
     /// What the command line gives wins over the options of a URL, and these over everything else.
     pub(crate) fn client_with(&self, tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
-        self.client_of(&self.addresses(), tune)
+        self.client_tuned(&self.addresses(), tune)
     }
 
     /// The same of other servers than those that the options name.
-    pub(crate) fn client_of(&self, servers: &[String], tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
+    pub(crate) fn client_of(&self, servers: &[String]) -> Result<Client, Failure> {
+        self.client_tuned(servers, |config| config)
+    }
+
+    fn client_tuned(&self, servers: &[String], tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
         let config = tune(self.configure(Config::new(), |_| true)?);
+        // How long a value may be is up to the server: an operator looks at whatever is there.
+        let config = config.max_value_size(room::LONGEST_VALUE);
         let config = servers.iter().try_fold(config, |config, server| config.server(server))?;
         let config = self.configure(config, |names| gives(&self.given, names))?;
         Ok(Client::from_config(config)?)
@@ -234,6 +242,19 @@ impl Session {
         vec![inherited.unwrap_or_else(|| "localhost".into())]
     }
 }
+
+/// Hundreds of servers take more files than a shell usually allows; where that cannot be changed, what does not
+/// open says so.
+#[cfg(unix)]
+fn open_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+#[cfg(not(unix))]
+fn open_many_files() {}
 
 /// A password that stands in a command line can be read by everybody on the machine.
 fn warn_of_passwords(given: &Settings) {

@@ -31,19 +31,9 @@ pub(crate) use options::{Misplaced, Options};
 pub(crate) use pace::Pace;
 pub(crate) use reading::{Found, Fresh, Reader};
 pub(crate) use sink::Sink;
-pub(crate) use source::{Source, total};
+pub(crate) use source::{Source, sum, total};
 pub(crate) use storing::{Item, Store, Stored};
 pub(crate) use sweep::{Sweep, sweep};
-
-use remcache::Config;
-
-/// What bulk work wants of a client: values as long as a server can be told to hold.
-pub(crate) fn tuned(config: Config) -> Config {
-    config.max_value_size(LONGEST_VALUE)
-}
-
-/// The longest value of a server, which takes no more than 1 GiB as its `-I`.
-const LONGEST_VALUE: usize = 1 << 30;
 
 /// How many items a batch has at most, and how much memory they may take at the server: what is in
 /// memory here is as bounded as that.

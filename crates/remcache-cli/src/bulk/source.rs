@@ -48,9 +48,9 @@ impl Source {
         &self.pace
     }
 
-    /// How many items the servers hold, as far as they tell.
-    pub(crate) async fn total(&self) -> Option<u64> {
-        total(&self.client).await
+    /// How many items each server holds, as far as it tells.
+    pub(crate) async fn counts(&self) -> Vec<(String, Option<u64>)> {
+        counts(&self.client).await
     }
 
     /// Begins to list.
@@ -76,7 +76,17 @@ impl Source {
 
 /// How many items the servers hold, as far as they tell.
 pub(crate) async fn total(client: &Client) -> Option<u64> {
-    let samples = sample::take(client, "").await;
-    let counts = samples.iter().filter_map(|sample| sample.figures.as_ref().ok()?.number("curr_items"));
-    counts.reduce(|sum, count| sum + count)
+    sum(&counts(client).await)
+}
+
+async fn counts(client: &Client) -> Vec<(String, Option<u64>)> {
+    let count = |sample: sample::Sample| {
+        (sample.server.name().to_owned(), sample.figures.ok().and_then(|figures| figures.number("curr_items")))
+    };
+    sample::take(client, "").await.into_iter().map(count).collect()
+}
+
+/// How many items there are together, as far as it is known.
+pub(crate) fn sum(counts: &[(String, Option<u64>)]) -> Option<u64> {
+    counts.iter().filter_map(|(_, count)| *count).reduce(|sum, count| sum + count)
 }

@@ -7,7 +7,7 @@ use remcache::{Client, Error, Reply, Request, Status, Ttl};
 
 use super::asking::{Answer, Asker};
 use super::losses::{Loss, Lost};
-use crate::sample;
+use crate::{room, sample};
 
 /// Stores items in a fleet.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Store {
     /// Whether the server of an item takes one of its size. An add that is too large would end the item
     /// that the server has (docs/protocol.md 4.3), so it is not tried.
     fn has_room(&self, item: &Item<'_>) -> bool {
-        let size = (ITEM_HEAD + self.client.namespace().len() + item.key.len() + item.value.len()) as u64;
+        let size = room::least_size(self.client.namespace(), item.key, item.value);
         if !self.is_adding || size <= self.limit {
             return true;
         }
@@ -103,9 +103,6 @@ impl Store {
         outcomes
     }
 }
-
-/// What memcached adds to the key and the value of an item, at least.
-const ITEM_HEAD: usize = 51;
 
 fn stored(answer: &Answer) -> Stored {
     match answer.reply.status {

@@ -29,7 +29,7 @@ pub(crate) struct Global {
     pub(crate) context: Option<String>,
 
     /// Start N embedded servers on loopback for this run, and use them
-    #[arg(long, value_name = "N", env = "REMCACHE_EMBEDDED", global = true, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", env = "REMCACHE_EMBEDDED", global = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) embedded: Option<u16>,
 
     /// The memory of each embedded server
@@ -40,11 +40,11 @@ pub(crate) struct Global {
     ///
     /// Clients that share servers must agree on it. ketama is libmemcached's weighted ring; new
     /// fleets may take rendezvous.
-    #[arg(long, value_name = "NAME", env = "REMCACHE_DISTRIBUTION", global = true, default_value = "ketama")]
+    #[arg(long, value_name = "NAME", env = "REMCACHE_DISTRIBUTION", global = true, default_value = "ketama", value_parser = value::placement)]
     pub(crate) distribution: Distribution,
 
     /// Place keys as another client does: pylibmc, dalli, twemproxy, …; wins over --distribution
-    #[arg(long, value_name = "CLIENT", env = "REMCACHE_LIKE", global = true)]
+    #[arg(long, value_name = "CLIENT", env = "REMCACHE_LIKE", global = true, value_parser = value::placement)]
     pub(crate) like: Option<Distribution>,
 
     /// The hash that the other client was set to, where it lets one choose: md5, crc32, fnv1a_64, …

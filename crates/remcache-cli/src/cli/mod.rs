@@ -18,7 +18,7 @@ use crate::commands::{
     version, watch,
 };
 use crate::context::{self as contexts, Contexts, InUse, Settings};
-use crate::exit::Failure;
+use crate::exit::{self, Exit, Failure};
 
 /// Memcached servers at the command line.
 #[derive(Debug, Parser)]
@@ -106,18 +106,32 @@ pub(crate) fn command() -> clap::Command {
 /// Reads the command line; what it leaves open the context in use says. A command line that cannot be
 /// followed ends the process.
 pub(crate) fn parse() -> Result<Invocation, Failure> {
-    let context = context_in_use()?;
+    let context = match context_in_use() {
+        // The command that mends or examines the file must not stumble over it, nor one that needs none.
+        Err(_) if needs_no_context() => None,
+        context => context?,
+    };
     let settings = match &context {
         Some((name, contexts)) => contexts.settings(name, &command())?,
         None => Settings::new(),
     };
     let command = contexts::with_defaults(command(), settings);
-    let matches = command.clone().get_matches();
+    let matches = command.clone().try_get_matches().unwrap_or_else(|error| give_up(&error));
     let innermost = innermost(&matches);
     let (given, resolved) = (contexts::given(&command, innermost), contexts::resolved(&command, innermost));
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| give_up(&error));
     let context = context.map(|(name, contexts)| InUse { is_production: contexts.is_production(&name), name });
     Ok(Invocation { cli, given, resolved, context })
+}
+
+/// Says what is wrong with the command line, or what was asked about it, and ends the process.
+fn give_up(error: &clap::Error) -> ! {
+    if error.use_stderr() && exit::is_monitored() {
+        // Where the streams are closed there is nobody to tell.
+        let _ = error.print();
+        std::process::exit(Exit::Unknown.code().into());
+    }
+    error.exit()
 }
 
 /// Where global options are found, wherever they stand.
@@ -151,23 +165,38 @@ pub(crate) fn parse_line(words: Vec<OsString>, options: Settings) -> Result<Line
     Ok(Line { cli: Cli::from_arg_matches(&matches)?, given })
 }
 
+/// The command line, as far as it can be read.
+fn at_first_sight() -> Option<ArgMatches> {
+    command().ignore_errors(true).try_get_matches().ok()
+}
+
+/// Whether what was asked for can be done without the context in use: help too, which is no match.
+fn needs_no_context() -> bool {
+    at_first_sight().is_none_or(|matches| {
+        matches!(matches.subcommand_name(), None | Some("doctor" | "context" | "completions" | "man"))
+    })
+}
+
 /// The context that the command line or the environment names, else the file's current one.
 fn context_in_use() -> Result<Option<(String, Contexts)>, Failure> {
-    let matches = command().ignore_errors(true).try_get_matches();
-    let global = matches.as_ref().ok().map(|matches| matches.subcommand().map_or(matches, |(_, matches)| matches));
-    let named = global.and_then(|matches| matches.try_get_one::<String>("context").ok()?.cloned());
-    match named {
-        Some(name) => Ok(Some((name, Contexts::read()?))),
+    let matches = at_first_sight();
+    let named = matches.as_ref().and_then(|matches| innermost(matches).try_get_one::<String>("context").ok()?.cloned());
+    let in_use = match named {
+        Some(name) => Some((name, Contexts::read()?)),
         // Without a place for contexts there are none.
-        None => Ok(Contexts::read_if_any()?.and_then(|contexts| Some((contexts.current()?.to_owned(), contexts)))),
+        None => Contexts::read_if_any()?.and_then(|contexts| Some((contexts.current()?.to_owned(), contexts))),
+    };
+    if let Some((name, contexts)) = &in_use {
+        contexts.check(name, &command())?;
     }
+    Ok(in_use)
 }
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  yes, done
   1  the answer is no: a miss, not stored, a conflict
-  2  the command line or its input cannot be followed
+  2  the command line cannot be followed, or a file or stream that it names: bad input, a full disk
   3  some servers failed; the healthy part is printed
   4  no server was reached, or the time was up
   5  a server or the protocol failed

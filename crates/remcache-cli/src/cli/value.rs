@@ -4,6 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use jiff::{Span, SpanRelativeTo, Timestamp};
 use remcache::Ttl;
+use remcache::distribution::Distribution;
+
+use crate::exit::words;
 
 /// A duration above zero: `250ms`, `5s`, `2h`, `30d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -71,6 +74,11 @@ fn scaled(text: &str, base: u64) -> Option<u64> {
             whole.parse::<u64>().ok()?.checked_mul(scale)?.checked_add(part)
         }
     }
+}
+
+/// Reads the name of a placement.
+pub(crate) fn placement(text: &str) -> Result<Distribution, String> {
+    text.parse::<Distribution>().map_err(words)
 }
 
 #[cfg(test)]

@@ -76,23 +76,27 @@ fn list(contexts: &Contexts, session: &mut Session) -> Outcome {
     let mut table = Table::new([Column::left(""), Column::left("CONTEXT"), Column::left("SERVERS"), Column::left("")]);
     let mut list = Vec::new();
     for name in contexts.names() {
-        let settings = contexts.settings(name, &crate::cli::command())?;
-        let servers = servers(&settings);
+        let settings = contexts.settings(name, &crate::cli::command());
+        let problem = contexts.check(name, &crate::cli::command()).err().map(|failure| failure.to_string());
+        let servers = servers(&settings.unwrap_or_default());
         let is_in_use = in_use.as_deref() == Some(name);
         let is_production = contexts.is_production(name);
         table.row([
             Cell::new(if is_in_use { "*" } else { "" }).tone(Tone::Good),
             Cell::new(name).tone(Tone::Name),
             Cell::new(servers.join(",")),
-            Cell::new(if is_production { "production" } else { "" }).tone(Tone::Warning),
+            match &problem {
+                Some(problem) => Cell::new(problem).tone(Tone::Bad),
+                None => Cell::new(if is_production { "production" } else { "" }).tone(Tone::Warning),
+            },
         ]);
         let record = Record::new().with("context", name).with("in_use", is_in_use).with("production", is_production);
-        list.push(record.with("servers", servers.join(",")));
+        list.push(record.with("servers", servers.join(",")).with_some("problem", problem));
     }
     if output.is_text() {
         output.table(&table)?;
     } else {
-        let mut records = output.records(&["context", "in_use", "production", "servers"])?;
+        let mut records = output.records(&["context", "in_use", "production", "servers", "problem"])?;
         list.into_iter().try_for_each(|record| records.push(record))?;
         records.end()?;
     }

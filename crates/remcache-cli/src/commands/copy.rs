@@ -8,9 +8,10 @@ use tokio::task::JoinSet;
 
 use crate::bulk::{
     Found, Fresh, Item, Ledger, Listed, Loss, Lost, Meter, Misplaced, Options, Reader, Scope, Source, Store, Stored,
-    Sweep, sweep, tuned,
+    Sweep, sum, sweep,
 };
 use crate::exit::{Failure, Outcome};
+use crate::output::number;
 use crate::selection::Selection;
 use crate::session::Session;
 
@@ -46,11 +47,13 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     session.warn_of_password_in(&args.from, "REMCACHE_FROM");
     session.warn_of_password_in(&args.to, "REMCACHE_TO");
-    let source = Source::new(session.client_of(&args.from, tuned)?, &args.selection, &args.options, args.misplaced);
-    let store = Arc::new(Store::open(session.client_of(&args.to, tuned)?, true).await);
+    let source = Source::new(session.client_of(&args.from)?, &args.selection, &args.options, args.misplaced);
+    let store = Arc::new(Store::open(session.client_of(&args.to)?, true).await);
     let interrupt = session.interrupt.expect();
     let ledger = Ledger::new("copied", args.options.failed.as_deref())?.accepting(Misplaced::accepted(args.misplaced));
-    let meter = Meter::new(session.output.notes(), source.total().await);
+    let counts = source.counts().await;
+    session.output.notes().say(listing(&counts));
+    let meter = Meter::new(session.output.notes(), sum(&counts));
     let batches = source.list()?;
     let mut copy = Copy { source, store, ledger, meter };
     sweep(&mut copy, batches, &interrupt).await?;
@@ -60,6 +63,22 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let exit = ledger.end(&mut session.output)?;
     Ok(interrupt.unless_raised(exit))
 }
+
+/// What each server is about to list: `listing   old1:11211 8.2M keys  old2:11211 8.3M keys`.
+fn listing(counts: &[(String, Option<u64>)]) -> String {
+    let server = |(name, count): &(String, Option<u64>)| match count {
+        Some(count) => format!("  {name} {} keys", number::count(*count)),
+        None => format!("  {name} does not answer"),
+    };
+    let parts = match counts.len() {
+        ..=MOST_LISTED => counts.iter().map(server).collect(),
+        many => format!("  {many} servers {} keys", number::count(sum(counts).unwrap_or_default())),
+    };
+    format!("listing {parts}")
+}
+
+/// More servers than this have no room on a line.
+const MOST_LISTED: usize = 4;
 
 /// A copy on its way.
 struct Copy {
@@ -195,3 +214,16 @@ impl Copier {
 
 /// How often an item is copied that is changed each time.
 const ROUNDS: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_listed_is_told_by_server_or_together() {
+        let counts = [("a:1".to_owned(), Some(8_200_000)), ("b:1".to_owned(), None)];
+        assert_eq!(listing(&counts), "listing   a:1 8.2M keys  b:1 does not answer");
+        let many: Vec<_> = (0..500).map(|number| (format!("{number}"), Some(20))).collect();
+        assert_eq!(listing(&many), "listing   500 servers 10.0k keys");
+    }
+}

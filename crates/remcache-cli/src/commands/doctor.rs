@@ -6,6 +6,7 @@ use remcache::Error;
 use remcache::client::ServerHandle;
 use tokio::task::JoinSet;
 
+use crate::cli;
 use crate::context::Contexts;
 use crate::exit::{Exit, Outcome};
 use crate::output::{Cell, Column, Record, Table, Tone, number};
@@ -55,9 +56,9 @@ const EXAMINATIONS: &[Examination] = &[
 
 pub(crate) async fn run(_: &Args, session: &mut Session) -> Outcome {
     let mut findings: Vec<(String, &'static str, Finding)> = Vec::new();
-    if let Err(failure) = Contexts::read_if_any() {
-        let advice = "mend the file; see remcache context";
-        findings.push(("contexts".into(), "file", Finding { what: failure.to_string(), advice }));
+    for what in problems_of_contexts(session.options.context.as_deref()) {
+        let advice = "mend the file; until then the context is not used by doctor, and nothing else works in it";
+        findings.push(("contexts".into(), "file", Finding { what, advice }));
     }
     let client = session.client()?;
     let mut tasks = JoinSet::new();
@@ -83,13 +84,27 @@ pub(crate) async fn run(_: &Args, session: &mut Session) -> Outcome {
     })
 }
 
+/// What is wrong with the file of contexts, and with the one that is wanted.
+fn problems_of_contexts(wanted: Option<&str>) -> Vec<String> {
+    match Contexts::read_if_any() {
+        Ok(contexts) => contexts.map(|contexts| contexts.problems(wanted, &cli::command())).unwrap_or_default(),
+        // What the parser draws has lines of its own.
+        Err(failure) => {
+            vec![failure.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ").trim().to_owned()]
+        }
+    }
+}
+
 /// What is worth a look about a server, and why it does not answer if it does not.
 async fn examine(server: &ServerHandle) -> (Vec<(String, &'static str, Finding)>, Option<Error>) {
     let name = server.name().to_owned();
     let general = match figures(server, "").await {
         Ok(general) => general,
         Err(error) => {
-            let advice = "is it running, and is the address right? see remcache ping";
+            let advice = match Exit::of(&error) {
+                Exit::Auth => "see what --tls, --user and --password-file say of it, or its URL",
+                _ => "is it running, and is the address right? see remcache ping",
+            };
             let finding = Finding { what: reason(server, &error), advice };
             return (vec![(name, "reach", finding)], Some(error));
         }

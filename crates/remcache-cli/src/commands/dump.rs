@@ -6,7 +6,7 @@ use remcache::proto::text::MetadumpItem;
 use tokio::task::JoinSet;
 
 use crate::bulk::{
-    Found, Ledger, Listed, Lost, Meter, Misplaced, Options, Sink, Source, Sweep, sweep, tuned, write_line,
+    Found, Ledger, Listed, Lost, Meter, Misplaced, Options, Sink, Source, Sweep, sum, sweep, write_line,
 };
 use crate::exit::{Failure, Outcome};
 use crate::output::Layout;
@@ -40,13 +40,13 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     if matches!(session.output.layout(), Layout::Json | Layout::Csv) {
         return Err(Failure::usage("dump writes a JSON document a line (ndjson) and nothing else"));
     }
-    let client = session.client_with(tuned)?;
+    let client = session.client()?;
     let interrupt = session.interrupt.expect();
     let notes = session.output.notes();
     let source = Source::new(client, &args.selection, &args.options, args.misplaced);
     let ledger = Ledger::new("dumped", args.options.failed.as_deref())?.accepting(Misplaced::accepted(args.misplaced));
     let sink = Sink::open(args.file.as_deref(), &mut session.output)?;
-    let meter = Meter::new(notes, source.total().await);
+    let meter = Meter::new(notes, sum(&source.counts().await));
     let batches = source.list()?;
     let mut dump = Dump { source, sink, ledger, meter, lines: Vec::new() };
     sweep(&mut dump, batches, &interrupt).await?;

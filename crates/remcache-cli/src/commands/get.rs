@@ -17,6 +17,7 @@ use crate::interrupt::Interrupt;
 use crate::output::{Layout, Output, Record, Tone, number, text};
 use crate::session::Session;
 use crate::tally::Tally;
+use crate::unfinished;
 
 /// Fetch values
 ///
@@ -170,7 +171,7 @@ async fn one(args: &Args, key: &[u8], client: &Client, output: &mut Output) -> O
         return Ok(Exit::No);
     };
     if let Some(path) = &args.output {
-        fs::write(path, &item.value).map_err(|error| Failure::file(path, error))?;
+        unfinished::write(path, &item.value)?;
     } else {
         print(&item.value, args.raw, output)?;
     }
@@ -319,7 +320,7 @@ fn save(args: &Args, key: &[u8], fetched: &Fetched) -> Result<Option<PathBuf>, F
     let path = directory.join(file_name(key));
     let parent = path.parent().unwrap_or(directory);
     fs::create_dir_all(parent).map_err(|error| Failure::file(parent, error))?;
-    fs::write(&path, value).map_err(|error| Failure::file(&path, error))?;
+    unfinished::write(&path, value)?;
     Ok(Some(path))
 }
 

@@ -105,8 +105,9 @@ pub(super) async fn show(view: View<'_>, client: &Client, scope: &Scope, session
         0 => String::new(),
         count => format!("; {} skipped: expired while listing", number::exact(count)),
     };
-    let counted = number::exact(ledger.count());
-    output.notes().say(format_args!("{counted} keys, {}{expired}", number::duration(begun.elapsed())));
+    let lines = number::exact(ledger.seen);
+    let time = number::duration(begun.elapsed());
+    output.notes().say(format_args!("(metadump hash, {lines} lines, {time}{expired})"));
     tally.complain("servers", output)?;
     Ok(interrupt.unless_raised(tally.exit()))
 }
@@ -211,20 +212,25 @@ fn print_tree(branches: &Branches, output: &mut Output) -> std::io::Result<()> {
         return records.end();
     }
     let titles = ["KEYS", "BYTES", "AVG", "NO-TTL", "NEVER READ"].map(Column::right);
-    let mut table = Table::new([vec![Column::left("PREFIX")], titles.to_vec()].concat());
+    let mut table = Table::new([vec![Column::left("PREFIX")], titles.to_vec(), vec![Column::left("")]].concat());
     for (prefix, branch) in sorted {
         let name = if prefix.is_empty() { "(none)".into() } else { text::inline(prefix).to_string() };
-        let percent =
-            |count| number::percent(count, branch.keys).map_or_else(Cell::unknown, |text| Cell::new(text + "%"));
-        let unread = percent(branch.never_read);
-        let unread = if branch.never_read * 3 > branch.keys { unread.tone(Tone::Warning) } else { unread };
+        let percent = |count: u64| format!("{:.0}%", 100.0 * count as f64 / branch.keys.max(1) as f64);
+        let (unread, remark) = match branch.never_read * 3 > branch.keys {
+            true => {
+                let remark = format!("← {} written and never fetched", percent(branch.never_read));
+                (Cell::new(percent(branch.never_read)).tone(Tone::Warning), Cell::new(remark).tone(Tone::Faint))
+            }
+            false => (Cell::new(percent(branch.never_read)), Cell::default()),
+        };
         table.row([
             Cell::new(name).tone(Tone::Name),
             Cell::new(number::count(branch.keys)),
             Cell::new(number::bytes(branch.bytes)),
             Cell::new(number::bytes(branch.bytes / branch.keys.max(1))),
-            percent(branch.without_ttl),
+            Cell::new(percent(branch.without_ttl)),
             unread,
+            remark,
         ]);
     }
     output.table(&table)

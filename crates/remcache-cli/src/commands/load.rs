@@ -12,9 +12,7 @@ use remcache::Ttl;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::bulk::{
-    BATCH_BYTES, Entry, Item, Ledger, Lines, Loss, Meter, Options, Pace, Store, Stored, Sweep, sweep, tuned,
-};
+use crate::bulk::{BATCH_BYTES, Entry, Item, Ledger, Lines, Loss, Meter, Options, Pace, Store, Stored, Sweep, sweep};
 use crate::exit::{Failure, Outcome};
 use crate::selection;
 use crate::session::Session;
@@ -43,7 +41,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let input = open(&args.file)?;
-    let client = session.client_with(tuned)?;
+    let client = session.client()?;
     let interrupt = session.interrupt.expect();
     let ledger = Ledger::new("loaded", args.options.failed.as_deref())?;
     let pace = Pace::new(args.options.rate);

@@ -69,7 +69,7 @@ fn explain(mut blocks: Blocks<'_>, session: &mut Session) -> Outcome {
     if output.is_text() {
         while let Some(keys) = blocks.next()? {
             for key in &keys {
-                reason(key, &ring, &namespace)?.print(&names, output)?;
+                reason(key, &ring, &namespace)?.print(ring.distribution().name(), &names, output)?;
             }
         }
         return Ok(Exit::Yes);
@@ -100,11 +100,11 @@ pub(super) fn ring(session: &Session) -> Result<Ring, Failure> {
 }
 
 impl Reason<'_> {
-    fn print(&self, names: &[String], output: &mut Output) -> std::io::Result<()> {
+    fn print(&self, placement: &str, names: &[String], output: &mut Output) -> std::io::Result<()> {
         let Explanation { hash, value, point, divisor, server, next, .. } = &self.why;
         let paint = output.paint();
         let mut line = format!("{}  → {}", text::inline(self.key), paint.apply(Tone::Name, &names[*server]));
-        line += &format!("  {}", paint.apply(Tone::Faint, format_args!("{hash} {value}")));
+        line += &format!("  {}", paint.apply(Tone::Faint, format_args!("hash {hash}/{placement} {value}")));
         if let Some(point) = point {
             line += &format!("  point {} ({}#{})", point.position, names[*server], point.number);
         }

@@ -8,6 +8,7 @@ use clap_mangen::Man;
 
 use crate::exit::{Exit, Failure, Outcome};
 use crate::session::Session;
+use crate::unfinished;
 
 /// Print the manual page, or write one for each command into a directory
 #[derive(Debug, clap::Args)]
@@ -37,7 +38,7 @@ fn write_pages(command: &Command, name: &str, directory: &Path) -> Result<(), Fa
     }
     let path = directory.join(format!("{name}.1"));
     let page = page(command.clone().name(name.to_owned()))?;
-    std::fs::write(&path, page).map_err(|error| Failure::file(&path, error))
+    unfinished::write(&path, &page)
 }
 
 fn page(command: Command) -> io::Result<Vec<u8>> {

@@ -1,6 +1,5 @@
 //! `serve`: the embedded server in the foreground.
 
-use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -40,16 +39,12 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.expect();
-    let mut terminated = Termination::new().map_err(|error| Failure::Io("signals".into(), error))?;
     let server = start(args).await?;
     let output = &mut session.output;
     output.line(server.address())?;
     output.flush()?;
     output.notes().say("Ctrl-C ends the server");
-    tokio::select! {
-        () = interrupt.raised() => {}
-        () = terminated.raised() => {}
-    }
+    interrupt.raised().await;
     server.stop().await;
     Ok(Exit::Yes)
 }
@@ -71,29 +66,4 @@ fn place(args: &Args) -> String {
         return path.display().to_string();
     }
     format!("{}:{}", args.listen, args.port)
-}
-
-/// SIGTERM, where there is such a thing.
-struct Termination(#[cfg(unix)] tokio::signal::unix::Signal);
-
-impl Termination {
-    #[cfg(unix)]
-    fn new() -> io::Result<Self> {
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map(Self)
-    }
-
-    #[cfg(not(unix))]
-    fn new() -> io::Result<Self> {
-        Ok(Self())
-    }
-
-    #[cfg(unix)]
-    async fn raised(&mut self) {
-        self.0.recv().await;
-    }
-
-    #[cfg(not(unix))]
-    async fn raised(&mut self) {
-        std::future::pending().await
-    }
 }

@@ -9,6 +9,7 @@ use crate::cli::value;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::input;
 use crate::output::{Layout, Output, Tone};
+use crate::room;
 use crate::session::Session;
 
 /// Which of the three.
@@ -49,6 +50,7 @@ pub(crate) async fn run(verb: Verb, args: &Args, session: &mut Session) -> Outco
     let key = input::key(&args.key)?;
     let value = input::value(args.value.as_ref())?;
     let client = session.client()?;
+    room::require(&client, &key, &value).await?;
     let command = match verb {
         Verb::Set => client.set(&key, &value),
         Verb::Add => client.add(&key, &value),

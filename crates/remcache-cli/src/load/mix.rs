@@ -72,6 +72,11 @@ impl Mix {
         Self { shares: vec![(verb, 1)], total: 1 }
     }
 
+    /// The operations.
+    pub(crate) fn verbs(&self) -> impl Iterator<Item = Verb> {
+        self.shares.iter().map(|(verb, _)| *verb)
+    }
+
     /// An operation at random, in proportion.
     pub(crate) fn pick(&self, random: &mut fastrand::Rng) -> Verb {
         let mut rest = if self.shares.len() > 1 { random.u32(..self.total) } else { 0 };

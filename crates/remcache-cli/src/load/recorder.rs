@@ -6,7 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use remcache::Error;
 
-use super::mix::Verb;
+use super::mix::{Mix, Verb};
 use crate::exit::Exit;
 use crate::tally::Tally;
 
@@ -62,6 +62,13 @@ impl Tallied {
 }
 
 impl Recorder {
+    /// A recorder of a load, each of whose operations it knows: one that nothing came back from has a place too.
+    pub(crate) fn of(mix: &Mix) -> Self {
+        let mut recorder = Self::default();
+        mix.verbs().for_each(|verb| recorder.verbs[verb as usize] = Some(Box::new(Tallied::new())));
+        recorder
+    }
+
     /// Takes the outcome of one operation.
     pub(crate) fn record(&mut self, verb: Verb, outcome: &Result<bool, Error>, latency: Duration) {
         let tallied = self.verbs[verb as usize].get_or_insert_with(|| Box::new(Tallied::new()));

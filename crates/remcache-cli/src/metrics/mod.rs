@@ -101,7 +101,7 @@ impl Scrape {
         families.push_all(GENERAL, &groups.slabs, "", &server);
         families.push_all(SETTINGS, &groups.settings, "", &server);
         families.push_commands("commands_total", COMMANDS, &groups.general, "", &server);
-        families.push_sets(&groups.general, &server);
+        families.push_sets("commands_total", &groups.general, "", &server);
         for class in classes(&groups.items, "items:") {
             let labels = format!("{server},slab=\"{class}\"");
             families.push_all(ITEMS, &groups.items, &format!("items:{class}:"), &labels);
@@ -110,7 +110,9 @@ impl Scrape {
         for class in classes(&groups.slabs, "") {
             let labels = format!("{server},slab=\"{class}\"");
             families.push_all(SLABS, &groups.slabs, &format!("{class}:"), &labels);
-            families.push_commands("slab_commands_total", SLAB_COMMANDS, &groups.slabs, &format!("{class}:"), &labels);
+            let prefix = format!("{class}:");
+            families.push_commands("slab_commands_total", SLAB_COMMANDS, &groups.slabs, &prefix, &labels);
+            families.push_sets("slab_commands_total", &groups.slabs, &prefix, &labels);
         }
     }
 }
@@ -161,15 +163,15 @@ impl Families {
     }
 
     /// The server counts a compare-and-swap that stored as a set too; here it is not.
-    fn push_sets(&mut self, figures: &Figures, server: &str) {
-        let number = |name| figures.number(name);
+    fn push_sets(&mut self, name: &'static str, figures: &Figures, prefix: &str, labels: &str) {
+        let number = |stat: &str| figures.number(&format!("{prefix}{stat}"));
         let sets = number("cmd_set").map(|sets| {
-            let swaps = ["cas_hits", "cas_misses", "cas_badval"].map(|name| number(name).unwrap_or_default());
+            let swaps = ["cas_hits", "cas_misses", "cas_badval"].map(|stat| number(stat).unwrap_or_default());
             sets.saturating_sub(swaps.iter().sum())
         });
         if let Some(sets) = sets {
-            let labels = format!("{server},command=\"set\",status=\"hit\"");
-            self.push("commands_total", Kind::Counter, "Requests by command and status.", &labels, &sets.to_string());
+            let labels = format!("{labels},command=\"set\",status=\"hit\"");
+            self.push(name, Kind::Counter, "Requests by command and status.", &labels, &sets.to_string());
         }
     }
 
@@ -239,7 +241,15 @@ mod tests {
             items: [("items:1:number", "2"), ("items:1:hits_to_hot", "4"), ("items:5:number", "1")]
                 .into_iter()
                 .collect(),
-            slabs: [("1:chunk_size", "96"), ("1:get_hits", "4"), ("total_malloced", "1048576")].into_iter().collect(),
+            slabs: [
+                ("1:chunk_size", "96"),
+                ("1:get_hits", "4"),
+                ("1:cmd_set", "7"),
+                ("1:cas_badval", "2"),
+                ("total_malloced", "1048576"),
+            ]
+            .into_iter()
+            .collect(),
         };
         let mut families = Families::default();
         Scrape { server: "a:1".into(), groups: Some(groups), ping: Duration::from_millis(1) }.add_to(&mut families);
@@ -258,6 +268,7 @@ mod tests {
             "memcached_slab_lru_hits_total{server=\"a:1\",slab=\"1\",lru=\"hot\"} 4",
             "memcached_slab_chunk_size_bytes{server=\"a:1\",slab=\"1\"} 96",
             "memcached_slab_commands_total{server=\"a:1\",slab=\"1\",command=\"get\",status=\"hit\"} 4",
+            "memcached_slab_commands_total{server=\"a:1\",slab=\"1\",command=\"set\",status=\"hit\"} 5",
             "memcached_malloced_bytes{server=\"a:1\"} 1048576",
         ] {
             assert!(text.lines().any(|known| known == line), "{line}\n{text}");

@@ -122,6 +122,53 @@ pub(super) const GENERAL: &[Metric] = &[
     ),
     metric("extstore_limit_maxbytes", "extstore_bytes_limit", Gauge, "Bytes of flash storage."),
     metric("extstore_io_queue", "extstore_io_queue_depth", Gauge, "Items waiting to be read or written."),
+    metric("proxy_conn_requests", "proxy_conn_requests_total", Counter, "Requests of clients to the proxy."),
+    metric(
+        "proxy_conn_errors",
+        "proxy_conn_errors_total",
+        Counter,
+        "Errors of the connections of clients of the proxy.",
+    ),
+    metric("proxy_conn_oom", "proxy_conn_oom_total", Counter, "Times the proxy had no memory for a request."),
+    metric("proxy_req_active", "proxy_req_active", Gauge, "Requests that the proxy works on now."),
+    metric(
+        "proxy_config_reloads",
+        "proxy_config_reloads_total",
+        Counter,
+        "Times the proxy read its configuration again.",
+    ),
+    metric(
+        "proxy_config_reload_fails",
+        "proxy_config_reload_fails_total",
+        Counter,
+        "Times the proxy could not read its configuration again.",
+    ),
+    metric(
+        "proxy_config_cron_runs",
+        "proxy_config_cron_runs_total",
+        Counter,
+        "Times a timer of the proxy's configuration ran.",
+    ),
+    metric(
+        "proxy_config_cron_fails",
+        "proxy_config_cron_fails_total",
+        Counter,
+        "Times a timer of the proxy's configuration failed.",
+    ),
+    metric("proxy_backend_total", "proxy_backend_total", Gauge, "Servers behind the proxy."),
+    metric(
+        "proxy_backend_marked_bad",
+        "proxy_backend_marked_bad_total",
+        Counter,
+        "Times a server behind the proxy was taken for bad.",
+    ),
+    metric("proxy_backend_failed", "proxy_backend_failed", Gauge, "Failures of servers behind the proxy."),
+    metric(
+        "proxy_request_failed_depth",
+        "proxy_request_failed_depth_total",
+        Counter,
+        "Requests refused because too many waited for a server behind the proxy.",
+    ),
     metric(
         "round_robin_fallback",
         "round_robin_fallback_total",
@@ -242,7 +289,6 @@ pub(super) const COMMANDS: &[(&str, &str, &str)] = &[
 /// The same for each slab class.
 pub(super) const SLAB_COMMANDS: &[(&str, &str, &str)] = &[
     ("get_hits", "get", "hit"),
-    ("cmd_set", "set", "hit"),
     ("delete_hits", "delete", "hit"),
     ("incr_hits", "incr", "hit"),
     ("decr_hits", "decr", "hit"),
@@ -259,6 +305,47 @@ pub(super) const LRU_HITS: &[(&str, &str)] =
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    /// What memcached_exporter calls its metrics, those of the proxy and of slab classes included, behind `memcached_`.
+    const EXPORTER: &str = "\
+         up uptime_seconds time_seconds version process_user_cpu_seconds_total \
+         process_system_cpu_seconds_total read_bytes_total written_bytes_total current_connections \
+         max_connections connections_total connections_rejected_total connections_yielded_total \
+         connections_listener_disabled_total current_bytes limit_bytes commands_total current_items \
+         items_total items_evicted_total items_reclaimed_total item_too_large_total item_no_memory_total \
+         direct_reclaims_total lru_crawler_enabled lru_crawler_sleep lru_crawler_to_crawl \
+         lru_crawler_maintainer_thread lru_crawler_hot_percent lru_crawler_warm_percent \
+         lru_crawler_hot_max_factor lru_crawler_warm_max_factor lru_crawler_starts_total \
+         lru_crawler_reclaimed_total lru_crawler_items_checked_total lru_crawler_moves_to_cold_total \
+         lru_crawler_moves_to_warm_total lru_crawler_moves_within_lru_total malloced_bytes slab_current_items \
+         slab_items_age_seconds slab_items_crawler_reclaimed_total slab_items_evicted_total \
+         slab_items_evicted_nonzero_total slab_items_evicted_time_seconds slab_items_evicted_unfetched_total \
+         slab_items_expired_unfetched_total slab_items_outofmemory_total slab_items_reclaimed_total \
+         slab_items_tailrepairs_total slab_items_moves_to_cold slab_items_moves_to_warm \
+         slab_items_moves_within_lru slab_hot_items slab_warm_items slab_cold_items slab_temporary_items \
+         slab_hot_age_seconds slab_warm_age_seconds slab_lru_hits_total slab_chunk_size_bytes \
+         slab_chunks_per_page slab_current_pages slab_current_chunks slab_chunks_used slab_chunks_free \
+         slab_chunks_free_end slab_mem_requested_bytes slab_commands_total extstore_compact_lost_total \
+         extstore_compact_rescued_total extstore_compact_skipped_total extstore_pages_allocated_total \
+         extstore_pages_evicted_total extstore_pages_reclaimed_total extstore_pages_free extstore_pages_used \
+         extstore_objects_evicted_total extstore_objects_read_total extstore_objects_written_total \
+         extstore_objects_used extstore_bytes_evicted_total extstore_bytes_written_total \
+         extstore_bytes_read_total extstore_bytes_used extstore_bytes_fragmented extstore_bytes_limit \
+         extstore_io_queue_depth accepting_connections proxy_conn_requests_total proxy_conn_errors_total \
+         proxy_conn_oom_total proxy_req_active proxy_config_reloads_total proxy_config_reload_fails_total \
+         proxy_config_cron_runs_total proxy_config_cron_fails_total proxy_backend_total \
+         proxy_backend_marked_bad_total proxy_backend_failed proxy_request_failed_depth_total \
+         round_robin_fallback_total unexpected_napi_ids_total";
+
+    #[test]
+    fn every_name_of_the_exporter_is_here() {
+        // Those that are made of more than one statistic.
+        let composed = ["up", "version", "commands_total", "slab_commands_total", "slab_lru_hits_total"];
+        let names = [GENERAL, SETTINGS, ITEMS, SLABS].concat().into_iter().map(|metric| metric.name);
+        let here: HashSet<_> = names.chain(composed).collect();
+        let missing: Vec<_> = EXPORTER.split_whitespace().filter(|name| !here.contains(name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
 
     #[test]
     fn names_are_unique_and_say_what_they_count() {

@@ -64,6 +64,11 @@ impl Cell {
         Self { tone, ..self }
     }
 
+    /// The same cell with a mark: it is worth a look, also where there are no colours.
+    pub(crate) fn marked(self) -> Self {
+        Self { text: self.text + "!", ..self }
+    }
+
     /// The same cell as the last of its row: it stands over all columns that follow.
     pub(crate) fn spanning(self) -> Self {
         Self { spans: true, ..self }

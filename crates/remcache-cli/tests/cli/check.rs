@@ -27,6 +27,8 @@ fn a_broken_threshold_is_told_with_what_it_is() {
         remcache(["check", "--fail-if", "hit%<50", "--warn-if", "curr_items>0"]).servers(server.addr()).run().exits(8);
     assert!(run.text().contains("CRITICAL  hit% is 0.0% (hit%<50); curr_items is 1 (curr_items>0)"), "{run:?}");
     remcache(["check", "--warn-if", "curr_items>0"]).servers(server.addr()).run().exits(8);
+    let run = remcache(["check", "--fail-if", "curr_itemz>0"]).servers(server.addr()).run().exits(2);
+    assert!(run.text().contains("UNKNOWN  curr_itemz is not told"), "{run:?}");
     remcache(["check", "--warn-if", "nonsense"]).servers(server.addr()).run().exits(2).complains_of("hit%<90");
 }
 
@@ -51,6 +53,14 @@ fn monitoring_gets_one_line_and_its_own_codes() {
     assert!(warning.text().starts_with(&format!("MEMCACHED WARNING - 1 of 1 servers answer, {addr} curr_items is 1")));
     let critical = check(&[], &format!("{addr},{DEAD}")).exits(2);
     assert!(critical.text().starts_with(&format!("MEMCACHED CRITICAL - 1 of 2 servers answer, {DEAD} down: ")));
+    let low = check(&["--warn-if", "curr_items<5", "--fail-if", "curr_items<1"], &addr).exits(1);
+    assert!(low.text().ends_with(&format!(" | '{addr} curr_items'=1;5:;1:\n")), "{low:?}");
+    let untold = check(&["--fail-if", "curr_itemz>5"], &addr).exits(3);
+    assert!(untold.text().starts_with("MEMCACHED UNKNOWN - 1 of 1 servers answer, "), "{untold:?}");
+    assert!(untold.text().contains("curr_itemz is not told"), "{untold:?}");
+    check(&["--fail-if", "nonsense"], &addr).exits(3);
+    let nowhere = check(&["--user", "u", "--password-file", "/nowhere"], &addr).exits(3);
+    assert!(nowhere.text().starts_with("MEMCACHED UNKNOWN - ") && nowhere.text().contains("/nowhere"), "{nowhere:?}");
     check(&[], "a:b:c:d").exits(3);
     remcache(["get", "k", "-f", "nagios"]).servers(server.addr()).run().exits(2).complains_of("check");
 }

@@ -261,6 +261,17 @@ fn an_interrupted_copy_is_completed_by_the_next() {
     assert_eq!(to.count(), 4000);
 }
 
+#[test]
+fn a_terminal_sees_what_is_listed() {
+    let (from, to) = (Fleet::start(2, ""), Fleet::start(1, ""));
+    let lines: String = (0..100).map(|number| format!("{{\"key\":\"k:{number}\",\"value\":\"\"}}\n")).collect();
+    remcache(["load", "-", "-q"]).servers(&from.url).input(lines).run().exits(0);
+    let shown = copy(&from, &to).run_on_terminal("").exits(0);
+    let listing = shown.text().lines().find(|line| line.starts_with("listing ")).unwrap_or_else(|| panic!("{shown:?}"));
+    assert_eq!(listing.matches(" keys").count(), 2, "{listing}");
+    assert!(shown.text().contains("100 copied"), "{shown:?}");
+}
+
 /// A count as the tool writes it.
 fn with_separators(count: usize) -> String {
     match count {

@@ -1,5 +1,7 @@
 //! What is made of the options' definitions: contexts, completions, manual pages.
 
+use std::process::Command;
+
 use remcache_testkit::Memcached;
 use serde_json::json;
 use tempfile::TempDir;
@@ -69,8 +71,44 @@ fn contexts_that_do_not_fit_are_named() {
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("config.toml"), "current = \"a\"\n[contexts.a]\ntiemout = \"1s\"\n").unwrap();
     home.run(&["locate", "k"]).run().exits(2).complains_of("tiemout");
+    std::fs::write(directory.join("config.toml"), "current = \"a\"\n[contexts.a]\ntimeout = \"soon\"\n").unwrap();
+    let run = home.run(&["locate", "k"]).run().exits(2).complains_of("context a: invalid value 'soon'");
+    assert!(run.stderr.contains("config.toml"), "{run:?}");
     std::fs::write(directory.join("config.toml"), "current = ").unwrap();
     home.run(&["locate", "k"]).run().exits(2).complains_of("config.toml");
+}
+
+#[test]
+fn a_broken_file_of_contexts_can_be_examined_and_mended() {
+    let server = Memcached::start(&[]);
+    let home = Home::new();
+    let directory = home.0.path().join(".config/remcache");
+    std::fs::create_dir_all(&directory).unwrap();
+    let write = |text: &str| std::fs::write(directory.join("config.toml"), text).unwrap();
+    let doctor = || {
+        let findings = home.run(&["doctor", "-f", "json", "-s", &server.addr()]).run().exits(8).json();
+        let found = findings.as_array().unwrap().iter().filter(|finding| finding["server"] == "contexts");
+        found.map(|finding| finding["finding"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    write("current = ");
+    assert!(doctor().iter().any(|found| found.contains("config.toml: TOML parse error")), "{:?}", doctor());
+    for args in [&["--help"][..], &["man"], &["completions", "bash"], &["get", "--help"]] {
+        home.run(args).run().exits(0);
+    }
+    write("current = \"gone\"\n[contexts.a]\ntiemout = \"1s\"\n[contexts.b]\ntimeout = \"soon\"\n[contexts.c]\n");
+    let found = doctor();
+    assert_eq!(found.len(), 3, "{found:?}");
+    for (found, word) in found.iter().zip(["unknown option \"tiemout\"", "invalid value 'soon'", "no context \"gone\""])
+    {
+        assert!(found.contains(word), "{found}");
+    }
+    let run = home.run(&["doctor", "--context", "nobody", "-s", &server.addr()]).run().exits(8);
+    assert!(run.text().contains("no context \"nobody\""), "{run:?}");
+    let listed = home.run(&["context", "ls", "-f", "json"]).run().exits(0).json();
+    assert!(listed[0]["problem"].as_str().unwrap().contains("tiemout") && listed[2].get("problem").is_none());
+    home.run(&["get", "k"]).run().exits(2).complains_of("no context \"gone\"");
+    home.run(&["context", "use", "c"]).run().exits(0);
+    home.run(&["get", "k", "-s", &server.addr()]).run().exits(1);
 }
 
 #[test]
@@ -82,6 +120,39 @@ fn each_shell_gets_completions_of_every_command() {
         }
     }
     remcache(["completions", "csh"]).run().exits(2).complains_of("zsh");
+}
+
+#[test]
+fn completions_load_in_their_shells_and_complete() {
+    let directory = tempfile::tempdir().unwrap();
+    let completed = |shell: &str, options: &[&str], script: &str| {
+        let file = directory.path().join(shell);
+        std::fs::write(&file, remcache(["completions", shell]).run().exits(0).stdout).unwrap();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path).map(|directory| directory.join(shell)).find(|path| path.is_file());
+        let found =
+            found.unwrap_or_else(|| panic!("{shell} is missing: apt-get install -y --no-install-recommends {shell}"));
+        let mut command = Command::new(found);
+        command.args(options).arg("-c").arg(script).env("FILE", &file).env("HOME", directory.path());
+        let output = command.output().unwrap();
+        assert!(output.stderr.is_empty(), "{shell}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let bash = r#"
+        source "$FILE"
+        complete -p remcache
+        COMP_WORDS=(remcache sta) COMP_CWORD=1; _remcache remcache sta remcache; echo "${COMPREPLY[@]}"
+        COMP_WORDS=(remcache stats --tot) COMP_CWORD=2; _remcache remcache --tot stats; echo "${COMPREPLY[@]}""#;
+    let bash = completed("bash", &["--norc"], bash);
+    assert!(bash.contains("-F _remcache remcache\nstats\n--total\n"), "{bash}");
+    let fish = r#"
+        source $FILE
+        complete -C "remcache sta"
+        complete -C "remcache stats --tot""#;
+    let fish = completed("fish", &["--no-config"], fish);
+    assert!(fish.contains("stats\tShow the statistics") && fish.contains("--total\tLook once"), "{fish}");
+    let zsh = r#"autoload -U compinit; compinit -u -D; source "$FILE"; echo $_comps[remcache]; whence -w _remcache"#;
+    assert_eq!(completed("zsh", &["-f"], zsh), "_remcache\n_remcache: function\n");
 }
 
 #[test]

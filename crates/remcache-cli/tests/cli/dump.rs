@@ -346,16 +346,19 @@ fn an_interrupted_dump_keeps_what_there_is_in_whole_lines() {
     fill(&server.addr());
     let directory = scratch();
     let file = path(&directory, "items.ndjson");
-    let dump = remcache(["dump", &file, "--rate", "500"]).servers(server.addr()).spawn();
-    let has_begun = || std::fs::read_dir(directory.path()).unwrap().count() > 0;
-    while !has_begun() {}
-    std::thread::sleep(Duration::from_millis(500));
-    kill_process(Pid::from_child(&dump), Signal::INT).unwrap();
-    let output = dump.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{output:?}");
-    assert!(!Path::new(&file).exists());
-    let partial = std::fs::read_to_string(format!("{file}.partial")).unwrap_or_default();
-    assert!(records(&partial).len() < 2006);
+    let names = || std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    for signal in [Signal::INT, Signal::TERM] {
+        let dump = remcache(["dump", &file, "--rate", "500"]).servers(server.addr()).spawn();
+        while names().next().is_none() {}
+        std::thread::sleep(Duration::from_millis(500));
+        kill_process(Pid::from_child(&dump), signal).unwrap();
+        let output = dump.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{output:?}");
+        assert!(names().all(|name| name == "items.ndjson.partial"), "{signal:?}: {:?}", names().collect::<Vec<_>>());
+        let partial = std::fs::read_to_string(format!("{file}.partial")).unwrap_or_default();
+        assert!(records(&partial).len() < 2006);
+        let _ = std::fs::remove_file(format!("{file}.partial"));
+    }
     run(&["dump", &file], &server.addr()).exits(0);
     assert_eq!(records(&std::fs::read_to_string(&file).unwrap()).len(), 2006);
 }

@@ -124,6 +124,23 @@ fn a_file_that_cannot_be_written_is_named() {
 }
 
 #[test]
+fn a_file_that_finds_no_room_is_not_left_behind_broken() {
+    let server = with_items(&[("a", "1")]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a");
+    fs::write(&file, "the value before").unwrap();
+    for args in [["-o", file.to_str().unwrap()], ["-d", dir.path().to_str().unwrap()]] {
+        let run = remcache(["get", "a"].into_iter().chain(args)).servers(server.addr()).without_room().run().exits(2);
+        assert!(run.stderr.contains(file.to_str().unwrap()), "{run:?}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "the value before");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left behind");
+    }
+    // What is no file is written as it is.
+    let run = remcache(["get", "a", "-o", "/dev/stdout"]).servers(server.addr()).run().exits(0);
+    assert_eq!(run.text(), "1");
+}
+
+#[test]
 fn a_terminal_gets_text_with_a_line_end() {
     let server = with_items(&[("a", "hello")]);
     let run = remcache(["get", "a"]).servers(server.addr()).run_on_terminal("").exits(0);

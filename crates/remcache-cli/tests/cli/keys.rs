@@ -74,6 +74,16 @@ fn a_tree_sums_up_by_prefix() {
     assert_eq!((&branch("session:")["keys"], &branch("session:")["without_ttl"]), (&100.into(), &0.into()));
     let text = remcache(["keys", "--tree", ":"]).servers(&list).run().exits(0);
     assert!(text.lines()[0].starts_with("PREFIX"), "{text:?}");
+    assert!(text.lines()[1].ends_with("  100%        100%  ← 100% written and never fetched"), "{text:?}");
+    let keys: Vec<_> = (0..300).map(|number| format!("user:{number}")).collect();
+    remcache(["get", "--protocol", "text", "-f", "ndjson"].into_iter().chain(keys.iter().map(String::as_str)))
+        .servers(&list)
+        .run()
+        .exits(0);
+    let text = remcache(["keys", "--tree", ":", "--prefix", "user:"]).servers(&list).run().exits(0);
+    assert!(text.lines()[1].ends_with("  100%          0%"), "{text:?}");
+    let shown = remcache(["keys", "--tree", ":"]).servers(&list).run_on_terminal("").exits(0);
+    assert!(shown.text().contains("(metadump hash, 400 lines, "), "{shown:?}");
 }
 
 #[test]

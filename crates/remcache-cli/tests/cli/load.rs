@@ -115,6 +115,33 @@ fn results_go_into_files() {
 }
 
 #[test]
+fn an_operation_that_was_not_asked_for_in_time_has_a_place_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let hdr = dir.path().join("out.hlog");
+    // A second operation in 10,000 does not come in a load of some.
+    let load = ["bench", "--time", "20ms", "--rate", "50", "--keys", "10", "--ratio", "get=10000,set=1", "--embedded"];
+    let run = patient(load.into_iter().chain(["1", "--hdr", hdr.to_str().unwrap()])).run().exits(0);
+    let sets: Vec<_> = run.lines()[2].split_whitespace().collect();
+    assert_eq!(sets, ["set", "0", "0", "0", "-", "-", "-", "-", "-", "-", "-"], "{run:?}");
+    assert!(fs::read_to_string(&hdr).unwrap().contains("Tag=set,"));
+}
+
+#[test]
+fn a_result_that_finds_no_room_is_not_left_behind_broken() {
+    let dir = tempfile::tempdir().unwrap();
+    let [json, hdr, svg] = ["out.json", "out.hlog", "out.svg"].map(|name| dir.path().join(name));
+    for (option, file) in [("--json", &json), ("--hdr", &hdr), ("--svg", &svg)] {
+        fs::write(file, "the one before").unwrap();
+        let file = file.to_str().unwrap();
+        let load = ["bench", "--time", "20ms", "--keys", "10", "--embedded", "1", option, file];
+        let run = patient(load).without_room().run().exits(2);
+        assert!(run.stderr.contains(file), "{run:?}");
+        assert_eq!(fs::read_to_string(file).unwrap(), "the one before");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "nothing else is left behind");
+}
+
+#[test]
 fn a_place_without_room_for_results_is_told_before_the_load() {
     for option in ["--json", "--hdr", "--svg"] {
         for place in ["/nowhere/x", "/"] {

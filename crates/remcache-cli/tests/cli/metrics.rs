@@ -126,4 +126,7 @@ fn it_ends_in_order_and_names_a_port_that_is_taken() {
     remcache(["serve-metrics", "nonsense"]).run().exits(2).complains_of(":9150");
     kill_process(Pid::from_child(&tool.0), Signal::INT).unwrap();
     assert_eq!(tool.0.wait().unwrap().code(), Some(0));
+    let (mut tool, _) = serve(DEAD);
+    kill_process(Pid::from_child(&tool.0), Signal::TERM).unwrap();
+    assert_eq!(tool.0.wait().unwrap().code(), Some(0));
 }

@@ -110,11 +110,12 @@ fn values_of_options_that_do_not_fit_are_named() {
         ("--timeout", "0s", "zero"),
         ("--timeout", "5", "5s"),
         ("--connect-timeout", "-1s", "negative"),
-        ("--embedded", "0", "1..=256"),
+        ("--embedded", "0", "1..=1024"),
         ("--embedded-memory", "much", "64k"),
         ("--format", "xml", "ndjson"),
         ("--color", "maybe", "always"),
-        ("--distribution", "modula", "ketama"),
+        ("--distribution", "modula", "remcache ring profiles lists every name"),
+        ("--like", "nobody", "remcache ring profiles lists every name"),
     ] {
         remcache(["get", "k"]).arg(format!("{option}={value}")).run().exits(2).complains_of(word);
     }

@@ -91,7 +91,7 @@ fn a_place_is_explained() {
     let value = |name: &str| why[name].as_str().unwrap().parse::<u64>().unwrap();
     assert!(value("point") >= value("value"), "{why}");
     let run = remcache(["locate", "Hello", "--explain", "-f", "text"]).servers("a,b,c").run().exits(0);
-    assert!(run.text().starts_with(&format!("Hello  → {}  md5 ", server.name())), "{run:?}");
+    assert!(run.text().starts_with(&format!("Hello  → {}  hash md5/ketama ", server.name())), "{run:?}");
 }
 
 #[test]
@@ -109,7 +109,9 @@ fn the_share_of_each_server_now_and_after() {
     assert_eq!(shares[2]["share_after"], 0.0);
     assert_eq!(sum("moved_in"), shares[2]["keys"].as_u64().unwrap(), "only the keys of the one that leaves move");
     let run = remcache(args[..5].iter().chain(&["c"])).servers("a,b,c").run().exits(0);
-    assert!(run.text().contains("about the least possible"), "{run:?}");
+    assert!(run.text().contains(" %): the least possible"), "{run:?}");
+    let run = remcache(["ring", "balance", "--sample", "30k", "--add", "c"]).servers("a,b").run().exits(0);
+    assert!(run.text().contains(" %): about the least possible"), "{run:?}");
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn general_statistics_are_a_row_for_each_server_and_totals() {
     }
     remcache(["get", "a"]).servers(pair.alive.addr()).run().exits(0);
     remcache(["get", "nobody"]).servers(pair.alive.addr()).run().exits(1);
-    let run = pair.run(&["stats"]).exits(3);
+    let run = pair.run(&["stats", "--total"]).exits(3);
     let lines = run.lines();
     let titles: Vec<_> = lines[0].split_whitespace().collect();
     assert_eq!(titles, ["SERVER", "VER", "UP", "ITEMS", "MEMORY", "HIT%", "GETS", "SETS", "EVICTED", "CONNS", "AGE"]);
@@ -88,7 +88,47 @@ fn general_statistics_are_a_row_for_each_server_and_totals() {
     assert!(lines[2].starts_with(&format!("{}  DOWN: ", pair.dead)) && lines[2].contains("refused"), "{run:?}");
     let total: Vec<_> = lines[3].split_whitespace().collect();
     assert_eq!(total[..3], ["total", "(1/2)", "3"]);
+    pair.dead_run(&["stats", "--total"]).exits(4);
+}
+
+#[test]
+fn plain_statistics_are_what_happens_in_a_second() {
+    let pair = Pair::new();
+    let run = pair.run(&["stats"]).exits(3);
+    let titles: Vec<_> = run.lines()[0].split_whitespace().collect();
+    assert_eq!(titles, ["SERVER", "VER", "UP", "ITEMS", "MEMORY", "HIT%", "GET/s", "SET/s", "EVICT/s", "CONNS", "AGE"]);
+    assert!(run.lines()[2].contains("DOWN: connection refused"), "{run:?}");
+    assert!(run.stderr.is_empty(), "{run:?}");
     pair.dead_run(&["stats"]).exits(4);
+    // A terminal hears what the figures are, and sees a gauge.
+    let shown = remcache(["stats"]).servers(pair.alive.addr()).run_on_terminal("").exits(0);
+    let text = shown.text();
+    assert!(text.contains("▁▁▁▁▁▁▁▁ 0.0/64.0M") && text.contains("rates and HIT% over 1.00s"), "{text}");
+    // Records are the server's own figures, and rates only when asked for.
+    let list = pair.run(&["stats", "-f", "json"]).exits(3).json();
+    assert!(list[0]["stats"]["cmd_get"].is_u64() && list[0].get("rates").is_none(), "{list}");
+    remcache(["stats", "--total", "--delta", "1s"]).run().exits(2);
+    remcache(["stats", "--total", "--watch", "1s"]).run().exits(2);
+}
+
+#[test]
+fn rates_are_those_of_a_load() {
+    let server = Memcached::start(&["-m", "8"]);
+    let load = remcache(["bench", "--time", "1h", "--rate", "500", "--keys", "2k", "--size", "20k"]);
+    let mut load = load.env("REMCACHE_TIMEOUT", "60s").servers(server.addr()).spawn();
+    let begun = std::time::Instant::now();
+    loop {
+        let stats = remcache(["stats", "--delta", "200ms", "--timeout", "60s"]).servers(server.addr());
+        let run = stats.run().exits(0);
+        let cells: Vec<_> = run.lines()[1].split_whitespace().map(str::to_owned).collect();
+        // Gets and sets come in the proportion of the load, and what has no room is marked.
+        if cells[6] != "0" && cells[7] != "0" && cells[8].ends_with('!') {
+            break;
+        }
+        assert!(begun.elapsed().as_secs() < 60, "{run:?}");
+    }
+    load.kill().unwrap();
+    load.wait().unwrap();
 }
 
 #[test]

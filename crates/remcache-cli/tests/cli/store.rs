@@ -98,7 +98,17 @@ fn a_value_above_the_limit_is_refused() {
     let big = vec![b'x'; 1 << 20];
     remcache(["set", "k", "-"]).servers(server.addr()).input(big).run().exits(5).complains_of("too large");
     let big = vec![b'x'; 3 << 20];
-    remcache(["set", "k", "-"]).servers(server.addr()).input(big).run().exits(5).complains_of("max_value_size");
+    remcache(["set", "k", "old"]).servers(server.addr()).run().exits(0);
+    remcache(["set", "k", "-"]).servers(server.addr()).input(big.clone()).run().exits(5).complains_of("larger -I");
+    // A server that is asked to store it would have dropped what was there.
+    assert_eq!(remcache(["get", "k"]).servers(server.addr()).run().exits(0).text(), "old");
+    let large = Memcached::start(&["-I", "8m"]);
+    for protocol in ["binary", "meta", "text"] {
+        let set = remcache(["set", "k", "-", "--protocol", protocol]).servers(large.addr());
+        set.input(big.clone()).run().exits(0);
+        let got = remcache(["get", "k", "--protocol", protocol]).servers(large.addr()).run().exits(0);
+        assert!(got.stdout == big, "{protocol}: {} bytes", got.stdout.len());
+    }
 }
 
 #[test]

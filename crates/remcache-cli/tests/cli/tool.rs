@@ -64,6 +64,16 @@ impl Tool {
         Self { input: input.into(), ..self }
     }
 
+    /// Where no file has room for a byte, as on a disk that is full.
+    pub(crate) fn without_room(self) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        shell.env_clear().args(["-c", r#"trap "" XFSZ; ulimit -f 0; exec "$0" "$@""#]);
+        shell.arg(self.command.get_program()).args(self.command.get_args());
+        let set = self.command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        shell.envs(set);
+        Self { command: shell, ..self }
+    }
+
     /// Runs it to its end.
     pub(crate) fn run(mut self) -> Run {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -203,7 +213,7 @@ impl Live {
         self.shows_what(|text| text.contains(what), what)
     }
 
-    fn shows_what(&self, is_it: impl Fn(&str) -> bool, what: &str) -> String {
+    pub(crate) fn shows_what(&self, is_it: impl Fn(&str) -> bool, what: &str) -> String {
         let begun = Instant::now();
         loop {
             let text = self.text();

@@ -175,6 +175,84 @@ fn five_hundred_servers_most_of_them_down() {
 }
 
 #[test]
+fn five_hundred_servers_that_live() {
+    let top = remcache(["top", "-i", "1s", "--embedded", "500", "--embedded-memory", "1m", "--timeout", "20s"]);
+    let mut top = top.live(30, 140);
+    top.shows("500/500 up");
+    let text = top.shows("PING");
+    assert!(text.contains("10s%") && text.contains("VERSION"), "{text}");
+    // The page is about the last of them when it is selected, and the list shows it.
+    // Before the page is there, its title says what is missing behind a colon.
+    let name = |line: &str| line.split(' ').next().unwrap().trim_end_matches(':').to_owned();
+    let first = name(text.lines().nth(3).unwrap());
+    top.types("G5");
+    let last = name(top.shows("SILENT").lines().nth(2).unwrap());
+    assert_ne!(first, last);
+    top.types("1");
+    let is_at_the_end = |text: &str| text.lines().rev().nth(1).is_some_and(|line| name(line) == last);
+    top.shows_what(is_at_the_end, "the end of the list");
+    top.types("q");
+    assert_eq!(top.ends(), (Some(0), true));
+}
+
+#[test]
+fn rates_hits_and_order_are_those_of_the_servers() {
+    let (busy, idle) = (Memcached::start(&[]), Memcached::start(&[]));
+    let load = remcache(["bench", "--time", "1h", "--rate", "200", "--keys", "10", "--timeout", "60s"]);
+    let mut load = load.servers(busy.addr()).spawn();
+    let list = format!("{},{}", idle.addr(), busy.addr());
+    let mut top = remcache(["top", "-i", "200ms", "--timeout", "20s"]).servers(&list).live(12, 200);
+    let row = |text: &str, server: &Memcached| {
+        let line = text.lines().find(|line| line.starts_with(&server.addr())).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("{} in {text}", server.addr()))
+    };
+    // The column of the latest look, and that of all.
+    let is_hit = |text: &str| text.contains("2/2 up") && row(text, &busy).matches("100.0").count() > 1;
+    let text = top.shows_what(|text| is_hit(text) && text.contains('█'), "hits, and curves of them");
+    assert!(!row(&text, &idle).contains("100.0"), "{text}");
+    // By gets a second the busy one comes first, and in reverse the last.
+    let place = |text: &str, server: &Memcached| text.lines().position(|line| line.starts_with(&server.addr()));
+    let is_first = |text: &str, one: &Memcached, other: &Memcached| place(text, one) < place(text, other);
+    assert!(is_first(&text, &idle, &busy), "{text}");
+    top.types("sss");
+    top.shows("sort: GET/s");
+    top.shows_what(|text| is_first(text, &busy, &idle), "the busy one first");
+    top.types("r");
+    top.shows("GET/s reversed");
+    top.shows_what(|text| is_first(text, &idle, &busy), "the busy one last");
+    top.types(&format!("/{}", busy.addr().rsplit(':').next().unwrap()));
+    let text = top.shows_what(|text| text.contains("filter: ") && !text.contains(&idle.addr()), "one server alone");
+    assert!(text.contains(&busy.addr()), "{text}");
+    top.types("\x1b");
+    top.shows(&idle.addr());
+    top.types("q");
+    assert_eq!(top.ends(), (Some(0), true));
+    load.kill().unwrap();
+    load.wait().unwrap();
+}
+
+#[test]
+fn a_page_that_is_longer_than_the_screen_is_scrolled() {
+    let server = Memcached::start(&[]);
+    for exponent in 5..18 {
+        let value = vec![b'x'; 1 << exponent];
+        remcache(["set", &format!("k{exponent}"), "-"]).servers(server.addr()).input(value).run().exits(0);
+    }
+    let mut top = remcache(["top", "-i", "50ms"]).servers(server.addr()).live(9, 100);
+    top.shows("1/1 up");
+    top.types("2");
+    let text = top.shows("  1-4 of 13");
+    assert!(!text.contains("148K"), "{text}");
+    // Beyond the end it stays there, and one step goes back.
+    top.types("\x1b[6~\x1b[6~\x1b[6~");
+    top.shows("  10-13 of 13");
+    top.types("\x1b[5~");
+    top.shows("  3-6 of 13");
+    top.types("q");
+    assert_eq!(top.ends(), (Some(0), true));
+}
+
+#[test]
 fn what_is_shown_goes_into_a_file() {
     let server = Memcached::start(&[]);
     let directory = tempfile::tempdir().unwrap();

@@ -1,8 +1,6 @@
 //! The result of a load: as a table, as JSON, as a log of histograms.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
-use std::path::Path;
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::serialization::V2DeflateSerializer;
@@ -15,6 +13,7 @@ use crate::exit::Failure;
 use crate::load::{Pace, Recorder, Tallied, Verb, per_second};
 use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone, number};
 use crate::tally::Tally;
+use crate::unfinished;
 
 /// The result of a load.
 #[derive(Debug)]
@@ -150,14 +149,14 @@ impl Report {
     /// Writes the files that were asked for.
     pub(super) fn save(&self, args: &Args) -> Result<(), Failure> {
         if let Some(path) = &args.json {
-            std::fs::write(path, format!("{}\n", self.record())).map_err(file_error(path))?;
+            unfinished::write(path, format!("{}\n", self.record()).as_bytes())?;
         }
         if let Some(path) = &args.hdr {
-            self.save_histograms(path).map_err(file_error(path))?;
+            unfinished::write(path, &self.histograms().map_err(file_error(path))?)?;
         }
         if let Some(path) = &args.svg {
             let svg = plot::draw(&self.recorder, &self.title()).map_err(|error| io::Error::other(error.to_string()));
-            svg.and_then(|svg| std::fs::write(path, svg)).map_err(file_error(path))?;
+            unfinished::write(path, svg.map_err(file_error(path))?.as_bytes())?;
         }
         Ok(())
     }
@@ -171,21 +170,21 @@ impl Report {
         }
     }
 
-    /// Writes a histogram for each operation, tagged with its name.
-    fn save_histograms(&self, path: &Path) -> io::Result<()> {
-        let mut file = BufWriter::new(File::create(path)?);
+    /// A log with a histogram for each operation, tagged with its name.
+    fn histograms(&self) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
         let mut serializer = V2DeflateSerializer::new();
         let begun = SystemTime::now().checked_sub(self.elapsed).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut log = IntervalLogWriterBuilder::new()
             .add_comment("latencies in nanoseconds, the largest of each line in milliseconds")
             .with_max_value_divisor(1e6)
             .with_start_time(begun)
-            .begin_log_with(&mut file, &mut serializer)?;
+            .begin_log_with(&mut text, &mut serializer)?;
         for (verb, tallied) in self.recorder.verbs() {
             let written = log.write_histogram(&tallied.latency, Duration::ZERO, self.elapsed, Tag::new(verb.name()));
             written.map_err(|error| io::Error::other(format!("{error:?}")))?;
         }
-        file.flush()
+        Ok(text)
     }
 }
 

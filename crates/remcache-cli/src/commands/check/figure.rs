@@ -58,11 +58,30 @@ pub(super) struct Seen {
     pub(super) ping: Duration,
 }
 
+/// What a condition finds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Found {
+    /// The figure is this, and as the condition says or not.
+    Value(f64, bool),
+    /// There is no figure yet: without gets there is no share of hits.
+    Nothing,
+    /// The server has no such figure.
+    Untold,
+}
+
 impl Condition {
-    /// What the figure is, and whether it is as the condition says; `None` if the server does not tell.
-    pub(super) fn look(&self, seen: &Seen) -> Option<(f64, bool)> {
-        let value = self.figure.value(seen)?;
-        Some((value, self.relation.holds(value, self.limit)))
+    /// What the figure is, and whether it is as the condition says.
+    pub(super) fn look(&self, seen: &Seen) -> Found {
+        match self.figure.value(seen) {
+            Some(Some(value)) => Found::Value(value, self.relation.holds(value, self.limit)),
+            Some(None) => Found::Nothing,
+            None => Found::Untold,
+        }
+    }
+
+    /// Whether large values are what it is about.
+    pub(super) fn is_of_excess(&self) -> bool {
+        matches!(self.relation, Relation::Above | Relation::AtLeast)
     }
 
     /// The condition and what the figure is instead.
@@ -77,22 +96,25 @@ impl Condition {
 }
 
 impl Figure {
-    fn value(&self, seen: &Seen) -> Option<f64> {
+    /// The figure, if there is one yet; `None` if the server does not tell it.
+    fn value(&self, seen: &Seen) -> Option<Option<f64>> {
         let number = |name: &str| seen.now.number(name).map(|number| number as f64);
-        match self {
+        let value = match self {
             Self::Share(share) => {
                 let whole = share.whole.iter().map(|name| number(name)).sum::<Option<f64>>()?;
-                (whole > 0.0).then_some(100.0 * number(share.part)? / whole)
+                let part = number(share.part)?;
+                return Some((whole > 0.0).then_some(100.0 * part / whole));
             }
-            Self::Ping => Some(seen.ping.as_secs_f64()),
-            Self::Uptime => number("uptime"),
-            Self::Stat(name) => number(name),
+            Self::Ping => seen.ping.as_secs_f64(),
+            Self::Uptime => number("uptime")?,
+            Self::Stat(name) => number(name)?,
             Self::Rate(name) => {
                 let (before, elapsed) = seen.before.as_ref()?;
                 let grown = seen.now.number(name)?.saturating_sub(before.number(name)?);
-                Some(grown as f64 / elapsed.as_secs_f64().max(f64::MIN_POSITIVE))
+                grown as f64 / elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
             }
-        }
+        };
+        Some(Some(value))
     }
 
     /// Whether it takes two looks.
@@ -204,18 +226,23 @@ mod tests {
 
     #[test]
     fn conditions_on_every_kind_of_figure() {
+        use Found::{Nothing, Untold, Value};
         let cases = [
-            ("hit%<90", Some((90.0, false))),
-            ("hit%<=90%", Some((90.0, true))),
-            ("memory%>49.5", Some((50.0, true))),
-            ("connections%>1", None),
-            ("evictions/s>=10", Some((10.0, true))),
-            ("cmd_touch/s>1", None),
-            ("uptime<2h", Some((3600.0, true))),
-            ("ping>10ms", Some((0.005, false))),
-            ("curr_items>1k", Some((7.0, false))),
-            ("curr_items>0", Some((7.0, true))),
+            ("hit%<90", Value(90.0, false)),
+            ("hit%<=90%", Value(90.0, true)),
+            ("memory%>49.5", Value(50.0, true)),
+            ("connections%>1", Untold),
+            ("evictions/s>=10", Value(10.0, true)),
+            ("cmd_touch/s>1", Untold),
+            ("uptime<2h", Value(3600.0, true)),
+            ("ping>10ms", Value(0.005, false)),
+            ("curr_items>1k", Value(7.0, false)),
+            ("curr_items>0", Value(7.0, true)),
+            ("curr_itemz>0", Untold),
         ];
+        let unused = [("get_hits", "0"), ("get_misses", "0")].into_iter().collect();
+        let unused = Seen { now: unused, before: None, ping: Duration::ZERO };
+        assert_eq!("hit%<90".parse::<Condition>().unwrap().look(&unused), Nothing);
         for (text, expected) in cases {
             assert_eq!(text.parse::<Condition>().unwrap().look(&seen()), expected, "{text}");
         }

@@ -1,6 +1,7 @@
 //! `check`: whether the servers are as they should be, for people and for monitoring.
 
 mod figure;
+mod performance;
 
 use std::time::{Duration, Instant};
 
@@ -12,14 +13,15 @@ use crate::exit::{Exit, Outcome};
 use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone};
 use crate::sample::{self, reason};
 use crate::session::Session;
-use figure::{Condition, Seen};
+use figure::{Condition, Found, Seen};
+use performance::Performance;
 
 /// Check the servers against thresholds, for people or for monitoring
 ///
 /// A server that does not answer is critical. Figures are hit%, memory%, connections%, ping, uptime,
-/// gets/s, sets/s, misses/s, evictions/s, and any statistic of the server: curr_items, cmd_touch/s.
-/// With -f nagios it prints one line with performance data, and exits with 0 (ok), 1 (warning),
-/// 2 (critical) or 3 (unknown).
+/// gets/s, sets/s, misses/s, evictions/s, and any statistic of the server: curr_items, cmd_touch/s. A
+/// figure that a server does not have is unknown, with exit code 2. With -f nagios it prints one line with
+/// performance data, and exits with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: remcache check --warn-if 'hit%<90' --fail-if 'evictions/s>100' --fail-if 'ping>50ms'")]
 pub(crate) struct Args {
@@ -41,6 +43,8 @@ pub(crate) struct Args {
 enum Health {
     #[default]
     Ok,
+    /// Something cannot be said.
+    Unknown,
     Warning,
     Critical,
 }
@@ -53,20 +57,13 @@ struct Verdict {
     /// Why it is not well.
     reasons: Vec<String>,
     /// Figures for the monitoring's curves.
-    figures: Vec<String>,
+    figures: Vec<Performance>,
     /// What it gives as an exit code if it does not answer.
     failure: Option<Exit>,
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
-    let client = match session.client() {
-        Ok(client) => client,
-        Err(failure) if session.output.layout() == Layout::Nagios => {
-            session.output.line(format_args!("MEMCACHED UNKNOWN - {failure}"))?;
-            return Ok(Exit::Unknown);
-        }
-        Err(failure) => return Err(failure),
-    };
+    let client = session.client()?;
     let mut tasks = JoinSet::new();
     let needs_two = args.warn_if.iter().chain(&args.fail_if).any(|condition| condition.figure.is_rate());
     let interval = needs_two.then_some(args.interval);
@@ -113,20 +110,33 @@ fn judge(args: &Args, server: &ServerHandle, seen: Result<Seen, remcache::Error>
 
 impl Verdict {
     fn weigh(&mut self, health: Health, condition: &Condition, seen: &Seen) {
-        let Some((value, is_met)) = condition.look(seen) else {
-            // What the server does not tell breaks nothing; a figure of no gets has no hit ratio.
-            return;
-        };
-        if is_met {
-            self.health = self.health.max(health);
-            self.reasons.push(condition.explain(value));
+        match condition.look(seen) {
+            Found::Value(value, is_met) => {
+                if is_met {
+                    self.health = self.health.max(health);
+                    self.reasons.push(condition.explain(value));
+                }
+                self.record(health, condition, value);
+            }
+            Found::Nothing => {}
+            Found::Untold => {
+                self.health = self.health.max(Health::Unknown);
+                self.reasons.push(format!("{} is not told", condition.figure.name()));
+            }
         }
-        let (warning, critical) = match health {
-            Health::Critical => (String::new(), condition.limit().to_string()),
-            _ => (condition.limit().to_string(), String::new()),
-        };
-        let (name, unit) = (condition.figure.name(), condition.figure.unit());
-        self.figures.push(format!("'{} {name}'={value}{unit};{warning};{critical}", self.server));
+    }
+
+    /// Takes a figure down for the monitoring's curves, once for all conditions on it.
+    fn record(&mut self, health: Health, condition: &Condition, value: f64) {
+        let label = format!("{} {}", self.server, condition.figure.name());
+        let known = self.figures.iter().position(|figure| figure.label == label);
+        let place = known.unwrap_or_else(|| {
+            self.figures.push(Performance::new(label, value, condition.figure.unit()));
+            self.figures.len() - 1
+        });
+        let figure = &mut self.figures[place];
+        let range = if health == Health::Critical { &mut figure.critical } else { &mut figure.warning };
+        range.limit(condition);
     }
 }
 
@@ -134,6 +144,7 @@ impl Health {
     fn name(self) -> &'static str {
         match self {
             Self::Ok => "OK",
+            Self::Unknown => "UNKNOWN",
             Self::Warning => "WARNING",
             Self::Critical => "CRITICAL",
         }
@@ -142,7 +153,7 @@ impl Health {
     fn tone(self) -> Tone {
         match self {
             Self::Ok => Tone::Good,
-            Self::Warning => Tone::Warning,
+            Self::Unknown | Self::Warning => Tone::Warning,
             Self::Critical => Tone::Bad,
         }
     }
@@ -180,7 +191,7 @@ fn nagios(verdicts: &[Verdict]) -> String {
             line.push_str(&format!(", {} {}", verdict.server, reason.replace(['|', '\n'], " ")));
         }
     }
-    let figures: Vec<&str> = verdicts.iter().flat_map(|verdict| &verdict.figures).map(|figure| &**figure).collect();
+    let figures: Vec<_> = verdicts.iter().flat_map(|verdict| &verdict.figures).map(ToString::to_string).collect();
     match figures.is_empty() {
         true => line,
         false => format!("{line} | {}", figures.join(" ")),
@@ -194,6 +205,8 @@ fn exit(verdicts: &[Verdict], layout: Layout) -> Exit {
         (_, Health::Ok) => Exit::Yes,
         (Layout::Nagios, Health::Warning) => Exit::Warning,
         (Layout::Nagios, Health::Critical) => Exit::Critical,
+        (Layout::Nagios, Health::Unknown) => Exit::Unknown,
+        (_, Health::Unknown) => Exit::Usage,
         _ => match (down.clone().count(), down.max()) {
             (count, Some(failure)) if count == verdicts.len() => failure,
             (_, Some(_)) => Exit::Partly,

@@ -147,12 +147,19 @@ impl Change {
 
     /// How many keys move, and whether it could be fewer.
     pub(super) fn verdict(&self, moves: &Moves) -> String {
-        let moved: u64 = moves.pairs.iter().filter(|((from, to), _)| from != to).map(|(_, count)| count).sum();
+        let count = |is_meant: &dyn Fn(usize, usize) -> bool| -> u64 {
+            moves.pairs.iter().filter(|((from, to), _)| is_meant(*from, *to)).map(|(_, count)| count).sum()
+        };
+        let moved = count(&|from, to| from != to);
+        // The keys of a server that leaves have to move, wherever they go.
+        let homeless = count(&|from, _| !self.after.places.contains(&from));
         let share = moved as f64 / moves.keys.max(1) as f64;
         let least = self.least();
+        let is_least = moved == homeless;
         let (moved, all) = (number::exact(moved), number::exact(moves.keys));
         match share {
             0.0 => format!("none of {all} keys moves"),
+            share if is_least => format!("{moved} of {all} keys move ({:.1} %): the least possible", 100.0 * share),
             share if share <= least * 1.1 + 0.01 => {
                 format!("{moved} of {all} keys move ({:.1} %): about the least possible", 100.0 * share)
             }

@@ -15,6 +15,7 @@ use super::wire::{Meaning, Next, Sent};
 use crate::commands::get;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Tone, text};
+use crate::room::LONGEST_VALUE;
 use crate::session::Session;
 use crate::tally::Tally;
 
@@ -29,9 +30,8 @@ struct Wire {
     silence: Duration,
 }
 
-/// A line of an answer, or a value in it, is no longer than this.
+/// A line of an answer is no longer than this.
 const LONGEST_LINE: usize = 1 << 20;
-const LONGEST_VALUE: usize = 1 << 30;
 
 impl Wires {
     /// Sends a line with its data to the server of its key, or to all, and prints the answers.

@@ -91,8 +91,12 @@ impl Row {
             (true, None) => Cell::unknown(),
             (false, _) => Cell::new(number::count(counter)),
         };
-        let evictions = counted(self.evictions);
-        let evictions = if self.evictions > 0 { evictions.tone(Tone::Warning) } else { evictions };
+        let evictions = match (self.evictions, has_rates) {
+            (0, _) => counted(0),
+            // A table without colours says it too.
+            (evicted, true) => counted(evicted).marked().tone(Tone::Warning),
+            (evicted, false) => counted(evicted).tone(Tone::Warning),
+        };
         vec![
             name,
             Cell::new(self.version.as_deref().unwrap_or_default()),

@@ -14,7 +14,7 @@ use crate::cli::value;
 use crate::exit::{Exit, Failure, Outcome, words};
 use crate::interrupt::Interrupt;
 use crate::metrics;
-use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone};
+use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone, number};
 use crate::sample::{self, Sample, reason};
 use crate::session::Session;
 use crate::tally::Tally;
@@ -22,8 +22,10 @@ use general::Row;
 
 /// Show the statistics of the servers
 ///
-/// General ones are a row for each server, with totals; others are names and values. Counters
-/// count from the start of a server; with --watch or --delta they are rates.
+/// General ones are a row for each server, with totals; others are names and values. The table looks twice,
+/// a second apart, and shows what happened in a second: HIT% is of that time too. --total shows at once
+/// what was counted since each server started. Records (-f json, ndjson, csv) are the server's own figures,
+/// at once; --watch and --delta add rates.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Which statistics
@@ -34,10 +36,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     watch: Option<Duration>,
 
-    /// Look twice, so far apart, and show the rates between
+    /// Look twice, so far apart, and show the rates between (the table of general ones does, 1s apart)
     #[arg(long, value_name = "TIME", value_parser = value::duration, conflicts_with = "watch")]
     delta: Option<Duration>,
+
+    /// Look once, and show what was counted since each server started
+    #[arg(long, conflicts_with_all = ["watch", "delta"])]
+    total: bool,
 }
+
+/// How long rates are counted where nobody says: as long as it takes to be of use, and no longer than
+/// somebody likes to wait.
+const DELTA: Duration = Duration::from_secs(1);
 
 /// Groups of statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -77,9 +87,11 @@ struct Look {
 }
 
 impl Args {
-    /// How long until the next look, if there is one.
-    fn interval(&self, has_previous: bool) -> Option<Duration> {
-        self.watch.or_else(|| self.delta.filter(|_| !has_previous))
+    /// How far two looks are apart, if there are two of them and no more.
+    fn delta(&self, output: &Output) -> Option<Duration> {
+        let is_table = self.group == Group::General && output.is_text();
+        let default = Some(DELTA).filter(|_| is_table && !self.total && self.watch.is_none());
+        self.delta.or(default)
     }
 }
 
@@ -93,26 +105,53 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     if args.watch.is_some() && output.layout() == Layout::Json {
         return Err(Failure::usage("--watch never ends a JSON document; use -f ndjson"));
     }
+    match (args.watch, args.delta(output)) {
+        (Some(interval), _) => watch(args, interval, &client, &interrupt, output).await,
+        (None, Some(delta)) => twice(args, delta, &client, &interrupt, output).await,
+        (None, None) => match unless(&interrupt, Look::take(&client, args.group)).await {
+            Some(look) => print(args, None, &look, true, output).map(|()| look.exit()).map_err(Failure::from),
+            None => Ok(Exit::Interrupted),
+        },
+    }
+}
+
+/// Shows the statistics again and again.
+async fn watch(
+    args: &Args,
+    interval: Duration,
+    client: &Client,
+    interrupt: &Interrupt,
+    output: &mut Output,
+) -> Outcome {
     let mut previous: Option<Look> = None;
-    let mut has_shown = false;
-    while let Some(look) = unless(&interrupt, Look::take(&client, args.group)).await {
-        // The first of two looks only serves the second.
-        if args.delta.is_none() || previous.is_some() {
-            clear(args, has_shown, output)?;
-            print(args, previous.as_ref(), &look, !has_shown, output)?;
-            has_shown = true;
-        }
-        let Some(interval) = args.interval(previous.is_some()) else { return Ok(look.exit()) };
+    while let Some(look) = unless(interrupt, Look::take(client, args.group)).await {
+        clear(previous.is_some(), output)?;
+        print(args, previous.as_ref(), &look, previous.is_none(), output)?;
         previous = Some(look);
-        if unless(&interrupt, tokio::time::sleep(interval)).await.is_none() {
+        if unless(interrupt, tokio::time::sleep(interval)).await.is_none() {
             break;
         }
     }
-    match previous {
-        Some(look) if !has_shown => print(args, None, &look, true, output)?,
-        _ => {}
-    }
     Ok(Exit::Interrupted)
+}
+
+/// Looks twice, and shows what happened between. Interrupted before it shows what was counted so far.
+async fn twice(args: &Args, delta: Duration, client: &Client, interrupt: &Interrupt, output: &mut Output) -> Outcome {
+    let Some(first) = unless(interrupt, Look::take(client, args.group)).await else { return Ok(Exit::Interrupted) };
+    let later = async {
+        tokio::time::sleep(delta).await;
+        Look::take(client, args.group).await
+    };
+    // Where nobody answers there is nothing to wait for.
+    let second = if first.is_of_nobody() { None } else { unless(interrupt, later).await };
+    print(args, second.is_some().then_some(&first), second.as_ref().unwrap_or(&first), true, output)?;
+    if second.is_some() && args.delta.is_none() {
+        let span = number::duration(delta);
+        output
+            .notes()
+            .say(format_args!("rates and HIT% over {span}; --delta TIME for others, --total since the start"));
+    }
+    Ok(interrupt.unless_raised(second.unwrap_or(first).exit()))
 }
 
 /// All statistics at once, as metrics: Prometheus makes rates itself.
@@ -149,6 +188,11 @@ impl Look {
         Self { samples, ages }
     }
 
+    /// Whether no server answered.
+    fn is_of_nobody(&self) -> bool {
+        self.samples.iter().all(|sample| sample.figures.is_err())
+    }
+
     fn exit(&self) -> Exit {
         let mut tally = Tally::default();
         for sample in &self.samples {
@@ -177,8 +221,8 @@ impl Look {
 }
 
 /// Makes room for what is shown again and again: a terminal is cleared, a pipe gets an empty line.
-fn clear(args: &Args, has_shown: bool, output: &mut Output) -> io::Result<()> {
-    match (args.watch.is_some() && output.is_text(), output.is_terminal()) {
+fn clear(has_shown: bool, output: &mut Output) -> io::Result<()> {
+    match (output.is_text(), output.is_terminal()) {
         (true, true) => output.bytes(b"\x1b[H\x1b[2J"),
         (true, false) if has_shown => output.line(""),
         _ => Ok(()),

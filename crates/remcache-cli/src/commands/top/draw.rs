@@ -172,8 +172,13 @@ impl<'s> Scene<'s> {
 fn draw_page(frame: &mut Frame<'_>, area: Rect, scene: Scene<'_>, page: Page, theme: Theme) {
     let selected = scene.selected();
     let widths: Vec<u16> = page.columns.iter().map(|(_, width)| *width).collect();
-    let note = if page.note.is_empty() { selected.to_owned() } else { format!("{selected}: {}", page.note) };
-    let rows = page.rows.into_iter().map(|cells| {
+    let mut note = if page.note.is_empty() { selected.to_owned() } else { format!("{selected}: {}", page.note) };
+    let (all, room) = (page.rows.len(), usize::from(area.height.saturating_sub(2)));
+    let first = scene.screen.first_line.min(all.saturating_sub(room));
+    if all > room {
+        note += &format!("  {}-{} of {all}", first + 1, first + room);
+    }
+    let rows = page.rows.into_iter().skip(first).map(|cells| {
         let aligned = cells.into_iter().zip(&widths).enumerate();
         Row::new(aligned.map(|(place, (cell, width))| if place < page.words { cell } else { right(&cell, *width) }))
     });
@@ -195,6 +200,7 @@ const HELP: &str = "\
 Tab 1-6     pages
 Up Down     select a server
 Enter       its slab classes
+PgUp PgDn   more servers, or more of a page
 s S         sort by the next, the previous column
 r           reverse the order
 /           show servers whose name contains …
@@ -209,7 +215,7 @@ const WIDE: u16 = 60;
 
 fn help(frame: &mut Frame<'_>) {
     let area = frame.area();
-    let (width, height) = (52.min(area.width), 13.min(area.height));
+    let (width, height) = (52.min(area.width), 14.min(area.height));
     let x = area.x + (area.width - width) / 2;
     let y = area.y + (area.height - height) / 2;
     let area = Rect { x, y, width, height };

@@ -10,6 +10,7 @@ mod screen;
 mod terminal;
 
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
@@ -24,6 +25,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Record, is_colored};
 use crate::sample::{figures, reason};
 use crate::session::Session;
+use crate::unfinished;
 use details::Details;
 use draw::Scene;
 use fleet::{Fleet, Member, Seen, Window};
@@ -111,13 +113,15 @@ impl Top {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut log_steps = interval(LOG_STEP);
         let mut rounds = JoinSet::new();
+        let mut is_first = true;
         loop {
             self.draw(terminal)?;
             tokio::select! {
                 _ = ticks.tick() => {
                     // A server that hangs delays its round, not the screen.
                     if rounds.is_empty() && !self.screen.is_paused {
-                        rounds.spawn(self.look());
+                        rounds.spawn(self.look(if is_first { Duration::ZERO } else { self.step(every) }));
+                        is_first = false;
                     }
                 }
                 _ = log_steps.tick(), if self.log.is_some() => {}
@@ -128,7 +132,7 @@ impl Top {
                             return Ok(());
                         }
                         if self.needs_details() && rounds.is_empty() {
-                            rounds.spawn(self.look());
+                            rounds.spawn(self.look(Duration::ZERO));
                         }
                     }
                     // The terminal has gone.
@@ -161,7 +165,9 @@ impl Top {
         let action = self.screen.press(*key, rows);
         if self.screen.tab != tab || self.selected() != selected {
             self.details = Details::default();
+            self.screen.first_line = 0;
         }
+        self.screen.first_line = self.screen.first_line.min(self.lines().saturating_sub(1));
         if tab == Tab::Prefixes && self.screen.tab != tab {
             self.count_no_more().await;
         }
@@ -173,6 +179,14 @@ impl Top {
             Action::None | Action::Quit => {}
         }
         action
+    }
+
+    /// How many lines the page about the selected server has.
+    fn lines(&self) -> usize {
+        match self.screen.tab {
+            Tab::Prefixes => self.prefixes.page().rows.len(),
+            tab => self.details.page(tab).rows.len(),
+        }
     }
 
     fn selected(&self) -> Option<usize> {
@@ -241,8 +255,15 @@ impl Top {
             && self.details.figures.iter().next().is_none()
     }
 
-    /// Looks at every server, each in a task of its own.
-    fn look(&self) -> impl Future<Output = Round> + Send + 'static {
+    /// How far apart the servers of a round are looked at: asked all at once, hundreds of them would wait for
+    /// us, and a probe would tell how busy we are.
+    fn step(&self, every: Duration) -> Duration {
+        let servers = u32::try_from(self.fleet.members.len().max(1)).unwrap_or(u32::MAX);
+        (every / 2 / servers).min(LONGEST_STEP)
+    }
+
+    /// Looks at every server, each in a task of its own, one such step after the other.
+    fn look(&self, step: Duration) -> impl Future<Output = Round> + Send + 'static {
         let servers = self.client.servers();
         let selected = self.selected().and_then(|place| Some((place, servers.get(place)?.clone())));
         let page = self.screen.tab.group().zip(selected.clone());
@@ -250,7 +271,11 @@ impl Top {
         async move {
             let mut tasks = JoinSet::new();
             for (place, server) in servers.into_iter().enumerate() {
-                tasks.spawn(async move { (place, look_at(&server).await) });
+                let later = step * u32::try_from(place).unwrap_or(u32::MAX);
+                tasks.spawn(async move {
+                    tokio::time::sleep(later).await;
+                    (place, look_at(&server).await)
+                });
             }
             let details = match page {
                 Some((group, (_, server))) => Some(details_of(&server, group).await),
@@ -283,9 +308,9 @@ impl Top {
         let records = self.screen.rows(&self.fleet).into_iter().map(|place| record(&self.fleet.members[place]));
         let document: serde_json::Value = records.map(serde_json::Value::from).collect();
         let path = format!("remcache-top-{}.json", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
-        match std::fs::write(&path, format!("{document:#}\n")) {
+        match unfinished::write(Path::new(&path), format!("{document:#}\n").as_bytes()) {
             Ok(()) => format!("written: {path}"),
-            Err(error) => format!("{path}: {error}"),
+            Err(failure) => failure.to_string(),
         }
     }
 }
@@ -297,6 +322,8 @@ fn unwound<T>(joined: Result<T, JoinError>) -> io::Result<T> {
         Err(error) => io::Error::other(error),
     })
 }
+
+const LONGEST_STEP: Duration = Duration::from_millis(1);
 
 /// How often a log that is followed is shown anew.
 const LOG_STEP: Duration = Duration::from_millis(250);

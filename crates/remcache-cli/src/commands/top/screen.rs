@@ -17,6 +17,8 @@ pub(super) struct Screen {
     pub(super) is_typing: bool,
     /// The selected row, among those that are shown.
     pub(super) selected: usize,
+    /// The first line of a page that is longer than the screen.
+    pub(super) first_line: usize,
     pub(super) is_paused: bool,
     pub(super) has_help: bool,
     /// Whether the next key answers the question whether to count prefixes.
@@ -258,10 +260,19 @@ impl Screen {
         self.selected = 0;
     }
 
+    /// Moves a page about one server; its end is where it is drawn.
+    fn scroll(&mut self, code: KeyCode) {
+        self.first_line = match code {
+            KeyCode::PageUp => self.first_line.saturating_sub(10),
+            _ => self.first_line.saturating_add(10),
+        };
+    }
+
     fn move_selection(&mut self, code: KeyCode, rows: usize) {
         let last = rows.saturating_sub(1);
         let selected = self.selected.min(last);
         self.selected = match code {
+            KeyCode::PageUp | KeyCode::PageDown if self.tab != Tab::Overview => return self.scroll(code),
             KeyCode::Up | KeyCode::Char('k') => selected.saturating_sub(1),
             KeyCode::Down | KeyCode::Char('j') => (selected + 1).min(last),
             KeyCode::PageUp => selected.saturating_sub(10),
