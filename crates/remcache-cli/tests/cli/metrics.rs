@@ -2,27 +2,17 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use remcache_testkit::Memcached;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::tool::remcache;
+use crate::tool::{Running, remcache};
 
 /// Nobody listens there.
 const DEAD: &str = "127.0.0.1:1";
-
-/// A process that is ended with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// The tool serving metrics of these servers, and its address.
 fn serve(servers: &str) -> (Running, String) {

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::thread;
 
-use crate::tool::{Run, remcache};
+use crate::tool::{Run, Running, remcache};
 use remcache_testkit::{Memcached, unused_port};
 use serde_json::Value;
 
@@ -115,7 +115,7 @@ fn plain_statistics_are_what_happens_in_a_second() {
 fn rates_are_those_of_a_load() {
     let server = Memcached::start(&["-m", "8"]);
     let load = remcache(["bench", "--time", "1h", "--rate", "500", "--keys", "2k", "--size", "20k"]);
-    let mut load = load.env("REMCACHE_TIMEOUT", "60s").servers(server.addr()).spawn();
+    let _load = Running(load.env("REMCACHE_TIMEOUT", "60s").servers(server.addr()).spawn());
     let begun = std::time::Instant::now();
     loop {
         let stats = remcache(["stats", "--delta", "200ms", "--timeout", "60s"]).servers(server.addr());
@@ -127,8 +127,6 @@ fn rates_are_those_of_a_load() {
         }
         assert!(begun.elapsed().as_secs() < 60, "{run:?}");
     }
-    load.kill().unwrap();
-    load.wait().unwrap();
 }
 
 #[test]

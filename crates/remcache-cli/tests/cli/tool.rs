@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use remcache_testkit::Memcached;
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
@@ -168,9 +169,19 @@ impl Run {
     }
 }
 
+/// A process that ends with the test, also where that fails.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A run on a terminal whose screen is watched while it goes on.
 pub(crate) struct Live {
-    child: Child,
+    child: Running,
     keyboard: File,
     screen: Arc<Mutex<vt100::Parser>>,
     /// How the terminal was set before.
@@ -187,7 +198,7 @@ impl Tool {
         let settings = settings(&terminal);
         let end = || Stdio::from(terminal.try_clone().expect("a descriptor is free"));
         self.command.env("TERM", "xterm-256color").stdin(end()).stdout(end()).stderr(end());
-        let child = self.command.spawn().expect("the tool is built");
+        let child = Running(self.command.spawn().expect("the tool is built"));
         let screen = Arc::new(Mutex::new(vt100::Parser::new(nonzero(rows), nonzero(columns), 0)));
         let reading = {
             let (screen, mut output) = (Arc::clone(&screen), keyboard.try_clone().expect("a descriptor is free"));
@@ -250,12 +261,12 @@ impl Live {
     }
 
     pub(crate) fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
+        Pid::from_child(&self.child.0)
     }
 
     /// Waits for its end; the exit code, and whether the terminal is as it was.
     pub(crate) fn ends(mut self) -> (Option<i32>, bool) {
-        let exit = self.child.wait().expect("the tool ends").code();
+        let exit = self.child.0.wait().expect("the tool ends").code();
         self.reading.take().expect("it is joined once").join().expect("reading does not panic");
         let screen = self.screen.lock().expect("nobody panics");
         let is_shown = !screen.screen().alternate_screen() && !screen.screen().hide_cursor();
@@ -288,6 +299,8 @@ fn nonzero(size: u16) -> NonZero<u16> {
 /// A terminal: what its screen shows can be read from the first, the second is for a program.
 fn terminal() -> (File, File) {
     let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("the system has pseudo-terminals");
+    // A program that holds the other end of its own terminal would never see it go.
+    fcntl_setfd(&screen, FdFlags::CLOEXEC).expect("a descriptor has flags");
     grantpt(&screen).expect("the terminal is ours");
     unlockpt(&screen).expect("the terminal is ours");
     let name = ptsname(&screen, Vec::new()).expect("the terminal has a name");

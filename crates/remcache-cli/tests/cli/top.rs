@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use remcache_testkit::Memcached;
 use rustix::process::{Signal, kill_process};
 
-use crate::tool::remcache;
+use crate::tool::{Running, remcache};
 
 /// Nobody listens there.
 const DEAD: &str = "127.0.0.1:1";
@@ -199,7 +199,7 @@ fn five_hundred_servers_that_live() {
 fn rates_hits_and_order_are_those_of_the_servers() {
     let (busy, idle) = (Memcached::start(&[]), Memcached::start(&[]));
     let load = remcache(["bench", "--time", "1h", "--rate", "200", "--keys", "10", "--timeout", "60s"]);
-    let mut load = load.servers(busy.addr()).spawn();
+    let _load = Running(load.servers(busy.addr()).spawn());
     let list = format!("{},{}", idle.addr(), busy.addr());
     let mut top = remcache(["top", "-i", "200ms", "--timeout", "20s"]).servers(&list).live(12, 200);
     let row = |text: &str, server: &Memcached| {
@@ -227,8 +227,6 @@ fn rates_hits_and_order_are_those_of_the_servers() {
     top.shows(&idle.addr());
     top.types("q");
     assert_eq!(top.ends(), (Some(0), true));
-    load.kill().unwrap();
-    load.wait().unwrap();
 }
 
 #[test]
