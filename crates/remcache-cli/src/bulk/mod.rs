@@ -27,11 +27,11 @@ pub(crate) use line::{Entry, Lines, write as write_line};
 pub(crate) use listing::{Listed, Scope, is_expired, list};
 pub(crate) use losses::{Loss, Lost};
 pub(crate) use meter::Meter;
-pub(crate) use options::{Misplaced, Options};
+pub(crate) use options::Options;
 pub(crate) use pace::Pace;
 pub(crate) use reading::{Found, Fresh, Reader};
 pub(crate) use sink::Sink;
-pub(crate) use source::{Source, sum, total};
+pub(crate) use source::{Source, Taking, sum, total};
 pub(crate) use storing::{Item, Store, Stored};
 pub(crate) use sweep::{Sweep, sweep};
 

@@ -17,6 +17,28 @@ use crate::exit::Failure;
 use crate::sample;
 use crate::selection::Selection;
 
+/// Which items are taken, and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Taking {
+    #[command(flatten)]
+    selection: Selection,
+
+    /// What to do with items that no client would look for where they are (default: leave them out,
+    /// with exit code 1)
+    #[arg(long, value_name = "WHAT", value_enum)]
+    misplaced: Option<Misplaced>,
+
+    #[command(flatten)]
+    options: Options,
+}
+
+impl Taking {
+    /// The ledger of what becomes of the items.
+    pub(crate) fn ledger(&self, done: &'static str) -> Result<Ledger, Failure> {
+        Ok(Ledger::new(done, self.options.failed.as_deref())?.accepting(Misplaced::accepted(self.misplaced)))
+    }
+}
+
 /// The fleet that items are taken from, and which of them.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -29,13 +51,13 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn new(client: Client, selection: &Selection, options: &Options, misplaced: Option<Misplaced>) -> Self {
+    pub(crate) fn new(client: Client, taking: &Taking) -> Self {
         Self {
             readers: client.servers().into_iter().map(|server| Arc::new(Reader::new(server))).collect(),
             placing: Placing::of(&client),
-            scope: Scope::new(client.namespace(), selection),
-            pace: Pace::new(options.rate),
-            takes_misplaced: misplaced == Some(Misplaced::Take),
+            scope: Scope::new(client.namespace(), &taking.selection),
+            pace: Pace::new(taking.options.rate),
+            takes_misplaced: taking.misplaced == Some(Misplaced::Take),
             client,
         }
     }

@@ -7,12 +7,11 @@ use remcache::proto::text::MetadumpItem;
 use tokio::task::JoinSet;
 
 use crate::bulk::{
-    Found, Fresh, Item, Ledger, Listed, Loss, Lost, Meter, Misplaced, Options, Reader, Scope, Source, Store, Stored,
-    Sweep, sum, sweep,
+    Found, Fresh, Item, Ledger, Listed, Loss, Lost, Meter, Reader, Scope, Source, Store, Stored, Sweep, Taking, sum,
+    sweep,
 };
 use crate::exit::{Failure, Outcome};
 use crate::output::number;
-use crate::selection::Selection;
 use crate::session::Session;
 
 /// Copy all items of one fleet to another, with flags and time to live
@@ -33,24 +32,16 @@ pub(crate) struct Args {
     to: Vec<String>,
 
     #[command(flatten)]
-    selection: Selection,
-
-    /// What to do with items that no client would look for where they are (default: leave them out,
-    /// with exit code 1)
-    #[arg(long, value_name = "WHAT", value_enum)]
-    misplaced: Option<Misplaced>,
-
-    #[command(flatten)]
-    options: Options,
+    taking: Taking,
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     session.warn_of_password_in(&args.from, "REMCACHE_FROM");
     session.warn_of_password_in(&args.to, "REMCACHE_TO");
-    let source = Source::new(session.client_of(&args.from)?, &args.selection, &args.options, args.misplaced);
+    let source = Source::new(session.client_of(&args.from)?, &args.taking);
     let store = Arc::new(Store::open(session.client_of(&args.to)?, true).await);
     let interrupt = session.interrupt.expect();
-    let ledger = Ledger::new("copied", args.options.failed.as_deref())?.accepting(Misplaced::accepted(args.misplaced));
+    let ledger = args.taking.ledger("copied")?;
     let counts = source.counts().await;
     session.output.notes().say(listing(&counts));
     let meter = Meter::new(session.output.notes(), sum(&counts));

@@ -5,12 +5,9 @@ use std::path::PathBuf;
 use remcache::proto::text::MetadumpItem;
 use tokio::task::JoinSet;
 
-use crate::bulk::{
-    Found, Ledger, Listed, Lost, Meter, Misplaced, Options, Sink, Source, Sweep, sum, sweep, write_line,
-};
+use crate::bulk::{Found, Ledger, Listed, Lost, Meter, Sink, Source, Sweep, Taking, sum, sweep, write_line};
 use crate::exit::{Failure, Outcome};
 use crate::output::Layout;
-use crate::selection::Selection;
 use crate::session::Session;
 
 /// Write all items of the servers, a JSON document a line, for load and other programs
@@ -25,15 +22,7 @@ pub(crate) struct Args {
     file: Option<PathBuf>,
 
     #[command(flatten)]
-    selection: Selection,
-
-    /// What to do with items that no client would look for where they are (default: leave them out,
-    /// with exit code 1)
-    #[arg(long, value_name = "WHAT", value_enum)]
-    misplaced: Option<Misplaced>,
-
-    #[command(flatten)]
-    options: Options,
+    taking: Taking,
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
@@ -43,8 +32,8 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
     let interrupt = session.interrupt.expect();
     let notes = session.output.notes();
-    let source = Source::new(client, &args.selection, &args.options, args.misplaced);
-    let ledger = Ledger::new("dumped", args.options.failed.as_deref())?.accepting(Misplaced::accepted(args.misplaced));
+    let source = Source::new(client, &args.taking);
+    let ledger = args.taking.ledger("dumped")?;
     let sink = Sink::open(args.file.as_deref(), &mut session.output)?;
     let meter = Meter::new(notes, sum(&source.counts().await));
     let batches = source.list()?;

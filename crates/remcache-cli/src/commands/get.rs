@@ -1,6 +1,7 @@
 //! `get`: fetches values, byte for byte.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::exit::{Exit, Failure, Outcome, words};
 use crate::input::{Blocks, Keys};
 use crate::interrupt::Interrupt;
-use crate::output::{Layout, Output, Record, Tone, number, text};
+use crate::output::{Layout, Output, Record, Records, Tone, number, text};
 use crate::session::Session;
 use crate::tally::Tally;
 use crate::unfinished;
@@ -160,8 +161,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         None | Some([_, _, ..]) if is_plain && output.layout() == Layout::Raw => Err(Failure::usage(
             "the values of many keys cannot be told apart in a pipe; choose -f ndjson, json, csv or text, or -d DIR",
         )),
-        _ if output.is_text() => lines(args, blocks, &client, interrupt, output).await,
-        _ => records(args, blocks, &client, interrupt, output).await,
+        _ => many(args, blocks, &client, interrupt, output).await,
     }
 }
 
@@ -203,7 +203,8 @@ pub(super) fn print(value: &[u8], raw: bool, output: &mut Output) -> Result<(), 
 /// How much of a value that is no text a terminal gets.
 const SHOWN_BYTES: usize = 256;
 
-async fn lines(
+/// Fetches the keys a part at a time, so that what is in memory at once is bounded.
+async fn many(
     args: &Args,
     mut blocks: Blocks<'_>,
     client: &Client,
@@ -212,20 +213,56 @@ async fn lines(
 ) -> Outcome {
     interrupt.expect();
     let mut tally = Tally::default();
+    let mut list = List::begin(output)?;
     while let Some(keys) = blocks.next()?.filter(|_| !interrupt.is_raised()) {
         for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
             for (key, fetched) in chunk.iter().zip(fetch(args, chunk, client).await) {
                 count(&fetched, &mut tally);
                 let saved = save(args, key, &fetched)?;
-                if let Some(line) = line(key, &fetched, saved.as_deref(), output) {
-                    output.line(line)?;
-                }
+                list.push(key, &fetched, saved.as_deref())?;
             }
-            output.flush()?;
+            list.flush()?;
         }
     }
+    list.end()?;
     tally.complain("keys", output)?;
     Ok(interrupt.unless_raised(tally.exit()))
+}
+
+/// Where the keys go with what was found: lines of text, or records.
+enum List<'o> {
+    Lines(&'o mut Output),
+    Records(Records<'o>),
+}
+
+impl<'o> List<'o> {
+    fn begin(output: &'o mut Output) -> io::Result<Self> {
+        Ok(match output.is_text() {
+            true => Self::Lines(output),
+            false => Self::Records(output.records(COLUMNS)?),
+        })
+    }
+
+    fn push(&mut self, key: &[u8], fetched: &Fetched, saved: Option<&Path>) -> io::Result<()> {
+        match self {
+            Self::Lines(output) => line(key, fetched, saved, output).map_or(Ok(()), |line| output.line(line)),
+            Self::Records(records) => records.push(record(key, fetched, saved)),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Lines(output) => output.flush(),
+            Self::Records(_) => Ok(()),
+        }
+    }
+
+    fn end(self) -> io::Result<()> {
+        match self {
+            Self::Lines(_) => Ok(()),
+            Self::Records(records) => records.end(),
+        }
+    }
 }
 
 fn line(key: &[u8], fetched: &Fetched, saved: Option<&Path>, output: &Output) -> Option<String> {
@@ -259,30 +296,6 @@ fn properties(found: &Found) -> String {
         line += if fetched { " fetched=yes" } else { " fetched=no" };
     }
     line
-}
-
-async fn records(
-    args: &Args,
-    mut blocks: Blocks<'_>,
-    client: &Client,
-    interrupt: &Interrupt,
-    output: &mut Output,
-) -> Outcome {
-    interrupt.expect();
-    let mut tally = Tally::default();
-    let mut records = output.records(COLUMNS)?;
-    while let Some(keys) = blocks.next()?.filter(|_| !interrupt.is_raised()) {
-        for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
-            for (key, fetched) in chunk.iter().zip(fetch(args, chunk, client).await) {
-                count(&fetched, &mut tally);
-                let saved = save(args, key, &fetched)?;
-                records.push(record(key, &fetched, saved.as_deref()))?;
-            }
-        }
-    }
-    records.end()?;
-    tally.complain("keys", output)?;
-    Ok(interrupt.unless_raised(tally.exit()))
 }
 
 fn record(key: &[u8], fetched: &Fetched, saved: Option<&Path>) -> Record {

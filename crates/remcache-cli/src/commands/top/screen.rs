@@ -166,7 +166,7 @@ impl Sort {
         let number = |number: Option<u64>| number.map(|number| number as f64);
         let figure = match self {
             Self::Given | Self::Name => None,
-            Self::Hits => member.hit_percent(Window::Long),
+            Self::Hits => member.hit_percent(Window::Latest),
             Self::Gets => member.rate("cmd_get"),
             Self::Sets => member.rate("cmd_set"),
             Self::Evictions => member.rate("evictions"),
