@@ -59,16 +59,13 @@ pub(crate) async fn run(order: Order, share: usize) -> Result<(), String> {
         for protocol in PROTOCOLS {
             let setting = Setting::start(with_tls);
             let client = setting.client(order, protocol)?;
-            let way = if with_tls { "TLS" } else { "plain" };
+            let (name, way) = (protocol.to_string(), if with_tls { "TLS" } else { "plain" });
             let start = Instant::now();
             many_keys(&client, keys).await.map_err(|problem| format!("{protocol}, {way}: {problem}"))?;
-            println!("{protocol:<7} {way:<5}  {keys} keys in one call: {}", told(start));
+            println!("{name:<7} {way:<5}  {keys} keys in one call: {}", told(start));
             let start = Instant::now();
             large_values(&client, large).await.map_err(|problem| format!("{protocol}, {way}: {problem}"))?;
-            println!(
-                "{protocol:<7} {way:<5}  {large} values of 100 kB through buffers of {TINY} bytes: {}",
-                told(start)
-            );
+            println!("{name:<7} {way:<5}  {large} values of 100 kB through buffers of {TINY} bytes: {}", told(start));
             let reconnects: u64 = client.servers().iter().map(|server| server.gauges().reconnects).sum();
             if reconnects > 0 {
                 return Err(format!("{protocol}, {way}: {reconnects} reconnects"));

@@ -15,8 +15,9 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use eventually::eventually;
 use remcache::client::{Credentials, Protocol};
-use remcache::{Client, Config, ErrorKind, Request, Status};
+use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
 use remcache_server::{Server, Wires};
 use remcache_testkit::{Memcached, SASL_PASSWORD, SASL_USER, scratch};
 
@@ -143,6 +144,25 @@ async fn a_restarted_server_is_asked_anew() {
     works(&client).await;
 }
 
+/// It has no other reply than the end of the connection, which could have another reason.
+#[tokio::test]
+async fn a_shutdown_ends_a_server_that_allows_it_and_no_other() {
+    for protocol in [Protocol::Meta, Protocol::Text] {
+        let (server, other) = (Memcached::start(&["-A"]), Memcached::start(&[]));
+        let (ended, kept) = (client(&server.addr(), protocol), client(&other.addr(), protocol));
+        let refused = kept.servers()[0].call(Request::shutdown()).await;
+        assert_eq!(refused.status, Status::Unsupported, "{protocol}: {}", refused.text());
+        works(&kept).await;
+        let reply = ended.servers()[0].call(Request::shutdown()).await;
+        assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "{protocol}: {}", reply.text());
+        eventually("nobody listens", async || std::net::TcpStream::connect(server.addr()).is_err()).await;
+    }
+    let server = Memcached::start(&["-A"]);
+    let binary = client(&server.addr(), Protocol::Binary);
+    assert_eq!(binary.servers()[0].call(Request::shutdown()).await.status, Status::Unsupported);
+    works(&binary).await;
+}
+
 /// An address that nobody has.
 fn free() -> String {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
@@ -194,4 +214,11 @@ async fn a_proxy_that_speaks_text_alone_serves_a_program() {
     let proxy = Nutcracker::start(&servers.each_ref().map(Memcached::addr));
     works(&client(&proxy.address, Protocol::Auto)).await;
     works(&client(&proxy.address, Protocol::Text)).await;
+    // Both servers have their part of the keys.
+    for server in &servers {
+        let items = client(&server.addr(), Protocol::Meta);
+        let found = items.get_many((0..1000).map(|number| format!("key:{number}"))).await;
+        let here = found.found().count();
+        assert!(found.is_complete() && (100..=900).contains(&here), "{here} of 1,000");
+    }
 }
