@@ -126,7 +126,9 @@ fn schedules(args: &[String]) -> Result<(), Failure> {
     if count.parse::<usize>().is_err() || args.len() > 1 {
         return Err(format!("{} is no number of schedules", args.join(" ")));
     }
-    let cargo = ["test", "-p", "remcache", "--all-features", "--lib", "link::schedules"];
+    // Only what runs a million times is optimised: the rest is built as for the other tests.
+    let optimised = "profile.dev.package.remcache.opt-level=3";
+    let cargo = ["test", "--config", optimised, "-p", "remcache", "--all-features", "--lib", "link::schedules"];
     Step::cargo(format!("{count} schedules"), cargo).env("REMCACHE_SCHEDULES", count).run()
 }
 
