@@ -1,14 +1,16 @@
 //! What a command is given: keys from the command line or standard input, values from files.
 
 use std::ffi::OsString;
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Split, StdinLock};
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _, Split, Stdin};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use remcache::Key;
+use tokio::sync::mpsc;
 
 use crate::exit::Failure;
+use crate::interrupt::Interrupt;
 
 /// Keys on the command line, or a key a line on standard input.
 #[derive(Debug, Args)]
@@ -19,13 +21,14 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// The keys in blocks, so that any number of them takes no more memory than one block.
+    /// The keys in blocks, so that any number of them takes no more memory than a few blocks.
     ///
     /// The first block was checked: fewer keys than that are all good before anything is sent.
-    pub(crate) fn blocks(&self) -> Result<Blocks<'_>, Failure> {
-        let mut blocks = Blocks { args: self.keys.iter(), lines: None, first: None, is_last: false };
-        blocks.first = Some(blocks.fill()?);
-        Ok(blocks)
+    pub(crate) fn blocks(&self) -> Result<Blocks, Failure> {
+        let mut reader = Reader { args: self.keys.clone().into_iter(), lines: None };
+        let (first, is_last) = reader.block()?;
+        let rest = if is_last { None } else { Some(reader.begin()?) };
+        Ok(Blocks { first: Some(first), rest })
     }
 }
 
@@ -38,51 +41,83 @@ pub(crate) fn take_stdin() {
 }
 
 /// Standard input, unless a shell reads it.
-pub(crate) fn stdin() -> Result<StdinLock<'static>, Failure> {
+pub(crate) fn stdin() -> Result<Stdin, Failure> {
     match IS_TAKEN.load(Ordering::SeqCst) {
         true => Err(Failure::usage("standard input is the shell's own: give it on the line, or @FILE for a value")),
-        false => Ok(io::stdin().lock()),
+        false => Ok(io::stdin()),
     }
 }
+
+/// Some keys, checked.
+type Block = Vec<Vec<u8>>;
 
 /// Keys in blocks.
-pub(crate) struct Blocks<'k> {
-    args: std::slice::Iter<'k, OsString>,
-    /// Standard input while it is read, and the number of the line that was read last.
-    lines: Option<(Split<StdinLock<'static>>, u64)>,
-    first: Option<Vec<Vec<u8>>>,
-    /// Whether no block follows those that were read.
-    is_last: bool,
+pub(crate) struct Blocks {
+    first: Option<Block>,
+    /// The blocks behind the first one, if there may be any.
+    rest: Option<mpsc::Receiver<Result<Block, Failure>>>,
 }
 
-impl Blocks<'_> {
+impl Blocks {
     /// All keys, if one block holds them.
     pub(crate) fn all(&self) -> Option<&[Vec<u8>]> {
-        self.first.as_deref().filter(|_| self.is_last)
+        self.first.as_deref().filter(|_| self.rest.is_none())
     }
 
-    /// The next block; `None` after the last.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<Vec<u8>>>, Failure> {
-        let block = match self.first.take() {
-            Some(first) => first,
-            None if self.is_last => return Ok(None),
-            None => self.fill()?,
+    /// The next block; `None` after the last, and when the user wants no more.
+    pub(crate) async fn next(&mut self, interrupt: &Interrupt) -> Result<Option<Block>, Failure> {
+        if interrupt.is_raised() {
+            return Ok(None);
+        }
+        let block = match (self.first.take(), &mut self.rest) {
+            (Some(first), _) => Some(first),
+            (None, None) => None,
+            (None, Some(rest)) => tokio::select! {
+                block = rest.recv() => block.transpose()?,
+                () = interrupt.raised() => None,
+            },
         };
-        Ok(Some(block).filter(|block| !block.is_empty()))
+        Ok(block.filter(|block| !block.is_empty()))
+    }
+}
+
+/// What reads the keys one after the other.
+struct Reader {
+    args: std::vec::IntoIter<OsString>,
+    /// Standard input while it is read, and the number of the line that was read last.
+    lines: Option<(Split<BufReader<Stdin>>, u64)>,
+}
+
+impl Reader {
+    /// Goes on reading in a thread of its own: reading may take as long as whoever writes likes, and the
+    /// user can end the command meanwhile.
+    fn begin(mut self) -> Result<mpsc::Receiver<Result<Block, Failure>>, Failure> {
+        let (blocks, rest) = mpsc::channel(1);
+        let read = move || {
+            let mut is_last = false;
+            while !is_last {
+                let block = self.block();
+                is_last = block.as_ref().map_or(true, |(_, is_last)| *is_last);
+                if blocks.blocking_send(block.map(|(block, _)| block)).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("keys".into()).spawn(read);
+        thread.map_err(|error| Failure::Io("reading keys".into(), error))?;
+        Ok(rest)
     }
 
-    fn fill(&mut self) -> Result<Vec<Vec<u8>>, Failure> {
+    /// The next keys, and whether they are the last.
+    fn block(&mut self) -> Result<(Block, bool), Failure> {
         let mut block = Vec::new();
         while block.len() < BLOCK {
             match self.next_key()? {
                 Some(key) => block.push(key),
-                None => {
-                    self.is_last = true;
-                    break;
-                }
+                None => return Ok((block, true)),
             }
         }
-        Ok(block)
+        Ok((block, false))
     }
 
     fn next_key(&mut self) -> Result<Option<Vec<u8>>, Failure> {
@@ -98,10 +133,10 @@ impl Blocks<'_> {
                 }
                 self.lines = None;
             }
-            match self.args.next().map(|arg| arg.as_encoded_bytes()) {
+            match self.args.next() {
                 None => return Ok(None),
-                Some(b"-") => self.lines = Some((stdin()?.split(b'\n'), 0)),
-                Some(bytes) => return checked(bytes.to_vec(), "").map(Some),
+                Some(arg) if arg == "-" => self.lines = Some((BufReader::new(stdin()?).split(b'\n'), 0)),
+                Some(arg) => return checked(arg.into_encoded_bytes(), "").map(Some),
             }
         }
     }

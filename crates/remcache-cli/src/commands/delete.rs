@@ -25,7 +25,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         (Some(cas), Some([key])) => changes.push(key, &client.delete(key).cas(cas).await)?,
         (Some(_), _) => return Err(Failure::usage("--cas is a condition of one key")),
         (None, _) => {
-            while let Some(keys) = blocks.next()?.filter(|_| !interrupt.is_raised()) {
+            while let Some(keys) = blocks.next(&interrupt).await? {
                 for (key, changed) in client.delete_many(&keys).await {
                     changes.push(key, &changed)?;
                 }

@@ -33,7 +33,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         true => Sink::Lines(output),
         false => Sink::Records(output.records(COLUMNS)?),
     };
-    while let Some(keys) = blocks.next()?.filter(|_| !interrupt.is_raised()) {
+    while let Some(keys) = blocks.next(&interrupt).await? {
         for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
             for (key, fetched) in client.get_many(chunk).await {
                 match &fetched {

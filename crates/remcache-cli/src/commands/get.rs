@@ -204,17 +204,11 @@ pub(super) fn print(value: &[u8], raw: bool, output: &mut Output) -> Result<(), 
 const SHOWN_BYTES: usize = 256;
 
 /// Fetches the keys a part at a time, so that what is in memory at once is bounded.
-async fn many(
-    args: &Args,
-    mut blocks: Blocks<'_>,
-    client: &Client,
-    interrupt: &Interrupt,
-    output: &mut Output,
-) -> Outcome {
+async fn many(args: &Args, mut blocks: Blocks, client: &Client, interrupt: &Interrupt, output: &mut Output) -> Outcome {
     interrupt.expect();
     let mut tally = Tally::default();
     let mut list = List::begin(output)?;
-    while let Some(keys) = blocks.next()?.filter(|_| !interrupt.is_raised()) {
+    while let Some(keys) = blocks.next(interrupt).await? {
         for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
             for (key, fetched) in chunk.iter().zip(fetch(args, chunk, client).await) {
                 count(&fetched, &mut tally);

@@ -21,11 +21,12 @@ pub(crate) struct Args {
 const COLUMNS: &[&str] = &["key", "key_b64", "server"];
 const EXPLAINED: &[&str] = &["key", "key_b64", "server", "hash", "value", "point", "number", "next"];
 
-pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
+pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut blocks = args.keys.blocks()?;
     if args.explain {
-        return explain(blocks, session);
+        return explain(blocks, session).await;
     }
+    let interrupt = session.interrupt.expect();
     let client = session.client()?;
     let name = |key: &[u8]| -> Result<Option<String>, remcache::Error> {
         Ok(client.locate(key)?.map(|server| server.name().to_owned()))
@@ -34,15 +35,15 @@ pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
     let paint = output.paint();
     if !output.is_text() {
         let mut records = output.records(COLUMNS)?;
-        while let Some(keys) = blocks.next()? {
+        while let Some(keys) = blocks.next(&interrupt).await? {
             for key in &keys {
                 records.push(Record::new().with_bytes("key", key).with("server", name(key)?))?;
             }
         }
         records.end()?;
-        return Ok(Exit::Yes);
+        return Ok(interrupt.unless_raised(Exit::Yes));
     }
-    while let Some(keys) = blocks.next()? {
+    while let Some(keys) = blocks.next(&interrupt).await? {
         for key in &keys {
             let server = name(key)?.unwrap_or_else(|| "-".into());
             let key = text::inline(key);
@@ -52,7 +53,7 @@ pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
             }
         }
     }
-    Ok(Exit::Yes)
+    Ok(interrupt.unless_raised(Exit::Yes))
 }
 
 /// A key with why it is where it is.
@@ -61,27 +62,28 @@ struct Reason<'k> {
     why: Explanation,
 }
 
-fn explain(mut blocks: Blocks<'_>, session: &mut Session) -> Outcome {
+async fn explain(mut blocks: Blocks, session: &mut Session) -> Outcome {
     let names: Vec<String> = session.endpoints()?.iter().map(|endpoint| endpoint.name.to_string()).collect();
     let ring = ring(session)?;
     let namespace = session.client()?.namespace().to_vec();
+    let interrupt = session.interrupt.expect();
     let output = &mut session.output;
     if output.is_text() {
-        while let Some(keys) = blocks.next()? {
+        while let Some(keys) = blocks.next(&interrupt).await? {
             for key in &keys {
                 reason(key, &ring, &namespace)?.print(ring.distribution().name(), &names, output)?;
             }
         }
-        return Ok(Exit::Yes);
+        return Ok(interrupt.unless_raised(Exit::Yes));
     }
     let mut records = output.records(EXPLAINED)?;
-    while let Some(keys) = blocks.next()? {
+    while let Some(keys) = blocks.next(&interrupt).await? {
         for key in &keys {
             records.push(reason(key, &ring, &namespace)?.record(&names))?;
         }
     }
     records.end()?;
-    Ok(Exit::Yes)
+    Ok(interrupt.unless_raised(Exit::Yes))
 }
 
 fn reason<'k>(key: &'k [u8], ring: &Ring, namespace: &[u8]) -> Result<Reason<'k>, Failure> {

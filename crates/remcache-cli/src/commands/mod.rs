@@ -103,7 +103,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Version(args) => version::run(&args, session).await,
         Command::Ping(args) => ping::run(&args, session).await,
         Command::Flush(args) => flush::run(&args, session).await,
-        Command::Locate(args) => locate::run(&args, session),
+        Command::Locate(args) => locate::run(&args, session).await,
         Command::Ring(args) => ring::run(&args, session),
         Command::Keys(args) => keys::run(&args, session).await,
         Command::Dump(args) => dump::run(&args, session).await,

@@ -24,7 +24,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
     let interrupt = session.interrupt.expect();
     let mut changes = Changes::begin(blocks.all().map(<[_]>::len), "touched", &mut session.output)?;
-    while let Some(keys) = blocks.next()?.filter(|_| !interrupt.is_raised()) {
+    while let Some(keys) = blocks.next(&interrupt).await? {
         for (key, changed) in client.touch_many(&keys, args.ttl).await {
             changes.push(key, &changed)?;
         }

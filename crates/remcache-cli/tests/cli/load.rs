@@ -244,9 +244,10 @@ fn an_interrupt_ends_what_waits_for_input() {
         .stdin(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    // More than a pipe holds: when it is written, the tool has begun to read.
+    // More than a pipe holds: when it is written, the tool has begun to read; soon it waits for more.
     let mut input = child.stdin.take().unwrap();
     input.write_all("key\n".repeat(50_000).as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }

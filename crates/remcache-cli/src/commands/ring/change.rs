@@ -91,7 +91,7 @@ impl Change {
         };
         match &options.keys {
             None => (0..options.sample).for_each(|number| place(format!("key:{number}").as_bytes())),
-            Some(path) if path.as_os_str() == "-" => read(input::stdin()?, "standard input", &mut place)?,
+            Some(path) if path.as_os_str() == "-" => read(input::stdin()?.lock(), "standard input", &mut place)?,
             Some(path) => {
                 let file = File::open(path).map_err(|error| Failure::file(path, error))?;
                 read(BufReader::new(file), &path.display().to_string(), &mut place)?;
