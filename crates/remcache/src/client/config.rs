@@ -252,7 +252,11 @@ impl Config {
         self
     }
 
-    /// The socket's send and receive buffers in bytes (default: the system's).
+    /// The socket's send and receive buffers in bytes (default: the system's, which it adapts).
+    ///
+    /// With megabytes in a row on one connection, buffers that Linux adapts were seen to stall a
+    /// transfer for 50 ms now and then, and fixed ones of 1 to 2 MiB not. The system caps them
+    /// (`net.core.rmem_max` and `wmem_max`, often 208 KiB, which is too little for a long way).
     #[must_use]
     pub fn socket_buffers(mut self, bytes: usize) -> Self {
         self.transport.socket_buffers = Some(bytes);
