@@ -84,9 +84,11 @@ fn timeless(reply: &[u8]) -> Vec<u8> {
     let words = reply.split(|byte| *byte == b' ').map(|word| {
         let named = [&b"t"[..], b"l", b"exp=", b"la="].into_iter().find_map(|name| {
             let number = word.strip_prefix(name)?;
-            let number = number.strip_prefix(b"-").unwrap_or(number);
-            let digits = number.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            (digits > 1).then(|| [name, b"?", &number[digits..]].concat())
+            let positive = number.strip_prefix(b"-").unwrap_or(number);
+            let digits = positive.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            // -1 is for ever and no time.
+            let tells_time = digits > 0 && (digits > 1 || !number.starts_with(b"-"));
+            tells_time.then(|| [name, b"?", &positive[digits..]].concat())
         });
         named.unwrap_or_else(|| word.to_vec())
     });
@@ -95,7 +97,7 @@ fn timeless(reply: &[u8]) -> Vec<u8> {
 
 #[test]
 fn only_the_time_is_left_out() {
-    assert_eq!(timeless(b"VA 3 t99 c10 l0\r\nval\r\n"), b"VA 3 t? c10 l0\r\nval\r\n");
+    assert_eq!(timeless(b"VA 3 t99 c10 l0\r\nval\r\n"), b"VA 3 t? c10 l?\r\nval\r\n");
     assert_eq!(timeless(b"ME k exp=-99 la=10 cas=12"), b"ME k exp=? la=? cas=12");
     assert_eq!(timeless(b"HD t-1\r\n"), b"HD t-1\r\n");
 }

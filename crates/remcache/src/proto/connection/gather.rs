@@ -42,12 +42,13 @@ impl Connection {
     /// How many keys a line may have now.
     ///
     /// A server answers a line when it has executed all of it. Of callers that wait for one reply each
-    /// a line takes at most half: the server is at one half while the callers of the other ask again.
+    /// a line takes at most a quarter: the server is at one line, and has the next, while the callers of
+    /// another ask again.
     #[inline]
     fn keys_in_next_line(&self) -> usize {
         match self.is_run {
             true => self.keys_in_line,
-            false => (self.crowd / 2).max(SHORT_LINE).min(self.keys_in_line),
+            false => (self.crowd / 4).max(SHORT_LINE).min(self.keys_in_line),
         }
     }
 

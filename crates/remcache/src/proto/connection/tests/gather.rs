@@ -45,7 +45,7 @@ fn gets_in_a_row_leave_as_one_line() {
 }
 
 #[test]
-fn a_line_takes_half_of_those_who_wait_and_a_run_as_much_as_it_has() {
+fn a_line_takes_a_quarter_of_those_who_wait_and_a_run_as_much_as_it_has() {
     let lengths = |is_run: bool| {
         let mut bench = bench(Wire::Meta, 100);
         bench.connection.gather_run(is_run);
@@ -55,11 +55,11 @@ fn a_line_takes_half_of_those_who_wait_and_a_run_as_much_as_it_has() {
             }
             bench.sent().lines().map(|line| line.split(' ').count() - 1).collect::<Vec<_>>()
         };
-        [round(20), round(44), round(256), round(150)]
+        [round(20), round(44), round(256), round(90), round(150)]
     };
-    assert_eq!(lengths(true), [vec![20], vec![44], vec![100, 100, 56], vec![100, 50]]);
-    // In flight when each began: none, 20, 64, 320.
-    let alone = [vec![8, 8, 4], vec![10, 10, 10, 10, 4], vec![32; 8], vec![100, 50]];
+    assert_eq!(lengths(true), [vec![20], vec![44], vec![100, 100, 56], vec![90], vec![100, 50]]);
+    // In flight when each began: none, 20, 64, 320, 410.
+    let alone = [vec![8, 8, 4], vec![8, 8, 8, 8, 8, 4], vec![16; 16], vec![80, 10], vec![100, 50]];
     assert_eq!(lengths(false), alone);
 }
 
