@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
@@ -84,6 +84,10 @@ impl Measured {
     }
 }
 
+const ATTEMPTS: usize = 3;
+/// What `timeout` exits with when it had to end a program, gently or not.
+const ENDED: [i32; 2] = [124, 137];
+
 /// What everybody is asked to do.
 #[derive(Debug)]
 pub(crate) struct Course {
@@ -98,19 +102,36 @@ pub(crate) struct Course {
 }
 
 impl Course {
-    /// Runs a contender, and watches the server meanwhile.
+    /// Runs a contender, and watches the server meanwhile. memcaslap does not always end: then it is run
+    /// again.
     pub(crate) fn run(&self, contender: Contender) -> Result<Measured> {
         let words = self.words(contender)?;
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for _ in 0..ATTEMPTS {
+            let (output, watched) = self.start(&words)?;
+            if output.status.code().is_some_and(|code| ENDED.contains(&code)) {
+                println!("{} has not ended and was killed: once more", contender.name());
+                continue;
+            }
+            return Self::read(contender, &words, &output, &watched);
+        }
+        bail!("{} has not ended {ATTEMPTS} times", contender.name())
+    }
+
+    fn start(&self, words: &[String]) -> Result<(Output, Watched)> {
+        let mut command = Command::new("timeout");
+        command.arg("--kill-after=1s").arg(format!("{}s", 4 * self.seconds + 60)).args(words);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().with_context(|| format!("starting {}", words.join(" ")))?;
-        let (output, watched) = watch::until_it_ends(child, self.server)?;
+        watch::until_it_ends(child, self.server)
+    }
+
+    fn read(contender: Contender, words: &[String], output: &Output, watched: &Watched) -> Result<Measured> {
         let told = String::from_utf8_lossy(&output.stdout);
         ensure!(output.status.success(), "{}: {told}{}", words.join(" "), String::from_utf8_lossy(&output.stderr));
         let measured = match contender {
-            Contender::Tool | Contender::ToolAuto => tool(&told, &watched),
-            Contender::Memcaslap | Contender::MemcaslapBinary => memcaslap(&told, &watched),
-            Contender::Library => library(&told, &watched),
+            Contender::Tool | Contender::ToolAuto => tool(&told, watched),
+            Contender::Memcaslap | Contender::MemcaslapBinary => memcaslap(&told, watched),
+            Contender::Library => library(&told, watched),
         };
         measured.with_context(|| format!("the report of {}", contender.name()))
     }
