@@ -29,8 +29,8 @@ use super::gauges::Tally;
 use super::slot::Slot;
 use crate::policy::Breaker;
 use crate::proto::{
-    Connection, Deadline, Delivery, Dialect, Event, InputBuffer, InvalidRequest, ProtocolError, Rejected, Reply,
-    Request, Status, Tag, Ticket, Wire,
+    Connection, Deadline, Delivery, Dialect, Event, InputBuffer, ProtocolError, Rejected, Reply, Request, Status, Tag,
+    Ticket, Wire,
 };
 
 /// The shared half of one connection.
@@ -213,7 +213,7 @@ impl<L: Hold<Inner>> Link<L> {
             let submitted = admitted.and_then(|()| {
                 let submitted = state.machine.submit(&request, Some(tag(slot, run.taken)), deadline, now.into_std());
                 submitted.map_err(|rejected| match rejected {
-                    Rejected::Invalid(invalid) => Some(invalid_reply(&invalid)),
+                    Rejected::Invalid(invalid) => Some(Reply::invalid(&invalid)),
                     _ => None,
                 })
             });
@@ -417,19 +417,9 @@ fn wake(mut state: impl DerefMut<Target = Inner>) {
 
 fn refused(rejected: Rejected) -> Submitted {
     match rejected {
-        Rejected::Invalid(invalid) => Submitted::Refused(invalid_reply(&invalid)),
+        Rejected::Invalid(invalid) => Submitted::Refused(Reply::invalid(&invalid)),
         _ => Submitted::Full,
     }
-}
-
-/// The reply to a request that cannot be sent.
-pub(crate) fn invalid_reply(invalid: &InvalidRequest) -> Reply {
-    let status = match invalid {
-        InvalidRequest::ValueTooLarge { .. } => Status::ValueTooLarge,
-        InvalidRequest::Unsupported(_) => Status::Unsupported,
-        _ => Status::InvalidArguments,
-    };
-    Reply::with_text(status, invalid.to_string())
 }
 
 /// Counts a caller that waits for room, for as long as it does.

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
@@ -19,7 +20,7 @@ pub(super) struct Look {
     reply: Option<Pin<Box<dyn Future<Output = Reply> + Send>>>,
     has_begun: bool,
     client: Client,
-    key: Vec<u8>,
+    key: Arc<[u8]>,
     freshness: Freshness,
     /// The runtime, also for a drop outside of it.
     runtime: Handle,
@@ -27,16 +28,17 @@ pub(super) struct Look {
 
 impl Look {
     pub(super) fn at(spot: Spot<'_>) -> Self {
-        let (client, key) = (spot.client.clone(), spot.key.to_vec());
+        let key: Arc<[u8]> = spot.key.into();
+        let (client, asked) = (spot.client.clone(), Arc::clone(&key));
         let reply = async move {
             let options = MetaOptions { tell_ttl: true, ..MetaOptions::default() };
-            client.call(Request::get(&key).meta(options)).await
+            client.call(Request::get(&asked[..]).meta(options)).await
         };
         Self {
             reply: Some(Box::pin(reply)),
             has_begun: false,
             client: spot.client.clone(),
-            key: spot.key.to_vec(),
+            key,
             freshness: *spot.freshness,
             runtime: Handle::current(),
         }
@@ -60,7 +62,7 @@ impl Future for Look {
 impl Drop for Look {
     fn drop(&mut self) {
         let Some(reply) = self.reply.take().filter(|_| self.has_begun) else { return };
-        let (client, key, freshness) = (self.client.clone(), std::mem::take(&mut self.key), self.freshness);
+        let (client, key, freshness) = (self.client.clone(), Arc::clone(&self.key), self.freshness);
         self.runtime.spawn(async move {
             let spot = Spot { client: &client, key: &key, freshness: &freshness };
             let reply = reply.await;
