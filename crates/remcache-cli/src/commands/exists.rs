@@ -5,7 +5,7 @@ use remcache::client::Item;
 
 use crate::exit::{Outcome, words};
 use crate::input::Keys;
-use crate::output::{Output, Record, Records, Tone, text};
+use crate::output::{Output, Record, Tone, text};
 use crate::session::Session;
 use crate::tally::Tally;
 
@@ -29,10 +29,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.expect();
     let output = &mut session.output;
     let mut tally = Tally::default();
-    let mut sink = match output.is_text() {
-        true => Sink::Lines(output),
-        false => Sink::Records(output.records(COLUMNS)?),
-    };
+    let mut list = output.list(COLUMNS)?;
     while let Some(keys) = blocks.next(&interrupt).await? {
         for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
             for (key, fetched) in client.get_many(chunk).await {
@@ -40,36 +37,14 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
                     Ok(item) => tally.answer(item.is_some()),
                     Err(error) => tally.error(error),
                 }
-                sink.push(key, &fetched)?;
+                list.push(|output| line(key, word(&fetched), output), || record(key, &fetched))?;
             }
         }
     }
-    sink.end()?;
+    list.end()?;
     let output = &mut session.output;
     tally.complain("keys", output)?;
     Ok(interrupt.unless_raised(tally.exit()))
-}
-
-/// Where the answers go.
-enum Sink<'o> {
-    Lines(&'o mut Output),
-    Records(Records<'o>),
-}
-
-impl Sink<'_> {
-    fn push(&mut self, key: &[u8], fetched: &Result<Option<Item>, Error>) -> std::io::Result<()> {
-        match self {
-            Self::Lines(output) => line(key, word(fetched), output),
-            Self::Records(records) => records.push(record(key, fetched)),
-        }
-    }
-
-    fn end(self) -> std::io::Result<()> {
-        match self {
-            Self::Lines(_) => Ok(()),
-            Self::Records(records) => records.end(),
-        }
-    }
 }
 
 fn word(fetched: &Result<Option<Item>, Error>) -> (&'static str, Tone) {

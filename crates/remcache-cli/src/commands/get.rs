@@ -1,7 +1,6 @@
 //! `get`: fetches values, byte for byte.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::exit::{Exit, Failure, Outcome, words};
 use crate::input::{Blocks, Keys};
 use crate::interrupt::Interrupt;
-use crate::output::{Layout, Output, Record, Records, Tone, number, text};
+use crate::output::{Layout, Output, Record, Tone, number, text};
 use crate::session::Session;
 use crate::tally::Tally;
 use crate::unfinished;
@@ -207,13 +206,17 @@ const SHOWN_BYTES: usize = 256;
 async fn many(args: &Args, mut blocks: Blocks, client: &Client, interrupt: &Interrupt, output: &mut Output) -> Outcome {
     interrupt.expect();
     let mut tally = Tally::default();
-    let mut list = List::begin(output)?;
+    let mut list = output.list(COLUMNS)?;
     while let Some(keys) = blocks.next(interrupt).await? {
         for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
             for (key, fetched) in chunk.iter().zip(fetch(args, chunk, client).await) {
                 count(&fetched, &mut tally);
                 let saved = save(args, key, &fetched)?;
-                list.push(key, &fetched, saved.as_deref())?;
+                let saved = saved.as_deref();
+                list.push(
+                    |output| line(key, &fetched, saved, output).map_or(Ok(()), |line| output.line(line)),
+                    || record(key, &fetched, saved),
+                )?;
             }
             list.flush()?;
         }
@@ -221,42 +224,6 @@ async fn many(args: &Args, mut blocks: Blocks, client: &Client, interrupt: &Inte
     list.end()?;
     tally.complain("keys", output)?;
     Ok(interrupt.unless_raised(tally.exit()))
-}
-
-/// Where the keys go with what was found: lines of text, or records.
-enum List<'o> {
-    Lines(&'o mut Output),
-    Records(Records<'o>),
-}
-
-impl<'o> List<'o> {
-    fn begin(output: &'o mut Output) -> io::Result<Self> {
-        Ok(match output.is_text() {
-            true => Self::Lines(output),
-            false => Self::Records(output.records(COLUMNS)?),
-        })
-    }
-
-    fn push(&mut self, key: &[u8], fetched: &Fetched, saved: Option<&Path>) -> io::Result<()> {
-        match self {
-            Self::Lines(output) => line(key, fetched, saved, output).map_or(Ok(()), |line| output.line(line)),
-            Self::Records(records) => records.push(record(key, fetched, saved)),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Lines(output) => output.flush(),
-            Self::Records(_) => Ok(()),
-        }
-    }
-
-    fn end(self) -> io::Result<()> {
-        match self {
-            Self::Lines(_) => Ok(()),
-            Self::Records(records) => records.end(),
-        }
-    }
 }
 
 fn line(key: &[u8], fetched: &Fetched, saved: Option<&Path>, output: &Output) -> Option<String> {

@@ -31,29 +31,26 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let name = |key: &[u8]| -> Result<Option<String>, remcache::Error> {
         Ok(client.locate(key)?.map(|server| server.name().to_owned()))
     };
-    let output = &mut session.output;
-    let paint = output.paint();
-    if !output.is_text() {
-        let mut records = output.records(COLUMNS)?;
-        while let Some(keys) = blocks.next(&interrupt).await? {
-            for key in &keys {
-                records.push(Record::new().with_bytes("key", key).with("server", name(key)?))?;
-            }
-        }
-        records.end()?;
-        return Ok(interrupt.unless_raised(Exit::Yes));
-    }
+    let mut list = session.output.list(COLUMNS)?;
     while let Some(keys) = blocks.next(&interrupt).await? {
         for key in &keys {
-            let server = name(key)?.unwrap_or_else(|| "-".into());
-            let key = text::inline(key);
-            match output.layout() {
-                Layout::Raw => output.line(format_args!("{key}\t{server}"))?,
-                _ => output.line(format_args!("{key}  → {}", paint.apply(Tone::Name, server)))?,
-            }
+            let server = name(key)?;
+            list.push(
+                |output| line(key, server.as_deref(), output),
+                || Record::new().with_bytes("key", key).with("server", server.clone()),
+            )?;
         }
     }
+    list.end()?;
     Ok(interrupt.unless_raised(Exit::Yes))
+}
+
+fn line(key: &[u8], server: Option<&str>, output: &mut Output) -> std::io::Result<()> {
+    let (key, server) = (text::inline(key), server.unwrap_or("-"));
+    match output.layout() {
+        Layout::Raw => output.line(format_args!("{key}\t{server}")),
+        _ => output.line(format_args!("{key}  → {}", output.paint().apply(Tone::Name, server))),
+    }
 }
 
 /// A key with why it is where it is.
@@ -67,22 +64,14 @@ async fn explain(mut blocks: Blocks, session: &mut Session) -> Outcome {
     let ring = ring(session)?;
     let namespace = session.client()?.namespace().to_vec();
     let interrupt = session.interrupt.expect();
-    let output = &mut session.output;
-    if output.is_text() {
-        while let Some(keys) = blocks.next(&interrupt).await? {
-            for key in &keys {
-                reason(key, &ring, &namespace)?.print(ring.distribution().name(), &names, output)?;
-            }
-        }
-        return Ok(interrupt.unless_raised(Exit::Yes));
-    }
-    let mut records = output.records(EXPLAINED)?;
+    let mut list = session.output.list(EXPLAINED)?;
     while let Some(keys) = blocks.next(&interrupt).await? {
         for key in &keys {
-            records.push(reason(key, &ring, &namespace)?.record(&names))?;
+            let reason = reason(key, &ring, &namespace)?;
+            list.push(|output| reason.print(ring.distribution().name(), &names, output), || reason.record(&names))?;
         }
     }
-    records.end()?;
+    list.end()?;
     Ok(interrupt.unless_raised(Exit::Yes))
 }
 

@@ -1,5 +1,6 @@
 //! What the tool prints: readable on a terminal, raw in a pipe, structured on request.
 
+mod list;
 pub(crate) mod number;
 pub(crate) mod picture;
 mod progress;
@@ -8,6 +9,7 @@ mod table;
 pub(crate) mod text;
 mod tone;
 
+pub(crate) use list::List;
 pub(crate) use progress::Progress;
 pub(crate) use record::{Record, Records};
 pub(crate) use table::{Cell, Column, Table};
@@ -120,6 +122,11 @@ impl Output {
     /// Writes a table.
     pub(crate) fn table(&mut self, table: &Table) -> io::Result<()> {
         table.lines(self.paint).iter().try_for_each(|line| self.line(line))
+    }
+
+    /// Begins a list of lines or, in the structured layouts, of records.
+    pub(crate) fn list(&mut self, columns: &'static [&'static str]) -> io::Result<List<'_>> {
+        List::begin(self, columns)
     }
 
     /// Begins a list of records; for the structured layouts.
