@@ -68,6 +68,12 @@ impl Course {
         self.counts.iter().map(|count| count.0.load(Ordering::Relaxed)).sum()
     }
 
+    /// Whether a latency has been recorded, or a fault: there is something to tell.
+    pub(crate) fn has_an_outcome(&self) -> bool {
+        let timed = !self.latencies.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        timed || self.faults.lock().unwrap_or_else(PoisonError::into_inner).first.is_some()
+    }
+
     /// Begins the measured part: from here the latency of every `nth` turn of a caller is recorded.
     pub(crate) fn measure(&self, nth: u32) {
         self.pace.store(nth.clamp(1, STOP - 1), Ordering::Relaxed);
@@ -222,6 +228,7 @@ mod tests {
             lane.end(&turn, answer);
         }
         assert_eq!(course.ops(), 200);
+        assert!(course.has_an_outcome(), "a fault is one");
         let faults = course.faults();
         assert_eq!((faults.wrong, faults.failed), (1, 1));
         assert_eq!(faults.first.as_deref(), Some("a wrong answer"));
@@ -239,9 +246,11 @@ mod tests {
         };
         run(10);
         assert_eq!(course.latencies.lock().unwrap().len(), 0);
+        assert!(!course.has_an_outcome());
         course.measure(5);
         run(10);
         assert_eq!(course.latencies.lock().unwrap().len(), 2);
+        assert!(course.has_an_outcome());
     }
 
     #[test]
