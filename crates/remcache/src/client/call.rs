@@ -336,6 +336,17 @@ impl<'a> Call<'a> {
         Poll::Ready(reply)
     }
 
+    /// The reply of the server that was asked.
+    #[inline]
+    fn answered(&mut self, reply: Reply) -> Poll<Reply> {
+        let server = match std::mem::replace(&mut self.state, State::Done { server: None }) {
+            State::InFlight { server, .. } => Some(server),
+            _ => None,
+        };
+        self.state = State::Done { server };
+        Poll::Ready(self.without_namespace(reply))
+    }
+
     /// The reply with its key as the caller knows it.
     #[inline]
     fn without_namespace(&self, mut reply: Reply) -> Reply {
@@ -396,8 +407,7 @@ impl Future for Call<'_> {
             State::Start => call.start(cx.waker()),
             State::InFlight { server, lane, flight } => {
                 let reply = ready!(server.link(*lane).poll_reply(flight.slot, cx.waker()));
-                let (server, reply) = (Arc::clone(server), call.without_namespace(reply));
-                call.finish(Some(server), reply)
+                call.answered(reply)
             }
             State::WaitingForRoom(_) => call.poll_room(cx.waker()),
             State::Routed(_) => call.poll_routed(cx.waker()),

@@ -108,10 +108,7 @@ impl Driver {
             if !self.output.has_remaining() {
                 return Ok(true);
             }
-            let mut slices = [IoSlice::new(&[]); MOST_SLICES];
-            let count = self.output.chunks_vectored(&mut slices);
-            let slices = slices.get(..count).unwrap_or_default();
-            match Pin::new(&mut self.stream).poll_write_vectored(cx, slices) {
+            match poll_write(&mut self.stream, &self.output, cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(0)) => return Err(End::Io(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
@@ -230,6 +227,17 @@ impl Driver {
             self.wakers.shrink_to_fit();
         }
     }
+}
+
+/// Hands all pieces of the output to the socket at once.
+fn poll_write(stream: &mut Box<dyn Stream>, output: &Output, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    let stream = Pin::new(stream);
+    if output.chunk().len() == output.remaining() {
+        return stream.poll_write(cx, output.chunk());
+    }
+    let mut slices = [IoSlice::new(&[]); MOST_SLICES];
+    let count = output.chunks_vectored(&mut slices);
+    stream.poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
 }
 
 impl Future for Driver {

@@ -155,13 +155,14 @@ impl Lane {
         // Questions are loud: a number must be told, and a miss is the reply to that very request.
         // A refusal in text has no owner among quiet requests and would spoil the run, so there all are loud.
         let has_quiet = server.link(self.connection).wire() == Some(Wire::Binary);
-        let requests = keys.iter().enumerate().map(|(place, index)| {
-            let request = work.request(*index as usize);
-            if has_quiet && place < last && !request.operation().is_question() { request.quiet() } else { request }
-        });
+        let request = |place: usize| match keys.get(place) {
+            Some(index) if has_quiet && place < last => hushed(work.request(*index as usize)),
+            Some(index) => work.request(*index as usize),
+            None => Request::noop(),
+        };
         let patience = self.timeout;
         let deadline = Deadline { at: super::after(now, patience).into_std(), patience };
-        let run = server.link(self.connection).submit_run(requests, deadline, now);
+        let run = server.link(self.connection).submit_run(keys.len(), request, deadline, now);
         for (place, reply) in run.refused {
             if let Some(index) = keys.get(place as usize) {
                 work.settle(*index as usize, reply, &server.endpoint.name);
@@ -200,6 +201,11 @@ impl Lane {
         }
         self.submitted = self.indices.len();
     }
+}
+
+/// A change is asked for quietly.
+fn hushed(request: Request<'_>) -> Request<'_> {
+    if request.operation().is_question() { request } else { request.quiet() }
 }
 
 impl Drop for Lane {

@@ -196,11 +196,13 @@ impl<L: Hold<Inner>> Link<L> {
         }
     }
 
-    /// Submits requests as one run, as many as there is room for; all replies go to one slot.
+    /// Submits so many requests, by their places, as one run, as many as there is room for; all replies
+    /// go to one slot.
     #[inline]
     pub(crate) fn submit_run<'r>(
         &self,
-        requests: impl Iterator<Item = Request<'r>>,
+        count: usize,
+        request: impl Fn(usize) -> Request<'r>,
         deadline: Deadline,
         now: Instant,
     ) -> TakenRun {
@@ -208,7 +210,8 @@ impl<L: Hold<Inner>> Link<L> {
         let slot = state.slots.vacant_key();
         let mut run = TakenRun { taken: 0, refused: Vec::new(), slot: None, start: false };
         state.machine.gather_run(true);
-        for request in requests {
+        for place in 0..count {
+            let request = request(place);
             let admitted = state.admit().map_err(Some);
             let submitted = admitted.and_then(|()| {
                 let submitted = state.machine.submit(&request, Some(tag(slot, run.taken)), deadline, now.into_std());

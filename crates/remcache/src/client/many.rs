@@ -159,7 +159,8 @@ impl<'a, N: Kind, Q: Entry> Many<'a, N, Q> {
 impl<N: Kind, Q: Entry> Many<'_, N, Q> {
     async fn run(self) -> Outcomes<Q::Key, N::Output> {
         let Self { client, items, options, timeout, .. } = self;
-        let source = Source { items, options, namespace: &client.config().namespace };
+        let namespace = &client.config().namespace[..];
+        let source = Source { items, options, namespace, is_plain: options.are_none() && namespace.is_empty() };
         if let Err(refusal) = check_timeout(timeout) {
             let refused = |_| Some(Err(outcome::error(&refusal, false, None)));
             return outcomes((0..source.len()).map(refused).collect(), source);
@@ -199,6 +200,8 @@ pub(super) struct Source<'a, Q> {
     items: Vec<Q>,
     options: Options,
     namespace: &'a [u8],
+    /// Whether every request is as its entry says it.
+    is_plain: bool,
 }
 
 impl<Q: Entry> Requests for Source<'_, Q> {
@@ -208,8 +211,11 @@ impl<Q: Entry> Requests for Source<'_, Q> {
 
     #[inline]
     fn request(&self, index: usize) -> Request<'_> {
-        let request = self.options.apply(self.items[index].request());
-        if self.namespace.is_empty() { request } else { request.prefix_key(self.namespace) }
+        // Built where it is needed: to move a request costs as much as to encode a small one.
+        match self.is_plain {
+            true => self.items[index].request(),
+            false => self.options.apply(self.items[index].request()).prefix_key(self.namespace),
+        }
     }
 }
 
@@ -260,6 +266,11 @@ impl Options {
             Some(initial) => request.initial(initial),
             None => request,
         }
+    }
+
+    /// Whether they change no request.
+    fn are_none(&self) -> bool {
+        self.flags == 0 && self.ttl == Ttl::Never && self.initial.is_none()
     }
 }
 

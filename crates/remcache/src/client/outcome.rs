@@ -11,7 +11,7 @@ use crate::{Error, ErrorKind};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Item {
-    /// The value.
+    /// The value. What is kept of it keeps at most twice its length alive, and 1 KiB.
     pub value: Bytes,
     /// The number that was stored beside it.
     pub flags: u32,

@@ -38,6 +38,15 @@ pub(crate) struct Run {
 }
 
 impl Many {
+    #[inline(never)]
+    fn settle(&mut self, reply: Reply, last: bool) -> Option<Waker> {
+        self.ended |= last;
+        if self.replies.len() < MOST_REPLIES || last {
+            self.replies.push_back(reply);
+        }
+        self.waker.take()
+    }
+
     /// The next reply; `None` after the last.
     pub(crate) fn next(&mut self, waker: &Waker) -> Poll<Option<Reply>> {
         match self.replies.pop_front() {
@@ -51,12 +60,15 @@ impl Many {
     }
 }
 
+/// How many replies of a run there is room for at first: about what one read gives of small ones.
+const REPLIES_AT_ONCE: u32 = 128;
 /// More packets than any server's statistics have: past it they are read and thrown away.
 const MOST_REPLIES: usize = 100_000;
 
 impl Slot {
     pub(crate) fn run(unanswered: u32) -> Self {
-        Self::Run(Box::new(Run { replies: Vec::new(), unanswered, waker: None }))
+        let replies = Vec::with_capacity(unanswered.min(REPLIES_AT_ONCE) as usize);
+        Self::Run(Box::new(Run { replies, unanswered, waker: None }))
     }
 
     /// Whether there is something for the caller; remembers its waker if not.
@@ -82,26 +94,31 @@ impl Slot {
     }
 
     /// Puts a reply in, and tells whom to wake.
-    #[inline]
+    // A reply that is handed over in memory costs as much as all that is done with it.
+    #[inline(always)]
     pub(crate) fn settle(&mut self, place: u32, reply: Reply, last: bool) -> Option<Waker> {
         match self {
-            Self::Waiting(_) => match std::mem::replace(self, Self::Ready(reply)) {
-                Self::Waiting(waker) => Some(waker),
-                _ => None,
-            },
+            Self::Waiting(_) => self.make_ready(reply),
             Self::Ready(_) => None,
-            Self::Many(many) => {
-                many.ended |= last;
-                if many.replies.len() < MOST_REPLIES || last {
-                    many.replies.push_back(reply);
-                }
-                many.waker.take()
-            }
-            Self::Run(run) => {
-                run.replies.push((place, reply));
-                run.unanswered = run.unanswered.saturating_sub(u32::from(last));
-                run.waker.take()
-            }
+            Self::Many(many) => many.settle(reply, last),
+            Self::Run(run) => run.settle(place, reply, last),
         }
+    }
+
+    #[inline]
+    fn make_ready(&mut self, reply: Reply) -> Option<Waker> {
+        match std::mem::replace(self, Self::Ready(reply)) {
+            Self::Waiting(waker) => Some(waker),
+            _ => None,
+        }
+    }
+}
+
+impl Run {
+    #[inline]
+    fn settle(&mut self, place: u32, reply: Reply, last: bool) -> Option<Waker> {
+        self.replies.push((place, reply));
+        self.unanswered = self.unanswered.saturating_sub(u32::from(last));
+        self.waker.take()
     }
 }

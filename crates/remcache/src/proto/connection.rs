@@ -24,6 +24,7 @@ pub use terms::{Deadline, Event, Limits, Tag, Ticket};
 
 use super::binary::{self, Header, Opcode};
 use super::in_flight::{Entry, InFlight, Kept, Owner};
+use super::value_block::ValueBlock;
 use super::{
     Delivery, Dialect, InputBuffer, InvalidRequest, Operation, Output, ProtocolError, Rejected, Reply, Request, Status,
     Wire,
@@ -78,6 +79,8 @@ pub struct Connection {
     /// Whether the server has refused a request because nobody has logged in.
     unwelcome: bool,
     in_flight: InFlight,
+    /// Where the small values of a run are.
+    values: ValueBlock,
     output: Output,
     /// The stream of request bytes: how many were submitted, handed to the driver, written.
     submitted: u64,
@@ -127,6 +130,7 @@ impl Connection {
             broken: None,
             unwelcome: false,
             in_flight: InFlight::new(first_opaque),
+            values: ValueBlock::default(),
             output: Output::new(),
             submitted: 0,
             taken: 0,
@@ -154,21 +158,30 @@ impl Connection {
         deadline: Deadline,
         now: Instant,
     ) -> Result<Ticket, Rejected> {
+        let owner = tag.map_or(Owner::Nobody, Owner::Caller);
+        if let Some(key) = self.key_to_gather(request) {
+            return self.submit_to_line(key, owner, deadline, now);
+        }
         self.check_limits(request)?;
         if request.operation() == Operation::Flush && matches!(self.wire, None | Some(Wire::Binary)) {
             self.ask_for_a_welcome(now)?;
         }
         let opaque = self.in_flight.next_opaque();
         let encoded = self.encode(request, opaque)?;
+        self.enqueue(encoded.entry(owner, deadline), now);
+        Ok(Ticket(opaque))
+    }
+
+    /// Queues a new request, whose bytes were just appended.
+    #[inline]
+    fn enqueue(&mut self, entry: Entry, now: Instant) {
         if self.in_flight.is_empty() {
             self.outstanding_since = now;
         }
-        let owner = tag.map_or(Owner::Nobody, Owner::Caller);
-        self.push(encoded.entry(owner, deadline));
-        if tag.is_some() {
-            self.earliest = Some(self.earliest.map_or(deadline.at, |earliest| earliest.min(deadline.at)));
+        if entry.owner != Owner::Nobody {
+            self.earliest = Some(self.earliest.map_or(entry.deadline, |earliest| earliest.min(entry.deadline)));
         }
-        Ok(Ticket(opaque))
+        self.push(entry);
     }
 
     #[inline]
@@ -263,12 +276,27 @@ impl Connection {
     /// [`ProtocolError`] if the input cannot be trusted: call [`Connection::close`] then.
     #[inline]
     pub fn poll_event(&mut self, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
-        if !self.events.is_empty() {
-            return Ok(self.events.pop_front());
+        if let Some(hit) = self.next_hit_in_line(input) {
+            return Ok(Some(hit));
+        }
+        if let Some(event) = self.poll_uncaused() {
+            return Ok(Some(event));
         }
         if self.wire != Some(Wire::Binary) {
             return self.poll_lines(input);
         }
+        self.poll_packets(input)
+    }
+
+    /// The next event that no input caused: a request was given up, or its connection is gone.
+    #[inline]
+    pub fn poll_uncaused(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The next event that the packets of the input cause.
+    #[inline]
+    fn poll_packets(&mut self, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
         loop {
             let event = match self.silent.checked_sub(1) {
                 Some(left) => self.settle_silent(left),
@@ -430,6 +458,7 @@ impl Connection {
             self.output.clear(KEPT_OUTPUT);
             self.in_flight.shrink(KEPT_ENTRIES);
             self.events.shrink_to(KEPT_ENTRIES);
+            self.values.release();
         }
     }
 

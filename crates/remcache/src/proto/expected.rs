@@ -48,6 +48,10 @@ impl Expected {
     pub(super) const NOOP: Self =
         Self { operation: Operation::NoOp, quiet: false, returns_key: false, shape: Shape::Bare };
 
+    /// A plain get.
+    pub(super) const GET: Self =
+        Self { operation: Operation::Get, quiet: false, returns_key: false, shape: Shape::Value };
+
     /// What was asked for.
     pub fn operation(self) -> Operation {
         self.operation

@@ -46,9 +46,15 @@ pub(super) enum Kept {
 }
 
 impl Entry {
+    /// Whether it is one of a run, whose caller needs the replies to all.
+    #[inline]
+    pub(super) fn is_of_run(&self) -> bool {
+        !self.patience.is_zero()
+    }
+
     /// When the caller stops waiting, if the last reply on the connection came at `last_reply`.
     pub(super) fn effective_deadline(&self, last_reply: Instant) -> Instant {
-        if self.patience.is_zero() {
+        if !self.is_of_run() {
             return self.deadline;
         }
         last_reply.checked_add(self.patience).map_or(self.deadline, |extended| extended.max(self.deadline))
@@ -142,13 +148,38 @@ impl InFlight {
         self.keys.iter().nth(waiting.filter(|entry| entry.kept != Kept::Nothing).count())
     }
 
-    /// The key of the next fetch of the line at the front that may be answered by an item; `None` if
+    /// The next fetch of the line at the front that may be answered by an item, with its key; `None` if
     /// there is no such line, or all its fetches have their turn behind them.
     #[inline]
-    pub(super) fn next_key_in_line(&self) -> Option<&[u8]> {
-        self.entries.front().filter(|oldest| oldest.kept == Kept::KeyInLine)?;
+    pub(super) fn next_in_line(&self) -> Option<(&Entry, &[u8])> {
         let next = self.entries.get(self.passed)?;
-        self.keys.front().filter(|_| next.kept == Kept::KeyInLine && !self.line_has_passed())
+        if next.kept != Kept::KeyInLine || self.passed > 0 && !self.is_within_line() {
+            return None;
+        }
+        Some((next, self.keys.front()?))
+    }
+
+    /// Whether the turn is at a fetch of the line at the front, and not at its first one.
+    fn is_within_line(&self) -> bool {
+        self.entries.front().is_some_and(|oldest| oldest.kept == Kept::KeyInLine) && !self.line_has_passed()
+    }
+
+    /// Lets the turn pass over the fetch whose turn it is, which a caller waited for and hears of now.
+    #[inline]
+    pub(super) fn pass_next_in_line(&mut self) {
+        match self.entries.front() {
+            Some(oldest) if self.passed == 0 && oldest.expected.quiet => {
+                self.entries.pop_front();
+                self.first = self.first.wrapping_add(1);
+            }
+            _ => {
+                if let Some(next) = self.entries.get_mut(self.passed) {
+                    next.owner = Owner::Nobody;
+                }
+                self.passed = self.passed.saturating_add(1);
+            }
+        }
+        self.keys.pop();
     }
 
     /// The place of the fetch, of the line at the front, that an item with this key answers: those

@@ -10,6 +10,8 @@ use bytes::{Bytes, BytesMut};
 #[derive(Debug)]
 pub struct InputBuffer {
     bytes: BytesMut,
+    /// How many bytes at the front were consumed: they are given up together, before the next read.
+    consumed: usize,
     /// The memory behind `bytes`: what a slice of it keeps alive.
     allocated: usize,
     /// How much to read at a time.
@@ -18,19 +20,20 @@ pub struct InputBuffer {
     expected: usize,
 }
 
-/// Values of at least so many bytes may share the buffer instead of being copied.
-const SHARE_FROM: usize = 4096;
 /// How much an idle connection reads at first, and how much a busy one at most, in bytes.
 const CHUNKS: [usize; 2] = [4 * 1024, 64 * 1024];
 
 impl Default for InputBuffer {
     fn default() -> Self {
         let [chunk, _] = CHUNKS;
-        Self { bytes: BytesMut::new(), allocated: 0, chunk, expected: 0 }
+        Self { bytes: BytesMut::new(), consumed: 0, allocated: 0, chunk, expected: 0 }
     }
 }
 
 impl InputBuffer {
+    /// Values of at least so many bytes may share the buffer instead of being copied.
+    pub(super) const SHARE_FROM: usize = 4096;
+
     /// An empty buffer; memory is taken with the first [`InputBuffer::spare`].
     pub fn new() -> Self {
         Self::default()
@@ -39,16 +42,17 @@ impl InputBuffer {
     /// The bytes that were not decoded yet.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.get(self.consumed..).unwrap_or_default()
     }
 
     /// Whether nothing waits to be decoded.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.as_slice().is_empty()
     }
 
     /// The buffer with room behind its bytes, for a socket to fill.
     pub fn spare(&mut self) -> &mut BytesMut {
+        self.give_up_consumed();
         if self.expected > 0 {
             self.make_room_for_frame();
         } else if self.bytes.capacity().saturating_sub(self.bytes.len()) < self.chunk / 2 {
@@ -73,7 +77,7 @@ impl InputBuffer {
 
     /// Gives back the memory, if nothing waits in it.
     pub fn release(&mut self) {
-        if self.bytes.is_empty() {
+        if self.is_empty() {
             *self = Self::default();
         }
     }
@@ -88,22 +92,22 @@ impl InputBuffer {
     /// Consumes bytes.
     #[inline]
     pub(super) fn skip(&mut self, count: usize) {
-        let count = count.min(self.bytes.len());
-        bytes::Buf::advance(&mut self.bytes, count);
+        self.consumed = self.consumed.saturating_add(count).min(self.bytes.len());
         self.expected = 0;
     }
 
     /// Consumes the bytes of a value: a copy, or a slice if it is most of the memory it would pin.
     #[inline]
     pub(super) fn take(&mut self, count: usize) -> Bytes {
-        let count = count.min(self.bytes.len());
+        let count = count.min(self.as_slice().len());
         if count == 0 {
             return Bytes::new();
         }
-        if count >= SHARE_FROM && count.saturating_mul(2) >= self.allocated {
+        if count >= Self::SHARE_FROM && count.saturating_mul(2) >= self.allocated {
+            self.give_up_consumed();
             return self.bytes.split_to(count).freeze();
         }
-        let copy = Bytes::copy_from_slice(self.bytes.get(..count).unwrap_or_default());
+        let copy = Bytes::copy_from_slice(self.as_slice().get(..count).unwrap_or_default());
         self.skip(count);
         copy
     }
@@ -111,16 +115,25 @@ impl InputBuffer {
     /// Consumes a frame of so many bytes that is all there, and takes a value out of it.
     #[inline]
     pub(super) fn take_within(&mut self, frame: usize, begin: usize, count: usize) -> Bytes {
-        if count >= SHARE_FROM {
+        if count >= Self::SHARE_FROM {
             self.skip(begin);
             let value = self.take(count);
             self.skip(frame.saturating_sub(begin).saturating_sub(count));
             return value;
         }
-        let value = self.bytes.get(begin..begin.saturating_add(count)).unwrap_or_default();
+        let value = self.as_slice().get(begin..begin.saturating_add(count)).unwrap_or_default();
         let copy = if value.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(value) };
         self.skip(frame);
         copy
+    }
+
+    fn give_up_consumed(&mut self) {
+        let consumed = std::mem::take(&mut self.consumed);
+        if consumed == self.bytes.len() {
+            self.bytes.clear();
+        } else {
+            bytes::Buf::advance(&mut self.bytes, consumed);
+        }
     }
 
     fn make_room(&mut self) {

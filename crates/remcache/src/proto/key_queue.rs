@@ -12,8 +12,10 @@ impl KeyQueue {
     /// Puts a key behind all others.
     #[inline]
     pub(super) fn push(&mut self, key: &[u8]) {
-        self.bytes.push(u8::try_from(key.len()).unwrap_or(u8::MAX));
-        self.bytes.extend_from_slice(key.get(..usize::from(u8::MAX)).unwrap_or(key));
+        let key = key.get(..usize::from(u8::MAX)).unwrap_or(key);
+        self.bytes.reserve(key.len().saturating_add(1));
+        self.bytes.push(key.len() as u8);
+        self.bytes.extend_from_slice(key);
     }
 
     /// The oldest key.

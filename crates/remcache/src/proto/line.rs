@@ -293,16 +293,18 @@ impl Digits {
 /// Whether a key can be a word of a line as it is.
 #[inline]
 pub(super) fn is_printable(key: &[u8]) -> bool {
-    let (words, rest) = key.as_chunks::<8>();
-    let mut last = [b'a'; 8];
-    last.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
-    words.iter().chain([&last]).all(|word| eight_are_printable(u64::from_le_bytes(*word)))
+    match key.last_chunk::<8>() {
+        // The last eight may be looked at twice in part.
+        Some(last) => key.as_chunks::<8>().0.iter().chain([last]).all(|eight| eight_are_printable(*eight)),
+        None => !key.iter().any(is_space_or_control),
+    }
 }
 
 /// The same of eight bytes at once: the high bit of each tells of that byte.
 #[inline]
-fn eight_are_printable(bytes: u64) -> bool {
+fn eight_are_printable(bytes: [u8; 8]) -> bool {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let bytes = u64::from_le_bytes(bytes);
     // A sum reaches the high bit from 0x21 upwards; one that is no DEL differs from it somewhere.
     let above_space = (bytes & LOW).wrapping_add(0x5f5f_5f5f_5f5f_5f5f);
     let no_delete = ((bytes ^ LOW) & LOW).wrapping_add(LOW);

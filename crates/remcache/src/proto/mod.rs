@@ -49,6 +49,7 @@ mod request;
 mod status;
 pub mod text;
 mod ttl;
+mod value_block;
 mod wire;
 mod words;
 

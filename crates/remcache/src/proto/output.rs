@@ -49,10 +49,23 @@ impl Output {
         self.small.extend_from_slice(bytes);
     }
 
-    /// Takes back the end of the line that was put last, so that it can go on.
+    /// Appends a line of two parts, with its end.
     #[inline]
-    pub(super) fn reopen_line(&mut self) {
-        self.small.truncate(self.small.len().saturating_sub(b"\r\n".len()));
+    pub(super) fn put_line(&mut self, begin: &[u8], rest: &[u8]) {
+        let needed = begin.len().saturating_add(rest.len()).saturating_add(LINE_END.len());
+        if self.small.capacity().saturating_sub(self.small.len()) < needed {
+            self.grow(needed);
+        }
+        self.small.extend_from_slice(begin);
+        self.small.extend_from_slice(rest);
+        self.small.extend_from_slice(LINE_END);
+    }
+
+    /// Appends a word to the line that was put last.
+    #[inline]
+    pub(super) fn put_word(&mut self, word: &[u8]) {
+        self.small.truncate(self.small.len().saturating_sub(LINE_END.len()));
+        self.put_line(b" ", word);
     }
 
     /// Makes room: twice as much while that is little, then in small steps, so that the memory of a
@@ -198,6 +211,7 @@ impl Buf for Output {
     }
 }
 
+const LINE_END: &[u8] = b"\r\n";
 /// From here on a buffer does not double any more.
 const LARGE_BUFFER: usize = 1 << 20;
 

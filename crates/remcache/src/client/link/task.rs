@@ -303,8 +303,7 @@ impl<L: Hold<Inner>> Link<L> {
 impl Inner {
     /// Settles what was in flight when the connection ended; with a status of its own, if one says why.
     fn settle_ended(&mut self, status: Option<Status>, now: Instant, wakers: &mut Vec<Waker>) {
-        let mut nothing = InputBuffer::new();
-        while let Ok(Some(Event { tag, reply, last, .. })) = self.machine.poll_event(&mut nothing) {
+        while let Some(Event { tag, reply, last, .. }) = self.machine.poll_uncaused() {
             let (slot, place) = slot_and_place(tag);
             let reply = match (status, reply.status) {
                 (Some(status), Status::Disconnected(_)) => Reply { status, ..reply },

@@ -7,14 +7,18 @@
 //!
 //! In the queue the fetches of a line are quiet, but for the last one, which its `END` answers.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 
 use super::encode::Encoded;
 use super::lines::Step;
-use super::{Connection, Event};
+use super::{Connection, Deadline, Event, Ticket};
 use crate::proto::binary::Opcode;
 use crate::proto::in_flight::{Kept, Owner};
-use crate::proto::{Expected, InputBuffer, Operation, ProtocolError, Reply, Request, Status, line, refusal, text};
+use crate::proto::{
+    Expected, InputBuffer, Operation, ProtocolError, Rejected, Reply, Request, Status, Wire, line, refusal, text,
+};
 
 /// The line at the end of the output, while more fetches can be put into it.
 #[derive(Clone, Copy, Debug)]
@@ -55,11 +59,30 @@ impl Connection {
     /// The key of a request that may share its line.
     #[inline]
     pub(super) fn key_to_gather<'r>(&self, request: &'r Request<'_>) -> Option<&'r [u8]> {
+        let has_lines = self.keys_in_line > 1 && matches!(self.wire, Some(Wire::Meta | Wire::Text));
         let is_plain = request.operation() == Operation::Get && request.meta.is_none();
-        if self.keys_in_line < 2 || !is_plain || request.quiet || request.with_key {
+        if !has_lines || !is_plain || request.quiet || request.with_key {
             return None;
         }
         request.key().ok().map(|key| key.as_bytes()).filter(|key| line::is_printable(key))
+    }
+
+    /// Submits the fetch of a key that may share its line.
+    #[inline]
+    pub(super) fn submit_to_line(
+        &mut self,
+        key: &[u8],
+        owner: Owner,
+        deadline: Deadline,
+        now: Instant,
+    ) -> Result<Ticket, Rejected> {
+        if !self.has_room(0) {
+            return Err(Rejected::Full);
+        }
+        let opaque = self.in_flight.next_opaque();
+        let entry = self.gather(key).entry(owner, deadline);
+        self.enqueue(entry, now);
+        Ok(Ticket(opaque))
     }
 
     /// Puts a fetch into the line at the end of the output, or into a new one.
@@ -67,24 +90,20 @@ impl Connection {
     pub(super) fn gather(&mut self, key: &[u8]) -> Encoded {
         let line = match self.open_line {
             Some(line) if self.fits(line, key) => {
-                self.output.reopen_line();
-                self.output.put(b" ");
+                self.output.put_word(key);
                 if let Some(last) = self.in_flight.back_mut() {
                     last.expected.quiet = true;
                 }
                 OpenLine { keys: line.keys.saturating_add(1), ..line }
             }
             _ => {
-                self.output.put(b"gets ");
+                self.output.put_line(b"gets ", key);
                 OpenLine { start: self.submitted, keys: 1 }
             }
         };
-        self.output.put(key);
-        self.output.put(b"\r\n");
         self.open_line = Some(line);
         self.in_flight.remember_key(key);
-        let expected = Expected::new(Operation::Get);
-        Encoded { opcode: Opcode::NOOP, expected, start: line.start, kept: Kept::KeyInLine }
+        Encoded { opcode: Opcode::NOOP, expected: Expected::GET, start: line.start, kept: Kept::KeyInLine }
     }
 
     #[inline]
@@ -93,17 +112,25 @@ impl Connection {
         line.keys < self.keys_in_next_line() && length < LONGEST_LINE
     }
 
-    /// The usual case: the next fetch of the line at the front is answered by its item, all of which
-    /// is there, and somebody waits for it.
+    /// The usual case: the next fetch of the line at the front is answered by its item, all of which is
+    /// there, and somebody waits for it. What is otherwise is left for another look.
     #[inline]
     pub(super) fn next_hit_in_line(&mut self, input: &mut InputBuffer) -> Option<Event> {
-        let head = text::read_item_of(self.in_flight.next_key_in_line()?, input.as_slice())?;
-        let place = self.in_flight.turn();
-        let Some(Owner::Caller(tag)) = self.in_flight.get(place).map(|entry| entry.owner) else { return None };
-        // What is wrong with it the other way finds out.
-        let value = head.take_value(input, self.limits.value).ok()??;
-        self.item_came(place);
-        Some(Event { tag, reply: item(&head, value), last: true })
+        if !self.events.is_empty() || self.silent > 0 || self.broken.is_some() {
+            return None;
+        }
+        let (fetch, key) = self.in_flight.next_in_line()?;
+        let Owner::Caller(tag) = fetch.owner else { return None };
+        let (head, value, length) = text::read_item_of(key, input.as_slice())?;
+        if value.len() >= InputBuffer::SHARE_FROM || value.len() > self.limits.value {
+            return None;
+        }
+        let value = if fetch.is_of_run() { self.values.copy(value) } else { Bytes::copy_from_slice(value) };
+        let reply = item(&head, value);
+        input.skip(length);
+        self.last_reply = self.last_input;
+        self.in_flight.pass_next_in_line();
+        Some(Event { tag, reply, last: true })
     }
 
     /// Takes the next item of the line at the front, or its end.

@@ -29,9 +29,6 @@ impl Connection {
                     if let Some(error) = &self.broken {
                         return Err(error.clone());
                     }
-                    if let Some(hit) = self.next_hit_in_line(input) {
-                        return Ok(Some(hit));
-                    }
                     match self.poll_reply(input)? {
                         Step::Incomplete => return Ok(None),
                         Step::Taken(event) => event,

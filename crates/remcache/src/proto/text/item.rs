@@ -17,22 +17,53 @@ pub(in crate::proto) struct ItemHead {
     line: usize,
 }
 
-/// The item of this key, if the bytes begin with its line in the form that servers write.
+/// The item of this key, its value, and how long both are, if the bytes begin with all of it in the
+/// form that servers write.
 ///
 /// A quick look: where it finds nothing, [`read_item`] tells what is there.
 #[inline]
-pub(in crate::proto) fn read_item_of(key: &[u8], bytes: &[u8]) -> Option<ItemHead> {
+pub(in crate::proto) fn read_item_of<'a>(key: &[u8], bytes: &'a [u8]) -> Option<(ItemHead, &'a [u8], usize)> {
     let rest = bytes.strip_prefix(b"VALUE ")?.strip_prefix(key)?;
     let (flags, rest) = digits(rest.strip_prefix(b" ")?)?;
     let (length, rest) = digits(rest.strip_prefix(b" ")?)?;
     let (cas, rest) = digits(rest.strip_prefix(b" ")?)?;
     let rest = rest.strip_prefix(b"\r\n")?;
-    Some(ItemHead { flags: flags as u32, cas, length, line: bytes.len().saturating_sub(rest.len()) })
+    let line = bytes.len().saturating_sub(rest.len());
+    let (value, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    let rest = rest.strip_prefix(b"\r\n")?;
+    let head = ItemHead { flags: flags as u32, cas, length, line };
+    Some((head, value, bytes.len().saturating_sub(rest.len())))
 }
 
 /// The number at the front, and what follows it; `None` where it is none, or may be too long.
 #[inline]
 fn digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (count, number) = match bytes.first_chunk::<8>() {
+        Some(eight) => leading_digits(u64::from_le_bytes(*eight)),
+        None => (0, 0),
+    };
+    match count {
+        1..8 => Some((number, bytes.get(count..)?)),
+        _ => many_digits(bytes),
+    }
+}
+
+/// How many of eight bytes, the lowest first, are digits before another byte comes, and their number.
+#[inline]
+fn leading_digits(bytes: u64) -> (usize, u64) {
+    let digits = bytes ^ u64::from_le_bytes([b'0'; 8]);
+    // The high bit of a byte tells that it is above 9, of the lowest such byte for certain.
+    let others = (digits.wrapping_add(u64::from_le_bytes([0x76; 8])) | digits) & u64::from_le_bytes([0x80; 8]);
+    let count = others.trailing_zeros() / 8;
+    // As if zeros stood before them; then neighbours are put together: digits, pairs, fours.
+    let eight = digits.checked_shl(64_u32.saturating_sub(count.saturating_mul(8))).unwrap_or(0);
+    let pairs = eight.wrapping_mul(10).wrapping_add(eight >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_ffff_0000_ffff;
+    let number = fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff;
+    (count as usize, number)
+}
+
+fn many_digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (first, mut rest) = bytes.split_first()?;
     let mut number = digit(*first)?;
     while let Some((byte, others)) = rest.split_first()
@@ -115,6 +146,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn numbers_are_read_whatever_follows_them() {
+        for length in 1..=MOST_DIGITS {
+            let figures = &b"1098765432109876543"[..length];
+            let number = std::str::from_utf8(figures).unwrap().parse().unwrap();
+            for follower in [b' ', b'\r', b'/', b':', 0, 0x7f, 0xff] {
+                for filling in 0..12 {
+                    let bytes = [figures, &[follower], &vec![0xff; filling]].concat();
+                    let rest = &bytes[length..];
+                    assert_eq!(digits(&bytes), Some((number, rest)), "{bytes:?}");
+                }
+            }
+        }
+        for none in [&b""[..], b" 1234567890", b"/", b":234567890", b"\xff234567890"] {
+            assert_eq!(digits(none), None, "{none:?}");
+        }
+        assert_eq!(digits(b"12345678901234567890 "), None, "it may be too long");
+    }
+
+    #[test]
     fn the_quick_look_agrees_with_the_other() {
         for line in [
             "VALUE k 0 1 2",
@@ -129,16 +179,18 @@ mod tests {
             "VALUE k 0  2",
             "END",
         ] {
-            let bytes = [line.as_bytes(), b"\r\n"].concat();
-            let slow = read_item(line.as_bytes(), bytes.len());
-            if let Some(head) = read_item_of(b"k", &bytes) {
+            let bytes = [line.as_bytes(), b"\r\nv\r\n"].concat();
+            let slow = read_item(line.as_bytes(), line.len() + 2);
+            if let Some((head, value, length)) = read_item_of(b"k", &bytes) {
                 assert_eq!(slow, Ok(Some((&b"k"[..], head))), "{line}");
+                assert_eq!((value, length), (&b"v"[..], bytes.len()), "{line}");
             }
             for end in 0..bytes.len() {
                 assert_eq!(read_item_of(b"k", &bytes[..end]), None, "{end} bytes of {line}");
             }
         }
-        let head = read_item_of(b"k", b"VALUE k 7 5 9\r\nvalue\r\n").unwrap();
+        let (head, value, length) = read_item_of(b"k", b"VALUE k 7 5 9\r\nvalue\r\nEND\r\n").unwrap();
         assert_eq!((head.flags, head.length, head.cas, head.line), (7, 5, 9, 15));
+        assert_eq!((value, length), (&b"value"[..], 22));
     }
 }

@@ -90,7 +90,7 @@ impl Caller {
         let keys = [0, 1].map(|place| format!("{key}-{place}"));
         let link = Arc::clone(&self.scene.link);
         let now = Instant::now();
-        let run = link.submit_run(keys.iter().map(|key| Request::get(key.as_str())), deadline(now), now);
+        let run = link.submit_run(keys.len(), |place| Request::get(keys[place].as_str()), deadline(now), now);
         self.start(run.start);
         let mut outcomes = [0, 0];
         let mut count = |this: &mut Self, replies: &mut Vec<(u32, Reply)>| {
