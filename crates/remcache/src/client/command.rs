@@ -172,8 +172,8 @@ impl<K: Kind> Future for Command<'_, K> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let reply = ready!(Pin::new(&mut self.call).poll(cx));
-        Poll::Ready(K::decode(reply).map_err(|reply| {
+        let decoded = ready!(self.call.poll_into(cx.waker(), K::decode));
+        Poll::Ready(decoded.map_err(|reply| {
             let request = &self.call.request;
             let key_is_invalid = has_invalid_key(request);
             let server = self.call.server().map(|server| Arc::clone(&server.endpoint.name));

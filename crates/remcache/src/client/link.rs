@@ -212,18 +212,14 @@ impl<L: Hold<Inner>> Link<L> {
         state.machine.gather_run(true);
         for place in 0..count {
             let request = request(place);
-            let admitted = state.admit().map_err(Some);
-            let submitted = admitted.and_then(|()| {
-                let submitted = state.machine.submit(&request, Some(tag(slot, run.taken)), deadline, now.into_std());
-                submitted.map_err(|rejected| match rejected {
-                    Rejected::Invalid(invalid) => Some(Reply::invalid(&invalid)),
-                    _ => None,
-                })
-            });
-            match submitted {
-                Ok(_) => {}
-                Err(Some(reply)) => run.refused.push((run.taken, reply)),
-                Err(None) => break,
+            if let Err(reply) = state.admit() {
+                run.refused.push((run.taken, reply));
+            } else {
+                match state.machine.submit(&request, Some(tag(slot, run.taken)), deadline, now.into_std()) {
+                    Ok(_) => {}
+                    Err(Rejected::Invalid(invalid)) => run.refused.push((run.taken, Reply::invalid(&invalid))),
+                    Err(_) => break,
+                }
             }
             run.taken += 1;
         }
@@ -238,17 +234,17 @@ impl<L: Hold<Inner>> Link<L> {
         run
     }
 
-    /// The reply of a single request, when it is there; the slot is free then.
+    /// What `take` makes of the reply of a single request, when it is there; the slot is free then.
     #[inline]
-    pub(crate) fn poll_reply(&self, slot: usize, waker: &Waker) -> Poll<Reply> {
+    pub(crate) fn poll_reply<T>(&self, slot: usize, waker: &Waker, take: impl FnOnce(Reply) -> T) -> Poll<T> {
         let mut state = self.lock();
         let ready = state.slots.get_mut(slot).is_none_or(|slot| slot.poll(waker));
         if !ready {
             return Poll::Pending;
         }
         match state.slots.try_remove(slot) {
-            Some(Slot::Ready(reply)) => Poll::Ready(reply),
-            _ => Poll::Ready(Reply::new(Status::InternalError)),
+            Some(Slot::Ready(reply)) => Poll::Ready(take(reply)),
+            _ => Poll::Ready(lost(take)),
         }
     }
 
@@ -416,6 +412,12 @@ fn wake(mut state: impl DerefMut<Target = Inner>) {
     if let Some(driver) = driver {
         driver.wake();
     }
+}
+
+/// No slot is taken away from its caller.
+#[cold]
+fn lost<T>(take: impl FnOnce(Reply) -> T) -> T {
+    take(Reply::new(Status::InternalError))
 }
 
 fn refused(rejected: Rejected) -> Submitted {

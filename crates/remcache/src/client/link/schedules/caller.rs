@@ -58,7 +58,7 @@ impl Caller {
         if !self.stays().await {
             return link.abandon(flight);
         }
-        let reply = poll_fn(|cx| link.poll_reply(flight.slot, cx.waker())).await;
+        let reply = poll_fn(|cx| link.poll_reply(flight.slot, cx.waker(), |reply| reply)).await;
         self.check(key, &reply);
     }
 
