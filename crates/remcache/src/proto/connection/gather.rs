@@ -127,9 +127,10 @@ impl Connection {
         }
         let value = if fetch.is_of_run() { self.values.copy(value) } else { Bytes::copy_from_slice(value) };
         let reply = item(&head, value);
-        input.skip(length);
         self.last_reply = self.last_input;
-        self.in_flight.pass_next_in_line();
+        let end = || input.as_slice().get(length..).is_some_and(|rest| rest.starts_with(END_OF_LINE));
+        let ended = self.in_flight.pass_next_in_line(end);
+        input.skip(if ended { length.saturating_add(END_OF_LINE.len()) } else { length });
         Some(Event { tag, reply, last: true })
     }
 
@@ -228,6 +229,8 @@ pub(super) fn missing() -> Reply {
     Reply { value: text::said_of(Status::KeyNotFound), ..Reply::new(Status::KeyNotFound) }
 }
 
+/// What a server says when it has executed a line.
+const END_OF_LINE: &[u8] = b"END\r\n";
 /// So many keys a line may have however little is in flight: fewer make a line dearer than packets.
 const SHORT_LINE: usize = 8;
 /// A server reads longer lines too, but keeps less than this ready for them.

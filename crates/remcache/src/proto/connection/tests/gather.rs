@@ -63,6 +63,32 @@ fn a_line_takes_a_quarter_of_those_who_wait_and_a_run_as_much_as_it_has() {
     assert_eq!(lengths(false), alone);
 }
 
+/// Values of one caller's run lie side by side; one that was asked for by itself keeps nothing else alive.
+#[test]
+fn small_values_of_a_run_share_memory_and_no_others_do() {
+    let values = |patience: std::time::Duration| {
+        let mut bench = bench(Wire::Meta, 100);
+        for tag in 0..3 {
+            let deadline = Deadline { at: bench.at(1000), patience };
+            let request = Request::get(format!("{tag}"));
+            bench.connection.submit(&request, Some(Tag(tag)), deadline, bench.at(0)).unwrap();
+        }
+        bench.sent();
+        bench.input.extend(b"VALUE 0 0 4 1\r\nnull\r\nVALUE 1 5 0 2\r\n\r\nVALUE 2 0 3 3\r\ntwo\r\nEND\r\n");
+        let mut values = Vec::new();
+        while let Some(event) = bench.connection.poll_event(&mut bench.input).unwrap() {
+            values.push(event.reply.value);
+        }
+        assert_eq!(values, ["null", "", "two"]);
+        values
+    };
+    let together = values(std::time::Duration::from_secs(1));
+    assert_eq!(together[0].as_ptr().wrapping_add(4), together[2].as_ptr());
+    assert!(!together[0].is_unique());
+    let alone = values(std::time::Duration::ZERO);
+    assert!(alone[0].is_unique() && alone[2].is_unique());
+}
+
 #[test]
 fn what_was_taken_is_not_added_to() {
     let mut bench = bench(Wire::Meta, 100);
