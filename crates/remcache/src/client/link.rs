@@ -209,7 +209,7 @@ impl<L: Hold<Inner>> Link<L> {
         let mut state = self.lock();
         let slot = state.slots.vacant_key();
         let mut run = TakenRun { taken: 0, refused: Vec::new(), slot: None, start: false };
-        state.machine.gather_run(true);
+        state.machine.gather_run(count);
         for place in 0..count {
             let request = request(place);
             if let Err(reply) = state.admit() {
@@ -223,7 +223,7 @@ impl<L: Hold<Inner>> Link<L> {
             }
             run.taken += 1;
         }
-        state.machine.gather_run(false);
+        state.machine.gather_run(0);
         let sent = run.taken - u32::try_from(run.refused.len()).unwrap_or(run.taken);
         if sent > 0 {
             run.slot = Some(state.slots.insert(Slot::run(sent)));

@@ -70,8 +70,8 @@ pub struct Connection {
     open_line: Option<OpenLine>,
     /// How many requests were in flight when output was last taken.
     crowd: usize,
-    /// Whether what is submitted now is a run of one caller.
-    is_run: bool,
+    /// How many requests the run of one caller has that is submitted now; 0 without one.
+    run: usize,
     /// Whether a request is in flight that suffers no other beside it.
     occupied: bool,
     /// Why nothing that follows can be trusted, once the reply that showed it was delivered.
@@ -125,7 +125,7 @@ impl Connection {
             keys_in_line: 1,
             open_line: None,
             crowd: 0,
-            is_run: false,
+            run: 0,
             occupied: false,
             broken: None,
             unwelcome: false,

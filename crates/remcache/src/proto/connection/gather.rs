@@ -37,23 +37,24 @@ impl Connection {
         self.keys_in_line = keys_in_line.max(1);
     }
 
-    /// Says whether the requests that follow are a run of one caller, who needs all their replies:
-    /// their lines may be as long as any.
-    pub fn gather_run(&mut self, is_run: bool) {
-        self.is_run = is_run;
+    /// Says that so many requests follow as a run of one caller, who needs the replies to all; 0 ends it.
+    pub fn gather_run(&mut self, requests: usize) {
+        self.run = requests;
     }
 
     /// How many keys a line may have now.
     ///
     /// A server answers a line when it has executed all of it. Of callers that wait for one reply each
     /// a line takes at most a quarter: the server is at one line, and has the next, while the callers of
-    /// another ask again.
+    /// another ask again. A run has two lines at least: its caller works on one half while the server
+    /// works on the other.
     #[inline]
     fn keys_in_next_line(&self) -> usize {
-        match self.is_run {
-            true => self.keys_in_line,
-            false => (self.crowd / 4).max(SHORT_LINE).min(self.keys_in_line),
-        }
+        let keys = match self.run {
+            0 => (self.crowd / 4).max(SHORT_LINE),
+            requests => requests.div_ceil(2).max(SHORT_PART),
+        };
+        keys.min(self.keys_in_line)
     }
 
     /// The key of a request that may share its line.
@@ -233,5 +234,7 @@ pub(super) fn missing() -> Reply {
 const END_OF_LINE: &[u8] = b"END\r\n";
 /// So many keys a line may have however little is in flight: fewer make a line dearer than packets.
 const SHORT_LINE: usize = 8;
+/// So many keys of a run are a line however few it has: fewer take less time than the write of their reply.
+const SHORT_PART: usize = 32;
 /// A server reads longer lines too, but keeps less than this ready for them.
 const LONGEST_LINE: u64 = 2000;

@@ -45,11 +45,11 @@ fn gets_in_a_row_leave_as_one_line() {
 }
 
 #[test]
-fn a_line_takes_a_quarter_of_those_who_wait_and_a_run_as_much_as_it_has() {
+fn a_line_takes_a_quarter_of_those_who_wait_or_half_of_a_run() {
     let lengths = |is_run: bool| {
         let mut bench = bench(Wire::Meta, 100);
-        bench.connection.gather_run(is_run);
         let mut round = |count| {
+            bench.connection.gather_run(if is_run { count as usize } else { 0 });
             for tag in 0..count {
                 bench.submit(&Request::get(format!("{tag}")), tag).unwrap();
             }
@@ -57,7 +57,7 @@ fn a_line_takes_a_quarter_of_those_who_wait_and_a_run_as_much_as_it_has() {
         };
         [round(20), round(44), round(256), round(90), round(150)]
     };
-    assert_eq!(lengths(true), [vec![20], vec![44], vec![100, 100, 56], vec![90], vec![100, 50]]);
+    assert_eq!(lengths(true), [vec![20], vec![32, 12], vec![100, 100, 56], vec![45, 45], vec![75, 75]]);
     // In flight when each began: none, 20, 64, 320, 410.
     let alone = [vec![8, 8, 4], vec![8, 8, 8, 8, 8, 4], vec![16; 16], vec![80, 10], vec![100, 50]];
     assert_eq!(lengths(false), alone);
