@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, SystemTime};
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use tokio::time::{Instant, timeout_at};
 
 use super::cluster::Route;
@@ -338,37 +338,33 @@ impl<'a> Call<'a> {
 
     /// The reply with its key as the caller knows it.
     #[inline]
-    fn without_namespace(&self, reply: Reply) -> Reply {
-        match self.target.client() {
-            Some(client) if !reply.key.is_empty() => {
-                Reply { key: shortened(reply.key, client.config().namespace.len()), ..reply }
-            }
-            _ => reply,
+    fn without_namespace(&self, mut reply: Reply) -> Reply {
+        if let (false, Some(client)) = (reply.key.is_empty(), self.target.client()) {
+            let length = client.config().namespace.len();
+            reply.key.advance(length.min(reply.key.len()));
         }
+        reply
     }
 
     /// Goes on, and hands the reply to `take` where it is: to move it costs as much as to read it.
     #[inline]
     pub(super) fn poll_into<T>(&mut self, waker: &Waker, take: impl FnOnce(Reply) -> T) -> Poll<T> {
-        let State::InFlight { server, lane, flight } = &self.state else { return self.go_on(waker).map(take) };
-        let take = |reply| take(self.without_namespace(reply));
-        let taken = ready!(server.link(*lane).poll_reply(flight.slot, waker, take));
-        if let State::InFlight { server, .. } = std::mem::replace(&mut self.state, State::Done { server: None }) {
-            self.state = State::Done { server: Some(server) };
-        }
-        Poll::Ready(taken)
-    }
-
-    /// Goes on with a request that is not in flight.
-    #[inline]
-    fn go_on(&mut self, waker: &Waker) -> Poll<Reply> {
-        match &self.state {
+        let reply = match &self.state {
+            State::InFlight { server, lane, flight } => {
+                let take = |reply| take(self.without_namespace(reply));
+                let taken = ready!(server.link(*lane).poll_reply(flight.slot, waker, take));
+                if let State::InFlight { server, .. } = std::mem::replace(&mut self.state, State::Done { server: None })
+                {
+                    self.state = State::Done { server: Some(server) };
+                }
+                return Poll::Ready(taken);
+            }
             State::Start => self.start(waker),
             State::WaitingForRoom(_) => self.poll_room(waker),
             State::Routed(_) => self.poll_routed(waker),
-            State::InFlight { .. } => Poll::Pending,
             State::Done { .. } => panic!("a call was polled after it had given its reply"),
-        }
+        };
+        reply.map(take)
     }
 
     /// Submits without waiting for the reply, if there is room now; whether it was taken.
@@ -389,12 +385,6 @@ impl<'a> Call<'a> {
             _ => false,
         }
     }
-}
-
-#[cold]
-fn shortened(mut key: Bytes, by: usize) -> Bytes {
-    key.advance(by.min(key.len()));
-    key
 }
 
 /// Refuses to wait for no time at all, which would be a failure of the server's in the end.

@@ -155,10 +155,9 @@ impl Lane {
         // Questions are loud: a number must be told, and a miss is the reply to that very request.
         // A refusal in text has no owner among quiet requests and would spoil the run, so there all are loud.
         let has_quiet = server.link(self.connection).wire() == Some(Wire::Binary);
-        let request = |place: usize| match keys.get(place) {
-            Some(index) if has_quiet && place < last => hushed(work.request(*index as usize)),
-            Some(index) => work.request(*index as usize),
-            None => Request::noop(),
+        let request = |place: usize| match has_quiet && place < last {
+            true => hushed(work.request(keys[place] as usize)),
+            false => work.request(keys[place] as usize),
         };
         let patience = self.timeout;
         let deadline = Deadline { at: super::after(now, patience).into_std(), patience };

@@ -159,8 +159,7 @@ impl<'a, N: Kind, Q: Entry> Many<'a, N, Q> {
 impl<N: Kind, Q: Entry> Many<'_, N, Q> {
     async fn run(self) -> Outcomes<Q::Key, N::Output> {
         let Self { client, items, options, timeout, .. } = self;
-        let namespace = &client.config().namespace[..];
-        let source = Source { items, options, namespace, is_plain: options.are_none() && namespace.is_empty() };
+        let source = Source { items, options, namespace: &client.config().namespace };
         if let Err(refusal) = check_timeout(timeout) {
             let refused = |_| Some(Err(outcome::error(&refusal, false, None)));
             return outcomes((0..source.len()).map(refused).collect(), source);
@@ -200,8 +199,6 @@ pub(super) struct Source<'a, Q> {
     items: Vec<Q>,
     options: Options,
     namespace: &'a [u8],
-    /// Whether every request is as its entry says it.
-    is_plain: bool,
 }
 
 impl<Q: Entry> Requests for Source<'_, Q> {
@@ -212,7 +209,7 @@ impl<Q: Entry> Requests for Source<'_, Q> {
     #[inline]
     fn request(&self, index: usize) -> Request<'_> {
         // Built where it is needed: to move a request costs as much as to encode a small one.
-        match self.is_plain {
+        match self.options.are_none() && self.namespace.is_empty() {
             true => self.items[index].request(),
             false => self.options.apply(self.items[index].request()).prefix_key(self.namespace),
         }

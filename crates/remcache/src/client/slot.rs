@@ -38,15 +38,6 @@ pub(crate) struct Run {
 }
 
 impl Many {
-    #[inline(never)]
-    fn settle(&mut self, reply: Reply, last: bool) -> Option<Waker> {
-        self.ended |= last;
-        if self.replies.len() < MOST_REPLIES || last {
-            self.replies.push_back(reply);
-        }
-        self.waker.take()
-    }
-
     /// The next reply; `None` after the last.
     pub(crate) fn next(&mut self, waker: &Waker) -> Poll<Option<Reply>> {
         match self.replies.pop_front() {
@@ -98,27 +89,23 @@ impl Slot {
     #[inline(always)]
     pub(crate) fn settle(&mut self, place: u32, reply: Reply, last: bool) -> Option<Waker> {
         match self {
-            Self::Waiting(_) => self.make_ready(reply),
+            Self::Waiting(_) => match std::mem::replace(self, Self::Ready(reply)) {
+                Self::Waiting(waker) => Some(waker),
+                _ => None,
+            },
             Self::Ready(_) => None,
-            Self::Many(many) => many.settle(reply, last),
-            Self::Run(run) => run.settle(place, reply, last),
+            Self::Many(many) => {
+                many.ended |= last;
+                if many.replies.len() < MOST_REPLIES || last {
+                    many.replies.push_back(reply);
+                }
+                many.waker.take()
+            }
+            Self::Run(run) => {
+                run.replies.push((place, reply));
+                run.unanswered = run.unanswered.saturating_sub(u32::from(last));
+                run.waker.take()
+            }
         }
-    }
-
-    #[inline]
-    fn make_ready(&mut self, reply: Reply) -> Option<Waker> {
-        match std::mem::replace(self, Self::Ready(reply)) {
-            Self::Waiting(waker) => Some(waker),
-            _ => None,
-        }
-    }
-}
-
-impl Run {
-    #[inline]
-    fn settle(&mut self, place: u32, reply: Reply, last: bool) -> Option<Waker> {
-        self.replies.push((place, reply));
-        self.unanswered = self.unanswered.saturating_sub(u32::from(last));
-        self.waker.take()
     }
 }

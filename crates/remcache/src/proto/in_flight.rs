@@ -164,29 +164,6 @@ impl InFlight {
         self.entries.front().is_some_and(|oldest| oldest.kept == Kept::KeyInLine) && !self.line_has_passed()
     }
 
-    /// Lets the turn pass over the fetch whose turn it is, which a caller waited for and hears of now; and
-    /// over its line, if the end of that `is_there`: whether it was.
-    #[inline]
-    pub(super) fn pass_next_in_line(&mut self, is_there: impl FnOnce() -> bool) -> bool {
-        self.keys.pop();
-        match self.entries.front() {
-            // What has been passed before is settled by the end of the line, and not here.
-            Some(next) if self.passed == 0 && (next.expected.quiet || is_there()) => {
-                let ended = !next.expected.quiet;
-                self.entries.pop_front();
-                self.first = self.first.wrapping_add(1);
-                ended
-            }
-            _ => {
-                if let Some(next) = self.entries.get_mut(self.passed) {
-                    next.owner = Owner::Nobody;
-                }
-                self.passed = self.passed.saturating_add(1);
-                false
-            }
-        }
-    }
-
     /// The place of the fetch, of the line at the front, that an item with this key answers: those
     /// before it that were not answered are missing.
     pub(super) fn place_in_line(&self, key: &[u8]) -> Result<usize, ProtocolError> {

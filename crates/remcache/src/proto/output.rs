@@ -43,19 +43,14 @@ impl Output {
     /// Appends bytes by copying them.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
-        if self.small.capacity().saturating_sub(self.small.len()) < bytes.len() {
-            self.grow(bytes.len());
-        }
+        self.make_room(bytes.len());
         self.small.extend_from_slice(bytes);
     }
 
     /// Appends a line of two parts, with its end.
     #[inline]
     pub(super) fn put_line(&mut self, begin: &[u8], rest: &[u8]) {
-        let needed = begin.len().saturating_add(rest.len()).saturating_add(LINE_END.len());
-        if self.small.capacity().saturating_sub(self.small.len()) < needed {
-            self.grow(needed);
-        }
+        self.make_room(begin.len().saturating_add(rest.len()).saturating_add(LINE_END.len()));
         self.small.extend_from_slice(begin);
         self.small.extend_from_slice(rest);
         self.small.extend_from_slice(LINE_END);
@@ -66,6 +61,13 @@ impl Output {
     pub(super) fn put_word(&mut self, word: &[u8]) {
         self.small.truncate(self.small.len().saturating_sub(LINE_END.len()));
         self.put_line(b" ", word);
+    }
+
+    #[inline]
+    fn make_room(&mut self, needed: usize) {
+        if self.small.capacity().saturating_sub(self.small.len()) < needed {
+            self.grow(needed);
+        }
     }
 
     /// Makes room: twice as much while that is little, then in small steps, so that the memory of a

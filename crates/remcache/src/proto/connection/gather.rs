@@ -68,7 +68,8 @@ impl Connection {
         request.key().ok().map(|key| key.as_bytes()).filter(|key| line::is_printable(key))
     }
 
-    /// Submits the fetch of a key that may share its line.
+    /// Submits the fetch of a key that may share its line: the usual case, which what all other requests
+    /// need would cost a twentieth.
     #[inline]
     pub(super) fn submit_to_line(
         &mut self,
@@ -128,10 +129,15 @@ impl Connection {
         }
         let value = if fetch.is_of_run() { self.values.copy(value) } else { Bytes::copy_from_slice(value) };
         let reply = item(&head, value);
-        self.last_reply = self.last_input;
-        let end = || input.as_slice().get(length..).is_some_and(|rest| rest.starts_with(END_OF_LINE));
-        let ended = self.in_flight.pass_next_in_line(end);
-        input.skip(if ended { length.saturating_add(END_OF_LINE.len()) } else { length });
+        let is_last = !fetch.expected.quiet;
+        input.skip(length);
+        let place = self.in_flight.turn();
+        // What has been passed before is settled by the end of the line, and not here.
+        let ends = is_last && place == 0 && input.as_slice().starts_with(END_OF_LINE);
+        if ends {
+            input.skip(END_OF_LINE.len());
+        }
+        self.item_came(place, ends);
         Some(Event { tag, reply, last: true })
     }
 
@@ -165,19 +171,20 @@ impl Connection {
     ) -> Result<Step, ProtocolError> {
         let Some(value) = head.take_value(input, self.limits.value)? else { return Ok(Step::Incomplete) };
         let owner = self.in_flight.get(place).map(|entry| entry.owner);
-        self.item_came(place);
+        self.item_came(place, false);
         Ok(Step::Taken(match owner {
             Some(Owner::Caller(tag)) => Some(Event { tag, reply: item(head, value), last: true }),
             _ => None,
         }))
     }
 
-    /// A fetch of the line at the front has its item; the last one stays until the line has ended.
+    /// A fetch of the line at the front has its item; the last one stays until the line `has_ended`.
     #[inline]
-    fn item_came(&mut self, place: usize) {
+    fn item_came(&mut self, place: usize, has_ended: bool) {
         self.last_reply = self.last_input;
-        if place == 0 && self.in_flight.front().is_some_and(|oldest| oldest.expected.quiet) {
-            self.pop();
+        if place == 0 && (has_ended || self.in_flight.front().is_some_and(|oldest| oldest.expected.quiet)) {
+            let owner = self.in_flight.pop().map_or(Owner::Nobody, |entry| entry.owner);
+            self.forget_abandoned(owner);
         } else {
             self.pass(place);
         }

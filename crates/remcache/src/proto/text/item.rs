@@ -63,6 +63,7 @@ fn leading_digits(bytes: u64) -> (usize, u64) {
     (count as usize, number)
 }
 
+/// The same, one digit after the other.
 fn many_digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (first, mut rest) = bytes.split_first()?;
     let mut number = digit(*first)?;
