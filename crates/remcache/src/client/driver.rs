@@ -2,7 +2,8 @@
 //!
 //! Each turn it writes what is ready, reads once, settles all that came, and lets the woken callers
 //! run before its next turn. So requests that are ready together leave in one write, and with
-//! thousands of callers the server works on one part while the client works on another.
+//! thousands of callers the server works on one part while the client works on another. A turn that
+//! finds nothing ends in sleep, unless more is known to be on its way: see [`Lookout`].
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -17,6 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::condition::Condition;
 use super::link::{Link, Parked};
+use super::lookout::{Catch, Lookout};
 use super::records::Records;
 use super::tls;
 use super::transport::Stream;
@@ -31,6 +33,7 @@ pub(crate) struct Driver {
     input: InputBuffer,
     output: Output,
     wakers: Vec<Waker>,
+    lookout: Lookout,
     timer: Pin<Box<Sleep>>,
     /// The first reply must have come by then, before callers are let through.
     probe_until: Option<Instant>,
@@ -84,6 +87,7 @@ impl Driver {
             input: InputBuffer::new(),
             output: Output::new(),
             wakers: Vec::new(),
+            lookout: Lookout::default(),
             timer: Box::pin(sleep_until(Instant::now())),
             probe_until,
             records: encrypted.then(Records::default),
@@ -135,8 +139,10 @@ impl Driver {
             Poll::Ready(Ok(count)) => {
                 self.input.filled(count);
                 let settled = self.link.settle(&mut self.input, Instant::now(), &mut self.wakers);
+                let callers = self.wakers.len();
                 self.wake_callers();
-                settled.map_err(End::Protocol)?;
+                let in_flight = settled.map_err(End::Protocol)?;
+                self.lookout.caught(Catch { callers, in_flight, is_within_reply: self.input.is_within_frame() });
                 self.let_callers_through();
                 Ok(true)
             }
@@ -253,7 +259,7 @@ impl Future for Driver {
                 Err(end) => return driver.broke(end),
                 Ok(can_write) => can_write,
             };
-            if driver.read(cx)? {
+            if driver.lookout.pauses() || driver.read(cx)? || driver.lookout.looks_again() {
                 // The callers that were just woken run first, so that their requests leave together.
                 cx.waker().wake_by_ref();
                 return Ok(Parking::Asleep);

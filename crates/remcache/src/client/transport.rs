@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::address::Address;
 use super::config::TransportSettings;
+use super::eager::Eager;
 
 /// A connection's two directions of bytes.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -41,8 +42,8 @@ impl Connect for SocketConnector {
     fn connect<'a>(&'a self, address: &'a Address, settings: &'a TransportSettings) -> Connecting<'a> {
         Box::pin(async move {
             match address {
-                Address::Tcp { host, port } => Ok(Box::new(tcp(host, *port, settings).await?) as Box<dyn Stream>),
-                Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?) as Box<dyn Stream>),
+                Address::Tcp { host, port } => Ok(Eager::boxed(tcp(host, *port, settings).await?)),
+                Address::Unix(path) => Ok(Eager::boxed(UnixStream::connect(path).await?)),
             }
         })
     }

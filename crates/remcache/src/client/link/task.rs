@@ -198,18 +198,20 @@ impl<L: Hold<Inner>> Link<L> {
         self.offer_room(waiting.min(1));
     }
 
-    /// Settles every complete reply of the input, and collects who is to be woken.
+    /// Settles every complete reply of the input, and collects who is to be woken; how many requests are
+    /// unanswered then.
     pub(crate) fn settle(
         &self,
         input: &mut InputBuffer,
         now: Instant,
         wakers: &mut Vec<Waker>,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<usize, ProtocolError> {
         let mut state = self.lock();
         state.machine.handle_received(now.into_std());
         let before = state.machine.in_flight();
         let outcome = state.settle(input, now, wakers);
-        let freed = before.saturating_sub(state.machine.in_flight());
+        let in_flight = state.machine.in_flight();
+        let freed = before.saturating_sub(in_flight);
         if freed > 0 {
             state.replied = true;
             let was_silent = self.watch.is_silent();
@@ -222,7 +224,7 @@ impl<L: Hold<Inner>> Link<L> {
         let waiting = state.waiting_for_room;
         drop(state);
         self.offer_room(waiting.min(freed));
-        outcome
+        outcome.map(|()| in_flight)
     }
 
     fn offer_room(&self, places: usize) {
