@@ -7,8 +7,6 @@
 #![cfg(feature = "client")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "support/eventually.rs"]
-mod eventually;
 mod faults_support;
 #[path = "support/on_each_wire.rs"]
 mod on_each_wire;

@@ -8,7 +8,6 @@ use remcache::{Client, Config};
 use remcache_testkit::Memcached;
 use tokio::task::JoinSet;
 
-use crate::eventually::eventually;
 use crate::faults_support::fetch::HANG;
 use crate::on_each_wire::on_each_wire;
 use crate::speaking::Speech;
@@ -29,7 +28,8 @@ fn client(server: &Memcached, speech: Speech, buffers: usize) -> Client {
 async fn assert_at_rest(client: &Client) {
     let server = &client.servers()[0];
     // A line of gets is in flight until its end is read, which follows the last value.
-    eventually("nothing is left", async || (server.in_flight(), server.waiting()) == (0, 0)).await;
+    server.noop().await.unwrap();
+    assert_eq!((server.in_flight(), server.waiting()), (0, 0));
     assert_eq!(server.gauges().reconnects, 0);
 }
 
