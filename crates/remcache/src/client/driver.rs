@@ -3,7 +3,7 @@
 //! Each turn it writes what is ready, reads once, settles all that came, and lets the woken callers
 //! run before its next turn. So requests that are ready together leave in one write, and with
 //! thousands of callers the server works on one part while the client works on another. A turn that
-//! finds nothing ends in sleep, unless more is known to be on its way: see [`Lookout`].
+//! finds nothing ends in sleep, unless something is known to be on its way: see [`Lookout`].
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -40,6 +40,14 @@ pub(crate) struct Driver {
     records: Option<Records>,
     /// Why nothing can be written any more, and until when it is read what the server said of it.
     broken: Option<(End, Instant)>,
+}
+
+/// How far a turn's writing came.
+pub(crate) struct Written {
+    /// Whether any bytes have left.
+    pub(crate) any: bool,
+    /// Whether all have, and the socket takes more.
+    pub(crate) all: bool,
 }
 
 /// Why a connection ended.
@@ -97,27 +105,33 @@ impl Driver {
 
     /// Writes what is ready; whether the socket takes more.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        match &mut self.records {
+        let written = match &mut self.records {
             None => self.write_at_once(cx),
             Some(records) => records.write(&mut self.stream, &mut self.output, &self.link, cx),
+        }?;
+        if written.any {
+            self.lookout.wrote();
         }
+        Ok(written.all)
     }
 
     /// Writes all there is, in as few pieces as the socket allows.
-    fn write_at_once(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+    fn write_at_once(&mut self, cx: &mut Context<'_>) -> Result<Written, End> {
+        let mut any = false;
         loop {
             if !self.output.has_remaining() {
                 self.link.take_output(&mut self.output);
             }
             if !self.output.has_remaining() {
-                return Ok(true);
+                return Ok(Written { any, all: true });
             }
             match poll_write(&mut self.stream, &self.output, cx) {
-                Poll::Pending => return Ok(false),
+                Poll::Pending => return Ok(Written { any, all: false }),
                 Poll::Ready(Ok(0)) => return Err(End::Io(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
                     self.output.advance(written);
                     self.link.handle_written(written);
+                    any = true;
                 }
                 Poll::Ready(Err(error)) => return Err(End::Io(error)),
             }
@@ -139,10 +153,10 @@ impl Driver {
             Poll::Ready(Ok(count)) => {
                 self.input.filled(count);
                 let settled = self.link.settle(&mut self.input, Instant::now(), &mut self.wakers);
-                let callers = self.wakers.len();
+                let woken = self.wakers.len();
                 self.wake_callers();
-                let in_flight = settled.map_err(End::Protocol)?;
-                self.lookout.caught(Catch { callers, in_flight, is_within_reply: self.input.is_within_frame() });
+                let (in_flight, callers) = settled.map_err(End::Protocol)?;
+                self.lookout.caught(Catch { woken, callers, in_flight });
                 self.let_callers_through();
                 Ok(true)
             }
@@ -235,6 +249,12 @@ impl Driver {
     }
 }
 
+/// Lets all others that are ready run, and the reactor look at the sockets, before the next turn.
+fn wake_after_reactor(cx: &mut Context<'_>) {
+    // The runtime keeps the waker, and the future has nothing else to do.
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
+}
+
 /// Hands all pieces of the output to the socket at once.
 fn poll_write(stream: &mut Box<dyn Stream>, output: &Output, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
     let stream = Pin::new(stream);
@@ -259,9 +279,13 @@ impl Future for Driver {
                 Err(end) => return driver.broke(end),
                 Ok(can_write) => can_write,
             };
-            if driver.lookout.pauses() || driver.read(cx)? || driver.lookout.looks_again() {
+            if driver.lookout.pauses() || driver.read(cx)? {
                 // The callers that were just woken run first, so that their requests leave together.
                 cx.waker().wake_by_ref();
+                return Ok(Parking::Asleep);
+            }
+            if driver.lookout.looks_again() {
+                wake_after_reactor(cx);
                 return Ok(Parking::Asleep);
             }
             driver.park(cx, can_write)

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Buf;
 use tokio::io::AsyncWrite;
 
-use super::driver::End;
+use super::driver::{End, Written};
 use super::link::Link;
 use super::transport::Stream;
 use crate::proto::Output;
@@ -25,19 +25,20 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Writes what is ready; whether the socket takes more.
+    /// Writes what is ready.
     pub(crate) fn write(
         &mut self,
         stream: &mut Box<dyn Stream>,
         output: &mut Output,
         link: &Link,
         cx: &mut Context<'_>,
-    ) -> Result<bool, End> {
+    ) -> Result<Written, End> {
+        let mut any = false;
         loop {
             if self.unit == 0 {
                 // What waits within TLS would make the next record a partial one.
                 match Pin::new(&mut *stream).poll_flush(cx) {
-                    Poll::Pending => return Ok(false),
+                    Poll::Pending => return Ok(Written { any, all: false }),
                     Poll::Ready(flushed) => flushed.map_err(End::Io)?,
                 }
                 if !output.has_remaining() {
@@ -45,17 +46,18 @@ impl Records {
                 }
                 if !output.has_remaining() {
                     self.gathered.clear();
-                    return Ok(true);
+                    return Ok(Written { any, all: true });
                 }
                 self.unit = link.next_boundary(UNIT).clamp(1, output.remaining());
             }
             match Pin::new(&mut *stream).poll_write(cx, self.piece(output)) {
-                Poll::Pending => return Ok(false),
+                Poll::Pending => return Ok(Written { any, all: false }),
                 Poll::Ready(Ok(0)) => return Err(End::Io(std::io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
                     self.unit = self.unit.saturating_sub(written);
                     output.advance(written);
                     link.handle_written(written);
+                    any = true;
                 }
                 Poll::Ready(Err(error)) => return Err(End::Io(error)),
             }

@@ -89,11 +89,6 @@ impl InputBuffer {
         self.expected = if length > self.chunk { length } else { 0 };
     }
 
-    /// Whether a frame that is larger than what is read at a time has begun, and is not complete.
-    pub fn is_within_frame(&self) -> bool {
-        self.expected > 0
-    }
-
     /// Consumes bytes.
     #[inline]
     pub(super) fn skip(&mut self, count: usize) {

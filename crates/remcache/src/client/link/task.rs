@@ -199,13 +199,13 @@ impl<L: Hold<Inner>> Link<L> {
     }
 
     /// Settles every complete reply of the input, and collects who is to be woken; how many requests are
-    /// unanswered then.
+    /// unanswered then, and how many slots callers hold.
     pub(crate) fn settle(
         &self,
         input: &mut InputBuffer,
         now: Instant,
         wakers: &mut Vec<Waker>,
-    ) -> Result<usize, ProtocolError> {
+    ) -> Result<(usize, usize), ProtocolError> {
         let mut state = self.lock();
         state.machine.handle_received(now.into_std());
         let before = state.machine.in_flight();
@@ -221,10 +221,11 @@ impl<L: Hold<Inner>> Link<L> {
             }
         }
         state.tally.errors.protocol += u64::from(outcome.is_err());
+        let load = (in_flight, state.slots.len());
         let waiting = state.waiting_for_room;
         drop(state);
         self.offer_room(waiting.min(freed));
-        outcome.map(|()| in_flight)
+        outcome.map(|()| load)
     }
 
     fn offer_room(&self, places: usize) {
