@@ -33,6 +33,7 @@ pub struct Config {
     pub(crate) connections: usize,
     pub(crate) limits: Limits,
     pub(crate) keys_in_line: usize,
+    pub(crate) busy_poll: bool,
     pub(crate) overload: Overload,
     pub(crate) reconnect: Backoff,
     pub(crate) transport: TransportSettings,
@@ -81,6 +82,7 @@ impl Default for Config {
             connections: 1,
             limits: Limits::default(),
             keys_in_line: 100,
+            busy_poll: true,
             overload: Overload::default(),
             reconnect: Backoff { first: Duration::from_millis(50), cap: Duration::from_secs(5) },
             transport: TransportSettings {
@@ -225,6 +227,19 @@ impl Config {
     #[must_use]
     pub fn keys_in_line(self, keys: usize) -> Self {
         Self { keys_in_line: keys, ..self }
+    }
+
+    /// Whether a connection that few callers share looks for their replies for up to 100 microseconds
+    /// before it sleeps (default: yes, while they come in that time).
+    ///
+    /// To sleep and to be woken takes as long as a server of the same host needs for a reply: without
+    /// this a lone caller's get takes twice the time there. It saves a tenth of the CPU time of such a
+    /// get, and a third of that of a call for a hundred keys. Everything else that is ready runs
+    /// meanwhile, and a server that answers later is looked for less and less: once in a thousand
+    /// requests at last.
+    #[must_use]
+    pub fn busy_poll(self, busy_poll: bool) -> Self {
+        Self { busy_poll, ..self }
     }
 
     /// What a call does when these limits are reached (default: it waits until its deadline).

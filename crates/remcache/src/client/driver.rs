@@ -17,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::condition::Condition;
+use super::config::Config;
 use super::link::{Link, Parked};
 use super::lookout::{Catch, Lookout};
 use super::records::Records;
@@ -86,7 +87,7 @@ impl Driver {
         stream: Box<dyn Stream>,
         link: Arc<Link>,
         probe_until: Option<Instant>,
-        encrypted: bool,
+        config: &Config,
     ) -> Self {
         Self {
             server,
@@ -95,10 +96,10 @@ impl Driver {
             input: InputBuffer::new(),
             output: Output::new(),
             wakers: Vec::new(),
-            lookout: Lookout::default(),
+            lookout: Lookout::new(config.busy_poll),
             timer: Box::pin(sleep_until(Instant::now())),
             probe_until,
-            records: encrypted.then(Records::default),
+            records: config.tls.is_some().then(Records::default),
             broken: None,
         }
     }
@@ -110,7 +111,7 @@ impl Driver {
             Some(records) => records.write(&mut self.stream, &mut self.output, &self.link, cx),
         }?;
         if written.any {
-            self.lookout.wrote();
+            self.lookout.expect();
         }
         Ok(written.all)
     }
@@ -284,7 +285,7 @@ impl Future for Driver {
                 cx.waker().wake_by_ref();
                 return Ok(Parking::Asleep);
             }
-            if driver.lookout.looks_again() {
+            if driver.lookout.looks_again(std::time::Instant::now) {
                 wake_after_reactor(cx);
                 return Ok(Parking::Asleep);
             }
@@ -309,3 +310,47 @@ enum Parking {
 const MOST_SLICES: usize = 64;
 /// What a server said before it closed is there when writing fails, and known with the next event.
 const LAST_WORDS: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+    use crate::client::events::{self, Watch};
+    use crate::client::protocol::Protocol;
+    use crate::proto::{Deadline, Request};
+
+    /// Whether it was woken.
+    #[derive(Debug, Default)]
+    struct Alarm(AtomicBool);
+
+    impl Wake for Alarm {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a driver that has sent a get, and has no reply yet, comes again by itself.
+    fn looks_for_a_reply(config: &Config) -> bool {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _entered = runtime.enter();
+        let watch = Arc::new(Watch::new("server".into(), 1, 2, events::channel()));
+        let link = Arc::new(Link::new(config, 0, 0, watch));
+        let now = Instant::now();
+        let deadline = Deadline { at: now.into_std() + Duration::from_secs(1), patience: Duration::ZERO };
+        link.cast(&Request::get("key"), deadline, now);
+        let (client, _server) = tokio::io::duplex(1024);
+        let mut driver = pin!(Driver::new("server".into(), Box::new(client), link, None, config));
+        let alarm = Arc::new(Alarm::default());
+        assert!(driver.as_mut().poll(&mut Context::from_waker(&Arc::clone(&alarm).into())).is_pending());
+        alarm.0.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_reply_is_looked_for_unless_that_is_turned_off() {
+        let config = Config::new().protocol(Protocol::Binary);
+        assert!(looks_for_a_reply(&config));
+        assert!(!looks_for_a_reply(&config.busy_poll(false)));
+    }
+}

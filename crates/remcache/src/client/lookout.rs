@@ -1,25 +1,37 @@
 //! When the driver reads again, and when it sleeps.
 //!
 //! To sleep and to be woken takes longer than a server nearby needs for its next replies, and costs
-//! both sides. So where the next bytes are known to be on their way, the driver stays awake for a few
-//! turns, between which everything else runs that is ready. Where they do not come in that time, it
-//! sleeps at once the next times. Turns are counted and not timed, so that what happens can be repeated.
+//! both sides. So where the next bytes are known to be on their way, the driver stays awake for a
+//! moment, in turns between which everything else runs that is ready. Where they do not come in that
+//! time, it sleeps at once the next times.
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
-/// Counts the turns that the driver stays awake for.
-#[derive(Debug, Default)]
+/// Knows for how long the driver stays awake.
+#[derive(Debug)]
 pub(super) struct Lookout {
+    /// Whether to look for anything.
+    busy_poll: bool,
     /// Turns to let pass before the next read, so that it finds more.
     pauses: u16,
-    /// Turns to look again in, after a read that found nothing.
-    looks: u16,
+    look: Look,
     /// Whether so many callers share the connection that it has always something to do.
     is_crowded: bool,
     /// How often in a row nothing came in all those turns.
     vain: u32,
     /// How often it sleeps at once, for that reason.
     sleeps: u32,
+}
+
+/// Whether a read that finds nothing is followed by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// Nothing is looked for.
+    No,
+    /// For a while from the first read that finds nothing.
+    Begins,
+    Until(Instant),
 }
 
 /// What a read has brought.
@@ -34,35 +46,35 @@ pub(super) struct Catch {
 }
 
 impl Lookout {
-    /// Tells that requests have left: their replies are on their way.
-    #[inline]
-    pub(super) fn wrote(&mut self) {
-        if !self.is_crowded {
-            self.expect();
-        }
+    pub(super) fn new(busy_poll: bool) -> Self {
+        Self { busy_poll, pauses: 0, look: Look::No, is_crowded: false, vain: 0, sleeps: 0 }
     }
 
     /// Tells what the last read has brought.
     #[inline]
     pub(super) fn caught(&mut self, catch: Catch) {
-        if self.looks > 0 {
+        if self.look != Look::No {
             self.vain = 0;
         }
-        self.looks = 0;
+        self.look = Look::No;
         self.is_crowded = catch.callers > FEW;
-        if catch.in_flight > 0 && !self.is_crowded {
+        if catch.in_flight > 0 {
             self.expect();
         }
         let is_busy = CROWD.contains(&catch.woken) && catch.in_flight >= CROWD.start;
         self.pauses = if is_busy { PAUSES } else { 0 };
     }
 
-    /// Something is on its way: looks for it, if that was of use before.
+    /// Tells that something is on its way, for requests have left or more follows: it is looked for, if few
+    /// wait for it and that was of use before.
     #[inline]
-    fn expect(&mut self) {
+    pub(super) fn expect(&mut self) {
+        if self.is_crowded || !self.busy_poll {
+            return;
+        }
         match self.sleeps.checked_sub(1) {
             Some(left) => self.sleeps = left,
-            None => self.looks = LOOKS,
+            None => self.look = Look::Begins,
         }
     }
 
@@ -75,15 +87,21 @@ impl Lookout {
         true
     }
 
-    /// Whether to look again in the next turn, after a read that found nothing; if so, the time of this
-    /// one has passed.
+    /// Whether to look again in the next turn, after a read that found nothing.
+    ///
+    /// The time is the machine's, which goes on where a test has stopped the runtime's.
     #[inline]
-    pub(super) fn looks_again(&mut self) -> bool {
-        let Some(left) = self.looks.checked_sub(1) else { return false };
-        self.looks = left;
-        if left == 0 {
-            self.vain = (self.vain + 1).min(MOST_VAIN);
-            self.sleeps = (1 << self.vain) - 1;
+    pub(super) fn looks_again(&mut self, now: impl Fn() -> Instant) -> bool {
+        match self.look {
+            Look::No => return false,
+            Look::Begins => self.look = Look::Until(now() + LONGEST_LOOK),
+            Look::Until(until) if now() < until => {}
+            Look::Until(_) => {
+                self.look = Look::No;
+                self.vain = (self.vain + 1).min(MOST_VAIN);
+                self.sleeps = (1 << self.vain) - 1;
+                return false;
+            }
         }
         spin();
         true
@@ -104,23 +122,26 @@ const CROWD: Range<usize> = 8..33;
 const PAUSES: u16 = 4;
 /// So many callers may all wait for the same replies; more of them always have something to send.
 const FEW: usize = 32;
-/// How many turns are looked for what is on its way: for some fifty microseconds, in which a server of
-/// the same host or rack answers.
-const LOOKS: u16 = 48;
+/// For how long something is looked for: a server of the same host answers in that time.
+const LONGEST_LOOK: Duration = Duration::from_micros(100);
 /// A server that never answers in that time is looked for once in 2^n times.
 const MOST_VAIN: u32 = 10;
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    /// How many turns pass before the next read, and after one that finds nothing, if a turn takes 20 µs.
+    fn turns_awake(lookout: &mut Lookout) -> (usize, usize) {
+        let time = Cell::new(Instant::now());
+        let now = || time.replace(time.get() + Duration::from_micros(20));
+        (turns(|| lookout.pauses()), turns(|| lookout.looks_again(now)))
+    }
 
     fn turns(mut turn: impl FnMut() -> bool) -> usize {
         std::iter::from_fn(|| turn().then_some(())).count()
-    }
-
-    /// How many turns pass before the next read, and after one that finds nothing.
-    fn turns_awake(lookout: &mut Lookout) -> (usize, usize) {
-        (turns(|| lookout.pauses()), turns(|| lookout.looks_again()))
     }
 
     #[test]
@@ -134,14 +155,14 @@ mod tests {
         let trickle = Catch { woken: 1, callers: 500, in_flight: 499 };
         for (catch, turns) in [
             (answered, (0, 0)),
-            (part, (0, 48)),
+            (part, (0, 5)),
             (all_answered, (0, 0)),
-            (few, (4, 48)),
+            (few, (4, 5)),
             (crowd, (4, 0)),
             (large_crowd, (0, 0)),
             (trickle, (0, 0)),
         ] {
-            let mut lookout = Lookout::default();
+            let mut lookout = Lookout::new(true);
             lookout.caught(catch);
             assert_eq!(turns_awake(&mut lookout), turns, "{catch:?}");
         }
@@ -149,50 +170,52 @@ mod tests {
 
     #[test]
     fn a_reply_is_looked_for_once_its_request_has_left() {
-        let mut lookout = Lookout::default();
+        let mut lookout = Lookout::new(true);
         assert_eq!(turns_awake(&mut lookout), (0, 0));
-        lookout.wrote();
-        assert_eq!(turns_awake(&mut lookout), (0, 48));
+        lookout.expect();
+        assert_eq!(turns_awake(&mut lookout), (0, 5));
         assert_eq!(turns_awake(&mut lookout), (0, 0), "then it sleeps");
     }
 
     #[test]
-    fn a_crowd_has_always_something_to_do() {
-        let mut lookout = Lookout::default();
-        lookout.caught(Catch { woken: 33, callers: 33, in_flight: 0 });
-        lookout.wrote();
+    fn without_busy_polling_it_sleeps_at_once() {
+        let mut lookout = Lookout::new(false);
+        lookout.expect();
+        assert_eq!(turns_awake(&mut lookout), (0, 0));
+        lookout.caught(Catch { woken: 1, callers: 1, in_flight: 1 });
         assert_eq!(turns_awake(&mut lookout), (0, 0));
     }
 
     #[test]
+    fn a_crowd_has_always_something_to_do() {
+        let mut lookout = Lookout::new(true);
+        lookout.caught(Catch { woken: 33, callers: 33, in_flight: 0 });
+        lookout.expect();
+        assert_eq!(turns_awake(&mut lookout), (0, 0));
+    }
+
+    /// Whether the reply to a request was looked for, in vain.
+    fn looks_in_vain(lookout: &mut Lookout) -> bool {
+        lookout.expect();
+        turns_awake(lookout).1 > 0
+    }
+
+    #[test]
     fn a_server_that_answers_later_is_looked_for_less_and_less() {
-        let mut lookout = Lookout::default();
-        let mut looks = || {
-            lookout.wrote();
-            turns(|| lookout.looks_again())
-        };
-        let trips = (0..5_000).map(|_| looks()).collect::<Vec<_>>();
-        let looked: Vec<_> = trips.iter().enumerate().filter(|(_, looks)| **looks > 0).map(|(trip, _)| trip).collect();
+        let mut lookout = Lookout::new(true);
+        let looked: Vec<_> = (0..5_000).filter(|_| looks_in_vain(&mut lookout)).collect();
         assert_eq!(looked, [0, 2, 6, 14, 30, 62, 126, 254, 510, 1022, 2046, 3070, 4094]);
     }
 
     #[test]
     fn a_server_that_is_quick_again_is_looked_for_again() {
-        let mut lookout = Lookout::default();
+        let mut lookout = Lookout::new(true);
         let reply = Catch { woken: 1, callers: 1, in_flight: 0 };
-        for _ in 0..7 {
-            lookout.wrote();
-            turns(|| lookout.looks_again());
-            lookout.caught(reply);
-        }
-        let mut trips = 0;
-        while lookout.looks == 0 {
-            lookout.wrote();
-            trips += 1;
-        }
-        assert_eq!(trips, 8, "three times in vain");
+        let looked: Vec<_> = (0..14).filter(|_| looks_in_vain(&mut lookout)).collect();
+        assert_eq!(looked, [0, 2, 6]);
+        lookout.expect();
         lookout.caught(reply);
-        lookout.wrote();
-        assert_eq!(turns_awake(&mut lookout), (0, 48));
+        let looked: Vec<_> = (0..4).filter(|_| looks_in_vain(&mut lookout)).collect();
+        assert_eq!(looked, [0, 2], "as if nothing had been in vain");
     }
 }

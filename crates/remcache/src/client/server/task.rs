@@ -110,7 +110,7 @@ impl Task {
             }
         }
         let (name, link) = (Arc::clone(&self.endpoint.name), Arc::clone(&self.link));
-        let end = Driver::new(name, stream, link, probe_until, self.config.tls.is_some()).await;
+        let end = Driver::new(name, stream, link, probe_until, &self.config).await;
         if self.link.has_replied() && !self.link.is_stranger() {
             self.failures = 0;
             self.retry_from = Instant::now();
