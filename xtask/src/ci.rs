@@ -2,8 +2,9 @@
 
 use crate::step::Step;
 use crate::tools::{self, Need};
-use crate::{Failure, purity, root};
+use crate::{Failure, proto_deps, root};
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 /// Runs all steps, and stops at the first that fails.
@@ -30,7 +31,7 @@ fn steps() -> Result<Vec<Step>, Failure> {
     steps.extend(CORES.iter().map(|core| lints_without_defaults(core)));
     steps.extend([
         Step::cargo("protocol alone", ["check", "-p", "remcache", "--no-default-features"]),
-        Step::check("dependencies of the protocol", "cargo xtask purity", purity::check),
+        Step::check("dependencies of the protocol", "cargo xtask check-proto-deps", proto_deps::check),
         documentation(),
         tests(Vec::new()),
     ]);
@@ -54,18 +55,29 @@ fn documentation() -> Step {
     Step::cargo("documentation", args).env("RUSTDOCFLAGS", "-D warnings")
 }
 
-/// The packages of the workspace; each has the name of its directory.
+/// The names of the workspace's packages.
 fn packages() -> Result<Vec<String>, Failure> {
-    let crates = root().join("crates");
-    let unreadable = |error| format!("{}: {error}", crates.display());
     let mut packages = vec!["xtask".to_owned()];
-    for entry in fs::read_dir(&crates).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        if entry.path().join("Cargo.toml").exists() {
-            packages.push(entry.file_name().to_string_lossy().into_owned());
-        }
+    for folder in ["crates", "tools"] {
+        packages.extend(packages_in(&root().join(folder))?);
     }
     packages.sort_unstable();
+    Ok(packages)
+}
+
+/// The names of the packages whose folders are in `parent`, without those that are a workspace of their own.
+fn packages_in(parent: &Path) -> Result<Vec<String>, Failure> {
+    let unreadable = |error| format!("{}: {error}", parent.display());
+    let mut packages = Vec::new();
+    for entry in fs::read_dir(parent).map_err(unreadable)? {
+        let manifest = entry.map_err(unreadable)?.path().join("Cargo.toml");
+        let Ok(text) = fs::read_to_string(&manifest) else { continue };
+        if text.lines().any(|line| line == "[workspace]") {
+            continue;
+        }
+        let name = text.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+        packages.push(name.ok_or_else(|| format!("{}: no package name", manifest.display()))?.to_owned());
+    }
     Ok(packages)
 }
 
@@ -80,9 +92,10 @@ mod tests {
     #[test]
     fn every_package_is_found() {
         let packages = packages().unwrap();
-        for package in ["remcache", "remcache-testkit", "xtask"] {
+        for package in ["remcache", "remcache-bench", "remcache-testkit", "xtask"] {
             assert!(packages.iter().any(|it| it == package), "{packages:?}");
         }
+        assert!(!packages.iter().any(|it| it == "remcache-fuzz"), "a workspace of its own: {packages:?}");
     }
 
     #[test]

@@ -14,7 +14,10 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     for target in &order.targets {
         let seconds = order.seconds.to_string();
         println!("== {target}: {seconds} s");
-        let output = cargo_fuzz(&["run", "-s", "none", target, "--", "-print_final_stats=1"], &seconds)?;
+        let output = cargo_fuzz(
+            &["run", "--fuzz-dir", "tools/fuzz", "-s", "none", target, "--", "-print_final_stats=1"],
+            &seconds,
+        )?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let executions = executions(&said).map_or_else(|| "an unknown number of".to_owned(), |count| count.to_string());
         match output.status.success() {
@@ -28,7 +31,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     }
     match found.is_empty() {
         true => Ok(()),
-        false => Err(format!("found something: {} (the input is in fuzz/artifacts)", found.join(", "))),
+        false => Err(format!("found something: {} (the input is in tools/fuzz/artifacts)", found.join(", "))),
     }
 }
 
@@ -64,7 +67,7 @@ impl Order {
 
 /// The names of the targets, from the manifest of their workspace.
 fn targets() -> Result<Vec<String>, Failure> {
-    let manifest = root().join("fuzz/Cargo.toml");
+    let manifest = root().join("tools/fuzz/Cargo.toml");
     let text = fs::read_to_string(&manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
     let bins = text.split("[[bin]]").skip(1);
     let name =
@@ -110,7 +113,7 @@ mod tests {
     #[test]
     fn every_target_has_a_file_and_the_other_way_round() {
         let mut named = targets().unwrap();
-        let files = fs::read_dir(root().join("fuzz/fuzz_targets")).unwrap().flatten();
+        let files = fs::read_dir(root().join("tools/fuzz/fuzz_targets")).unwrap().flatten();
         let mut files: Vec<_> =
             files.filter_map(|file| file.file_name().to_str()?.strip_suffix(".rs").map(str::to_owned)).collect();
         named.sort();

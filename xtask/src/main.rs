@@ -4,7 +4,7 @@ mod bulk;
 mod ci;
 mod fuzz;
 mod interop;
-mod purity;
+mod proto_deps;
 mod step;
 mod tools;
 
@@ -46,9 +46,9 @@ const COMMANDS: &[Subcommand] = &[
     },
     Subcommand { name: "ci", about: "everything that has to hold before a change is taken", run: |_| ci::run() },
     Subcommand {
-        name: "purity",
+        name: "check-proto-deps",
         about: "checks what the protocol layer depends on when it is built alone",
-        run: |_| purity::check(),
+        run: |_| proto_deps::check(),
     },
     Subcommand {
         name: "bench",
@@ -66,14 +66,14 @@ const COMMANDS: &[Subcommand] = &[
         run: tool_bench,
     },
     Subcommand {
-        name: "pictures",
-        about: "draws the tool at work for the documents; arguments go to remcache-docs pictures",
-        run: pictures,
+        name: "screenshots",
+        about: "draws the tool at work for the documents; arguments go to remcache-cli-docs pictures",
+        run: screenshots,
     },
     Subcommand {
-        name: "tools-table",
-        about: "holds the tool against others, cell by cell; arguments go to remcache-docs tools",
-        run: tools_table,
+        name: "compare-tools",
+        about: "holds the tool against others, cell by cell; arguments go to remcache-cli-docs tools",
+        run: compare_tools,
     },
     Subcommand {
         name: "interop",
@@ -91,9 +91,9 @@ const COMMANDS: &[Subcommand] = &[
         run: |args| fuzz::run(&args),
     },
     Subcommand {
-        name: "schedules",
+        name: "shuttle",
         about: "tries a million orders in which callers and a connection's task may take their lock, or as many as told",
-        run: |args| schedules(&args),
+        run: |args| shuttle(&args),
     },
     Subcommand {
         name: "tools",
@@ -121,7 +121,7 @@ fn soak(args: Vec<String>) -> Result<(), Failure> {
     Step::cargo("soak", ["run", "--release", "-p", "remcache-soak", "--"]).args(args).run()
 }
 
-fn schedules(args: &[String]) -> Result<(), Failure> {
+fn shuttle(args: &[String]) -> Result<(), Failure> {
     let count = args.first().map_or("1000000", String::as_str);
     if count.parse::<usize>().is_err() || args.len() > 1 {
         return Err(format!("{} is no number of schedules", args.join(" ")));
@@ -132,17 +132,17 @@ fn schedules(args: &[String]) -> Result<(), Failure> {
     Step::cargo(format!("{count} schedules"), cargo).env("REMCACHE_SCHEDULES", count).run()
 }
 
-fn pictures(args: Vec<String>) -> Result<(), Failure> {
+fn screenshots(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests])?;
     build_tool()?;
-    Step::cargo("pictures", ["run", "-p", "remcache-docs", "--", "pictures"]).args(args).run()
+    Step::cargo("pictures", ["run", "-p", "remcache-cli-docs", "--", "pictures"]).args(args).run()
 }
 
-fn tools_table(args: Vec<String>) -> Result<(), Failure> {
+fn compare_tools(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests, Need::Bench])?;
     build_tool()?;
     install_peers();
-    Step::cargo("the table of tools", ["run", "-p", "remcache-docs", "--", "tools"]).args(args).run()
+    Step::cargo("the table of tools", ["run", "-p", "remcache-cli-docs", "--", "tools"]).args(args).run()
 }
 
 /// Programs of crates.io that the table compares; what cannot be had is told in its cells.
@@ -170,7 +170,7 @@ fn tool_bench(args: Vec<String>) -> Result<(), Failure> {
 }
 
 fn usage() -> String {
-    let lines = COMMANDS.iter().map(|command| format!("  cargo xtask {:<12}{}\n", command.name, command.about));
+    let lines = COMMANDS.iter().map(|command| format!("  cargo xtask {:<18}{}\n", command.name, command.about));
     std::iter::once("usage:\n".to_owned()).chain(lines).collect()
 }
 

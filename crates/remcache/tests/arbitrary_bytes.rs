@@ -1,6 +1,6 @@
 //! Arbitrary bytes never panic: the bodies of the fuzz targets, on random data of a seed.
 //!
-//! `fuzz/` runs the same bodies with coverage feedback.
+//! `tools/fuzz/` runs the same bodies with coverage feedback.
 
 #![cfg(feature = "client")]
 

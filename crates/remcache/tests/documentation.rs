@@ -146,7 +146,8 @@ fn links(text: &str) -> Vec<String> {
 
 fn documents() -> Vec<PathBuf> {
     let mut directories = vec![root(), root().join("docs")];
-    for package in fs::read_dir(root().join("crates")).expect("the packages").flatten() {
+    let packages = ["crates", "tools"].map(|folder| fs::read_dir(root().join(folder)).expect("the packages"));
+    for package in packages.into_iter().flatten().flatten() {
         directories.extend([package.path().join("docs"), package.path()]);
     }
     let entries = directories.iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten();

@@ -1,4 +1,4 @@
-//! Another client as a program behind the line protocol of `interop/README.md`.
+//! Another client as a program behind the line protocol of `clients/README.md`.
 
 use std::collections::VecDeque;
 use std::fs::File;

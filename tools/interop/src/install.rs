@@ -119,7 +119,7 @@ fn run(words: &[&str], env: &[(&str, &str)]) -> Result<()> {
 }
 
 fn source(file: &str) -> String {
-    text(&root().join("interop").join(file))
+    text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(file))
 }
 
 fn place() -> PathBuf {

@@ -1,6 +1,6 @@
 //! remcache and other clients on the same servers: each finds what the other has stored.
 //!
-//! The clients are programs in `interop/`, which speak one line protocol; [`PEERS`] says which there are.
+//! The clients are programs in `clients/`, which speak one line protocol; [`PEERS`] says which there are.
 
 #![expect(
     clippy::exhaustive_structs,

@@ -1,4 +1,4 @@
-//! A value with a type, in words that every program of `interop/` uses.
+//! A value with a type, in words that every program of `clients/` uses.
 
 use std::fmt;
 use std::str::FromStr;

@@ -11,7 +11,7 @@ use crate::program::HASH_TAG;
 pub struct Peer {
     /// Its name, as `--only` takes it.
     pub name: &'static str,
-    /// How its program in `interop/` comes to run.
+    /// How its program in `clients/` comes to run.
     pub source: Source,
     /// The packages that Debian and Ubuntu have for it.
     pub packages: &'static [&'static str],

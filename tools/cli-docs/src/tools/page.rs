@@ -51,7 +51,7 @@ fn seen(outcome: &Outcome) -> String {
 const HEAD: &str = "\
 # The tools, feature by feature
 
-Each cell is a command that was run; `cargo xtask tools-table` runs them all again and writes this page.
+Each cell is a command that was run; `cargo xtask compare-tools` runs them all again and writes this page.
 
 ✓ it does · ✗ it has a command for it, and that does not · – it has no command for it · ? it could not be checked.
 

@@ -229,7 +229,7 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for picture in PICTURES {
             let file = root.join("crates/remcache-cli/docs").join(picture.name).with_extension("svg");
-            assert!(file.exists(), "{}: cargo xtask pictures {}", file.display(), picture.name);
+            assert!(file.exists(), "{}: cargo xtask screenshots {}", file.display(), picture.name);
         }
     }
 }

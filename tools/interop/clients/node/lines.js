@@ -1,4 +1,4 @@
-// The line protocol of the interoperability programs (interop/README.md), for those in JavaScript.
+// The line protocol of the interoperability programs (tools/interop/clients/README.md), for those in JavaScript.
 "use strict";
 
 const readline = require("readline");
