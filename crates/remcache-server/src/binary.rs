@@ -4,8 +4,8 @@ mod config;
 mod request;
 
 use bytes::{Buf, Bytes};
-use remcache::proto::binary::{Magic, Opcode, Packet};
-use remcache::proto::{CowBytes, Operation, Reply, Status};
+use remcache_proto::binary::{Magic, Opcode, Packet};
+use remcache_proto::{CowBytes, Operation, Reply, Status};
 
 use crate::conversation::{Pause, Turn};
 use crate::counter::Direction;

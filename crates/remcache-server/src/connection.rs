@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use remcache::proto::CowBytes;
+use remcache_proto::CowBytes;
 use tokio::io::Interest;
 use tokio::sync::watch;
 use tokio::task::{coop, yield_now};
@@ -301,7 +301,7 @@ impl Drop for Connection {
 
 /// Tells a client, in text as memcached does, that there is no room for it.
 pub(crate) async fn reject(stream: Stream) {
-    let mut words = remcache::proto::Output::new();
+    let mut words = remcache_proto::Output::new();
     words.put(Fault::TOO_MANY_CONNECTIONS);
     // A fresh socket has room for one line.
     if stream.try_write(&mut words).is_ok() {

@@ -1,6 +1,6 @@
 //! What is spoken on a connection: chosen by its first byte, for good.
 
-use remcache::proto::binary::Magic;
+use remcache_proto::binary::Magic;
 
 use crate::binary;
 use crate::input::Input;

@@ -1,7 +1,7 @@
 //! Authentication: what SASL's PLAIN mechanism needs, as memcached answers it.
 
 use bytes::Bytes;
-use remcache::proto::{Reply, Status};
+use remcache_proto::{Reply, Status};
 
 /// How far the authentication of a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Replies as bytes, on their way to the socket.
 
 use bytes::{Buf, Bytes};
-use remcache::proto::binary::{Opcode, Packet, encode_reply};
-use remcache::proto::{CowBytes, Output, Reply};
+use remcache_proto::binary::{Opcode, Packet, encode_reply};
+use remcache_proto::{CowBytes, Output, Reply};
 
 /// Encoded replies, and where each ends if somebody wants to know.
 #[derive(Debug, Default)]
@@ -79,7 +79,7 @@ impl Replies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use remcache::proto::Status;
+    use remcache_proto::Status;
 
     #[test]
     fn packets_are_what_was_pushed() {

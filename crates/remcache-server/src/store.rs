@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hashlink::LruCache;
-use remcache::proto::{Reply, Status};
+use remcache_proto::{Reply, Status};
 
 use crate::expiry::Expiry;
 use crate::prefix::{Prefixes, Use};

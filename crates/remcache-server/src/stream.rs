@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use remcache::proto::Output;
+use remcache_proto::Output;
 use socket2::SockRef;
 use tokio::io::{Interest, Ready};
 use tokio::net::TcpStream;

@@ -1,6 +1,6 @@
 //! What a server's version says, and what came with it.
 
-use remcache::proto::Dialect;
+use remcache_proto::Dialect;
 
 /// A version as it is told, and as it is understood.
 #[derive(Clone, Debug)]
@@ -10,7 +10,7 @@ pub(crate) struct Version {
 }
 
 /// What a newer memcached does otherwise than 1.6.18, beside what
-/// [`Feature`](remcache::proto::Feature) knows because clients ask for it.
+/// [`Feature`](remcache_proto::Feature) knows because clients ask for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Novelty {
     /// `watch deletions`.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use remcache::proto::Status;
+use remcache_proto::Status;
 use tokio::sync::mpsc;
 
 use crate::store::{End, Item, Mode};

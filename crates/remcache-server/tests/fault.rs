@@ -5,7 +5,7 @@ mod support;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use remcache::proto::Status;
+use remcache_proto::Status;
 use remcache_server::{Close, Fault, Injection, Server};
 use support::{Client, End, get, noop, noop_reply, request, set};
 use tokio::io::AsyncWriteExt;

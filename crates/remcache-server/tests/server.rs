@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use remcache::proto::Status;
+use remcache_proto::Status;
 use remcache_server::{ManualClock, Server};
 use support::{Client, End, get, noop, request, set, set_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

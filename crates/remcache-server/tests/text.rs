@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use remcache::proto::Status;
+use remcache_proto::Status;
 use remcache_server::{Builder, Close, ClusterNode, Fault, Injection, ManualClock, Server, Wires};
 use remcache_testkit::seed;
 use support::{Client, End, get, noop, request};

@@ -208,9 +208,9 @@ impl From<InvalidRequest> for Error {
     fn from(invalid: InvalidRequest) -> Self {
         let kind = match invalid {
             InvalidRequest::Key(_) => ErrorKind::InvalidKey,
-            InvalidRequest::Ttl(_) => ErrorKind::InvalidArguments,
             InvalidRequest::ValueTooLarge { .. } => ErrorKind::ValueTooLarge,
             InvalidRequest::Unsupported(_) => ErrorKind::Unsupported,
+            _ => ErrorKind::InvalidArguments,
         };
         Self::new(kind, invalid.to_string())
     }

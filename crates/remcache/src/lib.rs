@@ -261,34 +261,22 @@
 //! [what each wire can do](_documentation::wires) ·
 //! [caching: fetch, locks and limiters, and what they guarantee](_documentation::caching)
 
-pub mod proto;
+pub use remcache_distribution as distribution;
+pub use remcache_proto as proto;
 
 #[cfg(feature = "blocking")]
 pub mod blocking;
-#[cfg(feature = "client")]
 pub mod cache;
-#[cfg(feature = "client")]
 pub mod client;
-#[cfg(feature = "client")]
 pub mod discovery;
-#[cfg(feature = "client")]
-pub mod distribution;
-#[cfg(feature = "client")]
 mod error;
-#[cfg(feature = "client")]
 pub mod migration;
-#[cfg(feature = "client")]
 pub mod policy;
-#[cfg(feature = "client")]
 pub mod value;
-#[cfg(feature = "client")]
 pub mod verbs;
 
-#[cfg(feature = "client")]
 pub use cache::Cache;
-#[cfg(feature = "client")]
 pub use client::{Change, Client, Config, Counter, Flow, Item, Outcomes, ServerHandle};
-#[cfg(feature = "client")]
 pub use error::{Error, ErrorKind};
 pub use proto::{Delivery, Key, Reply, Request, Status, Ttl};
 

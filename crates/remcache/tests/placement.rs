@@ -628,7 +628,8 @@ fn text(value: &Value) -> &str {
 }
 
 fn vectors() -> Value {
-    serde_json::from_str(include_str!("vectors/placement.json")).expect("the vectors are JSON")
+    serde_json::from_str(include_str!("../../remcache-distribution/tests/vectors/placement.json"))
+        .expect("the vectors are JSON")
 }
 
 #[test]

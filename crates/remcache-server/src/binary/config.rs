@@ -1,8 +1,8 @@
 //! The configuration of a cluster on the binary wire: ElastiCache's opcode 0x60 with the key `cluster`
 //! (`docs/protocol.md` of remcache 5.3). A server that is no configuration endpoint does not know it.
 
-use remcache::proto::Status;
-use remcache::proto::binary::{Header, Opcode, Packet};
+use remcache_proto::Status;
+use remcache_proto::binary::{Header, Opcode, Packet};
 
 use crate::state::State;
 

@@ -1,7 +1,7 @@
 //! Requests on the binary wire: what a header may say, and what is refused.
 
-use remcache::proto::binary::{Header, Opcode};
-use remcache::proto::{CowBytes, Key, Operation, Status};
+use remcache_proto::binary::{Header, Opcode};
+use remcache_proto::{CowBytes, Key, Operation, Status};
 
 use crate::login::Login;
 use crate::store::{Limits, Mode};

@@ -1,7 +1,7 @@
 //! What changes items: stores, extensions, counters.
 
 use bytes::Bytes;
-use remcache::proto::{Reply, Status};
+use remcache_proto::{Reply, Status};
 
 use super::{Item, Marks, NewItem, Store};
 use crate::counter::{self, Direction};

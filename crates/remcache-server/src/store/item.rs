@@ -1,7 +1,7 @@
 //! Items, and how much of everything a store may hold.
 
 use bytes::Bytes;
-use remcache::proto::{CowBytes, Reply, Status};
+use remcache_proto::{CowBytes, Reply, Status};
 
 use crate::expiry::Expiry;
 

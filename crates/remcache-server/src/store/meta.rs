@@ -1,6 +1,6 @@
 //! What only meta commands do to items.
 
-use remcache::proto::{Reply, Status};
+use remcache_proto::{Reply, Status};
 
 use super::{Expiry, Item, Marks, Store};
 

@@ -1,7 +1,7 @@
 //! The commands for administrators: those that mean something here, and the answers of the others.
 
-use remcache::proto::text::serve::{BAD_FORMAT, UNKNOWN, Words, number};
-use remcache::proto::{Dialect, Feature};
+use remcache_proto::text::serve::{BAD_FORMAT, UNKNOWN, Words, number};
+use remcache_proto::{Dialect, Feature};
 
 use super::{Watched, dump, statistics};
 use crate::state::State;

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use remcache::proto::text::serve::{BAD_FORMAT, BAD_TTL, Command, Count, Get, Store as Asked, Verb};
-use remcache::proto::{CowBytes, Feature, Key, Reply, Status};
+use remcache_proto::text::serve::{BAD_FORMAT, BAD_TTL, Command, Count, Get, Store as Asked, Verb};
+use remcache_proto::{CowBytes, Feature, Key, Reply, Status};
 
 use super::{NO_MEMORY, TOO_LARGE};
 use crate::cluster;

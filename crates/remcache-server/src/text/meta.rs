@@ -1,8 +1,8 @@
 //! The meta commands.
 
 use bytes::Bytes;
-use remcache::proto::meta::serve::{Answer, BAD_COUNT_MODE, Command, LONG_OPAQUE, Operation, is_long_opaque};
-use remcache::proto::{CowBytes, Feature, Reply, Status};
+use remcache_proto::meta::serve::{Answer, BAD_COUNT_MODE, Command, LONG_OPAQUE, Operation, is_long_opaque};
+use remcache_proto::{CowBytes, Feature, Reply, Status};
 
 use super::{NO_MEMORY, TOO_LARGE};
 use crate::counter::Direction;

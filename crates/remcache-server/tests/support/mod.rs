@@ -5,8 +5,8 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use remcache::proto::binary::{Header, Opcode, Packet};
-use remcache::proto::{Output, Status};
+use remcache_proto::binary::{Header, Opcode, Packet};
+use remcache_proto::{Output, Status};
 use remcache_server::Server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Condition, Hold, Inner, Link, slot_and_place, wake};
 use crate::client::handshake::Spoken;
 use crate::policy::Tripped;
-use crate::proto::{Deadline, Event, InputBuffer, Output, ProtocolError, Reply, Request, Status};
+use crate::proto::{Deadline, Event, InputBuffer, Output, ProtocolError, Request, Status};
 
 /// What the driver's task has to do next.
 #[derive(Debug, PartialEq, Eq)]
@@ -306,12 +306,11 @@ impl<L: Hold<Inner>> Link<L> {
 impl Inner {
     /// Settles what was in flight when the connection ended; with a status of its own, if one says why.
     fn settle_ended(&mut self, status: Option<Status>, now: Instant, wakers: &mut Vec<Waker>) {
-        while let Some(Event { tag, reply, last, .. }) = self.machine.poll_uncaused() {
+        while let Some(Event { tag, mut reply, last, .. }) = self.machine.poll_uncaused() {
             let (slot, place) = slot_and_place(tag);
-            let reply = match (status, reply.status) {
-                (Some(status), Status::Disconnected(_)) => Reply { status, ..reply },
-                _ => reply,
-            };
+            if let (Some(status), Status::Disconnected(_)) = (status, reply.status) {
+                reply.status = status;
+            }
             self.tally.settled(tag, reply.status, now);
             if let Some(slot) = self.slots.get_mut(slot) {
                 wakers.extend(slot.settle(place, reply, last));

@@ -169,7 +169,8 @@ impl<'a> Connection<'a> {
             };
             match opcode {
                 Opcode::STAT => {
-                    let line = Reply { key: "line".into(), ..Reply::with_text(Status::NoError, value) };
+                    let mut line = Reply::with_text(Status::NoError, value);
+                    line.key = "line".into();
                     (0..LINES).for_each(|_| put(&line));
                     put(&Reply::new(Status::NoError));
                 }

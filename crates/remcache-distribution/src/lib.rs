@@ -1,0 +1,439 @@
+//! Key placement: which server of a list holds a key.
+//!
+//! Everything here is a pure function of the configured list and the key: no I/O, no clock, no name resolution.
+//! Two clients with the same list and the same [`Distribution`] therefore look for a key in the same place.
+//! One of the two may be another client: there is a distribution for each that is in wide use, by its name.
+//!
+//! ```
+//! use remcache_distribution::{Distribution, Node};
+//!
+//! let nodes = [
+//!     Node::tcp("cache1.example", 11211),
+//!     Node::tcp("cache2.example", 11211),
+//!     Node::unix("/run/memcached.sock").with_weight(2),
+//! ];
+//! let ring = Distribution::KETAMA.ring(&nodes)?;
+//! let server = ring.locate(b"user:42", |_| true).expect("the list is not empty");
+//! println!("user:42 lives on {}", nodes[server].name);
+//!
+//! // The same servers as a Ruby application with Dalli sees them.
+//! let dalli = "dalli".parse::<Distribution>().expect("it is in the table").ring(&nodes)?;
+//! println!("Dalli has it on {}", nodes[dalli.locate(b"user:42", |_| true).unwrap()].name);
+//! # Ok::<(), remcache_distribution::RingError>(())
+//! ```
+//!
+//! [Which client is which distribution, and what a new fleet should take](https://docs.rs/remcache/latest/remcache/_documentation/placement).
+//!
+//! To add a client: one row in `table.rs`.
+//! A row says how servers are written down, how many points they have, how points and keys are hashed, and which point a
+//! key belongs to; new code is needed only for what no client did before.
+
+mod candidates;
+mod check;
+mod circle;
+mod continuum;
+mod explain;
+mod furc;
+#[cfg(test)]
+mod golden;
+mod hash;
+mod identity;
+mod jump;
+mod key;
+mod name;
+mod node;
+mod points;
+mod profile;
+mod remcached;
+mod ring;
+mod scores;
+mod shares;
+mod table;
+
+use std::fmt;
+
+pub use candidates::Candidates;
+pub use check::RingError;
+pub use explain::{Explanation, ServerPoint};
+pub use hash::{Hash, UnknownHash};
+pub use name::UnknownDistribution;
+pub use node::Node;
+pub use ring::Ring;
+
+use hash::{Chars, KeyHash};
+use key::Part;
+use profile::{Profile, Rule};
+use table::PROFILES;
+
+/// A rule that places keys on servers: a client's by name, and what its users may adjust.
+///
+/// It is chosen by name in configurations ([`FromStr`](std::str::FromStr)) and printed by the same name.
+/// Some clients let their users choose the hash, or have keys placed by a part of them; so do these, as methods.
+///
+/// ```
+/// use remcache_distribution::{Distribution, Hash};
+///
+/// let chosen: Distribution = "twemproxy".parse()?;
+/// let like_our_proxy = chosen.hash(Hash::Murmur).hash_tag(*b"{}");
+/// assert_eq!(like_our_proxy.to_string(), "twemproxy");
+/// assert_eq!("pylibmc".parse(), Ok(Distribution::LIBMEMCACHED));
+/// assert_eq!(Distribution::default(), Distribution::KETAMA);
+/// # Ok::<(), remcache_distribution::UnknownDistribution>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Distribution {
+    /// The place in the table.
+    row: u8,
+    hash: Option<Hash>,
+    has_unsigned_chars: bool,
+    hash_tag: Option<[u8; 2]>,
+    hashes_namespace: Option<bool>,
+}
+
+impl Distribution {
+    /// libmemcached's weighted MD5 ring with the namespace hashed as part of the key: the default, `ketama`.
+    ///
+    /// It is what libmemcached does after `MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED` (php-memcached's
+    /// `OPT_LIBKETAMA_COMPATIBLE`, pylibmc's `ketama_weighted`), point for point; libmemcached 1.1.4 is the reference.
+    /// Adding or removing one server of n moves about one key in n.
+    ///
+    /// A server is hashed by its configured name and port: `name` for port 11211, `name:port` for any other, `path:0` for
+    /// a Unix socket.
+    /// A server whose weight is below about 1/40 of the average gets no point and hence no key, as in libmemcached.
+    ///
+    /// ```
+    /// use remcache_distribution::{Distribution, Node};
+    ///
+    /// let nodes = [Node::tcp("10.0.1.1", 11211), Node::tcp("10.0.1.2", 11211), Node::tcp("10.0.1.3", 11212)];
+    /// let ring = Distribution::KETAMA.ring(&nodes)?;
+    /// let home = ring.locate(b"Hello", |_| true);
+    /// assert_eq!(ring.locate(b"Hello", |_| false), home, "liveness moves no key");
+    /// # Ok::<(), remcache_distribution::RingError>(())
+    /// ```
+    pub const KETAMA: Self = Self::named("ketama");
+
+    /// Weighted rendezvous hashing over XXH3, `rendezvous`: what a new fleet should take.
+    ///
+    /// Shares are exact to the weights, a change moves no key that it need not move, and the keys of a server that is away
+    /// spread over all others.
+    /// A lookup looks at every server: some 2 ns for each, ten times that with weights.
+    pub const RENDEZVOUS: Self = Self::named("rendezvous");
+
+    /// Jump hash over XXH3, `jump`: for hundreds of equal servers that are added and removed at the end of the list.
+    pub const JUMP: Self = Self::named("jump");
+
+    /// The hash modulo the number of servers, as libmemcached, pylibmc and php-memcached come: `libmemcached`.
+    pub const LIBMEMCACHED: Self = Self::named("libmemcached");
+
+    /// libmemcached's weighted MD5 ring, the namespace not hashed: `libmemcached-ketama-weighted`.
+    pub const LIBMEMCACHED_KETAMA_WEIGHTED: Self = Self::named("libmemcached-ketama-weighted");
+
+    /// spymemcached's ketama: `spymemcached-ketama`.
+    pub const SPYMEMCACHED_KETAMA: Self = Self::named("spymemcached-ketama");
+
+    /// twemproxy's ketama: `twemproxy`.
+    pub const TWEMPROXY: Self = Self::named("twemproxy");
+
+    /// The placement of the Ruby gem `remcached` 0.4.1: `remcached`.
+    ///
+    /// The bytes of the key as one big-endian number, modulo the number of servers that are connected; the remainder
+    /// counts through those servers in the order of the list.
+    /// Every change of liveness moves most keys, and with 2, 4, 8, … servers only the last byte of a key matters: use it
+    /// to share a cache with the gem.
+    /// It has no notion of weight: all weights are treated alike.
+    ///
+    /// ```
+    /// use remcache_distribution::{Distribution, Node};
+    ///
+    /// let nodes = [Node::tcp("a", 11211), Node::tcp("b", 11211), Node::tcp("c", 11211)];
+    /// let ring = Distribution::REMCACHED.ring(&nodes)?;
+    /// assert_eq!(ring.locate(b"a", |_| true), Some(97 % 3));
+    /// // With the first server away, two are left: 97 % 2 = 1, the second of them.
+    /// assert_eq!(ring.locate(b"a", |server| server != 0), Some(2));
+    /// # Ok::<(), remcache_distribution::RingError>(())
+    /// ```
+    pub const REMCACHED: Self = Self::named("remcached");
+
+    /// Every distribution, as it comes, in the order in which documents list them.
+    ///
+    /// ```
+    /// use remcache_distribution::Distribution;
+    ///
+    /// for distribution in Distribution::all() {
+    ///     println!("{distribution:32} {}", distribution.about());
+    /// }
+    /// ```
+    pub fn all() -> impl ExactSizeIterator<Item = Self> + Clone {
+        (0..PROFILES.len()).map(|row| Self::in_row(row as u8))
+    }
+
+    /// The name in configurations and in the connection URL.
+    ///
+    /// ```
+    /// use remcache_distribution::Distribution;
+    ///
+    /// assert_eq!(Distribution::REMCACHED.name(), "remcached");
+    /// ```
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.profile().name
+    }
+
+    /// Other names: of clients that place keys in the same way.
+    ///
+    /// ```
+    /// use remcache_distribution::Distribution;
+    ///
+    /// assert!(Distribution::LIBMEMCACHED.aliases().contains(&"php-memcached"));
+    /// ```
+    #[must_use]
+    pub fn aliases(self) -> &'static [&'static str] {
+        self.profile().aliases
+    }
+
+    /// What it is, in one line.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        self.profile().about
+    }
+
+    /// The same with keys hashed by another function.
+    ///
+    /// [`ring`](Self::ring) refuses a hash that the client does not offer: [`hashes`](Self::hashes) lists those that it does.
+    ///
+    /// ```
+    /// use remcache_distribution::{Distribution, Hash, Node};
+    ///
+    /// let nodes = [Node::tcp("a", 11211), Node::tcp("b", 11211)];
+    /// assert!(Distribution::LIBMEMCACHED.hash(Hash::Murmur).ring(&nodes).is_ok());
+    /// assert!(Distribution::LIBMEMCACHED.hash(Hash::Xxh3).ring(&nodes).is_err());
+    /// ```
+    #[must_use]
+    pub const fn hash(mut self, hash: Hash) -> Self {
+        self.hash = Some(hash);
+        self
+    }
+
+    /// Whether bytes from 0x80 are negative to hashes that take characters one at a time: `true` unless said otherwise.
+    ///
+    /// They are where C's `char` is signed, as on x86, and are not on ARM: two libmemcached of the same configuration place
+    /// such keys differently.
+    /// Clients that are not in C have no such question, and this changes nothing of theirs.
+    #[must_use]
+    pub const fn signed_chars(mut self, are_signed: bool) -> Self {
+        self.has_unsigned_chars = !are_signed;
+        self
+    }
+
+    /// The same with keys placed by what is between these two bytes, if anything is: twemproxy's `hash_tag`.
+    ///
+    /// ```
+    /// use remcache_distribution::{Distribution, Node};
+    ///
+    /// let nodes: Vec<_> = (0..100).map(|number| Node::tcp(format!("cache{number}"), 11211)).collect();
+    /// let ring = Distribution::TWEMPROXY.hash_tag(*b"{}").ring(&nodes)?;
+    /// assert_eq!(ring.locate(b"user:{42}:name", |_| true), ring.locate(b"user:{42}:mail", |_| true));
+    /// # Ok::<(), remcache_distribution::RingError>(())
+    /// ```
+    #[must_use]
+    pub const fn hash_tag(mut self, tag: [u8; 2]) -> Self {
+        self.hash_tag = Some(tag);
+        self
+    }
+
+    /// Whether the namespace is hashed with the key; if not said, it is where the imitated client hashes what it puts before
+    /// keys.
+    #[must_use]
+    pub const fn namespace_hashed(mut self, is_hashed: bool) -> Self {
+        self.hashes_namespace = Some(is_hashed);
+        self
+    }
+
+    /// The hash of keys.
+    ///
+    /// ```
+    /// use remcache_distribution::{Distribution, Hash};
+    ///
+    /// assert_eq!(Distribution::TWEMPROXY.key_hash(), Hash::Fnv1a64);
+    /// assert_eq!(Distribution::TWEMPROXY.hash(Hash::Md5).key_hash(), Hash::Md5);
+    /// ```
+    #[must_use]
+    pub fn key_hash(self) -> Hash {
+        self.hash.unwrap_or_else(|| self.profile().hash)
+    }
+
+    /// The hashes that can be chosen; none if the client has but one.
+    ///
+    /// ```
+    /// use remcache_distribution::{Distribution, Hash};
+    ///
+    /// assert!(Distribution::TWEMPROXY.hashes().contains(&Hash::Crc16));
+    /// assert!(Distribution::KETAMA.hashes().is_empty());
+    /// ```
+    #[must_use]
+    pub fn hashes(self) -> &'static [Hash] {
+        self.profile().hashes
+    }
+
+    /// Whether the caller of [`Ring::locate`] should give it the key with its namespace.
+    ///
+    /// libmemcached, its users and pymemcache place keys without their prefix.
+    ///
+    /// ```
+    /// use remcache_distribution::Distribution;
+    ///
+    /// assert!(Distribution::KETAMA.hashes_namespace());
+    /// assert!(!Distribution::LIBMEMCACHED.hashes_namespace());
+    /// ```
+    #[must_use]
+    pub fn hashes_namespace(self) -> bool {
+        self.hashes_namespace.unwrap_or_else(|| self.profile().hashes_namespace)
+    }
+
+    /// Whether the address of a server is hashed beside its name, and so must be [configured](Node::with_ip).
+    ///
+    /// A name that is an address needs no other.
+    ///
+    /// ```
+    /// use remcache_distribution::Distribution;
+    ///
+    /// assert!(Distribution::SPYMEMCACHED_KETAMA.needs_ip());
+    /// assert!(!Distribution::KETAMA.needs_ip());
+    /// ```
+    #[must_use]
+    pub fn needs_ip(self) -> bool {
+        matches!(self.profile().rule, Rule::Circle(circle) if circle.format.needs_ip())
+    }
+
+    /// Whether a key's place depends on which servers are connected.
+    ///
+    /// If not, [`Ring::locate`] never calls `is_usable`, and the caller need not find out.
+    ///
+    /// ```
+    /// use remcache_distribution::Distribution;
+    ///
+    /// assert!(!Distribution::KETAMA.needs_liveness());
+    /// assert!(Distribution::REMCACHED.needs_liveness());
+    /// ```
+    #[must_use]
+    pub fn needs_liveness(self) -> bool {
+        matches!(self.profile().rule, Rule::Living)
+    }
+
+    /// Prepares lookups for this list of servers; [`Ring::locate`] then answers with an index into it.
+    ///
+    /// Weights are heeded as the imitated client heeds them, and ignored where it has none.
+    /// A server that is listed twice is refused where servers are hashed, as one of the two would hold nothing, and is two
+    /// servers where only their places count, such as with `libmemcached` and `remcached`.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError`], which says what is wrong with the list: a weight of 0, a duplicate, an address that is missing, weights
+    /// for `jump`, weights too large; or with the distribution: a hash that the client does not offer.
+    ///
+    /// ```
+    /// use remcache_distribution::{Distribution, Node};
+    ///
+    /// let ring = Distribution::KETAMA.ring(&[Node::tcp("localhost", 11211)])?;
+    /// assert_eq!(ring.locate(b"Hello", |_| true), Some(0));
+    ///
+    /// let refused = Distribution::KETAMA.ring(&[Node::tcp("localhost", 11211).with_weight(0)]);
+    /// assert!(refused.is_err());
+    /// # Ok::<(), remcache_distribution::RingError>(())
+    /// ```
+    pub fn ring(self, nodes: &[Node]) -> Result<Ring, RingError> {
+        Ring::new(self, nodes)
+    }
+
+    /// The row of a name, found by the compiler.
+    const fn named(name: &str) -> Self {
+        let mut row = 0;
+        while !is_same(PROFILES[row].name, name) {
+            row += 1;
+        }
+        Self::in_row(row as u8)
+    }
+
+    const fn in_row(row: u8) -> Self {
+        Self { row, hash: None, has_unsigned_chars: false, hash_tag: None, hashes_namespace: None }
+    }
+
+    fn profile(self) -> &'static Profile {
+        &PROFILES[usize::from(self.row)]
+    }
+
+    fn chosen_hash(self) -> Option<Hash> {
+        self.hash
+    }
+
+    fn keys(self) -> KeyHash {
+        let chars = match self.profile().chars {
+            Chars::Signed if self.has_unsigned_chars => Chars::Unsigned,
+            chars => chars,
+        };
+        KeyHash { hash: self.key_hash(), chars }
+    }
+
+    fn part(self) -> Part {
+        Part { part: self.profile().part, tag: self.hash_tag }
+    }
+
+    /// The same rule with the adjustments of another.
+    pub fn adjusted_as(self, other: Self) -> Self {
+        Self { row: self.row, ..other }
+    }
+}
+
+impl Default for Distribution {
+    fn default() -> Self {
+        Self::KETAMA
+    }
+}
+
+impl fmt::Debug for Distribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        if let Some(hash) = self.hash {
+            write!(f, " hash={hash}")?;
+        }
+        if self.has_unsigned_chars {
+            f.write_str(" signed_chars=false")?;
+        }
+        if let Some(tag) = self.hash_tag {
+            write!(f, " hash_tag={:?}", tag.map(char::from))?;
+        }
+        match self.hashes_namespace {
+            Some(is_hashed) => write!(f, " namespace_hashed={is_hashed}"),
+            None => Ok(()),
+        }
+    }
+}
+
+const fn is_same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    if one.len() != other.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < one.len() {
+        if one[at] != other[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// The golden vectors: what the named implementations computed.
+#[cfg(test)]
+fn vectors() -> serde_json::Value {
+    serde_json::from_str(include_str!("../tests/vectors/placement.json")).expect("the vectors are JSON")
+}
+
+/// The points of a ring as the vectors have them: the position as the client prints it, and the server.
+#[cfg(test)]
+fn circle_points(ring: &Ring) -> Vec<(i64, u32)> {
+    let ring::Placement::Circle(order, circle) = &ring.placement else { panic!("{ring:?} is no circle of 32 bits") };
+    let position = |value: u32| order.print(value.into()).parse().unwrap();
+    circle.points().iter().map(|point| (position(point.value), point.server)).collect()
+}

@@ -1,0 +1,214 @@
+//! A prepared list of servers, and the lookup of a key in it.
+
+use std::fmt;
+
+use super::{
+    Candidates, Distribution, Node, RingError, check,
+    continuum::Continuum,
+    furc,
+    hash::KeyHash,
+    jump,
+    key::Part,
+    profile::{Order, Rule},
+    remcached,
+    scores::Scores,
+    shares::Shares,
+};
+
+/// A list of servers prepared for lookups by [`Distribution::ring`].
+///
+/// ```
+/// use remcache_distribution::{Distribution, Node};
+///
+/// let ring = Distribution::default().ring(&[Node::tcp("a", 11211), Node::tcp("b", 11211)])?;
+/// assert!(ring.locate(b"Hello", |_| true).is_some());
+/// assert_eq!(ring.servers(), 2);
+/// # Ok::<(), remcache_distribution::RingError>(())
+/// ```
+#[derive(Clone)]
+pub struct Ring {
+    pub(super) distribution: Distribution,
+    pub(super) keys: KeyHash,
+    pub(super) part: Part,
+    pub(super) placement: Placement,
+    pub(super) nodes: Box<[Node]>,
+    /// What is hashed of each server; empty for rules that hash none.
+    pub(super) texts: Box<[String]>,
+}
+
+/// What a lookup consults: one variant for each way of looking, not for each client.
+#[derive(Clone)]
+pub(super) enum Placement {
+    /// Points of 32 bits.
+    Circle(Order, Continuum),
+    /// Points of 128 bits.
+    WideCircle(Continuum<u128>),
+    /// The hash modulo the total weight.
+    Shares(Shares),
+    /// The hash modulo the number of servers.
+    Modulo,
+    Scores(Scores),
+    Jump,
+    Furc,
+    /// The key as a number, modulo the living servers.
+    Living,
+}
+
+impl Ring {
+    pub(super) fn new(distribution: Distribution, nodes: &[Node]) -> Result<Self, RingError> {
+        let texts = check::texts(distribution, nodes)?;
+        check::list(distribution, nodes, &texts)?;
+        let keys = distribution.keys();
+        let placement = match distribution.profile().rule {
+            Rule::Circle(circle) if circle.order == Order::Wide => {
+                Placement::WideCircle(circle.continuum(nodes, &texts, keys))
+            }
+            Rule::Circle(circle) => Placement::Circle(circle.order, circle.continuum(nodes, &texts, keys)),
+            Rule::Scores(_, score) => Placement::Scores(Scores::new(score, nodes, &texts)),
+            Rule::WeightedModulo(order) => Placement::Shares(Shares::new(order, nodes)),
+            Rule::Modulo => Placement::Modulo,
+            Rule::Jump => Placement::Jump,
+            Rule::Furc => Placement::Furc,
+            Rule::Living => Placement::Living,
+        };
+        Ok(Self { distribution, keys, part: distribution.part(), placement, nodes: nodes.into(), texts: texts.into() })
+    }
+
+    /// The index of the server that holds `key`; `None` if the list is empty, or if no server that counts is usable.
+    ///
+    /// `is_usable` is called for distributions that [need liveness](Self::needs_liveness), once for each server in order;
+    /// the others never call it, so the keys of a server that is away stay its own: [`candidates`](Self::candidates) says
+    /// where they would go.
+    /// The key is hashed as given: whether a namespace is part of it is the caller's choice, and
+    /// [`Distribution::hashes_namespace`] what the other client does.
+    ///
+    /// ```
+    /// use remcache_distribution::{Distribution, Node};
+    ///
+    /// let nodes = [Node::tcp("a", 11211), Node::tcp("b", 11211)];
+    /// let connected = [true, false];
+    /// let ring = Distribution::REMCACHED.ring(&nodes)?;
+    /// assert_eq!(ring.locate(b"Hello", |server| connected[server]), Some(0));
+    /// assert_eq!(ring.locate(b"Hello", |_| false), None);
+    /// # Ok::<(), remcache_distribution::RingError>(())
+    /// ```
+    #[must_use]
+    pub fn locate(&self, key: &[u8], is_usable: impl Fn(usize) -> bool) -> Option<usize> {
+        let servers = self.servers();
+        match self.placement {
+            Placement::Living => remcached::locate(self.part.of(key), servers, is_usable),
+            // One server holds everything: no hashing, as in libmemcached.
+            _ if servers <= 1 => (servers == 1).then_some(0),
+            _ => self.home(self.part.of(key)),
+        }
+    }
+
+    /// The server of what is hashed of a key, all servers being alive.
+    #[inline]
+    pub(super) fn home(&self, key: &[u8]) -> Option<usize> {
+        match &self.placement {
+            Placement::Scores(scores) => scores.winner(key),
+            Placement::Furc => Some(furc::place(key, self.servers())),
+            Placement::Living => remcached::locate(key, self.servers(), |_| true),
+            _ => self.server_of_hash(self.keys.digest(key)),
+        }
+    }
+
+    /// The server of a hash, for rules that know nothing else of a key.
+    #[inline]
+    pub(super) fn server_of_hash(&self, hash: u128) -> Option<usize> {
+        match &self.placement {
+            Placement::Circle(order, circle) => {
+                circle.find(order.position(hash) as u32).map(|point| point.server as usize)
+            }
+            Placement::WideCircle(circle) => circle.find(hash).map(|point| point.server as usize),
+            Placement::Shares(shares) => shares.server(hash as u64),
+            Placement::Modulo => Some((hash as u64 % self.servers() as u64) as usize),
+            Placement::Jump => Some(jump::place(hash as u64, self.servers())),
+            Placement::Scores(_) | Placement::Furc | Placement::Living => None,
+        }
+    }
+
+    /// Every server once: the one that holds `key`, then those to which its keys go while servers are away, in order.
+    ///
+    /// The order is the other client's where it has one, or else that of the ring: the next points, scores or places.
+    /// The first step allocates nothing.
+    ///
+    /// ```
+    /// use remcache_distribution::{Distribution, Node};
+    ///
+    /// let nodes = ["a", "b", "c"].map(|name| Node::tcp(name, 11211));
+    /// let ring = Distribution::KETAMA.ring(&nodes)?;
+    /// let order: Vec<usize> = ring.candidates(b"Hello").collect();
+    /// assert_eq!(order.first().copied(), ring.locate(b"Hello", |_| true));
+    /// assert_eq!(order.len(), 3);
+    /// # Ok::<(), remcache_distribution::RingError>(())
+    /// ```
+    #[must_use]
+    pub fn candidates<'a>(&'a self, key: &'a [u8]) -> Candidates<'a> {
+        Candidates::new(self, key)
+    }
+
+    /// Whether [`locate`](Self::locate) asks which servers are usable.
+    ///
+    /// ```
+    /// use remcache_distribution::{Distribution, Node};
+    ///
+    /// let ring = Distribution::KETAMA.ring(&[Node::tcp("a", 11211)])?;
+    /// assert!(!ring.needs_liveness());
+    /// # Ok::<(), remcache_distribution::RingError>(())
+    /// ```
+    #[must_use]
+    pub fn needs_liveness(&self) -> bool {
+        self.distribution.needs_liveness()
+    }
+
+    /// The distribution that this ring follows.
+    ///
+    /// ```
+    /// use remcache_distribution::Distribution;
+    ///
+    /// let ring = Distribution::REMCACHED.ring(&[])?;
+    /// assert_eq!(ring.distribution(), Distribution::REMCACHED);
+    /// # Ok::<(), remcache_distribution::RingError>(())
+    /// ```
+    #[must_use]
+    pub fn distribution(&self) -> Distribution {
+        self.distribution
+    }
+
+    /// How many servers the list has, those that are away included.
+    ///
+    /// ```
+    /// use remcache_distribution::Distribution;
+    ///
+    /// assert_eq!(Distribution::KETAMA.ring(&[])?.servers(), 0);
+    /// # Ok::<(), remcache_distribution::RingError>(())
+    /// ```
+    #[must_use]
+    pub fn servers(&self) -> usize {
+        self.nodes.len()
+    }
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The points, 160 a server, would bury whatever a ring is printed in.
+        f.debug_struct("Ring")
+            .field("distribution", &self.distribution)
+            .field("servers", &self.servers())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_stays_short() {
+        let nodes: Vec<Node> = (0..100).map(|i| Node::tcp(format!("h{i}"), 1)).collect();
+        let ring = Distribution::KETAMA.ring(&nodes).unwrap();
+        assert_eq!(format!("{ring:?}"), "Ring { distribution: ketama, servers: 100, .. }");
+    }
+}

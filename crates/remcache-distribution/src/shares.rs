@@ -1,0 +1,61 @@
+//! A list in which each server stands as often as it has weight.
+
+use super::{Node, profile::ListOrder};
+
+/// Up to which place each server goes.
+#[derive(Debug, Clone)]
+pub(super) struct Shares(Box<[(u64, u32)]>);
+
+impl Shares {
+    pub(super) fn new(order: ListOrder, nodes: &[Node]) -> Self {
+        let mut servers: Vec<u32> = (0..nodes.len() as u32).collect();
+        if let ListOrder::ByText(format) = order {
+            servers.sort_by_cached_key(|&server| {
+                let text = format.write(&nodes[server as usize]).unwrap_or_default();
+                (text.len(), text)
+            });
+        }
+        let mut end = 0;
+        let ends = servers.into_iter().map(|server| {
+            end += u64::from(nodes[server as usize].weight);
+            (end, server)
+        });
+        Self(ends.collect())
+    }
+
+    /// How many places there are.
+    pub(super) fn places(&self) -> Option<u64> {
+        self.0.last().map(|&(end, _)| end)
+    }
+
+    /// The server of a hash; none if the list is empty.
+    #[inline]
+    pub(super) fn server(&self, hash: u64) -> Option<usize> {
+        let place = hash % self.places()?;
+        let share = self.0.partition_point(|&(end, _)| end <= place);
+        self.0.get(share).map(|&(_, server)| server as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::NodeFormat;
+
+    fn servers(order: ListOrder, nodes: &[Node]) -> Vec<usize> {
+        let shares = Shares::new(order, nodes);
+        (0..shares.places().unwrap()).filter_map(|place| shares.server(place)).collect()
+    }
+
+    #[test]
+    fn a_server_has_as_many_places_as_weight() {
+        let nodes = [Node::tcp("b", 11211).with_weight(2), Node::tcp("a", 11211), Node::tcp("c", 1).with_weight(3)];
+        assert_eq!(servers(ListOrder::Configured, &nodes), [0, 0, 1, 2, 2, 2]);
+    }
+
+    #[test]
+    fn twemproxy_sorts_by_length_before_letters() {
+        let nodes = [Node::tcp("bb", 11211), Node::tcp("a", 11212).with_weight(2), Node::tcp("c", 11211)];
+        assert_eq!(servers(ListOrder::ByText(NodeFormat::Twemproxy), &nodes), [2, 0, 1, 1]);
+    }
+}

@@ -1,0 +1,103 @@
+//! Requests on their way into the output, in the words of the connection's wire.
+
+use super::{Connection, Deadline};
+use crate::binary::{self, Opcode};
+use crate::expected::Shape;
+use crate::in_flight::{Entry, Kept, Owner};
+use crate::{Dialect, Expected, InvalidRequest, Output, Request, Wire, meta, text};
+
+/// A request in the output, as its entry in the queue knows it.
+pub(super) struct Encoded {
+    pub(super) opcode: Opcode,
+    pub(super) expected: Expected,
+    /// Where its bytes begin in the stream of all bytes submitted.
+    pub(super) start: u64,
+    pub(super) kept: Kept,
+}
+
+impl Encoded {
+    /// The entry of a request that was encoded otherwise before.
+    pub(super) fn replace(self, entry: Entry) -> Entry {
+        let Self { opcode, expected, start, kept } = self;
+        Entry { start, opcode, expected, kept, ..entry }
+    }
+
+    /// The entry of a request that nobody has waited for before.
+    #[inline]
+    pub(super) fn entry(self, owner: Owner, deadline: Deadline) -> Entry {
+        let Self { opcode, expected, start, kept } = self;
+        Entry { owner, deadline: deadline.at, patience: deadline.patience, start, opcode, expected, kept }
+    }
+}
+
+impl Connection {
+    #[inline]
+    pub(super) fn encode(&mut self, request: &Request<'_>, opaque: u32) -> Result<Encoded, InvalidRequest> {
+        let start = self.submitted;
+        match self.wire {
+            Some(Wire::Binary) => {
+                let (opcode, expected) = encode_packet(request, opaque, &mut self.output)?;
+                Ok(Encoded { opcode, expected, start, kept: Kept::Nothing })
+            }
+            Some(wire) => self.encode_in_line(wire, request, opaque),
+            None => {
+                self.backlog.push(request)?;
+                let expected = Expected { quiet: request.is_quiet(), ..Expected::new(request.operation()) };
+                Ok(Encoded { opcode: Opcode::NOOP, expected, start, kept: Kept::Nothing })
+            }
+        }
+    }
+
+    // Apart from the path of packets, which is kept short.
+    #[inline(never)]
+    fn encode_in_line(&mut self, wire: Wire, request: &Request<'_>, opaque: u32) -> Result<Encoded, InvalidRequest> {
+        if let Some(key) = self.key_to_gather(request) {
+            return Ok(self.gather(key));
+        }
+        let start = self.submitted;
+        let (opcode, expected) = encode_lines(wire, request, opaque, self.dialect, &mut self.output)?;
+        self.open_line = None;
+        Ok(Encoded { opcode, expected, start, kept: self.keep_key(request) })
+    }
+
+    /// Remembers the key of a fetch where nothing else tells what an item answers, or what its key is.
+    fn keep_key(&mut self, request: &Request<'_>) -> Kept {
+        let is_needed = match self.wire {
+            Some(Wire::Text) => request.operation().is_fetch(),
+            Some(Wire::Meta) => meta::cannot_return_key(request),
+            _ => false,
+        };
+        match request.key() {
+            Ok(key) if is_needed => {
+                self.in_flight.remember_key(key.as_bytes());
+                Kept::Key
+            }
+            _ => Kept::Nothing,
+        }
+    }
+}
+
+#[inline]
+fn encode_packet(
+    request: &Request<'_>,
+    opaque: u32,
+    output: &mut Output,
+) -> Result<(Opcode, Expected), InvalidRequest> {
+    let opcode = binary::encode(request, opaque, output)?;
+    let (operation, quiet) = (request.operation(), opcode.is_quiet());
+    Ok((opcode, Expected { operation, quiet, returns_key: false, shape: Shape::Bare }))
+}
+
+fn encode_lines(
+    wire: Wire,
+    request: &Request<'_>,
+    opaque: u32,
+    dialect: Dialect,
+    output: &mut Output,
+) -> Result<(Opcode, Expected), InvalidRequest> {
+    let expected = match wire {
+        Wire::Text => text::encode(request, output)?,
+        _ => meta::encode(request, opaque, dialect, output)?,
+    };
+    Ok((Opcode::NOOP, expected))
+}

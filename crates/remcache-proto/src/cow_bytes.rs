@@ -1,0 +1,216 @@
+//! Bytes that are borrowed from the caller or shared with it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+
+/// Bytes of a key or a value on their way into a request: borrowed, or shared by reference count.
+///
+/// A request that is encoded at once needs no copy of its own: a small value goes straight from
+/// the caller's slice into the output buffer. Shared bytes of 4 KiB and more are not copied at
+/// all on their way to the socket.
+///
+/// ```
+/// use remcache_proto::CowBytes;
+///
+/// assert_eq!(CowBytes::from("abc").as_slice(), b"abc");
+/// assert_eq!(CowBytes::from(vec![1, 2, 3]).as_slice(), &[1, 2, 3]);
+/// ```
+#[derive(Clone)]
+#[expect(clippy::exhaustive_enums, reason = "borrowed or not: there is no third way")]
+pub enum CowBytes<'a> {
+    /// Borrowed from the caller.
+    Borrowed(&'a [u8]),
+    /// Shared with the caller.
+    Shared(Bytes),
+}
+
+impl<'a> CowBytes<'a> {
+    /// No bytes.
+    pub const EMPTY: Self = Self::Borrowed(&[]);
+
+    /// The bytes.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    /// How many bytes there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The same bytes, owned: copies what was borrowed.
+    pub fn into_owned(self) -> CowBytes<'static> {
+        CowBytes::Shared(self.into_bytes())
+    }
+
+    /// The bytes as [`Bytes`]: copies what was borrowed.
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    /// The same bytes for as long as `self` lives, without a copy.
+    pub fn reborrow(&'a self) -> Self {
+        match self {
+            Self::Borrowed(bytes) => Self::Borrowed(bytes),
+            Self::Shared(bytes) => Self::Shared(bytes.clone()),
+        }
+    }
+}
+
+impl fmt::Debug for CowBytes<'_> {
+    // Values may be secrets or megabytes: their length is all that a log needs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} bytes>", self.len())
+    }
+}
+
+impl AsRef<[u8]> for CowBytes<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+macro_rules! from_borrowed {
+    ($($source:ty),*) => {$(
+        impl<'a> From<&'a $source> for CowBytes<'a> {
+            #[inline]
+            fn from(source: &'a $source) -> Self {
+                Self::Borrowed(source.as_ref())
+            }
+        }
+
+        // Lists of `&str` values are borrowed like lists of `String`s.
+        impl<'a> From<&'a &$source> for CowBytes<'a> {
+            fn from(source: &'a &$source) -> Self {
+                Self::from(*source)
+            }
+        }
+    )*};
+}
+from_borrowed!(str, [u8], String, Vec<u8>);
+
+impl<'a, const N: usize> From<&'a [u8; N]> for CowBytes<'a> {
+    fn from(source: &'a [u8; N]) -> Self {
+        Self::Borrowed(source)
+    }
+}
+
+impl<'a, const N: usize> From<&'a &[u8; N]> for CowBytes<'a> {
+    fn from(source: &'a &[u8; N]) -> Self {
+        Self::Borrowed(*source)
+    }
+}
+
+impl<'a> From<&'a &Bytes> for CowBytes<'a> {
+    fn from(source: &'a &Bytes) -> Self {
+        Self::from(*source)
+    }
+}
+
+impl<'a> From<&'a Bytes> for CowBytes<'a> {
+    fn from(source: &'a Bytes) -> Self {
+        Self::Shared(source.clone())
+    }
+}
+
+impl<'a> From<&'a CowBytes<'_>> for CowBytes<'a> {
+    fn from(source: &'a CowBytes<'_>) -> Self {
+        source.reborrow()
+    }
+}
+
+macro_rules! from_owned {
+    ($($source:ty),*) => {$(
+        impl From<$source> for CowBytes<'_> {
+            fn from(source: $source) -> Self {
+                Self::Shared(Bytes::from(source))
+            }
+        }
+    )*};
+}
+from_owned!(Bytes, Vec<u8>, String, Box<[u8]>);
+
+impl<'a> From<&'a Box<[u8]>> for CowBytes<'a> {
+    fn from(source: &'a Box<[u8]>) -> Self {
+        Self::Borrowed(source)
+    }
+}
+
+impl<'a> From<&'a Cow<'_, str>> for CowBytes<'a> {
+    fn from(source: &'a Cow<'_, str>) -> Self {
+        Self::Borrowed(source.as_bytes())
+    }
+}
+
+impl<'a> From<&'a Cow<'_, [u8]>> for CowBytes<'a> {
+    fn from(source: &'a Cow<'_, [u8]>) -> Self {
+        Self::Borrowed(source)
+    }
+}
+
+impl<'a> From<Cow<'a, str>> for CowBytes<'a> {
+    fn from(source: Cow<'a, str>) -> Self {
+        match source {
+            Cow::Borrowed(text) => Self::from(text),
+            Cow::Owned(text) => Self::from(text),
+        }
+    }
+}
+
+impl<'a> From<Cow<'a, [u8]>> for CowBytes<'a> {
+    fn from(source: Cow<'a, [u8]>) -> Self {
+        match source {
+            Cow::Borrowed(bytes) => Self::from(bytes),
+            Cow::Owned(bytes) => Self::from(bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_holds_bytes_will_do() {
+        let text = String::from("abc");
+        let (borrowed, slice, owned) = ("abc", &b"abc"[..], Cow::<[u8]>::Owned(b"abc".to_vec()));
+        let sources: Vec<CowBytes<'_>> = vec![
+            "abc".into(),
+            (&borrowed).into(),
+            (&text).into(),
+            text.clone().into(),
+            b"abc".into(),
+            slice.into(),
+            (&slice).into(),
+            vec![b'a', b'b', b'c'].into(),
+            Bytes::from("abc").into(),
+            Cow::Borrowed("abc").into(),
+            (&owned).into(),
+        ];
+        for source in sources {
+            assert_eq!(source.as_slice(), b"abc");
+            assert_eq!(source.into_owned().as_slice(), b"abc");
+        }
+    }
+
+    #[test]
+    fn values_do_not_show_in_logs() {
+        assert_eq!(format!("{:?}", CowBytes::from("secret")), "<6 bytes>");
+    }
+}

@@ -1,0 +1,193 @@
+//! The lines of items: `VALUE key flags length cas`, and the value behind.
+
+use bytes::Bytes;
+
+use crate::line::{self, split_word, words};
+use crate::{InputBuffer, ProtocolError};
+
+/// What the line of an item tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ItemHead {
+    /// A build with flags of 64 bits tells more; other wires see the low half too.
+    pub(crate) flags: u32,
+    pub(crate) cas: u64,
+    /// How long the value is.
+    length: u64,
+    /// How long the line is, with its end.
+    line: usize,
+}
+
+/// The item of this key, its value, and how long both are, if the bytes begin with all of it in the
+/// form that servers write.
+///
+/// A quick look: where it finds nothing, [`read_item`] tells what is there.
+#[inline]
+pub(crate) fn read_item_of<'a>(key: &[u8], bytes: &'a [u8]) -> Option<(ItemHead, &'a [u8], usize)> {
+    let rest = bytes.strip_prefix(b"VALUE ")?.strip_prefix(key)?;
+    let (flags, rest) = digits(rest.strip_prefix(b" ")?)?;
+    let (length, rest) = digits(rest.strip_prefix(b" ")?)?;
+    let (cas, rest) = digits(rest.strip_prefix(b" ")?)?;
+    let rest = rest.strip_prefix(b"\r\n")?;
+    let line = bytes.len().saturating_sub(rest.len());
+    let (value, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    let rest = rest.strip_prefix(b"\r\n")?;
+    let head = ItemHead { flags: flags as u32, cas, length, line };
+    Some((head, value, bytes.len().saturating_sub(rest.len())))
+}
+
+/// The number at the front, and what follows it; `None` where it is none, or may be too long.
+#[inline]
+fn digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (count, number) = match bytes.first_chunk::<8>() {
+        Some(eight) => leading_digits(u64::from_le_bytes(*eight)),
+        None => (0, 0),
+    };
+    match count {
+        1..8 => Some((number, bytes.get(count..)?)),
+        _ => many_digits(bytes),
+    }
+}
+
+/// How many of eight bytes, the lowest first, are digits before another byte comes, and their number.
+#[inline]
+fn leading_digits(bytes: u64) -> (usize, u64) {
+    let digits = bytes ^ u64::from_le_bytes([b'0'; 8]);
+    // The high bit of a byte tells that it is above 9, of the lowest such byte for certain.
+    let others = (digits.wrapping_add(u64::from_le_bytes([0x76; 8])) | digits) & u64::from_le_bytes([0x80; 8]);
+    let count = others.trailing_zeros() / 8;
+    // As if zeros stood before them; then neighbours are put together: digits, pairs, fours.
+    let eight = digits.checked_shl(64_u32.saturating_sub(count.saturating_mul(8))).unwrap_or(0);
+    let pairs = eight.wrapping_mul(10).wrapping_add(eight >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_ffff_0000_ffff;
+    let number = fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff;
+    (count as usize, number)
+}
+
+/// The same, one digit after the other.
+fn many_digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (first, mut rest) = bytes.split_first()?;
+    let mut number = digit(*first)?;
+    while let Some((byte, others)) = rest.split_first()
+        && let Some(digit) = digit(*byte)
+    {
+        number = number.wrapping_mul(10).wrapping_add(digit);
+        rest = others;
+    }
+    (bytes.len().saturating_sub(rest.len()) <= MOST_DIGITS).then_some((number, rest))
+}
+
+#[inline]
+fn digit(byte: u8) -> Option<u64> {
+    let digit = byte.wrapping_sub(b'0');
+    (digit <= 9).then_some(u64::from(digit))
+}
+
+/// So many digits are a number of 64 bits, whatever they are.
+const MOST_DIGITS: usize = 19;
+
+/// The key and the item that a line tells; `None` if it is another line.
+pub(crate) fn read_item(text: &[u8], line: usize) -> Result<Option<(&[u8], ItemHead)>, ProtocolError> {
+    let (word, rest) = split_word(text);
+    if word != b"VALUE" {
+        return Ok(None);
+    }
+    let (key, numbers) = split_word(rest);
+    let mut words = words(numbers).map(line::number);
+    let unexpected = || ProtocolError::UnexpectedLine(line::excerpt(text));
+    let mut next = || words.next().map(|number| number.ok_or_else(unexpected)).transpose();
+    let (flags, length, cas) = (next()?, next()?, next()?);
+    let (Some(flags), Some(length), None) = (flags, length, next()?) else { return Err(unexpected()) };
+    Ok(Some((key, ItemHead { flags: flags as u32, cas: cas.unwrap_or(0), length, line })))
+}
+
+impl ItemHead {
+    /// The head of a value without flags and CAS value.
+    pub(super) fn of_length(length: u64, line: usize) -> Self {
+        Self { flags: 0, cas: 0, length, line }
+    }
+
+    /// Takes the line and the value behind it; `None` if that is not complete.
+    #[inline]
+    pub(crate) fn take_value(&self, input: &mut InputBuffer, limit: usize) -> Result<Option<Bytes>, ProtocolError> {
+        self.take_value_before(b"\r\n", input, limit)
+    }
+
+    /// The same for a value that is followed by these bytes.
+    #[inline]
+    pub(crate) fn take_value_before(
+        &self,
+        end: &[u8],
+        input: &mut InputBuffer,
+        limit: usize,
+    ) -> Result<Option<Bytes>, ProtocolError> {
+        let length = usize::try_from(self.length).unwrap_or(usize::MAX);
+        if length > limit {
+            return Err(ProtocolError::TooLarge { announced: length, limit });
+        }
+        let last = self.line.saturating_add(length);
+        let whole = last.saturating_add(end.len());
+        match input.as_slice().get(last..whole) {
+            Some(found) if found == end => {}
+            Some(_) => return Err(ProtocolError::UnendedValue),
+            None => {
+                input.expect(whole);
+                return Ok(None);
+            }
+        }
+        Ok(Some(input.take_within(whole, self.line, length)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_whatever_follows_them() {
+        for length in 1..=MOST_DIGITS {
+            let figures = &b"1098765432109876543"[..length];
+            let number = std::str::from_utf8(figures).unwrap().parse().unwrap();
+            for follower in [b' ', b'\r', b'/', b':', 0, 0x7f, 0xff] {
+                for filling in 0..12 {
+                    let bytes = [figures, &[follower], &vec![0xff; filling]].concat();
+                    let rest = &bytes[length..];
+                    assert_eq!(digits(&bytes), Some((number, rest)), "{bytes:?}");
+                }
+            }
+        }
+        for none in [&b""[..], b" 1234567890", b"/", b":234567890", b"\xff234567890"] {
+            assert_eq!(digits(none), None, "{none:?}");
+        }
+        assert_eq!(digits(b"12345678901234567890 "), None, "it may be too long");
+    }
+
+    #[test]
+    fn the_quick_look_agrees_with_the_other() {
+        for line in [
+            "VALUE k 0 1 2",
+            "VALUE k 4294967295 1048576 18446744073709551615",
+            "VALUE k 0 1 9999999999999999999",
+            "VALUE kk 0 1 2",
+            "VALUE k 0 1",
+            "VALUE k  0 1 2",
+            "VALUE k 0 1 2 3",
+            "VALUE k 0 1 x",
+            "VALUE k 0 1 ",
+            "VALUE k 0  2",
+            "END",
+        ] {
+            let bytes = [line.as_bytes(), b"\r\nv\r\n"].concat();
+            let slow = read_item(line.as_bytes(), line.len() + 2);
+            if let Some((head, value, length)) = read_item_of(b"k", &bytes) {
+                assert_eq!(slow, Ok(Some((&b"k"[..], head))), "{line}");
+                assert_eq!((value, length), (&b"v"[..], bytes.len()), "{line}");
+            }
+            for end in 0..bytes.len() {
+                assert_eq!(read_item_of(b"k", &bytes[..end]), None, "{end} bytes of {line}");
+            }
+        }
+        let (head, value, length) = read_item_of(b"k", b"VALUE k 7 5 9\r\nvalue\r\nEND\r\n").unwrap();
+        assert_eq!((head.flags, head.length, head.cas, head.line), (7, 5, 9, 15));
+        assert_eq!((value, length), (&b"value"[..], 22));
+    }
+}

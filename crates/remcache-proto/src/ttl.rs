@@ -1,0 +1,180 @@
+//! How long an item lives, and what the wire says for it.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How long an item lives.
+///
+/// The wire counts whole seconds, and takes a number above 30 days as an absolute Unix time
+/// (docs/protocol.md 2.6). Both are handled here: a longer duration becomes absolute, fractions are
+/// rounded up, and a zero duration is an error and not "for ever".
+///
+/// ```
+/// use std::time::Duration;
+/// use remcache_proto::Ttl;
+///
+/// assert_eq!(Ttl::Never.seconds(), Ok(0));
+/// assert_eq!(Ttl::from(Duration::from_millis(1_500)).seconds(), Ok(2));
+/// assert!(Ttl::from(Duration::ZERO).seconds().is_err());
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ttl {
+    /// The item lives until it is deleted or evicted.
+    #[default]
+    Never,
+    /// The item lives so long from now.
+    After(Duration),
+    /// The item lives until this instant.
+    At(SystemTime),
+    /// The item is expired at once.
+    Expired,
+}
+
+/// The longest relative time of the wire; larger numbers are absolute.
+const MAX_RELATIVE: u64 = 30 * 24 * 60 * 60;
+/// The wire's last second, which is the mark "do not create" and hence no time.
+const LAST: Duration = Duration::from_secs(u32::MAX as u64);
+/// The first absolute time: in January 1970, hence expired on every server.
+const EXPIRED: u32 = 2_592_001;
+
+impl Ttl {
+    /// The time to live that a number on the wire means: the reverse of [`Ttl::seconds`].
+    pub fn from_seconds(seconds: u32) -> Self {
+        match u64::from(seconds) {
+            0 => Self::Never,
+            relative @ 1..=MAX_RELATIVE => Self::After(Duration::from_secs(relative)),
+            _ if seconds == EXPIRED => Self::Expired,
+            absolute => UNIX_EPOCH.checked_add(Duration::from_secs(absolute)).map_or(Self::Never, Self::At),
+        }
+    }
+
+    /// Turns a duration that the wire cannot say relative to now into an absolute time.
+    ///
+    /// The protocol layer has no clock, so whoever has one calls this before encoding; the client
+    /// does it by itself.
+    #[must_use]
+    pub fn resolve(self, now: impl FnOnce() -> SystemTime) -> Self {
+        match self {
+            Self::After(duration) if duration > Duration::from_secs(MAX_RELATIVE) => {
+                // What no clock can say is past the wire's last second too.
+                now().checked_add(duration).or_else(|| UNIX_EPOCH.checked_add(LAST)).map_or(self, Self::At)
+            }
+            other => other,
+        }
+    }
+
+    /// The number that the wire carries.
+    ///
+    /// # Errors
+    /// [`InvalidTtl`] for a zero duration, for a duration above 30 days that was not resolved, and
+    /// for a time past the year 2106, where the wire's 32 bits end.
+    #[inline]
+    pub fn seconds(self) -> Result<u32, InvalidTtl> {
+        match self {
+            Self::Never => Ok(0),
+            Self::Expired => Ok(EXPIRED),
+            Self::After(duration) => relative(duration),
+            Self::At(time) => absolute(time),
+        }
+    }
+}
+
+fn relative(duration: Duration) -> Result<u32, InvalidTtl> {
+    let fraction = u64::from(duration.subsec_nanos() > 0);
+    match duration.as_secs().saturating_add(fraction) {
+        0 => Err(InvalidTtl::Zero),
+        seconds @ 1..=MAX_RELATIVE => u32::try_from(seconds).map_err(|_| InvalidTtl::TooFar),
+        _ => Err(InvalidTtl::Unresolved),
+    }
+}
+
+fn absolute(time: SystemTime) -> Result<u32, InvalidTtl> {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    // A small number would be read as relative: such a time is long past.
+    if seconds <= MAX_RELATIVE {
+        return Ok(EXPIRED);
+    }
+    // The all-ones word means "do not create" for counters, so it is no time.
+    match u32::try_from(seconds) {
+        Ok(u32::MAX) | Err(_) => Err(InvalidTtl::TooFar),
+        Ok(seconds) => Ok(seconds),
+    }
+}
+
+impl From<Duration> for Ttl {
+    fn from(duration: Duration) -> Self {
+        Self::After(duration)
+    }
+}
+
+impl From<SystemTime> for Ttl {
+    fn from(time: SystemTime) -> Self {
+        Self::At(time)
+    }
+}
+
+/// Why a time to live cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidTtl {
+    /// The duration is zero, which the wire would take for "never expires".
+    Zero,
+    /// The duration is above 30 days and was not made absolute with [`Ttl::resolve`].
+    Unresolved,
+    /// The time is past the wire's last second, in the year 2106.
+    TooFar,
+}
+
+impl fmt::Display for InvalidTtl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Zero => "the time to live is zero: use Ttl::Never to keep an item, Ttl::Expired to drop it",
+            Self::Unresolved => "the time to live is above 30 days: make it absolute with Ttl::resolve",
+            Self::TooFar => "the time to live ends after the year 2106, where the wire's 32 bits end",
+        })
+    }
+}
+
+impl std::error::Error for InvalidTtl {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400;
+
+    #[test]
+    fn what_the_wire_says() {
+        let at = |seconds| Ttl::At(UNIX_EPOCH + Duration::from_secs(seconds));
+        let after = |seconds| Ttl::After(Duration::from_secs(seconds));
+        let cases = [
+            (Ttl::Never, Ok(0)),
+            (Ttl::Expired, Ok(EXPIRED)),
+            (after(0), Err(InvalidTtl::Zero)),
+            (after(1), Ok(1)),
+            (Ttl::After(Duration::from_nanos(1)), Ok(1)),
+            (after(30 * DAY), Ok(2_592_000)),
+            (after(30 * DAY + 1), Err(InvalidTtl::Unresolved)),
+            (at(0), Ok(EXPIRED)),
+            (at(30 * DAY), Ok(EXPIRED)),
+            (at(30 * DAY + 1), Ok(2_592_001)),
+            (at(1_900_000_000), Ok(1_900_000_000)),
+            (at(u64::from(u32::MAX)), Err(InvalidTtl::TooFar)),
+            (Ttl::At(UNIX_EPOCH - Duration::from_secs(5)), Ok(EXPIRED)),
+        ];
+        for (ttl, expected) in cases {
+            assert_eq!(ttl.seconds(), expected, "{ttl:?}");
+        }
+    }
+
+    #[test]
+    fn long_durations_become_absolute() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let ttl = Ttl::After(Duration::from_secs(40 * DAY)).resolve(|| now);
+        assert_eq!(ttl.seconds(), Ok(1_803_456_000));
+        assert_eq!(Ttl::After(Duration::MAX).resolve(|| now).seconds(), Err(InvalidTtl::TooFar));
+        let short = Ttl::After(Duration::from_secs(DAY));
+        assert_eq!(short.resolve(|| now), short);
+    }
+}
