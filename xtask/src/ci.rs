@@ -2,7 +2,7 @@
 
 use crate::step::Step;
 use crate::tools::{self, Need};
-use crate::{Failure, proto_deps, root};
+use crate::{Failure, imports, proto_deps, root};
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -26,7 +26,10 @@ pub(crate) fn tests(args: Vec<String>) -> Step {
 }
 
 fn steps() -> Result<Vec<Step>, Failure> {
-    let mut steps = vec![Step::cargo("format", ["fmt", "--all", "--check"])];
+    let mut steps = vec![
+        Step::cargo("format", ["fmt", "--all", "--check"]),
+        Step::check("imports", "cargo xtask check-imports", imports::check),
+    ];
     steps.extend(packages()?.iter().map(|package| lints(package)));
     steps.extend(CORES.iter().map(|core| lints_without_defaults(core)));
     steps.extend([

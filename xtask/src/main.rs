@@ -3,6 +3,7 @@
 mod bulk;
 mod ci;
 mod fuzz;
+mod imports;
 mod interop;
 mod proto_deps;
 mod step;
@@ -49,6 +50,11 @@ const COMMANDS: &[Subcommand] = &[
         name: "check-proto-deps",
         about: "checks what the protocol layer depends on when it is built alone",
         run: |_| proto_deps::check(),
+    },
+    Subcommand {
+        name: "check-imports",
+        about: "checks that no module imports one of a layer above it",
+        run: |_| imports::check(),
     },
     Subcommand {
         name: "bench",

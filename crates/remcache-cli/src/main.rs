@@ -10,6 +10,7 @@ mod input;
 mod interrupt;
 mod load;
 mod metrics;
+mod options;
 mod output;
 mod relation;
 mod room;
@@ -22,5 +23,5 @@ mod unfinished;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    exit::leave(cli::parse().and_then(commands::run))
+    exit::leave(cli::parse().and_then(cli::run))
 }

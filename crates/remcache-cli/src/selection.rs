@@ -7,7 +7,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use remcache::Ttl;
 use remcache::proto::text::MetadumpItem;
 
-use crate::cli::value;
+use crate::options::value;
 
 /// Which items are meant; all conditions must hold.
 #[derive(Clone, Debug, Default, Args)]

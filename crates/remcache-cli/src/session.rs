@@ -4,15 +4,16 @@ use std::fmt;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::sync::{Arc, OnceLock};
 
+use clap::Command;
 use remcache::client::{Credentials, Endpoint};
 use remcache::{Client, Config};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::cli::Global;
 use crate::context::{InUse, Settings};
 use crate::embedded::Embedded;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
+use crate::options::Global;
 use crate::output::{Output, is_colored};
 use crate::room;
 
@@ -28,6 +29,8 @@ pub(crate) struct Session {
     pub(crate) resolved: Settings,
     /// The context in use.
     pub(crate) context: Option<InUse>,
+    /// Builds the definition of the command line, which only the topmost module knows.
+    definition: fn() -> Command,
     /// Servers that live as long as this run.
     embedded: Option<Arc<Embedded>>,
     /// Who we are to the servers, once it is known: a pipe tells a password once.
@@ -38,12 +41,13 @@ pub(crate) struct Session {
     asking: Option<Asking>,
 }
 
-/// Where the options of a session come from.
+/// What the command line determines for a session, apart from the options' values.
 #[derive(Debug)]
-pub(crate) struct Options {
+pub(crate) struct Setup {
     pub(crate) given: Settings,
     pub(crate) resolved: Settings,
     pub(crate) context: Option<InUse>,
+    pub(crate) definition: fn() -> Command,
 }
 
 /// Something that asks a question on a terminal that it reads itself, and gives the answer.
@@ -83,8 +87,8 @@ fn gives(given: &Settings, names: &[&str]) -> bool {
 
 impl Session {
     /// Prepares a run: logging, signals, embedded servers.
-    pub(crate) async fn open(options: Global, origin: Options) -> Result<Self, Failure> {
-        let Options { given, resolved, context } = origin;
+    pub(crate) async fn open(options: Global, setup: Setup) -> Result<Self, Failure> {
+        let Setup { given, resolved, context, definition } = setup;
         warn_of_passwords(&given);
         open_many_files();
         log(options.verbose, is_colored(options.color, io::stderr().is_terminal()));
@@ -96,7 +100,19 @@ impl Session {
         };
         let credentials = OnceLock::new();
         let (kept, asking) = (None, None);
-        Ok(Self { options, output, interrupt, given, resolved, context, embedded, credentials, kept, asking })
+        Ok(Self {
+            options,
+            output,
+            interrupt,
+            given,
+            resolved,
+            context,
+            definition,
+            embedded,
+            credentials,
+            kept,
+            asking,
+        })
     }
 
     /// Keeps a client for the lines of a shell, and asks their questions in this way.
@@ -116,12 +132,18 @@ impl Session {
             interrupt: self.interrupt.clone(),
             resolved: self.resolved.clone(),
             context: self.context.clone(),
+            definition: self.definition,
             embedded: self.embedded.clone(),
             credentials: if is_somebody_else { OnceLock::new() } else { self.credentials.clone() },
             kept: self.kept.clone().filter(|_| is_of_output),
             asking: self.asking.clone(),
             given,
         }
+    }
+
+    /// The definition of the command line: every command with its options.
+    pub(crate) fn definition(&self) -> Command {
+        (self.definition)()
     }
 
     /// A client of the servers that the options name. It connects when it is used.

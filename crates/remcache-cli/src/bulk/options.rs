@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::losses::Loss;
-use crate::cli::value;
+use crate::options::value;
 
 /// The options that bulk commands have in common.
 #[derive(Debug, Args)]

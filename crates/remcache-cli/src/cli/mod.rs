@@ -1,15 +1,10 @@
 //! The command line: one definition of each option gives its parser, help and environment variable.
 
-mod global;
-mod security;
-pub(crate) mod value;
+mod line;
+mod run;
 
-pub(crate) use global::{Color, Format, Global};
+pub(crate) use run::run;
 
-use std::ffi::OsString;
-
-use clap::error::ErrorKind;
-use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
@@ -19,6 +14,7 @@ use crate::commands::{
 };
 use crate::context::{self as contexts, Contexts, InUse, Settings};
 use crate::exit::{self, Exit, Failure};
+use crate::options::Global;
 
 /// Memcached servers at the command line.
 #[derive(Debug, Parser)]
@@ -137,32 +133,6 @@ fn give_up(error: &clap::Error) -> ! {
 /// Where global options are found, wherever they stand.
 fn innermost(matches: &ArgMatches) -> &ArgMatches {
     matches.subcommand().map_or(matches, |(_, matches)| matches)
-}
-
-/// A command of a line of a shell, which has these options unless the line gives others.
-pub(crate) struct Line {
-    pub(crate) cli: Cli,
-    /// The global options that the line gives.
-    pub(crate) given: Settings,
-}
-
-/// Reads the words of a line; what cannot be followed is an error, and so is help.
-pub(crate) fn parse_line(words: Vec<OsString>, options: Settings) -> Result<Line, clap::Error> {
-    // The environment had its say when the shell began.
-    let command = command().no_binary_name(true).mut_args(|option| option.env(None));
-    let mut command = contexts::with_defaults(command, options);
-    let matches = command.clone().try_get_matches_from(words)?;
-    let innermost = innermost(&matches);
-    let is_given = |name: &&&str| {
-        let id = name.replace('-', "_");
-        innermost.value_source(&id) == Some(ValueSource::CommandLine)
-    };
-    if let Some(name) = contexts::ONCE.iter().find(is_given) {
-        let message = format!("--{name} is for the beginning: remcache shell --{name}\n");
-        return Err(command.error(ErrorKind::ArgumentConflict, message));
-    }
-    let given = contexts::given(&command, innermost);
-    Ok(Line { cli: Cli::from_arg_matches(&matches)?, given })
 }
 
 /// The command line, as far as it can be read.

@@ -22,7 +22,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut crate::cli::command(), "remcache", &mut script);
+    clap_complete::generate(args.shell, &mut session.definition(), "remcache", &mut script);
     session.output.bytes(&script)?;
     Ok(Exit::Yes)
 }

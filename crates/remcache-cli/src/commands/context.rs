@@ -72,12 +72,13 @@ fn add(name: &str, is_production: bool, contexts: &mut Contexts, session: &Sessi
 
 fn list(contexts: &Contexts, session: &mut Session) -> Outcome {
     let in_use = session.context.as_ref().map(|context| context.name.clone());
+    let definition = session.definition();
     let output = &mut session.output;
     let mut table = Table::new([Column::left(""), Column::left("CONTEXT"), Column::left("SERVERS"), Column::left("")]);
     let mut list = Vec::new();
     for name in contexts.names() {
-        let settings = contexts.settings(name, &crate::cli::command());
-        let problem = contexts.check(name, &crate::cli::command()).err().map(|failure| failure.to_string());
+        let settings = contexts.settings(name, &definition);
+        let problem = contexts.check(name, &definition).err().map(|failure| failure.to_string());
         let servers = servers(&settings.unwrap_or_default());
         let is_in_use = in_use.as_deref() == Some(name);
         let is_production = contexts.is_production(name);
@@ -108,7 +109,7 @@ fn show(name: Option<&str>, contexts: &Contexts, session: &mut Session) -> Outco
     let Some(name) = name.or(in_use) else {
         return Err(Failure::usage("no context is in use: name one, or see remcache context ls"));
     };
-    let settings = contexts.settings(name, &crate::cli::command())?;
+    let settings = contexts.settings(name, &session.definition())?;
     let output = &mut session.output;
     if !output.is_text() {
         let record = settings.into_iter().fold(Record::new().with("context", name), |record, (option, values)| {

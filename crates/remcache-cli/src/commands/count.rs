@@ -4,9 +4,9 @@ use std::ffi::OsString;
 
 use remcache::Ttl;
 
-use crate::cli::value;
 use crate::exit::{Exit, Outcome};
 use crate::input;
+use crate::options::value;
 use crate::output::{Record, text};
 use crate::session::Session;
 

@@ -2,11 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use clap::Command;
 use remcache::Error;
 use remcache::client::ServerHandle;
 use tokio::task::JoinSet;
 
-use crate::cli;
 use crate::context::Contexts;
 use crate::exit::{Exit, Outcome};
 use crate::output::{Cell, Column, Record, Table, Tone, number};
@@ -56,7 +56,7 @@ const EXAMINATIONS: &[Examination] = &[
 
 pub(crate) async fn run(_: &Args, session: &mut Session) -> Outcome {
     let mut findings: Vec<(String, &'static str, Finding)> = Vec::new();
-    for what in problems_of_contexts(session.options.context.as_deref()) {
+    for what in problems_of_contexts(session.options.context.as_deref(), &session.definition()) {
         let advice = "mend the file; until then the context is not used by doctor, and nothing else works in it";
         findings.push(("contexts".into(), "file", Finding { what, advice }));
     }
@@ -85,9 +85,9 @@ pub(crate) async fn run(_: &Args, session: &mut Session) -> Outcome {
 }
 
 /// What is wrong with the file of contexts, and with the one that is wanted.
-fn problems_of_contexts(wanted: Option<&str>) -> Vec<String> {
+fn problems_of_contexts(wanted: Option<&str>, definition: &Command) -> Vec<String> {
     match Contexts::read_if_any() {
-        Ok(contexts) => contexts.map(|contexts| contexts.problems(wanted, &cli::command())).unwrap_or_default(),
+        Ok(contexts) => contexts.map(|contexts| contexts.problems(wanted, definition)).unwrap_or_default(),
         // What the parser draws has lines of its own.
         Err(failure) => {
             vec![failure.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ").trim().to_owned()]

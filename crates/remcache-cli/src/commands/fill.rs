@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use remcache::{Change, Client, Error, ErrorKind, Ttl};
 
-use crate::cli::value;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::load::{KeyText, per_second};
+use crate::options::value;
 use crate::output::{Cell, Column, Output, Progress, Record, Table, Tone, number};
 use crate::sample::{self, Figures, Sample, reason};
 use crate::session::Session;

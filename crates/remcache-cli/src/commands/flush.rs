@@ -5,8 +5,8 @@ use std::time::Duration;
 use remcache::{Client, Ttl};
 
 use super::answers::Answers;
-use crate::cli::value;
 use crate::exit::{Exit, Outcome};
+use crate::options::value;
 use crate::output::{Record, Tone};
 use crate::session::Session;
 

@@ -20,7 +20,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
-    let mut command = crate::cli::command();
+    let mut command = session.definition();
     command.build();
     match &args.directory {
         None => session.output.bytes(&page(command)?)?,

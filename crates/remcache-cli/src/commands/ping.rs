@@ -6,9 +6,9 @@ use remcache::client::ServerHandle;
 use remcache::{Client, Error};
 use tokio::task::JoinSet;
 
-use crate::cli::value;
 use crate::exit::{Exit, Outcome};
 use crate::interrupt::Interrupt;
+use crate::options::value;
 use crate::output::{Cell, Column, Output, Record, Table, Tone, number};
 use crate::sample::reason;
 use crate::session::Session;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use remcache_server::Server;
 
-use crate::cli::value;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::options::value;
 use crate::session::Session;
 
 /// Run the embedded server in the foreground

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use remcache::{Change, Ttl};
 
 use super::changes;
-use crate::cli::value;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::input;
+use crate::options::value;
 use crate::output::{Layout, Output, Tone};
 use crate::room;
 use crate::session::Session;

@@ -3,9 +3,9 @@
 use remcache::Ttl;
 
 use super::changes::Changes;
-use crate::cli::value;
 use crate::exit::Outcome;
 use crate::input::Keys;
+use crate::options::value;
 use crate::session::Session;
 
 /// Give items a new time to live

@@ -9,8 +9,8 @@ use remcache::client::ServerHandle;
 use remcache::proto::text::LogLine;
 use tokio::sync::mpsc;
 
-use crate::cli::value;
 use crate::exit::{Failure, Outcome, complain};
+use crate::options::value;
 use crate::output::{Layout, Output, Record, Tone, text};
 use crate::sample::events_left_out;
 use crate::session::Session;

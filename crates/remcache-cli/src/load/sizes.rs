@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::cli::value;
+use crate::options::value;
 
 /// The sizes of values, in bytes: one, or any in a range, each as often as any other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

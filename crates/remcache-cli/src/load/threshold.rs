@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::mix::Verb;
 use super::recorder::Recorder;
-use crate::cli::value;
+use crate::options::value;
 use crate::relation::Relation;
 
 /// A condition under which a load has failed.

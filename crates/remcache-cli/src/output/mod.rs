@@ -18,7 +18,7 @@ pub(crate) use tone::{Paint, Tone};
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
 
-use crate::cli::{Color, Format, Global};
+use crate::options::{Color, Format, Global};
 
 /// How a command lays out what it has to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

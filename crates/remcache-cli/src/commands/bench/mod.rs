@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use remcache::{Client, Ttl};
 
-use crate::cli::value;
 use crate::exit::{Exit, Failure, Outcome, complain};
 use crate::load::{Load, Mix, Pace, Popularity, Sizes, Threshold, Workload, per_second};
+use crate::options::value;
 use crate::output::{Notes, Progress, number};
 use crate::session::Session;
 use crate::tally::Tally;

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::cli::value;
+use crate::options::value;
 use crate::output::number;
 use crate::relation::Relation;
 use crate::sample::Figures;

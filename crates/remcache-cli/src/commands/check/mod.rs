@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use remcache::client::ServerHandle;
 use tokio::task::JoinSet;
 
-use crate::cli::value;
 use crate::exit::{Exit, Outcome};
+use crate::options::value;
 use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone};
 use crate::sample::{self, reason};
 use crate::session::Session;

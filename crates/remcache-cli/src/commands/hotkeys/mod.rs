@@ -12,8 +12,8 @@ use remcache::client::ServerHandle;
 use remcache::proto::Request;
 use tokio::task::JoinSet;
 
-use crate::cli::value;
 use crate::exit::Outcome;
+use crate::options::value;
 use crate::output::{Notes, Progress, number};
 use crate::sample::events_left_out;
 use crate::selection::KeyPattern;

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use remcache::distribution::Distribution;
 
-use crate::cli::value;
 use crate::exit::{Exit, Outcome};
+use crate::options::value;
 use crate::output::{Cell, Column, Record, Table, Tone};
 use crate::session::Session;
 use change::Change;

@@ -65,8 +65,7 @@ pub(super) struct Completion {
 }
 
 impl Completion {
-    pub(super) fn new(keys: KnownKeys, namespace: String) -> Self {
-        let mut commands = crate::cli::command();
+    pub(super) fn new(mut commands: Command, keys: KnownKeys, namespace: String) -> Self {
         commands.build();
         Self { commands, keys, namespace }
     }
@@ -227,7 +226,7 @@ mod tests {
     fn after(line: &str) -> Vec<String> {
         let keys = KnownKeys::default();
         keys.set(["ns:user:1", "ns:user:2", "cfg:1"].map(Into::into).to_vec());
-        let completion = Completion::new(keys, "ns:".into());
+        let completion = Completion::new(crate::cli::command(), keys, "ns:".into());
         completion.candidates(line).1.into_iter().map(|candidate| candidate.text).collect()
     }
 
@@ -261,7 +260,7 @@ mod tests {
 
     #[test]
     fn flags_come_with_what_they_mean() {
-        let completion = Completion::new(KnownKeys::default(), String::new());
+        let completion = Completion::new(crate::cli::command(), KnownKeys::default(), String::new());
         let (start, found) = completion.candidates("touch k --tt");
         assert_eq!((start, found[0].usage.as_str()), (8, "--ttl TIME"));
         assert!(found[0].help.starts_with("How long"), "{found:?}");

@@ -11,10 +11,9 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
+use clap::Command;
 use remcache::Client;
 
-use super::top;
-use crate::cli::{self, Command};
 use crate::exit::{Exit, Failure, Outcome, complain};
 use crate::input;
 use crate::output::{Cell, Column, Output, Table, Tone};
@@ -55,7 +54,8 @@ pub(crate) fn editor() -> Result<Option<LineEditor>, Failure> {
     is_interactive.then(LineEditor::new).transpose().map_err(|error| Failure::Io("terminal".into(), error))
 }
 
-pub(crate) async fn run(editor: Option<LineEditor>, session: &mut Session) -> Outcome {
+/// Runs the shell; `run_tool` runs the words of a line as a command of the tool.
+pub(crate) async fn run(editor: Option<LineEditor>, run_tool: impl RunTool, session: &mut Session) -> Outcome {
     input::take_stdin();
     session.interrupt.outlive_commands();
     let client = session.client()?;
@@ -65,7 +65,7 @@ pub(crate) async fn run(editor: Option<LineEditor>, session: &mut Session) -> Ou
     let lines = match editor {
         Some(editor) => {
             let namespace = String::from_utf8_lossy(client.namespace()).into_owned();
-            Lines::typed(editor, Completion::new(keys.clone(), namespace))?
+            Lines::typed(editor, Completion::new(session.definition(), keys.clone(), namespace))?
         }
         None => Lines::piped()?,
     };
@@ -74,7 +74,9 @@ pub(crate) async fn run(editor: Option<LineEditor>, session: &mut Session) -> Ou
         Some(context) => format!("remcache {}> ", context.name),
         None => "remcache> ".into(),
     };
-    let mut shell = Shell { lines, prompt, is_interactive, client, keys, sampled_at: None, wires: Wires::default() };
+    let (definition, wires) = (session.definition(), Wires::default());
+    let mut shell =
+        Shell { lines, prompt, is_interactive, client, keys, sampled_at: None, wires, definition, run_tool };
     let outcome = tokio::select! {
         outcome = shell.run(session) => outcome,
         () = terminal::terminated() => Ok(Exit::Interrupted),
@@ -83,8 +85,13 @@ pub(crate) async fn run(editor: Option<LineEditor>, session: &mut Session) -> Ou
     outcome
 }
 
+/// Runs the words of a line as a command of the tool; the error is a usage error or a request for help.
+pub(crate) trait RunTool: AsyncFn(Vec<OsString>, &Session) -> Result<Outcome, clap::Error> {}
+
+impl<F: AsyncFn(Vec<OsString>, &Session) -> Result<Outcome, clap::Error>> RunTool for F {}
+
 /// A shell at work.
-struct Shell {
+struct Shell<R> {
     lines: Lines,
     prompt: String,
     is_interactive: bool,
@@ -93,6 +100,9 @@ struct Shell {
     /// When the keys for completion were looked at.
     sampled_at: Option<Instant>,
     wires: Wires,
+    /// The tool's commands.
+    definition: Command,
+    run_tool: R,
 }
 
 /// What becomes of the shell after a line.
@@ -101,7 +111,7 @@ enum After {
     Quit,
 }
 
-impl Shell {
+impl<R: RunTool> Shell<R> {
     async fn run(&mut self, session: &mut Session) -> Outcome {
         let mut last_failure = Exit::Yes;
         loop {
@@ -155,9 +165,9 @@ impl Shell {
         let exit = match first {
             "" => Exit::Yes,
             "quit" | "exit" => return Ok(After::Quit),
-            "help" | "?" => help(&words[1..], session).await?,
+            "help" | "?" => self.help(&words[1..], session).await?,
             "raw" => self.send(line.trim_ascii_start().strip_prefix(b"raw").unwrap_or_default(), session).await?,
-            name if is_of_tool(name) || Sent::parse(line).is_none() => obey_tool(words, session).await?,
+            name if self.is_of_tool(name) || Sent::parse(line).is_none() => self.obey_tool(words, session).await?,
             _ => self.send(line, session).await?,
         };
         Ok(After::Next(exit))
@@ -254,10 +264,54 @@ impl Shell {
             keys.set(all);
         });
     }
-}
 
-fn is_of_tool(name: &str) -> bool {
-    cli::command().find_subcommand(name).is_some()
+    fn is_of_tool(&self, name: &str) -> bool {
+        self.definition.find_subcommand(name).is_some()
+    }
+
+    /// Runs a command of the tool.
+    async fn obey_tool(&self, words: Vec<OsString>, session: &Session) -> Outcome {
+        let name = words.first().and_then(|word| word.to_str()).unwrap_or_default().to_owned();
+        let error = match (self.run_tool)(words, session).await {
+            Ok(outcome) => return outcome,
+            Err(error) => error,
+        };
+        // Where the stream is closed there is nobody to tell.
+        let _ = error.print();
+        if error.use_stderr() && WORDS.iter().any(|word| word.name == name) {
+            session.output.notes().tell(format_args!("raw {name} … sends a line of the protocol as it is"));
+        }
+        Ok(if error.use_stderr() { Exit::Usage } else { Exit::Yes })
+    }
+
+    /// Lists the commands, or tells the options of one.
+    async fn help(&self, words: &[OsString], session: &mut Session) -> Outcome {
+        let Some(name) = words.first() else { return self.list(&mut session.output) };
+        let is_name = |known: &str| name.to_str() == Some(known);
+        let wire = WORDS.iter().find(|word| is_name(word.name)).map(|word| word.help);
+        let own = OWN.iter().find(|(known, _)| is_name(known)).map(|(_, help)| *help);
+        match wire.or(own) {
+            Some(help) if !name.to_str().is_some_and(|name| self.is_of_tool(name)) => {
+                session.output.line(help)?;
+                session.output.flush()?;
+                Ok(Exit::Yes)
+            }
+            _ => self.obey_tool([words, &["--help".into()]].concat(), session).await,
+        }
+    }
+
+    fn list(&self, output: &mut Output) -> Outcome {
+        let mut table = Table::new([Column::left("COMMAND"), Column::left("")]);
+        let mut row = |name: &str, help: &str| table.row([Cell::new(name).tone(Tone::Name), Cell::new(help)]);
+        OWN.iter().for_each(|(name, help)| row(name, help));
+        for command in self.definition.get_subcommands().filter(|command| command.get_name() != "shell") {
+            row(command.get_name(), &command.get_about().map(ToString::to_string).unwrap_or_default());
+        }
+        WORDS.iter().filter(|word| !self.is_of_tool(word.name)).for_each(|word| row(word.name, word.help));
+        output.table(&table)?;
+        output.flush()?;
+        Ok(Exit::Yes)
+    }
 }
 
 /// The words of a line, quoted as in other shells.
@@ -275,60 +329,4 @@ fn os_string(word: Vec<u8>) -> Result<OsString, Failure> {
 #[cfg(not(unix))]
 fn os_string(word: Vec<u8>) -> Result<OsString, Failure> {
     String::from_utf8(word).map(Into::into).map_err(|_| Failure::usage("a word of the line is no UTF-8"))
-}
-
-/// Runs a command of the tool.
-async fn obey_tool(words: Vec<OsString>, session: &Session) -> Outcome {
-    let name = words.first().and_then(|word| word.to_str()).unwrap_or_default().to_owned();
-    let line = match cli::parse_line(words, session.resolved.clone()) {
-        Ok(line) => line,
-        Err(error) => {
-            // Where the stream is closed there is nobody to tell.
-            let _ = error.print();
-            if error.use_stderr() && WORDS.iter().any(|word| word.name == name) {
-                session.output.notes().tell(format_args!("raw {name} … sends a line of the protocol as it is"));
-            }
-            return Ok(if error.use_stderr() { Exit::Usage } else { Exit::Yes });
-        }
-    };
-    let has_keyboard = matches!(line.cli.command, Command::Top(_));
-    let mut of_line = session.of_line(line.cli.global, line.given);
-    let outcome = super::run_in(line.cli.command, &mut of_line).await;
-    of_line.output.end_line()?;
-    of_line.output.flush()?;
-    if has_keyboard {
-        // The next key belongs to the line editor, so whoever reads keys beside it must be gone.
-        tokio::time::sleep(2 * top::NOTICE).await;
-    }
-    outcome
-}
-
-/// Lists the commands, or tells the options of one.
-async fn help(words: &[OsString], session: &mut Session) -> Outcome {
-    let Some(name) = words.first() else { return list(&mut session.output) };
-    let is_name = |known: &str| name.to_str() == Some(known);
-    let wire = WORDS.iter().find(|word| is_name(word.name)).map(|word| word.help);
-    let own = OWN.iter().find(|(known, _)| is_name(known)).map(|(_, help)| *help);
-    match wire.or(own) {
-        Some(help) if !name.to_str().is_some_and(is_of_tool) => {
-            session.output.line(help)?;
-            session.output.flush()?;
-            Ok(Exit::Yes)
-        }
-        _ => obey_tool([words, &["--help".into()]].concat(), session).await,
-    }
-}
-
-fn list(output: &mut Output) -> Outcome {
-    let mut table = Table::new([Column::left("COMMAND"), Column::left("")]);
-    let mut row = |name: &str, help: &str| table.row([Cell::new(name).tone(Tone::Name), Cell::new(help)]);
-    OWN.iter().for_each(|(name, help)| row(name, help));
-    let commands = cli::command();
-    for command in commands.get_subcommands().filter(|command| command.get_name() != "shell") {
-        row(command.get_name(), &command.get_about().map(ToString::to_string).unwrap_or_default());
-    }
-    WORDS.iter().filter(|word| !is_of_tool(word.name)).for_each(|word| row(word.name, word.help));
-    output.table(&table)?;
-    output.flush()?;
-    Ok(Exit::Yes)
 }

@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use remcache::Client;
 use serde_json::{Map, Value};
 
-use crate::cli::value;
 use crate::exit::{Exit, Failure, Outcome, words};
 use crate::interrupt::Interrupt;
 use crate::metrics;
+use crate::options::value;
 use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone, number};
 use crate::sample::{self, Sample, reason};
 use crate::session::Session;

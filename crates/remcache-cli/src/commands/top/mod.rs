@@ -20,8 +20,8 @@ use remcache::client::ServerHandle;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::cli::value;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::options::value;
 use crate::output::{Record, is_colored};
 use crate::sample::{figures, reason};
 use crate::session::Session;

@@ -1,0 +1,7 @@
+//! The options that every command has, and the parsers of option values.
+
+mod global;
+mod security;
+pub(crate) mod value;
+
+pub(crate) use global::{Color, Format, Global};
