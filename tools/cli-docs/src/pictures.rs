@@ -19,7 +19,7 @@ pub(crate) struct Options {
     /// Only these, by name
     names: Vec<String>,
     /// The tool, built for release
-    #[arg(long, value_name = "FILE", default_value = "target/release/remcache")]
+    #[arg(long, value_name = "FILE", default_value = "target/dist/remcache")]
     program: PathBuf,
     /// The directory that they go into
     #[arg(long, value_name = "DIR", default_value = "crates/remcache-cli/docs")]

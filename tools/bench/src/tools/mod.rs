@@ -27,7 +27,7 @@ pub(crate) use verdict::Agreement;
 #[derive(Args, Debug)]
 pub(crate) struct ToolOptions {
     /// The tool, built for release
-    #[arg(long, value_name = "FILE", default_value = "target/release/remcache")]
+    #[arg(long, value_name = "FILE", default_value = "target/dist/remcache")]
     program: PathBuf,
     /// Rounds of each; figures are medians
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]

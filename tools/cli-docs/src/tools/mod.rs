@@ -20,7 +20,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// The tool, built for release
-    #[arg(long, value_name = "FILE", default_value = "target/release/remcache")]
+    #[arg(long, value_name = "FILE", default_value = "target/dist/remcache")]
     program: PathBuf,
     /// Where programs are that are not on the search path: mc and mtop, memcached_exporter
     #[arg(long, value_name = "DIR", default_value = "target/tools/bin")]
