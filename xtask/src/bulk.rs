@@ -1,6 +1,5 @@
-//! The tool's bulk commands against the server's own speed: time, items a second, memory.
+//! Measures the tool's bulk commands: time, items per second and memory, compared with the server's own speed.
 
-use crate::step::Step;
 use crate::{Failure, root};
 use std::fs;
 use std::io::{BufWriter, Read as _, Write as _};
@@ -10,20 +9,20 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Fills a server, runs the commands on one core, and prints medians with what they are held against.
+/// Fills a server, runs the commands on one core, and prints medians and targets.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     let items = match args {
         [] => ITEMS,
-        [number] => number.parse().map_err(|_| format!("cargo xtask bulk [ITEMS]: {number:?} is no number"))?,
-        _ => return Err("cargo xtask bulk [ITEMS]".to_owned()),
+        [number] => number.parse().map_err(|_| format!("{number:?} is not a number; usage: {USAGE}"))?,
+        _ => return Err(format!("usage: {USAGE}")),
     };
-    Step::cargo("the tool", ["build", "--release", "-p", "remcache-cli"]).run()?;
+    crate::build_tool()?;
     let (full, empty) = (Server::start()?, Server::start()?);
     full.fill(items)?;
     println!("{items} items with values of {VALUE} bytes, medians of {ROUNDS} rounds, the tool on one core");
     let file = root().join("target").join("bulk.ndjson");
     let rows = measure(&full, &empty, &file);
-    // The table says what there is to say; the file is of no use to anybody.
+    // The file may not exist if a command failed before it was written.
     let _ = fs::remove_file(&file);
     print(&rows?, items);
     Ok(())
@@ -56,7 +55,7 @@ fn measure(full: &Server, empty: &Server, file: &Path) -> Result<Vec<Row>, Failu
     Ok(rows)
 }
 
-/// The median time of some runs, and the largest memory.
+/// Returns the median time and the largest memory of several runs.
 fn rounds(mut run: impl FnMut() -> Result<(Duration, u64), Failure>) -> Result<(Duration, u64), Failure> {
     let mut runs = (0..ROUNDS).map(|_| run()).collect::<Result<Vec<_>, _>>()?;
     runs.sort_unstable();
@@ -64,9 +63,9 @@ fn rounds(mut run: impl FnMut() -> Result<(Duration, u64), Failure>) -> Result<(
     Ok((runs[runs.len() / 2].0, memory))
 }
 
-/// Runs the tool on one core: how long it took, and its peak memory in KiB.
+/// Runs the tool on one core, and returns its run time and its peak memory in KiB.
 fn run_tool(args: &[&str]) -> Result<(Duration, u64), Failure> {
-    let tool = root().join("target/release/remcache");
+    let tool = root().join(crate::TOOL);
     let mut command = Command::new("taskset");
     command.args(["-c", "0"]).arg(tool).args(args).args(["-q", "--timeout", "30s"]).stdout(Stdio::null());
     let begun = Instant::now();
@@ -83,7 +82,7 @@ fn run_tool(args: &[&str]) -> Result<(Duration, u64), Failure> {
     }
 }
 
-/// The peak memory of a process in KiB; 0 when it is gone.
+/// Returns the peak memory of a process in KiB, or 0 if the process has ended.
 fn peak_memory(status: &Path) -> u64 {
     let text = fs::read_to_string(status).unwrap_or_default();
     let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -91,13 +90,13 @@ fn peak_memory(status: &Path) -> u64 {
 }
 
 fn print(rows: &[Row], items: u64) {
-    println!("{:<14}{:>9}{:>12}{:>10}{:>10}  held against", "", "seconds", "items/s", "ratio", "MiB");
+    println!("{:<14}{:>9}{:>12}{:>10}{:>10}  target", "", "seconds", "items/s", "ratio", "MiB");
     let server = rows.first().map_or(1.0, |row| row.time.as_secs_f64());
     for row in rows {
         let seconds = row.time.as_secs_f64();
-        let goal = GOALS.iter().find(|(name, _)| *name == row.name).map_or("", |(_, goal)| goal);
+        let target = TARGETS.iter().find(|(name, _)| *name == row.name).map_or("", |(_, target)| target);
         println!(
-            "{:<14}{seconds:>9.2}{:>12.0}{:>10.2}{:>10.1}  {goal}",
+            "{:<14}{seconds:>9.2}{:>12.0}{:>10.2}{:>10.1}  {target}",
             row.name,
             items as f64 / seconds,
             seconds / server,
@@ -106,19 +105,20 @@ fn print(rows: &[Row], items: u64) {
     }
 }
 
-const GOALS: &[(&str, &str)] = &[
-    ("metadump", "the server's own time, read by a bare socket"),
-    ("keys --count", "a ratio of 1.5 to it"),
-    ("dump FILE", "100,000 items/s, 64 MiB"),
-    ("load FILE", "100,000 items/s, 64 MiB"),
-    ("copy", "100,000 items/s, 64 MiB"),
+const TARGETS: &[(&str, &str)] = &[
+    ("metadump", "the server's own time, read from a plain socket"),
+    ("keys --count", "at most 1.5 times metadump"),
+    ("dump FILE", "at least 100,000 items/s, at most 64 MiB"),
+    ("load FILE", "at least 100,000 items/s, at most 64 MiB"),
+    ("copy", "at least 100,000 items/s, at most 64 MiB"),
 ];
 
+const USAGE: &str = "cargo xtask bulk [ITEMS]";
 const ITEMS: u64 = 1_000_000;
 const VALUE: usize = 100;
 const ROUNDS: usize = 3;
 
-/// A memcached of this run.
+/// A memcached server, stopped when this is dropped.
 struct Server {
     child: Child,
     port: u16,
@@ -134,12 +134,12 @@ impl Server {
         let child = Command::new("memcached")
             .args(args)
             .spawn()
-            .map_err(|error| format!("memcached: {error}; apt-get install -y memcached"))?;
+            .map_err(|error| format!("memcached: {error}; install it with: apt-get install -y memcached"))?;
         let server = Self { child, port };
         let begun = Instant::now();
         while server.connect().is_err() {
             if begun.elapsed() > Duration::from_secs(20) {
-                return Err(format!("memcached does not listen on port {port}"));
+                return Err(format!("memcached did not accept connections on port {port} within 20 s"));
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -171,7 +171,7 @@ impl Server {
         stream.read(&mut [0; 100]).map(drop).map_err(|error| error.to_string())
     }
 
-    /// How long the server takes to list its items.
+    /// Returns the time that the server takes to list its items.
     fn list(&self) -> Result<Duration, Failure> {
         let mut stream = self.connect()?;
         let begun = Instant::now();
@@ -180,7 +180,7 @@ impl Server {
         while !end.ends_with(b"END\r\n") {
             let length = stream.read(&mut part).map_err(|error| error.to_string())?;
             if length == 0 {
-                return Err("the server closed the connection in the middle of its list".to_owned());
+                return Err("the server closed the connection before the end of the list".to_owned());
             }
             end.extend_from_slice(&part[length.saturating_sub(5)..length]);
             end.drain(..end.len().saturating_sub(5));

@@ -1,47 +1,58 @@
-//! Everything that has to hold before a change is taken, in the order of what fails fastest.
+//! Everything that has to pass before a change is merged, fastest checks first.
 
 use crate::step::Step;
 use crate::tools::{self, Need};
-use crate::{Failure, imports, proto_deps, root};
+use crate::{Failure, imports, language, proto_deps, root, test};
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Runs all steps, and stops at the first that fails.
+/// Runs all steps, stops at the first that fails, and prints how long each took.
 pub(crate) fn run() -> Result<(), Failure> {
-    let start = Instant::now();
     tools::ensure(&[Need::Checks, Need::Tests])?;
-    let steps = steps()?;
-    for step in &steps {
-        step.run()?;
+    let mut durations = Vec::new();
+    let result = run_steps(&steps()?, &mut durations);
+    print_durations(&durations);
+    result
+}
+
+fn run_steps(steps: &[Step], durations: &mut Vec<(String, Duration)>) -> Result<(), Failure> {
+    for step in steps {
+        let start = Instant::now();
+        let result = step.run();
+        durations.push((step.name().to_owned(), start.elapsed()));
+        result?;
     }
-    let seconds = start.elapsed().as_secs();
-    println!("\nall {} steps passed in {seconds} s", steps.len());
     Ok(())
 }
 
-/// All tests: of units, of integration, of the documentation; examples are built with them.
-pub(crate) fn tests(args: Vec<String>) -> Step {
-    Step::cargo("tests", ["test", "--workspace", "--all-features"]).args(args)
+fn print_durations(durations: &[(String, Duration)]) {
+    println!();
+    for (name, duration) in durations {
+        println!("{:>8.1} s  {name}", duration.as_secs_f64());
+    }
+    let total: Duration = durations.iter().map(|(_, duration)| duration).sum();
+    println!("{:>8.1} s  in total", total.as_secs_f64());
 }
 
 fn steps() -> Result<Vec<Step>, Failure> {
     let mut steps = vec![
         Step::cargo("format", ["fmt", "--all", "--check"]),
         Step::check("imports", "cargo xtask check-imports", imports::check),
+        Step::check("language", "cargo xtask check-language", language::check),
     ];
     steps.extend(packages()?.iter().map(|package| lints(package)));
     steps.extend(CORES.iter().map(|core| lints_without_defaults(core)));
     steps.extend([
-        Step::cargo("protocol alone", ["check", "-p", "remcache", "--no-default-features"]),
-        Step::check("dependencies of the protocol", "cargo xtask check-proto-deps", proto_deps::check),
+        Step::cargo("protocol layer alone", ["check", "-p", "remcache", "--no-default-features"]),
+        Step::check("dependencies of the protocol layer", "cargo xtask check-proto-deps", proto_deps::check),
         documentation(),
-        tests(Vec::new()),
+        Step::check("all tests", "cargo xtask test", test::run_all),
     ]);
     Ok(steps)
 }
 
-/// One package at a time: together, the features of one would hide what another forgot to name.
+/// Lints one package: in a common build, the features that one package enables would hide that another needs them.
 fn lints(package: &str) -> Step {
     let args = ["clippy", "-p", package, "--all-targets", "--all-features"];
     Step::cargo(format!("lints of {package}"), args).args(DENY_WARNINGS)
@@ -84,7 +95,7 @@ fn packages_in(parent: &Path) -> Result<Vec<String>, Failure> {
     Ok(packages)
 }
 
-/// Packages that are something else without their default features.
+/// Packages that are also used without their default features.
 const CORES: &[&str] = &["remcache"];
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
 

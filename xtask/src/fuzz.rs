@@ -1,4 +1,4 @@
-//! Arbitrary bytes for the protocol layer, target after target, for as long as one likes.
+//! Fuzzes the protocol layer: runs one target after the other for a given time.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -6,66 +6,71 @@ use std::process::{Command, Output};
 use crate::step::Step;
 use crate::{Failure, root};
 
-/// Runs each fuzz target for so many minutes, and says how often it was executed and what was found.
+/// Runs the selected fuzz targets, and prints the number of executions and of findings of each.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
-    let order = Order::read(args)?;
+    let options = Options::read(args)?;
     ensure_cargo_fuzz()?;
     let mut found = Vec::new();
-    for target in &order.targets {
-        let seconds = order.seconds.to_string();
+    for target in &options.targets {
+        let seconds = options.seconds.to_string();
         println!("== {target}: {seconds} s");
         let output = cargo_fuzz(
             &["run", "--fuzz-dir", "tools/fuzz", "-s", "none", target, "--", "-print_final_stats=1"],
             &seconds,
         )?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let executions = executions(&said).map_or_else(|| "an unknown number of".to_owned(), |count| count.to_string());
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        let executions = executions(&log).map_or_else(|| "an unknown number of".to_owned(), |count| count.to_string());
         match output.status.success() {
             true => println!("== {target}: {executions} executions, 0 findings"),
             false => {
-                println!("{}", last_lines(&said, 40));
-                println!("== {target}: {executions} executions, a finding");
+                println!("{}", last_lines(&log, 40));
+                println!("== {target}: {executions} executions, 1 finding");
                 found.push(target.as_str());
             }
         }
     }
     match found.is_empty() {
         true => Ok(()),
-        false => Err(format!("found something: {} (the input is in tools/fuzz/artifacts)", found.join(", "))),
+        false => Err(format!("findings in {}; the inputs are in tools/fuzz/artifacts", found.join(", "))),
     }
 }
 
-/// What is to be run, and for how long.
+/// The targets to run, and the time for each.
 #[derive(Debug, PartialEq)]
-struct Order {
+struct Options {
     seconds: u64,
     targets: Vec<String>,
 }
 
-impl Order {
+impl Options {
     fn read(args: &[String]) -> Result<Self, Failure> {
         let known = targets()?;
-        let mut order = Self { seconds: 60, targets: Vec::new() };
+        let mut options = Self { seconds: 60, targets: Vec::new() };
         let mut words = args.iter();
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--minutes" => {
                     let minutes = words.next().and_then(|number| number.parse::<f64>().ok());
                     let seconds = minutes.map(|minutes| minutes * 60.0).filter(|seconds| (1.0..1e9).contains(seconds));
-                    order.seconds = seconds.ok_or("--minutes needs a positive number")? as u64;
+                    options.seconds = seconds.ok_or("--minutes needs a positive number")? as u64;
                 }
-                target if known.iter().any(|name| name == target) => order.targets.push(target.to_owned()),
-                other => return Err(format!("{other:?} is neither --minutes N nor one of {}", known.join(", "))),
+                target if known.iter().any(|name| name == target) => options.targets.push(target.to_owned()),
+                other => {
+                    return Err(format!(
+                        "unknown argument {other:?}; use --minutes N or a target: {}",
+                        known.join(", ")
+                    ));
+                }
             }
         }
-        if order.targets.is_empty() {
-            order.targets = known;
+        if options.targets.is_empty() {
+            options.targets = known;
         }
-        Ok(order)
+        Ok(options)
     }
 }
 
-/// The names of the targets, from the manifest of their workspace.
+/// Returns the names of the targets, which are the binaries of the fuzzing workspace.
 fn targets() -> Result<Vec<String>, Failure> {
     let manifest = root().join("tools/fuzz/Cargo.toml");
     let text = fs::read_to_string(&manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
@@ -75,7 +80,7 @@ fn targets() -> Result<Vec<String>, Failure> {
     Ok(bins.filter_map(name).collect())
 }
 
-/// cargo-fuzz comes from the registry, as any crate does.
+/// Installs cargo-fuzz if it is missing.
 fn ensure_cargo_fuzz() -> Result<(), Failure> {
     if Command::new("cargo").args(["fuzz", "--version"]).output().is_ok_and(|output| output.status.success()) {
         return Ok(());
@@ -83,7 +88,7 @@ fn ensure_cargo_fuzz() -> Result<(), Failure> {
     Step::cargo("cargo-fuzz", ["install", "--locked", "cargo-fuzz"]).run()
 }
 
-/// cargo-fuzz wants compiler flags that a stable compiler has, but does not give to everybody.
+/// Runs cargo-fuzz, with `RUSTC_BOOTSTRAP` because it uses compiler flags that are unstable.
 fn cargo_fuzz(args: &[&str], seconds: &str) -> Result<Output, Failure> {
     let mut command = Command::new("cargo");
     command.arg("fuzz").args(args).arg(format!("-max_total_time={seconds}"));
@@ -91,9 +96,9 @@ fn cargo_fuzz(args: &[&str], seconds: &str) -> Result<Output, Failure> {
     command.output().map_err(|error| format!("cargo fuzz: {error}"))
 }
 
-/// How often a target was executed, from the statistics at the end of its run.
-fn executions(said: &str) -> Option<u64> {
-    let line = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"))?;
+/// Returns the number of executions, from the statistics that libFuzzer prints at the end of a run.
+fn executions(log: &str) -> Option<u64> {
+    let line = log.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"))?;
     line.trim().parse().ok()
 }
 
@@ -106,12 +111,12 @@ fn last_lines(text: &str, count: usize) -> String {
 mod tests {
     use super::*;
 
-    fn order(words: &[&str]) -> Result<Order, Failure> {
-        Order::read(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>())
+    fn options(words: &[&str]) -> Result<Options, Failure> {
+        Options::read(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
-    fn every_target_has_a_file_and_the_other_way_round() {
+    fn targets_and_files_correspond() {
         let mut named = targets().unwrap();
         let files = fs::read_dir(root().join("tools/fuzz/fuzz_targets")).unwrap().flatten();
         let mut files: Vec<_> =
@@ -123,19 +128,19 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_read_or_refused_by_name() {
-        assert_eq!(order(&["--minutes", "2"]).unwrap(), Order { seconds: 120, targets: targets().unwrap() });
-        assert_eq!(order(&["lines"]).unwrap(), Order { seconds: 60, targets: vec!["lines".to_owned()] });
+    fn options_are_parsed_and_unknown_arguments_refused() {
+        assert_eq!(options(&["--minutes", "2"]).unwrap(), Options { seconds: 120, targets: targets().unwrap() });
+        assert_eq!(options(&["lines"]).unwrap(), Options { seconds: 60, targets: vec!["lines".to_owned()] });
         for words in [&["--minutes"][..], &["--minutes", "x"], &["--minutes", "-1"], &["nothing"]] {
-            let refusal = order(words).unwrap_err();
-            assert!(refusal.contains("--minutes") || refusal.contains("replies"), "{refusal}");
+            let error = options(words).unwrap_err();
+            assert!(error.contains("--minutes") || error.contains("replies"), "{error}");
         }
     }
 
     #[test]
-    fn the_executions_are_read_from_the_statistics() {
-        let said = "Done 5 runs\nstat::number_of_executed_units: 1234567\nstat::average_exec_per_sec:     9\n";
-        assert_eq!(executions(said), Some(1_234_567));
+    fn executions_are_read_from_the_statistics() {
+        let log = "Done 5 runs\nstat::number_of_executed_units: 1234567\nstat::average_exec_per_sec:     9\n";
+        assert_eq!(executions(log), Some(1_234_567));
         assert_eq!(executions("nothing"), None);
     }
 }

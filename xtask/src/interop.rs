@@ -1,14 +1,14 @@
-//! remcache and other clients on the same servers: installs the clients, and compares.
+//! Compares remcache with other clients on the same servers, and installs those clients first.
 
 use crate::Failure;
 use crate::step::{Step, output_of};
 use crate::tools::{self, Need};
 
-/// Installs the clients that are asked for, and runs the comparison; what cannot be had is in its table.
+/// Installs the selected clients and runs the comparison; its table says which could not be installed.
 pub(crate) fn run(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests])?;
-    let does_run = !args.iter().any(|arg| arg == "--list" || arg == "--help");
-    if does_run {
+    let compares = !args.iter().any(|arg| arg == "--list" || arg == "--help");
+    if compares {
         let packages = packages(&args)?;
         if let Err(failure) = tools::ensure_packages(&packages) {
             println!("{failure}");
@@ -17,7 +17,7 @@ pub(crate) fn run(args: Vec<String>) -> Result<(), Failure> {
     Step::cargo("interoperability", COMPARISON.iter().copied()).args(args).run()
 }
 
-/// The packages of Debian that these clients come in: the comparison has the table of them.
+/// Returns the Debian packages of the selected clients, which `remcache-interop` lists.
 fn packages(args: &[String]) -> Result<Vec<String>, Failure> {
     let words = ["cargo"].into_iter().chain(COMPARISON.iter().copied()).chain(["--packages"]);
     let words: Vec<&str> = words.chain(args.iter().map(String::as_str)).collect();

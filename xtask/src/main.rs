@@ -5,8 +5,10 @@ mod ci;
 mod fuzz;
 mod imports;
 mod interop;
+mod language;
 mod proto_deps;
 mod step;
+mod test;
 mod tools;
 
 use std::path::Path;
@@ -30,7 +32,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What ends a command early, in words for the one who typed it.
+/// Why a command failed, as text for its user.
 type Failure = String;
 
 struct Subcommand {
@@ -42,10 +44,15 @@ struct Subcommand {
 const COMMANDS: &[Subcommand] = &[
     Subcommand {
         name: "test",
-        about: "installs what the tests need and runs all of them; arguments go to cargo test",
-        run: test,
+        about: "installs what the tests need and runs all of them; arguments are passed to cargo test",
+        run: test::run,
     },
-    Subcommand { name: "ci", about: "everything that has to hold before a change is taken", run: |_| ci::run() },
+    Subcommand { name: "ci", about: "runs everything that has to pass before a change is merged", run: |_| ci::run() },
+    Subcommand {
+        name: "check-language",
+        about: "searches the text for phrases of xtask/words.txt; --list [PHRASE OR PATH] prints them",
+        run: |args| language::run(&args),
+    },
     Subcommand {
         name: "check-proto-deps",
         about: "checks what the protocol layer depends on when it is built alone",
@@ -57,49 +64,49 @@ const COMMANDS: &[Subcommand] = &[
         run: |_| imports::check(),
     },
     Subcommand {
+        name: "shuttle",
+        about: "runs the concurrency tests with a million random schedules, or with the number in the argument",
+        run: |args| shuttle(&args),
+    },
+    Subcommand {
+        name: "fuzz",
+        about: "fuzzes the protocol layer; --minutes N for each target, then names of targets",
+        run: |args| fuzz::run(&args),
+    },
+    Subcommand {
+        name: "soak",
+        about: "runs random operations against faulty servers; arguments are passed to remcache-soak",
+        run: soak,
+    },
+    Subcommand {
+        name: "interop",
+        about: "compares remcache with other clients on the same servers; arguments are passed to remcache-interop",
+        run: interop::run,
+    },
+    Subcommand {
         name: "bench",
-        about: "measures remcache beside its peers; arguments go to remcache-bench",
+        about: "measures remcache and other clients; arguments are passed to remcache-bench",
         run: bench,
     },
     Subcommand {
-        name: "bulk",
-        about: "measures the tool's bulk commands against the server's own speed; an argument is the number of items",
-        run: |args| bulk::run(&args),
-    },
-    Subcommand {
         name: "tool-bench",
-        about: "measures the tool's bench beside memcaslap; arguments go to remcache-bench tools",
+        about: "measures the command-line tool's bench and memcaslap; arguments are passed to remcache-bench tools",
         run: tool_bench,
     },
     Subcommand {
+        name: "bulk",
+        about: "measures the command-line tool's bulk commands; the argument is the number of items",
+        run: |args| bulk::run(&args),
+    },
+    Subcommand {
         name: "screenshots",
-        about: "draws the tool at work for the documents; arguments go to remcache-cli-docs pictures",
+        about: "draws the command-line tool's screens for its documentation; arguments are passed to remcache-cli-docs",
         run: screenshots,
     },
     Subcommand {
         name: "compare-tools",
-        about: "holds the tool against others, cell by cell; arguments go to remcache-cli-docs tools",
+        about: "compares the command-line tool with others; arguments are passed to remcache-cli-docs",
         run: compare_tools,
-    },
-    Subcommand {
-        name: "interop",
-        about: "holds remcache against other clients on the same servers; arguments go to remcache-interop",
-        run: interop::run,
-    },
-    Subcommand {
-        name: "soak",
-        about: "loads and troubles real servers, with --flapping a fleet, with --pipelines long pipelines; arguments go to remcache-soak",
-        run: soak,
-    },
-    Subcommand {
-        name: "fuzz",
-        about: "feeds arbitrary bytes to the protocol layer: --minutes N for each target, names of targets",
-        run: |args| fuzz::run(&args),
-    },
-    Subcommand {
-        name: "shuttle",
-        about: "tries a million orders in which callers and a connection's task may take their lock, or as many as told",
-        run: |args| shuttle(&args),
     },
     Subcommand {
         name: "tools",
@@ -110,11 +117,6 @@ const COMMANDS: &[Subcommand] = &[
         },
     },
 ];
-
-fn test(args: Vec<String>) -> Result<(), Failure> {
-    tools::ensure(&[Need::Tests])?;
-    ci::tests(args).run()
-}
 
 fn bench(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests, Need::Bench])?;
@@ -130,9 +132,9 @@ fn soak(args: Vec<String>) -> Result<(), Failure> {
 fn shuttle(args: &[String]) -> Result<(), Failure> {
     let count = args.first().map_or("1000000", String::as_str);
     if count.parse::<usize>().is_err() || args.len() > 1 {
-        return Err(format!("{} is no number of schedules", args.join(" ")));
+        return Err(format!("usage: cargo xtask shuttle [NUMBER OF SCHEDULES]; got {:?}", args.join(" ")));
     }
-    // Only what runs a million times is optimised: the rest is built as for the other tests.
+    // Only the library runs a million times: everything else is shared with the build of the other tests.
     let optimised = "profile.dev.package.remcache.opt-level=3";
     let cargo = ["test", "--config", optimised, "-p", "remcache", "--all-features", "--lib", "link::schedules"];
     Step::cargo(format!("{count} schedules"), cargo).env("REMCACHE_SCHEDULES", count).run()
@@ -141,17 +143,17 @@ fn shuttle(args: &[String]) -> Result<(), Failure> {
 fn screenshots(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests])?;
     build_tool()?;
-    Step::cargo("pictures", ["run", "-p", "remcache-cli-docs", "--", "pictures"]).args(args).run()
+    Step::cargo("screenshots", ["run", "-p", "remcache-cli-docs", "--", "pictures"]).args(args).run()
 }
 
 fn compare_tools(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests, Need::Bench])?;
     build_tool()?;
     install_peers();
-    Step::cargo("the table of tools", ["run", "-p", "remcache-cli-docs", "--", "tools"]).args(args).run()
+    Step::cargo("comparison of tools", ["run", "-p", "remcache-cli-docs", "--", "tools"]).args(args).run()
 }
 
-/// Programs of crates.io that the table compares; what cannot be had is told in its cells.
+/// Installs the compared programs that come from crates.io; those that cannot be installed are marked in the table.
 fn install_peers() {
     for (package, version) in [("mtop", "0.17.0")] {
         if root().join("target/tools/bin").join(package).exists() {
@@ -164,15 +166,19 @@ fn install_peers() {
     }
 }
 
+/// Builds [`TOOL`], as released binaries are built.
 fn build_tool() -> Result<(), Failure> {
-    Step::cargo("the tool", ["build", "--release", "-p", "remcache-cli"]).run()
+    Step::cargo("the tool", ["build", "--profile", "dist", "-p", "remcache-cli"]).run()
 }
+
+/// The command-line tool, relative to the root of the workspace.
+const TOOL: &str = "target/dist/remcache";
 
 fn tool_bench(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests, Need::Bench])?;
     build_tool()?;
     let cargo = ["run", "--release", "-p", "remcache-bench", "--", "tools"];
-    Step::cargo("the tool beside memcaslap", cargo).args(args).run()
+    Step::cargo("the tool and memcaslap", cargo).args(args).run()
 }
 
 fn usage() -> String {
@@ -191,14 +197,14 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn no_two_commands_share_a_name() {
+    fn command_names_are_unique() {
         let names: HashSet<_> = COMMANDS.iter().map(|command| command.name).collect();
         assert_eq!(names.len(), COMMANDS.len());
         assert!(!names.contains(""));
     }
 
     #[test]
-    fn the_root_holds_the_workspace() {
+    fn the_root_is_that_of_the_workspace() {
         assert!(root().join("Cargo.lock").exists());
         assert!(root().join("xtask").exists());
     }

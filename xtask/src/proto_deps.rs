@@ -1,10 +1,9 @@
-//! The protocol layer alone: built without default features, the library depends on `bytes` and
-//! on nothing else.
+//! Checks that the library without default features, which is the protocol layer alone, depends on `bytes` only.
 
 use crate::Failure;
 use crate::step::output_of;
 
-/// Fails when the library without default features has another dependency than `bytes`.
+/// Fails if the library without default features has a dependency other than `bytes`.
 pub(crate) fn check() -> Result<(), Failure> {
     let tree = output_of(TREE)?;
     let packages = packages(&tree);
@@ -14,7 +13,7 @@ pub(crate) fn check() -> Result<(), Failure> {
     Err(format!("without default features the packages are {packages:?} instead of {ALLOWED:?}"))
 }
 
-/// The names in the output of `cargo tree`, one of each, in order.
+/// Returns the package names in the output of `cargo tree`, sorted and without duplicates.
 fn packages(tree: &str) -> Vec<&str> {
     let names = tree.lines().filter_map(|line| line.split(' ').next());
     let mut names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
@@ -24,7 +23,7 @@ fn packages(tree: &str) -> Vec<&str> {
 }
 
 const ALLOWED: [&str; 2] = ["bytes", "remcache"];
-// The package is named: `--workspace` would unify features and hide a leak.
+// One package only: `--workspace` would unify features and hide an additional dependency.
 const TREE: &[&str] = &[
     "cargo",
     "tree",

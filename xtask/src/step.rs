@@ -1,10 +1,11 @@
-//! One step of a command: said, timed, and when it fails told with the line that repeats it.
+//! One step of a command: announced, timed, and on failure reported with the command line that repeats it.
 
 use crate::{Failure, root};
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, ExitStatus};
 use std::time::Instant;
 
-/// A program to run in the root of the workspace, or a check of our own.
+/// A program to run in the root of the workspace, or a check that xtask makes itself.
 #[derive(Debug)]
 pub(crate) struct Step {
     name: String,
@@ -51,30 +52,43 @@ impl Step {
         self
     }
 
-    /// Runs the step, and says before what it is and afterwards how long it took.
+    /// Runs the step, and prints its name before and its duration after.
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        println!("== {}: {}", self.name, self.line());
-        let start = Instant::now();
-        let outcome = match &self.work {
+        self.run_timed(|| match &self.work {
             Work::Program { words, env } => run_program(words, env),
             Work::Check { check, .. } => check(),
-        };
+        })
+    }
+
+    /// Like [`run`](Self::run), but passes each line of the program's output to a function instead of printing it.
+    pub(crate) fn run_with_lines(&self, on_line: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        self.run_timed(|| match &self.work {
+            Work::Program { words, env } => run_with_lines(words, env, on_line),
+            Work::Check { check, .. } => check(),
+        })
+    }
+
+    fn run_timed(&self, work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+        let (name, line) = (&self.name, self.line());
+        println!("== {name}: {line}");
+        let start = Instant::now();
+        let result = work();
         let seconds = start.elapsed().as_secs_f64();
-        match outcome {
+        match result {
             Ok(()) => {
-                println!("== {}: passed in {seconds:.1} s", self.name);
+                println!("== {name}: passed in {seconds:.1} s");
                 Ok(())
             }
-            Err(reason) => Err(format!(
-                "== {} FAILED after {seconds:.1} s: {reason}\n   repeat it with: {}",
-                self.name,
-                self.line()
-            )),
+            Err(reason) => Err(format!("== {name} FAILED after {seconds:.1} s: {reason}\n   repeat it with: {line}")),
         }
     }
 
-    /// What to type to run this step alone.
-    fn line(&self) -> String {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the command line that runs this step alone.
+    pub(crate) fn line(&self) -> String {
         match &self.work {
             Work::Program { words, env } => {
                 let env = env.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
@@ -86,7 +100,7 @@ impl Step {
     }
 }
 
-/// What a program writes to its standard output, run in the root of the workspace.
+/// Runs a program in the root of the workspace, and returns its standard output.
 pub(crate) fn output_of(words: &[&str]) -> Result<String, Failure> {
     let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
     let output = command(&words).output().map_err(|error| format!("{}: {error}", words[0]))?;
@@ -99,10 +113,33 @@ pub(crate) fn output_of(words: &[&str]) -> Result<String, Failure> {
 
 fn run_program(words: &[String], env: &[(&str, String)]) -> Result<(), Failure> {
     let status = command(words).envs(env.iter().map(|(name, value)| (name, value))).status();
+    check_status(&words[0], status)
+}
+
+/// Runs a program whose standard output and error arrive in one pipe, so that their lines keep their order.
+fn run_with_lines(words: &[String], env: &[(&str, String)], on_line: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    let with_name = |error| format!("{}: {error}", words[0]);
+    let (reader, writer) = std::io::pipe().map_err(with_name)?;
+    let mut command = command(words);
+    command.envs(env.iter().map(|(name, value)| (name, value)));
+    command.stdout(writer.try_clone().map_err(with_name)?).stderr(writer);
+    let mut child = command.spawn().map_err(with_name)?;
+    // The command holds the pipe's writing end: the reader would wait for it for ever.
+    drop(command);
+    let mut reader = BufReader::new(reader);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line).map_err(with_name)? > 0 {
+        on_line(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
+        line.clear();
+    }
+    check_status(&words[0], child.wait())
+}
+
+fn check_status(program: &str, status: std::io::Result<ExitStatus>) -> Result<(), Failure> {
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(status.to_string()),
-        Err(error) => Err(format!("{}: {error}", words[0])),
+        Err(error) => Err(format!("{program}: {error}")),
     }
 }
 
@@ -115,7 +152,7 @@ fn command(words: &[String]) -> Command {
     command
 }
 
-/// Whether nobody watches: colours and progress bars would only garble a log.
+/// Whether the output goes to a log, where colours and progress bars are noise.
 fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value != "false" && !value.is_empty())
 }
@@ -136,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_can_be_typed() {
+    fn the_line_is_quoted_for_a_shell() {
         let step = Step::cargo("docs", ["doc", "--", "it's"]).env("RUSTDOCFLAGS", "-D warnings");
         let line = r"RUSTDOCFLAGS='-D warnings' cargo doc -- 'it'\''s'";
         assert_eq!(step.line(), line);
@@ -150,16 +187,24 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_both_outputs_arrive_in_order() {
+        let mut lines = Vec::new();
+        let step = Step::program("both", "sh").args(["-c", "echo one; echo two >&2; printf three"]);
+        step.run_with_lines(&mut |line| lines.push(line.to_owned())).unwrap();
+        assert_eq!(lines, ["one", "two", "three"]);
+    }
+
+    #[test]
     fn a_missing_program_is_named() {
         let failure = Step::program("absent", "no-such-program").run();
         assert!(failure.unwrap_err().contains("no-such-program: "));
     }
 
     #[test]
-    fn a_check_fails_with_its_own_words() {
-        let step = Step::check("ours", "cargo xtask ours", || Err("not so".to_owned()));
+    fn a_failed_check_is_reported_with_its_reason() {
+        let step = Step::check("ours", "cargo xtask ours", || Err("the reason".to_owned()));
         let failure = step.run().unwrap_err();
-        assert!(failure.contains("not so"), "{failure}");
+        assert!(failure.contains("the reason"), "{failure}");
         assert!(failure.ends_with("cargo xtask ours"), "{failure}");
     }
 }

@@ -1,4 +1,4 @@
-//! What tests and benchmarks need beside Rust: where it is looked for, and how it is installed.
+//! The programs and libraries that tests and benchmarks need, and how each is installed.
 
 mod install;
 
@@ -6,8 +6,7 @@ use crate::Failure;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-/// Makes sure that all these needs are met: installs what is missing where that is possible, and
-/// otherwise fails with the line that does it.
+/// Installs the missing tools of these needs, or fails with the command line that installs them.
 pub(crate) fn ensure(needs: &[Need]) -> Result<(), Failure> {
     let missing = missing(needs);
     if missing.is_empty() {
@@ -24,33 +23,32 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<(), Failure> {
     Err(install::advice(&still_missing))
 }
 
-/// Makes sure that these packages of Debian are installed, where there is apt-get.
+/// Installs those of these Debian packages that are missing.
 pub(crate) fn ensure_packages(packages: &[String]) -> Result<(), Failure> {
     let missing: Vec<&str> = packages.iter().map(String::as_str).filter(|it| !install::is_installed(it)).collect();
     if missing.is_empty() { Ok(()) } else { install::install_packages(&missing) }
 }
 
-/// Prints every tool and where it was found.
+/// Prints every tool, its path and why it is needed.
 pub(crate) fn list() {
     for tool in TOOLS {
-        let place = tool.place();
-        let place = place.map_or_else(|| "missing".to_owned(), |path| path.display().to_string());
-        println!("{:<28}{place:<60}{}", tool.name, tool.reason);
+        let path = tool.path().map_or_else(|| "missing".to_owned(), |path| path.display().to_string());
+        println!("{:<28}{path:<60}{}", tool.name, tool.reason);
     }
 }
 
-/// For what a tool is there.
+/// The purpose that a tool is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// The checks of the source.
+    /// Checks of the source code.
     Checks,
-    /// The tests, and whatever is built with them.
+    /// Tests, and everything that is built with them.
     Tests,
-    /// The benchmarks.
+    /// Benchmarks.
     Bench,
 }
 
-/// A program or a file, and the packages that bring it.
+/// A program or a file, and the packages that contain it.
 #[derive(Debug)]
 pub(crate) struct Tool {
     name: &'static str,
@@ -61,8 +59,8 @@ pub(crate) struct Tool {
 }
 
 impl Tool {
-    /// Where it is, if it is there.
-    fn place(&self) -> Option<PathBuf> {
+    /// Returns its path, or `None` if it is missing.
+    fn path(&self) -> Option<PathBuf> {
         let candidates: Vec<PathBuf> = match self.look_for {
             LookFor::Program(name) => program_dirs().map(|dir| dir.join(name)).collect(),
             LookFor::Module(words) => {
@@ -81,15 +79,15 @@ impl Tool {
 
 #[derive(Debug)]
 enum LookFor {
-    /// A program of the search path.
+    /// A program in the search path.
     Program(&'static str),
-    /// A module of an interpreter, which this line loads.
+    /// A module of an interpreter, loaded by this command line.
     Module(&'static [&'static str]),
     /// A file in one of these directories.
     File(&'static str, &'static [&'static str]),
 }
 
-/// What to install on which system; an empty name: comes with something else, or is not known.
+/// The package names on each system; empty if the tool comes with another package or has none.
 #[derive(Debug)]
 struct Packages {
     debian: &'static str,
@@ -99,10 +97,10 @@ struct Packages {
 }
 
 fn missing(needs: &[Need]) -> Vec<&'static Tool> {
-    TOOLS.iter().filter(|tool| needs.contains(&tool.need) && tool.place().is_none()).collect()
+    TOOLS.iter().filter(|tool| needs.contains(&tool.need) && tool.path().is_none()).collect()
 }
 
-/// The search path, and where Debian keeps what it thinks only root needs.
+/// Returns the search path and Debian's directories for administration programs.
 fn program_dirs() -> impl Iterator<Item = PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -111,23 +109,23 @@ fn program_dirs() -> impl Iterator<Item = PathBuf> {
 }
 
 const INCLUDE: &[&str] = &["/usr/include", "/usr/local/include", "/opt/homebrew/include"];
-// Elsewhere than on Linux they come with the library, and have other names.
+// On other systems the plug-ins come with the library and have other names.
 #[cfg(target_os = "linux")]
 const SASL_PLUGINS: &[&str] = &["/usr/lib/{arch}-linux-gnu/sasl2", "/usr/lib64/sasl2", "/usr/lib/sasl2"];
 
-// A C compiler and its headers are needed too, but without them there would be no xtask to say so.
+// A C compiler is not listed: without it xtask itself could not be built.
 const TOOLS: &[Tool] = &[
     Tool {
         name: "cargo fmt",
         need: Need::Checks,
-        reason: "the format of the source is checked",
+        reason: "checks the format of the source code",
         look_for: LookFor::Program("cargo-fmt"),
         packages: RUSTUP,
     },
     Tool {
         name: "cargo clippy",
         need: Need::Checks,
-        reason: "lints are errors",
+        reason: "checks the lints",
         look_for: LookFor::Program("cargo-clippy"),
         packages: RUSTUP,
     },
@@ -141,7 +139,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "memccapable",
         need: Need::Tests,
-        reason: "libmemcached's own test of a server judges the embedded one",
+        reason: "libmemcached's server test is run against the embedded server",
         look_for: LookFor::Program("memccapable"),
         packages: Packages {
             debian: "libmemcached-tools",
@@ -153,7 +151,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "libmemcached/memcached.h",
         need: Need::Tests,
-        reason: "the ring and the speed are compared with libmemcached itself",
+        reason: "placement and speed are compared with libmemcached",
         look_for: LookFor::File("libmemcached/memcached.h", INCLUDE),
         packages: Packages {
             debian: "libmemcached-dev",
@@ -165,21 +163,21 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "openssl/ssl.h",
         need: Need::Tests,
-        reason: "one of the clients that the benchmarks compare with speaks TLS through OpenSSL",
+        reason: "one of the benchmarked clients uses OpenSSL",
         look_for: LookFor::File("openssl/ssl.h", INCLUDE),
         packages: Packages { debian: "libssl-dev", fedora: "openssl-devel", arch: "openssl", homebrew: "openssl@3" },
     },
     Tool {
         name: "pkg-config",
         need: Need::Tests,
-        reason: "finds OpenSSL for it",
+        reason: "finds OpenSSL",
         look_for: LookFor::Program("pkg-config"),
         packages: Packages { debian: "pkg-config", fedora: "pkgconf", arch: "pkgconf", homebrew: "pkgconf" },
     },
     Tool {
         name: "saslpasswd2",
         need: Need::Tests,
-        reason: "makes the users of a server that demands authentication",
+        reason: "creates users for servers with authentication",
         look_for: LookFor::Program("saslpasswd2"),
         packages: Packages { debian: "sasl2-bin", fedora: "cyrus-sasl", arch: "cyrus-sasl", homebrew: "cyrus-sasl" },
     },
@@ -187,7 +185,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "libplain.so",
         need: Need::Tests,
-        reason: "lets the server authenticate them",
+        reason: "SASL PLAIN authentication in the server",
         look_for: LookFor::File("libplain.so", SASL_PLUGINS),
         packages: Packages { debian: "libsasl2-modules", fedora: "cyrus-sasl-plain", arch: "libsasl", homebrew: "" },
     },
@@ -195,7 +193,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "libcrammd5.so",
         need: Need::Tests,
-        reason: "lets the server authenticate them by challenge and response",
+        reason: "SASL CRAM-MD5 authentication in the server",
         look_for: LookFor::File("libcrammd5.so", SASL_PLUGINS),
         packages: Packages { debian: "libsasl2-modules", fedora: "cyrus-sasl-md5", arch: "libsasl", homebrew: "" },
     },
@@ -203,7 +201,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "libsasldb.so",
         need: Need::Tests,
-        reason: "lets the server find its users",
+        reason: "the server's user database",
         look_for: LookFor::File("libsasldb.so", SASL_PLUGINS),
         packages: Packages { debian: "libsasl2-modules-db", fedora: "cyrus-sasl-lib", arch: "libsasl", homebrew: "" },
     },
@@ -211,7 +209,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "pylibmc",
         need: Need::Tests,
-        reason: "remcache finds what it stored, and the other way round",
+        reason: "each of remcache and this client reads what the other stored",
         look_for: LookFor::Module(&["/usr/bin/python3", "-c", "import pylibmc"]),
         packages: Packages { debian: "python3-pylibmc", fedora: "python3-pylibmc", arch: "", homebrew: "" },
     },
@@ -219,7 +217,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "ruby",
         need: Need::Tests,
-        reason: "runs Dalli, whose package only recommends it",
+        reason: "runs Dalli, whose package does not depend on it",
         look_for: LookFor::Program("ruby"),
         packages: Packages { debian: "ruby", fedora: "ruby", arch: "ruby", homebrew: "" },
     },
@@ -227,7 +225,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "dalli",
         need: Need::Tests,
-        reason: "remcache finds what it stored, and the other way round",
+        reason: "each of remcache and this client reads what the other stored",
         look_for: LookFor::Module(&["ruby", "-e", "require 'dalli'"]),
         packages: Packages { debian: "ruby-dalli", fedora: "rubygem-dalli", arch: "", homebrew: "" },
     },
@@ -235,7 +233,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "nutcracker",
         need: Need::Tests,
-        reason: "remcache finds what was stored through the proxy, and the other way round",
+        reason: "each of remcache and this proxy reads what the other stored",
         look_for: LookFor::Program("nutcracker"),
         packages: Packages { debian: "nutcracker", fedora: "", arch: "", homebrew: "" },
     },
@@ -243,7 +241,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "nft",
         need: Need::Tests,
-        reason: "loses packets in a network namespace of a test's own",
+        reason: "drops packets in a test's network namespace",
         look_for: LookFor::Program("nft"),
         packages: Packages { debian: "nftables", fedora: "nftables", arch: "nftables", homebrew: "" },
     },
@@ -251,7 +249,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "ip",
         need: Need::Tests,
-        reason: "begins such a network",
+        reason: "sets up a test's network namespace",
         look_for: LookFor::Program("ip"),
         packages: Packages { debian: "iproute2", fedora: "iproute", arch: "iproute2", homebrew: "" },
     },
@@ -259,14 +257,14 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "unshare",
         need: Need::Tests,
-        reason: "makes such a namespace",
+        reason: "creates a test's network namespace",
         look_for: LookFor::Program("unshare"),
         packages: Packages { debian: "util-linux", fedora: "util-linux", arch: "util-linux", homebrew: "" },
     },
     Tool {
         name: "prometheus",
         need: Need::Tests,
-        reason: "scrapes what the tool serves",
+        reason: "scrapes the tool's metrics",
         look_for: LookFor::Program("prometheus"),
         packages: Packages {
             debian: "prometheus",
@@ -292,14 +290,14 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "jq",
         need: Need::Tests,
-        reason: "changes what the tool dumps before the tool loads it",
+        reason: "edits a dump before it is loaded",
         look_for: LookFor::Program("jq"),
         packages: Packages { debian: "jq", fedora: "jq", arch: "jq", homebrew: "jq" },
     },
     Tool {
         name: "memcaslap",
         need: Need::Bench,
-        reason: "the tool's bench is measured beside it",
+        reason: "the tool's bench is compared with it",
         look_for: LookFor::Program("memcaslap"),
         packages: Packages {
             debian: "libmemcached-tools",
@@ -317,7 +315,7 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
-/// Comes with Rust: `rustup component add rustfmt clippy`.
+/// Installed by `rustup component add rustfmt clippy`.
 const RUSTUP: Packages = Packages { debian: "", fedora: "", arch: "", homebrew: "" };
 
 #[cfg(test)]
@@ -326,13 +324,13 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn no_two_tools_share_a_name() {
+    fn tool_names_are_unique() {
         let names: HashSet<_> = TOOLS.iter().map(|tool| tool.name).collect();
         assert_eq!(names.len(), TOOLS.len());
     }
 
     #[test]
-    fn debian_has_all_that_does_not_come_with_rust() {
+    fn debian_has_a_package_for_every_tool_outside_rustup() {
         for tool in TOOLS {
             let with_rust = tool.need == Need::Checks;
             assert_eq!(tool.packages.debian.is_empty(), with_rust, "{}", tool.name);
@@ -340,15 +338,15 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_is_found_where_it_is_and_only_there() {
+    fn a_tool_is_found_only_if_it_exists() {
         let look_for = |look_for| Tool { name: "", need: Need::Tests, reason: "", look_for, packages: RUSTUP };
-        assert!(look_for(LookFor::Program("sh")).place().is_some());
-        assert!(look_for(LookFor::Program("no-such-program")).place().is_none());
+        assert!(look_for(LookFor::Program("sh")).path().is_some());
+        assert!(look_for(LookFor::Program("no-such-program")).path().is_none());
         let here = &[env!("CARGO_MANIFEST_DIR")];
-        assert!(look_for(LookFor::File("Cargo.toml", here)).place().is_some());
-        assert!(look_for(LookFor::File("nothing", here)).place().is_none());
-        assert!(look_for(LookFor::Module(&["sh", "-c", "true"])).place().is_some());
-        assert!(look_for(LookFor::Module(&["sh", "-c", "false"])).place().is_none());
-        assert!(look_for(LookFor::Module(&["no-such-program"])).place().is_none());
+        assert!(look_for(LookFor::File("Cargo.toml", here)).path().is_some());
+        assert!(look_for(LookFor::File("nothing", here)).path().is_none());
+        assert!(look_for(LookFor::Module(&["sh", "-c", "true"])).path().is_some());
+        assert!(look_for(LookFor::Module(&["sh", "-c", "false"])).path().is_none());
+        assert!(look_for(LookFor::Module(&["no-such-program"])).path().is_none());
     }
 }

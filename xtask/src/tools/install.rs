@@ -1,11 +1,11 @@
-//! Installing what is missing: by apt-get where we may, by advice elsewhere.
+//! Installs missing packages with apt-get, or prints the command line that installs them.
 
 use super::{Packages, Tool};
 use crate::Failure;
 use crate::step::{Step, output_of};
 use std::path::Path;
 
-/// Installs the packages of these tools, or fails with what to type.
+/// Installs the packages of these tools, or fails with the command line that does.
 pub(super) fn install(missing: &[&Tool]) -> Result<(), Failure> {
     let packages = packages(missing, |packages| packages.debian);
     if packages.is_empty() {
@@ -17,13 +17,13 @@ pub(super) fn install(missing: &[&Tool]) -> Result<(), Failure> {
     })
 }
 
-/// Installs packages of Debian, or fails with the line that does it.
+/// Installs Debian packages, or fails with the command line that does.
 pub(super) fn install_packages(packages: &[&str]) -> Result<(), Failure> {
     let Some(sudo) = apt_get_rights() else {
         return Err(format!("not installed; on Debian and Ubuntu: sudo apt-get install -y {}", packages.join(" ")));
     };
     if let Err(failure) = apt_get("package lists", sudo, &["update"]) {
-        // The lists may be good enough, and without a network no others can be had.
+        // Without a network, packages of the present lists may still be in the cache.
         println!("{failure}");
     }
     let install = ["install", "-y", "--no-install-recommends"];
@@ -31,13 +31,13 @@ pub(super) fn install_packages(packages: &[&str]) -> Result<(), Failure> {
     apt_get("installation", sudo, &words)
 }
 
-/// Whether a package of Debian is there.
+/// Returns whether a Debian package is installed.
 pub(super) fn is_installed(package: &str) -> bool {
     let status = output_of(&["dpkg-query", "-W", "-f", "${db:Status-Status}", package]);
     status.is_ok_and(|status| status == "installed")
 }
 
-/// What to type on which system to get these tools.
+/// Returns the command lines that install these tools, one per system.
 pub(super) fn advice(missing: &[&Tool]) -> String {
     let names: Vec<&str> = missing.iter().map(|tool| tool.name).collect();
     let mut text = format!("not installed: {}\n", names.join(", "));
@@ -49,7 +49,7 @@ pub(super) fn advice(missing: &[&Tool]) -> String {
         }
     }
     if missing.iter().any(|tool| tool.packages.debian.is_empty()) {
-        text += &format!("  {:<16}rustup component add rustfmt clippy\n", "with Rust");
+        text += &format!("  {:<16}rustup component add rustfmt clippy\n", "rustup");
     }
     text
 }
@@ -67,7 +67,7 @@ const SYSTEMS: &[System] = &[
     System { name: "Homebrew", install: "brew install", packages: |packages| packages.homebrew },
 ];
 
-/// The packages of these tools on one system, each once.
+/// Returns the packages of these tools on one system, without duplicates.
 fn packages(tools: &[&Tool], of: fn(&Packages) -> &'static str) -> Vec<&'static str> {
     let names = tools.iter().map(|tool| of(&tool.packages));
     let mut names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
@@ -76,7 +76,7 @@ fn packages(tools: &[&Tool], of: fn(&Packages) -> &'static str) -> Vec<&'static 
     names
 }
 
-/// What goes before apt-get, if this is a system that has it and we may use it.
+/// Returns the prefix of an apt-get command that needs root, or `None` if apt-get cannot be used.
 fn apt_get_rights() -> Option<&'static [&'static str]> {
     let has_apt = Path::new("/etc/debian_version").exists() && output_of(&["apt-get", "-v"]).is_ok();
     if !has_apt {
@@ -85,13 +85,13 @@ fn apt_get_rights() -> Option<&'static [&'static str]> {
     if output_of(&["id", "-u"]).is_ok_and(|id| id.trim() == "0") {
         return Some(&[]);
     }
-    // Without asking for a password: nobody may be there to type it.
+    // `-n` fails instead of asking for a password: there may be no terminal.
     let may_sudo = output_of(&["sudo", "-n", "true"]).is_ok();
     may_sudo.then_some(&["sudo", "-n"])
 }
 
 fn apt_get(name: &str, sudo: &[&str], words: &[&str]) -> Result<(), Failure> {
-    // Given as an argument, for sudo does not pass the environment on.
+    // Passed by `env`, because sudo does not keep the environment.
     let env = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"];
     let all: Vec<&str> = [sudo, &env, words].concat();
     Step::program(name, all[0]).args(all[1..].iter().copied()).run()
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn advice_leaves_out_what_is_not_asked_for() {
+    fn advice_names_only_the_packages_of_its_tools() {
         let strace = TOOLS.iter().find(|tool| tool.name == "strace").unwrap();
         let advice = advice(&[strace]);
         assert!(!advice.contains("memcached"), "{advice}");
