@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 use crate::tool::remcache;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A server in the foreground, and the address that it printed.
+/// Starts `remcache serve`, and returns it with the address that it printed.
 fn serve(args: &[&str]) -> (Child, String) {
     let mut child = remcache(["serve"].iter().chain(args)).spawn();
     let stdout = child.stdout.as_mut().expect("it is a pipe");
@@ -16,7 +16,7 @@ fn serve(args: &[&str]) -> (Child, String) {
 }
 
 #[test]
-fn a_server_serves_until_it_is_told_to_end() {
+fn a_server_runs_until_it_gets_a_signal() {
     for signal in [Signal::INT, Signal::TERM] {
         let (mut child, address) = serve(&["--port", "0"]);
         remcache(["set", "Hello", "World"]).servers(&address).run().exits(0);
@@ -41,7 +41,7 @@ fn a_server_on_a_unix_socket_with_limits() {
 }
 
 #[test]
-fn a_served_server_passes_libmemcacheds_own_tests() {
+fn a_server_passes_the_tests_of_libmemcached() {
     let (mut child, address) = serve(&["--port", "0"]);
     let port = address.rsplit_once(':').unwrap().1;
     let output = Command::new("memccapable")
@@ -55,7 +55,7 @@ fn a_served_server_passes_libmemcacheds_own_tests() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_named() {
+fn the_error_names_a_port_that_is_in_use() {
     let (mut child, address) = serve(&["--port", "0"]);
     let port = address.rsplit_once(':').unwrap().1;
     remcache(["serve", "--port", port]).run().exits(2).complains_of(&address);
@@ -66,16 +66,16 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
-fn the_demo_goes_as_told_and_is_plain_in_a_pipe() {
+fn demo_passes_and_prints_plain_text_to_a_pipe() {
     let run = remcache(["demo"]).run().exits(0);
     assert!(!run.stdout.contains(&0x1b) && run.stderr.is_empty(), "{run:?}");
     for part in [
         "Store, fetch, count",
-        "100, with no step lost",
+        "100, none lost",
         "10,000 found",
         "is stopped",
         "not sent",
-        "is started again",
+        "is restarted",
         "callers",
         "What next",
     ] {
@@ -87,7 +87,7 @@ fn the_demo_goes_as_told_and_is_plain_in_a_pipe() {
 }
 
 #[test]
-fn the_demo_has_colours_on_a_terminal() {
+fn demo_has_colours_on_a_terminal() {
     let run = remcache(["demo"]).run_on_terminal("").exits(0);
     assert!(run.text().contains("\x1b[32m") && run.text().contains("\x1b[31m"), "{}", run.text());
 }

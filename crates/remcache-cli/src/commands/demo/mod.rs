@@ -1,12 +1,12 @@
-//! `demo`: what a stranger sees first. Every step is checked: the demo fails if one does not go as
-//! it is told.
+//! `demo`: a guided tour on embedded servers. Every step is checked, and the demo fails if one does not have
+//! the result that it shows.
 
 mod basics;
-mod crowd;
+mod load;
 mod outage;
-mod scene;
+mod output;
+mod scenario;
 mod speed;
-mod stage;
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::embedded::Embedded;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Tone;
 use crate::session::Session;
-use stage::Stage;
+use output::DemoOutput;
 
-/// See it at work, on three embedded servers; a few seconds, nothing else needed
+/// Show what remcache does, on three embedded servers; needs nothing else
 ///
-/// Stores, fetches, counts, asks for many keys at once; stops a server and shows the outcomes while
-/// it is away, starts it again and shows its return; then measures the speed.
+/// Stores, fetches and counts; fetches many keys in one call; stops a server and shows the results while it
+/// is down; restarts it and shows how the client recovers; then measures throughput. Takes a few seconds.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
@@ -29,47 +29,47 @@ pub(crate) async fn run(_: &Args, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.expect();
     let servers = Embedded::start(SERVERS, MEMORY).await?;
     let client = Client::with_config(servers.addresses(), Config::new().timeout(TIMEOUT))?;
-    let mut stage = Stage::new(&mut session.output);
-    let played = tokio::select! {
-        played = play(&client, &servers, &mut stage) => played,
+    let mut out = DemoOutput::new(&mut session.output);
+    let finished = tokio::select! {
+        finished = run_sections(&client, &servers, &mut out) => finished,
         () = interrupt.raised() => return Ok(Exit::Interrupted),
     };
-    played?;
-    Ok(if stage.is_as_told() { Exit::Yes } else { Exit::Server })
+    finished?;
+    Ok(if out.all_passed() { Exit::Yes } else { Exit::Server })
 }
 
-async fn play(client: &Client, servers: &Embedded, stage: &mut Stage<'_>) -> Result<(), Failure> {
+async fn run_sections(client: &Client, servers: &Embedded, out: &mut DemoOutput<'_>) -> Result<(), Failure> {
     let names = servers.addresses().join(", ");
-    stage.heading(format_args!("remcache {}", env!("CARGO_PKG_VERSION")))?;
-    stage.say(format_args!("Three embedded servers: {names}. Nothing leaves this machine."))?;
-    basics::one_key(client, stage).await?;
-    basics::many_keys(client, stage).await?;
-    outage::show(client, servers, stage).await?;
-    speed::measure(client, stage).await?;
-    epilogue(stage)
+    out.heading(format_args!("remcache {}", env!("CARGO_PKG_VERSION")))?;
+    out.line(format_args!("Three embedded servers: {names}. Nothing leaves this machine."))?;
+    basics::one_key(client, out).await?;
+    basics::many_keys(client, out).await?;
+    outage::show(client, servers, out).await?;
+    speed::measure(client, out).await?;
+    next_steps(out)
 }
 
-fn epilogue(stage: &mut Stage<'_>) -> Result<(), Failure> {
-    stage.heading("What next")?;
-    for (line, what) in NEXT {
-        let line = stage.paint(Tone::Name, format_args!("{line:44}"));
-        stage.say(format_args!("{line}{what}"))?;
+fn next_steps(out: &mut DemoOutput<'_>) -> Result<(), Failure> {
+    out.heading("What next")?;
+    for (line, what) in NEXT_STEPS {
+        let line = out.paint(Tone::Name, format_args!("{line:44}"));
+        out.line(format_args!("{line}{what}"))?;
     }
-    if !stage.is_as_told() {
-        stage.say(stage.paint(Tone::Bad, "Not everything went as told: see the lines marked ✗ above."))?;
+    if !out.all_passed() {
+        out.line(out.paint(Tone::Bad, "Some steps failed: see the lines marked ✗ above."))?;
     }
     Ok(())
 }
 
-const NEXT: [(&str, &str); 5] = [
-    ("remcache serve &", "a server of your own to try things on"),
+const NEXT_STEPS: [(&str, &str); 5] = [
+    ("remcache serve &", "run an embedded server to experiment with"),
     ("remcache set Hello World --ttl 10m", "then: remcache get Hello"),
-    ("remcache stats --watch 1s -s cache1,cache2", "your servers, live"),
-    ("remcache bench --time 10s", "their speed, with percentiles"),
-    ("remcache --help", "everything else"),
+    ("remcache stats --watch 1s -s cache1,cache2", "watch your own servers"),
+    ("remcache bench --time 10s", "measure them, with percentiles"),
+    ("remcache --help", "list all commands"),
 ];
 
 const SERVERS: usize = 3;
 const MEMORY: usize = 64 << 20;
-/// A machine that is busy with other things must not look like a server that is away.
+/// Long enough that a busy machine is not mistaken for a server that is down.
 const TIMEOUT: Duration = Duration::from_secs(5);

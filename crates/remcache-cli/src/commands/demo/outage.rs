@@ -1,80 +1,81 @@
-//! The demo's middle: a server goes away under load and comes back.
+//! A server goes down under load and recovers.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use remcache::Client;
 
-use super::crowd::{Crowd, Heard};
-use super::scene::{Scene, Scenery};
-use super::stage::Stage;
+use super::load::{BackgroundLoad, LoadResult};
+use super::output::DemoOutput;
+use super::scenario::{Phase, Scenario};
 use crate::embedded::Embedded;
 use crate::exit::Failure;
 use crate::output::{Tone, number};
 
-/// When, since the callers began to ask.
-struct Times {
+/// Times since the start of the load.
+struct OutageTimes {
     stopped: Duration,
     started: Duration,
-    back: Duration,
+    recovered: Duration,
 }
 
-/// Stops a server, looks, starts it again, looks.
-pub(super) async fn show(client: &Client, servers: &Embedded, stage: &mut Stage<'_>) -> Result<(), Failure> {
-    let scene = Scene::set_up(client).await?;
-    let Some(server) = servers.servers().get(scene.victim) else { return Ok(()) };
+/// Stops a server and restarts it, and shows the results in each phase.
+pub(super) async fn show(client: &Client, servers: &Embedded, out: &mut DemoOutput<'_>) -> Result<(), Failure> {
+    let scenario = Scenario::prepare(client).await?;
+    let Some(server) = servers.servers().get(scenario.stopped_server) else { return Ok(()) };
 
-    stage.heading("A server goes away, while 64 callers keep asking")?;
-    let crowd = Crowd::gather(client, CALLERS, CROWD_KEYS).await?;
-    scene.look(Scenery::Whole, stage).await?;
+    out.heading("A server goes down under load from 64 callers")?;
+    let load = BackgroundLoad::start(client, CALLERS, LOAD_KEYS).await?;
+    scenario.fetch_all(Phase::AllUp, out).await?;
     tokio::time::sleep(BEFORE).await;
-    let stopped = crowd.elapsed();
+    let stopped = load.elapsed();
     server.stop().await;
-    stage.say("")?;
+    out.line("")?;
     let call = format!("{} is stopped", server.address());
-    stage.call(&call, "its keys fail at once, the others notice nothing", true)?;
-    scene.look(Scenery::Away, stage).await?;
-    tell_writes(client, &scene, stage).await?;
-    tokio::time::sleep(AWAY).await;
+    out.step(&call, "its keys fail at once, the others are unaffected", true)?;
+    scenario.fetch_all(Phase::Stopped, out).await?;
+    show_writes(client, &scenario, out).await?;
+    tokio::time::sleep(DOWN).await;
 
-    stage.heading("It comes back")?;
-    let started = crowd.elapsed();
+    out.heading("It recovers")?;
+    let started = load.elapsed();
     server.restart().await.map_err(|error| Failure::Io(server.address(), error))?;
-    let is_back = wait_for(client, scene.victim).await;
-    let back = crowd.elapsed();
-    let outcome = format!("empty; used again after {}, by itself", number::duration(back.saturating_sub(started)));
-    stage.call(&format!("{} is started again", server.address()), outcome, is_back)?;
-    scene.look(Scenery::Back, stage).await?;
+    let is_used = wait_until_used(client, scenario.stopped_server).await;
+    let recovered = load.elapsed();
+    let delay = number::duration(recovered.saturating_sub(started));
+    let outcome = format!("empty; reconnected after {delay}, automatically");
+    out.step(&format!("{} is restarted", server.address()), outcome, is_used)?;
+    scenario.fetch_all(Phase::Restarted, out).await?;
     tokio::time::sleep(AFTER).await;
 
-    tell_crowd(client, &crowd.dismiss().await, &Times { stopped, started, back }, stage)?;
+    print_result(client, &load.stop().await, &OutageTimes { stopped, started, recovered }, out)?;
     Ok(())
 }
 
 const CALLERS: usize = 64;
-const CROWD_KEYS: usize = 300;
+const LOAD_KEYS: usize = 300;
 const BEFORE: Duration = Duration::from_millis(350);
-const AWAY: Duration = Duration::from_millis(350);
+const DOWN: Duration = Duration::from_millis(350);
 const AFTER: Duration = Duration::from_millis(250);
 
-/// Writes to a server that is there and to the one that is away.
-async fn tell_writes(client: &Client, scene: &Scene<'_>, stage: &mut Stage<'_>) -> Result<(), Failure> {
-    let (there, away) = (scene.a_key(false), scene.a_key(true));
-    let stored = client.set(there, there).await;
-    let is_made = stored.is_ok_and(|change| change.is_made());
-    stage.call(&format!("set {there}, whose server is up"), "stored", is_made)?;
-    let failed = client.set(away, away).await;
+/// Shows writes to a server that is up and to the one that is down.
+async fn show_writes(client: &Client, scenario: &Scenario<'_>, out: &mut DemoOutput<'_>) -> Result<(), Failure> {
+    let (up, down) = (scenario.key_of(false), scenario.key_of(true));
+    let stored = client.set(up, up).await;
+    let is_stored = stored.is_ok_and(|change| change.is_made());
+    out.step(&format!("set {up}, whose server is up"), "stored", is_stored)?;
+    let failed = client.set(down, down).await;
     let is_safe = failed.as_ref().is_err_and(|error| error.is_disconnected() && !error.may_have_executed());
-    stage.call(&format!("set {away}, whose server is down"), "not sent, so repeating it is safe", is_safe)?;
-    stage.call("is_usable", "yes: some servers answer", client.is_usable())?;
+    out.step(&format!("set {down}, whose server is down"), "not sent, so safe to retry", is_safe)?;
+    out.step("is_usable", "yes: some servers respond", client.is_usable())?;
     Ok(())
 }
 
-/// Waits until the server is used again; whether it is.
-async fn wait_for(client: &Client, place: usize) -> bool {
-    let Some(server) = client.servers().into_iter().nth(place) else { return false };
+/// Waits until the server responds again; returns false if it does not.
+async fn wait_until_used(client: &Client, index: usize) -> bool {
+    let Some(server) = client.servers().into_iter().nth(index) else { return false };
     let begun = Instant::now();
-    while begun.elapsed() < LONGEST_RETURN {
+    while begun.elapsed() < MAX_RECOVERY {
         if server.noop().await.is_ok() {
             return true;
         }
@@ -83,41 +84,41 @@ async fn wait_for(client: &Client, place: usize) -> bool {
     false
 }
 
-/// The longest wait before the library connects again is 5 s.
-const LONGEST_RETURN: Duration = Duration::from_secs(8);
+/// More than the library's longest reconnect backoff, which is 5 s.
+const MAX_RECOVERY: Duration = Duration::from_secs(8);
 
-/// Tells what the callers saw meanwhile.
-fn tell_crowd(client: &Client, heard: &Heard, times: &Times, stage: &mut Stage<'_>) -> io::Result<()> {
-    stage.heading("What the 64 callers saw")?;
-    draw(client, heard, stage)?;
-    let [stopped, started, back] =
-        [times.stopped, times.started, times.back].map(|time| format!("{:.2} s", time.as_secs_f64()));
-    let times = format!("stopped at {stopped}, started at {started}, back at {back}");
-    stage.say(stage.paint(Tone::Faint, times))?;
-    let calls = format!("{} gets", number::exact(heard.asked));
-    let [answered, not_sent, cut_off] = [heard.answered, heard.not_sent, heard.maybe_sent].map(number::exact);
-    let outcome = format!("{answered} answered, {not_sent} not sent, {cut_off} cut off on their way");
-    stage.call(&calls, outcome, heard.other_errors == 0 && heard.not_sent > 0)?;
-    let lost = heard.asked.saturating_sub(heard.ended());
-    stage.call("gets without an outcome", number::exact(lost), lost == 0)?;
-    stage.call("wrong values", number::exact(heard.wrong), heard.wrong == 0)
+/// Prints the results of the load.
+fn print_result(client: &Client, result: &LoadResult, times: &OutageTimes, out: &mut DemoOutput<'_>) -> io::Result<()> {
+    out.heading("Results of the 64 callers")?;
+    draw(client, result, out)?;
+    let [stopped, started, recovered] =
+        [times.stopped, times.started, times.recovered].map(|time| format!("{:.2} s", time.as_secs_f64()));
+    let times = format!("stopped at {stopped}, restarted at {started}, reconnected at {recovered}");
+    out.line(out.paint(Tone::Faint, times))?;
+    let calls = format!("{} gets", number::exact(result.requests));
+    let [answered, not_sent, in_flight] = [result.answered, result.not_sent, result.maybe_sent].map(number::exact);
+    let outcome = format!("{answered} answered, {not_sent} not sent, {in_flight} in flight at the stop");
+    out.step(&calls, outcome, result.other_errors == 0 && result.not_sent > 0)?;
+    let lost = result.requests.saturating_sub(result.ended());
+    out.step("gets without a result", number::exact(lost), lost == 0)?;
+    out.step("wrong values", number::exact(result.wrong_values), result.wrong_values == 0)
 }
 
-/// Draws for each server when it answered and when it failed.
-fn draw(client: &Client, heard: &Heard, stage: &mut Stage<'_>) -> io::Result<()> {
-    let width = stage.name_width(client);
-    for (place, server) in client.servers().iter().enumerate() {
-        let cells = heard.line(place, TIMELINE).into_iter().map(|part| match part {
-            (true, false) => stage.paint(Tone::Good, "█"),
-            (true, true) => stage.paint(Tone::Warning, "▒"),
-            (false, true) => stage.paint(Tone::Bad, "✗"),
+/// Draws a timeline for each server: when requests succeeded and when they failed.
+fn draw(client: &Client, result: &LoadResult, out: &mut DemoOutput<'_>) -> io::Result<()> {
+    let width = out.name_width(client);
+    for (index, server) in client.servers().iter().enumerate() {
+        let cells = result.timeline(index, TIMELINE).into_iter().map(|part| match part {
+            (true, false) => out.paint(Tone::Good, "█"),
+            (true, true) => out.paint(Tone::Warning, "▒"),
+            (false, true) => out.paint(Tone::Bad, "✗"),
             (false, false) => " ".to_owned(),
         });
         let cells: String = cells.collect();
-        let name = stage.paint(Tone::Name, format_args!("{:>width$}", server.name()));
-        stage.say(format_args!("{name}  {cells}"))?;
+        let name = out.paint(Tone::Name, format_args!("{:>width$}", server.name()));
+        out.line(format_args!("{name}  {cells}"))?;
     }
-    stage.say(stage.paint(Tone::Faint, format_args!("{:>width$}  █ answers   ✗ failures   ▒ both", "")))
+    out.line(out.paint(Tone::Faint, format_args!("{:>width$}  █ answers   ✗ failures   ▒ both", "")))
 }
 
 const TIMELINE: usize = 72;

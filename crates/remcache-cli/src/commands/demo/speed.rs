@@ -1,24 +1,25 @@
-//! The demo's end: how fast it is, with ever more callers on the same connections.
+//! Throughput with a growing number of callers on the same connections.
 
 use std::time::Duration;
 
 use remcache::{Client, Ttl};
 
-use super::stage::Stage;
+use super::output::DemoOutput;
 use crate::exit::Failure;
 use crate::load::{Load, Mix, Pace, Popularity, Sizes, Tallied, Verb, Workload, per_second};
 use crate::output::{Cell, Column, Table, Tone, number, picture};
 
-/// What so many callers reached.
-struct Reached {
+/// Throughput and latency with a number of callers.
+
+struct SpeedResult {
     callers: usize,
     rate: f64,
     gets: Tallied,
 }
 
-/// Measures gets with ever more callers.
-pub(super) async fn measure(client: &Client, stage: &mut Stage<'_>) -> Result<(), Failure> {
-    stage.heading("How fast: gets of 100 bytes, one thread, one connection to each server")?;
+/// Measures gets with a growing number of callers.
+pub(super) async fn measure(client: &Client, out: &mut DemoOutput<'_>) -> Result<(), Failure> {
+    out.heading("Throughput: gets of 100 bytes, one thread, one connection to each server")?;
     let workload = Workload {
         mix: Mix::only(Verb::Get),
         keys: 10_000,
@@ -28,36 +29,37 @@ pub(super) async fn measure(client: &Client, stage: &mut Stage<'_>) -> Result<()
     };
     let mut failed = 0;
     workload.store_all(client, |stored| failed += u64::from(stored.is_err()), |_| ()).await;
-    stage.check(failed == 0, format_args!("{failed} keys could not be stored"))?;
+    out.expect(failed == 0, format_args!("{failed} keys could not be stored"))?;
     let mut results = Vec::new();
     for callers in CALLERS {
-        let reached = reach(client, &workload, callers).await;
-        stage.check(reached.gets.errors == 0, format_args!("{} gets failed", reached.gets.errors))?;
-        stage.check(reached.gets.hits == reached.gets.answers, "some gets missed")?;
-        results.push(reached);
+        let result = reach(client, &workload, callers).await;
+        out.expect(result.gets.errors == 0, format_args!("{} gets failed", result.gets.errors))?;
+        out.expect(result.gets.hits == result.gets.answers, "some gets missed")?;
+        results.push(result);
     }
-    stage.table(&table(&results))?;
+    out.table(&table(&results))?;
     if cfg!(debug_assertions) {
-        let hint = "an unoptimised build: see the real speed with cargo run --release -- demo";
-        stage.say(stage.paint(Tone::Faint, hint))?;
+        let hint = "unoptimised build: measure with cargo run --release -- demo";
+
+        out.line(out.paint(Tone::Faint, hint))?;
     }
     Ok(())
 }
 
-async fn reach(client: &Client, workload: &Workload, callers: usize) -> Reached {
+async fn reach(client: &Client, workload: &Workload, callers: usize) -> SpeedResult {
     let mut load = Load::begin(client, workload, Pace::Callers(callers), TIME, 1);
     load.ended().await;
     let (recorder, elapsed) = load.result();
     let gets = recorder.tallied(None);
-    Reached { callers, rate: per_second(gets.answers, elapsed), gets }
+    SpeedResult { callers, rate: per_second(gets.answers, elapsed), gets }
 }
 
-fn table(results: &[Reached]) -> Table {
+fn table(results: &[SpeedResult]) -> Table {
     let columns = ["callers", "gets/s", "", "p50", "p99"];
     let mut table =
         Table::new(columns.map(|title| if title.is_empty() { Column::left("") } else { Column::right(title) }));
-    let fastest = results.iter().map(|reached| reached.rate).fold(1.0, f64::max);
-    for Reached { callers, rate, gets } in results {
+    let fastest = results.iter().map(|result| result.rate).fold(1.0, f64::max);
+    for SpeedResult { callers, rate, gets } in results {
         table.row([
             Cell::new(callers),
             Cell::new(number::exact(rate.round() as u64)).tone(Tone::Title),

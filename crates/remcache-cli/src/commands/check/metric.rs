@@ -1,0 +1,347 @@
+//! Conditions of `check`, and the metrics that they are on.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::options::value;
+use crate::output::number;
+use crate::relation::Relation;
+use crate::sample::Figures;
+
+/// A condition on a metric of a server.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Condition {
+    text: String,
+    pub(super) metric: CheckMetric,
+    relation: Relation,
+    limit: f64,
+}
+
+/// A metric of a server.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum CheckMetric {
+    /// A percentage of one statistic in others.
+    Ratio(&'static Ratio),
+    /// Time of a no-op, in seconds.
+    Ping,
+    /// Time since the server started, in seconds.
+    Uptime,
+    /// A statistic of the server.
+    Stat(String),
+    /// Growth of a statistic per second.
+    Rate(String),
+}
+
+/// A percentage of one statistic in the sum of others.
+#[derive(Debug, PartialEq)]
+pub(super) struct Ratio {
+    name: &'static str,
+    part: &'static str,
+    whole: &'static [&'static str],
+    /// Whether its statistics are counters, of which only the growth over the interval counts.
+    has_counters: bool,
+}
+
+const RATIOS: [Ratio; 3] = [
+    Ratio { name: "hit%", part: "get_hits", whole: &["get_hits", "get_misses"], has_counters: true },
+    Ratio { name: "memory%", part: "bytes", whole: &["limit_maxbytes"], has_counters: false },
+    Ratio { name: "connections%", part: "curr_connections", whole: &["max_connections"], has_counters: false },
+];
+
+/// Rates that have a name of their own in the tool.
+const RATES: [(&str, &str); 4] =
+    [("gets/s", "cmd_get"), ("sets/s", "cmd_set"), ("evictions/s", "evictions"), ("misses/s", "get_misses")];
+
+/// State of a server: its statistics at the end and at the start of the interval, and the time of a no-op.
+#[derive(Debug)]
+pub(super) struct Observation {
+    pub(super) now: Figures,
+    pub(super) before: Option<(Figures, Duration)>,
+    pub(super) ping: Duration,
+}
+
+/// Result of evaluating a condition.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Evaluation {
+    /// The metric's value, and whether the condition holds.
+    Value(f64, bool),
+    /// The metric is undefined at the moment: the hit ratio without gets.
+    NoData,
+    /// The server does not report the statistics of the metric.
+    Unavailable,
+}
+
+impl Condition {
+    /// Evaluates the condition.
+    pub(super) fn evaluate(&self, observation: &Observation) -> Evaluation {
+        match self.metric.value(observation) {
+            Some(Some(value)) => Evaluation::Value(value, self.relation.holds(value, self.limit)),
+            Some(None) => Evaluation::NoData,
+            None => Evaluation::Unavailable,
+        }
+    }
+
+    /// Whether it holds for large values.
+    pub(super) fn is_upper_bound(&self) -> bool {
+        matches!(self.relation, Relation::Above | Relation::AtLeast)
+    }
+
+    /// Describes a value for which the condition holds.
+    pub(super) fn explain(&self, value: f64) -> String {
+        format!("{} is {} ({})", self.metric.name(), self.metric.show(value), self.text)
+    }
+
+    /// Describes a metric that the server does not report.
+    pub(super) fn explain_missing(&self, observation: &Observation) -> String {
+        let name = self.metric.name();
+        match self.metric.suggestion(&observation.now) {
+            Some(similar) => format!("no statistic `{name}`; did you mean {similar}?"),
+            None => format!("no statistic `{name}`"),
+        }
+    }
+
+    /// The limit as a monitoring plugin prints it.
+    pub(super) fn limit(&self) -> f64 {
+        self.limit
+    }
+}
+
+impl CheckMetric {
+    /// Returns the value, `Some(None)` if it is undefined, and `None` if the server does not report it.
+    fn value(&self, observation: &Observation) -> Option<Option<f64>> {
+        let number = |name: &str| observation.now.number(name).map(|number| number as f64);
+        let growth = |name: &str| {
+            let (before, _) = observation.before.as_ref()?;
+            Some(observation.now.number(name)?.saturating_sub(before.number(name)?) as f64)
+        };
+        let value = match self {
+            Self::Ratio(ratio) => {
+                let of = |name: &str| if ratio.has_counters { growth(name) } else { number(name) };
+                let whole = ratio.whole.iter().map(|name| of(name)).sum::<Option<f64>>()?;
+                let part = of(ratio.part)?;
+                return Some((whole > 0.0).then_some(100.0 * part / whole));
+            }
+            Self::Ping => observation.ping.as_secs_f64(),
+            Self::Uptime => number("uptime")?,
+            Self::Stat(name) => number(name)?,
+            Self::Rate(name) => {
+                let (_, elapsed) = observation.before.as_ref()?;
+                growth(name)? / elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
+            }
+        };
+        Some(Some(value))
+    }
+
+    /// Whether it is measured over an interval.
+    pub(super) fn needs_interval(&self) -> bool {
+        matches!(self, Self::Rate(_)) || matches!(self, Self::Ratio(ratio) if ratio.has_counters)
+    }
+
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Ratio(ratio) => ratio.name.into(),
+            Self::Ping => "ping".into(),
+            Self::Uptime => "uptime".into(),
+            Self::Stat(name) => name.clone(),
+            Self::Rate(stat) => match RATES.iter().find(|(_, known)| known == stat) {
+                Some((name, _)) => (*name).into(),
+                None => format!("{stat}/s"),
+            },
+        }
+    }
+
+    /// Returns the name that was probably meant, in place of one that the server does not report.
+    fn suggestion(&self, stats: &Figures) -> Option<String> {
+        let (name, suffix) = match self {
+            Self::Stat(name) => (name, ""),
+            Self::Rate(name) => (name, "/s"),
+            Self::Ratio(_) | Self::Ping | Self::Uptime => return None,
+        };
+        if let Some(ratio) = ratio_without_percent(name).filter(|_| suffix.is_empty()) {
+            return Some(ratio.name.into());
+        }
+        let numbers = stats.iter().filter(|(_, value)| value.parse::<f64>().is_ok()).map(|(stat, _)| stat);
+        most_similar(name, numbers).map(|stat| format!("{stat}{suffix}"))
+    }
+
+    fn show(&self, value: f64) -> String {
+        match self {
+            Self::Ratio(_) => format!("{value:.1}%"),
+            Self::Ping => number::duration(Duration::from_secs_f64(value)),
+            Self::Uptime => number::age(value as u64),
+            Self::Stat(_) => format!("{value}"),
+            Self::Rate(_) => number::rate(value),
+        }
+    }
+
+    /// The unit as a monitoring plugin prints it.
+    pub(super) fn unit(&self) -> &'static str {
+        match self {
+            Self::Ratio(_) => "%",
+            Self::Ping | Self::Uptime => "s",
+            Self::Stat(_) | Self::Rate(_) => "",
+        }
+    }
+
+    fn limit(&self, text: &str) -> Result<f64, String> {
+        match self {
+            Self::Ratio(_) => percentage(text).ok_or_else(|| "expected a percentage from 0 to 100".into()),
+            Self::Ping | Self::Uptime => value::duration(text).map(|limit| limit.as_secs_f64()),
+            Self::Stat(_) | Self::Rate(_) if text == "0" => Ok(0.0),
+            Self::Stat(_) | Self::Rate(_) => value::count(text).map(|limit| limit as f64),
+        }
+    }
+}
+
+fn percentage(text: &str) -> Option<f64> {
+    text.trim_end_matches('%').parse().ok().filter(|limit| (0.0..=100.0).contains(limit))
+}
+
+/// The ratio whose name was written without its percent sign.
+fn ratio_without_percent(name: &str) -> Option<&'static Ratio> {
+    RATIOS.iter().find(|ratio| ratio.name.strip_suffix('%') == Some(name))
+}
+
+/// Returns the name that contains the given one, or that differs least from it.
+fn most_similar<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let similarity = |other: &str| match other.contains(name) {
+        // The shortest of those that contain it: `items` is `curr_items` rather than `slab_reassign_chunk_rescues`.
+        true => 2.0 + 1.0 / other.len() as f64,
+        false => strsim::jaro(name, other),
+    };
+    let scored = known.map(|other| (similarity(other), other)).filter(|(score, _)| *score > MIN_SIMILARITY);
+    scored.max_by(|(score, _), (other, _)| score.total_cmp(other)).map(|(_, other)| other)
+}
+
+/// The threshold below which clap makes no suggestion either.
+const MIN_SIMILARITY: f64 = 0.7;
+
+impl FromStr for CheckMetric {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(ratio) = RATIOS.iter().find(|ratio| ratio.name == text) {
+            return Ok(Self::Ratio(ratio));
+        }
+        if let Some((_, stat)) = RATES.iter().find(|(name, _)| *name == text) {
+            return Ok(Self::Rate((*stat).into()));
+        }
+        let is_stat =
+            |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        match text {
+            "ping" => Ok(Self::Ping),
+            "uptime" => Ok(Self::Uptime),
+            _ => match text.strip_suffix("/s") {
+                Some(stat) if is_stat(stat) => Ok(Self::Rate(stat.into())),
+                None if is_stat(text) => Ok(Self::Stat(text.into())),
+                _ => Err(format!(
+                    "unknown metric {text:?}; expected hit%, memory%, connections%, ping, uptime, gets/s, sets/s, misses/s, evictions/s, or a statistic of the server such as curr_items or cmd_touch/s"
+                )),
+            },
+        }
+    }
+}
+
+impl FromStr for Condition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = Relation::split(text);
+        let (name, relation, right) = parts.ok_or("expected a condition such as hit%<90 or evictions/s>100")?;
+        let metric: CheckMetric = name.parse()?;
+        let limit = metric.limit(right).map_err(|problem| match (ratio_without_percent(name), percentage(right)) {
+            (Some(ratio), Some(limit)) => {
+                let sign = text[name.len()..].trim_end_matches(right).trim();
+                format!("invalid limit {right:?} for {name}; did you mean {}{sign}{limit}?", ratio.name)
+            }
+            _ => format!("invalid limit {right:?} for {name}: {problem}"),
+        })?;
+        Ok(Self { text: text.to_owned(), metric, relation, limit })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observation() -> Observation {
+        let now = [
+            ("get_hits", "1090"),
+            ("get_misses", "10"),
+            ("bytes", "50"),
+            ("limit_maxbytes", "100"),
+            ("evictions", "30"),
+            ("uptime", "3600"),
+            ("curr_items", "7"),
+        ];
+        let before = [("evictions", "10"), ("get_hits", "1000"), ("get_misses", "0")];
+        Observation {
+            now: now.into_iter().collect(),
+            before: Some((before.into_iter().collect(), Duration::from_secs(2))),
+            ping: Duration::from_millis(5),
+        }
+    }
+
+    #[test]
+    fn conditions_on_every_kind_of_metric() {
+        use Evaluation::{NoData, Unavailable, Value};
+        let cases = [
+            // The gets before the interval do not count.
+            ("hit%<90", Value(90.0, false)),
+            ("hit%<=90%", Value(90.0, true)),
+            ("memory%>49.5", Value(50.0, true)),
+            ("connections%>1", Unavailable),
+            ("evictions/s>=10", Value(10.0, true)),
+            ("cmd_touch/s>1", Unavailable),
+            ("uptime<2h", Value(3600.0, true)),
+            ("ping>10ms", Value(0.005, false)),
+            ("curr_items>1k", Value(7.0, false)),
+            ("curr_items>0", Value(7.0, true)),
+            ("curr_itemz>0", Unavailable),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(text.parse::<Condition>().unwrap().evaluate(&observation()), expected, "{text}");
+        }
+        let now: Figures = [("get_hits", "9"), ("get_misses", "9")].into_iter().collect();
+        let idle = Observation { before: Some((now.clone(), Duration::from_secs(1))), now, ping: Duration::ZERO };
+        assert_eq!("hit%<90".parse::<Condition>().unwrap().evaluate(&idle), NoData);
+    }
+
+    #[test]
+    fn metrics_that_are_measured_over_an_interval() {
+        for (text, expected) in [("hit%<90", true), ("gets/s>1", true), ("memory%>90", false), ("curr_items>1", false)]
+        {
+            assert_eq!(text.parse::<Condition>().unwrap().metric.needs_interval(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn invalid_conditions_are_explained() {
+        for (text, word) in [
+            ("hit%", "condition"),
+            ("hit percent<3", "hit percent"),
+            ("hit%<101", "101"),
+            ("ping>5", "5ms"),
+            ("a%>1", "a%"),
+            ("memory>80%", "did you mean memory%>80?"),
+            ("memory >= 80%", "did you mean memory%>=80?"),
+            ("curr_items>80%", "invalid limit \"80%\" for curr_items"),
+        ] {
+            let error = text.parse::<Condition>().unwrap_err();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_similar_statistic_is_suggested() {
+        for (text, expected) in [
+            ("items>5", "no statistic `items`; did you mean curr_items?"),
+            ("evictoins/s>5", "no statistic `evictoins/s`; did you mean evictions/s?"),
+            ("hit<90", "no statistic `hit`; did you mean hit%?"),
+            ("memory>90", "no statistic `memory`; did you mean memory%?"),
+            ("qqq>5", "no statistic `qqq`"),
+        ] {
+            assert_eq!(text.parse::<Condition>().unwrap().explain_missing(&observation()), expected);
+        }
+    }
+}

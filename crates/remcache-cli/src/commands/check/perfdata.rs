@@ -1,0 +1,73 @@
+//! Performance data: metrics with their ranges, as monitoring plugins print them.
+
+use std::fmt;
+
+use super::metric::Condition;
+
+/// A metric, and the ranges outside of which it raises an alert.
+#[derive(Clone, Debug)]
+pub(super) struct PerfData {
+    pub(super) label: String,
+    value: f64,
+    unit: &'static str,
+    pub(super) warning: AlertRange,
+    pub(super) critical: AlertRange,
+}
+
+/// A range of values that raise no alert.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AlertRange {
+    min: Option<f64>,
+    max: Option<f64>,
+}
+
+impl PerfData {
+    pub(super) fn new(label: String, value: f64, unit: &'static str) -> Self {
+        Self { label, value, unit, warning: AlertRange::default(), critical: AlertRange::default() }
+    }
+}
+
+impl AlertRange {
+    /// Adds the limit of a condition that raises an alert.
+    pub(super) fn add(&mut self, condition: &Condition) {
+        let end = if condition.is_upper_bound() { &mut self.max } else { &mut self.min };
+        *end = Some(condition.limit());
+    }
+}
+
+impl fmt::Display for PerfData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { label, value, unit, warning, critical } = self;
+        write!(f, "'{label}'={value}{unit};{warning};{critical}")
+    }
+}
+
+impl fmt::Display for AlertRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.min, self.max) {
+            (None, None) => Ok(()),
+            (None, Some(max)) => write!(f, "{max}"),
+            (Some(min), None) => write!(f, "{min}:"),
+            (Some(min), Some(max)) => write!(f, "{min}:{max}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_follow_the_conditions() {
+        let range = |conditions: &[&str]| {
+            let mut range = AlertRange::default();
+            conditions.iter().for_each(|condition| range.add(&condition.parse().unwrap()));
+
+            range.to_string()
+        };
+        assert_eq!(range(&[]), "");
+        assert_eq!(range(&["curr_items>5"]), "5");
+        assert_eq!(range(&["hit%<90"]), "90:");
+        assert_eq!(range(&["curr_items>=100", "curr_items<=5"]), "5:100");
+    }
+}
