@@ -1,14 +1,14 @@
-//! `watch`: what the servers do, as they do it.
+//! `watch`: the servers' own logs, event by event.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::ValueEnum;
-use remcache::Error;
 use remcache::client::ServerHandle;
 use remcache::proto::text::LogLine;
 use tokio::sync::mpsc;
 
+use super::event_log::{self, LogFailure};
 use crate::exit::{Failure, Outcome, complain};
 use crate::options::value;
 use crate::output::{Layout, Output, Record, Tone, text};
@@ -16,37 +16,37 @@ use crate::sample::events_left_out;
 use crate::session::Session;
 use crate::tally::Tally;
 
-/// Show what the servers do, event by event, until interrupted
+/// Show the servers' events as they happen, until interrupted
 ///
-/// It is the servers' own log (watch), on connections of their own. A listener that is too slow is told
-/// how many events it missed; it never slows a server down.
+/// These are the servers' own logs (watch), on connections of their own. A server that cannot write its log
+/// fast enough drops events and reports how many; it never waits for the tool.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What to watch
+    /// Events to show
     #[arg(value_enum, default_value = "fetchers")]
-    streams: Vec<Stream>,
+    streams: Vec<WatchStream>,
 
-    /// End after so long
+    /// Stop after this time
     #[arg(long = "for", value_name = "TIME", value_parser = value::duration)]
     time: Option<Duration>,
 }
 
-/// Kinds of events.
+/// Streams of a server's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Stream {
+enum WatchStream {
     /// Fetches, hits and misses
     Fetchers,
     /// Stores, deletes, counters
     Mutations,
-    /// Items that were removed to make room
+    /// Items evicted to free memory
     Evictions,
-    /// Connections that come and go
+    /// Connections that open and close
     Connevents,
-    /// Items that were deleted; since memcached 1.6.20
+    /// Deleted items; needs memcached 1.6.20
     Deletions,
 }
 
-impl Stream {
+impl WatchStream {
     fn name(self) -> &'static str {
         match self {
             Self::Fetchers => "fetchers",
@@ -58,11 +58,21 @@ impl Stream {
     }
 }
 
-/// The fields that most events have, for tables: records have all.
+/// A message from the log of a server.
+#[derive(Debug)]
+enum Message {
+    /// The server has confirmed the request, or its failure follows.
+    Started,
+    Line(Bytes),
+    /// The log has ended.
+    Failed(LogFailure),
+}
+
+/// The fields that most events have, as columns of CSV; JSON records have all fields.
 const COLUMNS: &[&str] = &["server", "ts", "type", "key", "key_b64", "status", "cmd", "ttl", "clsid", "size"];
 
-/// How many events may wait to be printed.
-const WAITING: usize = 10_000;
+/// Messages that may wait to be printed.
+const CAPACITY: usize = 10_000;
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     if session.output.layout() == Layout::Json {
@@ -71,40 +81,42 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.expect();
     let client = session.client()?;
     let servers = client.servers();
-    let streams: Vec<&str> = args.streams.iter().map(|stream| stream.name()).collect();
     let before = events_left_out(&client).await;
-    let mut events = listen(&servers, &streams.join(" "));
+    let mut messages = follow_all(&servers, &args.streams, event_log::start_timeout(session));
     let (mut tally, mut skipped) = (Tally::default(), 0);
-    let deadline = async {
-        match args.time {
-            Some(time) => tokio::time::sleep(time).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::pin!(deadline);
     let output = &mut session.output;
     if output.layout() == Layout::Csv {
         output.records(COLUMNS)?.end()?;
     }
+    // The time of --for begins when every log has started or failed.
+    let mut starting = servers.len();
+    let deadline = tokio::time::sleep(Duration::MAX);
+    tokio::pin!(deadline);
     let is_interrupted = loop {
-        let event = tokio::select! {
-            event = events.recv() => event,
+        let message = tokio::select! {
+            message = messages.recv() => message,
             () = &mut deadline => break false,
             () = interrupt.raised() => break true,
         };
-        match event {
-            Some((server, Ok(line))) => {
+        match message {
+            Some((server, Message::Line(line))) => {
                 skipped += LogLine::parse(&line).skipped();
                 print(servers[server].name(), &line, output)?;
-                if events.is_empty() {
+                if messages.is_empty() {
                     output.flush()?;
                 }
             }
-            Some((_, Err(error))) => {
-                // Told at once: the others may go on for hours.
+            Some((_, Message::Started)) => {
+                starting -= 1;
+                if let (0, Some(time)) = (starting, args.time) {
+                    deadline.as_mut().reset(tokio::time::Instant::now() + time);
+                }
+            }
+            Some((_, Message::Failed(failure))) => {
+                // Reported at once: the other logs may go on for hours.
                 output.flush()?;
-                complain(&error);
-                tally.error(&error);
+                complain(&failure.message);
+                failure.count(&mut tally);
             }
             None => break false,
         }
@@ -121,20 +133,51 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     Ok(if is_interrupted { interrupt.unless_raised(tally.exit_of_servers()) } else { tally.exit_of_servers() })
 }
 
-fn listen(servers: &[ServerHandle], streams: &str) -> mpsc::Receiver<(usize, Result<Bytes, Error>)> {
-    let (sender, receiver) = mpsc::channel(WAITING);
+fn follow_all(servers: &[ServerHandle], streams: &[WatchStream], limit: Duration) -> mpsc::Receiver<(usize, Message)> {
+    let (sender, receiver) = mpsc::channel(CAPACITY);
     for (index, server) in servers.iter().enumerate() {
-        let (mut log, sender) = (server.watch(streams), sender.clone());
-        tokio::spawn(async move {
-            while let Some(line) = log.next().await {
-                // Whoever stopped listening wants no more.
-                if sender.send((index, line)).await.is_err() {
-                    return;
-                }
-            }
-        });
+        tokio::spawn(follow(index, server.clone(), streams.to_vec(), limit, sender.clone()));
     }
     receiver
+}
+
+/// Sends the messages of one server; ends early, with `None`, when the command has ended.
+async fn follow(
+    index: usize,
+    server: ServerHandle,
+    streams: Vec<WatchStream>,
+    limit: Duration,
+    sender: mpsc::Sender<(usize, Message)>,
+) -> Option<()> {
+    let names: Vec<&str> = streams.iter().map(|stream| stream.name()).collect();
+    let started = event_log::start(&server, &names.join(" "), limit).await;
+    sender.send((index, Message::Started)).await.ok()?;
+    let mut log = match started {
+        Ok(log) => log,
+        Err(failure) => {
+            let failure = explained(failure, &server, &streams).await;
+            return sender.send((index, Message::Failed(failure))).await.ok();
+        }
+    };
+    while let Some(line) = log.next().await {
+        let message = line.map_or_else(|error| Message::Failed(error.into()), Message::Line);
+        sender.send((index, message)).await.ok()?;
+    }
+    Some(())
+}
+
+/// Replaces the `ERROR` of a server that lacks a stream by the version that it needs.
+async fn explained(failure: LogFailure, server: &ServerHandle, streams: &[WatchStream]) -> LogFailure {
+    if !streams.contains(&WatchStream::Deletions) || !failure.message.contains("ERROR") {
+        return failure;
+    }
+    match server.version().await {
+        Ok(version) => {
+            let message = format!("{}: watch deletions needs memcached 1.6.20; this is {version}", server.name());
+            LogFailure { message, ..failure }
+        }
+        Err(_) => failure,
+    }
 }
 
 fn print(server: &str, bytes: &[u8], output: &mut Output) -> std::io::Result<()> {

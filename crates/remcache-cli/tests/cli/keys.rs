@@ -156,4 +156,8 @@ fn what_a_server_does_is_told_as_it_happens() {
     assert!(text.contains("item_get") && text.contains("greeting") && text.contains("status=found"), "{text}");
     remcache(["watch"]).servers(DEAD).run().exits(4);
     remcache(["watch", "-f", "json"]).servers(DEAD).run().exits(2).complains_of("ndjson");
+    if Memcached::version() < (1, 6, 20) {
+        let run = remcache(["watch", "deletions"]).servers(server.addr()).run().exits(5);
+        assert!(run.stderr.contains("watch deletions needs memcached 1.6.20; this is 1."), "{run:?}");
+    }
 }

@@ -61,6 +61,23 @@ impl<T> Listing<T> {
         Self { server, request, entry, silence, state: State::Start }
     }
 
+    /// Connects, and waits until the server has accepted the request; [`next`](Self::next) does it too.
+    ///
+    /// # Errors
+    /// As for [`next`](Self::next). The listing is over then.
+    ///
+    /// # Cancellation
+    /// After dropping the future it is not certain that the server has accepted the request.
+    pub async fn open(&mut self) -> Result<(), Error> {
+        match self.state {
+            State::Start => match self.begin().await {
+                Ok(()) => Ok(()),
+                Err(error) => self.fail(error).map(drop),
+            },
+            State::Reading { .. } | State::Ended => Ok(()),
+        }
+    }
+
     /// The next entry; `None` after the last.
     ///
     /// A server that is busy with another dump is asked again, for as long as silence would be borne.

@@ -77,7 +77,6 @@ impl<'c> Scenario<'c> {
     }
 
     /// Returns a key of the stopped server, or of another one.
-
     pub(super) fn key_of(&self, of_stopped: bool) -> &str {
         let mut keys = self.keys.iter().zip(&self.servers_of_keys);
         keys.find(|(_, server)| (**server == self.stopped_server) == of_stopped).map_or("user:00", |(key, _)| key)
@@ -130,7 +129,6 @@ impl<'c> Scenario<'c> {
     }
 
     /// Lists the keys by result, with the reason of the failures.
-
     fn list(
         &self,
         states: &[KeyState],

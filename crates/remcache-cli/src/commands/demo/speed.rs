@@ -10,7 +10,6 @@ use crate::load::{Load, Mix, Pace, Popularity, Sizes, Tallied, Verb, Workload, p
 use crate::output::{Cell, Column, Table, Tone, number, picture};
 
 /// Throughput and latency with a number of callers.
-
 struct SpeedResult {
     callers: usize,
     rate: f64,

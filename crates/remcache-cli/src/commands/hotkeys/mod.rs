@@ -1,17 +1,19 @@
-//! `hotkeys`: which keys are fetched most, by what the servers tell as they work.
+//! `hotkeys`: the most frequently fetched keys or prefixes, from the servers' own logs.
 
-mod heat;
-mod log;
+mod aggregator;
+mod counter;
 mod report;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use remcache::Error;
 use remcache::client::ServerHandle;
 use remcache::proto::Request;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::event_log::{self, LogFailure};
+use super::prefix::PrefixRule;
 use crate::exit::Outcome;
 use crate::options::value;
 use crate::output::{Notes, Progress, number};
@@ -19,42 +21,60 @@ use crate::sample::events_left_out;
 use crate::selection::KeyPattern;
 use crate::session::Session;
 use crate::tally::Tally;
-use log::Log;
-use report::{Hot, Report};
+use aggregator::Aggregator;
+use report::{HotKey, HotKeyReport};
 
-/// Show which keys are fetched most
+/// Show the most frequently fetched keys or prefixes
 ///
-/// The servers tell what they do (watch), on connections of their own; nothing is fetched. What a server
-/// is too busy to tell is counted, and the rates are scaled by it. Every look at an item is a get here, also
-/// that of a touch, a delete or an incr; that of a store is not. Memory is bounded whatever the number of keys.
+/// The servers report what they do (watch), on connections of their own; nothing is fetched. Events that a
+/// busy server drops are counted, and the rates are scaled accordingly. Every look-up of an item is a get
+/// here, including that of a touch, a delete or an incr, but not that of a store. Memory is bounded whatever
+/// the number of keys.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: remcache hotkeys --by-prefix : --for 30s -f json")]
 pub(crate) struct Args {
     /// How long to watch
     #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = value::duration)]
     time: Duration,
 
-    /// How many keys to show
+    /// How many keys or prefixes to show
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
+
+    /// Sum up by prefix, over all servers: the part of a key up to the first SEPARATOR, such as :
+    #[arg(long, value_name = "SEPARATOR")]
+    by_prefix: Option<String>,
+
+    /// Number of parts in a prefix
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "by_prefix", value_parser = clap::value_parser!(u32).range(1..))]
+    depth: u32,
 
     #[command(flatten)]
     keys: KeyPattern,
 }
 
-/// Keys with more than this part of all fetches are never missed; the others may be.
-const KEPT: usize = 8192;
+impl Args {
+    fn grouping(&self) -> Option<PrefixRule> {
+        self.by_prefix.as_ref().map(|separator| PrefixRule::new(separator, self.depth as usize))
+    }
+}
 
-/// How many lines of a log are taken before others have their turn.
-const TURN: usize = 1024;
+/// Keys with more than this part of all fetches are always found; others may be missed.
+const CAPACITY: usize = 8192;
 
-/// How often a progress bar moves.
+/// Lines that are handled before other tasks run.
+const LINES_PER_TURN: usize = 1024;
+
+/// Interval at which the progress bar is updated.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What the logs tell, and those who listen to them.
-struct Listening {
-    log: Arc<Mutex<Log>>,
+/// Tasks that read the servers' logs into one aggregator.
+struct Collector {
+    aggregator: Arc<Mutex<Aggregator>>,
+    /// Number of logs that have started or failed.
+    settled: watch::Receiver<usize>,
     /// Each ends with its server's log, which ends with its connection.
-    tasks: JoinSet<Result<(), Error>>,
+    tasks: JoinSet<Result<(), LogFailure>>,
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
@@ -63,66 +83,87 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let servers = client.servers();
     let before = events_left_out(&client).await;
     let begun = Instant::now();
-    let mut listening = Listening::begin(&servers, &args.keys);
+    let mut collector = Collector::start(&servers, args, event_log::start_timeout(session));
     let mut tally = Tally::default();
     tokio::select! {
-        () = listening.watch(args.time, session.output.notes(), &mut tally) => {}
+        () = collector.collect(args.time, session.output.notes(), &mut tally) => {}
         () = interrupt.raised() => {}
     }
     let elapsed = begun.elapsed();
     let after = events_left_out(&client).await;
-    let mut log = listening.end(&args.keys);
+    let mut aggregator = collector.finish(args);
     for (server, (before, after)) in before.into_iter().zip(after).enumerate() {
-        log.add_skipped(server, after.saturating_sub(before));
+        aggregator.add_skipped(server, after.saturating_sub(before));
     }
     for _ in tally.failed()..servers.len() as u64 {
         tally.answer(true);
     }
-    let hot = ask_for_sizes(Hot::list(&log, args.top as usize), &servers).await;
-    let report = Report { hot, log: &log, servers: &servers, elapsed };
+    let report = match args.by_prefix {
+        Some(_) => HotKeyReport::by_prefix(aggregator, elapsed, args.top as usize),
+        None => {
+            let mut report = HotKeyReport::by_key(aggregator, elapsed, args.top as usize, &servers);
+            request_missing_sizes(&mut report.keys, &servers).await;
+            report
+        }
+    };
     report.print(&mut session.output)?;
     tally.complain("servers", &mut session.output)?;
     Ok(interrupt.unless_raised(tally.exit_of_servers()))
 }
 
-impl Listening {
-    fn begin(servers: &[ServerHandle], keys: &KeyPattern) -> Self {
-        let log = Arc::new(Mutex::new(Log::new(servers.len(), KEPT)));
+impl Collector {
+    fn start(servers: &[ServerHandle], args: &Args, limit: Duration) -> Self {
+        let aggregator = Arc::new(Mutex::new(Aggregator::new(servers.len(), CAPACITY, args.grouping())));
+        let (settle, settled) = watch::channel(0);
         let mut tasks = JoinSet::new();
         for (index, server) in servers.iter().enumerate() {
-            let (mut events, log, keys) = (server.watch("fetchers mutations"), Arc::clone(&log), keys.clone());
+            let (server, aggregator, keys, settle) =
+                (server.clone(), Arc::clone(&aggregator), args.keys.clone(), settle.clone());
             tasks.spawn(async move {
+                let started = event_log::start(&server, "fetchers mutations", limit).await;
+                settle.send_modify(|count| *count += 1);
+                let mut log = started?;
                 let mut lines: usize = 0;
-                while let Some(line) = events.next().await {
+                while let Some(line) = log.next().await {
                     let line = line?;
-                    locked(&log).take(index, &line, |key| keys.fits(key));
+                    locked(&aggregator).handle_line(index, &line, |key| keys.fits(key));
                     lines += 1;
-                    // A server that tells more than can be read must not keep the clock from being looked at.
-                    if lines.is_multiple_of(TURN) {
+                    // A log that always has a line ready must not keep the timer from running.
+                    if lines.is_multiple_of(LINES_PER_TURN) {
                         tokio::task::yield_now().await;
                     }
                 }
                 Ok(())
             });
         }
-        Self { log, tasks }
+        Self { aggregator, settled, tasks }
     }
 
-    /// Listens for so long, or until no server tells anything any more.
-    async fn watch(&mut self, time: Duration, notes: Notes, tally: &mut Tally) {
-        let progress = Progress::new(notes, time.as_millis().try_into().unwrap_or(u64::MAX));
-        let begun = Instant::now();
+    /// Collects for the given time after the last log has started, or until all logs have ended.
+    async fn collect(&mut self, time: Duration, notes: Notes, tally: &mut Tally) {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let progress = Progress::new(notes, millis(time));
+        let servers = self.tasks.len();
         let mut ticks = tokio::time::interval(TICK);
-        while begun.elapsed() < time {
+        let mut begun = None;
+        loop {
+            if begun.is_none() && *self.settled.borrow() == servers {
+                begun = Some(Instant::now());
+            }
+            let elapsed = begun.map_or(Duration::ZERO, |begun: Instant| begun.elapsed());
+            if elapsed >= time {
+                return;
+            }
             tokio::select! {
                 _ = ticks.tick() => {
-                    let log = locked(&self.log);
-                    let message = format!("{} events  {} keys", number::count(log.events()), number::count(log.keys() as u64));
-                    progress.set(begun.elapsed().as_millis().try_into().unwrap_or(u64::MAX), message);
+                    let aggregator = locked(&self.aggregator);
+                    let (events, keys) = (number::count(aggregator.events()), number::count(aggregator.keys() as u64));
+                    progress.set(millis(elapsed), format!("{events} events  {keys} keys"));
                 }
-                () = tokio::time::sleep(time.saturating_sub(begun.elapsed())) => return,
+                Ok(()) = self.settled.changed(), if begun.is_none() => {}
+                () = tokio::time::sleep(time.saturating_sub(elapsed)), if begun.is_some() => return,
                 ended = self.tasks.join_next() => match ended {
-                    Some(Ok(Err(error))) => tally.error(&error),
+                    Some(Ok(Err(failure))) => failure.count(tally),
                     Some(_) => {}
                     None => return,
                 },
@@ -130,27 +171,28 @@ impl Listening {
         }
     }
 
-    fn end(self, keys: &KeyPattern) -> Log {
-        let Self { log, tasks } = self;
+    fn finish(self, args: &Args) -> Aggregator {
+        let Self { aggregator, tasks, .. } = self;
         drop(tasks);
-        let mut log = std::mem::replace(&mut *locked(&log), Log::new(0, 1));
-        log.end(|key| keys.fits(key));
-        log
+        let mut aggregator = std::mem::replace(&mut *locked(&aggregator), Aggregator::new(0, 1, None));
+        aggregator.finish(|key| args.keys.fits(key));
+        aggregator
     }
 }
 
-/// What the lock guards is consistent between any two lines.
-fn locked(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
-    log.lock().unwrap_or_else(PoisonError::into_inner)
+/// Locks the aggregator, which is consistent between any two lines, also after a panic.
+fn locked(aggregator: &Mutex<Aggregator>) -> MutexGuard<'_, Aggregator> {
+    aggregator.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Asks for sizes that a log did not tell, where that counts as no access: on the meta wire.
-async fn ask_for_sizes(mut hot: Vec<Hot>, servers: &[ServerHandle]) -> Vec<Hot> {
-    for key in hot.iter_mut().filter(|key| key.spot.size.is_none() && key.spot.hits > 0) {
-        let reply = servers[key.server].call(Request::inspect(&*key.key)).await;
-        let size = reply.info.and_then(|info| info.size);
-        key.spot.size = size;
-        key.spot.bytes = size.unwrap_or_default().saturating_mul(key.spot.hits);
+/// Requests sizes that a log did not report, by a meta command that does not count as an access.
+async fn request_missing_sizes(keys: &mut [HotKey], servers: &[ServerHandle]) {
+    for key in keys.iter_mut().filter(|key| key.size.is_none() && key.hits > 0.0) {
+        let Some(server) = key.server.and_then(|server| servers.get(server)) else { continue };
+        let reply = server.call(Request::inspect(&*key.key)).await;
+        if let Some(size) = reply.info.and_then(|info| info.size) {
+            key.size = Some(size);
+            key.bytes = Some(size as f64 * key.hits);
+        }
     }
-    hot
 }
