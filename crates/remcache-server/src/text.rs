@@ -9,7 +9,7 @@ mod meta;
 mod statistics;
 
 use bytes::Bytes;
-use remcache_proto::text::serve::{self, BAD_DATA, Command, LINE_END, Refusal};
+use remcache_proto::text::server::{self as serve, BAD_DATA, Command, LINE_END, Refusal};
 use remcache_proto::{CowBytes, Status};
 use tokio::sync::mpsc;
 
@@ -268,7 +268,7 @@ impl Conversation {
 
 /// The data block that follows a command.
 fn block<'a>(command: &'a Command<'_>) -> Option<Block<'a>> {
-    use remcache_proto::meta::serve::Operation;
+    use remcache_proto::meta::server::Operation;
     match command {
         Command::Store(store) => Some(Block { key: store.key, flags: store.flags, length: store.length }),
         Command::Meta(command) => match command.operation {

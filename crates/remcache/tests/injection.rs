@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Buf;
 use remcache::proto::binary::{self, Packet};
-use remcache::proto::text::serve;
+use remcache::proto::text::server as text_server;
 use remcache::proto::{Dialect, InputBuffer, InvalidRequest, MetaOptions, Output, Request, meta, text};
 
 /// An argument of a caller's, as a request that carries it.
@@ -67,7 +67,7 @@ fn count_lines(mut bytes: &[u8]) -> usize {
         bytes = &bytes[end + 1..];
         let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
         assert!(words.iter().all(|word| !word.is_empty()), "{}", line.escape_ascii());
-        assert!(!matches!(serve::parse(line), Err(serve::Refusal::Close)), "{}", line.escape_ascii());
+        assert!(!matches!(text_server::parse(line), Err(text_server::Refusal::Close)), "{}", line.escape_ascii());
         let length = match words[0] {
             b"ms" => Some(words[2]),
             b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas" => Some(words[4]),

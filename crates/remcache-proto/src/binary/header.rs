@@ -1,6 +1,7 @@
 //! The 24 bytes that every packet begins with.
 
-use crate::{ProtocolError, Status};
+use crate::types::error::ProtocolError;
+use crate::types::status::Status;
 
 /// Which direction a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

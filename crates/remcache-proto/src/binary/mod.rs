@@ -1,18 +1,18 @@
 //! memcached's binary wire: 24-byte headers, then extras, key and value.
 //!
-//! [`encode`] and [`decode`] are the client's direction, from [`Request`](super::Request) to bytes
-//! and from bytes to [`Reply`](super::Reply); [`decode_request`] and [`encode_reply`] are the
+//! [`encode`] and [`decode`] are the client's direction, from [`Request`](crate::types::request::Request) to bytes
+//! and from bytes to [`Reply`](crate::types::reply::Reply); [`decode_request`] and [`encode_reply`] are the
 //! server's. [`Packet`] is below both: a packet with every field, in either direction.
+pub(crate) mod decode;
+pub(crate) mod encode;
 
 mod header;
 mod opcode;
 mod packet;
-mod reply;
-mod request;
 
+pub use crate::binary::decode::{Frame, decode, encode_reply};
+pub(crate) use crate::binary::decode::{peek, take};
+pub use crate::binary::encode::{decode_request, encode};
 pub use header::{Header, Magic};
 pub use opcode::Opcode;
 pub use packet::Packet;
-pub use reply::{Frame, decode, encode_reply};
-pub(crate) use reply::{peek, take};
-pub use request::{decode_request, encode};

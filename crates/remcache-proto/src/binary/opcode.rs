@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Operation;
+use crate::types::operation::Operation;
 
 /// An opcode: the byte that says what a packet asks for.
 ///
@@ -110,7 +110,7 @@ impl Opcode {
     }
 
     /// Whether the reply tells the item's flags: a fetch, and Touch.
-    pub(super) fn tells_flags(self) -> bool {
+    pub(crate) fn tells_flags(self) -> bool {
         self.is_fetch() || self.operation() == Some(Operation::Touch)
     }
 

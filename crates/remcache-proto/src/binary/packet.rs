@@ -3,7 +3,11 @@
 use bytes::Bytes;
 
 use super::{Header, Opcode};
-use crate::{CowBytes, InputBuffer, Output, ProtocolError, Status};
+use crate::buffer::input::InputBuffer;
+use crate::buffer::output::Output;
+use crate::types::cow_bytes::CowBytes;
+use crate::types::error::ProtocolError;
+use crate::types::status::Status;
 
 /// A whole packet: header, extras, key, value.
 ///
@@ -93,7 +97,7 @@ impl Packet {
 
 /// The header at the front of the input, if the whole packet is there.
 #[inline]
-pub(super) fn complete(input: &mut InputBuffer, max_body: usize) -> Result<Option<Header>, ProtocolError> {
+pub(crate) fn complete(input: &mut InputBuffer, max_body: usize) -> Result<Option<Header>, ProtocolError> {
     let Some(bytes) = input.as_slice().first_chunk() else { return Ok(None) };
     let header = Header::from_bytes(bytes)?;
     if header.value_length().is_none() {

@@ -2,29 +2,35 @@
 
 use super::{Connection, Deadline};
 use crate::binary::{self, Opcode};
-use crate::expected::Shape;
-use crate::in_flight::{Entry, Kept, Owner};
-use crate::{Dialect, Expected, InvalidRequest, Output, Request, Wire, meta, text};
+use crate::buffer::output::Output;
+use crate::connection::pending::{Entry, Kept, Owner};
+use crate::types::error::InvalidRequest;
+use crate::types::protocol::Wire;
+use crate::types::reply_shape::Expected;
+use crate::types::reply_shape::Shape;
+use crate::types::request::Request;
+use crate::types::version::Dialect;
+use crate::{meta, text};
 
 /// A request in the output, as its entry in the queue knows it.
-pub(super) struct Encoded {
-    pub(super) opcode: Opcode,
-    pub(super) expected: Expected,
+pub(crate) struct Encoded {
+    pub(crate) opcode: Opcode,
+    pub(crate) expected: Expected,
     /// Where its bytes begin in the stream of all bytes submitted.
-    pub(super) start: u64,
-    pub(super) kept: Kept,
+    pub(crate) start: u64,
+    pub(crate) kept: Kept,
 }
 
 impl Encoded {
     /// The entry of a request that was encoded otherwise before.
-    pub(super) fn replace(self, entry: Entry) -> Entry {
+    pub(crate) fn replace(self, entry: Entry) -> Entry {
         let Self { opcode, expected, start, kept } = self;
         Entry { start, opcode, expected, kept, ..entry }
     }
 
     /// The entry of a request that nobody has waited for before.
     #[inline]
-    pub(super) fn entry(self, owner: Owner, deadline: Deadline) -> Entry {
+    pub(crate) fn entry(self, owner: Owner, deadline: Deadline) -> Entry {
         let Self { opcode, expected, start, kept } = self;
         Entry { owner, deadline: deadline.at, patience: deadline.patience, start, opcode, expected, kept }
     }
@@ -32,7 +38,7 @@ impl Encoded {
 
 impl Connection {
     #[inline]
-    pub(super) fn encode(&mut self, request: &Request<'_>, opaque: u32) -> Result<Encoded, InvalidRequest> {
+    pub(crate) fn encode(&mut self, request: &Request<'_>, opaque: u32) -> Result<Encoded, InvalidRequest> {
         let start = self.submitted;
         match self.wire {
             Some(Wire::Binary) => {

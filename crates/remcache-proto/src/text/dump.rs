@@ -4,9 +4,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use crate::{ItemInfo, Reply, Status, Ttl, line, meta};
+use crate::types::meta_options::ItemInfo;
+use crate::types::reply::Reply;
+use crate::types::status::Status;
+use crate::types::ttl::Ttl;
+use crate::{line, meta};
 
-/// An item in a metadump: the line of a [`Request::metadump`](crate::Request::metadump).
+/// An item in a metadump: the line of a [`Request::metadump`](crate::types::request::Request::metadump).
 ///
 /// ```
 /// use remcache_proto::text::MetadumpItem;
@@ -107,7 +111,7 @@ impl MetadumpItem {
 }
 
 /// A name and what stands behind its `=`.
-pub(super) fn field(word: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn field(word: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = word.iter().position(|&byte| byte == b'=')?;
     Some((word.get(..at)?, word.get(at.saturating_add(1)..)?))
 }
@@ -140,7 +144,7 @@ fn escape(key: &[u8], line: &mut Vec<u8>) {
 }
 
 /// Bytes whose unusual ones are written as `%` and two hexadecimal digits; a `%` without them stays.
-pub(super) fn unescape(text: &[u8]) -> Bytes {
+pub(crate) fn unescape(text: &[u8]) -> Bytes {
     if !text.contains(&b'%') {
         return Bytes::copy_from_slice(text);
     }
@@ -160,7 +164,7 @@ fn escaped_byte(digits: &[u8]) -> Option<u8> {
 }
 
 /// The key of a line of an mgdump, which begins with `mg`: as it is, or in base64 with a flag behind.
-pub(super) fn listed_key(rest: &[u8]) -> Option<Bytes> {
+pub(crate) fn listed_key(rest: &[u8]) -> Option<Bytes> {
     let mut words = line::words(rest);
     let key = words.next()?;
     match words.next() {
@@ -170,7 +174,7 @@ pub(super) fn listed_key(rest: &[u8]) -> Option<Bytes> {
 }
 
 /// The reply to a Debug: the fields as the server writes them, and those that have a place.
-pub(super) fn debug_reply(rest: &[u8]) -> Reply {
+pub(crate) fn debug_reply(rest: &[u8]) -> Reply {
     let (key, fields) = line::split_word(rest);
     let mut info = ItemInfo::default();
     let mut cas = 0;

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
+use crate::buffer::input::InputBuffer;
 use crate::line::{self, split_word, words};
-use crate::{InputBuffer, ProtocolError};
+use crate::types::error::ProtocolError;
 
 /// What the line of an item tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +103,7 @@ pub(crate) fn read_item(text: &[u8], line: usize) -> Result<Option<(&[u8], ItemH
 
 impl ItemHead {
     /// The head of a value without flags and CAS value.
-    pub(super) fn of_length(length: u64, line: usize) -> Self {
+    pub(crate) fn of_length(length: u64, line: usize) -> Self {
         Self { flags: 0, cas: 0, length, line }
     }
 

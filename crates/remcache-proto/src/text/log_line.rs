@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::dump::{field, unescape};
 use crate::line;
 
-/// A line of a [`Request::watch`](crate::Request::watch), cut into its fields.
+/// A line of a [`Request::watch`](crate::types::request::Request::watch), cut into its fields.
 ///
 /// ```
 /// use remcache_proto::text::LogLine;

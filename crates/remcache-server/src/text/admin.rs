@@ -1,6 +1,6 @@
 //! The commands for administrators: those that mean something here, and the answers of the others.
 
-use remcache_proto::text::serve::{BAD_FORMAT, UNKNOWN, Words, number};
+use remcache_proto::text::server::{BAD_FORMAT, UNKNOWN, Words, number};
 use remcache_proto::{Dialect, Feature};
 
 use super::{Watched, dump, statistics};

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use remcache_proto::text::serve::{BAD_FORMAT, BAD_TTL, Command, Count, Get, Store as Asked, Verb};
+use remcache_proto::text::server::{BAD_FORMAT, BAD_TTL, Command, Count, Get, Store as Asked, Verb};
 use remcache_proto::{CowBytes, Feature, Key, Reply, Status};
 
 use super::{NO_MEMORY, TOO_LARGE};

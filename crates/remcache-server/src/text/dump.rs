@@ -36,7 +36,7 @@ fn beginning(dialect: Dialect) -> Vec<u8> {
 
 /// What `lru_crawler mgdump` tells: a command for each item that fetches it.
 pub(super) fn mgdump(store: &Store, classes: &[u8], dialect: Dialect) -> Vec<u8> {
-    use remcache_proto::meta::serve::Answer;
+    use remcache_proto::meta::server::Answer;
     let mut dump = beginning(dialect);
     for listed in listed(store, classes) {
         let mut line = Answer::code("mg ");

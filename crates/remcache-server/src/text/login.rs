@@ -1,6 +1,6 @@
 //! Authentication on the text wire: the first command is a `set`, and its value says who it is.
 
-use remcache_proto::text::serve::{LINE_END, Words, number};
+use remcache_proto::text::server::{LINE_END, Words, number};
 
 use super::LONGEST_LINE;
 use crate::conversation::Turn;

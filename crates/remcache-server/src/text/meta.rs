@@ -1,7 +1,7 @@
 //! The meta commands.
 
 use bytes::Bytes;
-use remcache_proto::meta::serve::{Answer, BAD_COUNT_MODE, Command, LONG_OPAQUE, Operation, is_long_opaque};
+use remcache_proto::meta::server::{Answer, BAD_COUNT_MODE, Command, LONG_OPAQUE, Operation, is_long_opaque};
 use remcache_proto::{CowBytes, Feature, Reply, Status};
 
 use super::{NO_MEMORY, TOO_LARGE};

@@ -1,6 +1,6 @@
 //! Statistics as the text wire tells them.
 
-use remcache_proto::text::serve::{BAD_FORMAT, UNKNOWN, Words, number};
+use remcache_proto::text::server::{BAD_FORMAT, UNKNOWN, Words, number};
 
 use super::admin::{Ask, Outcome};
 use super::dump;

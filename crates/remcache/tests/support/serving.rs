@@ -2,8 +2,8 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use remcache::proto::binary::{Opcode, Packet, decode_request, encode_reply};
-use remcache::proto::meta::serve::{Answer, Operation as Verb};
-use remcache::proto::text::serve::{self, Command};
+use remcache::proto::meta::server::{Answer, Operation as Verb};
+use remcache::proto::text::server::{self as text_server, Command};
 use remcache::proto::{InputBuffer, Operation, Output, Reply, Status, Wire};
 
 /// What a server has read of a connection and not understood yet.
@@ -84,9 +84,9 @@ fn packet(packet: &Packet) -> Heard {
 }
 
 fn line(input: &mut BytesMut) -> Option<Heard> {
-    let (line, length) = serve::line(input)?;
+    let (line, length) = text_server::line(input)?;
     let refused = |refusal| panic!("{} is no request: {refusal:?}", line.escape_ascii());
-    let command = serve::parse(line).unwrap_or_else(refused);
+    let command = text_server::parse(line).unwrap_or_else(refused);
     let mut heard = command_heard(&command);
     let announced = match &command {
         Command::Store(store) => Some(store.length),
@@ -98,9 +98,9 @@ fn line(input: &mut BytesMut) -> Option<Heard> {
     };
     let mut whole = length;
     if let Some(announced) = announced {
-        let value = serve::value(&input[length..], announced)?.expect("a value with its end");
+        let value = text_server::value(&input[length..], announced)?.expect("a value with its end");
         heard.value = Bytes::copy_from_slice(value);
-        whole += announced + serve::LINE_END.len();
+        whole += announced + text_server::LINE_END.len();
     }
     input.advance(whole);
     Some(heard)
@@ -116,7 +116,9 @@ fn command_heard(command: &Command<'_>) -> Heard {
             let keys = get.keys.clone().map(Bytes::copy_from_slice).collect();
             Heard { keys, ..classic(Operation::Get, b"", false) }
         }
-        Command::Store(store) if store.verb == serve::Verb::Set => classic(Operation::Set, store.key, store.quiet),
+        Command::Store(store) if store.verb == text_server::Verb::Set => {
+            classic(Operation::Set, store.key, store.quiet)
+        }
         Command::Count(count) if count.up => classic(Operation::Increment, count.key, count.quiet),
         Command::Delete(delete) => classic(Operation::Delete, delete.key, delete.quiet),
         Command::Version => classic(Operation::Version, b"", false),
@@ -187,7 +189,7 @@ impl Heard {
                 _ => {}
             }
         }
-        let end = if value.is_some() { serve::LINE_END } else { b"" };
+        let end = if value.is_some() { text_server::LINE_END } else { b"" };
         [&answer.into_line(), value.as_deref().unwrap_or_default(), end].concat().into()
     }
 

@@ -8,7 +8,7 @@ use crate::*;
 
 /// What a server may do to its replies.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Lie {
+pub(crate) enum Lie {
     None,
     Swap,
     Repeat,
@@ -19,10 +19,10 @@ pub(super) enum Lie {
 }
 
 /// A small random number generator: seeds must mean the same for ever.
-pub(super) struct Random(pub(super) u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -31,7 +31,7 @@ impl Random {
 }
 
 /// The truth about a key: even ones exist, with a value that names them.
-pub(super) fn truth(key: &[u8]) -> Option<Bytes> {
+pub(crate) fn truth(key: &[u8]) -> Option<Bytes> {
     let number: u64 = std::str::from_utf8(key).unwrap().parse().unwrap();
     number.is_multiple_of(2).then(|| Bytes::from(format!("value of {number}")))
 }

@@ -1,0 +1,209 @@
+//! Bytes from the socket on their way to the decoder.
+
+use bytes::{Bytes, BytesMut};
+
+/// Where a socket's bytes are gathered until a reply is complete.
+///
+/// Small replies share one buffer, and their values are copied out of it, so that what a caller
+/// keeps pins nothing else. A reply that is larger than the buffer gets memory of exactly its own
+/// size, which its value then shares without a copy.
+#[derive(Debug)]
+pub struct InputBuffer {
+    bytes: BytesMut,
+    /// How many bytes at the front were consumed: they are given up together, before the next read.
+    consumed: usize,
+    /// The memory behind `bytes`: what a slice of it keeps alive.
+    allocated: usize,
+    /// How much to read at a time.
+    chunk: usize,
+    /// The whole length of a frame that is larger than `chunk` and not complete yet.
+    expected: usize,
+}
+
+/// How much an idle connection reads at first, and how much a busy one at most, in bytes.
+const CHUNKS: [usize; 2] = [4 * 1024, 64 * 1024];
+
+impl Default for InputBuffer {
+    fn default() -> Self {
+        let [chunk, _] = CHUNKS;
+        Self { bytes: BytesMut::new(), consumed: 0, allocated: 0, chunk, expected: 0 }
+    }
+}
+
+impl InputBuffer {
+    /// Values of at least so many bytes may share the buffer instead of being copied.
+    pub(crate) const SHARE_FROM: usize = 4096;
+
+    /// An empty buffer; memory is taken with the first [`InputBuffer::spare`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The bytes that were not decoded yet.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        self.bytes.get(self.consumed..).unwrap_or_default()
+    }
+
+    /// Whether nothing waits to be decoded.
+    pub fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
+    }
+
+    /// The buffer with room behind its bytes, for a socket to fill.
+    pub fn spare(&mut self) -> &mut BytesMut {
+        self.give_up_consumed();
+        if self.expected > 0 {
+            self.make_room_for_frame();
+        } else if self.bytes.capacity().saturating_sub(self.bytes.len()) < self.chunk / 2 {
+            self.make_room();
+        }
+        &mut self.bytes
+    }
+
+    /// Tells how many bytes the last read gave: a buffer that was filled grows.
+    pub fn filled(&mut self, count: usize) {
+        let [_, largest] = CHUNKS;
+        if self.expected == 0 && count >= self.chunk {
+            self.chunk = self.chunk.saturating_mul(4).min(largest);
+        }
+    }
+
+    /// Appends bytes that did not come from a socket's read.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.allocated = self.bytes.capacity().max(self.allocated);
+    }
+
+    /// Gives back the memory, if nothing waits in it.
+    pub fn release(&mut self) {
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    /// Says how long the frame at the front is, when it is not complete.
+    ///
+    /// The caller has checked the length against its limit.
+    pub(crate) fn expect(&mut self, length: usize) {
+        self.expected = if length > self.chunk { length } else { 0 };
+    }
+
+    /// Consumes bytes.
+    #[inline]
+    pub(crate) fn skip(&mut self, count: usize) {
+        self.consumed = self.consumed.saturating_add(count).min(self.bytes.len());
+        self.expected = 0;
+    }
+
+    /// Consumes the bytes of a value: a copy, or a slice if it is most of the memory it would pin.
+    #[inline]
+    pub(crate) fn take(&mut self, count: usize) -> Bytes {
+        let count = count.min(self.as_slice().len());
+        if count == 0 {
+            return Bytes::new();
+        }
+        if count >= Self::SHARE_FROM && count.saturating_mul(2) >= self.allocated {
+            self.give_up_consumed();
+            return self.bytes.split_to(count).freeze();
+        }
+        let copy = Bytes::copy_from_slice(self.as_slice().get(..count).unwrap_or_default());
+        self.skip(count);
+        copy
+    }
+
+    /// Consumes a frame of so many bytes that is all there, and takes a value out of it.
+    #[inline]
+    pub(crate) fn take_within(&mut self, frame: usize, begin: usize, count: usize) -> Bytes {
+        if count >= Self::SHARE_FROM {
+            self.skip(begin);
+            let value = self.take(count);
+            self.skip(frame.saturating_sub(begin).saturating_sub(count));
+            return value;
+        }
+        let value = self.as_slice().get(begin..begin.saturating_add(count)).unwrap_or_default();
+        let copy = if value.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(value) };
+        self.skip(frame);
+        copy
+    }
+
+    fn give_up_consumed(&mut self) {
+        let consumed = std::mem::take(&mut self.consumed);
+        if consumed == self.bytes.len() {
+            self.bytes.clear();
+        } else {
+            bytes::Buf::advance(&mut self.bytes, consumed);
+        }
+    }
+
+    fn make_room(&mut self) {
+        // `reserve` moves what is left to the front if that makes room enough, else it allocates.
+        self.bytes.reserve(self.chunk);
+        self.allocated = self.bytes.capacity();
+    }
+
+    fn make_room_for_frame(&mut self) {
+        let missing = self.expected.saturating_sub(self.bytes.len());
+        if self.bytes.capacity().saturating_sub(self.bytes.len()) >= missing.max(1) {
+            return;
+        }
+        let mut exact = BytesMut::with_capacity(self.expected.max(self.bytes.len().saturating_add(1)));
+        exact.extend_from_slice(&self.bytes);
+        self.allocated = exact.capacity();
+        self.bytes = exact;
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "the numbers of a test are its own")]
+mod tests {
+    use super::*;
+
+    fn read(buffer: &mut InputBuffer, source: &mut &[u8]) -> usize {
+        let spare = buffer.spare();
+        let room = spare.capacity() - spare.len();
+        assert!(room > 0, "a read must be able to go on");
+        let (now, later) = source.split_at(room.min(source.len()));
+        spare.extend_from_slice(now);
+        *source = later;
+        buffer.filled(now.len());
+        now.len()
+    }
+
+    #[test]
+    fn a_small_value_pins_nothing() {
+        let mut buffer = InputBuffer::new();
+        read(&mut buffer, &mut &[7; 3000][..]);
+        let before = buffer.as_slice().as_ptr();
+        assert_ne!(buffer.take(1000).as_ptr(), before);
+    }
+
+    #[test]
+    fn a_large_value_pins_little_more_than_itself() {
+        let length = 1_000_000;
+        let mut source = &vec![7; length + 500][..];
+        let mut buffer = InputBuffer::new();
+        while buffer.as_slice().len() < length {
+            read(&mut buffer, &mut source);
+            buffer.expect(length);
+        }
+        let place = buffer.as_slice().as_ptr();
+        assert!(buffer.allocated <= 2 * length);
+        let value = buffer.take(length);
+        assert_eq!((value.len(), value.as_ptr()), (length, place), "shared, not copied");
+    }
+
+    #[test]
+    fn a_busy_connection_reads_more_at_a_time_and_an_idle_one_keeps_nothing() {
+        let mut buffer = InputBuffer::new();
+        for _ in 0..4 {
+            let mut source = &vec![1; 200_000][..];
+            read(&mut buffer, &mut source);
+            let waiting = buffer.as_slice().len();
+            buffer.skip(waiting);
+        }
+        assert!(buffer.spare().capacity() >= CHUNKS[1] / 2);
+        buffer.release();
+        assert_eq!(buffer.bytes.capacity(), 0);
+    }
+}

@@ -1,0 +1,283 @@
+//! Encoded requests on their way to the socket: small pieces flattened, large values shared.
+
+use std::io::IoSlice;
+use std::ops::Range;
+
+use bytes::{Buf, Bytes};
+
+use crate::types::cow_bytes::CowBytes;
+
+/// Encoded bytes that wait to be written.
+///
+/// Everything small lies in one contiguous buffer, so that requests which are ready together leave
+/// in one write. A shared value of [`Output::SHARE_FROM`] bytes or more is not copied: it is
+/// remembered with the place where it belongs, and written by a vectored write.
+///
+/// As a [`Buf`] it gives its bytes in order, the way a socket takes them.
+#[derive(Debug, Default)]
+pub struct Output {
+    small: Vec<u8>,
+    /// How many bytes of `small` were consumed.
+    consumed: usize,
+    /// Large values, each with the length of `small` before it; consumed from `first_large` on.
+    large: Vec<(usize, Bytes)>,
+    first_large: usize,
+    /// The bytes of `large` that were not consumed.
+    large_bytes: usize,
+}
+
+impl Output {
+    /// Shared values of so many bytes or more are written without a copy.
+    pub const SHARE_FROM: usize = 4096;
+
+    /// Nothing to write.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The contiguous bytes that wait, without the large values between them.
+    pub fn small(&self) -> &[u8] {
+        self.small.get(self.consumed..).unwrap_or_default()
+    }
+
+    /// Appends bytes by copying them.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.make_room(bytes.len());
+        self.small.extend_from_slice(bytes);
+    }
+
+    /// Appends a line of two parts, with its end.
+    #[inline]
+    pub(crate) fn put_line(&mut self, begin: &[u8], rest: &[u8]) {
+        self.make_room(begin.len().saturating_add(rest.len()).saturating_add(LINE_END.len()));
+        self.small.extend_from_slice(begin);
+        self.small.extend_from_slice(rest);
+        self.small.extend_from_slice(LINE_END);
+    }
+
+    /// Appends a word to the line that was put last.
+    #[inline]
+    pub(crate) fn put_word(&mut self, word: &[u8]) {
+        self.small.truncate(self.small.len().saturating_sub(LINE_END.len()));
+        self.put_line(b" ", word);
+    }
+
+    #[inline]
+    fn make_room(&mut self, needed: usize) {
+        if self.small.capacity().saturating_sub(self.small.len()) < needed {
+            self.grow(needed);
+        }
+    }
+
+    /// Makes room: twice as much while that is little, then in small steps, so that the memory of a
+    /// full connection stays near its limit.
+    #[cold]
+    fn grow(&mut self, needed: usize) {
+        let capacity = self.small.capacity();
+        let step = if capacity < LARGE_BUFFER { capacity } else { capacity / 16 };
+        self.small.reserve_exact(needed.max(step).max(256));
+    }
+
+    /// Appends a value: copied if it is small or borrowed, shared otherwise.
+    #[inline]
+    pub fn put_value(&mut self, value: &CowBytes<'_>) {
+        match value {
+            CowBytes::Shared(bytes) if bytes.len() >= Self::SHARE_FROM => self.put_shared(bytes.clone()),
+            _ => self.put(value.as_slice()),
+        }
+    }
+
+    fn put_shared(&mut self, bytes: Bytes) {
+        self.large_bytes = self.large_bytes.saturating_add(bytes.len());
+        self.large.push((self.small.len(), bytes));
+    }
+
+    /// Forgets everything, and gives back memory beyond `keep` bytes.
+    pub fn clear(&mut self, keep: usize) {
+        self.small.clear();
+        self.small.shrink_to(keep);
+        self.large.clear();
+        self.consumed = 0;
+        self.first_large = 0;
+        self.large_bytes = 0;
+    }
+
+    /// Copies the next `count` bytes, without consuming them.
+    pub fn copy_to(&self, count: usize, target: &mut Vec<u8>) {
+        let mut left = count;
+        for (piece, _) in self.pieces() {
+            if left == 0 {
+                break;
+            }
+            let taken = piece.get(..left).unwrap_or(piece);
+            target.extend_from_slice(taken);
+            left = left.saturating_sub(taken.len());
+        }
+    }
+
+    /// Copies a range of the byte stream that begins at the first unconsumed byte.
+    pub(crate) fn copy_range(&self, range: Range<usize>, target: &mut Self) {
+        let mut position = 0_usize;
+        for (piece, shared) in self.pieces() {
+            let end = position.saturating_add(piece.len());
+            let from = range.start.clamp(position, end).saturating_sub(position);
+            let to = range.end.clamp(position, end).saturating_sub(position);
+            match shared {
+                Some(bytes) if from == 0 && to == piece.len() && to > 0 => target.put_shared(bytes),
+                _ => target.put(piece.get(from..to).unwrap_or_default()),
+            }
+            position = end;
+        }
+    }
+
+    /// The unconsumed bytes in order, as pieces; a large value comes with its shared form.
+    fn pieces(&self) -> impl Iterator<Item = (&[u8], Option<Bytes>)> {
+        let mut at = self.consumed;
+        let large = self.large.get(self.first_large..).unwrap_or_default();
+        let before = large.iter().flat_map(move |(place, bytes)| {
+            let small = self.small.get(at..*place).unwrap_or_default();
+            at = (*place).max(at);
+            [(small, None), (&bytes[..], Some(bytes.clone()))]
+        });
+        let last = large.last().map_or(self.consumed, |(place, _)| *place).max(self.consumed);
+        before.chain(std::iter::once((self.small.get(last..).unwrap_or_default(), None)))
+    }
+
+    /// Consumes up to `count` bytes of the contiguous buffer, up to where the next large value is.
+    fn advance_small(&mut self, count: usize) -> usize {
+        let until = self.large.get(self.first_large).map_or(self.small.len(), |(place, _)| *place);
+        let taken = count.min(until.saturating_sub(self.consumed));
+        self.consumed = self.consumed.saturating_add(taken);
+        taken
+    }
+
+    /// Consumes up to `count` bytes of the next large value.
+    fn advance_large(&mut self, count: usize) -> usize {
+        let Some((_, bytes)) = self.large.get_mut(self.first_large) else { return 0 };
+        let taken = count.min(bytes.len());
+        bytes.advance(taken);
+        self.large_bytes = self.large_bytes.saturating_sub(taken);
+        if bytes.is_empty() {
+            self.first_large = self.first_large.saturating_add(1);
+        }
+        taken
+    }
+}
+
+impl Buf for Output {
+    fn remaining(&self) -> usize {
+        self.small().len().saturating_add(self.large_bytes)
+    }
+
+    fn chunk(&self) -> &[u8] {
+        match self.large.get(self.first_large) {
+            None => self.small(),
+            Some((place, bytes)) if *place == self.consumed => bytes,
+            Some((place, _)) => self.small.get(self.consumed..*place).unwrap_or_default(),
+        }
+    }
+
+    fn chunks_vectored<'a>(&'a self, target: &mut [IoSlice<'a>]) -> usize {
+        let mut filled = 0_usize;
+        let mut at = self.consumed;
+        let mut add = |piece: &'a [u8]| {
+            if let (false, Some(slot)) = (piece.is_empty(), target.get_mut(filled)) {
+                *slot = IoSlice::new(piece);
+                filled = filled.saturating_add(1);
+            }
+        };
+        for (place, bytes) in self.large.get(self.first_large..).unwrap_or_default() {
+            add(self.small.get(at..*place).unwrap_or_default());
+            add(bytes);
+            at = *place;
+        }
+        add(self.small.get(at..).unwrap_or_default());
+        filled
+    }
+
+    fn advance(&mut self, count: usize) {
+        let mut left = count;
+        while left > 0 {
+            let taken = self.advance_small(left);
+            left = left.saturating_sub(taken);
+            let taken_large = if left > 0 { self.advance_large(left) } else { 0 };
+            left = left.saturating_sub(taken_large);
+            if taken == 0 && taken_large == 0 {
+                break;
+            }
+        }
+        if self.remaining() == 0 {
+            self.clear(usize::MAX);
+        }
+    }
+}
+
+const LINE_END: &[u8] = b"\r\n";
+/// From here on a buffer does not double any more.
+const LARGE_BUFFER: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mixed() -> (Output, Vec<u8>) {
+        let large = Bytes::from(vec![b'L'; Output::SHARE_FROM]);
+        let second = Bytes::from(vec![b'M'; Output::SHARE_FROM + 3]);
+        let mut output = Output::new();
+        output.put(b"head");
+        output.put_value(&CowBytes::Shared(large.clone()));
+        output.put_value(&CowBytes::Shared(second.clone()));
+        output.put_value(&CowBytes::from("tail"));
+        let expected = [b"head", &large[..], &second[..], b"tail"].concat();
+        (output, expected)
+    }
+
+    fn drained(output: &mut Output, step: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while output.has_remaining() {
+            let mut slices = [IoSlice::new(&[]); 8];
+            let filled = output.chunks_vectored(&mut slices);
+            let all: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.iter().copied()).collect();
+            let taken = step.min(all.len());
+            assert!(all.starts_with(&output.chunk()[..output.chunk().len().min(all.len())]));
+            bytes.extend_from_slice(&all[..taken]);
+            output.advance(taken);
+        }
+        bytes
+    }
+
+    #[test]
+    fn bytes_leave_in_order_whatever_the_socket_takes() {
+        for step in [1, 3, 4, 5, 4096, 4097, 5000, 100_000] {
+            let (mut output, expected) = mixed();
+            assert_eq!(output.remaining(), expected.len());
+            assert_eq!(drained(&mut output, step), expected, "{step} bytes at a time");
+            assert_eq!(output.remaining(), 0);
+        }
+    }
+
+    #[test]
+    fn large_shared_values_are_not_copied() {
+        let (output, _) = mixed();
+        assert_eq!(output.small(), b"headtail");
+    }
+
+    #[test]
+    fn any_range_can_be_copied() {
+        for consumed in [0, 2, 4, 100, 5000] {
+            let (mut output, expected) = mixed();
+            output.advance(consumed);
+            let expected = &expected[consumed..];
+            let end = expected.len();
+            for range in [0..end, 1..5, 0..0, 10..4200.min(end), 3000..end - 1] {
+                let mut copy = Output::new();
+                output.copy_range(range.clone(), &mut copy);
+                assert_eq!(drained(&mut copy, 1 << 20), &expected[range.clone()], "{range:?} after {consumed}");
+                let mut copy = Vec::new();
+                output.copy_to(range.end, &mut copy);
+                assert_eq!(copy, &expected[..range.end], "{} bytes after {consumed}", range.end);
+            }
+        }
+    }
+}

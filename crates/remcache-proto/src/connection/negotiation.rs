@@ -1,0 +1,88 @@
+//! Requests that wait until it is known which wire the connection speaks.
+
+use std::collections::VecDeque;
+
+use super::{Connection, Event};
+use crate::connection::pending::{Entry, Owner};
+use crate::types::error::InvalidRequest;
+use crate::types::protocol::Wire;
+use crate::types::reply::Reply;
+use crate::types::request::Request;
+use crate::types::version::Dialect;
+
+/// Requests in the order of their entries in the queue, owned, since nothing is encoded yet.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    requests: VecDeque<Request<'static>>,
+    bytes: u64,
+}
+
+impl Backlog {
+    #[cold]
+    pub(crate) fn push(&mut self, request: &Request<'_>) -> Result<(), InvalidRequest> {
+        // What no wire can say is refused at once, like on a connection whose wire is known.
+        if request.operation().has_key() {
+            request.key()?;
+        }
+        request.time_to_live().seconds()?;
+        self.bytes = self.bytes.saturating_add(weight(request));
+        self.requests.push_back(request.clone().into_owned());
+        Ok(())
+    }
+
+    /// How many bytes the requests will be, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Replaces the requests that were given up, by their places.
+    pub(crate) fn revoke(&mut self, is_revoked: impl Iterator<Item = bool>) {
+        for (request, _) in self.requests.iter_mut().zip(is_revoked).filter(|(_, revoked)| *revoked) {
+            let noop = Request::noop();
+            self.bytes = self.bytes.saturating_sub(weight(request)).saturating_add(weight(&noop));
+            *request = noop;
+        }
+    }
+}
+
+fn weight(request: &Request<'_>) -> u64 {
+    let key = request.key().map_or(0, |key| key.as_bytes().len());
+    key.saturating_add(request.value().len()).saturating_add(HEAD) as u64
+}
+
+/// About what a request needs beside key and value.
+const HEAD: usize = 32;
+
+impl Connection {
+    /// Tells which wire an [undecided](Connection::undecided) connection speaks, and what its server
+    /// can: encodes what was submitted, in its order.
+    ///
+    /// What the wire cannot say gets its outcome in an event, and a no-op takes its place.
+    pub fn begin(&mut self, wire: Wire, dialect: Dialect) {
+        debug_assert!(self.wire.is_none(), "a connection begins once");
+        self.wire = Some(wire);
+        self.dialect = dialect;
+        self.occupied = false;
+        let entries = self.in_flight.take_entries();
+        let requests = std::mem::take(&mut self.backlog).requests;
+        for (mut entry, request) in entries.into_iter().zip(requests) {
+            let opaque = self.in_flight.next_opaque();
+            let encoded = self.encode(&request, opaque).or_else(|invalid| {
+                self.refuse(&mut entry, &invalid);
+                self.encode(&Request::noop(), opaque)
+            });
+            // A no-op has nothing that could be refused.
+            if let Ok(encoded) = encoded {
+                self.push(encoded.replace(entry));
+            }
+        }
+    }
+
+    fn refuse(&mut self, entry: &mut Entry, invalid: &InvalidRequest) {
+        let owner = std::mem::replace(&mut entry.owner, Owner::Nobody);
+        self.forget_abandoned(owner);
+        if let Owner::Caller(tag) = owner {
+            self.events.push_back(Event { tag, reply: Reply::invalid(invalid), last: true });
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! The machine on the wires of lines, and before its wire is known.
+
+use super::liar::{Lie, Random, truth};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+
+use crate::*;
+
+pub(crate) struct Bench {
+    pub(crate) connection: Connection,
+    pub(crate) input: InputBuffer,
+    start: Instant,
+}
+
+impl Bench {
+    pub(crate) fn new(wire: Wire) -> Self {
+        let start = Instant::now();
+        let connection = Connection::speaking(wire, Dialect::default(), Limits::default(), 7, start);
+        Self { connection, input: InputBuffer::new(), start }
+    }
+
+    fn undecided(limits: Limits) -> Self {
+        let start = Instant::now();
+        Self { connection: Connection::undecided(limits, u32::MAX, start), input: InputBuffer::new(), start }
+    }
+
+    pub(crate) fn at(&self, millis: u64) -> Instant {
+        self.start + Duration::from_millis(millis)
+    }
+
+    pub(crate) fn submit(&mut self, request: &Request<'_>, tag: u64) -> Result<Ticket, Rejected> {
+        let deadline = Deadline { at: self.at(1000), patience: Duration::ZERO };
+        self.connection.submit(request, Some(Tag(tag)), deadline, self.start)
+    }
+
+    pub(crate) fn sent(&mut self) -> String {
+        let mut output = Output::new();
+        self.connection.take_output(&mut output);
+        self.connection.handle_written(output.remaining());
+        String::from_utf8_lossy(&output.copy_to_bytes(output.remaining())).into_owned()
+    }
+
+    pub(crate) fn answer(&mut self, bytes: &str) -> Result<Vec<(u64, Status)>, ProtocolError> {
+        self.input.extend(bytes.as_bytes());
+        self.events()
+    }
+
+    pub(crate) fn events(&mut self) -> Result<Vec<(u64, Status)>, ProtocolError> {
+        let mut events = Vec::new();
+        while let Some(event) = self.connection.poll_event(&mut self.input)? {
+            events.push((event.tag.0, event.reply.status));
+        }
+        Ok(events)
+    }
+}
+
+/// G = get, g = quiet get, S = set, s = quiet set, N = no-op, V = version. The reply is a list of
+/// lines, with `@n` for the opaque of the n-th request. Expected are tags with - for a miss, + for a
+/// success, ! for a refusal; and what it ends with.
+#[track_caller]
+fn check(wire: Wire, requests: &str, reply: &str, expected: &str) {
+    for pieces in [1, 2, usize::MAX] {
+        let mut bench = Bench::new(wire);
+        for (tag, kind) in requests.chars().enumerate() {
+            let request = match kind {
+                'G' | 'g' => Request::get("k"),
+                'S' | 's' => Request::set("k", "v"),
+                'V' => Request::version(),
+                _ => Request::noop(),
+            };
+            let request = if kind.is_lowercase() { request.quiet() } else { request };
+            bench.submit(&request, tag as u64).unwrap();
+        }
+        bench.sent();
+        let mut bytes = format!("{reply}|").replace('|', "\r\n");
+        for place in 0..requests.len() {
+            bytes = bytes.replace(&format!("@{place}"), &format!("O{:08x}", 7 + place));
+        }
+        let mut found = String::new();
+        for piece in bytes.as_bytes().chunks(pieces) {
+            bench.input.extend(piece);
+            loop {
+                match bench.connection.poll_event(&mut bench.input) {
+                    Ok(None) => break,
+                    Ok(Some(event)) => {
+                        let mark = match event.reply.status {
+                            Status::NoError => '+',
+                            Status::KeyNotFound => '-',
+                            _ => '!',
+                        };
+                        found += &format!("{}{mark}", event.tag.0);
+                    }
+                    Err(error) => {
+                        let error = format!("{error:?}");
+                        found += &format!(" {}", error.split(['(', ' ']).next().unwrap());
+                        break;
+                    }
+                }
+            }
+            if found.contains(' ') {
+                break;
+            }
+        }
+        assert_eq!(found, expected, "{wire} {requests}: {reply}, {pieces} bytes at a time");
+    }
+}
+
+#[test]
+fn meta_replies_find_their_requests() {
+    check(Wire::Meta, "GSG", "VA 1 f0 c1 @0|x|HD c2 @1|EN @2", "0+1+2-");
+    check(Wire::Meta, "ggN", "MN", "0-1-2+");
+    check(Wire::Meta, "ggN", "VA 1 f0 c1 @1|x|MN", "1+0-2+");
+    check(Wire::Meta, "ssG", "EN @2", "0+1+2-");
+    check(Wire::Meta, "ssN", "NS c0 @1|MN", "1!0+2+");
+    check(Wire::Meta, "NV", "MN|VERSION 1.6.18", "0+1+");
+    // The fence that closes a quiet run belongs to nobody.
+    check(Wire::Meta, "ss", "MN", "0+1+");
+}
+
+#[test]
+fn keys_that_the_server_cannot_return_come_back_all_the_same() {
+    let mut bench = Bench::new(Wire::Meta);
+    bench.submit(&Request::get("a b").with_key().quiet(), 0).unwrap();
+    bench.submit(&Request::get("plain").with_key().quiet(), 1).unwrap();
+    bench.submit(&Request::get("c\nd").with_key().quiet(), 2).unwrap();
+    bench.submit(&Request::get("e f").with_key(), 3).unwrap();
+    bench.sent();
+    bench.input.extend(b"VA 1 f0 c1 kplain O00000008\r\nx\r\nVA 1 f0 c1 O00000009\r\ny\r\nEN O0000000a\r\n");
+    let mut found = Vec::new();
+    while let Some(event) = bench.connection.poll_event(&mut bench.input).unwrap() {
+        let Reply { key, value, .. } = event.reply;
+        found.push((event.tag.0, String::from_utf8(key.to_vec()).unwrap(), String::from_utf8(value.to_vec()).unwrap()));
+    }
+    let expected = [(1, "plain", "x"), (2, "c\nd", "y"), (0, "", ""), (3, "e f", "")];
+    let expected = expected.map(|(tag, key, value)| (tag, key.to_owned(), value.to_owned()));
+    assert_eq!(found, expected, "what is silent has no key");
+}
+
+#[test]
+fn meta_replies_that_are_nobodys_are_not_believed() {
+    check(Wire::Meta, "GG", "EN @1", " SkippedReply");
+    check(Wire::Meta, "G", "EN O00000099", " UnknownOpaque");
+    check(Wire::Meta, "G", "EN @0|EN @0", "0- UnknownOpaque");
+    check(Wire::Meta, "G", "EN", " UnexpectedLine");
+    check(Wire::Meta, "G", "EN Oxyz", " UnexpectedLine");
+    check(Wire::Meta, "G", "HD f0 c1 @0", " UnexpectedLine");
+    check(Wire::Meta, "G", "NF @0", " UnexpectedLine");
+    check(Wire::Meta, "S", "VA 1 @0|x", " UnexpectedLine");
+    check(Wire::Meta, "S", "MN", " UnexpectedLine");
+    check(Wire::Meta, "N", "VERSION 1.6.18", " UnexpectedLine");
+    check(Wire::Meta, "GN", "MN", " UnexpectedLine");
+    check(Wire::Meta, "gggN", "VA 1 f0 c1 @1|x|VA 1 f0 c1 @0|x", "1+ LateReply");
+    check(Wire::Meta, "ssN", "FOO", " UnexpectedLine");
+    check(Wire::Meta, "ssG", "NF @2", " UnexpectedLine");
+    check(Wire::Meta, "", "MN", " UnexpectedLine");
+    check(Wire::Meta, "G", "ERROR Too many open connections", " TooManyConnections");
+    check(Wire::Meta, "", "ERROR Too many open connections", " TooManyConnections");
+    check(Wire::Meta, "G", "\u{81}", " NotText");
+    check(Wire::Meta, "G", "", " NotText");
+    check(Wire::Meta, "G", "HTTP/1.1 400 Bad Request", " UnexpectedLine");
+}
+
+#[test]
+fn error_lines_go_to_their_owner_or_end_the_run() {
+    check(Wire::Meta, "SG", "SERVER_ERROR object too large for cache|EN @1", "0!1-");
+    check(Wire::Meta, "SG", "CLIENT_ERROR bad data chunk|ERROR", "0! OutOfStep");
+    check(Wire::Meta, "sG", "SERVER_ERROR object too large for cache", " UnownedError");
+    check(Wire::Meta, "ss", "SERVER_ERROR object too large for cache", " UnownedError");
+    check(Wire::Meta, "sS", "SERVER_ERROR out of memory storing object", " UnownedError");
+    // The one that answered shows that the quiet ones before it had their turn.
+    check(Wire::Meta, "ssG", "NS c0 @1|SERVER_ERROR out of memory", "1!0+2!");
+    check(Wire::Meta, "NN", "ERROR|MN", "0!1+");
+    // A no-op is never refused, so one quiet request before it is the owner; of two, either may be.
+    check(Wire::Meta, "sN", "SERVER_ERROR object too large for cache|MN", "0!1+");
+    check(Wire::Meta, "gN", "SERVER_ERROR out of memory|MN", "0!1+");
+    check(Wire::Meta, "GsN", "EN @0|SERVER_ERROR object too large for cache|MN", "0-1!2+");
+    check(Wire::Meta, "ssN", "NS c0 @0|SERVER_ERROR object too large for cache|MN", "0!1!2+");
+    check(Wire::Meta, "sN", "CLIENT_ERROR bad data chunk|MN", "0! OutOfStep");
+    check(Wire::Meta, "sN", "SERVER_ERROR object too large for cache|SERVER_ERROR object too large for cache", "0!1!");
+    check(Wire::Meta, "ssN", "SERVER_ERROR object too large for cache", " UnownedError");
+    check(Wire::Text, "SG", "SERVER_ERROR object too large for cache|END", "0!1-");
+    check(Wire::Text, "sG", "SERVER_ERROR object too large for cache|END", "0!1-");
+    check(Wire::Text, "GG", "CLIENT_ERROR bad command line format||END", "0! OutOfStep");
+    check(Wire::Text, "SG", "CLIENT_ERROR bad command line format|ERROR|END", "0! OutOfStep");
+    check(Wire::Text, "SG", "CLIENT_ERROR unauthenticated", "0! OutOfStep");
+}
+
+#[test]
+fn text_replies_are_taken_in_order() {
+    check(Wire::Text, "GSGN", "VALUE k 0 1 9|x|END|STORED|END|VERSION 1.6.18", "0+1+2-3+");
+    check(Wire::Text, "gs", "END|STORED", "0-1+");
+    check(Wire::Text, "G", "VALUE other 0 1 9|x|END", " WrongKey");
+    check(Wire::Text, "G", "STORED", " UnexpectedLine");
+    check(Wire::Text, "S", "END", " UnexpectedLine");
+    check(Wire::Text, "N", "MN", " UnexpectedLine");
+    check(Wire::Text, "GG", "VALUE k 0 1 9|x|VALUE k 0 1 9|x|END", " UnendedValue");
+    check(Wire::Text, "G", "END|END", "0- UnexpectedLine");
+    check(Wire::Text, "S", "ERROR Too many open connections", " TooManyConnections");
+}
+
+#[test]
+fn keys_on_text_are_held_against_replies_whatever_happens_between() {
+    let mut bench = Bench::new(Wire::Text);
+    for round in 0..100 {
+        for tag in 0..5 {
+            let key = format!("key-{round}-{tag}");
+            let request = if tag == 2 { Request::delete(&key) } else { Request::get(&key).with_key() };
+            bench.submit(&request, tag).unwrap();
+        }
+        bench.sent();
+        for tag in 0..5 {
+            let key = format!("key-{round}-{tag}");
+            let (reply, status) = match tag {
+                2 => ("NOT_FOUND\r\n".to_owned(), Status::KeyNotFound),
+                1 => ("END\r\n".to_owned(), Status::KeyNotFound),
+                _ => (format!("VALUE {key} 0 1 1\r\nv\r\nEND\r\n"), Status::NoError),
+            };
+            bench.input.extend(reply.as_bytes());
+            let event = bench.connection.poll_event(&mut bench.input).unwrap().unwrap();
+            assert_eq!((event.tag.0, event.reply.status), (tag, status));
+            assert_eq!(event.reply.key, if tag == 2 { "" } else { &key[..] });
+        }
+    }
+}
+
+#[test]
+fn what_was_given_up_becomes_a_noop_of_the_wire() {
+    for (wire, noop, answer) in [(Wire::Meta, "mn\r\n", "MN\r\n"), (Wire::Text, "version\r\n", "VERSION 1\r\n")] {
+        let mut bench = Bench::new(wire);
+        bench.submit(&Request::get("a"), 1).unwrap();
+        bench.connection.give_up(bench.at(1000));
+        assert_eq!(bench.events(), Ok(vec![(1, Status::TimedOut(Delivery::NotSent))]));
+        assert_eq!(bench.sent(), noop);
+        assert_eq!(bench.answer(answer), Ok(vec![]));
+        assert_eq!(bench.connection.in_flight(), 0);
+        bench.connection.handle_timeout(bench.at(5000)).unwrap();
+        assert_eq!(bench.sent(), noop, "and an idle connection is asked so");
+    }
+}
+
+#[test]
+fn nothing_goes_beside_a_dump_or_a_log() {
+    let mut bench = Bench::new(Wire::Meta);
+    bench.submit(&Request::get("a"), 1).unwrap();
+    assert!(matches!(bench.submit(&Request::metadump("all"), 2), Err(Rejected::Invalid(_))));
+    bench.sent();
+    bench.answer("EN O00000007\r\n").unwrap();
+    bench.submit(&Request::metadump("all"), 2).unwrap();
+    assert_eq!(bench.submit(&Request::get("a"), 3), Err(Rejected::Full));
+    bench.sent();
+    assert_eq!(bench.answer("key=a exp=-1\nEND\r\n"), Ok(vec![(2, Status::NoError), (2, Status::NoError)]));
+    bench.submit(&Request::watch(""), 4).unwrap();
+    bench.sent();
+    bench.answer("OK\r\n").unwrap();
+    assert_eq!(bench.connection.poll_timeout(), Some(bench.at(1000)));
+    let patient = Deadline { at: bench.at(1_000_000), patience: Duration::ZERO };
+    bench.connection.close(&Bytes::new(), bench.start);
+    bench.events().unwrap();
+    bench.connection.submit(&Request::watch(""), Some(Tag(5)), patient, bench.start).unwrap();
+    bench.sent();
+    bench.connection.handle_timeout(bench.at(60_000)).unwrap();
+    assert_eq!(bench.events(), Ok(vec![]), "a log may be silent for long");
+}
+
+// ---- Before the wire is known ----
+
+#[test]
+fn requests_wait_until_the_wire_is_known() {
+    for (wire, first) in [(Wire::Meta, "mg a v f c Offffffff"), (Wire::Text, "gets a")] {
+        let mut bench = Bench::undecided(Limits::default());
+        bench.submit(&Request::get("a"), 1).unwrap();
+        bench.submit(&Request::increment("b", 1).initial(5), 2).unwrap();
+        bench.submit(&Request::delete("c"), 3).unwrap();
+        let Bench { connection, .. } = &bench;
+        assert_eq!((connection.wire(), connection.has_output(), connection.in_flight()), (None, false, 3));
+        assert!(connection.waiting_output() > 0);
+        assert_eq!(bench.sent(), "");
+        bench.connection.begin(wire, Dialect::default());
+        assert_eq!(bench.connection.wire(), Some(wire));
+        let refused = if wire == Wire::Text { vec![(2, Status::Unsupported)] } else { vec![] };
+        assert_eq!(bench.events(), Ok(refused));
+        let sent: Vec<String> = bench.sent().lines().map(str::to_owned).collect();
+        let second = if wire == Wire::Text { "version" } else { "ma b D1 N0 J5 v c O00000000" };
+        let third = if wire == Wire::Text { "delete c" } else { "md c O00000001" };
+        assert_eq!(sent, [first, second, third]);
+    }
+}
+
+#[test]
+fn what_no_wire_can_say_is_refused_at_once() {
+    let mut bench = Bench::undecided(Limits { value: 10, ..Limits::default() });
+    for request in [Request::get(""), Request::set("k", "v").ttl(Duration::ZERO), Request::set("k", vec![0; 11])] {
+        assert!(matches!(bench.submit(&request, 1), Err(Rejected::Invalid(_))), "{request:?}");
+    }
+    assert_eq!(bench.connection.in_flight(), 0);
+}
+
+#[test]
+fn limits_and_deadlines_hold_before_the_wire_is_known() {
+    let mut bench = Bench::undecided(Limits { in_flight: 3, output: 2000, ..Limits::default() });
+    bench.submit(&Request::set("a", vec![0; 1900]), 1).unwrap();
+    assert_eq!(bench.submit(&Request::set("b", vec![0; 900]), 2), Err(Rejected::Full));
+    let ticket = bench.submit(&Request::get("b"), 2).unwrap();
+    bench.submit(&Request::get("c").quiet(), 3).unwrap();
+    assert_eq!(bench.submit(&Request::get("d"), 4), Err(Rejected::Full));
+    bench.connection.abandon(ticket, bench.start);
+    assert_eq!((bench.connection.awaited(), bench.connection.earliest_deadline()), (2, Some(bench.at(1000))));
+    bench.connection.give_up(bench.at(1000));
+    let due = Status::TimedOut(Delivery::NotSent);
+    assert_eq!(bench.events(), Ok(vec![(1, due), (3, due)]));
+    assert!(bench.connection.waiting_output() < 200, "what was given up is forgotten");
+    bench.connection.begin(Wire::Meta, Dialect::default());
+    assert_eq!(bench.sent(), "mn\r\nmg b v f c O00000000\r\nmn\r\n");
+    assert_eq!(bench.answer("MN\r\nEN O00000000\r\nMN\r\n"), Ok(vec![]));
+    assert_eq!((bench.connection.in_flight(), bench.connection.abandoned()), (0, 0));
+}
+
+#[test]
+fn each_connection_finds_out_anew() {
+    let mut bench = Bench::undecided(Limits::default());
+    for wire in Wire::ALL {
+        bench.submit(&Request::get("a"), 1).unwrap();
+        bench.connection.close(&Bytes::from("refused"), bench.start);
+        assert_eq!(bench.events(), Ok(vec![(1, Status::Disconnected(Delivery::NotSent))]));
+        bench.submit(&Request::get("a"), 2).unwrap();
+        bench.connection.begin(wire, Dialect::default());
+        assert!(bench.connection.has_output());
+        bench.sent();
+        bench.connection.close(&Bytes::from("gone"), bench.start);
+        assert_eq!(bench.events(), Ok(vec![(2, Status::Disconnected(Delivery::MaybeSent))]));
+        assert_eq!((bench.connection.wire(), bench.connection.waiting_output()), (None, 0));
+    }
+}
+
+#[test]
+fn a_known_wire_is_kept() {
+    let mut bench = Bench::new(Wire::Meta);
+    bench.connection.close(&Bytes::new(), bench.start);
+    assert_eq!(bench.connection.wire(), Some(Wire::Meta));
+}
+
+// ---- A lying server ----
+
+/// What an honest server answers to the lines of gets, each reply by itself.
+fn honest(wire: Wire, line: &str) -> Option<String> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let key = match words[..] {
+        ["mn"] => return Some("MN\r\n".to_owned()),
+        ["version"] => return Some("VERSION 1.6.18\r\n".to_owned()),
+        [_, key, ..] => key,
+        _ => panic!("{line}"),
+    };
+    let value = truth(key.as_bytes()).map(|value| String::from_utf8(value.to_vec()).unwrap());
+    let opaque = words.last().unwrap();
+    match (wire, value) {
+        (Wire::Text, Some(value)) => Some(format!("VALUE {key} 0 {} 1\r\n{value}\r\nEND\r\n", value.len())),
+        (Wire::Text, None) => Some("END\r\n".to_owned()),
+        (_, Some(value)) => Some(format!("VA {} f0 c1 {opaque}\r\n{value}\r\n", value.len())),
+        (_, None) if words.contains(&"q") => None,
+        (_, None) => Some(format!("EN {opaque}\r\n")),
+    }
+}
+
+pub(crate) fn below(random: &mut Random, bound: usize) -> usize {
+    usize::try_from(random.below(bound as u64)).unwrap()
+}
+
+fn conversation(wire: Wire, seed: u64) {
+    let mut random = Random(seed);
+    let mut bench = Bench::new(wire);
+    let lies = [Lie::None, Lie::Swap, Lie::Repeat, Lie::Drop, Lie::Opaque, Lie::Cut];
+    let chosen = lies[below(&mut random, lies.len())];
+    let count = 1 + below(&mut random, 12);
+    let some_quiet = random.below(2) == 0;
+    for number in 0..count {
+        let key = number.to_string();
+        let quiet = some_quiet && random.below(2) == 0;
+        let request = if quiet { Request::get(&key).quiet() } else { Request::get(&key) };
+        bench.submit(&request, number as u64).unwrap();
+    }
+    let sent = bench.sent();
+    let mut replies: Vec<String> = sent.lines().filter_map(|line| honest(wire, line)).collect();
+    let at = below(&mut random, replies.len());
+    match chosen {
+        Lie::Swap => {
+            let other = below(&mut random, replies.len());
+            replies.swap(at, other);
+        }
+        Lie::Repeat => replies.insert(at, replies[at].clone()),
+        Lie::Drop => drop(replies.remove(at)),
+        Lie::Opaque => replies[at] = replies[at].replace(" O0000000", " O0000001"),
+        _ => {}
+    }
+    // A miss on text tells no key, and silence tells nothing: only what cannot be hidden is checked.
+    let deniable = (some_quiet || wire == Wire::Text) && !matches!(chosen, Lie::None | Lie::Cut);
+    let mut bytes = replies.concat().into_bytes();
+    if let Lie::Cut = chosen {
+        bytes.truncate(below(&mut random, bytes.len() + 1));
+    }
+    let mut ended = vec![0; count];
+    let mut broken = false;
+    while !bytes.is_empty() && !broken {
+        let piece = (1 + below(&mut random, 40)).min(bytes.len());
+        bench.input.extend(&bytes.drain(..piece).collect::<Vec<_>>());
+        broken = take_events(&mut bench, &mut ended, deniable, seed, chosen).is_err();
+    }
+    bench.input = InputBuffer::new();
+    bench.connection.close(&Bytes::from("gone"), bench.at(0));
+    take_events(&mut bench, &mut ended, deniable, seed, chosen).unwrap();
+    assert!(ended.iter().all(|&times| times == 1), "seed {seed}, {wire} {chosen:?}: {ended:?}");
+}
+
+pub(crate) fn take_events(
+    bench: &mut Bench,
+    ended: &mut [u32],
+    deniable: bool,
+    seed: u64,
+    lie: Lie,
+) -> Result<(), ProtocolError> {
+    while let Some(event) = bench.connection.poll_event(&mut bench.input)? {
+        let number = event.tag.0;
+        ended[usize::try_from(number).unwrap()] += 1;
+        let truth = truth(number.to_string().as_bytes());
+        match event.reply.status {
+            // A value is never another one's.
+            Status::NoError => assert_eq!(Some(event.reply.value), truth, "seed {seed}, {lie:?}: key {number}"),
+            Status::KeyNotFound if deniable => {}
+            Status::KeyNotFound => assert_eq!(None, truth, "seed {seed}, {lie:?}: key {number}"),
+            status => assert!(matches!(status, Status::Disconnected(_)), "seed {seed}, {lie:?}: {status}"),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_that_lies_in_lines_is_never_believed() {
+    let first: u64 = std::env::var("REMCACHE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    for seed in first..first + 50_000 {
+        conversation(Wire::Meta, seed);
+        conversation(Wire::Text, seed);
+    }
+}

@@ -1,0 +1,174 @@
+//! What the passing of time does to a connection: requests are given up, silence is noticed.
+
+use std::time::Instant;
+
+use super::encode::Encoded;
+use super::{Connection, Event};
+use crate::binary::Opcode;
+use crate::buffer::output::Output;
+use crate::connection::pending::{Entry, Kept, Owner};
+use crate::types::error::ProtocolError;
+use crate::types::operation::Operation;
+use crate::types::reply::Reply;
+use crate::types::reply_shape::Expected;
+use crate::types::request::Request;
+use crate::types::status::{Delivery, Status};
+
+impl Connection {
+    /// When [`Connection::handle_timeout`] is to be called at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let abandoned = self.abandoned_since.and_then(|since| since.checked_add(self.limits.abandoned.1));
+        let overdue = self.in_flight.front().and_then(|entry| self.overdue_at(entry));
+        let quiet = match self.in_flight.is_empty() {
+            true => self.last_input.checked_add(self.limits.keepalive),
+            false if self.is_log() => None,
+            false => self.last_input.max(self.outstanding_since).checked_add(self.limits.silence),
+        };
+        [self.earliest, abandoned, overdue, quiet].into_iter().flatten().min()
+    }
+
+    /// Whether the connection tells what the server does, which may be nothing for long.
+    fn is_log(&self) -> bool {
+        self.occupied && self.in_flight.front().is_some_and(|entry| entry.expected.operation == Operation::Watch)
+    }
+
+    fn overdue_at(&self, entry: &Entry) -> Option<Instant> {
+        match entry.owner {
+            Owner::Nobody => None,
+            // Whoever was not heard is not overdue: see `excuse`.
+            _ => entry.effective_deadline(self.last_reply).max(self.outstanding_since).checked_add(self.limits.overdue),
+        }
+    }
+
+    /// Gives up what is due, and asks a silent server whether it is there.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] if the connection is not worth keeping: call [`Connection::close`] then.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if is_due(self.earliest) {
+            self.give_up(now);
+        }
+        if is_due(self.abandoned_since.and_then(|since| since.checked_add(self.limits.abandoned.1))) {
+            return Err(ProtocolError::TooManyAbandoned(self.abandoned));
+        }
+        if is_due(self.in_flight.front().and_then(|entry| self.overdue_at(entry))) {
+            return Err(ProtocolError::Silent);
+        }
+        let quiet_since = self.last_input.max(self.outstanding_since);
+        match self.in_flight.is_empty() {
+            false if self.is_log() => Ok(()),
+            false if is_due(quiet_since.checked_add(self.limits.silence)) => Err(ProtocolError::Silent),
+            true if self.wire.is_some() && is_due(self.last_input.checked_add(self.limits.keepalive)) => {
+                self.outstanding_since = now;
+                self.push_noop();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Since when the server has answered nothing although it was asked.
+    pub fn silent_since(&self) -> Instant {
+        self.last_reply.max(self.outstanding_since)
+    }
+
+    /// Tells that nobody could hear the server until now, because the caller itself was stalled: its
+    /// silence counts from here.
+    pub fn excuse(&mut self, now: Instant) {
+        self.outstanding_since = now;
+    }
+
+    /// The earliest instant at which a request may have to be given up.
+    ///
+    /// With [`Connection::give_up`] this is all the time there is before a socket is connected.
+    pub fn earliest_deadline(&self) -> Option<Instant> {
+        self.earliest
+    }
+
+    /// Ends every request that is due, in an event of its own.
+    pub fn give_up(&mut self, now: Instant) {
+        let mut revoked = false;
+        let mut count = 0_usize;
+        self.earliest = None;
+        for (_, entry) in self.in_flight.iter_mut() {
+            let Owner::Caller(tag) = entry.owner else { continue };
+            let deadline = entry.effective_deadline(self.last_reply);
+            if deadline > now {
+                self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+                continue;
+            }
+            // What the driver has taken may reach the server yet.
+            let untaken = entry.start >= self.taken;
+            let delivery = if untaken { Delivery::NotSent } else { Delivery::MaybeSent };
+            self.events.push_back(Event { tag, reply: Reply::new(Status::TimedOut(delivery)), last: true });
+            entry.owner = if untaken { Owner::Nobody } else { Owner::Abandoned };
+            if untaken {
+                entry.opcode = Opcode::NOOP;
+                entry.expected = Expected::NOOP;
+                revoked = true;
+            } else {
+                count = count.saturating_add(1);
+            }
+        }
+        self.count_abandoned(count, now);
+        match self.wire {
+            _ if !revoked => {}
+            Some(_) => self.rewrite_output(),
+            None => self.backlog.revoke(self.in_flight.iter().map(|entry| entry.expected.is_noop())),
+        }
+    }
+
+    /// Takes the bytes of given-up requests out of the output, so that "not sent" stays true.
+    ///
+    /// A no-op takes the place of each, which keeps the opaques consecutive.
+    fn rewrite_output(&mut self) {
+        let (entries, keys) = (self.in_flight.take_entries(), self.in_flight.take_keys());
+        let old = Rewritten { output: std::mem::take(&mut self.output), begin: self.taken, end: self.submitted };
+        self.submitted = self.taken;
+        self.open_line = None;
+        let turn = self.in_flight.turn();
+        let mut keys = keys.iter();
+        let mut entries = entries.into_iter().enumerate().peekable();
+        while let Some((place, entry)) = entries.next() {
+            let key = if place >= turn && entry.kept != Kept::Nothing { keys.next() } else { None };
+            if entry.start < old.begin {
+                key.into_iter().for_each(|key| self.in_flight.remember_key(key));
+                self.in_flight.push(entry);
+                continue;
+            }
+            let end = entries.peek().map_or(old.end, |(_, next)| next.start);
+            self.push_again(entry, key, &old, end);
+        }
+    }
+
+    fn push_again(&mut self, entry: Entry, key: Option<&[u8]>, old: &Rewritten, end: u64) {
+        let encoded = match (entry.kept, key) {
+            _ if entry.expected.is_noop() => match self.encode(&Request::noop(), self.in_flight.next_opaque()) {
+                Ok(encoded) => encoded,
+                // A no-op has nothing that could be refused.
+                Err(_) => return,
+            },
+            (Kept::KeyInLine, Some(key)) => self.gather(key),
+            (kept, key) => {
+                self.open_line = None;
+                key.into_iter().for_each(|key| self.in_flight.remember_key(key));
+                let start = self.submitted;
+                old.output.copy_range(offset(entry.start, old.begin)..offset(end, old.begin), &mut self.output);
+                Encoded { opcode: entry.opcode, expected: entry.expected, start, kept }
+            }
+        };
+        self.push(encoded.replace(entry));
+    }
+}
+
+/// An output that is rewritten, and which part of the stream of all bytes it is.
+struct Rewritten {
+    output: Output,
+    begin: u64,
+    end: u64,
+}
+
+fn offset(position: u64, from: u64) -> usize {
+    usize::try_from(position.saturating_sub(from)).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,125 @@
+//! Error lines of the text wires: to whom they are what, and whether the connection is in step after them.
+
+use bytes::Bytes;
+
+use crate::types::error::ProtocolError;
+use crate::types::operation::Operation;
+use crate::types::reply::Reply;
+use crate::types::reply_shape::Expected;
+use crate::types::status::Status;
+use crate::types::status_table as words;
+use crate::types::status_table::{Word, begins_with};
+use crate::{line, text};
+
+/// What a server says that was started without flushes (`-F`).
+const FLUSH_NOT_ALLOWED: &[u8] = b"CLIENT_ERROR flush_all not allowed";
+
+/// How a server begins to say that it takes no more connections.
+const TOO_MANY_CONNECTIONS: &[u8] = b"ERROR Too many";
+
+/// An error line's meaning for the request it answers.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) reply: Reply,
+    /// Why nothing that follows on the connection can be trusted, if so.
+    pub(crate) fatal: Option<ProtocolError>,
+}
+
+/// Whether a line may be an error line.
+#[inline]
+pub(crate) fn is_refusal(line: &[u8]) -> bool {
+    words::of_refusal(line).is_some()
+}
+
+/// What an error line means; `None` if the line is none.
+///
+/// # Errors
+/// [`ProtocolError::TooManyConnections`] if the server refuses the connection.
+pub(crate) fn read(line: &[u8], expected: Expected) -> Result<Option<Refusal>, ProtocolError> {
+    if line.starts_with(TOO_MANY_CONNECTIONS) {
+        return Err(ProtocolError::TooManyConnections);
+    }
+    let Some(status) = words::of_refusal(line) else { return Ok(None) };
+    let answer = Word::of(line).and_then(|word| word.answers(expected.operation));
+    let reply = match answer {
+        Some(status) => Reply::with_text(status, text::said_of(status)),
+        None if begins_with(line, FLUSH_NOT_ALLOWED) => no_flush(),
+        None => Reply::with_text(status, said(line)),
+    };
+    let fatal = (!keeps_step(line, expected.operation)).then(|| ProtocolError::OutOfStep(line::excerpt(line)));
+    Ok(Some(Refusal { reply, fatal }))
+}
+
+/// The reply to a flush that a server allows nobody, the same on each wire.
+pub(crate) fn no_flush() -> Reply {
+    Reply::with_text(Status::Unsupported, "flushes are disabled on this server: it runs with -F")
+}
+
+/// Whether a server that says this goes on with the next request.
+///
+/// A refused store may leave its value to be read as commands; a refused fetch may be followed by an
+/// empty line; before authentication several replies may be merged into one (docs/protocol.md 3.2,
+/// 4.4, 4.8).
+fn keeps_step(line: &[u8], operation: Operation) -> bool {
+    if begins_with(line, b"CLIENT_ERROR unauthenticated") || begins_with(line, b"CLIENT_ERROR auth token") {
+        return false;
+    }
+    match operation {
+        Operation::Authenticate => line.starts_with(b"CLIENT_ERROR auth") || line.starts_with(b"CLIENT_ERROR bad auth"),
+        _ if line.starts_with(b"SERVER_ERROR") => true,
+        _ => !operation.has_value() && !operation.is_fetch(),
+    }
+}
+
+/// The text behind the word that says who is to blame.
+fn said(line: &[u8]) -> Bytes {
+    let text = [&b"CLIENT_ERROR "[..], b"SERVER_ERROR "].into_iter().find_map(|word| line.strip_prefix(word));
+    Bytes::copy_from_slice(text.unwrap_or(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_an_error_by_its_words() {
+        for (line, expected) in [
+            ("ERROR", Some(Status::UnknownCommand)),
+            ("ERROR more words", Some(Status::UnknownCommand)),
+            ("ERRORS", None),
+            ("CLIENT_ERROR anything", Some(Status::InvalidArguments)),
+            ("SERVER_ERROR object too large for cache", Some(Status::ValueTooLarge)),
+            ("SERVER_ERROR anything", Some(Status::InternalError)),
+            ("BUSY currently processing crawler request", Some(Status::Busy)),
+            ("HD", None),
+        ] {
+            assert_eq!(words::of_refusal(line.as_bytes()), expected, "{line}");
+            assert_eq!(is_refusal(line.as_bytes()), expected.is_some(), "{line}");
+        }
+    }
+
+    #[test]
+    fn only_some_errors_leave_the_connection_in_step() {
+        for (line, operation, in_step) in [
+            ("CLIENT_ERROR bad data chunk", Operation::Set, false),
+            ("ERROR", Operation::Set, false),
+            ("SERVER_ERROR object too large for cache", Operation::Set, true),
+            ("SERVER_ERROR out of memory storing object", Operation::Append, true),
+            ("CLIENT_ERROR bad command line format", Operation::Get, false),
+            ("CLIENT_ERROR cannot increment or decrement non-numeric value", Operation::Increment, true),
+            ("CLIENT_ERROR invalid flag", Operation::Delete, true),
+            ("CLIENT_ERROR unauthenticated", Operation::Delete, false),
+            ("CLIENT_ERROR authentication failure", Operation::Authenticate, true),
+            ("CLIENT_ERROR bad command line termination", Operation::Authenticate, false),
+        ] {
+            let refusal = read(line.as_bytes(), Expected::new(operation)).unwrap().unwrap();
+            assert_eq!(refusal.fatal.is_none(), in_step, "{line} to {operation:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_connection_is_refused() {
+        let outcome = read(b"ERROR Too many open connections", Expected::NOOP);
+        assert_eq!(outcome.unwrap_err(), ProtocolError::TooManyConnections);
+    }
+}

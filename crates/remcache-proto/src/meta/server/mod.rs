@@ -1,0 +1,285 @@
+//! The server's direction of the meta commands: a line to a command with its flags, as memcached
+//! 1.6.18 reads it, or a newer one, and an answer to its line.
+//!
+//! ```
+//! use remcache_proto::meta::server::{Answer, Operation};
+//! use remcache_proto::text::server::{self, Command};
+//!
+//! let (line, _) = serve::line(b"mg Hello v t O7\r\n").unwrap();
+//! let Ok(Command::Meta(command)) = serve::parse(line) else { panic!() };
+//! assert_eq!((command.operation, &command.key[..]), (Operation::Get, &b"Hello"[..]));
+//!
+//! let mut answer = Answer::value(5);
+//! for (flag, token) in command.flags() {
+//!     match flag {
+//!         b't' => answer.number(b't', 60),
+//!         b'O' => answer.token(b'O', token),
+//!         _ => {}
+//!     }
+//! }
+//! assert_eq!(answer.into_line(), b"VA 5 t60 O7\r\n");
+//! ```
+
+mod answer;
+
+use std::borrow::Cow;
+
+use crate::line::base64;
+use crate::text::server::number;
+use crate::text::server::{BAD_FORMAT, LINE_END, MAX_LENGTH, Refusal, UNKNOWN, Words};
+use crate::types::key::Key;
+use crate::types::version::{Dialect, Feature};
+
+pub use answer::Answer;
+
+/// What a meta command does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the wire has no others")]
+pub enum Operation {
+    /// `mg`.
+    Get,
+    /// `ms`; a data block follows.
+    Set {
+        /// How many bytes the value has.
+        length: usize,
+    },
+    /// `md`.
+    Delete,
+    /// `ma`.
+    Arithmetic,
+    /// `mn`.
+    NoOp,
+    /// `me`.
+    Debug,
+}
+
+/// A meta command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Command<'a> {
+    /// What it does.
+    pub operation: Operation,
+    /// The key itself, decoded if it was base64.
+    pub key: Cow<'a, [u8]>,
+    /// What the flags say.
+    pub terms: Terms,
+    flags: Words<'a>,
+}
+
+/// What the flags of a command say, but for those that only ask for something.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Terms {
+    /// `b`: the key is base64.
+    pub base64: bool,
+    /// `q`: the usual outcome is not answered.
+    pub quiet: bool,
+    /// `v`: the value is wanted.
+    pub value: bool,
+    /// `u`: the item is not marked as used.
+    pub no_bump: bool,
+    /// Whether the item is looked at before it is marked as used: one of N, T, R, h and l is there.
+    pub looks_first: bool,
+    /// `I`: the item becomes stale.
+    pub stale: bool,
+    /// `N`: the time to live of an item that is made on a miss, as it was written.
+    pub vivify: Option<i32>,
+    /// `T`: the new time to live, as it was written.
+    pub ttl: Option<i32>,
+    /// `R`: who comes below this time to live may recache, as it was written.
+    pub recache: Option<i32>,
+    /// `C`: the CAS value that is expected.
+    pub cas: Option<u64>,
+    /// `F`: the client's flags.
+    pub client_flags: u32,
+    /// `M`: another way to store or to count.
+    pub mode: Option<u8>,
+    /// `D`: by how much is counted.
+    pub delta: Option<u64>,
+    /// `J`: what an absent counter becomes.
+    pub initial: Option<u64>,
+    /// `E`: the CAS value that the item is to have, since 1.6.27.
+    pub chosen_cas: Option<u64>,
+    /// `x` of a deletion: the item stays, empty, since 1.6.27.
+    pub drop_value: bool,
+}
+
+/// What a flag that is unknown is told.
+pub const INVALID_FLAG: &str = "CLIENT_ERROR invalid flag";
+/// What an opaque that is too long is told.
+pub const LONG_OPAQUE: &str = "CLIENT_ERROR opaque token too long";
+/// What a mode that `ms` does not know is told.
+pub const BAD_SET_MODE: &str = "CLIENT_ERROR invalid mode for ms M token";
+/// What a mode that `ma` does not know is told.
+pub const BAD_COUNT_MODE: &str = "CLIENT_ERROR invalid mode for ma M token";
+const DUPLICATE_FLAG: &str = "CLIENT_ERROR duplicate flag";
+const WRONG_FLAG: &str = "CLIENT_ERROR invalid or duplicate flag";
+const MANY_FLAGS: &str = "CLIENT_ERROR options flags too long";
+const MANY_FLAGS_OF_GET: &str = "CLIENT_ERROR options flags are too long";
+const BAD_KEY: &str = "CLIENT_ERROR error decoding key";
+const BAD_TOKEN: &str = "CLIENT_ERROR bad token in command line format";
+const BAD_MODE_LENGTH: &str = "CLIENT_ERROR incorrect length for M token";
+const BAD_INITIAL: &str = "CLIENT_ERROR invalid numeric initial value";
+const BAD_DELTA: &str = "CLIENT_ERROR invalid numeric delta value";
+
+/// How many words a command may have, its name included.
+const MOST_WORDS: usize = 19;
+/// The longest opaque, without its letter.
+const LONGEST_OPAQUE: usize = 31;
+
+impl<'a> Command<'a> {
+    /// The flags in the order in which they were given: each with what stands behind its letter.
+    pub fn flags(&self) -> impl Iterator<Item = (u8, &'a [u8])> + use<'a> {
+        self.flags.clone().filter_map(|word| word.split_first()).map(|(letter, token)| (*letter, token))
+    }
+
+    fn without_flags(operation: Operation, key: &'a [u8]) -> Self {
+        Self { operation, key: key.into(), terms: Terms::default(), flags: Words::new(b"") }
+    }
+}
+
+/// Whether an opaque is longer than a server reflects.
+pub fn is_long_opaque(token: &[u8]) -> bool {
+    token.len() > LONGEST_OPAQUE
+}
+
+/// The command with this second letter; `count` is the number of all words.
+pub(crate) fn parse<'a>(
+    letter: u8,
+    mut words: Words<'a>,
+    count: usize,
+    dialect: Dialect,
+) -> Result<Command<'a>, Refusal> {
+    let strict = dialect.has(Feature::StrictLines);
+    match letter {
+        b'n' => return Ok(Command::without_flags(Operation::NoOp, b"")),
+        b'e' => return debug(words, strict),
+        b'g' | b's' | b'd' | b'a' => {}
+        _ => return Err(Refusal::says(UNKNOWN)),
+    }
+    if strict && words.clone().skip(1).any(|word| !word.first().is_some_and(u8::is_ascii_alphanumeric)) {
+        return Err(Refusal::says(BAD_FORMAT));
+    }
+    let key = words.next().ok_or_else(|| Refusal::says(if strict { BAD_FORMAT } else { UNKNOWN }))?;
+    if key.len() > Key::MAX_LEN {
+        // Newer servers throw the value away that follows.
+        let length = words.next().filter(|_| strict && letter == b's').and_then(number::unsigned_32).unwrap_or(0);
+        return Err(Refusal::with_value(BAD_FORMAT, false, length));
+    }
+    match letter {
+        b'g' if count > MOST_WORDS => Err(Refusal::says(MANY_FLAGS_OF_GET)),
+        b's' if count == 2 => Err(Refusal::says(BAD_FORMAT)),
+        _ if count > MOST_WORDS => Err(Refusal::says(MANY_FLAGS)),
+        b'g' => command(Operation::Get, key, words, dialect).map_err(Refusal::says),
+        b's' => set(key, words, dialect),
+        // These two do not tell what exactly is wrong, but for newer deletes.
+        b'd' if strict => command(Operation::Delete, key, words, dialect).map_err(Refusal::says),
+        b'd' => command(Operation::Delete, key, words, dialect).map_err(|_| Refusal::says(WRONG_FLAG)),
+        _ => command(Operation::Arithmetic, key, words, dialect).map_err(|_| Refusal::says(WRONG_FLAG)),
+    }
+}
+
+fn set<'a>(key: &'a [u8], mut words: Words<'a>, dialect: Dialect) -> Result<Command<'a>, Refusal> {
+    let bad = Refusal::says(BAD_FORMAT);
+    let length = words.next().and_then(number::signed).filter(|length| *length <= MAX_LENGTH).ok_or(bad)?;
+    let length = usize::try_from(length).map_err(|_| bad)?;
+    // From here on the value is known, and thrown away if the command is refused.
+    let swallow = length.saturating_add(LINE_END.len());
+    let refused = |text| Refusal::Answer { text, quiet: false, swallow };
+    let command = command(Operation::Set { length }, key, words, dialect).map_err(refused)?;
+    let known_mode = command.terms.mode.is_none_or(|mode| b"EAPRS".contains(&mode));
+    let long_opaque = command.flags().any(|(flag, token)| flag == b'O' && is_long_opaque(token));
+    match (known_mode, long_opaque) {
+        (false, _) => Err(refused(BAD_SET_MODE)),
+        (true, true) => Err(refused(LONG_OPAQUE)),
+        (true, false) => Ok(command),
+    }
+}
+
+/// Its only flag is `b`, right behind the key; newer servers see it only where it stands twice
+/// (docs/protocol.md 4.4).
+fn debug(mut words: Words<'_>, twice: bool) -> Result<Command<'_>, Refusal> {
+    let bad = Refusal::says(BAD_FORMAT);
+    let key = words.next().filter(|key| key.len() <= Key::MAX_LEN).ok_or(bad)?;
+    let mut command = Command::without_flags(Operation::Debug, key);
+    if words.next() == Some(b"b") && (!twice || words.next() == Some(b"b")) {
+        command.key = base64::decode(key).ok_or(bad)?.into();
+        command.terms.base64 = true;
+    }
+    Ok(command)
+}
+
+fn command<'a>(
+    operation: Operation,
+    key: &'a [u8],
+    flags: Words<'a>,
+    dialect: Dialect,
+) -> Result<Command<'a>, &'static str> {
+    let mut command = Command { operation, key: key.into(), terms: Terms::default(), flags };
+    let mut seen = [false; 127];
+    let mut problem = None;
+    for (flag, token) in command.flags() {
+        match seen.get_mut(usize::from(flag)) {
+            Some(seen) if !*seen => *seen = true,
+            _ => return Err(DUPLICATE_FLAG),
+        }
+        match command.terms.take(flag, token, operation, dialect) {
+            // The last of several problems is told.
+            Err(Problem::Token(text)) => problem = text.or(problem).or(Some(BAD_FORMAT)),
+            Err(Problem::Unknown) => return Err(INVALID_FLAG),
+            Ok(()) if flag == b'b' => match base64::decode(key) {
+                Some(decoded) => command.key = decoded.into(),
+                None => problem = Some(BAD_KEY),
+            },
+            Ok(()) => {}
+        }
+    }
+    problem.map_or(Ok(command), Err)
+}
+
+enum Problem {
+    /// A flag that does not exist.
+    Unknown,
+    /// What stands behind a flag, with what is said about it if that is something special.
+    Token(Option<&'static str>),
+}
+
+impl Terms {
+    fn take(&mut self, flag: u8, token: &[u8], operation: Operation, dialect: Dialect) -> Result<(), Problem> {
+        let time = || number::signed(token).ok_or(Problem::Token(Some(BAD_TOKEN)));
+        let long = |text| number::unsigned_64(token).ok_or(Problem::Token(Some(text)));
+        match flag {
+            b'O' | b'P' | b'L' | b'k' | b's' | b't' | b'c' | b'f' => {}
+            b'b' => self.base64 = true,
+            b'q' => self.quiet = true,
+            b'v' => self.value = true,
+            b'u' => self.no_bump = true,
+            b'I' => self.stale = true,
+            b'h' | b'l' => self.looks_first = true,
+            b'N' => self.vivify = Some(time()?),
+            b'T' => self.ttl = Some(time()?),
+            b'R' => self.recache = Some(time()?),
+            b'C' => self.cas = Some(long(BAD_TOKEN)?),
+            b'E' if dialect.has(Feature::ChosenCas) => self.chosen_cas = Some(long(BAD_TOKEN)?),
+            b'x' if operation == Operation::Delete && dialect.has(Feature::DropValue) => self.drop_value = true,
+            b'F' if dialect.has(Feature::StrictLines) && number::unsigned_64(token) > Some(u64::from(u32::MAX)) => {
+                return Err(Problem::Token(None));
+            }
+            b'F' => self.client_flags = number::unsigned_32(token).ok_or(Problem::Token(None))?,
+            b'J' => self.initial = Some(long(BAD_INITIAL)?),
+            b'D' => self.delta = Some(long(BAD_DELTA)?),
+            b'M' => match token {
+                &[mode] => self.mode = Some(mode),
+                // No mode is called like that.
+                _ if dialect.has(Feature::StrictLines) => self.mode = Some(0),
+                _ => return Err(Problem::Token(Some(BAD_MODE_LENGTH))),
+            },
+            _ => return Err(Problem::Unknown),
+        }
+        self.looks_first |= matches!(flag, b'N' | b'T' | b'R');
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

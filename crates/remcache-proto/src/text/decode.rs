@@ -1,0 +1,360 @@
+//! Bytes to replies: which lines answer which request.
+
+use bytes::Bytes;
+
+use super::dump;
+use super::item::{ItemHead, read_item};
+use crate::buffer::input::InputBuffer;
+use crate::line::error_line as refusal;
+use crate::line::{self, peek, split_word, words};
+use crate::types::error::ProtocolError;
+use crate::types::operation::Operation;
+use crate::types::reply::Reply;
+use crate::types::reply_shape::Expected;
+use crate::types::reply_shape::Shape;
+use crate::types::status::Status;
+use crate::types::status_table::{Row, Word};
+
+/// A reply, and whether it is the last of its request.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Frame {
+    /// Whether the request is answered with this: false for all but the last line of a list.
+    pub last: bool,
+    /// The reply.
+    pub reply: Reply,
+}
+
+/// Takes a reply from the front of the input; `None` if it is not complete yet.
+///
+/// # Errors
+/// [`ProtocolError`] if the bytes are no reply to what was asked, or announce a value of more than
+/// `max_value` bytes.
+pub fn decode(input: &mut InputBuffer, expected: Expected, max_value: usize) -> Result<Option<Frame>, ProtocolError> {
+    let answer = take(input, expected, None, max_value)?;
+    Ok(answer.map(|answer| Frame { last: answer.last, reply: answer.reply }))
+}
+
+/// A reply, and what it means for the connection.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    pub(crate) last: bool,
+    /// Why nothing that follows on the connection can be trusted, if so.
+    pub(crate) fatal: Option<ProtocolError>,
+}
+
+impl Answer {
+    fn last(reply: Reply) -> Self {
+        Self { reply, last: true, fatal: None }
+    }
+
+    fn one_of_many(reply: Reply) -> Self {
+        Self { last: false, ..Self::last(reply) }
+    }
+}
+
+/// The text of an outcome that text wires tell by one word: what the binary wire says of it, so that
+/// the text of a reply is the same on each.
+pub(crate) fn said_of(status: Status) -> Bytes {
+    Bytes::from_static(Row::of(status).map_or("", Row::text).as_bytes())
+}
+
+fn outcome(status: Status) -> Answer {
+    Answer::last(Reply::with_text(status, said_of(status)))
+}
+
+fn unexpected(line: &[u8]) -> ProtocolError {
+    ProtocolError::UnexpectedLine(line::excerpt(line))
+}
+
+/// Takes the reply to what is expected; `None` if it is not complete yet.
+///
+/// A fetched item must have the key `asked_key`, if that is known.
+pub(crate) fn take(
+    input: &mut InputBuffer,
+    expected: Expected,
+    asked_key: Option<&[u8]>,
+    max_value: usize,
+) -> Result<Option<Answer>, ProtocolError> {
+    loop {
+        let Some((text, length)) = peek(input.as_slice())? else { return Ok(None) };
+        match read(text, length, expected, asked_key)? {
+            Read::Answer(mut answer) => {
+                if expected.returns_key && answer.reply.status == Status::KeyNotFound {
+                    // A miss of a fetch with its key has the key and no text, as on the binary wire.
+                    answer.reply.value = Bytes::new();
+                    answer.reply.key = asked_key.map(Bytes::copy_from_slice).unwrap_or_default();
+                }
+                input.skip(length);
+                return Ok(Some(answer));
+            }
+            Read::Value(key, head) => return take_value(input, key, &head, max_value),
+            // A newer server says that a dump begins.
+            Read::Nothing => input.skip(length),
+        }
+    }
+}
+
+/// Whether the line at the front of the input can be the answer to what is expected.
+pub(crate) fn check(input: &InputBuffer, expected: Expected) -> Result<(), ProtocolError> {
+    match peek(input.as_slice())? {
+        Some((text, length)) => read(text, length, expected, None).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// What a line is.
+enum Read {
+    Answer(Answer),
+    /// The key of an item, if it was asked for, and its line; the value is behind it.
+    Value(Bytes, ItemHead),
+    Nothing,
+}
+
+fn read(text: &[u8], line: usize, expected: Expected, asked_key: Option<&[u8]>) -> Result<Read, ProtocolError> {
+    if expected.operation.is_fetch()
+        && let Some((found, head)) = read_item(text, line)?
+    {
+        return item(found, head, expected, asked_key);
+    }
+    let (word, rest) = split_word(text);
+    if expected.operation == Operation::ClusterConfig && word == b"CONFIG" {
+        let head = config_head(rest, line).ok_or_else(|| unexpected(text))?;
+        return Ok(Read::Value(Bytes::new(), head));
+    }
+    if let Some(answer) = by_operation(word, rest, text, expected) {
+        return Ok(answer);
+    }
+    let known = Word::of(word).filter(|word| *word != Word::Error);
+    if let Some(status) = known.and_then(|word| word.answers(expected.operation)) {
+        return Ok(Read::Answer(outcome(status)));
+    }
+    match refusal::read(text, expected)? {
+        Some(refusal) => Ok(Read::Answer(Answer { reply: refusal.reply, last: true, fatal: refusal.fatal })),
+        // Whatever else a server says of an operation without a fixed answer is for its caller.
+        None if expected.operation == Operation::Watch => {
+            Ok(Read::Answer(Answer::one_of_many(Reply::with_text(Status::NoError, copy(text)))))
+        }
+        None => Err(unexpected(text)),
+    }
+}
+
+/// What a line is to operations whose replies are more than one word.
+fn by_operation(word: &[u8], rest: &[u8], text: &[u8], expected: Expected) -> Option<Read> {
+    let read = match (expected.operation, word) {
+        (Operation::Increment | Operation::Decrement, _) => match line::number(text.trim_ascii_end()) {
+            Some(number) => Read::Answer(Answer::last(Reply { number: Some(number), ..Reply::new(Status::NoError) })),
+            None => return None,
+        },
+        (Operation::Version, b"VERSION") => Read::Answer(version(rest, expected)),
+        (Operation::Stat, _) => return statistic(word, rest, text).map(Read::Answer),
+        (Operation::Metadump | Operation::Mgdump | Operation::Watch, _) => {
+            return dumped(word, rest, text, expected);
+        }
+        (Operation::Debug, b"ME") => Read::Answer(Answer::last(dump::debug_reply(rest))),
+        _ => return None,
+    };
+    Some(read)
+}
+
+fn version(text: &[u8], expected: Expected) -> Answer {
+    let value = if expected.shape == Shape::Bare { Bytes::new() } else { copy(text) };
+    Answer::last(Reply::with_text(Status::NoError, value))
+}
+
+fn copy(bytes: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
+/// Statistics have a name and a value, as on the binary wire; lists that only text has are cut alike.
+fn statistic(word: &[u8], rest: &[u8], text: &[u8]) -> Option<Answer> {
+    let (name, value) = match word {
+        b"STAT" | b"ITEM" => split_word(rest),
+        b"PREFIX" => (&b"detailed"[..], text),
+        b"END" | b"RESET" | b"OK" => return Some(Answer::last(Reply::new(Status::NoError))),
+        _ => return None,
+    };
+    Some(Answer::one_of_many(Reply { key: copy(name), value: copy(value), ..Reply::new(Status::NoError) }))
+}
+
+/// A line of a dump or a log.
+fn dumped(word: &[u8], rest: &[u8], text: &[u8], expected: Expected) -> Option<Read> {
+    let answer = match (expected.operation, word) {
+        (Operation::Watch, b"OK") => Answer::one_of_many(Reply::new(Status::NoError)),
+        (_, b"OK") => return Some(Read::Nothing),
+        (Operation::Metadump, b"END") | (Operation::Mgdump, b"EN") => Answer::last(Reply::new(Status::NoError)),
+        (Operation::Metadump, _) if word.starts_with(b"key=") => {
+            let key = dump::unescape(word.strip_prefix(b"key=").unwrap_or_default());
+            Answer::one_of_many(Reply { key, value: copy(text), ..Reply::new(Status::NoError) })
+        }
+        (Operation::Mgdump, b"mg") => {
+            Answer::one_of_many(Reply { key: dump::listed_key(rest)?, ..Reply::new(Status::NoError) })
+        }
+        _ => return None,
+    };
+    Some(Read::Answer(answer))
+}
+
+/// The item of a fetch, which must have the key that was asked for.
+fn item(found: &[u8], head: ItemHead, expected: Expected, asked_key: Option<&[u8]>) -> Result<Read, ProtocolError> {
+    if asked_key.is_some_and(|asked| asked != found) {
+        return Err(ProtocolError::WrongKey);
+    }
+    let key = if expected.returns_key { copy(found) } else { Bytes::new() };
+    Ok(Read::Value(key, head))
+}
+
+/// `name flags length`.
+fn config_head(rest: &[u8], line: usize) -> Option<ItemHead> {
+    let length = words(rest).nth(2).and_then(line::number)?;
+    Some(ItemHead::of_length(length, line))
+}
+
+/// Takes a value with the line behind it that ends the reply.
+fn take_value(
+    input: &mut InputBuffer,
+    key: Bytes,
+    head: &ItemHead,
+    max_value: usize,
+) -> Result<Option<Answer>, ProtocolError> {
+    let Some(value) = head.take_value_before(END, input, max_value)? else { return Ok(None) };
+    Ok(Some(Answer::last(Reply { flags: head.flags, cas: head.cas, key, value, ..Reply::new(Status::NoError) })))
+}
+
+/// What follows the only value of a reply.
+const END: &[u8] = b"\r\nEND\r\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(bytes: &[u8]) -> InputBuffer {
+        let mut input = InputBuffer::new();
+        input.extend(bytes);
+        input
+    }
+
+    fn reply(bytes: &str, operation: Operation) -> Result<Reply, ProtocolError> {
+        let frame = decode(&mut input(bytes.as_bytes()), Expected::new(operation), 1024)?;
+        Ok(frame.expect("a whole reply").reply)
+    }
+
+    /// All replies that bytes hold, as `key=value`, and whether the last one was the last.
+    fn list(bytes: &str, operation: Operation) -> (Vec<String>, bool) {
+        let mut input = input(bytes.as_bytes());
+        let mut list = Vec::new();
+        while let Some(frame) = decode(&mut input, Expected::new(operation), 1024).unwrap() {
+            if frame.last {
+                assert!(input.is_empty());
+                return (list, true);
+            }
+            list.push(format!("{}={}", frame.reply.key.escape_ascii(), frame.reply.text()));
+        }
+        (list, false)
+    }
+
+    #[test]
+    fn the_same_outcome_has_the_status_of_the_binary_wire() {
+        use Operation::{Add, Append, Decrement, Delete, Flush, Get, Increment, Replace, Set, Touch};
+        for (bytes, operation, expected) in [
+            ("STORED", Set, Some(Status::NoError)),
+            ("NOT_STORED", Add, Some(Status::KeyExists)),
+            ("NOT_STORED", Replace, Some(Status::KeyNotFound)),
+            ("NOT_STORED", Append, Some(Status::ItemNotStored)),
+            ("EXISTS", Set, Some(Status::KeyExists)),
+            ("NOT_FOUND", Set, Some(Status::KeyNotFound)),
+            ("NOT_FOUND", Increment, Some(Status::KeyNotFound)),
+            ("DELETED", Delete, Some(Status::NoError)),
+            ("TOUCHED", Touch, Some(Status::NoError)),
+            ("OK", Flush, Some(Status::NoError)),
+            ("END", Get, Some(Status::KeyNotFound)),
+            ("15", Decrement, Some(Status::NoError)),
+            ("15", Set, None),
+            ("STORED", Delete, None),
+            ("END", Set, None),
+            ("DELETED", Get, None),
+            ("SERVER_ERROR object too large for cache", Set, Some(Status::ValueTooLarge)),
+            ("CLIENT_ERROR cannot increment or decrement non-numeric value", Increment, Some(Status::NonNumericValue)),
+            ("", Set, None),
+        ] {
+            let found = reply(&format!("{bytes}\r\n"), operation);
+            assert_eq!(found.ok().map(|reply| reply.status), expected, "{bytes} to {operation:?}");
+        }
+    }
+
+    #[test]
+    fn an_item_is_its_value_with_what_belongs_to_it() {
+        let hit = reply("VALUE k 7 5 9\r\na\r\nb\n\r\nEND\r\n", Operation::Get).unwrap();
+        assert_eq!((hit.flags, hit.cas, &hit.value[..], &hit.key[..]), (7, 9, &b"a\r\nb\n"[..], &b""[..]));
+        let with_key = Expected { returns_key: true, ..Expected::new(Operation::Get) };
+        let bytes = b"VALUE k 7 1\r\nv\r\nEND\r\n";
+        let frame = decode(&mut input(bytes), with_key, 9).unwrap().unwrap();
+        assert_eq!((&frame.reply.key[..], frame.reply.cas), (&b"k"[..], 0));
+        for end in 0..bytes.len() {
+            assert!(decode(&mut input(&bytes[..end]), with_key, 9).unwrap().is_none(), "{end} bytes");
+        }
+    }
+
+    #[test]
+    fn another_key_is_another_item() {
+        let get = Expected::new(Operation::Get);
+        let bytes = b"VALUE k 0 1\r\nv\r\nEND\r\n";
+        assert!(take(&mut input(bytes), get, Some(b"k"), 9).unwrap().is_some());
+        assert_eq!(take(&mut input(bytes), get, Some(b"kk"), 9).unwrap_err(), ProtocolError::WrongKey);
+    }
+
+    #[test]
+    fn what_is_no_value_is_refused() {
+        for bytes in ["VALUE k 0", "VALUE k x 1", "VALUE k 0 -1", "VALUE k 0 1 x", "VALUE k 0 1 2 3", "VALUE"] {
+            let error = reply(&format!("{bytes}\r\n"), Operation::Get).unwrap_err();
+            assert!(matches!(error, ProtocolError::UnexpectedLine(_)), "{bytes}");
+        }
+        let error = reply("VALUE k 0 1025\r\n", Operation::Get).unwrap_err();
+        assert_eq!(error, ProtocolError::TooLarge { announced: 1025, limit: 1024 });
+        assert_eq!(reply("VALUE k 0 1\r\nvv\r\nEND\r\n", Operation::Get).unwrap_err(), ProtocolError::UnendedValue);
+        assert_eq!(reply("VALUE k 0 1\r\nv\r\nVALUE\r\n", Operation::Get).unwrap_err(), ProtocolError::UnendedValue);
+    }
+
+    #[test]
+    fn lists_end_where_they_end() {
+        let (stats, ended) = list("STAT pid 42\r\nSTAT version 1.6.18 x\r\nEND\r\n", Operation::Stat);
+        assert_eq!((stats, ended), (vec!["pid=42".to_owned(), "version=1.6.18 x".to_owned()], true));
+        assert_eq!(list("RESET\r\n", Operation::Stat), (vec![], true));
+        assert_eq!(list("STAT pid 42\r\nSTA", Operation::Stat), (vec!["pid=42".to_owned()], false));
+        let (items, _) = list("ITEM k [3 b; 0 s]\r\nEND\r\n", Operation::Stat);
+        assert_eq!(items, ["k=[3 b; 0 s]"]);
+        let unknown = reply("ERROR\r\n", Operation::Stat).unwrap();
+        assert_eq!(unknown.status, Status::KeyNotFound);
+    }
+
+    #[test]
+    fn dumps_of_older_and_newer_servers_are_read_alike() {
+        for begin in ["", "OK\r\n"] {
+            let (items, ended) = list(&format!("{begin}key=a%20b exp=-1\nkey=c exp=-1\nEND\r\n"), Operation::Metadump);
+            assert_eq!((items.len(), ended), (2, true));
+            assert_eq!(items[0], "a b=key=a%20b exp=-1");
+            let (keys, ended) = list(&format!("{begin}mg k\r\nmg AAH/IGJpbg== b\r\nEN\r\n"), Operation::Mgdump);
+            assert_eq!((keys, ended), (vec!["k=".to_owned(), r"\x00\x01\xff bin=".to_owned()], true));
+        }
+        let busy = reply("BUSY currently processing crawler request\r\n", Operation::Metadump).unwrap();
+        assert_eq!(busy.status, Status::Busy);
+    }
+
+    #[test]
+    fn a_log_has_no_end() {
+        let (lines, ended) = list("OK\r\nts=1 gid=1 type=item_get key=k\r\nts=2 gid=2\r\n", Operation::Watch);
+        assert_eq!(
+            (lines, ended),
+            (vec!["=".to_owned(), "=ts=1 gid=1 type=item_get key=k".into(), "=ts=2 gid=2".into()], false)
+        );
+    }
+
+    #[test]
+    fn a_cluster_tells_its_nodes() {
+        let nodes = "12\nhost|10.0.0.1|11211\n";
+        let bytes = format!("CONFIG cluster 0 {}\r\n{nodes}\r\nEND\r\n", nodes.len());
+        assert_eq!(reply(&bytes, Operation::ClusterConfig).unwrap().text(), nodes);
+        assert_eq!(reply("ERROR\r\n", Operation::ClusterConfig).unwrap().status, Status::UnknownCommand);
+    }
+}

@@ -1,0 +1,301 @@
+//! Requests to bytes.
+
+use crate::buffer::output::Output;
+use crate::line::{self, Words};
+use crate::types::error::InvalidRequest;
+use crate::types::key::InvalidKey;
+use crate::types::operation::Operation;
+use crate::types::reply_shape::Expected;
+use crate::types::reply_shape::Shape;
+use crate::types::request::Request;
+use crate::types::ttl::Ttl;
+
+/// Appends a request's bytes, and tells what its reply may look like.
+///
+/// # Errors
+/// [`InvalidRequest`] if the wire cannot say the request; nothing is appended then.
+pub fn encode(request: &Request<'_>, output: &mut Output) -> Result<Expected, InvalidRequest> {
+    if request.meta_options().is_some() || request.operation() == Operation::Debug {
+        return Err(InvalidRequest::Unsupported("only the meta wire can say this: use meta"));
+    }
+    match request.operation() {
+        operation if operation.has_key() => encode_item(request, output),
+        Operation::NoOp => {
+            output.put(b"version\r\n");
+            // Nobody asked for the version.
+            Ok(Expected { shape: Shape::Bare, ..Expected::new(Operation::Version) })
+        }
+        _ => encode_command(request, output),
+    }
+}
+
+/// A request on an item.
+fn encode_item(request: &Request<'_>, output: &mut Output) -> Result<Expected, InvalidRequest> {
+    let operation = request.operation();
+    check_condition(request)?;
+    let key = line::checked_key(request.key()?.as_bytes())?;
+    let command = command(request);
+    let (mut before, mut words) = (Words::new(), Words::new());
+    match operation {
+        Operation::GetAndTouch => before.number(line::seconds(request.ttl)?),
+        Operation::Touch => words.number(line::seconds(request.ttl)?),
+        Operation::Increment | Operation::Decrement => words.number(request.delta),
+        _ if operation.has_value() => put_item(request, &mut words)?,
+        _ => {}
+    }
+    words.end();
+    output.put(command);
+    output.put(before.as_slice());
+    output.put(b" ");
+    output.put(key);
+    output.put(words.as_slice());
+    if operation.has_value() {
+        line::put_value(&request.value, output);
+    }
+    Ok(Expected { returns_key: operation.is_fetch() && request.returns_key(), ..Expected::new(operation) })
+}
+
+/// The word of an operation on an item; with a condition, a store is another command.
+fn command(request: &Request<'_>) -> &'static [u8] {
+    match request.operation() {
+        Operation::GetAndTouch => b"gats",
+        Operation::Set | Operation::Replace if request.cas != 0 => b"cas",
+        Operation::Set => b"set",
+        Operation::Add => b"add",
+        Operation::Replace => b"replace",
+        Operation::Append => b"append",
+        Operation::Prepend => b"prepend",
+        Operation::Delete => b"delete",
+        Operation::Increment => b"incr",
+        Operation::Decrement => b"decr",
+        Operation::Touch => b"touch",
+        _ => b"gets",
+    }
+}
+
+/// Refuses the conditions that the wire has no word for.
+fn check_condition(request: &Request<'_>) -> Result<(), InvalidRequest> {
+    let refusal = match request.operation() {
+        Operation::Increment | Operation::Decrement if request.initial.is_some() => {
+            "the text wire cannot create counters: use meta or binary, or add the counter first"
+        }
+        _ if request.cas == 0 => return Ok(()),
+        Operation::Add => "an add with a CAS value would ignore it: use set or replace with the CAS value",
+        Operation::Append | Operation::Prepend | Operation::Delete | Operation::Increment | Operation::Decrement => {
+            "on the text wire only set and replace can have a CAS value: use meta or binary"
+        }
+        _ => return Ok(()),
+    };
+    Err(InvalidRequest::Unsupported(refusal))
+}
+
+/// Flags, time to live, length, and the CAS value that is the condition.
+fn put_item(request: &Request<'_>, words: &mut Words) -> Result<(), InvalidRequest> {
+    let extends = matches!(request.operation(), Operation::Append | Operation::Prepend);
+    let (flags, seconds) = if extends { (0, 0) } else { (request.flags, line::seconds(request.ttl)?) };
+    words.number(u64::from(flags));
+    words.number(seconds);
+    words.number(request.value.len() as u64);
+    if request.cas != 0 {
+        words.number(request.cas);
+    }
+    Ok(())
+}
+
+/// A request on no item: the same on the meta wire.
+pub(crate) fn encode_command(request: &Request<'_>, output: &mut Output) -> Result<Expected, InvalidRequest> {
+    let operation = request.operation();
+    if request.meta_options().is_some() {
+        return Err(InvalidRequest::Unsupported("this is said of items only"));
+    }
+    match operation {
+        Operation::Flush if request.ttl == Ttl::Never => output.put(b"flush_all\r\n"),
+        Operation::Flush => put_line(b"flush_all", Argument::Number(line::seconds(request.ttl)?), output),
+        Operation::Version => output.put(b"version\r\n"),
+        Operation::Verbosity => put_line(b"verbosity", Argument::Number(request.delta), output),
+        Operation::Stat => put_line(b"stats", Argument::Words(statistics(request)?), output),
+        Operation::Quit => output.put(b"quit\r\n"),
+        Operation::Authenticate => put_credentials(request.value(), output)?,
+        Operation::MemoryLimit => put_line(b"cache_memlimit", Argument::Number(request.delta), output),
+        Operation::ClusterConfig => output.put(b"config get cluster\r\n"),
+        Operation::Shutdown => output.put(b"shutdown\r\n"),
+        _ => {
+            let command = worded(operation)?;
+            put_line(command, Argument::Words(arguments(request)?), output);
+        }
+    }
+    Ok(Expected::new(operation))
+}
+
+/// The commands whose arguments are words of the caller's.
+fn worded(operation: Operation) -> Result<&'static [u8], InvalidRequest> {
+    Ok(match operation {
+        Operation::Metadump => b"lru_crawler metadump",
+        Operation::Mgdump => b"lru_crawler mgdump",
+        Operation::Watch => b"watch",
+        Operation::Slabs => b"slabs",
+        Operation::Lru => b"lru",
+        Operation::LruCrawler => b"lru_crawler",
+        _ => {
+            return Err(InvalidRequest::Unsupported(
+                "SASL is for the binary wire: use binary, or a file of users on the text wires",
+            ));
+        }
+    })
+}
+
+fn arguments<'r>(request: &'r Request<'_>) -> Result<&'r [u8], InvalidRequest> {
+    let words = line::checked_words(request.value())?;
+    let first = line::words(words).next();
+    if request.operation() == Operation::LruCrawler && matches!(first, Some(b"metadump" | b"mgdump")) {
+        return Err(InvalidRequest::Unsupported("dumps are requests of their own: Request::metadump, Request::mgdump"));
+    }
+    Ok(words)
+}
+
+enum Argument<'a> {
+    Number(u64),
+    Words(&'a [u8]),
+}
+
+fn put_line(command: &[u8], argument: Argument<'_>, output: &mut Output) {
+    output.put(command);
+    match argument {
+        Argument::Number(number) => {
+            output.put(b" ");
+            output.put(line::Digits::of(number).as_slice());
+        }
+        Argument::Words([]) => {}
+        Argument::Words(words) => {
+            output.put(b" ");
+            output.put(words);
+        }
+    }
+    output.put(b"\r\n");
+}
+
+/// A group of statistics; two of them are answered without an end (memcached 1.6.18).
+fn statistics<'r>(request: &'r Request<'_>) -> Result<&'r [u8], InvalidRequest> {
+    match request.key() {
+        Err(InvalidKey::Empty) => Ok(&[]),
+        Err(invalid) => Err(invalid.into()),
+        Ok(group) if matches!(group.as_bytes(), b"sizes_enable" | b"sizes_disable") => {
+            Err(InvalidRequest::Unsupported(
+                "memcached answers this group without an end mark: start the server with -o track_sizes",
+            ))
+        }
+        Ok(group) => line::checked_words(group.as_bytes()),
+    }
+}
+
+/// Credentials are the value of a first `set`, whatever its key; the server splits them at the first
+/// space, and reads one line of its file (docs/protocol.md 3.2).
+fn put_credentials(credentials: &[u8], output: &mut Output) -> Result<(), InvalidRequest> {
+    let (user, password) = line::split_word(credentials);
+    let fits = !user.is_empty() && !password.is_empty() && credentials.len() <= LONGEST_CREDENTIALS;
+    if !fits || credentials.iter().any(u8::is_ascii_control) {
+        return Err(InvalidRequest::Unsupported(
+            "a user has a name without spaces and a password, without control bytes and together at most 1024 bytes",
+        ));
+    }
+    output.put(b"set auth 0 0 ");
+    output.put(line::Digits::of(credentials.len() as u64).as_slice());
+    output.put(b"\r\n");
+    output.put(credentials);
+    output.put(b"\r\n");
+    Ok(())
+}
+
+/// Before authentication a server reads no more than 2,048 bytes of a request.
+const LONGEST_CREDENTIALS: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Buf;
+
+    use super::*;
+    use crate::types::meta_options::MetaOptions;
+
+    fn said(request: &Request<'_>) -> Result<String, InvalidRequest> {
+        let mut output = Output::new();
+        let encoded = encode(request, &mut output);
+        let bytes = output.copy_to_bytes(output.remaining());
+        assert_eq!(encoded.is_err(), bytes.is_empty(), "nothing of what is refused: {request:?}");
+        encoded.map(|_| bytes.escape_ascii().to_string())
+    }
+
+    #[test]
+    fn every_operation_has_its_command() {
+        let ttl = Ttl::After(Duration::from_secs(60));
+        for (request, expected) in [
+            (Request::get("k"), r"gets k\r\n"),
+            (Request::get("k").quiet().with_key(), r"gets k\r\n"),
+            (Request::get_and_touch("k", ttl), r"gats 60 k\r\n"),
+            (Request::touch("k", ttl), r"touch k 60\r\n"),
+            (Request::set("k", "val").flags(5).ttl(ttl), r"set k 5 60 3\r\nval\r\n"),
+            (Request::set("k", "val").cas(9).quiet(), r"cas k 0 0 3 9\r\nval\r\n"),
+            (Request::replace("k", "val").cas(9), r"cas k 0 0 3 9\r\nval\r\n"),
+            (Request::add("k", ""), r"add k 0 0 0\r\n\r\n"),
+            (Request::replace("k", "v"), r"replace k 0 0 1\r\nv\r\n"),
+            (Request::append("k", "v").flags(3), r"append k 0 0 1\r\nv\r\n"),
+            (Request::prepend("k", "v"), r"prepend k 0 0 1\r\nv\r\n"),
+            (Request::delete("k"), r"delete k\r\n"),
+            (Request::increment("k", 5), r"incr k 5\r\n"),
+            (Request::decrement("k", u64::MAX), r"decr k 18446744073709551615\r\n"),
+            (Request::noop(), r"version\r\n"),
+            (Request::version(), r"version\r\n"),
+            (Request::verbosity(2), r"verbosity 2\r\n"),
+            (Request::flush(), r"flush_all\r\n"),
+            (Request::flush().ttl(ttl), r"flush_all 60\r\n"),
+            (Request::stat(""), r"stats\r\n"),
+            (Request::stat("cachedump 1 10"), r"stats cachedump 1 10\r\n"),
+            (Request::quit(), r"quit\r\n"),
+            (Request::authenticate("foo", "b a:r"), r"set auth 0 0 9\r\nfoo b a:r\r\n"),
+            (Request::metadump("all"), r"lru_crawler metadump all\r\n"),
+            (Request::mgdump("hash"), r"lru_crawler mgdump hash\r\n"),
+            (Request::watch(""), r"watch\r\n"),
+            (Request::watch("fetchers mutations"), r"watch fetchers mutations\r\n"),
+            (Request::memory_limit(100), r"cache_memlimit 100\r\n"),
+            (Request::slabs("automove 1"), r"slabs automove 1\r\n"),
+            (Request::lru("mode flat"), r"lru mode flat\r\n"),
+            (Request::lru_crawler("crawl all"), r"lru_crawler crawl all\r\n"),
+            (Request::cluster_config(), r"config get cluster\r\n"),
+            (Request::shutdown(), r"shutdown\r\n"),
+        ] {
+            assert_eq!(said(&request).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn what_the_wire_cannot_say_is_refused() {
+        for request in [
+            Request::get(""),
+            Request::get("a b"),
+            Request::get("a\r\nflush_all"),
+            Request::set("\0", "v"),
+            Request::set("a\x7f", "v"),
+            Request::add("k", "v").cas(1),
+            Request::append("k", "v").cas(1),
+            Request::delete("k").cas(1),
+            Request::increment("k", 1).cas(1),
+            Request::increment("k", 1).initial(1),
+            Request::get("k").meta(MetaOptions::default()),
+            Request::debug("k"),
+            Request::set("k", "v").ttl(Ttl::At(std::time::UNIX_EPOCH + Duration::from_secs(1 << 31))),
+            Request::sasl_list(),
+            Request::stat("sizes_disable"),
+            Request::stat("items\r\nflush_all"),
+            Request::slabs("automove 1\r\nflush_all"),
+            Request::slabs("automove 1 noreply"),
+            Request::lru_crawler("metadump all"),
+            Request::watch("fetchers\n"),
+            Request::authenticate("", "secret"),
+            Request::authenticate("user", ""),
+            Request::authenticate("user", "secret\r\nflush_all"),
+        ] {
+            said(&request).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! The server's direction of the text wire: a line to a command, as memcached 1.6.18 reads it, or a
+//! newer one.
+//!
+//! [`line`](fn@line) cuts a line off the input, [`parse`] says what it asks: classic commands, meta
+//! commands ([`meta::server`](crate::meta::server)), and those of an administrator, whose words
+//! are left to whoever serves them. [`value`] cuts off the data block of a command that stores.
+//!
+//! ```
+//! use remcache_proto::text::server::{self, Command};
+//!
+//! let input = b"set Hello 0 0 5\r\nWorld\r\n";
+//! let (line, length) = serve::line(input).unwrap();
+//! let Ok(Command::Store(store)) = serve::parse(line) else { panic!() };
+//! assert_eq!((store.key, store.length), (&b"Hello"[..], 5));
+//! assert_eq!(serve::value(&input[length..], store.length), Some(Ok(&b"World"[..])));
+//! ```
+
+pub mod number;
+mod word;
+
+use crate::meta::server as meta;
+use crate::types::key::Key;
+use crate::types::version::{Dialect, Feature};
+
+pub use word::{Words, line};
+
+/// What a line asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Command<'a> {
+    /// `get`, `gets`, `gat`, `gats`.
+    Get(Get<'a>),
+    /// `set`, `add`, `replace`, `append`, `prepend`, `cas`; a data block follows.
+    Store(Store<'a>),
+    /// `incr`, `decr`.
+    Count(Count<'a>),
+    /// `touch`.
+    Touch(Touch<'a>),
+    /// `delete`.
+    Delete(Delete<'a>),
+    /// A meta command.
+    Meta(meta::Command<'a>),
+    /// `flush_all`.
+    FlushAll(FlushAll),
+    /// `version`.
+    Version,
+    /// `quit`.
+    Quit,
+    /// A command for administrators: its name, and the words behind it.
+    Admin(&'a [u8], Words<'a>),
+}
+
+/// A fetch of one key or of many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Get<'a> {
+    /// Whether CAS values are told.
+    pub with_cas: bool,
+    /// The new time to live, as it was written.
+    pub touch: Option<i32>,
+    /// The keys, which may be too long.
+    pub keys: Words<'a>,
+}
+
+/// A value that is to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Store<'a> {
+    /// How.
+    pub verb: Verb,
+    /// Its key.
+    pub key: &'a [u8],
+    /// The client's flags.
+    pub flags: u32,
+    /// The time to live, as it was written.
+    pub ttl: i32,
+    /// How many bytes the value has.
+    pub length: usize,
+    /// The CAS value that is expected; 0 but for `cas`.
+    pub cas: u64,
+    /// Whether nothing is answered.
+    pub quiet: bool,
+}
+
+/// How a value is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the wire has no others")]
+pub enum Verb {
+    /// In any case.
+    Set,
+    /// If there is none.
+    Add,
+    /// If there is one.
+    Replace,
+    /// Behind the one that is there.
+    Append,
+    /// Before the one that is there.
+    Prepend,
+    /// If the one that is there has this CAS value.
+    Cas,
+}
+
+/// A counter's change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Count<'a> {
+    /// Whether it is incremented.
+    pub up: bool,
+    /// Its key.
+    pub key: &'a [u8],
+    /// By how much.
+    pub delta: u64,
+    /// Whether nothing is answered.
+    pub quiet: bool,
+}
+
+/// A new time to live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Touch<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The time to live, as it was written.
+    pub ttl: i32,
+    /// Whether nothing is answered.
+    pub quiet: bool,
+}
+
+/// A deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Delete<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// Whether nothing is answered.
+    pub quiet: bool,
+}
+
+/// A flush of everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FlushAll {
+    /// When, as it was written, 0 being now; `None` if it was no number.
+    pub delay: Option<i32>,
+    /// Whether nothing is answered.
+    pub quiet: bool,
+}
+
+/// Why a line is no command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a server says something, or nothing ever again")]
+pub enum Refusal {
+    /// It is answered with this line.
+    Answer {
+        /// The line, without its end.
+        text: &'static str,
+        /// Whether it is not sent after all.
+        quiet: bool,
+        /// How many bytes behind the line are thrown away first: a value and its end.
+        swallow: usize,
+    },
+    /// The connection is closed without a word: somebody speaks HTTP.
+    Close,
+}
+
+impl Refusal {
+    /// A line that is sent in any case, with nothing to throw away.
+    pub(crate) const fn says(text: &'static str) -> Self {
+        Self::Answer { text, quiet: false, swallow: 0 }
+    }
+
+    /// A line after a value of this length, which is thrown away if there is one.
+    pub(crate) fn with_value(text: &'static str, quiet: bool, length: u32) -> Self {
+        let swallow = usize::try_from(length).map_or(0, |length| match length {
+            0 => 0,
+            length => length.saturating_add(LINE_END.len()),
+        });
+        Self::Answer { text, quiet, swallow }
+    }
+
+    const fn quietly(text: &'static str, quiet: bool) -> Self {
+        Self::Answer { text, quiet, swallow: 0 }
+    }
+}
+
+/// What an unknown command, or one with too few or too many words, is told.
+pub const UNKNOWN: &str = "ERROR";
+/// What a malformed command is told.
+pub const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
+/// What a data block without its end is told.
+pub const BAD_DATA: &str = "CLIENT_ERROR bad data chunk";
+/// What is said about a time that is no number.
+pub const BAD_TTL: &str = "CLIENT_ERROR invalid exptime argument";
+const BAD_DELTA: &str = "CLIENT_ERROR invalid numeric delta argument";
+const BAD_DELETE: &str = "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]";
+const ERROR: Refusal = Refusal::says(UNKNOWN);
+
+/// The end of a line, and of a data block.
+pub const LINE_END: &[u8] = b"\r\n";
+
+/// The longest value that a line can announce.
+pub(crate) const MAX_LENGTH: i32 = i32::MAX - 2;
+
+/// What a line asks a server of the oldest version with clean meta commands.
+///
+/// # Errors
+/// [`Refusal`] if it is answered without being executed.
+pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
+    parse_as(line, Dialect::default())
+}
+
+/// What a line asks a server of this version.
+///
+/// # Errors
+/// [`Refusal`] if it is answered without being executed.
+pub fn parse_as(line: &[u8], dialect: Dialect) -> Result<Command<'_>, Refusal> {
+    let strict = dialect.has(Feature::StrictLines);
+    let all = Words::new(line);
+    let mut words = all.clone();
+    let malformed = if strict { Refusal::says(BAD_FORMAT) } else { ERROR };
+    let name = words.next().filter(|name| name.len() >= 2).ok_or(malformed)?;
+    if strict && line.starts_with(b" ") {
+        return Err(ERROR);
+    }
+    // As memcached counts: no more than it has room for.
+    let count = all.count_up_to(word::MOST);
+    let quiet = count > 1 && all.clone().nth(count.saturating_sub(1)) == Some(b"noreply");
+    if let &[b'm', letter] = name {
+        return meta::parse(letter, words, count, dialect).map(Command::Meta);
+    }
+    if let Some(verb) = verb(name) {
+        let least = if verb == Verb::Cas { 6 } else { 5 };
+        if count < least {
+            return Err(malformed);
+        }
+        at_most(least.saturating_add(1), count)?;
+        let stored = store(verb, words, quiet).map(Command::Store);
+        // Newer servers throw the value away that follows, if it is known how long it is.
+        let length = all.clone().nth(4).filter(|_| strict).and_then(number::unsigned_32);
+        return stored.map_err(|refusal| match (refusal, length) {
+            (Refusal::Answer { text, quiet, .. }, Some(length)) => Refusal::with_value(text, quiet, length),
+            _ => refusal,
+        });
+    }
+    let at_least = |least| if count < least { Err(malformed) } else { Ok(()) };
+    let in_range = |least, most| at_least(least).and_then(|()| at_most(most, count));
+    match name {
+        b"bget" if strict => Err(ERROR),
+        b"get" | b"gets" | b"gat" | b"gats" | b"bget" => at_least(2).and_then(|()| get(name, words)),
+        b"incr" | b"decr" => in_range(3, 4).and_then(|()| counter(name == b"incr", words, quiet)),
+        b"touch" => in_range(3, 4).and_then(|()| touch(words, quiet)),
+        b"delete" => in_range(2, 4).and_then(|()| delete(words, count, quiet, strict)),
+        b"flush_all" => in_range(1, 3).map(|()| Command::FlushAll(flush(words, count, quiet))),
+        b"version" => Ok(Command::Version),
+        b"quit" => Ok(Command::Quit),
+        _ if ADMIN.contains(&name) => Ok(Command::Admin(name, words)),
+        // A command of another letter is never looked at as HTTP.
+        _ if !is_common(name) && is_http(&all, count) => Err(Refusal::Close),
+        _ => Err(ERROR),
+    }
+}
+
+/// The commands for administrators.
+const ADMIN: &[&[u8]] = &[
+    b"stats",
+    b"shutdown",
+    b"slabs",
+    b"cache_memlimit",
+    b"lru_crawler",
+    b"watch",
+    b"verbosity",
+    b"lru",
+    b"extstore",
+    b"refresh_certs",
+    b"config",
+];
+
+fn is_common(name: &[u8]) -> bool {
+    name.first().is_some_and(|first| b"gsacidt".contains(first))
+}
+
+fn is_http(all: &Words<'_>, count: usize) -> bool {
+    all.clone().nth(count.saturating_sub(1)).is_some_and(|last| last.starts_with(b"HTTP/"))
+}
+
+fn at_most(most: usize, count: usize) -> Result<(), Refusal> {
+    if count > most { Err(ERROR) } else { Ok(()) }
+}
+
+fn verb(name: &[u8]) -> Option<Verb> {
+    Some(match name {
+        b"set" => Verb::Set,
+        b"add" => Verb::Add,
+        b"replace" => Verb::Replace,
+        b"append" => Verb::Append,
+        b"prepend" => Verb::Prepend,
+        b"cas" => Verb::Cas,
+        _ => return None,
+    })
+}
+
+fn get<'a>(name: &[u8], mut words: Words<'a>) -> Result<Command<'a>, Refusal> {
+    let touches = name.starts_with(b"gat");
+    let touch = match touches.then(|| words.next().and_then(number::signed)) {
+        Some(None) => return Err(Refusal::says(BAD_TTL)),
+        Some(ttl) => ttl,
+        None => None,
+    };
+    Ok(Command::Get(Get { with_cas: name.ends_with(b"s"), touch, keys: words }))
+}
+
+/// The key of a command, unless it is too long.
+fn key<'a>(words: &mut Words<'a>, quiet: bool) -> Result<&'a [u8], Refusal> {
+    let key = words.next().unwrap_or_default();
+    if key.len() > Key::MAX_LEN { Err(Refusal::quietly(BAD_FORMAT, quiet)) } else { Ok(key) }
+}
+
+fn store<'a>(verb: Verb, mut words: Words<'a>, quiet: bool) -> Result<Store<'a>, Refusal> {
+    let bad = Refusal::quietly(BAD_FORMAT, quiet);
+    let key = key(&mut words, quiet)?;
+    let flags = words.next().and_then(number::unsigned_32).ok_or(bad)?;
+    let ttl = words.next().and_then(number::signed).ok_or(bad)?;
+    let length = words.next().and_then(number::signed).ok_or(bad)?;
+    let cas = match verb {
+        Verb::Cas => words.next().and_then(number::unsigned_64).ok_or(bad)?,
+        _ => 0,
+    };
+    let length = usize::try_from(length).ok().filter(|_| length <= MAX_LENGTH).ok_or(bad)?;
+    Ok(Store { verb, key, flags, ttl, length, cas, quiet })
+}
+
+fn counter(up: bool, mut words: Words<'_>, quiet: bool) -> Result<Command<'_>, Refusal> {
+    let key = key(&mut words, quiet)?;
+    let delta = words.next().and_then(number::unsigned_64).ok_or_else(|| Refusal::quietly(BAD_DELTA, quiet))?;
+    Ok(Command::Count(Count { up, key, delta, quiet }))
+}
+
+fn touch(mut words: Words<'_>, quiet: bool) -> Result<Command<'_>, Refusal> {
+    let key = key(&mut words, quiet)?;
+    let ttl = words.next().and_then(number::signed).ok_or_else(|| Refusal::quietly(BAD_TTL, quiet))?;
+    Ok(Command::Touch(Touch { key, ttl, quiet }))
+}
+
+/// Behind the key there may be a time, which must be 0 unless nobody looks, and `noreply`.
+fn delete(mut words: Words<'_>, count: usize, quiet: bool, anything: bool) -> Result<Command<'_>, Refusal> {
+    let key = words.next().unwrap_or_default();
+    let zero = words.next() == Some(b"0") || anything;
+    // A key that is called like that does not silence.
+    let quiet = quiet && count > 2;
+    if !(count == 2 || (count == 3 && (zero || quiet)) || (count == 4 && zero && quiet)) {
+        return Err(Refusal::quietly(BAD_DELETE, quiet));
+    }
+    match key.len() > Key::MAX_LEN {
+        true => Err(Refusal::quietly(BAD_FORMAT, quiet)),
+        false => Ok(Command::Delete(Delete { key, quiet })),
+    }
+}
+
+fn flush(mut words: Words<'_>, count: usize, quiet: bool) -> FlushAll {
+    let without_delay = if quiet { 2 } else { 1 };
+    let delay = match count == without_delay {
+        true => Some(0),
+        false => words.next().and_then(number::signed),
+    };
+    FlushAll { delay, quiet }
+}
+
+/// The value at the front of the input, if it is there with its end; an error if its end is
+/// something else. It takes two bytes more than its length.
+pub fn value(input: &[u8], length: usize) -> Option<Result<&[u8], ()>> {
+    let (block, _) = input.split_at_checked(length.checked_add(LINE_END.len())?)?;
+    Some(block.strip_suffix(LINE_END).ok_or(()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! What goes wrong in the protocol layer: requests that are none, replies that belong to nobody.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::types::key::InvalidKey;
+use crate::types::ttl::InvalidTtl;
+
+/// Why a request cannot be sent; nothing of it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidRequest {
+    /// The key is none.
+    Key(InvalidKey),
+    /// The time to live is none.
+    Ttl(InvalidTtl),
+    /// The value is longer than the client's limit.
+    ValueTooLarge {
+        /// The value's length in bytes.
+        length: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// This wire cannot say the request, or the server would lose step over it.
+    Unsupported(&'static str),
+}
+
+impl fmt::Display for InvalidRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(invalid) => invalid.fmt(f),
+            Self::Ttl(invalid) => invalid.fmt(f),
+            Self::ValueTooLarge { length, limit } => write!(
+                f,
+                "the value has {length} bytes and the limit is {limit}: raise max_value_size if the server's item limit allows it"
+            ),
+            Self::Unsupported(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for InvalidRequest {}
+
+impl From<InvalidKey> for InvalidRequest {
+    fn from(invalid: InvalidKey) -> Self {
+        Self::Key(invalid)
+    }
+}
+
+impl From<InvalidTtl> for InvalidRequest {
+    fn from(invalid: InvalidTtl) -> Self {
+        Self::Ttl(invalid)
+    }
+}
+
+/// Why [`Connection::submit`](crate::connection::Connection::submit) did not take a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// The request cannot be sent on any connection of this kind.
+    Invalid(InvalidRequest),
+    /// The connection's limits are reached: try when something was answered.
+    Full,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(invalid) => invalid.fmt(f),
+            Self::Full => f.write_str("too many requests or bytes wait on this connection"),
+        }
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+impl From<InvalidRequest> for Rejected {
+    fn from(invalid: InvalidRequest) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+/// Why a connection cannot be trusted any more: it must be closed, and delivers nothing more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// A reply begins with another byte than 0x81: the peer speaks something else.
+    WrongMagic(u8),
+    /// The server has no room for another connection, and said so in text.
+    TooManyConnections,
+    /// A reply's key and extras are longer than its body.
+    WrongLength,
+    /// A reply announces more bytes than the limit allows.
+    TooLarge {
+        /// The announced length in bytes.
+        announced: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A reply's opaque is that of no request in flight.
+    UnknownOpaque(u32),
+    /// A reply's opcode is not the one that its request has.
+    WrongOpcode {
+        /// The opcode of the request.
+        expected: u8,
+        /// The opcode of the reply.
+        found: u8,
+    },
+    /// A reply passes over a request that must have been answered before it.
+    SkippedReply,
+    /// A reply belongs to a request whose turn has passed.
+    LateReply,
+    /// A counter's reply is no 8-byte number.
+    WrongNumber,
+    /// The server was silent for too long while something was outstanding.
+    Silent,
+    /// Too many requests were given up while their replies did not come.
+    TooManyAbandoned(usize),
+    /// A reply on a text wire begins with a byte that no line begins with.
+    NotText(u8),
+    /// A reply's line has no end within so many bytes.
+    LineTooLong(usize),
+    /// A line is no reply to the request whose turn it is.
+    UnexpectedLine(Bytes),
+    /// The bytes of a value are not followed by the end of a line.
+    UnendedValue,
+    /// A fetched item has another key than the one that was asked for.
+    WrongKey,
+    /// An error line came where several quiet requests may have caused it.
+    UnownedError(Bytes),
+    /// After this error the server may read the rest of the request as commands.
+    OutOfStep(Bytes),
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WrongMagic(byte) => wrong_magic(*byte, f),
+            Self::TooManyConnections => {
+                f.write_str("refused: too many open connections; raise the server's -c or use fewer clients")
+            }
+            Self::WrongLength => f.write_str("a reply's key and extras are longer than its body"),
+            Self::TooLarge { announced, limit } => write!(
+                f,
+                "a reply announces {announced} bytes and the limit is {limit}: raise max_value_size if the server's item limit is larger"
+            ),
+            Self::UnknownOpaque(opaque) => write!(f, "a reply belongs to no request in flight (opaque {opaque})"),
+            Self::WrongOpcode { expected, found } => {
+                write!(f, "a reply has opcode {found:#04x} where {expected:#04x} was asked")
+            }
+            Self::SkippedReply => f.write_str("a reply passed over an earlier request that must be answered first"),
+            Self::LateReply => f.write_str("a reply came after one that belongs behind it"),
+            Self::WrongNumber => f.write_str("a counter's reply is no 8-byte number"),
+            Self::Silent => f.write_str("the server was silent for too long"),
+            Self::TooManyAbandoned(count) => {
+                write!(f, "{count} requests were given up and their replies did not come")
+            }
+            Self::NotText(byte) => not_text(*byte, f),
+            Self::LineTooLong(limit) => write!(f, "a line of the reply has no end within {limit} bytes"),
+            Self::UnexpectedLine(line) => {
+                write!(f, "a line is no reply to what was asked: {}", line.escape_ascii())
+            }
+            Self::UnendedValue => f.write_str("a value is not followed by the end of a line"),
+            Self::WrongKey => f.write_str("an item has another key than the one that was asked for"),
+            Self::UnownedError(line) => {
+                write!(f, "one of several quiet requests was refused, and nothing tells which: {}", line.escape_ascii())
+            }
+            Self::OutOfStep(line) => write!(
+                f,
+                "the server refused a request and may read the rest of it as commands: {}",
+                line.escape_ascii()
+            ),
+        }
+    }
+}
+
+/// Names what the peer looks like, from its first byte.
+fn wrong_magic(byte: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let hint = match byte {
+        b'H' => "it looks like an HTTP server",
+        0x15 | 0x16 => "it looks like a TLS server",
+        0x80 => "it looks like an echo of our own request",
+        b'A'..=b'Z' => "it looks like a server or proxy that speaks text only",
+        _ => "no memcached answers there",
+    };
+    write!(f, "the reply does not begin as memcached's binary protocol does (byte {byte:#04x}): {hint}")
+}
+
+/// Names what a peer on a text wire looks like, from its first byte.
+fn not_text(byte: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let hint = match byte {
+        0x15 | 0x16 => "it looks like a TLS server",
+        0x81 => "it looks like a server that speaks binary only",
+        _ => "no memcached answers there",
+    };
+    write!(f, "the reply does not begin as a line of text does (byte {byte:#04x}): {hint}")
+}
+
+impl std::error::Error for ProtocolError {}

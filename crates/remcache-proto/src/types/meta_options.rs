@@ -1,0 +1,237 @@
+//! What can be asked beyond the common operations, and what is told then.
+//!
+//! Only the meta wire can say these things; the others refuse such a request before it is sent.
+
+use std::time::Duration;
+
+use crate::types::error::InvalidRequest;
+use crate::types::operation::Operation;
+use crate::types::ttl::Ttl;
+use crate::types::version::{Dialect, Feature};
+
+/// What a request asks for beyond its operation.
+///
+/// ```
+/// use std::time::Duration;
+/// use remcache_proto::{MetaOptions, Request};
+///
+/// // A lease: the first of many callers that miss is told that it has won, and refills the item.
+/// let lease = MetaOptions { vivify: Some(Duration::from_secs(30).into()), ..MetaOptions::default() };
+/// let request = Request::get("page").meta(lease);
+/// assert!(request.meta_options().is_some());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "plain settings, built with struct update syntax")]
+pub struct MetaOptions {
+    /// Fetches: no value, only what is told about the item.
+    pub without_value: bool,
+    /// Fetches: the item counts as untouched, neither fetched nor moved in the LRU.
+    pub no_bump: bool,
+    /// Tell the time the item has left.
+    pub tell_ttl: bool,
+    /// Fetches: tell how long ago the item was last accessed.
+    pub tell_last_access: bool,
+    /// Fetches: tell whether the item was fetched before.
+    pub tell_fetched: bool,
+    /// Fetches, and stores since 1.6.20: tell the value's size.
+    pub tell_size: bool,
+    /// Fetches: on a miss create an empty item that lives so long, and tell the first caller that it
+    /// has won. Append and prepend, since 1.6.20: create the item, which lives so long.
+    pub vivify: Option<Ttl>,
+    /// Fetches: if the item has less time left than this, tell the first caller that it has won.
+    pub recache: Option<Duration>,
+    /// Deletes: mark the item as stale instead. Stores with a CAS value: accept an older one, and
+    /// mark the item as stale.
+    pub stale: bool,
+    /// The new time to live of an item that is marked as stale, emptied or counted.
+    pub update_ttl: Option<Ttl>,
+    /// Deletes, since 1.6.27: keep an empty item.
+    pub drop_value: bool,
+    /// The CAS value that the item is to have, since 1.6.27.
+    pub chosen_cas: Option<u64>,
+    /// Fetches, since 1.6.40: leave the value out if the item has this CAS value.
+    pub unless_cas: Option<u64>,
+}
+
+/// What a server tells about an item beyond value, flags and CAS value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ItemInfo {
+    /// The time the item has left, if it was asked for.
+    pub ttl_left: Option<Ttl>,
+    /// How long ago the item was last accessed, before this request.
+    pub last_access: Option<Duration>,
+    /// Whether the item was fetched before this request.
+    pub fetched: Option<bool>,
+    /// The value's size in bytes.
+    pub size: Option<u64>,
+    /// Whether this caller is the one who is to refill the item.
+    pub won: bool,
+    /// Whether the item was marked as stale.
+    pub stale: bool,
+    /// Whether another caller is refilling the item.
+    pub another_has_won: bool,
+}
+
+/// The operations of a group, for the table below.
+type Group = fn(Operation) -> bool;
+
+/// An option: whether it is asked for, of which operations it can be, since when.
+struct Row {
+    is_asked: fn(&MetaOptions) -> bool,
+    fits: Group,
+    since: Feature,
+    refusal: &'static str,
+}
+
+const fn row(is_asked: fn(&MetaOptions) -> bool, fits: Group, since: Feature, refusal: &'static str) -> Row {
+    Row { is_asked, fits, since, refusal }
+}
+
+fn fetches(operation: Operation) -> bool {
+    operation.is_fetch()
+}
+
+fn fetches_or_touches(operation: Operation) -> bool {
+    fetches(operation) || operation == Operation::Touch
+}
+
+fn extends(operation: Operation) -> bool {
+    matches!(operation, Operation::Append | Operation::Prepend)
+}
+
+fn stores(operation: Operation) -> bool {
+    matches!(operation, Operation::Set | Operation::Add | Operation::Replace)
+}
+
+fn counts(operation: Operation) -> bool {
+    matches!(operation, Operation::Increment | Operation::Decrement)
+}
+
+const OPTIONS: &[Row] = &[
+    row(|it| it.without_value, fetches, Feature::CleanMeta, "only a fetch can leave the value out"),
+    row(|it| it.no_bump, fetches_or_touches, Feature::CleanMeta, "only a fetch can leave an item unbumped"),
+    row(
+        |it| it.tell_ttl,
+        |it| fetches_or_touches(it) || counts(it),
+        Feature::CleanMeta,
+        "only fetches, touches and counters tell the time left",
+    ),
+    row(|it| it.tell_last_access, fetches_or_touches, Feature::CleanMeta, "only a fetch tells the last access"),
+    row(|it| it.tell_fetched, fetches_or_touches, Feature::CleanMeta, "only a fetch tells earlier fetches"),
+    row(
+        |it| it.tell_size,
+        |it| fetches_or_touches(it) || stores(it) || extends(it),
+        Feature::CleanMeta,
+        "only fetches and stores tell the size",
+    ),
+    row(
+        |it| it.vivify.is_some(),
+        |it| fetches_or_touches(it) || extends(it),
+        Feature::CleanMeta,
+        "only fetches, append and prepend create absent items; counters have an initial value",
+    ),
+    row(|it| it.recache.is_some(), fetches_or_touches, Feature::CleanMeta, "only a fetch can win an item"),
+    row(
+        |it| it.stale,
+        |it| it == Operation::Delete || it == Operation::Set,
+        Feature::CleanMeta,
+        "only delete and set mark an item as stale",
+    ),
+    row(
+        |it| it.update_ttl.is_some(),
+        |it| it == Operation::Delete || counts(it),
+        Feature::CleanMeta,
+        "a new time to live beside the operation's own is for delete and counters",
+    ),
+    row(
+        |it| it.drop_value,
+        |it| it == Operation::Delete,
+        Feature::DropValue,
+        "keeping an empty item is for deletes, and needs memcached 1.6.27",
+    ),
+    row(
+        |it| it.chosen_cas.is_some(),
+        |it| !matches!(it, Operation::Touch | Operation::Debug),
+        Feature::ChosenCas,
+        "a CAS value of one's own needs memcached 1.6.27",
+    ),
+    row(
+        |it| it.unless_cas.is_some(),
+        fetches,
+        Feature::UnlessCas,
+        "leaving out a known value is for fetches, and needs memcached 1.6.40",
+    ),
+];
+
+impl MetaOptions {
+    /// All that can be told about an item, without its value and without touching it.
+    pub(crate) fn inspection() -> Self {
+        Self {
+            without_value: true,
+            no_bump: true,
+            tell_ttl: true,
+            tell_last_access: true,
+            tell_fetched: true,
+            tell_size: true,
+            ..Self::default()
+        }
+    }
+
+    /// Checks that an operation has these options on a server.
+    pub(crate) fn check(&self, operation: Operation, dialect: Dialect) -> Result<(), InvalidRequest> {
+        let asked = OPTIONS.iter().filter(|row| (row.is_asked)(self));
+        for row in asked {
+            if !(row.fits)(operation) || !dialect.has(row.since) {
+                return Err(InvalidRequest::Unsupported(row.refusal));
+            }
+        }
+        let newer_store =
+            extends(operation) && self.vivify.is_some() || (stores(operation) || extends(operation)) && self.tell_size;
+        if newer_store && !dialect.has(Feature::VivifyingAppend) {
+            return Err(InvalidRequest::Unsupported(
+                "append and prepend that create, and stores that tell the size, need memcached 1.6.20",
+            ));
+        }
+        if operation == Operation::Delete && self.update_ttl.is_some() && !self.stale && !self.drop_value {
+            // The server would ignore the time and delete the item (docs/protocol.md 4.3).
+            return Err(InvalidRequest::Unsupported(
+                "a delete has a time to live only if it leaves a stale or empty item",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_refused_where_they_mean_nothing() {
+        let newest = Dialect::from_version("1.6.45");
+        let stale = MetaOptions { stale: true, ..MetaOptions::default() };
+        assert!(stale.check(Operation::Delete, newest).is_ok());
+        assert!(stale.check(Operation::Get, newest).is_err());
+        let inspection = MetaOptions::inspection();
+        assert!(inspection.check(Operation::Get, newest).is_ok());
+        assert!(inspection.check(Operation::Delete, newest).is_err());
+        let ttl = MetaOptions { update_ttl: Some(Ttl::Never), ..MetaOptions::default() };
+        assert!(ttl.check(Operation::Delete, newest).is_err());
+        assert!(ttl.check(Operation::Increment, newest).is_ok());
+    }
+
+    #[test]
+    fn what_an_older_server_would_ignore_is_refused() {
+        for (options, operation, since) in [
+            (MetaOptions { unless_cas: Some(1), ..MetaOptions::default() }, Operation::Get, "1.6.40"),
+            (MetaOptions { chosen_cas: Some(1), ..MetaOptions::default() }, Operation::Set, "1.6.27"),
+            (MetaOptions { drop_value: true, ..MetaOptions::default() }, Operation::Delete, "1.6.27"),
+            (MetaOptions { vivify: Some(Ttl::Never), ..MetaOptions::default() }, Operation::Append, "1.6.20"),
+            (MetaOptions { tell_size: true, ..MetaOptions::default() }, Operation::Set, "1.6.20"),
+        ] {
+            assert!(options.check(operation, Dialect::default()).is_err(), "{options:?}");
+            assert!(options.check(operation, Dialect::from_version(since)).is_ok(), "{options:?}");
+        }
+    }
+}

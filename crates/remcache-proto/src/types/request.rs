@@ -1,0 +1,417 @@
+//! What is asked, once, for every wire.
+
+use std::time::SystemTime;
+
+use crate::types::cow_bytes::CowBytes;
+use crate::types::key::{InvalidKey, Key};
+use crate::types::meta_options::MetaOptions;
+use crate::types::operation::Operation;
+use crate::types::ttl::Ttl;
+
+/// A request: an operation with its options by name.
+///
+/// Building one never fails. A key that is none is remembered, and the request is refused before
+/// anything is sent.
+///
+/// ```
+/// use std::time::Duration;
+/// use remcache_proto::{Operation, Request};
+///
+/// let request = Request::set("Hello", "World").ttl(Duration::from_secs(600)).flags(7);
+/// assert_eq!(request.operation(), Operation::Set);
+/// assert_eq!(request.key()?.as_bytes(), b"Hello");
+/// # Ok::<(), remcache_proto::InvalidKey>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    operation: Operation,
+    key: Result<Key<'a>, InvalidKey>,
+    pub(crate) value: CowBytes<'a>,
+    pub(crate) flags: u32,
+    pub(crate) cas: u64,
+    pub(crate) ttl: Ttl,
+    pub(crate) delta: u64,
+    pub(crate) initial: Option<u64>,
+    pub(crate) quiet: bool,
+    pub(crate) with_key: bool,
+    /// What few requests ask for is kept apart, so that it costs the others one word.
+    pub(crate) meta: Option<Box<MetaOptions>>,
+}
+
+impl<'a> Request<'a> {
+    fn new(operation: Operation) -> Self {
+        Self {
+            operation,
+            key: Err(InvalidKey::Empty),
+            value: CowBytes::EMPTY,
+            flags: 0,
+            cas: 0,
+            ttl: Ttl::Never,
+            delta: 0,
+            initial: None,
+            quiet: false,
+            with_key: false,
+            meta: None,
+        }
+    }
+
+    #[inline]
+    fn keyed(operation: Operation, key: impl Into<CowBytes<'a>>) -> Self {
+        Self { key: Key::new(key), ..Self::new(operation) }
+    }
+
+    fn storing(operation: Operation, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+        Self { value: value.into(), ..Self::keyed(operation, key) }
+    }
+
+    fn counting(operation: Operation, key: impl Into<CowBytes<'a>>, delta: u64) -> Self {
+        Self { delta, ..Self::keyed(operation, key) }
+    }
+
+    /// Fetches an item.
+    #[inline]
+    pub fn get(key: impl Into<CowBytes<'a>>) -> Self {
+        Self::keyed(Operation::Get, key)
+    }
+
+    /// Fetches an item and gives it a new time to live.
+    pub fn get_and_touch(key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Self {
+        Self::keyed(Operation::GetAndTouch, key).ttl(ttl)
+    }
+
+    /// Stores an item, whether or not there is one.
+    #[inline]
+    pub fn set(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+        Self::storing(Operation::Set, key, value)
+    }
+
+    /// Stores an item if there is none: [`KeyExists`](crate::types::status::Status::KeyExists) otherwise.
+    pub fn add(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+        Self::storing(Operation::Add, key, value)
+    }
+
+    /// Stores an item if there is one: [`KeyNotFound`](crate::types::status::Status::KeyNotFound) otherwise.
+    pub fn replace(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+        Self::storing(Operation::Replace, key, value)
+    }
+
+    /// Puts bytes behind the value of an item; its flags and time to live stay.
+    pub fn append(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+        Self::storing(Operation::Append, key, value)
+    }
+
+    /// Puts bytes before the value of an item; its flags and time to live stay.
+    pub fn prepend(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+        Self::storing(Operation::Prepend, key, value)
+    }
+
+    /// Removes an item.
+    pub fn delete(key: impl Into<CowBytes<'a>>) -> Self {
+        Self::keyed(Operation::Delete, key)
+    }
+
+    /// Raises a counter by `delta`; it wraps at 2^64.
+    pub fn increment(key: impl Into<CowBytes<'a>>, delta: u64) -> Self {
+        Self::counting(Operation::Increment, key, delta)
+    }
+
+    /// Lowers a counter by `delta`; it stops at 0.
+    pub fn decrement(key: impl Into<CowBytes<'a>>, delta: u64) -> Self {
+        Self::counting(Operation::Decrement, key, delta)
+    }
+
+    /// Gives an item a new time to live.
+    pub fn touch(key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Self {
+        Self::keyed(Operation::Touch, key).ttl(ttl)
+    }
+
+    /// Removes all items of a server, at once or, with [`Request::ttl`], at a later time.
+    pub fn flush() -> Self {
+        Self::new(Operation::Flush)
+    }
+
+    /// Asks for nothing but an answer.
+    pub fn noop() -> Self {
+        Self::new(Operation::NoOp)
+    }
+
+    /// Asks for the server's version.
+    pub fn version() -> Self {
+        Self::new(Operation::Version)
+    }
+
+    /// Sets how much the server logs.
+    ///
+    /// memcached does not implement it on the binary wire, and answers by losing step, so there it
+    /// is refused before it is sent.
+    pub fn verbosity(level: u32) -> Self {
+        Self { delta: u64::from(level), ..Self::new(Operation::Verbosity) }
+    }
+
+    /// Asks for statistics; `group` is empty for the general ones, or `items`, `slabs`, `settings`, `sizes`, …
+    pub fn stat(group: impl Into<CowBytes<'a>>) -> Self {
+        Self::keyed(Operation::Stat, group)
+    }
+
+    /// Ends the connection.
+    pub fn quit() -> Self {
+        Self::new(Operation::Quit)
+    }
+
+    /// Lists the authentication mechanisms.
+    pub fn sasl_list() -> Self {
+        Self::new(Operation::SaslList)
+    }
+
+    /// Begins an authentication with a mechanism such as `PLAIN`.
+    pub fn sasl_auth(mechanism: impl Into<CowBytes<'a>>, data: impl Into<CowBytes<'a>>) -> Self {
+        Self::storing(Operation::SaslAuth, mechanism, data)
+    }
+
+    /// Goes on with an authentication.
+    pub fn sasl_step(mechanism: impl Into<CowBytes<'a>>, data: impl Into<CowBytes<'a>>) -> Self {
+        Self::storing(Operation::SaslStep, mechanism, data)
+    }
+
+    /// Authenticates on the meta and text wires, where the server was started with a file of users.
+    ///
+    /// It must be the first request of a connection, and be answered before the second is sent.
+    pub fn authenticate(user: &str, password: &str) -> Self {
+        Self { value: [user, " ", password].concat().into(), ..Self::new(Operation::Authenticate) }
+    }
+
+    /// Asks what is known about an item, without its value and without touching it: see
+    /// [`Reply::info`](crate::types::reply::Reply::info). Meta wire only.
+    pub fn inspect(key: impl Into<CowBytes<'a>>) -> Self {
+        Self::get(key).meta(MetaOptions::inspection())
+    }
+
+    /// Asks for the server's own line about an item. Meta wire only.
+    pub fn debug(key: impl Into<CowBytes<'a>>) -> Self {
+        Self::keyed(Operation::Debug, key)
+    }
+
+    /// Lists items of slab classes (`all`, `hash`, or numbers with commas between), each in a reply
+    /// whose value [`MetadumpItem`](crate::text::MetadumpItem) reads. Needs an idle connection; not
+    /// on the binary wire.
+    pub fn metadump(classes: impl Into<CowBytes<'a>>) -> Self {
+        Self { value: classes.into(), ..Self::new(Operation::Metadump) }
+    }
+
+    /// Lists the keys of items of slab classes (`all` or `hash`), each in a reply. Needs an idle
+    /// connection, and memcached 1.6.19; not on the binary wire.
+    pub fn mgdump(classes: impl Into<CowBytes<'a>>) -> Self {
+        Self { value: classes.into(), ..Self::new(Operation::Mgdump) }
+    }
+
+    /// Makes the connection tell what the server does: streams such as `fetchers mutations`.
+    ///
+    /// The first reply is empty; each later one has a line that
+    /// [`LogLine`](crate::text::LogLine) reads. Needs an idle connection, which answers nothing else
+    /// from then on; not on the binary wire.
+    pub fn watch(streams: impl Into<CowBytes<'a>>) -> Self {
+        Self { value: streams.into(), ..Self::new(Operation::Watch) }
+    }
+
+    /// Sets how much memory the server may use for items, in mebibytes. Not on the binary wire.
+    pub fn memory_limit(mebibytes: u32) -> Self {
+        Self { delta: u64::from(mebibytes), ..Self::new(Operation::MemoryLimit) }
+    }
+
+    /// Commands the slab classes: `automove 1`, `reassign 1 2`. Not on the binary wire.
+    pub fn slabs(command: impl Into<CowBytes<'a>>) -> Self {
+        Self { value: command.into(), ..Self::new(Operation::Slabs) }
+    }
+
+    /// Sets how the LRU works: `mode segmented`, `tune 10 25 0.1 2.0`. Not on the binary wire.
+    pub fn lru(command: impl Into<CowBytes<'a>>) -> Self {
+        Self { value: command.into(), ..Self::new(Operation::Lru) }
+    }
+
+    /// Commands the LRU crawler: `crawl all`, `sleep 100`; dumps are requests of their own. Not on
+    /// the binary wire.
+    pub fn lru_crawler(command: impl Into<CowBytes<'a>>) -> Self {
+        Self { value: command.into(), ..Self::new(Operation::LruCrawler) }
+    }
+
+    /// Asks a managed service for the nodes of its cluster (`config get cluster`). Not on the binary
+    /// wire, where a server that does not know it loses step.
+    pub fn cluster_config() -> Self {
+        Self::new(Operation::ClusterConfig)
+    }
+
+    /// Ends the server, if it was started with `-A`. Not on the binary wire.
+    pub fn shutdown() -> Self {
+        Self::new(Operation::Shutdown)
+    }
+
+    /// The item's flags: a number that the server keeps beside the value.
+    #[must_use]
+    pub fn flags(self, flags: u32) -> Self {
+        Self { flags, ..self }
+    }
+
+    /// How long the item lives; for a flush, when it happens.
+    #[must_use]
+    pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
+        Self { ttl: ttl.into(), ..self }
+    }
+
+    /// Only if the item's CAS value is this one; 0 is no condition.
+    #[must_use]
+    pub fn cas(self, cas: u64) -> Self {
+        Self { cas, ..self }
+    }
+
+    /// For counters: the number to start from if the key is absent.
+    ///
+    /// Without it an absent counter is [`KeyNotFound`](crate::types::status::Status::KeyNotFound).
+    #[must_use]
+    pub fn initial(self, initial: u64) -> Self {
+        Self { initial: Some(initial), ..self }
+    }
+
+    /// Asks the server to be silent about the usual outcome: a miss of a fetch, the success of
+    /// anything else.
+    ///
+    /// The request has its outcome all the same: a later reply shows what was silent.
+    #[must_use]
+    pub fn quiet(self) -> Self {
+        Self { quiet: true, ..self }
+    }
+
+    /// Asks the server to return the key with a fetched item.
+    #[must_use]
+    pub fn with_key(self) -> Self {
+        Self { with_key: true, ..self }
+    }
+
+    /// Asks for what only the meta wire can say.
+    #[must_use]
+    pub fn meta(self, options: MetaOptions) -> Self {
+        Self { meta: Some(Box::new(options)), ..self }
+    }
+
+    /// What is asked beyond the operation, if anything.
+    pub fn meta_options(&self) -> Option<&MetaOptions> {
+        self.meta.as_deref()
+    }
+
+    /// What the request asks for.
+    #[inline]
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// The key.
+    ///
+    /// # Errors
+    /// [`InvalidKey`] if there is none or it is no key.
+    #[inline]
+    pub fn key(&self) -> Result<&Key<'a>, InvalidKey> {
+        self.key.as_ref().map_err(|&invalid| invalid)
+    }
+
+    /// Whether the server was asked to be silent about the usual outcome.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Whether the reply is to return the key.
+    pub fn returns_key(&self) -> bool {
+        self.with_key
+    }
+
+    /// The item's flags.
+    pub fn item_flags(&self) -> u32 {
+        self.flags
+    }
+
+    /// The CAS value that is the condition; 0 is none.
+    pub fn condition(&self) -> u64 {
+        self.cas
+    }
+
+    /// How long the item is to live.
+    pub fn time_to_live(&self) -> Ttl {
+        self.ttl
+    }
+
+    /// By how much a counter is to change.
+    pub fn delta(&self) -> u64 {
+        self.delta
+    }
+
+    /// What an absent counter is to start from.
+    pub fn initial_value(&self) -> Option<u64> {
+        self.initial
+    }
+
+    /// The bytes of the value.
+    pub fn value(&self) -> &[u8] {
+        self.value.as_slice()
+    }
+
+    /// Whether the time to live is so long that the wire needs it absolute.
+    #[inline]
+    pub fn needs_clock(&self) -> bool {
+        matches!(self.ttl, Ttl::After(duration) if Ttl::After(duration).seconds() == Err(crate::types::ttl::InvalidTtl::Unresolved))
+    }
+
+    /// Makes a long time to live absolute: see [`Ttl::resolve`].
+    #[must_use]
+    pub fn resolve_ttl(self, now: impl FnOnce() -> SystemTime) -> Self {
+        Self { ttl: self.ttl.resolve(now), ..self }
+    }
+
+    /// The same request with bytes put before its key, if it has one.
+    #[must_use]
+    pub fn prefix_key(self, prefix: &[u8]) -> Self {
+        match &self.key {
+            Ok(key) if self.operation.has_key() && !prefix.is_empty() => {
+                let key = Key::new([prefix, key.as_bytes()].concat());
+                Self { key, ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// The same request, owned: copies what was borrowed.
+    pub fn into_owned(self) -> Request<'static> {
+        Request {
+            operation: self.operation,
+            key: self.key.map(Key::into_owned),
+            value: self.value.into_owned(),
+            flags: self.flags,
+            cas: self.cas,
+            ttl: self.ttl,
+            delta: self.delta,
+            initial: self.initial,
+            quiet: self.quiet,
+            with_key: self.with_key,
+            meta: self.meta,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_few_requests_ask_costs_one_word() {
+        #[expect(dead_code, reason = "only its size matters")]
+        struct Common<'a>(
+            Operation,
+            Result<Key<'a>, InvalidKey>,
+            CowBytes<'a>,
+            u32,
+            u64,
+            Ttl,
+            u64,
+            Option<u64>,
+            [bool; 2],
+        );
+        assert!(size_of::<Request<'_>>() <= size_of::<Common<'_>>() + size_of::<usize>());
+    }
+}

@@ -1,0 +1,158 @@
+//! The outcome of a request: the server's word, or what only a client can know.
+
+use std::fmt;
+
+use crate::types::status_table as words;
+
+/// The outcome of a request.
+///
+/// The first group are the wire's own codes (docs/protocol.md 1.5); the last four are what only a
+/// client can know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// The server did what was asked (0x00).
+    NoError,
+    /// There is no such key (0x01).
+    KeyNotFound,
+    /// The key exists, or its CAS value is another one (0x02).
+    KeyExists,
+    /// The value is larger than the server's item limit (0x03).
+    ///
+    /// A refused `set` leaves the key absent: the server drops the old value first.
+    ValueTooLarge,
+    /// The request is malformed (0x04), or was refused before it was sent.
+    InvalidArguments,
+    /// Append and prepend: there is no such key, or the sum is too large (0x05).
+    ItemNotStored,
+    /// The value is no number (0x06).
+    NonNumericValue,
+    /// The key belongs to another virtual bucket (0x07).
+    WrongBucket,
+    /// Authentication failed or is missing (0x08, 0x20).
+    AuthError,
+    /// Authentication needs another step (0x09, 0x21).
+    AuthContinue,
+    /// The server does not know the command (0x81).
+    UnknownCommand,
+    /// The server has no memory for the item (0x82).
+    OutOfMemory,
+    /// The server does not support the command (0x83), or this wire cannot say it.
+    Unsupported,
+    /// The server reports an internal error (0x84).
+    InternalError,
+    /// The server is busy (0x85).
+    Busy,
+    /// The server reports a temporary failure (0x86).
+    TemporaryFailure,
+    /// A code that the protocol does not define.
+    Unknown(u16),
+    /// The connection is gone, or the server is known to be down.
+    Disconnected(Delivery),
+    /// The deadline passed without an answer.
+    TimedOut(Delivery),
+    /// The connection's limits were reached: the request was never queued.
+    Overloaded,
+    /// There is no connection because TLS could not be agreed on: the request was not executed.
+    TlsError,
+}
+
+/// Whether a request without an answer may have taken effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a byte reached the socket or none did")]
+pub enum Delivery {
+    /// No byte of the request reached the socket: it has not taken effect.
+    NotSent,
+    /// Some byte of the request may have reached the server: it may have taken effect.
+    MaybeSent,
+}
+
+/// The gem's code for a connection that is gone; no server sends it.
+const DISCONNECTED: u16 = 0xffff;
+
+impl Status {
+    /// The status of a wire code.
+    #[inline]
+    pub fn from_code(code: u16) -> Self {
+        words::of_code(code)
+    }
+
+    /// The wire code of a status; what only a client knows has the code 0xffff.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Unknown(code) => code,
+            _ => words::Row::of(self).and_then(words::Row::code).unwrap_or(DISCONNECTED),
+        }
+    }
+
+    /// Whether the server answered, with whatever word.
+    pub fn is_answer(self) -> bool {
+        !matches!(self, Self::Disconnected(_) | Self::TimedOut(_) | Self::Overloaded | Self::TlsError)
+    }
+
+    /// Whether the request may have taken effect although it was not answered.
+    pub fn may_have_executed(self) -> bool {
+        matches!(self, Self::Disconnected(Delivery::MaybeSent) | Self::TimedOut(Delivery::MaybeSent))
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::NoError => "success",
+            Self::KeyNotFound => "key not found",
+            Self::KeyExists => "key exists or was changed meanwhile",
+            Self::ValueTooLarge => "value too large",
+            Self::InvalidArguments => "invalid arguments",
+            Self::ItemNotStored => "not stored",
+            Self::NonNumericValue => "value is not a number",
+            Self::WrongBucket => "wrong virtual bucket",
+            Self::AuthError => "authentication failed",
+            Self::AuthContinue => "authentication needs another step",
+            Self::UnknownCommand => "unknown command",
+            Self::OutOfMemory => "server out of memory",
+            Self::Unsupported => "not supported",
+            Self::InternalError => "internal server error",
+            Self::Busy => "server busy",
+            Self::TemporaryFailure => "temporary failure",
+            Self::Unknown(code) => return write!(f, "unknown status {code:#06x}"),
+            Self::Disconnected(_) => "disconnected",
+            Self::TimedOut(_) => "timed out",
+            Self::Overloaded => "overloaded",
+            Self::TlsError => "TLS failed",
+        };
+        f.write_str(text)
+    }
+}
+
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotSent => "not sent",
+            Self::MaybeSent => "maybe sent",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_statuses_agree_in_both_directions() {
+        for code in 0..=u16::MAX {
+            let status = Status::from_code(code);
+            assert_eq!(Status::from_code(status.code()), status, "{code:#06x}");
+        }
+        assert_eq!(Status::AuthError.code(), 0x20, "the code that servers send");
+    }
+
+    #[test]
+    fn what_only_a_client_knows_has_the_gems_code() {
+        let away = [Status::Disconnected(Delivery::NotSent), Status::TimedOut(Delivery::MaybeSent)];
+        for status in away.into_iter().chain([Status::Overloaded, Status::TlsError]) {
+            assert_eq!(status.code(), 0xffff);
+            assert!(!status.is_answer());
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What a server's version says about the wires it speaks.
+
+use crate::types::protocol::Wire;
+
+/// A server's version, and what follows from it.
+///
+/// ```
+/// use remcache_proto::{Dialect, Feature, Wire};
+///
+/// let debian = Dialect::from_version("1.6.18");
+/// assert_eq!(debian.wire(), Wire::Meta);
+/// assert!(!debian.has(Feature::Mgdump));
+/// assert_eq!(Dialect::from_version("1.4.33-amazon").wire(), Wire::Binary);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dialect {
+    version: [u16; 3],
+}
+
+/// Something that servers can since a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Feature {
+    /// Touch and get-and-touch on the binary wire.
+    BinaryTouch,
+    /// `gat` and `gats` on the text wire.
+    TextGetAndTouch,
+    /// Today's meta commands.
+    Meta,
+    /// Meta replies without stray spaces, with key and opaque on misses too.
+    CleanMeta,
+    /// `lru_crawler mgdump`.
+    Mgdump,
+    /// Append and prepend that create the item (`ms` with N), and its size in the reply (`ms` with s).
+    VivifyingAppend,
+    /// `flags=` in the lines of a metadump.
+    MetadumpFlags,
+    /// CAS values that the client chooses (E).
+    ChosenCas,
+    /// Deletes that keep an empty item (`md` with x).
+    DropValue,
+    /// Fetches that leave out a value which the client has (`mg` with C).
+    UnlessCas,
+    /// Lines with too few words are told that they are malformed, and not that they are unknown.
+    StrictLines,
+    /// A metadump that begins with `OK`.
+    DumpBeginsWithOk,
+}
+
+/// Every feature with the version that brought it (docs/protocol.md 4.7).
+const FEATURES: &[(Feature, [u16; 3])] = &[
+    (Feature::BinaryTouch, [1, 4, 8]),
+    (Feature::TextGetAndTouch, [1, 5, 3]),
+    (Feature::Meta, [1, 6, 10]),
+    (Feature::CleanMeta, [1, 6, 18]),
+    (Feature::Mgdump, [1, 6, 19]),
+    (Feature::VivifyingAppend, [1, 6, 20]),
+    (Feature::MetadumpFlags, [1, 6, 24]),
+    (Feature::ChosenCas, [1, 6, 27]),
+    (Feature::DropValue, [1, 6, 27]),
+    (Feature::UnlessCas, [1, 6, 40]),
+    (Feature::StrictLines, [1, 6, 40]),
+    (Feature::DumpBeginsWithOk, [1, 6, 43]),
+];
+
+impl Default for Dialect {
+    /// The oldest server with clean meta: a server of which nothing is known can no more than that.
+    fn default() -> Self {
+        Self { version: [1, 6, 18] }
+    }
+}
+
+impl Dialect {
+    /// What a version's text says; parts that are no numbers count as 0, what vendors add is ignored.
+    pub fn from_version(text: &str) -> Self {
+        let mut parts = text.trim().split('.').map(|part| {
+            let digits = part.split(|character: char| !character.is_ascii_digit()).next();
+            digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+        });
+        Self { version: [(); 3].map(|()| parts.next().unwrap_or(0)) }
+    }
+
+    /// The version's three numbers.
+    pub fn version(self) -> [u16; 3] {
+        self.version
+    }
+
+    /// Whether servers of this version can something.
+    pub fn has(self, feature: Feature) -> bool {
+        FEATURES.iter().any(|&(known, since)| known == feature && self.version >= since)
+    }
+
+    /// The wire to choose where all are open: meta if it is clean, else binary.
+    pub fn wire(self) -> Wire {
+        if self.has(Feature::CleanMeta) { Wire::Meta } else { Wire::Binary }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_leniently() {
+        for (text, version) in [
+            ("1.6.18", [1, 6, 18]),
+            ("1.6.45\r\n", [1, 6, 45]),
+            ("1.4.33-amazon", [1, 4, 33]),
+            ("1.5.6_beta3", [1, 5, 6]),
+            ("1.6", [1, 6, 0]),
+            ("2.0.0.1", [2, 0, 0]),
+            ("unknown", [0, 0, 0]),
+            ("", [0, 0, 0]),
+            ("99999999.1", [0, 1, 0]),
+        ] {
+            assert_eq!(Dialect::from_version(text).version(), version, "{text}");
+        }
+    }
+
+    #[test]
+    fn features_begin_with_their_version() {
+        for &(feature, [major, minor, patch]) in FEATURES {
+            let before = Dialect { version: [major, minor, patch.saturating_sub(1)] };
+            assert!(!before.has(feature), "{feature:?}");
+            for after in [[major, minor, patch], [major, minor.saturating_add(1), 0], [2, 0, 0]] {
+                assert!(Dialect { version: after }.has(feature), "{feature:?} in {after:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_wire_is_the_best_clean_one() {
+        for (text, wire) in [
+            ("1.4.0", Wire::Binary),
+            ("1.6.9", Wire::Binary),
+            ("1.6.17", Wire::Binary),
+            ("1.6.18", Wire::Meta),
+            ("1.6.45", Wire::Meta),
+            ("1.7.0", Wire::Meta),
+        ] {
+            assert_eq!(Dialect::from_version(text).wire(), wire, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_server_is_taken_for_the_oldest_clean_one() {
+        assert!(Dialect::default().has(Feature::CleanMeta));
+        assert!(!Dialect::default().has(Feature::Mgdump));
+    }
+}
