@@ -1,4 +1,4 @@
-//! How long the codec and the machine take for one request: `cargo bench -p remcache`.
+//! Measures the codec and the connection state machine, per request: `cargo bench -p remcache-bench`.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -102,8 +102,8 @@ fn decode(criterion: &mut Criterion) {
     });
 }
 
-fn machine(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("machine");
+fn connection(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("connection");
     group.throughput(Throughput::Elements(64));
     let now = Instant::now();
     let deadline = Deadline { at: now + Duration::from_secs(3600), patience: Duration::ZERO };
@@ -132,5 +132,5 @@ fn machine(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, encode, decode, encode_lines, decode_lines, machine);
+criterion_group!(benches, encode, decode, encode_lines, decode_lines, connection);
 criterion_main!(benches);
