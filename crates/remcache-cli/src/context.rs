@@ -8,8 +8,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use toml_edit::{Array, DocumentMut, Item, Table, Value, value};
 
+use crate::atomic_file;
 use crate::exit::Failure;
-use crate::unfinished;
 
 /// The file of contexts, read whole.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Contexts {
         if let Some(directory) = self.path.parent() {
             std::fs::create_dir_all(directory).map_err(|error| Failure::file(&self.path, error))?;
         }
-        unfinished::write(&self.path, self.document.to_string().as_bytes())
+        atomic_file::write(&self.path, self.document.to_string().as_bytes())
     }
 
     pub(crate) fn path(&self) -> &Path {

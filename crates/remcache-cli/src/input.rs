@@ -25,7 +25,7 @@ impl Keys {
     ///
     /// The first block was checked: fewer keys than that are all good before anything is sent.
     pub(crate) fn blocks(&self) -> Result<Blocks, Failure> {
-        let mut reader = Reader { args: self.keys.clone().into_iter(), lines: None };
+        let mut reader = KeyReader { args: self.keys.clone().into_iter(), lines: None };
         let (first, is_last) = reader.block()?;
         let rest = if is_last { None } else { Some(reader.begin()?) };
         Ok(Blocks { first: Some(first), rest })
@@ -82,13 +82,13 @@ impl Blocks {
 }
 
 /// What reads the keys one after the other.
-struct Reader {
+struct KeyReader {
     args: std::vec::IntoIter<OsString>,
     /// Standard input while it is read, and the number of the line that was read last.
     lines: Option<(Split<BufReader<Stdin>>, u64)>,
 }
 
-impl Reader {
+impl KeyReader {
     /// Goes on reading in a thread of its own: reading may take as long as whoever writes likes, and the
     /// user can end the command meanwhile.
     fn begin(mut self) -> Result<mpsc::Receiver<Result<Block, Failure>>, Failure> {

@@ -13,13 +13,13 @@ use crate::exit::Exit;
 /// Whether the user wants the command to end.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt {
-    state: Arc<State>,
+    state: Arc<SignalState>,
     raised: watch::Receiver<u32>,
 }
 
 /// What the thread that gets the signals looks at.
 #[derive(Debug)]
-struct State {
+struct SignalState {
     /// Whether the command that runs ends by itself.
     is_awaited: AtomicBool,
     /// Whether the process outlives its commands.
@@ -28,7 +28,7 @@ struct State {
     raise: watch::Sender<u32>,
 }
 
-impl State {
+impl SignalState {
     /// Takes a signal. The second one, or one that nobody waits for, ends the process here.
     fn take(&self) {
         self.raise.send_modify(|signals| *signals = signals.saturating_add(1));
@@ -45,7 +45,8 @@ impl Interrupt {
     pub(crate) fn listen() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().build()?;
         let (raise, raised) = watch::channel(0);
-        let state = Arc::new(State { is_awaited: AtomicBool::new(false), is_shell: AtomicBool::new(false), raise });
+        let state =
+            Arc::new(SignalState { is_awaited: AtomicBool::new(false), is_shell: AtomicBool::new(false), raise });
         let told = Arc::clone(&state);
         let mut signal = {
             let _entered = runtime.enter();

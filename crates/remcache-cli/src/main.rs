@@ -1,24 +1,24 @@
 //! The tool `remcache`: memcached servers at the command line, over the library's public API.
 
+mod atomic_file;
 mod bulk;
 mod cli;
 mod commands;
+mod comparison;
 mod context;
 mod embedded;
 mod exit;
 mod input;
 mod interrupt;
+mod item_limit;
 mod load;
 mod metrics;
 mod options;
 mod output;
-mod relation;
-mod room;
-mod sample;
 mod selection;
 mod session;
+mod stats;
 mod tally;
-mod unfinished;
 
 use std::process::ExitCode;
 

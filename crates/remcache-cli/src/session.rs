@@ -13,9 +13,9 @@ use crate::context::{InUse, Settings};
 use crate::embedded::Embedded;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
+use crate::item_limit;
 use crate::options::Global;
 use crate::output::{Output, is_colored};
-use crate::room;
 
 /// What a command works with.
 #[derive(Debug)]
@@ -169,7 +169,7 @@ impl Session {
     fn client_tuned(&self, servers: &[String], tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
         let config = tune(self.configure(Config::new(), |_| true)?);
         // How long a value may be is up to the server: an operator looks at whatever is there.
-        let config = config.max_value_size(room::LONGEST_VALUE);
+        let config = config.max_value_size(item_limit::MAX_VALUE_SIZE);
         let config = servers.iter().try_fold(config, |config, server| config.server(server))?;
         let config = self.configure(config, |names| gives(&self.given, names))?;
         Ok(Client::from_config(config)?)

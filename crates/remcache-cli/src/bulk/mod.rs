@@ -2,38 +2,38 @@
 //! batches, a bounded number at a time.
 //!
 //! ```text
-//! listing ──> spool ──> sweep: some batches at a time ──> reading ──> sink or storing ──> ledger
+//! listing ──> spool ──> sweep: some batches at a time ──> fetch ──> writer or store ──> summary
 //! ```
 
-mod asking;
-mod ledger;
-mod line;
-mod listing;
-mod losses;
-mod meter;
+mod dump_format;
+mod fetch;
+mod list;
 mod options;
-mod pace;
-mod placing;
-mod reading;
-mod sink;
-mod source;
+mod pipeline;
+mod placement;
+mod progress;
+mod rate_limit;
+mod request;
+mod scanner;
+mod skip_reason;
 mod spool;
-mod storing;
-mod sweep;
+mod store;
+mod summary;
+mod writer;
 
-pub(crate) use asking::Asker;
-pub(crate) use ledger::Ledger;
-pub(crate) use line::{Entry, Lines, write as write_line};
-pub(crate) use listing::{Listed, Scope, is_expired, list};
-pub(crate) use losses::{Loss, Lost};
-pub(crate) use meter::Meter;
-pub(crate) use options::Options;
-pub(crate) use pace::Pace;
-pub(crate) use reading::{Found, Fresh, Reader};
-pub(crate) use sink::Sink;
-pub(crate) use source::{Source, Taking, sum, total};
-pub(crate) use storing::{Item, Store, Stored};
-pub(crate) use sweep::{Sweep, sweep};
+pub(crate) use dump_format::{DumpItem, DumpReader, write as write_item};
+pub(crate) use fetch::{FetchedItem, Fetcher, SourceState};
+pub(crate) use list::{KeyScope, ListEvent, is_expired, list};
+pub(crate) use options::BulkOptions;
+pub(crate) use pipeline::{BatchJob, run_pipeline};
+pub(crate) use progress::BulkProgress;
+pub(crate) use rate_limit::RateLimit;
+pub(crate) use request::Requester;
+pub(crate) use scanner::{Scanner, SelectArgs, sum, total};
+pub(crate) use skip_reason::{SkipReason, Skipped};
+pub(crate) use store::{ItemStore, NewItem, StoreResult};
+pub(crate) use summary::Summary;
+pub(crate) use writer::DumpWriter;
 
 /// How many items a batch has at most, and how much memory they may take at the server: what is in
 /// memory here is as bounded as that.

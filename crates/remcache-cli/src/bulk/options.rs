@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::losses::Loss;
+use super::skip_reason::SkipReason;
 use crate::options::value;
 
 /// The options that bulk commands have in common.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct BulkOptions {
     /// At most so many items a second: 500, 200k
     #[arg(long, value_name = "N", value_parser = value::count)]
     pub(crate) rate: Option<u64>,
@@ -30,7 +30,7 @@ pub(crate) enum Misplaced {
 
 impl Misplaced {
     /// The reason that is no surprise once it was chosen.
-    pub(crate) fn accepted(chosen: Option<Self>) -> Option<Loss> {
-        chosen.map(|_| Loss::Misplaced)
+    pub(crate) fn accepted(chosen: Option<Self>) -> Option<SkipReason> {
+        chosen.map(|_| SkipReason::Misplaced)
     }
 }

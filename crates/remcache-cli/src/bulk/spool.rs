@@ -7,7 +7,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use remcache::proto::text::MetadumpItem;
 use tempfile::SpooledTempFile;
 
-use super::listing::Batch;
+use super::list::Batch;
 
 /// Batches, first in, first out.
 pub(crate) struct Spool {
@@ -16,7 +16,7 @@ pub(crate) struct Spool {
     /// Where the next batch is read, and where the next is written.
     read_at: u64,
     write_at: u64,
-    /// Lines on their way, in memory that is used again.
+    /// DumpReader on their way, in memory that is used again.
     lines: Vec<u8>,
     /// What went wrong with the file.
     problem: Option<io::Error>,

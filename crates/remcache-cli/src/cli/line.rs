@@ -15,7 +15,7 @@ use crate::exit::Outcome;
 use crate::session::Session;
 
 /// A command line of the shell, parsed.
-struct Line {
+struct ParsedLine {
     cli: Cli,
     /// The global options that the line gives.
     given: Settings,
@@ -38,7 +38,7 @@ pub(super) async fn run_line(words: Vec<OsString>, session: &Session) -> Result<
 }
 
 /// Parses the words of a line; the shell's options are its defaults.
-fn parse(words: Vec<OsString>, options: Settings) -> Result<Line, clap::Error> {
+fn parse(words: Vec<OsString>, options: Settings) -> Result<ParsedLine, clap::Error> {
     // The environment was applied when the shell started.
     let command = command().no_binary_name(true).mut_args(|option| option.env(None));
     let mut command = contexts::with_defaults(command, options);
@@ -53,7 +53,7 @@ fn parse(words: Vec<OsString>, options: Settings) -> Result<Line, clap::Error> {
         return Err(command.error(ErrorKind::ArgumentConflict, message));
     }
     let given = contexts::given(&command, innermost);
-    Ok(Line { cli: Cli::from_arg_matches(&matches)?, given })
+    Ok(ParsedLine { cli: Cli::from_arg_matches(&matches)?, given })
 }
 
 /// The time within which the reader thread of `top` notices that `top` has ended.

@@ -3,7 +3,7 @@
 use remcache::Error;
 
 use crate::exit::{Exit, Failure, words};
-use crate::output::{Cell, Column, Output, Record, Table, Tone};
+use crate::output::{Cell, Column, Output, Record, Table, TextStyle};
 use crate::tally::Tally;
 
 /// The answers so far.
@@ -19,9 +19,9 @@ impl Answers {
     }
 
     /// Takes the answer of a server: a word for people, and a record. Without an answer the word says so.
-    pub(super) fn push(&mut self, server: &str, word: (&str, Tone), record: Record, answer: Result<(), Error>) {
-        let (word, tone) = word;
-        self.table.row([Cell::new(server), Cell::new(word).tone(tone)]);
+    pub(super) fn push(&mut self, server: &str, word: (&str, TextStyle), record: Record, answer: Result<(), Error>) {
+        let (word, style) = word;
+        self.table.row([Cell::new(server), Cell::new(word).style(style)]);
         match answer {
             Ok(()) => {
                 self.tally.answer(true);

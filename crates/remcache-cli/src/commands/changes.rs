@@ -3,7 +3,7 @@
 use remcache::{Change, Error};
 
 use crate::exit::{Failure, words};
-use crate::output::{Layout, Output, Record, Records, Tone, number, text};
+use crate::output::{Layout, Output, Record, Records, TextStyle, number, text};
 use crate::tally::Tally;
 
 /// The fields of a change's record.
@@ -66,8 +66,8 @@ impl<'o> Changes<'o> {
         match (&mut self.sink, changed) {
             (Sink::Records(records), _) => records.push(record(key, changed, self.made))?,
             (Sink::Lines(output), Ok(change)) => {
-                let tone = if change.is_made() { Tone::Good } else { Tone::Faint };
-                let word = output.paint().apply(tone, word(*change, self.made));
+                let style = if change.is_made() { TextStyle::Good } else { TextStyle::Faint };
+                let word = output.paint().apply(style, word(*change, self.made));
                 output.line(format_args!("{}\t{word}", text::inline(key)))?;
             }
             _ => {}

@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use crate::context::{Contexts, Settings};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Cell, Column, Record, Table, Tone};
+use crate::output::{Cell, Column, Record, Table, TextStyle};
 use crate::session::Session;
 
 /// List, add, use or show named sets of options
@@ -83,12 +83,12 @@ fn list(contexts: &Contexts, session: &mut Session) -> Outcome {
         let is_in_use = in_use.as_deref() == Some(name);
         let is_production = contexts.is_production(name);
         table.row([
-            Cell::new(if is_in_use { "*" } else { "" }).tone(Tone::Good),
-            Cell::new(name).tone(Tone::Name),
+            Cell::new(if is_in_use { "*" } else { "" }).style(TextStyle::Good),
+            Cell::new(name).style(TextStyle::Name),
             Cell::new(servers.join(",")),
             match &problem {
-                Some(problem) => Cell::new(problem).tone(Tone::Bad),
-                None => Cell::new(if is_production { "production" } else { "" }).tone(Tone::Warning),
+                Some(problem) => Cell::new(problem).style(TextStyle::Bad),
+                None => Cell::new(if is_production { "production" } else { "" }).style(TextStyle::Warning),
             },
         ]);
         let record = Record::new().with("context", name).with("in_use", is_in_use).with("production", is_production);
@@ -121,10 +121,10 @@ fn show(name: Option<&str>, contexts: &Contexts, session: &mut Session) -> Outco
     }
     let mut table = Table::new([Column::left(""), Column::left("")]);
     for (option, values) in settings {
-        table.row([Cell::new(option).tone(Tone::Name), Cell::new(values.join(","))]);
+        table.row([Cell::new(option).style(TextStyle::Name), Cell::new(values.join(","))]);
     }
     if contexts.is_production(name) {
-        table.row([Cell::new("production").tone(Tone::Name), Cell::new("true").tone(Tone::Warning)]);
+        table.row([Cell::new("production").style(TextStyle::Name), Cell::new("true").style(TextStyle::Warning)]);
     }
     output.table(&table)?;
     Ok(Exit::Yes)

@@ -7,8 +7,8 @@ use remcache::proto::text::MetadumpItem;
 use tokio::task::JoinSet;
 
 use crate::bulk::{
-    Found, Fresh, Item, Ledger, Listed, Loss, Lost, Meter, Reader, Scope, Source, Store, Stored, Sweep, Taking, sum,
-    sweep,
+    BatchJob, BulkProgress, FetchedItem, Fetcher, ItemStore, KeyScope, ListEvent, NewItem, Scanner, SelectArgs,
+    SkipReason, Skipped, SourceState, StoreResult, Summary, run_pipeline, sum,
 };
 use crate::exit::{Failure, Outcome};
 use crate::output::number;
@@ -32,26 +32,26 @@ pub(crate) struct Args {
     to: Vec<String>,
 
     #[command(flatten)]
-    taking: Taking,
+    select: SelectArgs,
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     session.warn_of_password_in(&args.from, "REMCACHE_FROM");
     session.warn_of_password_in(&args.to, "REMCACHE_TO");
-    let source = Source::new(session.client_of(&args.from)?, &args.taking);
-    let store = Arc::new(Store::open(session.client_of(&args.to)?, true).await);
+    let scanner = Scanner::new(session.client_of(&args.from)?, &args.select);
+    let store = Arc::new(ItemStore::open(session.client_of(&args.to)?, true).await);
     let interrupt = session.interrupt.expect();
-    let ledger = args.taking.ledger("copied")?;
-    let counts = source.counts().await;
+    let summary = args.select.summary("copied")?;
+    let counts = scanner.counts().await;
     session.output.notes().say(listing(&counts));
-    let meter = Meter::new(session.output.notes(), sum(&counts));
-    let batches = source.list()?;
-    let mut copy = Copy { source, store, ledger, meter };
-    sweep(&mut copy, batches, &interrupt).await?;
-    let Copy { ledger, meter, .. } = copy;
-    drop(meter);
-    ledger.print(&mut session.output)?;
-    let exit = ledger.end(&mut session.output)?;
+    let progress = BulkProgress::new(session.output.notes(), sum(&counts));
+    let batches = scanner.list()?;
+    let mut copy = Copy { scanner, store, summary, progress };
+    run_pipeline(&mut copy, batches, &interrupt).await?;
+    let Copy { summary, progress, .. } = copy;
+    drop(progress);
+    summary.print(&mut session.output)?;
+    let exit = summary.finish(&mut session.output)?;
     Ok(interrupt.unless_raised(exit))
 }
 
@@ -73,58 +73,58 @@ const MOST_LISTED: usize = 4;
 
 /// A copy on its way.
 struct Copy {
-    source: Source,
-    store: Arc<Store>,
-    ledger: Ledger,
-    meter: Meter,
+    scanner: Scanner,
+    store: Arc<ItemStore>,
+    summary: Summary,
+    progress: BulkProgress,
 }
 
 /// A batch that was copied.
 struct Done {
     server: String,
     /// Each key with the size of its value, or why it was not copied.
-    items: Vec<(Bytes, Result<u64, Lost>)>,
+    items: Vec<(Bytes, Result<u64, Skipped>)>,
     seen: u64,
 }
 
-impl Sweep for Copy {
-    type Batch = Listed;
+impl BatchJob for Copy {
+    type Batch = ListEvent;
     type Done = Done;
 
-    fn begin(&mut self, listed: Listed, jobs: &mut JoinSet<Done>) -> Result<(), Failure> {
-        let Some(batch) = listed.batch(|error| self.ledger.unlisted(error))? else { return Ok(()) };
-        let (seen, pace) = (batch.seen, self.source.pace().clone());
-        let (reader, items) = self.source.admit(batch, &mut self.ledger)?;
-        let server = reader.server().name().to_owned();
-        let copier = Copier { reader, store: Arc::clone(&self.store), scope: self.source.scope().clone() };
+    fn start(&mut self, listed: ListEvent, jobs: &mut JoinSet<Done>) -> Result<(), Failure> {
+        let Some(batch) = listed.batch(|error| self.summary.listing_failed(error))? else { return Ok(()) };
+        let (seen, rate_limit) = (batch.seen, self.scanner.rate_limit().clone());
+        let (fetcher, items) = self.scanner.filter_misplaced(batch, &mut self.summary)?;
+        let server = fetcher.server().name().to_owned();
+        let copier = Copier { fetcher, store: Arc::clone(&self.store), scope: self.scanner.scope().clone() };
         jobs.spawn(async move {
-            pace.take(items.len()).await;
+            rate_limit.take(items.len()).await;
             Done { server, items: copier.copy(items).await, seen }
         });
         Ok(())
     }
 
-    fn settle(&mut self, done: Done) -> Result<(), Failure> {
-        self.ledger.seen += done.seen;
+    fn finish(&mut self, done: Done) -> Result<(), Failure> {
+        self.summary.seen += done.seen;
         for (key, outcome) in &done.items {
             match outcome {
-                Ok(bytes) => self.ledger.done(1, *bytes),
-                Err(lost) => self.ledger.lost(key, Some(&done.server), lost)?,
+                Ok(bytes) => self.summary.done(1, *bytes),
+                Err(skipped) => self.summary.skipped(key, Some(&done.server), skipped)?,
             }
         }
-        self.meter.show(&self.ledger);
+        self.progress.show(&self.summary);
         Ok(())
     }
 }
 
 /// Copies batches of one server.
 struct Copier {
-    reader: Arc<Reader>,
-    store: Arc<Store>,
-    scope: Scope,
+    fetcher: Arc<Fetcher>,
+    store: Arc<ItemStore>,
+    scope: KeyScope,
 }
 
-type Copied = Vec<(Bytes, Result<u64, Lost>)>;
+type Copied = Vec<(Bytes, Result<u64, Skipped>)>;
 
 impl Copier {
     /// Copies items; those that change meanwhile again, for a while.
@@ -136,13 +136,13 @@ impl Copier {
             }
             items = self.round(items, &mut copied).await;
         }
-        copied.extend(items.into_iter().map(|item| (self.name(&item.key), Err(Loss::Changed.into()))));
+        copied.extend(items.into_iter().map(|item| (self.name(&item.key), Err(SkipReason::Changed.into()))));
         copied
     }
 
     /// Reads, adds, and looks again; gives the items that were changed between.
     async fn round(&self, items: Vec<MetadumpItem>, copied: &mut Copied) -> Vec<MetadumpItem> {
-        let outcomes = self.reader.read(&items).await;
+        let outcomes = self.fetcher.read(&items).await;
         let (mut listed, mut found) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
         for (item, outcome) in items.into_iter().zip(outcomes) {
             match outcome {
@@ -150,51 +150,52 @@ impl Copier {
                     listed.push(item);
                     found.push(read);
                 }
-                Err(lost) => copied.push((self.name(&item.key), Err(lost))),
+                Err(skipped) => copied.push((self.name(&item.key), Err(skipped))),
             }
         }
-        let wanted: Vec<Item<'_>> = found.iter().map(|found| self.item(found)).collect();
+        let wanted: Vec<NewItem<'_>> = found.iter().map(|found| self.item(found)).collect();
         let stored = self.store.store(&wanted).await;
         let (mut made, mut places) = (Vec::new(), Vec::new());
         for (place, stored) in stored.into_iter().enumerate() {
             match stored {
-                Stored::Done => {
+                StoreResult::Stored => {
                     made.push(&found[place]);
                     places.push(place);
                 }
-                Stored::Not(lost) => copied.push((self.name(&found[place].key), Err(lost))),
+                StoreResult::Skipped(skipped) => copied.push((self.name(&found[place].key), Err(skipped))),
             }
         }
-        let fresh = self.reader.check(&made).await;
+        let fresh = self.fetcher.check(&made).await;
         let again = self.conclude(&made, &fresh, copied).await;
         let mut listed: Vec<Option<MetadumpItem>> = listed.into_iter().map(Some).collect();
         again.into_iter().filter_map(|place| listed[places[place]].take()).collect()
     }
 
     /// Takes back what is not as it was in the source; gives the places of what was changed.
-    async fn conclude(&self, made: &[&Found], fresh: &[Fresh], copied: &mut Copied) -> Vec<usize> {
-        let (old, same): (Vec<usize>, Vec<usize>) = (0..made.len()).partition(|&place| fresh[place] != Fresh::Same);
+    async fn conclude(&self, made: &[&FetchedItem], fresh: &[SourceState], copied: &mut Copied) -> Vec<usize> {
+        let (old, same): (Vec<usize>, Vec<usize>) =
+            (0..made.len()).partition(|&place| fresh[place] != SourceState::Unchanged);
         copied.extend(same.into_iter().map(|place| (self.name(&made[place].key), Ok(made[place].value.len() as u64))));
         if old.is_empty() {
             return old;
         }
-        let copies: Vec<Item<'_>> = old.iter().map(|&place| self.item(made[place])).collect();
-        let problems = self.store.take_back(&copies).await;
+        let copies: Vec<NewItem<'_>> = old.iter().map(|&place| self.item(made[place])).collect();
+        let problems = self.store.undo(&copies).await;
         let mut again = Vec::new();
         for (place, problem) in old.into_iter().zip(problems) {
             let key = self.name(&made[place].key);
             match (problem, fresh[place]) {
                 (Some(problem), _) => copied.push((key, Err(problem))),
-                (None, Fresh::Gone) => copied.push((key, Err(Loss::Gone.into()))),
+                (None, SourceState::Deleted) => copied.push((key, Err(SkipReason::Gone.into()))),
                 (None, _) => again.push(place),
             }
         }
         again
     }
 
-    fn item<'i>(&self, found: &'i Found) -> Item<'i> {
+    fn item<'i>(&self, found: &'i FetchedItem) -> NewItem<'i> {
         let key = self.scope.name(&found.key).unwrap_or(&found.key);
-        Item { key, value: &found.value, flags: found.flags, ttl: found.ttl }
+        NewItem { key, value: &found.value, flags: found.flags, ttl: found.ttl }
     }
 
     /// The key without the source's namespace.

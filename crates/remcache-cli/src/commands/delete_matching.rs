@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use super::flush::names;
 use super::keys;
 use crate::bulk::{
-    Asker, BATCH, Ledger, Listed, Loss, Lost, Meter, Options, Pace, Scope, Sweep, is_expired, list, sweep, total,
+    BATCH, BatchJob, BulkOptions, BulkProgress, KeyScope, ListEvent, RateLimit, Requester, SkipReason, Skipped,
+    Summary, is_expired, list, run_pipeline, total,
 };
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::number;
@@ -42,13 +43,13 @@ pub(crate) struct Args {
     yes: bool,
 
     #[command(flatten)]
-    options: Options,
+    options: BulkOptions,
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
     let selection = args.selection.clone().and(args.pattern.clone());
-    let scope = Scope::new(client.namespace(), &selection);
+    let scope = KeyScope::new(client.namespace(), &selection);
     if args.dry_run {
         return keys::show(keys::View::Keys, &client, &scope, session).await;
     }
@@ -62,28 +63,28 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     }
     let interrupt = session.interrupt.expect();
     let servers = client.servers();
-    let pace = Pace::new(args.options.rate);
-    let batches = list(&servers, &scope, pace.batch())?;
+    let rate_limit = RateLimit::new(args.options.rate);
+    let batches = list(&servers, &scope, rate_limit.batch())?;
     let mut removal = Removal {
-        askers: servers.iter().map(|server| Arc::new(Asker::server(server.clone()))).collect(),
+        requesters: servers.iter().map(|server| Arc::new(Requester::for_server(server.clone()))).collect(),
         servers,
         is_conditional: args.selection.looks_beyond_the_key(),
-        pace,
+        rate_limit,
         scope,
         // What has changed does not match any more.
-        ledger: Ledger::new("deleted", args.options.failed.as_deref())?.accepting(Some(Loss::Changed)),
-        meter: Meter::new(session.output.notes(), total(&client).await),
+        summary: Summary::new("deleted", args.options.failed.as_deref())?.accepting(Some(SkipReason::Changed)),
+        progress: BulkProgress::new(session.output.notes(), total(&client).await),
     };
-    sweep(&mut removal, batches, &interrupt).await?;
-    let Removal { ledger, meter, .. } = removal;
-    drop(meter);
-    ledger.print(&mut session.output)?;
-    let exit = ledger.end(&mut session.output)?;
+    run_pipeline(&mut removal, batches, &interrupt).await?;
+    let Removal { summary, progress, .. } = removal;
+    drop(progress);
+    summary.print(&mut session.output)?;
+    let exit = summary.finish(&mut session.output)?;
     Ok(interrupt.unless_raised(exit))
 }
 
 /// How many items match, at the servers that can be asked: the others are told of when it is done.
-async fn count(servers: &[ServerHandle], scope: &Scope) -> Result<u64, Failure> {
+async fn count(servers: &[ServerHandle], scope: &KeyScope) -> Result<u64, Failure> {
     let mut batches = list(servers, scope, BATCH)?;
     let mut count = 0;
     while let Some(listed) = batches.recv().await {
@@ -95,13 +96,13 @@ async fn count(servers: &[ServerHandle], scope: &Scope) -> Result<u64, Failure> 
 /// A removal on its way.
 struct Removal {
     servers: Vec<ServerHandle>,
-    askers: Vec<Arc<Asker>>,
+    requesters: Vec<Arc<Requester>>,
     /// Whether only an item is deleted that is as it was listed.
     is_conditional: bool,
-    pace: Pace,
-    scope: Scope,
-    ledger: Ledger,
-    meter: Meter,
+    rate_limit: RateLimit,
+    scope: KeyScope,
+    summary: Summary,
+    progress: BulkProgress,
 }
 
 /// A batch that was deleted.
@@ -109,61 +110,65 @@ struct Done {
     /// The place of its server.
     server: usize,
     /// Each key with why it was not deleted, if it was not.
-    items: Vec<(Bytes, Option<Lost>)>,
+    items: Vec<(Bytes, Option<Skipped>)>,
     seen: u64,
 }
 
-impl Sweep for Removal {
-    type Batch = Listed;
+impl BatchJob for Removal {
+    type Batch = ListEvent;
     type Done = Done;
 
-    fn begin(&mut self, listed: Listed, jobs: &mut JoinSet<Done>) -> Result<(), Failure> {
-        let Some(batch) = listed.batch(|error| self.ledger.unlisted(error))? else { return Ok(()) };
-        let (asker, pace) = (Arc::clone(&self.askers[batch.server]), self.pace.clone());
+    fn start(&mut self, listed: ListEvent, jobs: &mut JoinSet<Done>) -> Result<(), Failure> {
+        let Some(batch) = listed.batch(|error| self.summary.listing_failed(error))? else { return Ok(()) };
+        let (requester, rate_limit) = (Arc::clone(&self.requesters[batch.server]), self.rate_limit.clone());
         let is_conditional = self.is_conditional;
         jobs.spawn(async move {
-            pace.take(batch.items.len()).await;
-            let items = delete(&asker, batch.items, is_conditional).await;
+            rate_limit.take(batch.items.len()).await;
+            let items = delete(&requester, batch.items, is_conditional).await;
             Done { server: batch.server, items, seen: batch.seen }
         });
         Ok(())
     }
 
-    fn settle(&mut self, done: Done) -> Result<(), Failure> {
-        self.ledger.seen += done.seen;
-        for (key, lost) in &done.items {
-            match lost {
-                None => self.ledger.done(1, 0),
-                Some(lost) => {
+    fn finish(&mut self, done: Done) -> Result<(), Failure> {
+        self.summary.seen += done.seen;
+        for (key, skipped) in &done.items {
+            match skipped {
+                None => self.summary.done(1, 0),
+                Some(skipped) => {
                     let name = self.scope.name(key).unwrap_or(key);
-                    self.ledger.lost(name, Some(self.servers[done.server].name()), lost)?;
+                    self.summary.skipped(name, Some(self.servers[done.server].name()), skipped)?;
                 }
             }
         }
-        self.meter.show(&self.ledger);
+        self.progress.show(&self.summary);
         Ok(())
     }
 }
 
-async fn delete(asker: &Asker, items: Vec<MetadumpItem>, is_conditional: bool) -> Vec<(Bytes, Option<Lost>)> {
+async fn delete(
+    requester: &Requester,
+    items: Vec<MetadumpItem>,
+    is_conditional: bool,
+) -> Vec<(Bytes, Option<Skipped>)> {
     let now = selection::now();
     let live: Vec<&MetadumpItem> = items.iter().filter(|item| !is_expired(item, now)).collect();
     let condition = |item: &MetadumpItem| if is_conditional { item.cas } else { 0 };
     let request = |index: usize| Request::delete(&live[index].key).cas(condition(live[index]));
-    let mut answers = asker.ask(live.len(), request).await.into_iter();
-    let mut lost = |item: &MetadumpItem| -> Option<Lost> {
+    let mut answers = requester.send(live.len(), request).await.into_iter();
+    let mut skipped = |item: &MetadumpItem| -> Option<Skipped> {
         if is_expired(item, now) {
-            return Some(Loss::Expired.into());
+            return Some(SkipReason::Expired.into());
         }
         let answer = answers.next()?;
         match answer.reply.status {
             Status::NoError => None,
             // The attempt before it has done it.
-            Status::KeyNotFound if answer.is_in_doubt => None,
-            Status::KeyNotFound => Some(Loss::Gone.into()),
-            Status::KeyExists => Some(Loss::Changed.into()),
+            Status::KeyNotFound if answer.maybe_executed => None,
+            Status::KeyNotFound => Some(SkipReason::Gone.into()),
+            Status::KeyExists => Some(SkipReason::Changed.into()),
             _ => Some(Error::from(&answer.reply).into()),
         }
     };
-    items.iter().map(|item| (item.key.clone(), lost(item))).collect()
+    items.iter().map(|item| (item.key.clone(), skipped(item))).collect()
 }

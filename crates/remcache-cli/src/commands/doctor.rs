@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 
 use crate::context::Contexts;
 use crate::exit::{Exit, Outcome};
-use crate::output::{Cell, Column, Record, Table, Tone, number};
-use crate::sample::{Figures, figures, reason};
+use crate::output::{Cell, Column, Record, Table, TextStyle, number};
 use crate::session::Session;
+use crate::stats::{self, Stats, reason};
 use crate::tally::Tally;
 
 /// Look for what may be wrong with the servers and the way to them
@@ -32,8 +32,8 @@ struct Finding {
 /// What a server tells of itself.
 #[derive(Debug, Default)]
 struct Told {
-    general: Figures,
-    settings: Figures,
+    general: Stats,
+    settings: Stats,
 }
 
 /// A question about one server: its name, and what is found if the answer is bad.
@@ -98,7 +98,7 @@ fn problems_of_contexts(wanted: Option<&str>, definition: &Command) -> Vec<Strin
 /// What is worth a look about a server, and why it does not answer if it does not.
 async fn examine(server: &ServerHandle) -> (Vec<(String, &'static str, Finding)>, Option<Error>) {
     let name = server.name().to_owned();
-    let general = match figures(server, "").await {
+    let general = match stats::fetch(server, "").await {
         Ok(general) => general,
         Err(error) => {
             let advice = match Exit::of(&error) {
@@ -109,7 +109,7 @@ async fn examine(server: &ServerHandle) -> (Vec<(String, &'static str, Finding)>
             return (vec![(name, "reach", finding)], Some(error));
         }
     };
-    let settings = figures(server, "settings").await.unwrap_or_default();
+    let settings = stats::fetch(server, "settings").await.unwrap_or_default();
     let told = Told { general, settings };
     let found = |examination: &Examination| Some((name.clone(), examination.name, (examination.find)(&told)?));
     (EXAMINATIONS.iter().filter_map(found).collect(), None)
@@ -132,8 +132,8 @@ fn print(
     }
     let mut table = Table::new([Column::left("SERVER"), Column::left("ABOUT"), Column::left("FINDING")]);
     for (server, about, finding) in findings {
-        table.row([Cell::new(server), Cell::new(about).tone(Tone::Warning), Cell::new(&finding.what)]);
-        table.row([Cell::new(""), Cell::new(""), Cell::new(finding.advice).tone(Tone::Faint).spanning()]);
+        table.row([Cell::new(server), Cell::new(about).style(TextStyle::Warning), Cell::new(&finding.what)]);
+        table.row([Cell::new(""), Cell::new(""), Cell::new(finding.advice).style(TextStyle::Faint).spanning()]);
     }
     if !findings.is_empty() {
         output.table(&table)?;

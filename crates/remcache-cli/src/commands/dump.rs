@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use remcache::proto::text::MetadumpItem;
 use tokio::task::JoinSet;
 
-use crate::bulk::{Found, Ledger, Listed, Lost, Meter, Sink, Source, Sweep, Taking, sum, sweep, write_line};
+use crate::bulk::{
+    BatchJob, BulkProgress, DumpWriter, FetchedItem, ListEvent, Scanner, SelectArgs, Skipped, Summary, run_pipeline,
+    sum, write_item,
+};
 use crate::exit::{Failure, Outcome};
 use crate::output::Layout;
 use crate::session::Session;
@@ -22,7 +25,7 @@ pub(crate) struct Args {
     file: Option<PathBuf>,
 
     #[command(flatten)]
-    taking: Taking,
+    select: SelectArgs,
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
@@ -32,22 +35,22 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
     let interrupt = session.interrupt.expect();
     let notes = session.output.notes();
-    let source = Source::new(client, &args.taking);
-    let ledger = args.taking.ledger("dumped")?;
-    let sink = Sink::open(args.file.as_deref(), &mut session.output)?;
-    let meter = Meter::new(notes, sum(&source.counts().await));
-    let batches = source.list()?;
-    let mut dump = Dump { source, sink, ledger, meter, lines: Vec::new() };
-    sweep(&mut dump, batches, &interrupt).await?;
-    let Dump { sink, ledger, meter, .. } = dump;
-    drop(meter);
-    let is_whole = ledger.is_whole() && !interrupt.is_raised();
-    let kept = match ledger.count() {
+    let scanner = Scanner::new(client, &args.select);
+    let summary = args.select.summary("dumped")?;
+    let writer = DumpWriter::open(args.file.as_deref(), &mut session.output)?;
+    let progress = BulkProgress::new(notes, sum(&scanner.counts().await));
+    let batches = scanner.list()?;
+    let mut dump = Dump { scanner, writer, summary, progress, lines: Vec::new() };
+    run_pipeline(&mut dump, batches, &interrupt).await?;
+    let Dump { writer, summary, progress, .. } = dump;
+    drop(progress);
+    let is_whole = summary.is_complete() && !interrupt.is_raised();
+    let kept = match summary.done_count() {
         // Nothing is kept of nothing.
         0 if !is_whole => None,
-        _ => sink.end(is_whole)?,
+        _ => writer.end(is_whole)?,
     };
-    let exit = ledger.end(&mut session.output)?;
+    let exit = summary.finish(&mut session.output)?;
     if let Some(kept) = kept {
         notes.tell(format_args!("not whole: what there is stays in {}; dump again for all", kept.display()));
     }
@@ -56,10 +59,10 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
 
 /// A dump on its way.
 struct Dump<'o> {
-    source: Source,
-    sink: Sink<'o>,
-    ledger: Ledger,
-    meter: Meter,
+    scanner: Scanner,
+    writer: DumpWriter<'o>,
+    summary: Summary,
+    progress: BulkProgress,
     /// The lines of a batch, in memory that is used again.
     lines: Vec<u8>,
 }
@@ -67,40 +70,40 @@ struct Dump<'o> {
 /// A batch that was read.
 struct Done {
     server: String,
-    items: Vec<(MetadumpItem, Result<Found, Lost>)>,
+    items: Vec<(MetadumpItem, Result<FetchedItem, Skipped>)>,
     seen: u64,
 }
 
-impl Sweep for Dump<'_> {
-    type Batch = Listed;
+impl BatchJob for Dump<'_> {
+    type Batch = ListEvent;
     type Done = Done;
 
-    fn begin(&mut self, listed: Listed, jobs: &mut JoinSet<Done>) -> Result<(), Failure> {
-        let Some(batch) = listed.batch(|error| self.ledger.unlisted(error))? else { return Ok(()) };
-        let (seen, pace) = (batch.seen, self.source.pace().clone());
-        let (reader, items) = self.source.admit(batch, &mut self.ledger)?;
+    fn start(&mut self, listed: ListEvent, jobs: &mut JoinSet<Done>) -> Result<(), Failure> {
+        let Some(batch) = listed.batch(|error| self.summary.listing_failed(error))? else { return Ok(()) };
+        let (seen, rate_limit) = (batch.seen, self.scanner.rate_limit().clone());
+        let (fetcher, items) = self.scanner.filter_misplaced(batch, &mut self.summary)?;
         jobs.spawn(async move {
-            pace.take(items.len()).await;
-            let outcomes = reader.read(&items).await;
-            Done { server: reader.server().name().to_owned(), items: items.into_iter().zip(outcomes).collect(), seen }
+            rate_limit.take(items.len()).await;
+            let outcomes = fetcher.read(&items).await;
+            Done { server: fetcher.server().name().to_owned(), items: items.into_iter().zip(outcomes).collect(), seen }
         });
         Ok(())
     }
 
-    fn settle(&mut self, done: Done) -> Result<(), Failure> {
+    fn finish(&mut self, done: Done) -> Result<(), Failure> {
         self.lines.clear();
-        self.ledger.seen += done.seen;
+        self.summary.seen += done.seen;
         for (item, outcome) in &done.items {
-            let name = self.source.scope().name_of(item);
+            let name = self.scanner.scope().name_of(item);
             match outcome {
                 Ok(found) => {
-                    write_line(name, &found.value, found.flags, found.expires(), &mut self.lines);
-                    self.ledger.done(1, found.value.len() as u64);
+                    write_item(name, &found.value, found.flags, found.expires(), &mut self.lines);
+                    self.summary.done(1, found.value.len() as u64);
                 }
-                Err(lost) => self.ledger.lost(name, Some(&done.server), lost)?,
+                Err(skipped) => self.summary.skipped(name, Some(&done.server), skipped)?,
             }
         }
-        self.meter.show(&self.ledger);
-        self.sink.write(&self.lines)
+        self.progress.show(&self.summary);
+        self.writer.write(&self.lines)
     }
 }

@@ -5,7 +5,7 @@ use remcache::client::Item;
 
 use crate::exit::{Outcome, words};
 use crate::input::Keys;
-use crate::output::{Output, Record, Tone, text};
+use crate::output::{Output, Record, TextStyle, text};
 use crate::session::Session;
 use crate::tally::Tally;
 
@@ -47,11 +47,11 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     Ok(interrupt.unless_raised(tally.exit()))
 }
 
-fn word(fetched: &Result<Option<Item>, Error>) -> (&'static str, Tone) {
+fn word(fetched: &Result<Option<Item>, Error>) -> (&'static str, TextStyle) {
     match fetched {
-        Ok(Some(_)) => ("found", Tone::Good),
-        Ok(None) => ("missing", Tone::Faint),
-        Err(_) => ("failed", Tone::Bad),
+        Ok(Some(_)) => ("found", TextStyle::Good),
+        Ok(None) => ("missing", TextStyle::Faint),
+        Err(_) => ("failed", TextStyle::Bad),
     }
 }
 
@@ -60,7 +60,7 @@ fn record(key: &[u8], fetched: &Result<Option<Item>, Error>) -> Record {
     Record::new().with_bytes("key", key).with("status", word(fetched).0).with_some("error", error)
 }
 
-fn line(key: &[u8], (word, tone): (&str, Tone), output: &mut Output) -> std::io::Result<()> {
-    let word = output.paint().apply(tone, word);
+fn line(key: &[u8], (word, style): (&str, TextStyle), output: &mut Output) -> std::io::Result<()> {
+    let word = output.paint().apply(style, word);
     output.line(format_args!("{}\t{word}", text::inline(key)))
 }

@@ -9,9 +9,9 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::load::{KeyText, per_second};
 use crate::options::value;
-use crate::output::{Cell, Column, Output, Progress, Record, Table, Tone, number};
-use crate::sample::{self, Figures, Sample, reason};
+use crate::output::{Cell, Column, Output, Progress, Record, Table, TextStyle, number};
 use crate::session::Session;
+use crate::stats::{self, Snapshot, Stats, reason};
 use crate::tally::Tally;
 
 /// Find out how many items fit, by adding until the servers evict
@@ -42,7 +42,7 @@ struct Vessel {
     /// Evictions before the first item was added.
     evictions_before: u64,
     added: u64,
-    figures: Figures,
+    figures: Stats,
 }
 
 #[derive(Debug, PartialEq)]
@@ -76,15 +76,15 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
 }
 
 async fn inspect(client: &Client) -> Vec<Vessel> {
-    let vessel = |sample: Sample| {
-        let (level, figures) = match sample.figures {
+    let vessel = |sample: Snapshot| {
+        let (level, figures) = match sample.stats {
             Ok(figures) => (Level::Open, figures),
-            Err(error) => (Level::Failed(reason(&sample.server, &error), Exit::of(&error)), Figures::default()),
+            Err(error) => (Level::Failed(reason(&sample.server, &error), Exit::of(&error)), Stats::default()),
         };
         let evictions_before = figures.number("evictions").unwrap_or_default();
         Vessel { name: sample.server.name().to_owned(), level, evictions_before, added: 0, figures }
     };
-    sample::take(client, "").await.into_iter().map(vessel).collect()
+    stats::fetch_all(client, "").await.into_iter().map(vessel).collect()
 }
 
 /// Adds items until no server takes more.
@@ -105,7 +105,7 @@ async fn fill(
         for ((_, outcome), (_, place)) in outcomes.into_iter().zip(batch) {
             vessels[place].take(outcome);
         }
-        for (vessel, sample) in vessels.iter_mut().zip(sample::take(client, "").await) {
+        for (vessel, sample) in vessels.iter_mut().zip(stats::fetch_all(client, "").await) {
             vessel.look(sample, args.size);
         }
         show(vessels, begun, progress);
@@ -159,8 +159,8 @@ impl Vessel {
     }
 
     /// Takes the server's own word on how full it is.
-    fn look(&mut self, sample: Sample, size: usize) {
-        match sample.figures {
+    fn look(&mut self, sample: Snapshot, size: usize) {
+        match sample.stats {
             Ok(figures) => self.figures = figures,
             Err(error) if self.is_open() => return self.fail(reason(&sample.server, &error), Exit::of(&error)),
             Err(_) => return,
@@ -231,7 +231,7 @@ fn print(args: &Args, vessels: &[Vessel], elapsed: Duration, output: &mut Output
 fn cells(vessel: &Vessel) -> Vec<Cell> {
     let name = Cell::new(&vessel.name);
     if let Level::Failed(reason, _) = &vessel.level {
-        return vec![name, Cell::new(reason).tone(Tone::Bad).spanning()];
+        return vec![name, Cell::new(reason).style(TextStyle::Bad).spanning()];
     }
     let number = |name| vessel.figures.number(name).unwrap_or_default();
     let (items, bytes) = (number("curr_items"), number("bytes"));

@@ -7,7 +7,7 @@ use remcache::{Client, Ttl};
 use super::answers::Answers;
 use crate::exit::{Exit, Outcome};
 use crate::options::value;
-use crate::output::{Record, Tone};
+use crate::output::{Record, TextStyle};
 use crate::session::Session;
 
 /// Remove all items of the servers
@@ -33,7 +33,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let done = if args.delay.is_some() { "scheduled" } else { "flushed" };
     let mut answers = Answers::new();
     for (server, outcome) in outcomes {
-        let word = if outcome.is_ok() { (done, Tone::Good) } else { ("failed", Tone::Bad) };
+        let word = if outcome.is_ok() { (done, TextStyle::Good) } else { ("failed", TextStyle::Bad) };
         let record = Record::new().with("server", server.name()).with("status", word.0);
         answers.push(server.name(), word, record, outcome);
     }

@@ -11,13 +11,13 @@ use remcache::{Client, Error, Ttl};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+use crate::atomic_file;
 use crate::exit::{Exit, Failure, Outcome, words};
 use crate::input::{Blocks, Keys};
 use crate::interrupt::Interrupt;
-use crate::output::{Layout, Output, Record, Tone, number, text};
+use crate::output::{Layout, Output, Record, TextStyle, number, text};
 use crate::session::Session;
 use crate::tally::Tally;
-use crate::unfinished;
 
 /// Fetch values
 ///
@@ -170,7 +170,7 @@ async fn one(args: &Args, key: &[u8], client: &Client, output: &mut Output) -> O
         return Ok(Exit::No);
     };
     if let Some(path) = &args.output {
-        unfinished::write(path, &item.value)?;
+        atomic_file::write(path, &item.value)?;
     } else {
         print(&item.value, args.raw, output)?;
     }
@@ -227,7 +227,7 @@ async fn many(args: &Args, mut blocks: Blocks, client: &Client, interrupt: &Inte
 }
 
 fn line(key: &[u8], fetched: &Fetched, saved: Option<&Path>, output: &Output) -> Option<String> {
-    let name = output.paint().apply(Tone::Name, text::inline(key));
+    let name = output.paint().apply(TextStyle::Name, text::inline(key));
     match (fetched, saved) {
         (Ok(Some(_)), Some(_)) if output.layout() == Layout::Raw => None,
         (Ok(Some(_)), Some(path)) => Some(format!("{name}\t{}", path.display())),
@@ -236,7 +236,7 @@ fn line(key: &[u8], fetched: &Fetched, saved: Option<&Path>, output: &Output) ->
             None => format!("{name}\t{}", properties(found)),
         }),
         (Ok(None), _) if output.layout() == Layout::Text => {
-            Some(format!("{name}\t{}", output.paint().apply(Tone::Faint, "(missing)")))
+            Some(format!("{name}\t{}", output.paint().apply(TextStyle::Faint, "(missing)")))
         }
         _ => None,
     }
@@ -294,7 +294,7 @@ fn save(args: &Args, key: &[u8], fetched: &Fetched) -> Result<Option<PathBuf>, F
     let path = directory.join(file_name(key));
     let parent = path.parent().unwrap_or(directory);
     fs::create_dir_all(parent).map_err(|error| Failure::file(parent, error))?;
-    unfinished::write(&path, value)?;
+    atomic_file::write(&path, value)?;
     Ok(Some(path))
 }
 

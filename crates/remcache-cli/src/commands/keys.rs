@@ -6,9 +6,9 @@ use std::time::Instant;
 use remcache::Client;
 use remcache::proto::text::MetadumpItem;
 
-use crate::bulk::{BATCH, Ledger, Loss, Meter, Scope, is_expired, list, total};
+use crate::bulk::{BATCH, BulkProgress, KeyScope, SkipReason, Summary, is_expired, list, total};
 use crate::exit::Outcome;
-use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone, number, text};
+use crate::output::{Cell, Column, Layout, Output, Record, Table, TextStyle, number, text};
 use crate::selection::{self, Selection};
 use crate::session::Session;
 use crate::tally::Tally;
@@ -56,7 +56,7 @@ struct Branch {
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
-    let scope = Scope::new(client.namespace(), &args.selection);
+    let scope = KeyScope::new(client.namespace(), &args.selection);
     let view = match (&args.tree, args.count) {
         (Some(separator), _) => View::Tree(separator),
         (None, true) => View::Count,
@@ -66,13 +66,13 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
 }
 
 /// Shows the items that are meant.
-pub(super) async fn show(view: View<'_>, client: &Client, scope: &Scope, session: &mut Session) -> Outcome {
+pub(super) async fn show(view: View<'_>, client: &Client, scope: &KeyScope, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.expect();
     let begun = Instant::now();
     let output = &mut session.output;
     let servers = client.servers();
-    let mut ledger = Ledger::new("keys", None)?;
-    let meter = meter(view, client, output).await;
+    let mut summary = Summary::new("keys", None)?;
+    let progress = progress(view, client, output).await;
     let mut batches = list(&servers, scope, BATCH)?;
     let mut tally = Tally::default();
     let mut branches = BTreeMap::new();
@@ -86,26 +86,26 @@ pub(super) async fn show(view: View<'_>, client: &Client, scope: &Scope, session
         let Some(batch) = listed.batch(|error| tally.error(error))? else { continue };
         let now = selection::now();
         let (expired, live): (Vec<_>, Vec<_>) = batch.items.iter().partition(|item| is_expired(item, now));
-        ledger.seen += batch.seen;
-        ledger.done(live.len() as u64, 0);
-        expired.iter().try_for_each(|item| ledger.lost(&item.key, None, &Loss::Expired.into()))?;
+        summary.seen += batch.seen;
+        summary.done(live.len() as u64, 0);
+        expired.iter().try_for_each(|item| summary.skipped(&item.key, None, &SkipReason::Expired.into()))?;
         match view {
             View::Tree(separator) => live.iter().for_each(|item| sum_up(scope, item, separator, &mut branches)),
             View::Count => {}
             View::Keys => print(scope, &live, servers[batch.server].name(), &mut has_header, output)?,
         }
-        meter.as_ref().inspect(|meter| meter.show(&ledger));
+        progress.as_ref().inspect(|progress| progress.show(&summary));
     }
-    drop(meter);
+    drop(progress);
     if tally.failed() < servers.len() as u64 {
         tally.answer(true);
     }
-    finish(view, ledger.count(), &branches, has_header, output)?;
-    let expired = match ledger.count_of(Loss::Expired) {
+    finish(view, summary.done_count(), &branches, has_header, output)?;
+    let expired = match summary.skipped_count(SkipReason::Expired) {
         0 => String::new(),
         count => format!("; {} skipped: expired while listing", number::exact(count)),
     };
-    let lines = number::exact(ledger.seen);
+    let lines = number::exact(summary.seen);
     let time = number::duration(begun.elapsed());
     output.notes().say(format_args!("(metadump hash, {lines} lines, {time}{expired})"));
     tally.complain("servers", output)?;
@@ -113,16 +113,16 @@ pub(super) async fn show(view: View<'_>, client: &Client, scope: &Scope, session
 }
 
 /// Progress, unless the terminal shows the keys themselves.
-async fn meter(view: View<'_>, client: &Client, output: &Output) -> Option<Meter> {
+async fn progress(view: View<'_>, client: &Client, output: &Output) -> Option<BulkProgress> {
     let shows_keys = matches!(view, View::Keys) && output.is_terminal();
     match output.notes().is_watched() && !shows_keys {
-        true => Some(Meter::new(output.notes(), total(client).await)),
+        true => Some(BulkProgress::new(output.notes(), total(client).await)),
         false => None,
     }
 }
 
 fn print(
-    scope: &Scope,
+    scope: &KeyScope,
     items: &[&MetadumpItem],
     server: &str,
     has_header: &mut bool,
@@ -160,7 +160,7 @@ fn record(name: &[u8], item: &MetadumpItem, server: &str) -> Record {
 /// The sums of the keys with the same beginning.
 type Branches = BTreeMap<Box<[u8]>, Branch>;
 
-fn sum_up(scope: &Scope, item: &MetadumpItem, separator: &str, branches: &mut Branches) {
+fn sum_up(scope: &KeyScope, item: &MetadumpItem, separator: &str, branches: &mut Branches) {
     let (key, separator) = (scope.name_of(item), separator.as_bytes());
     let at = key.windows(separator.len().max(1)).position(|window| window == separator);
     let name = match at {
@@ -219,12 +219,15 @@ fn print_tree(branches: &Branches, output: &mut Output) -> std::io::Result<()> {
         let (unread, remark) = match branch.never_read * 3 > branch.keys {
             true => {
                 let remark = format!("← {} written and never fetched", percent(branch.never_read));
-                (Cell::new(percent(branch.never_read)).tone(Tone::Warning), Cell::new(remark).tone(Tone::Faint))
+                (
+                    Cell::new(percent(branch.never_read)).style(TextStyle::Warning),
+                    Cell::new(remark).style(TextStyle::Faint),
+                )
             }
             false => (Cell::new(percent(branch.never_read)), Cell::default()),
         };
         table.row([
-            Cell::new(name).tone(Tone::Name),
+            Cell::new(name).style(TextStyle::Name),
             Cell::new(number::count(branch.keys)),
             Cell::new(number::bytes(branch.bytes)),
             Cell::new(number::bytes(branch.bytes / branch.keys.max(1))),

@@ -12,12 +12,15 @@ use remcache::Ttl;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::bulk::{BATCH_BYTES, Entry, Item, Ledger, Lines, Loss, Meter, Options, Pace, Store, Stored, Sweep, sweep};
+use crate::bulk::{
+    BATCH_BYTES, BatchJob, BulkOptions, BulkProgress, DumpItem, DumpReader, ItemStore, NewItem, RateLimit, SkipReason,
+    StoreResult, Summary, run_pipeline,
+};
 use crate::exit::{Failure, Outcome};
 use crate::selection;
 use crate::session::Session;
 
-/// Store the items of a dump
+/// ItemStore the items of a dump
 ///
 /// It reads what dump writes, from a file or standard input. Items are stored whether or not there
 /// are any; --add keeps what the servers have. Items whose time is over are left out and counted, as
@@ -36,25 +39,25 @@ pub(crate) struct Args {
     from_line: NonZero<u64>,
 
     #[command(flatten)]
-    options: Options,
+    options: BulkOptions,
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let input = open(&args.file)?;
     let client = session.client()?;
     let interrupt = session.interrupt.expect();
-    let ledger = Ledger::new("loaded", args.options.failed.as_deref())?;
-    let pace = Pace::new(args.options.rate);
-    let lots = read(input, args.from_line.get() - 1, pace.batch())?;
-    let store = Arc::new(Store::open(client, args.add).await);
-    let meter = Meter::new(session.output.notes(), None);
-    let mut load = Load { store, pace, ledger, meter, last_line: args.from_line.get() - 1, problem: None };
-    sweep(&mut load, lots, &interrupt).await?;
-    let Load { ledger, meter, last_line, problem, .. } = load;
-    drop(meter);
+    let summary = Summary::new("loaded", args.options.failed.as_deref())?;
+    let rate_limit = RateLimit::new(args.options.rate);
+    let lots = read(input, args.from_line.get() - 1, rate_limit.batch())?;
+    let store = Arc::new(ItemStore::open(client, args.add).await);
+    let progress = BulkProgress::new(session.output.notes(), None);
+    let mut load = Load { store, rate_limit, summary, progress, last_line: args.from_line.get() - 1, problem: None };
+    run_pipeline(&mut load, lots, &interrupt).await?;
+    let Load { summary, progress, last_line, problem, .. } = load;
+    drop(progress);
     let notes = session.output.notes();
-    ledger.print(&mut session.output)?;
-    let exit = ledger.end(&mut session.output)?;
+    summary.print(&mut session.output)?;
+    let exit = summary.finish(&mut session.output)?;
     if let Some(problem) = problem {
         let name = args.file.display();
         let next = last_line + 1;
@@ -80,7 +83,7 @@ fn open(path: &Path) -> Result<Input, Failure> {
 
 /// Items that follow each other.
 struct Lot {
-    entries: Vec<Entry>,
+    entries: Vec<DumpItem>,
     /// The last line that belongs to them.
     last_line: u64,
 }
@@ -89,7 +92,7 @@ struct Lot {
 fn read(input: Input, skipped: u64, size: usize) -> Result<mpsc::Receiver<Result<Lot, String>>, Failure> {
     let (sender, receiver) = mpsc::channel(WAITING);
     let reading = move || {
-        let mut lines = Lines::new(input);
+        let mut lines = DumpReader::new(input);
         let mut next = lines.skip(skipped);
         while next.is_ok() {
             let mut lot = Lot { entries: Vec::with_capacity(size), last_line: lines.number };
@@ -108,7 +111,7 @@ fn read(input: Input, skipped: u64, size: usize) -> Result<mpsc::Receiver<Result
     thread.map(|_| receiver).map_err(|error| Failure::Io("a thread for the input".into(), error))
 }
 
-fn fill(lot: &mut Lot, lines: &mut Lines<Input>, size: usize) -> Result<(), String> {
+fn fill(lot: &mut Lot, lines: &mut DumpReader<Input>, size: usize) -> Result<(), String> {
     let mut bytes = 0;
     while lot.entries.len() < size && bytes < BATCH_BYTES {
         let Some(entry) = lines.next()? else { break };
@@ -121,21 +124,21 @@ fn fill(lot: &mut Lot, lines: &mut Lines<Input>, size: usize) -> Result<(), Stri
 
 /// A load on its way.
 struct Load {
-    store: Arc<Store>,
-    pace: Pace,
-    ledger: Ledger,
-    meter: Meter,
+    store: Arc<ItemStore>,
+    rate_limit: RateLimit,
+    summary: Summary,
+    progress: BulkProgress,
     /// The last line of what was begun.
     last_line: u64,
     /// What is wrong with the input.
     problem: Option<String>,
 }
 
-impl Sweep for Load {
+impl BatchJob for Load {
     type Batch = Result<Lot, String>;
-    type Done = Vec<(Entry, Stored)>;
+    type Done = Vec<(DumpItem, StoreResult)>;
 
-    fn begin(&mut self, lot: Result<Lot, String>, jobs: &mut JoinSet<Self::Done>) -> Result<(), Failure> {
+    fn start(&mut self, lot: Result<Lot, String>, jobs: &mut JoinSet<Self::Done>) -> Result<(), Failure> {
         let lot = match lot {
             Ok(lot) => lot,
             Err(problem) => {
@@ -144,43 +147,43 @@ impl Sweep for Load {
             }
         };
         self.last_line = lot.last_line;
-        let (store, pace) = (Arc::clone(&self.store), self.pace.clone());
+        let (store, rate_limit) = (Arc::clone(&self.store), self.rate_limit.clone());
         jobs.spawn(async move {
-            pace.take(lot.entries.len()).await;
+            rate_limit.take(lot.entries.len()).await;
             let outcomes = load(&store, &lot.entries).await;
             lot.entries.into_iter().zip(outcomes).collect()
         });
         Ok(())
     }
 
-    fn settle(&mut self, done: Self::Done) -> Result<(), Failure> {
-        self.ledger.seen += done.len() as u64;
+    fn finish(&mut self, done: Self::Done) -> Result<(), Failure> {
+        self.summary.seen += done.len() as u64;
         for (entry, stored) in &done {
             match stored {
-                Stored::Done => self.ledger.done(1, entry.value.len() as u64),
-                Stored::Not(lost) => self.ledger.lost(&entry.key, None, lost)?,
+                StoreResult::Stored => self.summary.done(1, entry.value.len() as u64),
+                StoreResult::Skipped(skipped) => self.summary.skipped(&entry.key, None, skipped)?,
             }
         }
-        self.meter.show(&self.ledger);
+        self.progress.show(&self.summary);
         Ok(())
     }
 }
 
-async fn load(store: &Store, entries: &[Entry]) -> Vec<Stored> {
+async fn load(store: &ItemStore, entries: &[DumpItem]) -> Vec<StoreResult> {
     let now = selection::now();
-    let is_live = |entry: &Entry| entry.expires.is_none_or(|at| at > now);
-    let items: Vec<Item<'_>> = entries.iter().filter(|entry| is_live(entry)).map(item).collect();
+    let is_live = |entry: &DumpItem| entry.expires.is_none_or(|at| at > now);
+    let items: Vec<NewItem<'_>> = entries.iter().filter(|entry| is_live(entry)).map(item).collect();
     let mut stored = store.store(&items).await.into_iter();
-    let outcome = |entry: &Entry| match is_live(entry) {
-        true => stored.next().unwrap_or_else(|| Stored::Not(Loss::Failed.into())),
-        false => Stored::Not(Loss::Expired.into()),
+    let outcome = |entry: &DumpItem| match is_live(entry) {
+        true => stored.next().unwrap_or_else(|| StoreResult::Skipped(SkipReason::Failed.into())),
+        false => StoreResult::Skipped(SkipReason::Expired.into()),
     };
     entries.iter().map(outcome).collect()
 }
 
-fn item(entry: &Entry) -> Item<'_> {
+fn item(entry: &DumpItem) -> NewItem<'_> {
     let ttl = entry.expires.map_or(Ttl::Never, |at| Ttl::At(UNIX_EPOCH + Duration::from_secs(at)));
-    Item { key: &entry.key, value: &entry.value, flags: entry.flags, ttl }
+    NewItem { key: &entry.key, value: &entry.value, flags: entry.flags, ttl }
 }
 
 const BUFFER: usize = 256 << 10;

@@ -4,7 +4,7 @@ use remcache::distribution::{Explanation, Node, Ring};
 
 use crate::exit::{Exit, Failure, Outcome};
 use crate::input::{Blocks, Keys};
-use crate::output::{Layout, Output, Record, Tone, text};
+use crate::output::{Layout, Output, Record, TextStyle, text};
 use crate::session::Session;
 
 /// Tell which server holds a key, without connecting to any
@@ -49,7 +49,7 @@ fn line(key: &[u8], server: Option<&str>, output: &mut Output) -> std::io::Resul
     let (key, server) = (text::inline(key), server.unwrap_or("-"));
     match output.layout() {
         Layout::Raw => output.line(format_args!("{key}\t{server}")),
-        _ => output.line(format_args!("{key}  → {}", output.paint().apply(Tone::Name, server))),
+        _ => output.line(format_args!("{key}  → {}", output.paint().apply(TextStyle::Name, server))),
     }
 }
 
@@ -94,8 +94,8 @@ impl Reason<'_> {
     fn print(&self, placement: &str, names: &[String], output: &mut Output) -> std::io::Result<()> {
         let Explanation { hash, value, point, divisor, server, next, .. } = &self.why;
         let paint = output.paint();
-        let mut line = format!("{}  → {}", text::inline(self.key), paint.apply(Tone::Name, &names[*server]));
-        line += &format!("  {}", paint.apply(Tone::Faint, format_args!("hash {hash}/{placement} {value}")));
+        let mut line = format!("{}  → {}", text::inline(self.key), paint.apply(TextStyle::Name, &names[*server]));
+        line += &format!("  {}", paint.apply(TextStyle::Faint, format_args!("hash {hash}/{placement} {value}")));
         if let Some(point) = point {
             line += &format!("  point {} ({}#{})", point.position, names[*server], point.number);
         }

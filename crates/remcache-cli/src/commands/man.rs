@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Command;
 use clap_mangen::Man;
 
+use crate::atomic_file;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::session::Session;
-use crate::unfinished;
 
 /// Print the manual page, or write one for each command into a directory
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,7 @@ fn write_pages(command: &Command, name: &str, directory: &Path) -> Result<(), Fa
     }
     let path = directory.join(format!("{name}.1"));
     let page = page(command.clone().name(name.to_owned()))?;
-    unfinished::write(&path, &page)
+    atomic_file::write(&path, &page)
 }
 
 fn page(command: Command) -> io::Result<Vec<u8>> {

@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 use crate::exit::{Exit, Outcome};
 use crate::interrupt::Interrupt;
 use crate::options::value;
-use crate::output::{Cell, Column, Output, Record, Table, Tone, number};
-use crate::sample::reason;
+use crate::output::{Cell, Column, Output, Record, Table, TextStyle, number};
 use crate::session::Session;
+use crate::stats::reason;
 
 /// Ask the servers whether they answer, and measure how fast
 ///
@@ -119,10 +119,10 @@ impl Sight {
     fn cells(&self) -> Vec<Cell> {
         let time = |time: Option<Duration>| time.map_or_else(Cell::default, |time| Cell::new(number::duration(time)));
         let connect = match (&self.reason, self.connect) {
-            (Some(reason), None) => Cell::new(short(reason)).tone(Tone::Bad),
+            (Some(reason), None) => Cell::new(short(reason)).style(TextStyle::Bad),
             (_, connect) => time(connect),
         };
-        let loss = if self.lost() == 0 { Tone::Good } else { Tone::Bad };
+        let loss = if self.lost() == 0 { TextStyle::Good } else { TextStyle::Bad };
         vec![
             Cell::new(&self.name),
             self.version.as_ref().map_or_else(Cell::unknown, Cell::new),
@@ -130,8 +130,8 @@ impl Sight {
             time(self.answers.first().copied()),
             time(self.median()),
             time(self.answers.last().copied()),
-            Cell::new(format_args!("{}/{}", self.lost(), self.sent)).tone(loss),
-            Cell::new(self.reason.as_deref().unwrap_or_default()).tone(Tone::Faint),
+            Cell::new(format_args!("{}/{}", self.lost(), self.sent)).style(loss),
+            Cell::new(self.reason.as_deref().unwrap_or_default()).style(TextStyle::Faint),
         ]
     }
 }

@@ -7,9 +7,9 @@ use remcache::{Change, Ttl};
 use super::changes;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::input;
+use crate::item_limit;
 use crate::options::value;
-use crate::output::{Layout, Output, Tone};
-use crate::room;
+use crate::output::{Layout, Output, TextStyle};
 use crate::session::Session;
 
 /// Which of the three.
@@ -50,7 +50,7 @@ pub(crate) async fn run(verb: Verb, args: &Args, session: &mut Session) -> Outco
     let key = input::key(&args.key)?;
     let value = input::value(args.value.as_ref())?;
     let client = session.client()?;
-    room::require(&client, &key, &value).await?;
+    item_limit::check(&client, &key, &value).await?;
     let command = match verb {
         Verb::Set => client.set(&key, &value),
         Verb::Add => client.add(&key, &value),
@@ -80,8 +80,8 @@ pub(super) fn conclude(key: &[u8], change: Change, output: &mut Output) -> Outco
 fn tell_made(change: Change, output: &mut Output) -> Result<(), Failure> {
     let paint = output.paint();
     let cas = match change.cas() {
-        Some(cas) if cas != 0 => paint.apply(Tone::Faint, format_args!("  cas {cas}")),
+        Some(cas) if cas != 0 => paint.apply(TextStyle::Faint, format_args!("  cas {cas}")),
         _ => String::new(),
     };
-    Ok(output.line(format_args!("{}{cas}", paint.apply(Tone::Good, "stored")))?)
+    Ok(output.line(format_args!("{}{cas}", paint.apply(TextStyle::Good, "stored")))?)
 }

@@ -2,7 +2,7 @@
 
 use super::answers::Answers;
 use crate::exit::Outcome;
-use crate::output::{Record, Tone};
+use crate::output::{Record, TextStyle};
 use crate::session::Session;
 
 /// Tell the versions of the servers
@@ -19,9 +19,9 @@ pub(crate) async fn run(_: &Args, session: &mut Session) -> Outcome {
         match version {
             Ok(version) => {
                 let record = record.with("version", &*version);
-                answers.push(server.name(), (&version, Tone::Plain), record, Ok(()));
+                answers.push(server.name(), (&version, TextStyle::Plain), record, Ok(()));
             }
-            Err(error) => answers.push(server.name(), ("DOWN", Tone::Bad), record, Err(error)),
+            Err(error) => answers.push(server.name(), ("DOWN", TextStyle::Bad), record, Err(error)),
         }
     }
     answers.print(COLUMNS, &mut session.output)

@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 use super::event_log::{self, LogFailure};
 use crate::exit::{Failure, Outcome, complain};
 use crate::options::value;
-use crate::output::{Layout, Output, Record, Tone, text};
-use crate::sample::events_left_out;
+use crate::output::{Layout, Output, Record, TextStyle, text};
 use crate::session::Session;
+use crate::stats::dropped_events;
 use crate::tally::Tally;
 
 /// Show the servers' events as they happen, until interrupted
@@ -81,7 +81,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.expect();
     let client = session.client()?;
     let servers = client.servers();
-    let before = events_left_out(&client).await;
+    let before = dropped_events(&client).await;
     let mut messages = follow_all(&servers, &args.streams, event_log::start_timeout(session));
     let (mut tally, mut skipped) = (Tally::default(), 0);
     let output = &mut session.output;
@@ -121,7 +121,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
             None => break false,
         }
     };
-    let after = events_left_out(&client).await;
+    let after = dropped_events(&client).await;
     skipped += before.into_iter().zip(after).map(|(before, after)| after.saturating_sub(before)).sum::<u64>();
     if skipped > 0 {
         output.notes().tell(format_args!("{skipped} events were skipped by the servers: there were too many"));
@@ -192,9 +192,9 @@ fn print(server: &str, bytes: &[u8], output: &mut Output) -> std::io::Result<()>
         let key = line.key().unwrap_or_default();
         let rest: Vec<String> =
             fields().map(|(name, value)| format!("{}={}", text::inline(name), text::inline(value))).collect();
-        let rest = paint.apply(Tone::Faint, rest.join(" "));
+        let rest = paint.apply(TextStyle::Faint, rest.join(" "));
         return output
-            .line(format_args!("{server}  {kind:<12}  {}  {rest}", paint.apply(Tone::Name, text::inline(&key))));
+            .line(format_args!("{server}  {kind:<12}  {}  {rest}", paint.apply(TextStyle::Name, text::inline(&key))));
     }
     let record = Record::new().with("server", server).with_some("type", line.kind().map(text::inline));
     let record = line.key().iter().fold(record, |record, key| record.with_bytes("key", key));

@@ -15,24 +15,24 @@ use super::workload::{Step, Values, Workload};
 
 /// How fast a load comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
+pub(crate) enum LoadModel {
     /// So many callers, each of which waits for its answer before it asks again.
-    Callers(usize),
+    Closed(usize),
     /// So many operations a second. Latency counts from the planned time of an operation, so a
     /// server that stalls is charged for all that would have been asked meanwhile.
-    Rate(u64),
+    Open(u64),
 }
 
 /// A load at work.
 #[derive(Debug)]
-pub(crate) struct Load {
-    shared: Arc<Shared>,
+pub(crate) struct LoadRun {
+    shared: Arc<RunState>,
     begun: Instant,
     tasks: JoinSet<()>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct RunState {
     client: Client,
     workload: Workload,
     keys: KeyPicker,
@@ -44,11 +44,11 @@ struct Shared {
     is_stopped: AtomicBool,
 }
 
-impl Load {
+impl LoadRun {
     /// Begins a load that lasts so long, on so many threads of the current runtime.
-    pub(crate) fn begin(client: &Client, workload: &Workload, pace: Pace, time: Duration, threads: usize) -> Self {
+    pub(crate) fn begin(client: &Client, workload: &Workload, pace: LoadModel, time: Duration, threads: usize) -> Self {
         let begun = Instant::now();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RunState {
             client: client.clone(),
             workload: workload.clone(),
             keys: KeyPicker::new(workload.popularity, workload.keys),
@@ -60,12 +60,12 @@ impl Load {
         });
         let mut tasks = JoinSet::new();
         match pace {
-            Pace::Callers(callers) => {
+            LoadModel::Closed(callers) => {
                 for caller in 0..callers {
                     tasks.spawn(call(Arc::clone(&shared), caller));
                 }
             }
-            Pace::Rate(rate) => {
+            LoadModel::Open(rate) => {
                 tasks.spawn(dispatch(Arc::clone(&shared), begun, rate));
             }
         }
@@ -106,7 +106,7 @@ impl Load {
     }
 }
 
-impl Shared {
+impl RunState {
     fn is_over(&self, now: Instant) -> bool {
         now >= self.ends || self.is_stopped.load(Ordering::Relaxed)
     }
@@ -130,7 +130,7 @@ impl Shared {
 }
 
 /// One caller of a closed load.
-async fn call(shared: Arc<Shared>, caller: usize) {
+async fn call(shared: Arc<RunState>, caller: usize) {
     let mut random = fastrand::Rng::new();
     let mut now = Instant::now();
     // Each caller asks once, however late a busy machine lets it begin: a load of nothing tells nothing.
@@ -150,7 +150,7 @@ async fn call(shared: Arc<Shared>, caller: usize) {
 }
 
 /// The clock of an open load: begins each operation at its planned time.
-async fn dispatch(shared: Arc<Shared>, begun: Instant, rate: u64) {
+async fn dispatch(shared: Arc<RunState>, begun: Instant, rate: u64) {
     let mut random = fastrand::Rng::new();
     let room = Arc::new(Semaphore::new(MOST_UNANSWERED as usize));
     for number in 0_u64.. {

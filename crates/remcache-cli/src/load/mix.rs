@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// An operation of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verb {
+pub(crate) enum Operation {
     /// Fetch an item.
     Get,
     /// Store an item.
@@ -20,7 +20,7 @@ pub(crate) enum Verb {
     Incr,
 }
 
-impl Verb {
+impl Operation {
     /// All of them, in the order of the variants.
     pub(crate) const ALL: [(Self, &'static str); 6] = [
         (Self::Get, "get"),
@@ -47,7 +47,7 @@ impl Verb {
     }
 }
 
-impl FromStr for Verb {
+impl FromStr for Operation {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -62,23 +62,23 @@ impl FromStr for Verb {
 /// A proportion of operations: `get=9,set=1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mix {
-    shares: Vec<(Verb, u32)>,
+    shares: Vec<(Operation, u32)>,
     total: u32,
 }
 
 impl Mix {
     /// Nothing but this operation.
-    pub(crate) fn only(verb: Verb) -> Self {
+    pub(crate) fn only(verb: Operation) -> Self {
         Self { shares: vec![(verb, 1)], total: 1 }
     }
 
     /// The operations.
-    pub(crate) fn verbs(&self) -> impl Iterator<Item = Verb> {
+    pub(crate) fn verbs(&self) -> impl Iterator<Item = Operation> {
         self.shares.iter().map(|(verb, _)| *verb)
     }
 
     /// An operation at random, in proportion.
-    pub(crate) fn pick(&self, random: &mut fastrand::Rng) -> Verb {
+    pub(crate) fn pick(&self, random: &mut fastrand::Rng) -> Operation {
         let mut rest = if self.shares.len() > 1 { random.u32(..self.total) } else { 0 };
         for &(verb, share) in &self.shares {
             match rest.checked_sub(share) {
@@ -86,7 +86,7 @@ impl Mix {
                 None => return verb,
             }
         }
-        Verb::Get
+        Operation::Get
     }
 }
 
@@ -94,10 +94,10 @@ impl FromStr for Mix {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut shares: Vec<(Verb, u32)> = Vec::new();
+        let mut shares: Vec<(Operation, u32)> = Vec::new();
         for part in text.split(',') {
             let (name, share) = part.split_once('=').unwrap_or((part, "1"));
-            let verb: Verb = name.trim().parse()?;
+            let verb: Operation = name.trim().parse()?;
             let share = share.trim().parse().ok().filter(|share| (1..=MAX_SHARE).contains(share));
             let share = share.ok_or_else(|| format!("{part:?}: expected a share from 1 to {MAX_SHARE}"))?;
             if shares.iter().any(|(known, _)| *known == verb) {
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn every_operation_has_its_place() {
-        for (place, (verb, name)) in Verb::ALL.into_iter().enumerate() {
+        for (place, (verb, name)) in Operation::ALL.into_iter().enumerate() {
             assert_eq!((verb as usize, verb.name(), name.parse()), (place, name, Ok(verb)));
         }
     }
@@ -134,10 +134,10 @@ mod tests {
     fn proportions() {
         let mix: Mix = "get=9,set=1".parse().unwrap();
         let mut random = fastrand::Rng::with_seed(1);
-        let gets = (0..10_000).filter(|_| mix.pick(&mut random) == Verb::Get).count();
+        let gets = (0..10_000).filter(|_| mix.pick(&mut random) == Operation::Get).count();
         assert!((8_800..9_200).contains(&gets), "{gets}");
         assert_eq!(mix.to_string(), "get=9,set=1");
-        assert_eq!("incr".parse::<Mix>(), Ok(Mix::only(Verb::Incr)));
+        assert_eq!("incr".parse::<Mix>(), Ok(Mix::only(Operation::Incr)));
     }
 
     #[test]

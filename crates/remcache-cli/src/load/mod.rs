@@ -8,10 +8,10 @@ mod sizes;
 mod threshold;
 mod workload;
 
-pub(crate) use generator::{Load, Pace};
-pub(crate) use mix::{Mix, Verb};
+pub(crate) use generator::{LoadModel, LoadRun};
+pub(crate) use mix::{Mix, Operation};
 pub(crate) use popularity::Popularity;
-pub(crate) use recorder::{Recorder, Tallied};
+pub(crate) use recorder::{OpStats, Recorder};
 pub(crate) use sizes::Sizes;
 pub(crate) use threshold::Threshold;
 pub(crate) use workload::{KeyText, Workload};

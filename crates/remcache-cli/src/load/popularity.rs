@@ -78,16 +78,16 @@ impl KeyPicker {
     pub(crate) fn pick(&self, random: &mut fastrand::Rng) -> u64 {
         match self {
             Self::Uniform(keys) => random.u64(..keys),
-            Self::Zipf(zipf, keys) => (zipf.sample(&mut Source(random)) as u64).clamp(1, *keys) - 1,
+            Self::Zipf(zipf, keys) => (zipf.sample(&mut RngAdapter(random)) as u64).clamp(1, *keys) - 1,
             Self::Sequential(next, keys) => next.fetch_add(1, Ordering::Relaxed) % keys,
         }
     }
 }
 
 /// The generator of a load as the distribution wants it.
-struct Source<'r>(&'r mut fastrand::Rng);
+struct RngAdapter<'r>(&'r mut fastrand::Rng);
 
-impl RngCore for Source<'_> {
+impl RngCore for RngAdapter<'_> {
     fn next_u32(&mut self) -> u32 {
         self.0.u32(..)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use remcache::Error;
 
-use super::mix::{Mix, Verb};
+use super::mix::{Mix, Operation};
 use crate::exit::Exit;
 use crate::tally::Tally;
 
@@ -14,14 +14,14 @@ use crate::tally::Tally;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recorder {
     /// By the place of the operation among all.
-    verbs: [Option<Box<Tallied>>; Verb::ALL.len()],
+    verbs: [Option<Box<OpStats>>; Operation::ALL.len()],
     /// Errors that read alike, with what they mean and how many there were.
     errors: BTreeMap<String, (Exit, u64)>,
 }
 
 /// What came back from one operation.
 #[derive(Clone, Debug)]
-pub(crate) struct Tallied {
+pub(crate) struct OpStats {
     /// Answers, whatever they say.
     pub(crate) answers: u64,
     /// Answers that say yes.
@@ -35,7 +35,7 @@ pub(crate) struct Tallied {
 /// Latencies are kept to three digits up to this.
 const LONGEST: Duration = Duration::from_secs(600);
 
-impl Tallied {
+impl OpStats {
     fn new() -> Self {
         let longest = u64::try_from(LONGEST.as_nanos()).unwrap_or(u64::MAX);
         let latency = Histogram::new_with_bounds(1, longest, 3).expect("the bounds are in order");
@@ -65,13 +65,13 @@ impl Recorder {
     /// A recorder of a load, each of whose operations it knows: one that nothing came back from has a place too.
     pub(crate) fn of(mix: &Mix) -> Self {
         let mut recorder = Self::default();
-        mix.verbs().for_each(|verb| recorder.verbs[verb as usize] = Some(Box::new(Tallied::new())));
+        mix.verbs().for_each(|verb| recorder.verbs[verb as usize] = Some(Box::new(OpStats::new())));
         recorder
     }
 
     /// Takes the outcome of one operation.
-    pub(crate) fn record(&mut self, verb: Verb, outcome: &Result<bool, Error>, latency: Duration) {
-        let tallied = self.verbs[verb as usize].get_or_insert_with(|| Box::new(Tallied::new()));
+    pub(crate) fn record(&mut self, verb: Operation, outcome: &Result<bool, Error>, latency: Duration) {
+        let tallied = self.verbs[verb as usize].get_or_insert_with(|| Box::new(OpStats::new()));
         match outcome {
             Ok(hit) => {
                 tallied.answers += 1;
@@ -89,7 +89,7 @@ impl Recorder {
     pub(crate) fn add(&mut self, other: &Self) {
         for (sum, tallied) in self.verbs.iter_mut().zip(&other.verbs) {
             if let Some(tallied) = tallied {
-                sum.get_or_insert_with(|| Box::new(Tallied::new())).add(tallied);
+                sum.get_or_insert_with(|| Box::new(OpStats::new())).add(tallied);
             }
         }
         for (message, (exit, count)) in &other.errors {
@@ -98,21 +98,21 @@ impl Recorder {
     }
 
     /// The operations, each with what came back.
-    pub(crate) fn verbs(&self) -> impl Iterator<Item = (Verb, &Tallied)> {
-        let verbs = Verb::ALL.iter().zip(&self.verbs);
+    pub(crate) fn verbs(&self) -> impl Iterator<Item = (Operation, &OpStats)> {
+        let verbs = Operation::ALL.iter().zip(&self.verbs);
         verbs.filter_map(|((verb, _), tallied)| Some((*verb, &**tallied.as_ref()?)))
     }
 
     /// What came back from one operation; `None` is all together.
-    pub(crate) fn tallied(&self, verb: Option<Verb>) -> Tallied {
-        let mut sum = Tallied::new();
+    pub(crate) fn tallied(&self, verb: Option<Operation>) -> OpStats {
+        let mut sum = OpStats::new();
         let chosen = self.verbs().filter(|(known, _)| verb.is_none_or(|verb| verb == *known));
         chosen.for_each(|(_, tallied)| sum.add(tallied));
         sum
     }
 
     /// Hits of the operations that may miss, and how many of these there were.
-    pub(crate) fn hits(&self, verb: Option<Verb>) -> (u64, u64) {
+    pub(crate) fn hits(&self, verb: Option<Operation>) -> (u64, u64) {
         let chosen = self.verbs().filter(|(known, _)| known.has_hits() && verb.is_none_or(|verb| verb == *known));
         chosen.fold((0, 0), |(hits, answers), (_, tallied)| (hits + tallied.hits, answers + tallied.answers))
     }

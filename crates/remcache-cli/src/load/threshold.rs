@@ -3,23 +3,23 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::mix::Verb;
+use super::mix::Operation;
 use super::recorder::Recorder;
+use crate::comparison::Comparison;
 use crate::options::value;
-use crate::relation::Relation;
 
 /// A condition under which a load has failed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Threshold {
     text: String,
-    verb: Option<Verb>,
-    metric: Metric,
-    relation: Relation,
+    verb: Option<Operation>,
+    metric: LoadMetric,
+    comparison: Comparison,
     limit: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Metric {
+enum LoadMetric {
     /// A latency, in seconds, that so many percent of the answers kept.
     Percentile(f64),
     Longest,
@@ -35,11 +35,11 @@ impl Threshold {
     /// The value that broke the threshold, if it is broken: what cannot be told breaks none.
     pub(crate) fn broken(&self, recorder: &Recorder, elapsed: Duration) -> Option<String> {
         let value = self.metric.value(recorder, self.verb, elapsed)?;
-        self.relation.holds(value, self.limit).then(|| format!("{}: it is {}", self.text, self.metric.show(value)))
+        self.comparison.holds(value, self.limit).then(|| format!("{}: it is {}", self.text, self.metric.show(value)))
     }
 }
 
-impl Metric {
+impl LoadMetric {
     const NAMES: [(&'static str, Self); 5] = [
         ("max", Self::Longest),
         ("mean", Self::Mean),
@@ -48,7 +48,7 @@ impl Metric {
         ("hit", Self::Hits),
     ];
 
-    fn value(self, recorder: &Recorder, verb: Option<Verb>, elapsed: Duration) -> Option<f64> {
+    fn value(self, recorder: &Recorder, verb: Option<Operation>, elapsed: Duration) -> Option<f64> {
         let tallied = recorder.tallied(verb);
         let if_any = |value: f64| (tallied.answers > 0).then_some(value);
         match self {
@@ -84,7 +84,7 @@ impl Metric {
     }
 }
 
-impl FromStr for Metric {
+impl FromStr for LoadMetric {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -103,15 +103,15 @@ impl FromStr for Threshold {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = Relation::split(text);
-        let (left, relation, right) = parts.ok_or("expected a condition such as p99>2ms or errors>0")?;
-        let (verb, name) = match left.split_once('.').map(|(verb, name)| (verb.parse::<Verb>(), name)) {
+        let parts = Comparison::split(text);
+        let (left, comparison, right) = parts.ok_or("expected a condition such as p99>2ms or errors>0")?;
+        let (verb, name) = match left.split_once('.').map(|(verb, name)| (verb.parse::<Operation>(), name)) {
             Some((Ok(verb), name)) => (Some(verb), name),
             _ => (None, left),
         };
-        let metric: Metric = name.parse()?;
+        let metric: LoadMetric = name.parse()?;
         let limit = metric.limit(right).ok_or_else(|| format!("{right:?} is no limit for {name}"))?;
-        Ok(Self { text: text.to_owned(), verb, metric, relation, limit })
+        Ok(Self { text: text.to_owned(), verb, metric, comparison, limit })
     }
 }
 
@@ -122,9 +122,9 @@ mod tests {
     fn recorder() -> Recorder {
         let mut recorder = Recorder::default();
         for millis in 1..=100 {
-            recorder.record(Verb::Get, &Ok(millis > 10), Duration::from_millis(millis));
+            recorder.record(Operation::Get, &Ok(millis > 10), Duration::from_millis(millis));
         }
-        recorder.record(Verb::Set, &Ok(true), Duration::from_secs(1));
+        recorder.record(Operation::Set, &Ok(true), Duration::from_secs(1));
         recorder
     }
 

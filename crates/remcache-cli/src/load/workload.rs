@@ -4,7 +4,7 @@ use bytes::Bytes;
 use remcache::proto::CowBytes;
 use remcache::{Change, Client, Error, Ttl};
 
-use super::mix::{Mix, Verb};
+use super::mix::{Mix, Operation};
 use super::popularity::Popularity;
 use super::sizes::Sizes;
 
@@ -24,7 +24,7 @@ pub(crate) struct Workload {
 /// One operation that is to be asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
-    pub(crate) verb: Verb,
+    pub(crate) verb: Operation,
     pub(crate) key: u64,
     /// How large a value is, where one is stored.
     pub(crate) size: usize,
@@ -52,16 +52,16 @@ impl Values {
 impl Workload {
     /// Asks for one operation on one key; whether the server's answer was a yes.
     pub(crate) async fn ask(&self, client: &Client, values: &Values, step: Step) -> Result<bool, Error> {
-        let is_counter = step.verb == Verb::Incr;
+        let is_counter = step.verb == Operation::Incr;
         let key = KeyText::new(if is_counter { COUNTERS } else { ITEMS }, step.key);
         let key = key.as_bytes();
         Ok(match step.verb {
-            Verb::Get => client.get(key).await?.is_some(),
-            Verb::Set => client.set(key, values.of(step.size)).ttl(self.ttl).await?.is_made(),
-            Verb::Add => client.add(key, values.of(step.size)).ttl(self.ttl).await?.is_made(),
-            Verb::Delete => client.delete(key).await?.is_made(),
-            Verb::Touch => client.touch(key, self.ttl).await?.is_made(),
-            Verb::Incr => client.increment(key, 1).initial(1).ttl(self.ttl).await?.is_some(),
+            Operation::Get => client.get(key).await?.is_some(),
+            Operation::Set => client.set(key, values.of(step.size)).ttl(self.ttl).await?.is_made(),
+            Operation::Add => client.add(key, values.of(step.size)).ttl(self.ttl).await?.is_made(),
+            Operation::Delete => client.delete(key).await?.is_made(),
+            Operation::Touch => client.touch(key, self.ttl).await?.is_made(),
+            Operation::Incr => client.increment(key, 1).initial(1).ttl(self.ttl).await?.is_some(),
         })
     }
 

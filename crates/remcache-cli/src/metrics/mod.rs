@@ -10,7 +10,7 @@ use remcache::Client;
 use remcache::client::ServerHandle;
 use tokio::task::JoinSet;
 
-use crate::sample::{Figures, figures};
+use crate::stats::{self, Stats};
 use names::{COMMANDS, GENERAL, ITEMS, Kind, LRU_HITS, Metric, SETTINGS, SLAB_COMMANDS, SLABS};
 
 /// What was seen of a server at a scrape.
@@ -25,10 +25,10 @@ struct Scrape {
 /// The statistics of a server, group by group; what a server does not tell is empty.
 #[derive(Debug, Default)]
 struct Groups {
-    general: Figures,
-    settings: Figures,
-    items: Figures,
-    slabs: Figures,
+    general: Stats,
+    settings: Stats,
+    items: Stats,
+    slabs: Stats,
 }
 
 /// Metrics on their way out: each name once, with its help, kind and values.
@@ -65,14 +65,14 @@ pub(crate) async fn scrape(client: &Client) -> Metrics {
 
 async fn ask(server: &ServerHandle) -> Scrape {
     let asked = Instant::now();
-    let general = figures(server, "").await;
+    let general = stats::fetch(server, "").await;
     let ping = asked.elapsed();
     let groups = match general {
         Ok(general) => Some(Groups {
             general,
-            settings: figures(server, "settings").await.unwrap_or_default(),
-            items: figures(server, "items").await.unwrap_or_default(),
-            slabs: figures(server, "slabs").await.unwrap_or_default(),
+            settings: stats::fetch(server, "settings").await.unwrap_or_default(),
+            items: stats::fetch(server, "items").await.unwrap_or_default(),
+            slabs: stats::fetch(server, "slabs").await.unwrap_or_default(),
         }),
         Err(_) => None,
     };
@@ -118,7 +118,7 @@ impl Scrape {
 }
 
 /// The slab classes that the figures are about.
-fn classes<'f>(figures: &'f Figures, prefix: &str) -> Vec<&'f str> {
+fn classes<'f>(figures: &'f Stats, prefix: &str) -> Vec<&'f str> {
     let mut classes: Vec<&str> = Vec::new();
     for (name, _) in figures.iter() {
         let class = name.strip_prefix(prefix).and_then(|rest| Some(rest.split_once(':')?.0));
@@ -138,7 +138,7 @@ impl Families {
     }
 
     /// Adds what the server tells of these metrics.
-    fn push_all(&mut self, metrics: &'static [Metric], figures: &Figures, prefix: &str, labels: &str) {
+    fn push_all(&mut self, metrics: &'static [Metric], figures: &Stats, prefix: &str, labels: &str) {
         for metric in metrics {
             if let Some(value) = figures.text(&format!("{prefix}{}", metric.stat)).and_then(number) {
                 self.push(metric.name, metric.kind, metric.help, labels, &value);
@@ -150,7 +150,7 @@ impl Families {
         &mut self,
         name: &'static str,
         commands: &[(&str, &str, &str)],
-        figures: &Figures,
+        figures: &Stats,
         prefix: &str,
         labels: &str,
     ) {
@@ -163,7 +163,7 @@ impl Families {
     }
 
     /// The server counts a compare-and-swap that stored as a set too; here it is not.
-    fn push_sets(&mut self, name: &'static str, figures: &Figures, prefix: &str, labels: &str) {
+    fn push_sets(&mut self, name: &'static str, figures: &Stats, prefix: &str, labels: &str) {
         let number = |stat: &str| figures.number(&format!("{prefix}{stat}"));
         let sets = number("cmd_set").map(|sets| {
             let swaps = ["cas_hits", "cas_misses", "cas_badval"].map(|stat| number(stat).unwrap_or_default());
@@ -175,7 +175,7 @@ impl Families {
         }
     }
 
-    fn push_lru_hits(&mut self, figures: &Figures, class: &str, labels: &str) {
+    fn push_lru_hits(&mut self, figures: &Stats, class: &str, labels: &str) {
         for (stat, lru) in LRU_HITS {
             if let Some(value) = figures.text(&format!("items:{class}:{stat}")).and_then(number) {
                 let labels = format!("{labels},lru=\"{lru}\"");

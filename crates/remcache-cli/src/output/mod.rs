@@ -1,19 +1,19 @@
 //! What the tool prints: readable on a terminal, raw in a pipe, structured on request.
 
+pub(crate) mod chart;
 mod list;
 pub(crate) mod number;
-pub(crate) mod picture;
 mod progress;
 mod record;
+mod style;
 mod table;
 pub(crate) mod text;
-mod tone;
 
 pub(crate) use list::List;
 pub(crate) use progress::Progress;
 pub(crate) use record::{Record, Records};
+pub(crate) use style::{Paint, TextStyle};
 pub(crate) use table::{Cell, Column, Table};
-pub(crate) use tone::{Paint, Tone};
 
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
@@ -88,7 +88,7 @@ impl Output {
     }
 
     /// Whether small pictures make it better: bars and the like.
-    pub(crate) fn has_pictures(&self) -> bool {
+    pub(crate) fn has_charts(&self) -> bool {
         self.layout == Layout::Text && (self.is_terminal || self.paint.is_on())
     }
 

@@ -3,7 +3,7 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::tone::{Paint, Tone};
+use super::style::{Paint, TextStyle};
 
 /// A table.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(crate) enum Align {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cell {
     text: String,
-    tone: Tone,
+    style: TextStyle,
     spans: bool,
 }
 
@@ -56,12 +56,12 @@ impl Cell {
 
     /// A cell for what is not known.
     pub(crate) fn unknown() -> Self {
-        Self::new("-").tone(Tone::Faint)
+        Self::new("-").style(TextStyle::Faint)
     }
 
     /// The same cell with a meaning.
-    pub(crate) fn tone(self, tone: Tone) -> Self {
-        Self { tone, ..self }
+    pub(crate) fn style(self, style: TextStyle) -> Self {
+        Self { style, ..self }
     }
 
     /// The same cell with a mark: it is worth a look, also where there are no colours.
@@ -92,7 +92,8 @@ impl Table {
 
     /// The table's lines, without blanks at their ends.
     pub(crate) fn lines(&self, paint: Paint) -> Vec<String> {
-        let header: Vec<Cell> = self.columns.iter().map(|column| Cell::new(column.title).tone(Tone::Title)).collect();
+        let header: Vec<Cell> =
+            self.columns.iter().map(|column| Cell::new(column.title).style(TextStyle::Title)).collect();
         let rows = self.has_header().then_some(&header).into_iter().chain(&self.rows);
         let widths = self.widths();
         rows.map(|row| self.format(row, &widths, paint)).collect()
@@ -123,7 +124,7 @@ impl Table {
             blanks += before;
             if !cell.text.is_empty() {
                 line.extend(std::iter::repeat_n(' ', blanks));
-                line.push_str(&paint.apply(cell.tone, &cell.text));
+                line.push_str(&paint.apply(cell.style, &cell.text));
                 blanks = 0;
             }
             blanks += after + GAP;

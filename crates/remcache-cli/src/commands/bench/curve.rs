@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-use crate::output::picture;
+use crate::output::chart;
 
 /// How the latencies are distributed, from the shortest to p99.99.
 ///
@@ -13,7 +13,7 @@ pub(super) fn line(latency: &Histogram<u64>) -> String {
     let marks = marks(low, high);
     let bars = (MOST_BARS / marks.len().max(1)).clamp(1, BARS_BETWEEN);
     let heights: Vec<u64> = marks.windows(2).flat_map(|pair| heights(latency, pair[0], pair[1], bars)).collect();
-    let line: Vec<char> = picture::sparkline(&heights).chars().collect();
+    let line: Vec<char> = chart::sparkline(&heights).chars().collect();
     let mut text = String::new();
     let mut unit = "";
     for (mark, bars) in marks.iter().zip(line.chunks(bars)) {

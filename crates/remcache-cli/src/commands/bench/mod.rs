@@ -11,7 +11,7 @@ use std::time::Duration;
 use remcache::{Client, Ttl};
 
 use crate::exit::{Exit, Failure, Outcome, complain};
-use crate::load::{Load, Mix, Pace, Popularity, Sizes, Threshold, Workload, per_second};
+use crate::load::{LoadModel, LoadRun, Mix, Popularity, Sizes, Threshold, Workload, per_second};
 use crate::options::value;
 use crate::output::{Notes, Progress, number};
 use crate::session::Session;
@@ -101,7 +101,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         stored.complain("keys", &mut session.output)?;
         return Ok(stored.exit());
     }
-    let mut load = Load::begin(&client, &workload, args.pace(), args.time, args.threads());
+    let mut load = LoadRun::begin(&client, &workload, args.pace(), args.time, args.threads());
     tokio::select! {
         () = watch(&mut load, args.time, notes) => {}
         () = interrupt.raised() => {
@@ -128,8 +128,8 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
 }
 
 impl Args {
-    fn pace(&self) -> Pace {
-        self.rate.map_or(Pace::Callers(self.depth), Pace::Rate)
+    fn pace(&self) -> LoadModel {
+        self.rate.map_or(LoadModel::Closed(self.depth), LoadModel::Open)
     }
 
     fn workload(&self) -> Workload {
@@ -160,7 +160,7 @@ async fn store(client: &Client, workload: &Workload, notes: Notes) -> Tally {
 }
 
 /// Waits until the load has ended, and shows how it goes.
-async fn watch(load: &mut Load, time: Duration, notes: Notes) {
+async fn watch(load: &mut LoadRun, time: Duration, notes: Notes) {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let progress = Progress::new(notes, millis(time));
     let mut steps = tokio::time::interval(STEP);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use plotters::prelude::*;
 
-use crate::load::{Recorder, Tallied, Verb};
+use crate::load::{OpStats, Operation, Recorder};
 use crate::output::number;
 
 /// Draws a curve for each operation. The percentiles are spread by the logarithm of what is beyond
@@ -71,7 +71,7 @@ fn percentile(nines: f64) -> String {
     }
 }
 
-fn curve(tallied: &Tallied, nines: f64) -> impl Iterator<Item = (f64, f64)> {
+fn curve(tallied: &OpStats, nines: f64) -> impl Iterator<Item = (f64, f64)> {
     let step = move |step: u32| nines * f64::from(step) / f64::from(STEPS);
     (0..=STEPS).map(step).map(|nines| (nines, tallied.latency.value_at_quantile(quantile(nines)) as f64))
 }
@@ -91,7 +91,7 @@ const STEPS: u32 = 400;
 const MOST_NINES: f64 = 6.0;
 const INK: RGBColor = RGBColor(30, 30, 30);
 /// A colour for each operation, by its place among all.
-const COLOURS: [RGBColor; Verb::ALL.len()] = [
+const COLOURS: [RGBColor; Operation::ALL.len()] = [
     RGBColor(214, 39, 40),
     RGBColor(31, 119, 180),
     RGBColor(44, 140, 60),
@@ -108,14 +108,14 @@ mod tests {
     fn every_operation_has_a_curve_and_every_nine_a_label() {
         let mut recorder = Recorder::default();
         for micros in 1..=20_000 {
-            recorder.record(Verb::Get, &Ok(true), Duration::from_micros(micros));
-            recorder.record(Verb::Incr, &Ok(true), Duration::from_micros(micros * 2));
+            recorder.record(Operation::Get, &Ok(true), Duration::from_micros(micros));
+            recorder.record(Operation::Incr, &Ok(true), Duration::from_micros(micros * 2));
         }
         let svg = draw(&recorder, "a <title>").unwrap();
         for text in ["get  (20,000)", "incr  (20,000)", "99.99%", ">\n0%", "percentile", "a &lt;title&gt;"] {
             assert!(svg.contains(text), "{text}: {svg}");
         }
-        for verb in [Verb::Get, Verb::Incr] {
+        for verb in [Operation::Get, Operation::Incr] {
             let RGBColor(red, green, blue) = COLOURS[verb as usize];
             assert!(svg.contains(&format!("#{red:02X}{green:02X}{blue:02X}")), "{svg}");
         }

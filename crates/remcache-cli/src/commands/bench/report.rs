@@ -9,18 +9,18 @@ use remcache::Client;
 use serde_json::{Map, Value};
 
 use super::{Args, curve, file_error, plot};
+use crate::atomic_file;
 use crate::exit::Failure;
-use crate::load::{Pace, Recorder, Tallied, Verb, per_second};
-use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone, number};
+use crate::load::{LoadModel, OpStats, Operation, Recorder, per_second};
+use crate::output::{Cell, Column, Layout, Output, Record, Table, TextStyle, number};
 use crate::tally::Tally;
-use crate::unfinished;
 
 /// The result of a load.
 #[derive(Debug)]
 pub(super) struct Report {
     recorder: Recorder,
     elapsed: Duration,
-    pace: Pace,
+    pace: LoadModel,
     settings: Record,
     /// The thresholds that are broken, each with its value.
     pub(super) broken: Vec<String>,
@@ -70,13 +70,13 @@ impl Report {
         output.table(&table)?;
         output.line(self.summary())?;
         let latency = self.recorder.tallied(None).latency;
-        if output.has_pictures() && !latency.is_empty() {
+        if output.has_charts() && !latency.is_empty() {
             output.line(curve::line(&latency))?;
         }
         Ok(())
     }
 
-    fn cells(&self, verb: Verb, tallied: &Tallied) -> Vec<Cell> {
+    fn cells(&self, verb: Operation, tallied: &OpStats) -> Vec<Cell> {
         let (hits, answers) = self.recorder.hits(Some(verb));
         let errors = Cell::new(number::exact(tallied.errors));
         let time =
@@ -85,7 +85,7 @@ impl Report {
             Cell::new(verb.name()),
             Cell::new(number::exact(tallied.answers)),
             Cell::new(self.rate(tallied.answers)),
-            if tallied.errors > 0 { errors.tone(Tone::Bad) } else { errors },
+            if tallied.errors > 0 { errors.style(TextStyle::Bad) } else { errors },
             number::percent(hits, answers).map_or_else(Cell::unknown, Cell::new),
         ];
         cells.extend(PERCENTILES.iter().map(|(percent, _)| time(tallied.percentile(*percent))));
@@ -96,12 +96,12 @@ impl Report {
     fn summary(&self) -> String {
         let reached = self.rate(self.recorder.tallied(None).answers);
         match self.pace {
-            Pace::Callers(callers) => format!(
+            LoadModel::Closed(callers) => format!(
                 "{} callers reached {reached}/s in {}; latency counted from the call",
                 number::exact(callers as u64),
                 number::duration(self.elapsed)
             ),
-            Pace::Rate(rate) => format!(
+            LoadModel::Open(rate) => format!(
                 "asked {}/s, reached {reached}/s; latency counted from the planned send time (coordinated omission corrected)",
                 number::exact(rate)
             ),
@@ -130,12 +130,12 @@ impl Report {
             .with("broken", self.broken.clone())
     }
 
-    fn flat(&self, verb: Verb, tallied: &Tallied) -> Record {
+    fn flat(&self, verb: Operation, tallied: &OpStats) -> Record {
         latencies(tallied)
             .fold(self.counts(verb, tallied), |record, (name, micros)| record.with(&format!("{name}_us"), micros))
     }
 
-    fn counts(&self, verb: Verb, tallied: &Tallied) -> Record {
+    fn counts(&self, verb: Operation, tallied: &OpStats) -> Record {
         let (hits, answers) = self.recorder.hits(Some(verb));
         let hit_percent = (answers > 0).then(|| 100.0 * hits as f64 / answers as f64);
         Record::new()
@@ -149,14 +149,14 @@ impl Report {
     /// Writes the files that were asked for.
     pub(super) fn save(&self, args: &Args) -> Result<(), Failure> {
         if let Some(path) = &args.json {
-            unfinished::write(path, format!("{}\n", self.record()).as_bytes())?;
+            atomic_file::write(path, format!("{}\n", self.record()).as_bytes())?;
         }
         if let Some(path) = &args.hdr {
-            unfinished::write(path, &self.histograms().map_err(file_error(path))?)?;
+            atomic_file::write(path, &self.histograms().map_err(file_error(path))?)?;
         }
         if let Some(path) = &args.svg {
             let svg = plot::draw(&self.recorder, &self.title()).map_err(|error| io::Error::other(error.to_string()));
-            unfinished::write(path, svg.map_err(file_error(path))?.as_bytes())?;
+            atomic_file::write(path, svg.map_err(file_error(path))?.as_bytes())?;
         }
         Ok(())
     }
@@ -165,8 +165,10 @@ impl Report {
     fn title(&self) -> String {
         let reached = self.rate(self.recorder.tallied(None).answers);
         match self.pace {
-            Pace::Callers(callers) => format!("{} callers, {reached} answers a second", number::exact(callers as u64)),
-            Pace::Rate(rate) => format!("{} asked a second, {reached} answered", number::exact(rate)),
+            LoadModel::Closed(callers) => {
+                format!("{} callers, {reached} answers a second", number::exact(callers as u64))
+            }
+            LoadModel::Open(rate) => format!("{} asked a second, {reached} answered", number::exact(rate)),
         }
     }
 
@@ -214,13 +216,13 @@ fn settings(args: &Args, client: &Client) -> Record {
         .with("connections", args.conns)
         .with("threads", args.threads());
     match args.pace() {
-        Pace::Callers(callers) => record.with("callers", callers),
-        Pace::Rate(rate) => record.with("asked_per_s", rate),
+        LoadModel::Closed(callers) => record.with("callers", callers),
+        LoadModel::Open(rate) => record.with("asked_per_s", rate),
     }
 }
 
 /// The latencies of the JSON and CSV forms, in microseconds.
-fn latencies(tallied: &Tallied) -> impl Iterator<Item = (&'static str, f64)> {
+fn latencies(tallied: &OpStats) -> impl Iterator<Item = (&'static str, f64)> {
     let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
     let percentiles = PERCENTILES.iter().map(move |(percent, name)| (*name, micros(tallied.percentile(*percent))));
     let all = [("mean", tallied.latency.mean() / 1000.0)].into_iter().chain(percentiles);

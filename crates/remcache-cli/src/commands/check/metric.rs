@@ -3,17 +3,17 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::comparison::Comparison;
 use crate::options::value;
 use crate::output::number;
-use crate::relation::Relation;
-use crate::sample::Figures;
+use crate::stats::Stats;
 
 /// A condition on a metric of a server.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Condition {
     text: String,
     pub(super) metric: CheckMetric,
-    relation: Relation,
+    comparison: Comparison,
     limit: f64,
 }
 
@@ -55,8 +55,8 @@ const RATES: [(&str, &str); 4] =
 /// State of a server: its statistics at the end and at the start of the interval, and the time of a no-op.
 #[derive(Debug)]
 pub(super) struct Observation {
-    pub(super) now: Figures,
-    pub(super) before: Option<(Figures, Duration)>,
+    pub(super) now: Stats,
+    pub(super) before: Option<(Stats, Duration)>,
     pub(super) ping: Duration,
 }
 
@@ -75,7 +75,7 @@ impl Condition {
     /// Evaluates the condition.
     pub(super) fn evaluate(&self, observation: &Observation) -> Evaluation {
         match self.metric.value(observation) {
-            Some(Some(value)) => Evaluation::Value(value, self.relation.holds(value, self.limit)),
+            Some(Some(value)) => Evaluation::Value(value, self.comparison.holds(value, self.limit)),
             Some(None) => Evaluation::NoData,
             None => Evaluation::Unavailable,
         }
@@ -83,7 +83,7 @@ impl Condition {
 
     /// Whether it holds for large values.
     pub(super) fn is_upper_bound(&self) -> bool {
-        matches!(self.relation, Relation::Above | Relation::AtLeast)
+        matches!(self.comparison, Comparison::Above | Comparison::AtLeast)
     }
 
     /// Describes a value for which the condition holds.
@@ -151,7 +151,7 @@ impl CheckMetric {
     }
 
     /// Returns the name that was probably meant, in place of one that the server does not report.
-    fn suggestion(&self, stats: &Figures) -> Option<String> {
+    fn suggestion(&self, stats: &Stats) -> Option<String> {
         let (name, suffix) = match self {
             Self::Stat(name) => (name, ""),
             Self::Rate(name) => (name, "/s"),
@@ -246,8 +246,8 @@ impl FromStr for Condition {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = Relation::split(text);
-        let (name, relation, right) = parts.ok_or("expected a condition such as hit%<90 or evictions/s>100")?;
+        let parts = Comparison::split(text);
+        let (name, comparison, right) = parts.ok_or("expected a condition such as hit%<90 or evictions/s>100")?;
         let metric: CheckMetric = name.parse()?;
         let limit = metric.limit(right).map_err(|problem| match (ratio_without_percent(name), percentage(right)) {
             (Some(ratio), Some(limit)) => {
@@ -256,7 +256,7 @@ impl FromStr for Condition {
             }
             _ => format!("invalid limit {right:?} for {name}: {problem}"),
         })?;
-        Ok(Self { text: text.to_owned(), metric, relation, limit })
+        Ok(Self { text: text.to_owned(), metric, comparison, limit })
     }
 }
 
@@ -302,7 +302,7 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(text.parse::<Condition>().unwrap().evaluate(&observation()), expected, "{text}");
         }
-        let now: Figures = [("get_hits", "9"), ("get_misses", "9")].into_iter().collect();
+        let now: Stats = [("get_hits", "9"), ("get_misses", "9")].into_iter().collect();
         let idle = Observation { before: Some((now.clone(), Duration::from_secs(1))), now, ping: Duration::ZERO };
         assert_eq!("hit%<90".parse::<Condition>().unwrap().evaluate(&idle), NoData);
     }

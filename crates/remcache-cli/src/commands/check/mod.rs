@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 
 use crate::exit::{Exit, Outcome};
 use crate::options::value;
-use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone};
-use crate::sample::{self, reason};
+use crate::output::{Cell, Column, Layout, Output, Record, Table, TextStyle};
 use crate::session::Session;
+use crate::stats::{self, reason};
 use metric::{Condition, Evaluation, Observation};
 use perfdata::PerfData;
 
@@ -86,10 +86,10 @@ async fn observe(server: &ServerHandle, interval: Option<Duration>) -> Result<Ob
     server.noop().await?;
     let ping = asked.elapsed();
     let begun = Instant::now();
-    let first = sample::figures(server, "").await?;
+    let first = stats::fetch(server, "").await?;
     let Some(interval) = interval else { return Ok(Observation { now: first, before: None, ping }) };
     tokio::time::sleep(interval).await;
-    let now = sample::figures(server, "").await?;
+    let now = stats::fetch(server, "").await?;
     Ok(Observation { now, before: Some((first, begun.elapsed())), ping })
 }
 
@@ -152,11 +152,11 @@ impl Health {
         }
     }
 
-    fn tone(self) -> Tone {
+    fn style(self) -> TextStyle {
         match self {
-            Self::Ok => Tone::Good,
-            Self::Unknown | Self::Warning => Tone::Warning,
-            Self::Critical => Tone::Bad,
+            Self::Ok => TextStyle::Good,
+            Self::Unknown | Self::Warning => TextStyle::Warning,
+            Self::Critical => TextStyle::Bad,
         }
     }
 }
@@ -176,7 +176,7 @@ fn print(results: &[CheckResult], output: &mut Output) -> std::io::Result<()> {
     }
     let mut table = Table::new([Column::left("SERVER"), Column::left("STATUS"), Column::left("")]);
     for result in results {
-        let status = Cell::new(result.health.name()).tone(result.health.tone());
+        let status = Cell::new(result.health.name()).style(result.health.style());
         table.row([Cell::new(&result.server), status, Cell::new(result.reasons.join("; "))]);
     }
     output.table(&table)

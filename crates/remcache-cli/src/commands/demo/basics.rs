@@ -7,8 +7,8 @@ use tokio::task::JoinSet;
 
 use super::output::DemoOutput;
 use crate::exit::Failure;
-use crate::output::{Cell, Column, Table, Tone, number, picture};
-use crate::sample;
+use crate::output::{Cell, Column, Table, TextStyle, chart, number};
+use crate::stats;
 
 const TTL: Duration = Duration::from_secs(600);
 
@@ -87,16 +87,16 @@ async fn shares(client: &Client, keys: &[String]) -> Result<Table, Failure> {
     for key in keys {
         servers_of_keys.extend(client.locate(key)?.map(|server| server.name().to_owned()));
     }
-    for sample in sample::take(client, "").await {
-        let figures = sample.figures?;
+    for sample in stats::fetch_all(client, "").await {
+        let figures = sample.stats?;
         let figure = |name| figures.number(name).unwrap_or_default();
         let held = servers_of_keys.iter().filter(|server| *server == sample.server.name()).count();
 
         let (hits, misses) = (figure("get_hits"), figure("get_misses"));
         table.row([
-            Cell::new(sample.server.name()).tone(Tone::Name),
+            Cell::new(sample.server.name()).style(TextStyle::Name),
             Cell::new(format_args!("{:.1}%", 100.0 * held as f64 / keys.len() as f64)),
-            Cell::new(picture::bar(held as f64 / keys.len() as f64, 30)).tone(Tone::Good),
+            Cell::new(chart::bar(held as f64 / keys.len() as f64, 30)).style(TextStyle::Good),
             Cell::new(number::exact(figure("curr_items"))),
             Cell::new(number::bytes(figure("bytes"))),
             Cell::new(number::exact(figure("cmd_get"))),

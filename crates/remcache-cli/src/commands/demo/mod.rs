@@ -14,7 +14,7 @@ use remcache::{Client, Config};
 
 use crate::embedded::Embedded;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::Tone;
+use crate::output::TextStyle;
 use crate::session::Session;
 use output::DemoOutput;
 
@@ -52,11 +52,11 @@ async fn run_sections(client: &Client, servers: &Embedded, out: &mut DemoOutput<
 fn next_steps(out: &mut DemoOutput<'_>) -> Result<(), Failure> {
     out.heading("What next")?;
     for (line, what) in NEXT_STEPS {
-        let line = out.paint(Tone::Name, format_args!("{line:44}"));
+        let line = out.paint(TextStyle::Name, format_args!("{line:44}"));
         out.line(format_args!("{line}{what}"))?;
     }
     if !out.all_passed() {
-        out.line(out.paint(Tone::Bad, "Some steps failed: see the lines marked ✗ above."))?;
+        out.line(out.paint(TextStyle::Bad, "Some steps failed: see the lines marked ✗ above."))?;
     }
     Ok(())
 }

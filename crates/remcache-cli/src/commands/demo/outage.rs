@@ -10,7 +10,7 @@ use super::output::DemoOutput;
 use super::scenario::{Phase, Scenario};
 use crate::embedded::Embedded;
 use crate::exit::Failure;
-use crate::output::{Tone, number};
+use crate::output::{TextStyle, number};
 
 /// Times since the start of the load.
 struct OutageTimes {
@@ -94,7 +94,7 @@ fn print_result(client: &Client, result: &LoadResult, times: &OutageTimes, out: 
     let [stopped, started, recovered] =
         [times.stopped, times.started, times.recovered].map(|time| format!("{:.2} s", time.as_secs_f64()));
     let times = format!("stopped at {stopped}, restarted at {started}, reconnected at {recovered}");
-    out.line(out.paint(Tone::Faint, times))?;
+    out.line(out.paint(TextStyle::Faint, times))?;
     let calls = format!("{} gets", number::exact(result.requests));
     let [answered, not_sent, in_flight] = [result.answered, result.not_sent, result.maybe_sent].map(number::exact);
     let outcome = format!("{answered} answered, {not_sent} not sent, {in_flight} in flight at the stop");
@@ -109,16 +109,16 @@ fn draw(client: &Client, result: &LoadResult, out: &mut DemoOutput<'_>) -> io::R
     let width = out.name_width(client);
     for (index, server) in client.servers().iter().enumerate() {
         let cells = result.timeline(index, TIMELINE).into_iter().map(|part| match part {
-            (true, false) => out.paint(Tone::Good, "█"),
-            (true, true) => out.paint(Tone::Warning, "▒"),
-            (false, true) => out.paint(Tone::Bad, "✗"),
+            (true, false) => out.paint(TextStyle::Good, "█"),
+            (true, true) => out.paint(TextStyle::Warning, "▒"),
+            (false, true) => out.paint(TextStyle::Bad, "✗"),
             (false, false) => " ".to_owned(),
         });
         let cells: String = cells.collect();
-        let name = out.paint(Tone::Name, format_args!("{:>width$}", server.name()));
+        let name = out.paint(TextStyle::Name, format_args!("{:>width$}", server.name()));
         out.line(format_args!("{name}  {cells}"))?;
     }
-    out.line(out.paint(Tone::Faint, format_args!("{:>width$}  █ answers   ✗ failures   ▒ both", "")))
+    out.line(out.paint(TextStyle::Faint, format_args!("{:>width$}  █ answers   ✗ failures   ▒ both", "")))
 }
 
 const TIMELINE: usize = 72;

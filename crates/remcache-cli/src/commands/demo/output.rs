@@ -5,7 +5,7 @@ use std::io;
 
 use remcache::Client;
 
-use crate::output::{Output, Table, Tone};
+use crate::output::{Output, Table, TextStyle};
 
 /// Output of the demo, flushed after each line.
 pub(super) struct DemoOutput<'o> {
@@ -25,8 +25,8 @@ impl<'o> DemoOutput<'o> {
     }
 
     /// Returns the text in a colour, if colours are on.
-    pub(super) fn paint(&self, tone: Tone, text: impl fmt::Display) -> String {
-        self.output.paint().apply(tone, text)
+    pub(super) fn paint(&self, style: TextStyle, text: impl fmt::Display) -> String {
+        self.output.paint().apply(style, text)
     }
 
     /// Length of the longest server name.
@@ -40,7 +40,7 @@ impl<'o> DemoOutput<'o> {
             self.output.line("")?;
         }
         self.headings += 1;
-        let text = self.paint(Tone::Title, text);
+        let text = self.paint(TextStyle::Title, text);
         self.output.line(text)?;
         self.output.flush()
     }
@@ -59,8 +59,8 @@ impl<'o> DemoOutput<'o> {
     /// Prints a call and its result; `passed` is whether the result was the expected one.
     pub(super) fn step(&mut self, call: &str, result: impl fmt::Display, passed: bool) -> io::Result<()> {
         self.all_passed &= passed;
-        let (sign, tone) = if passed { ("→", Tone::Good) } else { ("✗", Tone::Bad) };
-        let result = self.paint(tone, format_args!("{sign} {result}"));
+        let (sign, style) = if passed { ("→", TextStyle::Good) } else { ("✗", TextStyle::Bad) };
+        let result = self.paint(style, format_args!("{sign} {result}"));
         self.line(format_args!("{call:46} {result}"))
     }
 
@@ -69,7 +69,7 @@ impl<'o> DemoOutput<'o> {
         self.all_passed &= passed;
         match passed {
             true => Ok(()),
-            false => self.line(self.paint(Tone::Bad, format_args!("✗ {message}"))),
+            false => self.line(self.paint(TextStyle::Bad, format_args!("✗ {message}"))),
         }
     }
 }

@@ -8,7 +8,7 @@ use remcache::{Client, Error};
 
 use super::output::DemoOutput;
 use crate::exit::Failure;
-use crate::output::{Tone, number};
+use crate::output::{TextStyle, number};
 
 /// Keys, and the index of each key's server.
 pub(super) struct Scenario<'c> {
@@ -42,10 +42,10 @@ enum KeyState {
 }
 
 impl KeyState {
-    const ALL: [(Self, &'static str, &'static str, Tone); 3] = [
-        (Self::Found, "●", "found", Tone::Good),
-        (Self::Missing, "○", "missing", Tone::Warning),
-        (Self::Failed, "✗", "failed", Tone::Bad),
+    const ALL: [(Self, &'static str, &'static str, TextStyle); 3] = [
+        (Self::Found, "●", "found", TextStyle::Good),
+        (Self::Missing, "○", "missing", TextStyle::Warning),
+        (Self::Failed, "✗", "failed", TextStyle::Bad),
     ];
 
     fn of(outcome: Result<&Option<Item>, &Error>) -> Self {
@@ -58,7 +58,7 @@ impl KeyState {
 
     fn paint(self, out: &DemoOutput<'_>) -> String {
         let known = Self::ALL.iter().find(|(state, ..)| *state == self);
-        known.map_or_else(String::new, |(_, sign, _, tone)| out.paint(*tone, sign))
+        known.map_or_else(String::new, |(_, sign, _, style)| out.paint(*style, sign))
     }
 }
 
@@ -110,19 +110,19 @@ impl<'c> Scenario<'c> {
     fn draw(&self, states: &[KeyState], out: &mut DemoOutput<'_>) -> io::Result<()> {
         let width = out.name_width(self.client);
         let numbers: String = (1..=KEYS).map(|number| format!(" {number:02}")).collect();
-        out.line(out.paint(Tone::Faint, format_args!("{:>width$} {numbers}", "user:")))?;
+        out.line(out.paint(TextStyle::Faint, format_args!("{:>width$} {numbers}", "user:")))?;
         for (index, server) in self.client.servers().iter().enumerate() {
             let cells = self.servers_of_keys.iter().zip(states).map(|(&holder, state)| match holder == index {
                 true => state.paint(out),
-                false => out.paint(Tone::Faint, "·"),
+                false => out.paint(TextStyle::Faint, "·"),
             });
             let cells: String = cells.map(|cell| format!("  {cell}")).collect();
-            let (word, tone) = match server.state().condition {
-                Condition::Down(_) => ("down", Tone::Bad),
-                _ => ("up", Tone::Good),
+            let (word, style) = match server.state().condition {
+                Condition::Down(_) => ("down", TextStyle::Bad),
+                _ => ("up", TextStyle::Good),
             };
-            let name = out.paint(Tone::Name, format_args!("{:>width$}", server.name()));
-            let word = out.paint(tone, word);
+            let name = out.paint(TextStyle::Name, format_args!("{:>width$}", server.name()));
+            let word = out.paint(style, word);
             out.line(format_args!("{name} {cells}   {word}"))?;
         }
         Ok(())
@@ -136,18 +136,18 @@ impl<'c> Scenario<'c> {
         time: Duration,
         out: &mut DemoOutput<'_>,
     ) -> io::Result<()> {
-        for (wanted, sign, word, tone) in KeyState::ALL {
+        for (wanted, sign, word, style) in KeyState::ALL {
             let chosen = self.keys.iter().zip(states).filter(|(_, state)| **state == wanted);
             let numbers: Vec<_> = chosen.filter_map(|(key, _)| Some(key.split_once(':')?.1)).collect();
             if !numbers.is_empty() {
-                let word = out.paint(tone, format_args!("{sign} {:2} {word:8}", numbers.len()));
+                let word = out.paint(style, format_args!("{sign} {:2} {word:8}", numbers.len()));
                 out.line(format_args!("{word}user: {}", numbers.join(" ")))?;
             }
         }
         if let Some((_, error)) = outcomes.failed().next() {
-            out.line(out.paint(Tone::Faint, format_args!("             {error}")))?;
+            out.line(out.paint(TextStyle::Faint, format_args!("             {error}")))?;
         }
         let time = number::duration(time);
-        out.line(out.paint(Tone::Faint, format_args!("one get_many of {KEYS} keys, {time}")))
+        out.line(out.paint(TextStyle::Faint, format_args!("one get_many of {KEYS} keys, {time}")))
     }
 }

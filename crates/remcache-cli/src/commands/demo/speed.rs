@@ -6,21 +6,21 @@ use remcache::{Client, Ttl};
 
 use super::output::DemoOutput;
 use crate::exit::Failure;
-use crate::load::{Load, Mix, Pace, Popularity, Sizes, Tallied, Verb, Workload, per_second};
-use crate::output::{Cell, Column, Table, Tone, number, picture};
+use crate::load::{LoadModel, LoadRun, Mix, OpStats, Operation, Popularity, Sizes, Workload, per_second};
+use crate::output::{Cell, Column, Table, TextStyle, chart, number};
 
 /// Throughput and latency with a number of callers.
 struct SpeedResult {
     callers: usize,
     rate: f64,
-    gets: Tallied,
+    gets: OpStats,
 }
 
 /// Measures gets with a growing number of callers.
 pub(super) async fn measure(client: &Client, out: &mut DemoOutput<'_>) -> Result<(), Failure> {
     out.heading("Throughput: gets of 100 bytes, one thread, one connection to each server")?;
     let workload = Workload {
-        mix: Mix::only(Verb::Get),
+        mix: Mix::only(Operation::Get),
         keys: 10_000,
         popularity: Popularity::Uniform,
         sizes: Sizes::only(100),
@@ -40,13 +40,13 @@ pub(super) async fn measure(client: &Client, out: &mut DemoOutput<'_>) -> Result
     if cfg!(debug_assertions) {
         let hint = "unoptimised build: measure with cargo run --release -- demo";
 
-        out.line(out.paint(Tone::Faint, hint))?;
+        out.line(out.paint(TextStyle::Faint, hint))?;
     }
     Ok(())
 }
 
 async fn reach(client: &Client, workload: &Workload, callers: usize) -> SpeedResult {
-    let mut load = Load::begin(client, workload, Pace::Callers(callers), TIME, 1);
+    let mut load = LoadRun::begin(client, workload, LoadModel::Closed(callers), TIME, 1);
     load.ended().await;
     let (recorder, elapsed) = load.result();
     let gets = recorder.tallied(None);
@@ -61,8 +61,8 @@ fn table(results: &[SpeedResult]) -> Table {
     for SpeedResult { callers, rate, gets } in results {
         table.row([
             Cell::new(callers),
-            Cell::new(number::exact(rate.round() as u64)).tone(Tone::Title),
-            Cell::new(format!("{:40}", picture::bar(rate / fastest, 40))).tone(Tone::Good),
+            Cell::new(number::exact(rate.round() as u64)).style(TextStyle::Title),
+            Cell::new(format!("{:40}", chart::bar(rate / fastest, 40))).style(TextStyle::Good),
             Cell::new(number::duration(gets.percentile(50.0))),
             Cell::new(number::duration(gets.percentile(99.0))),
         ]);

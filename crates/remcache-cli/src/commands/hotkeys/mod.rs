@@ -17,9 +17,9 @@ use super::prefix::PrefixRule;
 use crate::exit::Outcome;
 use crate::options::value;
 use crate::output::{Notes, Progress, number};
-use crate::sample::events_left_out;
 use crate::selection::KeyPattern;
 use crate::session::Session;
+use crate::stats::dropped_events;
 use crate::tally::Tally;
 use aggregator::Aggregator;
 use report::{HotKey, HotKeyReport};
@@ -81,7 +81,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.expect();
     let client = session.client()?;
     let servers = client.servers();
-    let before = events_left_out(&client).await;
+    let before = dropped_events(&client).await;
     let begun = Instant::now();
     let mut collector = Collector::start(&servers, args, event_log::start_timeout(session));
     let mut tally = Tally::default();
@@ -90,7 +90,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         () = interrupt.raised() => {}
     }
     let elapsed = begun.elapsed();
-    let after = events_left_out(&client).await;
+    let after = dropped_events(&client).await;
     let mut aggregator = collector.finish(args);
     for (server, (before, after)) in before.into_iter().zip(after).enumerate() {
         aggregator.add_skipped(server, after.saturating_sub(before));

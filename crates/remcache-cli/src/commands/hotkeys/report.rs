@@ -7,7 +7,7 @@ use std::time::Duration;
 use remcache::client::ServerHandle;
 
 use super::aggregator::{Aggregator, Counted};
-use crate::output::{Cell, Column, Output, Record, Table, Tone, number, text};
+use crate::output::{Cell, Column, Output, Record, Table, TextStyle, number, text};
 
 /// A key at a server, or a prefix on all servers, with its estimated fetches.
 #[derive(Debug)]
@@ -215,10 +215,10 @@ impl HotKeyReport {
 
     fn cells(&self, key: &HotKey) -> Vec<Cell> {
         let rates = self.rates(key);
-        let warned = |cell: Cell, is_notable: bool| if is_notable { cell.tone(Tone::Warning) } else { cell };
+        let warned = |cell: Cell, is_notable: bool| if is_notable { cell.style(TextStyle::Warning) } else { cell };
         let name = if self.is_by_prefix() && key.key.is_empty() { "(none)".into() } else { text::inline(&key.key) };
         let mut cells = vec![
-            Cell::new(name).tone(Tone::Name),
+            Cell::new(name).style(TextStyle::Name),
             Cell::new(rate(rates.gets)),
             // A prefix with a large share of the fetches is no cause for concern: it is spread over the servers.
             warned(
@@ -248,8 +248,8 @@ fn rate(gets: f64) -> String {
 fn out(bytes: f64) -> Cell {
     let text = number::bytes(bytes as u64);
     match bytes {
-        OUT_BAD.. => Cell::new(format_args!("{text}!")).tone(Tone::Bad),
-        OUT_WARNING.. => Cell::new(text).tone(Tone::Warning),
+        OUT_BAD.. => Cell::new(format_args!("{text}!")).style(TextStyle::Bad),
+        OUT_WARNING.. => Cell::new(text).style(TextStyle::Warning),
         _ => Cell::new(text),
     }
 }

@@ -10,7 +10,7 @@ use remcache::distribution::Distribution;
 
 use crate::exit::{Exit, Outcome};
 use crate::options::value;
-use crate::output::{Cell, Column, Record, Table, Tone};
+use crate::output::{Cell, Column, Record, Table, TextStyle};
 use crate::session::Session;
 use change::Change;
 
@@ -88,7 +88,7 @@ fn profiles(session: &mut Session) -> Outcome {
             [] => known.about().to_owned(),
             aliases => format!("{} (also {})", known.about(), aliases.join(", ")),
         };
-        table.row([Cell::new(known.name()).tone(Tone::Name), Cell::new(about)]);
+        table.row([Cell::new(known.name()).style(TextStyle::Name), Cell::new(about)]);
     }
     output.table(&table)?;
     Ok(Exit::Yes)

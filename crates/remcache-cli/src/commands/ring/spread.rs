@@ -3,7 +3,7 @@
 use super::Options;
 use super::change::{Change, Moves};
 use crate::exit::{Exit, Outcome};
-use crate::output::{Cell, Column, Record, Table, Tone, number, picture};
+use crate::output::{Cell, Column, Record, Table, TextStyle, chart, number};
 use crate::session::Session;
 
 /// One server's keys.
@@ -42,10 +42,10 @@ pub(super) fn balance(options: &Options, session: &mut Session) -> Outcome {
         records.end()?;
         return Ok(Exit::Yes);
     }
-    let has_pictures = output.has_pictures();
+    let has_charts = output.has_charts();
     let mut columns =
         vec![Column::left("SERVER"), Column::right("SHARE"), Column::right("KEYS"), Column::right("±IDEAL")];
-    if has_pictures {
+    if has_charts {
         columns.push(Column::left(""));
     }
     if is_changed {
@@ -53,7 +53,7 @@ pub(super) fn balance(options: &Options, session: &mut Session) -> Outcome {
     }
     let mut table = Table::new(columns);
     for (place, share) in shares.iter().enumerate() {
-        table.row(cells(&change, &moves, place, share, is_changed, has_pictures));
+        table.row(cells(&change, &moves, place, share, is_changed, has_charts));
     }
     output.table(&table)?;
     if is_changed {
@@ -68,14 +68,7 @@ fn from_ideal(keys: u64, moves: &Moves, ideal: Option<f64>) -> Option<f64> {
     (ideal > 0.0).then(|| 100.0 * (keys as f64 - ideal) / ideal)
 }
 
-fn cells(
-    change: &Change,
-    moves: &Moves,
-    place: usize,
-    share: &Share,
-    is_changed: bool,
-    has_pictures: bool,
-) -> Vec<Cell> {
+fn cells(change: &Change, moves: &Moves, place: usize, share: &Share, is_changed: bool, has_charts: bool) -> Vec<Cell> {
     let percent = |count| number::percent(count, moves.keys).map_or_else(Cell::unknown, |text| Cell::new(text + "%"));
     let ideal = change.ideal(place, false);
     let is_there = |is_after| change.ideal(place, is_after).is_some();
@@ -83,16 +76,16 @@ fn cells(
     match is_there(false) {
         true => {
             let off = from_ideal(share.before, moves, ideal);
-            let tone = if off.is_some_and(|off| off.abs() > 10.0) { Tone::Warning } else { Tone::Plain };
-            let off = off.map_or_else(Cell::unknown, |off| Cell::new(format_args!("{off:+.1}%")).tone(tone));
+            let style = if off.is_some_and(|off| off.abs() > 10.0) { TextStyle::Warning } else { TextStyle::Plain };
+            let off = off.map_or_else(Cell::unknown, |off| Cell::new(format_args!("{off:+.1}%")).style(style));
             cells.extend([percent(share.before), Cell::new(number::exact(share.before)), off]);
         }
         false => cells.extend([Cell::unknown(), Cell::unknown(), Cell::unknown()]),
     }
-    if has_pictures {
+    if has_charts {
         let widest = (0..change.names.len()).filter_map(|place| change.ideal(place, false)).fold(0.0, f64::max);
         let length = share.before as f64 / moves.keys.max(1) as f64 / (2.0 * widest).max(f64::MIN_POSITIVE);
-        cells.push(Cell::new(picture::bar(length, 36)).tone(Tone::Name));
+        cells.push(Cell::new(chart::bar(length, 36)).style(TextStyle::Name));
     }
     if is_changed && is_there(true) {
         cells.extend([percent(share.after), Cell::new(number::exact(share.moved_in))]);

@@ -16,7 +16,7 @@ use remcache::Client;
 
 use crate::exit::{Exit, Failure, Outcome, complain};
 use crate::input;
-use crate::output::{Cell, Column, Output, Table, Tone};
+use crate::output::{Cell, Column, Output, Table, TextStyle};
 use crate::session::Session;
 use completion::{Completion, KnownKeys, OWN};
 pub(crate) use lines::LineEditor;
@@ -302,7 +302,7 @@ impl<R: RunTool> Shell<R> {
 
     fn list(&self, output: &mut Output) -> Outcome {
         let mut table = Table::new([Column::left("COMMAND"), Column::left("")]);
-        let mut row = |name: &str, help: &str| table.row([Cell::new(name).tone(Tone::Name), Cell::new(help)]);
+        let mut row = |name: &str, help: &str| table.row([Cell::new(name).style(TextStyle::Name), Cell::new(help)]);
         OWN.iter().for_each(|(name, help)| row(name, help));
         for command in self.definition.get_subcommands().filter(|command| command.get_name() != "shell") {
             row(command.get_name(), &command.get_about().map(ToString::to_string).unwrap_or_default());

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use super::wire::{Meaning, Next, Sent};
 use crate::commands::get;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Tone, text};
-use crate::room::LONGEST_VALUE;
+use crate::item_limit::MAX_VALUE_SIZE;
+use crate::output::{TextStyle, text};
 use crate::session::Session;
 use crate::tally::Tally;
 
@@ -44,7 +44,7 @@ impl Wires {
         let (mut tally, mut is_refused) = (Tally::default(), false);
         for server in &servers {
             if servers.len() > 1 {
-                let name = session.output.paint().apply(Tone::Title, server.name());
+                let name = session.output.paint().apply(TextStyle::Title, server.name());
                 session.output.line(name)?;
             }
             match self.ask(server, sent, request, session).await {
@@ -168,7 +168,7 @@ impl Wire {
 
     /// The next so many bytes, and the line end behind them.
     async fn value(&mut self, length: usize) -> io::Result<Vec<u8>> {
-        if length > LONGEST_VALUE {
+        if length > MAX_VALUE_SIZE {
             return Err(io::Error::other(format!("it announces a value of {length} bytes")));
         }
         while self.input.len() < length + 2 {

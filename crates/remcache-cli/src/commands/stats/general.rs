@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Look, down};
-use crate::output::{Cell, Column, Record, Table, Tone, number, picture};
-use crate::sample::Figures;
+use crate::output::{Cell, Column, Record, Table, TextStyle, chart, number};
+use crate::stats::Stats;
 
 /// One server's figures, as far as it tells them.
 #[derive(Clone, Debug, Default)]
@@ -27,10 +27,10 @@ pub(super) struct Row {
 
 impl Row {
     /// The figures now; with an earlier look its counters are subtracted.
-    pub(super) fn new(before: Option<(&Figures, Duration)>, now: &Figures, age: Option<u64>) -> Self {
+    pub(super) fn new(before: Option<(&Stats, Duration)>, now: &Stats, age: Option<u64>) -> Self {
         let number = |name| now.number(name).unwrap_or_default();
         // A server that was restarted between the looks counts from 0 again.
-        let is_restarted = |earlier: &Figures| now.number("uptime") < earlier.number("uptime");
+        let is_restarted = |earlier: &Stats| now.number("uptime") < earlier.number("uptime");
         let before = before.filter(|(earlier, _)| !is_restarted(earlier));
         let counted = |name| {
             let earlier = before.and_then(|(earlier, _)| earlier.number(name)).unwrap_or_default();
@@ -85,7 +85,7 @@ impl Row {
         (self.gets > 0).then(|| 100.0 * self.hits as f64 / self.gets as f64)
     }
 
-    fn cells(&self, name: Cell, has_rates: bool, has_pictures: bool) -> Vec<Cell> {
+    fn cells(&self, name: Cell, has_rates: bool, has_charts: bool) -> Vec<Cell> {
         let counted = |counter: u64| match (has_rates, self.rate(counter)) {
             (true, Some(rate)) => Cell::new(number::rate(rate)),
             (true, None) => Cell::unknown(),
@@ -94,15 +94,15 @@ impl Row {
         let evictions = match (self.evictions, has_rates) {
             (0, _) => counted(0),
             // A table without colours says it too.
-            (evicted, true) => counted(evicted).marked().tone(Tone::Warning),
-            (evicted, false) => counted(evicted).tone(Tone::Warning),
+            (evicted, true) => counted(evicted).marked().style(TextStyle::Warning),
+            (evicted, false) => counted(evicted).style(TextStyle::Warning),
         };
         vec![
             name,
             Cell::new(self.version.as_deref().unwrap_or_default()),
             Cell::new(self.uptime.map(number::age).unwrap_or_default()),
             Cell::new(number::count(self.items)),
-            Cell::new(self.memory(has_pictures)),
+            Cell::new(self.memory(has_charts)),
             number::percent(self.hits, self.gets).map_or_else(Cell::unknown, Cell::new),
             counted(self.gets),
             counted(self.sets),
@@ -110,11 +110,11 @@ impl Row {
         ]
     }
 
-    fn memory(&self, has_pictures: bool) -> String {
+    fn memory(&self, has_charts: bool) -> String {
         let text = number::bytes_of(self.bytes, self.limit);
         let share = self.bytes as f64 / self.limit.max(1) as f64;
-        match has_pictures {
-            true => format!("{} {text}", picture::gauge(share, 8)),
+        match has_charts {
+            true => format!("{} {text}", chart::gauge(share, 8)),
             false => text,
         }
     }
@@ -124,7 +124,7 @@ impl Row {
             Some(most) => {
                 let is_near = self.connections.saturating_mul(10) >= most.saturating_mul(9);
                 let cell = Cell::new(format_args!("{}/{most}", self.connections));
-                if is_near { cell.tone(Tone::Warning) } else { cell }
+                if is_near { cell.style(TextStyle::Warning) } else { cell }
             }
             None => Cell::new(self.connections),
         }
@@ -132,7 +132,7 @@ impl Row {
 }
 
 /// The table of a look.
-pub(super) fn table(look: &Look, previous: Option<&Look>, has_rates: bool, has_pictures: bool) -> Table {
+pub(super) fn table(look: &Look, previous: Option<&Look>, has_rates: bool, has_charts: bool) -> Table {
     let mut table = Table::new(columns(has_rates));
     let rows = look.rows(previous);
     for (sample, row) in look.samples.iter().zip(&rows) {
@@ -141,14 +141,14 @@ pub(super) fn table(look: &Look, previous: Option<&Look>, has_rates: bool, has_p
             table.row([name, down(sample)]);
             continue;
         };
-        let mut cells = row.cells(name, has_rates, has_pictures);
+        let mut cells = row.cells(name, has_rates, has_charts);
         cells.push(row.connections());
         cells.push(row.age.map_or_else(Cell::unknown, |age| Cell::new(number::age(age))));
         table.row(cells);
     }
     if rows.len() > 1 {
         let alive = rows.iter().flatten().count();
-        let name = Cell::new(format_args!("total ({alive}/{})", rows.len())).tone(Tone::Title);
+        let name = Cell::new(format_args!("total ({alive}/{})", rows.len())).style(TextStyle::Title);
         // A gauge of all servers together would hide that one of them is full.
         table.row(Row::total(&rows).cells(name, has_rates, false));
     }
@@ -176,7 +176,7 @@ fn columns(has_rates: bool) -> [Column; 11] {
 mod tests {
     use super::*;
 
-    fn figures(uptime: &str, hits: &str, misses: &str, sets: &str) -> Figures {
+    fn figures(uptime: &str, hits: &str, misses: &str, sets: &str) -> Stats {
         [("uptime", uptime), ("get_hits", hits), ("get_misses", misses), ("cmd_set", sets), ("curr_items", "5")]
             .into_iter()
             .collect()

@@ -14,9 +14,9 @@ use crate::exit::{Exit, Failure, Outcome, words};
 use crate::interrupt::Interrupt;
 use crate::metrics;
 use crate::options::value;
-use crate::output::{Cell, Column, Layout, Output, Record, Table, Tone, number};
-use crate::sample::{self, Sample, reason};
+use crate::output::{Cell, Column, Layout, Output, Record, Table, TextStyle, number};
 use crate::session::Session;
+use crate::stats::{self, Snapshot, reason};
 use crate::tally::Tally;
 use general::Row;
 
@@ -81,7 +81,7 @@ impl Group {
 
 /// What one look saw.
 struct Look {
-    samples: Vec<Sample>,
+    samples: Vec<Snapshot>,
     /// The age of the oldest item of each server; only where it is shown.
     ages: Vec<Option<u64>>,
 }
@@ -178,25 +178,25 @@ async fn unless<T>(interrupt: &Interrupt, future: impl Future<Output = T>) -> Op
 
 impl Look {
     async fn take(client: &Client, group: Group) -> Self {
-        let samples = sample::take(client, group.name()).await;
+        let samples = stats::fetch_all(client, group.name()).await;
         let ages = match group {
             // Only the item statistics tell the age of the oldest item.
-            Group::General => sample::take(client, Group::Items.name()).await,
+            Group::General => stats::fetch_all(client, Group::Items.name()).await,
             _ => Vec::new(),
         };
-        let ages = ages.into_iter().map(|sample| sample.figures.ok()?.largest(":age")).collect();
+        let ages = ages.into_iter().map(|sample| sample.stats.ok()?.largest(":age")).collect();
         Self { samples, ages }
     }
 
     /// Whether no server answered.
     fn is_of_nobody(&self) -> bool {
-        self.samples.iter().all(|sample| sample.figures.is_err())
+        self.samples.iter().all(|sample| sample.stats.is_err())
     }
 
     fn exit(&self) -> Exit {
         let mut tally = Tally::default();
         for sample in &self.samples {
-            match &sample.figures {
+            match &sample.stats {
                 Ok(_) => tally.answer(true),
                 Err(error) => tally.error(error),
             }
@@ -206,12 +206,12 @@ impl Look {
 
     /// The rows of the table of general statistics; `None` for a server that is away.
     fn rows(&self, previous: Option<&Self>) -> Vec<Option<Row>> {
-        let row = |(index, sample): (usize, &Sample)| {
-            let now = sample.figures.as_ref().ok()?;
+        let row = |(index, sample): (usize, &Snapshot)| {
+            let now = sample.stats.as_ref().ok()?;
             let before = previous.and_then(|look| look.samples.get(index));
             let before = before.and_then(|before| {
                 let elapsed = sample.at.duration_since(before.at);
-                Some((before.figures.as_ref().ok()?, elapsed))
+                Some((before.stats.as_ref().ok()?, elapsed))
             });
             let age = self.ages.get(index).copied().flatten();
             Some(Row::new(before, now, age))
@@ -233,7 +233,7 @@ fn print(args: &Args, previous: Option<&Look>, look: &Look, is_first: bool, outp
     match (output.layout(), args.group) {
         (Layout::Text | Layout::Raw, Group::General) => {
             let has_rates = args.watch.is_some() || previous.is_some();
-            let table = general::table(look, previous, has_rates, output.has_pictures());
+            let table = general::table(look, previous, has_rates, output.has_charts());
             output.table(&table)?;
         }
         (Layout::Text | Layout::Raw, _) => output.table(&names_and_values(look))?,
@@ -247,7 +247,7 @@ fn names_and_values(look: &Look) -> Table {
     let mut table = Table::new([Column::left("SERVER"), Column::left("NAME"), Column::left("VALUE")]);
     for sample in &look.samples {
         let name = Cell::new(sample.server.name());
-        match &sample.figures {
+        match &sample.stats {
             Ok(figures) => {
                 figures.iter().for_each(|(stat, value)| table.row([name.clone(), Cell::new(stat), Cell::new(value)]));
             }
@@ -258,11 +258,11 @@ fn names_and_values(look: &Look) -> Table {
 }
 
 /// What stands in place of a server's figures.
-fn down(sample: &Sample) -> Cell {
-    let reason = sample.figures.as_ref().err().map(|error| reason(&sample.server, error));
+fn down(sample: &Snapshot) -> Cell {
+    let reason = sample.stats.as_ref().err().map(|error| reason(&sample.server, error));
     let since = sample.server.state().since.elapsed().unwrap_or_default().as_secs();
     let since = if since > 0 { format!(" ({since} s ago)") } else { String::new() };
-    Cell::new(format_args!("DOWN: {}{since}", reason.unwrap_or_default())).tone(Tone::Bad).spanning()
+    Cell::new(format_args!("DOWN: {}{since}", reason.unwrap_or_default())).style(TextStyle::Bad).spanning()
 }
 
 fn print_csv(look: &Look, has_header: bool, output: &mut Output) -> io::Result<()> {
@@ -272,7 +272,7 @@ fn print_csv(look: &Look, has_header: bool, output: &mut Output) -> io::Result<(
     };
     for sample in &look.samples {
         let record = || Record::new().with("server", sample.server.name());
-        match &sample.figures {
+        match &sample.stats {
             Ok(figures) => figures
                 .iter()
                 .try_for_each(|(name, value)| records.push(record().with("name", name).with("value", value)))?,
@@ -289,7 +289,7 @@ fn print_records(args: &Args, previous: Option<&Look>, look: &Look, output: &mut
     for (sample, row) in look.samples.iter().zip(rows) {
         let record = Record::new().with_some("time", time.clone()).with("server", sample.server.name());
         let rates = row.filter(|_| args.group == Group::General).and_then(|row| row.rates());
-        records.push(match &sample.figures {
+        records.push(match &sample.stats {
             Ok(figures) => {
                 let figures: Map<_, _> = figures.iter().map(|(name, value)| (name.to_owned(), typed(value))).collect();
                 record.with("stats", figures).with_some("rates", rates.map(Value::from))

@@ -2,12 +2,12 @@
 
 use super::screen::Tab;
 use crate::output::number;
-use crate::sample::Figures;
+use crate::stats::Stats;
 
 /// What the selected server tells beyond the overview.
 #[derive(Debug, Default)]
 pub(super) struct Details {
-    pub(super) figures: Figures,
+    pub(super) figures: Stats,
     /// Why there is nothing.
     pub(super) failure: Option<String>,
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Zoned;
 
-use crate::sample::Figures;
+use crate::stats::Stats;
 
 /// The servers, as the screen shows them.
 #[derive(Debug, Default)]
@@ -67,7 +67,7 @@ impl Trend {
 #[derive(Clone, Debug)]
 struct Look {
     at: Instant,
-    figures: Figures,
+    figures: Stats,
 }
 
 /// Something that happened.
@@ -83,7 +83,7 @@ pub(super) struct Event {
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) at: Instant,
-    pub(super) figures: Result<Figures, String>,
+    pub(super) figures: Result<Stats, String>,
     pub(super) ping: Option<Duration>,
 }
 
@@ -141,7 +141,7 @@ impl Member {
     }
 
     /// The figures of the latest look.
-    pub(super) fn figures(&self) -> Option<&Figures> {
+    pub(super) fn figures(&self) -> Option<&Stats> {
         self.looks.front().map(|look| &look.figures)
     }
 
@@ -177,7 +177,7 @@ impl Member {
         self.down.take().map(|_| ("answers again".to_owned(), false))
     }
 
-    fn compare(&mut self, now: &Figures) -> Vec<(String, bool)> {
+    fn compare(&mut self, now: &Stats) -> Vec<(String, bool)> {
         let Some(before) = self.figures() else { return Vec::new() };
         let changes = |name| (before.number(name), now.number(name));
         let mut events = Vec::new();

@@ -9,7 +9,7 @@ use tokio::task::AbortHandle;
 
 use super::screen::Stream;
 use crate::output::text;
-use crate::sample::reason;
+use crate::stats::reason;
 
 /// The log of one server, on a connection of its own that ends with this value.
 #[derive(Debug)]

@@ -20,12 +20,12 @@ use remcache::client::ServerHandle;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::atomic_file;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::options::value;
 use crate::output::{Record, is_colored};
-use crate::sample::{figures, reason};
 use crate::session::Session;
-use crate::unfinished;
+use crate::stats::{self, reason};
 use details::Details;
 use draw::Scene;
 use fleet::{Fleet, Member, Seen, Window};
@@ -308,7 +308,7 @@ impl Top {
         let records = self.screen.rows(&self.fleet).into_iter().map(|place| record(&self.fleet.members[place]));
         let document: serde_json::Value = records.map(serde_json::Value::from).collect();
         let path = format!("remcache-top-{}.json", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
-        match unfinished::write(Path::new(&path), format!("{document:#}\n").as_bytes()) {
+        match atomic_file::write(Path::new(&path), format!("{document:#}\n").as_bytes()) {
             Ok(()) => format!("written: {path}"),
             Err(failure) => failure.to_string(),
         }
@@ -331,12 +331,12 @@ const LOG_STEP: Duration = Duration::from_millis(250);
 async fn look_at(server: &ServerHandle) -> Seen {
     let asked = Instant::now();
     let ping = server.noop().await.is_ok().then(|| asked.elapsed());
-    let figures = figures(server, "").await.map_err(|error| reason(server, &error));
+    let figures = stats::fetch(server, "").await.map_err(|error| reason(server, &error));
     Seen { at: Instant::now(), figures, ping }
 }
 
 async fn details_of(server: &ServerHandle, group: &'static str) -> Details {
-    match figures(server, group).await {
+    match stats::fetch(server, group).await {
         Ok(figures) => Details { figures, failure: None },
         Err(error) => Details { failure: Some(reason(server, &error)), ..Details::default() },
     }

@@ -11,7 +11,7 @@ use ratatui::widgets::{Cell, Paragraph, Row, Table, TableState};
 use super::draw::Theme;
 use super::fleet::{Fleet, Member, Trend, Window};
 use super::screen::{Screen, Sort};
-use crate::output::{number, picture};
+use crate::output::{chart, number};
 
 /// A column: its title, its width, what it shows of a server, and the curve beside it.
 struct Column {
@@ -142,7 +142,7 @@ fn cell(member: &Member, column: &Column, curve: u16, theme: Theme) -> Cell<'sta
     let text = figure.text.unwrap_or_else(|| "-".into());
     let text = Span::styled(format!("{text:>width$}", width = usize::from(column.width)), figure.style);
     let Some(trend) = column.trend.filter(|_| curve > 0) else { return Cell::from(text) };
-    let course = picture::sparkline(&member.course(trend, curve.into()));
+    let course = chart::sparkline(&member.course(trend, curve.into()));
     let course = format!(" {course:>width$}", width = usize::from(curve));
     Cell::from(Line::from(vec![text, Span::styled(course, theme.color(Color::Cyan))]))
 }

@@ -11,7 +11,7 @@ use remcache::client::ServerHandle;
 
 use super::details::Page;
 use crate::output::number;
-use crate::sample::{Figures, figures, reason};
+use crate::stats::{self, Stats, reason};
 
 /// What is known of one server's prefixes.
 #[derive(Debug, Default)]
@@ -136,18 +136,18 @@ pub(super) async fn look(server: &ServerHandle, place: usize) -> Look {
     Look { place, at: Instant::now(), state, uses }
 }
 
-async fn counted(server: &ServerHandle) -> Result<Option<Figures>, Error> {
-    let is_on = figures(server, "settings").await?.text("detail_enabled") == Some("yes");
-    if is_on { figures(server, "detail dump").await.map(Some) } else { Ok(None) }
+async fn counted(server: &ServerHandle) -> Result<Option<Stats>, Error> {
+    let is_on = stats::fetch(server, "settings").await?.text("detail_enabled") == Some("yes");
+    if is_on { stats::fetch(server, "detail dump").await.map(Some) } else { Ok(None) }
 }
 
 /// Switches the counting on or off.
 pub(super) async fn switch(server: &ServerHandle, on: bool) -> Result<(), Error> {
-    figures(server, if on { "detail on" } else { "detail off" }).await.map(drop)
+    stats::fetch(server, if on { "detail on" } else { "detail off" }).await.map(drop)
 }
 
 /// Lines such as `PREFIX user get 7 hit 5 set 1 del 0`; what is no such line is left out.
-fn uses(figures: &Figures) -> BTreeMap<String, Uses> {
+fn uses(figures: &Stats) -> BTreeMap<String, Uses> {
     figures.iter().flat_map(|(_, text)| text.lines()).filter_map(parse).collect()
 }
 
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     fn look_at(seconds: u64, text: &str) -> Look {
-        let figures: Figures = [("detailed", text)].into_iter().collect();
+        let figures: Stats = [("detailed", text)].into_iter().collect();
         let at = Instant::now() + Duration::from_secs(seconds);
         Look { place: 0, at, state: State::Counting, uses: uses(&figures) }
     }

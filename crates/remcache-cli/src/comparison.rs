@@ -2,7 +2,7 @@
 
 /// How a value stands to a limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Relation {
+pub(crate) enum Comparison {
     AtLeast,
     AtMost,
     Above,
@@ -10,10 +10,10 @@ pub(crate) enum Relation {
 }
 
 /// The longer signs first: one begins with the other.
-const SIGNS: [(&str, Relation); 4] =
-    [(">=", Relation::AtLeast), ("<=", Relation::AtMost), (">", Relation::Above), ("<", Relation::Below)];
+const SIGNS: [(&str, Comparison); 4] =
+    [(">=", Comparison::AtLeast), ("<=", Comparison::AtMost), (">", Comparison::Above), ("<", Comparison::Below)];
 
-impl Relation {
+impl Comparison {
     /// The name, the relation and the limit of a condition.
     pub(crate) fn split(text: &str) -> Option<(&str, Self, &str)> {
         SIGNS.iter().find_map(|(sign, relation)| {

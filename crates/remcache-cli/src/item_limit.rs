@@ -5,31 +5,31 @@ use remcache::client::ServerHandle;
 
 use crate::exit::Failure;
 use crate::output::number;
-use crate::sample;
+use crate::stats;
 
 /// The longest value of a server, which takes no more than 1 GiB as its `-I`.
-pub(crate) const LONGEST_VALUE: usize = 1 << 30;
+pub(crate) const MAX_VALUE_SIZE: usize = 1 << 30;
 
 /// How much an item takes, at least, by what memcached adds to its key and value.
-pub(crate) fn least_size(namespace: &[u8], key: &[u8], value: &[u8]) -> u64 {
-    (ITEM_HEAD + namespace.len() + key.len() + value.len()) as u64
+pub(crate) fn min_item_size(namespace: &[u8], key: &[u8], value: &[u8]) -> u64 {
+    (ITEM_HEADER_SIZE + namespace.len() + key.len() + value.len()) as u64
 }
 
-const ITEM_HEAD: usize = 51;
+const ITEM_HEADER_SIZE: usize = 51;
 
 /// What a server takes at most; `None` if it does not tell.
-pub(crate) async fn limit(server: &ServerHandle) -> Option<u64> {
-    sample::figures(server, "settings").await.ok()?.number("item_size_max")
+pub(crate) async fn max_item_size(server: &ServerHandle) -> Option<u64> {
+    stats::fetch(server, "settings").await.ok()?.number("item_size_max")
 }
 
 /// Refuses a value that the server of its key would not take.
-pub(crate) async fn require(client: &Client, key: &[u8], value: &[u8]) -> Result<(), Failure> {
-    if value.len() < ASKED_FROM {
+pub(crate) async fn check(client: &Client, key: &[u8], value: &[u8]) -> Result<(), Failure> {
+    if value.len() < CHECKED_FROM {
         return Ok(());
     }
     let Some(server) = client.locate(key)? else { return Ok(()) };
-    let size = least_size(client.namespace(), key, value);
-    match limit(&server).await {
+    let size = min_item_size(client.namespace(), key, value);
+    match max_item_size(&server).await {
         Some(limit) if size > limit => Err(Failure::TooLarge(format!(
             "{}: value too large: the item takes {} and the server takes {} at most: start it with a larger -I",
             server.name(),
@@ -42,4 +42,4 @@ pub(crate) async fn require(client: &Client, key: &[u8], value: &[u8]) -> Result
 
 /// For smaller values a question to the server would take longer than the store. The least limit is 1 KiB,
 /// but nobody sets one below this.
-const ASKED_FROM: usize = 64 << 10;
+const CHECKED_FROM: usize = 64 << 10;

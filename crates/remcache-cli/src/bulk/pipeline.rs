@@ -10,24 +10,24 @@ use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 
 /// Work that comes in batches.
-pub(crate) trait Sweep {
+pub(crate) trait BatchJob {
     /// What comes.
     type Batch;
     /// What a batch becomes.
     type Done: Send + 'static;
 
     /// Begins to work on a batch, as a job of its own.
-    fn begin(&mut self, batch: Self::Batch, jobs: &mut JoinSet<Self::Done>) -> Result<(), Failure>;
+    fn start(&mut self, batch: Self::Batch, jobs: &mut JoinSet<Self::Done>) -> Result<(), Failure>;
 
     /// Takes what became of a batch.
-    fn settle(&mut self, done: Self::Done) -> Result<(), Failure>;
+    fn finish(&mut self, done: Self::Done) -> Result<(), Failure>;
 }
 
 /// Works on what comes until no more does, the user interrupts, or something fails. What was begun is
 /// always finished: no batch is half done.
-pub(crate) async fn sweep<S: Sweep>(
-    work: &mut S,
-    mut batches: mpsc::Receiver<S::Batch>,
+pub(crate) async fn run_pipeline<J: BatchJob>(
+    work: &mut J,
+    mut batches: mpsc::Receiver<J::Batch>,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     let mut jobs = JoinSet::new();
@@ -37,10 +37,10 @@ pub(crate) async fn sweep<S: Sweep>(
         let next = tokio::select! {
             Some(done) = jobs.join_next() => {
                 let done = done.unwrap_or_else(|error| resume_unwind(error.into_panic()));
-                work.settle(done)
+                work.finish(done)
             }
             batch = batches.recv(), if has_more && jobs.len() < IN_FLIGHT => match batch {
-                Some(batch) => work.begin(batch, &mut jobs),
+                Some(batch) => work.start(batch, &mut jobs),
                 None => {
                     has_more = false;
                     Ok(())

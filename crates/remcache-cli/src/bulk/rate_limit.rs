@@ -9,7 +9,7 @@ use super::BATCH;
 
 /// A rate limit: clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Pace(Option<Arc<Limit>>);
+pub(crate) struct RateLimit(Option<Arc<Limit>>);
 
 #[derive(Debug)]
 struct Limit {
@@ -19,13 +19,13 @@ struct Limit {
     next: Mutex<Instant>,
 }
 
-impl Pace {
+impl RateLimit {
     /// So many items a second; without a number as many as will go.
     pub(crate) fn new(rate: Option<u64>) -> Self {
         Self(rate.map(|rate| Arc::new(Limit { rate, next: Mutex::new(Instant::now()) })))
     }
 
-    /// How many items go at a time: few enough that a slow pace is even, and an interruption soon heard.
+    /// How many items go at a time: few enough that a slow rate_limit is even, and an interruption soon heard.
     pub(crate) fn batch(&self) -> usize {
         match &self.0 {
             None => BATCH,
@@ -57,20 +57,20 @@ mod tests {
     #[test]
     fn a_slow_pace_has_small_batches() {
         for (rate, batch) in [(None, BATCH), (Some(1), 1), (Some(100), 10), (Some(1_000_000), BATCH)] {
-            assert_eq!(Pace::new(rate).batch(), batch, "{rate:?}");
+            assert_eq!(RateLimit::new(rate).batch(), batch, "{rate:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn items_go_at_the_rate_whoever_takes_them() {
-        let (pace, begun) = (Pace::new(Some(1000)), Instant::now());
-        let other = pace.clone();
+        let (rate_limit, begun) = (RateLimit::new(Some(1000)), Instant::now());
+        let other = rate_limit.clone();
         for _ in 0..10 {
-            tokio::join!(pace.take(100), other.take(100));
+            tokio::join!(rate_limit.take(100), other.take(100));
         }
         // The last hundred are on their way, which takes its time as well.
         assert_eq!(begun.elapsed().as_millis(), 1900);
-        Pace::new(None).take(1_000_000).await;
+        RateLimit::new(None).take(1_000_000).await;
         assert_eq!(begun.elapsed().as_millis(), 1900);
     }
 }

@@ -8,7 +8,7 @@ use crate::exit::Failure;
 
 /// A file that is being written under another name.
 #[derive(Debug)]
-pub(crate) struct Unfinished {
+pub(crate) struct AtomicFile {
     path: PathBuf,
     /// The file that a link leads to, else the path.
     target: PathBuf,
@@ -19,12 +19,12 @@ pub(crate) struct Unfinished {
 
 /// Writes a file, whole or not at all.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let mut file = Unfinished::create(path)?;
+    let mut file = AtomicFile::create(path)?;
     file.write_all(bytes).map_err(|error| Failure::file(path, error))?;
     file.end().map_err(|error| Failure::file(path, error))
 }
 
-impl Unfinished {
+impl AtomicFile {
     pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
         Self::begin(path).map_err(|error| Failure::file(path, error))
     }
@@ -96,7 +96,7 @@ impl Unfinished {
     }
 }
 
-impl Write for Unfinished {
+impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.out.write(bytes)
     }
@@ -106,7 +106,7 @@ impl Write for Unfinished {
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for AtomicFile {
     fn drop(&mut self) {
         // What failed in the middle of a line is of no use, and takes a disk that may be full.
         if let Some(temporary) = &self.temporary {
@@ -152,12 +152,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
         write(&path, b"old").unwrap();
-        let mut file = Unfinished::create(&path).unwrap();
+        let mut file = AtomicFile::create(&path).unwrap();
         file.write_all(b"half").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"old");
         drop(file);
         assert_eq!(names(directory.path()), ["a"]);
-        let mut file = Unfinished::create(&path).unwrap();
+        let mut file = AtomicFile::create(&path).unwrap();
         file.write_all(b"half").unwrap();
         let kept = file.keep().unwrap().unwrap();
         assert_eq!((fs::read(&kept).unwrap(), fs::read(&path).unwrap()), (b"half".to_vec(), b"old".to_vec()));

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use remcache::Error;
 
-use super::losses::{LOSSES, Loss, Lost};
+use super::skip_reason::{SKIP_REASONS, SkipReason, Skipped};
 use crate::exit::{Exit, Failure};
 use crate::load::per_second;
 use crate::output::{Output, Record, number};
@@ -15,7 +15,7 @@ use crate::tally::Tally;
 
 /// What became of the items so far.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct Summary {
     begun: Instant,
     /// What was done to those that are not lost, in a word: `copied`.
     verb: &'static str,
@@ -23,25 +23,25 @@ pub(crate) struct Ledger {
     pub(crate) seen: u64,
     done: u64,
     bytes: u64,
-    losses: [u64; LOSSES.len()],
+    skips: [u64; SKIP_REASONS.len()],
     tally: Tally,
-    list: Option<List>,
+    list: Option<SkipLog>,
     /// Reasons that were chosen on the command line, and hence are no surprise.
-    accepted: Vec<Loss>,
+    accepted: Vec<SkipReason>,
 }
 
 /// A file that lists what was left out.
 #[derive(Debug)]
-struct List {
+struct SkipLog {
     path: PathBuf,
     out: BufWriter<File>,
 }
 
-impl Ledger {
-    /// An empty ledger; `list` is where to list what was left out.
+impl Summary {
+    /// An empty summary; `list` is where to list what was left out.
     pub(crate) fn new(verb: &'static str, list: Option<&Path>) -> Result<Self, Failure> {
         let list = list.map(|path| match File::create(path) {
-            Ok(file) => Ok(List { path: path.to_owned(), out: BufWriter::new(file) }),
+            Ok(file) => Ok(SkipLog { path: path.to_owned(), out: BufWriter::new(file) }),
             Err(error) => Err(Failure::file(path, error)),
         });
         Ok(Self {
@@ -50,7 +50,7 @@ impl Ledger {
             seen: 0,
             done: 0,
             bytes: 0,
-            losses: [0; LOSSES.len()],
+            skips: [0; SKIP_REASONS.len()],
             tally: Tally::default(),
             list: list.transpose()?,
             accepted: Vec::new(),
@@ -58,8 +58,8 @@ impl Ledger {
     }
 
     /// With a reason that is none to complain about.
-    pub(crate) fn accepting(mut self, loss: Option<Loss>) -> Self {
-        self.accepted.extend(loss);
+    pub(crate) fn accepting(mut self, reason: Option<SkipReason>) -> Self {
+        self.accepted.extend(reason);
         self
     }
 
@@ -70,33 +70,33 @@ impl Ledger {
     }
 
     /// Takes an item that was left out.
-    pub(crate) fn lost(&mut self, key: &[u8], server: Option<&str>, lost: &Lost) -> Result<(), Failure> {
-        self.losses[lost.loss.place()] += 1;
-        if let (Loss::Failed, Some(error)) = (lost.loss, &lost.error) {
+    pub(crate) fn skipped(&mut self, key: &[u8], server: Option<&str>, skipped: &Skipped) -> Result<(), Failure> {
+        self.skips[skipped.reason.index()] += 1;
+        if let (SkipReason::Failed, Some(error)) = (skipped.reason, &skipped.error) {
             self.tally.failures(&told(error, server), Exit::of(error), 1);
         }
         let Some(list) = &mut self.list else { return Ok(()) };
         let record = Record::new()
             .with_bytes("key", key)
-            .with("reason", lost.loss.name())
+            .with("reason", skipped.reason.name())
             .with_some("server", server)
-            .with_some("error", lost.error.as_ref().map(ToString::to_string));
+            .with_some("error", skipped.error.as_ref().map(ToString::to_string));
         writeln!(list.out, "{record}").map_err(|error| Failure::file(&list.path, error))
     }
 
     /// Takes a server whose list failed.
-    pub(crate) fn unlisted(&mut self, error: &Error) {
+    pub(crate) fn listing_failed(&mut self, error: &Error) {
         self.tally.error(error);
     }
 
     /// How many items were done.
-    pub(crate) fn count(&self) -> u64 {
+    pub(crate) fn done_count(&self) -> u64 {
         self.done
     }
 
     /// How many were left out for this reason.
-    pub(crate) fn count_of(&self, loss: Loss) -> u64 {
-        self.losses[loss.place()]
+    pub(crate) fn skipped_count(&self, reason: SkipReason) -> u64 {
+        self.skips[reason.index()]
     }
 
     /// How many were looked at in a second, so far.
@@ -105,24 +105,26 @@ impl Ledger {
     }
 
     /// Whether nothing is missing that could have been had: no server and no item failed.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.tally.failed() == 0 && self.count_of(Loss::InvalidKey) == 0 && self.count_of(Loss::TooLarge) == 0
+    pub(crate) fn is_complete(&self) -> bool {
+        self.tally.failed() == 0
+            && self.skipped_count(SkipReason::InvalidKey) == 0
+            && self.skipped_count(SkipReason::TooLarge) == 0
     }
 
     /// The reasons so far, each with its number: `expired 12,044  too large 3`.
-    pub(crate) fn losses(&self) -> String {
-        let counted = self.losses.iter().zip(&LOSSES).filter(|(count, _)| **count > 0);
-        let texts: Vec<_> = counted.map(|(count, words)| format!("{} {}", words.text, number::exact(*count))).collect();
+    pub(crate) fn skip_counts(&self) -> String {
+        let counted = self.skips.iter().zip(&SKIP_REASONS).filter(|(count, _)| **count > 0);
+        let texts: Vec<_> = counted.map(|(count, row)| format!("{} {}", row.text, number::exact(*count))).collect();
         texts.join("  ")
     }
 
     /// Ends: what became of all, for people or as a record; the failures; the exit code.
-    pub(crate) fn end(mut self, output: &mut Output) -> Result<Exit, Failure> {
+    pub(crate) fn finish(mut self, output: &mut Output) -> Result<Exit, Failure> {
         self.close_list()?;
         let elapsed = self.begun.elapsed();
         let parts = [
             format!("{} {}", number::exact(self.done), self.verb),
-            self.losses(),
+            self.skip_counts(),
             format!("{}, {}/s", number::duration(elapsed), number::rate(per_second(self.done, elapsed))),
         ];
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -142,8 +144,8 @@ impl Ledger {
 
     fn record(&self) -> Record {
         let record = Record::new().with("items", self.done).with("bytes", self.bytes);
-        let counted = self.losses.iter().zip(&LOSSES);
-        let record = counted.fold(record, |record, (count, words)| record.with(words.name, *count));
+        let counted = self.skips.iter().zip(&SKIP_REASONS);
+        let record = counted.fold(record, |record, (count, row)| record.with(row.name, *count));
         record.with("seconds", self.begun.elapsed().as_secs_f64())
     }
 
@@ -155,11 +157,13 @@ impl Ledger {
     }
 
     fn exit(&mut self) -> Exit {
-        let is_no = |place: usize| LOSSES[place].is_no && !self.accepted.iter().any(|loss| loss.place() == place);
+        let is_failure = |place: usize| {
+            SKIP_REASONS[place].is_failure && !self.accepted.iter().any(|reason| reason.index() == place)
+        };
         let missing: u64 =
-            self.losses.iter().enumerate().filter(|&(place, _)| is_no(place)).map(|(_, count)| count).sum();
+            self.skips.iter().enumerate().filter(|&(place, _)| is_failure(place)).map(|(_, count)| count).sum();
         // What failed is in the tally by its error.
-        self.tally.no = missing - self.count_of(Loss::Failed).min(missing);
+        self.tally.no = missing - self.skipped_count(SkipReason::Failed).min(missing);
         self.tally.yes = self.done;
         self.tally.exit()
     }
@@ -195,37 +199,37 @@ mod tests {
 
     #[test]
     fn losses_decide_the_exit_code() {
-        for (loss, expected) in [
-            (Loss::Expired, Exit::Yes),
-            (Loss::Kept, Exit::Yes),
-            (Loss::TooLarge, Exit::No),
-            (Loss::Misplaced, Exit::No),
-            (Loss::InvalidKey, Exit::No),
+        for (reason, expected) in [
+            (SkipReason::Expired, Exit::Yes),
+            (SkipReason::Kept, Exit::Yes),
+            (SkipReason::TooLarge, Exit::No),
+            (SkipReason::Misplaced, Exit::No),
+            (SkipReason::InvalidKey, Exit::No),
         ] {
-            let mut ledger = Ledger::new("copied", None).unwrap();
-            ledger.done(1, 1);
-            ledger.lost(b"k", None, &loss.into()).unwrap();
-            assert_eq!(ledger.exit(), expected, "{loss:?}");
+            let mut summary = Summary::new("copied", None).unwrap();
+            summary.done(1, 1);
+            summary.skipped(b"k", None, &reason.into()).unwrap();
+            assert_eq!(summary.exit(), expected, "{reason:?}");
         }
-        let mut ledger = Ledger::new("copied", None).unwrap().accepting(Some(Loss::Misplaced));
-        ledger.lost(b"k", None, &Loss::Misplaced.into()).unwrap();
-        assert_eq!(ledger.exit(), Exit::Yes);
+        let mut summary = Summary::new("copied", None).unwrap().accepting(Some(SkipReason::Misplaced));
+        summary.skipped(b"k", None, &SkipReason::Misplaced.into()).unwrap();
+        assert_eq!(summary.exit(), Exit::Yes);
     }
 
     #[test]
     fn every_reason_has_a_column() {
-        let names: Vec<_> = LOSSES.iter().map(|words| words.name).collect();
+        let names: Vec<_> = SKIP_REASONS.iter().map(|row| row.name).collect();
         assert_eq!(COLUMNS[2..COLUMNS.len() - 1], names);
     }
 
     #[test]
     fn only_reasons_that_occurred_are_told() {
-        let mut ledger = Ledger::new("copied", None).unwrap();
-        assert_eq!(ledger.losses(), "");
+        let mut summary = Summary::new("copied", None).unwrap();
+        assert_eq!(summary.skip_counts(), "");
         for _ in 0..12_044 {
-            ledger.lost(b"k", None, &Loss::Expired.into()).unwrap();
+            summary.skipped(b"k", None, &SkipReason::Expired.into()).unwrap();
         }
-        ledger.lost(b"k", None, &Loss::Kept.into()).unwrap();
-        assert_eq!(ledger.losses(), "expired 12,044  newer kept 1");
+        summary.skipped(b"k", None, &SkipReason::Kept.into()).unwrap();
+        assert_eq!(summary.skip_counts(), "expired 12,044  newer kept 1");
     }
 }

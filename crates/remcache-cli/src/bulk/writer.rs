@@ -3,22 +3,22 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use crate::atomic_file::AtomicFile;
 use crate::exit::Failure;
 use crate::output::Output;
-use crate::unfinished::Unfinished;
 
 /// Where a dump goes.
 #[derive(Debug)]
-pub(crate) enum Sink<'o> {
+pub(crate) enum DumpWriter<'o> {
     Output(&'o mut Output),
-    File(Unfinished),
+    File(AtomicFile),
 }
 
-impl<'o> Sink<'o> {
-    /// A sink for this file; for standard output without one, or with `-`.
+impl<'o> DumpWriter<'o> {
+    /// A writer for this file; for standard output without one, or with `-`.
     pub(crate) fn open(path: Option<&Path>, output: &'o mut Output) -> Result<Self, Failure> {
         match path {
-            Some(path) if path != Path::new("-") => Ok(Self::File(Unfinished::create(path)?)),
+            Some(path) if path != Path::new("-") => Ok(Self::File(AtomicFile::create(path)?)),
             _ => Ok(Self::Output(output)),
         }
     }

@@ -40,7 +40,7 @@ fn write_bytes(name: &str, bytes: &[u8], line: &mut Vec<u8>) {
 
 /// An item of a dump.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct DumpItem {
     pub(crate) key: Bytes,
     pub(crate) value: Bytes,
     pub(crate) flags: u32,
@@ -50,7 +50,7 @@ pub(crate) struct Entry {
 
 /// An item as JSON has it. What else stands there is passed over.
 #[derive(Deserialize)]
-struct Written {
+struct JsonItem {
     key: Option<String>,
     key_b64: Option<String>,
     value: Option<String>,
@@ -62,14 +62,14 @@ struct Written {
 
 /// Reads items, a JSON document each: on a line of its own, or laid out over several.
 #[derive(Debug)]
-pub(crate) struct Lines<R> {
+pub(crate) struct DumpReader<R> {
     input: R,
     /// How many lines were read.
     pub(crate) number: u64,
     text: Vec<u8>,
 }
 
-impl<R: BufRead> Lines<R> {
+impl<R: BufRead> DumpReader<R> {
     pub(crate) fn new(input: R) -> Self {
         Self { input, number: 0, text: Vec::new() }
     }
@@ -83,7 +83,7 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// The next item; `None` at the end. What is wrong is told with the number of its line.
-    pub(crate) fn next(&mut self) -> Result<Option<Entry>, String> {
+    pub(crate) fn next(&mut self) -> Result<Option<DumpItem>, String> {
         self.text.clear();
         while self.text.iter().all(u8::is_ascii_whitespace) {
             self.text.clear();
@@ -94,7 +94,7 @@ impl<R: BufRead> Lines<R> {
         }
         let first = self.number;
         loop {
-            let written = match serde_json::from_slice::<Written>(&self.text) {
+            let written = match serde_json::from_slice::<JsonItem>(&self.text) {
                 Ok(written) => written,
                 // A document that is laid out over lines goes on with the next.
                 Err(error) if error.is_eof() && self.read_line()? => continue,
@@ -135,8 +135,8 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-impl Written {
-    fn entry(self) -> Result<Entry, String> {
+impl JsonItem {
+    fn entry(self) -> Result<DumpItem, String> {
         let key = bytes("key", self.key, self.key_b64)?;
         Key::new(&key).map_err(|invalid| invalid.to_string())?;
         let value = bytes("value", self.value, self.value_b64)?;
@@ -144,7 +144,7 @@ impl Written {
         if self.expires.is_some_and(|at| at >= u64::from(u32::MAX)) {
             return Err("expires is no time in seconds that a server knows".into());
         }
-        Ok(Entry { key, value, flags: self.flags, expires: self.expires })
+        Ok(DumpItem { key, value, flags: self.flags, expires: self.expires })
     }
 }
 
@@ -178,8 +178,8 @@ const LONGEST_LINE: u64 = 2 << 30;
 mod tests {
     use super::*;
 
-    fn read(text: &[u8]) -> Result<Vec<Entry>, String> {
-        let mut lines = Lines::new(text);
+    fn read(text: &[u8]) -> Result<Vec<DumpItem>, String> {
+        let mut lines = DumpReader::new(text);
         std::iter::from_fn(|| lines.next().transpose()).collect()
     }
 
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn lines_can_be_passed_over() {
         let text = b"nonsense\n{\"key\":\"b\",\"value\":\"\"}\n";
-        let mut lines = Lines::new(&text[..]);
+        let mut lines = DumpReader::new(&text[..]);
         lines.skip(1).unwrap();
         assert_eq!(lines.next().unwrap().unwrap().key, "b");
         assert_eq!(lines.number, 2);

@@ -1,6 +1,6 @@
 //! What the servers hold, listed by themselves: in batches, all servers at once.
 //!
-//! While memcached waits for the reader of its list, it holds a lock on some of its items, and everybody
+//! While memcached waits for the fetcher of its list, it holds a lock on some of its items, and everybody
 //! who asks for one of these waits as well (docs/protocol.md 4.9). So lists are read by a thread that
 //! does nothing else, as fast as they come; what cannot be worked on yet waits in a [`Spool`].
 
@@ -22,7 +22,7 @@ use crate::selection::{self, Selection};
 
 /// Which items are meant: those of a namespace, of them a selection.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Scope {
+pub(crate) struct KeyScope {
     namespace: Arc<[u8]>,
     selection: Arc<Selection>,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Batch {
 
 /// What comes of listing.
 #[derive(Debug)]
-pub(crate) enum Listed {
+pub(crate) enum ListEvent {
     Batch(Batch),
     /// A server's list ended before its end.
     Failed(Error),
@@ -48,13 +48,13 @@ pub(crate) enum Listed {
     NoRoom(io::Error),
 }
 
-impl Listed {
+impl ListEvent {
     /// The batch, if it is one; a server that failed is handed on, and the rest goes on.
-    pub(crate) fn batch(self, unlisted: impl FnOnce(&Error)) -> Result<Option<Batch>, Failure> {
+    pub(crate) fn batch(self, listing_failed: impl FnOnce(&Error)) -> Result<Option<Batch>, Failure> {
         match self {
             Self::Batch(batch) => Ok(Some(batch)),
             Self::Failed(error) => {
-                unlisted(&error);
+                listing_failed(&error);
                 Ok(None)
             }
             Self::NoRoom(error) => Err(Failure::Io("a temporary file for the list".into(), error)),
@@ -62,7 +62,7 @@ impl Listed {
     }
 }
 
-impl Scope {
+impl KeyScope {
     pub(crate) fn new(namespace: &[u8], selection: &Selection) -> Self {
         Self { namespace: namespace.into(), selection: Arc::new(selection.clone()) }
     }
@@ -88,7 +88,11 @@ pub(crate) fn is_expired(item: &MetadumpItem, now: u64) -> bool {
 }
 
 /// Lists all servers at once, in batches of so many items.
-pub(crate) fn list(servers: &[ServerHandle], scope: &Scope, size: usize) -> Result<mpsc::Receiver<Listed>, Failure> {
+pub(crate) fn list(
+    servers: &[ServerHandle],
+    scope: &KeyScope,
+    size: usize,
+) -> Result<mpsc::Receiver<ListEvent>, Failure> {
     let fail = |error| Failure::Io("a thread for the lists".into(), error);
     let (sender, receiver) = mpsc::channel(WAITING);
     let runtime = Builder::new_current_thread().enable_all().build().map_err(fail)?;
@@ -98,7 +102,7 @@ pub(crate) fn list(servers: &[ServerHandle], scope: &Scope, size: usize) -> Resu
     Ok(receiver)
 }
 
-async fn list_all(servers: Vec<ServerHandle>, scope: Scope, size: usize, sender: mpsc::Sender<Listed>) {
+async fn list_all(servers: Vec<ServerHandle>, scope: KeyScope, size: usize, sender: mpsc::Sender<ListEvent>) {
     let queue = Arc::new(Queue { spool: Mutex::default(), has_more: Notify::new(), sender });
     let mut lists = JoinSet::new();
     for (place, server) in servers.into_iter().enumerate() {
@@ -117,7 +121,7 @@ async fn list_all(servers: Vec<ServerHandle>, scope: Scope, size: usize, sender:
 struct Queue {
     spool: Mutex<Spool>,
     has_more: Notify,
-    sender: mpsc::Sender<Listed>,
+    sender: mpsc::Sender<ListEvent>,
 }
 
 impl Queue {
@@ -127,7 +131,7 @@ impl Queue {
         let permit =
             if spool.is_empty() { self.sender.try_reserve() } else { Err(mpsc::error::TrySendError::Full(())) };
         match permit {
-            Ok(permit) => permit.send(Listed::Batch(batch)),
+            Ok(permit) => permit.send(ListEvent::Batch(batch)),
             Err(mpsc::error::TrySendError::Closed(())) => return false,
             Err(mpsc::error::TrySendError::Full(())) => {
                 spool.push(batch);
@@ -148,15 +152,15 @@ impl Queue {
         }
         let Ok(permit) = self.sender.reserve().await else { return false };
         match self.spool.lock().unwrap_or_else(PoisonError::into_inner).pop() {
-            Some(Ok(batch)) => permit.send(Listed::Batch(batch)),
-            Some(Err(error)) => permit.send(Listed::NoRoom(error)),
+            Some(Ok(batch)) => permit.send(ListEvent::Batch(batch)),
+            Some(Err(error)) => permit.send(ListEvent::NoRoom(error)),
             None => {}
         }
         true
     }
 }
 
-async fn list_server(place: usize, server: ServerHandle, scope: Scope, size: usize, queue: Arc<Queue>) {
+async fn list_server(place: usize, server: ServerHandle, scope: KeyScope, size: usize, queue: Arc<Queue>) {
     let mut listing = server.metadump();
     let empty = || Batch { server: place, items: Vec::with_capacity(size), seen: 0 };
     let (mut batch, mut bytes, mut now) = (empty(), 0, selection::now());
@@ -166,7 +170,7 @@ async fn list_server(place: usize, server: ServerHandle, scope: Scope, size: usi
             Err(error) => {
                 queue.push(batch);
                 // Whoever stopped listening wants no more.
-                let _ = queue.sender.send(Listed::Failed(error)).await;
+                let _ = queue.sender.send(ListEvent::Failed(error)).await;
                 return;
             }
         };
@@ -201,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_namespace_hides_the_others_keys() {
-        let scope = Scope::new(b"shop:", &Selection::default());
+        let scope = KeyScope::new(b"shop:", &Selection::default());
         let fits = |key: &str| scope.fits(&item(&format!("key={key} exp=-1")), 0);
         assert!(fits("shop:a"));
         assert!(!fits("shop:") && !fits("shoq:a") && !fits("a"));

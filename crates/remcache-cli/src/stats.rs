@@ -1,4 +1,4 @@
-//! Figures of servers: their statistics at an instant.
+//! Stats of servers: their statistics at an instant.
 
 use std::time::Instant;
 
@@ -10,17 +10,17 @@ use crate::exit::words;
 
 /// The statistics of one server at an instant.
 #[derive(Debug)]
-pub(crate) struct Sample {
+pub(crate) struct Snapshot {
     pub(crate) server: ServerHandle,
     pub(crate) at: Instant,
-    pub(crate) figures: Result<Figures, Error>,
+    pub(crate) stats: Result<Stats, Error>,
 }
 
 /// Names and values, in the server's order.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Figures(Vec<(String, String)>);
+pub(crate) struct Stats(Vec<(String, String)>);
 
-impl Figures {
+impl Stats {
     /// Every name with its value.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
@@ -43,37 +43,37 @@ impl Figures {
     }
 }
 
-impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Figures {
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Stats {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(figures: I) -> Self {
         Self(figures.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 }
 
 /// Samples of all servers, taken at the same time, in the order of the servers.
-pub(crate) async fn take(client: &Client, group: &'static str) -> Vec<Sample> {
+pub(crate) async fn fetch_all(client: &Client, group: &'static str) -> Vec<Snapshot> {
     let mut tasks = JoinSet::new();
     for (index, server) in client.servers().into_iter().enumerate() {
         tasks.spawn(async move {
-            let figures = figures(&server, group).await;
-            (index, Sample { server, at: Instant::now(), figures })
+            let stats = fetch(&server, group).await;
+            (index, Snapshot { server, at: Instant::now(), stats })
         });
     }
-    let mut samples = tasks.join_all().await;
-    samples.sort_by_key(|(index, _)| *index);
-    samples.into_iter().map(|(_, sample)| sample).collect()
+    let mut snapshots = tasks.join_all().await;
+    snapshots.sort_by_key(|(index, _)| *index);
+    snapshots.into_iter().map(|(_, snapshot)| snapshot).collect()
 }
 
 /// The statistics of one server.
-pub(crate) async fn figures(server: &ServerHandle, group: &'static str) -> Result<Figures, Error> {
+pub(crate) async fn fetch(server: &ServerHandle, group: &'static str) -> Result<Stats, Error> {
     let figures = server.stats(group).collect().await?;
     let text = |bytes: bytes::Bytes| String::from_utf8_lossy(&bytes).into_owned();
     Ok(figures.into_iter().map(|(name, value)| (text(name), text(value))).collect())
 }
 
 /// How many events each server could not even put into its log, since it started.
-pub(crate) async fn events_left_out(client: &Client) -> Vec<u64> {
-    let dropped = |sample: Sample| sample.figures.ok()?.number("log_worker_dropped");
-    take(client, "").await.into_iter().map(|sample| dropped(sample).unwrap_or_default()).collect()
+pub(crate) async fn dropped_events(client: &Client) -> Vec<u64> {
+    let dropped = |snapshot: Snapshot| snapshot.stats.ok()?.number("log_worker_dropped");
+    fetch_all(client, "").await.into_iter().map(|snapshot| dropped(snapshot).unwrap_or_default()).collect()
 }
 
 /// Why a server does not answer, in the fewest words: its name stands beside it.
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn figures_are_found_by_name() {
-        let figures: Figures = [("items:1:age", "7"), ("items:12:age", "70"), ("version", "1.6")].into_iter().collect();
+        let figures: Stats = [("items:1:age", "7"), ("items:12:age", "70"), ("version", "1.6")].into_iter().collect();
         assert_eq!(figures.text("version"), Some("1.6"));
         assert_eq!(figures.number("version"), None);
         assert_eq!(figures.largest(":age"), Some(70));

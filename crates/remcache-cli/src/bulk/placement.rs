@@ -8,12 +8,12 @@ use remcache::client::ServerHandle;
 /// A server may hold items that no client asks it for: left behind by a list of servers that changed,
 /// or by a failover. Their values are old, and may have a newer one elsewhere.
 #[derive(Clone, Debug)]
-pub(crate) struct Placing {
+pub(crate) struct Placement {
     client: Client,
     has_one_server: bool,
 }
 
-impl Placing {
+impl Placement {
     pub(crate) fn of(client: &Client) -> Self {
         Self { client: client.clone(), has_one_server: client.servers().len() == 1 }
     }

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 /// What a text means to the reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Tone {
+pub(crate) enum TextStyle {
     /// Nothing special.
     #[default]
     Plain,
@@ -24,7 +24,7 @@ pub(crate) enum Tone {
     Name,
 }
 
-impl Tone {
+impl TextStyle {
     fn style(self) -> Style {
         let color = |color: AnsiColor| color.on_default();
         match self {
@@ -57,11 +57,11 @@ impl Paint {
     }
 
     /// The text with its colour.
-    pub(crate) fn apply(self, tone: Tone, text: impl fmt::Display) -> String {
-        match (self.is_on, tone) {
-            (false, _) | (_, Tone::Plain) => text.to_string(),
+    pub(crate) fn apply(self, style: TextStyle, text: impl fmt::Display) -> String {
+        match (self.is_on, style) {
+            (false, _) | (_, TextStyle::Plain) => text.to_string(),
             (true, _) => {
-                let style = tone.style();
+                let style = style.style();
                 format!("{style}{text}{style:#}")
             }
         }
@@ -74,8 +74,8 @@ mod tests {
 
     #[test]
     fn colour_surrounds_the_text_and_is_left_out_when_off() {
-        assert_eq!(Paint::new(false).apply(Tone::Bad, "x"), "x");
-        assert_eq!(Paint::new(true).apply(Tone::Plain, "x"), "x");
-        assert_eq!(Paint::new(true).apply(Tone::Bad, "x"), "\u{1b}[31mx\u{1b}[0m");
+        assert_eq!(Paint::new(false).apply(TextStyle::Bad, "x"), "x");
+        assert_eq!(Paint::new(true).apply(TextStyle::Plain, "x"), "x");
+        assert_eq!(Paint::new(true).apply(TextStyle::Bad, "x"), "\u{1b}[31mx\u{1b}[0m");
     }
 }

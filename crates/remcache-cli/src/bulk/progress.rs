@@ -1,17 +1,17 @@
 //! The progress of a run: how far, how fast, how long still, and what was left out.
 
-use super::Ledger;
+use super::Summary;
 use crate::output::{Notes, Progress, number};
 
 /// The progress of a run, for whoever looks at it.
 #[derive(Debug)]
-pub(crate) struct Meter {
+pub(crate) struct BulkProgress {
     progress: Progress,
     total: Option<u64>,
     is_watched: bool,
 }
 
-impl Meter {
+impl BulkProgress {
     /// Progress towards so many items, if their number is known.
     pub(crate) fn new(notes: Notes, total: Option<u64>) -> Self {
         let progress = match total {
@@ -22,26 +22,26 @@ impl Meter {
     }
 
     /// Shows how far it is.
-    pub(crate) fn show(&self, ledger: &Ledger) {
+    pub(crate) fn show(&self, summary: &Summary) {
         if self.is_watched {
-            self.progress.set(ledger.seen, message(ledger, self.total));
+            self.progress.set(summary.seen, message(summary, self.total));
         }
     }
 }
 
-fn message(ledger: &Ledger, total: Option<u64>) -> String {
-    let rate = ledger.rate();
+fn message(summary: &Summary, total: Option<u64>) -> String {
+    let rate = summary.rate();
     let mut parts = match total {
         Some(total) => vec![
-            format!("{}/{}", number::count(ledger.seen), number::count(total.max(ledger.seen))),
+            format!("{}/{}", number::count(summary.seen), number::count(total.max(summary.seen))),
             format!("{}/s", number::rate(rate)),
         ],
-        None => vec![number::count(ledger.seen), format!("{}/s", number::rate(rate))],
+        None => vec![number::count(summary.seen), format!("{}/s", number::rate(rate))],
     };
     if let Some(total) = total.filter(|_| rate > 0.0) {
-        let left = total.saturating_sub(ledger.seen) as f64 / rate;
+        let left = total.saturating_sub(summary.seen) as f64 / rate;
         parts.push(format!("ETA {}", number::age(left.ceil() as u64)));
     }
-    parts.push(ledger.losses());
+    parts.push(summary.skip_counts());
     parts.join("  ").trim_end().to_owned()
 }
