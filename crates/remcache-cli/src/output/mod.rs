@@ -119,9 +119,20 @@ impl Output {
         writeln!(self.stdout, "{line}")
     }
 
-    /// Writes a table.
+    /// Writes a table, fitted to the terminal; a note names the columns that were left out.
     pub(crate) fn table(&mut self, table: &Table) -> io::Result<()> {
-        table.lines(self.paint).iter().try_for_each(|line| self.line(line))
+        let fitted = table.fit(self.paint, self.columns());
+        fitted.lines.iter().try_for_each(|line| self.line(line))?;
+        if !fitted.omitted.is_empty() {
+            self.notes.say(format_args!("(left out to fit the terminal: {})", fitted.omitted.join(", ")));
+        }
+        Ok(())
+    }
+
+    /// Number of columns of the terminal, if the output goes to one and its size is known.
+    pub(crate) fn columns(&self) -> Option<usize> {
+        let (columns, _) = self.is_terminal.then(ratatui::crossterm::terminal::size)?.ok()?;
+        Some(columns.into()).filter(|&columns| columns > 0)
     }
 
     /// Begins a list of lines or, in the structured layouts, of records.

