@@ -136,7 +136,7 @@ fn shuttle(args: &[String]) -> Result<(), Failure> {
     }
     // Only the library runs a million times: everything else is shared with the build of the other tests.
     let optimised = "profile.dev.package.remcache.opt-level=3";
-    let cargo = ["test", "--config", optimised, "-p", "remcache", "--all-features", "--lib", "link::schedules"];
+    let cargo = ["test", "--config", optimised, "-p", "remcache", "--all-features", "--lib", "concurrency_tests"];
     Step::cargo(format!("{count} schedules"), cargo).env("REMCACHE_SCHEDULES", count).run()
 }
 

@@ -1,7 +1,7 @@
 //! Whether a server takes an item of some size: one that refuses a set drops the item that was there.
 
 use remcache::Client;
-use remcache::client::ServerHandle;
+use remcache::ServerHandle;
 
 use crate::exit::Failure;
 use crate::output::number;

@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::sync::{Arc, OnceLock};
 
 use clap::Command;
-use remcache::client::{Credentials, Endpoint};
+use remcache::config::{Credentials, Endpoint};
 use remcache::{Client, Config};
 use tracing_subscriber::filter::LevelFilter;
 

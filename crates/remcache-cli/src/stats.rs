@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use remcache::client::{Condition, ServerHandle};
+use remcache::ServerHandle;
+use remcache::health::Condition;
 use remcache::{Client, Error};
 use tokio::task::JoinSet;
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use remcache::Client;
-use remcache::verbs::Freshness;
+use remcache::recipes::Freshness;
 use remcache_server::Server;
 
 /// What is slow: a database, a template, another service.

@@ -18,7 +18,8 @@
 use std::env;
 use std::error::Error;
 
-use remcache::client::{Credentials, Tls};
+use remcache::config::Credentials;
+use remcache::transport::Tls;
 use remcache::{Client, Config, ErrorKind};
 
 #[tokio::main]

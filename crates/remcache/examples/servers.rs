@@ -19,7 +19,7 @@
 
 use std::error::Error;
 
-use remcache::client::Condition;
+use remcache::health::Condition;
 use remcache::{Client, ErrorKind};
 use remcache_server::Server;
 

@@ -39,7 +39,7 @@
 //! - [`Request`] and [`Reply`] are the direct interface below the operations: [`Client::call`] sends any request and gives its outcome as data.
 //! - [`Outcomes`] are the results of a call with many keys, one for each.
 //! - [`Cache`] holds values of one Rust type under a namespace; [`value`] has its codecs, and reads what other clients wrote.
-//! - [`verbs`] are what takes more than one command: [`Client::fetch`] loads a missing value once for all who ask, [`Client::lock`] and [`verbs::Limiter`] hold and limit for the whole fleet.
+//! - [`verbs`] are what takes more than one command: [`Client::fetch`] loads a missing value once for all who ask, [`Client::lock`] and [`recipes::Limiter`] hold and limit for the whole fleet.
 //! - [`Config`] has the settings, each with its default and the price of changing it.
 //! - [`distribution`] places keys on servers; [`proto`] is the protocol without any I/O.
 //! - [`discovery`] keeps a client at a list that changes; [`migration`] leads from one placement to another.
@@ -193,7 +193,7 @@
 //! See [`policy`].
 //!
 //! [`Client::servers`] tells each server's state and [numbers](ServerHandle::gauges), [`Client::events`] what becomes of them.
-//! [`client::Command::routing_key`] keeps related keys together on one server.
+//! [`ops::Command::routing_key`] keeps related keys together on one server.
 //!
 //! [`Client::set_servers`] replaces the list while running: servers that stay keep their connections, requests to those that leave end as they would have.
 //! [`discovery`] does so whenever a file, DNS, a configuration endpoint or a stream of yours tells another list; [`migration`] moves from one placement to another and keeps the cache warm.
@@ -245,10 +245,10 @@
 //! | `zstd`, `lz4`, `deflate` | no | [compressions](value::Compression) of values; `deflate` is zlib and gzip |
 //! | `near` | no | copies of a [`Cache`]'s values in the process |
 //! | `blocking` | no | the client for programs without a runtime |
-//! | `tls` | no | TLS, by rustls and ring: `client::Tls`, and `memcacheds://` |
+//! | `tls` | no | TLS, by rustls and ring: `transport::Tls`, and `memcacheds://` |
 //! | `dangerous-tls` | no | TLS that checks no certificate: for experiments |
 //!
-//! Each server is spoken to in the best wire that it understands; [`client::Protocol`] tells how that is found out, and when to choose one.
+//! Each server is spoken to in the best wire that it understands; [`config::Protocol`] tells how that is found out, and when to choose one.
 //!
 //! # More
 //!
@@ -261,24 +261,38 @@
 //! [what each wire can do](_documentation::wires) ·
 //! [caching: fetch, locks and limiters, and what they guarantee](_documentation::caching)
 
-pub use remcache_distribution as distribution;
-pub use remcache_proto as proto;
-
 #[cfg(feature = "blocking")]
 pub mod blocking;
 pub mod cache;
-pub mod client;
+mod client;
+pub mod config;
+mod connection;
 pub mod discovery;
 mod error;
+pub mod health;
 pub mod migration;
+pub mod ops;
 pub mod policy;
+pub mod recipes;
+mod result;
+mod routing;
+mod sentinel;
+pub mod server;
+mod singleflight;
+pub mod transport;
 pub mod value;
-pub mod verbs;
+
+pub use remcache_distribution as distribution;
+pub use remcache_proto as proto;
 
 pub use cache::Cache;
-pub use client::{Change, Client, Config, Counter, Flow, Item, Outcomes, ServerHandle};
+pub use client::{Client, Flow};
+pub use config::Config;
 pub use error::{Error, ErrorKind};
+pub use ops::Outcomes;
 pub use proto::{Delivery, Key, Reply, Request, Status, Ttl};
+pub use result::{Change, Counter, Item};
+pub use server::ServerHandle;
 
 /// Documents beside the code.
 #[cfg(doc)]

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use patient::patient;
 use remcache::blocking::Client;
-use remcache::client::Protocol;
+use remcache::config::Protocol;
+use remcache::recipes::WhenAway;
 use remcache::value::Codec;
-use remcache::verbs::WhenAway;
 use remcache::{Cache, Change, Config, ErrorKind, Request, Status};
 use remcache_testkit::Memcached;
 

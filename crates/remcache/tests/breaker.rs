@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 
 use eventually::eventually;
 use only_server::only_server;
-use remcache::client::{Address, Condition, Connect, Connecting, Protocol, Stream, TransportSettings};
+use remcache::config::{Address, Protocol};
+use remcache::health::Condition;
+use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
 use remcache::{Client, Config, Delivery, Reply, Request, Status};
 use remcache_testkit::{Memcached, Proxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};

@@ -26,7 +26,7 @@ use fastrand::Rng;
 use on_each_wire::on_each_wire;
 use only_server::only_server;
 use patient::patient;
-use remcache::client::Overload;
+use remcache::config::Overload;
 use remcache::{Client, Error, Flow, Item, Reply, Request, Status};
 use remcache_testkit::{Memcached, Proxy, seed};
 use speaking::Speech;

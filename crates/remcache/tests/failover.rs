@@ -26,8 +26,9 @@ use std::time::Duration;
 
 use eventually::eventually;
 use patient::patient;
-use remcache::client::{Address, Connect, Connecting, Protocol, Stream, TransportSettings};
+use remcache::config::{Address, Protocol};
 use remcache::policy::{Failover, Hedge, Retries};
+use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
 use remcache::{Change, Client, Config, Delivery, ErrorKind, Request, ServerHandle, Status};
 use remcache_server::{Fault, Server};
 use remcache_testkit::Memcached;
@@ -200,7 +201,7 @@ async fn a_gutter_pool_takes_nothing_while_all_is_well() {
     assert!(sizes[0] > 0 && sizes[1] > 0, "both spares carry some: {sizes:?}");
     assert_eq!(client.get_many(&keys).await.found().count(), 200);
     client.close().await;
-    assert!(client.spare_servers().iter().all(|spare| spare.state().condition == remcache::client::Condition::Closed));
+    assert!(client.spare_servers().iter().all(|spare| spare.state().condition == remcache::health::Condition::Closed));
 }
 
 #[tokio::test]

@@ -34,8 +34,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use patient::patient;
-use remcache::client::Protocol;
-use remcache::verbs::Freshness;
+use remcache::config::Protocol;
+use remcache::recipes::Freshness;
 use remcache::{Client, Error};
 use remcache_testkit::Memcached;
 

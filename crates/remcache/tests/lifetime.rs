@@ -22,7 +22,7 @@ use std::time::Duration;
 use eventually::eventually;
 use only_server::only_server;
 use patient::patient;
-use remcache::client::Condition;
+use remcache::health::Condition;
 use remcache::{Client, Config, Delivery, ErrorKind, Request};
 use remcache_testkit::{Memcached, Proxy, scratch};
 use stat::stat;

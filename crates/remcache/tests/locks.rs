@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use eventually::eventually;
 use patient::patient;
-use remcache::client::Protocol;
-use remcache::verbs::{Limiter, WhenAway};
+use remcache::config::Protocol;
+use remcache::recipes::{Limiter, WhenAway};
 use remcache::{Change, Client, ErrorKind};
 use remcache_server::Server;
 use remcache_testkit::Memcached;

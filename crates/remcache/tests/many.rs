@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use only_server::only_server;
 use patient::patient;
-use remcache::client::Protocol;
+use remcache::config::Protocol;
 use remcache::{Change, Client, ErrorKind, Ttl};
 use remcache_testkit::{Memcached, Proxy, unused_port};
 use stat::stat;

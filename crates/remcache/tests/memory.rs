@@ -14,8 +14,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use remcache::client::{Address, Connect, Connecting, Overload, Stream, TransportSettings};
+use remcache::config::{Address, Overload};
 use remcache::proto::binary::{Header, Opcode};
+use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
 use remcache::{Client, Config, Request, Status};
 use speaking::Speech;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};

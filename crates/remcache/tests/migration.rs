@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use eventually::eventually;
 use patient::patient;
-use remcache::client::Protocol;
+use remcache::config::Protocol;
 use remcache::distribution::Distribution;
 use remcache::migration::{Migration, OldAway, TtlSource};
 use remcache::{Change, Client, Config, Delivery, ErrorKind, Item, Ttl};

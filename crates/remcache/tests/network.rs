@@ -14,7 +14,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use namespace::{isolated, lose_nothing, lose_replies, lose_requests, lose_some};
-use remcache::client::Condition;
+use remcache::health::Condition;
 use remcache::{Client, Config, Delivery, ErrorKind, Item};
 use remcache_testkit::Memcached;
 use speaking::Speech;

@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 use eventually::eventually;
 use only_server::only_server;
 use patient::patient;
-use remcache::client::Protocol;
+use remcache::config::Protocol;
 use remcache::{Change, Client, ErrorKind, Flow, Reply, Request, Status, Ttl};
 use remcache_testkit::Memcached;
 use stat::stat;

@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use eventually::eventually;
-use remcache::client::{Credentials, Protocol};
+use remcache::config::{Credentials, Protocol};
 use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
 use remcache_server::{Server, Wires};
 use remcache_testkit::{Memcached, SASL_PASSWORD, SASL_USER, scratch};

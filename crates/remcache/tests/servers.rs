@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use eventually::eventually;
 use only_server::only_server;
 use patient::patient;
-use remcache::client::Condition;
+use remcache::health::Condition;
 use remcache::{Client, Config, Delivery, Error, ErrorKind, Item, ServerHandle};
 use remcache_testkit::{Close, Memcached, Proxy, seed, unused_port};
 use tokio::task::JoinHandle;

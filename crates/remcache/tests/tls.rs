@@ -18,7 +18,7 @@ use eventually::eventually;
 use naive::Naive;
 use only_server::only_server;
 use patient::patient;
-use remcache::client::Tls;
+use remcache::transport::Tls;
 use remcache::{Client, Config, Request, Status};
 use remcache_testkit::{Authority, Certificate, Dates, Memcached, Proxy, seed};
 use tokio::time::timeout;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use patient::patient;
-use remcache::client::Protocol;
+use remcache::config::Protocol;
 use remcache::{Change, Client, ErrorKind, Item, Ttl};
 use remcache_testkit::Memcached;
 

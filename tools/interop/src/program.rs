@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
-use remcache::client::Protocol;
+use remcache::config::Protocol;
 use remcache::distribution::{Distribution, Hash};
 
 use crate::{Location, Value};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use hdrhistogram::Histogram;
-use remcache::client::Protocol;
+use remcache::config::Protocol;
 use remcache::{Client, Config, Request, ServerHandle};
 use remcache_server::{Fault, Server};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

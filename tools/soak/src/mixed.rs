@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
-use remcache::client::Protocol;
+use remcache::config::Protocol;
 use remcache::{Client, Config};
 use remcache_testkit::Memcached;
 use tokio::task::JoinSet;

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use remcache::client::{Protocol, Tls};
+use remcache::config::Protocol;
+use remcache::transport::Tls;
 use remcache::{Client, Config};
 use remcache_testkit::{Authority, Certificate, Dates, Memcached};
 

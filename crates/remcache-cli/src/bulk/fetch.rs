@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use remcache::client::ServerHandle;
+use remcache::ServerHandle;
 use remcache::proto::MetaOptions;
 use remcache::proto::text::MetadumpItem;
 use remcache::{Error, Reply, Request, Status, Ttl};

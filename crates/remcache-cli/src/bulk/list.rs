@@ -8,7 +8,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use remcache::client::ServerHandle;
+use remcache::ServerHandle;
 use remcache::proto::text::MetadumpItem;
 use remcache::{Error, Ttl};
 use tokio::runtime::Builder;

@@ -1,7 +1,7 @@
 //! Whether an item is where clients look for it.
 
 use remcache::Client;
-use remcache::client::ServerHandle;
+use remcache::ServerHandle;
 
 /// Where the clients of a fleet look for keys.
 ///

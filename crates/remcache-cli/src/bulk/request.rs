@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use remcache::client::ServerHandle;
+use remcache::ServerHandle;
 use remcache::{Client, Reply, Request, Status};
 use tokio::time::sleep;
 

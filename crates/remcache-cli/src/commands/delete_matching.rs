@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use remcache::client::ServerHandle;
+use remcache::ServerHandle;
 use remcache::proto::text::MetadumpItem;
 use remcache::{Error, Request, Status};
 use tokio::task::JoinSet;

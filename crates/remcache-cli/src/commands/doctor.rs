@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Command;
 use remcache::Error;
-use remcache::client::ServerHandle;
+use remcache::ServerHandle;
 use tokio::task::JoinSet;
 
 use crate::context::Contexts;

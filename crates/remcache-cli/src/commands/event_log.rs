@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use remcache::Error;
-use remcache::client::{Listing, ServerHandle};
+use remcache::ServerHandle;
+use remcache::server::Listing;
 use tokio::time::timeout;
 
 use crate::exit::{Exit, words};

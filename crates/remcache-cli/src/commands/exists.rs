@@ -1,7 +1,7 @@
 //! `exists`: tells whether keys have items.
 
 use remcache::Error;
-use remcache::client::Item;
+use remcache::Item;
 
 use crate::exit::{Outcome, words};
 use crate::input::Keys;

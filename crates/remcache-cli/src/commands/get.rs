@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use remcache::client::Item;
-use remcache::verbs::Inspection;
+use remcache::Item;
+use remcache::recipes::Inspection;
 use remcache::{Client, Error, Ttl};
 use serde_json::Value;
 use tokio::task::JoinSet;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use remcache::client::ServerHandle;
+use remcache::ServerHandle;
 use remcache::{Client, Error};
 use tokio::task::JoinSet;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::ValueEnum;
-use remcache::client::ServerHandle;
+use remcache::ServerHandle;
 use remcache::proto::text::LogLine;
 use tokio::sync::mpsc;
 

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use remcache::Client;
-use remcache::client::ServerHandle;
+use remcache::ServerHandle;
 use tokio::task::JoinSet;
 
 use crate::stats::{self, Stats};

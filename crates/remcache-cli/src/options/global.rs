@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
-use remcache::client::Protocol;
+use remcache::config::Protocol;
 use remcache::distribution::{Distribution, Hash};
 
 use super::security::Security;

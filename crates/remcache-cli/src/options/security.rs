@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 use remcache::Config;
-use remcache::client::{Credentials, Tls};
+use remcache::config::Credentials;
+use remcache::transport::Tls;
 
 use crate::exit::Failure;
 

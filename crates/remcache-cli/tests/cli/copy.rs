@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use remcache::{Client, Config, Ttl, client::Protocol};
+use remcache::config::Protocol;
+use remcache::{Client, Config, Ttl};
 use remcache_testkit::{Memcached, scratch, seed};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -235,7 +236,7 @@ fn no_value_is_older_than_the_newest_write_and_what_was_deleted_stays_so() {
     let (old, new) = (from.client(), to.client());
     wait(async {
         for number in 0..KEYS {
-            let value = |item: Option<remcache::client::Item>| item.map(|item| item.value);
+            let value = |item: Option<remcache::Item>| item.map(|item| item.value);
             let found = value(new.get(key(number)).await.unwrap());
             let expected = history[&number].map(|number| number.to_string());
             assert_eq!(found.as_deref(), expected.as_deref().map(str::as_bytes), "{}", key(number));

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use remcache::{Client, Config, client::Protocol};
+use remcache::config::Protocol;
+use remcache::{Client, Config};
 use remcache_testkit::{Memcached, scratch};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};

@@ -17,42 +17,42 @@
 //! The connections are those of the asynchronous client: a thread of the client's own moves the
 //! bytes, and any number of threads share its pipelined connections. A thread that waits costs
 //! nobody else anything.
+pub(crate) mod recipes;
 
 mod runtime;
-mod verbs;
 mod wait;
 
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use crate::client::{
-    Command, Count, CountMany, Delete, DeleteMany, Extend, ExtendMany, Fetch, FetchMany, Inspect, Store, StoreMany,
-    Touch, TouchMany,
-};
+use crate::config::Config;
+use crate::error::Error;
+use crate::ops::builder::{Command, Count, Delete, Extend, Fetch, Inspect, Store, Touch};
+use crate::ops::multi_builder::{CountMany, DeleteMany, ExtendMany, FetchMany, StoreMany, TouchMany};
 use crate::proto::{CowBytes, Reply, Request, Ttl};
-use crate::{Config, Error, ServerHandle};
+use crate::server::handle::ServerHandle;
 use runtime::Background;
 pub use wait::Waiting;
 
 /// A client whose operations block the thread until their outcome is there.
 ///
 /// It is a handle: cloning it is cheap, all clones share the connections, and every call takes
-/// `&self`. The options are those of the [asynchronous client](crate::Client).
+/// `&self`. The options are those of the [asynchronous client](crate::client::Client).
 ///
 /// It works inside of an asynchronous context too, where it blocks the thread of the runtime, and
 /// with it the tasks that would run there: use the asynchronous client there.
 #[derive(Clone)]
 pub struct Client {
-    client: crate::Client,
+    client: crate::client::Client,
     background: Arc<Background>,
 }
 
 impl Client {
-    /// A client of these servers, with the default settings: see [`Client::new`](crate::Client::new).
+    /// A client of these servers, with the default settings: see [`Client::new`](crate::client::Client::new).
     ///
     /// # Errors
-    /// As there, and [`ErrorKind::Config`](crate::ErrorKind::Config) if the thread cannot be started.
+    /// As there, and [`ErrorKind::Config`](crate::error::ErrorKind::Config) if the thread cannot be started.
     pub fn new<S: AsRef<str>>(servers: impl IntoIterator<Item = S>) -> Result<Self, Error> {
         Self::with_config(servers, Config::new())
     }
@@ -62,7 +62,7 @@ impl Client {
     /// # Errors
     /// As [`Client::new`].
     pub fn with_config<S: AsRef<str>>(servers: impl IntoIterator<Item = S>, config: Config) -> Result<Self, Error> {
-        Self::over(crate::Client::with_config(servers, config)?)
+        Self::over(crate::client::Client::with_config(servers, config)?)
     }
 
     /// A client of the servers that the settings name.
@@ -70,15 +70,15 @@ impl Client {
     /// # Errors
     /// As [`Client::new`].
     pub fn from_config(config: Config) -> Result<Self, Error> {
-        Self::over(crate::Client::from_config(config)?)
+        Self::over(crate::client::Client::from_config(config)?)
     }
 
-    fn over(client: crate::Client) -> Result<Self, Error> {
+    fn over(client: crate::client::Client) -> Result<Self, Error> {
         Ok(Self { client, background: Arc::new(Background::start()?) })
     }
 
     /// Waits for anything that the asynchronous client does: its other methods, a
-    /// [`Cache`](crate::Cache), a [`Limiter`](crate::verbs::Limiter), statistics.
+    /// [`Cache`](crate::cache::Cache), a [`Limiter`](crate::recipes::limiter::Limiter), statistics.
     ///
     /// ```
     /// # let runtime = tokio::runtime::Runtime::new()?;
@@ -97,7 +97,7 @@ impl Client {
     }
 
     /// The client beneath; its futures need [`Client::wait`].
-    pub fn asynchronous(&self) -> &crate::Client {
+    pub fn asynchronous(&self) -> &crate::client::Client {
         &self.client
     }
 
@@ -124,7 +124,7 @@ impl Client {
     /// Replaces the list of servers while running.
     ///
     /// # Errors
-    /// As [`Client::set_servers`](crate::Client::set_servers).
+    /// As [`Client::set_servers`](crate::client::Client::set_servers).
     pub fn set_servers<S: AsRef<str>>(&self, servers: impl IntoIterator<Item = S>) -> Result<(), Error> {
         self.background.enter(|| self.client.set_servers(servers))
     }
@@ -155,7 +155,7 @@ macro_rules! operations {
     ($($doc:literal $name:ident $(<$($generic:ident),*>)? ($($argument:ident: $type:ty),*) -> $output:ty $(where ($($bound:tt)*))?;)*) => {
         impl Client {$(
             #[doc = $doc]
-            #[doc = concat!("\n\nSee [`Client::", stringify!($name), "`](crate::Client::", stringify!($name), ").")]
+            #[doc = concat!("\n\nSee [`Client::", stringify!($name), "`](crate::client::Client::", stringify!($name), ").")]
             pub fn $name<'a $(, $($generic),*)?>(&'a self, $($argument: $type),*) -> Waiting<'a, $output>
             $(where $($bound)*)?
             {

@@ -9,11 +9,11 @@ use std::thread::{self, JoinHandle, Thread};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use crate::Error;
+use crate::error::Error;
 
 /// A runtime of one thread in the background; it ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Background {
+pub(crate) struct Background {
     handle: Handle,
     /// Dropped to end the thread.
     stop: Option<oneshot::Sender<()>>,
@@ -21,7 +21,7 @@ pub(super) struct Background {
 }
 
 impl Background {
-    pub(super) fn start() -> Result<Self, Error> {
+    pub(crate) fn start() -> Result<Self, Error> {
         let failed = |error| Error::config(format!("the thread of the blocking client cannot be started: {error}"));
         let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let handle = runtime.handle().clone();
@@ -34,7 +34,7 @@ impl Background {
     }
 
     /// Runs something that starts tasks, on the background's runtime.
-    pub(super) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
         let _context = self.handle.enter();
         work()
     }
@@ -42,7 +42,7 @@ impl Background {
     /// Polls a future on this thread, which sleeps between.
     ///
     /// tokio's own `block_on` would panic on a thread of a runtime; this one only blocks it.
-    pub(super) fn wait<F: Future>(&self, future: F) -> F::Output {
+    pub(crate) fn wait<F: Future>(&self, future: F) -> F::Output {
         let _context = self.handle.enter();
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut context = Context::from_waker(&waker);

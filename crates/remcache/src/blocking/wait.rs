@@ -5,9 +5,11 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use super::runtime::Background;
-use crate::client::{Command, Count, Delete, Entry, Extend, Kind, Many, Store};
+use crate::ops::builder::{Command, Count, Delete, Extend, Kind, Store};
+use crate::ops::multi_builder::{Entry, Many};
 use crate::proto::Ttl;
-use crate::verbs::{Locking, WhenAway};
+use crate::recipes::lock::Locking;
+use crate::recipes::on_unavailable::WhenAway;
 
 /// An operation of a blocking client: set its options, then [`wait`](Waiting::wait).
 #[must_use = "an operation does nothing unless it is waited for"]
@@ -17,7 +19,7 @@ pub struct Waiting<'a, O> {
 }
 
 impl<'a, O> Waiting<'a, O> {
-    pub(super) fn new(background: &'a Background, operation: O) -> Self {
+    pub(crate) fn new(background: &'a Background, operation: O) -> Self {
         Self { background, operation }
     }
 
@@ -77,14 +79,14 @@ impl Waiting<'_, Locking<'_>> {
 }
 
 impl<K: Kind> Waiting<'_, Command<'_, K>> {
-    /// How long this operation may take, instead of the client's [`timeout`](crate::Config::timeout).
+    /// How long this operation may take, instead of the client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         self.map(|operation| operation.timeout(timeout))
     }
 }
 
 impl<K: Kind, Q: Entry> Waiting<'_, Many<'_, K, Q>> {
-    /// How long to wait for the next reply, instead of the client's [`timeout`](crate::Config::timeout).
+    /// How long to wait for the next reply, instead of the client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         self.map(|operation| operation.timeout(timeout))
     }

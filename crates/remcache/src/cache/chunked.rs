@@ -8,22 +8,23 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::{Error, ErrorKind, Item};
+use crate::error::{Error, ErrorKind};
+use crate::result::Item;
 
 /// How long values may be before they are split.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Chunking {
+pub(crate) struct Chunking {
     /// The length of a chunk in bytes.
-    pub(super) length: usize,
+    pub(crate) length: usize,
 }
 
 impl Chunking {
-    pub(super) fn new(length: usize) -> Self {
+    pub(crate) fn new(length: usize) -> Self {
         Self { length: length.max(1) }
     }
 
     /// The chunks of a value, which share its bytes.
-    pub(super) fn split(self, value: &Bytes) -> impl Iterator<Item = Bytes> {
+    pub(crate) fn split(self, value: &Bytes) -> impl Iterator<Item = Bytes> {
         let starts = (0..value.len()).step_by(self.length);
         starts.map(move |start| value.slice(start..value.len().min(start + self.length)))
     }
@@ -31,7 +32,7 @@ impl Chunking {
 
 /// What stands under the key of a value in chunks.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Manifest {
+pub(crate) struct Manifest {
     count: usize,
     /// A number that no other write has: chunks of two writes are never mixed.
     suffix: u64,
@@ -40,7 +41,7 @@ pub(super) struct Manifest {
 }
 
 impl Manifest {
-    pub(super) fn new(value: &Bytes, chunking: Chunking) -> Self {
+    pub(crate) fn new(value: &Bytes, chunking: Chunking) -> Self {
         Self {
             count: value.len().div_ceil(chunking.length),
             suffix: fastrand::u64(..),
@@ -50,7 +51,7 @@ impl Manifest {
     }
 
     /// The manifest that an item is.
-    pub(super) fn of(item: &Item) -> Option<Self> {
+    pub(crate) fn of(item: &Item) -> Option<Self> {
         if item.flags & MARK == 0 {
             return None;
         }
@@ -67,13 +68,13 @@ impl Manifest {
     }
 
     /// The keys of the chunks.
-    pub(super) fn keys<'a>(&self, key: &'a [u8]) -> impl Iterator<Item = Vec<u8>> + use<'a> {
+    pub(crate) fn keys<'a>(&self, key: &'a [u8]) -> impl Iterator<Item = Vec<u8>> + use<'a> {
         let Self { count, suffix, .. } = *self;
         (0..count).map(move |place| [key, format!(":{place}:{suffix}").as_bytes()].concat())
     }
 
     /// Whether the value is no longer than one may be; the numbers are someone else's.
-    pub(super) fn check_length(&self, key: &[u8]) -> Result<(), Error> {
+    pub(crate) fn check_length(&self, key: &[u8]) -> Result<(), Error> {
         if self.length <= LIMIT && self.count <= self.length {
             return Ok(());
         }
@@ -83,7 +84,7 @@ impl Manifest {
     }
 
     /// The value of the chunks; `None` if one is gone.
-    pub(super) fn put_together(
+    pub(crate) fn put_together(
         &self,
         key: &[u8],
         item: Item,
@@ -118,7 +119,7 @@ impl fmt::Display for Manifest {
 }
 
 /// The bit in the flags of a key whose value is in chunks; mcrouter's as well.
-pub(super) const MARK: u32 = 0x8000;
+pub(crate) const MARK: u32 = 0x8000;
 /// The longest value that is put together, in bytes.
 const LIMIT: usize = 64 << 20;
 

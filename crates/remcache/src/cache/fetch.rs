@@ -8,19 +8,21 @@ use std::time::Duration;
 use super::chunked::{self, Manifest};
 use super::store::Store;
 use super::{Cache, unwritable};
-use crate::client::{Change, Item};
+use crate::error::{Error, ErrorKind};
+use crate::recipes;
+use crate::recipes::fetch::{Found, Loaded};
+use crate::recipes::fetch_policy::Freshness;
+use crate::result::{Change, Item};
 use crate::value::Codec;
-use crate::verbs::{self, Found, Freshness, Loaded};
-use crate::{Error, ErrorKind};
 
 impl<T, B: ?Sized> Cache<T, B> {
     /// Makes a value stale: [`fetch`](Cache::fetch) shows it for so long at most, while one caller's loader
-    /// reloads it. See [`Client::invalidate`](crate::Client::invalidate).
+    /// reloads it. See [`Client::invalidate`](crate::client::Client::invalidate).
     ///
     /// A copy near by is forgotten in this process; others show theirs until it has expired.
     ///
     /// # Errors
-    /// As [`Client::invalidate`](crate::Client::invalidate).
+    /// As [`Client::invalidate`](crate::client::Client::invalidate).
     ///
     /// # Cancellation
     /// The value may be stale.
@@ -38,7 +40,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// process and in the fleet.
     ///
     /// `None` is the loader's word that there is no value. The cache is no reason to fail: where it is
-    /// away, the loader runs and nothing else. See [`Client::fetch`](crate::Client::fetch), which does the
+    /// away, the loader runs and nothing else. See [`Client::fetch`](crate::client::Client::fetch), which does the
     /// same with bytes. The time to live is the freshness's, not the cache's.
     ///
     /// A [near cache](Cache::near) shows its copies before anything else, so a value that is due is
@@ -49,7 +51,9 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// # let server = remcache_server::Server::start().await?;
     /// # let client = remcache::Client::new([server.address()])?;
     /// use std::time::Duration;
-    /// use remcache::{Cache, value::Codec, verbs::Freshness};
+    /// use remcache::Cache;
+    /// use remcache::recipes::Freshness;
+    /// use remcache::value::Codec;
     ///
     /// let visits = Cache::new(&client, "visits", Codec::<u64>::integer());
     /// let freshness = Freshness::new(Duration::from_secs(60)).negative(Duration::from_secs(5));
@@ -60,7 +64,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// ```
     ///
     /// # Errors
-    /// As [`Client::fetch`](crate::Client::fetch), and from an [`Error`](enum@ErrorKind) of kind
+    /// As [`Client::fetch`](crate::client::Client::fetch), and from an [`Error`](enum@ErrorKind) of kind
     /// [`ErrorKind::Value`] if the value cannot be written or read.
     ///
     /// # Cancellation
@@ -121,7 +125,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
                 };
                 Ok(Some(store.loaded(&prefixed, value, ttl).await?))
             };
-            let found = verbs::fetch::<E, _, _>(&self.store.client, &full_key, freshness, load).await?;
+            let found = recipes::fetch::<E, _, _>(&self.store.client, &full_key, freshness, load).await?;
             match self.store.whole(&full_key, found).await? {
                 Whole::Yes(item) => return Ok(item),
                 Whole::No => self.store.remove_broken(&full_key).await,
@@ -178,7 +182,7 @@ impl Store {
             && let Ok(None) = self.put_together(key, Some(item), manifest).await
         {
             // Whoever was faster has done the same.
-            let _ = self.client.call(verbs::removal(key, cas)).await;
+            let _ = self.client.call(recipes::removal(key, cas)).await;
         }
     }
 }

@@ -23,23 +23,25 @@
 //! # #[cfg(not(feature = "json"))]
 //! # fn main() {}
 //! ```
+#[cfg(feature = "near")]
+pub(crate) mod local;
 
 mod chunked;
 mod fetch;
-#[cfg(feature = "near")]
-mod near;
 mod store;
 
 use std::fmt;
 use std::sync::Arc;
 
 #[cfg(feature = "near")]
-pub use near::Near;
+pub use crate::cache::local::Near;
 
-use crate::client::{Client, Outcomes};
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::ops::multi_builder::Outcomes;
 use crate::proto::Ttl;
+use crate::result::{Change, Item};
 use crate::value::{Codec, Encoded, ValueError};
-use crate::{Change, Error, ErrorKind, Item};
 use chunked::Chunking;
 use store::{Condition, Store};
 

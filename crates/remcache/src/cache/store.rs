@@ -4,25 +4,26 @@ use std::sync::Arc;
 
 use super::chunked::{self, Chunking, Manifest};
 #[cfg(feature = "near")]
-use super::near::Shelf;
+use crate::cache::local::Shelf;
 use crate::client::Client;
+use crate::error::Error;
 use crate::proto::{CowBytes, Ttl};
+use crate::result::{Change, Item};
 use crate::value::Encoded;
-use crate::{Change, Error, Item};
 
 /// The items of one cache.
 #[derive(Clone, Debug)]
-pub(super) struct Store {
-    pub(super) client: Client,
-    pub(super) prefix: Arc<[u8]>,
-    pub(super) chunking: Option<Chunking>,
+pub(crate) struct Store {
+    pub(crate) client: Client,
+    pub(crate) prefix: Arc<[u8]>,
+    pub(crate) chunking: Option<Chunking>,
     #[cfg(feature = "near")]
-    pub(super) near: Option<Arc<Shelf>>,
+    pub(crate) near: Option<Arc<Shelf>>,
 }
 
 /// When a value is stored.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Condition {
+pub(crate) enum Condition {
     None,
     Absent,
     Present,
@@ -33,7 +34,7 @@ type Fetched = Result<Option<Item>, Error>;
 type Changed = Result<Change, Error>;
 
 impl Store {
-    pub(super) fn new(client: Client, prefix: Arc<[u8]>) -> Self {
+    pub(crate) fn new(client: Client, prefix: Arc<[u8]>) -> Self {
         Self {
             client,
             prefix,
@@ -43,12 +44,12 @@ impl Store {
         }
     }
 
-    pub(super) fn key(&self, key: &[u8]) -> Vec<u8> {
+    pub(crate) fn key(&self, key: &[u8]) -> Vec<u8> {
         [&self.prefix, key].concat()
     }
 
     /// The item of a key, from near by if that is allowed.
-    pub(super) async fn get(&self, key: &[u8]) -> Fetched {
+    pub(crate) async fn get(&self, key: &[u8]) -> Fetched {
         #[cfg(feature = "near")]
         if let Some(near) = &self.near {
             return near.get(key, || self.fetch(key)).await;
@@ -57,7 +58,7 @@ impl Store {
     }
 
     /// The item of a key, from the servers.
-    pub(super) async fn fetch(&self, key: &[u8]) -> Fetched {
+    pub(crate) async fn fetch(&self, key: &[u8]) -> Fetched {
         let key = self.key(key);
         let item = self.client.get(&key).await?.filter(|item| !item.is_mark());
         match item.as_ref().and_then(|item| self.manifest(item)) {
@@ -67,11 +68,11 @@ impl Store {
     }
 
     /// What an item says of its chunks, if it has any.
-    pub(super) fn manifest(&self, item: &Item) -> Option<Manifest> {
+    pub(crate) fn manifest(&self, item: &Item) -> Option<Manifest> {
         self.chunking.and_then(|_| Manifest::of(item))
     }
 
-    pub(super) async fn put_together(&self, key: &[u8], item: Option<Item>, manifest: Manifest) -> Fetched {
+    pub(crate) async fn put_together(&self, key: &[u8], item: Option<Item>, manifest: Manifest) -> Fetched {
         let Some(item) = item else { return Ok(None) };
         manifest.check_length(key)?;
         let chunks = self.client.get_many(manifest.keys(key)).await;
@@ -79,7 +80,7 @@ impl Store {
     }
 
     /// The items of many keys, in their order.
-    pub(super) async fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Fetched> {
+    pub(crate) async fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Fetched> {
         #[cfg(feature = "near")]
         if let Some(near) = &self.near {
             let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
@@ -103,7 +104,7 @@ impl Store {
     }
 
     /// Stores an item, in chunks if it is too long for one.
-    pub(super) async fn change(&self, condition: Condition, key: &[u8], value: Encoded<'_>, ttl: Ttl) -> Changed {
+    pub(crate) async fn change(&self, condition: Condition, key: &[u8], value: Encoded<'_>, ttl: Ttl) -> Changed {
         self.forget(key);
         let result = self.send(condition, key, value, ttl).await;
         self.forget(key);
@@ -178,7 +179,7 @@ impl Store {
     /// Stores many items, in the order of their keys.
     ///
     /// The flags are the same for all items of a call, so those that have the same go together.
-    pub(super) async fn set_many<K: AsRef<[u8]>>(
+    pub(crate) async fn set_many<K: AsRef<[u8]>>(
         &self,
         keys: &[K],
         values: Vec<Result<Encoded<'_>, Error>>,
@@ -213,7 +214,7 @@ impl Store {
     }
 
     /// Removes an item, and its chunks.
-    pub(super) async fn delete(&self, key: &[u8]) -> Changed {
+    pub(crate) async fn delete(&self, key: &[u8]) -> Changed {
         self.forget(key);
         let result = self.remove(&self.key(key)).await;
         self.forget(key);
@@ -231,7 +232,7 @@ impl Store {
     }
 
     /// Removes many items, in the order of their keys.
-    pub(super) async fn delete_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Changed> {
+    pub(crate) async fn delete_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Changed> {
         let mut results = Vec::with_capacity(keys.len());
         if self.chunking.is_some() {
             for key in keys {
@@ -248,7 +249,7 @@ impl Store {
 
     /// Lets go of what is near by: before a change, so that nothing read earlier outlives it, and
     /// after it, so that nothing read meanwhile does.
-    pub(super) fn forget(&self, key: &[u8]) {
+    pub(crate) fn forget(&self, key: &[u8]) {
         #[cfg(feature = "near")]
         if let Some(near) = &self.near {
             near.forget(key);

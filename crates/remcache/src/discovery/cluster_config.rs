@@ -4,16 +4,16 @@
 
 /// The list of a configuration endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ClusterConfig {
+pub(crate) struct ClusterConfig {
     /// It grows with each change of the fleet.
-    pub(super) version: u64,
+    pub(crate) version: u64,
     /// `host:port` of each node, in the endpoint's order.
-    pub(super) addresses: Vec<String>,
+    pub(crate) addresses: Vec<String>,
 }
 
 /// What bytes of an answer are.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Decoded {
+pub(crate) enum Decoded {
     /// A beginning: more has to be read.
     Partial,
     /// The list.
@@ -25,7 +25,7 @@ pub(super) enum Decoded {
 }
 
 /// Reads an answer; says what is wrong with one that is none.
-pub(super) fn decode(input: &[u8]) -> Result<Decoded, String> {
+pub(crate) fn decode(input: &[u8]) -> Result<Decoded, String> {
     let Some(end) = input.iter().position(|&byte| byte == b'\n') else {
         return match input.len() <= LONGEST_LINE {
             true => Ok(Decoded::Partial),
@@ -97,7 +97,7 @@ fn shown(bytes: &[u8]) -> String {
 }
 
 /// The item that holds the list on engines before 1.4.14.
-pub(super) const ITEM: &str = "AmazonElastiCache:cluster";
+pub(crate) const ITEM: &str = "AmazonElastiCache:cluster";
 /// No list comes near it: a node takes some 100 bytes.
 const LONGEST: usize = 1 << 20;
 const LONGEST_LINE: usize = 2048;

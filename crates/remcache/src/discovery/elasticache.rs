@@ -8,8 +8,11 @@ use tokio::time::timeout;
 
 use super::cluster_config::{ClusterConfig, Decoded, ITEM, decode};
 use super::{Discover, Failure};
-use crate::Error;
-use crate::client::{Config, Connect, Endpoint, Stream, TransportSettings};
+use crate::config::Config;
+use crate::config::address::Endpoint;
+use crate::error::Error;
+use crate::transport::TransportSettings;
+use crate::transport::{Connect, Stream};
 
 /// The configuration endpoint of an ElastiCache or Memorystore cluster: the address with `.cfg.` in it.
 ///
@@ -44,7 +47,7 @@ impl ElastiCache {
     /// A source of this endpoint: `host` or `host:port`.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if the address is malformed.
+    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) if the address is malformed.
     pub fn new(endpoint: &str) -> Result<Self, Error> {
         let Config { connector, transport: settings, .. } = Config::new();
         Ok(Self {

@@ -2,22 +2,23 @@
 
 use std::collections::HashSet;
 
-use crate::client::{Client, Endpoint};
+use crate::client::Client;
+use crate::config::address::Endpoint;
 
 /// A good list.
 #[derive(Clone, Debug)]
-pub(super) struct List {
+pub(crate) struct List {
     /// The addresses as the client takes them.
-    pub(super) addresses: Vec<String>,
+    pub(crate) addresses: Vec<String>,
     /// What they are, in the same order.
-    pub(super) endpoints: Vec<Endpoint>,
+    pub(crate) endpoints: Vec<Endpoint>,
     /// Addresses that were listed again.
-    pub(super) duplicates: Vec<String>,
+    pub(crate) duplicates: Vec<String>,
 }
 
 impl List {
     /// Checks what a source has told; says what is wrong with it.
-    pub(super) fn check(told: Vec<String>) -> Result<Self, String> {
+    pub(crate) fn check(told: Vec<String>) -> Result<Self, String> {
         if told.is_empty() {
             return Err("the list is empty, which is taken for a failure and not for a fleet without servers".into());
         }
@@ -38,7 +39,7 @@ impl List {
     }
 
     /// The list that a client has.
-    pub(super) fn of(client: &Client) -> Self {
+    pub(crate) fn of(client: &Client) -> Self {
         let endpoints: Vec<Endpoint> = client.servers().iter().map(|server| server.endpoint().clone()).collect();
         let addresses = endpoints.iter().map(|endpoint| match endpoint.weight {
             1 => endpoint.name.to_string(),
@@ -48,7 +49,7 @@ impl List {
     }
 
     /// The addresses of this list that the other one has not.
-    pub(super) fn without(&self, other: &Self) -> Vec<String> {
+    pub(crate) fn without(&self, other: &Self) -> Vec<String> {
         let known: HashSet<&Endpoint> = other.endpoints.iter().collect();
         let pairs = self.addresses.iter().zip(&self.endpoints);
         pairs.filter(|(_, endpoint)| !known.contains(endpoint)).map(|(address, _)| address.clone()).collect()

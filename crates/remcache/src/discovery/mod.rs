@@ -1,7 +1,7 @@
 //! Fleets that change: where the list of servers comes from, and a task that keeps a client at it.
 //!
 //! A [source](Discover) is looked at now and then, or tells by itself; every good list goes through
-//! [`Client::set_servers`](crate::Client::set_servers), so servers that stay keep their connections,
+//! [`Client::set_servers`](crate::client::Client::set_servers), so servers that stay keep their connections,
 //! and requests on those that leave end as they would have.
 //!
 //! ```
@@ -52,17 +52,17 @@
 //!   up to it. Intervals vary by a tenth either way, so that many programs do not look at once.
 //!
 //! Options of a URL cannot come from a source: lists have addresses only.
+pub(crate) mod poll_backoff;
+pub(crate) mod stream_source;
+pub(crate) mod subscription;
+pub(crate) mod watcher;
 
 mod cluster_config;
 #[cfg(feature = "dns")]
 mod dns;
 mod elasticache;
 mod file;
-mod follower;
-mod following;
 mod list;
-mod pace;
-mod pushed;
 #[cfg(feature = "dns")]
 mod resolver;
 
@@ -71,18 +71,19 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+pub use crate::discovery::stream_source::{Listing, Pushed, stream};
+pub use crate::discovery::subscription::{Event, Events, Following, State};
 #[cfg(feature = "dns")]
 pub use dns::{Dns, Srv};
 pub use elasticache::ElastiCache;
 pub use file::WatchedFile;
-pub use following::{Event, Events, Following, State};
-pub use pushed::{Listing, Pushed, stream};
 
-use crate::client::{Client, Config};
-use crate::{Error, ErrorKind};
-use follower::{Follower, look};
+use crate::client::Client;
+use crate::config::Config;
+use crate::discovery::poll_backoff::Pace;
+use crate::discovery::watcher::{Follower, look};
+use crate::error::{Error, ErrorKind};
 use list::List;
-use pace::Pace;
 
 /// Why a look at a source failed; any error or text becomes one with `?` or `into`.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -14,10 +14,10 @@ use super::Failure;
 
 /// Whom to ask, how long to wait, how often to ask again.
 #[derive(Clone, Debug)]
-pub(super) struct Terms {
-    pub(super) nameserver: Option<SocketAddr>,
-    pub(super) timeout: Duration,
-    pub(super) interval: (Duration, Duration),
+pub(crate) struct Terms {
+    pub(crate) nameserver: Option<SocketAddr>,
+    pub(crate) timeout: Duration,
+    pub(crate) interval: (Duration, Duration),
 }
 
 impl Default for Terms {
@@ -32,13 +32,13 @@ impl Default for Terms {
 
 impl Terms {
     /// The interval that records of this time to live ask for.
-    pub(super) fn interval_of(&self, ttl: Option<Duration>) -> Duration {
+    pub(crate) fn interval_of(&self, ttl: Option<Duration>) -> Duration {
         let (least, most) = self.interval;
         ttl.unwrap_or(most).min(most).max(least).max(LEAST_INTERVAL)
     }
 
     /// Asks within the time limit.
-    pub(super) async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         questions: impl AsyncFnOnce(&TokioResolver) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
@@ -69,7 +69,7 @@ impl Terms {
 /// The records of a name, or `None` if the name server says that there are none.
 ///
 /// Everything else is a failure: an answer that is not there must not look like one without records.
-pub(super) async fn records(
+pub(crate) async fn records(
     resolver: &TokioResolver,
     name: &Name,
     kind: RecordType,
@@ -82,7 +82,7 @@ pub(super) async fn records(
 }
 
 /// The shortest time to live of an answer.
-pub(super) fn ttl(lookup: &Lookup) -> Option<Duration> {
+pub(crate) fn ttl(lookup: &Lookup) -> Option<Duration> {
     lookup.answers().iter().map(|record| Duration::from_secs(record.ttl.into())).min()
 }
 

@@ -8,12 +8,14 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::Migration;
-use super::copy::Copied;
 use super::rules::{ends_the_old_value, half_done};
-use super::step::Limit;
-use crate::Error;
-use crate::client::{Change, Client, Item, Outcomes};
+use crate::client::Client;
+use crate::error::Error;
+use crate::migration::backfill::Copied;
+use crate::migration::builder::Limit;
+use crate::ops::multi_builder::Outcomes;
 use crate::proto::{CowBytes, Ttl};
+use crate::result::{Change, Item};
 
 type Results<T> = Vec<Result<T, Error>>;
 
@@ -165,7 +167,7 @@ impl<K, V> SetMany<'_, K, V> {
         Self { flags, ..self }
     }
 
-    /// How long to wait for the next reply, instead of the new client's [`timeout`](crate::Config::timeout).
+    /// How long to wait for the next reply, instead of the new client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }

@@ -60,7 +60,7 @@
 //! # How long a copy lives
 //!
 //! As long as the item has left, where the old servers tell it: on the meta wire, hence with
-//! [`protocol`](crate::Config::protocol) `meta`, or `auto` and memcached 1.6.18 or newer. That costs one
+//! [`protocol`](crate::config::Config::protocol) `meta`, or `auto` and memcached 1.6.18 or newer. That costs one
 //! more round trip for each copy. Times are whole seconds, so a copy may outlive its item by one.
 //!
 //! The binary and the text wire do not tell it. There a copy lives for
@@ -92,27 +92,28 @@
 //!   when the server is back.
 //!
 //! A change that is made in the new placement but could not be deleted from the old is an error that
-//! [may have been executed](crate::Error::may_have_executed).
+//! [may have been executed](crate::error::Error::may_have_executed).
 //!
 //! Each operation has one deadline for all its steps: the new client's
-//! [`timeout`](crate::Config::timeout), or its own.
+//! [`timeout`](crate::config::Config::timeout), or its own.
+pub(crate) mod backfill;
+pub(crate) mod builder;
 
-mod copy;
 mod many;
 mod report;
 mod rules;
-mod step;
 mod ttl;
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use crate::migration::builder::{Moves, Moving, Step};
 pub use many::SetMany;
 pub use report::Report;
-pub use step::{Moves, Moving, Step};
 pub use ttl::TtlSource;
 
-use crate::client::{Client, Count, Delete, Extend, Fetch, Store, Touch};
+use crate::client::Client;
+use crate::ops::builder::{Count, Delete, Extend, Fetch, Store, Touch};
 use crate::proto::{CowBytes, Request, Ttl};
 use report::Tallies;
 

@@ -14,10 +14,10 @@ macro_rules! tallies {
 
         /// The numbers of a report, as they are counted.
         #[derive(Debug, Default)]
-        pub(super) struct Tallies { $(pub(super) $name: Tally,)* }
+        pub(crate) struct Tallies { $(pub(crate) $name: Tally,)* }
 
         impl Tallies {
-            pub(super) fn report(&self) -> Report {
+            pub(crate) fn report(&self) -> Report {
                 Report { $($name: self.$name.0.load(Ordering::Relaxed),)* }
             }
         }
@@ -65,10 +65,10 @@ impl Report {
 
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub(super) struct Tally(AtomicU64);
+pub(crate) struct Tally(AtomicU64);
 
 impl Tally {
-    pub(super) fn add(&self, count: usize) {
+    pub(crate) fn add(&self, count: usize) {
         self.0.fetch_add(count as u64, Ordering::Relaxed);
     }
 }

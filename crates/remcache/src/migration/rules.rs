@@ -1,14 +1,15 @@
 //! What each operation does in the two placements, and in which order.
 
-use super::copy::{Copied, without_cas};
-use super::step::{Limit, ask};
 use super::{Migration, OldAway};
-use crate::client::{Change, Count, Counter, Delete, Extend, Fetch, Item, Kind, Store, Touch};
+use crate::error::{Error, ErrorKind};
+use crate::migration::backfill::{Copied, without_cas};
+use crate::migration::builder::{Limit, ask};
+use crate::ops::builder::{Count, Delete, Extend, Fetch, Kind, Store, Touch};
 use crate::proto::{Delivery, Operation, Request};
-use crate::{Error, ErrorKind};
+use crate::result::{Change, Counter, Item};
 
 /// What an outcome says of the item that it is about.
-pub(super) trait Outcome {
+pub(crate) trait Outcome {
     /// There is no item.
     fn is_absent(&self) -> bool;
     /// The item was changed.
@@ -36,18 +37,18 @@ impl<T> Outcome for Option<T> {
 
 impl Migration {
     /// Whether the key has the same server in both placements, and hence one item.
-    pub(super) fn is_at_home(&self, request: &Request<'_>) -> bool {
+    pub(crate) fn is_at_home(&self, request: &Request<'_>) -> bool {
         request.key().is_ok_and(|key| self.has_one_home(key.as_bytes()))
     }
 
-    pub(super) fn has_one_home(&self, key: &[u8]) -> bool {
+    pub(crate) fn has_one_home(&self, key: &[u8]) -> bool {
         let is_one_key = self.old.config().namespace == self.new.config().namespace;
         let servers = (self.old.locate(key), self.new.locate(key));
         is_one_key && matches!(servers, (Ok(Some(old)), Ok(Some(new))) if old.name() == new.name())
     }
 
     /// An operation on a key that does not move.
-    pub(super) async fn stay<K: Kind<Output: Outcome>>(
+    pub(crate) async fn stay<K: Kind<Output: Outcome>>(
         &self,
         request: &Request<'_>,
         limit: Limit,
@@ -60,7 +61,7 @@ impl Migration {
         Ok(outcome)
     }
 
-    pub(super) async fn fetch(&self, request: &Request<'_>, limit: Limit) -> Result<Option<Item>, Error> {
+    pub(crate) async fn fetch(&self, request: &Request<'_>, limit: Limit) -> Result<Option<Item>, Error> {
         let found = self.fetch_from_new(request, limit).await?;
         if found.is_some() {
             self.tallies.from_new.add(1);
@@ -100,7 +101,7 @@ impl Migration {
         }
     }
 
-    pub(super) async fn store(&self, request: &Request<'_>, limit: Limit) -> Result<Change, Error> {
+    pub(crate) async fn store(&self, request: &Request<'_>, limit: Limit) -> Result<Change, Error> {
         match request.operation() {
             Operation::Add => self.add_item(request, limit).await,
             Operation::Set if request.condition() == 0 => self.set_item(request, limit).await,
@@ -133,7 +134,7 @@ impl Migration {
     }
 
     /// Old first: a copy that is being made sees it, and is deleted by whoever makes it, or below.
-    pub(super) async fn remove(&self, request: &Request<'_>, limit: Limit) -> Result<Change, Error> {
+    pub(crate) async fn remove(&self, request: &Request<'_>, limit: Limit) -> Result<Change, Error> {
         if request.condition() != 0 {
             let item = self.fetch_quietly(request, limit).await?;
             match item {
@@ -162,16 +163,16 @@ impl Migration {
         }
     }
 
-    pub(super) async fn extend(&self, request: &Request<'_>, limit: Limit) -> Result<Change, Error> {
+    pub(crate) async fn extend(&self, request: &Request<'_>, limit: Limit) -> Result<Change, Error> {
         self.change::<Extend>(request, request, limit).await
     }
 
-    pub(super) async fn touch_item(&self, request: &Request<'_>, limit: Limit) -> Result<Change, Error> {
+    pub(crate) async fn touch_item(&self, request: &Request<'_>, limit: Limit) -> Result<Change, Error> {
         self.change::<Touch>(request, request, limit).await
     }
 
     /// A number to start from must not hide the one that the old placement has.
-    pub(super) async fn count(&self, request: &Request<'_>, limit: Limit) -> Result<Option<Counter>, Error> {
+    pub(crate) async fn count(&self, request: &Request<'_>, limit: Limit) -> Result<Option<Counter>, Error> {
         let (key, delta) = (request.key()?.as_bytes(), request.delta());
         let cautious = match request.operation() {
             Operation::Increment => Request::increment(key, delta),
@@ -228,13 +229,13 @@ impl Migration {
     }
 
     /// Deletes an item from the old placement; whether there was one.
-    pub(super) async fn forget(&self, request: &Request<'_>, limit: Limit) -> Result<bool, Error> {
+    pub(crate) async fn forget(&self, request: &Request<'_>, limit: Limit) -> Result<bool, Error> {
         let deleted = self.ask_old::<Delete>(&key_of(request, Request::delete)?, limit).await?;
         Ok(deleted.is_some_and(Change::is_made))
     }
 
     /// Asks the old placement; `None` if it is away and that is to count as a miss.
-    pub(super) async fn ask_old<K: Kind>(
+    pub(crate) async fn ask_old<K: Kind>(
         &self,
         request: &Request<'_>,
         limit: Limit,
@@ -243,7 +244,7 @@ impl Migration {
     }
 
     /// Takes an old server that is away for one without the item, if that is wanted.
-    pub(super) fn excuse<T>(&self, answer: Result<T, Error>) -> Result<Option<T>, Error> {
+    pub(crate) fn excuse<T>(&self, answer: Result<T, Error>) -> Result<Option<T>, Error> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
             Err(error) if self.old_away == OldAway::Miss && error.is_unavailable() => {
@@ -256,7 +257,7 @@ impl Migration {
 }
 
 /// A request with the key of another one.
-pub(super) fn key_of<'r>(
+pub(crate) fn key_of<'r>(
     request: &'r Request<'_>,
     build: impl FnOnce(&'r [u8]) -> Request<'r>,
 ) -> Result<Request<'r>, Error> {
@@ -265,12 +266,12 @@ pub(super) fn key_of<'r>(
 
 /// Whether a `set` that failed leaves no right to the value before it: it may have been stored, or
 /// the server has dropped what it had.
-pub(super) fn ends_the_old_value(error: &Error) -> bool {
+pub(crate) fn ends_the_old_value(error: &Error) -> bool {
     error.may_have_executed() || matches!(error.kind(), ErrorKind::ValueTooLarge | ErrorKind::OutOfMemory)
 }
 
 /// The error of a step that failed after another one was done.
-pub(super) fn half_done(error: Error) -> Error {
+pub(crate) fn half_done(error: Error) -> Error {
     let kind = match error.kind() {
         ErrorKind::TimedOut(_) | ErrorKind::Overloaded => ErrorKind::TimedOut(Delivery::MaybeSent),
         _ => ErrorKind::Disconnected(Delivery::MaybeSent),

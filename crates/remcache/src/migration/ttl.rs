@@ -4,8 +4,9 @@ use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::client::{Client, Item};
+use crate::client::Client;
 use crate::proto::Ttl;
+use crate::result::Item;
 
 /// Tells how long an item has to live that is brought over; [`Ttl::Expired`] leaves it where it is.
 ///
@@ -33,7 +34,7 @@ impl<F: Fn(&[u8], &Item) -> Ttl + Send + Sync + 'static> TtlSource for F {
 }
 
 /// What the old server tells; where its wire cannot, the same for all.
-pub(super) fn told_or(otherwise: Ttl) -> Arc<dyn TtlSource> {
+pub(crate) fn told_or(otherwise: Ttl) -> Arc<dyn TtlSource> {
     Arc::new(Told { otherwise })
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::proto::Ttl;
 
 /// What the keys of a server get that is known to be down: see
-/// [`Config::failover`](crate::Config::failover).
+/// [`Config::failover`](crate::config::Config::failover).
 ///
 /// With anything but [`Failover::None`] a value can be stale: what was stored elsewhere while the
 /// server was away is not seen when it is back, and what it kept meanwhile is. A server that was only
@@ -13,10 +13,10 @@ use crate::proto::Ttl;
 /// stored elsewhere can be found there, and deletes go to both places.
 ///
 /// A server that refuses our password, or whose certificate does not hold, is not down, and nothing
-/// fails over from it: its keys get [`Auth`](crate::ErrorKind::Auth) or [`Tls`](crate::ErrorKind::Tls)
+/// fails over from it: its keys get [`Auth`](crate::error::ErrorKind::Auth) or [`Tls`](crate::error::ErrorKind::Tls)
 /// until somebody mends the mistake. As a stand-in for another server it is passed over.
 ///
-/// Requests with a CAS value, and [`update`](crate::Client::update) and [`take`](crate::Client::take),
+/// Requests with a CAS value, and [`update`](crate::client::Client::update) and [`take`](crate::client::Client::take),
 /// stay with the key's own server and fail while it is away: a CAS value says nothing of the item on
 /// another.
 ///

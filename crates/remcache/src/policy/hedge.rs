@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 /// When a read that is not answered yet is asked of the next copy as well: see
-/// [`Config::hedge`](crate::Config::hedge).
+/// [`Config::hedge`](crate::config::Config::hedge).
 ///
 /// The first answer wins. A read may be stale as any read of a copy may, and at any time: the copy
 /// that answers first may have missed a change that the slow one has. See
-/// [`Config::replicas`](crate::Config::replicas).
+/// [`Config::replicas`](crate::config::Config::replicas).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hedge {
     pub(crate) delay: Duration,

@@ -8,8 +8,8 @@
 //! | [`Failover`] | what a dead server's keys get | when the server is back, and again if it fails within the cap of the time to live |
 //! | [`Retries`] | what is sent a second time, and how often at most | if sets or deletes are opted in, and another writer came between the two |
 //! | [`Hedge`] | when a slow read is asked of a second server | at any time, if the copy that answers first has missed a change |
-//! | [`Config::replicas`](crate::Config::replicas) | how many servers hold a key | if a copy has missed a change, and those before it are away or have lost the key |
-//! | [`Config::breaker`](crate::Config::breaker) | when a silent server counts as down | never |
+//! | [`Config::replicas`](crate::config::Config::replicas) | how many servers hold a key | if a copy has missed a change, and those before it are away or have lost the key |
+//! | [`Config::breaker`](crate::config::Config::breaker) | when a silent server counts as down | never |
 //!
 //! Each of them is off unless it is asked for: by default a dead server's keys fail, nothing is sent
 //! twice, and no value can be stale.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::proto::{Operation, Status};
 
-/// What is sent again after a failure: see [`Config::retries`](crate::Config::retries).
+/// What is sent again after a failure: see [`Config::retries`](crate::config::Config::retries).
 ///
 /// A request is sent again only if it was not sent, or if doing it twice is the same as doing it
 /// once: fetches (`get`), `version`, `noop`. Sets and deletes may be opted in. Counters, `append`,

@@ -178,7 +178,7 @@ fn read_bounded(compression: Compression, reader: &mut impl Read, limit: usize) 
 
 /// Puts bytes behind others; the memory doubles as it fills, and never passes the limit.
 #[cfg(any(feature = "zstd", feature = "deflate"))]
-pub(super) fn extend_bounded(value: &mut Vec<u8>, bytes: &[u8], limit: usize) -> Result<(), ValueError> {
+pub(crate) fn extend_bounded(value: &mut Vec<u8>, bytes: &[u8], limit: usize) -> Result<(), ValueError> {
     let length = value.len().saturating_add(bytes.len());
     if length > limit {
         return Err(ValueError::TooLarge { limit });

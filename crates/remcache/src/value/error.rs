@@ -51,15 +51,15 @@ pub enum ValueError {
 }
 
 impl ValueError {
-    pub(super) fn malformed(format: &'static str, reason: impl fmt::Display) -> Self {
+    pub(crate) fn malformed(format: &'static str, reason: impl fmt::Display) -> Self {
         Self::Malformed { format, reason: reason.to_string() }
     }
 
-    pub(super) fn unwritable(format: &'static str, reason: impl fmt::Display) -> Self {
+    pub(crate) fn unwritable(format: &'static str, reason: impl fmt::Display) -> Self {
         Self::Unwritable { format, reason: reason.to_string() }
     }
 
-    pub(super) fn corrupt(compression: Compression, reason: impl fmt::Display) -> Self {
+    pub(crate) fn corrupt(compression: Compression, reason: impl fmt::Display) -> Self {
         Self::Corrupt(compression, reason.to_string())
     }
 }

@@ -8,7 +8,7 @@ use super::compression::extend_bounded;
 use super::{Compression, ValueError};
 
 /// The bytes as they were before, at most `limit` of them.
-pub(super) fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
+pub(crate) fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
     let (&first, rest) = bytes.split_first().ok_or_else(cut)?;
     let level = match first >> 5 {
         0 => Level::One,

@@ -9,8 +9,8 @@ use super::{Compression, ValueError};
 /// | bits | are |
 /// |---|---|
 /// | 31 to 16 | the mark `0x7265`, "re": flags of other clients are small numbers, and are told apart by it |
-/// | 15 | the value is in chunks: see [`Cache::chunked`](crate::Cache::chunked) |
-/// | 14 to 8 | the [`Compression`]: 0 none, 1 zstd, 2 lz4, 3 zlib, 4 gzip; 127: no value, but a [mark of `fetch`](crate::verbs#what-stands-under-the-key) |
+/// | 15 | the value is in chunks: see [`Cache::chunked`](crate::cache::Cache::chunked) |
+/// | 14 to 8 | the [`Compression`]: 0 none, 1 zstd, 2 lz4, 3 zlib, 4 gzip; 127: no value, but a [mark of `fetch`](crate::recipes#what-stands-under-the-key) |
 /// | 7 to 0 | the [`Format`]: 0 bytes, 1 text, 2 integer, 3 JSON, 4 MessagePack, 5 postcard, 128 to 255 the application's |
 ///
 /// Flags of 0, which every client writes that has no opinion, and the server for a counter that it
@@ -107,7 +107,7 @@ impl Format {
     }
 
     /// Whether flags of 0 may be read as this: what a client without an opinion wrote.
-    pub(super) fn is_plain(self) -> bool {
+    pub(crate) fn is_plain(self) -> bool {
         matches!(self, Self::Bytes | Self::Text | Self::Integer)
     }
 }

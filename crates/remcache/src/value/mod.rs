@@ -33,10 +33,10 @@
     clippy::disallowed_methods,
     clippy::disallowed_types
 )]
+pub(crate) mod client_format;
 
 mod codec;
 mod compression;
-mod convention;
 mod error;
 #[cfg(feature = "deflate")]
 mod fastlz;
@@ -44,10 +44,10 @@ mod flags;
 mod foreign;
 mod number;
 
+pub use crate::value::client_format::{Convention, UnknownConvention};
 pub use bytestring::ByteString;
 pub use codec::{Codec, Encoded};
 pub use compression::{Compression, DEFAULT_LIMIT};
-pub use convention::{Convention, UnknownConvention};
 pub use error::ValueError;
 pub use flags::{Flags, Format};
 pub use foreign::{Serializer, Value};

@@ -23,7 +23,7 @@ macro_rules! integers {
 integers!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
 
 /// An integer from its digits; a server that lowers a counter pads it with spaces behind.
-pub(super) fn parse<N: FromStr>(bytes: &[u8]) -> Result<N, ValueError> {
+pub(crate) fn parse<N: FromStr>(bytes: &[u8]) -> Result<N, ValueError> {
     let digits = bytes.trim_ascii_end();
     let text = std::str::from_utf8(digits).ok().filter(|text| is_decimal(text));
     let text = text.ok_or_else(|| ValueError::malformed("an integer", "there is another byte than digits"))?;
@@ -31,7 +31,7 @@ pub(super) fn parse<N: FromStr>(bytes: &[u8]) -> Result<N, ValueError> {
 }
 
 /// Whether a text is digits, with a minus before them or without.
-pub(super) fn is_decimal(text: &str) -> bool {
+pub(crate) fn is_decimal(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -7,7 +7,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use remcache::client::{Address, Connect, Connecting, Credentials, Protocol, Stream, TransportSettings};
+use remcache::config::{Address, Credentials, Protocol};
+use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
 use remcache::{Client, Config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use remcache::client::Protocol;
+use remcache::config::Protocol;
 use remcache::value::Codec;
 use remcache::{Cache, Change, Client, ErrorKind};
 use remcache_testkit::{Memcached, seed};

@@ -1,6 +1,6 @@
 //! A server that refuses our password is not down: its keys fail as `Auth`, and go nowhere else.
 
-use remcache::client::{Credentials, Protocol};
+use remcache::config::{Credentials, Protocol};
 
 use super::*;
 

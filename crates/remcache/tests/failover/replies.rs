@@ -1,7 +1,7 @@
 //! Replies as streams and callbacks: a request with a key goes the same ways as a call; one without has one server.
 
+use remcache::Flow;
 use remcache::Reply;
-use remcache::client::Flow;
 
 use super::*;
 

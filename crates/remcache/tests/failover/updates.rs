@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use remcache::client::Protocol;
+use remcache::config::Protocol;
 use remcache::{Item, Ttl};
 
 use super::*;

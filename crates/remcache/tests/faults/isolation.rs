@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use remcache::client::{Address, Condition, Connect, Connecting, TransportSettings};
+use remcache::config::Address;
+use remcache::health::Condition;
+use remcache::transport::{Connect, Connecting, TransportSettings};
 use remcache::{Client, Config, Delivery, Reply, Request, ServerHandle, Status};
 use remcache_testkit::seed;
 use tokio::task::JoinSet;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use remcache::client::Overload;
+use remcache::config::Overload;
 use remcache::{Client, Config, Delivery, Reply, Request, ServerHandle, Status};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};

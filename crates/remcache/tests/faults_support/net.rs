@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use remcache::client::{Address, Connect, Connecting, Stream, TransportSettings};
+use remcache::config::Address;
+use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 
 use super::conduct::Conduct;

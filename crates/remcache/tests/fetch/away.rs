@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use remcache::client::Protocol;
+use remcache::config::Protocol;
 use remcache::{Client, Config};
 use remcache_server::{Close, Fault, Server};
 use remcache_testkit::Memcached;

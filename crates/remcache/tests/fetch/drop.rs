@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use remcache::Client;
-use remcache::client::Protocol;
+use remcache::config::Protocol;
 use remcache_server::Server;
 
 use crate::eventually::eventually;

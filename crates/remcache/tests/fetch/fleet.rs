@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use remcache::client::Protocol;
+use remcache::config::Protocol;
 use remcache::proto::MetaOptions;
-use remcache::verbs::Freshness;
+use remcache::recipes::Freshness;
 use remcache::{Client, Error, Request};
 use remcache_testkit::Memcached;
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
-use remcache::client::Protocol;
-use remcache::verbs::Freshness;
+use remcache::config::Protocol;
+use remcache::recipes::Freshness;
 use remcache::{Client, Error};
 use remcache_testkit::{Memcached, seed};
 use tokio::time::timeout;

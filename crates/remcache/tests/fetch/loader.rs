@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use remcache::verbs::Freshness;
+use remcache::recipes::Freshness;
 use remcache::{Client, Error, ErrorKind};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
@@ -79,7 +79,7 @@ impl Held {
 }
 
 /// Two clients of a server: what one loads, the other knows only from the server.
-pub(crate) fn two(address: &str, wire: remcache::client::Protocol) -> (Client, Client) {
+pub(crate) fn two(address: &str, wire: remcache::config::Protocol) -> (Client, Client) {
     (client_at(address, wire), client_at(address, wire))
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use remcache::client::Protocol;
+use remcache::config::Protocol;
 use remcache::{Client, Ttl};
 
 use crate::eventually::eventually;

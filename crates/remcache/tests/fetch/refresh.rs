@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use remcache::client::Protocol;
-use remcache::verbs::Freshness;
+use remcache::config::Protocol;
+use remcache::recipes::Freshness;
 use remcache::{Client, Error};
 use remcache_server::{ManualClock, Server};
 

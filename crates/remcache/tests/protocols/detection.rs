@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use remcache::client::{Address, Connect, Connecting, Credentials, Overload, Protocol, Stream, TransportSettings};
+use remcache::config::{Address, Credentials, Overload, Protocol};
+use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
 use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
 use remcache_server::{Server, Wires};
 use remcache_testkit::{Memcached, Proxy, SASL_PASSWORD, SASL_USER};

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::TcpListener;
 
-use remcache::client::Tls;
+use remcache::transport::Tls;
 use remcache::{Client, Config, Delivery, ErrorKind};
 use remcache_testkit::{Authority, Certificate, Dates, Memcached, Proxy, scratch};
 

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use remcache::client::{Credentials, Protocol, Tls};
+use remcache::config::{Credentials, Protocol};
+use remcache::transport::Tls;
 use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
 use remcache_testkit::{Authority, Dates, Memcached, Proxy, SASL_PASSWORD, SASL_USER, scratch};
 use tokio::net::TcpListener;

@@ -1,6 +1,8 @@
 //! Secrets are nowhere to be seen: not in what is shown, not in errors, not in logs.
 
-use remcache::client::{Condition, Credentials, Endpoint, Tls};
+use remcache::config::{Credentials, Endpoint};
+use remcache::health::Condition;
+use remcache::transport::Tls;
 use remcache::{Client, Config, Request};
 use remcache_testkit::{Authority, Dates, Memcached, SASL_PASSWORD, SASL_USER};
 

@@ -4,7 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use fastrand::Rng;
-use remcache::client::{Address, Connect, Connecting, Stream, TransportSettings};
+use remcache::config::Address;
+use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
 use turmoil::Sim;
 use turmoil::net::TcpStream;
 

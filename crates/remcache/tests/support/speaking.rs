@@ -1,7 +1,7 @@
 //! How clients speak: each wire, and whether gets share lines.
 
 use remcache::Config;
-use remcache::client::Protocol;
+use remcache::config::Protocol;
 use remcache::proto::Wire;
 
 /// How a client speaks, and no other way.

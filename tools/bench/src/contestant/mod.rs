@@ -14,7 +14,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use ::remcache::client::Protocol;
+use ::remcache::config::Protocol;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,8 @@
 //! remcache: one client for every caller, one pipelined connection for each server.
 
 use anyhow::Result;
-use remcache::client::{Protocol, Tls};
+use remcache::config::Protocol;
+use remcache::transport::Tls;
 use remcache::{Client, Config};
 
 use super::{Answer, Caller, Sample, Setup, failed, judge_get, judge_many};

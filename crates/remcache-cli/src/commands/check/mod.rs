@@ -5,7 +5,7 @@ mod perfdata;
 
 use std::time::{Duration, Instant};
 
-use remcache::client::ServerHandle;
+use remcache::ServerHandle;
 use tokio::task::JoinSet;
 
 use crate::exit::{Exit, Outcome};

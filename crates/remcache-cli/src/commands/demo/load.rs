@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use remcache::client::Item;
+use remcache::Item;
 use remcache::{Client, Delivery, Error, ErrorKind};
 use tokio::task::JoinSet;
 

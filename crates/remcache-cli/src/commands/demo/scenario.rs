@@ -3,8 +3,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use remcache::client::{Condition, Item, Outcomes};
+use remcache::health::Condition;
 use remcache::{Client, Error};
+use remcache::{Item, Outcomes};
 
 use super::output::DemoOutput;
 use crate::exit::Failure;

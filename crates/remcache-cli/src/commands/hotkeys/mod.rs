@@ -7,7 +7,7 @@ mod report;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use remcache::client::ServerHandle;
+use remcache::ServerHandle;
 use remcache::proto::Request;
 use tokio::sync::watch;
 use tokio::task::JoinSet;

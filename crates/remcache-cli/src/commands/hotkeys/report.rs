@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
-use remcache::client::ServerHandle;
+use remcache::ServerHandle;
 
 use super::aggregator::{Aggregator, Counted};
 use crate::output::{Cell, Column, Output, Record, Table, TextStyle, number, text};

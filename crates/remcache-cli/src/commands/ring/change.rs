@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 
 use remcache::Key;
-use remcache::client::Endpoint;
+use remcache::config::Endpoint;
 use remcache::distribution::{Distribution, Node, Ring};
 
 use super::Options;

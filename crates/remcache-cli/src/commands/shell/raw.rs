@@ -7,7 +7,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use remcache::Client;
-use remcache::client::{ServerHandle, Stream};
+use remcache::ServerHandle;
+use remcache::transport::Stream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 

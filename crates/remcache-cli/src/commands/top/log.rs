@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use remcache::client::ServerHandle;
+use remcache::ServerHandle;
 use remcache::proto::text::LogLine;
 use tokio::task::AbortHandle;
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use remcache::Error;
-use remcache::client::ServerHandle;
+use remcache::ServerHandle;
 
 use super::details::Page;
 use crate::output::number;

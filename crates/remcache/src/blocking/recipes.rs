@@ -1,0 +1,94 @@
+//! What takes more than one command: the same names, and `wait` at the end.
+
+use std::future::{Future, pending};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Client, Waiting};
+use crate::error::Error;
+use crate::proto::Ttl;
+use crate::recipes::fetch_policy::Freshness;
+use crate::recipes::lock::Locking;
+use crate::result::{Change, Counter, Item};
+
+/// Verbs of the asynchronous client that end with [`Waiting::wait`] here.
+macro_rules! verbs {
+    ($($doc:literal $name:ident ($($argument:ident: $type:ty),*) -> $output:ty;)*) => {
+        impl Client {$(
+            #[doc = $doc]
+            #[doc = concat!("\n\nSee [`Client::", stringify!($name), "`](crate::client::Client::", stringify!($name), ").")]
+            pub fn $name<'a>(&'a self, $($argument: $type),*) -> Waiting<'a, impl Future<Output = Result<$output, Error>>> {
+                Waiting::new(&self.background, self.client.$name($($argument),*))
+            }
+        )*}
+    };
+}
+
+verbs! {
+    "Whether there is an item." exists(key: impl AsRef<[u8]> + 'a) -> bool;
+    "Fetches an item and deletes it." take(key: impl AsRef<[u8]> + 'a) -> Option<Item>;
+    "Changes a value to what a function makes of it." update(key: impl AsRef<[u8]> + 'a, ttl: impl Into<Ttl> + 'a, change: impl FnMut(Option<&Item>) -> Option<Bytes> + 'a) -> Option<Item>;
+    "Puts bytes behind a value, or stores them if there is none." append_or_create(key: impl AsRef<[u8]> + 'a, value: impl AsRef<[u8]> + 'a, ttl: impl Into<Ttl> + 'a) -> Change;
+    "Raises a counter, or begins it with this number and this time to live." increment_or_create(key: impl AsRef<[u8]> + 'a, delta: u64, initial: u64, ttl: impl Into<Ttl> + 'a) -> Counter;
+    "Makes a value stale: it is shown for so long while one loader reloads it." invalidate(key: impl AsRef<[u8]> + 'a, grace: Duration) -> Change;
+}
+
+impl Client {
+    /// Locks a key for so long; `None` if others hold it.
+    ///
+    /// The methods of the lock itself are waited for with [`Client::wait`]. See
+    /// [`Client::lock`](crate::client::Client::lock).
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Runtime::new()?;
+    /// # let server = runtime.block_on(remcache_server::Server::start())?;
+    /// # let client = remcache::blocking::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    ///
+    /// if let Some(lock) = client.lock("lock:report", Duration::from_secs(30)).wait()? {
+    ///     assert!(client.wait(lock.unlock())?);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn lock(&self, key: impl AsRef<[u8]>, ttl: Duration) -> Waiting<'_, Locking<'_>> {
+        Waiting::new(&self.background, self.client.lock(key, ttl))
+    }
+
+    /// Gets a value from the cache, or else from the loader, which runs once for all who ask.
+    ///
+    /// The loader may block: it runs on a thread of its own. See [`Client::fetch`](crate::client::Client::fetch).
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Runtime::new()?;
+    /// # let server = runtime.block_on(remcache_server::Server::start())?;
+    /// # let client = remcache::blocking::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let load = || Ok::<_, remcache::Error>(Some("the page"));
+    /// let page = client.fetch("page:7", minute, load).wait()?;
+    /// assert_eq!(page.as_deref(), Some(&b"the page"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn fetch<'a, V, E>(
+        &'a self,
+        key: impl AsRef<[u8]> + 'a,
+        freshness: impl Into<Freshness> + 'a,
+        loader: impl FnOnce() -> Result<Option<V>, E> + Send + 'static,
+    ) -> Waiting<'a, impl Future<Output = Result<Option<Bytes>, E>>>
+    where
+        V: Into<Bytes> + Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let load = move || async move {
+            match tokio::task::spawn_blocking(loader).await.map_err(tokio::task::JoinError::try_into_panic) {
+                Ok(outcome) => outcome,
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                // The runtime ends, and with it whoever waits for this.
+                Err(Err(_)) => pending().await,
+            }
+        };
+        Waiting::new(&self.background, self.client.fetch(key, freshness, load))
+    }
+}

@@ -1,0 +1,337 @@
+//! The asynchronous client: handles, operations, and the connections behind them.
+//!
+//! ```text
+//! Client ── Cluster ── Server ── Link ⇄ Driver ⇄ socket
+//!             ring       task     the machine, and who waits
+//! ```
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use crate::config::Config;
+use crate::distribution::Distribution;
+use crate::error::Error;
+use crate::health::events::Events;
+use crate::ops::call::Call;
+use crate::ops::call_many::CallMany;
+use crate::ops::reply_stream::Replies;
+use crate::proto::{Delivery, Key, Reply, Request, Wire};
+use crate::routing::cluster::Cluster;
+use crate::routing::shared::Fleet;
+use crate::server::handle::ServerHandle;
+use crate::singleflight::Flights;
+
+/// A client of one or several memcached servers.
+///
+/// It is a handle: cloning it is cheap, all clones share the connections, and every call takes
+/// `&self`. Nothing connects before it is needed. When the last clone is dropped, the connections
+/// end; see [`Client::close`] for an orderly end.
+///
+/// A client must not be used across a `fork`: both processes would share its sockets.
+#[derive(Clone)]
+pub struct Client(Arc<Shared>);
+
+struct Shared {
+    cluster: RwLock<Arc<Cluster>>,
+    config: Arc<Config>,
+    fleet: Fleet,
+    flights: Flights,
+}
+
+/// What a callback says: whether it wants the next reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "go on or stop")]
+pub enum Flow {
+    /// The next reply too.
+    Proceed,
+    /// No more.
+    Stop,
+}
+
+impl Client {
+    /// A client of these servers, with the default settings.
+    ///
+    /// Each is an address (`host`, `host:port`, `host:port:weight`, `[v6]:port`, `/path/to.sock`), a
+    /// comma list of them, or a URL whose options apply to the client: see [`Config::from_url`].
+    ///
+    /// ```
+    /// let client = remcache::Client::new(["localhost", "localhost:11212", "localhost:11213"])?;
+    /// assert_eq!(client.servers().len(), 3);
+    /// # Ok::<(), remcache::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) if the list is empty or an address malformed.
+    pub fn new<S: AsRef<str>>(servers: impl IntoIterator<Item = S>) -> Result<Self, Error> {
+        Self::with_config(servers, Config::new())
+    }
+
+    /// A client of these servers, with these settings.
+    ///
+    /// # Errors
+    /// As [`Client::new`], and if a setting cannot work.
+    pub fn with_config<S: AsRef<str>>(servers: impl IntoIterator<Item = S>, config: Config) -> Result<Self, Error> {
+        Self::from_config(servers.into_iter().try_fold(config, |config, server| config.server(server.as_ref()))?)
+    }
+
+    /// A client of the servers that the settings name: see [`Config::server`] and [`Config::from_url`].
+    ///
+    /// ```
+    /// use remcache::{Client, Config};
+    ///
+    /// let client = Client::from_config(Config::from_url("memcached://cache1,cache2/?timeout=250ms")?)?;
+    /// # Ok::<(), remcache::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::new`], and if a setting cannot work.
+    pub fn from_config(config: Config) -> Result<Self, Error> {
+        let mut config = config.check()?;
+        let endpoints = std::mem::take(&mut config.servers);
+        let config = Arc::new(config);
+        let fleet = Fleet::new(&config);
+        let cluster = Cluster::new(endpoints, &config, &fleet, None)?;
+        let flights = Flights::default();
+        Ok(Self(Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), config, fleet, flights })))
+    }
+
+    #[inline]
+    pub(crate) fn fleet(&self) -> &Fleet {
+        &self.0.fleet
+    }
+
+    #[inline]
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// What is being loaded for this client's callers.
+    pub(crate) fn flights(&self) -> &Flights {
+        &self.0.flights
+    }
+
+    /// What the server of a key speaks; `None` while that is not known.
+    pub(crate) fn wire_of(&self, key: &[u8]) -> Option<Wire> {
+        self.config().protocol.wire().or_else(|| {
+            let key = [&self.config().namespace, key].concat();
+            let cluster = self.cluster();
+            cluster.server_of_key(cluster.placed(&key)).ok().and_then(|server| server.link(0).wire())
+        })
+    }
+
+    #[inline]
+    pub(crate) fn cluster(&self) -> RwLockReadGuard<'_, Arc<Cluster>> {
+        self.0.cluster.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the list of servers while running.
+    ///
+    /// Servers that stay keep their connections; requests on those that leave end as they would
+    /// have. A server that stays with another weight keeps its connections too, and has its new share
+    /// of the keys at once. Nothing connects at once.
+    ///
+    /// # Errors
+    /// As [`Client::new`]; the old list stays in use then. Options of a URL cannot be changed, and
+    /// a URL that would change TLS or the credentials is refused.
+    pub fn set_servers<S: AsRef<str>>(&self, servers: impl IntoIterator<Item = S>) -> Result<(), Error> {
+        let empty = Config { servers: Vec::new(), ..self.config().clone() };
+        let config = servers.into_iter().try_fold(empty, |config, server| config.server(server.as_ref()))?;
+        config.check_security_is_that_of(self.config())?;
+        let mut cluster = self.0.cluster.write().unwrap_or_else(PoisonError::into_inner);
+        *cluster = Arc::new(Cluster::new(config.servers, &self.0.config, &self.0.fleet, Some(&cluster))?);
+        Ok(())
+    }
+
+    /// Whether some server may answer: not every one is known to be down.
+    pub fn is_usable(&self) -> bool {
+        self.cluster().servers.iter().any(|server| server.is_usable())
+    }
+
+    /// The servers, in the order in which they were given.
+    pub fn servers(&self) -> Vec<ServerHandle> {
+        self.cluster().handles()
+    }
+
+    /// The spare servers of [`Failover::Gutter`](crate::policy::Failover::Gutter).
+    pub fn spare_servers(&self) -> Vec<ServerHandle> {
+        self.cluster().spares().map(Cluster::handles).unwrap_or_default()
+    }
+
+    /// What becomes of the servers, as it happens: each change of a server's
+    /// [`Condition`], with its reason.
+    ///
+    /// It is the server that is spoken of, however many connections there are to it: it is down when one was lost and
+    /// none is open, or when it has stopped answering, which one connection notices for all.
+    ///
+    /// Events begin with this call. A reader that falls more than 1,024 behind loses the oldest, and is
+    /// told how many by the next.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use remcache::health::Condition;
+    ///
+    /// let mut events = client.events();
+    /// client.set("Hello", "World").await?;
+    /// while let Some(event) = events.next().await {
+    ///     println!("{}: {:?}, was {:?}", event.server, event.after, event.before);
+    ///     if event.after == Condition::Connected {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn events(&self) -> Events {
+        Events::new(&self.0.fleet.events)
+    }
+
+    /// The server of a key; `None` if there is none for it now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidKey`](crate::error::ErrorKind::InvalidKey) if the key is none.
+    pub fn locate(&self, key: impl AsRef<[u8]>) -> Result<Option<ServerHandle>, Error> {
+        let key = [&self.config().namespace, key.as_ref()].concat();
+        let key = Key::new(key)?;
+        let cluster = self.cluster();
+        Ok(cluster.locate(key.as_bytes()).and_then(|place| cluster.handle(place)))
+    }
+
+    /// Where keys are placed, the options of URLs considered.
+    ///
+    /// ```
+    /// use remcache::distribution::Distribution;
+    ///
+    /// let client = remcache::Client::new(["memcached://cache1,cache2/?distribution=rendezvous"])?;
+    /// assert_eq!(client.distribution(), Distribution::RENDEZVOUS);
+    /// # Ok::<(), remcache::Error>(())
+    /// ```
+    pub fn distribution(&self) -> Distribution {
+        self.config().distribution
+    }
+
+    /// What stands before every key, the options of URLs considered.
+    pub fn namespace(&self) -> &[u8] {
+        &self.config().namespace
+    }
+
+    /// Asks, and gives the outcome as data, whatever it is. It cannot fail.
+    ///
+    /// A request without a key goes to the first server; see [`Client::servers`] for the others.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use remcache::{Request, Status};
+    ///
+    /// let reply = client.call(Request::get("Hello")).await;
+    /// match reply.status {
+    ///     Status::NoError => println!("{}", reply.text()),
+    ///     Status::KeyNotFound => println!("a miss"),
+    ///     Status::Disconnected(delivery) => println!("away, {delivery}"),
+    ///     other => println!("{other}"),
+    /// }
+    /// # assert_eq!(reply.status, Status::KeyNotFound);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Cancellation
+    /// See [`Call`].
+    #[inline]
+    pub fn call<'a>(&'a self, request: Request<'a>) -> Call<'a> {
+        Call::to_cluster(self, request)
+    }
+
+    /// Asks many things at once, each as it is, and gives a reply to each, whatever it is: every item of
+    /// a list with flags and a time to live of its own, for instance.
+    ///
+    /// Only requests on items can be asked; the others are refused, as
+    /// [`InvalidArguments`](crate::Status::InvalidArguments).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    /// use remcache::Request;
+    ///
+    /// let hour = Duration::from_secs(3600);
+    /// let replies = client.call_many([Request::set("a", "1").flags(7), Request::set("b", "2").ttl(hour)]).await;
+    /// assert!(replies.iter().all(|reply| reply.is_ok()));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Cancellation
+    /// See [`CallMany`].
+    pub fn call_many<'a>(&'a self, requests: impl IntoIterator<Item = Request<'a>>) -> CallMany<'a> {
+        CallMany::to_cluster(self, requests)
+    }
+
+    /// Asks, and hands each reply to a callback, which is kept while it returns [`Flow::Proceed`].
+    ///
+    /// The callback runs in a task of its own: it may take its time, and a panic ends it alone. It
+    /// is called at least once, whatever happens. Which servers are asked, and how often: see
+    /// [`Replies`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn call_with(&self, request: Request<'_>, mut callback: impl FnMut(Reply) -> Flow + Send + 'static) {
+        let mut replies = self.replies(request);
+        tokio::spawn(async move {
+            while let Some(reply) = replies.next().await {
+                if callback(reply) == Flow::Stop {
+                    break;
+                }
+            }
+        });
+    }
+
+    /// Asks, and gives the replies as a stream: for requests that have many, such as statistics.
+    pub fn replies(&self, request: Request<'_>) -> Replies {
+        Replies::of_client(self, request.into_owned().resolve_ttl(std::time::SystemTime::now))
+    }
+
+    /// Asks without waiting for the reply, which is read and thrown away.
+    ///
+    /// Tells whether the request was queued: it was not if it is invalid, the server is known to
+    /// be down, or the connection's limits are reached.
+    pub fn cast(&self, request: Request<'_>) -> bool {
+        self.call(request).cast()
+    }
+
+    /// Ends the client in order: takes no more requests, and returns when every request in flight
+    /// has its outcome, which is within their deadlines.
+    ///
+    /// # Cancellation
+    /// The end goes on without being waited for.
+    pub async fn close(&self) {
+        let servers = self.cluster().all_servers();
+        for server in &servers {
+            server.close();
+        }
+        for server in &servers {
+            server.wait_for_end().await;
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cluster = self.cluster();
+        let names: Vec<_> = cluster.servers.iter().map(|server| &server.endpoint.name).collect();
+        f.debug_struct("Client").field("servers", &names).finish_non_exhaustive()
+    }
+}
+
+/// The reply to a request that no server can be asked for.
+pub(crate) fn no_server() -> Reply {
+    Reply::disconnected(Delivery::NotSent, "no server is connected")
+}
+
+/// The instant so long after another; a wait beyond what an instant can say is as good as a century.
+#[inline]
+pub(crate) fn after(now: tokio::time::Instant, wait: std::time::Duration) -> tokio::time::Instant {
+    const CENTURY: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);
+    now.checked_add(wait).unwrap_or_else(|| now + CENTURY)
+}

@@ -1,0 +1,107 @@
+//! Which wire a client speaks: one that is given, or the best that each server understands.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::proto::Wire;
+
+/// Which wire a client speaks.
+///
+/// All have the same operations, with the same meaning; what a wire cannot do is
+/// [`Unsupported`](crate::error::ErrorKind::Unsupported) before anything is sent.
+///
+/// | setting | choose it |
+/// |---|---|
+/// | `Auto` | the default: servers may differ, be exchanged, or hide behind proxies; each connection begins with a question |
+/// | `Binary` | for the least bytes and work a request, servers with SASL, and keys of 187 to 250 bytes with spaces or control bytes; memcached's authors have deprecated it |
+/// | `Meta` | for servers that are known to be 1.6.18 or newer, and services that refuse the binary wire |
+/// | `Text` | for proxies such as nutcracker and mcrouter, and servers that know nothing else |
+///
+/// The question of `Auto` takes one round trip, together with the authentication if there is one. What
+/// a server understood is remembered and tried first with its next connection. A first guess that was
+/// wrong costs a connection: servers of the binary wire alone close one that begins with text.
+/// Requests wait meanwhile, with their deadlines and within the limits of the connection, and what the
+/// wire cannot do is refused as soon as it is known, before it is sent.
+/// [What each wire can do](crate::_documentation::wires) is in a table.
+///
+/// ```
+/// use remcache::Config;
+/// use remcache::config::Protocol;
+///
+/// let config = Config::new().protocol(Protocol::Meta);
+/// assert_eq!("text".parse(), Ok(Protocol::Text));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// What each server understands, found out when a connection is opened: meta where the version has
+    /// it (1.6.18), else binary, else text.
+    #[default]
+    Auto,
+    /// The binary wire.
+    Binary,
+    /// The meta commands.
+    Meta,
+    /// The classic text commands.
+    Text,
+}
+
+impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Binary, Self::Meta, Self::Text];
+
+    /// The wire, if it is given.
+    pub fn wire(self) -> Option<Wire> {
+        match self {
+            Self::Auto => None,
+            Self::Binary => Some(Wire::Binary),
+            Self::Meta => Some(Wire::Meta),
+            Self::Text => Some(Wire::Text),
+        }
+    }
+
+    /// The name, as settings and URLs say it.
+    pub fn name(self) -> &'static str {
+        self.wire().map_or("auto", Wire::name)
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is no protocol's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownProtocol(String);
+
+impl fmt::Display for UnknownProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown protocol {:?}; known are auto, binary, meta and text", self.0)
+    }
+}
+
+impl std::error::Error for UnknownProtocol {}
+
+impl FromStr for Protocol {
+    type Err = UnknownProtocol;
+
+    fn from_str(name: &str) -> Result<Self, UnknownProtocol> {
+        let found = Self::ALL.into_iter().find(|protocol| protocol.name() == name);
+        found.ok_or_else(|| UnknownProtocol(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for protocol in Protocol::ALL {
+            assert_eq!(protocol.to_string().parse(), Ok(protocol));
+        }
+        assert!("ascii".parse::<Protocol>().unwrap_err().to_string().contains("auto, binary, meta and text"));
+    }
+}

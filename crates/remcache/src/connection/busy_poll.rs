@@ -1,0 +1,221 @@
+//! When the driver reads again, and when it sleeps.
+//!
+//! To sleep and to be woken takes longer than a server nearby needs for its next replies, and costs
+//! both sides. So where the next bytes are known to be on their way, the driver stays awake for a
+//! moment, in turns between which everything else runs that is ready. Where they do not come in that
+//! time, it sleeps at once the next times.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// Knows for how long the driver stays awake.
+#[derive(Debug)]
+pub(crate) struct Lookout {
+    /// Whether to look for anything.
+    busy_poll: bool,
+    /// Turns to let pass before the next read, so that it finds more.
+    pauses: u16,
+    look: Look,
+    /// Whether so many callers share the connection that it has always something to do.
+    is_crowded: bool,
+    /// How often in a row nothing came in all those turns.
+    vain: u32,
+    /// How often it sleeps at once, for that reason.
+    sleeps: u32,
+}
+
+/// Whether a read that finds nothing is followed by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// Nothing is looked for.
+    No,
+    /// For a while from the first read that finds nothing.
+    Begins,
+    Until(Instant),
+}
+
+/// What a read has brought.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Catch {
+    /// How many callers got replies.
+    pub(crate) woken: usize,
+    /// How many have replies that they did not take yet, or wait for them.
+    pub(crate) callers: usize,
+    /// How many requests are unanswered still.
+    pub(crate) in_flight: usize,
+}
+
+impl Lookout {
+    pub(crate) fn new(busy_poll: bool) -> Self {
+        Self { busy_poll, pauses: 0, look: Look::No, is_crowded: false, vain: 0, sleeps: 0 }
+    }
+
+    /// Tells what the last read has brought.
+    #[inline]
+    pub(crate) fn caught(&mut self, catch: Catch) {
+        if self.look != Look::No {
+            self.vain = 0;
+        }
+        self.look = Look::No;
+        self.is_crowded = catch.callers > FEW;
+        if catch.in_flight > 0 {
+            self.expect();
+        }
+        let is_busy = CROWD.contains(&catch.woken) && catch.in_flight >= CROWD.start;
+        self.pauses = if is_busy { PAUSES } else { 0 };
+    }
+
+    /// Tells that something is on its way, for requests have left or more follows: it is looked for, if few
+    /// wait for it and that was of use before.
+    #[inline]
+    pub(crate) fn expect(&mut self) {
+        if self.is_crowded || !self.busy_poll {
+            return;
+        }
+        match self.sleeps.checked_sub(1) {
+            Some(left) => self.sleeps = left,
+            None => self.look = Look::Begins,
+        }
+    }
+
+    /// Whether to let a turn pass before the next read; if so, its time has passed.
+    #[inline]
+    pub(crate) fn pauses(&mut self) -> bool {
+        let Some(left) = self.pauses.checked_sub(1) else { return false };
+        self.pauses = left;
+        spin();
+        true
+    }
+
+    /// Whether to look again in the next turn, after a read that found nothing.
+    ///
+    /// The time is the machine's, which goes on where a test has stopped the runtime's.
+    #[inline]
+    pub(crate) fn looks_again(&mut self, now: impl Fn() -> Instant) -> bool {
+        match self.look {
+            Look::No => return false,
+            Look::Begins => self.look = Look::Until(now() + LONGEST_LOOK),
+            Look::Until(until) if now() < until => {}
+            Look::Until(_) => {
+                self.look = Look::No;
+                self.vain = (self.vain + 1).min(MOST_VAIN);
+                self.sleeps = (1 << self.vain) - 1;
+                return false;
+            }
+        }
+        spin();
+        true
+    }
+}
+
+/// Passes about a microsecond.
+#[inline]
+fn spin() {
+    (0..SPINS).for_each(|_| std::hint::spin_loop());
+}
+
+const SPINS: u16 = 56;
+/// So many callers that one read answers are a crowd, of whose requests the server has more at hand.
+/// Of larger ones enough is there without a pause.
+const CROWD: Range<usize> = 8..33;
+/// How many turns pass before the next read: as long as a server needs for a dozen gets.
+const PAUSES: u16 = 4;
+/// So many callers may all wait for the same replies; more of them always have something to send.
+const FEW: usize = 32;
+/// For how long something is looked for: a server of the same host answers in that time.
+const LONGEST_LOOK: Duration = Duration::from_micros(100);
+/// A server that never answers in that time is looked for once in 2^n times.
+const MOST_VAIN: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// How many turns pass before the next read, and after one that finds nothing, if a turn takes 20 µs.
+    fn turns_awake(lookout: &mut Lookout) -> (usize, usize) {
+        let time = Cell::new(Instant::now());
+        let now = || time.replace(time.get() + Duration::from_micros(20));
+        (turns(|| lookout.pauses()), turns(|| lookout.looks_again(now)))
+    }
+
+    fn turns(mut turn: impl FnMut() -> bool) -> usize {
+        std::iter::from_fn(|| turn().then_some(())).count()
+    }
+
+    #[test]
+    fn only_what_is_on_its_way_keeps_the_driver_awake() {
+        let answered = Catch { woken: 1, callers: 1, in_flight: 0 };
+        let part = Catch { in_flight: 1, ..answered };
+        let all_answered = Catch { woken: 16, callers: 16, in_flight: 0 };
+        let few = Catch { woken: 16, callers: 32, in_flight: 16 };
+        let crowd = Catch { woken: 16, callers: 64, in_flight: 48 };
+        let large_crowd = Catch { woken: 100, callers: 500, in_flight: 400 };
+        let trickle = Catch { woken: 1, callers: 500, in_flight: 499 };
+        for (catch, turns) in [
+            (answered, (0, 0)),
+            (part, (0, 5)),
+            (all_answered, (0, 0)),
+            (few, (4, 5)),
+            (crowd, (4, 0)),
+            (large_crowd, (0, 0)),
+            (trickle, (0, 0)),
+        ] {
+            let mut lookout = Lookout::new(true);
+            lookout.caught(catch);
+            assert_eq!(turns_awake(&mut lookout), turns, "{catch:?}");
+        }
+    }
+
+    #[test]
+    fn a_reply_is_looked_for_once_its_request_has_left() {
+        let mut lookout = Lookout::new(true);
+        assert_eq!(turns_awake(&mut lookout), (0, 0));
+        lookout.expect();
+        assert_eq!(turns_awake(&mut lookout), (0, 5));
+        assert_eq!(turns_awake(&mut lookout), (0, 0), "then it sleeps");
+    }
+
+    #[test]
+    fn without_busy_polling_it_sleeps_at_once() {
+        let mut lookout = Lookout::new(false);
+        lookout.expect();
+        assert_eq!(turns_awake(&mut lookout), (0, 0));
+        lookout.caught(Catch { woken: 1, callers: 1, in_flight: 1 });
+        assert_eq!(turns_awake(&mut lookout), (0, 0));
+    }
+
+    #[test]
+    fn a_crowd_has_always_something_to_do() {
+        let mut lookout = Lookout::new(true);
+        lookout.caught(Catch { woken: 33, callers: 33, in_flight: 0 });
+        lookout.expect();
+        assert_eq!(turns_awake(&mut lookout), (0, 0));
+    }
+
+    /// Whether the reply to a request was looked for, in vain.
+    fn looks_in_vain(lookout: &mut Lookout) -> bool {
+        lookout.expect();
+        turns_awake(lookout).1 > 0
+    }
+
+    #[test]
+    fn a_server_that_answers_later_is_looked_for_less_and_less() {
+        let mut lookout = Lookout::new(true);
+        let looked: Vec<_> = (0..5_000).filter(|_| looks_in_vain(&mut lookout)).collect();
+        assert_eq!(looked, [0, 2, 6, 14, 30, 62, 126, 254, 510, 1022, 2046, 3070, 4094]);
+    }
+
+    #[test]
+    fn a_server_that_is_quick_again_is_looked_for_again() {
+        let mut lookout = Lookout::new(true);
+        let reply = Catch { woken: 1, callers: 1, in_flight: 0 };
+        let looked: Vec<_> = (0..14).filter(|_| looks_in_vain(&mut lookout)).collect();
+        assert_eq!(looked, [0, 2, 6]);
+        lookout.expect();
+        lookout.caught(reply);
+        let looked: Vec<_> = (0..4).filter(|_| looks_in_vain(&mut lookout)).collect();
+        assert_eq!(looked, [0, 2], "as if nothing had been in vain");
+    }
+}

@@ -1,0 +1,579 @@
+//! From an address to a connection that requests may use: the socket, TLS, the authentication.
+
+pub(crate) mod negotiation;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+use super::failure::Failure;
+use crate::client::after;
+use crate::config::Config;
+use crate::config::address::Endpoint;
+use crate::config::credentials::Credentials;
+use crate::config::protocol::Protocol;
+use crate::connection::handshake::negotiation::{Attempt, Guess};
+use crate::proto::binary::{self, Frame, Header, Opcode};
+use crate::proto::{InputBuffer, Operation, ProtocolError, Status, Wire};
+use crate::transport::Stream;
+
+pub(crate) use crate::connection::handshake::negotiation::{Known, Spoken};
+
+/// A connection that requests may use.
+pub(crate) struct Established {
+    pub(crate) stream: Box<dyn Stream>,
+    /// With whose credentials, if the server was given any.
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) spoken: Spoken,
+}
+
+/// What a connection speaks, as far as its authentication goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// The binary wire: SASL.
+    Binary,
+    /// The meta and text wires: a `set` before anything else.
+    Text,
+}
+
+/// What is remembered of a server from one connection to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// What it refused to be told: with the same it is not asked again.
+    pub(crate) refused: Option<Refused>,
+    /// What to try first, where the wire has to be found out: the same for all connections to it.
+    pub(crate) known: Arc<Known>,
+}
+
+/// Opens a connection: all of it within the connect timeout.
+///
+/// With credentials, or without any, that the server has refused nothing is even opened.
+pub(crate) async fn establish(
+    endpoint: &Endpoint,
+    config: &Config,
+    memory: &mut Memory,
+) -> Result<Established, Failure> {
+    establish_as(endpoint, config, config.protocol, memory).await
+}
+
+/// The same with a protocol that need not be the client's.
+pub(crate) async fn establish_as(
+    endpoint: &Endpoint,
+    config: &Config,
+    protocol: Protocol,
+    memory: &mut Memory,
+) -> Result<Established, Failure> {
+    let limit = config.transport.connect_timeout;
+    let until = after(Instant::now(), limit);
+    let credentials = match &config.credentials {
+        None => None,
+        Some(source) => Some(within(until, source.ask(endpoint), || slow("provider of credentials", limit)).await?),
+    };
+    if let Some(refused) = memory.refused.as_ref().filter(|refused| refused.credentials == credentials) {
+        return Err(refused.failure.clone());
+    }
+    let agreed = match protocol.wire() {
+        Some(wire) => agree(endpoint, config, until, wire, credentials.as_ref()).await,
+        None => find_out(endpoint, config, until, &memory.known, credentials.as_ref()).await,
+    };
+    let (stream, spoken) = agreed.inspect_err(|failure| memory.refused = Refused::by(failure, credentials.as_ref()))?;
+    Ok(Established { stream, credentials, spoken })
+}
+
+/// Opens the socket, and TLS on it where that is wanted.
+async fn open(endpoint: &Endpoint, config: &Config, until: Instant) -> Result<Box<dyn Stream>, Failure> {
+    let limit = config.transport.connect_timeout;
+    let opening = config.connector.connect(&endpoint.address, &config.transport);
+    let opened = within(until, async { Ok(opening.await) }, || format!("no connection within {limit:?}")).await?;
+    let stream = opened.map_err(|error| Failure::Unreachable(error.to_string()))?;
+    match &config.tls {
+        None => Ok(stream),
+        Some(tls) => {
+            let hint = || format!("no answer to the TLS handshake within {limit:?}: is it a port for TLS?");
+            within(until, tls.connect(stream, &endpoint.address), hint).await
+        }
+    }
+}
+
+/// Opens a connection that speaks a given wire.
+///
+/// In text the other side is asked who it is: a proxy is spoken to with more care.
+async fn agree(
+    endpoint: &Endpoint,
+    config: &Config,
+    until: Instant,
+    wire: Wire,
+    credentials: Option<&Credentials>,
+) -> Result<(Box<dyn Stream>, Spoken), Failure> {
+    let mut stream = greet(endpoint, config, until, wire, credentials).await?;
+    if wire != Wire::Text {
+        return Ok((stream, Spoken::given(wire)));
+    }
+    let hint = || format!("no answer to the question for its version within {:?}", config.transport.connect_timeout);
+    match within(until, negotiation::who_is_there(&mut *stream), hint).await? {
+        Some(spoken) => Ok((stream, spoken)),
+        None => Ok((greet(endpoint, config, until, wire, credentials).await?, Spoken::given(wire))),
+    }
+}
+
+/// Opens a connection, and makes it known to its server.
+async fn greet(
+    endpoint: &Endpoint,
+    config: &Config,
+    until: Instant,
+    wire: Wire,
+    credentials: Option<&Credentials>,
+) -> Result<Box<dyn Stream>, Failure> {
+    let mut stream = open(endpoint, config, until).await?;
+    if let Some(credentials) = credentials {
+        let limit = config.transport.connect_timeout;
+        let family = if wire == Wire::Binary { Family::Binary } else { Family::Text };
+        let hint = || {
+            format!(
+                "no answer to the authentication within {limit:?}: a server with a password file (-Y) speaks text only"
+            )
+        };
+        within(until, authenticate(&mut *stream, family, credentials), hint).await?;
+    }
+    Ok(stream)
+}
+
+/// Opens connections until one speaks what the server understands: mostly the first.
+async fn find_out(
+    endpoint: &Endpoint,
+    config: &Config,
+    until: Instant,
+    known: &Known,
+    credentials: Option<&Credentials>,
+) -> Result<(Box<dyn Stream>, Spoken), Failure> {
+    let limit = config.transport.connect_timeout;
+    let mut attempt = known.first();
+    let mut tried = Vec::new();
+    // Should it fail, nothing of what was right holds any more.
+    known.forget();
+    loop {
+        let mut stream = open(endpoint, config, until).await?;
+        let hint = || format!("no answer to the question for its version within {limit:?}");
+        match within(until, negotiation::attempt(&mut *stream, attempt, credentials), hint).await? {
+            Guess::Right(spoken) => {
+                known.remember(attempt);
+                return Ok((stream, spoken));
+            }
+            Guess::Next(next) => {
+                tried.push(attempt);
+                attempt = match tried.contains(&next) {
+                    false => next,
+                    true if [attempt, next].contains(&Attempt::Password) => {
+                        return Err(Failure::Unreachable(
+                            "one connection asks for a password, and the next does not".into(),
+                        ));
+                    }
+                    // What understands neither question is a proxy with few words.
+                    true => Attempt::Blind,
+                };
+            }
+        }
+    }
+}
+
+/// What a server has refused, and how.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) failure: Failure,
+}
+
+impl Refused {
+    /// What is to be remembered of a failure.
+    pub(crate) fn by(failure: &Failure, credentials: Option<&Credentials>) -> Option<Self> {
+        let is_final = matches!(failure, Failure::Refused(_));
+        is_final.then(|| Self { credentials: credentials.cloned(), failure: failure.clone() })
+    }
+}
+
+async fn within<T>(
+    until: Instant,
+    step: impl Future<Output = Result<T, Failure>>,
+    late: impl FnOnce() -> String,
+) -> Result<T, Failure> {
+    timeout_at(until, step).await.unwrap_or_else(|_| Err(Failure::Unreachable(late())))
+}
+
+fn slow(who: &str, limit: Duration) -> String {
+    format!("no answer of the {who} within {limit:?}")
+}
+
+/// Makes a connection known to its server, before anything else is said on it.
+///
+/// The reply is awaited: after a refusal a server may merge the replies to what follows, or close.
+pub(crate) async fn authenticate<S>(stream: &mut S, family: Family, credentials: &Credentials) -> Result<(), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + ?Sized,
+{
+    match family {
+        Family::Binary => sasl_plain(stream, credentials).await,
+        Family::Text => text(stream, credentials).await,
+    }
+}
+
+// ---- Binary: SASL ----
+
+async fn sasl_plain<S>(stream: &mut S, credentials: &Credentials) -> Result<(), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + ?Sized,
+{
+    send(stream, &sasl_request(credentials)).await?;
+    let mut input = InputBuffer::new();
+    let frame = packet(stream, &mut input).await?;
+    if input.is_empty() { sasl_outcome(&frame, credentials) } else { Err(not_asked()) }
+}
+
+/// Why there is no packet to read.
+#[derive(Debug)]
+enum NoPacket {
+    Lost(Failure),
+    Other(ProtocolError),
+}
+
+impl From<Failure> for NoPacket {
+    fn from(failure: Failure) -> Self {
+        Self::Lost(failure)
+    }
+}
+
+impl From<NoPacket> for Failure {
+    fn from(none: NoPacket) -> Self {
+        match none {
+            NoPacket::Lost(failure) => failure,
+            NoPacket::Other(ProtocolError::WrongMagic(b'C')) => Self::Auth(
+                "the server answers in text: one with a password file (-Y) takes no password over the binary protocol"
+                    .into(),
+            ),
+            NoPacket::Other(other) => Self::Unreachable(other.to_string()),
+        }
+    }
+}
+
+/// The next packet of an answer.
+async fn packet<S: AsyncRead + Unpin + ?Sized>(stream: &mut S, input: &mut InputBuffer) -> Result<Frame, NoPacket> {
+    loop {
+        if let Some(frame) = binary::decode(input, LONGEST_REPLY).map_err(NoPacket::Other)? {
+            return Ok(frame);
+        }
+        match stream.read_buf(input.spare()).await {
+            Ok(0) => return Err(closed().into()),
+            Ok(count) => input.filled(count),
+            Err(error) => return Err(lost(&error).into()),
+        }
+    }
+}
+
+fn sasl_auth() -> Opcode {
+    Opcode::of(Operation::SaslAuth, false, false)
+}
+
+fn sasl_request(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
+    let data = credentials.plain();
+    // Both fit: credentials are checked to be short.
+    let body_length = u32::try_from(MECHANISM.len().saturating_add(data.len())).unwrap_or(u32::MAX);
+    let key_length = MECHANISM.len() as u16;
+    let header = Header { key_length, body_length, ..Header::request(sasl_auth()) };
+    let mut request = Zeroizing::new(Vec::with_capacity(Header::LEN + MECHANISM.len() + data.len()));
+    request.extend_from_slice(&header.to_bytes());
+    request.extend_from_slice(MECHANISM);
+    request.extend_from_slice(&data);
+    request
+}
+
+/// What a reply to the authentication means (docs/protocol.md). Its text is not repeated: what a
+/// server says after it was given a password is not to be trusted with a log.
+fn sasl_outcome(frame: &Frame, credentials: &Credentials) -> Result<(), Failure> {
+    if frame.opcode != sasl_auth() || frame.opaque != 0 {
+        return Err(not_asked());
+    }
+    match frame.reply.status {
+        Status::NoError => Ok(()),
+        Status::UnknownCommand => not_asked_for(credentials, "-S"),
+        Status::AuthError => Err(refused()),
+        Status::AuthContinue => Err(Failure::Auth("the server wants more than SASL's PLAIN mechanism".into())),
+        Status::Busy | Status::TemporaryFailure | Status::OutOfMemory | Status::InternalError => {
+            Err(Failure::Unreachable(format!("the authentication had to be put off: {}", frame.reply.status)))
+        }
+        other => Err(Failure::Auth(format!("the server answered the authentication with: {other}"))),
+    }
+}
+
+// ---- Text: a password file ----
+
+/// Before authentication such a server answers anything with `unauthenticated`. Another server
+/// would store the password as an item, so what is there is found out first.
+async fn text<S>(stream: &mut S, credentials: &Credentials) -> Result<(), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + ?Sized,
+{
+    send(stream, b"version\r\n").await?;
+    let answer = line(stream).await?;
+    if answer.starts_with(b"VERSION") {
+        return not_asked_for(credentials, "-Y");
+    }
+    if answer != b"CLIENT_ERROR unauthenticated" {
+        return Err(text_refusal(&answer));
+    }
+    offer_token(stream, credentials).await
+}
+
+/// Tells the password to a server that has said that it wants one.
+async fn offer_token<S>(stream: &mut S, credentials: &Credentials) -> Result<(), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + ?Sized,
+{
+    send_token(stream, credentials, Expecting::Reply).await?;
+    token_outcome(&line(stream).await?)
+}
+
+/// What comes back for a password.
+#[derive(Clone, Copy, Debug)]
+enum Expecting {
+    /// A line, also of a server that stores it as an item.
+    Reply,
+    /// A line of a server that wants one, and none of a server that stores it: what is asked behind it
+    /// shows which one that is.
+    AnotherReply,
+}
+
+async fn send_token<S>(stream: &mut S, credentials: &Credentials, expecting: Expecting) -> Result<(), Failure>
+where
+    S: AsyncWrite + Unpin + ?Sized,
+{
+    match credentials.token() {
+        Some(token) => send(stream, &text_request(&token, expecting)).await,
+        None => Err(Failure::Auth("a server with a password file takes no user with a space".into())),
+    }
+}
+
+/// What the answer to a password means.
+fn token_outcome(answer: &[u8]) -> Result<(), Failure> {
+    match answer {
+        b"STORED" => Ok(()),
+        // The second one hides the first where something was asked behind it.
+        b"CLIENT_ERROR authentication failure" | b"CLIENT_ERROR unauthenticated" => Err(refused()),
+        b"CLIENT_ERROR bad authentication token format" => {
+            Err(Failure::Auth("the server takes no such user or password: is the password empty?".into()))
+        }
+        other => Err(text_refusal(other)),
+    }
+}
+
+/// Should the server store it all the same, it is expired at once.
+fn text_request(token: &[u8], expecting: Expecting) -> Zeroizing<Vec<u8>> {
+    let silence = match expecting {
+        Expecting::Reply => "",
+        Expecting::AnotherReply => " noreply",
+    };
+    let head = format!("set auth 0 -1 {}{silence}\r\n", token.len());
+    let mut request = Zeroizing::new(Vec::with_capacity(head.len() + token.len() + 2));
+    request.extend_from_slice(head.as_bytes());
+    request.extend_from_slice(token);
+    request.extend_from_slice(b"\r\n");
+    request
+}
+
+/// A line of an answer, without its end.
+async fn line<S: AsyncRead + Unpin + ?Sized>(stream: &mut S) -> Result<Vec<u8>, Failure> {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        if line.len() >= LONGEST_REPLY {
+            return Err(text_refusal(&line));
+        }
+        // One at a time: what follows the line is not ours.
+        match stream.read_u8().await {
+            // What speaks something else need not ever end a line.
+            Ok(byte) if line.is_empty() && !byte.is_ascii_graphic() => {
+                return Err(Failure::Unreachable(ProtocolError::NotText(byte).to_string()));
+            }
+            Ok(byte) => line.push(byte),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(closed()),
+            Err(error) => return Err(lost(&error)),
+        }
+    }
+    line.truncate(line.len().saturating_sub(2));
+    Ok(line)
+}
+
+fn text_refusal(answer: &[u8]) -> Failure {
+    if answer.starts_with(b"ERROR Too many open connections") {
+        return Failure::Unreachable(ProtocolError::TooManyConnections.to_string());
+    }
+    Failure::Unreachable("the server answered the authentication with what is no answer to it".into())
+}
+
+// ---- Both ----
+
+async fn send<S: AsyncWrite + Unpin + ?Sized>(stream: &mut S, bytes: &[u8]) -> Result<(), Failure> {
+    stream.write_all(bytes).await.map_err(|error| lost(&error))?;
+    stream.flush().await.map_err(|error| lost(&error))
+}
+
+fn refused() -> Failure {
+    Failure::Refused("the server refused the user or the password".into())
+}
+
+fn not_asked_for(credentials: &Credentials, option: &str) -> Result<(), Failure> {
+    match credentials.is_optional() {
+        true => Ok(()),
+        false => Err(Failure::Auth(format!(
+            "the server asks for no password: it runs without {option}; leave the credentials out, or make them Credentials::optional"
+        ))),
+    }
+}
+
+fn not_asked() -> Failure {
+    Failure::Unreachable("the server answered what was not asked".into())
+}
+
+fn closed() -> Failure {
+    Failure::Unreachable(CLOSED.into())
+}
+
+/// Whether the server closed the connection instead of answering.
+fn closed_silently(failure: &Failure) -> bool {
+    matches!(failure, Failure::Unreachable(reason) if reason == CLOSED || reason.contains("reset by peer"))
+}
+
+const CLOSED: &str = "the server closed the connection during the handshake";
+
+fn lost(error: &io::Error) -> Failure {
+    crate::transport::tls::failure(error)
+        .unwrap_or_else(|| Failure::Unreachable(format!("during the handshake: {error}")))
+}
+
+const MECHANISM: &[u8] = b"PLAIN";
+/// The longest reply to an authentication that is read, in bytes.
+const LONGEST_REPLY: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use bytes::Buf;
+    use remcache_testkit::{Memcached, SASL_PASSWORD, SASL_USER, scratch};
+    use tokio::io::duplex;
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::proto::{Output, Reply};
+
+    fn known() -> Credentials {
+        Credentials::new(SASL_USER, SASL_PASSWORD)
+    }
+
+    /// The connection after an authentication, or what it failed with.
+    async fn attempt(server: &Memcached, family: Family, credentials: &Credentials) -> Result<TcpStream, Failure> {
+        let mut stream = TcpStream::connect(server.addr()).await.unwrap();
+        authenticate(&mut stream, family, credentials).await.map(|()| stream)
+    }
+
+    async fn ask(stream: &mut TcpStream, text: &str) -> String {
+        stream.write_all(text.as_bytes()).await.unwrap();
+        String::from_utf8(line(stream).await.unwrap()).unwrap()
+    }
+
+    /// A server with a password file, which outlives the value beside it.
+    fn with_password_file(lines: &str) -> (Memcached, tempfile::TempDir) {
+        let dir = scratch();
+        let file = dir.path().join("users");
+        fs::write(&file, lines).unwrap();
+        (Memcached::start(&["-Y", file.to_str().unwrap()]), dir)
+    }
+
+    #[tokio::test]
+    async fn a_password_file_is_satisfied_before_anything_else() {
+        let (server, _dir) = with_password_file("bob:a:secret\n");
+        let mut stream = attempt(&server, Family::Text, &Credentials::new("bob", "a:secret")).await.unwrap();
+        assert_eq!(ask(&mut stream, "mn\r\n").await, "MN");
+        assert_eq!(ask(&mut stream, "mg auth v\r\n").await, "EN", "nothing was stored");
+    }
+
+    #[tokio::test]
+    async fn a_password_file_refuses_others() {
+        let (server, _dir) = with_password_file("bob:secret\n");
+        for (user, password) in [("bob", "wrong"), ("alice", "secret"), ("bob", "")] {
+            let failure = attempt(&server, Family::Text, &Credentials::new(user, password)).await.unwrap_err();
+            assert_eq!(failure.status(), Some(Status::AuthError), "{failure:?}");
+        }
+        let failure = attempt(&server, Family::Text, &Credentials::new("bob smith", "secret")).await.unwrap_err();
+        assert!(failure.reason().contains("space"), "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn a_text_server_without_a_password_file_is_told_no_password() {
+        let server = Memcached::start(&[]);
+        let failure = attempt(&server, Family::Text, &known()).await.unwrap_err();
+        assert!(matches!(&failure, Failure::Auth(reason) if reason.contains("without -Y")), "{failure:?}");
+        let mut stream = attempt(&server, Family::Text, &known().optional()).await.unwrap();
+        assert_eq!(ask(&mut stream, "mg auth v\r\n").await, "EN", "nothing was stored");
+        assert_eq!(ask(&mut stream, "incr cmd_set 1\r\n").await, "NOT_FOUND");
+    }
+
+    #[tokio::test]
+    async fn sasl_knows_who_is_known() {
+        let server = Memcached::start_sasl(&[]);
+        attempt(&server, Family::Binary, &known()).await.unwrap();
+        for credentials in [Credentials::new(SASL_USER, "wrong"), Credentials::new("nobody", SASL_PASSWORD)] {
+            let failure = attempt(&server, Family::Binary, &credentials).await.unwrap_err();
+            assert!(matches!(failure, Failure::Refused(_)), "{failure:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_file_is_named_to_who_speaks_binary() {
+        let (server, _dir) = with_password_file("bob:secret\n");
+        // Its bytes hold a line end, so that the server answers.
+        let failure = attempt(&server, Family::Binary, &Credentials::new("bob", "sec\nret")).await.unwrap_err();
+        assert!(failure.reason().contains("-Y"), "{failure:?}");
+    }
+
+    /// What an authentication comes to when the server answers with these bytes.
+    async fn answered(family: Family, answer: &[u8]) -> Result<(), Failure> {
+        let (mut ours, mut theirs) = duplex(4096);
+        theirs.write_all(answer).await.unwrap();
+        theirs.shutdown().await.unwrap();
+        authenticate(&mut ours, family, &known()).await
+    }
+
+    fn reply(status: Status, text: &str, opaque: u32) -> Vec<u8> {
+        let mut output = Output::new();
+        binary::encode_reply(&Reply::with_text(status, text.to_owned()), sasl_auth(), opaque, &mut output);
+        output.copy_to_bytes(output.remaining()).to_vec()
+    }
+
+    #[tokio::test]
+    async fn whatever_a_server_answers_is_an_outcome() {
+        let canary = "canary";
+        let text = |line: &str| format!("CLIENT_ERROR unauthenticated\r\n{line}").into_bytes();
+        let cases = [
+            (Family::Binary, reply(Status::AuthContinue, canary, 0), Some(Status::AuthError), "PLAIN"),
+            (Family::Binary, reply(Status::InvalidArguments, canary, 0), Some(Status::AuthError), "invalid arguments"),
+            (Family::Binary, reply(Status::Busy, canary, 0), None, "busy"),
+            (Family::Binary, reply(Status::NoError, canary, 7), None, "not asked"),
+            (Family::Binary, [reply(Status::NoError, "", 0), vec![0x81]].concat(), None, "not asked"),
+            (Family::Binary, b"ERROR Too many open connections\r\n".to_vec(), None, "too many open connections"),
+            (Family::Binary, b"HTTP/1.1 400 Bad Request\r\n".to_vec(), None, "HTTP"),
+            (Family::Binary, Vec::new(), None, "closed"),
+            (Family::Text, Vec::new(), None, "closed"),
+            (Family::Text, b"ERROR Too many open connections\r\n".to_vec(), None, "too many open connections"),
+            (Family::Text, vec![b'x'; 2000], None, "no answer"),
+            (Family::Text, text("canary\r\n"), None, "no answer"),
+            (Family::Text, text("CLIENT_ERROR bad authentication token format\r\n"), Some(Status::AuthError), "empty"),
+        ];
+        for (family, answer, status, word) in cases {
+            let failure = answered(family, &answer).await.unwrap_err();
+            assert_eq!(failure.status(), status, "{failure:?}");
+            assert!(failure.reason().contains(word) && !failure.reason().contains(canary), "{failure:?}");
+        }
+    }
+}

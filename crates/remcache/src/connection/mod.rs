@@ -1,0 +1,10 @@
+//! One connection to a server: the shared state, the I/O loop, the handshake.
+
+pub(crate) mod busy_poll;
+pub(crate) mod failure;
+pub(crate) mod handshake;
+pub(crate) mod io;
+pub(crate) mod shared;
+pub(crate) mod slot;
+pub(crate) mod sync;
+pub(crate) mod tls_records;

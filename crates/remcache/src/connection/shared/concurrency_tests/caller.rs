@@ -1,0 +1,166 @@
+//! A caller: asks, waits or goes away, and holds every outcome against what it may be.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use shuttle::future::JoinHandle;
+use tokio::time::Instant;
+
+use super::task::{LINES, Task, value};
+use super::{Scene, pause, random};
+use crate::connection::shared::{Flight, Submitted};
+use crate::connection::slot::Slot;
+use crate::proto::{Deadline, Delivery, Reply, Request, Status};
+
+pub(crate) struct Caller {
+    scene: Scene,
+    number: usize,
+    random: fastrand::Rng,
+}
+
+impl Caller {
+    pub(crate) fn begin(scene: &Scene, number: usize) -> JoinHandle<()> {
+        let scene = scene.clone();
+        shuttle::future::spawn(async move { Self { scene, number, random: random() }.run().await })
+    }
+
+    async fn run(mut self) {
+        for round in 0..2 {
+            let key = format!("key-{}-{round}", self.number);
+            match self.random.u8(..4) {
+                0 => self.ask_for_a_run(&key).await,
+                1 => self.ask_for_lines(&key).await,
+                _ => self.ask_for_one(&key).await,
+            }
+            pause(&mut self.random, 2).await;
+        }
+    }
+
+    /// Whether this caller waits for its outcome; another goes away after a while.
+    async fn stays(&mut self) -> bool {
+        let stays = self.random.u8(..3) > 0;
+        if !stays {
+            pause(&mut self.random, 6).await;
+        }
+        stays
+    }
+
+    async fn ask_for_one(&mut self, key: &str) {
+        // A future that was polled within one task may go on in another, whom it has to wake then.
+        let waiting = match self.random.bool() {
+            true => |waker: &Waker| Slot::Waiting(waker.clone()),
+            false => |_: &Waker| Slot::Waiting(Waker::noop().clone()),
+        };
+        let Some(flight) = self.submit(key, &Request::get(key), waiting).await else { return };
+        let link = Arc::clone(&self.scene.link);
+        if !self.stays().await {
+            return link.abandon(flight);
+        }
+        let reply = poll_fn(|cx| link.poll_reply(flight.slot, cx.waker(), |reply| reply)).await;
+        self.check(key, &reply);
+    }
+
+    /// Replies until the last, which is empty or an error.
+    async fn ask_for_lines(&mut self, key: &str) {
+        let many = |_: &Waker| Slot::Many(Box::default());
+        let Some(flight) = self.submit(key, &Request::stat(key), many).await else { return };
+        let link = Arc::clone(&self.scene.link);
+        if !self.stays().await {
+            return link.abandon(flight);
+        }
+        let (mut lines, mut ends) = (0, 0);
+        while let Some(reply) = poll_fn(|cx| link.poll_next(flight.slot, cx.waker())).await {
+            assert_eq!(ends, 0, "nothing comes after the last");
+            match reply.status {
+                Status::NoError if reply.key.is_empty() => ends = 1,
+                Status::NoError => lines += 1,
+                _ => ends = 2,
+            }
+            if reply.status != Status::NoError || !reply.key.is_empty() {
+                self.check(key, &reply);
+            }
+        }
+        assert!(ends == 2 && lines <= LINES || ends == 1 && lines == LINES, "{lines} lines, end {ends}");
+    }
+
+    /// Two requests whose replies come to one place.
+    async fn ask_for_a_run(&mut self, key: &str) {
+        let keys = [0, 1].map(|place| format!("{key}-{place}"));
+        let link = Arc::clone(&self.scene.link);
+        let now = Instant::now();
+        let run = link.submit_run(keys.len(), |place| Request::get(keys[place].as_str()), deadline(now), now);
+        self.start(run.start);
+        let mut outcomes = [0, 0];
+        let mut count = |this: &mut Self, replies: &mut Vec<(u32, Reply)>| {
+            for (place, reply) in replies.drain(..) {
+                outcomes[place as usize] += 1;
+                this.check(&keys[place as usize], &reply);
+            }
+        };
+        let mut replies = run.refused;
+        count(self, &mut replies);
+        if let Some(slot) = run.slot {
+            if !self.stays().await {
+                return link.abandon_run(slot);
+            }
+            while !poll_fn(|cx| link.poll_run(slot, &mut replies, cx.waker())).await {
+                count(self, &mut replies);
+            }
+            count(self, &mut replies);
+        }
+        // What found no room was not taken, and has no outcome.
+        let expected = [0, 1].map(|place| u32::from(place < run.taken));
+        assert_eq!(outcomes, expected, "one outcome for each place that was taken");
+    }
+
+    /// Submits when there is room; nothing, if the outcome was known without asking.
+    async fn submit(&self, key: &str, request: &Request<'_>, slot: fn(&Waker) -> Slot) -> Option<Flight> {
+        let link = Arc::clone(&self.scene.link);
+        loop {
+            let now = Instant::now();
+            let submit = |waker: &Waker| link.submit(request, deadline(now), slot(waker), now);
+            match poll_fn(|cx| Poll::Ready(submit(cx.waker()))).await {
+                Submitted::InFlight { flight, start } => {
+                    self.start(start);
+                    return Some(flight);
+                }
+                Submitted::Refused(reply) => {
+                    assert_ne!(reply.status, Status::NoError, "{reply:?}");
+                    self.check(key, &reply);
+                    return None;
+                }
+                Submitted::Full => Arc::clone(&link).wait_for_room(0).await,
+                Submitted::Cast { .. } => panic!("somebody waits for this"),
+            }
+        }
+    }
+
+    /// Starts the connection's task, as a server does.
+    fn start(&self, start: bool) {
+        if start && self.scene.link.claim_task() {
+            Task::begin(&self.scene);
+        }
+    }
+
+    /// An outcome is the value of this very key, or says that there is none and why.
+    fn check(&self, key: &str, reply: &Reply) {
+        match reply.status {
+            Status::NoError => assert_eq!(reply.value, value(key)),
+            Status::Disconnected(delivery) | Status::TimedOut(delivery) => {
+                if delivery == Delivery::NotSent {
+                    Scene::note(&self.scene.not_sent, key.to_owned());
+                }
+            }
+            other => assert_eq!(other, Status::AuthError, "{reply:?}"),
+        }
+    }
+}
+
+fn deadline(now: Instant) -> Deadline {
+    Deadline { at: (now + PATIENCE).into_std(), patience: Duration::ZERO }
+}
+
+/// How long requests have; the task says when that is over.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);

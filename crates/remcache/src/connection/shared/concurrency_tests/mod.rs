@@ -1,0 +1,116 @@
+//! Callers and the connection's task on one link, with a scheduler that decides at every lock who goes
+//! first: whatever it decides, each request has one outcome, its own, and nobody sleeps for ever.
+//!
+//! What runs here is the link itself, on a mutex of shuttle's. `REMCACHE_SCHEDULES` says how many
+//! schedules are tried, half of them by each test; shuttle prints the one that fails, for `shuttle::replay`.
+
+mod caller;
+mod task;
+
+use std::sync::{Arc, Mutex as Ledger, PoisonError};
+
+use shuttle::rand::{RngCore, thread_rng};
+use shuttle::sync::{Mutex, MutexGuard};
+
+use super::{Condition, Hold, Inner, Watch};
+use crate::config::Config;
+use crate::config::protocol::Protocol;
+use crate::health::events;
+use caller::Caller;
+
+/// A link whose scheduler is the test's.
+type Link = super::Link<Mutex<Inner>>;
+
+impl<T> Hold<T> for Mutex<T> {
+    type Guard<'a>
+        = MutexGuard<'a, T>
+    where
+        T: 'a;
+
+    fn around(value: T) -> Self {
+        Self::new(value)
+    }
+
+    fn hold(&self) -> MutexGuard<'_, T> {
+        self.lock().expect("nobody panics with the lock")
+    }
+}
+
+/// What all who take part in one schedule share.
+#[derive(Clone)]
+struct Scene {
+    link: Arc<Link>,
+    /// Keys that the server was asked for.
+    asked: Arc<Ledger<Vec<String>>>,
+    /// Keys that no byte was sent of, as the client said.
+    not_sent: Arc<Ledger<Vec<String>>>,
+}
+
+impl Scene {
+    /// Room for three requests, so that callers also wait for some.
+    fn new() -> Self {
+        let mut config = Config::new().protocol(Protocol::Binary).max_in_flight(3);
+        config.breaker = 2;
+        let watch = Arc::new(Watch::new("server".into(), 1, 2, events::channel()));
+        let link = Arc::new(Link::new(&config, u32::MAX - 2, 0, watch));
+        Self { link, asked: Arc::default(), not_sent: Arc::default() }
+    }
+
+    fn note(ledger: &Ledger<Vec<String>>, key: String) {
+        ledger.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+    }
+}
+
+/// A generator that the scheduler has seeded, so that a schedule is repeated with all its choices.
+fn random() -> fastrand::Rng {
+    fastrand::Rng::with_seed(thread_rng().next_u64())
+}
+
+async fn pause(random: &mut fastrand::Rng, most: usize) {
+    for _ in 0..random.usize(..=most) {
+        shuttle::future::yield_now().await;
+    }
+}
+
+/// One schedule: three callers, the task that they start, and somebody who closes the client, in half
+/// of the schedules while requests are in flight.
+fn play() {
+    shuttle::future::block_on(async {
+        let scene = Scene::new();
+        let mut random = random();
+        let callers: Vec<_> = (0..3).map(|number| Caller::begin(&scene, number)).collect();
+        if random.bool() {
+            pause(&mut random, 12).await;
+            scene.link.set(Condition::Closed);
+        }
+        for caller in callers {
+            caller.await.expect("no caller is aborted");
+        }
+        scene.link.set(Condition::Closed);
+        scene.link.wait_for_end().await;
+        assert_eq!(scene.link.load(), (0, 0), "requests in flight and slots");
+        assert_eq!(scene.link.lock().waiting_for_room, 0, "callers that wait for room");
+        let asked = scene.asked.lock().expect("nobody panics with the ledger").clone();
+        let not_sent = scene.not_sent.lock().expect("nobody panics with the ledger").clone();
+        assert!(not_sent.iter().all(|key| !asked.contains(key)), "{not_sent:?} were asked for: {asked:?}");
+    });
+}
+
+/// How many schedules each of the two tests tries.
+fn schedules() -> usize {
+    let text = std::env::var("REMCACHE_SCHEDULES").unwrap_or_default();
+    let all = if text.is_empty() { 10_000 } else { text.parse().expect("REMCACHE_SCHEDULES is a number") };
+    all / 2
+}
+
+#[test]
+fn whoever_goes_first_each_request_has_its_own_outcome() {
+    shuttle::check_random(play, schedules());
+}
+
+/// Schedules that let one go on for long, and change their mind a few times only: they find what takes
+/// a certain order of a few steps.
+#[test]
+fn whoever_is_held_up_for_long_each_request_has_its_own_outcome() {
+    shuttle::check_pct(play, schedules(), 3);
+}

@@ -1,0 +1,443 @@
+//! The half of a connection that callers and its driver share: the machine, and who waits.
+//!
+//! A caller holds the lock for as long as encoding takes: it encodes straight into the shared
+//! output, takes a slot, and wakes the driver only if that sleeps. The driver settles all replies
+//! that one read gave under one lock, and wakes the callers after. No lock is held across I/O.
+
+#[cfg(test)]
+pub(crate) mod concurrency_tests;
+pub(crate) mod task_side;
+
+use std::ops::DerefMut;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use slab::Slab;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+pub(crate) use crate::connection::shared::task_side::{Demand, Parked};
+pub(crate) use crate::connection::sync::Hold;
+
+use super::slot::Slot;
+use crate::config::Config;
+use crate::health::events::Watch;
+use crate::health::metrics::Tally;
+use crate::health::state::{Condition, State};
+use crate::policy::Breaker;
+use crate::proto::{
+    Connection, Deadline, Delivery, Dialect, Event, InputBuffer, ProtocolError, Rejected, Reply, Request, Status, Tag,
+    Ticket, Wire,
+};
+
+/// The shared half of one connection.
+#[derive(Debug)]
+pub(crate) struct Link<L = Mutex<Inner>> {
+    state: L,
+    /// How many plain gets may leave as one line, where the wire is one of lines.
+    keys_in_line: usize,
+    /// Its place among the connections of its server, and who is told what becomes of it.
+    place: usize,
+    watch: Arc<Watch>,
+    /// Wakes whoever waits until requests are taken again.
+    turned: Notify,
+    /// Wakes callers that wait for room in the queue.
+    room: Notify,
+    /// Wakes whoever waits until the connection's task has ended.
+    ended: Notify,
+}
+
+/// What the lock guards.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    machine: Connection,
+    slots: Slab<Slot>,
+    /// The driver's waker while it sleeps.
+    driver: Option<Waker>,
+    condition: Condition,
+    since: SystemTime,
+    /// Why requests fail at once, if they do.
+    refusal: Option<Bytes>,
+    /// The status that says so, where it is more than being disconnected.
+    refused_as: Option<Status>,
+    /// Whether the server wanted an authentication that the connection does not have.
+    stranger: bool,
+    /// Whether the connection's task runs.
+    running: bool,
+    /// How many callers wait for room.
+    waiting_for_room: usize,
+    /// Whether a protocol reply came since the connection was opened.
+    replied: bool,
+    breaker: Breaker,
+    tally: Tally,
+    /// How often the connection failed, or could not be had.
+    failures: u64,
+}
+
+/// What became of an attempt to submit.
+#[derive(Debug)]
+pub(crate) enum Submitted {
+    /// The request is in flight; `start` asks the caller to start the connection's task.
+    InFlight {
+        /// The caller's hold on it.
+        flight: Flight,
+        /// Whether the connection has no task yet.
+        start: bool,
+    },
+    /// The request is in flight, and nobody waits for it.
+    Cast {
+        /// Whether the connection has no task yet.
+        start: bool,
+    },
+    /// The outcome is known without asking.
+    Refused(Reply),
+    /// The limits are reached.
+    Full,
+}
+
+/// A caller's hold on its request in flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flight {
+    pub(crate) slot: usize,
+    ticket: Ticket,
+}
+
+/// A run of requests that was taken.
+#[derive(Debug)]
+pub(crate) struct TakenRun {
+    /// How many requests were taken, refused ones included.
+    pub(crate) taken: u32,
+    /// Those that had their outcome without being sent, by their place in the run.
+    pub(crate) refused: Vec<(u32, Reply)>,
+    /// Where the replies come, if any was sent.
+    pub(crate) slot: Option<usize>,
+    /// Whether the connection has no task yet.
+    pub(crate) start: bool,
+}
+
+/// Tags: the slot in the low half, the place within a run in the high half.
+fn tag(slot: usize, place: u32) -> Tag {
+    Tag(slot as u64 | u64::from(place) << 32)
+}
+
+fn slot_and_place(tag: Tag) -> (usize, u32) {
+    ((tag.0 & u64::from(u32::MAX)) as usize, (tag.0 >> 32) as u32)
+}
+
+impl<L: Hold<Inner>> Link<L> {
+    /// A link of the client's protocol; where the wire has to be found out, requests wait for that.
+    pub(crate) fn new(config: &Config, first_opaque: u32, place: usize, watch: Arc<Watch>) -> Self {
+        let now = Instant::now().into_std();
+        let state = Inner {
+            machine: match config.protocol.wire() {
+                Some(wire) => Connection::speaking(wire, Dialect::default(), config.limits, first_opaque, now),
+                None => Connection::undecided(config.limits, first_opaque, now),
+            },
+            slots: Slab::new(),
+            driver: None,
+            condition: Condition::Idle,
+            since: SystemTime::now(),
+            refusal: None,
+            refused_as: None,
+            stranger: false,
+            running: false,
+            waiting_for_room: 0,
+            replied: false,
+            breaker: Breaker::new(config.breaker, config.timeout, watch.row()),
+            tally: Tally::default(),
+            failures: 0,
+        };
+        let [room, ended, turned] = [Notify::new(), Notify::new(), Notify::new()];
+        let keys_in_line = config.keys_in_line;
+        Self { state: L::around(state), keys_in_line, place, watch, room, ended, turned }
+    }
+
+    #[inline]
+    fn lock(&self) -> L::Guard<'_> {
+        self.state.hold()
+    }
+
+    /// Submits one request whose reply goes to a slot.
+    #[inline]
+    pub(crate) fn submit(&self, request: &Request<'_>, deadline: Deadline, slot: Slot, now: Instant) -> Submitted {
+        let mut state = self.lock();
+        let entry = match state.admit() {
+            Ok(()) => state.slots.vacant_key(),
+            Err(reply) => return Submitted::Refused(reply),
+        };
+        match state.machine.submit(request, Some(tag(entry, 0)), deadline, now.into_std()) {
+            Ok(ticket) => {
+                state.slots.insert(slot);
+                state.tally.submitted(tag(entry, 0), now);
+                let start = !state.running;
+                wake(state);
+                Submitted::InFlight { flight: Flight { slot: entry, ticket }, start }
+            }
+            Err(rejected) => refused(rejected),
+        }
+    }
+
+    /// Submits a request whose reply nobody waits for.
+    pub(crate) fn cast(&self, request: &Request<'_>, deadline: Deadline, now: Instant) -> Submitted {
+        let mut state = self.lock();
+        if let Err(reply) = state.admit() {
+            return Submitted::Refused(reply);
+        }
+        match state.machine.submit(request, None, deadline, now.into_std()) {
+            Ok(_) => {
+                let start = !state.running;
+                wake(state);
+                Submitted::Cast { start }
+            }
+            Err(rejected) => refused(rejected),
+        }
+    }
+
+    /// Submits so many requests, by their places, as one run, as many as there is room for; all replies
+    /// go to one slot.
+    #[inline]
+    pub(crate) fn submit_run<'r>(
+        &self,
+        count: usize,
+        request: impl Fn(usize) -> Request<'r>,
+        deadline: Deadline,
+        now: Instant,
+    ) -> TakenRun {
+        let mut state = self.lock();
+        let slot = state.slots.vacant_key();
+        let mut run = TakenRun { taken: 0, refused: Vec::new(), slot: None, start: false };
+        state.machine.gather_run(count);
+        for place in 0..count {
+            let request = request(place);
+            if let Err(reply) = state.admit() {
+                run.refused.push((run.taken, reply));
+            } else {
+                match state.machine.submit(&request, Some(tag(slot, run.taken)), deadline, now.into_std()) {
+                    Ok(_) => {}
+                    Err(Rejected::Invalid(invalid)) => run.refused.push((run.taken, Reply::invalid(&invalid))),
+                    Err(_) => break,
+                }
+            }
+            run.taken += 1;
+        }
+        state.machine.gather_run(0);
+        let sent = run.taken - u32::try_from(run.refused.len()).unwrap_or(run.taken);
+        if sent > 0 {
+            run.slot = Some(state.slots.insert(Slot::run(sent)));
+            state.tally.submitted(tag(slot, 0), now);
+            run.start = !state.running;
+            wake(state);
+        }
+        run
+    }
+
+    /// What `take` makes of the reply of a single request, when it is there; the slot is free then.
+    #[inline]
+    pub(crate) fn poll_reply<T>(&self, slot: usize, waker: &Waker, take: impl FnOnce(Reply) -> T) -> Poll<T> {
+        let mut state = self.lock();
+        let ready = state.slots.get_mut(slot).is_none_or(|slot| slot.poll(waker));
+        if !ready {
+            return Poll::Pending;
+        }
+        match state.slots.try_remove(slot) {
+            Some(Slot::Ready(reply)) => Poll::Ready(take(reply)),
+            _ => Poll::Ready(lost(take)),
+        }
+    }
+
+    /// Takes what replies of a run are there, by swapping them for an empty list; whether they are
+    /// the last, when the slot is free.
+    pub(crate) fn poll_run(&self, slot: usize, replies: &mut Vec<(u32, Reply)>, waker: &Waker) -> Poll<bool> {
+        let mut state = self.lock();
+        let Some(entry) = state.slots.get_mut(slot) else { return Poll::Ready(true) };
+        if !entry.poll(waker) {
+            return Poll::Pending;
+        }
+        let Slot::Run(run) = entry else { return Poll::Ready(true) };
+        std::mem::swap(&mut run.replies, replies);
+        let ended = run.unanswered == 0;
+        if ended {
+            state.slots.try_remove(slot);
+        }
+        Poll::Ready(ended)
+    }
+
+    /// The next of many replies; `None` after the last, when the slot is free.
+    pub(crate) fn poll_next(&self, slot: usize, waker: &Waker) -> Poll<Option<Reply>> {
+        let mut state = self.lock();
+        let Some(Slot::Many(many)) = state.slots.get_mut(slot) else { return Poll::Ready(None) };
+        match many.next(waker) {
+            Poll::Ready(None) => {
+                state.slots.try_remove(slot);
+                Poll::Ready(None)
+            }
+            other => other,
+        }
+    }
+
+    /// Gives up one request: its reply will be read and thrown away.
+    pub(crate) fn abandon(&self, flight: Flight) {
+        let mut state = self.lock();
+        state.machine.abandon(flight.ticket, Instant::now().into_std());
+        state.tally.abandoned(|tag| slot_and_place(tag).0 == flight.slot);
+        state.slots.try_remove(flight.slot);
+        // The driver may have to watch how many were given up.
+        wake(state);
+    }
+
+    /// Gives up what is left of a run.
+    pub(crate) fn abandon_run(&self, slot: usize) {
+        let mut state = self.lock();
+        let now = Instant::now().into_std();
+        state.machine.abandon_where(|tag| slot_and_place(tag).0 == slot, now);
+        state.tally.abandoned(|tag| slot_and_place(tag).0 == slot);
+        state.slots.try_remove(slot);
+        wake(state);
+    }
+
+    /// Waits until there may be room for a value of this length; the caller limits how long.
+    ///
+    /// # Cancellation
+    /// A place that was offered to a dropped waiter goes to the next one.
+    pub(crate) async fn wait_for_room(self: Arc<Self>, length: usize) {
+        let mut notified = std::pin::pin!(self.room.notified());
+        notified.as_mut().enable();
+        let _waiting = WaitingForRoom::new(&self);
+        // Room that came before we were counted was offered to nobody.
+        if !self.has_room(length) {
+            notified.await;
+        }
+    }
+
+    fn has_room(&self, length: usize) -> bool {
+        let state = self.lock();
+        state.refusal.is_some() || state.machine.has_room(length)
+    }
+
+    /// What the connection speaks; `None` while that is not known.
+    pub(crate) fn wire(&self) -> Option<Wire> {
+        self.lock().machine.wire()
+    }
+
+    /// Waits until requests are taken again; `false` if the next attempt to connect fails, or there
+    /// will be none. The caller limits how long.
+    pub(crate) async fn wait_for_return(&self) -> bool {
+        let failures = self.lock().failures;
+        loop {
+            let mut turned = std::pin::pin!(self.turned.notified());
+            turned.as_mut().enable();
+            {
+                let state = self.lock();
+                if state.refusal.is_none() {
+                    return true;
+                }
+                if state.condition == Condition::Closed || state.failures != failures {
+                    return false;
+                }
+            }
+            turned.await;
+        }
+    }
+
+    /// Whether requests are taken.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.lock().refusal.is_none()
+    }
+
+    /// What the server is to us, and since when.
+    pub(crate) fn state(&self) -> State {
+        let state = self.lock();
+        State { condition: state.condition.clone(), since: state.since }
+    }
+
+    /// Shows what was counted.
+    pub(crate) fn with_tally<T>(&self, show: impl FnOnce(&Tally) -> T) -> T {
+        show(&self.lock().tally)
+    }
+
+    /// Tells that so many requests found no room.
+    pub(crate) fn count_overloaded(&self, count: usize) {
+        self.lock().tally.errors.overloaded += count as u64;
+    }
+
+    /// Counts: unanswered requests, and slots that callers hold.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.machine.in_flight(), state.slots.len())
+    }
+}
+
+impl Inner {
+    #[inline]
+    fn admit(&mut self) -> Result<(), Reply> {
+        match &self.refusal {
+            None => Ok(()),
+            Some(reason) => {
+                self.tally.errors.refused += 1;
+                let status = self.refused_as.unwrap_or(Status::Disconnected(Delivery::NotSent));
+                Err(Reply::with_text(status, reason.clone()))
+            }
+        }
+    }
+
+    #[inline]
+    fn settle(&mut self, input: &mut InputBuffer, now: Instant, wakers: &mut Vec<Waker>) -> Result<(), ProtocolError> {
+        while let Some(Event { tag, mut reply, last, .. }) = self.machine.poll_event(input)? {
+            let (slot, place) = slot_and_place(tag);
+            self.tally.settled(tag, reply.status, now);
+            if reply.status == Status::AuthError {
+                self.stranger = true;
+                reply.value = Bytes::from_static(NO_CREDENTIALS.as_bytes());
+            }
+            if let Some(slot) = self.slots.get_mut(slot) {
+                wakers.extend(slot.settle(place, reply, last));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What to do about a server that refuses whoever gave no password.
+pub(crate) const NO_CREDENTIALS: &str =
+    "the server asks for a user and a password: give them by Config::credentials, or as user:password@ in a URL";
+
+/// Lets go of the lock, then wakes the driver if it sleeps.
+#[inline]
+fn wake(mut state: impl DerefMut<Target = Inner>) {
+    let driver = state.driver.take();
+    drop(state);
+    if let Some(driver) = driver {
+        driver.wake();
+    }
+}
+
+/// No slot is taken away from its caller.
+#[cold]
+fn lost<T>(take: impl FnOnce(Reply) -> T) -> T {
+    take(Reply::new(Status::InternalError))
+}
+
+fn refused(rejected: Rejected) -> Submitted {
+    match rejected {
+        Rejected::Invalid(invalid) => Submitted::Refused(Reply::invalid(&invalid)),
+        _ => Submitted::Full,
+    }
+}
+
+/// Counts a caller that waits for room, for as long as it does.
+struct WaitingForRoom<'a, L: Hold<Inner>>(&'a Link<L>);
+
+impl<'a, L: Hold<Inner>> WaitingForRoom<'a, L> {
+    fn new(link: &'a Link<L>) -> Self {
+        link.lock().waiting_for_room += 1;
+        Self(link)
+    }
+}
+
+impl<L: Hold<Inner>> Drop for WaitingForRoom<'_, L> {
+    fn drop(&mut self) {
+        self.0.lock().waiting_for_room -= 1;
+    }
+}

@@ -1,0 +1,61 @@
+//! When to look again: after an interval, or sooner after a failure, and never all programs at once.
+
+use std::time::Duration;
+
+/// Counts failures, and says how long to wait.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    failures: u32,
+    random: fastrand::Rng,
+}
+
+impl Pace {
+    pub(crate) fn new(seed: Option<u64>) -> Self {
+        Self { failures: 0, random: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed) }
+    }
+
+    /// The wait after a good answer: the interval, a tenth more or less.
+    pub(crate) fn after_success(&mut self, interval: Duration) -> Duration {
+        self.failures = 0;
+        interval.mul_f64(0.9 + 0.2 * self.random.f64())
+    }
+
+    /// The wait after a failure: a doubling bound up to the interval, or from a third of it.
+    ///
+    /// It is never zero, so that a source which fails at once, for ever, keeps no processor busy.
+    pub(crate) fn after_failure(&mut self, interval: Duration) -> Duration {
+        let bound = FIRST.saturating_mul(1 << self.failures.min(20)).min(interval.max(LEAST_CAP));
+        self.failures = self.failures.saturating_add(1);
+        bound.mul_f64((1.0 + 2.0 * self.random.f64()) / 3.0)
+    }
+}
+
+const FIRST: Duration = Duration::from_millis(100);
+/// What tells by itself has no interval that could be the cap.
+const LEAST_CAP: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_double_the_wait_up_to_the_interval_and_success_begins_anew() {
+        let mut pace = Pace::new(Some(7));
+        for bound_ms in [100, 200, 400, 800, 1600, 3000, 3000, 3000] {
+            let (wait, bound) = (pace.after_failure(Duration::from_secs(3)), Duration::from_millis(bound_ms));
+            assert!(wait >= bound / 3 && wait <= bound, "{wait:?} of {bound:?}");
+        }
+        let wait = pace.after_success(Duration::from_secs(3));
+        assert!(wait >= Duration::from_millis(2700) && wait <= Duration::from_millis(3300), "{wait:?}");
+        assert!(pace.after_failure(Duration::from_secs(3)) <= Duration::from_millis(100));
+    }
+
+    #[test]
+    fn what_tells_by_itself_is_asked_at_once_but_not_after_failures() {
+        let mut pace = Pace::new(Some(7));
+        assert_eq!(pace.after_success(Duration::ZERO), Duration::ZERO);
+        let waits: Vec<_> = (0..100).map(|_| pace.after_failure(Duration::ZERO)).collect();
+        assert!(waits.iter().all(|wait| *wait >= FIRST / 3 && *wait <= LEAST_CAP), "{waits:?}");
+        assert!(waits[10..].iter().all(|wait| *wait >= LEAST_CAP / 3), "{waits:?}");
+    }
+}

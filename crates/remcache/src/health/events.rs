@@ -1,0 +1,232 @@
+//! What happens to servers, as a stream: for operators.
+
+use std::fmt;
+use std::future::Future;
+use std::mem::discriminant;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
+
+use futures_core::Stream;
+use tokio::sync::broadcast::{Receiver, Sender, error::RecvError};
+
+use crate::health::state::{Condition, telling};
+use crate::policy::Row;
+
+/// A server became something else to us.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerEvent {
+    /// The server, as it was configured.
+    pub server: Arc<str>,
+    /// What it was.
+    pub before: Condition,
+    /// What it is; [`Condition::Down`] says why.
+    pub after: Condition,
+    /// When.
+    pub at: SystemTime,
+    /// How many events before this one were lost, because they were not read in time.
+    pub missed: u64,
+}
+
+/// The events of a client's servers, as they happen: see [`Client::events`](crate::client::Client::events).
+///
+/// # Cancellation
+/// Dropping it ends the stream, and changes nothing else.
+#[must_use = "a stream does nothing unless it is polled"]
+pub struct Events {
+    next: Receive,
+    missed: u64,
+}
+
+type Received = (Result<ServerEvent, RecvError>, Receiver<ServerEvent>);
+type Receive = Pin<Box<dyn Future<Output = Received> + Send>>;
+
+fn receive(mut receiver: Receiver<ServerEvent>) -> Receive {
+    Box::pin(async move { (receiver.recv().await, receiver) })
+}
+
+impl Events {
+    pub(crate) fn new(sender: &Sender<ServerEvent>) -> Self {
+        Self { next: receive(sender.subscribe()), missed: 0 }
+    }
+
+    /// The next event; `None` when the client and its connections are gone.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses no event.
+    pub async fn next(&mut self) -> Option<ServerEvent> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl Stream for Events {
+    type Item = ServerEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ServerEvent>> {
+        loop {
+            let (received, receiver) = ready!(self.next.as_mut().poll(cx));
+            self.next = receive(receiver);
+            match received {
+                Ok(event) => {
+                    let missed = std::mem::take(&mut self.missed);
+                    return Poll::Ready(Some(ServerEvent { missed, ..event }));
+                }
+                Err(RecvError::Lagged(count)) => self.missed += count,
+                Err(RecvError::Closed) => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+/// Where a client's events are told.
+pub(crate) fn channel() -> Sender<ServerEvent> {
+    Sender::new(MOST_UNREAD)
+}
+
+/// How many events wait for a reader; older ones are lost to it.
+const MOST_UNREAD: usize = 1024;
+
+/// Makes events of a server of what happens to its connections.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    server: Arc<str>,
+    known: Mutex<Known>,
+    row: Arc<Row>,
+    /// So many timeouts in a row make a silent server; 0 for never.
+    limit: u32,
+    sender: Sender<ServerEvent>,
+}
+
+/// What is known of a server.
+#[derive(Debug)]
+struct Known {
+    connections: Vec<Condition>,
+    /// What it was told to be.
+    told: Condition,
+}
+
+impl Watch {
+    /// Of a server with so many connections, which is silent after so many timeouts.
+    pub(crate) fn new(server: Arc<str>, connections: usize, limit: u32, sender: Sender<ServerEvent>) -> Self {
+        let known = Known { connections: vec![Condition::Idle; connections], told: Condition::Idle };
+        Self { server, known: Mutex::new(known), row: Arc::default(), limit, sender }
+    }
+
+    /// The timeouts of all connections.
+    pub(crate) fn row(&self) -> Arc<Row> {
+        Arc::clone(&self.row)
+    }
+
+    /// Whether so many requests in a row timed out, on whichever connections, that the server is silent.
+    #[inline]
+    pub(crate) fn is_silent(&self) -> bool {
+        self.limit > 0 && self.row.timeouts() >= self.limit
+    }
+
+    /// A connection became something else; what is closed stays closed.
+    pub(crate) fn changed(&self, connection: usize, condition: Condition) {
+        let mut known = self.known();
+        match known.connections.get_mut(connection) {
+            Some(known) if *known != Condition::Closed => *known = condition,
+            _ => return,
+        }
+        self.tell(known);
+    }
+
+    /// The server was heard, if only to refuse a connection: it is not silent.
+    pub(crate) fn heard(&self) {
+        let was_silent = self.is_silent();
+        self.row.reset();
+        if was_silent {
+            self.look_again();
+        }
+    }
+
+    /// The server became silent, or no longer is.
+    #[cold]
+    pub(crate) fn look_again(&self) {
+        self.tell(self.known());
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells what the server is, if that is news. One event is sent after the other, so the lock is held
+    /// until it was.
+    fn tell(&self, mut known: MutexGuard<'_, Known>) {
+        let place = telling(known.connections.iter(), self.is_silent());
+        let after = place.and_then(|place| known.connections.get(place)).unwrap_or(&Condition::Closed).clone();
+        if discriminant(&known.told) == discriminant(&after) {
+            return;
+        }
+        let before = std::mem::replace(&mut known.told, after.clone());
+        let event = ServerEvent { server: Arc::clone(&self.server), before, after, at: SystemTime::now(), missed: 0 };
+        // Nobody may be listening.
+        let _ = self.sender.send(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn down() -> Condition {
+        Condition::Down("reason".to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_server_is_what_its_best_connection_is() {
+        let sender = channel();
+        let mut events = Events::new(&sender);
+        let watch = Watch::new("a:1".into(), 2, 3, sender);
+        for (connection, condition) in [
+            (0, Condition::Connecting),
+            (1, Condition::Connecting),
+            (0, Condition::Connected),
+            (1, down()),
+            (1, down()),
+            (0, down()),
+            (0, Condition::Closed),
+            (1, Condition::Closed),
+            (1, Condition::Connected),
+        ] {
+            watch.changed(connection, condition);
+        }
+        drop(watch);
+        let mut seen = Vec::new();
+        while let Some(event) = events.next().await {
+            assert_eq!((&*event.server, event.missed), ("a:1", 0));
+            seen.push((event.before, event.after));
+        }
+        let expected = [
+            (Condition::Idle, Condition::Connecting),
+            (Condition::Connecting, Condition::Connected),
+            (Condition::Connected, down()),
+            (down(), Condition::Closed),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_is_told_what_it_missed() {
+        let sender = channel();
+        let mut events = Events::new(&sender);
+        let watch = Watch::new("a:1".into(), 1, 3, sender);
+        for _ in 0..MOST_UNREAD {
+            watch.changed(0, down());
+            watch.changed(0, Condition::Connected);
+        }
+        let first = events.next().await.unwrap();
+        assert_eq!(first.missed, MOST_UNREAD as u64);
+        assert_eq!(events.next().await.unwrap().missed, 0);
+    }
+}

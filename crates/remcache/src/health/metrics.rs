@@ -1,0 +1,150 @@
+//! What is known of a server in numbers: for operators, counted where it happens.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::health::state::State;
+use crate::policy::RoundTrip;
+use crate::proto::{Status, Tag};
+
+/// A server in numbers, as they were at one moment: see
+/// [`ServerHandle::gauges`](crate::server::handle::ServerHandle::gauges).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Gauges {
+    /// What the server is to us, since when and why.
+    pub state: State,
+    /// How many connections it may have.
+    pub connections: usize,
+    /// How many of them are open and let requests through.
+    pub open: usize,
+    /// How many requests were sent and not answered, those included that nobody waits for any more.
+    pub in_flight: usize,
+    /// How many callers wait for a reply.
+    pub waiting: usize,
+    /// How long the server takes to answer, from queueing to reply, smoothed; `None` before the first
+    /// reply. With several connections, of the slowest.
+    pub round_trip: Option<Duration>,
+    /// How many connections were opened beside the first of each.
+    pub reconnects: u64,
+    /// What went wrong since the client began.
+    pub errors: Errors,
+}
+
+/// What went wrong with a server, counted by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Errors {
+    /// Requests that were not answered in time.
+    pub timeouts: u64,
+    /// Requests in flight when their connection was lost.
+    pub disconnects: u64,
+    /// Requests that failed at once, because the server was known to be down.
+    pub refused: u64,
+    /// Requests that found no room: [`Overloaded`](Status::Overloaded).
+    pub overloaded: u64,
+    /// Connections that were closed over bytes that cannot be trusted.
+    pub protocol: u64,
+    /// Requests that the server answered with an error: out of memory, too large, unknown, busy, ….
+    pub server: u64,
+}
+
+/// The numbers of one connection; its link's lock guards them.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) errors: Errors,
+    pub(crate) connects: u64,
+    round_trip: RoundTrip,
+    /// The request whose round trip is measured: one at a time, so that no other needs a clock.
+    sampled: Option<(Tag, Instant)>,
+}
+
+impl Tally {
+    /// A request was queued.
+    #[inline]
+    pub(crate) fn submitted(&mut self, tag: Tag, now: Instant) {
+        if self.sampled.is_none() {
+            self.sampled = Some((tag, now));
+        }
+    }
+
+    /// A request has an outcome, which came with what was read at this instant.
+    #[inline]
+    pub(crate) fn settled(&mut self, tag: Tag, status: Status, now: Instant) {
+        if self.sampled.is_some_and(|(sampled, _)| sampled == tag) {
+            self.sample(status, now);
+        }
+        if !matches!(status, Status::NoError | Status::KeyNotFound) {
+            self.count(status);
+        }
+    }
+
+    fn sample(&mut self, status: Status, now: Instant) {
+        if let Some((_, since)) = self.sampled.take()
+            && status.is_answer()
+        {
+            self.round_trip.sample(now.saturating_duration_since(since));
+        }
+    }
+
+    #[cold]
+    fn count(&mut self, status: Status) {
+        let counter = match status {
+            Status::TimedOut(_) => &mut self.errors.timeouts,
+            Status::Disconnected(_) => &mut self.errors.disconnects,
+            Status::KeyExists | Status::ItemNotStored | Status::NonNumericValue => return,
+            _ => &mut self.errors.server,
+        };
+        *counter += 1;
+    }
+
+    /// Nobody waits any more for the requests whose tags fit: their replies are not told.
+    pub(crate) fn abandoned(&mut self, fits: impl Fn(Tag) -> bool) {
+        self.sampled = self.sampled.filter(|(tag, _)| !fits(*tag));
+    }
+
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip.estimate()
+    }
+}
+
+impl Errors {
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            timeouts: self.timeouts + other.timeouts,
+            disconnects: self.disconnects + other.disconnects,
+            refused: self.refused + other.refused,
+            overloaded: self.overloaded + other.overloaded,
+            protocol: self.protocol + other.protocol,
+            server: self.server + other.server,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_request_at_a_time_is_measured() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut tally = Tally::default();
+        tally.submitted(Tag(1), at(0));
+        tally.submitted(Tag(2), at(1));
+        tally.settled(Tag(2), Status::NoError, at(5));
+        assert_eq!(tally.round_trip(), None);
+        tally.settled(Tag(1), Status::KeyNotFound, at(8));
+        assert_eq!(tally.round_trip(), Some(Duration::from_millis(8)));
+        tally.submitted(Tag(1), at(10));
+        tally.abandoned(|tag| tag == Tag(1));
+        tally.submitted(Tag(1), at(90));
+        tally.settled(Tag(1), Status::NoError, at(98));
+        assert_eq!(tally.round_trip(), Some(Duration::from_millis(8)), "a place that is used again is another request");
+        tally.submitted(Tag(3), at(100));
+        tally.settled(Tag(3), Status::TimedOut(crate::proto::Delivery::MaybeSent), at(1_100));
+        assert_eq!(tally.round_trip(), Some(Duration::from_millis(8)), "what was not answered has no round trip");
+        assert_eq!(tally.errors.timeouts, 1);
+    }
+}

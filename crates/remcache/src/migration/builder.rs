@@ -1,0 +1,158 @@
+//! An operation of a migration: a builder with options by name, to be awaited.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Migration;
+use crate::client::Client;
+use crate::error::Error;
+use crate::ops::builder::{Command, Count, Delete, Extend, Fetch, Kind, Store, Touch};
+use crate::proto::{Request, Ttl};
+
+/// An operation of a [`Migration`]: set its options, then await it.
+///
+/// # Errors
+/// As those of the clients. One deadline holds for all its steps.
+///
+/// # Cancellation
+/// An operation that was polled may have been executed, in whole or up to one of its steps.
+#[must_use = "an operation does nothing unless it is awaited"]
+pub struct Step<'a, K: Kind> {
+    migration: &'a Migration,
+    request: Request<'a>,
+    timeout: Duration,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// A kind of operation that a migration can do.
+pub trait Moves: Kind + Sized {
+    #[doc(hidden)]
+    fn run<'a>(migration: &'a Migration, request: Request<'a>, timeout: Duration) -> Moving<'a, Self::Output>;
+}
+
+/// An operation on its way.
+pub type Moving<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// The instant by which an operation has to be over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit(pub(crate) Instant);
+
+impl Limit {
+    pub(crate) fn after(timeout: Duration) -> Self {
+        Self(crate::client::after(Instant::now(), timeout))
+    }
+
+    /// What is left; never zero, which would be no time limit but a mistake.
+    pub(crate) fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+    }
+}
+
+impl<'a, K: Kind> Step<'a, K> {
+    pub(crate) fn new(migration: &'a Migration, request: Request<'a>) -> Self {
+        let timeout = migration.new.config().timeout;
+        Self { migration, request, timeout, kind: PhantomData }
+    }
+
+    /// How long the operation may take, instead of the new client's [`timeout`](crate::config::Config::timeout).
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    fn map(self, change: impl FnOnce(Request<'a>) -> Request<'a>) -> Self {
+        Self { request: change(self.request), ..self }
+    }
+}
+
+impl Step<'_, Store> {
+    /// How long the item lives (default: for ever).
+    pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
+        self.map(|request| request.ttl(ttl))
+    }
+
+    /// A number to keep beside the value (default: 0).
+    pub fn flags(self, flags: u32) -> Self {
+        self.map(|request| request.flags(flags))
+    }
+
+    /// Only if the item's CAS value, in the new placement, is this one.
+    pub fn cas(self, cas: u64) -> Self {
+        self.map(|request| request.cas(cas))
+    }
+}
+
+impl Step<'_, Extend> {
+    /// Only if the item's CAS value, in the new placement, is this one.
+    pub fn cas(self, cas: u64) -> Self {
+        self.map(|request| request.cas(cas))
+    }
+}
+
+impl Step<'_, Delete> {
+    /// Only if the item's CAS value, in the new placement, is this one.
+    pub fn cas(self, cas: u64) -> Self {
+        self.map(|request| request.cas(cas))
+    }
+}
+
+impl Step<'_, Count> {
+    /// The number to start from if neither placement has the counter (default: it stays absent).
+    pub fn initial(self, initial: u64) -> Self {
+        self.map(|request| request.initial(initial))
+    }
+
+    /// How long a counter lives that starts (default: for ever).
+    pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
+        self.map(|request| request.ttl(ttl))
+    }
+}
+
+impl<'a, K: Moves> IntoFuture for Step<'a, K> {
+    type Output = Result<K::Output, Error>;
+    type IntoFuture = Moving<'a, K::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        K::run(self.migration, self.request, self.timeout)
+    }
+}
+
+impl<K: Kind> fmt::Debug for Step<'_, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Step").field("operation", &self.request.operation()).finish_non_exhaustive()
+    }
+}
+
+/// Asks one of the clients.
+pub(crate) async fn ask<K: Kind>(client: &Client, request: &Request<'_>, limit: Limit) -> Result<K::Output, Error> {
+    Command::<K>::new(client.call(request.clone())).timeout(limit.left()).await
+}
+
+macro_rules! moves {
+    ($($kind:ident by $rule:ident;)*) => {$(
+        impl Moves for $kind {
+            fn run<'a>(migration: &'a Migration, request: Request<'a>, timeout: Duration) -> Moving<'a, Self::Output> {
+                Box::pin(async move {
+                    let limit = Limit::after(timeout);
+                    match migration.is_at_home(&request) {
+                        true => migration.stay::<Self>(&request, limit).await,
+                        false => migration.$rule(&request, limit).await,
+                    }
+                })
+            }
+        }
+    )*};
+}
+
+moves! {
+    Fetch by fetch;
+    Store by store;
+    Extend by extend;
+    Delete by remove;
+    Touch by touch_item;
+    Count by count;
+}

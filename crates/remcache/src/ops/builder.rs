@@ -1,0 +1,195 @@
+//! Typed operations: builders with options by name that are futures themselves.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use super::call::Call;
+use crate::error::Error;
+use crate::ops::inspection::Inspection;
+use crate::proto::{CowBytes, Reply, Request, Ttl};
+use crate::recipes;
+use crate::result as outcome;
+use crate::result::{Change, Counter, Item};
+
+/// An operation on its way: set its options, then await it.
+///
+/// # Errors
+/// What went wrong, as an [`Error`]; what the server decided is a value.
+///
+/// # Cancellation
+/// Dropping it changes nothing on the wire: the reply is read and thrown away. An operation that
+/// was polled once may have been executed.
+#[must_use = "an operation does nothing unless it is awaited"]
+pub struct Command<'a, K: Kind> {
+    call: Call<'a>,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// What an operation returns, and how its reply becomes that.
+pub trait Kind: Sealed {
+    /// What the server's word becomes.
+    type Output;
+    #[doc(hidden)]
+    fn decode(reply: Reply) -> Result<Self::Output, Reply>;
+}
+
+/// Kinds of operations are a closed set.
+#[expect(unnameable_types, reason = "which is what seals it")]
+pub trait Sealed {}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident -> $output:ty = $decode:path;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        #[expect(clippy::exhaustive_enums, reason = "a mark without values")]
+        pub enum $name {}
+        impl Sealed for $name {}
+        impl Kind for $name {
+            type Output = $output;
+            #[inline]
+            fn decode(reply: Reply) -> Result<$output, Reply> {
+                $decode(reply)
+            }
+        }
+    )*};
+}
+
+kinds! {
+    /// Fetches: the item, or `None` for a miss.
+    Fetch -> Option<Item> = outcome::item;
+    /// Stores: with flags, a time to live and a condition.
+    Store -> Change = outcome::change;
+    /// Appends and prepends: with a condition.
+    Extend -> Change = outcome::change;
+    /// Deletes: with a condition.
+    Delete -> Change = outcome::change;
+    /// Gives a new time to live.
+    Touch -> Change = outcome::change;
+    /// Counts: with a number to start from.
+    Count -> Option<Counter> = outcome::counter;
+    /// Asks what is known about an item.
+    Inspect -> Option<Inspection> = recipes::inspection;
+    /// Asks whether there is an item.
+    Exist -> bool = recipes::existence;
+    /// Does something to a server.
+    Act -> () = outcome::done;
+    /// Asks a server for a text.
+    Ask -> String = outcome::text;
+}
+
+impl<'a, K: Kind> Command<'a, K> {
+    #[inline]
+    pub(crate) fn new(call: Call<'a>) -> Self {
+        Self { call, kind: PhantomData }
+    }
+
+    /// How long this operation may take, instead of the client's [`timeout`](crate::config::Config::timeout).
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self::new(self.call.timeout(timeout))
+    }
+
+    /// Places this key instead of the item's own: see [`Call::routing_key`].
+    pub fn routing_key(self, key: impl Into<CowBytes<'a>>) -> Self {
+        Self::new(self.call.routing_key(key))
+    }
+
+    fn map(mut self, change: impl FnOnce(Request<'a>) -> Request<'a>) -> Self {
+        let request = std::mem::replace(&mut self.call.request, Request::noop());
+        self.call.request = change(request);
+        self
+    }
+}
+
+macro_rules! options {
+    ($($kind:ident: $($option:ident)*;)*) => {$(
+        impl<'a> Command<'a, $kind> { $(options!(@$option);)* }
+    )*};
+    (@ttl) => {
+        /// How long the item lives (default: for ever).
+        pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
+            self.map(|request| request.ttl(ttl))
+        }
+    };
+    (@flags) => {
+        /// A number to keep beside the value (default: 0).
+        pub fn flags(self, flags: u32) -> Self {
+            self.map(|request| request.flags(flags))
+        }
+    };
+    (@cas) => {
+        /// Only if the item's CAS value is this one.
+        pub fn cas(self, cas: u64) -> Self {
+            self.map(|request| request.cas(cas))
+        }
+    };
+    (@initial) => {
+        /// The number to start from if the key is absent (default: an absent counter stays absent).
+        pub fn initial(self, initial: u64) -> Self {
+            self.map(|request| request.initial(initial))
+        }
+    };
+}
+
+options! {
+    Store: flags ttl cas;
+    Extend: cas;
+    Delete: cas;
+    Count: initial ttl;
+}
+
+impl Command<'_, Delete> {
+    /// Leaves a tombstone for so long: until then adds fail, and so does what was loaded before to be
+    /// stored by [`fetch`](crate::client::Client::fetch).
+    ///
+    /// The tombstone is an item without bytes, of flags that [`Item::is_mark`](crate::result::Item::is_mark)
+    /// knows, on every wire. It is stored whether or not there was an item, and a set replaces it. Servers
+    /// count whole seconds, and it may end up to one second early.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    ///
+    /// client.delete("user:42").tombstone(Duration::from_secs(5)).await?;
+    /// assert!(!client.add("user:42", "late").await?.is_made());
+    /// # Ok(()) }
+    /// ```
+    pub fn tombstone(self, ttl: Duration) -> Self {
+        self.map(|request| match request.key() {
+            Ok(key) => Request::set(key.clone(), "").flags(recipes::TOMBSTONE).ttl(ttl).cas(request.condition()),
+            // It is refused for its key, as a delete is.
+            Err(_) => request,
+        })
+    }
+}
+
+impl<K: Kind> Future for Command<'_, K> {
+    type Output = Result<K::Output, Error>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let decoded = ready!(self.call.poll_into(cx.waker(), K::decode));
+        Poll::Ready(decoded.map_err(|reply| {
+            let request = &self.call.request;
+            let key_is_invalid = has_invalid_key(request);
+            let server = self.call.server().map(|server| Arc::clone(&server.endpoint.name));
+            outcome::error(&reply, key_is_invalid, server.filter(|_| !key_is_invalid))
+        }))
+    }
+}
+
+fn has_invalid_key(request: &Request<'_>) -> bool {
+    request.operation().has_key() && request.key().is_err()
+}
+
+impl<K: Kind> fmt::Debug for Command<'_, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.call.fmt(f)
+    }
+}

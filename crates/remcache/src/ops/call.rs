@@ -1,0 +1,433 @@
+//! One request on its way to its outcome.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, SystemTime};
+
+use bytes::Buf;
+use tokio::time::{Instant, timeout_at};
+
+use crate::client::{Client, after, no_server};
+use crate::config::Overload;
+use crate::connection::shared::{Flight, Submitted};
+use crate::connection::slot::Slot;
+use crate::proto::{CowBytes, Deadline, Reply, Request, Status};
+use crate::routing::cluster;
+use crate::routing::cluster::Route;
+use crate::routing::router as routed;
+use crate::routing::router::{Journey, Outcome};
+use crate::server::Server;
+
+/// A request on its way; awaiting it gives its [`Reply`], whatever that is.
+///
+/// # Cancellation
+/// Dropping it changes nothing on the wire: the reply is read and thrown away. A request that was
+/// polled once may have been executed.
+#[must_use = "a call does nothing unless it is awaited"]
+pub struct Call<'a> {
+    pub(crate) request: Request<'a>,
+    target: Target<'a>,
+    timeout: Duration,
+    deadline: Option<Deadline>,
+    state: State<'a>,
+}
+
+/// Where a request goes.
+enum Target<'a> {
+    /// To the server of its key.
+    Cluster(&'a Client),
+    /// Elsewhere than its key says.
+    Placed(Box<Placed<'a>>),
+    /// To this one.
+    Server(Arc<Server>),
+}
+
+/// The client whose servers are asked, and what says which.
+struct Placed<'a> {
+    client: &'a Client,
+    place: Place<'a>,
+}
+
+enum Place<'a> {
+    /// Another key.
+    Key(CowBytes<'a>),
+    /// Somebody who has looked already.
+    Route(Route),
+}
+
+impl Placed<'_> {
+    fn server(&self) -> Result<Arc<Server>, Reply> {
+        match &self.place {
+            Place::Key(key) => self.client.cluster().server_of_key(key.as_slice()),
+            Place::Route(route) => route.copies.first().map(Arc::clone).ok_or_else(no_server),
+        }
+    }
+
+    fn route(&self) -> Route {
+        match &self.place {
+            Place::Key(key) => self.client.cluster().route_by(key.as_slice(), self.client.config().replicas),
+            Place::Route(route) => route.clone(),
+        }
+    }
+}
+
+impl<'a> Target<'a> {
+    #[inline]
+    fn client(&self) -> Option<&'a Client> {
+        match self {
+            Target::Cluster(client) => Some(client),
+            Target::Placed(placed) => Some(placed.client),
+            Target::Server(_) => None,
+        }
+    }
+}
+
+enum State<'a> {
+    Start,
+    WaitingForRoom(Waiting),
+    InFlight {
+        server: Arc<Server>,
+        lane: usize,
+        flight: Flight,
+    },
+    /// More than one server may be asked.
+    Routed(Journey<'a>),
+    Done {
+        server: Option<Arc<Server>>,
+    },
+}
+
+/// Waits until a full connection may have room; `false` if the deadline came first.
+struct Waiting {
+    server: Arc<Server>,
+    lane: usize,
+    room: Room,
+}
+
+pub(crate) type Room = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// Waits for room for a value of this length, until the deadline.
+pub(crate) fn room(server: &Server, lane: usize, length: usize, deadline: Deadline) -> Room {
+    let link = Arc::clone(server.link(lane));
+    let room = timeout_at(Instant::from_std(deadline.at), link.wait_for_room(length));
+    Box::pin(async move { room.await.is_ok() })
+}
+
+impl<'a> Call<'a> {
+    #[inline]
+    pub(crate) fn to_cluster(client: &'a Client, request: Request<'a>) -> Self {
+        let timeout = client.config().timeout;
+        Self { request, target: Target::Cluster(client), timeout, deadline: None, state: State::Start }
+    }
+
+    /// To servers that were chosen before.
+    pub(crate) fn on_route(client: &'a Client, request: Request<'a>, route: Route) -> Self {
+        let target = Target::Placed(Box::new(Placed { client, place: Place::Route(route) }));
+        let mut call = Self::to_cluster(client, request);
+        call.target = target;
+        call
+    }
+
+    pub(crate) fn to_server(server: Arc<Server>, request: Request<'a>) -> Self {
+        let timeout = server.timeout();
+        Self { request, target: Target::Server(server), timeout, deadline: None, state: State::Start }
+    }
+
+    /// How long this request may take, instead of the client's [`timeout`](crate::config::Config::timeout).
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Places this key instead of the request's own: requests with the same routing key go to the same
+    /// server. It is placed as it is, without the client's namespace.
+    ///
+    /// Whoever asks for the item later has to say the same routing key. A request to a
+    /// [`ServerHandle`](crate::server::handle::ServerHandle) goes to that server all the same.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// client.set("user:42:name", "Ada").routing_key("user:42").await?;
+    /// let name = client.get("user:42:name").routing_key("user:42").await?;
+    /// # assert_eq!(name.unwrap().value, "Ada");
+    /// # Ok(()) }
+    /// ```
+    pub fn routing_key(mut self, key: impl Into<CowBytes<'a>>) -> Self {
+        if let Some(client) = self.target.client() {
+            self.target = Target::Placed(Box::new(Placed { client, place: Place::Key(key.into()) }));
+        }
+        self
+    }
+
+    /// The server that was asked, once it is known.
+    pub(crate) fn server(&self) -> Option<&Arc<Server>> {
+        match &self.state {
+            State::Start | State::Routed(_) => None,
+            State::WaitingForRoom(waiting) => Some(&waiting.server),
+            State::InFlight { server, .. } => Some(server),
+            State::Done { server } => server.as_ref(),
+        }
+    }
+
+    fn choose(&self) -> Result<Arc<Server>, Reply> {
+        match &self.target {
+            Target::Server(server) => Ok(Arc::clone(server)),
+            Target::Cluster(client) => client.cluster().server_of(&self.request),
+            Target::Placed(placed) => placed.server(),
+        }
+    }
+
+    /// The servers that may be asked.
+    fn route(&self, client: &Client) -> Result<Route, Reply> {
+        let (cluster, copies) = (client.cluster(), client.config().replicas);
+        match (&self.target, self.request.key()) {
+            (Target::Placed(placed), _) => Ok(placed.route()),
+            (_, Ok(key)) if self.request.operation().has_key() => Ok(cluster.route(key.as_bytes(), copies)),
+            _ => Ok(Route::to(cluster.server_of(&self.request)?)),
+        }
+    }
+
+    /// The client, if its settings allow more than one server to be asked.
+    #[inline]
+    fn router(&self) -> Option<&'a Client> {
+        self.target.client().filter(|client| client.fleet().is_routed)
+    }
+
+    /// Refuses what cannot be sent, and puts the key into the namespace.
+    #[inline]
+    fn check(&mut self) -> Result<(), Reply> {
+        cluster::check_sharing(&self.request)?;
+        if let Some(client) = self.target.client() {
+            let namespace = &client.config().namespace;
+            if !namespace.is_empty() {
+                self.request = self.request.clone().prefix_key(namespace);
+            }
+        }
+        check_timeout(self.timeout)
+    }
+
+    /// What is the same however the request is submitted: checks, deadline, server.
+    #[inline]
+    fn prepare(&mut self) -> Result<(Arc<Server>, Deadline, Instant), Reply> {
+        self.check()?;
+        let server = self.choose()?;
+        let now = Instant::now();
+        let deadline = fixed(now, self.timeout);
+        self.deadline = Some(deadline);
+        if self.request.needs_clock() {
+            self.request = self.request.clone().resolve_ttl(SystemTime::now);
+        }
+        Ok((server, deadline, now))
+    }
+
+    #[inline]
+    fn start(&mut self, waker: &Waker) -> Poll<Reply> {
+        if let Some(client) = self.router() {
+            return self.start_routed(client, waker);
+        }
+        let (server, deadline, now) = match self.prepare() {
+            Ok(prepared) => prepared,
+            Err(reply) => return self.finish(None, reply),
+        };
+        let lane = server.next_lane();
+        self.submit(server, lane, deadline, now, waker)
+    }
+
+    #[cold]
+    fn start_routed(&mut self, client: &'a Client, waker: &Waker) -> Poll<Reply> {
+        let route = match self.check().and_then(|()| self.route(client)) {
+            Ok(route) => route,
+            Err(reply) => return self.finish(None, reply),
+        };
+        let deadline = after(Instant::now(), self.timeout);
+        self.state = State::Routed(routed::travel(client, self.request.clone(), route, deadline));
+        self.poll_routed(waker)
+    }
+
+    fn poll_routed(&mut self, waker: &Waker) -> Poll<Reply> {
+        let State::Routed(journey) = &mut self.state else { return Poll::Pending };
+        let Outcome { reply, server } = ready!(journey.as_mut().poll(&mut Context::from_waker(waker)));
+        let reply = self.without_namespace(reply);
+        self.finish(server, reply)
+    }
+
+    #[inline]
+    fn submit(
+        &mut self,
+        server: Arc<Server>,
+        lane: usize,
+        deadline: Deadline,
+        now: Instant,
+        waker: &Waker,
+    ) -> Poll<Reply> {
+        match server.link(lane).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now) {
+            Submitted::InFlight { flight, start } => {
+                if start {
+                    server.start(lane);
+                }
+                self.state = State::InFlight { server, lane, flight };
+                Poll::Pending
+            }
+            Submitted::Full if server.overload() == Overload::Wait => self.wait(server, lane, deadline, waker),
+            Submitted::Full | Submitted::Cast { .. } => self.overloaded(server, lane),
+            Submitted::Refused(reply) => self.refused(server, lane, reply, deadline, now, waker),
+        }
+    }
+
+    /// A server that has lost one connection may have another.
+    #[cold]
+    fn refused(
+        &mut self,
+        server: Arc<Server>,
+        lane: usize,
+        reply: Reply,
+        deadline: Deadline,
+        now: Instant,
+        waker: &Waker,
+    ) -> Poll<Reply> {
+        let is_lost = matches!(reply.status, Status::Disconnected(_));
+        let other = server.other_lane(lane).filter(|_| is_lost);
+        let submit = |lane| server.link(lane).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now);
+        match other.map(|lane| (lane, submit(lane))) {
+            Some((lane, Submitted::InFlight { flight, start })) => {
+                if start {
+                    server.start(lane);
+                }
+                self.state = State::InFlight { server, lane, flight };
+                Poll::Pending
+            }
+            _ => self.finish(Some(server), reply),
+        }
+    }
+
+    #[cold]
+    fn overloaded(&mut self, server: Arc<Server>, lane: usize) -> Poll<Reply> {
+        server.link(lane).count_overloaded(1);
+        self.finish(Some(server), Reply::new(Status::Overloaded))
+    }
+
+    #[cold]
+    fn wait(&mut self, server: Arc<Server>, lane: usize, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
+        let room = room(&server, lane, self.request.value().len(), deadline);
+        self.state = State::WaitingForRoom(Waiting { server, lane, room });
+        self.poll_room(waker)
+    }
+
+    fn poll_room(&mut self, waker: &Waker) -> Poll<Reply> {
+        let State::WaitingForRoom(waiting) = &mut self.state else { return Poll::Pending };
+        let mut context = Context::from_waker(waker);
+        let is_room = ready!(waiting.room.as_mut().poll(&mut context));
+        let (server, lane) = (Arc::clone(&waiting.server), waiting.lane);
+        let now = Instant::now();
+        match self.deadline {
+            // Room that comes with the deadline, as a server is given up, comes too late.
+            Some(deadline) if is_room && now.into_std() < deadline.at => {
+                self.submit(server, lane, deadline, now, waker)
+            }
+            _ => self.overloaded(server, lane),
+        }
+    }
+
+    fn finish(&mut self, server: Option<Arc<Server>>, reply: Reply) -> Poll<Reply> {
+        self.state = State::Done { server };
+        Poll::Ready(reply)
+    }
+
+    /// The reply with its key as the caller knows it.
+    #[inline]
+    fn without_namespace(&self, mut reply: Reply) -> Reply {
+        if let (false, Some(client)) = (reply.key.is_empty(), self.target.client()) {
+            let length = client.config().namespace.len();
+            reply.key.advance(length.min(reply.key.len()));
+        }
+        reply
+    }
+
+    /// Goes on, and hands the reply to `take` where it is: to move it costs as much as to read it.
+    #[inline]
+    pub(crate) fn poll_into<T>(&mut self, waker: &Waker, take: impl FnOnce(Reply) -> T) -> Poll<T> {
+        let reply = match &self.state {
+            State::InFlight { server, lane, flight } => {
+                let take = |reply| take(self.without_namespace(reply));
+                let taken = ready!(server.link(*lane).poll_reply(flight.slot, waker, take));
+                if let State::InFlight { server, .. } = std::mem::replace(&mut self.state, State::Done { server: None })
+                {
+                    self.state = State::Done { server: Some(server) };
+                }
+                return Poll::Ready(taken);
+            }
+            State::Start => self.start(waker),
+            State::WaitingForRoom(_) => self.poll_room(waker),
+            State::Routed(_) => self.poll_routed(waker),
+            State::Done { .. } => panic!("a call was polled after it had given its reply"),
+        };
+        reply.map(take)
+    }
+
+    /// Submits without waiting for the reply, if there is room now; whether it was taken.
+    pub(crate) fn cast(mut self) -> bool {
+        if let Some(client) = self.router() {
+            let route = self.check().and_then(|()| self.route(client));
+            return route.is_ok_and(|route| routed::cast(client, &self.request, &route));
+        }
+        let Ok((server, deadline, now)) = self.prepare() else { return false };
+        let lane = server.next_lane();
+        match server.link(lane).cast(&self.request, deadline, now) {
+            Submitted::Cast { start } => {
+                if start {
+                    server.start(lane);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Refuses to wait for no time at all, which would be a failure of the server's in the end.
+#[inline]
+pub(crate) fn check_timeout(timeout: Duration) -> Result<(), Reply> {
+    match timeout.is_zero() {
+        true => Err(zero_timeout()),
+        false => Ok(()),
+    }
+}
+
+#[cold]
+fn zero_timeout() -> Reply {
+    Reply::with_text(Status::InvalidArguments, "the timeout is zero: give the request a duration such as 1 s")
+}
+
+/// A deadline that no reply moves.
+#[inline]
+pub(crate) fn fixed(now: Instant, timeout: Duration) -> Deadline {
+    Deadline { at: after(now, timeout).into_std(), patience: Duration::ZERO }
+}
+
+impl Future for Call<'_> {
+    type Output = Reply;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+        self.poll_into(cx.waker(), |reply| reply)
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if let State::InFlight { server, lane, flight } = &self.state {
+            server.link(*lane).abandon(*flight);
+        }
+    }
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("request", &self.request).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,176 @@
+//! Many requests in one call, each as it is: the direct interface for as many as one likes.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::client::{Client, no_server};
+use crate::ops::multi_builder::{KEYS_A_TURN, Requests};
+use crate::proto::{Reply, Request, Status};
+use crate::routing::multi_router as routed_many;
+use crate::routing::multi_router::Told;
+use crate::server::Server;
+use crate::server::batch as lane;
+use crate::server::batch::{Lane, Work};
+
+/// Many requests on their way; awaiting it gives a [`Reply`] to each, in the order of the requests.
+///
+/// They are sent as [`Many`](crate::ops::multi_builder::Many) sends its keys: as pipelined runs, questions aloud and
+/// changes quietly where the wire has it, some thousands in flight for each server at most. A change
+/// that was made quietly is told without its CAS value.
+///
+/// The deadline counts from the last reply: a call takes as long as replies keep coming.
+///
+/// # Cancellation
+/// Dropping the future changes nothing on the wire. What was sent may have been executed.
+#[must_use = "a call does nothing unless it is awaited"]
+pub struct CallMany<'a> {
+    target: Target<'a>,
+    requests: Vec<Request<'a>>,
+    timeout: Duration,
+}
+
+/// Where the requests go.
+enum Target<'a> {
+    /// Each to the server of its key.
+    Cluster(&'a Client),
+    /// All to this one.
+    Server(Arc<Server>),
+}
+
+impl<'a> CallMany<'a> {
+    pub(crate) fn to_cluster(client: &'a Client, requests: impl IntoIterator<Item = Request<'a>>) -> Self {
+        let namespace = &client.config().namespace;
+        let placed = |request: Request<'a>| match namespace.is_empty() {
+            true => resolved(request),
+            false => resolved(request.prefix_key(namespace)),
+        };
+        let requests = requests.into_iter().map(placed).collect();
+        Self { target: Target::Cluster(client), requests, timeout: client.config().timeout }
+    }
+
+    pub(crate) fn to_server(server: Arc<Server>, requests: impl IntoIterator<Item = Request<'a>>) -> Self {
+        let timeout = server.timeout();
+        Self { target: Target::Server(server), requests: requests.into_iter().map(resolved).collect(), timeout }
+    }
+
+    /// How long to wait for the next reply, instead of the client's [`timeout`](crate::config::Config::timeout).
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    async fn run(self) -> Vec<Reply> {
+        let Self { target, mut requests, timeout } = self;
+        let refused = refuse_what_has_no_key(&mut requests);
+        let requests = AsTheyAre(requests);
+        let mut replies = match target {
+            Target::Cluster(client) if client.fleet().is_routed => {
+                let told = routed_many::run(client, &requests, timeout).await;
+                let reply = |told: Option<Told>| told.map_or_else(no_server, |told| told.reply);
+                told.into_iter().map(reply).collect()
+            }
+            Target::Cluster(client) => drive(assign(client, &requests, timeout).await, requests).await,
+            Target::Server(server) => {
+                let mut lane = Lane::new(server, timeout);
+                (0..requests.len()).for_each(|index| lane.assign(index));
+                drive(vec![lane], requests).await
+            }
+        };
+        for (index, reply) in refused {
+            replies[index] = reply;
+        }
+        replies
+    }
+}
+
+/// What concerns no item has replies of another number, or ends the connection: it is not sent, and
+/// what stands in its place is not either, for its key is none.
+fn refuse_what_has_no_key(requests: &mut [Request<'_>]) -> Vec<(usize, Reply)> {
+    let keyless = requests.iter_mut().enumerate().filter(|(_, request)| !request.operation().has_key());
+    let refuse = |(index, request): (usize, &mut Request<'_>)| {
+        *request = Request::get("");
+        (index, Reply::with_text(Status::InvalidArguments, "only requests on items can be asked many at a time"))
+    };
+    keyless.map(refuse).collect()
+}
+
+/// Sorts the requests by server. Placing many takes a while, so others get their turn.
+async fn assign(client: &Client, requests: &AsTheyAre<'_>, timeout: Duration) -> Vec<Lane> {
+    let cluster = Arc::clone(&client.cluster());
+    let mut lanes: Vec<Lane> = cluster.servers.iter().map(|server| Lane::new(Arc::clone(server), timeout)).collect();
+    for (index, request) in requests.0.iter().enumerate() {
+        // A key that is none gets its outcome from whichever server it is handed to.
+        let place = cluster.locate(request.key().map_or(&[][..], |key| key.as_bytes()));
+        if let Some(lane) = place.and_then(|place| lanes.get_mut(place)) {
+            lane.assign(index);
+        }
+        if index % KEYS_A_TURN == KEYS_A_TURN - 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+    lanes
+}
+
+/// A time to live as the wire can say it.
+fn resolved(request: Request<'_>) -> Request<'_> {
+    if request.needs_clock() { request.resolve_ttl(SystemTime::now) } else { request }
+}
+
+async fn drive(lanes: Vec<Lane>, requests: AsTheyAre<'_>) -> Vec<Reply> {
+    let mut replies = Vec::new();
+    replies.resize_with(requests.len(), || None);
+    let mut job = Job { requests, replies };
+    lane::drive(lanes, &mut job).await;
+    job.replies.into_iter().map(|reply| reply.unwrap_or_else(no_server)).collect()
+}
+
+/// Requests whose keys are in the namespace already.
+struct AsTheyAre<'a>(Vec<Request<'a>>);
+
+impl Requests for AsTheyAre<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline]
+    fn request(&self, index: usize) -> Request<'_> {
+        self.0[index].clone()
+    }
+}
+
+/// The requests with their replies so far.
+struct Job<'a> {
+    requests: AsTheyAre<'a>,
+    replies: Vec<Option<Reply>>,
+}
+
+impl Work for Job<'_> {
+    #[inline]
+    fn request(&self, index: usize) -> Request<'_> {
+        self.requests.request(index)
+    }
+
+    #[inline]
+    fn settle(&mut self, index: usize, reply: Reply, _server: &Arc<str>) {
+        if let Some(place) = self.replies.get_mut(index) {
+            *place = Some(reply);
+        }
+    }
+}
+
+impl<'a> IntoFuture for CallMany<'a> {
+    type Output = Vec<Reply>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl fmt::Debug for CallMany<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallMany").field("requests", &self.requests.len()).finish_non_exhaustive()
+    }
+}

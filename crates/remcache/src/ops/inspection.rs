@@ -1,0 +1,94 @@
+//! What a server knows about an item, and whether it has one.
+
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::ops::builder::{Command, Exist, Inspect};
+use crate::proto::{CowBytes, ItemInfo, MetaOptions, Reply, Request, Status, Ttl};
+
+/// What a server knows about an item, before it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// The number that is stored beside the value.
+    pub flags: u32,
+    /// The CAS value.
+    pub cas: u64,
+    /// The time that the item has left.
+    pub ttl: Option<Ttl>,
+    /// How long ago the item was last accessed, in whole seconds.
+    pub last_access: Option<Duration>,
+    /// Whether the item was ever fetched.
+    pub fetched: Option<bool>,
+    /// The length of the value in bytes.
+    pub size: Option<u64>,
+    /// Whether the item is marked as stale.
+    pub stale: bool,
+}
+
+impl Client {
+    /// Asks what is known about an item, which counts as no access; `None` is a miss.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let config = remcache::Config::new().protocol(remcache::config::Protocol::Meta);
+    /// # let client = remcache::Client::with_config([server.address()], config)?;
+    /// client.set("Hello", "World").await?;
+    /// if let Some(inspection) = client.inspect("Hello").await? {
+    ///     assert_eq!(inspection.size, Some(5));
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] unless the server is asked on the meta wire
+    /// (`protocol=meta`, or `auto` with memcached 1.6.18 or newer). See [`ErrorKind`].
+    ///
+    /// # Cancellation
+    /// Nothing is changed by this.
+    pub fn inspect<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Command<'a, Inspect> {
+        Command::new(self.call(Request::inspect(key)))
+    }
+
+    /// Whether there is an item.
+    ///
+    /// On the meta wire the value stays with the server, and the question counts as no access. On the
+    /// others the item is fetched, which counts as one, and its value is dropped.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`].
+    ///
+    /// # Cancellation
+    /// Nothing is changed by this.
+    pub async fn exists(&self, key: impl AsRef<[u8]>) -> Result<bool, Error> {
+        let key = key.as_ref();
+        let without_value = MetaOptions { without_value: true, no_bump: true, ..MetaOptions::default() };
+        let question: Command<'_, Exist> = Command::new(self.call(Request::get(key).meta(without_value)));
+        match question.await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(self.get(key).await?.is_some()),
+            answer => answer,
+        }
+    }
+}
+
+pub(crate) fn inspection(reply: Reply) -> Result<Option<Inspection>, Reply> {
+    match reply.status {
+        Status::NoError => {
+            let (flags, cas) = (reply.flags, reply.cas);
+            let ItemInfo { ttl_left, last_access, fetched, size, stale, .. } = *reply.info.unwrap_or_default();
+            Ok(Some(Inspection { flags, cas, ttl: ttl_left, last_access, fetched, size, stale }))
+        }
+        Status::KeyNotFound => Ok(None),
+        _ => Err(reply),
+    }
+}
+
+pub(crate) fn existence(reply: Reply) -> Result<bool, Reply> {
+    match reply.status {
+        Status::NoError => Ok(true),
+        Status::KeyNotFound => Ok(false),
+        _ => Err(reply),
+    }
+}

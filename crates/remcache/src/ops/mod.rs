@@ -1,0 +1,19 @@
+//! Operations: what a caller builds and awaits.
+
+pub(crate) mod builder;
+pub(crate) mod call;
+pub(crate) mod call_many;
+pub(crate) mod inspection;
+pub(crate) mod multi;
+pub(crate) mod multi_builder;
+pub(crate) mod reply_stream;
+pub(crate) mod single;
+
+pub use builder::{Act, Ask, Command, Count, Delete, Exist, Extend, Fetch, Inspect, Kind, Store, Touch};
+pub use call::Call;
+pub use call_many::CallMany;
+pub use multi_builder::{
+    CountMany, DeleteMany, Entry, ExtendMany, FetchMany, KeyNumber, KeyOnly, KeyValue, Many, Outcomes, StoreMany,
+    TouchMany,
+};
+pub use reply_stream::Replies;

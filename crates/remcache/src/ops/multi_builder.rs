@@ -1,0 +1,440 @@
+//! Many keys in one call: for each server one pipelined run, an outcome for each key.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::call::check_timeout;
+use crate::client::Client;
+use crate::error::Error;
+use crate::ops::builder::{Count, Delete, Extend, Fetch, Kind, Store, Touch};
+use crate::proto::{CowBytes, Reply, Request, Ttl};
+use crate::result as outcome;
+use crate::result::Change;
+use crate::routing::multi_router as routed_many;
+use crate::routing::multi_router::Told;
+use crate::server::batch as lane;
+use crate::server::batch::{Lane, Work};
+
+/// An operation on many keys: set its options, then await it.
+///
+/// Keys go to their servers as pipelined runs, all servers in parallel: fetches aloud, so that a
+/// miss is the server's word and not its silence; changes quietly, closed by a loud one. Each key
+/// has an outcome of its own: a server that is away spoils only its own keys. Any number of keys
+/// may be given; at most some thousands are in flight for each server.
+///
+/// The deadline counts from the last reply: a call takes as long as replies keep coming, and ends
+/// when they stop for the [`timeout`](crate::config::Config::timeout).
+///
+/// With [copies](crate::config::Config::replicas) or [failover](crate::config::Config::failover) the keys go to one
+/// copy after the other, and those of servers that are away to their fallbacks at last, each pass with
+/// the same timeout. Such calls are not hedged, nor repeated at the same server.
+///
+/// # Cancellation
+/// Dropping the future changes nothing on the wire. What was sent may have been executed.
+#[must_use = "an operation does nothing unless it is awaited"]
+pub struct Many<'a, N, Q> {
+    client: &'a Client,
+    items: Vec<Q>,
+    options: Options,
+    timeout: Duration,
+    kind: PhantomData<fn() -> N>,
+}
+
+/// What all requests of a call have in common.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    ttl: Ttl,
+    flags: u32,
+    initial: Option<u64>,
+}
+
+/// A key with what its request needs beside it.
+pub trait Entry {
+    /// The key as it was given.
+    type Key: AsRef<[u8]>;
+    #[doc(hidden)]
+    fn request(&self) -> Request<'_>;
+    #[doc(hidden)]
+    fn key(&self) -> &[u8];
+    #[doc(hidden)]
+    fn into_key(self) -> Self::Key;
+}
+
+/// A key alone.
+pub struct KeyOnly<K> {
+    pub(crate) key: K,
+    pub(crate) build: for<'r> fn(CowBytes<'r>) -> Request<'r>,
+}
+
+/// A key and a value.
+pub struct KeyValue<K, V> {
+    pub(crate) key: K,
+    pub(crate) value: V,
+    pub(crate) build: for<'r> fn(CowBytes<'r>, CowBytes<'r>) -> Request<'r>,
+}
+
+/// A key and a number.
+pub struct KeyNumber<K> {
+    pub(crate) key: K,
+    pub(crate) number: u64,
+    pub(crate) build: for<'r> fn(CowBytes<'r>, u64) -> Request<'r>,
+}
+
+impl<K: AsRef<[u8]>> Entry for KeyOnly<K> {
+    type Key = K;
+    fn request(&self) -> Request<'_> {
+        (self.build)(self.key.as_ref().into())
+    }
+    fn key(&self) -> &[u8] {
+        self.key.as_ref()
+    }
+    fn into_key(self) -> K {
+        self.key
+    }
+}
+
+impl<K: AsRef<[u8]>, V> Entry for KeyValue<K, V>
+where
+    for<'r> &'r V: Into<CowBytes<'r>>,
+{
+    type Key = K;
+    fn request(&self) -> Request<'_> {
+        (self.build)(self.key.as_ref().into(), (&self.value).into())
+    }
+    fn key(&self) -> &[u8] {
+        self.key.as_ref()
+    }
+    fn into_key(self) -> K {
+        self.key
+    }
+}
+
+impl<K: AsRef<[u8]>> Entry for KeyNumber<K> {
+    type Key = K;
+    fn request(&self) -> Request<'_> {
+        (self.build)(self.key.as_ref().into(), self.number)
+    }
+    fn key(&self) -> &[u8] {
+        self.key.as_ref()
+    }
+    fn into_key(self) -> K {
+        self.key
+    }
+}
+
+macro_rules! opaque_debug {
+    ($($name:ident<$($parameter:ident),*>)*) => {$(
+        impl<$($parameter),*> fmt::Debug for $name<$($parameter),*> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($name))
+            }
+        }
+    )*};
+}
+opaque_debug!(KeyOnly<K> KeyValue<K, V> KeyNumber<K>);
+
+impl<'a, N: Kind, Q: Entry> Many<'a, N, Q> {
+    pub(crate) fn new(client: &'a Client, items: Vec<Q>) -> Self {
+        let timeout = client.config().timeout;
+        Self { client, items, options: Options::default(), timeout, kind: PhantomData }
+    }
+
+    /// How long to wait for the next reply, instead of the client's [`timeout`](crate::config::Config::timeout).
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    fn with(self, change: impl FnOnce(&mut Options)) -> Self {
+        let mut options = self.options;
+        change(&mut options);
+        Self { options, ..self }
+    }
+
+    pub(crate) fn with_ttl(self, ttl: Ttl) -> Self {
+        self.with(|options| options.ttl = ttl.resolve(SystemTime::now))
+    }
+}
+
+impl<N: Kind, Q: Entry> Many<'_, N, Q> {
+    async fn run(self) -> Outcomes<Q::Key, N::Output> {
+        let Self { client, items, options, timeout, .. } = self;
+        let source = Source { items, options, namespace: &client.config().namespace };
+        if let Err(refusal) = check_timeout(timeout) {
+            let refused = |_| Some(Err(outcome::error(&refusal, false, None)));
+            return outcomes((0..source.len()).map(refused).collect(), source);
+        }
+        if client.fleet().is_routed {
+            let told = routed_many::run(client, &source, timeout).await;
+            let results = told
+                .into_iter()
+                .enumerate()
+                .map(|(index, told)| told.map(|Told { reply, server }| source.result::<N>(index, reply, &server)));
+            return outcomes(results.collect(), source);
+        }
+        let lanes = assign(client, &source.items, timeout).await;
+        let mut results = Vec::new();
+        results.resize_with(source.len(), || None);
+        let mut job: Job<'_, N, Q> = Job { source, results };
+        lane::drive(lanes, &mut job).await;
+        outcomes(job.results, job.source)
+    }
+}
+
+/// The result of each key; what has none could not be placed.
+fn outcomes<Q: Entry, T>(results: Vec<Option<Result<T, Error>>>, source: Source<'_, Q>) -> Outcomes<Q::Key, T> {
+    let keys = source.items.into_iter().map(Entry::into_key);
+    let results = results.into_iter().map(|result| result.unwrap_or_else(|| Err(unplaced())));
+    Outcomes(keys.zip(results).collect())
+}
+
+/// What is asked in a call with many keys: a request for each place of its list, in the namespace.
+pub(crate) trait Requests {
+    fn len(&self) -> usize;
+    fn request(&self, index: usize) -> Request<'_>;
+}
+
+/// The keys of a call, and what is asked for each.
+pub(crate) struct Source<'a, Q> {
+    items: Vec<Q>,
+    options: Options,
+    namespace: &'a [u8],
+}
+
+impl<Q: Entry> Requests for Source<'_, Q> {
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    #[inline]
+    fn request(&self, index: usize) -> Request<'_> {
+        // Built where it is needed: to move a request costs as much as to encode a small one.
+        match self.options.are_none() && self.namespace.is_empty() {
+            true => self.items[index].request(),
+            false => self.options.apply(self.items[index].request()).prefix_key(self.namespace),
+        }
+    }
+}
+
+impl<Q: Entry> Source<'_, Q> {
+    #[inline]
+    fn result<N: Kind>(&self, index: usize, reply: Reply, server: &Arc<str>) -> Result<N::Output, Error> {
+        N::decode(reply).map_err(|reply| {
+            let key_is_invalid = self.request(index).key().is_err();
+            outcome::error(&reply, key_is_invalid, (!key_is_invalid).then(|| Arc::clone(server)))
+        })
+    }
+}
+
+/// A call with its outcomes so far.
+struct Job<'a, N: Kind, Q> {
+    source: Source<'a, Q>,
+    results: Vec<Option<Result<N::Output, Error>>>,
+}
+
+impl<N: Kind, Q: Entry> Work for Job<'_, N, Q> {
+    #[inline]
+    fn request(&self, index: usize) -> Request<'_> {
+        self.source.request(index)
+    }
+
+    #[inline]
+    fn settle(&mut self, index: usize, reply: Reply, server: &Arc<str>) {
+        let result = self.source.result::<N>(index, reply, server);
+        if let Some(place) = self.results.get_mut(index) {
+            *place = Some(result);
+        }
+    }
+}
+
+fn unplaced() -> Error {
+    outcome::error(&crate::client::no_server(), false, None)
+}
+
+impl Options {
+    #[inline]
+    fn apply<'r>(&self, request: Request<'r>) -> Request<'r> {
+        if request.operation().is_fetch() && self.ttl == Ttl::Never {
+            return request;
+        }
+        let request = request.flags(self.flags);
+        let request = if self.ttl == Ttl::Never { request } else { request.ttl(self.ttl) };
+        match self.initial {
+            Some(initial) => request.initial(initial),
+            None => request,
+        }
+    }
+
+    /// Whether they change no request.
+    fn are_none(&self) -> bool {
+        self.flags == 0 && self.ttl == Ttl::Never && self.initial.is_none()
+    }
+}
+
+/// Sorts the keys by server. Placing a million keys takes a while, so others get their turn.
+async fn assign<Q: Entry>(client: &Client, items: &[Q], timeout: Duration) -> Vec<Lane> {
+    let cluster = Arc::clone(&client.cluster());
+    let namespace = &client.config().namespace;
+    let mut lanes: Vec<Lane> = cluster.servers.iter().map(|server| Lane::new(Arc::clone(server), timeout)).collect();
+    for (index, item) in items.iter().enumerate() {
+        // A key that is none gets its outcome from whichever server it is handed to.
+        let place = match namespace.is_empty() {
+            true => cluster.locate(item.key()),
+            false => cluster.locate(&[namespace, item.key()].concat()),
+        };
+        if let Some(lane) = place.and_then(|place| lanes.get_mut(place)) {
+            lane.assign(index);
+        }
+        if index % KEYS_A_TURN == KEYS_A_TURN - 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+    lanes
+}
+
+/// How many keys are placed before other tasks get their turn.
+pub(crate) const KEYS_A_TURN: usize = 4096;
+
+macro_rules! options {
+    ($($kind:ident: $($option:ident)*;)*) => {$(
+        impl<Q: Entry> Many<'_, $kind, Q> { $(options!(@$option);)* }
+    )*};
+    (@ttl) => {
+        /// How long the items live (default: for ever).
+        pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
+            self.with_ttl(ttl.into())
+        }
+    };
+    (@flags) => {
+        /// A number to keep beside each value (default: 0).
+        pub fn flags(self, flags: u32) -> Self {
+            self.with(|options| options.flags = flags)
+        }
+    };
+    (@initial) => {
+        /// The number to start from where a key is absent (default: an absent counter stays absent).
+        pub fn initial(self, initial: u64) -> Self {
+            self.with(|options| options.initial = Some(initial))
+        }
+    };
+}
+
+options! {
+    Store: flags ttl;
+    Count: initial ttl;
+}
+
+impl<'a, N, Q> IntoFuture for Many<'a, N, Q>
+where
+    N: Kind + 'a,
+    N::Output: Send,
+    Q: Entry + Send + Sync + 'a,
+    Q::Key: Send,
+{
+    type Output = Outcomes<Q::Key, N::Output>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl<N, Q> fmt::Debug for Many<'_, N, Q> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Many").field("keys", &self.items.len()).finish_non_exhaustive()
+    }
+}
+
+/// The outcomes of a call with many keys: one for each, in the order in which they were given.
+#[derive(Clone, Debug)]
+pub struct Outcomes<K, T>(pub(crate) Vec<(K, Result<T, Error>)>);
+
+impl<K, T> Outcomes<K, T> {
+    pub(crate) fn of(outcomes: Vec<(K, Result<T, Error>)>) -> Self {
+        Self(outcomes)
+    }
+
+    /// How many keys were asked for.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether no key was asked for.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Every key with its outcome, in the order in which they were given.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&K, Result<&T, &Error>)> {
+        self.0.iter().map(|(key, result)| (key, result.as_ref()))
+    }
+
+    /// The keys without an outcome from the server, each with what went wrong.
+    pub fn failed(&self) -> impl Iterator<Item = (&K, &Error)> {
+        self.iter().filter_map(|(key, result)| result.err().map(|error| (key, error)))
+    }
+
+    /// Whether every key has an outcome from its server.
+    pub fn is_complete(&self) -> bool {
+        self.failed().next().is_none()
+    }
+}
+
+impl<K: AsRef<[u8]>, T> Outcomes<K, T> {
+    /// The outcome of a key; the first one if it was given more than once. `None` if it was not.
+    ///
+    /// It looks at one key after the other; collect into a map for many questions.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Result<&T, &Error>> {
+        let wanted = key.as_ref();
+        self.iter().find(|(key, _)| key.as_ref() == wanted).map(|(_, result)| result)
+    }
+}
+
+impl<K, T> Outcomes<K, Option<T>> {
+    /// The keys that were found, each with its item.
+    pub fn found(&self) -> impl Iterator<Item = (&K, &T)> {
+        self.iter().filter_map(|(key, result)| Some((key, result.ok()?.as_ref()?)))
+    }
+
+    /// The keys that the servers do not have.
+    pub fn missing(&self) -> impl Iterator<Item = &K> {
+        self.iter().filter_map(|(key, result)| matches!(result, Ok(None)).then_some(key))
+    }
+}
+
+impl<K> Outcomes<K, Change> {
+    /// The keys whose change was made.
+    pub fn made(&self) -> impl Iterator<Item = &K> {
+        self.iter().filter_map(|(key, result)| result.is_ok_and(|change| change.is_made()).then_some(key))
+    }
+
+    /// The keys whose change the server refused, each with how.
+    pub fn refused(&self) -> impl Iterator<Item = (&K, Change)> {
+        self.iter().filter_map(|(key, result)| Some((key, *result.ok()?))).filter(|(_, change)| !change.is_made())
+    }
+}
+
+impl<K, T> IntoIterator for Outcomes<K, T> {
+    type Item = (K, Result<T, Error>);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// The many-forms of the operations, by what they need beside the keys.
+pub type FetchMany<'a, K> = Many<'a, Fetch, KeyOnly<K>>;
+/// Stores many items.
+pub type StoreMany<'a, K, V> = Many<'a, Store, KeyValue<K, V>>;
+/// Appends or prepends to many items.
+pub type ExtendMany<'a, K, V> = Many<'a, Extend, KeyValue<K, V>>;
+/// Deletes many items.
+pub type DeleteMany<'a, K> = Many<'a, Delete, KeyOnly<K>>;
+/// Gives many items a new time to live.
+pub type TouchMany<'a, K> = Many<'a, Touch, KeyOnly<K>>;
+/// Changes many counters.
+pub type CountMany<'a, K> = Many<'a, Count, KeyNumber<K>>;

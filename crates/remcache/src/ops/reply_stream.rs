@@ -1,0 +1,168 @@
+//! The replies to a request as a stream.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Buf;
+use futures_core::Stream;
+use tokio::time::Instant;
+
+use super::call::{Room, fixed, room};
+use crate::client::{Client, no_server};
+use crate::config::Overload;
+use crate::connection::shared::{Flight, Submitted};
+use crate::connection::slot::{Many, Slot};
+use crate::proto::{Deadline, Reply, Request, Status};
+use crate::routing::cluster;
+use crate::server::Server;
+
+/// The replies to a request that has many, as they come; the last one included.
+///
+/// A request with a key has one reply, which comes by way of the client's retries, copies and failover, as that of
+/// [`Client::call`] does. One without a key concerns one server, and is asked once: after its first reply the rest of
+/// another server's would be no continuation.
+///
+/// # Cancellation
+/// Dropping it changes nothing on the wire: what is still to come is read and thrown away.
+#[must_use = "a stream does nothing unless it is polled"]
+pub struct Replies {
+    request: Request<'static>,
+    server: Result<Arc<Server>, Reply>,
+    lane: usize,
+    deadline: Option<Deadline>,
+    progress: Progress,
+    /// How many bytes of the keys in replies are the namespace.
+    namespace: usize,
+}
+
+enum Progress {
+    Start,
+    /// More than one server may be asked; there is one reply.
+    Routed(Pin<Box<dyn Future<Output = Reply> + Send>>),
+    WaitingForRoom(Room),
+    InFlight(Flight),
+    Ended,
+}
+
+impl Replies {
+    /// The replies of one server.
+    pub(crate) fn of_server(server: Result<Arc<Server>, Reply>, request: Request<'static>) -> Self {
+        let server = cluster::check_sharing(&request).and(server);
+        Self { request, server, lane: 0, deadline: None, progress: Progress::Start, namespace: 0 }
+    }
+
+    /// The replies of whoever the client's settings name.
+    pub(crate) fn of_client(client: &Client, request: Request<'static>) -> Self {
+        // Only requests without a key have many replies, and concern one server.
+        let has_key = request.operation().has_key();
+        if client.fleet().is_routed && has_key {
+            let (asker, routed) = (client.clone(), request.clone());
+            let journey = Box::pin(async move { asker.call(routed).await });
+            let mut replies = Self::of_server(Err(no_server()), request);
+            replies.progress = Progress::Routed(journey);
+            return replies;
+        }
+        let namespace = &client.config().namespace;
+        let request = request.prefix_key(namespace);
+        let server = client.cluster().server_of(&request);
+        let mut replies = Self::of_server(server, request);
+        replies.namespace = if has_key { namespace.len() } else { 0 };
+        replies
+    }
+
+    /// The next reply; `None` after the last.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses no reply.
+    pub async fn next(&mut self) -> Option<Reply> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    pub(crate) fn server_name(&self) -> Option<Arc<str>> {
+        self.server.as_ref().ok().map(|server| Arc::clone(&server.endpoint.name))
+    }
+
+    /// Submits the request; the reply that ends the stream, if it could not be.
+    fn submit(&mut self) -> Option<Reply> {
+        let server = match &self.server {
+            Ok(server) => server,
+            Err(reply) => return Some(reply.clone()),
+        };
+        let now = Instant::now();
+        let patience = server.timeout();
+        let deadline = *self.deadline.get_or_insert_with(|| Deadline { patience, ..fixed(now, patience) });
+        match server.link(self.lane).submit(&self.request, deadline, Slot::Many(Box::<Many>::default()), now) {
+            Submitted::InFlight { flight, start } => {
+                if start {
+                    server.start(self.lane);
+                }
+                self.progress = Progress::InFlight(flight);
+                None
+            }
+            Submitted::Refused(reply) => Some(reply),
+            Submitted::Full if server.overload() == Overload::Wait => {
+                let length = self.request.value().len();
+                self.progress = Progress::WaitingForRoom(room(server, self.lane, length, deadline));
+                None
+            }
+            Submitted::Full | Submitted::Cast { .. } => Some(Reply::new(Status::Overloaded)),
+        }
+    }
+
+    /// Ends the stream with this reply.
+    fn end_with(&mut self, reply: Reply) -> Poll<Option<Reply>> {
+        self.progress = Progress::Ended;
+        Poll::Ready(Some(reply))
+    }
+}
+
+impl Stream for Replies {
+    type Item = Reply;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Reply>> {
+        let replies = &mut *self;
+        loop {
+            let refused = match &mut replies.progress {
+                Progress::Start => {
+                    replies.lane = replies.server.as_ref().map_or(0, |server| server.next_lane());
+                    replies.submit()
+                }
+                Progress::Routed(journey) => Some(ready!(journey.as_mut().poll(cx))),
+                Progress::WaitingForRoom(room) => match ready!(room.as_mut().poll(cx)) {
+                    true => replies.submit(),
+                    false => Some(Reply::new(Status::Overloaded)),
+                },
+                Progress::InFlight(flight) => {
+                    let Ok(server) = &replies.server else { return Poll::Ready(None) };
+                    let mut reply = ready!(server.link(replies.lane).poll_next(flight.slot, cx.waker()));
+                    match &mut reply {
+                        Some(reply) => reply.key.advance(replies.namespace.min(reply.key.len())),
+                        None => replies.progress = Progress::Ended,
+                    }
+                    return Poll::Ready(reply);
+                }
+                Progress::Ended => return Poll::Ready(None),
+            };
+            if let Some(reply) = refused {
+                return replies.end_with(reply);
+            }
+        }
+    }
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        if let (Ok(server), Progress::InFlight(flight)) = (&self.server, &self.progress) {
+            server.link(self.lane).abandon(*flight);
+        }
+    }
+}
+
+impl fmt::Debug for Replies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replies").field("request", &self.request).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,332 @@
+//! The operations on one key, and on all servers: one method each.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::ops::builder::{Command, Count, Delete, Extend, Fetch, Kind, Store, Touch};
+use crate::proto::{CowBytes, Request, Ttl};
+use crate::server::handle::ServerHandle;
+
+/// Operations on one key.
+impl Client {
+    /// Fetches an item, its CAS value with it; `None` is a miss.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// if let Some(item) = client.get("Hello").await? {
+    ///     println!("{} bytes, flags {}", item.value.len(), item.flags);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
+    ///
+    /// # Cancellation
+    /// See [`Command`].
+    #[doc(alias = "gets")]
+    #[inline]
+    pub fn get<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Command<'a, Fetch> {
+        Command::new(self.call(Request::get(key)))
+    }
+
+    /// Fetches an item and gives it a new time to live; `None` is a miss.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    /// let session = client.get_and_touch("session:7", Duration::from_secs(600)).await?;
+    /// assert!(session.is_none());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
+    ///
+    /// # Cancellation
+    /// See [`Command`].
+    #[inline]
+    pub fn get_and_touch<'a>(&'a self, key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Command<'a, Fetch> {
+        Command::new(self.call(Request::get_and_touch(key, ttl)))
+    }
+
+    /// Stores an item, whether or not there is one.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    /// let change = client.set("Hello", "World").ttl(Duration::from_secs(600)).await?;
+    /// assert!(change.is_made());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
+    ///
+    /// # Cancellation
+    /// See [`Command`].
+    #[inline]
+    pub fn set<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store> {
+        Command::new(self.call(Request::set(key, value)))
+    }
+
+    /// Stores an item if it is still the one with this CAS value; else the change is
+    /// [`Exists`](crate::result::Change::Exists), or [`NotFound`](crate::result::Change::NotFound) if it is gone.
+    ///
+    /// It is [`set`](Client::set) with `.cas(…)`, but that 0 is no item's CAS value here, and no condition
+    /// there.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// client.set("Hello", "World").await?;
+    /// let item = client.get("Hello").await?.ok_or("it is there")?;
+    /// assert!(client.compare_and_swap("Hello", "you", item.cas).await?.is_made());
+    /// assert_eq!(client.compare_and_swap("Hello", "late", item.cas).await?, remcache::Change::Exists);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
+    ///
+    /// # Cancellation
+    /// See [`Command`].
+    #[doc(alias = "cas")]
+    pub fn compare_and_swap<'a>(
+        &'a self,
+        key: impl Into<CowBytes<'a>>,
+        value: impl Into<CowBytes<'a>>,
+        cas: u64,
+    ) -> Command<'a, Store> {
+        // To the wire 0 is no condition; the last number is none that a server gets to.
+        self.set(key, value).cas(if cas == 0 { u64::MAX } else { cas })
+    }
+
+    /// Stores an item if there is none; else the change is [`Exists`](crate::result::Change::Exists).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// assert!(client.add("Hello", "World").await?.is_made());
+    /// assert_eq!(client.add("Hello", "again").await?, remcache::Change::Exists);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
+    ///
+    /// # Cancellation
+    /// See [`Command`].
+    #[inline]
+    pub fn add<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store> {
+        Command::new(self.call(Request::add(key, value)))
+    }
+
+    /// Stores an item if there is one; else the change is [`NotFound`](crate::result::Change::NotFound).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// assert_eq!(client.replace("absent", "x").await?, remcache::Change::NotFound);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
+    ///
+    /// # Cancellation
+    /// See [`Command`].
+    #[inline]
+    pub fn replace<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store> {
+        Command::new(self.call(Request::replace(key, value)))
+    }
+
+    /// Puts bytes behind a value; its flags and time to live stay.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// client.set("log", "one").await?;
+    /// assert!(client.append("log", " two").await?.is_made());
+    /// assert_eq!(client.append("absent", "x").await?, remcache::Change::NotStored);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
+    ///
+    /// # Cancellation
+    /// See [`Command`].
+    #[inline]
+    pub fn append<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Extend> {
+        Command::new(self.call(Request::append(key, value)))
+    }
+
+    /// Puts bytes before a value; its flags and time to live stay.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// client.set("log", "two").await?;
+    /// assert!(client.prepend("log", "one ").await?.is_made());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
+    ///
+    /// # Cancellation
+    /// See [`Command`].
+    #[inline]
+    pub fn prepend<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Extend> {
+        Command::new(self.call(Request::prepend(key, value)))
+    }
+
+    /// Removes an item.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// assert_eq!(client.delete("absent").await?, remcache::Change::NotFound);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
+    ///
+    /// # Cancellation
+    /// See [`Command`].
+    #[inline]
+    pub fn delete<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Command<'a, Delete> {
+        Command::new(self.call(Request::delete(key)))
+    }
+
+    /// Raises a counter; it wraps at 2^64. `None` if it is absent and no `initial` was given.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// let visits = client.increment("visits", 1).initial(1).await?;
+    /// assert_eq!(visits.map(|counter| counter.value), Some(1));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
+    ///
+    /// # Cancellation
+    /// See [`Command`].
+    #[inline]
+    pub fn increment<'a>(&'a self, key: impl Into<CowBytes<'a>>, delta: u64) -> Command<'a, Count> {
+        Command::new(self.call(Request::increment(key, delta)))
+    }
+
+    /// Lowers a counter; it stops at 0. `None` if it is absent and no `initial` was given.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// client.set("left", "5").await?;
+    /// let left = client.decrement("left", 7).await?;
+    /// assert_eq!(left.map(|counter| counter.value), Some(0));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
+    ///
+    /// # Cancellation
+    /// See [`Command`].
+    #[inline]
+    pub fn decrement<'a>(&'a self, key: impl Into<CowBytes<'a>>, delta: u64) -> Command<'a, Count> {
+        Command::new(self.call(Request::decrement(key, delta)))
+    }
+
+    /// Gives an item a new time to live.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    /// assert!(!client.touch("absent", Duration::from_secs(60)).await?.is_made());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
+    ///
+    /// # Cancellation
+    /// See [`Command`].
+    #[inline]
+    pub fn touch<'a>(&'a self, key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Command<'a, Touch> {
+        Command::new(self.call(Request::touch(key, ttl)))
+    }
+}
+
+/// Operations on all servers.
+impl Client {
+    /// Removes all items of all servers, at once or at a later time; an outcome for each server.
+    ///
+    /// # Cancellation
+    /// Servers that were asked may have flushed.
+    pub async fn flush(&self, when: impl Into<Ttl>) -> Vec<(ServerHandle, Result<(), Error>)> {
+        let when = when.into();
+        self.on_all_servers(|server| server.flush(when)).await
+    }
+
+    /// The versions of all servers; an outcome for each server.
+    ///
+    /// # Cancellation
+    /// Nothing is changed by this.
+    pub async fn version(&self) -> Vec<(ServerHandle, Result<String, Error>)> {
+        self.on_all_servers(ServerHandle::version).await
+    }
+
+    /// Asks all servers for nothing but an answer; an outcome for each server.
+    ///
+    /// # Cancellation
+    /// Nothing is changed by this.
+    pub async fn noop(&self) -> Vec<(ServerHandle, Result<(), Error>)> {
+        self.on_all_servers(ServerHandle::noop).await
+    }
+
+    async fn on_all_servers<N: Kind + 'static>(
+        &self,
+        command: impl Fn(&ServerHandle) -> Command<'static, N>,
+    ) -> Vec<(ServerHandle, Result<N::Output, Error>)> {
+        let mut waiting: Vec<_> =
+            self.servers().into_iter().map(|server| (Some(command(&server)), server, None)).collect();
+        poll_fn(|cx| {
+            let mut pending = false;
+            for (command, _, outcome) in &mut waiting {
+                if let Some(unfinished) = command {
+                    match Pin::new(unfinished).poll(cx) {
+                        Poll::Pending => pending = true,
+                        Poll::Ready(result) => (*command, *outcome) = (None, Some(result)),
+                    }
+                }
+            }
+            if pending { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+        waiting.into_iter().filter_map(|(_, server, outcome)| Some((server, outcome?))).collect()
+    }
+}

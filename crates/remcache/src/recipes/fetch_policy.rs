@@ -1,0 +1,152 @@
+//! How fresh a value has to be, as data.
+
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind};
+
+/// How fresh a fetched value has to be, and what may be shown meanwhile.
+///
+/// ```text
+///  loaded                 due               ttl                stale_for      time
+///    ├──── fresh ──────────┼─ refresh_ahead ─┼──── stale ────────┤── gone ──>
+///    │   shown             │ shown, and reloaded by one          │ loaded, and waited for
+/// ```
+///
+/// The wire counts whole seconds, and so do these: fractions are rounded up.
+///
+/// ```
+/// use std::time::Duration;
+/// use remcache::recipes::Freshness;
+///
+/// let freshness = Freshness::new(Duration::from_secs(300))
+///     .refresh_ahead(Duration::from_secs(30))
+///     .stale_for(Duration::from_secs(600))
+///     .negative(Duration::from_secs(10));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "it is given to `fetch`"]
+pub struct Freshness {
+    pub(crate) ttl: Duration,
+    pub(crate) refresh_ahead: Duration,
+    pub(crate) stale_for: Duration,
+    pub(crate) negative: Option<Duration>,
+    pub(crate) lease: Duration,
+    pub(crate) wait: Duration,
+}
+
+impl Freshness {
+    /// Values that are fresh for so long.
+    pub fn new(ttl: Duration) -> Self {
+        Self {
+            ttl,
+            refresh_ahead: Duration::ZERO,
+            stale_for: Duration::ZERO,
+            negative: None,
+            lease: Duration::from_secs(5),
+            wait: Duration::from_secs(5),
+        }
+    }
+
+    /// Reloads a value so long before it stops being fresh (default: not before).
+    ///
+    /// One caller's loader runs in a task of its own, and everybody is shown the value meanwhile: after
+    /// the first load nobody waits, if the key is asked for at least once in this time.
+    pub fn refresh_ahead(self, ahead: Duration) -> Self {
+        Self { refresh_ahead: ahead, ..self }
+    }
+
+    /// Keeps a value for so long after it stopped being fresh, and shows it while one caller's loader
+    /// reloads it (default: it is gone).
+    ///
+    /// If the source fails, this is how long its last word stands.
+    pub fn stale_for(self, stale: Duration) -> Self {
+        Self { stale_for: stale, ..self }
+    }
+
+    /// Keeps for so long that there is nothing, when a loader says so (default: it is asked each time).
+    pub fn negative(self, ttl: Duration) -> Self {
+        Self { negative: Some(ttl), ..self }
+    }
+
+    /// How long a loader may take until another one may begin (default: 5 s).
+    ///
+    /// A loader that ends, fails, panics or is dropped frees the others at once; this is for a process
+    /// that dies. Servers count whole seconds, so a lease may last up to one second longer.
+    pub fn lease(self, lease: Duration) -> Self {
+        Self { lease, ..self }
+    }
+
+    /// How long a caller waits for another one's loader, until it loads by itself (default: 5 s).
+    pub fn wait(self, wait: Duration) -> Self {
+        Self { wait, ..self }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let Self { ttl, refresh_ahead, negative, lease, .. } = *self;
+        let wrong = |text| Err(Error::new(ErrorKind::InvalidArguments, text));
+        if ttl.is_zero() || lease.is_zero() || negative.is_some_and(|ttl| ttl.is_zero()) {
+            return wrong("a freshness has a ttl, a lease and a negative ttl above zero");
+        }
+        if refresh_ahead >= ttl {
+            return wrong(
+                "a freshness has a refresh_ahead below its ttl: a value would be due as soon as it is loaded",
+            );
+        }
+        Ok(())
+    }
+
+    /// How long a value stays with the server.
+    pub(crate) fn kept_for(&self) -> Duration {
+        self.ttl.saturating_add(self.stale_for)
+    }
+
+    /// A value with less time left than this is due, in whole seconds; zero if none ever is.
+    pub(crate) fn due_below(&self) -> Duration {
+        let left = self.stale_for.saturating_add(self.refresh_ahead);
+        Duration::from_secs(left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)))
+    }
+
+    /// How long after its load a value is due.
+    pub(crate) fn due_after(&self) -> Duration {
+        self.ttl.saturating_sub(self.refresh_ahead)
+    }
+}
+
+impl From<Duration> for Freshness {
+    fn from(ttl: Duration) -> Self {
+        Self::new(ttl)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_value_is_due_when_the_time_that_it_has_left_says_so() {
+        let freshness = Freshness::new(seconds(100)).refresh_ahead(seconds(10)).stale_for(seconds(50));
+        assert_eq!((freshness.kept_for(), freshness.due_below()), (seconds(150), seconds(60)));
+        assert_eq!(freshness.due_after(), seconds(90));
+        assert_eq!(Freshness::new(seconds(100)).due_below(), Duration::ZERO);
+        assert_eq!(Freshness::new(seconds(3)).refresh_ahead(Duration::from_millis(500)).due_below(), seconds(1));
+        assert_eq!(Freshness::new(Duration::MAX).stale_for(Duration::MAX).kept_for(), Duration::MAX);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let good = Freshness::new(seconds(10));
+        assert!(good.refresh_ahead(seconds(9)).negative(seconds(1)).check().is_ok());
+        for bad in [
+            Freshness::new(Duration::ZERO),
+            good.refresh_ahead(seconds(10)),
+            good.negative(Duration::ZERO),
+            good.lease(Duration::ZERO),
+        ] {
+            assert_eq!(bad.check().unwrap_err().kind(), ErrorKind::InvalidArguments, "{bad:?}");
+        }
+    }
+}

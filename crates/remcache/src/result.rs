@@ -1,0 +1,111 @@
+//! What operations return: what the server decided is a value, what went wrong an error.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::{Error, ErrorKind};
+use crate::proto::{Reply, Status};
+
+/// A fetched item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Item {
+    /// The value. What is kept of it keeps at most twice its length alive, and 1 KiB.
+    pub value: Bytes,
+    /// The number that was stored beside it.
+    pub flags: u32,
+    /// The CAS value: condition of a later `.cas(…)`.
+    pub cas: u64,
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// It was made; the item's CAS value, or 0 where there is none.
+    Made(u64),
+    /// It was not: there is no such key.
+    NotFound,
+    /// It was not: the key exists (add), or the item was changed meanwhile (with a CAS value).
+    Exists,
+    /// It was not: there is nothing to append or prepend to, or the sum would be too large.
+    NotStored,
+}
+
+impl Change {
+    /// Whether the change was made.
+    pub fn is_made(self) -> bool {
+        matches!(self, Self::Made(_))
+    }
+
+    /// The item's CAS value, if the change was made.
+    pub fn cas(self) -> Option<u64> {
+        match self {
+            Self::Made(cas) => Some(cas),
+            _ => None,
+        }
+    }
+}
+
+/// A counter after it was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counter {
+    /// The new number.
+    pub value: u64,
+    /// The item's CAS value.
+    pub cas: u64,
+}
+
+// How a reply becomes an operation's result; what is none of these is an error.
+
+#[inline]
+pub(crate) fn item(reply: Reply) -> Result<Option<Item>, Reply> {
+    match reply.status {
+        Status::NoError => Ok(Some(Item { value: reply.value, flags: reply.flags, cas: reply.cas })),
+        Status::KeyNotFound => Ok(None),
+        _ => Err(reply),
+    }
+}
+
+pub(crate) fn change(reply: Reply) -> Result<Change, Reply> {
+    match reply.status {
+        Status::NoError => Ok(Change::Made(reply.cas)),
+        Status::KeyNotFound => Ok(Change::NotFound),
+        Status::KeyExists => Ok(Change::Exists),
+        Status::ItemNotStored => Ok(Change::NotStored),
+        _ => Err(reply),
+    }
+}
+
+pub(crate) fn counter(reply: Reply) -> Result<Option<Counter>, Reply> {
+    match (reply.status, reply.number) {
+        (Status::NoError, Some(value)) => Ok(Some(Counter { value, cas: reply.cas })),
+        (Status::KeyNotFound, _) => Ok(None),
+        _ => Err(reply),
+    }
+}
+
+pub(crate) fn done(reply: Reply) -> Result<(), Reply> {
+    match reply.status {
+        Status::NoError => Ok(()),
+        _ => Err(reply),
+    }
+}
+
+pub(crate) fn text(reply: Reply) -> Result<String, Reply> {
+    match reply.status {
+        Status::NoError => Ok(reply.text().into_owned()),
+        _ => Err(reply),
+    }
+}
+
+/// The error of a reply; a key that is none gets its own kind.
+#[cold]
+pub(crate) fn error(reply: &Reply, key_is_invalid: bool, server: Option<Arc<str>>) -> Error {
+    match reply.status {
+        Status::InvalidArguments if key_is_invalid => Error::new(ErrorKind::InvalidKey, reply.text()),
+        _ => Error::from_reply(reply, server),
+    }
+}

@@ -1,0 +1,7 @@
+//! Which servers a request goes to, and what follows a failure.
+
+pub(crate) mod cluster;
+pub(crate) mod multi_router;
+pub(crate) mod primary;
+pub(crate) mod router;
+pub(crate) mod shared;

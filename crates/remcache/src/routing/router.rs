@@ -1,0 +1,339 @@
+//! A request that more than one server may be asked for: copies, fallbacks, second attempts, hedges.
+//!
+//! Each attempt is a [`Call`] to one server, which knows nothing of the others; what follows it is
+//! decided by `policy`. Requests of a client without such settings never come here.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::SystemTime;
+
+use tokio::time::{Instant, sleep};
+
+use super::cluster::Route;
+use crate::client::Client;
+use crate::config::Config;
+use crate::ops::call::Call;
+use crate::policy::{Spread, Trouble, capped, has_ttl, may_repeat, spread, told};
+use crate::proto::{Reply, Request, Status};
+use crate::routing::shared::Fleet;
+use crate::server::Server;
+
+/// A reply, and the server that gave it.
+pub(crate) struct Outcome {
+    pub(crate) reply: Reply,
+    pub(crate) server: Option<Arc<Server>>,
+}
+
+/// A routed request on its way.
+pub(crate) type Journey<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+
+/// Asks whoever the route and the settings name, until the deadline.
+pub(crate) fn travel<'a>(client: &'a Client, request: Request<'a>, route: Route, deadline: Instant) -> Journey<'a> {
+    let traveller = Traveller { config: client.config(), fleet: client.fleet(), request, route, deadline };
+    Box::pin(async move { traveller.run().await })
+}
+
+/// Queues a request without waiting for its replies, wherever it has to go; whether it was queued.
+pub(crate) fn cast(client: &Client, request: &Request<'_>, route: &Route) -> bool {
+    let queue = |server: &Arc<Server>, request: Request<'_>| Call::to_server(Arc::clone(server), request).cast();
+    let to_copies = || route.copies.iter().filter(|server| queue(server, request.clone())).count() > 0;
+    let to_first = || route.copies.iter().any(|server| queue(server, request.clone()));
+    let to_fallback = || {
+        let elsewhere = elsewhere(request, client.config());
+        route.fallback.as_ref().is_some_and(|server| request.condition() == 0 && queue(server, elsewhere))
+    };
+    match spread(request) {
+        Spread::Ask => to_first() || to_fallback(),
+        Spread::Every => to_copies() || to_fallback(),
+        Spread::Remove => {
+            let _ = to_fallback();
+            to_copies()
+        }
+        Spread::First if route.copies.len() == 1 => to_first() || to_fallback(),
+        Spread::First => {
+            // What becomes of it is not awaited, so the other copies are deleted in any case.
+            let Some(first) = route.copies.iter().find(|server| queue(server, request.clone())) else { return false };
+            for other in route.copies.iter().filter(|other| !Arc::ptr_eq(other, first)) {
+                let _ = purge(request).map(|delete| queue(other, delete));
+            }
+            true
+        }
+    }
+}
+
+/// The request as it is sent to a fallback: what it stores there does not live long.
+pub(crate) fn elsewhere<'r>(request: &Request<'r>, config: &Config) -> Request<'r> {
+    match config.failover.cap() {
+        Some(cap) if has_ttl(request) => {
+            let ttl = capped(request.time_to_live(), cap, SystemTime::now());
+            request.clone().ttl(ttl)
+        }
+        _ => request.clone(),
+    }
+}
+
+/// The delete of a request's key.
+pub(crate) fn purge<'r>(request: &Request<'r>) -> Option<Request<'r>> {
+    request.key().ok().map(|key| Request::delete(key.clone()))
+}
+
+struct Traveller<'a> {
+    config: &'a Config,
+    fleet: &'a Fleet,
+    request: Request<'a>,
+    route: Route,
+    deadline: Instant,
+}
+
+impl<'a> Traveller<'a> {
+    async fn run(&self) -> Outcome {
+        let outcome = match spread(&self.request) {
+            Spread::Ask => self.fetch().await,
+            Spread::Every => self.change_every_copy().await,
+            Spread::Remove => self.remove().await,
+            Spread::First => self.change_first_copy().await,
+        };
+        if outcome.reply.is_ok() || outcome.reply.status == Status::KeyNotFound {
+            self.fleet.succeeded(1);
+        }
+        outcome
+    }
+
+    // ---- One server ----
+
+    /// Asks one server: once, or again if the settings and the budget allow.
+    async fn ask(&self, server: &Arc<Server>, request: &Request<'a>) -> Outcome {
+        let mut attempts = self.config.retries.attempts;
+        loop {
+            let was_usable = server.is_usable();
+            let reply = self.attempt(server, request).await;
+            // A server that was down before it was asked fails at once.
+            let again = attempts > 0 && was_usable && self.may_go_on(request, reply.status);
+            if !again || !server.wait_for_return(self.deadline).await || !self.pay(reply.status) {
+                return Outcome { reply, server: Some(Arc::clone(server)) };
+            }
+            attempts -= 1;
+        }
+    }
+
+    async fn attempt(&self, server: &Arc<Server>, request: &Request<'a>) -> Reply {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let limit = self.config.retries.attempt_timeout.filter(|_| may_repeat(request, &self.config.retries));
+        let timeout = limit.map_or(left, |limit| limit.min(left));
+        if timeout.is_zero() {
+            return Reply::new(Status::TimedOut(crate::proto::Delivery::NotSent));
+        }
+        Call::to_server(Arc::clone(server), request.clone()).timeout(timeout).await
+    }
+
+    /// Whether a request may be sent once more after this, by what it is and the time that is left.
+    fn may_go_on(&self, request: &Request<'a>, status: Status) -> bool {
+        let is_safe = !status.may_have_executed() || may_repeat(request, &self.config.retries);
+        Trouble::of(status).is_some() && is_safe && Instant::now() < self.deadline
+    }
+
+    /// Takes what that costs out of the budget; `false` if there is not enough.
+    fn pay(&self, status: Status) -> bool {
+        Trouble::of(status).is_some_and(|trouble| self.fleet.may_go_on(trouble))
+    }
+
+    /// Whether the request goes on to another server after this.
+    fn goes_on(&self, status: Status) -> bool {
+        self.may_go_on(&self.request, status) && self.pay(status)
+    }
+
+    // ---- Fetches ----
+
+    async fn fetch(&self) -> Outcome {
+        self.fleet.asked();
+        let mut found = Vec::new();
+        let mut copies = self.copies_to_fetch_from();
+        while let Some((first, rest)) = copies.split_first() {
+            let (outcome, asked) = self.fetch_from(first, rest.first()).await;
+            copies = copies.get(asked..).unwrap_or_default();
+            let status = outcome.reply.status;
+            let is_last = copies.is_empty() && self.route.fallback.is_none();
+            found.push(outcome);
+            let goes_on = status == Status::KeyNotFound || !is_last && self.goes_on(status);
+            if !goes_on {
+                return best(Spread::Every, found);
+            }
+        }
+        // The word of a copy is better than the word of a fallback.
+        if found.iter().all(|outcome| Trouble::of(outcome.reply.status).is_some()) {
+            found.extend(self.ask_fallback().await);
+        }
+        best(Spread::Every, found)
+    }
+
+    fn copies_to_fetch_from(&self) -> &[Arc<Server>] {
+        let count = if self.route.is_pinned { 1 } else { self.route.copies.len() };
+        self.route.copies.get(..count).unwrap_or_default()
+    }
+
+    /// Asks a copy, and the next one too if it takes long; how many were asked.
+    async fn fetch_from(&self, first: &Arc<Server>, next: Option<&Arc<Server>>) -> (Outcome, usize) {
+        let mut one = pin!(self.ask(first, &self.request));
+        let (Some(hedge), Some(next)) = (self.config.hedge, next) else { return (one.await, 1) };
+        let mut delay = pin!(sleep(hedge.delay));
+        let early = poll_fn(|cx| match one.as_mut().poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending => delay.as_mut().poll(cx).map(|()| None),
+        });
+        if let Some(outcome) = early.await {
+            return (outcome, 1);
+        }
+        if !next.is_usable() || !self.fleet.may_hedge() {
+            return (one.await, 1);
+        }
+        let other = pin!(self.ask(next, &self.request));
+        (first_hit(one, other).await, 2)
+    }
+
+    async fn ask_fallback(&self) -> Option<Outcome> {
+        let server = self.route.fallback.as_ref()?;
+        // A CAS value is one server's own.
+        if self.request.condition() != 0 {
+            return None;
+        }
+        Some(self.ask(server, &elsewhere(&self.request, self.config)).await)
+    }
+
+    // ---- Changes ----
+
+    async fn change_every_copy(&self) -> Outcome {
+        let outcomes = self.ask_all(&self.route.copies, &self.request).await;
+        let outcome = best(Spread::Every, outcomes);
+        self.or_fallback(outcome).await
+    }
+
+    /// Asks the fallback if no copy could be asked.
+    async fn or_fallback(&self, outcome: Outcome) -> Outcome {
+        let has_other = self.route.fallback.is_some() && self.request.condition() == 0;
+        match has_other && self.goes_on(outcome.reply.status) {
+            true => self.ask_fallback().await.unwrap_or(outcome),
+            false => outcome,
+        }
+    }
+
+    /// Deletes at every copy, and what may have been stored elsewhere.
+    async fn remove(&self) -> Outcome {
+        let fallback = async { self.ask_fallback().await };
+        let copies = self.ask_all(&self.route.copies, &self.request);
+        let (copies, elsewhere) = both(copies, fallback).await;
+        let outcome = best(Spread::Remove, copies);
+        match elsewhere {
+            Some(elsewhere) if outcome.reply.status == Status::KeyNotFound && elsewhere.reply.is_ok() => elsewhere,
+            _ => outcome,
+        }
+    }
+
+    /// Changes the first copy that can be asked, and deletes the others.
+    async fn change_first_copy(&self) -> Outcome {
+        let mut tried = Vec::new();
+        for server in &self.route.copies {
+            let outcome = self.ask(server, &self.request).await;
+            let status = outcome.reply.status;
+            tried.push(outcome);
+            let is_last = tried.len() == self.route.copies.len();
+            let is_bound = self.route.is_pinned || self.request.condition() != 0;
+            if is_last || is_bound || !self.goes_on(status) {
+                break;
+            }
+        }
+        let changed = tried.len();
+        let outcome = best(Spread::Every, tried);
+        if outcome.reply.is_ok() || outcome.reply.status.may_have_executed() {
+            self.purge_others(changed.saturating_sub(1)).await;
+        }
+        self.or_fallback(outcome).await
+    }
+
+    /// Deletes the copies beside this one.
+    async fn purge_others(&self, changed: usize) {
+        let copies = self.route.copies.iter().enumerate();
+        let others: Vec<_> = copies.filter(|(place, _)| *place != changed).map(|(_, copy)| Arc::clone(copy)).collect();
+        if let (false, Some(delete)) = (others.is_empty(), purge(&self.request)) {
+            self.ask_all(&others, &delete).await;
+        }
+    }
+
+    async fn ask_all(&self, servers: &[Arc<Server>], request: &Request<'a>) -> Vec<Outcome> {
+        let mut waiting: Vec<_> =
+            servers.iter().map(|server| (Some(Box::pin(self.ask(server, request))), None)).collect();
+        poll_fn(|cx| {
+            let mut pending = false;
+            for (asking, outcome) in &mut waiting {
+                if let Some(unfinished) = asking {
+                    match unfinished.as_mut().poll(cx) {
+                        Poll::Pending => pending = true,
+                        Poll::Ready(answer) => (*asking, *outcome) = (None, Some(answer)),
+                    }
+                }
+            }
+            if pending { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+        waiting.into_iter().filter_map(|(_, outcome)| outcome).collect()
+    }
+}
+
+/// The outcome that is told.
+fn best(spread: Spread, mut outcomes: Vec<Outcome>) -> Outcome {
+    let statuses: Vec<_> = outcomes.iter().map(|outcome| outcome.reply.status).collect();
+    match told(spread, &statuses) {
+        Some(place) => outcomes.swap_remove(place),
+        None => Outcome { reply: crate::client::no_server(), server: None },
+    }
+}
+
+/// The first hit of two fetches; if there is none, the better outcome of both.
+async fn first_hit(
+    mut one: Pin<&mut impl Future<Output = Outcome>>,
+    mut other: Pin<&mut impl Future<Output = Outcome>>,
+) -> Outcome {
+    let mut outcomes = Vec::new();
+    let (mut one_ended, mut other_ended) = (false, false);
+    poll_fn(|cx| {
+        if !one_ended && let Poll::Ready(outcome) = one.as_mut().poll(cx) {
+            one_ended = true;
+            outcomes.push(outcome);
+        }
+        if !other_ended && let Poll::Ready(outcome) = other.as_mut().poll(cx) {
+            other_ended = true;
+            outcomes.push(outcome);
+        }
+        let is_hit = outcomes.iter().any(|outcome| outcome.reply.is_ok());
+        if is_hit || one_ended && other_ended { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    best(Spread::Every, outcomes)
+}
+
+/// Runs two futures at the same time.
+async fn both<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>) -> (A, B) {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    let (mut first, mut second) = (None, None);
+    poll_fn(|cx| {
+        if first.is_none()
+            && let Poll::Ready(output) = one.as_mut().poll(cx)
+        {
+            first = Some(output);
+        }
+        if second.is_none()
+            && let Poll::Ready(output) = other.as_mut().poll(cx)
+        {
+            second = Some(output);
+        }
+        match (first.take(), second.take()) {
+            (Some(first), Some(second)) => Poll::Ready((first, second)),
+            unfinished => {
+                (first, second) = unfinished;
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}

@@ -1,0 +1,52 @@
+//! What all requests of a client share beside its servers: budgets, and who is told of events.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::broadcast::Sender;
+
+use crate::config::Config;
+use crate::health::events;
+use crate::health::events::ServerEvent;
+use crate::policy::{Allowance, Budget, Trouble};
+
+/// What all requests of a client share.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    /// Whether a request may go to more than one server, or to one more than once.
+    pub(crate) is_routed: bool,
+    pub(crate) events: Sender<ServerEvent>,
+    budget: Mutex<Budget>,
+    allowance: Mutex<Allowance>,
+}
+
+impl Fleet {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            is_routed: config.is_routed(),
+            events: events::channel(),
+            budget: Mutex::new(Budget::new(config.retries.budget)),
+            allowance: Mutex::new(Allowance::new(config.hedge.map_or(0, |hedge| hedge.percent))),
+        }
+    }
+
+    /// Whether the budget has a second attempt after such a trouble.
+    pub(crate) fn may_go_on(&self, trouble: Trouble) -> bool {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(trouble)
+    }
+
+    /// So many requests succeeded.
+    pub(crate) fn succeeded(&self, count: usize) {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        (0..count).for_each(|_| budget.refill());
+    }
+
+    /// A read was asked that may be hedged.
+    pub(crate) fn asked(&self) {
+        self.allowance.lock().unwrap_or_else(PoisonError::into_inner).earn();
+    }
+
+    /// Whether it may be asked a second time.
+    pub(crate) fn may_hedge(&self) -> bool {
+        self.allowance.lock().unwrap_or_else(PoisonError::into_inner).spend()
+    }
+}

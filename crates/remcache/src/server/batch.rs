@@ -1,0 +1,216 @@
+//! The keys of one server within a call for many: sent as runs, a bounded number at a time.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use crate::config::Overload;
+use crate::proto::{Deadline, Delivery, Reply, Request, Status, Wire};
+use crate::server::Server;
+
+/// The keys of one server, as indices into the call's list.
+pub(crate) struct Lane {
+    server: Arc<Server>,
+    connection: usize,
+    /// How long to wait for the next reply.
+    timeout: Duration,
+    indices: Vec<u32>,
+    /// How many of `indices` were submitted.
+    submitted: usize,
+    runs: VecDeque<Run>,
+    /// Replies on their way from a slot to the call, in memory that is used again.
+    replies: Vec<(u32, Reply)>,
+    room: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
+    /// The status of all that was not submitted, once the lane is given up.
+    given_up: Option<Status>,
+}
+
+/// A run in flight: its slot, and where its keys begin in `indices`.
+struct Run {
+    slot: usize,
+    first: usize,
+    count: usize,
+}
+
+/// How many keys a run has at most, and how many runs are in flight: while one is answered, the
+/// next is on its way.
+const RUN_LENGTH: usize = 1024;
+const RUNS_IN_FLIGHT: usize = 2;
+
+/// The keys of a call: what each asks, and where its outcome goes.
+pub(crate) trait Work {
+    /// The request of the key at this place of the call's list.
+    fn request(&self, index: usize) -> Request<'_>;
+    /// Takes the outcome of the key at this place.
+    fn settle(&mut self, index: usize, reply: Reply, server: &Arc<str>);
+}
+
+/// Goes on with all lanes at once, until every key has its outcome.
+pub(crate) async fn drive(mut lanes: Vec<Lane>, work: &mut impl Work) {
+    poll_fn(|cx| {
+        let now = Instant::now();
+        let mut pending = false;
+        for lane in &mut lanes {
+            pending |= lane.poll(cx, now, work).is_pending();
+        }
+        if pending { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+}
+
+impl Lane {
+    pub(crate) fn new(server: Arc<Server>, timeout: Duration) -> Self {
+        let connection = server.next_lane();
+        Self {
+            server,
+            connection,
+            timeout,
+            indices: Vec::new(),
+            submitted: 0,
+            runs: VecDeque::new(),
+            replies: Vec::new(),
+            room: None,
+            given_up: None,
+        }
+    }
+
+    /// Puts a key, by its place in the call's list, behind the others.
+    pub(crate) fn assign(&mut self, index: usize) {
+        // More than 2^32 keys do not fit into memory beside their results.
+        self.indices.push(u32::try_from(index).unwrap_or(u32::MAX));
+    }
+
+    /// Goes on as far as it can; ready when every key has its outcome.
+    fn poll(&mut self, cx: &mut Context<'_>, now: Instant, work: &mut impl Work) -> Poll<()> {
+        loop {
+            self.collect(cx.waker(), work);
+            let more = self.submitted < self.indices.len();
+            if !more || self.runs.len() >= RUNS_IN_FLIGHT {
+                break;
+            }
+            if !self.go_on(cx, now, work) {
+                break;
+            }
+        }
+        match self.runs.is_empty() && self.submitted == self.indices.len() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Takes the outcomes that have come.
+    fn collect(&mut self, waker: &Waker, work: &mut impl Work) {
+        let Self { server, connection, indices, runs, replies, given_up, .. } = self;
+        let link = server.link(*connection);
+        while let Some(run) = runs.front() {
+            let Poll::Ready(ended) = link.poll_run(run.slot, replies, waker) else { return };
+            let keys = indices.get(run.first..run.first + run.count).unwrap_or_default();
+            for (place, reply) in replies.drain(..) {
+                // The server answers no more: what is left would wait in vain, run after run.
+                if let Status::TimedOut(_) = reply.status {
+                    *given_up = Some(Status::TimedOut(Delivery::NotSent));
+                }
+                if let Some(index) = keys.get(place as usize) {
+                    work.settle(*index as usize, reply, &server.endpoint.name);
+                }
+            }
+            if ended {
+                runs.pop_front();
+            }
+        }
+    }
+
+    /// Submits the next run; `false` if there is no room for it yet.
+    fn go_on(&mut self, cx: &mut Context<'_>, now: Instant, work: &mut impl Work) -> bool {
+        if let Some(room) = &mut self.room {
+            match room.as_mut().poll(cx) {
+                Poll::Pending => return false,
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => self.given_up = Some(Status::Overloaded),
+            }
+            self.room = None;
+        }
+        if let Some(status) = self.given_up {
+            self.give_up(status, work);
+            return true;
+        }
+        if self.submit(now, work) == 0 {
+            let next = self.indices.get(self.submitted).map_or(0, |index| work.request(*index as usize).value().len());
+            self.wait_for_room(next);
+        }
+        true
+    }
+
+    fn submit(&mut self, now: Instant, work: &mut impl Work) -> u32 {
+        let Self { server, indices, submitted, .. } = self;
+        let end = indices.len().min(*submitted + RUN_LENGTH);
+        let keys = indices.get(*submitted..end).unwrap_or_default();
+        let last = keys.len().saturating_sub(1);
+        // Changes are quiet, the last of a run is loud: its reply shows what was silent before it.
+        // Questions are loud: a number must be told, and a miss is the reply to that very request.
+        // A refusal in text has no owner among quiet requests and would spoil the run, so there all are loud.
+        let has_quiet = server.link(self.connection).wire() == Some(Wire::Binary);
+        let request = |place: usize| match has_quiet && place < last {
+            true => hushed(work.request(keys[place] as usize)),
+            false => work.request(keys[place] as usize),
+        };
+        let patience = self.timeout;
+        let deadline = Deadline { at: crate::client::after(now, patience).into_std(), patience };
+        let run = server.link(self.connection).submit_run(keys.len(), request, deadline, now);
+        for (place, reply) in run.refused {
+            if let Some(index) = keys.get(place as usize) {
+                work.settle(*index as usize, reply, &server.endpoint.name);
+            }
+        }
+        let count = run.taken as usize;
+        if let Some(slot) = run.slot {
+            self.runs.push_back(Run { slot, first: *submitted, count });
+        }
+        *submitted += count;
+        if run.start {
+            server.start(self.connection);
+        }
+        run.taken
+    }
+
+    /// Waits for room for a value of this length.
+    fn wait_for_room(&mut self, length: usize) {
+        let link = Arc::clone(self.server.link(self.connection));
+        let limit = match self.server.overload() {
+            Overload::Wait => self.timeout,
+            Overload::Fail if self.runs.is_empty() => Duration::ZERO,
+            // Our own runs will make room.
+            Overload::Fail => self.timeout,
+        };
+        self.room = Some(Box::pin(async move { timeout(limit, link.wait_for_room(length)).await.is_ok() }));
+    }
+
+    /// Ends every key that was not submitted.
+    fn give_up(&mut self, status: Status, work: &mut impl Work) {
+        if status == Status::Overloaded {
+            self.server.link(self.connection).count_overloaded(self.indices.len() - self.submitted);
+        }
+        for index in self.indices.iter().skip(self.submitted) {
+            work.settle(*index as usize, Reply::new(status), &self.server.endpoint.name);
+        }
+        self.submitted = self.indices.len();
+    }
+}
+
+/// A change is asked for quietly.
+fn hushed(request: Request<'_>) -> Request<'_> {
+    if request.operation().is_question() { request } else { request.quiet() }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        for run in &self.runs {
+            self.server.link(self.connection).abandon_run(run.slot);
+        }
+    }
+}

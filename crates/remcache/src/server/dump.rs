@@ -1,0 +1,248 @@
+//! Lists and logs that take a connection of their own: a server's items, and what it does.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{sleep, timeout};
+
+use crate::error::{Error, ErrorKind};
+use crate::proto::text::{self, Frame, MetadumpItem};
+use crate::proto::{Delivery, Expected, InputBuffer, Output, Reply, Request, Status};
+use crate::server::Server;
+use crate::transport::Stream;
+
+/// A list or a log of one server, on a connection of its own.
+///
+/// It is read as fast as it is asked for the next entry: nothing piles up in memory.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = remcache_testkit::Memcached::start(&[]);
+/// # let client = remcache::Client::new([server.addr()])?;
+/// client.set("Hello", "World").await?;
+/// let mut items = client.servers()[0].metadump();
+/// while let Some(item) = items.next().await {
+///     let item = item?;
+///     println!("{} takes {} bytes", item.key.escape_ascii(), item.size);
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// Dropping it closes its connection.
+#[must_use = "a list is empty until it is asked for its entries"]
+pub struct Listing<T> {
+    server: Arc<Server>,
+    request: Request<'static>,
+    entry: fn(Reply) -> Option<T>,
+    /// How long the server may say nothing; `None` where it speaks when something happens.
+    silence: Option<Duration>,
+    state: State,
+}
+
+enum State {
+    Start,
+    Reading { stream: Box<dyn Stream>, input: InputBuffer, expected: Expected },
+    Ended,
+}
+
+/// What a read gave.
+enum Read {
+    Reply(Frame),
+    /// Somebody else's dump is under way.
+    Busy(Error),
+}
+
+impl<T> Listing<T> {
+    fn new(server: Arc<Server>, request: Request<'static>, entry: fn(Reply) -> Option<T>) -> Self {
+        let silence = Some(server.config().limits.silence);
+        Self { server, request, entry, silence, state: State::Start }
+    }
+
+    /// Connects, and waits until the server has accepted the request; [`next`](Self::next) does it too.
+    ///
+    /// # Errors
+    /// As for [`next`](Self::next). The listing is over then.
+    ///
+    /// # Cancellation
+    /// After dropping the future it is not certain that the server has accepted the request.
+    pub async fn open(&mut self) -> Result<(), Error> {
+        match self.state {
+            State::Start => match self.begin().await {
+                Ok(()) => Ok(()),
+                Err(error) => self.fail(error).map(drop),
+            },
+            State::Reading { .. } | State::Ended => Ok(()),
+        }
+    }
+
+    /// The next entry; `None` after the last.
+    ///
+    /// A server that is busy with another dump is asked again, for as long as silence would be borne.
+    ///
+    /// # Errors
+    /// If the server is away, does not speak the text wire, does not allow it, or ends the connection
+    /// before the list: an end is an end only where the server says so. The listing is over then.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses no entry.
+    pub async fn next(&mut self) -> Option<Result<T, Error>> {
+        loop {
+            let next = match &mut self.state {
+                State::Ended => return None,
+                State::Start => self.begin().await.map(|()| None),
+                State::Reading { .. } => self.read().await.map(Some),
+            };
+            match next {
+                Ok(None) => {}
+                Ok(Some(Read::Busy(error))) => return Some(self.fail(error)),
+                Ok(Some(Read::Reply(Frame { last: true, .. }))) => {
+                    self.state = State::Ended;
+                    return None;
+                }
+                // A log begins with an empty reply, which is no entry.
+                Ok(Some(Read::Reply(frame))) if frame.reply.key.is_empty() && frame.reply.value.is_empty() => {}
+                Ok(Some(Read::Reply(frame))) => match (self.entry)(frame.reply) {
+                    Some(entry) => return Some(Ok(entry)),
+                    None => {
+                        let error = Error::new(ErrorKind::Server, "the server listed what is no entry");
+                        return Some(self.fail(error));
+                    }
+                },
+                Err(error) => return Some(self.fail(error)),
+            }
+        }
+    }
+
+    fn fail(&mut self, error: Error) -> Result<T, Error> {
+        self.state = State::Ended;
+        Err(error.at(&self.server.endpoint.name))
+    }
+
+    /// Asks for the list, again and again while the server is busy.
+    async fn begin(&mut self) -> Result<(), Error> {
+        let patience = self.server.config().limits.silence;
+        let trying = async {
+            loop {
+                self.state = ask(&self.server, &self.request).await?;
+                match self.peek().await? {
+                    Some(_) => sleep(BUSY_PAUSE).await,
+                    None => return Ok(()),
+                }
+            }
+        };
+        timeout(patience, trying).await.unwrap_or_else(|_| {
+            let message = format!("it did not begin to list within {patience:?}: is another dump under way?");
+            Err(Error::new(ErrorKind::TimedOut(Delivery::MaybeSent), message))
+        })
+    }
+
+    /// Waits for the first line; the refusal, if it says that the server is busy.
+    async fn peek(&mut self) -> Result<Option<Error>, Error> {
+        let State::Reading { stream, input, expected } = &mut self.state else { return Ok(None) };
+        while !input.as_slice().contains(&b'\n') {
+            fill(&mut **stream, input).await?;
+        }
+        // Looked at in a copy: what is no refusal is read in its turn.
+        let mut copy = InputBuffer::new();
+        copy.extend(input.as_slice());
+        match take(&mut copy, *expected)? {
+            Some(Read::Busy(error)) => Ok(Some(error)),
+            _ => Ok(None),
+        }
+    }
+
+    async fn read(&mut self) -> Result<Read, Error> {
+        let State::Reading { stream, input, expected } = &mut self.state else {
+            return Err(lost("the listing is over"));
+        };
+        loop {
+            if let Some(read) = take(input, *expected)? {
+                return Ok(read);
+            }
+            let filling = fill(&mut **stream, input);
+            match self.silence {
+                None => filling.await?,
+                Some(silence) => timeout(silence, filling).await.unwrap_or_else(|_| {
+                    let message = format!("nothing came for {silence:?} in the middle of the list");
+                    Err(Error::new(ErrorKind::TimedOut(Delivery::MaybeSent), message))
+                })?,
+            }
+        }
+    }
+}
+
+/// Opens a connection and asks for the list on it. Apart from the listing, so that a task may be sent
+/// to another thread while it waits.
+async fn ask(server: &Server, request: &Request<'static>) -> Result<State, Error> {
+    let mut stream = server.connect_text().await?;
+    let mut output = Output::new();
+    let expected = text::encode(request, &mut output)?;
+    stream.write_all(output.small()).await.map_err(|error| lost(&error.to_string()))?;
+    stream.flush().await.map_err(|error| lost(&error.to_string()))?;
+    Ok(State::Reading { stream, input: InputBuffer::new(), expected })
+}
+
+/// Takes a reply from the front of the input.
+fn take(input: &mut InputBuffer, expected: Expected) -> Result<Option<Read>, Error> {
+    let frame = text::decode(input, expected, LONGEST_VALUE);
+    let frame = frame.map_err(|error| Error::new(ErrorKind::Server, error.to_string()))?;
+    match frame {
+        None => Ok(None),
+        Some(frame) if frame.reply.is_ok() => Ok(Some(Read::Reply(frame))),
+        Some(frame) if frame.reply.status == Status::Busy => {
+            Ok(Some(Read::Busy(Error::from_reply(&frame.reply, None))))
+        }
+        Some(frame) => Err(Error::from_reply(&frame.reply, None)),
+    }
+}
+
+async fn fill(stream: &mut dyn Stream, input: &mut InputBuffer) -> Result<(), Error> {
+    match stream.read_buf(input.spare()).await {
+        Ok(0) => Err(lost("the server closed the connection: it may speak the binary wire alone")),
+        Ok(count) => {
+            input.filled(count);
+            Ok(())
+        }
+        Err(error) => Err(lost(&error.to_string())),
+    }
+}
+
+fn lost(reason: &str) -> Error {
+    Error::new(ErrorKind::Disconnected(Delivery::MaybeSent), reason)
+}
+
+/// How long to wait before a server that is busy is asked again.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Lists have no values.
+const LONGEST_VALUE: usize = 0;
+
+impl Listing<MetadumpItem> {
+    /// Every item with what the server knows of it.
+    pub(crate) fn metadump(server: Arc<Server>) -> Self {
+        // By the hash table it is twice as fast as by the LRU, and misses nothing that moves.
+        Self::new(server, Request::metadump("hash"), |reply| MetadumpItem::parse(&reply.value))
+    }
+}
+
+impl Listing<Bytes> {
+    /// Every key.
+    pub(crate) fn keys(server: Arc<Server>) -> Self {
+        Self::new(server, Request::mgdump("hash"), |reply| Some(reply.key))
+    }
+
+    /// What the server does, as lines.
+    pub(crate) fn watch(server: Arc<Server>, streams: &str) -> Self {
+        let request = Request::watch(streams).into_owned();
+        Self { silence: None, ..Self::new(server, request, |reply| Some(reply.value)) }
+    }
+}
+
+impl<T> fmt::Debug for Listing<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listing").field("server", &self.server.endpoint.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,200 @@
+//! One endpoint: its connections, reconnecting, and what is known of its health.
+
+pub(crate) mod batch;
+pub(crate) mod connection_task;
+pub(crate) mod dump;
+pub(crate) mod handle;
+
+pub use dump::Listing;
+pub use handle::{ServerHandle, Stat, Stats};
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::broadcast::Sender;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::address::Endpoint;
+use crate::config::protocol::Protocol;
+use crate::config::{Config, Overload};
+use crate::connection::handshake::{Known, Memory, establish_as};
+use crate::connection::shared::Link;
+use crate::error::Error;
+use crate::health::events::{ServerEvent, Watch};
+use crate::health::metrics::{Errors, Gauges};
+use crate::health::state::{Condition, State, telling};
+use crate::server::connection_task::Task;
+use crate::transport::Stream;
+
+/// One endpoint of the cluster.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) endpoint: Endpoint,
+    /// Its connections' places: they outlive the sockets that come and go.
+    lanes: Vec<Arc<Link>>,
+    next: AtomicUsize,
+    /// What all connections know of it together.
+    watch: Arc<Watch>,
+    config: Arc<Config>,
+    /// What its connections found out about its wire.
+    known: Arc<Known>,
+}
+
+impl Server {
+    pub(crate) fn new(endpoint: Endpoint, config: Arc<Config>, events: Sender<ServerEvent>) -> Self {
+        let mut random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        let watch = Arc::new(Watch::new(Arc::clone(&endpoint.name), config.connections, config.breaker, events));
+        let lane = |place| Arc::new(Link::new(&config, random.u32(..), place, Arc::clone(&watch)));
+        let lanes = (0..config.connections).map(lane).collect();
+        let next = AtomicUsize::new(0);
+        Self { endpoint, lanes, next, watch, config, known: Arc::default() }
+    }
+
+    /// The connection for the next request; connections are taken in turn.
+    ///
+    /// A server that is silent is down, although not every connection has noticed: then it is one that refuses.
+    #[inline]
+    pub(crate) fn next_lane(&self) -> usize {
+        match self.lanes.len() {
+            1 => 0,
+            lanes => {
+                let turn = self.next.fetch_add(1, Ordering::Relaxed) % lanes;
+                self.refusing_lane().unwrap_or(turn)
+            }
+        }
+    }
+
+    /// A connection that was given up, of a server that has not answered on any since.
+    #[inline]
+    fn refusing_lane(&self) -> Option<usize> {
+        if self.watch.is_silent() { self.lanes.iter().position(|link| !link.is_usable()) } else { None }
+    }
+
+    /// The connection of a lane.
+    #[inline]
+    pub(crate) fn link(&self, lane: usize) -> &Arc<Link> {
+        &self.lanes[lane]
+    }
+
+    /// Starts the task of a connection that has none. Nothing connects before a request needs it.
+    #[cold]
+    pub(crate) fn start(&self, lane: usize) {
+        let Some(link) = self.lanes.get(lane) else { return };
+        if !link.claim_task() {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            link.task_ended("no tokio runtime: the client must be used inside one");
+            return;
+        };
+        let known = Arc::clone(&self.known);
+        let task = Task::new(self.endpoint.clone(), Arc::clone(link), Arc::clone(&self.config), known);
+        runtime.spawn(task.run());
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Opens a connection beside the lanes, on the text wire, for what needs one of its own.
+    pub(crate) async fn connect_text(&self) -> Result<Box<dyn Stream>, Error> {
+        let mut memory = Memory::default();
+        let established = establish_as(&self.endpoint, &self.config, Protocol::Text, &mut memory).await;
+        match established {
+            Ok(established) => Ok(established.stream),
+            Err(failure) => Err(Error::from_reply(&failure.reply(), None)),
+        }
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.config.timeout
+    }
+
+    pub(crate) fn overload(&self) -> Overload {
+        self.config.overload
+    }
+
+    /// Whether the server may answer: not known to be down, and not closed.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.lanes.iter().any(|link| link.is_usable()) && self.refusing_lane().is_none()
+    }
+
+    /// A connection that takes requests, beside this one.
+    pub(crate) fn other_lane(&self, lane: usize) -> Option<usize> {
+        if self.refusing_lane().is_some() {
+            return None;
+        }
+        (0..self.lanes.len()).find(|&other| other != lane && self.lanes[other].is_usable())
+    }
+
+    /// Waits until a server that was lost takes requests again; `false` if its next attempt to connect
+    /// fails, or the deadline comes first.
+    pub(crate) async fn wait_for_return(&self, deadline: Instant) -> bool {
+        if self.is_usable() {
+            return true;
+        }
+        let Some(link) = self.lanes.get(self.refusing_lane().unwrap_or(0)) else { return false };
+        timeout_at(deadline, link.wait_for_return()).await.unwrap_or(false)
+    }
+
+    /// The state of the connection that tells what the server is.
+    pub(crate) fn state(&self) -> State {
+        let mut states: Vec<_> = self.lanes.iter().map(|link| link.state()).collect();
+        match telling(states.iter().map(|state| &state.condition), self.watch.is_silent()) {
+            Some(place) => states.swap_remove(place),
+            None => State { condition: Condition::Closed, since: SystemTime::now() },
+        }
+    }
+
+    /// The server in numbers.
+    pub(crate) fn gauges(&self) -> Gauges {
+        let (in_flight, waiting) = self.load();
+        let mut gauges = Gauges {
+            state: self.state(),
+            connections: self.lanes.len(),
+            open: 0,
+            in_flight,
+            waiting,
+            round_trip: None,
+            reconnects: 0,
+            errors: Errors::default(),
+        };
+        for link in &self.lanes {
+            gauges.open += usize::from(link.state().condition == Condition::Connected);
+            link.with_tally(|tally| {
+                gauges.round_trip = gauges.round_trip.max(tally.round_trip());
+                gauges.reconnects += tally.connects.saturating_sub(1);
+                gauges.errors = gauges.errors.plus(tally.errors);
+            });
+        }
+        gauges
+    }
+
+    /// Unanswered requests, and slots that callers hold.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let loads = self.lanes.iter().map(|link| link.load());
+        loads.fold((0, 0), |sum, load| (sum.0 + load.0, sum.1 + load.1))
+    }
+
+    /// Takes no more requests; those in flight end as they would.
+    pub(crate) fn close(&self) {
+        for link in &self.lanes {
+            link.set(Condition::Closed);
+        }
+    }
+
+    /// Waits until every task has ended.
+    pub(crate) async fn wait_for_end(&self) {
+        for link in &self.lanes {
+            link.wait_for_end().await;
+        }
+    }
+}
+
+impl Drop for Server {
+    // The last one who knew the server has gone: its tasks end when nothing is in flight.
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,140 @@
+//! What went wrong with TLS, in words that say what to do.
+
+use std::io;
+
+use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
+
+use super::tls_error;
+use crate::connection::failure::Failure;
+use crate::proto::ProtocolError;
+
+/// What an error of an open connection tells, if it is one of TLS.
+pub(crate) fn failure(error: &io::Error) -> Option<Failure> {
+    tls_error(error).map(|error| Failure::Tls(in_words(error)))
+}
+
+/// What a handshake that failed tells; `beginning` is how the peer began.
+pub(crate) fn handshake(error: &io::Error, beginning: &[u8]) -> Failure {
+    if beginning.starts_with(b"ERROR Too") {
+        // Said in clear, before any handshake.
+        return Failure::Unreachable(ProtocolError::TooManyConnections.to_string());
+    }
+    if let Some(failure) = failure(error) {
+        return failure;
+    }
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Failure::Unreachable(
+            "the server ended the connection during the TLS handshake: is it a port without TLS? then use memcached://"
+                .into(),
+        ),
+        _ => Failure::Unreachable(format!("during the TLS handshake: {error}")),
+    }
+}
+
+fn in_words(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(certificate) => in_words_of_certificate(certificate),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "the server answers in clear: it is a port without TLS; use memcached://".into()
+        }
+        Error::AlertReceived(alert) => in_words_of_alert(*alert),
+        Error::InconsistentKeys(_) => "the client certificate and its key do not belong together".into(),
+        other => other.to_string(),
+    }
+}
+
+fn in_words_of_certificate(error: &CertificateError) -> String {
+    match error {
+        CertificateError::ExpiredContext { not_after, .. } => {
+            let date = date(not_after.as_secs());
+            format!("the server's certificate expired on {date}: renew it, or set this machine's clock")
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            let date = date(not_before.as_secs());
+            format!("the server's certificate is not valid before {date}: set this machine's clock, or replace it")
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => format!(
+            "the server's certificate is for another host: not for {}, but for {}; connect by such a name, or give one by Tls::server_name",
+            expected.to_str(),
+            names(presented),
+        ),
+        CertificateError::UnknownIssuer => {
+            "the server's certificate was signed by an authority that is not trusted here: give the authority's certificate by Tls::with_roots_file".into()
+        }
+        CertificateError::Revoked => "the server's certificate was revoked".into(),
+        other => format!("the server's certificate does not hold: {other}"),
+    }
+}
+
+fn names(presented: &[String]) -> String {
+    match presented {
+        [] => "nobody".into(),
+        names => names.join(", "),
+    }
+}
+
+fn in_words_of_alert(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::CertificateRequired => {
+            "the server asks for a client certificate: give one by Tls::client_certificate".into()
+        }
+        // Before TLS 1.3 there is no better word for a certificate that is missing.
+        AlertDescription::HandshakeFailure => {
+            "the server refused the handshake: it may ask for a client certificate (Tls::client_certificate), or allow no cipher of ours".into()
+        }
+        AlertDescription::BadCertificate
+        | AlertDescription::UnknownCA
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnsupportedCertificate => {
+            format!("the server does not accept our client certificate: {alert:?}")
+        }
+        other => format!("the server refused the handshake: {other:?}"),
+    }
+}
+
+/// The day, in UTC, of an instant in seconds since 1970. It is in errors instead of "so long ago",
+/// because an error that stays the same is told once.
+fn date(seconds: u64) -> String {
+    // Years begin in March here, so that the day of a leap year is the last one: 153 days for five
+    // months, 1,461 for four years, 146,097 for four hundred.
+    let days = seconds / 86_400 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let march_based = (5 * day + 2) / 153;
+    let day = day - (153 * march_based + 2) / 5 + 1;
+    let month = if march_based < 10 { march_based + 3 } else { march_based - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    format!("{year}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_told_by_the_calendar() {
+        for (seconds, day) in [
+            (0, "1970-01-01"),
+            (951_782_399, "2000-02-28"),
+            (951_782_400, "2000-02-29"),
+            (951_868_800, "2000-03-01"),
+            (1_798_761_599, "2026-12-31"),
+            (4_107_542_400, "2100-03-01"),
+        ] {
+            assert_eq!(date(seconds), day, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_in_clear_is_recognised() {
+        let garbage =
+            io::Error::new(io::ErrorKind::InvalidData, Error::InvalidMessage(InvalidMessage::InvalidContentType));
+        assert!(matches!(handshake(&garbage, b"ERROR Too many open connections\r"), Failure::Unreachable(_)));
+        assert!(matches!(handshake(&garbage, b"ERROR\r\n"), Failure::Tls(reason) if reason.contains("memcached://")));
+        let ended = io::Error::from(io::ErrorKind::UnexpectedEof);
+        assert!(matches!(handshake(&ended, b""), Failure::Unreachable(reason) if reason.contains("without TLS")));
+    }
+}

@@ -1,0 +1,220 @@
+//! What other clients write into flags and values, and how both are read and written.
+pub(crate) mod encoding;
+pub(crate) mod framing;
+
+mod table;
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+
+use super::{Compression, Encoded, Value, ValueError};
+use crate::proto::CowBytes;
+use table::{LAYOUTS, Layout};
+
+/// What another client writes into flags and values.
+///
+/// [The document](crate::_documentation::values) has the tables, and the versions they were held
+/// against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Convention {
+    /// pylibmc, and libmemcached's other bindings for Python.
+    Pylibmc,
+    /// pymemcache with `pickle_serde` or `compressed_serde`.
+    Pymemcache,
+    /// python-memcached.
+    PythonMemcached,
+    /// meta-memcache-py.
+    MetaMemcache,
+    /// Dalli, from 5.0.4 on; what earlier ones wrote is read, but for their text, which was bytes.
+    Dalli,
+    /// php-memcached, the extension `memcached`.
+    PhpMemcached,
+    /// spymemcached, xmemcached and EVCache with their `SerializingTranscoder`.
+    Spymemcached,
+    /// spymemcached and xmemcached with `WhalinTranscoder`, and Greg Whalin's client.
+    Whalin,
+    /// gomemcache, and clients without an opinion: bytes, with flags that are the application's.
+    Gomemcache,
+}
+
+impl Convention {
+    /// Every convention.
+    pub const ALL: &[Self] = &[
+        Self::Pylibmc,
+        Self::Pymemcache,
+        Self::PythonMemcached,
+        Self::MetaMemcache,
+        Self::Dalli,
+        Self::PhpMemcached,
+        Self::Spymemcached,
+        Self::Whalin,
+        Self::Gomemcache,
+    ];
+
+    /// The name of the client.
+    pub fn name(self) -> &'static str {
+        self.layout().name
+    }
+
+    fn layout(self) -> &'static Layout {
+        // A test holds the table against the list.
+        LAYOUTS.iter().find(|layout| layout.convention == self).unwrap_or(&table::PLAIN)
+    }
+
+    /// Reads a value that this client wrote, of at most [`DEFAULT_LIMIT`](super::DEFAULT_LIMIT)
+    /// bytes once it is decompressed.
+    ///
+    /// ```
+    /// use remcache::value::{Convention, Serializer, Value};
+    ///
+    /// let value = Convention::Spymemcached.decode(0x0200, vec![0x2a].into())?;
+    /// assert_eq!(value, Value::Integer(42));
+    ///
+    /// let value = Convention::Dalli.decode(1, b"\x04\x08i/"[..].into())?;
+    /// assert!(matches!(value, Value::Serialized { by: Serializer::Marshal, .. }));
+    /// # Ok::<(), remcache::value::ValueError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ValueError`], if the client writes no such flags or the bytes are not what they say.
+    pub fn decode(self, flags: u32, bytes: Bytes) -> Result<Value, ValueError> {
+        self.decode_within(flags, bytes, super::DEFAULT_LIMIT)
+    }
+
+    /// Reads a value that this client wrote, of at most `limit` bytes once it is decompressed.
+    ///
+    /// # Errors
+    /// As [`Convention::decode`].
+    pub fn decode_within(self, flags: u32, bytes: Bytes, limit: usize) -> Result<Value, ValueError> {
+        let layout = self.layout();
+        let (form, packing) = layout.read(flags).ok_or(ValueError::ForeignFlags(self, flags))?;
+        let bytes = match packing {
+            Some(packing) => packing.unpack(&bytes, limit)?.into(),
+            None => bytes,
+        };
+        form.read(bytes)
+    }
+
+    /// Writes a value so that this client reads it.
+    ///
+    /// ```
+    /// use remcache::value::{Convention, Value};
+    ///
+    /// let value = Value::Bool(true);
+    /// let encoded = Convention::PhpMemcached.encode(&value)?;
+    /// assert_eq!((encoded.flags, encoded.bytes.as_slice()), (3, &b"1"[..]));
+    /// # Ok::<(), remcache::value::ValueError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ValueError::Unwritable`] if the client would need its own serialiser for it.
+    pub fn encode(self, value: &Value) -> Result<Encoded<'_>, ValueError> {
+        let layout = self.layout();
+        let written = layout.forms.iter().find_map(|(flags, form)| Some((*flags, form.write(value)?)));
+        let (flags, bytes) = written.ok_or_else(|| {
+            let reason = format_args!("{} would need {}", value.kind(), layout.otherwise);
+            ValueError::unwritable(layout.name, reason)
+        })?;
+        Ok(Encoded { flags, bytes })
+    }
+
+    /// Makes a written value fewer bytes, if that makes it so, and the client would read it.
+    pub(crate) fn compress<'a>(
+        self,
+        encoded: Encoded<'a>,
+        compression: Compression,
+    ) -> Result<Encoded<'a>, ValueError> {
+        let layout = self.layout();
+        let packing = layout.packing_of(compression).ok_or(ValueError::NotInConvention(self, compression))?;
+        let may = layout.read(encoded.flags).is_some_and(|(form, _)| form.may_be_compressed());
+        if !may {
+            return Ok(encoded);
+        }
+        let packed = packing.1.pack(encoded.bytes.as_slice(), compression)?;
+        match packed.len() < encoded.bytes.len() {
+            true => Ok(Encoded { flags: encoded.flags | packing.0, bytes: CowBytes::from(packed) }),
+            false => Ok(encoded),
+        }
+    }
+}
+
+impl fmt::Display for Convention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Convention {
+    type Err = UnknownConvention;
+
+    fn from_str(name: &str) -> Result<Self, UnknownConvention> {
+        let known = Self::ALL.iter().find(|convention| convention.name() == name);
+        known.copied().ok_or_else(|| UnknownConvention(name.to_owned()))
+    }
+}
+
+/// There is no convention of this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownConvention(pub String);
+
+impl fmt::Display for UnknownConvention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = Convention::ALL.iter().map(|convention| convention.name()).collect();
+        write!(f, "there is no convention {:?}: the conventions are {}", self.0, names.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownConvention {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_convention_has_a_layout_and_a_name_of_its_own() {
+        for convention in Convention::ALL {
+            assert_eq!(LAYOUTS.iter().filter(|layout| layout.convention == *convention).count(), 1, "{convention:?}");
+            assert_eq!(convention.name().parse(), Ok(*convention));
+        }
+        assert_eq!(LAYOUTS.len(), Convention::ALL.len());
+        assert!("memcachedb".parse::<Convention>().unwrap_err().to_string().contains("pylibmc"));
+    }
+
+    #[test]
+    fn the_same_flags_mean_different_things() {
+        let text = || Bytes::from_static(b"1");
+        let read = |convention: Convention, flags| convention.decode(flags, text()).ok();
+        assert_eq!(read(Convention::Pylibmc, 16), Some("1".into()));
+        assert_eq!(read(Convention::MetaMemcache, 16), Some(text().into()));
+        assert_eq!(read(Convention::Pymemcache, 2), Some(1.into()));
+        assert_eq!(read(Convention::Pylibmc, 2), Some(true.into()));
+        assert_eq!(read(Convention::PhpMemcached, 2), Some(1.0.into()));
+        assert_eq!(read(Convention::Spymemcached, 2), None, "it is no gzip");
+        assert_eq!(read(Convention::Gomemcache, 2), Some(text().into()));
+    }
+
+    #[test]
+    fn flags_that_a_client_does_not_write_are_named() {
+        for (convention, flags) in [
+            (Convention::Pylibmc, 32),
+            (Convention::Pylibmc, 3),
+            (Convention::Pymemcache, 1 << 16),
+            (Convention::Dalli, 8),
+            (Convention::Dalli, 5),
+            (Convention::PhpMemcached, 8),
+            (Convention::PhpMemcached, 0x10),
+            (Convention::Spymemcached, 0x900),
+            (Convention::Spymemcached, 4),
+            (Convention::Whalin, 0),
+            (Convention::Whalin, 36),
+        ] {
+            let error = convention.decode(flags, Bytes::from_static(b"1")).unwrap_err();
+            assert_eq!(error, ValueError::ForeignFlags(convention, flags));
+            assert!(error.to_string().contains(&format!("{flags:#010x}")), "{error}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The conventions as data: which flags stand for which form and which packing.
+
+use super::Convention;
+use crate::value::client_format::encoding::Form;
+use crate::value::client_format::framing::Packing;
+use crate::value::{Compression, Serializer};
+
+/// What one client writes.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) convention: Convention,
+    pub(crate) name: &'static str,
+    /// What the client would write for everything else.
+    pub(crate) otherwise: &'static str,
+    /// The bits that say the form.
+    form_mask: u32,
+    /// The bits that are the application's.
+    application: u32,
+    /// Flags and forms; a value is written in the first form that takes it.
+    pub(crate) forms: &'static [(u32, Form)],
+    /// Bits and packings beside the form.
+    packings: &'static [(u32, Packing)],
+}
+
+impl Layout {
+    /// What flags stand for; `None` if the client does not write them.
+    pub(crate) fn read(&self, flags: u32) -> Option<(Form, Option<Packing>)> {
+        let form = self.forms.iter().find(|row| row.0 == flags & self.form_mask)?.1;
+        match flags & !self.form_mask & !self.application {
+            0 => Some((form, None)),
+            bits => Some((form, Some(self.packings.iter().find(|row| row.0 == bits)?.1))),
+        }
+    }
+
+    /// The bits and the packing of a compression.
+    pub(crate) fn packing_of(&self, compression: Compression) -> Option<(u32, Packing)> {
+        self.packings.iter().find(|row| row.1.writes(compression)).copied()
+    }
+}
+
+/// The layout of who has no opinion.
+pub(crate) const PLAIN: Layout = Layout {
+    convention: Convention::Gomemcache,
+    name: "gomemcache",
+    otherwise: "a serialiser of the application",
+    form_mask: 0,
+    application: u32::MAX,
+    forms: &[(0, Form::Octets)],
+    packings: &[],
+};
+
+pub(crate) static LAYOUTS: &[Layout] = &[
+    Layout {
+        convention: Convention::Pylibmc,
+        name: "pylibmc",
+        otherwise: "pickle",
+        form_mask: 1 | 2 | 4 | 16,
+        application: 0,
+        forms: &[
+            (0, Form::Bytes),
+            (16, Form::Text),
+            (2, Form::DigitBool),
+            (4, Form::Decimal),
+            (1, Form::Serialized(Serializer::Pickle)),
+        ],
+        packings: &[(8, Packing::Plain(Compression::Zlib))],
+    },
+    Layout {
+        convention: Convention::Pymemcache,
+        name: "pymemcache",
+        otherwise: "pickle",
+        form_mask: 1 | 2 | 4 | 16,
+        application: 0,
+        forms: PYTHON,
+        packings: &[(8, Packing::Plain(Compression::Zlib))],
+    },
+    Layout {
+        convention: Convention::PythonMemcached,
+        name: "python-memcached",
+        otherwise: "pickle",
+        form_mask: 1 | 2 | 4 | 16,
+        application: 0,
+        forms: PYTHON,
+        packings: &[(8, Packing::Plain(Compression::Zlib))],
+    },
+    Layout {
+        convention: Convention::MetaMemcache,
+        name: "meta-memcache",
+        otherwise: "pickle",
+        form_mask: 1 | 2 | 4 | 16,
+        application: 0,
+        forms: &[
+            (0, Form::Text),
+            (16, Form::Bytes),
+            (2, Form::Decimal),
+            (4, Form::Decimal),
+            (1, Form::Serialized(Serializer::Pickle)),
+        ],
+        packings: &[(8, Packing::Plain(Compression::Zlib)), (32, Packing::ZstdWithoutMagic)],
+    },
+    Layout {
+        convention: Convention::Dalli,
+        name: "dalli",
+        otherwise: "Marshal",
+        form_mask: 1 | 4,
+        application: 0,
+        forms: &[(0, Form::Bytes), (4, Form::Text), (1, Form::Serialized(Serializer::Marshal))],
+        packings: &[(2, Packing::ZlibOrGzip(Compression::Zlib))],
+    },
+    Layout {
+        convention: Convention::PhpMemcached,
+        name: "php-memcached",
+        otherwise: "PHP serialize",
+        form_mask: 0xf,
+        application: 0xffff_0000,
+        forms: &[
+            (0, Form::Octets),
+            (1, Form::Decimal),
+            (2, Form::PhpFloat),
+            (3, Form::PhpBool),
+            (4, Form::Serialized(Serializer::Php)),
+            (5, Form::Serialized(Serializer::Igbinary)),
+            (6, Form::Serialized(Serializer::Json)),
+            (7, Form::Serialized(Serializer::MessagePack)),
+        ],
+        packings: &[
+            (0x30, Packing::BehindLength(Compression::Zlib)),
+            (0x50, Packing::BehindLength(Compression::FastLz)),
+            (0x90, Packing::BehindLength(Compression::Zstd)),
+        ],
+    },
+    Layout {
+        convention: Convention::Spymemcached,
+        name: "spymemcached",
+        otherwise: "Java serialization",
+        form_mask: 0xff01,
+        application: 0,
+        forms: &[
+            (0, Form::Text),
+            (0x0100, Form::DigitBool),
+            (0x0200, Form::Packed(4)),
+            (0x0300, Form::Packed(8)),
+            (0x0400, Form::PackedDate),
+            (0x0500, Form::Byte),
+            (0x0700, Form::PackedDouble),
+            (0x0600, Form::PackedFloat),
+            (0x0800, Form::Bytes),
+            (0x0001, Form::Serialized(Serializer::Java)),
+        ],
+        packings: &[(2, Packing::ZlibOrGzip(Compression::Gzip))],
+    },
+    Layout {
+        convention: Convention::Whalin,
+        name: "whalin",
+        otherwise: "Java serialization",
+        form_mask: 0x7ffd,
+        application: 0,
+        forms: &[
+            (32, Form::Text),
+            (64, Form::Text),
+            (2048, Form::Text),
+            (4096, Form::Bytes),
+            (8192, Form::ByteBool),
+            (4, Form::Wide(4)),
+            (16384, Form::Wide(8)),
+            (256, Form::Wide(4)),
+            (1, Form::Byte),
+            (1024, Form::WideDate),
+            (512, Form::WideDouble),
+            (128, Form::WideFloat),
+            (16, Form::Character),
+            (8, Form::Serialized(Serializer::Java)),
+        ],
+        packings: &[(2, Packing::ZlibOrGzip(Compression::Gzip))],
+    },
+    PLAIN,
+];
+
+/// pymemcache and python-memcached: integers are written with 2, and 4 is what Python 2 wrote.
+const PYTHON: &[(u32, Form)] = &[
+    (0, Form::Bytes),
+    (16, Form::Text),
+    (2, Form::Decimal),
+    (4, Form::Decimal),
+    (1, Form::Serialized(Serializer::Pickle)),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_rows_of_a_layout_share_flags() {
+        for layout in LAYOUTS {
+            let mut flags: Vec<u32> = layout.forms.iter().map(|row| row.0).collect();
+            flags.sort_unstable();
+            flags.dedup();
+            assert_eq!(flags.len(), layout.forms.len(), "{}", layout.name);
+        }
+    }
+
+    #[test]
+    fn every_bit_has_one_meaning() {
+        for layout in LAYOUTS {
+            assert_eq!(layout.form_mask & layout.application, 0, "{}", layout.name);
+            for (flags, form) in layout.forms {
+                assert_eq!(flags & !layout.form_mask, 0, "{}: {form:?}", layout.name);
+            }
+            for (bits, packing) in layout.packings {
+                assert_eq!(bits & (layout.form_mask | layout.application), 0, "{}: {packing:?}", layout.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_row_is_read_as_it_stands() {
+        for layout in LAYOUTS {
+            for (flags, form) in layout.forms {
+                assert_eq!(layout.read(*flags), Some((*form, None)), "{}", layout.name);
+                for (bits, packing) in layout.packings {
+                    assert_eq!(layout.read(flags | bits), Some((*form, Some(*packing))), "{}", layout.name);
+                }
+            }
+        }
+    }
+}
