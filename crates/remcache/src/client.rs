@@ -158,7 +158,7 @@ impl Client {
     }
 
     /// What becomes of the servers, as it happens: each change of a server's
-    /// [`Condition`], with its reason.
+    /// [`Condition`](crate::health::Condition), with its reason.
     ///
     /// It is the server that is spoken of, however many connections there are to it: it is down when one was lost and
     /// none is open, or when it has stopped answering, which one connection notices for all.

@@ -39,7 +39,7 @@
 //! - [`Request`] and [`Reply`] are the direct interface below the operations: [`Client::call`] sends any request and gives its outcome as data.
 //! - [`Outcomes`] are the results of a call with many keys, one for each.
 //! - [`Cache`] holds values of one Rust type under a namespace; [`value`] has its codecs, and reads what other clients wrote.
-//! - [`verbs`] are what takes more than one command: [`Client::fetch`] loads a missing value once for all who ask, [`Client::lock`] and [`recipes::Limiter`] hold and limit for the whole fleet.
+//! - [`recipes`] are what takes more than one command: [`Client::fetch`] loads a missing value once for all who ask, [`Client::lock`] and [`recipes::Limiter`] hold and limit for the whole fleet.
 //! - [`Config`] has the settings, each with its default and the price of changing it.
 //! - [`distribution`] places keys on servers; [`proto`] is the protocol without any I/O.
 //! - [`discovery`] keeps a client at a list that changes; [`migration`] leads from one placement to another.

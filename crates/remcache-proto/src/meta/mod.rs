@@ -1,7 +1,7 @@
 //! memcached's meta wire: commands of two letters, flags of one (docs/protocol.md 4).
 //!
-//! [`encode`] and [`decode`] are the client's direction, from [`Request`](crate::types::request::Request) to bytes
-//! and from bytes to [`Reply`](crate::types::reply::Reply); [`serve`] is the server's. What concerns no item is said in classic
+//! [`encode()`] and [`decode()`] are the client's direction, from [`Request`](crate::types::request::Request) to bytes
+//! and from bytes to [`Reply`](crate::types::reply::Reply); [`server`] is the server's. What concerns no item is said in classic
 //! [text](super::text), which the same connection understands.
 
 pub(crate) mod decode;

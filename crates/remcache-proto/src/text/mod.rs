@@ -1,8 +1,8 @@
 //! memcached's classic text wire, and the commands for a server's inside that only text has
 //! (docs/protocol.md 4.8, 4.9).
 //!
-//! [`encode`] and [`decode`] are the client's direction, from [`Request`](crate::types::request::Request) to bytes
-//! and from bytes to [`Reply`](crate::types::reply::Reply); [`serve`] is the server's. Nothing is sent with `noreply`: it would hide what the
+//! [`encode()`] and [`decode()`] are the client's direction, from [`Request`](crate::types::request::Request) to bytes
+//! and from bytes to [`Reply`](crate::types::reply::Reply); [`server`] is the server's. Nothing is sent with `noreply`: it would hide what the
 //! server refuses.
 pub(crate) mod decode;
 pub(crate) mod encode;
