@@ -1,7 +1,7 @@
 //! Any bytes as replies of the wires of lines, whole and in pieces.
 #![no_main]
 
-#[path = "../../../crates/remcache/tests/arbitrary_bytes/lines.rs"]
+#[path = "../../../crates/remcache/tests/it/arbitrary_bytes/lines.rs"]
 mod lines;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| lines::run(data));

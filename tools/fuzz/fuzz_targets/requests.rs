@@ -1,7 +1,7 @@
 //! Any bytes as requests, decoded and sent on.
 #![no_main]
 
-#[path = "../../../crates/remcache/tests/arbitrary_bytes/requests.rs"]
+#[path = "../../../crates/remcache/tests/it/arbitrary_bytes/requests.rs"]
 mod requests;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| requests::run(data));

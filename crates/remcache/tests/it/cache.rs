@@ -1,0 +1,16 @@
+//! A typed cache against a real memcached: values, chunks, copies near by.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod chunked;
+mod near;
+mod typed;
+
+use remcache::Client;
+use remcache_testkit::Memcached;
+
+use crate::support::patient;
+
+fn client_of(server: &Memcached) -> Client {
+    Client::with_config([server.addr()], patient()).unwrap()
+}

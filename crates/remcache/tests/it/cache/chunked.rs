@@ -1,0 +1,175 @@
+//! Values in chunks: whole or not at all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use remcache::config::Protocol;
+use remcache::value::Codec;
+use remcache::{Cache, Change, Client, ErrorKind};
+use remcache_testkit::{Memcached, seed};
+
+use crate::cache::client_of;
+use crate::support::patient;
+
+fn value(seed: u8, length: usize) -> Bytes {
+    (0..length).map(|n| seed.wrapping_add((n % 251) as u8)).collect()
+}
+
+fn cache_of(client: &Client) -> Cache<Bytes> {
+    Cache::new(client, "big", Codec::bytes()).chunked(100_000)
+}
+
+/// The keys of the chunks of a value.
+async fn chunk_keys(client: &Client, key: &str) -> Vec<String> {
+    let manifest = client.get(key).await.unwrap().unwrap();
+    let text = String::from_utf8(manifest.value.to_vec()).unwrap();
+    let numbers: Vec<&str> = text.split('-').collect();
+    let count: usize = numbers[1].parse().unwrap();
+    (0..count).map(|place| format!("{key}:{place}:{}", numbers[2])).collect()
+}
+
+async fn how_many_are_there(client: &Client, keys: &[String]) -> usize {
+    client.get_many(keys).await.found().count()
+}
+
+#[tokio::test]
+async fn a_value_above_the_item_limit_comes_back() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    let long = value(1, 3_000_001);
+    let whole = Cache::new(&client, "big", Codec::bytes());
+    assert_eq!(whole.set("key", &long).await.unwrap_err().kind(), ErrorKind::ValueTooLarge, "unless it is asked for");
+    let cache = cache_of(&client);
+    for length in [0, 1, 99_999, 100_000, 100_001, 200_000, 3_000_001] {
+        let long = value(1, length);
+        assert!(cache.set("key", &long).await.unwrap().is_made());
+        assert_eq!(cache.get("key").await.unwrap(), Some(long), "{length}");
+    }
+    assert_eq!(chunk_keys(&client, "big:key").await.len(), 31);
+    let error = whole.get("key").await.unwrap_err();
+    assert!(error.to_string().contains("in chunks"), "{error}");
+}
+
+#[tokio::test]
+async fn the_key_has_mcrouters_mark_and_layout() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    cache_of(&client).set("key", &value(1, 250_000)).await.unwrap();
+    let item = client.get("big:key").await.unwrap().unwrap();
+    assert_eq!(item.flags & 0x8000, 0x8000);
+    assert!(item.value.starts_with(b"1-3-"), "{:?}", item.value);
+    let keys = chunk_keys(&client, "big:key").await;
+    assert!(keys[0].starts_with("big:key:0:"), "{keys:?}");
+    assert_eq!(client.get(&keys[2]).await.unwrap().unwrap().value.len(), 50_000);
+}
+
+#[tokio::test]
+async fn a_chunk_that_is_gone_makes_a_miss() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    let cache = cache_of(&client);
+    cache.set("key", &value(1, 500_000)).await.unwrap();
+    let keys = chunk_keys(&client, "big:key").await;
+    client.delete(&keys[3]).await.unwrap();
+    assert_eq!(cache.get("key").await.unwrap(), None);
+    assert_eq!(cache.get_many(["key"]).await.missing().count(), 1);
+}
+
+#[tokio::test]
+async fn a_chunk_that_was_changed_is_an_error() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    let cache = cache_of(&client);
+    cache.set("key", &value(1, 500_000)).await.unwrap();
+    let keys = chunk_keys(&client, "big:key").await;
+    client.set(&keys[3], value(9, 100_000)).await.unwrap();
+    let error = cache.get("key").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Value);
+    assert!(error.to_string().contains("big:key"), "{error}");
+}
+
+#[tokio::test]
+async fn chunks_that_nothing_refers_to_are_deleted() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    let cache = cache_of(&client);
+    cache.set("key", &value(1, 500_000)).await.unwrap();
+    let first = chunk_keys(&client, "big:key").await;
+    cache.set("key", &value(2, 500_000)).await.unwrap();
+    let second = chunk_keys(&client, "big:key").await;
+    assert_eq!(how_many_are_there(&client, &first).await, 0, "they were overwritten");
+    assert_eq!(how_many_are_there(&client, &second).await, 5);
+
+    assert_eq!(cache.add("key", &value(3, 500_000)).await.unwrap(), Change::Exists);
+    let stats = crate::support::stat(&client.servers()[0], "curr_items").await;
+    assert_eq!(stats, 6, "what was refused left nothing behind");
+
+    assert!(cache.delete("key").await.unwrap().is_made());
+    assert_eq!(how_many_are_there(&client, &second).await, 0, "they were deleted with their key");
+}
+
+#[tokio::test]
+async fn many_values_some_of_them_in_chunks() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    let cache = cache_of(&client);
+    let (short, long) = (value(1, 10), value(2, 500_000));
+    let stored = cache.set_many([("short", &short), ("long", &long)]).await;
+    assert_eq!(stored.made().count(), 2);
+    let many = cache.get_many(["long", "short", "absent"]).await;
+    let found: Vec<_> = many.found().map(|(_, value)| value.clone()).collect();
+    assert_eq!(found, [long, short]);
+    assert_eq!(cache.delete_many(["long", "short", "absent"]).await.made().count(), 2);
+}
+
+/// Two writers overwrite each other while a reader looks, each of them on another wire: it sees one
+/// value or the other, or a miss.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_never_sees_a_part() {
+    use Protocol::{Binary, Meta, Text};
+    let seed = seed();
+    for [one, other, reading] in [[Binary, Meta, Text], [Meta, Text, Binary], [Text, Binary, Meta]] {
+        let server = Memcached::start(&[]);
+        let cache_on = |wire| cache_of(&Client::with_config([server.addr()], patient().protocol(wire)).unwrap());
+        let done = Arc::new(AtomicBool::new(false));
+        let writers = [(1_u8, one), (2, other)].map(|(number, wire)| {
+            let cache = cache_on(wire);
+            let mut rng = fastrand::Rng::with_seed(seed.value() ^ u64::from(number));
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    let length = rng.usize(50_000..600_000);
+                    cache.set("key", &value(number, length)).await.unwrap();
+                }
+            })
+        });
+        let reader = tokio::spawn({
+            let (cache, done) = (cache_on(reading), Arc::clone(&done));
+            async move {
+                let mut seen = 0;
+                while !done.load(Ordering::Relaxed) || seen == 0 {
+                    if let Some(read) = cache.get("key").await.unwrap() {
+                        assert_eq!(read, value(read[0], read.len()), "a part of one and a part of another");
+                        seen += 1;
+                    }
+                }
+            }
+        });
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        reader.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_chunks_is_not_believed() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    for text in ["1-4000000000-1-4000000000-1", "1-18446744073709551615-1-18446744073709551615-1"] {
+        client.set("big:key", text).flags(0x7265_8000).await.unwrap();
+        let error = cache_of(&client).get("key").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ValueTooLarge, "{error}");
+    }
+}

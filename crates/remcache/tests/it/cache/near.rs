@@ -1,0 +1,159 @@
+//! Copies near by: what they spare, and what they must not show.
+
+use std::time::Duration;
+
+use remcache::cache::Near;
+use remcache::value::Codec;
+use remcache::{Cache, Client};
+use remcache_testkit::Memcached;
+
+use crate::cache::client_of;
+use crate::support::stat;
+
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(3600);
+
+fn near_cache(client: &Client, near: Near) -> Cache<remcache::value::ByteString, str> {
+    Cache::new(client, "near", Codec::text()).near(near)
+}
+
+async fn gets(client: &Client) -> u64 {
+    stat(&client.servers()[0], "cmd_get").await
+}
+
+#[tokio::test]
+async fn a_copy_spares_the_way_to_the_server() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    let cache = near_cache(&client, Near::new(1 << 20, LONG));
+    cache.set("key", "value").await.unwrap();
+    for _ in 0..100 {
+        assert_eq!(cache.get("key").await.unwrap().as_deref(), Some("value"));
+    }
+    assert_eq!(gets(&client).await, 1);
+    for _ in 0..10 {
+        assert_eq!(cache.get_many(["key"]).await.found().count(), 1);
+    }
+    assert_eq!(gets(&client).await, 1);
+}
+
+#[tokio::test]
+async fn a_miss_is_not_kept() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    let cache = near_cache(&client, Near::new(1 << 20, LONG));
+    assert_eq!(cache.get("key").await.unwrap(), None);
+    client.set("near:key", "value").await.unwrap();
+    assert_eq!(cache.get("key").await.unwrap().as_deref(), Some("value"));
+}
+
+#[tokio::test]
+async fn what_this_process_changes_shows_at_once() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    let cache = near_cache(&client, Near::new(1 << 20, LONG));
+    let clone = cache.clone();
+    for number in 0..50 {
+        let text = number.to_string();
+        match number % 3 {
+            0 => drop(cache.set("key", &text).await.unwrap()),
+            1 => drop(cache.set_many([("key", text.as_str())]).await),
+            _ => drop(cache.replace("key", &text).await.unwrap()),
+        }
+        assert_eq!(clone.get("key").await.unwrap().as_deref(), Some(&*text));
+        assert_eq!(clone.get_many(["key"]).await.found().next().unwrap().1, &text);
+    }
+    cache.delete("key").await.unwrap();
+    assert_eq!(clone.get("key").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_others_change_shows_when_the_copy_has_expired() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    let cache = near_cache(&client, Near::new(1 << 20, Duration::from_millis(300)));
+    cache.set("key", "old").await.unwrap();
+    cache.get("key").await.unwrap();
+    client.set("near:key", "new").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(cache.get("key").await.unwrap().as_deref(), Some("new"));
+}
+
+#[tokio::test]
+async fn callers_who_miss_at_the_same_time_send_one_request() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    client.set("near:key", "value").await.unwrap();
+    let cache = near_cache(&client, Near::new(1 << 20, LONG));
+    let callers: Vec<_> = (0..100)
+        .map(|_| {
+            let cache = cache.clone();
+            tokio::spawn(async move { cache.get("key").await.unwrap() })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap().as_deref(), Some("value"));
+    }
+    assert_eq!(gets(&client).await, 1);
+}
+
+#[tokio::test]
+async fn only_hot_keys_if_that_was_asked() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    let cache = near_cache(&client, Near::new(1 << 20, LONG).hot(5, LONG));
+    cache.set_many([("hot", "1"), ("cold", "2")]).await;
+    for _ in 0..4 {
+        cache.get("cold").await.unwrap();
+    }
+    assert_eq!(gets(&client).await, 4);
+    for _ in 0..100 {
+        cache.get("hot").await.unwrap();
+    }
+    assert_eq!(gets(&client).await, 4 + 5);
+}
+
+/// A fetch that began before a change must not outlive it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fetch_under_way_does_not_bring_the_old_value_back() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    let cache = near_cache(&client, Near::new(1 << 20, LONG));
+    cache.set("key", "0").await.unwrap();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let readers: Vec<_> = (0..4)
+        .map(|_| {
+            let (cache, stop) = (cache.clone(), stop.clone());
+            tokio::spawn(async move {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    cache.get("key").await.unwrap();
+                    // A copy is there at once, and a task that never waits lets nobody else run.
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    for number in 1..500 {
+        let text = number.to_string();
+        cache.set("key", &text).await.unwrap();
+        assert_eq!(cache.get("key").await.unwrap().as_deref(), Some(&*text));
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for reader in readers {
+        reader.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn errors_are_not_kept() {
+    let mut server = Memcached::start(&[]);
+    let client = client_of(&server);
+    let cache = near_cache(&client, Near::new(1 << 20, LONG));
+    server.kill();
+    assert!(cache.get("key").await.unwrap_err().is_unavailable());
+    server.restart();
+    let direct = client_of(&server);
+    direct.set("near:key", "value").await.unwrap();
+    crate::support::eventually("the client is back", async || cache.get("key").await.is_ok()).await;
+    assert_eq!(cache.get("key").await.unwrap().as_deref(), Some("value"));
+}

@@ -1,0 +1,544 @@
+//! What a dead server's keys get, copies, second attempts, hedges, routing keys, and lists that change.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod refusals;
+mod replies;
+mod updates;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use remcache::config::{Address, Protocol};
+use remcache::policy::{Failover, Hedge, Retries};
+use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
+use remcache::{Change, Client, Config, Delivery, ErrorKind, Request, ServerHandle, Status};
+use remcache_server::{Fault, Server};
+use remcache_testkit::Memcached;
+use tokio::task::JoinSet;
+
+use crate::support::{eventually, flags_and_ttl, patient, stat};
+
+fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+async fn embedded(count: usize) -> Vec<Server> {
+    let mut servers = Vec::new();
+    for _ in 0..count {
+        servers.push(Server::start().await.unwrap());
+    }
+    servers
+}
+
+fn client_of(servers: &[Server], config: Config) -> Client {
+    Client::with_config(servers.iter().map(Server::address), config).unwrap()
+}
+
+/// A key whose home is this server of the list.
+fn key_of(client: &Client, name: &str) -> String {
+    let is_there = |key: &String| client.locate(key).unwrap().unwrap().name() == name;
+    (0..).map(|n| format!("key{n}")).find(is_there).unwrap()
+}
+
+fn handle(client: &Client, name: &str) -> ServerHandle {
+    client.servers().into_iter().chain(client.spare_servers()).find(|server| server.name() == name).unwrap()
+}
+
+/// What a server has for a key, asked of that server alone.
+async fn kept(client: &Client, name: &str, key: &str) -> Option<String> {
+    let reply = handle(client, name).call(Request::get(key)).await;
+    reply.is_ok().then(|| reply.text().into_owned())
+}
+
+async fn is_noticed(client: &Client, name: &str) {
+    eventually("its loss is noticed", async || {
+        let _ = handle(client, name).noop().await;
+        handle(client, name).state().condition.is_down()
+    })
+    .await;
+}
+
+async fn is_back(client: &Client, name: &str) {
+    eventually("it is back", async || handle(client, name).noop().await.is_ok()).await;
+}
+
+// ---- Failover ----
+
+#[tokio::test]
+async fn by_default_the_keys_of_a_dead_server_fail() {
+    let servers = embedded(2).await;
+    let client = client_of(&servers, patient());
+    let (home, other) = (servers[0].address(), servers[1].address());
+    let key = key_of(&client, &home);
+    client.set(&key, "v").await.unwrap();
+    servers[0].stop().await;
+    is_noticed(&client, &home).await;
+    assert_eq!(client.get(&key).await.unwrap_err().kind(), ErrorKind::Disconnected(Delivery::NotSent));
+    assert_eq!(kept(&client, &other, &key).await, None);
+}
+
+#[tokio::test]
+async fn the_next_server_takes_the_keys_of_a_dead_one_for_a_while() {
+    keys_are_taken_for_a_while(false).await;
+}
+
+#[tokio::test]
+async fn a_gutter_pool_takes_the_keys_of_a_dead_server_for_a_while() {
+    keys_are_taken_for_a_while(true).await;
+}
+
+/// By a gutter pool, or by the next of the ring.
+async fn keys_are_taken_for_a_while(gutter: bool) {
+    let mut servers = [(); 3].map(|()| Memcached::start(&[]));
+    let failover = if gutter { Failover::gutter([servers[2].addr()]) } else { Failover::next() };
+    let config = patient().failover(failover.ttl_cap(Duration::from_secs(7)));
+    let client = Client::with_config(servers[..2].iter().map(Memcached::addr), config).unwrap();
+    let (home, other) = (servers[0].addr(), servers[1 + usize::from(gutter)].addr());
+    let key = key_of(&client, &home);
+    client.set(&key, "before").await.unwrap();
+    assert_eq!(flags_and_ttl(&home, &key), Some((0, -1)), "at home nothing is capped");
+    servers[0].kill();
+    is_noticed(&client, &home).await;
+
+    assert_eq!(client.get(&key).await.unwrap(), None);
+    for ttl in [None, Some(1_000), Some(5)] {
+        let set = client.set(&key, "meanwhile").flags(3);
+        let set = match ttl {
+            Some(seconds) => set.ttl(Duration::from_secs(seconds)),
+            None => set,
+        };
+        assert!(set.await.unwrap().is_made());
+        assert_eq!(client.get(&key).await.unwrap().unwrap().value, "meanwhile");
+        let (flags, seconds) = flags_and_ttl(&other, &key).unwrap();
+        let longest = if ttl == Some(5) { 5 } else { 7 };
+        assert!(flags == 3 && (1..=longest).contains(&seconds), "{seconds} s for {ttl:?}");
+    }
+    assert_eq!(client.increment("n", 1).initial(5).routing_key(&*key).await.unwrap().unwrap().value, 5);
+    assert!((1..=7).contains(&flags_and_ttl(&other, "n").unwrap().1));
+
+    // What was stored elsewhere is not seen when the server is back.
+    servers[0].restart();
+    is_back(&client, &home).await;
+    assert_eq!(client.get(&key).await.unwrap(), None);
+    assert_eq!(client.locate(&key).unwrap().unwrap().name(), home, "the key has not moved");
+}
+
+#[tokio::test]
+async fn deletes_go_to_both_places() {
+    for gutter in [false, true] {
+        let servers = embedded(3).await;
+        let spare = servers[2].address();
+        let failover = if gutter { Failover::gutter([&*spare]) } else { Failover::next() };
+        let client = client_of(&servers[..2], patient().failover(failover));
+        let home = servers[0].address();
+        let elsewhere = if gutter { spare } else { servers[1].address() };
+        let key = key_of(&client, &home);
+        client.set(&key, "old").await.unwrap();
+        servers[0].stop().await;
+        is_noticed(&client, &home).await;
+        client.set(&key, "new").await.unwrap();
+        assert_eq!(kept(&client, &elsewhere, &key).await.as_deref(), Some("new"));
+
+        // The server's own copy may come back, so the delete has failed although it was done elsewhere.
+        let error = client.delete(&key).await.unwrap_err();
+        assert_eq!((error.kind(), error.server()), (ErrorKind::Disconnected(Delivery::NotSent), Some(&*home)));
+        assert_eq!(kept(&client, &elsewhere, &key).await, None);
+
+        client.set(&key, "newer").await.unwrap();
+        servers[0].restart_with_items().await.unwrap();
+        is_back(&client, &home).await;
+        assert!(client.delete(&key).await.unwrap().is_made());
+        let left = (kept(&client, &home, &key).await, kept(&client, &elsewhere, &key).await);
+        assert_eq!(left, (None, None), "gutter: {gutter}");
+        assert_eq!(client.delete(&key).await.unwrap(), Change::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn a_gutter_pool_takes_nothing_while_all_is_well() {
+    let servers = embedded(4).await;
+    let spares: Vec<_> = servers[2..].iter().map(Server::address).collect();
+    let client = client_of(&servers[..2], patient().failover(Failover::gutter(spares.clone())));
+    let names: Vec<_> = client.spare_servers().iter().map(|server| server.name().to_owned()).collect();
+    assert_eq!(names, spares);
+    let keys: Vec<_> = (0..200).map(|n| format!("key{n}")).collect();
+    let items = || keys.iter().map(|key| (key.clone(), "v"));
+    assert_eq!(client.set_many(items()).await.made().count(), 200);
+    let sizes = async || {
+        let mut sizes = Vec::new();
+        for spare in client.spare_servers() {
+            let mut found = 0;
+            for key in &keys {
+                found += usize::from(spare.call(Request::get(&**key)).await.is_ok());
+            }
+            sizes.push(found);
+        }
+        sizes
+    };
+    assert_eq!(sizes().await, [0, 0]);
+    servers[0].stop().await;
+    is_noticed(&client, &servers[0].address()).await;
+    assert_eq!(client.set_many(items()).await.made().count(), 200);
+    let sizes = sizes().await;
+    assert!(sizes[0] > 0 && sizes[1] > 0, "both spares carry some: {sizes:?}");
+    assert_eq!(client.get_many(&keys).await.found().count(), 200);
+    client.close().await;
+    assert!(client.spare_servers().iter().all(|spare| spare.state().condition == remcache::health::Condition::Closed));
+}
+
+#[tokio::test]
+async fn a_cas_value_is_never_held_against_another_servers() {
+    let servers = embedded(2).await;
+    let client = client_of(&servers, patient().failover(Failover::next()));
+    let home = servers[0].address();
+    let key = key_of(&client, &home);
+    servers[0].stop().await;
+    is_noticed(&client, &home).await;
+    let cas = client.set(&key, "v").await.unwrap().cas().unwrap();
+    let error = client.set(&key, "w").cas(cas).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::NotSent));
+    assert!(client.delete(&key).cas(cas).await.is_err());
+    assert_eq!(client.get(&key).await.unwrap().unwrap().value, "v");
+}
+
+#[tokio::test]
+async fn calls_with_many_keys_fail_over_too() {
+    let servers = embedded(3).await;
+    let client = client_of(&servers, patient().failover(Failover::next()));
+    let keys: Vec<_> = (0..3_000).map(|n| format!("key{n}")).collect();
+    let stored = async || client.set_many(keys.iter().map(|key| (key, "v"))).await.made().count();
+    assert_eq!(stored().await, 3_000);
+    servers[1].stop().await;
+    is_noticed(&client, &servers[1].address()).await;
+    let found = client.get_many(&keys).await;
+    assert!(found.is_complete() && found.missing().count() > 500, "the next server has nothing yet");
+    assert_eq!(stored().await, 3_000);
+    assert_eq!(client.get_many(&keys).await.found().count(), 3_000);
+    let deleted = client.delete_many(&keys).await;
+    let failed = deleted.failed().count();
+    assert!(failed > 500 && deleted.made().count() == 3_000 - failed, "those whose home was not asked have failed");
+    assert_eq!(client.get_many(&keys).await.missing().count(), 3_000);
+}
+
+// ---- Copies ----
+
+#[tokio::test]
+async fn copies_answer_for_a_server_that_is_away() {
+    let servers = embedded(3).await;
+    let client = client_of(&servers, patient().replicas(2));
+    let home = servers[0].address();
+    let key = key_of(&client, &home);
+    client.set(&key, "v").await.unwrap();
+    let keys: Vec<_> = (0..500).map(|n| format!("many{n}")).collect();
+    assert_eq!(client.set_many(keys.iter().map(|key| (key, "v"))).await.made().count(), 500);
+    let holders = async |key: &str| {
+        let mut holders = Vec::new();
+        for server in &servers {
+            holders.extend(kept(&client, &server.address(), key).await.map(|_| server.address()));
+        }
+        holders
+    };
+    assert_eq!(holders(&key).await.len(), 2);
+    for key in keys.iter().take(50) {
+        assert_eq!(holders(key).await.len(), 2, "{key}");
+    }
+
+    // A copy that was lost is no miss.
+    handle(&client, &home).call(Request::delete(&*key)).await;
+    assert_eq!(client.get(&key).await.unwrap().unwrap().value, "v");
+
+    servers[0].stop().await;
+    is_noticed(&client, &home).await;
+    assert_eq!(client.get(&key).await.unwrap().unwrap().value, "v");
+    assert_eq!(client.get_many(&keys).await.found().count(), 500);
+    assert!(client.set(&key, "w").await.unwrap().is_made());
+    assert_eq!(client.get(&key).await.unwrap().unwrap().value, "w");
+    assert!(client.delete(&key).await.is_err(), "one copy could not be deleted");
+    assert_eq!(client.get("absent").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_rests_on_the_old_value_is_done_once_and_the_other_copies_go() {
+    let servers = embedded(2).await;
+    let client = client_of(&servers, patient().replicas(2));
+    let (home, other) = (servers[0].address(), servers[1].address());
+    let key = key_of(&client, &home);
+    client.set(&key, "5").await.unwrap();
+    assert_eq!(kept(&client, &other, &key).await.as_deref(), Some("5"));
+    assert_eq!(client.increment(&key, 1).await.unwrap().unwrap().value, 6);
+    let copies = (kept(&client, &home, &key).await, kept(&client, &other, &key).await);
+    assert_eq!(copies, (Some("6".to_owned()), None));
+
+    client.set_many([(&key, "7")]).await;
+    assert_eq!(client.increment_many([(&key, 1)]).await.get(&key).unwrap().unwrap().unwrap().value, 8);
+    let copies = (kept(&client, &home, &key).await, kept(&client, &other, &key).await);
+    assert_eq!(copies, (Some("8".to_owned()), None));
+    assert_eq!(client.add(&key, "x").await.unwrap(), Change::Exists);
+}
+
+// ---- Second attempts ----
+
+/// A server that answers no-ops, counts fetches, and does to them what it was told.
+struct Counting {
+    address: String,
+    fetches: Arc<AtomicUsize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Hangs,
+    HangsUp,
+}
+
+impl Counting {
+    fn start(manner: Manner) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let fetches = Arc::<AtomicUsize>::default();
+        let counter = Arc::clone(&fetches);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let counter = Arc::clone(&counter);
+                std::thread::spawn(move || serve(stream, manner, &counter));
+            }
+        });
+        Self { address, fetches }
+    }
+}
+
+fn serve(mut stream: TcpStream, manner: Manner, fetches: &AtomicUsize) {
+    let mut header = [0; 24];
+    while stream.read_exact(&mut header).is_ok() {
+        let mut body = vec![0; u32::from_be_bytes([header[8], header[9], header[10], header[11]]) as usize];
+        if stream.read_exact(&mut body).is_err() {
+            return;
+        }
+        let is_fetch = header[1] == 0;
+        fetches.fetch_add(usize::from(is_fetch), Ordering::Relaxed);
+        match (is_fetch, manner) {
+            (true, Manner::HangsUp) => return,
+            (true, Manner::Hangs) => {}
+            (false, _) => {
+                header[0] = 0x81;
+                let _ = stream.write_all(&header);
+            }
+        }
+    }
+}
+
+async fn fetch_all(client: &Client, count: usize) {
+    let mut fetches = JoinSet::new();
+    for _ in 0..count {
+        let client = client.clone();
+        fetches.spawn(async move { client.call(Request::get("k")).await.is_ok() });
+    }
+    assert!(fetches.join_all().await.iter().all(|is_ok| !is_ok));
+}
+
+/// A full bucket of 500 tokens pays for 50 second attempts after timeouts.
+#[tokio::test]
+async fn in_an_outage_the_budget_bounds_what_follows_timeouts() {
+    let server = Counting::start(Manner::Hangs);
+    let retries = Retries::up_to(3).attempt_timeout(millis(300));
+    let config = Config::new().protocol(Protocol::Binary).timeout(Duration::from_secs(20)).breaker(0).retries(retries);
+    let client = Client::with_config([&server.address], config).unwrap();
+    fetch_all(&client, 200).await;
+    let sent = server.fetches.load(Ordering::Relaxed);
+    assert_eq!(sent, 250, "200 first attempts");
+    fetch_all(&client, 20).await;
+    assert_eq!(server.fetches.load(Ordering::Relaxed), sent + 20, "an empty bucket pays for nothing");
+}
+
+/// … and for 100 after other failures.
+#[tokio::test]
+async fn in_an_outage_the_budget_bounds_what_follows_lost_connections() {
+    let server = Counting::start(Manner::HangsUp);
+    let config = patient().protocol(Protocol::Binary).retries(Retries::up_to(1)).reconnect_delay(millis(1), millis(2));
+    let client = Client::with_config([&server.address], config).unwrap();
+    let mut asked = 0;
+    while asked < 1_000 && server.fetches.load(Ordering::Relaxed) < asked + 100 {
+        eventually("it is back", async || client.is_usable()).await;
+        assert!(!client.call(Request::get("k")).await.is_ok());
+        asked += 1;
+    }
+    let sent = server.fetches.load(Ordering::Relaxed);
+    assert!(sent > asked && sent <= asked + 100, "{sent} attempts for {asked} fetches");
+    for _ in 0..20 {
+        eventually("it is back", async || client.is_usable()).await;
+        assert!(!client.call(Request::get("k")).await.is_ok());
+    }
+    assert!(server.fetches.load(Ordering::Relaxed) <= asked + 20 + 100);
+}
+
+#[tokio::test]
+async fn a_fetch_is_repeated_over_a_lost_connection_and_a_counter_is_not() {
+    let servers = embedded(1).await;
+    let retries = Retries::up_to(1);
+    let config = patient().retries(retries).reconnect_delay(millis(1), millis(5));
+    let client = client_of(&servers, config);
+    client.set("k", "v").await.unwrap();
+    client.set("n", "0").await.unwrap();
+    let cut = || servers[0].inject(Fault::Garbage { seed: 7 }.on_reply(1));
+    for _ in 0..20 {
+        cut();
+        assert_eq!(client.get("k").await.unwrap().unwrap().value, "v");
+    }
+    let mut maybe = 0;
+    for _ in 0..20 {
+        eventually("it is back", async || client.is_usable()).await;
+        cut();
+        let error = client.increment("n", 1).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::MaybeSent));
+        maybe += 1;
+    }
+    eventually("it is back", async || client.is_usable()).await;
+    let count = client.get("n").await.unwrap().unwrap().value;
+    assert_eq!(count, maybe.to_string(), "each was executed once");
+    cut();
+    assert!(client.set("k", "w").await.is_err(), "sets are not opted in");
+}
+
+// ---- Hedges ----
+
+#[tokio::test]
+async fn a_slow_copy_is_helped_by_the_next() {
+    let servers = embedded(2).await;
+    let hedge = Hedge::after(millis(20)).percent(100);
+    let client = client_of(&servers, patient().replicas(2).hedge(hedge));
+    let key = key_of(&client, &servers[0].address());
+    client.set(&key, "v").await.unwrap();
+    // The first copy never answers; that the calls end at all shows who did.
+    servers[0].inject(Fault::NeverAnswer);
+    for _ in 0..15 {
+        assert_eq!(client.get(&key).await.unwrap().unwrap().value, "v");
+    }
+}
+
+#[tokio::test]
+async fn of_a_hundred_slow_reads_few_are_asked_twice() {
+    let servers = embedded(2).await;
+    let client = client_of(&servers, patient().replicas(2).hedge(Hedge::after(millis(1))));
+    let key = key_of(&client, &servers[0].address());
+    client.set(&key, "v").await.unwrap();
+    servers[0].inject(Fault::Delay(millis(20)));
+    for _ in 0..100 {
+        assert_eq!(client.get(&key).await.unwrap().unwrap().value, "v");
+    }
+    // Ten that were saved up, and one in twenty.
+    let twice = stat(&client.servers()[1], "cmd_get").await;
+    assert!((10..=15).contains(&twice), "{twice}");
+}
+
+#[tokio::test]
+async fn hedges_have_a_budget() {
+    let servers = embedded(2).await;
+    let config = Config::new().timeout(millis(400)).breaker(0).replicas(2).hedge(Hedge::after(millis(1)).percent(0));
+    let client = client_of(&servers, config);
+    let key = key_of(&client, &servers[0].address());
+    client.set(&key, "v").timeout(Duration::from_secs(60)).await.unwrap();
+    servers[0].inject(Fault::NeverAnswer);
+    assert!(client.get(&key).await.unwrap_err().is_timeout());
+}
+
+// ---- Where keys go ----
+
+#[tokio::test]
+async fn a_routing_key_is_placed_instead_of_the_key() {
+    let servers = embedded(4).await;
+    let configs = [
+        (patient(), ""),
+        (patient().failover(Failover::next()), ""),
+        (patient().namespace("ns:"), "ns:"),
+        (patient().namespace("ns:").retries(Retries::up_to(1)), "ns:"),
+    ];
+    for (config, prefix) in configs {
+        let client = client_of(&servers, config);
+        let home = servers[2].address();
+        let route = key_of(&client_of(&servers, patient()), &home);
+        for n in 0..50 {
+            let key = format!("item{n}");
+            client.set(&key, "v").routing_key(&*route).await.unwrap();
+            assert_eq!(kept(&client, &home, &format!("{prefix}{key}")).await.as_deref(), Some("v"), "{key}");
+            assert_eq!(client.get(&key).routing_key(&*route).await.unwrap().unwrap().value, "v");
+            assert!(client.call(Request::delete(&*key)).routing_key(&*route).await.is_ok());
+        }
+    }
+}
+
+/// A connector whose names lead where a table says.
+#[derive(Clone, Debug)]
+struct Directory(Arc<Mutex<String>>);
+
+impl Connect for Directory {
+    fn connect<'a>(&'a self, address: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
+        let Address::Tcp { host, .. } = address else { panic!("{address} is no name") };
+        let target = if host == "moving" { self.0.lock().unwrap().clone() } else { host.replace('_', ":") };
+        Box::pin(async move { Ok(Box::new(tokio::net::TcpStream::connect(target).await?) as Box<dyn Stream>) })
+    }
+}
+
+/// A name is resolved anew for each connection, and its keys stay its own.
+#[tokio::test]
+async fn row_15_a_server_that_moves_keeps_its_keys() {
+    let servers = embedded(3).await;
+    let directory = Directory(Arc::new(Mutex::new(servers[0].address())));
+    let fixed = servers[1].address().replace(':', "_");
+    let client = Client::with_config(["moving".to_owned(), fixed], patient().connector(directory.clone())).unwrap();
+    let key = key_of(&client, "moving:11211");
+    client.set(&key, "at the old address").await.unwrap();
+    servers[0].stop().await;
+    is_noticed(&client, "moving:11211").await;
+    assert_eq!(client.get(&key).await.unwrap_err().kind(), ErrorKind::Disconnected(Delivery::NotSent));
+    *directory.0.lock().unwrap() = servers[2].address();
+    is_back(&client, "moving:11211").await;
+    assert_eq!(client.locate(&key).unwrap().unwrap().name(), "moving:11211");
+    client.set(&key, "at the new address").await.unwrap();
+    let there = client_of(&servers[2..], patient());
+    assert_eq!(there.get(&key).await.unwrap().unwrap().value, "at the new address");
+}
+
+// ---- Lists that change ----
+
+#[tokio::test]
+async fn another_weight_moves_keys_and_keeps_the_connection() {
+    let servers = embedded(2).await;
+    let client = client_of(&servers, patient());
+    let names: Vec<_> = servers.iter().map(Server::address).collect();
+    let share = || {
+        let is_first = |n: &usize| client.locate(format!("key{n}")).unwrap().unwrap().name() == names[0];
+        (0..10_000).filter(is_first).count()
+    };
+    assert!(client.noop().await.iter().all(|(_, outcome)| outcome.is_ok()));
+    assert!((3_500..6_500).contains(&share()));
+    client.set_servers([format!("{}:9", names[0]), format!("{}:1", names[1])]).unwrap();
+    assert!(share() > 8_000, "{} of 10,000 keys", share());
+    assert_eq!(client.servers()[0].endpoint().weight, 9);
+    assert!(client.noop().await.iter().all(|(_, outcome)| outcome.is_ok()));
+    for server in client.servers() {
+        assert_eq!((server.gauges().open, server.gauges().reconnects), (1, 0));
+    }
+}
+
+#[tokio::test]
+async fn requests_on_a_server_that_leaves_end_as_they_would_have() {
+    let servers = embedded(2).await;
+    let client = client_of(&servers, patient().failover(Failover::next()));
+    let leaving = handle(&client, &servers[0].address());
+    let key = key_of(&client, leaving.name());
+    client.set(&key, "v").await.unwrap();
+    servers[0].inject(Fault::Delay(millis(200)));
+    let mut gets = JoinSet::new();
+    for _ in 0..100 {
+        let (client, key) = (client.clone(), key.clone());
+        gets.spawn(async move { client.get(key).await.unwrap().unwrap().value });
+    }
+    eventually("all are in flight", async || leaving.in_flight() == 100).await;
+    drop(leaving);
+    client.set_servers([servers[1].address()]).unwrap();
+    assert!(gets.join_all().await.iter().all(|value| value == "v"));
+    assert_eq!(client.call(Request::get(&*key)).await.status, Status::KeyNotFound, "the other server is asked now");
+}

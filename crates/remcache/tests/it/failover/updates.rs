@@ -1,0 +1,128 @@
+//! Changes that rest on what was read: with copies and failover they are made at one server, or not at all.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use remcache::config::Protocol;
+use remcache::{Item, Ttl};
+
+use super::*;
+use crate::support::ask;
+
+fn text_of(item: Option<&Item>) -> &str {
+    item.map_or("nothing", |item| std::str::from_utf8(&item.value).unwrap())
+}
+
+fn and_mine(item: Option<&Item>) -> Option<Bytes> {
+    Some(format!("{} and mine", text_of(item)).into())
+}
+
+/// The item at the home and that of the copy have the same CAS value, as the numbers of two servers easily do.
+#[tokio::test]
+async fn the_cas_value_of_a_copy_overwrites_nothing() {
+    for wire in [Protocol::Binary, Protocol::Meta, Protocol::Text] {
+        let servers = [Memcached::start(&[]), Memcached::start(&[])];
+        let config = patient().protocol(wire).replicas(2);
+        let client = Client::with_config(servers.iter().map(Memcached::addr), config).unwrap();
+        let key = key_of(&client, &servers[0].addr());
+        client.set(&key, "first").await.unwrap();
+        // The home loses it, and the copy counts on.
+        assert_eq!(ask(&servers[0].addr(), &format!("md {key}")), "HD");
+        assert_eq!(ask(&servers[1].addr(), &format!("ms {key} 4\r\ncopy")), "HD");
+        let mut seen = Vec::new();
+        let stored = client.update(&key, Ttl::Never, |item| {
+            seen.push(text_of(item).to_owned());
+            if seen.len() == 1 {
+                // Somebody else is first at the home, and gets the number that the copy's item has.
+                assert_eq!(ask(&servers[0].addr(), &format!("ms {key} 6\r\ntheirs")), "HD");
+                let cas = |addr: String| ask(&addr, &format!("mg {key} c"));
+                assert_eq!(cas(servers[0].addr()), cas(servers[1].addr()), "or this test shows nothing");
+            }
+            and_mine(item)
+        });
+        assert_eq!(text_of(stored.await.unwrap().as_ref()), "theirs and mine", "{wire}");
+        assert_eq!(seen, ["nothing", "theirs"], "{wire}: what only a copy has does not count");
+        assert_eq!(kept(&client, &servers[0].addr(), &key).await.as_deref(), Some("theirs and mine"), "{wire}");
+        assert_eq!(kept(&client, &servers[1].addr(), &key).await, None, "{wire}: an old copy is deleted");
+    }
+}
+
+#[tokio::test]
+async fn what_is_taken_is_gone_from_every_copy() {
+    let servers = embedded(2).await;
+    let client = client_of(&servers, patient().replicas(2).namespace("shop:"));
+    let key = key_of(&client, &servers[0].address());
+    client.set(&key, "once").await.unwrap();
+    assert_eq!(text_of(client.take(&key).await.unwrap().as_ref()), "once");
+    for server in &servers {
+        assert_eq!(kept(&client, &server.address(), &format!("shop:{key}")).await, None);
+    }
+    assert_eq!(client.take(&key).await.unwrap(), None);
+    assert_eq!(client.update(&key, Ttl::Never, |_| None).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn while_its_server_is_away_a_key_is_neither_updated_nor_taken() {
+    for config in [patient().replicas(2), patient().failover(Failover::next())] {
+        let servers = embedded(2).await;
+        let client = client_of(&servers, config);
+        let (home, other) = (servers[0].address(), servers[1].address());
+        let key = key_of(&client, &home);
+        client.set(&key, "v").await.unwrap();
+        servers[0].stop().await;
+        is_noticed(&client, &home).await;
+        client.set(&key, "elsewhere").await.unwrap();
+        for error in
+            [client.update(&key, Ttl::Never, and_mine).await.unwrap_err(), client.take(&key).await.unwrap_err()]
+        {
+            assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::NotSent));
+            assert_eq!(error.server(), Some(&*home));
+        }
+        assert_eq!(kept(&client, &other, &key).await.as_deref(), Some("elsewhere"));
+        servers[0].restart_with_items().await.unwrap();
+        is_back(&client, &home).await;
+        assert_eq!(text_of(client.take(&key).await.unwrap().as_ref()), "v", "as it was before");
+    }
+}
+
+/// Two clients count up together while the home comes and goes; each has its own view of who is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_update_is_lost_while_the_home_comes_and_goes() {
+    let servers = embedded(3).await;
+    let config = || patient().replicas(2).failover(Failover::next()).reconnect_delay(millis(1), millis(5));
+    let clients = [client_of(&servers, config()), client_of(&servers, config())];
+    let key = key_of(&clients[0], &servers[0].address());
+    let (made, unknown) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+    let mut counting = JoinSet::new();
+    for client in clients.iter().chain(&clients) {
+        let (client, key, made, unknown) = (client.clone(), key.clone(), Arc::clone(&made), Arc::clone(&unknown));
+        counting.spawn(async move {
+            for _ in 0..100 {
+                let one_more = |item: Option<&Item>| {
+                    let number: u64 = item.map_or(0, |item| std::str::from_utf8(&item.value).unwrap().parse().unwrap());
+                    Some(Bytes::from((number + 1).to_string()))
+                };
+                match client.update(&key, Ttl::Never, one_more).await {
+                    Ok(_) => made.fetch_add(1, Ordering::Relaxed),
+                    Err(error) if error.may_have_executed() => unknown.fetch_add(1, Ordering::Relaxed),
+                    Err(error) => {
+                        assert!(error.is_disconnected() || error.kind() == ErrorKind::Conflict, "{error}");
+                        tokio::time::sleep(millis(1)).await;
+                        0
+                    }
+                };
+            }
+        });
+    }
+    for _ in 0..10 {
+        tokio::time::sleep(millis(10)).await;
+        servers[0].stop().await;
+        tokio::time::sleep(millis(5)).await;
+        servers[0].restart_with_items().await.unwrap();
+    }
+    counting.join_all().await;
+    is_back(&clients[0], &servers[0].address()).await;
+    let (made, unknown) = (made.load(Ordering::Relaxed), unknown.load(Ordering::Relaxed));
+    let count: u64 = kept(&clients[0], &servers[0].address(), &key).await.map_or(0, |text| text.parse().unwrap());
+    assert!(made > 0 && (made..=made + unknown).contains(&count), "{count} of {made} and perhaps {unknown}");
+}

@@ -1,0 +1,191 @@
+//! Many clients that do anything at random: no value is older than what was told to be gone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fastrand::Rng;
+use remcache::config::Protocol;
+use remcache::recipes::Freshness;
+use remcache::{Client, Error};
+use remcache_testkit::{Memcached, seed};
+use tokio::time::timeout;
+
+use crate::fetch::{LONG, WIRES, client_at};
+
+const KEYS: usize = 3;
+const TASKS: usize = 12;
+const STEPS: usize = 150;
+
+/// Where the values come from: the version of each key, and the version below which everything was
+/// told to be gone.
+#[derive(Default)]
+struct Source {
+    versions: [AtomicU64; KEYS],
+    floors: [AtomicU64; KEYS],
+    loads: AtomicUsize,
+    fetched: AtomicUsize,
+}
+
+impl Source {
+    /// Reads the version, takes its time, and may fail.
+    async fn load(self: Arc<Self>, key: usize, mut rng: Rng) -> Result<Option<String>, Error> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        let version = self.versions[key].load(Ordering::SeqCst);
+        pause(&mut rng, 3000).await;
+        match rng.u8(..10) {
+            // An error of the source, of whatever kind.
+            0 => Err(Client::new(Vec::<String>::new()).unwrap_err()),
+            _ => Ok(Some(version.to_string())),
+        }
+    }
+
+    /// Changes a value at its source; whoever asks after `told` must not see an older one.
+    fn change(&self, key: usize) -> u64 {
+        self.versions[key].fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    fn told(&self, key: usize, version: u64) {
+        self.floors[key].fetch_max(version, Ordering::SeqCst);
+    }
+}
+
+async fn pause(rng: &mut Rng, micros: u64) {
+    match rng.u8(..3) {
+        0 => {}
+        1 => tokio::task::yield_now().await,
+        _ => tokio::time::sleep(Duration::from_micros(rng.u64(..micros))).await,
+    }
+}
+
+/// One client's random steps.
+struct Actor {
+    client: Client,
+    source: Arc<Source>,
+    rng: Rng,
+    wire: Protocol,
+}
+
+impl Actor {
+    async fn run(mut self) {
+        for _ in 0..STEPS {
+            let key = self.rng.usize(..KEYS);
+            match self.rng.u8(..20) {
+                0..2 => self.change_and_delete(key).await,
+                2 => self.change_and_bury(key).await,
+                3 => self.change_and_set(key).await,
+                4..6 => self.get(key).await,
+                6 => self.invalidate(key).await,
+                7..9 => self.fetch_and_drop(key).await,
+                _ => self.fetch(key).await,
+            }
+            pause(&mut self.rng, 1000).await;
+        }
+    }
+
+    async fn change_and_delete(&self, key: usize) {
+        let version = self.source.change(key);
+        self.client.delete(name(key)).await.unwrap();
+        self.source.told(key, version);
+    }
+
+    async fn change_and_bury(&self, key: usize) {
+        let version = self.source.change(key);
+        self.client.delete(name(key)).tombstone(Duration::from_secs(1)).await.unwrap();
+        self.source.told(key, version);
+    }
+
+    /// What is stale may be shown, and its reload must not undo a delete.
+    async fn invalidate(&self, key: usize) {
+        match self.client.invalidate(name(key), LONG).await {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), remcache::ErrorKind::Conflict, "{}: {error}", self.wire),
+        }
+    }
+
+    /// Two who set may come in the wrong order, so whoever sets takes the item that there is.
+    async fn change_and_set(&self, key: usize) {
+        let Some(item) = self.client.get(name(key)).await.unwrap() else { return };
+        let version = self.source.change(key);
+        let change = self.client.compare_and_swap(name(key), version.to_string(), item.cas).await.unwrap();
+        if !change.is_made() {
+            self.client.delete(name(key)).await.unwrap();
+        }
+        self.source.told(key, version);
+    }
+
+    async fn get(&self, key: usize) {
+        let floor = self.source.floors[key].load(Ordering::SeqCst);
+        let item = self.client.get(name(key)).await.unwrap().filter(|item| !item.is_mark());
+        if let Some(item) = item {
+            self.check(key, floor, &item.value, "get");
+        }
+    }
+
+    fn fetching(&mut self, key: usize) -> impl Future<Output = Result<Option<bytes::Bytes>, Error>> + use<> {
+        let (client, source, rng) = (self.client.clone(), Arc::clone(&self.source), self.rng.fork());
+        let freshness = Freshness::new(LONG).lease(LONG).wait(LONG);
+        async move { client.fetch(name(key), freshness, move || source.load(key, rng)).await }
+    }
+
+    async fn fetch(&mut self, key: usize) {
+        let floor = self.source.floors[key].load(Ordering::SeqCst);
+        match self.fetching(key).await {
+            Ok(value) => self.check(key, floor, &value.unwrap(), "fetch"),
+            Err(error) => assert_eq!(error.kind(), remcache::ErrorKind::Config, "only the source fails: {error}"),
+        }
+        self.source.fetched.fetch_add(1, Ordering::SeqCst);
+    }
+
+    async fn fetch_and_drop(&mut self, key: usize) {
+        let after = Duration::from_micros(self.rng.u64(..4000));
+        let _ = timeout(after, self.fetching(key)).await;
+    }
+
+    fn check(&self, key: usize, floor: u64, value: &[u8], how: &str) {
+        let version: u64 = std::str::from_utf8(value).unwrap().parse().unwrap();
+        let wire = self.wire;
+        assert!(version >= floor, "{wire}, {how} of {}: version {version}, and {floor} was told", name(key));
+    }
+}
+
+fn name(key: usize) -> String {
+    format!("key{key}")
+}
+
+async fn histories(address: &str, wire: Protocol, seed: u64) {
+    let source = Arc::new(Source::default());
+    let clients: Vec<_> = (0..4).map(|_| client_at(address, wire)).collect();
+    clients[0].flush(remcache::Ttl::Never).await[0].1.as_ref().unwrap();
+    let mut actors = tokio::task::JoinSet::new();
+    for number in 0..TASKS {
+        let (client, source) = (clients[number % clients.len()].clone(), Arc::clone(&source));
+        let rng = Rng::with_seed(seed.wrapping_add(number as u64));
+        actors.spawn(Actor { client, source, rng, wire }.run());
+    }
+    timeout(crate::fetch::HANGS, actors.join_all()).await.expect("somebody waits for what will never come");
+    let (loads, fetched) = (source.loads.load(Ordering::SeqCst), source.fetched.load(Ordering::SeqCst));
+    assert!(fetched > TASKS * STEPS / 4 && loads > KEYS, "{wire}: {fetched} fetches, {loads} loads");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fetch_and_no_get_shows_what_was_told_to_be_gone() {
+    let seed = seed();
+    let server = Memcached::start(&[]);
+    for wire in WIRES {
+        for round in 0..4 {
+            histories(&server.addr(), wire, seed.value().wrapping_add(1000 * round)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_fetch_and_no_get_of_the_embedded_server_shows_what_was_told_to_be_gone() {
+    let seed = seed();
+    let server = remcache_server::Server::start().await.unwrap();
+    for wire in WIRES {
+        for round in 0..4 {
+            histories(&server.address(), wire, seed.value().wrapping_add(1000 * round)).await;
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Values that are due: shown to everybody, and reloaded by one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use remcache::config::Protocol;
+use remcache::recipes::Freshness;
+use remcache::{Client, Error};
+use remcache_server::{ManualClock, Server};
+
+use crate::fetch::loader::{Ending, Held, two};
+use crate::fetch::{LONG, client_at, fetch, on_all, patient_freshness, stored};
+use crate::support::eventually;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Due a second after the load, and shown for an hour.
+fn ahead() -> Freshness {
+    patient_freshness().refresh_ahead(LONG - SECOND)
+}
+
+/// The same as stale values: fresh for a second, and shown for an hour.
+fn stale() -> Freshness {
+    Freshness::new(SECOND).lease(LONG).wait(LONG).stale_for(LONG)
+}
+
+/// Fetches what is shown until a loader begins, and gives the fetch whose loader that is: it would hang
+/// if anybody waited for that.
+async fn until_reloading(client: &Client, freshness: Freshness, shown: &str) -> Reload {
+    let mut asked = Vec::new();
+    loop {
+        let (held, began) = Held::ask(client, freshness);
+        let (task, ending) = held.apart();
+        assert_eq!(task.await.unwrap().unwrap().unwrap(), shown);
+        asked.push((began, ending));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if let Some(place) = asked.iter().position(|(began, _)| {
+            began.try_acquire().is_ok_and(|permit| {
+                permit.forget();
+                true
+            })
+        }) {
+            return Reload(asked.swap_remove(place).1);
+        }
+    }
+}
+
+/// The loader of a reload that has begun.
+struct Reload(tokio::sync::oneshot::Sender<Ending>);
+
+impl Reload {
+    fn end(self, ending: Ending) {
+        self.0.send(ending).unwrap();
+    }
+}
+
+/// Fetches of both clients show this, wait for nobody and load nothing.
+async fn assert_shown(clients: [&Client; 2], freshness: Freshness, shown: &str, wire: Protocol) {
+    for client in clients {
+        for _ in 0..20 {
+            let load = || async { panic!("another one reloads") };
+            let found: Result<_, Error> = client.fetch::<&str, _, _, _>("key", freshness, load).await;
+            assert_eq!(found.unwrap().unwrap(), shown, "{wire}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn with_refresh_ahead_no_caller_waits_after_the_first() {
+    on_all(async |address, wire| {
+        let (one, other) = two(address, wire);
+        let mut shown = "one";
+        assert_eq!(fetch(&one, ahead(), shown).await.unwrap(), shown, "{wire}");
+        assert_shown([&one, &other], ahead(), shown, wire).await;
+        for next in ["two", "three"] {
+            let reload = until_reloading(&other, ahead(), shown).await;
+            assert_shown([&one, &other], ahead(), shown, wire).await;
+            reload.end(Ending::Value(next));
+            eventually("it is stored", async || stored(&one).await.unwrap() == next).await;
+            assert_shown([&one, &other], ahead(), next, wire).await;
+            shown = next;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stale_values_are_shown_while_one_reloads() {
+    on_all(async |address, wire| {
+        let (one, other) = two(address, wire);
+        assert_eq!(fetch(&one, stale(), "one").await.unwrap(), "one", "{wire}");
+        let reload = until_reloading(&one, stale(), "one").await;
+        assert_shown([&one, &other], stale(), "one", wire).await;
+        reload.end(Ending::Value("two"));
+        eventually("it is stored", async || stored(&one).await.unwrap() == "two").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_value_that_is_gone_at_its_source_goes() {
+    on_all(async |address, wire| {
+        for (freshness, is_kept) in [(stale(), false), (stale().negative(LONG), true)] {
+            let client = client_at(address, wire);
+            client.delete("key").await.unwrap();
+            fetch(&client, freshness, "one").await.unwrap();
+            until_reloading(&client, freshness, "one").await.end(Ending::Nothing);
+            eventually("it goes", async || stored(&client).await.is_none()).await;
+            assert_eq!(client.get("key").await.unwrap().is_some_and(|item| item.is_mark()), is_kept, "{wire}");
+        }
+    })
+    .await;
+}
+
+/// A reload that fails is nobody's trouble, and another process may try at once.
+#[tokio::test]
+async fn a_reload_that_fails_or_panics_frees_the_others() {
+    on_all(async |address, wire| {
+        for ending in [Ending::Failure, Ending::Panic] {
+            let (one, other) = two(address, wire);
+            one.delete("key").await.unwrap();
+            fetch(&one, stale(), "one").await.unwrap();
+            until_reloading(&one, stale(), "one").await.end(ending);
+            until_reloading(&other, stale(), "one").await.end(Ending::Value("two"));
+            eventually("it is stored", async || stored(&one).await.unwrap() == "two").await;
+        }
+    })
+    .await;
+}
+
+/// A process that died while it reloaded: its lease ends, and the server tells nobody so.
+#[tokio::test]
+async fn a_reload_that_hangs_is_taken_over() {
+    on_all(async |address, wire| {
+        let (dead, client) = two(address, wire);
+        let freshness = stale().lease(SECOND);
+        fetch(&dead, freshness, "one").await.unwrap();
+        let hangs = until_reloading(&dead, freshness, "one").await;
+        until_reloading(&client, freshness, "one").await.end(Ending::Value("two"));
+        eventually(&format!("it is stored, {wire}"), async || stored(&client).await.unwrap() == "two").await;
+        hangs.end(Ending::Value("late"));
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            assert_eq!(stored(&client).await.unwrap(), "two", "{wire}: what comes too late is not stored");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_see_a_value_that_is_due_reload_it_once() {
+    on_all(async |address, wire| {
+        let clients = two(address, wire);
+        fetch(&clients.0, stale(), "one").await.unwrap();
+        let loads = Arc::new(AtomicUsize::new(0));
+        eventually("it is reloaded", async || {
+            let tasks: Vec<_> = (0..100)
+                .map(|number| {
+                    let client = [&clients.0, &clients.1][number % 2].clone();
+                    let loads = Arc::clone(&loads);
+                    tokio::spawn(async move {
+                        let load = move || async move {
+                            loads.fetch_add(1, Ordering::SeqCst);
+                            tokio::time::sleep(Duration::from_millis(50)).await;
+                            Ok::<_, Error>(Some("two"))
+                        };
+                        // What is reloaded is fresh for long, so that there is one reload to count.
+                        client.fetch("key", stale_once(), load).await.unwrap().unwrap()
+                    })
+                })
+                .collect();
+            let mut is_new = true;
+            for task in tasks {
+                is_new &= task.await.unwrap() == "two";
+            }
+            is_new
+        })
+        .await;
+        assert_eq!(loads.load(Ordering::SeqCst), 1, "{wire}");
+    })
+    .await;
+}
+
+/// The server's clock says when a value is gone, whatever is due.
+#[tokio::test]
+async fn no_value_is_shown_after_its_time() {
+    for wire in crate::fetch::WIRES {
+        let clock = ManualClock::new();
+        let server = Server::builder().clock(&clock).start().await.unwrap();
+        let client = client_at(&server.address(), wire);
+        let freshness = Freshness::new(LONG).lease(LONG).wait(LONG).stale_for(LONG);
+        assert_eq!(fetch(&client, freshness, "one").await.unwrap(), "one", "{wire}");
+        clock.advance(LONG - SECOND * 10);
+        assert_eq!(fetch(&client, freshness, "two").await.unwrap(), "one", "{wire}: it is fresh");
+        clock.advance(LONG + SECOND * 10);
+        assert_eq!(fetch(&client, freshness, "two").await.unwrap(), "two", "{wire}: it is gone");
+        client.invalidate("key", SECOND * 10).await.unwrap();
+        clock.advance(SECOND * 11);
+        assert_eq!(fetch(&client, freshness, "three").await.unwrap(), "three", "{wire}: the grace is over");
+    }
+}
+
+/// Stays fresh for long once it is loaded, and finds what [`stale`] has loaded due.
+fn stale_once() -> Freshness {
+    Freshness::new(2 * LONG).lease(LONG).wait(LONG).stale_for(LONG)
+}

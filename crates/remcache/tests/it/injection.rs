@@ -1,0 +1,203 @@
+//! No byte of a caller's starts a second command: every byte value in every place of every argument,
+//! on each wire, gives exactly one command or none.
+
+use std::time::Duration;
+
+use bytes::Buf;
+use remcache::proto::binary::{self, Packet};
+use remcache::proto::text::server as text_server;
+use remcache::proto::{Dialect, InputBuffer, InvalidRequest, MetaOptions, Output, Request, meta, text};
+
+/// An argument of a caller's, as a request that carries it.
+type Argument = (&'static str, fn(Vec<u8>) -> Request<'static>);
+
+const ARGUMENTS: &[Argument] = &[
+    ("key of a get", |bytes| Request::get(bytes)),
+    ("key of a get with its key", |bytes| Request::get(bytes).with_key().quiet()),
+    ("key of a get-and-touch", |bytes| Request::get_and_touch(bytes, Duration::from_secs(9))),
+    ("key of a set", |bytes| Request::set(bytes, "value").flags(7).quiet()),
+    ("key of an add", |bytes| Request::add(bytes, "value")),
+    ("key of a replace", |bytes| Request::replace(bytes, "value").cas(5)),
+    ("key of an append", |bytes| Request::append(bytes, "value")),
+    ("key of a prepend", |bytes| Request::prepend(bytes, "value")),
+    ("key of a delete", |bytes| Request::delete(bytes)),
+    ("key of an increment", |bytes| Request::increment(bytes, 1)),
+    ("key of a decrement", |bytes| Request::decrement(bytes, 1).initial(3)),
+    ("key of a touch", |bytes| Request::touch(bytes, Duration::from_secs(9))),
+    ("key of a debug", |bytes| Request::debug(bytes)),
+    ("key of an inspection", |bytes| Request::inspect(bytes)),
+    ("key of an invalidation", |bytes| {
+        Request::delete(bytes).meta(MetaOptions { stale: true, ..MetaOptions::default() })
+    }),
+    ("value of a set", |bytes| Request::set("key", bytes)),
+    ("value of an append", |bytes| Request::append("key", bytes).quiet()),
+    ("value of a cas", |bytes| Request::set("key", bytes).cas(7)),
+    ("group of statistics", |bytes| Request::stat(bytes)),
+    ("mechanism", |bytes| Request::sasl_auth(bytes, "data")),
+    ("data of an authentication", |bytes| Request::sasl_auth("PLAIN", bytes)),
+    ("data of a step", |bytes| Request::sasl_step("PLAIN", bytes)),
+    ("user", |bytes| Request::authenticate(&latin1(&bytes), "password")),
+    ("password", |bytes| Request::authenticate("user", &latin1(&bytes))),
+    ("classes of a metadump", |bytes| Request::metadump(bytes)),
+    ("classes of an mgdump", |bytes| Request::mgdump(bytes)),
+    ("streams", |bytes| Request::watch(bytes)),
+    ("command for the slabs", |bytes| Request::slabs(bytes)),
+    ("command for the LRU", |bytes| Request::lru(bytes)),
+    ("command for the crawler", |bytes| Request::lru_crawler(bytes)),
+];
+
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|&byte| char::from(byte)).collect()
+}
+
+/// How many commands there are in the bytes, by a server's reading of lengths and line ends.
+fn count_lines(mut bytes: &[u8]) -> usize {
+    let mut count = 0;
+    while !bytes.is_empty() {
+        let end = bytes.iter().position(|&byte| byte == b'\n').expect("a line has an end");
+        let line = bytes[..end].strip_suffix(b"\r").expect("a line ends with both bytes");
+        assert!(!line.contains(&b'\r') && !line.contains(&0), "{}", line.escape_ascii());
+        bytes = &bytes[end + 1..];
+        let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
+        assert!(words.iter().all(|word| !word.is_empty()), "{}", line.escape_ascii());
+        assert!(!matches!(text_server::parse(line), Err(text_server::Refusal::Close)), "{}", line.escape_ascii());
+        let length = match words[0] {
+            b"ms" => Some(words[2]),
+            b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas" => Some(words[4]),
+            _ => None,
+        };
+        if let Some(length) = length {
+            let length: usize = std::str::from_utf8(length).expect("digits").parse().expect("a length");
+            assert_eq!(&bytes[length..length + 2], b"\r\n");
+            bytes = &bytes[length + 2..];
+        }
+        count += 1;
+    }
+    count
+}
+
+fn count_packets(bytes: &[u8]) -> usize {
+    let mut input = InputBuffer::new();
+    input.extend(bytes);
+    let packets = std::iter::from_fn(|| Packet::decode(&mut input, 1 << 20).expect("packets"));
+    let count = packets.count();
+    assert!(input.is_empty());
+    count
+}
+
+/// What a wire made of a request: whether it took it, and the bytes.
+fn said<T>(encode: impl FnOnce(&mut Output) -> Result<T, InvalidRequest>) -> (bool, Vec<u8>) {
+    let mut output = Output::new();
+    let taken = encode(&mut output).is_ok();
+    (taken, output.copy_to_bytes(output.remaining()).to_vec())
+}
+
+#[test]
+fn any_byte_anywhere_gives_one_command_or_none() {
+    let newest = Dialect::from_version("1.6.45");
+    let mut taken_at_all = 0;
+    for (name, request) in ARGUMENTS {
+        for byte in 0..=u8::MAX {
+            for length in [1, 2, 7, 24, 250] {
+                // All of a long one would take minutes.
+                let places = (0..length).filter(|place| *place < 24 || *place % 24 == 0 || *place > length - 3);
+                for place in places {
+                    let mut bytes = vec![b'x'; length];
+                    bytes[place] = byte;
+                    let request = request(bytes);
+                    let wires = [
+                        (said(|output| binary::encode(&request, 7, output)), count_packets as fn(&[u8]) -> usize),
+                        (said(|output| meta::encode(&request, 7, newest, output)), count_lines),
+                        (said(|output| text::encode(&request, output)), count_lines),
+                    ];
+                    for ((taken, bytes), count) in wires {
+                        assert_eq!(count(&bytes), usize::from(taken), "{name}: {byte:#04x} at {place} of {length}");
+                        taken_at_all += usize::from(taken);
+                    }
+                }
+            }
+        }
+    }
+    assert!(taken_at_all > 200_000, "{taken_at_all}");
+}
+
+#[test]
+fn a_whole_command_in_an_argument_stays_an_argument() {
+    let newest = Dialect::from_version("1.6.45");
+    for attack in
+        ["k\r\nflush_all\r\n", "k\nflush_all", "k 0 0 1\r\nx\r\nflush_all", " flush_all", "k noreply", "\r\n", "k\0"]
+    {
+        for (name, request) in ARGUMENTS {
+            let request = request(attack.into());
+            let meta = said(|output| meta::encode(&request, 7, newest, output));
+            let text = said(|output| text::encode(&request, output));
+            for (taken, bytes) in [meta, text] {
+                assert_eq!(count_lines(&bytes), usize::from(taken), "{name}: {attack:?}");
+            }
+        }
+    }
+}
+
+#[cfg(feature = "client")]
+mod on_a_server {
+    //! The same through a client, on a real server: what is taken comes back as it was, and whoever is
+    //! beside it in the pipeline notices nothing.
+
+    use remcache::{Client, ErrorKind};
+    use remcache_testkit::{Memcached, Proxy};
+
+    use crate::support::Speech;
+    use crate::support::patient;
+
+    /// A key with one byte in one place, or what refuses it.
+    async fn round_trip(client: &Client, key: &[u8], value: &[u8]) -> bool {
+        let (before, set, get, delete, after) = tokio::join!(
+            client.get("neighbour"),
+            client.set(key, value),
+            client.get(key),
+            client.delete(key),
+            client.get("neighbour")
+        );
+        for neighbour in [before, after] {
+            assert_eq!(neighbour.expect("it is fine").expect("it is there").value, "fine");
+        }
+        match set {
+            Ok(change) => {
+                assert!(change.is_made());
+                assert_eq!(get.expect("the key is one").expect("it was stored").value, value, "{}", key.escape_ascii());
+                assert!(delete.expect("the key is one").is_made());
+                true
+            }
+            Err(error) => {
+                assert!(matches!(error.kind(), ErrorKind::InvalidKey | ErrorKind::InvalidArguments), "{error:?}");
+                assert!(get.is_err() && delete.is_err() && !error.may_have_executed());
+                false
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn any_byte_of_a_key_and_of_a_value_comes_back_or_is_refused() {
+        // Text has no words with control characters and spaces; the other wires take any byte.
+        for speech in Speech::ALL {
+            let refused = if speech == Speech::Text { 34 } else { 0 };
+            let server = Memcached::start(&[]);
+            let proxy = Proxy::start(server.addr()).await;
+            let client = Client::with_config([proxy.addr()], speech.config(patient())).expect("an address");
+            assert!(client.set("neighbour", "fine").await.expect("it is there").is_made());
+            for place in [0, 3, 6] {
+                let mut taken = 0;
+                for byte in 0..=u8::MAX {
+                    let mut bytes = *b"k:12345";
+                    bytes[place] = byte;
+                    taken += usize::from(round_trip(&client, &bytes, &bytes).await);
+                }
+                assert_eq!(taken, 256 - refused, "{speech:?}, place {place}");
+            }
+            for key in [vec![b'k'; 251], Vec::new(), b"k\r\nflush_all\r\n".repeat(18)] {
+                assert!(!round_trip(&client, &key, b"value").await, "{speech:?}: {}", key.escape_ascii());
+            }
+            assert_eq!(proxy.accepted(), 1, "{speech:?}: the connection was kept");
+        }
+    }
+}

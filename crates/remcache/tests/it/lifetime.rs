@@ -1,0 +1,334 @@
+//! A client's life against real servers: ways to a server, connections, lists that change, closing.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use remcache::health::Condition;
+use remcache::{Client, Config, Delivery, ErrorKind, Request};
+use remcache_testkit::{Memcached, Proxy, scratch};
+
+use crate::support::{eventually, only_server, patient, stat};
+
+fn client_of(server: &Memcached) -> Client {
+    Client::with_config([server.addr()], patient()).unwrap()
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+// ---- Ways to a server ----
+
+async fn assert_works(client: &Client, name: &str) {
+    assert_eq!(only_server(client).name(), name);
+    client.set("k", vec![7; 100_000]).await.unwrap();
+    assert_eq!(client.get("k").await.unwrap().unwrap().value, vec![7; 100_000]);
+    assert_eq!(only_server(client).state().condition, Condition::Connected);
+}
+
+#[tokio::test]
+async fn over_a_unix_socket() {
+    let dir = scratch();
+    let path = dir.path().join("socket");
+    let server = Memcached::start_unix(&path, &[]);
+    let path = path.to_str().unwrap();
+    assert_works(&client_of(&server), path).await;
+    let by_url = Client::with_config([format!("unix://{path}")], patient()).unwrap();
+    assert_works(&by_url, path).await;
+}
+
+#[tokio::test]
+async fn over_ipv6() {
+    let server = Memcached::start(&["-l", "::1"]);
+    let address = format!("[::1]:{}", server.port());
+    assert_works(&Client::with_config([&address], patient()).unwrap(), &address).await;
+}
+
+#[tokio::test]
+async fn by_name() {
+    let server = Memcached::start(&[]);
+    let address = format!("localhost:{}", server.port());
+    assert_works(&Client::with_config([&address], patient()).unwrap(), &address).await;
+    let by_url = Client::new([format!("memcached://{address}/?timeout=60s")]).unwrap();
+    assert_works(&by_url, &address).await;
+    let by_url = Client::with_config([format!("tcp://{address}")], patient()).unwrap();
+    assert_works(&by_url, &address).await;
+}
+
+// ---- The client's life ----
+
+#[tokio::test]
+async fn nothing_connects_before_it_is_needed() {
+    let server = Memcached::start(&[]);
+    let proxy = Proxy::start(server.addr()).await;
+    let client = Client::with_config([proxy.addr()], patient()).unwrap();
+    assert_eq!(only_server(&client).state().condition, Condition::Idle);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!((proxy.accepted(), client.is_usable()), (0, true));
+    client.noop().await[0].1.as_ref().unwrap();
+    assert_eq!(proxy.accepted(), 1);
+}
+
+#[tokio::test]
+async fn all_callers_share_one_connection() {
+    let server = Memcached::start(&[]);
+    let proxy = Proxy::start(server.addr()).await;
+    let client = Client::with_config([proxy.addr()], patient()).unwrap();
+    fill(&client, 100).await;
+    assert_eq!(get_all(&client, 100).await, 100);
+    assert_eq!(proxy.accepted(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_may_have_several_connections() {
+    let server = Memcached::start(&[]);
+    let proxy = Proxy::start(server.addr()).await;
+    let client = Client::with_config([proxy.addr()], patient().connections(4)).unwrap();
+    fill(&client, 200).await;
+    for _ in 0..5 {
+        assert_eq!(get_all(&client, 200).await, 200);
+    }
+    assert_eq!(proxy.accepted(), 4);
+    let keys: Vec<String> = (0..200).map(|n| format!("key{n}")).collect();
+    assert_eq!(client.get_many(&keys).await.found().count(), 200);
+    assert_eq!((only_server(&client).in_flight(), only_server(&client).waiting()), (0, 0));
+}
+
+async fn fill(client: &Client, count: usize) {
+    let made = client.set_many((0..count).map(|n| (format!("key{n}"), format!("value{n}")))).await;
+    assert_eq!(made.made().count(), count);
+}
+
+/// Gets all keys in a task each; how many were right.
+async fn get_all(client: &Client, count: usize) -> usize {
+    let tasks: Vec<_> = (0..count)
+        .map(|n| {
+            let client = client.clone();
+            tokio::spawn(
+                async move { client.get(format!("key{n}")).await.unwrap().unwrap().value == format!("value{n}") },
+            )
+        })
+        .collect();
+    let mut right = 0;
+    for task in tasks {
+        right += usize::from(task.await.unwrap());
+    }
+    right
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_is_shared_by_threads() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    fill(&client, 300).await;
+    for _ in 0..3 {
+        assert_eq!(get_all(&client, 300).await, 300);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_list_of_servers_changes_while_requests_flow() {
+    let (staying, leaving) = (Memcached::start(&[]), Memcached::start(&[]));
+    let slow = Proxy::start(leaving.addr()).await;
+    let both = [staying.addr(), slow.addr()];
+    let observer = client_of(&staying);
+    let before = stat(&only_server(&observer), "total_connections").await;
+    let client = Client::with_config(&both, patient()).unwrap();
+    fill(&client, 400).await;
+    let is_on = |n: usize, addr: &str| client.locate(format!("key{n}")).unwrap().unwrap().name() == addr;
+    let of_staying: Arc<[usize]> = (0..400).filter(|&n| is_on(n, &staying.addr())).collect();
+    let of_leaving: Vec<usize> = (0..400).filter(|&n| is_on(n, &slow.addr())).collect();
+    assert!(of_staying.len() > 50 && of_leaving.len() > 50);
+
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let flow: Vec<_> = (0..8)
+        .map(|start| {
+            let (client, stop, done, keys) = (client.clone(), stop.clone(), done.clone(), of_staying.clone());
+            tokio::spawn(async move {
+                for n in keys.iter().cycle().skip(start * 5) {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let item = client.get(format!("key{n}")).await.unwrap().unwrap();
+                    assert_eq!(item.value, format!("value{n}"));
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let more_flows = async |count: usize| {
+        let before = done.load(Ordering::Relaxed);
+        eventually("requests flow", async || done.load(Ordering::Relaxed) >= before + count).await;
+    };
+    more_flows(200).await;
+
+    slow.change(|rules| rules.replies.delay = Duration::from_millis(300));
+    let mut in_flight: Vec<_> = of_leaving.iter().map(|n| (n, Box::pin(client.get(format!("key{n}"))))).collect();
+    for (_, get) in &mut in_flight {
+        assert!(get.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    let left = client.servers().remove(1);
+    assert_eq!(left.in_flight(), of_leaving.len());
+    client.set_servers([staying.addr()]).unwrap();
+    assert_eq!(only_server(&client).name(), staying.addr());
+    for (n, get) in in_flight {
+        assert_eq!(get.await.unwrap().unwrap().value, format!("value{n}"), "in flight on the server that left");
+    }
+    more_flows(200).await;
+    client.set_servers(&both).unwrap();
+    more_flows(200).await;
+    stop.store(true, Ordering::Relaxed);
+    for task in flow {
+        task.await.expect("no error on the server that stays");
+    }
+    let after = stat(&only_server(&observer), "total_connections").await;
+    assert_eq!(after, before + 1, "the staying server kept its connection");
+}
+
+#[tokio::test]
+async fn a_malformed_list_leaves_the_old_one_in_use() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    let error = client.set_servers(["localhost:x"]).unwrap_err();
+    assert!(error.to_string().contains("localhost:x"), "{error}");
+    assert!(client.set_servers([""; 0]).is_err());
+    assert_works(&client, &server.addr()).await;
+}
+
+#[tokio::test]
+async fn a_server_that_left_takes_nothing_and_is_let_go() {
+    let (first, second) = (Memcached::start(&[]), Memcached::start(&[]));
+    let client = client_of(&first);
+    let old = only_server(&client);
+    old.noop().await.unwrap();
+    let observer = Client::with_config([first.addr()], patient()).unwrap();
+    let with_client = stat(&only_server(&observer), "curr_connections").await;
+    client.set_servers([second.addr()]).unwrap();
+    drop(old);
+    eventually("the connection is closed", async || {
+        stat(&only_server(&observer), "curr_connections").await == with_client - 1
+    })
+    .await;
+    assert_works(&client, &second.addr()).await;
+}
+
+#[tokio::test]
+async fn closing_waits_for_what_is_in_flight() {
+    let server = Memcached::start(&[]);
+    let proxy = Proxy::start(server.addr()).await;
+    let client = Client::with_config([proxy.addr()], patient()).unwrap();
+    fill(&client, 50).await;
+    proxy.change(|rules| rules.replies.delay = Duration::from_millis(100));
+    let tasks: Vec<_> = (0..50)
+        .map(|n| {
+            let client = client.clone();
+            tokio::spawn(async move { client.get(format!("key{n}")).await.unwrap().unwrap().value })
+        })
+        .collect();
+    let handle = only_server(&client);
+    eventually("all are in flight", async || handle.in_flight() == 50).await;
+    client.close().await;
+    assert_eq!(handle.in_flight(), 0);
+    assert_eq!(handle.state().condition, Condition::Closed);
+    for (n, task) in tasks.into_iter().enumerate() {
+        assert_eq!(task.await.unwrap(), format!("value{n}"));
+    }
+    let error = client.get("key0").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::NotSent));
+    assert!(error.to_string().contains("closed"), "{error}");
+    assert!(!client.is_usable() && !client.cast(Request::noop()));
+    client.close().await;
+}
+
+#[tokio::test]
+async fn closing_resolves_everything_even_if_the_server_is_silent() {
+    let server = Memcached::start(&[]);
+    let proxy = Proxy::start(server.addr()).await;
+    let config = Config::new().timeout(Duration::from_millis(500)).max_in_flight(10);
+    let client = Client::with_config([proxy.addr()], config).unwrap();
+    client.set("k", "v").timeout(seconds(60)).await.unwrap();
+    proxy.change(|rules| rules.replies.black_hole = true);
+    let tasks: Vec<_> = (0..30)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.get("k").await })
+        })
+        .collect();
+    eventually("ten are in flight", async || only_server(&client).in_flight() == 10).await;
+    client.close().await;
+    for task in tasks {
+        let error = task.await.unwrap().unwrap_err();
+        assert!(error.is_unavailable(), "{error}");
+    }
+    assert_eq!((only_server(&client).in_flight(), only_server(&client).waiting()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_client_that_was_never_used_closes() {
+    let client = Client::new(["localhost:1", "localhost:2"]).unwrap();
+    client.close().await;
+    assert!(!client.is_usable());
+}
+
+#[tokio::test]
+async fn the_last_clone_takes_the_connection_with_it() {
+    let server = Memcached::start(&[]);
+    let observer = client_of(&server);
+    let observed = only_server(&observer);
+    let alone = stat(&observed, "curr_connections").await;
+    let client = client_of(&server);
+    let clone = client.clone();
+    client.set("k", "v").await.unwrap();
+    assert_eq!(stat(&observed, "curr_connections").await, alone + 1);
+    drop(client);
+    assert!(clone.get("k").await.unwrap().is_some());
+    assert_eq!(stat(&observed, "curr_connections").await, alone + 1);
+    drop(clone);
+    eventually("the connection is closed", async || stat(&observed, "curr_connections").await == alone).await;
+}
+
+#[tokio::test]
+async fn requests_outlive_the_client_that_made_them() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    client.set("k", "v").await.unwrap();
+    let mut stats = only_server(&client).stats("");
+    let version = only_server(&client).version();
+    drop(client);
+    assert!(stats.next().await.unwrap().is_ok());
+    assert!(!version.await.unwrap().is_empty());
+    assert!(stats.collect().await.unwrap().len() > 20);
+}
+
+#[test]
+fn outside_of_a_runtime_a_call_fails_and_says_so() {
+    let client = Client::new(["localhost:1"]).unwrap();
+    let mut call = pin!(client.get("k"));
+    let mut context = Context::from_waker(Waker::noop());
+    let outcome = (0..10).find_map(|_| match call.as_mut().poll(&mut context) {
+        Poll::Ready(outcome) => Some(outcome),
+        Poll::Pending => None,
+    });
+    let error = outcome.expect("it does not hang").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::NotSent));
+    assert!(error.to_string().contains("runtime"), "{error}");
+}
+
+#[test]
+fn a_client_outlives_a_runtime() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server);
+    for _ in 0..3 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            client.set("k", "v").await.unwrap();
+            assert!(client.get("k").await.unwrap().is_some());
+        });
+    }
+}

@@ -1,0 +1,414 @@
+//! Limits: the client's own, and those of a real server. Whoever meets one hears of it, and nobody else.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use remcache::config::{Overload, Protocol};
+use remcache::health::Condition;
+use remcache::{Client, Config, Delivery, Error, ErrorKind, Item, Request, Status, Ttl};
+use remcache_testkit::{Memcached, Proxy, descriptor_limit};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::support::{eventually, only_server, patient, stat};
+
+fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+fn spawn_get(client: &Client, key: String) -> JoinHandle<Result<Option<Item>, Error>> {
+    let client = client.clone();
+    tokio::spawn(async move { client.get(key).await })
+}
+
+// ---- Requests and bytes that wait ----
+
+#[tokio::test]
+async fn one_request_too_many_is_overloaded_at_once() {
+    let server = Memcached::start(&[]);
+    let proxy = Proxy::start(server.addr()).await;
+    let client = Client::with_config([proxy.addr()], patient().max_in_flight(3).overload(Overload::Fail)).unwrap();
+    client.set("k", "v").await.unwrap();
+    proxy.change(|rules| rules.replies.delay = millis(200));
+    let taken: Vec<_> = (0..3).map(|_| spawn_get(&client, "k".into())).collect();
+    let handle = only_server(&client);
+    eventually("the connection is full", async || handle.in_flight() == 3).await;
+
+    let error = client.get("k").await.unwrap_err();
+    assert_eq!((error.kind(), error.server()), (ErrorKind::Overloaded, Some(&*proxy.addr())));
+    assert!(error.is_unavailable() && !error.may_have_executed(), "{error}");
+    assert_eq!(client.call(Request::get("k").quiet()).await.status, Status::Overloaded);
+    assert_eq!(client.replies(Request::stat("")).next().await.unwrap().status, Status::Overloaded);
+    assert!(!client.cast(Request::noop()));
+    assert_eq!(handle.in_flight(), 3, "nothing of them was queued");
+
+    for get in taken {
+        assert_eq!(get.await.unwrap().unwrap().unwrap().value, "v");
+    }
+    assert!(client.get("k").await.unwrap().is_some());
+    assert_eq!(proxy.accepted(), 1);
+}
+
+#[tokio::test]
+async fn where_calls_wait_for_room_all_get_their_turn() {
+    let server = Memcached::start(&[]);
+    let client = Client::with_config([server.addr()], patient().max_in_flight(2)).unwrap();
+    let stored = client.set_many((0..500).map(|n| (format!("key{n}"), format!("value{n}")))).await;
+    assert_eq!(stored.made().count(), 500);
+    let gets: Vec<_> = (0..500).map(|n| spawn_get(&client, format!("key{n}"))).collect();
+    for (n, get) in gets.into_iter().enumerate() {
+        assert_eq!(get.await.unwrap().unwrap().unwrap().value, format!("value{n}"));
+    }
+    let keys = (0..500).map(|n| format!("key{n}"));
+    assert_eq!(client.get_many(keys).await.found().count(), 500);
+}
+
+#[tokio::test]
+async fn a_many_call_makes_its_own_room() {
+    let server = Memcached::start(&[]);
+    let config = patient().max_in_flight(10).max_output(500).overload(Overload::Fail);
+    let client = Client::with_config([server.addr()], config).unwrap();
+    let stored = client.set_many((0..2000).map(|n| (format!("key{n}"), format!("value{n}")))).await;
+    assert_eq!(stored.made().count(), 2000, "{:?}", stored.failed().next());
+    let fetched = client.get_many((0..2000).map(|n| format!("key{n}"))).await;
+    assert_eq!(fetched.found().count(), 2000, "{:?}", fetched.failed().next());
+}
+
+#[tokio::test]
+async fn a_call_waits_for_room_no_longer_than_its_deadline() {
+    let server = Memcached::start(&[]);
+    let proxy = Proxy::start(server.addr()).await;
+    let client = Client::with_config([proxy.addr()], patient().max_in_flight(1)).unwrap();
+    client.set("k", "v").await.unwrap();
+    proxy.change(|rules| rules.replies.delay = millis(1500));
+    let taken = spawn_get(&client, "k".into());
+    eventually("the connection is full", async || only_server(&client).in_flight() == 1).await;
+    let error = client.get("k").timeout(millis(50)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    assert!(taken.await.unwrap().unwrap().is_some());
+}
+
+/// A server that accepts connections and never reads from one.
+async fn never_reads() -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let held = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+        }
+    });
+    (address, held)
+}
+
+#[tokio::test]
+async fn bytes_that_wait_are_bounded_when_a_server_does_not_read() {
+    const OUTPUT: usize = 1 << 20;
+    let (address, held) = never_reads().await;
+    let config = patient().max_output(OUTPUT).socket_buffers(4096).overload(Overload::Fail);
+    let client = Client::with_config([address], config).unwrap();
+    let value = Arc::new(Bytes::from(vec![7; 100_000]));
+    let mut taken = 0;
+    // What the kernel takes is not ours; but it takes no more than its buffers hold.
+    eventually("what the kernel takes is taken", async || {
+        let more = client.cast(Request::set("k", &*value));
+        taken += usize::from(more);
+        !more
+    })
+    .await;
+    while client.cast(Request::noop()) {}
+    assert!(taken < 100, "{taken} values of 100 kB were taken");
+    let error = client.get("k").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded, "and requests without a value too: {error}");
+    held.abort();
+}
+
+#[tokio::test]
+async fn every_call_ends_although_the_server_does_not_read() {
+    for overload in [Overload::Wait, Overload::Fail] {
+        let (address, held) = never_reads().await;
+        let config = Config::new().timeout(millis(300)).max_output(1 << 20).max_in_flight(100).overload(overload);
+        let client = Client::with_config([address], config).unwrap();
+        let value = Bytes::from(vec![7; 100_000]);
+        let calls: Vec<_> = (0..300)
+            .map(|n| {
+                let (client, value) = (client.clone(), value.clone());
+                tokio::spawn(async move {
+                    match n % 2 {
+                        0 => client.set("k", value).await.map(drop),
+                        _ => client.get("k").await.map(drop),
+                    }
+                })
+            })
+            .collect();
+        for call in calls {
+            let error = call.await.unwrap().unwrap_err();
+            assert!(error.is_unavailable(), "{overload:?}: {error}");
+        }
+        let items = (0..100).map(|n| (format!("k{n}"), value.clone()));
+        let stored = client.set_many(items.collect::<Vec<_>>()).await;
+        assert_eq!(stored.failed().count(), 100, "{overload:?}");
+        eventually("nothing waits", async || only_server(&client).waiting() == 0).await;
+        held.abort();
+    }
+}
+
+// ---- A server's limits ----
+
+/// On the wires of lines a refusal does not say whose it is.
+#[tokio::test]
+async fn a_refused_value_of_a_quiet_run_on_meta_fails_the_run_as_maybe_sent() {
+    let server = Memcached::start(&["-I", "512k"]);
+    let proxy = Proxy::start(server.addr()).await;
+    let client = Client::with_config([proxy.addr()], patient().protocol(Protocol::Meta)).unwrap();
+    client.set("neighbour", "fine").await.unwrap();
+    let quiet = |key: &'static str, length: usize| Request::set(key, vec![0; length]).quiet();
+    let (one, large, other) =
+        tokio::join!(client.call(quiet("a", 10)), client.call(quiet("b", 600_000)), client.call(quiet("c", 10)));
+    for reply in [&one, &large, &other] {
+        assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "{}", reply.text());
+    }
+    assert!(large.text().contains("object too large"), "{}", large.text());
+    eventually("it is back", async || client.get("neighbour").await.is_ok()).await;
+    assert_eq!(proxy.accepted(), 2, "the connection was closed");
+}
+
+/// The no-op behind it is never refused, so the line is its own.
+#[tokio::test]
+async fn a_single_quiet_request_that_is_refused_has_an_owner_whatever_the_wire() {
+    for protocol in Protocol::ALL {
+        let server = Memcached::start(&["-I", "512k"]);
+        let proxy = Proxy::start(server.addr()).await;
+        let client = Client::with_config([proxy.addr()], patient().protocol(protocol)).unwrap();
+        client.set("neighbour", "fine").await.unwrap();
+        for round in 0..10 {
+            // Those before it are answered, so what is silent before it is no reason either.
+            let before = spawn_get(&client, "neighbour".into());
+            tokio::task::yield_now().await;
+            let refused = client.call(Request::set("k", vec![0; 600_000]).quiet()).await;
+            assert_eq!(refused.status, Status::ValueTooLarge, "{protocol}, {round}: {}", refused.text());
+            assert_eq!(before.await.unwrap().unwrap().unwrap().value, "fine");
+            let counted = client.call(Request::increment("neighbour", 1).quiet()).await;
+            assert_eq!(counted.status, Status::NonNumericValue, "{protocol}, {round}: {}", counted.text());
+        }
+        assert_eq!(proxy.accepted(), 1, "{protocol}: the connection was kept");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_value_of_one_loud_request_has_an_owner_whatever_the_wire() {
+    for protocol in Protocol::ALL {
+        let server = Memcached::start(&["-I", "512k"]);
+        let proxy = Proxy::start(server.addr()).await;
+        let client = Client::with_config([proxy.addr()], patient().protocol(protocol)).unwrap();
+        client.set("neighbour", "fine").await.unwrap();
+        let large = || Request::set("b", vec![0; 600_000]);
+        let (one, refused, other) = tokio::join!(
+            client.call(Request::get("neighbour")),
+            client.call(large()),
+            client.call(Request::append("neighbour", "!"))
+        );
+        assert_eq!(refused.status, Status::ValueTooLarge, "{protocol}: {}", refused.text());
+        assert!(one.is_ok() && other.is_ok(), "{protocol}");
+        assert_eq!(proxy.accepted(), 1, "{protocol}: the connection was kept");
+    }
+}
+
+/// A quiet fetch of nothing beside it is no reason to fail.
+#[tokio::test]
+async fn an_error_line_after_quiet_fetches_fails_the_run_too() {
+    let server = Memcached::start(&["-I", "512k"]);
+    let client = Client::with_config([server.addr()], patient().protocol(Protocol::Meta)).unwrap();
+    client.set("k", "v").await.unwrap();
+    let (fetch, refused) =
+        tokio::join!(client.call(Request::get("absent").quiet()), client.call(Request::set("b", vec![0; 600_000])));
+    // Whether the fetch or the store was refused, no line tells.
+    for reply in [fetch, refused] {
+        assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "{}", reply.text());
+    }
+    eventually("it is back", async || client.get("k").await.is_ok()).await;
+}
+
+/// A server with one connection to give: it uses twelve descriptors itself.
+fn with_one_connection() -> Memcached {
+    Memcached::start(&["-c", &descriptor_limit(13).to_string()])
+}
+
+/// Takes the one connection that a server has to give.
+fn the_only_connection(server: &Memcached) -> TcpStream {
+    let holder = TcpStream::connect(server.addr()).unwrap();
+    assert_eq!(first_line(&holder, "mn\r\n"), "MN\r\n");
+    let refused = TcpStream::connect(server.addr()).unwrap();
+    // Nothing is asked: it speaks first.
+    assert_eq!(first_line(&refused, ""), "ERROR Too many open connections\r\n");
+    holder
+}
+
+fn first_line(mut stream: &TcpStream, question: &str) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(question.as_bytes()).unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).expect("the server serves or refuses");
+    line
+}
+
+#[tokio::test]
+async fn a_server_without_a_free_connection_says_so_and_is_asked_again() {
+    let server = with_one_connection();
+    let holder = the_only_connection(&server);
+    let client = Client::with_config([server.addr()], patient().timeout(Duration::from_secs(5))).unwrap();
+    for _ in 0..3 {
+        let error = client.get("k").await.unwrap_err();
+        assert!(error.is_disconnected(), "{error}");
+        assert!(error.to_string().contains("too many") && error.to_string().contains("connections"), "{error}");
+        assert_eq!(error.server(), Some(&*server.addr()));
+        assert!(matches!(only_server(&client).state().condition, Condition::Down(_)));
+    }
+    drop(holder);
+    eventually("the client is let in", async || client.get("k").await.is_ok()).await;
+    assert!(client.is_usable());
+}
+
+#[tokio::test]
+async fn a_server_that_is_full_is_not_hurried() {
+    let server = with_one_connection();
+    let proxy = Proxy::start(server.addr()).await;
+    let holder = the_only_connection(&server);
+    let client = Client::with_config([proxy.addr()], patient().timeout(Duration::from_secs(5))).unwrap();
+    let start = std::time::Instant::now();
+    let mut asked = 0_u32;
+    while start.elapsed() < Duration::from_secs(3) {
+        let error = client.get("k").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::NotSent), "refused in the handshake: {error}");
+        asked += 1;
+        tokio::time::sleep(millis(1)).await;
+    }
+    assert!(proxy.accepted() <= 30, "{} connections for {asked} requests", proxy.accepted());
+    drop(holder);
+}
+
+// ---- A server that allows no flush ----
+
+#[tokio::test]
+async fn a_flush_that_a_server_allows_nobody_says_so_and_harms_nobody() {
+    for protocol in Protocol::ALL {
+        let mut server = Memcached::start(&["-F"]);
+        let client = Client::with_config([server.addr()], patient().protocol(protocol)).unwrap();
+        for when in [Ttl::Never, Ttl::After(Duration::from_secs(60))] {
+            for (handle, outcome) in client.flush(when).await {
+                let error = outcome.unwrap_err();
+                assert_eq!((error.kind(), error.server()), (ErrorKind::Unsupported, Some(handle.name())), "{protocol}");
+                assert!(error.to_string().contains("flushes are disabled on this server"), "{protocol}: {error}");
+                assert!(error.to_string().contains("-F") && !error.is_unavailable(), "{protocol}: {error}");
+            }
+        }
+        let quiet = only_server(&client).call(Request::flush().quiet()).await;
+        assert_eq!(quiet.status, Status::Unsupported, "{protocol}: {}", quiet.text());
+        client.set("k", "v").await.unwrap();
+        assert_eq!(client.get("k").await.unwrap().unwrap().value, "v", "{protocol}");
+        // It is no refusal of who we are, which would be final.
+        server.restart();
+        eventually("it is back", async || client.get("k").await.is_ok()).await;
+    }
+}
+
+// ---- Large calls ----
+
+#[tokio::test]
+async fn a_million_keys_in_one_call() {
+    const KEYS: u32 = 1_000_000;
+    let server = Memcached::start(&["-m", "256"]);
+    let client = Client::with_config([server.addr()], patient()).unwrap();
+    // Four bytes that are no text: some of them are line ends.
+    let keys = || (0..KEYS).map(u32::to_be_bytes);
+    let stored = client.set_many(keys().step_by(10).map(|key| (key, key))).await;
+    assert_eq!(stored.made().count(), 100_000);
+    let fetched = client.get_many(keys()).await;
+    assert_eq!(fetched.len(), KEYS as usize);
+    for (place, (key, item)) in fetched.into_iter().enumerate() {
+        let value = item.unwrap().map(|item| item.value);
+        assert_eq!(value.as_deref(), (place % 10 == 0).then_some(&key[..]));
+    }
+    assert_eq!((only_server(&client).in_flight(), only_server(&client).waiting()), (0, 0));
+    assert_eq!(stat(&only_server(&client), "curr_items").await, 100_000);
+}
+
+const LARGE: usize = 100_000;
+const COUNT: usize = 10_000;
+const DISTINCT: usize = 500;
+/// Linux acknowledges 40 ms late what comes through so small a send buffer: some 4 MB a second is
+/// all that there is, so these are fewer.
+const FEW: usize = 80;
+
+/// A value that tells whose it is, throughout.
+fn large(n: usize) -> Bytes {
+    Bytes::from((n as u32).to_be_bytes().repeat(LARGE / 4))
+}
+
+fn client_with_buffers(server: &Memcached, bytes: usize) -> Client {
+    Client::with_config([server.addr()], patient().socket_buffers(bytes)).unwrap()
+}
+
+/// Stores so many large values in one call, and fetches them.
+async fn store(client: &Client, count: usize) {
+    let values: Vec<Bytes> = (0..count.min(DISTINCT)).map(large).collect();
+    let items = (0..count).map(|n| (format!("key{}", n % DISTINCT), values[n % DISTINCT].clone()));
+    let stored = client.set_many(items).await;
+    assert_eq!(stored.made().count(), count, "{:?}", stored.failed().next());
+    let fetched = client.get_many((0..values.len()).map(|n| format!("key{n}"))).await;
+    for (n, (key, item)) in fetched.into_iter().enumerate() {
+        assert!(item.unwrap().unwrap().value == values[n], "{key}");
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_large_values_are_fetched_through_small_buffers() {
+    let server = Memcached::start(&["-m", "256"]);
+    store(&client_with_buffers(&server, 1 << 20), DISTINCT).await;
+    let client = client_with_buffers(&server, 4096);
+    let fetched = client.get_many((0..COUNT).map(|n| format!("key{}", n % DISTINCT))).await;
+    let expected: Vec<Bytes> = (0..DISTINCT).map(large).collect();
+    for (n, (key, item)) in fetched.into_iter().enumerate() {
+        let item = item.unwrap().unwrap_or_else(|| panic!("{key} is missing"));
+        assert!(item.value == expected[n % DISTINCT], "{key}");
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_large_values_are_stored() {
+    let server = Memcached::start(&["-m", "256"]);
+    // As large as a loopback segment: from here on acknowledgements are not put off.
+    store(&client_with_buffers(&server, 64 << 10), COUNT).await;
+}
+
+#[tokio::test]
+async fn large_values_are_stored_through_small_buffers() {
+    let server = Memcached::start(&["-m", "256"]);
+    store(&client_with_buffers(&server, 4096), FEW).await;
+}
+
+/// Callers that ask for large values at the same time, without a many-call's bounds.
+#[tokio::test]
+async fn a_thousand_callers_move_large_values_through_small_buffers() {
+    let server = Memcached::start(&["-m", "256"]);
+    let client = client_with_buffers(&server, 4096);
+    let sets: Vec<_> = (0..FEW)
+        .map(|n| {
+            let client = client.clone();
+            tokio::spawn(async move { client.set(format!("key{n}"), large(n)).await })
+        })
+        .collect();
+    let gets: Vec<_> = (0..1000).map(|n| spawn_get(&client, format!("key{}", n % FEW))).collect();
+    for set in sets {
+        assert!(set.await.unwrap().unwrap().is_made());
+    }
+    for (n, get) in gets.into_iter().enumerate() {
+        let item = get.await.unwrap().unwrap().expect("the set was asked for before");
+        assert!(item.value == large(n % FEW), "key{n}");
+    }
+}

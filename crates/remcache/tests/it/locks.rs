@@ -1,0 +1,333 @@
+//! Locks, limiters and counters against real memcacheds and the embedded server, on each wire.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use remcache::config::Protocol;
+use remcache::recipes::{Limiter, WhenAway};
+use remcache::{Change, Client, ErrorKind};
+use remcache_server::Server;
+use remcache_testkit::Memcached;
+
+use crate::support::{eventually, patient};
+
+const WIRES: [Protocol; 3] = [Protocol::Binary, Protocol::Meta, Protocol::Text];
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(3600);
+
+fn client_at(address: &str, wire: Protocol) -> Client {
+    Client::with_config([address], patient().protocol(wire)).unwrap()
+}
+
+async fn on_all(case: impl AsyncFn(Client, Client, Protocol)) {
+    for wire in WIRES.into_iter().chain([Protocol::Auto]) {
+        let (real, embedded) = (Memcached::start(&[]), Server::start().await.unwrap());
+        for address in [real.addr(), embedded.address()] {
+            case(client_at(&address, wire), client_at(&address, wire), wire).await;
+        }
+    }
+}
+
+fn away() -> Client {
+    Client::new(["127.0.0.1:1"]).unwrap()
+}
+
+#[tokio::test]
+async fn a_lock_is_held_by_one_and_its_tokens_rise() {
+    on_all(async |one, other, wire| {
+        let mut highest = 0;
+        for _ in 0..3 {
+            let lock = one.lock("lock", LONG).await.unwrap().unwrap();
+            assert!(other.lock("lock", LONG).await.unwrap().is_none(), "{wire}");
+            let token = lock.fencing_token().unwrap();
+            assert!(token > highest, "{wire}: {token} after {highest}");
+            highest = token;
+            assert!(lock.unlock().await.unwrap(), "{wire}");
+            assert_eq!(one.get("lock").await.unwrap(), None, "{wire}");
+        }
+    })
+    .await;
+}
+
+/// The highest token counts what was done under the lock; nothing is done by two at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_in_the_lock_with_another() {
+    on_all(async |one, other, wire| {
+        let (inside, rounds) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let tasks: Vec<_> = (0..10)
+            .map(|number| {
+                let client = [&one, &other][number % 2].clone();
+                let (inside, rounds) = (Arc::clone(&inside), Arc::clone(&rounds));
+                tokio::spawn(async move {
+                    for round in 0..5 {
+                        let lock = client.lock("lock", LONG).within(LONG).await.unwrap().unwrap();
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        tokio::task::yield_now().await;
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        rounds.fetch_add(1, Ordering::SeqCst);
+                        match round % 2 {
+                            0 => assert!(lock.unlock().await.unwrap()),
+                            _ => drop(lock),
+                        }
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(rounds.load(Ordering::SeqCst), 50, "{wire}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lock_that_is_renewed_is_kept_and_one_that_ended_is_told_of() {
+    on_all(async |one, other, wire| {
+        let mut lock = one.lock("lock", LONG).await.unwrap().unwrap();
+        let token = lock.fencing_token();
+        for _ in 0..3 {
+            lock.renew().await.unwrap();
+            assert_eq!(lock.fencing_token(), token, "{wire}");
+            assert!(other.lock("lock", LONG).await.unwrap().is_none(), "{wire}");
+        }
+        assert!(lock.unlock().await.unwrap(), "{wire}: under the CAS value of the last renewal");
+
+        let mut ended = one.lock("lock", LONG).await.unwrap().unwrap();
+        other.delete("lock").await.unwrap();
+        let next = other.lock("lock", LONG).await.unwrap().unwrap();
+        assert_eq!(ended.renew().await.unwrap_err().kind(), ErrorKind::Conflict, "{wire}");
+        assert!(!ended.unlock().await.unwrap(), "{wire}: it was another one's");
+        assert!(one.lock("lock", LONG).await.unwrap().is_none(), "{wire}: who holds it still");
+        assert!(next.unlock().await.unwrap(), "{wire}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lock_ends_with_its_time_to_live() {
+    on_all(async |one, other, wire| {
+        let dead = one.lock("lock", Duration::from_secs(2)).await.unwrap().unwrap();
+        let next = other.lock("lock", LONG).within(LONG).await.unwrap().unwrap();
+        assert!(next.fencing_token() > dead.fencing_token(), "{wire}");
+        drop(dead);
+        one.get("later").await.unwrap();
+        assert!(next.unlock().await.unwrap(), "{wire}: what is dropped too late unlocks nothing");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lock_that_is_dropped_is_free_also_outside_of_the_runtime() {
+    on_all(async |one, other, wire| {
+        let lock = one.lock("lock", LONG).await.unwrap().unwrap();
+        std::thread::spawn(move || drop(lock)).join().unwrap();
+        assert!(other.lock("lock", LONG).within(LONG).await.unwrap().is_some(), "{wire}");
+    })
+    .await;
+}
+
+/// Drops the wait for a lock after so many polls; it leaves nothing locked.
+#[tokio::test]
+async fn waiting_for_a_lock_may_be_dropped_at_every_poll() {
+    for wire in WIRES {
+        let server = Server::start().await.unwrap();
+        let client = client_at(&server.address(), wire);
+        let other = client_at(&server.address(), wire);
+        for times in 0.. {
+            let locking = client.lock("lock", LONG);
+            let mut locking: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(locking.into_future());
+            let mut polls = 0;
+            let taken = poll_fn(|cx| {
+                polls += 1;
+                cx.waker().wake_by_ref();
+                match locking.as_mut().poll(cx) {
+                    Poll::Ready(lock) => Poll::Ready(Some(lock)),
+                    Poll::Pending if polls > times => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                }
+            })
+            .await;
+            drop(locking);
+            let was_ready = taken.is_some();
+            drop(taken);
+            let next = other.lock("lock", LONG).within(LONG).await.unwrap().unwrap();
+            assert!(next.unlock().await.unwrap(), "{wire}, {times} polls");
+            if was_ready {
+                assert!(times > 2, "{wire}: there was nothing to drop");
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_server_a_lock_is_what_was_asked_for() {
+    let client = away();
+    assert!(client.lock("lock", LONG).await.unwrap_err().is_unavailable(), "closed by default");
+    let mut lock = client.lock("lock", LONG).when_away(WhenAway::Open).await.unwrap().unwrap();
+    assert_eq!(lock.fencing_token(), None);
+    lock.renew().await.unwrap();
+    assert!(!lock.unlock().await.unwrap());
+    let server = Memcached::start(&["-C"]);
+    for wire in WIRES {
+        let client = client_at(&server.addr(), wire);
+        let error = client.lock("lock", LONG).when_away(WhenAway::Open).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{wire}: {error}");
+        assert_eq!(client.get("lock").await.unwrap(), None, "{wire}: nothing is left");
+    }
+}
+
+/// Asks in many tasks at once, half of them of another client; how many were allowed.
+async fn acquire_at_once(limiters: [&Limiter; 2], tasks: usize) -> usize {
+    let tasks: Vec<_> = (0..tasks)
+        .map(|number| {
+            let limiter = limiters[number % 2].clone();
+            tokio::spawn(async move { limiter.acquire("ada").await.unwrap().is_allowed })
+        })
+        .collect();
+    let mut allowed = 0;
+    for task in tasks {
+        allowed += usize::from(task.await.unwrap());
+    }
+    allowed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_at_once_a_window_allows_its_limit() {
+    on_all(async |one, other, wire| {
+        // A window of five years has no border in the test, and ends before 2038, where the text wires' times do.
+        let years = Duration::from_secs(5 * 365 * 86_400);
+        let limiters = [one, other].map(|client| Limiter::fixed_window(&client, "window", 7, years));
+        assert_eq!(acquire_at_once(limiters.each_ref(), 50).await, 7, "{wire}");
+        let refusal = limiters[0].acquire("ada").await.unwrap();
+        assert!(!refusal.is_allowed && refusal.is_counted && refusal.remaining == 0, "{wire}");
+        assert!(refusal.retry_after > Duration::ZERO && refusal.retry_after <= years, "{wire}");
+        let another = limiters[0].acquire_many("bob", 5).await.unwrap();
+        assert!(another.is_allowed && another.remaining == 2, "{wire}: each key has its own limit");
+        assert!(!limiters[1].acquire_many("bob", 3).await.unwrap().is_allowed, "{wire}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_window_ends() {
+    on_all(async |one, _, _| {
+        let limiter = Limiter::fixed_window(&one, "short", 1, Duration::from_millis(200));
+        eventually("it is allowed", async || limiter.acquire("ada").await.unwrap().is_allowed).await;
+        eventually("it is refused", async || !limiter.acquire("ada").await.unwrap().is_allowed).await;
+        eventually("it is allowed again", async || limiter.acquire("ada").await.unwrap().is_allowed).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_at_once_a_rate_allows_its_burst() {
+    on_all(async |one, other, wire| {
+        let limiters = [one, other].map(|client| Limiter::gcra(&client, "rate", 24, LONG * 24).burst(5));
+        assert_eq!(acquire_at_once(limiters.each_ref(), 16).await, 5, "{wire}");
+        let refusal = limiters[0].acquire("ada").await.unwrap();
+        assert!(!refusal.is_allowed && refusal.remaining == 0, "{wire}");
+        assert!(refusal.retry_after > Duration::ZERO && refusal.retry_after <= LONG, "{wire}: {refusal:?}");
+        let another = limiters[1].acquire_many("bob", 3).await.unwrap();
+        assert!(another.is_allowed && another.remaining == 2, "{wire}");
+        assert!(!limiters[0].acquire_many("bob", 3).await.unwrap().is_allowed, "{wire}");
+        assert!(limiters[0].acquire_many("bob", 2).await.unwrap().is_allowed, "{wire}: nothing of it was taken");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_a_server_a_limiter_says_what_was_asked_for() {
+    let client = away();
+    for limiter in [Limiter::fixed_window(&client, "n", 1, LONG), Limiter::gcra(&client, "n", 1, LONG)] {
+        for _ in 0..3 {
+            let decision = limiter.acquire("ada").await.unwrap();
+            assert!(decision.is_allowed && !decision.is_counted, "open by default");
+        }
+        let closed = limiter.when_away(WhenAway::Closed);
+        assert!(closed.acquire("ada").await.unwrap_err().is_unavailable());
+    }
+}
+
+#[tokio::test]
+async fn a_limiter_that_cannot_work_is_refused() {
+    let client = away();
+    for limiter in [
+        Limiter::fixed_window(&client, "n", 0, LONG),
+        Limiter::fixed_window(&client, "n", 1, Duration::from_micros(999)),
+        Limiter::gcra(&client, "n", 0, LONG),
+        Limiter::gcra(&client, "n", 1, Duration::ZERO),
+        Limiter::gcra(&client, "n", 1, LONG).burst(0),
+    ] {
+        assert_eq!(limiter.acquire("ada").await.unwrap_err().kind(), ErrorKind::InvalidArguments, "{limiter:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counters_begin_by_themselves_and_lose_nothing() {
+    on_all(async |one, other, wire| {
+        let tasks: Vec<_> = (0..40)
+            .map(|number| {
+                let client = [&one, &other][number % 2].clone();
+                tokio::spawn(async move { client.increment_or_create("n", 2, 2, LONG).await.unwrap().value })
+            })
+            .collect();
+        let mut values = Vec::new();
+        for task in tasks {
+            values.push(task.await.unwrap());
+        }
+        values.sort_unstable();
+        assert_eq!(values, (1..=40).map(|n| 2 * n).collect::<Vec<_>>(), "{wire}");
+    })
+    .await;
+}
+
+/// A window begins with its first event, and later ones do not lengthen it.
+#[tokio::test]
+async fn a_counter_keeps_the_time_to_live_that_it_began_with() {
+    on_all(async |one, _, wire| {
+        one.increment_or_create("n", 1, 10, Duration::from_secs(2)).await.unwrap();
+        eventually("the window ends", async || {
+            one.increment_or_create("n", 1, 10, Duration::from_secs(2)).await.unwrap().value == 10
+        })
+        .await;
+        assert!(one.get("n").await.unwrap().is_some(), "{wire}");
+        let error = one.increment_or_create("", 1, 1, LONG).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidKey, "{wire}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn compare_and_swap_stores_over_the_item_that_was_seen() {
+    on_all(async |one, other, wire| {
+        assert_eq!(one.compare_and_swap("k", "v", 7).await.unwrap(), Change::NotFound, "{wire}");
+        one.set("k", "1").await.unwrap();
+        let seen = one.get("k").await.unwrap().unwrap();
+        assert!(other.compare_and_swap("k", "2", seen.cas).ttl(LONG).flags(3).await.unwrap().is_made(), "{wire}");
+        assert_eq!(one.compare_and_swap("k", "3", seen.cas).await.unwrap(), Change::Exists, "{wire}");
+        assert_eq!(one.compare_and_swap("k", "4", 0).await.unwrap(), Change::Exists, "{wire}: 0 is no item's");
+        let item = one.get("k").await.unwrap().unwrap();
+        assert_eq!((&item.value[..], item.flags), (&b"2"[..], 3), "{wire}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn get_and_touch_gives_another_time_to_live() {
+    on_all(async |one, _, wire| {
+        assert_eq!(one.get_and_touch("k", LONG).await.unwrap(), None, "{wire}");
+        one.set("k", "v").ttl(LONG).flags(3).await.unwrap();
+        let item = one.get_and_touch("k", Duration::from_secs(1)).await.unwrap().unwrap();
+        assert_eq!((&item.value[..], item.flags), (&b"v"[..], 3), "{wire}");
+        eventually("it ends", async || one.get("k").await.unwrap().is_none()).await;
+    })
+    .await;
+}

@@ -1,0 +1,195 @@
+//! What operators see of servers: states, numbers, events.
+
+use std::time::{Duration, SystemTime};
+
+use remcache::config::Overload;
+use remcache::health::{Condition, Events};
+use remcache::{Client, Config, Request, Status};
+use remcache_server::{Close, Fault, Server};
+use remcache_testkit::Memcached;
+use tokio::time::timeout;
+
+use crate::support::{eventually, only_server, patient};
+
+#[tokio::test]
+async fn events_tell_what_becomes_of_a_server() {
+    let mut server = Memcached::start(&[]);
+    let client = Client::with_config([server.addr()], patient()).unwrap();
+    let mut events = client.events();
+    client.set("k", "v").await.unwrap();
+    server.kill();
+    eventually("its loss is noticed", async || client.get("k").await.is_err() && !client.is_usable()).await;
+    server.restart();
+    eventually("it is back", async || client.is_usable()).await;
+    client.close().await;
+    drop(client);
+    let mut seen = Vec::new();
+    while let Some(event) = events.next().await {
+        assert_eq!((&*event.server, event.missed), (&*server.addr(), 0));
+        if let Some((_, after)) = seen.last() {
+            assert_eq!(*after, event.before, "each event goes on where the last one ended");
+        }
+        seen.push((event.before, event.after));
+    }
+    let after: Vec<_> = seen.iter().map(|(_, after)| after.clone()).collect();
+    let [Condition::Connecting, Condition::Connected, ..] = after[..] else { panic!("{after:?}") };
+    let was_down =
+        after.iter().position(|condition| matches!(condition, Condition::Down(reason) if !reason.is_empty()));
+    let was_back = after.iter().rposition(|condition| *condition == Condition::Connected);
+    assert!(was_down.is_some() && was_down < was_back, "{after:?}");
+    assert_eq!(after.last(), Some(&Condition::Closed));
+}
+
+/// What happened since the last look, as far as it was told.
+async fn told(events: &mut Events) -> Vec<Condition> {
+    let mut conditions = Vec::new();
+    while let Ok(Some(event)) = timeout(Duration::ZERO, events.next()).await {
+        conditions.push(event.after);
+    }
+    conditions
+}
+
+fn is_down(condition: &Condition) -> bool {
+    matches!(condition, Condition::Down(reason) if !reason.is_empty())
+}
+
+/// An idle connection that ends is no loss yet; what comes of the next request is.
+#[track_caller]
+fn assert_one_loss(told: &[Condition]) {
+    let losses = told.iter().filter(|condition| is_down(condition)).count();
+    assert!(losses == 1 && told.last().is_some_and(is_down), "{told:?}");
+}
+
+/// Four connections are lost, one after the other: that is one loss.
+#[tokio::test]
+async fn a_server_with_four_connections_is_lost_once_and_found_once() {
+    let mut server = Memcached::start(&[]);
+    let client = Client::with_config([server.addr()], patient().connections(4)).unwrap();
+    let handle = only_server(&client);
+    for _ in 0..8 {
+        client.set("k", "v").await.unwrap();
+    }
+    let mut events = client.events();
+    let before = SystemTime::now();
+    server.kill();
+    eventually("its loss is noticed", async || client.get("k").await.is_err() && handle.gauges().open == 0).await;
+    let state = handle.state();
+    assert!(is_down(&state.condition) && (before..=SystemTime::now()).contains(&state.since), "{state:?}");
+    assert_one_loss(&told(&mut events).await);
+    server.restart();
+    eventually("all are back", async || client.get("k").await.is_ok() && handle.gauges().open == 4).await;
+    assert_eq!(told(&mut events).await, [Condition::Connected]);
+}
+
+/// Only one of four connections was ever needed: the others cannot say that the server is well.
+#[tokio::test]
+async fn a_loss_is_told_although_other_connections_were_never_opened() {
+    let mut server = Memcached::start(&[]);
+    let client = Client::with_config([server.addr()], patient().connections(4)).unwrap();
+    client.set("k", "v").await.unwrap();
+    let mut events = client.events();
+    server.kill();
+    let is_told = || is_down(&only_server(&client).state().condition);
+    eventually("it is told", async || client.get("k").await.is_err() && is_told()).await;
+    assert_one_loss(&told(&mut events).await);
+}
+
+/// A stopped server keeps its sockets: one connection finds out, and that is told for all.
+#[tokio::test]
+async fn a_silent_server_is_told_by_one_connection_for_all() {
+    let server = Memcached::start(&[]);
+    let config = Config::new().timeout(Duration::from_millis(500)).connections(4);
+    let client = Client::with_config([server.addr()], config).unwrap();
+    let handle = only_server(&client);
+    eventually("all are open", async || {
+        let asked = client.set("k", "v").timeout(Duration::from_secs(60)).await;
+        asked.is_ok() && handle.gauges().open == 4
+    })
+    .await;
+    let mut events = client.events();
+    server.stop();
+    eventually("it is found out", async || client.get("k").await.is_err() && !client.is_usable()).await;
+    let told_so_far = told(&mut events).await;
+    assert!(matches!(&told_so_far[..], [down] if is_down(down)), "{told_so_far:?}");
+    assert!(is_down(&handle.state().condition));
+    server.cont();
+    eventually("it is back", async || client.is_usable()).await;
+    eventually("that is told", async || handle.state().condition == Condition::Connected).await;
+    assert_eq!(told(&mut events).await, [Condition::Connected]);
+}
+
+#[tokio::test]
+async fn a_server_in_numbers() {
+    let server = Server::start().await.unwrap();
+    let client = Client::with_config([server.address()], patient().connections(2)).unwrap();
+    let handle = only_server(&client);
+    let idle = handle.gauges();
+    assert_eq!((idle.connections, idle.open, idle.in_flight, idle.round_trip), (2, 0, 0, None));
+    for _ in 0..10 {
+        client.set("k", "v").await.unwrap();
+    }
+    let gauges = handle.gauges();
+    assert_eq!((gauges.connections, gauges.open, gauges.in_flight, gauges.waiting), (2, 2, 0, 0));
+    assert_eq!((gauges.state.condition, gauges.reconnects), (Condition::Connected, 0));
+    assert!(gauges.round_trip.unwrap() > Duration::ZERO);
+    assert_eq!(gauges.errors, idle.errors);
+}
+
+#[tokio::test]
+async fn the_round_trip_follows_the_server() {
+    let server = Server::start().await.unwrap();
+    let client = Client::with_config([server.address()], patient()).unwrap();
+    client.set("k", "v").await.unwrap();
+    server.inject(Fault::Delay(Duration::from_millis(50)));
+    for _ in 0..20 {
+        // Of those in one read, one is measured.
+        client.get_many(["k"; 10]).await;
+    }
+    let slow = only_server(&client).gauges().round_trip.unwrap();
+    assert!(slow >= Duration::from_millis(30), "{slow:?}");
+}
+
+#[tokio::test]
+async fn errors_are_counted_by_kind() {
+    let server = Server::builder().item_size_max(2_000).start().await.unwrap();
+    let config = Config::new()
+        .timeout(Duration::from_millis(300))
+        .max_in_flight(2)
+        .overload(Overload::Fail)
+        .breaker(0)
+        .reconnect_delay(Duration::from_millis(1), Duration::from_millis(5));
+    let client = Client::with_config([server.address()], config).unwrap();
+    let handle = only_server(&client);
+    let errors = || handle.gauges().errors;
+    let is_back = async || client.get("k").timeout(Duration::from_secs(30)).await.is_ok();
+
+    assert_eq!(client.call(Request::set("large", vec![0; 3_000])).await.status, Status::ValueTooLarge);
+    assert_eq!(client.call(Request::get("absent")).await.status, Status::KeyNotFound);
+    assert_eq!((errors().server, errors().timeouts), (1, 0));
+
+    server.inject(Fault::NeverAnswer);
+    let (one, other) = tokio::join!(client.call(Request::get("k")), async {
+        tokio::task::yield_now().await;
+        let (second, third) = tokio::join!(client.call(Request::get("k")), client.call(Request::get("k")));
+        assert_eq!(third.status, Status::Overloaded);
+        second
+    });
+    assert!(matches!((one.status, other.status), (Status::TimedOut(_), Status::TimedOut(_))));
+    assert_eq!((errors().timeouts, errors().overloaded), (2, 1));
+    server.clear_faults().unwrap();
+    eventually("it is back", is_back).await;
+
+    server.inject(Fault::Garbage { seed: 7 }.on_reply(1));
+    let before = errors();
+    assert!(matches!(client.call(Request::get("k")).await.status, Status::Disconnected(_)));
+    assert_eq!((errors().protocol, errors().disconnects), (before.protocol + 1, before.disconnects + 1));
+    eventually("it is back", is_back).await;
+    assert!(handle.gauges().reconnects > 0);
+
+    server.inject(Fault::Cut { after: 0, close: Close::Rst });
+    assert!(matches!(client.call(Request::get("k")).await.status, Status::Disconnected(_)));
+    eventually("it is down", async || !client.is_usable()).await;
+    let before = errors();
+    client.call(Request::get("k")).await;
+    assert_eq!(errors().refused, before.refused + 1);
+}

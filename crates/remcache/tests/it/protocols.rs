@@ -1,0 +1,219 @@
+//! Which wire a client speaks: one that is given, or what each server understands.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod detection;
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use remcache::config::{Credentials, Protocol};
+use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
+use remcache_server::{Server, Wires};
+use remcache_testkit::{Memcached, SASL_PASSWORD, SASL_USER, scratch};
+
+use crate::support::eventually;
+
+fn client(address: &str, protocol: Protocol) -> Client {
+    Client::with_config([address], Config::new().protocol(protocol)).expect("an address")
+}
+
+/// What a program does all day, whatever the wire.
+async fn works(client: &Client) {
+    all_day(client).await.expect("the server is there");
+}
+
+async fn all_day(client: &Client) -> Result<(), remcache::Error> {
+    assert!(client.set("Hello", "World").flags(7).ttl(Duration::from_secs(60)).await?.is_made());
+    let item = client.get("Hello").await?.expect("it was stored");
+    assert_eq!((&item.value[..], item.flags), (&b"World"[..], 7));
+    assert!(client.get("absent").await?.is_none());
+    assert!(!client.add("Hello", "again").await?.is_made());
+    assert!(client.append("Hello", "!").await?.is_made());
+    client.set("count", "5").await?;
+    assert_eq!(client.increment("count", 3).await?.map(|counter| counter.value), Some(8));
+    let keys: Vec<String> = (0..1000).map(|number| format!("key:{number}")).collect();
+    assert!(client.set_many(keys.iter().map(|key| (key, key))).await.is_complete());
+    let found = client.get_many(&keys).await;
+    assert!(found.found().all(|(key, item)| item.value == key.as_bytes()));
+    assert_eq!(found.found().count(), 1000);
+    assert!(client.delete("Hello").await?.is_made());
+    assert!(client.get("Hello").await?.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_protocol_works_on_a_real_server() {
+    let server = Memcached::start(&[]);
+    for protocol in Protocol::ALL {
+        works(&client(&server.addr(), protocol)).await;
+    }
+}
+
+#[tokio::test]
+async fn every_protocol_works_on_the_embedded_server() {
+    let server = Server::start().await.unwrap();
+    for protocol in Protocol::ALL {
+        works(&client(&server.address(), protocol)).await;
+    }
+}
+
+#[tokio::test]
+async fn auto_finds_what_a_server_speaks() {
+    works(&client(&Memcached::start(&["-B", "binary"]).addr(), Protocol::Auto)).await;
+    works(&client(&Memcached::start(&["-B", "ascii"]).addr(), Protocol::Auto)).await;
+    for version in ["1.4.39", "1.6.12", "1.6.45"] {
+        let server = Server::builder().version(version).start().await.unwrap();
+        works(&client(&server.address(), Protocol::Auto)).await;
+    }
+    // A proxy says a version of its own.
+    let proxy = Server::builder().version("0.5.0").wire(Wires::Text).start().await.unwrap();
+    works(&client(&proxy.address(), Protocol::Auto)).await;
+}
+
+#[tokio::test]
+async fn a_fleet_may_speak_differently() {
+    let servers = [Memcached::start(&["-B", "binary"]), Memcached::start(&[]), Memcached::start(&["-B", "ascii"])];
+    let config = Config::new().protocol(Protocol::Auto);
+    works(&Client::with_config(servers.each_ref().map(Memcached::addr), config).unwrap()).await;
+}
+
+/// A server with a password file, which outlives the value beside it.
+fn with_password_file() -> (Memcached, tempfile::TempDir) {
+    let dir = scratch();
+    let file = dir.path().join("users");
+    fs::write(&file, format!("{SASL_USER}:{SASL_PASSWORD}\n")).unwrap();
+    (Memcached::start(&["-Y", file.to_str().unwrap()]), dir)
+}
+
+#[tokio::test]
+async fn auto_authenticates_as_the_server_wants_it() {
+    let known = Config::new().protocol(Protocol::Auto).credentials(Credentials::new(SASL_USER, SASL_PASSWORD));
+    let sasl = Memcached::start_sasl(&[]);
+    works(&Client::with_config([sasl.addr()], known.clone()).unwrap()).await;
+
+    let (with_file, _dir) = with_password_file();
+    for protocol in [Protocol::Auto, Protocol::Meta, Protocol::Text] {
+        let config = known.clone().protocol(protocol);
+        works(&Client::with_config([with_file.addr()], config).unwrap()).await;
+    }
+    for server in [&sasl, &with_file] {
+        let error = client(&server.addr(), Protocol::Auto).get("k").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
+        let wrong = Config::new().protocol(Protocol::Auto).credentials(Credentials::new(SASL_USER, "wrong"));
+        let error = Client::with_config([server.addr()], wrong).unwrap().get("k").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_wire_that_was_found_cannot_do_is_refused_before_it_is_sent() {
+    let server = Memcached::start(&["-B", "ascii"]);
+    let text = client(&server.addr(), Protocol::Text);
+    let reply = text.call(Request::increment("count", 1).initial(5)).await;
+    assert_eq!(reply.status, Status::Unsupported, "{}", reply.text());
+    let binary = client(&Memcached::start(&[]).addr(), Protocol::Binary);
+    assert_eq!(binary.call(Request::inspect("k")).await.status, Status::Unsupported);
+    // The first request of a connection waits until the wire is known, and is refused then.
+    let sasl = Memcached::start(&["-B", "binary"]);
+    let auto = client(&sasl.addr(), Protocol::Auto);
+    assert_eq!(auto.call(Request::inspect("k")).await.status, Status::Unsupported);
+    works(&auto).await;
+}
+
+#[tokio::test]
+async fn a_restarted_server_is_asked_anew() {
+    let mut server = Memcached::start(&[]);
+    let client = client(&server.addr(), Protocol::Auto);
+    works(&client).await;
+    server.kill();
+    assert!(client.get("k").await.unwrap_err().is_disconnected());
+    server.restart();
+    let begun = tokio::time::Instant::now();
+    while client.get("k").await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it does not come back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    works(&client).await;
+}
+
+/// It has no other reply than the end of the connection, which could have another reason.
+#[tokio::test]
+async fn a_shutdown_ends_a_server_that_allows_it_and_no_other() {
+    for protocol in [Protocol::Meta, Protocol::Text] {
+        let (server, other) = (Memcached::start(&["-A"]), Memcached::start(&[]));
+        let (ended, kept) = (client(&server.addr(), protocol), client(&other.addr(), protocol));
+        let refused = kept.servers()[0].call(Request::shutdown()).await;
+        assert_eq!(refused.status, Status::Unsupported, "{protocol}: {}", refused.text());
+        works(&kept).await;
+        let reply = ended.servers()[0].call(Request::shutdown()).await;
+        assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "{protocol}: {}", reply.text());
+        eventually("nobody listens", async || std::net::TcpStream::connect(server.addr()).is_err()).await;
+    }
+    let server = Memcached::start(&["-A"]);
+    let binary = client(&server.addr(), Protocol::Binary);
+    assert_eq!(binary.servers()[0].call(Request::shutdown()).await.status, Status::Unsupported);
+    works(&binary).await;
+}
+
+/// An address that nobody has.
+fn free() -> String {
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    address.expect("a free port").to_string()
+}
+
+/// nutcracker before servers of its own.
+struct Nutcracker {
+    process: Child,
+    address: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Nutcracker {
+    fn start(servers: &[String]) -> Self {
+        let address = free();
+        let dir = scratch();
+        let list: String = servers.iter().map(|server| format!("   - {server}:1\n")).collect();
+        let config =
+            format!("pool:\n  listen: {address}\n  hash: fnv1a_64\n  distribution: ketama\n  servers:\n{list}");
+        let file = dir.path().join("nutcracker.yml");
+        fs::write(&file, config).expect("a file");
+        let stats = free();
+        let process = Command::new("nutcracker")
+            .arg("-c")
+            .arg(&file)
+            .args(["-s", stats.rsplit(':').next().unwrap_or_default()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("nutcracker ({error}): apt-get install -y nutcracker"));
+        while std::net::TcpStream::connect(&address).is_err() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self { process, address, _dir: dir }
+    }
+}
+
+impl Drop for Nutcracker {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_speaks_text_alone_serves_a_program() {
+    let servers = [Memcached::start(&[]), Memcached::start(&[])];
+    let proxy = Nutcracker::start(&servers.each_ref().map(Memcached::addr));
+    works(&client(&proxy.address, Protocol::Auto)).await;
+    works(&client(&proxy.address, Protocol::Text)).await;
+    // Both servers have their part of the keys.
+    for server in &servers {
+        let items = client(&server.addr(), Protocol::Meta);
+        let found = items.get_many((0..1000).map(|number| format!("key:{number}"))).await;
+        let here = found.found().count();
+        assert!(found.is_complete() && (100..=900).contains(&here), "{here} of 1,000");
+    }
+}

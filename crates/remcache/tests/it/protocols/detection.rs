@@ -1,0 +1,292 @@
+//! What finding out costs, what is remembered of it, and what becomes of a server that was exchanged.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use remcache::config::{Address, Credentials, Overload, Protocol};
+use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
+use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
+use remcache_server::{Server, Wires};
+use remcache_testkit::{Memcached, Proxy, SASL_PASSWORD, SASL_USER};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::{Nutcracker, with_password_file, works};
+use crate::support::eventually;
+use crate::support::patient;
+
+/// What a name leads to, which may change; it counts connections, and how often an answer was waited for.
+#[derive(Clone, Debug)]
+struct Route(Arc<Mutex<String>>, Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    connections: AtomicUsize,
+    round_trips: AtomicUsize,
+}
+
+impl Route {
+    fn to(address: &str) -> Self {
+        Self(Arc::new(Mutex::new(address.to_owned())), Arc::default())
+    }
+
+    fn lead_to(&self, address: &str) {
+        address.clone_into(&mut self.0.lock().unwrap());
+    }
+
+    /// Connections and round trips since they were asked for last.
+    fn take(&self) -> (usize, usize) {
+        let Counts { connections, round_trips } = &*self.1;
+        (connections.swap(0, Ordering::Relaxed), round_trips.swap(0, Ordering::Relaxed))
+    }
+
+    fn client(&self, config: Config) -> Client {
+        Client::with_config(["server"], config.connector(self.clone())).unwrap()
+    }
+}
+
+impl Connect for Route {
+    fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
+        let address = self.0.lock().unwrap().clone();
+        self.1.connections.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move {
+            let stream = TcpStream::connect(address).await?;
+            let asked = AtomicBool::new(false);
+            Ok(Box::new(Counted { stream, asked, counts: Arc::clone(&self.1) }) as Box<dyn Stream>)
+        })
+    }
+}
+
+/// A connection that counts how often something came after something was said.
+#[derive(Debug)]
+struct Counted {
+    stream: TcpStream,
+    asked: AtomicBool,
+    counts: Arc<Counts>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let outcome = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        if self.asked.swap(false, Ordering::Relaxed) {
+            self.counts.round_trips.fetch_add(1, Ordering::Relaxed);
+        }
+        Poll::Ready(outcome)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.asked.store(true, Ordering::Relaxed);
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+fn known() -> Config {
+    patient().credentials(Credentials::new(SASL_USER, SASL_PASSWORD))
+}
+
+/// A first get, and one over a connection that follows one which the server closed: what each took.
+async fn costs(server: &mut Memcached, config: Config) -> [(usize, usize); 2] {
+    let route = Route::to(&server.addr());
+    let client = route.client(config);
+    assert!(client.get("k").await.unwrap().is_none());
+    let first = route.take();
+    server.restart();
+    // An idle connection that was closed counts as no failure: the next request opens another one.
+    eventually("it noticed", async || client.servers()[0].gauges().open == 0).await;
+    assert!(client.get("k").await.unwrap().is_none());
+    [first, route.take()]
+}
+
+#[tokio::test]
+async fn finding_out_takes_one_round_trip_and_the_authentication_with_it() {
+    let question_and_get = (1, 2);
+    let any = costs(&mut Memcached::start(&[]), patient()).await;
+    assert_eq!(any, [question_and_get; 2]);
+    let text = costs(&mut Memcached::start(&["-B", "ascii"]), patient()).await;
+    assert_eq!(text, [question_and_get; 2]);
+    // The first guess costs a connection, once.
+    let binary = costs(&mut Memcached::start(&["-B", "binary"]), patient()).await;
+    assert_eq!(binary, [(2, 3), question_and_get]);
+    let sasl = costs(&mut Memcached::start_sasl(&[]), known()).await;
+    assert_eq!(sasl, [(2, 3), question_and_get]);
+    let (mut server, _dir) = with_password_file();
+    assert_eq!(costs(&mut server, known()).await, [(2, 3), question_and_get]);
+    let optional = patient().credentials(Credentials::new("a", "b").optional());
+    let not_asked_for = costs(&mut Memcached::start(&[]), optional).await;
+    assert_eq!(not_asked_for, [question_and_get; 2]);
+    let given = costs(&mut Memcached::start(&[]), patient().protocol(Protocol::Meta)).await;
+    assert_eq!(given, [(1, 1); 2]);
+}
+
+#[tokio::test]
+async fn what_a_server_speaks_is_known_to_all_its_connections() {
+    let server = Memcached::start(&["-B", "binary"]);
+    let route = Route::to(&server.addr());
+    let client = route.client(patient().connections(4));
+    for _ in 0..8 {
+        client.get("k").await.unwrap();
+    }
+    assert_eq!(route.take().0, 1 + 4, "one guess was wrong");
+}
+
+/// Every kind of server that may stand behind an address.
+struct Kinds {
+    real: Vec<(&'static str, Memcached)>,
+    embedded: Vec<(&'static str, Server)>,
+    proxy: Nutcracker,
+    _dir: tempfile::TempDir,
+}
+
+impl Kinds {
+    async fn start() -> Self {
+        let (with_file, _dir) = with_password_file();
+        let real = vec![
+            ("any wire", Memcached::start(&[])),
+            ("binary alone", Memcached::start(&["-B", "binary"])),
+            ("text alone", Memcached::start(&["-B", "ascii"])),
+            ("SASL", Memcached::start_sasl(&[])),
+            ("a password file", with_file),
+        ];
+        let proxy = Nutcracker::start(&[real[0].1.addr()]);
+        let (old, other) = (Server::builder().version("1.4.39"), Server::builder().version("0.5.0"));
+        let embedded = vec![
+            ("an old version", old.start().await.unwrap()),
+            ("a proxy that knows meta by chance", other.wire(Wires::Text).start().await.unwrap()),
+        ];
+        Self { real, embedded, proxy, _dir }
+    }
+
+    fn all(&self) -> Vec<(&'static str, String)> {
+        let real = self.real.iter().map(|(kind, server)| (*kind, server.addr()));
+        let embedded = self.embedded.iter().map(|(kind, server)| (*kind, server.address()));
+        real.chain(embedded).chain([("nutcracker", self.proxy.address.clone())]).collect()
+    }
+}
+
+/// Closes the connections of a client, as a server does that is exchanged for another.
+struct Middle(Proxy);
+
+impl Middle {
+    async fn before(address: &str) -> Self {
+        Self(Proxy::start(address).await)
+    }
+
+    fn close(&self) {
+        self.0.close_connections(remcache_testkit::Close::Fin);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_was_exchanged_for_any_other_is_understood() {
+    let kinds = Kinds::start().await;
+    for (before, first) in kinds.all() {
+        for (after, second) in kinds.all() {
+            let (one, other) = (Middle::before(&first).await, Middle::before(&second).await);
+            let route = Route::to(&one.0.addr());
+            let optional = Credentials::new(SASL_USER, SASL_PASSWORD).optional();
+            let config =
+                patient().credentials(optional).reconnect_delay(Duration::from_millis(1), Duration::from_millis(5));
+            // To a server of binary alone a short line is the beginning of a packet: it waits for the rest.
+            let client = route.client(config.keepalive(Duration::from_secs(5), Duration::from_secs(1)));
+            eventually("it is there", async || client.set("k", "v").await.is_ok()).await;
+            route.lead_to(&other.0.addr());
+            one.close();
+            let what = format!("{after} after {before}");
+            eventually(&what, async || client.set("k", "v").await.is_ok()).await;
+            assert_eq!(client.get("k").await.unwrap().unwrap().value, "v");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_password_no_more_is_refused_as_at_first() {
+    let (with_file, _dir) = with_password_file();
+    let without = Memcached::start(&[]);
+    let (one, other) = (Middle::before(&with_file.addr()).await, Middle::before(&without.addr()).await);
+    let route = Route::to(&one.0.addr());
+    let client = route.client(known());
+    works(&client).await;
+    route.lead_to(&other.0.addr());
+    one.close();
+    eventually(
+        "it is another one",
+        async || matches!(client.get("k").await, Err(error) if error.kind() == ErrorKind::Auth),
+    )
+    .await;
+    let observer = Client::with_config([without.addr()], patient()).unwrap();
+    let found = observer.servers()[0].metadump().next().await;
+    assert!(found.is_none(), "the password is no item: {found:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_wait_for_their_wire_within_limits_and_deadlines() {
+    /// A server whose connections open, and that says nothing.
+    #[derive(Debug)]
+    struct Mute;
+
+    impl Connect for Mute {
+        fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
+            Box::pin(async {
+                let (client, server) = tokio::io::duplex(4096);
+                tokio::spawn(async move {
+                    std::future::pending::<()>().await;
+                    drop(server);
+                });
+                Ok(Box::new(client) as Box<dyn Stream>)
+            })
+        }
+    }
+
+    let config = Config::new().max_in_flight(10).overload(Overload::Fail).connector(Mute);
+    let config = config.timeout(Duration::from_secs(9)).connect_timeout(Duration::from_secs(3));
+    let client = Client::with_config(["server"], config).unwrap();
+    let call = |timeout: u64| {
+        let client = client.clone();
+        tokio::spawn(async move { client.get("k").timeout(Duration::from_secs(timeout)).await.unwrap_err().kind() })
+    };
+    let (hasty, patient): (Vec<_>, Vec<_>) = ((0..5).map(|_| call(1)).collect(), (0..5).map(|_| call(9)).collect());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(client.servers()[0].in_flight(), 10);
+    assert_eq!(client.get("one too many").await.unwrap_err().kind(), ErrorKind::Overloaded);
+    let begun = tokio::time::Instant::now();
+    for call in hasty {
+        assert_eq!(call.await.unwrap(), ErrorKind::TimedOut(Delivery::NotSent));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    for call in patient {
+        assert_eq!(call.await.unwrap(), ErrorKind::Disconnected(Delivery::NotSent), "the question was not answered");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(4));
+}
+
+#[tokio::test]
+async fn what_a_found_wire_cannot_do_is_refused_without_a_byte() {
+    for (args, request) in
+        [(["-B", "ascii"], Request::append("k", "v").cas(7)), (["-B", "binary"], Request::inspect("k"))]
+    {
+        let server = Memcached::start(&args);
+        let proxy = Proxy::start(server.addr()).await;
+        // It is the first request, and waits for the wire; a neighbour behind it is served.
+        let client = Client::with_config([proxy.addr()], patient()).unwrap();
+        let (refused, neighbour) = tokio::join!(client.call(request.clone()), client.get("neighbour"));
+        // The text server of today knows meta, which can do all.
+        let expected = if args[1] == "ascii" { Status::ItemNotStored } else { Status::Unsupported };
+        assert_eq!(refused.status, expected, "{request:?}");
+        assert!(neighbour.unwrap().is_none());
+        assert_eq!(client.call(request).await.status, expected);
+    }
+}

@@ -1,0 +1,198 @@
+//! The conventions against what real clients wrote: `tests/vectors/values.json` names them, their versions and their options.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use remcache::value::{Codec, Compression, Convention, Value, ValueError};
+
+/// A value as a client wrote it, and what it was.
+struct Written {
+    client: String,
+    convention: Convention,
+    name: String,
+    flags: u32,
+    bytes: Bytes,
+    value: Expected,
+}
+
+enum Expected {
+    Value(Value),
+    NotANumber,
+    Serialized(String),
+}
+
+#[test]
+fn what_clients_wrote_is_read_as_it_was() {
+    for written in vectors() {
+        let Written { client, convention, name, flags, bytes, value } = written;
+        let read = convention.decode(flags, bytes);
+        let fits = match (&read, &value) {
+            (Ok(read), Expected::Value(value)) => read == value,
+            (Ok(Value::Float(number)), Expected::NotANumber) => number.is_nan(),
+            (Ok(Value::Serialized { by, .. }), Expected::Serialized(name)) => by.name() == name,
+            _ => false,
+        };
+        assert!(fits, "{client}, {name}: {read:?}");
+    }
+}
+
+#[test]
+fn every_convention_but_the_plain_one_has_vectors() {
+    let mut counts = BTreeMap::new();
+    for written in vectors() {
+        *counts.entry(written.convention.name()).or_insert(0) += 1;
+    }
+    for convention in Convention::ALL.iter().filter(|convention| **convention != Convention::Gomemcache) {
+        assert!(counts.get(convention.name()).is_some_and(|count| *count >= 6), "{convention}: {counts:?}");
+    }
+}
+
+/// What a client writes in one way only is written byte for byte as it does.
+#[test]
+fn what_is_written_is_what_the_clients_write() {
+    let mut same = 0;
+    for written in vectors() {
+        let Written { client, convention, name, flags, bytes, value: Expected::Value(value) } = written else {
+            continue;
+        };
+        let encoded = convention.encode(&value).unwrap_or_else(|error| panic!("{client}, {name}: {error}"));
+        if encoded.flags == flags {
+            assert!(
+                encoded.bytes.as_slice() == bytes || is_written_otherwise(convention, &value),
+                "{client}, {name}: {:x?} instead of {bytes:x?}",
+                encoded.bytes.as_slice()
+            );
+            same += 1;
+        }
+        let back = convention.decode(encoded.flags, encoded.bytes.into_bytes());
+        assert_eq!(back, Ok(value), "{client}, {name}");
+    }
+    assert!(same >= 200, "only {same} values were written with the flags that the clients write");
+}
+
+/// PHP leaves out the zero before the point, and writes a plus into the exponent: it reads both.
+fn is_written_otherwise(convention: Convention, value: &Value) -> bool {
+    convention == Convention::PhpMemcached && matches!(value, Value::Float(_))
+}
+
+#[test]
+fn compressed_values_come_back_in_every_convention() {
+    let text = Value::from("a text that repeats itself; ".repeat(200));
+    for (convention, compression) in [
+        (Convention::Pylibmc, Compression::Zlib),
+        (Convention::Pymemcache, Compression::Zlib),
+        (Convention::PythonMemcached, Compression::Zlib),
+        (Convention::MetaMemcache, Compression::Zlib),
+        (Convention::MetaMemcache, Compression::Zstd),
+        (Convention::Dalli, Compression::Zlib),
+        (Convention::PhpMemcached, Compression::Zlib),
+        (Convention::PhpMemcached, Compression::Zstd),
+        (Convention::Spymemcached, Compression::Gzip),
+        (Convention::Whalin, Compression::Gzip),
+    ] {
+        let codec = Codec::convention(convention).compress(compression, 100);
+        let encoded = codec.encode(&text).unwrap();
+        assert!(encoded.bytes.len() < 1000, "{convention}: {} bytes", encoded.bytes.len());
+        let back = codec.decode(encoded.flags, encoded.bytes.into_bytes()).unwrap();
+        assert_eq!(back.as_bytes(), text.as_bytes(), "{convention}");
+        let number = codec.encode(&Value::Integer(1)).map(|encoded| encoded.flags & 0xa);
+        assert!(number.is_err() || convention.encode(&Value::Integer(1)).is_ok(), "{convention}");
+    }
+}
+
+#[test]
+fn a_compression_that_a_client_does_not_read_is_refused() {
+    let text = Value::from("a".repeat(1000));
+    for (convention, compression) in [
+        (Convention::Pylibmc, Compression::Zstd),
+        (Convention::Spymemcached, Compression::Zlib),
+        (Convention::Dalli, Compression::Gzip),
+        (Convention::Gomemcache, Compression::Zlib),
+    ] {
+        let error = Codec::convention(convention).compress(compression, 100).encode(&text).unwrap_err();
+        assert_eq!(error, ValueError::NotInConvention(convention, compression));
+    }
+}
+
+#[test]
+fn what_would_need_a_serialiser_is_not_written() {
+    for (convention, value) in [
+        (Convention::Pylibmc, Value::Float(1.5)),
+        (Convention::Pymemcache, Value::Bool(true)),
+        (Convention::PythonMemcached, Value::Date(UNIX_EPOCH)),
+        (Convention::Dalli, Value::Integer(1)),
+        (Convention::PhpMemcached, Value::Date(UNIX_EPOCH)),
+        (Convention::Spymemcached, Value::Integer(1 << 64)),
+        (Convention::Gomemcache, Value::Bool(true)),
+    ] {
+        let error = convention.encode(&value).unwrap_err();
+        assert!(matches!(error, ValueError::Unwritable { .. }), "{convention}: {error}");
+    }
+}
+
+#[test]
+fn values_do_not_show_in_logs() {
+    for value in [Value::from("secret"), Value::from(b"secret".to_vec()), Value::Integer(5_371)] {
+        let text = format!("{value:?}");
+        assert!(!text.contains("secret") && !text.contains("5371"), "{text}");
+    }
+}
+
+fn vectors() -> Vec<Written> {
+    let rows: Vec<serde_json::Value> = serde_json::from_str(include_str!("../../vectors/values.json")).unwrap();
+    rows.iter().map(written).collect()
+}
+
+fn written(row: &serde_json::Value) -> Written {
+    let text = |name: &str| row[name].as_str().unwrap_or_else(|| panic!("{row} has no {name}")).to_owned();
+    Written {
+        client: text("client"),
+        convention: text("convention").parse().unwrap(),
+        name: text("name"),
+        flags: row["flags"].as_u64().unwrap().try_into().unwrap(),
+        bytes: unhex(&text("bytes")).into(),
+        value: expected(&row["value"]),
+    }
+}
+
+fn expected(value: &serde_json::Value) -> Expected {
+    let (kind, value) = value.as_object().unwrap().iter().next().unwrap();
+    let text = || value.as_str().unwrap().to_owned();
+    Expected::Value(match kind.as_str() {
+        "bytes" => unhex(&text()).into(),
+        "text" => text().into(),
+        "repeated_text" => repeated(value).into(),
+        "repeated_bytes" => unhex(&repeated(value)).into(),
+        "integer" => text().parse().map_or_else(|_| Value::BigInteger(text().into()), Value::Integer),
+        "float" if value == "NaN" => return Expected::NotANumber,
+        "float" => Value::Float(text().parse().unwrap()),
+        "bool" => Value::Bool(value.as_bool().unwrap()),
+        "date" => Value::Date(date(value.as_i64().unwrap())),
+        "lines" => lines(value).into_bytes().into(),
+        "serialized" => return Expected::Serialized(text()),
+        other => panic!("no value is {other}"),
+    })
+}
+
+fn date(milliseconds: i64) -> SystemTime {
+    let distance = Duration::from_millis(milliseconds.unsigned_abs());
+    if milliseconds < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
+}
+
+/// A text so many times.
+fn repeated(rule: &serde_json::Value) -> String {
+    rule[0].as_str().unwrap().repeat(rule[1].as_u64().unwrap().try_into().unwrap())
+}
+
+/// A long text by a rule: so many lines of two numbers.
+fn lines(rule: &serde_json::Value) -> String {
+    let number = |place: usize| rule[place].as_u64().unwrap();
+    let line = |n| format!("line {} of {}\n", n * number(1) % number(2), n % number(3));
+    (0..number(0)).map(line).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+    digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+}

@@ -1,0 +1,63 @@
+//! The document of values against the code.
+
+use remcache::value::{Compression, Convention, Flags, Format};
+
+const DOCUMENT: &str = include_str!("../../../docs/values.md");
+
+/// The cells of every row of every table.
+fn rows() -> impl Iterator<Item = Vec<&'static str>> {
+    let lines = DOCUMENT.lines().filter(|line| line.starts_with('|'));
+    lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+}
+
+#[test]
+fn the_numbers_of_formats_and_compressions_are_those_of_the_code() {
+    let formats = [Format::Bytes, Format::Text, Format::Integer, Format::Json, Format::MessagePack, Format::Postcard];
+    for format in formats {
+        let number = (Flags::new(format, None).to_bits() & 0xff).to_string();
+        assert!(rows().any(|row| row[0] == format.name() && row[1] == number), "{format}");
+    }
+    for compression in [Compression::Zstd, Compression::Lz4, Compression::Zlib, Compression::Gzip] {
+        let number = (Flags::new(Format::Bytes, Some(compression)).to_bits() >> 8 & 0x7f).to_string();
+        assert!(
+            rows().any(|row| row.len() == 4 && row[2] == compression.to_string() && row[3] == number),
+            "{compression}"
+        );
+    }
+    assert_eq!(Flags::new(Format::Bytes, None).to_bits(), 0x7265_0000);
+}
+
+/// Of all flags, those are read that the table names, and no others.
+#[test]
+fn the_flags_of_conventions_are_those_of_the_code() {
+    for convention in Convention::ALL.iter().filter(|convention| **convention != Convention::Gomemcache) {
+        let named = named_flags(convention.name());
+        assert!(!named.is_empty(), "{convention}");
+        for flags in 0..=0xffff_u32 {
+            let is_known = !matches!(
+                convention.decode(flags, bytes::Bytes::new()),
+                Err(remcache::value::ValueError::ForeignFlags(..))
+            );
+            assert_eq!(is_known, named.contains(&flags), "{convention}: {flags:#x}");
+        }
+    }
+}
+
+/// The flags in the rows of a convention, without a compression and with each.
+fn named_flags(name: &str) -> Vec<u32> {
+    let quoted = format!("`{name}`");
+    let rows = rows().skip_while(|row| row[0] != quoted);
+    let rows: Vec<_> = rows.enumerate().take_while(|(n, row)| *n == 0 || row[0].is_empty()).map(|it| it.1).collect();
+    let forms: Vec<u32> = rows.iter().flat_map(|row| row[1].split(", ").map(number)).collect();
+    let compressions = rows.iter().flat_map(|row| row[3].split("; "));
+    let bits = compressions.filter_map(|text| text.split_once(':').map(|(bits, _)| number(bits)));
+    bits.chain([0]).flat_map(|bits| forms.iter().map(move |form| form | bits)).collect()
+}
+
+fn number(text: &str) -> u32 {
+    let digits = text.trim();
+    match digits.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).unwrap(),
+        None => digits.parse().unwrap(),
+    }
+}

@@ -1,0 +1,214 @@
+//! The conformance suite: every case on every wire, on a real server and on the embedded one as two versions.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use remcache::proto::{Connection, Deadline, Dialect, Limits, Rejected, Reply, Request, Status, Tag, Wire};
+use remcache_server::Server;
+use remcache_testkit::Memcached;
+use tokio::runtime::Runtime;
+
+use super::case::Case;
+use super::cases::cases;
+use super::session::{Session, real_version};
+
+/// The versions that the embedded server plays here.
+const VERSIONS: [&str; 2] = ["1.6.18", "1.6.45"];
+
+/// A server to put the cases to.
+struct Subject {
+    name: String,
+    address: String,
+    dialect: Dialect,
+}
+
+impl Subject {
+    /// All cases on this wire, each on a connection of its own.
+    fn conforms(&self, wire: Wire) {
+        let outcome = |case: &Case| self.run(case, wire).err();
+        let failed = |case: Case| outcome(&case).map(|what| format!("{}, {wire}: {}: {what}", self.name, case.name));
+        let failures: Vec<_> = cases().into_iter().filter_map(failed).collect();
+        assert!(failures.is_empty(), "{} cases fail:\n{}", failures.len(), failures.join("\n"));
+    }
+
+    fn run(&self, case: &Case, wire: Wire) -> Result<(), String> {
+        let mut session = Session::open_at(&self.address, self.dialect, wire);
+        let steps = (case.steps)();
+        let is_known = case.since.is_none_or(|feature| self.dialect.has(feature));
+        if !case.wires.contains(&wire) || !is_known {
+            let last = steps.last().ok_or("a case without steps")?;
+            let found = session.ask_one(&last.request(1)).status;
+            // Where an older server does not know it, the server may be who says so.
+            let refusals = [Status::Unsupported, Status::InvalidArguments, Status::UnknownCommand];
+            let is_unsent = session.connection.in_flight() == 0 && !session.connection.has_output();
+            return match refusals[..if is_known { 2 } else { 3 }].contains(&found) && is_unsent {
+                true => Ok(()),
+                false => Err(format!("{found:?} where it cannot be said")),
+            };
+        }
+        let mut last_cas = 0;
+        for (place, step) in steps.iter().enumerate() {
+            let replies = session.ask(&step.request(last_cas));
+            step.judge(&replies, wire).map_err(|what| format!("step {}: {what}", place + 1))?;
+            last_cas = replies.last().map_or(0, |reply| reply.cas);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn memcached_conforms_on_each_wire() {
+    // A server for each wire: the cases change what the next ones of the same name would find.
+    for wire in Wire::ALL {
+        let server = Memcached::start(&[]);
+        let subject = Subject { name: "memcached".into(), address: server.addr(), dialect: real_version() };
+        subject.conforms(wire);
+    }
+}
+
+#[test]
+fn the_embedded_server_conforms_on_each_wire() {
+    let runtime = Runtime::new().expect("a runtime");
+    for version in VERSIONS {
+        for wire in Wire::ALL {
+            let server = runtime.block_on(Server::builder().version(version).start()).expect("a free port");
+            let subject = Subject {
+                name: format!("embedded {version}"),
+                address: server.address(),
+                dialect: Dialect::from_version(version),
+            };
+            subject.conforms(wire);
+        }
+    }
+}
+
+#[test]
+fn no_two_cases_share_a_name() {
+    let mut names: Vec<_> = cases().iter().map(|case| case.name).collect();
+    names.sort_unstable();
+    assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+}
+
+// ---- What one wire stores the others find ----
+
+/// Keys that each wire has its own way to say.
+fn awkward_keys() -> Vec<Vec<u8>> {
+    let mut keys: Vec<Vec<u8>> = (0..=u8::MAX).map(|byte| vec![b'k', byte, b'k']).collect();
+    keys.extend([
+        b"\x00\x01\xff bin".to_vec(),
+        b"AAH/IGJpbg==".to_vec(),
+        b" ".to_vec(),
+        b" k ".to_vec(),
+        b"get k\r\nflush_all\r\n".to_vec(),
+        "\u{43a}\u{43b}\u{44e}\u{447}".into(),
+        vec![0xff; 250],
+        vec![b'k'; 250],
+        vec![b' '; 186],
+    ]);
+    keys
+}
+
+fn can_say(wire: Wire, key: &[u8]) -> bool {
+    wire != Wire::Text || !key.iter().any(|byte| *byte <= b' ' || *byte == 0x7f)
+}
+
+fn find_each_others_items(address: &str, dialect: Dialect) {
+    let open = |wire| Session::open_at(address, dialect, wire);
+    let mut sessions: BTreeMap<_, _> = Wire::ALL.map(|wire| (wire.name(), open(wire))).into();
+    for (number, key) in awkward_keys().into_iter().enumerate() {
+        for storing in Wire::ALL.into_iter().filter(|wire| can_say(*wire, &key)) {
+            let value = format!("{number} by {storing}");
+            let stored = sessions.get_mut(storing.name()).expect("a wire").ask_one(&Request::set(&key, &value));
+            assert!(stored.is_ok(), "{storing}: {}: {stored:?}", key.escape_ascii());
+            for finding in Wire::ALL.into_iter().filter(|wire| can_say(*wire, &key)) {
+                let session = sessions.get_mut(finding.name()).expect("a wire");
+                let found = session.ask_one(&Request::get(&key).with_key());
+                let what = format!("{finding} after {storing}: {}: {found:?}", key.escape_ascii());
+                assert_eq!((&found.key[..], &found.value[..]), (&key[..], value.as_bytes()), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_one_wire_stores_the_others_find() {
+    let server = Memcached::start(&[]);
+    find_each_others_items(&server.addr(), real_version());
+    let runtime = Runtime::new().expect("a runtime");
+    for version in VERSIONS {
+        let server = runtime.block_on(Server::builder().version(version).start()).expect("a free port");
+        find_each_others_items(&server.address(), Dialect::from_version(version));
+    }
+}
+
+// ---- The table ----
+
+/// Why a wire refuses a case, before anything is sent; `None` if it can say it.
+fn refusal(case: &Case, wire: Wire) -> Option<Reply> {
+    let now = Instant::now();
+    let newest = Dialect::from_version("99.0.0");
+    let mut connection = Connection::speaking(wire, newest, Limits::default(), 0, now);
+    let deadline = Deadline { at: now + Duration::from_secs(1), patience: Duration::ZERO };
+    let request = (case.steps)().pop()?.request(1);
+    match connection.submit(&request, Some(Tag(0)), deadline, now) {
+        Err(Rejected::Invalid(invalid)) => Some(Reply::invalid(&invalid)),
+        _ => None,
+    }
+}
+
+fn table() -> String {
+    let mut table = String::from("| what | binary | meta | text | memcached since |\n|---|---|---|---|---|\n");
+    let mut words: Vec<(String, Vec<usize>)> = Vec::new();
+    for (row, case) in cases().iter().enumerate() {
+        let cell = |wire: Wire| match refusal(case, wire) {
+            None => "yes".to_owned(),
+            Some(reply) if reply.status == Status::Unsupported => "`Unsupported`".to_owned(),
+            Some(_) => "`InvalidKey`".to_owned(),
+        };
+        let [binary, meta, text] = Wire::ALL.map(cell);
+        let since = case.since.map_or_else(String::new, first_version);
+        writeln!(table, "| {} | {binary} | {meta} | {text} | {since} |", case.name).expect("a string");
+        for reply in Wire::ALL.into_iter().filter_map(|wire| refusal(case, wire)) {
+            let said = reply.text().into_owned();
+            match words.iter_mut().find(|(known, _)| *known == said) {
+                Some((_, rows)) => rows.push(row),
+                None => words.push((said, vec![row])),
+            }
+        }
+    }
+    table.push_str("\nWhat a refusal says:\n\n");
+    for (said, _) in words {
+        writeln!(table, "- {said}").expect("a string");
+    }
+    table
+}
+
+/// The first version that has a feature, as a number with two dots.
+fn first_version(feature: remcache::proto::Feature) -> String {
+    let versions = (0..=99).map(|patch| format!("1.6.{patch}"));
+    versions.into_iter().find(|version| Dialect::from_version(version).has(feature)).unwrap_or_default()
+}
+
+const BEGIN: &str = "<!-- The suite writes what follows. -->\n";
+const END: &str = "<!-- The suite wrote what precedes. -->\n";
+/// What writes the table anew.
+const COMMAND: &str =
+    "REMCACHE_WRITE_DOCS=1 cargo test -p remcache --all-features --test it wires::conformance::the_table";
+
+#[test]
+fn the_table_in_the_document_is_what_the_suite_prints() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/wires.md");
+    let text = fs::read_to_string(&path).expect("docs/wires.md");
+    let (before, rest) = text.split_once(BEGIN).expect("where the table begins");
+    let (_, after) = rest.split_once(END).expect("where the table ends");
+    let expected = format!("{before}{BEGIN}\n{}\n{END}{after}", table());
+    println!("{}", table());
+    if std::env::var_os("REMCACHE_WRITE_DOCS").is_some() {
+        fs::write(&path, expected).expect("the document is writable");
+        return;
+    }
+    assert_eq!(text, expected, "write the table anew: {COMMAND}");
+}

@@ -1,0 +1,26 @@
+//! Memory bounds of connections and codecs, measured with a counting allocator.
+//!
+//! A binary of its own: the allocator counts for the whole process, so the tests run one at a time.
+
+#![cfg(feature = "client")]
+
+mod connections;
+#[path = "../it/support/speaking.rs"]
+mod speaking;
+#[cfg(all(feature = "zstd", feature = "lz4", feature = "deflate"))]
+mod values;
+
+use std::alloc::System;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Waits for the running test to end. A test that panicked does not fail the others.
+fn take_turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
