@@ -1,11 +1,8 @@
 //! Where a key goes when servers are away: every server once, in the order of the client that is imitated.
 
-use super::{
-    Ring,
-    profile::{Order, Retry},
-    remcached,
-    ring::Placement,
-};
+use crate::ring::Placement;
+use crate::spec::{Order, Retry};
+use crate::{Ring, live_modulo as remcached};
 
 /// The servers of a key in the order in which they hold it: from [`Ring::candidates`].
 #[derive(Debug)]
@@ -19,12 +16,12 @@ pub struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    pub(super) fn new(ring: &'a Ring, key: &'a [u8]) -> Self {
+    pub(crate) fn new(ring: &'a Ring, key: &'a [u8]) -> Self {
         Self { ring, key: ring.part.of(key), rest: None, given: 0 }
     }
 
     fn owner(&self) -> Option<usize> {
-        if self.ring.servers() == 1 { Some(0) } else { self.ring.home(self.key) }
+        if self.ring.servers() == 1 { Some(0) } else { self.ring.owner(self.key) }
     }
 }
 
@@ -62,7 +59,7 @@ struct Rest<'a> {
 impl<'a> Rest<'a> {
     fn new(ring: &'a Ring, key: &'a [u8]) -> Self {
         let servers = ring.servers();
-        let owner = ring.home(key).unwrap_or(0);
+        let owner = ring.owner(key).unwrap_or(0);
         let mut is_given = vec![false; servers].into_boxed_slice();
         is_given[owner] = true;
         let tries = tries(ring, key).filter_map(move |hash| ring.server_of_hash(hash));
@@ -90,9 +87,9 @@ fn own_order<'a>(ring: &'a Ring, key: &'a [u8], owner: usize) -> Box<dyn Iterato
     match &ring.placement {
         Placement::Circle(order, circle) => Box::new(circle.walk(circle_position(*order, ring.keys.digest(key)))),
         Placement::WideCircle(circle) => Box::new(circle.walk(ring.keys.digest(key))),
-        Placement::Scores(scores) => Box::new(scores.order(key).into_iter()),
-        Placement::Living => Box::new(remcached::order(key, servers).into_iter()),
-        Placement::Shares(_) | Placement::Modulo | Placement::Jump | Placement::Furc => {
+        Placement::Rendezvous(scores) => Box::new(scores.order(key).into_iter()),
+        Placement::LiveModulo => Box::new(remcached::order(key, servers).into_iter()),
+        Placement::WeightedModulo(_) | Placement::Modulo | Placement::Jump | Placement::Furc => {
             Box::new((1..servers).map(move |step| (owner + step) % servers))
         }
     }
@@ -107,7 +104,7 @@ fn tries<'a>(ring: &'a Ring, key: &'a [u8]) -> Box<dyn Iterator<Item = u128> + S
     let hash = move |text: &[u8]| ring.keys.digest(text);
     let numbered = move |number: usize| hash(&[number.to_string().as_bytes(), key].concat());
     let first = hash(key);
-    match ring.distribution.profile().retry {
+    match ring.distribution.spec().retry {
         Retry::Never => Box::new(std::iter::empty()),
         Retry::Spymemcached => Box::new(sums(first, (0..6).map(numbered))),
         Retry::Xmemcached => Box::new(sums(first, (1..=ring.servers()).map(numbered))),

@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use super::{
-    Hash, Ring,
-    profile::{Circle, Order, Rule},
-    ring::Placement,
-};
+use crate::ring::Placement;
+use crate::spec::{Circle, Order, Rule};
+use crate::{Hash, Ring};
 
 /// How a key came to its server: from [`Ring::explain`].
 ///
@@ -75,16 +73,18 @@ impl Ring {
 
     fn print_hash(&self, hashed: &[u8], server: usize) -> String {
         match &self.placement {
-            Placement::Scores(scores) => scores.print(hashed, server),
+            Placement::Rendezvous(scores) => scores.print(hashed, server),
             // A number of 250 bytes is read by nobody; its bytes are the key.
-            Placement::Living => format!("0x{}", hashed.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+            Placement::LiveModulo => {
+                format!("0x{}", hashed.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+            }
             Placement::Circle(Order::Signed, _) => (self.keys.digest(hashed) as u32 as i32).to_string(),
             _ => self.keys.digest(hashed).to_string(),
         }
     }
 
     fn point_of(&self, hashed: &[u8]) -> Option<ServerPoint> {
-        let Rule::Circle(circle) = self.distribution.profile().rule else { return None };
+        let Rule::Circle(circle) = self.distribution.spec().rule else { return None };
         let hash = self.keys.digest(hashed);
         let (position, server) = match &self.placement {
             Placement::Circle(order, points) => {
@@ -104,8 +104,8 @@ impl Ring {
 
     fn divisor(&self) -> Option<u64> {
         match &self.placement {
-            Placement::Modulo | Placement::Living => Some(self.servers() as u64),
-            Placement::Shares(shares) => shares.places(),
+            Placement::Modulo | Placement::LiveModulo => Some(self.servers() as u64),
+            Placement::WeightedModulo(shares) => shares.places(),
             _ => None,
         }
     }
@@ -140,7 +140,7 @@ mod tests {
             let why = explain(distribution.name(), "key-7");
             assert_eq!(why.next.len(), 2, "{distribution}");
             assert!(!why.next.contains(&why.server), "{distribution}");
-            let is_circle = matches!(distribution.profile().rule, Rule::Circle(_));
+            let is_circle = matches!(distribution.spec().rule, Rule::Circle(_));
             assert_eq!(why.point.is_some(), is_circle, "{distribution}");
             assert!(!why.value.is_empty(), "{distribution}");
         }

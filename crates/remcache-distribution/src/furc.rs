@@ -1,13 +1,14 @@
 //! mcrouter's `furc_hash`: a walk down a binary tree, one bit of a stream of hashes at a time.
 
-use super::hash::{MCROUTER_SEED, murmur::murmur64a};
+use crate::hash::MCROUTER_SEED;
+use crate::hash::murmur::murmur64a;
 
 /// The place of a key among so many.
 ///
 /// Each row of the tree decides whether the key is in the upper half of the places that this row adds; where it is, the
 /// next bits say at which of them.
 /// A place that does not exist, since the number of places is no power of two, is drawn again.
-pub(super) fn place(key: &[u8], places: usize) -> usize {
+pub(crate) fn place(key: &[u8], places: usize) -> usize {
     if places <= 1 {
         return 0;
     }

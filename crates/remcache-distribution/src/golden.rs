@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Distribution, Node, circle_points, vectors};
+use crate::{Distribution, Node, circle_points, vectors};
 
 /// Each ring of the vectors, and the distribution that makes it.
 const RINGS: [(&str, &str); 14] = [

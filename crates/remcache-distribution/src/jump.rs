@@ -1,7 +1,7 @@
 //! Lamping and Veach's jump hash: "A Fast, Minimal Memory, Consistent Hash Algorithm" (2014).
 
 /// The place of a hash among so many, of which there is at least one.
-pub(super) fn place(mut hash: u64, places: usize) -> usize {
+pub(crate) fn place(mut hash: u64, places: usize) -> usize {
     let (mut place, mut next) = (0, 0);
     while next < places as u64 {
         place = next;

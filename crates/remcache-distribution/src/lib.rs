@@ -24,46 +24,44 @@
 //!
 //! [Which client is which distribution, and what a new fleet should take](https://docs.rs/remcache/latest/remcache/_documentation/placement).
 //!
-//! To add a client: one row in `table.rs`.
+//! To add a client: one row in `spec_table.rs`.
 //! A row says how servers are written down, how many points they have, how points and keys are hashed, and which point a
 //! key belongs to; new code is needed only for what no client did before.
+pub(crate) mod hashed_part;
+pub(crate) mod ketama;
+pub(crate) mod live_modulo;
+pub(crate) mod names;
+pub(crate) mod node_key;
+pub(crate) mod rendezvous;
+pub(crate) mod spec;
+pub(crate) mod spec_table;
+pub(crate) mod validate;
+pub(crate) mod weighted_modulo;
 
 mod candidates;
-mod check;
-mod circle;
-mod continuum;
 mod explain;
 mod furc;
 #[cfg(test)]
 mod golden;
 mod hash;
-mod identity;
 mod jump;
-mod key;
-mod name;
 mod node;
-mod points;
-mod profile;
-mod remcached;
 mod ring;
-mod scores;
-mod shares;
-mod table;
 
 use std::fmt;
 
+pub use crate::names::UnknownDistribution;
+pub use crate::validate::RingError;
 pub use candidates::Candidates;
-pub use check::RingError;
 pub use explain::{Explanation, ServerPoint};
 pub use hash::{Hash, UnknownHash};
-pub use name::UnknownDistribution;
 pub use node::Node;
 pub use ring::Ring;
 
+use crate::hashed_part::HashedPart;
+use crate::spec::{PlacementSpec, Rule};
+use crate::spec_table::SPECS;
 use hash::{Chars, KeyHash};
-use key::Part;
-use profile::{Profile, Rule};
-use table::PROFILES;
 
 /// A rule that places keys on servers: a client's by name, and what its users may adjust.
 ///
@@ -106,16 +104,16 @@ impl Distribution {
     ///
     /// let nodes = [Node::tcp("10.0.1.1", 11211), Node::tcp("10.0.1.2", 11211), Node::tcp("10.0.1.3", 11212)];
     /// let ring = Distribution::KETAMA.ring(&nodes)?;
-    /// let home = ring.locate(b"Hello", |_| true);
-    /// assert_eq!(ring.locate(b"Hello", |_| false), home, "liveness moves no key");
+    /// let owner = ring.locate(b"Hello", |_| true);
+    /// assert_eq!(ring.locate(b"Hello", |_| false), owner, "liveness moves no key");
     /// # Ok::<(), remcache_distribution::RingError>(())
     /// ```
     pub const KETAMA: Self = Self::named("ketama");
 
     /// Weighted rendezvous hashing over XXH3, `rendezvous`: what a new fleet should take.
     ///
-    /// Shares are exact to the weights, a change moves no key that it need not move, and the keys of a server that is away
-    /// spread over all others.
+    /// WeightedModulo are exact to the weights, a change moves no key that it need not move, and the keys of a server that is away
+    /// points over all others.
     /// A lookup looks at every server: some 2 ns for each, ten times that with weights.
     pub const RENDEZVOUS: Self = Self::named("rendezvous");
 
@@ -164,7 +162,7 @@ impl Distribution {
     /// }
     /// ```
     pub fn all() -> impl ExactSizeIterator<Item = Self> + Clone {
-        (0..PROFILES.len()).map(|row| Self::in_row(row as u8))
+        (0..SPECS.len()).map(|row| Self::in_row(row as u8))
     }
 
     /// The name in configurations and in the connection URL.
@@ -176,7 +174,7 @@ impl Distribution {
     /// ```
     #[must_use]
     pub fn name(self) -> &'static str {
-        self.profile().name
+        self.spec().name
     }
 
     /// Other names: of clients that place keys in the same way.
@@ -188,13 +186,13 @@ impl Distribution {
     /// ```
     #[must_use]
     pub fn aliases(self) -> &'static [&'static str] {
-        self.profile().aliases
+        self.spec().aliases
     }
 
     /// What it is, in one line.
     #[must_use]
     pub fn about(self) -> &'static str {
-        self.profile().about
+        self.spec().about
     }
 
     /// The same with keys hashed by another function.
@@ -259,7 +257,7 @@ impl Distribution {
     /// ```
     #[must_use]
     pub fn key_hash(self) -> Hash {
-        self.hash.unwrap_or_else(|| self.profile().hash)
+        self.hash.unwrap_or_else(|| self.spec().hash)
     }
 
     /// The hashes that can be chosen; none if the client has but one.
@@ -272,7 +270,7 @@ impl Distribution {
     /// ```
     #[must_use]
     pub fn hashes(self) -> &'static [Hash] {
-        self.profile().hashes
+        self.spec().hashes
     }
 
     /// Whether the caller of [`Ring::locate`] should give it the key with its namespace.
@@ -287,7 +285,7 @@ impl Distribution {
     /// ```
     #[must_use]
     pub fn hashes_namespace(self) -> bool {
-        self.hashes_namespace.unwrap_or_else(|| self.profile().hashes_namespace)
+        self.hashes_namespace.unwrap_or_else(|| self.spec().hashes_namespace)
     }
 
     /// Whether the address of a server is hashed beside its name, and so must be [configured](Node::with_ip).
@@ -302,7 +300,7 @@ impl Distribution {
     /// ```
     #[must_use]
     pub fn needs_ip(self) -> bool {
-        matches!(self.profile().rule, Rule::Circle(circle) if circle.format.needs_ip())
+        matches!(self.spec().rule, Rule::Circle(circle) if circle.format.needs_ip())
     }
 
     /// Whether a key's place depends on which servers are connected.
@@ -317,7 +315,7 @@ impl Distribution {
     /// ```
     #[must_use]
     pub fn needs_liveness(self) -> bool {
-        matches!(self.profile().rule, Rule::Living)
+        matches!(self.spec().rule, Rule::LiveModulo)
     }
 
     /// Prepares lookups for this list of servers; [`Ring::locate`] then answers with an index into it.
@@ -348,7 +346,7 @@ impl Distribution {
     /// The row of a name, found by the compiler.
     const fn named(name: &str) -> Self {
         let mut row = 0;
-        while !is_same(PROFILES[row].name, name) {
+        while !is_same(SPECS[row].name, name) {
             row += 1;
         }
         Self::in_row(row as u8)
@@ -358,8 +356,8 @@ impl Distribution {
         Self { row, hash: None, has_unsigned_chars: false, hash_tag: None, hashes_namespace: None }
     }
 
-    fn profile(self) -> &'static Profile {
-        &PROFILES[usize::from(self.row)]
+    fn spec(self) -> &'static PlacementSpec {
+        &SPECS[usize::from(self.row)]
     }
 
     fn chosen_hash(self) -> Option<Hash> {
@@ -367,15 +365,15 @@ impl Distribution {
     }
 
     fn keys(self) -> KeyHash {
-        let chars = match self.profile().chars {
+        let chars = match self.spec().chars {
             Chars::Signed if self.has_unsigned_chars => Chars::Unsigned,
             chars => chars,
         };
         KeyHash { hash: self.key_hash(), chars }
     }
 
-    fn part(self) -> Part {
-        Part { part: self.profile().part, tag: self.hash_tag }
+    fn part(self) -> HashedPart {
+        HashedPart { part: self.spec().part, tag: self.hash_tag }
     }
 
     /// The same rule with the adjustments of another.

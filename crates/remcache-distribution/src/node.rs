@@ -33,7 +33,7 @@ pub struct Node {
     /// their other clients see can be given the text that those hash.
     pub ring_name: Option<String>,
     /// The address, for the distributions that hash it beside the name: see
-    /// [`needs_ip`](super::Distribution::needs_ip).
+    /// [`needs_ip`](crate::Distribution::needs_ip).
     ///
     /// It is configured and never resolved: what a name resolves to may change, and keys must not move.
     pub ip: Option<IpAddr>,

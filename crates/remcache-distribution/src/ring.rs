@@ -2,18 +2,13 @@
 
 use std::fmt;
 
-use super::{
-    Candidates, Distribution, Node, RingError, check,
-    continuum::Continuum,
-    furc,
-    hash::KeyHash,
-    jump,
-    key::Part,
-    profile::{Order, Rule},
-    remcached,
-    scores::Scores,
-    shares::Shares,
-};
+use crate::hash::KeyHash;
+use crate::hashed_part::HashedPart;
+use crate::ketama::continuum::Continuum;
+use crate::rendezvous::Rendezvous;
+use crate::spec::{Order, Rule};
+use crate::weighted_modulo::WeightedModulo;
+use crate::{Candidates, Distribution, Node, RingError, furc, jump, live_modulo as remcached, validate as check};
 
 /// A list of servers prepared for lookups by [`Distribution::ring`].
 ///
@@ -27,49 +22,49 @@ use super::{
 /// ```
 #[derive(Clone)]
 pub struct Ring {
-    pub(super) distribution: Distribution,
-    pub(super) keys: KeyHash,
-    pub(super) part: Part,
-    pub(super) placement: Placement,
-    pub(super) nodes: Box<[Node]>,
+    pub(crate) distribution: Distribution,
+    pub(crate) keys: KeyHash,
+    pub(crate) part: HashedPart,
+    pub(crate) placement: Placement,
+    pub(crate) nodes: Box<[Node]>,
     /// What is hashed of each server; empty for rules that hash none.
-    pub(super) texts: Box<[String]>,
+    pub(crate) texts: Box<[String]>,
 }
 
 /// What a lookup consults: one variant for each way of looking, not for each client.
 #[derive(Clone)]
-pub(super) enum Placement {
+pub(crate) enum Placement {
     /// Points of 32 bits.
     Circle(Order, Continuum),
     /// Points of 128 bits.
     WideCircle(Continuum<u128>),
     /// The hash modulo the total weight.
-    Shares(Shares),
+    WeightedModulo(WeightedModulo),
     /// The hash modulo the number of servers.
     Modulo,
-    Scores(Scores),
+    Rendezvous(Rendezvous),
     Jump,
     Furc,
-    /// The key as a number, modulo the living servers.
-    Living,
+    /// The key as a number, modulo the live servers.
+    LiveModulo,
 }
 
 impl Ring {
-    pub(super) fn new(distribution: Distribution, nodes: &[Node]) -> Result<Self, RingError> {
+    pub(crate) fn new(distribution: Distribution, nodes: &[Node]) -> Result<Self, RingError> {
         let texts = check::texts(distribution, nodes)?;
         check::list(distribution, nodes, &texts)?;
         let keys = distribution.keys();
-        let placement = match distribution.profile().rule {
+        let placement = match distribution.spec().rule {
             Rule::Circle(circle) if circle.order == Order::Wide => {
                 Placement::WideCircle(circle.continuum(nodes, &texts, keys))
             }
             Rule::Circle(circle) => Placement::Circle(circle.order, circle.continuum(nodes, &texts, keys)),
-            Rule::Scores(_, score) => Placement::Scores(Scores::new(score, nodes, &texts)),
-            Rule::WeightedModulo(order) => Placement::Shares(Shares::new(order, nodes)),
+            Rule::Rendezvous(_, score) => Placement::Rendezvous(Rendezvous::new(score, nodes, &texts)),
+            Rule::WeightedModulo(order) => Placement::WeightedModulo(WeightedModulo::new(order, nodes)),
             Rule::Modulo => Placement::Modulo,
             Rule::Jump => Placement::Jump,
             Rule::Furc => Placement::Furc,
-            Rule::Living => Placement::Living,
+            Rule::LiveModulo => Placement::LiveModulo,
         };
         Ok(Self { distribution, keys, part: distribution.part(), placement, nodes: nodes.into(), texts: texts.into() })
     }
@@ -96,36 +91,36 @@ impl Ring {
     pub fn locate(&self, key: &[u8], is_usable: impl Fn(usize) -> bool) -> Option<usize> {
         let servers = self.servers();
         match self.placement {
-            Placement::Living => remcached::locate(self.part.of(key), servers, is_usable),
+            Placement::LiveModulo => remcached::locate(self.part.of(key), servers, is_usable),
             // One server holds everything: no hashing, as in libmemcached.
             _ if servers <= 1 => (servers == 1).then_some(0),
-            _ => self.home(self.part.of(key)),
+            _ => self.owner(self.part.of(key)),
         }
     }
 
     /// The server of what is hashed of a key, all servers being alive.
     #[inline]
-    pub(super) fn home(&self, key: &[u8]) -> Option<usize> {
+    pub(crate) fn owner(&self, key: &[u8]) -> Option<usize> {
         match &self.placement {
-            Placement::Scores(scores) => scores.winner(key),
+            Placement::Rendezvous(scores) => scores.winner(key),
             Placement::Furc => Some(furc::place(key, self.servers())),
-            Placement::Living => remcached::locate(key, self.servers(), |_| true),
+            Placement::LiveModulo => remcached::locate(key, self.servers(), |_| true),
             _ => self.server_of_hash(self.keys.digest(key)),
         }
     }
 
     /// The server of a hash, for rules that know nothing else of a key.
     #[inline]
-    pub(super) fn server_of_hash(&self, hash: u128) -> Option<usize> {
+    pub(crate) fn server_of_hash(&self, hash: u128) -> Option<usize> {
         match &self.placement {
             Placement::Circle(order, circle) => {
                 circle.find(order.position(hash) as u32).map(|point| point.server as usize)
             }
             Placement::WideCircle(circle) => circle.find(hash).map(|point| point.server as usize),
-            Placement::Shares(shares) => shares.server(hash as u64),
+            Placement::WeightedModulo(shares) => shares.server(hash as u64),
             Placement::Modulo => Some((hash as u64 % self.servers() as u64) as usize),
             Placement::Jump => Some(jump::place(hash as u64, self.servers())),
-            Placement::Scores(_) | Placement::Furc | Placement::Living => None,
+            Placement::Rendezvous(_) | Placement::Furc | Placement::LiveModulo => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::Chars;
 
 /// Bob Jenkins's one-at-a-time.
-pub(super) fn one_at_a_time(key: &[u8], chars: Chars) -> u32 {
+pub(crate) fn one_at_a_time(key: &[u8], chars: Chars) -> u32 {
     let mixed = fold(key, chars, 0, |hash, char| {
         let hash = hash.wrapping_add(char);
         let hash = hash.wrapping_add(hash << 10);
@@ -15,34 +15,34 @@ pub(super) fn one_at_a_time(key: &[u8], chars: Chars) -> u32 {
 }
 
 /// FNV-1: multiply first.
-pub(super) fn fnv1(key: &[u8], chars: Chars, fnv: Fnv) -> u32 {
+pub(crate) fn fnv1(key: &[u8], chars: Chars, fnv: Fnv) -> u32 {
     fold(key, chars, fnv.start, |hash, char| hash.wrapping_mul(fnv.prime) ^ char)
 }
 
 /// FNV-1a: multiply last.
-pub(super) fn fnv1a(key: &[u8], chars: Chars, fnv: Fnv) -> u32 {
+pub(crate) fn fnv1a(key: &[u8], chars: Chars, fnv: Fnv) -> u32 {
     fold(key, chars, fnv.start, |hash, char| (hash ^ char).wrapping_mul(fnv.prime))
 }
 
 /// Java's `String.hashCode`.
-pub(super) fn java(key: &[u8], chars: Chars) -> u32 {
+pub(crate) fn java(key: &[u8], chars: Chars) -> u32 {
     fold(key, chars, 0, |hash, char| hash.wrapping_mul(31).wrapping_add(char))
 }
 
 /// What makes an FNV of 32 or of 64 bits.
 #[derive(Clone, Copy)]
-pub(super) struct Fnv {
+pub(crate) struct Fnv {
     start: u32,
     prime: u32,
 }
 
-pub(super) const BITS_32: Fnv = Fnv { start: 0x811c_9dc5, prime: 0x0100_0193 };
+pub(crate) const BITS_32: Fnv = Fnv { start: 0x811c_9dc5, prime: 0x0100_0193 };
 
 /// The lower halves of both numbers of 64 bits: clients use the lower half of the hash, which depends on nothing else.
 ///
 /// libmemcached's `fnv1a_64` computes with the lower halves in the first place, and keeps the sign of a `char` only that
 /// far; the upper half, where the two ways would differ, is never looked at.
-pub(super) const BITS_64: Fnv = Fnv { start: 0x8422_2325, prime: 0x0000_01b3 };
+pub(crate) const BITS_64: Fnv = Fnv { start: 0x8422_2325, prime: 0x0000_01b3 };
 
 fn fold(key: &[u8], chars: Chars, start: u32, step: impl Fn(u32, u32) -> u32) -> u32 {
     match chars {

@@ -1,17 +1,17 @@
 //! Cyclic redundancy checks, and what clients make of them.
 
 /// The CRC-32 of the IEEE.
-pub(super) fn crc32(key: &[u8]) -> u32 {
+pub(crate) fn crc32(key: &[u8]) -> u32 {
     crc32fast::hash(key)
 }
 
 /// Bits 16 to 30 of the CRC-32: what "crc" means in libmemcached, its relatives and python-memcached.
-pub(super) fn crc32_of_15_bits(key: &[u8]) -> u32 {
+pub(crate) fn crc32_of_15_bits(key: &[u8]) -> u32 {
     crc32(key) >> 16 & 0x7fff
 }
 
 /// twemproxy's CRC-16: XMODEM's table, but the register keeps what is shifted out above bit 15.
-pub(super) fn crc16(key: &[u8]) -> u32 {
+pub(crate) fn crc16(key: &[u8]) -> u32 {
     key.iter().fold(0_u32, |crc, &byte| crc << 8 ^ u32::from(XMODEM[usize::from((crc >> 8) as u8 ^ byte)]))
 }
 

@@ -1,6 +1,6 @@
 //! Bob Jenkins's lookup3, `hashlittle`, with libmemcached's initial value.
 
-pub(super) fn jenkins(key: &[u8]) -> u32 {
+pub(crate) fn jenkins(key: &[u8]) -> u32 {
     let start = 0xdead_beef_u32.wrapping_add(key.len() as u32).wrapping_add(INITIAL);
     let mut state = [start; 3];
     // The last block, full or not, is finished another way; an empty key has none.

@@ -1,7 +1,7 @@
 //! Austin Appleby's murmur hashes: the second of 32 and of 64 bits, the third of 32 bits.
 
 /// MurmurHash2 with the seed that libmemcached derives from the length.
-pub(super) fn murmur2(key: &[u8]) -> u32 {
+pub(crate) fn murmur2(key: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     let (words, tail) = key.as_chunks();
     let start = seed_of_length(key) ^ key.len() as u32;
@@ -17,7 +17,7 @@ pub(super) fn murmur2(key: &[u8]) -> u32 {
 }
 
 /// MurmurHash3 of 32 bits with the seed that libmemcached derives from the length.
-pub(super) fn murmur3_seeded(key: &[u8]) -> u32 {
+pub(crate) fn murmur3_seeded(key: &[u8]) -> u32 {
     Murmur3::with_seed(seed_of_length(key)).and(key.iter().copied()).finish()
 }
 

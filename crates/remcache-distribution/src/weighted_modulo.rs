@@ -1,13 +1,14 @@
 //! A list in which each server stands as often as it has weight.
 
-use super::{Node, profile::ListOrder};
+use crate::Node;
+use crate::spec::ListOrder;
 
 /// Up to which place each server goes.
 #[derive(Debug, Clone)]
-pub(super) struct Shares(Box<[(u64, u32)]>);
+pub(crate) struct WeightedModulo(Box<[(u64, u32)]>);
 
-impl Shares {
-    pub(super) fn new(order: ListOrder, nodes: &[Node]) -> Self {
+impl WeightedModulo {
+    pub(crate) fn new(order: ListOrder, nodes: &[Node]) -> Self {
         let mut servers: Vec<u32> = (0..nodes.len() as u32).collect();
         if let ListOrder::ByText(format) = order {
             servers.sort_by_cached_key(|&server| {
@@ -24,13 +25,13 @@ impl Shares {
     }
 
     /// How many places there are.
-    pub(super) fn places(&self) -> Option<u64> {
+    pub(crate) fn places(&self) -> Option<u64> {
         self.0.last().map(|&(end, _)| end)
     }
 
     /// The server of a hash; none if the list is empty.
     #[inline]
-    pub(super) fn server(&self, hash: u64) -> Option<usize> {
+    pub(crate) fn server(&self, hash: u64) -> Option<usize> {
         let place = hash % self.places()?;
         let share = self.0.partition_point(|&(end, _)| end <= place);
         self.0.get(share).map(|&(_, server)| server as usize)
@@ -40,10 +41,10 @@ impl Shares {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::NodeFormat;
+    use crate::node_key::NodeKeyFormat;
 
     fn servers(order: ListOrder, nodes: &[Node]) -> Vec<usize> {
-        let shares = Shares::new(order, nodes);
+        let shares = WeightedModulo::new(order, nodes);
         (0..shares.places().unwrap()).filter_map(|place| shares.server(place)).collect()
     }
 
@@ -56,6 +57,6 @@ mod tests {
     #[test]
     fn twemproxy_sorts_by_length_before_letters() {
         let nodes = [Node::tcp("bb", 11211), Node::tcp("a", 11212).with_weight(2), Node::tcp("c", 11211)];
-        assert_eq!(servers(ListOrder::ByText(NodeFormat::Twemproxy), &nodes), [2, 0, 1, 1]);
+        assert_eq!(servers(ListOrder::ByText(NodeKeyFormat::Twemproxy), &nodes), [2, 0, 1, 1]);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{Distribution, table::PROFILES};
+use crate::Distribution;
+use crate::spec_table::SPECS;
 
 impl fmt::Display for Distribution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,7 +66,7 @@ impl UnknownDistribution {
 }
 
 fn names() -> impl Iterator<Item = &'static str> {
-    PROFILES.iter().flat_map(|profile| std::iter::once(&profile.name).chain(profile.aliases)).copied()
+    SPECS.iter().flat_map(|spec| std::iter::once(&spec.name).chain(spec.aliases)).copied()
 }
 
 /// From 0 to 1; a name that contains what was asked, or is contained in it, is near whatever else it has.

@@ -1,16 +1,16 @@
 //! A list of servers as points on a circle.
+pub(crate) mod continuum;
+pub(crate) mod points;
 
-use super::{
-    Node,
-    continuum::{Continuum, Point, Position},
-    hash::KeyHash,
-    points::Numbered,
-    profile::{Circle, Order, Spread, Tie},
-};
+use crate::Node;
+use crate::hash::KeyHash;
+use crate::ketama::continuum::{Continuum, Point, Position};
+use crate::ketama::points::PointText;
+use crate::spec::{Circle, Order, PointSpec, Tie};
 
 impl Circle {
     /// The points of all servers, whose texts were written by the circle's format.
-    pub(super) fn continuum<P: Position>(&self, nodes: &[Node], texts: &[String], keys: KeyHash) -> Continuum<P> {
+    pub(crate) fn continuum<P: Position>(&self, nodes: &[Node], texts: &[String], keys: KeyHash) -> Continuum<P> {
         let mut points = Vec::with_capacity(nodes.len() * POINTS_OF_MOST);
         for (server, text) in texts.iter().enumerate() {
             self.each_point(nodes, server, text, keys, |value| {
@@ -22,7 +22,7 @@ impl Circle {
     }
 
     /// The number of the point of `server` that is at this position, and the text that it was made of.
-    pub(super) fn origin(
+    pub(crate) fn origin(
         &self,
         nodes: &[Node],
         server: usize,
@@ -37,18 +37,18 @@ impl Circle {
             }
             number += 1;
         });
-        let numbered = Numbered { stem: text, separator: self.separator };
-        found.map(|number| (number, self.spread(nodes).hash.text_of(&numbered, number, keys)))
+        let numbered = PointText { stem: text, separator: self.separator };
+        found.map(|number| (number, self.point_spec(nodes).hash.text_of(&numbered, number, keys)))
     }
 
     fn each_point(&self, nodes: &[Node], server: usize, text: &str, keys: KeyHash, give: impl FnMut(u128)) {
         let total = nodes.iter().map(|node| u64::from(node.weight)).sum();
-        let spread = self.spread(nodes);
-        let count = spread.count.of(nodes[server].weight, total, nodes.len());
-        spread.hash.each(&Numbered { stem: text, separator: self.separator }, count, keys, give);
+        let spec = self.point_spec(nodes);
+        let count = spec.count.of(nodes[server].weight, total, nodes.len());
+        spec.hash.each(&PointText { stem: text, separator: self.separator }, count, keys, give);
     }
 
-    fn spread(&self, nodes: &[Node]) -> &Spread {
+    fn point_spec(&self, nodes: &[Node]) -> &PointSpec {
         if nodes.iter().all(|node| node.weight == 1) { &self.equal } else { &self.weighted }
     }
 }
@@ -56,7 +56,7 @@ impl Circle {
 impl Order {
     /// A hash as a position that is compared without a sign.
     #[inline]
-    pub(super) fn position(self, hash: u128) -> u128 {
+    pub(crate) fn position(self, hash: u128) -> u128 {
         match self {
             Self::Unsigned | Self::Wide => hash,
             // The negative half comes first.
@@ -65,7 +65,7 @@ impl Order {
     }
 
     /// A position as the client would print it.
-    pub(super) fn print(self, position: u128) -> String {
+    pub(crate) fn print(self, position: u128) -> String {
         match self {
             Self::Unsigned | Self::Wide => position.to_string(),
             Self::Signed => ((position ^ 1 << 31) as u32 as i32).to_string(),

@@ -1,17 +1,17 @@
 //! Which part of a key is hashed.
 
-use super::profile::KeyPart;
+use crate::spec::KeyPart;
 
 /// The part that a client hashes, and the signs between which users may have it look instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) part: KeyPart,
-    pub(super) tag: Option<[u8; 2]>,
+pub(crate) struct HashedPart {
+    pub(crate) part: KeyPart,
+    pub(crate) tag: Option<[u8; 2]>,
 }
 
-impl Part {
+impl HashedPart {
     #[inline]
-    pub(super) fn of(self, key: &[u8]) -> &[u8] {
+    pub(crate) fn of(self, key: &[u8]) -> &[u8] {
         let part = match self.part {
             KeyPart::Whole => key,
             KeyPart::First256 => &key[..key.len().min(256)],
@@ -69,7 +69,7 @@ mod tests {
             (KeyPart::BeforeHashStop, None, b"/region/a", b"/region/a"),
             (KeyPart::BeforeHashStop, None, b"", b""),
         ] {
-            assert_eq!(Part { part, tag }.of(key), expected, "{:?}", String::from_utf8_lossy(key));
+            assert_eq!(HashedPart { part, tag }.of(key), expected, "{:?}", String::from_utf8_lossy(key));
         }
     }
 }

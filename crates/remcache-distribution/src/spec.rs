@@ -1,37 +1,35 @@
-//! What distinguishes one client's placement from another's, as data; the clients themselves are in `table.rs`.
+//! What distinguishes one client's placement from another's, as data; the clients themselves are in `spec_table.rs`.
 
-use super::{
-    Hash,
-    continuum::Lookup,
-    hash::Chars,
-    identity::NodeFormat,
-    points::{Count, PointHash},
-};
+use crate::Hash;
+use crate::hash::Chars;
+use crate::ketama::continuum::Lookup;
+use crate::ketama::points::{PointCount, PointHash};
+use crate::node_key::NodeKeyFormat;
 
 /// One way of placing keys.
 #[derive(Debug)]
-pub(super) struct Profile {
-    pub(super) name: &'static str,
+pub(crate) struct PlacementSpec {
+    pub(crate) name: &'static str,
     /// Clients that place keys the same way, by name.
-    pub(super) aliases: &'static [&'static str],
+    pub(crate) aliases: &'static [&'static str],
     /// One line for people.
-    pub(super) about: &'static str,
-    pub(super) rule: Rule,
+    pub(crate) about: &'static str,
+    pub(crate) rule: Rule,
     /// What keys are hashed with, unless another hash is chosen.
-    pub(super) hash: Hash,
-    pub(super) chars: Chars,
+    pub(crate) hash: Hash,
+    pub(crate) chars: Chars,
     /// The hashes that the client lets its users choose from; none, if it has but one.
-    pub(super) hashes: &'static [Hash],
-    pub(super) part: KeyPart,
+    pub(crate) hashes: &'static [Hash],
+    pub(crate) part: KeyPart,
     /// Where keys go next if that is another rule than [`Rule`]'s own order.
-    pub(super) retry: Retry,
+    pub(crate) retry: Retry,
     /// Whether what the client calls a namespace or a prefix has part in the placement.
-    pub(super) hashes_namespace: bool,
+    pub(crate) hashes_namespace: bool,
 }
 
 /// How a hash becomes a server.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Rule {
+pub(crate) enum Rule {
     /// Points on a circle.
     Circle(Circle),
     /// The hash modulo the number of servers.
@@ -39,50 +37,50 @@ pub(super) enum Rule {
     /// The hash modulo the total weight, each server in so many places as it has weight.
     WeightedModulo(ListOrder),
     /// The greatest score of server and key together.
-    Scores(NodeFormat, Score),
+    Rendezvous(NodeKeyFormat, Score),
     /// Lamping and Veach's jump hash.
     Jump,
     /// mcrouter's `furc_hash`.
     Furc,
     /// The key as a number, modulo the servers that are connected.
-    Living,
+    LiveModulo,
 }
 
 /// In which order a list is counted through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ListOrder {
+pub(crate) enum ListOrder {
     /// As it was configured.
     Configured,
     /// By the servers' texts, a shorter one first: twemproxy sorts its servers to find duplicates
     /// (`conf_validate_server`), and leaves them so.
-    ByText(NodeFormat),
+    ByText(NodeKeyFormat),
 }
 
 /// A circle of points.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Circle {
-    pub(super) format: NodeFormat,
+pub(crate) struct Circle {
+    pub(crate) format: NodeKeyFormat,
     /// What stands between a server's text and the number of a point.
-    pub(super) separator: char,
+    pub(crate) separator: char,
     /// The points while all weights are 1.
-    pub(super) equal: Spread,
+    pub(crate) equal: PointSpec,
     /// The points if some weight is not 1.
-    pub(super) weighted: Spread,
-    pub(super) order: Order,
-    pub(super) lookup: Lookup,
-    pub(super) tie: Tie,
+    pub(crate) weighted: PointSpec,
+    pub(crate) order: Order,
+    pub(crate) lookup: Lookup,
+    pub(crate) tie: Tie,
 }
 
 /// How many points a server has, and of what.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Spread {
-    pub(super) count: Count,
-    pub(super) hash: PointHash,
+pub(crate) struct PointSpec {
+    pub(crate) count: PointCount,
+    pub(crate) hash: PointHash,
 }
 
 /// What positions are compared as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// Numbers of 32 bits.
     Unsigned,
     /// Numbers of 32 bits, the upper half negative.
@@ -93,7 +91,7 @@ pub(super) enum Order {
 
 /// Who has a position on which several points fall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tie {
+pub(crate) enum Tie {
     /// All stay, in the order of the list.
     InOrder,
     /// The last of the list, which overwrote the others.
@@ -106,7 +104,7 @@ pub(super) enum Tie {
 
 /// What servers are scored by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Score {
+pub(crate) enum Score {
     /// pymemcache's: murmur3 of `server-key`, the key as Python prints it.
     Pymemcache(PythonKey),
     /// Weighted rendezvous over XXH3 of 64 bits.
@@ -115,7 +113,7 @@ pub(super) enum Score {
 
 /// What a key is in a Python program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PythonKey {
+pub(crate) enum PythonKey {
     /// A `str`: the lowest byte of each code point.
     Str,
     /// A `bytes`: `b'…'`, as `repr` prints it.
@@ -124,7 +122,7 @@ pub(super) enum PythonKey {
 
 /// What part of a key is hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeyPart {
+pub(crate) enum KeyPart {
     Whole,
     /// The first 256 bytes.
     First256,
@@ -134,7 +132,7 @@ pub(super) enum KeyPart {
 
 /// Where keys go whose server is away, before the rule's own order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Retry {
+pub(crate) enum Retry {
     /// Nowhere else: the next point, bucket or score.
     Never,
     /// The hash plus that of the number of the try and the key, seven tries from 0: spymemcached's.

@@ -1,31 +1,29 @@
 //! Every client's placement, one row each.
 
-use super::{
-    Hash,
-    continuum::Lookup,
-    hash::Chars,
-    identity::NodeFormat,
-    points::{Count, PointHash},
-    profile::{Circle, KeyPart, ListOrder, Order, Profile, PythonKey, Retry, Rule, Score, Spread, Tie},
-};
+use crate::Hash;
+use crate::hash::Chars;
+use crate::ketama::continuum::Lookup;
+use crate::ketama::points::{PointCount, PointHash};
+use crate::node_key::NodeKeyFormat;
+use crate::spec::{Circle, KeyPart, ListOrder, Order, PlacementSpec, PointSpec, PythonKey, Retry, Rule, Score, Tie};
 
 /// The rows, in the order in which they are listed. The first is the default.
-pub(super) const PROFILES: &[Profile] = &[
-    Profile {
+pub(crate) const SPECS: &[PlacementSpec] = &[
+    PlacementSpec {
         name: "ketama",
         about: "libmemcached's weighted MD5 ring, the namespace hashed with the key: the default",
         rule: Rule::Circle(KETAMA_WEIGHTED),
         hash: Hash::Md5,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "rendezvous",
         about: "weighted rendezvous over XXH3, for new fleets: the least moves, any weights, up to some 100 servers",
-        rule: Rule::Scores(NodeFormat::HostPort, Score::Rendezvous),
+        rule: Rule::Rendezvous(NodeKeyFormat::HostPort, Score::Rendezvous),
         hash: Hash::Xxh3,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "jump",
         aliases: &["pior", "memcached-proxy"],
         about: "jump hash over XXH3, for new fleets that grow and shrink at the end of the list; memcached's proxy as it comes",
@@ -34,21 +32,21 @@ pub(super) const PROFILES: &[Profile] = &[
         retry: Retry::Mixed,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "libmemcached",
         aliases: &["pylibmc", "php-memcached"],
         about: "the hash modulo the number of servers: what libmemcached and its users do unless told otherwise",
         rule: Rule::Modulo,
         ..LIBMEMCACHED
     },
-    Profile {
+    PlacementSpec {
         name: "libmemcached-ketama",
         aliases: &["libmemcached-consistent", "pylibmc-ketama", "php-memcached-consistent"],
         about: "100 points a server by the hash of keys; with weights libmemcached's MD5 ring",
         rule: Rule::Circle(Circle { equal: OWN_100, ..KETAMA_WEIGHTED }),
         ..LIBMEMCACHED
     },
-    Profile {
+    PlacementSpec {
         name: "libmemcached-ketama-weighted",
         aliases: &["pylibmc-ketama-weighted", "php-memcached-ketama"],
         about: "libmemcached's weighted MD5 ring, 160 points a server: BEHAVIOR_KETAMA_WEIGHTED, OPT_LIBKETAMA_COMPATIBLE",
@@ -56,39 +54,39 @@ pub(super) const PROFILES: &[Profile] = &[
         hash: Hash::Md5,
         ..LIBMEMCACHED
     },
-    Profile {
+    PlacementSpec {
         name: "libmemcached-spy",
         about: "DISTRIBUTION_CONSISTENT_KETAMA_SPY: 100 points of /host:port by the hash of keys; matches no spymemcached",
-        rule: Rule::Circle(Circle { format: NodeFormat::LibmemcachedSpy, equal: OWN_100, ..KETAMA_WEIGHTED }),
+        rule: Rule::Circle(Circle { format: NodeKeyFormat::LibmemcachedSpy, equal: OWN_100, ..KETAMA_WEIGHTED }),
         ..LIBMEMCACHED
     },
-    Profile {
+    PlacementSpec {
         name: "libmemcached-spy-weighted",
         about: "the same after BEHAVIOR_KETAMA_WEIGHTED: 160 MD5 points of /host:port",
-        rule: Rule::Circle(Circle { format: NodeFormat::LibmemcachedSpy, ..KETAMA_WEIGHTED }),
+        rule: Rule::Circle(Circle { format: NodeKeyFormat::LibmemcachedSpy, ..KETAMA_WEIGHTED }),
         hash: Hash::Md5,
         ..LIBMEMCACHED
     },
-    Profile {
+    PlacementSpec {
         name: "twemproxy",
         aliases: &["twemproxy-ketama", "nutcracker"],
         about: "libmemcached's weighted points, keys by FNV-1a of 64 bits; hash tags",
-        rule: Rule::Circle(Circle { format: NodeFormat::Twemproxy, ..KETAMA_WEIGHTED }),
+        rule: Rule::Circle(Circle { format: NodeKeyFormat::Twemproxy, ..KETAMA_WEIGHTED }),
         ..TWEMPROXY
     },
-    Profile {
+    PlacementSpec {
         name: "twemproxy-modula",
         about: "the hash modulo the total weight, servers sorted as twemproxy sorts them; hash tags",
-        rule: Rule::WeightedModulo(ListOrder::ByText(NodeFormat::Twemproxy)),
+        rule: Rule::WeightedModulo(ListOrder::ByText(NodeKeyFormat::Twemproxy)),
         ..TWEMPROXY
     },
-    Profile {
+    PlacementSpec {
         name: "dalli",
         about: "Ruby's Dalli: points by SHA-1, keys by CRC-32, the last point at or before a key",
         rule: Rule::Circle(Circle {
             separator: ':',
-            equal: Spread { count: Count::Double, hash: PointHash::Sha1 },
-            weighted: Spread { count: Count::Double, hash: PointHash::Sha1 },
+            equal: PointSpec { count: PointCount::Double, hash: PointHash::Sha1 },
+            weighted: PointSpec { count: PointCount::Double, hash: PointHash::Sha1 },
             lookup: Lookup::AtOrBefore,
             ..MD5_160
         }),
@@ -96,30 +94,30 @@ pub(super) const PROFILES: &[Profile] = &[
         retry: Retry::Dalli,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "pymemcache",
         about: "pymemcache's HashClient with keys that are str",
-        rule: Rule::Scores(NodeFormat::HostPort, Score::Pymemcache(PythonKey::Str)),
+        rule: Rule::Rendezvous(NodeKeyFormat::HostPort, Score::Pymemcache(PythonKey::Str)),
         hash: Hash::Murmur3Unseeded,
         hashes_namespace: false,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "pymemcache-bytes",
         about: "pymemcache's HashClient with keys that are bytes, which it places elsewhere",
-        rule: Rule::Scores(NodeFormat::HostPort, Score::Pymemcache(PythonKey::Bytes)),
+        rule: Rule::Rendezvous(NodeKeyFormat::HostPort, Score::Pymemcache(PythonKey::Bytes)),
         hash: Hash::Murmur3Unseeded,
         hashes_namespace: false,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "meta-memcache",
         aliases: &["uhashring"],
         about: "meta-memcache-py: 160 points a server on a circle of 2^128, the first after a key",
         rule: Rule::Circle(Circle {
-            format: NodeFormat::HostPortBrackets,
-            equal: Spread { count: Count::Each(160), hash: PointHash::Md5Number },
-            weighted: Spread { count: Count::Each(160), hash: PointHash::Md5Number },
+            format: NodeKeyFormat::HostPortBrackets,
+            equal: PointSpec { count: PointCount::Each(160), hash: PointHash::Md5Number },
+            weighted: PointSpec { count: PointCount::Each(160), hash: PointHash::Md5Number },
             order: Order::Wide,
             lookup: Lookup::After,
             tie: Tie::LastByName,
@@ -128,26 +126,26 @@ pub(super) const PROFILES: &[Profile] = &[
         hash: Hash::Md5Number,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "memjs",
         about: "Node.js's memjs: String.hashCode without its sign, modulo the number of servers",
         rule: Rule::Modulo,
         hash: Hash::JavaMagnitude,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "node-memcached",
         about: "Node.js's memcached: 160 MD5 points a server by hashring, port 11211 left out",
         rule: Rule::Circle(Circle {
-            format: NodeFormat::HostUnlessDefault,
-            equal: Spread { count: Count::DoubleInFours, hash: PointHash::Md5Words },
-            weighted: Spread { count: Count::DoubleInFours, hash: PointHash::Md5Words },
+            format: NodeKeyFormat::HostUnlessDefault,
+            equal: PointSpec { count: PointCount::DoubleInFours, hash: PointHash::Md5Words },
+            weighted: PointSpec { count: PointCount::DoubleInFours, hash: PointHash::Md5Words },
             tie: Tie::InOrder,
             ..MD5_160
         }),
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "spymemcached",
         aliases: &["elasticache"],
         about: "spymemcached's and ElastiCache's default: String.hashCode modulo the number of servers",
@@ -156,80 +154,80 @@ pub(super) const PROFILES: &[Profile] = &[
         retry: Retry::Never,
         ..SPYMEMCACHED
     },
-    Profile {
+    PlacementSpec {
         name: "spymemcached-ketama",
         aliases: &["elasticache-ketama-1.1"],
         about: "spymemcached's ketama, servers as host/ip:port",
-        rule: Rule::Circle(Circle { format: NodeFormat::JavaAddress, ..SPY_CIRCLE }),
+        rule: Rule::Circle(Circle { format: NodeKeyFormat::JavaAddress, ..SPY_CIRCLE }),
         ..SPYMEMCACHED
     },
-    Profile {
+    PlacementSpec {
         name: "spymemcached-ketama-weighted",
         about: "the same with a map of weights, also if all are 1",
-        rule: Rule::Circle(Circle { format: NodeFormat::JavaAddress, equal: SINGLE_160, ..SPY_CIRCLE }),
+        rule: Rule::Circle(Circle { format: NodeKeyFormat::JavaAddress, equal: SINGLE_160, ..SPY_CIRCLE }),
         ..SPYMEMCACHED
     },
-    Profile {
+    PlacementSpec {
         name: "spymemcached-ketama-libmemcached",
         aliases: &["elasticache-ketama-libmemcached-1.1"],
         about: "spymemcached's ketama with KetamaNodeKeyFormatter.Format.LIBMEMCACHED",
-        rule: Rule::Circle(Circle { format: NodeFormat::HostUnlessDefault, ..SPY_CIRCLE }),
+        rule: Rule::Circle(Circle { format: NodeKeyFormat::HostUnlessDefault, ..SPY_CIRCLE }),
         ..SPYMEMCACHED
     },
-    Profile {
+    PlacementSpec {
         name: "evcache",
         about: "Netflix's EVCache: MD5 points of host/ip:11211",
-        rule: Rule::Circle(Circle { format: NodeFormat::EvCache, ..MD5_160 }),
+        rule: Rule::Circle(Circle { format: NodeKeyFormat::EvCache, ..MD5_160 }),
         hash: Hash::Md5,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "elasticache-ketama",
         about: "ElastiCache's Java client since 1.2.0: ketama over SHA-384, servers as host/ip:port",
-        rule: Rule::Circle(Circle { format: NodeFormat::JavaAddress, ..SHA384_160 }),
+        rule: Rule::Circle(Circle { format: NodeKeyFormat::JavaAddress, ..SHA384_160 }),
         hash: Hash::Sha384,
         retry: Retry::Spymemcached,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "elasticache-ketama-libmemcached",
         about: "the same with servers as libmemcached writes them",
-        rule: Rule::Circle(Circle { format: NodeFormat::HostUnlessDefault, ..SHA384_160 }),
+        rule: Rule::Circle(Circle { format: NodeKeyFormat::HostUnlessDefault, ..SHA384_160 }),
         hash: Hash::Sha384,
         retry: Retry::Spymemcached,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "memcached-proxy-ketama",
         about: "memcached's proxy, dist_ring_hash with omode ketama and its own hash",
         rule: Rule::Circle(Circle { tie: Tie::InOrder, ..MD5_160 }),
         ..PROXY
     },
-    Profile {
+    PlacementSpec {
         name: "memcached-proxy-twemproxy",
         about: "memcached's proxy, dist_ring_hash with omode twemproxy and its own hash",
-        rule: Rule::Circle(Circle { format: NodeFormat::HostUnlessDefault, tie: Tie::InOrder, ..MD5_160 }),
+        rule: Rule::Circle(Circle { format: NodeKeyFormat::HostUnlessDefault, tie: Tie::InOrder, ..MD5_160 }),
         ..PROXY
     },
-    Profile {
+    PlacementSpec {
         name: "memcached-proxy-evcache",
         about: "memcached's proxy, dist_ring_hash with omode evcache and its own hash",
-        rule: Rule::Circle(Circle { format: NodeFormat::ProxyEvCache, tie: Tie::InOrder, ..MD5_160 }),
+        rule: Rule::Circle(Circle { format: NodeKeyFormat::ProxyEvCache, tie: Tie::InOrder, ..MD5_160 }),
         ..PROXY
     },
-    Profile {
+    PlacementSpec {
         name: "libketama",
         about: "the first ketama: MD5 points of ip:port, weights in megabytes",
         rule: Rule::Circle(Circle {
-            equal: Spread { count: Count::SingleThenDouble, hash: PointHash::Md5Words },
-            weighted: Spread { count: Count::SingleThenDouble, hash: PointHash::Md5Words },
+            equal: PointSpec { count: PointCount::SingleThenDouble, hash: PointHash::Md5Words },
+            weighted: PointSpec { count: PointCount::SingleThenDouble, hash: PointHash::Md5Words },
             tie: Tie::InOrder,
             ..MD5_160
         }),
         hash: Hash::Md5,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "gomemcache",
         about: "Go's gomemcache: CRC-32 modulo the number of servers",
         rule: Rule::Modulo,
@@ -237,20 +235,20 @@ pub(super) const PROFILES: &[Profile] = &[
         part: KeyPart::First256,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "folsom",
         about: "Spotify's folsom: 100 chained murmur3 points on a circle of signed numbers",
         rule: Rule::Circle(Circle {
-            format: NodeFormat::HostPortBrackets,
-            equal: Spread { count: Count::Fixed(100), hash: PointHash::Murmur3Chain },
-            weighted: Spread { count: Count::Fixed(100), hash: PointHash::Murmur3Chain },
+            format: NodeKeyFormat::HostPortBrackets,
+            equal: PointSpec { count: PointCount::Fixed(100), hash: PointHash::Murmur3Chain },
+            weighted: PointSpec { count: PointCount::Fixed(100), hash: PointHash::Murmur3Chain },
             order: Order::Signed,
             ..MD5_160
         }),
         hash: Hash::Murmur3Unseeded,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "mcrouter",
         aliases: &["mcrouter-ch3"],
         about: "mcrouter's default, Ch3; a key up to |#|, without its routing prefix",
@@ -259,7 +257,7 @@ pub(super) const PROFILES: &[Profile] = &[
         part: KeyPart::BeforeHashStop,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "mcrouter-crc32",
         about: "mcrouter's Crc32; a key up to |#|, without its routing prefix",
         rule: Rule::Modulo,
@@ -267,19 +265,19 @@ pub(super) const PROFILES: &[Profile] = &[
         part: KeyPart::BeforeHashStop,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "enyim",
         aliases: &["enyim-ketama"],
         about: ".NET's Enyim with its ketama locator: keys before the first point are the last server's",
-        rule: Rule::Circle(Circle { format: NodeFormat::IpPort, lookup: Lookup::AtOrAfterOrLast, ..MD5_160 }),
+        rule: Rule::Circle(Circle { format: NodeKeyFormat::IpPort, lookup: Lookup::AtOrAfterOrLast, ..MD5_160 }),
         hash: Hash::Md5,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "enyim-default",
         about: ".NET's Enyim with its default locator: 100 points by FNV-1a, the same slip",
         rule: Rule::Circle(Circle {
-            format: NodeFormat::IpPort,
+            format: NodeKeyFormat::IpPort,
             equal: OWN_100,
             weighted: OWN_100,
             lookup: Lookup::AtOrAfterOrLast,
@@ -289,39 +287,39 @@ pub(super) const PROFILES: &[Profile] = &[
         chars: Chars::Unsigned,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "xmemcached",
         about: "xmemcached's default: String.hashCode modulo the number of servers",
         rule: Rule::Modulo,
         hash: Hash::Java,
         ..XMEMCACHED
     },
-    Profile {
+    PlacementSpec {
         name: "xmemcached-ketama",
         about: "xmemcached's ketama locator: servers as host/ip:port or /ip:port",
-        rule: Rule::Circle(Circle { format: NodeFormat::JavaAddressSlash, ..XMEMCACHED_CIRCLE }),
+        rule: Rule::Circle(Circle { format: NodeKeyFormat::JavaAddressSlash, ..XMEMCACHED_CIRCLE }),
         retry: Retry::Xmemcached,
         ..XMEMCACHED
     },
-    Profile {
+    PlacementSpec {
         name: "xmemcached-ketama-nginx",
         about: "the same, compatible with nginx's upstream consistent: servers as ip or ip:port",
-        rule: Rule::Circle(Circle { format: NodeFormat::IpUnlessDefault, ..XMEMCACHED_CIRCLE }),
+        rule: Rule::Circle(Circle { format: NodeKeyFormat::IpUnlessDefault, ..XMEMCACHED_CIRCLE }),
         retry: Retry::Xmemcached,
         ..XMEMCACHED
     },
-    Profile {
+    PlacementSpec {
         name: "xmemcached-ketama-gwhalin",
         about: "the same, compatible with Whalin's client: servers as host:port",
         rule: Rule::Circle(XMEMCACHED_CIRCLE),
         retry: Retry::Xmemcached,
         ..XMEMCACHED
     },
-    Profile {
+    PlacementSpec {
         name: "xmemcached-libmemcached",
         about: "xmemcached's libmemcached locator: 100 points by one-at-a-time over unsigned bytes",
         rule: Rule::Circle(Circle {
-            format: NodeFormat::HostUnlessDefault,
+            format: NodeKeyFormat::HostUnlessDefault,
             equal: OWN_100,
             weighted: OWN_100,
             ..XMEMCACHED_CIRCLE
@@ -331,7 +329,7 @@ pub(super) const PROFILES: &[Profile] = &[
         retry: Retry::Xmemcached,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "python-memcached",
         about: "python-memcached since 1.60: 15 bits of the CRC-32 modulo the total weight",
         rule: Rule::WeightedModulo(ListOrder::Configured),
@@ -339,7 +337,7 @@ pub(super) const PROFILES: &[Profile] = &[
         retry: Retry::Python,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "python-memcached-1.59",
         about: "python-memcached before 1.60, where a hash of 0 counts as 1",
         rule: Rule::WeightedModulo(ListOrder::Configured),
@@ -347,17 +345,17 @@ pub(super) const PROFILES: &[Profile] = &[
         retry: Retry::Python,
         ..ROW
     },
-    Profile {
+    PlacementSpec {
         name: "remcached",
         about: "the Ruby gem remcached: the key as a number, modulo the servers that are connected",
-        rule: Rule::Living,
+        rule: Rule::LiveModulo,
         hash: Hash::Number,
         ..ROW
     },
 ];
 
 /// What most rows have in common.
-const ROW: Profile = Profile {
+const ROW: PlacementSpec = PlacementSpec {
     name: "",
     aliases: &[],
     about: "",
@@ -370,7 +368,7 @@ const ROW: Profile = Profile {
     hashes_namespace: true,
 };
 
-const LIBMEMCACHED: Profile = Profile {
+const LIBMEMCACHED: PlacementSpec = PlacementSpec {
     hash: Hash::OneAtATime,
     hashes: &[
         Hash::OneAtATime,
@@ -388,7 +386,7 @@ const LIBMEMCACHED: Profile = Profile {
     ..ROW
 };
 
-const TWEMPROXY: Profile = Profile {
+const TWEMPROXY: PlacementSpec = PlacementSpec {
     hash: Hash::Fnv1a64,
     hashes: &[
         Hash::OneAtATime,
@@ -406,20 +404,20 @@ const TWEMPROXY: Profile = Profile {
     ..ROW
 };
 
-const SPYMEMCACHED: Profile = Profile {
+const SPYMEMCACHED: PlacementSpec = PlacementSpec {
     hashes: &[Hash::Java, Hash::Crc32, Hash::Fnv1_64, Hash::Fnv1a64, Hash::Fnv1_32, Hash::Fnv1a32, Hash::Md5],
     chars: Chars::Utf16,
     retry: Retry::Spymemcached,
     ..ROW
 };
 
-const XMEMCACHED: Profile = Profile { retry: Retry::Never, ..SPYMEMCACHED };
+const XMEMCACHED: PlacementSpec = PlacementSpec { retry: Retry::Never, ..SPYMEMCACHED };
 
-const PROXY: Profile = Profile { hashes: &[Hash::Md5, Hash::Xxh3], ..ROW };
+const PROXY: PlacementSpec = PlacementSpec { hashes: &[Hash::Md5, Hash::Xxh3], ..ROW };
 
 /// 160 MD5 points of `host:port`: what rings have unless they say otherwise.
 const MD5_160: Circle = Circle {
-    format: NodeFormat::HostPort,
+    format: NodeKeyFormat::HostPort,
     separator: '-',
     equal: FIXED_160,
     weighted: FIXED_160,
@@ -428,26 +426,31 @@ const MD5_160: Circle = Circle {
     tie: Tie::Last,
 };
 
-const KETAMA_WEIGHTED: Circle =
-    Circle { format: NodeFormat::Libmemcached, equal: SINGLE_160, weighted: SINGLE_160, tie: Tie::InOrder, ..MD5_160 };
+const KETAMA_WEIGHTED: Circle = Circle {
+    format: NodeKeyFormat::Libmemcached,
+    equal: SINGLE_160,
+    weighted: SINGLE_160,
+    tie: Tie::InOrder,
+    ..MD5_160
+};
 
 /// Weights by libmemcached's formula, but none if there are none.
 const SPY_CIRCLE: Circle = Circle { equal: KETAMA_160, weighted: SINGLE_160, ..MD5_160 };
 
 const SHA384_160: Circle = Circle {
-    equal: Spread { count: Count::Fixed(160), hash: PointHash::Sha384Words },
-    weighted: Spread { count: Count::Single, hash: PointHash::Sha384Words },
+    equal: PointSpec { count: PointCount::Fixed(160), hash: PointHash::Sha384Words },
+    weighted: PointSpec { count: PointCount::Single, hash: PointHash::Sha384Words },
     ..MD5_160
 };
 
 const XMEMCACHED_CIRCLE: Circle = Circle {
     equal: KETAMA_160,
-    weighted: Spread { count: Count::Each(160), hash: PointHash::Ketama },
+    weighted: PointSpec { count: PointCount::Each(160), hash: PointHash::Ketama },
     tie: Tie::ByPosition,
     ..MD5_160
 };
 
-const FIXED_160: Spread = Spread { count: Count::Fixed(160), hash: PointHash::Md5Words };
-const KETAMA_160: Spread = Spread { count: Count::Fixed(160), hash: PointHash::Ketama };
-const SINGLE_160: Spread = Spread { count: Count::Single, hash: PointHash::Md5Words };
-const OWN_100: Spread = Spread { count: Count::Fixed(100), hash: PointHash::KeyHash };
+const FIXED_160: PointSpec = PointSpec { count: PointCount::Fixed(160), hash: PointHash::Md5Words };
+const KETAMA_160: PointSpec = PointSpec { count: PointCount::Fixed(160), hash: PointHash::Ketama };
+const SINGLE_160: PointSpec = PointSpec { count: PointCount::Single, hash: PointHash::Md5Words };
+const OWN_100: PointSpec = PointSpec { count: PointCount::Fixed(100), hash: PointHash::KeyHash };

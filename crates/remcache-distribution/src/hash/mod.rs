@@ -3,8 +3,8 @@
 mod bytewise;
 mod crc;
 mod jenkins;
-pub(super) mod md5;
-pub(super) mod murmur;
+pub(crate) mod md5;
+pub(crate) mod murmur;
 
 use std::{fmt, str::FromStr};
 
@@ -99,7 +99,7 @@ impl Hash {
 
     /// The hash of a key. Of a [`Number`](Self::Number) the last 16 bytes.
     #[inline]
-    pub(super) fn digest(self, key: &[u8], chars: Chars) -> u128 {
+    pub(crate) fn digest(self, key: &[u8], chars: Chars) -> u128 {
         if self == Self::Md5 {
             return u128::from(md5::words(key)[0]);
         }
@@ -136,31 +136,31 @@ impl Hash {
 }
 
 /// The first four words of the SHA-384, each the least significant byte first.
-pub(super) fn sha384_words(input: &[u8]) -> [u32; 4] {
+pub(crate) fn sha384_words(input: &[u8]) -> [u32; 4] {
     let digest: [u8; 48] = Sha384::digest(input).into();
     std::array::from_fn(|word| u32::from_le_bytes(digest.as_chunks().0[word]))
 }
 
 /// Chosen by mcrouter's authors for the best diffusion.
-pub(super) const MCROUTER_SEED: u32 = 4_193_360_111;
+pub(crate) const MCROUTER_SEED: u32 = 4_193_360_111;
 
 /// A hash function, and what characters are to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct KeyHash {
-    pub(super) hash: Hash,
-    pub(super) chars: Chars,
+pub(crate) struct KeyHash {
+    pub(crate) hash: Hash,
+    pub(crate) chars: Chars,
 }
 
 impl KeyHash {
     #[inline]
-    pub(super) fn digest(self, key: &[u8]) -> u128 {
+    pub(crate) fn digest(self, key: &[u8]) -> u128 {
         self.hash.digest(key, self.chars)
     }
 }
 
 /// What the characters of a key are to the hashes that take one at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Chars {
+pub(crate) enum Chars {
     /// C's `char` on x86: bytes from 0x80 are negative, and fill the word with ones.
     Signed,
     /// Bytes, as they are.

@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::Node;
+use crate::Node;
 
 /// The form of a server's text, before the counter of its points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NodeFormat {
+pub(crate) enum NodeKeyFormat {
     /// `host` on port 11211, or else `host:port`; a Unix socket has the port 0: `path:0`.
     Libmemcached,
     /// `/host:port`.
@@ -33,9 +33,9 @@ pub(super) enum NodeFormat {
     IpUnlessDefault,
 }
 
-impl NodeFormat {
+impl NodeKeyFormat {
     /// Whether the address is part of the text.
-    pub(super) const fn needs_ip(self) -> bool {
+    pub(crate) const fn needs_ip(self) -> bool {
         matches!(
             self,
             Self::JavaAddress | Self::JavaAddressSlash | Self::EvCache | Self::IpPort | Self::IpUnlessDefault
@@ -43,7 +43,7 @@ impl NodeFormat {
     }
 
     /// The text of a server, `None` if it takes an address that was not configured.
-    pub(super) fn write(self, node: &Node) -> Option<String> {
+    pub(crate) fn write(self, node: &Node) -> Option<String> {
         if let Some(name) = &node.ring_name {
             return Some(name.clone());
         }
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_forms_of_a_server() {
-        use NodeFormat::*;
+        use NodeKeyFormat::*;
         let host = |port| Node::tcp("cache-a", port).with_ip([10, 0, 1, 1]);
         let literal = |port| Node::tcp("10.0.1.1", port);
         let socket = || Node::unix("/tmp/a.sock");
@@ -163,11 +163,11 @@ mod tests {
     fn an_address_is_never_guessed() {
         let unknown = Node::tcp("cache-a", 11211);
         for format in [
-            NodeFormat::JavaAddress,
-            NodeFormat::JavaAddressSlash,
-            NodeFormat::EvCache,
-            NodeFormat::IpPort,
-            NodeFormat::IpUnlessDefault,
+            NodeKeyFormat::JavaAddress,
+            NodeKeyFormat::JavaAddressSlash,
+            NodeKeyFormat::EvCache,
+            NodeKeyFormat::IpPort,
+            NodeKeyFormat::IpUnlessDefault,
         ] {
             assert!(format.needs_ip());
             assert_eq!(format.write(&unknown), None);

@@ -1,7 +1,7 @@
 //! A ring of points: a circle of positions on which each point belongs to a server.
 
 /// A position on a circle: of 2^32, or of 2^128.
-pub(super) trait Position: Copy + Ord {
+pub(crate) trait Position: Copy + Ord {
     /// A hash as a position, by its least significant bits.
     fn of(hash: u128) -> Self;
 
@@ -33,14 +33,14 @@ impl Position for u128 {
 
 /// A point of the circle. The order (value first, then server) is what decides between equal values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Point<P = u32> {
-    pub(super) value: P,
-    pub(super) server: u32,
+pub(crate) struct Point<P = u32> {
+    pub(crate) value: P,
+    pub(crate) server: u32,
 }
 
 /// Which point a hash belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lookup {
+pub(crate) enum Lookup {
     /// The first at or after it; behind the last, the first of all.
     AtOrAfter,
     /// The first after it; behind the last, the first of all.
@@ -54,9 +54,9 @@ pub(super) enum Lookup {
 /// All points of a list of servers, ascending, with an index by the top bits of a value.
 ///
 /// A binary search over the 156,000 points of 1,000 servers would miss the cache at most of its 18 steps.
-/// Points are hashes, hence spread evenly: the top bits tell within two or three points where a value stands.
+/// Points are hashes, hence points evenly: the top bits tell within two or three points where a value stands.
 #[derive(Debug, Clone)]
-pub(super) struct Continuum<P = u32> {
+pub(crate) struct Continuum<P = u32> {
     points: Box<[Point<P>]>,
     /// Invariant: `starts[b]` is the number of points whose top bits are below `b << shift`; one entry more than buckets.
     starts: Box<[u32]>,
@@ -66,7 +66,7 @@ pub(super) struct Continuum<P = u32> {
 
 impl<P: Position> Continuum<P> {
     /// The points must be in their order; which of equal ones stay is up to the caller.
-    pub(super) fn new(points: Vec<Point<P>>, lookup: Lookup) -> Self {
+    pub(crate) fn new(points: Vec<Point<P>>, lookup: Lookup) -> Self {
         debug_assert!(points.is_sorted_by_key(|point| point.value));
         let bits = (points.len() / POINTS_PER_BUCKET).max(2).ilog2();
         let shift = u32::BITS - bits;
@@ -75,12 +75,12 @@ impl<P: Position> Continuum<P> {
 
     /// The point that a hash belongs to, `None` without points.
     #[inline]
-    pub(super) fn find(&self, hash: P) -> Option<&Point<P>> {
+    pub(crate) fn find(&self, hash: P) -> Option<&Point<P>> {
         self.points.get(self.place(hash))
     }
 
     /// The servers from the owner of a hash on, once for each point: the way its keys go when servers leave the ring.
-    pub(super) fn walk(&self, hash: P) -> impl Iterator<Item = usize> + use<'_, P> {
+    pub(crate) fn walk(&self, hash: P) -> impl Iterator<Item = usize> + use<'_, P> {
         let (start, len) = (self.place(hash), self.points.len());
         let backward = self.lookup == Lookup::AtOrBefore;
         (0..len).map(move |step| {
@@ -153,7 +153,7 @@ const WINDOW: usize = 4;
 
 #[cfg(test)]
 impl<P> Continuum<P> {
-    pub(super) fn points(&self) -> &[Point<P>] {
+    pub(crate) fn points(&self) -> &[Point<P>] {
         &self.points
     }
 }

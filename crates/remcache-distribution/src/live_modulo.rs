@@ -1,24 +1,24 @@
 //! The placement of the Ruby gem `remcached`: the key as a big-endian number, modulo the connected servers.
 
 /// The server of `key` among those alive, counted in the order of the list.
-pub(super) fn locate(key: &[u8], servers: usize, alive: impl Fn(usize) -> bool) -> Option<usize> {
+pub(crate) fn locate(key: &[u8], servers: usize, alive: impl Fn(usize) -> bool) -> Option<usize> {
     // Liveness may change while it is read: one pass takes the state that both the divisor and the choice rest on.
-    let living: Vec<usize> = (0..servers).filter(|&server| alive(server)).collect();
-    among(key, &living).map(|place| living[place])
+    let live: Vec<usize> = (0..servers).filter(|&server| alive(server)).collect();
+    among(key, &live).map(|place| live[place])
 }
 
 /// All servers: the one that holds `key` while all are alive, then the one that holds it without that, and so on.
-pub(super) fn order(key: &[u8], servers: usize) -> Vec<usize> {
-    let mut living: Vec<usize> = (0..servers).collect();
+pub(crate) fn order(key: &[u8], servers: usize) -> Vec<usize> {
+    let mut live: Vec<usize> = (0..servers).collect();
     let mut order = Vec::with_capacity(servers);
-    while let Some(place) = among(key, &living) {
-        order.push(living.remove(place));
+    while let Some(place) = among(key, &live) {
+        order.push(live.remove(place));
     }
     order
 }
 
-fn among(key: &[u8], living: &[usize]) -> Option<usize> {
-    (!living.is_empty()).then(|| remainder(key, living.len()))
+fn among(key: &[u8], live: &[usize]) -> Option<usize> {
+    (!live.is_empty()).then(|| remainder(key, live.len()))
 }
 
 /// The bytes of `key`, as one big-endian number, modulo `divisor`.

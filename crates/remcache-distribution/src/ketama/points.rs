@@ -4,14 +4,12 @@ use std::fmt::Write as _;
 
 use sha1::{Digest as _, Sha1};
 
-use super::{
-    Hash,
-    hash::{KeyHash, md5, murmur, sha384_words},
-};
+use crate::Hash;
+use crate::hash::{KeyHash, md5, murmur, sha384_words};
 
 /// How many points a server has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Count {
+pub(crate) enum PointCount {
     /// So many, whatever the weight.
     Fixed(u32),
     /// So many for each unit of weight.
@@ -26,9 +24,9 @@ pub(super) enum Count {
     DoubleInFours,
 }
 
-impl Count {
+impl PointCount {
     /// The points of a server of this weight, of all servers with this total weight.
-    pub(super) fn of(self, weight: u32, total_weight: u64, servers: usize) -> u32 {
+    pub(crate) fn of(self, weight: u32, total_weight: u64, servers: usize) -> u32 {
         match self {
             Self::Fixed(points) => points,
             Self::Each(points) => points.saturating_mul(weight),
@@ -59,7 +57,7 @@ fn single(weight: u32, total_weight: u64, servers: usize) -> u32 {
 
 /// Where the points of a server are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PointHash {
+pub(crate) enum PointHash {
     /// The four words of the MD5 of a text, for a quarter as many texts.
     Md5Words,
     /// The first four words of the SHA-384 of a text.
@@ -78,7 +76,7 @@ pub(super) enum PointHash {
 
 impl PointHash {
     /// Gives every point of one server, in order; `keys` is what keys are hashed with.
-    pub(super) fn each(self, text: &Numbered<'_>, count: u32, keys: KeyHash, mut give: impl FnMut(u128)) {
+    pub(crate) fn each(self, text: &PointText<'_>, count: u32, keys: KeyHash, mut give: impl FnMut(u128)) {
         match self.for_keys(keys) {
             Self::Md5Words => {
                 text.each(count / 4, |text| md5::words(text).into_iter().for_each(|word| give(word.into())))
@@ -100,8 +98,8 @@ impl PointHash {
     }
 
     /// The text that the point of this number is made of.
-    pub(super) fn text_of(self, text: &Numbered<'_>, number: usize, keys: KeyHash) -> String {
-        let Numbered { stem, separator } = text;
+    pub(crate) fn text_of(self, text: &PointText<'_>, number: usize, keys: KeyHash) -> String {
+        let PointText { stem, separator } = text;
         match self.for_keys(keys) {
             Self::Md5Words | Self::Sha384Words => format!("{stem}{separator}{}", number / 4),
             Self::KeyHash | Self::Ketama | Self::Sha1 | Self::Md5Number => format!("{stem}{separator}{number}"),
@@ -120,12 +118,12 @@ impl PointHash {
 
 /// The texts of one server: its own, a separator, and a number from 0.
 #[derive(Debug)]
-pub(super) struct Numbered<'a> {
-    pub(super) stem: &'a str,
-    pub(super) separator: char,
+pub(crate) struct PointText<'a> {
+    pub(crate) stem: &'a str,
+    pub(crate) separator: char,
 }
 
-impl Numbered<'_> {
+impl PointText<'_> {
     fn each(&self, count: u32, mut give: impl FnMut(&[u8])) {
         let mut text = format!("{}{}", self.stem, self.separator);
         let stem = text.len();
@@ -153,7 +151,7 @@ mod tests {
         let golden = &vectors["points_per_server_equal_weights_not_160"];
         let listed: Vec<u64> =
             golden["f32_formula"].as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).collect();
-        let of = |servers: u64| Count::Single.of(1, servers, servers as usize);
+        let of = |servers: u64| PointCount::Single.of(1, servers, servers as usize);
         let found: Vec<u64> = (1..=500).filter(|&servers| of(servers) != 160).collect();
         assert_eq!(found, listed);
         for servers in found {
@@ -164,28 +162,28 @@ mod tests {
     #[test]
     fn a_common_factor_of_all_weights_changes_nothing_for_powers_of_two() {
         for servers in 1..=200_u64 {
-            let of = |weight: u32| Count::Single.of(weight, u64::from(weight) * servers, servers as usize);
+            let of = |weight: u32| PointCount::Single.of(weight, u64::from(weight) * servers, servers as usize);
             assert_eq!(of(8), of(1));
         }
     }
 
     #[test]
     fn a_server_of_negligible_weight_has_no_point() {
-        assert_eq!(Count::Single.of(1, 1001, 2), 0);
-        assert_eq!(Count::Single.of(1000, 1001, 2), 4 * 79);
+        assert_eq!(PointCount::Single.of(1, 1001, 2), 0);
+        assert_eq!(PointCount::Single.of(1000, 1001, 2), 4 * 79);
     }
 
     #[test]
     fn dalli_counts_single_points_and_libketama_fours() {
-        assert_eq!(Count::Double.of(1, 3, 2), 106);
-        assert_eq!(Count::SingleThenDouble.of(1, 3, 2), 104);
-        assert_eq!(Count::Each(160).of(3, 99, 2), 480);
-        assert_eq!(Count::DoubleInFours.of(1, 3, 2), 104);
+        assert_eq!(PointCount::Double.of(1, 3, 2), 106);
+        assert_eq!(PointCount::SingleThenDouble.of(1, 3, 2), 104);
+        assert_eq!(PointCount::Each(160).of(3, 99, 2), 480);
+        assert_eq!(PointCount::DoubleInFours.of(1, 3, 2), 104);
     }
 
     #[test]
     fn the_text_of_a_point_is_the_one_that_it_was_made_of() {
-        let text = Numbered { stem: "cache2", separator: '-' };
+        let text = PointText { stem: "cache2", separator: '-' };
         let keys = KeyHash { hash: Hash::Jenkins, chars: Chars::Signed };
         for hash in [PointHash::Md5Words, PointHash::Sha384Words, PointHash::Sha1, PointHash::Md5Number] {
             let mut number = 0;

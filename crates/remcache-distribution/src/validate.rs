@@ -2,17 +2,15 @@
 
 use std::{collections::HashMap, fmt};
 
-use super::{
-    Distribution, Hash, Node,
-    profile::{Rule, Spread},
-};
+use crate::spec::{PointSpec, Rule};
+use crate::{Distribution, Hash, Node};
 
 /// What a distribution hashes of each server; nothing if it hashes none.
-pub(super) fn texts(distribution: Distribution, nodes: &[Node]) -> Result<Vec<String>, RingError> {
-    let format = match distribution.profile().rule {
+pub(crate) fn texts(distribution: Distribution, nodes: &[Node]) -> Result<Vec<String>, RingError> {
+    let format = match distribution.spec().rule {
         Rule::Circle(circle) => circle.format,
-        Rule::Scores(format, _) => format,
-        Rule::Modulo | Rule::WeightedModulo(_) | Rule::Jump | Rule::Furc | Rule::Living => return Ok(Vec::new()),
+        Rule::Rendezvous(format, _) => format,
+        Rule::Modulo | Rule::WeightedModulo(_) | Rule::Jump | Rule::Furc | Rule::LiveModulo => return Ok(Vec::new()),
     };
     let texts = nodes.iter().enumerate().map(|(index, node)| {
         format.write(node).ok_or_else(|| RingError::NoIp { index, name: node.name.clone(), distribution })
@@ -21,7 +19,7 @@ pub(super) fn texts(distribution: Distribution, nodes: &[Node]) -> Result<Vec<St
 }
 
 /// Refuses lists on which some server could never hold a key, or that nobody can have meant.
-pub(super) fn list(distribution: Distribution, nodes: &[Node], texts: &[String]) -> Result<(), RingError> {
+pub(crate) fn list(distribution: Distribution, nodes: &[Node], texts: &[String]) -> Result<(), RingError> {
     hash(distribution)?;
     if let Some(index) = nodes.iter().position(|node| node.weight == 0) {
         return Err(RingError::ZeroWeight { index, name: nodes[index].name.clone() });
@@ -33,7 +31,7 @@ pub(super) fn list(distribution: Distribution, nodes: &[Node], texts: &[String])
         }
     }
     let uneven = nodes.iter().position(|node| node.weight != nodes[0].weight);
-    match (distribution.profile().rule, uneven) {
+    match (distribution.spec().rule, uneven) {
         (Rule::Jump, Some(index)) => Err(RingError::Weights { index, name: nodes[index].name.clone(), distribution }),
         (Rule::Circle(circle), _) => points(&[circle.equal, circle.weighted], nodes),
         _ => Ok(()),
@@ -47,10 +45,10 @@ fn hash(distribution: Distribution) -> Result<(), RingError> {
     }
 }
 
-fn points(spreads: &[Spread], nodes: &[Node]) -> Result<(), RingError> {
+fn points(specs: &[PointSpec], nodes: &[Node]) -> Result<(), RingError> {
     let total = nodes.iter().map(|node| u64::from(node.weight)).sum();
-    let most = spreads.iter().map(|spread| {
-        nodes.iter().map(|node| u64::from(spread.count.of(node.weight, total, nodes.len()))).sum::<u64>()
+    let most = specs.iter().map(|points| {
+        nodes.iter().map(|node| u64::from(points.count.of(node.weight, total, nodes.len()))).sum::<u64>()
     });
     match most.max() {
         Some(points) if points > MOST_POINTS => Err(RingError::TooManyPoints { points }),

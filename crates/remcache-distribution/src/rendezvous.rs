@@ -4,15 +4,13 @@ use std::{borrow::Cow, cmp::Reverse};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{
-    Node,
-    hash::murmur::Murmur3,
-    profile::{PythonKey, Score},
-};
+use crate::Node;
+use crate::hash::murmur::Murmur3;
+use crate::spec::{PythonKey, Score};
 
 /// Servers prepared for scoring.
 #[derive(Debug, Clone)]
-pub(super) struct Scores {
+pub(crate) struct Rendezvous {
     servers: Servers,
     /// The place of each server by name: the later one wins between equal scores, whatever the order of the list.
     ranks: Box<[u32]>,
@@ -28,8 +26,8 @@ enum Servers {
     Weighted(Box<[(u64, u32)]>),
 }
 
-impl Scores {
-    pub(super) fn new(score: Score, nodes: &[Node], texts: &[String]) -> Self {
+impl Rendezvous {
+    pub(crate) fn new(score: Score, nodes: &[Node], texts: &[String]) -> Self {
         let seeds = texts.iter().map(|text| xxh3_64(text.as_bytes()));
         let are_equal = nodes.windows(2).all(|pair| pair[0].weight == pair[1].weight);
         let servers = match score {
@@ -44,14 +42,14 @@ impl Scores {
     }
 
     /// The server with the greatest score.
-    pub(super) fn winner(&self, key: &[u8]) -> Option<usize> {
+    pub(crate) fn winner(&self, key: &[u8]) -> Option<usize> {
         let mut best = None;
         self.each(key, |server, score| best = best.max(Some((score, self.ranks[server], server))));
         best.map(|(_, _, server)| server)
     }
 
     /// All servers, the one with the greatest score first.
-    pub(super) fn order(&self, key: &[u8]) -> Vec<usize> {
+    pub(crate) fn order(&self, key: &[u8]) -> Vec<usize> {
         let mut all = Vec::with_capacity(self.ranks.len());
         self.each(key, |server, score| all.push((score, self.ranks[server], server)));
         all.sort_unstable_by_key(|&score| Reverse(score));
@@ -59,7 +57,7 @@ impl Scores {
     }
 
     /// The score of a server as text.
-    pub(super) fn print(&self, key: &[u8], server: usize) -> String {
+    pub(crate) fn print(&self, key: &[u8], server: usize) -> String {
         let mut text = String::new();
         self.each(key, |scored, score| {
             if scored == server {
@@ -188,7 +186,7 @@ mod tests {
         let winner = |names: [&str; 3]| {
             let texts = names.map(str::to_owned);
             let nodes = names.map(|name| Node::tcp(name, 1));
-            let mut scores = Scores::new(Score::Rendezvous, &nodes, &texts);
+            let mut scores = Rendezvous::new(Score::Rendezvous, &nodes, &texts);
             scores.servers = Servers::Equal([7, 7, 7].into());
             let winner = scores.winner(b"key").unwrap();
             assert_eq!(scores.order(b"key")[0], winner);
