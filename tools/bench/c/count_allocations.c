@@ -1,7 +1,6 @@
-/* Preloaded into a contestant: counts its calls to the allocator, and the bytes that it holds, in a file that it
- * shares with whoever reads it.
+/* Counts the calls to the allocator and the allocated bytes of the process that it is preloaded into, in a shared file.
  *
- * No round that is timed runs with it.
+ * It is not preloaded in timed rounds.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,9 +21,9 @@ struct counters {
     int64_t live_bytes;
 };
 
-/* Until the constructor has run, calls are counted where nobody reads. */
-static struct counters unread;
-static struct counters *counters = &unread;
+/* Used until the constructor has run; never read. */
+static struct counters initial;
+static struct counters *counters = &initial;
 
 static void *count_call(void *memory)
 {
@@ -68,7 +67,7 @@ void *realloc(void *memory, size_t size)
 {
     size_t before = malloc_usable_size(memory);
     void *moved = __libc_realloc(memory, size);
-    /* A call that failed leaves the old memory as it was; a size of 0 frees it. */
+    /* A failed call does not free the old memory; a size of 0 does. */
     if (moved != NULL || size == 0)
         count_freed(before);
     return count_call(moved);

@@ -1,17 +1,17 @@
-//! The results as one SVG chart: gets a second against the number of callers, and bars for every other scenario.
+//! The results as an SVG chart: gets per second by number of callers, and bars for every other scenario.
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::contestant::{Role, Runtime};
-use crate::results::{Row, Standing};
+use crate::adapter::{Role, Runtime};
+use crate::results::{Row, ScenarioResult};
 use crate::table::thousands;
 
-/// Draws the chart. Only the current-thread runtime is drawn: its twin is beside it in the tables.
-pub(crate) fn draw(standings: &[Standing], machine: &str) -> Result<String> {
-    let (curves, panels): (Vec<_>, Vec<_>) = standings.iter().partition(|standing| is_on_curve(standing));
+/// Draws the chart. The multi-threaded runtime is shown in the tables only.
+pub(crate) fn draw(results: &[ScenarioResult], machine: &str) -> Result<String> {
+    let (curves, panels): (Vec<_>, Vec<_>) = results.iter().partition(|result| is_on_curve(result));
     let height = Layout::of(&curves, &panels);
     let mut svg = String::new();
     {
@@ -24,14 +24,14 @@ pub(crate) fn draw(standings: &[Standing], machine: &str) -> Result<String> {
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// Heights of the parts, from top to bottom.
+/// The heights of the chart's parts, from top to bottom.
 struct Layout {
     curves: u32,
     panel_rows: u32,
 }
 
 impl Layout {
-    fn of(curves: &[&Standing], panels: &[&Standing]) -> Self {
+    fn of(curves: &[&ScenarioResult], panels: &[&ScenarioResult]) -> Self {
         let panel_rows = panels.len().div_ceil(PANEL_COLUMNS) as u32;
         Self { curves: if curves.is_empty() { 0 } else { CURVES_HEIGHT }, panel_rows }
     }
@@ -41,7 +41,13 @@ impl Layout {
     }
 }
 
-fn draw_all(root: &Area<'_>, layout: &Layout, curves: &[&Standing], panels: &[&Standing], machine: &str) -> Drawn {
+fn draw_all(
+    root: &Area<'_>,
+    layout: &Layout,
+    curves: &[&ScenarioResult],
+    panels: &[&ScenarioResult],
+    machine: &str,
+) -> Drawn {
     root.fill(&WHITE)?;
     let (upper, lower) = root.split_vertically(layout.curves);
     if !curves.is_empty() {
@@ -49,28 +55,28 @@ fn draw_all(root: &Area<'_>, layout: &Layout, curves: &[&Standing], panels: &[&S
     }
     let (middle, footer) = lower.split_vertically(layout.panel_rows * PANEL_HEIGHT);
     let cells = middle.split_evenly((layout.panel_rows.max(1) as usize, PANEL_COLUMNS));
-    for (standing, cell) in panels.iter().zip(&cells) {
-        draw_panel(cell, standing)?;
+    for (result, cell) in panels.iter().zip(&cells) {
+        draw_panel(cell, result)?;
     }
     let remarks = remarks(panels).map(|remark| format!("; * {remark}")).unwrap_or_default();
     footer.draw_text(&format!("{machine}{remarks}"), &text(11.0, MUTED), (PADDING, PADDING / 2))?;
     Ok(root.present()?)
 }
 
-/// The gets of small values from one server differ in nothing but their callers.
-fn is_on_curve(standing: &Standing) -> bool {
-    standing.id.strip_prefix("get-").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+/// Returns whether a scenario is a point of the curve: a get of a small value from one server, whatever the callers.
+fn is_on_curve(result: &ScenarioResult) -> bool {
+    result.id.strip_prefix("get-").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn draw_curves(area: &Area<'_>, standings: &[&Standing]) -> Drawn {
-    let most = standings.iter().flat_map(|standing| drawn_rows(standing)).map(|(_, ops)| ops).fold(1.0, f64::max);
-    let callers = standings.iter().map(|standing| standing.callers as f64).fold(2.0, f64::max);
+fn draw_curves(area: &Area<'_>, results: &[&ScenarioResult]) -> Drawn {
+    let most = results.iter().flat_map(|result| drawn_rows(result)).map(|(_, ops)| ops).fold(1.0, f64::max);
+    let callers = results.iter().map(|result| result.callers as f64).fold(2.0, f64::max);
     let mut chart = ChartBuilder::on(area)
-        .caption("gets a second by number of callers, 100-byte values", text(16.0, INK))
+        .caption("gets per second by number of callers, 100-byte values", text(16.0, INK))
         .margin(PADDING)
         .x_label_area_size(38)
         .y_label_area_size(78)
-        .build_cartesian_2d((1.0..callers * 1.2).log_scale(), (LEAST_OPS..most * 1.5).log_scale())?;
+        .build_cartesian_2d((1.0..callers * 1.2).log_scale(), (MIN_OPS..most * 1.5).log_scale())?;
     chart
         .configure_mesh()
         .disable_x_mesh()
@@ -82,8 +88,8 @@ fn draw_curves(area: &Area<'_>, standings: &[&Standing]) -> Drawn {
         .x_label_formatter(&|callers| thousands(*callers))
         .y_label_formatter(&|ops| thousands(*ops))
         .draw()?;
-    for name in names(standings) {
-        let points = curve(standings, &name);
+    for name in names(results) {
+        let points = curve(results, &name);
         let style = colour(&name).stroke_width(stroke(&name));
         let dots = points.iter().map(|&point| Circle::new(point, 3, colour(&name).filled())).collect::<Vec<_>>();
         chart
@@ -101,57 +107,57 @@ fn draw_curves(area: &Area<'_>, standings: &[&Standing]) -> Drawn {
     Ok(())
 }
 
-/// One contestant's points: callers and operations a second.
-fn curve(standings: &[&Standing], name: &str) -> Vec<(f64, f64)> {
-    let point = |standing: &&Standing| {
-        let (_, ops) = drawn_rows(standing).find(|(row, _)| row.contestant == name)?;
-        Some((standing.callers as f64, ops.max(LEAST_OPS)))
+/// Returns one client's points: callers and operations per second.
+fn curve(results: &[&ScenarioResult], name: &str) -> Vec<(f64, f64)> {
+    let point = |result: &&ScenarioResult| {
+        let (_, ops) = drawn_rows(result).find(|(row, _)| row.client == name)?;
+        Some((result.callers as f64, ops.max(MIN_OPS)))
     };
-    standings.iter().filter_map(point).collect()
+    results.iter().filter_map(point).collect()
 }
 
-/// Every contestant that has a figure in one of the scenarios, once.
-fn names(standings: &[&Standing]) -> Vec<String> {
+/// Returns the clients that have results in these scenarios, without duplicates.
+fn names(results: &[&ScenarioResult]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for (row, _) in standings.iter().flat_map(|standing| drawn_rows(standing)) {
-        if !names.contains(&row.contestant) {
-            names.push(row.contestant.clone());
+    for (row, _) in results.iter().flat_map(|result| drawn_rows(result)) {
+        if !names.contains(&row.client) {
+            names.push(row.client.clone());
         }
     }
     names
 }
 
-/// The rows that are drawn, with their operations a second.
-fn drawn_rows(standing: &Standing) -> impl Iterator<Item = (&Row, f64)> {
-    let rows = standing.rows.iter().filter(|row| row.runtime != Runtime::MultiThread && row.role != Role::Wire);
+/// Returns the rows that are drawn, with their operations per second.
+fn drawn_rows(result: &ScenarioResult) -> impl Iterator<Item = (&Row, f64)> {
+    let rows = result.rows.iter().filter(|row| row.runtime != Runtime::MultiThread && row.role != Role::Variant);
     rows.filter_map(|row| Some((row, row.figures.as_ref()?.ops_per_second)))
 }
 
-/// One scenario: a bar for each contestant, with its name before and its figure behind.
-fn draw_panel(area: &Area<'_>, standing: &Standing) -> Drawn {
-    area.draw_text(standing.title, &text(13.0, INK), (PADDING, PADDING))?;
-    let rows: Vec<_> = drawn_rows(standing).collect();
+/// Draws one scenario: a bar per client, between its name and its operations per second.
+fn draw_panel(area: &Area<'_>, result: &ScenarioResult) -> Drawn {
+    area.draw_text(result.title, &text(13.0, INK), (PADDING, PADDING))?;
+    let rows: Vec<_> = drawn_rows(result).collect();
     let most = rows.iter().map(|&(_, ops)| ops).fold(1.0, f64::max);
     let (width, _) = area.dim_in_pixel();
-    let room = f64::from(width as i32 - BAR_LEFT - FIGURE_WIDTH - PADDING);
+    let max_length = f64::from(width as i32 - BAR_LEFT - NUMBER_WIDTH - PADDING);
     for (index, (row, ops)) in rows.into_iter().enumerate() {
         let top = PADDING + 24 + index as i32 * BAR_STEP;
-        let end = BAR_LEFT + (room * ops / most) as i32;
-        let bar = Rectangle::new([(BAR_LEFT, top), (end, top + BAR_STEP - 5)], colour(&row.contestant).filled());
+        let end = BAR_LEFT + (max_length * ops / most) as i32;
+        let bar = Rectangle::new([(BAR_LEFT, top), (end, top + BAR_STEP - 5)], colour(&row.client).filled());
         area.draw(&bar)?;
         let middle = top + (BAR_STEP - 5) / 2;
-        let before = text(11.0, INK).pos(Pos::new(HPos::Right, VPos::Center));
-        let behind = text(11.0, INK).pos(Pos::new(HPos::Left, VPos::Center));
-        area.draw_text(&row.contestant, &before, (BAR_LEFT - 6, middle))?;
+        let name_style = text(11.0, INK).pos(Pos::new(HPos::Right, VPos::Center));
+        let number_style = text(11.0, INK).pos(Pos::new(HPos::Left, VPos::Center));
+        area.draw_text(&row.client, &name_style, (BAR_LEFT - 6, middle))?;
         let mark = if row.unranked.is_some() { "*" } else { "" };
-        area.draw_text(&format!("{}{mark}", thousands(ops)), &behind, (end + 5, middle))?;
+        area.draw_text(&format!("{}{mark}", thousands(ops)), &number_style, (end + 5, middle))?;
     }
     Ok(())
 }
 
-/// What the marked figures are marked for.
-fn remarks(standings: &[&Standing]) -> Option<&'static str> {
-    let mut rows = standings.iter().flat_map(|standing| drawn_rows(standing));
+/// Returns the explanation of the marked numbers.
+fn remarks(results: &[&ScenarioResult]) -> Option<&'static str> {
+    let mut rows = results.iter().flat_map(|result| drawn_rows(result));
     rows.find_map(|(row, _)| row.unranked)
 }
 
@@ -159,13 +165,13 @@ fn text(size: f64, colour: RGBColor) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&colour)
 }
 
-/// Ours stands out, the floor is grey, the peers have a colour each wherever they appear.
+/// Returns the colour of a client, the same wherever it appears.
 fn colour(name: &str) -> RGBColor {
     COLOURS.iter().find(|(known, _)| *known == name).map_or(MUTED, |&(_, colour)| colour)
 }
 
 fn stroke(name: &str) -> u32 {
-    let ours = name.parse::<crate::contestant::Entry>().is_ok_and(|entry| entry.profile.role == Role::Ours);
+    let ours = name.parse::<crate::adapter::Entry>().is_ok_and(|entry| entry.profile.role == Role::Ours);
     if ours { 4 } else { 2 }
 }
 
@@ -180,8 +186,8 @@ const COLOURS: &[(&str, RGBColor)] = &[
 ];
 const INK: RGBColor = RGBColor(30, 30, 30);
 const MUTED: RGBColor = RGBColor(110, 110, 110);
-/// The scale of operations begins here; a curve below it lies on the edge.
-const LEAST_OPS: f64 = 1_000.0;
+/// The start of the axis of operations; lower values are drawn there.
+const MIN_OPS: f64 = 1_000.0;
 const WIDTH: u32 = 960;
 const CURVES_HEIGHT: u32 = 460;
 const PANEL_COLUMNS: usize = 2;
@@ -190,18 +196,18 @@ const FOOTER_HEIGHT: u32 = 26;
 const PADDING: i32 = 12;
 const BAR_LEFT: i32 = 128;
 const BAR_STEP: i32 = 22;
-const FIGURE_WIDTH: i32 = 72;
+const NUMBER_WIDTH: i32 = 72;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contestant::Entry;
+    use crate::adapter::Entry;
     use crate::results::Figures;
     use crate::scenario::SCENARIOS;
 
     #[test]
-    fn every_contestant_has_a_colour_of_its_own() {
-        let is_drawn = |entry: &&Entry| entry.runtime != Runtime::MultiThread && entry.profile.role != Role::Wire;
+    fn every_client_has_another_colour() {
+        let is_drawn = |entry: &&Entry| entry.runtime != Runtime::MultiThread && entry.profile.role != Role::Variant;
         for entry in Entry::all().iter().filter(is_drawn) {
             let mine = colour(entry.profile.id);
             assert_ne!(mine, MUTED, "{entry}");
@@ -210,30 +216,30 @@ mod tests {
     }
 
     #[test]
-    fn the_chart_names_every_scenario_and_every_figure() {
+    fn the_chart_contains_every_scenario_and_every_number() {
         let entries = Entry::all();
         let figures = |ops| Figures { ops_per_second: ops, ..Figures::default() };
-        let standings: Vec<_> = SCENARIOS
+        let results: Vec<_> = SCENARIOS
             .iter()
             .map(|scenario| {
                 let outcomes = entries.iter().map(|entry| (*entry, Ok(figures(123_456.0))));
-                Standing::new(scenario, outcomes.collect())
+                ScenarioResult::new(scenario, outcomes.collect())
             })
             .collect();
-        let svg = draw(&standings, "a machine").unwrap();
+        let svg = draw(&results, "a machine").unwrap();
         assert!(svg.trim_end().ends_with("</svg>"));
-        for standing in standings.iter().filter(|standing| !is_on_curve(standing)) {
-            assert!(svg.contains(standing.title), "{}", standing.title);
+        for result in results.iter().filter(|result| !is_on_curve(result)) {
+            assert!(svg.contains(result.title), "{}", result.title);
         }
         assert!(svg.contains("123,456") && svg.contains("a machine"));
-        assert!(!svg.contains("+mt"), "twins are in the tables");
+        assert!(!svg.contains("+mt"), "the multi-threaded runtime is in the tables only");
     }
 
     #[test]
-    fn small_gets_make_a_curve_and_the_rest_bars() {
+    fn small_gets_are_a_curve_and_other_scenarios_bars() {
         let on_curve: Vec<_> = SCENARIOS
             .iter()
-            .filter(|scenario| is_on_curve(&Standing::new(scenario, Vec::new())))
+            .filter(|scenario| is_on_curve(&ScenarioResult::new(scenario, Vec::new())))
             .map(|scenario| scenario.id)
             .collect();
         assert_eq!(on_curve, ["get-1", "get-16", "get-64", "get-512", "get-4096", "get-10000"]);

@@ -1,4 +1,4 @@
-//! A child process: one contestant, one scenario, one measured part or idle time, one line of JSON.
+//! A child process: measures one client in one scenario, and prints one line of JSON.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -9,78 +9,79 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::contestant::{self, Contestant, Entry, Footprint, Setup};
-use crate::course::Course;
+use crate::adapter::{self, Adapter, Entry, Footprint, Setup};
 use crate::probe::{self, Probe};
 use crate::report::Report;
+use crate::workload::Workload;
 
-/// Runs the contestant in a thread of its own, and watches the clock in this one.
+/// Runs the client in another thread, and takes the measurements in this one.
 pub(crate) fn measure(entry: Entry, setup: Setup, seconds: f64) -> Result<Report> {
     raise_open_files()?;
     let mut probe = Probe::from_environment()?;
-    let course = Arc::new(course(entry, &setup));
+    let workload = Arc::new(workload(entry, &setup));
     let (ready, is_ready) = mpsc::channel();
     let (ended, has_ended) = mpsc::channel();
-    let runners_course = Arc::clone(&course);
-    thread::spawn(move || ended.send(contestant::start(entry, &setup, &runners_course, &ready)));
+    let shared = Arc::clone(&workload);
+    thread::spawn(move || ended.send(adapter::start(entry, &setup, &shared, &ready)));
 
-    await_ready(&is_ready, &has_ended)?;
-    let warm_up = Snapshot::warm_up(&course);
+    wait_until_ready(&is_ready, &has_ended)?;
+    let warm_up = Snapshot::warm_up(&workload);
     probe.begin()?;
-    let begin = Snapshot::take(&course);
-    course.measure(nth_to_time(&warm_up, &begin));
+    let begin = Snapshot::take(&workload);
+    workload.measure(sampling_interval(&warm_up, &begin));
     thread::sleep(Duration::from_secs_f64(seconds));
-    await_a_turn(&course);
-    let end = Snapshot::take(&course);
+    wait_for_a_result(&workload);
+    let end = Snapshot::take(&workload);
     probe.end()?;
-    course.stop();
-    let ended = has_ended.recv_timeout(TIME_TO_END).context("callers do not end")?;
+    workload.stop();
+    let ended = has_ended.recv_timeout(STOP_TIMEOUT).context("the callers did not stop")?;
     ended?;
-    Ok(report(&course, &begin, &end))
+    Ok(report(&workload, &begin, &end))
 }
 
-/// Holds idle connections, and looks what they cost.
+/// Holds idle connections, and measures their memory.
 pub(crate) fn measure_idle(entry: Entry, setup: &Setup, seconds: f64) -> Result<Footprint> {
     raise_open_files()?;
-    contestant::hold(entry, setup, Duration::from_secs_f64(seconds))
+    adapter::hold(entry, setup, Duration::from_secs_f64(seconds))
 }
 
-fn course(entry: Entry, setup: &Setup) -> Course {
+fn workload(entry: Entry, setup: &Setup) -> Workload {
     let scenario = setup.scenario;
-    match entry.profile.contestant {
-        Contestant::Lockstep => Course::new(scenario, 1, scenario.depth()),
-        _ => Course::new(scenario, scenario.callers, scenario.batch),
+    match entry.profile.adapter {
+        Adapter::Lockstep => Workload::new(scenario, 1, scenario.depth()),
+        _ => Workload::new(scenario, scenario.callers, scenario.batch),
     }
 }
 
-/// 4,096 connections need more open files than the usual soft limit of 1,024.
+/// Raises the limit of open files: 4,096 connections need more than the usual soft limit of 1,024.
 fn raise_open_files() -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     setrlimit(Resource::Nofile, raised).context("raising the limit of open files")
 }
 
-fn await_ready(ready: &Receiver<()>, ended: &Receiver<Result<()>>) -> Result<()> {
-    match ready.recv_timeout(TIME_TO_CONNECT) {
+fn wait_until_ready(ready: &Receiver<()>, ended: &Receiver<Result<()>>) -> Result<()> {
+    match ready.recv_timeout(CONNECT_TIMEOUT) {
         Ok(()) => Ok(()),
-        Err(RecvTimeoutError::Timeout) => bail!("not connected after {TIME_TO_CONNECT:?}"),
-        // The sender is gone: the contestant ended before it was ready, and says why.
+        Err(RecvTimeoutError::Timeout) => bail!("the client did not connect within {CONNECT_TIMEOUT:?}"),
+        // The client ended before it was ready; its result has the reason.
         Err(RecvTimeoutError::Disconnected) => match ended.recv() {
             Ok(Err(error)) => Err(error),
-            _ => Err(anyhow!("the contestant's thread panicked")),
+            _ => Err(anyhow!("the client's thread panicked")),
         },
     }
 }
 
-/// On a busy machine a short part may be over before a turn is; a rate and a latency need one.
-fn await_a_turn(course: &Course) {
+/// Waits for the first result, without which there is no rate and no latency: on a busy machine a short measurement may
+/// be over before a call is.
+fn wait_for_a_result(workload: &Workload) {
     let start = Instant::now();
-    while !course.has_an_outcome() && start.elapsed() < TIME_TO_END {
+    while !workload.has_a_result() && start.elapsed() < STOP_TIMEOUT {
         thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// What has been used and reached at one moment.
+/// The resources used and the operations done up to one instant.
 struct Snapshot {
     at: Instant,
     cpu: Duration,
@@ -89,22 +90,22 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    fn take(course: &Course) -> Self {
+    fn take(workload: &Workload) -> Self {
         let allocations = probe::allocations();
-        Self { at: Instant::now(), cpu: process_cpu(), ops: course.ops(), allocations }
+        Self { at: Instant::now(), cpu: process_cpu(), ops: workload.ops(), allocations }
     }
 
-    /// Lets the contestant warm up; the snapshot is of halfway, when it has found its speed.
-    fn warm_up(course: &Course) -> Self {
+    /// Lets the client warm up, and returns a snapshot taken in the middle of that time.
+    fn warm_up(workload: &Workload) -> Self {
         thread::sleep(WARM_UP / 2);
-        let halfway = Self::take(course);
+        let halfway = Self::take(workload);
         thread::sleep(WARM_UP / 2);
         halfway
     }
 }
 
-/// So few latencies are recorded that recording costs nobody a hundredth of a core.
-fn nth_to_time(from: &Snapshot, to: &Snapshot) -> u32 {
+/// Returns n such that recording the latency of every n-th call costs less than one percent of a core.
+fn sampling_interval(from: &Snapshot, to: &Snapshot) -> u32 {
     let rate = (to.ops - from.ops) as f64 / (to.at - from.at).as_secs_f64();
     (rate / LATENCIES_PER_SECOND).ceil() as u32
 }
@@ -114,16 +115,16 @@ fn process_cpu() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
-fn report(course: &Course, begin: &Snapshot, end: &Snapshot) -> Report {
-    let faults = course.faults();
+fn report(workload: &Workload, begin: &Snapshot, end: &Snapshot) -> Report {
+    let faults = workload.faults();
     Report {
         ops: end.ops - begin.ops,
-        claimed: course.ops(),
+        claimed: workload.ops(),
         seconds: (end.at - begin.at).as_secs_f64(),
         cpu_micros: (end.cpu - begin.cpu).as_secs_f64() * 1e6,
-        p50: course.latency(0.5),
-        p99: course.latency(0.99),
-        p999: course.latency(0.999),
+        p50: workload.latency(0.5),
+        p99: workload.latency(0.99),
+        p999: workload.latency(0.999),
         wrong: faults.wrong,
         failed: faults.failed,
         first_fault: faults.first,
@@ -132,6 +133,6 @@ fn report(course: &Course, begin: &Snapshot, end: &Snapshot) -> Report {
 }
 
 const WARM_UP: Duration = Duration::from_millis(200);
-const TIME_TO_CONNECT: Duration = Duration::from_secs(60);
-const TIME_TO_END: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const LATENCIES_PER_SECOND: f64 = 50_000.0;

@@ -1,4 +1,4 @@
-//! The comparison: a child process for each contestant and round, interleaved, and the server's word on each claim.
+//! Runs the clients: one child process per client and round, interleaved, each report checked by the servers' counters.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,21 +8,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::de::DeserializeOwned;
 
-use crate::contestant::{Contestant, Entry, Footprint, HOST, Runtime};
+use crate::adapter::{Adapter, Entry, Footprint, HOST, Runtime};
 use crate::cores::Cores;
 use crate::counting::{Counting, Round};
 use crate::native;
 use crate::options::{ChildOptions, Options};
 use crate::report::Report;
-use crate::results::{Counts, Figures, IdleRow, Standing};
+use crate::results::{Counts, Figures, IdleRow, ScenarioResult};
 use crate::scenario::{IDLE, Scenario, Verb};
 use crate::server::Servers;
 
-/// Everything a comparison needs, ready to run.
+/// A comparison that is ready to run.
 #[derive(Debug)]
 pub(crate) struct Comparison {
     scenarios: Vec<&'static Scenario>,
-    /// Whether idle connections are measured too.
+    /// Whether the memory of idle connections is measured.
     idle: bool,
     entries: Vec<Entry>,
     rounds: u32,
@@ -30,20 +30,20 @@ pub(crate) struct Comparison {
     cores: Cores,
     servers: Servers,
     counting: Counting,
-    /// The program that drives libmemcached, or why there is none.
+    /// The program that drives libmemcached, or the reason why there is none.
     libmemcached: Result<PathBuf, String>,
     program: PathBuf,
-    /// What a reader must know of this run.
+    /// Remarks about this run, for its reader.
     notes: Vec<String>,
 }
 
 impl Comparison {
-    /// Starts the servers and builds what is built at run time.
+    /// Starts the servers, and compiles the C programs.
     pub(crate) fn prepare(options: &Options) -> Result<Self> {
         let scenarios = options.scenarios();
         let (cores, warning) = Cores::find();
-        let workshop = native::workshop()?;
-        let (counting, mut notes) = Counting::find(&workshop);
+        let work_dir = native::work_dir()?;
+        let (counting, mut notes) = Counting::find(&work_dir);
         notes.extend(warning);
         let idle = options.idle().then_some(&IDLE);
         let needing_servers: Vec<_> = scenarios.iter().copied().chain(idle).collect();
@@ -52,7 +52,7 @@ impl Comparison {
             rounds: options.rounds(),
             seconds: options.seconds(),
             servers: Servers::start(&needing_servers, &cores)?,
-            libmemcached: native::libmemcached(&workshop).map_err(|error| format!("{error:#}")),
+            libmemcached: native::libmemcached(&work_dir).map_err(|error| format!("{error:#}")),
             program: std::env::current_exe().context("looking for this program")?,
             scenarios,
             idle: options.idle(),
@@ -74,34 +74,34 @@ impl Comparison {
         &self.cores
     }
 
-    /// Runs every scenario, and hands each one's standing over as soon as it is known.
-    pub(crate) fn run(&self, mut show: impl FnMut(&Standing)) -> Result<Vec<Standing>> {
-        let mut standings = Vec::new();
+    /// Runs every scenario, and passes each result to `show` as soon as it is known.
+    pub(crate) fn run(&self, mut show: impl FnMut(&ScenarioResult)) -> Result<Vec<ScenarioResult>> {
+        let mut results = Vec::new();
         for scenario in &self.scenarios {
-            let standing = self.scenario(scenario)?;
-            show(&standing);
-            standings.push(standing);
+            let result = self.scenario(scenario)?;
+            show(&result);
+            results.push(result);
         }
-        Ok(standings)
+        Ok(results)
     }
 
-    fn scenario(&self, scenario: &'static Scenario) -> Result<Standing> {
-        let entries = self.entries.iter().filter(|entry| entry.profile.is_of_interest(scenario));
+    fn scenario(&self, scenario: &'static Scenario) -> Result<ScenarioResult> {
+        let entries = self.entries.iter().filter(|entry| entry.profile.runs_in(scenario));
         let entries: Vec<_> = entries.copied().collect();
         let runs = self.rounds(&entries, scenario, |entry| self.timed_round(entry, scenario))?;
-        let outcomes = runs.into_iter().map(|run| self.finish(run, scenario));
-        Ok(Standing::new(scenario, outcomes.collect()))
+        let results = runs.into_iter().map(|run| self.finish(run, scenario));
+        Ok(ScenarioResult::new(scenario, results.collect()))
     }
 
-    /// What idle connections cost the contestants that can hold them; nothing when that was not asked for.
+    /// Measures the idle connections of the clients that support them; empty if that scenario is not selected.
     pub(crate) fn run_idle(&self) -> Result<Vec<IdleRow>> {
         if !self.idle {
             return Ok(Vec::new());
         }
-        let holders = self.entries.iter();
-        let holders = holders.filter(|entry| entry.profile.holds_connections && entry.profile.is_of_interest(&IDLE));
-        let holders: Vec<_> = holders.copied().collect();
-        let runs = self.rounds(&holders, &IDLE, |entry| self.idle_round(entry))?;
+        let entries =
+            self.entries.iter().filter(|entry| entry.profile.holds_connections && entry.profile.runs_in(&IDLE));
+        let entries: Vec<_> = entries.copied().collect();
+        let runs = self.rounds(&entries, &IDLE, |entry| self.idle_round(entry))?;
         Ok(runs.into_iter().map(|run| IdleRow::new(&IDLE, run.entry, run.reports)).collect())
     }
 
@@ -125,7 +125,7 @@ impl Comparison {
         Ok(runs)
     }
 
-    /// Adds the counting round to the timed ones.
+    /// Runs the counting round, and combines it with the timed rounds.
     fn finish(&self, run: Run<Report>, scenario: &'static Scenario) -> (Entry, Result<Figures, String>) {
         let entry = run.entry;
         let figures = run.reports.and_then(|reports| {
@@ -140,7 +140,7 @@ impl Comparison {
         self.child(entry, scenario, self.seconds, Vec::new())
     }
 
-    /// The heap is looked at in the same round: counting it costs time, which is not measured here.
+    /// Counts the heap in the same round: counting takes time, but no time is measured here.
     fn idle_round(&self, entry: Entry) -> Result<Footprint> {
         let round = self.counting.round_of_allocations()?;
         let mut words = self.cores.for_client(entry.runtime == Runtime::MultiThread);
@@ -161,7 +161,7 @@ impl Comparison {
         })
     }
 
-    /// Runs one child, and believes its report only as far as the servers bear it out.
+    /// Runs one child, and checks its report against the servers' counters.
     fn child(&self, entry: Entry, scenario: &'static Scenario, seconds: f64, prefix: Vec<String>) -> Result<Report> {
         let mut words = self.cores.for_client(entry.runtime == Runtime::MultiThread);
         words.extend(prefix);
@@ -174,12 +174,12 @@ impl Comparison {
 
     fn child_words(&self, entry: Entry, scenario: &'static Scenario, seconds: f64) -> Result<Vec<String>> {
         let ports = self.servers.ports(scenario);
-        if entry.profile.contestant == Contestant::Libmemcached {
+        if entry.profile.adapter == Adapter::Libmemcached {
             let program = self.libmemcached.as_ref().map_err(|reason| anyhow!(reason.clone()))?;
             return Ok(libmemcached_words(&program.display().to_string(), scenario, &ports, seconds));
         }
         let authority = self.servers.authority(scenario);
-        let options = ChildOptions { contestant: entry, scenario, ports, seconds, authority };
+        let options = ChildOptions { client: entry, scenario, ports, seconds, authority };
         let mut words = vec![self.program.display().to_string()];
         words.extend(options.words());
         Ok(words)
@@ -189,28 +189,28 @@ impl Comparison {
         self.servers.counter(scenario, scenario.verb.server_counter())
     }
 
-    /// A set that waits for no reply may still be on its way when its client has gone, so the count gets a moment.
+    /// Checks a report against the servers' counters, which may lag behind: a client may end before its sets arrive.
     fn check_claim(&self, scenario: &Scenario, before: u64, report: &Report) -> Result<()> {
         let start = Instant::now();
         let mut counted = self.server_count(scenario)? - before;
-        while counted < report.claimed && start.elapsed() < TIME_TO_CATCH_UP {
+        while counted < report.claimed && start.elapsed() < MAX_COUNTER_LAG {
             thread::sleep(Duration::from_millis(20));
             counted = self.server_count(scenario)? - before;
         }
         ensure!(
             counted >= report.claimed,
-            "it counts {} right answers where the servers count {counted}",
+            "it reports {} correct results, but the servers count {counted}",
             report.claimed
         );
         if scenario.verb == Verb::Set {
-            let spoilt = self.servers.spoilt(scenario)?;
-            ensure!(spoilt == 0, "it left {spoilt} keys without their value");
+            let lost = self.servers.count_lost_values(scenario)?;
+            ensure!(lost == 0, "it left {lost} keys without their value");
         }
         Ok(())
     }
 }
 
-/// The rounds of one contestant in one scenario; after a failure it is out.
+/// The rounds of one client in one scenario; it is skipped after its first failure.
 struct Run<R> {
     entry: Entry,
     reports: Result<Vec<R>, String>,
@@ -218,7 +218,7 @@ struct Run<R> {
 
 impl<R> Run<R> {
     fn new(entry: Entry, scenario: &Scenario) -> Self {
-        let reports = entry.profile.unfit(scenario).map_or_else(|| Ok(Vec::new()), Err);
+        let reports = entry.profile.unsupported(scenario).map_or_else(|| Ok(Vec::new()), Err);
         Self { entry, reports }
     }
 
@@ -254,17 +254,17 @@ fn run_child<R: DeserializeOwned>(words: &[String]) -> Result<R> {
     let output = Command::new(program).args(arguments).output();
     let output = output.with_context(|| format!("starting {program}"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{} ({})", cause(&said), output.status);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        bail!("{} ({})", cause(&stderr), output.status);
     }
     serde_json::from_slice(&output.stdout).context("reading a child's report")
 }
 
-/// What a child gave as the cause of its failure: its error, or the last thing it said.
+/// Returns the cause of a child's failure: its error, or otherwise the last line that it printed.
 fn cause(text: &str) -> &str {
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let error = lines.clone().find_map(|line| line.strip_prefix("Error: "));
-    error.or_else(|| lines.next_back()).unwrap_or("it said nothing")
+    error.or_else(|| lines.next_back()).unwrap_or("no message")
 }
 
 fn progress(scenario: &Scenario, entry: Entry, what: &str) {
@@ -273,21 +273,21 @@ fn progress(scenario: &Scenario, entry: Entry, what: &str) {
 
 const COUNTING_SECONDS: f64 = 0.3;
 const IDLE_SECONDS: f64 = 2.0;
-const TIME_TO_CATCH_UP: Duration = Duration::from_secs(5);
+const MAX_COUNTER_LAG: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_cause_of_a_failure_is_its_error_or_the_last_word() {
+    fn the_cause_of_a_failure_is_its_error_or_the_last_line() {
         let cases = [
-            ("", "it said nothing"),
+            ("", "no message"),
             ("connecting\nno route\n\n", "no route"),
             ("warning\nError: refused\n\nStack backtrace:\n 0: main\n", "refused"),
         ];
-        for (said, told) in cases {
-            assert_eq!(cause(said), told);
+        for (stderr, expected) in cases {
+            assert_eq!(cause(stderr), expected);
         }
     }
 }

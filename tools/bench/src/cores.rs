@@ -1,10 +1,10 @@
-//! Which core the server runs on, and which the clients.
+//! The CPU cores that the servers and the clients are pinned to.
 
 use std::process::Command;
 
 use rustix::thread::{CpuSet, sched_getaffinity};
 
-/// How processes are pinned to cores; not at all when there are too few of them, or no taskset.
+/// The pinning of processes to cores; none if there are too few cores or no taskset.
 #[derive(Clone, Debug)]
 pub(crate) struct Cores {
     pinning: Option<Pinning>,
@@ -13,44 +13,44 @@ pub(crate) struct Cores {
 #[derive(Clone, Debug)]
 struct Pinning {
     server: String,
-    /// For clients on one thread.
+    /// The core of clients with one thread.
     client: String,
-    /// For clients on several threads: every core that is not the server's.
+    /// The cores of clients with several threads: all but the server's, or both if there are only two.
     clients: String,
 }
 
 impl Cores {
-    /// Shares out the cores that this process may use; says so when it cannot.
+    /// Assigns the cores that this process may use, and returns a warning if they cannot be assigned.
     pub(crate) fn find() -> (Self, Option<String>) {
         let allowed = allowed_cores();
-        let Some(pinning) = share_out(&allowed) else {
-            let warning = format!("{} core to use: client and server share it, unpinned", allowed.len());
+        let Some(pinning) = assign(&allowed) else {
+            let warning = format!("only {} core: clients and servers share it", allowed.len());
             return (Self { pinning: None }, Some(warning));
         };
         if Command::new("taskset").arg("--version").output().is_err() {
-            let warning = "taskset is missing, so nothing is pinned (apt-get install util-linux)";
+            let warning = "taskset is not installed, so no process is pinned (apt-get install util-linux)";
             return (Self { pinning: None }, Some(warning.to_owned()));
         }
         (Self { pinning: Some(pinning) }, None)
     }
 
-    /// What to put before the server's command line.
+    /// Returns the words that precede a server's command line.
     pub(crate) fn for_server(&self) -> Vec<String> {
         taskset(self.pinning.as_ref().map(|pinning| &pinning.server))
     }
 
-    /// What to put before a client's command line.
+    /// Returns the words that precede a client's command line.
     pub(crate) fn for_client(&self, multi_thread: bool) -> Vec<String> {
         let pinning = self.pinning.as_ref();
         taskset(pinning.map(|pinning| if multi_thread { &pinning.clients } else { &pinning.client }))
     }
 
-    /// One line for the report.
+    /// Returns one line for the report.
     pub(crate) fn describe(&self) -> String {
         self.pinning.as_ref().map_or_else(
-            || "unpinned".to_owned(),
+            || "not pinned".to_owned(),
             |Pinning { server, client, clients }| {
-                format!("server on core {server}, clients on core {client} (multi-threaded: {clients})")
+                format!("servers on core {server}, clients on core {client} (multi-threaded: {clients})")
             },
         )
     }
@@ -60,9 +60,11 @@ fn taskset(cores: Option<&String>) -> Vec<String> {
     cores.map_or_else(Vec::new, |cores| vec!["taskset".to_owned(), "-c".to_owned(), cores.clone()])
 }
 
-fn share_out(allowed: &[usize]) -> Option<Pinning> {
+fn assign(allowed: &[usize]) -> Option<Pinning> {
     let (server, clients) = allowed.split_first()?;
     let client = clients.first()?;
+    // Several threads on one core would not run in parallel: with two cores they share the server's.
+    let clients = if clients.len() == 1 { allowed } else { clients };
     let clients: Vec<_> = clients.iter().map(ToString::to_string).collect();
     Some(Pinning { server: server.to_string(), client: client.to_string(), clients: clients.join(",") })
 }
@@ -79,16 +81,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_core_is_the_servers_and_the_others_the_clients() {
-        let pinning = share_out(&[2, 5, 6]).unwrap();
+    fn the_first_core_is_for_servers_and_the_others_for_clients() {
+        let pinning = assign(&[2, 5, 6]).unwrap();
         assert_eq!(pinning.server, "2");
         assert_eq!(pinning.client, "5");
         assert_eq!(pinning.clients, "5,6");
     }
 
     #[test]
-    fn one_core_is_too_few_to_pin() {
-        assert!(share_out(&[0]).is_none());
-        assert!(share_out(&[]).is_none());
+    fn multi_threaded_clients_have_two_cores_at_least() {
+        let pinning = assign(&[0, 1]).unwrap();
+        assert_eq!((pinning.server.as_str(), pinning.client.as_str(), pinning.clients.as_str()), ("0", "1", "0,1"));
+    }
+
+    #[test]
+    fn with_one_core_nothing_is_pinned() {
+        assert!(assign(&[0]).is_none());
+        assert!(assign(&[]).is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! The counting round: allocations and system calls of a contestant, in an extra short run that is not timed.
+//! The counting round: counts the allocations and system calls of a client in a short run that is not timed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,29 +10,29 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use crate::native;
 use crate::probe::{ALLOCATIONS, MARK_BEGIN, MARK_END, PERF_ACKNOWLEDGED, PERF_CONTROL, STRACE_MARKS};
 
-/// What this machine lets us count with.
+/// The means of counting that this machine has.
 #[derive(Debug)]
 pub(crate) struct Counting {
-    workshop: PathBuf,
+    work_dir: PathBuf,
     tracer: Option<Tracer>,
     /// The library to preload that counts allocations.
     allocation_counter: Option<PathBuf>,
 }
 
-/// What counts system calls.
+/// The program that counts system calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tracer {
-    /// Costs next to nothing, so what is counted is what happens in a timed round.
+    /// `perf`: hardly slows the client down, so the counts are those of a timed round.
     Perf,
-    /// Stops the client at every call: it falls behind, and more becomes ready together than otherwise.
+    /// `strace`: stops the client at every call, so that more becomes ready at the same time than in a timed round.
     Strace,
 }
 
 impl Counting {
-    /// Finds the tools; says what is missing, and how to get it.
-    pub(crate) fn find(workshop: &Path) -> (Self, Vec<String>) {
+    /// Finds the tools, and returns notes about those that are missing.
+    pub(crate) fn find(work_dir: &Path) -> (Self, Vec<String>) {
         let mut notes = Vec::new();
-        let counter = native::allocation_counter(workshop);
+        let counter = native::allocation_counter(work_dir);
         if let Err(error) = &counter {
             notes.push(format!("allocations are not counted: {error:#}"));
         }
@@ -42,11 +42,11 @@ impl Counting {
             Some(Tracer::Strace) => notes.push(STRACE_NOTE.to_owned()),
             None => notes.push(NO_TRACER_NOTE.to_owned()),
         }
-        let workshop = workshop.to_owned();
-        (Self { workshop, tracer, allocation_counter: counter.ok() }, notes)
+        let work_dir = work_dir.to_owned();
+        (Self { work_dir, tracer, allocation_counter: counter.ok() }, notes)
     }
 
-    /// Begins a counting round, unless there is nothing to count with.
+    /// Prepares a counting round; `None` if nothing can be counted.
     pub(crate) fn round(&self) -> Result<Option<Round<'_>>> {
         if self.tracer.is_none() && self.allocation_counter.is_none() {
             return Ok(None);
@@ -54,7 +54,7 @@ impl Counting {
         Round::prepare(self, self.tracer).map(Some)
     }
 
-    /// Begins a round that looks at the allocator alone, unless there is nothing to look with.
+    /// Prepares a round that counts allocations only; `None` if they cannot be counted.
     pub(crate) fn round_of_allocations(&self) -> Result<Option<Round<'_>>> {
         self.allocation_counter.is_some().then(|| Round::prepare(self, None)).transpose()
     }
@@ -70,13 +70,13 @@ impl Tracer {
     }
 }
 
-/// perf may be there and not be allowed to.
+/// Returns whether perf works: it may be installed but not permitted.
 fn perf_counts_system_calls() -> bool {
     let trial = Command::new("perf").args(["stat", "-x", ",", "-e", PERF_EVENT, "true"]).output();
     trial.is_ok_and(|output| perf_count(&String::from_utf8_lossy(&output.stderr)).is_ok())
 }
 
-/// One counting round: its pipes and files, removed with it.
+/// A counting round, with its pipes and files, which are removed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Round<'a> {
     counting: &'a Counting,
@@ -86,7 +86,7 @@ pub(crate) struct Round<'a> {
 
 impl<'a> Round<'a> {
     fn prepare(counting: &'a Counting, tracer: Option<Tracer>) -> Result<Self> {
-        let folder = counting.workshop.join(format!("count.{}", std::process::id()));
+        let folder = counting.work_dir.join(format!("count.{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let round = Self { counting, tracer, folder };
         if tracer == Some(Tracer::Perf) {
@@ -98,7 +98,7 @@ impl<'a> Round<'a> {
         Ok(round)
     }
 
-    /// What to put before a child's command line.
+    /// Returns the words that precede a child's command line.
     pub(crate) fn prefix(&self) -> Vec<String> {
         let mut words = match self.tracer {
             Some(Tracer::Perf) => self.perf(),
@@ -110,7 +110,7 @@ impl<'a> Round<'a> {
         words
     }
 
-    /// The system calls of the measured part.
+    /// Returns the number of system calls during the measurement.
     pub(crate) fn system_calls(&self) -> Result<Option<u64>> {
         let Some(tracer) = self.tracer else {
             return Ok(None);
@@ -160,23 +160,23 @@ impl<'a> Round<'a> {
 
 impl Drop for Round<'_> {
     fn drop(&mut self) {
-        // Left over files are in nobody's way: the next round has its own.
+        // Files that remain do no harm: the next round has others.
         drop(fs::remove_dir_all(&self.folder));
     }
 }
 
-/// Reads perf's line of comma-separated values.
+/// Returns the count in perf's comma-separated output.
 fn perf_count(text: &str) -> Result<u64> {
-    let line = text.lines().find(|line| line.contains(PERF_EVENT)).context("perf counted nothing")?;
+    let line = text.lines().find(|line| line.contains(PERF_EVENT)).context("perf printed no count")?;
     let count = line.split(',').next().unwrap_or_default();
-    count.parse().with_context(|| format!("perf says {count:?}"))
+    count.parse().with_context(|| format!("perf printed {count:?} as the count"))
 }
 
-/// Counts the calls between the marks; a call that was interrupted by another thread's has two lines.
+/// Counts the calls between the two marks. A call that another thread interrupts has a second line, marked `resumed`.
 fn strace_count(trace: &str) -> Result<u64> {
     let mut lines = trace.lines();
     if !lines.any(|line| line.contains(MARK_BEGIN)) {
-        bail!("the trace has no beginning");
+        bail!("the trace has no start mark");
     }
     let mut count = 0;
     for line in lines {
@@ -185,7 +185,7 @@ fn strace_count(trace: &str) -> Result<u64> {
         }
         count += u64::from(!line.contains(" resumed>"));
     }
-    bail!("the trace has no end")
+    bail!("the trace has no end mark")
 }
 
 const PERF_EVENT: &str = "raw_syscalls:sys_enter";
@@ -193,23 +193,23 @@ const CONTROL: &str = "control";
 const ACKNOWLEDGED: &str = "acknowledged";
 const COUNTER: &str = "allocations";
 const TRACE: &str = "trace";
-const STRACE_NOTE: &str = "system calls are counted by strace, which slows clients down so that more becomes ready together; perf counts truer (apt-get install linux-perf, as root)";
-const NO_TRACER_NOTE: &str = "system calls are not counted: apt-get install linux-perf (as root) or strace";
+const STRACE_NOTE: &str = "system calls are counted by strace, which slows the clients down and so lowers the counts; perf is more exact (apt-get install linux-perf, run as root)";
+const NO_TRACER_NOTE: &str = "system calls are not counted: apt-get install linux-perf (run as root) or strace";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn perf_says_how_many() {
-        let said = "# started on Sat\n\n14203,,raw_syscalls:sys_enter,501881,100.00,,\n";
-        assert_eq!(perf_count(said).unwrap(), 14_203);
+    fn the_count_of_perf_is_read() {
+        let output = "# started on Sat\n\n14203,,raw_syscalls:sys_enter,501881,100.00,,\n";
+        assert_eq!(perf_count(output).unwrap(), 14_203);
         assert!(perf_count("<not counted>,,raw_syscalls:sys_enter,0,100.00,,\n").is_err());
         assert!(perf_count("Permission denied").is_err());
     }
 
     #[test]
-    fn strace_lines_between_the_marks_are_calls() {
+    fn strace_lines_between_the_marks_are_counted() {
         let trace = "\
 7 execve(\"child\") = 0
 7 statx(AT_FDCWD, \"/remcache-bench-begin\", 0) = -1 ENOENT

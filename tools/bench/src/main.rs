@@ -1,12 +1,14 @@
-//! Side by side: remcache and its peers on the same servers, in interleaved rounds, printed, as JSON and as a chart.
+//! Measures remcache and other clients on the same servers, in interleaved rounds. The results are printed as tables, and
+//! written as JSON and as a chart on request.
 
+mod adapter;
+mod binary_protocol;
 mod chart;
 mod child;
 mod comparison;
-mod contestant;
 mod cores;
 mod counting;
-mod course;
+mod items;
 mod machine;
 mod native;
 mod options;
@@ -15,13 +17,12 @@ mod probe;
 mod report;
 mod results;
 mod ring;
-mod samples;
 mod scenario;
 mod server;
 mod table;
 mod targets;
 mod tools;
-mod wire;
+mod workload;
 
 use std::fs;
 use std::io::Write;
@@ -30,14 +31,14 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use serde::Serialize;
 
+use crate::adapter::Setup;
 use crate::comparison::Comparison;
-use crate::contestant::Setup;
 use crate::machine::Machine;
 use crate::options::{Child, ChildOptions, CommandLine, Options};
-use crate::results::{IdleRow, Standing};
+use crate::results::{IdleRow, ScenarioResult};
 use crate::ring::RingRow;
 use crate::scenario::IDLE;
-use crate::targets::Verdict;
+use crate::targets::TargetResult;
 
 fn main() -> Result<()> {
     let command_line = CommandLine::parse();
@@ -51,24 +52,24 @@ fn main() -> Result<()> {
 fn run_child(options: ChildOptions) -> Result<()> {
     let setup = Setup { scenario: options.scenario, ports: options.ports, authority: options.authority };
     let line = if setup.scenario.id == IDLE.id {
-        serde_json::to_string(&child::measure_idle(options.contestant, &setup, options.seconds)?)
+        serde_json::to_string(&child::measure_idle(options.client, &setup, options.seconds)?)
     } else {
-        serde_json::to_string(&child::measure(options.contestant, setup, options.seconds)?)
+        serde_json::to_string(&child::measure(options.client, setup, options.seconds)?)
     };
     println!("{}", line?);
     Ok(())
 }
 
 fn compare(options: &Options) -> Result<()> {
-    let machine = Machine::look()?;
+    let machine = Machine::detect()?;
     let comparison = Comparison::prepare(options)?;
     let mut notes = comparison.notes().to_vec();
     notes.extend(machine.warning());
     println!("{}; {}", machine.describe(), comparison.cores().describe());
-    println!("medians of {} rounds of {} s each", options.rounds(), options.seconds());
+    println!("medians of {} rounds of {} s", options.rounds(), options.seconds());
     notes.iter().for_each(|note| println!("Note: {note}"));
 
-    let standings = comparison.run(|standing| println!("{}", table::standing(standing)))?;
+    let results = comparison.run(|result| println!("{}", table::result(result)))?;
     let idle = comparison.run_idle()?;
     if !idle.is_empty() {
         println!("{}", table::idle(&idle));
@@ -77,8 +78,8 @@ fn compare(options: &Options) -> Result<()> {
     if !ring.is_empty() {
         println!("{}", table::ring(&ring));
     }
-    let targets = targets::judge(&standings, &idle, &ring);
-    println!("{}", table::verdicts(&targets));
+    let targets = targets::evaluate(&results, &idle, &ring);
+    println!("{}", table::targets(&targets));
 
     let pinning = comparison.cores().describe();
     let document = Document {
@@ -87,8 +88,8 @@ fn compare(options: &Options) -> Result<()> {
         rounds: options.rounds(),
         seconds: options.seconds(),
         notes,
-        contestants: contestants(&comparison),
-        standings,
+        clients: clients(&comparison),
+        results,
         idle,
         ring,
         targets,
@@ -96,7 +97,7 @@ fn compare(options: &Options) -> Result<()> {
     document.write(options)
 }
 
-/// Everything that was found, as it is stored.
+/// The JSON document with all results.
 #[derive(Serialize)]
 struct Document {
     machine: Machine,
@@ -104,27 +105,27 @@ struct Document {
     rounds: u32,
     seconds: f64,
     notes: Vec<String>,
-    contestants: Vec<About>,
-    standings: Vec<Standing>,
+    clients: Vec<ClientInfo>,
+    results: Vec<ScenarioResult>,
     idle: Vec<IdleRow>,
     ring: Vec<RingRow>,
-    targets: Vec<Verdict>,
+    targets: Vec<TargetResult>,
 }
 
-/// Who a contestant is.
+/// The description of a client.
 #[derive(Serialize)]
-struct About {
-    contestant: String,
+struct ClientInfo {
+    client: String,
     note: &'static str,
 }
 
-fn contestants(comparison: &Comparison) -> Vec<About> {
-    let about = |entry: &contestant::Entry| About { contestant: entry.to_string(), note: entry.profile.note };
-    comparison.entries().iter().map(about).collect()
+fn clients(comparison: &Comparison) -> Vec<ClientInfo> {
+    let info = |entry: &adapter::Entry| ClientInfo { client: entry.to_string(), note: entry.profile.note };
+    comparison.entries().iter().map(info).collect()
 }
 
 impl Document {
-    /// Writes the files that were asked for.
+    /// Writes the files that the options name.
     fn write(&self, options: &Options) -> Result<()> {
         if let Some(path) = &options.json {
             let mut json = serde_json::to_vec_pretty(self)?;
@@ -132,7 +133,7 @@ impl Document {
             fs::write(path, json).with_context(|| format!("writing {}", path.display()))?;
         }
         if let Some(path) = &options.svg {
-            let svg = chart::draw(&self.standings, &self.machine.describe())?;
+            let svg = chart::draw(&self.results, &self.machine.describe())?;
             fs::write(path, svg).with_context(|| format!("writing {}", path.display()))?;
         }
         Ok(())

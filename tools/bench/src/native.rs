@@ -1,4 +1,4 @@
-//! Compiles the two C programs: libmemcached as a contestant, and the counter of allocations.
+//! Compiles the C sources: the libmemcached client, and the library that counts allocations.
 
 use std::env;
 use std::fs;
@@ -8,32 +8,32 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-/// A folder beside this program, for what is built and written while it runs.
-pub(crate) fn workshop() -> Result<PathBuf> {
+/// Creates a directory next to this program, for files that are built and written while it runs.
+pub(crate) fn work_dir() -> Result<PathBuf> {
     let program = env::current_exe().context("looking for this program")?;
-    let folder = program.with_file_name("remcache-bench-native");
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-    Ok(folder)
+    let directory = program.with_file_name("remcache-bench-native");
+    fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
+    Ok(directory)
 }
 
-/// Builds the program that drives libmemcached.
-pub(crate) fn libmemcached(workshop: &Path) -> Result<PathBuf> {
+/// Compiles the program that drives libmemcached.
+pub(crate) fn libmemcached(work_dir: &Path) -> Result<PathBuf> {
     let source = include_str!("../c/libmemcached_bench.c");
     let arguments = ["-lmemcached", "-lpthread"];
-    compile(workshop, "libmemcached_bench", source, &arguments)
+    compile(work_dir, "libmemcached_bench", source, &arguments)
         .context("apt-get install gcc libc6-dev libmemcached-dev")
 }
 
-/// Builds the library that counts calls to the allocator of glibc.
-pub(crate) fn allocation_counter(workshop: &Path) -> Result<PathBuf> {
+/// Compiles the library that counts calls to glibc's allocator.
+pub(crate) fn allocation_counter(work_dir: &Path) -> Result<PathBuf> {
     let source = include_str!("../c/count_allocations.c");
-    compile(workshop, "count_allocations.so", source, &["-shared", "-fPIC"]).context("apt-get install gcc libc6-dev")
+    compile(work_dir, "count_allocations.so", source, &["-shared", "-fPIC"]).context("apt-get install gcc libc6-dev")
 }
 
-/// The old program is replaced only when the new one is whole: another run may be using it.
-fn compile(workshop: &Path, name: &str, source: &str, arguments: &[&str]) -> Result<PathBuf> {
-    let unfinished = workshop.join(format!("{name}.{}", std::process::id()));
-    let finished = workshop.join(name);
+/// Compiles a source. An older program is replaced only by a complete one, because another run may be using it.
+fn compile(work_dir: &Path, name: &str, source: &str, arguments: &[&str]) -> Result<PathBuf> {
+    let unfinished = work_dir.join(format!("{name}.{}", std::process::id()));
+    let finished = work_dir.join(name);
     let mut command = Command::new("cc");
     command.args(["-O2", "-o"]).arg(&unfinished).args(["-x", "c", "-"]).args(arguments);
     let output = run(command, source).context("running cc")?;
@@ -42,7 +42,7 @@ fn compile(workshop: &Path, name: &str, source: &str, arguments: &[&str]) -> Res
     Ok(finished)
 }
 
-/// Runs a compiler that reads its source from the standard input.
+/// Runs a compiler that reads the source from its standard input.
 fn run(mut command: Command, source: &str) -> io::Result<Output> {
     let command = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut compiler = command.spawn()?;
@@ -63,9 +63,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_compiler_says_first_is_told() {
-        let said = b"a.c: In function 'main':\na.c:1:10: fatal error: memcached.h: No such file\nmore";
-        assert!(first_error(said).ends_with("No such file"));
+    fn the_first_error_of_the_compiler_is_returned() {
+        let stderr = b"a.c: In function 'main':\na.c:1:10: fatal error: memcached.h: No such file\nmore";
+        assert!(first_error(stderr).ends_with("No such file"));
         assert_eq!(first_error(b""), "failed");
     }
 }

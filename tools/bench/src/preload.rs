@@ -1,4 +1,4 @@
-//! Stores a scenario's keys before it, and reads them back after contestants have written.
+//! Stores the items of a scenario before it runs, and checks them after clients have written them.
 
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
@@ -6,46 +6,46 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::contestant::HOST;
-use crate::samples;
+use crate::adapter::HOST;
+use crate::binary_protocol::{self as binary, Reply};
+use crate::items;
 use crate::scenario::Scenario;
-use crate::wire::{self, Reply};
 
-/// Stores every key: quiet sets, which answer only when they fail, and a no-op.
+/// Stores every item, with quiet sets, which are answered only if they fail, and a no-op.
 pub(crate) fn store(port: u16, scenario: &Scenario) -> Result<()> {
     let mut connection = Connection::open(port)?;
     for chunk in chunks(scenario) {
         let requests = chunk.clone().map(|index| {
-            let key = samples::key(index);
+            let key = items::key(index);
             let mut request = Vec::new();
-            let value = samples::value(&key, scenario.value_len);
-            wire::encode_set(wire::SET_QUIET, index as u32, key.as_bytes(), &value, &mut request);
+            let value = items::value(&key, scenario.value_len);
+            binary::encode_set(binary::SET_QUIET, index as u32, key.as_bytes(), &value, &mut request);
             request
         });
         connection.write(requests)?;
         let (reply, _) = connection.read()?;
-        ensure!(reply.opcode == wire::NOOP, "storing a key failed with status {:#04x}", reply.status);
+        ensure!(reply.opcode == binary::NOOP, "storing a key failed with status {:#04x}", reply.status);
     }
     Ok(())
 }
 
-/// How many keys do not hold their value: quiet gets, where a missing reply is a missing key.
-pub(crate) fn spoilt(port: u16, scenario: &Scenario) -> Result<u64> {
+/// Returns the number of keys without their value, with quiet gets, which are not answered if a key is missing.
+pub(crate) fn count_lost_values(port: u16, scenario: &Scenario) -> Result<u64> {
     let mut connection = Connection::open(port)?;
-    let mut sound = 0;
+    let mut correct = 0;
     for chunk in chunks(scenario) {
         let requests = chunk.map(|index| {
             let mut request = Vec::new();
-            wire::encode_get(wire::GET_QUIET, index as u32, samples::key(index).as_bytes(), &mut request);
+            binary::encode_get(binary::GET_QUIET, index as u32, items::key(index).as_bytes(), &mut request);
             request
         });
         connection.write(requests)?;
-        sound += connection.count_sound(scenario)?;
+        correct += connection.count_correct(scenario)?;
     }
-    Ok(scenario.keys as u64 - sound)
+    Ok(scenario.keys as u64 - correct)
 }
 
-/// Runs of keys so short that neither side can block on writing.
+/// Splits the keys into chunks that are too short for both sides to block on writing.
 fn chunks(scenario: &Scenario) -> impl Iterator<Item = std::ops::Range<usize>> {
     let keys = scenario.keys;
     (0..keys).step_by(CHUNK).map(move |start| start..keys.min(start + CHUNK))
@@ -55,7 +55,7 @@ struct Connection(BufReader<TcpStream>);
 
 impl Connection {
     fn open(port: u16) -> Result<Self> {
-        let stream = TcpStream::connect((HOST, port)).context("connecting to store keys")?;
+        let stream = TcpStream::connect((HOST, port)).context("connecting to store items")?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
         Ok(Self(BufReader::new(stream)))
@@ -64,31 +64,31 @@ impl Connection {
     /// Writes the requests and a no-op.
     fn write(&mut self, requests: impl Iterator<Item = Vec<u8>>) -> Result<()> {
         let mut out: Vec<u8> = requests.flatten().collect();
-        wire::encode_noop(0, &mut out);
+        binary::encode_noop(0, &mut out);
         Ok(self.0.get_mut().write_all(&out)?)
     }
 
-    /// Reads one reply, and its bytes.
+    /// Reads one reply, and returns it with its bytes.
     fn read(&mut self) -> Result<(Reply, Vec<u8>)> {
-        let mut bytes = vec![0; wire::HEADER_LEN];
+        let mut bytes = vec![0; binary::HEADER_LEN];
         self.0.read_exact(&mut bytes)?;
         let reply = Reply::parse(&bytes)?.context("a header has 24 bytes")?;
         bytes.resize(reply.len(), 0);
-        self.0.read_exact(&mut bytes[wire::HEADER_LEN..])?;
+        self.0.read_exact(&mut bytes[binary::HEADER_LEN..])?;
         Ok((reply, bytes))
     }
 
-    /// Reads up to the no-op's reply, and counts the right values.
-    fn count_sound(&mut self, scenario: &Scenario) -> Result<u64> {
-        let mut sound = 0;
+    /// Reads all replies up to that of the no-op, and counts the correct values.
+    fn count_correct(&mut self, scenario: &Scenario) -> Result<u64> {
+        let mut correct = 0;
         loop {
             let (reply, bytes) = self.read()?;
-            if reply.opcode == wire::NOOP {
-                return Ok(sound);
+            if reply.opcode == binary::NOOP {
+                return Ok(correct);
             }
-            let key = samples::key(reply.opaque as usize);
+            let key = items::key(reply.opaque as usize);
             let value = reply.value(&bytes)?;
-            sound += u64::from(samples::is_value_of(key.as_bytes(), scenario.value_len, value));
+            correct += u64::from(items::is_value_of(key.as_bytes(), scenario.value_len, value));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A child's side of the counting round: marks where the measured part begins and ends, and reads the allocator's counters.
+//! A child's part in the counting round: marks the start and the end of the measurement, and reads the allocation counters.
 
 use std::env;
 use std::fs::{self, File, OpenOptions};
@@ -6,14 +6,14 @@ use std::io::{Read, Write};
 
 use anyhow::{Context, Result};
 
-/// What the parent has put in place to count with; nothing in the rounds that are timed.
+/// The connection to the programs that count; empty in a timed round.
 #[derive(Debug, Default)]
 pub(crate) struct Probe {
     perf: Option<Perf>,
     marks: bool,
 }
 
-/// The two pipes by which perf is told to count, and says that it does.
+/// The two pipes that control perf: for commands and for acknowledgements.
 #[derive(Debug)]
 struct Perf {
     control: File,
@@ -21,29 +21,29 @@ struct Perf {
 }
 
 impl Probe {
-    /// The probe that the parent asked for in the environment.
+    /// Opens the probe that the parent describes in the environment.
     pub(crate) fn from_environment() -> Result<Self> {
         let perf = env::var(PERF_CONTROL).ok().zip(env::var(PERF_ACKNOWLEDGED).ok());
         let perf = perf.map(|(control, acknowledged)| Perf::open(&control, &acknowledged));
         Ok(Self { perf: perf.transpose()?, marks: env::var_os(STRACE_MARKS).is_some() })
     }
 
-    /// Begins counting system calls.
+    /// Starts counting system calls.
     pub(crate) fn begin(&mut self) -> Result<()> {
         self.mark(MARK_BEGIN, "enable\n")
     }
 
-    /// Ends counting system calls.
+    /// Stops counting system calls.
     pub(crate) fn end(&mut self) -> Result<()> {
         self.mark(MARK_END, "disable\n")
     }
 
     fn mark(&mut self, path: &str, command: &str) -> Result<()> {
         if self.marks {
-            // The file does not exist: that the question was asked shows in the trace.
+            // The file does not exist, but the system call appears in the trace.
             fs::exists(path)?;
         }
-        self.perf.as_mut().map_or(Ok(()), |perf| perf.tell(command))
+        self.perf.as_mut().map_or(Ok(()), |perf| perf.send(command))
     }
 }
 
@@ -54,19 +54,19 @@ impl Perf {
         Ok(Self { control, acknowledged })
     }
 
-    fn tell(&mut self, command: &str) -> Result<()> {
+    fn send(&mut self, command: &str) -> Result<()> {
         self.control.write_all(command.as_bytes())?;
-        let mut answer = [0; 5];
-        self.acknowledged.read_exact(&mut answer).context("waiting for perf")
+        let mut reply = [0; 5];
+        self.acknowledged.read_exact(&mut reply).context("waiting for perf")
     }
 }
 
-/// The calls to the allocator so far, when they are counted.
+/// Returns the number of calls to the allocator, if they are counted.
 pub(crate) fn allocations() -> Option<u64> {
     Some(u64::from_ne_bytes(allocation_counters()?.first_chunk().copied()?))
 }
 
-/// The bytes that are allocated and not freed, when they are counted; only a difference of two means something.
+/// Returns the allocated bytes, if they are counted. Only the difference of two values is meaningful.
 pub(crate) fn live_bytes() -> Option<i64> {
     Some(i64::from_ne_bytes(allocation_counters()?.last_chunk().copied()?))
 }
@@ -75,14 +75,14 @@ fn allocation_counters() -> Option<Vec<u8>> {
     fs::read(env::var_os(ALLOCATIONS)?).ok()
 }
 
-/// Names a pipe that perf reads commands from.
+/// The pipe that perf reads commands from.
 pub(crate) const PERF_CONTROL: &str = "REMCACHE_BENCH_PERF_CONTROL";
-/// Names a pipe that perf writes acknowledgements to.
+/// The pipe that perf writes acknowledgements to.
 pub(crate) const PERF_ACKNOWLEDGED: &str = "REMCACHE_BENCH_PERF_ACKNOWLEDGED";
-/// Set when strace looks on: the measured part lies between two marks in its trace.
+/// Set if strace traces the child, whose measurement lies between two marks in the trace.
 pub(crate) const STRACE_MARKS: &str = "REMCACHE_BENCH_STRACE_MARKS";
-/// Names the file that holds the allocator's counters: calls, then live bytes.
+/// The file with the allocation counters: calls, then allocated bytes.
 pub(crate) const ALLOCATIONS: &str = "REMCACHE_BENCH_ALLOCATIONS";
-/// Paths that are looked up and never exist.
+/// Paths of files that never exist, whose lookups mark the start and the end in a trace.
 pub(crate) const MARK_BEGIN: &str = "/remcache-bench-begin";
 pub(crate) const MARK_END: &str = "/remcache-bench-end";

@@ -1,12 +1,12 @@
-//! From rounds to figures: medians, and ratios to the lockstep pipeline and to the best peer.
+//! The results of scenarios: medians of the rounds, and ratios to the lockstep pipeline and to the best peer.
 
 use serde::Serialize;
 
-use crate::contestant::{Entry, Footprint, Role, Runtime};
+use crate::adapter::{Entry, Footprint, Role, Runtime};
 use crate::report::Report;
 use crate::scenario::Scenario;
 
-/// The figures of one contestant in one scenario: each the median of its rounds.
+/// The results of one client in one scenario: medians of its rounds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Figures {
     pub(crate) rounds: usize,
@@ -17,14 +17,14 @@ pub(crate) struct Figures {
     pub(crate) p999_micros: f64,
     pub(crate) allocations_per_op: Option<f64>,
     pub(crate) system_calls_per_op: Option<f64>,
-    /// Wrong answers, over all rounds; they earn nothing.
+    /// Calls with a wrong result, of all rounds.
     pub(crate) wrong: u64,
-    /// Errors, over all rounds.
+    /// Calls that returned an error, of all rounds.
     pub(crate) failed: u64,
     pub(crate) first_fault: Option<String>,
 }
 
-/// What the counting round found.
+/// The counts of the counting round.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) allocations_per_op: Option<f64>,
@@ -32,16 +32,16 @@ pub(crate) struct Counts {
 }
 
 impl Figures {
-    /// The medians of the timed rounds, with what the counting round found.
+    /// Computes the medians of the timed rounds, and adds the counts of the counting round.
     pub(crate) fn of(rounds: &[Report], counts: Counts) -> Self {
-        let middle = |figure: fn(&Report) -> f64| median(rounds.iter().map(figure).collect());
+        let median_of = |value: fn(&Report) -> f64| median(rounds.iter().map(value).collect());
         Self {
             rounds: rounds.len(),
-            ops_per_second: middle(|round| round.ops as f64 / round.seconds),
-            cpu_micros_per_op: middle(|round| round.cpu_micros / round.ops.max(1) as f64),
-            p50_micros: middle(|round| round.p50),
-            p99_micros: middle(|round| round.p99),
-            p999_micros: middle(|round| round.p999),
+            ops_per_second: median_of(|round| round.ops as f64 / round.seconds),
+            cpu_micros_per_op: median_of(|round| round.cpu_micros / round.ops.max(1) as f64),
+            p50_micros: median_of(|round| round.p50),
+            p99_micros: median_of(|round| round.p99),
+            p999_micros: median_of(|round| round.p999),
             allocations_per_op: counts.allocations_per_op,
             system_calls_per_op: counts.system_calls_per_op,
             wrong: rounds.iter().map(|round| round.wrong).sum(),
@@ -51,69 +51,61 @@ impl Figures {
     }
 }
 
-/// A row: a contestant with its figures, or the reason why it has none.
+/// A row: a client with its figures, or the reason why it has none.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
-    pub(crate) contestant: String,
+    pub(crate) client: String,
     pub(crate) role: Role,
     pub(crate) runtime: Runtime,
     pub(crate) figures: Option<Figures>,
-    /// Why there are no figures.
+    /// The reason for missing figures.
     pub(crate) absent: Option<String>,
-    /// Why the figures are no measure for others.
+    /// The reason why no client is compared with this one.
     pub(crate) unranked: Option<&'static str>,
+    /// Operations per second, divided by those of the lockstep pipeline.
     pub(crate) to_lockstep: Option<f64>,
+    /// Operations per second, divided by those of the best peer on the same runtime.
     pub(crate) to_best_peer: Option<f64>,
-    /// Of ours on this wire, to ours on the binary one.
+    /// Operations per second of remcache and its variants, divided by those of remcache with the binary protocol.
     pub(crate) to_binary: Option<f64>,
 }
 
-/// A scenario's rows.
+/// The rows of a scenario.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Standing {
+pub(crate) struct ScenarioResult {
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
     pub(crate) callers: usize,
     pub(crate) rows: Vec<Row>,
 }
 
-impl Standing {
-    /// Places the outcomes of a scenario beside one another.
-    pub(crate) fn new(scenario: &Scenario, outcomes: Vec<(Entry, Result<Figures, String>)>) -> Self {
-        let rows = outcomes.into_iter().map(|(entry, outcome)| row(scenario, entry, outcome)).collect();
-        let mut standing = Self { id: scenario.id, title: scenario.title, callers: scenario.callers, rows };
-        standing.compare();
-        standing
+impl ScenarioResult {
+    /// Collects the results of a scenario, and computes the ratios.
+    pub(crate) fn new(scenario: &Scenario, results: Vec<(Entry, Result<Figures, String>)>) -> Self {
+        let rows = results.into_iter().map(|(entry, result)| row(scenario, entry, result)).collect();
+        let mut result = Self { id: scenario.id, title: scenario.title, callers: scenario.callers, rows };
+        result.compute_ratios();
+        result
     }
 
-    /// The figures of our client on the current-thread runtime: what targets speak of.
-    pub(crate) fn ours(&self) -> Option<&Figures> {
-        let row = self.rows.iter().find(|row| row.role == Role::Ours && row.runtime == OUR_RUNTIME)?;
-        row.figures.as_ref()
+    /// Returns the figures of a client.
+    pub(crate) fn figures(&self, client: &str) -> Option<&Figures> {
+        self.row(client)?.figures.as_ref()
     }
 
-    /// How much ours reaches on a wire, to ours on the binary one.
-    pub(crate) fn wire_to_binary(&self, contestant: &str) -> Option<f64> {
-        self.of(contestant)?.to_binary
+    /// Returns the row of a client.
+    pub(crate) fn row(&self, client: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.client == client)
     }
 
-    fn of(&self, contestant: &str) -> Option<&Row> {
-        self.rows.iter().find(|row| row.contestant == contestant)
+    /// Returns the figures of the lockstep pipeline.
+    fn lockstep(&self) -> Option<&Figures> {
+        self.ranked(Role::Baseline).find_map(|row| row.figures.as_ref())
     }
 
-    /// The figures of the lockstep pipeline.
-    pub(crate) fn floor(&self) -> Option<&Figures> {
-        self.ranked(Role::Floor).find_map(|row| row.figures.as_ref())
-    }
-
-    /// The figures of the fastest peer that ours is held against.
-    pub(crate) fn best_peer(&self) -> Option<&Figures> {
-        self.best_peer_beside(OUR_RUNTIME)
-    }
-
-    /// The fastest peer among those on the same tokio runtime and those that need none.
-    fn best_peer_beside(&self, runtime: Runtime) -> Option<&Figures> {
-        let runtime = if runtime == Runtime::Threads { OUR_RUNTIME } else { runtime };
+    /// Returns the figures of the fastest peer among those on the same tokio runtime and those without one.
+    pub(crate) fn best_peer(&self, runtime: Runtime) -> Option<&Figures> {
+        let runtime = if runtime == Runtime::Threads { Runtime::CurrentThread } else { runtime };
         let peers = self.ranked(Role::Peer).filter(|row| [runtime, Runtime::Threads].contains(&row.runtime));
         let figures = peers.filter_map(|row| row.figures.as_ref());
         figures.max_by(|a, b| a.ops_per_second.total_cmp(&b.ops_per_second))
@@ -123,28 +115,28 @@ impl Standing {
         self.rows.iter().filter(move |row| row.role == role && row.unranked.is_none())
     }
 
-    fn compare(&mut self) {
-        let floor = self.floor().map(|figures| figures.ops_per_second);
-        let best_peer = |row: &Row| self.best_peer_beside(row.runtime).map(|figures| figures.ops_per_second);
+    fn compute_ratios(&mut self) {
+        let lockstep = self.lockstep().map(|figures| figures.ops_per_second);
+        let best_peer = |row: &Row| self.best_peer(row.runtime).map(|figures| figures.ops_per_second);
         let best_peers: Vec<_> = self.rows.iter().map(best_peer).collect();
-        let binary = self.of(BINARY).and_then(|row| row.figures.as_ref()).map(|figures| figures.ops_per_second);
+        let binary = self.row(BINARY).and_then(|row| row.figures.as_ref()).map(|figures| figures.ops_per_second);
         for (row, best_peer) in self.rows.iter_mut().zip(best_peers) {
             let own = row.figures.as_ref().map(|figures| figures.ops_per_second);
-            row.to_lockstep = ratio(own, floor);
+            row.to_lockstep = ratio(own, lockstep);
             row.to_best_peer = ratio(own, best_peer);
-            let is_ours = row.role == Role::Wire || (row.role == Role::Ours && row.runtime == OUR_RUNTIME);
-            row.to_binary = ratio(own, binary).filter(|_| is_ours && row.contestant != BINARY);
+            let is_ours = [Role::Ours, Role::Variant].contains(&row.role) && row.runtime == Runtime::CurrentThread;
+            row.to_binary = ratio(own, binary).filter(|_| is_ours && row.client != BINARY);
         }
     }
 }
 
-fn row(scenario: &Scenario, entry: Entry, outcome: Result<Figures, String>) -> Row {
-    let (figures, absent) = match outcome {
+fn row(scenario: &Scenario, entry: Entry, result: Result<Figures, String>) -> Row {
+    let (figures, absent) = match result {
         Ok(figures) => (Some(figures), None),
         Err(reason) => (None, Some(reason)),
     };
     Row {
-        contestant: entry.to_string(),
+        client: entry.to_string(),
         role: entry.profile.role,
         runtime: entry.runtime,
         figures,
@@ -156,7 +148,7 @@ fn row(scenario: &Scenario, entry: Entry, outcome: Result<Figures, String>) -> R
     }
 }
 
-/// What idle connections cost a contestant: each figure the median of its rounds.
+/// The memory of a client's idle connections: medians of its rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct IdleFigures {
     pub(crate) rounds: usize,
@@ -182,45 +174,37 @@ impl IdleFigures {
     }
 }
 
-/// A contestant with what idle connections cost it, or the reason why that is not known.
+/// A row: a client with the memory of its idle connections, or the reason why it was not measured.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct IdleRow {
-    pub(crate) contestant: String,
+    pub(crate) client: String,
     pub(crate) role: Role,
     pub(crate) runtime: Runtime,
     pub(crate) connections: usize,
     pub(crate) figures: Option<IdleFigures>,
-    /// Why there are no figures.
+    /// The reason for missing figures.
     pub(crate) absent: Option<String>,
 }
 
 impl IdleRow {
-    pub(crate) fn new(scenario: &Scenario, entry: Entry, outcome: Result<Vec<Footprint>, String>) -> Self {
+    pub(crate) fn new(scenario: &Scenario, entry: Entry, result: Result<Vec<Footprint>, String>) -> Self {
         let connections = scenario.callers;
-        let (figures, absent) = match outcome {
+        let (figures, absent) = match result {
             Ok(rounds) => (Some(IdleFigures::of(&rounds, connections)), None),
             Err(reason) => (None, Some(reason)),
         };
-        let (contestant, role, runtime) = (entry.to_string(), entry.profile.role, entry.runtime);
-        Self { contestant, role, runtime, connections, figures, absent }
-    }
-
-    /// Whether targets speak of it.
-    pub(crate) fn is_ours(&self) -> bool {
-        self.role == Role::Ours && self.runtime == OUR_RUNTIME
+        let (client, role, runtime) = (entry.to_string(), entry.profile.role, entry.runtime);
+        Self { client, role, runtime, connections, figures, absent }
     }
 }
 
-/// The runtime that the targets speak of; the other is reported beside.
-const OUR_RUNTIME: Runtime = Runtime::CurrentThread;
-
-/// A ratio, unless one side is missing or nothing was reached.
+/// Returns a ratio, or `None` if a value is missing or the divisor is zero.
 pub(crate) fn ratio(of: Option<f64>, to: Option<f64>) -> Option<f64> {
     let (of, to) = of.zip(to)?;
     (to > 0.0).then(|| of / to)
 }
 
-/// The middle value, or the mean of the two in the middle; 0 of none.
+/// Returns the median, or 0 if there are no values.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let half = values.len() / 2;
@@ -231,7 +215,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// Ours on the wire that the others are held against.
+/// The client that remcache's protocols are compared with.
 const BINARY: &str = "remcache-binary";
 
 #[cfg(test)]
@@ -242,14 +226,14 @@ mod tests {
         Figures { ops_per_second, ..Figures::default() }
     }
 
-    fn standing(outcomes: &[(&str, Option<f64>)]) -> Standing {
-        let outcome = |ops: Option<f64>| ops.map(figures).ok_or_else(|| "absent".to_owned());
-        let outcomes = outcomes.iter().map(|&(name, ops)| (name.parse().unwrap(), outcome(ops)));
-        Standing::new(Scenario::by_id("get-64").unwrap(), outcomes.collect())
+    fn result(results: &[(&str, Option<f64>)]) -> ScenarioResult {
+        let figures = |ops: Option<f64>| ops.map(figures).ok_or_else(|| "absent".to_owned());
+        let results = results.iter().map(|&(name, ops)| (name.parse().unwrap(), figures(ops)));
+        ScenarioResult::new(Scenario::by_id("get-64").unwrap(), results.collect())
     }
 
     #[test]
-    fn the_median_is_in_the_middle() {
+    fn the_median_is_the_middle_value() {
         assert_eq!(median(vec![]), 0.0);
         assert_eq!(median(vec![3.0]), 3.0);
         assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
@@ -268,7 +252,7 @@ mod tests {
             p999: 3.0,
             wrong,
             failed: 0,
-            first_fault: (wrong > 0).then(|| "a wrong answer".to_owned()),
+            first_fault: (wrong > 0).then(|| "wrong result".to_owned()),
             allocations: None,
         };
         let rounds = [round(10, 0), round(1_000, 1), round(20, 2)];
@@ -276,12 +260,12 @@ mod tests {
         assert_eq!(figures.ops_per_second, 40.0);
         assert_eq!(figures.cpu_micros_per_op, 5.0);
         assert_eq!(figures.wrong, 3);
-        assert_eq!(figures.first_fault.as_deref(), Some("a wrong answer"));
+        assert_eq!(figures.first_fault.as_deref(), Some("wrong result"));
     }
 
     #[test]
     fn ratios_are_to_lockstep_and_to_the_best_peer_on_the_same_runtime() {
-        let standing = standing(&[
+        let result = result(&[
             ("lockstep", Some(500.0)),
             ("memcache-async", Some(50.0)),
             ("memcache-async+mt", Some(100.0)),
@@ -290,41 +274,42 @@ mod tests {
             ("remcache", Some(400.0)),
             ("remcache+mt", Some(200.0)),
         ]);
-        let ratios = |index: usize| (standing.rows[index].to_lockstep, standing.rows[index].to_best_peer);
+        let ratios = |index: usize| (result.rows[index].to_lockstep, result.rows[index].to_best_peer);
         assert_eq!(ratios(5), (Some(0.8), Some(5.0)));
         assert_eq!(ratios(6), (Some(0.4), Some(2.0)));
         assert_eq!(ratios(3), (None, None));
-        assert_eq!(standing.rows[3].absent.as_deref(), Some("absent"));
-        assert_eq!(standing.ours(), Some(&figures(400.0)));
+        assert_eq!(result.rows[3].absent.as_deref(), Some("absent"));
+        assert_eq!(result.figures("remcache"), Some(&figures(400.0)));
     }
 
     #[test]
-    fn other_wires_are_held_against_the_binary_one_and_are_no_peers() {
-        let standing = standing(&[
+    fn protocols_are_compared_with_the_binary_one_and_not_with_peers() {
+        let result = result(&[
             ("memcache-async", Some(50.0)),
             ("remcache", Some(360.0)),
             ("remcache-binary", Some(400.0)),
             ("remcache-text", None),
         ]);
-        assert_eq!(standing.wire_to_binary("remcache"), Some(0.9));
-        assert_eq!(standing.wire_to_binary("remcache-text"), None);
-        assert_eq!((standing.rows[2].to_binary, standing.best_peer()), (None, Some(&figures(50.0))));
-        assert_eq!(standing.ours(), Some(&figures(360.0)));
+        assert_eq!(result.row("remcache").unwrap().to_binary, Some(0.9));
+        assert_eq!(result.row("remcache-text").unwrap().to_binary, None);
+        assert_eq!((result.rows[2].to_binary, result.best_peer(Runtime::CurrentThread)), (None, Some(&figures(50.0))));
+        assert_eq!(result.figures("remcache"), Some(&figures(360.0)));
     }
 
     #[test]
-    fn who_confirms_no_sets_is_no_measure_for_sets() {
-        let outcomes = |id| {
-            let outcomes = [("memcache-async", 900.0), ("memcache-exp", 100.0)];
-            let outcomes = outcomes.map(|(name, ops)| (name.parse().unwrap(), Ok(figures(ops))));
-            Standing::new(Scenario::by_id(id).unwrap(), outcomes.into())
+    fn a_client_without_confirmed_sets_is_not_the_best_peer_for_sets() {
+        let best_peer = |id| {
+            let results = [("memcache-async", 900.0), ("memcache-exp", 100.0)];
+            let results = results.map(|(name, ops)| (name.parse().unwrap(), Ok(figures(ops))));
+            let result = ScenarioResult::new(Scenario::by_id(id).unwrap(), results.into());
+            result.best_peer(Runtime::CurrentThread).cloned()
         };
-        assert_eq!(outcomes("set-64").best_peer(), Some(&figures(100.0)));
-        assert_eq!(outcomes("get-64").best_peer(), Some(&figures(900.0)));
+        assert_eq!(best_peer("set-64"), Some(figures(100.0)));
+        assert_eq!(best_peer("get-64"), Some(figures(900.0)));
     }
 
     #[test]
-    fn idle_connections_have_medians_in_total_and_each() {
+    fn the_memory_of_idle_connections_is_in_total_and_per_connection() {
         let round = |resident_kib, heap_kib| Footprint { resident_kib, heap_kib };
         let rounds = [round(9_000, Some(900)), round(4_000, Some(500)), round(5_000, Some(400))];
         let figures = IdleFigures::of(&rounds, 1_000);
@@ -334,9 +319,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_compared_with_what_is_not_there() {
-        let standing = standing(&[("remcache", Some(400.0)), ("memcache-exp", Some(0.0))]);
-        assert_eq!(standing.rows[0].to_lockstep, None);
-        assert_eq!(standing.rows[0].to_best_peer, None);
+    fn without_a_value_there_is_no_ratio() {
+        let result = result(&[("remcache", Some(400.0)), ("memcache-exp", Some(0.0))]);
+        assert_eq!(result.rows[0].to_lockstep, None);
+        assert_eq!(result.rows[0].to_best_peer, None);
     }
 }

@@ -1,6 +1,5 @@
-//! What placing a key costs: every distribution with 3, 100 and 1,000 servers, without a network.
-//!
-//! It is CPU time, since nothing here waits: other programs on the machine do not count.
+//! Measures key placement for every distribution with 3, 100 and 1,000 servers, in CPU time, which other programs on
+//! the machine hardly affect.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -9,28 +8,28 @@ use remcache::distribution::{Distribution, Node, Ring};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-/// One distribution with lists of several lengths.
+/// The placement times of one distribution.
 #[derive(Debug, Serialize)]
 pub(crate) struct RingRow {
     pub(crate) distribution: &'static str,
-    /// For each of [`SERVERS`].
+    /// One entry per length in [`SERVERS`].
     pub(crate) lists: Vec<RingCost>,
 }
 
-/// What a ring of so many servers costs.
+/// The placement times with one number of servers.
 #[derive(Debug, Serialize)]
 pub(crate) struct RingCost {
     pub(crate) servers: usize,
-    /// A lookup, the hash of its key included; medians of rounds.
+    /// Time of a lookup, including the hash of the key; a median.
     pub(crate) lookup_nanos: f64,
-    /// Preparing the ring.
+    /// Time to build the ring; a median.
     pub(crate) build_millis: f64,
 }
 
-/// How long the lists are.
+/// The numbers of servers.
 pub(crate) const SERVERS: [usize; 3] = [3, 100, 1000];
 
-/// Every distribution, as it comes.
+/// Measures every distribution with its default settings.
 pub(crate) fn measure(rounds: u32) -> Vec<RingRow> {
     let keys: Vec<String> = (0..KEYS).map(|number| format!("user:{number}:profile")).collect();
     let row = |distribution: Distribution| RingRow {
@@ -43,7 +42,7 @@ pub(crate) fn measure(rounds: u32) -> Vec<RingRow> {
 fn cost(distribution: Distribution, servers: usize, keys: &[String], rounds: u32) -> RingCost {
     let nodes: Vec<Node> =
         (0..servers).map(|number| Node::tcp(format!("10.0.{}.{}", number / 256, number % 256), 11211)).collect();
-    let build = || distribution.ring(&nodes).expect("the list is sound");
+    let build = || distribution.ring(&nodes).expect("the list of servers is valid");
     let ring = build();
     let builds = (0..rounds).map(|_| {
         let start = cpu_time();
@@ -55,7 +54,7 @@ fn cost(distribution: Distribution, servers: usize, keys: &[String], rounds: u32
     RingCost { servers, lookup_nanos: median(lookups.collect()), build_millis }
 }
 
-/// Lookups of different keys for a while, so that the ring has to be found in the caches as it is in use.
+/// Returns the time of a lookup, measured with many keys, so that the ring is in the CPU caches as far as in real use.
 fn lookup_nanos(ring: &Ring, keys: &[String]) -> f64 {
     let start = cpu_time();
     let mut lookups = 0_u64;
@@ -68,7 +67,7 @@ fn lookup_nanos(ring: &Ring, keys: &[String]) -> f64 {
     (cpu_time() - start).as_nanos() as f64 / lookups as f64
 }
 
-/// What this thread has used.
+/// Returns the CPU time of this thread.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)

@@ -1,18 +1,18 @@
-//! The scenarios: what every contestant is asked to do, as one table.
+//! The table of scenarios: the operations that the clients are measured with.
 
-/// What a caller does in one turn.
+/// The kind of a caller's calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     /// One get of one key.
     Get,
-    /// One call that asks for a batch of keys.
+    /// One get of several keys.
     GetMany,
     /// One set of one key.
     Set,
 }
 
 impl Verb {
-    /// The name on a child's command line.
+    /// Returns the name on a child's command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -21,7 +21,7 @@ impl Verb {
         }
     }
 
-    /// The server's own counter that proves the work was done.
+    /// Returns the server's counter of these operations.
     pub(crate) fn server_counter(self) -> &'static str {
         match self {
             Self::Get | Self::GetMany => "get_hits",
@@ -30,7 +30,7 @@ impl Verb {
     }
 }
 
-/// One scenario. An operation is one key: a batch of 100 counts as 100.
+/// A scenario. An operation is one key: a call for 100 keys counts as 100.
 #[derive(Debug)]
 pub(crate) struct Scenario {
     /// The name for `--only`, in JSON and in the targets.
@@ -38,31 +38,31 @@ pub(crate) struct Scenario {
     /// The heading of its table.
     pub(crate) title: &'static str,
     pub(crate) verb: Verb,
-    /// How many callers are active at the same time.
+    /// The number of concurrent callers.
     pub(crate) callers: usize,
-    /// How many keys a caller asks for in one call.
+    /// The number of keys per call.
     pub(crate) batch: usize,
-    /// How many different keys are in use.
+    /// The number of different keys.
     pub(crate) keys: usize,
     pub(crate) value_len: usize,
     pub(crate) servers: usize,
-    /// Whether the servers speak TLS.
+    /// Whether the connections use TLS.
     pub(crate) tls: bool,
 }
 
 impl Scenario {
-    /// The scenario of that name.
+    /// Returns the scenario with this name.
     pub(crate) fn by_id(id: &str) -> Option<&'static Self> {
         SCENARIOS.iter().chain([&IDLE, &RING]).find(|scenario| scenario.id == id)
     }
 
-    /// How many keys are outstanding when every caller waits: the depth of the lockstep pipeline.
+    /// Returns the number of keys in flight when every caller waits, which is the depth of the lockstep pipeline.
     pub(crate) fn depth(&self) -> usize {
         self.callers * self.batch
     }
 }
 
-/// Most scenarios are gets of 100 bytes from one server and differ in one or two columns.
+/// The values that most scenarios share: gets of 100 bytes from one server.
 const GET: Scenario = Scenario {
     id: "",
     title: "",
@@ -75,7 +75,7 @@ const GET: Scenario = Scenario {
     tls: false,
 };
 
-/// Every scenario, in the order in which they run and are printed.
+/// All timed scenarios, in the order in which they run.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { id: "get-1", title: "gets, 1 caller, 100 B", ..GET },
     Scenario { id: "get-16", title: "gets, 16 callers, 100 B", callers: 16, ..GET },
@@ -101,11 +101,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// The one that is not timed: a connection for each caller, a get on each, and then nothing.
+/// The memory of idle connections: one connection per caller, and one get on each. Not timed.
 pub(crate) static IDLE: Scenario =
     Scenario { id: "idle-1000", title: "memory of 1,000 idle connections", callers: 1_000, keys: 1_000, ..GET };
 
-/// The one without servers: what placing keys costs, for every distribution.
+/// The CPU time of key placement for every distribution. Runs without servers.
 pub(crate) static RING: Scenario = Scenario { id: "ring", title: "placing a key", ..GET };
 
 #[cfg(test)]
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_scenarios_share_a_name() {
+    fn scenario_names_are_unique() {
         let all: Vec<_> = SCENARIOS.iter().chain([&IDLE, &RING]).collect();
         for (index, scenario) in all.iter().enumerate() {
             assert!(!scenario.id.is_empty() && !scenario.title.is_empty(), "scenario {index}");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_never_asks_for_more_keys_than_there_are() {
+    fn no_call_has_more_keys_than_the_scenario() {
         for scenario in SCENARIOS {
             assert!(scenario.depth() <= scenario.keys, "{}", scenario.id);
             assert!(scenario.keys <= 100_000, "{}: a key has five digits", scenario.id);

@@ -1,31 +1,31 @@
-//! The results as tables for people.
+//! The results as tables for a terminal.
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 
-use crate::results::{Figures, IdleFigures, IdleRow, Row, Standing};
+use crate::results::{Figures, IdleFigures, IdleRow, Row, ScenarioResult};
 use crate::ring::{RingRow, SERVERS};
 use crate::scenario::{IDLE, RING};
-use crate::targets::Verdict;
+use crate::targets::TargetResult;
 use crate::tools::{self, Agreement};
 
-/// One scenario: a row for each contestant.
-pub(crate) fn standing(standing: &Standing) -> String {
-    let rows = standing.rows.iter().map(cells);
-    let table = table(&STANDING_COLUMNS, rows, &STANDING_LEFT);
-    format!("\n{} ({})\n{table}", standing.title, standing.id)
+/// Formats a scenario: a row per client.
+pub(crate) fn result(result: &ScenarioResult) -> String {
+    let rows = result.rows.iter().map(cells);
+    let table = table(&RESULT_COLUMNS, rows, &RESULT_TEXT_COLUMNS);
+    format!("\n{} ({})\n{table}", result.title, result.id)
 }
 
-/// What idle connections cost: a row for each contestant that can hold them.
+/// Formats the memory of idle connections: a row per client.
 pub(crate) fn idle(rows: &[IdleRow]) -> String {
     let table = table(&IDLE_COLUMNS, rows.iter().map(idle_cells), &[0, 5]);
     format!("\n{} ({})\n{table}", IDLE.title, IDLE.id)
 }
 
-/// What placing a key costs: a row for each distribution.
+/// Formats the times of key placement: a row per distribution.
 pub(crate) fn ring(rows: &[RingRow]) -> String {
-    let lookups = SERVERS.map(|servers| format!("ns of {servers}"));
-    let builds = SERVERS.map(|servers| format!("build ms of {servers}"));
+    let lookups = SERVERS.map(|servers| format!("lookup ns, {servers}"));
+    let builds = SERVERS.map(|servers| format!("build ms, {servers}"));
     let [a, b, c] = lookups.each_ref().map(String::as_str);
     let [d, e, f] = builds.each_ref().map(String::as_str);
     let cells = rows.iter().map(|row| {
@@ -38,9 +38,9 @@ pub(crate) fn ring(rows: &[RingRow]) -> String {
 }
 
 fn idle_cells(row: &IdleRow) -> Vec<String> {
-    let of = |write: fn(&IdleFigures) -> String| optional(row.figures.as_ref(), write);
+    let of = |format: fn(&IdleFigures) -> String| optional(row.figures.as_ref(), format);
     vec![
-        row.contestant.clone(),
+        row.client.clone(),
         of(|figures| thousands(figures.resident_kib)),
         of(|figures| format!("{:.2}", figures.resident_kib_per_connection)),
         of(|figures| optional(figures.heap_kib, thousands)),
@@ -49,29 +49,30 @@ fn idle_cells(row: &IdleRow) -> Vec<String> {
     ]
 }
 
-/// The targets beside what was reached.
-pub(crate) fn verdicts(verdicts: &[Verdict]) -> String {
-    let rows = verdicts.iter().map(|verdict| {
+/// Formats the targets.
+pub(crate) fn targets(results: &[TargetResult]) -> String {
+    let rows = results.iter().map(|result| {
         vec![
-            verdict.scenario.to_owned(),
-            verdict.measure.clone(),
-            verdict.required.clone(),
-            optional(verdict.reached, |value| format!("{value:.3}")),
-            verdict.verdict.to_owned(),
+            result.scenario.to_owned(),
+            result.client.to_owned(),
+            result.measure.clone(),
+            result.required.clone(),
+            optional(result.measured, |value| format!("{value:.3}")),
+            result.status.to_owned(),
         ]
     });
-    let table = table(&["scenario", "measure", "required", "here", "verdict"], rows, &[0, 1, 4]);
+    let table = table(&["scenario", "client", "measure", "required", "measured", "result"], rows, &[0, 1, 2, 5]);
     format!("\nTargets\n{table}")
 }
 
-/// The tool and the programs beside it.
+/// Formats the comparison of load generators: a row per program.
 pub(crate) fn tools(rows: &[tools::Row]) -> String {
     let cells = rows.iter().map(|row| {
         let median = &row.median;
         vec![
-            row.contender.to_owned(),
+            row.tool.to_owned(),
             thousands(median.counted_per_second),
-            thousands(median.told_per_second),
+            thousands(median.reported_per_second),
             optional(median.mean, |micros| format!("{micros:.1}")),
             optional(median.p50, |micros| format!("{micros:.1}")),
             optional(median.p99, |micros| format!("{micros:.1}")),
@@ -79,11 +80,11 @@ pub(crate) fn tools(rows: &[tools::Row]) -> String {
         ]
     });
     let columns =
-        ["gets, 64 at a time", "gets/s (server)", "ops/s (told)", "mean µs", "p50 µs", "p99 µs", "the first to it"];
+        ["64 callers", "gets/s (server)", "ops/s (reported)", "mean µs", "p50 µs", "p99 µs", "x of the first row"];
     table(&columns, cells, &[0]).to_string()
 }
 
-/// The tool's figures beside targets and a second measurement.
+/// Formats the comparisons of the tool's numbers with targets and with a second measurement.
 pub(crate) fn agreements(agreements: &[Agreement]) -> String {
     let cells = agreements.iter().map(|agreement| {
         vec![
@@ -95,7 +96,7 @@ pub(crate) fn agreements(agreements: &[Agreement]) -> String {
             if agreement.is_met { "met" } else { "MISSED" }.to_owned(),
         ]
     });
-    table(&["the first row", "its figure", "the other", "ratio", "required", "verdict"], cells, &[0, 4, 5]).to_string()
+    table(&["first row", "its value", "other value", "ratio", "required", "result"], cells, &[0, 4, 5]).to_string()
 }
 
 fn table<const N: usize>(columns: &[&str; N], rows: impl Iterator<Item = Vec<String>>, left: &[usize]) -> Table {
@@ -111,9 +112,9 @@ fn table<const N: usize>(columns: &[&str; N], rows: impl Iterator<Item = Vec<Str
 }
 
 fn cells(row: &Row) -> Vec<String> {
-    let of = |write: fn(&Figures) -> String| optional(row.figures.as_ref(), write);
+    let of = |format: fn(&Figures) -> String| optional(row.figures.as_ref(), format);
     vec![
-        row.contestant.clone(),
+        row.client.clone(),
         of(|figures| thousands(figures.ops_per_second)),
         of(|figures| format!("{:.2}", figures.cpu_micros_per_op)),
         of(|figures| micros(figures.p50_micros)),
@@ -139,11 +140,11 @@ fn remark(row: &Row) -> String {
     }
 }
 
-fn optional<T>(value: Option<T>, write: impl FnOnce(T) -> String) -> String {
-    value.map_or_else(|| "-".to_owned(), write)
+fn optional<T>(value: Option<T>, format: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| "-".to_owned(), format)
 }
 
-/// Three digits that count, as much as a latency is good for.
+/// Formats a latency with three significant digits.
 fn micros(value: f64) -> String {
     match value {
         ..10.0 => format!("{value:.2}"),
@@ -152,7 +153,7 @@ fn micros(value: f64) -> String {
     }
 }
 
-/// A whole number with its digits in groups of three.
+/// Formats a whole number with its digits in groups of three.
 pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut grouped = String::new();
@@ -165,8 +166,8 @@ pub(crate) fn thousands(value: f64) -> String {
     grouped
 }
 
-const STANDING_COLUMNS: [&str; 12] = [
-    "contestant",
+const RESULT_COLUMNS: [&str; 12] = [
+    "client",
     "ops/s",
     "CPU µs/op",
     "p50 µs",
@@ -180,14 +181,14 @@ const STANDING_COLUMNS: [&str; 12] = [
     "remark",
 ];
 const IDLE_COLUMNS: [&str; 6] =
-    ["contestant", "resident KiB", "KiB/connection", "heap KiB", "heap KiB/connection", "remark"];
-/// The columns that hold text.
-const STANDING_LEFT: [usize; 2] = [0, 11];
+    ["client", "resident KiB", "KiB/connection", "heap KiB", "heap KiB/connection", "remark"];
+/// The columns of text, which are aligned left.
+const RESULT_TEXT_COLUMNS: [usize; 2] = [0, 11];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contestant::Footprint;
+    use crate::adapter::Footprint;
     use crate::scenario::Scenario;
 
     #[test]
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn latencies_have_three_digits_that_count() {
+    fn latencies_have_three_significant_digits() {
         let cases = [(0.514, "0.51"), (9.99, "9.99"), (75.25, "75.2"), (99_614.7, "99,615")];
         for (value, text) in cases {
             assert_eq!(micros(value), text);
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_connections_are_told_in_total_and_each() {
+    fn the_memory_of_idle_connections_is_shown_in_total_and_per_connection() {
         let footprint = Footprint { resident_kib: 6_543, heap_kib: None };
         let rows = [
             IdleRow::new(&IDLE, "remcache".parse().unwrap(), Ok(vec![footprint])),
@@ -220,14 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn who_is_absent_has_dashes_and_a_reason() {
+    fn a_client_without_figures_has_dashes_and_a_reason() {
         let fast = Figures { ops_per_second: 1_000.0, wrong: 2, ..Figures::default() };
-        let outcomes = vec![
+        let results = vec![
             ("remcache".parse().unwrap(), Ok(fast)),
             ("libmemcached".parse().unwrap(), Err("not installed".to_owned())),
         ];
         let scenario = Scenario::by_id("get-1").unwrap();
-        let text = standing(&Standing::new(scenario, outcomes));
+        let text = result(&ScenarioResult::new(scenario, results));
         let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap().to_owned();
         assert!(line("libmemcached").contains(" - "), "{text}");
         assert!(line("libmemcached").contains("not installed"), "{text}");

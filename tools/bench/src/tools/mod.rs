@@ -1,10 +1,10 @@
-//! The tool's `bench` beside memcaslap, and its figures beside what others say of the same load: the
-//! server's counters, Little's law, and the library measured alone.
+//! Compares the tool's `bench` with memcaslap and with the library, and its results with the server's counters and with
+//! Little's law.
 
-mod contender;
-mod relay;
-mod verdict;
-mod watch;
+mod comparison;
+mod counters;
+mod proxy;
+mod tool;
 
 use std::fs;
 use std::io::Write;
@@ -19,40 +19,40 @@ use crate::machine::Machine;
 use crate::scenario::Scenario;
 use crate::server::Servers;
 use crate::table;
-use contender::{Contender, Course, Measured};
-use relay::Relay;
-pub(crate) use verdict::Agreement;
+pub(crate) use comparison::Agreement;
+use proxy::Proxy;
+use tool::{Load, Measured, Tool};
 
-/// `remcache bench` beside memcaslap: gets of 100 bytes, one thread each, on one `memcached -t 1`.
+/// Compares `remcache bench` with memcaslap: gets of 100 bytes, one thread each, on one `memcached -t 1`.
 #[derive(Args, Debug)]
 pub(crate) struct ToolOptions {
-    /// The tool, built for release
+    /// The command-line tool
     #[arg(long, value_name = "FILE", default_value = "target/dist/remcache")]
     program: PathBuf,
-    /// Rounds of each; figures are medians
+    /// Rounds per program; results are medians
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// How long each runs in a round
+    /// Seconds per round
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=600))]
     seconds: u32,
-    /// Also write the results to this file, as JSON
+    /// Write the results to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// Runs the rounds, interleaved, and prints what came out.
+/// Runs interleaved rounds of all programs, and prints the results.
 pub(crate) fn run(options: &ToolOptions) -> Result<()> {
-    let machine = Machine::look()?;
+    let machine = Machine::detect()?;
     let (cores, warning) = Cores::find();
     println!("{}; {}", machine.describe(), cores.describe());
     machine.warning().into_iter().chain(warning).for_each(|note| println!("Note: {note}"));
-    let scenario = Scenario::by_id(SCENARIO).context("the scenario is gone")?;
+    let scenario = Scenario::by_id(SCENARIO).context("unknown scenario")?;
     let servers = Servers::start(&[scenario], &cores)?;
     servers.preload(scenario)?;
     let ports = servers.ports(scenario);
-    let course = Course {
-        tool: fs::canonicalize(&options.program)
-            .with_context(|| format!("{}: cargo build --release -p remcache-cli", options.program.display()))?,
+    let load = Load {
+        program: fs::canonicalize(&options.program)
+            .with_context(|| format!("{}: cargo build --profile dist -p remcache-cli", options.program.display()))?,
         cores,
         scenario,
         server: ports[0],
@@ -61,22 +61,22 @@ pub(crate) fn run(options: &ToolOptions) -> Result<()> {
     };
     let mut rounds = Vec::new();
     for round in 1..=options.rounds {
-        for contender in Contender::ALL {
-            eprintln!("round {round}: {}", contender.name());
-            rounds.push((contender, course.run(contender)?));
+        for tool in Tool::ALL {
+            eprintln!("round {round}: {}", tool.name());
+            rounds.push((tool, load.run(tool)?));
         }
     }
-    eprintln!("through a slow relay: {}", Contender::Tool.name());
-    let relay = Relay::start(course.server)?;
-    let slow = Course { ports: vec![relay.port()], ..course }.run(Contender::Tool)?;
+    eprintln!("with a slow proxy: {}", Tool::Remcache.name());
+    let proxy = Proxy::start(load.server)?;
+    let slow = Load { ports: vec![proxy.port()], ..load }.run(Tool::Remcache)?;
     let mut document = Document::new(machine, scenario.callers, &rounds);
-    document.agreements.extend(verdict::latencies(&slow, &relay));
+    document.agreements.extend(comparison::latencies(&slow, &proxy));
     println!("\n{}", table::tools(&document.rows));
     println!("{}", table::agreements(&document.agreements));
     document.write(options)
 }
 
-/// What came out, as it is stored.
+/// The JSON document with all results.
 #[derive(Debug, Serialize)]
 struct Document {
     machine: Machine,
@@ -84,28 +84,32 @@ struct Document {
     agreements: Vec<Agreement>,
 }
 
-/// A contender's medians.
+/// The medians of one program.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
-    pub(crate) contender: &'static str,
+    pub(crate) tool: &'static str,
     pub(crate) median: Measured,
-    /// The gets a second of the first, by this one's; both as the server counts them.
+    /// The gets per second of the first program, divided by those of this one, both counted by the server.
     pub(crate) first_to_this: f64,
 }
 
 impl Document {
-    fn new(machine: Machine, callers: usize, rounds: &[(Contender, Measured)]) -> Self {
-        let medians = Contender::ALL.map(|contender| {
-            let of_it: Vec<_> = rounds.iter().filter(|(other, _)| *other == contender).map(|(_, it)| it).collect();
-            (contender, Measured::median(&of_it))
+    fn new(machine: Machine, callers: usize, rounds: &[(Tool, Measured)]) -> Self {
+        let medians = Tool::ALL.map(|tool| {
+            let own: Vec<_> = rounds.iter().filter(|(other, _)| *other == tool).map(|(_, run)| run).collect();
+            (tool, Measured::median(&own))
         });
         let first = medians[0].1.counted_per_second;
-        let row = |(contender, median): &(Contender, Measured)| Row {
-            contender: contender.name(),
+        let row = |(tool, median): &(Tool, Measured)| Row {
+            tool: tool.name(),
             first_to_this: first / median.counted_per_second,
             median: median.clone(),
         };
-        Self { machine, rows: medians.iter().map(row).collect(), agreements: verdict::judge(&medians, rounds, callers) }
+        Self {
+            machine,
+            rows: medians.iter().map(row).collect(),
+            agreements: comparison::compare(&medians, rounds, callers),
+        }
     }
 
     fn write(&self, options: &ToolOptions) -> Result<()> {
@@ -118,5 +122,5 @@ impl Document {
     }
 }
 
-/// What everybody is asked to do, and the library alone is measured with.
+/// The scenario that the library is measured with; the load of the other programs is the same.
 const SCENARIO: &str = "get-64";

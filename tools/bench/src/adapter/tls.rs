@@ -1,4 +1,4 @@
-//! A TLS stream for contestants whose users bring their own.
+//! TLS streams for clients whose users open the streams.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::HOST;
 
-/// Opens TLS streams to servers whose certificates one authority has signed.
-pub(super) struct Opener(TlsConnector);
+/// Opens TLS streams to servers with certificates of one authority.
+pub(super) struct Connector(TlsConnector);
 
-impl Opener {
-    /// Trusts the authority in this file.
+impl Connector {
+    /// Creates a connector that trusts the authority in this file.
     pub(super) fn trusting(authority: &Path) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         let certificates = CertificateDer::pem_file_iter(authority);
@@ -28,8 +28,8 @@ impl Opener {
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
 
-    /// Agrees on TLS over an open connection.
-    pub(super) async fn open(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
+    /// Makes a TLS handshake on an open connection.
+    pub(super) async fn connect(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
         let host = ServerName::try_from(HOST)?;
         self.0.connect(host, stream).await.context("the TLS handshake")
     }

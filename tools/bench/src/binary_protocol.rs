@@ -1,4 +1,4 @@
-//! The few binary requests and replies that the lockstep pipeline and the preloading need, made by hand.
+//! The requests and replies of the binary protocol that the lockstep pipeline and the preloading use.
 
 use anyhow::{Context, Result, ensure};
 
@@ -24,12 +24,12 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// Reads a header, if it is there whole.
+    /// Parses a header; `None` if it is not complete.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>> {
         let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
             return Ok(None);
         };
-        ensure!(header[0] == RESPONSE_MAGIC, "a reply begins with {:#04x}", header[0]);
+        ensure!(header[0] == RESPONSE_MAGIC, "a reply starts with {:#04x}", header[0]);
         let reply = Self {
             opcode: header[1],
             status: u16::from_be_bytes([header[6], header[7]]),
@@ -42,15 +42,15 @@ impl Reply {
         Ok(Some(reply))
     }
 
-    /// The length of the reply with its header.
+    /// Returns the length of the reply, including its header.
     pub(crate) fn len(&self) -> usize {
         HEADER_LEN + self.body_len
     }
 
-    /// The value, out of the bytes that begin with this reply's header.
+    /// Returns the value from the bytes of the reply, including its header.
     pub(crate) fn value<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8]> {
         let start = HEADER_LEN + self.extras_len + self.key_len;
-        bytes.get(start..self.len()).context("a reply is cut")
+        bytes.get(start..self.len()).context("a reply is truncated")
     }
 }
 
@@ -70,12 +70,12 @@ pub(crate) fn encode_set(opcode: u8, opaque: u32, key: &[u8], value: &[u8], out:
     out.extend_from_slice(value);
 }
 
-/// Appends a no-op: the end of a quiet run.
+/// Appends a no-op, which ends a run of quiet requests.
 pub(crate) fn encode_noop(opaque: u32, out: &mut Vec<u8>) {
     encode_header(NOOP, opaque, 0, 0, 0, out);
 }
 
-/// Callers hold keys of 9 bytes and values of at most 1 MB, so no length here is cut.
+/// Appends a header. Keys have 9 bytes and values at most 1 MB, so no length is truncated.
 fn encode_header(opcode: u8, opaque: u32, extras_len: usize, key_len: usize, body_len: usize, out: &mut Vec<u8>) {
     let mut header = [0; HEADER_LEN];
     header[0] = REQUEST_MAGIC;
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_the_bytes_of_the_protocol() {
+    fn requests_are_encoded_as_the_protocol_specifies() {
         let mut out = Vec::new();
         encode_get(GET_QUIET, 7, b"ab", &mut out);
         assert_eq!(out, b"\x80\x09\0\x02\0\0\0\0\0\0\0\x02\0\0\0\x07\0\0\0\0\0\0\0\0ab");
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_is_read_when_its_header_is_whole() {
+    fn a_reply_is_parsed_once_its_header_is_complete() {
         let bytes = b"\x81\x00\0\0\x04\0\0\0\0\0\0\x07\0\0\0\x05\0\0\0\0\0\0\0\x01\0\0\0\0xyz";
         assert_eq!(Reply::parse(&bytes[..23]).unwrap(), None);
         let reply = Reply::parse(bytes).unwrap().unwrap();

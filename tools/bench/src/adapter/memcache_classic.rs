@@ -1,17 +1,17 @@
-//! The crate memcache, its blocking client: text wire, which is by far the faster here, a pool that every thread shares.
+//! The blocking client of the crate memcache: text protocol, which is its faster one, and a pool that all threads share.
 
 use anyhow::{Context, Result};
 use memcache::Client;
 
-use super::{Answer, Caller, Sample, Setup, failed, judge_get, judge_many};
+use super::{CallResult, Caller, Item, Setup, check_get, check_many, failed};
 
 pub(super) struct MemcacheClassic(Client);
 
-/// One client for all threads, with a pooled connection for each.
+/// Returns one client for all threads, with a pooled connection for each.
 pub(super) fn connect(setup: &Setup) -> Result<Vec<MemcacheClassic>> {
     let callers = setup.scenario.callers;
     let url = |address: String| match &setup.authority {
-        // The crate verifies by the system's authorities and this one.
+        // The crate trusts the system's authorities and this one.
         Some(file) => format!("memcache+tls://{address}?protocol=ascii&ca_path={}", file.display()),
         None => format!("memcache://{address}?protocol=ascii"),
     };
@@ -23,17 +23,17 @@ pub(super) fn connect(setup: &Setup) -> Result<Vec<MemcacheClassic>> {
 }
 
 impl Caller for MemcacheClassic {
-    async fn get(&mut self, sample: &Sample) -> Answer {
-        judge_get(sample, self.0.get::<Vec<u8>>(sample.key()))
+    async fn get(&mut self, item: &Item) -> CallResult {
+        check_get(item, self.0.get::<Vec<u8>>(item.key()))
     }
 
-    async fn get_many(&mut self, samples: &[Sample]) -> Answer {
-        let keys: Vec<_> = samples.iter().map(Sample::key).collect();
+    async fn get_many(&mut self, items: &[Item]) -> CallResult {
+        let keys: Vec<_> = items.iter().map(Item::key).collect();
         let found = self.0.gets::<Vec<u8>>(&keys).map_err(failed)?;
-        judge_many(samples, found.into_iter())
+        check_many(items, found.into_iter())
     }
 
-    async fn set(&mut self, sample: &Sample) -> Answer {
-        self.0.set(sample.key(), &sample.value()[..], 0).map_err(failed)
+    async fn set(&mut self, item: &Item) -> CallResult {
+        self.0.set(item.key(), &item.value()[..], 0).map_err(failed)
     }
 }

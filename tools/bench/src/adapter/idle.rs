@@ -1,4 +1,4 @@
-//! What connections cost in memory while nothing happens on them.
+//! The memory of idle connections.
 
 use std::fs;
 use std::time::Duration;
@@ -6,29 +6,29 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::race::tokio_runtime;
-use super::{Caller, Contestant, Entry, Setup, async_memcached, memcache_async, remcache};
-use crate::course::Fault;
+use super::runner::tokio_runtime;
+use super::{Adapter, Caller, Entry, Setup, async_memcached, memcache_async, remcache};
+use crate::items::Items;
 use crate::probe;
-use crate::samples::Samples;
 use crate::server;
+use crate::workload::Fault;
 
-/// What a contestant's connections added to its process.
+/// The memory that a client's connections added to its process.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Footprint {
     pub(crate) resident_kib: u64,
-    /// Memory that is allocated, when it was counted.
+    /// Allocated memory, if it was counted.
     pub(crate) heap_kib: Option<u64>,
 }
 
-/// Opens a connection for each caller, gets a key on each, and looks what they hold after a time without requests.
+/// Opens a connection per caller, gets a key on each, and measures the memory after an idle time.
 pub(crate) fn hold(entry: Entry, setup: &Setup, idle: Duration) -> Result<Footprint> {
     let runtime = tokio_runtime(entry.runtime)?;
-    match entry.profile.contestant {
-        Contestant::AsyncMemcached => runtime.block_on(footprint(setup, idle, async_memcached::connect)),
-        Contestant::MemcacheAsync => runtime.block_on(footprint(setup, idle, memcache_async::connect)),
-        Contestant::Remcache(_) => runtime.block_on(footprint(setup, idle, remcache::connect_for_each)),
-        _ => bail!("{entry} is not made to hold idle connections"),
+    match entry.profile.adapter {
+        Adapter::AsyncMemcached => runtime.block_on(footprint(setup, idle, async_memcached::connect)),
+        Adapter::MemcacheAsync => runtime.block_on(footprint(setup, idle, memcache_async::connect)),
+        Adapter::Remcache(_) => runtime.block_on(footprint(setup, idle, remcache::connect_for_each)),
+        _ => bail!("{entry} cannot hold idle connections"),
     }
 }
 
@@ -37,41 +37,41 @@ async fn footprint<C: Caller>(
     idle: Duration,
     connect: impl AsyncFnOnce(&Setup) -> Result<Vec<C>>,
 ) -> Result<Footprint> {
-    let samples = Samples::of(setup.scenario);
-    let before = Memory::look()?;
+    let items = Items::new(setup.scenario);
+    let before = Memory::read()?;
     let mut callers = connect(setup).await?;
     for (index, caller) in callers.iter_mut().enumerate() {
-        let answer = caller.get(&samples.window(index, 1)[0]).await;
-        answer.map_err(|fault| match fault {
-            Fault::Wrong => anyhow!("a wrong answer"),
+        let result = caller.get(&items.window(index, 1)[0]).await;
+        result.map_err(|fault| match fault {
+            Fault::Wrong => anyhow!("wrong result"),
             Fault::Failed(text) => anyhow!(text),
         })?;
     }
     tokio::time::sleep(idle).await;
-    let footprint = Memory::look()?.since(&before);
+    let footprint = Memory::read()?.since(&before);
     check_connections(setup)?;
     Ok(footprint)
 }
 
-/// The server must hold what is claimed; connections of earlier children have gone while these were idle.
+/// Checks that the server has one connection per caller. Those of earlier children were closed during the idle time.
 fn check_connections(setup: &Setup) -> Result<()> {
     let counts = setup.ports.iter().map(|&port| server::counter(port, "curr_connections"));
     let counted: u64 = counts.sum::<Result<_>>()?;
-    // One more on each server asks for the count.
+    // The connection that reads the counter is counted too.
     let held = counted.saturating_sub(setup.ports.len() as u64);
     let claimed = setup.scenario.callers as u64;
-    ensure!(held == claimed, "the server counts {held} connections, not {claimed}");
+    ensure!(held == claimed, "the server has {held} connections instead of {claimed}");
     Ok(())
 }
 
-/// What the process holds at one moment.
+/// The memory of this process at one instant.
 struct Memory {
     resident_kib: u64,
     heap_bytes: Option<i64>,
 }
 
 impl Memory {
-    fn look() -> Result<Self> {
+    fn read() -> Result<Self> {
         let status = fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
         let resident_kib = resident_kib(&status).context("/proc/self/status has no VmRSS")?;
         Ok(Self { resident_kib, heap_bytes: probe::live_bytes() })
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_footprint_is_what_was_added() {
+    fn a_footprint_is_the_difference() {
         let before = Memory { resident_kib: 5_000, heap_bytes: Some(-1_024) };
         let after = Memory { resident_kib: 7_500, heap_bytes: Some(4_096) };
         let footprint = after.since(&before);

@@ -1,5 +1,4 @@
-//! Every contestant against real servers: right answers are credited, others are not, and the whole comparison runs
-//! and leaves no server behind.
+//! Every client with real servers: correct results are counted, others are not, and a comparison stops its servers.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fmt::Write as _;
@@ -14,17 +13,17 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// The program itself.
+/// The program under test.
 const BENCH: &str = env!("CARGO_BIN_EXE_remcache-bench");
 
 #[test]
-fn every_contestant_answers_rightly_in_every_kind_of_scenario() {
+fn every_client_returns_correct_results_in_every_kind_of_scenario() {
     let json = output_file("comparison.json");
     let svg = output_file("comparison.svg");
     let output = Command::new(BENCH)
         .args(["--rounds", "1", "--seconds", "0.05", "--only", "get-16,many-100,set-64,three-64"])
-        .args(["--contestants", "lockstep,async-memcached,memcache-exp,memcache-classic"])
-        .args(["--contestants", "memcache-async,libmemcached,remcache,remcache+mt,remcache-binary,remcache-text"])
+        .args(["--clients", "lockstep,async-memcached,memcache-exp,memcache-classic"])
+        .args(["--clients", "memcache-async,libmemcached,remcache,remcache+mt,remcache-binary,remcache-text"])
         .arg("--json")
         .arg(&json)
         .arg("--svg")
@@ -35,25 +34,25 @@ fn every_contestant_answers_rightly_in_every_kind_of_scenario() {
     assert!(printed.contains("Targets"), "{printed}");
 
     let document: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
-    let standings = document["standings"].as_array().unwrap();
-    assert_eq!(standings.len(), 4);
-    for standing in standings {
-        let scenario = standing["id"].as_str().unwrap();
-        let rows = standing["rows"].as_array().unwrap();
-        let wires = if ["many-100", "set-64"].contains(&scenario) { 2 } else { 0 };
-        assert_eq!(rows.len(), 8 + wires, "{scenario}");
+    let results = document["results"].as_array().unwrap();
+    assert_eq!(results.len(), 4);
+    for result in results {
+        let scenario = result["id"].as_str().unwrap();
+        let rows = result["rows"].as_array().unwrap();
+        let variants = if ["many-100", "set-64"].contains(&scenario) { 2 } else { 0 };
+        assert_eq!(rows.len(), 8 + variants, "{scenario}");
         rows.iter().for_each(|row| check_row(scenario, row));
     }
     assert!(std::fs::read_to_string(svg).unwrap().contains("</svg>"));
 }
 
-/// Who has TLS races over it; who has not says so, and so does who has but one server.
+/// Clients without TLS, and those for one server only, have a reason instead of figures.
 #[test]
-fn over_tls_race_those_who_speak_it() {
+fn clients_with_tls_are_measured_with_it() {
     let json = output_file("tls.json");
     let output = Command::new(BENCH)
         .args(["--rounds", "1", "--seconds", "0.05", "--only", "tls-64,ten-64"])
-        .args(["--contestants", "lockstep,memcache-classic,memcache-async,remcache"])
+        .args(["--clients", "lockstep,memcache-classic,memcache-async,remcache"])
         .arg("--json")
         .arg(&json)
         .output()
@@ -61,14 +60,14 @@ fn over_tls_race_those_who_speak_it() {
     succeeded(&output);
     let document: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
     let mut seen = Vec::new();
-    for standing in document["standings"].as_array().unwrap() {
-        for row in standing["rows"].as_array().unwrap() {
-            let (scenario, contestant) = (standing["id"].as_str().unwrap(), row["contestant"].as_str().unwrap());
+    for result in document["results"].as_array().unwrap() {
+        for row in result["rows"].as_array().unwrap() {
+            let (scenario, client) = (result["id"].as_str().unwrap(), row["client"].as_str().unwrap());
             match row["absent"].as_str() {
-                Some(absent) => seen.push(format!("{scenario} {contestant}: {absent}")),
+                Some(absent) => seen.push(format!("{scenario} {client}: {absent}")),
                 None => {
                     check_row(scenario, row);
-                    seen.push(format!("{scenario} {contestant}"));
+                    seen.push(format!("{scenario} {client}"));
                 }
             }
         }
@@ -87,11 +86,11 @@ fn over_tls_race_those_who_speak_it() {
 }
 
 #[test]
-fn idle_connections_have_a_cost_in_memory() {
+fn the_memory_of_idle_connections_is_measured() {
     let json = output_file("idle.json");
     let output = Command::new(BENCH)
         .args(["--rounds", "1", "--only", "idle-1000"])
-        .args(["--contestants", "lockstep,async-memcached,memcache-async,remcache,remcache+mt"])
+        .args(["--clients", "lockstep,async-memcached,memcache-async,remcache,remcache+mt"])
         .arg("--json")
         .arg(&json)
         .output()
@@ -101,7 +100,7 @@ fn idle_connections_have_a_cost_in_memory() {
 
     let document: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
     let rows = document["idle"].as_array().unwrap();
-    let names: Vec<_> = rows.iter().map(|row| row["contestant"].as_str().unwrap()).collect();
+    let names: Vec<_> = rows.iter().map(|row| row["client"].as_str().unwrap()).collect();
     assert_eq!(names, ["async-memcached", "memcache-async", "remcache", "remcache+mt"]);
     for row in rows {
         let figure = |name: &str| row["figures"][name].as_f64();
@@ -111,16 +110,16 @@ fn idle_connections_have_a_cost_in_memory() {
 }
 
 #[test]
-fn servers_end_with_a_comparison_that_is_ended_by_a_signal() {
+fn servers_stop_when_a_signal_ends_a_comparison() {
     let mut bench = Command::new(BENCH)
-        .args(["--rounds", "1000", "--seconds", "0.05", "--only", "three-64", "--contestants", "lockstep"])
+        .args(["--rounds", "1000", "--seconds", "0.05", "--only", "three-64", "--clients", "lockstep"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It tells its first round once every server listens.
-    let mut said = [0; 1];
-    bench.stderr.as_mut().unwrap().read_exact(&mut said).unwrap();
+    // Progress is printed once all servers accept connections.
+    let mut progress = [0; 1];
+    bench.stderr.as_mut().unwrap().read_exact(&mut progress).unwrap();
     let ports = ports_of_servers(bench.id());
     assert_eq!(ports.len(), 3);
     assert!(ports.iter().all(|&port| listens(port)));
@@ -129,13 +128,13 @@ fn servers_end_with_a_comparison_that_is_ended_by_a_signal() {
     for port in ports {
         let start = Instant::now();
         while listens(port) {
-            assert!(start.elapsed() < Duration::from_secs(10), "the server on port {port} is still there");
+            assert!(start.elapsed() < Duration::from_secs(10), "the server on port {port} is still running");
             thread::sleep(Duration::from_millis(10));
         }
     }
 }
 
-/// The ports that a process's children were told with `-p`.
+/// Returns the ports in the command lines (`-p`) of a process's children.
 fn ports_of_servers(parent: u32) -> Vec<u16> {
     let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
     let port = |child: &str| {
@@ -150,70 +149,69 @@ fn listens(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
-/// Figures without a fault, or the one reason that is no failure.
+/// Checks that a row has figures without a fault, or the one reason that is not a failure.
 fn check_row(scenario: &str, row: &Value) {
-    let contestant = row["contestant"].as_str().unwrap();
+    let client = row["client"].as_str().unwrap();
     if let Some(absent) = row["absent"].as_str() {
-        assert_eq!(absent, "one server only", "{contestant} in {scenario}");
+        assert_eq!(absent, "one server only", "{client} in {scenario}");
         return;
     }
     let figures = &row["figures"];
-    assert!(figures["ops_per_second"].as_f64().unwrap() > 0.0, "{contestant} in {scenario}: {row}");
-    assert_eq!(figures["wrong"], 0, "{contestant} in {scenario}: {row}");
-    assert_eq!(figures["failed"], 0, "{contestant} in {scenario}: {row}");
-    assert!(figures["p50_micros"].as_f64().unwrap() > 0.0, "{contestant} in {scenario}: {row}");
+    assert!(figures["ops_per_second"].as_f64().unwrap() > 0.0, "{client} in {scenario}: {row}");
+    assert_eq!(figures["wrong"], 0, "{client} in {scenario}: {row}");
+    assert_eq!(figures["failed"], 0, "{client} in {scenario}: {row}");
+    assert!(figures["p50_micros"].as_f64().unwrap() > 0.0, "{client} in {scenario}: {row}");
 }
 
 #[test]
-fn nobody_is_credited_with_another_keys_value() {
+fn another_keys_value_is_not_counted() {
     let server = Memcached::start();
     server.store_each_value_under_the_next_key();
-    for contestant in ["lockstep", "async-memcached", "memcache-exp", "memcache-classic", "memcache-async", "remcache"]
-    {
+    for client in ["lockstep", "async-memcached", "memcache-exp", "memcache-classic", "memcache-async", "remcache"] {
         for scenario in ["get-16", "many-100"] {
             let port = server.port.to_string();
             let output = Command::new(BENCH)
-                .args(["child", "--contestant", contestant, "--scenario", scenario])
+                .args(["child", "--client", client, "--scenario", scenario])
                 .args(["--ports", &port, "--seconds", "0.05"])
                 .output()
                 .unwrap();
-            check_uncredited(contestant, &output);
+            check_nothing_is_counted(client, &output);
         }
     }
 }
 
 #[test]
-fn libmemcached_is_not_credited_with_another_keys_value_either() {
+fn another_keys_value_is_not_counted_for_libmemcached() {
     let server = Memcached::start();
     server.store_each_value_under_the_next_key();
     let program = compile_libmemcached_bench();
     for (verb, callers, batch) in [("get", "16", "1"), ("get_many", "1", "100")] {
         let port = server.port.to_string();
         let arguments = ["127.0.0.1", &port, verb, callers, batch, "10000", "100", "0.05"];
-        check_uncredited("libmemcached", &Command::new(&program).args(arguments).output().unwrap());
+        check_nothing_is_counted("libmemcached", &Command::new(&program).args(arguments).output().unwrap());
     }
 }
 
-fn check_uncredited(contestant: &str, output: &Output) {
+fn check_nothing_is_counted(client: &str, output: &Output) {
     let report: Value = serde_json::from_str(succeeded(output)).unwrap();
-    assert_eq!(report["claimed"], 0, "{contestant}: {report}");
-    assert!(report["wrong"].as_u64().unwrap() > 0, "{contestant}: {report}");
-    assert!(report["first_fault"].is_string(), "{contestant}: {report}");
+    assert_eq!(report["claimed"], 0, "{client}: {report}");
+    assert!(report["wrong"].as_u64().unwrap() > 0, "{client}: {report}");
+    assert!(report["first_fault"].is_string(), "{client}: {report}");
 }
 
 #[test]
-fn a_contestant_without_a_server_says_so() {
+fn a_client_without_a_server_fails_with_the_address() {
     let port = free_port().to_string();
-    let arguments = ["child", "--contestant", "lockstep", "--scenario", "get-1", "--ports", &port, "--seconds", "0.05"];
+    let arguments = ["child", "--client", "lockstep", "--scenario", "get-1", "--ports", &port, "--seconds", "0.05"];
     let output = Command::new(BENCH).args(arguments).output().unwrap();
     assert!(!output.status.success());
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains(&format!("connecting to 127.0.0.1:{port}")), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains(&format!("connecting to 127.0.0.1:{port}")), "{stderr}");
 }
 
 fn succeeded(output: &Output) -> &str {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {said}", output.status);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {stderr}", output.status);
     std::str::from_utf8(&output.stdout).unwrap()
 }
 
@@ -231,12 +229,12 @@ fn compile_libmemcached_bench() -> PathBuf {
         .args(["-lmemcached", "-lpthread"])
         .output()
         .expect("a C compiler must be installed (apt-get install gcc libc6-dev)");
-    let said = String::from_utf8_lossy(&compiler.stderr);
-    assert!(compiler.status.success(), "apt-get install gcc libc6-dev libmemcached-dev: {said}");
+    let stderr = String::from_utf8_lossy(&compiler.stderr);
+    assert!(compiler.status.success(), "apt-get install gcc libc6-dev libmemcached-dev: {stderr}");
     program
 }
 
-/// A memcached of the test's own.
+/// A memcached server, stopped when this is dropped.
 struct Memcached {
     process: Child,
     port: u16,
@@ -260,16 +258,16 @@ impl Memcached {
         let mut requests = String::new();
         for index in 0..10_000 {
             let (key, other) = (format!("key-{index:05}"), format!("key-{:05}", (index + 1) % 10_000));
-            let filling = ".".repeat(100 - 2 * other.len());
-            write!(requests, "set {key} 0 0 100 noreply\r\n{other}{filling}{other}\r\n").unwrap();
+            let padding = ".".repeat(100 - 2 * other.len());
+            write!(requests, "set {key} 0 0 100 noreply\r\n{other}{padding}{other}\r\n").unwrap();
         }
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.write_all(requests.as_bytes()).unwrap();
-        // The version comes after everything before it was stored.
+        // The reply to `version` comes after all items have been stored.
         stream.write_all(b"version\r\n").unwrap();
-        let mut answer = [0; 7];
-        stream.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"VERSION");
+        let mut reply = [0; 7];
+        stream.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"VERSION");
     }
 }
 
