@@ -1,39 +1,46 @@
-//! Why a connection could not be had, or was lost.
+//! Why a connection could not be opened, or was lost.
 
 use crate::proto::{Delivery, Reply, Status};
 
-/// Why a connection could not be had, or was lost.
+/// Why a connection could not be opened, or was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The server cannot be reached, or what is wrong may pass by itself.
+    /// The server cannot be reached, or fails in a way that may pass by itself.
     Unreachable(String),
-    /// TLS could not be agreed on: somebody has to change a certificate or a setting.
+    /// The server, or a proxy before it, closed the connection instead of replying. That may pass by
+    /// itself, or the server does not understand what it was sent.
+    Closed(String),
+    /// TLS could not be negotiated: a certificate or a setting has to be changed.
     #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "without the feature there is no TLS to fail"))]
     Tls(String),
-    /// Server and client do not agree on how to authenticate, or whether: somebody has to change a setting.
+    /// Client and server are configured for different kinds of authentication: a setting has to be changed.
     Auth(String),
-    /// The server refused these credentials, or that there are none: with the same it is not asked again.
+    /// The server refused the credentials, or requires some: it is not asked again with the same ones.
     Refused(String),
 }
 
 impl Failure {
-    /// What happened, in words.
+    /// Describes what happened.
     pub(crate) fn reason(&self) -> &str {
         match self {
-            Self::Unreachable(reason) | Self::Tls(reason) | Self::Auth(reason) | Self::Refused(reason) => reason,
+            Self::Unreachable(reason)
+            | Self::Closed(reason)
+            | Self::Tls(reason)
+            | Self::Auth(reason)
+            | Self::Refused(reason) => reason,
         }
     }
 
-    /// The status of requests that meet it, where it is more than being disconnected.
+    /// The status of requests that fail because of it, unless they are just disconnected.
     pub(crate) fn status(&self) -> Option<Status> {
         match self {
-            Self::Unreachable(_) => None,
+            Self::Unreachable(_) | Self::Closed(_) => None,
             Self::Tls(_) => Some(Status::TlsError),
             Self::Auth(_) | Self::Refused(_) => Some(Status::AuthError),
         }
     }
 
-    /// The reply to a request that meets it, of which nothing was sent.
+    /// The reply to a request that was not sent because of it.
     pub(crate) fn reply(&self) -> Reply {
         let reason = self.reason().to_owned();
         match self.status() {
@@ -42,8 +49,8 @@ impl Failure {
         }
     }
 
-    /// Whether it lasts until somebody changes something, so that trying again soon is of no use.
+    /// Whether it lasts until a setting is changed, so that retrying soon is useless.
     pub(crate) fn lasts(&self) -> bool {
-        !matches!(self, Self::Unreachable(_))
+        !matches!(self, Self::Unreachable(_) | Self::Closed(_))
     }
 }

@@ -12,7 +12,7 @@ use crate::client::after;
 use crate::config::Config;
 use crate::config::address::{Address, Endpoint};
 use crate::connection::failure::Failure;
-use crate::connection::handshake::{Established, Known, Memory, Refused, establish};
+use crate::connection::handshake::{Established, ProtocolCache, ReconnectState, Refused, establish};
 use crate::connection::io::{Driver, End};
 use crate::connection::shared::{Demand, Link, NO_CREDENTIALS};
 use crate::health::state::Condition;
@@ -30,7 +30,7 @@ pub(crate) struct Task {
     /// the end of a connection that worked.
     retry_from: Instant,
     /// What is remembered of the server from one connection to the next.
-    memory: Memory,
+    memory: ReconnectState,
     /// Why the server cannot be used, as it was last told.
     told: Option<Failure>,
 }
@@ -46,7 +46,7 @@ enum Outcome {
 }
 
 impl Task {
-    pub(crate) fn new(endpoint: Endpoint, link: Arc<Link>, config: Arc<Config>, known: Arc<Known>) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, link: Arc<Link>, config: Arc<Config>, protocols: Arc<ProtocolCache>) -> Self {
         let random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
         Self {
             endpoint,
@@ -55,7 +55,7 @@ impl Task {
             random,
             failures: 0,
             retry_from: Instant::now(),
-            memory: Memory { refused: None, known },
+            memory: ReconnectState { refused: None, protocols },
             told: None,
         }
     }
@@ -90,7 +90,7 @@ impl Task {
         let connecting = establish(&self.endpoint, &self.config, &mut memory);
         let established = self.while_expiring(connecting).await;
         self.memory = memory;
-        let Established { stream, credentials, spoken } = match established {
+        let Established { stream, credentials, negotiated } = match established {
             Ok(established) => established,
             Err(failure) => {
                 // Who fails before the time is up was refused; then the other connections may well work.
@@ -101,7 +101,7 @@ impl Task {
             }
         };
         let now = Instant::now();
-        self.link.connected(spoken, now);
+        self.link.connected(negotiated, now);
         let probe_until = probe.then(|| after(now, self.config.timeout));
         match probe_until {
             Some(until) => self.link.probe(Deadline { at: until.into_std(), patience: Duration::ZERO }, now),
@@ -112,13 +112,16 @@ impl Task {
         let (name, link) = (Arc::clone(&self.endpoint.name), Arc::clone(&self.link));
         let end = Driver::new(name, stream, link, probe_until, &self.config).await;
         if self.link.has_replied() && !self.link.is_stranger() {
-            self.failures = 0;
+            // A server may answer probes and nothing else: the wait grows until it answers a caller.
+            if self.link.has_answered() {
+                self.failures = 0;
+            }
             self.retry_from = Instant::now();
             self.told = None;
         }
         if !self.link.has_replied() || matches!(end, End::Protocol(_)) {
             // Another server may be there, which speaks otherwise.
-            self.memory.known.forget();
+            self.memory.protocols.forget();
         }
         self.ended(&end, credentials.is_some())
     }

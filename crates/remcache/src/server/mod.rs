@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::address::Endpoint;
 use crate::config::protocol::Protocol;
 use crate::config::{Config, Overload};
-use crate::connection::handshake::{Known, Memory, establish_as};
+use crate::connection::handshake::{ProtocolCache, ReconnectState, establish_as};
 use crate::connection::shared::Link;
 use crate::error::Error;
 use crate::health::events::{ServerEvent, Watch};
@@ -37,8 +37,8 @@ pub(crate) struct Server {
     /// What all connections know of it together.
     watch: Arc<Watch>,
     config: Arc<Config>,
-    /// What its connections found out about its wire.
-    known: Arc<Known>,
+    /// The result of the last protocol negotiation of its connections.
+    protocols: Arc<ProtocolCache>,
 }
 
 impl Server {
@@ -48,7 +48,7 @@ impl Server {
         let lane = |place| Arc::new(Link::new(&config, random.u32(..), place, Arc::clone(&watch)));
         let lanes = (0..config.connections).map(lane).collect();
         let next = AtomicUsize::new(0);
-        Self { endpoint, lanes, next, watch, config, known: Arc::default() }
+        Self { endpoint, lanes, next, watch, config, protocols: Arc::default() }
     }
 
     /// The connection for the next request; connections are taken in turn.
@@ -88,8 +88,8 @@ impl Server {
             link.task_ended("no tokio runtime: the client must be used inside one");
             return;
         };
-        let known = Arc::clone(&self.known);
-        let task = Task::new(self.endpoint.clone(), Arc::clone(link), Arc::clone(&self.config), known);
+        let protocols = Arc::clone(&self.protocols);
+        let task = Task::new(self.endpoint.clone(), Arc::clone(link), Arc::clone(&self.config), protocols);
         runtime.spawn(task.run());
     }
 
@@ -99,7 +99,7 @@ impl Server {
 
     /// Opens a connection beside the lanes, on the text wire, for what needs one of its own.
     pub(crate) async fn connect_text(&self) -> Result<Box<dyn Stream>, Error> {
-        let mut memory = Memory::default();
+        let mut memory = ReconnectState::default();
         let established = establish_as(&self.endpoint, &self.config, Protocol::Text, &mut memory).await;
         match established {
             Ok(established) => Ok(established.stream),

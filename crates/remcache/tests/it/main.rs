@@ -6,6 +6,8 @@
 #[cfg(feature = "client")]
 mod arbitrary_bytes;
 #[cfg(feature = "client")]
+mod backoff;
+#[cfg(feature = "client")]
 mod bad_input;
 #[cfg(feature = "blocking")]
 mod blocking;
@@ -43,6 +45,8 @@ mod locks;
 mod many;
 #[cfg(feature = "client")]
 mod migration;
+#[cfg(feature = "client")]
+mod negotiation;
 #[cfg(feature = "client")]
 mod observe;
 #[cfg(feature = "client")]

@@ -235,7 +235,7 @@ async fn who_does_not_answer_is_named() {
     let config = hasty().connect_timeout(millis(100));
     let disconnected = ErrorKind::Disconnected(Delivery::NotSent);
     for protocol in Protocol::ALL {
-        let what = if protocol == Protocol::Auto { "question for its version" } else { "authentication" };
+        let what = if protocol == Protocol::Auto { "version request" } else { "authentication" };
         let config = config.clone().protocol(protocol).credentials(known());
         let silent = Client::with_config([&address], config).unwrap();
         assert_says(&error_of(&silent).await, disconnected, &[what, "within 100ms"]);

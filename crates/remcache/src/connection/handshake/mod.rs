@@ -1,6 +1,7 @@
-//! From an address to a connection that requests may use: the socket, TLS, the authentication.
+//! Opens connections: the socket, TLS, authentication, protocol negotiation.
 
-pub(crate) mod negotiation;
+mod negotiation;
+mod probe;
 
 use std::io;
 use std::sync::Arc;
@@ -16,56 +17,56 @@ use crate::config::Config;
 use crate::config::address::Endpoint;
 use crate::config::credentials::Credentials;
 use crate::config::protocol::Protocol;
-use crate::connection::handshake::negotiation::{Attempt, Guess};
 use crate::proto::binary::{self, Frame, Header, Opcode};
 use crate::proto::{InputBuffer, Operation, ProtocolError, Status, Wire};
 use crate::transport::Stream;
 
-pub(crate) use crate::connection::handshake::negotiation::{Known, Spoken};
+pub(crate) use negotiation::ProtocolCache;
+pub(crate) use probe::Negotiated;
 
-/// A connection that requests may use.
+/// A connection that is ready for requests.
 pub(crate) struct Established {
     pub(crate) stream: Box<dyn Stream>,
-    /// With whose credentials, if the server was given any.
+    /// The credentials it was authenticated with, if any were configured.
     pub(crate) credentials: Option<Credentials>,
-    pub(crate) spoken: Spoken,
+    pub(crate) negotiated: Negotiated,
 }
 
-/// What a connection speaks, as far as its authentication goes.
+/// The authentication mechanism of a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
-    /// The binary wire: SASL.
+    /// The binary protocol: SASL.
     Binary,
-    /// The meta and text wires: a `set` before anything else.
+    /// The meta and text protocols: a `set` before anything else.
     Text,
 }
 
 /// What is remembered of a server from one connection to the next.
 #[derive(Debug, Default)]
-pub(crate) struct Memory {
-    /// What it refused to be told: with the same it is not asked again.
+pub(crate) struct ReconnectState {
+    /// The credentials that the server refused: it is not asked again with the same ones.
     pub(crate) refused: Option<Refused>,
-    /// What to try first, where the wire has to be found out: the same for all connections to it.
-    pub(crate) known: Arc<Known>,
+    /// The result of the last negotiation, shared by all connections to the server.
+    pub(crate) protocols: Arc<ProtocolCache>,
 }
 
-/// Opens a connection: all of it within the connect timeout.
+/// Opens a connection, within the connect timeout.
 ///
-/// With credentials, or without any, that the server has refused nothing is even opened.
+/// Does not connect at all with credentials that the server has already refused.
 pub(crate) async fn establish(
     endpoint: &Endpoint,
     config: &Config,
-    memory: &mut Memory,
+    state: &mut ReconnectState,
 ) -> Result<Established, Failure> {
-    establish_as(endpoint, config, config.protocol, memory).await
+    establish_as(endpoint, config, config.protocol, state).await
 }
 
-/// The same with a protocol that need not be the client's.
+/// Like [`establish`], with a protocol other than the client's.
 pub(crate) async fn establish_as(
     endpoint: &Endpoint,
     config: &Config,
     protocol: Protocol,
-    memory: &mut Memory,
+    state: &mut ReconnectState,
 ) -> Result<Established, Failure> {
     let limit = config.transport.connect_timeout;
     let until = after(Instant::now(), limit);
@@ -73,15 +74,16 @@ pub(crate) async fn establish_as(
         None => None,
         Some(source) => Some(within(until, source.ask(endpoint), || slow("provider of credentials", limit)).await?),
     };
-    if let Some(refused) = memory.refused.as_ref().filter(|refused| refused.credentials == credentials) {
+    if let Some(refused) = state.refused.as_ref().filter(|refused| refused.credentials == credentials) {
         return Err(refused.failure.clone());
     }
-    let agreed = match protocol.wire() {
-        Some(wire) => agree(endpoint, config, until, wire, credentials.as_ref()).await,
-        None => find_out(endpoint, config, until, &memory.known, credentials.as_ref()).await,
+    let opened = match protocol.wire() {
+        Some(wire) => connect_with(endpoint, config, until, wire, credentials.as_ref()).await,
+        None => negotiation::negotiate(endpoint, config, until, &state.protocols, credentials.as_ref()).await,
     };
-    let (stream, spoken) = agreed.inspect_err(|failure| memory.refused = Refused::by(failure, credentials.as_ref()))?;
-    Ok(Established { stream, credentials, spoken })
+    let (stream, negotiated) =
+        opened.inspect_err(|failure| state.refused = Refused::by(failure, credentials.as_ref()))?;
+    Ok(Established { stream, credentials, negotiated })
 }
 
 /// Opens the socket, and TLS on it where that is wanted.
@@ -99,29 +101,29 @@ async fn open(endpoint: &Endpoint, config: &Config, until: Instant) -> Result<Bo
     }
 }
 
-/// Opens a connection that speaks a given wire.
+/// Opens a connection that speaks the configured protocol.
 ///
-/// In text the other side is asked who it is: a proxy is spoken to with more care.
-async fn agree(
+/// In text the server is asked for its version, because a proxy needs other limits than memcached.
+async fn connect_with(
     endpoint: &Endpoint,
     config: &Config,
     until: Instant,
     wire: Wire,
     credentials: Option<&Credentials>,
-) -> Result<(Box<dyn Stream>, Spoken), Failure> {
-    let mut stream = greet(endpoint, config, until, wire, credentials).await?;
+) -> Result<(Box<dyn Stream>, Negotiated), Failure> {
+    let mut stream = open_and_auth(endpoint, config, until, wire, credentials).await?;
     if wire != Wire::Text {
-        return Ok((stream, Spoken::given(wire)));
+        return Ok((stream, Negotiated::assumed(wire)));
     }
-    let hint = || format!("no answer to the question for its version within {:?}", config.transport.connect_timeout);
-    match within(until, negotiation::who_is_there(&mut *stream), hint).await? {
-        Some(spoken) => Ok((stream, spoken)),
-        None => Ok((greet(endpoint, config, until, wire, credentials).await?, Spoken::given(wire))),
+    let hint = || no_version_within(config.transport.connect_timeout);
+    match within(until, probe::text_version(&mut *stream), hint).await? {
+        Some(negotiated) => Ok((stream, negotiated)),
+        None => Ok((open_and_auth(endpoint, config, until, wire, credentials).await?, Negotiated::assumed(wire))),
     }
 }
 
-/// Opens a connection, and makes it known to its server.
-async fn greet(
+/// Opens a connection and authenticates it.
+async fn open_and_auth(
     endpoint: &Endpoint,
     config: &Config,
     until: Instant,
@@ -132,55 +134,24 @@ async fn greet(
     if let Some(credentials) = credentials {
         let limit = config.transport.connect_timeout;
         let family = if wire == Wire::Binary { Family::Binary } else { Family::Text };
-        let hint = || {
-            format!(
-                "no answer to the authentication within {limit:?}: a server with a password file (-Y) speaks text only"
-            )
+        let hint = || match family {
+            Family::Binary => format!(
+                "no reply to the SASL authentication within {limit:?}: a server with a password file (-Y) speaks text only"
+            ),
+            Family::Text => format!(
+                "no reply to the authentication within {limit:?}: a server with SASL (-S) speaks the binary protocol only"
+            ),
         };
         within(until, authenticate(&mut *stream, family, credentials), hint).await?;
     }
     Ok(stream)
 }
 
-/// Opens connections until one speaks what the server understands: mostly the first.
-async fn find_out(
-    endpoint: &Endpoint,
-    config: &Config,
-    until: Instant,
-    known: &Known,
-    credentials: Option<&Credentials>,
-) -> Result<(Box<dyn Stream>, Spoken), Failure> {
-    let limit = config.transport.connect_timeout;
-    let mut attempt = known.first();
-    let mut tried = Vec::new();
-    // Should it fail, nothing of what was right holds any more.
-    known.forget();
-    loop {
-        let mut stream = open(endpoint, config, until).await?;
-        let hint = || format!("no answer to the question for its version within {limit:?}");
-        match within(until, negotiation::attempt(&mut *stream, attempt, credentials), hint).await? {
-            Guess::Right(spoken) => {
-                known.remember(attempt);
-                return Ok((stream, spoken));
-            }
-            Guess::Next(next) => {
-                tried.push(attempt);
-                attempt = match tried.contains(&next) {
-                    false => next,
-                    true if [attempt, next].contains(&Attempt::Password) => {
-                        return Err(Failure::Unreachable(
-                            "one connection asks for a password, and the next does not".into(),
-                        ));
-                    }
-                    // What understands neither question is a proxy with few words.
-                    true => Attempt::Blind,
-                };
-            }
-        }
-    }
+fn no_version_within(limit: Duration) -> String {
+    format!("no reply to the version request within {limit:?}")
 }
 
-/// What a server has refused, and how.
+/// Credentials that a server refused, and its failure.
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) credentials: Option<Credentials>,
@@ -267,7 +238,7 @@ async fn packet<S: AsyncRead + Unpin + ?Sized>(stream: &mut S, input: &mut Input
         match stream.read_buf(input.spare()).await {
             Ok(0) => return Err(closed().into()),
             Ok(count) => input.filled(count),
-            Err(error) => return Err(lost(&error).into()),
+            Err(error) => return Err(io_failure(&error).into()),
         }
     }
 }
@@ -396,8 +367,7 @@ async fn line<S: AsyncRead + Unpin + ?Sized>(stream: &mut S) -> Result<Vec<u8>, 
                 return Err(Failure::Unreachable(ProtocolError::NotText(byte).to_string()));
             }
             Ok(byte) => line.push(byte),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(closed()),
-            Err(error) => return Err(lost(&error)),
+            Err(error) => return Err(io_failure(&error)),
         }
     }
     line.truncate(line.len().saturating_sub(2));
@@ -414,8 +384,8 @@ fn text_refusal(answer: &[u8]) -> Failure {
 // ---- Both ----
 
 async fn send<S: AsyncWrite + Unpin + ?Sized>(stream: &mut S, bytes: &[u8]) -> Result<(), Failure> {
-    stream.write_all(bytes).await.map_err(|error| lost(&error))?;
-    stream.flush().await.map_err(|error| lost(&error))
+    stream.write_all(bytes).await.map_err(|error| io_failure(&error))?;
+    stream.flush().await.map_err(|error| io_failure(&error))
 }
 
 fn refused() -> Failure {
@@ -436,19 +406,20 @@ fn not_asked() -> Failure {
 }
 
 fn closed() -> Failure {
-    Failure::Unreachable(CLOSED.into())
+    Failure::Closed("the server closed the connection during the handshake".into())
 }
 
-/// Whether the server closed the connection instead of answering.
-fn closed_silently(failure: &Failure) -> bool {
-    matches!(failure, Failure::Unreachable(reason) if reason == CLOSED || reason.contains("reset by peer"))
-}
-
-const CLOSED: &str = "the server closed the connection during the handshake";
-
-fn lost(error: &io::Error) -> Failure {
-    crate::transport::tls::failure(error)
-        .unwrap_or_else(|| Failure::Unreachable(format!("during the handshake: {error}")))
+/// The failure that an I/O error means, whether or not the connection is encrypted.
+fn io_failure(error: &io::Error) -> Failure {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    if let Some(failure) = crate::transport::tls::failure(error) {
+        return failure;
+    }
+    match error.kind() {
+        UnexpectedEof => closed(),
+        ConnectionReset | ConnectionAborted | BrokenPipe => Failure::Closed(format!("during the handshake: {error}")),
+        _ => Failure::Unreachable(format!("during the handshake: {error}")),
+    }
 }
 
 const MECHANISM: &[u8] = b"PLAIN";

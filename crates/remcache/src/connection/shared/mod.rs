@@ -70,6 +70,8 @@ pub(crate) struct Inner {
     waiting_for_room: usize,
     /// Whether a protocol reply came since the connection was opened.
     replied: bool,
+    /// Whether a caller's request was answered since the connection was opened: probes do not count.
+    answered: bool,
     breaker: Breaker,
     tally: Tally,
     /// How often the connection failed, or could not be had.
@@ -145,6 +147,7 @@ impl<L: Hold<Inner>> Link<L> {
             running: false,
             waiting_for_room: 0,
             replied: false,
+            answered: false,
             breaker: Breaker::new(config.breaker, config.timeout, watch.row()),
             tally: Tally::default(),
             failures: 0,
@@ -384,7 +387,9 @@ impl Inner {
 
     #[inline]
     fn settle(&mut self, input: &mut InputBuffer, now: Instant, wakers: &mut Vec<Waker>) -> Result<(), ProtocolError> {
+        let from_server = !input.is_empty();
         while let Some(Event { tag, mut reply, last, .. }) = self.machine.poll_event(input)? {
+            self.answered |= from_server;
             let (slot, place) = slot_and_place(tag);
             self.tally.settled(tag, reply.status, now);
             if reply.status == Status::AuthError {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{Condition, Hold, Inner, Link, slot_and_place, wake};
-use crate::connection::handshake::Spoken;
+use crate::connection::handshake::Negotiated;
 use crate::policy::Tripped;
 use crate::proto::{Deadline, Event, InputBuffer, Output, ProtocolError, Request, Status};
 
@@ -80,17 +80,18 @@ impl<L: Hold<Inner>> Link<L> {
     }
 
     /// Begins a connection that is open now: silence is counted from here.
-    pub(crate) fn connected(&self, spoken: Spoken, now: Instant) {
+    pub(crate) fn connected(&self, negotiated: Negotiated, now: Instant) {
         let mut state = self.lock();
         let mut wakers = Vec::new();
-        let keys_in_line = if spoken.may_be_proxy { 1 } else { self.keys_in_line };
+        let keys_in_line = if negotiated.may_be_proxy { 1 } else { self.keys_in_line };
         state.machine.gather_fetches(keys_in_line);
         if state.machine.wire().is_none() {
-            state.machine.begin(spoken.wire, spoken.dialect);
+            state.machine.begin(negotiated.wire, negotiated.dialect);
             // What this wire cannot say has its outcome now.
             state.settle(&mut InputBuffer::new(), now, &mut wakers).ok();
         }
         state.replied = false;
+        state.answered = false;
         state.stranger = false;
         state.breaker.begin();
         state.tally.connects += 1;
@@ -289,6 +290,11 @@ impl<L: Hold<Inner>> Link<L> {
     /// Whether a protocol reply came since the connection was opened.
     pub(crate) fn has_replied(&self) -> bool {
         self.lock().replied
+    }
+
+    /// Whether a caller's request was answered since the connection was opened.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.lock().answered
     }
 
     /// Gives back memory that an idle connection does not need; whether it is idle.

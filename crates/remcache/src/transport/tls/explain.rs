@@ -23,7 +23,7 @@ pub(crate) fn handshake(error: &io::Error, beginning: &[u8]) -> Failure {
         return failure;
     }
     match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Failure::Unreachable(
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Failure::Closed(
             "the server ended the connection during the TLS handshake: is it a port without TLS? then use memcached://"
                 .into(),
         ),
@@ -135,6 +135,6 @@ mod tests {
         assert!(matches!(handshake(&garbage, b"ERROR Too many open connections\r"), Failure::Unreachable(_)));
         assert!(matches!(handshake(&garbage, b"ERROR\r\n"), Failure::Tls(reason) if reason.contains("memcached://")));
         let ended = io::Error::from(io::ErrorKind::UnexpectedEof);
-        assert!(matches!(handshake(&ended, b""), Failure::Unreachable(reason) if reason.contains("without TLS")));
+        assert!(matches!(handshake(&ended, b""), Failure::Closed(reason) if reason.contains("without TLS")));
     }
 }

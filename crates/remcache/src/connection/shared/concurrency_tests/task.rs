@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::caller::PATIENCE;
 use super::{Link, Scene, pause, random};
-use crate::connection::handshake::Spoken;
+use crate::connection::handshake::Negotiated;
 use crate::connection::shared::{Demand, Parked};
 use crate::health::state::Condition;
 use crate::proto::binary::{Opcode, Packet, encode_reply};
@@ -95,7 +95,7 @@ impl Task {
             return Outcome::Failed;
         }
         let now = Instant::now();
-        link.connected(Spoken { wire: Wire::Binary, dialect: Dialect::default(), may_be_proxy: false }, now);
+        link.connected(Negotiated { wire: Wire::Binary, dialect: Dialect::default(), may_be_proxy: false }, now);
         match probe {
             true => link.probe(Deadline { at: (now + PATIENCE).into_std(), patience: Duration::ZERO }, now),
             false => _ = link.set(Condition::Connected),
