@@ -2,9 +2,9 @@
 
 use std::io;
 
-use crate::client::address::Address;
-use crate::client::failure::Failure;
-use crate::client::transport::Stream;
+use crate::config::Address;
+use crate::connection::failure::Failure;
+use crate::transport::Stream;
 
 /// Settings that do not exist.
 #[derive(Clone, Debug)]
