@@ -58,8 +58,6 @@ mod protocols;
 #[cfg(feature = "client")]
 mod servers;
 #[cfg(feature = "client")]
-mod simulation;
-#[cfg(feature = "client")]
 mod support;
 #[cfg(feature = "tls")]
 mod tls;

@@ -6,6 +6,7 @@
 
 mod network;
 mod server;
+mod support;
 mod workload;
 
 use std::sync::atomic::{AtomicBool, Ordering};
