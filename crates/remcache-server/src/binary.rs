@@ -1,177 +1,206 @@
-//! The binary wire as a server speaks it: bytes in, operations on the store, replies out.
+//! The server side of the binary protocol: executes requests on the store and encodes the replies.
 
-mod config;
+mod cluster_config;
 mod request;
+mod sasl;
 
 use bytes::{Buf, Bytes};
 use remcache_proto::binary::{Magic, Opcode, Packet};
 use remcache_proto::{CowBytes, Operation, Reply, Status};
 
-use crate::conversation::{Pause, Turn};
-use crate::counter::Direction;
+use crate::arithmetic::Direction;
 use crate::expiry::Expiry;
-use crate::input::Input;
-use crate::login::Login;
-use crate::replies::Replies;
-use crate::state::{State, add};
+use crate::reply_buffer::ReplyBuffer;
+use crate::request_buffer::RequestBuffer;
+use crate::state::{ServerState, add};
 use crate::stats;
-use crate::store::{Count, End, Marks, Mode, NewItem, Store};
+use crate::step::{Step, YieldReason};
+use crate::store::{Arithmetic, Extension, ItemState, Mode, NewItem, Store};
 
-use request::{Call, Checked, Refusal};
+use request::{BinaryRequest, Parsed, Rejection};
+use sasl::SaslAuth;
 
-/// One connection's conversation on the binary wire.
+/// The session of a connection that speaks the binary protocol.
 #[derive(Debug)]
-pub(crate) struct Conversation {
-    login: Login,
-    /// The connection's number.
+pub(crate) struct BinarySession {
+    sasl: SaslAuth,
+    /// The connection number.
     number: u64,
-    /// Bytes that are thrown away before anything is read as a request.
-    skipping: Option<Skipping>,
-    /// How many requests were executed or refused.
-    pub(crate) requests: usize,
+    /// Bytes to discard before the next request.
+    discard: Option<Discard>,
+    /// The number of requests that were executed or refused.
+    requests: usize,
 }
 
-/// Bytes that are thrown away, and what is answered afterwards.
+/// Bytes to discard, and the reply to send afterwards.
 #[derive(Debug)]
-struct Skipping {
-    left: u64,
-    answer: Answer,
+struct Discard {
+    remaining: u64,
+    reply: PendingReply,
 }
 
 #[derive(Debug)]
-struct Answer {
+struct PendingReply {
     opcode: Opcode,
     opaque: u32,
     reply: Reply,
-    closes: bool,
+    /// Whether the connection is closed after the reply.
+    close: bool,
 }
 
-impl Conversation {
-    pub(crate) fn new(state: &State, number: u64) -> Self {
-        Self { login: Login::new(&state.settings.users), number, skipping: None, requests: 0 }
+impl BinarySession {
+    pub(crate) fn new(state: &ServerState, number: u64) -> Self {
+        Self { sasl: SaslAuth::new(&state.settings.sasl_users), number, discard: None, requests: 0 }
     }
 
-    /// Answers what the input holds, until there are about `limit` bytes of replies.
-    pub(crate) fn go_on(&mut self, input: &mut Input, state: &State, replies: &mut Replies, limit: usize) -> Pause {
+    pub(crate) fn take_request_count(&mut self) -> usize {
+        std::mem::take(&mut self.requests)
+    }
+
+    /// Processes the requests in the buffer until about `limit` bytes of replies are pending.
+    pub(crate) fn process(
+        &mut self,
+        input: &mut RequestBuffer,
+        state: &ServerState,
+        replies: &mut ReplyBuffer,
+        limit: usize,
+    ) -> YieldReason {
         let mut store = state.store();
-        store.watchers.set_speaker(self.number);
+        store.watchers.set_connection(self.number);
         while replies.len() < limit {
-            let turn = match self.skipping.take() {
-                Some(skipping) => self.skip(skipping, input, replies),
-                None => self.turn(input, &mut store, state, replies),
+            let step = match self.discard.take() {
+                Some(discard) => self.discard(discard, input, replies),
+                None => self.process_request(input, &mut store, state, replies),
             };
-            match turn {
-                Turn::Done => {}
-                Turn::Incomplete(length) => {
-                    input.want(length);
-                    return Pause::NeedsInput;
+            match step {
+                Step::Done => {}
+                Step::Incomplete(length) => {
+                    input.expect(length);
+                    return YieldReason::NeedsInput;
                 }
-                Turn::Closed => return Pause::Closed,
+                Step::Close => return YieldReason::Close,
             }
         }
-        Pause::Full
+        YieldReason::OutputFull
     }
 
-    fn turn(&mut self, input: &mut Input, store: &mut Store, state: &State, replies: &mut Replies) -> Turn {
+    fn process_request(
+        &mut self,
+        input: &mut RequestBuffer,
+        store: &mut Store,
+        state: &ServerState,
+        replies: &mut ReplyBuffer,
+    ) -> Step {
         if input.as_slice().first().is_some_and(|byte| *byte != Magic::Request.byte()) {
-            return Turn::Closed;
+            return Step::Close;
         }
-        if self.login.is_complete()
-            && let Some(asked) = config::answer(input.as_slice(), state)
+        if self.sasl.is_authenticated()
+            && let Some(reply) = cluster_config::reply(input.as_slice(), state)
         {
-            return self.tell_config(asked, input, replies);
+            return self.reply_cluster_config(reply, input, replies);
         }
-        let checked = request::check(input.as_slice(), self.login, &state.settings.limits);
-        let length = match checked {
-            Err(length) => return Turn::Incomplete(length),
-            Ok(Checked::Call(call)) if input.is_worth_taking(call.length) => call.length,
-            Ok(Checked::Call(call)) => {
-                let (turn, length) = (self.execute(&call, store, state, replies), call.length);
+        let parsed = request::parse(input.as_slice(), self.sasl, &state.settings.limits);
+        let length = match parsed {
+            Err(length) => return Step::Incomplete(length),
+            Ok(Parsed::Request(request)) if input.should_take(request.length) => request.length,
+            Ok(Parsed::Request(request)) => {
+                let (step, length) = (self.execute(&request, store, state, replies), request.length);
                 input.skip(length);
-                return turn;
+                return step;
             }
-            Ok(Checked::Refused(refusal)) => {
-                let (skipping, consumed) = refuse(refusal, store);
+            Ok(Parsed::Rejected(rejection)) => {
+                let (discard, consumed) = reject(rejection, store);
                 self.requests += 1;
                 input.skip(consumed);
-                return self.skip(skipping, input, replies);
+                return self.discard(discard, input, replies);
             }
         };
-        // The memory that holds a large request becomes its value's.
+        // Take the memory of a large request, so that its value can be stored without a copy.
         let whole = input.take(length);
-        let Ok(Checked::Call(mut call)) = request::check(&whole, self.login, &state.settings.limits) else {
-            return Turn::Closed;
+        let Ok(Parsed::Request(mut request)) = request::parse(&whole, self.sasl, &state.settings.limits) else {
+            return Step::Close;
         };
-        call.value = CowBytes::Shared(whole.slice_ref(call.value.as_slice()));
-        self.execute(&call, store, state, replies)
+        request.value = CowBytes::Shared(whole.slice_ref(request.value.as_slice()));
+        self.execute(&request, store, state, replies)
     }
 
-    fn tell_config(&mut self, asked: Result<(Packet, usize), usize>, input: &mut Input, replies: &mut Replies) -> Turn {
-        let (reply, length) = match asked {
-            Ok(told) => told,
-            Err(length) => return Turn::Incomplete(length),
+    fn reply_cluster_config(
+        &mut self,
+        reply: Result<(Packet, usize), usize>,
+        input: &mut RequestBuffer,
+        replies: &mut ReplyBuffer,
+    ) -> Step {
+        let (packet, length) = match reply {
+            Ok(reply) => reply,
+            Err(length) => return Step::Incomplete(length),
         };
         self.requests += 1;
         input.skip(length);
-        replies.push_packet(&reply);
-        Turn::Done
+        replies.push_packet(&packet);
+        Step::Done
     }
 
-    /// Throws away what is there of the bytes to skip, and answers once all of them were.
-    fn skip(&mut self, mut skipping: Skipping, input: &mut Input, replies: &mut Replies) -> Turn {
-        let there = usize::try_from(skipping.left).unwrap_or(usize::MAX).min(input.len());
-        input.skip(there);
-        skipping.left -= there as u64;
-        if skipping.left > 0 {
-            self.skipping = Some(skipping);
-            return Turn::Incomplete(0);
+    /// Discards the bytes that have arrived. Replies once all of them have.
+    fn discard(&mut self, mut discard: Discard, input: &mut RequestBuffer, replies: &mut ReplyBuffer) -> Step {
+        let available = usize::try_from(discard.remaining).unwrap_or(usize::MAX).min(input.len());
+        input.skip(available);
+        discard.remaining -= available as u64;
+        if discard.remaining > 0 {
+            self.discard = Some(discard);
+            return Step::Incomplete(0);
         }
-        let Answer { opcode, opaque, reply, closes } = skipping.answer;
-        replies.push_binary(&worded(reply, opcode, &[]), opcode, opaque);
-        if closes { Turn::Closed } else { Turn::Done }
+        let PendingReply { opcode, opaque, reply, close } = discard.reply;
+        replies.push_binary(&with_key_or_text(reply, opcode, &[]), opcode, opaque);
+        if close { Step::Close } else { Step::Done }
     }
 
-    fn execute(&mut self, call: &Call<'_>, store: &mut Store, state: &State, replies: &mut Replies) -> Turn {
+    fn execute(
+        &mut self,
+        request: &BinaryRequest<'_>,
+        store: &mut Store,
+        state: &ServerState,
+        replies: &mut ReplyBuffer,
+    ) -> Step {
         self.requests += 1;
-        let reply = match call.operation {
-            Operation::Stat => return answer_statistics(call, store, state, replies),
-            Operation::SaslList => self.login.list(),
-            Operation::SaslAuth | Operation::SaslStep => self.log_in(call, state),
+        let reply = match request.operation {
+            Operation::Stat => return reply_stats(request, store, state, replies),
+            Operation::SaslList => self.sasl.list(),
+            Operation::SaslAuth | Operation::SaslStep => self.authenticate(request, state),
             Operation::Version => Reply::with_text(Status::NoError, state.settings.version.text().to_owned()),
-            _ => operate(call, store),
+            _ => apply(request, store),
         };
-        answer(call, reply, replies);
-        if call.operation == Operation::Quit { Turn::Closed } else { Turn::Done }
+        push_reply(request, reply, replies);
+        if request.operation == Operation::Quit { Step::Close } else { Step::Done }
     }
 
-    fn log_in(&mut self, call: &Call<'_>, state: &State) -> Reply {
-        let users = &state.settings.users;
-        let reply = match call.operation {
-            Operation::SaslAuth => self.login.start(call.key, call.value.as_slice(), users),
-            _ => self.login.step(call.value.as_slice(), users),
+    fn authenticate(&mut self, request: &BinaryRequest<'_>, state: &ServerState) -> Reply {
+        let users = &state.settings.sasl_users;
+        let reply = match request.operation {
+            Operation::SaslAuth => self.sasl.start(request.key, request.value.as_slice(), users),
+            _ => self.sasl.step(request.value.as_slice(), users),
         };
-        add(&state.traffic.logins, 1);
-        add(&state.traffic.failed_logins, usize::from(reply.status == Status::AuthError));
+        add(&state.traffic.auth_attempts, 1);
+        add(&state.traffic.auth_failures, usize::from(reply.status == Status::AuthError));
         reply
     }
 }
 
-/// What is thrown away and answered for a request that is refused, and what it takes itself.
-fn refuse(refusal: Refusal<'_>, store: &mut Store) -> (Skipping, usize) {
-    let Refusal { opcode, opaque, status, mode, key, consumed, skipped, closes } = refusal;
+/// Returns the bytes to discard for a rejected request, with its reply, and the number of bytes that it consumes itself.
+fn reject(rejection: Rejection<'_>, store: &mut Store) -> (Discard, usize) {
+    let Rejection { opcode, opaque, status, mode, key, consumed, skipped, close } = rejection;
     let reply = match status {
         Status::ValueTooLarge | Status::OutOfMemory => store.refuse(mode, key, status),
         _ => Reply::new(status),
     };
-    (Skipping { left: skipped, answer: Answer { opcode, opaque, reply, closes } }, consumed)
+    (Discard { remaining: skipped, reply: PendingReply { opcode, opaque, reply, close } }, consumed)
 }
 
-/// What the store does for a request.
-fn operate(call: &Call<'_>, store: &mut Store) -> Reply {
-    let &Call { operation, cas, mut extras, key, ref value, .. } = call;
+/// Executes a request on the store.
+fn apply(request: &BinaryRequest<'_>, store: &mut Store) -> Reply {
+    let &BinaryRequest { operation, cas, mut extras, key, ref value, .. } = request;
     let now = store.now();
-    // The lengths of the extras were checked, so no number is missing.
-    let expiry = |extras: &mut &[u8]| Expiry::from_wire(extras.try_get_u32().unwrap_or_default(), now);
+    // The lengths of the extras have been checked, so the defaults are never used.
+    let expiry = |extras: &mut &[u8]| Expiry::from_binary(extras.try_get_u32().unwrap_or_default(), now);
     match operation {
         Operation::Get => store.get(key),
         Operation::GetAndTouch => store.get_and_touch(key, expiry(&mut extras)),
@@ -179,76 +208,75 @@ fn operate(call: &Call<'_>, store: &mut Store) -> Reply {
         Operation::Set | Operation::Add | Operation::Replace => {
             let flags = extras.try_get_u32().unwrap_or_default();
             let expiry = expiry(&mut extras);
-            // With a CAS value exactly that item is needed, whatever the operation
-            // (`docs/protocol.md` of remcache 1.3).
+            // A CAS value turns any of the three into a compare-and-swap (`docs/protocol.md` of remcache 1.3).
             let mode = match request::mode(operation) {
                 Some(mode) if cas == 0 || !store.limits().cas => mode,
                 _ => Mode::Cas,
             };
-            let item = NewItem { key, value: value.clone(), flags, expiry, marks: Marks::default() };
+            let item = NewItem { key, value: value.clone(), flags, expiry, state: ItemState::default() };
             store.store(mode, item, cas)
         }
-        Operation::Append => store.extend(End::Back, key, value.as_slice(), cas),
-        Operation::Prepend => store.extend(End::Front, key, value.as_slice(), cas),
+        Operation::Append => store.extend(Extension::Append, key, value.as_slice(), cas),
+        Operation::Prepend => store.extend(Extension::Prepend, key, value.as_slice(), cas),
         Operation::Delete => store.delete(key, cas),
-        Operation::Increment => store.count(key, count(Direction::Up, extras, now), cas),
-        Operation::Decrement => store.count(key, count(Direction::Down, extras, now), cas),
+        Operation::Increment => store.arithmetic(key, arithmetic(Direction::Increment, extras, now), cas),
+        Operation::Decrement => store.arithmetic(key, arithmetic(Direction::Decrement, extras, now), cas),
         Operation::Flush => store.flush(expiry(&mut extras)),
         _ => Reply::new(Status::NoError),
     }
 }
 
-fn count(direction: Direction, mut extras: &[u8], now: u64) -> Count {
+fn arithmetic(direction: Direction, mut extras: &[u8], now: u64) -> Arithmetic {
     let delta = extras.try_get_u64().unwrap_or_default();
     let initial = extras.try_get_u64().unwrap_or_default();
     let seconds = extras.try_get_u32().unwrap_or(DO_NOT_CREATE);
-    let expiry = Expiry::from_wire(seconds, now);
-    Count { direction, delta, initial: (seconds != DO_NOT_CREATE).then_some((initial, expiry)) }
+    let expiry = Expiry::from_binary(seconds, now);
+    Arithmetic { direction, delta, initial: (seconds != DO_NOT_CREATE).then_some((initial, expiry)) }
 }
 
-/// The expiration of a counter's request that says that an absent counter stays absent.
+/// The expiration in an increment or decrement that must not create an absent counter.
 const DO_NOT_CREATE: u32 = u32::MAX;
 
-fn answer(call: &Call<'_>, reply: Reply, replies: &mut Replies) {
-    if !is_silent(call, reply.status) {
-        replies.push_binary(&worded(reply, call.opcode, call.key), call.opcode, call.opaque);
+fn push_reply(request: &BinaryRequest<'_>, reply: Reply, replies: &mut ReplyBuffer) {
+    if !is_suppressed(request, reply.status) {
+        replies.push_binary(&with_key_or_text(reply, request.opcode, request.key), request.opcode, request.opaque);
     }
 }
 
-/// Whether a quiet request is not answered.
-fn is_silent(call: &Call<'_>, status: Status) -> bool {
-    let usual = if call.operation.is_fetch() { Status::KeyNotFound } else { Status::NoError };
-    call.opcode.is_quiet() && status == usual
+/// Returns whether a quiet request gets no reply: quiet fetches are silent on a miss, other quiet requests on success.
+fn is_suppressed(request: &BinaryRequest<'_>, status: Status) -> bool {
+    let expected = if request.operation.is_fetch() { Status::KeyNotFound } else { Status::NoError };
+    request.opcode.is_quiet() && status == expected
 }
 
-fn answer_statistics(call: &Call<'_>, store: &mut Store, state: &State, replies: &mut Replies) -> Turn {
-    let Some(statistics) = stats::of_group(call.key, store, state) else {
-        answer(call, Reply::new(Status::KeyNotFound), replies);
-        return Turn::Done;
+fn reply_stats(request: &BinaryRequest<'_>, store: &mut Store, state: &ServerState, replies: &mut ReplyBuffer) -> Step {
+    let Some(stats) = stats::group(request.key, store, state) else {
+        push_reply(request, Reply::new(Status::KeyNotFound), replies);
+        return Step::Done;
     };
-    for (name, value) in statistics {
+    for (name, value) in stats {
         let mut reply = Reply::with_text(Status::NoError, value);
         reply.key = name.into();
-        replies.push_binary(&reply, call.opcode, call.opaque);
+        replies.push_binary(&reply, request.opcode, request.opaque);
     }
-    replies.push_binary(&Reply::new(Status::NoError), call.opcode, call.opaque);
-    Turn::Done
+    replies.push_binary(&Reply::new(Status::NoError), request.opcode, request.opaque);
+    Step::Done
 }
 
-/// The reply as this wire puts it: with the key where it was asked for, with a text for errors.
-fn worded(mut reply: Reply, opcode: Opcode, key: &[u8]) -> Reply {
+/// Adds the key if the opcode asks for it, or the text of an error.
+fn with_key_or_text(mut reply: Reply, opcode: Opcode, key: &[u8]) -> Reply {
     let with_key = opcode.returns_key();
     match reply.status {
         Status::NoError | Status::KeyNotFound if with_key => reply.key = Bytes::copy_from_slice(key),
         Status::NoError => {}
-        status => reply.value = Bytes::from_static(text(status, opcode).as_bytes()),
+        status => reply.value = Bytes::from_static(error_text(status, opcode).as_bytes()),
     }
     reply
 }
 
-/// What memcached says about an error.
-fn text(status: Status, opcode: Opcode) -> &'static str {
-    let counts = matches!(opcode.operation(), Some(Operation::Increment | Operation::Decrement));
+/// Returns memcached's text for an error.
+fn error_text(status: Status, opcode: Opcode) -> &'static str {
+    let is_arithmetic = matches!(opcode.operation(), Some(Operation::Increment | Operation::Decrement));
     match status {
         Status::KeyNotFound => "Not found",
         Status::KeyExists => "Data exists for key.",
@@ -258,9 +286,9 @@ fn text(status: Status, opcode: Opcode) -> &'static str {
         Status::NonNumericValue => "Non-numeric server-side value for incr or decr",
         Status::AuthError => "Auth failure.",
         Status::UnknownCommand => "Unknown command",
-        Status::OutOfMemory if counts => "Out of memory allocating new item",
+        Status::OutOfMemory if is_arithmetic => "Out of memory allocating new item",
         Status::OutOfMemory => "Out of memory allocating item",
-        // A challenge, which is empty for PLAIN.
+        // A SASL challenge. PLAIN sends an empty one.
         _ => "",
     }
 }

@@ -1,23 +1,20 @@
-//! How a server is ordered.
+//! The configuration of a server before it starts.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::clock::{Clock, ManualClock};
-use crate::cluster::{Cluster, ClusterNode};
-use crate::door::Address;
-use crate::login::User;
-use crate::server::Server;
-use crate::state::{Permits, Settings, Wires};
-use crate::store::Limits;
-use crate::version::{Novelty, Version};
+use crate::cluster::{ClusterConfig, ClusterNode};
+use crate::listener::Address;
+use crate::settings::{BindingProtocol, Settings, User};
+use crate::version::{Behavior, Version};
 
-/// An order for a [`Server`], made by [`Server::builder`].
+/// Configures and starts a [`Server`](crate::Server); created by [`Server::builder`](crate::Server::builder).
 ///
-/// What is not said is as with a memcached that was started without options, but for the address:
-/// a free port of the loopback interface.
+/// The defaults are those of a memcached that is started without options, except for the address: a free port of the
+/// loopback interface.
 #[derive(Clone, Debug)]
-#[must_use = "nothing is started until `start`"]
+#[must_use = "a builder does nothing until `start` is called"]
 pub struct Builder {
     ip: IpAddr,
     port: u16,
@@ -26,94 +23,77 @@ pub struct Builder {
     settings: Settings,
 }
 
-/// Nothing smaller is of use, and nothing larger is taken by memcached.
+/// memcached accepts the same range.
 const ITEM_SIZES: std::ops::RangeInclusive<usize> = 1024..=1 << 30;
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        let limits = Limits {
-            memory: 64 << 20,
-            item_size: 1 << 20,
-            evicts: true,
-            cas: true,
-            flush: true,
-            flush_takes_cas: true,
-        };
         Self {
             ip: Ipv4Addr::LOCALHOST.into(),
             port: 0,
             #[cfg(unix)]
             unix_path: None,
-            settings: Settings {
-                limits,
-                version: Version::new("1.6.18"),
-                clock: Clock::System,
-                users: Vec::new(),
-                text_users: Vec::new(),
-                max_connections: 1024,
-                wires: Wires::Any,
-                permits: Permits { shutdown: false, dumps: true, watches: true, mgdump: false },
-                sizes: false,
-                cluster: None,
-            },
+            settings: Settings::default(),
         }
     }
 
-    /// Listens on this port; 0, the default, is a free one.
+    /// Sets the port to listen on. The default, 0, is a free port that the system chooses.
     pub fn port(self, port: u16) -> Self {
         Self { port, ..self }
     }
 
-    /// Listens on this address; 127.0.0.1 by default.
+    /// Sets the address to listen on. The default is 127.0.0.1.
     pub fn ip(self, ip: impl Into<IpAddr>) -> Self {
         Self { ip: ip.into(), ..self }
     }
 
-    /// Listens on this Unix socket, and on no port. A socket that is there already is replaced.
+    /// Listens on a Unix socket in place of a port. A socket that exists at this path is replaced.
     #[cfg(unix)]
     pub fn unix_path(self, path: impl Into<std::path::PathBuf>) -> Self {
         Self { unix_path: Some(path.into()), ..self }
     }
 
-    /// How many bytes the items may take, with about 59 bytes for each beside its key and value;
-    /// 64 MiB by default. When there is no more, the items that were not used for longest are
-    /// evicted.
+    /// Sets the memory for items, in bytes. The default is 64 MiB.
+    ///
+    /// Each item takes about 59 bytes in addition to its key and value. When the memory is full, the least recently
+    /// used items are evicted.
     pub fn memory(mut self, bytes: usize) -> Self {
         self.settings.limits.memory = bytes;
         self
     }
 
-    /// How many bytes one item may take, counted like [`Builder::memory`]; 1 MiB by default, as
-    /// memcached's `-I`.
+    /// Sets the maximum size of an item, in bytes, counted as for [`Builder::memory`]. The default is 1 MiB
+    /// (memcached's `-I`).
     pub fn item_size_max(mut self, bytes: usize) -> Self {
         self.settings.limits.item_size = bytes;
         self
     }
 
-    /// Whether items are evicted to make room for others; if not, storing fails when the memory is
-    /// full, as with memcached's `-M`.
-    pub fn evictions(mut self, evictions: bool) -> Self {
-        self.settings.limits.evicts = evictions;
+    /// Sets whether items are evicted to make room for new ones. The default is `true`. If disabled, storing fails
+    /// when the memory is full (memcached's `-M`).
+    pub fn evictions(mut self, enabled: bool) -> Self {
+        self.settings.limits.evictions = enabled;
         self
     }
 
-    /// Whether items have CAS values; if not, as with memcached's `-C`, all are 0.
-    pub fn cas(mut self, cas: bool) -> Self {
-        self.settings.limits.cas = cas;
+    /// Sets whether items have CAS values. The default is `true`. If disabled, all CAS values are 0 (memcached's
+    /// `-C`).
+    pub fn cas(mut self, enabled: bool) -> Self {
+        self.settings.limits.cas = enabled;
         self
     }
 
-    /// Whether clients may flush; if not, as with memcached's `-F`, they are refused.
-    pub fn flush(mut self, flush: bool) -> Self {
-        self.settings.limits.flush = flush;
+    /// Sets whether clients may flush. The default is `true`; memcached's `-F` disables it.
+    pub fn allow_flush(mut self, allowed: bool) -> Self {
+        self.settings.limits.flush = allowed;
         self
     }
 
-    /// The version that the server tells, and behaves like as far as a client can see; 1.6.18 by
-    /// default.
+    /// Sets the version that the server reports and emulates. The default is 1.6.18.
     ///
-    /// What came between it and 1.6.45 is there from its version on: meta flags, dumps, what deletes
-    /// and counters answer, how malformed lines are refused. An older one behaves like 1.6.18.
+    /// Changes that clients can observe are emulated from the version that introduced them, up to 1.6.45: meta flags,
+    /// dumps, replies to deletes and counters, and how malformed lines are refused. Versions below 1.6.18 behave like
+    /// 1.6.18.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -124,41 +104,42 @@ impl Builder {
     /// ```
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.settings.version = Version::new(version);
-        self.settings.limits.flush_takes_cas = !self.settings.version.has(Novelty::FlushWithoutCas);
+        self.settings.limits.flush_consumes_cas = !self.settings.version.has(Behavior::FlushWithoutCas);
         self
     }
 
-    /// The clock by which items expire and later flushes happen; the system's by default.
+    /// Sets the clock that expires items and delayed flushes. The default is the system clock.
     pub fn clock(mut self, clock: &ManualClock) -> Self {
         self.settings.clock = Clock::Manual(clock.clone());
         self
     }
 
-    /// Which wires the server speaks; any by default. With a [`Builder::user`] it is binary in any
-    /// case, with a [`Builder::text_user`] text.
-    pub fn wire(mut self, wires: Wires) -> Self {
-        self.settings.wires = wires;
+    /// Sets the protocols that the server speaks (memcached's `-B`). The default is all of them.
+    ///
+    /// A [`sasl_user`](Builder::sasl_user) implies binary only, a [`text_user`](Builder::text_user) text only.
+    pub fn binding_protocol(mut self, protocol: BindingProtocol) -> Self {
+        self.settings.set_binding_protocol(protocol);
         self
     }
 
-    /// A user. With at least one, clients have to authenticate by SASL's PLAIN mechanism, as with
-    /// memcached's `-S`, and only the binary wire is spoken.
-    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
-        self.settings.users.push(User { name: name.into(), password: password.into() });
+    /// Adds a SASL user. With at least one, clients must authenticate with the PLAIN mechanism (memcached's `-S`), and
+    /// the server speaks the binary protocol only.
+    pub fn sasl_user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.settings.sasl_users.push(User::new(name, password));
         self
     }
 
-    /// A user of the text wire. With at least one, the first command of a connection has to be a
-    /// `set` with the name, a space and the password as its value, as with memcached's `-Y`, and
-    /// only the text wire is spoken.
+    /// Adds a user of the text protocol. With at least one, the first command of a connection must be a `set` whose
+    /// value is the name, a space and the password (memcached's `-Y`), and the server speaks the text protocol only.
     pub fn text_user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
-        self.settings.text_users.push(User { name: name.into(), password: password.into() });
+        self.settings.text_users.push(User::new(name, password));
         self
     }
 
-    /// The configuration of a cluster that `config get cluster` tells, as ElastiCache's
-    /// configuration endpoint does; without it the command is unknown.
-    /// [`Server::set_cluster`] changes it while the server runs.
+    /// Makes the server a cluster configuration endpoint, as ElastiCache has one: it answers `config get cluster` with
+    /// these nodes. By default the command is unknown.
+    ///
+    /// [`Server::set_cluster`](crate::Server::set_cluster) changes the nodes while the server runs.
     ///
     /// ```
     /// use remcache_server::{ClusterNode, Server};
@@ -168,73 +149,66 @@ impl Builder {
     /// let node = Server::start().await?;
     /// let nodes = [ClusterNode::new("localhost", "127.0.0.1", node.port())];
     /// let endpoint = Server::builder().cluster(1, nodes).start().await?;
-    /// // … a client asks the endpoint and finds the node …
+    /// // A client that asks the endpoint finds the node …
     /// endpoint.set_cluster(2, []);
-    /// // … and now it has none.
+    /// // … until the node is removed from the configuration.
     /// # Ok(())
     /// # }
     /// ```
     pub fn cluster(mut self, version: u64, nodes: impl IntoIterator<Item = ClusterNode>) -> Self {
-        self.settings.cluster = Some(Cluster::new(version, nodes));
+        self.settings.cluster = Some(ClusterConfig::new(version, nodes));
         self
     }
 
-    /// Whether a client may stop the server by `shutdown`, as with memcached's `-A`; by default it
-    /// may not. [`Server::restart`] starts it again.
-    pub fn shutdown(mut self, shutdown: bool) -> Self {
-        self.settings.permits.shutdown = shutdown;
+    /// Sets whether clients may stop the server with `shutdown` (memcached's `-A`). The default is `false`.
+    /// [`Server::restart`](crate::Server::restart) starts it again.
+    pub fn allow_shutdown(mut self, allowed: bool) -> Self {
+        self.settings.permissions.shutdown = allowed;
         self
     }
 
-    /// Whether clients may list keys by `lru_crawler metadump` and `stats cachedump`; if not, as
-    /// with memcached's `-X`, they are refused.
-    pub fn dumps(mut self, dumps: bool) -> Self {
-        self.settings.permits.dumps = dumps;
+    /// Sets whether clients may list keys with `lru_crawler metadump` and `stats cachedump`. The default is `true`;
+    /// memcached's `-X` disables it.
+    pub fn allow_dumps(mut self, allowed: bool) -> Self {
+        self.settings.permissions.dumps = allowed;
         self
     }
 
-    /// Whether `lru_crawler mgdump` is known, which came with memcached 1.6.19; by default as the
-    /// [`version`](Builder::version) has it.
-    pub fn mgdump(mut self, mgdump: bool) -> Self {
-        self.settings.permits.mgdump = mgdump;
+    /// Sets whether clients may use `watch`. The default is `true`; memcached's `-W` disables it.
+    pub fn allow_watch(mut self, allowed: bool) -> Self {
+        self.settings.permissions.watch = allowed;
         self
     }
 
-    /// Whether clients may `watch`; if not, as with memcached's `-W`, they are refused.
-    pub fn watches(mut self, watches: bool) -> Self {
-        self.settings.permits.watches = watches;
+    /// Sets whether `lru_crawler mgdump` exists even if the [`version`](Builder::version) is below 1.6.19, which
+    /// introduced it. The default is `false`.
+    pub fn mgdump(mut self, enabled: bool) -> Self {
+        self.settings.permissions.mgdump = enabled;
         self
     }
 
-    /// Whether `stats sizes` tells how many items there are of each size, as with memcached's
-    /// `-o track_sizes`; by default it does not.
-    pub fn track_sizes(mut self, sizes: bool) -> Self {
-        self.settings.sizes = sizes;
+    /// Sets whether `stats sizes` counts items by size (memcached's `-o track_sizes`). The default is `false`.
+    pub fn track_sizes(mut self, enabled: bool) -> Self {
+        self.settings.track_sizes = enabled;
         self
     }
 
-    /// How many connections are served at a time; 1024 by default. Others are told so in text, as
-    /// memcached does, and closed.
+    /// Sets the maximum number of open connections. The default is 1024. Connections beyond it get an error line, as
+    /// from memcached, and are closed.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.max_connections = connections;
         self
     }
 
-    /// Starts the server on tokio's current runtime.
-    ///
-    /// # Errors
-    /// When it cannot listen there, or when the item size is not between 1 KiB and 1 GiB.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime that has I/O and time.
-    #[expect(clippy::unused_async, reason = "it says that a runtime is needed, and may come to wait")]
-    pub async fn start(self) -> io::Result<Server> {
+    /// Checks the settings and returns them with the address to listen on.
+    pub(crate) fn build(self) -> io::Result<(Address, Settings)> {
         let size = self.settings.limits.item_size;
         if !ITEM_SIZES.contains(&size) {
-            let text = format!("an item size of {size} bytes: expected {} to {}", ITEM_SIZES.start(), ITEM_SIZES.end());
+            let (min, max) = (ITEM_SIZES.start(), ITEM_SIZES.end());
+            let text = format!("invalid item_size_max of {size} bytes: expected {min} to {max}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        Server::begin(self.address(), self.settings)
+        Ok((self.address(), self.settings))
     }
 
     fn address(&self) -> Address {

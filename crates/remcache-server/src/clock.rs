@@ -1,13 +1,13 @@
-//! What time it is for the items: the system's time, or one that a test moves.
+//! The clock of a server: the system's, or one that a test advances.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A clock that stands still until it is moved: items expire when a test says so.
+/// A clock that stands still until a test advances it, so that items expire exactly when the test wants.
 ///
-/// It starts at the system's time, so that absolute expiration times mean the same to both.
-/// Clones are the same clock.
+/// It starts at the system's time, because absolute expiration times must mean the same to client and server. Clones
+/// share the same time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -17,9 +17,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// # async fn main() -> std::io::Result<()> {
 /// let clock = ManualClock::new();
 /// let server = Server::builder().clock(&clock).start().await?;
-/// // … store an item that lives for an hour …
+/// // An item that is stored here with a TTL of an hour …
 /// clock.advance(Duration::from_secs(3600));
-/// // … and now it is gone.
+/// // … is expired from here on.
 /// # server.stop().await;
 /// # Ok(())
 /// # }
@@ -31,7 +31,7 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that stands at the system's time.
+    /// Creates a clock that is set to the system's time.
     pub fn new() -> Self {
         let now = u64::try_from(since_epoch(SystemTime::now()).as_nanos()).unwrap_or(u64::MAX);
         Self { time: Arc::new(AtomicU64::new(now)) }
@@ -41,11 +41,11 @@ impl ManualClock {
     pub fn advance(&self, by: Duration) {
         let nanoseconds = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         let later = |time: u64| Some(time.saturating_add(nanoseconds));
-        // The closure always gives a time.
+        // This fails only if the closure returns `None`.
         let _ = self.time.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
     }
 
-    /// Where the clock stands.
+    /// Returns the current time of this clock.
     pub fn now(&self) -> SystemTime {
         UNIX_EPOCH + self.since_epoch()
     }
@@ -69,7 +69,7 @@ pub(crate) enum Clock {
 }
 
 impl Clock {
-    /// Whole seconds since the Unix epoch, as memcached counts them.
+    /// Returns whole seconds since the Unix epoch, the resolution of memcached's clock.
     pub(crate) fn seconds(&self) -> u64 {
         match self {
             Self::System => since_epoch(SystemTime::now()).as_secs(),
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manual_clock_moves_when_it_is_moved_and_its_clones_with_it() {
+    fn a_manual_clock_and_its_clones_move_only_when_advanced() {
         let clock = ManualClock::new();
         let server = Clock::Manual(clock.clone());
         let before = (clock.now(), server.seconds());

@@ -1,292 +1,271 @@
-//! One connection: bytes from the socket to the wire, replies and faults to the socket.
+//! The I/O loop of one connection: moves bytes between the stream and the protocol session, through the faults.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use remcache_proto::CowBytes;
-use tokio::io::Interest;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::{coop, yield_now};
 use tokio::time::{Instant, sleep_until};
 
-use crate::conversation::{Conversation, Pause};
 use crate::fault::{Close, Fault};
-use crate::input::Input;
-use crate::replies::Replies;
-use crate::state::{State, add};
+use crate::fault_injector::{FaultInjector, SocketOp};
+use crate::reply_buffer::ReplyBuffer;
+use crate::request_buffer::RequestBuffer;
+use crate::session::Session;
+use crate::state::{ServerState, Traffic, add};
+use crate::step::YieldReason;
 use crate::stream::Stream;
-use crate::text::Watched;
-use crate::wire::{Step, Wire};
+use crate::watch::WatchStream;
 
-/// How many bytes of replies may wait before nothing more is read: a client that does not read
-/// must not fill the memory.
-const WAITING_LIMIT: usize = 1 << 20;
+/// The number of pending reply bytes at which reading stops, so that a client that does not read its replies cannot
+/// fill the memory.
+const MAX_PENDING: usize = 1 << 20;
 
 /// One connection, until it is closed.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    state: Arc<State>,
-    /// How many connections there were up to this one.
+    state: Arc<ServerState>,
     number: u64,
-    conversation: Conversation,
-    input: Input,
-    /// Replies that are produced, and those that are being written: whatever is written is written
-    /// to its end before the other's turn comes, so neither grows without bound.
-    filling: Replies,
-    writing: Replies,
-    wire: Wire,
-    changes: watch::Receiver<()>,
-    /// What is done after `writing` and `filling`, where there are faults.
-    steps: VecDeque<Step>,
-    /// The bytes in `steps`.
-    stepped: usize,
-    /// Whether the input may hold a request although nothing new was read.
-    more: bool,
-    /// Whether the client sends nothing more.
-    at_end: bool,
-    /// Whether nothing more is answered.
-    ended: bool,
-    /// Whether requests were thrown away.
-    swallowed: bool,
-    /// The lines that are told instead of answering.
-    watched: Option<Watched>,
+    session: Session,
+    input: RequestBuffer,
+    /// Replies are added to one buffer while the other is written to its end, so neither grows without bound.
+    filling: ReplyBuffer,
+    writing: ReplyBuffer,
+    /// Whether bytes were written that the stream may still buffer.
+    unflushed: bool,
+    faults: FaultInjector,
+    fault_changes: watch::Receiver<()>,
+    /// Operations that follow the two buffers, if there are faults.
+    ops: VecDeque<SocketOp>,
+    /// The number of bytes in `ops`.
+    op_bytes: usize,
+    /// Whether the input may hold a complete request although nothing new was read.
+    has_more: bool,
+    /// Whether the client has closed its sending side.
+    read_closed: bool,
+    /// Whether the connection is closed once everything pending is written.
+    closing: bool,
+    /// Whether requests were discarded without being executed.
+    discarded: bool,
+    /// The log lines that the client watches. It is sent nothing else then.
+    watch_stream: Option<WatchStream>,
 }
 
-/// How far writing came.
+/// The next thing to do on the stream.
 #[derive(Debug)]
-enum Written {
-    All,
-    Blocked,
-    Until(Instant),
+enum Action {
+    Write,
+    WaitUntil(Instant),
     Yield,
-    Closed(Close),
+    Close(Close),
+    /// Everything is written.
+    Idle,
+}
+
+/// The result of moving bytes between the stream and the buffers.
+enum Transferred {
+    /// The buffer was written and flushed.
+    Written,
+    /// This number of bytes was read; 0 is the end of the stream.
+    Read(usize),
 }
 
 impl Connection {
-    pub(crate) fn new(state: &Arc<State>) -> Self {
+    pub(crate) fn new(state: &Arc<ServerState>) -> Self {
         state.traffic.open.fetch_add(1, Ordering::Relaxed);
-        let (own, clearings) = state.faults.of_connection();
-        let number = state.numbers.fetch_add(1, Ordering::Relaxed) + 1;
+        let (own_faults, generation) = state.faults.take_for_connection();
+        let number = state.next_connection();
         Self {
             state: Arc::clone(state),
-            conversation: Conversation::Silent(number),
+            session: Session::Undetermined(number),
             number,
-            input: Input::default(),
-            filling: Replies::default(),
-            writing: Replies::default(),
-            wire: Wire::new(own, clearings),
-            changes: state.faults.subscribe(),
-            steps: VecDeque::new(),
-            stepped: 0,
-            more: false,
-            at_end: false,
-            ended: false,
-            swallowed: false,
-            watched: None,
+            input: RequestBuffer::default(),
+            filling: ReplyBuffer::default(),
+            writing: ReplyBuffer::default(),
+            unflushed: false,
+            faults: FaultInjector::new(own_faults, generation),
+            fault_changes: state.faults.subscribe(),
+            ops: VecDeque::new(),
+            op_bytes: 0,
+            has_more: false,
+            read_closed: false,
+            closing: false,
+            discarded: false,
+            watch_stream: None,
         }
     }
 
-    /// Serves the connection to its end.
-    pub(crate) async fn serve(mut self, stream: Stream) {
+    /// Serves the connection until it is closed.
+    pub(crate) async fn serve(mut self, mut stream: Stream) {
         self.state.peers().insert(self.number, stream.peer());
-        self.look_at_faults();
-        let close = match self.wire.greeting() {
-            Some(greeting) => self.greet(&stream, greeting).await,
-            None => self.run(&stream).await,
-        };
-        // An error means that the peer is gone.
-        if let Ok(close) = close {
+        self.update_faults();
+        if let Some(response) = self.faults.canned_response() {
+            self.closing = true;
+            self.filling.put_value(response);
+        }
+        // An error means that the peer is gone, so there is nothing left to close in order.
+        if let Ok(close) = self.run(&mut stream).await {
             stream.close(close).await;
         }
     }
 
-    async fn greet(&mut self, stream: &Stream, greeting: Bytes) -> io::Result<Close> {
-        self.ended = true;
-        self.filling.output().put_value(&CowBytes::Shared(greeting));
-        self.run(stream).await
-    }
-
-    async fn run(&mut self, stream: &Stream) -> io::Result<Close> {
+    async fn run(&mut self, stream: &mut Stream) -> io::Result<Close> {
         loop {
-            // A client that is always ready must not keep others from their turn.
+            // A client whose socket is always ready must not starve other tasks.
             coop::consume_budget().await;
-            self.look_at_faults();
-            self.answer();
-            match self.write(stream)? {
-                Written::Closed(close) => return Ok(close),
-                Written::Yield => yield_now().await,
-                Written::All if self.ended => return Ok(Close::Fin),
-                Written::All if self.more => {}
-                Written::All if self.watched.is_some() => self.watch(stream).await?,
-                Written::All => self.wait(stream, false, None).await?,
-                Written::Blocked => self.wait(stream, true, None).await?,
-                Written::Until(time) => self.wait(stream, false, Some(time)).await?,
+            self.update_faults();
+            self.process_input();
+            match self.next_action() {
+                Action::Close(close) => return Ok(close),
+                Action::Yield => yield_now().await,
+                Action::Idle if self.closing => return Ok(Close::Fin),
+                Action::Idle if self.has_more => {}
+                Action::Idle if self.watch_stream.is_some() => self.forward_watch_line(stream).await?,
+                Action::Idle | Action::Write => self.wait(stream, None).await?,
+                Action::WaitUntil(time) => self.wait(stream, Some(time)).await?,
             }
         }
     }
 
-    fn look_at_faults(&mut self) {
-        if self.changes.has_changed().unwrap_or_default() {
-            self.changes.mark_unchanged();
-            self.state.faults.with_everywhere(|everywhere| self.wire.update(&everywhere));
+    fn update_faults(&mut self) {
+        if self.fault_changes.has_changed().unwrap_or_default() {
+            self.fault_changes.mark_unchanged();
+            self.state.faults.with_global(|global| self.faults.update(&global));
         }
-        self.ended |= self.swallowed && !self.wire.never_answers();
+        // After a black hole the client waits for replies that never come, so its connection is of no more use.
+        self.closing |= self.discarded && !self.faults.is_black_hole();
     }
 
-    /// Answers what was read, as far as there is room for replies.
-    fn answer(&mut self) {
-        if self.wire.never_answers() {
-            self.swallowed |= self.input.len() > 0;
+    /// Processes the input as far as there is room for replies.
+    fn process_input(&mut self) {
+        if self.faults.is_black_hole() {
+            self.discarded |= self.input.len() > 0;
             self.input.clear();
         }
-        let room = WAITING_LIMIT.saturating_sub(self.waiting());
-        if self.watched.is_some() {
+        let room = MAX_PENDING.saturating_sub(self.pending_bytes());
+        if self.watch_stream.is_some() {
+            // memcached ignores what a watcher sends.
             self.input.clear();
         }
-        if self.ended || self.watched.is_some() || room == 0 {
+        if self.closing || self.watch_stream.is_some() || room == 0 {
             return;
         }
-        let pause = match self.is_faulty() {
-            _ if self.input.len() == 0 => Pause::NeedsInput,
-            true => self.answer_faultily(room),
+        let reason = match self.has_faults() {
+            _ if self.input.len() == 0 => YieldReason::NeedsInput,
+            true => self.process_with_faults(room),
             false => {
                 let limit = room + self.filling.len();
-                self.conversation.go_on(&mut self.input, &self.state, &mut self.filling, limit)
+                self.session.process(&mut self.input, &self.state, &mut self.filling, limit)
             }
         };
-        self.more = pause == Pause::Full;
-        self.ended = pause == Pause::Closed || (self.at_end && pause == Pause::NeedsInput);
-        self.watched = self.conversation.take_watched();
-        add(&self.state.traffic.requests, self.conversation.take_requests());
+        self.has_more = reason == YieldReason::OutputFull;
+        self.closing = reason == YieldReason::Close || (self.read_closed && reason == YieldReason::NeedsInput);
+        self.watch_stream = self.session.take_watch_stream();
+        add(&self.state.traffic.requests, self.session.take_request_count());
     }
 
-    fn answer_faultily(&mut self, room: usize) -> Pause {
-        let mut replies = Replies::divisible();
-        let pause = self.conversation.go_on(&mut self.input, &self.state, &mut replies, room);
-        let (now, before) = (Instant::now(), self.steps.len());
-        for packet in replies.into_packets() {
-            self.wire.apply(packet, self.state.faults.of_reply(), now, &mut self.steps);
+    fn process_with_faults(&mut self, room: usize) -> YieldReason {
+        let mut replies = ReplyBuffer::with_boundaries();
+        let reason = self.session.process(&mut self.input, &self.state, &mut replies, room);
+        let (now, before) = (Instant::now(), self.ops.len());
+        for reply in replies.into_replies() {
+            self.faults.apply(reply, self.state.faults.take_for_reply(), now, &mut self.ops);
         }
-        self.stepped += self.steps.range(before..).map(length).sum::<usize>();
-        pause
+        self.op_bytes += self.ops.range(before..).map(write_length).sum::<usize>();
+        reason
     }
 
-    /// Whether replies go through the faults: once some do, others wait behind them.
-    fn is_faulty(&self) -> bool {
-        self.wire.has_faults() || !self.steps.is_empty() || self.state.faults.may_concern_replies()
+    /// Returns whether replies go through the faults. Once some do, later ones must queue behind them.
+    fn has_faults(&self) -> bool {
+        self.faults.is_active() || !self.ops.is_empty() || self.state.faults.has_reply_faults()
     }
 
-    /// How many bytes wait to be written.
-    fn waiting(&self) -> usize {
-        self.writing.len() + self.filling.len() + self.stepped
+    /// Returns the number of bytes that wait to be written.
+    fn pending_bytes(&self) -> usize {
+        self.writing.len() + self.filling.len() + self.op_bytes
     }
 
-    fn write(&mut self, stream: &Stream) -> io::Result<Written> {
-        loop {
-            if self.writing.len() == 0 {
-                if let Some(written) = self.next_to_write() {
-                    return Ok(written);
-                }
-                continue;
-            }
-            match stream.try_write(self.writing.output())? {
-                Some(count) => add(&self.state.traffic.bytes_written, count),
-                None => return Ok(Written::Blocked),
-            }
+    fn next_action(&mut self) -> Action {
+        if self.writing.len() > 0 || self.unflushed {
+            return Action::Write;
         }
-    }
-
-    /// Takes what is written next; or tells why nothing is.
-    fn next_to_write(&mut self) -> Option<Written> {
         if self.filling.len() > 0 {
             std::mem::swap(&mut self.writing, &mut self.filling);
-            return None;
+            return Action::Write;
         }
-        let step = self.steps.pop_front();
-        self.stepped -= step.as_ref().map_or(0, length);
-        match step {
-            None => Some(Written::All),
-            Some(Step::Write(bytes)) => {
-                self.writing.output().put_value(&CowBytes::Shared(bytes));
-                None
+        let op = self.ops.pop_front();
+        self.op_bytes -= op.as_ref().map_or(0, write_length);
+        match op {
+            None => Action::Idle,
+            Some(SocketOp::Write(bytes)) => {
+                self.writing.put_value(bytes);
+                Action::Write
             }
-            Some(Step::WaitUntil(time)) if time > Instant::now() => {
-                self.steps.push_front(Step::WaitUntil(time));
-                Some(Written::Until(time))
+            Some(SocketOp::WaitUntil(time)) => {
+                if time > Instant::now() {
+                    self.ops.push_front(SocketOp::WaitUntil(time));
+                }
+                Action::WaitUntil(time)
             }
-            Some(Step::WaitUntil(_)) => None,
-            Some(Step::Yield) => Some(Written::Yield),
-            Some(Step::Close(close)) => Some(Written::Closed(close)),
+            Some(SocketOp::Yield) => Action::Yield,
+            Some(SocketOp::Close(close)) => Action::Close(close),
         }
     }
 
-    /// Waits until there is something to do, and reads what is there.
-    async fn wait(&mut self, stream: &Stream, to_write: bool, until: Option<Instant>) -> io::Result<()> {
-        let stopped = self.wire.stops_reading();
-        // While whole requests wait for room, more of them would only take memory.
-        let to_read = !(self.ended || self.at_end || self.more || stopped) && self.waiting() < WAITING_LIMIT;
-        let interest = match (to_read, to_write) {
-            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
-            (true, false) => Some(Interest::READABLE),
-            (false, true) => Some(Interest::WRITABLE),
-            (false, false) => None,
-        };
-        let ready = match interest {
-            Some(interest) if until.is_none() && !stopped && !self.wire.never_answers() => {
-                stream.ready(interest).await?.is_readable()
+    /// Waits until bytes were written or read, or `until` has passed, or the faults have changed.
+    async fn wait(&mut self, stream: &mut Stream, until: Option<Instant>) -> io::Result<()> {
+        let stops_reading = self.faults.stops_reading();
+        // While complete requests wait for room, reading more would only take memory.
+        let may_read = !(self.closing || self.read_closed || self.has_more || stops_reading);
+        let may_read = may_read && self.pending_bytes() < MAX_PENDING;
+        let may_write = self.writing.len() > 0 || self.unflushed;
+        // Without faults there is always something to transfer. Their changes are then noticed after it, which saves
+        // watching for them on every wait.
+        let watches_faults = until.is_some() || stops_reading || self.faults.is_black_hole();
+        let Self { input, writing, unflushed, state, fault_changes, .. } = self;
+        let traffic = &state.traffic;
+        let transfer = poll_fn(|cx| {
+            let input = may_read.then_some(&mut *input);
+            poll_transfer(cx, stream, input, writing, unflushed, traffic)
+        });
+        let transferred = if watches_faults {
+            tokio::select! {
+                transferred = transfer, if may_read || may_write => transferred?,
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => return Ok(()),
+                // The sender is part of the state that this connection holds, so this is never an error.
+                _ = fault_changes.changed() => {
+                    fault_changes.mark_changed();
+                    return Ok(());
+                }
             }
-            _ => self.wait_among_faults(stream, interest, until).await?,
+        } else {
+            transfer.await?
         };
-        if to_read && ready { self.read(stream) } else { Ok(()) }
-    }
-
-    /// Tells what happens, line by line, to a client that said it wants to be told; whatever it says
-    /// afterwards is thrown away.
-    async fn watch(&mut self, stream: &Stream) -> io::Result<()> {
-        let Some(watched) = &mut self.watched else { return Ok(()) };
-        tokio::select! {
-            line = watched.recv() => match line {
-                Some(line) => self.filling.put(&line),
-                None => self.ended = true,
-            },
-            ready = stream.ready(Interest::READABLE) => {
-                ready?;
-                self.read(stream)?;
-                self.input.clear();
-                self.ended = self.at_end;
-            }
-        }
+        self.read_closed |= matches!(transferred, Transferred::Read(0));
         Ok(())
     }
 
-    /// Waits for the socket, the time or a change of the faults; tells whether there is something
-    /// to read.
-    async fn wait_among_faults(
-        &mut self,
-        stream: &Stream,
-        interest: Option<Interest>,
-        until: Option<Instant>,
-    ) -> io::Result<bool> {
-        let time = until.unwrap_or_else(Instant::now);
+    /// Waits for a log line and queues it, or discards what the client sends.
+    async fn forward_watch_line(&mut self, stream: &mut Stream) -> io::Result<()> {
+        let Self { watch_stream: Some(lines), input, writing, unflushed, state, .. } = self else { return Ok(()) };
+        let traffic = &state.traffic;
+        let read = poll_fn(|cx| poll_transfer(cx, stream, Some(&mut *input), writing, unflushed, traffic));
         tokio::select! {
-            ready = stream.ready(interest.unwrap_or(Interest::WRITABLE)), if interest.is_some() => Ok(ready?.is_readable()),
-            () = sleep_until(time), if until.is_some() => Ok(false),
-            // The sender lives as long as the state, which is kept here.
-            _ = self.changes.changed() => {
-                self.changes.mark_changed();
-                Ok(false)
+            line = lines.recv() => match line {
+                Some(line) => self.filling.put(&line),
+                None => self.closing = true,
+            },
+            transferred = read => {
+                self.input.clear();
+                self.read_closed = matches!(transferred?, Transferred::Read(0));
+                self.closing = self.read_closed;
             }
-        }
-    }
-
-    fn read(&mut self, stream: &Stream) -> io::Result<()> {
-        match stream.try_read(self.input.spare())? {
-            Some(0) => self.at_end = true,
-            Some(count) => add(&self.state.traffic.bytes_read, count),
-            None => {}
         }
         Ok(())
     }
@@ -299,19 +278,58 @@ impl Drop for Connection {
     }
 }
 
-/// Tells a client, in text as memcached does, that there is no room for it.
-pub(crate) async fn reject(stream: Stream) {
-    let mut words = remcache_proto::Output::new();
-    words.put(Fault::TOO_MANY_CONNECTIONS);
-    // A fresh socket has room for one line.
-    if stream.try_write(&mut words).is_ok() {
+/// Writes and flushes `output` if the stream accepts it; otherwise reads into `input`.
+fn poll_transfer(
+    cx: &mut Context<'_>,
+    stream: &mut Stream,
+    input: Option<&mut RequestBuffer>,
+    output: &mut ReplyBuffer,
+    unflushed: &mut bool,
+    traffic: &Traffic,
+) -> Poll<io::Result<Transferred>> {
+    if (output.len() > 0 || *unflushed)
+        && let Poll::Ready(result) = poll_write_all(cx, stream, output, unflushed, traffic)
+    {
+        return Poll::Ready(result.map(|()| Transferred::Written));
+    }
+    // The futures below keep no state between polls, so creating one for each poll loses nothing.
+    let Some(input) = input else { return Poll::Pending };
+    pin!(stream.read_buf(input.spare())).poll(cx).map_ok(|count| {
+        add(&traffic.bytes_read, count);
+        Transferred::Read(count)
+    })
+}
+
+fn poll_write_all(
+    cx: &mut Context<'_>,
+    stream: &mut Stream,
+    output: &mut ReplyBuffer,
+    unflushed: &mut bool,
+    traffic: &Traffic,
+) -> Poll<io::Result<()>> {
+    while output.len() > 0 {
+        match std::task::ready!(pin!(stream.write_buf(output.output())).poll(cx))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            count => add(&traffic.bytes_written, count),
+        }
+        *unflushed = true;
+    }
+    std::task::ready!(pin!(stream.flush()).poll(cx))?;
+    *unflushed = false;
+    Poll::Ready(Ok(()))
+}
+
+/// Sends the error line for a connection beyond the limit, as memcached does, and closes the connection.
+pub(crate) async fn reject(mut stream: Stream) {
+    // The send buffer of a new socket has room for one line, so this does not wait.
+    if stream.write_all(Fault::TOO_MANY_CONNECTIONS).await.is_ok() {
         stream.close(Close::Fin).await;
     }
 }
 
-fn length(step: &Step) -> usize {
-    match step {
-        Step::Write(bytes) => bytes.len(),
+fn write_length(op: &SocketOp) -> usize {
+    match op {
+        SocketOp::Write(bytes) => bytes.len(),
         _ => 0,
     }
 }

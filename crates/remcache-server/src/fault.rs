@@ -1,307 +1,147 @@
-//! Faults on order: what goes wrong, and where.
+//! Faults that a test can inject, and the scope of each.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
 
-/// Something that goes wrong, on order.
+/// A fault that [`Server::inject`](crate::Server::inject) causes.
 ///
-/// A fault is plain data. [`Server::inject`](crate::Server::inject) takes it as it is, and then it
-/// concerns every connection, those that are open too; or with a place, by [`Fault::on_reply`] and
-/// [`Fault::on_connection`]. Several faults act together, in the order of injection.
+/// Injected as it is, a fault affects all connections, open ones too. [`Fault::on_connection`] and [`Fault::on_reply`]
+/// limit it to one connection or reply. Several faults act together, in the order of injection.
 ///
-/// What changes replies acts on whole replies as they are produced. On the binary wire a reply is a
-/// packet, and each packet of a `stat` is one. On the text wire it is everything that answers one
-/// command: a line, a line with its value, a fetch's values with their `END`, a group of statistics, a
-/// dump. The lines of `watch` are no replies.
+/// Faults that change replies act on whole replies as they are produced. In the binary protocol a reply is a packet,
+/// and each packet of a `stat` is one. In the text protocol it is everything that answers one command: a line, a line
+/// with its value, the values of a `get` with their `END`, a group of statistics, a dump. The lines of `watch` are not
+/// replies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// A reply leaves so much later; requests are executed at once, and replies keep their order.
+    /// Delays replies by this time. Requests are executed at once, and replies keep their order.
     Delay(Duration),
-    /// A reply is left out; the request is executed.
+    /// Executes the request but drops its reply.
     Drop,
-    /// The connection is closed after so many bytes of replies, counted from the injection (or
-    /// from the beginning of the reply that is the fault's place).
-    Cut {
-        /// How many bytes are still delivered.
+    /// Closes the connection after this number of reply bytes, counted from the injection, or from the start of the
+    /// reply if the fault is limited to one.
+    Disconnect {
+        /// The number of bytes that are still delivered.
         after: usize,
         /// How the connection is closed.
         close: Close,
     },
-    /// Each byte is written by itself.
+    /// Writes each byte by itself.
     ByteByByte,
-    /// Replies are written in pieces of random length.
+    /// Writes replies in pieces of random length.
     Split {
-        /// The same seed splits alike.
+        /// The same seed splits in the same places.
         seed: u64,
     },
-    /// Random bytes take a reply's place; the first is never a reply's.
+    /// Replaces a reply with random bytes. The first one is never a valid first byte of a reply.
     Garbage {
-        /// The same seed gives the same bytes.
+        /// The same seed produces the same bytes.
         seed: u64,
     },
-    /// A reply begins with this byte instead of 0x81, or instead of its first letter.
+    /// Starts a reply with this byte in place of 0x81, or in place of the first letter of a text reply.
     WrongMagic(u8),
-    /// A reply has this opcode; the second byte of a text reply is this one.
+    /// Puts this opcode into a reply. In a text reply it replaces the second byte.
     WrongOpcode(u8),
-    /// These bits of a reply's opaque are turned; of an opaque of a meta reply that is no decimal
-    /// number, those of its last byte. A reply without an opaque stays as it is.
+    /// Flips bits of a reply's opaque. If the opaque of a meta reply is not a decimal number, bits of its last byte are
+    /// flipped. Replies without an opaque are unchanged.
     WrongOpaque {
-        /// The bits; with 1 it is likely to become another request's.
+        /// The bits to flip; with 1 the opaque is likely to become that of another request.
         xor: u32,
     },
-    /// A reply changes places with the next one of its connection; it waits until there is one.
+    /// Swaps a reply with the next one on its connection. It is held back until there is one.
     Swap,
-    /// A reply is sent twice.
-    Repeat,
-    /// A reply announces a body, or on the text wire its first value, of 4 GiB, less one byte.
+    /// Sends a reply twice.
+    Duplicate,
+    /// Announces a body of 4 GiB minus one byte. In a text reply the length of the first value is changed.
     HugeLength,
-    /// Replies are written at this speed.
-    Drip {
-        /// Bytes a second; 0 is taken as 1.
+    /// Limits the speed at which replies are written.
+    Throttle {
+        /// Bytes per second; 0 means 1.
         bytes_per_second: u32,
     },
-    /// The server does not listen: new connections are refused, open ones stay. The place does not
-    /// matter.
-    Refuse,
-    /// What comes is read and thrown away, and nothing is answered. Such a connection is closed
-    /// when the faults are cleared.
-    NeverAnswer,
-    /// Nothing more is read, so a client that goes on writing fills its buffers and waits.
+    /// Stops listening: new connections are refused, open ones stay. The scope has no effect.
+    RefuseConnections,
+    /// Reads and discards requests without executing or answering them. Affected connections are closed when the faults
+    /// are cleared.
+    BlackHole,
+    /// Stops reading, so that the buffers of a client that keeps writing fill up.
     StopReading,
-    /// These bytes are written at once, and the connection is closed: see
-    /// [`Fault::too_many_connections`], [`Fault::http`], [`Fault::tls_alert`]. Of the connections,
-    /// new ones are concerned; with a reply as its place, it takes that reply's.
-    Greet(Bytes),
+    /// Writes these bytes and closes the connection: on new connections at once, or in place of a reply if the fault is
+    /// limited to one. See [`Fault::too_many_connections`], [`Fault::http`] and [`Fault::tls_alert`].
+    SendAndClose(Bytes),
 }
 
-/// How a connection is closed.
+/// The way in which a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "TCP has two ways")]
 pub enum Close {
-    /// In order, after what was written: the peer reads an end.
+    /// In order: the peer reads everything that was written, then the end of the stream.
     Fin,
-    /// With a reset: the peer's read fails, and what it has not read yet may be lost. A Unix
-    /// socket has no resets and closes in order.
+    /// With a reset: the peer's read fails, and data that it has not read yet may be lost. Streams other than TCP have
+    /// no resets and are closed in order.
     Rst,
 }
 
-/// Where a fault happens. Numbers count from the injection, and the first is 1.
+/// The part of the traffic that a fault affects. Numbers count from the injection and start at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Place {
-    /// On every connection.
-    Everywhere,
-    /// On the n-th connection that is accepted from now on, as long as it lives.
-    NextConnection(u64),
-    /// On the n-th reply from now on, whatever its connection.
-    NextReply(u64),
+pub enum Scope {
+    /// All connections, including open ones.
+    AllConnections,
+    /// The n-th connection that is accepted from now on, for its lifetime.
+    NthConnection(u64),
+    /// The n-th reply from now on, on any connection.
+    NthReply(u64),
 }
 
-/// A fault with its place.
+/// A fault with its scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "what, and where")]
+#[expect(clippy::exhaustive_structs, reason = "an injection is a fault and its scope, nothing else")]
 pub struct Injection {
     /// What goes wrong.
     pub fault: Fault,
-    /// Where it does.
-    pub place: Place,
+    /// Where it goes wrong.
+    pub scope: Scope,
 }
 
 impl Fault {
-    /// What a server without room for another connection says, in text even to binary clients.
+    /// The line that memcached sends when its connection limit is reached, even to binary clients.
     pub const TOO_MANY_CONNECTIONS: &'static [u8] = b"ERROR Too many open connections\r\n";
 
-    /// The fault on the n-th connection that is accepted from now on; the first is 1.
+    /// Limits the fault to the n-th connection that is accepted from now on. The first is 1.
     #[must_use]
     pub fn on_connection(self, n: u64) -> Injection {
-        Injection { fault: self, place: Place::NextConnection(n) }
+        Injection { fault: self, scope: Scope::NthConnection(n) }
     }
 
-    /// The fault on the n-th reply from now on, whatever its connection; the first is 1.
+    /// Limits the fault to the n-th reply from now on, on any connection. The first is 1.
     #[must_use]
     pub fn on_reply(self, n: u64) -> Injection {
-        Injection { fault: self, place: Place::NextReply(n) }
+        Injection { fault: self, scope: Scope::NthReply(n) }
     }
 
-    /// Greets like a memcached without room for another connection.
+    /// Rejects connections like a memcached whose connection limit is reached.
     pub fn too_many_connections() -> Self {
-        Self::Greet(Bytes::from_static(Self::TOO_MANY_CONNECTIONS))
+        Self::SendAndClose(Bytes::from_static(Self::TOO_MANY_CONNECTIONS))
     }
 
-    /// Greets like an HTTP server that was not asked in HTTP.
+    /// Answers like an HTTP server that received a request in another protocol.
     pub fn http() -> Self {
-        Self::Greet(Bytes::from_static(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))
+        Self::SendAndClose(Bytes::from_static(
+            b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        ))
     }
 
-    /// Greets like a TLS server that was not asked in TLS: a fatal alert, "protocol version".
+    /// Answers like a TLS server that received plain text: with the fatal alert "protocol version".
     pub fn tls_alert() -> Self {
-        Self::Greet(Bytes::from_static(&[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46]))
+        Self::SendAndClose(Bytes::from_static(&[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46]))
     }
 }
 
 impl From<Fault> for Injection {
     fn from(fault: Fault) -> Self {
-        Self { fault, place: Place::Everywhere }
-    }
-}
-
-/// The faults of a server that wait for their place, and those that are everywhere.
-#[derive(Debug)]
-pub(crate) struct Faults {
-    orders: Mutex<Orders>,
-    /// Whether a reply may be a fault's place: looked at before each batch of replies.
-    on_replies: AtomicBool,
-    /// Tells connections that what is everywhere has changed.
-    changes: watch::Sender<()>,
-}
-
-#[derive(Debug, Default)]
-struct Orders {
-    everywhere: Vec<Fault>,
-    connections: Vec<Countdown>,
-    replies: Vec<Countdown>,
-    /// How often everything was cleared.
-    clearings: u64,
-}
-
-#[derive(Debug)]
-struct Countdown {
-    left: u64,
-    fault: Fault,
-}
-
-/// The faults that are everywhere, for a connection that knows some of them already.
-#[derive(Debug)]
-pub(crate) struct Everywhere<'a> {
-    pub(crate) faults: &'a [Fault],
-    pub(crate) clearings: u64,
-}
-
-impl Faults {
-    pub(crate) fn new() -> Self {
-        Self { orders: Mutex::default(), on_replies: AtomicBool::new(false), changes: watch::Sender::new(()) }
-    }
-
-    pub(crate) fn inject(&self, Injection { fault, place }: Injection) {
-        let mut orders = self.orders();
-        match place {
-            Place::Everywhere => orders.everywhere.push(fault),
-            Place::NextConnection(n) => orders.connections.push(Countdown { left: n.max(1), fault }),
-            Place::NextReply(n) => {
-                orders.replies.push(Countdown { left: n.max(1), fault });
-                self.on_replies.store(true, Ordering::Release);
-            }
-        }
-        drop(orders);
-        self.changes.send_replace(());
-    }
-
-    pub(crate) fn clear(&self) {
-        let mut orders = self.orders();
-        *orders = Orders { clearings: orders.clearings + 1, ..Orders::default() };
-        self.on_replies.store(false, Ordering::Release);
-        drop(orders);
-        self.changes.send_replace(());
-    }
-
-    /// What tells a connection of changes; the first look finds one.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
-        let mut changes = self.changes.subscribe();
-        changes.mark_changed();
-        changes
-    }
-
-    /// Shows what is everywhere.
-    pub(crate) fn with_everywhere(&self, show: impl FnOnce(Everywhere<'_>)) {
-        let orders = self.orders();
-        show(Everywhere { faults: &orders.everywhere, clearings: orders.clearings });
-    }
-
-    /// The faults of a connection that is just accepted, and how many clearings it does not know of.
-    pub(crate) fn of_connection(&self) -> (Vec<Fault>, u64) {
-        let mut orders = self.orders();
-        (count_down(&mut orders.connections), orders.clearings)
-    }
-
-    /// Whether a reply may be a fault's place.
-    #[inline]
-    pub(crate) fn may_concern_replies(&self) -> bool {
-        self.on_replies.load(Ordering::Acquire)
-    }
-
-    /// The faults of a reply that was just produced.
-    pub(crate) fn of_reply(&self) -> Vec<Fault> {
-        if !self.may_concern_replies() {
-            return Vec::new();
-        }
-        let mut orders = self.orders();
-        let due = count_down(&mut orders.replies);
-        self.on_replies.store(!orders.replies.is_empty(), Ordering::Release);
-        due
-    }
-
-    fn orders(&self) -> MutexGuard<'_, Orders> {
-        // What the lock guards is consistent between any two statements.
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Counts one connection or reply, and takes the faults whose place it is.
-fn count_down(orders: &mut Vec<Countdown>) -> Vec<Fault> {
-    for order in orders.iter_mut() {
-        order.left -= 1;
-    }
-    orders.extract_if(.., |order| order.left == 0).map(|order| order.fault).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_counted_from_the_injection() {
-        let faults = Faults::new();
-        faults.inject(Fault::Drop.on_reply(2));
-        assert_eq!(faults.of_reply(), []);
-        faults.inject(Fault::Repeat.on_reply(1));
-        assert!(faults.may_concern_replies());
-        assert_eq!(faults.of_reply(), [Fault::Drop, Fault::Repeat]);
-        assert!(!faults.may_concern_replies());
-        assert_eq!(faults.of_reply(), []);
-    }
-
-    #[test]
-    fn connections_and_replies_are_counted_apart() {
-        let faults = Faults::new();
-        faults.inject(Fault::StopReading.on_connection(1));
-        assert_eq!(faults.of_reply(), []);
-        assert_eq!(faults.of_connection(), (vec![Fault::StopReading], 0));
-        assert_eq!(faults.of_connection(), (vec![], 0));
-    }
-
-    #[test]
-    fn clearing_forgets_all_and_tells() {
-        let faults = Faults::new();
-        let mut changes = faults.subscribe();
-        changes.mark_unchanged();
-        faults.inject(Fault::Drop.on_reply(1));
-        faults.inject(Fault::Drop.on_connection(1));
-        faults.inject(Fault::ByteByByte.into());
-        faults.clear();
-        assert!(changes.has_changed().unwrap());
-        assert_eq!((faults.of_reply(), faults.of_connection()), (vec![], (vec![], 1)));
-        faults.with_everywhere(|everywhere| assert_eq!((everywhere.faults, everywhere.clearings), (&[][..], 1)));
-    }
-
-    #[test]
-    fn zero_is_taken_as_the_first() {
-        let faults = Faults::new();
-        faults.inject(Fault::Drop.on_reply(0));
-        assert_eq!(faults.of_reply(), [Fault::Drop]);
+        Self { fault, scope: Scope::AllConnections }
     }
 }

@@ -1,18 +1,17 @@
-//! An embedded memcached for tests: in memory, on a port of its own, with faults on order.
+//! An embedded memcached server for tests: in memory, on its own port, with faults that a test injects.
 //!
-//! A test starts a server in microseconds, points the client that it tests at [`Server::address`],
-//! and drops the server at its end. Nothing has to be installed, and tests that run at the same
-//! time do not meet. What cannot be had from a real server can be ordered here: a reply that is
-//! late, lost, cut, garbled or another's; a server that refuses, hangs or is away for a while; time
-//! that passes when the test says so.
+//! A test starts a server in microseconds, points the client under test at [`Server::address`] and drops the server at
+//! its end. Nothing has to be installed, and tests that run at the same time do not share state. Unlike a real server,
+//! it fails on request: replies that are delayed, lost, truncated, corrupted or mixed up, a server that refuses
+//! connections, hangs or is restarted, and a clock that the test advances.
 //!
 //! ```
 //! use std::io::{Read, Write};
 //! use std::net::TcpStream;
 //!
-//! use remcache_server::{Fault, Server};
+//! use remcache_server::{Close, Fault, Server};
 //!
-//! /// The client that is tested: asks for one key, and gives the value.
+//! /// The client under test: fetches the value of a key.
 //! fn fetch(address: &str, key: &str) -> std::io::Result<Vec<u8>> {
 //!     let mut stream = TcpStream::connect(address)?;
 //!     let length = u8::try_from(key.len()).expect("a short key");
@@ -31,11 +30,11 @@
 //! let server = runtime.block_on(Server::start())?;
 //! assert_eq!(fetch(&server.address(), "Hello")?, b"Not found");
 //!
-//! // The next reply is cut in the middle of its header.
-//! server.inject(Fault::Cut { after: 10, close: remcache_server::Close::Fin }.on_reply(1));
+//! // The next reply ends in the middle of its header.
+//! server.inject(Fault::Disconnect { after: 10, close: Close::Fin }.on_reply(1));
 //! assert!(fetch(&server.address(), "Hello").is_err());
 //!
-//! // The server is away, and comes back at the same address.
+//! // The server is down, and comes back at the same address.
 //! runtime.block_on(server.stop());
 //! assert!(fetch(&server.address(), "Hello").is_err());
 //! runtime.block_on(server.restart())?;
@@ -45,92 +44,101 @@
 //! # }
 //! ```
 //!
-//! The server runs on tokio's current runtime and needs no more than one thread, so it works under
-//! `#[tokio::test]` as it is. A client that blocks its thread, as the one above, needs a runtime with
-//! threads of its own.
+//! The server runs on the current Tokio runtime. One thread is enough, so it works in a plain `#[tokio::test]`. A client
+//! that blocks its thread, like the one above, needs a multi-threaded runtime.
 //!
-//! # What it is
-//!
-//! A memcached as 1.6.18 is one, or a newer one up to 1.6.45 by [`Builder::version`], on all its wires;
-//! the first byte of a connection chooses, or [`Builder::wire`] does.
-//!
-//! - **Binary**: get, set, add, replace, append, prepend, delete, increment, decrement, touch,
-//!   get-and-touch, flush (later too), no-op, version, stat, quit, their quiet and with-key forms, and
-//!   SASL's PLAIN if it has [users](Builder::user).
-//! - **Text**: the same as `get` to `decr`, `gat`, `touch` and `noreply`; `stats`, `flush_all`,
-//!   `cache_memlimit`, `verbosity`, `lru_crawler metadump`, `watch`, `shutdown` if it is
-//!   [allowed](Builder::shutdown); a first `set` that says who it is if it has
-//!   [users](Builder::text_user). What moves slabs or LRU segments is answered and does nothing.
-//! - **Meta**: `mg`, `ms`, `md`, `ma`, `me`, `mn` with the flags of 1.6.18: base64 keys, opaques, quiet
-//!   forms, early recaching and stale items with one winner.
-//! - **Clusters**: `config get cluster` as ElastiCache's configuration endpoint answers it, with a
-//!   [list of nodes](Builder::cluster), opcode 0x60 on the binary wire; the list
-//!   [changes](Server::set_cluster) while the server runs.
-//!
-//! It makes memcached's own mistakes where clients have to live with them: a set that is refused as
-//! too large deletes the old item, an unknown opcode with a key loses step, a line that is no command
-//! leaves its data block to be read as one. It passes `memccapable` whole, and answers thousands of
-//! random commands as the memcached beside it does (`tests/same_as_memcached.rs`).
-//!
-//! # What it does otherwise
-//!
-//! Of 652 exchanges that were recorded from a real server it repeats 648, byte for byte but for what
-//! varies from run to run, and 8 of those as 1.6.45 does; `tests/vectors.rs` lists them with the reasons.
-//!
-//! | is different | because |
-//! |---|---|
-//! | SASL offers PLAIN alone | it is what clients use |
-//! | statistics leave out LRU segments, threads and buffers | they mean nothing here |
-//! | a flush that is put off brings nothing back that an earlier one removed | memcached forgets what it has not removed yet |
-//! | a fetch with too long a key leaves earlier replies alone | memcached throws away what has not left |
-//! | a fetch has at most a megabyte of keys | memory stays bounded |
-//! | a base64 key has padding and nothing else | memcached skips what is no base64 |
-//! | a counter that shrinks is always padded | memcached pads unless somebody looks at it |
-//! | `lru_crawler disable` disables nothing | nothing crawls |
-//! | `watch` tells nothing of connections, of raw commands, and of values that are refused unread | only items are watched |
-//!
-//! # What it is not
-//!
-//! A cache for production: all connections share one lock. It does not speak UDP or TLS.
-//!
-//! # Where to look
+//! # Where to start
 //!
 //! | to | see |
 //! |---|---|
-//! | choose port, Unix socket, wires, limits, version, users | [`Server::builder`] |
-//! | be a configuration endpoint | [`Builder::cluster`], [`Server::set_cluster`], [`ClusterNode`] |
-//! | let things go wrong | [`Fault`], [`Server::inject`], [`Server::clear_faults`] |
-//! | stop and start | [`Server::stop`], [`Server::restart`], [`Server::restart_with_items`] |
-//! | let time pass | [`ManualClock`] |
+//! | choose the address, protocols, limits, version and users | [`Server::builder`] |
+//! | inject faults | [`Fault`], [`Server::inject`], [`Server::clear_faults`] |
+//! | stop and restart | [`Server::stop`], [`Server::restart`], [`Server::restart_with_items`] |
+//! | advance time | [`ManualClock`] |
 //! | count | [`Server::connections`], [`Server::accepted`], [`Server::requests`], [`Server::items`] |
+//! | act as a cluster configuration endpoint | [`Builder::cluster`], [`Server::set_cluster`], [`ClusterNode`] |
+//!
+//! # What it implements
+//!
+//! memcached 1.6.18, or a newer version up to 1.6.45 with [`Builder::version`], in all its protocols. The first byte of
+//! a connection selects the protocol, unless [`Builder::binding_protocol`] does.
+//!
+//! - **Binary**: get, set, add, replace, append, prepend, delete, increment, decrement, touch, get-and-touch, flush
+//!   (also delayed), no-op, version, stat, quit, their quiet and with-key variants, and SASL PLAIN if there are
+//!   [users](Builder::sasl_user).
+//! - **Text**: the classic equivalents of these, `gat`, `touch` and `noreply`; `stats`, `flush_all`, `cache_memlimit`,
+//!   `verbosity`, `lru_crawler metadump`, `watch`, and `shutdown` if it is [allowed](Builder::allow_shutdown);
+//!   authentication by a first `set` if there are [users](Builder::text_user). Commands that tune slabs or LRU segments
+//!   are answered but have no effect.
+//! - **Meta**: `mg`, `ms`, `md`, `ma`, `me`, `mn` with all flags of the version: base64 keys, opaques, quiet mode, early
+//!   recaching, and stale items with a single winner.
+//! - **Clusters**: `config get cluster` as ElastiCache's configuration endpoint answers it, with a
+//!   [list of nodes](Builder::cluster) that can be [changed](Server::set_cluster) while the server runs; opcode 0x60 in
+//!   binary.
+//!
+//! It reproduces the bugs of memcached that clients must cope with: a set that is refused as too large deletes the old
+//! item, an unknown opcode with a key desynchronizes the connection, and the data block after an unknown command is
+//! parsed as a command. It passes `memccapable` completely and answers thousands of random commands exactly like a real
+//! memcached (`tests/same_as_memcached.rs`).
+//!
+//! # Differences from memcached
+//!
+//! Of 652 exchanges recorded from a real server it reproduces 648 byte for byte, except for what varies from run to run,
+//! 8 of them as 1.6.45 answers; `tests/vectors.rs` lists the others with reasons.
+//!
+//! | difference | reason |
+//! |---|---|
+//! | SASL offers PLAIN only | it is what clients use |
+//! | statistics omit LRU segments, threads and buffers | they do not exist here |
+//! | a delayed flush does not bring back items that an earlier flush removed | memcached forgets which items it has not removed yet |
+//! | a `get` with a key that is too long keeps earlier replies | memcached discards replies that it has not sent |
+//! | a `get` line is limited to 1 MiB of keys | bounded memory |
+//! | base64 keys must be valid and padded | memcached skips invalid characters |
+//! | a counter that shrinks is always padded | memcached does not pad while another thread reads the item |
+//! | `lru_crawler disable` has no effect | there is no crawler |
+//! | `watch` reports items only | not connections, raw commands, or values that are refused before they are read |
+//!
+//! It does not support UDP or TLS, and it is not a cache for production: all connections share one lock.
+//!
+//! # Features
+//!
+//! None.
 
+mod arithmetic;
 mod binary;
 mod builder;
 mod clock;
 mod cluster;
 mod connection;
-mod conversation;
-mod counter;
-mod door;
 mod expiry;
 mod fault;
-mod input;
-mod login;
-mod prefix;
-mod replies;
+mod fault_injector;
+mod fault_registry;
+mod listener;
+mod prefix_stats;
+mod reply_buffer;
+mod request_buffer;
 mod server;
+mod session;
+mod settings;
 mod state;
 mod stats;
+mod step;
 mod store;
 mod stream;
 mod text;
+mod uri_escape;
 mod version;
 mod watch;
-mod wire;
 
 pub use builder::Builder;
 pub use clock::ManualClock;
 pub use cluster::ClusterNode;
-pub use fault::{Close, Fault, Injection, Place};
+pub use fault::{Close, Fault, Injection, Scope};
 pub use server::Server;
-pub use state::Wires;
+pub use settings::BindingProtocol;
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

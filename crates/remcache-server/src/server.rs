@@ -1,4 +1,4 @@
-//! The server: started, stopped and started again, with its counters and its faults.
+//! The server and its lifecycle: start, stop, restart, faults and counters.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -10,169 +10,179 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::builder::Builder;
-use crate::cluster::{Cluster, ClusterNode};
+use crate::cluster::{ClusterConfig, ClusterNode};
 use crate::connection::{Connection, reject};
-use crate::door::{Address, Door};
 use crate::fault::{Fault, Injection};
-use crate::state::{Settings, State, read};
+use crate::listener::{Address, GatedListener};
+use crate::settings::Settings;
+use crate::state::{ServerState, read};
 use crate::stream::Stream;
 
-/// An embedded memcached, on tokio's runtime, until it is stopped or dropped.
+/// An embedded memcached server, which runs on the current Tokio runtime until it is stopped or dropped.
 ///
-/// See the [crate's front page](crate).
+/// See the [crate documentation](crate) for an overview.
 #[derive(Debug)]
 pub struct Server {
-    state: Arc<State>,
-    door: Arc<Door>,
+    state: Arc<ServerState>,
+    listener: Arc<GatedListener>,
     runtime: Handle,
-    running: Mutex<Option<Running>>,
+    accept_task: Mutex<Option<AcceptTask>>,
 }
 
-/// The task that accepts connections and owns theirs.
+/// The task that accepts connections and owns the tasks that serve them.
 #[derive(Debug)]
-struct Running {
+struct AcceptTask {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    /// Starts a server on a free port of the loopback interface.
+    /// Starts a server with default settings on a free port of the loopback interface.
     ///
     /// # Errors
-    /// When the system gives no socket.
+    /// Fails if no socket can be opened.
     ///
     /// # Panics
-    /// Outside of a tokio runtime that has I/O and time.
+    /// Panics outside of a Tokio runtime, or if the runtime's I/O or time driver is disabled.
+    ///
+    /// # Cancel safety
+    /// Does not wait, so it cannot be cancelled halfway.
     pub async fn start() -> io::Result<Self> {
         Self::builder().start().await
     }
 
-    /// An order for a server, with everything that can be said about one.
+    /// Returns a builder with default settings.
     pub fn builder() -> Builder {
         Builder::new()
     }
 
-    pub(crate) fn begin(address: Address, settings: Settings) -> io::Result<Self> {
+    fn new(address: Address, settings: Settings) -> io::Result<Self> {
         let server = Self {
-            state: Arc::new(State::new(settings)),
-            door: Arc::new(Door::new(address)?),
+            state: Arc::new(ServerState::new(settings)),
+            listener: Arc::new(GatedListener::new(address)?),
             runtime: Handle::current(),
-            running: Mutex::default(),
+            accept_task: Mutex::default(),
         };
         server.run()?;
         Ok(server)
     }
 
     fn run(&self) -> io::Result<()> {
-        self.door.open()?;
+        self.listener.open()?;
         let (stop, stopped) = oneshot::channel();
-        let accepting = accept(Arc::clone(&self.door), Arc::clone(&self.state), stopped);
+        let accepting = accept(Arc::clone(&self.listener), Arc::clone(&self.state), stopped);
         let task = self.runtime.spawn(accepting);
-        self.set_running(Some(Running { stop, task }));
+        self.replace_task(Some(AcceptTask { stop, task }));
         Ok(())
     }
 
-    fn set_running(&self, running: Option<Running>) -> Option<Running> {
-        // Replaced at once, so it is whole whatever happened.
-        std::mem::replace(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner), running)
+    fn replace_task(&self, task: Option<AcceptTask>) -> Option<AcceptTask> {
+        // It is only replaced as a whole, so a poisoned lock is safe to use.
+        std::mem::replace(&mut *self.accept_task.lock().unwrap_or_else(PoisonError::into_inner), task)
     }
 
-    /// Where the server listens: `127.0.0.1:PORT`, or the path of its Unix socket.
+    /// Returns the address that the server listens on: `127.0.0.1:PORT`, or the path of its Unix socket.
     pub fn address(&self) -> String {
-        match self.door.address() {
+        match self.listener.address() {
             Address::Tcp(address) => address.to_string(),
             Address::Unix(path) => path.display().to_string(),
         }
     }
 
-    /// The port on which the server listens; it stays the same when the server is started again.
+    /// Returns the port that the server listens on. A restart keeps it.
     ///
     /// # Panics
-    /// When it listens on a Unix socket.
+    /// Panics if the server listens on a Unix socket.
     pub fn port(&self) -> u16 {
-        match self.door.address() {
+        match self.listener.address() {
             Address::Tcp(address) => address.port(),
-            Address::Unix(path) => panic!("the server listens on {}, which is no port", path.display()),
+            Address::Unix(path) => panic!("the server listens on the Unix socket {}, not on a port", path.display()),
         }
     }
 
-    /// Stops the server: when this returns it does not listen, and all connections are closed.
-    /// Items and counters stay; a server that is stopped stays so.
+    /// Stops listening and closes all connections. Items and counters are kept; see [`Server::restart_with_items`].
     ///
-    /// # Cancellation
-    /// The server stops all the same.
+    /// Stopping a server that is stopped does nothing.
+    ///
+    /// # Cancel safety
+    /// The server stops even if the future is dropped; only waiting for the connections to close ends early.
     pub async fn stop(&self) {
-        self.door.shut();
-        if let Some(Running { stop, task }) = self.set_running(None) {
-            // Both fail only if the task is over already.
+        self.listener.close();
+        if let Some(AcceptTask { stop, task }) = self.replace_task(None) {
+            // Both fail only if the task has already ended.
             let _ = stop.send(());
             let _ = task.await;
         }
     }
 
-    /// Stops the server, if it runs, and starts it at the same address: empty, with all counters at
-    /// zero, as a process that was started again. Faults stay.
+    /// Stops the server if it runs, removes all items, resets all counters and starts it at the same address, as when
+    /// the process of a real server is restarted. Injected faults stay.
     ///
     /// # Errors
-    /// When it cannot listen there again. On Linux the port is kept meanwhile; elsewhere somebody
-    /// else may have taken it.
+    /// Fails if the server cannot listen on its address again. On Linux the port stays reserved while the server is
+    /// stopped; on other systems another process may have taken it.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the server may stay stopped. Calling this again starts it.
     pub async fn restart(&self) -> io::Result<()> {
         self.stop().await;
         self.state.reset();
         self.run()
     }
 
-    /// As [`Server::restart`], but with its items and counters: as if the network had been away.
+    /// Restarts the server like [`Server::restart`] but keeps items and counters, as after a network outage.
     ///
     /// # Errors
-    /// As [`Server::restart`].
+    /// Fails like [`Server::restart`].
+    ///
+    /// # Cancel safety
+    /// Same as [`Server::restart`].
     pub async fn restart_with_items(&self) -> io::Result<()> {
         self.stop().await;
         self.run()
     }
 
-    /// Orders a fault: everywhere, or at the place that the [`Injection`] says.
+    /// Injects a fault: on all connections, or on the connection or reply that the [`Injection`] selects.
     ///
-    /// Connections that are open notice it with the next bytes that they read.
+    /// Open connections notice it the next time they read.
     pub fn inject(&self, injection: impl Into<Injection>) {
         let injection = injection.into();
         match injection.fault {
-            Fault::Refuse => self.door.refuse(),
+            Fault::RefuseConnections => self.listener.refuse(),
             _ => self.state.faults.inject(injection),
         }
     }
 
-    /// Ends all faults, at work or still waiting for their place.
+    /// Removes all faults, both those in effect and those that wait for their connection or reply.
     ///
     /// # Errors
-    /// When the server refused connections and cannot listen again; see [`Server::restart`].
+    /// Fails if the server refused connections and cannot listen on its address again; see [`Server::restart`].
     pub fn clear_faults(&self) -> io::Result<()> {
         self.state.faults.clear();
-        self.door.admit()
+        self.listener.accept_again()
     }
 
-    /// Changes the configuration of the cluster that clients are told of: see
-    /// [`Builder::cluster`](crate::Builder::cluster).
+    /// Replaces the cluster configuration that clients are given; see [`Builder::cluster`].
     pub fn set_cluster(&self, version: u64, nodes: impl IntoIterator<Item = ClusterNode>) {
-        *self.state.cluster() = Some(Cluster::new(version, nodes));
+        *self.state.cluster() = Some(ClusterConfig::new(version, nodes));
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections.
     pub fn connections(&self) -> usize {
         self.state.traffic.open.load(Ordering::Relaxed)
     }
 
-    /// How many connections were accepted since the start.
+    /// Returns the number of connections that were accepted since the start.
     pub fn accepted(&self) -> u64 {
         read(&self.state.traffic.accepted)
     }
 
-    /// How many requests were executed or refused since the start, quiet ones too.
+    /// Returns the number of requests that were executed or refused since the start, including quiet ones.
     pub fn requests(&self) -> u64 {
         read(&self.state.traffic.requests)
     }
 
-    /// How many items there are; an expired one counts until somebody asks for it.
+    /// Returns the number of items. Expired items count until a request for their key removes them.
     pub fn items(&self) -> usize {
         self.state.store().len()
     }
@@ -180,37 +190,57 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.door.shut();
-        if let Some(Running { task, .. }) = self.set_running(None) {
-            // The connections are its own, and end with it.
+        self.listener.close();
+        if let Some(AcceptTask { task, .. }) = self.replace_task(None) {
+            // The task owns the connections' tasks and aborts them when it is dropped.
             task.abort();
         }
     }
 }
 
-/// How long nothing is accepted after the system gave no socket.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
+impl Builder {
+    /// Starts the server on the current Tokio runtime.
+    ///
+    /// # Errors
+    /// Fails if the server cannot listen on its address, or if the maximum item size is not between 1 KiB and 1 GiB.
+    ///
+    /// # Panics
+    /// Panics outside of a Tokio runtime, or if the runtime's I/O or time driver is disabled.
+    ///
+    /// # Cancel safety
+    /// Does not wait, so it cannot be cancelled halfway.
+    #[expect(clippy::unused_async, reason = "async shows that a runtime is needed, and lets it wait in the future")]
+    pub async fn start(self) -> io::Result<Server> {
+        let (address, settings) = self.build()?;
+        Server::new(address, settings)
+    }
+}
 
-async fn accept(door: Arc<Door>, state: Arc<State>, mut stopped: oneshot::Receiver<()>) {
+/// The pause before accepting again after the system refused a socket, for example because the process has no file
+/// descriptors left. Without it the accept loop would spin.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
+
+async fn accept(listener: Arc<GatedListener>, state: Arc<ServerState>, mut stopped: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             _ = &mut stopped => break,
             () = state.shutdown.notified() => {
-                door.shut();
+                listener.close();
                 break;
             }
-            accepted = door.accept() => match accepted {
-                Ok(stream) => welcome(stream, &state, &mut connections),
-                Err(_) => tokio::time::sleep(PAUSE_AFTER_FAILURE).await,
+            accepted = listener.accept() => match accepted {
+                Ok(stream) => spawn_connection(stream, &state, &mut connections),
+                Err(_) => tokio::time::sleep(ACCEPT_RETRY_DELAY).await,
             },
+            // Removes finished tasks, which would otherwise collect in the set.
             Some(_) = connections.join_next() => {}
         }
     }
     connections.shutdown().await;
 }
 
-fn welcome(stream: Stream, state: &Arc<State>, connections: &mut JoinSet<()>) {
+fn spawn_connection(stream: Stream, state: &Arc<ServerState>, connections: &mut JoinSet<()>) {
     let traffic = &state.traffic;
     if traffic.open.load(Ordering::Relaxed) >= state.settings.max_connections {
         traffic.rejected.fetch_add(1, Ordering::Relaxed);

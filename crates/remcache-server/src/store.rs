@@ -1,11 +1,11 @@
-//! The items: operations in, replies out. No wire and no socket is known here.
+//! The items and the operations on them, independent of protocols and connections.
 
-mod change;
 mod class;
-mod counts;
+mod counters;
 mod item;
 mod meta;
-mod survey;
+mod scan;
+mod write;
 
 use std::sync::Arc;
 
@@ -14,36 +14,34 @@ use hashlink::LruCache;
 use remcache_proto::{Reply, Status};
 
 use crate::expiry::Expiry;
-use crate::prefix::{Prefixes, Use};
-use crate::watch::{Found, Watchers};
+use crate::prefix_stats::{KeyUse, PrefixStats};
+use crate::watch::{Eviction, FetchResult, Watchers};
 
-pub(crate) use change::{Count, End, Mode};
-pub(crate) use class::NUMBERS as CLASS_NUMBERS;
-pub(crate) use counts::Counts;
-pub(crate) use item::{Item, Limits, Marks, NewItem};
-pub(crate) use meta::{Deleted, Fate};
-pub(crate) use survey::{ClassSurvey, Listed};
+pub(crate) use class::CLASS_LIMIT;
+use class::class_of;
+pub(crate) use counters::Counters;
+pub(crate) use item::{Item, ItemState, Limits, NewItem};
+pub(crate) use meta::{DeleteOptions, DeleteResult};
+pub(crate) use scan::{ClassStats, ItemEntry};
+pub(crate) use write::{Arithmetic, Extension, Mode};
 
-/// The items of a server, and what was done to them.
+/// The items of a server, with counters of the operations on them.
 #[derive(Debug)]
 pub(crate) struct Store {
     limits: Limits,
-    /// The least recently used first.
+    /// In the order of use, the least recently used first.
     items: LruCache<Box<[u8]>, Item>,
-    /// The size of all items, overhead included.
+    /// The size of all items, including overhead.
     bytes: usize,
-    /// The current second: constant while requests that came together are executed.
+    /// The current second. It does not change while a batch of requests is processed.
     now: u64,
     started_at: u64,
     last_cas: u64,
-    /// When everything that is stored until then goes.
+    /// The time of a delayed flush.
     flush_at: Option<u64>,
-    pub(crate) counts: Counts,
-    /// What rarely happens, by slab class.
-    rare: survey::Rare,
-    /// Uses by prefix, while somebody asked to count them.
-    pub(crate) prefixes: Prefixes,
-    /// Who is told of what happens here.
+    pub(crate) counters: Counters,
+    class_events: scan::ClassEvents,
+    pub(crate) prefix_stats: PrefixStats,
     pub(crate) watchers: Arc<Watchers>,
 }
 
@@ -57,14 +55,14 @@ impl Store {
             started_at: now,
             last_cas: 0,
             flush_at: None,
-            counts: Counts::default(),
-            rare: survey::Rare::default(),
-            prefixes: Prefixes::default(),
+            counters: Counters::default(),
+            class_events: scan::ClassEvents::default(),
+            prefix_stats: PrefixStats::default(),
             watchers,
         }
     }
 
-    /// Tells the store what second it is; a flush that is due by then happens.
+    /// Sets the current second and performs a delayed flush that is due.
     #[inline]
     pub(crate) fn set_time(&mut self, now: u64) {
         self.now = now;
@@ -77,8 +75,8 @@ impl Store {
         self.now
     }
 
-    /// When a time to live ends that a text wire gave.
-    pub(crate) fn expiry(&self, seconds: i32) -> Expiry {
+    /// Converts the time in a text request.
+    pub(crate) fn expiry_from_text(&self, seconds: i32) -> Expiry {
         Expiry::from_text(seconds, self.now, self.started_at)
     }
 
@@ -94,105 +92,96 @@ impl Store {
         &self.limits
     }
 
-    /// Changes how much memory there is for all items; what does not fit any more is evicted.
+    /// Changes the memory limit and evicts the items that exceed it.
     pub(crate) fn set_memory(&mut self, bytes: usize) {
         self.limits.memory = bytes;
-        if self.limits.evicts {
+        if self.limits.evictions {
             self.evict_down_to(bytes);
         }
     }
 
     #[inline]
     pub(crate) fn get(&mut self, key: &[u8]) -> Reply {
-        self.counts.gets += 1;
+        self.counters.gets += 1;
         let now = self.now;
         let reply = match self.items.get_mut(key) {
             Some(item) if !item.expiry.is_past(now) => {
                 item.bump(now);
                 let reply = item.reply();
-                self.told_of_get(key, Found::Yes, reply.value.len());
+                self.log_fetch(key, FetchResult::Found, reply.value.len());
                 reply
             }
             Some(_) => {
-                self.counts.get_expired += 1;
-                self.drop_expired(key);
+                self.counters.get_expired += 1;
+                self.remove_expired(key);
                 Reply::new(Status::KeyNotFound)
             }
             None => {
-                self.told_of_get(key, Found::No, 0);
+                self.log_fetch(key, FetchResult::NotFound, 0);
                 Reply::new(Status::KeyNotFound)
             }
         };
-        self.counts.get_hits += u64::from(reply.is_ok());
-        self.prefixes.count(key, Use::Get { hit: reply.is_ok() });
+        self.counters.get_hits += u64::from(reply.is_ok());
+        self.prefix_stats.record(key, KeyUse::Get { hit: reply.is_ok() });
         reply
     }
 
     pub(crate) fn get_and_touch(&mut self, key: &[u8], expiry: Expiry) -> Reply {
-        self.counts.touches += 1;
+        self.counters.touches += 1;
         let reply = self.get(key);
         if let (true, Some(item)) = (reply.is_ok(), self.items.get_mut(key)) {
-            self.counts.touch_hits += 1;
+            self.counters.touch_hits += 1;
             item.expiry = expiry;
         }
         reply
     }
 
     pub(crate) fn touch(&mut self, key: &[u8], expiry: Expiry) -> Reply {
-        self.counts.touches += 1;
+        self.counters.touches += 1;
         let now = self.now;
         let Some(item) = self.find(key) else { return Reply::new(Status::KeyNotFound) };
         item.expiry = expiry;
         item.bump(now);
         let mut reply = item.reply();
         reply.value = Bytes::new();
-        self.counts.touch_hits += 1;
+        self.counters.touch_hits += 1;
         reply
     }
 
     pub(crate) fn delete(&mut self, key: &[u8], cas: u64) -> Reply {
-        self.prefixes.count(key, Use::Delete);
+        self.prefix_stats.record(key, KeyUse::Delete);
         match self.find(key).map(|item| item.cas) {
             None => {
-                self.counts.delete_misses += 1;
+                self.counters.delete_misses += 1;
                 Reply::new(Status::KeyNotFound)
             }
             Some(present) if cas != 0 && cas != present => Reply::new(Status::KeyExists),
             Some(_) => {
-                self.counts.delete_hits += 1;
+                self.counters.delete_hits += 1;
                 self.remove(key);
                 Reply::new(Status::NoError)
             }
         }
     }
 
-    /// Removes everything: now, or when that time comes. A time in the past removes nothing.
+    /// Removes all items, now or at the given time. It replaces a delayed flush that is not due yet.
     ///
-    /// The last flush counts: a flush that still waits is forgotten.
+    /// A time in the past means now, except that memcached ignores times before its own start.
     pub(crate) fn flush(&mut self, at: Expiry) -> Reply {
         if !self.limits.flush {
             return Reply::new(Status::AuthError);
         }
-        self.counts.flushes += 1;
-        match at.at() {
-            None => {
+        self.counters.flushes += 1;
+        self.flush_at = at.at().filter(|at| *at > self.now);
+        if self.flush_at.is_none() {
+            if !at.predates(self.started_at) {
                 self.clear();
-                self.count_flush();
             }
-            Some(at) => {
-                self.flush_at = (at > self.now).then_some(at);
-                if at <= self.now {
-                    self.count_flush();
-                }
+            if self.limits.flush_consumes_cas {
+                self.next_cas();
             }
         }
         Reply::new(Status::NoError)
-    }
-
-    fn count_flush(&mut self) {
-        if self.limits.flush_takes_cas {
-            self.next_cas();
-        }
     }
 
     fn clear(&mut self) {
@@ -201,43 +190,43 @@ impl Store {
         self.bytes = 0;
     }
 
-    /// The item of a key, unless it is expired.
+    /// Returns the item of a key, unless it is expired, and logs the fetch.
     pub(crate) fn find(&mut self, key: &[u8]) -> Option<&mut Item> {
         match self.items.get(key).map(|item| (item.expiry.is_past(self.now), item.value.len())) {
-            None => self.told_of_get(key, Found::No, 0),
-            Some((true, _)) => self.drop_expired(key),
-            Some((false, length)) => self.told_of_get(key, Found::Yes, length),
+            None => self.log_fetch(key, FetchResult::NotFound, 0),
+            Some((true, _)) => self.remove_expired(key),
+            Some((false, length)) => self.log_fetch(key, FetchResult::Found, length),
         }
-        // An expired one is gone by now.
+        // An expired item has been removed by now.
         self.items.get_mut(key)
     }
 
-    /// The item of a key that was just found or made.
+    /// Returns the item of a key that was just found or created.
     pub(crate) fn item(&mut self, key: &[u8]) -> Option<&mut Item> {
         self.items.get_mut(key)
     }
 
-    fn drop_expired(&mut self, key: &[u8]) {
-        self.counts.expired += 1;
-        self.told_of_get(key, Found::Expired, 0);
+    fn remove_expired(&mut self, key: &[u8]) {
+        self.counters.expired += 1;
+        self.log_fetch(key, FetchResult::Expired, 0);
         self.remove(key);
     }
 
     #[inline]
-    fn told_of_get(&self, key: &[u8], found: Found, length: usize) {
-        if self.watchers.want_fetches() {
-            let class = if found == Found::Yes { self.class_of(key) } else { 0 };
-            self.watchers.tell_fetch(key, found, class, length);
+    fn log_fetch(&self, key: &[u8], result: FetchResult, length: usize) {
+        if self.watchers.has_fetchers() {
+            let class = if result == FetchResult::Found { self.class_of_key(key) } else { 0 };
+            self.watchers.log_fetch(key, result, class, length);
         }
     }
 
     pub(crate) fn remove(&mut self, key: &[u8]) {
         if let Some(item) = self.items.remove(key) {
-            self.bytes -= self.size(key.len(), item.value.len(), item.flags);
+            self.bytes -= self.item_size(key, &item);
         }
     }
 
-    /// Makes room for an item, by evicting what was not used for longest.
+    /// Makes room for an item of this size by evicting the least recently used ones.
     fn make_room(&mut self, size: usize) -> Result<(), Status> {
         if size > self.limits.item_size {
             return Err(Status::ValueTooLarge);
@@ -246,8 +235,8 @@ impl Store {
         if fits(self.bytes) {
             return Ok(());
         }
-        if !self.limits.evicts || !fits(0) {
-            self.rare.of(class::of(size)).no_memory += 1;
+        if !self.limits.evictions || !fits(0) {
+            self.class_events.class(class_of(size)).no_memory += 1;
             return Err(Status::OutOfMemory);
         }
         self.evict_down_to(self.limits.memory - size);
@@ -257,24 +246,39 @@ impl Store {
     fn evict_down_to(&mut self, bytes: usize) {
         while self.bytes > bytes {
             let Some((key, item)) = self.items.remove_lru() else { return };
-            let size = self.size(key.len(), item.value.len(), item.flags);
+            let size = self.item_size(&key, &item);
             self.bytes -= size;
-            let class = class::of(size);
+            let class = class_of(size);
             if item.expiry.is_past(self.now) {
-                self.counts.expired += 1;
-                self.rare.of(class).reclaimed += 1;
+                self.counters.expired += 1;
+                self.class_events.class(class).reclaimed += 1;
                 continue;
             }
-            self.counts.evictions += 1;
-            self.rare.of(class).evicted += 1;
-            if self.watchers.want_evictions() {
-                self.watchers.tell_eviction(&key, &item, class, self.now);
-            }
+            self.counters.evictions += 1;
+            self.class_events.class(class).evicted += 1;
+            self.log_eviction(&key, &item, class);
+        }
+    }
+
+    fn log_eviction(&self, key: &[u8], item: &Item, class: u8) {
+        if self.watchers.has_evictions() {
+            let eviction = Eviction {
+                fetched: item.state.fetched,
+                ttl: item.expiry.at().map(|_| item.expiry.remaining(self.now)),
+                idle: self.now.saturating_sub(item.used_at),
+                class,
+                length: item.value.len(),
+            };
+            self.watchers.log_eviction(key, &eviction);
         }
     }
 
     fn size(&self, key: usize, value: usize, flags: u32) -> usize {
         self.limits.size(key, value, flags)
+    }
+
+    fn item_size(&self, key: &[u8], item: &Item) -> usize {
+        self.size(key.len(), item.value.len(), item.flags)
     }
 
     fn next_cas(&mut self) -> u64 {

@@ -1,13 +1,13 @@
-//! A connection's socket, over TCP or a Unix path.
+//! The byte stream of a connection.
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use remcache_proto::Output;
+use bytes::BytesMut;
 use socket2::SockRef;
-use tokio::io::{Interest, Ready};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -15,77 +15,59 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::fault::Close;
 
-/// A connection's socket.
-#[derive(Debug)]
+/// The byte stream of a connection.
 pub(crate) enum Stream {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
 }
 
-/// What one write takes at most.
-const MAX_SLICES: usize = 64;
-/// How long a closed connection still reads, so that its last words are not lost to a reset.
-const LINGERING: Duration = Duration::from_secs(1);
+/// The time for which a closed connection is still read. Closing a socket with unread data resets the connection, and
+/// the peer may then lose the last reply.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BUFFER: usize = 64 * 1024;
 
-/// The same call on either socket.
-macro_rules! on_socket {
-    ($stream:expr, $socket:ident => $call:expr) => {
+/// Makes the same call on the stream of any variant.
+macro_rules! with_stream {
+    ($stream:expr, $inner:ident => $call:expr) => {
         match $stream {
-            Stream::Tcp($socket) => $call,
+            Stream::Tcp($inner) => $call,
             #[cfg(unix)]
-            Stream::Unix($socket) => $call,
+            Stream::Unix($inner) => $call,
         }
     };
 }
 
 impl Stream {
-    pub(crate) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        on_socket!(self, socket => socket.ready(interest).await)
-    }
-
-    /// Reads what is there; `None` if nothing is, 0 at the end.
-    pub(crate) fn try_read(&self, target: &mut BytesMut) -> io::Result<Option<usize>> {
-        unless_blocked(on_socket!(self, socket => socket.try_read_buf(target)))
-    }
-
-    /// Writes what the socket takes; `None` if it takes nothing.
-    pub(crate) fn try_write(&self, output: &mut Output) -> io::Result<Option<usize>> {
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let count = output.chunks_vectored(&mut slices);
-        let slices = slices.get(..count).unwrap_or_default();
-        let written = unless_blocked(on_socket!(self, socket => socket.try_write_vectored(slices)))?;
-        output.advance(written.unwrap_or_default());
-        Ok(written)
-    }
-
     /// Closes the connection.
-    pub(crate) async fn close(self, close: Close) {
+    pub(crate) async fn close(mut self, close: Close) {
         match close {
-            // Without time to linger, the system resets a connection that is closed.
-            Close::Rst => drop(self.socket().set_linger(Some(Duration::ZERO))),
+            Close::Rst => self.reset_on_drop(),
             Close::Fin => self.close_in_order().await,
         }
     }
 
-    /// Says that nothing more comes, and reads until the peer says it too, for a while: bytes that
-    /// nobody has read would turn the end into a reset.
-    async fn close_in_order(&self) {
-        if self.socket().shutdown(Shutdown::Write).is_err() {
-            return;
-        }
-        let end = Instant::now() + LINGERING;
-        let mut ignored = BytesMut::new();
-        while let Ok(Ok(_)) = timeout_at(end, self.ready(Interest::READABLE)).await {
-            ignored.clear();
-            ignored.reserve(MAX_SLICES * 1024);
-            if matches!(self.try_read(&mut ignored), Ok(Some(0)) | Err(_)) {
-                return;
-            }
+    fn reset_on_drop(&self) {
+        if let Self::Tcp(socket) = self {
+            // With a linger time of zero, closing a TCP socket sends a reset. If the option cannot be set, the socket is
+            // already disconnected.
+            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
         }
     }
 
-    /// Where the connection comes from, as `stats conns` puts it.
+    /// Closes the sending side, then reads until the peer closes its side or [`LINGER`] has passed.
+    async fn close_in_order(&mut self) {
+        if self.shutdown().await.is_err() {
+            return;
+        }
+        let deadline = Instant::now() + LINGER;
+        let mut discarded = BytesMut::with_capacity(LINGER_BUFFER);
+        while let Ok(Ok(1..)) = timeout_at(deadline, self.read_buf(&mut discarded)).await {
+            discarded.clear();
+        }
+    }
+
+    /// Returns the peer's address in the form that `stats conns` reports.
     pub(crate) fn peer(&self) -> String {
         match self {
             Self::Tcp(socket) => socket.peer_addr().map_or_else(|_| String::new(), |address| format!("tcp:{address}")),
@@ -93,16 +75,36 @@ impl Stream {
             Self::Unix(_) => "unix:".to_owned(),
         }
     }
+}
 
-    fn socket(&self) -> SockRef<'_> {
-        on_socket!(self, socket => SockRef::from(socket))
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        with_stream!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buf))
     }
 }
 
-fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {
-    match result {
-        Ok(count) => Ok(Some(count)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error),
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        with_stream!(self.get_mut(), stream => Pin::new(stream).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        with_stream!(self.get_mut(), stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        with_stream!(self, stream => stream.is_write_vectored())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        with_stream!(self.get_mut(), stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        with_stream!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
     }
 }

@@ -1,247 +1,282 @@
-//! The text wire as a server speaks it, classic and meta: lines in, operations on the store,
-//! replies out.
+//! The server side of the text protocol, classic and meta commands: executes commands on the store and formats the
+//! replies.
 
 mod admin;
+mod admin_reply;
+mod auth;
 mod classic;
 mod dump;
-mod login;
+mod messages;
 mod meta;
-mod statistics;
+mod stats;
 
 use bytes::Bytes;
-use remcache_proto::text::server::{self as serve, BAD_DATA, Command, LINE_END, Refusal};
+use remcache_proto::text::server::{self, BAD_DATA, Command, LINE_END, Refusal};
 use remcache_proto::{CowBytes, Status};
-use tokio::sync::mpsc;
 
-use crate::conversation::{Pause, Turn};
-use crate::input::Input;
-use crate::replies::Replies;
-use crate::state::State;
+use crate::reply_buffer::ReplyBuffer;
+use crate::request_buffer::RequestBuffer;
+use crate::state::ServerState;
+use crate::step::{Step, YieldReason};
 use crate::store::Store;
+use crate::watch::WatchStream;
 
-use admin::Outcome;
-use login::Login;
+use admin::AdminCommand;
+use admin_reply::AdminReply;
+use auth::TextAuth;
+use messages::{MAX_LINE, OK, TOO_LARGE};
 
-/// The lines that a connection watches.
-pub(crate) type Watched = mpsc::Receiver<Bytes>;
-
-/// One connection's conversation on the text wire.
+/// The session of a connection that speaks the text protocol.
 #[derive(Debug)]
-pub(crate) struct Conversation {
-    /// The connection's number.
+pub(crate) struct TextSession {
+    /// The connection number.
     number: u64,
-    /// Who has to say first who it is.
-    login: Option<Login>,
-    /// Bytes that are thrown away before anything is read as a line, and what is said then.
-    skipping: Option<(usize, Option<&'static str>)>,
-    /// Whether a command was executed whose reply may not have left: what takes the connection
-    /// over refuses to begin then.
-    stacked: bool,
-    /// How many bytes there were behind a dump: they are looked at when there are more.
-    resting: Option<usize>,
-    watched: Option<Watched>,
-    /// How many requests were executed or refused.
-    pub(crate) requests: usize,
+    /// The authentication, until it is complete.
+    auth: Option<TextAuth>,
+    discard: Option<Discard>,
+    /// Whether replies may not have been sent yet. Commands that take over the connection are refused then.
+    has_unsent_replies: bool,
+    /// The length of the input after a dump. memcached does not look at it until more arrives.
+    paused_at: Option<usize>,
+    watch_stream: Option<WatchStream>,
+    /// The number of requests that were executed or refused.
+    requests: usize,
 }
 
-/// Without a line end within so many bytes nobody speaks this wire, unless it is a fetch.
-const LONGEST_LINE: usize = 2048;
-/// The longest fetch; memcached has no limit.
-const LONGEST_FETCH: usize = 1 << 20;
-const TOO_LARGE: &str = "SERVER_ERROR object too large for cache";
-const NO_MEMORY: &str = "SERVER_ERROR out of memory storing object";
+/// Bytes to discard, and the line to send afterwards.
+#[derive(Debug)]
+struct Discard {
+    remaining: usize,
+    reply: Option<&'static str>,
+}
 
-/// A data block: what a command announces, and what stores it.
-struct Block<'a> {
+/// Everything that a command works on.
+struct Context<'a> {
+    store: &'a mut Store,
+    state: &'a ServerState,
+    replies: &'a mut ReplyBuffer,
+}
+
+/// The data block that a command announces.
+struct DataBlock<'a> {
     key: &'a [u8],
     flags: u32,
     length: usize,
 }
 
-impl Conversation {
-    pub(crate) fn new(state: &State, number: u64) -> Self {
-        let login = (!state.settings.text_users.is_empty()).then(Login::default);
-        Self { number, login, skipping: None, stacked: false, resting: None, watched: None, requests: 0 }
-    }
+/// The longest line of a `get` or `gets`. memcached has no limit.
+const MAX_FETCH_LINE: usize = 1 << 20;
 
-    /// The lines that are watched from now on.
-    pub(crate) fn take_watched(&mut self) -> Option<Watched> {
-        self.watched.take()
-    }
-
-    /// Answers what the input holds, until there are about `limit` bytes of replies.
-    pub(crate) fn go_on(&mut self, input: &mut Input, state: &State, replies: &mut Replies, limit: usize) -> Pause {
-        if self.resting == Some(input.len()) {
-            return Pause::NeedsInput;
+impl TextSession {
+    pub(crate) fn new(state: &ServerState, number: u64) -> Self {
+        let auth = (!state.settings.text_users.is_empty()).then(TextAuth::default);
+        Self {
+            number,
+            auth,
+            discard: None,
+            has_unsent_replies: false,
+            paused_at: None,
+            watch_stream: None,
+            requests: 0,
         }
-        self.resting = None;
+    }
+
+    pub(crate) fn take_request_count(&mut self) -> usize {
+        std::mem::take(&mut self.requests)
+    }
+
+    /// Returns the log lines if the last command was a successful `watch`.
+    pub(crate) fn take_watch_stream(&mut self) -> Option<WatchStream> {
+        self.watch_stream.take()
+    }
+
+    /// Processes the commands in the buffer until about `limit` bytes of replies are pending.
+    pub(crate) fn process(
+        &mut self,
+        input: &mut RequestBuffer,
+        state: &ServerState,
+        replies: &mut ReplyBuffer,
+        limit: usize,
+    ) -> YieldReason {
+        if self.paused_at == Some(input.len()) {
+            return YieldReason::NeedsInput;
+        }
+        self.paused_at = None;
         let mut store = state.store();
-        store.watchers.set_speaker(self.number);
-        // What was answered before has left.
-        self.stacked = false;
-        while replies.len() < limit {
-            let turn = match (&mut self.login, self.skipping.take()) {
-                (Some(login), _) => login.go_on(input, state, replies, &mut self.requests),
-                (None, Some(skipping)) => self.skip(skipping, input, replies),
-                (None, None) => self.turn(input, &mut store, state, replies),
-            };
-            match turn {
-                // Whoever is known now goes on as anybody.
-                Turn::Done if self.login.as_ref().is_some_and(Login::is_complete) => self.login = None,
-                Turn::Done => {}
-                Turn::Incomplete(length) => {
-                    input.want(length);
-                    return Pause::NeedsInput;
+        store.watchers.set_connection(self.number);
+        // Earlier replies have been sent by now.
+        self.has_unsent_replies = false;
+        let mut context = Context { store: &mut store, state, replies };
+        while context.replies.len() < limit {
+            match self.process_command(input, &mut context) {
+                Step::Done => {}
+                Step::Incomplete(length) => {
+                    input.expect(length);
+                    return YieldReason::NeedsInput;
                 }
-                Turn::Closed => return Pause::Closed,
+                Step::Close => return YieldReason::Close,
             }
-            if self.watched.is_some() {
-                return Pause::NeedsInput;
+            if self.watch_stream.is_some() {
+                return YieldReason::NeedsInput;
             }
         }
-        Pause::Full
+        YieldReason::OutputFull
     }
 
-    fn turn(&mut self, input: &mut Input, store: &mut Store, state: &State, replies: &mut Replies) -> Turn {
-        let Some((line, line_length)) = serve::line(input.as_slice()) else { return without_line(input.as_slice()) };
-        let dialect = state.settings.version.dialect();
-        let command = match serve::parse_as(line, dialect) {
-            Ok(command) => command,
-            Err(refusal) => return self.refuse(refusal, line_length, input, replies),
+    fn process_command(&mut self, input: &mut RequestBuffer, context: &mut Context<'_>) -> Step {
+        if let Some(auth) = &mut self.auth {
+            let step = auth.process(input, context.state, context.replies, &mut self.requests);
+            if auth.is_complete() {
+                self.auth = None;
+            }
+            return step;
+        }
+        match self.discard.take() {
+            Some(discard) => self.discard(discard, input, context.replies),
+            None => self.process_line(input, context),
+        }
+    }
+
+    fn process_line(&mut self, input: &mut RequestBuffer, context: &mut Context<'_>) -> Step {
+        let Some((line, line_length)) = server::line(input.as_slice()) else {
+            return check_unterminated(input.as_slice());
         };
-        let Some(block) = block(&command) else {
-            let left = input.len() - line_length;
-            let turn = self.execute(&command, None, store, state, replies);
-            if matches!(turn, Turn::Incomplete(_)) {
-                self.resting = Some(left);
+        let dialect = context.state.settings.version.dialect();
+        let command = match server::parse_as(line, dialect) {
+            Ok(command) => command,
+            Err(refusal) => return self.refuse(refusal, line_length, input, context.replies),
+        };
+        let Some(block) = data_block(&command) else {
+            let remaining = input.len() - line_length;
+            let step = self.execute(&command, None, context);
+            if matches!(step, Step::Incomplete(_)) {
+                self.paused_at = Some(remaining);
             }
             input.skip(line_length);
-            return turn;
+            return step;
         };
         let length = line_length + block.length + LINE_END.len();
-        let size = store.limits().size(block.key.len(), block.length, block.flags);
-        if size > store.limits().item_size {
-            let said = self.refuse_large(&command, store);
+        let limits = context.store.limits();
+        if limits.size(block.key.len(), block.length, block.flags) > limits.item_size {
+            let reply = self.refuse_too_large(&command, context.store);
             input.skip(line_length);
-            return self.skip((length - line_length, said), input, replies);
+            return self.discard(Discard { remaining: length - line_length, reply }, input, context.replies);
         }
         if input.len() < length {
-            return Turn::Incomplete(length);
+            return Step::Incomplete(length);
         }
-        if !input.is_worth_taking(length) {
-            let turn = self.execute_with_block(&command, line_length, input.as_slice(), None, store, state, replies);
+        if !input.should_take(length) {
+            let block = &input.as_slice()[line_length..];
+            let step = self.execute_with_block(&command, block, None, context);
             input.skip(length);
-            return turn;
+            return step;
         }
-        // The memory that holds a large value becomes its item's.
+        // Take the memory of a large value, so that it can be stored without a copy.
         let whole = input.take(length);
-        let line = serve::line(&whole).map(|(line, _)| serve::parse_as(line, dialect));
-        match line {
-            Some(Ok(command)) => {
-                self.execute_with_block(&command, line_length, &whole, Some(&whole), store, state, replies)
-            }
-            _ => Turn::Closed,
+        match server::line(&whole).map(|(line, _)| server::parse_as(line, dialect)) {
+            Some(Ok(command)) => self.execute_with_block(&command, &whole[line_length..], Some(&whole), context),
+            _ => Step::Close,
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a turn has in its hands")]
+    /// Executes a command with its data block. `shared` is the allocation that holds the block, if the value may share
+    /// it.
     fn execute_with_block(
         &mut self,
         command: &Command<'_>,
-        line_length: usize,
-        input: &[u8],
+        block: &[u8],
         shared: Option<&Bytes>,
-        store: &mut Store,
-        state: &State,
-        replies: &mut Replies,
-    ) -> Turn {
-        let length = block(command).map_or(0, |block| block.length);
-        let value = input.get(line_length..).and_then(|rest| serve::value(rest, length));
-        let Some(Ok(value)) = value else {
+        context: &mut Context<'_>,
+    ) -> Step {
+        let length = data_block(command).map_or(0, |block| block.length);
+        let Some(Ok(value)) = server::value(block, length) else {
             self.requests += 1;
-            self.stacked = true;
-            // A meta command is told in any case.
+            self.has_unsent_replies = true;
+            // `noreply` suppresses this error; the quiet flag of a meta command does not.
             if !matches!(command, Command::Store(store) if store.quiet) {
-                replies.push_line(BAD_DATA);
+                context.replies.push_line(BAD_DATA);
             }
-            return Turn::Done;
+            return Step::Done;
         };
         let value = match shared {
             Some(whole) => CowBytes::Shared(whole.slice_ref(value)),
             None => CowBytes::from(value),
         };
-        self.execute(command, Some(value), store, state, replies)
+        self.execute(command, Some(value), context)
     }
 
-    fn execute(
-        &mut self,
-        command: &Command<'_>,
-        value: Option<CowBytes<'_>>,
-        store: &mut Store,
-        state: &State,
-        replies: &mut Replies,
-    ) -> Turn {
+    fn execute(&mut self, command: &Command<'_>, value: Option<CowBytes<'_>>, context: &mut Context<'_>) -> Step {
         self.requests += 1;
-        let stacked = std::mem::replace(&mut self.stacked, true);
+        let has_unsent_replies = std::mem::replace(&mut self.has_unsent_replies, true);
+        let Context { store, state, replies } = context;
         match command {
             Command::Meta(command) => {
-                // A no-op lets everything leave that was answered before.
-                self.stacked = !meta::execute(command, value, &state.settings.version, store, replies);
+                let is_noop = meta::execute(command, value, &state.settings.version, store, replies);
+                // memcached sends all replies before it answers a no-op.
+                self.has_unsent_replies = !is_noop;
             }
             Command::Version => replies.push_line(&format!("VERSION {}", state.settings.version.text())),
-            Command::Quit => return Turn::Closed,
+            Command::Quit => return Step::Close,
             Command::Admin(name, words) => {
-                let mut ask = admin::Ask { words: words.clone(), stacked, store, state };
-                let outcome = ask.execute(name);
-                return self.finish(outcome, words.clone(), replies);
+                let mut command = AdminCommand { words: words.clone(), has_unsent_replies, store, state };
+                let reply = command.execute(name);
+                return self.send_admin_reply(reply, words.clone(), replies);
             }
             _ => classic::execute(command, value, store, state, replies),
         }
-        Turn::Done
+        Step::Done
     }
 
-    fn finish(&mut self, outcome: Outcome, words: serve::Words<'_>, replies: &mut Replies) -> Turn {
-        match outcome {
-            Outcome::Quietable(line) if words.last() != Some(b"noreply") => replies.push_line(line),
-            Outcome::Quietable(_) => {}
-            Outcome::Line(line) => replies.push_line(line),
-            Outcome::Block(block) => {
-                replies.put(&block);
+    fn send_admin_reply(&mut self, reply: AdminReply, words: server::Words<'_>, replies: &mut ReplyBuffer) -> Step {
+        match reply {
+            AdminReply::NoreplyLine(line) if words.last() != Some(b"noreply") => replies.push_line(line),
+            AdminReply::NoreplyLine(_) => {}
+            AdminReply::Line(line) => replies.push_line(line),
+            AdminReply::Lines(lines) => {
+                replies.put(&lines);
                 replies.end_reply();
             }
-            Outcome::Dump(dump) => {
+            AdminReply::Dump(dump) => {
                 replies.put(&dump);
                 replies.end_reply();
-                // What was sent behind a dump is looked at when more comes.
-                return Turn::Incomplete(0);
+                return Step::Incomplete(0);
             }
-            Outcome::Watch(watched) => {
-                replies.push_line("OK");
-                self.watched = Some(watched);
+            AdminReply::Watch(stream) => {
+                replies.push_line(OK);
+                self.watch_stream = Some(stream);
             }
-            Outcome::Close => return Turn::Closed,
+            AdminReply::Close => return Step::Close,
         }
-        Turn::Done
+        Step::Done
     }
 
-    fn refuse(&mut self, refusal: Refusal, line_length: usize, input: &mut Input, replies: &mut Replies) -> Turn {
+    fn refuse(
+        &mut self,
+        refusal: Refusal,
+        line_length: usize,
+        input: &mut RequestBuffer,
+        replies: &mut ReplyBuffer,
+    ) -> Step {
         self.requests += 1;
-        self.stacked = true;
+        self.has_unsent_replies = true;
         input.skip(line_length);
         match refusal {
-            Refusal::Close => Turn::Closed,
-            Refusal::Answer { text, quiet, swallow } => self.skip((swallow, (!quiet).then_some(text)), input, replies),
+            Refusal::Close => Step::Close,
+            Refusal::Answer { text, quiet, swallow } => {
+                let discard = Discard { remaining: swallow, reply: (!quiet).then_some(text) };
+                self.discard(discard, input, replies)
+            }
         }
     }
 
-    /// Refuses a value that is too large before it is read; what is said when it was.
-    fn refuse_large(&mut self, command: &Command<'_>, store: &mut Store) -> Option<&'static str> {
+    /// Refuses a value that is too large before it is read. Returns the line to send after discarding it.
+    fn refuse_too_large(&mut self, command: &Command<'_>, store: &mut Store) -> Option<&'static str> {
         self.requests += 1;
-        self.stacked = true;
+        self.has_unsent_replies = true;
         match command {
-            Command::Store(asked) => {
-                store.refuse(classic::mode(asked.verb).ok(), asked.key, Status::ValueTooLarge);
-                (!asked.quiet).then_some(TOO_LARGE)
+            Command::Store(request) => {
+                store.refuse(classic::mode(request.verb).ok(), request.key, Status::ValueTooLarge);
+                (!request.quiet).then_some(TOO_LARGE)
             }
             Command::Meta(command) => {
                 store.refuse_meta(&command.key, Status::ValueTooLarge);
@@ -251,39 +286,43 @@ impl Conversation {
         }
     }
 
-    /// Throws away what is there of the bytes to skip, and answers once all of them were.
-    fn skip(&mut self, (left, said): (usize, Option<&'static str>), input: &mut Input, replies: &mut Replies) -> Turn {
-        let there = left.min(input.len());
-        input.skip(there);
-        if there < left {
-            self.skipping = Some((left - there, said));
-            return Turn::Incomplete(0);
+    /// Discards the bytes that have arrived. Replies once all of them have.
+    fn discard(&mut self, discard: Discard, input: &mut RequestBuffer, replies: &mut ReplyBuffer) -> Step {
+        let Discard { remaining, reply } = discard;
+        let available = remaining.min(input.len());
+        input.skip(available);
+        if available < remaining {
+            self.discard = Some(Discard { remaining: remaining - available, reply });
+            return Step::Incomplete(0);
         }
-        if let Some(said) = said {
-            replies.push_line(said);
+        if let Some(line) = reply {
+            replies.push_line(line);
         }
-        Turn::Done
+        Step::Done
     }
 }
 
-/// The data block that follows a command.
-fn block<'a>(command: &'a Command<'_>) -> Option<Block<'a>> {
+/// Returns the data block that follows a command.
+fn data_block<'a>(command: &'a Command<'_>) -> Option<DataBlock<'a>> {
     use remcache_proto::meta::server::Operation;
     match command {
-        Command::Store(store) => Some(Block { key: store.key, flags: store.flags, length: store.length }),
+        Command::Store(store) => Some(DataBlock { key: store.key, flags: store.flags, length: store.length }),
         Command::Meta(command) => match command.operation {
-            Operation::Set { length } => Some(Block { key: &command.key, flags: command.terms.client_flags, length }),
+            Operation::Set { length } => {
+                Some(DataBlock { key: &command.key, flags: command.terms.client_flags, length })
+            }
             _ => None,
         },
         _ => None,
     }
 }
 
-/// What becomes of input without a line end: it may come, unless this is too long for a line.
-fn without_line(input: &[u8]) -> Turn {
+/// Closes the connection if the input, which has no line end, is too long for a line.
+fn check_unterminated(input: &[u8]) -> Step {
     let spaces = input.iter().take_while(|byte| **byte == b' ').count();
     let words = input.get(spaces..).unwrap_or_default();
+    // memcached looks for these names after at most 100 spaces.
     let is_fetch = spaces <= 100 && (words.starts_with(b"get ") || words.starts_with(b"gets "));
-    let limit = if is_fetch { LONGEST_FETCH } else { LONGEST_LINE };
-    if input.len() > limit { Turn::Closed } else { Turn::Incomplete(0) }
+    let limit = if is_fetch { MAX_FETCH_LINE } else { MAX_LINE };
+    if input.len() > limit { Step::Close } else { Step::Incomplete(0) }
 }

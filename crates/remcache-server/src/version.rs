@@ -1,43 +1,44 @@
-//! What a server's version says, and what came with it.
+//! The emulated version, and the behaviors that newer versions introduced.
 
 use remcache_proto::Dialect;
 
-/// A version as it is told, and as it is understood.
+/// The version that a server reports and emulates.
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
     text: String,
     dialect: Dialect,
 }
 
-/// What a newer memcached does otherwise than 1.6.18, beside what
-/// [`Feature`](remcache_proto::Feature) knows because clients ask for it.
+/// A behavior that a version after 1.6.18 introduced, in addition to those that clients check for, which
+/// [`Feature`](remcache_proto::Feature) lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Novelty {
-    /// `watch deletions`.
+pub(crate) enum Behavior {
+    /// `watch deletions` exists.
     WatchDeletions,
-    /// `me` tells the time left with the right sign.
-    DebugWithSign,
-    /// A flush takes no CAS value.
+    /// `me` reports the remaining time with the right sign.
+    SignedDebugExpiry,
+    /// A flush does not consume a CAS value.
     FlushWithoutCas,
-    /// A refused `shutdown` is the server's error.
-    ServerErrorForShutdown,
-    /// The token of an authentication is all of its line, and its length has a limit.
-    TokenIsALine,
-    /// Before the authentication short lines close the connection.
+    /// A refused `shutdown` is answered with `SERVER_ERROR` rather than `ERROR`.
+    ShutdownServerError,
+    /// The authentication token is a whole line, and its length is limited.
+    WholeLineToken,
+    /// Short lines before the authentication close the connection.
     ShortLinesClose,
-    /// A quiet counter that is made is not told of.
-    QuietVivifying,
+    /// A quiet `ma` that creates the counter is not answered.
+    QuietAutovivify,
 }
 
-/// Since when, as far as that is known; else the version in which it was seen (docs/protocol.md 4.7).
-const SINCE: &[(Novelty, [u16; 3])] = &[
-    (Novelty::WatchDeletions, [1, 6, 20]),
-    (Novelty::DebugWithSign, [1, 6, 24]),
-    (Novelty::FlushWithoutCas, [1, 6, 25]),
-    (Novelty::ServerErrorForShutdown, [1, 6, 40]),
-    (Novelty::TokenIsALine, [1, 6, 42]),
-    (Novelty::ShortLinesClose, [1, 6, 44]),
-    (Novelty::QuietVivifying, [1, 6, 45]),
+/// The version that introduced each behavior, or where that is not known, the first one in which it was observed
+/// (docs/protocol.md 4.7).
+const SINCE: &[(Behavior, [u16; 3])] = &[
+    (Behavior::WatchDeletions, [1, 6, 20]),
+    (Behavior::SignedDebugExpiry, [1, 6, 24]),
+    (Behavior::FlushWithoutCas, [1, 6, 25]),
+    (Behavior::ShutdownServerError, [1, 6, 40]),
+    (Behavior::WholeLineToken, [1, 6, 42]),
+    (Behavior::ShortLinesClose, [1, 6, 44]),
+    (Behavior::QuietAutovivify, [1, 6, 45]),
 ];
 
 impl Version {
@@ -55,7 +56,7 @@ impl Version {
         self.dialect
     }
 
-    pub(crate) fn has(&self, novelty: Novelty) -> bool {
-        SINCE.iter().any(|&(known, since)| known == novelty && self.dialect.version() >= since)
+    pub(crate) fn has(&self, behavior: Behavior) -> bool {
+        SINCE.iter().any(|&(known, since)| known == behavior && self.dialect.version() >= since)
     }
 }

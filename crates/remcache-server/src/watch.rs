@@ -1,6 +1,6 @@
-//! Who is told of what happens: the streams of `watch`, line by line, as memcached writes them.
+//! Clients that watch the log: the streams of the `watch` command, in memcached's format.
 
-use std::fmt::Write;
+use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,56 +9,59 @@ use bytes::Bytes;
 use remcache_proto::Status;
 use tokio::sync::mpsc;
 
-use crate::store::{End, Item, Mode};
+use crate::uri_escape::uri_escape;
 
-/// Streams of lines, as bits.
-pub(crate) const FETCHES: u8 = 1;
-pub(crate) const CHANGES: u8 = 2;
+/// The log lines for a connection that watches.
+pub(crate) type WatchStream = mpsc::Receiver<Bytes>;
+
+/// Log streams, as bits.
+pub(crate) const FETCHERS: u8 = 1;
+pub(crate) const MUTATIONS: u8 = 2;
 pub(crate) const EVICTIONS: u8 = 4;
-/// What memcached offers beside, of which nothing is told here.
+/// The other streams of memcached. They can be watched, but nothing is written to them.
 pub(crate) const OTHER: u8 = 8;
 
-/// How many connections may watch at a time.
-const MOST: usize = 20;
-/// How many lines wait for a connection that does not read; what comes then is left out.
-const WAITING: usize = 1024;
+/// memcached's limit on watching connections.
+const MAX_WATCHERS: usize = 20;
+/// The number of lines that are queued for a connection that does not read. Further lines are skipped.
+const QUEUE_LEN: usize = 1024;
 
-/// Who is told of what happens.
+/// The connections that watch the log.
 #[derive(Debug, Default)]
 pub(crate) struct Watchers {
-    /// All streams that somebody wants: looked at before anything is told.
-    wanted: AtomicU8,
-    /// The number of the connection that is served.
-    speaker: AtomicU64,
-    watching: Mutex<Watching>,
+    /// The union of all watched streams, so that unwatched events cost one atomic load.
+    watched: AtomicU8,
+    /// The number of the connection whose requests are being processed.
+    current_connection: AtomicU64,
+    log: Mutex<Log>,
 }
 
 #[derive(Debug, Default)]
-struct Watching {
+struct Log {
     watchers: Vec<Watcher>,
     /// The number of the last line.
-    lines: u64,
+    last_line: u64,
 }
 
 #[derive(Debug)]
 struct Watcher {
     streams: u8,
     lines: mpsc::Sender<Bytes>,
-    /// How many lines were left out since the last one that was not.
+    /// The number of lines that were skipped since the last one that was queued.
     skipped: u64,
 }
 
-/// What a fetch found.
+/// The result of a fetch, as it is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    Yes,
-    No,
+pub(crate) enum FetchResult {
+    Found,
+    NotFound,
     Expired,
 }
 
-/// How something was stored.
+/// A command that stores, as it is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum StoreCommand {
     Set,
     Add,
     Replace,
@@ -67,27 +70,29 @@ pub(crate) enum Change {
     Cas,
 }
 
-impl From<Mode> for Change {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::Set => Self::Set,
-            Mode::Add => Self::Add,
-            Mode::Replace => Self::Replace,
-            Mode::Cas | Mode::CasOrStale => Self::Cas,
-        }
-    }
+/// A mutation, as it is logged.
+#[derive(Debug)]
+pub(crate) struct Mutation {
+    pub(crate) command: StoreCommand,
+    pub(crate) status: Status,
+    pub(crate) ttl: u32,
+    pub(crate) class: u8,
+    pub(crate) length: usize,
 }
 
-impl From<End> for Change {
-    fn from(end: End) -> Self {
-        match end {
-            End::Front => Self::Prepend,
-            End::Back => Self::Append,
-        }
-    }
+/// An eviction, as it is logged.
+#[derive(Debug)]
+pub(crate) struct Eviction {
+    pub(crate) fetched: bool,
+    /// The remaining seconds; `None` if the item never expires.
+    pub(crate) ttl: Option<u32>,
+    /// The seconds since the item was last used.
+    pub(crate) idle: u64,
+    pub(crate) class: u8,
+    pub(crate) length: usize,
 }
 
-impl Change {
+impl StoreCommand {
     fn name(self) -> &'static str {
         match self {
             Self::Set => "set",
@@ -101,71 +106,73 @@ impl Change {
 }
 
 impl Watchers {
-    /// The lines of these streams from now on; `None` if there are too many who watch.
-    pub(crate) fn watch(&self, streams: u8) -> Option<mpsc::Receiver<Bytes>> {
-        let mut watching = self.watching();
-        watching.watchers.retain(|watcher| !watcher.lines.is_closed());
-        if watching.watchers.len() >= MOST {
+    /// Subscribes to streams. Returns `None` if too many connections watch already.
+    pub(crate) fn watch(&self, streams: u8) -> Option<WatchStream> {
+        let mut log = self.log();
+        log.watchers.retain(|watcher| !watcher.lines.is_closed());
+        if log.watchers.len() >= MAX_WATCHERS {
             return None;
         }
-        let (lines, received) = mpsc::channel(WAITING);
-        watching.watchers.push(Watcher { streams, lines, skipped: 0 });
-        self.wanted.store(watching.wanted(), Ordering::Relaxed);
-        Some(received)
+        let (lines, receiver) = mpsc::channel(QUEUE_LEN);
+        log.watchers.push(Watcher { streams, lines, skipped: 0 });
+        self.watched.store(log.watched_streams(), Ordering::Relaxed);
+        Some(receiver)
     }
 
-    /// Says whose requests are served from now on.
+    /// Sets the connection that following events are attributed to.
     #[inline]
-    pub(crate) fn set_speaker(&self, connection: u64) {
-        if self.wanted.load(Ordering::Relaxed) != 0 {
-            self.speaker.store(connection, Ordering::Relaxed);
+    pub(crate) fn set_connection(&self, connection: u64) {
+        if self.watched.load(Ordering::Relaxed) != 0 {
+            self.current_connection.store(connection, Ordering::Relaxed);
         }
     }
 
     #[inline]
-    pub(crate) fn want_fetches(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed) & FETCHES != 0
+    pub(crate) fn has_fetchers(&self) -> bool {
+        self.watched.load(Ordering::Relaxed) & FETCHERS != 0
     }
 
     #[inline]
-    pub(crate) fn want_changes(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed) & CHANGES != 0
+    pub(crate) fn has_mutations(&self) -> bool {
+        self.watched.load(Ordering::Relaxed) & MUTATIONS != 0
     }
 
     #[inline]
-    pub(crate) fn want_evictions(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed) & EVICTIONS != 0
+    pub(crate) fn has_evictions(&self) -> bool {
+        self.watched.load(Ordering::Relaxed) & EVICTIONS != 0
     }
 
     #[cold]
-    pub(crate) fn tell_fetch(&self, key: &[u8], found: Found, class: u8, length: usize) {
-        let status = match found {
-            Found::Yes => "found",
-            Found::No => "not_found",
-            Found::Expired => "expired",
+    pub(crate) fn log_fetch(&self, key: &[u8], result: FetchResult, class: u8, length: usize) {
+        let status = match result {
+            FetchResult::Found => "found",
+            FetchResult::NotFound => "not_found",
+            FetchResult::Expired => "expired",
         };
-        let connection = self.speaker.load(Ordering::Relaxed);
-        let key = escaped(key);
-        self.tell(
-            FETCHES,
+        let connection = self.current_connection.load(Ordering::Relaxed);
+        let key = uri_escape(key);
+        self.write(
+            FETCHERS,
             format_args!("type=item_get key={key} status={status} clsid={class} cfd={connection} size={length}"),
         );
     }
 
     #[cold]
-    pub(crate) fn tell_change(&self, key: &[u8], status: Status, change: Change, ttl: u32, class: u8, length: usize) {
-        let status = match (status, change) {
+    pub(crate) fn log_mutation(&self, key: &[u8], mutation: &Mutation) {
+        use StoreCommand::{Append, Cas, Prepend};
+        let Mutation { command, status, ttl, class, length } = mutation;
+        let status = match (status, command) {
             (Status::NoError, _) => "stored",
             (Status::ValueTooLarge, _) => "too_large",
             (Status::OutOfMemory, _) => "no_memory",
-            (Status::KeyExists, Change::Cas | Change::Append | Change::Prepend) => "exists",
-            (Status::KeyNotFound, Change::Cas) => "not_found",
+            (Status::KeyExists, Cas | Append | Prepend) => "exists",
+            (Status::KeyNotFound, Cas) => "not_found",
             _ => "not_stored",
         };
-        let (key, name) = (escaped(key), change.name());
-        let connection = self.speaker.load(Ordering::Relaxed);
-        self.tell(
-            CHANGES,
+        let (key, name) = (uri_escape(key), command.name());
+        let connection = self.current_connection.load(Ordering::Relaxed);
+        self.write(
+            MUTATIONS,
             format_args!(
                 "type=item_store key={key} status={status} cmd={name} ttl={ttl} clsid={class} cfd={connection} size={length}"
             ),
@@ -173,42 +180,42 @@ impl Watchers {
     }
 
     #[cold]
-    pub(crate) fn tell_eviction(&self, key: &[u8], item: &Item, class: u8, now: u64) {
-        let key = escaped(key);
-        let fetched = if item.marks.fetched { "yes" } else { "no" };
-        let ttl = item.expiry.at().map_or(-1, |_| i64::from(item.expiry.left(now)));
-        let (unused, length) = (now.saturating_sub(item.used_at), item.value.len());
-        self.tell(
+    pub(crate) fn log_eviction(&self, key: &[u8], eviction: &Eviction) {
+        let &Eviction { fetched, ttl, idle, class, length } = eviction;
+        let key = uri_escape(key);
+        let fetched = if fetched { "yes" } else { "no" };
+        let ttl = ttl.map_or(-1, i64::from);
+        self.write(
             EVICTIONS,
-            format_args!("type=eviction key={key} fetch={fetched} ttl={ttl} la={unused} clsid={class} size={length}"),
+            format_args!("type=eviction key={key} fetch={fetched} ttl={ttl} la={idle} clsid={class} size={length}"),
         );
     }
 
-    fn tell(&self, stream: u8, event: std::fmt::Arguments<'_>) {
-        let mut watching = self.watching();
-        watching.lines += 1;
+    fn write(&self, stream: u8, event: fmt::Arguments<'_>) {
+        let mut log = self.log();
+        log.last_line += 1;
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (seconds, micros, number) = (time.as_secs(), time.subsec_micros(), watching.lines);
+        let (seconds, micros, number) = (time.as_secs(), time.subsec_micros(), log.last_line);
         let line = Bytes::from(format!("ts={seconds}.{micros} gid={number} {event}\n"));
-        watching.watchers.retain_mut(|watcher| watcher.streams & stream == 0 || watcher.tell(&line));
-        self.wanted.store(watching.wanted(), Ordering::Relaxed);
+        log.watchers.retain_mut(|watcher| watcher.streams & stream == 0 || watcher.send(&line));
+        self.watched.store(log.watched_streams(), Ordering::Relaxed);
     }
 
-    fn watching(&self) -> MutexGuard<'_, Watching> {
-        // What the lock guards is consistent between any two statements.
-        self.watching.lock().unwrap_or_else(PoisonError::into_inner)
+    fn log(&self) -> MutexGuard<'_, Log> {
+        // Its fields are consistent between any two statements, so a poisoned lock is safe to use.
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Watching {
-    fn wanted(&self) -> u8 {
-        self.watchers.iter().fold(0, |wanted, watcher| wanted | watcher.streams)
+impl Log {
+    fn watched_streams(&self) -> u8 {
+        self.watchers.iter().fold(0, |streams, watcher| streams | watcher.streams)
     }
 }
 
 impl Watcher {
-    /// Tells a line, if there is room for it; whether somebody is there still.
-    fn tell(&mut self, line: &Bytes) -> bool {
+    /// Queues a line if there is room. Returns false if the connection is closed.
+    fn send(&mut self, line: &Bytes) -> bool {
         if self.skipped > 0 {
             let note = Bytes::from(format!("skipped={}\n", self.skipped));
             if self.lines.try_send(note).is_ok() {
@@ -226,54 +233,36 @@ impl Watcher {
     }
 }
 
-/// A key as it is written in lines: bytes that a URI must not have are escaped.
-pub(crate) fn escaped(key: &[u8]) -> String {
-    let mut text = String::with_capacity(key.len());
-    for byte in key {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => text.push(char::from(*byte)),
-            // Writing to a string does not fail.
-            _ => drop(write!(text, "%{byte:02X}")),
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_escaped_as_in_a_uri() {
-        assert_eq!(escaped(b"a-Z_9.~ %\xff"), "a-Z_9.~%20%25%FF");
-    }
-
-    #[test]
-    fn lines_go_to_who_wants_them_and_are_left_out_when_nobody_reads() {
+    fn watchers_get_lines_of_their_streams_and_a_note_about_skipped_ones() {
         let watchers = Watchers::default();
-        assert!(!watchers.want_fetches());
-        let mut fetches = watchers.watch(FETCHES).expect("room");
-        let _changes = watchers.watch(CHANGES).expect("room");
-        assert!(watchers.want_fetches() && watchers.want_changes() && !watchers.want_evictions());
-        for _ in 0..WAITING + 3 {
-            watchers.tell_fetch(b"k", Found::Yes, 1, 3);
+        assert!(!watchers.has_fetchers());
+        let mut fetches = watchers.watch(FETCHERS).expect("room");
+        let _mutations = watchers.watch(MUTATIONS).expect("room");
+        assert!(watchers.has_fetchers() && watchers.has_mutations() && !watchers.has_evictions());
+        for _ in 0..QUEUE_LEN + 3 {
+            watchers.log_fetch(b"k", FetchResult::Found, 1, 3);
         }
         let first = fetches.try_recv().expect("a line");
         assert!(first.ends_with(b" gid=1 type=item_get key=k status=found clsid=1 cfd=0 size=3\n"));
-        for _ in 1..WAITING {
+        for _ in 1..QUEUE_LEN {
             fetches.try_recv().expect("a line");
         }
-        watchers.tell_fetch(b"k", Found::No, 0, 0);
+        watchers.log_fetch(b"k", FetchResult::NotFound, 0, 0);
         assert_eq!(fetches.try_recv().expect("a note"), "skipped=3\n");
         drop(fetches);
-        watchers.tell_fetch(b"k", Found::No, 0, 0);
-        assert!(!watchers.want_fetches(), "nobody is told who is gone");
+        watchers.log_fetch(b"k", FetchResult::NotFound, 0, 0);
+        assert!(!watchers.has_fetchers(), "a closed connection no longer watches");
     }
 
     #[test]
-    fn so_many_may_watch() {
+    fn the_number_of_watchers_is_limited() {
         let watchers = Watchers::default();
-        let watching: Vec<_> = (0..MOST).map(|_| watchers.watch(OTHER).expect("room")).collect();
+        let watching: Vec<_> = (0..MAX_WATCHERS).map(|_| watchers.watch(OTHER).expect("room")).collect();
         assert!(watchers.watch(OTHER).is_none());
         drop(watching);
         assert!(watchers.watch(OTHER).is_some());

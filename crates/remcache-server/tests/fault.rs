@@ -44,8 +44,8 @@ async fn opaques_of_three(fault: impl Into<Injection>) -> Vec<u8> {
 async fn replies_are_dropped_repeated_and_swapped() {
     assert!(opaques_of_three(Fault::Drop).await.is_empty());
     assert_eq!(opaques_of_three(Fault::Drop.on_reply(2)).await, [1, 3, 4]);
-    assert_eq!(opaques_of_three(Fault::Repeat).await, [1, 1, 2, 2, 3, 3, 4, 4]);
-    assert_eq!(opaques_of_three(Fault::Repeat.on_reply(3)).await, [1, 2, 3, 3, 4]);
+    assert_eq!(opaques_of_three(Fault::Duplicate).await, [1, 1, 2, 2, 3, 3, 4, 4]);
+    assert_eq!(opaques_of_three(Fault::Duplicate.on_reply(3)).await, [1, 2, 3, 3, 4]);
     assert_eq!(opaques_of_three(Fault::Swap).await, [2, 1, 4, 3]);
     assert_eq!(opaques_of_three(Fault::Swap.on_reply(2)).await, [1, 3, 2, 4]);
 }
@@ -78,7 +78,7 @@ async fn garbage_takes_a_replys_place() {
 #[tokio::test]
 async fn a_connection_is_cut_in_either_way() {
     for (close, end) in [(Close::Fin, End::Fin), (Close::Rst, End::Rst)] {
-        let server = server_with(Fault::Cut { after: 30, close }).await;
+        let server = server_with(Fault::Disconnect { after: 30, close }).await;
         let mut client = Client::connect(&server).await;
         client.send(&noops(3)).await;
         let mut bytes = [0; 30];
@@ -90,7 +90,7 @@ async fn a_connection_is_cut_in_either_way() {
 
 #[tokio::test]
 async fn a_cut_before_the_first_byte_leaves_nothing() {
-    let server = server_with(Fault::Cut { after: 0, close: Close::Fin }.on_reply(1)).await;
+    let server = server_with(Fault::Disconnect { after: 0, close: Close::Fin }.on_reply(1)).await;
     let mut client = Client::connect(&server).await;
     client.send(&noops(2)).await;
     assert_eq!(client.rest().await, (vec![], End::Fin));
@@ -102,7 +102,7 @@ fn noops_replies(count: u32) -> Vec<u8> {
 
 #[tokio::test]
 async fn bytes_come_one_by_one_in_pieces_or_dripping_but_all_of_them() {
-    for fault in [Fault::ByteByByte, Fault::Split { seed: 1 }, Fault::Drip { bytes_per_second: 5_000 }] {
+    for fault in [Fault::ByteByByte, Fault::Split { seed: 1 }, Fault::Throttle { bytes_per_second: 5_000 }] {
         let server = server_with(fault.clone()).await;
         assert_eq!(replies_of_three(&server).await[..72], noops_replies(3), "{fault:?}");
     }
@@ -110,7 +110,7 @@ async fn bytes_come_one_by_one_in_pieces_or_dripping_but_all_of_them() {
 
 #[tokio::test]
 async fn a_byte_is_seen_by_itself() {
-    let server = server_with(Fault::Drip { bytes_per_second: 1 }).await;
+    let server = server_with(Fault::Throttle { bytes_per_second: 1 }).await;
     let mut client = Client::connect(&server).await;
     client.send(&noops(1)).await;
     let mut buffer = [0; 24];
@@ -140,7 +140,7 @@ async fn who_is_refused_is_let_in_again_later() {
     let server = Server::start().await.expect("a loopback port");
     let mut client = Client::connect(&server).await;
     client.ask(&noop(1)).await;
-    server.inject(Fault::Refuse);
+    server.inject(Fault::RefuseConnections);
     let refused = TcpStream::connect(server.address()).await.expect_err("nobody listens");
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     assert_eq!(client.ask(&noop(2)).await.header.opaque, 2, "open connections stay");
@@ -150,7 +150,7 @@ async fn who_is_refused_is_let_in_again_later() {
 
 #[tokio::test]
 async fn a_connection_is_never_answered_until_the_faults_are_cleared() {
-    let server = server_with(Fault::NeverAnswer.on_connection(1)).await;
+    let server = server_with(Fault::BlackHole.on_connection(1)).await;
     let mut client = Client::connect(&server).await;
     client.send(&set(1, "k", b"v")).await;
     assert_eq!(Client::connect(&server).await.ask(&noop(2)).await.header.opaque, 2, "the second one is");
@@ -239,7 +239,7 @@ async fn a_large_value_goes_through_every_pace() {
 
 #[tokio::test]
 async fn a_drip_takes_its_time() {
-    let server = server_with(Fault::Drip { bytes_per_second: 240 }).await;
+    let server = server_with(Fault::Throttle { bytes_per_second: 240 }).await;
     let mut client = Client::connect(&server).await;
     let before = Instant::now();
     client.ask(&noop(1)).await;

@@ -125,7 +125,7 @@ async fn a_unix_socket_is_made_replaced_and_removed() {
     let mut reply = [0; 24];
     stream.read_exact(&mut reply).await.expect("it answers");
     assert_eq!(reply[15], 7);
-    server.inject(remcache_server::Fault::Refuse);
+    server.inject(remcache_server::Fault::RefuseConnections);
     let refused = tokio::net::UnixStream::connect(&path).await.expect_err("nobody listens");
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     server.clear_faults().expect("the path is ours");

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use remcache_proto::Status;
-use remcache_server::{Builder, Close, ClusterNode, Fault, Injection, ManualClock, Server, Wires};
+use remcache_server::{BindingProtocol, Builder, Close, ClusterNode, Fault, Injection, ManualClock, Server};
 use remcache_testkit::seed;
 use support::{Client, End, get, noop, request};
 
@@ -35,12 +35,14 @@ async fn the_first_byte_chooses_the_wire_for_good() {
 
 #[tokio::test]
 async fn a_server_may_speak_one_wire_only() {
-    for order in [Server::builder().wire(Wires::Binary), Server::builder().user("bob", "secret")] {
+    for order in
+        [Server::builder().binding_protocol(BindingProtocol::Binary), Server::builder().sasl_user("bob", "secret")]
+    {
         let (_server, mut client) = started(order).await;
         client.send(b"version\r\n").await;
         assert_eq!(client.rest().await, (vec![], End::Fin));
     }
-    let (_server, mut client) = started(Server::builder().wire(Wires::Text)).await;
+    let (_server, mut client) = started(Server::builder().binding_protocol(BindingProtocol::Text)).await;
     client.send(&[noop(1), b"\r\n".to_vec()].concat()).await;
     assert_eq!(client.until("\r\n").await, "ERROR\r\n");
 }
@@ -95,7 +97,7 @@ async fn a_text_user_says_first_who_it_is() {
 async fn a_client_may_stop_the_server_if_it_is_allowed_to() {
     let (_server, mut client) = connected().await;
     assert_eq!(client.say("shutdown\r\n", "\r\n").await, "ERROR: shutdown not enabled\r\n");
-    let (server, mut client) = started(Server::builder().shutdown(true)).await;
+    let (server, mut client) = started(Server::builder().allow_shutdown(true)).await;
     client.send(b"shutdown\r\n").await;
     client.rest().await;
     let gone = async {
@@ -166,7 +168,7 @@ async fn keys_are_dumped_for_those_who_may() {
     assert_eq!(client.say("lru_crawler mgdump all\r\n", "EN\r\n").await, "mg k\r\nmg AAH/IGJpbg== b\r\nEN\r\n");
     let dump = client.say("lru_crawler metadump 1\r\n", "END\r\n").await;
     assert!(dump.starts_with("key=k exp=-1 la=") && dump.contains("\nkey=%00%01%FF%20bin exp=-1"), "{dump}");
-    let (_server, mut client) = started(Server::builder().dumps(false)).await;
+    let (_server, mut client) = started(Server::builder().allow_dumps(false)).await;
     assert_eq!(client.say("lru_crawler metadump all\r\n", "\r\n").await, "ERROR metadump not allowed\r\n");
 }
 
@@ -196,7 +198,7 @@ async fn text_replies_go_wrong_on_order() {
         ("VALUE k 0 3\r\nval\r\nVALUE k 0 3\r\nval\r\nEND\r\n", "VA 3 O7\r\nval\r\n", "VERSION 1.6.18\r\n");
     let cases = [
         (Fault::Drop.on_reply(1), format!("{meta}{version}")),
-        (Fault::Repeat.on_reply(2), format!("{values}{meta}{meta}{version}")),
+        (Fault::Duplicate.on_reply(2), format!("{values}{meta}{meta}{version}")),
         (Fault::Swap.on_reply(1), format!("{meta}{values}{version}")),
         (Fault::WrongOpaque { xor: 1 }.into(), format!("{values}VA 3 O6\r\nval\r\n{version}")),
         (Fault::HugeLength.on_reply(2), format!("{values}VA 4294967295 O7\r\nval\r\n{version}")),
@@ -215,7 +217,7 @@ async fn text_replies_are_cut() {
     for (close, end) in [(Close::Fin, End::Fin), (Close::Rst, End::Rst)] {
         let (server, mut client) = connected().await;
         client.say("set k 0 0 3\r\nval\r\n", "STORED\r\n").await;
-        server.inject(Fault::Cut { after: 15, close }.on_reply(1));
+        server.inject(Fault::Disconnect { after: 15, close }.on_reply(1));
         client.send(b"get k\r\n").await;
         let mut bytes = [0; 15];
         client.read_exact(&mut bytes).await.expect("what is before the cut");
@@ -237,7 +239,7 @@ async fn garbage_is_no_text_reply() {
 #[tokio::test]
 async fn a_text_connection_is_never_answered_on_order() {
     let (server, mut client) = connected().await;
-    server.inject(Fault::NeverAnswer);
+    server.inject(Fault::BlackHole);
     client.send(b"set k 0 0 1\r\nv\r\n").await;
     assert!(client.is_silent().await);
     assert_eq!(server.items(), 0);

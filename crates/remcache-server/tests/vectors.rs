@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use remcache_server::{Builder, ManualClock, Server, Wires};
+use remcache_server::{BindingProtocol, Builder, ManualClock, Server};
 use remcache_testkit::vectors::{
     After, Preparation, Replayed, Vector, fill_memory, replay, take_all_connections, vectors,
 };
@@ -135,17 +135,17 @@ fn order(vector: &Vector) -> Builder {
     let order = Server::builder();
     match args[..] {
         [] => order,
-        ["-B", "binary"] => order.wire(Wires::Binary),
-        ["-B", "ascii"] => order.wire(Wires::Text),
-        ["-A"] => order.shutdown(true),
-        ["-W"] => order.watches(false),
-        ["-X"] => order.dumps(false),
+        ["-B", "binary"] => order.binding_protocol(BindingProtocol::Binary),
+        ["-B", "ascii"] => order.binding_protocol(BindingProtocol::Text),
+        ["-A"] => order.allow_shutdown(true),
+        ["-W"] => order.allow_watch(false),
+        ["-X"] => order.allow_dumps(false),
         ["-o", "track_sizes"] => order.track_sizes(true),
         ["-Y", _] => order.text_user("foo", "bar").text_user("user2", "p:w2").text_user("empty", ""),
-        ["-S"] => order.user("testuser@memcached.realm", "testpass").user("bob", "secret"),
+        ["-S"] => order.sasl_user("testuser@memcached.realm", "testpass").sasl_user("bob", "secret"),
         ["-I", size, "-o", "slab_chunk_max=1024"] => order.item_size_max(size.parse().expect("a number")),
         ["-C"] => order.cas(false),
-        ["-F"] => order.flush(false),
+        ["-F"] => order.allow_flush(false),
         ["-M", "-m", "8"] => order.evictions(false).memory(8 << 20),
         // So many are left of 30 files with one thread.
         ["-c", "30"] => order.max_connections(18),

@@ -122,7 +122,7 @@ fn passed(name: &str) -> Result<(), Box<dyn Error>> {
 async fn main() -> Result<(), Box<dyn Error>> {
     cached().await?;
     forgotten().await?;
-    let cut = Fault::Cut { after: 20, close: Close::Fin };
+    let cut = Fault::Disconnect { after: 20, close: Close::Fin };
     right_in_spite_of(cut, "a connection that breaks within a reply costs a lookup, no more").await?;
     right_in_spite_of(Fault::Garbage { seed: 7 }, "garbage is no price").await?;
     right_in_spite_of(Fault::WrongOpaque { xor: 1 }, "a reply that is another's is nobody's").await?;

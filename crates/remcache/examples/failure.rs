@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("the page: {}", page(&client).await);
 
     println!("the connection breaks under an increment");
-    server.inject(Fault::Cut { after: 0, close: Close::Rst }.on_reply(1));
+    server.inject(Fault::Disconnect { after: 0, close: Close::Rst }.on_reply(1));
     println!("the increment: {}", count(&client).await);
     until_usable(&client).await;
     let counter = client.get("visits").await?.ok_or("the counter is absent")?;

@@ -198,7 +198,7 @@ async fn flap(server: &Server, mut rng: Rng, end: Instant) -> Result<u64, String
     while Instant::now() < end {
         let is_silent = rng.bool();
         match is_silent {
-            true => server.inject(Fault::NeverAnswer),
+            true => server.inject(Fault::BlackHole),
             false => server.stop().await,
         }
         sleep(Duration::from_millis(rng.u64(100..600))).await;

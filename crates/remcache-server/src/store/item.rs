@@ -1,35 +1,36 @@
-//! Items, and how much of everything a store may hold.
+//! Items and the limits of a store.
 
 use bytes::Bytes;
 use remcache_proto::{CowBytes, Reply, Status};
 
 use crate::expiry::Expiry;
 
-/// What a store may hold and do.
+/// The limits and options of a store.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
-    /// The size of all items, in bytes.
+    /// The total size of all items, in bytes.
     pub(crate) memory: usize,
     /// The size of one item, in bytes.
     pub(crate) item_size: usize,
-    /// Whether items are evicted to make room for others.
-    pub(crate) evicts: bool,
+    /// Whether items are evicted to make room for new ones.
+    pub(crate) evictions: bool,
     /// Whether items have CAS values.
     pub(crate) cas: bool,
-    /// Whether a client may flush.
+    /// Whether clients may flush.
     pub(crate) flush: bool,
-    /// Whether a flush takes a CAS value, which nothing has then.
-    pub(crate) flush_takes_cas: bool,
+    /// Whether an immediate flush consumes a CAS value, as before memcached 1.6.25.
+    pub(crate) flush_consumes_cas: bool,
 }
 
-/// What memcached needs for an item beside key and value: its header, the key's end, the value's
-/// line end; then a CAS value and, unless they are 0, flags.
+/// The bytes that memcached needs for an item in addition to its key and value: the header, the terminating zero of the
+/// key and the line end of the value.
 const HEADER: usize = 51;
 const CAS: usize = 8;
+/// Client flags are stored unless they are 0.
 const FLAGS: usize = 4;
 
 impl Limits {
-    /// The size of an item with these lengths.
+    /// Returns the size of an item whose key and value have these lengths.
     pub(crate) fn size(&self, key: usize, value: usize, flags: u32) -> usize {
         let cas = if self.cas { CAS } else { 0 };
         let flags = if flags == 0 { 0 } else { FLAGS };
@@ -44,25 +45,25 @@ pub(crate) struct Item {
     pub(crate) cas: u64,
     pub(crate) expiry: Expiry,
     pub(crate) stored_at: u64,
-    /// When it was last fetched or touched, or else stored.
+    /// The time of the last fetch or touch, or else of the store.
     pub(crate) used_at: u64,
-    pub(crate) marks: Marks,
+    pub(crate) state: ItemState,
 }
 
-/// What is remembered of an item beside what was stored.
+/// Flags that memcached keeps with an item, most of them for meta commands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Marks {
-    /// Somebody has fetched it.
+pub(crate) struct ItemState {
+    /// The item was fetched since it was stored.
     pub(crate) fetched: bool,
-    /// Somebody was told to renew it.
-    pub(crate) won: bool,
-    /// It was invalidated, and may be served meanwhile.
+    /// A client has won the right to recache the item.
+    pub(crate) win_sent: bool,
+    /// The item was invalidated but may still be served.
     pub(crate) stale: bool,
-    /// Its key came as base64.
-    pub(crate) base64: bool,
+    /// The key was sent in base64.
+    pub(crate) base64_key: bool,
 }
 
-/// An item that is to be stored.
+/// An item to store.
 #[derive(Clone, Debug)]
 pub(crate) struct NewItem<'a> {
     pub(crate) key: &'a [u8],
@@ -70,14 +71,14 @@ pub(crate) struct NewItem<'a> {
     pub(crate) value: CowBytes<'a>,
     pub(crate) flags: u32,
     pub(crate) expiry: Expiry,
-    pub(crate) marks: Marks,
+    pub(crate) state: ItemState,
 }
 
 impl Item {
-    /// Remembers that it was used.
+    /// Records a use, which protects the item from eviction.
     #[inline]
     pub(crate) fn bump(&mut self, now: u64) {
-        self.marks.fetched = true;
+        self.state.fetched = true;
         self.used_at = now;
     }
 

@@ -1,83 +1,87 @@
-//! What only meta commands do to items.
+//! Operations of meta commands on items.
 
+use bytes::Bytes;
 use remcache_proto::{Reply, Status};
 
-use super::{Expiry, Item, Marks, Store};
+use super::{Expiry, Item, ItemState, Mode, Store};
 
-/// What became of an item that is to be deleted or marked.
+/// The result of a meta delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deleted {
-    Yes,
-    OtherCas,
-    Absent,
+pub(crate) enum DeleteResult {
+    /// The item was deleted or invalidated.
+    Done,
+    CasMismatch,
+    NotFound,
 }
 
-/// What becomes of an item that is deleted: gone, unless one of these says otherwise.
+/// The options of a meta delete. By default the item is removed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fate {
-    pub(crate) stale: bool,
-    /// It stays without its value, its flags and its time to live.
-    pub(crate) empty: bool,
-    pub(crate) ttl: Option<Expiry>,
-    pub(crate) chosen_cas: Option<u64>,
+pub(crate) struct DeleteOptions {
+    /// Keeps the item but marks it as stale.
+    pub(crate) invalidate: bool,
+    /// Keeps the item but clears its value, flags and expiry.
+    pub(crate) drop_value: bool,
+    pub(crate) expiry: Option<Expiry>,
+    pub(crate) new_cas: Option<u64>,
 }
 
 impl Store {
-    /// An empty item in an absent one's place, for whoever comes first to fill. `None` if there is
-    /// no room for it.
-    pub(crate) fn vivify(&mut self, key: &[u8]) -> Option<&mut Item> {
+    /// Creates an empty item for a key that is absent, for the caller to fill. Returns `None` if there is no room.
+    pub(crate) fn autovivify(&mut self, key: &[u8]) -> Option<&mut Item> {
         self.make_room(self.size(key.len(), 0, 0)).ok()?;
-        self.put(key, bytes::Bytes::new(), 0, Expiry::NEVER, Marks::default());
+        self.put(key, Bytes::new(), 0, Expiry::NEVER, ItemState::default());
         self.items.get_mut(key)
     }
 
-    /// Deletes an item, or changes it.
-    pub(crate) fn meta_delete(&mut self, key: &[u8], cas: Option<u64>, fate: Fate) -> Deleted {
+    /// Deletes or invalidates an item.
+    pub(crate) fn meta_delete(&mut self, key: &[u8], cas: Option<u64>, options: DeleteOptions) -> DeleteResult {
         let Some(item) = self.find(key) else {
-            self.counts.delete_misses += 1;
-            return Deleted::Absent;
+            self.counters.delete_misses += 1;
+            return DeleteResult::NotFound;
         };
         if cas.is_some_and(|cas| cas != item.cas) {
-            self.counts.delete_misses += 1;
-            return Deleted::OtherCas;
+            self.counters.delete_misses += 1;
+            return DeleteResult::CasMismatch;
         }
-        if !fate.stale && !fate.empty {
-            self.counts.delete_hits += 1;
+        if !options.invalidate && !options.drop_value {
+            self.counters.delete_hits += 1;
             self.remove(key);
-            return Deleted::Yes;
+            return DeleteResult::Done;
         }
         let (length, flags) = (item.value.len(), item.flags);
-        if fate.empty {
-            item.value = bytes::Bytes::new();
+        if options.drop_value {
+            item.value = Bytes::new();
             (item.flags, item.expiry) = (0, Expiry::NEVER);
         }
-        item.expiry = fate.ttl.unwrap_or(item.expiry);
-        if fate.stale {
-            // Whoever comes next is told to renew it.
-            (item.marks.stale, item.marks.won) = (true, false);
+        item.expiry = options.expiry.unwrap_or(item.expiry);
+        if options.invalidate {
+            // The next client that fetches the item wins the right to recache it.
+            (item.state.stale, item.state.win_sent) = (true, false);
         }
-        let chosen = fate.chosen_cas;
-        if fate.empty {
+        if options.drop_value {
             self.bytes -= self.size(key.len(), length, flags) - self.size(key.len(), 0, 0);
         }
-        // An item that is only emptied keeps its number.
-        let cas = if fate.stale { chosen.or_else(|| Some(self.next_cas())) } else { chosen };
+        // Dropping the value alone keeps the CAS value.
+        let cas = match options.new_cas {
+            None if options.invalidate => Some(self.next_cas()),
+            new_cas => new_cas,
+        };
         if let (Some(cas), Some(item)) = (cas, self.items.get_mut(key)) {
             item.cas = cas;
         }
-        Deleted::Yes
+        DeleteResult::Done
     }
 
-    /// Refuses a value that no mode of `ms` could store: the old item goes in any of them.
+    /// Refuses a value that is too large for `ms`. The old item is removed in every mode.
     pub(crate) fn refuse_meta(&mut self, key: &[u8], status: Status) -> Reply {
-        self.refuse(Some(super::Mode::Set), key, status)
+        self.refuse(Some(Mode::Set), key, status)
     }
 
-    /// Counts a fetch by a meta command, which is a touch if it has a new time to live.
+    /// Counts a fetch by a meta command, which is a touch if it sets a TTL.
     pub(crate) fn count_meta_get(&mut self, touches: bool, hit: bool) {
         let (all, hits) = match touches {
-            true => (&mut self.counts.touches, &mut self.counts.touch_hits),
-            false => (&mut self.counts.gets, &mut self.counts.get_hits),
+            true => (&mut self.counters.touches, &mut self.counters.touch_hits),
+            false => (&mut self.counters.gets, &mut self.counters.get_hits),
         };
         *all += 1;
         *hits += u64::from(hit);

@@ -1,27 +1,27 @@
-//! Keys and what is known of them, for dumps.
+//! Dumps of keys: `lru_crawler metadump`, `lru_crawler mgdump` and `stats cachedump`.
 
 use std::io::Write;
 
+use remcache_proto::meta::server::Answer;
 use remcache_proto::{Dialect, Feature};
 
-use crate::store::{Listed, Store};
-use crate::watch::escaped;
+use crate::store::{ItemEntry, Store};
+use crate::uri_escape::uri_escape;
 
-/// What a cache dump takes at most.
-const LONGEST_CACHE_DUMP: usize = 2 << 20;
+/// The size at which memcached truncates a cache dump.
+const MAX_CACHEDUMP: usize = 2 << 20;
 
-/// What `lru_crawler metadump` tells of the items of these classes; of all if there are none.
+/// Formats the items of some slab classes, or of all if the list is empty, as `lru_crawler metadump` does.
 pub(super) fn metadump(store: &Store, classes: &[u8], dialect: Dialect) -> Vec<u8> {
-    let mut dump = beginning(dialect);
-    for listed in listed(store, classes) {
-        let Listed { key, item, class, size } = listed;
+    let mut dump = header(dialect);
+    for ItemEntry { key, item, class, size } in entries(store, classes) {
         let exp = item.expiry.at().map_or_else(|| "-1".to_owned(), |at| at.to_string());
-        let fetched = if item.marks.fetched { "yes" } else { "no" };
-        let (key, used, cas) = (escaped(key), item.used_at, item.cas);
+        let fetched = if item.state.fetched { "yes" } else { "no" };
+        let (key, used, cas) = (uri_escape(key), item.used_at, item.cas);
         // Writing to a vector does not fail.
         let _ = write!(dump, "key={key} exp={exp} la={used} cas={cas} fetch={fetched} cls={class} size={size}");
         if dialect.has(Feature::MetadumpFlags) {
-            // There is a space behind them.
+            // memcached writes the trailing space too.
             let _ = write!(dump, " flags={} ", item.flags);
         }
         dump.push(b'\n');
@@ -30,18 +30,18 @@ pub(super) fn metadump(store: &Store, classes: &[u8], dialect: Dialect) -> Vec<u
     dump
 }
 
-fn beginning(dialect: Dialect) -> Vec<u8> {
+fn header(dialect: Dialect) -> Vec<u8> {
     if dialect.has(Feature::DumpBeginsWithOk) { b"OK\r\n".to_vec() } else { Vec::new() }
 }
 
-/// What `lru_crawler mgdump` tells: a command for each item that fetches it.
+/// Formats items as `lru_crawler mgdump` does: each as the `mg` command that fetches it.
 pub(super) fn mgdump(store: &Store, classes: &[u8], dialect: Dialect) -> Vec<u8> {
-    use remcache_proto::meta::server::Answer;
-    let mut dump = beginning(dialect);
-    for listed in listed(store, classes) {
+    let mut dump = header(dialect);
+    for ItemEntry { key, item, .. } in entries(store, classes) {
+        let is_base64 = item.state.base64_key;
         let mut line = Answer::code("mg ");
-        line.bare_key(listed.key, listed.item.marks.base64);
-        if listed.item.marks.base64 {
+        line.bare_key(key, is_base64);
+        if is_base64 {
             line.flag(b'b');
         }
         dump.extend(line.into_line());
@@ -50,20 +50,21 @@ pub(super) fn mgdump(store: &Store, classes: &[u8], dialect: Dialect) -> Vec<u8>
     dump
 }
 
-fn listed<'a>(store: &'a Store, classes: &'a [u8]) -> impl Iterator<Item = Listed<'a>> {
-    store.list().filter(|listed| classes.is_empty() || classes.contains(&listed.class))
+fn entries<'a>(store: &'a Store, classes: &'a [u8]) -> impl Iterator<Item = ItemEntry<'a>> {
+    store.entries().filter(|entry| classes.is_empty() || classes.contains(&entry.class))
 }
 
-/// What `stats cachedump` tells: so many items of a class, or all if that is 0.
+/// Formats up to `limit` items of a class, or all if it is 0, as `stats cachedump` does.
 pub(super) fn cachedump(store: &Store, class: u32, limit: u32) -> Vec<u8> {
     let limit = if limit == 0 { usize::MAX } else { limit as usize };
     let mut dump = Vec::new();
-    for listed in store.list().filter(|listed| u32::from(listed.class) == class).take(limit) {
-        let exp = listed.item.expiry.at().unwrap_or_default();
+    for entry in store.entries().filter(|entry| u32::from(entry.class) == class).take(limit) {
+        let exp = entry.item.expiry.at().unwrap_or_default();
         dump.extend_from_slice(b"ITEM ");
-        dump.extend_from_slice(listed.key);
-        let _ = write!(dump, " [{} b; {exp} s]\r\n", listed.item.value.len());
-        if dump.len() > LONGEST_CACHE_DUMP {
+        dump.extend_from_slice(entry.key);
+        // Writing to a vector does not fail.
+        let _ = write!(dump, " [{} b; {exp} s]\r\n", entry.item.value.len());
+        if dump.len() > MAX_CACHEDUMP {
             break;
         }
     }

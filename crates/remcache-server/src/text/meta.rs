@@ -4,37 +4,36 @@ use bytes::Bytes;
 use remcache_proto::meta::server::{Answer, BAD_COUNT_MODE, Command, LONG_OPAQUE, Operation, is_long_opaque};
 use remcache_proto::{CowBytes, Feature, Reply, Status};
 
-use super::{NO_MEMORY, TOO_LARGE};
-use crate::counter::Direction;
+use super::messages::{NO_MEMORY, NOT_NUMERIC, TOO_LARGE};
+use crate::arithmetic::Direction;
 use crate::expiry::Expiry;
-use crate::replies::Replies;
-use crate::store::{Count, Deleted, End, Fate, Item, Marks, Mode, NewItem, Store};
-use crate::version::{Novelty, Version};
+use crate::reply_buffer::ReplyBuffer;
+use crate::store::{Arithmetic, DeleteOptions, DeleteResult, Extension, Item, ItemState, Mode, NewItem, Store};
+use crate::version::{Behavior, Version};
 
-const NOT_NUMERIC: &str = "CLIENT_ERROR cannot increment or decrement non-numeric value";
 const NO_MEMORY_FOR_COUNTER: &str = "SERVER_ERROR Out of memory allocating new item";
 
-/// What is answered: a line, with the value behind it if there is one. Nothing where the outcome
-/// is the usual one of a quiet command; an error is told in any case.
-type Outcome = Result<Option<(Answer, Option<Bytes>)>, &'static str>;
+/// The reply to a meta command: a line with an optional value. `None` if the command is quiet and its result is the one
+/// that the quiet flag suppresses. An error line is always sent.
+type MetaResult = Result<Option<(Answer, Option<Bytes>)>, &'static str>;
 
-/// Executes a command; whether it was a no-op.
+/// Executes a command. Returns whether it was a no-op.
 pub(super) fn execute(
     command: &Command<'_>,
     value: Option<CowBytes<'_>>,
     version: &Version,
     store: &mut Store,
-    replies: &mut Replies,
+    replies: &mut ReplyBuffer,
 ) -> bool {
-    let outcome = match command.operation {
+    let result = match command.operation {
         Operation::NoOp => Ok(Some((Answer::code("MN"), None))),
         Operation::Get => get(command, version, store),
         Operation::Set { .. } => set(command, value, version, store),
         Operation::Delete => delete(command, store),
-        Operation::Arithmetic => count(command, version, store),
+        Operation::Arithmetic => arithmetic(command, version, store),
         Operation::Debug => debug(command, version, store),
     };
-    match outcome {
+    match result {
         Ok(None) => {}
         Ok(Some((answer, value))) => {
             replies.put(&answer.into_line());
@@ -44,101 +43,102 @@ pub(super) fn execute(
             }
             replies.end_reply();
         }
-        Err(text) => replies.push_line(text),
+        Err(line) => replies.push_line(line),
     }
     command.operation == Operation::NoOp
 }
 
-fn get(command: &Command<'_>, version: &Version, store: &mut Store) -> Outcome {
+fn get(command: &Command<'_>, version: &Version, store: &mut Store) -> MetaResult {
     let (terms, key) = (&command.terms, &command.key[..]);
     let now = store.now();
     let [ttl, vivify, recache] =
-        [terms.ttl, terms.vivify, terms.recache].map(|time| time.map(|time| store.expiry(time)));
+        [terms.ttl, terms.vivify, terms.recache].map(|time| time.map(|time| store.expiry_from_text(time)));
     let found = store.find(key).is_some();
     store.count_meta_get(ttl.is_some(), found);
     let item = match (found, vivify) {
         (true, _) => store.item(key),
-        (false, Some(_)) => store.vivify(key),
+        (false, Some(_)) => store.autovivify(key),
         (false, None) => None,
     };
-    let Some(item) = item else { return missed(command) };
+    let Some(item) = item else { return miss(command) };
+    // Flags that report the last use must see the item before the bump.
     if !terms.looks_first && !terms.no_bump {
         item.bump(now);
     }
     if let (false, Some(cas)) = (found, terms.chosen_cas) {
         item.cas = cas;
     }
-    let is_known = version.dialect().has(Feature::UnlessCas) && terms.cas == Some(item.cas);
-    let with_value = terms.value && !is_known;
+    let is_unchanged = version.dialect().has(Feature::UnlessCas) && terms.cas == Some(item.cas);
+    let with_value = terms.value && !is_unchanged;
     let mut answer = if with_value { Answer::value(item.value.len()) } else { Answer::code("HD") };
     let mut wins = !found;
     for (flag, token) in command.flags() {
         match flag {
             b'T' => item.expiry = ttl.unwrap_or(item.expiry),
             b'N' if !found => item.expiry = vivify.unwrap_or(item.expiry),
-            b'R' => wins |= found && !item.marks.won && is_before(item.expiry, recache),
+            b'R' => wins |= found && !item.state.win_sent && expires_before(item.expiry, recache),
             b'O' if is_long_opaque(token) => return Err(LONG_OPAQUE),
             b'O' => answer.token(b'O', token),
-            b'k' => answer.key(key, item.marks.base64),
-            _ => put_fact(&mut answer, flag, item, now),
+            b'k' => answer.key(key, item.state.base64_key),
+            _ => push_item_flag(&mut answer, flag, item, now),
         }
     }
-    put_state(&mut answer, item, wins);
+    push_recache_flags(&mut answer, item, wins);
     if terms.looks_first && !terms.no_bump {
         item.bump(now);
     }
     Ok(Some((answer, with_value.then(|| item.value.clone()))))
 }
 
-/// Whether an item ends before that time; one that never ends does not.
-fn is_before(expiry: Expiry, other: Option<Expiry>) -> bool {
-    let ends = (expiry.at(), other.and_then(Expiry::at));
-    matches!(ends, (Some(at), Some(other)) if at < other)
+/// Returns whether an item expires before a time. One that never expires does not.
+fn expires_before(expiry: Expiry, threshold: Option<Expiry>) -> bool {
+    let times = (expiry.at(), threshold.and_then(Expiry::at));
+    matches!(times, (Some(at), Some(threshold)) if at < threshold)
 }
 
-fn missed(command: &Command<'_>) -> Outcome {
+fn miss(command: &Command<'_>) -> MetaResult {
     let mut answer = Answer::code("EN");
-    reflect(command, &mut answer)?;
+    push_reflected_flags(command, &mut answer)?;
     Ok((!command.terms.quiet).then_some((answer, None)))
 }
 
-/// What a flag asks about an item.
-fn put_fact(answer: &mut Answer, flag: u8, item: &Item, now: u64) {
+/// Appends the flag that reports a property of the item.
+fn push_item_flag(answer: &mut Answer, flag: u8, item: &Item, now: u64) {
     match flag {
-        b't' => put_time_left(answer, item.expiry, now),
+        b't' => push_remaining_ttl(answer, item.expiry, now),
         b's' => answer.number(b's', item.value.len() as u64),
         b'c' => answer.number(b'c', item.cas),
         b'f' => answer.number(b'f', item.flags.into()),
-        b'h' => answer.number(b'h', item.marks.fetched.into()),
+        b'h' => answer.number(b'h', item.state.fetched.into()),
         b'l' => answer.number(b'l', now.saturating_sub(item.used_at)),
         _ => {}
     }
 }
 
-fn put_time_left(answer: &mut Answer, expiry: Expiry, now: u64) {
+fn push_remaining_ttl(answer: &mut Answer, expiry: Expiry, now: u64) {
     match expiry.at() {
         None => answer.token(b't', b"-1"),
-        Some(_) => answer.number(b't', expiry.left(now).into()),
+        Some(_) => answer.number(b't', expiry.remaining(now).into()),
     }
 }
 
-/// Tells who renews the item: whoever wins, and nobody else until it was stored.
-fn put_state(answer: &mut Answer, item: &mut Item, mut wins: bool) {
-    if item.marks.won {
+/// Appends the flags that coordinate recaching: W for the one client that wins, Z for all others, X for a stale item.
+fn push_recache_flags(answer: &mut Answer, item: &mut Item, mut wins: bool) {
+    if item.state.win_sent {
         answer.flag(b'Z');
     }
-    if item.marks.stale {
+    if item.state.stale {
         answer.flag(b'X');
-        wins |= !item.marks.won;
+        wins |= !item.state.win_sent;
     }
     if wins {
         answer.flag(b'W');
-        item.marks.won = true;
+        item.state.win_sent = true;
     }
 }
 
-/// The opaque and the key as they were given, in their order.
-fn reflect(command: &Command<'_>, answer: &mut Answer) -> Result<(), &'static str> {
+/// Appends the opaque and the key as the client sent them, in their order.
+fn push_reflected_flags(command: &Command<'_>, answer: &mut Answer) -> Result<(), &'static str> {
     for (flag, token) in command.flags() {
         match flag {
             b'O' if is_long_opaque(token) => return Err(LONG_OPAQUE),
@@ -150,12 +150,13 @@ fn reflect(command: &Command<'_>, answer: &mut Answer) -> Result<(), &'static st
     Ok(())
 }
 
-fn set(command: &Command<'_>, value: Option<CowBytes<'_>>, version: &Version, store: &mut Store) -> Outcome {
-    let creates = version.dialect().has(Feature::VivifyingAppend);
-    let mut reply = put(command, value.unwrap_or_else(|| CowBytes::from(&b""[..])), creates, store);
+fn set(command: &Command<'_>, value: Option<CowBytes<'_>>, version: &Version, store: &mut Store) -> MetaResult {
+    let append_creates = version.dialect().has(Feature::VivifyingAppend);
+    let mut reply = store_value(command, value.unwrap_or_else(|| CowBytes::from(&b""[..])), append_creates, store);
     if let (true, Some(cas), Some(item)) = (reply.is_ok(), command.terms.chosen_cas, store.item(&command.key)) {
         (item.cas, reply.cas) = (cas, cas);
     }
+    let is_add = command.terms.mode == Some(b'E');
     let mut answer = match reply.status {
         Status::NoError if command.terms.quiet => return Ok(None),
         Status::NoError => Answer::code("HD"),
@@ -164,17 +165,18 @@ fn set(command: &Command<'_>, value: Option<CowBytes<'_>>, version: &Version, st
             store.remove(&command.key);
             return Err(NO_MEMORY);
         }
-        Status::KeyExists if !adds(command) => Answer::code("EX"),
+        Status::KeyExists if !is_add => Answer::code("EX"),
         Status::KeyNotFound if command.terms.cas.is_some() => Answer::code("NF"),
         _ => Answer::code("NS"),
     };
     for (flag, token) in command.flags() {
         match flag {
-            // Its length was checked before the value was read.
+            // The parser has checked the length.
             b'O' => answer.token(b'O', token),
             b'k' => answer.key(&command.key, command.terms.base64),
             b'c' => answer.number(b'c', reply.cas),
-            b's' if creates => {
+            // `s` came with the same version.
+            b's' if append_creates => {
                 let length = store.item(&command.key).map_or(0, |item| item.value.len());
                 answer.number(b's', length as u64);
             }
@@ -184,71 +186,69 @@ fn set(command: &Command<'_>, value: Option<CowBytes<'_>>, version: &Version, st
     Ok(Some((answer, None)))
 }
 
-fn adds(command: &Command<'_>) -> bool {
-    command.terms.mode == Some(b'E')
-}
-
-fn put(command: &Command<'_>, value: CowBytes<'_>, creates: bool, store: &mut Store) -> Reply {
+fn store_value(command: &Command<'_>, value: CowBytes<'_>, append_creates: bool, store: &mut Store) -> Reply {
     let (terms, key) = (&command.terms, &command.key[..]);
-    let vivify = terms.vivify.filter(|_| creates);
+    let vivify = terms.vivify.filter(|_| append_creates);
+    let cas = terms.cas.unwrap_or_default();
     let mode = match (terms.mode, terms.cas) {
         (Some(b'A' | b'P'), None) if vivify.is_some() && store.find(key).is_none() => Mode::Set,
-        (Some(b'A'), cas) => return store.extend(End::Back, key, value.as_slice(), cas.unwrap_or_default()),
-        (Some(b'P'), cas) => return store.extend(End::Front, key, value.as_slice(), cas.unwrap_or_default()),
+        (Some(b'A'), _) => return store.extend(Extension::Append, key, value.as_slice(), cas),
+        (Some(b'P'), _) => return store.extend(Extension::Prepend, key, value.as_slice(), cas),
         (Some(b'E'), _) => Mode::Add,
         (_, Some(_)) if terms.stale => Mode::CasOrStale,
         (_, Some(_)) => Mode::Cas,
         (Some(b'R'), None) => Mode::Replace,
         _ => Mode::Set,
     };
-    let extends = matches!(terms.mode, Some(b'A' | b'P'));
-    let ttl = if extends { vivify } else { terms.ttl };
-    let expiry = ttl.map_or(Expiry::NEVER, |ttl| store.expiry(ttl));
-    let marks = Marks { base64: terms.base64, ..Marks::default() };
-    let item = NewItem { key, value, flags: terms.client_flags, expiry, marks };
-    store.store(mode, item, terms.cas.unwrap_or_default())
+    let is_extension = matches!(terms.mode, Some(b'A' | b'P'));
+    let ttl = if is_extension { vivify } else { terms.ttl };
+    let expiry = ttl.map_or(Expiry::NEVER, |ttl| store.expiry_from_text(ttl));
+    let state = ItemState { base64_key: terms.base64, ..ItemState::default() };
+    let item = NewItem { key, value, flags: terms.client_flags, expiry, state };
+    store.store(mode, item, cas)
 }
 
-fn delete(command: &Command<'_>, store: &mut Store) -> Outcome {
+fn delete(command: &Command<'_>, store: &mut Store) -> MetaResult {
     let terms = &command.terms;
-    let mut reflected = Answer::code("");
-    reflect(command, &mut reflected)?;
-    let ttl = terms.ttl.map(|ttl| store.expiry(ttl));
-    let fate = Fate { stale: terms.stale, empty: terms.drop_value, ttl, chosen_cas: terms.chosen_cas };
-    let code = match store.meta_delete(&command.key, terms.cas, fate) {
-        Deleted::Yes if terms.quiet => return Ok(None),
-        Deleted::Yes => "HD",
-        Deleted::OtherCas => "EX",
-        Deleted::Absent => "NF",
+    // An opaque that is too long must be refused before anything is deleted.
+    push_reflected_flags(command, &mut Answer::code(""))?;
+    let expiry = terms.ttl.map(|ttl| store.expiry_from_text(ttl));
+    let options =
+        DeleteOptions { invalidate: terms.stale, drop_value: terms.drop_value, expiry, new_cas: terms.chosen_cas };
+    let code = match store.meta_delete(&command.key, terms.cas, options) {
+        DeleteResult::Done if terms.quiet => return Ok(None),
+        DeleteResult::Done => "HD",
+        DeleteResult::CasMismatch => "EX",
+        DeleteResult::NotFound => "NF",
     };
     let mut answer = Answer::code(code);
-    reflect(command, &mut answer)?;
+    push_reflected_flags(command, &mut answer)?;
     Ok(Some((answer, None)))
 }
 
-fn count(command: &Command<'_>, version: &Version, store: &mut Store) -> Outcome {
+fn arithmetic(command: &Command<'_>, version: &Version, store: &mut Store) -> MetaResult {
     let (terms, key) = (&command.terms, &command.key[..]);
     let direction = match terms.mode {
-        None | Some(b'I' | b'+') => Direction::Up,
-        Some(b'D' | b'-') => Direction::Down,
+        None | Some(b'I' | b'+') => Direction::Increment,
+        Some(b'D' | b'-') => Direction::Decrement,
         Some(_) => return Err(BAD_COUNT_MODE),
     };
-    let [ttl, vivify] = [terms.ttl, terms.vivify].map(|time| time.map(|time| store.expiry(time)));
-    let length = store.item(key).map_or(0, |item| item.value.len());
-    let created = vivify.is_some() && store.find(key).is_none();
+    let [ttl, vivify] = [terms.ttl, terms.vivify].map(|time| time.map(|time| store.expiry_from_text(time)));
+    let old_len = store.item(key).map_or(0, |item| item.value.len());
+    let is_new = vivify.is_some() && store.find(key).is_none();
     let initial = vivify.map(|_| (terms.initial.unwrap_or_default(), Expiry::NEVER));
-    let count = Count { direction, delta: terms.delta.unwrap_or(1), initial };
-    let reply = store.count(key, count, terms.cas.unwrap_or_default());
+    let operation = Arithmetic { direction, delta: terms.delta.unwrap_or(1), initial };
+    let reply = store.arithmetic(key, operation, terms.cas.unwrap_or_default());
     let code = match reply.status {
         Status::NoError => {
-            let made = if created { Made::New } else { Made::from_length(length, &reply) };
+            let update = if is_new { CounterUpdate::Created } else { CounterUpdate::new(old_len, &reply) };
             if let (Some(cas), Some(item)) = (terms.chosen_cas, store.item(key)) {
                 item.cas = cas;
             }
-            // A counter that is made is told of even to the quiet, by older versions.
-            let silent = terms.quiet && (made != Made::New || version.has(Novelty::QuietVivifying));
-            let answer = counted(command, &reply, made, [ttl, vivify], store)?;
-            return Ok(answer.filter(|_| !silent));
+            // Older versions answer even a quiet command that creates the counter.
+            let is_silent = terms.quiet && (!is_new || version.has(Behavior::QuietAutovivify));
+            let answer = arithmetic_answer(command, &reply, update, [ttl, vivify], store)?;
+            return Ok(answer.filter(|_| !is_silent));
         }
         Status::NonNumericValue => return Err(NOT_NUMERIC),
         Status::OutOfMemory | Status::ValueTooLarge => return Err(NO_MEMORY_FOR_COUNTER),
@@ -256,73 +256,72 @@ fn count(command: &Command<'_>, version: &Version, store: &mut Store) -> Outcome
         _ => "NF",
     };
     let mut answer = Answer::code(code);
-    reflect(command, &mut answer)?;
+    push_reflected_flags(command, &mut answer)?;
     Ok(Some((answer, None)))
 }
 
-/// How a counter's new number came to be stored.
+/// The way in which memcached stores the new number of a counter.
 #[derive(Clone, Copy, PartialEq)]
-enum Made {
-    /// There was none.
-    New,
-    /// In the old one's place.
+enum CounterUpdate {
+    Created,
+    /// The number was written over the old one.
     InPlace,
-    /// As a new item, since it is longer; memcached looks at the old one still.
-    Longer,
+    /// The number has more digits, so it was stored as a new item. memcached still reads the flags of the old one.
+    Reallocated,
 }
 
-impl Made {
-    fn from_length(length: usize, reply: &Reply) -> Self {
+impl CounterUpdate {
+    fn new(old_len: usize, reply: &Reply) -> Self {
         let digits = reply.number.unwrap_or_default().to_string().len();
-        if digits > length { Self::Longer } else { Self::InPlace }
+        if digits > old_len { Self::Reallocated } else { Self::InPlace }
     }
 }
 
-fn counted(
+fn arithmetic_answer(
     command: &Command<'_>,
     reply: &Reply,
-    made: Made,
+    update: CounterUpdate,
     [ttl, vivify]: [Option<Expiry>; 2],
     store: &mut Store,
-) -> Outcome {
+) -> MetaResult {
     let terms = &command.terms;
     let number = reply.number.unwrap_or_default().to_string();
     let mut answer = if terms.value { Answer::value(number.len()) } else { Answer::code("HD") };
     let now = store.now();
-    let Some(item) = store.item(&command.key) else { return missed(command) };
-    let kept = item.expiry;
+    let Some(item) = store.item(&command.key) else { return miss(command) };
+    let old_expiry = item.expiry;
     for (flag, token) in command.flags() {
         match flag {
-            b'c' | b't' => put_fact(&mut answer, flag, item, now),
+            b'c' | b't' => push_item_flag(&mut answer, flag, item, now),
             b'T' => item.expiry = ttl.unwrap_or(item.expiry),
-            b'N' if made == Made::New => item.expiry = vivify.unwrap_or(item.expiry),
+            b'N' if update == CounterUpdate::Created => item.expiry = vivify.unwrap_or(item.expiry),
             b'O' if is_long_opaque(token) => return Err(LONG_OPAQUE),
             b'O' => answer.token(b'O', token),
             b'k' => answer.key(&command.key, terms.base64),
             _ => {}
         }
     }
-    if made == Made::Longer {
-        // A new time to live is told, and lost.
-        item.expiry = kept;
+    if update == CounterUpdate::Reallocated {
+        // memcached sets the new TTL on the old item: it is reported but lost.
+        item.expiry = old_expiry;
     }
     Ok(Some((answer, terms.value.then(|| number.into()))))
 }
 
-fn debug(command: &Command<'_>, version: &Version, store: &mut Store) -> Outcome {
-    store.counts.metas += 1;
-    // A fetch as any other to whoever watches.
+fn debug(command: &Command<'_>, version: &Version, store: &mut Store) -> MetaResult {
+    store.counters.metas += 1;
+    // Logs the fetch for watchers.
     let _ = store.find(&command.key);
     let now = store.now();
-    let Some(listed) = store.inspect(&command.key) else { return Ok(Some((Answer::code("EN"), None))) };
-    let item = listed.item;
+    let Some(entry) = store.inspect(&command.key) else { return Ok(Some((Answer::code("EN"), None))) };
+    let item = entry.item;
     let mut answer = Answer::code("ME ");
-    answer.bare_key(&command.key, item.marks.base64);
+    answer.bare_key(&command.key, item.state.base64_key);
     let signed = |second: u64| i64::try_from(second).unwrap_or(i64::MAX);
-    let sign = if version.has(Novelty::DebugWithSign) { -1 } else { 1 };
+    let sign = if version.has(Behavior::SignedDebugExpiry) { -1 } else { 1 };
     let exp = item.expiry.at().map_or(-1, |at| sign * (signed(now) - signed(at)));
-    let (unused, cas, size, class) = (now.saturating_sub(item.used_at), item.cas, listed.size, listed.class);
-    let fetched = if item.marks.fetched { "yes" } else { "no" };
-    answer.text(&format!(" exp={exp} la={unused} cas={cas} fetch={fetched} cls={class} size={size}"));
+    let (idle, cas, size, class) = (now.saturating_sub(item.used_at), item.cas, entry.size, entry.class);
+    let fetched = if item.state.fetched { "yes" } else { "no" };
+    answer.text(&format!(" exp={exp} la={idle} cas={cas} fetch={fetched} cls={class} size={size}"));
     Ok(Some((answer, None)))
 }

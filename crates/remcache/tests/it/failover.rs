@@ -412,7 +412,7 @@ async fn a_slow_copy_is_helped_by_the_next() {
     let key = key_of(&client, &servers[0].address());
     client.set(&key, "v").await.unwrap();
     // The first copy never answers; that the calls end at all shows who did.
-    servers[0].inject(Fault::NeverAnswer);
+    servers[0].inject(Fault::BlackHole);
     for _ in 0..15 {
         assert_eq!(client.get(&key).await.unwrap().unwrap().value, "v");
     }
@@ -440,7 +440,7 @@ async fn hedges_have_a_budget() {
     let client = client_of(&servers, config);
     let key = key_of(&client, &servers[0].address());
     client.set(&key, "v").timeout(Duration::from_secs(60)).await.unwrap();
-    servers[0].inject(Fault::NeverAnswer);
+    servers[0].inject(Fault::BlackHole);
     assert!(client.get(&key).await.unwrap_err().is_timeout());
 }
 

@@ -110,7 +110,7 @@ async fn a_dead_server_is_no_empty_list() {
 #[tokio::test]
 async fn a_server_that_says_nothing_ends_the_list_in_time() {
     let server = Server::start().await.unwrap();
-    server.inject(Fault::NeverAnswer);
+    server.inject(Fault::BlackHole);
     let config = Config::new().keepalive(Duration::from_millis(50), Duration::from_millis(200));
     let client = Client::with_config([server.address()], config).unwrap();
     let error = client.servers()[0].metadump().next().await.unwrap().unwrap_err();

@@ -167,7 +167,7 @@ async fn errors_are_counted_by_kind() {
     assert_eq!(client.call(Request::get("absent")).await.status, Status::KeyNotFound);
     assert_eq!((errors().server, errors().timeouts), (1, 0));
 
-    server.inject(Fault::NeverAnswer);
+    server.inject(Fault::BlackHole);
     let (one, other) = tokio::join!(client.call(Request::get("k")), async {
         tokio::task::yield_now().await;
         let (second, third) = tokio::join!(client.call(Request::get("k")), client.call(Request::get("k")));
@@ -186,7 +186,7 @@ async fn errors_are_counted_by_kind() {
     eventually("it is back", is_back).await;
     assert!(handle.gauges().reconnects > 0);
 
-    server.inject(Fault::Cut { after: 0, close: Close::Rst });
+    server.inject(Fault::Disconnect { after: 0, close: Close::Rst });
     assert!(matches!(client.call(Request::get("k")).await.status, Status::Disconnected(_)));
     eventually("it is down", async || !client.is_usable()).await;
     let before = errors();

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use remcache::config::{Credentials, Protocol};
 use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
-use remcache_server::{Server, Wires};
+use remcache_server::{BindingProtocol, Server};
 use remcache_testkit::{Memcached, SASL_PASSWORD, SASL_USER, scratch};
 
 use crate::support::eventually;
@@ -69,7 +69,7 @@ async fn auto_finds_what_a_server_speaks() {
         works(&client(&server.address(), Protocol::Auto)).await;
     }
     // A proxy says a version of its own.
-    let proxy = Server::builder().version("0.5.0").wire(Wires::Text).start().await.unwrap();
+    let proxy = Server::builder().version("0.5.0").binding_protocol(BindingProtocol::Text).start().await.unwrap();
     works(&client(&proxy.address(), Protocol::Auto)).await;
 }
 

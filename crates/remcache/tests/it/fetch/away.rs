@@ -84,7 +84,7 @@ async fn a_lease_whose_reply_is_lost_strands_nobody() {
             let server = Server::start().await.unwrap();
             let (one, other) = crate::fetch::loader::two(&server.address(), wire);
             one.get("warm").await.unwrap();
-            server.inject(Fault::Cut { after: 0, close: Close::Rst }.on_reply(lost));
+            server.inject(Fault::Disconnect { after: 0, close: Close::Rst }.on_reply(lost));
             assert_eq!(fetch(&one, patient_freshness(), "value").await.unwrap(), "value", "{wire}");
             server.clear_faults().unwrap();
             assert_eq!(fetch(&other, patient_freshness(), "value").await.unwrap(), "value", "{wire}, {lost}");

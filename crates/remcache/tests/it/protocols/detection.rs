@@ -10,7 +10,7 @@ use std::time::Duration;
 use remcache::config::{Address, Credentials, Overload, Protocol};
 use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
 use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
-use remcache_server::{Server, Wires};
+use remcache_server::{BindingProtocol, Server};
 use remcache_testkit::{Memcached, Proxy, SASL_PASSWORD, SASL_USER};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -165,7 +165,7 @@ impl Kinds {
         let (old, other) = (Server::builder().version("1.4.39"), Server::builder().version("0.5.0"));
         let embedded = vec![
             ("an old version", old.start().await.unwrap()),
-            ("a proxy that knows meta by chance", other.wire(Wires::Text).start().await.unwrap()),
+            ("a proxy that knows meta by chance", other.binding_protocol(BindingProtocol::Text).start().await.unwrap()),
         ];
         Self { real, embedded, proxy, _dir }
     }

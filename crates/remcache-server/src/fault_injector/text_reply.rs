@@ -1,38 +1,38 @@
-//! Replies of the text wire, changed on order.
+//! Faults that change fields of text replies.
 
 use bytes::Bytes;
 
-/// The length that is announced instead of the true one.
+/// The length that is announced in place of the real one.
 const HUGE: &[u8] = b"4294967295";
 
-/// Whether a reply is one of the text wire.
+/// Returns whether a reply belongs to the text protocol.
 pub(super) fn is_text(reply: &[u8]) -> bool {
     reply.first() != Some(&0x81)
 }
 
-/// The reply with another length in its first line; one that announces none stays as it is.
+/// Returns the reply with a huge length in its first line. A reply that announces no length is unchanged.
 pub(super) fn with_huge_length(reply: Bytes) -> Bytes {
-    let place = match () {
+    let length_index = match () {
         () if reply.starts_with(b"VALUE ") => 3,
         () if reply.starts_with(b"CONFIG ") => 3,
         () if reply.starts_with(b"VA ") => 1,
         () => return reply,
     };
-    replaced(&reply, |at, _| (at == place).then(|| HUGE.to_vec())).unwrap_or(reply)
+    replace_word(&reply, |index, _| (index == length_index).then(|| HUGE.to_vec())).unwrap_or(reply)
 }
 
-/// The reply with these bits of its opaque turned, as far as an opaque stays one: of a decimal
-/// number as a number, of another one in its last byte. A reply without an opaque stays as it is.
+/// Returns the reply with bits of its opaque flipped: of a decimal opaque as a number, of any other in its last byte.
+/// A reply without an opaque is unchanged.
 pub(super) fn with_wrong_opaque(reply: Bytes, xor: u32) -> Bytes {
-    // Only meta's replies begin with two letters and have opaques.
+    // Only meta replies have opaques. They start with a code of two letters.
     if !matches!(reply.get(2), Some(b' ')) {
         return reply;
     }
-    let turned = |token: &[u8]| [b"O", &turned(token, xor)[..]].concat();
-    replaced(&reply, |at, word| word.strip_prefix(b"O").filter(|_| at > 0).map(turned)).unwrap_or(reply)
+    let flip = |token: &[u8]| [b"O", &flip_bits(token, xor)[..]].concat();
+    replace_word(&reply, |index, word| word.strip_prefix(b"O").filter(|_| index > 0).map(flip)).unwrap_or(reply)
 }
 
-fn turned(token: &[u8], xor: u32) -> Vec<u8> {
+fn flip_bits(token: &[u8], xor: u32) -> Vec<u8> {
     let number = std::str::from_utf8(token).ok().and_then(|digits| digits.parse::<u64>().ok());
     if let Some(number) = number {
         return (number ^ u64::from(xor)).to_string().into_bytes();
@@ -40,7 +40,7 @@ fn turned(token: &[u8], xor: u32) -> Vec<u8> {
     let [low, ..] = xor.to_le_bytes();
     let mut token = token.to_vec();
     match token.last_mut() {
-        // Neither a space nor a control byte, which would end the opaque.
+        // A space or control byte would end the opaque.
         Some(last) if low != 0 && (*last ^ low).is_ascii_graphic() => *last ^= low,
         Some(last) => *last = if *last == b'x' { b'y' } else { b'x' },
         None => token.push(b'x'),
@@ -48,13 +48,14 @@ fn turned(token: &[u8], xor: u32) -> Vec<u8> {
     token
 }
 
-/// The reply with the first word of its first line replaced for which there is another.
-fn replaced(reply: &[u8], other: impl Fn(usize, &[u8]) -> Option<Vec<u8>>) -> Option<Bytes> {
+/// Replaces the first word of the first line for which `replacement` returns one. It is passed the word's index and
+/// the word.
+fn replace_word(reply: &[u8], replacement: impl Fn(usize, &[u8]) -> Option<Vec<u8>>) -> Option<Bytes> {
     let end = reply.windows(2).position(|pair| pair == b"\r\n")?;
     let (line, rest) = reply.split_at(end);
     let words = line.split(|byte| *byte == b' ').collect::<Vec<_>>();
-    let (at, new) = words.iter().enumerate().find_map(|(at, word)| Some((at, other(at, word)?)))?;
-    let changed = words.iter().enumerate().map(|(place, word)| if place == at { &new[..] } else { word });
+    let (at, new) = words.iter().enumerate().find_map(|(at, word)| Some((at, replacement(at, word)?)))?;
+    let changed = words.iter().enumerate().map(|(index, word)| if index == at { &new[..] } else { word });
     Some([&changed.collect::<Vec<_>>().join(&b' ')[..], rest].concat().into())
 }
 
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn opaques_become_others() {
+    fn opaques_are_changed() {
         let cases = [
             ("HD O7 t1\r\n", "HD O6 t1\r\n"),
             ("VA 3 kO O10\r\nO1\r\r\n", "VA 3 kO O11\r\nO1\r\r\n"),

@@ -1,10 +1,10 @@
-//! What happened, counted: in all, and by slab class.
+//! Counters of operations and their results.
 
-use crate::counter::Direction;
+use crate::arithmetic::Direction;
 
-/// How often what happened, as `stat` tells it.
+/// Counters of operations and their results, as `stats` reports them.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct Counters {
     pub(crate) gets: u64,
     pub(crate) sets: u64,
     pub(crate) flushes: u64,
@@ -29,13 +29,14 @@ pub(crate) struct Counts {
     pub(crate) expired: u64,
 }
 
-impl Counts {
-    pub(super) fn of_counter(&mut self, direction: Direction, hit: bool) -> &mut u64 {
+impl Counters {
+    /// Returns the counter of increments or decrements that found their key, or did not.
+    pub(super) fn arithmetic(&mut self, direction: Direction, hit: bool) -> &mut u64 {
         match (direction, hit) {
-            (Direction::Up, true) => &mut self.increment_hits,
-            (Direction::Up, false) => &mut self.increment_misses,
-            (Direction::Down, true) => &mut self.decrement_hits,
-            (Direction::Down, false) => &mut self.decrement_misses,
+            (Direction::Increment, true) => &mut self.increment_hits,
+            (Direction::Increment, false) => &mut self.increment_misses,
+            (Direction::Decrement, true) => &mut self.decrement_hits,
+            (Direction::Decrement, false) => &mut self.decrement_misses,
         }
     }
 }
