@@ -1,6 +1,7 @@
 //! The commands: one module each, with its options and its implementation.
 
 mod answers;
+mod availability;
 pub(crate) mod bench;
 mod changes;
 pub(crate) mod check;

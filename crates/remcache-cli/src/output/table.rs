@@ -122,7 +122,8 @@ impl Table {
     /// text of a row is wrapped.
     pub(crate) fn fit(&self, paint: Paint, limit: Option<usize>) -> FittedTable {
         let mut widths = self.widths();
-        let mut visible = vec![true; self.columns.len()];
+        // A column without a title and texts would only widen the gap.
+        let mut visible: Vec<bool> = widths.iter().map(|width| *width > 0).collect();
         let limit = limit.unwrap_or(usize::MAX);
         while self.total_width(&widths, &visible) > limit {
             let Some(index) = self.most_dispensable(&visible) else { break };

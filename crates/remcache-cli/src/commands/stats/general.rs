@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use super::{Look, down};
+use super::round::Round;
 use crate::output::{Cell, Column, Record, Table, TextStyle, chart, number};
 use crate::stats::Stats;
 
-/// One server's figures, as far as it tells them.
+/// The general statistics of one server, or the totals of all.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Row {
+pub(super) struct GeneralRow {
     version: Option<String>,
     uptime: Option<u64>,
     items: u64,
     bytes: u64,
     limit: u64,
-    /// Counters: from the server's start, or within `elapsed`.
+    /// Counters: since the server's start, or within `elapsed`.
     hits: u64,
     gets: u64,
     sets: u64,
@@ -25,11 +25,11 @@ pub(super) struct Row {
     age: Option<u64>,
 }
 
-impl Row {
-    /// The figures now; with an earlier look its counters are subtracted.
+impl GeneralRow {
+    /// Creates a row from statistics; the counters of earlier ones are subtracted.
     pub(super) fn new(before: Option<(&Stats, Duration)>, now: &Stats, age: Option<u64>) -> Self {
         let number = |name| now.number(name).unwrap_or_default();
-        // A server that was restarted between the looks counts from 0 again.
+        // A server that was restarted in between counts from 0 again.
         let is_restarted = |earlier: &Stats| now.number("uptime") < earlier.number("uptime");
         let before = before.filter(|(earlier, _)| !is_restarted(earlier));
         let counted = |name| {
@@ -53,7 +53,7 @@ impl Row {
         }
     }
 
-    /// The sum of all rows.
+    /// Adds up all rows.
     fn total(rows: &[Option<Self>]) -> Self {
         let mut total = Self::default();
         for row in rows.iter().flatten() {
@@ -69,7 +69,7 @@ impl Row {
         total
     }
 
-    /// What happened in a second, if there were two looks.
+    /// Rates per second, if there were earlier statistics.
     pub(super) fn rates(&self) -> Option<Record> {
         let rate = |counter| self.rate(counter);
         let record = Record::new().with("gets", rate(self.gets)?).with("sets", rate(self.sets)?);
@@ -85,7 +85,7 @@ impl Row {
         (self.gets > 0).then(|| 100.0 * self.hits as f64 / self.gets as f64)
     }
 
-    fn cells(&self, name: Cell, has_rates: bool, has_charts: bool) -> Vec<Cell> {
+    fn cells(&self, name: Cell, has_rates: bool, gauge: Cell) -> Vec<Cell> {
         let counted = |counter: u64| match (has_rates, self.rate(counter)) {
             (true, Some(rate)) => Cell::new(number::rate(rate)),
             (true, None) => Cell::unknown(),
@@ -93,7 +93,7 @@ impl Row {
         };
         let evictions = match (self.evictions, has_rates) {
             (0, _) => counted(0),
-            // A table without colours says it too.
+            // The mark shows it without colours too.
             (evicted, true) => counted(evicted).marked().style(TextStyle::Warning),
             (evicted, false) => counted(evicted).style(TextStyle::Warning),
         };
@@ -102,7 +102,8 @@ impl Row {
             Cell::new(self.version.as_deref().unwrap_or_default()),
             Cell::new(self.uptime.map(number::age).unwrap_or_default()),
             Cell::new(number::count(self.items)),
-            Cell::new(self.memory(has_charts)),
+            gauge,
+            Cell::new(number::bytes_of(self.bytes, self.limit)),
             number::percent(self.hits, self.gets).map_or_else(Cell::unknown, Cell::new),
             counted(self.gets),
             counted(self.sets),
@@ -110,13 +111,8 @@ impl Row {
         ]
     }
 
-    fn memory(&self, has_charts: bool) -> String {
-        let text = number::bytes_of(self.bytes, self.limit);
-        let share = self.bytes as f64 / self.limit.max(1) as f64;
-        match has_charts {
-            true => format!("{} {text}", chart::gauge(share, 8)),
-            false => text,
-        }
+    fn gauge(&self) -> Cell {
+        Cell::new(chart::gauge(self.bytes as f64 / self.limit.max(1) as f64, GAUGE_WIDTH))
     }
 
     fn connections(&self) -> Cell {
@@ -131,17 +127,18 @@ impl Row {
     }
 }
 
-/// The table of a look.
-pub(super) fn table(look: &Look, previous: Option<&Look>, has_rates: bool, has_charts: bool) -> Table {
+/// The table of a round, with rates if there was an earlier one.
+pub(super) fn table(round: &Round, previous: Option<&Round>, has_rates: bool, has_charts: bool) -> Table {
     let mut table = Table::new(columns(has_rates));
-    let rows = look.rows(previous);
-    for (sample, row) in look.samples.iter().zip(&rows) {
-        let name = Cell::new(sample.server.name());
+    let rows = round.rows(previous);
+    for (index, (snapshot, row)) in round.snapshots.iter().zip(&rows).enumerate() {
+        let name = Cell::new(snapshot.server.name());
         let Some(row) = row else {
-            table.row([name, down(sample)]);
+            table.row([name, round.unavailable(index)]);
             continue;
         };
-        let mut cells = row.cells(name, has_rates, has_charts);
+        let gauge = if has_charts { row.gauge() } else { Cell::default() };
+        let mut cells = row.cells(name, has_rates, gauge);
         cells.push(row.connections());
         cells.push(row.age.map_or_else(Cell::unknown, |age| Cell::new(number::age(age))));
         table.row(cells);
@@ -150,58 +147,61 @@ pub(super) fn table(look: &Look, previous: Option<&Look>, has_rates: bool, has_c
         let alive = rows.iter().flatten().count();
         let name = Cell::new(format_args!("total ({alive}/{})", rows.len())).style(TextStyle::Title);
         // A gauge of all servers together would hide that one of them is full.
-        table.row(Row::total(&rows).cells(name, has_rates, false));
+        table.row(GeneralRow::total(&rows).cells(name, has_rates, Cell::default()));
     }
     table
 }
 
-fn columns(has_rates: bool) -> [Column; 11] {
+fn columns(has_rates: bool) -> [Column; 12] {
     let (gets, sets, evictions) = if has_rates { ("GET/s", "SET/s", "EVICT/s") } else { ("GETS", "SETS", "EVICTED") };
     [
-        Column::left("SERVER"),
-        Column::left("VER"),
-        Column::right("UP"),
+        Column::left("SERVER").shrinkable(),
+        Column::left("VER").optional(3),
+        Column::right("UP").optional(2),
         Column::right("ITEMS"),
+        Column::left("").optional(5),
         Column::right("MEMORY"),
         Column::right("HIT%"),
         Column::right(gets),
         Column::right(sets),
         Column::right(evictions),
-        Column::right("CONNS"),
-        Column::right("AGE"),
+        Column::right("CONNS").optional(1),
+        Column::right("AGE").optional(4),
     ]
 }
+
+const GAUGE_WIDTH: usize = 8;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn figures(uptime: &str, hits: &str, misses: &str, sets: &str) -> Stats {
+    fn stats(uptime: &str, hits: &str, misses: &str, sets: &str) -> Stats {
         [("uptime", uptime), ("get_hits", hits), ("get_misses", misses), ("cmd_set", sets), ("curr_items", "5")]
             .into_iter()
             .collect()
     }
 
     #[test]
-    fn counters_become_rates_between_two_looks() {
-        let before = figures("100", "1000", "0", "500");
-        let now = figures("110", "1090", "10", "520");
-        let row = Row::new(Some((&before, Duration::from_secs(10))), &now, None);
+    fn counters_become_rates_between_two_rounds() {
+        let before = stats("100", "1000", "0", "500");
+        let now = stats("110", "1090", "10", "520");
+        let row = GeneralRow::new(Some((&before, Duration::from_secs(10))), &now, None);
         assert_eq!((row.rate(row.gets), row.rate(row.sets), row.hit_percent()), (Some(10.0), Some(2.0), Some(90.0)));
     }
 
     #[test]
     fn a_restarted_server_has_no_rates_yet() {
-        let before = figures("100", "1000", "0", "500");
-        let now = figures("2", "7", "3", "1");
-        let row = Row::new(Some((&before, Duration::from_secs(10))), &now, None);
+        let before = stats("100", "1000", "0", "500");
+        let now = stats("2", "7", "3", "1");
+        let row = GeneralRow::new(Some((&before, Duration::from_secs(10))), &now, None);
         assert_eq!((row.rate(row.gets), row.hits, row.gets), (None, 7, 10));
     }
 
     #[test]
-    fn a_total_skips_who_is_away() {
-        let one = || Some(Row::new(None, &figures("1", "3", "1", "0"), None));
-        let total = Row::total(&[one(), None, one()]);
+    fn totals_skip_servers_that_are_down() {
+        let one = || Some(GeneralRow::new(None, &stats("1", "3", "1", "0"), None));
+        let total = GeneralRow::total(&[one(), None, one()]);
         assert_eq!((total.items, total.hits, total.gets), (10, 6, 8));
     }
 }

@@ -1,6 +1,10 @@
-//! `stats`: the servers' statistics, the servers that are away included.
+//! `stats`: statistics of the servers, including those that are down.
 
+mod classes;
+mod connections;
 mod general;
+mod round;
+mod settings;
 
 use std::io;
 use std::time::Duration;
@@ -10,43 +14,58 @@ use jiff::Timestamp;
 use remcache::Client;
 use serde_json::{Map, Value};
 
+use super::availability::Availability;
 use crate::exit::{Exit, Failure, Outcome, words};
 use crate::interrupt::Interrupt;
 use crate::metrics;
 use crate::options::value;
 use crate::output::{Cell, Column, Layout, Output, Record, Table, TextStyle, number};
 use crate::session::Session;
-use crate::stats::{self, Snapshot, reason};
-use crate::tally::Tally;
-use general::Row;
+use crate::stats::{Snapshot, reason};
+use classes::ClassTable;
+use general::GeneralRow;
+use round::Round;
 
 /// Show the statistics of the servers
 ///
-/// General ones are a row for each server, with totals; others are names and values. The table looks twice,
-/// a second apart, and shows what happened in a second: HIT% is of that time too. --total shows at once
-/// what was counted since each server started. Records (-f json, ndjson, csv) are the server's own figures,
-/// at once; --watch and --delta add rates.
+/// The table of general statistics has a row for each server, and totals. Statistics are requested twice,
+/// one second apart, and the table shows what happened between: GET/s, SET/s, EVICT/s and HIT%. With --total
+/// it shows at once what was counted since each server started. Records (-f json, ndjson, csv) are the
+/// servers' own statistics, requested once; --watch and --delta add rates.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  remcache stats --watch 2s
+  remcache stats slabs --delta 5s
+  remcache stats settings --diff
+  remcache stats conns --by-address")]
 pub(crate) struct Args {
-    /// Which statistics
+    /// Group of statistics
     #[arg(value_enum, default_value = "general")]
     group: Group,
 
-    /// Show them again and again, with rates, until interrupted
+    /// Repeat at this interval, with rates, until interrupted
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     watch: Option<Duration>,
 
-    /// Look twice, so far apart, and show the rates between (the table of general ones does, 1s apart)
+    /// Request twice, this far apart, and show rates (default for the table of general statistics: 1s)
     #[arg(long, value_name = "TIME", value_parser = value::duration, conflicts_with = "watch")]
     delta: Option<Duration>,
 
-    /// Look once, and show what was counted since each server started
+    /// Request once, and show what was counted since each server started
     #[arg(long, conflicts_with_all = ["watch", "delta"])]
     total: bool,
+
+    /// With settings: show only those that are not the same on all servers
+    #[arg(long)]
+    diff: bool,
+
+    /// With conns: sum up the connections of all servers by the client's address
+    #[arg(long)]
+    by_address: bool,
 }
 
-/// How long rates are counted where nobody says: as long as it takes to be of use, and no longer than
-/// somebody likes to wait.
+/// Default interval of the rates: long enough to be meaningful, short enough to wait for.
 const DELTA: Duration = Duration::from_secs(1);
 
 /// Groups of statistics.
@@ -56,13 +75,13 @@ enum Group {
     General,
     /// For each slab class: items, ages, evictions
     Items,
-    /// For each slab class: chunks, pages, uses
+    /// For each slab class: chunks, pages, hits
     Slabs,
-    /// The server's settings
+    /// The servers' settings
     Settings,
-    /// How many items there are of each size, if the server tracks it
+    /// Number of items of each size, if the server tracks it
     Sizes,
-    /// Every connection: who, doing what, idle for how long
+    /// Connections: peer, state, idle time
     Conns,
 }
 
@@ -77,85 +96,76 @@ impl Group {
             Self::Conns => "conns",
         }
     }
-}
 
-/// What one look saw.
-struct Look {
-    samples: Vec<Snapshot>,
-    /// The age of the oldest item of each server; only where it is shown.
-    ages: Vec<Option<u64>>,
+    /// The table of a group with slab classes.
+    fn class_table(self) -> Option<&'static ClassTable> {
+        match self {
+            Self::Items => Some(&classes::ITEMS),
+            Self::Slabs => Some(&classes::SLABS),
+            Self::General | Self::Settings | Self::Sizes | Self::Conns => None,
+        }
+    }
+
+    /// Whether the group has counters, and so rates.
+    fn has_rates(self) -> bool {
+        self == Self::General || self.class_table().is_some()
+    }
 }
 
 impl Args {
-    /// How far two looks are apart, if there are two of them and no more.
-    fn delta(&self, output: &Output) -> Option<Duration> {
+    fn check(&self) -> Result<(), Failure> {
+        let problem = match self.group {
+            group if self.delta.is_some() && !group.has_rates() => "--delta needs general, items or slabs",
+            group if self.diff && group != Group::Settings => "--diff needs settings: remcache stats settings --diff",
+            group if self.by_address && group != Group::Conns => {
+                "--by-address needs conns: remcache stats conns --by-address"
+            }
+            _ => return Ok(()),
+        };
+        Err(Failure::usage(problem))
+    }
+
+    /// The interval between two requests, if there are exactly two.
+    fn interval(&self, output: &Output) -> Option<Duration> {
         let is_table = self.group == Group::General && output.is_text();
         let default = Some(DELTA).filter(|_| is_table && !self.total && self.watch.is_none());
         self.delta.or(default)
     }
 }
 
+/// What a run needs to request and print rounds.
+struct Printer<'s> {
+    args: &'s Args,
+    client: Client,
+    interrupt: Interrupt,
+    /// The time within which a server has to respond.
+    limit: Duration,
+    output: &'s mut Output,
+}
+
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
+    args.check()?;
     let interrupt = session.interrupt.expect();
     let client = session.client()?;
+    let limit = session.options.timeout;
     let output = &mut session.output;
     if output.layout() == Layout::Prometheus {
-        return scraped(args, &client, output).await;
+        return print_metrics(args, &client, output).await;
     }
     if args.watch.is_some() && output.layout() == Layout::Json {
         return Err(Failure::usage("--watch never ends a JSON document; use -f ndjson"));
     }
-    match (args.watch, args.delta(output)) {
-        (Some(interval), _) => watch(args, interval, &client, &interrupt, output).await,
-        (None, Some(delta)) => twice(args, delta, &client, &interrupt, output).await,
-        (None, None) => match unless(&interrupt, Look::take(&client, args.group)).await {
-            Some(look) => print(args, None, &look, true, output).map(|()| look.exit()).map_err(Failure::from),
-            None => Ok(Exit::Interrupted),
-        },
+    let interval = args.interval(output);
+    let mut printer = Printer { args, client, interrupt, limit, output };
+    match (args.watch, interval) {
+        (Some(interval), _) => printer.watch(interval).await,
+        (None, Some(delta)) => printer.print_twice(delta).await,
+        (None, None) => printer.print_once().await,
     }
 }
 
-/// Shows the statistics again and again.
-async fn watch(
-    args: &Args,
-    interval: Duration,
-    client: &Client,
-    interrupt: &Interrupt,
-    output: &mut Output,
-) -> Outcome {
-    let mut previous: Option<Look> = None;
-    while let Some(look) = unless(interrupt, Look::take(client, args.group)).await {
-        clear(previous.is_some(), output)?;
-        print(args, previous.as_ref(), &look, previous.is_none(), output)?;
-        previous = Some(look);
-        if unless(interrupt, tokio::time::sleep(interval)).await.is_none() {
-            break;
-        }
-    }
-    Ok(Exit::Interrupted)
-}
-
-/// Looks twice, and shows what happened between. Interrupted before it shows what was counted so far.
-async fn twice(args: &Args, delta: Duration, client: &Client, interrupt: &Interrupt, output: &mut Output) -> Outcome {
-    let Some(first) = unless(interrupt, Look::take(client, args.group)).await else { return Ok(Exit::Interrupted) };
-    let later = async {
-        tokio::time::sleep(delta).await;
-        Look::take(client, args.group).await
-    };
-    // Where nobody answers there is nothing to wait for.
-    let second = if first.is_of_nobody() { None } else { unless(interrupt, later).await };
-    print(args, second.is_some().then_some(&first), second.as_ref().unwrap_or(&first), true, output)?;
-    if second.is_some() && args.delta.is_none() {
-        let span = number::duration(delta);
-        output
-            .notes()
-            .say(format_args!("rates and HIT% over {span}; --delta TIME for others, --total since the start"));
-    }
-    Ok(interrupt.unless_raised(second.unwrap_or(first).exit()))
-}
-
-/// All statistics at once, as metrics: Prometheus makes rates itself.
-async fn scraped(args: &Args, client: &Client, output: &mut Output) -> Outcome {
+/// Prints all statistics once, as metrics: Prometheus calculates rates itself.
+async fn print_metrics(args: &Args, client: &Client, output: &mut Output) -> Outcome {
     if args.watch.is_some() || args.delta.is_some() || args.group != Group::General {
         return Err(Failure::usage("-f prometheus prints all groups once; see serve-metrics"));
     }
@@ -168,139 +178,202 @@ async fn scraped(args: &Args, client: &Client, output: &mut Output) -> Outcome {
     })
 }
 
-/// What the future gives, unless the user wants an end before.
-async fn unless<T>(interrupt: &Interrupt, future: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        output = future => Some(output),
-        () = interrupt.raised() => None,
+impl Printer<'_> {
+    /// Requests a round; `None` if the user interrupts it.
+    async fn fetch(&self) -> Option<Round> {
+        self.unless_interrupted(Round::fetch(&self.client, self.args.group, self.limit)).await
     }
-}
 
-impl Look {
-    async fn take(client: &Client, group: Group) -> Self {
-        let samples = stats::fetch_all(client, group.name()).await;
-        let ages = match group {
-            // Only the item statistics tell the age of the oldest item.
-            Group::General => stats::fetch_all(client, Group::Items.name()).await,
-            _ => Vec::new(),
+    async fn wait(&self, time: Duration) -> Option<()> {
+        self.unless_interrupted(tokio::time::sleep(time)).await
+    }
+
+    async fn unless_interrupted<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            output = future => Some(output),
+            () = self.interrupt.raised() => None,
+        }
+    }
+
+    async fn print_once(&mut self) -> Outcome {
+        match self.fetch().await {
+            Some(round) => self.print(None, &round, true).map(|()| round.exit()).map_err(Failure::from),
+            None => Ok(Exit::Interrupted),
+        }
+    }
+
+    /// Prints what happened between two rounds; if interrupted between them, what was counted so far.
+    async fn print_twice(&mut self, delta: Duration) -> Outcome {
+        let Some(first) = self.fetch().await else { return Ok(Exit::Interrupted) };
+        // Without any statistics there is nothing to wait for.
+        let second = match first.is_empty() || self.wait(delta).await.is_none() {
+            true => None,
+            false => self.fetch().await,
         };
-        let ages = ages.into_iter().map(|sample| sample.stats.ok()?.largest(":age")).collect();
-        Self { samples, ages }
+        self.print(second.is_some().then_some(&first), second.as_ref().unwrap_or(&first), true)?;
+        if second.is_some() && self.args.delta.is_none() {
+            let span = number::duration(delta);
+            let note = format_args!("rates and HIT% over {span}; --delta TIME for others, --total since the start");
+            self.output.notes().say(note);
+        }
+        Ok(self.interrupt.unless_raised(second.unwrap_or(first).exit()))
     }
 
-    /// Whether no server answered.
-    fn is_of_nobody(&self) -> bool {
-        self.samples.iter().all(|sample| sample.stats.is_err())
-    }
-
-    fn exit(&self) -> Exit {
-        let mut tally = Tally::default();
-        for sample in &self.samples {
-            match &sample.stats {
-                Ok(_) => tally.answer(true),
-                Err(error) => tally.error(error),
+    /// Prints rounds until the user interrupts.
+    ///
+    /// Tables show rates from the first one on: a first table with totals would give its columns two meanings.
+    async fn watch(&mut self, interval: Duration) -> Outcome {
+        let mut previous: Option<Round> = None;
+        let mut is_first = true;
+        while let Some(round) = self.fetch().await {
+            let shows_rates = self.args.group.has_rates() && self.output.is_text();
+            let pause = match previous.is_none() && shows_rates && !round.is_empty() {
+                true => interval.min(DELTA),
+                false => {
+                    clear(!is_first, self.output)?;
+                    self.print(previous.as_ref(), &round, is_first)?;
+                    is_first = false;
+                    interval
+                }
+            };
+            previous = Some(round);
+            if self.wait(pause).await.is_none() {
+                break;
             }
         }
-        tally.exit_of_servers()
+        Ok(Exit::Interrupted)
     }
 
-    /// The rows of the table of general statistics; `None` for a server that is away.
-    fn rows(&self, previous: Option<&Self>) -> Vec<Option<Row>> {
-        let row = |(index, sample): (usize, &Snapshot)| {
-            let now = sample.stats.as_ref().ok()?;
-            let before = previous.and_then(|look| look.samples.get(index));
-            let before = before.and_then(|before| {
-                let elapsed = sample.at.duration_since(before.at);
-                Some((before.stats.as_ref().ok()?, elapsed))
-            });
-            let age = self.ages.get(index).copied().flatten();
-            Some(Row::new(before, now, age))
-        };
-        self.samples.iter().enumerate().map(row).collect()
+    fn print(&mut self, previous: Option<&Round>, round: &Round, is_first: bool) -> io::Result<()> {
+        let args = self.args;
+        let has_rates = args.watch.is_some() || previous.is_some();
+        let output = &mut *self.output;
+        match (output.layout(), args.group) {
+            (_, Group::Conns) if args.by_address => connections::print_by_address(round, output)?,
+            (Layout::Text | Layout::Raw, Group::General) => {
+                let table = general::table(round, previous, has_rates, output.has_charts());
+                output.table(&table)?;
+            }
+            (Layout::Text | Layout::Raw, Group::Settings) => settings::print_table(round, args.diff, output)?,
+            (_, Group::Settings) if args.diff => settings::print_differing_records(round, output)?,
+            (Layout::Text | Layout::Raw, Group::Conns) => output.table(&connections::table(round))?,
+            (Layout::Text | Layout::Raw, group) => match group.class_table() {
+                Some(table) => output.table(&table.table(round, previous))?,
+                None => output.table(&names_and_values(round))?,
+            },
+            (Layout::Csv, _) => print_csv(args, round, is_first, output)?,
+            _ => print_records(args, previous, round, output)?,
+        }
+        output.flush()
     }
 }
 
-/// Makes room for what is shown again and again: a terminal is cleared, a pipe gets an empty line.
-fn clear(has_shown: bool, output: &mut Output) -> io::Result<()> {
+/// Clears a terminal for the next round; in a pipe, an empty line separates the rounds.
+fn clear(has_printed: bool, output: &mut Output) -> io::Result<()> {
     match (output.is_text(), output.is_terminal()) {
         (true, true) => output.bytes(b"\x1b[H\x1b[2J"),
-        (true, false) if has_shown => output.line(""),
+        (true, false) if has_printed => output.line(""),
         _ => Ok(()),
     }
 }
 
-fn print(args: &Args, previous: Option<&Look>, look: &Look, is_first: bool, output: &mut Output) -> io::Result<()> {
-    match (output.layout(), args.group) {
-        (Layout::Text | Layout::Raw, Group::General) => {
-            let has_rates = args.watch.is_some() || previous.is_some();
-            let table = general::table(look, previous, has_rates, output.has_charts());
-            output.table(&table)?;
-        }
-        (Layout::Text | Layout::Raw, _) => output.table(&names_and_values(look))?,
-        (Layout::Csv, _) => print_csv(look, is_first, output)?,
-        _ => print_records(args, previous, look, output)?,
-    }
-    output.flush()
-}
-
-fn names_and_values(look: &Look) -> Table {
-    let mut table = Table::new([Column::left("SERVER"), Column::left("NAME"), Column::left("VALUE")]);
-    for sample in &look.samples {
-        let name = Cell::new(sample.server.name());
-        match &sample.stats {
-            Ok(figures) => {
-                figures.iter().for_each(|(stat, value)| table.row([name.clone(), Cell::new(stat), Cell::new(value)]));
+fn names_and_values(round: &Round) -> Table {
+    let columns = [Column::left("SERVER").shrinkable(), Column::left("NAME"), Column::left("VALUE")];
+    let mut table = Table::new(columns);
+    for (index, snapshot) in round.snapshots.iter().enumerate() {
+        let name = Cell::new(snapshot.server.name());
+        match &snapshot.stats {
+            Ok(stats) => {
+                stats.iter().for_each(|(stat, value)| table.row([name.clone(), Cell::new(stat), Cell::new(value)]));
             }
-            Err(_) => table.row([name, down(sample)]),
+            Err(_) => table.row([name, round.unavailable(index)]),
         }
     }
     table
 }
 
-/// What stands in place of a server's figures.
-fn down(sample: &Snapshot) -> Cell {
-    let reason = sample.stats.as_ref().err().map(|error| reason(&sample.server, error));
-    let since = sample.server.state().since.elapsed().unwrap_or_default().as_secs();
-    let since = if since > 0 { format!(" ({since} s ago)") } else { String::new() };
-    Cell::new(format_args!("DOWN: {}{since}", reason.unwrap_or_default())).style(TextStyle::Bad).spanning()
+/// Describes why a server has no statistics.
+fn problem(snapshot: &Snapshot, availability: Availability) -> String {
+    let reason = snapshot.stats.as_ref().err().map(|error| reason(&snapshot.server, error)).unwrap_or_default();
+    match availability {
+        Availability::Up | Availability::Down => reason,
+        Availability::WithoutStats => "up, but it does not report these statistics".into(),
+    }
 }
 
-fn print_csv(look: &Look, has_header: bool, output: &mut Output) -> io::Result<()> {
-    let mut records = match has_header {
-        true => output.records(&["server", "name", "value"])?,
-        false => output.more_records(&["server", "name", "value"]),
+impl Round {
+    /// The cell that takes the place of a server's statistics.
+    fn unavailable(&self, index: usize) -> Cell {
+        let snapshot = &self.snapshots[index];
+        let problem = problem(snapshot, self.availability[index]);
+        if self.availability[index] == Availability::WithoutStats {
+            return Cell::new(problem).style(TextStyle::Warning).spanning();
+        }
+        let since = snapshot.server.state().since.elapsed().unwrap_or_default().as_secs();
+        let since = if since > 0 { format!(" ({since} s ago)") } else { String::new() };
+        Cell::new(format_args!("DOWN: {problem}{since}")).style(TextStyle::Bad).spanning()
+    }
+
+    /// Adds a row for each server without statistics.
+    fn add_unavailable(&self, table: &mut Table) {
+        for (index, snapshot) in self.snapshots.iter().enumerate().filter(|(_, snapshot)| snapshot.stats.is_err()) {
+            table.row([Cell::new(snapshot.server.name()), self.unavailable(index)]);
+        }
+    }
+
+    /// The error of a server in records.
+    fn error(&self, index: usize) -> String {
+        let snapshot = &self.snapshots[index];
+        match (&snapshot.stats, self.availability[index]) {
+            (Err(error), Availability::Up | Availability::Down) => words(error),
+            (_, availability) => problem(snapshot, availability),
+        }
+    }
+}
+
+fn print_csv(args: &Args, round: &Round, has_header: bool, output: &mut Output) -> io::Result<()> {
+    let columns: &'static [&'static str] = match args.watch {
+        Some(_) => &["time", "server", "name", "value"],
+        None => &["server", "name", "value"],
     };
-    for sample in &look.samples {
-        let record = || Record::new().with("server", sample.server.name());
-        match &sample.stats {
-            Ok(figures) => figures
+    let time = args.watch.map(|_| Timestamp::now().to_string());
+    let mut records = if has_header { output.records(columns)? } else { output.more_records(columns) };
+    for (index, snapshot) in round.snapshots.iter().enumerate() {
+        let record = || Record::new().with_some("time", time.clone()).with("server", snapshot.server.name());
+        match &snapshot.stats {
+            Ok(stats) => stats
                 .iter()
                 .try_for_each(|(name, value)| records.push(record().with("name", name).with("value", value)))?,
-            Err(error) => records.push(record().with("name", "error").with("value", words(error)))?,
+            Err(_) => records.push(record().with("name", "error").with("value", round.error(index)))?,
         }
     }
     records.end()
 }
 
-fn print_records(args: &Args, previous: Option<&Look>, look: &Look, output: &mut Output) -> io::Result<()> {
+fn print_records(args: &Args, previous: Option<&Round>, round: &Round, output: &mut Output) -> io::Result<()> {
     let time = args.watch.map(|_| Timestamp::now().to_string());
-    let rows = look.rows(previous);
+    let rows = round.rows(previous);
     let mut records = output.records(&[])?;
-    for (sample, row) in look.samples.iter().zip(rows) {
-        let record = Record::new().with_some("time", time.clone()).with("server", sample.server.name());
-        let rates = row.filter(|_| args.group == Group::General).and_then(|row| row.rates());
-        records.push(match &sample.stats {
-            Ok(figures) => {
-                let figures: Map<_, _> = figures.iter().map(|(name, value)| (name.to_owned(), typed(value))).collect();
-                record.with("stats", figures).with_some("rates", rates.map(Value::from))
+    for (index, (snapshot, row)) in round.snapshots.iter().zip(rows).enumerate() {
+        let record = Record::new().with_some("time", time.clone()).with("server", snapshot.server.name());
+        let earlier = previous.and_then(|previous| previous.before(index, round));
+        records.push(match &snapshot.stats {
+            Ok(stats) => {
+                let rates = match (args.group, args.group.class_table(), earlier) {
+                    (Group::General, ..) => row.as_ref().and_then(GeneralRow::rates),
+                    (_, Some(table), Some(earlier)) => Some(table.rates(stats, earlier)),
+                    _ => None,
+                };
+                let stats: Map<_, _> = stats.iter().map(|(name, value)| (name.to_owned(), typed(value))).collect();
+                record.with("stats", stats).with_some("rates", rates.map(Value::from))
             }
-            Err(error) => record.with("error", words(error)),
+            Err(_) => record.with("error", round.error(index)),
         })?;
     }
     records.end()
 }
 
-/// A number where the server's text is exactly one.
+/// Returns a number where the text is exactly one, else the text.
 fn typed(text: &str) -> Value {
     match text.parse::<u64>() {
         Ok(number) if number.to_string() == text => number.into(),

@@ -1,0 +1,45 @@
+//! Whether a server that failed to report statistics is up nevertheless.
+
+use std::time::{Duration, Instant};
+
+use remcache::client::ServerHandle;
+use remcache::{Error, ErrorKind};
+
+/// State of a server whose statistics were requested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Availability {
+    /// It reported its statistics.
+    Up,
+    /// It responds to other requests, but does not report these statistics: a proxy, or an old server.
+    WithoutStats,
+    Down,
+}
+
+impl Availability {
+    /// Determines the state of a server from the result of requesting its statistics.
+    ///
+    /// A proxy such as twemproxy closes the connection when it gets a `stats` command, which looks like a
+    /// server that fails. So a server that was reached gets a no-op, for as long as it takes to reconnect.
+    pub(super) async fn of<T>(server: &ServerHandle, stats: &Result<T, Error>, limit: Duration) -> Self {
+        let Err(error) = stats else { return Self::Up };
+        match error.kind() {
+            ErrorKind::Disconnected(_) if error.may_have_executed() => Self::of_disconnected(server, limit).await,
+            ErrorKind::Disconnected(_) | ErrorKind::TimedOut(_) | ErrorKind::Overloaded => Self::Down,
+            ErrorKind::Auth | ErrorKind::Tls => Self::Down,
+            _ => Self::WithoutStats,
+        }
+    }
+
+    async fn of_disconnected(server: &ServerHandle, limit: Duration) -> Self {
+        let begun = Instant::now();
+        while begun.elapsed() < limit {
+            if server.noop().await.is_ok() {
+                return Self::WithoutStats;
+            }
+            tokio::time::sleep(RETRY_INTERVAL).await;
+        }
+        Self::Down
+    }
+}
+
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
