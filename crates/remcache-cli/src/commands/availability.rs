@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use remcache::client::ServerHandle;
-use remcache::{Error, ErrorKind};
+use remcache::{Error, ErrorKind, ServerHandle};
 
 /// State of a server whose statistics were requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -134,6 +134,12 @@ fn doctor_reports_problems_with_advice() {
     assert_eq!(about(DEAD), ["reach"]);
     let text = remcache(["doctor"]).servers(server.addr()).run().exits(8);
     assert!(text.text().contains("compare-and-swap is off (-C)"), "{text:?}");
-    assert!(text.lines().last().unwrap().starts_with("0 of 1 servers"), "{text:?}");
+    assert_eq!(text.lines().last(), Some(&"servers: 1 examined, 1 with findings"), "{text:?}");
     remcache(["doctor"]).servers(DEAD).run().exits(4);
+}
+
+#[test]
+fn doctor_has_no_findings_on_an_embedded_server() {
+    let run = remcache(["doctor", "--embedded", "2"]).run().exits(0);
+    assert_eq!(run.text(), "servers: 2 examined, 0 with findings\n");
 }

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use remcache::ServerHandle;
 use tokio::task::JoinSet;
 
+use super::availability::Availability;
 use crate::exit::{Exit, Outcome};
 use crate::options::value;
 use crate::output::{Cell, Column, Layout, Output, Record, Table, TextStyle};
 use crate::session::Session;
-use crate::stats::{self, reason};
+use crate::stats::{self, Stats, reason};
 use metric::{Condition, Evaluation, Observation};
 use perfdata::PerfData;
 
@@ -69,7 +70,8 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let needs_interval = args.warn_if.iter().chain(&args.fail_if).any(|condition| condition.metric.needs_interval());
     let interval = needs_interval.then_some(args.interval);
     for (index, server) in client.servers().into_iter().enumerate() {
-        tasks.spawn(async move { (index, (observe(&server, interval).await, server)) });
+        let limit = session.options.timeout;
+        tasks.spawn(async move { (index, (observe(&server, interval, limit).await, server)) });
     }
     let mut observed = tasks.join_all().await;
     observed.sort_by_key(|(index, _)| *index);
@@ -79,18 +81,31 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     Ok(exit(&results, session.output.layout()))
 }
 
-async fn observe(server: &ServerHandle, interval: Option<Duration>) -> Result<Observation, remcache::Error> {
+async fn observe(
+    server: &ServerHandle,
+    interval: Option<Duration>,
+    limit: Duration,
+) -> Result<Observation, remcache::Error> {
     // The first no-op opens the connection, and would measure that.
     server.noop().await?;
     let asked = Instant::now();
     server.noop().await?;
     let ping = asked.elapsed();
     let begun = Instant::now();
-    let first = stats::fetch(server, "").await?;
+    let first = fetch_stats(server, limit).await?;
     let Some(interval) = interval else { return Ok(Observation { now: first, before: None, ping }) };
     tokio::time::sleep(interval).await;
-    let now = stats::fetch(server, "").await?;
+    let now = fetch_stats(server, limit).await?;
     Ok(Observation { now, before: Some((first, begun.elapsed())), ping })
+}
+
+/// Requests the statistics of a server; those of a proxy, which reports none, are empty.
+async fn fetch_stats(server: &ServerHandle, limit: Duration) -> Result<Stats, remcache::Error> {
+    let stats = stats::fetch(server, "").await;
+    match Availability::of(server, &stats, limit).await {
+        Availability::WithoutStats => Ok(Stats::default()),
+        Availability::Up | Availability::Down => stats,
+    }
 }
 
 fn evaluate(args: &Args, server: &ServerHandle, observation: Result<Observation, remcache::Error>) -> CheckResult {

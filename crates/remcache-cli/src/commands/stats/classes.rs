@@ -225,7 +225,7 @@ mod tests {
         let rows = [vec![Some(1), Some(10), Some(5), Some(1)], vec![Some(2), None, Some(9), Some(3)]];
         let rows: Vec<Values> = rows.into_iter().map(|row| [row, vec![None; 3]].concat()).collect();
         assert_eq!(ITEMS.total(rows.iter())[..4], [Some(3), Some(10), Some(9), Some(4)]);
-        let slabs = vec![vec![Some(96), Some(1), Some(2), Some(3), Some(4), Some(5)]];
+        let slabs = [vec![Some(96), Some(1), Some(2), Some(3), Some(4), Some(5)]];
         assert_eq!(SLABS.total(slabs.iter())[..2], [None, Some(1)]);
     }
 }

@@ -1,0 +1,139 @@
+//! Why a server evicts items: because it is full, or because its memory is in other slab classes.
+
+use super::{Finding, ServerInfo};
+use crate::output::number;
+use crate::stats::Stats;
+
+/// Reports evictions if more than a twentieth of the stored items were evicted, or some are right now.
+pub(super) fn evictions(info: &ServerInfo) -> Option<Finding> {
+    let (evicted, stored) = (info.general.number("evictions")?, info.general.number("total_items")?);
+    let rate = recent_rate(info);
+    let is_frequent = evicted > 0 && evicted.saturating_mul(20) > stored;
+    if !is_frequent && rate.is_none_or(|rate| rate == 0.0) {
+        return None;
+    }
+    let now = match rate {
+        Some(rate) if rate > 0.0 => format!(", {} a second now", number::rate(rate)),
+        Some(_) => ", none at the moment".into(),
+        None => String::new(),
+    };
+    let counted = format!("{} of {} stored items were evicted{now}", number::exact(evicted), number::exact(stored));
+    Some(match (used_percent(info), evicting_class(info)) {
+        (Some(used), Some(class)) if used < MOSTLY_USED => {
+            let problem = format!(
+                "{counted}, although memory is {used:.0} % used: slab class {} (items up to {}) has {} of {} pages",
+                class.number,
+                number::bytes(class.chunk_size),
+                number::exact(class.pages),
+                number::exact(class.all_pages),
+            );
+            Finding::new(problem, rebalancing_advice(&info.settings))
+        }
+        _ => Finding::new(counted, "its memory is too small: raise -m, add servers, or shorten TTLs"),
+    })
+}
+
+/// The percentage of used memory from which a server counts as full: pages are never filled completely.
+const MOSTLY_USED: f64 = 60.0;
+
+/// A slab class that evicts.
+#[derive(Debug, PartialEq, Eq)]
+struct EvictingClass<'s> {
+    number: &'s str,
+    chunk_size: u64,
+    pages: u64,
+    /// Pages of all classes.
+    all_pages: u64,
+}
+
+fn recent_rate(info: &ServerInfo) -> Option<f64> {
+    let (before, elapsed) = info.before.as_ref()?;
+    let evicted = info.general.number("evictions")?.checked_sub(before.number("evictions")?)?;
+    Some(evicted as f64 / elapsed.as_secs_f64().max(f64::MIN_POSITIVE))
+}
+
+fn used_percent(info: &ServerInfo) -> Option<f64> {
+    let limit = info.general.number("limit_maxbytes").filter(|&limit| limit > 0)?;
+    Some(100.0 * info.general.number("bytes")? as f64 / limit as f64)
+}
+
+/// The slab class that has evicted most.
+fn evicting_class(info: &ServerInfo) -> Option<EvictingClass<'_>> {
+    let evicted = info.items.iter().filter_map(|(name, value)| {
+        let class = name.strip_prefix("items:")?.strip_suffix(":evicted")?;
+        Some((value.parse::<u64>().ok().filter(|&evicted| evicted > 0)?, class))
+    });
+    let (_, number) = evicted.max()?;
+    let pages = |name: &str, value: &str| name.ends_with(":total_pages").then(|| value.parse::<u64>().ok())?;
+    Some(EvictingClass {
+        number,
+        chunk_size: info.slabs.number(&format!("{number}:chunk_size"))?,
+        pages: info.slabs.number(&format!("{number}:total_pages"))?,
+        all_pages: info.slabs.iter().filter_map(|(name, value)| pages(name, value)).sum(),
+    })
+}
+
+fn rebalancing_advice(settings: &Stats) -> &'static str {
+    match (settings.text("slab_reassign"), settings.text("slab_automove")) {
+        (Some("no"), _) => "other classes hold the memory: start it with -o slab_reassign,slab_automove",
+        (_, Some("0")) => {
+            "other classes hold the memory: start it with -o slab_automove=1, or run slabs automove 1 in remcache shell"
+        }
+        _ => {
+            "other classes hold the memory, and it moves pages only slowly: see remcache stats slabs; a restart frees them at once"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn info(used: &str, before: &str) -> ServerInfo {
+        let general = [("evictions", "60"), ("total_items", "1000"), ("bytes", used), ("limit_maxbytes", "100")];
+        let earlier = [("evictions", before)];
+        let items = [("items:5:evicted", "50"), ("items:7:evicted", "10"), ("items:9:evicted", "0")];
+        let slabs = [("5:chunk_size", "240"), ("5:total_pages", "1"), ("30:total_pages", "63")];
+        ServerInfo {
+            general: general.into_iter().collect(),
+            items: items.into_iter().collect(),
+            slabs: slabs.into_iter().collect(),
+            before: Some((earlier.into_iter().collect(), Duration::from_secs(2))),
+            ..ServerInfo::default()
+        }
+    }
+
+    #[test]
+    fn a_full_server_needs_memory() {
+        let finding = evictions(&info("90", "40")).unwrap();
+        assert_eq!(finding.problem, "60 of 1,000 stored items were evicted, 10 a second now");
+        assert!(finding.advice.contains("raise -m"), "{finding:?}");
+    }
+
+    #[test]
+    fn a_server_with_free_memory_has_it_in_other_slab_classes() {
+        let finding = evictions(&info("11", "60")).unwrap();
+        let expected = "60 of 1,000 stored items were evicted, none at the moment, although memory is 11 % used: \
+                        slab class 5 (items up to 240B) has 1 of 64 pages";
+        assert_eq!(finding.problem, expected);
+        assert!(!finding.advice.contains("raise -m") && finding.advice.contains("stats slabs"), "{finding:?}");
+        for (settings, word) in [([("slab_reassign", "no")], "slab_reassign"), ([("slab_automove", "0")], "automove 1")]
+        {
+            let info = ServerInfo { settings: settings.into_iter().collect(), ..info("11", "60") };
+            assert!(evictions(&info).unwrap().advice.contains(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn few_evictions_count_only_while_they_happen() {
+        let few = |before: &str| {
+            let general = [("evictions", "10"), ("total_items", "1000")];
+            let earlier = [("evictions", before)];
+            let before = Some((earlier.into_iter().collect(), Duration::from_secs(1)));
+            ServerInfo { general: general.into_iter().collect(), before, ..ServerInfo::default() }
+        };
+        assert_eq!(evictions(&few("10")), None);
+        assert!(evictions(&few("5")).unwrap().problem.ends_with("5.0 a second now"));
+    }
+}

@@ -1,0 +1,171 @@
+//! `doctor`: looks for known problems of the servers and of the connection to them, with advice.
+
+mod checks;
+mod evictions;
+
+use std::time::{Duration, Instant};
+
+use clap::Command;
+use remcache::{Error, ServerHandle};
+use tokio::task::JoinSet;
+
+use super::availability::Availability;
+use crate::context::Contexts;
+use crate::exit::{Exit, Outcome};
+use crate::output::{Cell, Column, Output, Record, Table, TextStyle};
+use crate::session::Session;
+use crate::stats::{self, Stats, reason};
+use crate::tally::Tally;
+use checks::CHECKS;
+
+/// Look for known problems of the servers and of the connection to them
+///
+/// It changes nothing. Exits with 0 if there are no findings, 8 if there are some, 3 or 4 if some or all
+/// servers are down, and 6 if they refuse the authentication or TLS fails.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+/// A problem, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Finding {
+    problem: String,
+    advice: String,
+}
+
+impl Finding {
+    fn new(problem: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { problem: problem.into(), advice: advice.into() }
+    }
+}
+
+/// A finding with the server, or the file, that it is about, and the name of the check.
+#[derive(Debug)]
+struct Report {
+    subject: String,
+    check: &'static str,
+    finding: Finding,
+}
+
+/// Statistics of a server, at the end of an interval.
+#[derive(Debug, Default)]
+struct ServerInfo {
+    general: Stats,
+    settings: Stats,
+    items: Stats,
+    slabs: Stats,
+    /// General statistics at the start of the interval, and its length.
+    before: Option<(Stats, Duration)>,
+}
+
+/// Result of examining a server.
+#[derive(Debug)]
+struct Examination {
+    reports: Vec<Report>,
+    /// Why the server could not be examined.
+    failure: Option<Error>,
+}
+
+/// Interval over which rates are measured.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+pub(crate) async fn run(_: &Args, session: &mut Session) -> Outcome {
+    let mut reports = context_problems(session.options.context.as_deref(), &session.definition());
+    let (client, limit) = (session.client()?, session.options.timeout);
+    let mut tasks = JoinSet::new();
+    for (index, server) in client.servers().into_iter().enumerate() {
+        tasks.spawn(async move { (index, examine(&server, limit).await) });
+    }
+    let mut examined = tasks.join_all().await;
+    examined.sort_by_key(|(index, _)| *index);
+    let servers = examined.len();
+    let affected = examined.iter().filter(|(_, examination)| !examination.reports.is_empty()).count();
+    let mut tally = Tally::default();
+    for (_, examination) in examined {
+        reports.extend(examination.reports);
+        match examination.failure {
+            Some(error) => tally.error(&error),
+            None => tally.answer(true),
+        }
+    }
+    print(&reports, affected, servers, &mut session.output)?;
+    Ok(match tally.exit_of_servers() {
+        Exit::Yes if !reports.is_empty() => Exit::Threshold,
+        exit => exit,
+    })
+}
+
+/// Checks the contexts file, and the context in use.
+fn context_problems(name: Option<&str>, definition: &Command) -> Vec<Report> {
+    let problems = match Contexts::read_if_any() {
+        Ok(contexts) => contexts.map(|contexts| contexts.problems(name, definition)).unwrap_or_default(),
+        // The parser's message is drawn over several lines.
+        Err(failure) => {
+            vec![failure.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ").trim().to_owned()]
+        }
+    };
+    let advice = "fix the contexts file; until then doctor ignores the context, and other commands fail in it";
+    let report = |problem| Report { subject: "contexts".into(), check: "file", finding: Finding::new(problem, advice) };
+    problems.into_iter().map(report).collect()
+}
+
+/// Runs all checks on a server.
+async fn examine(server: &ServerHandle, limit: Duration) -> Examination {
+    let report = |check, finding| Report { subject: server.name().to_owned(), check, finding };
+    match fetch(server, limit).await {
+        Ok(Some(info)) => {
+            let reports = CHECKS.iter().filter_map(|check| Some(report(check.name, (check.run)(&info)?)));
+            Examination { reports: reports.collect(), failure: None }
+        }
+        Ok(None) => {
+            let advice = "it may be a proxy: run doctor with the addresses of the servers behind it";
+            let finding = Finding::new("it is up, but reports no statistics", advice);
+            Examination { reports: vec![report("statistics", finding)], failure: None }
+        }
+        Err(error) => {
+            let advice = match Exit::of(&error) {
+                Exit::Auth => "check --tls, --user and --password-file, or the URL",
+                _ => "check that it is running, and its address: remcache ping",
+            };
+            let finding = Finding::new(reason(server, &error), advice);
+            Examination { reports: vec![report("reach", finding)], failure: Some(error) }
+        }
+    }
+}
+
+/// Requests the statistics of a server; `None` if it reports none.
+async fn fetch(server: &ServerHandle, limit: Duration) -> Result<Option<ServerInfo>, Error> {
+    let begun = Instant::now();
+    let first = stats::fetch(server, "").await;
+    let before = match Availability::of(server, &first, limit).await {
+        Availability::WithoutStats => return Ok(None),
+        Availability::Up | Availability::Down => first?,
+    };
+    let group = async |name| stats::fetch(server, name).await.unwrap_or_default();
+    let settings = group("settings").await;
+    tokio::time::sleep(INTERVAL).await;
+    let general = stats::fetch(server, "").await?;
+    let before = Some((before, begun.elapsed()));
+    Ok(Some(ServerInfo { general, settings, items: group("items").await, slabs: group("slabs").await, before }))
+}
+
+fn print(reports: &[Report], affected: usize, servers: usize, output: &mut Output) -> std::io::Result<()> {
+    if !output.is_text() {
+        let mut records = output.records(&["server", "about", "finding", "advice"])?;
+        for Report { subject, check, finding } in reports {
+            let record = Record::new().with("server", &**subject).with("about", *check);
+            records.push(record.with("finding", &*finding.problem).with("advice", &*finding.advice))?;
+        }
+        return records.end();
+    }
+    let columns = [Column::left("SERVER").shrinkable(), Column::left("ABOUT"), Column::left("FINDING")];
+    let mut table = Table::new(columns);
+    for Report { subject, check, finding } in reports {
+        table.row([Cell::new(subject), Cell::new(check).style(TextStyle::Warning), Cell::new(&finding.problem)]);
+        let advice = Cell::new(&finding.advice).style(TextStyle::Faint);
+        table.row([Cell::default(), Cell::default(), advice.spanning()]);
+    }
+    if !reports.is_empty() {
+        output.table(&table)?;
+    }
+    output.line(format_args!("servers: {servers} examined, {affected} with findings"))
+}
