@@ -22,7 +22,7 @@
 //! # Ok::<(), remcache_distribution::RingError>(())
 //! ```
 //!
-//! [Which client is which distribution, and what a new fleet should take](https://docs.rs/remcache/latest/remcache/_documentation/placement).
+//! [Which client is which distribution, and what a new fleet should take](https://github.com/remcache/remcache/blob/main/docs/placement.md).
 //!
 //! To add a client: one row in `spec_table.rs`.
 //! A row says how servers are written down, how many points they have, how points and keys are hashed, and which point a

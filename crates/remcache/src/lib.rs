@@ -180,7 +180,7 @@
 //! A key belongs to one server.
 //! [`Distribution::KETAMA`](distribution::Distribution::KETAMA), the default, is the ring of libmemcached with weights, point for point: clients that use it find each other's items.
 //! [`Distribution::REMCACHED`](distribution::Distribution::REMCACHED) is what the Ruby gem remcached did: the key as a number, modulo the servers that are connected.
-//! There is [one for each client in wide use](_documentation::placement), by its name: `distribution=twemproxy`.
+//! There is [one for each client in wide use](https://github.com/remcache/remcache/blob/main/docs/placement.md), by its name: `distribution=twemproxy`.
 //!
 //! **When a server dies**, its keys fail as `Disconnected` at once, and nobody else's do.
 //! With ketama no key moves, so no stale value shows when the server returns; with `remcached` nearly all keys move, as in the gem.
@@ -252,14 +252,14 @@
 //!
 //! # More
 //!
-//! [What is guaranteed, and which test proves it](_documentation::guarantees) ·
-//! [where keys live, and how to share a cache with other clients](_documentation::placement) ·
-//! [other clients on the same servers, live](_documentation::interop) ·
-//! [the binary protocol, as servers speak it](_documentation::protocol) ·
-//! [TLS and passwords](_documentation::security) ·
-//! [values: flags, and what other clients write](_documentation::values) ·
-//! [what each wire can do](_documentation::wires) ·
-//! [caching: fetch, locks and limiters, and what they guarantee](_documentation::caching)
+//! [What is guaranteed, and which test proves it](https://github.com/remcache/remcache/blob/main/docs/guarantees.md) ·
+//! [where keys live, and how to share a cache with other clients](https://github.com/remcache/remcache/blob/main/docs/placement.md) ·
+//! [other clients on the same servers, live](https://github.com/remcache/remcache/blob/main/docs/interop.md) ·
+//! [the binary protocol, as servers speak it](https://github.com/remcache/remcache/blob/main/docs/protocol.md) ·
+//! [TLS and passwords](https://github.com/remcache/remcache/blob/main/docs/security.md) ·
+//! [values: flags, and what other clients write](https://github.com/remcache/remcache/blob/main/docs/values.md) ·
+//! [what each wire can do](https://github.com/remcache/remcache/blob/main/docs/protocols.md) ·
+//! [caching: fetch, locks and limiters, and what they guarantee](https://github.com/remcache/remcache/blob/main/docs/caching.md)
 
 #[cfg(feature = "blocking")]
 pub mod blocking;
@@ -294,43 +294,38 @@ pub use proto::{Delivery, Key, Reply, Request, Status, Ttl};
 pub use result::{Change, Counter, Item};
 pub use server::ServerHandle;
 
-/// Documents beside the code.
-#[cfg(doc)]
-pub mod _documentation {
-    #[doc = include_str!("../docs/caching.md")]
-    pub mod caching {}
-
-    #[doc = include_str!("../docs/guarantees.md")]
-    pub mod guarantees {}
-
-    #[doc = include_str!("../docs/interop.md")]
-    pub mod interop {}
-
-    #[doc = include_str!("../docs/placement.md")]
-    pub mod placement {}
-
-    #[doc = include_str!("../docs/protocol.md")]
-    pub mod protocol {}
-
-    // Its programs are tests, and need TLS.
-    #[cfg_attr(any(not(doctest), feature = "tls"), doc = include_str!("../docs/security.md"))]
-    pub mod security {}
-    #[doc = include_str!("../docs/values.md")]
-    pub mod values {}
-
-    #[doc = include_str!("../docs/wires.md")]
-    pub mod wires {}
-}
-
-/// The programs in the READMEs are tests too.
+/// Compiles and runs the examples of the guides and READMEs as doc tests.
 #[cfg(doctest)]
-mod readmes {
+mod documents {
     #[doc = include_str!("../../../README.md")]
-    struct OfTheProject;
+    struct Readme;
 
     #[doc = include_str!("../README.md")]
-    struct OfTheCrate;
+    struct CrateReadme;
 
     #[doc = include_str!("../../remcache-server/README.md")]
-    struct OfTheServer;
+    struct ServerReadme;
+
+    #[doc = include_str!("../../../docs/caching.md")]
+    struct Caching;
+
+    #[doc = include_str!("../../../docs/guarantees.md")]
+    struct Guarantees;
+
+    #[doc = include_str!("../../../docs/placement.md")]
+    struct Placement;
+
+    #[doc = include_str!("../../../docs/protocol.md")]
+    struct Protocol;
+
+    #[doc = include_str!("../../../docs/protocols.md")]
+    struct Protocols;
+
+    // Its examples need TLS.
+    #[cfg(feature = "tls")]
+    #[doc = include_str!("../../../docs/security.md")]
+    struct Security;
+
+    #[doc = include_str!("../../../docs/values.md")]
+    struct Values;
 }

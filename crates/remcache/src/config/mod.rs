@@ -150,7 +150,7 @@ impl Config {
     /// Where keys are placed (default: `ketama`, libmemcached's weighted ring).
     ///
     /// Clients that share servers must agree on it: with another one nearly every key is a miss.
-    /// [Which client is which distribution](crate::_documentation::placement).
+    /// [Which client is which distribution](https://github.com/remcache/remcache/blob/main/docs/placement.md).
     #[must_use]
     pub fn distribution(self, distribution: Distribution) -> Self {
         Self { distribution, ..self }

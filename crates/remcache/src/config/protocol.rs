@@ -22,7 +22,7 @@ use crate::proto::Wire;
 /// wrong costs a connection: servers of the binary wire alone close one that begins with text.
 /// Requests wait meanwhile, with their deadlines and within the limits of the connection, and what the
 /// wire cannot do is refused as soon as it is known, before it is sent.
-/// [What each wire can do](crate::_documentation::wires) is in a table.
+/// [What each wire can do](https://github.com/remcache/remcache/blob/main/docs/protocols.md) is in a table.
 ///
 /// ```
 /// use remcache::Config;

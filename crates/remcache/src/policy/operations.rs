@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_documents_print_this_table() {
-        let text = include_str!("../../docs/guarantees.md");
+        let text = include_str!("../../../../docs/guarantees.md");
         assert!(text.contains(&printed()), "docs/guarantees.md should have:\n{}", printed());
     }
 

@@ -37,7 +37,7 @@
 //!   keeps what was done: the loaded value goes to those who asked before, and is not stored.
 //! - **The cache is no reason to fail.** Where it is away the loader runs, in one process one at a time.
 //!
-//! [The document on caching](crate::_documentation::caching) has these as guarantees, with the tests that
+//! [The document on caching](https://github.com/remcache/remcache/blob/main/docs/caching.md) has these as guarantees, with the tests that
 //! prove them.
 //!
 //! ## What stands under the key

@@ -639,6 +639,6 @@ fn the_document_has_the_table_of_all_distributions() {
     };
     let rows: String = Distribution::all().map(row).collect();
     let table = format!("| name | other names | hash | what it is |\n|---|---|---|---|\n{rows}");
-    let document = include_str!("../../docs/placement.md");
+    let document = include_str!("../../../../docs/placement.md");
     assert!(document.contains(&table), "docs/placement.md should have this table:\n{table}");
 }

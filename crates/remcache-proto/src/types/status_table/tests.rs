@@ -156,6 +156,6 @@ fn document() -> String {
 
 #[test]
 fn the_document_shows_the_table() {
-    let (text, table) = (include_str!("../../../../remcache/docs/wires.md"), document());
-    assert!(text.contains(&table), "docs/wires.md does not show this table:\n{table}");
+    let (text, table) = (include_str!("../../../../../docs/protocols.md"), document());
+    assert!(text.contains(&table), "docs/protocols.md does not show this table:\n{table}");
 }

@@ -15,7 +15,7 @@ use table::{LAYOUTS, Layout};
 
 /// What another client writes into flags and values.
 ///
-/// [The document](crate::_documentation::values) has the tables, and the versions they were held
+/// [The document](https://github.com/remcache/remcache/blob/main/docs/values.md) has the tables, and the versions they were held
 /// against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

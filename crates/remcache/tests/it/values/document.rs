@@ -2,7 +2,7 @@
 
 use remcache::value::{Compression, Convention, Flags, Format};
 
-const DOCUMENT: &str = include_str!("../../../docs/values.md");
+const DOCUMENT: &str = include_str!("../../../../../docs/values.md");
 
 /// The cells of every row of every table.
 fn rows() -> impl Iterator<Item = Vec<&'static str>> {

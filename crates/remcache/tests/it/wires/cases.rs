@@ -1,4 +1,4 @@
-//! The cases of the conformance suite, in the order of the table in docs/wires.md.
+//! The cases of the conformance suite, in the order of the table in docs/protocols.md.
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -200,8 +200,8 @@ const COMMAND: &str =
 
 #[test]
 fn the_table_in_the_document_is_what_the_suite_prints() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/wires.md");
-    let text = fs::read_to_string(&path).expect("docs/wires.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/protocols.md");
+    let text = fs::read_to_string(&path).expect("docs/protocols.md");
     let (before, rest) = text.split_once(BEGIN).expect("where the table begins");
     let (_, after) = rest.split_once(END).expect("where the table ends");
     let expected = format!("{before}{BEGIN}\n{}\n{END}{after}", table());
