@@ -30,12 +30,20 @@ pub(crate) fn run_all() -> Result<(), Failure> {
 
 fn steps(has_nextest: bool) -> Vec<Step> {
     if !has_nextest {
-        return vec![Step::cargo("tests", ["test"]).args(ALL)];
+        return vec![Step::cargo("tests", ["test"]).args(ALL), concurrency_tests()];
     }
     // nextest runs the tests of all binaries in parallel, but not those of the documentation.
     let binaries = Step::cargo("tests", ["nextest", "run"]).args(ALL);
     let documentation = Step::cargo("documentation tests", ["test", "--doc"]).args(ALL);
-    vec![binaries, documentation]
+    vec![binaries, documentation, concurrency_tests()]
+}
+
+/// The tests that run on shuttle, which schedules their threads.
+///
+/// They have another target directory, because another `RUSTFLAGS` would rebuild everything in the usual one.
+pub(crate) fn concurrency_tests() -> Step {
+    let cargo = ["test", "--target-dir", "target/shuttle", "-p", "remcache", "--lib", "concurrency_tests"];
+    Step::cargo("concurrency tests", cargo).env("RUSTFLAGS", "--cfg shuttle")
 }
 
 fn has_nextest() -> bool {
@@ -89,7 +97,7 @@ mod tests {
     #[test]
     fn the_tests_of_the_documentation_are_run_with_and_without_nextest() {
         let lines = |has_nextest| steps(has_nextest).iter().map(Step::line).collect::<Vec<_>>();
-        assert_eq!(lines(false), ["cargo test --workspace --all-features --no-fail-fast"]);
+        assert_eq!(lines(false)[0], "cargo test --workspace --all-features --no-fail-fast");
         assert!(lines(true).iter().any(|line| line.starts_with("cargo test --doc --workspace")), "{:?}", lines(true));
     }
 }

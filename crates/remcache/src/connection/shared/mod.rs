@@ -4,7 +4,7 @@
 //! output, takes a slot, and wakes the driver only if that sleeps. The driver settles all replies
 //! that one read gave under one lock, and wakes the callers after. No lock is held across I/O.
 
-#[cfg(test)]
+#[cfg(all(test, shuttle))]
 pub(crate) mod concurrency_tests;
 pub(crate) mod task_side;
 
