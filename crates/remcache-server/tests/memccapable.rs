@@ -1,4 +1,4 @@
-//! libmemcached's own test of a server, on both wires, run against the embedded server.
+//! Runs `memccapable`, the server test of libmemcached, against the embedded server.
 
 use std::process::Command;
 
@@ -8,22 +8,24 @@ use tokio::runtime::Runtime;
 const TESTS: usize = 27;
 
 #[test]
-fn memccapable_passes_all_its_binary_tests() {
-    passes("-b", TESTS);
+fn memccapable_passes_all_binary_tests() {
+    check("-b", TESTS);
 }
 
 #[test]
-fn memccapable_passes_all_its_text_tests() {
-    passes("-a", TESTS);
+fn memccapable_passes_all_text_tests() {
+    check("-a", TESTS);
 }
 
-fn passes(wire: &str, tests: usize) {
+fn check(protocol: &str, tests: usize) {
     let runtime = Runtime::new().expect("a runtime");
     let server = runtime.block_on(Server::start()).expect("a loopback port");
     let output = Command::new("memccapable")
-        .args([wire, "-h", "127.0.0.1", "-p", &server.port().to_string()])
+        .args([protocol, "-h", "127.0.0.1", "-p", &server.port().to_string()])
         .output()
-        .unwrap_or_else(|error| panic!("memccapable ({error}): apt-get install -y libmemcached-tools"));
+        .unwrap_or_else(|error| {
+            panic!("cannot run memccapable: {error}; install it with `apt-get install libmemcached-tools`")
+        });
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     assert!(output.status.success(), "{text}");

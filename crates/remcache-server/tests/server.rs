@@ -1,4 +1,4 @@
-//! The server as a whole: its life, its address, its counters, its limits.
+//! Tests of the lifecycle, addresses, counters and limits of the server.
 
 mod support;
 
@@ -12,61 +12,61 @@ use support::{Client, End, get, noop, request, set, set_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-async fn started() -> Server {
+async fn start() -> Server {
     Server::start().await.expect("a loopback port")
 }
 
 #[tokio::test]
-async fn a_stopped_server_refuses_and_comes_back_empty_at_its_address() {
-    let server = started().await;
+async fn a_stopped_server_refuses_connections_and_restarts_empty_at_its_address() {
+    let server = start().await;
     let address = server.address();
     let mut client = Client::connect(&server).await;
-    client.ask(&set(1, "k", b"v")).await;
+    client.request(&set(1, "k", b"v")).await;
     assert_eq!((server.items(), server.connections(), server.requests()), (1, 1, 1));
     server.stop().await;
     assert_eq!(server.connections(), 0);
-    let refused = TcpStream::connect(&address).await.expect_err("nobody listens");
+    let refused = TcpStream::connect(&address).await.expect_err("connections are refused");
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     client.rest().await;
     server.restart().await.expect("the port is kept");
     assert_eq!(server.address(), address);
     assert_eq!((server.items(), server.requests()), (0, 0));
     let mut client = Client::connect(&server).await;
-    assert_eq!(client.ask(&set(1, "k", b"v")).await.header.cas, 1, "as a process that was started again");
+    assert_eq!(client.request(&set(1, "k", b"v")).await.header.cas, 1, "CAS values start again");
 }
 
 #[tokio::test]
-async fn a_server_comes_back_with_its_items_if_asked_to() {
-    let server = started().await;
-    Client::connect(&server).await.ask(&set(1, "k", b"v")).await;
+async fn a_server_can_restart_with_its_items() {
+    let server = start().await;
+    Client::connect(&server).await.request(&set(1, "k", b"v")).await;
     server.restart_with_items().await.expect("the port is kept");
-    assert_eq!(Client::connect(&server).await.ask(&get(2, "k")).await.value, "v");
+    assert_eq!(Client::connect(&server).await.request(&get(2, "k")).await.value, "v");
 }
 
 #[tokio::test]
-async fn a_running_server_is_started_again_with_its_connections_closed() {
-    let server = started().await;
+async fn restarting_a_running_server_closes_its_connections() {
+    let server = start().await;
     let mut client = Client::connect(&server).await;
-    client.ask(&noop(1)).await;
+    client.request(&noop(1)).await;
     server.restart().await.expect("the port is kept");
     client.rest().await;
-    Client::connect(&server).await.ask(&noop(2)).await;
+    Client::connect(&server).await.request(&noop(2)).await;
     assert_eq!((server.connections(), server.accepted()), (1, 1));
 }
 
 #[tokio::test]
-async fn a_dropped_server_listens_no_more() {
-    let server = started().await;
+async fn a_dropped_server_stops_listening() {
+    let server = start().await;
     let address = server.address();
     let mut client = Client::connect(&server).await;
-    client.ask(&noop(1)).await;
+    client.request(&noop(1)).await;
     drop(server);
     assert!(TcpStream::connect(address).await.is_err());
     client.rest().await;
 }
 
 #[test]
-fn a_server_can_be_dropped_outside_of_its_runtime() {
+fn a_server_can_be_dropped_outside_its_runtime() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let server = runtime.block_on(Server::start()).expect("a loopback port");
     let address = server.address();
@@ -74,62 +74,62 @@ fn a_server_can_be_dropped_outside_of_its_runtime() {
     assert!(std::net::TcpStream::connect(address).is_err());
 }
 
-/// A client that tries again and again could be given that very port for its own end, and so meet
-/// itself or keep the port.
+/// Without the reservation, the system could assign the port to the client's own socket when it reconnects: it would
+/// connect to itself, or keep the server from listening.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn the_port_of_a_stopped_server_is_given_to_nobody_else() {
-    let server = started().await;
+async fn the_port_of_a_stopped_server_stays_reserved() {
+    let server = start().await;
     server.stop().await;
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     let address = server.address().parse().expect("an address");
     let error = socket.bind(address).expect_err("it is reserved");
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
     server.restart().await.expect("the port is kept");
-    Client::connect(&server).await.ask(&noop(1)).await;
+    Client::connect(&server).await.request(&noop(1)).await;
 }
 
 #[tokio::test]
-async fn an_occupied_port_is_named() {
-    let first = started().await;
+async fn an_error_names_the_port_that_is_in_use() {
+    let first = start().await;
     let error = Server::builder().port(first.port()).start().await.expect_err("it is taken");
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
     assert!(error.to_string().contains(&first.address()), "{error}");
 }
 
 #[tokio::test]
-async fn an_impossible_item_size_is_named() {
+async fn an_error_names_an_invalid_item_size() {
     let error = Server::builder().item_size_max(10).start().await.expect_err("it is too small");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("10 bytes"), "{error}");
 }
 
 #[tokio::test]
-async fn other_addresses() {
+async fn a_server_listens_on_ipv6() {
     let server = Server::builder().ip(Ipv6Addr::LOCALHOST).start().await.expect("IPv6 on the loopback interface");
     assert_eq!(server.address(), format!("[::1]:{}", server.port()));
-    Client::connect(&server).await.ask(&noop(1)).await;
+    Client::connect(&server).await.request(&noop(1)).await;
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_unix_socket_is_made_replaced_and_removed() {
+async fn a_unix_socket_is_created_replaced_and_removed() {
     let directory = remcache_testkit::scratch();
     let path = directory.path().join("socket");
-    // What an earlier server left.
+    // A socket that an earlier server left.
     drop(std::os::unix::net::UnixListener::bind(&path).expect("a fresh path"));
     let server = Server::builder().unix_path(&path).start().await.expect("a path");
     assert_eq!(server.address(), path.display().to_string());
-    let mut stream = tokio::net::UnixStream::connect(&path).await.expect("it listens");
-    stream.write_all(&noop(7)).await.expect("it reads");
+    let mut stream = tokio::net::UnixStream::connect(&path).await.expect("the server listens");
+    stream.write_all(&noop(7)).await.expect("the server reads");
     let mut reply = [0; 24];
-    stream.read_exact(&mut reply).await.expect("it answers");
+    stream.read_exact(&mut reply).await.expect("the server answers");
     assert_eq!(reply[15], 7);
     server.inject(remcache_server::Fault::RefuseConnections);
-    let refused = tokio::net::UnixStream::connect(&path).await.expect_err("nobody listens");
+    let refused = tokio::net::UnixStream::connect(&path).await.expect_err("connections are refused");
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-    server.clear_faults().expect("the path is ours");
-    tokio::net::UnixStream::connect(&path).await.expect("it listens");
+    server.clear_faults().expect("the path is kept");
+    tokio::net::UnixStream::connect(&path).await.expect("the server listens");
     server.stop().await;
     assert!(!path.exists());
     server.restart().await.expect("the path is free");
@@ -140,49 +140,49 @@ async fn a_unix_socket_is_made_replaced_and_removed() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_file_that_is_no_socket_stays() {
+async fn a_file_that_is_not_a_socket_is_kept() {
     let directory = remcache_testkit::scratch();
     let path = directory.path().join("file");
     std::fs::write(&path, "mine").expect("a fresh path");
     assert!(Server::builder().unix_path(&path).start().await.is_err());
-    assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "mine");
+    assert_eq!(std::fs::read_to_string(&path).expect("the file exists"), "mine");
 }
 
 #[tokio::test]
-async fn items_expire_by_the_clock_that_is_given() {
+async fn items_expire_by_the_manual_clock() {
     let clock = ManualClock::new();
     let server = Server::builder().clock(&clock).start().await.expect("a loopback port");
     let mut client = Client::connect(&server).await;
-    client.ask(&set_until(1, "k", 3600)).await;
+    client.request(&set_until(1, "k", 3600)).await;
     clock.advance(Duration::from_secs(3599));
-    assert_eq!(client.ask(&get(2, "k")).await.header.status(), Status::NoError);
+    assert_eq!(client.request(&get(2, "k")).await.header.status(), Status::NoError);
     clock.advance(Duration::from_secs(1));
-    assert_eq!(client.ask(&get(3, "k")).await.header.status(), Status::KeyNotFound);
+    assert_eq!(client.request(&get(3, "k")).await.header.status(), Status::KeyNotFound);
 }
 
 #[tokio::test]
-async fn what_is_too_many_is_told_and_closed() {
+async fn connections_beyond_the_limit_get_an_error_and_are_closed() {
     let server = Server::builder().max_connections(1).start().await.expect("a loopback port");
     let mut first = Client::connect(&server).await;
-    first.ask(&noop(1)).await;
-    let (words, end) = Client::connect(&server).await.rest().await;
-    assert_eq!((&words[..], end), (&b"ERROR Too many open connections\r\n"[..], End::Fin));
+    first.request(&noop(1)).await;
+    let (line, end) = Client::connect(&server).await.rest().await;
+    assert_eq!((&line[..], end), (&b"ERROR Too many open connections\r\n"[..], End::Fin));
     first.send(&request(0x17, 2, &[], "", &[])).await;
     first.rest().await;
     while server.connections() > 0 {
         tokio::task::yield_now().await;
     }
-    Client::connect(&server).await.ask(&noop(3)).await;
+    Client::connect(&server).await.request(&noop(3)).await;
 }
 
-/// A client that writes all it has before it reads: 200 MB of replies to 2.6 MB of requests, to
-/// small buffers. The server must neither stall nor take them all into memory.
+/// The client writes all its requests before it reads: 200 MB of replies to 2.6 MB of requests. The server must neither
+/// stall nor hold all replies in memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_long_pipeline_of_large_replies_comes_through_in_order() {
-    let server = started().await;
+async fn a_long_pipeline_of_large_replies_arrives_in_order() {
+    let server = start().await;
     let mut client = Client::connect(&server).await;
     let value = vec![7; 20_000];
-    client.ask(&set(0, "k", &value)).await;
+    client.request(&set(0, "k", &value)).await;
     let count = 10_000_u32;
     let (mut reader, mut writer) = client.stream.into_split();
     let requests: Vec<u8> = (1..=count).flat_map(|opaque| get(opaque, "k")).collect();
@@ -197,20 +197,20 @@ async fn a_long_pipeline_of_large_replies_comes_through_in_order() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_reads_is_read_no_further() {
-    let server = started().await;
+async fn the_server_stops_reading_from_a_client_that_never_reads() {
+    let server = start().await;
     let mut client = Client::connect(&server).await;
-    client.ask(&set(0, "k", &vec![7; 500_000])).await;
+    client.request(&set(0, "k", &vec![7; 500_000])).await;
     let requests: Vec<u8> = (0..200_000).flat_map(|opaque| get(opaque, "k")).collect();
-    // What the sockets' buffers hold is a few megabytes at most: some replies, no more.
+    // The socket buffers hold a few megabytes, which is some of the replies.
     let all = tokio::time::timeout(Duration::from_millis(500), client.stream.write_all(&requests)).await;
     assert!(server.requests() < 100, "{} requests were executed", server.requests());
     drop(all);
 }
 
 #[tokio::test]
-async fn half_a_conversation_is_answered_to_its_end() {
-    let server = started().await;
+async fn all_requests_are_answered_after_the_client_shuts_down_its_sending_side() {
+    let server = start().await;
     let mut client = Client::connect(&server).await;
     let requests: Vec<u8> = (0..20_000).flat_map(noop).collect();
     let (mut reader, mut writer) = client.stream.split();
@@ -220,16 +220,16 @@ async fn half_a_conversation_is_answered_to_its_end() {
     };
     let mut replies = Vec::new();
     let (_, read) = tokio::join!(write, reader.read_to_end(&mut replies));
-    assert_eq!(read.expect("an end in order"), 20_000 * 24);
+    assert_eq!(read.expect("the connection is closed in order"), 20_000 * 24);
 }
 
 #[tokio::test]
-async fn statistics_tell_what_happened() {
+async fn statistics_count_operations() {
     let server = Server::builder().version("1.6.99-test").start().await.expect("a loopback port");
     let mut client = Client::connect(&server).await;
-    client.ask(&set(1, "k", b"v")).await;
-    client.ask(&get(2, "k")).await;
-    client.ask(&get(3, "missing")).await;
+    client.request(&set(1, "k", b"v")).await;
+    client.request(&get(2, "k")).await;
+    client.request(&get(3, "missing")).await;
     client.send(&request(0x10, 4, &[], "", &[])).await;
     let mut statistics = std::collections::HashMap::new();
     loop {

@@ -1,5 +1,5 @@
-//! All vectors, replayed against the embedded server as 1.6.18 and as 1.6.45: byte for byte what
-//! memcached answered, but for the differences in the tables.
+//! Replays all vectors against the embedded server as 1.6.18 and as 1.6.45. It must answer byte for byte like memcached,
+//! except for the differences in the tables.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,93 +12,93 @@ use remcache_testkit::vectors::{
 };
 use tokio::runtime::{Handle, Runtime};
 
-/// Where the server differs on purpose, and why.
+/// Vectors on which the server differs on purpose, with the reason.
 const DIFFERENCES: &[(&str, &str)] = &[
-    ("bin/stat_items_one_item", "tells only what means something without LRU segments"),
+    ("bin/stat_items_one_item", "reports only what exists without LRU segments"),
     ("bin/sasl_list", "offers PLAIN only"),
     ("bin/sasl_list_after_auth_deauthenticates", "offers PLAIN only"),
     ("bin/sasl_auth_cram_md5", "offers PLAIN only"),
 ];
 
-/// Vectors on which 1.6.18 and 1.6.45 differ, and the server does as the newer one.
+/// Vectors on which 1.6.18 and 1.6.45 differ and the server always behaves like the newer one.
 const AS_NEWER: &[(&str, &str)] = &[
-    ("bin/stat_sizes_enable", "the older answers without an end, and clients hang"),
-    ("text/stats_sizes_enable", "the older answers without an end, and clients hang"),
-    ("bin/body_len_ffffffff_set", "bodies above 1 GiB are refused at once"),
-    ("bin/body_len_80000000_set", "bodies above 1 GiB are refused at once"),
-    ("bin/body_len_7fffffff_set", "bodies above 1 GiB are refused at once"),
-    ("bin/body_len_40000001_set", "bodies above 1 GiB are refused at once"),
-    ("bin/body_len_ffffffff_unknown", "bodies above 1 GiB are refused at once"),
-    ("bin/body_len_80000000_unknown", "bodies above 1 GiB are refused at once"),
+    ("bin/stat_sizes_enable", "the older version sends no end, so clients hang"),
+    ("text/stats_sizes_enable", "the older version sends no end, so clients hang"),
+    ("bin/body_len_ffffffff_set", "bodies above 1 GiB are refused before they are read"),
+    ("bin/body_len_80000000_set", "bodies above 1 GiB are refused before they are read"),
+    ("bin/body_len_7fffffff_set", "bodies above 1 GiB are refused before they are read"),
+    ("bin/body_len_40000001_set", "bodies above 1 GiB are refused before they are read"),
+    ("bin/body_len_ffffffff_unknown", "bodies above 1 GiB are refused before they are read"),
+    ("bin/body_len_80000000_unknown", "bodies above 1 GiB are refused before they are read"),
 ];
 
 #[test]
-fn vectors_hold_but_for_the_differences() {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+fn vectors_hold_except_for_the_differences() {
+    let _guard = REPLAY_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = Runtime::new().expect("a runtime");
     let all: Vec<&Vector> = vectors().iter().collect();
-    let failures = in_parallel(&all, |vector| compare(vector, &replayed(vector, runtime.handle())).err());
+    let failures = in_parallel(&all, |vector| compare(vector, &replay_default(vector, runtime.handle())).err());
     let differing: BTreeSet<&str> = failures.iter().map(|(name, _)| *name).collect();
     let expected: BTreeSet<&str> = DIFFERENCES.iter().map(|(name, _)| *name).collect();
     let unexpected: Vec<&String> =
         failures.iter().filter(|(name, _)| !expected.contains(name)).map(|(_, failure)| failure).collect();
     assert!(unexpected.is_empty(), "{} vectors differ:\n{unexpected:#?}", unexpected.len());
     let agreeing: Vec<&&str> = expected.difference(&differing).collect();
-    assert!(agreeing.is_empty(), "these differ no longer, strike them from the table: {agreeing:?}");
-    assert!(expected.len() * 50 <= all.len(), "at least 98 of 100 vectors must hold");
+    assert!(agreeing.is_empty(), "these no longer differ, remove them from the table: {agreeing:?}");
+    assert!(expected.len() * 50 <= all.len(), "at least 98 % of the vectors must hold");
 }
 
-/// Where the server does not do as 1.6.45 although it says that it is that version.
+/// Vectors on which the server differs from 1.6.45 when it emulates that version.
 const NOT_AS_NEWER: &[(&str, &str)] = &[
-    ("meta/mn_bare_lf", "a bare line feed ends a line here whatever the version"),
-    ("text/stats_prefix_r", "words of statistics are not taken by their beginnings"),
-    ("text/stats_prefix_s", "words of statistics are not taken by their beginnings"),
+    ("meta/mn_bare_lf", "a bare line feed ends a line in every version here"),
+    ("text/stats_prefix_r", "statistics groups are not matched by prefix here"),
+    ("text/stats_prefix_s", "statistics groups are not matched by prefix here"),
 ];
 
 #[test]
 fn vectors_of_the_newer_version_hold_for_a_server_of_that_version() {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _guard = REPLAY_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = Runtime::new().expect("a runtime");
     let all: Vec<&Vector> = vectors().iter().collect();
-    let newest = |vector: &Vector| order(vector).version("1.6.45");
+    let newest = |vector: &Vector| builder(vector).version("1.6.45");
     let differing = in_parallel(&all, |vector| {
-        let replayed = replayed_by(newest(vector), vector, runtime.handle());
+        let replayed = replay_on(newest(vector), vector, runtime.handle());
         as_newer(vector, &replayed).err()
     });
     let expected = || DIFFERENCES.iter().chain(NOT_AS_NEWER).map(|(name, _)| *name);
     let unexpected: Vec<_> = differing.iter().filter(|(name, _)| !expected().any(|known| known == *name)).collect();
     assert!(unexpected.is_empty(), "{} vectors differ:\n{unexpected:#?}", unexpected.len());
     let agreeing: Vec<_> = expected().filter(|known| !differing.iter().any(|(name, _)| name == known)).collect();
-    assert!(agreeing.is_empty(), "these differ no longer, strike them from the table: {agreeing:?}");
+    assert!(agreeing.is_empty(), "these no longer differ, remove them from the table: {agreeing:?}");
 }
 
-/// The very bytes of 1.6.45, and the connection's state after them.
+/// Compares with the exact bytes of 1.6.45 and the state of the connection after them.
 fn as_newer(vector: &Vector, replayed: &Replayed) -> Result<(), String> {
     let Some(newer) = &vector.newer else {
         vector.check(replayed)?;
-        // What tells the version is told apart by nothing else.
-        let tells_version = vector.reply.windows(6).any(|bytes| bytes == b"1.6.18");
-        return if tells_version || vector.variable.is_some() { Ok(()) } else { compare(vector, replayed) };
+        // Replies that contain the version differ in nothing else.
+        let has_version = vector.reply.windows(6).any(|bytes| bytes == b"1.6.18");
+        return if has_version || vector.variable.is_some() { Ok(()) } else { compare(vector, replayed) };
     };
-    // Where the older version may answer nothing at all, the replay looks no further.
+    // If the older version may send nothing, the replay does not check the connection afterwards.
     let state_fits = [newer.after, After::OutOfStep].contains(&replayed.after);
     if state_fits && (vector.variable.is_some() && vector.check(replayed).is_ok() || newer.reply == replayed.reply) {
         return Ok(());
     }
-    Err(format!("wanted exactly {}, got {}", newer.reply.escape_ascii(), replayed.reply.escape_ascii()))
+    Err(format!("expected exactly {}, got {}", newer.reply.escape_ascii(), replayed.reply.escape_ascii()))
 }
 
 #[test]
-fn where_the_newer_version_is_followed_it_does_something_else() {
+fn the_newer_version_answers_differently_where_it_is_followed() {
     for (name, reason) in AS_NEWER {
         let vector = vectors().iter().find(|vector| vector.name == *name).expect(name);
-        let newer = vector.newer.as_ref().expect("the newer version does something else");
+        let newer = vector.newer.as_ref().expect("the newer version answers differently");
         assert_ne!(newer.reply, vector.reply, "{name}: {reason}");
     }
 }
 
-/// Stricter than [`Vector::check`] where nothing varies: the very bytes, CAS numbers included, of
-/// 1.6.18, or of the newer version where the table says so.
+/// Compares more strictly than [`Vector::check`]: if nothing in the reply varies, it must have the exact bytes, including
+/// CAS values, of 1.6.18, or of the newer version where the table says so.
 fn compare(vector: &Vector, replayed: &Replayed) -> Result<(), String> {
     vector.check(replayed)?;
     let newer = AS_NEWER.iter().any(|(name, _)| *name == vector.name).then_some(vector.newer.as_ref()).flatten();
@@ -106,18 +106,18 @@ fn compare(vector: &Vector, replayed: &Replayed) -> Result<(), String> {
     if vector.variable.is_some() || replayed.reply == *expected {
         return Ok(());
     }
-    let (wanted, got) = (expected.escape_ascii(), replayed.reply.escape_ascii());
-    Err(format!("{}: wanted exactly {wanted}, got {got}", vector.name))
+    let (expected, actual) = (expected.escape_ascii(), replayed.reply.escape_ascii());
+    Err(format!("{}: expected exactly {expected}, got {actual}", vector.name))
 }
 
-fn replayed(vector: &Vector, runtime: &Handle) -> Replayed {
-    replayed_by(order(vector), vector, runtime)
+fn replay_default(vector: &Vector, runtime: &Handle) -> Replayed {
+    replay_on(builder(vector), vector, runtime)
 }
 
-fn replayed_by(order: Builder, vector: &Vector, runtime: &Handle) -> Replayed {
-    // Where nothing waits for time it stands still: no second ends between two commands.
-    let order = if vector.delay.is_zero() { order.clock(&ManualClock::new()) } else { order };
-    let server = runtime.block_on(order.start()).expect("a loopback port");
+fn replay_on(builder: Builder, vector: &Vector, runtime: &Handle) -> Replayed {
+    // Unless the vector waits, stop the clock, so that no second ends between two commands.
+    let builder = if vector.delay.is_zero() { builder.clock(&ManualClock::new()) } else { builder };
+    let server = runtime.block_on(builder.start()).expect("a loopback port");
     let _held = match vector.preparation() {
         Preparation::FullMemory => {
             fill_memory(server.address());
@@ -129,26 +129,26 @@ fn replayed_by(order: Builder, vector: &Vector, runtime: &Handle) -> Replayed {
     replay(vector, server.address())
 }
 
-/// The order that means what the vector's arguments mean to memcached.
-fn order(vector: &Vector) -> Builder {
+/// Returns the builder that corresponds to the vector's memcached arguments.
+fn builder(vector: &Vector) -> Builder {
     let args: Vec<&str> = vector.server_args.iter().map(String::as_str).collect();
-    let order = Server::builder();
+    let builder = Server::builder();
     match args[..] {
-        [] => order,
-        ["-B", "binary"] => order.binding_protocol(BindingProtocol::Binary),
-        ["-B", "ascii"] => order.binding_protocol(BindingProtocol::Text),
-        ["-A"] => order.allow_shutdown(true),
-        ["-W"] => order.allow_watch(false),
-        ["-X"] => order.allow_dumps(false),
-        ["-o", "track_sizes"] => order.track_sizes(true),
-        ["-Y", _] => order.text_user("foo", "bar").text_user("user2", "p:w2").text_user("empty", ""),
-        ["-S"] => order.sasl_user("testuser@memcached.realm", "testpass").sasl_user("bob", "secret"),
-        ["-I", size, "-o", "slab_chunk_max=1024"] => order.item_size_max(size.parse().expect("a number")),
-        ["-C"] => order.cas(false),
-        ["-F"] => order.allow_flush(false),
-        ["-M", "-m", "8"] => order.evictions(false).memory(8 << 20),
-        // So many are left of 30 files with one thread.
-        ["-c", "30"] => order.max_connections(18),
+        [] => builder,
+        ["-B", "binary"] => builder.binding_protocol(BindingProtocol::Binary),
+        ["-B", "ascii"] => builder.binding_protocol(BindingProtocol::Text),
+        ["-A"] => builder.allow_shutdown(true),
+        ["-W"] => builder.allow_watch(false),
+        ["-X"] => builder.allow_dumps(false),
+        ["-o", "track_sizes"] => builder.track_sizes(true),
+        ["-Y", _] => builder.text_user("foo", "bar").text_user("user2", "p:w2").text_user("empty", ""),
+        ["-S"] => builder.sasl_user("testuser@memcached.realm", "testpass").sasl_user("bob", "secret"),
+        ["-I", size, "-o", "slab_chunk_max=1024"] => builder.item_size_max(size.parse().expect("a number")),
+        ["-C"] => builder.cas(false),
+        ["-F"] => builder.allow_flush(false),
+        ["-M", "-m", "8"] => builder.evictions(false).memory(8 << 20),
+        // memcached with one thread needs 12 of 30 file descriptors itself.
+        ["-c", "30"] => builder.max_connections(18),
         _ => panic!("{}: unknown arguments {args:?}", vector.name),
     }
 }
@@ -159,18 +159,18 @@ fn in_parallel<'v>(
 ) -> Vec<(&'v str, String)> {
     let next = AtomicUsize::new(0);
     let worker = || {
-        let turns = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
-        let mine = turns.map_while(|turn| vectors.get(turn));
+        let indices = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        let mine = indices.map_while(|index| vectors.get(index));
         mine.filter_map(|vector| Some((vector.name.as_str(), work(vector)?))).collect::<Vec<_>>()
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("its message is above")).collect()
+        workers.into_iter().flat_map(|worker| worker.join().expect("the panic message is above")).collect()
     })
 }
 
-// Most of them wait for a silence.
+// More than processors, because most replays wait until the server is quiet.
 const WORKERS: usize = 16;
 
-/// Replays wait for silences, which a busy machine stretches: the tests take turns.
-static TURN: Mutex<()> = Mutex::new(());
+/// Held while replaying: replays check that nothing more arrives, and running them all at once would slow them down.
+static REPLAY_LOCK: Mutex<()> = Mutex::new(());

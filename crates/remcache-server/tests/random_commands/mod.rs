@@ -1,8 +1,8 @@
-//! Random commands of the text wire, most of them right.
+//! Random text commands, most of them valid.
 
 use fastrand::Rng;
 
-/// A command with its data block if it has one.
+/// Returns a random command with its data block, if it has one.
 pub(crate) fn command(rng: &mut Rng) -> Vec<u8> {
     match rng.u8(..100) {
         0..25 => store(rng),
@@ -17,13 +17,14 @@ pub(crate) fn command(rng: &mut Rng) -> Vec<u8> {
 const KEYS: &[&str] = &["a", "b", "counter", "p:1", "p:2", "AAH/IGJpbg==", "cGxhaW4=", "plain", "a%b"];
 const TTLS: &[&str] = &["0", "100", "2592000", "-1", "2592001", "1000", "2147483647", "4000000000", "+50", "x", ""];
 const FLAGS: &[&str] = &["0", "0", "0", "5", "4294967295", "4294967296", "-1", "1x", "+7"];
-/// From 2^63 on memcached looks for a minus sign behind the number too, in what lay there before.
+/// Between 2^63 and 2^64 memcached also looks for a minus sign after the number, in memory that it has not initialized, so
+/// there is no number of that range.
 const NUMBERS: &[&str] = &["0", "1", "2", "5", "10", "100", "9223372036854775", "-1", "x", "18446744073709551616", ""];
 const VALUES: &[&str] = &["", "0", "9", "99", "100", "9223372036854775", "val", "a longer value", "12 x", " 7", "-3"];
 const CASES: &[&str] = &["0", "1", "2", "3", "5", "8", "13", "21", "34", "99999999", "x"];
 const TAILS: &[&str] = &["", "", "", "", "", " noreply", " noreply", "  ", " x", " 0"];
-/// No later flush: with memcached it brings back what an earlier one has removed and nobody has asked
-/// for since.
+/// There is no delayed flush: in memcached it brings back items that an earlier flush removed, unless a request for them
+/// came in between.
 const OTHERS: &[&str] = &[
     "version\r\n",
     "verbosity 1\r\n",
@@ -80,9 +81,9 @@ fn pick<'a>(rng: &mut Rng, from: &[&'a str]) -> &'a str {
     from[rng.usize(..from.len())]
 }
 
-/// Nearly always one of the first, which are right.
-fn mostly<'a>(rng: &mut Rng, from: &[&'a str], right: usize) -> &'a str {
-    let count = if rng.u8(..20) == 0 { from.len() } else { right };
+/// Returns, nearly always, one of the first `valid` strings.
+fn mostly<'a>(rng: &mut Rng, from: &[&'a str], valid: usize) -> &'a str {
+    let count = if rng.u8(..20) == 0 { from.len() } else { valid };
     pick(rng, &from[..count])
 }
 
@@ -95,7 +96,7 @@ fn key(rng: &mut Rng) -> String {
     }
 }
 
-/// The length of a data block, which is sometimes wrong by one.
+/// Returns the length of a data block, sometimes off by one.
 fn length(rng: &mut Rng, value: &str) -> usize {
     match rng.u8(..40) {
         0 => value.len() + 1,
@@ -117,8 +118,8 @@ fn classic(rng: &mut Rng) -> Vec<u8> {
     let line = match rng.u8(..8) {
         0 | 1 => format!("{} {key}", pick(rng, &["get", "gets"])),
         2 => {
-            // A fetch that is given up halfway leaves memcached with references to what it found,
-            // and a counter with a reference is not padded: long keys come alone.
+            // No key that is too long among others: memcached keeps references to the items before it, and does not pad a
+            // counter that is referenced.
             let keys: Vec<&str> = (0..rng.usize(1..40)).map(|_| pick(rng, KEYS)).collect();
             format!("{} {}", pick(rng, &["get", "gets"]), keys.join(" "))
         }
@@ -130,7 +131,7 @@ fn classic(rng: &mut Rng) -> Vec<u8> {
     format!("{line}\r\n").into_bytes()
 }
 
-/// Flags of a command, each with what stands behind it.
+/// Returns flags of a meta command, with their tokens.
 fn flags(rng: &mut Rng, letters: &str) -> String {
     let count = if rng.u8(..30) == 0 { rng.usize(10..20) } else { rng.usize(..7) };
     let letters: Vec<char> = letters.chars().collect();
@@ -175,7 +176,7 @@ fn meta_set(rng: &mut Rng) -> Vec<u8> {
     format!("ms {key} {length}{flags}\r\n{value}\r\n").into_bytes()
 }
 
-/// Words that belong together by chance.
+/// Returns words that are rarely a valid command.
 fn noise(rng: &mut Rng) -> Vec<u8> {
     const WORDS: &[&str] = &[
         "get", "touch", "mg", "md", "ma", "delete", "incr", "a", "b", "0", "1", "noreply", "v", "k", "T1x", "\t",

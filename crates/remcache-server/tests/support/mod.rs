@@ -1,6 +1,6 @@
-//! A client that is as plain as can be: it writes packets and reads bytes.
+//! A minimal client: it writes packets and lines and reads bytes.
 
-#![expect(dead_code, reason = "each test program uses a part of it")]
+#![expect(dead_code, reason = "each test binary uses a part of it")]
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -17,14 +17,14 @@ pub(crate) struct Client {
     pub(crate) stream: TcpStream,
 }
 
-/// How a connection ended.
+/// The way in which a connection was closed.
 #[derive(Debug, PartialEq)]
 pub(crate) enum End {
     Fin,
     Rst,
 }
 
-// Met only by a server that does not do what the test says.
+// Reached only if the server misbehaves.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Client {
@@ -38,7 +38,7 @@ impl Client {
         self.stream.write_all(bytes).await.expect("the server reads");
     }
 
-    /// The next whole packet.
+    /// Reads a packet.
     pub(crate) async fn packet(&mut self) -> Packet {
         let mut header = [0; Header::LEN];
         self.read_exact(&mut header).await.expect("a header");
@@ -54,13 +54,13 @@ impl Client {
         timeout(PATIENCE, self.stream.read_exact(target)).await.expect("the server answers")
     }
 
-    /// One request and its answer.
-    pub(crate) async fn ask(&mut self, request: &[u8]) -> Packet {
+    /// Sends a request and reads its reply.
+    pub(crate) async fn request(&mut self, request: &[u8]) -> Packet {
         self.send(request).await;
         self.packet().await
     }
 
-    /// What is read up to this end.
+    /// Reads up to this end.
     pub(crate) async fn until(&mut self, end: &str) -> String {
         let mut bytes = Vec::new();
         while !bytes.ends_with(end.as_bytes()) {
@@ -71,13 +71,13 @@ impl Client {
         String::from_utf8(bytes).expect("text")
     }
 
-    /// What is answered to these lines, up to this end.
-    pub(crate) async fn say(&mut self, lines: &str, end: &str) -> String {
+    /// Sends lines and reads the replies up to this end.
+    pub(crate) async fn command(&mut self, lines: &str, end: &str) -> String {
         self.send(lines.as_bytes()).await;
         self.until(end).await
     }
 
-    /// What is still to come, and how it ends.
+    /// Reads to the end of the stream. Returns the bytes and the way in which the connection was closed.
     pub(crate) async fn rest(&mut self) -> (Vec<u8>, End) {
         let mut bytes = Vec::new();
         let end = timeout(PATIENCE, self.stream.read_to_end(&mut bytes)).await.expect("the server closes");
@@ -88,21 +88,21 @@ impl Client {
         }
     }
 
-    /// Whether nothing comes for a while.
-    pub(crate) async fn is_silent(&self) -> bool {
+    /// Returns whether nothing arrives for a while.
+    pub(crate) async fn receives_nothing(&self) -> bool {
         let mut byte = [0];
         timeout(Duration::from_millis(100), self.stream.peek(&mut byte)).await.is_err()
     }
 }
 
-/// A request's bytes.
+/// Encodes a request.
 pub(crate) fn request(opcode: u8, opaque: u32, extras: &[u8], key: &str, value: &[u8]) -> Vec<u8> {
     let (extras, key, value) = (extras.to_vec(), key.to_owned(), value.to_vec());
     let mut packet = Packet::request(Opcode(opcode), extras, key, value);
     packet.header.opaque = opaque;
     let mut output = Output::new();
     packet.encode(&mut output);
-    // Large values lie beside the small bytes: taken in order they are the whole.
+    // Large values are kept apart from the other bytes; copying them out joins everything in order.
     let length = bytes::Buf::remaining(&output);
     bytes::Buf::copy_to_bytes(&mut output, length).to_vec()
 }
@@ -124,7 +124,7 @@ pub(crate) fn noop(opaque: u32) -> Vec<u8> {
     request(0x0a, opaque, &[], "", &[])
 }
 
-/// What a no-op of this opaque is answered with.
+/// Encodes the reply to a no-op with this opaque.
 pub(crate) fn noop_reply(opaque: u32) -> Vec<u8> {
     let mut header = Header::response(Opcode::NOOP, Status::NoError);
     header.opaque = opaque;
