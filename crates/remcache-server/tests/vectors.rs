@@ -81,7 +81,7 @@ fn as_newer(vector: &Vector, replayed: &Replayed) -> Result<(), String> {
         return if has_version || vector.variable.is_some() { Ok(()) } else { compare(vector, replayed) };
     };
     // If the older version may send nothing, the replay does not check the connection afterwards.
-    let state_fits = [newer.after, After::OutOfStep].contains(&replayed.after);
+    let state_fits = [newer.after, After::OutOfSync].contains(&replayed.after);
     if state_fits && (vector.variable.is_some() && vector.check(replayed).is_ok() || newer.reply == replayed.reply) {
         return Ok(());
     }
@@ -123,7 +123,7 @@ fn replay_on(builder: Builder, vector: &Vector, runtime: &Handle) -> Replayed {
             fill_memory(server.address());
             Vec::new()
         }
-        Preparation::NoConnectionLeft => take_all_connections(server.address()),
+        Preparation::ConnectionsExhausted => take_all_connections(server.address()),
         _ => Vec::new(),
     };
     replay(vector, server.address())

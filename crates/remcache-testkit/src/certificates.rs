@@ -1,4 +1,4 @@
-//! Certificates of every kind, good and bad, made for a test.
+//! Certificates for tests, valid and invalid.
 
 use crate::scratch;
 use rcgen::{
@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// An authority that signs certificates.
+/// A certificate authority.
 #[derive(Debug)]
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -17,56 +17,56 @@ pub struct Authority {
     dir: TempDir,
 }
 
-/// When a certificate holds.
+/// The validity period of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "a date is past, present or future")]
+#[expect(clippy::exhaustive_enums, reason = "a period is past, present or future")]
 pub enum Dates {
-    /// Today.
+    /// Valid today.
     Now,
-    /// Until the year 2001.
+    /// Expired in 2001.
     Past,
-    /// From the year 2100 on.
+    /// Not valid before 2100.
     Future,
 }
 
-/// A certificate and its key, in two files.
+/// A certificate and its private key, in two files.
 #[derive(Debug)]
 pub struct Certificate {
     dir: TempDir,
 }
 
 impl Authority {
-    /// A new authority, which nobody trusts yet.
+    /// Creates an authority with a new key.
     ///
     /// # Panics
-    /// When the machine has no randomness.
+    /// Panics if the key cannot be generated or the files cannot be written.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let mut params = params(&[], name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key can be made");
-        let pem = params.self_signed(&key).expect("an authority signs itself").pem();
+        let key = KeyPair::generate().expect("a key can be generated");
+        let pem = params.self_signed(&key).expect("an authority can sign its own certificate").pem();
         let dir = scratch();
         fs::write(dir.path().join(AUTHORITY), &pem).expect("the directory is writable");
         Self { issuer: Issuer::new(params, key), pem, dir }
     }
 
-    /// The authority's certificate, as PEM.
+    /// Returns the authority's certificate as PEM.
     #[must_use]
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// The file that holds it.
+    /// Returns the path of the PEM file with the authority's certificate.
     #[must_use]
     pub fn file(&self) -> PathBuf {
         self.dir.path().join(AUTHORITY)
     }
 
-    /// Signs a certificate for these names, host names or addresses.
+    /// Issues a certificate for these host names or IP addresses.
     ///
     /// # Panics
-    /// When a name is none.
+    /// Panics if a name is invalid.
     #[must_use]
     pub fn certify(&self, names: &[&str], dates: Dates) -> Certificate {
         let dir = scratch();
@@ -74,44 +74,44 @@ impl Authority {
         Certificate { dir }
     }
 
-    /// Signs another one, which takes the place of `old` in its files.
+    /// Issues a certificate that replaces `old` in its files.
     ///
     /// # Panics
-    /// As [`Authority::certify`].
+    /// Panics like [`Authority::certify`].
     pub fn renew(&self, old: &Certificate, names: &[&str], dates: Dates) {
         self.certify_into(old.dir.path(), names, dates);
     }
 
     fn certify_into(&self, dir: &Path, names: &[&str], dates: Dates) {
-        let mut params = params(names, "a certificate of a test");
+        let mut params = params(names, "test certificate");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         (params.not_before, params.not_after) = match dates {
             Dates::Now => (date_time_ymd(2000, 1, 1), date_time_ymd(4000, 1, 1)),
             Dates::Past => (date_time_ymd(2000, 1, 1), date_time_ymd(2001, 1, 1)),
             Dates::Future => (date_time_ymd(2100, 1, 1), date_time_ymd(4000, 1, 1)),
         };
-        let key = KeyPair::generate().expect("a key can be made");
-        let certificate = params.signed_by(&key, &self.issuer).expect("an authority signs");
-        // The server reads them as nobody.
+        let key = KeyPair::generate().expect("a key can be generated");
+        let certificate = params.signed_by(&key, &self.issuer).expect("an authority can sign");
+        // World-readable, because a memcached that root starts drops its privileges.
         fs::write(dir.join(CERTIFICATE), certificate.pem()).expect("the directory is writable");
         fs::write(dir.join(KEY), key.serialize_pem()).expect("the directory is writable");
     }
 }
 
 impl Certificate {
-    /// The file of the certificate.
+    /// Returns the path of the certificate.
     #[must_use]
     pub fn file(&self) -> PathBuf {
         self.dir.path().join(CERTIFICATE)
     }
 
-    /// The file of its key.
+    /// Returns the path of the private key.
     #[must_use]
     pub fn key_file(&self) -> PathBuf {
         self.dir.path().join(KEY)
     }
 
-    /// What a memcached is told by `-o` to use it.
+    /// Returns the value of memcached's `-o` option that selects this certificate.
     #[must_use]
     pub fn server_options(&self) -> String {
         format!("ssl_chain_cert={},ssl_key={}", self.file().display(), self.key_file().display())
@@ -120,7 +120,7 @@ impl Certificate {
 
 fn params(names: &[&str], name: &str) -> CertificateParams {
     let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
-    let mut params = CertificateParams::new(names).expect("names that a certificate can be for");
+    let mut params = CertificateParams::new(names).expect("valid names");
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params

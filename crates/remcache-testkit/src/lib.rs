@@ -1,8 +1,8 @@
-//! What the tests of this workspace share: a real memcached, a proxy that misbehaves on order,
-//! bytes seen on a real server, a history of what was written, seeds that can be repeated.
+//! Test utilities of this workspace: real memcached processes, a proxy that injects network faults, recorded protocol
+//! exchanges, a checker for histories of writes, and reproducible seeds.
 //!
-//! Everything here panics when it cannot do its work: a test must fail, with a reason and, when a
-//! program is missing, with the line that installs it.
+//! Everything here panics when it fails, so that the test fails with the reason. If a program is missing, the message
+//! says how to install it.
 
 mod certificates;
 mod descriptors;
@@ -18,6 +18,6 @@ pub use certificates::{Authority, Certificate, Dates};
 pub use descriptors::descriptor_limit;
 pub use memcached::{Memcached, SASL_PASSWORD, SASL_USER};
 pub use port::unused_port;
-pub use proxy::{Close, Cut, Direction, Proxy, Rule, Rules, Splits};
+pub use proxy::{Close, Direction, Disconnect, Proxy, Rule, Rules, Splits};
 pub use scratch::scratch;
 pub use seed::{Seed, seed};

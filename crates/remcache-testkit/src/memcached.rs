@@ -1,4 +1,4 @@
-//! A real memcached server, as a child process of the test.
+//! Real memcached servers as child processes of a test.
 
 mod sasl;
 
@@ -16,9 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// A memcached on a loopback port or a Unix socket, killed when the value is dropped.
+/// A memcached process on a loopback port or a Unix socket. Dropping it kills the process.
 ///
-/// The program is `memcached` of the search path, or the one that `REMCACHE_MEMCACHED` names.
+/// The program is `memcached` in the search path, or the one that the environment variable `REMCACHE_MEMCACHED` names.
 #[derive(Debug)]
 pub struct Memcached {
     child: Child,
@@ -26,21 +26,20 @@ pub struct Memcached {
 }
 
 impl Memcached {
-    /// Starts a server on a free port of 127.0.0.1 with these arguments beside the usual ones
-    /// (one thread, 64 MiB, no UDP), and waits until it listens.
+    /// Starts a server on a free port of 127.0.0.1 and waits until it listens. `args` follow the default arguments: one
+    /// thread, 64 MiB, no UDP.
     ///
     /// # Panics
-    /// When the program is missing or does not start.
+    /// Panics if the program is missing or does not start.
     #[must_use]
     pub fn start(args: &[&str]) -> Self {
         Self::start_on_a_port(args, Sasl::Off)
     }
 
-    /// Starts a server on an address of the loopback network, which need not be 127.0.0.1; `None`
-    /// if the address is taken.
+    /// Starts a server on any address of the loopback network. Returns `None` if the address is in use.
     ///
     /// # Panics
-    /// As [`Memcached::start`].
+    /// Panics like [`Memcached::start`].
     #[must_use]
     pub fn start_at(address: SocketAddrV4, args: &[&str]) -> Option<Self> {
         let launch = Launch::new(args, Listen::At(address), Sasl::Off);
@@ -51,30 +50,29 @@ impl Memcached {
         }
     }
 
-    /// Starts a server that demands authentication (`-S`) and knows [`SASL_USER`].
+    /// Starts a server that requires SASL authentication (`-S`) and has the user [`SASL_USER`].
     ///
     /// # Panics
-    /// As [`Memcached::start`], and when `saslpasswd2` is missing.
+    /// Panics like [`Memcached::start`], or if `saslpasswd2` is missing.
     #[must_use]
     pub fn start_sasl(args: &[&str]) -> Self {
         Self::start_on_a_port(args, Sasl::On)
     }
 
-    /// Starts a server that speaks TLS (`-Z`) with this certificate. It reads the certificate's files
-    /// at each start.
+    /// Starts a server that speaks TLS (`-Z`) with this certificate. A restart reads the certificate's files again.
     ///
     /// # Panics
-    /// As [`Memcached::start`].
+    /// Panics like [`Memcached::start`].
     #[must_use]
     pub fn start_tls(certificate: &Certificate, args: &[&str]) -> Self {
         let options = certificate.server_options();
         Self::start(&[&["-Z", "-o", &options], args].concat())
     }
 
-    /// Starts a server on the Unix socket `path`; in a directory of [`scratch()`] it may make one.
+    /// Starts a server on the Unix socket `path`. It has permission to create one in a directory of [`scratch()`].
     ///
     /// # Panics
-    /// As [`Memcached::start`].
+    /// Panics like [`Memcached::start`].
     #[must_use]
     pub fn start_unix(path: impl AsRef<Path>, args: &[&str]) -> Self {
         let listen = Listen::Socket(path.as_ref().to_owned());
@@ -92,10 +90,10 @@ impl Memcached {
                 Err(failure) => panic!("{failure}"),
             }
         }
-        panic!("memcached found {PORT_ATTEMPTS} ports taken");
+        panic!("memcached found {PORT_ATTEMPTS} ports in use");
     }
 
-    /// Where the server listens: `127.0.0.1:PORT`, or the path of its socket.
+    /// Returns the address that the server listens on: `127.0.0.1:PORT`, or the path of its socket.
     #[must_use]
     pub fn addr(&self) -> String {
         match &self.launch.listen {
@@ -105,10 +103,10 @@ impl Memcached {
         }
     }
 
-    /// The port on which the server listens.
+    /// Returns the port that the server listens on.
     ///
     /// # Panics
-    /// When it listens on a Unix socket.
+    /// Panics if it listens on a Unix socket.
     #[must_use]
     pub fn port(&self) -> u16 {
         match self.launch.listen {
@@ -118,61 +116,60 @@ impl Memcached {
         }
     }
 
-    /// The number of the process that runs now, or ran last.
+    /// Returns the ID of the current process, or of the last one.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Kills the server (SIGKILL) and waits until it is gone; a dead one stays dead.
+    /// Kills the server (SIGKILL) and waits until the process has ended. Does nothing if it has ended already.
     ///
     /// # Panics
-    /// When the system does not let a process end its own child.
+    /// Panics if the process cannot be killed.
     pub fn kill(&mut self) {
-        self.child.kill().expect("a process may kill its child");
-        self.child.wait().expect("a process may wait for its child");
+        self.child.kill().expect("a process can kill its child");
+        self.child.wait().expect("a process can wait for its child");
     }
 
-    /// Stops the server (SIGSTOP): it accepts connections still, by its kernel, and is silent.
+    /// Stops the server (SIGSTOP). The kernel still accepts connections for it, but nothing is answered.
     ///
     /// # Panics
-    /// When the server is dead.
+    /// Panics if the process has ended.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
         waitid(WaitId::Pid(self.rustix_pid()), WaitIdOptions::STOPPED).expect("a stopped child is reported");
     }
 
-    /// Lets a stopped server go on (SIGCONT).
+    /// Resumes a stopped server (SIGCONT).
     ///
     /// # Panics
-    /// When the server is dead.
+    /// Panics if the process has ended.
     pub fn cont(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Starts the server again, empty, where it listened and with the same arguments; kills it
-    /// before if it lives.
+    /// Kills the server if it runs, and starts it with the same arguments at the same address. It has no items then.
     ///
     /// # Panics
-    /// As [`Memcached::start`].
+    /// Panics like [`Memcached::start`].
     pub fn restart(&mut self) {
         self.kill();
         self.child = self.launch.run().unwrap_or_else(|failure| panic!("{failure}"));
     }
 
-    /// The version of the program, as three numbers.
+    /// Returns the version of the program, as three numbers.
     ///
     /// # Panics
-    /// When the program is missing.
+    /// Panics if the program is missing.
     #[must_use]
     pub fn version() -> (u32, u32, u32) {
         let output = Command::new(program()).arg("-V").output().unwrap_or_else(|error| panic!("{}", missing(&error)));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        parse_version(&text).unwrap_or_else(|| panic!("memcached -V said {text:?}"))
+        parse_version(&text).unwrap_or_else(|| panic!("unexpected output of memcached -V: {text:?}"))
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(self.rustix_pid(), signal).expect("the server is alive");
+        kill_process(self.rustix_pid(), signal).expect("the server runs");
     }
 
     fn rustix_pid(&self) -> Pid {
@@ -182,7 +179,7 @@ impl Memcached {
 
 impl Drop for Memcached {
     fn drop(&mut self) {
-        // A kill ends a stopped process too.
+        // SIGKILL ends a stopped process too.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -201,7 +198,7 @@ enum Sasl {
     On,
 }
 
-/// All that is needed to start a server, and to start the same one again.
+/// Everything that is needed to start a server and to restart it.
 #[derive(Debug)]
 struct Launch {
     args: Vec<String>,
@@ -219,16 +216,16 @@ impl Launch {
         Self { args: args.iter().map(|&arg| arg.to_owned()).collect(), listen, sasl, dir }
     }
 
-    /// Runs the server until it listens; what it said, if it does not get there.
+    /// Starts the server and waits until it listens. Returns its output as an error if it does not.
     fn run(&self) -> Result<Child, String> {
         let _ = fs::remove_file(self.port_file());
         let mut child = self.command().spawn().unwrap_or_else(|error| panic!("{}", missing(&error)));
-        let outcome = self.wait_until_it_listens(&mut child);
-        if outcome.is_err() {
+        let result = self.wait_until_it_listens(&mut child);
+        if result.is_err() {
             let _ = child.kill();
             let _ = child.wait();
         }
-        outcome.map(|()| child)
+        result.map(|()| child)
     }
 
     fn command(&self) -> Command {
@@ -247,34 +244,34 @@ impl Launch {
         if self.sasl == Sasl::On {
             command.arg("-S").env("SASL_CONF_PATH", self.dir.path());
         }
-        let complaints = File::create(self.complaints()).expect("the directory is writable");
+        let stderr = File::create(self.stderr_file()).expect("the directory is writable");
         command
             .args(&self.args)
             .env("LC_ALL", "C")
             .env("MEMCACHED_PORT_FILENAME", self.port_file())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(complaints);
+            .stderr(stderr);
         command
     }
 
     fn wait_until_it_listens(&self, child: &mut Child) -> Result<(), String> {
         let start = Instant::now();
         while !self.listens() {
-            let ended = child.try_wait().expect("a process may wait for its child");
-            if let Some(status) = ended {
+            let status = child.try_wait().expect("a process can wait for its child");
+            if let Some(status) = status {
                 return Err(self.failure(&format!("ended with {status}")));
             }
             if start.elapsed() > START_LIMIT {
-                return Err(self.failure("does not listen"));
+                return Err(self.failure("does not listen in time"));
             }
             thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }
 
-    /// Whether this very process listens: it writes the port file after it does, so a stranger on
-    /// the same port is not taken for it.
+    /// Returns whether this process listens. A connection to the port could reach another process, so the port file
+    /// decides, which memcached writes once it listens.
     fn listens(&self) -> bool {
         match &self.listen {
             Listen::Port(_) | Listen::At(_) => self.port_file().exists(),
@@ -282,16 +279,16 @@ impl Launch {
         }
     }
 
-    fn failure(&self, what: &str) -> String {
-        let said = fs::read_to_string(self.complaints()).unwrap_or_default();
-        format!("memcached {:?} {what}: {}", self.args, said.trim_end())
+    fn failure(&self, problem: &str) -> String {
+        let output = fs::read_to_string(self.stderr_file()).unwrap_or_default();
+        format!("memcached {:?} {problem}: {}", self.args, output.trim_end())
     }
 
     fn port_file(&self) -> PathBuf {
         self.dir.path().join("port")
     }
 
-    fn complaints(&self) -> PathBuf {
+    fn stderr_file(&self) -> PathBuf {
         self.dir.path().join("stderr")
     }
 }
@@ -302,10 +299,9 @@ fn program() -> String {
 
 fn missing(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::NotFound => "memcached is not installed: apt-get install -y memcached \
-             libmemcached-tools libmemcached-dev"
+        io::ErrorKind::NotFound => "memcached is not installed; install it with `apt-get install memcached libmemcached-tools libmemcached-dev`"
             .to_owned(),
-        _ => format!("{} does not run: {error}", program()),
+        _ => format!("cannot run {}: {error}", program()),
     }
 }
 
@@ -317,7 +313,7 @@ fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
 
 const PORT_TAKEN: &str = "Address already in use";
 const PORT_ATTEMPTS: usize = 20;
-// A generous limit: it is met only by a server that will never listen.
+// Reached only if the server will never listen.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
@@ -325,7 +321,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_three_numbers() {
+    fn versions_have_three_numbers() {
         assert_eq!(parse_version("memcached 1.6.18\n"), Some((1, 6, 18)));
         assert_eq!(parse_version("memcached 1.6.45_2-g12"), Some((1, 6, 45)));
         assert_eq!(parse_version("memcached"), None);

@@ -1,19 +1,19 @@
-//! Directories that last as long as a test.
+//! Temporary directories.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 
-/// An empty directory, removed with all it holds when the value is dropped.
+/// Creates an empty directory, which is removed with its contents when the value is dropped.
 ///
-/// Every user may write into it: a memcached that root starts runs as `nobody`, and makes its
-/// Unix socket there.
+/// All users may write into it, because a memcached that root starts drops its privileges and creates its Unix socket
+/// there.
 ///
 /// # Panics
-/// When the directory cannot be made.
+/// Panics if the directory cannot be created.
 #[must_use]
 pub fn scratch() -> TempDir {
     let dir = tempfile::Builder::new().prefix("remcache-").tempdir().expect("the temporary directory is writable");
-    fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).expect("the owner may change the permissions");
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).expect("the owner can change the permissions");
     dir
 }

@@ -1,37 +1,35 @@
-//! The seed of a random test: given, or fresh and told when the test fails.
+//! Seeds of randomized tests, which a failing test prints.
 
 use std::env;
 
-/// The seed of this test: the number in `REMCACHE_SEED`, or a fresh one.
+/// Returns the seed of this test: the number in the environment variable `REMCACHE_SEED`, or a random one.
 ///
-/// Keep the value until the end of the test: when it is dropped while the test panics, it prints
-/// the line that repeats the test.
+/// Keep the value until the end of the test: if it is dropped during a panic, it prints how to repeat the test.
 ///
 /// # Panics
-/// When `REMCACHE_SEED` is no number.
+/// Panics if `REMCACHE_SEED` is not a number.
 pub fn seed() -> Seed {
     match env::var(VARIABLE) {
-        Ok(text) => Seed(
-            parse(&text)
-                .unwrap_or_else(|| panic!("{VARIABLE}={text}: expected a number of 64 bits, decimal or after 0x")),
-        ),
+        Ok(text) => Seed(parse(&text).unwrap_or_else(|| {
+            panic!("{VARIABLE}={text}: expected a number of 64 bits, decimal or hexadecimal with 0x")
+        })),
         Err(_) => Seed(fastrand::u64(..)),
     }
 }
 
-/// A seed that prints itself if the test panics; made by [`seed()`].
+/// A seed that prints itself if the test panics; created by [`seed()`].
 #[derive(Debug)]
 #[must_use = "the seed is printed only if it is dropped while the test panics"]
 pub struct Seed(u64);
 
 impl Seed {
-    /// The number itself.
+    /// Returns the number.
     #[must_use]
     pub fn value(&self) -> u64 {
         self.0
     }
 
-    /// A generator that starts from the seed: the same one each time it is asked for.
+    /// Returns a random number generator with this seed. Every call returns one that produces the same numbers.
     #[must_use]
     pub fn rng(&self) -> fastrand::Rng {
         fastrand::Rng::with_seed(self.0)
@@ -60,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_reads_as_it_is_printed() {
+    fn a_printed_seed_can_be_parsed() {
         for number in [0, 1, 0xdead_beef, u64::MAX] {
             assert_eq!(parse(&format!("{number:#x}")), Some(number));
             assert_eq!(parse(&number.to_string()), Some(number));

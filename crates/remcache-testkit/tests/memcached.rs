@@ -1,4 +1,4 @@
-//! The real server: it starts, answers, dies, comes back, falls silent.
+//! Tests of the real memcached processes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use remcache_testkit::{Memcached, SASL_PASSWORD, SASL_USER, scratch};
@@ -7,15 +7,15 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-fn ask(mut stream: impl Read + Write, line: &str) -> String {
+fn command(mut stream: impl Read + Write, line: &str) -> String {
     stream.write_all(line.as_bytes()).unwrap();
     let mut reply = String::new();
     BufReader::new(stream).read_line(&mut reply).unwrap();
     reply
 }
 
-fn ask_server(server: &Memcached, line: &str) -> String {
-    ask(TcpStream::connect(server.addr()).unwrap(), line)
+fn command_to(server: &Memcached, line: &str) -> String {
+    command(TcpStream::connect(server.addr()).unwrap(), line)
 }
 
 fn is_alive(pid: u32) -> bool {
@@ -23,22 +23,22 @@ fn is_alive(pid: u32) -> bool {
 }
 
 #[test]
-fn a_server_answers_on_a_port() {
+fn a_server_listens_on_a_port() {
     let server = Memcached::start(&[]);
     assert_eq!(server.addr(), format!("127.0.0.1:{}", server.port()));
-    assert!(ask_server(&server, "version\r\n").starts_with("VERSION "));
+    assert!(command_to(&server, "version\r\n").starts_with("VERSION "));
 }
 
 #[test]
-fn a_server_answers_on_a_socket() {
+fn a_server_listens_on_a_unix_socket() {
     let dir = scratch();
     let server = Memcached::start_unix(dir.path().join("socket"), &[]);
     let stream = UnixStream::connect(server.addr()).unwrap();
-    assert!(ask(stream, "version\r\n").starts_with("VERSION "));
+    assert!(command(stream, "version\r\n").starts_with("VERSION "));
 }
 
 #[test]
-fn arguments_reach_the_server() {
+fn arguments_are_passed_to_the_server() {
     let server = Memcached::start(&["-I", "2m"]);
     let mut stream = TcpStream::connect(server.addr()).unwrap();
     stream.write_all(b"stats settings\r\n").unwrap();
@@ -48,16 +48,16 @@ fn arguments_reach_the_server() {
 }
 
 #[test]
-fn servers_started_together_do_not_meet() {
+fn servers_can_be_started_concurrently() {
     let pids: Vec<String> = std::thread::scope(|scope| {
         let starters: Vec<_> = (0..8).map(|_| scope.spawn(|| Memcached::start(&[]))).collect();
         let servers: Vec<_> = starters.into_iter().map(|it| it.join().unwrap()).collect();
         servers
             .iter()
             .map(|server| {
-                let told = ask_server(server, "stats\r\n");
-                assert_eq!(told.trim_end(), format!("STAT pid {}", server.pid()));
-                told
+                let line = command_to(server, "stats\r\n");
+                assert_eq!(line.trim_end(), format!("STAT pid {}", server.pid()));
+                line
             })
             .collect()
     });
@@ -65,9 +65,9 @@ fn servers_started_together_do_not_meet() {
 }
 
 #[test]
-fn a_killed_server_refuses_and_comes_back_empty() {
+fn a_killed_server_refuses_connections_and_restarts_empty() {
     let mut server = Memcached::start(&[]);
-    assert_eq!(ask_server(&server, "set k 0 0 1\r\nv\r\n"), "STORED\r\n");
+    assert_eq!(command_to(&server, "set k 0 0 1\r\nv\r\n"), "STORED\r\n");
     let (port, pid) = (server.port(), server.pid());
 
     server.kill();
@@ -77,11 +77,11 @@ fn a_killed_server_refuses_and_comes_back_empty() {
     server.restart();
     assert_eq!(server.port(), port);
     assert_ne!(server.pid(), pid);
-    assert_eq!(ask_server(&server, "get k\r\n"), "END\r\n");
+    assert_eq!(command_to(&server, "get k\r\n"), "END\r\n");
 }
 
 #[test]
-fn a_stopped_server_is_silent_until_it_goes_on() {
+fn a_stopped_server_answers_only_after_it_is_resumed() {
     let server = Memcached::start(&[]);
     server.stop();
     let mut stream = TcpStream::connect(server.addr()).unwrap();
@@ -98,7 +98,7 @@ fn a_stopped_server_is_silent_until_it_goes_on() {
 }
 
 #[test]
-fn a_dropped_server_is_gone_even_if_it_was_stopped() {
+fn dropping_a_stopped_server_kills_it() {
     let server = Memcached::start(&[]);
     let pid = server.pid();
     server.stop();
@@ -108,7 +108,7 @@ fn a_dropped_server_is_gone_even_if_it_was_stopped() {
 }
 
 #[test]
-fn a_server_with_sasl_knows_its_user() {
+fn a_server_with_sasl_has_a_user() {
     let server = Memcached::start_sasl(&[]);
     let authenticate = |password: &str| {
         let message = format!("\0{SASL_USER}\0{password}");
@@ -124,11 +124,11 @@ fn a_server_with_sasl_knows_its_user() {
         u16::from_be_bytes([header[6], header[7]])
     };
     assert_eq!(authenticate(SASL_PASSWORD), 0x00);
-    assert_eq!(authenticate("another"), 0x20);
+    assert_eq!(authenticate("wrong"), 0x20);
 }
 
 #[test]
 #[should_panic(expected = "Number of threads")]
-fn a_wrong_argument_is_told() {
+fn an_invalid_argument_is_reported() {
     let _ = Memcached::start(&["-t", "none"]);
 }

@@ -1,7 +1,7 @@
-//! The proxy: what it is told to do to a connection really happens to it.
+//! Tests of the proxy.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use remcache_testkit::{Close, Cut, Direction, Proxy, Splits, seed};
+use remcache_testkit::{Close, Direction, Disconnect, Proxy, Splits, seed};
 use std::future::Future;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-/// Runs a test before a proxy and a server that echoes.
+/// Runs a test with a proxy before an echo server.
 fn run<F: Future<Output = ()>>(test: impl FnOnce(Proxy) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let proxy = Proxy::start(echo_server().await).await;
-        timeout(LIMIT, test(proxy)).await.expect("the test hangs");
+        timeout(LIMIT, test(proxy)).await.expect("the test ends in time");
     });
 }
 
@@ -46,7 +46,7 @@ async fn echo(stream: &mut TcpStream, text: &[u8]) -> std::io::Result<Vec<u8>> {
     Ok(reply)
 }
 
-/// All that comes up to the end, and what the end is.
+/// Reads to the end of the stream. Also returns the error that ended it.
 async fn read_to_end(stream: &mut TcpStream) -> (Vec<u8>, Result<(), ErrorKind>) {
     let mut got = Vec::new();
     let end = stream.read_to_end(&mut got).await;
@@ -54,7 +54,7 @@ async fn read_to_end(stream: &mut TcpStream) -> (Vec<u8>, Result<(), ErrorKind>)
 }
 
 #[test]
-fn without_rules_everything_passes_and_is_counted() {
+fn without_rules_everything_is_forwarded_and_counted() {
     run(|proxy| async move {
         let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
         let mut stream = connect(&proxy).await;
@@ -77,7 +77,7 @@ fn without_rules_everything_passes_and_is_counted() {
 }
 
 #[test]
-fn a_delay_holds_for_its_direction() {
+fn a_delay_applies_to_its_direction() {
     for direction in [Direction::Requests, Direction::Replies] {
         run(|proxy| async move {
             proxy.change(|rules| match direction {
@@ -93,11 +93,11 @@ fn a_delay_holds_for_its_direction() {
 }
 
 #[test]
-fn a_delay_is_no_limit_to_what_is_under_way() {
+fn a_delay_does_not_limit_the_bytes_in_flight() {
     run(|proxy| async move {
         proxy.change(|rules| rules.replies.delay = DELAY);
         let mut stream = connect(&proxy).await;
-        // One delay after the other would take more than the limit of all these tests.
+        // If the delays added up, they would exceed the time limit of the test.
         assert!(DELAY * u32::try_from(ROUNDS).unwrap() > LIMIT);
         let (mut read, mut write) = stream.split();
         let mut got = vec![0; ROUNDS];
@@ -119,7 +119,7 @@ fn a_delay_is_no_limit_to_what_is_under_way() {
 }
 
 #[test]
-fn a_drip_keeps_to_its_rate() {
+fn throttling_limits_the_rate() {
     run(|proxy| async move {
         proxy.change(|rules| rules.replies.bytes_per_second = Some(1_000));
         let mut stream = connect(&proxy).await;
@@ -130,12 +130,12 @@ fn a_drip_keeps_to_its_rate() {
 }
 
 #[test]
-fn splits_arrive_in_pieces_and_change_no_byte() {
+fn splits_arrive_in_pieces_with_all_bytes() {
     run(|proxy| async move {
         let seed = seed();
         proxy.change(|rules| {
             rules.replies.splits = Some(Splits::new(seed.value(), 7));
-            // A pause after each piece, so that each is read alone.
+            // A pause after each piece, so that each is read by itself.
             rules.replies.bytes_per_second = Some(500);
         });
         let mut stream = connect(&proxy).await;
@@ -154,11 +154,11 @@ fn splits_arrive_in_pieces_and_change_no_byte() {
 }
 
 #[test]
-fn a_cut_lets_exactly_so_many_bytes_through() {
+fn a_disconnect_forwards_exactly_the_bytes_before_it() {
     for after in [0, 1, 5, 99] {
-        for (how, end) in [(Close::Fin, Ok(())), (Close::Rst, Err(ErrorKind::ConnectionReset))] {
+        for (close, end) in [(Close::Fin, Ok(())), (Close::Rst, Err(ErrorKind::ConnectionReset))] {
             run(|proxy| async move {
-                proxy.change(|rules| rules.replies.cut = Some(Cut::new(after, how)));
+                proxy.change(|rules| rules.replies.disconnect = Some(Disconnect::new(after, close)));
                 let mut stream = connect(&proxy).await;
                 stream.write_all(&[3; 100]).await.unwrap();
                 let (got, ended) = read_to_end(&mut stream).await;
@@ -171,18 +171,18 @@ fn a_cut_lets_exactly_so_many_bytes_through() {
 }
 
 #[test]
-fn a_cut_beyond_the_end_changes_nothing() {
+fn a_disconnect_after_the_end_has_no_effect() {
     run(|proxy| async move {
-        proxy.change(|rules| rules.replies.cut = Some(Cut::new(101, Close::Rst)));
+        proxy.change(|rules| rules.replies.disconnect = Some(Disconnect::new(101, Close::Rst)));
         let mut stream = connect(&proxy).await;
         assert_eq!(echo(&mut stream, &[3; 100]).await.unwrap(), [3; 100]);
     });
 }
 
 #[test]
-fn a_cut_request_reaches_the_server_so_far_and_closes_the_client() {
+fn a_disconnect_within_a_request_closes_the_client() {
     run(|proxy| async move {
-        proxy.change(|rules| rules.requests.cut = Some(Cut::new(5, Close::Fin)));
+        proxy.change(|rules| rules.requests.disconnect = Some(Disconnect::new(5, Close::Fin)));
         let mut stream = connect(&proxy).await;
         stream.write_all(&[3; 100]).await.unwrap();
         let (_, ended) = read_to_end(&mut stream).await;
@@ -192,7 +192,7 @@ fn a_cut_request_reaches_the_server_so_far_and_closes_the_client() {
 }
 
 #[test]
-fn a_black_hole_takes_everything_and_gives_nothing() {
+fn a_black_hole_reads_everything_and_forwards_nothing() {
     run(|proxy| async move {
         let mut before = connect(&proxy).await;
         assert_eq!(echo(&mut before, b"hello").await.unwrap(), b"hello");
@@ -213,7 +213,7 @@ fn a_black_hole_takes_everything_and_gives_nothing() {
 }
 
 #[test]
-fn a_refusing_proxy_listens_again_on_its_port() {
+fn a_refusing_proxy_listens_on_its_port_again() {
     run(|proxy| async move {
         let mut before = connect(&proxy).await;
         assert_eq!(echo(&mut before, b"here").await.unwrap(), b"here");
@@ -232,12 +232,12 @@ fn a_refusing_proxy_listens_again_on_its_port() {
 }
 
 #[test]
-fn connections_close_on_order() {
-    for (how, end) in [(Close::Fin, Ok(())), (Close::Rst, Err(ErrorKind::ConnectionReset))] {
+fn open_connections_can_be_closed() {
+    for (close, end) in [(Close::Fin, Ok(())), (Close::Rst, Err(ErrorKind::ConnectionReset))] {
         run(|proxy| async move {
             let mut stream = connect(&proxy).await;
             assert_eq!(echo(&mut stream, b"open").await.unwrap(), b"open");
-            proxy.close_connections(how);
+            proxy.close_connections(close);
             assert_eq!(read_to_end(&mut stream).await, (Vec::new(), end));
             let mut next = connect(&proxy).await;
             assert_eq!(echo(&mut next, b"open").await.unwrap(), b"open");
@@ -257,9 +257,9 @@ fn a_dropped_proxy_resets_its_connections() {
 }
 
 #[tokio::test]
-async fn a_client_of_a_dead_server_meets_a_reset() {
-    let nobody = format!("127.0.0.1:{}", remcache_testkit::unused_port());
-    let proxy = Proxy::start(nobody).await;
+async fn the_client_of_an_unreachable_server_gets_a_reset() {
+    let upstream = format!("127.0.0.1:{}", remcache_testkit::unused_port());
+    let proxy = Proxy::start(upstream).await;
     let mut stream = connect(&proxy).await;
     let (_, end) = read_to_end(&mut stream).await;
     assert_eq!(end, Err(ErrorKind::ConnectionReset));
@@ -268,5 +268,5 @@ async fn a_client_of_a_dead_server_meets_a_reset() {
 const DELAY: Duration = Duration::from_millis(300);
 const ROUNDS: usize = 300;
 const QUIET: Duration = Duration::from_millis(200);
-// Met only by a test that hangs.
+// Reached only if a test hangs.
 const LIMIT: Duration = Duration::from_secs(60);

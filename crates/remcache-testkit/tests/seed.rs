@@ -1,32 +1,32 @@
-//! The seed is told when a test that holds it fails, and only then.
+//! Tests that the seed is printed if the test fails, and only then.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use remcache_testkit::seed;
 use std::process::{Command, Output};
 
 #[test]
-fn a_failing_test_tells_its_seed() {
+fn a_failing_test_prints_its_seed() {
     let output = child("fails", "0x1234");
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    assert!(said.contains("repeat with REMCACHE_SEED=0x1234\n"), "{said}");
+    assert!(stderr.contains("repeat with REMCACHE_SEED=0x1234\n"), "{stderr}");
 }
 
 #[test]
-fn a_passing_test_says_nothing_of_it() {
+fn a_passing_test_does_not_print_its_seed() {
     let output = child("passes", "4660");
     assert!(output.status.success());
     assert!(!String::from_utf8_lossy(&output.stderr).contains("REMCACHE_SEED"));
 }
 
 #[test]
-fn a_malformed_seed_is_refused() {
+fn a_malformed_seed_is_rejected() {
     let output = child("passes", "seven");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("REMCACHE_SEED=seven: expected a number"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("REMCACHE_SEED=seven: expected a number"), "{stderr}");
 }
 
-/// Runs this very program again as the child below, which does what `role` says.
+/// Runs this test binary again with `as_a_child` only, which passes or fails according to `role`.
 fn child(role: &str, seed: &str) -> Output {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "as_a_child", "--nocapture"])

@@ -1,4 +1,4 @@
-//! Every vector, replayed against the real memcached of this machine.
+//! Replays all vectors against the installed memcached.
 
 use remcache_testkit::vectors::{Protocol, Vector, replay_on_memcached, vectors};
 use std::cmp::Reverse;
@@ -16,20 +16,19 @@ fn text_vectors_hold_on_memcached() {
 }
 
 fn check(protocols: &[Protocol]) {
-    let mut wanted: Vec<&Vector> = vectors().iter().filter(|vector| protocols.contains(&vector.protocol)).collect();
-    // Those that wait go first, so that the others run meanwhile.
-    wanted.sort_by_key(|vector| Reverse(vector.delay));
-    let failures = in_parallel(&wanted, |vector| {
-        let attempts = if races(vector) { 5 } else { 1 };
-        let outcomes = (0..attempts).map(|_| vector.check(&replay_on_memcached(vector)));
-        outcomes.reduce(Result::or)?.err()
+    let mut selected: Vec<&Vector> = vectors().iter().filter(|vector| protocols.contains(&vector.protocol)).collect();
+    // The ones with a delay go first, so that the others run in the meantime.
+    selected.sort_by_key(|vector| Reverse(vector.delay));
+    let failures = in_parallel(&selected, |vector| {
+        let attempts = if is_racy(vector) { 5 } else { 1 };
+        let results = (0..attempts).map(|_| vector.check(&replay_on_memcached(vector)));
+        results.reduce(Result::or)?.err()
     });
-    assert!(failures.is_empty(), "{} of {} vectors differ:\n{}", failures.len(), wanted.len(), failures.join("\n"));
+    assert!(failures.is_empty(), "{} of {} vectors differ:\n{}", failures.len(), selected.len(), failures.join("\n"));
 }
 
-/// Whether a background thread of the server, which looks at the items when it likes, has a say in
-/// the reply.
-fn races(vector: &Vector) -> bool {
+/// Returns whether the reply depends on when a background thread of the server visits the items.
+fn is_racy(vector: &Vector) -> bool {
     ["text/lru_crawler_", "text/stats_cachedump"].iter().any(|name| vector.name.starts_with(name))
 }
 
@@ -43,9 +42,9 @@ fn in_parallel(vectors: &[&Vector], work: impl Fn(&Vector) -> Option<String> + S
     thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(worker)).collect();
         let finished = workers.into_iter().map(|worker| worker.join());
-        finished.flat_map(|failures| failures.expect("a worker panicked; its message is above")).collect()
+        finished.flat_map(|failures| failures.expect("the panic message is above")).collect()
     })
 }
 
-// More than there are processors: most of them wait for a server to start, or for a pause.
+// More than processors, because most workers wait for a server to start or for a delay.
 const WORKERS: usize = 8;

@@ -10,7 +10,7 @@ use remcache::{Client, Delivery, Error, ErrorKind, Item};
 use tokio::time::{Instant, timeout};
 
 use crate::trouble::Lives;
-use remcache_testkit::history::{Fate, Floor, History, value};
+use remcache_testkit::history::{Baseline, History, WriteStatus, value};
 
 /// What all callers share.
 #[derive(Debug)]
@@ -70,8 +70,8 @@ impl Worker {
         format!("{}:{}", self.neighbours[neighbour], self.rng.usize(..KEYS))
     }
 
-    /// Which life of its server a key lives in.
-    fn life(&self, key: &str) -> u64 {
+    /// Which epoch of its server a key lives in.
+    fn epoch(&self, key: &str) -> u64 {
         let server = self.client.locate(key).ok().flatten();
         let lives = server.and_then(|server| self.lives.iter().find(|(name, _)| name == server.name()));
         lives.map_or(u64::MAX, |(_, lives)| lives.now())
@@ -85,47 +85,47 @@ impl Worker {
     }
 
     /// What an error tells of a request; only trouble with a server may be the reason.
-    fn fate(&self, what: &str, error: &Error) -> Result<Fate, String> {
+    fn fate(&self, what: &str, error: &Error) -> Result<WriteStatus, String> {
         self.shared.errors.fetch_add(1, Ordering::Relaxed);
         match error.kind() {
             ErrorKind::Disconnected(Delivery::MaybeSent) | ErrorKind::TimedOut(Delivery::MaybeSent) => {
-                Ok(Fate::MaybeSent)
+                Ok(WriteStatus::MaybeSent)
             }
-            ErrorKind::Disconnected(_) | ErrorKind::TimedOut(_) | ErrorKind::Overloaded => Ok(Fate::NotSent),
+            ErrorKind::Disconnected(_) | ErrorKind::TimedOut(_) | ErrorKind::Overloaded => Ok(WriteStatus::NotSent),
             _ => Err(format!("{what}: {error}")),
         }
     }
 
-    fn check(&self, key: &str, item: Option<&Item>, floor: Floor) -> Result<(), String> {
-        self.shared.history.check(key, item.map(|item| &item.value[..]), floor, self.life(key))
+    fn check(&self, key: &str, item: Option<&Item>, baseline: Baseline) -> Result<(), String> {
+        self.shared.history.check(key, item.map(|item| &item.value[..]), baseline, self.epoch(key))
     }
 
     async fn get(&mut self) -> Result<(), String> {
         let key = self.any_key();
-        let floor = self.shared.history.floor(&key);
+        let baseline = self.shared.history.baseline(&key);
         match self.call("get", 1, self.client.get(&key)).await? {
-            Ok(item) => self.check(&key, item.as_ref(), floor),
+            Ok(item) => self.check(&key, item.as_ref(), baseline),
             Err(error) => self.fate("get", &error).map(drop),
         }
     }
 
     async fn get_and_touch(&mut self) -> Result<(), String> {
         let key = self.any_key();
-        let floor = self.shared.history.floor(&key);
+        let baseline = self.shared.history.baseline(&key);
         let call = self.client.get_and_touch(&key, Duration::from_secs(100_000));
         match self.call("get_and_touch", 1, call).await? {
-            Ok(item) => self.check(&key, item.as_ref(), floor),
+            Ok(item) => self.check(&key, item.as_ref(), baseline),
             Err(error) => self.fate("get_and_touch", &error).map(drop),
         }
     }
 
     async fn get_many(&mut self) -> Result<(), String> {
         let keys: Vec<_> = (0..self.rng.usize(1..40)).map(|_| self.any_key()).collect();
-        let floors: Vec<_> = keys.iter().map(|key| self.shared.history.floor(key)).collect();
+        let baselines: Vec<_> = keys.iter().map(|key| self.shared.history.baseline(key)).collect();
         let outcomes = self.call("get_many", keys.len() as u64, self.client.get_many(keys)).await?;
-        for (floor, (key, outcome)) in floors.into_iter().zip(outcomes) {
+        for (baseline, (key, outcome)) in baselines.into_iter().zip(outcomes) {
             match outcome {
-                Ok(item) => self.check(&key, item.as_ref(), floor)?,
+                Ok(item) => self.check(&key, item.as_ref(), baseline)?,
                 Err(error) => drop(self.fate("get_many", &error)?),
             }
         }
@@ -134,30 +134,31 @@ impl Worker {
 
     async fn set(&mut self) -> Result<(), String> {
         let key = self.own_key();
-        let (n, life) = (self.shared.history.begin(&key), self.life(&key));
+        let (n, epoch) = (self.shared.history.begin(&key), self.epoch(&key));
         let outcome = self.call("set", 1, self.client.set(&key, value(&key, n))).await?;
-        let fate = outcome.map_or_else(|error| self.fate("set", &error), |_| Ok(Fate::Made))?;
-        self.remember(&key, n, fate, life);
+        let fate = outcome.map_or_else(|error| self.fate("set", &error), |_| Ok(WriteStatus::Executed))?;
+        self.remember(&key, n, fate, epoch);
         Ok(())
     }
 
     async fn set_many(&mut self) -> Result<(), String> {
         let first = self.rng.usize(..KEYS);
         let keys = (first..first + 5).map(|n| format!("{}:{}", self.name, n % KEYS));
-        let written: Vec<_> = keys.map(|key| (self.shared.history.begin(&key), self.life(&key), key)).collect();
+        let written: Vec<_> = keys.map(|key| (self.shared.history.begin(&key), self.epoch(&key), key)).collect();
         let pairs: Vec<_> = written.iter().map(|(n, _, key)| (key.clone(), value(key, *n))).collect();
         let outcomes = self.call("set_many", 5, self.client.set_many(pairs)).await?;
-        for ((n, life, key), (_, outcome)) in written.into_iter().zip(outcomes) {
-            let fate = outcome.map_or_else(|error| self.fate("set_many", &error), |_| Ok(Fate::Made))?;
-            self.remember(&key, n, fate, life);
+        for ((n, epoch, key), (_, outcome)) in written.into_iter().zip(outcomes) {
+            let fate = outcome.map_or_else(|error| self.fate("set_many", &error), |_| Ok(WriteStatus::Executed))?;
+            self.remember(&key, n, fate, epoch);
         }
         Ok(())
     }
 
     /// What was made while its server died may be gone with it.
-    fn remember(&self, key: &str, n: u64, fate: Fate, life: u64) {
-        let fate = if fate == Fate::Made && self.life(key) != life { Fate::MaybeSent } else { fate };
-        self.shared.history.end(key, n, fate, life);
+    fn remember(&self, key: &str, n: u64, fate: WriteStatus, epoch: u64) {
+        let fate =
+            if fate == WriteStatus::Executed && self.epoch(key) != epoch { WriteStatus::MaybeSent } else { fate };
+        self.shared.history.end(key, n, fate, epoch);
     }
 
     /// A counter of its own, which nothing raises but one call: its number is 1 if it is told.

@@ -1,4 +1,4 @@
-//! One connection of the proxy: a client, a server, and a pipe for each direction.
+//! One connection of the proxy: a client, a server and a pipe for each direction.
 
 use super::pipe::Pipe;
 use super::{Close, Direction, Shared};
@@ -10,17 +10,22 @@ use tokio::io::{AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-/// Carries bytes between a client and the server until both have closed, or a rule or an order
-/// ends it.
-pub(super) async fn carry(mut client: TcpStream, shared: Arc<Shared>, mut orders: watch::Receiver<Close>, number: u64) {
+/// Forwards bytes between a client and the server until both have closed the connection, a rule ends it, or the test
+/// closes all connections.
+pub(super) async fn forward(
+    mut client: TcpStream,
+    shared: Arc<Shared>,
+    mut close_all: watch::Receiver<Close>,
+    number: u64,
+) {
     let Ok(mut server) = connect(&client, &shared.upstream).await else {
-        return without_server(client, &shared, &mut orders).await;
+        return without_server(client, &shared, &mut close_all).await;
     };
-    let ended = tokio::select! {
-        ended = pass_both_ways(&mut client, &mut server, &shared, number) => ended,
-        how = ordered(&mut orders) => Some(how),
+    let close = tokio::select! {
+        close = forward_both_ways(&mut client, &mut server, &shared, number) => close,
+        close = close_request(&mut close_all) => Some(close),
     };
-    match ended {
+    match close {
         None => {}
         Some(Close::Rst) => {
             reset(client);
@@ -28,32 +33,38 @@ pub(super) async fn carry(mut client: TcpStream, shared: Arc<Shared>, mut orders
         }
         Some(Close::Fin) => tokio::select! {
             _ = async { tokio::join!(finish(client), finish(server)) } => {}
-            _ = ordered(&mut orders) => {}
+            _ = close_request(&mut close_all) => {}
         },
     }
 }
 
 async fn connect(client: &TcpStream, upstream: &str) -> io::Result<TcpStream> {
     let server = TcpStream::connect(upstream).await?;
-    // What is passed on in pieces has to travel in pieces.
+    // Pieces must not be merged again.
     server.set_nodelay(true)?;
     client.set_nodelay(true)?;
     Ok(server)
 }
 
-/// A client of a server that is not there meets a reset, or silence if that is the rule.
-async fn without_server(client: TcpStream, shared: &Shared, orders: &mut watch::Receiver<Close>) {
+/// Handles a client whose server cannot be reached: resets the connection, or discards its input if replies go into a
+/// black hole.
+async fn without_server(client: TcpStream, shared: &Shared, close_all: &mut watch::Receiver<Close>) {
     if shared.rule(Direction::Replies).black_hole {
         tokio::select! {
-            () = swallow(client) => {}
-            _ = ordered(orders) => {}
+            () = discard_input(client) => {}
+            _ = close_request(close_all) => {}
         }
     } else {
         reset(client);
     }
 }
 
-async fn pass_both_ways(client: &mut TcpStream, server: &mut TcpStream, shared: &Shared, number: u64) -> Option<Close> {
+async fn forward_both_ways(
+    client: &mut TcpStream,
+    server: &mut TcpStream,
+    shared: &Shared,
+    number: u64,
+) -> Option<Close> {
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     let requests = Pipe::new(shared, Direction::Requests, number).run(from_client, to_server);
@@ -61,22 +72,22 @@ async fn pass_both_ways(client: &mut TcpStream, server: &mut TcpStream, shared: 
     tokio::try_join!(requests, replies).err()
 }
 
-async fn ordered(orders: &mut watch::Receiver<Close>) -> Close {
-    match orders.changed().await {
-        Ok(()) => *orders.borrow_and_update(),
-        // The proxy is gone.
+/// Waits until the test closes all connections.
+async fn close_request(close_all: &mut watch::Receiver<Close>) -> Close {
+    match close_all.changed().await {
+        Ok(()) => *close_all.borrow_and_update(),
+        // The proxy was dropped.
         Err(_) => Close::Rst,
     }
 }
 
-/// Says that nothing more will come, and reads to the end: closing with unread bytes would be a
-/// reset.
+/// Closes the sending side and reads to the end, because closing a socket with unread data resets the connection.
 async fn finish(mut stream: TcpStream) {
     let _ = stream.shutdown().await;
-    swallow(stream).await;
+    discard_input(stream).await;
 }
 
-async fn swallow(mut stream: TcpStream) {
+async fn discard_input(mut stream: TcpStream) {
     let _ = copy(&mut stream, &mut sink()).await;
 }
 

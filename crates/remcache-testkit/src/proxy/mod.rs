@@ -1,10 +1,10 @@
-//! A TCP proxy that delays, drips, splits, cuts, swallows and refuses on order.
+//! A TCP proxy that injects network faults: delays, throttling, splits, disconnects, lost data and refused connections.
 
 mod connection;
 mod pipe;
 mod rules;
 
-pub use rules::{Close, Cut, Direction, Rule, Rules, Splits};
+pub use rules::{Close, Direction, Disconnect, Rule, Rules, Splits};
 
 use crate::unused_port;
 use std::io;
@@ -15,10 +15,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinHandle;
 
-/// A proxy between a client and a server, on a loopback port of its own.
+/// A proxy between clients and a server, on its own loopback port.
 ///
-/// Its rules may change at any time. When it is dropped, its connections are reset.
-/// It lives on real sockets: a runtime with a paused clock is no place for it.
+/// Its rules may change at any time. Dropping it resets its connections. It uses real sockets, so it does not work on a
+/// runtime with a paused clock.
 #[derive(Debug)]
 pub struct Proxy {
     addr: SocketAddr,
@@ -27,10 +27,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy that passes everything on to `upstream` (`host:port`), changed in nothing.
+    /// Starts a proxy that forwards everything unchanged to `upstream` (`host:port`).
     ///
     /// # Panics
-    /// When no port can be listened on.
+    /// Panics if it cannot listen on a port.
     pub async fn start(upstream: impl Into<String>) -> Self {
         let shared = Arc::new(Shared::new(upstream.into()));
         let (addr, listener) = listen_anywhere().await;
@@ -38,7 +38,7 @@ impl Proxy {
         Self { addr, shared, acceptor: AsyncMutex::new(Some(acceptor)) }
     }
 
-    /// Where clients connect: `127.0.0.1:PORT`.
+    /// Returns the address that clients connect to: `127.0.0.1:PORT`.
     #[must_use]
     pub fn addr(&self) -> String {
         self.addr.to_string()
@@ -46,17 +46,17 @@ impl Proxy {
 
     /// Changes the rules: `proxy.change(|rules| rules.replies.delay = millis(30))`.
     ///
-    /// What the proxy has read already keeps the delay that held when it was read; everything
-    /// else holds from the next piece on, on the connections of now and of later.
+    /// New rules apply to open and future connections, from the next piece of data on. Data that was read before keeps its
+    /// delay.
     pub fn change(&self, change: impl FnOnce(&mut Rules)) {
         change(&mut self.shared.rules.lock().expect(UNPOISONED));
     }
 
-    /// Stops listening: clients that connect are refused, connections go on.
+    /// Stops listening. New connections are refused, open ones stay.
     pub async fn refuse(&self) {
         if let Some(acceptor) = self.acceptor.lock().await.take() {
             acceptor.abort();
-            // The listener is closed when its task is gone, and not before.
+            // The listener is closed only when its task has ended.
             let _ = acceptor.await;
         }
     }
@@ -64,27 +64,27 @@ impl Proxy {
     /// Listens again on the same port.
     ///
     /// # Panics
-    /// When somebody else took the port meanwhile.
+    /// Panics if another process has taken the port.
     pub async fn resume(&self) {
         let mut acceptor = self.acceptor.lock().await;
         if acceptor.is_none() {
-            let listener = TcpListener::bind(self.addr).await.expect("the port is still ours");
+            let listener = TcpListener::bind(self.addr).await.expect("the port is free");
             *acceptor = Some(tokio::spawn(accept(listener, Arc::clone(&self.shared))));
         }
     }
 
-    /// Closes all connections of now, in this way.
-    pub fn close_connections(&self, how: Close) {
-        self.shared.close_all.send_replace(how);
+    /// Closes all open connections in this way.
+    pub fn close_connections(&self, close: Close) {
+        self.shared.close_all.send_replace(close);
     }
 
-    /// How many connections were accepted until now.
+    /// Returns the number of connections that were accepted.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.shared.accepted.load(Ordering::Relaxed)
     }
 
-    /// How many bytes were passed on until now, over all connections.
+    /// Returns the number of bytes that were forwarded on all connections.
     #[must_use]
     pub fn passed(&self, direction: Direction) -> u64 {
         self.shared.passed(direction).load(Ordering::Relaxed)
@@ -100,7 +100,7 @@ impl Drop for Proxy {
     }
 }
 
-/// What the proxy, its acceptor and its connections have in common.
+/// State that the proxy, its accept task and its connections share.
 #[derive(Debug)]
 struct Shared {
     upstream: String,
@@ -108,7 +108,7 @@ struct Shared {
     accepted: AtomicU64,
     requests: AtomicU64,
     replies: AtomicU64,
-    /// A message here is an order to the connections that were there when it was sent.
+    /// A value that is sent here closes the connections that are open at that time.
     close_all: watch::Sender<Close>,
 }
 
@@ -149,17 +149,17 @@ async fn listen_anywhere() -> (SocketAddr, TcpListener) {
             Err(error) => panic!("cannot listen on {addr}: {error}"),
         }
     }
-    panic!("{PORT_ATTEMPTS} ports of 127.0.0.1 were taken");
+    panic!("{PORT_ATTEMPTS} ports of 127.0.0.1 are in use");
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
-        // An error here concerns a connection that is gone already.
+        // An error means that the client has already disconnected.
         if let Ok((client, _)) = listener.accept().await {
             let number = shared.accepted.fetch_add(1, Ordering::Relaxed);
-            let orders = shared.close_all.subscribe();
+            let close_all = shared.close_all.subscribe();
             let shared = Arc::clone(&shared);
-            tokio::spawn(connection::carry(client, shared, orders, number));
+            tokio::spawn(connection::forward(client, shared, close_all, number));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One direction of a connection: reads at once, passes on when and how the rule says.
+//! One direction of a connection: reads at once, and forwards when and how the rule says.
 
 use super::{Close, Direction, Rule, Shared, Splits};
 use fastrand::Rng;
@@ -11,25 +11,27 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
-/// The state of a direction of one connection.
+/// One direction of a connection.
 #[derive(Debug)]
 pub(super) struct Pipe<'a> {
     shared: &'a Shared,
     direction: Direction,
     number: u64,
     passed: u64,
-    swallowed: bool,
-    next_drip: Instant,
+    /// Whether bytes were lost in a black hole.
+    has_lost_bytes: bool,
+    /// The time at which the next piece may be written, if the rate is limited.
+    next_write_at: Instant,
     splitter: Option<(Splits, Rng)>,
 }
 
-/// What was read at once, and when it has to arrive.
+/// Data of one read, with the time at which it is due.
 #[derive(Debug)]
-struct Parcel {
+struct Chunk {
     due: Instant,
     content: Content,
-    /// Given back when the parcel has been passed on.
-    room: Option<OwnedSemaphorePermit>,
+    /// Released when the chunk has been forwarded.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -40,71 +42,79 @@ enum Content {
 
 impl<'a> Pipe<'a> {
     pub(super) fn new(shared: &'a Shared, direction: Direction, number: u64) -> Self {
-        Self { shared, direction, number, passed: 0, swallowed: false, next_drip: Instant::now(), splitter: None }
+        Self {
+            shared,
+            direction,
+            number,
+            passed: 0,
+            has_lost_bytes: false,
+            next_write_at: Instant::now(),
+            splitter: None,
+        }
     }
 
-    /// Runs until the sender's end has been passed on; an error is a close of the connection.
+    /// Runs until the end of the stream has been forwarded. An error means that the connection must be closed in this way.
     pub(super) async fn run(self, from: ReadHalf<'_>, to: WriteHalf<'_>) -> Result<(), Close> {
         let (sender, receiver) = unbounded_channel();
-        let reads = read_parcels(self.shared, self.direction, from, sender);
+        let reads = read_chunks(self.shared, self.direction, from, sender);
         let reading = async {
             reads.await;
             Ok(())
         };
-        let passing = self.pass_parcels(receiver, to);
-        tokio::try_join!(reading, passing).map(|_| ())
+        let forwarding = self.forward_chunks(receiver, to);
+        tokio::try_join!(reading, forwarding).map(|_| ())
     }
 
-    async fn pass_parcels(
+    async fn forward_chunks(
         mut self,
-        mut parcels: UnboundedReceiver<Parcel>,
+        mut chunks: UnboundedReceiver<Chunk>,
         mut to: WriteHalf<'_>,
     ) -> Result<(), Close> {
-        while let Some(Parcel { due, content, room }) = parcels.recv().await {
+        while let Some(Chunk { due, content, permit }) = chunks.recv().await {
             sleep_until(due).await;
             match content {
-                Content::Bytes(bytes) => self.pass(&bytes, &mut to).await?,
-                Content::End(_) if self.swallowed => {}
+                Content::Bytes(bytes) => self.forward(&bytes, &mut to).await?,
+                Content::End(_) if self.has_lost_bytes => {}
                 Content::End(Close::Fin) => to.shutdown().await.map_err(|_| Close::Rst)?,
                 Content::End(Close::Rst) => return Err(Close::Rst),
             }
-            drop(room);
+            drop(permit);
         }
         Ok(())
     }
 
-    async fn pass(&mut self, mut bytes: &[u8], to: &mut WriteHalf<'_>) -> Result<(), Close> {
+    async fn forward(&mut self, mut bytes: &[u8], to: &mut WriteHalf<'_>) -> Result<(), Close> {
         while !bytes.is_empty() {
             let rule = self.shared.rule(self.direction);
-            self.swallowed |= rule.black_hole;
-            if self.swallowed {
+            self.has_lost_bytes |= rule.black_hole;
+            if self.has_lost_bytes {
                 return Ok(());
             }
-            self.check_cut(&rule)?;
+            self.check_disconnect(&rule)?;
             let (piece, rest) = bytes.split_at(self.piece_len(&rule, bytes.len()));
             self.pace(&rule, piece.len()).await;
             self.write(piece, to).await?;
-            self.check_cut(&rule)?;
+            self.check_disconnect(&rule)?;
             bytes = rest;
         }
         Ok(())
     }
 
-    fn check_cut(&self, rule: &Rule) -> Result<(), Close> {
-        match rule.cut {
-            Some(cut) if self.passed >= cut.after => Err(cut.how),
+    fn check_disconnect(&self, rule: &Rule) -> Result<(), Close> {
+        match rule.disconnect {
+            Some(disconnect) if self.passed >= disconnect.after => Err(disconnect.close),
             _ => Ok(()),
         }
     }
 
     fn piece_len(&mut self, rule: &Rule, available: usize) -> usize {
         let mut len = available;
-        if let Some(cut) = rule.cut {
-            let left = cut.after.saturating_sub(self.passed);
-            len = len.min(usize::try_from(left).unwrap_or(usize::MAX));
+        if let Some(disconnect) = rule.disconnect {
+            let remaining = disconnect.after.saturating_sub(self.passed);
+            len = len.min(usize::try_from(remaining).unwrap_or(usize::MAX));
         }
         if let Some(rate) = rule.bytes_per_second {
-            len = len.min(rate as usize / DRIPS_PER_SECOND).max(1);
+            len = len.min(rate as usize / WRITES_PER_SECOND).max(1);
         }
         if let Some(splits) = rule.splits {
             len = len.min(self.random_len(splits));
@@ -123,19 +133,19 @@ impl<'a> Pipe<'a> {
 
     async fn pace(&mut self, rule: &Rule, len: usize) {
         if let Some(rate) = rule.bytes_per_second {
-            let takes = Duration::from_secs(len as u64) / rate.max(1);
-            self.next_drip = self.next_drip.max(Instant::now()) + takes;
-            sleep_until(self.next_drip).await;
+            let duration = Duration::from_secs(len as u64) / rate.max(1);
+            self.next_write_at = self.next_write_at.max(Instant::now()) + duration;
+            sleep_until(self.next_write_at).await;
         }
         if rule.splits.is_some() {
-            // Gives the receiver a turn: else the pieces would meet again in its socket.
+            // Lets the receiver read, because the pieces would otherwise be merged in its socket.
             tokio::task::yield_now().await;
         }
     }
 
     async fn write(&mut self, piece: &[u8], to: &mut WriteHalf<'_>) -> Result<(), Close> {
         let len = piece.len() as u64;
-        // Counted first: who has seen a byte finds it counted.
+        // Counted before the write, so that a test that has received a byte sees it counted.
         let total = self.shared.passed(self.direction);
         total.fetch_add(len, Ordering::Relaxed);
         self.passed += len;
@@ -143,10 +153,10 @@ impl<'a> Pipe<'a> {
     }
 }
 
-/// Reads as long as there is room in the pipe: a delay costs no bandwidth, and a receiver that
-/// does not read is felt by the sender.
-async fn read_parcels(shared: &Shared, direction: Direction, mut from: ReadHalf<'_>, parcels: UnboundedSender<Parcel>) {
-    let room = Arc::new(Semaphore::new(ROOM));
+/// Reads chunks as long as the pipe has capacity. A delay does not reduce the bandwidth, and a receiver that does not read
+/// blocks the sender.
+async fn read_chunks(shared: &Shared, direction: Direction, mut from: ReadHalf<'_>, chunks: UnboundedSender<Chunk>) {
+    let capacity = Arc::new(Semaphore::new(CAPACITY));
     let mut buffer = vec![0; READ_LEN];
     loop {
         let content = match from.read(&mut buffer).await {
@@ -156,29 +166,29 @@ async fn read_parcels(shared: &Shared, direction: Direction, mut from: ReadHalf<
         };
         let due = Instant::now() + shared.rule(direction).delay;
         let last = matches!(content, Content::End(_));
-        let parcel = Parcel { due, room: take_room(&room, &content).await, content };
-        // Nobody takes it when the connection has been ended meanwhile.
-        if parcels.send(parcel).is_err() || last {
+        let chunk = Chunk { due, permit: acquire(&capacity, &content).await, content };
+        // Sending fails if the connection was closed in the meantime.
+        if chunks.send(chunk).is_err() || last {
             return;
         }
     }
 }
 
-async fn take_room(room: &Arc<Semaphore>, content: &Content) -> Option<OwnedSemaphorePermit> {
+async fn acquire(capacity: &Arc<Semaphore>, content: &Content) -> Option<OwnedSemaphorePermit> {
     let len = match content {
         Content::Bytes(bytes) => u32::try_from(bytes.len()).ok()?,
         Content::End(_) => return None,
     };
-    Arc::clone(room).acquire_many_owned(len).await.ok()
+    Arc::clone(capacity).acquire_many_owned(len).await.ok()
 }
 
-/// The generator of one direction of one connection: another one for each of them.
+/// Returns the generator of one direction of one connection. Each has its own.
 fn rng(seed: u64, stream: u64) -> Rng {
     let base = Rng::with_seed(seed).u64(..);
     Rng::with_seed(base.wrapping_add(stream))
 }
 
 const READ_LEN: usize = 64 << 10;
-// What may be on its way in one direction: 140 MB a second at a delay of 30 ms.
-const ROOM: usize = 4 << 20;
-const DRIPS_PER_SECOND: usize = 100;
+// The number of bytes that may be in flight in one direction: 140 MB/s at a delay of 30 ms.
+const CAPACITY: usize = 4 << 20;
+const WRITES_PER_SECOND: usize = 100;

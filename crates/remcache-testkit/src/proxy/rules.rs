@@ -1,8 +1,8 @@
-//! What the proxy does to the bytes of a direction, as data.
+//! The rules of the proxy.
 
 use std::time::Duration;
 
-/// The rules of both directions; by default everything passes unchanged.
+/// The rules of both directions. By default everything is forwarded unchanged.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Rules {
@@ -22,24 +22,24 @@ pub enum Direction {
     Replies,
 }
 
-/// What happens to the bytes of one direction.
+/// The faults of one direction.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Rule {
-    /// Everything arrives this much later; order and bandwidth stay.
+    /// The delay of all bytes. Order and bandwidth stay the same.
     pub delay: Duration,
-    /// At most so many bytes a second.
+    /// The maximum rate.
     pub bytes_per_second: Option<u32>,
-    /// Random pieces instead of what was read at once.
+    /// Forwards data in random pieces.
     pub splits: Option<Splits>,
-    /// The end of each connection.
-    pub cut: Option<Cut>,
-    /// Bytes are read and go nowhere. A connection that lost bytes this way never passes another
-    /// one in this direction: what followed would be out of step.
+    /// Closes each connection after a number of bytes.
+    pub disconnect: Option<Disconnect>,
+    /// Reads and discards bytes. A connection that has lost bytes never forwards any more in this direction, because
+    /// the receiver would be out of sync.
     pub black_hole: bool,
 }
 
-/// Random pieces: each connection and direction splits in its own way, the same for a seed.
+/// Random splits. Each connection and direction is split differently, but always in the same way for a seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Splits {
     pub(super) seed: u64,
@@ -47,35 +47,35 @@ pub struct Splits {
 }
 
 impl Splits {
-    /// Pieces of one to `longest` bytes.
+    /// Splits data into pieces of 1 to `longest` bytes.
     #[must_use]
     pub fn new(seed: u64, longest: usize) -> Self {
         Self { seed, longest: longest.max(1) }
     }
 }
 
-/// The end of a connection after a number of bytes in one direction.
+/// Closes a connection after a number of bytes in one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct Disconnect {
     pub(super) after: u64,
-    pub(super) how: Close,
+    pub(super) close: Close,
 }
 
-impl Cut {
-    /// Closes a connection when `after` bytes of it have passed in this direction; with 0, when
-    /// the first byte would pass.
+impl Disconnect {
+    /// Closes a connection when `after` of its bytes have been forwarded in this direction; with 0, when the first byte
+    /// would be forwarded.
     #[must_use]
-    pub fn new(after: u64, how: Close) -> Self {
-        Self { after, how }
+    pub fn new(after: u64, close: Close) -> Self {
+        Self { after, close }
     }
 }
 
-/// How a connection is closed, towards both ends.
+/// The way in which a connection is closed, to both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Close {
-    /// In order: each end reads all that was passed, then the end of the stream.
+    /// In order: each side reads everything that was forwarded, then the end of the stream.
     Fin,
-    /// By a reset.
+    /// With a reset.
     Rst,
 }

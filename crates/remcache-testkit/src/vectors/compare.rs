@@ -1,26 +1,26 @@
-//! Whether what a server did is what a vector says.
+//! Compares what a server did with a vector.
 
 use super::frames::{Frame, frames};
 use super::{After, Outcome, Protocol, Replayed, Vector};
 
 impl Vector {
-    /// Whether a server did what 1.6.18 or 1.6.45 do.
+    /// Checks that a server did what 1.6.18 or 1.6.45 does.
     ///
-    /// CAS numbers may be higher or lower by the same amount throughout, because servers start to
-    /// count at different numbers; a part that is said to vary may be another one.
+    /// CAS values may be shifted by a constant, because servers start counting at different numbers. Parts that the vector
+    /// marks as variable may differ.
     ///
     /// # Errors
-    /// What was expected and what came.
+    /// Returns the expected and the actual reply.
     pub fn check(&self, replayed: &Replayed) -> Result<(), String> {
-        let fits = |outcome: &Outcome| {
-            let after_fits = outcome.after == After::OutOfStep || outcome.after == replayed.after;
-            after_fits && self.reply_fits(&outcome.reply, &replayed.reply)
+        let matches = |outcome: &Outcome| {
+            let after_matches = outcome.after == After::OutOfSync || outcome.after == replayed.after;
+            after_matches && self.reply_matches(&outcome.reply, &replayed.reply)
         };
-        if self.outcomes().any(|outcome| fits(&outcome)) {
+        if self.outcomes().any(|outcome| matches(&outcome)) {
             return Ok(());
         }
         Err(format!(
-            "{}\n  wanted {:?} {}\n  got    {:?} {}",
+            "{}\n  expected {:?} {}\n  actual      {:?} {}",
             self.name,
             self.after,
             self.reply.escape_ascii(),
@@ -29,34 +29,34 @@ impl Vector {
         ))
     }
 
-    /// Whether this many bytes can be the whole reply: there may be more to come.
-    pub(super) fn may_be_complete(&self, got: &[u8]) -> bool {
+    /// Returns whether these bytes may be the complete reply. More may still arrive.
+    pub(super) fn may_be_complete(&self, actual: &[u8]) -> bool {
         self.outcomes().any(|outcome| {
-            let wanted = outcome.reply;
-            match self.shape(&wanted) {
-                Shape::Packets(packets) => frames(got).0.len() >= packets.len(),
-                Shape::Lines => lines(got) >= lines(&wanted),
-                Shape::Bytes => got.len() >= wanted.len() && got.ends_with(tail(&wanted)),
+            let expected = outcome.reply;
+            match self.shape(&expected) {
+                Shape::Packets(packets) => frames(actual).0.len() >= packets.len(),
+                Shape::Lines => lines(actual) >= lines(&expected),
+                Shape::Bytes => actual.len() >= expected.len() && actual.ends_with(tail(&expected)),
             }
         })
     }
 
-    fn reply_fits(&self, wanted: &[u8], got: &[u8]) -> bool {
-        match self.shape(wanted) {
-            Shape::Packets(wanted) => self.packets_fit(&wanted, got),
-            Shape::Lines => lines(wanted) == lines(got) && first_word(wanted) == first_word(got),
-            Shape::Bytes => wanted == got,
+    fn reply_matches(&self, expected: &[u8], actual: &[u8]) -> bool {
+        match self.shape(expected) {
+            Shape::Packets(expected) => self.packets_match(&expected, actual),
+            Shape::Lines => lines(expected) == lines(actual) && first_word(expected) == first_word(actual),
+            Shape::Bytes => expected == actual,
         }
     }
 
-    fn packets_fit(&self, wanted: &[Frame<'_>], got: &[u8]) -> bool {
-        let (got, rest) = frames(got);
-        let same = |wanted: &Frame<'_>, got: &Frame<'_>| {
-            let value_fits = self.variable.is_some() || wanted.value == got.value;
-            value_fits && same_but_for_value_and_cas(wanted, got)
+    fn packets_match(&self, expected: &[Frame<'_>], actual: &[u8]) -> bool {
+        let (actual, rest) = frames(actual);
+        let same = |expected: &Frame<'_>, actual: &Frame<'_>| {
+            let value_matches = self.variable.is_some() || expected.value == actual.value;
+            value_matches && same_except_value_and_cas(expected, actual)
         };
-        let fit = wanted.iter().zip(&got).all(|(wanted, got)| same(wanted, got));
-        rest.is_empty() && wanted.len() == got.len() && fit && same_cas_counting(wanted, &got)
+        let all_match = expected.iter().zip(&actual).all(|(expected, actual)| same(expected, actual));
+        rest.is_empty() && expected.len() == actual.len() && all_match && same_cas_shift(expected, &actual)
     }
 
     fn shape<'a>(&self, reply: &'a [u8]) -> Shape<'a> {
@@ -68,28 +68,29 @@ impl Vector {
     }
 }
 
-/// As what a reply is compared.
+/// The form in which a reply is compared.
 enum Shape<'a> {
     Packets(Vec<Frame<'a>>),
     Lines,
     Bytes,
 }
 
-fn same_but_for_value_and_cas(wanted: &Frame<'_>, got: &Frame<'_>) -> bool {
-    wanted.header[..8] == got.header[..8]
-        && wanted.opaque() == got.opaque()
-        && wanted.extras_and_key == got.extras_and_key
+fn same_except_value_and_cas(expected: &Frame<'_>, actual: &Frame<'_>) -> bool {
+    expected.header[..8] == actual.header[..8]
+        && expected.opaque() == actual.opaque()
+        && expected.extras_and_key == actual.extras_and_key
 }
 
-/// Whether all CAS numbers differ by the same amount, and zero (none) stays zero.
-fn same_cas_counting(wanted: &[Frame<'_>], got: &[Frame<'_>]) -> bool {
-    let pairs = || wanted.iter().zip(got).map(|(wanted, got)| (wanted.cas(), got.cas()));
-    let mut shifts = pairs().filter(|&(wanted, _)| wanted != 0).map(|(wanted, got)| got.wrapping_sub(wanted));
+/// Returns whether all CAS values are shifted by the same amount. Zero, which means no CAS value, must stay zero.
+fn same_cas_shift(expected: &[Frame<'_>], actual: &[Frame<'_>]) -> bool {
+    let pairs = || expected.iter().zip(actual).map(|(expected, actual)| (expected.cas(), actual.cas()));
+    let mut shifts =
+        pairs().filter(|&(expected, _)| expected != 0).map(|(expected, actual)| actual.wrapping_sub(expected));
     let first = shifts.next();
-    shifts.all(|shift| Some(shift) == first) && pairs().all(|(wanted, got)| (wanted == 0) == (got == 0))
+    shifts.all(|shift| Some(shift) == first) && pairs().all(|(expected, actual)| (expected == 0) == (actual == 0))
 }
 
-/// The end of a text: enough to tell a line that is the last from one that is not.
+/// Returns the end of a text, which distinguishes the last line from others.
 fn tail(text: &[u8]) -> &[u8] {
     &text[text.len().saturating_sub(4)..]
 }
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
 
     fn vector(name: &str) -> &'static Vector {
-        vectors().iter().find(|it| it.name == name).expect("the vector is there")
+        vectors().iter().find(|it| it.name == name).expect("the vector exists")
     }
 
     fn check(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> Result<(), String> {
@@ -122,13 +123,13 @@ mod tests {
     const VARIABLE: &str = "bin/version";
 
     #[test]
-    fn another_cas_number_fits_but_not_none() {
+    fn the_cas_value_may_differ_but_not_be_missing() {
         assert_eq!(check(STORED, |reply| reply[23] += 1), Ok(()));
         assert!(check(STORED, |reply| reply[23] = 0).is_err());
     }
 
     #[test]
-    fn another_status_opcode_or_opaque_does_not_fit() {
+    fn status_opcode_and_opaque_must_match() {
         for at in [0, 1, 7, 15] {
             assert!(check(STORED, |reply| reply[at] ^= 1).is_err(), "byte {at}");
             assert!(check(VARIABLE, |reply| reply[at] ^= 1).is_err(), "byte {at}");
@@ -136,20 +137,20 @@ mod tests {
     }
 
     #[test]
-    fn a_value_may_differ_only_where_it_varies() {
+    fn only_a_variable_value_may_differ() {
         assert_eq!(check(VARIABLE, |reply| reply[28] ^= 1), Ok(()));
         assert!(check("bin/get_hit", |reply| *reply.last_mut().unwrap() ^= 1).is_err());
     }
 
     #[test]
-    fn more_or_fewer_bytes_do_not_fit() {
+    fn additional_or_missing_bytes_do_not_match() {
         assert!(check(STORED, |reply| reply.push(0)).is_err());
         assert!(check(STORED, |reply| reply.truncate(20)).is_err());
         assert!(check(STORED, Vec::clear).is_err());
     }
 
     #[test]
-    fn cas_numbers_have_to_count_alike() {
+    fn cas_values_must_be_shifted_by_the_same_amount() {
         let two = |first: u64, second: u64| {
             let mut bytes = Vec::new();
             for cas in [first, second] {
@@ -159,10 +160,10 @@ mod tests {
             }
             bytes
         };
-        let alike = |wanted: &[u8], got: &[u8]| same_cas_counting(&frames(wanted).0, &frames(got).0);
-        assert!(alike(&two(1, 2), &two(7, 8)));
-        assert!(!alike(&two(1, 2), &two(7, 9)));
-        assert!(alike(&two(0, 2), &two(0, 1)));
-        assert!(!alike(&two(0, 2), &two(1, 3)));
+        let is_same = |expected: &[u8], actual: &[u8]| same_cas_shift(&frames(expected).0, &frames(actual).0);
+        assert!(is_same(&two(1, 2), &two(7, 8)));
+        assert!(!is_same(&two(1, 2), &two(7, 9)));
+        assert!(is_same(&two(0, 2), &two(0, 1)));
+        assert!(!is_same(&two(0, 2), &two(1, 3)));
     }
 }

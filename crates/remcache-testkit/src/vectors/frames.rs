@@ -1,8 +1,8 @@
-//! Just enough of the binary wire to tell where a packet ends and which part of it is what.
+//! A minimal parser of binary packets.
 //!
-//! The library has a decoder; the vectors are there to test it, so they do not use it.
+//! The vectors test the library's decoder, so they do not use it.
 
-/// A reply packet, cut into its parts.
+/// A reply packet, split into its parts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Frame<'a> {
     pub(super) header: &'a [u8; HEADER_LEN],
@@ -11,7 +11,7 @@ pub(super) struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// The first packet of `bytes` and what follows it, if it is whole.
+    /// Splits off the first packet, if it is complete.
     pub(super) fn split_first(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>()?;
         if header[0] != REPLY_MAGIC {
@@ -44,7 +44,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// The packets of `bytes`, and what follows the last whole one.
+/// Splits bytes into complete packets and the rest.
 pub(super) fn frames(mut bytes: &[u8]) -> (Vec<Frame<'_>>, &[u8]) {
     let mut frames = Vec::new();
     while let Some((frame, rest)) = Frame::split_first(bytes) {
@@ -54,7 +54,7 @@ pub(super) fn frames(mut bytes: &[u8]) -> (Vec<Frame<'_>>, &[u8]) {
     (frames, bytes)
 }
 
-/// A request packet without extras.
+/// Encodes a request packet.
 pub(super) fn request(opcode: u8, opaque: [u8; 4], extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
     let body_len = extras.len() + key.len() + value.len();
     let mut packet = vec![REQUEST_MAGIC, opcode];

@@ -1,5 +1,4 @@
-//! Bytes that were seen on a real memcached 1.6.18, as data: requests, their replies, and what the
-//! connection was like afterwards.
+//! Exchanges recorded from a real memcached 1.6.18: requests, their replies, and the state of the connection afterwards.
 //!
 //! ```no_run
 //! use remcache_testkit::vectors::{self, replay, vectors};
@@ -21,10 +20,10 @@ use serde::{Deserialize, Deserializer};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-/// All vectors, of all protocols.
+/// Returns the vectors of all protocols.
 ///
 /// # Panics
-/// When the file of the vectors is not what it should be.
+/// Panics if the file of the vectors is malformed.
 #[must_use]
 pub fn vectors() -> &'static [Vector] {
     static VECTORS: LazyLock<Vec<Vector>> = LazyLock::new(|| {
@@ -36,44 +35,44 @@ pub fn vectors() -> &'static [Vector] {
     &VECTORS
 }
 
-/// One exchange with a freshly started server.
+/// An exchange with a server that was just started.
 #[derive(Clone, Debug, Deserialize)]
 #[non_exhaustive]
 pub struct Vector {
-    /// Its name: `bin/…`, `meta/…` or `text/…`.
+    /// The name: `bin/…`, `meta/…` or `text/…`.
     pub name: String,
-    /// The protocol that is spoken.
+    /// The protocol of the connection.
     pub protocol: Protocol,
-    /// Further arguments of the server.
+    /// Additional arguments of the server.
     pub server_args: Vec<String>,
-    /// What goes over the same connection before, its replies being of no interest.
+    /// Requests that precede it on the same connection. Their replies are ignored.
     #[serde(rename = "setup_hex", deserialize_with = "hex_list")]
     pub setup: Vec<Vec<u8>>,
     /// The pause before the request.
     #[serde(rename = "delay_s", deserialize_with = "seconds")]
     pub delay: Duration,
-    /// What is sent.
+    /// The bytes that are sent.
     #[serde(rename = "request_hex", with = "hex")]
     pub request: Vec<u8>,
-    /// What 1.6.18 answered.
+    /// The reply of 1.6.18.
     #[serde(rename = "reply_hex", with = "hex")]
     pub reply: Vec<u8>,
-    /// What the connection was like afterwards.
+    /// The state of the connection afterwards.
     pub after: After,
-    /// Which part of the reply changes from run to run, in words.
+    /// A description of the part of the reply that varies from run to run.
     pub variable: Option<String>,
-    /// What there is to say about it.
+    /// A comment.
     pub note: String,
-    /// What 1.6.45 did, if it was something else.
+    /// The behavior of 1.6.45, if it differs.
     #[serde(rename = "v1_6_45", deserialize_with = "newer")]
     pub newer: Option<Outcome>,
-    /// Of each CAS number in a binary reply that is not 0: its offset and its value.
+    /// The offset and value of each CAS field in a binary reply that is not 0.
     #[serde(default)]
     pub reply_cas_fields: Vec<(usize, u64)>,
 }
 
 impl Vector {
-    /// What the server needs before this vector says anything.
+    /// Returns the preparation that the server needs.
     #[must_use]
     pub fn preparation(&self) -> Preparation {
         let has = |arg: &str| self.server_args.iter().any(|it| it == arg);
@@ -81,26 +80,26 @@ impl Vector {
             () if has("-S") => Preparation::Sasl,
             () if has("-Y") => Preparation::AuthFile,
             () if has("-M") => Preparation::FullMemory,
-            () if has("-c") => Preparation::NoConnectionLeft,
+            () if has("-c") => Preparation::ConnectionsExhausted,
             () => Preparation::None,
         }
     }
 
-    /// Everything that a server may do, the oldest version first.
+    /// Returns the behaviors of all versions, the oldest first.
     fn outcomes(&self) -> impl Iterator<Item = Outcome> {
         let first = Outcome { reply: self.reply.clone(), after: self.after };
         std::iter::once(first).chain(self.newer.clone())
     }
 }
 
-/// What a server did with a request.
+/// The behavior of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// Its bytes.
+    /// The reply.
     #[serde(rename = "reply_hex", with = "hex")]
     pub reply: Vec<u8>,
-    /// What the connection was like afterwards.
+    /// The state of the connection afterwards.
     pub after: After,
 }
 
@@ -119,33 +118,33 @@ pub enum Protocol {
     TextAuth,
 }
 
-/// A connection after a vector.
+/// The state of a connection after a vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 #[non_exhaustive]
 pub enum After {
     /// The next request is answered.
-    InStep,
-    /// The next request is refused, and the server closes.
+    InSync,
+    /// The next request is refused and the connection closed.
     Refused,
-    /// The server closed, by itself or when the next request came.
+    /// The connection is closed, at once or by the next request.
     Closed,
-    /// Something else; a client cannot go on.
-    OutOfStep,
+    /// Anything else. A client cannot use the connection further.
+    OutOfSync,
 }
 
 impl From<String> for After {
     fn from(text: String) -> Self {
         match text.as_str() {
-            "in-sync" => Self::InStep,
+            "in-sync" => Self::InSync,
             text if text.starts_with("closed:FIN after") => Self::Refused,
             text if text.starts_with("closed:") => Self::Closed,
-            _ => Self::OutOfStep,
+            _ => Self::OutOfSync,
         }
     }
 }
 
-/// What a server needs before a vector.
+/// The preparation that a server needs before a vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Preparation {
@@ -155,10 +154,10 @@ pub enum Preparation {
     Sasl,
     /// A file with users and passwords.
     AuthFile,
-    /// No memory left ([`fill_memory`]).
+    /// No free memory ([`fill_memory`]).
     FullMemory,
-    /// As many connections as it takes ([`take_all_connections`]).
-    NoConnectionLeft,
+    /// No free connection ([`take_all_connections`]).
+    ConnectionsExhausted,
 }
 
 fn hex_list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Vec<u8>>, D::Error> {
@@ -172,7 +171,7 @@ fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)
 }
 
-/// The file says `"same"`, or gives what differs.
+/// The file has `"same"` or the differing behavior.
 fn newer<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Outcome>, D::Error> {
     let value = serde_json::Value::deserialize(from)?;
     if value == "same" {
@@ -188,7 +187,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn all_vectors_are_there() {
+    fn no_vector_is_missing() {
         let count = |protocol| vectors().iter().filter(|it| it.protocol == protocol).count();
         assert_eq!(count(Protocol::Binary), 300);
         assert_eq!(count(Protocol::Meta), 209);
@@ -197,13 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn no_two_vectors_share_a_name() {
+    fn names_are_unique() {
         let names: HashSet<&str> = vectors().iter().map(|it| it.name.as_str()).collect();
         assert_eq!(names.len(), vectors().len());
     }
 
     #[test]
-    fn cas_fields_stand_where_they_are_said_to() {
+    fn cas_fields_are_at_their_offsets() {
         for vector in vectors() {
             for &(offset, cas) in &vector.reply_cas_fields {
                 let field = &vector.reply[offset..offset + 8];

@@ -1,4 +1,4 @@
-//! One vector over a connection: what is set up, what is asked, what comes, what is left.
+//! Replays a vector over a connection.
 
 use super::frames::{Frame, NOOP, VERSION, request};
 use super::{After, Preparation, Protocol, Vector};
@@ -7,53 +7,53 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What came of a vector.
+/// The behavior of a server when a vector was replayed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Replayed {
-    /// All bytes that answered the request.
+    /// The reply.
     pub reply: Vec<u8>,
-    /// What the connection was like then.
+    /// The state of the connection afterwards.
     pub after: After,
 }
 
-/// Replays a vector over a new connection to a server that was just started with the arguments
-/// and the preparation that the vector names.
+/// Replays a vector over a new connection to a server that was just started with the vector's arguments and preparation.
 ///
-/// Nothing depends on the speed of the machine where the connection stays in step: a request that
-/// is answered in any case marks the end of the reply.
+/// If the connection stays in sync, the result does not depend on the speed of the machine: a request that is always
+/// answered marks the end of the reply.
 ///
 /// # Panics
-/// When the server cannot be reached, or does not answer what sets the vector up.
+/// Panics if the server cannot be reached or does not answer the setup of the vector.
 #[must_use]
 pub fn replay(vector: &Vector, addr: impl ToSocketAddrs) -> Replayed {
-    let mut wire = Wire::connect(addr);
-    wire.set_up(vector);
+    let mut exchange = Exchange::connect(addr);
+    exchange.set_up(vector);
     thread::sleep(vector.delay);
-    // A server without a free connection speaks unasked; a request could cost us its words.
-    if vector.preparation() != Preparation::NoConnectionLeft {
-        wire.send(&vector.request);
+    // A server without a free connection sends an error at once. If it closes with a request unread, the error is lost.
+    if vector.preparation() != Preparation::ConnectionsExhausted {
+        exchange.send(&vector.request);
     }
-    wire.read_until(|got| vector.may_be_complete(got));
-    let after = wire.end(vector);
-    Replayed { reply: wire.got, after }
+    exchange.read_until(|got| vector.may_be_complete(got));
+    let after = exchange.end(vector);
+    Replayed { reply: exchange.got, after }
 }
 
+/// The connection and what was received so far.
 #[derive(Debug)]
-struct Wire {
+struct Exchange {
     stream: TcpStream,
     got: Vec<u8>,
     closed: bool,
 }
 
-impl Wire {
+impl Exchange {
     fn connect(addr: impl ToSocketAddrs) -> Self {
         let stream = TcpStream::connect(addr).expect("the server listens");
-        stream.set_nodelay(true).expect("a fresh socket");
+        stream.set_nodelay(true).expect("a new socket");
         Self { stream, got: Vec::new(), closed: false }
     }
 
-    /// Sends what sets the vector up, and reads away what that answers.
+    /// Sends the setup of the vector and discards the replies.
     fn set_up(&mut self, vector: &Vector) {
         if vector.setup.is_empty() {
             return;
@@ -61,49 +61,49 @@ impl Wire {
         for packet in &vector.setup {
             self.send(packet);
             if vector.protocol == Protocol::TextAuth {
-                // Replies may be merged here, and no request is answered in any case.
+                // Before authentication several requests may get one reply, and no request is always answered.
                 self.read_for(QUIET);
             }
         }
         match vector.protocol {
-            // Answered before authentication too, and between its steps.
-            Protocol::Binary => self.pass_fence(&request(VERSION, FENCE, b"", b"", b""), ends_with_fence),
-            Protocol::Meta | Protocol::Text => self.pass_fence(b"mn\r\n", ends_with_mn),
+            // `version` is answered before and during authentication too.
+            Protocol::Binary => self.await_fence(&request(VERSION, FENCE, b"", b"", b""), ends_with_fence),
+            Protocol::Meta | Protocol::Text => self.await_fence(b"mn\r\n", ends_with_mn),
             Protocol::TextAuth => {}
         }
         if vector.protocol != Protocol::Binary {
-            // As when the vectors were taken: what the text commands tell of the server's inside
-            // is there when its background threads have seen the item.
+            // As when the vectors were recorded: statistics and dumps include an item once the background threads have
+            // seen it.
             thread::sleep(SETTLING);
         }
         self.got.clear();
     }
 
-    fn pass_fence(&mut self, fence: &[u8], passed: impl Fn(&[u8]) -> bool) {
+    fn await_fence(&mut self, fence: &[u8], passed: impl Fn(&[u8]) -> bool) {
         self.send(fence);
         self.read_until(&passed);
         let got = self.got.escape_ascii();
-        assert!(passed(&self.got), "the setup was not answered: {got}");
+        assert!(passed(&self.got), "the setup was not answered, got {got}");
     }
 
-    /// Reads what may still come, and tells what the connection is like.
+    /// Reads what may still arrive and returns the state of the connection.
     fn end(&mut self, vector: &Vector) -> After {
         let expected = |after| vector.outcomes().any(|outcome| outcome.after == after);
-        if expected(After::InStep) || expected(After::Refused) {
+        if expected(After::InSync) || expected(After::Refused) {
             return self.probe(vector.protocol, expected(After::Refused));
         }
         self.read_for(QUIET);
         match self.closed {
             true => After::Closed,
-            // Some connections are closed only when more bytes come.
-            false if !expected(After::OutOfStep) => self.probe(vector.protocol, false),
-            false => After::OutOfStep,
+            // memcached closes some connections only when more bytes arrive.
+            false if !expected(After::OutOfSync) => self.probe(vector.protocol, false),
+            false => After::OutOfSync,
         }
     }
 
     fn probe(&mut self, protocol: Protocol, refusal_expected: bool) -> After {
         match protocol {
-            // Refused before authentication, where the version is not.
+            // Unlike `version`, a no-op is refused before authentication.
             Protocol::Binary if refusal_expected => self.probe_binary(NOOP),
             Protocol::Binary => self.probe_binary(VERSION),
             _ => self.probe_text(),
@@ -114,16 +114,16 @@ impl Wire {
         self.send(&request(opcode, FENCE, b"", b"", b""));
         self.read_until(|got| find_fence(got, opcode).is_some());
         let Some((at, accepted)) = find_fence(&self.got, opcode) else {
-            return self.closed_or(After::OutOfStep);
+            return self.closed_or(After::OutOfSync);
         };
         if !accepted {
             self.read_until(|_| false);
         }
         self.got.truncate(at);
         match (accepted, self.closed) {
-            (true, _) => After::InStep,
+            (true, _) => After::InSync,
             (false, true) => After::Refused,
-            (false, false) => After::OutOfStep,
+            (false, false) => After::OutOfSync,
         }
     }
 
@@ -133,9 +133,9 @@ impl Wire {
         self.read_until(|got| got.len() > before && ends_with_mn(got));
         if self.got.len() > before && ends_with_mn(&self.got) {
             self.got.truncate(self.got.len() - MN_REPLY.len());
-            return After::InStep;
+            return After::InSync;
         }
-        self.closed_or(After::OutOfStep)
+        self.closed_or(After::OutOfSync)
     }
 
     fn closed_or(&self, otherwise: After) -> After {
@@ -143,11 +143,11 @@ impl Wire {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        // A server that has closed is found out by reading.
+        // If the server has closed the connection, reading reports it.
         let _ = self.stream.write_all(bytes);
     }
 
-    /// Reads until enough has come, the server closes, or the patience is at its end.
+    /// Reads until `enough` returns true, the connection is closed or the time limit has passed.
     fn read_until(&mut self, enough: impl Fn(&[u8]) -> bool) {
         let start = Instant::now();
         while !enough(&self.got) {
@@ -158,12 +158,12 @@ impl Wire {
         }
     }
 
-    /// Reads until nothing has come for so long.
+    /// Reads until nothing has arrived for this time.
     fn read_for(&mut self, quiet: Duration) {
         while self.read_some(quiet) {}
     }
 
-    /// Whether something came.
+    /// Reads once. Returns whether anything arrived.
     fn read_some(&mut self, limit: Duration) -> bool {
         let mut buffer = [0; 4096];
         self.stream.set_read_timeout(Some(limit)).expect("the limit is not zero");
@@ -181,7 +181,7 @@ impl Wire {
     }
 }
 
-/// Where the answer to a fence begins, and whether it says that all is well.
+/// Returns the offset of the reply to a fence and whether it is a success.
 fn find_fence(got: &[u8], opcode: u8) -> Option<(usize, bool)> {
     (0..got.len()).find_map(|at| {
         let (frame, _) = Frame::split_first(&got[at..])?;
@@ -199,13 +199,13 @@ fn ends_with_mn(got: &[u8]) -> bool {
     got.ends_with(MN_REPLY)
 }
 
-// An opaque that no vector uses.
+/// An opaque that no vector uses, for the request that marks the end of a reply.
 const FENCE: [u8; 4] = *b"\x7e\x57\xe2\xd0";
 const MN_REPLY: &[u8] = b"MN\r\n";
-// Met only by a server that does not do what the vector says.
+// Reached only if the server does not behave as the vector says.
 const PATIENCE: Duration = Duration::from_secs(5);
 const SETTLING: Duration = Duration::from_millis(100);
-// How long silence is listened to where nothing else marks the end.
+// The time without data that ends a reply if nothing else marks its end.
 const QUIET: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_vector_uses_the_opaque_of_a_fence() {
+    fn no_vector_uses_the_fence_opaque() {
         for vector in vectors() {
             let sent = vector.setup.iter().chain([&vector.request]);
             let mut windows = sent.flat_map(|bytes| bytes.windows(FENCE.len()));

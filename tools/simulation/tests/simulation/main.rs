@@ -19,7 +19,7 @@ use remcache::{Client, Config};
 use turmoil::Builder;
 
 use network::{CLIENT, SimulatedConnector, Weather};
-use remcache_testkit::history::Fate;
+use remcache_testkit::history::WriteStatus;
 use server::Store;
 use workload::Workload;
 
@@ -32,7 +32,7 @@ const TROUBLED: Duration = Duration::from_secs(3);
 const END: Duration = Duration::from_secs(20);
 
 /// Runs one simulation; what its client was told of counters.
-fn simulate(seed: u64) -> Vec<(String, Fate)> {
+fn simulate(seed: u64) -> Vec<(String, WriteStatus)> {
     let speech = Speech::ALL[usize::try_from(seed % 4).expect("a small number")];
     let mut rng = Rng::with_seed(seed);
     let latency = Duration::from_millis(rng.u64(1..20));
@@ -69,7 +69,7 @@ async fn run_client(
     seed: u64,
     speech: Speech,
     is_calm: Arc<AtomicBool>,
-    told: Arc<Mutex<Vec<(String, Fate)>>>,
+    told: Arc<Mutex<Vec<(String, WriteStatus)>>>,
 ) -> turmoil::Result {
     let config = speech.config(Config::new()).seed(seed).connector(SimulatedConnector);
     let client = Client::with_config(SERVERS, config)?;
@@ -80,14 +80,14 @@ async fn run_client(
 }
 
 /// Holds what was executed against what the client said of it.
-fn check_counters(told: &[(String, Fate)], stores: &[Arc<Mutex<Store>>]) {
+fn check_counters(told: &[(String, WriteStatus)], stores: &[Arc<Mutex<Store>>]) {
     assert!(!told.is_empty());
     for (key, fate) in told {
         let executions: u64 = stores.iter().map(|store| store.lock().expect("no server panics").counter(key)).sum();
         let fits = match fate {
-            Fate::Made => executions == 1,
-            Fate::NotSent => executions == 0,
-            Fate::MaybeSent => executions <= 1,
+            WriteStatus::Executed => executions == 1,
+            WriteStatus::NotSent => executions == 0,
+            WriteStatus::MaybeSent => executions <= 1,
         };
         assert!(fits, "{key} was raised {executions} times, and the client said {fate:?}");
     }
@@ -110,7 +110,7 @@ fn number_from_environment(name: &str) -> Option<u64> {
 }
 
 /// Simulates these seeds; what all their clients were told.
-fn simulate_all(seeds: impl Iterator<Item = u64>) -> Vec<Fate> {
+fn simulate_all(seeds: impl Iterator<Item = u64>) -> Vec<WriteStatus> {
     let simulate = |seed| {
         let _repeat = Repeat(seed);
         simulate(seed)
@@ -129,9 +129,18 @@ fn every_outcome_is_right_whatever_the_network_does() {
         halves.into_iter().flat_map(|half| half.join().expect("every outcome is right")).collect()
     });
     let told = |fate| fates.iter().filter(|told| **told == fate).count();
-    println!("{} executed, {} not sent, {} maybe sent", told(Fate::Made), told(Fate::NotSent), told(Fate::MaybeSent));
+    println!(
+        "{} executed, {} not sent, {} maybe sent",
+        told(WriteStatus::Executed),
+        told(WriteStatus::NotSent),
+        told(WriteStatus::MaybeSent)
+    );
     if count >= DEFAULT_SEEDS {
-        assert!([Fate::Made, Fate::NotSent, Fate::MaybeSent].into_iter().all(|fate| told(fate) > 0));
+        assert!(
+            [WriteStatus::Executed, WriteStatus::NotSent, WriteStatus::MaybeSent]
+                .into_iter()
+                .all(|fate| told(fate) > 0)
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use remcache::{Change, Client, Delivery, Error, ErrorKind, Item};
-use remcache_testkit::history::{Fate, Floor, History, value};
+use remcache_testkit::history::{Baseline, History, WriteStatus, value};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -20,14 +20,16 @@ const READERS: usize = 3;
 const KEYS_OF_A_WRITER: usize = 5;
 
 /// A server that is started again has its items yet.
-const LIFE: u64 = 0;
+const EPOCH: u64 = 0;
 
 /// What an outcome tells of its request; only trouble with a server may be the reason of an error.
-pub(crate) fn fate<T>(outcome: &Result<T, Error>) -> Fate {
+pub(crate) fn fate<T>(outcome: &Result<T, Error>) -> WriteStatus {
     match outcome.as_ref().map_err(Error::kind) {
-        Ok(_) => Fate::Made,
-        Err(ErrorKind::Disconnected(Delivery::MaybeSent) | ErrorKind::TimedOut(Delivery::MaybeSent)) => Fate::MaybeSent,
-        Err(ErrorKind::Disconnected(_) | ErrorKind::TimedOut(_) | ErrorKind::Overloaded) => Fate::NotSent,
+        Ok(_) => WriteStatus::Executed,
+        Err(ErrorKind::Disconnected(Delivery::MaybeSent) | ErrorKind::TimedOut(Delivery::MaybeSent)) => {
+            WriteStatus::MaybeSent
+        }
+        Err(ErrorKind::Disconnected(_) | ErrorKind::TimedOut(_) | ErrorKind::Overloaded) => WriteStatus::NotSent,
         Err(_) => panic!("an error of another kind: {:?}", outcome.as_ref().err()),
     }
 }
@@ -38,7 +40,7 @@ pub(crate) struct Workload {
     client: Client,
     history: History,
     /// The counters that were raised, each once, and what their callers were told.
-    counters: Mutex<Vec<(String, Fate)>>,
+    counters: Mutex<Vec<(String, WriteStatus)>>,
     next_counter: AtomicU64,
     /// Set by whoever makes the troubles, when they are over.
     is_calm: Arc<AtomicBool>,
@@ -51,7 +53,7 @@ impl Workload {
     }
 
     /// Works through the troubles, and then a while longer; gives what was told of the counters.
-    pub(crate) async fn run(self: Arc<Self>, mut rng: Rng) -> Vec<(String, Fate)> {
+    pub(crate) async fn run(self: Arc<Self>, mut rng: Rng) -> Vec<(String, WriteStatus)> {
         let mut tasks = JoinSet::new();
         for number in 0..WRITERS {
             tasks.spawn(Arc::clone(&self).write(number, rng.fork()));
@@ -73,9 +75,9 @@ impl Workload {
         !self.is_calm.load(Ordering::Relaxed)
     }
 
-    fn check(&self, key: &str, item: Option<&Item>, floor: Floor) {
+    fn check(&self, key: &str, item: Option<&Item>, baseline: Baseline) {
         let found = item.map(|item| &item.value[..]);
-        self.history.check(key, found, floor, LIFE).expect("every value is one that was written");
+        self.history.check(key, found, baseline, EPOCH).expect("every value is one that was written");
     }
 
     async fn write(self: Arc<Self>, writer: usize, mut rng: Rng) {
@@ -85,7 +87,7 @@ impl Workload {
             let limit = random_limit(&mut rng);
             let call = self.client.set(&key, value(&key, n)).timeout(limit);
             if let Some(outcome) = within(limit, call, &mut rng).await {
-                self.history.end(&key, n, fate(&outcome), LIFE);
+                self.history.end(&key, n, fate(&outcome), EPOCH);
                 assert!(outcome.is_err() || matches!(outcome, Ok(Change::Made(_))), "{outcome:?}");
             }
             sleep(Duration::from_millis(rng.u64(..20))).await;
@@ -95,12 +97,12 @@ impl Workload {
     async fn read(self: Arc<Self>, mut rng: Rng) {
         while self.goes_on() {
             let key = any_key(&mut rng);
-            let floor = self.history.floor(&key);
+            let baseline = self.history.baseline(&key);
             let limit = random_limit(&mut rng);
             if let Some(outcome) = within(limit, self.client.get(&key).timeout(limit), &mut rng).await {
                 fate(&outcome);
                 if let Ok(item) = outcome {
-                    self.check(&key, item.as_ref(), floor);
+                    self.check(&key, item.as_ref(), baseline);
                 }
             }
             sleep(Duration::from_millis(rng.u64(..10))).await;
@@ -110,15 +112,15 @@ impl Workload {
     async fn read_many(self: Arc<Self>, mut rng: Rng) {
         while self.goes_on() {
             let keys = (0..rng.usize(1..40)).map(|_| any_key(&mut rng));
-            let keys: Vec<_> = keys.map(|key| (key.clone(), self.history.floor(&key))).collect();
+            let keys: Vec<_> = keys.map(|key| (key.clone(), self.history.baseline(&key))).collect();
             let limit = random_limit(&mut rng);
             let call = self.client.get_many(keys.iter().map(|(key, _)| key.clone())).timeout(limit);
             // The limit counts from the last reply.
             if let Some(outcomes) = within(limit * 3, call, &mut rng).await {
-                for ((key, floor), (_, outcome)) in keys.iter().zip(outcomes) {
+                for ((key, baseline), (_, outcome)) in keys.iter().zip(outcomes) {
                     fate(&outcome);
                     if let Ok(item) = outcome {
-                        self.check(key, item.as_ref(), *floor);
+                        self.check(key, item.as_ref(), *baseline);
                     }
                 }
             }
@@ -134,7 +136,7 @@ impl Workload {
             if let Some(Ok(counter)) = &outcome {
                 assert_eq!(counter.expect("it starts where it is absent").value, 1, "{key} was raised again");
             }
-            let fate = outcome.as_ref().map_or(Fate::MaybeSent, fate);
+            let fate = outcome.as_ref().map_or(WriteStatus::MaybeSent, fate);
             self.counters.lock().expect("no caller panics").push((key, fate));
             sleep(Duration::from_millis(rng.u64(..10))).await;
         }
@@ -145,7 +147,7 @@ impl Workload {
         let start = Instant::now();
         let keys = (0..WRITERS).flat_map(|writer| (0..KEYS_OF_A_WRITER).map(move |number| key(writer, number)));
         for key in keys {
-            let floor = self.history.floor(&key);
+            let baseline = self.history.baseline(&key);
             let item = loop {
                 match self.client.get(&key).await {
                     Ok(item) => break item,
@@ -153,7 +155,7 @@ impl Workload {
                 }
                 assert!(start.elapsed() <= RECOVERY, "the client does not work again");
             };
-            self.check(&key, item.as_ref(), floor);
+            self.check(&key, item.as_ref(), baseline);
         }
     }
 

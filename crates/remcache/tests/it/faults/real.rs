@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use remcache::{Client, Config, Delivery, Error, ErrorKind};
-use remcache_testkit::{Close, Cut, Memcached, Proxy, Splits, seed};
+use remcache_testkit::{Close, Disconnect, Memcached, Proxy, Splits, seed};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -57,9 +57,9 @@ async fn cut(speech: Speech, how: Close) {
     let mut rng = seed.rng();
     for _ in 0..200 {
         let after = rng.u64(24..60_000);
-        stage.proxy.change(|rules| rules.replies.cut = Some(Cut::new(after, how)));
+        stage.proxy.change(|rules| rules.replies.disconnect = Some(Disconnect::new(after, how)));
         stage.fetch().await;
-        stage.proxy.change(|rules| rules.replies.cut = None);
+        stage.proxy.change(|rules| rules.replies.disconnect = None);
         stage.recover().await;
     }
     assert!(stage.proxy.accepted() > 100);
