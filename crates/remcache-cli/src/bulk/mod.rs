@@ -8,6 +8,7 @@
 mod dump_format;
 mod fetch;
 mod list;
+mod listing_error;
 mod options;
 mod pipeline;
 mod placement;
@@ -24,8 +25,10 @@ mod writer;
 pub(crate) use dump_format::{DumpItem, DumpReader, write as write_item};
 pub(crate) use fetch::{FetchedItem, Fetcher, SourceState};
 pub(crate) use list::{KeyScope, ListEvent, is_expired, list};
+pub(crate) use listing_error::count_listing_error;
 pub(crate) use options::BulkOptions;
 pub(crate) use pipeline::{BatchJob, run_pipeline};
+pub(crate) use placement::Placement;
 pub(crate) use progress::BulkProgress;
 pub(crate) use rate_limit::RateLimit;
 pub(crate) use request::Requester;

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use remcache::Error;
 
+use super::listing_error::count_listing_error;
 use super::skip_reason::{SKIP_REASONS, SkipReason, Skipped};
 use crate::exit::{Exit, Failure};
 use crate::load::per_second;
@@ -86,7 +87,7 @@ impl Summary {
 
     /// Takes a server whose list failed.
     pub(crate) fn listing_failed(&mut self, error: &Error) {
-        self.tally.error(error);
+        count_listing_error(error, &mut self.tally);
     }
 
     /// How many items were done.

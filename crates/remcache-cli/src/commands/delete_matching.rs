@@ -1,31 +1,33 @@
-//! `delete-matching`: removes the items whose keys match a pattern.
+//! `delete-matching`: deletes the items whose keys match a pattern.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use remcache::ServerHandle;
 use remcache::proto::text::MetadumpItem;
-use remcache::{Error, Request, Status};
+use remcache::{Error, Request, ServerHandle, Status};
 use tokio::task::JoinSet;
 
 use super::flush::names;
-use super::keys;
+use super::keys::{self, Items, View};
 use crate::bulk::{
-    BATCH, BatchJob, BulkOptions, BulkProgress, KeyScope, ListEvent, RateLimit, Requester, SkipReason, Skipped,
-    Summary, is_expired, list, run_pipeline, total,
+    BATCH, BatchJob, BulkOptions, BulkProgress, KeyScope, ListEvent, Placement, RateLimit, Requester, SkipReason,
+    Skipped, Summary, is_expired, list, run_pipeline, total,
 };
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::number;
 use crate::selection::{self, Glob, Selection};
 use crate::session::{self, Session};
 
-/// Remove the items whose keys match a pattern with * and ?
+/// Delete the items whose keys match a pattern with * and ?
 ///
-/// The servers list their keys, and each is deleted where it was listed, also if no client would look
-/// for it there. What is stored under a matching key while the command runs is removed too, or it is
-/// not; with a condition beyond the key, such as --idle-above, an item that changed since it was
-/// listed stays.
+/// The servers list their keys, and each item is deleted on the server that listed it, also if no client
+/// would look for it there. Items that are stored under a matching key during the command are deleted or
+/// not; with a condition beyond the key, such as --idle-above, an item that changed since it was listed stays.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  remcache delete-matching 'session:*' --dry-run
+  remcache delete-matching '*' --misplaced -s cache1,cache2,cache3   (after the list of servers has changed)")]
 pub(crate) struct Args {
     /// The pattern: user:* or session:????
     #[arg(value_name = "PATTERN", value_parser = selection::glob)]
@@ -34,11 +36,15 @@ pub(crate) struct Args {
     #[command(flatten)]
     selection: Selection,
 
-    /// Print the keys that match and how many there are, and delete none
+    /// Delete only items on a server where no client looks for them, left over from another list of servers
+    #[arg(long)]
+    misplaced: bool,
+
+    /// Print the matching keys and their number, and delete nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short = 'y', long)]
     yes: bool,
 
@@ -50,14 +56,20 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
     let selection = args.selection.clone().and(args.pattern.clone());
     let scope = KeyScope::new(client.namespace(), &selection);
+    let placement = args.misplaced.then(|| Placement::of(&client));
+    let items = Items { client: &client, scope: &scope, misplaced: placement.as_ref() };
     if args.dry_run {
-        return keys::show(keys::View::Keys, &client, &scope, session).await;
+        let (count, exit) = keys::show(View::Keys { end: b'\n' }, &items, session).await?;
+        session.output.flush()?;
+        session.output.notes().tell(format_args!("{} items match", number::exact(count)));
+        return Ok(exit);
     }
     if !args.yes {
         let question = format!("Remove the items of {} whose keys match {}?", names(&client), args.pattern.text);
         session::require_terminal(&question)?;
-        let matching = count(&client.servers(), &scope).await?;
-        if !session.confirm(&format!("{} items match. {question}", number::exact(matching)))? {
+        let matching = count(&items).await?;
+        // If nothing matches there is nothing to confirm; what failed is reported as in any other run.
+        if matching > 0 && !session.confirm(&format!("{} items match. {question}", number::exact(matching)))? {
             return Ok(Exit::No);
         }
     }
@@ -65,72 +77,83 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let servers = client.servers();
     let rate_limit = RateLimit::new(args.options.rate);
     let batches = list(&servers, &scope, rate_limit.batch())?;
-    let mut removal = Removal {
+    let mut run = DeleteRun {
         requesters: servers.iter().map(|server| Arc::new(Requester::for_server(server.clone()))).collect(),
         servers,
         is_conditional: args.selection.looks_beyond_the_key(),
         rate_limit,
+        placement,
         scope,
-        // What has changed does not match any more.
+        // An item that has changed does not match any more.
         summary: Summary::new("deleted", args.options.failed.as_deref())?.accepting(Some(SkipReason::Changed)),
         progress: BulkProgress::new(session.output.notes(), total(&client).await),
     };
-    run_pipeline(&mut removal, batches, &interrupt).await?;
-    let Removal { summary, progress, .. } = removal;
+    run_pipeline(&mut run, batches, &interrupt).await?;
+    let DeleteRun { summary, progress, .. } = run;
     drop(progress);
     summary.print(&mut session.output)?;
     let exit = summary.finish(&mut session.output)?;
     Ok(interrupt.unless_raised(exit))
 }
 
-/// How many items match, at the servers that can be asked: the others are told of when it is done.
-async fn count(servers: &[ServerHandle], scope: &KeyScope) -> Result<u64, Failure> {
-    let mut batches = list(servers, scope, BATCH)?;
+/// Counts the matching items on the servers that list their keys; the others are reported by the run itself.
+async fn count(items: &Items<'_>) -> Result<u64, Failure> {
+    let servers = items.client.servers();
+    let mut batches = list(&servers, items.scope, BATCH)?;
     let mut count = 0;
-    while let Some(listed) = batches.recv().await {
-        count += listed.batch(|_| {})?.map_or(0, |batch| batch.items.len() as u64);
+    while let Some(event) = batches.recv().await {
+        let Some(batch) = event.batch(|_| {})? else { continue };
+        let now = selection::now();
+        let matches = |item: &&MetadumpItem| items.includes(item, &servers[batch.server]) && !is_expired(item, now);
+        count += batch.items.iter().filter(matches).count() as u64;
     }
     Ok(count)
 }
 
-/// A removal on its way.
-struct Removal {
+/// State of a run.
+struct DeleteRun {
     servers: Vec<ServerHandle>,
     requesters: Vec<Arc<Requester>>,
-    /// Whether only an item is deleted that is as it was listed.
+    /// Whether only items are deleted that have not changed since they were listed.
     is_conditional: bool,
     rate_limit: RateLimit,
+    /// Limits the run to misplaced items.
+    placement: Option<Placement>,
     scope: KeyScope,
     summary: Summary,
     progress: BulkProgress,
 }
 
 /// A batch that was deleted.
-struct Done {
-    /// The place of its server.
+struct DeletedBatch {
+    /// Index of the server.
     server: usize,
-    /// Each key with why it was not deleted, if it was not.
+    /// The keys, each with the reason if it was not deleted.
     items: Vec<(Bytes, Option<Skipped>)>,
     seen: u64,
 }
 
-impl BatchJob for Removal {
+impl BatchJob for DeleteRun {
     type Batch = ListEvent;
-    type Done = Done;
+    type Done = DeletedBatch;
 
-    fn start(&mut self, listed: ListEvent, jobs: &mut JoinSet<Done>) -> Result<(), Failure> {
-        let Some(batch) = listed.batch(|error| self.summary.listing_failed(error))? else { return Ok(()) };
+    fn start(&mut self, event: ListEvent, jobs: &mut JoinSet<DeletedBatch>) -> Result<(), Failure> {
+        let Some(mut batch) = event.batch(|error| self.summary.listing_failed(error))? else { return Ok(()) };
+        if let Some(placement) = &self.placement {
+            let server = &self.servers[batch.server];
+            batch.items.retain(|item| !placement.is_home(self.scope.name_of(item), server));
+        }
         let (requester, rate_limit) = (Arc::clone(&self.requesters[batch.server]), self.rate_limit.clone());
         let is_conditional = self.is_conditional;
         jobs.spawn(async move {
             rate_limit.take(batch.items.len()).await;
             let items = delete(&requester, batch.items, is_conditional).await;
-            Done { server: batch.server, items, seen: batch.seen }
+            DeletedBatch { server: batch.server, items, seen: batch.seen }
         });
         Ok(())
     }
 
-    fn finish(&mut self, done: Done) -> Result<(), Failure> {
+    fn finish(&mut self, done: DeletedBatch) -> Result<(), Failure> {
         self.summary.seen += done.seen;
         for (key, skipped) in &done.items {
             match skipped {
@@ -163,7 +186,7 @@ async fn delete(
         let answer = answers.next()?;
         match answer.reply.status {
             Status::NoError => None,
-            // The attempt before it has done it.
+            // An earlier attempt, whose reply was lost, has deleted it.
             Status::KeyNotFound if answer.maybe_executed => None,
             Status::KeyNotFound => Some(SkipReason::Gone.into()),
             Status::KeyExists => Some(SkipReason::Changed.into()),

@@ -1,17 +1,18 @@
-//! `exists`: tells whether keys have items.
+//! `exists`: reports whether keys have items.
 
-use remcache::Error;
-use remcache::Item;
+use remcache::proto::Request;
+use remcache::{Client, Reply, Status};
 
-use crate::exit::{Outcome, words};
+use super::server_error::ServerError;
+use crate::exit::Outcome;
 use crate::input::Keys;
 use crate::output::{Output, Record, TextStyle, text};
 use crate::session::Session;
 use crate::tally::Tally;
 
-/// Tell whether keys have items: exit code 0 if all have, 1 if one has none
+/// Report whether keys have items; exit code 0 if all have one, 1 if a key has none
 ///
-/// The servers count it as a fetch.
+/// It does not count as an access, unless a server supports only the binary or the text protocol.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -20,7 +21,7 @@ pub(crate) struct Args {
 
 const COLUMNS: &[&str] = &["key", "key_b64", "status", "error"];
 
-/// How many keys are asked for at a time: their values are in memory at once.
+/// Keys that are requested at a time, which bounds the memory.
 const CHUNK: usize = 500;
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
@@ -32,12 +33,12 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut list = output.list(COLUMNS)?;
     while let Some(keys) = blocks.next(&interrupt).await? {
         for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
-            for (key, fetched) in client.get_many(chunk).await {
-                match &fetched {
-                    Ok(item) => tally.answer(item.is_some()),
-                    Err(error) => tally.error(error),
+            for (key, exists) in chunk.iter().zip(exist(chunk, &client).await) {
+                match &exists {
+                    Ok(exists) => tally.answer(*exists),
+                    Err(error) => error.count(&mut tally),
                 }
-                list.push(|output| line(key, word(&fetched), output), || record(key, &fetched))?;
+                list.push(|output| line(key, word(&exists), output), || record(key, &exists))?;
             }
         }
     }
@@ -47,17 +48,37 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     Ok(interrupt.unless_raised(tally.exit()))
 }
 
-fn word(fetched: &Result<Option<Item>, Error>) -> (&'static str, TextStyle) {
-    match fetched {
-        Ok(Some(_)) => ("found", TextStyle::Good),
-        Ok(None) => ("missing", TextStyle::Faint),
+/// Requests the properties of the items; from a server that has no such command, the items.
+async fn exist(keys: &[Vec<u8>], client: &Client) -> Vec<Result<bool, ServerError>> {
+    let mut replies = client.call_many(keys.iter().map(Request::inspect)).await;
+    let unsupported: Vec<usize> =
+        (0..keys.len()).filter(|&index| replies[index].status == Status::Unsupported).collect();
+    let fetched = client.call_many(unsupported.iter().map(|&index| Request::get(&keys[index]))).await;
+    for (index, reply) in unsupported.into_iter().zip(fetched) {
+        replies[index] = reply;
+    }
+    let exists = |(key, reply): (&Vec<u8>, &Reply)| match reply.status {
+        Status::NoError => Ok(true),
+        Status::KeyNotFound => Ok(false),
+        _ => {
+            let server = client.locate(key).ok().flatten();
+            Err(ServerError::new(reply, server.as_ref().map_or("no server", |server| server.name())))
+        }
+    };
+    keys.iter().zip(&replies).map(exists).collect()
+}
+
+fn word(exists: &Result<bool, ServerError>) -> (&'static str, TextStyle) {
+    match exists {
+        Ok(true) => ("found", TextStyle::Good),
+        Ok(false) => ("missing", TextStyle::Faint),
         Err(_) => ("failed", TextStyle::Bad),
     }
 }
 
-fn record(key: &[u8], fetched: &Result<Option<Item>, Error>) -> Record {
-    let error = fetched.as_ref().err().map(words);
-    Record::new().with_bytes("key", key).with("status", word(fetched).0).with_some("error", error)
+fn record(key: &[u8], exists: &Result<bool, ServerError>) -> Record {
+    let error = exists.as_ref().err().map(|error| &*error.message);
+    Record::new().with_bytes("key", key).with("status", word(exists).0).with_some("error", error)
 }
 
 fn line(key: &[u8], (word, style): (&str, TextStyle), output: &mut Output) -> std::io::Result<()> {

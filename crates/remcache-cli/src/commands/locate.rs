@@ -1,40 +1,53 @@
-//! `locate`: the server of a key, without asking any.
+//! `locate`: the server of a key, by its placement alone or by asking the servers.
 
 use remcache::distribution::{Explanation, Node, Ring};
+use remcache::proto::Request;
+use remcache::{Client, ServerHandle, Status};
+use tokio::task::JoinSet;
 
+use super::server_error::ServerError;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::input::{Blocks, Keys};
 use crate::output::{Layout, Output, Record, TextStyle, text};
 use crate::session::Session;
+use crate::tally::Tally;
 
-/// Tell which server holds a key, without connecting to any
+/// Show which server a key belongs to, and with --ask which servers have it
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     keys: Keys,
 
-    /// Tell why: the hash, the point on the ring, and who comes next
+    /// Show why: the hash, the point on the ring, and the next server
     #[arg(long)]
     explain: bool,
+
+    /// Ask every server whether it has the key; exit code 1 if the server that it belongs to has not
+    ///
+    /// A key on another server is left over from another list of servers: no client looks for it there.
+    /// Asking does not count as an access, unless the server supports only the binary or the text protocol.
+    #[arg(long, conflicts_with = "explain")]
+    ask: bool,
 }
 
 const COLUMNS: &[&str] = &["key", "key_b64", "server"];
 const EXPLAINED: &[&str] = &["key", "key_b64", "server", "hash", "value", "point", "number", "next"];
+const ASKED: &[&str] = &["key", "key_b64", "server", "is_found", "found_on"];
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut blocks = args.keys.blocks()?;
     if args.explain {
         return explain(blocks, session).await;
     }
+    if args.ask {
+        return ask(blocks, session).await;
+    }
     let interrupt = session.interrupt.expect();
     let client = session.client()?;
-    let name = |key: &[u8]| -> Result<Option<String>, remcache::Error> {
-        Ok(client.locate(key)?.map(|server| server.name().to_owned()))
-    };
     let mut list = session.output.list(COLUMNS)?;
     while let Some(keys) = blocks.next(&interrupt).await? {
         for key in &keys {
-            let server = name(key)?;
+            let server = client.locate(key)?.map(|server| server.name().to_owned());
             list.push(
                 |output| line(key, server.as_deref(), output),
                 || Record::new().with_bytes("key", key).with("server", server.clone()),
@@ -53,10 +66,106 @@ fn line(key: &[u8], server: Option<&str>, output: &mut Output) -> std::io::Resul
     }
 }
 
-/// A key with why it is where it is.
-struct Reason<'k> {
+/// Where a key is.
+struct Whereabouts<'k> {
     key: &'k [u8],
-    why: Explanation,
+    /// The server that it belongs to.
+    server: Option<String>,
+    /// The servers that have it.
+    found_on: Vec<String>,
+    errors: Vec<ServerError>,
+}
+
+async fn ask(mut blocks: Blocks, session: &mut Session) -> Outcome {
+    let interrupt = session.interrupt.expect();
+    let client = session.client()?;
+    let mut tally = Tally::default();
+    let mut list = session.output.list(ASKED)?;
+    while let Some(keys) = blocks.next(&interrupt).await? {
+        for key in &keys {
+            let whereabouts = Whereabouts::ask(key, &client).await?;
+            whereabouts.errors.iter().for_each(|error| error.count(&mut tally));
+            tally.answer(whereabouts.is_found());
+            list.push(|output| whereabouts.print(output), || whereabouts.record())?;
+            if interrupt.is_raised() {
+                break;
+            }
+        }
+    }
+    list.end()?;
+    tally.complain("keys", &mut session.output)?;
+    Ok(interrupt.unless_raised(tally.exit()))
+}
+
+impl<'k> Whereabouts<'k> {
+    async fn ask(key: &'k [u8], client: &Client) -> Result<Self, Failure> {
+        let server = client.locate(key)?.map(|server| server.name().to_owned());
+        let stored = [client.namespace(), key].concat();
+        let mut tasks = JoinSet::new();
+        for (index, server) in client.servers().into_iter().enumerate() {
+            let stored = stored.clone();
+            tasks.spawn(async move { (index, has(&server, &stored).await.map(|has| (server, has))) });
+        }
+        let mut answers = tasks.join_all().await;
+        answers.sort_by_key(|(index, _)| *index);
+        let mut whereabouts = Self { key, server, found_on: Vec::new(), errors: Vec::new() };
+        for (_, answer) in answers {
+            match answer {
+                Ok((server, true)) => whereabouts.found_on.push(server.name().to_owned()),
+                Ok((_, false)) => {}
+                Err(error) => whereabouts.errors.push(error),
+            }
+        }
+        Ok(whereabouts)
+    }
+
+    /// Whether the server that the key belongs to has it.
+    fn is_found(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| self.found_on.contains(server))
+    }
+
+    fn print(&self, output: &mut Output) -> std::io::Result<()> {
+        let key = text::inline(self.key);
+        let (server, found) = (self.server.as_deref().unwrap_or("-"), self.found_on.join(", "));
+        if output.layout() == Layout::Raw {
+            return output.line(format_args!("{key}\t{server}\t{}", self.found_on.join(",")));
+        }
+        let (text, style) = match (self.found_on.len(), self.is_found()) {
+            (0, _) => ("on no server".to_owned(), TextStyle::Faint),
+            (1, true) => ("found there".to_owned(), TextStyle::Good),
+            (_, true) => (format!("found on {found}: no client looks for it on the others"), TextStyle::Warning),
+            (_, false) => (format!("misplaced: found on {found}"), TextStyle::Warning),
+        };
+        let paint = output.paint();
+        output.line(format_args!("{key}  → {}  {}", paint.apply(TextStyle::Name, server), paint.apply(style, text)))
+    }
+
+    fn record(&self) -> Record {
+        Record::new()
+            .with_bytes("key", self.key)
+            .with("server", self.server.clone())
+            .with("is_found", self.is_found())
+            .with("found_on", self.found_on.join(" "))
+    }
+}
+
+/// Whether a server has a key, which includes the namespace.
+async fn has(server: &ServerHandle, key: &[u8]) -> Result<bool, ServerError> {
+    let mut reply = server.call(Request::inspect(key)).await;
+    if reply.status == Status::Unsupported {
+        reply = server.call(Request::get(key)).await;
+    }
+    match reply.status {
+        Status::NoError => Ok(true),
+        Status::KeyNotFound => Ok(false),
+        _ => Err(ServerError::new(&reply, server.name())),
+    }
+}
+
+/// A key with the explanation of its placement.
+struct ExplainedKey<'k> {
+    key: &'k [u8],
+    explanation: Explanation,
 }
 
 async fn explain(mut blocks: Blocks, session: &mut Session) -> Outcome {
@@ -67,32 +176,35 @@ async fn explain(mut blocks: Blocks, session: &mut Session) -> Outcome {
     let mut list = session.output.list(EXPLAINED)?;
     while let Some(keys) = blocks.next(&interrupt).await? {
         for key in &keys {
-            let reason = reason(key, &ring, &namespace)?;
-            list.push(|output| reason.print(ring.distribution().name(), &names, output), || reason.record(&names))?;
+            let explained = ExplainedKey::new(key, &ring, &namespace)?;
+            list.push(
+                |output| explained.print(ring.distribution().name(), &names, output),
+                || explained.record(&names),
+            )?;
         }
     }
     list.end()?;
     Ok(interrupt.unless_raised(Exit::Yes))
 }
 
-fn reason<'k>(key: &'k [u8], ring: &Ring, namespace: &[u8]) -> Result<Reason<'k>, Failure> {
-    let placed = match ring.distribution().hashes_namespace() {
-        true => [namespace, key].concat(),
-        false => key.to_vec(),
-    };
-    let why = ring.explain(&placed).ok_or_else(|| Failure::usage("there is no server"))?;
-    Ok(Reason { key, why })
-}
-
-/// The ring of the servers that the options name.
+/// Builds the ring of the servers that the options name.
 pub(super) fn ring(session: &Session) -> Result<Ring, Failure> {
     let nodes: Vec<Node> = session.endpoints()?.iter().map(Node::from).collect();
     session.client()?.distribution().ring(&nodes).map_err(|error| Failure::usage(error.to_string()))
 }
 
-impl Reason<'_> {
+impl<'k> ExplainedKey<'k> {
+    fn new(key: &'k [u8], ring: &Ring, namespace: &[u8]) -> Result<Self, Failure> {
+        let hashed = match ring.distribution().hashes_namespace() {
+            true => [namespace, key].concat(),
+            false => key.to_vec(),
+        };
+        let explanation = ring.explain(&hashed).ok_or_else(|| Failure::usage("there is no server"))?;
+        Ok(Self { key, explanation })
+    }
+
     fn print(&self, placement: &str, names: &[String], output: &mut Output) -> std::io::Result<()> {
-        let Explanation { hash, value, point, divisor, server, next, .. } = &self.why;
+        let Explanation { hash, value, point, divisor, server, next, .. } = &self.explanation;
         let paint = output.paint();
         let mut line = format!("{}  → {}", text::inline(self.key), paint.apply(TextStyle::Name, &names[*server]));
         line += &format!("  {}", paint.apply(TextStyle::Faint, format_args!("hash {hash}/{placement} {value}")));
@@ -109,7 +221,7 @@ impl Reason<'_> {
     }
 
     fn record(&self, names: &[String]) -> Record {
-        let Explanation { hash, value, point, divisor, server, next, .. } = &self.why;
+        let Explanation { hash, value, point, divisor, server, next, .. } = &self.explanation;
         let next: Vec<&str> = next.iter().map(|server| &*names[*server]).collect();
         Record::new()
             .with_bytes("key", self.key)

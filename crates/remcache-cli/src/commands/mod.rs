@@ -30,6 +30,7 @@ mod prefix;
 pub(crate) mod ring;
 pub(crate) mod serve;
 pub(crate) mod serve_metrics;
+mod server_error;
 pub(crate) mod shell;
 pub(crate) mod stats;
 pub(crate) mod store;

@@ -1,4 +1,4 @@
-//! `keys` and `watch`: what the servers hold, and what they do.
+//! `keys` and `watch`: the keys of the servers, and their events.
 
 use std::io::Read as _;
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::tool::remcache;
 
-/// Nobody listens there.
+/// An address that nothing listens on.
 const DEAD: &str = "127.0.0.1:1";
 
-/// Two servers with these many keys of users and of sessions.
+/// Starts two servers, and stores these numbers of keys of users and of sessions.
 fn filled(users: u32, sessions: u32) -> (Vec<Memcached>, String) {
     let servers = vec![Memcached::start(&[]), Memcached::start(&[])];
     let list = servers.iter().map(Memcached::addr).collect::<Vec<_>>().join(",");
@@ -47,7 +47,7 @@ fn every_key_of_every_server_is_listed() {
 }
 
 #[test]
-fn records_tell_what_a_server_knows_of_an_item() {
+fn records_have_the_properties_of_an_item() {
     let (_servers, list) = filled(700, 700);
     for format in ["json", "ndjson"] {
         let run = remcache(["keys", "-f", format]).servers(&list).run().exits(0);
@@ -87,7 +87,7 @@ fn a_tree_sums_up_by_prefix() {
 }
 
 #[test]
-fn keys_keep_their_bytes_and_the_dead_are_named() {
+fn keys_keep_their_bytes_and_servers_that_are_down_are_named() {
     let server = Memcached::start(&[]);
     remcache(["set", "-s", &server.addr()]).arg("k\u{e9} %").arg("v").run().exits(0);
     let run = remcache(["keys"]).servers(format!("{},{DEAD}", server.addr())).run().exits(3);
@@ -99,13 +99,13 @@ fn keys_keep_their_bytes_and_the_dead_are_named() {
 }
 
 #[test]
-fn a_reader_who_takes_his_time_stops_nobody_else() {
-    // While memcached waits for the reader of its list, whoever asks for certain items waits too.
+fn a_slow_reader_of_the_output_does_not_block_other_clients() {
+    // While memcached waits for the reader of its list, clients that request certain items wait too.
     let server = Memcached::start(&["-m", "256"]);
     let config = remcache::Config::new().timeout(std::time::Duration::from_secs(30));
     let client = remcache::Client::with_config([server.addr()], config).expect("addresses");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    // More than all buffers between the server and the tool hold.
+    // More than the buffers between the server and the tool hold.
     let keys: Vec<String> = (0..100_000).map(|number| format!("{number:0>200}")).collect();
     let stored = runtime.block_on(async { client.set_many(keys.iter().map(|key| (key, "x"))).await });
     assert!(stored.is_complete());
@@ -121,7 +121,7 @@ fn a_reader_who_takes_his_time_stops_nobody_else() {
 }
 
 #[test]
-fn items_that_share_nothing_are_summed_up_in_one() {
+fn the_number_of_prefixes_is_bounded() {
     let server = Memcached::start(&["-m", "128"]);
     let client = remcache::Client::new([server.addr()]).expect("addresses");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -134,7 +134,7 @@ fn items_that_share_nothing_are_summed_up_in_one() {
 }
 
 #[test]
-fn what_a_server_does_is_told_as_it_happens() {
+fn events_are_printed_as_they_happen() {
     let server = Memcached::start(&[]);
     let watch = |format: &str| {
         let watching =
@@ -149,7 +149,7 @@ fn what_a_server_does_is_told_as_it_happens() {
     let lines = watch("ndjson");
     let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let kinds: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
-    // A set looks for the item first, and that is told too.
+    // A set looks the item up first, and the server reports that too.
     assert!(kinds.ends_with(&["item_store", "item_get"]), "{lines}");
     assert!(events.iter().all(|event| event["key"] == "greeting" && event["server"] == server.addr().as_str()));
     let text = watch("text");
@@ -159,5 +159,82 @@ fn what_a_server_does_is_told_as_it_happens() {
     if Memcached::version() < (1, 6, 20) {
         let run = remcache(["watch", "deletions"]).servers(server.addr()).run().exits(5);
         assert!(run.stderr.contains("watch deletions needs memcached 1.6.20; this is 1."), "{run:?}");
+    }
+}
+
+#[test]
+fn a_key_with_a_line_end_is_never_printed_as_another_one() {
+    let server = Memcached::start(&[]);
+    for key in ["x\ny", "x\\ny", "plain"] {
+        remcache(["set", "-s", &server.addr()]).arg(key).arg("v").run().exits(0);
+    }
+    let run = remcache(["keys"]).servers(server.addr()).run().exits(1);
+    let mut lines = run.lines();
+    lines.sort_unstable();
+    assert_eq!(lines, ["plain", "x\\ny"]);
+    assert!(run.stderr.contains("use -0 or -f ndjson"), "{run:?}");
+    let run = remcache(["keys", "-0"]).servers(server.addr()).run().exits(0);
+    let mut keys: Vec<_> = run.stdout.split(|byte| *byte == 0).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, [&b""[..], b"plain", b"x\ny", b"x\\ny"]);
+    let records = remcache(["keys", "-f", "json"]).servers(server.addr()).run().exits(0).json();
+    assert!(records.as_array().unwrap().iter().any(|record| record["key"] == "x\ny"), "{records}");
+}
+
+#[test]
+fn the_largest_items_come_first() {
+    let servers = [Memcached::start(&[]), Memcached::start(&[])];
+    let list = servers.iter().map(Memcached::addr).collect::<Vec<_>>().join(",");
+    for size in [10, 5000, 300, 20_000] {
+        let set = remcache(["set", &format!("k{size}"), "-"]).servers(&list).input(vec![b'x'; size]);
+        set.run().exits(0);
+    }
+    let run = remcache(["keys", "--sort", "size", "--top", "3"]).servers(&list).run().exits(0);
+    assert_eq!(run.lines(), ["k20000", "k5000", "k300"]);
+    let text = remcache(["keys", "--sort", "size", "-f", "text"]).servers(&list).run().exits(0);
+    let titles: Vec<_> = text.lines()[0].split_whitespace().collect();
+    assert_eq!(titles, ["SIZE", "TTL", "IDLE", "KEY", "SERVER"]);
+    assert!(text.lines()[1].contains("never") && text.lines()[1].contains("k20000"), "{text:?}");
+    let records = remcache(["keys", "--sort", "size", "--top", "1", "-f", "json"]).servers(&list).run().exits(0).json();
+    assert_eq!((&records[0]["key"], records.as_array().unwrap().len()), (&"k20000".into(), 1));
+    remcache(["keys", "--top", "3"]).run().exits(2).complains_of("--sort");
+}
+
+#[test]
+fn a_tree_has_a_depth() {
+    let server = Memcached::start(&[]);
+    for key in ["user:1:name", "user:1:mail", "user:2:name", "plain"] {
+        remcache(["set", key, "v"]).servers(server.addr()).run().exits(0);
+    }
+    let tree = |args: &[&str]| {
+        let args = [&["keys", "--tree", ":", "-f", "json"], args].concat();
+        let tree = remcache(args).servers(server.addr()).run().exits(0).json();
+        let branch = |branch: &Value| (branch["prefix"].as_str().unwrap().to_owned(), branch["keys"].as_u64().unwrap());
+        let mut branches: Vec<_> = tree.as_array().unwrap().iter().map(branch).collect();
+        branches.sort_unstable();
+        branches
+    };
+    let expected = |branches: &[(&str, u64)]| -> Vec<_> {
+        branches.iter().map(|(prefix, keys)| ((*prefix).to_owned(), *keys)).collect()
+    };
+    assert_eq!(tree(&[]), expected(&[("", 1), ("user:", 3)]));
+    assert_eq!(tree(&["--depth", "2"]), expected(&[("", 1), ("user:1:", 2), ("user:2:", 1)]));
+    remcache(["keys", "--depth", "2"]).run().exits(2).complains_of("--tree");
+}
+
+#[test]
+fn the_number_of_keys_is_unknown_without_any_list() {
+    remcache(["keys", "--count"]).servers(DEAD).run().exits(4).complains_of(DEAD);
+    let server = Memcached::start(&[]);
+    let run = remcache(["keys", "--count"]).servers(format!("{},{DEAD}", server.addr())).run().exits(3);
+    assert_eq!(run.text(), "0\n");
+}
+
+#[test]
+fn a_server_without_its_crawler_fails_with_a_remedy() {
+    let server = Memcached::start(&["-o", "no_lru_crawler"]);
+    for args in [&["keys"][..], &["keys", "--count"], &["dump"], &["delete-matching", "*", "--yes"]] {
+        let run = remcache(args).servers(server.addr()).run().exits(5);
+        assert!(run.stderr.contains(&server.addr()) && run.stderr.contains("lru_crawler enable"), "{run:?}");
     }
 }

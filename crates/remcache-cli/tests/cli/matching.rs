@@ -1,4 +1,4 @@
-//! `delete-matching`: what matches goes, and nothing else.
+//! `delete-matching`: deletes matching items, and no others.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn run(args: &[&str], servers: &str) -> Run {
     remcache(args).servers(servers).run()
 }
 
-/// Two servers with 1,000 keys of users and 500 of sessions, somewhere.
+/// Starts two servers, and distributes 1,000 keys of users and 500 of sessions over them.
 fn filled() -> (Vec<Memcached>, String) {
     let servers = vec![Memcached::start(&[]), Memcached::start(&[])];
     let list = servers.iter().map(Memcached::addr).collect::<Vec<_>>().join(",");
@@ -30,34 +30,35 @@ fn count(servers: &str) -> String {
 }
 
 #[test]
-fn what_matches_is_deleted_and_nothing_else() {
+fn only_matching_items_are_deleted() {
     let (_servers, list) = filled();
-    let told = run(&["delete-matching", "session:*", "--yes"], &list).exits(0);
-    assert!(told.stdout.is_empty() && told.stderr.contains("500 deleted"), "{told:?}");
+    let deleted = run(&["delete-matching", "session:*", "--yes"], &list).exits(0);
+    assert!(deleted.stdout.is_empty() && deleted.stderr.contains("500 deleted"), "{deleted:?}");
     assert_eq!(count(&list), "1000");
     let record = run(&["delete-matching", "user:1*", "-y", "-f", "json"], &list).exits(0).json();
     let left: u64 = count(&list).parse().unwrap();
     assert_eq!(record["items"], json!(1000 - left));
     assert!(run(&["keys", "--glob", "user:1*"], &list).exits(0).stdout.is_empty());
-    // None matches, which is how it should be.
+    // It is not an error that none matches.
     run(&["delete-matching", "session:*", "--yes"], &list).exits(0);
 }
 
 #[test]
-fn without_a_terminal_it_asks_for_yes_and_deletes_nothing() {
+fn without_a_terminal_it_needs_yes_and_deletes_nothing() {
     let (_servers, list) = filled();
     run(&["delete-matching", "*"], &list).exits(2).complains_of("--yes");
     assert_eq!(count(&list), "1500");
-    let told = run(&["delete-matching", "session:*", "--dry-run"], &list).exits(0);
-    assert_eq!(told.lines().len(), 500);
-    assert!(told.lines().iter().all(|key| key.starts_with("session:")));
+    let deleted = run(&["delete-matching", "session:*", "--dry-run"], &list).exits(0);
+    assert_eq!(deleted.lines().len(), 500);
+    assert!(deleted.stderr.contains("500 items match"), "{deleted:?}");
+    assert!(deleted.lines().iter().all(|key| key.starts_with("session:")));
     let records = run(&["delete-matching", "session:*", "-n", "-f", "json"], &list).exits(0).json();
     assert_eq!(records.as_array().map(Vec::len), Some(500));
     assert_eq!(count(&list), "1500");
 }
 
 #[test]
-fn on_a_terminal_it_says_how_many_match_and_asks() {
+fn on_a_terminal_it_asks_with_the_number_of_matches() {
     let (_servers, list) = filled();
     let asked = remcache(["delete-matching", "session:*"]).servers(&list).run_on_terminal("n\n").exits(1);
     assert!(asked.text().contains("500 items match"), "{asked:?}");
@@ -67,7 +68,7 @@ fn on_a_terminal_it_says_how_many_match_and_asks() {
 }
 
 #[test]
-fn production_asks_for_its_name() {
+fn a_production_context_asks_for_its_name() {
     let (_servers, list) = filled();
     let home = scratch();
     let home = home.path().to_str().expect("a path in UTF-8");
@@ -93,7 +94,7 @@ fn conditions_beyond_the_key_hold_when_it_is_deleted() {
 }
 
 #[test]
-fn a_namespace_protects_the_others() {
+fn items_outside_the_namespace_stay() {
     let server = Memcached::start(&[]);
     for key in ["a:1", "a:2", "b:1"] {
         run(&["set", key, "x"], &server.addr()).exits(0);
@@ -115,19 +116,19 @@ fn keys_of_any_bytes_match() {
 }
 
 #[test]
-fn the_dead_are_named_and_the_rate_is_kept() {
+fn servers_that_are_down_are_named_and_the_rate_is_limited() {
     let (_servers, list) = filled();
     let begun = std::time::Instant::now();
     let dead = format!("{list},127.0.0.1:1");
-    let told = run(&["delete-matching", "session:*", "--yes", "--rate", "500"], &dead).exits(3);
-    assert!(told.stderr.contains("127.0.0.1:1") && told.stderr.contains("500 deleted"), "{told:?}");
-    // The last batch need not be waited for.
+    let deleted = run(&["delete-matching", "session:*", "--yes", "--rate", "500"], &dead).exits(3);
+    assert!(deleted.stderr.contains("127.0.0.1:1") && deleted.stderr.contains("500 deleted"), "{deleted:?}");
+    // There is no wait after the last batch.
     assert!(begun.elapsed() >= Duration::from_millis(800));
     run(&["delete-matching", "*", "--yes"], "127.0.0.1:1").exits(4);
 }
 
 #[test]
-fn what_was_left_out_is_listed() {
+fn skipped_items_are_listed() {
     let server = Memcached::start(&[]);
     let lines = "{\"key\":\"has space\",\"value\":\"x\"}\n{\"key\":\"k\",\"value\":\"x\"}\n";
     remcache(["load", "-"]).servers(server.addr()).input(lines).run().exits(0);
@@ -137,4 +138,34 @@ fn what_was_left_out_is_listed() {
     run(&args, &server.addr()).exits(1);
     let listed: Value = serde_json::from_str(std::fs::read_to_string(&list).unwrap().trim()).unwrap();
     assert_eq!((&listed["key"], &listed["reason"]), (&json!("has space"), &json!("invalid_key")));
+}
+
+#[test]
+fn without_matches_there_is_nothing_to_confirm() {
+    let (_servers, list) = filled();
+    let run = remcache(["delete-matching", "nothing:*"]).servers(&list).run_on_terminal("").exits(0);
+    assert!(run.text().contains("0 deleted") && !run.text().contains("[y/N]"), "{run:?}");
+}
+
+#[test]
+fn only_misplaced_items_are_deleted() {
+    let (servers, list) = filled();
+    // After a third server has joined, some keys belong to it and are still on the first two.
+    let third = Memcached::start(&[]);
+    let grown = format!("{list},{}", third.addr());
+    let dry = run(&["delete-matching", "*", "--misplaced", "-n"], &grown).exits(0);
+    let misplaced: Vec<_> = dry.lines().into_iter().map(str::to_owned).collect();
+    assert!(misplaced.len() > 100 && misplaced.len() < 1400, "{}", misplaced.len());
+    let keys = misplaced.join("\n");
+    let located = remcache(["locate", "-"]).servers(&grown).input(keys).run().exits(0);
+    assert!(located.lines().iter().all(|line| line.ends_with(&third.addr())), "{located:?}");
+    // locate --ask shows such a key, and where it is.
+    let asked = remcache(["locate", "--ask", &misplaced[0], "-f", "ndjson"]).servers(&grown).run().exits(1).json();
+    assert_eq!((&asked["server"], &asked["is_found"]), (&third.addr().into(), &false.into()));
+    let found = asked["found_on"].as_str().unwrap();
+    assert!(servers.iter().any(|server| server.addr() == found), "{asked}");
+    run(&["delete-matching", "*", "--misplaced", "--yes"], &grown).exits(0);
+    let left: usize = count(&grown).parse().unwrap();
+    assert_eq!(left, 1500 - misplaced.len());
+    assert!(run(&["delete-matching", "*", "--misplaced", "-n"], &grown).exits(0).stdout.is_empty());
 }

@@ -1,14 +1,15 @@
-//! `remcache locate`: where keys live, without a connection.
+//! `locate` and `ring`: where keys are placed.
 
 use crate::tool::remcache;
 use remcache::Client;
+use remcache_testkit::Memcached;
 use serde_json::{Value, json};
 
-/// Nobody listens there, and nobody is asked.
+/// Servers that do not exist: no connection is needed.
 const SERVERS: &str = "cache1.invalid,cache2.invalid:11212,/run/cache3.sock";
 
 #[test]
-fn each_key_has_the_server_that_the_library_asks() {
+fn each_key_has_the_server_that_the_library_uses() {
     let keys: Vec<String> = (0..1000).map(|number| format!("user:{number}")).collect();
     let run = remcache(["locate", "-", "-f", "ndjson"]).servers(SERVERS).input(keys.join("\n")).run().exits(0);
     let client = Client::new([SERVERS]).unwrap();
@@ -48,7 +49,7 @@ fn the_namespace_is_placed_with_the_key() {
 }
 
 #[test]
-fn keys_that_are_no_utf8_keep_their_bytes() {
+fn keys_that_are_not_utf8_keep_their_bytes() {
     let run = remcache(["locate", "-", "-f", "ndjson"]).servers("a").input(*b"\xff\xfe\n").run().exits(0);
     assert_eq!(run.json(), json!({"key_b64": "//4=", "server": "a:11211"}));
     let run = remcache(["locate", "-"]).servers("a").input(*b"\xff\x1b\n").run().exits(0);
@@ -82,7 +83,7 @@ fn keys_are_placed_as_another_client_does() {
 }
 
 #[test]
-fn a_place_is_explained() {
+fn a_placement_is_explained() {
     let run = remcache(["locate", "Hello", "--explain", "-f", "json"]).servers("a,b,c").run().exits(0);
     let why = &run.json()[0];
     let server = Client::new(["a", "b", "c"]).unwrap().locate("Hello").unwrap().unwrap();
@@ -143,4 +144,30 @@ fn every_placement_is_listed() {
         assert_eq!(needs_ip.exit, Some(0), "{name}: {needs_ip:?}");
     }
     assert!(profiles.as_array().unwrap().len() > 30);
+}
+
+#[test]
+fn servers_are_asked_where_a_key_is() {
+    let servers = [Memcached::start(&[]), Memcached::start(&[])];
+    let list = servers.iter().map(Memcached::addr).collect::<Vec<_>>().join(",");
+    let client = Client::new([&list]).unwrap();
+    let holder = client.locate("ns:here").unwrap().unwrap().name().to_owned();
+    remcache(["set", "ns:here", "v"]).servers(&holder).run().exits(0);
+    let run = remcache(["locate", "--ask", "here", "--namespace", "ns:"]).servers(&list).run().exits(0);
+    assert_eq!(run.text(), format!("here\t{holder}\t{holder}\n"));
+    let text = remcache(["locate", "--ask", "ns:here", "-f", "text"]).servers(&list).run().exits(0);
+    assert!(text.text().ends_with("  found there\n"), "{text:?}");
+    let missing = remcache(["locate", "--ask", "absent", "-f", "text"]).servers(&list).run().exits(1);
+    assert!(missing.text().ends_with("  on no server\n"), "{missing:?}");
+    // On every server, as after a change of the list: clients use one of them.
+    for server in &servers {
+        remcache(["set", "twice", "v"]).servers(server.addr()).run().exits(0);
+    }
+    let twice = remcache(["locate", "--ask", "twice", "-f", "text"]).servers(&list).run().exits(0);
+    assert!(twice.text().contains(&format!("found on {}, {}", servers[0].addr(), servers[1].addr())), "{twice:?}");
+    // Asking was no access.
+    let meta = remcache(["get", "ns:here", "--meta", "-f", "ndjson"]).servers(&holder).run().exits(0).json();
+    assert_eq!(meta["fetched"], false);
+    let partly = remcache(["locate", "--ask", "ns:here"]).servers(format!("{holder},127.0.0.1:1")).run().exits(3);
+    assert!(partly.stderr.contains("127.0.0.1:1"), "{partly:?}");
 }

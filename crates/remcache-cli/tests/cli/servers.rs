@@ -322,12 +322,15 @@ fn watch_shows_rates_from_the_first_table_on_and_times_in_csv() {
 
 /// A proxy that, like twemproxy, closes the connection of a client that sends `stats` or the binary protocol.
 fn proxy(server: &Memcached) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, target) = (listener.local_addr().unwrap().to_string(), server.addr());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let (address, target) = (listener.local_addr().expect("it listens").to_string(), server.addr());
     thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
-            let upstream = TcpStream::connect(&target).unwrap();
-            let (mut replies, mut to_client) = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
+            let upstream = TcpStream::connect(&target).expect("the server runs");
+            let (mut replies, mut to_client) = (
+                upstream.try_clone().expect("a descriptor is free"),
+                client.try_clone().expect("a descriptor is free"),
+            );
             thread::spawn(move || std::io::copy(&mut replies, &mut to_client));
             thread::spawn(move || forward(client, upstream));
         }
@@ -336,7 +339,7 @@ fn proxy(server: &Memcached) -> String {
 }
 
 fn forward(client: TcpStream, mut upstream: TcpStream) {
-    let mut reader = BufReader::new(client.try_clone().unwrap());
+    let mut reader = BufReader::new(client.try_clone().expect("a descriptor is free"));
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
         let is_known = [&b"get"[..], b"set", b"version"].iter().any(|word| line.starts_with(word));

@@ -1,0 +1,258 @@
+//! `keys`: lists the keys of the servers, the largest items, or sums by prefix.
+
+mod top;
+mod tree;
+
+use std::time::Instant;
+
+use remcache::proto::text::MetadumpItem;
+use remcache::{Client, ServerHandle};
+
+use super::prefix::PrefixRule;
+use crate::bulk::{
+    BATCH, BulkProgress, KeyScope, Placement, SkipReason, Summary, count_listing_error, is_expired, list, total,
+};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::{Layout, Output, Record, number, text};
+use crate::selection::{self, Selection};
+use crate::session::Session;
+use crate::tally::Tally;
+pub(super) use top::SortKey;
+use top::TopItems;
+use tree::Tree;
+
+/// List the keys of the servers
+///
+/// The servers list their keys themselves (lru_crawler metadump), on connections of their own; nothing is
+/// fetched. Items that are stored or removed during the command may be listed or not. With a namespace only
+/// its keys are listed, without the namespace.
+///
+/// In a pipe keys are printed as they are, one a line; -0 ends each with a NUL byte instead, for keys that
+/// contain line ends.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  remcache keys --prefix user: --idle-above 7d
+  remcache keys --sort size --top 20
+  remcache keys --tree : --depth 2")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    selection: Selection,
+
+    /// Print only the number of keys
+    #[arg(long, conflicts_with_all = ["tree", "sort", "null"])]
+    count: bool,
+
+    /// Sum up by prefix: the part of a key up to the first SEPARATOR, such as :
+    #[arg(long, value_name = "SEPARATOR", conflicts_with_all = ["sort", "null"])]
+    tree: Option<String>,
+
+    /// With --tree: number of parts in a prefix
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "tree", value_parser = clap::value_parser!(u32).range(1..))]
+    depth: u32,
+
+    /// Show the first items in this order, the largest first
+    #[arg(long, value_name = "BY", value_enum)]
+    sort: Option<SortKey>,
+
+    /// With --sort: number of items
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "sort", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    top: u32,
+
+    /// End each key with a NUL byte in place of a line end
+    #[arg(short = '0', long)]
+    null: bool,
+}
+
+const COLUMNS: &[&str] = &["key", "key_b64", "server", "size", "expires", "last_access", "fetched", "class"];
+
+/// What is shown of the items.
+#[derive(Clone, Debug)]
+pub(super) enum View {
+    /// Each key, followed by this byte in a pipe.
+    Keys { end: u8 },
+    /// The number of keys.
+    Count,
+    /// Sums by prefix.
+    Tree(PrefixRule),
+    /// The first items in an order.
+    Top { sort: SortKey, limit: usize, end: u8 },
+}
+
+/// The items of a listing.
+pub(super) struct Items<'c> {
+    pub(super) client: &'c Client,
+    pub(super) scope: &'c KeyScope,
+    /// Limits the listing to items that are on another server than the one on which clients look for them.
+    pub(super) misplaced: Option<&'c Placement>,
+}
+
+impl Items<'_> {
+    /// Whether an item of a server belongs to the listing, apart from the selection.
+    pub(super) fn includes(&self, item: &MetadumpItem, server: &ServerHandle) -> bool {
+        self.misplaced.is_none_or(|placement| !placement.is_home(self.scope.name_of(item), server))
+    }
+}
+
+pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
+    let client = session.client()?;
+    let scope = KeyScope::new(client.namespace(), &args.selection);
+    let end = if args.null { b'\0' } else { b'\n' };
+    let view = match (&args.tree, args.count, args.sort) {
+        (Some(separator), ..) => View::Tree(PrefixRule::new(separator, args.depth as usize)),
+        (None, true, _) => View::Count,
+        (None, false, Some(sort)) => View::Top { sort, limit: args.top as usize, end },
+        (None, false, None) => View::Keys { end },
+    };
+    let (_, exit) = show(view, &Items { client: &client, scope: &scope, misplaced: None }, session).await?;
+    Ok(exit)
+}
+
+/// Lists items and prints them; returns their number and the exit code.
+pub(super) async fn show(view: View, items: &Items<'_>, session: &mut Session) -> Result<(u64, Exit), Failure> {
+    let interrupt = session.interrupt.expect();
+    let begun = Instant::now();
+    let output = &mut session.output;
+    let servers = items.client.servers();
+    let mut summary = Summary::new("keys", None)?;
+    let progress = progress(&view, items.client, output).await;
+    let mut batches = list(&servers, items.scope, BATCH)?;
+    let mut tally = Tally::default();
+    let mut printer = Printer::new(view, items.scope);
+    loop {
+        let event = tokio::select! {
+            event = batches.recv() => event,
+            () = interrupt.raised() => None,
+        };
+        let Some(event) = event else { break };
+        let Some(batch) = event.batch(|error| count_listing_error(error, &mut tally))? else { continue };
+        let server = &servers[batch.server];
+        let now = selection::now();
+        let included = batch.items.iter().filter(|item| items.includes(item, server));
+        let (expired, live): (Vec<_>, Vec<_>) = included.partition(|item| is_expired(item, now));
+        summary.seen += batch.seen;
+        summary.done(live.len() as u64, 0);
+        expired.iter().try_for_each(|item| summary.skipped(&item.key, None, &SkipReason::Expired.into()))?;
+        printer.add(&live, server.name(), output)?;
+        progress.as_ref().inspect(|progress| progress.show(&summary));
+    }
+    drop(progress);
+    if tally.failed() < servers.len() as u64 {
+        tally.answer(true);
+    }
+    let unprintable = printer.finish(summary.done_count(), &tally, output)?;
+    let expired = match summary.skipped_count(SkipReason::Expired) {
+        0 => String::new(),
+        count => format!("; {} skipped: expired while listing", number::exact(count)),
+    };
+    let lines = number::exact(summary.seen);
+    let time = number::duration(begun.elapsed());
+    output.notes().say(format_args!("(metadump hash, {lines} lines, {time}{expired})"));
+    if unprintable > 0 {
+        let message = "a key that contains the line end was left out: use -0 or -f ndjson";
+        tally.failures(message, Exit::No, unprintable);
+    }
+    tally.complain(if unprintable > 0 { "keys" } else { "servers" }, output)?;
+    Ok((summary.done_count(), interrupt.unless_raised(tally.exit())))
+}
+
+/// Progress, unless the terminal shows the keys themselves.
+async fn progress(view: &View, client: &Client, output: &Output) -> Option<BulkProgress> {
+    let shows_keys = matches!(view, View::Keys { .. }) && output.is_terminal();
+    match output.notes().is_watched() && !shows_keys {
+        true => Some(BulkProgress::new(output.notes(), total(client).await)),
+        false => None,
+    }
+}
+
+/// Prints items in a view.
+struct Printer<'s> {
+    view: View,
+    scope: &'s KeyScope,
+    tree: Tree,
+    top: TopItems,
+    has_header: bool,
+    /// Number of keys that a pipe could not represent.
+    unprintable: u64,
+}
+
+impl<'s> Printer<'s> {
+    fn new(view: View, scope: &'s KeyScope) -> Self {
+        let top = match view {
+            View::Top { sort, limit, .. } => TopItems::new(sort, limit),
+            _ => TopItems::new(SortKey::Size, 0),
+        };
+        Self { view, scope, tree: Tree::default(), top, has_header: false, unprintable: 0 }
+    }
+
+    fn add(&mut self, items: &[&MetadumpItem], server: &str, output: &mut Output) -> std::io::Result<()> {
+        match &self.view {
+            View::Tree(rule) => items.iter().for_each(|item| self.tree.add(self.scope.name_of(item), item, rule)),
+            View::Top { .. } => items.iter().for_each(|item| self.top.add(self.scope.name_of(item), item, server)),
+            View::Count => {}
+            View::Keys { end } => return self.print(items, server, *end, output),
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, items: &[&MetadumpItem], server: &str, end: u8, output: &mut Output) -> std::io::Result<()> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        if !output.is_text() {
+            // One list for all batches: it ends with the last.
+            let mut records = match std::mem::replace(&mut self.has_header, true) {
+                false => output.records(COLUMNS)?,
+                true => output.more_records(COLUMNS),
+            };
+            return items.iter().try_for_each(|item| records.push(record(self.scope.name_of(item), item, server)));
+        }
+        for item in items {
+            let name = self.scope.name_of(item);
+            let is_printed = print_key(name, end, output)?;
+            self.unprintable += u64::from(!is_printed);
+        }
+        Ok(())
+    }
+
+    /// Prints what comes after the last batch; returns the number of keys that could not be printed.
+    fn finish(mut self, count: u64, tally: &Tally, output: &mut Output) -> std::io::Result<u64> {
+        match self.view {
+            View::Tree(_) => self.tree.print(output)?,
+            View::Top { end, .. } => self.unprintable = self.top.print(end, output)?,
+            // Without any list of keys their number is unknown.
+            View::Count if tally.yes == 0 => {}
+            View::Count if output.is_text() => output.line(count)?,
+            View::Count => output.record(&["keys"], Record::new().with("keys", count))?,
+            View::Keys { .. } if output.is_text() => {}
+            View::Keys { .. } if self.has_header => output.more_records(COLUMNS).end()?,
+            View::Keys { .. } => output.records(COLUMNS)?.end()?,
+        }
+        Ok(self.unprintable)
+    }
+}
+
+/// Prints a key: on a terminal safe to display, in a pipe as it is, for the next program.
+///
+/// Returns false if the key contains the byte that ends it, and so would become two.
+fn print_key(name: &[u8], end: u8, output: &mut Output) -> std::io::Result<bool> {
+    if output.layout() != Layout::Raw && end == b'\n' {
+        return output.line(text::inline(name)).map(|()| true);
+    }
+    if name.contains(&end) {
+        return Ok(false);
+    }
+    output.bytes(name)?;
+    output.bytes(&[end]).map(|()| true)
+}
+
+fn record(name: &[u8], item: &MetadumpItem, server: &str) -> Record {
+    Record::new()
+        .with_bytes("key", name)
+        .with("server", server)
+        .with("size", item.size)
+        .with_some("expires", selection::expiry(item))
+        .with("last_access", item.last_access)
+        .with("fetched", item.fetched)
+        .with("class", item.class)
+}

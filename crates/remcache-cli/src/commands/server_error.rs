@@ -1,0 +1,29 @@
+//! Errors of requests that were sent by themselves, with the name of their server.
+
+use remcache::{Error, Reply};
+
+use crate::exit::{Exit, words};
+use crate::tally::Tally;
+
+/// The error of a reply, with the name of its server.
+#[derive(Clone, Debug)]
+pub(super) struct ServerError {
+    pub(super) message: String,
+    exit: Exit,
+}
+
+impl ServerError {
+    /// Describes the error of a reply; the library does not know which server sent it.
+    pub(super) fn new(reply: &Reply, server: &str) -> Self {
+        let error = Error::from(reply);
+        let message = match error.server() {
+            Some(_) => words(&error),
+            None => format!("{server}: {}", words(&error)),
+        };
+        Self { message, exit: Exit::of(&error) }
+    }
+
+    pub(super) fn count(&self, tally: &mut Tally) {
+        tally.failures(&self.message, self.exit, 1);
+    }
+}
