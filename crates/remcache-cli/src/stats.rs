@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use remcache::ServerHandle;
-use remcache::health::Condition;
+use remcache::health::ConnectionState;
 use remcache::{Client, Error};
 use tokio::task::JoinSet;
 
@@ -80,7 +80,7 @@ pub(crate) async fn dropped_events(client: &Client) -> Vec<u64> {
 /// Why a server does not answer, in the fewest words: its name stands beside it.
 pub(crate) fn reason(server: &ServerHandle, error: &Error) -> String {
     match server.state().condition {
-        Condition::Down(reason) => brief(&words(reason)),
+        ConnectionState::Down(reason) => brief(&words(reason)),
         _ => {
             let text = words(error);
             brief(text.strip_prefix(&format!("{}: ", server.name())).unwrap_or(&text))

@@ -1,4 +1,4 @@
-//! The protocol layer: requests, replies, the wires, and the machine that matches one to the other.
+//! The protocol layer: requests, replies, the protocols, and the machine that matches one to the other.
 //!
 //! Nothing here opens a socket, reads a clock or takes a lock: bytes and instants are handed in,
 //! bytes and events come out. With `default-features = false` this module is the whole crate, and
@@ -6,9 +6,9 @@
 //!
 //! | module or type | is |
 //! |---|---|
-//! | [`Request`], [`Reply`], [`Status`], [`Key`] | what is asked and what is answered, once, for every wire |
-//! | [`binary`], [`meta`], [`text`] | the wires: requests to bytes and bytes to replies |
-//! | [`Wire`], [`Dialect`] | which of them a connection speaks, and what its server's version can |
+//! | [`Request`], [`Reply`], [`Status`], [`Key`] | what is asked and what is answered, once, for every protocol |
+//! | [`binary`], [`meta`], [`text`] | the protocols: requests to bytes and bytes to replies |
+//! | [`Protocol`], [`ServerVersion`] | which of them a connection speaks, and what its server's version can |
 //! | [`Connection`] | the machine: submits requests, attributes replies, times out, counts its limits |
 //! | [`InputBuffer`], [`Output`] | the bytes on their way in and out |
 //!
@@ -44,10 +44,10 @@ pub use types::error::{InvalidRequest, ProtocolError, Rejected};
 pub use types::key::{InvalidKey, Key};
 pub use types::meta_options::{ItemInfo, MetaOptions};
 pub use types::operation::Operation;
-pub use types::protocol::{UnknownWire, Wire};
+pub use types::protocol::{Protocol, UnknownProtocol};
 pub use types::reply::Reply;
 pub use types::reply_shape::Expected;
 pub use types::request::Request;
 pub use types::status::{Delivery, Status};
 pub use types::ttl::{InvalidTtl, Ttl};
-pub use types::version::{Dialect, Feature};
+pub use types::version::{Feature, ServerVersion};

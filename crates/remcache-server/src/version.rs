@@ -1,12 +1,12 @@
 //! The emulated version, and the behaviors that newer versions introduced.
 
-use remcache_proto::Dialect;
+use remcache_proto::ServerVersion;
 
 /// The version that a server reports and emulates.
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
     text: String,
-    dialect: Dialect,
+    dialect: ServerVersion,
 }
 
 /// A behavior that a version after 1.6.18 introduced, in addition to those that clients check for, which
@@ -44,7 +44,7 @@ const SINCE: &[(Behavior, [u16; 3])] = &[
 impl Version {
     pub(crate) fn new(text: impl Into<String>) -> Self {
         let text = text.into();
-        let dialect = Dialect::from_version(&text);
+        let dialect = ServerVersion::from_version(&text);
         Self { text, dialect }
     }
 
@@ -52,7 +52,7 @@ impl Version {
         &self.text
     }
 
-    pub(crate) fn dialect(&self) -> Dialect {
+    pub(crate) fn dialect(&self) -> ServerVersion {
         self.dialect
     }
 

@@ -11,7 +11,7 @@
 
 use std::error::Error;
 
-use remcache::{Change, Client};
+use remcache::{Client, WriteOutcome};
 use remcache_server::Server;
 
 const TASKS: u32 = 10;
@@ -52,7 +52,7 @@ async fn raise(client: &Client, key: &str) -> Result<bool, remcache::Error> {
     let Some(item) = client.get(key).await? else { return Ok(false) };
     let number: u64 = std::str::from_utf8(&item.value).ok().and_then(|text| text.trim_end().parse().ok()).unwrap_or(0);
     match client.set(key, (number + 1).to_string()).cas(item.cas).await? {
-        Change::Made(_) => Ok(true),
+        WriteOutcome::Applied(_) => Ok(true),
         // Exists: the CAS value is another one by now. NotFound: the item is gone.
         _ => Ok(false),
     }

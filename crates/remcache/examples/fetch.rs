@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use remcache::Client;
-use remcache::recipes::Freshness;
+use remcache::recipes::FetchPolicy;
 use remcache_server::Server;
 
 /// What is slow: a database, a template, another service.
@@ -91,7 +91,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// The page: fresh for a minute, and reloaded ten seconds before that ends.
 async fn page(client: Client, source: Arc<Source>) -> Result<String, remcache::Error> {
-    let freshness = Freshness::new(Duration::from_secs(60)).refresh_ahead(Duration::from_secs(10));
+    let freshness = FetchPolicy::new(Duration::from_secs(60)).refresh_ahead(Duration::from_secs(10));
     let page: Option<Bytes> = client.fetch("page", freshness, || source.load()).await?;
     Ok(page.map_or_else(|| "no page".to_owned(), |page| page.escape_ascii().to_string()))
 }

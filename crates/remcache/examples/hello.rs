@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let client = Client::new([server.address()])?;
 
     let change = client.set("Hello", "World").ttl(Duration::from_secs(600)).await?;
-    println!("{}", if change.is_made() { "stored" } else { "refused" });
+    println!("{}", if change.is_applied() { "stored" } else { "refused" });
 
     for key in ["Hello", "Goodbye"] {
         match client.get(key).await? {

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let server = runtime.block_on(Server::start())?;
 
-    let mut wire = Wire::connect(&server.address())?;
+    let mut protocol = Protocol::connect(&server.address())?;
     let requests = [
         ("set", Request::set("Hello", "World")),
         ("get", Request::get("Hello")),
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // The server is silent about its success; the machine knows by what follows.
         ("quiet set", Request::set("Hello", "again").quiet()),
     ];
-    let mut answers: Vec<Event> = wire.ask(requests.iter().map(|(_, request)| request))?;
+    let mut answers: Vec<Event> = protocol.ask(requests.iter().map(|(_, request)| request))?;
     answers.sort_by_key(|event| event.tag.0);
     for ((name, _), Event { reply, .. }) in requests.iter().zip(answers) {
         let value =
@@ -49,13 +49,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// A socket and the machine that says what belongs to whom on it.
-struct Wire {
+struct Protocol {
     socket: TcpStream,
     machine: Connection,
     input: InputBuffer,
 }
 
-impl Wire {
+impl Protocol {
     fn connect(address: &str) -> io::Result<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;

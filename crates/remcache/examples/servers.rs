@@ -19,7 +19,7 @@
 
 use std::error::Error;
 
-use remcache::health::Condition;
+use remcache::health::ConnectionState;
 use remcache::{Client, ErrorKind};
 use remcache_server::Server;
 
@@ -59,10 +59,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// What each server is to the client now.
 fn conditions(client: &Client) -> String {
     let conditions = client.servers().into_iter().map(|server| match server.state().condition {
-        Condition::Idle => "idle",
-        Condition::Connecting => "connecting",
-        Condition::Connected => "connected",
-        Condition::Down(_) => "down",
+        ConnectionState::Idle => "idle",
+        ConnectionState::Connecting => "connecting",
+        ConnectionState::Connected => "connected",
+        ConnectionState::Down(_) => "down",
         _ => "closed",
     });
     conditions.collect::<Vec<_>>().join(", ")

@@ -12,7 +12,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use remcache::value::{Codec, Compression, Convention, Value};
+use remcache::value::{ClientFormat, Codec, Compression, Value};
 use remcache::{Cache, Client};
 use remcache_server::Server;
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // As pylibmc stores the number 42.
     client.set("visits", "42").flags(4).await?;
-    let theirs = Cache::new(&client, "", Codec::convention(Convention::Pylibmc));
+    let theirs = Cache::new(&client, "", Codec::convention(ClientFormat::Pylibmc));
     if let Some(Value::Integer(number)) = theirs.get("visits").await? {
         println!("pylibmc's 42 is {number}");
     }

@@ -11,11 +11,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use crate::config::Config;
 use crate::distribution::Distribution;
 use crate::error::Error;
-use crate::health::events::Events;
+use crate::health::events::ServerEvents;
 use crate::ops::call::Call;
 use crate::ops::call_many::CallMany;
-use crate::ops::reply_stream::Replies;
-use crate::proto::{Delivery, Key, Reply, Request, Wire};
+use crate::ops::reply_stream::ReplyStream;
+use crate::proto::{Delivery, Key, Protocol, Reply, Request};
 use crate::routing::cluster::Cluster;
 use crate::routing::shared::Fleet;
 use crate::server::handle::ServerHandle;
@@ -111,11 +111,11 @@ impl Client {
     }
 
     /// What the server of a key speaks; `None` while that is not known.
-    pub(crate) fn wire_of(&self, key: &[u8]) -> Option<Wire> {
-        self.config().protocol.wire().or_else(|| {
+    pub(crate) fn protocol_of(&self, key: &[u8]) -> Option<Protocol> {
+        self.config().protocol.forced().or_else(|| {
             let key = [&self.config().namespace, key].concat();
             let cluster = self.cluster();
-            cluster.server_of_key(cluster.placed(&key)).ok().and_then(|server| server.link(0).wire())
+            cluster.server_of_key(cluster.placed(&key)).ok().and_then(|server| server.link(0).protocol())
         })
     }
 
@@ -158,32 +158,32 @@ impl Client {
     }
 
     /// What becomes of the servers, as it happens: each change of a server's
-    /// [`Condition`](crate::health::Condition), with its reason.
+    /// [`ConnectionState`](crate::health::ConnectionState), with its reason.
     ///
     /// It is the server that is spoken of, however many connections there are to it: it is down when one was lost and
     /// none is open, or when it has stopped answering, which one connection notices for all.
     ///
-    /// Events begin with this call. A reader that falls more than 1,024 behind loses the oldest, and is
+    /// ServerEvents begin with this call. A reader that falls more than 1,024 behind loses the oldest, and is
     /// told how many by the next.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let server = remcache_server::Server::start().await?;
     /// # let client = remcache::Client::new([server.address()])?;
-    /// use remcache::health::Condition;
+    /// use remcache::health::ConnectionState;
     ///
     /// let mut events = client.events();
     /// client.set("Hello", "World").await?;
     /// while let Some(event) = events.next().await {
     ///     println!("{}: {:?}, was {:?}", event.server, event.after, event.before);
-    ///     if event.after == Condition::Connected {
+    ///     if event.after == ConnectionState::Connected {
     ///         break;
     ///     }
     /// }
     /// # Ok(()) }
     /// ```
-    pub fn events(&self) -> Events {
-        Events::new(&self.0.fleet.events)
+    pub fn events(&self) -> ServerEvents {
+        ServerEvents::new(&self.0.fleet.events)
     }
 
     /// The server of a key; `None` if there is none for it now.
@@ -272,7 +272,7 @@ impl Client {
     ///
     /// The callback runs in a task of its own: it may take its time, and a panic ends it alone. It
     /// is called at least once, whatever happens. Which servers are asked, and how often: see
-    /// [`Replies`].
+    /// [`ReplyStream`].
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -288,8 +288,8 @@ impl Client {
     }
 
     /// Asks, and gives the replies as a stream: for requests that have many, such as statistics.
-    pub fn replies(&self, request: Request<'_>) -> Replies {
-        Replies::of_client(self, request.into_owned().resolve_ttl(std::time::SystemTime::now))
+    pub fn replies(&self, request: Request<'_>) -> ReplyStream {
+        ReplyStream::of_client(self, request.into_owned().resolve_ttl(std::time::SystemTime::now))
     }
 
     /// Asks without waiting for the reply, which is read and thrown away.

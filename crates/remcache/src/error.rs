@@ -41,7 +41,7 @@ pub enum ErrorKind {
     /// TLS could not be agreed on, for instance because the server's certificate does not hold; the
     /// request was not executed.
     Tls,
-    /// The server or this wire cannot do it.
+    /// The server or this protocol cannot do it.
     Unsupported,
     /// The server answered with another error.
     Server,

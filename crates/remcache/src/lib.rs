@@ -62,7 +62,7 @@
 //! Requests to one server are executed in the order in which they were first polled, and their replies come in that order.
 //! Between servers there is no order, nor on one server if [`Config::connections`] is above 1.
 //!
-//! **Dropping a future** changes nothing on the wire: the reply is read and thrown away, and nobody else notices.
+//! **Dropping a future** does not cancel the request: its reply is read and discarded, and nobody else notices.
 //! The request may have been executed.
 //!
 //! ```
@@ -98,7 +98,7 @@
 //! | operation | gives |
 //! |---|---|
 //! | `get`, `get_and_touch` | `Option<`[`Item`]`>`: `None` is the server's word that there is no such key |
-//! | `set`, `add`, `replace`, `append`, `prepend`, `delete`, `touch` | [`Change`]: made, or refused as `NotFound`, `Exists`, `NotStored` |
+//! | `set`, `add`, `replace`, `append`, `prepend`, `delete`, `touch` | [`WriteOutcome`]: made, or refused as `NotFound`, `Exists`, `NotStored` |
 //! | `fetch` | `Option<Bytes>`, or the loader's own error: that the cache is away is none |
 //! | `increment`, `decrement` | `Option<`[`Counter`]`>`: `None` if the key is absent and no `initial` was given |
 //! | `call` | [`Reply`], with a [`Status`] for everything, errors included |
@@ -172,7 +172,7 @@
 //! - **Fetches are asked aloud**: a miss is the server's reply to that very key, not its silence.
 //!   So are counters, whose reply is the number.
 //! - **Changes are quiet**: the server speaks only of those that it refused, and a loud one at the end of each run shows that the others were made.
-//!   Of those that were made it tells no CAS value: [`Change::Made`] has 0 then.
+//!   Of those that were made it tells no CAS value: [`WriteOutcome::Applied`] has 0 then.
 //! - Any number of keys may be given; some thousands are in flight at a time, and the call ends when replies stop for the length of its timeout.
 //!
 //! # Several servers
@@ -192,7 +192,7 @@
 //! **What else a dead server's keys may get** is a setting, each with its price in staleness: the next server of the ring or a gutter pool ([`Config::failover`]), copies on several servers ([`Config::replicas`]), a second attempt within a budget ([`Config::retries`]), a second server for slow reads ([`Config::hedge`]).
 //! See [`policy`].
 //!
-//! [`Client::servers`] tells each server's state and [numbers](ServerHandle::gauges), [`Client::events`] what becomes of them.
+//! [`Client::servers`] tells each server's state and [numbers](ServerHandle::metrics), [`Client::events`] what becomes of them.
 //! [`ops::Command::routing_key`] keeps related keys together on one server.
 //!
 //! [`Client::set_servers`] replaces the list while running: servers that stay keep their connections, requests to those that leave end as they would have.
@@ -201,7 +201,7 @@
 //!
 //! # The protocol layer alone
 //!
-//! With `default-features = false` the crate is [`proto`]: requests, replies, the binary wire in both directions, and the [machine](proto::Connection) that attributes replies.
+//! With `default-features = false` the crate is [`proto`]: requests, replies, the binary protocol in both directions, and the [machine](proto::Connection) that attributes replies.
 //! It has `bytes` as its one dependency, and opens no socket, reads no clock and takes no lock.
 //!
 //! ```
@@ -248,7 +248,7 @@
 //! | `tls` | no | TLS, by rustls and ring: `transport::Tls`, and `memcacheds://` |
 //! | `dangerous-tls` | no | TLS that checks no certificate: for experiments |
 //!
-//! Each server is spoken to in the best wire that it understands; [`config::Protocol`] tells how that is found out, and when to choose one.
+//! Each server is spoken to in the best protocol that it understands; [`config::Protocol`] tells how that is found out, and when to choose one.
 //!
 //! # More
 //!
@@ -258,7 +258,7 @@
 //! [the binary protocol, as servers speak it](https://github.com/remcache/remcache/blob/main/docs/protocol.md) ·
 //! [TLS and passwords](https://github.com/remcache/remcache/blob/main/docs/security.md) ·
 //! [values: flags, and what other clients write](https://github.com/remcache/remcache/blob/main/docs/values.md) ·
-//! [what each wire can do](https://github.com/remcache/remcache/blob/main/docs/protocols.md) ·
+//! [what each protocol can do](https://github.com/remcache/remcache/blob/main/docs/protocols.md) ·
 //! [caching: fetch, locks and limiters, and what they guarantee](https://github.com/remcache/remcache/blob/main/docs/caching.md)
 
 #[cfg(feature = "blocking")]
@@ -291,7 +291,7 @@ pub use config::Config;
 pub use error::{Error, ErrorKind};
 pub use ops::Outcomes;
 pub use proto::{Delivery, Key, Reply, Request, Status, Ttl};
-pub use result::{Change, Counter, Item};
+pub use result::{Counter, Item, WriteOutcome};
 pub use server::ServerHandle;
 
 /// Compiles and runs the examples of the guides and READMEs as doc tests.

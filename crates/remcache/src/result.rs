@@ -22,9 +22,9 @@ pub struct Item {
 /// What became of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Change {
+pub enum WriteOutcome {
     /// It was made; the item's CAS value, or 0 where there is none.
-    Made(u64),
+    Applied(u64),
     /// It was not: there is no such key.
     NotFound,
     /// It was not: the key exists (add), or the item was changed meanwhile (with a CAS value).
@@ -33,16 +33,16 @@ pub enum Change {
     NotStored,
 }
 
-impl Change {
+impl WriteOutcome {
     /// Whether the change was made.
-    pub fn is_made(self) -> bool {
-        matches!(self, Self::Made(_))
+    pub fn is_applied(self) -> bool {
+        matches!(self, Self::Applied(_))
     }
 
     /// The item's CAS value, if the change was made.
     pub fn cas(self) -> Option<u64> {
         match self {
-            Self::Made(cas) => Some(cas),
+            Self::Applied(cas) => Some(cas),
             _ => None,
         }
     }
@@ -69,12 +69,12 @@ pub(crate) fn item(reply: Reply) -> Result<Option<Item>, Reply> {
     }
 }
 
-pub(crate) fn change(reply: Reply) -> Result<Change, Reply> {
+pub(crate) fn change(reply: Reply) -> Result<WriteOutcome, Reply> {
     match reply.status {
-        Status::NoError => Ok(Change::Made(reply.cas)),
-        Status::KeyNotFound => Ok(Change::NotFound),
-        Status::KeyExists => Ok(Change::Exists),
-        Status::ItemNotStored => Ok(Change::NotStored),
+        Status::NoError => Ok(WriteOutcome::Applied(reply.cas)),
+        Status::KeyNotFound => Ok(WriteOutcome::NotFound),
+        Status::KeyExists => Ok(WriteOutcome::Exists),
+        Status::ItemNotStored => Ok(WriteOutcome::NotStored),
         _ => Err(reply),
     }
 }

@@ -57,7 +57,7 @@ struct Refresh {
 /// What a caller is among those who want the same key.
 pub(crate) enum Part<'f> {
     Leader(Leader<'f>),
-    Follower(Follower),
+    Watcher(Watcher),
 }
 
 /// The one who loads; the others are free when it is dropped.
@@ -69,7 +69,7 @@ pub(crate) struct Leader<'f> {
 }
 
 /// One who waits for the leader.
-pub(crate) struct Follower {
+pub(crate) struct Watcher {
     id: u64,
     progress: watch::Receiver<Progress>,
 }
@@ -98,7 +98,7 @@ impl Flights {
     pub(crate) fn join(&self, key: &[u8]) -> Part<'_> {
         let mut loads = lock(&self.loads);
         if let Some(load) = loads.get(key) {
-            return Part::Follower(Follower { id: load.id, progress: load.progress.clone() });
+            return Part::Watcher(Watcher { id: load.id, progress: load.progress.clone() });
         }
         let id = self.tick();
         let (progress, receiver) = watch::channel(Progress::Waiting);
@@ -107,7 +107,7 @@ impl Flights {
     }
 
     /// Lets another one lead: this load takes too long.
-    pub(crate) fn pass_over(&self, key: &[u8], follower: &Follower) {
+    pub(crate) fn pass_over(&self, key: &[u8], follower: &Watcher) {
         self.end_load(key, follower.id);
     }
 
@@ -179,7 +179,7 @@ impl Drop for Leader<'_> {
     }
 }
 
-impl Follower {
+impl Watcher {
     /// Waits until the load has landed, was abandoned, or gets no further for so long.
     pub(crate) async fn end(&mut self, patience: Duration) -> End {
         loop {
@@ -209,14 +209,14 @@ mod tests {
     fn leader<'f>(flights: &'f Flights, key: &[u8]) -> Leader<'f> {
         match flights.join(key) {
             Part::Leader(leader) => leader,
-            Part::Follower(_) => panic!("somebody leads"),
+            Part::Watcher(_) => panic!("somebody leads"),
         }
     }
 
-    fn follower(flights: &Flights, key: &[u8]) -> Follower {
+    fn follower(flights: &Flights, key: &[u8]) -> Watcher {
         match flights.join(key) {
             Part::Leader(_) => panic!("nobody leads"),
-            Part::Follower(follower) => follower,
+            Part::Watcher(follower) => follower,
         }
     }
 

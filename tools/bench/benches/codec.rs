@@ -7,8 +7,8 @@ use bytes::Buf;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use remcache::proto::binary::{self, Opcode};
 use remcache::proto::{
-    Connection, Deadline, Dialect, Expected, InputBuffer, Limits, Operation, Output, Reply, Request, Status, Tag, meta,
-    text,
+    Connection, Deadline, Expected, InputBuffer, Limits, Operation, Output, Reply, Request, ServerVersion, Status, Tag,
+    meta, text,
 };
 
 const VALUE: [u8; 100] = [b'v'; 100];
@@ -39,7 +39,8 @@ fn encode_lines(criterion: &mut Criterion) {
         let mut output = Output::new();
         group.bench_function(format!("meta {name}"), |bencher| {
             bencher.iter(|| {
-                meta::encode(black_box(&request), 7, Dialect::default(), &mut output).expect("the request is valid");
+                meta::encode(black_box(&request), 7, ServerVersion::default(), &mut output)
+                    .expect("the request is valid");
                 output.advance(output.remaining());
             });
         });

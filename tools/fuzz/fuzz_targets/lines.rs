@@ -1,4 +1,4 @@
-//! Any bytes as replies of the wires of lines, whole and in pieces.
+//! Any bytes as replies of the protocols of lines, whole and in pieces.
 #![no_main]
 
 #[path = "../../../crates/remcache/tests/it/arbitrary_bytes/lines.rs"]

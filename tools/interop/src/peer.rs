@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn every_convention_has_a_name() {
         for writing in PEERS.iter().flat_map(|peer| peer.values) {
-            assert!(writing.convention.parse::<remcache::value::Convention>().is_ok(), "{}", writing.convention);
+            assert!(writing.convention.parse::<remcache::value::ClientFormat>().is_ok(), "{}", writing.convention);
         }
     }
 

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
-use remcache::config::Protocol;
+use remcache::config::ProtocolSetting;
 use remcache::distribution::{Distribution, Hash};
 
 use crate::{Location, Value};
@@ -52,11 +52,11 @@ impl Setting<'_> {
         Ok(distribution)
     }
 
-    /// The wire of a client that is told to speak binary, whose keys may have any bytes; else what the servers know.
-    pub(crate) fn protocol(&self) -> Protocol {
+    /// The protocol of a client that is told to speak binary, whose keys may have any bytes; else what the servers know.
+    pub(crate) fn protocol(&self) -> ProtocolSetting {
         match self.options.split(',').any(|option| option == "binary") {
-            true => Protocol::Binary,
-            false => Protocol::Auto,
+            true => ProtocolSetting::Binary,
+            false => ProtocolSetting::Auto,
         }
     }
 }

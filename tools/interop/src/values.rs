@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use remcache::value::{Codec, Convention, Value as Meant};
+use remcache::value::{ClientFormat, Codec, Value as Meant};
 use remcache::{Client, Item};
 use remcache_testkit::Memcached;
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ impl Recorded {
     /// # Errors
     /// When the convention refuses it.
     pub fn reading(&self) -> Result<Reading> {
-        let convention: Convention = self.convention.parse()?;
+        let convention: ClientFormat = self.convention.parse()?;
         let meant = convention.decode(self.flags, STANDARD.decode(&self.bytes)?.into())?;
         Ok(match Value::from_meant(&meant) {
             None => Reading::Serialized,
@@ -202,7 +202,7 @@ impl Exchange {
 
     /// Writes a value as the client would, plain and compressed, and lets the client read it.
     fn compare_written(&mut self, it: &Recorded, writing: &Writing, misses: &mut Misses) -> Result<()> {
-        let convention: Convention = writing.convention.parse()?;
+        let convention: ClientFormat = writing.convention.parse()?;
         let Some(meant) = it.value.to_meant() else { return Ok(()) };
         let plain = Codec::convention(convention);
         let packed = writing.reads.map(|compression| Codec::convention(convention).compress(compression, 0));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use hdrhistogram::Histogram;
-use remcache::config::Protocol;
+use remcache::config::ProtocolSetting;
 use remcache::{Client, Config, Request, ServerHandle};
 use remcache_server::{Fault, Server};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -29,7 +29,7 @@ pub(crate) async fn run(order: Order, count: usize, rest: Duration) -> Result<()
     for _ in 0..count {
         servers.push(Arc::new(Server::start().await.map_err(|error| format!("no server: {error}"))?));
     }
-    let config = Config::new().protocol(Protocol::Meta).timeout(order.timeout).seed(order.seed);
+    let config = Config::new().protocol(ProtocolSetting::Meta).timeout(order.timeout).seed(order.seed);
     let client = Client::with_config(servers.iter().map(|server| server.address()), config)
         .map_err(|error| format!("no client: {error}"))?;
     let fleet = Fleet { client, servers, flapping: count * 3 / 10, rest };

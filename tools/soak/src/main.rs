@@ -30,7 +30,7 @@ struct CommandLine {
     /// With --flapping: how long each caller rests between two requests, in milliseconds
     #[arg(long, default_value_t = 100)]
     rest: u64,
-    /// Calls with a million keys and 10,000 values of 100 kB through tiny buffers, on each wire, with and without TLS
+    /// Calls with a million keys and 10,000 values of 100 kB through tiny buffers, on each protocol, with and without TLS
     #[arg(long, conflicts_with_all = ["minutes", "seconds", "flapping"])]
     pipelines: bool,
     /// With --pipelines: so many times fewer of them

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
-use remcache::config::Protocol;
+use remcache::config::ProtocolSetting;
 use remcache::{Client, Config};
 use remcache_testkit::Memcached;
 use tokio::task::JoinSet;
@@ -18,12 +18,12 @@ use crate::worker::{Shared, Worker};
 use remcache_testkit::history::History;
 
 const SERVERS: usize = 3;
-const PROTOCOLS: [Protocol; 3] = [Protocol::Binary, Protocol::Meta, Protocol::Text];
+const PROTOCOLS: [ProtocolSetting; 3] = [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text];
 const WORKERS: usize = 16;
 /// How often it is told how far the run is.
 const REPORT: Duration = Duration::from_secs(10);
 
-/// Works for as long as it was ordered, on each wire at once.
+/// Works for as long as it was ordered, on each protocol at once.
 ///
 /// # Errors
 /// The first thing that was wrong.
@@ -55,7 +55,7 @@ pub(crate) async fn run(order: Order) -> Result<(), String> {
                 neighbours: names.clone(),
                 lives: Arc::clone(&lives),
                 rng: rng.fork(),
-                starts_counters: protocol != Protocol::Text,
+                starts_counters: protocol != ProtocolSetting::Text,
             };
             workers.spawn(worker.run());
         }
@@ -68,7 +68,7 @@ pub(crate) async fn run(order: Order) -> Result<(), String> {
     }
     let (_servers, troubles) = troubles.await.map_err(|error| error.to_string())?;
     let memory = watch.await.map_err(|error| error.to_string())?;
-    let reconnects: u64 = clients.iter().flat_map(Client::servers).map(|server| server.gauges().reconnects).sum();
+    let reconnects: u64 = clients.iter().flat_map(Client::servers).map(|server| server.metrics().reconnects).sum();
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (operations, seconds) = (count(&shared.operations), start.elapsed().as_secs_f64());
     println!("operations:    {operations} in {seconds:.0} s, {:.0} a second", operations as f64 / seconds);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use remcache::config::Protocol;
+use remcache::config::ProtocolSetting;
 use remcache::transport::Tls;
 use remcache::{Client, Config};
 use remcache_testkit::{Authority, Certificate, Dates, Memcached};
@@ -10,7 +10,7 @@ use remcache_testkit::{Authority, Certificate, Dates, Memcached};
 use crate::Order;
 use crate::memory::Memory;
 
-const PROTOCOLS: [Protocol; 3] = [Protocol::Binary, Protocol::Meta, Protocol::Text];
+const PROTOCOLS: [ProtocolSetting; 3] = [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text];
 /// In one call, of which one in ten is there.
 const KEYS: usize = 1_000_000;
 /// Values of 100 kB that are fetched in one call, and how many of them differ.
@@ -36,8 +36,8 @@ impl Setting {
         Self { server: Memcached::start_tls(&certificate, &args), tls: Some((authority, certificate)) }
     }
 
-    fn client(&self, order: Order, protocol: Protocol) -> Result<Client, String> {
-        // Replies move the deadline of a call with many keys; what takes longer than this hangs.
+    fn client(&self, order: Order, protocol: ProtocolSetting) -> Result<Client, String> {
+        // ReplyStream move the deadline of a call with many keys; what takes longer than this hangs.
         let config = Config::new().protocol(protocol).timeout(order.timeout.max(PATIENCE)).connect_timeout(PATIENCE);
         let config = match &self.tls {
             None => config,
@@ -50,7 +50,7 @@ impl Setting {
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Runs every pipeline once, on each wire, without TLS and with it, and tells what each took.
+/// Runs every pipeline once, on each protocol, without TLS and with it, and tells what each took.
 ///
 /// # Errors
 /// The first thing that was wrong.
@@ -67,7 +67,7 @@ pub(crate) async fn run(order: Order, share: usize) -> Result<(), String> {
             let start = Instant::now();
             large_values(&client, large).await.map_err(|problem| format!("{protocol}, {way}: {problem}"))?;
             println!("{name:<7} {way:<5}  {large} values of 100 kB through buffers of {TINY} bytes: {}", told(start));
-            let reconnects: u64 = client.servers().iter().map(|server| server.gauges().reconnects).sum();
+            let reconnects: u64 = client.servers().iter().map(|server| server.metrics().reconnects).sum();
             if reconnects > 0 {
                 return Err(format!("{protocol}, {way}: {reconnects} reconnects"));
             }

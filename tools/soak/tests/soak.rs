@@ -28,13 +28,13 @@ fn a_mixed_load_in_trouble_gets_no_wrong_value() {
 }
 
 #[test]
-fn row_21_pipelines_complete_on_each_wire_with_and_without_tls() {
+fn row_21_pipelines_complete_on_each_protocol_with_and_without_tls() {
     let said = run(&["--pipelines", "--share", "100"]);
     assert!(said.contains("wrong values:  0") && said.contains("reconnects:    0"), "{said}");
-    for wire in ["binary", "meta", "text"] {
+    for protocol in ["binary", "meta", "text"] {
         for way in ["plain", "TLS"] {
-            let lines = said.lines().filter(|line| line.starts_with(wire) && line.contains(way));
-            assert_eq!(lines.count(), 2, "{wire}, {way}: {said}");
+            let lines = said.lines().filter(|line| line.starts_with(protocol) && line.contains(way));
+            assert_eq!(lines.count(), 2, "{protocol}, {way}: {said}");
         }
     }
 }

@@ -140,7 +140,7 @@ impl JsonItem {
         let key = bytes("key", self.key, self.key_b64)?;
         Key::new(&key).map_err(|invalid| invalid.to_string())?;
         let value = bytes("value", self.value, self.value_b64)?;
-        // 2106, where the wire's numbers end.
+        // 2106, where the protocol's numbers end.
         if self.expires.is_some_and(|at| at >= u64::from(u32::MAX)) {
             return Err("expires is no time in seconds that a server knows".into());
         }

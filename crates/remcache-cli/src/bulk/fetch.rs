@@ -19,7 +19,7 @@ use crate::selection;
 pub(crate) struct Fetcher {
     server: ServerHandle,
     requester: Requester,
-    /// Whether the server is asked on the meta wire, as far as is known.
+    /// Whether the server is asked on the meta protocol, as far as is known.
     has_meta: AtomicBool,
 }
 
@@ -64,7 +64,7 @@ impl Fetcher {
         items.iter().map(outcome).collect()
     }
 
-    /// The meta wire tells the time that is left and counts no access; on the others an item lives as
+    /// The meta protocol tells the time that is left and counts no access; on the others an item lives as
     /// long as it was listed to.
     async fn fetch(&self, items: &[&MetadumpItem]) -> Vec<Reply> {
         let options = MetaOptions { no_bump: true, tell_ttl: true, ..MetaOptions::default() };

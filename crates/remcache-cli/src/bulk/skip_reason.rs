@@ -19,7 +19,7 @@ pub(crate) enum SkipReason {
     TooLarge,
     /// No client with this placement would look for it there.
     Misplaced,
-    /// The wire in use cannot say its key.
+    /// The protocol in use cannot say its key.
     InvalidKey,
     /// It could not be asked for.
     Failed,
@@ -82,7 +82,7 @@ impl From<Error> for Skipped {
     fn from(error: Error) -> Self {
         let reason = match error.kind() {
             ErrorKind::ValueTooLarge => SkipReason::TooLarge,
-            // A wire that cannot say the key refuses before anything is sent.
+            // A protocol that cannot say the key refuses before anything is sent.
             ErrorKind::InvalidKey | ErrorKind::InvalidArguments => SkipReason::InvalidKey,
             _ => SkipReason::Failed,
         };

@@ -1,6 +1,6 @@
 //! What became of changes: words for people and records, counted for the exit code.
 
-use remcache::{Change, Error};
+use remcache::{Error, WriteOutcome};
 
 use crate::exit::{Failure, words};
 use crate::output::{Layout, Output, Record, Records, TextStyle, number, text};
@@ -10,17 +10,17 @@ use crate::tally::Tally;
 pub(super) const COLUMNS: &[&str] = &["key", "key_b64", "status", "cas", "error"];
 
 /// What became of a change, in a word; `made` is the word for success.
-pub(super) fn word(change: Change, made: &'static str) -> &'static str {
+pub(super) fn word(change: WriteOutcome, made: &'static str) -> &'static str {
     match change {
-        Change::Made(_) => made,
-        Change::NotFound => "missing",
-        Change::Exists => "exists",
+        WriteOutcome::Applied(_) => made,
+        WriteOutcome::NotFound => "missing",
+        WriteOutcome::Exists => "exists",
         _ => "not stored",
     }
 }
 
 /// The record of a change.
-pub(super) fn record(key: &[u8], changed: &Result<Change, Error>, made: &'static str) -> Record {
+pub(super) fn record(key: &[u8], changed: &Result<WriteOutcome, Error>, made: &'static str) -> Record {
     let record = Record::new().with_bytes("key", key);
     match changed {
         Ok(change) => {
@@ -58,15 +58,15 @@ impl<'o> Changes<'o> {
     }
 
     /// Takes what became of one change.
-    pub(super) fn push(&mut self, key: &[u8], changed: &Result<Change, Error>) -> Result<(), Failure> {
+    pub(super) fn push(&mut self, key: &[u8], changed: &Result<WriteOutcome, Error>) -> Result<(), Failure> {
         match changed {
-            Ok(change) => self.tally.answer(change.is_made()),
+            Ok(change) => self.tally.answer(change.is_applied()),
             Err(error) => self.tally.error(error),
         }
         match (&mut self.sink, changed) {
             (Sink::Records(records), _) => records.push(record(key, changed, self.made))?,
             (Sink::Lines(output), Ok(change)) => {
-                let style = if change.is_made() { TextStyle::Good } else { TextStyle::Faint };
+                let style = if change.is_applied() { TextStyle::Good } else { TextStyle::Faint };
                 let word = output.paint().apply(style, word(*change, self.made));
                 output.line(format_args!("{}\t{word}", text::inline(key)))?;
             }

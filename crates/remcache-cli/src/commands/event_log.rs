@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use remcache::Error;
 use remcache::ServerHandle;
-use remcache::server::Listing;
+use remcache::server::ItemStream;
 use tokio::time::timeout;
 
 use crate::exit::{Exit, words};
@@ -41,7 +41,11 @@ pub(super) fn start_timeout(session: &Session) -> Duration {
 ///
 /// A server that does not confirm the request in time is an error. Otherwise one that accepts connections
 /// and never responds would look like one on which nothing happens.
-pub(super) async fn start(server: &ServerHandle, streams: &str, limit: Duration) -> Result<Listing<Bytes>, LogFailure> {
+pub(super) async fn start(
+    server: &ServerHandle,
+    streams: &str,
+    limit: Duration,
+) -> Result<ItemStream<Bytes>, LogFailure> {
     let mut log = server.watch(streams);
     match timeout(limit, log.open()).await {
         Ok(opened) => opened.map(|()| log).map_err(LogFailure::from),

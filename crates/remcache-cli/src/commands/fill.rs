@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use remcache::{Change, Client, Error, ErrorKind, Ttl};
+use remcache::{Client, Error, ErrorKind, Ttl, WriteOutcome};
 
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
@@ -150,9 +150,9 @@ impl Vessel {
     }
 
     /// Takes the outcome of adding an item.
-    fn take(&mut self, outcome: Result<Change, Error>) {
+    fn take(&mut self, outcome: Result<WriteOutcome, Error>) {
         match outcome {
-            Ok(change) => self.added += u64::from(change.is_made()),
+            Ok(change) => self.added += u64::from(change.is_applied()),
             Err(error) if error.kind() == ErrorKind::OutOfMemory => self.level = Level::Full,
             Err(error) => self.fail(without_name(&error, &self.name), Exit::of(&error)),
         }

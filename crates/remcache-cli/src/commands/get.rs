@@ -41,7 +41,7 @@ pub(crate) struct Args {
 
     /// Show flags, CAS value, size, time to live and last access in place of the value
     ///
-    /// It counts as no access. The binary and the text wire tell flags, CAS value and size alone, of a
+    /// It counts as no access. The binary and the text protocol tell flags, CAS value and size alone, of a
     /// fetch that counts.
     #[arg(long)]
     meta: bool,
@@ -83,7 +83,7 @@ struct Found {
     properties: Option<Properties>,
 }
 
-/// What only the meta wire tells.
+/// What only the meta protocol tells.
 #[derive(Debug)]
 struct Properties {
     ttl: Option<Ttl>,
@@ -117,7 +117,7 @@ impl Properties {
     }
 }
 
-/// Fetches some keys, in their order; with `--meta` their values stay where they are, if the wire can.
+/// Fetches some keys, in their order; with `--meta` their values stay where they are, if the protocol can.
 async fn fetch(args: &Args, keys: &[Vec<u8>], client: &Client) -> Vec<Fetched> {
     match args.meta {
         true => inspect(keys, client).await,

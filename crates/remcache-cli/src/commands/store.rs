@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use remcache::{Change, Ttl};
+use remcache::{Ttl, WriteOutcome};
 
 use super::changes;
 use crate::exit::{Exit, Failure, Outcome};
@@ -61,11 +61,11 @@ pub(crate) async fn run(verb: Verb, args: &Args, session: &mut Session) -> Outco
 }
 
 /// Tells what became of the change of one item.
-pub(super) fn conclude(key: &[u8], change: Change, output: &mut Output) -> Outcome {
+pub(super) fn conclude(key: &[u8], change: WriteOutcome, output: &mut Output) -> Outcome {
     let reason = match change {
-        Change::Made(_) => None,
-        Change::NotFound => Some("there is no such key"),
-        Change::Exists => Some("the key exists, or the item was changed meanwhile"),
+        WriteOutcome::Applied(_) => None,
+        WriteOutcome::NotFound => Some("there is no such key"),
+        WriteOutcome::Exists => Some("the key exists, or the item was changed meanwhile"),
         _ => Some("there is no such key, or the value would be too large"),
     };
     match (output.layout(), reason) {
@@ -74,10 +74,10 @@ pub(super) fn conclude(key: &[u8], change: Change, output: &mut Output) -> Outco
         (Layout::Raw | Layout::Text, Some(reason)) => output.notes().say(format_args!("not stored: {reason}")),
         _ => output.record(changes::COLUMNS, changes::record(key, &Ok(change), "stored"))?,
     }
-    Ok(Exit::answer(change.is_made()))
+    Ok(Exit::answer(change.is_applied()))
 }
 
-fn tell_made(change: Change, output: &mut Output) -> Result<(), Failure> {
+fn tell_made(change: WriteOutcome, output: &mut Output) -> Result<(), Failure> {
     let paint = output.paint();
     let cas = match change.cas() {
         Some(cas) if cas != 0 => paint.apply(TextStyle::Faint, format_args!("  cas {cas}")),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use remcache::proto::CowBytes;
-use remcache::{Change, Client, Error, Ttl};
+use remcache::{Client, Error, Ttl, WriteOutcome};
 
 use super::mix::{Mix, Operation};
 use super::popularity::Popularity;
@@ -57,10 +57,10 @@ impl Workload {
         let key = key.as_bytes();
         Ok(match step.verb {
             Operation::Get => client.get(key).await?.is_some(),
-            Operation::Set => client.set(key, values.of(step.size)).ttl(self.ttl).await?.is_made(),
-            Operation::Add => client.add(key, values.of(step.size)).ttl(self.ttl).await?.is_made(),
-            Operation::Delete => client.delete(key).await?.is_made(),
-            Operation::Touch => client.touch(key, self.ttl).await?.is_made(),
+            Operation::Set => client.set(key, values.of(step.size)).ttl(self.ttl).await?.is_applied(),
+            Operation::Add => client.add(key, values.of(step.size)).ttl(self.ttl).await?.is_applied(),
+            Operation::Delete => client.delete(key).await?.is_applied(),
+            Operation::Touch => client.touch(key, self.ttl).await?.is_applied(),
             Operation::Incr => client.increment(key, 1).initial(1).ttl(self.ttl).await?.is_some(),
         })
     }
@@ -69,7 +69,7 @@ impl Workload {
     pub(crate) async fn store_all(
         &self,
         client: &Client,
-        mut outcome: impl FnMut(&Result<Change, Error>),
+        mut outcome: impl FnMut(&Result<WriteOutcome, Error>),
         mut progress: impl FnMut(u64),
     ) {
         let values = Values::new(self.sizes);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
-use remcache::config::Protocol;
+use remcache::config::ProtocolSetting;
 use remcache::distribution::{Distribution, Hash};
 
 use super::security::Security;
@@ -61,7 +61,7 @@ pub(crate) struct Global {
 
     /// What to speak: auto (what each server understands), binary, meta, or text
     #[arg(long, value_name = "PROTOCOL", env = "REMCACHE_PROTOCOL", global = true, default_value = "auto")]
-    pub(crate) protocol: Protocol,
+    pub(crate) protocol: ProtocolSetting,
 
     #[command(flatten)]
     pub(crate) security: Security,

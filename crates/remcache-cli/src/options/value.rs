@@ -38,7 +38,7 @@ pub(crate) fn ttl(text: &str) -> Result<Ttl, String> {
     }
 }
 
-/// Refuses what the wire cannot say.
+/// Refuses what the protocol cannot say.
 fn check(ttl: Ttl) -> Result<Ttl, String> {
     ttl.resolve(SystemTime::now).seconds().map(|_| ttl).map_err(|invalid| invalid.to_string())
 }

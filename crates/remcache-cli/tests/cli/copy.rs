@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use remcache::config::Protocol;
+use remcache::config::ProtocolSetting;
 use remcache::{Client, Config, Ttl};
 use remcache_testkit::{Memcached, scratch, seed};
 use rustix::process::{Pid, Signal, kill_process};
@@ -34,7 +34,7 @@ impl Fleet {
 
     fn client(&self) -> Client {
         // Patient, because the machine may be busy.
-        let config = Config::new().protocol(Protocol::Meta).timeout(Duration::from_secs(20));
+        let config = Config::new().protocol(ProtocolSetting::Meta).timeout(Duration::from_secs(20));
         Client::with_config([&self.url], config).expect("addresses")
     }
 
@@ -64,7 +64,7 @@ fn everything_is_copied_between_fleets_of_different_placements() {
         for (number, key) in keys.iter().enumerate() {
             let set = old.set(key, vec![0x80; number]).flags(number as u32);
             let set = if number % 2 == 0 { set.ttl(hour) } else { set };
-            assert!(set.await.unwrap().is_made());
+            assert!(set.await.unwrap().is_applied());
         }
     });
     let run = copy(&from, &to).run().exits(0);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use remcache::config::Protocol;
+use remcache::config::ProtocolSetting;
 use remcache::{Client, Config};
 use remcache_testkit::{Memcached, scratch};
 use rustix::process::{Pid, Signal, kill_process};
@@ -22,8 +22,8 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn client(servers: &str) -> Client {
-    // The wire that has times to live; patient, because the machine may be busy.
-    let config = Config::new().protocol(Protocol::Meta).timeout(Duration::from_secs(20));
+    // The protocol that has times to live; patient, because the machine may be busy.
+    let config = Config::new().protocol(ProtocolSetting::Meta).timeout(Duration::from_secs(20));
     Client::with_config([servers], config).expect("addresses")
 }
 
@@ -52,7 +52,7 @@ fn fill(servers: &str) {
         for (key, value, flags, ttl) in items() {
             let set = client.set(&key, &value).flags(flags);
             let set = if let Some(ttl) = ttl { set.ttl(ttl) } else { set };
-            assert!(set.await.expect("the server answers").is_made());
+            assert!(set.await.expect("the server answers").is_applied());
         }
     });
 }
@@ -109,10 +109,11 @@ fn what_is_dumped_is_loaded_with_flags_and_time_to_live() {
     let loaded = run(&["load", &file], &list(&to)).exits(0);
     assert!(loaded.stderr.contains("2,006 loaded"), "{loaded:?}");
     check(&list(&to));
-    // Each in the place of its own, also on the wires that tell no time to live: it was listed.
+    // Each in the place of its own, also on the protocols that tell no time to live: it was listed.
     for protocol in ["binary", "text"] {
-        let wire = run(&["dump", "--protocol", protocol, "--prefix", "n:", "--misplaced", "skip"], &list(&to)).exits(0);
-        let lines = records(wire.text());
+        let dumped =
+            run(&["dump", "--protocol", protocol, "--prefix", "n:", "--misplaced", "skip"], &list(&to)).exits(0);
+        let lines = records(dumped.text());
         assert_eq!(lines.len(), 2000, "{protocol}");
         assert!(lines.iter().all(|line| line["expires"].is_u64()), "{protocol}");
     }
@@ -173,7 +174,7 @@ fn what_cannot_be_loaded_is_counted_and_listed() {
         "{{\"key\":\"old\",\"value\":\"x\",\"expires\":1}}\n{{\"key\":\"huge\",\"value\":\"{}\"}}\n{{\"key\":\"k\",\"value\":\"v\"}}\n",
         "x".repeat(2 << 20)
     );
-    // Adding what is too large must not cost what is there, which it does on the meta wire.
+    // Adding what is too large must not cost what is there, which it does on the meta protocol.
     let args = ["load", "-", "--add", "--failed", &list];
     let loaded = remcache(args).servers(server.addr()).input(input).run().exits(1);
     assert!(loaded.stderr.contains("1 loaded  expired 1  too large 1"), "{loaded:?}");
@@ -293,7 +294,7 @@ fn a_namespace_is_dumped_without_its_name_and_loaded_into_another() {
 }
 
 #[test]
-fn keys_that_the_wire_cannot_say_are_counted_and_listed() {
+fn keys_that_the_protocol_cannot_say_are_counted_and_listed() {
     let server = Memcached::start(&[]);
     let client = client(&server.addr());
     wait(async {

@@ -27,7 +27,7 @@ const OF_A_KEY: &[&str] = &[
     "exists k",
 ];
 
-/// Commands that ask every server on the wire of the options, and those on a text connection of their own.
+/// Commands that ask every server on the protocol of the options, and those on a text connection of their own.
 const OF_SERVERS: &[&str] =
     &["stats", "stats settings", "version", "ping -n 1", "flush --yes", "check", "doctor", "stats -f json"];
 const OF_LOGS: &[&str] = &["hotkeys --for 50ms", "watch --for 50ms"];

@@ -92,7 +92,7 @@ fn meta_shows_what_is_known_of_the_item_in_place_of_the_value() {
     let record = meta("b", &[]);
     assert_eq!((&record["bytes"], record.get("value")), (&json!(2), None));
     assert!(matches!(record["ttl"].as_u64(), Some(1..=600)) && record["last_access"].is_u64(), "{record}");
-    // Nothing of this was an access. Other wires tell less.
+    // Nothing of this was an access. Other protocols tell less.
     for protocol in ["binary", "text"] {
         assert_eq!(meta("a", &[])["fetched"], json!(protocol == "text"));
         let record = meta("a", &["--protocol", protocol]);

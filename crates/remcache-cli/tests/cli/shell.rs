@@ -179,7 +179,7 @@ fn a_password_from_a_pipe_comes_before_the_lines() {
     let lines = format!("{SASL_PASSWORD}\nset k v\nget k\nget k --timeout 5s\n");
     let run = remcache(args).servers(server.addr()).input(lines).run().exits(0);
     assert_eq!(run.text(), "v\nv\n");
-    // The text wire knows no such login: the server is not to be had with it.
+    // The text protocol knows no such login: the server is not to be had with it.
     let lines = format!("{SASL_PASSWORD}\nmn\n");
     let run = remcache(args).servers(server.addr()).input(lines).run();
     assert!(matches!(run.exit, Some(4..=6)) && run.stderr.contains(&server.addr()), "{run:?}");

@@ -22,7 +22,7 @@ const DO_NOT_CREATE: u32 = u32::MAX;
 pub fn encode(request: &Request<'_>, opaque: u32, output: &mut Output) -> Result<Opcode, InvalidRequest> {
     let key = checked_key(request)?;
     if request.meta.is_some() {
-        return Err(InvalidRequest::Unsupported("only the meta wire can say this: use meta"));
+        return Err(InvalidRequest::Unsupported("only the meta protocol can say this: use meta"));
     }
     let extras = Extras::of(request)?;
     let opcode = Opcode::of(request.operation(), request.quiet, request.with_key);
@@ -53,13 +53,13 @@ fn checked_key<'r>(request: &'r Request<'_>) -> Result<&'r [u8], InvalidRequest>
         (Operation::Stat, Err(InvalidKey::Empty)) => Ok(&[]),
         (Operation::Stat, group) => checked_group(group?.as_bytes()),
         (Operation::Verbosity, _) => Err(InvalidRequest::Unsupported(
-            "memcached does not know Verbosity on the binary wire and would lose step over it: use the server's -v",
+            "memcached does not know Verbosity on the binary protocol and would lose step over it: use the server's -v",
         )),
         (Operation::Add, _) if request.cas != 0 => Err(InvalidRequest::Unsupported(
             "an add with a CAS value would overwrite the item: use set or replace with the CAS value",
         )),
         (operation, _) if operation as usize > Operation::SaslStep as usize => {
-            Err(InvalidRequest::Unsupported("the binary wire has no such command: use meta or text"))
+            Err(InvalidRequest::Unsupported("the binary protocol has no such command: use meta or text"))
         }
         (operation, key) if operation.has_key() || is_sasl_exchange(operation) => Ok(key?.as_bytes()),
         _ => Ok(&[]),

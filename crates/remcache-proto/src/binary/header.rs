@@ -44,7 +44,7 @@ impl Magic {
 /// assert_eq!(header.value_length(), Some(0));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "the wire fixes the fields")]
+#[expect(clippy::exhaustive_structs, reason = "the protocol fixes the fields")]
 pub struct Header {
     /// The direction.
     pub magic: Magic,

@@ -1,4 +1,4 @@
-//! memcached's binary wire: 24-byte headers, then extras, key and value.
+//! memcached's binary protocol: 24-byte headers, then extras, key and value.
 //!
 //! [`encode()`] and [`decode()`] are the client's direction, from [`Request`](crate::types::request::Request) to bytes
 //! and from bytes to [`Reply`](crate::types::reply::Reply); [`decode_request`] and [`encode_reply`] are the

@@ -1,4 +1,4 @@
-//! The opcodes of the binary wire, in one table.
+//! The opcodes of the binary protocol, in one table.
 
 use std::fmt;
 

@@ -11,7 +11,7 @@ use crate::types::status::Status;
 
 /// A whole packet: header, extras, key, value.
 ///
-/// This is the wire as it is, without a check of what a packet means: for servers, tests and tools.
+/// This is the protocol as it is, without a check of what a packet means: for servers, tests and tools.
 ///
 /// ```
 /// use remcache_proto::{binary::{Opcode, Packet}, InputBuffer, Output};
@@ -25,7 +25,7 @@ use crate::types::status::Status;
 /// # Ok::<(), remcache_proto::ProtocolError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "the wire fixes the fields")]
+#[expect(clippy::exhaustive_structs, reason = "the protocol fixes the fields")]
 pub struct Packet {
     /// The header; its lengths are those of the parts.
     pub header: Header,

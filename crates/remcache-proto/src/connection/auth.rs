@@ -20,7 +20,7 @@ impl Connection {
 
     /// Puts a no-op before a flush.
     ///
-    /// The binary wire has one code for a flush that the server allows nobody and for whatever a
+    /// The binary protocol has one code for a flush that the server allows nobody and for whatever a
     /// stranger asks (docs/protocol.md 1.5). The no-op is denied to strangers alone, so its reply
     /// tells which of the two is meant.
     #[cold]

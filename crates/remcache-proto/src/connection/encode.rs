@@ -1,15 +1,15 @@
-//! Requests on their way into the output, in the words of the connection's wire.
+//! Requests on their way into the output, in the words of the connection's protocol.
 
 use super::{Connection, Deadline};
 use crate::binary::{self, Opcode};
 use crate::buffer::output::Output;
 use crate::connection::pending::{Entry, Kept, Owner};
 use crate::types::error::InvalidRequest;
-use crate::types::protocol::Wire;
+use crate::types::protocol::Protocol;
 use crate::types::reply_shape::Expected;
 use crate::types::reply_shape::Shape;
 use crate::types::request::Request;
-use crate::types::version::Dialect;
+use crate::types::version::ServerVersion;
 use crate::{meta, text};
 
 /// A request in the output, as its entry in the queue knows it.
@@ -40,12 +40,12 @@ impl Connection {
     #[inline]
     pub(crate) fn encode(&mut self, request: &Request<'_>, opaque: u32) -> Result<Encoded, InvalidRequest> {
         let start = self.submitted;
-        match self.wire {
-            Some(Wire::Binary) => {
+        match self.protocol {
+            Some(Protocol::Binary) => {
                 let (opcode, expected) = encode_packet(request, opaque, &mut self.output)?;
                 Ok(Encoded { opcode, expected, start, kept: Kept::Nothing })
             }
-            Some(wire) => self.encode_in_line(wire, request, opaque),
+            Some(protocol) => self.encode_in_line(protocol, request, opaque),
             None => {
                 self.backlog.push(request)?;
                 let expected = Expected { quiet: request.is_quiet(), ..Expected::new(request.operation()) };
@@ -56,21 +56,26 @@ impl Connection {
 
     // Apart from the path of packets, which is kept short.
     #[inline(never)]
-    fn encode_in_line(&mut self, wire: Wire, request: &Request<'_>, opaque: u32) -> Result<Encoded, InvalidRequest> {
+    fn encode_in_line(
+        &mut self,
+        protocol: Protocol,
+        request: &Request<'_>,
+        opaque: u32,
+    ) -> Result<Encoded, InvalidRequest> {
         if let Some(key) = self.key_to_gather(request) {
             return Ok(self.gather(key));
         }
         let start = self.submitted;
-        let (opcode, expected) = encode_lines(wire, request, opaque, self.dialect, &mut self.output)?;
+        let (opcode, expected) = encode_lines(protocol, request, opaque, self.dialect, &mut self.output)?;
         self.open_line = None;
         Ok(Encoded { opcode, expected, start, kept: self.keep_key(request) })
     }
 
     /// Remembers the key of a fetch where nothing else tells what an item answers, or what its key is.
     fn keep_key(&mut self, request: &Request<'_>) -> Kept {
-        let is_needed = match self.wire {
-            Some(Wire::Text) => request.operation().is_fetch(),
-            Some(Wire::Meta) => meta::cannot_return_key(request),
+        let is_needed = match self.protocol {
+            Some(Protocol::Text) => request.operation().is_fetch(),
+            Some(Protocol::Meta) => meta::cannot_return_key(request),
             _ => false,
         };
         match request.key() {
@@ -95,14 +100,14 @@ fn encode_packet(
 }
 
 fn encode_lines(
-    wire: Wire,
+    protocol: Protocol,
     request: &Request<'_>,
     opaque: u32,
-    dialect: Dialect,
+    dialect: ServerVersion,
     output: &mut Output,
 ) -> Result<(Opcode, Expected), InvalidRequest> {
-    let expected = match wire {
-        Wire::Text => text::encode(request, output)?,
+    let expected = match protocol {
+        Protocol::Text => text::encode(request, output)?,
         _ => meta::encode(request, opaque, dialect, output)?,
     };
     Ok((Opcode::NOOP, expected))

@@ -33,11 +33,11 @@ use crate::connection::negotiation::Backlog;
 use crate::connection::pending::{Entry, InFlight, Kept, Owner};
 use crate::types::error::{InvalidRequest, ProtocolError, Rejected};
 use crate::types::operation::Operation;
-use crate::types::protocol::Wire;
+use crate::types::protocol::Protocol;
 use crate::types::reply::Reply;
 use crate::types::request::Request;
 use crate::types::status::{Delivery, Status};
-use crate::types::version::Dialect;
+use crate::types::version::ServerVersion;
 
 /// The machine of one connection.
 ///
@@ -66,10 +66,10 @@ use crate::types::version::Dialect;
 pub struct Connection {
     limits: Limits,
     /// What the connection speaks; `None` while that is not known.
-    wire: Option<Wire>,
+    protocol: Option<Protocol>,
     /// Whether each connection has to find out anew what it speaks.
     undecided: bool,
-    dialect: Dialect,
+    dialect: ServerVersion,
     /// The requests in flight, while it is not known how to say them.
     backlog: Backlog,
     /// How many plain gets may share a line, and the line that takes more.
@@ -108,14 +108,20 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A machine of the binary wire without anything in flight, whose first request has this opaque.
+    /// A machine of the binary protocol without anything in flight, whose first request has this opaque.
     pub fn new(limits: Limits, first_opaque: u32, now: Instant) -> Self {
-        Self::speaking(Wire::Binary, Dialect::default(), limits, first_opaque, now)
+        Self::speaking(Protocol::Binary, ServerVersion::default(), limits, first_opaque, now)
     }
 
-    /// A machine of this wire, to a server that can so much.
-    pub fn speaking(wire: Wire, dialect: Dialect, limits: Limits, first_opaque: u32, now: Instant) -> Self {
-        Self { wire: Some(wire), dialect, undecided: false, ..Self::undecided(limits, first_opaque, now) }
+    /// A machine of this protocol, to a server that can so much.
+    pub fn speaking(
+        protocol: Protocol,
+        dialect: ServerVersion,
+        limits: Limits,
+        first_opaque: u32,
+        now: Instant,
+    ) -> Self {
+        Self { protocol: Some(protocol), dialect, undecided: false, ..Self::undecided(limits, first_opaque, now) }
     }
 
     /// A machine that takes requests before it is known what the connection speaks.
@@ -125,9 +131,9 @@ impl Connection {
     pub fn undecided(limits: Limits, first_opaque: u32, now: Instant) -> Self {
         Self {
             limits,
-            wire: None,
+            protocol: None,
             undecided: true,
-            dialect: Dialect::default(),
+            dialect: ServerVersion::default(),
             backlog: Backlog::default(),
             keys_in_line: 1,
             open_line: None,
@@ -170,7 +176,7 @@ impl Connection {
             return self.submit_to_line(key, owner, deadline, now);
         }
         self.check_limits(request)?;
-        if request.operation() == Operation::Flush && matches!(self.wire, None | Some(Wire::Binary)) {
+        if request.operation() == Operation::Flush && matches!(self.protocol, None | Some(Protocol::Binary)) {
             self.ask_for_a_welcome(now)?;
         }
         let opaque = self.in_flight.next_opaque();
@@ -216,8 +222,8 @@ impl Connection {
 
     /// What the connection speaks; `None` while that is not known.
     #[inline]
-    pub fn wire(&self) -> Option<Wire> {
-        self.wire
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.protocol
     }
 
     /// Whether there are bytes to write.
@@ -231,7 +237,7 @@ impl Connection {
     /// A run that ends quiet is closed with a no-op, whose reply shows what was silent.
     pub fn take_output(&mut self, output: &mut Output) {
         debug_assert!(!output.has_remaining(), "bytes that were taken must be written first");
-        if self.wire.is_none() {
+        if self.protocol.is_none() {
             return;
         }
         if self.in_flight.back().is_some_and(|entry| entry.expected.quiet) {
@@ -289,7 +295,7 @@ impl Connection {
         if let Some(event) = self.poll_uncaused() {
             return Ok(Some(event));
         }
-        if self.wire != Some(Wire::Binary) {
+        if self.protocol != Some(Protocol::Binary) {
             return self.poll_lines(input);
         }
         self.poll_packets(input)
@@ -432,8 +438,8 @@ impl Connection {
             let delivery = if entry.start < self.written { Delivery::MaybeSent } else { Delivery::NotSent };
             if let Owner::Caller(tag) = entry.owner {
                 let reply = match (entry.expected.operation, delivery) {
-                    // On the wires of lines the end is the answer.
-                    (Operation::Quit, Delivery::MaybeSent) if self.wire != Some(Wire::Binary) => {
+                    // On the protocols of lines the end is the answer.
+                    (Operation::Quit, Delivery::MaybeSent) if self.protocol != Some(Protocol::Binary) => {
                         Reply::new(Status::NoError)
                     }
                     _ => Reply::disconnected(delivery, reason.clone()),
@@ -451,8 +457,8 @@ impl Connection {
         self.unwelcome = false;
         self.backlog = Backlog::default();
         if self.undecided {
-            self.wire = None;
-            self.dialect = Dialect::default();
+            self.protocol = None;
+            self.dialect = ServerVersion::default();
         }
         self.earliest = None;
         self.last_input = now;

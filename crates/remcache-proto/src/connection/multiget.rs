@@ -1,7 +1,7 @@
-//! Fetches that share a line: on the wires of lines, plain gets in a row leave as `gets a b c`.
+//! Fetches that share a line: on the protocols of lines, plain gets in a row leave as `gets a b c`.
 //!
 //! memcached executes such a line as one command and answers it in one write, where it makes a system
-//! call for each text `get`, and one for every twenty requests of the other wires (docs/protocol.md
+//! call for each text `get`, and one for every twenty requests of the other protocols (docs/protocol.md
 //! 4.8). Each hit is an item with its key, in the order that was asked for; what has no item before
 //! the line's `END` is missing.
 //!
@@ -20,7 +20,7 @@ use crate::connection::text::Step;
 use crate::line::error_line as refusal;
 use crate::types::error::{ProtocolError, Rejected};
 use crate::types::operation::Operation;
-use crate::types::protocol::Wire;
+use crate::types::protocol::Protocol;
 use crate::types::reply::Reply;
 use crate::types::reply_shape::Expected;
 use crate::types::request::Request;
@@ -36,7 +36,7 @@ pub(crate) struct OpenLine {
 }
 
 impl Connection {
-    /// Says how many plain gets in a row leave as one line, where the wire is one of lines: 1 at first.
+    /// Says how many plain gets in a row leave as one line, where the protocol is one of lines: 1 at first.
     ///
     /// More is for servers that answer for each key by itself; of a proxy, one of whose servers is
     /// away, an error would answer the whole line.
@@ -67,7 +67,7 @@ impl Connection {
     /// The key of a request that may share its line.
     #[inline]
     pub(crate) fn key_to_gather<'r>(&self, request: &'r Request<'_>) -> Option<&'r [u8]> {
-        let has_lines = self.keys_in_line > 1 && matches!(self.wire, Some(Wire::Meta | Wire::Text));
+        let has_lines = self.keys_in_line > 1 && matches!(self.protocol, Some(Protocol::Meta | Protocol::Text));
         let is_plain = request.operation() == Operation::Get && request.meta.is_none();
         if !has_lines || !is_plain || request.quiet || request.with_key {
             return None;

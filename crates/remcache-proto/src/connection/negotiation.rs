@@ -1,14 +1,14 @@
-//! Requests that wait until it is known which wire the connection speaks.
+//! Requests that wait until it is known which protocol the connection speaks.
 
 use std::collections::VecDeque;
 
 use super::{Connection, Event};
 use crate::connection::pending::{Entry, Owner};
 use crate::types::error::InvalidRequest;
-use crate::types::protocol::Wire;
+use crate::types::protocol::Protocol;
 use crate::types::reply::Reply;
 use crate::types::request::Request;
-use crate::types::version::Dialect;
+use crate::types::version::ServerVersion;
 
 /// Requests in the order of their entries in the queue, owned, since nothing is encoded yet.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct Backlog {
 impl Backlog {
     #[cold]
     pub(crate) fn push(&mut self, request: &Request<'_>) -> Result<(), InvalidRequest> {
-        // What no wire can say is refused at once, like on a connection whose wire is known.
+        // What no protocol can say is refused at once, like on a connection whose protocol is known.
         if request.operation().has_key() {
             request.key()?;
         }
@@ -54,13 +54,13 @@ fn weight(request: &Request<'_>) -> u64 {
 const HEAD: usize = 32;
 
 impl Connection {
-    /// Tells which wire an [undecided](Connection::undecided) connection speaks, and what its server
+    /// Tells which protocol an [undecided](Connection::undecided) connection speaks, and what its server
     /// can: encodes what was submitted, in its order.
     ///
-    /// What the wire cannot say gets its outcome in an event, and a no-op takes its place.
-    pub fn begin(&mut self, wire: Wire, dialect: Dialect) {
-        debug_assert!(self.wire.is_none(), "a connection begins once");
-        self.wire = Some(wire);
+    /// What the protocol cannot say gets its outcome in an event, and a no-op takes its place.
+    pub fn begin(&mut self, protocol: Protocol, dialect: ServerVersion) {
+        debug_assert!(self.protocol.is_none(), "a connection begins once");
+        self.protocol = Some(protocol);
         self.dialect = dialect;
         self.occupied = false;
         let entries = self.in_flight.take_entries();

@@ -29,7 +29,7 @@ pub(crate) struct Entry {
     pub(crate) patience: Duration,
     /// Where the request's bytes begin in the stream of all bytes submitted.
     pub(crate) start: u64,
-    /// On the binary wire, what the reply must repeat.
+    /// On the binary protocol, what the reply must repeat.
     pub(crate) opcode: Opcode,
     pub(crate) expected: Expected,
     /// Whether the key that was asked for is remembered, and why.
@@ -258,7 +258,7 @@ impl InFlight {
         self.check_turn(place)
     }
 
-    /// The place of the request with this opaque, if it may be answered now: for wires whose replies
+    /// The place of the request with this opaque, if it may be answered now: for protocols whose replies
     /// tell the opaque and no opcode.
     #[inline]
     pub(crate) fn place_in_order(&self, opaque: u32) -> Result<usize, ProtocolError> {

@@ -1,4 +1,4 @@
-//! Attribution on the wires whose replies are lines.
+//! Attribution on the protocols whose replies are lines.
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use crate::line::error_line as refusal;
 use crate::meta::{self, Peeked};
 use crate::types::error::ProtocolError;
 use crate::types::operation::Operation;
-use crate::types::protocol::Wire;
+use crate::types::protocol::Protocol;
 use crate::types::reply::Reply;
 use crate::types::reply_shape::Expected;
 use crate::types::status::Status;
@@ -55,10 +55,10 @@ impl Connection {
         if self.in_flight.front().is_some_and(|oldest| oldest.kept == Kept::KeyInLine) {
             return self.poll_line_of_fetches(input);
         }
-        match self.wire {
-            Some(Wire::Meta) => self.poll_meta(input),
-            Some(Wire::Text) if input.is_empty() => Ok(Step::Incomplete),
-            Some(Wire::Text) => self.answer_in_order(input, 0),
+        match self.protocol {
+            Some(Protocol::Meta) => self.poll_meta(input),
+            Some(Protocol::Text) if input.is_empty() => Ok(Step::Incomplete),
+            Some(Protocol::Text) => self.answer_in_order(input, 0),
             _ => Ok(Step::Incomplete),
         }
     }
@@ -91,7 +91,7 @@ impl Connection {
     fn restore_key(&self, place: usize, reply: &mut Reply) {
         let Some(key) = self.in_flight.key_at(place) else { return };
         reply.key = Bytes::copy_from_slice(key);
-        // As on the binary wire, a miss has the key and no text.
+        // As on the binary protocol, a miss has the key and no text.
         if reply.status == Status::KeyNotFound {
             reply.value = Bytes::new();
         }

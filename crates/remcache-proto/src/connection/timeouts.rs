@@ -59,7 +59,7 @@ impl Connection {
         match self.in_flight.is_empty() {
             false if self.is_log() => Ok(()),
             false if is_due(quiet_since.checked_add(self.limits.silence)) => Err(ProtocolError::Silent),
-            true if self.wire.is_some() && is_due(self.last_input.checked_add(self.limits.keepalive)) => {
+            true if self.protocol.is_some() && is_due(self.last_input.checked_add(self.limits.keepalive)) => {
                 self.outstanding_since = now;
                 self.push_noop();
                 Ok(())
@@ -112,7 +112,7 @@ impl Connection {
             }
         }
         self.count_abandoned(count, now);
-        match self.wire {
+        match self.protocol {
             _ if !revoked => {}
             Some(_) => self.rewrite_output(),
             None => self.backlog.revoke(self.in_flight.iter().map(|entry| entry.expected.is_noop())),

@@ -1,4 +1,4 @@
-//! Base64 as the meta wire wants it for keys: the standard alphabet, padded (docs/protocol.md 4.1).
+//! Base64 as the meta protocol wants it for keys: the standard alphabet, padded (docs/protocol.md 4.1).
 
 /// The most bytes whose base64 is no longer than the longest key: 186 become 248.
 pub(crate) const MOST_BYTES: usize = 186;

@@ -1,4 +1,4 @@
-//! Error lines of the text wires: to whom they are what, and whether the connection is in step after them.
+//! Error lines of the text protocols: to whom they are what, and whether the connection is in step after them.
 
 use bytes::Bytes;
 
@@ -50,7 +50,7 @@ pub(crate) fn read(line: &[u8], expected: Expected) -> Result<Option<Refusal>, P
     Ok(Some(Refusal { reply, fatal }))
 }
 
-/// The reply to a flush that a server allows nobody, the same on each wire.
+/// The reply to a flush that a server allows nobody, the same on each protocol.
 pub(crate) fn no_flush() -> Reply {
     Reply::with_text(Status::Unsupported, "flushes are disabled on this server: it runs with -F")
 }

@@ -1,4 +1,4 @@
-//! Lines of the text wires: found without an endless search, cut into words; their numbers and keys.
+//! Lines of the text protocols: found without an endless search, cut into words; their numbers and keys.
 pub(crate) mod base64;
 pub(crate) mod error_line;
 

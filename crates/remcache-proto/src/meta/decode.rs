@@ -117,7 +117,7 @@ fn head(text: &[u8], line: usize, max_value: usize) -> Result<Option<Head>, Prot
     let mut head = Head { code, line, value, opaque: None, flags: 0, cas: 0, has_more: false };
     while let Some(letter) = scanner.letter() {
         match letter {
-            // A build with flags of 64 bits: other wires see the low half too.
+            // A build with flags of 64 bits: other protocols see the low half too.
             b'f' => head.flags = scanner.number().map_or(0, |flags| flags as u32),
             b'c' => head.cas = scanner.number().unwrap_or(0),
             b'O' if head.opaque.is_none() => {

@@ -11,17 +11,17 @@ use crate::types::operation::Operation;
 use crate::types::reply_shape::Expected;
 use crate::types::reply_shape::Shape;
 use crate::types::request::Request;
-use crate::types::version::Dialect;
+use crate::types::version::ServerVersion;
 
 /// Appends a request's bytes, and tells what its reply may look like.
 ///
 /// # Errors
-/// [`InvalidRequest`] if the wire cannot say the request; nothing is appended then.
+/// [`InvalidRequest`] if the protocol cannot say the request; nothing is appended then.
 #[inline]
 pub fn encode(
     request: &Request<'_>,
     opaque: u32,
-    dialect: Dialect,
+    dialect: ServerVersion,
     output: &mut Output,
 ) -> Result<Expected, InvalidRequest> {
     if let Some(options) = request.meta_options() {
@@ -96,7 +96,7 @@ fn encode_item(
 
 /// Whether the reply to a fetch is to have its key, and the server cannot be asked for it: it returns
 /// keys in base64 only where the item was stored so, and as they are where it was stored on the binary
-/// wire (docs/protocol.md 4.3).
+/// protocol (docs/protocol.md 4.3).
 #[inline]
 pub(crate) fn cannot_return_key(request: &Request<'_>) -> bool {
     request.returns_key()
@@ -116,7 +116,7 @@ fn encoded_key(key: &[u8]) -> Result<Option<base64::Encoded>, InvalidRequest> {
     }
 }
 
-/// The flags of a command up to the end of its line, so that its reply tells what the binary wire's does.
+/// The flags of a command up to the end of its line, so that its reply tells what the binary protocol's does.
 fn put_flags(
     request: &Request<'_>,
     opaque: u32,
@@ -163,7 +163,7 @@ fn put_flags(
         }
         expected.returns_key = true;
     }
-    // A touch has no quiet form on the binary wire, and is asked aloud there as well.
+    // A touch has no quiet form on the binary protocol, and is asked aloud there as well.
     if request.is_quiet() && operation != Operation::Touch {
         words.flag(b'q');
         expected.quiet = true;
@@ -198,7 +198,7 @@ fn put_store(request: &Request<'_>, words: &mut Words) -> Result<(), InvalidRequ
     Ok(())
 }
 
-/// The CAS value that is the condition; to the wire, 0 would be one too.
+/// The CAS value that is the condition; to the protocol, 0 would be one too.
 fn put_condition(request: &Request<'_>, words: &mut Words) {
     if request.cas != 0 {
         words.numbered(b'C', request.cas);
@@ -260,7 +260,7 @@ mod tests {
 
     fn said(request: &Request<'_>) -> Result<String, InvalidRequest> {
         let mut output = Output::new();
-        encode(request, 7, Dialect::from_version("1.6.45"), &mut output)?;
+        encode(request, 7, ServerVersion::from_version("1.6.45"), &mut output)?;
         Ok(output.copy_to_bytes(output.remaining()).escape_ascii().to_string())
     }
 
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_ask_for_what_the_binary_wire_tells() {
+    fn operations_ask_for_what_the_binary_protocol_tells() {
         let ttl = Ttl::After(Duration::from_secs(60));
         check(&Request::get("k"), "mg k v f c O7\\r\\n");
         check(&Request::get("k").quiet().with_key(), "mg k v f c k q O7\\r\\n");
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_wire_cannot_say_is_refused_and_nothing_is_appended() {
+    fn what_the_protocol_cannot_say_is_refused_and_nothing_is_appended() {
         let late = Ttl::At(std::time::UNIX_EPOCH + Duration::from_secs(1 << 31));
         for request in [
             Request::get(""),
@@ -338,7 +338,7 @@ mod tests {
             Request::version().meta(MetaOptions::default()),
         ] {
             let mut output = Output::new();
-            encode(&request, 7, Dialect::default(), &mut output).unwrap_err();
+            encode(&request, 7, ServerVersion::default(), &mut output).unwrap_err();
             assert_eq!(output.remaining(), 0, "{request:?}");
         }
     }
@@ -366,7 +366,7 @@ mod tests {
     fn large_values_are_not_copied() {
         let value = Bytes::from(vec![b'v'; Output::SHARE_FROM]);
         let mut output = Output::new();
-        encode(&Request::set("k", &value), 7, Dialect::default(), &mut output).unwrap();
+        encode(&Request::set("k", &value), 7, ServerVersion::default(), &mut output).unwrap();
         assert_eq!(output.small(), b"ms k 4096 c O00000007\r\n\r\n");
     }
 }

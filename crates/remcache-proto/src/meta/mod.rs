@@ -1,4 +1,4 @@
-//! memcached's meta wire: commands of two letters, flags of one (docs/protocol.md 4).
+//! memcached's meta protocol: commands of two letters, flags of one (docs/protocol.md 4).
 //!
 //! [`encode()`] and [`decode()`] are the client's direction, from [`Request`](crate::types::request::Request) to bytes
 //! and from bytes to [`Reply`](crate::types::reply::Reply); [`server`] is the server's. What concerns no item is said in classic

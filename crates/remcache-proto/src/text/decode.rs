@@ -54,7 +54,7 @@ impl Answer {
     }
 }
 
-/// The text of an outcome that text wires tell by one word: what the binary wire says of it, so that
+/// The text of an outcome that text protocols tell by one word: what the binary protocol says of it, so that
 /// the text of a reply is the same on each.
 pub(crate) fn said_of(status: Status) -> Bytes {
     Bytes::from_static(Row::of(status).map_or("", Row::text).as_bytes())
@@ -82,7 +82,7 @@ pub(crate) fn take(
         match read(text, length, expected, asked_key)? {
             Read::Answer(mut answer) => {
                 if expected.returns_key && answer.reply.status == Status::KeyNotFound {
-                    // A miss of a fetch with its key has the key and no text, as on the binary wire.
+                    // A miss of a fetch with its key has the key and no text, as on the binary protocol.
                     answer.reply.value = Bytes::new();
                     answer.reply.key = asked_key.map(Bytes::copy_from_slice).unwrap_or_default();
                 }
@@ -167,7 +167,7 @@ fn copy(bytes: &[u8]) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }
 
-/// Statistics have a name and a value, as on the binary wire; lists that only text has are cut alike.
+/// Statistics have a name and a value, as on the binary protocol; lists that only text has are cut alike.
 fn statistic(word: &[u8], rest: &[u8], text: &[u8]) -> Option<Answer> {
     let (name, value) = match word {
         b"STAT" | b"ITEM" => split_word(rest),
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_outcome_has_the_status_of_the_binary_wire() {
+    fn the_same_outcome_has_the_status_of_the_binary_protocol() {
         use Operation::{Add, Append, Decrement, Delete, Flush, Get, Increment, Replace, Set, Touch};
         for (bytes, operation, expected) in [
             ("STORED", Set, Some(Status::NoError)),

@@ -13,10 +13,10 @@ use crate::types::ttl::Ttl;
 /// Appends a request's bytes, and tells what its reply may look like.
 ///
 /// # Errors
-/// [`InvalidRequest`] if the wire cannot say the request; nothing is appended then.
+/// [`InvalidRequest`] if the protocol cannot say the request; nothing is appended then.
 pub fn encode(request: &Request<'_>, output: &mut Output) -> Result<Expected, InvalidRequest> {
     if request.meta_options().is_some() || request.operation() == Operation::Debug {
-        return Err(InvalidRequest::Unsupported("only the meta wire can say this: use meta"));
+        return Err(InvalidRequest::Unsupported("only the meta protocol can say this: use meta"));
     }
     match request.operation() {
         operation if operation.has_key() => encode_item(request, output),
@@ -73,16 +73,16 @@ fn command(request: &Request<'_>) -> &'static [u8] {
     }
 }
 
-/// Refuses the conditions that the wire has no word for.
+/// Refuses the conditions that the protocol has no word for.
 fn check_condition(request: &Request<'_>) -> Result<(), InvalidRequest> {
     let refusal = match request.operation() {
         Operation::Increment | Operation::Decrement if request.initial.is_some() => {
-            "the text wire cannot create counters: use meta or binary, or add the counter first"
+            "the text protocol cannot create counters: use meta or binary, or add the counter first"
         }
         _ if request.cas == 0 => return Ok(()),
         Operation::Add => "an add with a CAS value would ignore it: use set or replace with the CAS value",
         Operation::Append | Operation::Prepend | Operation::Delete | Operation::Increment | Operation::Decrement => {
-            "on the text wire only set and replace can have a CAS value: use meta or binary"
+            "on the text protocol only set and replace can have a CAS value: use meta or binary"
         }
         _ => return Ok(()),
     };
@@ -102,7 +102,7 @@ fn put_item(request: &Request<'_>, words: &mut Words) -> Result<(), InvalidReque
     Ok(())
 }
 
-/// A request on no item: the same on the meta wire.
+/// A request on no item: the same on the meta protocol.
 pub(crate) fn encode_command(request: &Request<'_>, output: &mut Output) -> Result<Expected, InvalidRequest> {
     let operation = request.operation();
     if request.meta_options().is_some() {
@@ -138,7 +138,7 @@ fn worded(operation: Operation) -> Result<&'static [u8], InvalidRequest> {
         Operation::LruCrawler => b"lru_crawler",
         _ => {
             return Err(InvalidRequest::Unsupported(
-                "SASL is for the binary wire: use binary, or a file of users on the text wires",
+                "SASL is for the binary protocol: use binary, or a file of users on the text protocols",
             ));
         }
     })
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_wire_cannot_say_is_refused() {
+    fn what_the_protocol_cannot_say_is_refused() {
         for request in [
             Request::get(""),
             Request::get("a b"),

@@ -9,7 +9,7 @@ use crate::types::error::ProtocolError;
 /// What the line of an item tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ItemHead {
-    /// A build with flags of 64 bits tells more; other wires see the low half too.
+    /// A build with flags of 64 bits tells more; other protocols see the low half too.
     pub(crate) flags: u32,
     pub(crate) cas: u64,
     /// How long the value is.

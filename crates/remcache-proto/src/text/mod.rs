@@ -1,4 +1,4 @@
-//! memcached's classic text wire, and the commands for a server's inside that only text has
+//! memcached's classic text protocol, and the commands for a server's inside that only text has
 //! (docs/protocol.md 4.8, 4.9).
 //!
 //! [`encode()`] and [`decode()`] are the client's direction, from [`Request`](crate::types::request::Request) to bytes

@@ -22,7 +22,7 @@ pub enum InvalidRequest {
         /// The limit in bytes.
         limit: usize,
     },
-    /// This wire cannot say the request, or the server would lose step over it.
+    /// This protocol cannot say the request, or the server would lose step over it.
     Unsupported(&'static str),
 }
 
@@ -117,7 +117,7 @@ pub enum ProtocolError {
     Silent,
     /// Too many requests were given up while their replies did not come.
     TooManyAbandoned(usize),
-    /// A reply on a text wire begins with a byte that no line begins with.
+    /// A reply on a text protocol begins with a byte that no line begins with.
     NotText(u8),
     /// A reply's line has no end within so many bytes.
     LineTooLong(usize),
@@ -187,7 +187,7 @@ fn wrong_magic(byte: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "the reply does not begin as memcached's binary protocol does (byte {byte:#04x}): {hint}")
 }
 
-/// Names what a peer on a text wire looks like, from its first byte.
+/// Names what a peer on a text protocol looks like, from its first byte.
 fn not_text(byte: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let hint = match byte {
         0x15 | 0x16 => "it looks like a TLS server",

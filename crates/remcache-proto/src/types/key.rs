@@ -8,7 +8,7 @@ use crate::types::cow_bytes::CowBytes;
 
 /// A memcached key: 1 to 250 bytes, any bytes.
 ///
-/// The binary wire takes raw bytes, spaces and line ends included (docs/protocol.md 1.1); a wire that
+/// The binary protocol takes raw bytes, spaces and line ends included (docs/protocol.md 1.1); a protocol that
 /// cannot carry a byte refuses the request before it is sent.
 ///
 /// ```
@@ -96,9 +96,9 @@ pub enum InvalidKey {
     Empty,
     /// A key has at most 250 bytes; this one has so many.
     TooLong(usize),
-    /// The text wire carries no space and no control byte, and this byte is one.
+    /// The text protocol carries no space and no control byte, and this byte is one.
     Unprintable(u8),
-    /// The meta wire carries spaces and control bytes in base64, which leaves room for 186 bytes; this
+    /// The meta protocol carries spaces and control bytes in base64, which leaves room for 186 bytes; this
     /// key has so many.
     TooLongEncoded(usize),
 }
@@ -112,11 +112,11 @@ impl fmt::Display for InvalidKey {
             }
             Self::Unprintable(byte) => write!(
                 f,
-                "the key has the byte {byte:#04x}: the text wire takes no space and no control byte; use meta or binary"
+                "the key has the byte {byte:#04x}: the text protocol takes no space and no control byte; use meta or binary"
             ),
             Self::TooLongEncoded(length) => write!(
                 f,
-                "the key has {length} bytes, some of them spaces or control bytes: the meta wire takes 186 of these; use binary"
+                "the key has {length} bytes, some of them spaces or control bytes: the meta protocol takes 186 of these; use binary"
             ),
         }
     }

@@ -1,13 +1,13 @@
 //! What can be asked beyond the common operations, and what is told then.
 //!
-//! Only the meta wire can say these things; the others refuse such a request before it is sent.
+//! Only the meta protocol can say these things; the others refuse such a request before it is sent.
 
 use std::time::Duration;
 
 use crate::types::error::InvalidRequest;
 use crate::types::operation::Operation;
 use crate::types::ttl::Ttl;
-use crate::types::version::{Dialect, Feature};
+use crate::types::version::{Feature, ServerVersion};
 
 /// What a request asks for beyond its operation.
 ///
@@ -179,7 +179,7 @@ impl MetaOptions {
     }
 
     /// Checks that an operation has these options on a server.
-    pub(crate) fn check(&self, operation: Operation, dialect: Dialect) -> Result<(), InvalidRequest> {
+    pub(crate) fn check(&self, operation: Operation, dialect: ServerVersion) -> Result<(), InvalidRequest> {
         let asked = OPTIONS.iter().filter(|row| (row.is_asked)(self));
         for row in asked {
             if !(row.fits)(operation) || !dialect.has(row.since) {
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn options_are_refused_where_they_mean_nothing() {
-        let newest = Dialect::from_version("1.6.45");
+        let newest = ServerVersion::from_version("1.6.45");
         let stale = MetaOptions { stale: true, ..MetaOptions::default() };
         assert!(stale.check(Operation::Delete, newest).is_ok());
         assert!(stale.check(Operation::Get, newest).is_err());
@@ -230,8 +230,8 @@ mod tests {
             (MetaOptions { vivify: Some(Ttl::Never), ..MetaOptions::default() }, Operation::Append, "1.6.20"),
             (MetaOptions { tell_size: true, ..MetaOptions::default() }, Operation::Set, "1.6.20"),
         ] {
-            assert!(options.check(operation, Dialect::default()).is_err(), "{options:?}");
-            assert!(options.check(operation, Dialect::from_version(since)).is_ok(), "{options:?}");
+            assert!(options.check(operation, ServerVersion::default()).is_err(), "{options:?}");
+            assert!(options.check(operation, ServerVersion::from_version(since)).is_ok(), "{options:?}");
         }
     }
 }

@@ -44,7 +44,7 @@ pub enum Operation {
     SaslAuth,
     /// Go on with an authentication.
     SaslStep,
-    /// Authenticate on a text wire, by the server's list of users.
+    /// Authenticate on a text protocol, by the server's list of users.
     Authenticate,
     /// Tell what the server knows about an item, as a line for people.
     Debug,

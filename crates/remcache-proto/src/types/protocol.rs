@@ -1,22 +1,22 @@
-//! The three wires that memcached speaks, by name.
+//! The three protocols that memcached speaks, by name.
 
 use std::fmt;
 use std::str::FromStr;
 
 /// How requests and replies look as bytes.
 ///
-/// The same [`Request`](crate::types::request::Request) gives the same [`Reply`](crate::types::reply::Reply) on each; what a wire
+/// The same [`Request`](crate::types::request::Request) gives the same [`Reply`](crate::types::reply::Reply) on each; what a protocol
 /// cannot say is refused before it is sent.
 ///
 /// ```
-/// use remcache_proto::Wire;
+/// use remcache_proto::Protocol;
 ///
-/// assert_eq!("meta".parse(), Ok(Wire::Meta));
-/// assert_eq!(Wire::Binary.to_string(), "binary");
+/// assert_eq!("meta".parse(), Ok(Protocol::Meta));
+/// assert_eq!(Protocol::Binary.to_string(), "binary");
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "memcached has these three")]
-pub enum Wire {
+pub enum Protocol {
     /// Packets with a header of 24 bytes: every server since 1.4, but no proxy of today.
     #[default]
     Binary,
@@ -26,7 +26,7 @@ pub enum Wire {
     Text,
 }
 
-impl Wire {
+impl Protocol {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Binary, Self::Meta, Self::Text];
 
@@ -40,32 +40,32 @@ impl Wire {
     }
 }
 
-impl fmt::Display for Wire {
+impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl FromStr for Wire {
-    type Err = UnknownWire;
+impl FromStr for Protocol {
+    type Err = UnknownProtocol;
 
-    fn from_str(name: &str) -> Result<Self, UnknownWire> {
-        Self::ALL.into_iter().find(|wire| wire.name() == name).ok_or(UnknownWire)
+    fn from_str(name: &str) -> Result<Self, UnknownProtocol> {
+        Self::ALL.into_iter().find(|protocol| protocol.name() == name).ok_or(UnknownProtocol)
     }
 }
 
-/// A name that is no wire's.
+/// A name that is no protocol's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct UnknownWire;
+pub struct UnknownProtocol;
 
-impl fmt::Display for UnknownWire {
+impl fmt::Display for UnknownProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no such wire: it is binary, meta or text")
+        f.write_str("no such protocol: it is binary, meta or text")
     }
 }
 
-impl std::error::Error for UnknownWire {}
+impl std::error::Error for UnknownProtocol {}
 
 #[cfg(test)]
 mod tests {
@@ -73,9 +73,9 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        for wire in Wire::ALL {
-            assert_eq!(wire.to_string().parse(), Ok(wire));
+        for protocol in Protocol::ALL {
+            assert_eq!(protocol.to_string().parse(), Ok(protocol));
         }
-        assert_eq!("ascii".parse::<Wire>(), Err(UnknownWire));
+        assert_eq!("ascii".parse::<Protocol>(), Err(UnknownProtocol));
     }
 }

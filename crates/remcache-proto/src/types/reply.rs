@@ -1,4 +1,4 @@
-//! What is answered, once, for every wire.
+//! What is answered, once, for every protocol.
 
 use bytes::Bytes;
 
@@ -21,7 +21,7 @@ pub struct Reply {
     pub cas: u64,
     /// The new number of an increment or decrement.
     pub number: Option<u64>,
-    /// The key, where the wire returns it: with-key forms, and the name of a statistic.
+    /// The key, where the protocol returns it: with-key forms, and the name of a statistic.
     pub key: Bytes,
     /// The value, or the text of an error.
     pub value: Bytes,

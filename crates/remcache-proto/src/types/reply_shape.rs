@@ -4,7 +4,7 @@ use crate::types::operation::Operation;
 
 /// What the reply to a request may look like.
 ///
-/// The encoder of a wire tells it, and the decoder needs it: lines of text do not say by themselves
+/// The encoder of a protocol tells it, and the decoder needs it: lines of text do not say by themselves
 /// what they answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
@@ -64,7 +64,7 @@ impl Expected {
 
     /// Whether nothing is asked for but an answer.
     pub(crate) fn is_noop(self) -> bool {
-        // The text wire has no command that does nothing, so it asks for the version.
+        // The text protocol has no command that does nothing, so it asks for the version.
         self.operation == Operation::NoOp || (self.operation == Operation::Version && self.shape == Shape::Bare)
     }
 }

@@ -1,4 +1,4 @@
-//! What is asked, once, for every wire.
+//! What is asked, once, for every protocol.
 
 use std::time::SystemTime;
 
@@ -142,7 +142,7 @@ impl<'a> Request<'a> {
 
     /// Sets how much the server logs.
     ///
-    /// memcached does not implement it on the binary wire, and answers by losing step, so there it
+    /// memcached does not implement it on the binary protocol, and answers by losing step, so there it
     /// is refused before it is sent.
     pub fn verbosity(level: u32) -> Self {
         Self { delta: u64::from(level), ..Self::new(Operation::Verbosity) }
@@ -173,7 +173,7 @@ impl<'a> Request<'a> {
         Self::storing(Operation::SaslStep, mechanism, data)
     }
 
-    /// Authenticates on the meta and text wires, where the server was started with a file of users.
+    /// Authenticates on the meta and text protocols, where the server was started with a file of users.
     ///
     /// It must be the first request of a connection, and be answered before the second is sent.
     pub fn authenticate(user: &str, password: &str) -> Self {
@@ -181,25 +181,25 @@ impl<'a> Request<'a> {
     }
 
     /// Asks what is known about an item, without its value and without touching it: see
-    /// [`Reply::info`](crate::types::reply::Reply::info). Meta wire only.
+    /// [`Reply::info`](crate::types::reply::Reply::info). Meta protocol only.
     pub fn inspect(key: impl Into<CowBytes<'a>>) -> Self {
         Self::get(key).meta(MetaOptions::inspection())
     }
 
-    /// Asks for the server's own line about an item. Meta wire only.
+    /// Asks for the server's own line about an item. Meta protocol only.
     pub fn debug(key: impl Into<CowBytes<'a>>) -> Self {
         Self::keyed(Operation::Debug, key)
     }
 
     /// Lists items of slab classes (`all`, `hash`, or numbers with commas between), each in a reply
     /// whose value [`MetadumpItem`](crate::text::MetadumpItem) reads. Needs an idle connection; not
-    /// on the binary wire.
+    /// on the binary protocol.
     pub fn metadump(classes: impl Into<CowBytes<'a>>) -> Self {
         Self { value: classes.into(), ..Self::new(Operation::Metadump) }
     }
 
     /// Lists the keys of items of slab classes (`all` or `hash`), each in a reply. Needs an idle
-    /// connection, and memcached 1.6.19; not on the binary wire.
+    /// connection, and memcached 1.6.19; not on the binary protocol.
     pub fn mgdump(classes: impl Into<CowBytes<'a>>) -> Self {
         Self { value: classes.into(), ..Self::new(Operation::Mgdump) }
     }
@@ -208,39 +208,39 @@ impl<'a> Request<'a> {
     ///
     /// The first reply is empty; each later one has a line that
     /// [`LogLine`](crate::text::LogLine) reads. Needs an idle connection, which answers nothing else
-    /// from then on; not on the binary wire.
+    /// from then on; not on the binary protocol.
     pub fn watch(streams: impl Into<CowBytes<'a>>) -> Self {
         Self { value: streams.into(), ..Self::new(Operation::Watch) }
     }
 
-    /// Sets how much memory the server may use for items, in mebibytes. Not on the binary wire.
+    /// Sets how much memory the server may use for items, in mebibytes. Not on the binary protocol.
     pub fn memory_limit(mebibytes: u32) -> Self {
         Self { delta: u64::from(mebibytes), ..Self::new(Operation::MemoryLimit) }
     }
 
-    /// Commands the slab classes: `automove 1`, `reassign 1 2`. Not on the binary wire.
+    /// Commands the slab classes: `automove 1`, `reassign 1 2`. Not on the binary protocol.
     pub fn slabs(command: impl Into<CowBytes<'a>>) -> Self {
         Self { value: command.into(), ..Self::new(Operation::Slabs) }
     }
 
-    /// Sets how the LRU works: `mode segmented`, `tune 10 25 0.1 2.0`. Not on the binary wire.
+    /// Sets how the LRU works: `mode segmented`, `tune 10 25 0.1 2.0`. Not on the binary protocol.
     pub fn lru(command: impl Into<CowBytes<'a>>) -> Self {
         Self { value: command.into(), ..Self::new(Operation::Lru) }
     }
 
     /// Commands the LRU crawler: `crawl all`, `sleep 100`; dumps are requests of their own. Not on
-    /// the binary wire.
+    /// the binary protocol.
     pub fn lru_crawler(command: impl Into<CowBytes<'a>>) -> Self {
         Self { value: command.into(), ..Self::new(Operation::LruCrawler) }
     }
 
     /// Asks a managed service for the nodes of its cluster (`config get cluster`). Not on the binary
-    /// wire, where a server that does not know it loses step.
+    /// protocol, where a server that does not know it loses step.
     pub fn cluster_config() -> Self {
         Self::new(Operation::ClusterConfig)
     }
 
-    /// Ends the server, if it was started with `-A`. Not on the binary wire.
+    /// Ends the server, if it was started with `-A`. Not on the binary protocol.
     pub fn shutdown() -> Self {
         Self::new(Operation::Shutdown)
     }
@@ -286,7 +286,7 @@ impl<'a> Request<'a> {
         Self { with_key: true, ..self }
     }
 
-    /// Asks for what only the meta wire can say.
+    /// Asks for what only the meta protocol can say.
     #[must_use]
     pub fn meta(self, options: MetaOptions) -> Self {
         Self { meta: Some(Box::new(options)), ..self }
@@ -352,7 +352,7 @@ impl<'a> Request<'a> {
         self.value.as_slice()
     }
 
-    /// Whether the time to live is so long that the wire needs it absolute.
+    /// Whether the time to live is so long that the protocol needs it absolute.
     #[inline]
     pub fn needs_clock(&self) -> bool {
         matches!(self.ttl, Ttl::After(duration) if Ttl::After(duration).seconds() == Err(crate::types::ttl::InvalidTtl::Unresolved))

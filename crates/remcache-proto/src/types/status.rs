@@ -6,7 +6,7 @@ use crate::types::status_table as words;
 
 /// The outcome of a request.
 ///
-/// The first group are the wire's own codes (docs/protocol.md 1.5); the last four are what only a
+/// The first group are the protocol's own codes (docs/protocol.md 1.5); the last four are what only a
 /// client can know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -37,7 +37,7 @@ pub enum Status {
     UnknownCommand,
     /// The server has no memory for the item (0x82).
     OutOfMemory,
-    /// The server does not support the command (0x83), or this wire cannot say it.
+    /// The server does not support the command (0x83), or this protocol cannot say it.
     Unsupported,
     /// The server reports an internal error (0x84).
     InternalError,
@@ -71,13 +71,13 @@ pub enum Delivery {
 const DISCONNECTED: u16 = 0xffff;
 
 impl Status {
-    /// The status of a wire code.
+    /// The status of a protocol code.
     #[inline]
     pub fn from_code(code: u16) -> Self {
         words::of_code(code)
     }
 
-    /// The wire code of a status; what only a client knows has the code 0xffff.
+    /// The protocol code of a status; what only a client knows has the code 0xffff.
     pub fn code(self) -> u16 {
         match self {
             Self::Unknown(code) => code,

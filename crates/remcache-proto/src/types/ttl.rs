@@ -1,11 +1,11 @@
-//! How long an item lives, and what the wire says for it.
+//! How long an item lives, and what the protocol says for it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long an item lives.
 ///
-/// The wire counts whole seconds, and takes a number above 30 days as an absolute Unix time
+/// The protocol counts whole seconds, and takes a number above 30 days as an absolute Unix time
 /// (docs/protocol.md 2.6). Both are handled here: a longer duration becomes absolute, fractions are
 /// rounded up, and a zero duration is an error and not "for ever".
 ///
@@ -31,15 +31,15 @@ pub enum Ttl {
     Expired,
 }
 
-/// The longest relative time of the wire; larger numbers are absolute.
+/// The longest relative time of the protocol; larger numbers are absolute.
 const MAX_RELATIVE: u64 = 30 * 24 * 60 * 60;
-/// The wire's last second, which is the mark "do not create" and hence no time.
+/// The protocol's last second, which is the mark "do not create" and hence no time.
 const LAST: Duration = Duration::from_secs(u32::MAX as u64);
 /// The first absolute time: in January 1970, hence expired on every server.
 const EXPIRED: u32 = 2_592_001;
 
 impl Ttl {
-    /// The time to live that a number on the wire means: the reverse of [`Ttl::seconds`].
+    /// The time to live that a number on the protocol means: the reverse of [`Ttl::seconds`].
     pub fn from_seconds(seconds: u32) -> Self {
         match u64::from(seconds) {
             0 => Self::Never,
@@ -49,7 +49,7 @@ impl Ttl {
         }
     }
 
-    /// Turns a duration that the wire cannot say relative to now into an absolute time.
+    /// Turns a duration that the protocol cannot say relative to now into an absolute time.
     ///
     /// The protocol layer has no clock, so whoever has one calls this before encoding; the client
     /// does it by itself.
@@ -57,18 +57,18 @@ impl Ttl {
     pub fn resolve(self, now: impl FnOnce() -> SystemTime) -> Self {
         match self {
             Self::After(duration) if duration > Duration::from_secs(MAX_RELATIVE) => {
-                // What no clock can say is past the wire's last second too.
+                // What no clock can say is past the protocol's last second too.
                 now().checked_add(duration).or_else(|| UNIX_EPOCH.checked_add(LAST)).map_or(self, Self::At)
             }
             other => other,
         }
     }
 
-    /// The number that the wire carries.
+    /// The number that the protocol carries.
     ///
     /// # Errors
     /// [`InvalidTtl`] for a zero duration, for a duration above 30 days that was not resolved, and
-    /// for a time past the year 2106, where the wire's 32 bits end.
+    /// for a time past the year 2106, where the protocol's 32 bits end.
     #[inline]
     pub fn seconds(self) -> Result<u32, InvalidTtl> {
         match self {
@@ -118,11 +118,11 @@ impl From<SystemTime> for Ttl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidTtl {
-    /// The duration is zero, which the wire would take for "never expires".
+    /// The duration is zero, which the protocol would take for "never expires".
     Zero,
     /// The duration is above 30 days and was not made absolute with [`Ttl::resolve`].
     Unresolved,
-    /// The time is past the wire's last second, in the year 2106.
+    /// The time is past the protocol's last second, in the year 2106.
     TooFar,
 }
 
@@ -131,7 +131,7 @@ impl fmt::Display for InvalidTtl {
         f.write_str(match self {
             Self::Zero => "the time to live is zero: use Ttl::Never to keep an item, Ttl::Expired to drop it",
             Self::Unresolved => "the time to live is above 30 days: make it absolute with Ttl::resolve",
-            Self::TooFar => "the time to live ends after the year 2106, where the wire's 32 bits end",
+            Self::TooFar => "the time to live ends after the year 2106, where the protocol's 32 bits end",
         })
     }
 }
@@ -145,7 +145,7 @@ mod tests {
     const DAY: u64 = 86_400;
 
     #[test]
-    fn what_the_wire_says() {
+    fn what_the_protocol_says() {
         let at = |seconds| Ttl::At(UNIX_EPOCH + Duration::from_secs(seconds));
         let after = |seconds| Ttl::After(Duration::from_secs(seconds));
         let cases = [

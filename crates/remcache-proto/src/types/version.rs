@@ -1,19 +1,19 @@
-//! What a server's version says about the wires it speaks.
+//! What a server's version says about the protocols it speaks.
 
-use crate::types::protocol::Wire;
+use crate::types::protocol::Protocol;
 
 /// A server's version, and what follows from it.
 ///
 /// ```
-/// use remcache_proto::{Dialect, Feature, Wire};
+/// use remcache_proto::{ServerVersion, Feature, Protocol};
 ///
-/// let debian = Dialect::from_version("1.6.18");
-/// assert_eq!(debian.wire(), Wire::Meta);
+/// let debian = ServerVersion::from_version("1.6.18");
+/// assert_eq!(debian.protocol(), Protocol::Meta);
 /// assert!(!debian.has(Feature::Mgdump));
-/// assert_eq!(Dialect::from_version("1.4.33-amazon").wire(), Wire::Binary);
+/// assert_eq!(ServerVersion::from_version("1.4.33-amazon").protocol(), Protocol::Binary);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Dialect {
+pub struct ServerVersion {
     version: [u16; 3],
 }
 
@@ -21,9 +21,9 @@ pub struct Dialect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Feature {
-    /// Touch and get-and-touch on the binary wire.
+    /// Touch and get-and-touch on the binary protocol.
     BinaryTouch,
-    /// `gat` and `gats` on the text wire.
+    /// `gat` and `gats` on the text protocol.
     TextGetAndTouch,
     /// Today's meta commands.
     Meta,
@@ -63,14 +63,14 @@ const FEATURES: &[(Feature, [u16; 3])] = &[
     (Feature::DumpBeginsWithOk, [1, 6, 43]),
 ];
 
-impl Default for Dialect {
+impl Default for ServerVersion {
     /// The oldest server with clean meta: a server of which nothing is known can no more than that.
     fn default() -> Self {
         Self { version: [1, 6, 18] }
     }
 }
 
-impl Dialect {
+impl ServerVersion {
     /// What a version's text says; parts that are no numbers count as 0, what vendors add is ignored.
     pub fn from_version(text: &str) -> Self {
         let mut parts = text.trim().split('.').map(|part| {
@@ -90,9 +90,9 @@ impl Dialect {
         FEATURES.iter().any(|&(known, since)| known == feature && self.version >= since)
     }
 
-    /// The wire to choose where all are open: meta if it is clean, else binary.
-    pub fn wire(self) -> Wire {
-        if self.has(Feature::CleanMeta) { Wire::Meta } else { Wire::Binary }
+    /// The protocol to choose where all are open: meta if it is clean, else binary.
+    pub fn protocol(self) -> Protocol {
+        if self.has(Feature::CleanMeta) { Protocol::Meta } else { Protocol::Binary }
     }
 }
 
@@ -113,38 +113,38 @@ mod tests {
             ("", [0, 0, 0]),
             ("99999999.1", [0, 1, 0]),
         ] {
-            assert_eq!(Dialect::from_version(text).version(), version, "{text}");
+            assert_eq!(ServerVersion::from_version(text).version(), version, "{text}");
         }
     }
 
     #[test]
     fn features_begin_with_their_version() {
         for &(feature, [major, minor, patch]) in FEATURES {
-            let before = Dialect { version: [major, minor, patch.saturating_sub(1)] };
+            let before = ServerVersion { version: [major, minor, patch.saturating_sub(1)] };
             assert!(!before.has(feature), "{feature:?}");
             for after in [[major, minor, patch], [major, minor.saturating_add(1), 0], [2, 0, 0]] {
-                assert!(Dialect { version: after }.has(feature), "{feature:?} in {after:?}");
+                assert!(ServerVersion { version: after }.has(feature), "{feature:?} in {after:?}");
             }
         }
     }
 
     #[test]
-    fn the_wire_is_the_best_clean_one() {
-        for (text, wire) in [
-            ("1.4.0", Wire::Binary),
-            ("1.6.9", Wire::Binary),
-            ("1.6.17", Wire::Binary),
-            ("1.6.18", Wire::Meta),
-            ("1.6.45", Wire::Meta),
-            ("1.7.0", Wire::Meta),
+    fn the_protocol_is_the_best_clean_one() {
+        for (text, protocol) in [
+            ("1.4.0", Protocol::Binary),
+            ("1.6.9", Protocol::Binary),
+            ("1.6.17", Protocol::Binary),
+            ("1.6.18", Protocol::Meta),
+            ("1.6.45", Protocol::Meta),
+            ("1.7.0", Protocol::Meta),
         ] {
-            assert_eq!(Dialect::from_version(text).wire(), wire, "{text}");
+            assert_eq!(ServerVersion::from_version(text).protocol(), protocol, "{text}");
         }
     }
 
     #[test]
     fn an_unknown_server_is_taken_for_the_oldest_clean_one() {
-        assert!(Dialect::default().has(Feature::CleanMeta));
-        assert!(!Dialect::default().has(Feature::Mgdump));
+        assert!(ServerVersion::default().has(Feature::CleanMeta));
+        assert!(!ServerVersion::default().has(Feature::Mgdump));
     }
 }

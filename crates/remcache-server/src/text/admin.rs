@@ -1,7 +1,7 @@
 //! Administrative commands. Those that would tune a real server are checked and answered but have no effect.
 
 use remcache_proto::text::server::{BAD_FORMAT, UNKNOWN, Words, number};
-use remcache_proto::{Dialect, Feature};
+use remcache_proto::{Feature, ServerVersion};
 
 use super::admin_reply::AdminReply;
 use super::messages::OK;
@@ -140,7 +140,7 @@ impl AdminCommand<'_> {
         AdminReply::Line(line)
     }
 
-    fn dump(&self, classes: &[u8], dump: impl Fn(&Store, &[u8], Dialect) -> Vec<u8>) -> AdminReply {
+    fn dump(&self, classes: &[u8], dump: impl Fn(&Store, &[u8], ServerVersion) -> Vec<u8>) -> AdminReply {
         match parse_classes(classes) {
             Some(classes) => AdminReply::Dump(dump(self.store, &classes, self.state.settings.version.dialect())),
             None => AdminReply::Line(BAD_CLASS),

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use remcache_proto::meta::server::Answer;
-use remcache_proto::{Dialect, Feature};
+use remcache_proto::{Feature, ServerVersion};
 
 use crate::store::{ItemEntry, Store};
 use crate::uri_escape::uri_escape;
@@ -12,7 +12,7 @@ use crate::uri_escape::uri_escape;
 const MAX_CACHEDUMP: usize = 2 << 20;
 
 /// Formats the items of some slab classes, or of all if the list is empty, as `lru_crawler metadump` does.
-pub(super) fn metadump(store: &Store, classes: &[u8], dialect: Dialect) -> Vec<u8> {
+pub(super) fn metadump(store: &Store, classes: &[u8], dialect: ServerVersion) -> Vec<u8> {
     let mut dump = header(dialect);
     for ItemEntry { key, item, class, size } in entries(store, classes) {
         let exp = item.expiry.at().map_or_else(|| "-1".to_owned(), |at| at.to_string());
@@ -30,12 +30,12 @@ pub(super) fn metadump(store: &Store, classes: &[u8], dialect: Dialect) -> Vec<u
     dump
 }
 
-fn header(dialect: Dialect) -> Vec<u8> {
+fn header(dialect: ServerVersion) -> Vec<u8> {
     if dialect.has(Feature::DumpBeginsWithOk) { b"OK\r\n".to_vec() } else { Vec::new() }
 }
 
 /// Formats items as `lru_crawler mgdump` does: each as the `mg` command that fetches it.
-pub(super) fn mgdump(store: &Store, classes: &[u8], dialect: Dialect) -> Vec<u8> {
+pub(super) fn mgdump(store: &Store, classes: &[u8], dialect: ServerVersion) -> Vec<u8> {
     let mut dump = header(dialect);
     for ItemEntry { key, item, .. } in entries(store, classes) {
         let is_base64 = item.state.base64_key;

@@ -128,14 +128,14 @@ impl Shared {
         let rules = self.rules.lock().expect(UNPOISONED);
         match direction {
             Direction::Requests => rules.requests,
-            Direction::Replies => rules.replies,
+            Direction::ReplyStream => rules.replies,
         }
     }
 
     fn passed(&self, direction: Direction) -> &AtomicU64 {
         match direction {
             Direction::Requests => &self.requests,
-            Direction::Replies => &self.replies,
+            Direction::ReplyStream => &self.replies,
         }
     }
 }

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use super::{Client, Waiting};
 use crate::error::Error;
 use crate::proto::Ttl;
-use crate::recipes::fetch_policy::Freshness;
-use crate::recipes::lock::Locking;
-use crate::result::{Change, Counter, Item};
+use crate::recipes::fetch_policy::FetchPolicy;
+use crate::recipes::lock::LockBuilder;
+use crate::result::{Counter, Item, WriteOutcome};
 
 /// Verbs of the asynchronous client that end with [`Waiting::wait`] here.
 macro_rules! verbs {
@@ -29,9 +29,9 @@ verbs! {
     "Whether there is an item." exists(key: impl AsRef<[u8]> + 'a) -> bool;
     "Fetches an item and deletes it." take(key: impl AsRef<[u8]> + 'a) -> Option<Item>;
     "Changes a value to what a function makes of it." update(key: impl AsRef<[u8]> + 'a, ttl: impl Into<Ttl> + 'a, change: impl FnMut(Option<&Item>) -> Option<Bytes> + 'a) -> Option<Item>;
-    "Puts bytes behind a value, or stores them if there is none." append_or_create(key: impl AsRef<[u8]> + 'a, value: impl AsRef<[u8]> + 'a, ttl: impl Into<Ttl> + 'a) -> Change;
+    "Puts bytes behind a value, or stores them if there is none." append_or_create(key: impl AsRef<[u8]> + 'a, value: impl AsRef<[u8]> + 'a, ttl: impl Into<Ttl> + 'a) -> WriteOutcome;
     "Raises a counter, or begins it with this number and this time to live." increment_or_create(key: impl AsRef<[u8]> + 'a, delta: u64, initial: u64, ttl: impl Into<Ttl> + 'a) -> Counter;
-    "Makes a value stale: it is shown for so long while one loader reloads it." invalidate(key: impl AsRef<[u8]> + 'a, grace: Duration) -> Change;
+    "Makes a value stale: it is shown for so long while one loader reloads it." invalidate(key: impl AsRef<[u8]> + 'a, grace: Duration) -> WriteOutcome;
 }
 
 impl Client {
@@ -51,7 +51,7 @@ impl Client {
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn lock(&self, key: impl AsRef<[u8]>, ttl: Duration) -> Waiting<'_, Locking<'_>> {
+    pub fn lock(&self, key: impl AsRef<[u8]>, ttl: Duration) -> Waiting<'_, LockBuilder<'_>> {
         Waiting::new(&self.background, self.client.lock(key, ttl))
     }
 
@@ -74,7 +74,7 @@ impl Client {
     pub fn fetch<'a, V, E>(
         &'a self,
         key: impl AsRef<[u8]> + 'a,
-        freshness: impl Into<Freshness> + 'a,
+        freshness: impl Into<FetchPolicy> + 'a,
         loader: impl FnOnce() -> Result<Option<V>, E> + Send + 'static,
     ) -> Waiting<'a, impl Future<Output = Result<Option<Bytes>, E>>>
     where

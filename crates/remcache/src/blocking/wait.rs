@@ -8,8 +8,8 @@ use super::runtime::Background;
 use crate::ops::builder::{Command, Count, Delete, Extend, Kind, Store};
 use crate::ops::multi_builder::{Entry, Many};
 use crate::proto::Ttl;
-use crate::recipes::lock::Locking;
-use crate::recipes::on_unavailable::WhenAway;
+use crate::recipes::lock::LockBuilder;
+use crate::recipes::on_unavailable::OnUnavailable;
 
 /// An operation of a blocking client: set its options, then [`wait`](Waiting::wait).
 #[must_use = "an operation does nothing unless it is waited for"]
@@ -66,14 +66,14 @@ impl Waiting<'_, Command<'_, Delete>> {
     }
 }
 
-impl Waiting<'_, Locking<'_>> {
+impl Waiting<'_, LockBuilder<'_>> {
     /// How long to wait while others hold the lock (default: not at all).
     pub fn within(self, wait: Duration) -> Self {
         self.map(|operation| operation.within(wait))
     }
 
-    /// What to do when the cache cannot be asked (default: [`Closed`](WhenAway::Closed)).
-    pub fn when_away(self, when_away: WhenAway) -> Self {
+    /// What to do when the cache cannot be asked (default: [`Closed`](OnUnavailable::FailClosed)).
+    pub fn when_away(self, when_away: OnUnavailable) -> Self {
         self.map(|operation| operation.when_away(when_away))
     }
 }

@@ -11,8 +11,8 @@ use super::{Cache, unwritable};
 use crate::error::{Error, ErrorKind};
 use crate::recipes;
 use crate::recipes::fetch::{Found, Loaded};
-use crate::recipes::fetch_policy::Freshness;
-use crate::result::{Change, Item};
+use crate::recipes::fetch_policy::FetchPolicy;
+use crate::result::{Item, WriteOutcome};
 use crate::value::Codec;
 
 impl<T, B: ?Sized> Cache<T, B> {
@@ -26,7 +26,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     ///
     /// # Cancellation
     /// The value may be stale.
-    pub async fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Result<Change, Error> {
+    pub async fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Result<WriteOutcome, Error> {
         let key = key.as_ref();
         self.store.forget(key);
         let change = self.store.client.invalidate(self.store.key(key), grace).await;
@@ -52,11 +52,11 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// # let client = remcache::Client::new([server.address()])?;
     /// use std::time::Duration;
     /// use remcache::Cache;
-    /// use remcache::recipes::Freshness;
+    /// use remcache::recipes::FetchPolicy;
     /// use remcache::value::Codec;
     ///
     /// let visits = Cache::new(&client, "visits", Codec::<u64>::integer());
-    /// let freshness = Freshness::new(Duration::from_secs(60)).negative(Duration::from_secs(5));
+    /// let freshness = FetchPolicy::new(Duration::from_secs(60)).negative(Duration::from_secs(5));
     /// let count = || async { Ok::<_, remcache::Error>(Some(42)) };
     /// assert_eq!(visits.fetch("ada", freshness, count).await?, Some(42));
     /// assert_eq!(visits.get("ada").await?, Some(42));
@@ -73,7 +73,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     pub async fn fetch<V, E, L, F>(
         &self,
         key: impl AsRef<[u8]>,
-        freshness: impl Into<Freshness>,
+        freshness: impl Into<FetchPolicy>,
         loader: L,
     ) -> Result<Option<T>, E>
     where
@@ -100,7 +100,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         Ok(Some(self.decode(key, item)?))
     }
 
-    async fn load<V, E, L, F>(&self, key: &[u8], freshness: &Freshness, loader: L) -> Result<Option<Item>, E>
+    async fn load<V, E, L, F>(&self, key: &[u8], freshness: &FetchPolicy, loader: L) -> Result<Option<Item>, E>
     where
         L: FnOnce() -> F + Send + 'static,
         F: Future<Output = Result<Option<V>, E>> + Send + 'static,

@@ -40,10 +40,10 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::ops::multi_builder::Outcomes;
 use crate::proto::Ttl;
-use crate::result::{Change, Item};
+use crate::result::{Item, WriteOutcome};
 use crate::value::{Codec, Encoded, ValueError};
 use chunked::Chunking;
-use store::{Condition, Store};
+use store::{ConnectionState, Store};
 
 /// Values of one Rust type under a namespace.
 ///
@@ -161,8 +161,8 @@ impl<T, B: ?Sized> Cache<T, B> {
     ///
     /// # Cancellation
     /// The value may have been stored.
-    pub async fn set(&self, key: impl AsRef<[u8]>, value: &B) -> Result<Change, Error> {
-        self.store(Condition::None, key.as_ref(), value).await
+    pub async fn set(&self, key: impl AsRef<[u8]>, value: &B) -> Result<WriteOutcome, Error> {
+        self.store(ConnectionState::None, key.as_ref(), value).await
     }
 
     /// Stores a value if its item's CAS value is this one.
@@ -172,33 +172,33 @@ impl<T, B: ?Sized> Cache<T, B> {
     ///
     /// # Cancellation
     /// The value may have been stored.
-    pub async fn set_with_cas(&self, key: impl AsRef<[u8]>, value: &B, cas: u64) -> Result<Change, Error> {
-        self.store(Condition::Cas(cas), key.as_ref(), value).await
+    pub async fn set_with_cas(&self, key: impl AsRef<[u8]>, value: &B, cas: u64) -> Result<WriteOutcome, Error> {
+        self.store(ConnectionState::Cas(cas), key.as_ref(), value).await
     }
 
-    /// Stores a value if there is none; else the change is [`Exists`](Change::Exists).
+    /// Stores a value if there is none; else the change is [`Exists`](WriteOutcome::Exists).
     ///
     /// # Errors
     /// As [`Cache::set`].
     ///
     /// # Cancellation
     /// The value may have been stored.
-    pub async fn add(&self, key: impl AsRef<[u8]>, value: &B) -> Result<Change, Error> {
-        self.store(Condition::Absent, key.as_ref(), value).await
+    pub async fn add(&self, key: impl AsRef<[u8]>, value: &B) -> Result<WriteOutcome, Error> {
+        self.store(ConnectionState::Absent, key.as_ref(), value).await
     }
 
-    /// Stores a value if there is one; else the change is [`NotFound`](Change::NotFound).
+    /// Stores a value if there is one; else the change is [`NotFound`](WriteOutcome::NotFound).
     ///
     /// # Errors
     /// As [`Cache::set`].
     ///
     /// # Cancellation
     /// The value may have been stored.
-    pub async fn replace(&self, key: impl AsRef<[u8]>, value: &B) -> Result<Change, Error> {
-        self.store(Condition::Present, key.as_ref(), value).await
+    pub async fn replace(&self, key: impl AsRef<[u8]>, value: &B) -> Result<WriteOutcome, Error> {
+        self.store(ConnectionState::Present, key.as_ref(), value).await
     }
 
-    async fn store(&self, condition: Condition, key: &[u8], value: &B) -> Result<Change, Error> {
+    async fn store(&self, condition: ConnectionState, key: &[u8], value: &B) -> Result<WriteOutcome, Error> {
         let encoded = self.encode(key, value)?;
         self.store.change(condition, key, encoded, self.ttl).await
     }
@@ -207,7 +207,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     ///
     /// # Cancellation
     /// What was sent may have been stored.
-    pub async fn set_many<'v, K>(&self, items: impl IntoIterator<Item = (K, &'v B)>) -> Outcomes<K, Change>
+    pub async fn set_many<'v, K>(&self, items: impl IntoIterator<Item = (K, &'v B)>) -> Outcomes<K, WriteOutcome>
     where
         K: AsRef<[u8]>,
         B: 'v,
@@ -225,7 +225,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     ///
     /// # Cancellation
     /// The value may have been removed.
-    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<Change, Error> {
+    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<WriteOutcome, Error> {
         self.store.delete(key.as_ref()).await
     }
 
@@ -233,7 +233,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     ///
     /// # Cancellation
     /// What was sent may have been removed.
-    pub async fn delete_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, Change> {
+    pub async fn delete_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, WriteOutcome> {
         let keys: Vec<K> = keys.into_iter().collect();
         let results = self.store.delete_many(&keys).await;
         Outcomes(keys.into_iter().zip(results).collect())

@@ -8,7 +8,7 @@ use crate::cache::local::Shelf;
 use crate::client::Client;
 use crate::error::Error;
 use crate::proto::{CowBytes, Ttl};
-use crate::result::{Change, Item};
+use crate::result::{Item, WriteOutcome};
 use crate::value::Encoded;
 
 /// The items of one cache.
@@ -23,7 +23,7 @@ pub(crate) struct Store {
 
 /// When a value is stored.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Condition {
+pub(crate) enum ConnectionState {
     None,
     Absent,
     Present,
@@ -31,7 +31,7 @@ pub(crate) enum Condition {
 }
 
 type Fetched = Result<Option<Item>, Error>;
-type Changed = Result<Change, Error>;
+type Changed = Result<WriteOutcome, Error>;
 
 impl Store {
     pub(crate) fn new(client: Client, prefix: Arc<[u8]>) -> Self {
@@ -104,14 +104,14 @@ impl Store {
     }
 
     /// Stores an item, in chunks if it is too long for one.
-    pub(crate) async fn change(&self, condition: Condition, key: &[u8], value: Encoded<'_>, ttl: Ttl) -> Changed {
+    pub(crate) async fn change(&self, condition: ConnectionState, key: &[u8], value: Encoded<'_>, ttl: Ttl) -> Changed {
         self.forget(key);
         let result = self.send(condition, key, value, ttl).await;
         self.forget(key);
         result
     }
 
-    async fn send(&self, condition: Condition, key: &[u8], value: Encoded<'_>, ttl: Ttl) -> Changed {
+    async fn send(&self, condition: ConnectionState, key: &[u8], value: Encoded<'_>, ttl: Ttl) -> Changed {
         let key = self.key(key);
         match self.chunking {
             Some(chunking) if value.bytes.len() > chunking.length => {
@@ -121,12 +121,19 @@ impl Store {
         }
     }
 
-    async fn send_whole(&self, condition: Condition, key: &[u8], flags: u32, bytes: CowBytes<'_>, ttl: Ttl) -> Changed {
+    async fn send_whole(
+        &self,
+        condition: ConnectionState,
+        key: &[u8],
+        flags: u32,
+        bytes: CowBytes<'_>,
+        ttl: Ttl,
+    ) -> Changed {
         let command = match condition {
-            Condition::None => self.client.set(key, bytes),
-            Condition::Absent => self.client.add(key, bytes),
-            Condition::Present => self.client.replace(key, bytes),
-            Condition::Cas(cas) => self.client.set(key, bytes).cas(cas),
+            ConnectionState::None => self.client.set(key, bytes),
+            ConnectionState::Absent => self.client.add(key, bytes),
+            ConnectionState::Present => self.client.replace(key, bytes),
+            ConnectionState::Cas(cas) => self.client.set(key, bytes).cas(cas),
         };
         command.flags(flags).ttl(ttl).await
     }
@@ -135,7 +142,7 @@ impl Store {
     async fn send_chunks(
         &self,
         chunking: Chunking,
-        condition: Condition,
+        condition: ConnectionState,
         key: &[u8],
         value: Encoded<'_>,
         ttl: Ttl,
@@ -154,7 +161,7 @@ impl Store {
             }
         };
         match &result {
-            Ok(change) if change.is_made() => self.drop_chunks(key, before.as_ref()),
+            Ok(change) if change.is_applied() => self.drop_chunks(key, before.as_ref()),
             // It is unknown whether the key was stored: then its chunks must stay.
             Err(error) if error.may_have_executed() => {}
             _ => self.drop_keys(manifest.keys(key)),
@@ -192,7 +199,7 @@ impl Store {
             match value {
                 Err(error) => results[place] = Some(Err(error)),
                 Ok(value) if self.chunking.is_some_and(|it| value.bytes.len() > it.length) => {
-                    results[place] = Some(self.change(Condition::None, key.as_ref(), value, ttl).await);
+                    results[place] = Some(self.change(ConnectionState::None, key.as_ref(), value, ttl).await);
                 }
                 Ok(Encoded { flags, bytes }) => match groups.iter_mut().find(|group| group.0 == flags) {
                     Some(group) => group.1.push((place, bytes)),

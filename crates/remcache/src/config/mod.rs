@@ -5,7 +5,7 @@ pub(crate) mod protocol;
 
 pub use address::{Address, Endpoint};
 pub use credentials::{Credentials, CredentialsProvider, ProviderError, Providing};
-pub use protocol::{Protocol, UnknownProtocol};
+pub use protocol::{ProtocolSetting, UnknownProtocolSetting};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ use crate::transport::{Connect, SocketConnector};
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) servers: Vec<Endpoint>,
-    pub(crate) protocol: Protocol,
+    pub(crate) protocol: ProtocolSetting,
     pub(crate) distribution: Distribution,
     pub(crate) namespace: Vec<u8>,
     pub(crate) timeout: Duration,
@@ -70,7 +70,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             servers: Vec::new(),
-            protocol: Protocol::default(),
+            protocol: ProtocolSetting::default(),
             distribution: Distribution::default(),
             namespace: Vec::new(),
             timeout: Duration::from_secs(1),
@@ -139,11 +139,11 @@ impl Config {
         address::apply_all(self, options)
     }
 
-    /// Which wire to speak (default: [`Protocol::Auto`], the best that each server understands).
+    /// Which protocol to speak (default: [`ProtocolSetting::Auto`], the best that each server understands).
     ///
-    /// Finding it out takes one round trip for each connection; a wire that is given takes none.
+    /// Finding it out takes one round trip for each connection; a protocol that is given takes none.
     #[must_use]
-    pub fn protocol(self, protocol: Protocol) -> Self {
+    pub fn protocol(self, protocol: ProtocolSetting) -> Self {
         Self { protocol, ..self }
     }
 
@@ -213,11 +213,11 @@ impl Config {
         self
     }
 
-    /// How many plain gets in a row may leave as one line, on the meta and text wires (default: 100).
+    /// How many plain gets in a row may leave as one line, on the meta and text protocols (default: 100).
     ///
     /// memcached executes such a line at once and answers it in one write, which makes a get two to
     /// three times cheaper for it than any other. With 1 each get is a command of its own: on the
-    /// meta wire its miss is then told by itself, where the end of a line tells all misses in it. To
+    /// meta protocol its miss is then told by itself, where the end of a line tells all misses in it. To
     /// proxies, whose servers fail one by one, gets always go each by itself.
     #[must_use]
     pub fn keys_in_line(self, keys: usize) -> Self {

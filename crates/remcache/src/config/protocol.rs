@@ -1,44 +1,44 @@
-//! Which wire a client speaks: one that is given, or the best that each server understands.
+//! Which protocol a client speaks: one that is given, or the best that each server understands.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::proto::Wire;
+use crate::proto::Protocol;
 
-/// Which wire a client speaks.
+/// Which protocol a client speaks.
 ///
-/// All have the same operations, with the same meaning; what a wire cannot do is
+/// All have the same operations, with the same meaning; what a protocol cannot do is
 /// [`Unsupported`](crate::error::ErrorKind::Unsupported) before anything is sent.
 ///
 /// | setting | choose it |
 /// |---|---|
 /// | `Auto` | the default: servers may differ, be exchanged, or hide behind proxies; each connection begins with a question |
 /// | `Binary` | for the least bytes and work a request, servers with SASL, and keys of 187 to 250 bytes with spaces or control bytes; memcached's authors have deprecated it |
-/// | `Meta` | for servers that are known to be 1.6.18 or newer, and services that refuse the binary wire |
+/// | `Meta` | for servers that are known to be 1.6.18 or newer, and services that refuse the binary protocol |
 /// | `Text` | for proxies such as nutcracker and mcrouter, and servers that know nothing else |
 ///
 /// The question of `Auto` takes one round trip, together with the authentication if there is one. What
 /// a server understood is remembered and tried first with its next connection. A first guess that was
-/// wrong costs a connection: servers of the binary wire alone close one that begins with text.
+/// wrong costs a connection: servers of the binary protocol alone close one that begins with text.
 /// Requests wait meanwhile, with their deadlines and within the limits of the connection, and what the
-/// wire cannot do is refused as soon as it is known, before it is sent.
-/// [What each wire can do](https://github.com/remcache/remcache/blob/main/docs/protocols.md) is in a table.
+/// protocol cannot do is refused as soon as it is known, before it is sent.
+/// [What each protocol can do](https://github.com/remcache/remcache/blob/main/docs/protocols.md) is in a table.
 ///
 /// ```
 /// use remcache::Config;
-/// use remcache::config::Protocol;
+/// use remcache::config::ProtocolSetting;
 ///
-/// let config = Config::new().protocol(Protocol::Meta);
-/// assert_eq!("text".parse(), Ok(Protocol::Text));
+/// let config = Config::new().protocol(ProtocolSetting::Meta);
+/// assert_eq!("text".parse(), Ok(ProtocolSetting::Text));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Protocol {
+pub enum ProtocolSetting {
     /// What each server understands, found out when a connection is opened: meta where the version has
     /// it (1.6.18), else binary, else text.
     #[default]
     Auto,
-    /// The binary wire.
+    /// The binary protocol.
     Binary,
     /// The meta commands.
     Meta,
@@ -46,27 +46,27 @@ pub enum Protocol {
     Text,
 }
 
-impl Protocol {
+impl ProtocolSetting {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Auto, Self::Binary, Self::Meta, Self::Text];
 
-    /// The wire, if it is given.
-    pub fn wire(self) -> Option<Wire> {
+    /// The protocol, if it is given.
+    pub fn forced(self) -> Option<Protocol> {
         match self {
             Self::Auto => None,
-            Self::Binary => Some(Wire::Binary),
-            Self::Meta => Some(Wire::Meta),
-            Self::Text => Some(Wire::Text),
+            Self::Binary => Some(Protocol::Binary),
+            Self::Meta => Some(Protocol::Meta),
+            Self::Text => Some(Protocol::Text),
         }
     }
 
     /// The name, as settings and URLs say it.
     pub fn name(self) -> &'static str {
-        self.wire().map_or("auto", Wire::name)
+        self.forced().map_or("auto", Protocol::name)
     }
 }
 
-impl fmt::Display for Protocol {
+impl fmt::Display for ProtocolSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -74,22 +74,22 @@ impl fmt::Display for Protocol {
 
 /// A name that is no protocol's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownProtocol(String);
+pub struct UnknownProtocolSetting(String);
 
-impl fmt::Display for UnknownProtocol {
+impl fmt::Display for UnknownProtocolSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "unknown protocol {:?}; known are auto, binary, meta and text", self.0)
     }
 }
 
-impl std::error::Error for UnknownProtocol {}
+impl std::error::Error for UnknownProtocolSetting {}
 
-impl FromStr for Protocol {
-    type Err = UnknownProtocol;
+impl FromStr for ProtocolSetting {
+    type Err = UnknownProtocolSetting;
 
-    fn from_str(name: &str) -> Result<Self, UnknownProtocol> {
+    fn from_str(name: &str) -> Result<Self, UnknownProtocolSetting> {
         let found = Self::ALL.into_iter().find(|protocol| protocol.name() == name);
-        found.ok_or_else(|| UnknownProtocol(name.to_owned()))
+        found.ok_or_else(|| UnknownProtocolSetting(name.to_owned()))
     }
 }
 
@@ -99,9 +99,9 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        for protocol in Protocol::ALL {
+        for protocol in ProtocolSetting::ALL {
             assert_eq!(protocol.to_string().parse(), Ok(protocol));
         }
-        assert!("ascii".parse::<Protocol>().unwrap_err().to_string().contains("auto, binary, meta and text"));
+        assert!("ascii".parse::<ProtocolSetting>().unwrap_err().to_string().contains("auto, binary, meta and text"));
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Knows for how long the driver stays awake.
 #[derive(Debug)]
-pub(crate) struct Lookout {
+pub(crate) struct BusyPoll {
     /// Whether to look for anything.
     busy_poll: bool,
     /// Turns to let pass before the next read, so that it finds more.
@@ -45,7 +45,7 @@ pub(crate) struct Catch {
     pub(crate) in_flight: usize,
 }
 
-impl Lookout {
+impl BusyPoll {
     pub(crate) fn new(busy_poll: bool) -> Self {
         Self { busy_poll, pauses: 0, look: Look::No, is_crowded: false, vain: 0, sleeps: 0 }
     }
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     /// How many turns pass before the next read, and after one that finds nothing, if a turn takes 20 µs.
-    fn turns_awake(lookout: &mut Lookout) -> (usize, usize) {
+    fn turns_awake(lookout: &mut BusyPoll) -> (usize, usize) {
         let time = Cell::new(Instant::now());
         let now = || time.replace(time.get() + Duration::from_micros(20));
         (turns(|| lookout.pauses()), turns(|| lookout.looks_again(now)))
@@ -162,7 +162,7 @@ mod tests {
             (large_crowd, (0, 0)),
             (trickle, (0, 0)),
         ] {
-            let mut lookout = Lookout::new(true);
+            let mut lookout = BusyPoll::new(true);
             lookout.caught(catch);
             assert_eq!(turns_awake(&mut lookout), turns, "{catch:?}");
         }
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_reply_is_looked_for_once_its_request_has_left() {
-        let mut lookout = Lookout::new(true);
+        let mut lookout = BusyPoll::new(true);
         assert_eq!(turns_awake(&mut lookout), (0, 0));
         lookout.expect();
         assert_eq!(turns_awake(&mut lookout), (0, 5));
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn without_busy_polling_it_sleeps_at_once() {
-        let mut lookout = Lookout::new(false);
+        let mut lookout = BusyPoll::new(false);
         lookout.expect();
         assert_eq!(turns_awake(&mut lookout), (0, 0));
         lookout.caught(Catch { woken: 1, callers: 1, in_flight: 1 });
@@ -188,28 +188,28 @@ mod tests {
 
     #[test]
     fn a_crowd_has_always_something_to_do() {
-        let mut lookout = Lookout::new(true);
+        let mut lookout = BusyPoll::new(true);
         lookout.caught(Catch { woken: 33, callers: 33, in_flight: 0 });
         lookout.expect();
         assert_eq!(turns_awake(&mut lookout), (0, 0));
     }
 
     /// Whether the reply to a request was looked for, in vain.
-    fn looks_in_vain(lookout: &mut Lookout) -> bool {
+    fn looks_in_vain(lookout: &mut BusyPoll) -> bool {
         lookout.expect();
         turns_awake(lookout).1 > 0
     }
 
     #[test]
     fn a_server_that_answers_later_is_looked_for_less_and_less() {
-        let mut lookout = Lookout::new(true);
+        let mut lookout = BusyPoll::new(true);
         let looked: Vec<_> = (0..5_000).filter(|_| looks_in_vain(&mut lookout)).collect();
         assert_eq!(looked, [0, 2, 6, 14, 30, 62, 126, 254, 510, 1022, 2046, 3070, 4094]);
     }
 
     #[test]
     fn a_server_that_is_quick_again_is_looked_for_again() {
-        let mut lookout = Lookout::new(true);
+        let mut lookout = BusyPoll::new(true);
         let reply = Catch { woken: 1, callers: 1, in_flight: 0 };
         let looked: Vec<_> = (0..14).filter(|_| looks_in_vain(&mut lookout)).collect();
         assert_eq!(looked, [0, 2, 6]);

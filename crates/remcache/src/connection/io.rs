@@ -3,7 +3,7 @@
 //! Each turn it writes what is ready, reads once, settles all that came, and lets the woken callers
 //! run before its next turn. So requests that are ready together leave in one write, and with
 //! thousands of callers the server works on one part while the client works on another. A turn that
-//! finds nothing ends in sleep, unless something is known to be on its way: see [`Lookout`].
+//! finds nothing ends in sleep, unless something is known to be on its way: see [`BusyPoll`].
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -17,10 +17,10 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::config::Config;
-use crate::connection::busy_poll::{Catch, Lookout};
+use crate::connection::busy_poll::{BusyPoll, Catch};
 use crate::connection::shared::{Link, Parked};
 use crate::connection::tls_records::Records;
-use crate::health::state::Condition;
+use crate::health::state::ConnectionState;
 use crate::policy::Tripped;
 use crate::proto::{InputBuffer, Output, ProtocolError};
 use crate::transport::Stream;
@@ -34,7 +34,7 @@ pub(crate) struct Driver {
     input: InputBuffer,
     output: Output,
     wakers: Vec<Waker>,
-    lookout: Lookout,
+    lookout: BusyPoll,
     timer: Pin<Box<Sleep>>,
     /// The first reply must have come by then, before callers are let through.
     probe_until: Option<Instant>,
@@ -96,7 +96,7 @@ impl Driver {
             input: InputBuffer::new(),
             output: Output::new(),
             wakers: Vec::new(),
-            lookout: Lookout::new(config.busy_poll),
+            lookout: BusyPoll::new(config.busy_poll),
             timer: Box::pin(sleep_until(Instant::now())),
             probe_until,
             records: config.tls.is_some().then(Records::default),
@@ -203,7 +203,7 @@ impl Driver {
     fn let_callers_through(&mut self) {
         if self.probe_until.is_some() && self.link.has_replied() {
             self.probe_until = None;
-            self.link.set(Condition::Connected);
+            self.link.set(ConnectionState::Connected);
             tracing::info!(server = %self.server, "memcached server is back");
         }
     }
@@ -317,9 +317,9 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
-    use crate::config::protocol::Protocol;
+    use crate::config::protocol::ProtocolSetting;
     use crate::health::events;
-    use crate::health::events::Watch;
+    use crate::health::events::HealthMonitor;
     use crate::proto::{Deadline, Request};
 
     /// Whether it was woken.
@@ -336,7 +336,7 @@ mod tests {
     fn looks_for_a_reply(config: &Config) -> bool {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _entered = runtime.enter();
-        let watch = Arc::new(Watch::new("server".into(), 1, 2, events::channel()));
+        let watch = Arc::new(HealthMonitor::new("server".into(), 1, 2, events::channel()));
         let link = Arc::new(Link::new(config, 0, 0, watch));
         let now = Instant::now();
         let deadline = Deadline { at: now.into_std() + Duration::from_secs(1), patience: Duration::ZERO };
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_reply_is_looked_for_unless_that_is_turned_off() {
-        let config = Config::new().protocol(Protocol::Binary);
+        let config = Config::new().protocol(ProtocolSetting::Binary);
         assert!(looks_for_a_reply(&config));
         assert!(!looks_for_a_reply(&config.busy_poll(false)));
     }

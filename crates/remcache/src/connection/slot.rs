@@ -18,7 +18,7 @@ pub(crate) enum Slot {
     Run(Box<Run>),
 }
 
-/// Replies to one request, as they come.
+/// ReplyStream to one request, as they come.
 #[derive(Debug, Default)]
 pub(crate) struct Many {
     pub(crate) replies: VecDeque<Reply>,
@@ -26,7 +26,7 @@ pub(crate) struct Many {
     pub(crate) waker: Option<Waker>,
 }
 
-/// Replies to a run of requests, each with its place in the run.
+/// ReplyStream to a run of requests, each with its place in the run.
 ///
 /// The caller is woken with the first reply of each read, so that it works on one part while the
 /// server works on the next.

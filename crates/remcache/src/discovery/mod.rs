@@ -38,7 +38,7 @@
 //! # What holds for every source
 //!
 //! - **A look that fails changes nothing.** The last good list stays in use; the failure is in the
-//!   [state](Following::state), among the [events](Following::events) and in the log.
+//!   [state](Subscription::state), among the [events](Subscription::events) and in the log.
 //! - **No servers is a failure**, not a fleet without servers. So is a list with anything in it that
 //!   is no address: the error names it, and no part of the list is used.
 //! - **An address that is listed twice** counts once; the state says so.
@@ -71,8 +71,8 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-pub use crate::discovery::stream_source::{Listing, Pushed, stream};
-pub use crate::discovery::subscription::{Event, Events, Following, State};
+pub use crate::discovery::stream_source::{Listing, StreamSource, stream};
+pub use crate::discovery::subscription::{Event, Events, State, Subscription};
 #[cfg(feature = "dns")]
 pub use dns::{Dns, Srv};
 pub use elasticache::ElastiCache;
@@ -81,7 +81,7 @@ pub use file::WatchedFile;
 use crate::client::Client;
 use crate::config::Config;
 use crate::discovery::poll_backoff::Pace;
-use crate::discovery::watcher::{Follower, look};
+use crate::discovery::watcher::{Watcher, look};
 use crate::error::{Error, ErrorKind};
 use list::List;
 
@@ -140,7 +140,7 @@ pub trait Discover: Send + 'static {
 ///
 /// # Cancellation
 /// Nothing is left behind.
-pub async fn connect(source: impl Discover, config: Config) -> Result<(Client, Following), Error> {
+pub async fn connect(source: impl Discover, config: Config) -> Result<(Client, Subscription), Error> {
     connect_within(source, config, FIRST_LIST).await
 }
 
@@ -157,13 +157,13 @@ pub async fn connect_within(
     mut source: impl Discover,
     mut config: Config,
     limit: Duration,
-) -> Result<(Client, Following), Error> {
+) -> Result<(Client, Subscription), Error> {
     let mut pace = Pace::new(config.seed);
     let first = first_list(&mut source, &mut pace, limit).await?;
     config.servers.clear();
     let client = Client::with_config(&first.addresses, config)?;
     let wait = pace.after_success(source.interval());
-    let following = Follower::start(client.clone(), source, pace, Some((first, wait)));
+    let following = Watcher::start(client.clone(), source, pace, Some((first, wait)));
     Ok((client, following))
 }
 
@@ -174,9 +174,9 @@ pub async fn connect_within(
 ///
 /// # Panics
 /// Outside of a tokio runtime.
-pub fn follow(client: &Client, source: impl Discover) -> Following {
+pub fn follow(client: &Client, source: impl Discover) -> Subscription {
     let pace = Pace::new(client.config().seed);
-    Follower::start(client.clone(), source, pace, None)
+    Watcher::start(client.clone(), source, pace, None)
 }
 
 async fn first_list(source: &mut impl Discover, pace: &mut Pace, limit: Duration) -> Result<List, Error> {

@@ -10,7 +10,7 @@ use futures_core::Stream;
 use super::{Discover, Failure};
 
 /// A source that is a stream of lists, or of results with lists; made by [`stream`].
-pub struct Pushed<S> {
+pub struct StreamSource<S> {
     name: String,
     stream: Pin<Box<S>>,
 }
@@ -42,11 +42,11 @@ pub struct Pushed<S> {
 /// assert_eq!(client.servers().len(), 2);
 /// # Ok(()) }
 /// ```
-pub fn stream<S>(name: impl Into<String>, stream: S) -> Pushed<S>
+pub fn stream<S>(name: impl Into<String>, stream: S) -> StreamSource<S>
 where
     S: Stream<Item: Listing> + Send + 'static,
 {
-    Pushed { name: name.into(), stream: Box::pin(stream) }
+    StreamSource { name: name.into(), stream: Box::pin(stream) }
 }
 
 /// An item of a stream of lists.
@@ -70,7 +70,7 @@ impl<E: Into<Failure> + Send> Listing for Result<Vec<String>, E> {
     }
 }
 
-impl<S> Discover for Pushed<S>
+impl<S> Discover for StreamSource<S>
 where
     S: Stream<Item: Listing> + Send + 'static,
 {
@@ -88,8 +88,8 @@ where
     }
 }
 
-impl<S> fmt::Debug for Pushed<S> {
+impl<S> fmt::Debug for StreamSource<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Pushed").field(&self.name).finish()
+        f.debug_tuple("StreamSource").field(&self.name).finish()
     }
 }

@@ -16,7 +16,7 @@ use crate::error::Error;
 ///
 /// It holds a clone of the client.
 #[must_use = "the client is no longer kept at the list when this is dropped"]
-pub struct Following {
+pub struct Subscription {
     pub(crate) shared: Arc<Shared>,
     pub(crate) task: AbortHandle,
 }
@@ -64,7 +64,7 @@ pub enum Event {
     Ended,
 }
 
-impl Following {
+impl Subscription {
     /// What is known of the source now.
     pub fn state(&self) -> State {
         self.shared.lock().state.clone()
@@ -73,7 +73,7 @@ impl Following {
     /// The events from now on.
     ///
     /// A stream that nobody reads keeps its first 64 events and loses what comes then; the
-    /// [state](Following::state) is always that of now.
+    /// [state](Subscription::state) is always that of now.
     pub fn events(&self) -> Events {
         let (sender, receiver) = mpsc::channel(EVENTS);
         self.shared.lock().listeners.push(sender);
@@ -81,15 +81,15 @@ impl Following {
     }
 }
 
-impl Drop for Following {
+impl Drop for Subscription {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl fmt::Debug for Following {
+impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Following").field(&self.state()).finish()
+        f.debug_tuple("Subscription").field(&self.state()).finish()
     }
 }
 

@@ -9,10 +9,10 @@ use super::list::List;
 use super::{Discover, failed};
 use crate::client::Client;
 use crate::discovery::poll_backoff::Pace;
-use crate::discovery::subscription::{Event, Following, Shared, State};
+use crate::discovery::subscription::{Event, Shared, State, Subscription};
 use crate::error::Error;
 
-pub(crate) struct Follower<S> {
+pub(crate) struct Watcher<S> {
     client: Client,
     source: S,
     pace: Pace,
@@ -30,10 +30,10 @@ pub(crate) async fn look(source: &mut impl Discover) -> Result<Option<List>, Err
     }
 }
 
-impl<S: Discover> Follower<S> {
+impl<S: Discover> Watcher<S> {
     /// Starts the task; with a first list the client has that one already, and the next look has to
     /// wait so long.
-    pub(crate) fn start(client: Client, source: S, pace: Pace, first: Option<(List, Duration)>) -> Following {
+    pub(crate) fn start(client: Client, source: S, pace: Pace, first: Option<(List, Duration)>) -> Subscription {
         let shared = Shared::new(State { source: source.name(), ..State::default() });
         let (list, wait) = match first {
             Some((list, wait)) => (list, Some(wait)),
@@ -45,7 +45,7 @@ impl<S: Discover> Follower<S> {
             shared.lock().state.changed = Some(SystemTime::now());
         }
         let task = tokio::spawn(follower.run(wait.unwrap_or_default())).abort_handle();
-        Following { shared, task }
+        Subscription { shared, task }
     }
 
     async fn run(mut self, first_wait: Duration) {

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use futures_core::Stream;
 use tokio::sync::broadcast::{Receiver, Sender, error::RecvError};
 
-use crate::health::state::{Condition, telling};
+use crate::health::state::{ConnectionState, telling};
 use crate::policy::Row;
 
 /// A server became something else to us.
@@ -21,9 +21,9 @@ pub struct ServerEvent {
     /// The server, as it was configured.
     pub server: Arc<str>,
     /// What it was.
-    pub before: Condition,
-    /// What it is; [`Condition::Down`] says why.
-    pub after: Condition,
+    pub before: ConnectionState,
+    /// What it is; [`ConnectionState::Down`] says why.
+    pub after: ConnectionState,
     /// When.
     pub at: SystemTime,
     /// How many events before this one were lost, because they were not read in time.
@@ -35,7 +35,7 @@ pub struct ServerEvent {
 /// # Cancellation
 /// Dropping it ends the stream, and changes nothing else.
 #[must_use = "a stream does nothing unless it is polled"]
-pub struct Events {
+pub struct ServerEvents {
     next: Receive,
     missed: u64,
 }
@@ -47,7 +47,7 @@ fn receive(mut receiver: Receiver<ServerEvent>) -> Receive {
     Box::pin(async move { (receiver.recv().await, receiver) })
 }
 
-impl Events {
+impl ServerEvents {
     pub(crate) fn new(sender: &Sender<ServerEvent>) -> Self {
         Self { next: receive(sender.subscribe()), missed: 0 }
     }
@@ -61,7 +61,7 @@ impl Events {
     }
 }
 
-impl Stream for Events {
+impl Stream for ServerEvents {
     type Item = ServerEvent;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ServerEvent>> {
@@ -80,9 +80,9 @@ impl Stream for Events {
     }
 }
 
-impl fmt::Debug for Events {
+impl fmt::Debug for ServerEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Events").finish_non_exhaustive()
+        f.debug_struct("ServerEvents").finish_non_exhaustive()
     }
 }
 
@@ -96,7 +96,7 @@ const MOST_UNREAD: usize = 1024;
 
 /// Makes events of a server of what happens to its connections.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct HealthMonitor {
     server: Arc<str>,
     known: Mutex<Known>,
     row: Arc<Row>,
@@ -108,15 +108,15 @@ pub(crate) struct Watch {
 /// What is known of a server.
 #[derive(Debug)]
 struct Known {
-    connections: Vec<Condition>,
+    connections: Vec<ConnectionState>,
     /// What it was told to be.
-    told: Condition,
+    told: ConnectionState,
 }
 
-impl Watch {
+impl HealthMonitor {
     /// Of a server with so many connections, which is silent after so many timeouts.
     pub(crate) fn new(server: Arc<str>, connections: usize, limit: u32, sender: Sender<ServerEvent>) -> Self {
-        let known = Known { connections: vec![Condition::Idle; connections], told: Condition::Idle };
+        let known = Known { connections: vec![ConnectionState::Idle; connections], told: ConnectionState::Idle };
         Self { server, known: Mutex::new(known), row: Arc::default(), limit, sender }
     }
 
@@ -132,10 +132,10 @@ impl Watch {
     }
 
     /// A connection became something else; what is closed stays closed.
-    pub(crate) fn changed(&self, connection: usize, condition: Condition) {
+    pub(crate) fn changed(&self, connection: usize, condition: ConnectionState) {
         let mut known = self.known();
         match known.connections.get_mut(connection) {
-            Some(known) if *known != Condition::Closed => *known = condition,
+            Some(known) if *known != ConnectionState::Closed => *known = condition,
             _ => return,
         }
         self.tell(known);
@@ -164,7 +164,7 @@ impl Watch {
     /// until it was.
     fn tell(&self, mut known: MutexGuard<'_, Known>) {
         let place = telling(known.connections.iter(), self.is_silent());
-        let after = place.and_then(|place| known.connections.get(place)).unwrap_or(&Condition::Closed).clone();
+        let after = place.and_then(|place| known.connections.get(place)).unwrap_or(&ConnectionState::Closed).clone();
         if discriminant(&known.told) == discriminant(&after) {
             return;
         }
@@ -179,25 +179,25 @@ impl Watch {
 mod tests {
     use super::*;
 
-    fn down() -> Condition {
-        Condition::Down("reason".to_owned())
+    fn down() -> ConnectionState {
+        ConnectionState::Down("reason".to_owned())
     }
 
     #[tokio::test]
     async fn a_server_is_what_its_best_connection_is() {
         let sender = channel();
-        let mut events = Events::new(&sender);
-        let watch = Watch::new("a:1".into(), 2, 3, sender);
+        let mut events = ServerEvents::new(&sender);
+        let watch = HealthMonitor::new("a:1".into(), 2, 3, sender);
         for (connection, condition) in [
-            (0, Condition::Connecting),
-            (1, Condition::Connecting),
-            (0, Condition::Connected),
+            (0, ConnectionState::Connecting),
+            (1, ConnectionState::Connecting),
+            (0, ConnectionState::Connected),
             (1, down()),
             (1, down()),
             (0, down()),
-            (0, Condition::Closed),
-            (1, Condition::Closed),
-            (1, Condition::Connected),
+            (0, ConnectionState::Closed),
+            (1, ConnectionState::Closed),
+            (1, ConnectionState::Connected),
         ] {
             watch.changed(connection, condition);
         }
@@ -208,10 +208,10 @@ mod tests {
             seen.push((event.before, event.after));
         }
         let expected = [
-            (Condition::Idle, Condition::Connecting),
-            (Condition::Connecting, Condition::Connected),
-            (Condition::Connected, down()),
-            (down(), Condition::Closed),
+            (ConnectionState::Idle, ConnectionState::Connecting),
+            (ConnectionState::Connecting, ConnectionState::Connected),
+            (ConnectionState::Connected, down()),
+            (down(), ConnectionState::Closed),
         ];
         assert_eq!(seen, expected);
     }
@@ -219,11 +219,11 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_is_told_what_it_missed() {
         let sender = channel();
-        let mut events = Events::new(&sender);
-        let watch = Watch::new("a:1".into(), 1, 3, sender);
+        let mut events = ServerEvents::new(&sender);
+        let watch = HealthMonitor::new("a:1".into(), 1, 3, sender);
         for _ in 0..MOST_UNREAD {
             watch.changed(0, down());
-            watch.changed(0, Condition::Connected);
+            watch.changed(0, ConnectionState::Connected);
         }
         let first = events.next().await.unwrap();
         assert_eq!(first.missed, MOST_UNREAD as u64);

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::health::state::State;
+use crate::health::state::ServerStatus;
 use crate::policy::RoundTrip;
 use crate::proto::{Status, Tag};
 
 /// A server in numbers, as they were at one moment: see
-/// [`ServerHandle::gauges`](crate::server::handle::ServerHandle::gauges).
+/// [`ServerHandle::metrics`](crate::server::handle::ServerHandle::metrics).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Gauges {
+pub struct ServerMetrics {
     /// What the server is to us, since when and why.
-    pub state: State,
+    pub state: ServerStatus,
     /// How many connections it may have.
     pub connections: usize,
     /// How many of them are open and let requests through.
@@ -29,13 +29,13 @@ pub struct Gauges {
     /// How many connections were opened beside the first of each.
     pub reconnects: u64,
     /// What went wrong since the client began.
-    pub errors: Errors,
+    pub errors: ErrorCounts,
 }
 
 /// What went wrong with a server, counted by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Errors {
+pub struct ErrorCounts {
     /// Requests that were not answered in time.
     pub timeouts: u64,
     /// Requests in flight when their connection was lost.
@@ -53,7 +53,7 @@ pub struct Errors {
 /// The numbers of one connection; its link's lock guards them.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    pub(crate) errors: Errors,
+    pub(crate) errors: ErrorCounts,
     pub(crate) connects: u64,
     round_trip: RoundTrip,
     /// The request whose round trip is measured: one at a time, so that no other needs a clock.
@@ -109,7 +109,7 @@ impl Tally {
     }
 }
 
-impl Errors {
+impl ErrorCounts {
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             timeouts: self.timeouts + other.timeouts,

@@ -4,6 +4,6 @@ pub(crate) mod events;
 pub(crate) mod metrics;
 pub(crate) mod state;
 
-pub use events::{Events, ServerEvent};
-pub use metrics::{Errors, Gauges};
-pub use state::{Condition, State};
+pub use events::{ServerEvent, ServerEvents};
+pub use metrics::{ErrorCounts, ServerMetrics};
+pub use state::{ConnectionState, ServerStatus};

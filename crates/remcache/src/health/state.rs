@@ -7,9 +7,9 @@ use bytes::Bytes;
 /// The state of a server, and since when.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct State {
+pub struct ServerStatus {
     /// What the server is to us now.
-    pub condition: Condition,
+    pub condition: ConnectionState,
     /// Since when.
     pub since: SystemTime,
 }
@@ -21,7 +21,7 @@ pub struct State {
 /// when the [breaker](crate::config::Config::breaker) of one has opened, and none has heard of it since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Condition {
+pub enum ConnectionState {
     /// Nothing was asked yet, or the server closed an idle connection: the next request connects.
     Idle,
     /// A connection is being opened; requests wait for it.
@@ -34,7 +34,7 @@ pub enum Condition {
     Closed,
 }
 
-impl Condition {
+impl ConnectionState {
     /// Whether the server is known to be down.
     pub fn is_down(&self) -> bool {
         matches!(self, Self::Down(_))
@@ -63,8 +63,11 @@ impl Condition {
 }
 
 /// Which connection tells what their server is; one of a silent server that was given up, if there is.
-pub(crate) fn telling<'a>(conditions: impl Iterator<Item = &'a Condition> + Clone, is_silent: bool) -> Option<usize> {
-    let given_up = || conditions.clone().position(Condition::is_down);
+pub(crate) fn telling<'a>(
+    conditions: impl Iterator<Item = &'a ConnectionState> + Clone,
+    is_silent: bool,
+) -> Option<usize> {
+    let given_up = || conditions.clone().position(ConnectionState::is_down);
     let lowest = || conditions.clone().enumerate().min_by_key(|(_, condition)| condition.rank()).map(|(at, _)| at);
     is_silent.then(given_up).flatten().or_else(lowest)
 }
@@ -77,11 +80,11 @@ mod tests {
     #[track_caller]
     fn check(conditions: &str, expected: &str) {
         let condition = |letter| match letter {
-            'i' => Condition::Idle,
-            'c' => Condition::Connecting,
-            'o' => Condition::Connected,
-            'd' => Condition::Down("lost".to_owned()),
-            _ => Condition::Closed,
+            'i' => ConnectionState::Idle,
+            'c' => ConnectionState::Connecting,
+            'o' => ConnectionState::Connected,
+            'd' => ConnectionState::Down("lost".to_owned()),
+            _ => ConnectionState::Closed,
         };
         let conditions: Vec<_> = conditions.chars().map(condition).collect();
         let told = [false, true].map(|is_silent| conditions[telling(conditions.iter(), is_silent).unwrap()].clone());

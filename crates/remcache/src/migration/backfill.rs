@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::migration::builder::{Limit, ask};
 use crate::ops::builder::{Delete, Fetch, Store};
 use crate::proto::{Request, Ttl};
-use crate::result::{Change, Item};
+use crate::result::{Item, WriteOutcome};
 
 /// What became of bringing an item over.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ impl Migration {
         }
         let add = Request::add(&key[..], item.value.clone()).flags(item.flags).ttl(ttl);
         let (copied, cas) = match ask::<Store>(&self.new, &add, self.limit()).await {
-            Ok(Change::Made(cas)) => (Copied::There(Item { cas, ..item.clone() }), cas),
+            Ok(WriteOutcome::Applied(cas)) => (Copied::There(Item { cas, ..item.clone() }), cas),
             Ok(_) => {
                 self.tallies.overtaken.add(1);
                 return Copied::Overtaken;

@@ -15,7 +15,7 @@ use crate::migration::backfill::Copied;
 use crate::migration::builder::Limit;
 use crate::ops::multi_builder::Outcomes;
 use crate::proto::{CowBytes, Ttl};
-use crate::result::{Change, Item};
+use crate::result::{Item, WriteOutcome};
 
 type Results<T> = Vec<Result<T, Error>>;
 
@@ -103,7 +103,7 @@ impl Migration {
     ///
     /// # Cancellation
     /// What was sent may have been executed.
-    pub async fn delete_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, Change> {
+    pub async fn delete_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, WriteOutcome> {
         let keys: Vec<K> = keys.into_iter().collect();
         let slices: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
         let moving: Vec<usize> = (0..slices.len()).filter(|&place| !self.has_one_home(slices[place])).collect();
@@ -115,12 +115,12 @@ impl Migration {
         let deleted = self.new.delete_many(reached.iter().map(|&place| slices[place])).await;
         let mut deleted = deleted.into_iter().map(|(_, result)| result);
         let results = in_old.into_iter().map(|in_old| match (in_old?, deleted.next()) {
-            (true, Some(Ok(Change::NotFound))) => Ok(Change::Made(0)),
+            (true, Some(Ok(WriteOutcome::NotFound))) => Ok(WriteOutcome::Applied(0)),
             (true, Some(Err(error))) => Err(half_done(error)),
             (_, Some(outcome)) => outcome,
-            (_, None) => Ok(Change::NotFound),
+            (_, None) => Ok(WriteOutcome::NotFound),
         });
-        let results: Results<Change> = results.collect();
+        let results: Results<WriteOutcome> = results.collect();
         Outcomes::of(keys.into_iter().zip(results).collect())
     }
 
@@ -128,7 +128,7 @@ impl Migration {
     async fn forget_many(&self, keys: &[&[u8]], places: &[usize]) -> Vec<(usize, Result<bool, Error>)> {
         let deleted = self.old.delete_many(places.iter().map(|&place| keys[place])).await;
         let outcomes = deleted.into_iter().map(|(_, result)| result);
-        let was_there = |outcome| self.excuse(outcome).map(|change| change.is_some_and(Change::is_made));
+        let was_there = |outcome| self.excuse(outcome).map(|change| change.is_some_and(WriteOutcome::is_applied));
         places.iter().copied().zip(outcomes.map(was_there)).collect()
     }
 }
@@ -177,14 +177,14 @@ impl<K: AsRef<[u8]>, V: Send + Sync> SetMany<'_, K, V>
 where
     for<'r> &'r V: Into<CowBytes<'r>>,
 {
-    async fn run(self) -> Outcomes<K, Change> {
+    async fn run(self) -> Outcomes<K, WriteOutcome> {
         let Self { migration, items, ttl, flags, timeout } = self;
         let (keys, values): (Vec<K>, Vec<V>) = items.into_iter().unzip();
         let slices: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
         let stored = migration.new.set_many(slices.iter().copied().zip(values)).ttl(ttl).flags(flags);
         let stored = stored.timeout(timeout).await;
-        let mut results: Results<Change> = stored.into_iter().map(|(_, result)| result).collect();
-        let is_over = |result: &Result<Change, Error>| result.as_ref().map_or_else(ends_the_old_value, |_| true);
+        let mut results: Results<WriteOutcome> = stored.into_iter().map(|(_, result)| result).collect();
+        let is_over = |result: &Result<WriteOutcome, Error>| result.as_ref().map_or_else(ends_the_old_value, |_| true);
         let over = places(&results, |place, result| is_over(result) && !migration.has_one_home(slices[place]));
         for (place, forgotten) in migration.forget_many(&slices, &over).await {
             if let (Ok(_), Err(error)) = (&results[place], forgotten) {
@@ -201,7 +201,7 @@ where
     V: Send + Sync + 'a,
     for<'r> &'r V: Into<CowBytes<'r>>,
 {
-    type Output = Outcomes<K, Change>;
+    type Output = Outcomes<K, WriteOutcome>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {

@@ -59,16 +59,16 @@
 //!
 //! # How long a copy lives
 //!
-//! As long as the item has left, where the old servers tell it: on the meta wire, hence with
+//! As long as the item has left, where the old servers tell it: on the meta protocol, hence with
 //! [`protocol`](crate::config::Config::protocol) `meta`, or `auto` and memcached 1.6.18 or newer. That costs one
 //! more round trip for each copy. Times are whole seconds, so a copy may outlive its item by one.
 //!
-//! The binary and the text wire do not tell it. There a copy lives for
+//! The binary and the text protocol do not tell it. There a copy lives for
 //! [`backfill_ttl`](Migration::backfill_ttl), 5 minutes by default; after that the item is brought
 //! over anew, if the old placement still has it. An item may outlive its time by that much, and an
 //! item that is only read stays with the old servers.
 //!
-//! Where the program knows better, it says so with [`ttl_source`](Migration::ttl_source), on any wire.
+//! Where the program knows better, it says so with [`ttl_source`](Migration::ttl_source), on any protocol.
 //!
 //! # What is guaranteed
 //!
@@ -126,14 +126,14 @@ pub struct Migration {
     old: Client,
     new: Client,
     ttl: Arc<dyn TtlSource>,
-    old_away: OldAway,
+    old_away: OldUnavailable,
     tallies: Arc<Tallies>,
 }
 
 /// What it means that an old server cannot be asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum OldAway {
+pub enum OldUnavailable {
     /// The operation fails: whether the item is there is not known.
     #[default]
     Fail,
@@ -146,15 +146,15 @@ impl Migration {
     /// Moves from one placement to another.
     pub fn new(old: Client, new: Client) -> Self {
         let ttl = ttl::told_or(std::time::Duration::from_secs(300).into());
-        Self { old, new, ttl, old_away: OldAway::default(), tallies: Arc::default() }
+        Self { old, new, ttl, old_away: OldUnavailable::default(), tallies: Arc::default() }
     }
 
     /// How long copies live in the new placement whose time the old servers do not tell (default: 5
-    /// minutes): on the binary and the text wire, and if they cannot be asked.
+    /// minutes): on the binary and the text protocol, and if they cannot be asked.
     ///
     /// An item may outlive its time by as much. A shorter time makes items that are only read move
     /// again and again; with a longer one, or [`Ttl::Never`], they stay. With [`Ttl::Expired`] nothing
-    /// is copied, on any wire: fetches find what the old placement has, and changes that need an item
+    /// is copied, on any protocol: fetches find what the old placement has, and changes that need an item
     /// find none.
     #[must_use]
     pub fn backfill_ttl(self, ttl: impl Into<Ttl>) -> Self {
@@ -181,7 +181,7 @@ impl Migration {
 
     /// What it means that an old server cannot be asked (default: the operation fails).
     #[must_use]
-    pub fn when_old_is_away(self, old_away: OldAway) -> Self {
+    pub fn when_old_is_away(self, old_away: OldUnavailable) -> Self {
         Self { old_away, ..self }
     }
 

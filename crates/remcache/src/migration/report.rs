@@ -49,7 +49,7 @@ tallies! {
     /// Copies that failed: the new placement refused or could not be asked.
     failed;
     /// Questions to old servers that were away, and were taken for a miss: see
-    /// [`OldAway::Miss`](super::OldAway::Miss).
+    /// [`OldUnavailable::Miss`](super::OldUnavailable::Miss).
     old_away;
 }
 

@@ -1,28 +1,28 @@
 //! What each operation does in the two placements, and in which order.
 
-use super::{Migration, OldAway};
+use super::{Migration, OldUnavailable};
 use crate::error::{Error, ErrorKind};
 use crate::migration::backfill::{Copied, without_cas};
 use crate::migration::builder::{Limit, ask};
 use crate::ops::builder::{Count, Delete, Extend, Fetch, Kind, Store, Touch};
 use crate::proto::{Delivery, Operation, Request};
-use crate::result::{Change, Counter, Item};
+use crate::result::{Counter, Item, WriteOutcome};
 
 /// What an outcome says of the item that it is about.
 pub(crate) trait Outcome {
     /// There is no item.
     fn is_absent(&self) -> bool;
     /// The item was changed.
-    fn is_made(&self) -> bool;
+    fn is_applied(&self) -> bool;
 }
 
-impl Outcome for Change {
+impl Outcome for WriteOutcome {
     fn is_absent(&self) -> bool {
         // What cannot be appended to may also be too long; to look for it in the old placement is harmless.
         matches!(self, Self::NotFound | Self::NotStored)
     }
-    fn is_made(&self) -> bool {
-        Self::is_made(*self)
+    fn is_applied(&self) -> bool {
+        Self::is_applied(*self)
     }
 }
 
@@ -30,7 +30,7 @@ impl<T> Outcome for Option<T> {
     fn is_absent(&self) -> bool {
         self.is_none()
     }
-    fn is_made(&self) -> bool {
+    fn is_applied(&self) -> bool {
         self.is_some()
     }
 }
@@ -101,7 +101,7 @@ impl Migration {
         }
     }
 
-    pub(crate) async fn store(&self, request: &Request<'_>, limit: Limit) -> Result<Change, Error> {
+    pub(crate) async fn store(&self, request: &Request<'_>, limit: Limit) -> Result<WriteOutcome, Error> {
         match request.operation() {
             Operation::Add => self.add_item(request, limit).await,
             Operation::Set if request.condition() == 0 => self.set_item(request, limit).await,
@@ -110,7 +110,7 @@ impl Migration {
     }
 
     /// New first: there is no moment at which a reader finds nothing.
-    async fn set_item(&self, request: &Request<'_>, limit: Limit) -> Result<Change, Error> {
+    async fn set_item(&self, request: &Request<'_>, limit: Limit) -> Result<WriteOutcome, Error> {
         match ask::<Store>(&self.new, request, limit).await {
             Ok(change) => {
                 self.forget(request, limit).await.map_err(half_done)?;
@@ -126,26 +126,26 @@ impl Migration {
         }
     }
 
-    async fn add_item(&self, request: &Request<'_>, limit: Limit) -> Result<Change, Error> {
+    async fn add_item(&self, request: &Request<'_>, limit: Limit) -> Result<WriteOutcome, Error> {
         match self.ask_old::<Fetch>(&key_of(request, Request::get)?, limit).await? {
-            Some(Some(_)) => Ok(Change::Exists),
+            Some(Some(_)) => Ok(WriteOutcome::Exists),
             _ => ask::<Store>(&self.new, request, limit).await,
         }
     }
 
     /// Old first: a copy that is being made sees it, and is deleted by whoever makes it, or below.
-    pub(crate) async fn remove(&self, request: &Request<'_>, limit: Limit) -> Result<Change, Error> {
+    pub(crate) async fn remove(&self, request: &Request<'_>, limit: Limit) -> Result<WriteOutcome, Error> {
         if request.condition() != 0 {
             let item = self.fetch_quietly(request, limit).await?;
             match item {
-                None => return Ok(Change::NotFound),
-                Some(item) if item.cas != request.condition() => return Ok(Change::Exists),
+                None => return Ok(WriteOutcome::NotFound),
+                Some(item) if item.cas != request.condition() => return Ok(WriteOutcome::Exists),
                 Some(_) => {}
             }
         }
         let in_old = self.forget(request, limit).await?;
         match ask::<Delete>(&self.new, request, limit).await {
-            Ok(Change::NotFound) if in_old => Ok(Change::Made(0)),
+            Ok(WriteOutcome::NotFound) if in_old => Ok(WriteOutcome::Applied(0)),
             Err(error) if in_old => Err(half_done(error)),
             outcome => outcome,
         }
@@ -163,11 +163,11 @@ impl Migration {
         }
     }
 
-    pub(crate) async fn extend(&self, request: &Request<'_>, limit: Limit) -> Result<Change, Error> {
+    pub(crate) async fn extend(&self, request: &Request<'_>, limit: Limit) -> Result<WriteOutcome, Error> {
         self.change::<Extend>(request, request, limit).await
     }
 
-    pub(crate) async fn touch_item(&self, request: &Request<'_>, limit: Limit) -> Result<Change, Error> {
+    pub(crate) async fn touch_item(&self, request: &Request<'_>, limit: Limit) -> Result<WriteOutcome, Error> {
         self.change::<Touch>(request, request, limit).await
     }
 
@@ -195,7 +195,7 @@ impl Migration {
             self.settle(request, limit).await?;
             outcome = ask::<K>(&self.new, request, limit).await?;
         }
-        if outcome.is_made() {
+        if outcome.is_applied() {
             self.follow(request, limit).await.map_err(half_done)?;
         }
         Ok(outcome)
@@ -231,7 +231,7 @@ impl Migration {
     /// Deletes an item from the old placement; whether there was one.
     pub(crate) async fn forget(&self, request: &Request<'_>, limit: Limit) -> Result<bool, Error> {
         let deleted = self.ask_old::<Delete>(&key_of(request, Request::delete)?, limit).await?;
-        Ok(deleted.is_some_and(Change::is_made))
+        Ok(deleted.is_some_and(WriteOutcome::is_applied))
     }
 
     /// Asks the old placement; `None` if it is away and that is to count as a miss.
@@ -247,7 +247,7 @@ impl Migration {
     pub(crate) fn excuse<T>(&self, answer: Result<T, Error>) -> Result<Option<T>, Error> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
-            Err(error) if self.old_away == OldAway::Miss && error.is_unavailable() => {
+            Err(error) if self.old_away == OldUnavailable::Miss && error.is_unavailable() => {
                 self.tallies.old_away.add(1);
                 Ok(None)
             }

@@ -10,7 +10,7 @@ use crate::result::Item;
 
 /// Tells how long an item has to live that is brought over; [`Ttl::Expired`] leaves it where it is.
 ///
-/// A function of key and item is one. What has to ask the old placement implements the trait: a wire
+/// A function of key and item is one. What has to ask the old placement implements the trait: a protocol
 /// that tells the time left makes copies exact.
 pub trait TtlSource: Send + Sync + 'static {
     /// The time to live of a copy.
@@ -33,7 +33,7 @@ impl<F: Fn(&[u8], &Item) -> Ttl + Send + Sync + 'static> TtlSource for F {
     }
 }
 
-/// What the old server tells; where its wire cannot, the same for all.
+/// What the old server tells; where its protocol cannot, the same for all.
 pub(crate) fn told_or(otherwise: Ttl) -> Arc<dyn TtlSource> {
     Arc::new(Told { otherwise })
 }

@@ -14,7 +14,7 @@ use crate::ops::inspection::Inspection;
 use crate::proto::{CowBytes, Reply, Request, Ttl};
 use crate::recipes;
 use crate::result as outcome;
-use crate::result::{Change, Counter, Item};
+use crate::result::{Counter, Item, WriteOutcome};
 
 /// An operation on its way: set its options, then await it.
 ///
@@ -22,7 +22,7 @@ use crate::result::{Change, Counter, Item};
 /// What went wrong, as an [`Error`]; what the server decided is a value.
 ///
 /// # Cancellation
-/// Dropping it changes nothing on the wire: the reply is read and thrown away. An operation that
+/// Dropping it does not cancel the request: its reply is read and discarded. An operation that
 /// was polled once may have been executed.
 #[must_use = "an operation does nothing unless it is awaited"]
 pub struct Command<'a, K: Kind> {
@@ -63,13 +63,13 @@ kinds! {
     /// Fetches: the item, or `None` for a miss.
     Fetch -> Option<Item> = outcome::item;
     /// Stores: with flags, a time to live and a condition.
-    Store -> Change = outcome::change;
+    Store -> WriteOutcome = outcome::change;
     /// Appends and prepends: with a condition.
-    Extend -> Change = outcome::change;
+    Extend -> WriteOutcome = outcome::change;
     /// Deletes: with a condition.
-    Delete -> Change = outcome::change;
+    Delete -> WriteOutcome = outcome::change;
     /// Gives a new time to live.
-    Touch -> Change = outcome::change;
+    Touch -> WriteOutcome = outcome::change;
     /// Counts: with a number to start from.
     Count -> Option<Counter> = outcome::counter;
     /// Asks what is known about an item.
@@ -147,7 +147,7 @@ impl Command<'_, Delete> {
     /// stored by [`fetch`](crate::client::Client::fetch).
     ///
     /// The tombstone is an item without bytes, of flags that [`Item::is_mark`](crate::result::Item::is_mark)
-    /// knows, on every wire. It is stored whether or not there was an item, and a set replaces it. Servers
+    /// knows, on every protocol. It is stored whether or not there was an item, and a set replaces it. Servers
     /// count whole seconds, and it may end up to one second early.
     ///
     /// ```
@@ -157,7 +157,7 @@ impl Command<'_, Delete> {
     /// use std::time::Duration;
     ///
     /// client.delete("user:42").tombstone(Duration::from_secs(5)).await?;
-    /// assert!(!client.add("user:42", "late").await?.is_made());
+    /// assert!(!client.add("user:42", "late").await?.is_applied());
     /// # Ok(()) }
     /// ```
     pub fn tombstone(self, ttl: Duration) -> Self {

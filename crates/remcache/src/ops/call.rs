@@ -24,7 +24,7 @@ use crate::server::Server;
 /// A request on its way; awaiting it gives its [`Reply`], whatever that is.
 ///
 /// # Cancellation
-/// Dropping it changes nothing on the wire: the reply is read and thrown away. A request that was
+/// Dropping it does not cancel the request: its reply is read and discarded. A request that was
 /// polled once may have been executed.
 #[must_use = "a call does nothing unless it is awaited"]
 pub struct Call<'a> {

@@ -18,13 +18,13 @@ use crate::server::batch::{Lane, Work};
 /// Many requests on their way; awaiting it gives a [`Reply`] to each, in the order of the requests.
 ///
 /// They are sent as [`Many`](crate::ops::multi_builder::Many) sends its keys: as pipelined runs, questions aloud and
-/// changes quietly where the wire has it, some thousands in flight for each server at most. A change
+/// changes quietly where the protocol has it, some thousands in flight for each server at most. A change
 /// that was made quietly is told without its CAS value.
 ///
 /// The deadline counts from the last reply: a call takes as long as replies keep coming.
 ///
 /// # Cancellation
-/// Dropping the future changes nothing on the wire. What was sent may have been executed.
+/// Dropping the future does not cancel the request. What was sent may have been executed.
 #[must_use = "a call does nothing unless it is awaited"]
 pub struct CallMany<'a> {
     target: Target<'a>,
@@ -113,7 +113,7 @@ async fn assign(client: &Client, requests: &AsTheyAre<'_>, timeout: Duration) ->
     lanes
 }
 
-/// A time to live as the wire can say it.
+/// A time to live as the protocol can say it.
 fn resolved(request: Request<'_>) -> Request<'_> {
     if request.needs_clock() { request.resolve_ttl(SystemTime::now) } else { request }
 }

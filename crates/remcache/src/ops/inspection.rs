@@ -33,7 +33,7 @@ impl Client {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let server = remcache_server::Server::start().await?;
-    /// # let config = remcache::Config::new().protocol(remcache::config::Protocol::Meta);
+    /// # let config = remcache::Config::new().protocol(remcache::config::ProtocolSetting::Meta);
     /// # let client = remcache::Client::with_config([server.address()], config)?;
     /// client.set("Hello", "World").await?;
     /// if let Some(inspection) = client.inspect("Hello").await? {
@@ -43,7 +43,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] unless the server is asked on the meta wire
+    /// [`ErrorKind::Unsupported`] unless the server is asked on the meta protocol
     /// (`protocol=meta`, or `auto` with memcached 1.6.18 or newer). See [`ErrorKind`].
     ///
     /// # Cancellation
@@ -54,7 +54,7 @@ impl Client {
 
     /// Whether there is an item.
     ///
-    /// On the meta wire the value stays with the server, and the question counts as no access. On the
+    /// On the meta protocol the value stays with the server, and the question counts as no access. On the
     /// others the item is fetched, which counts as one, and its value is dropped.
     ///
     /// # Errors

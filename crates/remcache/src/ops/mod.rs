@@ -16,4 +16,4 @@ pub use multi_builder::{
     CountMany, DeleteMany, Entry, ExtendMany, FetchMany, KeyNumber, KeyOnly, KeyValue, Many, Outcomes, StoreMany,
     TouchMany,
 };
-pub use reply_stream::Replies;
+pub use reply_stream::ReplyStream;

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::ops::builder::{Count, Delete, Extend, Fetch, Kind, Store, Touch};
 use crate::proto::{CowBytes, Reply, Request, Ttl};
 use crate::result as outcome;
-use crate::result::Change;
+use crate::result::WriteOutcome;
 use crate::routing::multi_router as routed_many;
 use crate::routing::multi_router::Told;
 use crate::server::batch as lane;
@@ -34,7 +34,7 @@ use crate::server::batch::{Lane, Work};
 /// the same timeout. Such calls are not hedged, nor repeated at the same server.
 ///
 /// # Cancellation
-/// Dropping the future changes nothing on the wire. What was sent may have been executed.
+/// Dropping the future does not cancel the request. What was sent may have been executed.
 #[must_use = "an operation does nothing unless it is awaited"]
 pub struct Many<'a, N, Q> {
     client: &'a Client,
@@ -405,15 +405,15 @@ impl<K, T> Outcomes<K, Option<T>> {
     }
 }
 
-impl<K> Outcomes<K, Change> {
+impl<K> Outcomes<K, WriteOutcome> {
     /// The keys whose change was made.
     pub fn made(&self) -> impl Iterator<Item = &K> {
-        self.iter().filter_map(|(key, result)| result.is_ok_and(|change| change.is_made()).then_some(key))
+        self.iter().filter_map(|(key, result)| result.is_ok_and(|change| change.is_applied()).then_some(key))
     }
 
     /// The keys whose change the server refused, each with how.
-    pub fn refused(&self) -> impl Iterator<Item = (&K, Change)> {
-        self.iter().filter_map(|(key, result)| Some((key, *result.ok()?))).filter(|(_, change)| !change.is_made())
+    pub fn refused(&self) -> impl Iterator<Item = (&K, WriteOutcome)> {
+        self.iter().filter_map(|(key, result)| Some((key, *result.ok()?))).filter(|(_, change)| !change.is_applied())
     }
 }
 

@@ -26,9 +26,9 @@ use crate::server::Server;
 /// another server's would be no continuation.
 ///
 /// # Cancellation
-/// Dropping it changes nothing on the wire: what is still to come is read and thrown away.
+/// Dropping it does not cancel the request: what is still to come is read and thrown away.
 #[must_use = "a stream does nothing unless it is polled"]
-pub struct Replies {
+pub struct ReplyStream {
     request: Request<'static>,
     server: Result<Arc<Server>, Reply>,
     lane: usize,
@@ -47,7 +47,7 @@ enum Progress {
     Ended,
 }
 
-impl Replies {
+impl ReplyStream {
     /// The replies of one server.
     pub(crate) fn of_server(server: Result<Arc<Server>, Reply>, request: Request<'static>) -> Self {
         let server = cluster::check_sharing(&request).and(server);
@@ -119,7 +119,7 @@ impl Replies {
     }
 }
 
-impl Stream for Replies {
+impl Stream for ReplyStream {
     type Item = Reply;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Reply>> {
@@ -153,7 +153,7 @@ impl Stream for Replies {
     }
 }
 
-impl Drop for Replies {
+impl Drop for ReplyStream {
     fn drop(&mut self) {
         if let (Ok(server), Progress::InFlight(flight)) = (&self.server, &self.progress) {
             server.link(self.lane).abandon(*flight);
@@ -161,8 +161,8 @@ impl Drop for Replies {
     }
 }
 
-impl fmt::Debug for Replies {
+impl fmt::Debug for ReplyStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replies").field("request", &self.request).finish_non_exhaustive()
+        f.debug_struct("ReplyStream").field("request", &self.request).finish_non_exhaustive()
     }
 }

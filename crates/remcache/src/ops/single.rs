@@ -65,7 +65,7 @@ impl Client {
     /// # let client = remcache::Client::new([server.address()])?;
     /// use std::time::Duration;
     /// let change = client.set("Hello", "World").ttl(Duration::from_secs(600)).await?;
-    /// assert!(change.is_made());
+    /// assert!(change.is_applied());
     /// # Ok(()) }
     /// ```
     ///
@@ -80,7 +80,7 @@ impl Client {
     }
 
     /// Stores an item if it is still the one with this CAS value; else the change is
-    /// [`Exists`](crate::result::Change::Exists), or [`NotFound`](crate::result::Change::NotFound) if it is gone.
+    /// [`Exists`](crate::result::WriteOutcome::Exists), or [`NotFound`](crate::result::WriteOutcome::NotFound) if it is gone.
     ///
     /// It is [`set`](Client::set) with `.cas(…)`, but that 0 is no item's CAS value here, and no condition
     /// there.
@@ -91,8 +91,8 @@ impl Client {
     /// # let client = remcache::Client::new([server.address()])?;
     /// client.set("Hello", "World").await?;
     /// let item = client.get("Hello").await?.ok_or("it is there")?;
-    /// assert!(client.compare_and_swap("Hello", "you", item.cas).await?.is_made());
-    /// assert_eq!(client.compare_and_swap("Hello", "late", item.cas).await?, remcache::Change::Exists);
+    /// assert!(client.compare_and_swap("Hello", "you", item.cas).await?.is_applied());
+    /// assert_eq!(client.compare_and_swap("Hello", "late", item.cas).await?, remcache::WriteOutcome::Exists);
     /// # Ok(()) }
     /// ```
     ///
@@ -108,18 +108,18 @@ impl Client {
         value: impl Into<CowBytes<'a>>,
         cas: u64,
     ) -> Command<'a, Store> {
-        // To the wire 0 is no condition; the last number is none that a server gets to.
+        // To the protocol 0 is no condition; the last number is none that a server gets to.
         self.set(key, value).cas(if cas == 0 { u64::MAX } else { cas })
     }
 
-    /// Stores an item if there is none; else the change is [`Exists`](crate::result::Change::Exists).
+    /// Stores an item if there is none; else the change is [`Exists`](crate::result::WriteOutcome::Exists).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let server = remcache_server::Server::start().await?;
     /// # let client = remcache::Client::new([server.address()])?;
-    /// assert!(client.add("Hello", "World").await?.is_made());
-    /// assert_eq!(client.add("Hello", "again").await?, remcache::Change::Exists);
+    /// assert!(client.add("Hello", "World").await?.is_applied());
+    /// assert_eq!(client.add("Hello", "again").await?, remcache::WriteOutcome::Exists);
     /// # Ok(()) }
     /// ```
     ///
@@ -133,13 +133,13 @@ impl Client {
         Command::new(self.call(Request::add(key, value)))
     }
 
-    /// Stores an item if there is one; else the change is [`NotFound`](crate::result::Change::NotFound).
+    /// Stores an item if there is one; else the change is [`NotFound`](crate::result::WriteOutcome::NotFound).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let server = remcache_server::Server::start().await?;
     /// # let client = remcache::Client::new([server.address()])?;
-    /// assert_eq!(client.replace("absent", "x").await?, remcache::Change::NotFound);
+    /// assert_eq!(client.replace("absent", "x").await?, remcache::WriteOutcome::NotFound);
     /// # Ok(()) }
     /// ```
     ///
@@ -160,8 +160,8 @@ impl Client {
     /// # let server = remcache_server::Server::start().await?;
     /// # let client = remcache::Client::new([server.address()])?;
     /// client.set("log", "one").await?;
-    /// assert!(client.append("log", " two").await?.is_made());
-    /// assert_eq!(client.append("absent", "x").await?, remcache::Change::NotStored);
+    /// assert!(client.append("log", " two").await?.is_applied());
+    /// assert_eq!(client.append("absent", "x").await?, remcache::WriteOutcome::NotStored);
     /// # Ok(()) }
     /// ```
     ///
@@ -182,7 +182,7 @@ impl Client {
     /// # let server = remcache_server::Server::start().await?;
     /// # let client = remcache::Client::new([server.address()])?;
     /// client.set("log", "two").await?;
-    /// assert!(client.prepend("log", "one ").await?.is_made());
+    /// assert!(client.prepend("log", "one ").await?.is_applied());
     /// # Ok(()) }
     /// ```
     ///
@@ -202,7 +202,7 @@ impl Client {
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let server = remcache_server::Server::start().await?;
     /// # let client = remcache::Client::new([server.address()])?;
-    /// assert_eq!(client.delete("absent").await?, remcache::Change::NotFound);
+    /// assert_eq!(client.delete("absent").await?, remcache::WriteOutcome::NotFound);
     /// # Ok(()) }
     /// ```
     ///
@@ -266,7 +266,7 @@ impl Client {
     /// # let server = remcache_server::Server::start().await?;
     /// # let client = remcache::Client::new([server.address()])?;
     /// use std::time::Duration;
-    /// assert!(!client.touch("absent", Duration::from_secs(60)).await?.is_made());
+    /// assert!(!client.touch("absent", Duration::from_secs(60)).await?.is_applied());
     /// # Ok(()) }
     /// ```
     ///

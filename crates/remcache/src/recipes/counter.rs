@@ -1,9 +1,9 @@
-//! Counters that begin by themselves, on every wire.
+//! Counters that begin by themselves, on every protocol.
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
-use crate::proto::{Ttl, Wire};
-use crate::result::{Change, Counter};
+use crate::proto::{Protocol, Ttl};
+use crate::result::{Counter, WriteOutcome};
 
 /// After so many tries a key is too busy for this.
 const TRIES: u32 = 64;
@@ -13,7 +13,7 @@ impl Client {
     ///
     /// The time to live of a counter that is there stays as it is, so that this counts what happens in
     /// a window of time. It is [`increment`](Client::increment) with `initial` and `ttl`, which the text
-    /// wire cannot say; there the counter is added when there is none to raise.
+    /// protocol cannot say; there the counter is added when there is none to raise.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,7 +28,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if, on the text wire, the counter came and went between each of 64 tries.
+    /// [`ErrorKind::Conflict`] if, on the text protocol, the counter came and went between each of 64 tries.
     /// See [`ErrorKind`]: what may have been counted is not counted again.
     ///
     /// # Cancellation
@@ -41,7 +41,7 @@ impl Client {
         ttl: impl Into<Ttl>,
     ) -> Result<Counter, Error> {
         let (key, ttl) = (key.as_ref(), ttl.into());
-        if self.wire_of(key) != Some(Wire::Text) {
+        if self.protocol_of(key) != Some(Protocol::Text) {
             match self.increment(key, delta).initial(initial).ttl(ttl).await {
                 Ok(Some(counter)) => return Ok(counter),
                 Ok(None) => {}
@@ -53,7 +53,7 @@ impl Client {
             if let Some(counter) = self.increment(key, delta).await? {
                 return Ok(counter);
             }
-            if let Change::Made(cas) = self.add(key, initial.to_string()).ttl(ttl).await? {
+            if let WriteOutcome::Applied(cas) = self.add(key, initial.to_string()).ttl(ttl).await? {
                 return Ok(Counter { value: initial, cas });
             }
         }

@@ -12,20 +12,20 @@ use crate::error::{Error, ErrorKind};
 ///    │   shown             │ shown, and reloaded by one          │ loaded, and waited for
 /// ```
 ///
-/// The wire counts whole seconds, and so do these: fractions are rounded up.
+/// The protocol counts whole seconds, and so do these: fractions are rounded up.
 ///
 /// ```
 /// use std::time::Duration;
-/// use remcache::recipes::Freshness;
+/// use remcache::recipes::FetchPolicy;
 ///
-/// let freshness = Freshness::new(Duration::from_secs(300))
+/// let freshness = FetchPolicy::new(Duration::from_secs(300))
 ///     .refresh_ahead(Duration::from_secs(30))
 ///     .stale_for(Duration::from_secs(600))
 ///     .negative(Duration::from_secs(10));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "it is given to `fetch`"]
-pub struct Freshness {
+pub struct FetchPolicy {
     pub(crate) ttl: Duration,
     pub(crate) refresh_ahead: Duration,
     pub(crate) stale_for: Duration,
@@ -34,7 +34,7 @@ pub struct Freshness {
     pub(crate) wait: Duration,
 }
 
-impl Freshness {
+impl FetchPolicy {
     /// Values that are fresh for so long.
     pub fn new(ttl: Duration) -> Self {
         Self {
@@ -112,7 +112,7 @@ impl Freshness {
     }
 }
 
-impl From<Duration> for Freshness {
+impl From<Duration> for FetchPolicy {
     fn from(ttl: Duration) -> Self {
         Self::new(ttl)
     }
@@ -128,20 +128,20 @@ mod tests {
 
     #[test]
     fn a_value_is_due_when_the_time_that_it_has_left_says_so() {
-        let freshness = Freshness::new(seconds(100)).refresh_ahead(seconds(10)).stale_for(seconds(50));
+        let freshness = FetchPolicy::new(seconds(100)).refresh_ahead(seconds(10)).stale_for(seconds(50));
         assert_eq!((freshness.kept_for(), freshness.due_below()), (seconds(150), seconds(60)));
         assert_eq!(freshness.due_after(), seconds(90));
-        assert_eq!(Freshness::new(seconds(100)).due_below(), Duration::ZERO);
-        assert_eq!(Freshness::new(seconds(3)).refresh_ahead(Duration::from_millis(500)).due_below(), seconds(1));
-        assert_eq!(Freshness::new(Duration::MAX).stale_for(Duration::MAX).kept_for(), Duration::MAX);
+        assert_eq!(FetchPolicy::new(seconds(100)).due_below(), Duration::ZERO);
+        assert_eq!(FetchPolicy::new(seconds(3)).refresh_ahead(Duration::from_millis(500)).due_below(), seconds(1));
+        assert_eq!(FetchPolicy::new(Duration::MAX).stale_for(Duration::MAX).kept_for(), Duration::MAX);
     }
 
     #[test]
     fn what_cannot_work_is_refused() {
-        let good = Freshness::new(seconds(10));
+        let good = FetchPolicy::new(seconds(10));
         assert!(good.refresh_ahead(seconds(9)).negative(seconds(1)).check().is_ok());
         for bad in [
-            Freshness::new(Duration::ZERO),
+            FetchPolicy::new(Duration::ZERO),
             good.refresh_ahead(seconds(10)),
             good.negative(Duration::ZERO),
             good.lease(Duration::ZERO),

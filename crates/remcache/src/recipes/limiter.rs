@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
-use crate::recipes::on_unavailable::WhenAway;
+use crate::recipes::on_unavailable::OnUnavailable;
 use crate::result::Item;
 
 /// So much in so long, counted for the whole fleet in the cache.
@@ -39,7 +39,7 @@ pub struct Limiter {
     client: Client,
     prefix: Arc<[u8]>,
     rule: Rule,
-    when_away: WhenAway,
+    when_away: OnUnavailable,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,7 @@ pub struct Decision {
     pub remaining: u64,
     /// How long to wait until it may be done, if nobody else does; zero if it may be done now.
     pub retry_after: Duration,
-    /// Whether it was counted; `false` if the cache was away and the limiter is [open](WhenAway::Open).
+    /// Whether it was counted; `false` if the cache was away and the limiter is [open](OnUnavailable::FailOpen).
     pub is_counted: bool,
 }
 
@@ -78,7 +78,7 @@ impl Limiter {
 
     fn new(client: &Client, name: &[u8], rule: Rule) -> Self {
         let prefix = [name, b":"].concat().into();
-        Self { client: client.clone(), prefix, rule, when_away: WhenAway::Open }
+        Self { client: client.clone(), prefix, rule, when_away: OnUnavailable::FailOpen }
     }
 
     /// How much may be done at once (default: the limit); of [`gcra`](Limiter::gcra) alone.
@@ -90,9 +90,9 @@ impl Limiter {
         self
     }
 
-    /// What to say when the cache cannot be asked (default: [`Open`](WhenAway::Open)).
+    /// What to say when the cache cannot be asked (default: [`Open`](OnUnavailable::FailOpen)).
     #[must_use]
-    pub fn when_away(self, when_away: WhenAway) -> Self {
+    pub fn when_away(self, when_away: OnUnavailable) -> Self {
         Self { when_away, ..self }
     }
 
@@ -101,7 +101,7 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::InvalidArguments`] if the limit, burst, window or period is zero;
     /// [`ErrorKind::Conflict`] if, for GCRA, others were faster each of 64 times; that the cache is
-    /// away if the limiter is [closed](WhenAway::Closed) then. See [`ErrorKind`].
+    /// away if the limiter is [closed](OnUnavailable::FailClosed) then. See [`ErrorKind`].
     ///
     /// # Cancellation
     /// It may have been counted.
@@ -134,7 +134,9 @@ impl Limiter {
             }
         };
         match decision {
-            Err(error) if error.is_unavailable() && self.when_away == WhenAway::Open => Ok(Decision::UNCOUNTED),
+            Err(error) if error.is_unavailable() && self.when_away == OnUnavailable::FailOpen => {
+                Ok(Decision::UNCOUNTED)
+            }
             decision => decision,
         }
     }
@@ -172,7 +174,7 @@ impl Limiter {
                 Some(item) => self.client.compare_and_swap(key, value, item.cas).ttl(ttl).await?,
                 None => self.client.add(key, value).ttl(ttl).await?,
             };
-            if change.is_made() {
+            if change.is_applied() {
                 return Ok(decision);
             }
         }

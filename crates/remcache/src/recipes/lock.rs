@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::{Client, after};
 use crate::error::{Error, ErrorKind};
-use crate::recipes::on_unavailable::WhenAway;
+use crate::recipes::on_unavailable::OnUnavailable;
 use crate::recipes::ownership::Claim;
 
 impl Client {
@@ -41,24 +41,24 @@ impl Client {
     ///
     /// # Cancellation
     /// What was locked is unlocked.
-    pub fn lock(&self, key: impl AsRef<[u8]>, ttl: Duration) -> Locking<'_> {
+    pub fn lock(&self, key: impl AsRef<[u8]>, ttl: Duration) -> LockBuilder<'_> {
         let key = key.as_ref().to_vec();
-        Locking { client: self, key, ttl, wait: Duration::ZERO, when_away: WhenAway::Closed }
+        LockBuilder { client: self, key, ttl, wait: Duration::ZERO, when_away: OnUnavailable::FailClosed }
     }
 }
 
 /// A lock that is asked for: set its options, then await it.
 #[derive(Clone, Debug)]
 #[must_use = "a lock is not taken unless it is awaited"]
-pub struct Locking<'a> {
+pub struct LockBuilder<'a> {
     client: &'a Client,
     key: Vec<u8>,
     ttl: Duration,
     wait: Duration,
-    when_away: WhenAway,
+    when_away: OnUnavailable,
 }
 
-impl Locking<'_> {
+impl LockBuilder<'_> {
     /// How long to wait while others hold the lock (default: not at all).
     ///
     /// It is tried at random times that grow to a fifth of a second; there is no queue.
@@ -66,10 +66,10 @@ impl Locking<'_> {
         Self { wait, ..self }
     }
 
-    /// What to do when the cache cannot be asked (default: [`Closed`](WhenAway::Closed), which is the error).
+    /// What to do when the cache cannot be asked (default: [`Closed`](OnUnavailable::FailClosed), which is the error).
     ///
-    /// [`Open`](WhenAway::Open) gives a lock that holds nothing, and has no fencing token.
-    pub fn when_away(self, when_away: WhenAway) -> Self {
+    /// [`Open`](OnUnavailable::FailOpen) gives a lock that holds nothing, and has no fencing token.
+    pub fn when_away(self, when_away: OnUnavailable) -> Self {
         Self { when_away, ..self }
     }
 
@@ -80,7 +80,7 @@ impl Locking<'_> {
             match Claim::take(self.client, &self.key, FLAGS, self.ttl).await {
                 Ok(Some(claim)) => return Ok(Some(Lock::held(claim, self.ttl))),
                 Ok(None) => {}
-                Err(error) if error.is_unavailable() && self.when_away == WhenAway::Open => {
+                Err(error) if error.is_unavailable() && self.when_away == OnUnavailable::FailOpen => {
                     return Ok(Some(Lock::assumed(self.key, self.ttl)));
                 }
                 Err(error) => return Err(error),
@@ -95,7 +95,7 @@ impl Locking<'_> {
     }
 }
 
-impl<'a> IntoFuture for Locking<'a> {
+impl<'a> IntoFuture for LockBuilder<'a> {
     type Output = Result<Option<Lock>, Error>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
@@ -124,7 +124,7 @@ impl Lock {
     }
 
     /// A number that is higher for each later holder; `None` if the cache was away and the lock is
-    /// [assumed](WhenAway::Open).
+    /// [assumed](OnUnavailable::FailOpen).
     ///
     /// Give it to whatever is written under the lock, and have that refuse a number below one that it
     /// has seen: so a holder that was asleep while its lock ended does no harm. It is the CAS value of

@@ -1,4 +1,4 @@
-//! What people want of a cache beyond single commands, built from commands of every wire.
+//! What people want of a cache beyond single commands, built from commands of every protocol.
 //!
 //! | verb | binary | meta | text |
 //! |---|---|---|---|
@@ -24,15 +24,15 @@
 //!
 //! [`Client::fetch`](crate::client::Client::fetch) gets a value from the cache, or else from a loader.
 //! [`Cache::fetch`](crate::cache::Cache::fetch) is the same for values of one type, and
-//! [`blocking::Client::fetch`](crate::blocking::Client::fetch) for threads. [`Freshness`] says what is
+//! [`blocking::Client::fetch`](crate::blocking::Client::fetch) for threads. [`FetchPolicy`] says what is
 //! fresh enough.
 //!
 //! - **One loader.** Of all who miss a value, in one process and in all of them, one loads it; the others
-//!   wait for that, up to [`Freshness::wait`], and load by themselves then.
+//!   wait for that, up to [`FetchPolicy::wait`], and load by themselves then.
 //! - **Nobody waits for a value that is there.** One that is due is shown to everybody, and reloaded in a
 //!   task of its own, one in the fleet.
 //! - **A loader that leaves frees the others at once**: it failed, panicked, or its caller was dropped.
-//!   That of a process that died is replaced when its [lease](Freshness::lease) ends.
+//!   That of a process that died is replaced when its [lease](FetchPolicy::lease) ends.
 //! - **Nothing is undone.** A key that is deleted, set, buried or invalidated while its value is loaded
 //!   keeps what was done: the loaded value goes to those who asked before, and is not stored.
 //! - **The cache is no reason to fail.** Where it is away the loader runs, in one process one at a time.
@@ -48,39 +48,39 @@
 //! | flags | value | is | other readers |
 //! |---|---|---|---|
 //! | `0x72657f00` | 32 hexadecimal digits | a placeholder: its owner is loading | see a hit with these flags; those that check flags refuse it |
-//! | `0x72657f01` | empty | the loader found nothing, and [`Freshness::negative`] keeps that | the same |
+//! | `0x72657f01` | empty | the loader found nothing, and [`FetchPolicy::negative`] keeps that | the same |
 //! | `0x72657f02` | empty | a tombstone | the same |
 //! | `0x72657f03` | a hash and a time | a companion, under the key and `~fetch`: when the value is due | never ask for it |
 //!
 //! [`Item::is_mark`](crate::result::Item::is_mark) tells the first three from values, and
 //! [`Cache::get`](crate::cache::Cache::get) takes them for misses.
 //!
-//! ## How fetch works on each wire
+//! ## How fetch works on each protocol
 //!
 //! **The lease of a missing value is the item itself.** It is added under the key, so that one of many
 //! succeeds, and the loaded value replaces it by its CAS value. Whatever is done to the key meanwhile, by
 //! whatever program, changes or removes the item, and with it the right to store. A lock under another
 //! key would not notice a delete.
 //!
-//! It is the same on each wire, so programs on different wires respect each other's leases. On the meta
-//! wire the server could create the placeholder on a miss (`mg … N`); but its flags are 0 and its value is
+//! It is the same on each protocol, so programs on different protocols respect each other's leases. On the meta
+//! protocol the server could create the placeholder on a miss (`mg … N`); but its flags are 0 and its value is
 //! empty, so that any other reader takes it for an empty value, and a look that is dropped before its
 //! reply would leave a lease to nobody. Placeholders that other clients have created so are waited for.
 //!
-//! **A value that is due** stays where it is, for plain gets too. On the meta wire the server knows the
+//! **A value that is due** stays where it is, for plain gets too. On the meta protocol the server knows the
 //! time that it has left, and tells one of those who ask that it has won (`R`, and `I` for what was
 //! invalidated). It never tells another one; so whoever sees that somebody has won looks again when the
 //! lease must be over, and takes it over by the CAS value. A plain [`get`](crate::client::Client::get) of an
 //! invalidated item can be the one who wins; then the reload begins that much later.
 //!
-//! The other wires do not tell the time, so a companion beside the value does: an item with the hash of
+//! The other protocols do not tell the time, so a companion beside the value does: an item with the hash of
 //! the value that it is about, and the time when that is due, by the clocks of those who fetch. Who
 //! changes it first, by its CAS value, to "due when my lease ends" reloads the value. A companion that is
 //! lost, evicted or of another value says nothing: the value is shown until it is gone, and reloaded then.
 //! It costs a second get with each look, in the same write.
 //!
-//! Programs that share keys with values that are due should speak the same wire, or one of binary and
-//! text: on the meta wire nobody reads companions, and on the others nobody sees what the server says.
+//! Programs that share keys with values that are due should speak the same protocol, or one of binary and
+//! text: on the meta protocol nobody reads companions, and on the others nobody sees what the server says.
 //!
 //! ## Step by step
 //!
@@ -114,7 +114,7 @@
 //!
 //! [`Client::lock`](crate::client::Client::lock) holds a key for one caller, with a
 //! [fencing token](Lock::fencing_token). [`Limiter`] counts for the whole fleet. What they say while the
-//! cache is away is a setting: [`WhenAway`].
+//! cache is away is a setting: [`OnUnavailable`].
 pub(crate) mod counter;
 pub(crate) mod fetch_policy;
 pub(crate) mod on_unavailable;
@@ -127,10 +127,10 @@ pub(crate) mod lock;
 
 pub use crate::ops::inspection::Inspection;
 pub(crate) use crate::ops::inspection::{existence, inspection};
-pub use crate::recipes::fetch_policy::Freshness;
-pub use crate::recipes::on_unavailable::WhenAway;
+pub use crate::recipes::fetch_policy::FetchPolicy;
+pub use crate::recipes::on_unavailable::OnUnavailable;
 pub(crate) use crate::recipes::ownership::removal;
 pub(crate) use crate::sentinel::TOMBSTONE;
 pub(crate) use fetch::fetch;
 pub use limiter::{Decision, Limiter};
-pub use lock::{Lock, Locking};
+pub use lock::{Lock, LockBuilder};

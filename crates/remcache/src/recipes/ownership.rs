@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::proto::{Request, Ttl};
-use crate::result::Change;
+use crate::result::WriteOutcome;
 
 /// A key that is held. Dropping it gives it back, without waiting; whoever changed the item since
 /// then keeps it.
@@ -42,10 +42,10 @@ impl Claim {
     async fn take_now(client: Client, key: Vec<u8>, flags: u32, ttl: Duration) -> Result<Option<Self>, Error> {
         let token = Bytes::from(format!("{:032x}", fastrand::u128(..)));
         let added = client.add(&key, &token).flags(flags).ttl(ttl).await;
-        let taken = match added.map(Change::cas) {
+        let taken = match added.map(WriteOutcome::cas) {
             Ok(None) => return Ok(None),
             Ok(Some(cas @ 1..)) => return Ok(Some(Self::new(client, key, token, cas))),
-            // The text wire tells no CAS value, so the item is asked for it.
+            // The text protocol tells no CAS value, so the item is asked for it.
             Ok(Some(0)) => Self::find(client.clone(), key.clone(), token.clone()).await,
             Err(error) if error.may_have_executed() => Err(error),
             Err(error) => return Err(error),
@@ -100,13 +100,13 @@ impl Claim {
                 self.cas = cas;
                 return Ok(true);
             }
-            // The text wire tells no CAS value; and it is another one, although the key is held, if an
+            // The text protocol tells no CAS value; and it is another one, although the key is held, if an
             // earlier renewal was made whose reply was lost.
             match self.client.get(&self.key).await?.filter(|item| item.value == self.token) {
                 Some(item) => self.cas = item.cas,
                 None => break,
             }
-            if change.is_made() {
+            if change.is_applied() {
                 return Ok(true);
             }
         }
@@ -118,7 +118,7 @@ impl Claim {
     pub(crate) async fn give_back(mut self) -> Result<bool, Error> {
         let change = self.client.set(&self.key, "").ttl(Ttl::Expired).cas(self.cas).await?;
         self.is_settled = true;
-        Ok(change.is_made())
+        Ok(change.is_applied())
     }
 
     /// Sends a request without waiting for its outcome, from wherever this is called.
@@ -143,7 +143,7 @@ impl Claim {
 /// long, six times.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 
-/// The request that removes an item if its CAS value is this one, on every wire: the text wire has no
+/// The request that removes an item if its CAS value is this one, on every protocol: the text protocol has no
 /// delete with a condition, so the item is replaced by one that is expired.
 pub(crate) fn removal(key: &[u8], cas: u64) -> Request<'_> {
     Request::set(key, "").ttl(Ttl::Expired).cas(cas)

@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::ops::builder::{Delete, Fetch, Store};
 use crate::proto::{Request, Ttl};
-use crate::result::{Change, Item};
+use crate::result::{Item, WriteOutcome};
 use crate::routing::primary::Home;
 
 /// After so many tries a key is too busy for this.
@@ -128,7 +128,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// See [`ErrorKind`]. [`Change::NotStored`] says that the sum would be too large.
+    /// See [`ErrorKind`]. [`WriteOutcome::NotStored`] says that the sum would be too large.
     ///
     /// # Cancellation
     /// The bytes may have been appended.
@@ -137,21 +137,21 @@ impl Client {
         key: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
         ttl: impl Into<Ttl>,
-    ) -> Result<Change, Error> {
+    ) -> Result<WriteOutcome, Error> {
         let (key, value, ttl) = (key.as_ref(), value.as_ref(), ttl.into());
         // The item may go and come between the two; a sum that is too large looks the same, so two
         // tries after the first must do.
         for _ in 0..3 {
             let appended = self.append(key, value).await?;
-            if appended != Change::NotStored {
+            if appended != WriteOutcome::NotStored {
                 return Ok(appended);
             }
             let added = self.add(key, value).ttl(ttl).await?;
-            if added.is_made() {
+            if added.is_applied() {
                 return Ok(added);
             }
         }
-        Ok(Change::NotStored)
+        Ok(WriteOutcome::NotStored)
     }
 
     /// Lets others finish before another try: longer each time, and at random.
@@ -186,7 +186,7 @@ async fn store_unchanged(
 
 /// Deletes an item if its CAS value is this one; `None` if it is not.
 ///
-/// The text wire has no such delete, so there the item is replaced by one that is expired.
+/// The text protocol has no such delete, so there the item is replaced by one that is expired.
 async fn delete_unchanged(home: &Home<'_>, key: &[u8], cas: u64) -> Result<Option<()>, Error> {
     let change = match home.ask::<Delete>(Request::delete(key).cas(cas)).await {
         Err(error) if error.kind() == ErrorKind::Unsupported => {
@@ -194,7 +194,7 @@ async fn delete_unchanged(home: &Home<'_>, key: &[u8], cas: u64) -> Result<Optio
         }
         change => change?,
     };
-    Ok(change.is_made().then_some(()))
+    Ok(change.is_applied().then_some(()))
 }
 
 #[cold]

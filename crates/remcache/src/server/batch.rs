@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use crate::config::Overload;
-use crate::proto::{Deadline, Delivery, Reply, Request, Status, Wire};
+use crate::proto::{Deadline, Delivery, Protocol, Reply, Request, Status};
 use crate::server::Server;
 
 /// The keys of one server, as indices into the call's list.
@@ -23,7 +23,7 @@ pub(crate) struct Lane {
     /// How many of `indices` were submitted.
     submitted: usize,
     runs: VecDeque<Run>,
-    /// Replies on their way from a slot to the call, in memory that is used again.
+    /// ReplyStream on their way from a slot to the call, in memory that is used again.
     replies: Vec<(u32, Reply)>,
     room: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
     /// The status of all that was not submitted, once the lane is given up.
@@ -154,7 +154,7 @@ impl Lane {
         // Changes are quiet, the last of a run is loud: its reply shows what was silent before it.
         // Questions are loud: a number must be told, and a miss is the reply to that very request.
         // A refusal in text has no owner among quiet requests and would spoil the run, so there all are loud.
-        let has_quiet = server.link(self.connection).wire() == Some(Wire::Binary);
+        let has_quiet = server.link(self.connection).protocol() == Some(Protocol::Binary);
         let request = |place: usize| match has_quiet && place < last {
             true => hushed(work.request(keys[place] as usize)),
             false => work.request(keys[place] as usize),

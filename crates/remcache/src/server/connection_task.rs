@@ -15,7 +15,7 @@ use crate::connection::failure::Failure;
 use crate::connection::handshake::{Established, ProtocolCache, ReconnectState, Refused, establish};
 use crate::connection::io::{Driver, End};
 use crate::connection::shared::{Demand, Link, NO_CREDENTIALS};
-use crate::health::state::Condition;
+use crate::health::state::ConnectionState;
 use crate::proto::Deadline;
 use crate::transport::tls;
 
@@ -64,11 +64,11 @@ impl Task {
         // Whatever ends the task, a panic or the runtime's end included: nobody waits for ever.
         let _ended = Ended(Arc::clone(&self.link));
         loop {
-            self.link.set(Condition::Idle);
+            self.link.set(ConnectionState::Idle);
             if poll_fn(|cx| self.link.poll_demand(cx.waker())).await == Demand::End {
                 return;
             }
-            self.link.set(Condition::Connecting);
+            self.link.set(ConnectionState::Connecting);
             let mut outcome = self.connect_and_drive(false).await;
             while let Outcome::Failed = outcome {
                 if self.back_off().await {
@@ -106,7 +106,7 @@ impl Task {
         match probe_until {
             Some(until) => self.link.probe(Deadline { at: until.into_std(), patience: Duration::ZERO }, now),
             None => {
-                self.link.set(Condition::Connected);
+                self.link.set(ConnectionState::Connected);
             }
         }
         let (name, link) = (Arc::clone(&self.endpoint.name), Arc::clone(&self.link));
@@ -171,7 +171,7 @@ impl Task {
         let is_news = match failure.status() {
             Some(status) => self.link.refuse(status, reason),
             None => {
-                let is_news = self.link.set(Condition::Down(reason.to_owned()));
+                let is_news = self.link.set(ConnectionState::Down(reason.to_owned()));
                 self.link.disconnect(reason);
                 is_news
             }

@@ -33,7 +33,7 @@ use crate::transport::Stream;
 ///
 /// Dropping it closes its connection.
 #[must_use = "a list is empty until it is asked for its entries"]
-pub struct Listing<T> {
+pub struct ItemStream<T> {
     server: Arc<Server>,
     request: Request<'static>,
     entry: fn(Reply) -> Option<T>,
@@ -55,7 +55,7 @@ enum Read {
     Busy(Error),
 }
 
-impl<T> Listing<T> {
+impl<T> ItemStream<T> {
     fn new(server: Arc<Server>, request: Request<'static>, entry: fn(Reply) -> Option<T>) -> Self {
         let silence = Some(server.config().limits.silence);
         Self { server, request, entry, silence, state: State::Start }
@@ -83,7 +83,7 @@ impl<T> Listing<T> {
     /// A server that is busy with another dump is asked again, for as long as silence would be borne.
     ///
     /// # Errors
-    /// If the server is away, does not speak the text wire, does not allow it, or ends the connection
+    /// If the server is away, does not speak the text protocol, does not allow it, or ends the connection
     /// before the list: an end is an end only where the server says so. The listing is over then.
     ///
     /// # Cancellation
@@ -201,7 +201,7 @@ fn take(input: &mut InputBuffer, expected: Expected) -> Result<Option<Read>, Err
 
 async fn fill(stream: &mut dyn Stream, input: &mut InputBuffer) -> Result<(), Error> {
     match stream.read_buf(input.spare()).await {
-        Ok(0) => Err(lost("the server closed the connection: it may speak the binary wire alone")),
+        Ok(0) => Err(lost("the server closed the connection: it may speak the binary protocol alone")),
         Ok(count) => {
             input.filled(count);
             Ok(())
@@ -220,7 +220,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// Lists have no values.
 const LONGEST_VALUE: usize = 0;
 
-impl Listing<MetadumpItem> {
+impl ItemStream<MetadumpItem> {
     /// Every item with what the server knows of it.
     pub(crate) fn metadump(server: Arc<Server>) -> Self {
         // By the hash table it is twice as fast as by the LRU, and misses nothing that moves.
@@ -228,7 +228,7 @@ impl Listing<MetadumpItem> {
     }
 }
 
-impl Listing<Bytes> {
+impl ItemStream<Bytes> {
     /// Every key.
     pub(crate) fn keys(server: Arc<Server>) -> Self {
         Self::new(server, Request::mgdump("hash"), |reply| Some(reply.key))
@@ -241,8 +241,8 @@ impl Listing<Bytes> {
     }
 }
 
-impl<T> fmt::Debug for Listing<T> {
+impl<T> fmt::Debug for ItemStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listing").field("server", &self.server.endpoint.name).finish_non_exhaustive()
+        f.debug_struct("ItemStream").field("server", &self.server.endpoint.name).finish_non_exhaustive()
     }
 }

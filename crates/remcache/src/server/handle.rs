@@ -10,17 +10,17 @@ use futures_core::Stream;
 
 use crate::config::address::Endpoint;
 use crate::error::Error;
-use crate::health::metrics::Gauges;
-use crate::health::state::State;
+use crate::health::metrics::ServerMetrics;
+use crate::health::state::ServerStatus;
 use crate::ops::builder::{Act, Ask, Command};
 use crate::ops::call::Call;
 use crate::ops::call_many::CallMany;
-use crate::ops::reply_stream::Replies;
+use crate::ops::reply_stream::ReplyStream;
 use crate::proto::text::MetadumpItem;
 use crate::proto::{CowBytes, Request, Ttl};
 use crate::result as outcome;
 use crate::server::Server;
-use crate::server::dump::Listing;
+use crate::server::dump::ItemStream;
 use crate::transport;
 
 /// One server of a client.
@@ -62,7 +62,7 @@ impl ServerHandle {
     }
 
     /// What is known of the server, and since when.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> ServerStatus {
         self.server.state()
     }
 
@@ -73,13 +73,13 @@ impl ServerHandle {
     /// # let server = remcache_server::Server::start().await?;
     /// # let client = remcache::Client::new([server.address()])?;
     /// client.set("Hello", "World").await?;
-    /// let gauges = client.servers()[0].gauges();
-    /// println!("{}/{} open, {:?} a round trip", gauges.open, gauges.connections, gauges.round_trip);
-    /// assert_eq!((gauges.open, gauges.errors.timeouts), (1, 0));
+    /// let metrics = client.servers()[0].metrics();
+    /// println!("{}/{} open, {:?} a round trip", metrics.open, metrics.connections, metrics.round_trip);
+    /// assert_eq!((metrics.open, metrics.errors.timeouts), (1, 0));
     /// # Ok(()) }
     /// ```
-    pub fn gauges(&self) -> Gauges {
-        self.server.gauges()
+    pub fn metrics(&self) -> ServerMetrics {
+        self.server.metrics()
     }
 
     /// How many requests were sent and not answered, those included that nobody waits for any more.
@@ -127,8 +127,8 @@ impl ServerHandle {
     }
 
     /// Asks this server, and gives the replies as a stream.
-    pub fn replies(&self, request: Request<'_>) -> Replies {
-        Replies::of_server(Ok(Arc::clone(&self.server)), request.into_owned())
+    pub fn replies(&self, request: Request<'_>) -> ReplyStream {
+        ReplyStream::of_server(Ok(Arc::clone(&self.server)), request.into_owned())
     }
 
     /// The server's statistics: general ones for an empty group, or `items`, `slabs`, `settings`,
@@ -139,31 +139,31 @@ impl ServerHandle {
 
     /// The server's items, one after the other: what it knows of each, and no values.
     ///
-    /// It takes a connection of its own, on the text wire. What is stored, moved or removed meanwhile may be
+    /// It takes a connection of its own, on the text protocol. What is stored, moved or removed meanwhile may be
     /// missing, and what expires may still be there.
     ///
     /// Read it to its end without a pause: while memcached waits for its reader it holds a lock on some of
     /// its items, and whoever asks for one of these waits as well, with all that the same thread serves. A
     /// program that reads some entries, then asks for the items, waits for itself.
-    pub fn metadump(&self) -> Listing<MetadumpItem> {
-        Listing::metadump(Arc::clone(&self.server))
+    pub fn metadump(&self) -> ItemStream<MetadumpItem> {
+        ItemStream::metadump(Arc::clone(&self.server))
     }
 
     /// The server's keys, one after the other: [`ServerHandle::metadump`] without the rest, since memcached
     /// 1.6.19.
-    pub fn mgdump(&self) -> Listing<Bytes> {
-        Listing::keys(Arc::clone(&self.server))
+    pub fn mgdump(&self) -> ItemStream<Bytes> {
+        ItemStream::keys(Arc::clone(&self.server))
     }
 
     /// What the server does, as it does it: lines that [`LogLine`](crate::proto::text::LogLine) reads.
     ///
     /// `streams` are words such as `fetchers mutations evictions`. A listener that is too slow is told how
     /// many lines it missed, and never slows the server down.
-    pub fn watch(&self, streams: &str) -> Listing<Bytes> {
-        Listing::watch(Arc::clone(&self.server), streams)
+    pub fn watch(&self, streams: &str) -> ItemStream<Bytes> {
+        ItemStream::watch(Arc::clone(&self.server), streams)
     }
 
-    /// Opens a connection of its own on the text wire, for what has no method here: TCP or Unix, with
+    /// Opens a connection of its own on the text protocol, for what has no method here: TCP or Unix, with
     /// TLS and authentication as they are configured. The caller speaks the protocol on it.
     ///
     /// ```
@@ -207,7 +207,7 @@ impl ServerHandle {
     /// Sets how much the server logs.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported) on the binary wire, before anything
+    /// [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported) on the binary protocol, before anything
     /// is sent: memcached does not know it there, and would lose step over it.
     pub fn verbosity(&self, level: u32) -> Command<'static, Act> {
         Command::new(self.call(Request::verbosity(level)))
@@ -223,11 +223,11 @@ impl fmt::Debug for ServerHandle {
 /// A server's statistics, as they come: names and values.
 ///
 /// # Cancellation
-/// Dropping it changes nothing on the wire: what is still to come is read and thrown away.
+/// Dropping it does not cancel the request: what is still to come is read and thrown away.
 #[derive(Debug)]
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Stats {
-    replies: Replies,
+    replies: ReplyStream,
     failed: bool,
 }
 

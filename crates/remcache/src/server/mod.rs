@@ -5,7 +5,7 @@ pub(crate) mod connection_task;
 pub(crate) mod dump;
 pub(crate) mod handle;
 
-pub use dump::Listing;
+pub use dump::ItemStream;
 pub use handle::{ServerHandle, Stat, Stats};
 
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use tokio::sync::broadcast::Sender;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::address::Endpoint;
-use crate::config::protocol::Protocol;
+use crate::config::protocol::ProtocolSetting;
 use crate::config::{Config, Overload};
 use crate::connection::handshake::{ProtocolCache, ReconnectState, establish_as};
 use crate::connection::shared::Link;
 use crate::error::Error;
-use crate::health::events::{ServerEvent, Watch};
-use crate::health::metrics::{Errors, Gauges};
-use crate::health::state::{Condition, State, telling};
+use crate::health::events::{HealthMonitor, ServerEvent};
+use crate::health::metrics::{ErrorCounts, ServerMetrics};
+use crate::health::state::{ConnectionState, ServerStatus, telling};
 use crate::server::connection_task::Task;
 use crate::transport::Stream;
 
@@ -35,7 +35,7 @@ pub(crate) struct Server {
     lanes: Vec<Arc<Link>>,
     next: AtomicUsize,
     /// What all connections know of it together.
-    watch: Arc<Watch>,
+    watch: Arc<HealthMonitor>,
     config: Arc<Config>,
     /// The result of the last protocol negotiation of its connections.
     protocols: Arc<ProtocolCache>,
@@ -44,7 +44,8 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new(endpoint: Endpoint, config: Arc<Config>, events: Sender<ServerEvent>) -> Self {
         let mut random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        let watch = Arc::new(Watch::new(Arc::clone(&endpoint.name), config.connections, config.breaker, events));
+        let watch =
+            Arc::new(HealthMonitor::new(Arc::clone(&endpoint.name), config.connections, config.breaker, events));
         let lane = |place| Arc::new(Link::new(&config, random.u32(..), place, Arc::clone(&watch)));
         let lanes = (0..config.connections).map(lane).collect();
         let next = AtomicUsize::new(0);
@@ -97,10 +98,10 @@ impl Server {
         &self.config
     }
 
-    /// Opens a connection beside the lanes, on the text wire, for what needs one of its own.
+    /// Opens a connection beside the lanes, on the text protocol, for what needs one of its own.
     pub(crate) async fn connect_text(&self) -> Result<Box<dyn Stream>, Error> {
         let mut memory = ReconnectState::default();
-        let established = establish_as(&self.endpoint, &self.config, Protocol::Text, &mut memory).await;
+        let established = establish_as(&self.endpoint, &self.config, ProtocolSetting::Text, &mut memory).await;
         match established {
             Ok(established) => Ok(established.stream),
             Err(failure) => Err(Error::from_reply(&failure.reply(), None)),
@@ -139,18 +140,18 @@ impl Server {
     }
 
     /// The state of the connection that tells what the server is.
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> ServerStatus {
         let mut states: Vec<_> = self.lanes.iter().map(|link| link.state()).collect();
         match telling(states.iter().map(|state| &state.condition), self.watch.is_silent()) {
             Some(place) => states.swap_remove(place),
-            None => State { condition: Condition::Closed, since: SystemTime::now() },
+            None => ServerStatus { condition: ConnectionState::Closed, since: SystemTime::now() },
         }
     }
 
     /// The server in numbers.
-    pub(crate) fn gauges(&self) -> Gauges {
+    pub(crate) fn metrics(&self) -> ServerMetrics {
         let (in_flight, waiting) = self.load();
-        let mut gauges = Gauges {
+        let mut metrics = ServerMetrics {
             state: self.state(),
             connections: self.lanes.len(),
             open: 0,
@@ -158,17 +159,17 @@ impl Server {
             waiting,
             round_trip: None,
             reconnects: 0,
-            errors: Errors::default(),
+            errors: ErrorCounts::default(),
         };
         for link in &self.lanes {
-            gauges.open += usize::from(link.state().condition == Condition::Connected);
+            metrics.open += usize::from(link.state().condition == ConnectionState::Connected);
             link.with_tally(|tally| {
-                gauges.round_trip = gauges.round_trip.max(tally.round_trip());
-                gauges.reconnects += tally.connects.saturating_sub(1);
-                gauges.errors = gauges.errors.plus(tally.errors);
+                metrics.round_trip = metrics.round_trip.max(tally.round_trip());
+                metrics.reconnects += tally.connects.saturating_sub(1);
+                metrics.errors = metrics.errors.plus(tally.errors);
             });
         }
-        gauges
+        metrics
     }
 
     /// Unanswered requests, and slots that callers hold.
@@ -180,7 +181,7 @@ impl Server {
     /// Takes no more requests; those in flight end as they would.
     pub(crate) fn close(&self) {
         for link in &self.lanes {
-            link.set(Condition::Closed);
+            link.set(ConnectionState::Closed);
         }
     }
 

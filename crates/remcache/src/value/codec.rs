@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::{Compression, Convention, DEFAULT_LIMIT, Flags, Format, Integer, Value, ValueError, number};
+use super::{ClientFormat, Compression, DEFAULT_LIMIT, Flags, Format, Integer, Value, ValueError, number};
 use crate::proto::CowBytes;
 
 /// How values of one Rust type become flags and bytes, and come back.
@@ -49,7 +49,7 @@ pub struct Encoded<'a> {
 
 enum Scheme<T, B: ?Sized> {
     Own { format: Format, write: Write<B>, read: Read<T> },
-    Foreign { convention: Convention, write: fn(&B) -> &Value, read: fn(Value) -> T },
+    Foreign { convention: ClientFormat, write: fn(&B) -> &Value, read: fn(Value) -> T },
 }
 
 /// Writes a value.
@@ -90,7 +90,7 @@ impl<N: Integer> Codec<N> {
 
 impl Codec<Value> {
     /// Values as another client writes and reads them.
-    pub fn convention(convention: Convention) -> Self {
+    pub fn convention(convention: ClientFormat) -> Self {
         Self::new(Scheme::Foreign { convention, write: |value| value, read: |value| value })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Compression, Convention, Format};
+use super::{ClientFormat, Compression, Format};
 
 /// Why a value cannot be written or read.
 ///
@@ -13,7 +13,7 @@ pub enum ValueError {
     /// These flags are not remcache's: something else wrote the item.
     UnknownFlags(u32),
     /// These flags are not of the convention that was expected.
-    ForeignFlags(Convention, u32),
+    ForeignFlags(ClientFormat, u32),
     /// The value is in chunks, and was read as if it were not.
     Chunked,
     /// The value has another format than the codec's.
@@ -26,7 +26,7 @@ pub enum ValueError {
     /// The compression is known, and the feature that has it is not compiled in.
     NotCompiledIn(Compression),
     /// The convention has no flags for this compression.
-    NotInConvention(Convention, Compression),
+    NotInConvention(ClientFormat, Compression),
     /// The value is longer than so many bytes once it is decompressed.
     TooLarge {
         /// The limit of the codec.

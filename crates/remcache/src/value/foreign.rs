@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-/// A value as another client means it: see [`Convention`](super::Convention).
+/// A value as another client means it: see [`ClientFormat`](super::ClientFormat).
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Value {

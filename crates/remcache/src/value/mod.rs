@@ -4,19 +4,19 @@
 //! clients' own affair, and every client has its own opinion. Two things are here:
 //!
 //! - a [`Codec`] writes and reads values of one Rust type, with remcache's own [flags](Flags);
-//! - a [`Convention`] is what another client writes: [`Value`]s are read as it meant them, and
+//! - a [`ClientFormat`] is what another client writes: [`Value`]s are read as it meant them, and
 //!   written so that it reads them.
 //!
 //! ```
 //! # #[cfg(feature = "deflate")] {
-//! use remcache::value::{Codec, Compression, Convention, Value};
+//! use remcache::value::{Codec, Compression, ClientFormat, Value};
 //!
 //! let codec = Codec::text().compress(Compression::Zlib, 1024);
 //! let encoded = codec.encode("Hello")?;
 //! assert_eq!(codec.decode(encoded.flags, encoded.bytes.into_bytes())?, "Hello");
 //!
 //! // What pylibmc stored for the number -42.
-//! assert_eq!(Convention::Pylibmc.decode(4, "-42".into())?, Value::Integer(-42));
+//! assert_eq!(ClientFormat::Pylibmc.decode(4, "-42".into())?, Value::Integer(-42));
 //! # }
 //! # Ok::<(), remcache::value::ValueError>(())
 //! ```
@@ -44,7 +44,7 @@ mod flags;
 mod foreign;
 mod number;
 
-pub use crate::value::client_format::{Convention, UnknownConvention};
+pub use crate::value::client_format::{ClientFormat, UnknownConvention};
 pub use bytestring::ByteString;
 pub use codec::{Codec, Encoded};
 pub use compression::{Compression, DEFAULT_LIMIT};

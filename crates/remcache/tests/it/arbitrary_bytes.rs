@@ -5,9 +5,9 @@
 mod connection;
 mod handshake;
 mod lines;
+mod protocols;
 mod replies;
 mod requests;
-mod wires;
 
 use fastrand::Rng;
 use remcache_testkit::seed;
@@ -189,11 +189,11 @@ fn any_bytes_as_lines() {
 }
 
 #[test]
-fn any_bytes_as_a_script_for_each_wire() {
+fn any_bytes_as_a_script_for_each_protocol() {
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..20_000 {
         let length = rng.usize(..400);
-        wires::run(&noise(&mut rng, length));
+        protocols::run(&noise(&mut rng, length));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use remcache::config::{Address, Protocol};
+use remcache::config::{Address, ProtocolSetting};
 use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
 use remcache::{Client, Config};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
@@ -37,7 +37,7 @@ impl HalfDead {
         }
     }
 
-    fn client(&self, protocol: Protocol) -> Client {
+    fn client(&self, protocol: ProtocolSetting) -> Client {
         let config = Config::new().protocol(protocol).timeout(Duration::from_millis(200)).connector(self.clone());
         Client::with_config(["server"], config).unwrap()
     }
@@ -67,7 +67,7 @@ async fn call_for(client: &Client, length: Duration) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn answered_probes_do_not_shorten_the_wait_before_reconnecting() {
-    for protocol in [Protocol::Text, Protocol::Meta, Protocol::Auto] {
+    for protocol in [ProtocolSetting::Text, ProtocolSetting::Meta, ProtocolSetting::Auto] {
         let server = HalfDead::default();
         let client = server.client(protocol);
         let waited = call_for(&client, Duration::from_secs(100)).await;
@@ -85,7 +85,7 @@ async fn answered_probes_do_not_shorten_the_wait_before_reconnecting() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_was_answered_makes_the_next_wait_short_again() {
     let server = HalfDead::default();
-    let client = server.client(Protocol::Text);
+    let client = server.client(ProtocolSetting::Text);
     call_for(&client, Duration::from_secs(60)).await;
     server.works.store(true, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(6)).await;

@@ -5,8 +5,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use remcache::config::Protocol;
-use remcache::health::Condition;
+use remcache::config::ProtocolSetting;
+use remcache::health::ConnectionState;
 use remcache::{Client, Config, Delivery, Error, ErrorKind, Flow, Request, Status, Ttl};
 use remcache_testkit::{Direction, Memcached, Proxy, unused_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -124,7 +124,7 @@ async fn a_callback_hears_of_an_invalid_request_too() {
 
 #[tokio::test]
 async fn what_would_lose_step_is_refused_here() {
-    let setting = Setting::with(patient().protocol(Protocol::Binary)).await;
+    let setting = Setting::with(patient().protocol(ProtocolSetting::Binary)).await;
     let (verbosity, sizes, add) = setting
         .without_a_byte(async |client| {
             let server = only_server(client);
@@ -161,7 +161,7 @@ async fn a_value_above_the_limit_is_refused_here() {
     assert_says(&error, ErrorKind::ValueTooLarge, &["1001", "1000", "max_value_size"]);
     let outcomes = setting.among_neighbours(async |client| client.append("neighbour", &value).await).await;
     assert!(outcomes.iter().all(Result::is_err));
-    assert!(setting.client.set("k", &value[1..]).await.unwrap().is_made());
+    assert!(setting.client.set("k", &value[1..]).await.unwrap().is_applied());
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn a_zero_time_to_live_is_not_for_ever() {
 }
 
 #[tokio::test]
-async fn a_time_to_live_past_the_wire_is_refused_here() {
+async fn a_time_to_live_past_the_protocol_is_refused_here() {
     let setting = Setting::new().await;
     let year_2200 = UNIX_EPOCH + Duration::from_secs(7_258_118_400);
     for ttl in [Ttl::At(year_2200), Ttl::After(Duration::from_secs(100 * 365 * 86_400)), Ttl::After(Duration::MAX)] {
@@ -244,19 +244,19 @@ async fn the_longest_timeout_is_no_overflow() {
 
 #[tokio::test]
 async fn keys_and_values_may_have_any_byte() {
-    any_byte(Protocol::Binary, 250).await;
+    any_byte(ProtocolSetting::Binary, 250).await;
     // Behind base64 a key has room for fewer bytes.
-    any_byte(Protocol::Auto, 186).await;
+    any_byte(ProtocolSetting::Auto, 186).await;
 }
 
-async fn any_byte(protocol: Protocol, longest: usize) {
+async fn any_byte(protocol: ProtocolSetting, longest: usize) {
     let setting = Setting::with(patient().protocol(protocol)).await;
     let client = &setting.client;
     for byte in 0..=u8::MAX {
         let keys = [vec![byte], vec![byte, b'x'], vec![b'x', byte], [vec![b'x'; longest - 1], vec![byte]].concat()];
         for key in &keys {
             let value = [&[byte], &key[..], &[byte]].concat();
-            assert!(client.set(key, &value).await.unwrap().is_made(), "{byte:#04x}");
+            assert!(client.set(key, &value).await.unwrap().is_applied(), "{byte:#04x}");
             assert_eq!(client.get(key).await.unwrap().unwrap().value, value, "{byte:#04x}");
             let reply = client.call(Request::get(key).with_key()).await;
             assert_eq!((&reply.key[..], &reply.value[..]), (&key[..], &value[..]), "{byte:#04x}");
@@ -344,7 +344,7 @@ fn a_setting_that_cannot_work_is_named() {
 // ---- Places where no memcached answers ----
 
 /// Tries a request, and gives the error; the client is left knowing that the server is down.
-async fn error_from(address: &str, protocol: Protocol) -> Error {
+async fn error_from(address: &str, protocol: ProtocolSetting) -> Error {
     let config = patient().protocol(protocol).timeout(Duration::from_secs(5));
     let client = Client::with_config([address], config).unwrap();
     // Its length is a line end to a server that reads lines.
@@ -352,7 +352,7 @@ async fn error_from(address: &str, protocol: Protocol) -> Error {
     assert_eq!(error.server(), Some(address), "{error}");
     assert!(error.to_string().contains(address), "{error}");
     let condition = only_server(&client).state().condition;
-    assert!(!client.is_usable() && matches!(condition, Condition::Down(_)), "{protocol}: {condition:?}: {error}");
+    assert!(!client.is_usable() && matches!(condition, ConnectionState::Down(_)), "{protocol}: {condition:?}: {error}");
     let again = client.get("ten-bytes!").await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Disconnected(Delivery::NotSent), "{again}");
     error
@@ -360,15 +360,15 @@ async fn error_from(address: &str, protocol: Protocol) -> Error {
 
 #[tokio::test]
 async fn a_name_that_does_not_resolve_is_named() {
-    let error = error_from("nonexistent.invalid:11211", Protocol::Auto).await;
+    let error = error_from("nonexistent.invalid:11211", ProtocolSetting::Auto).await;
     assert_says(&error, ErrorKind::Disconnected(Delivery::NotSent), &["nonexistent.invalid", "resolve"]);
 }
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_is_named() {
-    let error = error_from(&format!("127.0.0.1:{}", unused_port()), Protocol::Auto).await;
+    let error = error_from(&format!("127.0.0.1:{}", unused_port()), ProtocolSetting::Auto).await;
     assert_says(&error, ErrorKind::Disconnected(Delivery::NotSent), &["refused"]);
-    let error = error_from("/nonexistent/memcached.sock", Protocol::Auto).await;
+    let error = error_from("/nonexistent/memcached.sock", ProtocolSetting::Auto).await;
     assert_says(&error, ErrorKind::Disconnected(Delivery::NotSent), &["No such file"]);
 }
 
@@ -401,10 +401,10 @@ async fn another_server_than_memcached_is_told_by_what_it_looks_like() {
         (b"ERROR\r\n", "text"),
         (b"-ERR unknown command\r\n", "no memcached"),
     ] {
-        let error = error_from(&says(answer).await, Protocol::Binary).await;
+        let error = error_from(&says(answer).await, ProtocolSetting::Binary).await;
         assert_says(&error, ErrorKind::Disconnected(Delivery::MaybeSent), &[word]);
         if word != "text" {
-            let error = error_from(&says(answer).await, Protocol::Auto).await;
+            let error = error_from(&says(answer).await, ProtocolSetting::Auto).await;
             assert_says(&error, ErrorKind::Disconnected(Delivery::NotSent), &[word]);
         }
     }
@@ -413,13 +413,13 @@ async fn another_server_than_memcached_is_told_by_what_it_looks_like() {
 #[tokio::test]
 async fn a_server_that_speaks_text_only_is_told_as_such() {
     let server = Memcached::start(&["-B", "ascii"]);
-    let error = error_from(&server.addr(), Protocol::Binary).await;
+    let error = error_from(&server.addr(), ProtocolSetting::Binary).await;
     assert_says(&error, ErrorKind::Disconnected(Delivery::MaybeSent), &["text"]);
 }
 
 #[tokio::test]
 async fn a_server_that_says_nothing_at_all_is_no_miss() {
-    for protocol in Protocol::ALL {
+    for protocol in ProtocolSetting::ALL {
         let error = error_from(&says(b"").await, protocol).await;
         assert_says(&error, ErrorKind::Disconnected(Delivery::MaybeSent), &["closed"]);
     }

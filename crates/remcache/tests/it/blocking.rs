@@ -8,10 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use remcache::blocking::Client;
-use remcache::config::Protocol;
-use remcache::recipes::WhenAway;
+use remcache::config::ProtocolSetting;
+use remcache::recipes::OnUnavailable;
 use remcache::value::Codec;
-use remcache::{Cache, Change, Config, ErrorKind, Request, Status};
+use remcache::{Cache, Config, ErrorKind, Request, Status, WriteOutcome};
 use remcache_testkit::Memcached;
 
 use crate::support::patient;
@@ -27,18 +27,18 @@ fn operations_have_the_same_names_and_options() {
     let change = client.set("key", "value").flags(7).ttl(Duration::from_secs(600)).wait().unwrap();
     let item = client.get("key").timeout(Duration::from_secs(60)).wait().unwrap().unwrap();
     assert_eq!((&*item.value, item.flags, Some(item.cas)), (&b"value"[..], 7, change.cas()));
-    assert_eq!(client.add("key", "x").wait().unwrap(), Change::Exists);
-    assert_eq!(client.replace("absent", "x").wait().unwrap(), Change::NotFound);
-    assert_eq!(client.set("key", "x").cas(item.cas + 1).wait().unwrap(), Change::Exists);
-    assert!(client.append("key", "!").wait().unwrap().is_made());
-    assert!(client.prepend("key", "a ").wait().unwrap().is_made());
+    assert_eq!(client.add("key", "x").wait().unwrap(), WriteOutcome::Exists);
+    assert_eq!(client.replace("absent", "x").wait().unwrap(), WriteOutcome::NotFound);
+    assert_eq!(client.set("key", "x").cas(item.cas + 1).wait().unwrap(), WriteOutcome::Exists);
+    assert!(client.append("key", "!").wait().unwrap().is_applied());
+    assert!(client.prepend("key", "a ").wait().unwrap().is_applied());
     assert_eq!(client.get("key").wait().unwrap().unwrap().value, "a value!");
-    assert!(client.touch("key", Duration::from_secs(60)).wait().unwrap().is_made());
+    assert!(client.touch("key", Duration::from_secs(60)).wait().unwrap().is_applied());
     assert!(client.get_and_touch("key", Duration::from_secs(60)).wait().unwrap().is_some());
     assert_eq!(client.increment("n", 2).initial(40).wait().unwrap().unwrap().value, 40);
     assert_eq!(client.increment("n", 2).wait().unwrap().unwrap().value, 42);
     assert_eq!(client.decrement("n", 50).wait().unwrap().unwrap().value, 0);
-    assert!(client.delete("key").wait().unwrap().is_made());
+    assert!(client.delete("key").wait().unwrap().is_applied());
     assert_eq!(client.get("key").wait().unwrap(), None);
 }
 
@@ -139,20 +139,20 @@ fn a_cache_is_waited_for() {
 fn verbs_have_the_same_names() {
     let server = Memcached::start(&[]);
     let long = Duration::from_secs(3600);
-    for wire in [Protocol::Binary, Protocol::Meta, Protocol::Text] {
-        let client = Client::with_config([server.addr()], patient().protocol(wire)).unwrap();
+    for protocol in [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text] {
+        let client = Client::with_config([server.addr()], patient().protocol(protocol)).unwrap();
         assert!(client.flush(remcache::Ttl::Never)[0].1.is_ok());
         assert!(!client.exists("n").wait().unwrap());
         assert_eq!(client.increment_or_create("n", 1, 7, long).wait().unwrap().value, 7);
         let one_more = |item: Option<&remcache::Item>| item.map(|item| [&item.value[..], b"0"].concat().into());
         assert_eq!(client.update("n", long, one_more).wait().unwrap().unwrap().value, "70");
         let item = client.take("n").wait().unwrap().unwrap();
-        assert_eq!(client.compare_and_swap("n", "x", item.cas).wait().unwrap(), Change::NotFound);
-        assert!(client.append_or_create("log", "x", long).wait().unwrap().is_made());
-        assert_eq!(client.inspect("log").wait().is_ok(), wire == Protocol::Meta);
-        assert!(client.delete("log").tombstone(long).wait().unwrap().is_made());
-        assert_eq!(client.add("log", "late").wait().unwrap(), Change::Exists);
-        let lock = client.lock("lock", long).when_away(WhenAway::Closed).wait().unwrap().unwrap();
+        assert_eq!(client.compare_and_swap("n", "x", item.cas).wait().unwrap(), WriteOutcome::NotFound);
+        assert!(client.append_or_create("log", "x", long).wait().unwrap().is_applied());
+        assert_eq!(client.inspect("log").wait().is_ok(), protocol == ProtocolSetting::Meta);
+        assert!(client.delete("log").tombstone(long).wait().unwrap().is_applied());
+        assert_eq!(client.add("log", "late").wait().unwrap(), WriteOutcome::Exists);
+        let lock = client.lock("lock", long).when_away(OnUnavailable::FailClosed).wait().unwrap().unwrap();
         assert!(client.lock("lock", long).wait().unwrap().is_none());
         assert!(client.wait(lock.unlock()).unwrap());
         drop(client.lock("lock", long).wait().unwrap().unwrap());
@@ -168,8 +168,10 @@ fn verbs_have_the_same_names() {
 fn threads_that_fetch_have_one_loader() {
     let server = Memcached::start(&[]);
     let loads = Arc::new(AtomicUsize::new(0));
-    for (round, wire) in [Protocol::Binary, Protocol::Meta, Protocol::Text].into_iter().enumerate() {
-        let client = Client::with_config([server.addr()], patient().protocol(wire)).unwrap();
+    for (round, protocol) in
+        [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text].into_iter().enumerate()
+    {
+        let client = Client::with_config([server.addr()], patient().protocol(protocol)).unwrap();
         client.delete("page").wait().unwrap();
         let fetch = |text: &'static str| {
             let loads = Arc::clone(&loads);
@@ -185,12 +187,12 @@ fn threads_that_fetch_have_one_loader() {
                 scope.spawn(|| assert_eq!(fetch("one"), "one"));
             }
         });
-        assert_eq!(loads.load(Ordering::SeqCst), 2 * round + 1, "{wire}");
-        assert!(client.invalidate("page", Duration::from_secs(3600)).wait().unwrap().is_made());
+        assert_eq!(loads.load(Ordering::SeqCst), 2 * round + 1, "{protocol}");
+        assert!(client.invalidate("page", Duration::from_secs(3600)).wait().unwrap().is_applied());
         while fetch("two") != "two" {
             thread::yield_now();
         }
-        assert_eq!(loads.load(Ordering::SeqCst), 2 * round + 2, "{wire}");
+        assert_eq!(loads.load(Ordering::SeqCst), 2 * round + 2, "{protocol}");
     }
 }
 

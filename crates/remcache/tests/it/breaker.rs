@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use remcache::config::{Address, Protocol};
-use remcache::health::Condition;
+use remcache::config::{Address, ProtocolSetting};
+use remcache::health::ConnectionState;
 use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
 use remcache::{Client, Config, Delivery, Reply, Request, Status};
 use remcache_testkit::{Memcached, Proxy};
@@ -44,7 +44,7 @@ fn at_once(client: &Client) -> Reply {
 
 fn reason(client: &Client) -> Option<String> {
     match only_server(client).state().condition {
-        Condition::Down(reason) => Some(reason),
+        ConnectionState::Down(reason) => Some(reason),
         _ => None,
     }
 }
@@ -101,7 +101,7 @@ async fn row_23_a_starved_runtime_is_no_fault_of_the_server() {
     }
     let news = tokio::time::timeout(millis(1), events.next()).await;
     assert!(news.is_err(), "{news:?}");
-    assert_eq!(only_server(&client).gauges().reconnects, 0);
+    assert_eq!(only_server(&client).metrics().reconnects, 0);
 }
 
 // ---- Several connections to one server, in virtual time ----
@@ -138,12 +138,12 @@ impl Connect for Muted {
 
 /// A client with four connections, all of them open.
 async fn four_connections(server: &Muted) -> Client {
-    let config = Config::new().connections(4).protocol(Protocol::Binary).connector(server.clone());
+    let config = Config::new().connections(4).protocol(ProtocolSetting::Binary).connector(server.clone());
     let client = Client::with_config(["muted"], config).unwrap();
     for _ in 0..4 {
         assert!(client.call(Request::noop()).await.is_ok());
     }
-    assert_eq!((only_server(&client).gauges().open, server.connections.load(Ordering::Relaxed)), (4, 4));
+    assert_eq!((only_server(&client).metrics().open, server.connections.load(Ordering::Relaxed)), (4, 4));
     client
 }
 
@@ -188,7 +188,7 @@ async fn one_connection_that_is_stuck_is_replaced_and_the_server_stays_up() {
     }
     // At the second its oldest request was overdue by another timeout.
     assert_eq!(timeouts, 2, "then its requests went to the others, and to the connection that replaced it");
-    eventually("it is replaced", async || only_server(&client).gauges().open == 4).await;
+    eventually("it is replaced", async || only_server(&client).metrics().open == 4).await;
     assert_eq!(server.connections.load(Ordering::Relaxed), 5);
     let news = tokio::time::timeout(millis(1), events.next()).await;
     assert!(news.is_err(), "{news:?}");

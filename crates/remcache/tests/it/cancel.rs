@@ -1,4 +1,4 @@
-//! G2: dropping a future never harms anybody else, on a real memcached behind a slow proxy, on each wire.
+//! G2: dropping a future never harms anybody else, on a real memcached behind a slow proxy, on each protocol.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,14 +15,14 @@ use remcache::{Client, Error, Flow, Item, Reply, Request, Status};
 use remcache_testkit::{Memcached, Proxy, seed};
 use tokio::time::timeout;
 
-use crate::support::{Speech, eventually, on_each_wire, only_server, patient};
+use crate::support::{Speech, eventually, on_each_protocol, only_server, patient};
 
-on_each_wire! {
+on_each_protocol! {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     a_hundred_thousand_dropped_futures_harm_nobody
 }
 
-on_each_wire! {
+on_each_protocol! {
     #[tokio::test]
     a_dropped_get_never_gives_its_value_to_the_next_one
     dropped_futures_harm_nobody_on_one_thread

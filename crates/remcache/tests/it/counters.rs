@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use remcache::{Change, Client, Counter, ErrorKind, Request, Status};
+use remcache::{Client, Counter, ErrorKind, Request, Status, WriteOutcome};
 use remcache_testkit::Memcached;
 
 use crate::support::patient;
@@ -52,8 +52,8 @@ async fn a_counter_is_text_to_a_get() {
     assert_eq!(counter.value, 99);
     assert_eq!(item.value.trim_ascii_end(), b"99", "the server may pad a number that got shorter");
     assert_eq!(item.cas, counter.cas);
-    assert_eq!(client.set("n", "1").cas(counter.cas + 1).await.unwrap(), Change::Exists);
-    assert!(client.set("n", "1").cas(counter.cas).await.unwrap().is_made());
+    assert_eq!(client.set("n", "1").cas(counter.cas + 1).await.unwrap(), WriteOutcome::Exists);
+    assert!(client.set("n", "1").cas(counter.cas).await.unwrap().is_applied());
 }
 
 #[tokio::test]

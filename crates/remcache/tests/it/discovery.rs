@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
-use remcache::discovery::{self, Discover, Event, Events, Failure, Following};
+use remcache::discovery::{self, Discover, Event, Events, Failure, Subscription};
 use remcache::{Client, ErrorKind};
 use remcache_testkit::{Memcached, Proxy, unused_port};
 use tokio::sync::mpsc;
@@ -46,7 +46,7 @@ fn names(client: &Client) -> Vec<String> {
 }
 
 /// The error that a source has now; waits until it has one that says so.
-async fn failure(following: &Following, word: &str) -> remcache::Error {
+async fn failure(following: &Subscription, word: &str) -> remcache::Error {
     let told = || following.state().error.filter(|error| error.to_string().contains(word));
     eventually(word, async || told().is_some()).await;
     told().unwrap()

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use remcache::config::{Address, Protocol};
+use remcache::config::{Address, ProtocolSetting};
 use remcache::policy::{Failover, Hedge, Retries};
 use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
-use remcache::{Change, Client, Config, Delivery, ErrorKind, Request, ServerHandle, Status};
+use remcache::{Client, Config, Delivery, ErrorKind, Request, ServerHandle, Status, WriteOutcome};
 use remcache_server::{Fault, Server};
 use remcache_testkit::Memcached;
 use tokio::task::JoinSet;
@@ -111,7 +111,7 @@ async fn keys_are_taken_for_a_while(gutter: bool) {
             Some(seconds) => set.ttl(Duration::from_secs(seconds)),
             None => set,
         };
-        assert!(set.await.unwrap().is_made());
+        assert!(set.await.unwrap().is_applied());
         assert_eq!(client.get(&key).await.unwrap().unwrap().value, "meanwhile");
         let (flags, seconds) = flags_and_ttl(&other, &key).unwrap();
         let longest = if ttl == Some(5) { 5 } else { 7 };
@@ -151,10 +151,10 @@ async fn deletes_go_to_both_places() {
         client.set(&key, "newer").await.unwrap();
         servers[0].restart_with_items().await.unwrap();
         is_back(&client, &home).await;
-        assert!(client.delete(&key).await.unwrap().is_made());
+        assert!(client.delete(&key).await.unwrap().is_applied());
         let left = (kept(&client, &home, &key).await, kept(&client, &elsewhere, &key).await);
         assert_eq!(left, (None, None), "gutter: {gutter}");
-        assert_eq!(client.delete(&key).await.unwrap(), Change::NotFound);
+        assert_eq!(client.delete(&key).await.unwrap(), WriteOutcome::NotFound);
     }
 }
 
@@ -187,7 +187,9 @@ async fn a_gutter_pool_takes_nothing_while_all_is_well() {
     assert!(sizes[0] > 0 && sizes[1] > 0, "both spares carry some: {sizes:?}");
     assert_eq!(client.get_many(&keys).await.found().count(), 200);
     client.close().await;
-    assert!(client.spare_servers().iter().all(|spare| spare.state().condition == remcache::health::Condition::Closed));
+    assert!(
+        client.spare_servers().iter().all(|spare| spare.state().condition == remcache::health::ConnectionState::Closed)
+    );
 }
 
 #[tokio::test]
@@ -255,7 +257,7 @@ async fn copies_answer_for_a_server_that_is_away() {
     is_noticed(&client, &home).await;
     assert_eq!(client.get(&key).await.unwrap().unwrap().value, "v");
     assert_eq!(client.get_many(&keys).await.found().count(), 500);
-    assert!(client.set(&key, "w").await.unwrap().is_made());
+    assert!(client.set(&key, "w").await.unwrap().is_applied());
     assert_eq!(client.get(&key).await.unwrap().unwrap().value, "w");
     assert!(client.delete(&key).await.is_err(), "one copy could not be deleted");
     assert_eq!(client.get("absent").await.unwrap(), None);
@@ -277,7 +279,7 @@ async fn what_rests_on_the_old_value_is_done_once_and_the_other_copies_go() {
     assert_eq!(client.increment_many([(&key, 1)]).await.get(&key).unwrap().unwrap().unwrap().value, 8);
     let copies = (kept(&client, &home, &key).await, kept(&client, &other, &key).await);
     assert_eq!(copies, (Some("8".to_owned()), None));
-    assert_eq!(client.add(&key, "x").await.unwrap(), Change::Exists);
+    assert_eq!(client.add(&key, "x").await.unwrap(), WriteOutcome::Exists);
 }
 
 // ---- Second attempts ----
@@ -344,7 +346,8 @@ async fn fetch_all(client: &Client, count: usize) {
 async fn in_an_outage_the_budget_bounds_what_follows_timeouts() {
     let server = Counting::start(Manner::Hangs);
     let retries = Retries::up_to(3).attempt_timeout(millis(300));
-    let config = Config::new().protocol(Protocol::Binary).timeout(Duration::from_secs(20)).breaker(0).retries(retries);
+    let config =
+        Config::new().protocol(ProtocolSetting::Binary).timeout(Duration::from_secs(20)).breaker(0).retries(retries);
     let client = Client::with_config([&server.address], config).unwrap();
     fetch_all(&client, 200).await;
     let sent = server.fetches.load(Ordering::Relaxed);
@@ -357,7 +360,8 @@ async fn in_an_outage_the_budget_bounds_what_follows_timeouts() {
 #[tokio::test]
 async fn in_an_outage_the_budget_bounds_what_follows_lost_connections() {
     let server = Counting::start(Manner::HangsUp);
-    let config = patient().protocol(Protocol::Binary).retries(Retries::up_to(1)).reconnect_delay(millis(1), millis(2));
+    let config =
+        patient().protocol(ProtocolSetting::Binary).retries(Retries::up_to(1)).reconnect_delay(millis(1), millis(2));
     let client = Client::with_config([&server.address], config).unwrap();
     let mut asked = 0;
     while asked < 1_000 && server.fetches.load(Ordering::Relaxed) < asked + 100 {
@@ -519,7 +523,7 @@ async fn another_weight_moves_keys_and_keeps_the_connection() {
     assert_eq!(client.servers()[0].endpoint().weight, 9);
     assert!(client.noop().await.iter().all(|(_, outcome)| outcome.is_ok()));
     for server in client.servers() {
-        assert_eq!((server.gauges().open, server.gauges().reconnects), (1, 0));
+        assert_eq!((server.metrics().open, server.metrics().reconnects), (1, 0));
     }
 }
 

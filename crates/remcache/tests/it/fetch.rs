@@ -1,4 +1,4 @@
-//! `fetch` against real memcacheds and the embedded server, on each wire: one loader, whatever happens
+//! `fetch` against real memcacheds and the embedded server, on each protocol: one loader, whatever happens
 //! to it and to the key meanwhile.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -19,14 +19,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use remcache::config::Protocol;
-use remcache::recipes::Freshness;
+use remcache::config::ProtocolSetting;
+use remcache::recipes::FetchPolicy;
 use remcache::{Client, Error};
 use remcache_testkit::Memcached;
 
 use crate::support::patient;
 
-const WIRES: [Protocol; 3] = [Protocol::Binary, Protocol::Meta, Protocol::Text];
+const PROTOCOLS: [ProtocolSetting; 3] = [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text];
 
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
@@ -35,32 +35,32 @@ const LONG: Duration = Duration::from_secs(3600);
 const HANGS: Duration = Duration::from_secs(180);
 
 /// Whoever does not give a lease back makes the others hang.
-fn patient_freshness() -> Freshness {
-    Freshness::new(LONG).lease(LONG).wait(LONG)
+fn patient_freshness() -> FetchPolicy {
+    FetchPolicy::new(LONG).lease(LONG).wait(LONG)
 }
 
-fn client_at(address: &str, wire: Protocol) -> Client {
-    Client::with_config([address], patient().protocol(wire)).unwrap()
+fn client_at(address: &str, protocol: ProtocolSetting) -> Client {
+    Client::with_config([address], patient().protocol(protocol)).unwrap()
 }
 
 /// A case that is running.
 type Case<'c> = Pin<Box<dyn Future<Output = ()> + 'c>>;
 
-/// Runs a case on each wire, each of a real memcached and of an embedded server of its own, all at the
+/// Runs a case on each protocol, each of a real memcached and of an embedded server of its own, all at the
 /// same time: some cases wait for the servers' clocks.
-async fn on_all(case: impl AsyncFn(&str, Protocol)) {
-    let wires = WIRES.into_iter().chain([Protocol::Auto]);
-    let real: Vec<_> = wires.clone().map(|wire| (Memcached::start(&[]), wire)).collect();
+async fn on_all(case: impl AsyncFn(&str, ProtocolSetting)) {
+    let protocols = PROTOCOLS.into_iter().chain([ProtocolSetting::Auto]);
+    let real: Vec<_> = protocols.clone().map(|protocol| (Memcached::start(&[]), protocol)).collect();
     let mut embedded = Vec::new();
-    for wire in wires {
-        embedded.push((remcache_server::Server::start().await.unwrap(), wire));
+    for protocol in protocols {
+        embedded.push((remcache_server::Server::start().await.unwrap(), protocol));
     }
-    let real = real.iter().map(|(server, wire)| (server.addr(), *wire));
-    let servers: Vec<_> = real.chain(embedded.iter().map(|(server, wire)| (server.address(), *wire))).collect();
+    let real = real.iter().map(|(server, protocol)| (server.addr(), *protocol));
+    let servers: Vec<_> = real.chain(embedded.iter().map(|(server, protocol)| (server.address(), *protocol))).collect();
     let mut cases: Vec<(String, Case<'_>)> = Vec::new();
-    for (number, (address, wire)) in servers.iter().enumerate() {
+    for (number, (address, protocol)) in servers.iter().enumerate() {
         let server = if number < servers.len() / 2 { "real" } else { "embedded" };
-        cases.push((format!("{wire}, {server}"), Box::pin(case(address, *wire))));
+        cases.push((format!("{protocol}, {server}"), Box::pin(case(address, *protocol))));
     }
     let all = poll_fn(|cx| {
         cases.retain_mut(|(_, case)| case.as_mut().poll(cx).is_pending());
@@ -72,7 +72,7 @@ async fn on_all(case: impl AsyncFn(&str, Protocol)) {
 }
 
 /// A fetch by a loader that has this value.
-async fn fetch(client: &Client, freshness: Freshness, value: &'static str) -> Option<Bytes> {
+async fn fetch(client: &Client, freshness: FetchPolicy, value: &'static str) -> Option<Bytes> {
     client.fetch("key", freshness, move || async move { Ok::<_, Error>(Some(value)) }).await.unwrap()
 }
 

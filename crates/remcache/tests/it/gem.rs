@@ -38,12 +38,12 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use remcache::config::Protocol;
+use remcache::config::ProtocolSetting;
 use remcache::distribution::Distribution;
-use remcache::health::Condition;
+use remcache::health::ConnectionState;
 use remcache::proto::binary::{self, Header, Magic, Opcode, Packet};
 use remcache::proto::{Connection, Deadline, InputBuffer, Limits, Operation, Output, Tag};
-use remcache::{Change, Client, Delivery, ErrorKind, Flow, Outcomes, Reply, Request, Status, Ttl};
+use remcache::{Client, Delivery, ErrorKind, Flow, Outcomes, Reply, Request, Status, Ttl, WriteOutcome};
 use remcache_testkit::{Close, Direction, Memcached, Proxy, unused_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -95,7 +95,7 @@ fn bytes_of(encode: impl FnOnce(&mut Output)) -> Bytes {
     output.copy_to_bytes(output.remaining())
 }
 
-/// What a request's bytes are on the wire.
+/// What a request's bytes are on the protocol.
 fn serialised(request: &Request<'_>) -> Bytes {
     bytes_of(|output| {
         binary::encode(request, 0, output).unwrap();
@@ -192,10 +192,10 @@ async fn the_binary_protocol_is_spoken() {
 async fn the_operations_are_there() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    assert!(client.add("k", "v").await.unwrap().is_made());
+    assert!(client.add("k", "v").await.unwrap().is_applied());
     assert_eq!(client.get("k").await.unwrap().unwrap().value, "v");
-    assert!(client.set("k", "w").await.unwrap().is_made());
-    assert!(client.delete("k").await.unwrap().is_made());
+    assert!(client.set("k", "w").await.unwrap().is_applied());
+    assert!(client.delete("k").await.unwrap().is_applied());
     assert!(client.noop().await[0].1.is_ok());
     assert!(only_server(&client).stats("").collect().await.unwrap().len() > 20);
 }
@@ -351,7 +351,7 @@ async fn serve_one_run(listener: &TcpListener) -> Vec<u8> {
 async fn multi_commands_are_quiet_but_for_the_last() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let client = || Client::with_config([&address], patient().protocol(Protocol::Binary)).unwrap();
+    let client = || Client::with_config([&address], patient().protocol(ProtocolSetting::Binary)).unwrap();
     let pairs = || (0..5).map(|n| (format!("k{n}"), "v"));
 
     let (setting, adding, deleting) = (client(), client(), client());
@@ -410,7 +410,7 @@ async fn keys_are_placed_over_connected_servers() {
     for n in 0..300 {
         let key = format!("key{n}");
         assert_eq!(suite.client.locate(&key).unwrap().unwrap().name(), suite.first.addr(), "{key}");
-        assert!(suite.client.set(&key, "v").await.unwrap().is_made(), "servers that are away drop out");
+        assert!(suite.client.set(&key, "v").await.unwrap().is_applied(), "servers that are away drop out");
     }
     assert!(suite.client.servers()[0].name() == suite.dead && suite.client.is_usable());
 }
@@ -445,10 +445,13 @@ async fn servers_are_replaced_while_running() {
 async fn the_client_tells_what_is_usable() {
     let suite = Suite::start().await;
     let servers = suite.client.servers();
-    let connected: Vec<_> =
-        servers.iter().filter(|server| server.state().condition == Condition::Connected).map(|it| it.name()).collect();
+    let connected: Vec<_> = servers
+        .iter()
+        .filter(|server| server.state().condition == ConnectionState::Connected)
+        .map(|it| it.name())
+        .collect();
     assert_eq!(connected, [suite.second.addr(), suite.first.addr(), suite.first.addr()]);
-    assert!(matches!(&servers[0].state().condition, Condition::Down(reason) if reason.contains("refused")));
+    assert!(matches!(&servers[0].state().condition, ConnectionState::Down(reason) if reason.contains("refused")));
     assert!(suite.client.is_usable());
     assert!(suite.client.locate("Hello").unwrap().is_some());
 }
@@ -475,11 +478,11 @@ async fn silence_is_looked_into() {
     client.set("k", "v").await.unwrap();
     let before = proxy.passed(Direction::Requests);
     eventually("no-ops ask the idle server", async || proxy.passed(Direction::Requests) >= before + 3 * 24).await;
-    assert_eq!((proxy.accepted(), only_server(&client).state().condition), (1, Condition::Connected));
+    assert_eq!((proxy.accepted(), only_server(&client).state().condition), (1, ConnectionState::Connected));
 
     proxy.change(|rules| rules.replies.black_hole = true);
     eventually("a silent server is given up", async || !client.is_usable()).await;
-    assert!(matches!(only_server(&client).state().condition, Condition::Down(_)));
+    assert!(matches!(only_server(&client).state().condition, ConnectionState::Down(_)));
     proxy.change(|rules| rules.replies.black_hole = false);
 }
 
@@ -490,13 +493,13 @@ fn keepalive_has_the_gems_figures() {
 }
 
 /// The protocol alone, on a blocking socket.
-struct Wire {
+struct Protocol {
     machine: Connection,
     stream: TcpStream,
     input: InputBuffer,
 }
 
-impl Wire {
+impl Protocol {
     fn connect(server: &Memcached, first_opaque: u32) -> Self {
         let stream = TcpStream::connect(server.addr()).unwrap();
         let machine = Connection::new(Limits::default(), first_opaque, Instant::now());
@@ -534,17 +537,17 @@ impl Wire {
 #[test]
 fn opaques_wrap() {
     let server = Memcached::start(&[]);
-    let mut wire = Wire::connect(&server, u32::MAX - 500);
+    let mut protocol = Protocol::connect(&server, u32::MAX - 500);
     for n in 0..100 {
-        wire.submit(&Request::set(format!("k{n}"), format!("v{n}")).quiet(), n);
+        protocol.submit(&Request::set(format!("k{n}"), format!("v{n}")).quiet(), n);
     }
-    assert_eq!(wire.exchange().len(), 100);
+    assert_eq!(protocol.exchange().len(), 100);
     for round in 0..5 {
         for n in 0..200 {
             let request = Request::get(format!("k{n}"));
-            wire.submit(&if n % 3 == 0 { request.quiet() } else { request }, n);
+            protocol.submit(&if n % 3 == 0 { request.quiet() } else { request }, n);
         }
-        let replies = wire.exchange();
+        let replies = protocol.exchange();
         assert_eq!(replies.len(), 200, "round {round}");
         for (place, (n, reply)) in replies.into_iter().enumerate() {
             assert_eq!(n, place as u64, "in order");
@@ -560,9 +563,9 @@ fn opaques_wrap() {
 async fn each_layer_can_be_used_alone() {
     let server = Memcached::start(&[]);
     // Bytes.
-    let mut wire = Wire::connect(&server, 0);
-    wire.submit(&Request::set("k", "v"), 7);
-    assert!(matches!(&wire.exchange()[..], [(7, reply)] if reply.is_ok()));
+    let mut protocol = Protocol::connect(&server, 0);
+    protocol.submit(&Request::set("k", "v"), 7);
+    assert!(matches!(&protocol.exchange()[..], [(7, reply)] if reply.is_ok()));
     // Outcomes as data.
     let client = client_of(&server);
     assert_eq!(client.call(Request::get("k")).await.text(), "v");
@@ -578,7 +581,7 @@ async fn a_server_is_filled() {
     let mut count = 0;
     let error = loop {
         match client.add(format!("item{count}"), vec![0; 10_000]).await {
-            Ok(change) => assert!(change.is_made()),
+            Ok(change) => assert!(change.is_applied()),
             Err(error) => break error,
         }
         count += 1;

@@ -1,12 +1,12 @@
 //! No byte of a caller's starts a second command: every byte value in every place of every argument,
-//! on each wire, gives exactly one command or none.
+//! on each protocol, gives exactly one command or none.
 
 use std::time::Duration;
 
 use bytes::Buf;
 use remcache::proto::binary::{self, Packet};
 use remcache::proto::text::server as text_server;
-use remcache::proto::{Dialect, InputBuffer, InvalidRequest, MetaOptions, Output, Request, meta, text};
+use remcache::proto::{InputBuffer, InvalidRequest, MetaOptions, Output, Request, ServerVersion, meta, text};
 
 /// An argument of a caller's, as a request that carries it.
 type Argument = (&'static str, fn(Vec<u8>) -> Request<'static>);
@@ -85,7 +85,7 @@ fn count_packets(bytes: &[u8]) -> usize {
     count
 }
 
-/// What a wire made of a request: whether it took it, and the bytes.
+/// What a protocol made of a request: whether it took it, and the bytes.
 fn said<T>(encode: impl FnOnce(&mut Output) -> Result<T, InvalidRequest>) -> (bool, Vec<u8>) {
     let mut output = Output::new();
     let taken = encode(&mut output).is_ok();
@@ -94,7 +94,7 @@ fn said<T>(encode: impl FnOnce(&mut Output) -> Result<T, InvalidRequest>) -> (bo
 
 #[test]
 fn any_byte_anywhere_gives_one_command_or_none() {
-    let newest = Dialect::from_version("1.6.45");
+    let newest = ServerVersion::from_version("1.6.45");
     let mut taken_at_all = 0;
     for (name, request) in ARGUMENTS {
         for byte in 0..=u8::MAX {
@@ -105,12 +105,12 @@ fn any_byte_anywhere_gives_one_command_or_none() {
                     let mut bytes = vec![b'x'; length];
                     bytes[place] = byte;
                     let request = request(bytes);
-                    let wires = [
+                    let protocols = [
                         (said(|output| binary::encode(&request, 7, output)), count_packets as fn(&[u8]) -> usize),
                         (said(|output| meta::encode(&request, 7, newest, output)), count_lines),
                         (said(|output| text::encode(&request, output)), count_lines),
                     ];
-                    for ((taken, bytes), count) in wires {
+                    for ((taken, bytes), count) in protocols {
                         assert_eq!(count(&bytes), usize::from(taken), "{name}: {byte:#04x} at {place} of {length}");
                         taken_at_all += usize::from(taken);
                     }
@@ -123,7 +123,7 @@ fn any_byte_anywhere_gives_one_command_or_none() {
 
 #[test]
 fn a_whole_command_in_an_argument_stays_an_argument() {
-    let newest = Dialect::from_version("1.6.45");
+    let newest = ServerVersion::from_version("1.6.45");
     for attack in
         ["k\r\nflush_all\r\n", "k\nflush_all", "k 0 0 1\r\nx\r\nflush_all", " flush_all", "k noreply", "\r\n", "k\0"]
     {
@@ -163,9 +163,9 @@ mod on_a_server {
         }
         match set {
             Ok(change) => {
-                assert!(change.is_made());
+                assert!(change.is_applied());
                 assert_eq!(get.expect("the key is one").expect("it was stored").value, value, "{}", key.escape_ascii());
-                assert!(delete.expect("the key is one").is_made());
+                assert!(delete.expect("the key is one").is_applied());
                 true
             }
             Err(error) => {
@@ -178,13 +178,13 @@ mod on_a_server {
 
     #[tokio::test]
     async fn any_byte_of_a_key_and_of_a_value_comes_back_or_is_refused() {
-        // Text has no words with control characters and spaces; the other wires take any byte.
+        // Text has no words with control characters and spaces; the other protocols take any byte.
         for speech in Speech::ALL {
             let refused = if speech == Speech::Text { 34 } else { 0 };
             let server = Memcached::start(&[]);
             let proxy = Proxy::start(server.addr()).await;
             let client = Client::with_config([proxy.addr()], speech.config(patient())).expect("an address");
-            assert!(client.set("neighbour", "fine").await.expect("it is there").is_made());
+            assert!(client.set("neighbour", "fine").await.expect("it is there").is_applied());
             for place in [0, 3, 6] {
                 let mut taken = 0;
                 for byte in 0..=u8::MAX {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use remcache::health::Condition;
+use remcache::health::ConnectionState;
 use remcache::{Client, Config, Delivery, ErrorKind, Request};
 use remcache_testkit::{Memcached, Proxy, scratch};
 
@@ -29,7 +29,7 @@ async fn assert_works(client: &Client, name: &str) {
     assert_eq!(only_server(client).name(), name);
     client.set("k", vec![7; 100_000]).await.unwrap();
     assert_eq!(client.get("k").await.unwrap().unwrap().value, vec![7; 100_000]);
-    assert_eq!(only_server(client).state().condition, Condition::Connected);
+    assert_eq!(only_server(client).state().condition, ConnectionState::Connected);
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn nothing_connects_before_it_is_needed() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
     let client = Client::with_config([proxy.addr()], patient()).unwrap();
-    assert_eq!(only_server(&client).state().condition, Condition::Idle);
+    assert_eq!(only_server(&client).state().condition, ConnectionState::Idle);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!((proxy.accepted(), client.is_usable()), (0, true));
     client.noop().await[0].1.as_ref().unwrap();
@@ -235,7 +235,7 @@ async fn closing_waits_for_what_is_in_flight() {
     eventually("all are in flight", async || handle.in_flight() == 50).await;
     client.close().await;
     assert_eq!(handle.in_flight(), 0);
-    assert_eq!(handle.state().condition, Condition::Closed);
+    assert_eq!(handle.state().condition, ConnectionState::Closed);
     for (n, task) in tasks.into_iter().enumerate() {
         assert_eq!(task.await.unwrap(), format!("value{n}"));
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use remcache::config::{Overload, Protocol};
-use remcache::health::Condition;
+use remcache::config::{Overload, ProtocolSetting};
+use remcache::health::ConnectionState;
 use remcache::{Client, Config, Delivery, Error, ErrorKind, Item, Request, Status, Ttl};
 use remcache_testkit::{Memcached, Proxy, descriptor_limit};
 use tokio::net::TcpListener;
@@ -160,12 +160,12 @@ async fn every_call_ends_although_the_server_does_not_read() {
 
 // ---- A server's limits ----
 
-/// On the wires of lines a refusal does not say whose it is.
+/// On the protocols of lines a refusal does not say whose it is.
 #[tokio::test]
 async fn a_refused_value_of_a_quiet_run_on_meta_fails_the_run_as_maybe_sent() {
     let server = Memcached::start(&["-I", "512k"]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient().protocol(Protocol::Meta)).unwrap();
+    let client = Client::with_config([proxy.addr()], patient().protocol(ProtocolSetting::Meta)).unwrap();
     client.set("neighbour", "fine").await.unwrap();
     let quiet = |key: &'static str, length: usize| Request::set(key, vec![0; length]).quiet();
     let (one, large, other) =
@@ -180,8 +180,8 @@ async fn a_refused_value_of_a_quiet_run_on_meta_fails_the_run_as_maybe_sent() {
 
 /// The no-op behind it is never refused, so the line is its own.
 #[tokio::test]
-async fn a_single_quiet_request_that_is_refused_has_an_owner_whatever_the_wire() {
-    for protocol in Protocol::ALL {
+async fn a_single_quiet_request_that_is_refused_has_an_owner_whatever_the_protocol() {
+    for protocol in ProtocolSetting::ALL {
         let server = Memcached::start(&["-I", "512k"]);
         let proxy = Proxy::start(server.addr()).await;
         let client = Client::with_config([proxy.addr()], patient().protocol(protocol)).unwrap();
@@ -201,8 +201,8 @@ async fn a_single_quiet_request_that_is_refused_has_an_owner_whatever_the_wire()
 }
 
 #[tokio::test]
-async fn a_refused_value_of_one_loud_request_has_an_owner_whatever_the_wire() {
-    for protocol in Protocol::ALL {
+async fn a_refused_value_of_one_loud_request_has_an_owner_whatever_the_protocol() {
+    for protocol in ProtocolSetting::ALL {
         let server = Memcached::start(&["-I", "512k"]);
         let proxy = Proxy::start(server.addr()).await;
         let client = Client::with_config([proxy.addr()], patient().protocol(protocol)).unwrap();
@@ -223,7 +223,7 @@ async fn a_refused_value_of_one_loud_request_has_an_owner_whatever_the_wire() {
 #[tokio::test]
 async fn an_error_line_after_quiet_fetches_fails_the_run_too() {
     let server = Memcached::start(&["-I", "512k"]);
-    let client = Client::with_config([server.addr()], patient().protocol(Protocol::Meta)).unwrap();
+    let client = Client::with_config([server.addr()], patient().protocol(ProtocolSetting::Meta)).unwrap();
     client.set("k", "v").await.unwrap();
     let (fetch, refused) =
         tokio::join!(client.call(Request::get("absent").quiet()), client.call(Request::set("b", vec![0; 600_000])));
@@ -267,7 +267,7 @@ async fn a_server_without_a_free_connection_says_so_and_is_asked_again() {
         assert!(error.is_disconnected(), "{error}");
         assert!(error.to_string().contains("too many") && error.to_string().contains("connections"), "{error}");
         assert_eq!(error.server(), Some(&*server.addr()));
-        assert!(matches!(only_server(&client).state().condition, Condition::Down(_)));
+        assert!(matches!(only_server(&client).state().condition, ConnectionState::Down(_)));
     }
     drop(holder);
     eventually("the client is let in", async || client.get("k").await.is_ok()).await;
@@ -296,7 +296,7 @@ async fn a_server_that_is_full_is_not_hurried() {
 
 #[tokio::test]
 async fn a_flush_that_a_server_allows_nobody_says_so_and_harms_nobody() {
-    for protocol in Protocol::ALL {
+    for protocol in ProtocolSetting::ALL {
         let mut server = Memcached::start(&["-F"]);
         let client = Client::with_config([server.addr()], patient().protocol(protocol)).unwrap();
         for when in [Ttl::Never, Ttl::After(Duration::from_secs(60))] {
@@ -405,7 +405,7 @@ async fn a_thousand_callers_move_large_values_through_small_buffers() {
         .collect();
     let gets: Vec<_> = (0..1000).map(|n| spawn_get(&client, format!("key{}", n % FEW))).collect();
     for set in sets {
-        assert!(set.await.unwrap().unwrap().is_made());
+        assert!(set.await.unwrap().unwrap().is_applied());
     }
     for (n, get) in gets.into_iter().enumerate() {
         let item = get.await.unwrap().unwrap().expect("the set was asked for before");

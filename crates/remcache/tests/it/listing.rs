@@ -12,7 +12,7 @@ fn client(server: &Memcached) -> Client {
     Client::new([server.addr()]).expect("an address")
 }
 
-/// Keys with every byte that a key can have on the binary wire.
+/// Keys with every byte that a key can have on the binary protocol.
 fn keys(count: u32) -> HashSet<Vec<u8>> {
     let bytes = (0..=255_u8).filter(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | 0));
     let awkward = bytes.map(|byte| vec![b'k', byte, b'%', b'=']);

@@ -1,4 +1,4 @@
-//! Locks, limiters and counters against real memcacheds and the embedded server, on each wire.
+//! Locks, limiters and counters against real memcacheds and the embedded server, on each protocol.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,27 +9,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use remcache::config::Protocol;
-use remcache::recipes::{Limiter, WhenAway};
-use remcache::{Change, Client, ErrorKind};
+use remcache::config::ProtocolSetting;
+use remcache::recipes::{Limiter, OnUnavailable};
+use remcache::{Client, ErrorKind, WriteOutcome};
 use remcache_server::Server;
 use remcache_testkit::Memcached;
 
 use crate::support::{eventually, patient};
 
-const WIRES: [Protocol; 3] = [Protocol::Binary, Protocol::Meta, Protocol::Text];
+const PROTOCOLS: [ProtocolSetting; 3] = [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text];
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
 
-fn client_at(address: &str, wire: Protocol) -> Client {
-    Client::with_config([address], patient().protocol(wire)).unwrap()
+fn client_at(address: &str, protocol: ProtocolSetting) -> Client {
+    Client::with_config([address], patient().protocol(protocol)).unwrap()
 }
 
-async fn on_all(case: impl AsyncFn(Client, Client, Protocol)) {
-    for wire in WIRES.into_iter().chain([Protocol::Auto]) {
+async fn on_all(case: impl AsyncFn(Client, Client, ProtocolSetting)) {
+    for protocol in PROTOCOLS.into_iter().chain([ProtocolSetting::Auto]) {
         let (real, embedded) = (Memcached::start(&[]), Server::start().await.unwrap());
         for address in [real.addr(), embedded.address()] {
-            case(client_at(&address, wire), client_at(&address, wire), wire).await;
+            case(client_at(&address, protocol), client_at(&address, protocol), protocol).await;
         }
     }
 }
@@ -40,16 +40,16 @@ fn away() -> Client {
 
 #[tokio::test]
 async fn a_lock_is_held_by_one_and_its_tokens_rise() {
-    on_all(async |one, other, wire| {
+    on_all(async |one, other, protocol| {
         let mut highest = 0;
         for _ in 0..3 {
             let lock = one.lock("lock", LONG).await.unwrap().unwrap();
-            assert!(other.lock("lock", LONG).await.unwrap().is_none(), "{wire}");
+            assert!(other.lock("lock", LONG).await.unwrap().is_none(), "{protocol}");
             let token = lock.fencing_token().unwrap();
-            assert!(token > highest, "{wire}: {token} after {highest}");
+            assert!(token > highest, "{protocol}: {token} after {highest}");
             highest = token;
-            assert!(lock.unlock().await.unwrap(), "{wire}");
-            assert_eq!(one.get("lock").await.unwrap(), None, "{wire}");
+            assert!(lock.unlock().await.unwrap(), "{protocol}");
+            assert_eq!(one.get("lock").await.unwrap(), None, "{protocol}");
         }
     })
     .await;
@@ -58,7 +58,7 @@ async fn a_lock_is_held_by_one_and_its_tokens_rise() {
 /// The highest token counts what was done under the lock; nothing is done by two at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_in_the_lock_with_another() {
-    on_all(async |one, other, wire| {
+    on_all(async |one, other, protocol| {
         let (inside, rounds) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let tasks: Vec<_> = (0..10)
             .map(|number| {
@@ -82,53 +82,53 @@ async fn nobody_is_in_the_lock_with_another() {
         for task in tasks {
             task.await.unwrap();
         }
-        assert_eq!(rounds.load(Ordering::SeqCst), 50, "{wire}");
+        assert_eq!(rounds.load(Ordering::SeqCst), 50, "{protocol}");
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_lock_that_is_renewed_is_kept_and_one_that_ended_is_told_of() {
-    on_all(async |one, other, wire| {
+    on_all(async |one, other, protocol| {
         let mut lock = one.lock("lock", LONG).await.unwrap().unwrap();
         let token = lock.fencing_token();
         for _ in 0..3 {
             lock.renew().await.unwrap();
-            assert_eq!(lock.fencing_token(), token, "{wire}");
-            assert!(other.lock("lock", LONG).await.unwrap().is_none(), "{wire}");
+            assert_eq!(lock.fencing_token(), token, "{protocol}");
+            assert!(other.lock("lock", LONG).await.unwrap().is_none(), "{protocol}");
         }
-        assert!(lock.unlock().await.unwrap(), "{wire}: under the CAS value of the last renewal");
+        assert!(lock.unlock().await.unwrap(), "{protocol}: under the CAS value of the last renewal");
 
         let mut ended = one.lock("lock", LONG).await.unwrap().unwrap();
         other.delete("lock").await.unwrap();
         let next = other.lock("lock", LONG).await.unwrap().unwrap();
-        assert_eq!(ended.renew().await.unwrap_err().kind(), ErrorKind::Conflict, "{wire}");
-        assert!(!ended.unlock().await.unwrap(), "{wire}: it was another one's");
-        assert!(one.lock("lock", LONG).await.unwrap().is_none(), "{wire}: who holds it still");
-        assert!(next.unlock().await.unwrap(), "{wire}");
+        assert_eq!(ended.renew().await.unwrap_err().kind(), ErrorKind::Conflict, "{protocol}");
+        assert!(!ended.unlock().await.unwrap(), "{protocol}: it was another one's");
+        assert!(one.lock("lock", LONG).await.unwrap().is_none(), "{protocol}: who holds it still");
+        assert!(next.unlock().await.unwrap(), "{protocol}");
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_lock_ends_with_its_time_to_live() {
-    on_all(async |one, other, wire| {
+    on_all(async |one, other, protocol| {
         let dead = one.lock("lock", Duration::from_secs(2)).await.unwrap().unwrap();
         let next = other.lock("lock", LONG).within(LONG).await.unwrap().unwrap();
-        assert!(next.fencing_token() > dead.fencing_token(), "{wire}");
+        assert!(next.fencing_token() > dead.fencing_token(), "{protocol}");
         drop(dead);
         one.get("later").await.unwrap();
-        assert!(next.unlock().await.unwrap(), "{wire}: what is dropped too late unlocks nothing");
+        assert!(next.unlock().await.unwrap(), "{protocol}: what is dropped too late unlocks nothing");
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_lock_that_is_dropped_is_free_also_outside_of_the_runtime() {
-    on_all(async |one, other, wire| {
+    on_all(async |one, other, protocol| {
         let lock = one.lock("lock", LONG).await.unwrap().unwrap();
         std::thread::spawn(move || drop(lock)).join().unwrap();
-        assert!(other.lock("lock", LONG).within(LONG).await.unwrap().is_some(), "{wire}");
+        assert!(other.lock("lock", LONG).within(LONG).await.unwrap().is_some(), "{protocol}");
     })
     .await;
 }
@@ -136,10 +136,10 @@ async fn a_lock_that_is_dropped_is_free_also_outside_of_the_runtime() {
 /// Drops the wait for a lock after so many polls; it leaves nothing locked.
 #[tokio::test]
 async fn waiting_for_a_lock_may_be_dropped_at_every_poll() {
-    for wire in WIRES {
+    for protocol in PROTOCOLS {
         let server = Server::start().await.unwrap();
-        let client = client_at(&server.address(), wire);
-        let other = client_at(&server.address(), wire);
+        let client = client_at(&server.address(), protocol);
+        let other = client_at(&server.address(), protocol);
         for times in 0.. {
             let locking = client.lock("lock", LONG);
             let mut locking: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(locking.into_future());
@@ -158,9 +158,9 @@ async fn waiting_for_a_lock_may_be_dropped_at_every_poll() {
             let was_ready = taken.is_some();
             drop(taken);
             let next = other.lock("lock", LONG).within(LONG).await.unwrap().unwrap();
-            assert!(next.unlock().await.unwrap(), "{wire}, {times} polls");
+            assert!(next.unlock().await.unwrap(), "{protocol}, {times} polls");
             if was_ready {
-                assert!(times > 2, "{wire}: there was nothing to drop");
+                assert!(times > 2, "{protocol}: there was nothing to drop");
                 break;
             }
         }
@@ -171,16 +171,16 @@ async fn waiting_for_a_lock_may_be_dropped_at_every_poll() {
 async fn without_a_server_a_lock_is_what_was_asked_for() {
     let client = away();
     assert!(client.lock("lock", LONG).await.unwrap_err().is_unavailable(), "closed by default");
-    let mut lock = client.lock("lock", LONG).when_away(WhenAway::Open).await.unwrap().unwrap();
+    let mut lock = client.lock("lock", LONG).when_away(OnUnavailable::FailOpen).await.unwrap().unwrap();
     assert_eq!(lock.fencing_token(), None);
     lock.renew().await.unwrap();
     assert!(!lock.unlock().await.unwrap());
     let server = Memcached::start(&["-C"]);
-    for wire in WIRES {
-        let client = client_at(&server.addr(), wire);
-        let error = client.lock("lock", LONG).when_away(WhenAway::Open).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported, "{wire}: {error}");
-        assert_eq!(client.get("lock").await.unwrap(), None, "{wire}: nothing is left");
+    for protocol in PROTOCOLS {
+        let client = client_at(&server.addr(), protocol);
+        let error = client.lock("lock", LONG).when_away(OnUnavailable::FailOpen).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{protocol}: {error}");
+        assert_eq!(client.get("lock").await.unwrap(), None, "{protocol}: nothing is left");
     }
 }
 
@@ -201,17 +201,17 @@ async fn acquire_at_once(limiters: [&Limiter; 2], tasks: usize) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_at_once_a_window_allows_its_limit() {
-    on_all(async |one, other, wire| {
-        // A window of five years has no border in the test, and ends before 2038, where the text wires' times do.
+    on_all(async |one, other, protocol| {
+        // A window of five years has no border in the test, and ends before 2038, where the text protocols' times do.
         let years = Duration::from_secs(5 * 365 * 86_400);
         let limiters = [one, other].map(|client| Limiter::fixed_window(&client, "window", 7, years));
-        assert_eq!(acquire_at_once(limiters.each_ref(), 50).await, 7, "{wire}");
+        assert_eq!(acquire_at_once(limiters.each_ref(), 50).await, 7, "{protocol}");
         let refusal = limiters[0].acquire("ada").await.unwrap();
-        assert!(!refusal.is_allowed && refusal.is_counted && refusal.remaining == 0, "{wire}");
-        assert!(refusal.retry_after > Duration::ZERO && refusal.retry_after <= years, "{wire}");
+        assert!(!refusal.is_allowed && refusal.is_counted && refusal.remaining == 0, "{protocol}");
+        assert!(refusal.retry_after > Duration::ZERO && refusal.retry_after <= years, "{protocol}");
         let another = limiters[0].acquire_many("bob", 5).await.unwrap();
-        assert!(another.is_allowed && another.remaining == 2, "{wire}: each key has its own limit");
-        assert!(!limiters[1].acquire_many("bob", 3).await.unwrap().is_allowed, "{wire}");
+        assert!(another.is_allowed && another.remaining == 2, "{protocol}: each key has its own limit");
+        assert!(!limiters[1].acquire_many("bob", 3).await.unwrap().is_allowed, "{protocol}");
     })
     .await;
 }
@@ -229,16 +229,16 @@ async fn a_window_ends() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_at_once_a_rate_allows_its_burst() {
-    on_all(async |one, other, wire| {
+    on_all(async |one, other, protocol| {
         let limiters = [one, other].map(|client| Limiter::gcra(&client, "rate", 24, LONG * 24).burst(5));
-        assert_eq!(acquire_at_once(limiters.each_ref(), 16).await, 5, "{wire}");
+        assert_eq!(acquire_at_once(limiters.each_ref(), 16).await, 5, "{protocol}");
         let refusal = limiters[0].acquire("ada").await.unwrap();
-        assert!(!refusal.is_allowed && refusal.remaining == 0, "{wire}");
-        assert!(refusal.retry_after > Duration::ZERO && refusal.retry_after <= LONG, "{wire}: {refusal:?}");
+        assert!(!refusal.is_allowed && refusal.remaining == 0, "{protocol}");
+        assert!(refusal.retry_after > Duration::ZERO && refusal.retry_after <= LONG, "{protocol}: {refusal:?}");
         let another = limiters[1].acquire_many("bob", 3).await.unwrap();
-        assert!(another.is_allowed && another.remaining == 2, "{wire}");
-        assert!(!limiters[0].acquire_many("bob", 3).await.unwrap().is_allowed, "{wire}");
-        assert!(limiters[0].acquire_many("bob", 2).await.unwrap().is_allowed, "{wire}: nothing of it was taken");
+        assert!(another.is_allowed && another.remaining == 2, "{protocol}");
+        assert!(!limiters[0].acquire_many("bob", 3).await.unwrap().is_allowed, "{protocol}");
+        assert!(limiters[0].acquire_many("bob", 2).await.unwrap().is_allowed, "{protocol}: nothing of it was taken");
     })
     .await;
 }
@@ -251,7 +251,7 @@ async fn without_a_server_a_limiter_says_what_was_asked_for() {
             let decision = limiter.acquire("ada").await.unwrap();
             assert!(decision.is_allowed && !decision.is_counted, "open by default");
         }
-        let closed = limiter.when_away(WhenAway::Closed);
+        let closed = limiter.when_away(OnUnavailable::FailClosed);
         assert!(closed.acquire("ada").await.unwrap_err().is_unavailable());
     }
 }
@@ -272,7 +272,7 @@ async fn a_limiter_that_cannot_work_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counters_begin_by_themselves_and_lose_nothing() {
-    on_all(async |one, other, wire| {
+    on_all(async |one, other, protocol| {
         let tasks: Vec<_> = (0..40)
             .map(|number| {
                 let client = [&one, &other][number % 2].clone();
@@ -284,7 +284,7 @@ async fn counters_begin_by_themselves_and_lose_nothing() {
             values.push(task.await.unwrap());
         }
         values.sort_unstable();
-        assert_eq!(values, (1..=40).map(|n| 2 * n).collect::<Vec<_>>(), "{wire}");
+        assert_eq!(values, (1..=40).map(|n| 2 * n).collect::<Vec<_>>(), "{protocol}");
     })
     .await;
 }
@@ -292,41 +292,48 @@ async fn counters_begin_by_themselves_and_lose_nothing() {
 /// A window begins with its first event, and later ones do not lengthen it.
 #[tokio::test]
 async fn a_counter_keeps_the_time_to_live_that_it_began_with() {
-    on_all(async |one, _, wire| {
+    on_all(async |one, _, protocol| {
         one.increment_or_create("n", 1, 10, Duration::from_secs(2)).await.unwrap();
         eventually("the window ends", async || {
             one.increment_or_create("n", 1, 10, Duration::from_secs(2)).await.unwrap().value == 10
         })
         .await;
-        assert!(one.get("n").await.unwrap().is_some(), "{wire}");
+        assert!(one.get("n").await.unwrap().is_some(), "{protocol}");
         let error = one.increment_or_create("", 1, 1, LONG).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidKey, "{wire}");
+        assert_eq!(error.kind(), ErrorKind::InvalidKey, "{protocol}");
     })
     .await;
 }
 
 #[tokio::test]
 async fn compare_and_swap_stores_over_the_item_that_was_seen() {
-    on_all(async |one, other, wire| {
-        assert_eq!(one.compare_and_swap("k", "v", 7).await.unwrap(), Change::NotFound, "{wire}");
+    on_all(async |one, other, protocol| {
+        assert_eq!(one.compare_and_swap("k", "v", 7).await.unwrap(), WriteOutcome::NotFound, "{protocol}");
         one.set("k", "1").await.unwrap();
         let seen = one.get("k").await.unwrap().unwrap();
-        assert!(other.compare_and_swap("k", "2", seen.cas).ttl(LONG).flags(3).await.unwrap().is_made(), "{wire}");
-        assert_eq!(one.compare_and_swap("k", "3", seen.cas).await.unwrap(), Change::Exists, "{wire}");
-        assert_eq!(one.compare_and_swap("k", "4", 0).await.unwrap(), Change::Exists, "{wire}: 0 is no item's");
+        assert!(
+            other.compare_and_swap("k", "2", seen.cas).ttl(LONG).flags(3).await.unwrap().is_applied(),
+            "{protocol}"
+        );
+        assert_eq!(one.compare_and_swap("k", "3", seen.cas).await.unwrap(), WriteOutcome::Exists, "{protocol}");
+        assert_eq!(
+            one.compare_and_swap("k", "4", 0).await.unwrap(),
+            WriteOutcome::Exists,
+            "{protocol}: 0 is no item's"
+        );
         let item = one.get("k").await.unwrap().unwrap();
-        assert_eq!((&item.value[..], item.flags), (&b"2"[..], 3), "{wire}");
+        assert_eq!((&item.value[..], item.flags), (&b"2"[..], 3), "{protocol}");
     })
     .await;
 }
 
 #[tokio::test]
 async fn get_and_touch_gives_another_time_to_live() {
-    on_all(async |one, _, wire| {
-        assert_eq!(one.get_and_touch("k", LONG).await.unwrap(), None, "{wire}");
+    on_all(async |one, _, protocol| {
+        assert_eq!(one.get_and_touch("k", LONG).await.unwrap(), None, "{protocol}");
         one.set("k", "v").ttl(LONG).flags(3).await.unwrap();
         let item = one.get_and_touch("k", Duration::from_secs(1)).await.unwrap().unwrap();
-        assert_eq!((&item.value[..], item.flags), (&b"v"[..], 3), "{wire}");
+        assert_eq!((&item.value[..], item.flags), (&b"v"[..], 3), "{protocol}");
         eventually("it ends", async || one.get("k").await.unwrap().is_none()).await;
     })
     .await;

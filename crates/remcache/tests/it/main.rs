@@ -18,6 +18,8 @@ mod cache;
 #[cfg(feature = "client")]
 mod cancel;
 #[cfg(feature = "client")]
+mod conformance;
+#[cfg(feature = "client")]
 mod counters;
 #[cfg(feature = "client")]
 mod discovery;
@@ -73,5 +75,3 @@ mod values;
 mod vectors;
 #[cfg(feature = "client")]
 mod verbs;
-#[cfg(feature = "client")]
-mod wires;

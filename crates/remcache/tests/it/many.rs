@@ -5,8 +5,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use remcache::config::Protocol;
-use remcache::{Change, Client, ErrorKind, Ttl};
+use remcache::config::ProtocolSetting;
+use remcache::{Client, ErrorKind, Ttl, WriteOutcome};
 use remcache_testkit::{Memcached, Proxy, unused_port};
 
 use crate::support::{flags_and_ttl, only_server, patient, stat};
@@ -19,12 +19,12 @@ fn client_of_all(servers: &[Memcached]) -> Client {
     Client::with_config(servers.iter().map(Memcached::addr), patient()).unwrap()
 }
 
-fn changes<'k>(many: &remcache::Outcomes<&'k str, Change>) -> Vec<(&'k str, &'static str)> {
-    let name = |change: &Change| match change {
-        Change::Made(_) => "made",
-        Change::NotFound => "not found",
-        Change::Exists => "exists",
-        Change::NotStored => "not stored",
+fn changes<'k>(many: &remcache::Outcomes<&'k str, WriteOutcome>) -> Vec<(&'k str, &'static str)> {
+    let name = |change: &WriteOutcome| match change {
+        WriteOutcome::Applied(_) => "made",
+        WriteOutcome::NotFound => "not found",
+        WriteOutcome::Exists => "exists",
+        WriteOutcome::NotStored => "not stored",
         _ => "another",
     };
     many.iter().map(|(key, change)| (*key, name(change.unwrap()))).collect()
@@ -73,7 +73,7 @@ async fn every_change_has_its_outcome() {
     assert_eq!(flags_and_ttl(&server.addr(), "there").unwrap().1, -1);
     let added = client.add_many(pairs).ttl(ttl).await;
     assert_eq!(changes(&added), [("there", "exists"), ("absent", "made"), ("other", "made")]);
-    assert_eq!(added.refused().collect::<Vec<_>>(), [(&"there", Change::Exists)]);
+    assert_eq!(added.refused().collect::<Vec<_>>(), [(&"there", WriteOutcome::Exists)]);
     let deleted = client.delete_many(["nothing", "there", "absent", "nobody"]).await;
     let expected = [("nothing", "not found"), ("there", "made"), ("absent", "made"), ("nobody", "not found")];
     assert_eq!(changes(&deleted), expected);
@@ -172,19 +172,19 @@ async fn a_dead_server_spoils_only_its_own_keys() {
     }
 }
 
-/// What succeeds is silent on the binary wire: a run of changes is answered by its last.
+/// What succeeds is silent on the binary protocol: a run of changes is answered by its last.
 #[tokio::test]
 async fn many_changes_cost_the_server_few_replies() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient().protocol(Protocol::Binary)).unwrap();
+    let client = Client::with_config([proxy.addr()], patient().protocol(ProtocolSetting::Binary)).unwrap();
     client.noop().await[0].1.as_ref().unwrap();
-    let before = proxy.passed(remcache_testkit::Direction::Replies);
+    let before = proxy.passed(remcache_testkit::Direction::ReplyStream);
     let stored = client.set_many((0..1000).map(|n| (format!("key{n}"), "v"))).await;
     assert_eq!(stored.made().count(), 1000);
     let deleted = client.delete_many((0..1000).map(|n| format!("key{n}"))).await;
     assert_eq!(deleted.made().count(), 1000);
-    let bytes = proxy.passed(remcache_testkit::Direction::Replies) - before;
+    let bytes = proxy.passed(remcache_testkit::Direction::ReplyStream) - before;
     assert!(bytes < 1000, "2,000 requests were answered with {bytes} bytes");
 }
 

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use remcache::config::Protocol;
+use remcache::config::ProtocolSetting;
 use remcache::distribution::Distribution;
-use remcache::migration::{Migration, OldAway, TtlSource};
-use remcache::{Change, Client, Config, Delivery, ErrorKind, Item, Ttl};
+use remcache::migration::{Migration, OldUnavailable, TtlSource};
+use remcache::{Client, Config, Delivery, ErrorKind, Item, Ttl, WriteOutcome};
 use remcache_testkit::{Memcached, seed};
 use tokio::sync::Notify;
 
@@ -27,12 +27,12 @@ struct Fleet {
 
 impl Fleet {
     fn start() -> Self {
-        Self::speaking(Protocol::Binary)
+        Self::speaking(ProtocolSetting::Binary)
     }
 
-    fn speaking(wire: Protocol) -> Self {
+    fn speaking(protocol: ProtocolSetting) -> Self {
         let servers: Vec<_> = (0..5).map(|_| Memcached::start(&[])).collect();
-        let (old, new) = clients(&servers, patient().protocol(wire));
+        let (old, new) = clients(&servers, patient().protocol(protocol));
         Self { servers, cache: Migration::new(old.clone(), new.clone()), old, new }
     }
 
@@ -89,11 +89,11 @@ async fn reading_brings_over_what_only_the_old_placement_has() {
     assert_eq!(report.share_of_old(), 0.5);
 }
 
-/// What the wire of the old servers tells is the copy's time; what it does not is what was configured.
+/// What the protocol of the old servers tells is the copy's time; what it does not is what was configured.
 #[tokio::test]
-async fn a_copy_lives_as_long_as_its_item_where_the_wire_tells_it() {
-    for wire in Protocol::ALL {
-        let fleet = Fleet::speaking(wire);
+async fn a_copy_lives_as_long_as_its_item_where_the_protocol_tells_it() {
+    for protocol in ProtocolSetting::ALL {
+        let fleet = Fleet::speaking(protocol);
         let cache = fleet.cache.clone().backfill_ttl(Duration::from_secs(1000));
         let keys = fleet.keys(true, 4);
         let ttls = [Ttl::Never, Duration::from_secs(500).into(), Ttl::Never, Duration::from_secs(90_000).into()];
@@ -101,25 +101,28 @@ async fn a_copy_lives_as_long_as_its_item_where_the_wire_tells_it() {
             fleet.old.set(&key[..], "warm").ttl(ttl).await.unwrap();
         }
         for key in &keys[..2] {
-            assert!(cache.get(&key[..]).await.unwrap().is_some(), "{wire}");
+            assert!(cache.get(&key[..]).await.unwrap().is_some(), "{protocol}");
         }
-        assert_eq!(cache.get_many(&keys[2..]).await.found().count(), 2, "{wire}");
-        assert_eq!(cache.report().backfilled, 4, "{wire}");
+        assert_eq!(cache.get_many(&keys[2..]).await.found().count(), 2, "{protocol}");
+        assert_eq!(cache.report().backfilled, 4, "{protocol}");
         let lives = |key: &String| flags_and_ttl(fleet.new.locate(key).unwrap().unwrap().name(), key).unwrap().1;
         let lives: Vec<_> = keys.iter().map(lives).collect();
-        match wire {
-            Protocol::Meta | Protocol::Auto => {
-                assert_eq!((lives[0], lives[2]), (-1, -1), "{wire}: for ever stays for ever");
-                assert!((300..=500).contains(&lives[1]) && (89_000..=90_000).contains(&lives[3]), "{wire}: {lives:?}");
+        match protocol {
+            ProtocolSetting::Meta | ProtocolSetting::Auto => {
+                assert_eq!((lives[0], lives[2]), (-1, -1), "{protocol}: for ever stays for ever");
+                assert!(
+                    (300..=500).contains(&lives[1]) && (89_000..=90_000).contains(&lives[3]),
+                    "{protocol}: {lives:?}"
+                );
             }
-            _ => assert!(lives.iter().all(|seconds| (800..=1000).contains(seconds)), "{wire}: {lives:?}"),
+            _ => assert!(lives.iter().all(|seconds| (800..=1000).contains(seconds)), "{protocol}: {lives:?}"),
         }
     }
 }
 
 #[tokio::test]
-async fn what_is_not_to_be_copied_is_not_whatever_the_wire_tells() {
-    let fleet = Fleet::speaking(Protocol::Meta);
+async fn what_is_not_to_be_copied_is_not_whatever_the_protocol_tells() {
+    let fleet = Fleet::speaking(ProtocolSetting::Meta);
     let cache = fleet.cache.clone().backfill_ttl(Ttl::Expired);
     let keys = fleet.keys(true, 2);
     for key in &keys {
@@ -154,8 +157,8 @@ async fn the_program_may_say_how_long_copies_live() {
 
     // What is not copied has a CAS value that matches nothing.
     let item = cache.get(&keys[1][..]).await.unwrap().unwrap();
-    assert!(!cache.set(&keys[1][..], "x").cas(item.cas).await.unwrap().is_made());
-    assert!(cache.set(&keys[1][..], "x").await.unwrap().is_made());
+    assert!(!cache.set(&keys[1][..], "x").cas(item.cas).await.unwrap().is_applied());
+    assert!(cache.set(&keys[1][..], "x").await.unwrap().is_applied());
     assert_eq!(text(&cache.get(&keys[1][..]).await.unwrap().unwrap()), "x");
 }
 
@@ -164,7 +167,7 @@ async fn a_key_whose_server_is_the_same_is_one_item() {
     let fleet = Fleet::start();
     let key = fleet.keys(false, 1).remove(0);
     let cache = &fleet.cache;
-    assert!(cache.set(&key[..], "1").await.unwrap().is_made());
+    assert!(cache.set(&key[..], "1").await.unwrap().is_applied());
     assert_eq!(text(&cache.get(&key[..]).await.unwrap().unwrap()), "1", "a delete from the old would have removed it");
     assert_eq!(cache.increment(&key[..], 1).await.unwrap().unwrap().value, 2);
     assert!(cache.delete_many([&key]).await.is_complete());
@@ -184,10 +187,10 @@ async fn a_change_goes_to_the_new_placement_and_leaves_nothing_in_the_old() {
     for key in &keys {
         fleet.old.set(&key[..], "10").await.unwrap();
     }
-    assert!(cache.set(set, "new").await.unwrap().is_made());
-    assert!(cache.replace(replace, "new").await.unwrap().is_made());
-    assert!(cache.append(append, "5").await.unwrap().is_made());
-    assert!(cache.prepend(prepend, "5").await.unwrap().is_made());
+    assert!(cache.set(set, "new").await.unwrap().is_applied());
+    assert!(cache.replace(replace, "new").await.unwrap().is_applied());
+    assert!(cache.append(append, "5").await.unwrap().is_applied());
+    assert!(cache.prepend(prepend, "5").await.unwrap().is_applied());
     // A number to start from does not hide the one that is there.
     assert_eq!(cache.increment(increment, 5).initial(0).await.unwrap().unwrap().value, 15);
     assert_eq!(cache.decrement(decrement, 5).await.unwrap().unwrap().value, 5);
@@ -201,10 +204,10 @@ async fn a_change_goes_to_the_new_placement_and_leaves_nothing_in_the_old() {
 async fn what_is_in_neither_placement_is_absent() {
     let fleet = Fleet::start();
     let (cache, key) = (&fleet.cache, &fleet.key()[..]);
-    assert_eq!(cache.replace(key, "x").await.unwrap(), Change::NotFound);
-    assert_eq!(cache.append(key, "x").await.unwrap(), Change::NotStored);
-    assert_eq!(cache.touch(key, Duration::from_secs(9)).await.unwrap(), Change::NotFound);
-    assert_eq!(cache.delete(key).await.unwrap(), Change::NotFound);
+    assert_eq!(cache.replace(key, "x").await.unwrap(), WriteOutcome::NotFound);
+    assert_eq!(cache.append(key, "x").await.unwrap(), WriteOutcome::NotStored);
+    assert_eq!(cache.touch(key, Duration::from_secs(9)).await.unwrap(), WriteOutcome::NotFound);
+    assert_eq!(cache.delete(key).await.unwrap(), WriteOutcome::NotFound);
     assert_eq!(cache.increment(key, 1).await.unwrap(), None);
     assert_eq!(cache.get_and_touch(key, Duration::from_secs(9)).await.unwrap(), None);
     assert_eq!(cache.increment(key, 1).initial(40).await.unwrap().unwrap().value, 40);
@@ -218,7 +221,7 @@ async fn an_add_is_refused_where_either_placement_has_the_item() {
     fleet.old.set(&keys[0][..], "old").await.unwrap();
     fleet.new.set(&keys[1][..], "new").await.unwrap();
     for (key, change) in keys.iter().zip([false, false, true]) {
-        assert_eq!(fleet.cache.add(&key[..], "added").await.unwrap().is_made(), change, "{key}");
+        assert_eq!(fleet.cache.add(&key[..], "added").await.unwrap().is_applied(), change, "{key}");
     }
     assert_eq!(value(&fleet.new, &keys[2]).await.as_deref(), Some("added"));
 }
@@ -229,18 +232,18 @@ async fn a_cas_value_is_a_condition_wherever_the_item_was() {
     let (cache, key) = (&fleet.cache, &fleet.key()[..]);
     fleet.old.set(key, "one").await.unwrap();
     let item = cache.get(key).await.unwrap().unwrap();
-    assert!(cache.set(key, "two").cas(item.cas).await.unwrap().is_made());
-    assert_eq!(cache.set(key, "three").cas(item.cas).await.unwrap(), Change::Exists);
-    assert_eq!(cache.append(key, "three").cas(item.cas).await.unwrap(), Change::Exists);
-    assert_eq!(cache.delete(key).cas(item.cas).await.unwrap(), Change::Exists);
+    assert!(cache.set(key, "two").cas(item.cas).await.unwrap().is_applied());
+    assert_eq!(cache.set(key, "three").cas(item.cas).await.unwrap(), WriteOutcome::Exists);
+    assert_eq!(cache.append(key, "three").cas(item.cas).await.unwrap(), WriteOutcome::Exists);
+    assert_eq!(cache.delete(key).cas(item.cas).await.unwrap(), WriteOutcome::Exists);
     let item = cache.get(key).await.unwrap().unwrap();
     assert_eq!(text(&item), "two");
-    assert!(cache.delete(key).cas(item.cas).await.unwrap().is_made());
-    assert_eq!(cache.delete(key).cas(item.cas).await.unwrap(), Change::NotFound);
+    assert!(cache.delete(key).cas(item.cas).await.unwrap().is_applied());
+    assert_eq!(cache.delete(key).cas(item.cas).await.unwrap(), WriteOutcome::NotFound);
 
     // Nobody has read it yet: no CAS value can be its own.
     fleet.old.set(key, "again").await.unwrap();
-    assert_eq!(cache.set(key, "x").cas(u64::MAX - 1).await.unwrap(), Change::Exists);
+    assert_eq!(cache.set(key, "x").cas(u64::MAX - 1).await.unwrap(), WriteOutcome::Exists);
     assert_eq!(value(&fleet.new, key).await.as_deref(), Some("again"), "it was brought over to see");
 }
 
@@ -251,7 +254,7 @@ async fn a_new_time_to_live_holds_in_both_placements() {
     for key in &keys {
         fleet.old.set(&key[..], "warm").await.unwrap();
     }
-    assert!(fleet.cache.touch(&keys[0][..], Duration::from_secs(500)).await.unwrap().is_made());
+    assert!(fleet.cache.touch(&keys[0][..], Duration::from_secs(500)).await.unwrap().is_applied());
     let item = fleet.cache.get_and_touch(&keys[1][..], Duration::from_secs(500)).await.unwrap();
     assert_eq!(text(&item.unwrap()), "warm");
     for key in &keys {
@@ -273,7 +276,7 @@ async fn a_deleted_item_is_in_neither_placement() {
     fleet.old.set(&keys[2][..], "both").await.unwrap();
     fleet.new.set(&keys[2][..], "both").await.unwrap();
     for key in &keys {
-        assert!(fleet.cache.delete(&key[..]).await.unwrap().is_made(), "{key}");
+        assert!(fleet.cache.delete(&key[..]).await.unwrap().is_applied(), "{key}");
         assert_eq!((value(&fleet.old, key).await, value(&fleet.new, key).await), (None, None), "{key}");
     }
 }
@@ -362,15 +365,15 @@ async fn an_old_server_that_is_away_may_count_as_a_miss() {
     let key = fleet.key();
     let at = fleet.old.locate(&key).unwrap().unwrap().name().to_owned();
     let lone = Client::with_config([&at], patient()).unwrap();
-    let cache = Migration::new(lone, fleet.new.clone()).when_old_is_away(OldAway::Miss);
+    let cache = Migration::new(lone, fleet.new.clone()).when_old_is_away(OldUnavailable::Miss);
     fleet.servers.iter_mut().find(|server| server.addr() == at).unwrap().kill();
 
     assert_eq!(cache.get(&key[..]).await.unwrap(), None);
     assert!(cache.get_many([&key]).await.missing().next().is_some());
-    assert!(cache.add(&key[..], "1").await.unwrap().is_made());
-    assert!(cache.set(&key[..], "2").await.unwrap().is_made());
+    assert!(cache.add(&key[..], "1").await.unwrap().is_applied());
+    assert!(cache.set(&key[..], "2").await.unwrap().is_applied());
     assert_eq!(cache.increment(&key[..], 1).await.unwrap().unwrap().value, 3);
-    assert!(cache.delete(&key[..]).await.unwrap().is_made());
+    assert!(cache.delete(&key[..]).await.unwrap().is_applied());
     assert!(cache.report().old_away >= 6, "{:?}", cache.report());
 }
 
@@ -426,7 +429,7 @@ async fn a_delete_while_a_copy_is_made_leaves_nothing() {
     fleet.old.set(&key[..], "old").await.unwrap();
     let reader = fleet.cache.clone().ttl_source(Meanwhile(move |key: String| {
         let other = other.clone();
-        async move { assert!(other.delete(&key[..]).await.unwrap().is_made()) }
+        async move { assert!(other.delete(&key[..]).await.unwrap().is_applied()) }
     }));
     // Both began before the delete was done, so either may be what it reads.
     reader.get(&key[..]).await.unwrap();
@@ -441,7 +444,7 @@ async fn a_set_while_a_copy_is_made_is_not_overwritten() {
     fleet.old.set(&key[..], "old").await.unwrap();
     let reader = fleet.cache.clone().ttl_source(Meanwhile(move |key: String| {
         let other = other.clone();
-        async move { assert!(other.set(&key[..], "newer").await.unwrap().is_made()) }
+        async move { assert!(other.set(&key[..], "newer").await.unwrap().is_applied()) }
     }));
     assert_eq!(text(&reader.get(&key[..]).await.unwrap().unwrap()), "newer");
     assert_eq!(value(&fleet.new, &key).await.as_deref(), Some("newer"));
@@ -457,7 +460,7 @@ async fn a_program_that_still_writes_to_the_old_placement_undoes_a_copy() {
         let old = old.clone();
         move |key: String| {
             let old = old.clone();
-            async move { assert!(old.set(&key[..], "newer").await.unwrap().is_made()) }
+            async move { assert!(old.set(&key[..], "newer").await.unwrap().is_applied()) }
         }
     }));
     reader.get(&key[..]).await.unwrap();
@@ -485,7 +488,7 @@ async fn a_dropped_fetch_is_checked_all_the_same() {
         _ = async { reader.get(&key[..]).await } => panic!("it has to wait"),
         () = reached.notified() => {}
     }
-    assert!(fleet.cache.delete(&key[..]).await.unwrap().is_made());
+    assert!(fleet.cache.delete(&key[..]).await.unwrap().is_applied());
     go_on.notify_one();
     eventually("the copy is undone", async || reader.report().undone == 1).await;
     eventually("nothing is left", async || value(&fleet.new, &key).await.is_none()).await;
@@ -578,7 +581,7 @@ async fn a_warm_cache_stays_warm_and_right_while_it_moves_under_load() {
                 let place = random.usize(..KEYS / 4) * 4 + writer;
                 let version = histories[place].begun.fetch_add(1, Ordering::SeqCst) + 1;
                 let value = format!("{} {version}", keys[place]);
-                assert!(cache.set(&keys[place][..], value).await.unwrap().is_made());
+                assert!(cache.set(&keys[place][..], value).await.unwrap().is_applied());
                 histories[place].done.store(version, Ordering::SeqCst);
             }
         }));

@@ -1,4 +1,4 @@
-//! Protocol negotiation when connections are closed before the server has answered: by a server that
+//! ProtocolSetting negotiation when connections are closed before the server has answered: by a server that
 //! restarts, a load balancer without its server, or a proxy that closes at commands it does not know.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use remcache::config::{Credentials, Protocol};
+use remcache::config::{Credentials, ProtocolSetting};
 use remcache::{Client, Config, Request, Status};
 use remcache_server::Server;
 use remcache_testkit::{Memcached, SASL_PASSWORD, SASL_USER};
@@ -114,7 +114,7 @@ async fn a_guess_from_closed_connections_does_not_outlive_its_connection() {
         let client = balancer.client(patient());
         eventually("a connection", async || client.get("k").await.is_ok()).await;
         server.restart();
-        eventually("it noticed", async || client.servers()[0].gauges().open == 0).await;
+        eventually("it noticed", async || client.servers()[0].metrics().open == 0).await;
         assert_speaks_meta(&client, &format!("after {closed} closed connections and a restart")).await;
     }
 }
@@ -128,7 +128,7 @@ async fn closed_connections_after_a_restart_do_not_decide_the_protocol() {
         assert_speaks_meta(&client, "at first").await;
         server.restart();
         balancer.to_close.store(closed, Ordering::SeqCst);
-        eventually("it noticed", async || client.servers()[0].gauges().open == 0).await;
+        eventually("it noticed", async || client.servers()[0].metrics().open == 0).await;
         assert_speaks_meta(&client, &format!("{closed} connections closed after a restart")).await;
     }
 }
@@ -161,7 +161,7 @@ async fn a_server_that_was_upgraded_is_spoken_to_in_meta() {
     assert!(speaks_binary(&client).await);
     new.addr().clone_into(&mut upstream.lock().unwrap());
     old.stop().await;
-    eventually("it noticed", async || client.servers()[0].gauges().open == 0).await;
+    eventually("it noticed", async || client.servers()[0].metrics().open == 0).await;
     assert_speaks_meta(&client, "after the upgrade").await;
 }
 
@@ -208,7 +208,7 @@ async fn a_proxy_that_closes_at_unknown_commands_is_spoken_to_in_text() {
 async fn a_protocol_that_was_chosen_is_not_negotiated() {
     let server = Memcached::start(&[]);
     let balancer = Balancer::start(server.addr(), 2, Close::Fin).await;
-    let client = balancer.client(patient().protocol(Protocol::Meta));
+    let client = balancer.client(patient().protocol(ProtocolSetting::Meta));
     eventually("a connection", async || client.get("k").await.is_ok()).await;
     assert!(speaks_meta(&client).await);
 }

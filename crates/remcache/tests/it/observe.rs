@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use remcache::config::Overload;
-use remcache::health::{Condition, Events};
+use remcache::health::{ConnectionState, ServerEvents};
 use remcache::{Client, Config, Request, Status};
 use remcache_server::{Close, Fault, Server};
 use remcache_testkit::Memcached;
@@ -32,16 +32,16 @@ async fn events_tell_what_becomes_of_a_server() {
         seen.push((event.before, event.after));
     }
     let after: Vec<_> = seen.iter().map(|(_, after)| after.clone()).collect();
-    let [Condition::Connecting, Condition::Connected, ..] = after[..] else { panic!("{after:?}") };
+    let [ConnectionState::Connecting, ConnectionState::Connected, ..] = after[..] else { panic!("{after:?}") };
     let was_down =
-        after.iter().position(|condition| matches!(condition, Condition::Down(reason) if !reason.is_empty()));
-    let was_back = after.iter().rposition(|condition| *condition == Condition::Connected);
+        after.iter().position(|condition| matches!(condition, ConnectionState::Down(reason) if !reason.is_empty()));
+    let was_back = after.iter().rposition(|condition| *condition == ConnectionState::Connected);
     assert!(was_down.is_some() && was_down < was_back, "{after:?}");
-    assert_eq!(after.last(), Some(&Condition::Closed));
+    assert_eq!(after.last(), Some(&ConnectionState::Closed));
 }
 
 /// What happened since the last look, as far as it was told.
-async fn told(events: &mut Events) -> Vec<Condition> {
+async fn told(events: &mut ServerEvents) -> Vec<ConnectionState> {
     let mut conditions = Vec::new();
     while let Ok(Some(event)) = timeout(Duration::ZERO, events.next()).await {
         conditions.push(event.after);
@@ -49,13 +49,13 @@ async fn told(events: &mut Events) -> Vec<Condition> {
     conditions
 }
 
-fn is_down(condition: &Condition) -> bool {
-    matches!(condition, Condition::Down(reason) if !reason.is_empty())
+fn is_down(condition: &ConnectionState) -> bool {
+    matches!(condition, ConnectionState::Down(reason) if !reason.is_empty())
 }
 
 /// An idle connection that ends is no loss yet; what comes of the next request is.
 #[track_caller]
-fn assert_one_loss(told: &[Condition]) {
+fn assert_one_loss(told: &[ConnectionState]) {
     let losses = told.iter().filter(|condition| is_down(condition)).count();
     assert!(losses == 1 && told.last().is_some_and(is_down), "{told:?}");
 }
@@ -72,13 +72,13 @@ async fn a_server_with_four_connections_is_lost_once_and_found_once() {
     let mut events = client.events();
     let before = SystemTime::now();
     server.kill();
-    eventually("its loss is noticed", async || client.get("k").await.is_err() && handle.gauges().open == 0).await;
+    eventually("its loss is noticed", async || client.get("k").await.is_err() && handle.metrics().open == 0).await;
     let state = handle.state();
     assert!(is_down(&state.condition) && (before..=SystemTime::now()).contains(&state.since), "{state:?}");
     assert_one_loss(&told(&mut events).await);
     server.restart();
-    eventually("all are back", async || client.get("k").await.is_ok() && handle.gauges().open == 4).await;
-    assert_eq!(told(&mut events).await, [Condition::Connected]);
+    eventually("all are back", async || client.get("k").await.is_ok() && handle.metrics().open == 4).await;
+    assert_eq!(told(&mut events).await, [ConnectionState::Connected]);
 }
 
 /// Only one of four connections was ever needed: the others cannot say that the server is well.
@@ -103,7 +103,7 @@ async fn a_silent_server_is_told_by_one_connection_for_all() {
     let handle = only_server(&client);
     eventually("all are open", async || {
         let asked = client.set("k", "v").timeout(Duration::from_secs(60)).await;
-        asked.is_ok() && handle.gauges().open == 4
+        asked.is_ok() && handle.metrics().open == 4
     })
     .await;
     let mut events = client.events();
@@ -114,8 +114,8 @@ async fn a_silent_server_is_told_by_one_connection_for_all() {
     assert!(is_down(&handle.state().condition));
     server.cont();
     eventually("it is back", async || client.is_usable()).await;
-    eventually("that is told", async || handle.state().condition == Condition::Connected).await;
-    assert_eq!(told(&mut events).await, [Condition::Connected]);
+    eventually("that is told", async || handle.state().condition == ConnectionState::Connected).await;
+    assert_eq!(told(&mut events).await, [ConnectionState::Connected]);
 }
 
 #[tokio::test]
@@ -123,16 +123,16 @@ async fn a_server_in_numbers() {
     let server = Server::start().await.unwrap();
     let client = Client::with_config([server.address()], patient().connections(2)).unwrap();
     let handle = only_server(&client);
-    let idle = handle.gauges();
+    let idle = handle.metrics();
     assert_eq!((idle.connections, idle.open, idle.in_flight, idle.round_trip), (2, 0, 0, None));
     for _ in 0..10 {
         client.set("k", "v").await.unwrap();
     }
-    let gauges = handle.gauges();
-    assert_eq!((gauges.connections, gauges.open, gauges.in_flight, gauges.waiting), (2, 2, 0, 0));
-    assert_eq!((gauges.state.condition, gauges.reconnects), (Condition::Connected, 0));
-    assert!(gauges.round_trip.unwrap() > Duration::ZERO);
-    assert_eq!(gauges.errors, idle.errors);
+    let metrics = handle.metrics();
+    assert_eq!((metrics.connections, metrics.open, metrics.in_flight, metrics.waiting), (2, 2, 0, 0));
+    assert_eq!((metrics.state.condition, metrics.reconnects), (ConnectionState::Connected, 0));
+    assert!(metrics.round_trip.unwrap() > Duration::ZERO);
+    assert_eq!(metrics.errors, idle.errors);
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn the_round_trip_follows_the_server() {
         // Of those in one read, one is measured.
         client.get_many(["k"; 10]).await;
     }
-    let slow = only_server(&client).gauges().round_trip.unwrap();
+    let slow = only_server(&client).metrics().round_trip.unwrap();
     assert!(slow >= Duration::from_millis(30), "{slow:?}");
 }
 
@@ -160,7 +160,7 @@ async fn errors_are_counted_by_kind() {
         .reconnect_delay(Duration::from_millis(1), Duration::from_millis(5));
     let client = Client::with_config([server.address()], config).unwrap();
     let handle = only_server(&client);
-    let errors = || handle.gauges().errors;
+    let errors = || handle.metrics().errors;
     let is_back = async || client.get("k").timeout(Duration::from_secs(30)).await.is_ok();
 
     assert_eq!(client.call(Request::set("large", vec![0; 3_000])).await.status, Status::ValueTooLarge);
@@ -184,7 +184,7 @@ async fn errors_are_counted_by_kind() {
     assert!(matches!(client.call(Request::get("k")).await.status, Status::Disconnected(_)));
     assert_eq!((errors().protocol, errors().disconnects), (before.protocol + 1, before.disconnects + 1));
     eventually("it is back", is_back).await;
-    assert!(handle.gauges().reconnects > 0);
+    assert!(handle.metrics().reconnects > 0);
 
     server.inject(Fault::Disconnect { after: 0, close: Close::Rst });
     assert!(matches!(client.call(Request::get("k")).await.status, Status::Disconnected(_)));

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use remcache::config::Protocol;
-use remcache::{Change, Client, ErrorKind, Flow, Reply, Request, Status, Ttl};
+use remcache::config::ProtocolSetting;
+use remcache::{Client, ErrorKind, Flow, Reply, Request, Status, Ttl, WriteOutcome};
 use remcache_testkit::Memcached;
 use tokio::sync::mpsc;
 
@@ -29,7 +29,7 @@ async fn a_value_is_set_and_got() {
     assert_eq!(client.get("Hello").await.unwrap(), None);
 
     let change = client.set("Hello", "World").await.unwrap();
-    assert!(change.is_made());
+    assert!(change.is_applied());
     let item = client.get("Hello").await.unwrap().unwrap();
     assert_eq!((&item.value[..], item.flags), (&b"World"[..], 0));
     assert_eq!(change.cas(), Some(item.cas));
@@ -119,7 +119,7 @@ async fn an_item_expires() {
     client.set("k", "v").ttl(seconds(2)).await.unwrap();
     client.set("other", "v").ttl(seconds(600)).await.unwrap();
     eventually("the item expires", async || client.get("k").await.unwrap().is_none()).await;
-    assert!(client.add("k", "new").await.unwrap().is_made());
+    assert!(client.add("k", "new").await.unwrap().is_applied());
     assert!(client.get("other").await.unwrap().is_some());
 }
 
@@ -137,15 +137,15 @@ async fn an_expired_item_is_gone_at_once() {
 async fn touching_gives_a_new_time_to_live() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    assert_eq!(client.touch("k", seconds(600)).await.unwrap(), Change::NotFound);
+    assert_eq!(client.touch("k", seconds(600)).await.unwrap(), WriteOutcome::NotFound);
     client.set("k", "v").flags(3).await.unwrap();
-    assert!(client.touch("k", seconds(600)).await.unwrap().is_made());
+    assert!(client.touch("k", seconds(600)).await.unwrap().is_applied());
     assert_lives(&server, "k", 600);
 
     let item = client.get_and_touch("k", seconds(1200)).await.unwrap().unwrap();
     assert_eq!((&item.value[..], item.flags), (&b"v"[..], 3));
     assert_lives(&server, "k", 1200);
-    assert!(client.touch("k", Ttl::Never).await.unwrap().is_made());
+    assert!(client.touch("k", Ttl::Never).await.unwrap().is_applied());
     assert_eq!(flags_and_ttl(&server.addr(), "k"), Some((3, -1)));
     assert_eq!(client.get_and_touch("absent", seconds(600)).await.unwrap(), None);
 
@@ -160,11 +160,11 @@ async fn touching_gives_a_new_time_to_live() {
 async fn add_and_replace_look_whether_there_is_an_item() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    assert_eq!(client.replace("k", "v").await.unwrap(), Change::NotFound);
-    assert!(client.add("k", "first").await.unwrap().is_made());
-    assert_eq!(client.add("k", "second").await.unwrap(), Change::Exists);
+    assert_eq!(client.replace("k", "v").await.unwrap(), WriteOutcome::NotFound);
+    assert!(client.add("k", "first").await.unwrap().is_applied());
+    assert_eq!(client.add("k", "second").await.unwrap(), WriteOutcome::Exists);
     assert_eq!(client.get("k").await.unwrap().unwrap().value, "first");
-    assert!(client.replace("k", "third").await.unwrap().is_made());
+    assert!(client.replace("k", "third").await.unwrap().is_applied());
     assert_eq!(client.get("k").await.unwrap().unwrap().value, "third");
 }
 
@@ -172,11 +172,11 @@ async fn add_and_replace_look_whether_there_is_an_item() {
 async fn append_and_prepend_extend_a_value() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    assert_eq!(client.append("k", "x").await.unwrap(), Change::NotStored);
-    assert_eq!(client.prepend("k", "x").await.unwrap(), Change::NotStored);
+    assert_eq!(client.append("k", "x").await.unwrap(), WriteOutcome::NotStored);
+    assert_eq!(client.prepend("k", "x").await.unwrap(), WriteOutcome::NotStored);
     client.set("k", "-").flags(7).ttl(seconds(600)).await.unwrap();
-    assert!(client.append("k", ">").await.unwrap().is_made());
-    assert!(client.prepend("k", "<").await.unwrap().is_made());
+    assert!(client.append("k", ">").await.unwrap().is_applied());
+    assert!(client.prepend("k", "<").await.unwrap().is_applied());
     let item = client.get("k").await.unwrap().unwrap();
     assert_eq!((&item.value[..], item.flags), (&b"<->"[..], 7));
     assert_lives(&server, "k", 600);
@@ -195,12 +195,12 @@ async fn a_cas_value_guards_every_change() {
             _ => client.delete("k").cas(cas).await,
         };
         let cas = client.set("k", "old").await.unwrap().cas().unwrap();
-        assert_eq!(change(cas + 1).await.unwrap(), Change::Exists, "{operation}");
+        assert_eq!(change(cas + 1).await.unwrap(), WriteOutcome::Exists, "{operation}");
         assert_eq!(client.get("k").await.unwrap().unwrap().value, "old", "{operation}");
         let made = change(cas).await.unwrap();
-        assert!(made.is_made() && made.cas() != Some(cas), "{operation}: {made:?}");
+        assert!(made.is_applied() && made.cas() != Some(cas), "{operation}: {made:?}");
         client.delete("k").await.unwrap();
-        let absent = if operation.ends_with("pend") { Change::NotStored } else { Change::NotFound };
+        let absent = if operation.ends_with("pend") { WriteOutcome::NotStored } else { WriteOutcome::NotFound };
         assert_eq!(change(cas).await.unwrap(), absent, "{operation}");
     }
 }
@@ -210,8 +210,8 @@ async fn deleting_tells_whether_there_was_an_item() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("k", "v").await.unwrap();
-    assert!(client.delete("k").await.unwrap().is_made());
-    assert_eq!(client.delete("k").await.unwrap(), Change::NotFound);
+    assert!(client.delete("k").await.unwrap().is_applied());
+    assert_eq!(client.delete("k").await.unwrap(), WriteOutcome::NotFound);
     assert_eq!(client.get("k").await.unwrap(), None);
 }
 
@@ -234,7 +234,7 @@ async fn flushing_removes_all_items_at_once() {
     let outcomes = client.flush(Ttl::Never).await;
     assert!(outcomes.len() == 2 && outcomes.iter().all(|(_, outcome)| outcome.is_ok()));
     assert_eq!(client.get_many(&keys).await.missing().count(), 100);
-    assert!(client.set("key0", "after").await.unwrap().is_made());
+    assert!(client.set("key0", "after").await.unwrap().is_applied());
     assert!(client.get("key0").await.unwrap().is_some());
 }
 
@@ -299,7 +299,7 @@ async fn statistics_come_in_groups() {
 /// The server does not count meta commands here.
 #[tokio::test]
 async fn statistics_of_prefixes_are_those_of_binary_and_text() {
-    for protocol in [Protocol::Binary, Protocol::Text] {
+    for protocol in [ProtocolSetting::Binary, ProtocolSetting::Text] {
         let server = Memcached::start(&[]);
         let client = Client::with_config([server.addr()], patient().protocol(protocol)).unwrap();
         let handle = only_server(&client);

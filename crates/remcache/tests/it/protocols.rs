@@ -1,4 +1,4 @@
-//! Which wire a client speaks: one that is given, or what each server understands.
+//! Which protocol a client speaks: one that is given, or what each server understands.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,29 +9,29 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use remcache::config::{Credentials, Protocol};
+use remcache::config::{Credentials, ProtocolSetting};
 use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
 use remcache_server::{BindingProtocol, Server};
 use remcache_testkit::{Memcached, SASL_PASSWORD, SASL_USER, scratch};
 
 use crate::support::eventually;
 
-fn client(address: &str, protocol: Protocol) -> Client {
+fn client(address: &str, protocol: ProtocolSetting) -> Client {
     Client::with_config([address], Config::new().protocol(protocol)).expect("an address")
 }
 
-/// What a program does all day, whatever the wire.
+/// What a program does all day, whatever the protocol.
 async fn works(client: &Client) {
     all_day(client).await.expect("the server is there");
 }
 
 async fn all_day(client: &Client) -> Result<(), remcache::Error> {
-    assert!(client.set("Hello", "World").flags(7).ttl(Duration::from_secs(60)).await?.is_made());
+    assert!(client.set("Hello", "World").flags(7).ttl(Duration::from_secs(60)).await?.is_applied());
     let item = client.get("Hello").await?.expect("it was stored");
     assert_eq!((&item.value[..], item.flags), (&b"World"[..], 7));
     assert!(client.get("absent").await?.is_none());
-    assert!(!client.add("Hello", "again").await?.is_made());
-    assert!(client.append("Hello", "!").await?.is_made());
+    assert!(!client.add("Hello", "again").await?.is_applied());
+    assert!(client.append("Hello", "!").await?.is_applied());
     client.set("count", "5").await?;
     assert_eq!(client.increment("count", 3).await?.map(|counter| counter.value), Some(8));
     let keys: Vec<String> = (0..1000).map(|number| format!("key:{number}")).collect();
@@ -39,7 +39,7 @@ async fn all_day(client: &Client) -> Result<(), remcache::Error> {
     let found = client.get_many(&keys).await;
     assert!(found.found().all(|(key, item)| item.value == key.as_bytes()));
     assert_eq!(found.found().count(), 1000);
-    assert!(client.delete("Hello").await?.is_made());
+    assert!(client.delete("Hello").await?.is_applied());
     assert!(client.get("Hello").await?.is_none());
     Ok(())
 }
@@ -47,7 +47,7 @@ async fn all_day(client: &Client) -> Result<(), remcache::Error> {
 #[tokio::test]
 async fn every_protocol_works_on_a_real_server() {
     let server = Memcached::start(&[]);
-    for protocol in Protocol::ALL {
+    for protocol in ProtocolSetting::ALL {
         works(&client(&server.addr(), protocol)).await;
     }
 }
@@ -55,28 +55,28 @@ async fn every_protocol_works_on_a_real_server() {
 #[tokio::test]
 async fn every_protocol_works_on_the_embedded_server() {
     let server = Server::start().await.unwrap();
-    for protocol in Protocol::ALL {
+    for protocol in ProtocolSetting::ALL {
         works(&client(&server.address(), protocol)).await;
     }
 }
 
 #[tokio::test]
 async fn auto_finds_what_a_server_speaks() {
-    works(&client(&Memcached::start(&["-B", "binary"]).addr(), Protocol::Auto)).await;
-    works(&client(&Memcached::start(&["-B", "ascii"]).addr(), Protocol::Auto)).await;
+    works(&client(&Memcached::start(&["-B", "binary"]).addr(), ProtocolSetting::Auto)).await;
+    works(&client(&Memcached::start(&["-B", "ascii"]).addr(), ProtocolSetting::Auto)).await;
     for version in ["1.4.39", "1.6.12", "1.6.45"] {
         let server = Server::builder().version(version).start().await.unwrap();
-        works(&client(&server.address(), Protocol::Auto)).await;
+        works(&client(&server.address(), ProtocolSetting::Auto)).await;
     }
     // A proxy says a version of its own.
     let proxy = Server::builder().version("0.5.0").binding_protocol(BindingProtocol::Text).start().await.unwrap();
-    works(&client(&proxy.address(), Protocol::Auto)).await;
+    works(&client(&proxy.address(), ProtocolSetting::Auto)).await;
 }
 
 #[tokio::test]
 async fn a_fleet_may_speak_differently() {
     let servers = [Memcached::start(&["-B", "binary"]), Memcached::start(&[]), Memcached::start(&["-B", "ascii"])];
-    let config = Config::new().protocol(Protocol::Auto);
+    let config = Config::new().protocol(ProtocolSetting::Auto);
     works(&Client::with_config(servers.each_ref().map(Memcached::addr), config).unwrap()).await;
 }
 
@@ -90,35 +90,35 @@ fn with_password_file() -> (Memcached, tempfile::TempDir) {
 
 #[tokio::test]
 async fn auto_authenticates_as_the_server_wants_it() {
-    let known = Config::new().protocol(Protocol::Auto).credentials(Credentials::new(SASL_USER, SASL_PASSWORD));
+    let known = Config::new().protocol(ProtocolSetting::Auto).credentials(Credentials::new(SASL_USER, SASL_PASSWORD));
     let sasl = Memcached::start_sasl(&[]);
     works(&Client::with_config([sasl.addr()], known.clone()).unwrap()).await;
 
     let (with_file, _dir) = with_password_file();
-    for protocol in [Protocol::Auto, Protocol::Meta, Protocol::Text] {
+    for protocol in [ProtocolSetting::Auto, ProtocolSetting::Meta, ProtocolSetting::Text] {
         let config = known.clone().protocol(protocol);
         works(&Client::with_config([with_file.addr()], config).unwrap()).await;
     }
     for server in [&sasl, &with_file] {
-        let error = client(&server.addr(), Protocol::Auto).get("k").await.unwrap_err();
+        let error = client(&server.addr(), ProtocolSetting::Auto).get("k").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
-        let wrong = Config::new().protocol(Protocol::Auto).credentials(Credentials::new(SASL_USER, "wrong"));
+        let wrong = Config::new().protocol(ProtocolSetting::Auto).credentials(Credentials::new(SASL_USER, "wrong"));
         let error = Client::with_config([server.addr()], wrong).unwrap().get("k").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
     }
 }
 
 #[tokio::test]
-async fn what_the_wire_that_was_found_cannot_do_is_refused_before_it_is_sent() {
+async fn what_the_protocol_that_was_found_cannot_do_is_refused_before_it_is_sent() {
     let server = Memcached::start(&["-B", "ascii"]);
-    let text = client(&server.addr(), Protocol::Text);
+    let text = client(&server.addr(), ProtocolSetting::Text);
     let reply = text.call(Request::increment("count", 1).initial(5)).await;
     assert_eq!(reply.status, Status::Unsupported, "{}", reply.text());
-    let binary = client(&Memcached::start(&[]).addr(), Protocol::Binary);
+    let binary = client(&Memcached::start(&[]).addr(), ProtocolSetting::Binary);
     assert_eq!(binary.call(Request::inspect("k")).await.status, Status::Unsupported);
-    // The first request of a connection waits until the wire is known, and is refused then.
+    // The first request of a connection waits until the protocol is known, and is refused then.
     let sasl = Memcached::start(&["-B", "binary"]);
-    let auto = client(&sasl.addr(), Protocol::Auto);
+    let auto = client(&sasl.addr(), ProtocolSetting::Auto);
     assert_eq!(auto.call(Request::inspect("k")).await.status, Status::Unsupported);
     works(&auto).await;
 }
@@ -126,7 +126,7 @@ async fn what_the_wire_that_was_found_cannot_do_is_refused_before_it_is_sent() {
 #[tokio::test]
 async fn a_restarted_server_is_asked_anew() {
     let mut server = Memcached::start(&[]);
-    let client = client(&server.addr(), Protocol::Auto);
+    let client = client(&server.addr(), ProtocolSetting::Auto);
     works(&client).await;
     server.kill();
     assert!(client.get("k").await.unwrap_err().is_disconnected());
@@ -142,7 +142,7 @@ async fn a_restarted_server_is_asked_anew() {
 /// It has no other reply than the end of the connection, which could have another reason.
 #[tokio::test]
 async fn a_shutdown_ends_a_server_that_allows_it_and_no_other() {
-    for protocol in [Protocol::Meta, Protocol::Text] {
+    for protocol in [ProtocolSetting::Meta, ProtocolSetting::Text] {
         let (server, other) = (Memcached::start(&["-A"]), Memcached::start(&[]));
         let (ended, kept) = (client(&server.addr(), protocol), client(&other.addr(), protocol));
         let refused = kept.servers()[0].call(Request::shutdown()).await;
@@ -153,7 +153,7 @@ async fn a_shutdown_ends_a_server_that_allows_it_and_no_other() {
         eventually("nobody listens", async || std::net::TcpStream::connect(server.addr()).is_err()).await;
     }
     let server = Memcached::start(&["-A"]);
-    let binary = client(&server.addr(), Protocol::Binary);
+    let binary = client(&server.addr(), ProtocolSetting::Binary);
     assert_eq!(binary.servers()[0].call(Request::shutdown()).await.status, Status::Unsupported);
     works(&binary).await;
 }
@@ -207,11 +207,11 @@ impl Drop for Nutcracker {
 async fn a_proxy_that_speaks_text_alone_serves_a_program() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     let proxy = Nutcracker::start(&servers.each_ref().map(Memcached::addr));
-    works(&client(&proxy.address, Protocol::Auto)).await;
-    works(&client(&proxy.address, Protocol::Text)).await;
+    works(&client(&proxy.address, ProtocolSetting::Auto)).await;
+    works(&client(&proxy.address, ProtocolSetting::Text)).await;
     // Both servers have their part of the keys.
     for server in &servers {
-        let items = client(&server.addr(), Protocol::Meta);
+        let items = client(&server.addr(), ProtocolSetting::Meta);
         let found = items.get_many((0..1000).map(|number| format!("key:{number}"))).await;
         let here = found.found().count();
         assert!(found.is_complete() && (100..=900).contains(&here), "{here} of 1,000");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use remcache::health::Condition;
+use remcache::health::ConnectionState;
 use remcache::{Client, Config, Delivery, Error, ErrorKind, Item, ServerHandle};
 use remcache_testkit::{Close, Memcached, Proxy, seed, unused_port};
 use tokio::task::JoinHandle;
@@ -64,7 +64,7 @@ async fn assert_all_found(gets: Vec<Get>) {
 }
 
 fn is_down(server: &ServerHandle) -> bool {
-    matches!(server.state().condition, Condition::Down(_))
+    matches!(server.state().condition, ConnectionState::Down(_))
 }
 
 // ---- kill -9 ----
@@ -99,7 +99,7 @@ async fn a_killed_server_fails_its_own_keys_only() {
 
     servers[1].restart();
     // Nobody asks: it comes back by itself.
-    eventually("it is back", async || handle.state().condition == Condition::Connected).await;
+    eventually("it is back", async || handle.state().condition == ConnectionState::Connected).await;
     let after = client.get_many(doomed.iter().map(|&n| key(n))).await;
     assert_eq!(after.missing().count(), 1000, "an empty cache misses honestly");
     store(&client, &doomed).await;
@@ -228,7 +228,7 @@ async fn a_server_that_dies_again_and_again_comes_back_each_time() {
         eventually("its loss is noticed", async || is_down(&handle)).await;
         flow.goes_on(500).await;
         servers[2].restart();
-        eventually("it is back", async || handle.state().condition == Condition::Connected).await;
+        eventually("it is back", async || handle.state().condition == ConnectionState::Connected).await;
         assert!(client.is_usable(), "round {round}");
     }
     flow.goes_on(500).await;
@@ -245,7 +245,7 @@ async fn a_server_may_come_up_after_its_client() {
     assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::NotSent));
     server.restart();
     eventually("it is found", async || client.is_usable()).await;
-    assert!(client.set("k", "v").await.unwrap().is_made());
+    assert!(client.set("k", "v").await.unwrap().is_applied());
 }
 
 // ---- SIGSTOP ----
@@ -273,7 +273,7 @@ async fn a_stopped_server_times_out_then_fails_fast_then_recovers() {
         tokio::time::sleep(millis(5)).await;
     }
     server.cont();
-    eventually("it is back", async || handle.state().condition == Condition::Connected).await;
+    eventually("it is back", async || handle.state().condition == ConnectionState::Connected).await;
     for round in 0..10 {
         for n in 0..100 {
             let item = client.get(key(n)).timeout(Duration::from_secs(60)).await.unwrap();
@@ -327,7 +327,7 @@ async fn an_idle_connection_that_the_server_closes_is_no_error() {
     client.set("k", "v").await.unwrap();
     let handle = only_server(&client);
     for closed in 1..=2 {
-        eventually("the server closes", async || handle.state().condition == Condition::Idle).await;
+        eventually("the server closes", async || handle.state().condition == ConnectionState::Idle).await;
         assert!(client.is_usable());
         assert_eq!(client.get("k").await.unwrap().unwrap().value, "v");
         assert_eq!(proxy.accepted(), closed + 1);
@@ -363,7 +363,7 @@ async fn a_reset_fails_what_is_in_flight_and_nothing_after_the_reconnect() {
             let (n, got) = get.await.unwrap();
             assert!(got.is_err_and(|error| error.is_disconnected()), "round {round}: {}", key(n));
         }
-        eventually("it is back", async || only_server(&client).state().condition == Condition::Connected).await;
+        eventually("it is back", async || only_server(&client).state().condition == ConnectionState::Connected).await;
         assert_all_found(get_each(&client, &all)).await;
     }
 }
@@ -447,7 +447,7 @@ async fn a_dead_server_can_be_taken_off_the_list() {
     eventually("its loss is noticed", async || client.get("k").await.is_err() && !client.is_usable()).await;
     client.set_servers([alive.addr()]).unwrap();
     assert!(client.is_usable());
-    assert!(client.set("k", "v").await.unwrap().is_made());
+    assert!(client.set("k", "v").await.unwrap().is_applied());
 }
 
 #[tokio::test]
@@ -455,7 +455,7 @@ async fn closing_a_client_whose_server_is_down_ends_it() {
     let client = Client::with_config([format!("127.0.0.1:{}", unused_port())], patient()).unwrap();
     assert!(client.get("k").await.is_err());
     client.close().await;
-    assert_eq!(only_server(&client).state().condition, Condition::Closed);
+    assert_eq!(only_server(&client).state().condition, ConnectionState::Closed);
 }
 
 #[test]

@@ -43,11 +43,11 @@ impl Setting {
 async fn every_operation_over_tls() {
     let setting = Setting::new(&[]);
     let client = setting.client(patient());
-    assert!(client.set("greeting", "Hello").await.unwrap().is_made());
+    assert!(client.set("greeting", "Hello").await.unwrap().is_applied());
     assert_eq!(client.get("greeting").await.unwrap().unwrap().value, "Hello");
-    assert!(client.append("greeting", " World").await.unwrap().is_made());
+    assert!(client.append("greeting", " World").await.unwrap().is_applied());
     assert_eq!(client.increment("visits", 1).initial(7).await.unwrap().unwrap().value, 7);
-    assert!(client.delete("greeting").await.unwrap().is_made());
+    assert!(client.delete("greeting").await.unwrap().is_applied());
     assert!(client.get("greeting").await.unwrap().is_none());
 
     client.close().await;
@@ -108,7 +108,7 @@ async fn requests_of_any_length_in_any_order() {
                         true => client.set(&*key, value).await,
                         false => client.set(&*key, &value[..]).await,
                     };
-                    assert!(set.unwrap().is_made());
+                    assert!(set.unwrap().is_applied());
                     client.get(&*key).await.unwrap().unwrap().value
                 })
             })
@@ -197,7 +197,7 @@ async fn callers_move_large_values_through_small_buffers() {
         })
         .collect();
     for set in sets {
-        assert!(set.await.unwrap().unwrap().is_made());
+        assert!(set.await.unwrap().unwrap().is_applied());
     }
     for (n, get) in gets.into_iter().enumerate() {
         assert!(get.await.unwrap().unwrap().expect("the set was asked for before").value == value(n % FEW));

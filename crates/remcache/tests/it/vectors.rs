@@ -1,5 +1,5 @@
 //! The codec against bytes that were seen on a real server: all 300 binary vectors, both directions;
-//! those of the wires of lines in `lines`.
+//! those of the protocols of lines in `lines`.
 
 mod lines;
 
@@ -135,7 +135,7 @@ const UNSAID_REQUESTS: Exceptions = &[
     ),
     (
         Odd::Refused,
-        "the last second of the wire is no time: for counters it means something else",
+        "the last second of the protocol is no time: for counters it means something else",
         &["exp_ffffffff", "touch_negative_exp_then_get"],
     ),
     (Odd::Refused, "the server would lose step over it", &["verbosity_4_extras"]),

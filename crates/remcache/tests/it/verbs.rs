@@ -1,19 +1,19 @@
-//! Verbs of more than one command, against a real memcached, on each wire.
+//! Verbs of more than one command, against a real memcached, on each protocol.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use remcache::config::Protocol;
-use remcache::{Change, Client, ErrorKind, Item, Ttl};
+use remcache::config::ProtocolSetting;
+use remcache::{Client, ErrorKind, Item, Ttl, WriteOutcome};
 use remcache_testkit::Memcached;
 
 use crate::support::{ask, flags_and_ttl, patient};
 
-const WIRES: [Protocol; 3] = [Protocol::Binary, Protocol::Meta, Protocol::Text];
+const PROTOCOLS: [ProtocolSetting; 3] = [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text];
 
-fn client_of(server: &Memcached, protocol: Protocol) -> Client {
+fn client_of(server: &Memcached, protocol: ProtocolSetting) -> Client {
     Client::with_config([server.addr()], patient().protocol(protocol)).unwrap()
 }
 
@@ -28,8 +28,8 @@ fn one_more(item: Option<&Item>) -> Option<Bytes> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_updates_lose_nothing() {
     let server = Memcached::start(&[]);
-    for wire in WIRES {
-        let client = client_of(&server, wire);
+    for protocol in PROTOCOLS {
+        let client = client_of(&server, protocol);
         client.delete("n").await.unwrap();
         let tasks = (0..8).map(|_| {
             let client = client.clone();
@@ -42,33 +42,37 @@ async fn concurrent_updates_lose_nothing() {
         for task in tasks.collect::<Vec<_>>() {
             task.await.unwrap();
         }
-        assert_eq!(number(client.get("n").await.unwrap().as_ref()), 200, "{wire}");
+        assert_eq!(number(client.get("n").await.unwrap().as_ref()), 200, "{protocol}");
     }
 }
 
 #[tokio::test]
 async fn an_update_keeps_flags_sets_the_time_to_live_and_returns_what_is_stored() {
     let server = Memcached::start(&[]);
-    for wire in WIRES {
-        let client = client_of(&server, wire);
+    for protocol in PROTOCOLS {
+        let client = client_of(&server, protocol);
         client.set("n", "1").flags(7).await.unwrap();
         let stored = client.update("n", Duration::from_secs(1000), one_more).await.unwrap().unwrap();
-        assert_eq!((&stored.value[..], stored.flags), (&b"2"[..], 7), "{wire}");
+        assert_eq!((&stored.value[..], stored.flags), (&b"2"[..], 7), "{protocol}");
         let (flags, ttl) = flags_and_ttl(&server.addr(), "n").unwrap();
-        assert_eq!(flags, 7, "{wire}");
-        assert!((900..=1000).contains(&ttl), "{wire}: {ttl}");
+        assert_eq!(flags, 7, "{protocol}");
+        assert!((900..=1000).contains(&ttl), "{protocol}: {ttl}");
     }
 }
 
 #[tokio::test]
 async fn an_update_to_nothing_deletes() {
     let server = Memcached::start(&[]);
-    for wire in WIRES {
-        let client = client_of(&server, wire);
+    for protocol in PROTOCOLS {
+        let client = client_of(&server, protocol);
         client.set("n", "1").await.unwrap();
-        assert_eq!(client.update("n", Ttl::Never, |_| None).await.unwrap(), None, "{wire}");
-        assert_eq!(client.get("n").await.unwrap(), None, "{wire}");
-        assert_eq!(client.update("n", Ttl::Never, |_| None).await.unwrap(), None, "{wire}: and absent stays absent");
+        assert_eq!(client.update("n", Ttl::Never, |_| None).await.unwrap(), None, "{protocol}");
+        assert_eq!(client.get("n").await.unwrap(), None, "{protocol}");
+        assert_eq!(
+            client.update("n", Ttl::Never, |_| None).await.unwrap(),
+            None,
+            "{protocol}: and absent stays absent"
+        );
     }
 }
 
@@ -76,8 +80,8 @@ async fn an_update_to_nothing_deletes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_update_that_is_always_too_late_is_a_conflict_and_changes_nothing() {
     let server = Memcached::start(&[]);
-    for wire in WIRES {
-        let client = client_of(&server, wire);
+    for protocol in PROTOCOLS {
+        let client = client_of(&server, protocol);
         client.set("n", "0").await.unwrap();
         let mut calls = 0;
         let outcome = client.update("n", Ttl::Never, |_| {
@@ -86,8 +90,8 @@ async fn an_update_that_is_always_too_late_is_a_conflict_and_changes_nothing() {
             Some("mine".into())
         });
         let error = outcome.await.unwrap_err();
-        assert_eq!((error.kind(), calls), (ErrorKind::Conflict, 64), "{wire}: {error}");
-        assert_eq!(client.get("n").await.unwrap().unwrap().value, "7", "{wire}");
+        assert_eq!((error.kind(), calls), (ErrorKind::Conflict, 64), "{protocol}: {error}");
+        assert_eq!(client.get("n").await.unwrap().unwrap().value, "7", "{protocol}");
     }
 }
 
@@ -96,12 +100,12 @@ async fn an_update_that_is_always_too_late_is_a_conflict_and_changes_nothing() {
 async fn nothing_that_is_appended_between_is_lost_by_taking() {
     const BYTES: usize = 500;
     let server = Memcached::start(&[]);
-    for wire in WIRES {
-        let client = client_of(&server, wire);
+    for protocol in PROTOCOLS {
+        let client = client_of(&server, protocol);
         let writer = client.clone();
         let writing = tokio::spawn(async move {
             for _ in 0..BYTES {
-                assert!(writer.append_or_create("log", "x", Ttl::Never).await.unwrap().is_made());
+                assert!(writer.append_or_create("log", "x", Ttl::Never).await.unwrap().is_applied());
             }
         });
         let (mut taken, mut times) = (0, 0);
@@ -109,21 +113,21 @@ async fn nothing_that_is_appended_between_is_lost_by_taking() {
             let is_done = writing.is_finished();
             match client.take("log").await {
                 Ok(Some(item)) => (taken, times) = (taken + item.value.len(), times + 1),
-                Ok(None) => assert!(!is_done, "{wire}: {taken} of {BYTES} bytes in {times} times"),
-                Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{wire}: {error}"),
+                Ok(None) => assert!(!is_done, "{protocol}: {taken} of {BYTES} bytes in {times} times"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{protocol}: {error}"),
             }
         }
         writing.await.unwrap();
-        assert_eq!(taken, BYTES, "{wire}");
-        assert_eq!(client.take("log").await.unwrap(), None, "{wire}");
+        assert_eq!(taken, BYTES, "{protocol}");
+        assert_eq!(client.take("log").await.unwrap(), None, "{protocol}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_takers_one_gets_the_item() {
     let server = Memcached::start(&[]);
-    for wire in WIRES {
-        let client = client_of(&server, wire);
+    for protocol in PROTOCOLS {
+        let client = client_of(&server, protocol);
         client.set("token", "once").await.unwrap();
         let tasks = (0..50).map(|_| {
             let client = client.clone();
@@ -133,61 +137,61 @@ async fn of_many_takers_one_gets_the_item() {
         for task in tasks.collect::<Vec<_>>() {
             winners += usize::from(task.await.unwrap());
         }
-        assert_eq!(winners, 1, "{wire}");
+        assert_eq!(winners, 1, "{protocol}");
     }
 }
 
 #[tokio::test]
 async fn append_or_create_gives_a_time_to_live_once() {
     let server = Memcached::start(&[]);
-    for wire in WIRES {
-        let client = client_of(&server, wire);
+    for protocol in PROTOCOLS {
+        let client = client_of(&server, protocol);
         client.delete("log").await.unwrap();
         for (part, ttl) in [("one ", 1000), ("two", 5)] {
             let change = client.append_or_create("log", part, Duration::from_secs(ttl)).await.unwrap();
-            assert!(change.is_made(), "{wire}");
+            assert!(change.is_applied(), "{protocol}");
         }
-        assert_eq!(client.get("log").await.unwrap().unwrap().value, "one two", "{wire}");
+        assert_eq!(client.get("log").await.unwrap().unwrap().value, "one two", "{protocol}");
         let (_, ttl) = flags_and_ttl(&server.addr(), "log").unwrap();
-        assert!((900..=1000).contains(&ttl), "{wire}: {ttl}");
+        assert!((900..=1000).contains(&ttl), "{protocol}: {ttl}");
     }
 }
 
 #[tokio::test]
 async fn a_sum_that_is_too_large_is_not_stored() {
     let server = Memcached::start(&[]);
-    for wire in WIRES {
-        let client = client_of(&server, wire);
+    for protocol in PROTOCOLS {
+        let client = client_of(&server, protocol);
         let half = vec![b'x'; 600 * 1024];
         client.set("log", half.clone()).await.unwrap();
         match client.append_or_create("log", &half, Ttl::Never).await {
-            Ok(change) => assert_eq!(change, Change::NotStored, "{wire}"),
+            Ok(change) => assert_eq!(change, WriteOutcome::NotStored, "{protocol}"),
             Err(error) => {
                 let kind = error.kind();
-                assert!(matches!(kind, ErrorKind::ValueTooLarge | ErrorKind::OutOfMemory), "{wire}: {error}");
+                assert!(matches!(kind, ErrorKind::ValueTooLarge | ErrorKind::OutOfMemory), "{protocol}: {error}");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn existence_is_told_on_every_wire() {
+async fn existence_is_told_on_every_protocol() {
     let server = Memcached::start(&[]);
-    for wire in WIRES.into_iter().chain([Protocol::Auto]) {
-        let client = client_of(&server, wire);
+    for protocol in PROTOCOLS.into_iter().chain([ProtocolSetting::Auto]) {
+        let client = client_of(&server, protocol);
         client.delete("k").await.unwrap();
-        assert!(!client.exists("k").await.unwrap(), "{wire}");
+        assert!(!client.exists("k").await.unwrap(), "{protocol}");
         client.set("k", "").await.unwrap();
-        assert!(client.exists("k").await.unwrap(), "{wire}: an empty value is one");
-        assert_eq!(client.exists("").await.unwrap_err().kind(), ErrorKind::InvalidKey, "{wire}");
+        assert!(client.exists("k").await.unwrap(), "{protocol}: an empty value is one");
+        assert_eq!(client.exists("").await.unwrap_err().kind(), ErrorKind::InvalidKey, "{protocol}");
     }
 }
 
 #[tokio::test]
 async fn an_inspection_tells_all_and_is_no_access() {
     let server = Memcached::start(&[]);
-    for wire in [Protocol::Meta, Protocol::Auto] {
-        let client = client_of(&server, wire);
+    for protocol in [ProtocolSetting::Meta, ProtocolSetting::Auto] {
+        let client = client_of(&server, protocol);
         assert_eq!(client.inspect("absent").await.unwrap(), None);
         let cas = client.set("k", "12345").flags(7).ttl(Duration::from_secs(1000)).await.unwrap().cas().unwrap();
         for _ in 0..2 {
@@ -205,11 +209,11 @@ async fn an_inspection_tells_all_and_is_no_access() {
 }
 
 #[tokio::test]
-async fn an_inspection_on_another_wire_says_which_setting_helps() {
+async fn an_inspection_on_another_protocol_says_which_setting_helps() {
     let server = Memcached::start(&[]);
-    for wire in [Protocol::Binary, Protocol::Text] {
-        let error = client_of(&server, wire).inspect("k").await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported, "{wire}");
-        assert!(error.to_string().contains("use meta"), "{wire}: {error}");
+    for protocol in [ProtocolSetting::Binary, ProtocolSetting::Text] {
+        let error = client_of(&server, protocol).inspect("k").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{protocol}");
+        assert!(error.to_string().contains("use meta"), "{protocol}: {error}");
     }
 }

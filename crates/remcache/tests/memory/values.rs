@@ -1,7 +1,7 @@
 //! What codecs cost in memory: nothing for text and bytes, and never more than the limit.
 
 use bytes::Bytes;
-use remcache::value::{Codec, Compression, Convention, Flags, Format};
+use remcache::value::{ClientFormat, Codec, Compression, Flags, Format};
 use remcache::{Client, Request};
 use stats_alloc::{Region, Stats};
 
@@ -24,7 +24,7 @@ fn assert_allocates_nothing<T>(what: &str, mut work: impl FnMut() -> T) {
     assert!(costs.iter().any(is_free), "{what}: {costs:?}");
 }
 
-/// A value as it comes from the wire, for each time.
+/// A value as it comes from the protocol, for each time.
 fn replies() -> Vec<Bytes> {
     (0..TIMES).map(|_| Bytes::from(b"a small text".to_vec())).collect()
 }
@@ -62,7 +62,7 @@ fn text_of_other_clients_is_read_without_an_allocation() {
     let _turn = take_turn();
     let mut replies = replies();
     assert_allocates_nothing("a value of pylibmc", || {
-        let value = Convention::Pylibmc.decode(16, replies.pop().unwrap()).unwrap();
+        let value = ClientFormat::Pylibmc.decode(16, replies.pop().unwrap()).unwrap();
         assert_eq!(value.as_str(), Some("a small text"));
     });
 }
@@ -96,7 +96,7 @@ fn an_announced_length_allocates_nothing() {
         assert!(stats.bytes_allocated < 64 << 10, "{name}: {stats:?}");
     }
     for flags in [0x30, 0x50, 0x90] {
-        let (result, stats) = cost(|| Convention::PhpMemcached.decode(flags, b"\xff\xff\xff\x7f\x02abc"[..].into()));
+        let (result, stats) = cost(|| ClientFormat::PhpMemcached.decode(flags, b"\xff\xff\xff\x7f\x02abc"[..].into()));
         assert!(result.is_err(), "{flags:#x}");
         assert!(stats.bytes_allocated < 64 << 10, "{flags:#x}: {stats:?}");
     }

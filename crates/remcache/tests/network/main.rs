@@ -13,7 +13,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use namespace::{isolated, lose_nothing, lose_replies, lose_requests, lose_some};
-use remcache::health::Condition;
+use remcache::health::ConnectionState;
 use remcache::{Client, Config, Delivery, ErrorKind, Item};
 use remcache_testkit::Memcached;
 use speaking::Speech;
@@ -41,7 +41,7 @@ struct Setting {
 }
 
 impl Setting {
-    /// A client with what nobody has changed but the wire.
+    /// A client with what nobody has changed but the protocol.
     async fn new(speech: Speech) -> Self {
         Self::with(speech, Config::new()).await
     }
@@ -55,7 +55,7 @@ impl Setting {
     }
 
     fn is_connected(&self) -> bool {
-        self.client.servers()[0].state().condition == Condition::Connected
+        self.client.servers()[0].state().condition == ConnectionState::Connected
     }
 
     /// One fetch, which must be right or fail, in time; why it failed.
@@ -109,8 +109,8 @@ async fn ask(client: &Client, n: usize) -> Option<ErrorKind> {
     outcome.map(right).err().map(|error| error.kind())
 }
 
-/// The same on each wire at once, each with a server of its own.
-async fn on_each_wire<F: Future<Output = ()>>(test: impl Fn(Speech) -> F) {
+/// The same on each protocol at once, each with a server of its own.
+async fn on_each_protocol<F: Future<Output = ()>>(test: impl Fn(Speech) -> F) {
     let [binary, meta, text] = [Speech::Binary, Speech::Meta, Speech::Text].map(test);
     tokio::join!(binary, meta, text);
 }
@@ -149,7 +149,7 @@ fn row_11_a_black_hole_under_load_fails_what_is_asked_and_heals() {
 #[test]
 fn row_11_bytes_that_nobody_acknowledges_end_the_connection() {
     isolated("row_11_bytes_that_nobody_acknowledges_end_the_connection", async {
-        on_each_wire(async |speech| {
+        on_each_protocol(async |speech| {
             let patient = Config::new().timeout(Duration::from_secs(120)).breaker(0);
             let patient = patient.keepalive(Duration::from_secs(100), Duration::from_secs(110));
             let setting = Setting::with(speech, patient).await;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use remcache::config::{Credentials, Protocol};
+use remcache::config::{Credentials, ProtocolSetting};
 use remcache::transport::Tls;
 use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
 use remcache_testkit::{Authority, Dates, Memcached, Proxy, SASL_PASSWORD, SASL_USER, scratch};
@@ -64,7 +64,7 @@ async fn a_password_goes_over_tls() {
 
 /// Every request fails, and the server is not asked again.
 async fn assert_final(config: Config, words: &[&str]) {
-    assert_final_on(config.clone().protocol(Protocol::Binary), 1, words).await;
+    assert_final_on(config.clone().protocol(ProtocolSetting::Binary), 1, words).await;
     // The first connection asks in text, and is closed.
     assert_final_on(config, 2, words).await;
 }
@@ -108,7 +108,7 @@ async fn row_17_a_missing_password_is_final() {
 }
 
 /// What a stranger asks first, each of a client of its own.
-async fn first_requests(protocol: Protocol, address: &str) {
+async fn first_requests(protocol: ProtocolSetting, address: &str) {
     let client = || Client::with_config([address], hasty().protocol(protocol)).unwrap();
     let words = &["asks for a user and a password", "Config::credentials"];
     let check = |error: remcache::Error| {
@@ -121,7 +121,7 @@ async fn first_requests(protocol: Protocol, address: &str) {
     check(client().flush(remcache::Ttl::Never).await.remove(0).1.unwrap_err());
     check(client().noop().await.remove(0).1.unwrap_err());
     check(only_server(&client()).stats("").collect().await.unwrap_err());
-    if matches!(protocol, Protocol::Auto | Protocol::Meta) {
+    if matches!(protocol, ProtocolSetting::Auto | ProtocolSetting::Meta) {
         check(client().inspect("k").await.unwrap_err());
     }
     // Nobody waits for the first one, and of quiet ones no line tells whose it is.
@@ -140,14 +140,14 @@ async fn first_requests(protocol: Protocol, address: &str) {
 #[tokio::test]
 async fn whatever_a_stranger_asks_first_says_that_a_password_is_missing() {
     let sasl = Memcached::start_sasl(&[]);
-    for protocol in [Protocol::Auto, Protocol::Binary] {
+    for protocol in [ProtocolSetting::Auto, ProtocolSetting::Binary] {
         first_requests(protocol, &sasl.addr()).await;
     }
     let dir = scratch();
     let users = dir.path().join("users");
     std::fs::write(&users, "bob:secret\n").unwrap();
     let server = Memcached::start(&["-Y", users.to_str().unwrap()]);
-    for protocol in [Protocol::Auto, Protocol::Meta, Protocol::Text] {
+    for protocol in [ProtocolSetting::Auto, ProtocolSetting::Meta, ProtocolSetting::Text] {
         first_requests(protocol, &server.addr()).await;
     }
 }
@@ -159,7 +159,7 @@ async fn row_17_a_password_file_is_named_to_who_speaks_binary() {
     std::fs::write(&users, "bob:secret\n").unwrap();
     let server = Memcached::start(&["-Y", users.to_str().unwrap()]);
     let config = hasty().connect_timeout(millis(200)).credentials(Credentials::new("bob", "secret"));
-    let client = Client::with_config([server.addr()], config.protocol(Protocol::Binary)).unwrap();
+    let client = Client::with_config([server.addr()], config.protocol(ProtocolSetting::Binary)).unwrap();
     assert_says(&error_of(&client).await, ErrorKind::Disconnected(Delivery::NotSent), &["-Y", "text"]);
 }
 
@@ -200,7 +200,7 @@ async fn row_17_after_a_refusal_only_other_credentials_are_tried() {
     let proxy = Proxy::start(server.addr()).await;
     let current = Arc::new(Mutex::new(Credentials::new(SASL_USER, "the old one")));
     let source = Arc::clone(&current);
-    let config = hasty().protocol(Protocol::Binary).credentials_provider(move || {
+    let config = hasty().protocol(ProtocolSetting::Binary).credentials_provider(move || {
         let credentials = source.lock().unwrap().clone();
         async { Ok(credentials) }
     });
@@ -234,8 +234,8 @@ async fn who_does_not_answer_is_named() {
     let address = listener.local_addr().unwrap().to_string();
     let config = hasty().connect_timeout(millis(100));
     let disconnected = ErrorKind::Disconnected(Delivery::NotSent);
-    for protocol in Protocol::ALL {
-        let what = if protocol == Protocol::Auto { "version request" } else { "authentication" };
+    for protocol in ProtocolSetting::ALL {
+        let what = if protocol == ProtocolSetting::Auto { "version request" } else { "authentication" };
         let config = config.clone().protocol(protocol).credentials(known());
         let silent = Client::with_config([&address], config).unwrap();
         assert_says(&error_of(&silent).await, disconnected, &[what, "within 100ms"]);

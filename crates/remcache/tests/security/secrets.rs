@@ -1,7 +1,7 @@
 //! Secrets are nowhere to be seen: not in what is shown, not in errors, not in logs.
 
 use remcache::config::{Credentials, Endpoint};
-use remcache::health::Condition;
+use remcache::health::ConnectionState;
 use remcache::transport::Tls;
 use remcache::{Client, Config, Request};
 use remcache_testkit::{Authority, Dates, Memcached, SASL_PASSWORD, SASL_USER};
@@ -44,7 +44,7 @@ async fn a_password_is_nowhere_to_be_seen() {
         seen.push(format!("{:?} {:?}", client.get_many(["a", "b"]).await, client.get("k")));
         for server in client.servers() {
             let state = server.state();
-            assert!(matches!(state.condition, Condition::Down(_)), "{state:?}");
+            assert!(matches!(state.condition, ConnectionState::Down(_)), "{state:?}");
             seen.push(format!("{server:?} {state:?}"));
         }
     }

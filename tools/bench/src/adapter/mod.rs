@@ -14,7 +14,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use ::remcache::config::Protocol;
+use ::remcache::config::ProtocolSetting;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ pub(crate) enum Adapter {
     MemcacheAsync,
     Libmemcached,
     /// remcache with this protocol setting.
-    Remcache(Protocol),
+    Remcache(ProtocolSetting),
     /// remcache with busy polling.
     RemcachePolling,
 }
@@ -305,7 +305,7 @@ const PROFILES: &[Profile] = &[
     },
     OURS,
     Profile {
-        adapter: Adapter::Remcache(Protocol::Binary),
+        adapter: Adapter::Remcache(ProtocolSetting::Binary),
         id: "remcache-binary",
         role: Role::Variant,
         only: Some(VARIANT_SCENARIOS),
@@ -313,7 +313,7 @@ const PROFILES: &[Profile] = &[
         ..OURS
     },
     Profile {
-        adapter: Adapter::Remcache(Protocol::Text),
+        adapter: Adapter::Remcache(ProtocolSetting::Text),
         id: "remcache-text",
         role: Role::Variant,
         only: Some(VARIANT_SCENARIOS),
@@ -331,7 +331,7 @@ const PROFILES: &[Profile] = &[
 ];
 
 const OURS: Profile = Profile {
-    adapter: Adapter::Remcache(Protocol::Auto),
+    adapter: Adapter::Remcache(ProtocolSetting::Auto),
     id: "remcache",
     role: Role::Ours,
     max_callers: usize::MAX,

@@ -1,7 +1,7 @@
 //! remcache: one client for all callers, one pipelined connection per server.
 
 use anyhow::Result;
-use remcache::config::Protocol;
+use remcache::config::ProtocolSetting;
 use remcache::transport::Tls;
 use remcache::{Client, Config};
 
@@ -12,7 +12,7 @@ use crate::workload::Fault;
 pub(super) struct Remcache(Client);
 
 /// Returns one client, cloned for each caller.
-pub(super) async fn connect(setup: &Setup, protocol: Protocol, busy_poll: bool) -> Result<Vec<Remcache>> {
+pub(super) async fn connect(setup: &Setup, protocol: ProtocolSetting, busy_poll: bool) -> Result<Vec<Remcache>> {
     let config = config(setup).protocol(protocol).busy_poll(busy_poll);
     let client = Client::with_config(setup.addresses(), config)?;
     // The client connects at its first request, which is not part of the measurement.
@@ -55,6 +55,6 @@ impl Caller for Remcache {
 
     async fn set(&mut self, item: &Item) -> CallResult {
         let change = self.0.set(item.key(), &item.value()[..]).await.map_err(failed)?;
-        if change.is_made() { Ok(()) } else { Err(Fault::Wrong) }
+        if change.is_applied() { Ok(()) } else { Err(Fault::Wrong) }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use ::remcache::config::Protocol;
+use ::remcache::config::ProtocolSetting;
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::lockstep::Lockstep;
@@ -26,7 +26,9 @@ pub(crate) fn start(entry: Entry, setup: &Setup, workload: &Arc<Workload>, ready
         Adapter::MemcacheAsync => runner.on_tokio(memcache_async::connect),
         Adapter::Libmemcached => bail!("libmemcached runs as another program"),
         Adapter::Remcache(protocol) => runner.on_tokio(async |setup| remcache::connect(setup, protocol, false).await),
-        Adapter::RemcachePolling => runner.on_tokio(async |setup| remcache::connect(setup, Protocol::Auto, true).await),
+        Adapter::RemcachePolling => {
+            runner.on_tokio(async |setup| remcache::connect(setup, ProtocolSetting::Auto, true).await)
+        }
     }
 }
 

@@ -42,7 +42,7 @@ fn simulate(seed: u64) -> Vec<(String, WriteStatus)> {
     let stores: Vec<_> = SERVERS.iter().map(|_| Arc::new(Mutex::new(Store::default()))).collect();
     for (name, store) in SERVERS.into_iter().zip(&stores) {
         let store = Arc::clone(store);
-        sim.host(name, move || server::run(speech.wire(), Arc::clone(&store)));
+        sim.host(name, move || server::run(speech.protocol(), Arc::clone(&store)));
     }
     let is_calm = Arc::new(AtomicBool::new(false));
     let told = Arc::new(Mutex::new(Vec::new()));

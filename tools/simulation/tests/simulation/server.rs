@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use remcache::proto::{Operation, Reply, Status, Wire};
+use remcache::proto::{Operation, Protocol, Reply, Status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -61,18 +61,18 @@ impl Store {
 }
 
 /// Serves whoever connects, until the host crashes.
-pub(crate) async fn run(wire: Wire, store: Arc<Mutex<Store>>) -> turmoil::Result {
+pub(crate) async fn run(protocol: Protocol, store: Arc<Mutex<Store>>) -> turmoil::Result {
     let listener = TcpListener::bind((IpAddr::from(Ipv4Addr::UNSPECIFIED), PORT)).await?;
     loop {
         let (stream, _) = listener.accept().await?;
         let store = Arc::clone(&store);
         // A connection ends by an error when its network does.
-        tokio::spawn(async move { drop(serve(stream, wire, &store).await) });
+        tokio::spawn(async move { drop(serve(stream, protocol, &store).await) });
     }
 }
 
-async fn serve(mut stream: TcpStream, wire: Wire, store: &Mutex<Store>) -> std::io::Result<()> {
-    let mut ear = Ear::new(wire);
+async fn serve(mut stream: TcpStream, protocol: Protocol, store: &Mutex<Store>) -> std::io::Result<()> {
+    let mut ear = Ear::new(protocol);
     while stream.read_buf(ear.spare()).await? > 0 {
         let mut said = Vec::new();
         while let Some(request) = ear.next() {

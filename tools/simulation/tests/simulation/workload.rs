@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
-use remcache::{Change, Client, Delivery, Error, ErrorKind, Item};
+use remcache::{Client, Delivery, Error, ErrorKind, Item, WriteOutcome};
 use remcache_testkit::history::{Baseline, History, WriteStatus, value};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -88,7 +88,7 @@ impl Workload {
             let call = self.client.set(&key, value(&key, n)).timeout(limit);
             if let Some(outcome) = within(limit, call, &mut rng).await {
                 self.history.end(&key, n, fate(&outcome), EPOCH);
-                assert!(outcome.is_err() || matches!(outcome, Ok(Change::Made(_))), "{outcome:?}");
+                assert!(outcome.is_err() || matches!(outcome, Ok(WriteOutcome::Applied(_))), "{outcome:?}");
             }
             sleep(Duration::from_millis(rng.u64(..20))).await;
         }

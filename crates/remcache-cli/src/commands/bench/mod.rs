@@ -150,8 +150,8 @@ impl Args {
 async fn store(client: &Client, workload: &Workload, notes: Notes) -> Tally {
     let progress = Progress::new(notes, workload.keys);
     let mut tally = Tally::default();
-    let count = |stored: &Result<remcache::Change, remcache::Error>| match stored {
-        Ok(change) => tally.answer(change.is_made()),
+    let count = |stored: &Result<remcache::WriteOutcome, remcache::Error>| match stored {
+        Ok(change) => tally.answer(change.is_applied()),
         Err(error) => tally.error(error),
     };
     let show = |done| progress.set(done, format!("storing {} keys", number::exact(workload.keys)));

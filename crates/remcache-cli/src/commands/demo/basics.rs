@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use remcache::{Change, Client, Error};
+use remcache::{Client, Error, WriteOutcome};
 use tokio::task::JoinSet;
 
 use super::output::DemoOutput;
@@ -16,7 +16,7 @@ const TTL: Duration = Duration::from_secs(600);
 pub(super) async fn one_key(client: &Client, out: &mut DemoOutput<'_>) -> Result<(), Failure> {
     out.heading("Store, fetch, count")?;
     let stored = client.set("greeting", "hello, world").ttl(TTL).await?;
-    out.step("set greeting \"hello, world\", TTL 10 minutes", "stored", stored.is_made())?;
+    out.step("set greeting \"hello, world\", TTL 10 minutes", "stored", stored.is_applied())?;
     let item = client.get("greeting").await?;
     let text = item.as_ref().map(|item| String::from_utf8_lossy(&item.value).into_owned());
     let is_expected = text.as_deref() == Some("hello, world");
@@ -24,11 +24,15 @@ pub(super) async fn one_key(client: &Client, out: &mut DemoOutput<'_>) -> Result
     let miss = client.get("missing").await?;
     out.step("get missing", "a miss, which is not an error", miss.is_none())?;
     let added = client.add("greeting", "again").await?;
-    out.step("add greeting", "not stored: it exists", added == Change::Exists)?;
+    out.step("add greeting", "not stored: it exists", added == WriteOutcome::Exists)?;
     let seen = item.map_or(0, |item| item.cas);
     client.set("greeting", "changed by another client").ttl(TTL).await?;
     let changed = client.set("greeting", "mine").cas(seen).await?;
-    out.step("set greeting, if its CAS value is unchanged", "not stored: it was changed", changed == Change::Exists)?;
+    out.step(
+        "set greeting, if its CAS value is unchanged",
+        "not stored: it was changed",
+        changed == WriteOutcome::Exists,
+    )?;
     let visits = increment_concurrently(client).await?;
     out.step("incr visits, by 100 concurrent callers", format!("{visits}, none lost"), visits == CALLERS)?;
     Ok(())

@@ -62,7 +62,7 @@ const AFTER: Duration = Duration::from_millis(250);
 async fn show_writes(client: &Client, scenario: &Scenario<'_>, out: &mut DemoOutput<'_>) -> Result<(), Failure> {
     let (up, down) = (scenario.key_of(false), scenario.key_of(true));
     let stored = client.set(up, up).await;
-    let is_stored = stored.is_ok_and(|change| change.is_made());
+    let is_stored = stored.is_ok_and(|change| change.is_applied());
     out.step(&format!("set {up}, whose server is up"), "stored", is_stored)?;
     let failed = client.set(down, down).await;
     let is_safe = failed.as_ref().is_err_and(|error| error.is_disconnected() && !error.may_have_executed());

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use remcache::health::Condition;
+use remcache::health::ConnectionState;
 use remcache::{Client, Error};
 use remcache::{Item, Outcomes};
 
@@ -119,7 +119,7 @@ impl<'c> Scenario<'c> {
             });
             let cells: String = cells.map(|cell| format!("  {cell}")).collect();
             let (word, style) = match server.state().condition {
-                Condition::Down(_) => ("down", TextStyle::Bad),
+                ConnectionState::Down(_) => ("down", TextStyle::Bad),
                 _ => ("up", TextStyle::Good),
             };
             let name = out.paint(TextStyle::Name, format_args!("{:>width$}", server.name()));

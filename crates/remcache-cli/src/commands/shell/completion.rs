@@ -9,7 +9,7 @@ use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 
-use super::wire::{META_FLAGS, WORDS, Word};
+use super::protocol::{META_FLAGS, WORDS, Word};
 use crate::context::ONCE;
 
 /// What the shell itself understands.
@@ -91,8 +91,9 @@ impl Completion {
     fn commands(&self) -> Vec<Candidate> {
         let own = OWN.iter().map(|(name, help)| Candidate::new(*name, *help));
         let is_tools = |name: &str| self.commands.find_subcommand(name).is_some();
-        let wire = WORDS.iter().filter(|word| !is_tools(word.name)).map(|word| Candidate::new(word.name, word.help));
-        own.chain(subcommands(&self.commands)).chain(wire).collect()
+        let protocol =
+            WORDS.iter().filter(|word| !is_tools(word.name)).map(|word| Candidate::new(word.name, word.help));
+        own.chain(subcommands(&self.commands)).chain(protocol).collect()
     }
 
     /// What may be the word at a place of a line of the protocol.

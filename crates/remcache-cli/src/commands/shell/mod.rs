@@ -3,9 +3,9 @@
 mod completion;
 mod history;
 mod lines;
+mod protocol;
 mod raw;
 mod terminal;
-mod wire;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
@@ -21,9 +21,9 @@ use crate::session::Session;
 use completion::{Completion, KnownKeys, OWN};
 pub(crate) use lines::LineEditor;
 use lines::{Lines, Typed};
-use raw::Wires;
+use protocol::{Sent, WORDS};
+use raw::Protocols;
 use terminal::Modes;
-use wire::{Sent, WORDS};
 
 /// Give commands line by line, on connections that stay
 ///
@@ -74,9 +74,9 @@ pub(crate) async fn run(editor: Option<LineEditor>, run_tool: impl RunTool, sess
         Some(context) => format!("remcache {}> ", context.name),
         None => "remcache> ".into(),
     };
-    let (definition, wires) = (session.definition(), Wires::default());
+    let (definition, protocols) = (session.definition(), Protocols::default());
     let mut shell =
-        Shell { lines, prompt, is_interactive, client, keys, sampled_at: None, wires, definition, run_tool };
+        Shell { lines, prompt, is_interactive, client, keys, sampled_at: None, protocols, definition, run_tool };
     let outcome = tokio::select! {
         outcome = shell.run(session) => outcome,
         () = terminal::terminated() => Ok(Exit::Interrupted),
@@ -99,7 +99,7 @@ struct Shell<R> {
     keys: KnownKeys,
     /// When the keys for completion were looked at.
     sampled_at: Option<Instant>,
-    wires: Wires,
+    protocols: Protocols,
     /// The tool's commands.
     definition: Command,
     run_tool: R,
@@ -197,7 +197,7 @@ impl<R: RunTool> Shell<R> {
             }
             None => {}
         }
-        self.wires.send(&sent, &request, session).await
+        self.protocols.send(&sent, &request, session).await
     }
 
     fn confirm(&self, sent: &Sent<'_>, session: &Session) -> Result<bool, Failure> {
@@ -288,9 +288,9 @@ impl<R: RunTool> Shell<R> {
     async fn help(&self, words: &[OsString], session: &mut Session) -> Outcome {
         let Some(name) = words.first() else { return self.list(&mut session.output) };
         let is_name = |known: &str| name.to_str() == Some(known);
-        let wire = WORDS.iter().find(|word| is_name(word.name)).map(|word| word.help);
+        let protocol = WORDS.iter().find(|word| is_name(word.name)).map(|word| word.help);
         let own = OWN.iter().find(|(known, _)| is_name(known)).map(|(_, help)| *help);
-        match wire.or(own) {
+        match protocol.or(own) {
             Some(help) if !name.to_str().is_some_and(|name| self.is_of_tool(name)) => {
                 session.output.line(help)?;
                 session.output.flush()?;

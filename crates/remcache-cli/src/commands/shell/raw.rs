@@ -12,7 +12,7 @@ use remcache::transport::Stream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::wire::{Meaning, Next, Sent};
+use super::protocol::{Meaning, Next, Sent};
 use crate::commands::get;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::item_limit::MAX_VALUE_SIZE;
@@ -20,11 +20,11 @@ use crate::output::{TextStyle, text};
 use crate::session::Session;
 use crate::tally::Tally;
 
-/// Connections on the text wire, kept over lines; those of lines that went wrong are not.
+/// Connections on the text protocol, kept over lines; those of lines that went wrong are not.
 #[derive(Default)]
-pub(super) struct Wires(HashMap<String, Wire>);
+pub(super) struct Protocols(HashMap<String, Protocol>);
 
-struct Wire {
+struct Protocol {
     stream: Box<dyn Stream>,
     /// What was read and not taken.
     input: Vec<u8>,
@@ -34,7 +34,7 @@ struct Wire {
 /// A line of an answer is no longer than this.
 const LONGEST_LINE: usize = 1 << 20;
 
-impl Wires {
+impl Protocols {
     /// Sends a line with its data to the server of its key, or to all, and prints the answers.
     pub(super) async fn send(&mut self, sent: &Sent<'_>, request: &[u8], session: &mut Session) -> Outcome {
         let client = session.client()?;
@@ -69,20 +69,20 @@ impl Wires {
         request: &[u8],
         session: &mut Session,
     ) -> Result<Meaning, Failure> {
-        // A wire whose line is dropped in the middle is not put back.
+        // A protocol whose line is dropped in the middle is not put back.
         let mut kept = self.0.remove(server.name());
-        if let Some(wire) = &mut kept
-            && !wire.is_quiet().await
+        if let Some(protocol) = &mut kept
+            && !protocol.is_quiet().await
         {
             kept = None;
         }
-        let mut wire = match kept {
-            Some(wire) => wire,
-            None => Wire { stream: server.open_text().await?, input: Vec::new(), silence: session.options.timeout },
+        let mut protocol = match kept {
+            Some(protocol) => protocol,
+            None => Protocol { stream: server.open_text().await?, input: Vec::new(), silence: session.options.timeout },
         };
-        let meaning = wire.converse(sent, request, session).await?;
+        let meaning = protocol.converse(sent, request, session).await?;
         if meaning != Meaning::Error && !sent.is_last() {
-            self.0.insert(server.name().to_owned(), wire);
+            self.0.insert(server.name().to_owned(), protocol);
         }
         Ok(meaning)
     }
@@ -98,7 +98,7 @@ fn home(key: &[u8], sent: &Sent<'_>, client: &Client) -> Result<ServerHandle, Fa
     server.ok_or_else(|| Failure::usage("there is no server"))
 }
 
-impl Wire {
+impl Protocol {
     /// Whether the connection is open, and nothing came that was not asked for.
     async fn is_quiet(&mut self) -> bool {
         let mut byte = [0];

@@ -63,7 +63,7 @@ impl Bench {
     }
 }
 
-/// The wire has one code for both.
+/// The protocol has one code for both.
 #[test]
 fn a_flush_that_nobody_is_allowed_is_told_from_one_that_a_stranger_asks_for() {
     let mut bench = Bench::new(Limits::default(), 7);

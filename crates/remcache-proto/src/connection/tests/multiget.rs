@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::*;
 
-fn bench(wire: Wire, keys_in_line: usize) -> Bench {
-    let mut bench = Bench::new(wire);
+fn bench(protocol: Protocol, keys_in_line: usize) -> Bench {
+    let mut bench = Bench::new(protocol);
     bench.connection.gather_fetches(keys_in_line);
     bench
 }
@@ -27,27 +27,27 @@ fn submit(bench: &mut Bench, requests: &str) {
 }
 
 #[track_caller]
-fn assert_sent(wire: Wire, requests: &str, keys_in_line: usize, expected: &str) {
-    let mut bench = bench(wire, keys_in_line);
+fn assert_sent(protocol: Protocol, requests: &str, keys_in_line: usize, expected: &str) {
+    let mut bench = bench(protocol, keys_in_line);
     submit(&mut bench, requests);
-    assert_eq!(bench.sent().replace("\r\n", "|"), expected, "{wire} {requests}");
+    assert_eq!(bench.sent().replace("\r\n", "|"), expected, "{protocol} {requests}");
 }
 
 #[test]
 fn gets_in_a_row_leave_as_one_line() {
-    for wire in [Wire::Meta, Wire::Text] {
-        assert_sent(wire, "abc", 100, "gets a b c|");
-        assert_sent(wire, "abcde", 2, "gets a b|gets c d|gets e|");
+    for protocol in [Protocol::Meta, Protocol::Text] {
+        assert_sent(protocol, "abc", 100, "gets a b c|");
+        assert_sent(protocol, "abcde", 2, "gets a b|gets c d|gets e|");
     }
-    assert_sent(Wire::Text, "abNc", 100, "gets a b|version|gets c|");
-    assert_sent(Wire::Meta, "aSbc", 100, "gets a|ms k 1 c O00000008|v|gets b c|");
-    assert_sent(Wire::Meta, "ab", 1, "mg a v f c O00000007|mg b v f c O00000008|");
+    assert_sent(Protocol::Text, "abNc", 100, "gets a b|version|gets c|");
+    assert_sent(Protocol::Meta, "aSbc", 100, "gets a|ms k 1 c O00000008|v|gets b c|");
+    assert_sent(Protocol::Meta, "ab", 1, "mg a v f c O00000007|mg b v f c O00000008|");
 }
 
 #[test]
 fn a_line_takes_a_quarter_of_those_who_wait_or_half_of_a_run() {
     let lengths = |is_run: bool| {
-        let mut bench = bench(Wire::Meta, 100);
+        let mut bench = bench(Protocol::Meta, 100);
         let mut round = |count| {
             bench.connection.gather_run(if is_run { count as usize } else { 0 });
             for tag in 0..count {
@@ -67,7 +67,7 @@ fn a_line_takes_a_quarter_of_those_who_wait_or_half_of_a_run() {
 #[test]
 fn small_values_of_a_run_share_memory_and_no_others_do() {
     let values = |patience: std::time::Duration| {
-        let mut bench = bench(Wire::Meta, 100);
+        let mut bench = bench(Protocol::Meta, 100);
         for tag in 0..3 {
             let deadline = Deadline { at: bench.at(1000), patience };
             let request = Request::get(format!("{tag}"));
@@ -91,7 +91,7 @@ fn small_values_of_a_run_share_memory_and_no_others_do() {
 
 #[test]
 fn what_was_taken_is_not_added_to() {
-    let mut bench = bench(Wire::Meta, 100);
+    let mut bench = bench(Protocol::Meta, 100);
     submit(&mut bench, "ab");
     assert_eq!(bench.sent(), "gets a b\r\n");
     submit(&mut bench, "c");
@@ -100,7 +100,7 @@ fn what_was_taken_is_not_added_to() {
 
 #[test]
 fn other_fetches_go_each_by_itself() {
-    let mut bench = bench(Wire::Meta, 100);
+    let mut bench = bench(Protocol::Meta, 100);
     for (tag, request) in [
         Request::get("a"),
         Request::get("a b"),
@@ -124,7 +124,7 @@ fn other_fetches_go_each_by_itself() {
 
 #[test]
 fn no_line_is_longer_than_a_server_keeps_ready() {
-    let mut bench = bench(Wire::Text, usize::MAX);
+    let mut bench = bench(Protocol::Text, usize::MAX);
     for tag in 0..100 {
         bench.submit(&Request::get(format!("{tag:0250}")), tag).unwrap();
     }
@@ -139,9 +139,9 @@ fn no_line_is_longer_than_a_server_keeps_ready() {
 /// ! for a refusal; and what it ends with.
 #[track_caller]
 fn check(requests: &str, reply: &str, expected: &str) {
-    for wire in [Wire::Meta, Wire::Text] {
+    for protocol in [Protocol::Meta, Protocol::Text] {
         for pieces in [usize::MAX, 1] {
-            let mut bench = bench(wire, 100);
+            let mut bench = bench(protocol, 100);
             submit(&mut bench, requests);
             bench.sent();
             let mut found = String::new();
@@ -153,7 +153,7 @@ fn check(requests: &str, reply: &str, expected: &str) {
                 bench.input.extend(piece);
                 hear(&mut bench, &mut found);
             }
-            assert_eq!(found, expected, "{wire} {requests}: {reply}");
+            assert_eq!(found, expected, "{protocol} {requests}: {reply}");
         }
     }
 }
@@ -209,14 +209,14 @@ fn a_line_that_fails_fails_whole_and_alone() {
 
 #[test]
 fn nothing_is_believed_behind_an_error_that_loses_step() {
-    for wire in [Wire::Meta, Wire::Text] {
-        let mut bench = bench(wire, 2);
+    for protocol in [Protocol::Meta, Protocol::Text] {
+        let mut bench = bench(protocol, 2);
         submit(&mut bench, "abc");
         assert_eq!(bench.sent(), "gets a b\r\ngets c\r\n");
         bench.input.extend(item_lines("ERROR|c|END").as_bytes());
         let mut found = String::new();
         hear(&mut bench, &mut found);
-        assert_eq!(found, "0!1! OutOfStep", "{wire}");
+        assert_eq!(found, "0!1! OutOfStep", "{protocol}");
     }
 }
 
@@ -238,8 +238,8 @@ fn what_answers_no_fetch_of_the_line_is_not_believed() {
 #[test]
 fn an_end_that_is_left_out_is_missed() {
     // The line of the second read must not be taken for the first one's.
-    for wire in [Wire::Meta, Wire::Text] {
-        let mut bench = bench(wire, 100);
+    for protocol in [Protocol::Meta, Protocol::Text] {
+        let mut bench = bench(protocol, 100);
         submit(&mut bench, "ab");
         bench.sent();
         submit(&mut bench, "c");
@@ -252,7 +252,7 @@ fn an_end_that_is_left_out_is_missed() {
 #[test]
 fn quiet_changes_before_a_line_are_settled_by_it() {
     let run = |reply: &str| {
-        let mut bench = bench(Wire::Meta, 100);
+        let mut bench = bench(Protocol::Meta, 100);
         submit(&mut bench, "ssab");
         bench.sent();
         bench.answer(&item_lines(reply))
@@ -269,8 +269,8 @@ fn quiet_changes_before_a_line_are_settled_by_it() {
 
 #[test]
 fn what_was_given_up_in_a_line_does_not_leave() {
-    for (wire, noop) in [(Wire::Meta, "mn"), (Wire::Text, "version")] {
-        let mut bench = bench(wire, 100);
+    for (protocol, noop) in [(Protocol::Meta, "mn"), (Protocol::Text, "version")] {
+        let mut bench = bench(protocol, 100);
         submit(&mut bench, "x");
         assert_eq!(bench.sent(), "gets x\r\n");
         for (tag, millis) in [(1, 500), (2, 100), (3, 500), (4, 500)] {
@@ -281,7 +281,7 @@ fn what_was_given_up_in_a_line_does_not_leave() {
         bench.connection.give_up(bench.at(100));
         assert_eq!(bench.events(), Ok(vec![(2, Status::TimedOut(Delivery::NotSent))]));
         assert_eq!(bench.sent(), format!("gets k1\r\n{noop}\r\ngets k3 k4\r\n"));
-        let answer = if wire == Wire::Meta { "MN" } else { "VERSION 1.6.18" };
+        let answer = if protocol == Protocol::Meta { "MN" } else { "VERSION 1.6.18" };
         let reply = format!("x|END|VALUE k1 0 1 9|v|END|{answer}|VALUE k4 0 1 9|v|END");
         let events = bench.answer(&item_lines(&reply).replace("VALUE v 0 2 9\r\nvv", "v")).unwrap();
         let expected = [(0, true), (1, true), (4, true), (3, false)];
@@ -293,7 +293,7 @@ fn what_was_given_up_in_a_line_does_not_leave() {
 
 #[test]
 fn an_abandoned_fetch_keeps_its_place_in_the_line() {
-    let mut bench = bench(Wire::Meta, 100);
+    let mut bench = bench(Protocol::Meta, 100);
     submit(&mut bench, "a");
     let ticket = bench.submit(&Request::get("b"), 1).unwrap();
     bench.submit(&Request::get("c"), 2).unwrap();
@@ -305,7 +305,7 @@ fn an_abandoned_fetch_keeps_its_place_in_the_line() {
 
 #[test]
 fn a_line_is_one_request_to_a_record() {
-    let mut bench = bench(Wire::Text, 3);
+    let mut bench = bench(Protocol::Text, 3);
     submit(&mut bench, "abcdef");
     let mut output = Output::new();
     bench.connection.take_output(&mut output);
@@ -339,9 +339,9 @@ fn honest(line: &str) -> Vec<String> {
     }
 }
 
-fn conversation(wire: Wire, seed: u64) {
+fn conversation(protocol: Protocol, seed: u64) {
     let mut random = Random(seed);
-    let mut bench = bench(wire, 1 + below(&mut random, 6));
+    let mut bench = bench(protocol, 1 + below(&mut random, 6));
     let lies = [Lie::None, Lie::Swap, Lie::Repeat, Lie::Drop, Lie::Cut];
     let chosen = lies[below(&mut random, lies.len())];
     let count = 1 + below(&mut random, 12);
@@ -352,7 +352,7 @@ fn conversation(wire: Wire, seed: u64) {
             bench.connection.submit(&Request::noop(), None, deadline, bench.at(0)).unwrap();
         }
     }
-    // With one key in a line the meta wire has its own command, which has a test of its own.
+    // With one key in a line the meta protocol has its own command, which has a test of its own.
     let sent = bench.sent();
     if sent.contains("mg ") {
         return;
@@ -381,18 +381,18 @@ fn conversation(wire: Wire, seed: u64) {
         bench.input.extend(&bytes.drain(..piece).collect::<Vec<_>>());
         broken = super::text::take_events(&mut bench, &mut ended, deniable, seed, chosen).is_err();
     }
-    assert!(!broken || deniable, "seed {seed}, {wire} {chosen:?}: an honest server is believed");
+    assert!(!broken || deniable, "seed {seed}, {protocol} {chosen:?}: an honest server is believed");
     bench.input = InputBuffer::new();
     bench.connection.close(&Bytes::from("gone"), bench.at(0));
     super::text::take_events(&mut bench, &mut ended, deniable, seed, chosen).unwrap();
-    assert!(ended.iter().all(|&times| times == 1), "seed {seed}, {wire} {chosen:?}: {ended:?}");
+    assert!(ended.iter().all(|&times| times == 1), "seed {seed}, {protocol} {chosen:?}: {ended:?}");
 }
 
 #[test]
 fn a_server_that_lies_about_a_line_is_never_believed() {
     let first: u64 = std::env::var("REMCACHE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
     for seed in first..first + 50_000 {
-        conversation(Wire::Meta, seed);
-        conversation(Wire::Text, seed);
+        conversation(Protocol::Meta, seed);
+        conversation(Protocol::Text, seed);
     }
 }

@@ -1,4 +1,4 @@
-//! The machine on the wires of lines, and before its wire is known.
+//! The machine on the protocols of lines, and before its protocol is known.
 
 use super::liar::{Lie, Random, truth};
 use std::time::{Duration, Instant};
@@ -14,9 +14,9 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    pub(crate) fn new(wire: Wire) -> Self {
+    pub(crate) fn new(protocol: Protocol) -> Self {
         let start = Instant::now();
-        let connection = Connection::speaking(wire, Dialect::default(), Limits::default(), 7, start);
+        let connection = Connection::speaking(protocol, ServerVersion::default(), Limits::default(), 7, start);
         Self { connection, input: InputBuffer::new(), start }
     }
 
@@ -59,9 +59,9 @@ impl Bench {
 /// lines, with `@n` for the opaque of the n-th request. Expected are tags with - for a miss, + for a
 /// success, ! for a refusal; and what it ends with.
 #[track_caller]
-fn check(wire: Wire, requests: &str, reply: &str, expected: &str) {
+fn check(protocol: Protocol, requests: &str, reply: &str, expected: &str) {
     for pieces in [1, 2, usize::MAX] {
-        let mut bench = Bench::new(wire);
+        let mut bench = Bench::new(protocol);
         for (tag, kind) in requests.chars().enumerate() {
             let request = match kind {
                 'G' | 'g' => Request::get("k"),
@@ -102,25 +102,25 @@ fn check(wire: Wire, requests: &str, reply: &str, expected: &str) {
                 break;
             }
         }
-        assert_eq!(found, expected, "{wire} {requests}: {reply}, {pieces} bytes at a time");
+        assert_eq!(found, expected, "{protocol} {requests}: {reply}, {pieces} bytes at a time");
     }
 }
 
 #[test]
 fn meta_replies_find_their_requests() {
-    check(Wire::Meta, "GSG", "VA 1 f0 c1 @0|x|HD c2 @1|EN @2", "0+1+2-");
-    check(Wire::Meta, "ggN", "MN", "0-1-2+");
-    check(Wire::Meta, "ggN", "VA 1 f0 c1 @1|x|MN", "1+0-2+");
-    check(Wire::Meta, "ssG", "EN @2", "0+1+2-");
-    check(Wire::Meta, "ssN", "NS c0 @1|MN", "1!0+2+");
-    check(Wire::Meta, "NV", "MN|VERSION 1.6.18", "0+1+");
+    check(Protocol::Meta, "GSG", "VA 1 f0 c1 @0|x|HD c2 @1|EN @2", "0+1+2-");
+    check(Protocol::Meta, "ggN", "MN", "0-1-2+");
+    check(Protocol::Meta, "ggN", "VA 1 f0 c1 @1|x|MN", "1+0-2+");
+    check(Protocol::Meta, "ssG", "EN @2", "0+1+2-");
+    check(Protocol::Meta, "ssN", "NS c0 @1|MN", "1!0+2+");
+    check(Protocol::Meta, "NV", "MN|VERSION 1.6.18", "0+1+");
     // The fence that closes a quiet run belongs to nobody.
-    check(Wire::Meta, "ss", "MN", "0+1+");
+    check(Protocol::Meta, "ss", "MN", "0+1+");
 }
 
 #[test]
 fn keys_that_the_server_cannot_return_come_back_all_the_same() {
-    let mut bench = Bench::new(Wire::Meta);
+    let mut bench = Bench::new(Protocol::Meta);
     bench.submit(&Request::get("a b").with_key().quiet(), 0).unwrap();
     bench.submit(&Request::get("plain").with_key().quiet(), 1).unwrap();
     bench.submit(&Request::get("c\nd").with_key().quiet(), 2).unwrap();
@@ -139,69 +139,74 @@ fn keys_that_the_server_cannot_return_come_back_all_the_same() {
 
 #[test]
 fn meta_replies_that_are_nobodys_are_not_believed() {
-    check(Wire::Meta, "GG", "EN @1", " SkippedReply");
-    check(Wire::Meta, "G", "EN O00000099", " UnknownOpaque");
-    check(Wire::Meta, "G", "EN @0|EN @0", "0- UnknownOpaque");
-    check(Wire::Meta, "G", "EN", " UnexpectedLine");
-    check(Wire::Meta, "G", "EN Oxyz", " UnexpectedLine");
-    check(Wire::Meta, "G", "HD f0 c1 @0", " UnexpectedLine");
-    check(Wire::Meta, "G", "NF @0", " UnexpectedLine");
-    check(Wire::Meta, "S", "VA 1 @0|x", " UnexpectedLine");
-    check(Wire::Meta, "S", "MN", " UnexpectedLine");
-    check(Wire::Meta, "N", "VERSION 1.6.18", " UnexpectedLine");
-    check(Wire::Meta, "GN", "MN", " UnexpectedLine");
-    check(Wire::Meta, "gggN", "VA 1 f0 c1 @1|x|VA 1 f0 c1 @0|x", "1+ LateReply");
-    check(Wire::Meta, "ssN", "FOO", " UnexpectedLine");
-    check(Wire::Meta, "ssG", "NF @2", " UnexpectedLine");
-    check(Wire::Meta, "", "MN", " UnexpectedLine");
-    check(Wire::Meta, "G", "ERROR Too many open connections", " TooManyConnections");
-    check(Wire::Meta, "", "ERROR Too many open connections", " TooManyConnections");
-    check(Wire::Meta, "G", "\u{81}", " NotText");
-    check(Wire::Meta, "G", "", " NotText");
-    check(Wire::Meta, "G", "HTTP/1.1 400 Bad Request", " UnexpectedLine");
+    check(Protocol::Meta, "GG", "EN @1", " SkippedReply");
+    check(Protocol::Meta, "G", "EN O00000099", " UnknownOpaque");
+    check(Protocol::Meta, "G", "EN @0|EN @0", "0- UnknownOpaque");
+    check(Protocol::Meta, "G", "EN", " UnexpectedLine");
+    check(Protocol::Meta, "G", "EN Oxyz", " UnexpectedLine");
+    check(Protocol::Meta, "G", "HD f0 c1 @0", " UnexpectedLine");
+    check(Protocol::Meta, "G", "NF @0", " UnexpectedLine");
+    check(Protocol::Meta, "S", "VA 1 @0|x", " UnexpectedLine");
+    check(Protocol::Meta, "S", "MN", " UnexpectedLine");
+    check(Protocol::Meta, "N", "VERSION 1.6.18", " UnexpectedLine");
+    check(Protocol::Meta, "GN", "MN", " UnexpectedLine");
+    check(Protocol::Meta, "gggN", "VA 1 f0 c1 @1|x|VA 1 f0 c1 @0|x", "1+ LateReply");
+    check(Protocol::Meta, "ssN", "FOO", " UnexpectedLine");
+    check(Protocol::Meta, "ssG", "NF @2", " UnexpectedLine");
+    check(Protocol::Meta, "", "MN", " UnexpectedLine");
+    check(Protocol::Meta, "G", "ERROR Too many open connections", " TooManyConnections");
+    check(Protocol::Meta, "", "ERROR Too many open connections", " TooManyConnections");
+    check(Protocol::Meta, "G", "\u{81}", " NotText");
+    check(Protocol::Meta, "G", "", " NotText");
+    check(Protocol::Meta, "G", "HTTP/1.1 400 Bad Request", " UnexpectedLine");
 }
 
 #[test]
 fn error_lines_go_to_their_owner_or_end_the_run() {
-    check(Wire::Meta, "SG", "SERVER_ERROR object too large for cache|EN @1", "0!1-");
-    check(Wire::Meta, "SG", "CLIENT_ERROR bad data chunk|ERROR", "0! OutOfStep");
-    check(Wire::Meta, "sG", "SERVER_ERROR object too large for cache", " UnownedError");
-    check(Wire::Meta, "ss", "SERVER_ERROR object too large for cache", " UnownedError");
-    check(Wire::Meta, "sS", "SERVER_ERROR out of memory storing object", " UnownedError");
+    check(Protocol::Meta, "SG", "SERVER_ERROR object too large for cache|EN @1", "0!1-");
+    check(Protocol::Meta, "SG", "CLIENT_ERROR bad data chunk|ERROR", "0! OutOfStep");
+    check(Protocol::Meta, "sG", "SERVER_ERROR object too large for cache", " UnownedError");
+    check(Protocol::Meta, "ss", "SERVER_ERROR object too large for cache", " UnownedError");
+    check(Protocol::Meta, "sS", "SERVER_ERROR out of memory storing object", " UnownedError");
     // The one that answered shows that the quiet ones before it had their turn.
-    check(Wire::Meta, "ssG", "NS c0 @1|SERVER_ERROR out of memory", "1!0+2!");
-    check(Wire::Meta, "NN", "ERROR|MN", "0!1+");
+    check(Protocol::Meta, "ssG", "NS c0 @1|SERVER_ERROR out of memory", "1!0+2!");
+    check(Protocol::Meta, "NN", "ERROR|MN", "0!1+");
     // A no-op is never refused, so one quiet request before it is the owner; of two, either may be.
-    check(Wire::Meta, "sN", "SERVER_ERROR object too large for cache|MN", "0!1+");
-    check(Wire::Meta, "gN", "SERVER_ERROR out of memory|MN", "0!1+");
-    check(Wire::Meta, "GsN", "EN @0|SERVER_ERROR object too large for cache|MN", "0-1!2+");
-    check(Wire::Meta, "ssN", "NS c0 @0|SERVER_ERROR object too large for cache|MN", "0!1!2+");
-    check(Wire::Meta, "sN", "CLIENT_ERROR bad data chunk|MN", "0! OutOfStep");
-    check(Wire::Meta, "sN", "SERVER_ERROR object too large for cache|SERVER_ERROR object too large for cache", "0!1!");
-    check(Wire::Meta, "ssN", "SERVER_ERROR object too large for cache", " UnownedError");
-    check(Wire::Text, "SG", "SERVER_ERROR object too large for cache|END", "0!1-");
-    check(Wire::Text, "sG", "SERVER_ERROR object too large for cache|END", "0!1-");
-    check(Wire::Text, "GG", "CLIENT_ERROR bad command line format||END", "0! OutOfStep");
-    check(Wire::Text, "SG", "CLIENT_ERROR bad command line format|ERROR|END", "0! OutOfStep");
-    check(Wire::Text, "SG", "CLIENT_ERROR unauthenticated", "0! OutOfStep");
+    check(Protocol::Meta, "sN", "SERVER_ERROR object too large for cache|MN", "0!1+");
+    check(Protocol::Meta, "gN", "SERVER_ERROR out of memory|MN", "0!1+");
+    check(Protocol::Meta, "GsN", "EN @0|SERVER_ERROR object too large for cache|MN", "0-1!2+");
+    check(Protocol::Meta, "ssN", "NS c0 @0|SERVER_ERROR object too large for cache|MN", "0!1!2+");
+    check(Protocol::Meta, "sN", "CLIENT_ERROR bad data chunk|MN", "0! OutOfStep");
+    check(
+        Protocol::Meta,
+        "sN",
+        "SERVER_ERROR object too large for cache|SERVER_ERROR object too large for cache",
+        "0!1!",
+    );
+    check(Protocol::Meta, "ssN", "SERVER_ERROR object too large for cache", " UnownedError");
+    check(Protocol::Text, "SG", "SERVER_ERROR object too large for cache|END", "0!1-");
+    check(Protocol::Text, "sG", "SERVER_ERROR object too large for cache|END", "0!1-");
+    check(Protocol::Text, "GG", "CLIENT_ERROR bad command line format||END", "0! OutOfStep");
+    check(Protocol::Text, "SG", "CLIENT_ERROR bad command line format|ERROR|END", "0! OutOfStep");
+    check(Protocol::Text, "SG", "CLIENT_ERROR unauthenticated", "0! OutOfStep");
 }
 
 #[test]
 fn text_replies_are_taken_in_order() {
-    check(Wire::Text, "GSGN", "VALUE k 0 1 9|x|END|STORED|END|VERSION 1.6.18", "0+1+2-3+");
-    check(Wire::Text, "gs", "END|STORED", "0-1+");
-    check(Wire::Text, "G", "VALUE other 0 1 9|x|END", " WrongKey");
-    check(Wire::Text, "G", "STORED", " UnexpectedLine");
-    check(Wire::Text, "S", "END", " UnexpectedLine");
-    check(Wire::Text, "N", "MN", " UnexpectedLine");
-    check(Wire::Text, "GG", "VALUE k 0 1 9|x|VALUE k 0 1 9|x|END", " UnendedValue");
-    check(Wire::Text, "G", "END|END", "0- UnexpectedLine");
-    check(Wire::Text, "S", "ERROR Too many open connections", " TooManyConnections");
+    check(Protocol::Text, "GSGN", "VALUE k 0 1 9|x|END|STORED|END|VERSION 1.6.18", "0+1+2-3+");
+    check(Protocol::Text, "gs", "END|STORED", "0-1+");
+    check(Protocol::Text, "G", "VALUE other 0 1 9|x|END", " WrongKey");
+    check(Protocol::Text, "G", "STORED", " UnexpectedLine");
+    check(Protocol::Text, "S", "END", " UnexpectedLine");
+    check(Protocol::Text, "N", "MN", " UnexpectedLine");
+    check(Protocol::Text, "GG", "VALUE k 0 1 9|x|VALUE k 0 1 9|x|END", " UnendedValue");
+    check(Protocol::Text, "G", "END|END", "0- UnexpectedLine");
+    check(Protocol::Text, "S", "ERROR Too many open connections", " TooManyConnections");
 }
 
 #[test]
 fn keys_on_text_are_held_against_replies_whatever_happens_between() {
-    let mut bench = Bench::new(Wire::Text);
+    let mut bench = Bench::new(Protocol::Text);
     for round in 0..100 {
         for tag in 0..5 {
             let key = format!("key-{round}-{tag}");
@@ -225,9 +230,11 @@ fn keys_on_text_are_held_against_replies_whatever_happens_between() {
 }
 
 #[test]
-fn what_was_given_up_becomes_a_noop_of_the_wire() {
-    for (wire, noop, answer) in [(Wire::Meta, "mn\r\n", "MN\r\n"), (Wire::Text, "version\r\n", "VERSION 1\r\n")] {
-        let mut bench = Bench::new(wire);
+fn what_was_given_up_becomes_a_noop_of_the_protocol() {
+    for (protocol, noop, answer) in
+        [(Protocol::Meta, "mn\r\n", "MN\r\n"), (Protocol::Text, "version\r\n", "VERSION 1\r\n")]
+    {
+        let mut bench = Bench::new(protocol);
         bench.submit(&Request::get("a"), 1).unwrap();
         bench.connection.give_up(bench.at(1000));
         assert_eq!(bench.events(), Ok(vec![(1, Status::TimedOut(Delivery::NotSent))]));
@@ -241,7 +248,7 @@ fn what_was_given_up_becomes_a_noop_of_the_wire() {
 
 #[test]
 fn nothing_goes_beside_a_dump_or_a_log() {
-    let mut bench = Bench::new(Wire::Meta);
+    let mut bench = Bench::new(Protocol::Meta);
     bench.submit(&Request::get("a"), 1).unwrap();
     assert!(matches!(bench.submit(&Request::metadump("all"), 2), Err(Rejected::Invalid(_))));
     bench.sent();
@@ -263,32 +270,32 @@ fn nothing_goes_beside_a_dump_or_a_log() {
     assert_eq!(bench.events(), Ok(vec![]), "a log may be silent for long");
 }
 
-// ---- Before the wire is known ----
+// ---- Before the protocol is known ----
 
 #[test]
-fn requests_wait_until_the_wire_is_known() {
-    for (wire, first) in [(Wire::Meta, "mg a v f c Offffffff"), (Wire::Text, "gets a")] {
+fn requests_wait_until_the_protocol_is_known() {
+    for (protocol, first) in [(Protocol::Meta, "mg a v f c Offffffff"), (Protocol::Text, "gets a")] {
         let mut bench = Bench::undecided(Limits::default());
         bench.submit(&Request::get("a"), 1).unwrap();
         bench.submit(&Request::increment("b", 1).initial(5), 2).unwrap();
         bench.submit(&Request::delete("c"), 3).unwrap();
         let Bench { connection, .. } = &bench;
-        assert_eq!((connection.wire(), connection.has_output(), connection.in_flight()), (None, false, 3));
+        assert_eq!((connection.protocol(), connection.has_output(), connection.in_flight()), (None, false, 3));
         assert!(connection.waiting_output() > 0);
         assert_eq!(bench.sent(), "");
-        bench.connection.begin(wire, Dialect::default());
-        assert_eq!(bench.connection.wire(), Some(wire));
-        let refused = if wire == Wire::Text { vec![(2, Status::Unsupported)] } else { vec![] };
+        bench.connection.begin(protocol, ServerVersion::default());
+        assert_eq!(bench.connection.protocol(), Some(protocol));
+        let refused = if protocol == Protocol::Text { vec![(2, Status::Unsupported)] } else { vec![] };
         assert_eq!(bench.events(), Ok(refused));
         let sent: Vec<String> = bench.sent().lines().map(str::to_owned).collect();
-        let second = if wire == Wire::Text { "version" } else { "ma b D1 N0 J5 v c O00000000" };
-        let third = if wire == Wire::Text { "delete c" } else { "md c O00000001" };
+        let second = if protocol == Protocol::Text { "version" } else { "ma b D1 N0 J5 v c O00000000" };
+        let third = if protocol == Protocol::Text { "delete c" } else { "md c O00000001" };
         assert_eq!(sent, [first, second, third]);
     }
 }
 
 #[test]
-fn what_no_wire_can_say_is_refused_at_once() {
+fn what_no_protocol_can_say_is_refused_at_once() {
     let mut bench = Bench::undecided(Limits { value: 10, ..Limits::default() });
     for request in [Request::get(""), Request::set("k", "v").ttl(Duration::ZERO), Request::set("k", vec![0; 11])] {
         assert!(matches!(bench.submit(&request, 1), Err(Rejected::Invalid(_))), "{request:?}");
@@ -297,7 +304,7 @@ fn what_no_wire_can_say_is_refused_at_once() {
 }
 
 #[test]
-fn limits_and_deadlines_hold_before_the_wire_is_known() {
+fn limits_and_deadlines_hold_before_the_protocol_is_known() {
     let mut bench = Bench::undecided(Limits { in_flight: 3, output: 2000, ..Limits::default() });
     bench.submit(&Request::set("a", vec![0; 1900]), 1).unwrap();
     assert_eq!(bench.submit(&Request::set("b", vec![0; 900]), 2), Err(Rejected::Full));
@@ -310,7 +317,7 @@ fn limits_and_deadlines_hold_before_the_wire_is_known() {
     let due = Status::TimedOut(Delivery::NotSent);
     assert_eq!(bench.events(), Ok(vec![(1, due), (3, due)]));
     assert!(bench.connection.waiting_output() < 200, "what was given up is forgotten");
-    bench.connection.begin(Wire::Meta, Dialect::default());
+    bench.connection.begin(Protocol::Meta, ServerVersion::default());
     assert_eq!(bench.sent(), "mn\r\nmg b v f c O00000000\r\nmn\r\n");
     assert_eq!(bench.answer("MN\r\nEN O00000000\r\nMN\r\n"), Ok(vec![]));
     assert_eq!((bench.connection.in_flight(), bench.connection.abandoned()), (0, 0));
@@ -319,31 +326,31 @@ fn limits_and_deadlines_hold_before_the_wire_is_known() {
 #[test]
 fn each_connection_finds_out_anew() {
     let mut bench = Bench::undecided(Limits::default());
-    for wire in Wire::ALL {
+    for protocol in Protocol::ALL {
         bench.submit(&Request::get("a"), 1).unwrap();
         bench.connection.close(&Bytes::from("refused"), bench.start);
         assert_eq!(bench.events(), Ok(vec![(1, Status::Disconnected(Delivery::NotSent))]));
         bench.submit(&Request::get("a"), 2).unwrap();
-        bench.connection.begin(wire, Dialect::default());
+        bench.connection.begin(protocol, ServerVersion::default());
         assert!(bench.connection.has_output());
         bench.sent();
         bench.connection.close(&Bytes::from("gone"), bench.start);
         assert_eq!(bench.events(), Ok(vec![(2, Status::Disconnected(Delivery::MaybeSent))]));
-        assert_eq!((bench.connection.wire(), bench.connection.waiting_output()), (None, 0));
+        assert_eq!((bench.connection.protocol(), bench.connection.waiting_output()), (None, 0));
     }
 }
 
 #[test]
-fn a_known_wire_is_kept() {
-    let mut bench = Bench::new(Wire::Meta);
+fn a_known_protocol_is_kept() {
+    let mut bench = Bench::new(Protocol::Meta);
     bench.connection.close(&Bytes::new(), bench.start);
-    assert_eq!(bench.connection.wire(), Some(Wire::Meta));
+    assert_eq!(bench.connection.protocol(), Some(Protocol::Meta));
 }
 
 // ---- A lying server ----
 
 /// What an honest server answers to the lines of gets, each reply by itself.
-fn honest(wire: Wire, line: &str) -> Option<String> {
+fn honest(protocol: Protocol, line: &str) -> Option<String> {
     let words: Vec<&str> = line.split(' ').collect();
     let key = match words[..] {
         ["mn"] => return Some("MN\r\n".to_owned()),
@@ -353,9 +360,9 @@ fn honest(wire: Wire, line: &str) -> Option<String> {
     };
     let value = truth(key.as_bytes()).map(|value| String::from_utf8(value.to_vec()).unwrap());
     let opaque = words.last().unwrap();
-    match (wire, value) {
-        (Wire::Text, Some(value)) => Some(format!("VALUE {key} 0 {} 1\r\n{value}\r\nEND\r\n", value.len())),
-        (Wire::Text, None) => Some("END\r\n".to_owned()),
+    match (protocol, value) {
+        (Protocol::Text, Some(value)) => Some(format!("VALUE {key} 0 {} 1\r\n{value}\r\nEND\r\n", value.len())),
+        (Protocol::Text, None) => Some("END\r\n".to_owned()),
         (_, Some(value)) => Some(format!("VA {} f0 c1 {opaque}\r\n{value}\r\n", value.len())),
         (_, None) if words.contains(&"q") => None,
         (_, None) => Some(format!("EN {opaque}\r\n")),
@@ -366,9 +373,9 @@ pub(crate) fn below(random: &mut Random, bound: usize) -> usize {
     usize::try_from(random.below(bound as u64)).unwrap()
 }
 
-fn conversation(wire: Wire, seed: u64) {
+fn conversation(protocol: Protocol, seed: u64) {
     let mut random = Random(seed);
-    let mut bench = Bench::new(wire);
+    let mut bench = Bench::new(protocol);
     let lies = [Lie::None, Lie::Swap, Lie::Repeat, Lie::Drop, Lie::Opaque, Lie::Cut];
     let chosen = lies[below(&mut random, lies.len())];
     let count = 1 + below(&mut random, 12);
@@ -380,7 +387,7 @@ fn conversation(wire: Wire, seed: u64) {
         bench.submit(&request, number as u64).unwrap();
     }
     let sent = bench.sent();
-    let mut replies: Vec<String> = sent.lines().filter_map(|line| honest(wire, line)).collect();
+    let mut replies: Vec<String> = sent.lines().filter_map(|line| honest(protocol, line)).collect();
     let at = below(&mut random, replies.len());
     match chosen {
         Lie::Swap => {
@@ -393,7 +400,7 @@ fn conversation(wire: Wire, seed: u64) {
         _ => {}
     }
     // A miss on text tells no key, and silence tells nothing: only what cannot be hidden is checked.
-    let deniable = (some_quiet || wire == Wire::Text) && !matches!(chosen, Lie::None | Lie::Cut);
+    let deniable = (some_quiet || protocol == Protocol::Text) && !matches!(chosen, Lie::None | Lie::Cut);
     let mut bytes = replies.concat().into_bytes();
     if let Lie::Cut = chosen {
         bytes.truncate(below(&mut random, bytes.len() + 1));
@@ -408,7 +415,7 @@ fn conversation(wire: Wire, seed: u64) {
     bench.input = InputBuffer::new();
     bench.connection.close(&Bytes::from("gone"), bench.at(0));
     take_events(&mut bench, &mut ended, deniable, seed, chosen).unwrap();
-    assert!(ended.iter().all(|&times| times == 1), "seed {seed}, {wire} {chosen:?}: {ended:?}");
+    assert!(ended.iter().all(|&times| times == 1), "seed {seed}, {protocol} {chosen:?}: {ended:?}");
 }
 
 pub(crate) fn take_events(
@@ -437,7 +444,7 @@ pub(crate) fn take_events(
 fn a_server_that_lies_in_lines_is_never_believed() {
     let first: u64 = std::env::var("REMCACHE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
     for seed in first..first + 50_000 {
-        conversation(Wire::Meta, seed);
-        conversation(Wire::Text, seed);
+        conversation(Protocol::Meta, seed);
+        conversation(Protocol::Text, seed);
     }
 }

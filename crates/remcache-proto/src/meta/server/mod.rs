@@ -28,13 +28,13 @@ use crate::line::base64;
 use crate::text::server::number;
 use crate::text::server::{BAD_FORMAT, LINE_END, MAX_LENGTH, Refusal, UNKNOWN, Words};
 use crate::types::key::Key;
-use crate::types::version::{Dialect, Feature};
+use crate::types::version::{Feature, ServerVersion};
 
 pub use answer::Answer;
 
 /// What a meta command does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "the wire has no others")]
+#[expect(clippy::exhaustive_enums, reason = "the protocol has no others")]
 pub enum Operation {
     /// `mg`.
     Get,
@@ -148,7 +148,7 @@ pub(crate) fn parse<'a>(
     letter: u8,
     mut words: Words<'a>,
     count: usize,
-    dialect: Dialect,
+    dialect: ServerVersion,
 ) -> Result<Command<'a>, Refusal> {
     let strict = dialect.has(Feature::StrictLines);
     match letter {
@@ -179,7 +179,7 @@ pub(crate) fn parse<'a>(
     }
 }
 
-fn set<'a>(key: &'a [u8], mut words: Words<'a>, dialect: Dialect) -> Result<Command<'a>, Refusal> {
+fn set<'a>(key: &'a [u8], mut words: Words<'a>, dialect: ServerVersion) -> Result<Command<'a>, Refusal> {
     let bad = Refusal::says(BAD_FORMAT);
     let length = words.next().and_then(number::signed).filter(|length| *length <= MAX_LENGTH).ok_or(bad)?;
     let length = usize::try_from(length).map_err(|_| bad)?;
@@ -213,7 +213,7 @@ fn command<'a>(
     operation: Operation,
     key: &'a [u8],
     flags: Words<'a>,
-    dialect: Dialect,
+    dialect: ServerVersion,
 ) -> Result<Command<'a>, &'static str> {
     let mut command = Command { operation, key: key.into(), terms: Terms::default(), flags };
     let mut seen = [false; 127];
@@ -245,7 +245,7 @@ enum Problem {
 }
 
 impl Terms {
-    fn take(&mut self, flag: u8, token: &[u8], operation: Operation, dialect: Dialect) -> Result<(), Problem> {
+    fn take(&mut self, flag: u8, token: &[u8], operation: Operation, dialect: ServerVersion) -> Result<(), Problem> {
         let time = || number::signed(token).ok_or(Problem::Token(Some(BAD_TOKEN)));
         let long = |text| number::unsigned_64(token).ok_or(Problem::Token(Some(text)));
         match flag {

@@ -1,4 +1,4 @@
-//! The server's direction of the text wire: a line to a command, as memcached 1.6.18 reads it, or a
+//! The server's direction of the text protocol: a line to a command, as memcached 1.6.18 reads it, or a
 //! newer one.
 //!
 //! [`line`](fn@line) cuts a line off the input, [`parse`] says what it asks: classic commands, meta
@@ -20,7 +20,7 @@ mod word;
 
 use crate::meta::server as meta;
 use crate::types::key::Key;
-use crate::types::version::{Dialect, Feature};
+use crate::types::version::{Feature, ServerVersion};
 
 pub use word::{Words, line};
 
@@ -84,7 +84,7 @@ pub struct Store<'a> {
 
 /// How a value is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "the wire has no others")]
+#[expect(clippy::exhaustive_enums, reason = "the protocol has no others")]
 pub enum Verb {
     /// In any case.
     Set,
@@ -206,14 +206,14 @@ pub(crate) const MAX_LENGTH: i32 = i32::MAX - 2;
 /// # Errors
 /// [`Refusal`] if it is answered without being executed.
 pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
-    parse_as(line, Dialect::default())
+    parse_as(line, ServerVersion::default())
 }
 
 /// What a line asks a server of this version.
 ///
 /// # Errors
 /// [`Refusal`] if it is answered without being executed.
-pub fn parse_as(line: &[u8], dialect: Dialect) -> Result<Command<'_>, Refusal> {
+pub fn parse_as(line: &[u8], dialect: ServerVersion) -> Result<Command<'_>, Refusal> {
     let strict = dialect.has(Feature::StrictLines);
     let all = Words::new(line);
     let mut words = all.clone();

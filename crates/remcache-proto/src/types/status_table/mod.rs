@@ -1,4 +1,4 @@
-//! What each wire says of each status: one table, which every codec reads.
+//! What each protocol says of each status: one table, which every codec reads.
 
 #[cfg(test)]
 mod tests;
@@ -6,21 +6,21 @@ mod tests;
 use crate::types::operation::Operation;
 use crate::types::status::Status;
 
-/// A status in the words of each wire.
+/// A status in the words of each protocol.
 pub(crate) struct Row {
     pub(crate) status: Status,
-    /// The codes of the binary wire; the first is the one that is sent.
+    /// The codes of the binary protocol; the first is the one that is sent.
     codes: &'static [u16],
-    /// The text of the binary wire, where the wires of lines have none of their own.
+    /// The text of the binary protocol, where the protocols of lines have none of their own.
     text: &'static str,
-    /// Words that answer these operations on the wires of lines.
+    /// Words that answer these operations on the protocols of lines.
     answers: &'static [(Word, &'static [Operation])],
     /// How error lines begin that mean it, whatever was asked. The longest beginning counts: texts are no
     /// contract, so an unknown one has the status of its first word.
     refusals: &'static [&'static str],
 }
 
-/// A word that answers a request on a wire of lines.
+/// A word that answers a request on a protocol of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
     /// `HD`
@@ -99,7 +99,7 @@ impl Word {
     }
 }
 
-/// The table. The same outcome has the same status on each wire (docs/protocol.md 1.5, 4.2, 4.8, 4.9).
+/// The table. The same outcome has the same status on each protocol (docs/protocol.md 1.5, 4.2, 4.8, 4.9).
 #[rustfmt::skip]
 pub(crate) const ROWS: &[Row] = {
     use Operation::{
@@ -155,7 +155,7 @@ pub(crate) const ROWS: &[Row] = {
         row(Status::OutOfMemory, &[0x82], "", &[], &[
             "SERVER_ERROR out of memory", "SERVER_ERROR Out of memory", "NOSPARE",
         ]),
-        // The binary wire has no code for a flush that nobody is allowed: see `Connection`.
+        // The binary protocol has no code for a flush that nobody is allowed: see `Connection`.
         row(Status::Unsupported, &[0x83], "", &[], &[
             "CLIENT_ERROR flush_all not allowed", "CLIENT_ERROR watch commands not allowed",
             "CLIENT_ERROR stats cachedump not allowed", "SERVER_ERROR: shutdown not enabled",
@@ -183,18 +183,18 @@ impl Row {
         ROWS.iter().find(|row| row.status == status)
     }
 
-    /// The code that the binary wire sends.
+    /// The code that the binary protocol sends.
     pub(crate) fn code(&self) -> Option<u16> {
         self.codes.first().copied()
     }
 
-    /// The text that goes with the status where the wire has a word alone.
+    /// The text that goes with the status where the protocol has a word alone.
     pub(crate) fn text(&self) -> &'static str {
         self.text
     }
 }
 
-/// The status of a code of the binary wire.
+/// The status of a code of the binary protocol.
 #[inline]
 pub(crate) fn of_code(code: u16) -> Status {
     BY_CODE.get(usize::from(code)).copied().unwrap_or(Status::Unknown(code))

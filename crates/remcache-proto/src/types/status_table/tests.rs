@@ -50,7 +50,7 @@ fn every_status_that_a_server_says_has_one_row_and_no_other_has_any() {
 }
 
 #[test]
-fn every_row_can_be_said_on_the_binary_wire_and_is_read_back_from_each() {
+fn every_row_can_be_said_on_the_binary_protocol_and_is_read_back_from_each() {
     for row in ROWS {
         assert_eq!(row.code().map(of_code), Some(row.status));
         for code in row.codes {
@@ -108,7 +108,7 @@ fn every_word_is_read_from_its_letters_and_answers_something() {
     for (place, letters) in LETTERS.iter().enumerate() {
         let code = <[u8; 2]>::try_from(letters.as_bytes()).ok().and_then(Word::of_code);
         let word = Word::of(letters.as_bytes());
-        assert!(code.is_none() || word.is_none(), "{letters} is of one wire");
+        assert!(code.is_none() || word.is_none(), "{letters} is of one protocol");
         let word = code.or(word).unwrap();
         assert_eq!(word as usize, place, "{letters}");
         assert!(answers().any(|(known, ..)| known == word), "{letters}");
@@ -125,9 +125,9 @@ fn in_code<T: std::fmt::Display>(texts: impl Iterator<Item = T>) -> String {
     texts.map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// The words of a row that a wire has, each with what it answers.
-fn words_of(row: &Row, is_of_wire: fn(Word) -> bool) -> String {
-    let said = row.answers.iter().filter(|(word, _)| is_of_wire(*word)).map(|(word, operations)| {
+/// The words of a row that a protocol has, each with what it answers.
+fn words_of(row: &Row, is_of_protocol: fn(Word) -> bool) -> String {
+    let said = row.answers.iter().filter(|(word, _)| is_of_protocol(*word)).map(|(word, operations)| {
         let operations: Vec<String> = operations.iter().map(|operation| format!("{operation:?}")).collect();
         format!("`{}` to {}", LETTERS[*word as usize], operations.join(", "))
     });

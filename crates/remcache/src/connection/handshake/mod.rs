@@ -16,9 +16,9 @@ use crate::client::after;
 use crate::config::Config;
 use crate::config::address::Endpoint;
 use crate::config::credentials::Credentials;
-use crate::config::protocol::Protocol;
+use crate::config::protocol::ProtocolSetting;
 use crate::proto::binary::{self, Frame, Header, Opcode};
-use crate::proto::{InputBuffer, Operation, ProtocolError, Status, Wire};
+use crate::proto::{InputBuffer, Operation, Protocol, ProtocolError, Status};
 use crate::transport::Stream;
 
 pub(crate) use negotiation::ProtocolCache;
@@ -65,7 +65,7 @@ pub(crate) async fn establish(
 pub(crate) async fn establish_as(
     endpoint: &Endpoint,
     config: &Config,
-    protocol: Protocol,
+    protocol: ProtocolSetting,
     state: &mut ReconnectState,
 ) -> Result<Established, Failure> {
     let limit = config.transport.connect_timeout;
@@ -77,8 +77,8 @@ pub(crate) async fn establish_as(
     if let Some(refused) = state.refused.as_ref().filter(|refused| refused.credentials == credentials) {
         return Err(refused.failure.clone());
     }
-    let opened = match protocol.wire() {
-        Some(wire) => connect_with(endpoint, config, until, wire, credentials.as_ref()).await,
+    let opened = match protocol.forced() {
+        Some(protocol) => connect_with(endpoint, config, until, protocol, credentials.as_ref()).await,
         None => negotiation::negotiate(endpoint, config, until, &state.protocols, credentials.as_ref()).await,
     };
     let (stream, negotiated) =
@@ -108,17 +108,19 @@ async fn connect_with(
     endpoint: &Endpoint,
     config: &Config,
     until: Instant,
-    wire: Wire,
+    protocol: Protocol,
     credentials: Option<&Credentials>,
 ) -> Result<(Box<dyn Stream>, Negotiated), Failure> {
-    let mut stream = open_and_auth(endpoint, config, until, wire, credentials).await?;
-    if wire != Wire::Text {
-        return Ok((stream, Negotiated::assumed(wire)));
+    let mut stream = open_and_auth(endpoint, config, until, protocol, credentials).await?;
+    if protocol != Protocol::Text {
+        return Ok((stream, Negotiated::assumed(protocol)));
     }
     let hint = || no_version_within(config.transport.connect_timeout);
     match within(until, probe::text_version(&mut *stream), hint).await? {
         Some(negotiated) => Ok((stream, negotiated)),
-        None => Ok((open_and_auth(endpoint, config, until, wire, credentials).await?, Negotiated::assumed(wire))),
+        None => {
+            Ok((open_and_auth(endpoint, config, until, protocol, credentials).await?, Negotiated::assumed(protocol)))
+        }
     }
 }
 
@@ -127,13 +129,13 @@ async fn open_and_auth(
     endpoint: &Endpoint,
     config: &Config,
     until: Instant,
-    wire: Wire,
+    protocol: Protocol,
     credentials: Option<&Credentials>,
 ) -> Result<Box<dyn Stream>, Failure> {
     let mut stream = open(endpoint, config, until).await?;
     if let Some(credentials) = credentials {
         let limit = config.transport.connect_timeout;
-        let family = if wire == Wire::Binary { Family::Binary } else { Family::Text };
+        let family = if protocol == Protocol::Binary { Family::Binary } else { Family::Text };
         let hint = || match family {
             Family::Binary => format!(
                 "no reply to the SASL authentication within {limit:?}: a server with a password file (-Y) speaks text only"

@@ -127,10 +127,10 @@ const MOST_PROBES: u32 = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::Wire;
+    use crate::proto::Protocol;
 
     fn binary(also_text: bool) -> ProbeResult {
-        ProbeResult::Supported { negotiated: Negotiated::assumed(Wire::Binary), also_text }
+        ProbeResult::Supported { negotiated: Negotiated::assumed(Protocol::Binary), also_text }
     }
 
     /// The probes that a negotiation sends when it gets these results.
@@ -159,7 +159,7 @@ mod tests {
     fn what_answers_is_used() {
         let mut negotiation = Negotiation::beginning_with(Probe::Text);
         assert_eq!(negotiation.handle(ProbeResult::Closed).unwrap(), None);
-        assert_eq!(negotiation.handle(binary(false)).unwrap(), Some(Negotiated::assumed(Wire::Binary)));
+        assert_eq!(negotiation.handle(binary(false)).unwrap(), Some(Negotiated::assumed(Protocol::Binary)));
         // Something closes every text probe, whatever the server supports.
         let mut negotiation = Negotiation { text_closed: 3, ..Negotiation::beginning_with(Probe::Binary) };
         assert!(negotiation.handle(binary(true)).unwrap().is_some());

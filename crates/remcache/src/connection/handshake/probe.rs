@@ -9,22 +9,22 @@ use super::{
 use crate::config::credentials::Credentials;
 use crate::connection::failure::Failure;
 use crate::connection::shared::NO_CREDENTIALS;
-use crate::proto::{Dialect, InputBuffer, Operation, Output, ProtocolError, Request, Status, Wire, binary};
+use crate::proto::{InputBuffer, Operation, Output, Protocol, ProtocolError, Request, ServerVersion, Status, binary};
 use crate::transport::Stream;
 
 /// The protocol of a connection, and what is known of its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Negotiated {
-    pub(crate) wire: Wire,
-    pub(crate) dialect: Dialect,
+    pub(crate) protocol: Protocol,
+    pub(crate) dialect: ServerVersion,
     /// Whether it may be a proxy, one of whose servers can be down alone.
     pub(crate) may_be_proxy: bool,
 }
 
 impl Negotiated {
     /// What is assumed of a server that was not asked.
-    pub(super) fn assumed(wire: Wire) -> Self {
-        Self { wire, dialect: Dialect::default(), may_be_proxy: wire == Wire::Text }
+    pub(super) fn assumed(protocol: Protocol) -> Self {
+        Self { protocol, dialect: ServerVersion::default(), may_be_proxy: protocol == Protocol::Text }
     }
 }
 
@@ -87,7 +87,7 @@ fn assume_text(credentials: Option<&Credentials>) -> Result<ProbeResult, Failure
         Some(credentials) if !credentials.is_optional() => Err(Failure::Closed(
             "the server closes each connection before it answers, without asking for a password".into(),
         )),
-        _ => Ok(ProbeResult::supported(Negotiated::assumed(Wire::Text))),
+        _ => Ok(ProbeResult::supported(Negotiated::assumed(Protocol::Text))),
     }
 }
 
@@ -119,8 +119,8 @@ async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Res
     }
     // A proxy may return the version of a server behind it, without knowing meta commands itself.
     Ok(ProbeResult::supported(match negotiated {
-        Negotiated { wire: Wire::Meta, dialect, .. } if !knows_meta => {
-            Negotiated { wire: Wire::Text, dialect, may_be_proxy: true }
+        Negotiated { protocol: Protocol::Meta, dialect, .. } if !knows_meta => {
+            Negotiated { protocol: Protocol::Text, dialect, may_be_proxy: true }
         }
         negotiated => negotiated,
     }))
@@ -129,7 +129,7 @@ async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Res
 /// The result of a probe that was closed after the reply to `version`.
 fn closed_after(by_version: &ProbeResult) -> ProbeResult {
     match by_version {
-        ProbeResult::Supported { negotiated: Negotiated { wire: Wire::Text, .. }, .. } => {
+        ProbeResult::Supported { negotiated: Negotiated { protocol: Protocol::Text, .. }, .. } => {
             ProbeResult::Try(Probe::VersionOnly)
         }
         _ => ProbeResult::ClosedAfterVersion,
@@ -188,7 +188,7 @@ fn read_version(answer: &[u8]) -> Result<ProbeResult, Failure> {
     }
     match answer.starts_with(b"ERROR") || answer.starts_with(b"CLIENT_ERROR") || answer.starts_with(b"SERVER_ERROR") {
         // A proxy that does not know the command.
-        true => Ok(ProbeResult::supported(Negotiated::assumed(Wire::Text))),
+        true => Ok(ProbeResult::supported(Negotiated::assumed(Protocol::Text))),
         false => Err(Failure::Unreachable(format!(
             "not a memcached server: it answers `version` with {:?}",
             String::from_utf8_lossy(answer.get(..40).unwrap_or(answer))
@@ -212,8 +212,8 @@ async fn password(stream: &mut dyn Stream, credentials: Option<&Credentials>) ->
     }
     let negotiated = in_text(&answer);
     // A password file turns the binary protocol off.
-    let wire = if negotiated.dialect.wire() == Wire::Meta { Wire::Meta } else { Wire::Text };
-    Ok(ProbeResult::supported(Negotiated { wire, ..negotiated }))
+    let protocol = if negotiated.dialect.protocol() == Protocol::Meta { Protocol::Meta } else { Protocol::Text };
+    Ok(ProbeResult::supported(Negotiated { protocol, ..negotiated }))
 }
 
 /// Asks a server for its version in text; `None` if it closes the connection, as some proxies do.
@@ -240,36 +240,36 @@ const VERSION_REQUESTS: usize = 3;
 fn in_text(answer: &[u8]) -> Negotiated {
     match answer.strip_prefix(b"VERSION ").map(String::from_utf8_lossy) {
         Some(version) => {
-            let dialect = Dialect::from_version(&version);
-            Negotiated { wire: Wire::Text, dialect, may_be_proxy: !is_memcached(dialect) }
+            let dialect = ServerVersion::from_version(&version);
+            Negotiated { protocol: Protocol::Text, dialect, may_be_proxy: !is_memcached(dialect) }
         }
-        None => Negotiated::assumed(Wire::Text),
+        None => Negotiated::assumed(Protocol::Text),
     }
 }
 
 /// Whether a version is memcached's: a proxy returns one of its own, or none.
-fn is_memcached(dialect: Dialect) -> bool {
+fn is_memcached(dialect: ServerVersion) -> bool {
     dialect.version() >= [1, 4, 0]
 }
 
 /// The protocol for a server of this version, on the text connection that returned it.
 fn by_version(version: &str) -> ProbeResult {
-    let dialect = Dialect::from_version(version);
-    match dialect.wire() {
-        Wire::Meta => ProbeResult::supported(Negotiated { wire: Wire::Meta, dialect, may_be_proxy: false }),
+    let dialect = ServerVersion::from_version(version);
+    match dialect.protocol() {
+        Protocol::Meta => ProbeResult::supported(Negotiated { protocol: Protocol::Meta, dialect, may_be_proxy: false }),
         // memcached supports binary since 1.4; an older version is that of a proxy.
         _ if is_memcached(dialect) => ProbeResult::Try(Probe::Binary),
-        _ => ProbeResult::supported(Negotiated { wire: Wire::Text, dialect, may_be_proxy: true }),
+        _ => ProbeResult::supported(Negotiated { protocol: Protocol::Text, dialect, may_be_proxy: true }),
     }
 }
 
 async fn binary(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<ProbeResult, Failure> {
     match ask_in_binary(stream, credentials).await {
         Ok((version, also_text)) => {
-            let dialect = Dialect::from_version(&version);
-            let negotiated = Negotiated { dialect, ..Negotiated::assumed(Wire::Binary) };
+            let dialect = ServerVersion::from_version(&version);
+            let negotiated = Negotiated { dialect, ..Negotiated::assumed(Protocol::Binary) };
             // Where binary is the best protocol anyway, others do not matter.
-            Ok(ProbeResult::Supported { negotiated, also_text: also_text && dialect.wire() == Wire::Meta })
+            Ok(ProbeResult::Supported { negotiated, also_text: also_text && dialect.protocol() == Protocol::Meta })
         }
         Err(NoPacket::Other(ProtocolError::WrongMagic(b'A'..=b'Z'))) => Ok(ProbeResult::Try(Probe::Text)),
         Err(NoPacket::Lost(Failure::Closed(_))) => Ok(ProbeResult::Closed),
@@ -354,15 +354,15 @@ mod tests {
     #[test]
     fn a_version_decides() {
         for (version, expected) in [
-            ("1.6.45", Some(Wire::Meta)),
-            ("1.6.18", Some(Wire::Meta)),
+            ("1.6.45", Some(Protocol::Meta)),
+            ("1.6.18", Some(Protocol::Meta)),
             ("1.6.17", None),
             ("1.4.33-amazon", None),
-            ("0.5.0", Some(Wire::Text)),
-            ("mcrouter 41.0", Some(Wire::Text)),
+            ("0.5.0", Some(Protocol::Text)),
+            ("mcrouter 41.0", Some(Protocol::Text)),
         ] {
             let found = match by_version(version) {
-                ProbeResult::Supported { negotiated, .. } => Some(negotiated.wire),
+                ProbeResult::Supported { negotiated, .. } => Some(negotiated.protocol),
                 other => {
                     assert!(matches!(other, ProbeResult::Try(Probe::Binary)), "{other:?}");
                     None

@@ -23,24 +23,24 @@ pub(crate) use crate::connection::sync::Hold;
 
 use super::slot::Slot;
 use crate::config::Config;
-use crate::health::events::Watch;
+use crate::health::events::HealthMonitor;
 use crate::health::metrics::Tally;
-use crate::health::state::{Condition, State};
+use crate::health::state::{ConnectionState, ServerStatus};
 use crate::policy::Breaker;
 use crate::proto::{
-    Connection, Deadline, Delivery, Dialect, Event, InputBuffer, ProtocolError, Rejected, Reply, Request, Status, Tag,
-    Ticket, Wire,
+    Connection, Deadline, Delivery, Event, InputBuffer, Protocol, ProtocolError, Rejected, Reply, Request,
+    ServerVersion, Status, Tag, Ticket,
 };
 
 /// The shared half of one connection.
 #[derive(Debug)]
 pub(crate) struct Link<L = Mutex<Inner>> {
     state: L,
-    /// How many plain gets may leave as one line, where the wire is one of lines.
+    /// How many plain gets may leave as one line, where the protocol is one of lines.
     keys_in_line: usize,
     /// Its place among the connections of its server, and who is told what becomes of it.
     place: usize,
-    watch: Arc<Watch>,
+    watch: Arc<HealthMonitor>,
     /// Wakes whoever waits until requests are taken again.
     turned: Notify,
     /// Wakes callers that wait for room in the queue.
@@ -56,7 +56,7 @@ pub(crate) struct Inner {
     slots: Slab<Slot>,
     /// The driver's waker while it sleeps.
     driver: Option<Waker>,
-    condition: Condition,
+    condition: ConnectionState,
     since: SystemTime,
     /// Why requests fail at once, if they do.
     refusal: Option<Bytes>,
@@ -129,17 +129,19 @@ fn slot_and_place(tag: Tag) -> (usize, u32) {
 }
 
 impl<L: Hold<Inner>> Link<L> {
-    /// A link of the client's protocol; where the wire has to be found out, requests wait for that.
-    pub(crate) fn new(config: &Config, first_opaque: u32, place: usize, watch: Arc<Watch>) -> Self {
+    /// A link of the client's protocol; where the protocol has to be found out, requests wait for that.
+    pub(crate) fn new(config: &Config, first_opaque: u32, place: usize, watch: Arc<HealthMonitor>) -> Self {
         let now = Instant::now().into_std();
         let state = Inner {
-            machine: match config.protocol.wire() {
-                Some(wire) => Connection::speaking(wire, Dialect::default(), config.limits, first_opaque, now),
+            machine: match config.protocol.forced() {
+                Some(protocol) => {
+                    Connection::speaking(protocol, ServerVersion::default(), config.limits, first_opaque, now)
+                }
                 None => Connection::undecided(config.limits, first_opaque, now),
             },
             slots: Slab::new(),
             driver: None,
-            condition: Condition::Idle,
+            condition: ConnectionState::Idle,
             since: SystemTime::now(),
             refusal: None,
             refused_as: None,
@@ -320,8 +322,8 @@ impl<L: Hold<Inner>> Link<L> {
     }
 
     /// What the connection speaks; `None` while that is not known.
-    pub(crate) fn wire(&self) -> Option<Wire> {
-        self.lock().machine.wire()
+    pub(crate) fn protocol(&self) -> Option<Protocol> {
+        self.lock().machine.protocol()
     }
 
     /// Waits until requests are taken again; `false` if the next attempt to connect fails, or there
@@ -336,7 +338,7 @@ impl<L: Hold<Inner>> Link<L> {
                 if state.refusal.is_none() {
                     return true;
                 }
-                if state.condition == Condition::Closed || state.failures != failures {
+                if state.condition == ConnectionState::Closed || state.failures != failures {
                     return false;
                 }
             }
@@ -350,9 +352,9 @@ impl<L: Hold<Inner>> Link<L> {
     }
 
     /// What the server is to us, and since when.
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> ServerStatus {
         let state = self.lock();
-        State { condition: state.condition.clone(), since: state.since }
+        ServerStatus { condition: state.condition.clone(), since: state.since }
     }
 
     /// Shows what was counted.

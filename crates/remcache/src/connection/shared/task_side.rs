@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Condition, Hold, Inner, Link, slot_and_place, wake};
+use super::{ConnectionState, Hold, Inner, Link, slot_and_place, wake};
 use crate::connection::handshake::Negotiated;
 use crate::policy::Tripped;
 use crate::proto::{Deadline, Event, InputBuffer, Output, ProtocolError, Request, Status};
@@ -60,7 +60,7 @@ impl<L: Hold<Inner>> Link<L> {
     pub(crate) fn poll_demand(&self, waker: &Waker) -> Poll<Demand> {
         let mut state = self.lock();
         match (&state.condition, state.machine.in_flight()) {
-            (Condition::Closed, 0) => Poll::Ready(Demand::End),
+            (ConnectionState::Closed, 0) => Poll::Ready(Demand::End),
             (_, 1..) => Poll::Ready(Demand::Work),
             _ => {
                 state.driver = Some(waker.clone());
@@ -76,7 +76,7 @@ impl<L: Hold<Inner>> Link<L> {
 
     /// Whether the link was closed.
     pub(crate) fn is_closed(&self) -> bool {
-        self.lock().condition == Condition::Closed
+        self.lock().condition == ConnectionState::Closed
     }
 
     /// Begins a connection that is open now: silence is counted from here.
@@ -85,9 +85,9 @@ impl<L: Hold<Inner>> Link<L> {
         let mut wakers = Vec::new();
         let keys_in_line = if negotiated.may_be_proxy { 1 } else { self.keys_in_line };
         state.machine.gather_fetches(keys_in_line);
-        if state.machine.wire().is_none() {
-            state.machine.begin(negotiated.wire, negotiated.dialect);
-            // What this wire cannot say has its outcome now.
+        if state.machine.protocol().is_none() {
+            state.machine.begin(negotiated.protocol, negotiated.dialect);
+            // What this protocol cannot say has its outcome now.
             state.settle(&mut InputBuffer::new(), now, &mut wakers).ok();
         }
         state.replied = false;
@@ -114,18 +114,18 @@ impl<L: Hold<Inner>> Link<L> {
 
     /// Says what the server is to us from now on; what is closed stays closed. Whether that is news:
     /// down for another reason is still down.
-    pub(crate) fn set(&self, condition: Condition) -> bool {
+    pub(crate) fn set(&self, condition: ConnectionState) -> bool {
         self.set_as(condition, None)
     }
 
     /// The same; requests that are refused from now on have this status.
-    fn set_as(&self, condition: Condition, refused_as: Option<Status>) -> bool {
+    fn set_as(&self, condition: ConnectionState, refused_as: Option<Status>) -> bool {
         let mut state = self.lock();
         if condition.is_down() {
             state.failures += 1;
             self.turned.notify_waiters();
         }
-        if state.condition == Condition::Closed || state.condition == condition {
+        if state.condition == ConnectionState::Closed || state.condition == condition {
             return false;
         }
         let is_news = !(state.condition.is_down() && condition.is_down());
@@ -151,7 +151,7 @@ impl<L: Hold<Inner>> Link<L> {
     /// Takes no requests, and ends those in flight, with a status that says why there can be no
     /// connection. Nothing of them was executed. Whether the server was not down before.
     pub(crate) fn refuse(&self, status: Status, reason: &str) -> bool {
-        let is_news = self.set_as(Condition::Down(reason.to_owned()), Some(status));
+        let is_news = self.set_as(ConnectionState::Down(reason.to_owned()), Some(status));
         self.end_all(reason, Some(status));
         is_news
     }
@@ -277,7 +277,7 @@ impl<L: Hold<Inner>> Link<L> {
         if can_write && state.machine.has_output() {
             return Parked::HasOutput;
         }
-        if state.condition == Condition::Closed && state.machine.in_flight() == 0 {
+        if state.condition == ConnectionState::Closed && state.machine.in_flight() == 0 {
             return Parked::Finished;
         }
         match &mut state.driver {

@@ -1,4 +1,4 @@
-//! What a key's item looks like to fetch, and taking the lease of it: the part that differs by wire.
+//! What a key's item looks like to fetch, and taking the lease of it: the part that differs by protocol.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -12,11 +12,11 @@ use super::{Found, Loaded};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::ops::builder::{Command, Kind};
-use crate::proto::{Key, Reply, Status, Ttl, Wire};
+use crate::proto::{Key, Protocol, Reply, Status, Ttl};
 use crate::recipes::fetch::lookup::Look;
 use crate::recipes::fetch::refresh_item as companion;
 use crate::recipes::fetch::refresh_item::Companion;
-use crate::recipes::fetch_policy::Freshness;
+use crate::recipes::fetch_policy::FetchPolicy;
 use crate::recipes::ownership::Claim;
 use crate::result::Item;
 use crate::sentinel as marks;
@@ -26,7 +26,7 @@ use crate::sentinel as marks;
 pub(crate) struct Spot<'a> {
     pub(crate) client: &'a Client,
     pub(crate) key: &'a [u8],
-    pub(crate) freshness: &'a Freshness,
+    pub(crate) freshness: &'a FetchPolicy,
 }
 
 /// What is at a spot.
@@ -67,8 +67,8 @@ impl<'a> Spot<'a> {
     /// # Errors
     /// What the caller did wrong; that the cache is away is none.
     pub(crate) async fn look(self) -> Result<Seen, Error> {
-        let seen = match self.client.wire_of(self.key) {
-            Some(Wire::Binary | Wire::Text) => self.look_beside().await,
+        let seen = match self.client.protocol_of(self.key) {
+            Some(Protocol::Binary | Protocol::Text) => self.look_beside().await,
             _ => match self.look_with_time().await {
                 Err(error) if error.kind() == ErrorKind::Unsupported => self.look_beside().await,
                 seen => seen,
@@ -86,7 +86,7 @@ impl<'a> Spot<'a> {
         }
     }
 
-    /// The meta wire tells with the item how long it has left, and who is to reload it.
+    /// The meta protocol tells with the item how long it has left, and who is to reload it.
     async fn look_with_time(self) -> Result<Seen, Error> {
         let reply = Look::at(self).await;
         match reply.status {
@@ -118,7 +118,7 @@ impl<'a> Spot<'a> {
         if is_foreign_lease { Seen::Leased(cas) } else { seen(Item { value, flags, cas }, due) }
     }
 
-    /// On the other wires the companion tells it, which is asked for in the same write.
+    /// On the other protocols the companion tells it, which is asked for in the same write.
     async fn look_beside(self) -> Result<Seen, Error> {
         let (key, route) = (companion::key_of(self.client, self.key), companion::route(self.client, self.key));
         let beside = self.client.get(&key).routing_key(&route);

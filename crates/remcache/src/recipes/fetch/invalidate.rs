@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::ops::builder::{Command, Delete, Inspect};
-use crate::proto::{MetaOptions, Request, Ttl, Wire};
+use crate::proto::{MetaOptions, Protocol, Request, Ttl};
 use crate::recipes::fetch::refresh_item as companion;
 use crate::recipes::fetch::refresh_item::Companion;
 use crate::recipes::ownership::removal;
-use crate::result::Change;
+use crate::result::WriteOutcome;
 use crate::sentinel as marks;
 
 /// After so many tries a key is too busy for this.
@@ -21,12 +21,12 @@ impl Client {
     ///
     /// It is for values that changed at their source: nobody waits, and none who fetches later than the
     /// reload gets the old one. A load that began before is not stored. Without an item the change is
-    /// [`NotFound`](Change::NotFound). What [`get`](Client::get) gives stays as it is until the value is
+    /// [`NotFound`](WriteOutcome::NotFound). What [`get`](Client::get) gives stays as it is until the value is
     /// reloaded or gone.
     ///
-    /// The meta wire has a word for it. On the others the item is fetched and stored again, so that its
+    /// The meta protocol has a word for it. On the others the item is fetched and stored again, so that its
     /// CAS value changes, and its companion says that it is due: see
-    /// [how it works](crate::recipes#how-fetch-works-on-each-wire).
+    /// [how it works](crate::recipes#how-fetch-works-on-each-protocol).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -35,7 +35,7 @@ impl Client {
     /// use std::time::Duration;
     ///
     /// client.set("page:7", "old").await?;
-    /// assert!(client.invalidate("page:7", Duration::from_secs(30)).await?.is_made());
+    /// assert!(client.invalidate("page:7", Duration::from_secs(30)).await?.is_applied());
     /// let load = || async { Ok::<_, remcache::Error>(Some("new")) };
     /// let page = client.fetch("page:7", Duration::from_secs(60), load).await?;
     /// assert_eq!(page.as_deref(), Some(&b"old"[..])); // and "new" once it is loaded
@@ -46,12 +46,12 @@ impl Client {
     /// [`ErrorKind::Conflict`] if others changed the item between each of 64 tries. See [`ErrorKind`].
     ///
     /// # Cancellation
-    /// The value may be stale. On the binary and text wires its time to live may have become the grace
+    /// The value may be stale. On the binary and text protocols its time to live may have become the grace
     /// without that.
-    pub async fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Result<Change, Error> {
+    pub async fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Result<WriteOutcome, Error> {
         let key = key.as_ref();
-        match self.wire_of(key) {
-            Some(Wire::Binary | Wire::Text) => self.make_due(key, grace).await,
+        match self.protocol_of(key) {
+            Some(Protocol::Binary | Protocol::Text) => self.make_due(key, grace).await,
             _ => match self.make_stale(key, grace).await {
                 Err(error) if error.kind() == ErrorKind::Unsupported => self.make_due(key, grace).await,
                 change => change,
@@ -59,33 +59,33 @@ impl Client {
         }
     }
 
-    /// The meta wire has a word for it; but what is no value must not become a stale one.
-    async fn make_stale(&self, key: &[u8], grace: Duration) -> Result<Change, Error> {
+    /// The meta protocol has a word for it; but what is no value must not become a stale one.
+    async fn make_stale(&self, key: &[u8], grace: Duration) -> Result<WriteOutcome, Error> {
         let update_ttl = Some(Ttl::from(grace).resolve(SystemTime::now));
         for _ in 0..TRIES {
             let glance = MetaOptions { without_value: true, no_bump: true, ..MetaOptions::default() };
             let inspect: Command<'_, Inspect> = Command::new(self.call(Request::get(key).meta(glance)));
-            let Some(item) = inspect.await? else { return Ok(Change::NotFound) };
+            let Some(item) = inspect.await? else { return Ok(WriteOutcome::NotFound) };
             let options = MetaOptions { stale: true, update_ttl, ..MetaOptions::default() };
             let request = Request::delete(key).cas(item.cas).meta(options);
             match self.change_unless_mark(key, item.flags, item.cas, request).await? {
-                Change::Exists => {}
+                WriteOutcome::Exists => {}
                 change => return Ok(change),
             }
         }
         Err(too_busy())
     }
 
-    /// The other wires have none: the same value under a new CAS value, which makes loads that began
+    /// The other protocols have none: the same value under a new CAS value, which makes loads that began
     /// before too late; then it is due.
-    async fn make_due(&self, key: &[u8], grace: Duration) -> Result<Change, Error> {
+    async fn make_due(&self, key: &[u8], grace: Duration) -> Result<WriteOutcome, Error> {
         for _ in 0..TRIES {
-            let Some(item) = self.get(key).await? else { return Ok(Change::NotFound) };
+            let Some(item) = self.get(key).await? else { return Ok(WriteOutcome::NotFound) };
             let request = Request::set(key, &item.value).flags(item.flags).ttl(grace).cas(item.cas);
             match self.change_unless_mark(key, item.flags, item.cas, request).await? {
-                Change::Exists => {}
+                WriteOutcome::Exists => {}
                 change => {
-                    if change.is_made() && item.flags != marks::LEASE {
+                    if change.is_applied() && item.flags != marks::LEASE {
                         let hash = companion::hash(item.flags, &item.value);
                         Companion::due(hash).store(self, key, grace, 0).await?;
                     }
@@ -104,9 +104,9 @@ impl Client {
         flags: u32,
         cas: u64,
         request: Request<'_>,
-    ) -> Result<Change, Error> {
+    ) -> Result<WriteOutcome, Error> {
         let request = match flags {
-            marks::TOMBSTONE => return Ok(Change::NotFound),
+            marks::TOMBSTONE => return Ok(WriteOutcome::NotFound),
             marks::LEASE => removal(key, cas),
             _ => request,
         };

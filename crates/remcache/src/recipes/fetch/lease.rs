@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::{Found, Loaded};
 use crate::error::{Error, ErrorKind};
-use crate::proto::{MetaOptions, Request, Status, Ttl, Wire};
+use crate::proto::{MetaOptions, Protocol, Request, Status, Ttl};
 use crate::recipes::fetch::context::{Due, Spot};
 use crate::recipes::fetch::refresh_item as companion;
 use crate::recipes::fetch::refresh_item::Companion;
-use crate::recipes::fetch_policy::Freshness;
+use crate::recipes::fetch_policy::FetchPolicy;
 use crate::recipes::ownership::Claim;
-use crate::result::Change;
+use crate::result::WriteOutcome;
 use crate::sentinel as marks;
 
 /// The right to load a key's value. Dropping it gives it back, without waiting.
@@ -57,7 +57,7 @@ impl Lease {
             Due::Companion { cas: beside, hash } => {
                 let later = Companion::new(hash, spot.freshness.lease);
                 let changed = later.store(spot.client, spot.key, spot.freshness.kept_for(), beside).await?;
-                let claim = changed.is_made().then(|| spot.claim(cas));
+                let claim = changed.is_applied().then(|| spot.claim(cas));
                 let kind = Kind::Companion(hash, spot.freshness.kept_for());
                 Ok(claim.map(|claim| Self { claim, kind }))
             }
@@ -81,11 +81,11 @@ impl Lease {
     }
 
     /// Stores what was loaded, if nobody has changed the item since; whether that is so.
-    pub(crate) async fn fill(mut self, found: &Found, freshness: &Freshness) -> bool {
+    pub(crate) async fn fill(mut self, found: &Found, freshness: &FetchPolicy) -> bool {
         let stored = match self.store(found.as_ref(), freshness).await {
             Ok(change) => {
                 self.claim.settle();
-                change.is_made()
+                change.is_applied()
             }
             Err(error) => {
                 match error.kind() {
@@ -103,7 +103,7 @@ impl Lease {
         stored
     }
 
-    async fn store(&self, loaded: Option<&Loaded>, freshness: &Freshness) -> Result<Change, Error> {
+    async fn store(&self, loaded: Option<&Loaded>, freshness: &FetchPolicy) -> Result<WriteOutcome, Error> {
         let Claim { client, key, cas, .. } = &self.claim;
         match (loaded, freshness.negative) {
             (Some(Loaded { flags, bytes }), _) => {
@@ -114,11 +114,11 @@ impl Lease {
         }
     }
 
-    /// Says beside the value when it is due, where the wire does not. Nobody waits for it: without it
+    /// Says beside the value when it is due, where the protocol does not. Nobody waits for it: without it
     /// the value is not reloaded before it is gone.
-    fn accompany(&self, loaded: &Loaded, freshness: &Freshness) {
+    fn accompany(&self, loaded: &Loaded, freshness: &FetchPolicy) {
         let Claim { client, key, .. } = &self.claim;
-        if freshness.due_below().is_zero() || client.wire_of(key) == Some(Wire::Meta) {
+        if freshness.due_below().is_zero() || client.protocol_of(key) == Some(Protocol::Meta) {
             return;
         }
         let companion = Companion::new(companion::hash(loaded.flags, &loaded.bytes), freshness.due_after());

@@ -1,4 +1,4 @@
-//! A look on the meta wire that may be dropped: a server gives the right to reload a stale item to the
+//! A look on the meta protocol that may be dropped: a server gives the right to reload a stale item to the
 //! first who looks, and to nobody after that.
 
 use std::future::Future;
@@ -12,7 +12,7 @@ use super::lease::Lease;
 use crate::client::Client;
 use crate::proto::{MetaOptions, Reply, Request, Status};
 use crate::recipes::fetch::context::{Due, Seen, Spot};
-use crate::recipes::fetch_policy::Freshness;
+use crate::recipes::fetch_policy::FetchPolicy;
 
 /// The reply to a look. If it is dropped on its way, the look goes on without its caller, and gives
 /// back what it wins.
@@ -21,7 +21,7 @@ pub(crate) struct Look {
     has_begun: bool,
     client: Client,
     key: Arc<[u8]>,
-    freshness: Freshness,
+    freshness: FetchPolicy,
     /// The runtime, also for a drop outside of it.
     runtime: Handle,
 }

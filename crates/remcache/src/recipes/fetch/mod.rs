@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep};
 use crate::client::{Client, after};
 use crate::error::Error;
 use crate::recipes::fetch::context::{Due, Seen, Spot};
-use crate::recipes::fetch_policy::Freshness;
+use crate::recipes::fetch_policy::FetchPolicy;
 use crate::singleflight::{End, Landing, Leader, Part};
 use lease::Lease;
 
@@ -45,20 +45,20 @@ impl Client {
     ///
     /// `None` is the loader's word that there is no value. The cache is no reason to fail: where it is
     /// away, the loader runs and nothing else. [What is guaranteed](crate::recipes#fetch), and
-    /// [how](crate::recipes#how-fetch-works-on-each-wire).
+    /// [how](crate::recipes#how-fetch-works-on-each-protocol).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let server = remcache_server::Server::start().await?;
     /// # let client = remcache::Client::new([server.address()])?;
     /// use std::time::Duration;
-    /// use remcache::recipes::Freshness;
+    /// use remcache::recipes::FetchPolicy;
     ///
     /// async fn render(page: u32) -> Result<Option<String>, remcache::Error> {
     ///     Ok((page < 100).then(|| format!("the page {page}")))
     /// }
     ///
-    /// let minute = Freshness::new(Duration::from_secs(60)).refresh_ahead(Duration::from_secs(10));
+    /// let minute = FetchPolicy::new(Duration::from_secs(60)).refresh_ahead(Duration::from_secs(10));
     /// let page = client.fetch("page:7", minute, || render(7)).await?;
     /// assert_eq!(page.as_deref(), Some(&b"the page 7"[..]));
     /// assert_eq!(client.fetch("page:100", minute, || render(100)).await?, None);
@@ -83,7 +83,7 @@ impl Client {
     pub async fn fetch<V, E, L, F>(
         &self,
         key: impl AsRef<[u8]>,
-        freshness: impl Into<Freshness>,
+        freshness: impl Into<FetchPolicy>,
         loader: L,
     ) -> Result<Option<Bytes>, E>
     where
@@ -102,7 +102,7 @@ impl Client {
 }
 
 /// Gets a value from the cache, or else from the loader, which runs once for all who ask.
-pub(crate) async fn fetch<E, L, F>(client: &Client, key: &[u8], freshness: &Freshness, loader: L) -> Result<Found, E>
+pub(crate) async fn fetch<E, L, F>(client: &Client, key: &[u8], freshness: &FetchPolicy, loader: L) -> Result<Found, E>
 where
     L: FnOnce() -> F + Send + 'static,
     F: Future<Output = Result<Found, E>> + Send + 'static,
@@ -120,7 +120,7 @@ where
         }
         let mut follower = match client.flights().join(key) {
             Part::Leader(leader) => return lead(spot, leader, seen, loader).await,
-            Part::Follower(follower) => follower,
+            Part::Watcher(follower) => follower,
         };
         match follower.end(freshness.wait).await {
             End::Landed(Landing { found, valid_from }) if asked < valid_from => return Ok(found),

@@ -11,13 +11,13 @@ use super::lease::Lease;
 use crate::client::Client;
 use crate::error::Error;
 use crate::recipes::fetch::context::{Due, Spot};
-use crate::recipes::fetch_policy::Freshness;
+use crate::recipes::fetch_policy::FetchPolicy;
 
 /// A value on its way to be reloaded; dropping it lets the next one in this process begin.
 struct Refresh {
     client: Client,
     key: Vec<u8>,
-    freshness: Freshness,
+    freshness: FetchPolicy,
     /// The CAS value of the item that is due.
     cas: u64,
     turn: u64,

@@ -1,4 +1,4 @@
-//! When a value is due, where the wire does not tell how long an item has left: an item of its own
+//! When a value is due, where the protocol does not tell how long an item has left: an item of its own
 //! beside the value's.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,12 +9,12 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::ops::builder::{Command, Store};
 use crate::proto::Request;
-use crate::result::{Change, Item};
+use crate::result::{Item, WriteOutcome};
 use crate::sentinel as marks;
 
 /// What stands in the companion of a key: which value it is about, and when that is due.
 ///
-/// The value is named by a hash and not by its CAS value, which the text wire does not tell to
+/// The value is named by a hash and not by its CAS value, which the text protocol does not tell to
 /// whoever stores it. A companion of another value says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Companion {
@@ -53,7 +53,13 @@ impl Companion {
     }
 
     /// Stores it beside a key's value, if its own CAS value is this one; 0 is no condition.
-    pub(crate) async fn store(self, client: &Client, key: &[u8], ttl: Duration, cas: u64) -> Result<Change, Error> {
+    pub(crate) async fn store(
+        self,
+        client: &Client,
+        key: &[u8],
+        ttl: Duration,
+        cas: u64,
+    ) -> Result<WriteOutcome, Error> {
         let (beside, route) = (key_of(client, key), route(client, key));
         Command::<Store>::new(client.call(self.request(&beside, ttl).cas(cas))).routing_key(&route).await
     }

@@ -19,7 +19,7 @@ use table::{LAYOUTS, Layout};
 /// against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Convention {
+pub enum ClientFormat {
     /// pylibmc, and libmemcached's other bindings for Python.
     Pylibmc,
     /// pymemcache with `pickle_serde` or `compressed_serde`.
@@ -40,7 +40,7 @@ pub enum Convention {
     Gomemcache,
 }
 
-impl Convention {
+impl ClientFormat {
     /// Every convention.
     pub const ALL: &[Self] = &[
         Self::Pylibmc,
@@ -68,12 +68,12 @@ impl Convention {
     /// bytes once it is decompressed.
     ///
     /// ```
-    /// use remcache::value::{Convention, Serializer, Value};
+    /// use remcache::value::{ClientFormat, Serializer, Value};
     ///
-    /// let value = Convention::Spymemcached.decode(0x0200, vec![0x2a].into())?;
+    /// let value = ClientFormat::Spymemcached.decode(0x0200, vec![0x2a].into())?;
     /// assert_eq!(value, Value::Integer(42));
     ///
-    /// let value = Convention::Dalli.decode(1, b"\x04\x08i/"[..].into())?;
+    /// let value = ClientFormat::Dalli.decode(1, b"\x04\x08i/"[..].into())?;
     /// assert!(matches!(value, Value::Serialized { by: Serializer::Marshal, .. }));
     /// # Ok::<(), remcache::value::ValueError>(())
     /// ```
@@ -87,7 +87,7 @@ impl Convention {
     /// Reads a value that this client wrote, of at most `limit` bytes once it is decompressed.
     ///
     /// # Errors
-    /// As [`Convention::decode`].
+    /// As [`ClientFormat::decode`].
     pub fn decode_within(self, flags: u32, bytes: Bytes, limit: usize) -> Result<Value, ValueError> {
         let layout = self.layout();
         let (form, packing) = layout.read(flags).ok_or(ValueError::ForeignFlags(self, flags))?;
@@ -101,10 +101,10 @@ impl Convention {
     /// Writes a value so that this client reads it.
     ///
     /// ```
-    /// use remcache::value::{Convention, Value};
+    /// use remcache::value::{ClientFormat, Value};
     ///
     /// let value = Value::Bool(true);
-    /// let encoded = Convention::PhpMemcached.encode(&value)?;
+    /// let encoded = ClientFormat::PhpMemcached.encode(&value)?;
     /// assert_eq!((encoded.flags, encoded.bytes.as_slice()), (3, &b"1"[..]));
     /// # Ok::<(), remcache::value::ValueError>(())
     /// ```
@@ -141,13 +141,13 @@ impl Convention {
     }
 }
 
-impl fmt::Display for Convention {
+impl fmt::Display for ClientFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl FromStr for Convention {
+impl FromStr for ClientFormat {
     type Err = UnknownConvention;
 
     fn from_str(name: &str) -> Result<Self, UnknownConvention> {
@@ -163,7 +163,7 @@ pub struct UnknownConvention(pub String);
 
 impl fmt::Display for UnknownConvention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = Convention::ALL.iter().map(|convention| convention.name()).collect();
+        let names: Vec<_> = ClientFormat::ALL.iter().map(|convention| convention.name()).collect();
         write!(f, "there is no convention {:?}: the conventions are {}", self.0, names.join(", "))
     }
 }
@@ -176,41 +176,41 @@ mod tests {
 
     #[test]
     fn every_convention_has_a_layout_and_a_name_of_its_own() {
-        for convention in Convention::ALL {
+        for convention in ClientFormat::ALL {
             assert_eq!(LAYOUTS.iter().filter(|layout| layout.convention == *convention).count(), 1, "{convention:?}");
             assert_eq!(convention.name().parse(), Ok(*convention));
         }
-        assert_eq!(LAYOUTS.len(), Convention::ALL.len());
-        assert!("memcachedb".parse::<Convention>().unwrap_err().to_string().contains("pylibmc"));
+        assert_eq!(LAYOUTS.len(), ClientFormat::ALL.len());
+        assert!("memcachedb".parse::<ClientFormat>().unwrap_err().to_string().contains("pylibmc"));
     }
 
     #[test]
     fn the_same_flags_mean_different_things() {
         let text = || Bytes::from_static(b"1");
-        let read = |convention: Convention, flags| convention.decode(flags, text()).ok();
-        assert_eq!(read(Convention::Pylibmc, 16), Some("1".into()));
-        assert_eq!(read(Convention::MetaMemcache, 16), Some(text().into()));
-        assert_eq!(read(Convention::Pymemcache, 2), Some(1.into()));
-        assert_eq!(read(Convention::Pylibmc, 2), Some(true.into()));
-        assert_eq!(read(Convention::PhpMemcached, 2), Some(1.0.into()));
-        assert_eq!(read(Convention::Spymemcached, 2), None, "it is no gzip");
-        assert_eq!(read(Convention::Gomemcache, 2), Some(text().into()));
+        let read = |convention: ClientFormat, flags| convention.decode(flags, text()).ok();
+        assert_eq!(read(ClientFormat::Pylibmc, 16), Some("1".into()));
+        assert_eq!(read(ClientFormat::MetaMemcache, 16), Some(text().into()));
+        assert_eq!(read(ClientFormat::Pymemcache, 2), Some(1.into()));
+        assert_eq!(read(ClientFormat::Pylibmc, 2), Some(true.into()));
+        assert_eq!(read(ClientFormat::PhpMemcached, 2), Some(1.0.into()));
+        assert_eq!(read(ClientFormat::Spymemcached, 2), None, "it is no gzip");
+        assert_eq!(read(ClientFormat::Gomemcache, 2), Some(text().into()));
     }
 
     #[test]
     fn flags_that_a_client_does_not_write_are_named() {
         for (convention, flags) in [
-            (Convention::Pylibmc, 32),
-            (Convention::Pylibmc, 3),
-            (Convention::Pymemcache, 1 << 16),
-            (Convention::Dalli, 8),
-            (Convention::Dalli, 5),
-            (Convention::PhpMemcached, 8),
-            (Convention::PhpMemcached, 0x10),
-            (Convention::Spymemcached, 0x900),
-            (Convention::Spymemcached, 4),
-            (Convention::Whalin, 0),
-            (Convention::Whalin, 36),
+            (ClientFormat::Pylibmc, 32),
+            (ClientFormat::Pylibmc, 3),
+            (ClientFormat::Pymemcache, 1 << 16),
+            (ClientFormat::Dalli, 8),
+            (ClientFormat::Dalli, 5),
+            (ClientFormat::PhpMemcached, 8),
+            (ClientFormat::PhpMemcached, 0x10),
+            (ClientFormat::Spymemcached, 0x900),
+            (ClientFormat::Spymemcached, 4),
+            (ClientFormat::Whalin, 0),
+            (ClientFormat::Whalin, 36),
         ] {
             let error = convention.decode(flags, Bytes::from_static(b"1")).unwrap_err();
             assert_eq!(error, ValueError::ForeignFlags(convention, flags));

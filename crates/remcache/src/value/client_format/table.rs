@@ -1,6 +1,6 @@
 //! The conventions as data: which flags stand for which form and which packing.
 
-use super::Convention;
+use super::ClientFormat;
 use crate::value::client_format::encoding::Form;
 use crate::value::client_format::framing::Packing;
 use crate::value::{Compression, Serializer};
@@ -8,7 +8,7 @@ use crate::value::{Compression, Serializer};
 /// What one client writes.
 #[derive(Debug)]
 pub(crate) struct Layout {
-    pub(crate) convention: Convention,
+    pub(crate) convention: ClientFormat,
     pub(crate) name: &'static str,
     /// What the client would write for everything else.
     pub(crate) otherwise: &'static str,
@@ -40,7 +40,7 @@ impl Layout {
 
 /// The layout of who has no opinion.
 pub(crate) const PLAIN: Layout = Layout {
-    convention: Convention::Gomemcache,
+    convention: ClientFormat::Gomemcache,
     name: "gomemcache",
     otherwise: "a serialiser of the application",
     form_mask: 0,
@@ -51,7 +51,7 @@ pub(crate) const PLAIN: Layout = Layout {
 
 pub(crate) static LAYOUTS: &[Layout] = &[
     Layout {
-        convention: Convention::Pylibmc,
+        convention: ClientFormat::Pylibmc,
         name: "pylibmc",
         otherwise: "pickle",
         form_mask: 1 | 2 | 4 | 16,
@@ -66,7 +66,7 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         packings: &[(8, Packing::Plain(Compression::Zlib))],
     },
     Layout {
-        convention: Convention::Pymemcache,
+        convention: ClientFormat::Pymemcache,
         name: "pymemcache",
         otherwise: "pickle",
         form_mask: 1 | 2 | 4 | 16,
@@ -75,7 +75,7 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         packings: &[(8, Packing::Plain(Compression::Zlib))],
     },
     Layout {
-        convention: Convention::PythonMemcached,
+        convention: ClientFormat::PythonMemcached,
         name: "python-memcached",
         otherwise: "pickle",
         form_mask: 1 | 2 | 4 | 16,
@@ -84,7 +84,7 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         packings: &[(8, Packing::Plain(Compression::Zlib))],
     },
     Layout {
-        convention: Convention::MetaMemcache,
+        convention: ClientFormat::MetaMemcache,
         name: "meta-memcache",
         otherwise: "pickle",
         form_mask: 1 | 2 | 4 | 16,
@@ -99,7 +99,7 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         packings: &[(8, Packing::Plain(Compression::Zlib)), (32, Packing::ZstdWithoutMagic)],
     },
     Layout {
-        convention: Convention::Dalli,
+        convention: ClientFormat::Dalli,
         name: "dalli",
         otherwise: "Marshal",
         form_mask: 1 | 4,
@@ -108,7 +108,7 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         packings: &[(2, Packing::ZlibOrGzip(Compression::Zlib))],
     },
     Layout {
-        convention: Convention::PhpMemcached,
+        convention: ClientFormat::PhpMemcached,
         name: "php-memcached",
         otherwise: "PHP serialize",
         form_mask: 0xf,
@@ -130,7 +130,7 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         ],
     },
     Layout {
-        convention: Convention::Spymemcached,
+        convention: ClientFormat::Spymemcached,
         name: "spymemcached",
         otherwise: "Java serialization",
         form_mask: 0xff01,
@@ -150,7 +150,7 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         packings: &[(2, Packing::ZlibOrGzip(Compression::Gzip))],
     },
     Layout {
-        convention: Convention::Whalin,
+        convention: ClientFormat::Whalin,
         name: "whalin",
         otherwise: "Java serialization",
         form_mask: 0x7ffd,

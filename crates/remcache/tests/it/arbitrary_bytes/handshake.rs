@@ -7,7 +7,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use remcache::config::{Address, Credentials, Protocol};
+use remcache::config::{Address, Credentials, ProtocolSetting};
 use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
 use remcache::{Client, Config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -19,7 +19,7 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 async fn begin(choice: u8, says: &[u8]) {
-    let protocol = Protocol::ALL[usize::from(choice & 3)];
+    let protocol = ProtocolSetting::ALL[usize::from(choice & 3)];
     let config = Config::new().protocol(protocol).connector(Scripted::new(choice & 0x80 != 0, says)).seed(1);
     let known = Credentials::new("user", PASSWORD);
     let config = match choice >> 2 & 3 {

@@ -1,4 +1,4 @@
-//! Any bytes as replies of the wires of lines: however they are split, the decoders give the same,
+//! Any bytes as replies of the protocols of lines: however they are split, the decoders give the same,
 //! and never panic.
 
 use remcache::proto::{Expected, InputBuffer, Operation, ProtocolError, meta, text};

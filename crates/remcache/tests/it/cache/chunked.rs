@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use remcache::config::Protocol;
+use remcache::config::ProtocolSetting;
 use remcache::value::Codec;
-use remcache::{Cache, Change, Client, ErrorKind};
+use remcache::{Cache, Client, ErrorKind, WriteOutcome};
 use remcache_testkit::{Memcached, seed};
 
 use crate::cache::client_of;
@@ -43,7 +43,7 @@ async fn a_value_above_the_item_limit_comes_back() {
     let cache = cache_of(&client);
     for length in [0, 1, 99_999, 100_000, 100_001, 200_000, 3_000_001] {
         let long = value(1, length);
-        assert!(cache.set("key", &long).await.unwrap().is_made());
+        assert!(cache.set("key", &long).await.unwrap().is_applied());
         assert_eq!(cache.get("key").await.unwrap(), Some(long), "{length}");
     }
     assert_eq!(chunk_keys(&client, "big:key").await.len(), 31);
@@ -101,11 +101,11 @@ async fn chunks_that_nothing_refers_to_are_deleted() {
     assert_eq!(how_many_are_there(&client, &first).await, 0, "they were overwritten");
     assert_eq!(how_many_are_there(&client, &second).await, 5);
 
-    assert_eq!(cache.add("key", &value(3, 500_000)).await.unwrap(), Change::Exists);
+    assert_eq!(cache.add("key", &value(3, 500_000)).await.unwrap(), WriteOutcome::Exists);
     let stats = crate::support::stat(&client.servers()[0], "curr_items").await;
     assert_eq!(stats, 6, "what was refused left nothing behind");
 
-    assert!(cache.delete("key").await.unwrap().is_made());
+    assert!(cache.delete("key").await.unwrap().is_applied());
     assert_eq!(how_many_are_there(&client, &second).await, 0, "they were deleted with their key");
 }
 
@@ -123,18 +123,19 @@ async fn many_values_some_of_them_in_chunks() {
     assert_eq!(cache.delete_many(["long", "short", "absent"]).await.made().count(), 2);
 }
 
-/// Two writers overwrite each other while a reader looks, each of them on another wire: it sees one
+/// Two writers overwrite each other while a reader looks, each of them on another protocol: it sees one
 /// value or the other, or a miss.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_never_sees_a_part() {
-    use Protocol::{Binary, Meta, Text};
+    use ProtocolSetting::{Binary, Meta, Text};
     let seed = seed();
     for [one, other, reading] in [[Binary, Meta, Text], [Meta, Text, Binary], [Text, Binary, Meta]] {
         let server = Memcached::start(&[]);
-        let cache_on = |wire| cache_of(&Client::with_config([server.addr()], patient().protocol(wire)).unwrap());
+        let cache_on =
+            |protocol| cache_of(&Client::with_config([server.addr()], patient().protocol(protocol)).unwrap());
         let done = Arc::new(AtomicBool::new(false));
-        let writers = [(1_u8, one), (2, other)].map(|(number, wire)| {
-            let cache = cache_on(wire);
+        let writers = [(1_u8, one), (2, other)].map(|(number, protocol)| {
+            let cache = cache_on(protocol);
             let mut rng = fastrand::Rng::with_seed(seed.value() ^ u64::from(number));
             tokio::spawn(async move {
                 for _ in 0..20 {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use remcache::value::{Codec, Compression, Convention, Flags, Format, Value};
-use remcache::{Cache, Change, ErrorKind};
+use remcache::value::{ClientFormat, Codec, Compression, Flags, Format, Value};
+use remcache::{Cache, ErrorKind, WriteOutcome};
 use remcache_testkit::Memcached;
 use serde::{Deserialize, Serialize};
 
@@ -25,14 +25,14 @@ async fn a_value_comes_back() {
     let client = client_of(&server);
     let users = Cache::<User>::new(&client, "user", Codec::json());
     assert_eq!(users.get("42").await.unwrap(), None);
-    assert!(users.set("42", &ada()).await.unwrap().is_made());
+    assert!(users.set("42", &ada()).await.unwrap().is_applied());
     assert_eq!(users.get("42").await.unwrap(), Some(ada()));
     assert_eq!(client.get("user:42").await.unwrap().unwrap().value, br#"{"name":"Ada","age":36}"#[..]);
     assert_eq!(users.key("42"), b"user:42");
-    assert_eq!(users.add("42", &ada()).await.unwrap(), Change::Exists);
-    assert_eq!(users.replace("43", &ada()).await.unwrap(), Change::NotFound);
-    assert!(users.delete("42").await.unwrap().is_made());
-    assert_eq!(users.delete("42").await.unwrap(), Change::NotFound);
+    assert_eq!(users.add("42", &ada()).await.unwrap(), WriteOutcome::Exists);
+    assert_eq!(users.replace("43", &ada()).await.unwrap(), WriteOutcome::NotFound);
+    assert!(users.delete("42").await.unwrap().is_applied());
+    assert_eq!(users.delete("42").await.unwrap(), WriteOutcome::NotFound);
     assert_eq!(users.get("42").await.unwrap(), None);
 }
 
@@ -68,8 +68,8 @@ async fn a_change_may_have_a_condition() {
     numbers.set("a", &1).await.unwrap();
     let (value, cas) = numbers.get_with_cas("a").await.unwrap().unwrap();
     assert_eq!(value, 1);
-    assert_eq!(numbers.set_with_cas("a", &2, cas + 1).await.unwrap(), Change::Exists);
-    assert!(numbers.set_with_cas("a", &2, cas).await.unwrap().is_made());
+    assert_eq!(numbers.set_with_cas("a", &2, cas + 1).await.unwrap(), WriteOutcome::Exists);
+    assert!(numbers.set_with_cas("a", &2, cas).await.unwrap().is_applied());
     assert_eq!(client.increment("n:a", 40).await.unwrap().unwrap().value, 42);
     assert_eq!(numbers.get("a").await.unwrap(), Some(42), "a counter of the server is an integer");
     client.increment("n:b", 1).initial(7).await.unwrap();
@@ -126,7 +126,7 @@ async fn a_compressed_value_is_smaller_on_the_server() {
 async fn values_of_another_client() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = Cache::new(&client, "", Codec::convention(Convention::Pymemcache));
+    let cache = Cache::new(&client, "", Codec::convention(ClientFormat::Pymemcache));
     client.set("theirs", "-42").flags(2).await.unwrap();
     assert_eq!(cache.get("theirs").await.unwrap(), Some(Value::Integer(-42)));
     cache.set("ours", &"Grüße".into()).await.unwrap();

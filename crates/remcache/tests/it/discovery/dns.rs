@@ -224,5 +224,5 @@ async fn a_server_that_dns_lists_is_asked() {
     let memcached = Memcached::start(&[]);
     server.answer(A, Answer::Records(addresses(&["127.0.0.1"])));
     let (client, _following): (Client, _) = discovery::connect(server.dns(memcached.port()), patient()).await.unwrap();
-    assert!(client.set("k", "v").await.unwrap().is_made());
+    assert!(client.set("k", "v").await.unwrap().is_applied());
 }

@@ -141,7 +141,7 @@ async fn a_plain_memcached_is_no_endpoint_and_says_so() {
     let following = discovery::follow(&client, ElastiCache::new(&server.addr()).unwrap());
     let error = failure(&following, "no configuration endpoint").await;
     assert!(error.to_string().contains(&server.addr()), "{error}");
-    assert!(client.set("k", "v").await.unwrap().is_made());
+    assert!(client.set("k", "v").await.unwrap().is_applied());
 }
 
 #[tokio::test]

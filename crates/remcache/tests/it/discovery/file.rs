@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use remcache::discovery::{self, Event, Following, WatchedFile};
+use remcache::discovery::{self, Event, Subscription, WatchedFile};
 use remcache::{Client, ErrorKind};
 use remcache_testkit::scratch;
 use tempfile::TempDir;
@@ -17,7 +17,7 @@ fn source(path: &Path) -> WatchedFile {
 }
 
 /// A client of the file's servers.
-async fn start(text: &str) -> (TempDir, PathBuf, Client, Following) {
+async fn start(text: &str) -> (TempDir, PathBuf, Client, Subscription) {
     let directory = scratch();
     let path = directory.path().join("servers");
     fs::write(&path, text).unwrap();

@@ -1,6 +1,6 @@
 //! A server that refuses our password is not down: its keys fail as `Auth`, and go nowhere else.
 
-use remcache::config::{Credentials, Protocol};
+use remcache::config::{Credentials, ProtocolSetting};
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn client(servers: &[Memcached], config: Config) -> Client {
 }
 
 fn binary() -> Config {
-    patient().protocol(Protocol::Binary)
+    patient().protocol(ProtocolSetting::Binary)
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn a_copy_that_refuses_a_password_is_told_of_and_not_read_around() {
     let client = client(&servers, binary().replicas(2));
     let (home, other) = (servers[0].addr(), servers[1].addr());
     let (key, fine) = (key_of(&client, &home), key_of(&client, &other));
-    assert!(client.set(&key, "v").await.unwrap().is_made(), "a set is made where one copy has it");
+    assert!(client.set(&key, "v").await.unwrap().is_applied(), "a set is made where one copy has it");
     assert_eq!(client.get(&key).await.unwrap_err().kind(), ErrorKind::Auth, "its first copy was not asked");
     assert_eq!(client.delete(&key).await.unwrap_err().kind(), ErrorKind::Auth, "one copy may be left");
     client.set(&fine, "v").await.unwrap();

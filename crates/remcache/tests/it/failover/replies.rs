@@ -1,4 +1,4 @@
-//! Replies as streams and callbacks: a request with a key goes the same ways as a call; one without has one server.
+//! ReplyStream as streams and callbacks: a request with a key goes the same ways as a call; one without has one server.
 
 use remcache::Flow;
 use remcache::Reply;

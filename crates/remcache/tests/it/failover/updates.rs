@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use remcache::config::Protocol;
+use remcache::config::ProtocolSetting;
 use remcache::{Item, Ttl};
 
 use super::*;
@@ -20,9 +20,9 @@ fn and_mine(item: Option<&Item>) -> Option<Bytes> {
 /// The item at the home and that of the copy have the same CAS value, as the numbers of two servers easily do.
 #[tokio::test]
 async fn the_cas_value_of_a_copy_overwrites_nothing() {
-    for wire in [Protocol::Binary, Protocol::Meta, Protocol::Text] {
+    for protocol in [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text] {
         let servers = [Memcached::start(&[]), Memcached::start(&[])];
-        let config = patient().protocol(wire).replicas(2);
+        let config = patient().protocol(protocol).replicas(2);
         let client = Client::with_config(servers.iter().map(Memcached::addr), config).unwrap();
         let key = key_of(&client, &servers[0].addr());
         client.set(&key, "first").await.unwrap();
@@ -40,10 +40,10 @@ async fn the_cas_value_of_a_copy_overwrites_nothing() {
             }
             and_mine(item)
         });
-        assert_eq!(text_of(stored.await.unwrap().as_ref()), "theirs and mine", "{wire}");
-        assert_eq!(seen, ["nothing", "theirs"], "{wire}: what only a copy has does not count");
-        assert_eq!(kept(&client, &servers[0].addr(), &key).await.as_deref(), Some("theirs and mine"), "{wire}");
-        assert_eq!(kept(&client, &servers[1].addr(), &key).await, None, "{wire}: an old copy is deleted");
+        assert_eq!(text_of(stored.await.unwrap().as_ref()), "theirs and mine", "{protocol}");
+        assert_eq!(seen, ["nothing", "theirs"], "{protocol}: what only a copy has does not count");
+        assert_eq!(kept(&client, &servers[0].addr(), &key).await.as_deref(), Some("theirs and mine"), "{protocol}");
+        assert_eq!(kept(&client, &servers[1].addr(), &key).await, None, "{protocol}: an old copy is deleted");
     }
 }
 

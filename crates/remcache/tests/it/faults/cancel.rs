@@ -14,9 +14,9 @@ use crate::faults::support::conduct::Conduct;
 use crate::faults::support::store::truth;
 use crate::faults::support::trial::Trial;
 use crate::support::Speech;
-use crate::support::on_each_wire;
+use crate::support::on_each_protocol;
 
-on_each_wire! {
+on_each_protocol! {
     #[tokio::test(start_paused = true)]
     a_call_may_be_dropped_at_every_poll
     eight_calls_may_be_dropped_at_any_polls
@@ -46,12 +46,12 @@ const OPERATIONS: [(&str, Operation); 9] = [
     }),
     ("set", |client| {
         Box::pin(async move {
-            assert!(client.set("fixed:dropped", truth(b"fixed:dropped")).await.unwrap().is_made());
+            assert!(client.set("fixed:dropped", truth(b"fixed:dropped")).await.unwrap().is_applied());
         })
     }),
     ("delete", |client| {
         Box::pin(async move {
-            assert!(client.delete("doomed:dropped").await.unwrap().is_made());
+            assert!(client.delete("doomed:dropped").await.unwrap().is_applied());
         })
     }),
     ("increment", |client| {

@@ -1,16 +1,16 @@
-//! The faults of the embedded server: each that it knows, with every operation, on each wire.
+//! The faults of the embedded server: each that it knows, with every operation, on each protocol.
 
 use std::time::Duration;
 
-use remcache::{Change, Client, Config, Error};
+use remcache::{Client, Config, Error, WriteOutcome};
 use remcache_server::{Close, Fault, Server};
 use tokio::time::timeout;
 
 use crate::faults::support::fetch::{HANG, KEYS, fetch, keys, recover, store};
 use crate::support::Speech;
-use crate::support::on_each_wire;
+use crate::support::on_each_protocol;
 
-on_each_wire! {
+on_each_protocol! {
     #[tokio::test]
     every_fault_of_the_embedded_server
 }
@@ -62,7 +62,7 @@ async fn change(speech: Speech, client: &Client, serial: usize) {
     let raise = client.increment(&counter, 1);
     let raise = if speech == Speech::Text { raise } else { raise.initial(1) };
     let calls = async {
-        is_made(client.set(&key, "value").await);
+        is_applied(client.set(&key, "value").await);
         if let Ok(counter) = unless_unavailable(raise.await) {
             // In text a counter starts nowhere by itself.
             assert_eq!(counter.map(|counter| counter.value), (speech != Speech::Text).then_some(1));
@@ -74,9 +74,9 @@ async fn change(speech: Speech, client: &Client, serial: usize) {
     timeout(HANG, calls).await.expect("no call hangs");
 }
 
-fn is_made(outcome: Result<Change, Error>) {
+fn is_applied(outcome: Result<WriteOutcome, Error>) {
     if let Ok(change) = unless_unavailable(outcome) {
-        assert!(change.is_made(), "{change:?}");
+        assert!(change.is_applied(), "{change:?}");
     }
 }
 

@@ -3,22 +3,22 @@
 use std::time::Duration;
 
 use remcache::policy::Retries;
-use remcache::proto::Wire;
+use remcache::proto::Protocol;
 use remcache::{Config, ErrorKind};
 use remcache_testkit::seed;
 
 use crate::faults::support::conduct::{Conduct, Ending};
 use crate::faults::support::trial::Trial;
 use crate::support::Speech;
-use crate::support::on_each_wire;
+use crate::support::on_each_protocol;
 
-on_each_wire! {
+on_each_protocol! {
     #[tokio::test(start_paused = true)]
     ten_thousand_increments_are_never_repeated
     ten_thousand_increments_are_never_repeated_whatever_else_may_be
 }
 
-on_each_wire! {
+on_each_protocol! {
     #[tokio::test]
     ten_thousand_increments_are_never_repeated_on_sockets
 }
@@ -28,20 +28,20 @@ const AT_ONCE: usize = 5;
 
 /// The no-op that comes before the callers, and its reply: how many bytes the longer of them has.
 fn probe(speech: Speech) -> usize {
-    match speech.wire() {
-        Wire::Binary => 24,
-        Wire::Meta => "MN\r\n".len(),
+    match speech.protocol() {
+        Protocol::Binary => 24,
+        Protocol::Meta => "MN\r\n".len(),
         // It is asked for its version three times when it is connected to as well.
-        Wire::Text => 4 * "VERSION 1.6.18\r\n".len(),
+        Protocol::Text => 4 * "VERSION 1.6.18\r\n".len(),
     }
 }
 
 /// The lengths of an increment's request and of its reply, about.
 fn lengths(speech: Speech) -> (usize, usize) {
-    match speech.wire() {
-        Wire::Binary => (60, 32),
-        Wire::Meta => (40, 22),
-        Wire::Text => (20, "1\r\n".len()),
+    match speech.protocol() {
+        Protocol::Binary => (60, 32),
+        Protocol::Meta => (40, 22),
+        Protocol::Text => (20, "1\r\n".len()),
     }
 }
 

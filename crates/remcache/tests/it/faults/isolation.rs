@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use remcache::config::Address;
-use remcache::health::Condition;
+use remcache::health::ConnectionState;
 use remcache::transport::{Connect, Connecting, TransportSettings};
 use remcache::{Client, Config, Delivery, Reply, Request, ServerHandle, Status};
 use remcache_testkit::seed;
@@ -58,8 +58,8 @@ async fn three_timeouts_in_a_row_open_the_breaker_and_say_so() {
     assert_eq!(status, Status::Disconnected(Delivery::NotSent));
     assert!(at - start < millis(1_205));
     let conditions = [events.next().await, events.next().await, events.next().await].map(|event| event.unwrap().after);
-    let down = Condition::Down("3 requests in a row timed out".to_owned());
-    assert_eq!(conditions, [Condition::Connecting, Condition::Connected, down]);
+    let down = ConnectionState::Down("3 requests in a row timed out".to_owned());
+    assert_eq!(conditions, [ConnectionState::Connecting, ConnectionState::Connected, down]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,8 +228,12 @@ async fn two_clients_agree_on_a_million_keys_through_a_thousand_histories() {
     for history in 0..1_000 {
         for twin in &twins {
             twin.live(&mut rng).await;
-            failed +=
-                twin.client.servers().iter().filter(|server| server.state().condition != Condition::Connected).count();
+            failed += twin
+                .client
+                .servers()
+                .iter()
+                .filter(|server| server.state().condition != ConnectionState::Connected)
+                .count();
         }
         for n in 0..1_000 {
             let key = format!("key {n} of {history}");

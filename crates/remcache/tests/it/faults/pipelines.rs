@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 
 use crate::faults::support::fetch::HANG;
 use crate::support::Speech;
-use crate::support::on_each_wire;
+use crate::support::on_each_protocol;
 
-on_each_wire! {
+on_each_protocol! {
     #[tokio::test]
     row_21_a_hundred_thousand_keys_in_one_call
     row_21_large_values_are_fetched_through_tiny_buffers
@@ -30,7 +30,7 @@ async fn assert_at_rest(client: &Client) {
     // A line of gets is in flight until its end is read, which follows the last value.
     server.noop().await.unwrap();
     assert_eq!((server.in_flight(), server.waiting()), (0, 0));
-    assert_eq!(server.gauges().reconnects, 0);
+    assert_eq!(server.metrics().reconnects, 0);
 }
 
 async fn row_21_a_hundred_thousand_keys_in_one_call(speech: Speech) {
@@ -78,7 +78,7 @@ async fn row_21_callers_move_large_values_through_tiny_buffers(speech: Speech) {
     let mut sets = JoinSet::new();
     for n in 0..FEW {
         let client = client.clone();
-        sets.spawn(async move { assert!(client.set(n.to_string(), large(n)).await.unwrap().is_made()) });
+        sets.spawn(async move { assert!(client.set(n.to_string(), large(n)).await.unwrap().is_applied()) });
     }
     let mut gets = JoinSet::new();
     for n in 0..GETS {

@@ -1,4 +1,4 @@
-//! Rows 3, 4, 5, 14 and 16 with real memcached, most of them through a proxy, on each wire.
+//! Rows 3, 4, 5, 14 and 16 with real memcached, most of them through a proxy, on each protocol.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::faults::support::fetch::{HANG, KEYS, fetch, keys, recover, store};
 use crate::support::Speech;
-use crate::support::on_each_wire;
+use crate::support::on_each_protocol;
 
-on_each_wire! {
+on_each_protocol! {
     #[tokio::test]
     row_03_rst_mid_reply_of_memcached
     row_04_fin_mid_reply_of_memcached
@@ -103,7 +103,7 @@ async fn row_14_a_restart_with_an_empty_cache_gives_honest_misses(speech: Speech
     recover(|| async { stage.client.get("fixed:1").await.is_ok() }).await;
     let outcomes = stage.client.get_many(keys()).await;
     assert_eq!(outcomes.missing().count(), KEYS, "an empty cache has nothing");
-    assert!(stage.client.set("fixed:1", "new").await.unwrap().is_made());
+    assert!(stage.client.set("fixed:1", "new").await.unwrap().is_applied());
     assert_eq!(stage.client.get("fixed:1").await.unwrap().unwrap().value, "new");
 }
 

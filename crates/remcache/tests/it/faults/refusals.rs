@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 
 use crate::faults::support::fetch::HANG;
 use crate::support::Speech;
-use crate::support::on_each_wire;
+use crate::support::on_each_protocol;
 
-on_each_wire! {
+on_each_protocol! {
     #[tokio::test]
     row_19_what_is_too_large_for_the_server_fails_alone
     row_19_a_server_without_memory_fails_what_needs_some
@@ -29,7 +29,7 @@ impl Stage {
         let proxy = Proxy::start(server.addr()).await;
         let config = speech.config(remcache::Config::new()).timeout(HANG);
         let client = Client::with_config([proxy.addr()], config).unwrap();
-        assert!(client.set("neighbour", "fine").await.unwrap().is_made());
+        assert!(client.set("neighbour", "fine").await.unwrap().is_applied());
         Self { server, proxy, client }
     }
 
@@ -119,7 +119,7 @@ async fn row_19_a_server_without_memory_fails_what_needs_some(speech: Speech) {
         let (status, _) = stage.amid_neighbours(Request::increment("counter", 1).initial(1)).await;
         assert_eq!(status, Status::OutOfMemory);
     }
-    assert!(client.delete("neighbour").await.unwrap().is_made());
-    assert!(client.set("new", "1").await.unwrap().is_made(), "there is memory again");
+    assert!(client.delete("neighbour").await.unwrap().is_applied());
+    assert!(client.set("new", "1").await.unwrap().is_applied(), "there is memory again");
     stage.assert_kept();
 }

@@ -1,9 +1,9 @@
-//! Rows 3 to 9: what a server may do to its replies, on each wire.
+//! Rows 3 to 9: what a server may do to its replies, on each protocol.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use remcache::proto::Wire;
+use remcache::proto::Protocol;
 use remcache::proto::binary::{Header, Opcode};
 use remcache::{Config, ErrorKind, Status};
 use remcache_testkit::seed;
@@ -11,9 +11,9 @@ use remcache_testkit::seed;
 use crate::faults::support::conduct::{Conduct, Ending, Lie, babble};
 use crate::faults::support::trial::{OUTCOMES_OF_A_ROUND, Trial};
 use crate::support::Speech;
-use crate::support::on_each_wire;
+use crate::support::on_each_protocol;
 
-on_each_wire! {
+on_each_protocol! {
     #[tokio::test(start_paused = true)]
     row_03_rst_mid_reply_at_every_byte
     row_04_fin_mid_reply_at_every_byte
@@ -25,7 +25,7 @@ on_each_wire! {
     row_09_lengths_that_cannot_be
 }
 
-on_each_wire! {
+on_each_protocol! {
     #[tokio::test]
     row_03_rst_mid_reply_at_every_byte_of_a_socket
     row_04_fin_mid_reply_at_every_byte_of_a_socket
@@ -153,7 +153,7 @@ async fn row_06_garbage(speech: Speech) {
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..200 {
-        garbage(Trial::in_memory(speech, Conduct::Says(babble(speech.wire(), &mut rng)), Config::new(), DEADLINE))
+        garbage(Trial::in_memory(speech, Conduct::Says(babble(speech.protocol(), &mut rng)), Config::new(), DEADLINE))
             .await;
     }
 }
@@ -162,7 +162,7 @@ async fn row_06_garbage_on_a_socket(speech: Speech) {
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..25 {
-        let conduct = Conduct::Says(babble(speech.wire(), &mut rng));
+        let conduct = Conduct::Says(babble(speech.protocol(), &mut rng));
         garbage(Trial::on_sockets(speech, conduct, eager(), Duration::from_millis(100)).await).await;
     }
 }
@@ -202,8 +202,8 @@ async fn row_07_swapped_repeated_missing_and_changed_replies_on_a_socket(speech:
 type Stranger = (&'static [u8], &'static str);
 
 fn strangers(speech: Speech) -> Vec<Stranger> {
-    let own: &[Stranger] = match speech.wire() {
-        Wire::Binary => &[
+    let own: &[Stranger] = match speech.protocol() {
+        Protocol::Binary => &[
             (b"\x80\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00Hello", "echo"),
             (b"SSH-2.0-OpenSSH_9.2\r\n", "text"),
             (b"-ERR unknown command\r\n", "no memcached"),
@@ -260,12 +260,14 @@ async fn expect_hint(trial: &Trial, hint: &str) {
 
 /// Beginnings of replies whose lengths cannot be, and the words of the error.
 fn impossible_lengths(speech: Speech) -> Vec<(Bytes, &'static str)> {
-    match speech.wire() {
-        Wire::Binary => HEADERS.iter().map(|&(body, key, extras, hint)| (header(body, key, extras), hint)).collect(),
+    match speech.protocol() {
+        Protocol::Binary => {
+            HEADERS.iter().map(|&(body, key, extras, hint)| (header(body, key, extras), hint)).collect()
+        }
         _ => {
             let announced = |&(length, hint): &(&str, &'static str)| {
-                let line = match speech.wire() {
-                    Wire::Meta => format!("VA {length} f0 c1 O00000000\r\n"),
+                let line = match speech.protocol() {
+                    Protocol::Meta => format!("VA {length} f0 c1 O00000000\r\n"),
                     _ => format!("VALUE fixed:0 0 {length} 1\r\n"),
                 };
                 (line.into(), hint)

@@ -14,9 +14,9 @@ use crate::faults::support::serve::World;
 use crate::faults::support::store::truth;
 use crate::faults::support::trial::{OUTCOMES_OF_A_ROUND, RECOVERY, Trial};
 use crate::support::Speech;
-use crate::support::on_each_wire;
+use crate::support::on_each_protocol;
 
-on_each_wire! {
+on_each_protocol! {
     #[tokio::test(start_paused = true)]
     row_10_a_drip_is_given_up_at_the_deadline_and_closed_at_twice_that
     row_10_a_drip_spoils_one_connection_of_two
@@ -26,7 +26,7 @@ on_each_wire! {
     row_22_past_the_cap_of_bytes_all_are_overloaded
 }
 
-on_each_wire! {
+on_each_protocol! {
     #[tokio::test]
     row_22_a_server_that_accepts_and_never_answers_on_a_socket
     row_22_a_server_that_stops_reading_on_a_socket

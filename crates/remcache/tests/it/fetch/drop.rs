@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use remcache::Client;
-use remcache::config::Protocol;
+use remcache::config::ProtocolSetting;
 use remcache_server::Server;
 
 use crate::fetch::loader::{Ending, Held, two};
-use crate::fetch::{WIRES, client_at, fetch, on_all, patient_freshness, stored};
+use crate::fetch::{PROTOCOLS, client_at, fetch, on_all, patient_freshness, stored};
 use crate::support::eventually;
 
 /// How a loader leaves its caller.
@@ -34,9 +34,9 @@ async fn leave(held: Held, leaving: Leaving) {
 /// With leases and waits of an hour, it would hang if anybody waited for what is over.
 #[tokio::test]
 async fn a_loader_that_leaves_frees_its_process_and_the_fleet() {
-    on_all(async |address, wire| {
+    on_all(async |address, protocol| {
         for leaving in [Leaving::Fails, Leaving::Panics, Leaving::IsDropped] {
-            let (one, other) = two(address, wire);
+            let (one, other) = two(address, protocol);
             one.delete("key").await.unwrap();
             let first = Held::begin(&one, patient_freshness()).await;
             let (second, second_began) = Held::ask(&one, patient_freshness());
@@ -47,8 +47,8 @@ async fn a_loader_that_leaves_frees_its_process_and_the_fleet() {
             eventually("it waits", async || other.servers()[0].in_flight() == 0).await;
             leave(second, leaving).await;
             third_began.acquire().await.unwrap().forget();
-            assert_eq!(third.end(Ending::Value("loaded")).await.unwrap().unwrap(), "loaded", "{wire}, {leaving:?}");
-            assert_eq!(stored(&one).await.unwrap(), "loaded", "{wire}, {leaving:?}");
+            assert_eq!(third.end(Ending::Value("loaded")).await.unwrap().unwrap(), "loaded", "{protocol}, {leaving:?}");
+            assert_eq!(stored(&one).await.unwrap(), "loaded", "{protocol}, {leaving:?}");
         }
     })
     .await;
@@ -92,49 +92,49 @@ async fn nothing_is_left(client: &Client) {
 
 /// Drops a fetch after so many polls; whoever comes next, from the same process and from another, is
 /// not kept waiting. Whether the fetch was ready before.
-async fn drop_one(server: &Server, wire: Protocol, times: usize) -> bool {
-    let (one, other) = two(&server.address(), wire);
+async fn drop_one(server: &Server, protocol: ProtocolSetting, times: usize) -> bool {
+    let (one, other) = two(&server.address(), protocol);
     one.delete("key").await.unwrap();
     other.get("warm").await.unwrap();
     let was_ready = poll_times(fetching(&one, 3, "value", &["value"]), times).await;
     let next = if times.is_multiple_of(2) { [&one, &other] } else { [&other, &one] };
     for client in next {
-        assert_eq!(fetch(client, patient_freshness(), "value").await.unwrap(), "value", "{wire}, {times} polls");
+        assert_eq!(fetch(client, patient_freshness(), "value").await.unwrap(), "value", "{protocol}, {times} polls");
     }
-    assert_eq!(stored(&one).await.unwrap(), "value", "{wire}, {times} polls");
+    assert_eq!(stored(&one).await.unwrap(), "value", "{protocol}, {times} polls");
     nothing_is_left(&one).await;
     was_ready
 }
 
 #[tokio::test]
 async fn a_fetch_may_be_dropped_at_every_poll() {
-    for wire in WIRES {
+    for protocol in PROTOCOLS {
         let server = Server::start().await.unwrap();
         let mut times = 0;
-        while !drop_one(&server, wire, times).await {
+        while !drop_one(&server, protocol, times).await {
             times += 1;
-            assert!(times < 10_000, "{wire}: never ready");
+            assert!(times < 10_000, "{protocol}: never ready");
         }
-        assert!(times > 5, "{wire}: there was nothing to drop");
+        assert!(times > 5, "{protocol}: there was nothing to drop");
     }
 }
 
 /// Drops a fetch of a value that is due after so many polls; whoever comes next is shown the old value
 /// or the new one, and reloads it: with leases of an hour nobody could, had the dropped one kept its own.
 /// Whether the fetch was ready before.
-async fn drop_one_that_is_due(server: &Server, wire: Protocol, times: usize) -> bool {
-    let (one, other) = two(&server.address(), wire);
+async fn drop_one_that_is_due(server: &Server, protocol: ProtocolSetting, times: usize) -> bool {
+    let (one, other) = two(&server.address(), protocol);
     one.delete("key").await.unwrap();
     assert_eq!(fetch(&one, patient_freshness(), "old").await.unwrap(), "old");
-    assert!(one.invalidate("key", crate::fetch::LONG).await.unwrap().is_made());
+    assert!(one.invalidate("key", crate::fetch::LONG).await.unwrap().is_applied());
     other.get("warm").await.unwrap();
     let was_ready = poll_times(fetching(&one, 3, "new", &["old", "new"]), times).await;
     let next = if times.is_multiple_of(2) { [&one, &other] } else { [&other, &one] };
     let mut is_new = false;
-    eventually(&format!("it is reloaded, {wire}, {times} polls"), async || {
+    eventually(&format!("it is reloaded, {protocol}, {times} polls"), async || {
         for client in next {
             let shown = fetch(client, patient_freshness(), "new").await.unwrap();
-            assert!(shown == "new" || (shown == "old" && !is_new), "{wire}, {times} polls: {shown:?}, {is_new}");
+            assert!(shown == "new" || (shown == "old" && !is_new), "{protocol}, {times} polls: {shown:?}, {is_new}");
             is_new = stored(client).await.unwrap() == "new";
         }
         is_new
@@ -146,19 +146,19 @@ async fn drop_one_that_is_due(server: &Server, wire: Protocol, times: usize) -> 
 
 #[tokio::test]
 async fn a_fetch_of_a_value_that_is_due_may_be_dropped_at_every_poll() {
-    for wire in WIRES {
+    for protocol in PROTOCOLS {
         let server = Server::start().await.unwrap();
         let mut times = 0;
         let all = async {
-            while !drop_one_that_is_due(&server, wire, times).await {
+            while !drop_one_that_is_due(&server, protocol, times).await {
                 times += 1;
-                assert!(times < 10_000, "{wire}: never ready");
+                assert!(times < 10_000, "{protocol}: never ready");
             }
         };
         tokio::time::timeout(crate::fetch::HANGS, all)
             .await
-            .unwrap_or_else(|_| panic!("{wire}: somebody waits for ever"));
-        assert!(times > 1, "{wire}: there was nothing to drop");
+            .unwrap_or_else(|_| panic!("{protocol}: somebody waits for ever"));
+        assert!(times > 1, "{protocol}: there was nothing to drop");
     }
 }
 
@@ -167,9 +167,9 @@ async fn a_fetch_of_a_value_that_is_due_may_be_dropped_at_every_poll() {
 async fn many_fetches_may_be_dropped_at_any_polls() {
     let seed = remcache_testkit::seed();
     let mut rng = seed.rng();
-    for wire in WIRES {
+    for protocol in PROTOCOLS {
         let server = Server::start().await.unwrap();
-        let (one, other) = two(&server.address(), wire);
+        let (one, other) = two(&server.address(), protocol);
         for round in 0..100 {
             one.delete("key").await.unwrap();
             let mut fetches = tokio::task::JoinSet::new();
@@ -180,7 +180,7 @@ async fn many_fetches_may_be_dropped_at_any_polls() {
             }
             fetches.join_all().await;
             let next = fetch(client_of(&one, &other, &mut rng), patient_freshness(), "value").await;
-            assert_eq!(next.unwrap(), "value", "{wire}, round {round}");
+            assert_eq!(next.unwrap(), "value", "{protocol}, round {round}");
         }
     }
 }
@@ -193,7 +193,7 @@ fn client_of<'c>(one: &'c Client, other: &'c Client, rng: &mut fastrand::Rng) ->
 #[tokio::test]
 async fn a_fetch_that_was_never_polled_does_nothing() {
     let server = Server::start().await.unwrap();
-    let client = client_at(&server.address(), Protocol::Meta);
+    let client = client_at(&server.address(), ProtocolSetting::Meta);
     drop(fetching(&client, 0, "value", &["value"]));
     assert_eq!(server.requests(), 0);
 }

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
-use remcache::config::Protocol;
-use remcache::recipes::Freshness;
+use remcache::config::ProtocolSetting;
+use remcache::recipes::FetchPolicy;
 use remcache::{Client, Error};
 use remcache_testkit::{Memcached, seed};
 use tokio::time::timeout;
 
-use crate::fetch::{LONG, WIRES, client_at};
+use crate::fetch::{LONG, PROTOCOLS, client_at};
 
 const KEYS: usize = 3;
 const TASKS: usize = 12;
@@ -63,7 +63,7 @@ struct Actor {
     client: Client,
     source: Arc<Source>,
     rng: Rng,
-    wire: Protocol,
+    protocol: ProtocolSetting,
 }
 
 impl Actor {
@@ -99,7 +99,7 @@ impl Actor {
     async fn invalidate(&self, key: usize) {
         match self.client.invalidate(name(key), LONG).await {
             Ok(_) => {}
-            Err(error) => assert_eq!(error.kind(), remcache::ErrorKind::Conflict, "{}: {error}", self.wire),
+            Err(error) => assert_eq!(error.kind(), remcache::ErrorKind::Conflict, "{}: {error}", self.protocol),
         }
     }
 
@@ -108,7 +108,7 @@ impl Actor {
         let Some(item) = self.client.get(name(key)).await.unwrap() else { return };
         let version = self.source.change(key);
         let change = self.client.compare_and_swap(name(key), version.to_string(), item.cas).await.unwrap();
-        if !change.is_made() {
+        if !change.is_applied() {
             self.client.delete(name(key)).await.unwrap();
         }
         self.source.told(key, version);
@@ -124,7 +124,7 @@ impl Actor {
 
     fn fetching(&mut self, key: usize) -> impl Future<Output = Result<Option<bytes::Bytes>, Error>> + use<> {
         let (client, source, rng) = (self.client.clone(), Arc::clone(&self.source), self.rng.fork());
-        let freshness = Freshness::new(LONG).lease(LONG).wait(LONG);
+        let freshness = FetchPolicy::new(LONG).lease(LONG).wait(LONG);
         async move { client.fetch(name(key), freshness, move || source.load(key, rng)).await }
     }
 
@@ -144,8 +144,8 @@ impl Actor {
 
     fn check(&self, key: usize, floor: u64, value: &[u8], how: &str) {
         let version: u64 = std::str::from_utf8(value).unwrap().parse().unwrap();
-        let wire = self.wire;
-        assert!(version >= floor, "{wire}, {how} of {}: version {version}, and {floor} was told", name(key));
+        let protocol = self.protocol;
+        assert!(version >= floor, "{protocol}, {how} of {}: version {version}, and {floor} was told", name(key));
     }
 }
 
@@ -153,28 +153,28 @@ fn name(key: usize) -> String {
     format!("key{key}")
 }
 
-async fn histories(address: &str, wire: Protocol, seed: u64) {
+async fn histories(address: &str, protocol: ProtocolSetting, seed: u64) {
     let source = Arc::new(Source::default());
-    let clients: Vec<_> = (0..4).map(|_| client_at(address, wire)).collect();
+    let clients: Vec<_> = (0..4).map(|_| client_at(address, protocol)).collect();
     clients[0].flush(remcache::Ttl::Never).await[0].1.as_ref().unwrap();
     let mut actors = tokio::task::JoinSet::new();
     for number in 0..TASKS {
         let (client, source) = (clients[number % clients.len()].clone(), Arc::clone(&source));
         let rng = Rng::with_seed(seed.wrapping_add(number as u64));
-        actors.spawn(Actor { client, source, rng, wire }.run());
+        actors.spawn(Actor { client, source, rng, protocol }.run());
     }
     timeout(crate::fetch::HANGS, actors.join_all()).await.expect("somebody waits for what will never come");
     let (loads, fetched) = (source.loads.load(Ordering::SeqCst), source.fetched.load(Ordering::SeqCst));
-    assert!(fetched > TASKS * STEPS / 4 && loads > KEYS, "{wire}: {fetched} fetches, {loads} loads");
+    assert!(fetched > TASKS * STEPS / 4 && loads > KEYS, "{protocol}: {fetched} fetches, {loads} loads");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_fetch_and_no_get_shows_what_was_told_to_be_gone() {
     let seed = seed();
     let server = Memcached::start(&[]);
-    for wire in WIRES {
+    for protocol in PROTOCOLS {
         for round in 0..4 {
-            histories(&server.addr(), wire, seed.value().wrapping_add(1000 * round)).await;
+            histories(&server.addr(), protocol, seed.value().wrapping_add(1000 * round)).await;
         }
     }
 }
@@ -183,9 +183,9 @@ async fn no_fetch_and_no_get_shows_what_was_told_to_be_gone() {
 async fn no_fetch_and_no_get_of_the_embedded_server_shows_what_was_told_to_be_gone() {
     let seed = seed();
     let server = remcache_server::Server::start().await.unwrap();
-    for wire in WIRES {
+    for protocol in PROTOCOLS {
         for round in 0..4 {
-            histories(&server.address(), wire, seed.value().wrapping_add(1000 * round)).await;
+            histories(&server.address(), protocol, seed.value().wrapping_add(1000 * round)).await;
         }
     }
 }

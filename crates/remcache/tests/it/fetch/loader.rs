@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use remcache::recipes::Freshness;
+use remcache::recipes::FetchPolicy;
 use remcache::{Client, Error, ErrorKind};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
@@ -48,14 +48,14 @@ async fn ends(begun: Arc<Semaphore>, ending: oneshot::Receiver<Ending>) -> Resul
 
 impl Held {
     /// Begins a fetch, and waits until its loader has begun.
-    pub(crate) async fn begin(client: &Client, freshness: Freshness) -> Self {
+    pub(crate) async fn begin(client: &Client, freshness: FetchPolicy) -> Self {
         let (held, begun) = Self::ask(client, freshness);
         begun.acquire().await.unwrap().forget();
         held
     }
 
     /// Begins a fetch, and tells when its loader begins.
-    pub(crate) fn ask(client: &Client, freshness: Freshness) -> (Self, Arc<Semaphore>) {
+    pub(crate) fn ask(client: &Client, freshness: FetchPolicy) -> (Self, Arc<Semaphore>) {
         let begun = Arc::new(Semaphore::new(0));
         let (ending, told) = oneshot::channel();
         let (client, counter) = (client.clone(), Arc::clone(&begun));
@@ -79,23 +79,23 @@ impl Held {
 }
 
 /// Two clients of a server: what one loads, the other knows only from the server.
-pub(crate) fn two(address: &str, wire: remcache::config::Protocol) -> (Client, Client) {
-    (client_at(address, wire), client_at(address, wire))
+pub(crate) fn two(address: &str, protocol: remcache::config::ProtocolSetting) -> (Client, Client) {
+    (client_at(address, protocol), client_at(address, protocol))
 }
 
 #[tokio::test]
 async fn what_the_caller_did_wrong_is_an_error_and_runs_no_loader() {
-    crate::fetch::on_all(async |address, wire| {
-        let client = client_at(address, wire);
+    crate::fetch::on_all(async |address, protocol| {
+        let client = client_at(address, protocol);
         let never = || async { panic!("it is asked for nothing") };
         for (key, freshness, expected) in [
             ("", crate::fetch::patient_freshness(), ErrorKind::InvalidKey),
             (&*"k".repeat(251), crate::fetch::patient_freshness(), ErrorKind::InvalidKey),
-            ("key", Freshness::new(std::time::Duration::ZERO), ErrorKind::InvalidArguments),
+            ("key", FetchPolicy::new(std::time::Duration::ZERO), ErrorKind::InvalidArguments),
         ] {
             let outcome: Result<Option<bytes::Bytes>, Error> =
                 client.fetch::<&str, _, _, _>(key, freshness, never).await;
-            assert_eq!(outcome.unwrap_err().kind(), expected, "{wire}: {key:?}");
+            assert_eq!(outcome.unwrap_err().kind(), expected, "{protocol}: {key:?}");
         }
     })
     .await;

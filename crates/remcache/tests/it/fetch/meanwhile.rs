@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use remcache::config::Protocol;
+use remcache::config::ProtocolSetting;
 use remcache::{Client, Ttl};
 
 use crate::fetch::loader::{Ending, Held, two};
@@ -18,13 +18,17 @@ type AsyncStep = for<'c> fn(&'c Client) -> std::pin::Pin<Box<dyn Future<Output =
 
 fn steps() -> Vec<Step> {
     vec![
-        ("delete", |client| Box::pin(async { assert!(client.delete("key").await.unwrap().is_made()) }), None),
+        ("delete", |client| Box::pin(async { assert!(client.delete("key").await.unwrap().is_applied()) }), None),
         (
             "delete with a tombstone",
-            |client| Box::pin(async { assert!(client.delete("key").tombstone(LONG).await.unwrap().is_made()) }),
+            |client| Box::pin(async { assert!(client.delete("key").tombstone(LONG).await.unwrap().is_applied()) }),
             None,
         ),
-        ("set", |client| Box::pin(async { assert!(client.set("key", "set").await.unwrap().is_made()) }), Some("set")),
+        (
+            "set",
+            |client| Box::pin(async { assert!(client.set("key", "set").await.unwrap().is_applied()) }),
+            Some("set"),
+        ),
         (
             "delete and set",
             |client| {
@@ -61,14 +65,14 @@ fn steps() -> Vec<Step> {
 /// The first load of a key: a placeholder is what the step meets.
 #[tokio::test]
 async fn a_first_load_undoes_nothing_that_was_done_meanwhile() {
-    on_all(async |address, wire| {
+    on_all(async |address, protocol| {
         for (name, step, expected) in steps() {
-            let (one, other) = two(address, wire);
+            let (one, other) = two(address, protocol);
             one.delete("key").await.unwrap();
             let held = Held::begin(&one, patient_freshness()).await;
             step(&other).await;
-            assert_eq!(held.end(Ending::Value("old")).await.unwrap().unwrap(), "old", "{wire}, {name}: its own");
-            assert_eq!(stored(&other).await.as_deref(), expected.map(str::as_bytes), "{wire}, {name}");
+            assert_eq!(held.end(Ending::Value("old")).await.unwrap().unwrap(), "old", "{protocol}, {name}: its own");
+            assert_eq!(stored(&other).await.as_deref(), expected.map(str::as_bytes), "{protocol}, {name}");
         }
     })
     .await;
@@ -77,53 +81,57 @@ async fn a_first_load_undoes_nothing_that_was_done_meanwhile() {
 /// A reload of a value that is shown: the value is what the step meets.
 #[tokio::test]
 async fn a_reload_undoes_nothing_that_was_done_meanwhile() {
-    on_all(async |address, wire| {
+    on_all(async |address, protocol| {
         for (name, step, expected) in steps() {
-            let (one, other) = two(address, wire);
+            let (one, other) = two(address, protocol);
             one.set("key", "shown").await.unwrap();
             one.invalidate("key", GRACE).await.unwrap();
             let (held, began) = Held::ask(&one, patient_freshness());
             began.acquire().await.unwrap().forget();
             step(&other).await;
             let before = one.get("key").await.unwrap();
-            assert_eq!(held.end(Ending::Value("old")).await.unwrap().unwrap(), "shown", "{wire}, {name}");
-            settled(&one, &before, wire, name).await;
-            assert_eq!(stored(&other).await.as_deref(), expected.map(str::as_bytes), "{wire}, {name}");
+            assert_eq!(held.end(Ending::Value("old")).await.unwrap().unwrap(), "shown", "{protocol}, {name}");
+            settled(&one, &before, protocol, name).await;
+            assert_eq!(stored(&other).await.as_deref(), expected.map(str::as_bytes), "{protocol}, {name}");
         }
     })
     .await;
 }
 
 /// Waits until a reload has tried to store: a later request on the same connection is answered later.
-async fn settled(client: &Client, before: &Option<remcache::Item>, wire: Protocol, name: &str) {
+async fn settled(client: &Client, before: &Option<remcache::Item>, protocol: ProtocolSetting, name: &str) {
     for _ in 0..20 {
         tokio::task::yield_now().await;
         tokio::time::sleep(Duration::from_millis(2)).await;
         let now = client.get("key").await.unwrap();
-        assert_eq!(now.as_ref().map(|item| &item.value), before.as_ref().map(|item| &item.value), "{wire}, {name}");
+        assert_eq!(now.as_ref().map(|item| &item.value), before.as_ref().map(|item| &item.value), "{protocol}, {name}");
     }
 }
 
 #[tokio::test]
 async fn what_was_invalidated_meanwhile_is_not_stored() {
-    on_all(async |address, wire| {
-        let (one, other) = two(address, wire);
+    on_all(async |address, protocol| {
+        let (one, other) = two(address, protocol);
         // A placeholder.
         let held = Held::begin(&one, patient_freshness()).await;
-        assert!(other.invalidate("key", GRACE).await.unwrap().is_made(), "{wire}");
-        assert_eq!(held.end(Ending::Value("old")).await.unwrap().unwrap(), "old", "{wire}");
-        assert_eq!(stored(&other).await, None, "{wire}");
-        assert_eq!(fetch(&other, patient_freshness(), "new").await.unwrap(), "new", "{wire}: nobody holds the lease");
+        assert!(other.invalidate("key", GRACE).await.unwrap().is_applied(), "{protocol}");
+        assert_eq!(held.end(Ending::Value("old")).await.unwrap().unwrap(), "old", "{protocol}");
+        assert_eq!(stored(&other).await, None, "{protocol}");
+        assert_eq!(
+            fetch(&other, patient_freshness(), "new").await.unwrap(),
+            "new",
+            "{protocol}: nobody holds the lease"
+        );
         // A value that is shown.
         one.set("key", "shown").await.unwrap();
         one.invalidate("key", GRACE).await.unwrap();
         let (held, began) = Held::ask(&one, patient_freshness());
         began.acquire().await.unwrap().forget();
-        assert!(other.invalidate("key", GRACE).await.unwrap().is_made(), "{wire}");
+        assert!(other.invalidate("key", GRACE).await.unwrap().is_applied(), "{protocol}");
         held.end(Ending::Value("old")).await.unwrap();
         eventually("the next reload is stored", async || {
             let shown = fetch(&other, patient_freshness(), "new").await.unwrap();
-            assert_ne!(shown, "old", "{wire}");
+            assert_ne!(shown, "old", "{protocol}");
             shown == "new"
         })
         .await;
@@ -133,65 +141,65 @@ async fn what_was_invalidated_meanwhile_is_not_stored() {
 
 #[tokio::test]
 async fn who_asks_after_a_delete_never_gets_what_was_loaded_before() {
-    on_all(async |address, wire| {
-        let client = crate::fetch::client_at(address, wire);
+    on_all(async |address, protocol| {
+        let client = crate::fetch::client_at(address, protocol);
         let held = Held::begin(&client, patient_freshness()).await;
         client.delete("key").await.unwrap();
         // The same process: it follows the load, and takes nothing of it.
         let (late, began) = Held::ask(&client, patient_freshness());
         eventually("it waits", async || client.servers()[0].in_flight() == 0).await;
-        assert_eq!(held.end(Ending::Value("old")).await.unwrap().unwrap(), "old", "{wire}");
+        assert_eq!(held.end(Ending::Value("old")).await.unwrap().unwrap(), "old", "{protocol}");
         began.acquire().await.unwrap().forget();
-        assert_eq!(late.end(Ending::Value("new")).await.unwrap().unwrap(), "new", "{wire}");
-        assert_eq!(stored(&client).await.unwrap(), "new", "{wire}");
+        assert_eq!(late.end(Ending::Value("new")).await.unwrap().unwrap(), "new", "{protocol}");
+        assert_eq!(stored(&client).await.unwrap(), "new", "{protocol}");
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_tombstone_lets_nothing_be_added_and_loaders_run() {
-    on_all(async |address, wire| {
-        let client = crate::fetch::client_at(address, wire);
+    on_all(async |address, protocol| {
+        let client = crate::fetch::client_at(address, protocol);
         client.set("key", "old").await.unwrap();
-        assert!(client.delete("key").tombstone(LONG).await.unwrap().is_made(), "{wire}");
-        assert!(!client.add("key", "added").await.unwrap().is_made(), "{wire}");
+        assert!(client.delete("key").tombstone(LONG).await.unwrap().is_applied(), "{protocol}");
+        assert!(!client.add("key", "added").await.unwrap().is_applied(), "{protocol}");
         for value in ["one", "two"] {
-            assert!(!client.invalidate("key", GRACE).await.unwrap().is_made(), "{wire}: there is no value");
-            assert_eq!(fetch(&client, patient_freshness(), value).await.unwrap(), value, "{wire}");
-            assert_eq!(stored(&client).await, None, "{wire}");
+            assert!(!client.invalidate("key", GRACE).await.unwrap().is_applied(), "{protocol}: there is no value");
+            assert_eq!(fetch(&client, patient_freshness(), value).await.unwrap(), value, "{protocol}");
+            assert_eq!(stored(&client).await, None, "{protocol}");
         }
-        assert!(client.set("key", "set").await.unwrap().is_made(), "{wire}");
-        assert_eq!(fetch(&client, patient_freshness(), "loaded").await.unwrap(), "set", "{wire}");
+        assert!(client.set("key", "set").await.unwrap().is_applied(), "{protocol}");
+        assert_eq!(fetch(&client, patient_freshness(), "loaded").await.unwrap(), "set", "{protocol}");
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_tombstone_ends_and_has_conditions() {
-    on_all(async |address, wire| {
-        let client = crate::fetch::client_at(address, wire);
+    on_all(async |address, protocol| {
+        let client = crate::fetch::client_at(address, protocol);
         client.set("key", "value").await.unwrap();
         let item = client.get("key").await.unwrap().unwrap();
         let late = client.delete("key").tombstone(LONG).cas(item.cas + 1).await.unwrap();
-        assert!(!late.is_made() && stored(&client).await.is_some(), "{wire}");
-        assert!(client.delete("key").cas(item.cas).tombstone(Duration::from_secs(1)).await.unwrap().is_made());
-        eventually("the tombstone ends", async || client.add("key", "added").await.unwrap().is_made()).await;
+        assert!(!late.is_applied() && stored(&client).await.is_some(), "{protocol}");
+        assert!(client.delete("key").cas(item.cas).tombstone(Duration::from_secs(1)).await.unwrap().is_applied());
+        eventually("the tombstone ends", async || client.add("key", "added").await.unwrap().is_applied()).await;
         let error = client.delete("").tombstone(LONG).await.unwrap_err();
-        assert_eq!(error.kind(), remcache::ErrorKind::InvalidKey, "{wire}");
+        assert_eq!(error.kind(), remcache::ErrorKind::InvalidKey, "{protocol}");
     })
     .await;
 }
 
 #[tokio::test]
 async fn an_invalidated_value_is_shown_while_one_reloads_it() {
-    on_all(async |address, wire| {
-        let (one, other) = two(address, wire);
-        assert!(!one.invalidate("key", GRACE).await.unwrap().is_made(), "{wire}: there is nothing");
+    on_all(async |address, protocol| {
+        let (one, other) = two(address, protocol);
+        assert!(!one.invalidate("key", GRACE).await.unwrap().is_applied(), "{protocol}: there is nothing");
         let value = Bytes::from(vec![b'v'; 5000]);
         one.set("key", &value).flags(9).await.unwrap();
-        assert!(one.invalidate("key", GRACE).await.unwrap().is_made(), "{wire}");
+        assert!(one.invalidate("key", GRACE).await.unwrap().is_applied(), "{protocol}");
         let item = one.get("key").await.unwrap().unwrap();
-        assert_eq!((&item.value, item.flags), (&value, 9), "{wire}: plain gets see the value");
+        assert_eq!((&item.value, item.flags), (&value, 9), "{protocol}: plain gets see the value");
         let loads = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
         eventually("it is reloaded", async || {
             let counter = std::sync::Arc::clone(&loads);
@@ -203,7 +211,7 @@ async fn an_invalidated_value_is_shown_while_one_reloads_it() {
             other.fetch("key", freshness, load).await.unwrap().unwrap() == "new"
         })
         .await;
-        assert_eq!(loads.load(std::sync::atomic::Ordering::SeqCst), 1, "{wire}");
+        assert_eq!(loads.load(std::sync::atomic::Ordering::SeqCst), 1, "{protocol}");
     })
     .await;
 }

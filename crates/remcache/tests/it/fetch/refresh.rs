@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use remcache::config::Protocol;
-use remcache::recipes::Freshness;
+use remcache::config::ProtocolSetting;
+use remcache::recipes::FetchPolicy;
 use remcache::{Client, Error};
 use remcache_server::{ManualClock, Server};
 
@@ -16,18 +16,18 @@ use crate::support::eventually;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Due a second after the load, and shown for an hour.
-fn ahead() -> Freshness {
+fn ahead() -> FetchPolicy {
     patient_freshness().refresh_ahead(LONG - SECOND)
 }
 
 /// The same as stale values: fresh for a second, and shown for an hour.
-fn stale() -> Freshness {
-    Freshness::new(SECOND).lease(LONG).wait(LONG).stale_for(LONG)
+fn stale() -> FetchPolicy {
+    FetchPolicy::new(SECOND).lease(LONG).wait(LONG).stale_for(LONG)
 }
 
 /// Fetches what is shown until a loader begins, and gives the fetch whose loader that is: it would hang
 /// if anybody waited for that.
-async fn until_reloading(client: &Client, freshness: Freshness, shown: &str) -> Reload {
+async fn until_reloading(client: &Client, freshness: FetchPolicy, shown: &str) -> Reload {
     let mut asked = Vec::new();
     loop {
         let (held, began) = Held::ask(client, freshness);
@@ -56,29 +56,29 @@ impl Reload {
 }
 
 /// Fetches of both clients show this, wait for nobody and load nothing.
-async fn assert_shown(clients: [&Client; 2], freshness: Freshness, shown: &str, wire: Protocol) {
+async fn assert_shown(clients: [&Client; 2], freshness: FetchPolicy, shown: &str, protocol: ProtocolSetting) {
     for client in clients {
         for _ in 0..20 {
             let load = || async { panic!("another one reloads") };
             let found: Result<_, Error> = client.fetch::<&str, _, _, _>("key", freshness, load).await;
-            assert_eq!(found.unwrap().unwrap(), shown, "{wire}");
+            assert_eq!(found.unwrap().unwrap(), shown, "{protocol}");
         }
     }
 }
 
 #[tokio::test]
 async fn with_refresh_ahead_no_caller_waits_after_the_first() {
-    on_all(async |address, wire| {
-        let (one, other) = two(address, wire);
+    on_all(async |address, protocol| {
+        let (one, other) = two(address, protocol);
         let mut shown = "one";
-        assert_eq!(fetch(&one, ahead(), shown).await.unwrap(), shown, "{wire}");
-        assert_shown([&one, &other], ahead(), shown, wire).await;
+        assert_eq!(fetch(&one, ahead(), shown).await.unwrap(), shown, "{protocol}");
+        assert_shown([&one, &other], ahead(), shown, protocol).await;
         for next in ["two", "three"] {
             let reload = until_reloading(&other, ahead(), shown).await;
-            assert_shown([&one, &other], ahead(), shown, wire).await;
+            assert_shown([&one, &other], ahead(), shown, protocol).await;
             reload.end(Ending::Value(next));
             eventually("it is stored", async || stored(&one).await.unwrap() == next).await;
-            assert_shown([&one, &other], ahead(), next, wire).await;
+            assert_shown([&one, &other], ahead(), next, protocol).await;
             shown = next;
         }
     })
@@ -87,11 +87,11 @@ async fn with_refresh_ahead_no_caller_waits_after_the_first() {
 
 #[tokio::test]
 async fn stale_values_are_shown_while_one_reloads() {
-    on_all(async |address, wire| {
-        let (one, other) = two(address, wire);
-        assert_eq!(fetch(&one, stale(), "one").await.unwrap(), "one", "{wire}");
+    on_all(async |address, protocol| {
+        let (one, other) = two(address, protocol);
+        assert_eq!(fetch(&one, stale(), "one").await.unwrap(), "one", "{protocol}");
         let reload = until_reloading(&one, stale(), "one").await;
-        assert_shown([&one, &other], stale(), "one", wire).await;
+        assert_shown([&one, &other], stale(), "one", protocol).await;
         reload.end(Ending::Value("two"));
         eventually("it is stored", async || stored(&one).await.unwrap() == "two").await;
     })
@@ -100,14 +100,14 @@ async fn stale_values_are_shown_while_one_reloads() {
 
 #[tokio::test]
 async fn a_value_that_is_gone_at_its_source_goes() {
-    on_all(async |address, wire| {
+    on_all(async |address, protocol| {
         for (freshness, is_kept) in [(stale(), false), (stale().negative(LONG), true)] {
-            let client = client_at(address, wire);
+            let client = client_at(address, protocol);
             client.delete("key").await.unwrap();
             fetch(&client, freshness, "one").await.unwrap();
             until_reloading(&client, freshness, "one").await.end(Ending::Nothing);
             eventually("it goes", async || stored(&client).await.is_none()).await;
-            assert_eq!(client.get("key").await.unwrap().is_some_and(|item| item.is_mark()), is_kept, "{wire}");
+            assert_eq!(client.get("key").await.unwrap().is_some_and(|item| item.is_mark()), is_kept, "{protocol}");
         }
     })
     .await;
@@ -116,9 +116,9 @@ async fn a_value_that_is_gone_at_its_source_goes() {
 /// A reload that fails is nobody's trouble, and another process may try at once.
 #[tokio::test]
 async fn a_reload_that_fails_or_panics_frees_the_others() {
-    on_all(async |address, wire| {
+    on_all(async |address, protocol| {
         for ending in [Ending::Failure, Ending::Panic] {
-            let (one, other) = two(address, wire);
+            let (one, other) = two(address, protocol);
             one.delete("key").await.unwrap();
             fetch(&one, stale(), "one").await.unwrap();
             until_reloading(&one, stale(), "one").await.end(ending);
@@ -132,17 +132,17 @@ async fn a_reload_that_fails_or_panics_frees_the_others() {
 /// A process that died while it reloaded: its lease ends, and the server tells nobody so.
 #[tokio::test]
 async fn a_reload_that_hangs_is_taken_over() {
-    on_all(async |address, wire| {
-        let (dead, client) = two(address, wire);
+    on_all(async |address, protocol| {
+        let (dead, client) = two(address, protocol);
         let freshness = stale().lease(SECOND);
         fetch(&dead, freshness, "one").await.unwrap();
         let hangs = until_reloading(&dead, freshness, "one").await;
         until_reloading(&client, freshness, "one").await.end(Ending::Value("two"));
-        eventually(&format!("it is stored, {wire}"), async || stored(&client).await.unwrap() == "two").await;
+        eventually(&format!("it is stored, {protocol}"), async || stored(&client).await.unwrap() == "two").await;
         hangs.end(Ending::Value("late"));
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_millis(2)).await;
-            assert_eq!(stored(&client).await.unwrap(), "two", "{wire}: what comes too late is not stored");
+            assert_eq!(stored(&client).await.unwrap(), "two", "{protocol}: what comes too late is not stored");
         }
     })
     .await;
@@ -150,8 +150,8 @@ async fn a_reload_that_hangs_is_taken_over() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_who_see_a_value_that_is_due_reload_it_once() {
-    on_all(async |address, wire| {
-        let clients = two(address, wire);
+    on_all(async |address, protocol| {
+        let clients = two(address, protocol);
         fetch(&clients.0, stale(), "one").await.unwrap();
         let loads = Arc::new(AtomicUsize::new(0));
         eventually("it is reloaded", async || {
@@ -177,7 +177,7 @@ async fn many_who_see_a_value_that_is_due_reload_it_once() {
             is_new
         })
         .await;
-        assert_eq!(loads.load(Ordering::SeqCst), 1, "{wire}");
+        assert_eq!(loads.load(Ordering::SeqCst), 1, "{protocol}");
     })
     .await;
 }
@@ -185,23 +185,23 @@ async fn many_who_see_a_value_that_is_due_reload_it_once() {
 /// The server's clock says when a value is gone, whatever is due.
 #[tokio::test]
 async fn no_value_is_shown_after_its_time() {
-    for wire in crate::fetch::WIRES {
+    for protocol in crate::fetch::PROTOCOLS {
         let clock = ManualClock::new();
         let server = Server::builder().clock(&clock).start().await.unwrap();
-        let client = client_at(&server.address(), wire);
-        let freshness = Freshness::new(LONG).lease(LONG).wait(LONG).stale_for(LONG);
-        assert_eq!(fetch(&client, freshness, "one").await.unwrap(), "one", "{wire}");
+        let client = client_at(&server.address(), protocol);
+        let freshness = FetchPolicy::new(LONG).lease(LONG).wait(LONG).stale_for(LONG);
+        assert_eq!(fetch(&client, freshness, "one").await.unwrap(), "one", "{protocol}");
         clock.advance(LONG - SECOND * 10);
-        assert_eq!(fetch(&client, freshness, "two").await.unwrap(), "one", "{wire}: it is fresh");
+        assert_eq!(fetch(&client, freshness, "two").await.unwrap(), "one", "{protocol}: it is fresh");
         clock.advance(LONG + SECOND * 10);
-        assert_eq!(fetch(&client, freshness, "two").await.unwrap(), "two", "{wire}: it is gone");
+        assert_eq!(fetch(&client, freshness, "two").await.unwrap(), "two", "{protocol}: it is gone");
         client.invalidate("key", SECOND * 10).await.unwrap();
         clock.advance(SECOND * 11);
-        assert_eq!(fetch(&client, freshness, "three").await.unwrap(), "three", "{wire}: the grace is over");
+        assert_eq!(fetch(&client, freshness, "three").await.unwrap(), "three", "{protocol}: the grace is over");
     }
 }
 
 /// Stays fresh for long once it is loaded, and finds what [`stale`] has loaded due.
-fn stale_once() -> Freshness {
-    Freshness::new(2 * LONG).lease(LONG).wait(LONG).stale_for(LONG)
+fn stale_once() -> FetchPolicy {
+    FetchPolicy::new(2 * LONG).lease(LONG).wait(LONG).stale_for(LONG)
 }

@@ -13,35 +13,35 @@ use crate::support::eventually;
 
 #[tokio::test]
 async fn values_go_through_the_codec() {
-    on_all(async |address, wire| {
-        let (one, other) = two(address, wire);
+    on_all(async |address, protocol| {
+        let (one, other) = two(address, protocol);
         let [one, other] = [&one, &other].map(|client| Cache::<Vec<u32>>::new(client, "numbers", Codec::json()));
         let load = || async { Ok::<_, Error>(Some(vec![1, 2, 3])) };
-        assert_eq!(one.fetch("k", patient_freshness(), load).await.unwrap(), Some(vec![1, 2, 3]), "{wire}");
+        assert_eq!(one.fetch("k", patient_freshness(), load).await.unwrap(), Some(vec![1, 2, 3]), "{protocol}");
         let never = || async { panic!("it is stored") };
         let found: Result<_, Error> = other.fetch::<Vec<u32>, _, _, _>("k", patient_freshness(), never).await;
-        assert_eq!(found.unwrap(), Some(vec![1, 2, 3]), "{wire}");
-        assert_eq!(other.get("k").await.unwrap(), Some(vec![1, 2, 3]), "{wire}");
+        assert_eq!(found.unwrap(), Some(vec![1, 2, 3]), "{protocol}");
+        assert_eq!(other.get("k").await.unwrap(), Some(vec![1, 2, 3]), "{protocol}");
     })
     .await;
 }
 
 #[tokio::test]
 async fn placeholders_and_tombstones_are_misses_to_a_cache() {
-    on_all(async |address, wire| {
-        let client = client_at(address, wire);
+    on_all(async |address, protocol| {
+        let client = client_at(address, protocol);
         let cache = Cache::<String>::new(&client, "", Codec::json());
         let held = Held::begin(&client, patient_freshness()).await;
-        assert_eq!(cache.get("key").await.unwrap(), None, "{wire}: a lease");
-        assert_eq!(cache.get_many(["key"]).await.missing().count(), 1, "{wire}: a lease");
+        assert_eq!(cache.get("key").await.unwrap(), None, "{protocol}: a lease");
+        assert_eq!(cache.get_many(["key"]).await.missing().count(), 1, "{protocol}: a lease");
         drop(held);
         let nothing = || async { Ok::<Option<String>, Error>(None) };
         let freshness = patient_freshness().negative(LONG);
         client.delete("none").await.unwrap();
-        assert_eq!(cache.fetch("none", freshness, nothing).await.unwrap(), None, "{wire}");
-        assert_eq!(cache.get("none").await.unwrap(), None, "{wire}: that there is nothing");
+        assert_eq!(cache.fetch("none", freshness, nothing).await.unwrap(), None, "{protocol}");
+        assert_eq!(cache.get("none").await.unwrap(), None, "{protocol}: that there is nothing");
         client.delete("gone").tombstone(LONG).await.unwrap();
-        assert_eq!(cache.get("gone").await.unwrap(), None, "{wire}: a tombstone");
+        assert_eq!(cache.get("gone").await.unwrap(), None, "{protocol}: a tombstone");
         client.delete("key").await.unwrap();
     })
     .await;
@@ -49,13 +49,13 @@ async fn placeholders_and_tombstones_are_misses_to_a_cache() {
 
 #[tokio::test]
 async fn what_cannot_be_read_or_written_is_an_error_of_the_caller() {
-    on_all(async |address, wire| {
-        let client = client_at(address, wire);
+    on_all(async |address, protocol| {
+        let client = client_at(address, protocol);
         let cache = Cache::<u32>::new(&client, "", Codec::json());
         client.set("theirs", "pickled").flags(1).await.unwrap();
         let load = || async { Ok::<_, Error>(Some(1)) };
         let error = cache.fetch("theirs", patient_freshness(), load).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Value, "{wire}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Value, "{protocol}: {error}");
         let maps = Cache::<std::collections::BTreeMap<[u8; 2], u8>>::new(
             &client,
             "",
@@ -66,8 +66,8 @@ async fn what_cannot_be_read_or_written_is_an_error_of_the_caller() {
             ),
         );
         let load = || async { Ok::<_, Failed>(Some(std::collections::BTreeMap::new())) };
-        assert!(maps.fetch("map", patient_freshness(), load).await.unwrap_err().0.contains("map"), "{wire}");
-        assert_eq!(client.get("map").await.unwrap(), None, "{wire}: the lease is given back");
+        assert!(maps.fetch("map", patient_freshness(), load).await.unwrap_err().0.contains("map"), "{protocol}");
+        assert_eq!(client.get("map").await.unwrap(), None, "{protocol}: the lease is given back");
     })
     .await;
 }
@@ -79,8 +79,8 @@ fn chunked(client: &remcache::Client) -> Cache<ByteString, str> {
 
 #[tokio::test]
 async fn long_values_are_stored_in_chunks_and_reloaded_if_one_is_gone() {
-    on_all(async |address, wire| {
-        let client = client_at(address, wire);
+    on_all(async |address, protocol| {
+        let client = client_at(address, protocol);
         let cache = chunked(&client);
         let loads = Arc::new(AtomicUsize::new(0));
         let fetch = async || {
@@ -92,40 +92,40 @@ async fn long_values_are_stored_in_chunks_and_reloaded_if_one_is_gone() {
             cache.fetch("k", patient_freshness(), load).await.unwrap().unwrap()
         };
         for _ in 0..2 {
-            assert_eq!(fetch().await, "long ".repeat(100).as_str(), "{wire}");
+            assert_eq!(fetch().await, "long ".repeat(100).as_str(), "{protocol}");
         }
-        assert_eq!(loads.load(Ordering::SeqCst), 1, "{wire}");
+        assert_eq!(loads.load(Ordering::SeqCst), 1, "{protocol}");
         let list = client.get("text:k").await.unwrap().unwrap();
         let suffix = std::str::from_utf8(&list.value).unwrap().split('-').nth(2).unwrap().to_owned();
-        assert!(client.delete(format!("text:k:3:{suffix}")).await.unwrap().is_made(), "{wire}");
+        assert!(client.delete(format!("text:k:3:{suffix}")).await.unwrap().is_applied(), "{protocol}");
         for _ in 0..2 {
-            assert_eq!(fetch().await, "long ".repeat(100).as_str(), "{wire}");
+            assert_eq!(fetch().await, "long ".repeat(100).as_str(), "{protocol}");
         }
-        assert_eq!(loads.load(Ordering::SeqCst), 2, "{wire}");
+        assert_eq!(loads.load(Ordering::SeqCst), 2, "{protocol}");
     })
     .await;
 }
 
 #[tokio::test]
 async fn copies_near_by_come_first_and_go_with_a_change() {
-    on_all(async |address, wire| {
-        let client = client_at(address, wire);
+    on_all(async |address, protocol| {
+        let client = client_at(address, protocol);
         let cache = Cache::new(&client, "near", Codec::text()).near(Near::new(1 << 20, LONG));
         let fetch = async |text: &'static str| {
             let load = move || async move { Ok::<_, Error>(Some(text)) };
             cache.fetch("k", patient_freshness(), load).await.unwrap().unwrap()
         };
-        assert_eq!(fetch("one").await, "one", "{wire}");
+        assert_eq!(fetch("one").await, "one", "{protocol}");
         client.set("near:k", "theirs").await.unwrap();
-        assert_eq!(fetch("two").await, "one", "{wire}: the copy");
+        assert_eq!(fetch("two").await, "one", "{protocol}: the copy");
         cache.delete("k").await.unwrap();
-        assert_eq!(fetch("three").await, "three", "{wire}");
-        assert!(cache.invalidate("k", LONG).await.unwrap().is_made(), "{wire}");
-        assert_eq!(fetch("four").await, "three", "{wire}: it is stale, and was asked of the server");
+        assert_eq!(fetch("three").await, "three", "{protocol}");
+        assert!(cache.invalidate("k", LONG).await.unwrap().is_applied(), "{protocol}");
+        assert_eq!(fetch("four").await, "three", "{protocol}: it is stale, and was asked of the server");
         eventually("the reload is stored", async || client.get("near:k").await.unwrap().unwrap().value == "four").await;
-        assert_eq!(fetch("five").await, "three", "{wire}: the copy of what was stale");
-        assert!(cache.delete("k").await.unwrap().is_made(), "{wire}");
-        assert_eq!(fetch("six").await, "six", "{wire}");
+        assert_eq!(fetch("five").await, "three", "{protocol}: the copy of what was stale");
+        assert!(cache.delete("k").await.unwrap().is_applied(), "{protocol}");
+        assert_eq!(fetch("six").await, "six", "{protocol}");
     })
     .await;
 }

@@ -241,8 +241,8 @@ mod memcached {
                     let item = client.get("counter").await.unwrap().unwrap();
                     let value: u64 = std::str::from_utf8(&item.value).unwrap().parse().unwrap();
                     match client.set("counter", (value + 1).to_string()).cas(item.cas).await.unwrap() {
-                        Change::Made(_) => return,
-                        change => assert_eq!(change, Change::Exists),
+                        WriteOutcome::Applied(_) => return,
+                        change => assert_eq!(change, WriteOutcome::Exists),
                     }
                 }
             }
@@ -310,7 +310,7 @@ mod memcached {
                 })
                 .collect();
             for set in sets {
-                assert!(set.await.unwrap().unwrap().is_made());
+                assert!(set.await.unwrap().unwrap().is_applied());
             }
             let servers = suite.client.servers();
             let loads = [stat(&servers[1], "cmd_set").await, stat(&servers[2], "cmd_set").await];
@@ -328,7 +328,7 @@ mod memcached {
             format!("test:item:{n}")
         }
 
-        async fn add_every_second(suite: &Suite) -> Outcomes<String, Change> {
+        async fn add_every_second(suite: &Suite) -> Outcomes<String, WriteOutcome> {
             let items = (0..N).step_by(2).map(|n| (key(n), "Foo"));
             suite.client.add_many(items).ttl(seconds(20)).await
         }
@@ -359,7 +359,7 @@ mod memcached {
             let deleted = suite.client.delete_many((0..N).map(key)).await;
             for (n, (_, change)) in deleted.iter().enumerate() {
                 let change = change.unwrap();
-                assert!(if n % 2 == 0 { change.is_made() } else { *change == Change::NotFound }, "{}", key(n));
+                assert!(if n % 2 == 0 { change.is_applied() } else { *change == WriteOutcome::NotFound }, "{}", key(n));
             }
             assert_eq!(suite.client.get_many((0..N).map(key)).await.missing().count(), N);
         }
@@ -373,7 +373,7 @@ mod memcached {
                 let mut added = Box::pin(client.add_many([("", ""); 0]).into_future());
                 let polled = added.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                 assert!(polled.is_ready());
-                assert_eq!(only_server(&client).state().condition, Condition::Idle);
+                assert_eq!(only_server(&client).state().condition, ConnectionState::Idle);
             }
         }
     }

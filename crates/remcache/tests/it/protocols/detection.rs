@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use remcache::config::{Address, Credentials, Overload, Protocol};
+use remcache::config::{Address, Credentials, Overload, ProtocolSetting};
 use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
 use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
 use remcache_server::{BindingProtocol, Server};
@@ -106,7 +106,7 @@ async fn costs(server: &mut Memcached, config: Config) -> [(usize, usize); 2] {
     let first = route.take();
     server.restart();
     // An idle connection that was closed counts as no failure: the next request opens another one.
-    eventually("it noticed", async || client.servers()[0].gauges().open == 0).await;
+    eventually("it noticed", async || client.servers()[0].metrics().open == 0).await;
     assert!(client.get("k").await.unwrap().is_none());
     [first, route.take()]
 }
@@ -128,7 +128,7 @@ async fn finding_out_takes_one_round_trip_and_the_authentication_with_it() {
     let optional = patient().credentials(Credentials::new("a", "b").optional());
     let not_asked_for = costs(&mut Memcached::start(&[]), optional).await;
     assert_eq!(not_asked_for, [question_and_get; 2]);
-    let given = costs(&mut Memcached::start(&[]), patient().protocol(Protocol::Meta)).await;
+    let given = costs(&mut Memcached::start(&[]), patient().protocol(ProtocolSetting::Meta)).await;
     assert_eq!(given, [(1, 1); 2]);
 }
 
@@ -155,7 +155,7 @@ impl Kinds {
     async fn start() -> Self {
         let (with_file, _dir) = with_password_file();
         let real = vec![
-            ("any wire", Memcached::start(&[])),
+            ("any protocol", Memcached::start(&[])),
             ("binary alone", Memcached::start(&["-B", "binary"])),
             ("text alone", Memcached::start(&["-B", "ascii"])),
             ("SASL", Memcached::start_sasl(&[])),
@@ -233,7 +233,7 @@ async fn a_server_that_asks_for_a_password_no_more_is_refused_as_at_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_wait_for_their_wire_within_limits_and_deadlines() {
+async fn requests_wait_for_their_protocol_within_limits_and_deadlines() {
     /// A server whose connections open, and that says nothing.
     #[derive(Debug)]
     struct Mute;
@@ -274,13 +274,13 @@ async fn requests_wait_for_their_wire_within_limits_and_deadlines() {
 }
 
 #[tokio::test]
-async fn what_a_found_wire_cannot_do_is_refused_without_a_byte() {
+async fn what_a_found_protocol_cannot_do_is_refused_without_a_byte() {
     for (args, request) in
         [(["-B", "ascii"], Request::append("k", "v").cas(7)), (["-B", "binary"], Request::inspect("k"))]
     {
         let server = Memcached::start(&args);
         let proxy = Proxy::start(server.addr()).await;
-        // It is the first request, and waits for the wire; a neighbour behind it is served.
+        // It is the first request, and waits for the protocol; a neighbour behind it is served.
         let client = Client::with_config([proxy.addr()], patient()).unwrap();
         let (refused, neighbour) = tokio::join!(client.call(request.clone()), client.get("neighbour"));
         // The text server of today knows meta, which can do all.

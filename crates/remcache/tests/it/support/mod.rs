@@ -1,7 +1,7 @@
 //! What the tests share: clients, servers, waiting, and a second look at a server.
 
 mod eventually;
-mod on_each_wire;
+mod on_each_protocol;
 mod only_server;
 mod patient;
 mod serving;
@@ -10,7 +10,7 @@ mod stat;
 mod text;
 
 pub(crate) use eventually::eventually;
-pub(crate) use on_each_wire::on_each_wire;
+pub(crate) use on_each_protocol::on_each_protocol;
 pub(crate) use only_server::only_server;
 pub(crate) use patient::patient;
 pub(crate) use serving::{Ear, Heard};

@@ -1,10 +1,10 @@
-//! The server's side of each wire: requests as a server hears them, and its answers in their words.
+//! The server's side of each protocol: requests as a server hears them, and its answers in their words.
 
 use bytes::{Buf, Bytes, BytesMut};
 use remcache::proto::binary::{Opcode, Packet, decode_request, encode_reply};
 use remcache::proto::meta::server::{Answer, Operation as Verb};
 use remcache::proto::text::server::{self as text_server, Command};
-use remcache::proto::{InputBuffer, Operation, Output, Reply, Status, Wire};
+use remcache::proto::{InputBuffer, Operation, Output, Protocol, Reply, Status};
 
 /// What a server has read of a connection and not understood yet.
 #[derive(Debug)]
@@ -42,9 +42,9 @@ enum Manner {
 }
 
 impl Ear {
-    pub(crate) fn new(wire: Wire) -> Self {
-        match wire {
-            Wire::Binary => Self::Packets(InputBuffer::new()),
+    pub(crate) fn new(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Binary => Self::Packets(InputBuffer::new()),
             _ => Self::Lines(BytesMut::new()),
         }
     }

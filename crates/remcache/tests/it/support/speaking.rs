@@ -1,8 +1,8 @@
-//! How clients speak: each wire, and whether gets share lines.
+//! How clients speak: each protocol, and whether gets share lines.
 
 use remcache::Config;
-use remcache::config::Protocol;
-use remcache::proto::Wire;
+use remcache::config::ProtocolSetting;
+use remcache::proto::Protocol;
 
 /// How a client speaks, and no other way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,24 +19,24 @@ pub(crate) enum Speech {
 impl Speech {
     pub(crate) const ALL: [Self; 4] = [Self::Binary, Self::Meta, Self::MetaOneByOne, Self::Text];
 
-    pub(crate) fn wire(self) -> Wire {
+    pub(crate) fn protocol(self) -> Protocol {
         match self {
-            Self::Binary => Wire::Binary,
-            Self::Meta | Self::MetaOneByOne => Wire::Meta,
-            Self::Text => Wire::Text,
+            Self::Binary => Protocol::Binary,
+            Self::Meta | Self::MetaOneByOne => Protocol::Meta,
+            Self::Text => Protocol::Text,
         }
     }
 
     /// The settings of a client that speaks so.
     pub(crate) fn config(self, config: Config) -> Config {
-        let wire = self.wire();
-        let protocol = Protocol::ALL.into_iter().find(|protocol| protocol.wire() == Some(wire));
-        let config = config.protocol(protocol.expect("a wire has a name"));
+        let protocol = self.protocol();
+        let protocol = ProtocolSetting::ALL.into_iter().find(|setting| setting.forced() == Some(protocol));
+        let config = config.protocol(protocol.expect("a protocol has a name"));
         if self == Self::MetaOneByOne { config.keys_in_line(1) } else { config }
     }
 }
 
 #[test]
-fn every_wire_is_spoken() {
-    assert!(Wire::ALL.into_iter().all(|wire| Speech::ALL.iter().any(|speech| speech.wire() == wire)));
+fn every_protocol_is_spoken() {
+    assert!(Protocol::ALL.into_iter().all(|protocol| Speech::ALL.iter().any(|speech| speech.protocol() == protocol)));
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use fastrand::Rng;
-use remcache::value::{Codec, Compression, Convention, Value};
+use remcache::value::{ClientFormat, Codec, Compression, Value};
 use remcache_testkit::seed;
 
 #[test]
@@ -12,7 +12,7 @@ fn arbitrary_bytes_under_arbitrary_flags() {
     for _ in 0..100_000 {
         let bytes = bytes(&mut rng);
         let flags = flags(&mut rng);
-        for convention in Convention::ALL {
+        for convention in ClientFormat::ALL {
             let value = convention.decode_within(flags, bytes.clone(), LIMIT);
             if let Ok(value) = value {
                 assert!(length(&value) <= LIMIT.max(bytes.len()), "{convention}, {flags:#x}: {bytes:x?}");

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use remcache::value::{Codec, Compression, Convention, Value, ValueError};
+use remcache::value::{ClientFormat, Codec, Compression, Value, ValueError};
 
 /// A value as a client wrote it, and what it was.
 struct Written {
     client: String,
-    convention: Convention,
+    convention: ClientFormat,
     name: String,
     flags: u32,
     bytes: Bytes,
@@ -43,7 +43,7 @@ fn every_convention_but_the_plain_one_has_vectors() {
     for written in vectors() {
         *counts.entry(written.convention.name()).or_insert(0) += 1;
     }
-    for convention in Convention::ALL.iter().filter(|convention| **convention != Convention::Gomemcache) {
+    for convention in ClientFormat::ALL.iter().filter(|convention| **convention != ClientFormat::Gomemcache) {
         assert!(counts.get(convention.name()).is_some_and(|count| *count >= 6), "{convention}: {counts:?}");
     }
 }
@@ -72,24 +72,24 @@ fn what_is_written_is_what_the_clients_write() {
 }
 
 /// PHP leaves out the zero before the point, and writes a plus into the exponent: it reads both.
-fn is_written_otherwise(convention: Convention, value: &Value) -> bool {
-    convention == Convention::PhpMemcached && matches!(value, Value::Float(_))
+fn is_written_otherwise(convention: ClientFormat, value: &Value) -> bool {
+    convention == ClientFormat::PhpMemcached && matches!(value, Value::Float(_))
 }
 
 #[test]
 fn compressed_values_come_back_in_every_convention() {
     let text = Value::from("a text that repeats itself; ".repeat(200));
     for (convention, compression) in [
-        (Convention::Pylibmc, Compression::Zlib),
-        (Convention::Pymemcache, Compression::Zlib),
-        (Convention::PythonMemcached, Compression::Zlib),
-        (Convention::MetaMemcache, Compression::Zlib),
-        (Convention::MetaMemcache, Compression::Zstd),
-        (Convention::Dalli, Compression::Zlib),
-        (Convention::PhpMemcached, Compression::Zlib),
-        (Convention::PhpMemcached, Compression::Zstd),
-        (Convention::Spymemcached, Compression::Gzip),
-        (Convention::Whalin, Compression::Gzip),
+        (ClientFormat::Pylibmc, Compression::Zlib),
+        (ClientFormat::Pymemcache, Compression::Zlib),
+        (ClientFormat::PythonMemcached, Compression::Zlib),
+        (ClientFormat::MetaMemcache, Compression::Zlib),
+        (ClientFormat::MetaMemcache, Compression::Zstd),
+        (ClientFormat::Dalli, Compression::Zlib),
+        (ClientFormat::PhpMemcached, Compression::Zlib),
+        (ClientFormat::PhpMemcached, Compression::Zstd),
+        (ClientFormat::Spymemcached, Compression::Gzip),
+        (ClientFormat::Whalin, Compression::Gzip),
     ] {
         let codec = Codec::convention(convention).compress(compression, 100);
         let encoded = codec.encode(&text).unwrap();
@@ -105,10 +105,10 @@ fn compressed_values_come_back_in_every_convention() {
 fn a_compression_that_a_client_does_not_read_is_refused() {
     let text = Value::from("a".repeat(1000));
     for (convention, compression) in [
-        (Convention::Pylibmc, Compression::Zstd),
-        (Convention::Spymemcached, Compression::Zlib),
-        (Convention::Dalli, Compression::Gzip),
-        (Convention::Gomemcache, Compression::Zlib),
+        (ClientFormat::Pylibmc, Compression::Zstd),
+        (ClientFormat::Spymemcached, Compression::Zlib),
+        (ClientFormat::Dalli, Compression::Gzip),
+        (ClientFormat::Gomemcache, Compression::Zlib),
     ] {
         let error = Codec::convention(convention).compress(compression, 100).encode(&text).unwrap_err();
         assert_eq!(error, ValueError::NotInConvention(convention, compression));
@@ -118,13 +118,13 @@ fn a_compression_that_a_client_does_not_read_is_refused() {
 #[test]
 fn what_would_need_a_serialiser_is_not_written() {
     for (convention, value) in [
-        (Convention::Pylibmc, Value::Float(1.5)),
-        (Convention::Pymemcache, Value::Bool(true)),
-        (Convention::PythonMemcached, Value::Date(UNIX_EPOCH)),
-        (Convention::Dalli, Value::Integer(1)),
-        (Convention::PhpMemcached, Value::Date(UNIX_EPOCH)),
-        (Convention::Spymemcached, Value::Integer(1 << 64)),
-        (Convention::Gomemcache, Value::Bool(true)),
+        (ClientFormat::Pylibmc, Value::Float(1.5)),
+        (ClientFormat::Pymemcache, Value::Bool(true)),
+        (ClientFormat::PythonMemcached, Value::Date(UNIX_EPOCH)),
+        (ClientFormat::Dalli, Value::Integer(1)),
+        (ClientFormat::PhpMemcached, Value::Date(UNIX_EPOCH)),
+        (ClientFormat::Spymemcached, Value::Integer(1 << 64)),
+        (ClientFormat::Gomemcache, Value::Bool(true)),
     ] {
         let error = convention.encode(&value).unwrap_err();
         assert!(matches!(error, ValueError::Unwritable { .. }), "{convention}: {error}");

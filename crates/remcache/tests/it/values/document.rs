@@ -1,6 +1,6 @@
 //! The document of values against the code.
 
-use remcache::value::{Compression, Convention, Flags, Format};
+use remcache::value::{ClientFormat, Compression, Flags, Format};
 
 const DOCUMENT: &str = include_str!("../../../../../docs/values.md");
 
@@ -30,7 +30,7 @@ fn the_numbers_of_formats_and_compressions_are_those_of_the_code() {
 /// Of all flags, those are read that the table names, and no others.
 #[test]
 fn the_flags_of_conventions_are_those_of_the_code() {
-    for convention in Convention::ALL.iter().filter(|convention| **convention != Convention::Gomemcache) {
+    for convention in ClientFormat::ALL.iter().filter(|convention| **convention != ClientFormat::Gomemcache) {
         let named = named_flags(convention.name());
         assert!(!named.is_empty(), "{convention}");
         for flags in 0..=0xffff_u32 {

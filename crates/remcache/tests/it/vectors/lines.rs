@@ -1,4 +1,4 @@
-//! The codecs of the meta and text wires against bytes that were seen on a real server.
+//! The codecs of the meta and text protocols against bytes that were seen on a real server.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Buf;
 use remcache::Status;
 use remcache::proto::{
-    Dialect, Expected, InputBuffer, MetaOptions, Operation, Output, ProtocolError, Reply, Request, Ttl, meta, text,
+    Expected, InputBuffer, MetaOptions, Operation, Output, ProtocolError, Reply, Request, ServerVersion, Ttl, meta,
+    text,
 };
 use remcache_testkit::vectors::{Protocol, Vector, vectors};
 
@@ -273,7 +274,7 @@ fn says_nothing(word: &str, command: &Command) -> bool {
 
 #[test]
 fn meta_commands_are_said_with_the_same_words() {
-    let newest = Dialect::from_version("1.6.45");
+    let newest = ServerVersion::from_version("1.6.45");
     let mut said = 0;
     for vector in line_vectors() {
         for command in vector.setup.iter().chain([&vector.request]).flat_map(|bytes| commands(bytes)) {
@@ -297,7 +298,7 @@ fn meta_commands_are_said_with_the_same_words() {
     assert!(said >= 230, "{said}");
 }
 
-// ---- Replies ----
+// ---- ReplyStream ----
 
 /// The first reply of `bytes`, read by the words of the specification and by nothing of the codecs'.
 struct Seen {
@@ -417,7 +418,7 @@ fn without_opaque(bytes: &[u8]) -> Vec<u8> {
     [&words.join(&b' '), rest].concat()
 }
 
-/// Replies that answer no single request of ours: why, and which.
+/// ReplyStream that answer no single request of ours: why, and which.
 const NOT_OURS: &[(&str, &[&str])] = &[
     (
         "after the error one of the versions reads the data as a command: the machine closes",

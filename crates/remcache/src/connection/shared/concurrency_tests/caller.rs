@@ -62,7 +62,7 @@ impl Caller {
         self.check(key, &reply);
     }
 
-    /// Replies until the last, which is empty or an error.
+    /// ReplyStream until the last, which is empty or an error.
     async fn ask_for_lines(&mut self, key: &str) {
         let many = |_: &Waker| Slot::Many(Box::default());
         let Some(flight) = self.submit(key, &Request::stat(key), many).await else { return };

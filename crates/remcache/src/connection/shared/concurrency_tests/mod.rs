@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex as Ledger, PoisonError};
 use shuttle::rand::{RngCore, thread_rng};
 use shuttle::sync::{Mutex, MutexGuard};
 
-use super::{Condition, Hold, Inner, Watch};
+use super::{ConnectionState, Hold, Inner, Watch};
 use crate::config::Config;
-use crate::config::protocol::Protocol;
+use crate::config::protocol::ProtocolSetting;
 use crate::health::events;
 use caller::Caller;
 
@@ -49,7 +49,7 @@ struct Scene {
 impl Scene {
     /// Room for three requests, so that callers also wait for some.
     fn new() -> Self {
-        let mut config = Config::new().protocol(Protocol::Binary).max_in_flight(3);
+        let mut config = Config::new().protocol(ProtocolSetting::Binary).max_in_flight(3);
         config.breaker = 2;
         let watch = Arc::new(Watch::new("server".into(), 1, 2, events::channel()));
         let link = Arc::new(Link::new(&config, u32::MAX - 2, 0, watch));
@@ -81,12 +81,12 @@ fn play() {
         let callers: Vec<_> = (0..3).map(|number| Caller::begin(&scene, number)).collect();
         if random.bool() {
             pause(&mut random, 12).await;
-            scene.link.set(Condition::Closed);
+            scene.link.set(ConnectionState::Closed);
         }
         for caller in callers {
             caller.await.expect("no caller is aborted");
         }
-        scene.link.set(Condition::Closed);
+        scene.link.set(ConnectionState::Closed);
         scene.link.wait_for_end().await;
         assert_eq!(scene.link.load(), (0, 0), "requests in flight and slots");
         assert_eq!(scene.link.lock().waiting_for_room, 0, "callers that wait for room");

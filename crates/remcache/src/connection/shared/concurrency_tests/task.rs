@@ -13,9 +13,9 @@ use super::caller::PATIENCE;
 use super::{Link, Scene, pause, random};
 use crate::connection::handshake::Negotiated;
 use crate::connection::shared::{Demand, Parked};
-use crate::health::state::Condition;
+use crate::health::state::ConnectionState;
 use crate::proto::binary::{Opcode, Packet, encode_reply};
-use crate::proto::{Deadline, Dialect, InputBuffer, Output, Reply, Status, Wire};
+use crate::proto::{Deadline, InputBuffer, Output, Protocol, Reply, ServerVersion, Status};
 
 /// How many replies statistics have before the last.
 pub(crate) const LINES: u32 = 2;
@@ -54,11 +54,11 @@ impl Task {
 
     async fn serve(&mut self, link: &Link) {
         loop {
-            link.set(Condition::Idle);
+            link.set(ConnectionState::Idle);
             if poll_fn(|cx| link.poll_demand(cx.waker())).await == Demand::End {
                 return;
             }
-            link.set(Condition::Connecting);
+            link.set(ConnectionState::Connecting);
             let mut outcome = self.connect_and_drive(link, false).await;
             while outcome == Outcome::Failed {
                 pause(&mut self.random, 3).await;
@@ -95,10 +95,13 @@ impl Task {
             return Outcome::Failed;
         }
         let now = Instant::now();
-        link.connected(Negotiated { wire: Wire::Binary, dialect: Dialect::default(), may_be_proxy: false }, now);
+        link.connected(
+            Negotiated { protocol: Protocol::Binary, dialect: ServerVersion::default(), may_be_proxy: false },
+            now,
+        );
         match probe {
             true => link.probe(Deadline { at: (now + PATIENCE).into_std(), patience: Duration::ZERO }, now),
-            false => _ = link.set(Condition::Connected),
+            false => _ = link.set(ConnectionState::Connected),
         }
         let outcome = Connection::new(self, probe).await;
         if outcome == Outcome::Failed {
@@ -109,7 +112,7 @@ impl Task {
 }
 
 fn fail(link: &Link) {
-    link.set(Condition::Down("the server went away".to_owned()));
+    link.set(ConnectionState::Down("the server went away".to_owned()));
     link.disconnect("the server went away");
 }
 
@@ -192,7 +195,7 @@ impl<'a> Connection<'a> {
         self.wakers.drain(..).for_each(Waker::wake);
         if self.probe && self.link.has_replied() {
             self.probe = false;
-            self.link.set(Condition::Connected);
+            self.link.set(ConnectionState::Connected);
         }
         true
     }

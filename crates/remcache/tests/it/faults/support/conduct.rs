@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use remcache::proto::Wire;
+use remcache::proto::Protocol;
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
@@ -77,7 +77,7 @@ impl Lie {
 /// The mouth of a server on one connection.
 #[derive(Debug)]
 pub(crate) struct Speaker {
-    wire: Wire,
+    protocol: Protocol,
     conduct: Conduct,
     rng: Rng,
     sent: usize,
@@ -87,12 +87,12 @@ pub(crate) struct Speaker {
 pub(crate) type Spoken = Result<(), Ending>;
 
 impl Speaker {
-    pub(crate) fn new(wire: Wire, conduct: Conduct) -> Self {
+    pub(crate) fn new(protocol: Protocol, conduct: Conduct) -> Self {
         let seed = match conduct {
             Conduct::Splits(_, seed) | Conduct::Lies(_, seed) => seed,
             _ => 0,
         };
-        Self { wire, conduct, rng: Rng::with_seed(seed), sent: 0 }
+        Self { protocol, conduct, rng: Rng::with_seed(seed), sent: 0 }
     }
 
     /// Sends the frames of one turn, each the whole of a reply.
@@ -155,7 +155,8 @@ impl Speaker {
 
     /// Whether there was a reply to lie about.
     fn lie(&mut self, lie: Lie, frames: &mut Vec<Bytes>) -> bool {
-        let candidates: Vec<usize> = (0..frames.len()).filter(|&at| can_be_seen(self.wire, lie, &frames[at])).collect();
+        let candidates: Vec<usize> =
+            (0..frames.len()).filter(|&at| can_be_seen(self.protocol, lie, &frames[at])).collect();
         let Some(&at) = self.rng.choice(&candidates) else { return false };
         match lie {
             Lie::Swaps => {
@@ -165,11 +166,11 @@ impl Speaker {
             Lie::Repeats => frames.insert(at, frames[at].clone()),
             Lie::Withholds => drop(frames.remove(at)),
             Lie::ChangesKind => frames[at] = with_byte(&frames[at], 1, self.rng.u8(1..)),
-            Lie::Babbles => frames.insert(at, babble(self.wire, &mut self.rng)),
+            Lie::Babbles => frames.insert(at, babble(self.protocol, &mut self.rng)),
             Lie::ChangesOwner => {
-                let places = owner(self.wire, &frames[at]).expect("a candidate names its owner");
+                let places = owner(self.protocol, &frames[at]).expect("a candidate names its owner");
                 // Beyond ASCII, a key becomes none of those that share its line.
-                let difference = if self.wire == Wire::Binary { self.rng.u8(1..) } else { self.rng.u8(0x80..) };
+                let difference = if self.protocol == Protocol::Binary { self.rng.u8(1..) } else { self.rng.u8(0x80..) };
                 frames[at] = with_byte(&frames[at], self.rng.usize(places), difference);
             }
         }
@@ -179,20 +180,20 @@ impl Speaker {
 
 /// Whether a client can tell that a server lies in this way about a reply.
 ///
-/// Statistics are alike in any order. On the text wire a number alone and an `END` say of nobody whose they
+/// Statistics are alike in any order. On the text protocol a number alone and an `END` say of nobody whose they
 /// are: a client takes them at their word where it waits for one.
-fn can_be_seen(wire: Wire, lie: Lie, frame: &[u8]) -> bool {
-    let says_nothing = match wire {
-        Wire::Binary => frame[1] == STAT,
+fn can_be_seen(protocol: Protocol, lie: Lie, frame: &[u8]) -> bool {
+    let says_nothing = match protocol {
+        Protocol::Binary => frame[1] == STAT,
         _ => frame.starts_with(b"STAT") || frame == b"END\r\n" || (frame[0].is_ascii_digit() && lie != Lie::Swaps),
     };
-    !says_nothing && (lie != Lie::ChangesOwner || owner(wire, frame).is_some())
+    !says_nothing && (lie != Lie::ChangesOwner || owner(protocol, frame).is_some())
 }
 
 /// Where a reply says whose it is.
-fn owner(wire: Wire, frame: &[u8]) -> Option<Range<usize>> {
-    match wire {
-        Wire::Binary => Some(12..16),
+fn owner(protocol: Protocol, frame: &[u8]) -> Option<Range<usize>> {
+    match protocol {
+        Protocol::Binary => Some(12..16),
         _ if frame.starts_with(b"VALUE ") => {
             let end = frame[6..].iter().position(|byte| *byte == b' ')?;
             Some(6..6 + end)
@@ -205,9 +206,9 @@ fn owner(wire: Wire, frame: &[u8]) -> Option<Range<usize>> {
 }
 
 /// Bytes that mean nothing; half of them begin as a reply does.
-pub(crate) fn babble(wire: Wire, rng: &mut Rng) -> Bytes {
+pub(crate) fn babble(protocol: Protocol, rng: &mut Rng) -> Bytes {
     let length = rng.usize(1..200);
-    let beginning = if wire == Wire::Binary { 0x81 } else { b"VHESD"[rng.usize(..5)] };
+    let beginning = if protocol == Protocol::Binary { 0x81 } else { b"VHESD"[rng.usize(..5)] };
     let first = if rng.bool() { beginning } else { rng.u8(..) };
     std::iter::once(first).chain(std::iter::repeat_with(|| rng.u8(..))).take(length).collect()
 }

@@ -40,7 +40,7 @@ impl Connect for Net {
                 Conduct::Unreachable => pending().await,
                 _ => {}
             }
-            let (client, server) = wire();
+            let (client, server) = protocol();
             tokio::spawn(serve(server, Arc::clone(&world)));
             Ok(Box::new(client) as Box<dyn Stream>)
         })
@@ -49,18 +49,18 @@ impl Connect for Net {
 
 /// One end of a connection in memory, which either end can reset.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct Protocol {
     bytes: DuplexStream,
     is_reset: Arc<AtomicBool>,
 }
 
-fn wire() -> (Wire, Wire) {
+fn protocol() -> (Protocol, Protocol) {
     let (one, other) = duplex(CAPACITY);
     let is_reset = Arc::new(AtomicBool::new(false));
-    (Wire { bytes: one, is_reset: Arc::clone(&is_reset) }, Wire { bytes: other, is_reset })
+    (Protocol { bytes: one, is_reset: Arc::clone(&is_reset) }, Protocol { bytes: other, is_reset })
 }
 
-impl Wire {
+impl Protocol {
     fn check(&self) -> io::Result<()> {
         match self.is_reset.load(Ordering::Relaxed) {
             true => Err(io::ErrorKind::ConnectionReset.into()),
@@ -69,21 +69,21 @@ impl Wire {
     }
 }
 
-impl Peer for Wire {
+impl Peer for Protocol {
     fn reset(self) {
         // Dropping the end wakes the other one, which finds the mark before it finds bytes.
         self.is_reset.store(true, Ordering::Relaxed);
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for Protocol {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check()?;
         Pin::new(&mut self.bytes).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for Protocol {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
         Pin::new(&mut self.bytes).poll_write(cx, bytes)

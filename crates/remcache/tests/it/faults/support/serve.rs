@@ -99,8 +99,8 @@ async fn converse(stream: &mut impl Peer, world: &World, conduct: Conduct) -> En
         pending::<()>().await;
     }
     let mut unheard = if let Conduct::Hears(bytes) = conduct { bytes } else { usize::MAX };
-    let mut speaker = Speaker::new(world.speech.wire(), conduct);
-    let mut ear = Ear::new(world.speech.wire());
+    let mut speaker = Speaker::new(world.speech.protocol(), conduct);
+    let mut ear = Ear::new(world.speech.protocol());
     while unheard > 0 {
         match (&mut *stream).take(unheard as u64).read_buf(ear.spare()).await {
             Ok(0) | Err(_) => return Ending::Fin,

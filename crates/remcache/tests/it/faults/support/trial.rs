@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use remcache::{Change, Client, Config, Delivery, Error, ErrorKind, Item};
+use remcache::{Client, Config, Delivery, Error, ErrorKind, Item, WriteOutcome};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -256,7 +256,7 @@ async fn set(caller: Caller, key: String) -> Tally {
     let outcome = caller.within(1, caller.client.set(&key, truth(key.as_bytes()))).await;
     let mut tally = Tally::default();
     tally.remember(&key, &outcome);
-    tally.count(&key, outcome, Change::is_made);
+    tally.count(&key, outcome, WriteOutcome::is_applied);
     tally
 }
 
@@ -269,14 +269,14 @@ async fn set_many(caller: Caller, serial: u32) -> Tally {
     let mut tally = Tally::default();
     for (key, outcome) in caller.within(2, caller.client.set_many(pairs.collect::<Vec<_>>())).await {
         tally.remember(&key, &outcome);
-        tally.count(&key, outcome, Change::is_made);
+        tally.count(&key, outcome, WriteOutcome::is_applied);
     }
     tally
 }
 
 async fn increment(caller: Caller, key: String) -> Tally {
     let call = caller.client.increment(&key, 1);
-    // The text wire has no word for a counter's first number, and this server needs none.
+    // The text protocol has no word for a counter's first number, and this server needs none.
     let call = if caller.speech == Speech::Text { call } else { call.initial(1) };
     let outcome = caller.within(1, call).await;
     let mut tally = Tally::default();
@@ -289,7 +289,7 @@ async fn delete(caller: Caller, key: String) -> Tally {
     let outcome = caller.within(1, caller.client.delete(&key)).await;
     let mut tally = Tally::default();
     tally.remember(&key, &outcome);
-    tally.count(&key, outcome, Change::is_made);
+    tally.count(&key, outcome, WriteOutcome::is_applied);
     tally
 }
 

@@ -1,13 +1,13 @@
-//! A case of the conformance suite: what is asked, what must be answered, and on which wires it can be said.
+//! A case of the conformance suite: what is asked, what must be answered, and on which protocols it can be said.
 
 use bytes::Bytes;
-use remcache::proto::{Feature, ItemInfo, Reply, Request, Status, Wire};
+use remcache::proto::{Feature, ItemInfo, Protocol, Reply, Request, Status};
 
 /// A case: steps that see what the earlier ones did, on keys that no other case has.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// The wires that can say it: on the others the last step is refused before it is sent.
-    pub(crate) wires: &'static [Wire],
+    /// The protocols that can say it: on the others the last step is refused before it is sent.
+    pub(crate) protocols: &'static [Protocol],
     /// What a server must know for it; where it does not, the last step is refused.
     pub(crate) since: Option<Feature>,
     pub(crate) steps: fn() -> Vec<Step>,
@@ -31,16 +31,16 @@ enum Check {
     Number(u64),
     Key(Bytes),
     Flags(u32),
-    /// A CAS value is told on these wires, and on no other.
-    Cas(&'static [Wire]),
+    /// A CAS value is told on these protocols, and on no other.
+    Cas(&'static [Protocol]),
     Info(fn(&ItemInfo) -> bool),
     NoInfo,
     /// So many replies at least, each with a key.
     Listed(usize),
 }
 
-pub(crate) fn case(name: &'static str, wires: &'static [Wire], steps: fn() -> Vec<Step>) -> Case {
-    Case { name, wires, since: None, steps }
+pub(crate) fn case(name: &'static str, protocols: &'static [Protocol], steps: fn() -> Vec<Step>) -> Case {
+    Case { name, protocols, since: None, steps }
 }
 
 impl Case {
@@ -90,8 +90,8 @@ impl Step {
         self.and(Check::Flags(flags))
     }
 
-    pub(crate) fn tells_cas_on(self, wires: &'static [Wire]) -> Self {
-        self.and(Check::Cas(wires))
+    pub(crate) fn tells_cas_on(self, protocols: &'static [Protocol]) -> Self {
+        self.and(Check::Cas(protocols))
     }
 
     pub(crate) fn info(self, fits: fn(&ItemInfo) -> bool) -> Self {
@@ -114,24 +114,24 @@ impl Step {
     }
 
     /// What is wrong with the answer, if anything is.
-    pub(crate) fn judge(&self, replies: &[Reply], wire: Wire) -> Result<(), String> {
+    pub(crate) fn judge(&self, replies: &[Reply], protocol: Protocol) -> Result<(), String> {
         let last = replies.last().ok_or("no reply")?;
         if last.status != self.status {
             return Err(format!("{:?} instead of {:?}: {}", last.status, self.status, last.text()));
         }
-        let wrong = self.checks.iter().find(|check| !check.holds(replies, last, wire));
+        let wrong = self.checks.iter().find(|check| !check.holds(replies, last, protocol));
         wrong.map_or(Ok(()), |wrong| Err(format!("{} does not hold: {last:?}", wrong.name())))
     }
 }
 
 impl Check {
-    fn holds(&self, replies: &[Reply], last: &Reply, wire: Wire) -> bool {
+    fn holds(&self, replies: &[Reply], last: &Reply, protocol: Protocol) -> bool {
         match self {
             Self::Value(value) => last.value == value,
             Self::Number(number) => last.number == Some(*number),
             Self::Key(key) => last.key == key,
             Self::Flags(flags) => last.flags == *flags,
-            Self::Cas(wires) => (last.cas != 0) == wires.contains(&wire),
+            Self::Cas(protocols) => (last.cas != 0) == protocols.contains(&protocol),
             Self::Info(fits) => last.info.as_deref().is_some_and(fits),
             Self::NoInfo => last.info.is_none(),
             Self::Listed(at_least) => {

@@ -1,4 +1,4 @@
-//! The conformance suite: every case on every wire, on a real server and on the embedded one as two versions.
+//! The conformance suite: every case on every protocol, on a real server and on the embedded one as two versions.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use remcache::proto::{Connection, Deadline, Dialect, Limits, Rejected, Reply, Request, Status, Tag, Wire};
+use remcache::proto::{Connection, Deadline, Limits, Protocol, Rejected, Reply, Request, ServerVersion, Status, Tag};
 use remcache_server::Server;
 use remcache_testkit::Memcached;
 use tokio::runtime::Runtime;
@@ -22,23 +22,24 @@ const VERSIONS: [&str; 2] = ["1.6.18", "1.6.45"];
 struct Subject {
     name: String,
     address: String,
-    dialect: Dialect,
+    dialect: ServerVersion,
 }
 
 impl Subject {
-    /// All cases on this wire, each on a connection of its own.
-    fn conforms(&self, wire: Wire) {
-        let outcome = |case: &Case| self.run(case, wire).err();
-        let failed = |case: Case| outcome(&case).map(|what| format!("{}, {wire}: {}: {what}", self.name, case.name));
+    /// All cases on this protocol, each on a connection of its own.
+    fn conforms(&self, protocol: Protocol) {
+        let outcome = |case: &Case| self.run(case, protocol).err();
+        let failed =
+            |case: Case| outcome(&case).map(|what| format!("{}, {protocol}: {}: {what}", self.name, case.name));
         let failures: Vec<_> = cases().into_iter().filter_map(failed).collect();
         assert!(failures.is_empty(), "{} cases fail:\n{}", failures.len(), failures.join("\n"));
     }
 
-    fn run(&self, case: &Case, wire: Wire) -> Result<(), String> {
-        let mut session = Session::open_at(&self.address, self.dialect, wire);
+    fn run(&self, case: &Case, protocol: Protocol) -> Result<(), String> {
+        let mut session = Session::open_at(&self.address, self.dialect, protocol);
         let steps = (case.steps)();
         let is_known = case.since.is_none_or(|feature| self.dialect.has(feature));
-        if !case.wires.contains(&wire) || !is_known {
+        if !case.protocols.contains(&protocol) || !is_known {
             let last = steps.last().ok_or("a case without steps")?;
             let found = session.ask_one(&last.request(1)).status;
             // Where an older server does not know it, the server may be who says so.
@@ -52,7 +53,7 @@ impl Subject {
         let mut last_cas = 0;
         for (place, step) in steps.iter().enumerate() {
             let replies = session.ask(&step.request(last_cas));
-            step.judge(&replies, wire).map_err(|what| format!("step {}: {what}", place + 1))?;
+            step.judge(&replies, protocol).map_err(|what| format!("step {}: {what}", place + 1))?;
             last_cas = replies.last().map_or(0, |reply| reply.cas);
         }
         Ok(())
@@ -60,27 +61,27 @@ impl Subject {
 }
 
 #[test]
-fn memcached_conforms_on_each_wire() {
-    // A server for each wire: the cases change what the next ones of the same name would find.
-    for wire in Wire::ALL {
+fn memcached_conforms_on_each_protocol() {
+    // A server for each protocol: the cases change what the next ones of the same name would find.
+    for protocol in Protocol::ALL {
         let server = Memcached::start(&[]);
         let subject = Subject { name: "memcached".into(), address: server.addr(), dialect: real_version() };
-        subject.conforms(wire);
+        subject.conforms(protocol);
     }
 }
 
 #[test]
-fn the_embedded_server_conforms_on_each_wire() {
+fn the_embedded_server_conforms_on_each_protocol() {
     let runtime = Runtime::new().expect("a runtime");
     for version in VERSIONS {
-        for wire in Wire::ALL {
+        for protocol in Protocol::ALL {
             let server = runtime.block_on(Server::builder().version(version).start()).expect("a free port");
             let subject = Subject {
                 name: format!("embedded {version}"),
                 address: server.address(),
-                dialect: Dialect::from_version(version),
+                dialect: ServerVersion::from_version(version),
             };
-            subject.conforms(wire);
+            subject.conforms(protocol);
         }
     }
 }
@@ -92,9 +93,9 @@ fn no_two_cases_share_a_name() {
     assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
 }
 
-// ---- What one wire stores the others find ----
+// ---- What one protocol stores the others find ----
 
-/// Keys that each wire has its own way to say.
+/// Keys that each protocol has its own way to say.
 fn awkward_keys() -> Vec<Vec<u8>> {
     let mut keys: Vec<Vec<u8>> = (0..=u8::MAX).map(|byte| vec![b'k', byte, b'k']).collect();
     keys.extend([
@@ -111,20 +112,20 @@ fn awkward_keys() -> Vec<Vec<u8>> {
     keys
 }
 
-fn can_say(wire: Wire, key: &[u8]) -> bool {
-    wire != Wire::Text || !key.iter().any(|byte| *byte <= b' ' || *byte == 0x7f)
+fn can_say(protocol: Protocol, key: &[u8]) -> bool {
+    protocol != Protocol::Text || !key.iter().any(|byte| *byte <= b' ' || *byte == 0x7f)
 }
 
-fn find_each_others_items(address: &str, dialect: Dialect) {
-    let open = |wire| Session::open_at(address, dialect, wire);
-    let mut sessions: BTreeMap<_, _> = Wire::ALL.map(|wire| (wire.name(), open(wire))).into();
+fn find_each_others_items(address: &str, dialect: ServerVersion) {
+    let open = |protocol| Session::open_at(address, dialect, protocol);
+    let mut sessions: BTreeMap<_, _> = Protocol::ALL.map(|protocol| (protocol.name(), open(protocol))).into();
     for (number, key) in awkward_keys().into_iter().enumerate() {
-        for storing in Wire::ALL.into_iter().filter(|wire| can_say(*wire, &key)) {
+        for storing in Protocol::ALL.into_iter().filter(|protocol| can_say(*protocol, &key)) {
             let value = format!("{number} by {storing}");
-            let stored = sessions.get_mut(storing.name()).expect("a wire").ask_one(&Request::set(&key, &value));
+            let stored = sessions.get_mut(storing.name()).expect("a protocol").ask_one(&Request::set(&key, &value));
             assert!(stored.is_ok(), "{storing}: {}: {stored:?}", key.escape_ascii());
-            for finding in Wire::ALL.into_iter().filter(|wire| can_say(*wire, &key)) {
-                let session = sessions.get_mut(finding.name()).expect("a wire");
+            for finding in Protocol::ALL.into_iter().filter(|protocol| can_say(*protocol, &key)) {
+                let session = sessions.get_mut(finding.name()).expect("a protocol");
                 let found = session.ask_one(&Request::get(&key).with_key());
                 let what = format!("{finding} after {storing}: {}: {found:?}", key.escape_ascii());
                 assert_eq!((&found.key[..], &found.value[..]), (&key[..], value.as_bytes()), "{what}");
@@ -134,23 +135,23 @@ fn find_each_others_items(address: &str, dialect: Dialect) {
 }
 
 #[test]
-fn what_one_wire_stores_the_others_find() {
+fn what_one_protocol_stores_the_others_find() {
     let server = Memcached::start(&[]);
     find_each_others_items(&server.addr(), real_version());
     let runtime = Runtime::new().expect("a runtime");
     for version in VERSIONS {
         let server = runtime.block_on(Server::builder().version(version).start()).expect("a free port");
-        find_each_others_items(&server.address(), Dialect::from_version(version));
+        find_each_others_items(&server.address(), ServerVersion::from_version(version));
     }
 }
 
 // ---- The table ----
 
-/// Why a wire refuses a case, before anything is sent; `None` if it can say it.
-fn refusal(case: &Case, wire: Wire) -> Option<Reply> {
+/// Why a protocol refuses a case, before anything is sent; `None` if it can say it.
+fn refusal(case: &Case, protocol: Protocol) -> Option<Reply> {
     let now = Instant::now();
-    let newest = Dialect::from_version("99.0.0");
-    let mut connection = Connection::speaking(wire, newest, Limits::default(), 0, now);
+    let newest = ServerVersion::from_version("99.0.0");
+    let mut connection = Connection::speaking(protocol, newest, Limits::default(), 0, now);
     let deadline = Deadline { at: now + Duration::from_secs(1), patience: Duration::ZERO };
     let request = (case.steps)().pop()?.request(1);
     match connection.submit(&request, Some(Tag(0)), deadline, now) {
@@ -163,15 +164,15 @@ fn table() -> String {
     let mut table = String::from("| what | binary | meta | text | memcached since |\n|---|---|---|---|---|\n");
     let mut words: Vec<(String, Vec<usize>)> = Vec::new();
     for (row, case) in cases().iter().enumerate() {
-        let cell = |wire: Wire| match refusal(case, wire) {
+        let cell = |protocol: Protocol| match refusal(case, protocol) {
             None => "yes".to_owned(),
             Some(reply) if reply.status == Status::Unsupported => "`Unsupported`".to_owned(),
             Some(_) => "`InvalidKey`".to_owned(),
         };
-        let [binary, meta, text] = Wire::ALL.map(cell);
+        let [binary, meta, text] = Protocol::ALL.map(cell);
         let since = case.since.map_or_else(String::new, first_version);
         writeln!(table, "| {} | {binary} | {meta} | {text} | {since} |", case.name).expect("a string");
-        for reply in Wire::ALL.into_iter().filter_map(|wire| refusal(case, wire)) {
+        for reply in Protocol::ALL.into_iter().filter_map(|protocol| refusal(case, protocol)) {
             let said = reply.text().into_owned();
             match words.iter_mut().find(|(known, _)| *known == said) {
                 Some((_, rows)) => rows.push(row),
@@ -189,14 +190,14 @@ fn table() -> String {
 /// The first version that has a feature, as a number with two dots.
 fn first_version(feature: remcache::proto::Feature) -> String {
     let versions = (0..=99).map(|patch| format!("1.6.{patch}"));
-    versions.into_iter().find(|version| Dialect::from_version(version).has(feature)).unwrap_or_default()
+    versions.into_iter().find(|version| ServerVersion::from_version(version).has(feature)).unwrap_or_default()
 }
 
 const BEGIN: &str = "<!-- The suite writes what follows. -->\n";
 const END: &str = "<!-- The suite wrote what precedes. -->\n";
 /// What writes the table anew.
 const COMMAND: &str =
-    "REMCACHE_WRITE_DOCS=1 cargo test -p remcache --all-features --test it wires::conformance::the_table";
+    "REMCACHE_WRITE_DOCS=1 cargo test -p remcache --all-features --test it protocols::conformance::the_table";
 
 #[test]
 fn the_table_in_the_document_is_what_the_suite_prints() {

@@ -1,8 +1,8 @@
-//! The same test on each wire.
+//! The same test on each protocol.
 
 /// Makes of a function that takes a [`Speech`](crate::support::Speech) a test for each of them:
 /// `name::binary`, `name::meta`, `name::meta_one_by_one`, `name::text`.
-macro_rules! on_each_wire {
+macro_rules! on_each_protocol {
     (#[$attribute:meta] $($name:ident)+) => {$(
         mod $name {
             use crate::support::Speech;
@@ -29,4 +29,4 @@ macro_rules! on_each_wire {
         }
     )+};
 }
-pub(crate) use on_each_wire;
+pub(crate) use on_each_protocol;

@@ -1,10 +1,12 @@
-//! Any bytes as a script for the machine on each wire, and before its wire is known: requests, true
+//! Any bytes as a script for the machine on each protocol, and before its protocol is known: requests, true
 //! answers, noise, time. Every request ends once, and nothing panics.
 
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use remcache::proto::{Connection, Deadline, Dialect, InputBuffer, Limits, Output, Request, Status, Tag, Ticket, Wire};
+use remcache::proto::{
+    Connection, Deadline, InputBuffer, Limits, Output, Protocol, Request, ServerVersion, Status, Tag, Ticket,
+};
 
 pub(crate) fn run(data: &[u8]) {
     let Some((&first, mut script)) = data.split_first() else { return };
@@ -32,7 +34,7 @@ pub(crate) fn run(data: &[u8]) {
 
 struct Play {
     connection: Connection,
-    wire: Wire,
+    protocol: Protocol,
     input: InputBuffer,
     now: Instant,
     /// Of each tag, whether its last event is still to come.
@@ -45,17 +47,17 @@ struct Play {
 impl Play {
     fn new(first: u8) -> Self {
         let now = Instant::now();
-        let wire = Wire::ALL[usize::from(first) % 3];
+        let protocol = Protocol::ALL[usize::from(first) % 3];
         let limits =
             Limits { in_flight: 40, output: 5_000, value: 10_000, abandoned: (10, SECOND), ..Limits::default() };
         let opaque = u32::from(first).wrapping_sub(100);
         let mut connection = match first.is_multiple_of(2) {
             true => Connection::undecided(limits, opaque, now),
-            false => Connection::speaking(wire, Dialect::default(), limits, opaque, now),
+            false => Connection::speaking(protocol, ServerVersion::default(), limits, opaque, now),
         };
         connection.gather_fetches(usize::from(first / 6) % 4);
         let input = InputBuffer::new();
-        Self { connection, wire, input, now, open: Vec::new(), tickets: Vec::new(), heard: Vec::new() }
+        Self { connection, protocol, input, now, open: Vec::new(), tickets: Vec::new(), heard: Vec::new() }
     }
 
     fn submit(&mut self, kind: u8, number: u8) {
@@ -80,8 +82,8 @@ impl Play {
     }
 
     fn begin(&mut self) {
-        if self.connection.wire().is_none() {
-            self.connection.begin(self.wire, Dialect::default());
+        if self.connection.protocol().is_none() {
+            self.connection.begin(self.protocol, ServerVersion::default());
             self.take_events();
         }
     }
@@ -91,7 +93,7 @@ impl Play {
         self.connection.take_output(&mut output);
         let bytes = output.copy_to_bytes(output.remaining());
         self.connection.handle_written(bytes.len());
-        if self.connection.wire().is_some_and(|wire| wire != Wire::Binary) {
+        if self.connection.protocol().is_some_and(|protocol| protocol != Protocol::Binary) {
             let text = String::from_utf8(bytes.to_vec()).expect("these requests are text");
             self.heard
                 .extend(text.lines().filter(|line| !line.starts_with("vv") && !line.is_empty()).map(str::to_owned));

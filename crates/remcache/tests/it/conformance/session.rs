@@ -1,4 +1,4 @@
-//! A machine of one wire and a socket, each waiting for the other.
+//! A machine of one protocol and a socket, each waiting for the other.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Buf;
 use remcache::proto::{
-    Connection, Deadline, Dialect, InputBuffer, Limits, Output, ProtocolError, Rejected, Reply, Request, Tag, Wire,
+    Connection, Deadline, InputBuffer, Limits, Output, Protocol, ProtocolError, Rejected, Reply, Request,
+    ServerVersion, Tag,
 };
 use remcache_testkit::Memcached;
 
@@ -19,16 +20,16 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn open(server: &Memcached, wire: Wire) -> Self {
-        Self::open_at(&server.addr(), real_version(), wire)
+    pub(crate) fn open(server: &Memcached, protocol: Protocol) -> Self {
+        Self::open_at(&server.addr(), real_version(), protocol)
     }
 
     /// A connection to a server of this version.
-    pub(crate) fn open_at(address: &str, dialect: Dialect, wire: Wire) -> Self {
+    pub(crate) fn open_at(address: &str, dialect: ServerVersion, protocol: Protocol) -> Self {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a fresh socket");
         let now = Instant::now();
-        let connection = Connection::speaking(wire, dialect, Limits::default(), u32::MAX - 3, now);
+        let connection = Connection::speaking(protocol, dialect, Limits::default(), u32::MAX - 3, now);
         Self { connection, stream, input: InputBuffer::new(), next: 0 }
     }
 
@@ -94,7 +95,7 @@ impl Session {
 }
 
 /// What the installed memcached can.
-pub(crate) fn real_version() -> Dialect {
+pub(crate) fn real_version() -> ServerVersion {
     let (major, minor, patch) = Memcached::version();
-    Dialect::from_version(&format!("{major}.{minor}.{patch}"))
+    ServerVersion::from_version(&format!("{major}.{minor}.{patch}"))
 }

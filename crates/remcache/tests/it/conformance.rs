@@ -1,21 +1,21 @@
-//! One meaning: the same requests give the same replies on each wire of a real server.
+//! One meaning: the same requests give the same replies on each protocol of a real server.
 
 mod case;
 mod cases;
-mod conformance;
 mod session;
+mod table;
 
 use std::io::Read;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use remcache::proto::{MetaOptions, Operation, ProtocolError, Reply, Request, Status, Ttl, Wire};
+use remcache::proto::{MetaOptions, Operation, Protocol, ProtocolError, Reply, Request, Status, Ttl};
 use remcache_testkit::Memcached;
 use session::Session;
 
-/// What a reply says, as far as every wire tells it.
+/// What a reply says, as far as every protocol tells it.
 fn meaning(reply: &Reply) -> (Status, Option<u64>, Bytes, Bytes) {
-    // The words for an error are each wire's own.
+    // The words for an error are each protocol's own.
     let is_error = !matches!(reply.status, Status::NoError | Status::KeyNotFound | Status::KeyExists);
     let value = if is_error { Bytes::new() } else { reply.value.clone() };
     (reply.status, reply.number, reply.key.clone(), value)
@@ -80,28 +80,29 @@ fn scenario() -> Vec<Request<'static>> {
 }
 
 #[test]
-fn the_same_requests_mean_the_same_on_each_wire() {
+fn the_same_requests_mean_the_same_on_each_protocol() {
     let expected: Vec<_> = {
         let server = Memcached::start(&[]);
-        let mut session = Session::open(&server, Wire::Binary);
+        let mut session = Session::open(&server, Protocol::Binary);
         scenario().iter().map(|request| session.ask_one(request)).collect()
     };
-    for wire in [Wire::Meta, Wire::Text] {
+    for protocol in [Protocol::Meta, Protocol::Text] {
         let server = Memcached::start(&[]);
-        let mut session = Session::open(&server, wire);
+        let mut session = Session::open(&server, protocol);
         for (request, expected) in scenario().iter().zip(&expected) {
             let found = session.ask_one(request);
             let (mut found_meaning, expected_meaning) = (meaning(&found), meaning(expected));
-            // Silence has no text, and a wire that asks aloud hears one.
+            // Silence has no text, and a protocol that asks aloud hears one.
             if request.is_quiet() && !found.is_ok() {
                 found_meaning.3 = expected_meaning.3.clone();
             }
-            assert_eq!(found_meaning, expected_meaning, "{wire}: {request:?}: {found:?}");
-            if request.operation().is_fetch() || (wire == Wire::Meta && request.operation() == Operation::Touch) {
-                assert_eq!(found.flags, expected.flags, "{wire}: {request:?}");
-                assert_eq!(found.cas != 0, expected.cas != 0, "{wire}: {request:?}");
+            assert_eq!(found_meaning, expected_meaning, "{protocol}: {request:?}: {found:?}");
+            if request.operation().is_fetch() || (protocol == Protocol::Meta && request.operation() == Operation::Touch)
+            {
+                assert_eq!(found.flags, expected.flags, "{protocol}: {request:?}");
+                assert_eq!(found.cas != 0, expected.cas != 0, "{protocol}: {request:?}");
             }
-            if wire == Wire::Meta && expected.is_ok() && !request.is_quiet() {
+            if protocol == Protocol::Meta && expected.is_ok() && !request.is_quiet() {
                 assert_eq!(found.cas != 0, expected.cas != 0, "{request:?}");
             }
         }
@@ -134,8 +135,8 @@ fn conditional_scenario() -> Vec<Request<'static>> {
 #[test]
 fn conditions_and_any_key_mean_the_same_on_meta() {
     let (binary_server, meta_server) = (Memcached::start(&[]), Memcached::start(&[]));
-    let mut binary = Session::open(&binary_server, Wire::Binary);
-    let mut meta = Session::open(&meta_server, Wire::Meta);
+    let mut binary = Session::open(&binary_server, Protocol::Binary);
+    let mut meta = Session::open(&meta_server, Protocol::Meta);
     for request in conditional_scenario() {
         let (expected, found) = (binary.ask_one(&request), meta.ask_one(&request));
         // Older servers answer a quiet counter that they create.
@@ -149,9 +150,9 @@ fn conditions_and_any_key_mean_the_same_on_meta() {
 }
 
 #[test]
-fn what_a_wire_cannot_say_is_refused_before_it_is_sent() {
+fn what_a_protocol_cannot_say_is_refused_before_it_is_sent() {
     let server = Memcached::start(&[]);
-    let mut text = Session::open(&server, Wire::Text);
+    let mut text = Session::open(&server, Protocol::Text);
     for request in conditional_scenario() {
         let is_plain = matches!(request.operation(), Operation::Get | Operation::Set | Operation::Delete)
             || request.condition() == 0 && request.initial_value().is_none();
@@ -164,34 +165,34 @@ fn what_a_wire_cannot_say_is_refused_before_it_is_sent() {
         assert_eq!(status, expected, "{request:?}");
         assert_eq!(text.connection.in_flight(), 0);
     }
-    for wire in [Wire::Binary, Wire::Text] {
-        let mut session = Session::open(&server, wire);
+    for protocol in [Protocol::Binary, Protocol::Text] {
+        let mut session = Session::open(&server, protocol);
         assert_eq!(session.ask_one(&Request::inspect("k")).status, Status::Unsupported);
         assert_eq!(session.ask_one(&Request::debug("k")).status, Status::Unsupported);
     }
-    let mut binary = Session::open(&server, Wire::Binary);
+    let mut binary = Session::open(&server, Protocol::Binary);
     for request in [Request::metadump("all"), Request::watch(""), Request::shutdown(), Request::cluster_config()] {
         assert_eq!(binary.ask_one(&request).status, Status::Unsupported);
     }
-    for wire in [Wire::Meta, Wire::Text] {
-        assert_eq!(Session::open(&server, wire).ask_one(&Request::sasl_list()).status, Status::Unsupported);
+    for protocol in [Protocol::Meta, Protocol::Text] {
+        assert_eq!(Session::open(&server, protocol).ask_one(&Request::sasl_list()).status, Status::Unsupported);
     }
 }
 
 #[test]
-fn statistics_have_the_same_names_on_each_wire() {
+fn statistics_have_the_same_names_on_each_protocol() {
     let server = Memcached::start(&[]);
-    let names = |wire, group: &'static str| {
-        let replies = Session::open(&server, wire).ask(&Request::stat(group));
-        assert!(replies.iter().all(Reply::is_ok), "{wire}");
+    let names = |protocol, group: &'static str| {
+        let replies = Session::open(&server, protocol).ask(&Request::stat(group));
+        assert!(replies.iter().all(Reply::is_ok), "{protocol}");
         replies.into_iter().map(|reply| reply.key).collect::<Vec<_>>()
     };
-    Session::open(&server, Wire::Meta).ask(&Request::set("k", "v"));
+    Session::open(&server, Protocol::Meta).ask(&Request::set("k", "v"));
     for group in ["", "settings", "items", "slabs", "sizes", "reset"] {
-        let expected = names(Wire::Binary, group);
+        let expected = names(Protocol::Binary, group);
         assert!(group == "reset" || expected.len() > 1);
-        for wire in [Wire::Meta, Wire::Text] {
-            assert_eq!(names(wire, group), expected, "{wire}: {group}");
+        for protocol in [Protocol::Meta, Protocol::Text] {
+            assert_eq!(names(protocol, group), expected, "{protocol}: {group}");
         }
     }
 }
@@ -199,8 +200,8 @@ fn statistics_have_the_same_names_on_each_wire() {
 #[test]
 fn a_pipeline_keeps_its_order() {
     let server = Memcached::start(&[]);
-    for wire in Wire::ALL {
-        let mut session = Session::open(&server, wire);
+    for protocol in Protocol::ALL {
+        let mut session = Session::open(&server, protocol);
         let value = |number: usize| vec![b'a' + (number % 26) as u8; number * 37];
         for number in 0..200 {
             let key = number.to_string();
@@ -214,9 +215,9 @@ fn a_pipeline_keeps_its_order() {
         let mut replies = session.replies(600).unwrap();
         replies.sort_by_key(|(tag, _)| *tag);
         for (number, three) in replies.chunks(3).enumerate() {
-            assert_eq!(three[0].1.status, Status::NoError, "{wire}: set {number}");
-            assert_eq!(three[1].1.value, value(number), "{wire}: get {number}");
-            assert_eq!(three[2].1.status, Status::KeyNotFound, "{wire}: absent {number}");
+            assert_eq!(three[0].1.status, Status::NoError, "{protocol}: set {number}");
+            assert_eq!(three[1].1.value, value(number), "{protocol}: get {number}");
+            assert_eq!(three[2].1.status, Status::KeyNotFound, "{protocol}: absent {number}");
         }
     }
 }
@@ -229,14 +230,14 @@ fn an_oversized_value_spoils_no_neighbour() {
         "-o",
         if Memcached::version() >= (1, 6, 24) { "slab_chunk_max=1" } else { "slab_chunk_max=1024" },
     ]);
-    for wire in Wire::ALL {
-        let mut session = Session::open(&server, wire);
+    for protocol in Protocol::ALL {
+        let mut session = Session::open(&server, protocol);
         for (key, length) in [("a", 10), ("b", 1200), ("c", 10)] {
             session.submit(&Request::set(key, vec![b'v'; length])).unwrap();
         }
         session.send();
         let statuses: Vec<_> = session.replies(3).unwrap().into_iter().map(|(_, reply)| reply.status).collect();
-        assert_eq!(statuses, [Status::NoError, Status::ValueTooLarge, Status::NoError], "{wire}");
+        assert_eq!(statuses, [Status::NoError, Status::ValueTooLarge, Status::NoError], "{protocol}");
     }
 }
 
@@ -248,7 +249,7 @@ fn a_refused_value_of_a_quiet_run_on_meta_has_no_owner() {
         "-o",
         if Memcached::version() >= (1, 6, 24) { "slab_chunk_max=1" } else { "slab_chunk_max=1024" },
     ]);
-    let mut session = Session::open(&server, Wire::Meta);
+    let mut session = Session::open(&server, Protocol::Meta);
     for length in [10, 1200, 10] {
         session.submit(&Request::set("k", vec![b'v'; length]).quiet()).unwrap();
     }
@@ -259,7 +260,7 @@ fn a_refused_value_of_a_quiet_run_on_meta_has_no_owner() {
 #[test]
 fn leases_are_won_once_and_stale_items_are_told() {
     let server = Memcached::start(&[]);
-    let mut session = Session::open(&server, Wire::Meta);
+    let mut session = Session::open(&server, Protocol::Meta);
     let lease = MetaOptions { vivify: Some(Duration::from_secs(30).into()), ..MetaOptions::default() };
     let fetch = || Request::get("page").meta(lease.clone());
     let first = session.ask_one(&fetch());
@@ -280,7 +281,7 @@ fn leases_are_won_once_and_stale_items_are_told() {
 #[test]
 fn an_inspection_tells_all_and_touches_nothing() {
     let server = Memcached::start(&[]);
-    let mut session = Session::open(&server, Wire::Meta);
+    let mut session = Session::open(&server, Protocol::Meta);
     session.ask(&Request::set("a b", "val").flags(9).ttl(Duration::from_secs(100)));
     for _ in 0..2 {
         let found = session.ask_one(&Request::inspect("a b"));
@@ -300,9 +301,9 @@ fn an_inspection_tells_all_and_touches_nothing() {
 #[test]
 fn dumps_list_every_item() {
     let server = Memcached::start(&[]);
-    for wire in [Wire::Meta, Wire::Text] {
-        Session::open(&server, Wire::Binary).ask(&Request::set("a b%", "val"));
-        let mut session = Session::open(&server, wire);
+    for protocol in [Protocol::Meta, Protocol::Text] {
+        Session::open(&server, Protocol::Binary).ask(&Request::set("a b%", "val"));
+        let mut session = Session::open(&server, protocol);
         let items = session.ask(&Request::metadump("all"));
         let item = remcache::proto::text::MetadumpItem::parse(&items[0].value).unwrap();
         assert_eq!((&item.key[..], &items[0].key[..], items.len()), (&b"a b%"[..], &b"a b%"[..], 2));
@@ -315,11 +316,11 @@ fn dumps_list_every_item() {
 #[test]
 fn a_watcher_hears_what_others_do() {
     let server = Memcached::start(&[]);
-    let mut watcher = Session::open(&server, Wire::Text);
+    let mut watcher = Session::open(&server, Protocol::Text);
     watcher.submit(&Request::watch("fetchers")).unwrap();
     watcher.send();
     let mut heard = Vec::new();
-    let mut other = Session::open(&server, Wire::Meta);
+    let mut other = Session::open(&server, Protocol::Meta);
     while heard.len() < 2 {
         while let Some(event) = watcher.connection.poll_event(&mut watcher.input).unwrap() {
             assert!(!event.last);
@@ -343,8 +344,8 @@ fn a_watcher_hears_what_others_do() {
 #[test]
 fn commands_for_the_servers_inside_are_answered() {
     let server = Memcached::start(&[]);
-    for wire in [Wire::Meta, Wire::Text] {
-        let mut session = Session::open(&server, wire);
+    for protocol in [Protocol::Meta, Protocol::Text] {
+        let mut session = Session::open(&server, protocol);
         for (request, expected) in [
             (Request::verbosity(0), Status::NoError),
             (Request::memory_limit(100), Status::NoError),
@@ -360,7 +361,7 @@ fn commands_for_the_servers_inside_are_answered() {
             (Request::stat("nonsense"), Status::KeyNotFound),
             (Request::noop(), Status::NoError),
         ] {
-            assert_eq!(session.ask_one(&request).status, expected, "{wire}: {request:?}");
+            assert_eq!(session.ask_one(&request).status, expected, "{protocol}: {request:?}");
         }
     }
 }
@@ -368,8 +369,8 @@ fn commands_for_the_servers_inside_are_answered() {
 #[test]
 fn the_end_answers_a_quit() {
     let server = Memcached::start(&[]);
-    for wire in [Wire::Meta, Wire::Text] {
-        let mut session = Session::open(&server, wire);
+    for protocol in [Protocol::Meta, Protocol::Text] {
+        let mut session = Session::open(&server, protocol);
         session.submit(&Request::quit()).unwrap();
         session.send();
         assert_eq!(session.stream.read(&mut [0; 8]).unwrap(), 0, "the server closes");
@@ -385,13 +386,13 @@ fn credentials_open_a_server_with_a_list_of_users() {
     let users = dir.path().join("users");
     std::fs::write(&users, "foo:bar\nuser2:p:w2\n").expect("the directory is writable");
     let server = Memcached::start(&["-Y", users.to_str().expect("a plain path")]);
-    for wire in [Wire::Meta, Wire::Text] {
-        let mut session = Session::open(&server, wire);
+    for protocol in [Protocol::Meta, Protocol::Text] {
+        let mut session = Session::open(&server, protocol);
         assert_eq!(session.ask_one(&Request::authenticate("foo", "baz")).status, Status::AuthError);
         assert_eq!(session.ask_one(&Request::authenticate("user2", "p:w2")).status, Status::NoError);
         assert!(session.ask_one(&Request::set("k", "v")).is_ok());
     }
-    let mut stranger = Session::open(&server, Wire::Meta);
+    let mut stranger = Session::open(&server, Protocol::Meta);
     stranger.submit(&Request::get("k")).unwrap();
     stranger.submit(&Request::noop()).unwrap();
     stranger.send();

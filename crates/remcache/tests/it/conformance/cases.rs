@@ -2,16 +2,16 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use remcache::proto::{Feature, MetaOptions, Request, Status, Ttl, Wire};
+use remcache::proto::{Feature, MetaOptions, Protocol, Request, Status, Ttl};
 
 use super::case::{Case, absent, case, done, step, with_cas};
 
-const ALL: &[Wire] = &Wire::ALL;
-const BINARY: &[Wire] = &[Wire::Binary];
-const META: &[Wire] = &[Wire::Meta];
-const NOT_TEXT: &[Wire] = &[Wire::Binary, Wire::Meta];
-const NOT_BINARY: &[Wire] = &[Wire::Meta, Wire::Text];
-const NONE: &[Wire] = &[];
+const ALL: &[Protocol] = &Protocol::ALL;
+const BINARY: &[Protocol] = &[Protocol::Binary];
+const META: &[Protocol] = &[Protocol::Meta];
+const NOT_TEXT: &[Protocol] = &[Protocol::Binary, Protocol::Meta];
+const NOT_BINARY: &[Protocol] = &[Protocol::Meta, Protocol::Text];
+const NONE: &[Protocol] = &[];
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// A CAS value that no item has.

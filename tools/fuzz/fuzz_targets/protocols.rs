@@ -1,0 +1,7 @@
+//! Any bytes as a script for the machine on each protocol.
+#![no_main]
+
+#[path = "../../../crates/remcache/tests/it/arbitrary_bytes/protocols.rs"]
+mod protocols;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| protocols::run(data));
