@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::support::{eventually, only_server, patient, stat};
+use crate::support::{only_server, patient_config, stat, wait_until};
 
 /// A real server behind a proxy that counts, and a client that is connected.
 struct Setting {
@@ -24,7 +24,7 @@ struct Setting {
 
 impl Setting {
     async fn new() -> Self {
-        Self::with(patient()).await
+        Self::with(patient_config()).await
     }
 
     async fn with(config: Config) -> Self {
@@ -124,7 +124,7 @@ async fn a_callback_hears_of_an_invalid_request_too() {
 
 #[tokio::test]
 async fn what_would_lose_step_is_refused_here() {
-    let setting = Setting::with(patient().protocol(ProtocolSetting::Binary)).await;
+    let setting = Setting::with(patient_config().protocol(ProtocolSetting::Binary)).await;
     let (verbosity, sizes, add) = setting
         .without_a_byte(async |client| {
             let server = only_server(client);
@@ -155,7 +155,7 @@ async fn a_group_of_statistics_too_long_is_refused_here() {
 
 #[tokio::test]
 async fn a_value_above_the_limit_is_refused_here() {
-    let setting = Setting::with(patient().max_value_size(1000)).await;
+    let setting = Setting::with(patient_config().max_value_size(1000)).await;
     let value = vec![7; 1001];
     let error = setting.without_a_byte(async |client| client.set("k", &value).await.unwrap_err()).await;
     assert_says(&error, ErrorKind::ValueTooLarge, &["1001", "1000", "max_value_size"]);
@@ -250,7 +250,7 @@ async fn keys_and_values_may_have_any_byte() {
 }
 
 async fn any_byte(protocol: ProtocolSetting, longest: usize) {
-    let setting = Setting::with(patient().protocol(protocol)).await;
+    let setting = Setting::with(patient_config().protocol(protocol)).await;
     let client = &setting.client;
     for byte in 0..=u8::MAX {
         let keys = [vec![byte], vec![byte, b'x'], vec![b'x', byte], [vec![b'x'; longest - 1], vec![byte]].concat()];
@@ -345,7 +345,7 @@ fn a_setting_that_cannot_work_is_named() {
 
 /// Tries a request, and gives the error; the client is left knowing that the server is down.
 async fn error_from(address: &str, protocol: ProtocolSetting) -> Error {
-    let config = patient().protocol(protocol).timeout(Duration::from_secs(5));
+    let config = patient_config().protocol(protocol).timeout(Duration::from_secs(5));
     let client = Client::with_config([address], config).unwrap();
     // Its length is a line end to a server that reads lines.
     let error = client.get("ten-bytes!").await.unwrap_err();
@@ -428,21 +428,21 @@ async fn a_server_that_says_nothing_at_all_is_no_miss() {
 #[tokio::test]
 async fn a_server_that_wants_a_password_is_no_miss() {
     let server = Memcached::start_sasl(&[]);
-    let client = Client::with_config([server.addr()], patient()).unwrap();
+    let client = Client::with_config([server.addr()], patient_config()).unwrap();
     let error = client.get("k").await.unwrap_err();
     assert_says(&error, ErrorKind::Auth, &[&server.addr(), "authentication"]);
     for _ in 0..20 {
         assert!(client.get("k").await.is_err());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    eventually("nothing is in flight", async || only_server(&client).in_flight() == 0).await;
+    wait_until("nothing is in flight", async || only_server(&client).in_flight() == 0).await;
 }
 
 #[tokio::test]
 async fn one_server_that_is_none_does_not_harm_the_others() {
     let server = Memcached::start(&[]);
     let addresses = [server.addr(), says(b"HTTP/1.1 400 Bad Request\r\n\r\n").await, "nonexistent.invalid".into()];
-    let client = Client::with_config(addresses, patient()).unwrap();
+    let client = Client::with_config(addresses, patient_config()).unwrap();
     let keys: Vec<String> = (0..600).map(|n| format!("key{n}")).collect();
     let is_home = |key: &str| client.locate(key).unwrap().unwrap().name() == server.addr();
     let homes = keys.iter().filter(|key| is_home(key)).count();

@@ -14,10 +14,10 @@ use remcache::value::Codec;
 use remcache::{Cache, Config, ErrorKind, Request, Status, WriteOutcome};
 use remcache_testkit::Memcached;
 
-use crate::support::patient;
+use crate::support::patient_config;
 
 fn client_of(server: &Memcached) -> Client {
-    Client::with_config([server.addr()], patient()).unwrap()
+    Client::with_config([server.addr()], patient_config()).unwrap()
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn verbs_have_the_same_names() {
     let server = Memcached::start(&[]);
     let long = Duration::from_secs(3600);
     for protocol in [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text] {
-        let client = Client::with_config([server.addr()], patient().protocol(protocol)).unwrap();
+        let client = Client::with_config([server.addr()], patient_config().protocol(protocol)).unwrap();
         assert!(client.flush(remcache::Ttl::Never)[0].1.is_ok());
         assert!(!client.exists("n").wait().unwrap());
         assert_eq!(client.increment_or_create("n", 1, 7, long).wait().unwrap().value, 7);
@@ -171,7 +171,7 @@ fn threads_that_fetch_have_one_loader() {
     for (round, protocol) in
         [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text].into_iter().enumerate()
     {
-        let client = Client::with_config([server.addr()], patient().protocol(protocol)).unwrap();
+        let client = Client::with_config([server.addr()], patient_config().protocol(protocol)).unwrap();
         client.delete("page").wait().unwrap();
         let fetch = |text: &'static str| {
             let loads = Arc::clone(&loads);

@@ -16,7 +16,7 @@ use remcache::{Client, Config, Delivery, Reply, Request, Status};
 use remcache_testkit::{Memcached, Proxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use crate::support::{eventually, only_server};
+use crate::support::{only_server, wait_until};
 
 fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -60,7 +60,7 @@ async fn row_02_a_stopped_server_is_down_after_three_timeouts_and_back_when_it_a
     for reply in fetches(&client, 3).await {
         assert_eq!(reply.status, Status::TimedOut(Delivery::MaybeSent));
     }
-    eventually("the breaker opens", async || reason(&client).is_some()).await;
+    wait_until("the breaker opens", async || reason(&client).is_some()).await;
     let before = proxy.accepted();
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(3) || proxy.accepted() < before + 2 {
@@ -70,7 +70,7 @@ async fn row_02_a_stopped_server_is_down_after_three_timeouts_and_back_when_it_a
     }
     // What it answers now to those who have given up reaches nobody.
     server.cont();
-    eventually("it is back", async || client.is_usable()).await;
+    wait_until("it is back", async || client.is_usable()).await;
     for key in ["other", "k", "other", "k"] {
         let item = client.get(key).timeout(Duration::from_secs(60)).await.unwrap();
         assert_eq!(item.map(|item| item.value), (key == "k").then(|| "of k".into()));
@@ -156,7 +156,7 @@ async fn a_silent_server_is_down_after_three_timeouts_and_not_three_a_connection
         assert!(client.is_usable(), "after {n}");
         assert_eq!(client.call(Request::noop()).await.status, Status::TimedOut(Delivery::MaybeSent), "{n}");
     }
-    eventually("the breaker opens", async || !client.is_usable()).await;
+    wait_until("the breaker opens", async || !client.is_usable()).await;
     assert!(reason(&client).is_some());
     // Whichever connection's turn it is.
     for _ in 0..8 {
@@ -165,7 +165,7 @@ async fn a_silent_server_is_down_after_three_timeouts_and_not_three_a_connection
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(at_once(&client).status, Status::Disconnected(Delivery::NotSent), "connecting is not enough");
     server.all.store(false, Ordering::Relaxed);
-    eventually("it is back", async || client.is_usable()).await;
+    wait_until("it is back", async || client.is_usable()).await;
     for _ in 0..8 {
         assert!(client.call(Request::noop()).await.is_ok());
     }
@@ -188,7 +188,7 @@ async fn one_connection_that_is_stuck_is_replaced_and_the_server_stays_up() {
     }
     // At the second its oldest request was overdue by another timeout.
     assert_eq!(timeouts, 2, "then its requests went to the others, and to the connection that replaced it");
-    eventually("it is replaced", async || only_server(&client).metrics().open == 4).await;
+    wait_until("it is replaced", async || only_server(&client).metrics().open == 4).await;
     assert_eq!(server.connections.load(Ordering::Relaxed), 5);
     let news = tokio::time::timeout(millis(1), events.next()).await;
     assert!(news.is_err(), "{news:?}");

@@ -9,8 +9,8 @@ mod typed;
 use remcache::Client;
 use remcache_testkit::Memcached;
 
-use crate::support::patient;
+use crate::support::patient_config;
 
 fn client_of(server: &Memcached) -> Client {
-    Client::with_config([server.addr()], patient()).unwrap()
+    Client::with_config([server.addr()], patient_config()).unwrap()
 }

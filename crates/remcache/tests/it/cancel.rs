@@ -15,14 +15,14 @@ use remcache::{Client, Error, Flow, Item, Reply, Request, Status};
 use remcache_testkit::{Memcached, Proxy, seed};
 use tokio::time::timeout;
 
-use crate::support::{Speech, eventually, on_each_protocol, only_server, patient};
+use crate::support::{ProtocolMode, only_server, patient_config, protocol_mode_tests, wait_until};
 
-on_each_protocol! {
+protocol_mode_tests! {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     a_hundred_thousand_dropped_futures_harm_nobody
 }
 
-on_each_protocol! {
+protocol_mode_tests! {
     #[tokio::test]
     a_dropped_get_never_gives_its_value_to_the_next_one
     dropped_futures_harm_nobody_on_one_thread
@@ -41,14 +41,14 @@ struct Setting {
 }
 
 impl Setting {
-    async fn new(speech: Speech) -> Self {
-        Self::with(speech, patient()).await
+    async fn new(mode: ProtocolMode) -> Self {
+        Self::with(mode, patient_config()).await
     }
 
-    async fn with(speech: Speech, config: remcache::Config) -> Self {
+    async fn with(mode: ProtocolMode, config: remcache::Config) -> Self {
         let server = Memcached::start(&[]);
         let proxy = Proxy::start(server.addr()).await;
-        let client = Client::with_config([proxy.addr()], speech.config(config)).unwrap();
+        let client = Client::with_config([proxy.addr()], mode.config(config)).unwrap();
         Self { client, proxy, _server: server }
     }
 
@@ -59,7 +59,7 @@ impl Setting {
     /// Nothing is left of dropped futures, and all went over one connection.
     async fn assert_clean(&self) {
         let server = only_server(&self.client);
-        eventually("slots are free", async || (server.in_flight(), server.waiting()) == (0, 0)).await;
+        wait_until("slots are free", async || (server.in_flight(), server.waiting()) == (0, 0)).await;
         assert_eq!(self.proxy.accepted(), 1, "no reconnect");
     }
 }
@@ -70,8 +70,8 @@ fn begin_and_drop(future: impl Future) {
     assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
 }
 
-async fn a_dropped_get_never_gives_its_value_to_the_next_one(speech: Speech) {
-    let setting = Setting::new(speech).await;
+async fn a_dropped_get_never_gives_its_value_to_the_next_one(mode: ProtocolMode) {
+    let setting = Setting::new(mode).await;
     let client = &setting.client;
     client.set("a", "the value of a").await.unwrap();
     client.set("b", "the value of b").await.unwrap();
@@ -163,10 +163,10 @@ impl Tally {
 }
 
 /// Drops so many futures at random times up to 50 ms, where a reply takes 25 ms.
-async fn drop_futures(speech: Speech, drops: usize) {
+async fn drop_futures(mode: ProtocolMode, drops: usize) {
     const TASKS: usize = 300;
     let seed = seed();
-    let setting = Setting::new(speech).await;
+    let setting = Setting::new(mode).await;
     let stored = setting.client.set_many((0..KEYS).map(|n| (key(n), value(n)))).await;
     assert_eq!(stored.made().count(), KEYS);
     setting.delay_replies(25);
@@ -197,16 +197,16 @@ async fn drop_futures(speech: Speech, drops: usize) {
     assert_eq!(of_item(setting.client.get(key(1)).await), Ok(Some(value(1).into())));
 }
 
-async fn a_hundred_thousand_dropped_futures_harm_nobody(speech: Speech) {
-    drop_futures(speech, 100_000).await;
+async fn a_hundred_thousand_dropped_futures_harm_nobody(mode: ProtocolMode) {
+    drop_futures(mode, 100_000).await;
 }
 
-async fn dropped_futures_harm_nobody_on_one_thread(speech: Speech) {
-    drop_futures(speech, 20_000).await;
+async fn dropped_futures_harm_nobody_on_one_thread(mode: ProtocolMode) {
+    drop_futures(mode, 20_000).await;
 }
 
-async fn a_dropped_get_many_harms_nobody(speech: Speech) {
-    let setting = Setting::new(speech).await;
+async fn a_dropped_get_many_harms_nobody(mode: ProtocolMode) {
+    let setting = Setting::new(mode).await;
     let client = &setting.client;
     let stored = client.set_many((0..KEYS).map(|n| (key(n), value(n)))).await;
     assert!(stored.is_complete());
@@ -221,8 +221,8 @@ async fn a_dropped_get_many_harms_nobody(speech: Speech) {
     setting.assert_clean().await;
 }
 
-async fn a_dropped_set_many_leaves_whole_values(speech: Speech) {
-    let setting = Setting::new(speech).await;
+async fn a_dropped_set_many_leaves_whole_values(mode: ProtocolMode) {
+    let setting = Setting::new(mode).await;
     let client = &setting.client;
     setting.delay_replies(10);
     let _ = timeout(Duration::from_millis(15), client.set_many((0..5000).map(|n| (key(n), value(n))))).await;
@@ -234,8 +234,8 @@ async fn a_dropped_set_many_leaves_whole_values(speech: Speech) {
     setting.assert_clean().await;
 }
 
-async fn dropped_statistics_are_read_and_thrown_away(speech: Speech) {
-    let setting = Setting::new(speech).await;
+async fn dropped_statistics_are_read_and_thrown_away(mode: ProtocolMode) {
+    let setting = Setting::new(mode).await;
     let client = &setting.client;
     client.set(key(1), value(1)).await.unwrap();
     let server = only_server(client);
@@ -252,15 +252,15 @@ async fn dropped_statistics_are_read_and_thrown_away(speech: Speech) {
     setting.assert_clean().await;
 }
 
-async fn a_dropped_wait_for_room_gives_its_place_to_the_next(speech: Speech) {
-    let setting = Setting::with(speech, patient().max_in_flight(2).overload(Overload::Wait)).await;
+async fn a_dropped_wait_for_room_gives_its_place_to_the_next(mode: ProtocolMode) {
+    let setting = Setting::with(mode, patient_config().max_in_flight(2).overload(Overload::Wait)).await;
     let client = &setting.client;
     client.set_many((0..10).map(|n| (key(n), value(n)))).await;
     setting.delay_replies(30);
     for _ in 0..10 {
         let in_flight: Vec<_> = (0..2).map(|n| tokio::spawn(get(client.clone(), n))).collect();
         let server = only_server(client);
-        eventually("the connection is full", async || server.in_flight() == 2).await;
+        wait_until("the connection is full", async || server.in_flight() == 2).await;
         let waiting: Vec<_> = (2..10).map(|n| tokio::spawn(get(client.clone(), n))).collect();
         tokio::task::yield_now().await;
         // Every second one goes away while it waits.
@@ -283,8 +283,8 @@ async fn get(client: Client, n: usize) -> Got {
     of_item(client.get(key(n)).await)
 }
 
-async fn a_request_dropped_before_the_connection_is_there_harms_nobody(speech: Speech) {
-    let setting = Setting::new(speech).await;
+async fn a_request_dropped_before_the_connection_is_there_harms_nobody(mode: ProtocolMode) {
+    let setting = Setting::new(mode).await;
     let client = &setting.client;
     begin_and_drop(client.set("k", "dropped"));
     begin_and_drop(client.get("k"));
@@ -296,7 +296,7 @@ async fn a_request_dropped_before_the_connection_is_there_harms_nobody(speech: S
 
 #[tokio::test]
 async fn a_future_that_was_never_polled_sends_nothing() {
-    let setting = Setting::new(Speech::Meta).await;
+    let setting = Setting::new(ProtocolMode::Meta).await;
     let client = &setting.client;
     drop(client.set("k", "v"));
     drop(client.set_many([("k", "v")]));

@@ -7,10 +7,10 @@ use std::time::Duration;
 use remcache::{Client, Counter, ErrorKind, Request, Status, WriteOutcome};
 use remcache_testkit::Memcached;
 
-use crate::support::patient;
+use crate::support::patient_config;
 
 fn client_of(server: &Memcached) -> Client {
-    Client::with_config([server.addr()], patient()).unwrap()
+    Client::with_config([server.addr()], patient_config()).unwrap()
 }
 
 fn number(counter: Option<Counter>) -> Option<u64> {

@@ -19,7 +19,7 @@ use remcache::{Client, ErrorKind};
 use remcache_testkit::{Memcached, Proxy, unused_port};
 use tokio::sync::mpsc;
 
-use crate::support::{eventually, patient, stat};
+use crate::support::{patient_config, stat, wait_until};
 
 /// What a test tells, as a stream.
 struct Told<T>(mpsc::UnboundedReceiver<T>);
@@ -48,7 +48,7 @@ fn names(client: &Client) -> Vec<String> {
 /// The error that a source has now; waits until it has one that says so.
 async fn failure(following: &Subscription, word: &str) -> remcache::Error {
     let told = || following.state().error.filter(|error| error.to_string().contains(word));
-    eventually(word, async || told().is_some()).await;
+    wait_until(word, async || told().is_some()).await;
     told().unwrap()
 }
 
@@ -147,7 +147,7 @@ async fn nobody_follows_after_the_drop() {
     tell.send(list(&["b"])).unwrap();
     change(&mut events).await;
     drop(following);
-    eventually("the task is gone", async || tell.is_closed()).await;
+    wait_until("the task is gone", async || tell.is_closed()).await;
     assert_eq!(names(&client), ["b:11211"]);
 }
 
@@ -159,7 +159,7 @@ async fn a_client_is_made_of_the_first_good_list() {
     for item in [Err("not yet"), Ok(vec![]), Ok(list(&["b", "a"]))] {
         tell.send(item).unwrap();
     }
-    let config = patient().server("memcached://ignored/?connections=2").unwrap();
+    let config = patient_config().server("memcached://ignored/?connections=2").unwrap();
     let (client, following) = discovery::connect(discovery::stream("the test", lists), config).await.unwrap();
     assert_eq!(names(&client), ["b:11211", "a:11211"]);
     assert_eq!(following.state().servers, ["b", "a"]);
@@ -175,22 +175,22 @@ async fn without_a_first_list_the_last_failure_is_told() {
     let (tell, lists) = told::<Result<Vec<String>, &'static str>>();
     tell.send(Err("the registry is away")).unwrap();
     let source = discovery::stream("the test", lists);
-    let error = discovery::connect_within(source, patient(), limit).await.unwrap_err();
+    let error = discovery::connect_within(source, patient_config(), limit).await.unwrap_err();
     assert_eq!((error.kind(), error.to_string()), (ErrorKind::Discovery, "the test: the registry is away".into()));
 
     let (_tell, lists) = told::<Vec<String>>();
     let source = discovery::stream("the test", lists);
-    let error = discovery::connect_within(source, patient(), limit).await.unwrap_err();
+    let error = discovery::connect_within(source, patient_config(), limit).await.unwrap_err();
     assert!(error.to_string().contains("no answer within 300ms"), "{error}");
 
     let (_, lists) = told::<Vec<String>>();
-    let error = discovery::connect(discovery::stream("the test", lists), patient()).await.unwrap_err();
+    let error = discovery::connect(discovery::stream("the test", lists), patient_config()).await.unwrap_err();
     assert!(error.to_string().contains("ended"), "{error}");
 
     let (tell, lists) = told::<Vec<String>>();
     tell.send(list(&["a"])).unwrap();
     let source = discovery::stream("the test", lists);
-    let error = discovery::connect(source, patient().connections(0)).await.unwrap_err();
+    let error = discovery::connect(source, patient_config().connections(0)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
 }
 
@@ -232,7 +232,7 @@ async fn servers_that_stay_notice_nothing_of_those_that_come_and_go() {
     let addresses: Vec<String> = [stays.addr()].into_iter().chain(servers[1..].iter().map(Memcached::addr)).collect();
     let (tell, lists) = told::<Vec<String>>();
     tell.send(addresses[..3].to_vec()).unwrap();
-    let (client, following) = discovery::connect(discovery::stream("the test", lists), patient()).await.unwrap();
+    let (client, following) = discovery::connect(discovery::stream("the test", lists), patient_config()).await.unwrap();
     let mut events = following.events();
 
     let over = Arc::new(AtomicBool::new(false));
@@ -275,7 +275,7 @@ async fn requests_on_a_server_that_leaves_are_answered() {
     let slow = Proxy::start(servers[0].addr()).await;
     let (tell, lists) = told::<Vec<String>>();
     tell.send(vec![slow.addr()]).unwrap();
-    let (client, following) = discovery::connect(discovery::stream("the test", lists), patient()).await.unwrap();
+    let (client, following) = discovery::connect(discovery::stream("the test", lists), patient_config()).await.unwrap();
     let mut events = following.events();
     client.set("k", "v").await.unwrap();
     slow.change(|rules| rules.replies.delay = Duration::from_millis(500));
@@ -286,7 +286,7 @@ async fn requests_on_a_server_that_leaves_are_answered() {
             tokio::spawn(async move { client.get("k").await })
         })
         .collect();
-    eventually("all are in flight", async || leaving.in_flight() == 100).await;
+    wait_until("all are in flight", async || leaving.in_flight() == 100).await;
     tell.send(vec![servers[1].addr()]).unwrap();
     change(&mut events).await;
     assert_eq!(client.get("k").await.unwrap(), None, "the other server is asked now");

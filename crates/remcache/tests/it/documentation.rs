@@ -40,7 +40,7 @@ fn every_guarantee_has_a_test() {
 fn a_function_is_a_test_only_with_the_attribute() {
     let source = "#[test]\nfn one() {}\n\nfn two() {}\n\n#[tokio::test(start_paused = true)]\nasync fn three() {}\n\
                   #[test]\n#[should_panic]\nfn four() {}\nexamples! {\n    five\n}\n\
-                  on_each_protocol! {\n    #[tokio::test]\n    six\n}\nasync fn six(protocol: Protocol) {}\n";
+                  protocol_mode_tests! {\n    #[tokio::test]\n    six\n}\nasync fn six(protocol: Protocol) {}\n";
     let tests: Vec<_> =
         ["one", "two", "three", "four", "five", "six"].into_iter().filter(|name| is_test(source, name)).collect();
     assert_eq!(tests, ["one", "three", "four", "five", "six"]);

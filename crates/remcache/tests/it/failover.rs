@@ -20,7 +20,7 @@ use remcache_server::{Fault, Server};
 use remcache_testkit::Memcached;
 use tokio::task::JoinSet;
 
-use crate::support::{eventually, flags_and_ttl, patient, stat};
+use crate::support::{flags_and_ttl, patient_config, stat, wait_until};
 
 fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -55,7 +55,7 @@ async fn kept(client: &Client, name: &str, key: &str) -> Option<String> {
 }
 
 async fn is_noticed(client: &Client, name: &str) {
-    eventually("its loss is noticed", async || {
+    wait_until("its loss is noticed", async || {
         let _ = handle(client, name).noop().await;
         handle(client, name).state().condition.is_down()
     })
@@ -63,7 +63,7 @@ async fn is_noticed(client: &Client, name: &str) {
 }
 
 async fn is_back(client: &Client, name: &str) {
-    eventually("it is back", async || handle(client, name).noop().await.is_ok()).await;
+    wait_until("it is back", async || handle(client, name).noop().await.is_ok()).await;
 }
 
 // ---- Failover ----
@@ -71,7 +71,7 @@ async fn is_back(client: &Client, name: &str) {
 #[tokio::test]
 async fn by_default_the_keys_of_a_dead_server_fail() {
     let servers = embedded(2).await;
-    let client = client_of(&servers, patient());
+    let client = client_of(&servers, patient_config());
     let (home, other) = (servers[0].address(), servers[1].address());
     let key = key_of(&client, &home);
     client.set(&key, "v").await.unwrap();
@@ -95,7 +95,7 @@ async fn a_gutter_pool_takes_the_keys_of_a_dead_server_for_a_while() {
 async fn keys_are_taken_for_a_while(gutter: bool) {
     let mut servers = [(); 3].map(|()| Memcached::start(&[]));
     let failover = if gutter { Failover::gutter([servers[2].addr()]) } else { Failover::next() };
-    let config = patient().failover(failover.ttl_cap(Duration::from_secs(7)));
+    let config = patient_config().failover(failover.ttl_cap(Duration::from_secs(7)));
     let client = Client::with_config(servers[..2].iter().map(Memcached::addr), config).unwrap();
     let (home, other) = (servers[0].addr(), servers[1 + usize::from(gutter)].addr());
     let key = key_of(&client, &home);
@@ -133,7 +133,7 @@ async fn deletes_go_to_both_places() {
         let servers = embedded(3).await;
         let spare = servers[2].address();
         let failover = if gutter { Failover::gutter([&*spare]) } else { Failover::next() };
-        let client = client_of(&servers[..2], patient().failover(failover));
+        let client = client_of(&servers[..2], patient_config().failover(failover));
         let home = servers[0].address();
         let elsewhere = if gutter { spare } else { servers[1].address() };
         let key = key_of(&client, &home);
@@ -162,7 +162,7 @@ async fn deletes_go_to_both_places() {
 async fn a_gutter_pool_takes_nothing_while_all_is_well() {
     let servers = embedded(4).await;
     let spares: Vec<_> = servers[2..].iter().map(Server::address).collect();
-    let client = client_of(&servers[..2], patient().failover(Failover::gutter(spares.clone())));
+    let client = client_of(&servers[..2], patient_config().failover(Failover::gutter(spares.clone())));
     let names: Vec<_> = client.spare_servers().iter().map(|server| server.name().to_owned()).collect();
     assert_eq!(names, spares);
     let keys: Vec<_> = (0..200).map(|n| format!("key{n}")).collect();
@@ -195,7 +195,7 @@ async fn a_gutter_pool_takes_nothing_while_all_is_well() {
 #[tokio::test]
 async fn a_cas_value_is_never_held_against_another_servers() {
     let servers = embedded(2).await;
-    let client = client_of(&servers, patient().failover(Failover::next()));
+    let client = client_of(&servers, patient_config().failover(Failover::next()));
     let home = servers[0].address();
     let key = key_of(&client, &home);
     servers[0].stop().await;
@@ -210,7 +210,7 @@ async fn a_cas_value_is_never_held_against_another_servers() {
 #[tokio::test]
 async fn calls_with_many_keys_fail_over_too() {
     let servers = embedded(3).await;
-    let client = client_of(&servers, patient().failover(Failover::next()));
+    let client = client_of(&servers, patient_config().failover(Failover::next()));
     let keys: Vec<_> = (0..3_000).map(|n| format!("key{n}")).collect();
     let stored = async || client.set_many(keys.iter().map(|key| (key, "v"))).await.made().count();
     assert_eq!(stored().await, 3_000);
@@ -231,7 +231,7 @@ async fn calls_with_many_keys_fail_over_too() {
 #[tokio::test]
 async fn copies_answer_for_a_server_that_is_away() {
     let servers = embedded(3).await;
-    let client = client_of(&servers, patient().replicas(2));
+    let client = client_of(&servers, patient_config().replicas(2));
     let home = servers[0].address();
     let key = key_of(&client, &home);
     client.set(&key, "v").await.unwrap();
@@ -266,7 +266,7 @@ async fn copies_answer_for_a_server_that_is_away() {
 #[tokio::test]
 async fn what_rests_on_the_old_value_is_done_once_and_the_other_copies_go() {
     let servers = embedded(2).await;
-    let client = client_of(&servers, patient().replicas(2));
+    let client = client_of(&servers, patient_config().replicas(2));
     let (home, other) = (servers[0].address(), servers[1].address());
     let key = key_of(&client, &home);
     client.set(&key, "5").await.unwrap();
@@ -360,19 +360,21 @@ async fn in_an_outage_the_budget_bounds_what_follows_timeouts() {
 #[tokio::test]
 async fn in_an_outage_the_budget_bounds_what_follows_lost_connections() {
     let server = Counting::start(Manner::HangsUp);
-    let config =
-        patient().protocol(ProtocolSetting::Binary).retries(Retries::up_to(1)).reconnect_delay(millis(1), millis(2));
+    let config = patient_config()
+        .protocol(ProtocolSetting::Binary)
+        .retries(Retries::up_to(1))
+        .reconnect_delay(millis(1), millis(2));
     let client = Client::with_config([&server.address], config).unwrap();
     let mut asked = 0;
     while asked < 1_000 && server.fetches.load(Ordering::Relaxed) < asked + 100 {
-        eventually("it is back", async || client.is_usable()).await;
+        wait_until("it is back", async || client.is_usable()).await;
         assert!(!client.call(Request::get("k")).await.is_ok());
         asked += 1;
     }
     let sent = server.fetches.load(Ordering::Relaxed);
     assert!(sent > asked && sent <= asked + 100, "{sent} attempts for {asked} fetches");
     for _ in 0..20 {
-        eventually("it is back", async || client.is_usable()).await;
+        wait_until("it is back", async || client.is_usable()).await;
         assert!(!client.call(Request::get("k")).await.is_ok());
     }
     assert!(server.fetches.load(Ordering::Relaxed) <= asked + 20 + 100);
@@ -382,7 +384,7 @@ async fn in_an_outage_the_budget_bounds_what_follows_lost_connections() {
 async fn a_fetch_is_repeated_over_a_lost_connection_and_a_counter_is_not() {
     let servers = embedded(1).await;
     let retries = Retries::up_to(1);
-    let config = patient().retries(retries).reconnect_delay(millis(1), millis(5));
+    let config = patient_config().retries(retries).reconnect_delay(millis(1), millis(5));
     let client = client_of(&servers, config);
     client.set("k", "v").await.unwrap();
     client.set("n", "0").await.unwrap();
@@ -393,13 +395,13 @@ async fn a_fetch_is_repeated_over_a_lost_connection_and_a_counter_is_not() {
     }
     let mut maybe = 0;
     for _ in 0..20 {
-        eventually("it is back", async || client.is_usable()).await;
+        wait_until("it is back", async || client.is_usable()).await;
         cut();
         let error = client.increment("n", 1).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::MaybeSent));
         maybe += 1;
     }
-    eventually("it is back", async || client.is_usable()).await;
+    wait_until("it is back", async || client.is_usable()).await;
     let count = client.get("n").await.unwrap().unwrap().value;
     assert_eq!(count, maybe.to_string(), "each was executed once");
     cut();
@@ -412,7 +414,7 @@ async fn a_fetch_is_repeated_over_a_lost_connection_and_a_counter_is_not() {
 async fn a_slow_copy_is_helped_by_the_next() {
     let servers = embedded(2).await;
     let hedge = Hedge::after(millis(20)).percent(100);
-    let client = client_of(&servers, patient().replicas(2).hedge(hedge));
+    let client = client_of(&servers, patient_config().replicas(2).hedge(hedge));
     let key = key_of(&client, &servers[0].address());
     client.set(&key, "v").await.unwrap();
     // The first copy never answers; that the calls end at all shows who did.
@@ -425,7 +427,7 @@ async fn a_slow_copy_is_helped_by_the_next() {
 #[tokio::test]
 async fn of_a_hundred_slow_reads_few_are_asked_twice() {
     let servers = embedded(2).await;
-    let client = client_of(&servers, patient().replicas(2).hedge(Hedge::after(millis(1))));
+    let client = client_of(&servers, patient_config().replicas(2).hedge(Hedge::after(millis(1))));
     let key = key_of(&client, &servers[0].address());
     client.set(&key, "v").await.unwrap();
     servers[0].inject(Fault::Delay(millis(20)));
@@ -454,15 +456,15 @@ async fn hedges_have_a_budget() {
 async fn a_routing_key_is_placed_instead_of_the_key() {
     let servers = embedded(4).await;
     let configs = [
-        (patient(), ""),
-        (patient().failover(Failover::next()), ""),
-        (patient().namespace("ns:"), "ns:"),
-        (patient().namespace("ns:").retries(Retries::up_to(1)), "ns:"),
+        (patient_config(), ""),
+        (patient_config().failover(Failover::next()), ""),
+        (patient_config().namespace("ns:"), "ns:"),
+        (patient_config().namespace("ns:").retries(Retries::up_to(1)), "ns:"),
     ];
     for (config, prefix) in configs {
         let client = client_of(&servers, config);
         let home = servers[2].address();
-        let route = key_of(&client_of(&servers, patient()), &home);
+        let route = key_of(&client_of(&servers, patient_config()), &home);
         for n in 0..50 {
             let key = format!("item{n}");
             client.set(&key, "v").routing_key(&*route).await.unwrap();
@@ -491,7 +493,8 @@ async fn row_15_a_server_that_moves_keeps_its_keys() {
     let servers = embedded(3).await;
     let directory = Directory(Arc::new(Mutex::new(servers[0].address())));
     let fixed = servers[1].address().replace(':', "_");
-    let client = Client::with_config(["moving".to_owned(), fixed], patient().connector(directory.clone())).unwrap();
+    let client =
+        Client::with_config(["moving".to_owned(), fixed], patient_config().connector(directory.clone())).unwrap();
     let key = key_of(&client, "moving:11211");
     client.set(&key, "at the old address").await.unwrap();
     servers[0].stop().await;
@@ -501,7 +504,7 @@ async fn row_15_a_server_that_moves_keeps_its_keys() {
     is_back(&client, "moving:11211").await;
     assert_eq!(client.locate(&key).unwrap().unwrap().name(), "moving:11211");
     client.set(&key, "at the new address").await.unwrap();
-    let there = client_of(&servers[2..], patient());
+    let there = client_of(&servers[2..], patient_config());
     assert_eq!(there.get(&key).await.unwrap().unwrap().value, "at the new address");
 }
 
@@ -510,7 +513,7 @@ async fn row_15_a_server_that_moves_keeps_its_keys() {
 #[tokio::test]
 async fn another_weight_moves_keys_and_keeps_the_connection() {
     let servers = embedded(2).await;
-    let client = client_of(&servers, patient());
+    let client = client_of(&servers, patient_config());
     let names: Vec<_> = servers.iter().map(Server::address).collect();
     let share = || {
         let is_first = |n: &usize| client.locate(format!("key{n}")).unwrap().unwrap().name() == names[0];
@@ -530,7 +533,7 @@ async fn another_weight_moves_keys_and_keeps_the_connection() {
 #[tokio::test]
 async fn requests_on_a_server_that_leaves_end_as_they_would_have() {
     let servers = embedded(2).await;
-    let client = client_of(&servers, patient().failover(Failover::next()));
+    let client = client_of(&servers, patient_config().failover(Failover::next()));
     let leaving = handle(&client, &servers[0].address());
     let key = key_of(&client, leaving.name());
     client.set(&key, "v").await.unwrap();
@@ -540,7 +543,7 @@ async fn requests_on_a_server_that_leaves_end_as_they_would_have() {
         let (client, key) = (client.clone(), key.clone());
         gets.spawn(async move { client.get(key).await.unwrap().unwrap().value });
     }
-    eventually("all are in flight", async || leaving.in_flight() == 100).await;
+    wait_until("all are in flight", async || leaving.in_flight() == 100).await;
     drop(leaving);
     client.set_servers([servers[1].address()]).unwrap();
     assert!(gets.join_all().await.iter().all(|value| value == "v"));

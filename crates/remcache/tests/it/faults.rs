@@ -1,20 +1,20 @@
-//! The fault matrix: whatever the server or the network does, no outcome is wrong, no call hangs,
-//! and the client works again by itself.
+//! The fault matrix: whatever the server or the network does, every result is correct, no call hangs, and the
+//! client recovers by itself.
 //!
-//! In memory the clock is paused, so that deadlines are exact and long outages cost nothing; the
-//! same faults run on real sockets, and with real memcached behind a proxy.
+//! In memory the clock is paused, so that deadlines are exact and long outages cost no time. The same faults are
+//! injected on real sockets, and with a real memcached behind a proxy.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
+mod at_most_once;
 mod cancel;
-mod embedded;
-mod execution;
+mod corrupt_replies;
+mod embedded_server;
 mod isolation;
 mod pipelines;
-mod real;
+mod real_server;
 mod reconnect;
-mod refusals;
-mod replies;
-mod silence;
+mod server_errors;
+mod unresponsive;

@@ -24,7 +24,7 @@ use remcache::recipes::FetchPolicy;
 use remcache::{Client, Error};
 use remcache_testkit::Memcached;
 
-use crate::support::patient;
+use crate::support::patient_config;
 
 const PROTOCOLS: [ProtocolSetting; 3] = [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text];
 
@@ -40,7 +40,7 @@ fn patient_freshness() -> FetchPolicy {
 }
 
 fn client_at(address: &str, protocol: ProtocolSetting) -> Client {
-    Client::with_config([address], patient().protocol(protocol)).unwrap()
+    Client::with_config([address], patient_config().protocol(protocol)).unwrap()
 }
 
 /// A case that is running.

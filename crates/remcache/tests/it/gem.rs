@@ -49,7 +49,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::support::{ask, eventually, flags_and_ttl, only_server, patient, stat};
+use crate::support::{flags_and_ttl, only_server, patient_config, stat, text_query, wait_until};
 
 /// The servers of the gem's own suite: one that is dead, two that live, one of them listed twice.
 struct Suite {
@@ -65,7 +65,7 @@ impl Suite {
         let (first, second) = (Memcached::start(&[]), Memcached::start(&[]));
         let dead = format!("127.0.0.1:{}", unused_port());
         let addresses = [dead.clone(), second.addr(), first.addr(), first.addr()];
-        let config = patient().distribution(Distribution::REMCACHED);
+        let config = patient_config().distribution(Distribution::REMCACHED);
         let client = Client::with_config(addresses, config).unwrap();
         let connected: Vec<bool> = client.noop().await.into_iter().map(|(_, outcome)| outcome.is_ok()).collect();
         assert_eq!(connected, [false, true, true, true]);
@@ -82,7 +82,7 @@ impl Suite {
 }
 
 fn client_of(server: &Memcached) -> Client {
-    Client::with_config([server.addr()], patient()).unwrap()
+    Client::with_config([server.addr()], patient_config()).unwrap()
 }
 
 fn seconds(count: u64) -> Duration {
@@ -284,7 +284,7 @@ async fn every_request_ends_in_one_outcome() {
     const EACH: usize = 100;
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient()).unwrap();
+    let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
     client.set("k", "v").await.unwrap();
     for answered in [true, false] {
         proxy.change(|rules| rules.replies.black_hole = !answered);
@@ -296,7 +296,7 @@ async fn every_request_ends_in_one_outcome() {
         let heard: Vec<_> = requests.map(|request| callback(&client, request)).collect();
         let handle = only_server(&client);
         if !answered {
-            eventually("all are in flight", async || handle.waiting() == 2 * EACH).await;
+            wait_until("all are in flight", async || handle.waiting() == 2 * EACH).await;
             proxy.close_connections(Close::Rst);
         }
         for mut replies in heard {
@@ -351,7 +351,7 @@ async fn serve_one_run(listener: &TcpListener) -> Vec<u8> {
 async fn multi_commands_are_quiet_but_for_the_last() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let client = || Client::with_config([&address], patient().protocol(ProtocolSetting::Binary)).unwrap();
+    let client = || Client::with_config([&address], patient_config().protocol(ProtocolSetting::Binary)).unwrap();
     let pairs = || (0..5).map(|n| (format!("k{n}"), "v"));
 
     let (setting, adding, deleting) = (client(), client(), client());
@@ -367,7 +367,7 @@ async fn multi_commands_are_quiet_but_for_the_last() {
 #[tokio::test]
 async fn multi_commands_answer_for_every_key() {
     let (server, dead) = (Memcached::start(&[]), format!("127.0.0.1:{}", unused_port()));
-    let client = Client::with_config([server.addr(), dead.clone()], patient()).unwrap();
+    let client = Client::with_config([server.addr(), dead.clone()], patient_config()).unwrap();
     let keys: Vec<String> = (0..1000).map(|n| format!("key{n}")).collect();
     let is_dead = |key: &str| client.locate(key).unwrap().unwrap().name() == dead;
     let alive = keys.iter().filter(|key| !is_dead(key)).count();
@@ -399,10 +399,10 @@ async fn keys_are_placed_over_connected_servers() {
         let key = format!("key{n}");
         assert_eq!(suite.client.locate(&key).unwrap().unwrap().name(), suite.home(&key), "{key}");
         suite.client.set(&key, "v").await.unwrap();
-        assert_eq!(ask(&suite.home(&key), &format!("mg {key}")), "HD", "{key} is where it belongs");
+        assert_eq!(text_query(&suite.home(&key), &format!("mg {key}")), "HD", "{key} is where it belongs");
     }
     suite.second.kill();
-    eventually("the loss is noticed", async || {
+    wait_until("the loss is noticed", async || {
         let [_, second, ..] = &suite.client.servers()[..] else { panic!("four servers") };
         second.noop().await.is_err()
     })
@@ -430,7 +430,7 @@ fn ketama_is_done() {
 async fn servers_are_replaced_while_running() {
     let (old, new) = (Memcached::start(&[]), Memcached::start(&[]));
     let (before, after) = (Proxy::start(old.addr()).await, Proxy::start(new.addr()).await);
-    let client = Client::with_config([before.addr()], patient()).unwrap();
+    let client = Client::with_config([before.addr()], patient_config()).unwrap();
     assert_eq!(before.accepted(), 0, "nothing connects at once");
     client.set("k", "old").await.unwrap();
     client.set_servers([after.addr()]).unwrap();
@@ -438,7 +438,7 @@ async fn servers_are_replaced_while_running() {
     assert_eq!(client.get("k").await.unwrap(), None);
     client.set("k", "new").await.unwrap();
     assert_eq!((before.accepted(), after.accepted()), (1, 1));
-    assert_eq!(ask(&old.addr(), "mg k v"), "VA 3");
+    assert_eq!(text_query(&old.addr(), "mg k v"), "VA 3");
 }
 
 #[tokio::test]
@@ -462,10 +462,10 @@ async fn a_lost_connection_comes_back() {
     let client = client_of(&server);
     client.set("k", "v").await.unwrap();
     server.kill();
-    eventually("the loss is noticed", async || client.get("k").await.is_err()).await;
+    wait_until("the loss is noticed", async || client.get("k").await.is_err()).await;
     assert!(!client.is_usable());
     server.restart();
-    eventually("it comes back by itself", async || client.is_usable()).await;
+    wait_until("it comes back by itself", async || client.is_usable()).await;
     assert_eq!(client.get("k").await.unwrap(), None);
 }
 
@@ -473,15 +473,15 @@ async fn a_lost_connection_comes_back() {
 async fn silence_is_looked_into() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let config = patient().keepalive(Duration::from_millis(50), Duration::from_secs(2));
+    let config = patient_config().keepalive(Duration::from_millis(50), Duration::from_secs(2));
     let client = Client::with_config([proxy.addr()], config).unwrap();
     client.set("k", "v").await.unwrap();
     let before = proxy.passed(Direction::Requests);
-    eventually("no-ops ask the idle server", async || proxy.passed(Direction::Requests) >= before + 3 * 24).await;
+    wait_until("no-ops ask the idle server", async || proxy.passed(Direction::Requests) >= before + 3 * 24).await;
     assert_eq!((proxy.accepted(), only_server(&client).state().condition), (1, ConnectionState::Connected));
 
     proxy.change(|rules| rules.replies.black_hole = true);
-    eventually("a silent server is given up", async || !client.is_usable()).await;
+    wait_until("a silent server is given up", async || !client.is_usable()).await;
     assert!(matches!(only_server(&client).state().condition, ConnectionState::Down(_)));
     proxy.change(|rules| rules.replies.black_hole = false);
 }

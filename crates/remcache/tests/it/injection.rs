@@ -146,8 +146,8 @@ mod on_a_server {
     use remcache::{Client, ErrorKind};
     use remcache_testkit::{Memcached, Proxy};
 
-    use crate::support::Speech;
-    use crate::support::patient;
+    use crate::support::ProtocolMode;
+    use crate::support::patient_config;
 
     /// A key with one byte in one place, or what refuses it.
     async fn round_trip(client: &Client, key: &[u8], value: &[u8]) -> bool {
@@ -179,11 +179,11 @@ mod on_a_server {
     #[tokio::test]
     async fn any_byte_of_a_key_and_of_a_value_comes_back_or_is_refused() {
         // Text has no words with control characters and spaces; the other protocols take any byte.
-        for speech in Speech::ALL {
-            let refused = if speech == Speech::Text { 34 } else { 0 };
+        for mode in ProtocolMode::ALL {
+            let refused = if mode == ProtocolMode::Text { 34 } else { 0 };
             let server = Memcached::start(&[]);
             let proxy = Proxy::start(server.addr()).await;
-            let client = Client::with_config([proxy.addr()], speech.config(patient())).expect("an address");
+            let client = Client::with_config([proxy.addr()], mode.config(patient_config())).expect("an address");
             assert!(client.set("neighbour", "fine").await.expect("it is there").is_applied());
             for place in [0, 3, 6] {
                 let mut taken = 0;
@@ -192,12 +192,12 @@ mod on_a_server {
                     bytes[place] = byte;
                     taken += usize::from(round_trip(&client, &bytes, &bytes).await);
                 }
-                assert_eq!(taken, 256 - refused, "{speech:?}, place {place}");
+                assert_eq!(taken, 256 - refused, "{mode:?}, place {place}");
             }
             for key in [vec![b'k'; 251], Vec::new(), b"k\r\nflush_all\r\n".repeat(18)] {
-                assert!(!round_trip(&client, &key, b"value").await, "{speech:?}: {}", key.escape_ascii());
+                assert!(!round_trip(&client, &key, b"value").await, "{mode:?}: {}", key.escape_ascii());
             }
-            assert_eq!(proxy.accepted(), 1, "{speech:?}: the connection was kept");
+            assert_eq!(proxy.accepted(), 1, "{mode:?}: the connection was kept");
         }
     }
 }

@@ -13,10 +13,10 @@ use remcache::health::ConnectionState;
 use remcache::{Client, Config, Delivery, ErrorKind, Request};
 use remcache_testkit::{Memcached, Proxy, scratch};
 
-use crate::support::{eventually, only_server, patient, stat};
+use crate::support::{only_server, patient_config, stat, wait_until};
 
 fn client_of(server: &Memcached) -> Client {
-    Client::with_config([server.addr()], patient()).unwrap()
+    Client::with_config([server.addr()], patient_config()).unwrap()
 }
 
 fn seconds(count: u64) -> Duration {
@@ -39,7 +39,7 @@ async fn over_a_unix_socket() {
     let server = Memcached::start_unix(&path, &[]);
     let path = path.to_str().unwrap();
     assert_works(&client_of(&server), path).await;
-    let by_url = Client::with_config([format!("unix://{path}")], patient()).unwrap();
+    let by_url = Client::with_config([format!("unix://{path}")], patient_config()).unwrap();
     assert_works(&by_url, path).await;
 }
 
@@ -47,17 +47,17 @@ async fn over_a_unix_socket() {
 async fn over_ipv6() {
     let server = Memcached::start(&["-l", "::1"]);
     let address = format!("[::1]:{}", server.port());
-    assert_works(&Client::with_config([&address], patient()).unwrap(), &address).await;
+    assert_works(&Client::with_config([&address], patient_config()).unwrap(), &address).await;
 }
 
 #[tokio::test]
 async fn by_name() {
     let server = Memcached::start(&[]);
     let address = format!("localhost:{}", server.port());
-    assert_works(&Client::with_config([&address], patient()).unwrap(), &address).await;
+    assert_works(&Client::with_config([&address], patient_config()).unwrap(), &address).await;
     let by_url = Client::new([format!("memcached://{address}/?timeout=60s")]).unwrap();
     assert_works(&by_url, &address).await;
-    let by_url = Client::with_config([format!("tcp://{address}")], patient()).unwrap();
+    let by_url = Client::with_config([format!("tcp://{address}")], patient_config()).unwrap();
     assert_works(&by_url, &address).await;
 }
 
@@ -67,7 +67,7 @@ async fn by_name() {
 async fn nothing_connects_before_it_is_needed() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient()).unwrap();
+    let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
     assert_eq!(only_server(&client).state().condition, ConnectionState::Idle);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!((proxy.accepted(), client.is_usable()), (0, true));
@@ -79,7 +79,7 @@ async fn nothing_connects_before_it_is_needed() {
 async fn all_callers_share_one_connection() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient()).unwrap();
+    let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
     fill(&client, 100).await;
     assert_eq!(get_all(&client, 100).await, 100);
     assert_eq!(proxy.accepted(), 1);
@@ -89,7 +89,7 @@ async fn all_callers_share_one_connection() {
 async fn a_server_may_have_several_connections() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient().connections(4)).unwrap();
+    let client = Client::with_config([proxy.addr()], patient_config().connections(4)).unwrap();
     fill(&client, 200).await;
     for _ in 0..5 {
         assert_eq!(get_all(&client, 200).await, 200);
@@ -139,7 +139,7 @@ async fn the_list_of_servers_changes_while_requests_flow() {
     let both = [staying.addr(), slow.addr()];
     let observer = client_of(&staying);
     let before = stat(&only_server(&observer), "total_connections").await;
-    let client = Client::with_config(&both, patient()).unwrap();
+    let client = Client::with_config(&both, patient_config()).unwrap();
     fill(&client, 400).await;
     let is_on = |n: usize, addr: &str| client.locate(format!("key{n}")).unwrap().unwrap().name() == addr;
     let of_staying: Arc<[usize]> = (0..400).filter(|&n| is_on(n, &staying.addr())).collect();
@@ -164,7 +164,7 @@ async fn the_list_of_servers_changes_while_requests_flow() {
         .collect();
     let more_flows = async |count: usize| {
         let before = done.load(Ordering::Relaxed);
-        eventually("requests flow", async || done.load(Ordering::Relaxed) >= before + count).await;
+        wait_until("requests flow", async || done.load(Ordering::Relaxed) >= before + count).await;
     };
     more_flows(200).await;
 
@@ -207,11 +207,11 @@ async fn a_server_that_left_takes_nothing_and_is_let_go() {
     let client = client_of(&first);
     let old = only_server(&client);
     old.noop().await.unwrap();
-    let observer = Client::with_config([first.addr()], patient()).unwrap();
+    let observer = Client::with_config([first.addr()], patient_config()).unwrap();
     let with_client = stat(&only_server(&observer), "curr_connections").await;
     client.set_servers([second.addr()]).unwrap();
     drop(old);
-    eventually("the connection is closed", async || {
+    wait_until("the connection is closed", async || {
         stat(&only_server(&observer), "curr_connections").await == with_client - 1
     })
     .await;
@@ -222,7 +222,7 @@ async fn a_server_that_left_takes_nothing_and_is_let_go() {
 async fn closing_waits_for_what_is_in_flight() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient()).unwrap();
+    let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
     fill(&client, 50).await;
     proxy.change(|rules| rules.replies.delay = Duration::from_millis(100));
     let tasks: Vec<_> = (0..50)
@@ -232,7 +232,7 @@ async fn closing_waits_for_what_is_in_flight() {
         })
         .collect();
     let handle = only_server(&client);
-    eventually("all are in flight", async || handle.in_flight() == 50).await;
+    wait_until("all are in flight", async || handle.in_flight() == 50).await;
     client.close().await;
     assert_eq!(handle.in_flight(), 0);
     assert_eq!(handle.state().condition, ConnectionState::Closed);
@@ -260,7 +260,7 @@ async fn closing_resolves_everything_even_if_the_server_is_silent() {
             tokio::spawn(async move { client.get("k").await })
         })
         .collect();
-    eventually("ten are in flight", async || only_server(&client).in_flight() == 10).await;
+    wait_until("ten are in flight", async || only_server(&client).in_flight() == 10).await;
     client.close().await;
     for task in tasks {
         let error = task.await.unwrap().unwrap_err();
@@ -290,7 +290,7 @@ async fn the_last_clone_takes_the_connection_with_it() {
     assert!(clone.get("k").await.unwrap().is_some());
     assert_eq!(stat(&observed, "curr_connections").await, alone + 1);
     drop(clone);
-    eventually("the connection is closed", async || stat(&observed, "curr_connections").await == alone).await;
+    wait_until("the connection is closed", async || stat(&observed, "curr_connections").await == alone).await;
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use remcache_testkit::{Memcached, Proxy, descriptor_limit};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::support::{eventually, only_server, patient, stat};
+use crate::support::{only_server, patient_config, stat, wait_until};
 
 fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -32,12 +32,13 @@ fn spawn_get(client: &Client, key: String) -> JoinHandle<Result<Option<Item>, Er
 async fn one_request_too_many_is_overloaded_at_once() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient().max_in_flight(3).overload(Overload::Fail)).unwrap();
+    let client =
+        Client::with_config([proxy.addr()], patient_config().max_in_flight(3).overload(Overload::Fail)).unwrap();
     client.set("k", "v").await.unwrap();
     proxy.change(|rules| rules.replies.delay = millis(200));
     let taken: Vec<_> = (0..3).map(|_| spawn_get(&client, "k".into())).collect();
     let handle = only_server(&client);
-    eventually("the connection is full", async || handle.in_flight() == 3).await;
+    wait_until("the connection is full", async || handle.in_flight() == 3).await;
 
     let error = client.get("k").await.unwrap_err();
     assert_eq!((error.kind(), error.server()), (ErrorKind::Overloaded, Some(&*proxy.addr())));
@@ -57,7 +58,7 @@ async fn one_request_too_many_is_overloaded_at_once() {
 #[tokio::test]
 async fn where_calls_wait_for_room_all_get_their_turn() {
     let server = Memcached::start(&[]);
-    let client = Client::with_config([server.addr()], patient().max_in_flight(2)).unwrap();
+    let client = Client::with_config([server.addr()], patient_config().max_in_flight(2)).unwrap();
     let stored = client.set_many((0..500).map(|n| (format!("key{n}"), format!("value{n}")))).await;
     assert_eq!(stored.made().count(), 500);
     let gets: Vec<_> = (0..500).map(|n| spawn_get(&client, format!("key{n}"))).collect();
@@ -71,7 +72,7 @@ async fn where_calls_wait_for_room_all_get_their_turn() {
 #[tokio::test]
 async fn a_many_call_makes_its_own_room() {
     let server = Memcached::start(&[]);
-    let config = patient().max_in_flight(10).max_output(500).overload(Overload::Fail);
+    let config = patient_config().max_in_flight(10).max_output(500).overload(Overload::Fail);
     let client = Client::with_config([server.addr()], config).unwrap();
     let stored = client.set_many((0..2000).map(|n| (format!("key{n}"), format!("value{n}")))).await;
     assert_eq!(stored.made().count(), 2000, "{:?}", stored.failed().next());
@@ -83,11 +84,11 @@ async fn a_many_call_makes_its_own_room() {
 async fn a_call_waits_for_room_no_longer_than_its_deadline() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient().max_in_flight(1)).unwrap();
+    let client = Client::with_config([proxy.addr()], patient_config().max_in_flight(1)).unwrap();
     client.set("k", "v").await.unwrap();
     proxy.change(|rules| rules.replies.delay = millis(1500));
     let taken = spawn_get(&client, "k".into());
-    eventually("the connection is full", async || only_server(&client).in_flight() == 1).await;
+    wait_until("the connection is full", async || only_server(&client).in_flight() == 1).await;
     let error = client.get("k").timeout(millis(50)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overloaded);
     assert!(taken.await.unwrap().unwrap().is_some());
@@ -110,12 +111,12 @@ async fn never_reads() -> (String, JoinHandle<()>) {
 async fn bytes_that_wait_are_bounded_when_a_server_does_not_read() {
     const OUTPUT: usize = 1 << 20;
     let (address, held) = never_reads().await;
-    let config = patient().max_output(OUTPUT).socket_buffers(4096).overload(Overload::Fail);
+    let config = patient_config().max_output(OUTPUT).socket_buffers(4096).overload(Overload::Fail);
     let client = Client::with_config([address], config).unwrap();
     let value = Arc::new(Bytes::from(vec![7; 100_000]));
     let mut taken = 0;
     // What the kernel takes is not ours; but it takes no more than its buffers hold.
-    eventually("what the kernel takes is taken", async || {
+    wait_until("what the kernel takes is taken", async || {
         let more = client.cast(Request::set("k", &*value));
         taken += usize::from(more);
         !more
@@ -153,7 +154,7 @@ async fn every_call_ends_although_the_server_does_not_read() {
         let items = (0..100).map(|n| (format!("k{n}"), value.clone()));
         let stored = client.set_many(items.collect::<Vec<_>>()).await;
         assert_eq!(stored.failed().count(), 100, "{overload:?}");
-        eventually("nothing waits", async || only_server(&client).waiting() == 0).await;
+        wait_until("nothing waits", async || only_server(&client).waiting() == 0).await;
         held.abort();
     }
 }
@@ -165,7 +166,7 @@ async fn every_call_ends_although_the_server_does_not_read() {
 async fn a_refused_value_of_a_quiet_run_on_meta_fails_the_run_as_maybe_sent() {
     let server = Memcached::start(&["-I", "512k"]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient().protocol(ProtocolSetting::Meta)).unwrap();
+    let client = Client::with_config([proxy.addr()], patient_config().protocol(ProtocolSetting::Meta)).unwrap();
     client.set("neighbour", "fine").await.unwrap();
     let quiet = |key: &'static str, length: usize| Request::set(key, vec![0; length]).quiet();
     let (one, large, other) =
@@ -174,7 +175,7 @@ async fn a_refused_value_of_a_quiet_run_on_meta_fails_the_run_as_maybe_sent() {
         assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "{}", reply.text());
     }
     assert!(large.text().contains("object too large"), "{}", large.text());
-    eventually("it is back", async || client.get("neighbour").await.is_ok()).await;
+    wait_until("it is back", async || client.get("neighbour").await.is_ok()).await;
     assert_eq!(proxy.accepted(), 2, "the connection was closed");
 }
 
@@ -184,7 +185,7 @@ async fn a_single_quiet_request_that_is_refused_has_an_owner_whatever_the_protoc
     for protocol in ProtocolSetting::ALL {
         let server = Memcached::start(&["-I", "512k"]);
         let proxy = Proxy::start(server.addr()).await;
-        let client = Client::with_config([proxy.addr()], patient().protocol(protocol)).unwrap();
+        let client = Client::with_config([proxy.addr()], patient_config().protocol(protocol)).unwrap();
         client.set("neighbour", "fine").await.unwrap();
         for round in 0..10 {
             // Those before it are answered, so what is silent before it is no reason either.
@@ -205,7 +206,7 @@ async fn a_refused_value_of_one_loud_request_has_an_owner_whatever_the_protocol(
     for protocol in ProtocolSetting::ALL {
         let server = Memcached::start(&["-I", "512k"]);
         let proxy = Proxy::start(server.addr()).await;
-        let client = Client::with_config([proxy.addr()], patient().protocol(protocol)).unwrap();
+        let client = Client::with_config([proxy.addr()], patient_config().protocol(protocol)).unwrap();
         client.set("neighbour", "fine").await.unwrap();
         let large = || Request::set("b", vec![0; 600_000]);
         let (one, refused, other) = tokio::join!(
@@ -223,7 +224,7 @@ async fn a_refused_value_of_one_loud_request_has_an_owner_whatever_the_protocol(
 #[tokio::test]
 async fn an_error_line_after_quiet_fetches_fails_the_run_too() {
     let server = Memcached::start(&["-I", "512k"]);
-    let client = Client::with_config([server.addr()], patient().protocol(ProtocolSetting::Meta)).unwrap();
+    let client = Client::with_config([server.addr()], patient_config().protocol(ProtocolSetting::Meta)).unwrap();
     client.set("k", "v").await.unwrap();
     let (fetch, refused) =
         tokio::join!(client.call(Request::get("absent").quiet()), client.call(Request::set("b", vec![0; 600_000])));
@@ -231,7 +232,7 @@ async fn an_error_line_after_quiet_fetches_fails_the_run_too() {
     for reply in [fetch, refused] {
         assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "{}", reply.text());
     }
-    eventually("it is back", async || client.get("k").await.is_ok()).await;
+    wait_until("it is back", async || client.get("k").await.is_ok()).await;
 }
 
 /// A server with one connection to give: it uses twelve descriptors itself.
@@ -261,7 +262,7 @@ fn first_line(mut stream: &TcpStream, question: &str) -> String {
 async fn a_server_without_a_free_connection_says_so_and_is_asked_again() {
     let server = with_one_connection();
     let holder = the_only_connection(&server);
-    let client = Client::with_config([server.addr()], patient().timeout(Duration::from_secs(5))).unwrap();
+    let client = Client::with_config([server.addr()], patient_config().timeout(Duration::from_secs(5))).unwrap();
     for _ in 0..3 {
         let error = client.get("k").await.unwrap_err();
         assert!(error.is_disconnected(), "{error}");
@@ -270,7 +271,7 @@ async fn a_server_without_a_free_connection_says_so_and_is_asked_again() {
         assert!(matches!(only_server(&client).state().condition, ConnectionState::Down(_)));
     }
     drop(holder);
-    eventually("the client is let in", async || client.get("k").await.is_ok()).await;
+    wait_until("the client is let in", async || client.get("k").await.is_ok()).await;
     assert!(client.is_usable());
 }
 
@@ -279,7 +280,7 @@ async fn a_server_that_is_full_is_not_hurried() {
     let server = with_one_connection();
     let proxy = Proxy::start(server.addr()).await;
     let holder = the_only_connection(&server);
-    let client = Client::with_config([proxy.addr()], patient().timeout(Duration::from_secs(5))).unwrap();
+    let client = Client::with_config([proxy.addr()], patient_config().timeout(Duration::from_secs(5))).unwrap();
     let start = std::time::Instant::now();
     let mut asked = 0_u32;
     while start.elapsed() < Duration::from_secs(3) {
@@ -298,7 +299,7 @@ async fn a_server_that_is_full_is_not_hurried() {
 async fn a_flush_that_a_server_allows_nobody_says_so_and_harms_nobody() {
     for protocol in ProtocolSetting::ALL {
         let mut server = Memcached::start(&["-F"]);
-        let client = Client::with_config([server.addr()], patient().protocol(protocol)).unwrap();
+        let client = Client::with_config([server.addr()], patient_config().protocol(protocol)).unwrap();
         for when in [Ttl::Never, Ttl::After(Duration::from_secs(60))] {
             for (handle, outcome) in client.flush(when).await {
                 let error = outcome.unwrap_err();
@@ -313,7 +314,7 @@ async fn a_flush_that_a_server_allows_nobody_says_so_and_harms_nobody() {
         assert_eq!(client.get("k").await.unwrap().unwrap().value, "v", "{protocol}");
         // It is no refusal of who we are, which would be final.
         server.restart();
-        eventually("it is back", async || client.get("k").await.is_ok()).await;
+        wait_until("it is back", async || client.get("k").await.is_ok()).await;
     }
 }
 
@@ -323,7 +324,7 @@ async fn a_flush_that_a_server_allows_nobody_says_so_and_harms_nobody() {
 async fn a_million_keys_in_one_call() {
     const KEYS: u32 = 1_000_000;
     let server = Memcached::start(&["-m", "256"]);
-    let client = Client::with_config([server.addr()], patient()).unwrap();
+    let client = Client::with_config([server.addr()], patient_config()).unwrap();
     // Four bytes that are no text: some of them are line ends.
     let keys = || (0..KEYS).map(u32::to_be_bytes);
     let stored = client.set_many(keys().step_by(10).map(|key| (key, key))).await;
@@ -351,7 +352,7 @@ fn large(n: usize) -> Bytes {
 }
 
 fn client_with_buffers(server: &Memcached, bytes: usize) -> Client {
-    Client::with_config([server.addr()], patient().socket_buffers(bytes)).unwrap()
+    Client::with_config([server.addr()], patient_config().socket_buffers(bytes)).unwrap()
 }
 
 /// Stores so many large values in one call, and fetches them.

@@ -15,14 +15,14 @@ use remcache::{Client, ErrorKind, WriteOutcome};
 use remcache_server::Server;
 use remcache_testkit::Memcached;
 
-use crate::support::{eventually, patient};
+use crate::support::{patient_config, wait_until};
 
 const PROTOCOLS: [ProtocolSetting; 3] = [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text];
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
 
 fn client_at(address: &str, protocol: ProtocolSetting) -> Client {
-    Client::with_config([address], patient().protocol(protocol)).unwrap()
+    Client::with_config([address], patient_config().protocol(protocol)).unwrap()
 }
 
 async fn on_all(case: impl AsyncFn(Client, Client, ProtocolSetting)) {
@@ -220,9 +220,9 @@ async fn of_many_at_once_a_window_allows_its_limit() {
 async fn a_window_ends() {
     on_all(async |one, _, _| {
         let limiter = Limiter::fixed_window(&one, "short", 1, Duration::from_millis(200));
-        eventually("it is allowed", async || limiter.acquire("ada").await.unwrap().is_allowed).await;
-        eventually("it is refused", async || !limiter.acquire("ada").await.unwrap().is_allowed).await;
-        eventually("it is allowed again", async || limiter.acquire("ada").await.unwrap().is_allowed).await;
+        wait_until("it is allowed", async || limiter.acquire("ada").await.unwrap().is_allowed).await;
+        wait_until("it is refused", async || !limiter.acquire("ada").await.unwrap().is_allowed).await;
+        wait_until("it is allowed again", async || limiter.acquire("ada").await.unwrap().is_allowed).await;
     })
     .await;
 }
@@ -294,7 +294,7 @@ async fn counters_begin_by_themselves_and_lose_nothing() {
 async fn a_counter_keeps_the_time_to_live_that_it_began_with() {
     on_all(async |one, _, protocol| {
         one.increment_or_create("n", 1, 10, Duration::from_secs(2)).await.unwrap();
-        eventually("the window ends", async || {
+        wait_until("the window ends", async || {
             one.increment_or_create("n", 1, 10, Duration::from_secs(2)).await.unwrap().value == 10
         })
         .await;
@@ -334,7 +334,7 @@ async fn get_and_touch_gives_another_time_to_live() {
         one.set("k", "v").ttl(LONG).flags(3).await.unwrap();
         let item = one.get_and_touch("k", Duration::from_secs(1)).await.unwrap().unwrap();
         assert_eq!((&item.value[..], item.flags), (&b"v"[..], 3), "{protocol}");
-        eventually("it ends", async || one.get("k").await.unwrap().is_none()).await;
+        wait_until("it ends", async || one.get("k").await.unwrap().is_none()).await;
     })
     .await;
 }

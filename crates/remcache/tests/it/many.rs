@@ -9,14 +9,14 @@ use remcache::config::ProtocolSetting;
 use remcache::{Client, ErrorKind, Ttl, WriteOutcome};
 use remcache_testkit::{Memcached, Proxy, unused_port};
 
-use crate::support::{flags_and_ttl, only_server, patient, stat};
+use crate::support::{flags_and_ttl, only_server, patient_config, stat};
 
 fn client_of(server: &Memcached) -> Client {
-    Client::with_config([server.addr()], patient()).unwrap()
+    Client::with_config([server.addr()], patient_config()).unwrap()
 }
 
 fn client_of_all(servers: &[Memcached]) -> Client {
-    Client::with_config(servers.iter().map(Memcached::addr), patient()).unwrap()
+    Client::with_config(servers.iter().map(Memcached::addr), patient_config()).unwrap()
 }
 
 fn changes<'k>(many: &remcache::Outcomes<&'k str, WriteOutcome>) -> Vec<(&'k str, &'static str)> {
@@ -123,7 +123,7 @@ async fn a_key_may_be_given_more_than_once() {
 async fn a_key_that_is_none_spoils_only_itself() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient()).unwrap();
+    let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
     let long = "k".repeat(251);
     let longest = "k".repeat(250);
     let keys = ["a", "", "b", &long, &longest, "c"];
@@ -141,7 +141,7 @@ async fn a_key_that_is_none_spoils_only_itself() {
 #[tokio::test]
 async fn a_value_above_the_limit_spoils_only_itself() {
     let server = Memcached::start(&[]);
-    let client = Client::with_config([server.addr()], patient().max_value_size(1000)).unwrap();
+    let client = Client::with_config([server.addr()], patient_config().max_value_size(1000)).unwrap();
     let items: Vec<(String, Vec<u8>)> = (0..20).map(|n| (format!("k{n}"), vec![1; 991 + n])).collect();
     let stored = client.set_many(items).await;
     assert_eq!(stored.made().count(), 10);
@@ -154,7 +154,7 @@ async fn a_dead_server_spoils_only_its_own_keys() {
     let alive = [Memcached::start(&[]), Memcached::start(&[])];
     let dead = format!("127.0.0.1:{}", unused_port());
     let addresses = [alive[0].addr(), dead.clone(), alive[1].addr()];
-    let client = Client::with_config(&addresses, patient()).unwrap();
+    let client = Client::with_config(&addresses, patient_config()).unwrap();
     let keys: Vec<String> = (0..3000).map(|n| format!("key{n}")).collect();
     let is_dead = |key: &str| client.locate(key).unwrap().unwrap().name() == dead;
     let doomed = keys.iter().filter(|key| is_dead(key)).count();
@@ -177,7 +177,7 @@ async fn a_dead_server_spoils_only_its_own_keys() {
 async fn many_changes_cost_the_server_few_replies() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient().protocol(ProtocolSetting::Binary)).unwrap();
+    let client = Client::with_config([proxy.addr()], patient_config().protocol(ProtocolSetting::Binary)).unwrap();
     client.noop().await[0].1.as_ref().unwrap();
     let before = proxy.passed(remcache_testkit::Direction::ReplyStream);
     let stored = client.set_many((0..1000).map(|n| (format!("key{n}"), "v"))).await;
@@ -192,7 +192,7 @@ async fn many_changes_cost_the_server_few_replies() {
 async fn a_call_takes_as_long_as_replies_keep_coming() {
     let server = Memcached::start(&["-m", "256"]);
     let proxy = Proxy::start(server.addr()).await;
-    let config = patient().timeout(Duration::from_secs(2));
+    let config = patient_config().timeout(Duration::from_secs(2));
     let client = Client::with_config([proxy.addr()], config).unwrap();
     let items = (0..100).map(|n| (format!("key{n}"), vec![n; 10_000]));
     client.set_many(items).timeout(Duration::from_secs(60)).await;
@@ -206,7 +206,7 @@ async fn a_call_takes_as_long_as_replies_keep_coming() {
 async fn a_call_ends_when_replies_stop() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient()).unwrap();
+    let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
     client.set("k", "v").await.unwrap();
     proxy.change(|rules| rules.replies.black_hole = true);
     let keys: Vec<String> = (0..50_000).map(|n| format!("key{n}")).collect();
@@ -245,7 +245,7 @@ async fn many_calls_at_once_get_what_is_theirs() {
 async fn requests_of_any_kind_go_as_they_are() {
     use remcache::{Request, Status};
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
-    let config = patient().namespace("shop:");
+    let config = patient_config().namespace("shop:");
     let client = Client::with_config(servers.iter().map(Memcached::addr), config).unwrap();
     assert_eq!(client.namespace(), b"shop:");
     let keys: Vec<String> = (0..3000).map(|number| format!("key:{number}")).collect();
@@ -285,7 +285,7 @@ async fn requests_as_they_are_go_on_at_other_servers_as_the_settings_say() {
     use remcache::Request;
     use remcache::policy::Failover;
     let mut servers = [Memcached::start(&[]), Memcached::start(&[])];
-    let config = patient().failover(Failover::next());
+    let config = patient_config().failover(Failover::next());
     let client = Client::with_config(servers.iter().map(Memcached::addr), config).unwrap();
     let keys: Vec<String> = (0..200).map(|number| format!("key:{number}")).collect();
     servers[1].kill();

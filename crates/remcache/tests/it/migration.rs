@@ -15,7 +15,7 @@ use remcache::{Client, Config, Delivery, ErrorKind, Item, Ttl, WriteOutcome};
 use remcache_testkit::{Memcached, seed};
 use tokio::sync::Notify;
 
-use crate::support::{eventually, flags_and_ttl, patient};
+use crate::support::{flags_and_ttl, patient_config, wait_until};
 
 /// Five servers: the old placement has pylibmc's modulo over three of them, the new one ketama over all.
 struct Fleet {
@@ -32,7 +32,7 @@ impl Fleet {
 
     fn speaking(protocol: ProtocolSetting) -> Self {
         let servers: Vec<_> = (0..5).map(|_| Memcached::start(&[])).collect();
-        let (old, new) = clients(&servers, patient().protocol(protocol));
+        let (old, new) = clients(&servers, patient_config().protocol(protocol));
         Self { servers, cache: Migration::new(old.clone(), new.clone()), old, new }
     }
 
@@ -284,7 +284,7 @@ async fn a_deleted_item_is_in_neither_placement() {
 #[tokio::test]
 async fn a_set_that_is_refused_ends_the_old_value_as_on_one_server() {
     let fleet = Fleet::start();
-    let config = patient().max_value_size(8 << 20);
+    let config = patient_config().max_value_size(8 << 20);
     let (old, new) = clients(&fleet.servers, config);
     let cache = Migration::new(old, new);
     let key = &fleet.key()[..];
@@ -338,7 +338,7 @@ async fn an_old_server_that_is_away_is_no_miss() {
     let key = fleet.key();
     let at = fleet.old.locate(&key).unwrap().unwrap().name().to_owned();
     fleet.old.set(&key[..], "old").await.unwrap();
-    let lone = Client::with_config([&at], patient()).unwrap();
+    let lone = Client::with_config([&at], patient_config()).unwrap();
     let cache = Migration::new(lone, fleet.new.clone());
     fleet.servers.iter_mut().find(|server| server.addr() == at).unwrap().kill();
 
@@ -364,7 +364,7 @@ async fn an_old_server_that_is_away_may_count_as_a_miss() {
     let mut fleet = Fleet::start();
     let key = fleet.key();
     let at = fleet.old.locate(&key).unwrap().unwrap().name().to_owned();
-    let lone = Client::with_config([&at], patient()).unwrap();
+    let lone = Client::with_config([&at], patient_config()).unwrap();
     let cache = Migration::new(lone, fleet.new.clone()).when_old_is_away(OldUnavailable::Miss);
     fleet.servers.iter_mut().find(|server| server.addr() == at).unwrap().kill();
 
@@ -490,8 +490,8 @@ async fn a_dropped_fetch_is_checked_all_the_same() {
     }
     assert!(fleet.cache.delete(&key[..]).await.unwrap().is_applied());
     go_on.notify_one();
-    eventually("the copy is undone", async || reader.report().undone == 1).await;
-    eventually("nothing is left", async || value(&fleet.new, &key).await.is_none()).await;
+    wait_until("the copy is undone", async || reader.report().undone == 1).await;
+    wait_until("nothing is left", async || value(&fleet.new, &key).await.is_none()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,7 +15,7 @@ use remcache_testkit::{Memcached, SASL_PASSWORD, SASL_USER};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{eventually, patient};
+use crate::support::{patient_config, wait_until};
 
 /// How a connection is closed before anything was answered.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +84,7 @@ async fn speaks_meta(client: &Client) -> bool {
 }
 
 async fn assert_speaks_meta(client: &Client, what: &str) {
-    eventually(what, async || client.get("k").await.is_ok()).await;
+    wait_until(what, async || client.get("k").await.is_ok()).await;
     assert!(speaks_meta(client).await, "{what}");
 }
 
@@ -100,7 +100,7 @@ async fn a_few_closed_connections_do_not_decide_the_protocol() {
     for close in [Close::Fin, Close::Reset] {
         for closed in 0..=3 {
             let balancer = Balancer::start(server.addr(), closed, close).await;
-            let client = balancer.client(patient());
+            let client = balancer.client(patient_config());
             assert_speaks_meta(&client, &format!("{closed} connections closed by {close:?}")).await;
         }
     }
@@ -111,10 +111,10 @@ async fn a_guess_from_closed_connections_does_not_outlive_its_connection() {
     for closed in 0..8 {
         let mut server = Memcached::start(&[]);
         let balancer = Balancer::start(server.addr(), closed, Close::Fin).await;
-        let client = balancer.client(patient());
-        eventually("a connection", async || client.get("k").await.is_ok()).await;
+        let client = balancer.client(patient_config());
+        wait_until("a connection", async || client.get("k").await.is_ok()).await;
         server.restart();
-        eventually("it noticed", async || client.servers()[0].metrics().open == 0).await;
+        wait_until("it noticed", async || client.servers()[0].metrics().open == 0).await;
         assert_speaks_meta(&client, &format!("after {closed} closed connections and a restart")).await;
     }
 }
@@ -124,11 +124,11 @@ async fn closed_connections_after_a_restart_do_not_decide_the_protocol() {
     for closed in 1..=3 {
         let mut server = Memcached::start(&[]);
         let balancer = Balancer::start(server.addr(), 0, Close::Reset).await;
-        let client = balancer.client(patient());
+        let client = balancer.client(patient_config());
         assert_speaks_meta(&client, "at first").await;
         server.restart();
         balancer.to_close.store(closed, Ordering::SeqCst);
-        eventually("it noticed", async || client.servers()[0].metrics().open == 0).await;
+        wait_until("it noticed", async || client.servers()[0].metrics().open == 0).await;
         assert_speaks_meta(&client, &format!("{closed} connections closed after a restart")).await;
     }
 }
@@ -138,14 +138,14 @@ async fn servers_of_the_binary_protocol_alone_are_still_found() {
     for closed in 0..=2 {
         let server = Memcached::start(&["-B", "binary"]);
         let balancer = Balancer::start(server.addr(), closed, Close::Fin).await;
-        let client = balancer.client(patient());
-        eventually("a connection", async || client.get("k").await.is_ok()).await;
+        let client = balancer.client(patient_config());
+        wait_until("a connection", async || client.get("k").await.is_ok()).await;
         assert!(speaks_binary(&client).await, "{closed} connections closed");
 
         let server = Memcached::start_sasl(&[]);
         let balancer = Balancer::start(server.addr(), closed, Close::Fin).await;
-        let client = balancer.client(patient().credentials(Credentials::new(SASL_USER, SASL_PASSWORD)));
-        eventually("a connection", async || client.get("k").await.is_ok()).await;
+        let client = balancer.client(patient_config().credentials(Credentials::new(SASL_USER, SASL_PASSWORD)));
+        wait_until("a connection", async || client.get("k").await.is_ok()).await;
         assert!(speaks_binary(&client).await, "SASL, {closed} connections closed");
     }
 }
@@ -156,12 +156,12 @@ async fn a_server_that_was_upgraded_is_spoken_to_in_meta() {
     let new = Memcached::start(&[]);
     let upstream = Arc::new(Mutex::new(old.address()));
     let balancer = Balancer::before(Arc::clone(&upstream), 0, Close::Fin).await;
-    let client = balancer.client(patient());
-    eventually("a connection", async || client.get("k").await.is_ok()).await;
+    let client = balancer.client(patient_config());
+    wait_until("a connection", async || client.get("k").await.is_ok()).await;
     assert!(speaks_binary(&client).await);
     new.addr().clone_into(&mut upstream.lock().unwrap());
     old.stop().await;
-    eventually("it noticed", async || client.servers()[0].metrics().open == 0).await;
+    wait_until("it noticed", async || client.servers()[0].metrics().open == 0).await;
     assert_speaks_meta(&client, "after the upgrade").await;
 }
 
@@ -197,7 +197,7 @@ async fn few_commands(version: Option<&'static str>) -> (SocketAddr, Arc<AtomicU
 async fn a_proxy_that_closes_at_unknown_commands_is_spoken_to_in_text() {
     for version in [None, Some("0.5.0"), Some("1.6.18")] {
         let (address, accepted) = few_commands(version).await;
-        let client = Client::with_config([address.to_string()], patient()).unwrap();
+        let client = Client::with_config([address.to_string()], patient_config()).unwrap();
         assert_eq!(client.get("k").await.unwrap(), None, "{version:?}");
         assert!(client.set("a key", "v").await.is_err(), "{version:?}: no text protocol");
         assert!(accepted.load(Ordering::SeqCst) <= 5, "{version:?}: {accepted:?} connections");
@@ -208,7 +208,7 @@ async fn a_proxy_that_closes_at_unknown_commands_is_spoken_to_in_text() {
 async fn a_protocol_that_was_chosen_is_not_negotiated() {
     let server = Memcached::start(&[]);
     let balancer = Balancer::start(server.addr(), 2, Close::Fin).await;
-    let client = balancer.client(patient().protocol(ProtocolSetting::Meta));
-    eventually("a connection", async || client.get("k").await.is_ok()).await;
+    let client = balancer.client(patient_config().protocol(ProtocolSetting::Meta));
+    wait_until("a connection", async || client.get("k").await.is_ok()).await;
     assert!(speaks_meta(&client).await);
 }

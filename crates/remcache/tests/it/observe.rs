@@ -9,18 +9,18 @@ use remcache_server::{Close, Fault, Server};
 use remcache_testkit::Memcached;
 use tokio::time::timeout;
 
-use crate::support::{eventually, only_server, patient};
+use crate::support::{only_server, patient_config, wait_until};
 
 #[tokio::test]
 async fn events_tell_what_becomes_of_a_server() {
     let mut server = Memcached::start(&[]);
-    let client = Client::with_config([server.addr()], patient()).unwrap();
+    let client = Client::with_config([server.addr()], patient_config()).unwrap();
     let mut events = client.events();
     client.set("k", "v").await.unwrap();
     server.kill();
-    eventually("its loss is noticed", async || client.get("k").await.is_err() && !client.is_usable()).await;
+    wait_until("its loss is noticed", async || client.get("k").await.is_err() && !client.is_usable()).await;
     server.restart();
-    eventually("it is back", async || client.is_usable()).await;
+    wait_until("it is back", async || client.is_usable()).await;
     client.close().await;
     drop(client);
     let mut seen = Vec::new();
@@ -64,7 +64,7 @@ fn assert_one_loss(told: &[ConnectionState]) {
 #[tokio::test]
 async fn a_server_with_four_connections_is_lost_once_and_found_once() {
     let mut server = Memcached::start(&[]);
-    let client = Client::with_config([server.addr()], patient().connections(4)).unwrap();
+    let client = Client::with_config([server.addr()], patient_config().connections(4)).unwrap();
     let handle = only_server(&client);
     for _ in 0..8 {
         client.set("k", "v").await.unwrap();
@@ -72,12 +72,12 @@ async fn a_server_with_four_connections_is_lost_once_and_found_once() {
     let mut events = client.events();
     let before = SystemTime::now();
     server.kill();
-    eventually("its loss is noticed", async || client.get("k").await.is_err() && handle.metrics().open == 0).await;
+    wait_until("its loss is noticed", async || client.get("k").await.is_err() && handle.metrics().open == 0).await;
     let state = handle.state();
     assert!(is_down(&state.condition) && (before..=SystemTime::now()).contains(&state.since), "{state:?}");
     assert_one_loss(&told(&mut events).await);
     server.restart();
-    eventually("all are back", async || client.get("k").await.is_ok() && handle.metrics().open == 4).await;
+    wait_until("all are back", async || client.get("k").await.is_ok() && handle.metrics().open == 4).await;
     assert_eq!(told(&mut events).await, [ConnectionState::Connected]);
 }
 
@@ -85,12 +85,12 @@ async fn a_server_with_four_connections_is_lost_once_and_found_once() {
 #[tokio::test]
 async fn a_loss_is_told_although_other_connections_were_never_opened() {
     let mut server = Memcached::start(&[]);
-    let client = Client::with_config([server.addr()], patient().connections(4)).unwrap();
+    let client = Client::with_config([server.addr()], patient_config().connections(4)).unwrap();
     client.set("k", "v").await.unwrap();
     let mut events = client.events();
     server.kill();
     let is_told = || is_down(&only_server(&client).state().condition);
-    eventually("it is told", async || client.get("k").await.is_err() && is_told()).await;
+    wait_until("it is told", async || client.get("k").await.is_err() && is_told()).await;
     assert_one_loss(&told(&mut events).await);
 }
 
@@ -101,27 +101,27 @@ async fn a_silent_server_is_told_by_one_connection_for_all() {
     let config = Config::new().timeout(Duration::from_millis(500)).connections(4);
     let client = Client::with_config([server.addr()], config).unwrap();
     let handle = only_server(&client);
-    eventually("all are open", async || {
+    wait_until("all are open", async || {
         let asked = client.set("k", "v").timeout(Duration::from_secs(60)).await;
         asked.is_ok() && handle.metrics().open == 4
     })
     .await;
     let mut events = client.events();
     server.stop();
-    eventually("it is found out", async || client.get("k").await.is_err() && !client.is_usable()).await;
+    wait_until("it is found out", async || client.get("k").await.is_err() && !client.is_usable()).await;
     let told_so_far = told(&mut events).await;
     assert!(matches!(&told_so_far[..], [down] if is_down(down)), "{told_so_far:?}");
     assert!(is_down(&handle.state().condition));
     server.cont();
-    eventually("it is back", async || client.is_usable()).await;
-    eventually("that is told", async || handle.state().condition == ConnectionState::Connected).await;
+    wait_until("it is back", async || client.is_usable()).await;
+    wait_until("that is told", async || handle.state().condition == ConnectionState::Connected).await;
     assert_eq!(told(&mut events).await, [ConnectionState::Connected]);
 }
 
 #[tokio::test]
 async fn a_server_in_numbers() {
     let server = Server::start().await.unwrap();
-    let client = Client::with_config([server.address()], patient().connections(2)).unwrap();
+    let client = Client::with_config([server.address()], patient_config().connections(2)).unwrap();
     let handle = only_server(&client);
     let idle = handle.metrics();
     assert_eq!((idle.connections, idle.open, idle.in_flight, idle.round_trip), (2, 0, 0, None));
@@ -138,7 +138,7 @@ async fn a_server_in_numbers() {
 #[tokio::test]
 async fn the_round_trip_follows_the_server() {
     let server = Server::start().await.unwrap();
-    let client = Client::with_config([server.address()], patient()).unwrap();
+    let client = Client::with_config([server.address()], patient_config()).unwrap();
     client.set("k", "v").await.unwrap();
     server.inject(Fault::Delay(Duration::from_millis(50)));
     for _ in 0..20 {
@@ -177,18 +177,18 @@ async fn errors_are_counted_by_kind() {
     assert!(matches!((one.status, other.status), (Status::TimedOut(_), Status::TimedOut(_))));
     assert_eq!((errors().timeouts, errors().overloaded), (2, 1));
     server.clear_faults().unwrap();
-    eventually("it is back", is_back).await;
+    wait_until("it is back", is_back).await;
 
     server.inject(Fault::Garbage { seed: 7 }.on_reply(1));
     let before = errors();
     assert!(matches!(client.call(Request::get("k")).await.status, Status::Disconnected(_)));
     assert_eq!((errors().protocol, errors().disconnects), (before.protocol + 1, before.disconnects + 1));
-    eventually("it is back", is_back).await;
+    wait_until("it is back", is_back).await;
     assert!(handle.metrics().reconnects > 0);
 
     server.inject(Fault::Disconnect { after: 0, close: Close::Rst });
     assert!(matches!(client.call(Request::get("k")).await.status, Status::Disconnected(_)));
-    eventually("it is down", async || !client.is_usable()).await;
+    wait_until("it is down", async || !client.is_usable()).await;
     let before = errors();
     client.call(Request::get("k")).await;
     assert_eq!(errors().refused, before.refused + 1);

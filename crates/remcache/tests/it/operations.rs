@@ -10,10 +10,10 @@ use remcache::{Client, ErrorKind, Flow, Reply, Request, Status, Ttl, WriteOutcom
 use remcache_testkit::Memcached;
 use tokio::sync::mpsc;
 
-use crate::support::{ask, eventually, flags_and_ttl, only_server, patient, stat};
+use crate::support::{flags_and_ttl, only_server, patient_config, stat, text_query, wait_until};
 
 fn client_of(server: &Memcached) -> Client {
-    Client::with_config([server.addr()], patient()).unwrap()
+    Client::with_config([server.addr()], patient_config()).unwrap()
 }
 
 fn seconds(count: u64) -> Duration {
@@ -33,7 +33,7 @@ async fn a_value_is_set_and_got() {
     let item = client.get("Hello").await.unwrap().unwrap();
     assert_eq!((&item.value[..], item.flags), (&b"World"[..], 0));
     assert_eq!(change.cas(), Some(item.cas));
-    assert_eq!(ask(&server.addr(), "mg Hello v"), "VA 5");
+    assert_eq!(text_query(&server.addr(), "mg Hello v"), "VA 5");
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn keys_and_values_come_in_many_types() {
 #[tokio::test]
 async fn values_of_every_size_come_back_whole() {
     let server = Memcached::start(&["-m", "256", "-I", "8m"]);
-    let client = Client::with_config([server.addr()], patient().max_value_size(8 << 20)).unwrap();
+    let client = Client::with_config([server.addr()], patient_config().max_value_size(8 << 20)).unwrap();
     for length in [1, 4095, 4096, 65_536, 1_000_000, 1 << 20, 7_000_000] {
         let value: Vec<u8> = (0..length).map(|at: u32| (at % 251) as u8).collect();
         client.set("large", value.clone()).await.unwrap();
@@ -118,7 +118,7 @@ async fn an_item_expires() {
     let client = client_of(&server);
     client.set("k", "v").ttl(seconds(2)).await.unwrap();
     client.set("other", "v").ttl(seconds(600)).await.unwrap();
-    eventually("the item expires", async || client.get("k").await.unwrap().is_none()).await;
+    wait_until("the item expires", async || client.get("k").await.unwrap().is_none()).await;
     assert!(client.add("k", "new").await.unwrap().is_applied());
     assert!(client.get("other").await.unwrap().is_some());
 }
@@ -220,7 +220,7 @@ async fn deleting_tells_whether_there_was_an_item() {
 #[tokio::test]
 async fn flushing_removes_all_items_at_once() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
-    let client = Client::with_config(servers.iter().map(Memcached::addr), patient()).unwrap();
+    let client = Client::with_config(servers.iter().map(Memcached::addr), patient_config()).unwrap();
     let keys: Vec<String> = (0..100).map(|n| format!("key{n}")).collect();
     client.set_many(keys.iter().map(|key| (key, "v"))).await;
     assert_eq!(client.get_many(&keys).await.found().count(), 100);
@@ -248,13 +248,13 @@ async fn flushing_may_be_put_off() {
     }
     assert!(client.get("k").await.unwrap().is_some());
     only_server(&client).flush(seconds(2)).await.unwrap();
-    eventually("the flush comes", async || client.get("k").await.unwrap().is_none()).await;
+    wait_until("the flush comes", async || client.get("k").await.unwrap().is_none()).await;
 }
 
 #[tokio::test]
 async fn a_flush_of_several_servers_is_not_sent_to_one_of_them() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
-    let client = Client::with_config(servers.iter().map(Memcached::addr), patient()).unwrap();
+    let client = Client::with_config(servers.iter().map(Memcached::addr), patient_config()).unwrap();
     let reply = client.call(Request::flush()).await;
     assert_eq!(reply.status, Status::InvalidArguments);
     assert!(reply.text().contains("Client::flush"), "{}", reply.text());
@@ -264,7 +264,7 @@ async fn a_flush_of_several_servers_is_not_sent_to_one_of_them() {
 #[tokio::test]
 async fn every_server_tells_its_version_and_answers_a_noop() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
-    let client = Client::with_config(servers.iter().map(Memcached::addr), patient()).unwrap();
+    let client = Client::with_config(servers.iter().map(Memcached::addr), patient_config()).unwrap();
     let (major, minor, patch) = Memcached::version();
     for (place, (handle, version)) in client.version().await.into_iter().enumerate() {
         assert_eq!(handle.name(), servers[place].addr());
@@ -301,7 +301,7 @@ async fn statistics_come_in_groups() {
 async fn statistics_of_prefixes_are_those_of_binary_and_text() {
     for protocol in [ProtocolSetting::Binary, ProtocolSetting::Text] {
         let server = Memcached::start(&[]);
-        let client = Client::with_config([server.addr()], patient().protocol(protocol)).unwrap();
+        let client = Client::with_config([server.addr()], patient_config().protocol(protocol)).unwrap();
         let handle = only_server(&client);
         assert!(handle.stats("detail on").collect().await.unwrap().is_empty());
         client.get("prefix:k").await.unwrap();
@@ -500,7 +500,7 @@ async fn a_callback_that_panics_ends_alone() {
     client.call_with(Request::get("k"), |_| panic!("on purpose"));
     assert!(client.get("k").await.unwrap().is_some());
     assert!(client.get("k").await.unwrap().is_some());
-    eventually("nothing is in flight", async || only_server(&client).in_flight() == 0).await;
+    wait_until("nothing is in flight", async || only_server(&client).in_flight() == 0).await;
 }
 
 #[tokio::test]
@@ -556,7 +556,7 @@ async fn what_would_harm_others_is_refused() {
 #[tokio::test]
 async fn a_namespace_is_put_before_every_key() {
     let server = Memcached::start(&[]);
-    let shop = Client::with_config([server.addr()], patient().namespace("shop:")).unwrap();
+    let shop = Client::with_config([server.addr()], patient_config().namespace("shop:")).unwrap();
     let plain = client_of(&server);
     shop.set("a", "1").await.unwrap();
     shop.set_many([("b", "2")]).await;

@@ -14,7 +14,7 @@ use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
 use remcache_server::{BindingProtocol, Server};
 use remcache_testkit::{Memcached, SASL_PASSWORD, SASL_USER, scratch};
 
-use crate::support::eventually;
+use crate::support::wait_until;
 
 fn client(address: &str, protocol: ProtocolSetting) -> Client {
     Client::with_config([address], Config::new().protocol(protocol)).expect("an address")
@@ -150,7 +150,7 @@ async fn a_shutdown_ends_a_server_that_allows_it_and_no_other() {
         works(&kept).await;
         let reply = ended.servers()[0].call(Request::shutdown()).await;
         assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "{protocol}: {}", reply.text());
-        eventually("nobody listens", async || std::net::TcpStream::connect(server.addr()).is_err()).await;
+        wait_until("nobody listens", async || std::net::TcpStream::connect(server.addr()).is_err()).await;
     }
     let server = Memcached::start(&["-A"]);
     let binary = client(&server.addr(), ProtocolSetting::Binary);

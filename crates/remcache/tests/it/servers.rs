@@ -11,19 +11,19 @@ use remcache::{Client, Config, Delivery, Error, ErrorKind, Item, ServerHandle};
 use remcache_testkit::{Close, Memcached, Proxy, seed, unused_port};
 use tokio::task::JoinHandle;
 
-use crate::support::{eventually, only_server, patient};
+use crate::support::{only_server, patient_config, wait_until};
 
 fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
 fn client_of(server: &Memcached) -> Client {
-    Client::with_config([server.addr()], patient()).unwrap()
+    Client::with_config([server.addr()], patient_config()).unwrap()
 }
 
 fn three() -> ([Memcached; 3], Client) {
     let servers = [Memcached::start(&[]), Memcached::start(&[]), Memcached::start(&[])];
-    let client = Client::with_config(servers.iter().map(Memcached::addr), patient()).unwrap();
+    let client = Client::with_config(servers.iter().map(Memcached::addr), patient_config()).unwrap();
     (servers, client)
 }
 
@@ -81,7 +81,7 @@ async fn a_killed_server_fails_its_own_keys_only() {
     servers[1].stop();
     let (of_victim, of_others) = (get_each(&client, &doomed), get_each(&client, &safe));
     let handle = client.servers().remove(1);
-    eventually("a thousand are in flight", async || handle.in_flight() == 1000).await;
+    wait_until("a thousand are in flight", async || handle.in_flight() == 1000).await;
     servers[1].kill();
     assert_all_found(of_others).await;
     for get in of_victim {
@@ -99,7 +99,7 @@ async fn a_killed_server_fails_its_own_keys_only() {
 
     servers[1].restart();
     // Nobody asks: it comes back by itself.
-    eventually("it is back", async || handle.state().condition == ConnectionState::Connected).await;
+    wait_until("it is back", async || handle.state().condition == ConnectionState::Connected).await;
     let after = client.get_many(doomed.iter().map(|&n| key(n))).await;
     assert_eq!(after.missing().count(), 1000, "an empty cache misses honestly");
     store(&client, &doomed).await;
@@ -109,7 +109,7 @@ async fn a_killed_server_fails_its_own_keys_only() {
 #[tokio::test]
 async fn what_waits_for_a_killed_server_tells_whether_it_was_sent() {
     let mut server = Memcached::start(&[]);
-    let client = Client::with_config([server.addr()], patient().max_in_flight(100)).unwrap();
+    let client = Client::with_config([server.addr()], patient_config().max_in_flight(100)).unwrap();
     client.set("n", "0").await.unwrap();
     server.stop();
     let handle = only_server(&client);
@@ -119,7 +119,7 @@ async fn what_waits_for_a_killed_server_tells_whether_it_was_sent() {
             tokio::spawn(async move { client.increment("n", 1).await })
         })
         .collect();
-    eventually("as many as may are in flight", async || handle.in_flight() == 100).await;
+    wait_until("as many as may are in flight", async || handle.in_flight() == 100).await;
     server.kill();
     let (mut sent, mut not_sent) = (0, 0);
     for call in calls {
@@ -174,7 +174,7 @@ impl Flow {
     /// Waits until so many more requests went well.
     async fn goes_on(&self, count: usize) {
         let before = self.tally.right.load(Ordering::Relaxed);
-        eventually("requests go well", async || self.tally.right.load(Ordering::Relaxed) >= before + count).await;
+        wait_until("requests go well", async || self.tally.right.load(Ordering::Relaxed) >= before + count).await;
     }
 
     async fn end(self) -> Arc<Tally> {
@@ -225,10 +225,10 @@ async fn a_server_that_dies_again_and_again_comes_back_each_time() {
     for round in 0..5 {
         flow.goes_on(500).await;
         servers[2].kill();
-        eventually("its loss is noticed", async || is_down(&handle)).await;
+        wait_until("its loss is noticed", async || is_down(&handle)).await;
         flow.goes_on(500).await;
         servers[2].restart();
-        eventually("it is back", async || handle.state().condition == ConnectionState::Connected).await;
+        wait_until("it is back", async || handle.state().condition == ConnectionState::Connected).await;
         assert!(client.is_usable(), "round {round}");
     }
     flow.goes_on(500).await;
@@ -244,7 +244,7 @@ async fn a_server_may_come_up_after_its_client() {
     let error = client.get("k").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::NotSent));
     server.restart();
-    eventually("it is found", async || client.is_usable()).await;
+    wait_until("it is found", async || client.is_usable()).await;
     assert!(client.set("k", "v").await.unwrap().is_applied());
 }
 
@@ -253,7 +253,7 @@ async fn a_server_may_come_up_after_its_client() {
 #[tokio::test]
 async fn a_stopped_server_times_out_then_fails_fast_then_recovers() {
     let server = Memcached::start(&[]);
-    let client = Client::with_config([server.addr()], patient().timeout(millis(500))).unwrap();
+    let client = Client::with_config([server.addr()], patient_config().timeout(millis(500))).unwrap();
     let handle = only_server(&client);
     for n in 0..100 {
         client.set(key(n), value(n)).timeout(Duration::from_secs(60)).await.unwrap();
@@ -263,7 +263,7 @@ async fn a_stopped_server_times_out_then_fails_fast_then_recovers() {
         let error = get.await.unwrap().1.expect_err("it says nothing");
         assert!(error.is_timeout() && error.may_have_executed(), "{error}");
     }
-    eventually("it is given up", async || is_down(&handle)).await;
+    wait_until("it is given up", async || is_down(&handle)).await;
     // It accepts connections still, by its kernel: only a reply would show that it is back.
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(2) {
@@ -273,7 +273,7 @@ async fn a_stopped_server_times_out_then_fails_fast_then_recovers() {
         tokio::time::sleep(millis(5)).await;
     }
     server.cont();
-    eventually("it is back", async || handle.state().condition == ConnectionState::Connected).await;
+    wait_until("it is back", async || handle.state().condition == ConnectionState::Connected).await;
     for round in 0..10 {
         for n in 0..100 {
             let item = client.get(key(n)).timeout(Duration::from_secs(60)).await.unwrap();
@@ -301,7 +301,8 @@ async fn a_server_that_stops_for_a_moment_loses_nothing() {
 #[tokio::test]
 async fn a_stopped_server_harms_no_other() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
-    let client = Client::with_config(servers.iter().map(Memcached::addr), patient().timeout(millis(500))).unwrap();
+    let client =
+        Client::with_config(servers.iter().map(Memcached::addr), patient_config().timeout(millis(500))).unwrap();
     let stopped = servers[0].addr();
     let (silent, safe) = (numbers(&client, &stopped, true, 50), numbers(&client, &stopped, false, 50));
     for &n in silent.iter().chain(&safe) {
@@ -323,11 +324,11 @@ async fn an_idle_connection_that_the_server_closes_is_no_error() {
     let server = Memcached::start(&["-o", "idle_timeout=1"]);
     let proxy = Proxy::start(server.addr()).await;
     let quiet = Duration::from_secs(3600);
-    let client = Client::with_config([proxy.addr()], patient().keepalive(quiet, quiet)).unwrap();
+    let client = Client::with_config([proxy.addr()], patient_config().keepalive(quiet, quiet)).unwrap();
     client.set("k", "v").await.unwrap();
     let handle = only_server(&client);
     for closed in 1..=2 {
-        eventually("the server closes", async || handle.state().condition == ConnectionState::Idle).await;
+        wait_until("the server closes", async || handle.state().condition == ConnectionState::Idle).await;
         assert!(client.is_usable());
         assert_eq!(client.get("k").await.unwrap().unwrap().value, "v");
         assert_eq!(proxy.accepted(), closed + 1);
@@ -339,7 +340,7 @@ async fn keepalive_keeps_a_connection_that_the_server_would_close() {
     let server = Memcached::start(&["-o", "idle_timeout=2"]);
     let proxy = Proxy::start(server.addr()).await;
     let client =
-        Client::with_config([proxy.addr()], patient().keepalive(millis(200), Duration::from_secs(60))).unwrap();
+        Client::with_config([proxy.addr()], patient_config().keepalive(millis(200), Duration::from_secs(60))).unwrap();
     client.set("k", "v").await.unwrap();
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(client.get("k").await.unwrap().unwrap().value, "v");
@@ -350,20 +351,20 @@ async fn keepalive_keeps_a_connection_that_the_server_would_close() {
 async fn a_reset_fails_what_is_in_flight_and_nothing_after_the_reconnect() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient()).unwrap();
+    let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
     let all: Vec<usize> = (0..200).collect();
     store(&client, &all).await;
     for (round, how) in [Close::Rst, Close::Fin, Close::Rst, Close::Fin].into_iter().enumerate() {
         proxy.change(|rules| rules.replies.delay = Duration::from_secs(3600));
         let gets = get_each(&client, &all);
-        eventually("all are in flight", async || only_server(&client).in_flight() == 200).await;
+        wait_until("all are in flight", async || only_server(&client).in_flight() == 200).await;
         proxy.change(|rules| rules.replies.delay = Duration::ZERO);
         proxy.close_connections(how);
         for get in gets {
             let (n, got) = get.await.unwrap();
             assert!(got.is_err_and(|error| error.is_disconnected()), "round {round}: {}", key(n));
         }
-        eventually("it is back", async || only_server(&client).state().condition == ConnectionState::Connected).await;
+        wait_until("it is back", async || only_server(&client).state().condition == ConnectionState::Connected).await;
         assert_all_found(get_each(&client, &all)).await;
     }
 }
@@ -375,7 +376,7 @@ async fn no_increment_is_done_twice_over_resets() {
     let seed = seed();
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let config = patient().reconnect_delay(millis(1), millis(5));
+    let config = patient_config().reconnect_delay(millis(1), millis(5));
     let client = Client::with_config([proxy.addr()], config).unwrap();
     client.set("n", "0").await.unwrap();
     let tallies: Arc<[AtomicU64; 3]> = Arc::default();
@@ -413,7 +414,7 @@ async fn no_increment_is_done_twice_over_resets() {
 #[tokio::test]
 async fn a_dead_server_is_tried_now_and_then() {
     let proxy = Proxy::start(format!("127.0.0.1:{}", unused_port())).await;
-    let client = Client::with_config([proxy.addr()], patient()).unwrap();
+    let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(3) {
         assert!(client.get("k").await.unwrap_err().is_disconnected());
@@ -426,15 +427,15 @@ async fn a_dead_server_is_tried_now_and_then() {
 async fn a_server_that_is_refused_and_resumes() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient()).unwrap();
+    let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
     client.set("k", "v").await.unwrap();
     proxy.refuse().await;
     proxy.close_connections(Close::Rst);
-    eventually("its loss is noticed", async || is_down(&only_server(&client))).await;
+    wait_until("its loss is noticed", async || is_down(&only_server(&client))).await;
     let error = client.get("k").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::NotSent));
     proxy.resume().await;
-    eventually("it is back", async || client.is_usable()).await;
+    wait_until("it is back", async || client.is_usable()).await;
     assert_eq!(client.get("k").await.unwrap().unwrap().value, "v");
 }
 
@@ -444,7 +445,7 @@ async fn a_dead_server_can_be_taken_off_the_list() {
     let client = client_of(&dead);
     client.noop().await[0].1.as_ref().unwrap();
     dead.kill();
-    eventually("its loss is noticed", async || client.get("k").await.is_err() && !client.is_usable()).await;
+    wait_until("its loss is noticed", async || client.get("k").await.is_err() && !client.is_usable()).await;
     client.set_servers([alive.addr()]).unwrap();
     assert!(client.is_usable());
     assert!(client.set("k", "v").await.unwrap().is_applied());
@@ -452,7 +453,7 @@ async fn a_dead_server_can_be_taken_off_the_list() {
 
 #[tokio::test]
 async fn closing_a_client_whose_server_is_down_ends_it() {
-    let client = Client::with_config([format!("127.0.0.1:{}", unused_port())], patient()).unwrap();
+    let client = Client::with_config([format!("127.0.0.1:{}", unused_port())], patient_config()).unwrap();
     assert!(client.get("k").await.is_err());
     client.close().await;
     assert_eq!(only_server(&client).state().condition, ConnectionState::Closed);

@@ -13,7 +13,7 @@ use remcache::{Client, Config, Request, Status};
 use remcache_testkit::{Authority, Certificate, Dates, Memcached, Proxy, seed};
 use tokio::time::timeout;
 
-use crate::support::{eventually, only_server, patient};
+use crate::support::{only_server, patient_config, wait_until};
 
 /// A server that speaks TLS, and whom to trust for it.
 struct Setting {
@@ -42,7 +42,7 @@ impl Setting {
 #[tokio::test]
 async fn every_operation_over_tls() {
     let setting = Setting::new(&[]);
-    let client = setting.client(patient());
+    let client = setting.client(patient_config());
     assert!(client.set("greeting", "Hello").await.unwrap().is_applied());
     assert_eq!(client.get("greeting").await.unwrap().unwrap().value, "Hello");
     assert!(client.append("greeting", " World").await.unwrap().is_applied());
@@ -76,7 +76,7 @@ async fn what_stalls_others_does_not_stall_the_client() {
     let setting = Setting::new(&["-m", "256"]);
     for _ in 0..10 {
         // One connection for each round: what stalls depends on where its records begin.
-        let client = setting.client(patient());
+        let client = setting.client(patient_config());
         for &(count, length) in BATCHES {
             let values = (0..count).map(|n| (format!("key{n}"), Bytes::from(vec![b'v'; length])));
             let stored = client.set_many(values).await;
@@ -92,7 +92,7 @@ async fn requests_of_any_length_in_any_order() {
     let seed = seed();
     let mut random = seed.rng();
     let setting = Setting::new(&["-m", "256"]);
-    let client = setting.client(patient());
+    let client = setting.client(patient_config());
     for round in 0..60 {
         let lengths: Vec<usize> = (0..random.usize(1..200)).map(|_| a_length(&mut random)).collect();
         let tasks: Vec<_> = lengths
@@ -136,7 +136,7 @@ fn a_length(random: &mut fastrand::Rng) -> usize {
 async fn row_21_a_million_keys_in_one_call() {
     const KEYS: u32 = 1_000_000;
     let setting = Setting::new(&["-m", "256"]);
-    let client = setting.client(patient());
+    let client = setting.client(patient_config());
     let keys = || (0..KEYS).map(u32::to_be_bytes);
     let stored = client.set_many(keys().step_by(10).map(|key| (key, key))).await;
     assert_eq!(stored.made().count(), 100_000);
@@ -158,7 +158,7 @@ async fn fetch_large(setting: &Setting, config: Config, count: usize) {
     const DISTINCT: usize = 50;
     let values: Vec<Bytes> = (0..DISTINCT).map(large).collect();
     let items = values.iter().enumerate().map(|(n, value)| (format!("key{n}"), value.clone()));
-    let stored = setting.client(patient()).set_many(items).await;
+    let stored = setting.client(patient_config()).set_many(items).await;
     assert_eq!(stored.made().count(), DISTINCT);
     let fetched = setting.client(config).get_many((0..count).map(|n| format!("key{}", n % DISTINCT))).await;
     assert_eq!(fetched.len(), count);
@@ -169,20 +169,20 @@ async fn fetch_large(setting: &Setting, config: Config, count: usize) {
 
 #[tokio::test]
 async fn row_21_ten_thousand_large_values_are_fetched() {
-    fetch_large(&Setting::new(&["-m", "256"]), patient(), 10_000).await;
+    fetch_large(&Setting::new(&["-m", "256"]), patient_config(), 10_000).await;
 }
 
 /// So many take long through such buffers: `cargo xtask soak --pipelines` fetches ten thousand.
 #[tokio::test]
 async fn row_21_large_values_are_fetched_through_small_buffers() {
-    fetch_large(&Setting::new(&["-m", "256"]), patient().socket_buffers(4096), 2_000).await;
+    fetch_large(&Setting::new(&["-m", "256"]), patient_config().socket_buffers(4096), 2_000).await;
 }
 
 #[tokio::test]
 async fn callers_move_large_values_through_small_buffers() {
     const FEW: usize = 40;
     let setting = Setting::new(&["-m", "256"]);
-    let client = setting.client(patient().socket_buffers(4096));
+    let client = setting.client(patient_config().socket_buffers(4096));
     let value = |n: usize| Bytes::from(vec![n as u8; 100_000]);
     let sets: Vec<_> = (0..FEW)
         .map(|n| {
@@ -210,7 +210,7 @@ async fn callers_move_large_values_through_small_buffers() {
 async fn a_dropped_get_never_gives_its_value_to_the_next_one() {
     let setting = Setting::new(&[]);
     let proxy = Proxy::start(setting.server.addr()).await;
-    let client = setting.client_of(&proxy.addr(), patient());
+    let client = setting.client_of(&proxy.addr(), patient_config());
     client.set("a", "the value of a").await.unwrap();
     client.set("b", "the value of b").await.unwrap();
     proxy.change(|rules| rules.replies.delay = Duration::from_millis(30));
@@ -221,19 +221,19 @@ async fn a_dropped_get_never_gives_its_value_to_the_next_one() {
         assert_eq!(item.value, "the value of b", "round {round}");
     }
     let server = only_server(&client);
-    eventually("slots are free", async || (server.in_flight(), server.waiting()) == (0, 0)).await;
+    wait_until("slots are free", async || (server.in_flight(), server.waiting()) == (0, 0)).await;
     assert_eq!(proxy.accepted(), 1, "no reconnect");
 }
 
 #[tokio::test]
 async fn a_server_that_comes_back_is_found_again() {
     let mut setting = Setting::new(&[]);
-    let client = setting.client(patient());
+    let client = setting.client(patient_config());
     client.set("k", "v").await.unwrap();
     for _ in 0..3 {
         setting.server.kill();
-        eventually("it is noticed", async || client.get("k").await.is_err()).await;
+        wait_until("it is noticed", async || client.get("k").await.is_err()).await;
         setting.server.restart();
-        eventually("it is back", async || client.call(Request::get("k")).await.status == Status::KeyNotFound).await;
+        wait_until("it is back", async || client.call(Request::get("k")).await.status == Status::KeyNotFound).await;
     }
 }

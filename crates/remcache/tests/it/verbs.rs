@@ -9,12 +9,12 @@ use remcache::config::ProtocolSetting;
 use remcache::{Client, ErrorKind, Item, Ttl, WriteOutcome};
 use remcache_testkit::Memcached;
 
-use crate::support::{ask, flags_and_ttl, patient};
+use crate::support::{flags_and_ttl, patient_config, text_query};
 
 const PROTOCOLS: [ProtocolSetting; 3] = [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text];
 
 fn client_of(server: &Memcached, protocol: ProtocolSetting) -> Client {
-    Client::with_config([server.addr()], patient().protocol(protocol)).unwrap()
+    Client::with_config([server.addr()], patient_config().protocol(protocol)).unwrap()
 }
 
 fn number(item: Option<&Item>) -> u64 {
@@ -86,7 +86,7 @@ async fn an_update_that_is_always_too_late_is_a_conflict_and_changes_nothing() {
         let mut calls = 0;
         let outcome = client.update("n", Ttl::Never, |_| {
             calls += 1;
-            assert_eq!(ask(&server.addr(), "ms n 1 T0\r\n7"), "HD");
+            assert_eq!(text_query(&server.addr(), "ms n 1 T0\r\n7"), "HD");
             Some("mine".into())
         });
         let error = outcome.await.unwrap_err();

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, sleep};
 
-use crate::speaking::Speech;
+use crate::protocol_mode::ProtocolMode;
 use crate::{ALLOCATOR, take_turn};
 
 fn runtime() -> Runtime {
@@ -31,17 +31,17 @@ fn growth(region: &Region<'_, System>) -> usize {
 /// A server that waits for a request, answers with these bytes, and does nothing more.
 #[derive(Debug)]
 struct Says {
-    speech: Speech,
+    mode: ProtocolMode,
     answer: Vec<u8>,
 }
 
 impl Connect for Says {
     fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
-        let (speech, answer) = (self.speech, self.answer.clone());
+        let (mode, answer) = (self.mode, self.answer.clone());
         Box::pin(async move {
             let (client, mut server) = duplex(4096);
             tokio::spawn(async move {
-                if speech == Speech::Text {
+                if mode == ProtocolMode::Text {
                     let mut question = *b"version\r\n";
                     let _ = server.read_exact(&mut question).await;
                     let _ = server.write_all(b"VERSION 1.6.18\r\n").await;
@@ -58,22 +58,22 @@ impl Connect for Says {
 }
 
 /// The first bytes of a reply to a get whose value has this length.
-fn announcement(speech: Speech, length: u32) -> Vec<u8> {
-    match speech {
-        Speech::Binary => {
+fn announcement(mode: ProtocolMode, length: u32) -> Vec<u8> {
+    match mode {
+        ProtocolMode::Binary => {
             let body_length = length.saturating_add(4);
             let header = Header { body_length, extras_length: 4, ..Header::response(Opcode::GET, Status::NoError) };
             header.to_bytes().to_vec()
         }
-        Speech::MetaOneByOne => format!("VA {length} f0 c1 O00000000\r\n").into_bytes(),
-        Speech::Meta | Speech::Text => format!("VALUE key 0 {length} 1\r\n").into_bytes(),
+        ProtocolMode::MetaUnbatched => format!("VA {length} f0 c1 O00000000\r\n").into_bytes(),
+        ProtocolMode::Meta | ProtocolMode::Text => format!("VALUE key 0 {length} 1\r\n").into_bytes(),
     }
 }
 
 /// How many bytes were allocated at most for a reply that announces this length and has no more.
-fn cost_of_an_announcement(speech: Speech, length: u32) -> usize {
+fn cost_of_an_announcement(mode: ProtocolMode, length: u32) -> usize {
     let runtime = runtime();
-    let config = speech.config(Config::new()).connector(Says { speech, answer: announcement(speech, length) });
+    let config = mode.config(Config::new()).connector(Says { mode, answer: announcement(mode, length) });
     let client = Client::with_config(["server"], config).expect("a valid configuration");
     let region = Region::new(ALLOCATOR);
     let error = runtime.block_on(async { client.get("key").await }).expect_err("there is no such reply");
@@ -84,10 +84,10 @@ fn cost_of_an_announcement(speech: Speech, length: u32) -> usize {
 #[test]
 fn row_09_an_announced_length_above_the_limit_allocates_nothing() {
     let _turn = take_turn();
-    for speech in Speech::ALL {
+    for mode in ProtocolMode::ALL {
         for length in [u32::MAX, 1 << 30, (1 << 20) + 1025] {
-            let cost = cost_of_an_announcement(speech, length);
-            assert!(cost < 64 << 10, "{speech:?}: {cost} bytes were allocated for {length} announced ones");
+            let cost = cost_of_an_announcement(mode, length);
+            assert!(cost < 64 << 10, "{mode:?}: {cost} bytes were allocated for {length} announced ones");
         }
     }
 }
@@ -95,9 +95,9 @@ fn row_09_an_announced_length_above_the_limit_allocates_nothing() {
 #[test]
 fn an_announced_length_within_the_limit_allocates_no_more_than_that() {
     let _turn = take_turn();
-    for speech in Speech::ALL {
-        let cost = cost_of_an_announcement(speech, 1 << 20);
-        assert!(cost < (1 << 20) + (64 << 10), "{speech:?}: {cost} bytes were allocated");
+    for mode in ProtocolMode::ALL {
+        let cost = cost_of_an_announcement(mode, 1 << 20);
+        assert!(cost < (1 << 20) + (64 << 10), "{mode:?}: {cost} bytes were allocated");
     }
 }
 
@@ -113,15 +113,14 @@ const LIMIT: usize = (BYTES + REQUESTS * BOOKKEEPING) / 10 * 11;
 const LENGTHS: [usize; 4] = [100, 2_100, 4_000, 100_000];
 
 /// Every length in each way to speak.
-fn everything() -> impl Iterator<Item = (Speech, usize)> {
-    Speech::ALL.into_iter().flat_map(|speech| LENGTHS.map(|length| (speech, length)))
+fn everything() -> impl Iterator<Item = (ProtocolMode, usize)> {
+    ProtocolMode::ALL.into_iter().flat_map(|mode| LENGTHS.map(|length| (mode, length)))
 }
 
 /// A client of a server that never reads.
-fn client_of_a_black_hole(speech: Speech) -> Client {
-    let config = speech.config(Config::new()).max_in_flight(REQUESTS).max_output(BYTES).overload(Overload::Fail);
-    Client::with_config(["server"], config.connector(Says { speech, answer: Vec::new() }))
-        .expect("a valid configuration")
+fn client_of_a_black_hole(mode: ProtocolMode) -> Client {
+    let config = mode.config(Config::new()).max_in_flight(REQUESTS).max_output(BYTES).overload(Overload::Fail);
+    Client::with_config(["server"], config.connector(Says { mode, answer: Vec::new() })).expect("a valid configuration")
 }
 
 /// Offers so many requests every ten milliseconds for a minute, and gives the largest growth.
@@ -139,8 +138,8 @@ async fn flood(region: &Region<'_, System>, mut offer: impl FnMut()) -> usize {
 #[test]
 fn casts_without_end_to_a_server_that_does_not_read() {
     let _turn = take_turn();
-    for (speech, length) in everything() {
-        let (runtime, client) = (runtime(), client_of_a_black_hole(speech));
+    for (mode, length) in everything() {
+        let (runtime, client) = (runtime(), client_of_a_black_hole(mode));
         let value = vec![0_u8; length];
         let region = Region::new(ALLOCATOR);
         let offer = || {
@@ -150,7 +149,7 @@ fn casts_without_end_to_a_server_that_does_not_read() {
             }
         };
         let most = runtime.block_on(flood(&region, offer));
-        assert!(most <= LIMIT, "{most} bytes are allocated for {speech:?} requests of {length} bytes");
+        assert!(most <= LIMIT, "{most} bytes are allocated for {mode:?} requests of {length} bytes");
     }
 }
 
@@ -158,8 +157,8 @@ fn casts_without_end_to_a_server_that_does_not_read() {
 #[test]
 fn calls_without_end_to_a_server_that_does_not_read() {
     let _turn = take_turn();
-    for (speech, length) in everything() {
-        let (runtime, client) = (runtime(), client_of_a_black_hole(speech));
+    for (mode, length) in everything() {
+        let (runtime, client) = (runtime(), client_of_a_black_hole(mode));
         let value = vec![0_u8; length];
         let calls: Vec<_> = (0..60_000).map(|_| Box::pin(client.call(Request::set("key", &value)))).collect();
         let mut context = Context::from_waker(Waker::noop());
@@ -174,6 +173,6 @@ fn calls_without_end_to_a_server_that_does_not_read() {
             }
         };
         let most = runtime.block_on(flood(&region, offer));
-        assert!(most <= LIMIT, "{most} bytes are allocated for {speech:?} requests of {length} bytes");
+        assert!(most <= LIMIT, "{most} bytes are allocated for {mode:?} requests of {length} bytes");
     }
 }

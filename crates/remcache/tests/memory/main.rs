@@ -5,8 +5,8 @@
 #![cfg(feature = "client")]
 
 mod connections;
-#[path = "../it/support/speaking.rs"]
-mod speaking;
+#[path = "../it/support/protocol_mode.rs"]
+mod protocol_mode;
 #[cfg(all(feature = "zstd", feature = "lz4", feature = "deflate"))]
 mod values;
 

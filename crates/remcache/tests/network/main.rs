@@ -6,17 +6,17 @@
 #![cfg(all(feature = "client", target_os = "linux"))]
 
 mod namespace;
-#[path = "../it/support/speaking.rs"]
-mod speaking;
+#[path = "../it/support/protocol_mode.rs"]
+mod protocol_mode;
 
 use std::future::Future;
 use std::time::Duration;
 
 use namespace::{isolated, lose_nothing, lose_replies, lose_requests, lose_some};
+use protocol_mode::ProtocolMode;
 use remcache::health::ConnectionState;
 use remcache::{Client, Config, Delivery, ErrorKind, Item};
 use remcache_testkit::Memcached;
-use speaking::Speech;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -42,13 +42,13 @@ struct Setting {
 
 impl Setting {
     /// A client with what nobody has changed but the protocol.
-    async fn new(speech: Speech) -> Self {
-        Self::with(speech, Config::new()).await
+    async fn new(mode: ProtocolMode) -> Self {
+        Self::with(mode, Config::new()).await
     }
 
-    async fn with(speech: Speech, config: Config) -> Self {
+    async fn with(mode: ProtocolMode, config: Config) -> Self {
         let server = Memcached::start(&[]);
-        let client = Client::with_config([server.addr()], speech.config(config)).expect("an address");
+        let client = Client::with_config([server.addr()], mode.config(config)).expect("an address");
         let stored = client.set_many((0..KEYS).map(|n| (key(n), value(n)))).await;
         assert_eq!(stored.made().count(), KEYS, "{:?}", stored.failed().next());
         Self { server, client }
@@ -110,8 +110,8 @@ async fn ask(client: &Client, n: usize) -> Option<ErrorKind> {
 }
 
 /// The same on each protocol at once, each with a server of its own.
-async fn on_each_protocol<F: Future<Output = ()>>(test: impl Fn(Speech) -> F) {
-    let [binary, meta, text] = [Speech::Binary, Speech::Meta, Speech::Text].map(test);
+async fn protocol_mode_tests<F: Future<Output = ()>>(test: impl Fn(ProtocolMode) -> F) {
+    let [binary, meta, text] = [ProtocolMode::Binary, ProtocolMode::Meta, ProtocolMode::Text].map(test);
     tokio::join!(binary, meta, text);
 }
 
@@ -122,7 +122,7 @@ fn is_loss(kind: &ErrorKind) -> bool {
 #[test]
 fn row_11_a_black_hole_under_load_fails_what_is_asked_and_heals() {
     isolated("row_11_a_black_hole_under_load_fails_what_is_asked_and_heals", async {
-        let settings = [Speech::Binary, Speech::Meta, Speech::Text].map(Setting::new);
+        let settings = [ProtocolMode::Binary, ProtocolMode::Meta, ProtocolMode::Text].map(Setting::new);
         let [binary, meta, text] = settings;
         let settings = [binary.await, meta.await, text.await];
         for setting in &settings {
@@ -149,10 +149,10 @@ fn row_11_a_black_hole_under_load_fails_what_is_asked_and_heals() {
 #[test]
 fn row_11_bytes_that_nobody_acknowledges_end_the_connection() {
     isolated("row_11_bytes_that_nobody_acknowledges_end_the_connection", async {
-        on_each_protocol(async |speech| {
+        protocol_mode_tests(async |mode| {
             let patient = Config::new().timeout(Duration::from_secs(120)).breaker(0);
             let patient = patient.keepalive(Duration::from_secs(100), Duration::from_secs(110));
-            let setting = Setting::with(speech, patient).await;
+            let setting = Setting::with(mode, patient).await;
             lose_requests(setting.server.port());
             lose_replies(setting.server.port());
             let call = timeout(Duration::from_secs(6) + SLACK, setting.client.get(key(1)).into_future());
@@ -166,7 +166,7 @@ fn row_11_bytes_that_nobody_acknowledges_end_the_connection() {
 #[test]
 fn row_12_a_black_hole_is_noticed_without_requests() {
     isolated("row_12_a_black_hole_is_noticed_without_requests", async {
-        let setting = Setting::new(Speech::Meta).await;
+        let setting = Setting::new(ProtocolMode::Meta).await;
         let start = Instant::now();
         lose_requests(setting.server.port());
         lose_replies(setting.server.port());
@@ -185,7 +185,7 @@ fn row_12_a_black_hole_is_noticed_without_requests() {
 fn row_13_a_one_way_partition_executes_nothing_twice() {
     isolated("row_13_a_one_way_partition_executes_nothing_twice", async {
         for lose in [lose_requests, lose_replies] {
-            let [binary, meta, text] = [Speech::Binary, Speech::Meta, Speech::Text].map(Setting::new);
+            let [binary, meta, text] = [ProtocolMode::Binary, ProtocolMode::Meta, ProtocolMode::Text].map(Setting::new);
             let settings = [binary.await, meta.await, text.await];
             for setting in &settings {
                 setting.client.set("counter", "0").await.expect("all is well");
@@ -221,7 +221,7 @@ async fn count_for_a_while(setting: &Setting) -> u64 {
 #[test]
 fn row_13_a_network_that_loses_packets_only_costs_time() {
     isolated("row_13_a_network_that_loses_packets_only_costs_time", async {
-        let [binary, meta, text] = [Speech::Binary, Speech::Meta, Speech::Text].map(Setting::new);
+        let [binary, meta, text] = [ProtocolMode::Binary, ProtocolMode::Meta, ProtocolMode::Text].map(Setting::new);
         let settings = [binary.await, meta.await, text.await];
         for setting in &settings {
             lose_some(setting.server.port(), 5);

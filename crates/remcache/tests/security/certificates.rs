@@ -7,8 +7,8 @@ use remcache::transport::Tls;
 use remcache::{Client, Config, Delivery, ErrorKind};
 use remcache_testkit::{Authority, Certificate, Dates, Memcached, Proxy, scratch};
 
-use super::eventually::eventually;
 use super::log::Log;
+use super::wait_until::wait_until;
 use super::{assert_says, error_of, hasty, millis};
 
 fn authority() -> Authority {
@@ -118,7 +118,7 @@ async fn row_18_a_certificate_that_was_renewed_is_taken() {
     assert_says(&error_of(&client).await, ErrorKind::Tls, &["expired"]);
     authority.renew(&certificate, &["127.0.0.1"], Dates::Now);
     server.restart();
-    eventually("the new certificate is found", async || client.get("k").await.is_ok()).await;
+    wait_until("the new certificate is found", async || client.get("k").await.is_ok()).await;
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn files_are_read_anew_for_each_connection() {
     let client = client(&server.addr(), trusting(&old));
     assert_says(&error_of(&client).await, ErrorKind::Tls, &["not trusted"]);
     std::fs::write(old.file(), new.pem()).unwrap();
-    eventually("the new authority is read", async || client.get("k").await.is_ok()).await;
+    wait_until("the new authority is read", async || client.get("k").await.is_ok()).await;
 }
 
 // ---- Certificates of clients ----
@@ -185,7 +185,7 @@ async fn a_client_certificate_that_is_refused_is_named_and_may_be_replaced() {
     let client = client(&server.addr(), trusting(&authority).client_certificate(ours.file(), ours.key_file()));
     assert_says(&error_of(&client).await, ErrorKind::Tls, &["does not accept our client certificate"]);
     authority.renew(&ours, &["client"], Dates::Now);
-    eventually("the new certificate is shown", async || client.get("k").await.is_ok()).await;
+    wait_until("the new certificate is shown", async || client.get("k").await.is_ok()).await;
 }
 
 #[tokio::test]

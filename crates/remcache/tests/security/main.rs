@@ -5,10 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "../it/support/eventually.rs"]
-mod eventually;
 #[path = "../it/support/only_server.rs"]
 mod only_server;
+#[path = "../it/support/wait_until.rs"]
+mod wait_until;
 
 mod certificates;
 mod log;

@@ -9,9 +9,9 @@ use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
 use remcache_testkit::{Authority, Dates, Memcached, Proxy, SASL_PASSWORD, SASL_USER, scratch};
 use tokio::net::TcpListener;
 
-use super::eventually::eventually;
 use super::log::Log;
 use super::only_server::only_server;
+use super::wait_until::wait_until;
 use super::{assert_says, error_of, hasty, millis};
 
 fn known() -> Credentials {
@@ -32,7 +32,7 @@ async fn a_password_that_is_right_lets_in() {
     let of = |name: &str| stats.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     assert_eq!((of("auth_cmds").as_deref(), of("auth_errors").as_deref()), (Some(&b"1"[..]), Some(&b"0"[..])));
     server.restart();
-    eventually("it is let in again", async || client.get("k").await.is_ok()).await;
+    wait_until("it is let in again", async || client.get("k").await.is_ok()).await;
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn a_server_that_asks_for_no_password_is_refused_unless_that_is_allowed() 
     let allowed = client(&server.addr(), known().optional());
     allowed.set("k", "v").await.unwrap();
     server.restart();
-    eventually("again", async || allowed.get("k").await.is_ok()).await;
+    wait_until("again", async || allowed.get("k").await.is_ok()).await;
 }
 
 // ---- Providers ----
@@ -190,7 +190,7 @@ async fn a_provider_is_asked_at_each_connect() {
     client.set("k", "v").await.unwrap();
     assert_eq!(asked.load(Ordering::Relaxed), 1);
     server.restart();
-    eventually("it is let in again", async || client.get("k").await.is_ok()).await;
+    wait_until("it is let in again", async || client.get("k").await.is_ok()).await;
     assert!(asked.load(Ordering::Relaxed) > 1);
 }
 
@@ -211,7 +211,7 @@ async fn row_17_after_a_refusal_only_other_credentials_are_tried() {
     }
     assert_eq!(proxy.accepted(), 1);
     *current.lock().unwrap() = known();
-    eventually("the new ones are tried", async || client.get("k").await.is_ok()).await;
+    wait_until("the new ones are tried", async || client.get("k").await.is_ok()).await;
     assert_eq!(proxy.accepted(), 2);
 }
 
@@ -225,7 +225,7 @@ async fn a_provider_that_fails_is_asked_again() {
     });
     let client = Client::with_config([server.addr()], config).unwrap();
     assert_says(&error_of(&client).await, ErrorKind::Disconnected(Delivery::NotSent), &["the vault is closed"]);
-    eventually("the vault is open", async || client.get("k").await.is_ok()).await;
+    wait_until("the vault is open", async || client.get("k").await.is_ok()).await;
 }
 
 #[tokio::test]

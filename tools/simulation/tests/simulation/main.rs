@@ -23,7 +23,7 @@ use remcache_testkit::history::WriteStatus;
 use server::Store;
 use workload::Workload;
 
-use crate::support::Speech;
+use crate::support::ProtocolMode;
 
 const SERVERS: [&str; 2] = ["cache_a", "cache_b"];
 /// How long there are troubles.
@@ -33,7 +33,7 @@ const END: Duration = Duration::from_secs(20);
 
 /// Runs one simulation; what its client was told of counters.
 fn simulate(seed: u64) -> Vec<(String, WriteStatus)> {
-    let speech = Speech::ALL[usize::try_from(seed % 4).expect("a small number")];
+    let mode = ProtocolMode::ALL[usize::try_from(seed % 4).expect("a small number")];
     let mut rng = Rng::with_seed(seed);
     let latency = Duration::from_millis(rng.u64(1..20));
     let mut builder = Builder::new();
@@ -42,11 +42,11 @@ fn simulate(seed: u64) -> Vec<(String, WriteStatus)> {
     let stores: Vec<_> = SERVERS.iter().map(|_| Arc::new(Mutex::new(Store::default()))).collect();
     for (name, store) in SERVERS.into_iter().zip(&stores) {
         let store = Arc::clone(store);
-        sim.host(name, move || server::run(speech.protocol(), Arc::clone(&store)));
+        sim.host(name, move || server::run(mode.protocol(), Arc::clone(&store)));
     }
     let is_calm = Arc::new(AtomicBool::new(false));
     let told = Arc::new(Mutex::new(Vec::new()));
-    sim.client(CLIENT, run_client(seed, speech, Arc::clone(&is_calm), Arc::clone(&told)));
+    sim.client(CLIENT, run_client(seed, mode, Arc::clone(&is_calm), Arc::clone(&told)));
 
     let mut weathers = SERVERS.map(|server| Weather::new(server, rng.u64(..)));
     while !sim.step().expect("the simulation ends in time") {
@@ -67,11 +67,11 @@ fn simulate(seed: u64) -> Vec<(String, WriteStatus)> {
 
 async fn run_client(
     seed: u64,
-    speech: Speech,
+    mode: ProtocolMode,
     is_calm: Arc<AtomicBool>,
     told: Arc<Mutex<Vec<(String, WriteStatus)>>>,
 ) -> turmoil::Result {
-    let config = speech.config(Config::new()).seed(seed).connector(SimulatedConnector);
+    let config = mode.config(Config::new()).seed(seed).connector(SimulatedConnector);
     let client = Client::with_config(SERVERS, config)?;
     let counters = Workload::new(client.clone(), is_calm).run(Rng::with_seed(seed)).await;
     *told.lock().expect("nobody else has it") = counters;

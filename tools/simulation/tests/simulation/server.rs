@@ -9,7 +9,7 @@ use remcache::proto::{Operation, Protocol, Reply, Status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use turmoil::net::{TcpListener, TcpStream};
 
-use crate::support::{Ear, Heard};
+use crate::support::{RequestDecoder, ServerRequest};
 
 /// The port on which servers listen.
 pub(crate) const PORT: u16 = 11_211;
@@ -26,7 +26,7 @@ impl Store {
         self.counters.get(key.as_bytes()).copied().unwrap_or_default()
     }
 
-    fn execute(&mut self, request: &Heard) -> Vec<Reply> {
+    fn execute(&mut self, request: &ServerRequest) -> Vec<Reply> {
         match request.operation {
             Operation::Get => request.keys.iter().map(|key| self.get(key)).collect(),
             _ => vec![self.change(request)],
@@ -41,7 +41,7 @@ impl Store {
     }
 
     /// A counter starts where it is absent, whatever is asked.
-    fn change(&mut self, request: &Heard) -> Reply {
+    fn change(&mut self, request: &ServerRequest) -> Reply {
         let key = request.key();
         let mut reply = Reply::new(Status::NoError);
         match request.operation {
@@ -72,12 +72,12 @@ pub(crate) async fn run(protocol: Protocol, store: Arc<Mutex<Store>>) -> turmoil
 }
 
 async fn serve(mut stream: TcpStream, protocol: Protocol, store: &Mutex<Store>) -> std::io::Result<()> {
-    let mut ear = Ear::new(protocol);
-    while stream.read_buf(ear.spare()).await? > 0 {
+    let mut decoder = RequestDecoder::new(protocol);
+    while stream.read_buf(decoder.spare()).await? > 0 {
         let mut said = Vec::new();
-        while let Some(request) = ear.next() {
+        while let Some(request) = decoder.next() {
             let replies = store.lock().expect("no server panics").execute(&request);
-            said.extend(request.say(&replies));
+            said.extend(request.encode_replies(&replies));
         }
         stream.write_all(&said.concat()).await?;
     }

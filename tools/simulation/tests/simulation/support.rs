@@ -1,9 +1,9 @@
-//! The modules that these tests share with the library's own: the server's part of each protocol, and client settings.
+//! Modules shared with the library's own tests: the server side of each protocol, and protocol modes.
 
-#[path = "../../../../crates/remcache/tests/it/support/serving.rs"]
-mod serving;
-#[path = "../../../../crates/remcache/tests/it/support/speaking.rs"]
-mod speaking;
+#[path = "../../../../crates/remcache/tests/it/support/protocol_mode.rs"]
+mod protocol_mode;
+#[path = "../../../../crates/remcache/tests/it/support/server_codec.rs"]
+mod server_codec;
 
-pub(crate) use serving::{Ear, Heard};
-pub(crate) use speaking::Speech;
+pub(crate) use protocol_mode::ProtocolMode;
+pub(crate) use server_codec::{RequestDecoder, ServerRequest};

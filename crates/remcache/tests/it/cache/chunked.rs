@@ -10,7 +10,7 @@ use remcache::{Cache, Client, ErrorKind, WriteOutcome};
 use remcache_testkit::{Memcached, seed};
 
 use crate::cache::client_of;
-use crate::support::patient;
+use crate::support::patient_config;
 
 fn value(seed: u8, length: usize) -> Bytes {
     (0..length).map(|n| seed.wrapping_add((n % 251) as u8)).collect()
@@ -132,7 +132,7 @@ async fn a_reader_never_sees_a_part() {
     for [one, other, reading] in [[Binary, Meta, Text], [Meta, Text, Binary], [Text, Binary, Meta]] {
         let server = Memcached::start(&[]);
         let cache_on =
-            |protocol| cache_of(&Client::with_config([server.addr()], patient().protocol(protocol)).unwrap());
+            |protocol| cache_of(&Client::with_config([server.addr()], patient_config().protocol(protocol)).unwrap());
         let done = Arc::new(AtomicBool::new(false));
         let writers = [(1_u8, one), (2, other)].map(|(number, protocol)| {
             let cache = cache_on(protocol);

@@ -154,6 +154,6 @@ async fn errors_are_not_kept() {
     server.restart();
     let direct = client_of(&server);
     direct.set("near:key", "value").await.unwrap();
-    crate::support::eventually("the client is back", async || cache.get("key").await.is_ok()).await;
+    crate::support::wait_until("the client is back", async || cache.get("key").await.is_ok()).await;
     assert_eq!(cache.get("key").await.unwrap().as_deref(), Some("value"));
 }

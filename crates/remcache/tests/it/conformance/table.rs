@@ -197,7 +197,7 @@ const BEGIN: &str = "<!-- The suite writes what follows. -->\n";
 const END: &str = "<!-- The suite wrote what precedes. -->\n";
 /// What writes the table anew.
 const COMMAND: &str =
-    "REMCACHE_WRITE_DOCS=1 cargo test -p remcache --all-features --test it protocols::conformance::the_table";
+    "REMCACHE_WRITE_DOCS=1 cargo test -p remcache --all-features --test it conformance::table::the_table";
 
 #[test]
 fn the_table_in_the_document_is_what_the_suite_prints() {

@@ -11,7 +11,7 @@ use remcache_testkit::Memcached;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
-use super::{change, eventually, failure, list, names, patient};
+use super::{change, failure, list, names, patient_config, wait_until};
 
 const A: u16 = 1;
 const AAAA: u16 = 28;
@@ -151,14 +151,14 @@ async fn addresses_of_both_families_are_servers_in_an_order_of_their_own() {
     let server = NameServer::start().await;
     server.answer(A, Answer::Records(addresses(&["10.0.0.2", "10.0.0.1"])));
     server.answer(AAAA, Answer::Records(addresses(&["fd00::1"])));
-    let (client, following) = discovery::connect(server.dns(11212), patient()).await.unwrap();
+    let (client, following) = discovery::connect(server.dns(11212), patient_config()).await.unwrap();
     let all = ["10.0.0.1:11212", "10.0.0.2:11212", "[fd00::1]:11212"];
     assert_eq!(names(&client), all);
 
     let mut events = following.events();
     let before = following.state().confirmed;
     server.answer(A, Answer::Records(addresses(&["10.0.0.1", "10.0.0.2"])));
-    eventually("it is looked at", async || following.state().confirmed > before).await;
+    wait_until("it is looked at", async || following.state().confirmed > before).await;
     server.answer(A, Answer::Records(addresses(&["10.0.0.3", "10.0.0.1", "10.0.0.2"])));
     let (added, removed) = change(&mut events).await;
     assert_eq!((added, removed), (list(&["10.0.0.3:11212"]), vec![]), "a rotation is no change");
@@ -172,7 +172,7 @@ async fn an_answer_that_is_too_long_for_a_datagram_is_asked_for_over_tcp() {
     let many: Vec<String> = (1..=200).map(|n| format!("10.0.0.{n}")).collect();
     let many: Vec<&str> = many.iter().map(|address| &address[..]).collect();
     server.answer(A, Answer::Long(addresses(&many)));
-    let (client, _following) = discovery::connect(server.dns(11211), patient()).await.unwrap();
+    let (client, _following) = discovery::connect(server.dns(11211), patient_config()).await.unwrap();
     assert_eq!(names(&client).len(), 200);
 }
 
@@ -181,7 +181,7 @@ async fn a_name_server_that_fails_keeps_the_last_good_list() {
     let server = NameServer::start().await;
     let good = Answer::Records(addresses(&["10.0.0.1", "10.0.0.2"]));
     server.answer(A, good.clone());
-    let (client, following) = discovery::connect(server.dns(11211), patient()).await.unwrap();
+    let (client, following) = discovery::connect(server.dns(11211), patient_config()).await.unwrap();
     for (kind, answer, word) in [
         (A, Answer::ServerFailure, "A records"),
         (A, Answer::NoSuchName, "has no A and no AAAA records"),
@@ -199,7 +199,7 @@ async fn a_name_server_that_fails_keeps_the_last_good_list() {
         assert_eq!(names(&client).len(), 2, "{answer:?}");
         server.answer(A, good.clone());
         server.answer(AAAA, Answer::NoData);
-        eventually("it is good again", async || following.state().failures == 0).await;
+        wait_until("it is good again", async || following.state().failures == 0).await;
     }
 }
 
@@ -209,7 +209,7 @@ async fn services_are_names_with_ports_and_weights() {
     let records =
         vec![service(0, 3, 11212, "b.cache.test"), service(0, 1, 11211, "A.cache.test"), service(9, 1, 1, "spare")];
     server.answer(SRV, Answer::Records(records));
-    let (client, following) = discovery::connect(server.srv(), patient()).await.unwrap();
+    let (client, following) = discovery::connect(server.srv(), patient_config()).await.unwrap();
     assert_eq!(following.state().servers, ["a.cache.test:11211:1", "b.cache.test:11212:3"]);
     let weights: Vec<u32> = client.servers().iter().map(|server| server.endpoint().weight).collect();
     assert_eq!(weights, [1, 3]);
@@ -223,6 +223,7 @@ async fn a_server_that_dns_lists_is_asked() {
     let server = NameServer::start().await;
     let memcached = Memcached::start(&[]);
     server.answer(A, Answer::Records(addresses(&["127.0.0.1"])));
-    let (client, _following): (Client, _) = discovery::connect(server.dns(memcached.port()), patient()).await.unwrap();
+    let (client, _following): (Client, _) =
+        discovery::connect(server.dns(memcached.port()), patient_config()).await.unwrap();
     assert!(client.set("k", "v").await.unwrap().is_applied());
 }

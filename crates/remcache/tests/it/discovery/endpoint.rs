@@ -10,7 +10,7 @@ use remcache_testkit::Memcached;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{change, eventually, failure, list, names, nowhere, patient};
+use super::{change, failure, list, names, nowhere, patient_config, wait_until};
 
 /// What the endpoint does with a connection.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ fn block(head: &str, version: u64, nodes: &[&str]) -> String {
 #[tokio::test]
 async fn the_list_of_an_endpoint_is_followed_by_host_name() {
     let endpoint = Endpoint::start(Answer::Config(1, vec!["a.cache|10.0.0.1|11211", "b.cache||11212"])).await;
-    let (client, following) = discovery::connect(endpoint.source(), patient()).await.unwrap();
+    let (client, following) = discovery::connect(endpoint.source(), patient_config()).await.unwrap();
     assert_eq!(names(&client), ["a.cache:11211", "b.cache:11212"]);
     let mut events = following.events();
     // Another address is the same server.
@@ -95,25 +95,25 @@ async fn the_list_of_an_endpoint_is_followed_by_host_name() {
 #[tokio::test]
 async fn older_engines_are_asked_for_an_item() {
     let endpoint = Endpoint::start(Answer::Item(7, vec!["a|10.0.0.1|1"])).await;
-    let (client, _following) = discovery::connect(endpoint.source(), patient()).await.unwrap();
+    let (client, _following) = discovery::connect(endpoint.source(), patient_config()).await.unwrap();
     assert_eq!(names(&client), ["a:1"]);
 }
 
 #[tokio::test]
 async fn an_older_list_is_not_used() {
     let endpoint = Endpoint::start(Answer::Config(5, vec!["a||1", "b||1"])).await;
-    let (client, following) = discovery::connect(endpoint.source(), patient()).await.unwrap();
+    let (client, following) = discovery::connect(endpoint.source(), patient_config()).await.unwrap();
     endpoint.answer(Answer::Config(4, vec!["a||1"]));
     failure(&following, "version 4, older than 5").await;
     assert_eq!(names(&client).len(), 2);
     endpoint.answer(Answer::Config(6, vec!["a||1"]));
-    eventually("a newer list is used", async || names(&client) == ["a:1"]).await;
+    wait_until("a newer list is used", async || names(&client) == ["a:1"]).await;
 }
 
 #[tokio::test]
 async fn what_is_no_list_keeps_the_last_good_one() {
     let endpoint = Endpoint::start(Answer::Config(1, vec!["a||1"])).await;
-    let (client, following) = discovery::connect(endpoint.source(), patient()).await.unwrap();
+    let (client, following) = discovery::connect(endpoint.source(), patient_config()).await.unwrap();
     let half = b"CONFIG cluster 0 100\r\n1\na||1";
     for (answer, word) in [
         (Answer::Config(2, vec![]), "empty"),
@@ -131,7 +131,7 @@ async fn what_is_no_list_keeps_the_last_good_one() {
         assert_eq!(names(&client), ["a:1"]);
     }
     endpoint.answer(Answer::Config(2, vec!["b||1"]));
-    eventually("it is good again", async || names(&client) == ["b:1"]).await;
+    wait_until("it is good again", async || names(&client) == ["b:1"]).await;
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn a_plain_memcached_is_no_endpoint_and_says_so() {
 #[tokio::test]
 async fn an_endpoint_that_is_away_is_named() {
     let source = ElastiCache::new(&nowhere()).unwrap();
-    let error = discovery::connect_within(source, patient(), Duration::from_millis(300)).await.unwrap_err();
+    let error = discovery::connect_within(source, patient_config(), Duration::from_millis(300)).await.unwrap_err();
     assert!(error.to_string().contains("refused"), "{error}");
     assert_eq!(ElastiCache::new("a:port").unwrap_err().kind(), ErrorKind::Config);
 }

@@ -10,7 +10,7 @@ use remcache::{Client, ErrorKind};
 use remcache_testkit::scratch;
 use tempfile::TempDir;
 
-use super::{change, eventually, failure, list, names, patient};
+use super::{change, failure, list, names, patient_config, wait_until};
 
 fn source(path: &Path) -> WatchedFile {
     WatchedFile::new(path).interval(Duration::from_millis(20))
@@ -21,7 +21,7 @@ async fn start(text: &str) -> (TempDir, PathBuf, Client, Subscription) {
     let directory = scratch();
     let path = directory.path().join("servers");
     fs::write(&path, text).unwrap();
-    let (client, following) = discovery::connect(source(&path), patient()).await.unwrap();
+    let (client, following) = discovery::connect(source(&path), patient_config()).await.unwrap();
     (directory, path, client, following)
 }
 
@@ -88,6 +88,6 @@ async fn a_file_that_is_absent_or_wrong_keeps_the_last_good_list() {
     failure(&following, "no regular file").await;
     fs::remove_dir(&path).unwrap();
     fs::write(&path, "b\n").unwrap();
-    eventually("it is good again", async || names(&client) == ["b:11211"]).await;
+    wait_until("it is good again", async || names(&client) == ["b:11211"]).await;
     assert_eq!(following.state().failures, 0);
 }

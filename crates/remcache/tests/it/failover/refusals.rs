@@ -15,7 +15,7 @@ fn client(servers: &[Memcached], config: Config) -> Client {
 }
 
 fn binary() -> Config {
-    patient().protocol(ProtocolSetting::Binary)
+    patient_config().protocol(ProtocolSetting::Binary)
 }
 
 #[tokio::test]

@@ -37,8 +37,11 @@ fn only(mut replies: Vec<Reply>) -> Reply {
 #[tokio::test]
 async fn a_callback_and_a_stream_fail_over_as_a_call_does() {
     let servers = embedded(3).await;
-    for config in [patient().failover(Failover::next()), patient().replicas(2), patient().namespace("ns:").replicas(2)]
-    {
+    for config in [
+        patient_config().failover(Failover::next()),
+        patient_config().replicas(2),
+        patient_config().namespace("ns:").replicas(2),
+    ] {
         let client = client_of(&servers, config);
         let home = servers[0].address();
         let key = key_of(&client, &home);
@@ -57,7 +60,7 @@ async fn a_callback_and_a_stream_fail_over_as_a_call_does() {
 #[tokio::test]
 async fn a_callback_and_a_stream_repeat_what_a_call_repeats() {
     let servers = embedded(1).await;
-    let client = client_of(&servers, patient().retries(Retries::up_to(1)).reconnect_delay(millis(1), millis(5)));
+    let client = client_of(&servers, patient_config().retries(Retries::up_to(1)).reconnect_delay(millis(1), millis(5)));
     client.set("k", "v").await.unwrap();
     client.set("n", "0").await.unwrap();
     let cut = || servers[0].inject(Fault::Garbage { seed: 7 }.on_reply(1));
@@ -70,7 +73,7 @@ async fn a_callback_and_a_stream_repeat_what_a_call_repeats() {
     cut();
     let reply = only(called_back(&client, Request::increment("n", 1)).await);
     assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "a counter is not repeated");
-    eventually("it is back", async || client.is_usable()).await;
+    wait_until("it is back", async || client.is_usable()).await;
     assert_eq!(client.get("n").await.unwrap().unwrap().value, "1");
 }
 
@@ -78,7 +81,7 @@ async fn a_callback_and_a_stream_repeat_what_a_call_repeats() {
 #[tokio::test]
 async fn a_request_without_a_key_concerns_one_server() {
     let servers = embedded(2).await;
-    let client = client_of(&servers, patient().failover(Failover::next()).retries(Retries::up_to(3)));
+    let client = client_of(&servers, patient_config().failover(Failover::next()).retries(Retries::up_to(3)));
     assert!(streamed(&client, Request::stat("")).await.len() > 5);
     servers[0].stop().await;
     is_noticed(&client, &servers[0].address()).await;
@@ -91,7 +94,7 @@ async fn a_request_without_a_key_concerns_one_server() {
 #[tokio::test]
 async fn what_cannot_be_sent_is_one_reply() {
     let servers = embedded(2).await;
-    let client = client_of(&servers, patient().replicas(2));
+    let client = client_of(&servers, patient_config().replicas(2));
     for request in [Request::get(""), Request::quit(), Request::set("k", vec![0; 2 << 20])] {
         let reply = only(streamed(&client, request.clone()).await);
         assert!(matches!(reply.status, Status::InvalidArguments | Status::ValueTooLarge), "{request:?}: {reply:?}");
@@ -102,7 +105,7 @@ async fn what_cannot_be_sent_is_one_reply() {
 #[tokio::test]
 async fn the_keys_of_replies_have_no_namespace() {
     let servers = embedded(2).await;
-    for config in [patient().namespace("ns:"), patient().namespace("ns:").replicas(2)] {
+    for config in [patient_config().namespace("ns:"), patient_config().namespace("ns:").replicas(2)] {
         let client = client_of(&servers, config);
         client.set("k", "v").await.unwrap();
         let streamed = only(streamed(&client, Request::get("k")).await);

@@ -7,7 +7,7 @@ use remcache::config::ProtocolSetting;
 use remcache::{Item, Ttl};
 
 use super::*;
-use crate::support::ask;
+use crate::support::text_query;
 
 fn text_of(item: Option<&Item>) -> &str {
     item.map_or("nothing", |item| std::str::from_utf8(&item.value).unwrap())
@@ -22,20 +22,20 @@ fn and_mine(item: Option<&Item>) -> Option<Bytes> {
 async fn the_cas_value_of_a_copy_overwrites_nothing() {
     for protocol in [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text] {
         let servers = [Memcached::start(&[]), Memcached::start(&[])];
-        let config = patient().protocol(protocol).replicas(2);
+        let config = patient_config().protocol(protocol).replicas(2);
         let client = Client::with_config(servers.iter().map(Memcached::addr), config).unwrap();
         let key = key_of(&client, &servers[0].addr());
         client.set(&key, "first").await.unwrap();
         // The home loses it, and the copy counts on.
-        assert_eq!(ask(&servers[0].addr(), &format!("md {key}")), "HD");
-        assert_eq!(ask(&servers[1].addr(), &format!("ms {key} 4\r\ncopy")), "HD");
+        assert_eq!(text_query(&servers[0].addr(), &format!("md {key}")), "HD");
+        assert_eq!(text_query(&servers[1].addr(), &format!("ms {key} 4\r\ncopy")), "HD");
         let mut seen = Vec::new();
         let stored = client.update(&key, Ttl::Never, |item| {
             seen.push(text_of(item).to_owned());
             if seen.len() == 1 {
                 // Somebody else is first at the home, and gets the number that the copy's item has.
-                assert_eq!(ask(&servers[0].addr(), &format!("ms {key} 6\r\ntheirs")), "HD");
-                let cas = |addr: String| ask(&addr, &format!("mg {key} c"));
+                assert_eq!(text_query(&servers[0].addr(), &format!("ms {key} 6\r\ntheirs")), "HD");
+                let cas = |addr: String| text_query(&addr, &format!("mg {key} c"));
                 assert_eq!(cas(servers[0].addr()), cas(servers[1].addr()), "or this test shows nothing");
             }
             and_mine(item)
@@ -50,7 +50,7 @@ async fn the_cas_value_of_a_copy_overwrites_nothing() {
 #[tokio::test]
 async fn what_is_taken_is_gone_from_every_copy() {
     let servers = embedded(2).await;
-    let client = client_of(&servers, patient().replicas(2).namespace("shop:"));
+    let client = client_of(&servers, patient_config().replicas(2).namespace("shop:"));
     let key = key_of(&client, &servers[0].address());
     client.set(&key, "once").await.unwrap();
     assert_eq!(text_of(client.take(&key).await.unwrap().as_ref()), "once");
@@ -63,7 +63,7 @@ async fn what_is_taken_is_gone_from_every_copy() {
 
 #[tokio::test]
 async fn while_its_server_is_away_a_key_is_neither_updated_nor_taken() {
-    for config in [patient().replicas(2), patient().failover(Failover::next())] {
+    for config in [patient_config().replicas(2), patient_config().failover(Failover::next())] {
         let servers = embedded(2).await;
         let client = client_of(&servers, config);
         let (home, other) = (servers[0].address(), servers[1].address());
@@ -89,7 +89,7 @@ async fn while_its_server_is_away_a_key_is_neither_updated_nor_taken() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_update_is_lost_while_the_home_comes_and_goes() {
     let servers = embedded(3).await;
-    let config = || patient().replicas(2).failover(Failover::next()).reconnect_delay(millis(1), millis(5));
+    let config = || patient_config().replicas(2).failover(Failover::next()).reconnect_delay(millis(1), millis(5));
     let clients = [client_of(&servers, config()), client_of(&servers, config())];
     let key = key_of(&clients[0], &servers[0].address());
     let (made, unknown) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());

@@ -1,5 +1,4 @@
-//! Dropping a call at any point: its neighbours are answered, the connection stays, and nothing of
-//! it is left.
+//! Dropping a call at any point: concurrent calls are answered, the connection stays open, and nothing leaks.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -10,21 +9,20 @@ use remcache::{Client, Config};
 use remcache_testkit::seed;
 use tokio::task::JoinSet;
 
-use crate::faults::support::conduct::Conduct;
-use crate::faults::support::store::truth;
-use crate::faults::support::trial::Trial;
-use crate::support::Speech;
-use crate::support::on_each_protocol;
+use crate::faults::support::harness::Harness;
+use crate::faults::support::server_fault::ServerFault;
+use crate::faults::support::store::expected_value;
+use crate::support::{ProtocolMode, protocol_mode_tests};
 
-on_each_protocol! {
+protocol_mode_tests! {
     #[tokio::test(start_paused = true)]
-    a_call_may_be_dropped_at_every_poll
-    eight_calls_may_be_dropped_at_any_polls
+    a_call_can_be_dropped_at_every_poll
+    eight_calls_can_be_dropped_at_any_polls
 }
 
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// An operation that checks its own outcome, where it gets one.
+/// An operation that checks its own result if it completes.
 type Operation = fn(Client) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 fn keys(count: usize) -> Vec<String> {
@@ -35,18 +33,18 @@ const OPERATIONS: [(&str, Operation); 9] = [
     ("get", |client| {
         Box::pin(async move {
             let item = client.get("fixed:dropped").await.unwrap();
-            assert_eq!(item.unwrap().value, truth(b"fixed:dropped"));
+            assert_eq!(item.unwrap().value, expected_value(b"fixed:dropped"));
         })
     }),
     ("get a large value", |client| {
         Box::pin(async move {
             let item = client.get("fixed:L").await.unwrap();
-            assert_eq!(item.unwrap().value, truth(b"fixed:L"));
+            assert_eq!(item.unwrap().value, expected_value(b"fixed:L"));
         })
     }),
     ("set", |client| {
         Box::pin(async move {
-            assert!(client.set("fixed:dropped", truth(b"fixed:dropped")).await.unwrap().is_applied());
+            assert!(client.set("fixed:dropped", expected_value(b"fixed:dropped")).await.unwrap().is_applied());
         })
     }),
     ("delete", |client| {
@@ -67,19 +65,19 @@ const OPERATIONS: [(&str, Operation); 9] = [
     ("no-op", |client| Box::pin(async move { client.servers()[0].noop().await.unwrap() })),
     ("get_many", |client| {
         Box::pin(async move {
-            let outcomes = client.get_many(keys(40)).await;
-            assert_eq!(outcomes.found().count(), 40);
+            let results = client.get_many(keys(40)).await;
+            assert_eq!(results.found().count(), 40);
         })
     }),
     ("set_many", |client| {
         Box::pin(async move {
-            let pairs = keys(40).into_iter().map(|key| (key.clone(), truth(key.as_bytes())));
+            let pairs = keys(40).into_iter().map(|key| (key.clone(), expected_value(key.as_bytes())));
             assert_eq!(client.set_many(pairs.collect::<Vec<_>>()).await.made().count(), 40);
         })
     }),
 ];
 
-/// Polls a future at each turn of the scheduler, at most so often; then it is dropped.
+/// Polls a future on each turn of the scheduler, at most `times` times, then drops it. Returns whether it completed.
 async fn poll_times(mut future: Pin<Box<dyn Future<Output = ()> + Send>>, times: usize) -> bool {
     let mut polls = 0;
     poll_fn(|cx| {
@@ -87,90 +85,85 @@ async fn poll_times(mut future: Pin<Box<dyn Future<Output = ()> + Send>>, times:
             return Poll::Ready(false);
         }
         polls += 1;
-        // A turn later it is polled again, whatever happened.
+        // Poll again on the next turn, whether or not the future makes progress.
         cx.waker().wake_by_ref();
         future.as_mut().poll(cx).map(|()| true)
     })
     .await
 }
 
-/// What a call meets on its way.
-struct Circumstances {
+/// The state of the connection that a call is made on.
+struct Scenario {
     name: &'static str,
-    conduct: Conduct,
+    fault: ServerFault,
     config: fn() -> Config,
-    /// Whether the connection is open before.
-    is_warm: bool,
+    /// Whether the connection is open before the call.
+    is_open: bool,
 }
 
-const CIRCUMSTANCES: [Circumstances; 4] = [
-    Circumstances { name: "cold", conduct: Conduct::Honest, config: Config::new, is_warm: false },
-    Circumstances { name: "warm", conduct: Conduct::Honest, config: Config::new, is_warm: true },
-    Circumstances { name: "in pieces", conduct: Conduct::Splits(20, 1), config: Config::new, is_warm: true },
-    Circumstances {
-        name: "crowded",
-        conduct: Conduct::Honest,
-        config: || Config::new().max_in_flight(2),
-        is_warm: true,
-    },
+const SCENARIOS: [Scenario; 4] = [
+    Scenario { name: "cold", fault: ServerFault::None, config: Config::new, is_open: false },
+    Scenario { name: "warm", fault: ServerFault::None, config: Config::new, is_open: true },
+    Scenario { name: "in pieces", fault: ServerFault::SplitReplies(20, 1), config: Config::new, is_open: true },
+    Scenario { name: "crowded", fault: ServerFault::None, config: || Config::new().max_in_flight(2), is_open: true },
 ];
 
-/// Drops one call among its neighbours after so many polls; whether it was ready before.
-async fn drop_one(speech: Speech, operation: Operation, circumstances: &Circumstances, times: usize) -> bool {
-    let trial = Trial::in_memory(speech, circumstances.conduct.clone(), (circumstances.config)(), DEADLINE);
-    if circumstances.is_warm {
-        assert_eq!(trial.get("fixed:warm").await.succeeded, 1);
+/// Drops a call after `times` polls, with other calls in flight. Returns whether it had completed.
+async fn drop_one(mode: ProtocolMode, operation: Operation, scenario: &Scenario, times: usize) -> bool {
+    let harness = Harness::in_memory(mode, scenario.fault.clone(), (scenario.config)(), DEADLINE);
+    if scenario.is_open {
+        assert_eq!(harness.get("fixed:warm").await.succeeded, 1);
     }
-    let (before, was_ready, after) = tokio::join!(
-        trial.get("fixed:before"),
-        poll_times(operation(trial.client.clone()), times),
-        trial.get("fixed:after"),
+    let (before, completed, after) = tokio::join!(
+        harness.get("fixed:before"),
+        poll_times(operation(harness.client.clone()), times),
+        harness.get("fixed:after"),
     );
     assert_eq!((before.succeeded, after.succeeded), (1, 1), "{:?}{:?}", before.errors, after.errors);
-    assert_eq!(trial.get("fixed:later").await.succeeded, 1);
-    let server = &trial.client.servers()[0];
+    assert_eq!(harness.get("fixed:later").await.succeeded, 1);
+    let server = &harness.client.servers()[0];
     while server.in_flight() > 0 {
         tokio::task::yield_now().await;
     }
     assert_eq!(server.waiting(), 0);
-    assert_eq!(trial.world.accepted(), 1, "the connection stays");
-    was_ready
+    assert_eq!(harness.fake.accepted(), 1, "the connection stays open");
+    completed
 }
 
-async fn a_call_may_be_dropped_at_every_poll(speech: Speech) {
-    for circumstances in &CIRCUMSTANCES {
+async fn a_call_can_be_dropped_at_every_poll(mode: ProtocolMode) {
+    for scenario in &SCENARIOS {
         for (name, operation) in OPERATIONS {
             let mut times = 0;
-            while !drop_one(speech, operation, circumstances, times).await {
+            while !drop_one(mode, operation, scenario, times).await {
                 times += 1;
-                assert!(times < 10_000, "{name}, {}: never ready", circumstances.name);
+                assert!(times < 10_000, "{name}, {}: never completes", scenario.name);
             }
-            assert!(times > 0, "{name}, {}: there was nothing to drop", circumstances.name);
+            assert!(times > 0, "{name}, {}: completed before it could be dropped", scenario.name);
         }
     }
 }
 
-/// Eight calls at once, each dropped after a number of polls of its own, or not at all.
-async fn eight_calls_may_be_dropped_at_any_polls(speech: Speech) {
+/// Eight concurrent calls, each dropped after a random number of polls or not at all.
+async fn eight_calls_can_be_dropped_at_any_polls(mode: ProtocolMode) {
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..400 {
-        let Circumstances { conduct, config, .. } = rng.choice(&CIRCUMSTANCES).expect("there are some");
-        let trial = Trial::in_memory(speech, conduct.clone(), config().seed(rng.u64(..)), DEADLINE);
+        let Scenario { fault, config, .. } = rng.choice(&SCENARIOS).expect("not empty");
+        let harness = Harness::in_memory(mode, fault.clone(), config().seed(rng.u64(..)), DEADLINE);
         let mut calls = JoinSet::new();
-        // What changes something is checked by its own count, so each of these comes once.
+        // Writes check their own execution count, so each operation is used at most once.
         let mut operations = OPERATIONS;
         rng.shuffle(&mut operations);
         for (_, operation) in &operations[..8] {
             let times = if rng.bool() { rng.usize(..12) } else { usize::MAX };
-            calls.spawn(poll_times(operation(trial.client.clone()), times));
+            calls.spawn(poll_times(operation(harness.client.clone()), times));
         }
         calls.join_all().await;
-        assert_eq!(trial.get("fixed:later").await.succeeded, 1);
-        let server = &trial.client.servers()[0];
+        assert_eq!(harness.get("fixed:later").await.succeeded, 1);
+        let server = &harness.client.servers()[0];
         while server.in_flight() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!((server.waiting(), trial.world.accepted()), (0, 1));
+        assert_eq!((server.waiting(), harness.fake.accepted()), (0, 1));
     }
 }

@@ -1,4 +1,4 @@
-//! What one server's trouble costs: its own callers as little time as possible, the others nothing.
+//! A faulty server delays its own callers as little as possible, and the callers of other servers not at all.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,36 +11,36 @@ use remcache_testkit::seed;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::faults::support::conduct::Conduct;
-use crate::faults::support::net::Net;
-use crate::faults::support::serve::World;
-use crate::faults::support::store::truth;
-use crate::support::Speech;
+use crate::faults::support::fake_network::FakeNetwork;
+use crate::faults::support::fake_server::FakeServer;
+use crate::faults::support::server_fault::ServerFault;
+use crate::faults::support::store::expected_value;
+use crate::support::ProtocolMode;
 
 fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-fn one(conduct: Conduct, config: Config) -> (Arc<World>, Client) {
-    let world = World::new(Speech::Binary, conduct);
-    let net = Net::new([("server", Arc::clone(&world))]);
-    (world, Client::with_config(["server"], Speech::Binary.config(config).connector(net)).unwrap())
+fn fake_and_client(fault: ServerFault, config: Config) -> (Arc<FakeServer>, Client) {
+    let fake = FakeServer::new(ProtocolMode::Binary, fault);
+    let network = FakeNetwork::new([("server", Arc::clone(&fake))]);
+    (fake, Client::with_config(["server"], ProtocolMode::Binary.config(config).connector(network)).unwrap())
 }
 
-async fn fetch_later(client: Client, delay: Duration) -> (Status, Instant) {
+async fn get_after(client: Client, delay: Duration) -> (Status, Instant) {
     sleep(delay).await;
     (client.call(Request::get("fixed:1")).await.status, Instant::now())
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_timeouts_in_a_row_open_the_breaker_and_say_so() {
-    let (_, client) = one(Conduct::Silent, Config::new());
+async fn three_consecutive_timeouts_open_the_breaker_and_are_reported() {
+    let (_, client) = fake_and_client(ServerFault::NeverAnswer, Config::new());
     let mut events = client.events();
     let start = Instant::now();
-    let calls = [0, 100, 200, 900].map(|delay| tokio::spawn(fetch_later(client.clone(), millis(delay))));
-    let mut outcomes = Vec::new();
+    let calls = [0, 100, 200, 900].map(|delay| tokio::spawn(get_after(client.clone(), millis(delay))));
+    let mut results = Vec::new();
     for call in calls {
-        outcomes.push(call.await.unwrap());
+        results.push(call.await.unwrap());
     }
     let timed_out = Status::TimedOut(Delivery::MaybeSent);
     // The fourth was in flight when the third timed out.
@@ -50,11 +50,11 @@ async fn three_timeouts_in_a_row_open_the_breaker_and_say_so() {
         (timed_out, 1_200),
         (Status::Disconnected(Delivery::MaybeSent), 1_200),
     ];
-    for ((status, at), (expected, after)) in outcomes.into_iter().zip(expected) {
+    for ((status, at), (expected, after)) in results.into_iter().zip(expected) {
         let late = at - start - millis(after);
         assert!(status == expected && late <= millis(2), "{status} after {:?}", at - start);
     }
-    let (status, at) = fetch_later(client.clone(), Duration::ZERO).await;
+    let (status, at) = get_after(client.clone(), Duration::ZERO).await;
     assert_eq!(status, Status::Disconnected(Delivery::NotSent));
     assert!(at - start < millis(1_205));
     let conditions = [events.next().await, events.next().await, events.next().await].map(|event| event.unwrap().after);
@@ -63,15 +63,15 @@ async fn three_timeouts_in_a_row_open_the_breaker_and_say_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_number_of_timeouts_is_a_setting() {
+async fn the_number_of_timeouts_is_configurable() {
     let second = [
         (0, Status::TimedOut(Delivery::MaybeSent)),
         (1, Status::Disconnected(Delivery::MaybeSent)),
         (2, Status::TimedOut(Delivery::MaybeSent)),
     ];
     for (breaker, expected) in second {
-        let (_, client) = one(Conduct::Silent, Config::new().breaker(breaker));
-        let calls = [0, 500].map(|delay| tokio::spawn(fetch_later(client.clone(), millis(delay))));
+        let (_, client) = fake_and_client(ServerFault::NeverAnswer, Config::new().breaker(breaker));
+        let calls = [0, 500].map(|delay| tokio::spawn(get_after(client.clone(), millis(delay))));
         let [first, second] = calls;
         assert_eq!(first.await.unwrap().0, Status::TimedOut(Delivery::MaybeSent));
         assert_eq!(second.await.unwrap().0, expected, "breaker {breaker}");
@@ -80,80 +80,81 @@ async fn the_number_of_timeouts_is_a_setting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_impatient_caller_opens_no_breaker() {
-    let (world, client) = one(Conduct::Silent, Config::new());
+async fn timeouts_shorter_than_the_configured_one_do_not_open_the_breaker() {
+    let (fake, client) = fake_and_client(ServerFault::NeverAnswer, Config::new());
     for _ in 0..50 {
         let reply: Reply = client.call(Request::get("fixed:1")).timeout(millis(10)).await;
         assert!(matches!(reply.status, Status::TimedOut(_)), "{}", reply.status);
     }
-    assert!(client.is_usable() && world.accepted() == 1);
+    assert!(client.is_usable() && fake.accepted() == 1);
 }
 
-/// Row 24: of a thousand servers 300 come and go; the callers of the others notice nothing.
+/// Row 24: of a thousand servers 300 flap; the callers of the others are unaffected.
 #[tokio::test(start_paused = true)]
-async fn row_24_healthy_servers_of_a_flapping_fleet_always_answer() {
+async fn row_24_healthy_servers_always_answer_while_others_flap() {
     const SERVERS: usize = 1_000;
     const FLAPPING: usize = 300;
     let seed = seed();
-    let worlds: Vec<_> = (0..SERVERS).map(|_| World::new(Speech::Binary, Conduct::Honest)).collect();
+    let fakes: Vec<_> = (0..SERVERS).map(|_| FakeServer::new(ProtocolMode::Binary, ServerFault::None)).collect();
     let names: Vec<&'static str> = (0..SERVERS).map(|n| &*format!("s{n:04}").leak()).collect();
-    let net = Net::new(names.iter().copied().zip(worlds.iter().cloned()));
+    let network = FakeNetwork::new(names.iter().copied().zip(fakes.iter().cloned()));
     let client =
-        Client::with_config(&names, Speech::Binary.config(Config::new()).connector(net).seed(seed.value())).unwrap();
-    let homes: Vec<_> =
+        Client::with_config(&names, ProtocolMode::Binary.config(Config::new()).connector(network).seed(seed.value()))
+            .unwrap();
+    let owners: Vec<_> =
         (0..1_000).map(|n| client.locate(format!("key{n}")).unwrap().unwrap().name().to_owned()).collect();
     let end = Instant::now() + Duration::from_secs(10);
 
     let mut flaps = JoinSet::new();
-    for (number, world) in worlds.iter().take(FLAPPING).cloned().enumerate() {
-        flaps.spawn(flap(world, seed.value().wrapping_add(number as u64), end));
+    for (number, fake) in fakes.iter().take(FLAPPING).cloned().enumerate() {
+        flaps.spawn(flap(fake, seed.value().wrapping_add(number as u64), end));
     }
     let mut callers = JoinSet::new();
     for (number, server) in client.servers().into_iter().enumerate() {
-        callers.spawn(keep_asking(server, number >= FLAPPING, end));
+        callers.spawn(send_requests(server, number >= FLAPPING, end));
     }
     let (mut healthy, mut failed) = (0, 0);
-    while let Some(outcome) = callers.join_next().await {
-        let (answered, lost) = outcome.unwrap();
+    while let Some(result) = callers.join_next().await {
+        let (answered, lost) = result.unwrap();
         healthy += answered;
         failed += lost;
     }
     let flaps: usize = flaps.join_all().await.into_iter().sum();
     assert!(healthy > 70 * SERVERS && failed > FLAPPING, "{healthy} answered, {failed} failed");
-    let accepted: usize = worlds.iter().map(|world| world.accepted()).sum();
+    let accepted: usize = fakes.iter().map(|fake| fake.accepted()).sum();
     assert!(accepted <= SERVERS + 20 * flaps, "{accepted} connections for {flaps} flaps");
-    assert!(worlds.iter().skip(FLAPPING).all(|world| world.accepted() == 1));
-    for (n, home) in homes.iter().enumerate() {
-        assert_eq!(client.locate(format!("key{n}")).unwrap().unwrap().name(), home, "health moves no key");
+    assert!(fakes.iter().skip(FLAPPING).all(|fake| fake.accepted() == 1));
+    for (n, owner) in owners.iter().enumerate() {
+        assert_eq!(client.locate(format!("key{n}")).unwrap().unwrap().name(), owner, "health does not move keys");
     }
 }
 
-/// Comes and goes, each time for 100 to 600 ms; how often.
-async fn flap(world: Arc<World>, seed: u64, end: Instant) -> usize {
+/// Fails and recovers repeatedly, each for 100 to 600 ms. Returns how often.
+async fn flap(fake: Arc<FakeServer>, seed: u64, end: Instant) -> usize {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut flaps = 0;
     while Instant::now() < end {
-        let conduct = if rng.bool() { Conduct::Refuses } else { Conduct::Silent };
-        world.change(conduct);
-        world.crash();
+        let fault = if rng.bool() { ServerFault::RefuseConnections } else { ServerFault::NeverAnswer };
+        fake.set_fault(fault);
+        fake.reset_connections();
         sleep(millis(rng.u64(100..600))).await;
-        world.change(Conduct::Honest);
-        world.crash();
+        fake.set_fault(ServerFault::None);
+        fake.reset_connections();
         sleep(millis(rng.u64(100..600))).await;
         flaps += 1;
     }
     flaps
 }
 
-/// How many requests were answered, and how many were not; at a healthy server, all, and at once.
-async fn keep_asking(server: ServerHandle, is_healthy: bool, end: Instant) -> (usize, usize) {
+/// Sends requests until `end` and returns how many succeeded and failed. A healthy server answers all, immediately.
+async fn send_requests(server: ServerHandle, is_healthy: bool, end: Instant) -> (usize, usize) {
     let (mut answered, mut failed) = (0, 0);
     while Instant::now() < end {
         let start = Instant::now();
         let reply = server.call(Request::get("fixed:1")).await;
         match reply.is_ok() {
             true => {
-                assert_eq!(reply.value, truth(b"fixed:1"));
+                assert_eq!(reply.value, expected_value(b"fixed:1"));
                 answered += 1;
             }
             false => {
@@ -167,44 +168,46 @@ async fn keep_asking(server: ServerHandle, is_healthy: bool, end: Instant) -> (u
     (answered, failed)
 }
 
-/// A network in which names lead elsewhere from time to time.
+/// A network in which names can be pointed at other servers.
 #[derive(Clone, Debug)]
-struct Moving(Arc<Mutex<Net>>);
+struct Redirectable(Arc<Mutex<FakeNetwork>>);
 
-impl Connect for Moving {
+impl Connect for Redirectable {
     fn connect<'a>(&'a self, address: &'a Address, settings: &'a TransportSettings) -> Connecting<'a> {
-        let net = self.0.lock().unwrap().clone();
-        Box::pin(async move { net.connect(address, settings).await })
+        let network = self.0.lock().unwrap().clone();
+        Box::pin(async move { network.connect(address, settings).await })
     }
 }
 
-/// One of two clients of the same configuration, with a network of its own.
+/// One of several clients with the same configuration, each on its own network.
 struct Twin {
     client: Client,
-    moving: Moving,
-    worlds: Vec<Arc<World>>,
+    network: Redirectable,
+    fakes: Vec<Arc<FakeServer>>,
 }
 
 const NAMES: [&str; 8] = ["one", "two", "three", "four", "five", "six", "seven", "eight"];
 
 impl Twin {
     fn new(seed: u64) -> Self {
-        let worlds: Vec<_> = NAMES.iter().map(|_| World::new(Speech::Binary, Conduct::Honest)).collect();
-        let moving = Moving(Arc::new(Mutex::new(Net::new(NAMES.into_iter().zip(worlds.iter().cloned())))));
-        let config = Speech::Binary.config(Config::new()).connector(moving.clone()).seed(seed);
-        Self { client: Client::with_config(NAMES, config).unwrap(), moving, worlds }
+        let fakes: Vec<_> = NAMES.iter().map(|_| FakeServer::new(ProtocolMode::Binary, ServerFault::None)).collect();
+        let network =
+            Redirectable(Arc::new(Mutex::new(FakeNetwork::new(NAMES.into_iter().zip(fakes.iter().cloned())))));
+        let config = ProtocolMode::Binary.config(Config::new()).connector(network.clone()).seed(seed);
+        Self { client: Client::with_config(NAMES, config).unwrap(), network, fakes }
     }
 
-    /// Lives through something: servers fail and come back, names move, and requests notice it.
-    async fn live(&self, rng: &mut fastrand::Rng) {
-        let mut worlds = self.worlds.clone();
-        rng.shuffle(&mut worlds);
-        *self.moving.0.lock().unwrap() = Net::new(NAMES.into_iter().zip(worlds));
-        for world in &self.worlds {
-            let conducts = [Conduct::Honest, Conduct::Refuses, Conduct::Silent, Conduct::Unreachable];
-            world.change(rng.choice(conducts).unwrap());
+    /// Experiences random failures: servers fail and recover, names point elsewhere, and requests are made.
+    async fn experience_failures(&self, rng: &mut fastrand::Rng) {
+        let mut fakes = self.fakes.clone();
+        rng.shuffle(&mut fakes);
+        *self.network.0.lock().unwrap() = FakeNetwork::new(NAMES.into_iter().zip(fakes));
+        for fake in &self.fakes {
+            let faults =
+                [ServerFault::None, ServerFault::RefuseConnections, ServerFault::NeverAnswer, ServerFault::Unreachable];
+            fake.set_fault(rng.choice(faults).unwrap());
             if rng.bool() {
-                world.crash();
+                fake.reset_connections();
             }
         }
         let calls = (0..rng.usize(..6)).map(|_| (self.client.clone(), format!("fixed:{}", rng.u8(..))));
@@ -212,22 +215,22 @@ impl Twin {
         calls.join_all().await;
     }
 
-    fn home(&self, key: &str) -> String {
+    fn owner(&self, key: &str) -> String {
         self.client.locate(key).unwrap().unwrap().name().to_owned()
     }
 }
 
-/// G11: whatever two clients live through, each for itself, they place every key alike, and as at first.
+/// G11: whatever failures two clients experience, they place every key on the same server as a new client does.
 #[tokio::test(start_paused = true)]
-async fn two_clients_agree_on_a_million_keys_through_a_thousand_histories() {
+async fn two_clients_agree_on_a_million_keys_after_different_failures() {
     let seed = seed();
     let mut rng = seed.rng();
     let fresh = Twin::new(rng.u64(..));
     let twins = [Twin::new(rng.u64(..)), Twin::new(rng.u64(..))];
     let mut failed = 0;
-    for history in 0..1_000 {
+    for round in 0..1_000 {
         for twin in &twins {
-            twin.live(&mut rng).await;
+            twin.experience_failures(&mut rng).await;
             failed += twin
                 .client
                 .servers()
@@ -236,10 +239,10 @@ async fn two_clients_agree_on_a_million_keys_through_a_thousand_histories() {
                 .count();
         }
         for n in 0..1_000 {
-            let key = format!("key {n} of {history}");
-            let home = fresh.home(&key);
-            assert_eq!(twins.each_ref().map(|twin| twin.home(&key)), [home.clone(), home], "{key}");
+            let key = format!("key {n} of round {round}");
+            let owner = fresh.owner(&key);
+            assert_eq!(twins.each_ref().map(|twin| twin.owner(&key)), [owner.clone(), owner], "{key}");
         }
     }
-    assert!(failed > 1_000, "nothing has happened: {failed}");
+    assert!(failed > 1_000, "too few failures: {failed}");
 }

@@ -32,7 +32,7 @@ async fn a_server_that_dies_meanwhile_costs_the_caller_nothing_but_the_cache() {
         assert_eq!(held.end(Ending::Value("loaded")).await.unwrap().unwrap(), "loaded", "{protocol}");
         assert_eq!(fetch(&client, patient_freshness(), "again").await.unwrap(), "again", "{protocol}");
         server.restart();
-        crate::support::eventually("the server is back", async || client.get("key").await.is_ok()).await;
+        crate::support::wait_until("the server is back", async || client.get("key").await.is_ok()).await;
         assert_eq!(fetch(&client, patient_freshness(), "stored").await.unwrap(), "stored", "{protocol}");
         assert_eq!(stored(&client).await.unwrap(), "stored", "{protocol}");
     }

@@ -10,7 +10,7 @@ use remcache_server::Server;
 
 use crate::fetch::loader::{Ending, Held, two};
 use crate::fetch::{PROTOCOLS, client_at, fetch, on_all, patient_freshness, stored};
-use crate::support::eventually;
+use crate::support::wait_until;
 
 /// How a loader leaves its caller.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +40,11 @@ async fn a_loader_that_leaves_frees_its_process_and_the_fleet() {
             one.delete("key").await.unwrap();
             let first = Held::begin(&one, patient_freshness()).await;
             let (second, second_began) = Held::ask(&one, patient_freshness());
-            eventually("it waits", async || one.servers()[0].in_flight() == 0).await;
+            wait_until("it waits", async || one.servers()[0].in_flight() == 0).await;
             leave(first, leaving).await;
             second_began.acquire().await.unwrap().forget();
             let (third, third_began) = Held::ask(&other, patient_freshness());
-            eventually("it waits", async || other.servers()[0].in_flight() == 0).await;
+            wait_until("it waits", async || other.servers()[0].in_flight() == 0).await;
             leave(second, leaving).await;
             third_began.acquire().await.unwrap().forget();
             assert_eq!(third.end(Ending::Value("loaded")).await.unwrap().unwrap(), "loaded", "{protocol}, {leaving:?}");
@@ -87,7 +87,7 @@ fn fetching(client: &Client, loader_polls: usize, loaded: &'static str, shown: &
 
 async fn nothing_is_left(client: &Client) {
     let server = &client.servers()[0];
-    eventually("nothing is left", async || (server.in_flight(), server.waiting()) == (0, 0)).await;
+    wait_until("nothing is left", async || (server.in_flight(), server.waiting()) == (0, 0)).await;
 }
 
 /// Drops a fetch after so many polls; whoever comes next, from the same process and from another, is
@@ -131,7 +131,7 @@ async fn drop_one_that_is_due(server: &Server, protocol: ProtocolSetting, times:
     let was_ready = poll_times(fetching(&one, 3, "new", &["old", "new"]), times).await;
     let next = if times.is_multiple_of(2) { [&one, &other] } else { [&other, &one] };
     let mut is_new = false;
-    eventually(&format!("it is reloaded, {protocol}, {times} polls"), async || {
+    wait_until(&format!("it is reloaded, {protocol}, {times} polls"), async || {
         for client in next {
             let shown = fetch(client, patient_freshness(), "new").await.unwrap();
             assert!(shown == "new" || (shown == "old" && !is_new), "{protocol}, {times} polls: {shown:?}, {is_new}");

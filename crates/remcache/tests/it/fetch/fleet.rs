@@ -240,7 +240,7 @@ async fn programs_on_different_protocols_share_a_lease() {
 async fn with_copies_on_several_servers_there_is_one_loader_too() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     for protocol in PROTOCOLS {
-        let config = crate::fetch::patient().protocol(protocol).replicas(2);
+        let config = crate::fetch::patient_config().protocol(protocol).replicas(2);
         let client = Client::with_config(servers.iter().map(Memcached::addr), config).unwrap();
         client.delete("page").await.unwrap();
         assert_eq!(fetch_in_tasks(&client, 50, patient_freshness()).await, 1, "{protocol}");

@@ -8,7 +8,7 @@ use remcache::{Client, Ttl};
 
 use crate::fetch::loader::{Ending, Held, two};
 use crate::fetch::{LONG, fetch, on_all, patient_freshness, stored};
-use crate::support::eventually;
+use crate::support::wait_until;
 
 const GRACE: Duration = LONG;
 
@@ -129,7 +129,7 @@ async fn what_was_invalidated_meanwhile_is_not_stored() {
         began.acquire().await.unwrap().forget();
         assert!(other.invalidate("key", GRACE).await.unwrap().is_applied(), "{protocol}");
         held.end(Ending::Value("old")).await.unwrap();
-        eventually("the next reload is stored", async || {
+        wait_until("the next reload is stored", async || {
             let shown = fetch(&other, patient_freshness(), "new").await.unwrap();
             assert_ne!(shown, "old", "{protocol}");
             shown == "new"
@@ -147,7 +147,7 @@ async fn who_asks_after_a_delete_never_gets_what_was_loaded_before() {
         client.delete("key").await.unwrap();
         // The same process: it follows the load, and takes nothing of it.
         let (late, began) = Held::ask(&client, patient_freshness());
-        eventually("it waits", async || client.servers()[0].in_flight() == 0).await;
+        wait_until("it waits", async || client.servers()[0].in_flight() == 0).await;
         assert_eq!(held.end(Ending::Value("old")).await.unwrap().unwrap(), "old", "{protocol}");
         began.acquire().await.unwrap().forget();
         assert_eq!(late.end(Ending::Value("new")).await.unwrap().unwrap(), "new", "{protocol}");
@@ -183,7 +183,7 @@ async fn a_tombstone_ends_and_has_conditions() {
         let late = client.delete("key").tombstone(LONG).cas(item.cas + 1).await.unwrap();
         assert!(!late.is_applied() && stored(&client).await.is_some(), "{protocol}");
         assert!(client.delete("key").cas(item.cas).tombstone(Duration::from_secs(1)).await.unwrap().is_applied());
-        eventually("the tombstone ends", async || client.add("key", "added").await.unwrap().is_applied()).await;
+        wait_until("the tombstone ends", async || client.add("key", "added").await.unwrap().is_applied()).await;
         let error = client.delete("").tombstone(LONG).await.unwrap_err();
         assert_eq!(error.kind(), remcache::ErrorKind::InvalidKey, "{protocol}");
     })
@@ -201,7 +201,7 @@ async fn an_invalidated_value_is_shown_while_one_reloads_it() {
         let item = one.get("key").await.unwrap().unwrap();
         assert_eq!((&item.value, item.flags), (&value, 9), "{protocol}: plain gets see the value");
         let loads = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        eventually("it is reloaded", async || {
+        wait_until("it is reloaded", async || {
             let counter = std::sync::Arc::clone(&loads);
             let load = move || async move {
                 counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);

@@ -11,7 +11,7 @@ use remcache_server::{ManualClock, Server};
 
 use crate::fetch::loader::{Ending, Held, two};
 use crate::fetch::{LONG, client_at, fetch, on_all, patient_freshness, stored};
-use crate::support::eventually;
+use crate::support::wait_until;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -77,7 +77,7 @@ async fn with_refresh_ahead_no_caller_waits_after_the_first() {
             let reload = until_reloading(&other, ahead(), shown).await;
             assert_shown([&one, &other], ahead(), shown, protocol).await;
             reload.end(Ending::Value(next));
-            eventually("it is stored", async || stored(&one).await.unwrap() == next).await;
+            wait_until("it is stored", async || stored(&one).await.unwrap() == next).await;
             assert_shown([&one, &other], ahead(), next, protocol).await;
             shown = next;
         }
@@ -93,7 +93,7 @@ async fn stale_values_are_shown_while_one_reloads() {
         let reload = until_reloading(&one, stale(), "one").await;
         assert_shown([&one, &other], stale(), "one", protocol).await;
         reload.end(Ending::Value("two"));
-        eventually("it is stored", async || stored(&one).await.unwrap() == "two").await;
+        wait_until("it is stored", async || stored(&one).await.unwrap() == "two").await;
     })
     .await;
 }
@@ -106,7 +106,7 @@ async fn a_value_that_is_gone_at_its_source_goes() {
             client.delete("key").await.unwrap();
             fetch(&client, freshness, "one").await.unwrap();
             until_reloading(&client, freshness, "one").await.end(Ending::Nothing);
-            eventually("it goes", async || stored(&client).await.is_none()).await;
+            wait_until("it goes", async || stored(&client).await.is_none()).await;
             assert_eq!(client.get("key").await.unwrap().is_some_and(|item| item.is_mark()), is_kept, "{protocol}");
         }
     })
@@ -123,7 +123,7 @@ async fn a_reload_that_fails_or_panics_frees_the_others() {
             fetch(&one, stale(), "one").await.unwrap();
             until_reloading(&one, stale(), "one").await.end(ending);
             until_reloading(&other, stale(), "one").await.end(Ending::Value("two"));
-            eventually("it is stored", async || stored(&one).await.unwrap() == "two").await;
+            wait_until("it is stored", async || stored(&one).await.unwrap() == "two").await;
         }
     })
     .await;
@@ -138,7 +138,7 @@ async fn a_reload_that_hangs_is_taken_over() {
         fetch(&dead, freshness, "one").await.unwrap();
         let hangs = until_reloading(&dead, freshness, "one").await;
         until_reloading(&client, freshness, "one").await.end(Ending::Value("two"));
-        eventually(&format!("it is stored, {protocol}"), async || stored(&client).await.unwrap() == "two").await;
+        wait_until(&format!("it is stored, {protocol}"), async || stored(&client).await.unwrap() == "two").await;
         hangs.end(Ending::Value("late"));
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -154,7 +154,7 @@ async fn many_who_see_a_value_that_is_due_reload_it_once() {
         let clients = two(address, protocol);
         fetch(&clients.0, stale(), "one").await.unwrap();
         let loads = Arc::new(AtomicUsize::new(0));
-        eventually("it is reloaded", async || {
+        wait_until("it is reloaded", async || {
             let tasks: Vec<_> = (0..100)
                 .map(|number| {
                     let client = [&clients.0, &clients.1][number % 2].clone();

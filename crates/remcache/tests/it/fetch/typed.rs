@@ -9,7 +9,7 @@ use remcache::{Cache, Error, ErrorKind};
 
 use crate::fetch::loader::{Failed, Held, two};
 use crate::fetch::{LONG, client_at, on_all, patient_freshness};
-use crate::support::eventually;
+use crate::support::wait_until;
 
 #[tokio::test]
 async fn values_go_through_the_codec() {
@@ -122,7 +122,7 @@ async fn copies_near_by_come_first_and_go_with_a_change() {
         assert_eq!(fetch("three").await, "three", "{protocol}");
         assert!(cache.invalidate("k", LONG).await.unwrap().is_applied(), "{protocol}");
         assert_eq!(fetch("four").await, "three", "{protocol}: it is stale, and was asked of the server");
-        eventually("the reload is stored", async || client.get("near:k").await.unwrap().unwrap().value == "four").await;
+        wait_until("the reload is stored", async || client.get("near:k").await.unwrap().unwrap().value == "four").await;
         assert_eq!(fetch("five").await, "three", "{protocol}: the copy of what was stale");
         assert!(cache.delete("k").await.unwrap().is_applied(), "{protocol}");
         assert_eq!(fetch("six").await, "six", "{protocol}");

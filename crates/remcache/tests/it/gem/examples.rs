@@ -386,7 +386,7 @@ mod memcached {
             let Suite { client, mut first, mut second, .. } = Suite::start().await;
             first.kill();
             second.kill();
-            eventually("the losses are noticed", async || {
+            wait_until("the losses are noticed", async || {
                 client.noop().await;
                 !client.is_usable()
             })

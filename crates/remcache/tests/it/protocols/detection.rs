@@ -16,8 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::{Nutcracker, with_password_file, works};
-use crate::support::eventually;
-use crate::support::patient;
+use crate::support::patient_config;
+use crate::support::wait_until;
 
 /// What a name leads to, which may change; it counts connections, and how often an answer was waited for.
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ impl AsyncWrite for Counted {
 }
 
 fn known() -> Config {
-    patient().credentials(Credentials::new(SASL_USER, SASL_PASSWORD))
+    patient_config().credentials(Credentials::new(SASL_USER, SASL_PASSWORD))
 }
 
 /// A first get, and one over a connection that follows one which the server closed: what each took.
@@ -106,7 +106,7 @@ async fn costs(server: &mut Memcached, config: Config) -> [(usize, usize); 2] {
     let first = route.take();
     server.restart();
     // An idle connection that was closed counts as no failure: the next request opens another one.
-    eventually("it noticed", async || client.servers()[0].metrics().open == 0).await;
+    wait_until("it noticed", async || client.servers()[0].metrics().open == 0).await;
     assert!(client.get("k").await.unwrap().is_none());
     [first, route.take()]
 }
@@ -114,21 +114,21 @@ async fn costs(server: &mut Memcached, config: Config) -> [(usize, usize); 2] {
 #[tokio::test]
 async fn finding_out_takes_one_round_trip_and_the_authentication_with_it() {
     let question_and_get = (1, 2);
-    let any = costs(&mut Memcached::start(&[]), patient()).await;
+    let any = costs(&mut Memcached::start(&[]), patient_config()).await;
     assert_eq!(any, [question_and_get; 2]);
-    let text = costs(&mut Memcached::start(&["-B", "ascii"]), patient()).await;
+    let text = costs(&mut Memcached::start(&["-B", "ascii"]), patient_config()).await;
     assert_eq!(text, [question_and_get; 2]);
     // The first guess costs a connection, once.
-    let binary = costs(&mut Memcached::start(&["-B", "binary"]), patient()).await;
+    let binary = costs(&mut Memcached::start(&["-B", "binary"]), patient_config()).await;
     assert_eq!(binary, [(2, 3), question_and_get]);
     let sasl = costs(&mut Memcached::start_sasl(&[]), known()).await;
     assert_eq!(sasl, [(2, 3), question_and_get]);
     let (mut server, _dir) = with_password_file();
     assert_eq!(costs(&mut server, known()).await, [(2, 3), question_and_get]);
-    let optional = patient().credentials(Credentials::new("a", "b").optional());
+    let optional = patient_config().credentials(Credentials::new("a", "b").optional());
     let not_asked_for = costs(&mut Memcached::start(&[]), optional).await;
     assert_eq!(not_asked_for, [question_and_get; 2]);
-    let given = costs(&mut Memcached::start(&[]), patient().protocol(ProtocolSetting::Meta)).await;
+    let given = costs(&mut Memcached::start(&[]), patient_config().protocol(ProtocolSetting::Meta)).await;
     assert_eq!(given, [(1, 1); 2]);
 }
 
@@ -136,7 +136,7 @@ async fn finding_out_takes_one_round_trip_and_the_authentication_with_it() {
 async fn what_a_server_speaks_is_known_to_all_its_connections() {
     let server = Memcached::start(&["-B", "binary"]);
     let route = Route::to(&server.addr());
-    let client = route.client(patient().connections(4));
+    let client = route.client(patient_config().connections(4));
     for _ in 0..8 {
         client.get("k").await.unwrap();
     }
@@ -198,15 +198,16 @@ async fn a_server_that_was_exchanged_for_any_other_is_understood() {
             let (one, other) = (Middle::before(&first).await, Middle::before(&second).await);
             let route = Route::to(&one.0.addr());
             let optional = Credentials::new(SASL_USER, SASL_PASSWORD).optional();
-            let config =
-                patient().credentials(optional).reconnect_delay(Duration::from_millis(1), Duration::from_millis(5));
+            let config = patient_config()
+                .credentials(optional)
+                .reconnect_delay(Duration::from_millis(1), Duration::from_millis(5));
             // To a server of binary alone a short line is the beginning of a packet: it waits for the rest.
             let client = route.client(config.keepalive(Duration::from_secs(5), Duration::from_secs(1)));
-            eventually("it is there", async || client.set("k", "v").await.is_ok()).await;
+            wait_until("it is there", async || client.set("k", "v").await.is_ok()).await;
             route.lead_to(&other.0.addr());
             one.close();
             let what = format!("{after} after {before}");
-            eventually(&what, async || client.set("k", "v").await.is_ok()).await;
+            wait_until(&what, async || client.set("k", "v").await.is_ok()).await;
             assert_eq!(client.get("k").await.unwrap().unwrap().value, "v");
         }
     }
@@ -222,12 +223,12 @@ async fn a_server_that_asks_for_a_password_no_more_is_refused_as_at_first() {
     works(&client).await;
     route.lead_to(&other.0.addr());
     one.close();
-    eventually(
+    wait_until(
         "it is another one",
         async || matches!(client.get("k").await, Err(error) if error.kind() == ErrorKind::Auth),
     )
     .await;
-    let observer = Client::with_config([without.addr()], patient()).unwrap();
+    let observer = Client::with_config([without.addr()], patient_config()).unwrap();
     let found = observer.servers()[0].metadump().next().await;
     assert!(found.is_none(), "the password is no item: {found:?}");
 }
@@ -281,7 +282,7 @@ async fn what_a_found_protocol_cannot_do_is_refused_without_a_byte() {
         let server = Memcached::start(&args);
         let proxy = Proxy::start(server.addr()).await;
         // It is the first request, and waits for the protocol; a neighbour behind it is served.
-        let client = Client::with_config([proxy.addr()], patient()).unwrap();
+        let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
         let (refused, neighbour) = tokio::join!(client.call(request.clone()), client.get("neighbour"));
         // The text server of today knows meta, which can do all.
         let expected = if args[1] == "ascii" { Status::ItemNotStored } else { Status::Unsupported };

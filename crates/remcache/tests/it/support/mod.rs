@@ -1,19 +1,19 @@
-//! What the tests share: clients, servers, waiting, and a second look at a server.
+//! Helpers that several test modules use.
 
-mod eventually;
-mod on_each_protocol;
 mod only_server;
-mod patient;
-mod serving;
-mod speaking;
+mod patient_config;
+mod protocol_mode;
+mod protocol_mode_tests;
+mod server_codec;
 mod stat;
-mod text;
+mod text_query;
+mod wait_until;
 
-pub(crate) use eventually::eventually;
-pub(crate) use on_each_protocol::on_each_protocol;
 pub(crate) use only_server::only_server;
-pub(crate) use patient::patient;
-pub(crate) use serving::{Ear, Heard};
-pub(crate) use speaking::Speech;
+pub(crate) use patient_config::patient_config;
+pub(crate) use protocol_mode::ProtocolMode;
+pub(crate) use protocol_mode_tests::protocol_mode_tests;
+pub(crate) use server_codec::{RequestDecoder, ServerRequest};
 pub(crate) use stat::stat;
-pub(crate) use text::{ask, flags_and_ttl};
+pub(crate) use text_query::{flags_and_ttl, text_query};
+pub(crate) use wait_until::wait_until;

@@ -1,8 +1,11 @@
-//! The server of a client that has one.
+//! The server of a client with a single server.
 
 use remcache::{Client, ServerHandle};
 
-/// The only server of a client.
+/// Returns the client's only server.
+///
+/// # Panics
+/// If the client has any other number of servers.
 pub(crate) fn only_server(client: &Client) -> ServerHandle {
     let mut servers = client.servers();
     assert_eq!(servers.len(), 1);

@@ -1,10 +1,10 @@
-//! What a real server tells of itself.
+//! Statistics of a real server.
 
 use remcache::ServerHandle;
 
-/// A number of the server's statistics, asked over the client's own connection.
+/// Returns a numeric statistic of the server, requested over the client's own connection.
 pub(crate) async fn stat(server: &ServerHandle, name: &str) -> u64 {
-    let stats = server.stats("").collect().await.expect("the server tells its statistics");
+    let stats = server.stats("").collect().await.expect("the server returns statistics");
     let (_, value) = stats.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("no statistic {name}"));
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).expect("a number")
 }

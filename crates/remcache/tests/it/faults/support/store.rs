@@ -1,16 +1,16 @@
-//! A small honest memcached: requests in, frames out, and a record of what was executed.
+//! The items of a fake server, and a record of the requests it executed.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use remcache::proto::{Operation, Reply, Status};
 
-use crate::support::Heard;
+use crate::support::ServerRequest;
 
-/// The items of a server, and how often what was executed.
+/// The items of a server and the number of executions per key.
 ///
-/// A key that begins with `fixed:` always exists, with its [`truth`] for a value. One that begins
-/// with `doomed:` exists until it is deleted.
+/// A key that begins with `fixed:` always exists and has its [`expected_value`]. One that begins with `doomed:`
+/// exists until it is deleted.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     items: HashMap<Bytes, Bytes>,
@@ -18,8 +18,8 @@ pub(crate) struct Store {
     bytes: usize,
 }
 
-/// The value of a key: another one for each, of a length that the key decides.
-pub(crate) fn truth(key: &[u8]) -> Bytes {
+/// Returns the value of a key; both the value and its length are derived from the key.
+pub(crate) fn expected_value(key: &[u8]) -> Bytes {
     let hash = key
         .iter()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
@@ -28,20 +28,20 @@ pub(crate) fn truth(key: &[u8]) -> Bytes {
         [b'f', b'i', b'x', b'e', b'd', b':', b'L', ..] => LARGE,
         _ => 1 + usize::try_from(hash % 23).expect("a number below 23"),
     };
-    let mark = format!("<{hash:x}>");
-    mark.bytes().cycle().take(length).collect()
+    let pattern = format!("<{hash:x}>");
+    pattern.bytes().cycle().take(length).collect()
 }
 
-/// The length of a value whose key begins with `fixed:L`: shared with the input buffer, not copied.
+/// The length of the value of a key that begins with `fixed:L`: it is not copied out of the input buffer.
 const LARGE: usize = 9_000;
-/// The length of a value whose key begins with `fixed:H`.
+/// The length of the value of a key that begins with `fixed:H`.
 pub(crate) const HUGE: usize = 1_000_000;
 
-/// What the server's statistics are.
+/// Returns the server's statistics.
 pub(crate) fn statistics() -> Vec<(Bytes, Bytes)> {
     let pair = |number: u32| {
         let name = Bytes::from(format!("statistic_{number}"));
-        (name.clone(), truth(&name))
+        (name.clone(), expected_value(&name))
     };
     (0..STATISTICS).map(pair).collect()
 }
@@ -49,24 +49,24 @@ pub(crate) fn statistics() -> Vec<(Bytes, Bytes)> {
 const STATISTICS: u32 = 11;
 
 impl Store {
-    /// How often a request that changes this key was executed.
+    /// Returns how many requests that change this key were executed.
     pub(crate) fn executions(&self, key: &[u8]) -> u32 {
         self.executions.get(key).copied().unwrap_or_default()
     }
 
-    /// How many bytes were answered until now.
-    pub(crate) fn answered(&self) -> usize {
+    /// Returns the number of bytes sent so far.
+    pub(crate) fn bytes_answered(&self) -> usize {
         self.bytes
     }
 
-    /// Executes a request, and puts the frames of its answer behind the others.
-    pub(crate) fn execute(&mut self, request: &Heard, frames: &mut Vec<Bytes>) {
-        let answer = request.say(&self.replies(request));
-        self.bytes += answer.iter().map(Bytes::len).sum::<usize>();
-        frames.extend(answer);
+    /// Executes a request and appends the frames of its replies.
+    pub(crate) fn execute(&mut self, request: &ServerRequest, frames: &mut Vec<Bytes>) {
+        let encoded = request.encode_replies(&self.replies(request));
+        self.bytes += encoded.iter().map(Bytes::len).sum::<usize>();
+        frames.extend(encoded);
     }
 
-    fn replies(&mut self, request: &Heard) -> Vec<Reply> {
+    fn replies(&mut self, request: &ServerRequest) -> Vec<Reply> {
         let key = request.key();
         let reply = match request.operation {
             Operation::Get => return request.keys.iter().map(|key| self.get(key)).collect(),
@@ -76,14 +76,14 @@ impl Store {
             Operation::Stat => return stat(),
             Operation::NoOp => Reply::new(Status::NoError),
             Operation::Version => Reply::with_text(Status::NoError, "1.6.18"),
-            other => panic!("nobody asks for {other:?}"),
+            other => panic!("unexpected operation: {other:?}"),
         };
         vec![reply]
     }
 
     fn get(&self, key: &Bytes) -> Reply {
         let value = match self.items.get(key) {
-            None if key.starts_with(b"fixed:") => Some(truth(key)),
+            None if key.starts_with(b"fixed:") => Some(expected_value(key)),
             stored => stored.cloned(),
         };
         match value {
@@ -94,7 +94,7 @@ impl Store {
 
     fn set(&mut self, key: Bytes, value: &[u8]) -> Reply {
         if key.starts_with(b"fixed:") {
-            assert_eq!(value, truth(&key), "a request came whole: {key:?}");
+            assert_eq!(value, expected_value(&key), "a request arrived incomplete: {key:?}");
         } else {
             self.items.insert(key.clone(), Bytes::copy_from_slice(value));
         }
@@ -103,12 +103,12 @@ impl Store {
     }
 
     fn delete(&mut self, key: Bytes) -> Reply {
-        let was_there = key.starts_with(b"doomed:") && self.executions(&key) == 0;
+        let existed = key.starts_with(b"doomed:") && self.executions(&key) == 0;
         self.count(key);
-        if was_there { done() } else { missing() }
+        if existed { done() } else { missing() }
     }
 
-    /// A counter tells how often it was raised, which is what is checked.
+    /// The value of a counter is the number of executed increments, which the tests check.
     fn increment(&mut self, key: Bytes) -> Reply {
         self.count(key.clone());
         let mut reply = done();

@@ -1,10 +1,10 @@
-//! A second opinion: the server asked over its text protocol, without the library.
+//! Queries over the text protocol that bypass the library, to verify what a server has stored.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
-/// The first line of the answer to one line.
-pub(crate) fn ask(addr: &str, line: &str) -> String {
+/// Sends one line and returns the first line of the response.
+pub(crate) fn text_query(addr: &str, line: &str) -> String {
     let mut stream = TcpStream::connect(addr).expect("the server listens");
     stream.write_all(format!("{line}\r\n").as_bytes()).expect("the server reads");
     let mut answer = String::new();
@@ -12,9 +12,9 @@ pub(crate) fn ask(addr: &str, line: &str) -> String {
     answer.trim_end().to_owned()
 }
 
-/// What the server keeps beside a value: flags, and seconds to live (−1 for ever); `None` for a miss.
+/// Returns the flags and the remaining TTL in seconds of an item (−1 if it never expires), or `None` if it is missing.
 pub(crate) fn flags_and_ttl(addr: &str, key: &str) -> Option<(u32, i64)> {
-    let answer = ask(addr, &format!("mg {key} f t"));
+    let answer = text_query(addr, &format!("mg {key} f t"));
     let mut words = answer.split(' ');
     match words.next() {
         Some("HD") => {}

@@ -1,4 +1,4 @@
-//! A network in memory: it works under a paused clock, where deadlines are exact.
+//! An in-memory network, for tests with a paused clock and exact deadlines.
 
 use std::future::pending;
 use std::io;
@@ -11,56 +11,56 @@ use remcache::config::Address;
 use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 
-use super::conduct::Conduct;
-use super::serve::{Peer, World, serve};
+use super::fake_server::{FakeServer, ServerStream, serve};
+use super::server_fault::ServerFault;
 
-/// A network whose servers are known by their names.
+/// A connector to fake servers by name.
 #[derive(Clone, Debug)]
-pub(crate) struct Net(Arc<Vec<(&'static str, Arc<World>)>>);
+pub(crate) struct FakeNetwork(Arc<Vec<(&'static str, Arc<FakeServer>)>>);
 
-impl Net {
-    pub(crate) fn new(servers: impl IntoIterator<Item = (&'static str, Arc<World>)>) -> Self {
+impl FakeNetwork {
+    pub(crate) fn new(servers: impl IntoIterator<Item = (&'static str, Arc<FakeServer>)>) -> Self {
         Self(Arc::new(servers.into_iter().collect()))
     }
 
-    fn world(&self, address: &Address) -> &Arc<World> {
+    fn find(&self, address: &Address) -> &Arc<FakeServer> {
         let address = address.to_string();
         let found = self.0.iter().find(|(name, _)| address.starts_with(name));
         &found.unwrap_or_else(|| panic!("no server {address}")).1
     }
 }
 
-impl Connect for Net {
+impl Connect for FakeNetwork {
     fn connect<'a>(&'a self, address: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
-        let world = Arc::clone(self.world(address));
+        let fake = Arc::clone(self.find(address));
         Box::pin(async move {
-            let _attempt = world.attempts().begin();
-            match world.conduct() {
-                Conduct::Refuses => return Err(io::ErrorKind::ConnectionRefused.into()),
-                Conduct::Unreachable => pending().await,
+            let _attempt = fake.attempts().start();
+            match fake.fault() {
+                ServerFault::RefuseConnections => return Err(io::ErrorKind::ConnectionRefused.into()),
+                ServerFault::Unreachable => pending().await,
                 _ => {}
             }
-            let (client, server) = protocol();
-            tokio::spawn(serve(server, Arc::clone(&world)));
+            let (client, server) = memory_stream_pair();
+            tokio::spawn(serve(server, Arc::clone(&fake)));
             Ok(Box::new(client) as Box<dyn Stream>)
         })
     }
 }
 
-/// One end of a connection in memory, which either end can reset.
+/// One end of an in-memory connection that either end can reset.
 #[derive(Debug)]
-pub(crate) struct Protocol {
+pub(crate) struct MemoryStream {
     bytes: DuplexStream,
     is_reset: Arc<AtomicBool>,
 }
 
-fn protocol() -> (Protocol, Protocol) {
-    let (one, other) = duplex(CAPACITY);
+fn memory_stream_pair() -> (MemoryStream, MemoryStream) {
+    let (one, other) = duplex(BUFFER_SIZE);
     let is_reset = Arc::new(AtomicBool::new(false));
-    (Protocol { bytes: one, is_reset: Arc::clone(&is_reset) }, Protocol { bytes: other, is_reset })
+    (MemoryStream { bytes: one, is_reset: Arc::clone(&is_reset) }, MemoryStream { bytes: other, is_reset })
 }
 
-impl Protocol {
+impl MemoryStream {
     fn check(&self) -> io::Result<()> {
         match self.is_reset.load(Ordering::Relaxed) {
             true => Err(io::ErrorKind::ConnectionReset.into()),
@@ -69,21 +69,21 @@ impl Protocol {
     }
 }
 
-impl Peer for Protocol {
+impl ServerStream for MemoryStream {
     fn reset(self) {
-        // Dropping the end wakes the other one, which finds the mark before it finds bytes.
+        // Dropping this end wakes the other one, which checks the flag before it reads.
         self.is_reset.store(true, Ordering::Relaxed);
     }
 }
 
-impl AsyncRead for Protocol {
+impl AsyncRead for MemoryStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check()?;
         Pin::new(&mut self.bytes).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Protocol {
+impl AsyncWrite for MemoryStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
         Pin::new(&mut self.bytes).poll_write(cx, bytes)
@@ -98,5 +98,5 @@ impl AsyncWrite for Protocol {
     }
 }
 
-/// What fits into a connection in one direction, as into the buffers of two sockets.
-const CAPACITY: usize = 64 << 10;
+/// Bytes in flight per direction, like the buffers of two sockets.
+const BUFFER_SIZE: usize = 64 << 10;

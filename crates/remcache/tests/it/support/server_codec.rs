@@ -1,4 +1,4 @@
-//! The server's side of each protocol: requests as a server hears them, and its answers in their words.
+//! The server side of each protocol: decodes requests and encodes replies.
 
 use bytes::{Buf, Bytes, BytesMut};
 use remcache::proto::binary::{Opcode, Packet, decode_request, encode_reply};
@@ -6,33 +6,33 @@ use remcache::proto::meta::server::{Answer, Operation as Verb};
 use remcache::proto::text::server::{self as text_server, Command};
 use remcache::proto::{InputBuffer, Operation, Output, Protocol, Reply, Status};
 
-/// What a server has read of a connection and not understood yet.
+/// Decodes requests from the bytes read so far.
 #[derive(Debug)]
-pub(crate) enum Ear {
-    Packets(InputBuffer),
-    /// The meta commands and the classic ones.
+pub(crate) enum RequestDecoder {
+    Binary(InputBuffer),
+    /// Meta and classic text commands.
     Lines(BytesMut),
 }
 
-/// A request, and how its answer is said.
+/// A decoded request and the format of its replies.
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub(crate) struct ServerRequest {
     pub(crate) operation: Operation,
-    /// Only a fetch has more than one, and no more than that if it is in text.
+    /// One key, or several for a classic `get`.
     pub(crate) keys: Vec<Bytes>,
     pub(crate) value: Bytes,
     is_quiet: bool,
-    manner: Manner,
+    format: ReplyFormat,
 }
 
-/// How an answer is said.
+/// The format of a reply.
 #[derive(Debug)]
-enum Manner {
+enum ReplyFormat {
     Packet {
         opcode: Opcode,
         opaque: u32,
     },
-    /// A meta command with its flags.
+    /// Meta command flags.
     Meta {
         flags: Vec<(u8, Bytes)>,
     },
@@ -41,53 +41,53 @@ enum Manner {
     },
 }
 
-impl Ear {
+impl RequestDecoder {
     pub(crate) fn new(protocol: Protocol) -> Self {
         match protocol {
-            Protocol::Binary => Self::Packets(InputBuffer::new()),
+            Protocol::Binary => Self::Binary(InputBuffer::new()),
             _ => Self::Lines(BytesMut::new()),
         }
     }
 
-    /// Where more bytes are read into.
+    /// Returns the buffer that more bytes are read into.
     pub(crate) fn spare(&mut self) -> &mut BytesMut {
         match self {
-            Self::Packets(input) => input.spare(),
+            Self::Binary(input) => input.spare(),
             Self::Lines(input) => {
-                input.reserve(SPARE);
+                input.reserve(READ_CAPACITY);
                 input
             }
         }
     }
 
-    /// The next request that is there as a whole.
+    /// Returns the next complete request.
     ///
     /// # Panics
-    /// When the bytes are none: a client sends requests that are some.
-    pub(crate) fn next(&mut self) -> Option<Heard> {
+    /// If the bytes are not a valid request.
+    pub(crate) fn next(&mut self) -> Option<ServerRequest> {
         match self {
-            Self::Packets(input) => Packet::decode(input, LONGEST_BODY).expect("a request").as_ref().map(packet),
+            Self::Binary(input) => Packet::decode(input, MAX_BODY).expect("a valid packet").as_ref().map(packet),
             Self::Lines(input) => line(input),
         }
     }
 }
 
-fn packet(packet: &Packet) -> Heard {
-    let request = decode_request(packet).expect("a request");
-    Heard {
+fn packet(packet: &Packet) -> ServerRequest {
+    let request = decode_request(packet).expect("a valid request");
+    ServerRequest {
         operation: request.operation(),
         keys: request.key().into_iter().map(|key| Bytes::copy_from_slice(key.as_bytes())).collect(),
         value: Bytes::copy_from_slice(request.value()),
         is_quiet: request.is_quiet(),
-        manner: Manner::Packet { opcode: Opcode(packet.header.opcode), opaque: packet.header.opaque },
+        format: ReplyFormat::Packet { opcode: Opcode(packet.header.opcode), opaque: packet.header.opaque },
     }
 }
 
-fn line(input: &mut BytesMut) -> Option<Heard> {
+fn line(input: &mut BytesMut) -> Option<ServerRequest> {
     let (line, length) = text_server::line(input)?;
-    let refused = |refusal| panic!("{} is no request: {refusal:?}", line.escape_ascii());
-    let command = text_server::parse(line).unwrap_or_else(refused);
-    let mut heard = command_heard(&command);
+    let invalid = |refusal| panic!("invalid request {}: {refusal:?}", line.escape_ascii());
+    let command = text_server::parse(line).unwrap_or_else(invalid);
+    let mut request = command_request(&command);
     let announced = match &command {
         Command::Store(store) => Some(store.length),
         Command::Meta(command) => match command.operation {
@@ -96,25 +96,25 @@ fn line(input: &mut BytesMut) -> Option<Heard> {
         },
         _ => None,
     };
-    let mut whole = length;
+    let mut total = length;
     if let Some(announced) = announced {
-        let value = text_server::value(&input[length..], announced)?.expect("a value with its end");
-        heard.value = Bytes::copy_from_slice(value);
-        whole += announced + text_server::LINE_END.len();
+        let value = text_server::value(&input[length..], announced)?.expect("a value with its terminator");
+        request.value = Bytes::copy_from_slice(value);
+        total += announced + text_server::LINE_END.len();
     }
-    input.advance(whole);
-    Some(heard)
+    input.advance(total);
+    Some(request)
 }
 
-fn command_heard(command: &Command<'_>) -> Heard {
+fn command_request(command: &Command<'_>) -> ServerRequest {
     let classic = |operation, key: &[u8], is_quiet| {
-        let manner = Manner::Classic { with_cas: matches!(command, Command::Get(get) if get.with_cas) };
-        Heard { operation, keys: vec![Bytes::copy_from_slice(key)], value: Bytes::new(), is_quiet, manner }
+        let format = ReplyFormat::Classic { with_cas: matches!(command, Command::Get(get) if get.with_cas) };
+        ServerRequest { operation, keys: vec![Bytes::copy_from_slice(key)], value: Bytes::new(), is_quiet, format }
     };
     match command {
         Command::Get(get) => {
             let keys = get.keys.clone().map(Bytes::copy_from_slice).collect();
-            Heard { keys, ..classic(Operation::Get, b"", false) }
+            ServerRequest { keys, ..classic(Operation::Get, b"", false) }
         }
         Command::Store(store) if store.verb == text_server::Verb::Set => {
             classic(Operation::Set, store.key, store.quiet)
@@ -133,41 +133,41 @@ fn command_heard(command: &Command<'_>) -> Heard {
                 Verb::Debug => Operation::Debug,
             };
             let flags = command.flags().map(|(flag, token)| (flag, Bytes::copy_from_slice(token)));
-            let manner = Manner::Meta { flags: flags.collect() };
-            Heard { is_quiet: command.terms.quiet, manner, ..classic(operation, &command.key, false) }
+            let format = ReplyFormat::Meta { flags: flags.collect() };
+            ServerRequest { is_quiet: command.terms.quiet, format, ..classic(operation, &command.key, false) }
         }
-        other => panic!("nobody asks for {other:?}"),
+        other => panic!("unexpected command: {other:?}"),
     }
 }
 
-impl Heard {
-    /// The key of a request that has one at most.
+impl ServerRequest {
+    /// Returns the key of a request that has at most one.
     pub(crate) fn key(&self) -> Bytes {
         self.keys.first().cloned().unwrap_or_default()
     }
 
-    /// The answer, in pieces that each are the whole of a reply: a packet, or all lines that answer a line.
-    pub(crate) fn say(&self, replies: &[Reply]) -> Vec<Bytes> {
-        if self.is_quiet && replies.iter().all(|reply| self.is_usual(reply)) {
+    /// Encodes the replies; each element is one complete reply: a packet, or all lines that answer one command line.
+    pub(crate) fn encode_replies(&self, replies: &[Reply]) -> Vec<Bytes> {
+        if self.is_quiet && replies.iter().all(|reply| self.is_suppressed(reply)) {
             return Vec::new();
         }
-        if let (Operation::Get, Manner::Classic { with_cas }) = (self.operation, &self.manner) {
-            return vec![self.say_items(replies, *with_cas)];
+        if let (Operation::Get, ReplyFormat::Classic { with_cas }) = (self.operation, &self.format) {
+            return vec![self.encode_items(replies, *with_cas)];
         }
-        let said = replies.iter().map(|reply| match &self.manner {
-            Manner::Packet { opcode, opaque } => say_packet(reply, *opcode, *opaque),
-            Manner::Meta { flags } => self.say_meta(reply, flags),
-            Manner::Classic { .. } => self.say_classic(reply),
+        let encoded = replies.iter().map(|reply| match &self.format {
+            ReplyFormat::Packet { opcode, opaque } => encode_packet(reply, *opcode, *opaque),
+            ReplyFormat::Meta { flags } => self.encode_meta(reply, flags),
+            ReplyFormat::Classic { .. } => self.encode_classic(reply),
         });
-        said.collect()
+        encoded.collect()
     }
 
-    /// Whether a quiet request is not answered with this.
-    fn is_usual(&self, reply: &Reply) -> bool {
+    /// Returns whether a quiet request suppresses this reply.
+    fn is_suppressed(&self, reply: &Reply) -> bool {
         reply.status == if self.operation.is_fetch() { Status::KeyNotFound } else { Status::NoError }
     }
 
-    fn say_meta(&self, reply: &Reply, flags: &[(u8, Bytes)]) -> Bytes {
+    fn encode_meta(&self, reply: &Reply, flags: &[(u8, Bytes)]) -> Bytes {
         let value = match (self.operation, reply.number) {
             _ if reply.status != Status::NoError => None,
             (Operation::Get, _) => Some(reply.value.clone()),
@@ -193,21 +193,21 @@ impl Heard {
         [&answer.into_line(), value.as_deref().unwrap_or_default(), end].concat().into()
     }
 
-    /// All items that were found, and the end.
-    fn say_items(&self, replies: &[Reply], with_cas: bool) -> Bytes {
-        let mut said = Vec::new();
+    /// Encodes the items that were found, followed by `END`.
+    fn encode_items(&self, replies: &[Reply], with_cas: bool) -> Bytes {
+        let mut output = Vec::new();
         for (key, reply) in self.keys.iter().zip(replies).filter(|(_, reply)| reply.is_ok()) {
             let cas = if with_cas { format!(" {}", reply.cas) } else { String::new() };
             let head = format!(" {} {}{cas}\r\n", reply.flags, reply.value.len());
             for piece in [b"VALUE ", &key[..], head.as_bytes(), &reply.value, b"\r\n"] {
-                said.extend_from_slice(piece);
+                output.extend_from_slice(piece);
             }
         }
-        said.extend_from_slice(b"END\r\n");
-        said.into()
+        output.extend_from_slice(b"END\r\n");
+        output.into()
     }
 
-    fn say_classic(&self, reply: &Reply) -> Bytes {
+    fn encode_classic(&self, reply: &Reply) -> Bytes {
         let is_found = reply.status == Status::NoError;
         match self.operation {
             Operation::Set => Bytes::from_static(b"STORED\r\n"),
@@ -221,12 +221,12 @@ impl Heard {
     }
 }
 
-fn say_packet(reply: &Reply, opcode: Opcode, opaque: u32) -> Bytes {
+fn encode_packet(reply: &Reply, opcode: Opcode, opaque: u32) -> Bytes {
     let mut output = Output::new();
     encode_reply(reply, opcode, opaque, &mut output);
     output.copy_to_bytes(output.remaining())
 }
 
-const LONGEST_BODY: usize = 2 << 20;
-/// How much is read at once where there is room for it.
-const SPARE: usize = 16 << 10;
+const MAX_BODY: usize = 2 << 20;
+/// Bytes read at once.
+const READ_CAPACITY: usize = 16 << 10;
