@@ -1,10 +1,10 @@
-//! remcache under load and trouble: `cargo xtask soak` runs it.
+//! Long-running tests of remcache with faulty servers; `cargo xtask soak` runs them.
 
+mod faults;
 mod flapping;
 mod memory;
 mod mixed;
 mod pipelines;
-mod trouble;
 mod worker;
 
 use std::process::ExitCode;
@@ -12,78 +12,79 @@ use std::time::Duration;
 
 use clap::Parser;
 
-/// remcache under load and trouble, for as long as one likes: whatever is answered has to be right.
+/// Runs random operations with servers that fail and return, and checks every result.
 #[derive(Debug, Parser)]
 struct CommandLine {
-    /// How long, in minutes
+    /// Duration in minutes
     #[arg(long, default_value_t = 1.0, conflicts_with = "seconds")]
     minutes: f64,
-    /// How long, in seconds
+    /// Duration in seconds
     #[arg(long)]
     seconds: Option<f64>,
-    /// A thousand embedded servers of which some come and go, instead of a mixed load on real ones
+    /// Use many embedded servers of which some fail and return, instead of a mixed load on real servers
     #[arg(long)]
     flapping: bool,
-    /// With --flapping: how many servers there are; three of ten come and go
+    /// With --flapping: the number of servers; three of ten fail and return
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(10..=10_000))]
     servers: u32,
-    /// With --flapping: how long each caller rests between two requests, in milliseconds
+    /// With --flapping: the pause of each caller between two requests, in milliseconds
     #[arg(long, default_value_t = 100)]
-    rest: u64,
-    /// Calls with a million keys and 10,000 values of 100 kB through tiny buffers, on each protocol, with and without TLS
+    pause: u64,
+    /// Make calls with a million keys, and with 10,000 values of 100 kB and small socket buffers, on each protocol, with and
+    /// without TLS
     #[arg(long, conflicts_with_all = ["minutes", "seconds", "flapping"])]
     pipelines: bool,
-    /// With --pipelines: so many times fewer of them
+    /// With --pipelines: divide the numbers of keys and values by this
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     share: u32,
-    /// The deadline of each request, in seconds
+    /// The timeout of each request, in seconds
     #[arg(long, default_value_t = 1.0)]
     timeout: f64,
-    /// Repeats the random choices of another run
+    /// Repeat the random choices of another run
     #[arg(long)]
     seed: Option<u64>,
 }
 
-/// What a run is to be like.
+/// The settings of a run.
 #[derive(Clone, Copy, Debug)]
-struct Order {
-    length: Duration,
+struct Settings {
+    duration: Duration,
     timeout: Duration,
     seed: u64,
 }
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
-    let outcome = order(&line).and_then(|order| {
-        println!("seed {}", order.seed);
+    let result = settings(&line).and_then(|settings| {
+        println!("seed {}", settings.seed);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
+        let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
         match (line.flapping, line.pipelines) {
             (true, _) => {
-                let rest = Duration::from_millis(line.rest);
-                runtime.block_on(flapping::run(order, line.servers as usize, rest))
+                let pause = Duration::from_millis(line.pause);
+                runtime.block_on(flapping::run(settings, line.servers as usize, pause))
             }
-            (_, true) => runtime.block_on(pipelines::run(order, line.share as usize)),
-            _ => runtime.block_on(mixed::run(order)),
+            (_, true) => runtime.block_on(pipelines::run(settings, line.share as usize)),
+            _ => runtime.block_on(mixed::run(settings)),
         }
     });
-    match outcome {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            eprintln!("FAILED: {problem}");
+        Err(error) => {
+            eprintln!("FAILED: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn order(line: &CommandLine) -> Result<Order, String> {
+fn settings(line: &CommandLine) -> Result<Settings, String> {
     let seconds = line.seconds.unwrap_or(line.minutes * 60.0);
     let duration = |what: &str, seconds: f64| {
         let duration = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
-        duration.ok_or_else(|| format!("{what} of {seconds} s: give it a positive number"))
+        duration.ok_or_else(|| format!("{what} of {seconds} s is not a positive number"))
     };
-    Ok(Order {
-        length: duration("a length", seconds)?,
+    Ok(Settings {
+        duration: duration("a duration", seconds)?,
         timeout: duration("a timeout", line.timeout)?,
         seed: line.seed.unwrap_or_else(|| fastrand::u64(..)),
     })

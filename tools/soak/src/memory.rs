@@ -7,26 +7,26 @@ use std::fs;
 pub(crate) struct Memory(Vec<(f64, f64)>);
 
 impl Memory {
-    /// Takes a sample; where the system does not tell there is none.
+    /// Takes a sample, if the system reports the memory of a process.
     pub(crate) fn sample(&mut self, minutes: f64) {
         self.0.extend(resident().map(|kib| (minutes, kib)));
     }
 
-    /// What it was last, in KiB.
+    /// Returns the last sample, in KiB.
     pub(crate) fn last(&self) -> Option<f64> {
         self.0.last().map(|(_, kib)| *kib)
     }
 
-    /// By how many percent it grows in a minute, by the line through the second half of the samples: in
-    /// the first one buffers grow to what they need.
+    /// Returns the growth in percent per minute: the slope of a line fitted to the second half of the samples. In the first
+    /// half buffers still grow.
     pub(crate) fn slope(&self) -> Option<f64> {
         let samples = self.0.get(self.0.len() / 2..).filter(|samples| samples.len() > 1)?;
         let count = samples.len() as f64;
         let mean = |of: fn(&(f64, f64)) -> f64| samples.iter().map(of).sum::<f64>() / count;
         let (time, kib) = (mean(|sample| sample.0), mean(|sample| sample.1));
-        let together: f64 = samples.iter().map(|sample| (sample.0 - time) * (sample.1 - kib)).sum();
-        let spread: f64 = samples.iter().map(|sample| (sample.0 - time).powi(2)).sum();
-        Some(together / spread / kib * 100.0)
+        let covariance: f64 = samples.iter().map(|sample| (sample.0 - time) * (sample.1 - kib)).sum();
+        let variance: f64 = samples.iter().map(|sample| (sample.0 - time).powi(2)).sum();
+        Some(covariance / variance / kib * 100.0)
     }
 }
 

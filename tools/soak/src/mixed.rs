@@ -1,4 +1,4 @@
-//! A mixed load of all operations on real servers that are killed, stopped and started again.
+//! A mixed load of all operations on real servers that are killed, stopped and restarted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,86 +11,87 @@ use remcache_testkit::Memcached;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::Order;
+use crate::Settings;
+use crate::faults::{self, Epoch};
 use crate::memory::Memory;
-use crate::trouble::{self, Lives};
 use crate::worker::{Shared, Worker};
 use remcache_testkit::history::History;
 
 const SERVERS: usize = 3;
 const PROTOCOLS: [ProtocolSetting; 3] = [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text];
 const WORKERS: usize = 16;
-/// How often it is told how far the run is.
-const REPORT: Duration = Duration::from_secs(10);
+/// The interval of progress reports.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Works for as long as it was ordered, on each protocol at once.
+/// Runs the load for the given duration, with all protocols at the same time.
 ///
 /// # Errors
-/// The first thing that was wrong.
-pub(crate) async fn run(order: Order) -> Result<(), String> {
-    let mut rng = Rng::with_seed(order.seed);
-    let servers: Vec<_> = (0..SERVERS).map(|_| (Memcached::start(&[]), Lives::default())).collect();
-    let lives: Vec<_> = servers.iter().map(|(server, lives)| (server.addr(), lives.clone())).collect();
-    let lives = Arc::new(lives);
+/// The first wrong result.
+pub(crate) async fn run(settings: Settings) -> Result<(), String> {
+    let mut rng = Rng::with_seed(settings.seed);
+    let servers: Vec<_> = (0..SERVERS).map(|_| (Memcached::start(&[]), Epoch::default())).collect();
+    let epochs: Vec<_> = servers.iter().map(|(server, epoch)| (server.addr(), epoch.clone())).collect();
+    let epochs = Arc::new(epochs);
     let start = Instant::now();
     let shared = Arc::new(Shared {
         history: History::default(),
-        end: start + order.length,
-        patience: order.timeout * 3 + Duration::from_secs(20),
+        end: start + settings.duration,
+        patience: settings.timeout * 3 + Duration::from_secs(20),
         operations: AtomicU64::new(0),
         errors: AtomicU64::new(0),
     });
     let mut clients = Vec::new();
     let mut workers = JoinSet::new();
     for protocol in PROTOCOLS {
-        let config = Config::new().protocol(protocol).timeout(order.timeout).seed(rng.u64(..));
-        let addresses = lives.iter().map(|(address, _)| address);
-        let client = Client::with_config(addresses, config).map_err(|error| format!("no client: {error}"))?;
+        let config = Config::new().protocol(protocol).timeout(settings.timeout).seed(rng.u64(..));
+        let addresses = epochs.iter().map(|(address, _)| address);
+        let client =
+            Client::with_config(addresses, config).map_err(|error| format!("cannot create a client: {error}"))?;
         let names: Vec<_> = (0..WORKERS).map(|n| format!("{protocol}:{n}")).collect();
         for name in &names {
             let worker = Worker {
                 shared: Arc::clone(&shared),
                 client: client.clone(),
                 name: name.clone(),
-                neighbours: names.clone(),
-                lives: Arc::clone(&lives),
+                other_names: names.clone(),
+                epochs: Arc::clone(&epochs),
                 rng: rng.fork(),
-                starts_counters: protocol != ProtocolSetting::Text,
+                can_create_counters: protocol != ProtocolSetting::Text,
             };
             workers.spawn(worker.run());
         }
         clients.push(client);
     }
-    let troubles = tokio::spawn(trouble::make(servers, rng.fork(), shared.end));
-    let watch = tokio::spawn(watch(Arc::clone(&shared), start));
-    while let Some(outcome) = workers.join_next().await {
-        outcome.map_err(|error| format!("a caller panicked: {error}"))??;
+    let faults = tokio::spawn(faults::inject(servers, rng.fork(), shared.end));
+    let memory = tokio::spawn(report_progress(Arc::clone(&shared), start));
+    while let Some(result) = workers.join_next().await {
+        result.map_err(|error| format!("a caller panicked: {error}"))??;
     }
-    let (_servers, troubles) = troubles.await.map_err(|error| error.to_string())?;
-    let memory = watch.await.map_err(|error| error.to_string())?;
+    let (_servers, faults) = faults.await.map_err(|error| error.to_string())?;
+    let memory = memory.await.map_err(|error| error.to_string())?;
     let reconnects: u64 = clients.iter().flat_map(Client::servers).map(|server| server.metrics().reconnects).sum();
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (operations, seconds) = (count(&shared.operations), start.elapsed().as_secs_f64());
-    println!("operations:    {operations} in {seconds:.0} s, {:.0} a second", operations as f64 / seconds);
+    println!("operations:    {operations} in {seconds:.0} s, {:.0} per second", operations as f64 / seconds);
     println!("wrong values:  0");
     println!("errors:        {}", count(&shared.errors));
-    println!("troubles:      {} kills, {} stops", troubles.kills, troubles.stops);
+    println!("faults:        {} kills, {} stops", faults.kills, faults.stops);
     println!("reconnects:    {reconnects}");
     match (memory.last(), memory.slope()) {
-        (Some(kib), Some(slope)) => println!("memory:        {kib:.0} KiB, {slope:+.2} % a minute"),
-        _ => println!("memory:        not told by this system, or the run was too short"),
+        (Some(kib), Some(slope)) => println!("memory:        {kib:.0} KiB, {slope:+.2} % per minute"),
+        _ => println!("memory:        unknown, or the run was too short"),
     }
     Ok(())
 }
 
-/// Tells how far the run is, and samples the memory.
-async fn watch(shared: Arc<Shared>, start: Instant) -> Memory {
+/// Prints the progress, and samples the memory.
+async fn report_progress(shared: Arc<Shared>, start: Instant) -> Memory {
     let mut memory = Memory::default();
     let mut reported = start;
     while Instant::now() < shared.end {
         sleep(Duration::from_secs(1)).await;
         memory.sample(start.elapsed().as_secs_f64() / 60.0);
-        if reported.elapsed() >= REPORT {
+        if reported.elapsed() >= REPORT_INTERVAL {
             reported = Instant::now();
             let operations = shared.operations.load(Ordering::Relaxed);
             println!("{:>6.0} s  {operations} operations", start.elapsed().as_secs_f64());

@@ -1,47 +1,47 @@
-//! The program itself, in short: what a long run checks is checked here too.
+//! Short runs of the program, with the same checks as long ones.
 
 use std::process::Command;
 
-/// Runs the program; what it has said.
+/// Runs the program, and returns its output.
 fn run(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_remcache-soak")).args(arguments).output().expect("it runs");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    said
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    text
 }
 
-/// With a deadline that a busy machine meets: what is healthy has to be answered.
+/// Requests to healthy servers must be answered; the long timeout is for busy machines.
 #[test]
 fn row_24_a_thousand_servers_of_which_three_hundred_flap() {
-    let said = run(&["--flapping", "--seconds", "20", "--rest", "500", "--timeout", "60"]);
-    assert!(said.contains("keys that moved: 0 of 1000"), "{said}");
-    let flapping = said.lines().find(|line| line.starts_with("flapping:")).expect("a line");
-    assert!(flapping.contains("0 failed, p50") && !flapping.contains(" 0 flaps"), "{said}");
+    let text = run(&["--flapping", "--seconds", "20", "--pause", "500", "--timeout", "60"]);
+    assert!(text.contains("keys that moved: 0 of 1000"), "{text}");
+    let flapping = text.lines().find(|line| line.starts_with("flapping:")).expect("a line");
+    assert!(flapping.contains("0 failed, p50") && !flapping.contains(" 0 flaps"), "{text}");
 }
 
 #[test]
-fn a_mixed_load_in_trouble_gets_no_wrong_value() {
-    let said = run(&["--seconds", "15"]);
-    assert!(said.contains("wrong values:  0"), "{said}");
-    let troubles = said.lines().find(|line| line.starts_with("troubles:")).expect("a line");
-    assert!(!troubles.contains(" 0 kills, 0 stops"), "{said}");
+fn a_mixed_load_with_faults_gets_no_wrong_value() {
+    let text = run(&["--seconds", "15"]);
+    assert!(text.contains("wrong values:  0"), "{text}");
+    let faults = text.lines().find(|line| line.starts_with("faults:")).expect("a line");
+    assert!(!faults.contains(" 0 kills, 0 stops"), "{text}");
 }
 
 #[test]
 fn row_21_pipelines_complete_on_each_protocol_with_and_without_tls() {
-    let said = run(&["--pipelines", "--share", "100"]);
-    assert!(said.contains("wrong values:  0") && said.contains("reconnects:    0"), "{said}");
+    let text = run(&["--pipelines", "--share", "100"]);
+    assert!(text.contains("wrong values:  0") && text.contains("reconnects:    0"), "{text}");
     for protocol in ["binary", "meta", "text"] {
-        for way in ["plain", "TLS"] {
-            let lines = said.lines().filter(|line| line.starts_with(protocol) && line.contains(way));
-            assert_eq!(lines.count(), 2, "{protocol}, {way}: {said}");
+        for security in ["plain", "TLS"] {
+            let lines = text.lines().filter(|line| line.starts_with(protocol) && line.contains(security));
+            assert_eq!(lines.count(), 2, "{protocol}, {security}: {text}");
         }
     }
 }
 
 #[test]
-fn an_order_that_is_none_is_refused() {
+fn an_invalid_duration_is_refused() {
     let output = Command::new(env!("CARGO_BIN_EXE_remcache-soak")).args(["--seconds", "0"]).output().expect("it runs");
     assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("a positive number"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not a positive number"));
 }
