@@ -1,4 +1,4 @@
-//! From a peer to its running program: builds what has to be built, once.
+//! Builds the program of a client.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{Peer, Program, Source};
 
-/// A peer whose program can be started.
+/// A client whose program can be started.
 #[derive(Debug)]
 pub struct Installed {
     words: Vec<String>,
@@ -19,56 +19,56 @@ impl Installed {
     /// Starts the program.
     ///
     /// # Errors
-    /// When it does not start.
+    /// If it cannot be started.
     pub fn start(&self) -> Result<Program> {
         Program::start(&self.words, self.log.clone())
     }
 }
 
-/// Builds the peer's program in `target/interop`, or finds it there.
+/// Builds the program of a client in `target/interop`, unless it is there.
 ///
 /// # Errors
-/// When something is missing, with the line that installs it.
+/// If something is missing, with the command line that installs it.
 pub fn install(peer: &Peer) -> Result<Installed> {
-    let place = place().join(peer.name);
-    fs::create_dir_all(&place).with_context(|| place.display().to_string())?;
+    let dir = build_dir().join(peer.name);
+    fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
     let words = match peer.source {
         Source::Absent(reason) => bail!("{reason}"),
-        _ => words(peer, &place)
-            .and_then(probed)
+        _ => words(peer, &dir)
+            .and_then(checked)
             .with_context(|| format!("{} is not installed: {}", peer.name, peer.needs()))?,
     };
-    Ok(Installed { words, log: place.join("log") })
+    Ok(Installed { words, log: dir.join("log") })
 }
 
-/// Runs the program without a line to answer: it ends at once, unless something that it loads is missing.
-fn probed(words: Vec<String>) -> Result<Vec<String>> {
+/// Runs the program with empty input, which fails if something that it loads is missing.
+fn checked(words: Vec<String>) -> Result<Vec<String>> {
     run(&words.iter().map(String::as_str).collect::<Vec<_>>(), &[])?;
     Ok(words)
 }
 
-fn words(peer: &Peer, place: &Path) -> Result<Vec<String>> {
+fn words(peer: &Peer, dir: &Path) -> Result<Vec<String>> {
     let words = match peer.source {
         Source::Script(interpreter, script) => vec![interpreter.to_owned(), source(script)],
-        Source::PyPi(package, version, script) => vec![environment(place, package, version)?, source(script)],
+        Source::PyPi(package, version, script) => vec![environment(dir, package, version)?, source(script)],
         Source::Npm(package, version, script) => {
-            vec!["node".to_owned(), source(script), npm_package(place, package, version)?]
+            vec!["node".to_owned(), source(script), npm_package(dir, package, version)?]
         }
         Source::C(file, library) => {
-            let program = text(&place.join("client"));
+            let program = text(&dir.join("client"));
             run(&["cc", "-O2", "-o", &program, &source(file), library], &[])?;
             vec![program]
         }
         Source::Go(file) => {
-            let program = text(&place.join("client"));
+            let program = text(&dir.join("client"));
             let version = format!("-X main.Version={}", debian_version(peer.packages[1])?);
-            // Debian keeps the sources of packages in a place that stands for GOPATH.
+            // Debian installs the sources of Go packages in this GOPATH.
             let env = [("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode")];
             run(&["go", "build", "-ldflags", &version, "-o", &program, &source(file)], &env)?;
             vec![program]
         }
         Source::Java(file, archive) => {
-            let classes = text(place);
+            let classes = text(dir);
             run(&["javac", "-cp", archive, "-d", &classes, &source(file)], &[])?;
             let version = format!("-Dclient.version={}", debian_version(peer.packages[1])?);
             vec!["java".to_owned(), version, "-cp".to_owned(), format!("{classes}:{archive}"), "Program".to_owned()]
@@ -78,30 +78,30 @@ fn words(peer: &Peer, place: &Path) -> Result<Vec<String>> {
     Ok(words)
 }
 
-/// The interpreter of an environment that holds this package; made if it is not there.
-fn environment(place: &Path, package: &str, version: &str) -> Result<String> {
-    let dir = place.join(format!("{package}-{version}"));
+/// Returns the interpreter of a virtual environment with this package, which is created if it does not exist.
+fn environment(parent: &Path, package: &str, version: &str) -> Result<String> {
+    let dir = parent.join(format!("{package}-{version}"));
     let python = text(&dir.join("bin/python"));
     if !dir.join("complete").exists() {
         run(&["python3", "-m", "venv", "--clear", &text(&dir)], &[])?;
         run(&[&python, "-m", "pip", "install", "--quiet", &format!("{package}=={version}")], &[])?;
-        fs::write(dir.join("complete"), "").context("the environment is writable")?;
+        fs::write(dir.join("complete"), "").context("marking the environment as complete")?;
     }
     Ok(python)
 }
 
-/// The directory of this package; fetched with what it needs if it is not there.
-fn npm_package(place: &Path, package: &str, version: &str) -> Result<String> {
-    let dir = place.join(format!("{package}-{version}"));
+/// Returns the directory of this package, which is installed if it does not exist.
+fn npm_package(parent: &Path, package: &str, version: &str) -> Result<String> {
+    let dir = parent.join(format!("{package}-{version}"));
     if !dir.join("complete").exists() {
         let package = format!("{package}@{version}");
         run(&["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", &text(&dir), &package], &[])?;
-        fs::write(dir.join("complete"), "").context("the directory is writable")?;
+        fs::write(dir.join("complete"), "").context("marking the package as complete")?;
     }
     Ok(text(&dir.join("node_modules").join(package)))
 }
 
-/// The version of an installed package, without Debian's own part.
+/// Returns the upstream version of an installed Debian package.
 fn debian_version(package: &str) -> Result<String> {
     let output = Command::new("dpkg-query").args(["-W", "-f", "${Version}", package]).output()?;
     let version = String::from_utf8(output.stdout)?;
@@ -111,7 +111,7 @@ fn debian_version(package: &str) -> Result<String> {
 
 fn run(words: &[&str], env: &[(&str, &str)]) -> Result<()> {
     let output = Command::new(words[0]).args(&words[1..]).envs(env.iter().copied()).stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("{} does not run", words[0]))?;
+    let output = output.with_context(|| format!("cannot run {}", words[0]))?;
     if !output.status.success() {
         bail!("{}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim_end());
     }
@@ -122,7 +122,7 @@ fn source(file: &str) -> String {
     text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(file))
 }
 
-fn place() -> PathBuf {
+fn build_dir() -> PathBuf {
     root().join("target/interop")
 }
 

@@ -1,4 +1,4 @@
-//! Random keys, as awkward as a client allows.
+//! Random keys with all bytes that a client supports.
 
 use std::collections::HashSet;
 
@@ -6,14 +6,14 @@ use fastrand::Rng;
 
 use crate::Keys;
 
-/// So many different keys of 1 to 250 bytes.
+/// Returns `count` different keys of 1 to 250 bytes.
 #[must_use]
 pub fn random(kind: Keys, count: usize, random: &mut Rng) -> Vec<Vec<u8>> {
     let mut seen = HashSet::new();
     std::iter::repeat_with(|| key(kind, random)).filter(|key| seen.insert(key.clone())).take(count).collect()
 }
 
-/// Most keys are short; some have all the bytes that a key may have.
+/// Returns a key: most are short, some have the maximum length.
 fn key(kind: Keys, random: &mut Rng) -> Vec<u8> {
     let longest = if kind == Keys::Short { SHORT } else { LONGEST };
     let length = match random.u8(..) {
@@ -36,11 +36,11 @@ fn bytes(length: usize, allowed: fn(u8) -> bool, random: &mut Rng) -> Vec<u8> {
     std::iter::repeat_with(|| random.u8(..)).filter(|&byte| allowed(byte)).take(length).collect()
 }
 
-/// The same key with braces in place of up to four of its bytes.
+/// Replaces up to four bytes of a key with braces.
 fn with_braces(mut key: Vec<u8>, random: &mut Rng) -> Vec<u8> {
     for _ in 0..random.usize(..=4) {
-        let place = random.usize(..key.len());
-        key[place] = if random.bool() { b'{' } else { b'}' };
+        let index = random.usize(..key.len());
+        key[index] = if random.bool() { b'{' } else { b'}' };
     }
     key
 }
@@ -49,7 +49,7 @@ fn is_visible(byte: u8) -> bool {
     byte > b' ' && byte != 0x7f
 }
 
-/// Text of at most so many bytes; half of it is ASCII from the first character to the last.
+/// Returns text of at most `length` bytes; half of the texts are ASCII only.
 fn text(length: usize, random: &mut Rng) -> String {
     let scripts = if random.bool() { &SCRIPTS[..1] } else { SCRIPTS };
     let mut text = String::new();

@@ -1,12 +1,8 @@
-//! remcache and other clients on the same servers: each finds what the other has stored.
+//! Compares remcache with other clients on the same servers: each must find what the other has stored.
 //!
-//! The clients are programs in `clients/`, which speak one line protocol; [`PEERS`] says which there are.
+//! The clients are programs in `clients/` with a common line protocol; [`PEERS`] is the table of them.
 
-#![expect(
-    clippy::exhaustive_structs,
-    clippy::exhaustive_enums,
-    reason = "unpublished: all of its users are in this package"
-)]
+#![expect(clippy::exhaustive_structs, clippy::exhaustive_enums, reason = "the package is not published")]
 
 mod install;
 pub mod keys;
@@ -28,6 +24,6 @@ pub use misses::Misses;
 pub use peer::{Keys, PEERS, Peer, Setup, Source, Writing, find};
 pub use program::{Program, Setting, Written};
 pub use report::Report;
-pub use run::{Extent, Outcome, Run, compare_values};
+pub use run::{PlacementResult, Run, Scale, compare_values};
 pub use value::{Value, catalogue};
-pub use values::{Exchange, Reading, Recorded, ValueOutcome};
+pub use values::{Exchange, Reading, Recorded, ValueResult};

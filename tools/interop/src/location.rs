@@ -1,20 +1,20 @@
-//! A server of a list: where it is, and its weight.
+//! A server of a list: its address and its weight.
 
 use std::fmt;
 
 /// A server of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
-    /// Its name or its IPv4 address, as both remcache and the client are given it.
+    /// The host name or IPv4 address.
     pub host: String,
-    /// Its port.
+    /// The port.
     pub port: u16,
-    /// Its share of the keys.
+    /// The weight, which is proportional to the server's share of the keys.
     pub weight: u32,
 }
 
 impl Location {
-    /// The server without its weight, as clients tell it.
+    /// Returns `host:port`, without the weight.
     #[must_use]
     pub fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)

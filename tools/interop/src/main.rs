@@ -1,4 +1,4 @@
-//! `cargo xtask interop`: holds remcache against the other clients, and prints tables.
+//! `cargo xtask interop`: compares remcache with other clients, and prints tables.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,43 +7,45 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use fastrand::Rng;
-use remcache_interop::{Exchange, Extent, Outcome, PEERS, Peer, Report, Run, Source, compare_values, find, report};
+use remcache_interop::{
+    Exchange, PEERS, Peer, PlacementResult, Report, Run, Scale, Source, compare_values, find, report,
+};
 
-/// remcache and other clients on the same servers: each finds what the other has stored.
+/// Compares remcache with other clients on the same servers: each must find what the other has stored.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask interop")]
 struct Options {
-    /// Only these clients, by name
+    /// Compare only these clients
     #[arg(long, value_delimiter = ',', value_name = "CLIENT", value_parser = client)]
     only: Vec<&'static Peer>,
-    /// List the clients, how they place keys and what installs them, and do nothing else
+    /// List the clients, their placements and the commands that install them
     #[arg(long)]
     list: bool,
-    /// Print the packages of Debian that the clients come in, and do nothing else
+    /// Print the Debian packages of the clients
     #[arg(long)]
     packages: bool,
-    /// Fewer lists and fewer keys, to see that everything works
+    /// Use fewer lists and fewer keys
     #[arg(long)]
     quick: bool,
-    /// Keys for each list of servers, in each direction
+    /// Keys per list of servers and direction
     #[arg(long, value_name = "NUMBER")]
     keys: Option<usize>,
-    /// Random lists of servers for routes; 0 leaves them out
+    /// Random lists of servers whose routes are compared; 0 for none
     #[arg(long, value_name = "NUMBER")]
     lists: Option<usize>,
-    /// Keys for each of those
+    /// Keys per list of servers whose routes are compared
     #[arg(long, value_name = "NUMBER")]
     route_keys: Option<usize>,
     /// The seed of keys and lists, to repeat a run
     #[arg(long)]
     seed: Option<u64>,
-    /// Also write the outcomes to this file, as JSON
+    /// Write the results to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Also write the tables to this file, as Markdown
+    /// Write the tables to this file as Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Write down in this file what the clients write for values with a type, and do nothing else
+    /// Record the items that the clients write for typed values in this file
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 }
@@ -53,20 +55,20 @@ impl Options {
         if self.only.is_empty() { PEERS.iter().collect() } else { self.only.clone() }
     }
 
-    fn extent(&self) -> Extent {
-        let extent = if self.quick { Extent::QUICK } else { Extent::FULL };
-        Extent {
-            keys: self.keys.unwrap_or(extent.keys),
-            route_lists: self.lists.unwrap_or(extent.route_lists),
-            route_keys: self.route_keys.unwrap_or(extent.route_keys),
-            ..extent
+    fn scale(&self) -> Scale {
+        let scale = if self.quick { Scale::QUICK } else { Scale::FULL };
+        Scale {
+            keys: self.keys.unwrap_or(scale.keys),
+            route_lists: self.lists.unwrap_or(scale.route_lists),
+            route_keys: self.route_keys.unwrap_or(scale.route_keys),
+            ..scale
         }
     }
 
-    /// Whether an outcome is one to fail for: a client that cannot be had is only if it was asked for.
-    fn is_bad(&self, outcome: &Outcome) -> bool {
-        let can_be_had = find(&outcome.client).is_some_and(|peer| !matches!(peer.source, Source::Absent(_)));
-        outcome.misses() > 0 || outcome.failure.is_some() && (can_be_had || !self.only.is_empty())
+    /// Returns whether a result is a failure. A client that cannot be installed is one only if it was selected.
+    fn is_failure(&self, result: &PlacementResult) -> bool {
+        let is_available = find(&result.client).is_some_and(|peer| !matches!(peer.source, Source::Absent(_)));
+        result.misses() > 0 || result.failure.is_some() && (is_available || !self.only.is_empty())
     }
 }
 
@@ -92,25 +94,25 @@ fn main() -> Result<ExitCode> {
     if let Some(file) = &options.markdown {
         write(file, &report::markdown(&report, &format!("cargo xtask interop --markdown {}", file.display())))?;
     }
-    let bad =
-        report.keys.iter().any(|outcome| options.is_bad(outcome)) || report.values.iter().any(|it| it.misses() > 0);
-    Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let has_failed =
+        report.keys.iter().any(|result| options.is_failure(result)) || report.values.iter().any(|it| it.misses() > 0);
+    Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn compare(options: &Options) -> Result<Report> {
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}");
-    let mut run = Run::new(options.extent(), Rng::with_seed(seed))?;
+    let mut run = Run::new(options.scale(), Rng::with_seed(seed))?;
     let mut report = Report::default();
     for peer in options.peers() {
-        let outcomes = run.meet(peer);
-        let misses: usize = outcomes.iter().map(Outcome::misses).sum();
+        let results = run.compare(peer);
+        let misses: usize = results.iter().map(PlacementResult::misses).sum();
         println!("{}: {misses} misses", peer.name);
-        // What keeps a client from running stands in the first table already.
-        if outcomes.iter().all(|outcome| outcome.failure.is_none()) {
+        // The first table has the reason if a client could not run.
+        if results.iter().all(|result| result.failure.is_none()) {
             report.values.extend(compare_values(peer).with_context(|| peer.name)?);
         }
-        report.keys.extend(outcomes);
+        report.keys.extend(results);
     }
     Ok(report)
 }
@@ -129,7 +131,7 @@ fn print_packages(peers: &[&Peer]) {
     packages.iter().for_each(|package| println!("{package}"));
 }
 
-/// One value a line, so that a change shows what was changed.
+/// Writes the recorded items, one per line, so that a diff shows the changed ones.
 fn write_record(peers: &[&Peer], file: &Path) -> Result<()> {
     let mut lines = Vec::new();
     for peer in peers.iter().filter(|peer| !peer.values.is_empty()) {
@@ -152,6 +154,6 @@ fn write(file: &Path, text: &str) -> Result<()> {
 fn client(name: &str) -> Result<&'static Peer, String> {
     find(name).ok_or_else(|| {
         let names: Vec<&str> = PEERS.iter().map(|peer| peer.name).collect();
-        format!("no such client; known: {}", names.join(", "))
+        format!("unknown client; the clients are {}", names.join(", "))
     })
 }

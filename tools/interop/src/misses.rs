@@ -1,44 +1,44 @@
-//! What was compared, and what did not agree.
+//! Counts of compared keys and of misses.
 
 use serde::Serialize;
 
-/// How many keys were compared, how many missed, and the first few of those in words.
+/// The number of compared keys, the number of misses, and descriptions of the first misses.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Misses {
-    /// The keys that were compared.
+    /// Compared keys.
     pub keys: usize,
-    /// Those that were not found, or were found elsewhere.
+    /// Keys that were not found, or were found on another server.
     pub misses: usize,
-    /// The first few of them, with both servers.
+    /// Descriptions of the first misses.
     pub first: Vec<String>,
 }
 
 impl Misses {
-    /// Counts a miss; the words are asked for only if they are to be shown.
-    pub fn add(&mut self, words: impl FnOnce() -> String) {
+    /// Counts a miss. The description is computed only for the first misses.
+    pub fn add(&mut self, describe: impl FnOnce() -> String) {
         self.misses += 1;
-        if self.first.len() < SHOWN {
-            self.first.push(words());
+        if self.first.len() < MAX_DESCRIBED {
+            self.first.push(describe());
         }
     }
 
-    /// Adds what another comparison has found.
+    /// Adds the counts of another comparison.
     pub fn merge(&mut self, other: Self) {
         self.keys += other.keys;
         self.misses += other.misses;
-        let room = SHOWN - self.first.len();
-        self.first.extend(other.first.into_iter().take(room));
+        let left = MAX_DESCRIBED - self.first.len();
+        self.first.extend(other.first.into_iter().take(left));
     }
 }
 
-const SHOWN: usize = 3;
+const MAX_DESCRIBED: usize = 3;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_the_first_few_are_told() {
+    fn only_the_first_misses_are_described() {
         let mut misses = Misses { keys: 10, ..Misses::default() };
         (0..7).for_each(|number| misses.add(|| number.to_string()));
         misses.merge(Misses { keys: 1, misses: 1, first: vec!["7".to_owned()] });

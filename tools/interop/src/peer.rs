@@ -1,4 +1,4 @@
-//! The clients: how each is installed, built and run, and what it is asked.
+//! The table of clients: how each is installed, built and run, and which of its placements are compared.
 
 use std::fmt;
 
@@ -6,91 +6,91 @@ use remcache::value::Compression;
 
 use crate::program::HASH_TAG;
 
-/// A client that remcache is held against.
+/// A client that remcache is compared with.
 #[derive(Debug)]
 pub struct Peer {
-    /// Its name, as `--only` takes it.
+    /// The name for `--only`.
     pub name: &'static str,
-    /// How its program in `clients/` comes to run.
+    /// How its program in `clients/` is built and run.
     pub source: Source,
-    /// The packages that Debian and Ubuntu have for it.
+    /// Its packages in Debian and Ubuntu.
     pub packages: &'static [&'static str],
-    /// How it places keys.
+    /// Its placements of keys.
     pub setups: &'static [Setup],
-    /// How it writes values; none: it leaves the flags to its user.
+    /// Its encodings of values; empty if it leaves the flags to its user.
     pub values: &'static [Writing],
 }
 
-/// How a program is made to run.
+/// How a program is built and run.
 #[derive(Debug)]
 pub enum Source {
-    /// A script for this interpreter.
+    /// An interpreter and a script.
     Script(&'static str, &'static str),
-    /// A script for Python, in an environment of its own with this package of this version.
+    /// A Python script, with a package and its version in a virtual environment.
     PyPi(&'static str, &'static str, &'static str),
-    /// A script for Node.js, told where this package of this version is.
+    /// A Node.js script, with a package and its version.
     Npm(&'static str, &'static str, &'static str),
-    /// A C program with this library.
+    /// A C program and a library.
     C(&'static str, &'static str),
-    /// A Go program, with the packages in Debian's place.
+    /// A Go program, with Debian's packages.
     Go(&'static str),
-    /// A Java program with this archive.
+    /// A Java program, with a library archive.
     Java(&'static str, &'static str),
-    /// Nothing is run, for this reason.
+    /// The client cannot be run, for this reason.
     Absent(&'static str),
 }
 
-/// One way to place keys.
+/// A placement of keys.
 #[derive(Debug)]
 pub struct Setup {
-    /// The name of remcache's distribution, which tells the program what to do as well.
+    /// The name of remcache's distribution, which the program gets too.
     pub profile: &'static str,
-    /// What else the program is told.
+    /// Further options for the program.
     pub options: &'static str,
-    /// Whether the servers have unequal weights now and then.
+    /// Whether the servers have random weights.
     pub weights: bool,
-    /// Whether the lists take turns with all hashes that can be chosen.
+    /// Whether each list uses another of the supported hash functions.
     pub hashes: bool,
-    /// Whether servers may have names; if not, the client asks for the addresses before it tells a route.
+    /// Whether servers may have host names. Some clients resolve them before they route a key.
     pub names: bool,
-    /// Which keys it takes.
+    /// The keys that it supports.
     pub keys: Keys,
 }
 
-/// One way to write values.
+/// An encoding of values.
 #[derive(Debug)]
 pub struct Writing {
-    /// What the program is told.
+    /// Options for the program.
     pub options: &'static str,
-    /// The name of remcache's convention.
+    /// The name of remcache's encoding for this client.
     pub convention: &'static str,
-    /// The compression that the client reads when it is told so; remcache may write others by the same convention.
+    /// The compression that the client reads; remcache may support others in the same encoding.
     pub reads: Option<Compression>,
 }
 
-/// Which bytes a client takes in a key.
+/// The bytes that a client supports in a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
     /// All bytes.
     Any,
-    /// All bytes but the end of a line.
+    /// All bytes except line ends.
     Line,
-    /// All bytes but spaces and control characters.
+    /// All bytes except spaces and control characters.
     Visible,
-    /// The same, with braces in most of them, not all of which enclose something.
+    /// Like `Visible`, with matching and unmatched braces in most keys.
     Tagged,
     /// Text in UTF-8 without spaces and control characters.
     Text,
-    /// The same without dollar signs: node-memcached sends `$&` and the like as something else.
+    /// Like `Text`, without dollar signs: node-memcached replaces `$&` and similar sequences.
     Dollarless,
     /// Text in ASCII without spaces and control characters.
     Ascii,
-    /// The same, of at most 186 bytes: meta-memcache stores an item with a longer key under a hash of it.
+    /// Like `Ascii`, of at most 186 bytes: meta-memcache hashes longer keys.
     Short,
 }
 
 impl Peer {
-    /// What has to be installed for it, as a line to type; or why that cannot be.
+    /// Returns the command line that installs the client, or the reason why it cannot be installed.
     #[must_use]
     pub fn needs(&self) -> String {
         match self.source {
@@ -140,7 +140,7 @@ impl fmt::Display for Setup {
     }
 }
 
-/// The peer of this name.
+/// Returns the client with this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Peer> {
     PEERS.iter().find(|peer| peer.name == name)
@@ -149,7 +149,7 @@ pub fn find(name: &str) -> Option<&'static Peer> {
 use Compression::{Gzip, Zlib};
 use Keys::{Any, Ascii, Dollarless, Line, Short, Tagged, Text, Visible};
 
-/// All of them.
+/// All clients.
 pub const PEERS: &[Peer] = &[
     Peer {
         name: "libmemcached",
@@ -301,8 +301,8 @@ pub const PEERS: &[Peer] = &[
     absent("elasticache", MAVEN),
     absent("evcache", MAVEN),
     absent("folsom", MAVEN),
-    absent("mcrouter", "no package of Debian or Ubuntu; building it takes folly, fizz, wangle and fbthrift"),
-    absent("enyim", "needs .NET, which Debian does not have"),
+    absent("mcrouter", "not in Debian or Ubuntu; its build needs folly, fizz, wangle and fbthrift"),
+    absent("enyim", "needs .NET, which is not in Debian"),
 ];
 
 const fn absent(name: &'static str, reason: &'static str) -> Peer {
@@ -325,7 +325,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn no_two_peers_share_a_name() {
+    fn client_names_are_unique() {
         let names: HashSet<_> = PEERS.iter().map(|peer| peer.name).collect();
         assert_eq!(names.len(), PEERS.len());
     }

@@ -1,4 +1,4 @@
-//! Another client as a program behind the line protocol of `clients/README.md`.
+//! A client's program, controlled with the line protocol of `clients/README.md`.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -13,34 +13,34 @@ use remcache::distribution::{Distribution, Hash};
 
 use crate::{Location, Value};
 
-/// A running program; it ends when the value is dropped.
+/// A running program, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
-    /// Taken when the program is to end.
+    /// Taken when this is dropped: the program ends at the end of its input.
     input: Option<BufWriter<ChildStdin>>,
     output: BufReader<ChildStdout>,
     log: PathBuf,
 }
 
-/// What a client is told before anything else: how to place keys, and where the servers are.
+/// The configuration of a client: its placement and its servers.
 #[derive(Clone, Debug)]
 pub struct Setting<'a> {
-    /// The name of the placement, which is that of remcache's distribution.
+    /// The name of remcache's distribution.
     pub profile: &'a str,
-    /// `name=value` or `name`, with commas between; empty: the client's defaults.
+    /// Options as `name=value` or `name`, separated by commas; empty for the client's defaults.
     pub options: &'a str,
-    /// What keys are hashed with, if it is not what the profile says.
+    /// The hash function of keys, if it is not that of the profile.
     pub hash: Option<Hash>,
     /// The servers, in order.
     pub servers: &'a [Location],
 }
 
 impl Setting<'_> {
-    /// How remcache does it.
+    /// Returns remcache's distribution.
     ///
     /// # Errors
-    /// When it knows no such distribution.
+    /// If the profile is not the name of a distribution.
     pub fn distribution(&self) -> Result<Distribution> {
         let mut distribution: Distribution = self.profile.parse()?;
         if let Some(hash) = self.hash {
@@ -52,7 +52,7 @@ impl Setting<'_> {
         Ok(distribution)
     }
 
-    /// The protocol of a client that is told to speak binary, whose keys may have any bytes; else what the servers know.
+    /// Returns remcache's protocol: the binary one if the client uses it too, because its keys may have any bytes.
     pub(crate) fn protocol(&self) -> ProtocolSetting {
         match self.options.split(',').any(|option| option == "binary") {
             true => ProtocolSetting::Binary,
@@ -62,10 +62,10 @@ impl Setting<'_> {
 }
 
 impl Program {
-    /// Runs the program; what it says beside the protocol goes to the file `log`.
+    /// Starts the program. Its standard error is written to the file `log`.
     ///
     /// # Errors
-    /// When it does not start.
+    /// If it cannot be started.
     pub fn start(words: &[String], log: PathBuf) -> Result<Self> {
         let file = File::create(&log).with_context(|| log.display().to_string())?;
         let mut child = Command::new(&words[0])
@@ -74,16 +74,16 @@ impl Program {
             .stdout(Stdio::piped())
             .stderr(file)
             .spawn()
-            .with_context(|| format!("{} does not start", words[0]))?;
+            .with_context(|| format!("cannot start {}", words[0]))?;
         let input = child.stdin.take().map(BufWriter::new);
-        let output = BufReader::new(child.stdout.take().context("a piped output")?);
+        let output = BufReader::new(child.stdout.take().context("the output is not piped")?);
         Ok(Self { child, input, output, log })
     }
 
-    /// Prepares the client anew, and returns its version.
+    /// Creates another client in the program, and returns its version.
     ///
     /// # Errors
-    /// When the client refuses, in its own words.
+    /// If the client refuses the configuration.
     pub fn configure(&mut self, setting: &Setting<'_>) -> Result<String> {
         let hash = setting.hash.map(|hash| format!("hash={hash}"));
         let options: Vec<&str> = [setting.options, hash.as_deref().unwrap_or_default()]
@@ -94,128 +94,128 @@ impl Program {
         let options = or_dash(&options);
         let servers: Vec<String> = setting.servers.iter().map(|it| format!(" {it}")).collect();
         let line = format!("config {} {options}{}", setting.profile, servers.concat());
-        let answer = self.ask(&line)?;
-        Ok(after(&answer, "ready ")?.to_owned())
+        let reply = self.send(&line)?;
+        Ok(after(&reply, "ready ")?.to_owned())
     }
 
-    /// Stores each of these items.
+    /// Stores items.
     ///
     /// # Errors
-    /// When one is not stored.
+    /// If an item is not stored.
     pub fn set(&mut self, items: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
         let lines =
             items.iter().map(|(key, value)| format!("set {} {}", hex::encode(key), or_dash(&hex::encode(value))));
-        for (answer, (key, _)) in self.ask_all(lines)?.iter().zip(items) {
-            if answer != "stored" {
-                bail!("set {}: {answer}", key.escape_ascii());
+        for (reply, (key, _)) in self.send_all(lines)?.iter().zip(items) {
+            if reply != "stored" {
+                bail!("set {}: {reply}", key.escape_ascii());
             }
         }
         Ok(())
     }
 
-    /// The value of each of these keys, if the client finds it.
+    /// Returns the values of keys, `None` for a miss.
     ///
     /// # Errors
-    /// When the client fails; a miss is no failure.
+    /// If the client fails.
     pub fn get(&mut self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
         let lines = keys.iter().map(|key| format!("get {}", hex::encode(key)));
-        let answers = self.ask_all(lines)?;
-        answers
+        let replies = self.send_all(lines)?;
+        replies
             .iter()
-            .map(|answer| if answer == "miss" { Ok(None) } else { bytes(after(answer, "hit ")?).map(Some) })
+            .map(|reply| if reply == "miss" { Ok(None) } else { bytes(after(reply, "hit ")?).map(Some) })
             .collect()
     }
 
-    /// The server of each of these keys as `host:port`; `None` if this client tells nobody.
+    /// Returns the servers of keys as `host:port`; `None` if this client has no routing function.
     ///
     /// # Errors
-    /// When the client fails.
+    /// If the client fails.
     pub fn route(&mut self, keys: &[Vec<u8>]) -> Result<Option<Vec<String>>> {
         let lines = keys.iter().map(|key| format!("route {}", hex::encode(key)));
-        let answers = self.ask_all(lines)?;
-        if answers.iter().all(|answer| answer.starts_with("skip ")) {
+        let replies = self.send_all(lines)?;
+        if replies.iter().all(|reply| reply.starts_with("skip ")) {
             return Ok(None);
         }
-        answers.iter().map(|answer| Ok(Some(after(answer, "server ")?.to_owned()))).collect()
+        replies.iter().map(|reply| Ok(Some(after(reply, "server ")?.to_owned()))).collect()
     }
 
-    /// Stores a value as this client writes values of its type; the reason if it has no such value.
+    /// Stores a value as this client encodes values of its type.
     ///
     /// # Errors
-    /// When the client fails.
+    /// If the client fails.
     pub fn write(&mut self, key: &str, value: &Value) -> Result<Written> {
-        let answer = self.ask(&format!("write {} {value}", hex::encode(key)))?;
-        match answer.split_once(' ') {
-            None if answer == "stored" => Ok(Written::Stored),
+        let reply = self.send(&format!("write {} {value}", hex::encode(key)))?;
+        match reply.split_once(' ') {
+            None if reply == "stored" => Ok(Written::Stored),
             Some(("skip" | "error", reason)) => Ok(Written::Refused(reason.to_owned())),
-            _ => bail!("write: {answer}"),
+            _ => bail!("write: {reply}"),
         }
     }
 
-    /// What this client takes the value of a key for.
+    /// Returns the value of a key as this client decodes it.
     ///
     /// # Errors
-    /// When the client fails.
+    /// If the client fails.
     pub fn read(&mut self, key: &str) -> Result<Value> {
-        let answer = self.ask(&format!("read {}", hex::encode(key)))?;
-        after(&answer, "value ")?.parse()
+        let reply = self.send(&format!("read {}", hex::encode(key)))?;
+        after(&reply, "value ")?.parse()
     }
 
-    fn ask(&mut self, line: &str) -> Result<String> {
-        let answers = self.ask_all(std::iter::once(line.to_owned()))?;
-        answers.into_iter().next().context("one answer to one line")
+    fn send(&mut self, line: &str) -> Result<String> {
+        let replies = self.send_all(std::iter::once(line.to_owned()))?;
+        replies.into_iter().next().context("no reply")
     }
 
-    /// Writes all lines and reads as many answers, at the same time: neither pipe holds them all.
-    fn ask_all(&mut self, lines: impl Iterator<Item = String> + Send) -> Result<Vec<String>> {
+    /// Sends lines, and returns their replies. Writing and reading overlap, because a pipe may not hold all of them.
+    fn send_all(&mut self, lines: impl Iterator<Item = String> + Send) -> Result<Vec<String>> {
         let lines: VecDeque<String> = lines.collect();
         let count = lines.len();
-        let input = self.input.as_mut().context("the program has ended")?;
+        let input = self.input.as_mut().context("the program is being stopped")?;
         let output = &mut self.output;
-        let answers = thread::scope(|scope| {
+        let replies = thread::scope(|scope| {
             scope.spawn(move || {
                 lines.iter().try_for_each(|line| writeln!(input, "{line}")).and_then(|()| input.flush())
             });
-            let answers: std::io::Result<Vec<String>> = output.lines().take(count).collect();
-            answers
+            let replies: std::io::Result<Vec<String>> = output.lines().take(count).collect();
+            replies
         })?;
-        if answers.len() < count {
-            bail!("the program ended: {}", self.complaint());
+        if replies.len() < count {
+            bail!("the program ended: {}", self.last_messages());
         }
-        Ok(answers)
+        Ok(replies)
     }
 
-    /// The end of what the program said beside the protocol.
-    fn complaint(&self) -> String {
-        let said = std::fs::read(&self.log).unwrap_or_default();
-        let said = String::from_utf8_lossy(&said).into_owned();
-        let lines: Vec<&str> = said.lines().collect();
+    /// Returns the last lines of the program's standard error.
+    fn last_messages(&self) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log).into_owned();
+        let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(5)..].join("\n")
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // A program with children of its own ends them at the end of its input.
+        // At the end of its input a program also stops its own children.
         drop(self.input.take());
         let _ = self.child.wait();
     }
 }
 
-/// What became of a value that a client was to store.
+/// The result of storing a typed value.
 #[derive(Debug)]
 pub enum Written {
-    /// It is stored.
+    /// The value was stored.
     Stored,
-    /// The client has no such value, or refuses it, for this reason.
+    /// The client does not support the value, for this reason.
     Refused(String),
 }
 
-/// The option of a proxy that places keys by what is between braces.
+/// The option of a proxy that hashes only the part of a key between braces.
 pub(crate) const HASH_TAG: &str = "hash_tag={}";
 
-fn after<'a>(answer: &'a str, word: &str) -> Result<&'a str> {
-    answer.strip_prefix(word).with_context(|| format!("expected {word:?}, got {answer:?}"))
+fn after<'a>(reply: &'a str, word: &str) -> Result<&'a str> {
+    reply.strip_prefix(word).with_context(|| format!("expected {word:?}, got {reply:?}"))
 }
 
 fn bytes(text: &str) -> Result<Vec<u8>> {

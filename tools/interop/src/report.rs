@@ -1,34 +1,34 @@
-//! The outcomes as tables for people.
+//! The results as tables for a terminal and for Markdown.
 
 use comfy_table::presets::{ASCII_MARKDOWN, UTF8_FULL_CONDENSED};
 use comfy_table::{CellAlignment, Table, TableStyle};
 use serde::Serialize;
 
-use crate::{Misses, Outcome, ValueOutcome};
+use crate::{Misses, PlacementResult, ValueResult};
 
-/// All that was compared.
+/// The results of all comparisons.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
-    /// Where keys are.
-    pub keys: Vec<Outcome>,
-    /// What values mean.
-    pub values: Vec<ValueOutcome>,
+    /// Placement of keys.
+    pub keys: Vec<PlacementResult>,
+    /// Encoding of values.
+    pub values: Vec<ValueResult>,
 }
 
-/// Tables for a terminal, and below them what did not agree.
+/// Returns the tables for a terminal, followed by the problems.
 #[must_use]
 pub fn terminal(report: &Report) -> String {
     let mut text = keys_table(&report.keys, UTF8_FULL_CONDENSED).to_string();
     if !report.values.is_empty() {
         text += &format!("\n{}", values_table(&report.values, UTF8_FULL_CONDENSED));
     }
-    for complaint in complaints(report) {
-        text += &format!("\n{complaint}");
+    for problem in problems(report) {
+        text += &format!("\n{problem}");
     }
     text
 }
 
-/// The same tables for a file in Markdown.
+/// Returns the tables as Markdown.
 #[must_use]
 pub fn markdown(report: &Report, command: &str) -> String {
     let keys = keys_table(&report.keys, ASCII_MARKDOWN);
@@ -36,35 +36,35 @@ pub fn markdown(report: &Report, command: &str) -> String {
     format!("# Interoperability, live\n\nWritten by `{command}`.\n{KEYS}\n{keys}\n{VALUES}\n{values}\n")
 }
 
-/// What did not agree, and what was not run, each with the reason.
-fn complaints(report: &Report) -> Vec<String> {
-    let mut complaints = Vec::new();
-    for outcome in &report.keys {
-        let who = [outcome.client.as_str(), &outcome.setup].join(" ");
-        for (part, misses) in outcome.parts() {
-            complaints.extend(misses.first.iter().map(|miss| format!("{who}, {part}: {miss}")));
+/// Describes the misses, and the clients that were not run.
+fn problems(report: &Report) -> Vec<String> {
+    let mut problems = Vec::new();
+    for result in &report.keys {
+        let client = [result.client.as_str(), &result.setup].join(" ");
+        for (part, misses) in result.parts() {
+            problems.extend(misses.first.iter().map(|miss| format!("{client}, {part}: {miss}")));
         }
-        complaints.extend(outcome.failure.iter().map(|failure| format!("{}: {failure}", who.trim_end())));
+        problems.extend(result.failure.iter().map(|failure| format!("{}: {failure}", client.trim_end())));
     }
-    for outcome in &report.values {
-        let who = [outcome.client.as_str(), &outcome.options].join(" ");
-        let both = [("remcache reads", &outcome.misread), ("the client reads", &outcome.written)];
-        for (part, misses) in both {
-            complaints.extend(misses.first.iter().map(|miss| format!("{}, {part}: {miss}", who.trim_end())));
+    for result in &report.values {
+        let client = [result.client.as_str(), &result.options].join(" ");
+        let parts = [("remcache reads", &result.misread), ("the client reads", &result.written)];
+        for (part, misses) in parts {
+            problems.extend(misses.first.iter().map(|miss| format!("{}, {part}: {miss}", client.trim_end())));
         }
     }
-    complaints
+    problems
 }
 
-fn keys_table(outcomes: &[Outcome], style: TableStyle) -> Table {
-    table(&KEY_COLUMNS, outcomes.iter().map(keys_row), style)
+fn keys_table(results: &[PlacementResult], style: TableStyle) -> Table {
+    table(&KEY_COLUMNS, results.iter().map(keys_row), style)
 }
 
-fn values_table(outcomes: &[ValueOutcome], style: TableStyle) -> Table {
-    table(&VALUE_COLUMNS, outcomes.iter().map(values_row), style)
+fn values_table(results: &[ValueResult], style: TableStyle) -> Table {
+    table(&VALUE_COLUMNS, results.iter().map(values_row), style)
 }
 
-/// Three columns of words, then numbers.
+/// Formats a table with three columns of text, followed by columns of numbers.
 fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>, style: TableStyle) -> Table {
     let mut table = Table::new();
     table.load_style(style);
@@ -78,34 +78,34 @@ fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>, style: Table
     table
 }
 
-fn keys_row(outcome: &Outcome) -> Vec<String> {
-    let misses = if outcome.lists == 0 { "–".to_owned() } else { outcome.misses().to_string() };
+fn keys_row(result: &PlacementResult) -> Vec<String> {
+    let misses = if result.lists == 0 { "–".to_owned() } else { result.misses().to_string() };
     vec![
-        outcome.client.clone(),
-        outcome.version.clone(),
-        outcome.setup.clone(),
-        outcome.lists.to_string(),
-        agreed(&outcome.stored_by_client),
-        agreed(&outcome.stored_by_remcache),
-        agreed(&outcome.routes),
+        result.client.clone(),
+        result.version.clone(),
+        result.setup.clone(),
+        result.lists.to_string(),
+        agreed(&result.stored_by_client),
+        agreed(&result.stored_by_remcache),
+        agreed(&result.routes),
         misses,
-        outcome.failure.as_deref().map(first_words).unwrap_or_default(),
+        result.failure.as_deref().map(shortened).unwrap_or_default(),
     ]
 }
 
-fn values_row(outcome: &ValueOutcome) -> Vec<String> {
+fn values_row(result: &ValueResult) -> Vec<String> {
     vec![
-        outcome.client.clone(),
-        outcome.version.clone(),
-        outcome.options.clone(),
-        outcome.exact.to_string(),
-        outcome.serialized.to_string(),
-        agreed(&outcome.written),
-        outcome.misses().to_string(),
+        result.client.clone(),
+        result.version.clone(),
+        result.options.clone(),
+        result.exact.to_string(),
+        result.serialized.to_string(),
+        agreed(&result.written),
+        result.misses().to_string(),
     ]
 }
 
-/// How many agree, out of how many if that is not all.
+/// Returns the number of equal results, and the total if they are not all equal.
 fn agreed(misses: &Misses) -> String {
     match misses {
         Misses { keys: 0, .. } => "–".to_owned(),
@@ -114,8 +114,8 @@ fn agreed(misses: &Misses) -> String {
     }
 }
 
-/// Enough to name the matter; the rest is below the tables of a terminal.
-fn first_words(failure: &str) -> String {
+/// Returns the start of a failure's description; the rest follows the tables of a terminal.
+fn shortened(failure: &str) -> String {
     let line = failure.lines().next().unwrap_or_default();
     match line.char_indices().nth(WIDTH) {
         Some((end, _)) => format!("{}…", &line[..end]),
@@ -124,43 +124,42 @@ fn first_words(failure: &str) -> String {
 }
 
 const WIDTH: usize = 90;
-const REASON: &str = "not run because";
+const REASON: &str = "not run";
 const KEY_COLUMNS: [&str; 9] = [
     "client",
     "version",
     "placement",
     "lists",
-    "it stores, remcache finds",
-    "remcache stores, it finds",
+    "client stores, remcache finds",
+    "remcache stores, client finds",
     "same route",
     "misses",
     REASON,
 ];
-const VALUE_COLUMNS: [&str; 7] =
-    ["client", "version", "options", "read exactly", "serialised", "written for it", "misread"];
+const VALUE_COLUMNS: [&str; 7] = ["client", "version", "options", "read exactly", "serialised", "written", "misread"];
 
 const KEYS: &str = "\
-Every client here is the real program, and so are the memcached servers.
+All clients and all servers are the real programs.
 
-## Where keys are
+## Placement of keys
 
-The keys are random, of 1 to 250 bytes, and have every byte that the client lets through.
-The lists have 1 to 25 servers, half of them on port 11211, some by name, with unequal weights where the client knows
-weights; \"every hash\" takes another of the client's hash functions for each list.
+The keys are random, of 1 to 250 bytes, with every byte that the client supports.
+The lists have 1 to 25 servers, half of them on port 11211, some with host names, with random weights if the client
+supports weights; \"every hash\" uses another of the client's hash functions for each list.
 
-- *It stores, remcache finds*: keys that the client stored and remcache then read.
-- *Remcache stores, it finds*: the way back.
-- *Same route*: keys of random lists for which the client's own routing function names the server that remcache goes to.
-  A client without such a function stores them instead, and remcache has to find them.
+- *Client stores, remcache finds*: keys that the client stored and remcache read.
+- *Remcache stores, client finds*: keys that remcache stored and the client read.
+- *Same route*: keys for which the client's routing function returns the same server as remcache's.
+  A client without such a function stores the keys, and remcache has to find them.
 ";
 
 const VALUES: &str = "
-## What values mean
+## Encoding of values
 
 Every client wrote texts, bytes, integers, floating-point numbers and more, some long enough to be compressed.
 
-- *Read exactly*: remcache's convention of that client gives the value that was written, or what the client itself makes
-  of it.
-- *Serialised*: it hands out what the client's language has serialised (pickle, Marshal, PHP, Java) as it is.
-- *Written for it*: what remcache wrote by the same convention, plain and compressed as the client reads it, and the client read.
+- *Read exactly*: with the client's encoding, remcache reads the value that was written, or the one that the client
+  itself reads.
+- *Serialised*: remcache returns the bytes of the client's serialiser (pickle, Marshal, PHP, Java).
+- *Written*: values that remcache wrote with the client's encoding, plain and compressed, and the client read.
 ";

@@ -1,25 +1,26 @@
-//! Without servers: a client that tells its route of a key, and remcache's.
+//! Compares placement without servers: a client's routing function, and remcache's.
 
 use anyhow::{Context, Result};
 use remcache::distribution::Node;
 
 use crate::{Location, Misses, Program, Setting};
 
-/// The keys that the client sends elsewhere than remcache; `None` if the client tells no routes.
+/// Returns the keys that the client routes to another server than remcache does; `None` if the client has no routing
+/// function.
 ///
 /// # Errors
-/// When the client fails, or remcache refuses the list.
+/// If the client fails, or remcache refuses the list.
 pub(crate) fn compare(program: &mut Program, setting: &Setting<'_>, keys: &[Vec<u8>]) -> Result<Option<Misses>> {
     program.configure(setting)?;
-    let Some(routes) = program.route(keys).context("routes of the client")? else { return Ok(None) };
+    let Some(routes) = program.route(keys).context("routing by the client")? else { return Ok(None) };
     let nodes: Vec<Node> = setting.servers.iter().map(node).collect();
     let ring = setting.distribution()?.ring(&nodes)?;
     let mut misses = Misses { keys: keys.len(), ..Misses::default() };
     for (key, route) in keys.iter().zip(&routes) {
-        let place = ring.locate(key, |_| true).context("a list that is not empty has a place for every key")?;
-        let place = setting.servers[place].address();
-        if place != *route {
-            misses.add(|| format!("{}: remcache places it on {place}, the client on {route}", key.escape_ascii()));
+        let index = ring.locate(key, |_| true).context("every key of a non-empty list has a server")?;
+        let own = setting.servers[index].address();
+        if own != *route {
+            misses.add(|| format!("{}: remcache places it on {own}, the client on {route}", key.escape_ascii()));
         }
     }
     Ok(Some(misses))

@@ -1,4 +1,4 @@
-//! One client after the other: all that it is held against.
+//! Runs the comparisons of one client after the other.
 
 use anyhow::Result;
 use fastrand::Rng;
@@ -6,60 +6,60 @@ use remcache::distribution::Distribution;
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
-use crate::live::Meeting;
+use crate::live::LiveComparison;
 use crate::servers::{Servers, imaginary};
-use crate::{Exchange, Location, Misses, Peer, Program, Setting, Setup, ValueOutcome, install, keys, routes};
+use crate::{Exchange, Location, Misses, Peer, Program, Setting, Setup, ValueResult, install, keys, routes};
 
-/// How much is compared.
+/// The number of compared lists and keys.
 #[derive(Clone, Debug)]
-pub struct Extent {
-    /// Lists of real servers, by their lengths.
+pub struct Scale {
+    /// The lengths of lists of real servers.
     pub lists: &'static [usize],
-    /// Keys for each of them, in each direction.
+    /// Keys per list and direction.
     pub keys: usize,
-    /// Random lists for routes.
+    /// The number of random lists for routes.
     pub route_lists: usize,
-    /// Keys for each of them.
+    /// Keys per list for routes.
     pub route_keys: usize,
 }
 
-impl Extent {
-    /// What is worth saying about a release.
+impl Scale {
+    /// The comparison before a release.
     pub const FULL: Self = Self { lists: &[1, 2, 3, 5, 25], keys: 2_000, route_lists: 20, route_keys: 10_000 };
-    /// What fits in among the tests.
+    /// The comparison of the tests.
     pub const QUICK: Self = Self { lists: &[1, 3, 25], keys: 500, route_lists: 3, route_keys: 500 };
 
-    /// How many servers it takes on the default port, and as many on others.
+    /// Returns the number of servers needed on the default port, and as many on other ports.
     #[must_use]
     pub fn servers(&self) -> usize {
-        // Together more than the longest list, so that no two of that length are the same.
+        // In total more than the longest list, so that two lists of that length can differ.
         self.lists.iter().max().map_or(0, |longest| longest / 2 + 3)
     }
 }
 
-/// What one client did in one of its ways.
+/// The results of one placement of a client.
 #[derive(Clone, Debug, Serialize)]
-pub struct Outcome {
-    /// The client.
+pub struct PlacementResult {
+    /// The name of the client.
     pub client: String,
-    /// Its version, as far as it got.
+    /// Its version; empty if it did not start.
     pub version: String,
-    /// How it places keys.
+    /// The placement.
     pub setup: String,
-    /// The lists of servers, all told.
+    /// The number of compared lists.
     pub lists: usize,
-    /// What the client stored.
+    /// Keys that the client stored.
     pub stored_by_client: Misses,
-    /// What remcache stored.
+    /// Keys that remcache stored.
     pub stored_by_remcache: Misses,
-    /// The routes of the client.
+    /// Routes.
     pub routes: Misses,
-    /// Why there is nothing more to say.
+    /// The failure that ended the comparison.
     pub failure: Option<String>,
 }
 
-impl Outcome {
-    /// An outcome without anything compared.
+impl PlacementResult {
+    /// Returns results without a comparison.
     #[must_use]
     pub fn empty(peer: &Peer, setup: &str) -> Self {
         Self {
@@ -74,13 +74,13 @@ impl Outcome {
         }
     }
 
-    /// All that did not agree.
+    /// Returns the number of all misses.
     #[must_use]
     pub fn misses(&self) -> usize {
         self.parts().iter().map(|(_, part)| part.misses).sum()
     }
 
-    /// What was compared, by name.
+    /// Returns the parts of the comparison, with their names.
     #[must_use]
     pub fn parts(&self) -> [(&'static str, &Misses); 3] {
         [
@@ -91,12 +91,12 @@ impl Outcome {
     }
 }
 
-/// What all comparisons share.
+/// The servers and the random numbers that all comparisons share.
 #[derive(Debug)]
 pub struct Run {
     runtime: Runtime,
     servers: Servers,
-    extent: Extent,
+    scale: Scale,
     random: Rng,
 }
 
@@ -104,72 +104,74 @@ impl Run {
     /// Starts the servers.
     ///
     /// # Errors
-    /// When the runtime does not start.
+    /// If the runtime does not start.
     ///
     /// # Panics
-    /// When memcached is missing or does not start.
-    pub fn new(extent: Extent, mut random: Rng) -> Result<Self> {
-        let servers = Servers::start(extent.servers(), &mut random);
-        Ok(Self { runtime: Runtime::new()?, servers, extent, random })
+    /// If memcached is missing or does not start.
+    pub fn new(scale: Scale, mut random: Rng) -> Result<Self> {
+        let servers = Servers::start(scale.servers(), &mut random);
+        Ok(Self { runtime: Runtime::new()?, servers, scale, random })
     }
 
-    /// One outcome for each of the peer's ways; a single one if it cannot be run.
-    pub fn meet(&mut self, peer: &Peer) -> Vec<Outcome> {
+    /// Compares all placements of a client; returns a single result if the client cannot be run.
+    pub fn compare(&mut self, peer: &Peer) -> Vec<PlacementResult> {
         let program = install(peer).and_then(|installed| installed.start());
         match program {
-            Ok(mut program) => peer.setups.iter().map(|setup| self.meet_setup(peer, setup, &mut program)).collect(),
-            Err(failure) => vec![Outcome { failure: Some(format!("{failure:#}")), ..Outcome::empty(peer, "") }],
+            Ok(mut program) => peer.setups.iter().map(|setup| self.compare_setup(peer, setup, &mut program)).collect(),
+            Err(failure) => {
+                vec![PlacementResult { failure: Some(format!("{failure:#}")), ..PlacementResult::empty(peer, "") }]
+            }
         }
     }
 
-    fn meet_setup(&mut self, peer: &Peer, setup: &Setup, program: &mut Program) -> Outcome {
-        let mut outcome = Outcome::empty(peer, &setup.to_string());
-        let compared = self.live(setup, program, &mut outcome).and_then(|()| self.routes(setup, program, &mut outcome));
-        outcome.failure = compared.err().map(|failure| format!("{failure:#}"));
-        outcome
+    fn compare_setup(&mut self, peer: &Peer, setup: &Setup, program: &mut Program) -> PlacementResult {
+        let mut result = PlacementResult::empty(peer, &setup.to_string());
+        let compared = self.live(setup, program, &mut result).and_then(|()| self.routes(setup, program, &mut result));
+        result.failure = compared.err().map(|failure| format!("{failure:#}"));
+        result
     }
 
-    fn live(&mut self, setup: &Setup, program: &mut Program, outcome: &mut Outcome) -> Result<()> {
-        for &length in self.extent.lists {
+    fn live(&mut self, setup: &Setup, program: &mut Program, result: &mut PlacementResult) -> Result<()> {
+        for &length in self.scale.lists {
             let servers = self.servers.list(length, setup, &mut self.random);
-            let keys = keys::random(setup.keys, self.extent.keys, &mut self.random);
-            let setting = setting(setup, outcome.lists, &servers)?;
-            let mut meeting = Meeting::new(&self.runtime, program, &setting)?;
-            outcome.lists += 1;
-            outcome.version.clone_from(&meeting.version);
-            outcome.stored_by_client.merge(meeting.stored_by_client(&keys)?);
-            outcome.stored_by_remcache.merge(meeting.stored_by_remcache(&keys)?);
+            let keys = keys::random(setup.keys, self.scale.keys, &mut self.random);
+            let setting = setting(setup, result.lists, &servers)?;
+            let mut live = LiveComparison::new(&self.runtime, program, &setting)?;
+            result.lists += 1;
+            result.version.clone_from(&live.version);
+            result.stored_by_client.merge(live.stored_by_client(&keys)?);
+            result.stored_by_remcache.merge(live.stored_by_remcache(&keys)?);
         }
         Ok(())
     }
 
-    /// Asks for routes, or learns them from where the items are if the client does not tell.
-    fn routes(&mut self, setup: &Setup, program: &mut Program, outcome: &mut Outcome) -> Result<()> {
-        for _ in 0..self.extent.route_lists {
+    /// Compares routes, or stores items if the client has no routing function.
+    fn routes(&mut self, setup: &Setup, program: &mut Program, result: &mut PlacementResult) -> Result<()> {
+        for _ in 0..self.scale.route_lists {
             let length = self.random.usize(2..=LONGEST_LIST);
-            let keys = keys::random(setup.keys, self.extent.route_keys, &mut self.random);
+            let keys = keys::random(setup.keys, self.scale.route_keys, &mut self.random);
             let servers = imaginary(length, setup, &mut self.random);
-            let setting = setting(setup, outcome.lists, &servers)?;
+            let setting = setting(setup, result.lists, &servers)?;
             let routes = match routes::compare(program, &setting, &keys)? {
                 Some(routes) => routes,
                 None => {
                     let servers = self.servers.list(length, setup, &mut self.random);
                     let setting = Setting { servers: &servers, ..setting };
-                    Meeting::new(&self.runtime, program, &setting)?.stored_by_client(&keys)?
+                    LiveComparison::new(&self.runtime, program, &setting)?.stored_by_client(&keys)?
                 }
             };
-            outcome.lists += 1;
-            outcome.routes.merge(routes);
+            result.lists += 1;
+            result.routes.merge(routes);
         }
         Ok(())
     }
 }
 
-/// How the values of a client fared, in each of its ways.
+/// Compares all value encodings of a client.
 ///
 /// # Errors
-/// When the client is not installed or fails.
-pub fn compare_values(peer: &Peer) -> Result<Vec<ValueOutcome>> {
+/// If the client is not installed or fails.
+pub fn compare_values(peer: &Peer) -> Result<Vec<ValueResult>> {
     if peer.values.is_empty() {
         return Ok(Vec::new());
     }
@@ -177,7 +179,7 @@ pub fn compare_values(peer: &Peer) -> Result<Vec<ValueOutcome>> {
     peer.values.iter().map(|writing| exchange.compare(peer, writing)).collect()
 }
 
-/// What both are told for one list: of the hashes that a setup has, each list takes another.
+/// Returns the configuration of both for one list. With several hash functions each list uses a different one.
 fn setting<'a>(setup: &'a Setup, number: usize, servers: &'a [Location]) -> Result<Setting<'a>> {
     let hashes = match setup.hashes {
         true => setup.profile.parse::<Distribution>()?.hashes(),

@@ -1,4 +1,4 @@
-//! Real memcached servers on addresses of the loopback network, and lists that are drawn from them.
+//! Real memcached servers on loopback addresses, and random lists of them.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::Range;
@@ -8,7 +8,7 @@ use remcache_testkit::Memcached;
 
 use crate::{Location, Setup};
 
-/// Servers, some on the default port, and some reached by a name.
+/// Running servers, some of them on the default port, some with a host name.
 #[derive(Debug)]
 pub(crate) struct Servers(Vec<Server>);
 
@@ -16,15 +16,15 @@ pub(crate) struct Servers(Vec<Server>);
 struct Server {
     host: String,
     port: u16,
-    /// Runs for as long as it may be on a list.
+    /// Keeps the server running.
     _process: Memcached,
 }
 
 impl Servers {
-    /// Starts so many on the default port, as many on other ports, and half as many that have a name.
+    /// Starts `count` servers on the default port, `count` on other ports, and half as many with a host name.
     ///
     /// # Panics
-    /// When memcached is missing or does not start.
+    /// If memcached is missing or does not start.
     #[must_use]
     pub(crate) fn start(count: usize, random: &mut Rng) -> Self {
         let kinds = [(Kind::DefaultPort, count), (Kind::OtherPort, count), (Kind::Named, count / 2)];
@@ -32,10 +32,10 @@ impl Servers {
         Self(kinds.map(|kind| Server::start(kind, random)).collect())
     }
 
-    /// A list of some of these servers, in any order.
+    /// Returns a random list of these servers.
     ///
     /// # Panics
-    /// When there are fewer.
+    /// If there are not enough servers.
     #[must_use]
     pub(crate) fn list(&self, length: usize, setup: &Setup, random: &mut Rng) -> Vec<Location> {
         let servers = self.0.iter().filter(|server| setup.names || server.host != NAME);
@@ -53,7 +53,7 @@ impl Server {
                 Kind::OtherPort => numbered(SocketAddrV4::new(loopback(random), random.u16(PORTS))),
                 Kind::Named => (NAME.to_owned(), SocketAddrV4::new(Ipv4Addr::LOCALHOST, random.u16(PORTS))),
             };
-            // Another run of the same seed may have the same addresses: then it takes the next ones.
+            // Fails if the address is in use, for example by another run with the same seed.
             if let Some(process) = Memcached::start_at(address, &[]) {
                 return Self { host, port: address.port(), _process: process };
             }
@@ -61,7 +61,7 @@ impl Server {
     }
 }
 
-/// A list of servers that need not exist.
+/// Returns a random list of servers that do not exist.
 #[must_use]
 pub(crate) fn imaginary(length: usize, setup: &Setup, random: &mut Rng) -> Vec<Location> {
     let mut list: Vec<Location> = Vec::new();
@@ -93,14 +93,13 @@ fn location(host: String, port: u16, setup: &Setup, random: &mut Rng) -> Locatio
     Location { host, port, weight: if setup.weights { random.u32(1..=10) } else { 1 } }
 }
 
-/// An address that Linux routes to itself, but not one of those in everyday use: spymemcached looks the name of
-/// 127.0.0.1 up, and hashes that.
+/// Returns a random loopback address. 127.0.0.1 is not among them, because spymemcached resolves and hashes its name.
 fn loopback(random: &mut Rng) -> Ipv4Addr {
     Ipv4Addr::new(127, random.u8(1..=254), random.u8(..), random.u8(1..=254))
 }
 
-/// The one name that every machine resolves.
+/// A name that every machine can resolve.
 const NAME: &str = "localhost";
 const DEFAULT_PORT: u16 = 11211;
-// Below those that Linux gives to outgoing connections.
+// Below the ephemeral ports of Linux.
 const PORTS: Range<u16> = 10_240..32_768;

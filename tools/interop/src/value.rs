@@ -1,4 +1,4 @@
-//! A value with a type, in words that every program of `clients/` uses.
+//! Typed values, in the notation of the line protocol.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,30 +6,30 @@ use std::str::FromStr;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-/// What a value is: a type that most languages have, and its content.
+/// A value of a type that most languages have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Value {
     /// `text`, `bytes`, `int`, `bool`, `float`, `none`, `list` (always the numbers 1 and 3.0 with the text `two`
     /// between them); in Java also `long`, `byte`, `float32`, `date` (milliseconds since 1970).
     #[serde(rename = "type")]
     pub kind: String,
-    /// How often the content is repeated.
+    /// The number of repetitions of the content.
     #[serde(default = "once", skip_serializing_if = "is_once")]
     pub times: usize,
-    /// The text itself; bytes as hexadecimal; everything else as it is written.
+    /// The content: text as it is, bytes as hexadecimal, other types as literals.
     pub value: String,
 }
 
 impl Value {
-    /// A value of this type.
+    /// Creates a value.
     #[must_use]
     pub fn new(kind: &str, times: usize, value: &str) -> Self {
         Self { kind: kind.to_owned(), times, value: value.to_owned() }
     }
 
-    /// Whether both are the same value.
+    /// Returns whether both are the same value.
     ///
-    /// Not every language tells text from its bytes, or an integer of 32 bits from one of 64.
+    /// Text equals its bytes, and integers of different sizes are equal: not every language distinguishes them.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         match (self.class(), other.class()) {
@@ -50,13 +50,13 @@ impl Value {
         }
     }
 
-    /// Whether one of both has but 32 bits, and these are the same.
+    /// Returns whether one of both is a `float32`, and both are equal as such.
     fn is_same_float32(&self, other: &Self) -> bool {
         let bits = |value: &Self| value.value.parse().ok().map(f32::to_bits);
         (self.kind == "float32" || other.kind == "float32") && bits(self).is_some() && bits(self) == bits(other)
     }
 
-    /// The bytes of text and of bytes.
+    /// Returns the bytes of text and of bytes.
     fn content(&self) -> Option<Vec<u8>> {
         match self.kind.as_str() {
             "text" => Some(self.value.repeat(self.times).into_bytes()),
@@ -65,13 +65,13 @@ impl Value {
         }
     }
 
-    /// The bits of a number; there is one of those that are none.
+    /// Returns the bits of a number; NaN has one representation here.
     fn number(&self) -> Option<u64> {
         self.value.parse().ok().map(f64::to_bits)
     }
 }
 
-/// What can be compared.
+/// Types whose values can be equal.
 enum Class {
     Content,
     Integer,
@@ -79,7 +79,7 @@ enum Class {
     Other,
 }
 
-/// As it stands in a line of the protocol: three words.
+/// Writes the value as three words of the line protocol.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let content = if self.kind == "text" { hex::encode(&self.value) } else { self.value.clone() };
@@ -93,7 +93,7 @@ impl FromStr for Value {
 
     fn from_str(line: &str) -> Result<Self> {
         let mut words = line.split(' ');
-        let mut word = || words.next().with_context(|| format!("{line:?} is no value"));
+        let mut word = || words.next().with_context(|| format!("invalid value: {line:?}"));
         let (kind, times, content) = (word()?, word()?.parse()?, word()?);
         let content = if content == "-" { "" } else { content };
         let value = match kind {
@@ -104,7 +104,7 @@ impl FromStr for Value {
     }
 }
 
-/// The values that every client is asked to write, if it has such.
+/// Returns the values that every client writes, as far as it supports them.
 #[must_use]
 pub fn catalogue() -> Vec<Value> {
     CATALOGUE.iter().map(|&(kind, times, value)| Value::new(kind, times, value)).collect()
@@ -114,12 +114,12 @@ fn once() -> usize {
     1
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_once(times: &usize) -> bool {
     *times == 1
 }
 
-/// 64 bytes that no compression makes shorter.
+/// 64 bytes that compression does not shorten.
 const NOISE: &str = "9f2ac81d5be3076471d4f80a63bd12cee7489b30f5266c8d01b97e54aa3fd862\
                      17e0cb495a83d62f9c0471b83e6dfa25d1580c93eb467f2ab5198dc460e7327f";
 
@@ -129,7 +129,7 @@ const CATALOGUE: &[(&str, usize, &str)] = &[
     ("text", 1, "Grüße, 世界 🌍"),
     ("text", 1, "42"),
     ("text", 1, "{\"looks\": \"like JSON\"}"),
-    // Longer than each of the lengths from which somebody compresses: 100, 128, 400, 2000, 4096, 16384.
+    // Longer than each compression threshold of the clients: 100, 128, 400, 2000, 4096 and 16384 bytes.
     ("text", 101, "a"),
     ("text", 129, "b"),
     ("text", 401, "c"),
@@ -184,14 +184,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_crosses_the_line() {
+    fn a_value_survives_the_line_protocol() {
         for value in catalogue() {
             assert_eq!(value.to_string().parse::<Value>().unwrap(), value);
         }
     }
 
     #[test]
-    fn values_are_compared_by_what_they_are() {
+    fn values_are_compared_by_type_and_content() {
         let is =
             |one: (&str, &str), other: (&str, &str)| Value::new(one.0, 1, one.1).is(&Value::new(other.0, 1, other.1));
         assert!(is(("float", "1e300"), ("float", "1.0e+300")));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_is_asked_for_twice() {
+    fn the_catalogue_has_no_duplicates() {
         let lines: std::collections::HashSet<String> = catalogue().iter().map(Value::to_string).collect();
         assert_eq!(lines.len(), CATALOGUE.len());
     }

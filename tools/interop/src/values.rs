@@ -1,11 +1,11 @@
-//! Values with a type: what a client writes remcache reads, and what remcache writes the client reads.
+//! Compares typed values: remcache reads what a client writes, and the client reads what remcache writes.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use remcache::value::{ClientFormat, Codec, Value as Meant};
+use remcache::value::{ClientFormat, Codec, Value as RemcacheValue};
 use remcache::{Client, Item};
 use remcache_testkit::Memcached;
 use serde::{Deserialize, Serialize};
@@ -13,16 +13,16 @@ use tokio::runtime::Runtime;
 
 use crate::{Location, Misses, Peer, Program, Setting, Value, Writing, Written, catalogue, install};
 
-/// One value, and what a client wrote for it.
+/// A value, and the item that a client stored for it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Recorded {
-    /// The client.
+    /// The name of the client.
     pub client: String,
     /// Its version.
     pub version: String,
-    /// What it was told, beside its defaults.
+    /// Its options.
     pub options: String,
-    /// The name of remcache's convention.
+    /// The name of remcache's encoding for this client.
     pub convention: String,
     /// The value.
     pub value: Value,
@@ -30,86 +30,86 @@ pub struct Recorded {
     pub flags: u32,
     /// The bytes of the item, in base64.
     pub bytes: String,
-    /// What the client itself reads again, if that is another value.
+    /// The value that the client itself reads, if it differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read: Option<Value>,
 }
 
 impl Recorded {
-    /// Whether it is worth a line in a file: what is stored long is stored as it is, which shorter values show.
+    /// Returns whether the item is short enough for the file of recorded items.
     #[must_use]
     pub fn is_short(&self) -> bool {
         self.bytes.len() <= 1400
     }
 
-    /// Reads it as its convention says.
+    /// Decodes the item.
     ///
     /// # Errors
-    /// When the convention refuses it.
+    /// If the encoding is invalid.
     pub fn reading(&self) -> Result<Reading> {
         let convention: ClientFormat = self.convention.parse()?;
         let meant = convention.decode(self.flags, STANDARD.decode(&self.bytes)?.into())?;
-        Ok(match Value::from_meant(&meant) {
+        Ok(match Value::from_remcache(&meant) {
             None => Reading::Serialized,
-            Some(value) if self.is_meant_by(&value) => Reading::Exact,
+            Some(value) if self.accepts(&value) => Reading::Exact,
             Some(value) => Reading::Other(value),
         })
     }
 
-    /// Whether a value is the one that was written, or what the client itself makes of it.
-    fn is_meant_by(&self, value: &Value) -> bool {
+    /// Returns whether a value is the one that was written, or the one that the client itself reads.
+    fn accepts(&self, value: &Value) -> bool {
         value.is(&self.value) || self.read.as_ref().is_some_and(|read| value.is(read))
     }
 }
 
-/// What remcache makes of what a client wrote.
+/// The value that remcache reads from a client's item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reading {
     /// The value that was written.
     Exact,
-    /// What the client's language has serialised, as it is.
+    /// The bytes of the client's serialiser.
     Serialized,
     /// Another value.
     Other(Value),
 }
 
-/// How one client's values fared.
+/// The results of one value encoding.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct ValueOutcome {
-    /// The client.
+pub struct ValueResult {
+    /// The name of the client.
     pub client: String,
     /// Its version.
     pub version: String,
-    /// What it was told, beside its defaults.
+    /// Its options.
     pub options: String,
-    /// The name of remcache's convention.
+    /// The name of remcache's encoding for this client.
     pub convention: String,
-    /// Values of the client that remcache read as they were.
+    /// Values of the client that remcache read exactly.
     pub exact: usize,
-    /// Values of the client that remcache hands out as the client's language serialised them.
+    /// Values of the client that remcache returned as the bytes of its serialiser.
     pub serialized: usize,
-    /// What remcache read as something else.
+    /// Values of the client that remcache read as other values.
     pub misread: Misses,
-    /// What remcache wrote, and the client read.
+    /// Values that remcache wrote and the client read.
     pub written: Misses,
 }
 
-impl ValueOutcome {
-    /// All that was not read as it was written.
+impl ValueResult {
+    /// Returns the number of values that were read as other values.
     #[must_use]
     pub fn misses(&self) -> usize {
         self.misread.misses + self.written.misses
     }
 }
 
-/// A client and a server, for values.
+/// A client, remcache and a server for typed values.
 #[derive(Debug)]
 pub struct Exchange {
     runtime: Runtime,
     client: Client,
     program: Program,
     servers: [Location; 1],
-    /// Kept for as long as the client is.
+    /// Keeps the server running.
     _server: Memcached,
 }
 
@@ -117,28 +117,28 @@ impl Exchange {
     /// Starts the client and a server.
     ///
     /// # Errors
-    /// When the client is not installed or does not start.
+    /// If the client is not installed or does not start.
     ///
     /// # Panics
-    /// When memcached is missing or does not start.
+    /// If memcached is missing or does not start.
     pub fn new(peer: &Peer) -> Result<Self> {
         let program = install(peer)?.start()?;
         let server = Memcached::start(&[]);
         let servers = [Location { host: "127.0.0.1".to_owned(), port: server.port(), weight: 1 }];
         let runtime = Runtime::new()?;
         let client = {
-            let _inside = runtime.enter();
+            let _guard = runtime.enter();
             Client::new([server.addr()])?
         };
         Ok(Self { runtime, client, program, servers, _server: server })
     }
 
-    /// Lets the client write every value that it has.
+    /// Stores every value that the client supports, and returns the items.
     ///
     /// # Errors
-    /// When the client fails.
+    /// If the client fails.
     pub fn record(&mut self, peer: &Peer, writing: &Writing) -> Result<Vec<Recorded>> {
-        let profile = peer.setups.first().context("a client places keys")?.profile;
+        let profile = peer.setups.first().context("the client has no placement")?.profile;
         let setting = Setting { profile, options: writing.options, hash: None, servers: &self.servers };
         let version = self.program.configure(&setting)?;
         let mut recorded = Vec::new();
@@ -158,7 +158,8 @@ impl Exchange {
         Ok(recorded)
     }
 
-    /// The item of a value that the client has written, and what it reads again; `None` if it has no such value.
+    /// Stores a value with the client, and returns the item and the value that the client reads; `None` if the client does
+    /// not support it.
     fn write(&mut self, value: &Value) -> Result<Option<(Item, Option<Value>)>> {
         self.runtime.block_on(async { self.client.delete(KEY).await })?;
         if let Written::Refused(_) = self.program.write(KEY, value)? {
@@ -168,52 +169,52 @@ impl Exchange {
         Ok(item.map(|item| (item, self.program.read(KEY).ok())))
     }
 
-    /// Holds remcache against the client, in both directions.
+    /// Compares both directions.
     ///
     /// # Errors
-    /// When the client fails.
-    pub fn compare(&mut self, peer: &Peer, writing: &Writing) -> Result<ValueOutcome> {
+    /// If the client fails.
+    pub fn compare(&mut self, peer: &Peer, writing: &Writing) -> Result<ValueResult> {
         let recorded = self.record(peer, writing)?;
-        let mut outcome = ValueOutcome {
+        let mut result = ValueResult {
             client: peer.name.to_owned(),
             version: recorded.first().map(|it| it.version.clone()).unwrap_or_default(),
             options: writing.options.to_owned(),
             convention: writing.convention.to_owned(),
-            ..ValueOutcome::default()
+            ..ValueResult::default()
         };
         for it in &recorded {
-            outcome.misread.keys += 1;
+            result.misread.keys += 1;
             match it.reading() {
-                Ok(Reading::Exact) => outcome.exact += 1,
-                Ok(Reading::Serialized) => outcome.serialized += 1,
+                Ok(Reading::Exact) => result.exact += 1,
+                Ok(Reading::Serialized) => result.serialized += 1,
                 Ok(Reading::Other(value)) => {
-                    outcome.misread.add(|| format!("{} with the flags {} is read as {value}", it.value, it.flags));
+                    result.misread.add(|| format!("{} with the flags {} is read as {value}", it.value, it.flags));
                 }
                 Err(failure) => {
-                    outcome.misread.add(|| format!("{} with the flags {}: {failure:#}", it.value, it.flags));
+                    result.misread.add(|| format!("{} with the flags {}: {failure:#}", it.value, it.flags));
                 }
             }
         }
         for it in &recorded {
-            self.compare_written(it, writing, &mut outcome.written)?;
+            self.compare_written(it, writing, &mut result.written)?;
         }
-        Ok(outcome)
+        Ok(result)
     }
 
-    /// Writes a value as the client would, plain and compressed, and lets the client read it.
+    /// Stores a value with the client's encoding, plain and compressed, and reads it with the client.
     fn compare_written(&mut self, it: &Recorded, writing: &Writing, misses: &mut Misses) -> Result<()> {
         let convention: ClientFormat = writing.convention.parse()?;
-        let Some(meant) = it.value.to_meant() else { return Ok(()) };
+        let Some(meant) = it.value.to_remcache() else { return Ok(()) };
         let plain = Codec::convention(convention);
         let packed = writing.reads.map(|compression| Codec::convention(convention).compress(compression, 0));
         for codec in std::iter::once(plain).chain(packed) {
-            // Some values take the client's own serialiser.
+            // Some values need the client's serialiser.
             let Ok(encoded) = codec.encode(&meant) else { continue };
             let (flags, bytes) = (encoded.flags, encoded.bytes.into_bytes());
             self.runtime.block_on(async { self.client.set(KEY, bytes).flags(flags).await })?;
             let read = self.program.read(KEY);
             misses.keys += 1;
-            if !read.as_ref().is_ok_and(|read| it.is_meant_by(read)) {
+            if !read.as_ref().is_ok_and(|read| it.accepts(read)) {
                 let read = read.map_or_else(|failure| format!("{failure:#}"), |read| read.to_string());
                 misses.add(|| format!("{} with the flags {flags} is read as {read}", it.value));
             }
@@ -223,34 +224,34 @@ impl Exchange {
 }
 
 impl Value {
-    /// The same in remcache's words; `None` for what only a language's own serialiser writes.
+    /// Returns remcache's value; `None` if it needs the serialiser of a language.
     #[must_use]
-    pub fn to_meant(&self) -> Option<Meant> {
+    pub fn to_remcache(&self) -> Option<RemcacheValue> {
         let content = self.value.repeat(self.times);
         Some(match self.kind.as_str() {
-            "text" => Meant::Text(content.into()),
-            "bytes" => Meant::Bytes(hex::decode(content).ok()?.into()),
+            "text" => RemcacheValue::Text(content.into()),
+            "bytes" => RemcacheValue::Bytes(hex::decode(content).ok()?.into()),
             "int" | "long" | "byte" => match content.parse() {
-                Ok(number) => Meant::Integer(number),
-                Err(_) => Meant::BigInteger(content.into()),
+                Ok(number) => RemcacheValue::Integer(number),
+                Err(_) => RemcacheValue::BigInteger(content.into()),
             },
-            "bool" => Meant::Bool(content == "true"),
-            "float" | "float32" => Meant::Float(content.parse().ok()?),
-            "date" => Meant::Date(UNIX_EPOCH + Duration::from_millis(content.parse().ok()?)),
+            "bool" => RemcacheValue::Bool(content == "true"),
+            "float" | "float32" => RemcacheValue::Float(content.parse().ok()?),
+            "date" => RemcacheValue::Date(UNIX_EPOCH + Duration::from_millis(content.parse().ok()?)),
             _ => return None,
         })
     }
 
-    /// What remcache has read; `None` for what a language has serialised.
-    fn from_meant(meant: &Meant) -> Option<Self> {
+    /// Converts remcache's value; `None` for the bytes of a serialiser.
+    fn from_remcache(meant: &RemcacheValue) -> Option<Self> {
         Some(match meant {
-            Meant::Text(text) => Self::new("text", 1, text),
-            Meant::Bytes(bytes) => Self::new("bytes", 1, &hex::encode(bytes)),
-            Meant::Integer(number) => Self::new("int", 1, &number.to_string()),
-            Meant::BigInteger(digits) => Self::new("int", 1, digits),
-            Meant::Bool(is_true) => Self::new("bool", 1, &is_true.to_string()),
-            Meant::Float(number) => Self::new("float", 1, &number.to_string()),
-            Meant::Date(time) => Self::new("date", 1, &milliseconds(*time)?.to_string()),
+            RemcacheValue::Text(text) => Self::new("text", 1, text),
+            RemcacheValue::Bytes(bytes) => Self::new("bytes", 1, &hex::encode(bytes)),
+            RemcacheValue::Integer(number) => Self::new("int", 1, &number.to_string()),
+            RemcacheValue::BigInteger(digits) => Self::new("int", 1, digits),
+            RemcacheValue::Bool(is_true) => Self::new("bool", 1, &is_true.to_string()),
+            RemcacheValue::Float(number) => Self::new("float", 1, &number.to_string()),
+            RemcacheValue::Date(time) => Self::new("date", 1, &milliseconds(*time)?.to_string()),
             _ => return None,
         })
     }

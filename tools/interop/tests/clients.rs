@@ -1,11 +1,11 @@
-//! The clients that Debian has, on real servers: each finds what the other has stored, in short.
+//! A short comparison with clients that are in Debian, on real servers.
 //!
-//! `cargo xtask interop` compares more of everything, and more clients.
-//! Only Linux routes all of 127.0.0.0/8 to itself, where the servers listen.
+//! `cargo xtask interop` compares more keys and more clients.
+//! The servers listen on addresses of 127.0.0.0/8, which only Linux routes to itself.
 
 #![cfg(target_os = "linux")]
 
-use remcache_interop::{Extent, Keys, Outcome, Peer, Run, Setup, Source, compare_values, find, install};
+use remcache_interop::{Keys, Peer, PlacementResult, Run, Scale, Setup, Source, compare_values, find, install};
 use remcache_testkit::seed;
 
 #[test]
@@ -28,9 +28,9 @@ fn nutcracker() {
     compare("nutcracker");
 }
 
-/// The program is told of a hash, and remcache is not.
+/// The client uses another hash function than remcache.
 #[test]
-fn a_difference_is_counted_and_told() {
+fn a_difference_is_counted_and_described() {
     const SETUPS: &[Setup] = &[Setup {
         profile: "libmemcached",
         options: "hash=md5",
@@ -47,17 +47,16 @@ fn a_difference_is_counted_and_told() {
         values: &[],
     };
     let seed = seed();
-    let outcome = Run::new(Extent::QUICK, seed.rng()).unwrap().meet(&peer).remove(0);
-    assert_eq!(outcome.failure, None);
-    for (part, misses) in outcome.parts() {
+    let result = Run::new(Scale::QUICK, seed.rng()).unwrap().compare(&peer).remove(0);
+    assert_eq!(result.failure, None);
+    for (part, misses) in result.parts() {
         assert!(misses.misses > misses.keys / 4, "{part}: {misses:?}");
         assert!(misses.first[0].contains("remcache places it on "), "{part}: {misses:?}");
     }
 }
 
-/// A client that is not installed is told with the line that installs it.
 #[test]
-fn what_is_missing_is_told_with_the_line_that_installs_it() {
+fn a_missing_client_is_reported_with_the_command_that_installs_it() {
     let peer = Peer {
         name: "missing",
         source: Source::Script("no-such-interpreter", "pylibmc/client.py"),
@@ -71,23 +70,23 @@ fn what_is_missing_is_told_with_the_line_that_installs_it() {
 
 fn compare(client: &str) {
     let seed = seed();
-    let peer = find(client).expect("the table has the client");
-    let mut run = Run::new(Extent::QUICK, seed.rng()).expect("the runtime starts");
-    for outcome in run.meet(peer) {
-        assert_eq!(outcome.failure, None, "{}", outcome.setup);
-        assert_eq!(outcome.misses(), 0, "{outcome:#?}");
-        let compared: Vec<usize> = outcome.parts().iter().map(|(_, part)| part.keys).collect();
-        assert_eq!(compared, expected(&outcome), "{}", outcome.setup);
+    let peer = find(client).expect("the client is in the table");
+    let mut run = Run::new(Scale::QUICK, seed.rng()).expect("the runtime starts");
+    for result in run.compare(peer) {
+        assert_eq!(result.failure, None, "{}", result.setup);
+        assert_eq!(result.misses(), 0, "{result:#?}");
+        let compared: Vec<usize> = result.parts().iter().map(|(_, part)| part.keys).collect();
+        assert_eq!(compared, expected(&result), "{}", result.setup);
     }
-    for outcome in compare_values(peer).expect("the client runs") {
-        assert_eq!(outcome.misses(), 0, "{outcome:#?}");
-        assert!(outcome.misread.keys > 30 && outcome.written.keys > 15, "{outcome:#?}");
+    for result in compare_values(peer).expect("the client runs") {
+        assert_eq!(result.misses(), 0, "{result:#?}");
+        assert!(result.misread.keys > 30 && result.written.keys > 15, "{result:#?}");
     }
 }
 
-/// How many keys each part compares: a client that answers nothing does not pass.
-fn expected(outcome: &Outcome) -> [usize; 3] {
-    let Extent { lists, keys, route_lists, route_keys } = Extent::QUICK;
-    assert_eq!(outcome.lists, lists.len() + route_lists);
+/// Returns the number of keys that each part must compare, so that a client without replies fails the test.
+fn expected(result: &PlacementResult) -> [usize; 3] {
+    let Scale { lists, keys, route_lists, route_keys } = Scale::QUICK;
+    assert_eq!(result.lists, lists.len() + route_lists);
     [lists.len() * keys, lists.len() * keys, route_lists * route_keys]
 }

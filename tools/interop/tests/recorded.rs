@@ -1,29 +1,29 @@
-//! What other clients wrote for values with a type, as `cargo xtask interop --record` wrote it down.
+//! Items that other clients stored for typed values, recorded by `cargo xtask interop --record`.
 
 use std::collections::BTreeMap;
 
 use remcache_interop::{PEERS, Reading, Recorded};
 
 #[test]
-fn remcache_reads_what_was_recorded() {
+fn remcache_reads_all_recorded_items() {
     for it in recorded() {
         let reading = it.reading().unwrap_or_else(|error| panic!("{error:#}: {it:?}"));
         assert!(!matches!(reading, Reading::Other(_)), "{reading:?} instead of {it:?}");
     }
 }
 
-/// Only what a language has its own bytes for may come out as these bytes.
+/// Only values without a common encoding may be returned as serialised bytes.
 #[test]
-fn simple_values_are_read_as_what_they_are() {
+fn simple_values_are_read_exactly() {
     for it in recorded() {
-        // Dalli serialises everything unless it is told to store bytes.
+        // Dalli serialises everything unless `raw` is set.
         let is_simple = ["text", "bytes", "int"].contains(&it.value.kind.as_str()) && it.client != "dalli";
         assert!(!is_simple || it.reading().unwrap() == Reading::Exact, "{it:?}");
     }
 }
 
 #[test]
-fn every_way_of_writing_is_recorded() {
+fn every_encoding_is_recorded() {
     let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
     for it in recorded() {
         *counts.entry((it.client, it.options)).or_default() += 1;

@@ -1,10 +1,10 @@
-# Dalli behind the line protocol.
+# Dalli with the line protocol.
 
 require 'dalli'
 
 $stdout.sync = true
 
-# What this client has no value or no answer for; the message says why.
+# Raised for a value or a request that this client does not support, with the reason.
 class Skip < StandardError; end
 
 TEXT = Encoding::UTF_8
@@ -42,7 +42,7 @@ class Program
 
   private
 
-  # Dalli's own ring over its own servers, which are said to be alive: the ring asks before it answers.
+  # Dalli's ring, with servers marked as alive: the ring checks them before it returns one.
   def build_ring
     servers = @servers.map do |server|
       protocol = Dalli::Protocol::Binary.new(server, {})

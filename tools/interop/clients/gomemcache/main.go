@@ -1,4 +1,4 @@
-// gomemcache behind the line protocol.
+// gomemcache with the line protocol.
 
 package main
 
@@ -12,7 +12,7 @@ import (
 	"github.com/bradfitz/gomemcache/memcache"
 )
 
-// Version is that of the package which was built in.
+// Version is the version of the client package.
 var Version = "unknown"
 
 type program struct {
@@ -24,7 +24,7 @@ func open(words []string) (*program, error) {
 	selector := new(memcache.ServerList)
 	var servers []string
 	for _, server := range words[2:] {
-		// A server has no weight here: it is listed more than once.
+		// The client has no weights; a server can be listed several times.
 		servers = append(servers, server[:strings.LastIndex(server, ":")])
 	}
 	if err := selector.SetServers(servers...); err != nil {

@@ -1,4 +1,4 @@
-/* libmemcached behind the line protocol. */
+/* libmemcached with the line protocol. */
 
 #include <libmemcached/memcached.h>
 #include <stdbool.h>
@@ -35,7 +35,7 @@ static void behave(memcached_st *client, memcached_behavior_t behavior, uint64_t
   must(memcached_behavior_set(client, behavior, data), "behavior");
 }
 
-/* What each profile's name stands for. */
+/* The settings of each profile. */
 static void place(memcached_st *client, const char *profile) {
   if (strcmp(profile, "libmemcached") == 0) return;
   if (strcmp(profile, "libmemcached-ketama") == 0) return behave(client, MEMCACHED_BEHAVIOR_KETAMA, 1);
@@ -82,7 +82,7 @@ static memcached_st *open_client(char *words) {
     char host[256];
     unsigned port, weight;
     if (sscanf(server, "%255[^:]:%u:%u", host, &port, &weight) != 3) exit(1);
-    /* A server without a weight takes another way through the library than one with the weight 1. */
+    /* The library places a server without a weight differently than one with the weight 1. */
     if (strstr(options, "weights"))
       must(memcached_server_add_with_weight(client, host, (in_port_t)port, weight), "server");
     else

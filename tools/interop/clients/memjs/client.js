@@ -1,4 +1,4 @@
-// memjs behind the line protocol; the first argument is the directory of its package.
+// memjs with the line protocol; the first argument is the directory of its package.
 "use strict";
 
 const path = require("path");
@@ -9,7 +9,7 @@ const { version } = require(path.join(process.argv[2], "package.json"));
 
 serve(({ servers }) => {
   const addresses = servers.map((server) => server.address);
-  // Nobody is to be given up because the machine is slow.
+  // Long timeouts: a slow machine must not mark a server as down.
   const client = memjs.Client.create(addresses.join(","), { timeout: 60, conntimeout: 60, retries: 1 });
   return {
     version,
@@ -19,7 +19,7 @@ serve(({ servers }) => {
     async get(key) {
       return (await client.get(key)).value;
     },
-    // With one server it asks nobody where a key is.
+    // With one server the client has no routing function.
     route: (key) => addresses[addresses.length > 1 ? client.getServer(key) : 0],
     close: () => client.close(),
   };

@@ -1,4 +1,4 @@
-"""meta-memcache, whose ring is uhashring's, behind the line protocol."""
+"""meta-memcache, whose ring is uhashring's, with the line protocol."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ class Client:
 
     def __init__(self, config):
         servers = [ServerAddress(host, port) for host, port, _ in config.servers]
-        # No connection is opened before it is needed: a ring may be asked about servers that are not there.
+        # No connection is opened in advance: the servers of a ring need not exist.
         factory = connection_pool_factory_builder(initial_pool_size=0)
         self.provider = HashRingConnectionPoolProvider(build_server_pool(servers, factory))
         self.client = CacheClient.cache_client_from_servers(servers=servers, connection_pool_factory_fn=factory)

@@ -1,4 +1,4 @@
-// The package memcached of npm (3rd-Eden/memcached) behind the line protocol; the first argument is its directory.
+// The package memcached of npm (3rd-Eden/memcached) with the line protocol; the first argument is its directory.
 "use strict";
 
 const path = require("path");
@@ -7,14 +7,14 @@ const { serve } = require("../node/lines.js");
 const Memcached = require(process.argv[2]);
 const { version } = require(path.join(process.argv[2], "package.json"));
 
-/** The value of a call whose last argument is a callback. */
+/** Returns the value of a call whose last argument is a callback. */
 function answer(call) {
   return new Promise((resolve, reject) => call((error, value) => (error ? reject(error) : resolve(value))));
 }
 
 serve(({ servers }) => {
   const weights = Object.fromEntries(servers.map((server) => [server.address, server.weight]));
-  // Nobody is to be given up because the machine is slow.
+  // Long timeouts: a slow machine must not mark a server as down.
   const client = new Memcached(weights, { timeout: 60000, retries: 0, poolSize: 1 });
   return {
     version,

@@ -3,10 +3,10 @@
 
 const readline = require("readline");
 
-/** This client has no such value or no such question; the text says why. */
+/** Thrown for a value or a request that this client does not support, with the reason. */
 class Skip extends Error {}
 
-/** A profile, options by name, servers with host, port and weight. */
+/** Parses a profile, options by name, and servers with host, port and weight. */
 function parseConfig(text) {
   const [profile, options, ...servers] = text.split(" ");
   const parse = (server) => {
@@ -19,7 +19,7 @@ function parseConfig(text) {
 const bytes = (hexadecimal) => Buffer.from(hexadecimal === "-" ? "" : hexadecimal, "hex");
 const hexadecimal = (value) => Buffer.from(value).toString("hex") || "-";
 
-/** Answers one line with one line, until the input ends. Keys are text, values are bytes. */
+/** Replies to each line with one line until the end of the input. Keys are text, values are bytes. */
 async function serve(open) {
   let client = null;
   const commands = {

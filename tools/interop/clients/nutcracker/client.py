@@ -1,4 +1,4 @@
-"""A nutcracker (twemproxy) of its own in front of the servers, behind the line protocol."""
+"""nutcracker (twemproxy) in front of the servers, with the line protocol."""
 
 import os
 import re
@@ -45,7 +45,7 @@ class Client:
         output = subprocess.run([program, "--version"], capture_output=True, text=True)
         self.version = re.search(r"nutcracker-(\S+)", output.stdout + output.stderr)[1]
         log = os.path.join(self.dir.name, "log")
-        # It insists on a port for its statistics.
+        # A port for its statistics is required.
         command = [program, "-c", path, "-o", log, "-a", "127.0.0.1", "-s", str(unused_port())]
         Client.proxy = subprocess.Popen(command)
         self.connection = connect(listen, log)
@@ -77,7 +77,7 @@ class Client:
         return value
 
     def route(self, key):
-        raise Skip("the proxy tells nobody")
+        raise Skip("the proxy does not report routes")
 
 
 def unused_port():
@@ -86,7 +86,7 @@ def unused_port():
 
 
 def connect(path, log):
-    """Connects as soon as the proxy listens; fails with what it said if it ends before."""
+    """Connects as soon as the proxy accepts connections; fails with its output if it exits before."""
     for _ in range(2000):
         connection = socket.socket(socket.AF_UNIX)
         try:

@@ -1,10 +1,10 @@
 <?php
-// php-memcached behind the line protocol.
+// php-memcached with the line protocol.
 
 ini_set('display_errors', 'stderr');
 set_error_handler(function ($level, $message) { throw new RuntimeException($message); });
 
-/** What this client has no value or no answer for; the message says why. */
+/** Raised for a value or a request that this client does not support, with the reason. */
 class Skip extends Exception {}
 
 const COMPRESSIONS = ['fastlz' => Memcached::COMPRESSION_FASTLZ, 'zlib' => Memcached::COMPRESSION_ZLIB];
@@ -29,7 +29,7 @@ function open_client(string $profile, string $options, string ...$servers): Memc
         $client->setOption(Memcached::OPT_COMPRESSION_TYPE, COMPRESSIONS[$compression]);
     }
     $client->setOption(Memcached::OPT_SERIALIZER, SERIALIZERS[$options['serializer'] ?? 'php']);
-    // An address without weights takes another way through libmemcached.
+    // libmemcached places servers without weights differently.
     foreach ($servers as $server) {
         [$host, $port, $weight] = explode(':', $server);
         must($client, $client->addServer($host, (int) $port, (int) $weight));
@@ -72,7 +72,7 @@ function describe($value): string
         is_bool($value) => 'bool 1 ' . ($value ? 'true' : 'false'),
         is_int($value) => "int 1 $value",
         is_float($value) => 'float 1 ' . strtolower(var_export($value, true)),
-        // A string is bytes, here as everywhere in PHP.
+        // A string is bytes in PHP.
         is_string($value) => 'bytes 1 ' . hex($value),
         $value == [1, 'two', 3.0] => 'list 1 -',
     };

@@ -1,4 +1,4 @@
-"""pylibmc behind the line protocol."""
+"""pylibmc with the line protocol."""
 
 import os
 import sys

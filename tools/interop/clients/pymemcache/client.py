@@ -1,4 +1,4 @@
-"""pymemcache behind the line protocol."""
+"""pymemcache with the line protocol."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ class Client:
     def __init__(self, config):
         servers = [(host, port) for host, port, _ in config.servers]
         serde = SERDES[config.options.get("serde", "none")]
-        # Keys as bytes are placed elsewhere than keys as text.
+        # Keys as bytes have another hash than keys as text.
         self.key = bytes if config.profile == "pymemcache-bytes" else bytes.decode
         self.client = HashClient(servers, serde=serde, allow_unicode_keys=True, default_noreply=False)
 

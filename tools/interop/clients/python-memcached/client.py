@@ -1,4 +1,4 @@
-"""python-memcached behind the line protocol."""
+"""python-memcached with the line protocol."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ class Client:
         servers = [("%s:%d" % (host, port), weight) for host, port, weight in config.servers]
         self.threshold = int(config.options.get("min_compress_len", "0"))
         self.client = memcache.Client(servers)
-        # It connects before it tells the server of a key, and tells another if it cannot.
+        # Before it returns the server of a key it connects, and returns another server if it cannot.
         self.router = memcache.Client(servers)
         for server in self.router.servers:
             server.connect = lambda: True

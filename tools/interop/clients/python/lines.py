@@ -4,7 +4,7 @@ import sys
 
 
 class Skip(Exception):
-    """This client has no such value or no such question; the text says why."""
+    """Raised for a value or a request that this client does not support, with the reason."""
 
 
 class Config:
@@ -20,7 +20,7 @@ class Config:
 
 
 def serve(open_client):
-    """Answers one line with one line, until the input ends."""
+    """Replies to each line with one line until the end of the input."""
     client = None
     for line in sys.stdin.buffer:
         word, _, rest = line.decode().rstrip("\n").partition(" ")
@@ -65,7 +65,7 @@ COMMANDS = {"set": store, "get": fetch, "route": route, "write": write, "read": 
 
 
 def build(kind, times, value):
-    """The Python value of a description; - stands for no bytes."""
+    """Returns the Python value of a description; - stands for no bytes."""
     if kind == "text":
         return unhex(value).decode() * int(times)
     if kind == "bytes":
@@ -84,7 +84,7 @@ def build(kind, times, value):
 
 
 def describe(value):
-    """What a value is, in words that every program uses."""
+    """Describes a value in the notation of the line protocol."""
     if value is None:
         return "none", "-"
     if isinstance(value, bool):

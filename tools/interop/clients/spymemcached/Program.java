@@ -1,4 +1,4 @@
-// spymemcached behind the line protocol.
+// spymemcached with the line protocol.
 
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
@@ -28,14 +28,14 @@ import net.spy.memcached.transcoders.Transcoder;
 import net.spy.memcached.transcoders.WhalinTranscoder;
 
 public final class Program {
-  /** What this client has no value or no answer for; the message says why. */
+  /** Raised for a value or a request that this client does not support, with the reason. */
   static final class Skip extends RuntimeException {
     Skip(String reason) {
       super(reason);
     }
   }
 
-  /** The bytes of a value as they are. */
+  /** Stores the bytes of a value unchanged. */
   static final Transcoder<byte[]> RAW = new Transcoder<byte[]>() {
     public boolean asyncDecode(CachedData data) {
       return false;
@@ -61,7 +61,7 @@ public final class Program {
     Map<InetSocketAddress, Integer> weights = new HashMap<>();
     for (String server : servers) {
       String[] parts = server.split(":");
-      // Made from text that is a number: the address has no host name, and none is looked up.
+      // Created from a numeric address, so that no host name is resolved.
       InetSocketAddress address = new InetSocketAddress(parts[0], Integer.parseInt(parts[1]));
       addresses.add(address);
       weights.put(address, Integer.parseInt(parts[2]));
@@ -232,7 +232,7 @@ public final class Program {
   }
 
   public static void main(String[] args) throws Exception {
-    // The library may log to the standard output, which belongs to the answers.
+    // The library may log to the standard output, which is for replies.
     PrintStream out = System.out;
     System.setOut(System.err);
     BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.US_ASCII));
