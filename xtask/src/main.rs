@@ -142,14 +142,14 @@ fn shuttle(args: &[String]) -> Result<(), Failure> {
 fn screenshots(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests])?;
     build_tool()?;
-    Step::cargo("screenshots", ["run", "-p", "remcache-cli-docs", "--", "pictures"]).args(args).run()
+    Step::cargo("screenshots", ["run", "-p", "remcache-cli-docs", "--", "screenshots"]).args(args).run()
 }
 
 fn compare_tools(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests, Need::Bench])?;
     build_tool()?;
     install_peers();
-    Step::cargo("comparison of tools", ["run", "-p", "remcache-cli-docs", "--", "tools"]).args(args).run()
+    Step::cargo("comparison of tools", ["run", "-p", "remcache-cli-docs", "--", "compare-tools"]).args(args).run()
 }
 
 /// Installs the compared programs that come from crates.io; those that cannot be installed are marked in the table.

@@ -1,36 +1,36 @@
-//! Makes what the documents show of the tool: pictures of its screens, and the table of tools.
+//! Generates parts of the command-line tool's documentation: screenshots, and the comparison with other tools.
 
-mod drawing;
-mod fleet;
-mod pictures;
+mod comparison;
+mod screenshots;
+mod servers;
+mod svg;
 mod terminal;
-mod tools;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// What the documents show of the tool.
+/// Generates parts of the command-line tool's documentation.
 #[derive(Debug, Parser)]
 struct CommandLine {
     #[command(subcommand)]
-    what: What,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
-    /// Pictures of the tool at work on real servers
-    Pictures(pictures::Options),
-    /// The table of tools: each cell is a command that is run
-    Tools(tools::Options),
-    /// Prints what a program shows on a terminal after some seconds
+enum Command {
+    /// Draw the tool's screens with real servers
+    Screenshots(screenshots::Options),
+    /// Compare the tool with others: each cell of the table is a command that is run
+    CompareTools(comparison::Options),
+    /// Print the screen of a program after some seconds
     #[command(hide = true)]
     Screen(terminal::Options),
 }
 
 fn main() -> Result<()> {
-    match CommandLine::parse().what {
-        What::Pictures(options) => pictures::run(&options),
-        What::Tools(options) => tools::run(&options),
-        What::Screen(options) => terminal::show(&options),
+    match CommandLine::parse().command {
+        Command::Screenshots(options) => screenshots::run(&options),
+        Command::CompareTools(options) => comparison::run(&options),
+        Command::Screen(options) => terminal::show(&options),
     }
 }

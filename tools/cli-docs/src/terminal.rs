@@ -1,4 +1,4 @@
-//! A terminal without a window: a program runs on it, and its screen can be looked at.
+//! A pseudo-terminal that a program runs on, and its screen.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -12,33 +12,33 @@ use anyhow::{Context as _, Result, bail};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-/// What is run on a terminal.
+/// The options of `screen`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// A line of shell
+    /// A shell command
     line: String,
-    /// The keys that end it
+    /// The keys that end the command
     #[arg(long)]
     keys: String,
-    /// When the screen is looked at
+    /// Seconds before the screen is printed
     #[arg(long, default_value_t = 8)]
     seconds: u64,
 }
 
-/// Runs a program for a while, and prints its screen; then presses the keys that end it.
+/// Runs a program for some time, prints its screen, and then presses the keys that end it.
 pub(crate) fn show(options: &Options) -> Result<()> {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("exec {}", options.line)]);
     let mut terminal = Terminal::start(command, 30, 120)?;
     thread::sleep(Duration::from_secs(options.seconds));
     println!("{}", terminal.screen().contents());
-    // Whoever has ended takes no keys.
+    // Fails if the program has already exited.
     let _ = terminal.press(&options.keys);
     thread::sleep(Duration::from_millis(300));
     Ok(())
 }
 
-/// A program at work on a terminal.
+/// A program that runs on a pseudo-terminal.
 pub(crate) struct Terminal {
     child: Child,
     keyboard: File,
@@ -47,24 +47,24 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Starts a program on a terminal of this size.
+    /// Starts a program on a terminal of a given size.
     pub(crate) fn start(mut command: Command, rows: u16, columns: u16) -> Result<Self> {
         let (keyboard, terminal) = open().context("opening a pseudo-terminal")?;
         tcsetwinsize(&terminal, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?;
         let end = || terminal.try_clone().map(Stdio::from);
         command.env("TERM", "xterm-256color").stdin(end()?).stdout(end()?).stderr(end()?);
         let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
-        // The command holds ends of the terminal: the screen is read until the last one is closed.
+        // The command holds copies of the terminal, which is read until the last copy is closed.
         drop(command);
         drop(terminal);
         let size = |size| NonZero::new(size).context("a terminal has rows and columns");
         let screen = Arc::new(Mutex::new(vt100::Parser::new(size(rows)?, size(columns)?, 0)));
-        let (seen, mut output) = (Arc::clone(&screen), keyboard.try_clone()?);
+        let (shared, mut output) = (Arc::clone(&screen), keyboard.try_clone()?);
         let reading = thread::spawn(move || {
             let mut part = [0; 4096];
-            // A terminal whose last user has gone says so by an error.
+            // After the last program has closed the terminal, reading fails.
             while let Ok(length @ 1..) = output.read(&mut part) {
-                seen.lock().unwrap_or_else(PoisonError::into_inner).process(&part[..length]);
+                shared.lock().unwrap_or_else(PoisonError::into_inner).process(&part[..length]);
             }
         });
         Ok(Self { child, keyboard, screen, reading: Some(reading) })
@@ -75,17 +75,17 @@ impl Terminal {
         self.keyboard.write_all(keys.as_bytes()).context("pressing keys")
     }
 
-    /// What the screen shows now.
+    /// Returns the current screen.
     pub(crate) fn screen(&self) -> vt100::Screen {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner).screen().clone()
     }
 
-    /// Waits until the program has ended.
-    pub(crate) fn end(&mut self) -> Result<()> {
-        let begun = Instant::now();
+    /// Waits until the program exits.
+    pub(crate) fn wait(&mut self) -> Result<()> {
+        let start = Instant::now();
         while self.child.try_wait()?.is_none() {
-            if begun.elapsed() > PATIENCE {
-                bail!("it does not end:\n{}", self.screen().contents());
+            if start.elapsed() > EXIT_TIMEOUT {
+                bail!("the program did not exit:\n{}", self.screen().contents());
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -98,13 +98,13 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // A program that has ended is what is wanted.
+        // Fails if the program has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A terminal: what its screen shows can be read from the first, the second is for a program.
+/// Opens a pseudo-terminal: the first file reads its output, the second is for the program.
 fn open() -> Result<(File, File)> {
     let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
     grantpt(&screen)?;
@@ -114,5 +114,5 @@ fn open() -> Result<(File, File)> {
     Ok((File::from(screen), terminal))
 }
 
-/// How long a program may take to end.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest time that a program may take to exit.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(120);

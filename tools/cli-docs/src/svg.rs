@@ -1,4 +1,4 @@
-//! A screen as a drawing: each cell with its colours, as text in an SVG.
+//! Draws a terminal's screen as SVG text, with its colours.
 
 use std::fmt::Write as _;
 
@@ -6,32 +6,32 @@ use anstyle::{Ansi256Color, Color, RgbColor, Style};
 use anstyle_svg::{Palette, Term};
 use vt100::Screen;
 
-/// Draws what stands on a screen, below the command that made it; rows at the end that are empty are left out.
+/// Draws a screen below the command that printed it, without empty rows at its end.
 ///
-/// The background is dark whatever the reader's page is, as a terminal's.
+/// The background is dark, as that of a terminal, also on a light page.
 pub(crate) fn draw(command: &str, screen: &Screen) -> String {
     let (rows, columns) = screen.size();
     let lines: Vec<String> = (0..rows.get()).map(|row| line(screen, row, columns.get())).collect();
     let used = lines.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1);
     let prompt = Style::new().dimmed();
     let text = format!("{prompt}${prompt:#} {command}\n{}", lines[..used].join("\n"));
-    Term::new().palette(PALETTE).fg_color(INK).bg_color(PAPER).min_width_px(400).render_svg(&text)
+    Term::new().palette(PALETTE).fg_color(FOREGROUND).bg_color(BACKGROUND).min_width_px(400).render_svg(&text)
 }
 
-/// A row as text with the codes of its styles, without blanks at its end.
+/// Returns a row as text with escape sequences for its styles, without spaces at its end.
 fn line(screen: &Screen, row: u16, columns: u16) -> String {
     let cells = (0..columns).filter_map(|column| screen.cell(row, column));
     let cells: Vec<(&str, Style)> = cells
         .filter(|cell| !cell.is_wide_continuation())
         .map(|cell| (if cell.has_contents() { cell.contents() } else { " " }, style(cell)))
         .collect();
-    let is_seen = |(text, style): &(&str, Style)| text.trim() != "" || *style != Style::new();
-    let used = cells.iter().rposition(is_seen).map_or(0, |last| last + 1);
+    let is_visible = |(text, style): &(&str, Style)| text.trim() != "" || *style != Style::new();
+    let used = cells.iter().rposition(is_visible).map_or(0, |last| last + 1);
     let mut text = String::new();
     for run in cells[..used].chunk_by(|(_, one), (_, other)| one == other) {
         let style = run[0].1;
         let words: String = run.iter().map(|(text, _)| *text).collect();
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(text, "{style}{words}{style:#}");
     }
     text
@@ -64,10 +64,10 @@ fn color(color: vt100::Color) -> Option<Color> {
     }
 }
 
-const INK: Color = Color::Rgb(RgbColor(220, 223, 228));
-const PAPER: Color = Color::Rgb(RgbColor(24, 26, 31));
+const FOREGROUND: Color = Color::Rgb(RgbColor(220, 223, 228));
+const BACKGROUND: Color = Color::Rgb(RgbColor(24, 26, 31));
 
-/// Colours that can be read on the background, the eight usual ones and their bright forms.
+/// The eight colours and their bright variants, with enough contrast to the background.
 const PALETTE: Palette = Palette([
     RgbColor(62, 68, 81),
     RgbColor(240, 98, 104),
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_keep_their_styles_and_lose_what_is_empty() {
+    fn rows_keep_their_styles_and_lose_trailing_spaces() {
         let screen = screen("plain  \r\n\x1b[1;31mred\x1b[0m then\r\n");
         assert_eq!(line(&screen, 0, 20), "plain");
         assert_eq!(line(&screen, 1, 20), "\x1b[1m\x1b[31mred\x1b[0m then");
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drawing_holds_the_command_and_the_text() {
+    fn a_drawing_contains_the_command_and_the_text() {
         let svg = draw("remcache <ping>", &screen("a \x1b[32mgood\x1b[0m answer"));
         for part in ["<svg", "remcache &lt;ping&gt;", ">good<", "fill: #7EC86E", "</svg>"] {
             assert!(svg.contains(part), "{part}: {svg}");

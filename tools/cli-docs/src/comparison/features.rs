@@ -1,34 +1,34 @@
-//! What is looked at, tool by tool: each cell is a line of shell that ends with 0 if the tool can do it.
+//! The compared features: each cell is a shell command that exits with 0 if the tool supports the feature.
 
 use super::Tool::{self, Exporter, Libmemcached, Mc, Mtop, Remcache, Script};
 
-/// What a tool can or cannot do.
+/// A feature.
 pub(crate) struct Feature {
     pub(crate) title: &'static str,
-    pub(crate) ground: Ground,
-    /// Who has a command that should do it; the others have none.
+    pub(crate) servers: Servers,
+    /// The tools that have a command for it.
     pub(crate) cells: &'static [Cell],
 }
 
-/// A tool put to the test.
+/// The check of one tool.
 pub(crate) struct Cell {
     pub(crate) tool: Tool,
-    /// The program, where the tool is a collection of them.
+    /// The program, if the tool is a collection of programs.
     pub(crate) program: &'static str,
-    /// In `sh`: 0 is yes, 1 is no, anything else is a check that failed itself.
+    /// A script for `sh`: exit code 0 is yes, 1 is no, and others are failed checks.
     pub(crate) script: &'static str,
 }
 
-/// What the servers are like.
+/// The servers of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ground {
-    /// A server and another one, both empty, and an address where nobody listens.
+pub(crate) enum Servers {
+    /// Two empty servers, and an address without a server.
     Empty,
-    /// The same with 200,001 keys on the first.
+    /// Like `Empty`, with 200,001 keys on the first server.
     Many,
-    /// A server that demands a user and a password.
+    /// A server with SASL authentication.
     Sasl,
-    /// A server that speaks TLS.
+    /// A server with TLS.
     Tls,
     /// A server on a Unix socket.
     Socket,
@@ -45,8 +45,8 @@ const fn lib(program: &'static str, script: &'static str) -> Cell {
 /// Every feature, in the order of the rows.
 pub(crate) const FEATURES: &[Feature] = &[
     Feature {
-        title: "a value comes out byte for byte",
-        ground: Ground::Empty,
+        title: "binary values are printed unchanged",
+        servers: Servers::Empty,
         cells: &[
             cell(Remcache, r#"printf 'a\0\377' > in; remcache set k @in && remcache get k | cmp - in"#),
             lib("memccat", r#"printf 'a\0\377' > in; remcache set k @in; memccat --servers=$LIVE k | cmp - in"#),
@@ -54,8 +54,8 @@ pub(crate) const FEATURES: &[Feature] = &[
         ],
     },
     Feature {
-        title: "a value comes from standard input",
-        ground: Ground::Empty,
+        title: "values are read from standard input",
+        servers: Servers::Empty,
         cells: &[
             cell(Remcache, "printf v | remcache set k - && test \"$(remcache get k)\" = v"),
             lib(
@@ -66,25 +66,25 @@ pub(crate) const FEATURES: &[Feature] = &[
         ],
     },
     Feature {
-        title: "a miss can be told by the exit code",
-        ground: Ground::Empty,
+        title: "the exit code shows a miss",
+        servers: Servers::Empty,
         cells: &[
-            cell(Remcache, "remcache get nobody; test $? -eq 1"),
-            lib("memccat", "! memccat --servers=$LIVE nobody"),
-            cell(Mc, "! mc --host $LIVE get nobody"),
+            cell(Remcache, "remcache get absent; test $? -eq 1"),
+            lib("memccat", "! memccat --servers=$LIVE absent"),
+            cell(Mc, "! mc --host $LIVE get absent"),
         ],
     },
     Feature {
-        title: "counting prints the new number",
-        ground: Ground::Empty,
+        title: "increments print the new number",
+        servers: Servers::Empty,
         cells: &[
             cell(Remcache, "remcache set n 41 && test \"$(remcache incr n)\" = 42"),
             cell(Mc, "remcache set n 41; mc --host $LIVE incr n 1 | grep -q 42"),
         ],
     },
     Feature {
-        title: "the flags of an item are shown",
-        ground: Ground::Empty,
+        title: "the flags of an item are printed",
+        servers: Servers::Empty,
         cells: &[
             cell(Remcache, "remcache set k v --flags 77; remcache get k --meta -f json | grep -q 77"),
             lib("memccat", "remcache set k v --flags 77; memccat --servers=$LIVE --flags k | grep -q 77"),
@@ -92,8 +92,8 @@ pub(crate) const FEATURES: &[Feature] = &[
         ],
     },
     Feature {
-        title: "when an item expires is shown",
-        ground: Ground::Empty,
+        title: "the expiry of an item is printed",
+        servers: Servers::Empty,
         cells: &[
             cell(Remcache, "remcache set k v --ttl 1h; remcache keys -f ndjson | grep -q '\"expires\"'"),
             cell(Script, "remcache set k v --ttl 1h; memcached-tool $LIVE dump | grep -Eq '^add k 0 [0-9]{10} '"),
@@ -101,8 +101,8 @@ pub(crate) const FEATURES: &[Feature] = &[
         ],
     },
     Feature {
-        title: "all of 200,001 keys are listed, five times just after they were stored",
-        ground: Ground::Many,
+        title: "all of 200,001 keys are listed, five times after they were stored",
+        servers: Servers::Many,
         cells: &[
             cell(Remcache, "for i in 1 2 3 4 5; do test $(remcache keys -f ndjson | wc -l) -eq 200001 || exit 1; done"),
             lib(
@@ -117,8 +117,8 @@ pub(crate) const FEATURES: &[Feature] = &[
         ],
     },
     Feature {
-        title: "a listed key reads as it was stored (`a%b`)",
-        ground: Ground::Empty,
+        title: "listed keys are not encoded (`a%b`)",
+        servers: Servers::Empty,
         cells: &[
             cell(Remcache, "remcache set a%b v; remcache keys -f ndjson | grep -q 'a%b'"),
             lib("memcdump", "remcache set a%b v; memcdump --servers=$LIVE | grep -q 'a%b'"),
@@ -127,8 +127,8 @@ pub(crate) const FEATURES: &[Feature] = &[
         ],
     },
     Feature {
-        title: "statistics of the living, though one listed server is down",
-        ground: Ground::Empty,
+        title: "statistics of the other servers if one is down",
+        servers: Servers::Empty,
         cells: &[
             cell(
                 Remcache,
@@ -138,16 +138,16 @@ pub(crate) const FEATURES: &[Feature] = &[
         ],
     },
     Feature {
-        title: "a dead server among several is told by the exit code",
-        ground: Ground::Empty,
+        title: "the exit code shows that one of several servers is down",
+        servers: Servers::Empty,
         cells: &[
             cell(Remcache, "remcache -s $LIST ping -n 2; test $? -eq 3"),
             lib("memcping", "! memcping --servers=$LIST"),
         ],
     },
     Feature {
-        title: "the time to connect and to answer is measured",
-        ground: Ground::Empty,
+        title: "connect and response times are measured",
+        servers: Servers::Empty,
         cells: &[
             cell(Remcache, "remcache ping -n 5 | grep -q P50"),
             lib("memcping", "memcping --servers=$LIVE --verbose 2>&1 | grep -Eq '[0-9]+(ms|us|µs)'"),
@@ -155,8 +155,8 @@ pub(crate) const FEATURES: &[Feature] = &[
         ],
     },
     Feature {
-        title: "it asks before it removes everything",
-        ground: Ground::Empty,
+        title: "removing all items needs a confirmation",
+        servers: Servers::Empty,
         cells: &[
             cell(Remcache, "remcache set k v; remcache flush < /dev/null; remcache exists k"),
             lib("memcflush", "remcache set k v; memcflush --servers=$LIVE < /dev/null; remcache exists k"),
@@ -165,38 +165,38 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "no colour codes in a pipe",
-        ground: Ground::Empty,
+        servers: Servers::Empty,
         cells: &[
             cell(
                 Remcache,
-                "remcache -s $LIST stats > out 2>&1; remcache get nobody >> out 2>&1; ! grep -q \"$(printf '\\033')\" out",
+                "remcache -s $LIST stats > out 2>&1; remcache get absent >> out 2>&1; ! grep -q \"$(printf '\\033')\" out",
             ),
-            lib("memccat", "memccat --servers=$LIST nobody > out 2>&1; ! grep -q \"$(printf '\\033')\" out"),
+            lib("memccat", "memccat --servers=$LIST absent > out 2>&1; ! grep -q \"$(printf '\\033')\" out"),
             cell(Script, "memcached-tool $LIVE > out 2>&1; ! grep -q \"$(printf '\\033')\" out"),
             cell(
                 Mc,
-                "mc --host $LIVE get nobody > out 2>&1; mc --host $DEAD get k >> out 2>&1; ! grep -q \"$(printf '\\033')\" out",
+                "mc --host $LIVE get absent > out 2>&1; mc --host $DEAD get k >> out 2>&1; ! grep -q \"$(printf '\\033')\" out",
             ),
         ],
     },
     Feature {
         title: "output as JSON",
-        ground: Ground::Empty,
+        servers: Servers::Empty,
         cells: &[cell(Remcache, "remcache stats -f json | python3 -m json.tool > /dev/null")],
     },
     Feature {
-        title: "where a key is placed, by the rules of other clients",
-        ground: Ground::Empty,
+        title: "the server of a key, with other clients' placement",
+        servers: Servers::Empty,
         cells: &[cell(Remcache, "remcache -s a,b,c locate k --like dalli | grep -q 11211")],
     },
     Feature {
-        title: "what moves if the list of servers changes",
-        ground: Ground::Empty,
+        title: "the keys that move if the list of servers changes",
+        servers: Servers::Empty,
         cells: &[cell(Remcache, "remcache -s a,b,c ring balance --remove c --sample 10k | grep -q 'keys move'")],
     },
     Feature {
-        title: "items can be dumped, and put back with flags",
-        ground: Ground::Empty,
+        title: "items are dumped and restored with flags",
+        servers: Servers::Empty,
         cells: &[
             cell(
                 Remcache,
@@ -209,29 +209,29 @@ pub(crate) const FEATURES: &[Feature] = &[
         ],
     },
     Feature {
-        title: "all items go from one fleet to another, and nothing newer is overwritten",
-        ground: Ground::Empty,
+        title: "items are copied between servers without overwriting newer ones",
+        servers: Servers::Empty,
         cells: &[cell(
             Remcache,
             "for k in a b c; do remcache set $k old --ttl 1h; done; remcache -s $OTHER set b new; remcache copy --from $LIVE --to $OTHER; test \"$(remcache -s $OTHER get a)$(remcache -s $OTHER get b)\" = oldnew",
         )],
     },
     Feature {
-        title: "keys that fit a pattern are removed, and first only counted",
-        ground: Ground::Empty,
+        title: "keys that match a pattern are counted and removed",
+        servers: Servers::Empty,
         cells: &[cell(
             Remcache,
             "remcache set user:1 v; remcache set other v; remcache delete-matching 'user:*' --dry-run && remcache exists user:1 && remcache delete-matching 'user:*' --yes && remcache exists other && ! remcache exists user:1",
         )],
     },
     Feature {
-        title: "keys, bytes and ages summed up by prefix",
-        ground: Ground::Empty,
+        title: "keys, bytes and ages are summed by prefix",
+        servers: Servers::Empty,
         cells: &[cell(Remcache, "remcache set user:1 v; remcache keys --tree : | grep -q 'user:'")],
     },
     Feature {
-        title: "a load of gets with latencies to p99.99",
-        ground: Ground::Empty,
+        title: "a load of gets with latencies up to p99.99",
+        servers: Servers::Empty,
         cells: &[
             cell(Remcache, "remcache bench --time 1s --keys 1k | grep -q p99.99"),
             lib(
@@ -244,7 +244,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "a load at a given rate",
-        ground: Ground::Empty,
+        servers: Servers::Empty,
         cells: &[
             cell(
                 Remcache,
@@ -258,8 +258,8 @@ pub(crate) const FEATURES: &[Feature] = &[
         ],
     },
     Feature {
-        title: "a load that waits for a stalled server is charged for the stall",
-        ground: Ground::Empty,
+        title: "latencies include the waiting time during a server stall",
+        servers: Servers::Empty,
         cells: &[cell(
             Remcache,
             "remcache bench --time 4s --keys 10 --rate 500 --timeout 30s -f json > out & sleep 2; kill -STOP $PID; sleep 1; kill -CONT $PID; wait; grep -Eq '\"p99\":[0-9]{6}' out",
@@ -267,31 +267,31 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "a live screen of several servers",
-        ground: Ground::Empty,
+        servers: Servers::Empty,
         cells: &[
             cell(Remcache, "screen \"remcache -s $LIVE,$OTHER top\" q; grep -q 2/2 out"),
             cell(Mtop, "screen \"mtop $LIVE $OTHER\" q; grep -aqi memory out"),
         ],
     },
     Feature {
-        title: "that screen starts though a listed server is down",
-        ground: Ground::Empty,
+        title: "the live screen starts if a server is down",
+        servers: Servers::Empty,
         cells: &[
             cell(Remcache, "screen \"remcache -s $LIST top\" q; grep -q 2/3 out"),
             cell(Mtop, "screen \"mtop $LIVE $DEAD\" q; grep -aqi memory out || { cat out; false; }"),
         ],
     },
     Feature {
-        title: "what a server does, event by event",
-        ground: Ground::Empty,
+        title: "events of a server",
+        servers: Servers::Empty,
         cells: &[cell(
             Remcache,
             "remcache watch mutations --for 2s > out & sleep 1; remcache set seen v; wait; grep -q seen out",
         )],
     },
     Feature {
-        title: "which keys are fetched most",
-        ground: Ground::Empty,
+        title: "the most fetched keys",
+        servers: Servers::Empty,
         cells: &[cell(
             Remcache,
             "remcache set hot v; remcache hotkeys --for 3s > out & sleep 1; for i in 1 2 3; do remcache get hot; done; wait; grep -q hot out",
@@ -299,7 +299,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "metrics for Prometheus",
-        ground: Ground::Empty,
+        servers: Servers::Empty,
         cells: &[
             cell(Remcache, "remcache stats -f prometheus | grep -q '^memcached_up'"),
             cell(
@@ -310,12 +310,12 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "thresholds for monitoring plugins",
-        ground: Ground::Empty,
+        servers: Servers::Empty,
         cells: &[cell(Remcache, "remcache check -f nagios --fail-if 'uptime<1d'; test $? -eq 2")],
     },
     Feature {
-        title: "a server with users and passwords",
-        ground: Ground::Sasl,
+        title: "authentication with user and password",
+        servers: Servers::Sasl,
         cells: &[
             cell(
                 Remcache,
@@ -325,8 +325,8 @@ pub(crate) const FEATURES: &[Feature] = &[
         ],
     },
     Feature {
-        title: "a server behind TLS",
-        ground: Ground::Tls,
+        title: "TLS",
+        servers: Servers::Tls,
         cells: &[
             cell(Remcache, "remcache --tls --tls-ca $CA set k v"),
             cell(Mc, "printf v | mc --tls-enabled --tls-ca $CA --host $LIVE set k 60"),
@@ -334,8 +334,8 @@ pub(crate) const FEATURES: &[Feature] = &[
         ],
     },
     Feature {
-        title: "a server on a Unix socket",
-        ground: Ground::Socket,
+        title: "Unix sockets",
+        servers: Servers::Socket,
         cells: &[
             cell(Remcache, "remcache set k v"),
             lib("memccp", "echo v > k; memccp --servers=$LIVE k"),

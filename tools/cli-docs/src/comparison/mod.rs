@@ -1,8 +1,8 @@
-//! The table of tools: feature by feature, each cell a command that is run.
+//! The comparison of command-line tools: a table of features, each cell of which is a command that is run.
 
-mod check;
 mod features;
 mod page;
+mod runner;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,27 +10,27 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use check::{Bench, Outcome};
 use features::{Cell, FEATURES, Feature};
+use runner::{CheckResult, Runner};
 
-/// What is compared, and where the table goes.
+/// The options of `compare-tools`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Only features whose title contains this; the table is printed and not written
+    /// Check only features whose title contains this text, and print the table instead of writing it
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// The tool, built for release
+    /// The command-line tool
     #[arg(long, value_name = "FILE", default_value = "target/dist/remcache")]
     program: PathBuf,
-    /// Where programs are that are not on the search path: mc and mtop, memcached_exporter
+    /// The directory of programs outside the search path: mc, mtop and memcached_exporter
     #[arg(long, value_name = "DIR", default_value = "target/tools/bin")]
     programs: PathBuf,
-    /// The file that the table goes into
+    /// The file for the table
     #[arg(long, value_name = "FILE", default_value = "crates/remcache-cli/docs/tools.md")]
     into: PathBuf,
 }
 
-/// A tool that is compared, with the name of its column.
+/// A compared tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tool {
     Remcache,
@@ -57,46 +57,47 @@ impl Tool {
 }
 
 impl Cell {
-    /// The program that is put to the test.
+    /// Returns the program that is checked.
     fn program(&self) -> &'static str {
         if self.program.is_empty() { self.tool.name() } else { self.program }
     }
 }
 
-/// A feature, and what came of each of its cells.
-type Row = (&'static Feature, Vec<(&'static Cell, Outcome)>);
+/// A feature, and the results of its cells.
+type Row = (&'static Feature, Vec<(&'static Cell, CheckResult)>);
 
-/// Runs every check, and writes the table.
+/// Runs all checks, and writes the table.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let bench = Bench::prepare(&absolute(&options.program)?, &options.programs)?;
-    let wanted = |feature: &&Feature| options.only.as_ref().is_none_or(|text| feature.title.contains(text.as_str()));
+    let runner = Runner::prepare(&absolute(&options.program)?, &options.programs)?;
+    let is_selected =
+        |feature: &&Feature| options.only.as_ref().is_none_or(|text| feature.title.contains(text.as_str()));
     let mut rows: Vec<Row> = Vec::new();
-    for feature in FEATURES.iter().filter(wanted) {
+    for feature in FEATURES.iter().filter(is_selected) {
         let mut cells = Vec::new();
         for cell in feature.cells {
-            let outcome = bench.check(feature, cell)?;
-            eprintln!("{:<60} {:<20} {}", feature.title, cell.program(), outcome.mark());
-            cells.push((cell, outcome));
+            let result = runner.check(feature, cell)?;
+            eprintln!("{:<60} {:<20} {}", feature.title, cell.program(), result.mark());
+            cells.push((cell, result));
         }
         rows.push((feature, cells));
     }
-    let page = page::write(&bench.versions(), &rows);
+    let page = page::write(&runner.versions(), &rows);
     match options.only {
         Some(_) => println!("{page}"),
         None => fs::write(&options.into, page).with_context(|| format!("writing {}", options.into.display()))?,
     }
-    let ours =
-        rows.iter().flat_map(|(feature, cells)| cells.iter().map(move |(cell, outcome)| (feature, cell, outcome)));
+    let ours = rows.iter().flat_map(|(feature, cells)| cells.iter().map(move |(cell, result)| (feature, cell, result)));
     let failed: Vec<&str> = ours
-        .filter(|(_, cell, outcome)| cell.tool == Tool::Remcache && !matches!(outcome, Outcome::Yes))
+        .filter(|(_, cell, result)| cell.tool == Tool::Remcache && !matches!(result, CheckResult::Yes))
         .map(|(feature, ..)| feature.title)
         .collect();
-    ensure!(failed.is_empty(), "remcache does not do what it should: {}", failed.join("; "));
+    ensure!(failed.is_empty(), "remcache failed: {}", failed.join("; "));
     Ok(())
 }
 
 fn absolute(program: &Path) -> Result<PathBuf> {
-    fs::canonicalize(program).with_context(|| format!("{}: cargo build --release -p remcache-cli", program.display()))
+    fs::canonicalize(program)
+        .with_context(|| format!("{}: cargo build --profile dist -p remcache-cli", program.display()))
 }
 
 #[cfg(test)]
@@ -105,7 +106,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn every_feature_is_checked_of_remcache_and_once_of_each_tool() {
+    fn every_feature_is_checked_for_remcache_and_once_per_tool() {
         let titles: HashSet<_> = FEATURES.iter().map(|feature| feature.title).collect();
         assert_eq!(titles.len(), FEATURES.len());
         for feature in FEATURES {
@@ -118,11 +119,11 @@ mod tests {
     }
 
     #[test]
-    fn every_check_runs_the_program_that_it_is_about() {
+    fn every_check_runs_its_program() {
         for (feature, cell) in FEATURES.iter().flat_map(|feature| feature.cells.iter().map(move |cell| (feature, cell)))
         {
             assert!(cell.script.contains(cell.program()), "{}: {}", feature.title, cell.script);
-            // In a document it would be a link that leads nowhere.
+            // In Markdown it would be a broken link.
             assert!(!cell.script.contains("]("), "{}: {}", feature.title, cell.script);
         }
     }

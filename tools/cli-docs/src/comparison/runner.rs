@@ -1,4 +1,4 @@
-//! Runs the check of a cell: on servers of its own, in a directory of its own.
+//! Runs the check of a cell, with new servers and in a new directory.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -13,22 +13,22 @@ use anyhow::{Context as _, Result, ensure};
 use remcache_testkit::{Authority, Certificate, Dates, Memcached, SASL_PASSWORD, SASL_USER, unused_port};
 use tempfile::TempDir;
 
-use super::features::{Cell, Feature, Ground};
+use super::features::{Cell, Feature, Servers};
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum CheckResult {
     Yes,
-    /// It cannot do it; the end of what was seen.
+    /// The tool does not support the feature; the last line of the output.
     No(String),
-    /// The check itself failed, with this.
+    /// The check failed; the exit code and the last line of the output.
     Failed(String),
     /// The program is not installed.
     Absent,
 }
 
-impl Outcome {
-    /// Its sign in the table.
+impl CheckResult {
+    /// Returns the mark in the table.
     pub(crate) fn mark(&self) -> &'static str {
         match self {
             Self::Yes => "✓",
@@ -38,15 +38,15 @@ impl Outcome {
     }
 }
 
-/// Where checks are run: a directory with the programs by their names.
-pub(crate) struct Bench {
-    /// The directory lasts as long as the checks.
+/// Runs checks, with all compared programs in the search path.
+pub(crate) struct Runner {
+    /// Keeps the directory of the programs.
     _programs: TempDir,
     path: String,
 }
 
-impl Bench {
-    /// Gathers the programs; what is missing is told in its cells.
+impl Runner {
+    /// Collects the programs. Those that are not installed are marked in their cells.
     pub(crate) fn prepare(tool: &Path, more: &Path) -> Result<Self> {
         let programs = tempfile::tempdir()?;
         symlink(tool, programs.path().join("remcache"))?;
@@ -59,22 +59,22 @@ impl Bench {
     }
 
     /// Runs the check of a cell.
-    pub(crate) fn check(&self, feature: &Feature, cell: &Cell) -> Result<Outcome> {
+    pub(crate) fn check(&self, feature: &Feature, cell: &Cell) -> Result<CheckResult> {
         if self.find(cell.program()).is_none() {
-            return Ok(Outcome::Absent);
+            return Ok(CheckResult::Absent);
         }
-        let stage = Stage::set(feature.ground)?;
+        let servers = RunningServers::start(feature.servers)?;
         let scratch = tempfile::tempdir()?;
         let mut command = Command::new("sh");
         command.args(["-c", &format!("{PRELUDE}\n{}", cell.script)]).current_dir(scratch.path());
         command.env_clear().env("PATH", &self.path).env("HOME", scratch.path()).env("LANG", "C.UTF-8");
-        command.env("SELF", std::env::current_exe()?).envs(stage.variables());
-        let (code, said) = run(command, scratch.path())?;
-        let seen = stage.anonymous(&said);
+        command.env("SELF", std::env::current_exe()?).envs(servers.variables());
+        let (code, output) = run(command, scratch.path())?;
+        let output = servers.anonymous(&output);
         Ok(match code {
-            Some(0) => Outcome::Yes,
-            Some(1) => Outcome::No(seen),
-            code => Outcome::Failed(format!("{code:?} {seen}")),
+            Some(0) => CheckResult::Yes,
+            Some(1) => CheckResult::No(output),
+            code => CheckResult::Failed(format!("{code:?} {output}")),
         })
     }
 
@@ -82,34 +82,34 @@ impl Bench {
         self.path.split(':').map(|dir| Path::new(dir).join(program)).find(|path| path.exists())
     }
 
-    /// The programs with their versions.
+    /// Returns the versions of the programs.
     pub(crate) fn versions(&self) -> Vec<String> {
-        let asked = [("remcache", "--version"), ("memcached", "-V"), ("memccat", "--version"), ("mc", "--version")];
-        let told = asked.into_iter().filter_map(|(program, option)| {
+        let programs = [("remcache", "--version"), ("memcached", "-V"), ("memccat", "--version"), ("mc", "--version")];
+        let versions = programs.into_iter().filter_map(|(program, option)| {
             let output = Command::new(self.find(program)?).arg(option).output().ok()?;
             String::from_utf8_lossy(&output.stdout).lines().next().map(|line| line.trim().to_owned())
         });
-        told.collect()
+        versions.collect()
     }
 }
 
-/// Runs a command to its end, or until it has taken too long; what it said goes into files, for a child that it
-/// leaves behind must not keep a pipe open.
+/// Runs a command, and returns its exit code, `None` after a timeout, and its output. The output is a file, because a
+/// background process could keep a pipe open.
 fn run(mut command: Command, scratch: &Path) -> Result<(Option<i32>, String)> {
-    let log = scratch.join(".said");
+    let log = scratch.join(".output");
     let file = fs::File::create(&log)?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let mut child = command.spawn().context("starting sh")?;
     let code = wait(&mut child)?;
-    let mut said = Vec::new();
-    fs::File::open(&log)?.take(1 << 20).read_to_end(&mut said)?;
-    let said = String::from_utf8_lossy(&said).into_owned();
-    Ok((code, if code.is_some() { said } else { format!("it does not end: {said}") }))
+    let mut output = Vec::new();
+    fs::File::open(&log)?.take(1 << 20).read_to_end(&mut output)?;
+    let output = String::from_utf8_lossy(&output).into_owned();
+    Ok((code, if code.is_some() { output } else { format!("it did not exit: {output}") }))
 }
 
 fn wait(child: &mut Child) -> Result<Option<i32>> {
-    let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
+    let start = Instant::now();
+    while start.elapsed() < TIMEOUT {
         if let Some(status) = child.try_wait()? {
             return Ok(status.code());
         }
@@ -120,39 +120,39 @@ fn wait(child: &mut Child) -> Result<Option<i32>> {
     Ok(None)
 }
 
-/// Servers for one check.
-struct Stage {
+/// The servers of one check.
+struct RunningServers {
     live: String,
     other: String,
     server: Memcached,
     authority: Option<(Authority, Certificate)>,
     _second: Memcached,
-    /// Where the socket is.
+    /// The directory of the socket.
     _scratch: TempDir,
 }
 
-impl Stage {
-    fn set(ground: Ground) -> Result<Self> {
+impl RunningServers {
+    fn start(servers: Servers) -> Result<Self> {
         let second = Memcached::start(&[]);
         let scratch = remcache_testkit::scratch();
         let mut authority = None;
-        let server = match ground {
-            Ground::Empty => Memcached::start(&[]),
-            Ground::Many => Memcached::start(&["-m", "256"]),
-            Ground::Sasl => Memcached::start_sasl(&[]),
-            Ground::Tls => {
+        let server = match servers {
+            Servers::Empty => Memcached::start(&[]),
+            Servers::Many => Memcached::start(&["-m", "256"]),
+            Servers::Sasl => Memcached::start_sasl(&[]),
+            Servers::Tls => {
                 let issuer = Authority::new("tools");
                 let certificate = issuer.certify(&["localhost", "127.0.0.1"], Dates::Now);
                 let server = Memcached::start_tls(&certificate, &[]);
                 authority = Some((issuer, certificate));
                 server
             }
-            Ground::Socket => Memcached::start_unix(scratch.path().join("tools.sock"), &[]),
+            Servers::Socket => Memcached::start_unix(scratch.path().join("tools.sock"), &[]),
         };
-        if ground == Ground::Many {
+        if servers == Servers::Many {
             fill(server.port())?;
         }
-        let live = if ground == Ground::Socket { server.addr() } else { format!("localhost:{}", server.port()) };
+        let live = if servers == Servers::Socket { server.addr() } else { format!("localhost:{}", server.port()) };
         let other = format!("localhost:{}", second.port());
         Ok(Self { live, other, server, authority, _second: second, _scratch: scratch })
     }
@@ -174,10 +174,10 @@ impl Stage {
         variables
     }
 
-    /// The end of what was said, with names in place of what changes from run to run.
-    fn anonymous(&self, said: &str) -> String {
-        let said = plain(said);
-        let line = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    /// Returns the last line of the output, with variables instead of addresses that differ between runs.
+    fn anonymous(&self, output: &str) -> String {
+        let output = plain(output);
+        let line = output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
         let line = line.replace(&self.live, "$LIVE").replace(&self.other, "$OTHER").replace("localhost:1", "$DEAD");
         // Addresses of memory and times are others in every run.
         let is_passing = |word: &str| word.starts_with("(0x") || (word.contains('T') && word.ends_with('Z'));
@@ -210,28 +210,28 @@ fn fill(port: u16) -> Result<()> {
 /// What every check may use: `screen` runs a program on a terminal for a while, and leaves what it shows in `out`.
 const PRELUDE: &str = r#"screen() { "$SELF" screen "$1" --keys "$2" > out; }"#;
 const MEMCACHED_TOOL: &str = "/usr/share/memcached/scripts/memcached-tool";
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 const MOST_SEEN: usize = 100;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tools::Tool;
+    use crate::comparison::Tool;
 
-    fn outcome(script: &'static str) -> Outcome {
+    fn result(script: &'static str) -> CheckResult {
         let scratch = tempfile::tempdir().unwrap();
         let tool = scratch.path().join("tool");
         fs::write(&tool, "").unwrap();
-        let bench = Bench::prepare(&tool, scratch.path()).unwrap();
-        let feature = Feature { title: "", ground: Ground::Empty, cells: &[] };
-        bench.check(&feature, &Cell { tool: Tool::Libmemcached, program: "sh", script }).unwrap()
+        let runner = Runner::prepare(&tool, scratch.path()).unwrap();
+        let feature = Feature { title: "", servers: Servers::Empty, cells: &[] };
+        runner.check(&feature, &Cell { tool: Tool::Libmemcached, program: "sh", script }).unwrap()
     }
 
     #[test]
-    fn exit_codes_are_outcomes() {
-        assert_eq!(outcome("true"), Outcome::Yes);
-        assert_eq!(outcome("echo \"asked $LIVE\"; false"), Outcome::No("asked $LIVE".into()));
-        assert!(matches!(outcome("no-such-program"), Outcome::Failed(_)));
+    fn exit_codes_are_results() {
+        assert_eq!(result("true"), CheckResult::Yes);
+        assert_eq!(result("echo \"server $LIVE\"; false"), CheckResult::No("server $LIVE".into()));
+        assert!(matches!(result("no-such-program"), CheckResult::Failed(_)));
     }
 
     #[test]
@@ -241,11 +241,11 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_told() {
+    fn a_missing_program_is_absent() {
         let scratch = tempfile::tempdir().unwrap();
-        let bench = Bench::prepare(Path::new("/bin/true"), scratch.path()).unwrap();
-        let feature = Feature { title: "", ground: Ground::Empty, cells: &[] };
+        let runner = Runner::prepare(Path::new("/bin/true"), scratch.path()).unwrap();
+        let feature = Feature { title: "", servers: Servers::Empty, cells: &[] };
         let cell = Cell { tool: Tool::Libmemcached, program: "no-such-program", script: "true" };
-        assert_eq!(bench.check(&feature, &cell).unwrap(), Outcome::Absent);
+        assert_eq!(runner.check(&feature, &cell).unwrap(), CheckResult::Absent);
     }
 }
