@@ -63,7 +63,7 @@ pub struct Writing {
     /// Options for the program.
     pub options: &'static str,
     /// The name of remcache's encoding for this client.
-    pub convention: &'static str,
+    pub format: &'static str,
     /// The compression that the client reads; remcache may support others in the same encoding.
     pub reads: Option<Compression>,
 }
@@ -309,12 +309,12 @@ const fn absent(name: &'static str, reason: &'static str) -> Peer {
     Peer { name, source: Source::Absent(reason), packages: &[], setups: &[], values: &[] }
 }
 
-const fn wrote(convention: &'static str, options: &'static str) -> Writing {
-    Writing { options, convention, reads: None }
+const fn wrote(format: &'static str, options: &'static str) -> Writing {
+    Writing { options, format, reads: None }
 }
 
-const fn wrote_and_read(convention: &'static str, options: &'static str, compression: Compression) -> Writing {
-    Writing { options, convention, reads: Some(compression) }
+const fn wrote_and_read(format: &'static str, options: &'static str, compression: Compression) -> Writing {
+    Writing { options, format, reads: Some(compression) }
 }
 
 const MAVEN: &str = "not in Debian, only in Maven Central";
@@ -331,9 +331,9 @@ mod tests {
     }
 
     #[test]
-    fn every_convention_has_a_name() {
+    fn every_format_exists() {
         for writing in PEERS.iter().flat_map(|peer| peer.values) {
-            assert!(writing.convention.parse::<remcache::value::ClientFormat>().is_ok(), "{}", writing.convention);
+            assert!(writing.format.parse::<remcache::value::ClientFormat>().is_ok(), "{}", writing.format);
         }
     }
 

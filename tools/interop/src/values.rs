@@ -23,7 +23,7 @@ pub struct Recorded {
     /// Its options.
     pub options: String,
     /// The name of remcache's encoding for this client.
-    pub convention: String,
+    pub format: String,
     /// The value.
     pub value: Value,
     /// The flags of the item.
@@ -47,8 +47,8 @@ impl Recorded {
     /// # Errors
     /// If the encoding is invalid.
     pub fn reading(&self) -> Result<Reading> {
-        let convention: ClientFormat = self.convention.parse()?;
-        let meant = convention.decode(self.flags, STANDARD.decode(&self.bytes)?.into())?;
+        let format: ClientFormat = self.format.parse()?;
+        let meant = format.decode(self.flags, STANDARD.decode(&self.bytes)?.into())?;
         Ok(match Value::from_remcache(&meant) {
             None => Reading::Serialized,
             Some(value) if self.accepts(&value) => Reading::Exact,
@@ -83,7 +83,7 @@ pub struct ValueResult {
     /// Its options.
     pub options: String,
     /// The name of remcache's encoding for this client.
-    pub convention: String,
+    pub format: String,
     /// Values of the client that remcache read exactly.
     pub exact: usize,
     /// Values of the client that remcache returned as the bytes of its serialiser.
@@ -148,7 +148,7 @@ impl Exchange {
                 client: peer.name.to_owned(),
                 version: version.clone(),
                 options: writing.options.to_owned(),
-                convention: writing.convention.to_owned(),
+                format: writing.format.to_owned(),
                 flags: item.flags,
                 bytes: STANDARD.encode(&item.value),
                 read: read.filter(|read| !read.is(&value)),
@@ -179,7 +179,7 @@ impl Exchange {
             client: peer.name.to_owned(),
             version: recorded.first().map(|it| it.version.clone()).unwrap_or_default(),
             options: writing.options.to_owned(),
-            convention: writing.convention.to_owned(),
+            format: writing.format.to_owned(),
             ..ValueResult::default()
         };
         for it in &recorded {
@@ -203,10 +203,10 @@ impl Exchange {
 
     /// Stores a value with the client's encoding, plain and compressed, and reads it with the client.
     fn compare_written(&mut self, it: &Recorded, writing: &Writing, misses: &mut Misses) -> Result<()> {
-        let convention: ClientFormat = writing.convention.parse()?;
+        let format: ClientFormat = writing.format.parse()?;
         let Some(meant) = it.value.to_remcache() else { return Ok(()) };
-        let plain = Codec::convention(convention);
-        let packed = writing.reads.map(|compression| Codec::convention(convention).compress(compression, 0));
+        let plain = Codec::convention(format);
+        let packed = writing.reads.map(|compression| Codec::convention(format).compress(compression, 0));
         for codec in std::iter::once(plain).chain(packed) {
             // Some values need the client's serialiser.
             let Ok(encoded) = codec.encode(&meant) else { continue };

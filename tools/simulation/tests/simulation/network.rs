@@ -30,7 +30,7 @@ enum Trouble {
     Partition,
     /// Requests are lost.
     Deaf,
-    /// ReplyStream are lost.
+    /// Replies are lost.
     Mute,
     /// Messages wait, and arrive when the trouble ends.
     Hold,
