@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::clock::{Clock, ManualClock};
 use crate::cluster::{ClusterConfig, ClusterNode};
 use crate::listener::Address;
+use crate::profile::Profile;
 use crate::settings::{BindingProtocol, Settings, User};
 use crate::version::{Behavior, Version};
 
@@ -20,6 +21,7 @@ pub struct Builder {
     port: u16,
     #[cfg(unix)]
     unix_path: Option<std::path::PathBuf>,
+    listens: bool,
     settings: Settings,
 }
 
@@ -33,6 +35,7 @@ impl Builder {
             port: 0,
             #[cfg(unix)]
             unix_path: None,
+            listens: true,
             settings: Settings::default(),
         }
     }
@@ -51,6 +54,12 @@ impl Builder {
     #[cfg(unix)]
     pub fn unix_path(self, path: impl Into<std::path::PathBuf>) -> Self {
         Self { unix_path: Some(path.into()), ..self }
+    }
+
+    /// Does not listen on any address: connections come from [`Server::serve`](crate::Server::serve) only. The server then
+    /// needs no I/O driver and runs on a simulated network too.
+    pub fn without_listener(self) -> Self {
+        Self { listens: false, ..self }
     }
 
     /// Sets the memory for items, in bytes. The default is 64 MiB.
@@ -200,22 +209,51 @@ impl Builder {
         self
     }
 
+    /// Sets a TLS configuration. The server then speaks TLS only (memcached's `-Z`).
+    ///
+    /// The configuration decides about the certificate, client certificates and session resumption; see
+    /// [`rustls::ServerConfig`](tokio_rustls::rustls::ServerConfig).
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: impl Into<std::sync::Arc<tokio_rustls::rustls::ServerConfig>>) -> Self {
+        self.settings.tls = Some(config.into());
+        self
+    }
+
+    /// Emulates a managed service. The default is a plain memcached.
+    ///
+    /// This also sets the [`version`](Builder::version) that the service reports. Call `version` afterwards to change it.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.settings.restrictions = profile.restrictions();
+        self.version(profile.version())
+    }
+
     /// Checks the settings and returns them with the address to listen on.
     pub(crate) fn build(self) -> io::Result<(Address, Settings)> {
         let size = self.settings.limits.item_size;
         if !ITEM_SIZES.contains(&size) {
             let (min, max) = (ITEM_SIZES.start(), ITEM_SIZES.end());
-            let text = format!("invalid item_size_max of {size} bytes: expected {min} to {max}");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            return Err(invalid_input(format!("invalid item_size_max of {size} bytes: expected {min} to {max}")));
+        }
+        // Without a listener the caller may have wrapped the streams in TLS itself.
+        if self.settings.restrictions.requires_tls && self.listens && !self.settings.has_tls() {
+            let text = "this profile requires TLS: set a configuration with `Builder::tls` (feature `tls`)";
+            return Err(invalid_input(text.to_owned()));
         }
         Ok((self.address(), self.settings))
     }
 
     fn address(&self) -> Address {
+        if !self.listens {
+            return Address::None;
+        }
         #[cfg(unix)]
         if let Some(path) = &self.unix_path {
             return Address::Unix(path.clone());
         }
         Address::Tcp(SocketAddr::new(self.ip, self.port))
     }
+}
+
+fn invalid_input(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }

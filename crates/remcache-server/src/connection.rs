@@ -77,11 +77,14 @@ enum Transferred {
 }
 
 impl Connection {
-    pub(crate) fn new(state: &Arc<ServerState>) -> Self {
-        state.traffic.open.fetch_add(1, Ordering::Relaxed);
+    /// Creates a connection. Returns `None` if there are too many already.
+    pub(crate) fn new(state: &Arc<ServerState>) -> Option<Self> {
+        if !state.admit_connection() {
+            return None;
+        }
         let (own_faults, generation) = state.faults.take_for_connection();
         let number = state.next_connection();
-        Self {
+        Some(Self {
             state: Arc::clone(state),
             session: Session::Undetermined(number),
             number,
@@ -98,11 +101,15 @@ impl Connection {
             closing: false,
             discarded: false,
             watch_stream: None,
-        }
+        })
     }
 
     /// Serves the connection until it is closed.
-    pub(crate) async fn serve(mut self, mut stream: Stream) {
+    pub(crate) async fn serve(mut self, stream: Stream) {
+        // A failed handshake closes the connection, as in memcached.
+        #[cfg(feature = "tls")]
+        let Ok(stream) = crate::tls::accept(stream, &self.state).await else { return };
+        let mut stream = stream;
         self.state.peers().insert(self.number, stream.peer());
         self.update_faults();
         if let Some(response) = self.faults.canned_response() {

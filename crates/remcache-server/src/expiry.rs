@@ -14,6 +14,11 @@ const CLOCK_LEAD: u64 = 62;
 impl Expiry {
     pub(crate) const NEVER: Self = Self(None);
 
+    /// Returns a time that has passed already.
+    pub(crate) fn at_once(now: u64) -> Self {
+        Self(Some(now))
+    }
+
     /// Converts the number in a binary request: 0 is never, up to 30 days are relative to `now`, more is absolute
     /// (`docs/protocol.md` of remcache 2.6).
     #[inline]

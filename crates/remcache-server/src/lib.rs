@@ -56,6 +56,8 @@
 //! | stop and restart | [`Server::stop`], [`Server::restart`], [`Server::restart_with_items`] |
 //! | advance time | [`ManualClock`] |
 //! | count | [`Server::connections`], [`Server::accepted`], [`Server::requests`], [`Server::items`] |
+//! | serve a client over a pipe or a simulated network | [`Server::serve`], [`Builder::without_listener`] |
+//! | emulate a managed service | [`Builder::profile`], [`Profile`] |
 //! | act as a cluster configuration endpoint | [`Builder::cluster`], [`Server::set_cluster`], [`ClusterNode`] |
 //!
 //! # What it implements
@@ -77,8 +79,8 @@
 //!   binary.
 //!
 //! It reproduces the bugs of memcached that clients must cope with: a set that is refused as too large deletes the old
-//! item, an unknown opcode with a key desynchronizes the connection, and the data block after an unknown command is
-//! parsed as a command. It passes `memccapable` completely and answers thousands of random commands exactly like a real
+//! item, an unknown opcode with a key desynchronizes the connection, the data block after an unknown command is parsed as
+//! a command, and without CAS values an item that is stored in the same second after a flush is lost. It passes `memccapable` completely and answers thousands of random commands exactly like a real
 //! memcached (`tests/same_as_memcached.rs`).
 //!
 //! # Differences from memcached
@@ -98,11 +100,13 @@
 //! | `lru_crawler disable` has no effect | there is no crawler |
 //! | `watch` reports items only | not connections, raw commands, or values that are refused before they are read |
 //!
-//! It does not support UDP or TLS, and it is not a cache for production: all connections share one lock.
+//! It does not support UDP, and it is not a cache for production: all connections share one lock.
 //!
 //! # Features
 //!
-//! None.
+//! | feature | adds |
+//! |---|---|
+//! | `tls` | `Builder::tls`, with a rustls configuration that brings its own cryptography provider |
 
 mod arithmetic;
 mod binary;
@@ -116,6 +120,7 @@ mod fault_injector;
 mod fault_registry;
 mod listener;
 mod prefix_stats;
+mod profile;
 mod reply_buffer;
 mod request_buffer;
 mod server;
@@ -127,6 +132,8 @@ mod step;
 mod store;
 mod stream;
 mod text;
+#[cfg(feature = "tls")]
+mod tls;
 mod uri_escape;
 mod version;
 mod watch;
@@ -135,8 +142,12 @@ pub use builder::Builder;
 pub use clock::ManualClock;
 pub use cluster::ClusterNode;
 pub use fault::{Close, Fault, Injection, Scope};
+pub use profile::Profile;
 pub use server::Server;
 pub use settings::BindingProtocol;
+/// The version of rustls that [`Builder::tls`] uses.
+#[cfg(feature = "tls")]
+pub use tokio_rustls::rustls;
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

@@ -20,6 +20,8 @@ pub(crate) enum Address {
     Tcp(SocketAddr),
     #[cfg_attr(not(unix), expect(dead_code, reason = "only Unix has such sockets"))]
     Unix(PathBuf),
+    /// The server does not listen.
+    None,
 }
 
 /// A listening socket that can be closed and reopened at any time, from any thread.
@@ -57,7 +59,7 @@ impl GatedListener {
         let runtime = Handle::current();
         let bound = match address {
             Address::Tcp(address) => Some(bind(address)?),
-            Address::Unix(_) => None,
+            Address::Unix(_) | Address::None => None,
         };
         let address = match &bound {
             Some(socket) => Address::Tcp(socket.local_addr()?),
@@ -91,6 +93,10 @@ impl GatedListener {
         let _ = self.change(|gate| gate.refusing = true);
     }
 
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.gate().refusing
+    }
+
     /// Ends the effect of [`GatedListener::refuse`].
     pub(crate) fn accept_again(&self) -> io::Result<()> {
         self.change(|gate| gate.refusing = false)
@@ -100,7 +106,7 @@ impl GatedListener {
         let mut gate = self.gate();
         change(&mut gate);
         match (gate.running && !gate.refusing, gate.socket.is_some()) {
-            (true, false) => gate.socket = Some(self.listen()?),
+            (true, false) => gate.socket = self.listen()?,
             (false, true) => gate.socket = None,
             _ => return Ok(()),
         }
@@ -110,18 +116,19 @@ impl GatedListener {
         Ok(())
     }
 
-    fn listen(&self) -> io::Result<ListeningSocket> {
+    fn listen(&self) -> io::Result<Option<ListeningSocket>> {
         // A socket registers with the runtime whose context it is created in; the caller may have none.
         let _context = self.runtime.enter();
         match &self.address {
-            Address::Tcp(address) => Ok(ListeningSocket::Tcp(bind(*address)?.listen(BACKLOG)?)),
+            Address::Tcp(address) => Ok(Some(ListeningSocket::Tcp(bind(*address)?.listen(BACKLOG)?))),
             #[cfg(unix)]
             Address::Unix(path) => {
                 remove_socket(path);
-                Ok(ListeningSocket::Unix(UnixListener::bind(path)?))
+                Ok(Some(ListeningSocket::Unix(UnixListener::bind(path)?)))
             }
             #[cfg(not(unix))]
             Address::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+            Address::None => Ok(None),
         }
     }
 

@@ -1,10 +1,12 @@
 //! The server and its lifecycle: start, stop, restart, faults and counters.
 
+use std::future::Future;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
@@ -69,6 +71,7 @@ impl Server {
 
     fn run(&self) -> io::Result<()> {
         self.listener.open()?;
+        self.state.running.send_replace(true);
         let (stop, stopped) = oneshot::channel();
         let accepting = accept(Arc::clone(&self.listener), Arc::clone(&self.state), stopped);
         let task = self.runtime.spawn(accepting);
@@ -81,33 +84,90 @@ impl Server {
         std::mem::replace(&mut *self.accept_task.lock().unwrap_or_else(PoisonError::into_inner), task)
     }
 
-    /// Returns the address that the server listens on: `127.0.0.1:PORT`, or the path of its Unix socket.
+    /// Returns the address that the server listens on: `127.0.0.1:PORT`, the path of its Unix socket, or an empty string
+    /// if it [does not listen](Builder::without_listener).
     pub fn address(&self) -> String {
         match self.listener.address() {
             Address::Tcp(address) => address.to_string(),
             Address::Unix(path) => path.display().to_string(),
+            Address::None => String::new(),
         }
     }
 
     /// Returns the port that the server listens on. A restart keeps it.
     ///
     /// # Panics
-    /// Panics if the server listens on a Unix socket.
+    /// Panics if the server listens on a Unix socket or not at all.
     pub fn port(&self) -> u16 {
         match self.listener.address() {
             Address::Tcp(address) => address.port(),
             Address::Unix(path) => panic!("the server listens on the Unix socket {}, not on a port", path.display()),
+            Address::None => panic!("the server has no listener"),
+        }
+    }
+
+    /// Serves a client over any byte stream, until either side closes it or the server stops.
+    ///
+    /// The client needs no socket then: the stream may be one end of [`tokio::io::duplex`], a connection on a simulated
+    /// network, or a socket that the caller has accepted. Faults, limits and counters apply as to accepted connections.
+    /// If the server has a TLS configuration, the handshake takes place on the stream.
+    ///
+    /// The returned future does not borrow the server, so it can be spawned.
+    ///
+    /// ```
+    /// use remcache_server::Server;
+    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let server = Server::builder().without_listener().start().await?;
+    /// let (mut client, stream) = tokio::io::duplex(4096);
+    /// tokio::spawn(server.serve(stream));
+    ///
+    /// client.write_all(b"mn\r\n").await?;
+    /// let mut reply = [0; 4];
+    /// client.read_exact(&mut reply).await?;
+    /// assert_eq!(&reply, b"MN\r\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails with [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if the server is stopped or a fault makes it
+    /// refuse connections. A connection that breaks later is not an error.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the stream, which closes the connection.
+    pub fn serve<S>(&self, stream: S) -> impl Future<Output = io::Result<()>> + Send + 'static + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (state, listener) = (Arc::clone(&self.state), Arc::clone(&self.listener));
+        async move {
+            let mut running = state.running.subscribe();
+            if !*running.borrow_and_update() || listener.is_refusing() {
+                let text = "the embedded server is stopped or refuses connections";
+                return Err(io::Error::new(io::ErrorKind::ConnectionRefused, text));
+            }
+            tokio::select! {
+                () = serve(Stream::Other(Box::new(stream)), &state) => {}
+                // The sender is part of the state, so this is never an error.
+                _ = running.changed() => {}
+            }
+            Ok(())
         }
     }
 
     /// Stops listening and closes all connections. Items and counters are kept; see [`Server::restart_with_items`].
     ///
-    /// Stopping a server that is stopped does nothing.
+    /// Connections that [`Server::serve`] serves are closed when their tasks run next. Stopping a server that is stopped
+    /// does nothing.
     ///
     /// # Cancel safety
     /// The server stops even if the future is dropped; only waiting for the connections to close ends early.
     pub async fn stop(&self) {
         self.listener.close();
+        self.state.running.send_replace(false);
         if let Some(AcceptTask { stop, task }) = self.replace_task(None) {
             // Both fail only if the task has already ended.
             let _ = stop.send(());
@@ -177,6 +237,18 @@ impl Server {
         read(&self.state.traffic.accepted)
     }
 
+    /// Returns the number of TLS handshakes that were completed since the start, including resumptions.
+    #[cfg(feature = "tls")]
+    pub fn tls_handshakes(&self) -> u64 {
+        read(&self.state.traffic.tls_handshakes)
+    }
+
+    /// Returns the number of TLS handshakes since the start that resumed an earlier session.
+    #[cfg(feature = "tls")]
+    pub fn tls_resumptions(&self) -> u64 {
+        read(&self.state.traffic.tls_resumptions)
+    }
+
     /// Returns the number of requests that were executed or refused since the start, including quiet ones.
     pub fn requests(&self) -> u64 {
         read(&self.state.traffic.requests)
@@ -191,6 +263,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.listener.close();
+        self.state.running.send_replace(false);
         if let Some(AcceptTask { task, .. }) = self.replace_task(None) {
             // The task owns the connections' tasks and aborts them when it is dropped.
             task.abort();
@@ -202,10 +275,12 @@ impl Builder {
     /// Starts the server on the current Tokio runtime.
     ///
     /// # Errors
-    /// Fails if the server cannot listen on its address, or if the maximum item size is not between 1 KiB and 1 GiB.
+    /// Fails if the server cannot listen on its address, if the maximum item size is not between 1 KiB and 1
+    /// GiB, or if the [profile](Builder::profile) requires a TLS configuration and there is none.
     ///
     /// # Panics
-    /// Panics outside of a Tokio runtime, or if the runtime's I/O or time driver is disabled.
+    /// Panics outside of a Tokio runtime, or if the runtime's time driver is disabled, or its I/O driver unless there is
+    /// [no listener](Builder::without_listener).
     ///
     /// # Cancel safety
     /// Does not wait, so it cannot be cancelled halfway.
@@ -227,10 +302,11 @@ async fn accept(listener: Arc<GatedListener>, state: Arc<ServerState>, mut stopp
             _ = &mut stopped => break,
             () = state.shutdown.notified() => {
                 listener.close();
+                state.running.send_replace(false);
                 break;
             }
             accepted = listener.accept() => match accepted {
-                Ok(stream) => spawn_connection(stream, &state, &mut connections),
+                Ok(stream) => drop(connections.spawn(serve(stream, &state))),
                 Err(_) => tokio::time::sleep(ACCEPT_RETRY_DELAY).await,
             },
             // Removes finished tasks, which would otherwise collect in the set.
@@ -240,13 +316,14 @@ async fn accept(listener: Arc<GatedListener>, state: Arc<ServerState>, mut stopp
     connections.shutdown().await;
 }
 
-fn spawn_connection(stream: Stream, state: &Arc<ServerState>, connections: &mut JoinSet<()>) {
-    let traffic = &state.traffic;
-    if traffic.open.load(Ordering::Relaxed) >= state.settings.max_connections {
-        traffic.rejected.fetch_add(1, Ordering::Relaxed);
-        connections.spawn(reject(stream));
-        return;
+/// Counts a connection at once, so that connections are numbered in the order in which they were accepted. Returns the
+/// future that serves it until it is closed, or rejects it if there are too many.
+fn serve(stream: Stream, state: &Arc<ServerState>) -> impl Future<Output = ()> + Send + use<> {
+    let connection = Connection::new(state);
+    async move {
+        match connection {
+            Some(connection) => connection.serve(stream).await,
+            None => reject(stream).await,
+        }
     }
-    traffic.accepted.fetch_add(1, Ordering::Relaxed);
-    connections.spawn(Connection::new(state).serve(stream));
 }

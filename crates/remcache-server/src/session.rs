@@ -35,15 +35,19 @@ impl Session {
             Self::Binary(binary) => binary.process(input, state, replies, limit),
             Self::Text(text) => text.process(input, state, replies, limit),
             Self::Undetermined(number) => {
-                *self = Self::detect(input.as_slice().first().copied(), state, *number);
+                let is_binary = input.as_slice().first() == Some(&Magic::Request.byte());
+                if is_binary && state.settings.restrictions.closes_binary {
+                    return YieldReason::Close;
+                }
+                *self = Self::new(is_binary, state, *number);
                 self.process(input, state, replies, limit)
             }
         }
     }
 
-    fn detect(first: Option<u8>, state: &ServerState, number: u64) -> Self {
+    fn new(starts_binary: bool, state: &ServerState, number: u64) -> Self {
         let is_binary = match state.settings.binding_protocol() {
-            BindingProtocol::Auto => first == Some(Magic::Request.byte()),
+            BindingProtocol::Auto => starts_binary,
             BindingProtocol::Binary => true,
             BindingProtocol::Text => false,
         };

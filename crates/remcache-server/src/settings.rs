@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::clock::Clock;
 use crate::cluster::ClusterConfig;
+use crate::profile::Restrictions;
 use crate::store::Limits;
 use crate::version::Version;
 
@@ -21,6 +22,9 @@ pub(crate) struct Settings {
     /// Whether `stats sizes` counts items by size.
     pub(crate) track_sizes: bool,
     pub(crate) cluster: Option<ClusterConfig>,
+    pub(crate) restrictions: Restrictions,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<std::sync::Arc<tokio_rustls::rustls::ServerConfig>>,
 }
 
 /// The protocols that a server speaks, as memcached's `-B` option.
@@ -75,6 +79,9 @@ impl Default for Settings {
             permissions: Permissions { shutdown: false, dumps: true, watch: true, mgdump: false },
             track_sizes: false,
             cluster: None,
+            restrictions: Restrictions::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }
@@ -92,6 +99,21 @@ impl Settings {
             (true, false) => BindingProtocol::Text,
             (true, true) => self.binding_protocol,
         }
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Settings {
+    pub(crate) fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+impl Settings {
+    #[expect(clippy::unused_self, reason = "as with the feature `tls`")]
+    pub(crate) fn has_tls(&self) -> bool {
+        false
     }
 }
 

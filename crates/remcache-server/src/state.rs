@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::cluster::ClusterConfig;
 use crate::fault_registry::FaultRegistry;
@@ -25,6 +25,8 @@ pub(crate) struct ServerState {
     cluster: Mutex<Option<ClusterConfig>>,
     /// Notified when a client shuts the server down.
     pub(crate) shutdown: Notify,
+    /// Whether the server runs. Every change closes the connections that [`Server::serve`](crate::Server::serve) serves.
+    pub(crate) running: watch::Sender<bool>,
 }
 
 /// Counters of connections, requests and bytes.
@@ -39,6 +41,10 @@ pub(crate) struct Traffic {
     pub(crate) bytes_written: AtomicU64,
     pub(crate) auth_attempts: AtomicU64,
     pub(crate) auth_failures: AtomicU64,
+    #[cfg(feature = "tls")]
+    pub(crate) tls_handshakes: AtomicU64,
+    #[cfg(feature = "tls")]
+    pub(crate) tls_resumptions: AtomicU64,
 }
 
 impl ServerState {
@@ -56,12 +62,21 @@ impl ServerState {
             peers: Mutex::default(),
             cluster,
             shutdown: Notify::new(),
+            running: watch::Sender::new(false),
         }
     }
 
     /// Returns the number of a new connection.
     pub(crate) fn next_connection(&self) -> u64 {
         self.last_connection.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Counts a new connection. Returns false if it exceeds the limit and must be rejected.
+    pub(crate) fn admit_connection(&self) -> bool {
+        let open_another = |open| (open < self.settings.max_connections).then_some(open + 1);
+        let admitted = self.traffic.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, open_another).is_ok();
+        add(if admitted { &self.traffic.accepted } else { &self.traffic.rejected }, 1);
+        admitted
     }
 
     /// Returns the peer addresses of the open connections, by connection number.
@@ -108,6 +123,10 @@ impl Traffic {
             &self.bytes_written,
             &self.auth_attempts,
             &self.auth_failures,
+            #[cfg(feature = "tls")]
+            &self.tls_handshakes,
+            #[cfg(feature = "tls")]
+            &self.tls_resumptions,
         ];
         for counter in counters {
             counter.store(0, Ordering::Relaxed);

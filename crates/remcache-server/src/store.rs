@@ -39,6 +39,8 @@ pub(crate) struct Store {
     last_cas: u64,
     /// The time of a delayed flush.
     flush_at: Option<u64>,
+    /// Without CAS values, the second up to which stored items count as flushed.
+    flushed_until: u64,
     pub(crate) counters: Counters,
     class_events: scan::ClassEvents,
     pub(crate) prefix_stats: PrefixStats,
@@ -55,6 +57,7 @@ impl Store {
             started_at: now,
             last_cas: 0,
             flush_at: None,
+            flushed_until: 0,
             counters: Counters::default(),
             class_events: scan::ClassEvents::default(),
             prefix_stats: PrefixStats::default(),
@@ -175,13 +178,30 @@ impl Store {
         self.flush_at = at.at().filter(|at| *at > self.now);
         if self.flush_at.is_none() {
             if !at.predates(self.started_at) {
-                self.clear();
+                self.flush_now(at);
             }
             if self.limits.flush_consumes_cas {
                 self.next_cas();
             }
         }
         Reply::new(Status::NoError)
+    }
+
+    fn flush_now(&mut self, at: Expiry) {
+        if self.limits.cas || !self.limits.flush_consumes_cas {
+            return self.clear();
+        }
+        // Before 1.6.25, memcached compares CAS values to find the items stored before a flush. Without them it compares
+        // seconds, and then also loses items that are stored in the same second after the flush.
+        self.flushed_until = at.at().map_or(self.now, |at| at - 1);
+        let (until, limits, bytes) = (self.flushed_until, &self.limits, &mut self.bytes);
+        self.items.retain(|key, item| {
+            let is_kept = item.stored_at > until;
+            if !is_kept {
+                *bytes -= limits.size(key.len(), item.value.len(), item.flags);
+            }
+            is_kept
+        });
     }
 
     fn clear(&mut self) {

@@ -20,7 +20,16 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::server::TlsStream<Self>>),
+    /// A stream that was passed to [`Server::serve`](crate::Server::serve).
+    Other(Box<dyn ByteStream>),
 }
+
+/// A byte stream in both directions.
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 
 /// The time for which a closed connection is still read. Closing a socket with unread data resets the connection, and
 /// the peer may then lose the last reply.
@@ -34,6 +43,9 @@ macro_rules! with_stream {
             Stream::Tcp($inner) => $call,
             #[cfg(unix)]
             Stream::Unix($inner) => $call,
+            #[cfg(feature = "tls")]
+            Stream::Tls($inner) => $call,
+            Stream::Other($inner) => $call,
         }
     };
 }
@@ -48,10 +60,13 @@ impl Stream {
     }
 
     fn reset_on_drop(&self) {
-        if let Self::Tcp(socket) = self {
+        match self {
             // With a linger time of zero, closing a TCP socket sends a reset. If the option cannot be set, the socket is
             // already disconnected.
-            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+            Self::Tcp(socket) => drop(SockRef::from(socket).set_linger(Some(Duration::ZERO))),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0.reset_on_drop(),
+            _ => {}
         }
     }
 
@@ -73,6 +88,9 @@ impl Stream {
             Self::Tcp(socket) => socket.peer_addr().map_or_else(|_| String::new(), |address| format!("tcp:{address}")),
             #[cfg(unix)]
             Self::Unix(_) => "unix:".to_owned(),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0.peer(),
+            Self::Other(_) => "stream:".to_owned(),
         }
     }
 }

@@ -11,9 +11,11 @@ mod meta;
 mod stats;
 
 use bytes::Bytes;
+use remcache_proto::meta::server as meta_server;
 use remcache_proto::text::server::{self, BAD_DATA, Command, LINE_END, Refusal};
 use remcache_proto::{CowBytes, Status};
 
+use crate::profile::Restrictions;
 use crate::reply_buffer::ReplyBuffer;
 use crate::request_buffer::RequestBuffer;
 use crate::state::ServerState;
@@ -24,7 +26,7 @@ use crate::watch::WatchStream;
 use admin::AdminCommand;
 use admin_reply::AdminReply;
 use auth::TextAuth;
-use messages::{MAX_LINE, OK, TOO_LARGE};
+use messages::{LINE_TOO_LONG, MAX_LINE, OK, TOO_LARGE};
 
 /// The session of a connection that speaks the text protocol.
 #[derive(Debug)]
@@ -138,9 +140,18 @@ impl TextSession {
     }
 
     fn process_line(&mut self, input: &mut RequestBuffer, context: &mut Context<'_>) -> Step {
+        let max_fetch_line = context.state.settings.restrictions.max_fetch_line;
         let Some((line, line_length)) = server::line(input.as_slice()) else {
-            return check_unterminated(input.as_slice());
+            let step = check_unterminated(input.as_slice(), max_fetch_line.unwrap_or(MAX_FETCH_LINE));
+            if matches!(step, Step::Close) && max_fetch_line.is_some() {
+                context.replies.push_line(LINE_TOO_LONG);
+            }
+            return step;
         };
+        if max_fetch_line.is_some_and(|max| line.len() > max) {
+            context.replies.push_line(LINE_TOO_LONG);
+            return Step::Close;
+        }
         let dialect = context.state.settings.version.dialect();
         let command = match server::parse_as(line, dialect) {
             Ok(command) => command,
@@ -210,6 +221,9 @@ impl TextSession {
         let has_unsent_replies = std::mem::replace(&mut self.has_unsent_replies, true);
         let Context { store, state, replies } = context;
         match command {
+            Command::Meta(command) if is_restricted(command, &state.settings.restrictions) => {
+                replies.push_line(server::UNKNOWN);
+            }
             Command::Meta(command) => {
                 let is_noop = meta::execute(command, value, &state.settings.version, store, replies);
                 // memcached sends all replies before it answers a no-op.
@@ -304,11 +318,10 @@ impl TextSession {
 
 /// Returns the data block that follows a command.
 fn data_block<'a>(command: &'a Command<'_>) -> Option<DataBlock<'a>> {
-    use remcache_proto::meta::server::Operation;
     match command {
         Command::Store(store) => Some(DataBlock { key: store.key, flags: store.flags, length: store.length }),
         Command::Meta(command) => match command.operation {
-            Operation::Set { length } => {
+            meta_server::Operation::Set { length } => {
                 Some(DataBlock { key: &command.key, flags: command.terms.client_flags, length })
             }
             _ => None,
@@ -317,12 +330,16 @@ fn data_block<'a>(command: &'a Command<'_>) -> Option<DataBlock<'a>> {
     }
 }
 
+fn is_restricted(command: &meta_server::Command<'_>, restrictions: &Restrictions) -> bool {
+    restrictions.no_meta_debug && command.operation == meta_server::Operation::Debug
+}
+
 /// Closes the connection if the input, which has no line end, is too long for a line.
-fn check_unterminated(input: &[u8]) -> Step {
+fn check_unterminated(input: &[u8], max_fetch_line: usize) -> Step {
     let spaces = input.iter().take_while(|byte| **byte == b' ').count();
     let words = input.get(spaces..).unwrap_or_default();
     // memcached looks for these names after at most 100 spaces.
     let is_fetch = spaces <= 100 && (words.starts_with(b"get ") || words.starts_with(b"gets "));
-    let limit = if is_fetch { MAX_FETCH_LINE } else { MAX_LINE };
+    let limit = if is_fetch { max_fetch_line } else { MAX_LINE };
     if input.len() > limit { Step::Close } else { Step::Incomplete(0) }
 }

@@ -5,7 +5,7 @@ mod random_commands;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use random_commands::command;
 use remcache_server::Server;
@@ -79,6 +79,46 @@ fn replies_are_the_same_as_those_of_memcached() {
         }
     }
 }
+
+/// memcached ignores times before its start, which is about a minute before that of the process; other past times flush at
+/// once.
+#[test]
+fn a_flush_with_a_past_time_has_the_same_effect_as_in_memcached() {
+    let runtime = Runtime::new().expect("a runtime");
+    let memcached = Memcached::start(&[]);
+    let embedded = runtime.block_on(Server::start()).expect("a loopback port");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970").as_secs();
+    for (time, is_flushed) in [(now - 1, true), (now - 20, true), (now - 3600, false), (2_592_001, false)] {
+        for address in [memcached.addr(), embedded.address()] {
+            let mut client = Client::connect(&address);
+            client.command(b"set k 0 0 1\r\nv\r\n");
+            client.command(format!("flush_all {time}\r\n").as_bytes());
+            let reply = client.command(b"get k\r\n");
+            assert_eq!(reply.starts_with(b"END"), is_flushed, "{} seconds ago on {address}", now - time);
+        }
+    }
+}
+
+/// Without CAS values, memcached loses items that are stored in the same second after a flush.
+#[test]
+fn a_flush_without_cas_values_has_the_same_effect_as_in_memcached() {
+    let runtime = Runtime::new().expect("a runtime");
+    let memcached = Memcached::start(&["-C"]);
+    let embedded = runtime.block_on(Server::builder().cas(false).start()).expect("a loopback port");
+    for address in [memcached.addr(), embedded.address()] {
+        let mut client = Client::connect(&address);
+        let commands = b"set k 0 0 1\r\nv\r\nflush_all\r\nget k\r\nadd k 0 0 1\r\nv\r\nget k\r\nadd k 0 0 1\r\nv\r\n";
+        let started = SystemTime::now();
+        let mut reply = client.command(commands);
+        // Try again in the unlikely case that a second ended between the commands.
+        while started.elapsed().is_ok_and(|elapsed| elapsed < PATIENCE) && !reply.starts_with(LOST) {
+            reply = client.command(commands);
+        }
+        assert!(reply.starts_with(LOST), "{address}: {}", reply.escape_ascii());
+    }
+}
+
+const LOST: &[u8] = b"STORED\r\nOK\r\nEND\r\nSTORED\r\nEND\r\nSTORED\r\n";
 
 /// Replaces the times in a reply by question marks.
 fn without_times(reply: &[u8]) -> Vec<u8> {

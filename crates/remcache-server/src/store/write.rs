@@ -174,6 +174,7 @@ impl Store {
     /// Stores an item with a new CAS value. The caller has made room for it.
     pub(super) fn put(&mut self, key: &[u8], value: Bytes, flags: u32, expiry: Expiry, state: ItemState) -> Reply {
         let cas = self.next_cas();
+        let expiry = if self.now <= self.flushed_until { Expiry::at_once(self.now) } else { expiry };
         let new = Item { value, flags, cas, expiry, stored_at: self.now, used_at: self.now, state };
         self.bytes += self.item_size(key, &new);
         match self.items.get_mut(key) {

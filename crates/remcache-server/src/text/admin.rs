@@ -26,6 +26,9 @@ const MEGABYTE: usize = 1 << 20;
 
 impl AdminCommand<'_> {
     pub(super) fn execute(&mut self, name: &[u8]) -> AdminReply {
+        if self.state.settings.restrictions.stats_only && !self.is_basic_stats(name) {
+            return AdminReply::Line(UNKNOWN);
+        }
         match name {
             b"stats" => stats::execute(self.words.clone(), self.store, self.state),
             b"config" => self.config(),
@@ -40,6 +43,11 @@ impl AdminCommand<'_> {
             b"refresh_certs" => AdminReply::Line("Error TLS not enabled"),
             _ => AdminReply::Line(UNKNOWN),
         }
+    }
+
+    /// Returns whether this is `stats` or `stats reset`.
+    fn is_basic_stats(&self, name: &[u8]) -> bool {
+        name == b"stats" && matches!(&self.words()[..], [] | [b"reset"])
     }
 
     fn words(&self) -> Vec<&[u8]> {

@@ -15,6 +15,7 @@ use crate::reply_buffer::ReplyBuffer;
 use crate::state::ServerState;
 use crate::store::{Arithmetic, Extension, ItemState, Mode, NewItem, Store};
 
+const NO_DELAYED_FLUSH: &str = "CLIENT_ERROR delayed flush_all not supported";
 const NO_FLUSH: &str = "CLIENT_ERROR flush_all not allowed";
 
 pub(super) fn execute(
@@ -37,7 +38,7 @@ pub(super) fn execute(
             let found = store.delete(request.key, 0).is_ok();
             (if found { "DELETED" } else { "NOT_FOUND" }, request.quiet)
         }
-        Command::FlushAll(request) => (flush(request.delay, store), request.quiet),
+        Command::FlushAll(request) => (flush(request.delay, store, state), request.quiet),
         _ => return,
     };
     if !quiet {
@@ -147,11 +148,14 @@ fn count(request: &CountRequest<'_>, store: &mut Store, replies: &mut ReplyBuffe
     }
 }
 
-fn flush(delay: Option<i32>, store: &mut Store) -> &'static str {
+fn flush(delay: Option<i32>, store: &mut Store, state: &ServerState) -> &'static str {
     if !store.limits().flush {
         return NO_FLUSH;
     }
     let Some(delay) = delay else { return BAD_TTL };
+    if delay != 0 && state.settings.restrictions.no_delayed_flush {
+        return NO_DELAYED_FLUSH;
+    }
     // A negative time means now.
     let at = u32::try_from(delay).map_or(Expiry::NEVER, |seconds| Expiry::from_binary(seconds, store.now()));
     store.flush(at);

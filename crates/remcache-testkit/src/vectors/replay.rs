@@ -92,7 +92,12 @@ impl Exchange {
         if expected(After::InSync) || expected(After::Refused) {
             return self.probe(vector.protocol, expected(After::Refused));
         }
-        self.read_for(QUIET);
+        match vector.outcomes().all(|outcome| outcome.after == After::Closed) {
+            // A probe that the server reads together with the request could change what it does, so it must have time
+            // to close the connection by itself.
+            true => self.read_for(PATIENCE),
+            false => self.read_for(QUIET),
+        }
         match self.closed {
             true => After::Closed,
             // memcached closes some connections only when more bytes arrive.
