@@ -7,11 +7,18 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Runs all steps, stops at the first that fails, and prints how long each took.
+/// Runs all steps.
 pub(crate) fn run() -> Result<(), Failure> {
     tools::ensure(&[Need::Checks, Need::Tests])?;
+    let mut steps = lints_and_checks()?;
+    steps.push(Step::check("all tests", "cargo xtask test", test::run_all));
+    run_all(&steps)
+}
+
+/// Runs steps, stops at the first that fails, and prints how long each took.
+fn run_all(steps: &[Step]) -> Result<(), Failure> {
     let mut durations = Vec::new();
-    let result = run_steps(&steps()?, &mut durations);
+    let result = run_steps(steps, &mut durations);
     print_durations(&durations);
     result
 }
@@ -35,7 +42,13 @@ fn print_durations(durations: &[(String, Duration)]) {
     println!("{:>8.1} s  in total", total.as_secs_f64());
 }
 
-fn steps() -> Result<Vec<Step>, Failure> {
+/// Runs the steps before the tests.
+pub(crate) fn lint() -> Result<(), Failure> {
+    tools::ensure(&[Need::Checks])?;
+    run_all(&lints_and_checks()?)
+}
+
+fn lints_and_checks() -> Result<Vec<Step>, Failure> {
     let mut steps = vec![
         Step::cargo("format", ["fmt", "--all", "--check"]),
         Step::check("imports", "cargo xtask check-imports", imports::check),
@@ -44,10 +57,9 @@ fn steps() -> Result<Vec<Step>, Failure> {
     steps.extend(packages()?.iter().map(|package| lints(package)));
     steps.extend(CORES.iter().map(|core| lints_without_defaults(core)));
     steps.extend([
-        Step::cargo("protocol layer alone", ["check", "-p", "remcache", "--no-default-features"]),
-        Step::check("dependencies of the protocol layer", "cargo xtask check-proto-deps", proto_deps::check),
+        Step::cargo("protocol layer alone", ["check", "-p", "remcache-proto"]),
+        Step::check("dependencies of crates without I/O", "cargo xtask check-proto-deps", proto_deps::check),
         documentation(),
-        Step::check("all tests", "cargo xtask test", test::run_all),
     ]);
     Ok(steps)
 }

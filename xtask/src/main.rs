@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask` lists them.
 
+mod bench;
 mod bulk;
 mod ci;
 mod fuzz;
@@ -7,6 +8,7 @@ mod imports;
 mod interop;
 mod language;
 mod proto_deps;
+mod published;
 mod step;
 mod test;
 mod tools;
@@ -48,6 +50,7 @@ const COMMANDS: &[Subcommand] = &[
         run: test::run,
     },
     Subcommand { name: "ci", about: "runs everything that has to pass before a change is merged", run: |_| ci::run() },
+    Subcommand { name: "lint", about: "runs the steps of ci that come before the tests", run: |_| ci::lint() },
     Subcommand {
         name: "check-language",
         about: "searches the text for phrases of xtask/words.txt; --list [PHRASE OR PATH] prints them",
@@ -55,13 +58,28 @@ const COMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "check-proto-deps",
-        about: "checks what the protocol layer depends on when it is built alone",
+        about: "checks the dependencies of the crates without I/O",
         run: |_| proto_deps::check(),
     },
     Subcommand {
         name: "check-imports",
         about: "checks that no module imports one of a layer above it",
         run: |_| imports::check(),
+    },
+    Subcommand {
+        name: "check-features",
+        about: "lints the library without features and with each feature alone",
+        run: |_| published::check_features(),
+    },
+    Subcommand {
+        name: "check-msrv",
+        about: "checks the published packages with the oldest supported Rust, which rustup installs",
+        run: |_| published::check_msrv(),
+    },
+    Subcommand {
+        name: "check-portable",
+        about: "checks what does not need a memcached server, on any system",
+        run: |_| published::check_portable(),
     },
     Subcommand {
         name: "shuttle",
@@ -85,7 +103,7 @@ const COMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "bench",
-        about: "measures remcache and other clients; arguments are passed to remcache-bench",
+        about: "measures remcache and other clients; --profile release, dist or both, others are passed to remcache-bench",
         run: bench,
     },
     Subcommand {
@@ -120,8 +138,12 @@ const COMMANDS: &[Subcommand] = &[
 
 fn bench(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests, Need::Bench])?;
-    let cargo = ["run", "--release", "-p", "remcache-bench", "--"];
-    Step::cargo("benchmarks", cargo).args(args).run()
+    let (profiles, args) = bench::profiles(args)?;
+    for profile in profiles {
+        let cargo = ["run", "--profile", profile, "-p", "remcache-bench", "--"];
+        Step::cargo(format!("benchmarks, profile {profile}"), cargo).args(args.iter().cloned()).run()?;
+    }
+    Ok(())
 }
 
 fn soak(args: Vec<String>) -> Result<(), Failure> {

@@ -1,37 +1,46 @@
-//! Checks that the library without default features, which is the protocol layer alone, depends on `bytes` only.
+//! Checks the dependencies of the crates without I/O: each may only depend on the packages listed here.
 
 use crate::Failure;
 use crate::step::output_of;
 
-/// Fails if the library without default features has a dependency other than `bytes`.
+/// Fails if a crate without I/O has a dependency that is not in the table.
 pub(crate) fn check() -> Result<(), Failure> {
-    let tree = output_of(TREE)?;
-    let packages = packages(&tree);
-    if packages == ALLOWED {
-        return Ok(());
+    for (package, allowed) in CRATES {
+        let tree = output_of(&tree(package))?;
+        let others: Vec<&str> = dependencies(&tree).filter(|name| !allowed.contains(name)).collect();
+        if !others.is_empty() {
+            let allowed = allowed.join(", ");
+            return Err(format!("{package} depends on {}; allowed are only {allowed}", others.join(", ")));
+        }
     }
-    Err(format!("without default features the packages are {packages:?} instead of {ALLOWED:?}"))
+    Ok(())
 }
 
-/// Returns the package names in the output of `cargo tree`, sorted and without duplicates.
-fn packages(tree: &str) -> Vec<&str> {
-    let names = tree.lines().filter_map(|line| line.split(' ').next());
-    let mut names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+/// Returns the command that prints the direct dependencies of one package.
+fn tree(package: &str) -> [&str; 9] {
+    // One package only: `--workspace` would unify features and hide an additional dependency.
+    [
+        "cargo",
+        "tree",
+        "--package",
+        package,
+        "--edges=normal",
+        "--target=all",
+        "--prefix=none",
+        "--depth=1",
+        "--all-features",
+    ]
 }
 
-const ALLOWED: [&str; 2] = ["bytes", "remcache"];
-// One package only: `--workspace` would unify features and hide an additional dependency.
-const TREE: &[&str] = &[
-    "cargo",
-    "tree",
-    "--package=remcache",
-    "--no-default-features",
-    "--edges=normal",
-    "--target=all",
-    "--prefix=none",
+/// Returns the package names in the output of `cargo tree`, without the first one, which is the package itself.
+fn dependencies(tree: &str) -> impl Iterator<Item = &str> {
+    tree.lines().skip(1).filter_map(|line| line.split(' ').next()).filter(|name| !name.is_empty())
+}
+
+/// Each crate without I/O, with its direct dependencies. None of them may be a runtime or open a socket.
+const CRATES: &[(&str, &[&str])] = &[
+    ("remcache-proto", &["bytes", "itoa", "memchr"]),
+    ("remcache-distribution", &["crc32fast", "libm", "md-5", "sha1", "sha2", "strsim", "xxhash-rust"]),
 ];
 
 #[cfg(test)]
@@ -39,10 +48,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_are_named_once() {
-        let tree = "remcache v0.1.0 (/here)\nbytes v1.12.2\nbytes v1.12.2 (*)\n\n";
-        assert_eq!(packages(tree), ALLOWED);
-        let leaking = "remcache v0.1.0 (/here)\nbytes v1.12.2\ntokio v1.54.1\n";
-        assert_ne!(packages(leaking), ALLOWED);
+    fn dependencies_are_read_without_the_package_itself() {
+        let tree = "remcache-proto v0.1.0 (/here)\nbytes v1.12.2\ntokio v1.54.1 (*)\n\n";
+        assert_eq!(dependencies(tree).collect::<Vec<_>>(), ["bytes", "tokio"]);
+    }
+
+    #[test]
+    fn no_runtime_is_allowed() {
+        let allowed: Vec<&&str> = CRATES.iter().flat_map(|(_, allowed)| *allowed).collect();
+        assert!(["tokio", "mio", "socket2", "async-std", "rustls"].iter().all(|name| !allowed.contains(&name)));
     }
 }

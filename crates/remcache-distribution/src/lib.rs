@@ -27,6 +27,8 @@
 //! To add a client: one row in `spec_table.rs`.
 //! A row says how servers are written down, how many points they have, how points and keys are hashed, and which point a
 //! key belongs to; new code is needed only for what no client did before.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub(crate) mod hashed_part;
 pub(crate) mod ketama;
 pub(crate) mod live_modulo;

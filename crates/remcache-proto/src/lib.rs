@@ -25,7 +25,9 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    clippy::expect_used
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types
 )]
 
 pub mod binary;

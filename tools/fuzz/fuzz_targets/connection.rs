@@ -1,4 +1,4 @@
-//! Any bytes as a script for the whole machine of a connection.
+//! Runs a script of requests, replies, timeouts and dropped callers.
 #![no_main]
 
 #[path = "../../../crates/remcache/tests/it/arbitrary_bytes/connection.rs"]

@@ -1,4 +1,4 @@
-//! Any bytes as what servers say while a connection begins, the authentication included.
+//! Replies to a connecting client with arbitrary bytes.
 #![no_main]
 
 #[path = "../../../crates/remcache/tests/it/arbitrary_bytes/handshake.rs"]

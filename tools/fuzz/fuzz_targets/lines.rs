@@ -1,4 +1,4 @@
-//! Any bytes as replies of the protocols of lines, whole and in pieces.
+//! Decodes arbitrary bytes as replies of the meta and text protocols, whole and in pieces.
 #![no_main]
 
 #[path = "../../../crates/remcache/tests/it/arbitrary_bytes/lines.rs"]

@@ -1,4 +1,4 @@
-//! Any bytes as a script for the machine on each protocol.
+//! Runs a script of requests, replies and time with each protocol.
 #![no_main]
 
 #[path = "../../../crates/remcache/tests/it/arbitrary_bytes/protocols.rs"]

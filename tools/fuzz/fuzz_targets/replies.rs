@@ -1,4 +1,4 @@
-//! Any bytes as replies, whole and in pieces.
+//! Decodes arbitrary bytes as binary replies, whole and in pieces.
 #![no_main]
 
 #[path = "../../../crates/remcache/tests/it/arbitrary_bytes/replies.rs"]

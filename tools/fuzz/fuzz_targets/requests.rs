@@ -1,4 +1,4 @@
-//! Any bytes as requests, decoded and sent on.
+//! Decodes arbitrary bytes as binary requests.
 #![no_main]
 
 #[path = "../../../crates/remcache/tests/it/arbitrary_bytes/requests.rs"]

@@ -1,8 +1,9 @@
-//! Whole programs on a simulated network, with partitions, delays, crashes and restarts by a seed:
-//! every value is one that was written, nothing that was written is missed, every call ends in
-//! time, and nothing is executed twice or against the client's word. Each seed speaks in another way.
+//! Clients on a simulated network with random partitions, delays, crashes and restarts.
 //!
-//! `REMCACHE_SEED` chooses the first seed, `REMCACHE_SEEDS` how many.
+//! Every value read was written, no stored value is missed, every call returns in time, and no request is executed twice
+//! or after its error reported that it was not sent. Each seed uses another protocol.
+//!
+//! `REMCACHE_SEED` is the first seed, `REMCACHE_SEEDS` the number of seeds.
 
 mod network;
 mod server;
@@ -18,7 +19,7 @@ use fastrand::Rng;
 use remcache::{Client, Config};
 use turmoil::Builder;
 
-use network::{CLIENT, SimulatedConnector, Weather};
+use network::{CLIENT, FaultInjector, SimulatedConnector};
 use remcache_testkit::history::WriteStatus;
 use server::Store;
 use workload::Workload;
@@ -26,77 +27,77 @@ use workload::Workload;
 use crate::support::ProtocolMode;
 
 const SERVERS: [&str; 2] = ["cache_a", "cache_b"];
-/// How long there are troubles.
-const TROUBLED: Duration = Duration::from_secs(3);
-/// When a simulation must be over.
-const END: Duration = Duration::from_secs(20);
+/// The time during which faults are injected.
+const FAULT_TIME: Duration = Duration::from_secs(3);
+/// The maximum duration of a simulation.
+const MAX_DURATION: Duration = Duration::from_secs(20);
 
-/// Runs one simulation; what its client was told of counters.
+/// Runs one simulation, and returns the statuses of its increments.
 fn simulate(seed: u64) -> Vec<(String, WriteStatus)> {
     let mode = ProtocolMode::ALL[usize::try_from(seed % 4).expect("a small number")];
     let mut rng = Rng::with_seed(seed);
     let latency = Duration::from_millis(rng.u64(1..20));
     let mut builder = Builder::new();
-    builder.rng_seed(seed).simulation_duration(END).tcp_capacity(4_096).max_message_latency(latency);
+    builder.rng_seed(seed).simulation_duration(MAX_DURATION).tcp_capacity(4_096).max_message_latency(latency);
     let mut sim = builder.build();
     let stores: Vec<_> = SERVERS.iter().map(|_| Arc::new(Mutex::new(Store::default()))).collect();
     for (name, store) in SERVERS.into_iter().zip(&stores) {
         let store = Arc::clone(store);
         sim.host(name, move || server::run(mode.protocol(), Arc::clone(&store)));
     }
-    let is_calm = Arc::new(AtomicBool::new(false));
-    let told = Arc::new(Mutex::new(Vec::new()));
-    sim.client(CLIENT, run_client(seed, mode, Arc::clone(&is_calm), Arc::clone(&told)));
+    let is_fault_free = Arc::new(AtomicBool::new(false));
+    let statuses = Arc::new(Mutex::new(Vec::new()));
+    sim.client(CLIENT, run_client(seed, mode, Arc::clone(&is_fault_free), Arc::clone(&statuses)));
 
-    let mut weathers = SERVERS.map(|server| Weather::new(server, rng.u64(..)));
+    let mut faults = SERVERS.map(|server| FaultInjector::new(server, rng.u64(..)));
     while !sim.step().expect("the simulation ends in time") {
-        if is_calm.load(Ordering::Relaxed) {
+        if is_fault_free.load(Ordering::Relaxed) {
             continue;
         }
-        if sim.elapsed() >= TROUBLED {
-            weathers.iter_mut().for_each(|weather| weather.clear(&mut sim));
-            is_calm.store(true, Ordering::Relaxed);
+        if sim.elapsed() >= FAULT_TIME {
+            faults.iter_mut().for_each(|fault| fault.end(&mut sim));
+            is_fault_free.store(true, Ordering::Relaxed);
         } else {
-            weathers.iter_mut().for_each(|weather| weather.change(&mut sim));
+            faults.iter_mut().for_each(|fault| fault.advance(&mut sim));
         }
     }
-    let told = told.lock().expect("the client has ended").clone();
-    check_counters(&told, &stores);
-    told
+    let statuses = statuses.lock().expect("the client has ended").clone();
+    check_counters(&statuses, &stores);
+    statuses
 }
 
 async fn run_client(
     seed: u64,
     mode: ProtocolMode,
-    is_calm: Arc<AtomicBool>,
-    told: Arc<Mutex<Vec<(String, WriteStatus)>>>,
+    is_fault_free: Arc<AtomicBool>,
+    statuses: Arc<Mutex<Vec<(String, WriteStatus)>>>,
 ) -> turmoil::Result {
     let config = mode.config(Config::new()).seed(seed).connector(SimulatedConnector);
     let client = Client::with_config(SERVERS, config)?;
-    let counters = Workload::new(client.clone(), is_calm).run(Rng::with_seed(seed)).await;
-    *told.lock().expect("nobody else has it") = counters;
+    let counters = Workload::new(client.clone(), is_fault_free).run(Rng::with_seed(seed)).await;
+    *statuses.lock().expect("no task panics with the lock") = counters;
     client.close().await;
     Ok(())
 }
 
-/// Holds what was executed against what the client said of it.
-fn check_counters(told: &[(String, WriteStatus)], stores: &[Arc<Mutex<Store>>]) {
-    assert!(!told.is_empty());
-    for (key, fate) in told {
+/// Compares the executed increments with the statuses that the client reported.
+fn check_counters(statuses: &[(String, WriteStatus)], stores: &[Arc<Mutex<Store>>]) {
+    assert!(!statuses.is_empty());
+    for (key, status) in statuses {
         let executions: u64 = stores.iter().map(|store| store.lock().expect("no server panics").counter(key)).sum();
-        let fits = match fate {
+        let is_consistent = match status {
             WriteStatus::Executed => executions == 1,
             WriteStatus::NotSent => executions == 0,
             WriteStatus::MaybeSent => executions <= 1,
         };
-        assert!(fits, "{key} was raised {executions} times, and the client said {fate:?}");
+        assert!(is_consistent, "{key} was incremented {executions} times, and the client reported {status:?}");
     }
 }
 
-/// Prints the seed of a simulation that fails.
-struct Repeat(u64);
+/// Prints the seed of a failed simulation.
+struct SeedReport(u64);
 
-impl Drop for Repeat {
+impl Drop for SeedReport {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("repeat with REMCACHE_SEED={} REMCACHE_SEEDS=1", self.0);
@@ -106,40 +107,40 @@ impl Drop for Repeat {
 
 fn number_from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
-/// Simulates these seeds; what all their clients were told.
+/// Runs simulations, and returns the statuses of all increments.
 fn simulate_all(seeds: impl Iterator<Item = u64>) -> Vec<WriteStatus> {
     let simulate = |seed| {
-        let _repeat = Repeat(seed);
+        let _report = SeedReport(seed);
         simulate(seed)
     };
-    seeds.flat_map(simulate).map(|(_, fate)| fate).collect()
+    seeds.flat_map(simulate).map(|(_, status)| status).collect()
 }
 
 #[test]
-fn every_outcome_is_right_whatever_the_network_does() {
+fn every_result_is_correct_whatever_the_network_does() {
     let first = number_from_environment("REMCACHE_SEED").unwrap_or_else(|| fastrand::u64(..u64::MAX / 2));
     let count = number_from_environment("REMCACHE_SEEDS").unwrap_or(DEFAULT_SEEDS);
     let seeds = first..first + count;
-    let fates: Vec<_> = thread::scope(|scope| {
+    let statuses: Vec<_> = thread::scope(|scope| {
         let halves = [0, 1].map(|half| seeds.clone().skip(half).step_by(2));
         let halves = halves.map(|seeds| scope.spawn(|| simulate_all(seeds)));
-        halves.into_iter().flat_map(|half| half.join().expect("every outcome is right")).collect()
+        halves.into_iter().flat_map(|half| half.join().expect("every result is correct")).collect()
     });
-    let told = |fate| fates.iter().filter(|told| **told == fate).count();
+    let count_of = |status| statuses.iter().filter(|other| **other == status).count();
     println!(
         "{} executed, {} not sent, {} maybe sent",
-        told(WriteStatus::Executed),
-        told(WriteStatus::NotSent),
-        told(WriteStatus::MaybeSent)
+        count_of(WriteStatus::Executed),
+        count_of(WriteStatus::NotSent),
+        count_of(WriteStatus::MaybeSent)
     );
     if count >= DEFAULT_SEEDS {
         assert!(
             [WriteStatus::Executed, WriteStatus::NotSent, WriteStatus::MaybeSent]
                 .into_iter()
-                .all(|fate| told(fate) > 0)
+                .all(|status| count_of(status) > 0)
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The simulated network: how the client connects through it, and what happens to it.
+//! The simulated network: the client's connector, and the injected faults.
 
 use std::io;
 use std::time::Duration;
@@ -23,78 +23,78 @@ impl Connect for SimulatedConnector {
     }
 }
 
-/// What is wrong between the client and a server.
+/// A fault between the client and a server.
 #[derive(Clone, Copy, Debug)]
-enum Trouble {
-    /// Messages are lost both ways.
+enum Fault {
+    /// Messages in both directions are lost.
     Partition,
     /// Requests are lost.
-    Deaf,
+    LostRequests,
     /// Replies are lost.
-    Mute,
-    /// Messages wait, and arrive when the trouble ends.
+    LostReplies,
+    /// Messages are delayed until the fault ends.
     Hold,
     /// The server's host is down.
     Crash,
-    /// The server restarts at once.
+    /// The server restarts immediately.
     Bounce,
 }
 
-const TROUBLES: [Trouble; 6] =
-    [Trouble::Partition, Trouble::Deaf, Trouble::Mute, Trouble::Hold, Trouble::Crash, Trouble::Bounce];
+const FAULTS: [Fault; 6] =
+    [Fault::Partition, Fault::LostRequests, Fault::LostReplies, Fault::Hold, Fault::Crash, Fault::Bounce];
 
-/// The troubles of one server, one after the other, as a seed has them.
+/// Injects the faults of one server, one after the other, as determined by a seed.
 #[derive(Debug)]
-pub(crate) struct Weather {
+pub(crate) struct FaultInjector {
     server: &'static str,
     rng: Rng,
-    trouble: Option<Trouble>,
-    /// When the next trouble begins, or the one of now ends.
+    fault: Option<Fault>,
+    /// When the next fault starts, or the current one ends.
     next: Duration,
 }
 
-impl Weather {
+impl FaultInjector {
     pub(crate) fn new(server: &'static str, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let next = Duration::from_millis(rng.u64(..500));
-        Self { server, rng, trouble: None, next }
+        Self { server, rng, fault: None, next }
     }
 
-    /// Begins or ends a trouble when its time has come.
-    pub(crate) fn change(&mut self, sim: &mut Sim<'_>) {
+    /// Starts or ends a fault if its time has come.
+    pub(crate) fn advance(&mut self, sim: &mut Sim<'_>) {
         if sim.elapsed() < self.next {
             return;
         }
-        match self.trouble {
-            Some(_) => self.clear(sim),
+        match self.fault {
+            Some(_) => self.end(sim),
             None => self.begin(sim),
         }
         self.next = sim.elapsed() + Duration::from_millis(self.rng.u64(1..1_200));
     }
 
     fn begin(&mut self, sim: &mut Sim<'_>) {
-        let trouble = *self.rng.choice(&TROUBLES).expect("there are troubles");
-        match trouble {
-            Trouble::Partition => sim.partition(CLIENT, self.server),
-            Trouble::Deaf => sim.partition_oneway(CLIENT, self.server),
-            Trouble::Mute => sim.partition_oneway(self.server, CLIENT),
-            Trouble::Hold => sim.hold(CLIENT, self.server),
-            Trouble::Crash => sim.crash(self.server),
-            Trouble::Bounce => sim.bounce(self.server),
+        let fault = *self.rng.choice(&FAULTS).expect("the list is not empty");
+        match fault {
+            Fault::Partition => sim.partition(CLIENT, self.server),
+            Fault::LostRequests => sim.partition_oneway(CLIENT, self.server),
+            Fault::LostReplies => sim.partition_oneway(self.server, CLIENT),
+            Fault::Hold => sim.hold(CLIENT, self.server),
+            Fault::Crash => sim.crash(self.server),
+            Fault::Bounce => sim.bounce(self.server),
         }
-        self.trouble = Some(trouble);
+        self.fault = Some(fault);
     }
 
-    /// Ends the trouble of now.
-    pub(crate) fn clear(&mut self, sim: &mut Sim<'_>) {
-        match self.trouble.take() {
-            Some(Trouble::Crash) => sim.bounce(self.server),
-            // What waits is delivered, and what is lost stays lost: its connection is out of step.
+    /// Ends the current fault.
+    pub(crate) fn end(&mut self, sim: &mut Sim<'_>) {
+        match self.fault.take() {
+            Some(Fault::Crash) => sim.bounce(self.server),
+            // Delayed messages are delivered. Lost ones are not, so their connection is out of step.
             Some(_) => sim.release(CLIENT, self.server),
             None => {}
         }
     }
 }
 
-/// The host on which the client runs.
+/// The client's host.
 pub(crate) const CLIENT: &str = "client";

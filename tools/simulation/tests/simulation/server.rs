@@ -1,4 +1,4 @@
-//! A small honest memcached on the simulated network; its items outlive a crash of its host.
+//! A small memcached on the simulated network, whose items survive a crash of its host.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,10 +11,10 @@ use turmoil::net::{TcpListener, TcpStream};
 
 use crate::support::{RequestDecoder, ServerRequest};
 
-/// The port on which servers listen.
+/// The port of all servers.
 pub(crate) const PORT: u16 = 11_211;
 
-/// The items of a server, and how often each counter was raised.
+/// The items of a server, and the number of increments of each counter.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     items: HashMap<Bytes, Bytes>,
@@ -29,7 +29,7 @@ impl Store {
     fn execute(&mut self, request: &ServerRequest) -> Vec<Reply> {
         match request.operation {
             Operation::Get => request.keys.iter().map(|key| self.get(key)).collect(),
-            _ => vec![self.change(request)],
+            _ => vec![self.modify(request)],
         }
     }
 
@@ -40,8 +40,8 @@ impl Store {
         }
     }
 
-    /// A counter starts where it is absent, whatever is asked.
-    fn change(&mut self, request: &ServerRequest) -> Reply {
+    /// Executes a request that is not a get. An increment creates an absent counter.
+    fn modify(&mut self, request: &ServerRequest) -> Reply {
         let key = request.key();
         let mut reply = Reply::new(Status::NoError);
         match request.operation {
@@ -54,19 +54,19 @@ impl Store {
                 reply.number = Some(*counter);
             }
             Operation::NoOp | Operation::Version => {}
-            other => panic!("nobody asks for {other:?}"),
+            other => panic!("unexpected request: {other:?}"),
         }
         reply
     }
 }
 
-/// Serves whoever connects, until the host crashes.
+/// Serves all connections until the host crashes.
 pub(crate) async fn run(protocol: Protocol, store: Arc<Mutex<Store>>) -> turmoil::Result {
     let listener = TcpListener::bind((IpAddr::from(Ipv4Addr::UNSPECIFIED), PORT)).await?;
     loop {
         let (stream, _) = listener.accept().await?;
         let store = Arc::clone(&store);
-        // A connection ends by an error when its network does.
+        // A connection ends with an error when its network fails.
         tokio::spawn(async move { drop(serve(stream, protocol, &store).await) });
     }
 }
@@ -74,12 +74,12 @@ pub(crate) async fn run(protocol: Protocol, store: Arc<Mutex<Store>>) -> turmoil
 async fn serve(mut stream: TcpStream, protocol: Protocol, store: &Mutex<Store>) -> std::io::Result<()> {
     let mut decoder = RequestDecoder::new(protocol);
     while stream.read_buf(decoder.spare()).await? > 0 {
-        let mut said = Vec::new();
+        let mut output = Vec::new();
         while let Some(request) = decoder.next() {
             let replies = store.lock().expect("no server panics").execute(&request);
-            said.extend(request.encode_replies(&replies));
+            output.extend(request.encode_replies(&replies));
         }
-        stream.write_all(&said.concat()).await?;
+        stream.write_all(&output.concat()).await?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the client's callers do meanwhile, and what they check.
+//! The calls during a simulation, and the checks of their results.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -11,48 +11,48 @@ use remcache_testkit::history::{Baseline, History, WriteStatus, value};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long a client may take to work again after the last trouble.
-const RECOVERY: Duration = Duration::from_millis(5_100);
-/// The simulation's clock goes in ticks of one millisecond, and a timer is up to two late.
-const TICKS: Duration = Duration::from_millis(3);
+/// The longest time until a client works after the last fault.
+const MAX_RECOVERY: Duration = Duration::from_millis(5_100);
+/// The resolution of timers: the simulation's clock advances by one millisecond, and a timer is up to two late.
+const TIMER_SLACK: Duration = Duration::from_millis(3);
 const WRITERS: usize = 3;
 const READERS: usize = 3;
 const KEYS_OF_A_WRITER: usize = 5;
 
-/// A server that is started again has its items yet.
+/// The epoch of all servers, which keep their items when they restart.
 const EPOCH: u64 = 0;
 
-/// What an outcome tells of its request; only trouble with a server may be the reason of an error.
-pub(crate) fn fate<T>(outcome: &Result<T, Error>) -> WriteStatus {
-    match outcome.as_ref().map_err(Error::kind) {
+/// Returns what a result reports about its request. Only a fault may be the cause of an error.
+pub(crate) fn status<T>(result: &Result<T, Error>) -> WriteStatus {
+    match result.as_ref().map_err(Error::kind) {
         Ok(_) => WriteStatus::Executed,
         Err(ErrorKind::Disconnected(Delivery::MaybeSent) | ErrorKind::TimedOut(Delivery::MaybeSent)) => {
             WriteStatus::MaybeSent
         }
         Err(ErrorKind::Disconnected(_) | ErrorKind::TimedOut(_) | ErrorKind::Overloaded) => WriteStatus::NotSent,
-        Err(_) => panic!("an error of another kind: {:?}", outcome.as_ref().err()),
+        Err(_) => panic!("unexpected error: {:?}", result.as_ref().err()),
     }
 }
 
-/// What all callers share.
+/// The state that all callers share.
 #[derive(Debug)]
 pub(crate) struct Workload {
     client: Client,
     history: History,
-    /// The counters that were raised, each once, and what their callers were told.
+    /// The counters, each incremented once, and the statuses of the increments.
     counters: Mutex<Vec<(String, WriteStatus)>>,
     next_counter: AtomicU64,
-    /// Set by whoever makes the troubles, when they are over.
-    is_calm: Arc<AtomicBool>,
+    /// Set when no more faults are injected.
+    is_fault_free: Arc<AtomicBool>,
 }
 
 impl Workload {
-    pub(crate) fn new(client: Client, is_calm: Arc<AtomicBool>) -> Arc<Self> {
+    pub(crate) fn new(client: Client, is_fault_free: Arc<AtomicBool>) -> Arc<Self> {
         let (history, counters, next_counter) = (History::default(), Mutex::default(), AtomicU64::new(0));
-        Arc::new(Self { client, history, counters, next_counter, is_calm })
+        Arc::new(Self { client, history, counters, next_counter, is_fault_free })
     }
 
-    /// Works through the troubles, and then a while longer; gives what was told of the counters.
+    /// Makes calls during the faults, checks the client afterwards, and returns the statuses of the increments.
     pub(crate) async fn run(self: Arc<Self>, mut rng: Rng) -> Vec<(String, WriteStatus)> {
         let mut tasks = JoinSet::new();
         for number in 0..WRITERS {
@@ -62,17 +62,17 @@ impl Workload {
             tasks.spawn(Arc::clone(&self).read(rng.fork()));
         }
         tasks.spawn(Arc::clone(&self).read_many(rng.fork()));
-        tasks.spawn(Arc::clone(&self).count(rng.fork()));
+        tasks.spawn(Arc::clone(&self).increment(rng.fork()));
         while let Some(task) = tasks.join_next().await {
-            task.expect("every outcome is right");
+            task.expect("every result is correct");
         }
         self.recover().await;
-        self.end().await;
+        self.check_idle().await;
         self.counters.lock().expect("no caller panics").clone()
     }
 
-    fn goes_on(&self) -> bool {
-        !self.is_calm.load(Ordering::Relaxed)
+    fn is_running(&self) -> bool {
+        !self.is_fault_free.load(Ordering::Relaxed)
     }
 
     fn check(&self, key: &str, item: Option<&Item>, baseline: Baseline) {
@@ -81,27 +81,27 @@ impl Workload {
     }
 
     async fn write(self: Arc<Self>, writer: usize, mut rng: Rng) {
-        while self.goes_on() {
+        while self.is_running() {
             let key = key(writer, rng.usize(..KEYS_OF_A_WRITER));
             let n = self.history.begin(&key);
             let limit = random_limit(&mut rng);
             let call = self.client.set(&key, value(&key, n)).timeout(limit);
-            if let Some(outcome) = within(limit, call, &mut rng).await {
-                self.history.end(&key, n, fate(&outcome), EPOCH);
-                assert!(outcome.is_err() || matches!(outcome, Ok(WriteOutcome::Applied(_))), "{outcome:?}");
+            if let Some(result) = within(limit, call, &mut rng).await {
+                self.history.end(&key, n, status(&result), EPOCH);
+                assert!(result.is_err() || matches!(result, Ok(WriteOutcome::Applied(_))), "{result:?}");
             }
             sleep(Duration::from_millis(rng.u64(..20))).await;
         }
     }
 
     async fn read(self: Arc<Self>, mut rng: Rng) {
-        while self.goes_on() {
+        while self.is_running() {
             let key = any_key(&mut rng);
             let baseline = self.history.baseline(&key);
             let limit = random_limit(&mut rng);
-            if let Some(outcome) = within(limit, self.client.get(&key).timeout(limit), &mut rng).await {
-                fate(&outcome);
-                if let Ok(item) = outcome {
+            if let Some(result) = within(limit, self.client.get(&key).timeout(limit), &mut rng).await {
+                status(&result);
+                if let Ok(item) = result {
                     self.check(&key, item.as_ref(), baseline);
                 }
             }
@@ -110,16 +110,16 @@ impl Workload {
     }
 
     async fn read_many(self: Arc<Self>, mut rng: Rng) {
-        while self.goes_on() {
+        while self.is_running() {
             let keys = (0..rng.usize(1..40)).map(|_| any_key(&mut rng));
             let keys: Vec<_> = keys.map(|key| (key.clone(), self.history.baseline(&key))).collect();
             let limit = random_limit(&mut rng);
             let call = self.client.get_many(keys.iter().map(|(key, _)| key.clone())).timeout(limit);
-            // The limit counts from the last reply.
-            if let Some(outcomes) = within(limit * 3, call, &mut rng).await {
-                for ((key, baseline), (_, outcome)) in keys.iter().zip(outcomes) {
-                    fate(&outcome);
-                    if let Ok(item) = outcome {
+            // The limit applies to the time since the last reply.
+            if let Some(results) = within(limit * 3, call, &mut rng).await {
+                for ((key, baseline), (_, result)) in keys.iter().zip(results) {
+                    status(&result);
+                    if let Ok(item) = result {
                         self.check(key, item.as_ref(), *baseline);
                     }
                 }
@@ -128,21 +128,21 @@ impl Workload {
         }
     }
 
-    async fn count(self: Arc<Self>, mut rng: Rng) {
-        while self.goes_on() {
+    async fn increment(self: Arc<Self>, mut rng: Rng) {
+        while self.is_running() {
             let key = format!("counter_{}", self.next_counter.fetch_add(1, Ordering::Relaxed));
             let limit = random_limit(&mut rng);
-            let outcome = within(limit, self.client.increment(&key, 1).timeout(limit), &mut rng).await;
-            if let Some(Ok(counter)) = &outcome {
-                assert_eq!(counter.expect("it starts where it is absent").value, 1, "{key} was raised again");
+            let result = within(limit, self.client.increment(&key, 1).timeout(limit), &mut rng).await;
+            if let Some(Ok(counter)) = &result {
+                assert_eq!(counter.expect("an increment creates the counter").value, 1, "{key} was incremented twice");
             }
-            let fate = outcome.as_ref().map_or(WriteStatus::MaybeSent, fate);
-            self.counters.lock().expect("no caller panics").push((key, fate));
+            let status = result.as_ref().map_or(WriteStatus::MaybeSent, status);
+            self.counters.lock().expect("no caller panics").push((key, status));
             sleep(Duration::from_millis(rng.u64(..10))).await;
         }
     }
 
-    /// Every key can be fetched again in time.
+    /// Checks that every key can be read soon after the last fault.
     async fn recover(&self) {
         let start = Instant::now();
         let keys = (0..WRITERS).flat_map(|writer| (0..KEYS_OF_A_WRITER).map(move |number| key(writer, number)));
@@ -153,16 +153,16 @@ impl Workload {
                     Ok(item) => break item,
                     Err(_) => sleep(Duration::from_millis(5)).await,
                 }
-                assert!(start.elapsed() <= RECOVERY, "the client does not work again");
+                assert!(start.elapsed() <= MAX_RECOVERY, "the client has not recovered");
             };
             self.check(&key, item.as_ref(), baseline);
         }
     }
 
-    /// Nothing of all that was given up is left.
-    async fn end(&self) {
+    /// Checks that no request is left.
+    async fn check_idle(&self) {
         for server in self.client.servers() {
-            server.noop().await.expect("the troubles are over");
+            server.noop().await.expect("there are no more faults");
             assert_eq!((server.in_flight(), server.waiting()), (0, 0));
         }
     }
@@ -180,11 +180,11 @@ fn random_limit(rng: &mut Rng) -> Duration {
     Duration::from_millis(rng.u64(20..1_000))
 }
 
-/// The outcome of a call, which must come in time; one call of eight is dropped on the way.
+/// Returns the result of a call, which must come in time. One call in eight is dropped instead.
 async fn within<T>(limit: Duration, call: impl IntoFuture<Output = T>, rng: &mut Rng) -> Option<T> {
     if rng.u32(..8) == 0 {
         return timeout(Duration::from_millis(rng.u64(..30)), call.into_future()).await.ok();
     }
-    let outcome = timeout(limit + TICKS, call.into_future()).await;
-    Some(outcome.unwrap_or_else(|_| panic!("a call takes longer than its {limit:?}")))
+    let result = timeout(limit + TIMER_SLACK, call.into_future()).await;
+    Some(result.unwrap_or_else(|_| panic!("a call did not return within {limit:?}")))
 }

@@ -1,0 +1,83 @@
+//! Checks of the published packages: other toolchains, other systems, and each feature alone.
+
+use crate::step::Step;
+use crate::{Failure, root};
+use std::fs;
+
+/// Checks the published packages with the oldest supported Rust, which rustup installs.
+pub(crate) fn check_msrv() -> Result<(), Failure> {
+    let version = msrv()?;
+    let toolchain = ["toolchain", "install", &version, "--profile", "minimal", "--no-self-update"];
+    Step::program(format!("Rust {version}"), "rustup").args(toolchain).run()?;
+    let check = ["run", &version, "cargo", "check", "--locked", "--all-features"];
+    Step::program(format!("check with Rust {version}"), "rustup").args(check).args(selection(PACKAGES)).run()
+}
+
+/// Checks what does not need a memcached server, on any system: the published packages, and the tests of crates without
+/// I/O.
+pub(crate) fn check_portable() -> Result<(), Failure> {
+    Step::cargo("published packages", ["check", "--all-features"]).args(selection(PACKAGES)).run()?;
+    Step::cargo("tests of crates without I/O", ["test", "--all-features"]).args(selection(WITHOUT_IO)).run()
+}
+
+/// Checks the library without features and with each feature alone.
+pub(crate) fn check_features() -> Result<(), Failure> {
+    let check = |features: &str| {
+        let name = if features.is_empty() { "no features".to_owned() } else { format!("feature {features}") };
+        let cargo = ["clippy", "-p", "remcache", "--no-default-features", "--features", features];
+        Step::cargo(name, cargo).args(["--", "-D", "warnings"]).run()
+    };
+    check("")?;
+    features()?.iter().try_for_each(|feature| check(feature))
+}
+
+/// Returns the oldest supported Rust version, from the manifest of the workspace.
+fn msrv() -> Result<String, Failure> {
+    let manifest = root().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
+    let version = text.lines().find_map(|line| line.strip_prefix("rust-version = \"")?.strip_suffix('"'));
+    version.map(str::to_owned).ok_or_else(|| "Cargo.toml has no rust-version".to_owned())
+}
+
+/// Returns the features of the library, from its manifest.
+fn features() -> Result<Vec<String>, Failure> {
+    let manifest = root().join("crates/remcache/Cargo.toml");
+    let text = fs::read_to_string(&manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
+    let section = text.split("\n[").find_map(|section| section.strip_prefix("features]\n")).unwrap_or_default();
+    let names = section.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" = ["));
+    let names: Vec<String> = names.map(|(name, _)| name.to_owned()).filter(|name| name != "default").collect();
+    if names.is_empty() { Err(format!("{}: no features", manifest.display())) } else { Ok(names) }
+}
+
+/// Returns the arguments that select packages.
+fn selection(packages: &'static [&'static str]) -> impl Iterator<Item = &'static str> {
+    packages.iter().flat_map(|package| ["-p", *package])
+}
+
+/// In the order in which they have to be published.
+const PACKAGES: &[&str] = &["remcache-proto", "remcache-distribution", "remcache", "remcache-server", "remcache-cli"];
+const WITHOUT_IO: &[&str] = &["remcache-proto", "remcache-distribution"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_rust_and_the_features_are_read_from_the_manifests() {
+        let version = msrv().unwrap();
+        assert!(version.starts_with("1.") && version.split('.').all(|part| part.parse::<u32>().is_ok()), "{version}");
+        let features = features().unwrap();
+        assert!(features.iter().any(|feature| feature == "tls"), "{features:?}");
+        assert!(features.iter().all(|feature| feature != "default" && !feature.contains(' ')), "{features:?}");
+    }
+
+    #[test]
+    fn every_package_that_is_published_is_listed() {
+        for entry in fs::read_dir(root().join("crates")).unwrap().flatten() {
+            let manifest = fs::read_to_string(entry.path().join("Cargo.toml")).unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let is_published = !manifest.lines().any(|line| line == "publish = false");
+            assert_eq!(PACKAGES.contains(&name.as_str()), is_published, "{name}");
+        }
+    }
+}
