@@ -88,6 +88,7 @@ impl Client {
     pub fn from_config(config: Config) -> Result<Self, Error> {
         let mut config = config.check()?;
         let endpoints = std::mem::take(&mut config.servers);
+        config.runtime = config.runtime.for_another_client();
         let config = Arc::new(config);
         let fleet = Fleet::new(&config);
         let cluster = Cluster::new(endpoints, &config, &fleet, None)?;
@@ -103,6 +104,14 @@ impl Client {
     #[inline]
     pub(crate) fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// Gives up the connections of the process that this one was forked from: the next requests open new ones.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn give_up_connections_of_parent(&self) {
+        for server in self.cluster().all_servers() {
+            server.give_up_connections_of_parent();
+        }
     }
 
     /// What is being loaded for this client's callers.
@@ -307,11 +316,12 @@ impl Client {
     /// The end goes on without being waited for.
     pub async fn close(&self) {
         let servers = self.cluster().all_servers();
+        let begun = tokio::time::Instant::now();
         for server in &servers {
             server.close();
         }
         for server in &servers {
-            server.wait_for_end().await;
+            server.wait_for_end(begun).await;
         }
     }
 }

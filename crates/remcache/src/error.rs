@@ -51,7 +51,8 @@ pub enum ErrorKind {
     TimedOut(Delivery),
     /// Too much waits on the connection.
     Overloaded,
-    /// A server list, address, URL or setting is malformed.
+    /// A server list, address, URL or setting is malformed, or the client is used where it cannot work:
+    /// without a tokio runtime, or on one without I/O or timers.
     Config,
     /// A source of server lists failed, or told no good list.
     Discovery,
@@ -133,6 +134,7 @@ impl ErrorKind {
             Status::TimedOut(delivery) => Self::TimedOut(delivery),
             Status::Overloaded => Self::Overloaded,
             Status::TlsError => Self::Tls,
+            Status::Misconfigured => Self::Config,
             _ => Self::Server,
         }
     }

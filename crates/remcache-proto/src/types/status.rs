@@ -6,7 +6,7 @@ use crate::types::status_table as words;
 
 /// The outcome of a request.
 ///
-/// The first group are the protocol's own codes (docs/protocol.md 1.5); the last four are what only a
+/// The first group are the protocol's own codes (docs/protocol.md 1.5); the last five are what only a
 /// client can know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -55,6 +55,8 @@ pub enum Status {
     Overloaded,
     /// There is no connection because TLS could not be agreed on: the request was not executed.
     TlsError,
+    /// There is no connection because of the client's settings, or of the runtime it is used on: nothing was sent.
+    Misconfigured,
 }
 
 /// Whether a request without an answer may have taken effect.
@@ -87,7 +89,8 @@ impl Status {
 
     /// Whether the server answered, with whatever word.
     pub fn is_answer(self) -> bool {
-        !matches!(self, Self::Disconnected(_) | Self::TimedOut(_) | Self::Overloaded | Self::TlsError)
+        use Status::{Disconnected, Misconfigured, Overloaded, TimedOut, TlsError};
+        !matches!(self, Disconnected(_) | TimedOut(_) | Overloaded | TlsError | Misconfigured)
     }
 
     /// Whether the request may have taken effect although it was not answered.
@@ -120,6 +123,7 @@ impl fmt::Display for Status {
             Self::TimedOut(_) => "timed out",
             Self::Overloaded => "overloaded",
             Self::TlsError => "TLS failed",
+            Self::Misconfigured => "misconfigured",
         };
         f.write_str(text)
     }
@@ -150,7 +154,7 @@ mod tests {
     #[test]
     fn what_only_a_client_knows_has_the_gems_code() {
         let away = [Status::Disconnected(Delivery::NotSent), Status::TimedOut(Delivery::MaybeSent)];
-        for status in away.into_iter().chain([Status::Overloaded, Status::TlsError]) {
+        for status in away.into_iter().chain([Status::Overloaded, Status::TlsError, Status::Misconfigured]) {
             assert_eq!(status.code(), 0xffff);
             assert!(!status.is_answer());
         }

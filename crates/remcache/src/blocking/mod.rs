@@ -14,9 +14,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The connections are those of the asynchronous client: a thread of the client's own moves the
-//! bytes, and any number of threads share its pipelined connections. A thread that waits costs
-//! nobody else anything.
+//! The connections are those of the asynchronous client, on a thread of the client's own
+//! ([`Config::dedicated_thread`]) unless [`Config::runtime`] names another place for them. Any number of
+//! threads share the pipelined connections.
+//!
+//! A client that was created before a `fork` works in the child, which opens connections of its own. Fork
+//! while no other thread is within a call: a lock that it holds stays locked in the child.
+
 pub(crate) mod recipes;
 
 mod runtime;
@@ -32,7 +36,7 @@ use crate::ops::builder::{Command, Count, Delete, Extend, Fetch, Inspect, Store,
 use crate::ops::multi_builder::{CountMany, DeleteMany, ExtendMany, FetchMany, StoreMany, TouchMany};
 use crate::proto::{CowBytes, Reply, Request, Ttl};
 use crate::server::handle::ServerHandle;
-use runtime::Background;
+use runtime::Runner;
 pub use wait::Waiting;
 
 /// A client whose operations block the thread until their outcome is there.
@@ -45,7 +49,7 @@ pub use wait::Waiting;
 #[derive(Clone)]
 pub struct Client {
     client: crate::client::Client,
-    background: Arc<Background>,
+    runner: Arc<Runner>,
 }
 
 impl Client {
@@ -62,7 +66,7 @@ impl Client {
     /// # Errors
     /// As [`Client::new`].
     pub fn with_config<S: AsRef<str>>(servers: impl IntoIterator<Item = S>, config: Config) -> Result<Self, Error> {
-        Self::over(crate::client::Client::with_config(servers, config)?)
+        Self::over(crate::client::Client::with_config(servers, config.dedicated_thread_by_default())?)
     }
 
     /// A client of the servers that the settings name.
@@ -70,11 +74,11 @@ impl Client {
     /// # Errors
     /// As [`Client::new`].
     pub fn from_config(config: Config) -> Result<Self, Error> {
-        Self::over(crate::client::Client::from_config(config)?)
+        Self::over(crate::client::Client::from_config(config.dedicated_thread_by_default())?)
     }
 
     fn over(client: crate::client::Client) -> Result<Self, Error> {
-        Ok(Self { client, background: Arc::new(Background::start()?) })
+        Ok(Self { runner: Arc::new(Runner::start(client.clone())?), client })
     }
 
     /// Waits for anything that the asynchronous client does: its other methods, a
@@ -93,7 +97,7 @@ impl Client {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn wait<F: Future>(&self, future: F) -> F::Output {
-        self.background.wait(future)
+        self.runner.wait(future)
     }
 
     /// The client beneath; its futures need [`Client::wait`].
@@ -108,7 +112,7 @@ impl Client {
 
     /// Asks without waiting for the reply; whether the request was queued.
     pub fn cast(&self, request: Request<'_>) -> bool {
-        self.background.enter(|| self.client.cast(request))
+        self.runner.enter(|| self.client.cast(request))
     }
 
     /// The servers, in the order in which they were given.
@@ -126,7 +130,7 @@ impl Client {
     /// # Errors
     /// As [`Client::set_servers`](crate::client::Client::set_servers).
     pub fn set_servers<S: AsRef<str>>(&self, servers: impl IntoIterator<Item = S>) -> Result<(), Error> {
-        self.background.enter(|| self.client.set_servers(servers))
+        self.runner.enter(|| self.client.set_servers(servers))
     }
 
     /// Ends the client in order: when every request in flight has its outcome.
@@ -159,7 +163,7 @@ macro_rules! operations {
             pub fn $name<'a $(, $($generic),*)?>(&'a self, $($argument: $type),*) -> Waiting<'a, $output>
             $(where $($bound)*)?
             {
-                Waiting::new(&self.background, self.client.$name($($argument),*))
+                Waiting::new(&self.runner, self.client.$name($($argument),*))
             }
         )*}
     };

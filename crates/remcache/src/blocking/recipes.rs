@@ -19,7 +19,7 @@ macro_rules! verbs {
             #[doc = $doc]
             #[doc = concat!("\n\nSee [`Client::", stringify!($name), "`](crate::client::Client::", stringify!($name), ").")]
             pub fn $name<'a>(&'a self, $($argument: $type),*) -> Waiting<'a, impl Future<Output = Result<$output, Error>>> {
-                Waiting::new(&self.background, self.client.$name($($argument),*))
+                Waiting::new(&self.runner, self.client.$name($($argument),*))
             }
         )*}
     };
@@ -52,7 +52,7 @@ impl Client {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn lock(&self, key: impl AsRef<[u8]>, ttl: Duration) -> Waiting<'_, LockBuilder<'_>> {
-        Waiting::new(&self.background, self.client.lock(key, ttl))
+        Waiting::new(&self.runner, self.client.lock(key, ttl))
     }
 
     /// Gets a value from the cache, or else from the loader, which runs once for all who ask.
@@ -89,6 +89,6 @@ impl Client {
                 Err(Err(_)) => pending().await,
             }
         };
-        Waiting::new(&self.background, self.client.fetch(key, freshness, load))
+        Waiting::new(&self.runner, self.client.fetch(key, freshness, load))
     }
 }

@@ -1,69 +1,72 @@
-//! The thread that moves a blocking client's bytes, and how other threads wait for it.
+//! How threads wait for futures of the asynchronous client, whose connections live on another thread.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::process;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{self, Thread};
 
-use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
+use tokio::runtime::Handle;
 
 use crate::error::Error;
 
-/// A runtime of one thread in the background; it ends when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Background {
-    handle: Handle,
-    /// Dropped to end the thread.
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+/// Runs futures of a client on the threads that wait for them.
+pub(crate) struct Runner {
+    client: crate::client::Client,
+    /// The process that the connections belong to.
+    process: Mutex<u32>,
 }
 
-impl Background {
-    pub(crate) fn start() -> Result<Self, Error> {
-        let failed = |error| Error::config(format!("the thread of the blocking client cannot be started: {error}"));
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = thread::Builder::new().name("remcache".to_owned()).spawn(move || {
-            // The sender says nothing: what counts is that it is gone.
-            let _ = runtime.block_on(stopped);
-        });
-        Ok(Self { handle, stop: Some(stop), thread: Some(thread.map_err(failed)?) })
+impl Runner {
+    /// Starts the thread of the client's connections.
+    pub(crate) fn start(client: crate::client::Client) -> Result<Self, Error> {
+        let runner = Self { client, process: Mutex::new(process::id()) };
+        runner.handle()?;
+        Ok(runner)
     }
 
-    /// Runs something that starts tasks, on the background's runtime.
+    /// The runtime of the connections. In the child of a fork they begin again, on a thread of the child's.
+    fn handle(&self) -> Result<Handle, Error> {
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        if *process != process::id() {
+            self.client.give_up_connections_of_parent();
+            *process = process::id();
+        }
+        drop(process);
+        self.client.config().runtime.handle().map_err(Error::config)
+    }
+
+    /// Runs something that starts tasks, in the context of the connections' runtime.
     pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _context = self.handle.enter();
+        let handle = self.handle();
+        let _context = handle.as_ref().ok().map(Handle::enter);
         work()
     }
 
-    /// Polls a future on this thread, which sleeps between.
+    /// Polls a future on this thread, which sleeps in between.
     ///
     /// tokio's own `block_on` would panic on a thread of a runtime; this one only blocks it.
     pub(crate) fn wait<F: Future>(&self, future: F) -> F::Output {
-        let _context = self.handle.enter();
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let mut context = Context::from_waker(&waker);
-        let mut future = pin!(future);
-        loop {
-            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-                return output;
+        self.enter(|| {
+            let waker = Waker::from(Arc::new(Unpark(thread::current())));
+            let mut context = Context::from_waker(&waker);
+            let mut future = pin!(future);
+            loop {
+                if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                    return output;
+                }
+                // A wake that came before makes this return at once, and a spurious one polls once more.
+                thread::park();
             }
-            // A wake that came before makes this return at once, and one without a reason polls once more.
-            thread::park();
-        }
+        })
     }
 }
 
-impl Drop for Background {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        // The last handle may be dropped by a task of the thread itself.
-        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != thread::current().id()) {
-            let _ = thread.join();
-        }
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner").finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::IntoFuture;
 use std::time::Duration;
 
-use super::runtime::Background;
+use super::runtime::Runner;
 use crate::ops::builder::{Command, Count, Delete, Extend, Kind, Store};
 use crate::ops::multi_builder::{Entry, Many};
 use crate::proto::Ttl;
@@ -14,13 +14,13 @@ use crate::recipes::on_unavailable::OnUnavailable;
 /// An operation of a blocking client: set its options, then [`wait`](Waiting::wait).
 #[must_use = "an operation does nothing unless it is waited for"]
 pub struct Waiting<'a, O> {
-    background: &'a Background,
+    runner: &'a Runner,
     operation: O,
 }
 
 impl<'a, O> Waiting<'a, O> {
-    pub(crate) fn new(background: &'a Background, operation: O) -> Self {
-        Self { background, operation }
+    pub(crate) fn new(runner: &'a Runner, operation: O) -> Self {
+        Self { runner, operation }
     }
 
     fn map(self, change: impl FnOnce(O) -> O) -> Self {
@@ -34,7 +34,7 @@ impl<O: IntoFuture> Waiting<'_, O> {
     /// # Errors
     /// Those of the asynchronous operation.
     pub fn wait(self) -> O::Output {
-        self.background.wait(self.operation.into_future())
+        self.runner.wait(self.operation.into_future())
     }
 }
 

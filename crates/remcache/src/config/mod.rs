@@ -2,6 +2,7 @@
 pub(crate) mod address;
 pub(crate) mod credentials;
 pub(crate) mod protocol;
+pub(crate) mod runtime;
 
 pub use address::{Address, Endpoint};
 pub use credentials::{Credentials, CredentialsProvider, ProviderError, Providing};
@@ -10,8 +11,11 @@ pub use protocol::{ProtocolSetting, UnknownProtocolSetting};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use crate::config::address::Target;
 use crate::config::credentials::Source;
+use crate::config::runtime::ConnectionRuntime;
 use crate::distribution::Distribution;
 use crate::error::Error;
 use crate::policy::{Backoff, Failover, Hedge, Retries};
@@ -47,6 +51,9 @@ pub struct Config {
     pub(crate) tls: Option<Tls>,
     pub(crate) credentials: Option<Source>,
     pub(crate) connector: Arc<dyn Connect>,
+    /// Whether the connector opens sockets, which need a runtime with I/O.
+    pub(crate) has_sockets: bool,
+    pub(crate) runtime: ConnectionRuntime,
     pub(crate) seed: Option<u64>,
     pub(crate) breaker: u32,
     pub(crate) failover: Failover,
@@ -88,6 +95,8 @@ impl Default for Config {
             tls: None,
             credentials: None,
             connector: Arc::new(SocketConnector),
+            has_sockets: true,
+            runtime: ConnectionRuntime::default(),
             seed: None,
             breaker: 3,
             failover: Failover::None,
@@ -303,7 +312,63 @@ impl Config {
     /// What opens connections (default: TCP and Unix sockets); for tests and unusual networks.
     #[must_use]
     pub fn connector(self, connector: impl Connect) -> Self {
-        Self { connector: Arc::new(connector), ..self }
+        Self { connector: Arc::new(connector), has_sockets: false, ..self }
+    }
+
+    /// The tokio runtime on which connections live (default: the one of the first request).
+    ///
+    /// Connections need a runtime that runs: one that a thread drives, and whose threads are not blocked. The
+    /// runtime of the first request is the fastest one for a program that has one runtime for its whole life.
+    /// Give a handle where there are several (a runtime for each worker, as actix-web has), where runtimes come
+    /// and go, or where the client is also called from elsewhere. Requests from other threads than the
+    /// runtime's own pay for waking it, some microseconds each.
+    ///
+    /// Whatever runs the connections, calls end by their deadlines.
+    ///
+    /// ```
+    /// use remcache::{Client, Config};
+    ///
+    /// # let runtime = tokio::runtime::Runtime::new()?;
+    /// let config = Config::new().runtime(runtime.handle().clone());
+    /// let client = Client::with_config(["localhost"], config)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn runtime(self, runtime: Handle) -> Self {
+        Self { runtime: ConnectionRuntime::Given(runtime), ..self }
+    }
+
+    /// Gives the connections a thread of the client's own (default: they live on the
+    /// [runtime](Config::runtime) of the first request).
+    ///
+    /// The thread starts with the first request, and ends with the client's last connection. No runtime
+    /// of the program can then hold up the connections, or end them: this is the choice for a client in a
+    /// `static` that many runtimes share, for `#[tokio::test]`s, for programs that call
+    /// `block_on` now and then, and for executors other than tokio's. The price is one thread, and that
+    /// each request of a single caller wakes it: some microseconds more.
+    ///
+    /// ```
+    /// use std::sync::LazyLock;
+    /// use remcache::{Client, Config};
+    ///
+    /// static CACHE: LazyLock<Client> = LazyLock::new(|| {
+    ///     let config = Config::new().dedicated_thread();
+    ///     Client::with_config(["localhost"], config).expect("the address is valid")
+    /// });
+    /// # let _ = &*CACHE;
+    /// ```
+    #[must_use]
+    pub fn dedicated_thread(self) -> Self {
+        Self { runtime: ConnectionRuntime::dedicated(), ..self }
+    }
+
+    /// The same, unless a runtime was given.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn dedicated_thread_by_default(self) -> Self {
+        match self.runtime {
+            ConnectionRuntime::OfFirstRequest => self.dedicated_thread(),
+            _ => self,
+        }
     }
 
     /// The seed of all jitter (default: random); for tests that are to repeat.

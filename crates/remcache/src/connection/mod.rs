@@ -8,3 +8,4 @@ pub(crate) mod shared;
 pub(crate) mod slot;
 pub(crate) mod sync;
 pub(crate) mod tls_records;
+pub(crate) mod watchdog;

@@ -8,12 +8,14 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, SystemTime};
 
 use bytes::Buf;
+use tokio::task::coop::poll_proceed;
 use tokio::time::{Instant, timeout_at};
 
 use crate::client::{Client, after, no_server};
 use crate::config::Overload;
 use crate::connection::shared::{Flight, Submitted};
 use crate::connection::slot::Slot;
+use crate::policy::{Retries, may_repeat};
 use crate::proto::{CowBytes, Deadline, Reply, Request, Status};
 use crate::routing::cluster;
 use crate::routing::cluster::Route;
@@ -95,6 +97,8 @@ enum State<'a> {
     },
     /// More than one server may be asked.
     Routed(Journey<'a>),
+    /// The outcome was known at once, and other tasks have their turn before it is returned.
+    Yielding(Box<(Option<Arc<Server>>, Reply)>),
     Done {
         server: Option<Arc<Server>>,
     },
@@ -169,6 +173,7 @@ impl<'a> Call<'a> {
         match &self.state {
             State::Start | State::Routed(_) => None,
             State::WaitingForRoom(waiting) => Some(&waiting.server),
+            State::Yielding(outcome) => outcome.0.as_ref(),
             State::InFlight { server, .. } => Some(server),
             State::Done { server } => server.as_ref(),
         }
@@ -266,17 +271,94 @@ impl<'a> Call<'a> {
         waker: &Waker,
     ) -> Poll<Reply> {
         match server.link(lane).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now) {
-            Submitted::InFlight { flight, start } => {
-                if start {
-                    server.start(lane);
-                }
+            Submitted::InFlight { flight, attend } => {
                 self.state = State::InFlight { server, lane, flight };
-                Poll::Pending
+                if attend { self.attend(waker) } else { Poll::Pending }
             }
             Submitted::Full if server.overload() == Overload::Wait => self.wait(server, lane, deadline, waker),
             Submitted::Full | Submitted::Cast { .. } => self.overloaded(server, lane),
             Submitted::Refused(reply) => self.refused(server, lane, reply, deadline, now, waker),
         }
+    }
+
+    /// Takes care of the connection's task and of the deadline, once the request is in flight.
+    #[cold]
+    fn attend(&mut self, waker: &Waker) -> Poll<Reply> {
+        let State::InFlight { server, lane, flight } = &self.state else { return Poll::Pending };
+        match server.attend(*lane) {
+            Ok(()) => self.poll_in_flight(waker, |reply| reply),
+            Err(reply) => {
+                server.link(*lane).abandon(*flight);
+                let server = Arc::clone(server);
+                self.finish(Some(server), reply)
+            }
+        }
+    }
+
+    /// Polls for the reply, and hands it to `take` where it is: to move it costs as much as to read it.
+    #[inline]
+    fn poll_in_flight<T>(&mut self, waker: &Waker, take: impl FnOnce(Reply) -> T) -> Poll<T> {
+        let State::InFlight { server, lane, flight } = &self.state else { return Poll::Pending };
+        let mut interrupted = None;
+        let take = |reply| take(self.without_namespace(reply));
+        let taken = server.link(*lane).poll_reply(*flight, waker, &mut interrupted, take);
+        if taken.is_pending() {
+            if let Some(reply) = interrupted {
+                self.resume(reply, waker);
+            }
+            return Poll::Pending;
+        }
+        if let State::InFlight { server, .. } = std::mem::replace(&mut self.state, State::Done { server: None }) {
+            self.state = State::Done { server: Some(server) };
+        }
+        taken
+    }
+
+    /// Goes on after the runtime of the connection has ended: on the runtime of this call, if nothing can
+    /// have been executed twice then.
+    #[cold]
+    fn resume(&mut self, reply: Reply, waker: &Waker) {
+        if let Poll::Ready(reply) = self.submit_again(reply, waker) {
+            self.set_aside(reply);
+            waker.wake_by_ref();
+        }
+    }
+
+    fn submit_again(&mut self, reply: Reply, waker: &Waker) -> Poll<Reply> {
+        let state = std::mem::replace(&mut self.state, State::Done { server: None });
+        let State::InFlight { server, .. } = state else { return Poll::Ready(reply) };
+        // Retries that the settings allow are the router's, which knows what may have been executed before.
+        let is_safe = !reply.status.may_have_executed() || may_repeat(&self.request, &Retries::none());
+        let now = Instant::now();
+        match self.deadline {
+            Some(deadline) if is_safe && now.into_std() < deadline.at => {
+                let lane = server.next_lane();
+                self.submit(server, lane, deadline, now, waker)
+            }
+            _ => self.finish(Some(server), reply),
+        }
+    }
+
+    /// Takes part in the cooperative budget of tokio's tasks: a loop of calls that fail at once must let
+    /// other tasks run, the one that reconnects among them.
+    #[cold]
+    fn cooperate(&mut self, reply: Reply, waker: &Waker) -> Poll<Reply> {
+        match poll_proceed(&mut Context::from_waker(waker)) {
+            Poll::Ready(budget) => {
+                budget.made_progress();
+                Poll::Ready(reply)
+            }
+            Poll::Pending => {
+                self.set_aside(reply);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Keeps the reply for the next poll.
+    fn set_aside(&mut self, reply: Reply) {
+        let server = self.server().map(Arc::clone);
+        self.state = State::Yielding(Box::new((server, reply)));
     }
 
     /// A server that has lost one connection may have another.
@@ -294,12 +376,9 @@ impl<'a> Call<'a> {
         let other = server.other_lane(lane).filter(|_| is_lost);
         let submit = |lane| server.link(lane).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now);
         match other.map(|lane| (lane, submit(lane))) {
-            Some((lane, Submitted::InFlight { flight, start })) => {
-                if start {
-                    server.start(lane);
-                }
+            Some((lane, Submitted::InFlight { flight, attend })) => {
                 self.state = State::InFlight { server, lane, flight };
-                Poll::Pending
+                if attend { self.attend(waker) } else { Poll::Pending }
             }
             _ => self.finish(Some(server), reply),
         }
@@ -351,17 +430,17 @@ impl<'a> Call<'a> {
     /// Goes on, and hands the reply to `take` where it is: to move it costs as much as to read it.
     #[inline]
     pub(crate) fn poll_into<T>(&mut self, waker: &Waker, take: impl FnOnce(Reply) -> T) -> Poll<T> {
-        let reply = match &self.state {
-            State::InFlight { server, lane, flight } => {
-                let take = |reply| take(self.without_namespace(reply));
-                let taken = ready!(server.link(*lane).poll_reply(flight.slot, waker, take));
-                if let State::InFlight { server, .. } = std::mem::replace(&mut self.state, State::Done { server: None })
-                {
-                    self.state = State::Done { server: Some(server) };
-                }
-                return Poll::Ready(taken);
+        let reply = match &mut self.state {
+            State::InFlight { .. } => return self.poll_in_flight(waker, take),
+            State::Start => match self.start(waker) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(reply) => self.cooperate(reply, waker),
+            },
+            State::Yielding(outcome) => {
+                let (server, reply) =
+                    (outcome.0.take(), std::mem::replace(&mut outcome.1, Reply::new(Status::NoError)));
+                self.finish(server, reply)
             }
-            State::Start => self.start(waker),
             State::WaitingForRoom(_) => self.poll_room(waker),
             State::Routed(_) => self.poll_routed(waker),
             State::Done { .. } => panic!("a call was polled after it had given its reply"),
@@ -378,12 +457,7 @@ impl<'a> Call<'a> {
         let Ok((server, deadline, now)) = self.prepare() else { return false };
         let lane = server.next_lane();
         match server.link(lane).cast(&self.request, deadline, now) {
-            Submitted::Cast { start } => {
-                if start {
-                    server.start(lane);
-                }
-                true
-            }
+            Submitted::Cast { attend } => !attend || server.attend(lane).is_ok(),
             _ => false,
         }
     }

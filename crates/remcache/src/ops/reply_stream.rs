@@ -15,7 +15,7 @@ use crate::client::{Client, no_server};
 use crate::config::Overload;
 use crate::connection::shared::{Flight, Submitted};
 use crate::connection::slot::{Many, Slot};
-use crate::proto::{Deadline, Reply, Request, Status};
+use crate::proto::{Deadline, Operation, Reply, Request, Status};
 use crate::routing::cluster;
 use crate::server::Server;
 
@@ -34,6 +34,8 @@ pub struct ReplyStream {
     lane: usize,
     deadline: Option<Deadline>,
     progress: Progress,
+    /// Whether a reply has come, so that the request cannot be sent again.
+    has_replies: bool,
     /// How many bytes of the keys in replies are the namespace.
     namespace: usize,
 }
@@ -51,7 +53,7 @@ impl ReplyStream {
     /// The replies of one server.
     pub(crate) fn of_server(server: Result<Arc<Server>, Reply>, request: Request<'static>) -> Self {
         let server = cluster::check_sharing(&request).and(server);
-        Self { request, server, lane: 0, deadline: None, progress: Progress::Start, namespace: 0 }
+        Self { request, server, lane: 0, deadline: None, progress: Progress::Start, has_replies: false, namespace: 0 }
     }
 
     /// The replies of whoever the client's settings name.
@@ -95,11 +97,13 @@ impl ReplyStream {
         let patience = server.timeout();
         let deadline = *self.deadline.get_or_insert_with(|| Deadline { patience, ..fixed(now, patience) });
         match server.link(self.lane).submit(&self.request, deadline, Slot::Many(Box::<Many>::default()), now) {
-            Submitted::InFlight { flight, start } => {
-                if start {
-                    server.start(self.lane);
+            Submitted::InFlight { flight, attend } => {
+                if attend && let Err(reply) = server.attend(self.lane) {
+                    server.link(self.lane).abandon(flight);
+                    return Some(reply);
                 }
                 self.progress = Progress::InFlight(flight);
+                self.has_replies = false;
                 None
             }
             Submitted::Refused(reply) => Some(reply),
@@ -110,6 +114,14 @@ impl ReplyStream {
             }
             Submitted::Full | Submitted::Cast { .. } => Some(Reply::new(Status::Overloaded)),
         }
+    }
+
+    /// Whether the request may go on, on this runtime, after the runtime of its connection has ended.
+    fn may_resume(&self, flight: Flight, reply: &Reply) -> bool {
+        let Ok(server) = &self.server else { return false };
+        let is_safe = !reply.status.may_have_executed() || is_read(self.request.operation());
+        let in_time = self.deadline.is_some_and(|deadline| Instant::now().into_std() < deadline.at);
+        !self.has_replies && is_safe && in_time && server.link(self.lane).is_interrupted(flight.ends, reply)
     }
 
     /// Ends the stream with this reply.
@@ -136,8 +148,16 @@ impl Stream for ReplyStream {
                     false => Some(Reply::new(Status::Overloaded)),
                 },
                 Progress::InFlight(flight) => {
-                    let Ok(server) = &replies.server else { return Poll::Ready(None) };
+                    let (Ok(server), flight) = (&replies.server, *flight) else { return Poll::Ready(None) };
                     let mut reply = ready!(server.link(replies.lane).poll_next(flight.slot, cx.waker()));
+                    if let Some(reply) = &reply
+                        && replies.may_resume(flight, reply)
+                    {
+                        server.link(replies.lane).abandon(flight);
+                        replies.progress = Progress::Start;
+                        continue;
+                    }
+                    replies.has_replies = true;
                     match &mut reply {
                         Some(reply) => reply.key.advance(replies.namespace.min(reply.key.len())),
                         None => replies.progress = Progress::Ended,
@@ -151,6 +171,11 @@ impl Stream for ReplyStream {
             }
         }
     }
+}
+
+/// Whether a request with many replies only reads.
+fn is_read(operation: Operation) -> bool {
+    matches!(operation, Operation::Get | Operation::Stat | Operation::Version | Operation::NoOp)
 }
 
 impl Drop for ReplyStream {

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout};
 
 use crate::config::Overload;
+use crate::policy::{Retries, may_repeat};
 use crate::proto::{Deadline, Delivery, Protocol, Reply, Request, Status};
 use crate::server::Server;
 
@@ -22,6 +24,8 @@ pub(crate) struct Lane {
     indices: Vec<u32>,
     /// How many of `indices` were submitted.
     submitted: usize,
+    /// Keys that are to be submitted again.
+    again: Vec<u32>,
     runs: VecDeque<Run>,
     /// ReplyStream on their way from a slot to the call, in memory that is used again.
     replies: Vec<(u32, Reply)>,
@@ -35,6 +39,8 @@ struct Run {
     slot: usize,
     first: usize,
     count: usize,
+    /// How often a task of the connection had ended before.
+    ends: u32,
 }
 
 /// How many keys a run has at most, and how many runs are in flight: while one is answered, the
@@ -61,6 +67,8 @@ pub(crate) async fn drive(mut lanes: Vec<Lane>, work: &mut impl Work) {
         if pending { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
+    // Calls whose outcome is known at once must let other tasks run.
+    consume_budget().await;
 }
 
 impl Lane {
@@ -72,6 +80,7 @@ impl Lane {
             timeout,
             indices: Vec::new(),
             submitted: 0,
+            again: Vec::new(),
             runs: VecDeque::new(),
             replies: Vec::new(),
             room: None,
@@ -105,24 +114,29 @@ impl Lane {
 
     /// Takes the outcomes that have come.
     fn collect(&mut self, waker: &Waker, work: &mut impl Work) {
-        let Self { server, connection, indices, runs, replies, given_up, .. } = self;
+        let Self { server, connection, indices, again, runs, replies, given_up, .. } = self;
         let link = server.link(*connection);
         while let Some(run) = runs.front() {
-            let Poll::Ready(ended) = link.poll_run(run.slot, replies, waker) else { return };
+            let Poll::Ready(ended) = link.poll_run(run.slot, replies, waker) else { break };
             let keys = indices.get(run.first..run.first + run.count).unwrap_or_default();
             for (place, reply) in replies.drain(..) {
                 // The server answers no more: what is left would wait in vain, run after run.
                 if let Status::TimedOut(_) = reply.status {
                     *given_up = Some(Status::TimedOut(Delivery::NotSent));
                 }
-                if let Some(index) = keys.get(place as usize) {
-                    work.settle(*index as usize, reply, &server.endpoint.name);
+                let Some(index) = keys.get(place as usize) else { continue };
+                let may_repeat = || may_repeat(&work.request(*index as usize), &Retries::none());
+                // The runtime of the connection has ended: what can be sent again goes on on this one.
+                match link.is_interrupted(run.ends, &reply) && (!reply.status.may_have_executed() || may_repeat()) {
+                    true => again.push(*index),
+                    false => work.settle(*index as usize, reply, &server.endpoint.name),
                 }
             }
             if ended {
                 runs.pop_front();
             }
         }
+        indices.append(again);
     }
 
     /// Submits the next run; `false` if there is no room for it yet.
@@ -169,13 +183,28 @@ impl Lane {
         }
         let count = run.taken as usize;
         if let Some(slot) = run.slot {
-            self.runs.push_back(Run { slot, first: *submitted, count });
+            self.runs.push_back(Run { slot, first: *submitted, count, ends: run.ends });
         }
         *submitted += count;
-        if run.start {
-            server.start(self.connection);
+        if run.attend
+            && let Err(reply) = server.attend(self.connection)
+        {
+            self.refuse_last_run(&reply, work);
         }
         run.taken
+    }
+
+    /// Ends the run that was just submitted, and all that follow: the connection cannot have a task.
+    #[cold]
+    fn refuse_last_run(&mut self, reply: &Reply, work: &mut impl Work) {
+        if let Some(run) = self.runs.pop_back() {
+            self.server.link(self.connection).abandon_run(run.slot);
+            self.submitted = run.first;
+        }
+        for index in self.indices.iter().skip(self.submitted) {
+            work.settle(*index as usize, reply.clone(), &self.server.endpoint.name);
+        }
+        self.submitted = self.indices.len();
     }
 
     /// Waits for room for a value of this length.

@@ -2,8 +2,9 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
+use std::thread;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -25,13 +26,24 @@ pub(crate) struct Task {
     link: Arc<Link>,
     config: Arc<Config>,
     random: fastrand::Rng,
-    failures: u32,
     /// What the wait before the next attempt counts from: the beginning of an attempt that failed, or
     /// the end of a connection that worked.
     retry_from: Instant,
     /// What is remembered of the server from one connection to the next.
     memory: ReconnectState,
-    /// Why the server cannot be used, as it was last told.
+    attempts: Attempts,
+    /// Where the next task of the connection finds them.
+    left_to_next: Arc<Mutex<Attempts>>,
+}
+
+/// How the attempts to connect have gone: what a task leaves to the next one when its runtime ends.
+#[derive(Debug, Default)]
+pub(crate) struct Attempts {
+    /// Failures in a row.
+    failures: u32,
+    /// The credentials that were refused.
+    refused: Option<Refused>,
+    /// Why the server cannot be used, as it was last reported.
     told: Option<Failure>,
 }
 
@@ -46,23 +58,20 @@ enum Outcome {
 }
 
 impl Task {
-    pub(crate) fn new(endpoint: Endpoint, link: Arc<Link>, config: Arc<Config>, protocols: Arc<ProtocolCache>) -> Self {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        link: Arc<Link>,
+        config: Arc<Config>,
+        protocols: Arc<ProtocolCache>,
+        left_to_next: Arc<Mutex<Attempts>>,
+    ) -> Self {
         let random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        Self {
-            endpoint,
-            link,
-            config,
-            random,
-            failures: 0,
-            retry_from: Instant::now(),
-            memory: ReconnectState { refused: None, protocols },
-            told: None,
-        }
+        let mut attempts = std::mem::take(&mut *left_to_next.lock().unwrap_or_else(PoisonError::into_inner));
+        let memory = ReconnectState { refused: attempts.refused.take(), protocols };
+        Self { endpoint, link, config, random, retry_from: Instant::now(), memory, attempts, left_to_next }
     }
 
     pub(crate) async fn run(mut self) {
-        // Whatever ends the task, a panic or the runtime's end included: nobody waits for ever.
-        let _ended = Ended(Arc::clone(&self.link));
         loop {
             self.link.set(ConnectionState::Idle);
             if poll_fn(|cx| self.link.poll_demand(cx.waker())).await == Demand::End {
@@ -86,10 +95,8 @@ impl Task {
     /// when the server has answered.
     async fn connect_and_drive(&mut self, probe: bool) -> Outcome {
         self.retry_from = Instant::now();
-        let mut memory = std::mem::take(&mut self.memory);
-        let connecting = establish(&self.endpoint, &self.config, &mut memory);
-        let established = self.while_expiring(connecting).await;
-        self.memory = memory;
+        let connecting = establish(&self.endpoint, &self.config, &mut self.memory);
+        let established = while_expiring(&self.link, connecting).await;
         let Established { stream, credentials, negotiated } = match established {
             Ok(established) => established,
             Err(failure) => {
@@ -114,10 +121,10 @@ impl Task {
         if self.link.has_replied() && !self.link.is_stranger() {
             // A server may answer probes and nothing else: the wait grows until it answers a caller.
             if self.link.has_answered() {
-                self.failures = 0;
+                self.attempts.failures = 0;
             }
             self.retry_from = Instant::now();
-            self.told = None;
+            self.attempts.told = None;
         }
         if !self.link.has_replied() || matches!(end, End::Protocol(_)) {
             // Another server may be there, which speaks otherwise.
@@ -177,13 +184,13 @@ impl Task {
             }
         };
         // That it is of no use to go on trying is told also of a server that was down before.
-        let lasts_anew = failure.lasts() && self.told.as_ref() != Some(&failure);
+        let lasts_anew = failure.lasts() && self.attempts.told.as_ref() != Some(&failure);
         if is_news || lasts_anew {
             tracing::warn!(server = %self.endpoint.name, reason, "memcached server is down");
         } else {
             tracing::debug!(server = %self.endpoint.name, reason, "memcached server is still down");
         }
-        self.told = Some(failure);
+        self.attempts.told = Some(failure);
         match self.link.is_closed() {
             true => Outcome::Finished,
             false => Outcome::Failed,
@@ -193,11 +200,12 @@ impl Task {
     /// Waits before the next attempt; whether the client was closed meanwhile.
     async fn back_off(&mut self) -> bool {
         // What lasts until somebody changes something is not tried more often than at the cap.
-        if self.told.as_ref().is_some_and(Failure::lasts) {
-            self.failures = u32::MAX;
+        if self.attempts.told.as_ref().is_some_and(Failure::lasts) {
+            self.attempts.failures = u32::MAX;
         }
-        let wait = self.config.reconnect.wait(self.failures, self.retry_from.elapsed(), &mut self.random);
-        self.failures = self.failures.saturating_add(1);
+        let failures = self.attempts.failures;
+        let wait = self.config.reconnect.wait(failures, self.retry_from.elapsed(), &mut self.random);
+        self.attempts.failures = failures.saturating_add(1);
         let until = after(self.retry_from, wait);
         let mut wait = pin!(sleep_until(until));
         poll_fn(|cx| match self.link.poll_demand(cx.waker()) {
@@ -206,37 +214,42 @@ impl Task {
         })
         .await
     }
+}
 
-    /// Runs a future, and gives up the requests that become due meanwhile.
-    async fn while_expiring<T>(&self, future: impl Future<Output = T>) -> T {
-        let mut future = pin!(future);
-        let mut timer = pin!(sleep_until(Instant::now()));
-        let mut wakers = Vec::new();
-        poll_fn(|cx| {
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                return Poll::Ready(output);
-            }
-            // Whoever submits meanwhile has a deadline of its own to be watched.
-            let _ = self.link.park(cx.waker(), false);
-            while let Some(at) = self.link.expire(Instant::now(), &mut wakers) {
-                wakers.drain(..).for_each(Waker::wake);
-                timer.as_mut().reset(at);
-                if timer.as_mut().poll(cx).is_pending() {
-                    break;
-                }
-            }
+/// Runs a future, and gives up the requests that become due in the meantime.
+async fn while_expiring<T>(link: &Link, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let mut timer = pin!(sleep_until(Instant::now()));
+    let mut wakers = Vec::new();
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(output);
+        }
+        // A request that is submitted in the meantime may have an earlier deadline.
+        let _ = link.park(cx.waker(), false);
+        while let Some(at) = link.expire(Instant::now(), &mut wakers) {
             wakers.drain(..).for_each(Waker::wake);
-            Poll::Pending
-        })
-        .await
-    }
+            timer.as_mut().reset(at);
+            if timer.as_mut().poll(cx).is_pending() {
+                break;
+            }
+        }
+        wakers.drain(..).for_each(Waker::wake);
+        Poll::Pending
+    })
+    .await
 }
 
-/// Tells everybody when the task is over, however it ended.
-struct Ended(Arc<Link>);
-
-impl Drop for Ended {
+impl Drop for Task {
+    /// Ends the task, whatever the reason: a closed client, a panic, the end of the runtime.
     fn drop(&mut self) {
-        self.0.task_ended("the connection's task ended");
+        let attempts = Attempts { refused: self.memory.refused.take(), ..std::mem::take(&mut self.attempts) };
+        // Before the next task can start.
+        *self.left_to_next.lock().unwrap_or_else(PoisonError::into_inner) = attempts;
+        self.link.task_ended(if thread::panicking() { PANICKED } else { RUNTIME_ENDED });
     }
 }
+
+/// Why requests end with the task.
+const RUNTIME_ENDED: &str = "the tokio runtime that the connection lived on has ended";
+const PANICKED: &str = "the connection's task panicked";

@@ -8,23 +8,28 @@ pub(crate) mod handle;
 pub use dump::ItemStream;
 pub use handle::{ServerHandle, Stat, Stats};
 
-use std::sync::Arc;
+use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::broadcast::Sender;
 use tokio::time::{Instant, timeout_at};
 
+use crate::client::after;
 use crate::config::address::Endpoint;
 use crate::config::protocol::ProtocolSetting;
+use crate::config::runtime::{SHUT_DOWN, check_drivers, misconfigured};
 use crate::config::{Config, Overload};
 use crate::connection::handshake::{ProtocolCache, ReconnectState, establish_as};
 use crate::connection::shared::Link;
+use crate::connection::watchdog::{self, Watched};
 use crate::error::Error;
 use crate::health::events::{HealthMonitor, ServerEvent};
 use crate::health::metrics::{ErrorCounts, ServerMetrics};
 use crate::health::state::{ConnectionState, ServerStatus, telling};
-use crate::server::connection_task::Task;
+use crate::proto::Reply;
+use crate::server::connection_task::{Attempts, Task};
 use crate::transport::Stream;
 
 /// One endpoint of the cluster.
@@ -39,6 +44,8 @@ pub(crate) struct Server {
     config: Arc<Config>,
     /// The result of the last protocol negotiation of its connections.
     protocols: Arc<ProtocolCache>,
+    /// What each connection's task leaves to the next one.
+    attempts: Vec<Arc<Mutex<Attempts>>>,
 }
 
 impl Server {
@@ -49,7 +56,8 @@ impl Server {
         let lane = |place| Arc::new(Link::new(&config, random.u32(..), place, Arc::clone(&watch)));
         let lanes = (0..config.connections).map(lane).collect();
         let next = AtomicUsize::new(0);
-        Self { endpoint, lanes, next, watch, config, protocols: Arc::default() }
+        let attempts = (0..config.connections).map(|_| Arc::default()).collect();
+        Self { endpoint, lanes, next, watch, config, protocols: Arc::default(), attempts }
     }
 
     /// The connection for the next request; connections are taken in turn.
@@ -78,20 +86,49 @@ impl Server {
         &self.lanes[lane]
     }
 
-    /// Starts the task of a connection that has none. Nothing connects before a request needs it.
+    /// Starts the task of a connection that has none, and has the watchdog look at its deadlines. Nothing
+    /// connects before a request needs it.
+    ///
+    /// What was just submitted may have its outcome afterwards without a wake-up: look again.
+    ///
+    /// # Errors
+    /// The reply to the request that needed the task, if there can be none.
     #[cold]
-    pub(crate) fn start(&self, lane: usize) {
-        let Some(link) = self.lanes.get(lane) else { return };
-        if !link.claim_task() {
-            return;
+    pub(crate) fn attend(&self, lane: usize) -> Result<(), Reply> {
+        let link = self.link(lane);
+        let process = process::id();
+        link.give_up_task_of_parent(process, true);
+        if link.claim_task(process)
+            && let Err(reason) = self.start(lane)
+        {
+            link.task_ended(&reason);
+            return Err(misconfigured(reason));
         }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            link.task_ended("no tokio runtime: the client must be used inside one");
-            return;
-        };
-        let protocols = Arc::clone(&self.protocols);
-        let task = Task::new(self.endpoint.clone(), Arc::clone(link), Arc::clone(&self.config), protocols);
-        runtime.spawn(task.run());
+        if let Some(due) = link.claim_watch(Instant::now()) {
+            let link: Weak<dyn Watched> = Arc::downgrade(link) as _;
+            watchdog::watch(link, due);
+        }
+        Ok(())
+    }
+
+    fn start(&self, lane: usize) -> Result<(), String> {
+        let link = self.link(lane);
+        let runtime = self.config.runtime.handle()?;
+        check_drivers(&runtime, self.config.has_sockets)?;
+        let (protocols, attempts) = (Arc::clone(&self.protocols), Arc::clone(&self.attempts[lane]));
+        let task = Task::new(self.endpoint.clone(), Arc::clone(link), Arc::clone(&self.config), protocols, attempts);
+        let task = runtime.spawn(task.run());
+        // A runtime that has ended drops what is spawned.
+        if task.is_finished() && !link.is_closed() { Err(SHUT_DOWN.to_owned()) } else { Ok(()) }
+    }
+
+    /// Gives up the connections of the process that this one was forked from.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn give_up_connections_of_parent(&self) {
+        let process = process::id();
+        for link in &self.lanes {
+            link.give_up_task_of_parent(process, false);
+        }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -185,10 +222,10 @@ impl Server {
         }
     }
 
-    /// Waits until every task has ended.
-    pub(crate) async fn wait_for_end(&self) {
+    /// Waits until every task has ended, and no longer than the deadlines of what is in flight.
+    pub(crate) async fn wait_for_end(&self, begun: Instant) {
         for link in &self.lanes {
-            link.wait_for_end().await;
+            link.wait_for_end(after(begun, self.config.timeout)).await;
         }
     }
 }

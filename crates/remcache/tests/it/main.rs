@@ -58,6 +58,8 @@ mod placement;
 #[cfg(feature = "client")]
 mod protocols;
 #[cfg(feature = "client")]
+mod runtimes;
+#[cfg(feature = "client")]
 mod servers;
 #[cfg(feature = "client")]
 mod support;

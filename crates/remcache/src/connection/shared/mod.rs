@@ -66,6 +66,14 @@ pub(crate) struct Inner {
     stranger: bool,
     /// Whether the connection's task runs.
     running: bool,
+    /// The process that started the task: after a fork the child has its memory, and not its thread.
+    process: u32,
+    /// How often a task has ended.
+    ends: u32,
+    /// What the watchdog looks at next; `None` if nothing is in flight.
+    watched: Option<Watched>,
+    /// What the watchdog had to do because the task was late.
+    unattended: Option<Unattended>,
     /// How many callers wait for room.
     waiting_for_room: usize,
     /// Whether a protocol reply came since the connection was opened.
@@ -78,20 +86,36 @@ pub(crate) struct Inner {
     failures: u64,
 }
 
+/// The deadline that the watchdog knows of.
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    due: std::time::Instant,
+    /// If nothing has happened until then, there is no watchdog: it does not survive a fork.
+    stale: std::time::Instant,
+}
+
+/// Deadlines that passed without the task.
+#[derive(Clone, Copy, Debug)]
+struct Unattended {
+    /// The first of them.
+    since: std::time::Instant,
+    timeouts: u64,
+}
+
 /// What became of an attempt to submit.
 #[derive(Debug)]
 pub(crate) enum Submitted {
-    /// The request is in flight; `start` asks the caller to start the connection's task.
+    /// The request is in flight.
     InFlight {
         /// The caller's hold on it.
         flight: Flight,
-        /// Whether the connection has no task yet.
-        start: bool,
+        /// Whether the connection has no task, or the watchdog does not know of the deadline.
+        attend: bool,
     },
     /// The request is in flight, and nobody waits for it.
     Cast {
         /// Whether the connection has no task yet.
-        start: bool,
+        attend: bool,
     },
     /// The outcome is known without asking.
     Refused(Reply),
@@ -104,6 +128,8 @@ pub(crate) enum Submitted {
 pub(crate) struct Flight {
     pub(crate) slot: usize,
     ticket: Ticket,
+    /// How often a task of the connection had ended before.
+    pub(crate) ends: u32,
 }
 
 /// A run of requests that was taken.
@@ -115,8 +141,10 @@ pub(crate) struct TakenRun {
     pub(crate) refused: Vec<(u32, Reply)>,
     /// Where the replies come, if any was sent.
     pub(crate) slot: Option<usize>,
-    /// Whether the connection has no task yet.
-    pub(crate) start: bool,
+    /// Whether the connection has no task, or the watchdog does not know of the deadline.
+    pub(crate) attend: bool,
+    /// How often a task of the connection had ended before.
+    pub(crate) ends: u32,
 }
 
 /// Tags: the slot in the low half, the place within a run in the high half.
@@ -147,6 +175,10 @@ impl<L: Hold<Inner>> Link<L> {
             refused_as: None,
             stranger: false,
             running: false,
+            process: 0,
+            ends: 0,
+            watched: None,
+            unattended: None,
             waiting_for_room: 0,
             replied: false,
             answered: false,
@@ -176,9 +208,10 @@ impl<L: Hold<Inner>> Link<L> {
             Ok(ticket) => {
                 state.slots.insert(slot);
                 state.tally.submitted(tag(entry, 0), now);
-                let start = !state.running;
+                let attend = state.needs_attention(deadline, now);
+                let flight = Flight { slot: entry, ticket, ends: state.ends };
                 wake(state);
-                Submitted::InFlight { flight: Flight { slot: entry, ticket }, start }
+                Submitted::InFlight { flight, attend }
             }
             Err(rejected) => refused(rejected),
         }
@@ -192,9 +225,9 @@ impl<L: Hold<Inner>> Link<L> {
         }
         match state.machine.submit(request, None, deadline, now.into_std()) {
             Ok(_) => {
-                let start = !state.running;
+                let attend = !state.running;
                 wake(state);
-                Submitted::Cast { start }
+                Submitted::Cast { attend }
             }
             Err(rejected) => refused(rejected),
         }
@@ -212,7 +245,7 @@ impl<L: Hold<Inner>> Link<L> {
     ) -> TakenRun {
         let mut state = self.lock();
         let slot = state.slots.vacant_key();
-        let mut run = TakenRun { taken: 0, refused: Vec::new(), slot: None, start: false };
+        let mut run = TakenRun { taken: 0, refused: Vec::new(), slot: None, attend: false, ends: state.ends };
         state.machine.gather_run(count);
         for place in 0..count {
             let request = request(place);
@@ -232,24 +265,43 @@ impl<L: Hold<Inner>> Link<L> {
         if sent > 0 {
             run.slot = Some(state.slots.insert(Slot::run(sent)));
             state.tally.submitted(tag(slot, 0), now);
-            run.start = !state.running;
+            run.attend = state.needs_attention(deadline, now);
             wake(state);
         }
         run
     }
 
-    /// What `take` makes of the reply of a single request, when it is there; the slot is free then.
+    /// Polls for the reply to a single request, and returns what `take` makes of it; the slot is free then.
+    ///
+    /// If the request ended with the connection's task, its reply goes to `interrupted` instead, and the
+    /// result is pending: the caller may send the request again, and nobody will wake it.
     #[inline]
-    pub(crate) fn poll_reply<T>(&self, slot: usize, waker: &Waker, take: impl FnOnce(Reply) -> T) -> Poll<T> {
+    pub(crate) fn poll_reply<T>(
+        &self,
+        flight: Flight,
+        waker: &Waker,
+        interrupted: &mut Option<Reply>,
+        take: impl FnOnce(Reply) -> T,
+    ) -> Poll<T> {
         let mut state = self.lock();
-        let ready = state.slots.get_mut(slot).is_none_or(|slot| slot.poll(waker));
+        let ready = state.slots.get_mut(flight.slot).is_none_or(|slot| slot.poll(waker));
         if !ready {
             return Poll::Pending;
         }
-        match state.slots.try_remove(slot) {
+        match state.slots.try_remove(flight.slot) {
+            Some(Slot::Ready(reply)) if state.is_interrupted(flight.ends, &reply) => {
+                *interrupted = Some(reply);
+                Poll::Pending
+            }
             Some(Slot::Ready(reply)) => Poll::Ready(take(reply)),
             _ => Poll::Ready(lost(take)),
         }
+    }
+
+    /// Whether this is the reply to a request that ended with the connection's task, and that was
+    /// submitted when `ends` tasks had ended.
+    pub(crate) fn is_interrupted(&self, ends: u32, reply: &Reply) -> bool {
+        matches!(reply.status, Status::Disconnected(_)) && self.lock().is_interrupted(ends, reply)
     }
 
     /// Takes what replies of a run are there, by swapping them for an empty list; whether they are
@@ -375,6 +427,24 @@ impl<L: Hold<Inner>> Link<L> {
 }
 
 impl Inner {
+    /// See [`Link::is_interrupted`]. A connection that was lost just before its task ended looks the same.
+    #[inline]
+    fn is_interrupted(&self, ends: u32, reply: &Reply) -> bool {
+        matches!(reply.status, Status::Disconnected(_))
+            && self.ends != ends
+            && self.condition != ConnectionState::Closed
+    }
+
+    /// Whether the caller has to start a task, or to tell the watchdog of its deadline.
+    ///
+    /// While all callers have the same timeout, that is about once per timeout.
+    #[inline]
+    fn needs_attention(&self, deadline: Deadline, now: Instant) -> bool {
+        let is_watched =
+            self.watched.is_some_and(|watched| watched.due <= deadline.at && now.into_std() <= watched.stale);
+        !(self.running && is_watched)
+    }
+
     #[inline]
     fn admit(&mut self) -> Result<(), Reply> {
         match &self.refusal {

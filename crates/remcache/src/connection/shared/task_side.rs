@@ -1,13 +1,14 @@
-//! The link as its task and driver see it: demand, condition, bytes in and out, time.
+//! The link as its task, its driver and the watchdog see it: demand, condition, bytes in and out, time.
 
 use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use super::{ConnectionState, Hold, Inner, Link, slot_and_place, wake};
+use super::{ConnectionState, Hold, Inner, Link, Unattended, Watched, slot_and_place, wake};
 use crate::connection::handshake::Negotiated;
+use crate::connection::watchdog;
 use crate::policy::Tripped;
 use crate::proto::{Deadline, Event, InputBuffer, Output, ProtocolError, Request, Status};
 
@@ -32,28 +33,139 @@ pub(crate) enum Parked {
 }
 
 impl<L: Hold<Inner>> Link<L> {
-    /// Whether the task must be started; it counts as running from then on.
-    pub(crate) fn claim_task(&self) -> bool {
+    /// Claims the right to start the task in this process, if there is work and no task; it counts as
+    /// running from then on.
+    pub(crate) fn claim_task(&self, process: u32) -> bool {
         let mut state = self.lock();
-        let idle = state.machine.in_flight() == 0;
-        !idle && !std::mem::replace(&mut state.running, true)
+        if state.running || state.machine.in_flight() == 0 {
+            return false;
+        }
+        (state.running, state.process) = (true, process);
+        true
     }
 
-    /// Tells that the task has ended: nothing is left unanswered.
+    /// Records that the task has ended, and ends what is in flight: the next request starts another task.
     pub(crate) fn task_ended(&self, reason: &str) {
-        self.disconnect(reason);
-        self.lock().running = false;
+        let mut wakers = Vec::new();
+        self.end_task(reason, &mut wakers);
+        wakers.into_iter().for_each(Waker::wake);
+        self.notify_all();
+    }
+
+    /// Gives up the task of another process: this one is its child, which has only a copy of its memory.
+    ///
+    /// `wake` says whether callers of this process may be among those who wait. The wakers of the parent's
+    /// tasks are leaked: to drop one could end a task, and with it what is registered with an I/O
+    /// driver that both processes share.
+    pub(crate) fn give_up_task_of_parent(&self, process: u32, wake: bool) {
+        let driver = {
+            let mut state = self.lock();
+            if !state.running || state.process == process {
+                return;
+            }
+            state.driver.take()
+        };
+        let mut wakers = Vec::new();
+        self.end_task("the connection belongs to the process that this one was forked from", &mut wakers);
+        if wake {
+            wakers.iter().for_each(Waker::wake_by_ref);
+            self.notify_all();
+        }
+        std::mem::forget((driver, wakers));
+    }
+
+    /// Callers that wake up find the task ended: it is one step, so that the next request of any of them
+    /// starts another one.
+    fn end_task(&self, reason: &str, wakers: &mut Vec<Waker>) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.machine.close(&Bytes::copy_from_slice(reason.as_bytes()), now.into_std());
+        state.settle_uncaused(None, now, wakers);
+        state.running = false;
+        state.ends = state.ends.wrapping_add(1);
+        state.driver = None;
+        (state.watched, state.unattended) = (None, None);
+        if state.condition != ConnectionState::Closed && state.condition != ConnectionState::Idle {
+            // Without a task a server that is down would stay so: nothing would connect again.
+            state.condition = ConnectionState::Idle;
+            state.since = SystemTime::now();
+            (state.refusal, state.refused_as) = (None, None);
+            self.watch.changed(self.place, ConnectionState::Idle);
+        }
+    }
+
+    /// Lets everybody look again who waits for something else than a reply.
+    fn notify_all(&self) {
         self.ended.notify_waiters();
+        self.room.notify_waiters();
+        self.turned.notify_waiters();
     }
 
     /// Waits until the task has ended.
-    pub(crate) async fn wait_for_end(&self) {
+    pub(super) async fn wait_for_task(&self) {
         let ended = self.ended.notified();
         let mut ended = std::pin::pin!(ended);
         ended.as_mut().enable();
         if self.lock().running {
             ended.await;
         }
+    }
+
+    /// Waits until the task of a closed connection has ended, and no longer than the deadlines of what is
+    /// in flight: the task may not be running any more. Requests that no caller waits for have until then.
+    pub(crate) async fn wait_for_end(&self, mut until: Instant) {
+        while timeout_at(until, self.wait_for_task()).await.is_err() {
+            match self.next_deadline() {
+                Some(due) => until = Instant::from_std(due).max(until) + RECHECK,
+                None => return,
+            }
+        }
+    }
+
+    /// A lower bound of the deadlines in flight; `None` if no caller waits.
+    fn next_deadline(&self) -> Option<std::time::Instant> {
+        let state = self.lock();
+        if state.machine.awaited() == 0 { None } else { state.machine.earliest_deadline() }
+    }
+
+    // ---- The watchdog ----
+
+    /// Returns the earliest deadline in flight if the watchdog does not know of it; it counts as known
+    /// from then on.
+    pub(crate) fn claim_watch(&self, now: Instant) -> Option<std::time::Instant> {
+        let mut state = self.lock();
+        let due = state.next_watch()?;
+        let is_known = state.watched.is_some_and(|watched| watched.due <= due && now.into_std() <= watched.stale);
+        if is_known {
+            return None;
+        }
+        state.watched = Some(Watched::at(due));
+        Some(due)
+    }
+
+    /// Ends every request that is due, as the task should have done; returns the next deadline to watch.
+    pub(crate) fn enforce_deadlines(&self, due: std::time::Instant, now: Instant) -> Option<std::time::Instant> {
+        let mut state = self.lock();
+        if state.watched.is_none_or(|watched| watched.due != due) {
+            // An earlier deadline was registered since.
+            return None;
+        }
+        let mut wakers = Vec::new();
+        if let Some(since) = state.machine.earliest_deadline().filter(|at| *at <= now.into_std()) {
+            let before = state.tally.errors.timeouts;
+            state.machine.give_up(now.into_std());
+            state.settle_uncaused(None, now, &mut wakers);
+            // The server is judged by the task, if it comes soon.
+            let timeouts = state.tally.errors.timeouts - before;
+            if timeouts > 0 {
+                state.unattended.get_or_insert(Unattended { since, timeouts: 0 }).timeouts += timeouts;
+            }
+        }
+        let next = state.next_watch();
+        state.watched = next.map(Watched::at);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        next
     }
 
     /// What there is to do while no connection is open; remembers the waker if nothing.
@@ -93,6 +205,7 @@ impl<L: Hold<Inner>> Link<L> {
         state.replied = false;
         state.answered = false;
         state.stranger = false;
+        state.unattended = None;
         state.breaker.begin();
         state.tally.connects += 1;
         state.machine.handle_received(now.into_std());
@@ -162,7 +275,7 @@ impl<L: Hold<Inner>> Link<L> {
         let now = Instant::now();
         state.machine.close(&Bytes::copy_from_slice(reason.as_bytes()), now.into_std());
         let mut wakers = Vec::new();
-        state.settle_ended(status, now, &mut wakers);
+        state.settle_uncaused(status, now, &mut wakers);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
         self.room.notify_waiters();
@@ -215,6 +328,7 @@ impl<L: Hold<Inner>> Link<L> {
         let freed = before.saturating_sub(in_flight);
         if freed > 0 {
             state.replied = true;
+            state.unattended = None;
             let was_silent = self.watch.is_silent();
             state.breaker.answered();
             if was_silent {
@@ -242,8 +356,11 @@ impl<L: Hold<Inner>> Link<L> {
         wakers: &mut Vec<Waker>,
     ) -> Result<Option<Tripped>, ProtocolError> {
         let mut state = self.lock();
+        // What the watchdog had to do is counted here: a task that is a little late is no stall.
+        let unattended = state.unattended.take();
         let machine = &mut state.machine;
-        let late = machine.poll_timeout().map_or(Duration::ZERO, |due| now.into_std().saturating_duration_since(due));
+        let due = [unattended.map(|unattended| unattended.since), machine.poll_timeout()].into_iter().flatten().min();
+        let late = due.map_or(Duration::ZERO, |due| now.into_std().saturating_duration_since(due));
         let silence = now.into_std().saturating_duration_since(machine.silent_since());
         // The server had no chance to be heard: its replies are read after this.
         if state.breaker.is_own_stall(late) {
@@ -253,7 +370,8 @@ impl<L: Hold<Inner>> Link<L> {
         let outcome = state.machine.handle_timeout(now.into_std());
         state.settle(&mut InputBuffer::new(), now, wakers)?;
         outcome?;
-        let timeouts = u32::try_from(state.tally.errors.timeouts - before).unwrap_or(u32::MAX);
+        let timeouts = state.tally.errors.timeouts - before + unattended.map_or(0, |unattended| unattended.timeouts);
+        let timeouts = u32::try_from(timeouts).unwrap_or(u32::MAX);
         let tripped = state.breaker.timed_out(timeouts, silence, late).err();
         if self.watch.is_silent() {
             self.watch.look_again();
@@ -309,9 +427,32 @@ impl<L: Hold<Inner>> Link<L> {
     }
 }
 
+impl watchdog::Watched for Link {
+    fn enforce(&self, due: std::time::Instant, now: std::time::Instant) -> Option<std::time::Instant> {
+        self.enforce_deadlines(due, Instant::from_std(now))
+    }
+}
+
+impl Watched {
+    fn at(due: std::time::Instant) -> Self {
+        Self { due, stale: due.checked_add(STALE).unwrap_or(due) }
+    }
+}
+
+/// How long after a deadline the watchdog counts as missing.
+const STALE: Duration = Duration::from_secs(1);
+/// How long to wait for what is due before looking again.
+const RECHECK: Duration = Duration::from_millis(20);
+
 impl Inner {
-    /// Settles what was in flight when the connection ended; with a status of its own, if one says why.
-    fn settle_ended(&mut self, status: Option<Status>, now: Instant, wakers: &mut Vec<Waker>) {
+    /// The deadline that the watchdog looks at next; `None` if nothing is in flight.
+    fn next_watch(&self) -> Option<std::time::Instant> {
+        if self.machine.in_flight() == 0 { None } else { self.machine.earliest_deadline() }
+    }
+
+    /// Settles what no reply has ended: what was due, or was in flight when the connection ended; with a
+    /// status of its own, if one says why.
+    fn settle_uncaused(&mut self, status: Option<Status>, now: Instant, wakers: &mut Vec<Waker>) {
         while let Some(Event { tag, mut reply, last, .. }) = self.machine.poll_uncaused() {
             let (slot, place) = slot_and_place(tag);
             if let (Some(status), Status::Disconnected(_)) = (status, reply.status) {

@@ -1,6 +1,7 @@
 //! A caller: asks, waits or goes away, and holds every outcome against what it may be.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -18,12 +19,14 @@ pub(crate) struct Caller {
     scene: Scene,
     number: usize,
     random: fastrand::Rng,
+    /// Whether the server may have had the request in an earlier attempt.
+    was_sent: bool,
 }
 
 impl Caller {
     pub(crate) fn begin(scene: &Scene, number: usize) -> JoinHandle<()> {
         let scene = scene.clone();
-        shuttle::future::spawn(async move { Self { scene, number, random: random() }.run().await })
+        shuttle::future::spawn(async move { Self { scene, number, random: random(), was_sent: false }.run().await })
     }
 
     async fn run(mut self) {
@@ -35,6 +38,7 @@ impl Caller {
                 _ => self.ask_for_one(&key).await,
             }
             pause(&mut self.random, 2).await;
+            self.was_sent = false;
         }
     }
 
@@ -53,13 +57,25 @@ impl Caller {
             true => |waker: &Waker| Slot::Waiting(waker.clone()),
             false => |_: &Waker| Slot::Waiting(Waker::noop().clone()),
         };
-        let Some(flight) = self.submit(key, &Request::get(key), waiting).await else { return };
         let link = Arc::clone(&self.scene.link);
-        if !self.stays().await {
-            return link.abandon(flight);
+        // A get whose connection ended with its runtime is sent again, even if the server had it.
+        while let Some(flight) = self.submit(key, &Request::get(key), waiting).await {
+            if !self.stays().await {
+                return link.abandon(flight);
+            }
+            let outcome = poll_fn(|cx| {
+                let mut interrupted = None;
+                let reply = link.poll_reply(flight, cx.waker(), &mut interrupted, |reply| reply);
+                match interrupted {
+                    Some(reply) => Poll::Ready((true, reply)),
+                    None => reply.map(|reply| (false, reply)),
+                }
+            });
+            match outcome.await {
+                (true, reply) => self.was_sent |= reply.status.may_have_executed(),
+                (false, reply) => return self.check(key, &reply),
+            }
         }
-        let reply = poll_fn(|cx| link.poll_reply(flight.slot, cx.waker(), |reply| reply)).await;
-        self.check(key, &reply);
     }
 
     /// ReplyStream until the last, which is empty or an error.
@@ -91,7 +107,7 @@ impl Caller {
         let link = Arc::clone(&self.scene.link);
         let now = Instant::now();
         let run = link.submit_run(keys.len(), |place| Request::get(keys[place].as_str()), deadline(now), now);
-        self.start(run.start);
+        self.attend(run.attend);
         let mut outcomes = [0, 0];
         let mut count = |this: &mut Self, replies: &mut Vec<(u32, Reply)>| {
             for (place, reply) in replies.drain(..) {
@@ -122,8 +138,8 @@ impl Caller {
             let now = Instant::now();
             let submit = |waker: &Waker| link.submit(request, deadline(now), slot(waker), now);
             match poll_fn(|cx| Poll::Ready(submit(cx.waker()))).await {
-                Submitted::InFlight { flight, start } => {
-                    self.start(start);
+                Submitted::InFlight { flight, attend } => {
+                    self.attend(attend);
                     return Some(flight);
                 }
                 Submitted::Refused(reply) => {
@@ -131,16 +147,41 @@ impl Caller {
                     self.check(key, &reply);
                     return None;
                 }
-                Submitted::Full => Arc::clone(&link).wait_for_room(0).await,
+                Submitted::Full if self.wait_for_room().await => {}
+                Submitted::Full => return None,
                 Submitted::Cast { .. } => panic!("somebody waits for this"),
             }
         }
     }
 
-    /// Starts the connection's task, as a server does.
-    fn start(&self, start: bool) {
-        if start && self.scene.link.claim_task() {
+    /// Waits for room until a deadline, which is some turns away; `false` if that comes first.
+    async fn wait_for_room(&self) -> bool {
+        let mut room = pin!(Arc::clone(&self.scene.link).wait_for_room(0));
+        let mut turns = 30;
+        poll_fn(|cx| {
+            if room.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            if turns == 0 {
+                return Poll::Ready(false);
+            }
+            turns -= 1;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Starts the connection's task and the watchdog's, as a server does.
+    fn attend(&self, attend: bool) {
+        if !attend {
+            return;
+        }
+        if self.scene.link.claim_task(0) {
             Task::begin(&self.scene);
+        }
+        if let Some(due) = self.scene.link.claim_watch(Instant::now()) {
+            self.scene.watch(due);
         }
     }
 
@@ -149,7 +190,7 @@ impl Caller {
         match reply.status {
             Status::NoError => assert_eq!(reply.value, value(key)),
             Status::Disconnected(delivery) | Status::TimedOut(delivery) => {
-                if delivery == Delivery::NotSent {
+                if delivery == Delivery::NotSent && !self.was_sent {
                     Scene::note(&self.scene.not_sent, key.to_owned());
                 }
             }

@@ -1,13 +1,16 @@
-//! Callers and the connection's task on one link, with a scheduler that decides at every lock who goes
-//! first: whatever it decides, each request has one outcome, its own, and nobody sleeps for ever.
+//! Callers, the connection's tasks and the watchdog on one link, with a scheduler that decides at every lock
+//! which of them goes first: whatever it decides, each request has one outcome, its own, and no caller sleeps
+//! for ever. Runtimes end and take the task with them, or stall until all callers have their outcome.
 //!
 //! What runs here is the link itself, on a mutex of shuttle's. `REMCACHE_SCHEDULES` says how many
 //! schedules are tried, half of them by each test; shuttle prints the one that fails, for `shuttle::replay`.
 
 mod caller;
 mod task;
+mod watchdog;
 
 use std::sync::{Arc, Mutex as Ledger, PoisonError};
+use std::task::Waker;
 
 use shuttle::rand::{RngCore, thread_rng};
 use shuttle::sync::{Mutex, MutexGuard};
@@ -44,6 +47,14 @@ struct Scene {
     asked: Arc<Ledger<Vec<String>>>,
     /// Keys that no byte was sent of, as the client said.
     not_sent: Arc<Ledger<Vec<String>>>,
+    stalls: Arc<Ledger<Stalls>>,
+}
+
+/// Tasks whose runtime is not polled.
+#[derive(Default)]
+struct Stalls {
+    are_over: bool,
+    wakers: Vec<Waker>,
 }
 
 impl Scene {
@@ -53,7 +64,28 @@ impl Scene {
         config.breaker = 2;
         let watch = Arc::new(Watch::new("server".into(), 1, 2, events::channel()));
         let link = Arc::new(Link::new(&config, u32::MAX - 2, 0, watch));
-        Self { link, asked: Arc::default(), not_sent: Arc::default() }
+        Self { link, asked: Arc::default(), not_sent: Arc::default(), stalls: Arc::default() }
+    }
+
+    fn stalls(&self) -> std::sync::MutexGuard<'_, Stalls> {
+        self.stalls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a task that stalls has to go on doing so; it is woken when it may go on.
+    fn stalls_on(&self, waker: &Waker) -> bool {
+        let mut stalls = self.stalls();
+        if !stalls.are_over {
+            stalls.wakers.push(waker.clone());
+        }
+        !stalls.are_over
+    }
+
+    fn end_stalls(&self) {
+        let mut stalls = self.stalls();
+        stalls.are_over = true;
+        let wakers = std::mem::take(&mut stalls.wakers);
+        drop(stalls);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     fn note(ledger: &Ledger<Vec<String>>, key: String) {
@@ -72,8 +104,8 @@ async fn pause(random: &mut fastrand::Rng, most: usize) {
     }
 }
 
-/// One schedule: three callers, the task that they start, and somebody who closes the client, in half
-/// of the schedules while requests are in flight.
+/// One schedule: three callers, the tasks that they start, and in half of the schedules the client is closed
+/// while requests are in flight.
 fn play() {
     shuttle::future::block_on(async {
         let scene = Scene::new();
@@ -86,8 +118,9 @@ fn play() {
         for caller in callers {
             caller.await.expect("no caller is aborted");
         }
+        scene.end_stalls();
         scene.link.set(ConnectionState::Closed);
-        scene.link.wait_for_end().await;
+        scene.link.wait_for_task().await;
         assert_eq!(scene.link.load(), (0, 0), "requests in flight and slots");
         assert_eq!(scene.link.lock().waiting_for_room, 0, "callers that wait for room");
         let asked = scene.asked.lock().expect("nobody panics with the ledger").clone();

@@ -1,7 +1,7 @@
 //! The connection's task in the steps of the real one, with a server of its own and troubles by chance.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -47,9 +47,30 @@ impl Task {
     }
 
     async fn run(mut self) {
-        let link = Arc::clone(&self.scene.link);
-        self.serve(&link).await;
-        link.task_ended("the connection's task ended");
+        let (scene, link) = (self.scene.clone(), Arc::clone(&self.scene.link));
+        // After so many polls the runtime ends, or stalls; in most schedules it does neither.
+        let mut sometime = || if self.random.u8(..4) == 0 { self.random.usize(1..20) } else { usize::MAX };
+        let (mut polls_to_end, mut polls_to_stall) = (sometime(), sometime());
+        {
+            let mut serving = pin!(self.serve(&link));
+            poll_fn(|cx| {
+                if polls_to_end == 0 {
+                    return Poll::Ready(());
+                }
+                if polls_to_stall == 0 && scene.stalls_on(cx.waker()) {
+                    return Poll::Pending;
+                }
+                polls_to_end -= 1;
+                polls_to_stall = polls_to_stall.saturating_sub(1);
+                let outcome = serving.as_mut().poll(cx);
+                if polls_to_end == 0 {
+                    cx.waker().wake_by_ref();
+                }
+                outcome
+            })
+            .await;
+        }
+        link.task_ended("the runtime ended");
     }
 
     async fn serve(&mut self, link: &Link) {

@@ -1,0 +1,145 @@
+//! Where connections live: the tokio runtime that runs their tasks.
+
+use std::fmt;
+use std::panic::catch_unwind;
+use std::process;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+use crate::proto::{Reply, Status};
+
+/// Which runtime runs the tasks of a client's connections.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum ConnectionRuntime {
+    /// The one whose task made the first request.
+    #[default]
+    OfFirstRequest,
+    /// A given one.
+    Given(Handle),
+    /// A thread of the client's own.
+    Dedicated(Arc<Dedicated>),
+}
+
+impl ConnectionRuntime {
+    /// A thread of its own, which starts when it is first needed.
+    pub(crate) fn dedicated() -> Self {
+        Self::Dedicated(Arc::default())
+    }
+
+    /// The same choice for another client: a thread is not shared.
+    pub(crate) fn for_another_client(self) -> Self {
+        match self {
+            Self::Dedicated(_) => Self::dedicated(),
+            other => other,
+        }
+    }
+
+    /// The runtime for a connection's task that is to start now.
+    ///
+    /// # Errors
+    /// What is wrong with the settings or with the calling thread.
+    pub(crate) fn handle(&self) -> Result<Handle, String> {
+        match self {
+            Self::OfFirstRequest => Handle::try_current().map_err(|_| NO_RUNTIME.to_owned()),
+            Self::Given(handle) => Ok(handle.clone()),
+            Self::Dedicated(dedicated) => dedicated.handle(),
+        }
+    }
+}
+
+/// Looks whether a runtime has what connections need: timers, and, unless something else than sockets
+/// is connected to, I/O.
+///
+/// tokio offers no way to ask, other than a panic: it is caught here, and reported by the panic hook.
+pub(crate) fn check_drivers(runtime: &Handle, needs_sockets: bool) -> Result<(), &'static str> {
+    let _entered = runtime.enter();
+    if catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_err() {
+        return Err(NO_TIMERS);
+    }
+    if needs_sockets && catch_unwind(register_a_socket).is_err() {
+        return Err(NO_IO);
+    }
+    Ok(())
+}
+
+/// Registers a socket with the current runtime; panics if that has no I/O driver.
+fn register_a_socket() {
+    #[cfg(unix)]
+    if let Ok((socket, _other_end)) = std::os::unix::net::UnixStream::pair()
+        && socket.set_nonblocking(true).is_ok()
+    {
+        drop(tokio::net::UnixStream::from_std(socket));
+    }
+    #[cfg(not(unix))]
+    if let Ok(socket) = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))
+        && socket.set_nonblocking(true).is_ok()
+    {
+        drop(tokio::net::UdpSocket::from_std(socket));
+    }
+}
+
+/// The reply to a request whose connection cannot have a task.
+#[cold]
+pub(crate) fn misconfigured(reason: impl Into<String>) -> Reply {
+    Reply::with_text(Status::Misconfigured, reason.into())
+}
+
+const NO_RUNTIME: &str = "there is no tokio runtime here: call the client from a task or within Runtime::block_on, \
+    or give its connections a thread with Config::dedicated_thread";
+const NO_TIMERS: &str = "the tokio runtime has no timers: build it with Builder::enable_all, \
+    or give the client's connections a thread with Config::dedicated_thread";
+const NO_IO: &str = "the tokio runtime has no I/O driver: build it with Builder::enable_all, \
+    or give the client's connections a thread with Config::dedicated_thread";
+/// Of a task that was dropped as it was spawned.
+pub(crate) const SHUT_DOWN: &str = "the tokio runtime of the connection has been shut down";
+
+/// A runtime on a thread of its own, which starts when it is first needed, and anew in the child of a fork.
+#[derive(Default)]
+pub(crate) struct Dedicated(Mutex<Option<Background>>);
+
+impl Dedicated {
+    fn handle(&self) -> Result<Handle, String> {
+        let mut background = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = &*background
+            && running.process == process::id()
+        {
+            return Ok(running.handle.clone());
+        }
+        let started = Background::start().map_err(|error| format!("the client's thread cannot be started: {error}"))?;
+        let handle = started.handle.clone();
+        // The thread of a parent process is not here to be stopped.
+        std::mem::forget(background.replace(started));
+        Ok(handle)
+    }
+}
+
+impl fmt::Debug for Dedicated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dedicated")
+    }
+}
+
+/// A runtime of one thread; it ends when this is dropped.
+struct Background {
+    handle: Handle,
+    process: u32,
+    /// Dropped to end the thread.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Background {
+    fn start() -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        thread::Builder::new().name("remcache".to_owned()).spawn(move || {
+            // Nothing is ever sent: the sender's end is the signal.
+            let _ = runtime.block_on(stopped);
+        })?;
+        Ok(Self { handle, process: process::id(), _stop: stop })
+    }
+}

@@ -1,0 +1,111 @@
+//! Where connections live is a setting.
+
+use remcache::{Client, Config, ErrorKind, Status};
+use remcache_testkit::Memcached;
+use tokio::runtime::{Builder, Runtime};
+
+use super::{GENEROUS, current_thread, ends, get, millis};
+
+fn assert_survives_runtimes(client: &Client) {
+    for _ in 0..3 {
+        let runtime = current_thread();
+        assert!(matches!(runtime.block_on(get(client)), Status::NoError | Status::KeyNotFound));
+    }
+    let gauges = client.servers()[0].gauges();
+    assert_eq!((gauges.open, gauges.reconnects), (1, 0), "one connection for all of them");
+}
+
+#[test]
+fn on_a_given_runtime() {
+    let server = Memcached::start(&[]);
+    let given = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let config = Config::new().timeout(GENEROUS).runtime(given.handle().clone());
+    let client = Client::with_config([server.addr()], config).unwrap();
+    assert_survives_runtimes(&client);
+    drop(given);
+    let error = current_thread().block_on(client.get("k")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert!(error.to_string().contains("shut down"), "{error}");
+}
+
+#[test]
+fn on_a_thread_of_the_clients_own() {
+    let server = Memcached::start(&[]);
+    let config = Config::new().timeout(GENEROUS).dedicated_thread();
+    let client = Client::with_config([server.addr()], config.clone()).unwrap();
+    assert_survives_runtimes(&client);
+    let other = Client::with_config([server.addr()], config).unwrap();
+    assert_survives_runtimes(&other);
+    drop(client);
+    assert_survives_runtimes(&other);
+}
+
+/// A runtime without drivers is no place for connections, and the error says what to do.
+#[test]
+fn a_runtime_without_drivers_is_a_mistake_in_the_settings() {
+    fn check(runtime: &Runtime, server: &Memcached, missing: &str) {
+        let client = Client::with_config([server.addr()], Config::new().timeout(GENEROUS)).unwrap();
+        let error = runtime.block_on(client.get("k")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        assert!(error.to_string().contains(missing) && error.to_string().contains("enable_all"), "{error}");
+        let outcomes = runtime.block_on(async { client.get_many(["a", "b"]).await });
+        assert!(outcomes.failed().all(|(_, error)| error.kind() == ErrorKind::Config), "{outcomes:?}");
+        assert_eq!(outcomes.failed().count(), 2);
+        let error = runtime.block_on(client.servers()[0].stats("").collect()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        // The client itself is fine.
+        assert_eq!(current_thread().block_on(get(&client)), Status::KeyNotFound);
+    }
+    let server = Memcached::start(&[]);
+    check(&Builder::new_current_thread().enable_io().build().unwrap(), &server, "timers");
+    check(&Builder::new_current_thread().enable_time().build().unwrap(), &server, "I/O");
+    check(&Builder::new_multi_thread().worker_threads(1).build().unwrap(), &server, "timers");
+}
+
+/// Such a runtime can use a client whose connections live elsewhere.
+#[test]
+fn a_runtime_without_drivers_asks_by_way_of_another() {
+    let server = Memcached::start(&[]);
+    let config = Config::new().timeout(GENEROUS).dedicated_thread();
+    let client = Client::with_config([server.addr()], config).unwrap();
+    let runtime = Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(get(&client)), Status::KeyNotFound);
+}
+
+#[test]
+fn without_a_runtime_a_call_says_so() {
+    use std::future::Future as _;
+    use std::task::{Context, Poll, Waker};
+
+    let server = Memcached::start(&[]);
+    let client = Client::with_config([server.addr()], Config::new().timeout(GENEROUS)).unwrap();
+    let poll = |client: &Client| {
+        let call = std::pin::pin!(client.get("k"));
+        call.poll(&mut Context::from_waker(Waker::noop()))
+    };
+    let Poll::Ready(Err(error)) = poll(&client) else { panic!("it waits") };
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert!(error.to_string().contains("dedicated_thread"), "{error}");
+    assert!(!client.cast(remcache::Request::get("k")));
+    assert_eq!(current_thread().block_on(get(&client)), Status::KeyNotFound);
+}
+
+/// A thread that is not tokio's waits for a call by any means it likes.
+#[test]
+fn with_a_thread_of_its_own_no_runtime_is_needed() {
+    let server = Memcached::start(&[]);
+    let config = Config::new().timeout(GENEROUS).dedicated_thread();
+    let client = Client::with_config([server.addr()], config).unwrap();
+    let item = ends("a get", move || wait(client.get("k")));
+    assert_eq!(item.unwrap(), None);
+    fn wait<F: Future>(future: F) -> F::Output {
+        use std::task::{Context, Poll, Waker};
+        let mut future = std::pin::pin!(future);
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                return output;
+            }
+            std::thread::sleep(millis(1));
+        }
+    }
+}
