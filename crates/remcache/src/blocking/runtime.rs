@@ -35,7 +35,7 @@ impl Runner {
             *process = process::id();
         }
         drop(process);
-        self.client.config().runtime.handle().map_err(Error::config)
+        self.client.config().runtime.handle().map_err(|reply| Error::from(&reply))
     }
 
     /// Runs something that starts tasks, in the context of the connections' runtime.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use crate::proto::{Reply, Status};
+use crate::proto::{Delivery, Reply, Status};
 
 /// Which runtime runs the tasks of a client's connections.
 #[derive(Clone, Debug, Default)]
@@ -41,10 +41,12 @@ impl ConnectionRuntime {
     /// The runtime for a connection's task that is to start now.
     ///
     /// # Errors
-    /// What is wrong with the settings or with the calling thread.
-    pub(crate) fn handle(&self) -> Result<Handle, String> {
+    /// The reply to the request that needs the connection.
+    pub(crate) fn handle(&self) -> Result<Handle, Reply> {
         match self {
-            Self::OfFirstRequest => Handle::try_current().map_err(|_| NO_RUNTIME.to_owned()),
+            Self::OfFirstRequest => {
+                Handle::try_current().map_err(|_| Reply::disconnected(Delivery::NotSent, NO_RUNTIME))
+            }
             Self::Given(handle) => Ok(handle.clone()),
             Self::Dedicated(dedicated) => dedicated.handle(),
         }
@@ -55,13 +57,13 @@ impl ConnectionRuntime {
 /// is connected to, I/O.
 ///
 /// tokio offers no way to ask, other than a panic: it is caught here, and reported by the panic hook.
-pub(crate) fn check_drivers(runtime: &Handle, needs_sockets: bool) -> Result<(), &'static str> {
+pub(crate) fn check_drivers(runtime: &Handle, needs_sockets: bool) -> Result<(), Reply> {
     let _entered = runtime.enter();
     if catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_err() {
-        return Err(NO_TIMERS);
+        return Err(misconfigured(NO_TIMERS));
     }
     if needs_sockets && catch_unwind(register_a_socket).is_err() {
-        return Err(NO_IO);
+        return Err(misconfigured(NO_IO));
     }
     Ok(())
 }
@@ -84,8 +86,14 @@ fn register_a_socket() {
 
 /// The reply to a request whose connection cannot have a task.
 #[cold]
-pub(crate) fn misconfigured(reason: impl Into<String>) -> Reply {
+fn misconfigured(reason: impl Into<String>) -> Reply {
     Reply::with_text(Status::Misconfigured, reason.into())
+}
+
+/// The reply if the task was dropped as it was spawned.
+#[cold]
+pub(crate) fn shut_down() -> Reply {
+    misconfigured("the tokio runtime of the connection has been shut down")
 }
 
 const NO_RUNTIME: &str = "there is no tokio runtime here: call the client from a task or within Runtime::block_on, \
@@ -94,22 +102,22 @@ const NO_TIMERS: &str = "the tokio runtime has no timers: build it with Builder:
     or give the client's connections a thread with Config::dedicated_thread";
 const NO_IO: &str = "the tokio runtime has no I/O driver: build it with Builder::enable_all, \
     or give the client's connections a thread with Config::dedicated_thread";
-/// Of a task that was dropped as it was spawned.
-pub(crate) const SHUT_DOWN: &str = "the tokio runtime of the connection has been shut down";
 
 /// A runtime on a thread of its own, which starts when it is first needed, and anew in the child of a fork.
 #[derive(Default)]
 pub(crate) struct Dedicated(Mutex<Option<Background>>);
 
 impl Dedicated {
-    fn handle(&self) -> Result<Handle, String> {
+    fn handle(&self) -> Result<Handle, Reply> {
         let mut background = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = &*background
             && running.process == process::id()
         {
             return Ok(running.handle.clone());
         }
-        let started = Background::start().map_err(|error| format!("the client's thread cannot be started: {error}"))?;
+        let failed =
+            |error| misconfigured(format!("the thread of the client's connections cannot be started: {error}"));
+        let started = Background::start().map_err(failed)?;
         let handle = started.handle.clone();
         // The thread of a parent process is not here to be stopped.
         std::mem::forget(background.replace(started));

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::client::after;
 use crate::config::address::Endpoint;
 use crate::config::protocol::ProtocolSetting;
-use crate::config::runtime::{SHUT_DOWN, check_drivers, misconfigured};
+use crate::config::runtime::{check_drivers, shut_down};
 use crate::config::{Config, Overload};
 use crate::connection::handshake::{ProtocolCache, ReconnectState, establish_as};
 use crate::connection::shared::Link;
@@ -99,10 +99,10 @@ impl Server {
         let process = process::id();
         link.give_up_task_of_parent(process, true);
         if link.claim_task(process)
-            && let Err(reason) = self.start(lane)
+            && let Err(reply) = self.start(lane)
         {
-            link.task_ended(&reason);
-            return Err(misconfigured(reason));
+            link.task_ended(&reply.text());
+            return Err(reply);
         }
         if let Some(due) = link.claim_watch(Instant::now()) {
             let link: Weak<dyn Watched> = Arc::downgrade(link) as _;
@@ -111,7 +111,7 @@ impl Server {
         Ok(())
     }
 
-    fn start(&self, lane: usize) -> Result<(), String> {
+    fn start(&self, lane: usize) -> Result<(), Reply> {
         let link = self.link(lane);
         let runtime = self.config.runtime.handle()?;
         check_drivers(&runtime, self.config.has_sockets)?;
@@ -119,7 +119,7 @@ impl Server {
         let task = Task::new(self.endpoint.clone(), Arc::clone(link), Arc::clone(&self.config), protocols, attempts);
         let task = runtime.spawn(task.run());
         // A runtime that has ended drops what is spawned.
-        if task.is_finished() && !link.is_closed() { Err(SHUT_DOWN.to_owned()) } else { Ok(()) }
+        if task.is_finished() && !link.is_closed() { Err(shut_down()) } else { Ok(()) }
     }
 
     /// Gives up the connections of the process that this one was forked from.

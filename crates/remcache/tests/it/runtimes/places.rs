@@ -1,6 +1,6 @@
 //! Where connections live is a setting.
 
-use remcache::{Client, Config, ErrorKind, Status};
+use remcache::{Client, Config, Delivery, ErrorKind, Status};
 use remcache_testkit::Memcached;
 use tokio::runtime::{Builder, Runtime};
 
@@ -84,7 +84,7 @@ fn without_a_runtime_a_call_says_so() {
         call.poll(&mut Context::from_waker(Waker::noop()))
     };
     let Poll::Ready(Err(error)) = poll(&client) else { panic!("it waits") };
-    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::NotSent), "{error}");
     assert!(error.to_string().contains("dedicated_thread"), "{error}");
     assert!(!client.cast(remcache::Request::get("k")));
     assert_eq!(current_thread().block_on(get(&client)), Status::KeyNotFound);
