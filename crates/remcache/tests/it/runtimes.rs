@@ -32,7 +32,7 @@ fn client_of(server: &Memcached, timeout: Duration) -> Client {
 /// Makes the first request on a runtime, which owns the connection from then on.
 fn connect_on(runtime: &Runtime, client: &Client) {
     let stored = runtime.block_on(client.set("k", "v").timeout(GENEROUS));
-    assert!(stored.unwrap().is_made());
+    assert!(stored.unwrap().is_applied());
 }
 
 /// A deadline that only a request meets which hangs.

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use remcache::config::Credentials;
-use remcache::health::Condition;
+use remcache::health::ConnectionState;
 use remcache::{Client, Config, Delivery, Error, Request, Status};
 use remcache_testkit::{Memcached, Proxy, unused_port};
 
@@ -21,7 +21,7 @@ fn a_later_runtime_connects_again() {
         let runtime = current_thread();
         assert!(matches!(runtime.block_on(get(&client)), Status::NoError | Status::KeyNotFound));
         drop(runtime);
-        assert_eq!(client.servers()[0].state().condition, Condition::Idle);
+        assert_eq!(client.servers()[0].state().condition, ConnectionState::Idle);
     }
 }
 

@@ -11,8 +11,8 @@ fn assert_survives_runtimes(client: &Client) {
         let runtime = current_thread();
         assert!(matches!(runtime.block_on(get(client)), Status::NoError | Status::KeyNotFound));
     }
-    let gauges = client.servers()[0].gauges();
-    assert_eq!((gauges.open, gauges.reconnects), (1, 0), "one connection for all of them");
+    let metrics = client.servers()[0].metrics();
+    assert_eq!((metrics.open, metrics.reconnects), (1, 0), "one connection for all of them");
 }
 
 #[test]
