@@ -67,6 +67,16 @@ const COMMANDS: &[Subcommand] = &[
         run: |_| imports::check(),
     },
     Subcommand {
+        name: "check-dependencies",
+        about: "checks licences, sources and advisories of dependencies, with cargo-deny",
+        run: |_| published::check_dependencies(),
+    },
+    Subcommand {
+        name: "check-semver",
+        about: "compares the public API with a Git revision (default: origin/main), with cargo-semver-checks",
+        run: |args| published::check_semver(&args),
+    },
+    Subcommand {
         name: "check-features",
         about: "lints the library without features and with each feature alone",
         run: |_| published::check_features(),
@@ -203,7 +213,7 @@ fn tool_bench(args: Vec<String>) -> Result<(), Failure> {
 }
 
 fn usage() -> String {
-    let lines = COMMANDS.iter().map(|command| format!("  cargo xtask {:<18}{}\n", command.name, command.about));
+    let lines = COMMANDS.iter().map(|command| format!("  cargo xtask {:<20}{}\n", command.name, command.about));
     std::iter::once("usage:\n".to_owned()).chain(lines).collect()
 }
 

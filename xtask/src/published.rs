@@ -1,6 +1,6 @@
-//! Checks of the published packages: other toolchains, other systems, and each feature alone.
+//! Checks of the published packages: other toolchains and systems, features, dependencies, and the public API.
 
-use crate::step::Step;
+use crate::step::{Step, output_of};
 use crate::{Failure, root};
 use std::fs;
 
@@ -18,6 +18,30 @@ pub(crate) fn check_msrv() -> Result<(), Failure> {
 pub(crate) fn check_portable() -> Result<(), Failure> {
     Step::cargo("published packages", ["check", "--all-features"]).args(selection(PACKAGES)).run()?;
     Step::cargo("tests of crates without I/O", ["test", "--all-features"]).args(selection(WITHOUT_IO)).run()
+}
+
+/// Checks licences, sources and advisories of all dependencies with cargo-deny, by the rules of `deny.toml`.
+pub(crate) fn check_dependencies() -> Result<(), Failure> {
+    ensure_installed("cargo-deny", &["deny", "--version"])?;
+    Step::cargo("dependencies", ["deny", "check", "bans", "licenses", "sources", "advisories"]).run()
+}
+
+/// Compares the public API of the libraries with a Git revision, by default `origin/main`.
+pub(crate) fn check_semver(args: &[String]) -> Result<(), Failure> {
+    let [baseline] = args.first_chunk().cloned().unwrap_or_else(|| ["origin/main".to_owned()]);
+    ensure_installed("cargo-semver-checks", &["semver-checks", "--version"])?;
+    let libraries = PACKAGES.iter().filter(|package| **package != "remcache-cli");
+    let selection = libraries.flat_map(|package| ["-p", *package]);
+    Step::cargo("public API", ["semver-checks", "--baseline-rev", &baseline]).args(selection).run()
+}
+
+/// Installs a cargo subcommand from crates.io if this command line fails.
+fn ensure_installed(package: &str, version: &[&str]) -> Result<(), Failure> {
+    let words: Vec<&str> = std::iter::once("cargo").chain(version.iter().copied()).collect();
+    if output_of(&words).is_ok() {
+        return Ok(());
+    }
+    Step::cargo(package, ["install", "--locked", package]).run()
 }
 
 /// Checks the library without features and with each feature alone.
