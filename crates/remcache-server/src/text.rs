@@ -152,8 +152,8 @@ impl TextSession {
             context.replies.push_line(LINE_TOO_LONG);
             return Step::Close;
         }
-        let dialect = context.state.settings.version.dialect();
-        let command = match server::parse_as(line, dialect) {
+        let server_version = context.state.settings.version.server_version();
+        let command = match server::parse_as(line, server_version) {
             Ok(command) => command,
             Err(refusal) => return self.refuse(refusal, line_length, input, context.replies),
         };
@@ -184,7 +184,7 @@ impl TextSession {
         }
         // Take the memory of a large value, so that it can be stored without a copy.
         let whole = input.take(length);
-        match server::line(&whole).map(|(line, _)| server::parse_as(line, dialect)) {
+        match server::line(&whole).map(|(line, _)| server::parse_as(line, server_version)) {
             Some(Ok(command)) => self.execute_with_block(&command, &whole[line_length..], Some(&whole), context),
             _ => Step::Close,
         }

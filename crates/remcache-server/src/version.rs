@@ -1,16 +1,16 @@
 //! The emulated version, and the behaviors that newer versions introduced.
 
-use remcache_proto::ServerVersion;
+use remcache_proto::{Feature, ServerVersion};
 
 /// The version that a server reports and emulates.
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
     text: String,
-    dialect: ServerVersion,
+    server_version: ServerVersion,
 }
 
 /// A behavior that a version after 1.6.18 introduced, in addition to those that clients check for, which
-/// [`Feature`](remcache_proto::Feature) lists.
+/// [`Feature`] lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Behavior {
     /// `watch deletions` exists.
@@ -44,19 +44,24 @@ const SINCE: &[(Behavior, [u16; 3])] = &[
 impl Version {
     pub(crate) fn new(text: impl Into<String>) -> Self {
         let text = text.into();
-        let dialect = ServerVersion::from_version(&text);
-        Self { text, dialect }
+        let server_version = ServerVersion::from_version(&text);
+        Self { text, server_version }
     }
 
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    pub(crate) fn dialect(&self) -> ServerVersion {
-        self.dialect
+    pub(crate) fn server_version(&self) -> ServerVersion {
+        self.server_version
+    }
+
+    /// Returns whether the version has a feature that clients check for.
+    pub(crate) fn has_feature(&self, feature: Feature) -> bool {
+        self.server_version.has(feature)
     }
 
     pub(crate) fn has(&self, behavior: Behavior) -> bool {
-        SINCE.iter().any(|&(known, since)| known == behavior && self.dialect.version() >= since)
+        SINCE.iter().any(|&(known, since)| known == behavior && self.server_version.version() >= since)
     }
 }

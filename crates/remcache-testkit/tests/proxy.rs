@@ -72,13 +72,13 @@ fn without_rules_everything_is_forwarded_and_counted() {
         assert!(got == bytes);
         assert_eq!(proxy.accepted(), 1);
         assert_eq!(proxy.passed(Direction::Requests), 3_000_000);
-        assert_eq!(proxy.passed(Direction::ReplyStream), 3_000_000);
+        assert_eq!(proxy.passed(Direction::Replies), 3_000_000);
     });
 }
 
 #[test]
 fn a_delay_applies_to_its_direction() {
-    for direction in [Direction::Requests, Direction::ReplyStream] {
+    for direction in [Direction::Requests, Direction::Replies] {
         run(|proxy| async move {
             proxy.change(|rules| match direction {
                 Direction::Requests => rules.requests.delay = DELAY,
@@ -164,7 +164,7 @@ fn a_disconnect_forwards_exactly_the_bytes_before_it() {
                 let (got, ended) = read_to_end(&mut stream).await;
                 assert_eq!(got.len() as u64, after);
                 assert_eq!(ended, end);
-                assert_eq!(proxy.passed(Direction::ReplyStream), after);
+                assert_eq!(proxy.passed(Direction::Replies), after);
             });
         }
     }
@@ -202,7 +202,7 @@ fn a_black_hole_reads_everything_and_forwards_nothing() {
         while proxy.passed(Direction::Requests) < 9 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert_eq!(proxy.passed(Direction::ReplyStream), 5);
+        assert_eq!(proxy.passed(Direction::Replies), 5);
 
         proxy.change(|rules| rules.replies.black_hole = false);
         let still_silent = timeout(QUIET, echo(&mut before, b"lost")).await;

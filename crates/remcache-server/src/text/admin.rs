@@ -104,7 +104,7 @@ impl AdminCommand<'_> {
         match &self.words()[..] {
             [level] | [level, _] if number::unsigned_32(level).is_some() => OK,
             [_] | [_, _] => BAD_FORMAT,
-            _ if self.state.settings.version.dialect().has(Feature::StrictLines) => BAD_FORMAT,
+            _ if self.state.settings.version.has_feature(Feature::StrictLines) => BAD_FORMAT,
             _ => UNKNOWN,
         }
     }
@@ -125,7 +125,7 @@ impl AdminCommand<'_> {
 
     fn lru_crawler(&self) -> AdminReply {
         let permissions = self.state.settings.permissions;
-        let has_mgdump = permissions.mgdump || self.state.settings.version.dialect().has(Feature::Mgdump);
+        let has_mgdump = permissions.mgdump || self.state.settings.version.has_feature(Feature::Mgdump);
         let line = match &self.words()[..] {
             [b"crawl", classes] => parse_classes(classes).map_or(BAD_CLASS, |_| OK),
             [b"metadump" | b"mgdump", _] if !permissions.dumps => "ERROR metadump not allowed",
@@ -150,7 +150,7 @@ impl AdminCommand<'_> {
 
     fn dump(&self, classes: &[u8], dump: impl Fn(&Store, &[u8], ServerVersion) -> Vec<u8>) -> AdminReply {
         match parse_classes(classes) {
-            Some(classes) => AdminReply::Dump(dump(self.store, &classes, self.state.settings.version.dialect())),
+            Some(classes) => AdminReply::Dump(dump(self.store, &classes, self.state.settings.version.server_version())),
             None => AdminReply::Line(BAD_CLASS),
         }
     }

@@ -81,7 +81,7 @@ fn refuse_get(request: &GetRequest<'_>, store: &mut Store, state: &ServerState, 
         fetch(request, key, store);
     }
     replies.put(BAD_FORMAT.as_bytes());
-    if state.settings.version.dialect().has(Feature::StrictLines) {
+    if state.settings.version.has_feature(Feature::StrictLines) {
         // Newer versions send a second line end.
         replies.put(b"\r\n");
     }

@@ -12,15 +12,15 @@ use crate::uri_escape::uri_escape;
 const MAX_CACHEDUMP: usize = 2 << 20;
 
 /// Formats the items of some slab classes, or of all if the list is empty, as `lru_crawler metadump` does.
-pub(super) fn metadump(store: &Store, classes: &[u8], dialect: ServerVersion) -> Vec<u8> {
-    let mut dump = header(dialect);
+pub(super) fn metadump(store: &Store, classes: &[u8], server_version: ServerVersion) -> Vec<u8> {
+    let mut dump = header(server_version);
     for ItemEntry { key, item, class, size } in entries(store, classes) {
         let exp = item.expiry.at().map_or_else(|| "-1".to_owned(), |at| at.to_string());
         let fetched = if item.state.fetched { "yes" } else { "no" };
         let (key, used, cas) = (uri_escape(key), item.used_at, item.cas);
         // Writing to a vector does not fail.
         let _ = write!(dump, "key={key} exp={exp} la={used} cas={cas} fetch={fetched} cls={class} size={size}");
-        if dialect.has(Feature::MetadumpFlags) {
+        if server_version.has(Feature::MetadumpFlags) {
             // memcached writes the trailing space too.
             let _ = write!(dump, " flags={} ", item.flags);
         }
@@ -30,13 +30,13 @@ pub(super) fn metadump(store: &Store, classes: &[u8], dialect: ServerVersion) ->
     dump
 }
 
-fn header(dialect: ServerVersion) -> Vec<u8> {
-    if dialect.has(Feature::DumpBeginsWithOk) { b"OK\r\n".to_vec() } else { Vec::new() }
+fn header(server_version: ServerVersion) -> Vec<u8> {
+    if server_version.has(Feature::DumpBeginsWithOk) { b"OK\r\n".to_vec() } else { Vec::new() }
 }
 
 /// Formats items as `lru_crawler mgdump` does: each as the `mg` command that fetches it.
-pub(super) fn mgdump(store: &Store, classes: &[u8], dialect: ServerVersion) -> Vec<u8> {
-    let mut dump = header(dialect);
+pub(super) fn mgdump(store: &Store, classes: &[u8], server_version: ServerVersion) -> Vec<u8> {
+    let mut dump = header(server_version);
     for ItemEntry { key, item, .. } in entries(store, classes) {
         let is_base64 = item.state.base64_key;
         let mut line = Answer::code("mg ");

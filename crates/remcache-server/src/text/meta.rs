@@ -68,7 +68,7 @@ fn get(command: &Command<'_>, version: &Version, store: &mut Store) -> MetaResul
     if let (false, Some(cas)) = (found, terms.chosen_cas) {
         item.cas = cas;
     }
-    let is_unchanged = version.dialect().has(Feature::UnlessCas) && terms.cas == Some(item.cas);
+    let is_unchanged = version.has_feature(Feature::UnlessCas) && terms.cas == Some(item.cas);
     let with_value = terms.value && !is_unchanged;
     let mut answer = if with_value { Answer::value(item.value.len()) } else { Answer::code("HD") };
     let mut wins = !found;
@@ -151,7 +151,7 @@ fn push_reflected_flags(command: &Command<'_>, answer: &mut Answer) -> Result<()
 }
 
 fn set(command: &Command<'_>, value: Option<CowBytes<'_>>, version: &Version, store: &mut Store) -> MetaResult {
-    let append_creates = version.dialect().has(Feature::VivifyingAppend);
+    let append_creates = version.has_feature(Feature::VivifyingAppend);
     let mut reply = store_value(command, value.unwrap_or_else(|| CowBytes::from(&b""[..])), append_creates, store);
     if let (true, Some(cas), Some(item)) = (reply.is_ok(), command.terms.chosen_cas, store.item(&command.key)) {
         (item.cas, reply.cas) = (cas, cas);

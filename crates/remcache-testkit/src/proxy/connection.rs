@@ -49,7 +49,7 @@ async fn connect(client: &TcpStream, upstream: &str) -> io::Result<TcpStream> {
 /// Handles a client whose server cannot be reached: resets the connection, or discards its input if replies go into a
 /// black hole.
 async fn without_server(client: TcpStream, shared: &Shared, close_all: &mut watch::Receiver<Close>) {
-    if shared.rule(Direction::ReplyStream).black_hole {
+    if shared.rule(Direction::Replies).black_hole {
         tokio::select! {
             () = discard_input(client) => {}
             _ = close_request(close_all) => {}
@@ -68,7 +68,7 @@ async fn forward_both_ways(
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     let requests = Pipe::new(shared, Direction::Requests, number).run(from_client, to_server);
-    let replies = Pipe::new(shared, Direction::ReplyStream, number).run(from_server, to_client);
+    let replies = Pipe::new(shared, Direction::Replies, number).run(from_server, to_client);
     tokio::try_join!(requests, replies).err()
 }
 

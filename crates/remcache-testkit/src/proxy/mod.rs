@@ -128,14 +128,14 @@ impl Shared {
         let rules = self.rules.lock().expect(UNPOISONED);
         match direction {
             Direction::Requests => rules.requests,
-            Direction::ReplyStream => rules.replies,
+            Direction::Replies => rules.replies,
         }
     }
 
     fn passed(&self, direction: Direction) -> &AtomicU64 {
         match direction {
             Direction::Requests => &self.requests,
-            Direction::ReplyStream => &self.replies,
+            Direction::Replies => &self.replies,
         }
     }
 }

@@ -19,7 +19,7 @@ pub enum Direction {
     /// From the client to the server.
     Requests,
     /// From the server to the client.
-    ReplyStream,
+    Replies,
 }
 
 /// The faults of one direction.

@@ -179,12 +179,12 @@ async fn many_changes_cost_the_server_few_replies() {
     let proxy = Proxy::start(server.addr()).await;
     let client = Client::with_config([proxy.addr()], patient_config().protocol(ProtocolSetting::Binary)).unwrap();
     client.noop().await[0].1.as_ref().unwrap();
-    let before = proxy.passed(remcache_testkit::Direction::ReplyStream);
+    let before = proxy.passed(remcache_testkit::Direction::Replies);
     let stored = client.set_many((0..1000).map(|n| (format!("key{n}"), "v"))).await;
     assert_eq!(stored.made().count(), 1000);
     let deleted = client.delete_many((0..1000).map(|n| format!("key{n}"))).await;
     assert_eq!(deleted.made().count(), 1000);
-    let bytes = proxy.passed(remcache_testkit::Direction::ReplyStream) - before;
+    let bytes = proxy.passed(remcache_testkit::Direction::Replies) - before;
     assert!(bytes < 1000, "2,000 requests were answered with {bytes} bytes");
 }
 
