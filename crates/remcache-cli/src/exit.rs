@@ -78,8 +78,8 @@ pub(crate) enum Failure {
     Library(Error),
     /// Reading or writing failed; where, and how.
     Io(String, io::Error),
-    /// A value that its server would not take.
-    TooLarge(String),
+    /// A server lacks what the command needs.
+    Unsupported(String),
     /// Nobody reads the output any more.
     ClosedPipe,
 }
@@ -100,7 +100,7 @@ impl Failure {
         match self {
             Self::Usage(_) | Self::Io(..) => Exit::Usage,
             Self::Library(error) => Exit::of(error),
-            Self::TooLarge(_) => Exit::Server,
+            Self::Unsupported(_) => Exit::Server,
             Self::ClosedPipe => Exit::Yes,
         }
     }
@@ -125,7 +125,7 @@ impl From<Error> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(message) | Self::TooLarge(message) => f.write_str(message),
+            Self::Usage(message) | Self::Unsupported(message) => f.write_str(message),
             Self::Library(error) => f.write_str(&words(error)),
             Self::Io(place, error) => write!(f, "{place}: {error}"),
             Self::ClosedPipe => f.write_str("nobody reads the output"),

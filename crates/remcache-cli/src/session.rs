@@ -169,7 +169,7 @@ impl Session {
     fn client_tuned(&self, servers: &[String], tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
         let config = tune(self.configure(Config::new(), |_| true)?);
         // How long a value may be is up to the server: an operator looks at whatever is there.
-        let config = config.max_value_size(item_limit::MAX_VALUE_SIZE);
+        let config = config.max_value_size(item_limit::MAX_VALUE_SIZE).size_checked_from(item_limit::SIZE_CHECKED_FROM);
         let config = servers.iter().try_fold(config, |config, server| config.server(server))?;
         let config = self.configure(config, |names| gives(&self.given, names))?;
         Ok(Client::from_config(config)?)

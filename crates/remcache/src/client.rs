@@ -301,6 +301,15 @@ impl Client {
         ReplyStream::of_client(self, request.into_owned().resolve_ttl(std::time::SystemTime::now))
     }
 
+    /// Whether a value is refused for its size before it is sent, as far as the server's limit is known: then
+    /// what was stored is still there.
+    pub(crate) fn refuses_size(&self, key: &[u8], value: usize, flags: u32) -> bool {
+        let Config { limits, namespace, .. } = self.config();
+        let known = || self.home(key).known_item_settings();
+        value > limits.value
+            || known().is_some_and(|known| known.is_too_large(namespace.len() + key.len(), value, flags))
+    }
+
     /// Asks without waiting for the reply, which is read and thrown away.
     ///
     /// Tells whether the request was queued: it was not if it is invalid, the server is known to

@@ -79,6 +79,19 @@ pub(crate) fn change(reply: Reply) -> Result<WriteOutcome, Reply> {
     }
 }
 
+/// What the reply to a get says about a change with a CAS value that no item has.
+pub(crate) fn unmet(reply: Reply) -> Result<WriteOutcome, Reply> {
+    match reply.status {
+        Status::NoError if reply.cas == 0 => Err(Reply::with_text(Status::Unsupported, NO_CAS)),
+        Status::NoError => Ok(WriteOutcome::Exists),
+        Status::KeyNotFound => Ok(WriteOutcome::NotFound),
+        _ => Err(reply),
+    }
+}
+
+/// What is wrong with a server whose items have no CAS value.
+pub(crate) const NO_CAS: &str = "the server has no CAS values: start the server without -C";
+
 pub(crate) fn counter(reply: Reply) -> Result<Option<Counter>, Reply> {
     match (reply.status, reply.number) {
         (Status::NoError, Some(value)) => Ok(Some(Counter { value, cas: reply.cas })),

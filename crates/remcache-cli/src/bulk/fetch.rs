@@ -77,7 +77,8 @@ impl Fetcher {
         let replies = self.get(items.len(), |index| &items[index].key, &options).await;
         let fresh = |(item, reply): (&&FetchedItem, Reply)| match reply.status {
             Status::KeyNotFound => SourceState::Deleted,
-            Status::NoError if reply.cas != item.cas => SourceState::Modified,
+            // Without a CAS value a change cannot be told from none.
+            Status::NoError if reply.cas == 0 || reply.cas != item.cas => SourceState::Modified,
             _ => SourceState::Unchanged,
         };
         items.iter().zip(replies).map(fresh).collect()

@@ -1,24 +1,16 @@
 //! Storing items in a fleet, and select copies back.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use remcache::{Client, Error, Reply, Request, Status, Ttl};
 
 use super::request::{FinalReply, Requester};
 use super::skip_reason::{SkipReason, Skipped};
-use crate::{item_limit, stats};
 
 /// Stores items in a fleet.
 #[derive(Debug)]
 pub(crate) struct ItemStore {
-    client: Client,
     requester: Requester,
     is_adding: bool,
-    /// What each server takes at most, key and value together.
-    limits: HashMap<String, u64>,
-    /// The smallest of them.
-    limit: u64,
 }
 
 /// An item to store, with its key as the client's namespace knows it.
@@ -40,24 +32,14 @@ pub(crate) enum StoreResult {
 
 impl ItemStore {
     /// A store that adds, and never overwrites, or one that sets.
-    pub(crate) async fn open(client: Client, is_adding: bool) -> Self {
-        let limits = limits(&client).await;
-        let limit = limits.values().copied().min().unwrap_or(u64::MAX);
-        Self { requester: Requester::for_cluster(client.clone()), client, is_adding, limits, limit }
+    pub(crate) fn new(client: Client, is_adding: bool) -> Self {
+        Self { requester: Requester::for_cluster(client), is_adding }
     }
 
-    /// Stores items; an outcome for each.
+    /// Stores items; an outcome for each. What is too large for its server is not sent.
     pub(crate) async fn store(&self, items: &[NewItem<'_>]) -> Vec<StoreResult> {
-        let fitting: Vec<&NewItem<'_>> = items.iter().filter(|item| self.has_room(item)).collect();
-        let answers = self.requester.send(fitting.len(), |index| self.request(fitting[index])).await;
-        let mut answers = answers.into_iter();
-        let outcome = |item: &NewItem<'_>| match self.has_room(item) {
-            true => {
-                answers.next().map_or_else(|| StoreResult::Skipped(SkipReason::Failed.into()), |answer| stored(&answer))
-            }
-            false => StoreResult::Skipped(SkipReason::TooLarge.into()),
-        };
-        items.iter().map(outcome).collect()
+        let answers = self.requester.send(items.len(), |index| self.request(&items[index])).await;
+        answers.iter().map(stored).collect()
     }
 
     fn request<'i>(&self, item: &NewItem<'i>) -> Request<'i> {
@@ -66,18 +48,6 @@ impl ItemStore {
             false => Request::set(item.key, item.value),
         };
         request.flags(item.flags).ttl(item.ttl)
-    }
-
-    /// Whether the server of an item takes one of its size. An add that is too large would end the item
-    /// that the server has (docs/protocol.md 4.3), so it is not tried.
-    fn has_room(&self, item: &NewItem<'_>) -> bool {
-        let size = item_limit::min_item_size(self.client.namespace(), item.key, item.value);
-        if !self.is_adding || size <= self.limit {
-            return true;
-        }
-        let server = self.client.locate(item.key).ok().flatten();
-        let limit = server.and_then(|server| self.limits.get(server.name()));
-        limit.is_none_or(|&limit| size <= limit)
     }
 
     /// Deletes copies that should not be there, if they are still as they were stored; for each why it
@@ -111,6 +81,7 @@ fn stored(answer: &FinalReply) -> StoreResult {
         Status::NoError => StoreResult::Stored,
         Status::KeyExists if answer.maybe_executed => StoreResult::Stored,
         Status::KeyExists => StoreResult::Skipped(SkipReason::Kept.into()),
+        Status::ValueTooLarge => StoreResult::Skipped(SkipReason::TooLarge.into()),
         _ => StoreResult::Skipped(Error::from(&answer.reply).into()),
     }
 }
@@ -119,14 +90,4 @@ fn stored(answer: &FinalReply) -> StoreResult {
 fn unless_answered(reply: &Reply) -> Option<Skipped> {
     let is_answer = matches!(reply.status, Status::NoError | Status::KeyNotFound | Status::KeyExists);
     (!is_answer).then(|| Error::from(reply).into())
-}
-
-/// What each server takes at most; of those that do not tell nothing is known.
-async fn limits(client: &Client) -> HashMap<String, u64> {
-    let samples = stats::fetch_all(client, "settings").await.into_iter();
-    let limit = |sample: stats::Snapshot| {
-        let figures = sample.stats.ok()?;
-        Some((sample.server.name().to_owned(), figures.number("item_size_max")?))
-    };
-    samples.filter_map(limit).collect()
 }

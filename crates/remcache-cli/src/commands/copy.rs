@@ -11,6 +11,7 @@ use crate::bulk::{
     SkipReason, Skipped, SourceState, StoreResult, Summary, run_pipeline, sum,
 };
 use crate::exit::{Failure, Outcome};
+use crate::item_limit;
 use crate::output::number;
 use crate::session::Session;
 
@@ -38,8 +39,12 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     session.warn_of_password_in(&args.from, "REMCACHE_FROM");
     session.warn_of_password_in(&args.to, "REMCACHE_TO");
-    let scanner = Scanner::new(session.client_of(&args.from)?, &args.select);
-    let store = Arc::new(ItemStore::open(session.client_of(&args.to)?, true).await);
+    let (from, to) = (session.client_of(&args.from)?, session.client_of(&args.to)?);
+    for client in [&from, &to] {
+        item_limit::require_cas(client, "copy").await?;
+    }
+    let scanner = Scanner::new(from, &args.select);
+    let store = Arc::new(ItemStore::new(to, true));
     let interrupt = session.interrupt.expect();
     let summary = args.select.summary("copied")?;
     let counts = scanner.counts().await;

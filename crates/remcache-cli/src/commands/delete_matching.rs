@@ -14,6 +14,7 @@ use crate::bulk::{
     Skipped, Summary, is_expired, list, run_pipeline, total,
 };
 use crate::exit::{Exit, Failure, Outcome};
+use crate::item_limit;
 use crate::output::number;
 use crate::selection::{self, Glob, Selection};
 use crate::session::{self, Session};
@@ -64,6 +65,10 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         session.output.notes().tell(format_args!("{} items match", number::exact(count)));
         return Ok(exit);
     }
+    let is_conditional = args.selection.looks_beyond_the_key();
+    if is_conditional {
+        item_limit::require_cas(&client, "deleting by more than the key").await?;
+    }
     if !args.yes {
         let question = format!("Remove the items of {} whose keys match {}?", names(&client), args.pattern.text);
         session::require_terminal(&question)?;
@@ -80,7 +85,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut run = DeleteRun {
         requesters: servers.iter().map(|server| Arc::new(Requester::for_server(server.clone()))).collect(),
         servers,
-        is_conditional: args.selection.looks_beyond_the_key(),
+        is_conditional,
         rate_limit,
         placement,
         scope,

@@ -39,6 +39,9 @@ pub(crate) async fn run(side: Side, args: &Args, session: &mut Session) -> Outco
         Side::Before => client.prepend(&key, &value),
         Side::Behind => client.append(&key, &value),
     };
-    let change = command.cas(args.cas.unwrap_or_default()).await?;
+    let change = match args.cas {
+        Some(cas) => command.cas(cas).await?,
+        None => command.await?,
+    };
     conclude(&key, change, &mut session.output)
 }

@@ -49,7 +49,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let summary = Summary::new("loaded", args.options.failed.as_deref())?;
     let rate_limit = RateLimit::new(args.options.rate);
     let lots = read(input, args.from_line.get() - 1, rate_limit.batch())?;
-    let store = Arc::new(ItemStore::open(client, args.add).await);
+    let store = Arc::new(ItemStore::new(client, args.add));
     let progress = BulkProgress::new(session.output.notes(), None);
     let mut load = Load { store, rate_limit, summary, progress, last_line: args.from_line.get() - 1, problem: None };
     run_pipeline(&mut load, lots, &interrupt).await?;

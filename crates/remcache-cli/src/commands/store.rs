@@ -7,7 +7,6 @@ use remcache::{Ttl, WriteOutcome};
 use super::changes;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::input;
-use crate::item_limit;
 use crate::options::value;
 use crate::output::{Layout, Output, TextStyle};
 use crate::session::Session;
@@ -50,13 +49,16 @@ pub(crate) async fn run(verb: Verb, args: &Args, session: &mut Session) -> Outco
     let key = input::key(&args.key)?;
     let value = input::value(args.value.as_ref())?;
     let client = session.client()?;
-    item_limit::check(&client, &key, &value).await?;
     let command = match verb {
         Verb::Set => client.set(&key, &value),
         Verb::Add => client.add(&key, &value),
         Verb::Replace => client.replace(&key, &value),
     };
-    let change = command.ttl(args.ttl).flags(args.flags).cas(args.cas.unwrap_or_default()).await?;
+    let command = command.ttl(args.ttl).flags(args.flags);
+    let change = match args.cas {
+        Some(cas) => command.cas(cas).await?,
+        None => command.await?,
+    };
     conclude(&key, change, &mut session.output)
 }
 

@@ -177,7 +177,7 @@ impl Store {
     /// Removes a list of chunks of which one is gone, unless it was replaced meanwhile.
     async fn remove_broken(&self, key: &[u8]) {
         let Ok(Some(item)) = self.client.get(key).await else { return };
-        let cas = item.cas;
+        let Ok(cas) = self.client.home(key).checked_cas(item.cas) else { return };
         if let Some(manifest) = self.manifest(&item)
             && let Ok(None) = self.put_together(key, Some(item), manifest).await
         {

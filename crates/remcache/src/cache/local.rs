@@ -89,7 +89,8 @@ struct Heat {
 
 /// Why there is no copy to keep.
 enum Nothing {
-    Miss,
+    /// A miss, and the epoch of the key when it was asked for.
+    Miss(u64),
     Failed(Error),
 }
 
@@ -111,7 +112,7 @@ impl Shelf {
             let epoch = self.epoch(hash).load(Ordering::SeqCst);
             match fetch().await {
                 Ok(Some(item)) => Ok(Copied { epoch, item }),
-                Ok(None) => Err(Nothing::Miss),
+                Ok(None) => Err(Nothing::Miss(epoch)),
                 Err(error) => Err(Nothing::Failed(error)),
             }
         });
@@ -120,7 +121,8 @@ impl Shelf {
             // It was asked for before a change that this caller may know of.
             Ok(_) => fetch().await,
             Err(nothing) => match &*nothing {
-                Nothing::Miss => Ok(None),
+                Nothing::Miss(asked) if *asked >= epoch => Ok(None),
+                Nothing::Miss(_) => fetch().await,
                 Nothing::Failed(error) => Err(error.clone()),
             },
         }

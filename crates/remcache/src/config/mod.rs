@@ -43,6 +43,7 @@ pub struct Config {
     pub(crate) timeout: Duration,
     pub(crate) connections: usize,
     pub(crate) limits: Limits,
+    pub(crate) size_checked_from: usize,
     pub(crate) keys_in_line: usize,
     pub(crate) busy_poll: bool,
     pub(crate) overload: Overload,
@@ -83,6 +84,7 @@ impl Default for Config {
             timeout: Duration::from_secs(1),
             connections: 1,
             limits: Limits::default(),
+            size_checked_from: 128 << 10,
             keys_in_line: 100,
             busy_poll: true,
             overload: Overload::default(),
@@ -206,6 +208,18 @@ impl Config {
     pub fn max_value_size(mut self, bytes: usize) -> Self {
         self.limits.value = bytes;
         self
+    }
+
+    /// The length, in bytes, from which a value is compared with the server's item size limit before it is sent
+    /// (default: 128 KiB).
+    ///
+    /// memcached drops what is stored when it refuses a larger value for the key; a value that is refused before
+    /// it is sent changes nothing. The limit is asked for once a connection (`stats settings`), by the first
+    /// value of this length. Lower it for servers whose `-I` is below this; a client that has met a refusal of
+    /// a shorter value does so by itself.
+    #[must_use]
+    pub fn size_checked_from(self, bytes: usize) -> Self {
+        Self { size_checked_from: bytes, ..self }
     }
 
     /// How many requests may be unanswered on a connection (default: 16,384).

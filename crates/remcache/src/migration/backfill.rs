@@ -6,8 +6,9 @@ use super::Migration;
 use super::rules::key_of;
 use crate::error::Error;
 use crate::migration::builder::{Limit, ask};
-use crate::ops::builder::{Delete, Fetch, Store};
+use crate::ops::builder::{Fetch, Store};
 use crate::proto::{Request, Ttl};
+use crate::recipes::removal;
 use crate::result::{Item, WriteOutcome};
 
 /// What became of bringing an item over.
@@ -29,54 +30,86 @@ impl Migration {
     /// Brings the item of a request's key over from the old placement.
     pub(crate) async fn bring(&self, request: &Request<'_>, limit: Limit) -> Result<Copied, Error> {
         match self.ask_old::<Fetch>(&key_of(request, Request::get)?, limit).await?.flatten() {
-            Some(item) => Ok(self.copy(request.key()?.as_bytes(), item, limit).await),
+            Some(item) => self.copy(request.key()?.as_bytes(), item, limit).await,
             None => Ok(Copied::Nothing),
         }
     }
 
     /// Copies an item, in a task of its own: who drops the future must not leave a copy unchecked.
-    pub(crate) async fn copy(&self, key: &[u8], item: Item, limit: Limit) -> Copied {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if one of the servers has no CAS values: a change
+    /// could not be noticed, nor a copy undone.
+    pub(crate) async fn copy(&self, key: &[u8], item: Item, limit: Limit) -> Result<Copied, Error> {
         let left = Copied::Left(without_cas(item.clone()));
         let copying = tokio::spawn(self.clone().copy_checked(key.to_vec(), item));
         match timeout_at(limit.0, copying).await {
             Ok(Ok(copied)) => copied,
             // The deadline passed, or the runtime ends.
-            Ok(Err(_)) | Err(_) => left,
+            Ok(Err(_)) | Err(_) => Ok(left),
         }
     }
 
-    async fn copy_checked(self, key: Vec<u8>, item: Item) -> Copied {
-        let left = Copied::Left(without_cas(item.clone()));
+    async fn copy_checked(self, key: Vec<u8>, item: Item) -> Result<Copied, Error> {
         let ttl = self.ttl.ttl(&self.old, &key, &item).await;
         if ttl == Ttl::Expired {
-            return Copied::Kept(without_cas(item));
+            return Ok(Copied::Kept(without_cas(item)));
         }
+        self.old.home(&key).checked_cas(item.cas)?;
+        let new = self.new.home(&key);
+        new.require_cas().await?;
+        let left = Copied::Left(without_cas(item.clone()));
         let add = Request::add(&key[..], item.value.clone()).flags(item.flags).ttl(ttl);
-        let (copied, cas) = match ask::<Store>(&self.new, &add, self.limit()).await {
-            Ok(WriteOutcome::Applied(cas)) => (Copied::There(Item { cas, ..item.clone() }), cas),
+        let copy = match ask::<Store>(&self.new, &add, self.limit()).await {
+            Ok(WriteOutcome::Applied(0)) => self.find_copy(&key, &item).await,
+            Ok(WriteOutcome::Applied(cas)) => Ok(Some(cas)),
             Ok(_) => {
                 self.tallies.overtaken.add(1);
-                return Copied::Overtaken;
+                return Ok(Copied::Overtaken);
             }
             Err(error) => {
                 self.tallies.failed.add(1);
                 if !error.may_have_executed() {
-                    return left;
+                    return Ok(left);
                 }
-                // It may be there: then it has to be deleted without knowing its CAS value.
-                (left.clone(), 0)
+                // It may be there: then it is removed, unless it is still the old one's.
+                if !self.is_unchanged(&key, &item).await {
+                    self.undo(&key, self.find_copy(&key, &item).await.ok().flatten()).await;
+                }
+                return Ok(left);
             }
         };
-        if self.is_unchanged(&key, &item).await {
-            if matches!(copied, Copied::There(_)) {
-                self.tallies.backfilled.add(1);
+        let cas = match copy {
+            Ok(Some(cas)) => new.checked_cas(cas)?,
+            // Another client has replaced it already, or nothing is known of it: then it is not ours to remove.
+            Ok(None) => {
+                self.tallies.overtaken.add(1);
+                return Ok(Copied::Overtaken);
             }
-            return copied;
+            Err(_) => return Ok(left),
+        };
+        if self.is_unchanged(&key, &item).await {
+            self.tallies.backfilled.add(1);
+            return Ok(Copied::There(Item { cas, ..item }));
         }
+        self.undo(&key, Some(cas)).await;
+        Ok(left)
+    }
+
+    /// Looks for the copy of an item whose CAS value the reply did not have: the text protocol reports none, and
+    /// a reply may be lost. Another value is another client's.
+    async fn find_copy(&self, key: &[u8], item: &Item) -> Result<Option<u64>, Error> {
+        let found = ask::<Fetch>(&self.new, &Request::get(key), self.limit()).await?;
+        Ok(found.filter(|found| found.value == item.value && found.flags == item.flags).map(|found| found.cas))
+    }
+
+    /// Removes a copy by its CAS value, so that what another client has stored since then stays.
+    async fn undo(&self, key: &[u8], cas: Option<u64>) {
         self.tallies.undone.add(1);
-        // Should it fail, the copy stays until its time to live ends: nobody can be told here.
-        let _ = ask::<Delete>(&self.new, &Request::delete(&key[..]).cas(cas), self.limit()).await;
-        left
+        if let Some(cas @ 1..) = cas {
+            // Should it fail, the copy stays until its time to live ends: no caller waits for this.
+            let _ = ask::<Store>(&self.new, &removal(key, cas), self.limit()).await;
+        }
     }
 
     /// Whether the old placement still has an item as it was read; if it cannot tell, it has not.

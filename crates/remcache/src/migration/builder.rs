@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Migration;
 use crate::client::Client;
 use crate::error::Error;
-use crate::ops::builder::{Command, Count, Delete, Extend, Fetch, Kind, Store, Touch};
+use crate::ops::builder::{Command, Count, Delete, Extend, Fetch, Kind, Store, Touch, condition};
 use crate::proto::{Request, Ttl};
 
 /// An operation of a [`Migration`]: set its options, then await it.
@@ -80,23 +80,23 @@ impl Step<'_, Store> {
         self.map(|request| request.flags(flags))
     }
 
-    /// Only if the item's CAS value, in the new placement, is this one.
+    /// Only if the item's CAS value, in the new placement, is this one; 0 is no item's.
     pub fn cas(self, cas: u64) -> Self {
-        self.map(|request| request.cas(cas))
+        self.map(|request| request.cas(condition(cas)))
     }
 }
 
 impl Step<'_, Extend> {
-    /// Only if the item's CAS value, in the new placement, is this one.
+    /// Only if the item's CAS value, in the new placement, is this one; 0 is no item's.
     pub fn cas(self, cas: u64) -> Self {
-        self.map(|request| request.cas(cas))
+        self.map(|request| request.cas(condition(cas)))
     }
 }
 
 impl Step<'_, Delete> {
-    /// Only if the item's CAS value, in the new placement, is this one.
+    /// Only if the item's CAS value, in the new placement, is this one; 0 is no item's.
     pub fn cas(self, cas: u64) -> Self {
-        self.map(|request| request.cas(cas))
+        self.map(|request| request.cas(condition(cas)))
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::Migration;
 use super::rules::{ends_the_old_value, half_done};
 use crate::client::Client;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::migration::backfill::Copied;
 use crate::migration::builder::Limit;
 use crate::ops::multi_builder::Outcomes;
@@ -51,12 +51,16 @@ impl Migration {
                 Err(error) => results[place] = Err(error),
             }
         }
-        let count = items.len();
+        let mut count = items.len();
         for (place, item, copied) in self.copy_all(keys, items).await {
             match copied {
-                Copied::There(item) | Copied::Left(item) | Copied::Kept(item) => results[place] = Ok(Some(item)),
+                Err(error) => {
+                    count -= 1;
+                    results[place] = Err(error);
+                }
+                Ok(Copied::There(item) | Copied::Left(item) | Copied::Kept(item)) => results[place] = Ok(Some(item)),
                 // What the new placement has is newer.
-                _ => {
+                Ok(_) => {
                     results[place] = Ok(Some(item));
                     nowhere.push(place);
                 }
@@ -73,7 +77,7 @@ impl Migration {
     }
 
     /// Copies items, some hundreds at a time.
-    async fn copy_all(&self, keys: &[&[u8]], items: Vec<(usize, Item)>) -> Vec<(usize, Item, Copied)> {
+    async fn copy_all(&self, keys: &[&[u8]], items: Vec<(usize, Item)>) -> Vec<(usize, Item, Result<Copied, Error>)> {
         let limit = Limit::after(self.new.config().timeout);
         let mut copies = JoinSet::new();
         let mut copied = Vec::new();
@@ -181,11 +185,18 @@ where
         let Self { migration, items, ttl, flags, timeout } = self;
         let (keys, values): (Vec<K>, Vec<V>) = items.into_iter().unzip();
         let slices: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        let lengths: Vec<usize> = values.iter().map(|value| Into::<CowBytes<'_>>::into(value).len()).collect();
         let stored = migration.new.set_many(slices.iter().copied().zip(values)).ttl(ttl).flags(flags);
         let stored = stored.timeout(timeout).await;
         let mut results: Results<WriteOutcome> = stored.into_iter().map(|(_, result)| result).collect();
-        let is_over = |result: &Result<WriteOutcome, Error>| result.as_ref().map_or_else(ends_the_old_value, |_| true);
-        let over = places(&results, |place, result| is_over(result) && !migration.has_one_home(slices[place]));
+        let is_over = |place: usize, result: &Result<WriteOutcome, Error>| match result {
+            Ok(_) => true,
+            Err(error) if error.kind() == ErrorKind::ValueTooLarge => {
+                !migration.new.refuses_size(slices[place], lengths[place], flags)
+            }
+            Err(error) => ends_the_old_value(error),
+        };
+        let over = places(&results, |place, result| is_over(place, result) && !migration.has_one_home(slices[place]));
         for (place, forgotten) in migration.forget_many(&slices, &over).await {
             if let (Ok(_), Err(error)) = (&results[place], forgotten) {
                 results[place] = Err(half_done(error));

@@ -117,7 +117,11 @@ impl Migration {
                 Ok(change)
             }
             Err(error) => {
-                if ends_the_old_value(&error) {
+                let is_kept = || {
+                    let key = request.key().map_or(&[][..], |key| key.as_bytes());
+                    self.new.refuses_size(key, request.value().len(), request.item_flags())
+                };
+                if ends_the_old_value(&error) && !(error.kind() == ErrorKind::ValueTooLarge && is_kept()) {
                     // The caller hears of the first failure; this one would add nothing.
                     let _ = self.forget(request, limit).await;
                 }
@@ -139,6 +143,10 @@ impl Migration {
             let item = self.fetch_quietly(request, limit).await?;
             match item {
                 None => return Ok(WriteOutcome::NotFound),
+                Some(item) if item.cas == 0 => {
+                    let key = request.key()?;
+                    self.new.home(key.as_bytes()).checked_cas(0)?;
+                }
                 Some(item) if item.cas != request.condition() => return Ok(WriteOutcome::Exists),
                 Some(_) => {}
             }

@@ -27,6 +27,8 @@ use crate::result::{Counter, Item, WriteOutcome};
 #[must_use = "an operation does nothing unless it is awaited"]
 pub struct Command<'a, K: Kind> {
     call: Call<'a>,
+    /// Whether a get is sent instead, since no item can meet the condition.
+    is_unmet: bool,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -36,6 +38,11 @@ pub trait Kind: Sealed {
     type Output;
     #[doc(hidden)]
     fn decode(reply: Reply) -> Result<Self::Output, Reply>;
+    /// What the reply to a get says about a change whose condition no item meets.
+    #[doc(hidden)]
+    fn decode_unmet(reply: Reply) -> Result<Self::Output, Reply> {
+        Err(reply)
+    }
 }
 
 /// Kinds of operations are a closed set.
@@ -43,7 +50,7 @@ pub trait Kind: Sealed {
 pub trait Sealed {}
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident -> $output:ty = $decode:path;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident -> $output:ty = $decode:path $(, unmet $unmet:path)?;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         #[expect(clippy::exhaustive_enums, reason = "a mark without values")]
@@ -55,6 +62,9 @@ macro_rules! kinds {
             fn decode(reply: Reply) -> Result<$output, Reply> {
                 $decode(reply)
             }
+            $(fn decode_unmet(reply: Reply) -> Result<$output, Reply> {
+                $unmet(reply)
+            })?
         }
     )*};
 }
@@ -63,11 +73,11 @@ kinds! {
     /// Fetches: the item, or `None` for a miss.
     Fetch -> Option<Item> = outcome::item;
     /// Stores: with flags, a time to live and a condition.
-    Store -> WriteOutcome = outcome::change;
+    Store -> WriteOutcome = outcome::change, unmet outcome::unmet;
     /// Appends and prepends: with a condition.
-    Extend -> WriteOutcome = outcome::change;
+    Extend -> WriteOutcome = outcome::change, unmet outcome::unmet;
     /// Deletes: with a condition.
-    Delete -> WriteOutcome = outcome::change;
+    Delete -> WriteOutcome = outcome::change, unmet outcome::unmet;
     /// Gives a new time to live.
     Touch -> WriteOutcome = outcome::change;
     /// Counts: with a number to start from.
@@ -85,7 +95,7 @@ kinds! {
 impl<'a, K: Kind> Command<'a, K> {
     #[inline]
     pub(crate) fn new(call: Call<'a>) -> Self {
-        Self { call, kind: PhantomData }
+        Self { call: call.guarded(true), is_unmet: false, kind: PhantomData }
     }
 
     /// How long this operation may take, instead of the client's [`timeout`](crate::config::Config::timeout).
@@ -122,9 +132,9 @@ macro_rules! options {
         }
     };
     (@cas) => {
-        /// Only if the item's CAS value is this one.
+        /// Only if the item's CAS value is this one; 0 is no item's.
         pub fn cas(self, cas: u64) -> Self {
-            self.map(|request| request.cas(cas))
+            self.map(|request| request.cas(condition(cas)))
         }
     };
     (@initial) => {
@@ -141,6 +151,14 @@ options! {
     Delete: cas;
     Count: initial ttl;
 }
+
+/// A CAS value as a request has it, where 0 is no condition.
+pub(crate) fn condition(cas: u64) -> u64 {
+    if cas == 0 { NEVER_MET } else { cas }
+}
+
+/// The CAS value of no item: servers count them up from 1.
+pub(crate) const NEVER_MET: u64 = u64::MAX;
 
 impl Command<'_, Delete> {
     /// Leaves a tombstone for so long: until then adds fail, and so does what was loaded before to be
@@ -174,13 +192,30 @@ impl<K: Kind> Future for Command<'_, K> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let decoded = ready!(self.call.poll_into(cx.waker(), K::decode));
+        if self.call.request.condition() == NEVER_MET {
+            self.ask_instead();
+        }
+        let decode = if self.is_unmet { K::decode_unmet } else { K::decode };
+        let decoded = ready!(self.call.poll_into(cx.waker(), decode));
         Poll::Ready(decoded.map_err(|reply| {
+            self.call.learn(reply.status);
             let request = &self.call.request;
             let key_is_invalid = has_invalid_key(request);
             let server = self.call.server().map(|server| Arc::clone(&server.endpoint.name));
             outcome::error(&reply, key_is_invalid, server.filter(|_| !key_is_invalid))
         }))
+    }
+}
+
+impl<K: Kind> Command<'_, K> {
+    /// Replaces a change whose condition no item meets by a get. It must not be sent: without CAS values
+    /// (`memcached -C`) the binary protocol executes it unconditionally.
+    #[cold]
+    fn ask_instead(&mut self) {
+        if let Ok(key) = self.call.request.key() {
+            self.call.request = Request::get(key.clone());
+            self.is_unmet = true;
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::routing::cluster::Route;
 use crate::routing::router as routed;
 use crate::routing::router::{Journey, Outcome};
 use crate::server::Server;
+use crate::server::item_limit::ItemSettings;
 
 /// A request on its way; awaiting it gives its [`Reply`], whatever that is.
 ///
@@ -35,6 +36,9 @@ pub struct Call<'a> {
     timeout: Duration,
     deadline: Option<Deadline>,
     state: State<'a>,
+    /// Whether a value is compared with the server's item size limit first. The direct interface sends what it
+    /// is given.
+    is_guarded: bool,
 }
 
 /// Where a request goes.
@@ -90,6 +94,7 @@ impl<'a> Target<'a> {
 enum State<'a> {
     Start,
     WaitingForRoom(Waiting),
+    CheckingSize(Checking),
     InFlight {
         server: Arc<Server>,
         lane: usize,
@@ -111,6 +116,13 @@ struct Waiting {
     room: Room,
 }
 
+/// Waits for the server's item size limit: a value above it must not be sent.
+struct Checking {
+    server: Arc<Server>,
+    lane: usize,
+    settings: Pin<Box<dyn Future<Output = ItemSettings> + Send>>,
+}
+
 pub(crate) type Room = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 /// Waits for room for a value of this length, until the deadline.
@@ -124,7 +136,14 @@ impl<'a> Call<'a> {
     #[inline]
     pub(crate) fn to_cluster(client: &'a Client, request: Request<'a>) -> Self {
         let timeout = client.config().timeout;
-        Self { request, target: Target::Cluster(client), timeout, deadline: None, state: State::Start }
+        Self {
+            request,
+            target: Target::Cluster(client),
+            timeout,
+            deadline: None,
+            state: State::Start,
+            is_guarded: false,
+        }
     }
 
     /// To servers that were chosen before.
@@ -137,7 +156,22 @@ impl<'a> Call<'a> {
 
     pub(crate) fn to_server(server: Arc<Server>, request: Request<'a>) -> Self {
         let timeout = server.timeout();
-        Self { request, target: Target::Server(server), timeout, deadline: None, state: State::Start }
+        Self {
+            request,
+            target: Target::Server(server),
+            timeout,
+            deadline: None,
+            state: State::Start,
+            is_guarded: false,
+        }
+    }
+
+    /// Compares a value with the server's item size limit before it is sent: memcached drops what is stored when
+    /// it refuses a larger value for the key.
+    #[inline]
+    pub(crate) fn guarded(mut self, is_guarded: bool) -> Self {
+        self.is_guarded = is_guarded;
+        self
     }
 
     /// How long this request may take, instead of the client's [`timeout`](crate::config::Config::timeout).
@@ -174,6 +208,7 @@ impl<'a> Call<'a> {
             State::Start | State::Routed(_) => None,
             State::WaitingForRoom(waiting) => Some(&waiting.server),
             State::Yielding(outcome) => outcome.0.as_ref(),
+            State::CheckingSize(checking) => Some(&checking.server),
             State::InFlight { server, .. } => Some(server),
             State::Done { server } => server.as_ref(),
         }
@@ -240,7 +275,30 @@ impl<'a> Call<'a> {
             Err(reply) => return self.finish(None, reply),
         };
         let lane = server.next_lane();
+        if self.is_guarded && server.is_checked(&self.request) {
+            return self.check_size(server, lane, deadline, waker);
+        }
         self.submit(server, lane, deadline, now, waker)
+    }
+
+    #[cold]
+    fn check_size(&mut self, server: Arc<Server>, lane: usize, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
+        let (asked, until) = (Arc::clone(&server), Instant::from_std(deadline.at));
+        let settings = Box::pin(async move { asked.item_settings(until).await });
+        self.state = State::CheckingSize(Checking { server, lane, settings });
+        self.poll_size(waker)
+    }
+
+    fn poll_size(&mut self, waker: &Waker) -> Poll<Reply> {
+        let State::CheckingSize(checking) = &mut self.state else { return Poll::Pending };
+        let settings = ready!(checking.settings.as_mut().poll(&mut Context::from_waker(waker)));
+        let (server, lane) = (Arc::clone(&checking.server), checking.lane);
+        let now = Instant::now();
+        match (settings.refuse(&self.request), self.deadline) {
+            (Some(refusal), _) => self.finish(Some(server), refusal),
+            (None, Some(deadline)) => self.submit(server, lane, deadline, now, waker),
+            (None, None) => self.overloaded(server, lane),
+        }
     }
 
     #[cold]
@@ -250,7 +308,8 @@ impl<'a> Call<'a> {
             Err(reply) => return self.finish(None, reply),
         };
         let deadline = after(Instant::now(), self.timeout);
-        self.state = State::Routed(routed::travel(client, self.request.clone(), route, deadline));
+        let request = self.request.clone();
+        self.state = State::Routed(routed::travel(client, request, route, deadline, self.is_guarded));
         self.poll_routed(waker)
     }
 
@@ -442,10 +501,19 @@ impl<'a> Call<'a> {
                 self.finish(server, reply)
             }
             State::WaitingForRoom(_) => self.poll_room(waker),
+            State::CheckingSize(_) => self.poll_size(waker),
             State::Routed(_) => self.poll_routed(waker),
             State::Done { .. } => panic!("a call was polled after it had given its reply"),
         };
         reply.map(take)
+    }
+
+    /// Learns from a refusal: a server may have a lower limit than any value was compared with.
+    #[inline]
+    pub(super) fn learn(&self, status: Status) {
+        if let (Status::ValueTooLarge, Some(server)) = (status, self.server()) {
+            server.has_refused_size(self.request.value().len());
+        }
     }
 
     /// Submits without waiting for the reply, if there is room now; whether it was taken.
@@ -488,7 +556,9 @@ impl Future for Call<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
-        self.poll_into(cx.waker(), |reply| reply)
+        let reply = ready!(self.poll_into(cx.waker(), |reply| reply));
+        self.learn(reply.status);
+        Poll::Ready(reply)
     }
 }
 

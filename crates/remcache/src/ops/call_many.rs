@@ -14,6 +14,7 @@ use crate::routing::multi_router::Told;
 use crate::server::Server;
 use crate::server::batch as lane;
 use crate::server::batch::{Lane, Work};
+use crate::server::item_limit::stores;
 
 /// Many requests on their way; awaiting it gives a [`Reply`] to each, in the order of the requests.
 ///
@@ -64,7 +65,8 @@ impl<'a> CallMany<'a> {
     async fn run(self) -> Vec<Reply> {
         let Self { target, mut requests, timeout } = self;
         let refused = refuse_what_has_no_key(&mut requests);
-        let requests = AsTheyAre(requests);
+        let may_store = requests.iter().any(stores);
+        let requests = AsTheyAre { requests, may_store };
         let mut replies = match target {
             Target::Cluster(client) if client.fleet().is_routed => {
                 let told = routed_many::run(client, &requests, timeout).await;
@@ -100,7 +102,7 @@ fn refuse_what_has_no_key(requests: &mut [Request<'_>]) -> Vec<(usize, Reply)> {
 async fn assign(client: &Client, requests: &AsTheyAre<'_>, timeout: Duration) -> Vec<Lane> {
     let cluster = Arc::clone(&client.cluster());
     let mut lanes: Vec<Lane> = cluster.servers.iter().map(|server| Lane::new(Arc::clone(server), timeout)).collect();
-    for (index, request) in requests.0.iter().enumerate() {
+    for (index, request) in requests.requests.iter().enumerate() {
         // A key that is none gets its outcome from whichever server it is handed to.
         let place = cluster.locate(request.key().map_or(&[][..], |key| key.as_bytes()));
         if let Some(lane) = place.and_then(|place| lanes.get_mut(place)) {
@@ -127,16 +129,23 @@ async fn drive(lanes: Vec<Lane>, requests: AsTheyAre<'_>) -> Vec<Reply> {
 }
 
 /// Requests whose keys are in the namespace already.
-struct AsTheyAre<'a>(Vec<Request<'a>>);
+struct AsTheyAre<'a> {
+    requests: Vec<Request<'a>>,
+    may_store: bool,
+}
 
 impl Requests for AsTheyAre<'_> {
     fn len(&self) -> usize {
-        self.0.len()
+        self.requests.len()
+    }
+
+    fn may_store(&self) -> bool {
+        self.may_store
     }
 
     #[inline]
     fn request(&self, index: usize) -> Request<'_> {
-        self.0[index].clone()
+        self.requests[index].clone()
     }
 }
 
@@ -147,6 +156,10 @@ struct Job<'a> {
 }
 
 impl Work for Job<'_> {
+    fn may_store(&self) -> bool {
+        self.requests.may_store
+    }
+
     #[inline]
     fn request(&self, index: usize) -> Request<'_> {
         self.requests.request(index)

@@ -18,6 +18,7 @@ use crate::routing::multi_router as routed_many;
 use crate::routing::multi_router::Told;
 use crate::server::batch as lane;
 use crate::server::batch::{Lane, Work};
+use crate::server::item_limit::stores;
 
 /// An operation on many keys: set its options, then await it.
 ///
@@ -194,6 +195,8 @@ fn outcomes<Q: Entry, T>(results: Vec<Option<Result<T, Error>>>, source: Source<
 /// What is asked in a call with many keys: a request for each place of its list, in the namespace.
 pub(crate) trait Requests {
     fn len(&self) -> usize;
+    /// Whether any of them may bring a value.
+    fn may_store(&self) -> bool;
     fn request(&self, index: usize) -> Request<'_>;
 }
 
@@ -207,6 +210,11 @@ pub(crate) struct Source<'a, Q> {
 impl<Q: Entry> Requests for Source<'_, Q> {
     fn len(&self) -> usize {
         self.items.len()
+    }
+
+    fn may_store(&self) -> bool {
+        // They are all of one kind.
+        self.items.first().is_some_and(|item| stores(&item.request()))
     }
 
     #[inline]
@@ -236,6 +244,10 @@ struct Job<'a, N: Kind, Q> {
 }
 
 impl<N: Kind, Q: Entry> Work for Job<'_, N, Q> {
+    fn may_store(&self) -> bool {
+        self.source.may_store()
+    }
+
     #[inline]
     fn request(&self, index: usize) -> Request<'_> {
         self.source.request(index)

@@ -82,8 +82,7 @@ impl Client {
     /// Stores an item if it is still the one with this CAS value; else the change is
     /// [`Exists`](crate::result::WriteOutcome::Exists), or [`NotFound`](crate::result::WriteOutcome::NotFound) if it is gone.
     ///
-    /// It is [`set`](Client::set) with `.cas(…)`, but that 0 is no item's CAS value here, and no condition
-    /// there.
+    /// It is [`set`](Client::set) with `.cas(…)`. A CAS value of 0 never matches: it is no item's.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -108,8 +107,7 @@ impl Client {
         value: impl Into<CowBytes<'a>>,
         cas: u64,
     ) -> Command<'a, Store> {
-        // To the protocol 0 is no condition; the last number is none that a server gets to.
-        self.set(key, value).cas(if cas == 0 { u64::MAX } else { cas })
+        self.set(key, value).cas(cas)
     }
 
     /// Stores an item if there is none; else the change is [`Exists`](crate::result::WriteOutcome::Exists).

@@ -101,7 +101,8 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::InvalidArguments`] if the limit, burst, window or period is zero;
     /// [`ErrorKind::Conflict`] if, for GCRA, others were faster each of 64 times; that the cache is
-    /// away if the limiter is [closed](OnUnavailable::FailClosed) then. See [`ErrorKind`].
+    /// away if the limiter is [closed](OnUnavailable::FailClosed) then; [`ErrorKind::Unsupported`], for GCRA, if the server
+    /// has no CAS values (`memcached -C`). See [`ErrorKind`].
     ///
     /// # Cancellation
     /// It may have been counted.
@@ -161,6 +162,14 @@ impl Limiter {
                 tokio::time::sleep(bound.mul_f64(fastrand::f64())).await;
             }
             let item = self.client.get(key).await?;
+            let cas = match &item {
+                Some(item) => Some(self.client.home(key).checked_cas(item.cas)?),
+                None => {
+                    // An add needs no CAS value, but the next call would: so the first one fails too.
+                    self.client.home(key).require_cas().await?;
+                    None
+                }
+            };
             let now = now();
             let used_up = item.as_ref().and_then(instant).unwrap_or(0).max(now);
             let (used_up, decision) = match rate.take(used_up, now, count) {
@@ -170,8 +179,8 @@ impl Limiter {
             // Past the instant the item says no more than none does.
             let ttl = Duration::from_nanos(used_up - now).saturating_add(Duration::from_secs(2));
             let value = used_up.to_string();
-            let change = match &item {
-                Some(item) => self.client.compare_and_swap(key, value, item.cas).ttl(ttl).await?,
+            let change = match cas {
+                Some(cas) => self.client.compare_and_swap(key, value, cas).ttl(ttl).await?,
                 None => self.client.add(key, value).ttl(ttl).await?,
             };
             if change.is_applied() {

@@ -75,7 +75,7 @@ impl Claim {
             None => Ok(None),
             Some(item) if item.cas == 0 => {
                 let _ = client.cast(Request::delete(&key));
-                Err(Error::new(ErrorKind::Unsupported, "the server has no CAS values: start it without -C"))
+                client.home(&key).checked_cas(0).and(Ok(None))
             }
             Some(item) => Ok(Some(Self::new(client, key, token, item.cas))),
         }
@@ -103,7 +103,7 @@ impl Claim {
             // The text protocol tells no CAS value; and it is another one, although the key is held, if an
             // earlier renewal was made whose reply was lost.
             match self.client.get(&self.key).await?.filter(|item| item.value == self.token) {
-                Some(item) => self.cas = item.cas,
+                Some(item) => self.cas = self.client.home(&self.key).checked_cas(item.cas)?,
                 None => break,
             }
             if change.is_applied() {
@@ -151,7 +151,7 @@ pub(crate) fn removal(key: &[u8], cas: u64) -> Request<'_> {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if !self.is_settled {
+        if !self.is_settled && self.cas != 0 {
             self.cast(removal(&self.key, self.cas));
         }
     }

@@ -45,8 +45,9 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if others were faster each time; nothing was changed then. See
-    /// [`ErrorKind`]: a change that may have been made is not tried again.
+    /// [`ErrorKind::Conflict`] if others were faster each time; nothing was changed then.
+    /// [`ErrorKind::Unsupported`] if the server has no CAS values (`memcached -C`). See [`ErrorKind`]: a change
+    /// that may have been made is not tried again.
     ///
     /// # Cancellation
     /// The change may have been made.
@@ -64,7 +65,7 @@ impl Client {
             let item = stored.as_ref().filter(|item| !item.is_mark());
             let made = match (item, change(item)) {
                 (None, None) => return Ok(None),
-                (Some(item), None) => delete_unchanged(&home, key, item.cas).await?.map(|()| None),
+                (Some(item), None) => delete_unchanged(&home, key, home.checked_cas(item.cas)?).await?.map(|()| None),
                 (_, Some(value)) => store_unchanged(&home, key, stored.as_ref(), value, ttl).await?.map(Some),
             };
             if let Some(stored) = made {
@@ -93,6 +94,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if the item was changed between each of 64 tries; it is still there.
+    /// [`ErrorKind::Unsupported`] if the server has no CAS values (`memcached -C`).
     /// After an error that [`may_have_executed`](Error::may_have_executed) it may be gone.
     ///
     /// # Cancellation
@@ -103,7 +105,7 @@ impl Client {
             self.wait_before(attempt).await;
             let home = self.home(key);
             let Some(item) = home.ask::<Fetch>(Request::get(key)).await? else { return Ok(None) };
-            if delete_unchanged(&home, key, item.cas).await?.is_some() {
+            if delete_unchanged(&home, key, home.checked_cas(item.cas)?).await?.is_some() {
                 return Ok(Some(item).filter(|item| !item.is_mark()));
             }
         }
@@ -176,9 +178,13 @@ async fn store_unchanged(
         Some(item) => {
             // A placeholder of `fetch` becomes a value.
             let flags = if item.is_mark() { 0 } else { item.flags };
-            (flags, Request::set(key, value.clone()).flags(flags).cas(item.cas))
+            (flags, Request::set(key, value.clone()).flags(flags).cas(home.checked_cas(item.cas)?))
         }
-        None => (0, Request::add(key, value.clone())),
+        None => {
+            // An add needs no CAS value, but the next update would: so the first one fails too.
+            home.require_cas().await?;
+            (0, Request::add(key, value.clone()))
+        }
     };
     let change = home.ask::<Store>(request.ttl(ttl)).await?;
     Ok(change.cas().map(|cas| Item { value, flags, cas }))

@@ -132,6 +132,10 @@ impl<R: Requests> Ledger<'_, R> {
 }
 
 impl<R: Requests> Work for Ledger<'_, R> {
+    fn may_store(&self) -> bool {
+        !matches!(self.stop, Stop::Purge(_)) && self.source.may_store()
+    }
+
     fn request(&self, index: usize) -> Request<'_> {
         let request = self.source.request(index);
         match self.stop {

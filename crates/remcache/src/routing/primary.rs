@@ -1,10 +1,15 @@
 //! A key's own server: where what was read is compared with what is there.
 
+use tokio::time::Instant;
+
 use super::cluster::Route;
-use crate::client::Client;
+use crate::client::{Client, after};
 use crate::ops::builder::{Command, Kind};
 use crate::ops::call::Call;
 use crate::proto::Request;
+use crate::result::NO_CAS;
+use crate::server::item_limit::ItemSettings;
+use crate::{Error, ErrorKind};
 
 /// The server at which an item is read and then changed by its CAS value.
 ///
@@ -27,6 +32,38 @@ impl Client {
 }
 
 impl Home<'_> {
+    /// Fails if the server is known to have no CAS values; it is asked, if that is not known.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`].
+    pub(crate) async fn require_cas(&self) -> Result<(), Error> {
+        let Some(server) = self.route.copies.first() else { return Ok(()) };
+        let deadline = after(Instant::now(), self.client.config().timeout);
+        if server.item_settings(deadline).await.lacks_cas() { Err(self.without_cas()) } else { Ok(()) }
+    }
+
+    /// Returns an item's CAS value, which is to be compared, if it has one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if it is 0: to a request that is no condition at all.
+    pub(crate) fn checked_cas(&self, cas: u64) -> Result<u64, Error> {
+        if cas == 0 { Err(self.without_cas()) } else { Ok(cas) }
+    }
+
+    /// What is known of the server's items, without asking it.
+    pub(crate) fn known_item_settings(&self) -> Option<ItemSettings> {
+        self.route.copies.first().and_then(|server| server.known_item_settings())
+    }
+
+    #[cold]
+    fn without_cas(&self) -> Error {
+        let error = Error::new(ErrorKind::Unsupported, NO_CAS);
+        match self.route.copies.first() {
+            Some(server) => error.at(&server.endpoint.name),
+            None => error,
+        }
+    }
+
     /// Asks this server.
     pub(crate) fn ask<'r, K: Kind>(&'r self, request: Request<'r>) -> Command<'r, K> {
         Command::new(Call::on_route(self.client, request, self.route.clone()))

@@ -30,8 +30,14 @@ pub(crate) struct Outcome {
 pub(crate) type Journey<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
 /// Asks whoever the route and the settings name, until the deadline.
-pub(crate) fn travel<'a>(client: &'a Client, request: Request<'a>, route: Route, deadline: Instant) -> Journey<'a> {
-    let traveller = Traveller { config: client.config(), fleet: client.fleet(), request, route, deadline };
+pub(crate) fn travel<'a>(
+    client: &'a Client,
+    request: Request<'a>,
+    route: Route,
+    deadline: Instant,
+    is_guarded: bool,
+) -> Journey<'a> {
+    let traveller = Traveller { config: client.config(), fleet: client.fleet(), request, route, deadline, is_guarded };
     Box::pin(async move { traveller.run().await })
 }
 
@@ -85,6 +91,7 @@ struct Traveller<'a> {
     request: Request<'a>,
     route: Route,
     deadline: Instant,
+    is_guarded: bool,
 }
 
 impl<'a> Traveller<'a> {
@@ -125,7 +132,8 @@ impl<'a> Traveller<'a> {
         if timeout.is_zero() {
             return Reply::new(Status::TimedOut(crate::proto::Delivery::NotSent));
         }
-        Call::to_server(Arc::clone(server), request.clone()).timeout(timeout).await
+        let call = Call::to_server(Arc::clone(server), request.clone()).guarded(self.is_guarded);
+        call.timeout(timeout).await
     }
 
     /// Whether a request may be sent once more after this, by what it is and the time that is left.

@@ -14,6 +14,7 @@ use crate::config::Overload;
 use crate::policy::{Retries, may_repeat};
 use crate::proto::{Deadline, Delivery, Protocol, Reply, Request, Status};
 use crate::server::Server;
+use crate::server::item_limit::ItemSettings;
 
 /// The keys of one server, as indices into the call's list.
 pub(crate) struct Lane {
@@ -30,6 +31,8 @@ pub(crate) struct Lane {
     /// ReplyStream on their way from a slot to the call, in memory that is used again.
     replies: Vec<(u32, Reply)>,
     room: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
+    /// Whether the server was asked for its item size limit.
+    has_asked_limit: bool,
     /// The status of all that was not submitted, once the lane is given up.
     given_up: Option<Status>,
 }
@@ -52,6 +55,8 @@ const RUNS_IN_FLIGHT: usize = 2;
 pub(crate) trait Work {
     /// The request of the key at this place of the call's list.
     fn request(&self, index: usize) -> Request<'_>;
+    /// Whether any of the requests may bring a value.
+    fn may_store(&self) -> bool;
     /// Takes the outcome of the key at this place.
     fn settle(&mut self, index: usize, reply: Reply, server: &Arc<str>);
 }
@@ -84,6 +89,7 @@ impl Lane {
             runs: VecDeque::new(),
             replies: Vec::new(),
             room: None,
+            has_asked_limit: false,
             given_up: None,
         }
     }
@@ -121,8 +127,13 @@ impl Lane {
             let keys = indices.get(run.first..run.first + run.count).unwrap_or_default();
             for (place, reply) in replies.drain(..) {
                 // The server answers no more: what is left would wait in vain, run after run.
-                if let Status::TimedOut(_) = reply.status {
-                    *given_up = Some(Status::TimedOut(Delivery::NotSent));
+                match reply.status {
+                    Status::TimedOut(_) => *given_up = Some(Status::TimedOut(Delivery::NotSent)),
+                    Status::ValueTooLarge => {
+                        let length = keys.get(place as usize).map(|&index| work.request(index as usize).value().len());
+                        server.has_refused_size(length.unwrap_or_default());
+                    }
+                    _ => {}
                 }
                 let Some(index) = keys.get(place as usize) else { continue };
                 let may_repeat = || may_repeat(&work.request(*index as usize), &Retries::none());
@@ -153,16 +164,51 @@ impl Lane {
             self.give_up(status, work);
             return true;
         }
-        if self.submit(now, work) == 0 {
+        let end = self.indices.len().min(self.submitted + RUN_LENGTH);
+        let end = if work.may_store() { self.checked_end(end, now, work) } else { Some(end) };
+        let Some(end) = end else { return true };
+        if self.submit(end, now, work) == 0 {
             let next = self.indices.get(self.submitted).map_or(0, |index| work.request(*index as usize).value().len());
             self.wait_for_room(next);
         }
         true
     }
 
-    fn submit(&mut self, now: Instant, work: &mut impl Work) -> u32 {
+    /// Where the run has to end because of a value that is too large for the server, or that has to be compared
+    /// with its limit first; `None` if that value is the next, and is settled or waited for.
+    fn checked_end(&mut self, end: usize, now: Instant, work: &mut impl Work) -> Option<usize> {
+        let Self { server, indices, submitted, has_asked_limit, .. } = self;
+        let settings = server.known_item_settings().or_else(|| has_asked_limit.then(ItemSettings::default));
+        for place in *submitted..end {
+            let index = *indices.get(place)? as usize;
+            let request = work.request(index);
+            if !server.is_checked(&request) {
+                continue;
+            }
+            match settings.map(|settings| settings.refuse(&request)) {
+                Some(None) => {}
+                _ if place > *submitted => return Some(place),
+                Some(Some(refusal)) => {
+                    work.settle(index, refusal, &server.endpoint.name);
+                    *submitted += 1;
+                    return None;
+                }
+                None => {
+                    let (server, until) = (Arc::clone(server), crate::client::after(now, self.timeout));
+                    *has_asked_limit = true;
+                    self.room = Some(Box::pin(async move {
+                        server.item_settings(until).await;
+                        true
+                    }));
+                    return None;
+                }
+            }
+        }
+        Some(end)
+    }
+
+    fn submit(&mut self, end: usize, now: Instant, work: &mut impl Work) -> u32 {
         let Self { server, indices, submitted, .. } = self;
-        let end = indices.len().min(*submitted + RUN_LENGTH);
         let keys = indices.get(*submitted..end).unwrap_or_default();
         let last = keys.len().saturating_sub(1);
         // Changes are quiet, the last of a run is loud: its reply shows what was silent before it.

@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod connection_task;
 pub(crate) mod dump;
 pub(crate) mod handle;
+pub(crate) mod item_limit;
 
 pub use dump::ItemStream;
 pub use handle::{ServerHandle, Stat, Stats};
@@ -30,6 +31,7 @@ use crate::health::metrics::{ErrorCounts, ServerMetrics};
 use crate::health::state::{ConnectionState, ServerStatus, telling};
 use crate::proto::Reply;
 use crate::server::connection_task::{Attempts, Task};
+use crate::server::item_limit::ItemLimit;
 use crate::transport::Stream;
 
 /// One endpoint of the cluster.
@@ -46,6 +48,7 @@ pub(crate) struct Server {
     protocols: Arc<ProtocolCache>,
     /// What each connection's task leaves to the next one.
     attempts: Vec<Arc<Mutex<Attempts>>>,
+    pub(crate) item_limit: ItemLimit,
 }
 
 impl Server {
@@ -57,7 +60,8 @@ impl Server {
         let lanes = (0..config.connections).map(lane).collect();
         let next = AtomicUsize::new(0);
         let attempts = (0..config.connections).map(|_| Arc::default()).collect();
-        Self { endpoint, lanes, next, watch, config, protocols: Arc::default(), attempts }
+        let item_limit = ItemLimit::new(config.size_checked_from);
+        Self { endpoint, lanes, next, watch, config, protocols: Arc::default(), attempts, item_limit }
     }
 
     /// The connection for the next request; connections are taken in turn.
@@ -207,6 +211,11 @@ impl Server {
             });
         }
         metrics
+    }
+
+    /// How often a connection was established.
+    pub(crate) fn connects(&self) -> u64 {
+        self.lanes.iter().map(|link| link.with_tally(|tally| tally.connects)).sum()
     }
 
     /// Unanswered requests, and slots that callers hold.

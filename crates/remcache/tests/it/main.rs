@@ -18,6 +18,8 @@ mod cache;
 #[cfg(feature = "client")]
 mod cancel;
 #[cfg(feature = "client")]
+mod cas_zero;
+#[cfg(feature = "client")]
 mod conformance;
 #[cfg(feature = "client")]
 mod counters;
@@ -35,6 +37,8 @@ mod fetch;
 mod gem;
 mod injection;
 #[cfg(feature = "client")]
+mod item_limit;
+#[cfg(feature = "client")]
 mod ketama_libmemcached;
 #[cfg(feature = "client")]
 mod lifetime;
@@ -47,6 +51,10 @@ mod locks;
 mod many;
 #[cfg(feature = "client")]
 mod migration;
+#[cfg(feature = "client")]
+mod migration_undo;
+#[cfg(all(feature = "near", feature = "client"))]
+mod near_filling;
 #[cfg(feature = "client")]
 mod negotiation;
 #[cfg(feature = "client")]
@@ -77,3 +85,5 @@ mod values;
 mod vectors;
 #[cfg(feature = "client")]
 mod verbs;
+#[cfg(feature = "client")]
+mod without_cas;

@@ -31,7 +31,15 @@ impl Fleet {
     }
 
     fn speaking(protocol: ProtocolSetting) -> Self {
-        let servers: Vec<_> = (0..5).map(|_| Memcached::start(&[])).collect();
+        Self::of(protocol, &[])
+    }
+
+    fn with(args: &[&str]) -> Self {
+        Self::of(ProtocolSetting::Binary, args)
+    }
+
+    fn of(protocol: ProtocolSetting, args: &[&str]) -> Self {
+        let servers: Vec<_> = (0..5).map(|_| Memcached::start(args)).collect();
         let (old, new) = clients(&servers, patient_config().protocol(protocol));
         Self { servers, cache: Migration::new(old.clone(), new.clone()), old, new }
     }
@@ -283,15 +291,30 @@ async fn a_deleted_item_is_in_neither_placement() {
 
 #[tokio::test]
 async fn a_set_that_is_refused_ends_the_old_value_as_on_one_server() {
-    let fleet = Fleet::start();
-    let config = patient_config().max_value_size(8 << 20);
-    let (old, new) = clients(&fleet.servers, config);
-    let cache = Migration::new(old, new);
-    let key = &fleet.key()[..];
+    // The client does not compare a value of this length with the limit before it has met a refusal.
+    let fleet = Fleet::with(&["-I", "64k", "-o", "slab_chunk_max=32768"]);
+    let (cache, key) = (&fleet.cache, &fleet.key()[..]);
     fleet.old.set(key, "old").await.unwrap();
-    let error = cache.set(key, vec![b'x'; 2 << 20]).await.unwrap_err();
+    let error = cache.set(key, vec![b'x'; 100_000]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ValueTooLarge);
     assert_eq!(cache.get(key).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_set_that_is_refused_before_it_is_sent_leaves_the_old_value_as_on_one_server() {
+    let fleet = Fleet::start();
+    for limit in [1 << 20, 8 << 20] {
+        let (old, new) = clients(&fleet.servers, patient_config().max_value_size(limit));
+        let cache = Migration::new(old, new);
+        for (key, client) in fleet.keys(true, 2).iter().zip([&fleet.old, &fleet.new]) {
+            client.set(&key[..], "old").await.unwrap();
+            let large = vec![b'x'; 2 << 20];
+            let error = cache.set(&key[..], &large).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ValueTooLarge);
+            assert_eq!(cache.set_many([(key, &large)]).await.failed().count(), 1);
+            assert_eq!(cache.get(&key[..]).await.unwrap().unwrap().value, "old");
+        }
+    }
 }
 
 // ---- Many keys ----

@@ -74,7 +74,17 @@ impl<'a> Spot<'a> {
                 seen => seen,
             },
         };
-        seen.or_else(|error| self.away(error))
+        seen.and_then(|seen| self.require_cas(seen)).or_else(|error| self.away(error))
+    }
+
+    /// Refuses items without CAS values: nothing about them could be changed safely.
+    fn require_cas(self, seen: Seen) -> Result<Seen, Error> {
+        match &seen {
+            Seen::Value(Item { cas, .. }, _) | Seen::Leased(cas) => {
+                self.client.home(self.key).checked_cas(*cas).map(|_| seen)
+            }
+            Seen::Nothing | Seen::Buried | Seen::Away => Ok(seen),
+        }
     }
 
     /// A cache that fails is away, unless it is the caller who is wrong.

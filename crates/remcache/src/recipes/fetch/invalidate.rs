@@ -43,7 +43,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if others changed the item between each of 64 tries. See [`ErrorKind`].
+    /// [`ErrorKind::Conflict`] if others changed the item between each of 64 tries;
+    /// [`ErrorKind::Unsupported`] if the server has no CAS values (`memcached -C`). See [`ErrorKind`].
     ///
     /// # Cancellation
     /// The value may be stale. On the binary and text protocols its time to live may have become the grace
@@ -67,8 +68,9 @@ impl Client {
             let inspect: Command<'_, Inspect> = Command::new(self.call(Request::get(key).meta(glance)));
             let Some(item) = inspect.await? else { return Ok(WriteOutcome::NotFound) };
             let options = MetaOptions { stale: true, update_ttl, ..MetaOptions::default() };
-            let request = Request::delete(key).cas(item.cas).meta(options);
-            match self.change_unless_mark(key, item.flags, item.cas, request).await? {
+            let cas = self.home(key).checked_cas(item.cas)?;
+            let request = Request::delete(key).cas(cas).meta(options);
+            match self.change_unless_mark(key, item.flags, cas, request).await? {
                 WriteOutcome::Exists => {}
                 change => return Ok(change),
             }
@@ -81,13 +83,14 @@ impl Client {
     async fn make_due(&self, key: &[u8], grace: Duration) -> Result<WriteOutcome, Error> {
         for _ in 0..TRIES {
             let Some(item) = self.get(key).await? else { return Ok(WriteOutcome::NotFound) };
-            let request = Request::set(key, &item.value).flags(item.flags).ttl(grace).cas(item.cas);
-            match self.change_unless_mark(key, item.flags, item.cas, request).await? {
+            let cas = self.home(key).checked_cas(item.cas)?;
+            let request = Request::set(key, &item.value).flags(item.flags).ttl(grace).cas(cas);
+            match self.change_unless_mark(key, item.flags, cas, request).await? {
                 WriteOutcome::Exists => {}
                 change => {
                     if change.is_applied() && item.flags != marks::LEASE {
                         let hash = companion::hash(item.flags, &item.value);
-                        Companion::due(hash).store(self, key, grace, 0).await?;
+                        Companion::due(hash).store(self, key, grace, None).await?;
                     }
                     return Ok(change);
                 }

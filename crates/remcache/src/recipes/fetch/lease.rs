@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Found, Loaded};
 use crate::error::{Error, ErrorKind};
+use crate::ops::builder::condition;
 use crate::proto::{MetaOptions, Protocol, Request, Status, Ttl};
 use crate::recipes::fetch::context::{Due, Spot};
 use crate::recipes::fetch::refresh_item as companion;
@@ -56,7 +57,7 @@ impl Lease {
             }
             Due::Companion { cas: beside, hash } => {
                 let later = Companion::new(hash, spot.freshness.lease);
-                let changed = later.store(spot.client, spot.key, spot.freshness.kept_for(), beside).await?;
+                let changed = later.store(spot.client, spot.key, spot.freshness.kept_for(), Some(beside)).await?;
                 let claim = changed.is_applied().then(|| spot.claim(cas));
                 let kind = Kind::Companion(hash, spot.freshness.kept_for());
                 Ok(claim.map(|claim| Self { claim, kind }))
@@ -149,5 +150,5 @@ impl Drop for Lease {
 
 /// The request that marks an item as stale, if its CAS value is this one: the next who asks wins it.
 fn stale(key: &[u8], cas: u64) -> Request<'_> {
-    Request::delete(key).cas(cas).meta(MetaOptions { stale: true, ..MetaOptions::default() })
+    Request::delete(key).cas(condition(cas)).meta(MetaOptions { stale: true, ..MetaOptions::default() })
 }

@@ -52,16 +52,20 @@ impl Companion {
         Request::set(key, format!("{:016x} {}", self.hash, self.due)).flags(marks::COMPANION).ttl(ttl)
     }
 
-    /// Stores it beside a key's value, if its own CAS value is this one; 0 is no condition.
+    /// Stores it beside a key's value; with a CAS value, only over the companion that has it.
     pub(crate) async fn store(
         self,
         client: &Client,
         key: &[u8],
         ttl: Duration,
-        cas: u64,
+        cas: Option<u64>,
     ) -> Result<WriteOutcome, Error> {
         let (beside, route) = (key_of(client, key), route(client, key));
-        Command::<Store>::new(client.call(self.request(&beside, ttl).cas(cas))).routing_key(&route).await
+        let store = Command::<Store>::new(client.call(self.request(&beside, ttl))).routing_key(&route);
+        match cas {
+            Some(cas) => store.cas(cas).await,
+            None => store.await,
+        }
     }
 }
 

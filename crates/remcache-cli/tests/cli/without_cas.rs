@@ -1,0 +1,43 @@
+//! Servers without CAS values (`memcached -C`): what needs them to lose nothing is refused before it begins.
+
+use remcache_testkit::Memcached;
+
+use crate::tool::remcache;
+
+const ADVICE: &str = "start the server without -C";
+
+#[test]
+fn copy_is_refused_from_and_to_such_a_server() {
+    let (with, without) = (Memcached::start(&[]), Memcached::start(&["-C"]));
+    for (from, to) in [(&with, &without), (&without, &with)] {
+        remcache(["set", "k", "v"]).servers(from.addr()).run().exits(0);
+        remcache(["delete", "k"]).servers(to.addr()).run();
+        let run = remcache(["copy", "--from", &from.addr(), "--to", &to.addr()]).run().exits(5);
+        assert!(run.stderr.contains(ADVICE) && run.stderr.contains(&without.addr()), "{run:?}");
+        remcache(["get", "k"]).servers(to.addr()).run().exits(1);
+    }
+}
+
+#[test]
+fn a_deletion_that_compares_is_refused_and_one_by_key_alone_is_not() {
+    let server = Memcached::start(&["-C"]);
+    for key in ["user:1", "user:2"] {
+        remcache(["set", key, "v"]).servers(server.addr()).run().exits(0);
+    }
+    let larger = ["delete-matching", "user:*", "--min-size", "1", "--yes"];
+    remcache(larger).servers(server.addr()).run().exits(5).complains_of(ADVICE);
+    remcache(["get", "user:1"]).servers(server.addr()).run().exits(0);
+    remcache(["delete-matching", "user:*", "--yes"]).servers(server.addr()).run().exits(0);
+    remcache(["get", "user:1"]).servers(server.addr()).run().exits(1);
+}
+
+#[test]
+fn stores_without_a_condition_go_on() {
+    let server = Memcached::start(&["-C"]);
+    for protocol in ["binary", "meta", "text"] {
+        for args in [["set", "k", "b"], ["append", "k", "c"], ["prepend", "k", "a"]] {
+            remcache(args).arg("--protocol").arg(protocol).servers(server.addr()).run().exits(0);
+        }
+        assert_eq!(remcache(["get", "k"]).servers(server.addr()).run().exits(0).text(), "abc", "{protocol}");
+    }
+}

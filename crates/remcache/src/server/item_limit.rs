@@ -1,0 +1,184 @@
+//! What a server reports of its items: how large one may be, and whether it has a CAS value.
+//!
+//! memcached drops the stored item when it refuses a larger one for the same key. So a large value is
+//! compared with the server's limit before it is sent: a write that is refused here changes nothing.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, timeout_at};
+
+use crate::ops::reply_stream::ReplyStream;
+use crate::proto::{Operation, Protocol, Reply, Request, Status};
+use crate::server::Server;
+
+/// What a server reports of its items; `None` where it reports nothing, as many proxies do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ItemSettings {
+    /// The size limit of an item in bytes, its header included (`-I`).
+    limit: Option<u64>,
+    /// Whether items have CAS values; they have none with `-C`.
+    has_cas: Option<bool>,
+    /// Whether items have a formatted suffix, as those of memcached before 1.5.
+    has_suffix: Option<bool>,
+}
+
+impl ItemSettings {
+    fn read(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b"item_size_max" => self.limit = std::str::from_utf8(value).ok().and_then(|limit| limit.parse().ok()),
+            b"cas_enabled" => self.has_cas = Some(value != b"no"),
+            b"inline_ascii_response" => self.has_suffix = Some(value != b"no"),
+            // Only versions without the suffix report this.
+            b"dump_enabled" => self.has_suffix = self.has_suffix.or(Some(false)),
+            _ => {}
+        }
+    }
+
+    /// Whether the server is known to be without CAS values.
+    pub(crate) fn lacks_cas(&self) -> bool {
+        self.has_cas == Some(false)
+    }
+
+    /// Whether the server takes no item of this size.
+    pub(crate) fn is_too_large(&self, key: usize, value: usize, flags: u32) -> bool {
+        self.limit.is_some_and(|limit| self.size(key, value, flags) > limit)
+    }
+
+    /// The size of an item with these lengths.
+    fn size(&self, key: usize, value: usize, flags: u32) -> u64 {
+        let cas = if self.lacks_cas() { 0 } else { CAS };
+        let flags = if flags == 0 { 0 } else { FLAGS };
+        let suffix = if self.has_suffix.unwrap_or(true) { LONGEST_SUFFIX } else { 0 };
+        (HEADER + cas + flags + suffix + key + value) as u64
+    }
+
+    /// The refusal of a request that the server would not take.
+    pub(crate) fn refuse(&self, request: &Request<'_>) -> Option<Reply> {
+        let limit = self.limit?;
+        let key = request.key().map_or(0, |key| key.as_bytes().len());
+        let size = self.size(key, request.value().len(), request.item_flags());
+        (size > limit).then(|| {
+            let text = format!(
+                "the item takes {size} bytes, its key and header included, and the server takes {limit} at most: \
+                 start the server with a larger -I"
+            );
+            Reply::with_text(Status::ValueTooLarge, text)
+        })
+    }
+}
+
+/// memcached's item: its header, the key's end and the value's line end; then a CAS value and, unless they are
+/// 0, flags.
+const HEADER: usize = 51;
+const CAS: usize = 8;
+const FLAGS: usize = 4;
+/// Flags and length in digits, as older servers keep them: " 4294967295 1073741824".
+const LONGEST_SUFFIX: usize = 22;
+
+/// The item settings of one server, as far as they are known.
+#[derive(Debug)]
+pub(crate) struct ItemLimit {
+    known: Mutex<Option<Known>>,
+    /// The length from which a value is compared with the limit.
+    checked_from: AtomicUsize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    settings: ItemSettings,
+    /// How often the server's connections had been established then: one that was restarted may have others.
+    connects: u64,
+}
+
+impl ItemLimit {
+    pub(crate) fn new(checked_from: usize) -> Self {
+        Self { known: Mutex::default(), checked_from: AtomicUsize::new(checked_from) }
+    }
+}
+
+/// The least limit of memcached is 1 KiB, and key and header take less than the other half.
+const NEVER_REFUSED: usize = 512;
+
+impl Server {
+    /// Whether a request has to be compared with the item size limit before it is sent.
+    #[inline]
+    pub(crate) fn is_checked(&self, request: &Request<'_>) -> bool {
+        request.value().len() >= self.item_limit.checked_from.load(Ordering::Relaxed) && stores(request)
+    }
+
+    /// Notes that a value of this length was refused for its size: if it was not compared with the limit, shorter
+    /// ones are compared from now on.
+    #[cold]
+    pub(crate) fn has_refused_size(&self, length: usize) {
+        if length < self.config().size_checked_from {
+            self.item_limit.checked_from.fetch_min(NEVER_REFUSED, Ordering::Relaxed);
+        }
+    }
+
+    /// What is known of the server's items, without asking it.
+    pub(crate) fn known_item_settings(&self) -> Option<ItemSettings> {
+        let known = *self.item_limit.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.filter(|known| known.connects == self.connects()).map(|known| known.settings)
+    }
+
+    /// What the server reports of its items. A server that does not answer within half of the time that is left
+    /// reports nothing.
+    pub(crate) async fn item_settings(self: &Arc<Self>, deadline: Instant) -> ItemSettings {
+        if let Some(known) = self.known_item_settings() {
+            return known;
+        }
+        let now = Instant::now();
+        let patience = now + deadline.saturating_duration_since(now) / 2;
+        let settings = match self.link(0).protocol() {
+            // A proxy that knows no `stats` may close the connection, which would fail others' requests.
+            Some(Protocol::Text) => timeout_at(patience, self.ask_apart()).await,
+            _ => timeout_at(patience, self.ask_in_line()).await,
+        };
+        let settings = settings.ok().flatten().unwrap_or_default();
+        let known = Known { settings, connects: self.connects() };
+        *self.item_limit.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        settings
+    }
+
+    async fn ask_in_line(self: &Arc<Self>) -> Option<ItemSettings> {
+        let mut settings = ItemSettings::default();
+        let mut replies = ReplyStream::of_server(Ok(Arc::clone(self)), Request::stat("settings"));
+        while let Some(reply) = replies.next().await {
+            if !reply.is_ok() {
+                return None;
+            }
+            settings.read(&reply.key, &reply.value);
+        }
+        Some(settings)
+    }
+
+    async fn ask_apart(&self) -> Option<ItemSettings> {
+        let mut settings = ItemSettings::default();
+        let mut stream = self.connect_text().await.ok()?;
+        stream.write_all(b"stats settings\r\n").await.ok()?;
+        stream.flush().await.ok()?;
+        let mut text = Vec::new();
+        while !text.ends_with(b"END\r\n") {
+            if stream.read_buf(&mut text).await.ok()? == 0 || text.len() > LONGEST_LIST || !text.starts_with(b"S") {
+                return None;
+            }
+        }
+        for line in text.split(|&byte| byte == b'\n') {
+            let mut words = line.trim_ascii().split(|&byte| byte == b' ').skip(1);
+            if let (Some(name), Some(value)) = (words.next(), words.next()) {
+                settings.read(name, value);
+            }
+        }
+        Some(settings)
+    }
+}
+
+const LONGEST_LIST: usize = 64 << 10;
+
+/// Whether a request brings a value.
+pub(crate) fn stores(request: &Request<'_>) -> bool {
+    use Operation::{Add, Append, Prepend, Replace, Set};
+    matches!(request.operation(), Set | Add | Replace | Append | Prepend)
+}
