@@ -10,7 +10,7 @@ use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
 use remcache_testkit::Memcached;
 use tokio::runtime::Runtime;
 
-use crate::support::eventually;
+use crate::support::wait_until;
 
 use super::{client_of, connect_on, current_thread, ends, get, millis};
 
@@ -170,7 +170,7 @@ fn a_blocked_thread_delays_no_deadline() {
             blocked.send(()).unwrap();
             goes_on.recv().unwrap();
             runtime.block_on(async {
-                eventually("it works again", async || client.get("k").await.is_ok()).await;
+                wait_until("it works again", async || client.get("k").await.is_ok()).await;
                 asked.send(()).unwrap();
                 // Other runtimes may use the connection from here on.
                 while client.is_usable() {
