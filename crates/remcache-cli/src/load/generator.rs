@@ -9,6 +9,7 @@ use remcache::Client;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::alarm::Alarm;
 use super::popularity::KeyPicker;
 use super::recorder::Recorder;
 use super::workload::{Step, Values, Workload};
@@ -149,8 +150,10 @@ async fn call(shared: Arc<RunState>, caller: usize) {
     }
 }
 
-/// The clock of an open load: begins each operation at its planned time.
+/// The clock of an open load: starts each operation at its planned time.
 async fn dispatch(shared: Arc<RunState>, begun: Instant, rate: u64) {
+    // Without a thread for it the timer of the runtime and yielding have to do.
+    let alarm = Alarm::start().ok();
     let mut random = fastrand::Rng::new();
     let room = Arc::new(Semaphore::new(MOST_UNANSWERED as usize));
     for number in 0_u64.. {
@@ -158,7 +161,7 @@ async fn dispatch(shared: Arc<RunState>, begun: Instant, rate: u64) {
         if shared.is_over(planned) {
             break;
         }
-        wait_until(planned, number).await;
+        wait_until(planned, number, alarm.as_ref()).await;
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { break };
         // The room may have come late; what is not begun when the time is up was not asked, but the first.
         if number > 0 && shared.is_over(Instant::now()) {
@@ -180,24 +183,30 @@ fn planned_after(number: u64, rate: u64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// Waits more exactly than a timer, whose steps are milliseconds: the last stretch is spent in
-/// giving way to the others.
-async fn wait_until(planned: Instant, number: u64) {
-    // Whoever is late asks at once, but still lets the others run.
+/// Waits until the planned time of an operation, to the microsecond.
+///
+/// The timers sleep until shortly before; only the rest is spent yielding, which takes the whole core.
+async fn wait_until(planned: Instant, number: u64, alarm: Option<&Alarm>) {
+    // An operation that is late starts at once, but other tasks still have to run.
     if number % TURN == TURN - 1 {
         tokio::task::yield_now().await;
     }
     loop {
-        match planned.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => return,
-            left if left > TIMER_STEP * 2 => tokio::time::sleep(left - TIMER_STEP).await,
+        let left = planned.saturating_duration_since(Instant::now());
+        match (left, alarm) {
+            (Duration::ZERO, _) => return,
+            (left, _) if left > TIMER_STEP * 2 => tokio::time::sleep(left - TIMER_STEP).await,
+            (left, Some(alarm)) if left > WAKE_UP * 2 => alarm.wait_until(planned - WAKE_UP).await,
             _ => tokio::task::yield_now().await,
         }
     }
 }
 
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(1);
+/// Resolution of the runtime's timer.
 const TIMER_STEP: Duration = Duration::from_millis(1);
+/// The time that two threads usually take to wake up one after the other.
+const WAKE_UP: Duration = Duration::from_micros(40);
 /// How many operations are begun in a row without giving way.
 const TURN: u64 = 32;
 /// How many operations of an open load may be unanswered: a bound on memory.

@@ -1,5 +1,6 @@
 //! A load on the servers: what is asked, how many at a time or how often, and what came back.
 
+mod alarm;
 mod generator;
 mod mix;
 mod popularity;
