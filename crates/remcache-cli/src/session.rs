@@ -230,6 +230,11 @@ impl Session {
         }
     }
 
+    /// Whether the servers are those of a production context.
+    pub(crate) fn is_production(&self) -> bool {
+        self.embedded.is_none() && self.context.as_ref().is_some_and(|context| context.is_production)
+    }
+
     /// Whether the servers are this run's own.
     pub(crate) fn is_embedded(&self) -> bool {
         self.embedded.is_some()

@@ -1,11 +1,13 @@
-//! `fill`: how many items fit into the servers, found by adding until they evict.
+//! `fill`: finds out how many items fit, by adding items until the servers evict.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use remcache::{Client, Error, ErrorKind, Ttl, WriteOutcome};
+use remcache::proto::Request;
+use remcache::{Client, Error, ErrorKind, Status, Ttl, WriteOutcome};
 
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome, words};
 use crate::interrupt::Interrupt;
 use crate::load::{KeyText, per_second};
 use crate::options::value;
@@ -14,42 +16,44 @@ use crate::session::Session;
 use crate::stats::{self, Snapshot, Stats, reason};
 use crate::tally::Tally;
 
-/// Find out how many items fit, by adding until the servers evict
+/// Find out how many items fit, by adding items until the servers evict
 ///
-/// Adds items, each server's until it has evicted one, and then tells the servers' own figures.
-/// What the servers hold already is pushed out, so fill asks first if they are not empty. All keys
-/// begin with remcache:load: and expire after --ttl.
+/// Adds items to each server until it has evicted one, then counts those that are still there. Items that the
+/// servers hold already may be evicted, so it asks for confirmation if there are any. All keys begin with
+/// remcache:load: and expire after --ttl.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The size of a value
+    /// Size of a value
     #[arg(long, value_name = "BYTES", default_value = "100", value_parser = value::bytes)]
     size: usize,
 
-    /// How long the items live
+    /// Time to live of the items
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = value::ttl)]
     ttl: Ttl,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short = 'y', long)]
     yes: bool,
 }
 
-/// One server, as far as it is filled.
+/// State of filling one server.
 #[derive(Debug)]
-struct Vessel {
+struct ServerFill {
     name: String,
-    level: Level,
+    state: FillState,
     /// Evictions before the first item was added.
     evictions_before: u64,
     added: u64,
-    figures: Stats,
+    /// Added items that are still there at the end.
+    fit: u64,
+    stats: Stats,
 }
 
 #[derive(Debug, PartialEq)]
-enum Level {
-    /// It takes more.
-    Open,
-    /// It has evicted, or has no memory left.
+enum FillState {
+    /// It accepts more items.
+    Filling,
+    /// It has evicted an item, or is out of memory.
     Full,
     /// It cannot be filled, for this reason.
     Failed(String, Exit),
@@ -58,228 +62,285 @@ enum Level {
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.clone();
     let client = session.client()?;
-    let mut vessels = inspect(&client).await;
-    let items = sum(&vessels, "curr_items");
-    let question = || format!("The servers hold {} items, which will be pushed out. Go on?", number::exact(items));
+    let mut servers = inspect(&client).await;
+    let items = sum(&servers, "curr_items");
+    let question = || format!("The servers hold {} items, which may be evicted. Continue?", number::exact(items));
     if items > 0 && !args.yes && !session.is_embedded() && !session.confirm(&question())? {
         return Ok(Exit::No);
     }
     interrupt.expect();
     let begun = Instant::now();
     let progress = Progress::new(session.output.notes(), SCALE);
-    fill(args, &client, &mut vessels, &interrupt, &progress).await?;
+    let numbers = fill(args, &client, &mut servers, &interrupt, &progress).await?;
+    let elapsed = begun.elapsed();
+    count_fit(&client, &mut servers, numbers, &progress).await?;
     drop(progress);
-    print(args, &vessels, begun.elapsed(), &mut session.output)?;
-    let tally = tally(&vessels);
+    print(args, &servers, elapsed, &mut session.output)?;
+    let tally = tally(&servers);
     tally.complain("servers", &mut session.output)?;
     Ok(interrupt.unless_raised(tally.exit()))
 }
 
-async fn inspect(client: &Client) -> Vec<Vessel> {
-    let vessel = |sample: Snapshot| {
-        let (level, figures) = match sample.stats {
-            Ok(figures) => (Level::Open, figures),
-            Err(error) => (Level::Failed(reason(&sample.server, &error), Exit::of(&error)), Stats::default()),
+async fn inspect(client: &Client) -> Vec<ServerFill> {
+    let server = |snapshot: Snapshot| {
+        let (state, stats) = match snapshot.stats {
+            Ok(stats) => (FillState::Filling, stats),
+            Err(error) => (FillState::Failed(reason(&snapshot.server, &error), Exit::of(&error)), Stats::default()),
         };
-        let evictions_before = figures.number("evictions").unwrap_or_default();
-        Vessel { name: sample.server.name().to_owned(), level, evictions_before, added: 0, figures }
+        let evictions_before = stats.number("evictions").unwrap_or_default();
+        ServerFill { name: snapshot.server.name().to_owned(), state, evictions_before, added: 0, fit: 0, stats }
     };
-    stats::fetch_all(client, "").await.into_iter().map(vessel).collect()
+    stats::fetch_all(client, "").await.into_iter().map(server).collect()
 }
 
-/// Adds items until no server takes more.
+/// Adds items until no server accepts more; returns the numbers of their keys.
 async fn fill(
     args: &Args,
     client: &Client,
-    vessels: &mut [Vessel],
+    servers: &mut [ServerFill],
     interrupt: &Interrupt,
     progress: &Progress,
-) -> Result<(), Failure> {
+) -> Result<Range<u64>, Failure> {
     let value = Bytes::from(vec![b'x'; args.size]);
-    let mut numbers = 0..;
+    // Not the keys of an earlier run, whose items may have another size.
+    let first = fastrand::u64(..MAX_FIRST_KEY);
+    let mut next = first;
     let begun = Instant::now();
-    while vessels.iter().any(Vessel::is_open) && !interrupt.is_raised() {
-        let batch = batch(client, vessels, &mut numbers, batch_size(args.size))?;
+    while servers.iter().any(ServerFill::is_filling) && !interrupt.is_raised() {
+        let batch = batch(client, servers, &mut next, batch_size(args.size))?;
         let items = batch.iter().map(|&(key, _)| (key, value.clone()));
         let outcomes = client.add_many(items).ttl(args.ttl).await;
-        for ((_, outcome), (_, place)) in outcomes.into_iter().zip(batch) {
-            vessels[place].take(outcome);
+        for ((_, outcome), (_, server)) in outcomes.into_iter().zip(batch) {
+            servers[server].record(outcome);
         }
-        for (vessel, sample) in vessels.iter_mut().zip(stats::fetch_all(client, "").await) {
-            vessel.look(sample, args.size);
+        for (server, snapshot) in servers.iter_mut().zip(stats::fetch_all(client, "").await) {
+            server.update(snapshot, args.size);
         }
-        show(vessels, begun, progress);
+        show(servers, begun, progress);
     }
-    Ok(())
+    Ok(first..next)
 }
 
-/// The next keys whose servers take more, each with the place of its server.
+/// Returns the next keys of servers that accept more items, each with the index of its server.
 fn batch(
     client: &Client,
-    vessels: &mut [Vessel],
-    numbers: &mut impl Iterator<Item = u64>,
+    servers: &mut [ServerFill],
+    next: &mut u64,
     size: usize,
 ) -> Result<Vec<(KeyText, usize)>, Error> {
     let mut batch = Vec::with_capacity(size);
-    for number in numbers.take(size.saturating_mul(MOST_TRIES)) {
-        let key = KeyText::of_item(number);
-        let server = client.locate(key)?;
-        let place = server.and_then(|server| vessels.iter().position(|vessel| vessel.name == server.name()));
-        if let Some(place) = place.filter(|&place| vessels[place].is_open()) {
-            batch.push((key, place));
+    for _ in 0..size.saturating_mul(MAX_TRIES) {
+        let key = KeyText::of_item(*next);
+        *next += 1;
+        let index = server_of(client, key, servers)?;
+        if let Some(index) = index.filter(|&index| servers[index].is_filling()) {
+            batch.push((key, index));
         }
         if batch.len() == size {
             return Ok(batch);
         }
     }
-    for (place, vessel) in vessels.iter_mut().enumerate() {
-        if vessel.is_open() && !batch.iter().any(|(_, chosen)| *chosen == place) {
-            vessel.fail("no key is placed on it", Exit::No);
+    for (index, server) in servers.iter_mut().enumerate() {
+        if server.is_filling() && !batch.iter().any(|(_, chosen)| *chosen == index) {
+            server.fail("no key is placed on it", Exit::No);
         }
     }
     Ok(batch)
 }
 
-impl Vessel {
-    fn is_open(&self) -> bool {
-        self.level == Level::Open
+fn server_of(client: &Client, key: KeyText, servers: &[ServerFill]) -> Result<Option<usize>, Error> {
+    let server = client.locate(key)?;
+    Ok(server.and_then(|server| servers.iter().position(|known| known.name == server.name())))
+}
+
+/// Counts the added items that are still there. The statistics would count other items too.
+async fn count_fit(
+    client: &Client,
+    servers: &mut [ServerFill],
+    numbers: Range<u64>,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let (mut first, all) = (numbers.start, numbers.end);
+    while first < all {
+        let end = all.min(first + COUNTED_AT_ONCE);
+        let keys: Vec<KeyText> = (first..end).map(KeyText::of_item).collect();
+        let mut replies = client.call_many(keys.iter().map(|key| Request::inspect(key.as_ref()))).await;
+        if replies.iter().any(|reply| reply.status == Status::Unsupported) {
+            replies = client.call_many(keys.iter().map(|key| Request::get(key.as_ref()))).await;
+        }
+        for (key, reply) in keys.into_iter().zip(replies) {
+            if let Some(index) = server_of(client, key, servers)?.filter(|_| reply.status == Status::NoError) {
+                servers[index].fit += 1;
+            }
+        }
+        first = end;
+        progress.set(SCALE, format!("counting {}", number::count(end - numbers.start)));
+    }
+    Ok(())
+}
+
+impl ServerFill {
+    fn is_filling(&self) -> bool {
+        self.state == FillState::Filling
     }
 
     fn fail(&mut self, reason: impl Into<String>, exit: Exit) {
-        self.level = Level::Failed(reason.into(), exit);
+        self.state = FillState::Failed(reason.into(), exit);
     }
 
-    /// Takes the outcome of adding an item.
-    fn take(&mut self, outcome: Result<WriteOutcome, Error>) {
+    /// Records the result of adding an item.
+    fn record(&mut self, outcome: Result<WriteOutcome, Error>) {
         match outcome {
-            Ok(change) => self.added += u64::from(change.is_applied()),
-            Err(error) if error.kind() == ErrorKind::OutOfMemory => self.level = Level::Full,
+            Ok(outcome) => self.added += u64::from(outcome.is_applied()),
+            Err(error) if error.kind() == ErrorKind::OutOfMemory => self.state = FillState::Full,
             Err(error) => self.fail(without_name(&error, &self.name), Exit::of(&error)),
         }
     }
 
-    /// Takes the server's own word on how full it is.
-    fn look(&mut self, sample: Snapshot, size: usize) {
-        match sample.stats {
-            Ok(figures) => self.figures = figures,
-            Err(error) if self.is_open() => return self.fail(reason(&sample.server, &error), Exit::of(&error)),
+    /// Updates the statistics, and whether the server is full.
+    fn update(&mut self, snapshot: Snapshot, size: usize) {
+        match snapshot.stats {
+            Ok(stats) => self.stats = stats,
+            Err(error) if self.is_filling() => return self.fail(reason(&snapshot.server, &error), Exit::of(&error)),
             Err(_) => return,
         }
-        let Some(evictions) = self.figures.number("evictions") else {
-            return self.fail("it tells nothing of evictions", Exit::Server);
+        let Some(evictions) = self.stats.number("evictions") else {
+            return self.fail("it does not report evictions", Exit::Server);
         };
-        let limit = self.figures.number("limit_maxbytes").unwrap_or(u64::MAX);
+        let limit = self.stats.number("limit_maxbytes").unwrap_or(u64::MAX);
         let is_overfull = self.added.saturating_mul(size as u64) > limit.saturating_mul(2);
-        match self.level {
-            Level::Open if evictions > self.evictions_before => self.level = Level::Full,
-            Level::Open if is_overfull => self.fail("it took twice its memory, and evicts nothing", Exit::Server),
+        match self.state {
+            FillState::Filling if evictions > self.evictions_before => self.state = FillState::Full,
+            FillState::Filling if is_overfull => {
+                self.fail("it accepted twice its memory without an eviction", Exit::Server);
+            }
             _ => {}
         }
     }
 
     fn evicted(&self) -> u64 {
-        self.figures.number("evictions").unwrap_or_default().saturating_sub(self.evictions_before)
+        self.stats.number("evictions").unwrap_or_default().saturating_sub(self.evictions_before)
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        let name = Cell::new(&self.name);
+        if let FillState::Failed(reason, _) = &self.state {
+            return vec![name, Cell::new(reason).style(TextStyle::Bad).spanning()];
+        }
+        let number = |name| self.stats.number(name).unwrap_or_default();
+        let (items, bytes) = (number("curr_items"), number("bytes"));
+        vec![
+            name,
+            Cell::new(number::exact(items)),
+            Cell::new(number::bytes_of(bytes, number("limit_maxbytes"))),
+            bytes.checked_div(items).map_or_else(Cell::unknown, |each| Cell::new(number::bytes(each))),
+            Cell::new(number::exact(self.added)),
+            Cell::new(number::exact(self.evicted())),
+            Cell::new(number::exact(self.fit)),
+        ]
+    }
+
+    fn record_fields(&self) -> Record {
+        let error = match &self.state {
+            FillState::Failed(reason, _) => Some(reason.clone()),
+            _ => None,
+        };
+        let number = |name| self.stats.number(name);
+        Record::new()
+            .with("server", self.name.clone())
+            .with_some("items", number("curr_items"))
+            .with_some("bytes", number("bytes"))
+            .with_some("limit_maxbytes", number("limit_maxbytes"))
+            .with_some("evictions", number("evictions"))
+            .with("added", self.added)
+            .with("fit", self.fit)
+            .with_some("error", error)
     }
 }
 
 fn without_name(error: &Error, name: &str) -> String {
-    let text = error.to_string();
+    let text = words(error);
     text.strip_prefix(&format!("{name}: ")).unwrap_or(&text).to_owned()
 }
 
-fn show(vessels: &[Vessel], begun: Instant, progress: &Progress) {
-    let (bytes, limit) = (sum(vessels, "bytes"), sum(vessels, "limit_maxbytes").max(1));
-    let added: u64 = vessels.iter().map(|vessel| vessel.added).sum();
+fn show(servers: &[ServerFill], begun: Instant, progress: &Progress) {
+    let (bytes, limit) = (sum(servers, "bytes"), sum(servers, "limit_maxbytes").max(1));
+    let added: u64 = servers.iter().map(|server| server.added).sum();
     let rate = number::rate(per_second(added, begun.elapsed()));
     let message = format!("{} items  {}  {rate}/s", number::count(added), number::bytes_of(bytes, limit));
     progress.set((u128::from(bytes) * u128::from(SCALE) / u128::from(limit)) as u64, message);
 }
 
-fn sum(vessels: &[Vessel], name: &str) -> u64 {
-    vessels.iter().filter_map(|vessel| vessel.figures.number(name)).sum()
+fn sum(servers: &[ServerFill], name: &str) -> u64 {
+    servers.iter().filter_map(|server| server.stats.number(name)).sum()
 }
 
-const COLUMNS: &[&str] = &["server", "items", "bytes", "limit_maxbytes", "evictions", "added", "error"];
+const COLUMNS: &[&str] = &["server", "items", "bytes", "limit_maxbytes", "evictions", "added", "fit", "error"];
 
-fn print(args: &Args, vessels: &[Vessel], elapsed: Duration, output: &mut Output) -> std::io::Result<()> {
+fn print(args: &Args, servers: &[ServerFill], elapsed: Duration, output: &mut Output) -> std::io::Result<()> {
     if !output.is_text() {
         let mut records = output.records(COLUMNS)?;
-        vessels.iter().try_for_each(|vessel| records.push(record(vessel)))?;
+        servers.iter().try_for_each(|server| records.push(server.record_fields()))?;
         return records.end();
     }
     let mut table = Table::new([
-        Column::left("SERVER"),
+        Column::left("SERVER").shrinkable(),
         Column::right("ITEMS"),
         Column::right("MEMORY"),
-        Column::right("EACH"),
+        Column::right("EACH").optional(1),
         Column::right("ADDED"),
         Column::right("EVICTED"),
+        Column::right("FIT"),
     ]);
-    vessels.iter().for_each(|vessel| table.row(cells(vessel)));
+    servers.iter().for_each(|server| table.row(server.cells()));
     output.table(&table)?;
-    let added: u64 = vessels.iter().map(|vessel| vessel.added).sum();
-    let per_second = number::rate(per_second(added, elapsed));
-    output.line(format_args!(
-        "{} items with values of {} fit; {} added in {}, {per_second}/s",
-        number::exact(sum(vessels, "curr_items")),
-        number::bytes(args.size as u64),
+    match servers.iter().any(|server| server.state == FillState::Full) {
+        true => output.line(summary(args.size, servers, elapsed)),
+        // Where no server became full it is unknown how many items fit.
+        false => Ok(()),
+    }
+}
+
+fn summary(size: usize, servers: &[ServerFill], elapsed: Duration) -> String {
+    let total = |count: fn(&ServerFill) -> u64| servers.iter().map(count).sum::<u64>();
+    let (fit, added) = (total(|server| server.fit), total(|server| server.added));
+    let others = match sum(servers, "curr_items").saturating_sub(fit) {
+        0 => String::new(),
+        others => format!(" besides {} other items", number::exact(others)),
+    };
+    format!(
+        "{} items with values of {} fit{others}; {} added in {}, {}/s",
+        number::exact(fit),
+        number::bytes(size as u64),
         number::exact(added),
         number::duration(elapsed),
-    ))
+        number::rate(per_second(added, elapsed)),
+    )
 }
 
-fn cells(vessel: &Vessel) -> Vec<Cell> {
-    let name = Cell::new(&vessel.name);
-    if let Level::Failed(reason, _) = &vessel.level {
-        return vec![name, Cell::new(reason).style(TextStyle::Bad).spanning()];
-    }
-    let number = |name| vessel.figures.number(name).unwrap_or_default();
-    let (items, bytes) = (number("curr_items"), number("bytes"));
-    vec![
-        name,
-        Cell::new(number::exact(items)),
-        Cell::new(number::bytes_of(bytes, number("limit_maxbytes"))),
-        bytes.checked_div(items).map_or_else(Cell::unknown, |each| Cell::new(number::bytes(each))),
-        Cell::new(number::exact(vessel.added)),
-        Cell::new(number::exact(vessel.evicted())),
-    ]
-}
-
-fn record(vessel: &Vessel) -> Record {
-    let error = match &vessel.level {
-        Level::Failed(reason, _) => Some(reason.clone()),
-        _ => None,
-    };
-    let number = |name| vessel.figures.number(name);
-    Record::new()
-        .with("server", vessel.name.clone())
-        .with_some("items", number("curr_items"))
-        .with_some("bytes", number("bytes"))
-        .with_some("limit_maxbytes", number("limit_maxbytes"))
-        .with_some("evictions", number("evictions"))
-        .with("added", vessel.added)
-        .with_some("error", error)
-}
-
-fn tally(vessels: &[Vessel]) -> Tally {
+fn tally(servers: &[ServerFill]) -> Tally {
     let mut tally = Tally::default();
-    for vessel in vessels {
-        match &vessel.level {
-            Level::Failed(reason, exit) => tally.failures(&format!("{}: {reason}", vessel.name), *exit, 1),
+    for server in servers {
+        match &server.state {
+            FillState::Failed(reason, exit) => tally.failures(&format!("{}: {reason}", server.name), *exit, 1),
             _ => tally.answer(true),
         }
     }
     tally
 }
 
-/// How many items are added between two looks at the figures.
+/// Number of items that are added between two requests for statistics.
 fn batch_size(size: usize) -> usize {
     (BATCH_BYTES / size).clamp(1, BATCH_ITEMS)
 }
 
 const BATCH_BYTES: usize = 256 << 10;
 const BATCH_ITEMS: usize = 1_000;
-/// How many keys are tried for each that has a place.
-const MOST_TRIES: usize = 256;
+/// Keys that are counted with one call.
+const COUNTED_AT_ONCE: u64 = 10_000;
+/// Keys that are tried for each one that is placed on a server that accepts more.
+const MAX_TRIES: usize = 256;
+/// A key has ten digits: there are enough numbers after the first one.
+const MAX_FIRST_KEY: u64 = 5_000_000_000;
 /// The end of the progress bar.
 const SCALE: u64 = 1000;

@@ -10,7 +10,7 @@ use remcache_testkit::{Memcached, unused_port};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// A run whose requests have time: what a busy machine makes late is no failure here.
+/// A run with a long timeout, so that a busy machine is not mistaken for a server that fails.
 fn patient<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Tool {
     remcache(args).env("REMCACHE_TIMEOUT", "60s")
 }
@@ -266,7 +266,7 @@ fn fill_finds_how_many_items_fit() {
 }
 
 #[test]
-fn fill_tells_the_figures_of_a_real_server() {
+fn fill_reports_the_statistics_of_a_real_server() {
     let server = Memcached::start(&["-m", "8"]);
     let list = remcache(["fill", "--size", "8k", "-f", "json"]).servers(server.addr()).run().exits(0).json();
     let row = &list[0];
@@ -276,7 +276,7 @@ fn fill_tells_the_figures_of_a_real_server() {
 }
 
 #[test]
-fn fill_ends_where_a_server_takes_no_more() {
+fn fill_ends_when_a_server_is_out_of_memory() {
     let server = Memcached::start(&["-m", "8", "-M"]);
     let list = remcache(["fill", "--size", "8k", "-f", "json"]).servers(server.addr()).run().exits(0).json();
     assert_eq!(list[0]["evictions"], 0);
@@ -284,7 +284,7 @@ fn fill_ends_where_a_server_takes_no_more() {
 }
 
 #[test]
-fn fill_pushes_nothing_out_unasked() {
+fn fill_asks_before_it_evicts() {
     let server = Memcached::start(&["-m", "8"]);
     remcache(["set", "precious", "x"]).servers(server.addr()).run().exits(0);
     remcache(["fill"]).servers(server.addr()).run().exits(2).complains_of("--yes");
@@ -294,10 +294,45 @@ fn fill_pushes_nothing_out_unasked() {
 }
 
 #[test]
-fn fill_goes_on_without_a_dead_server() {
+fn fill_continues_without_a_server_that_is_down() {
     let server = Memcached::start(&["-m", "8"]);
     let dead = format!("127.0.0.1:{}", unused_port());
     let run = remcache(["fill", "--size", "8k"]).servers(format!("{},{dead}", server.addr())).run().exits(3);
     assert!(run.lines()[2].starts_with(&dead) && run.lines()[2].contains("refused"), "{run:?}");
     assert!(run.stderr.contains(&dead), "{run:?}");
+}
+
+#[test]
+fn fill_counts_the_items_of_its_own_size() {
+    let server = Memcached::start(&["-m", "8"]);
+    remcache(["fill", "--yes", "-q"]).servers(server.addr()).run().exits(0);
+    let before = remcache(["keys", "--count"]).servers(server.addr()).run().exits(0);
+    assert!(before.text().trim().parse::<u32>().unwrap() > 10_000, "{before:?}");
+    let run = remcache(["fill", "--size", "500k", "--yes", "-f", "json"]).servers(server.addr()).run().exits(0);
+    let (fit, added) = (run.json()[0]["fit"].as_u64().unwrap(), run.json()[0]["added"].as_u64().unwrap());
+    assert!(fit <= added && added < 20, "{run:?}");
+    let largest = remcache(["keys", "--sort", "size", "--top", "30", "-f", "json"]).servers(server.addr()).run();
+    let is_large = |item: &&Value| item["size"].as_u64() > Some(500 << 10);
+    assert_eq!(largest.json().as_array().unwrap().iter().filter(is_large).count() as u64, fit);
+    let text = remcache(["fill", "--size", "500k", "--yes"]).servers(server.addr()).run().exits(0);
+    assert!(text.text().contains(" other items; "), "{text:?}");
+    // A value that no server accepts fits nowhere.
+    let run = remcache(["fill", "--size", "2m", "--yes"]).servers(server.addr()).run();
+    assert!(run.exit != Some(0) && !run.text().contains(" fit"), "{run:?}");
+}
+
+#[test]
+fn bench_asks_in_a_production_context() {
+    let server = Memcached::start(&[]);
+    let home = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| patient(args).env("HOME", home.path().to_str().unwrap());
+    run(&["context", "add", "shop", "-s", &server.addr(), "--production"]).run().exits(0);
+    run(&["context", "use", "shop"]).run().exits(0);
+    let bench = ["bench", "--time", "10ms", "--keys", "10"];
+    run(&bench).run().exits(2).complains_of("--yes");
+    let asked = run(&bench).run_on_terminal("y\n").exits(1);
+    assert!(asked.text().contains("shop") && asked.text().contains("type its name"), "{asked:?}");
+    assert_eq!(remcache(["keys", "--count"]).servers(server.addr()).run().exits(0).text(), "0\n");
+    run(&bench).arg("--yes").run().exits(0);
+    run(&bench).run_on_terminal("shop\n").exits(0);
 }

@@ -1,17 +1,17 @@
-//! The latencies of a load as a line of small bars between round numbers: `50µs ▁▃█▆ 100 ▂▁ 200`.
+//! A histogram of latencies as one line of text, with round numbers between the bars: `50µs ▁▃█▆ 100 ▂▁ 200`.
 
 use hdrhistogram::Histogram;
 
 use crate::output::chart;
 
-/// How the latencies are distributed, from the shortest to p99.99.
+/// Formats the distribution of the latencies, from the shortest to p99.99.
 ///
-/// Round numbers stand between the bars, each 2 to 2.5 times the one before; bars between two of them
-/// share the distance evenly by the logarithm.
+/// Each round number is 2 to 2.5 times the one before; the bars between two of them divide the distance
+/// evenly on a logarithmic scale.
 pub(super) fn line(latency: &Histogram<u64>) -> String {
     let (low, high) = (latency.min().max(1), latency.value_at_quantile(0.9999).max(1));
     let marks = marks(low, high);
-    let bars = (MOST_BARS / marks.len().max(1)).clamp(1, BARS_BETWEEN);
+    let bars = (MAX_BARS / marks.len().max(1)).clamp(1, BARS_BETWEEN);
     let heights: Vec<u64> = marks.windows(2).flat_map(|pair| heights(latency, pair[0], pair[1], bars)).collect();
     let line: Vec<char> = chart::sparkline(&heights).chars().collect();
     let mut text = String::new();
@@ -23,7 +23,7 @@ pub(super) fn line(latency: &Histogram<u64>) -> String {
     text + &marks.last().map(|&mark| label(mark, &mut unit)).unwrap_or_default()
 }
 
-/// Round numbers of nanoseconds around a range: 1, 2 and 5 times the powers of ten.
+/// Returns the round numbers of nanoseconds around a range: 1, 2 and 5 times the powers of ten.
 fn marks(low: u64, high: u64) -> Vec<u64> {
     let all = (0..12).flat_map(|power| [1, 2, 5].map(|digit| digit * 10_u64.pow(power)));
     let all: Vec<u64> = all.collect();
@@ -32,7 +32,7 @@ fn marks(low: u64, high: u64) -> Vec<u64> {
     all[first..=last].to_vec()
 }
 
-/// How many latencies lie in each of so many steps between two marks.
+/// Counts the latencies in each step between two marks.
 fn heights(latency: &Histogram<u64>, from: u64, to: u64, steps: usize) -> Vec<u64> {
     let mut heights = vec![0; steps];
     let whole = (to as f64 / from as f64).ln();
@@ -44,7 +44,7 @@ fn heights(latency: &Histogram<u64>, from: u64, to: u64, steps: usize) -> Vec<u6
     heights
 }
 
-/// A mark with its unit, where that is another than before.
+/// Formats a mark, with its unit if it differs from the one before.
 fn label(nanos: u64, unit: &mut &'static str) -> String {
     let (scale, name) = match nanos {
         0..1_000 => (1, "ns"),
@@ -56,9 +56,9 @@ fn label(nanos: u64, unit: &mut &'static str) -> String {
     format!("{}{}", nanos / scale, if is_new { name } else { "" })
 }
 
-/// Bars between two marks; fewer where the range is wide.
+/// Bars between two marks; there are fewer if the range is wide.
 const BARS_BETWEEN: usize = 8;
-const MOST_BARS: usize = 56;
+const MAX_BARS: usize = 56;
 
 #[cfg(test)]
 mod tests {
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_stand_between_round_numbers() {
+    fn bars_are_between_round_numbers() {
         let line = line(&histogram((0..1000).map(|step| 60 + step % 30).chain([150, 1500])));
         assert!(line.starts_with("50µs   ▆▇██▆  100     ▁    200 "), "{line}");
         assert!(line.ends_with(" 1ms     ▁    2"), "{line}");

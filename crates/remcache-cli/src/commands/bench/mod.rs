@@ -1,4 +1,4 @@
-//! `bench`: a load on the servers, and what it shows.
+//! `bench`: measures the servers under load.
 
 mod curve;
 mod plot;
@@ -18,21 +18,21 @@ use crate::session::Session;
 use crate::tally::Tally;
 use report::Report;
 
-/// Put a load on the servers, and measure
+/// Measure throughput and latency under load
 ///
-/// By default so many callers as --depth says share one connection to each server, each waiting for
-/// its answer. With --rate operations begin at planned times whatever the answers do, and latency
-/// counts from the planned time: a stall is charged for all that would have been asked meanwhile.
-/// The client runs on one thread, that is on one core; --threads gives it more.
+/// By default --depth callers share one connection to each server, and each waits for its reply before the
+/// next request (a closed load). With --rate operations start at planned times, whatever the replies do (an
+/// open load), and latency counts from the planned time: a stall counts for every operation that it delays.
+/// The client runs on one thread, and so on one core; --threads adds more.
 ///
 /// All keys begin with remcache:load: and expire after --ttl.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How long
+    /// Duration
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::duration)]
     time: Duration,
 
-    /// Operations a second: an open load in place of a closed one
+    /// Operations per second: an open load in place of a closed one
     #[arg(long, value_name = "N", value_parser = value::count)]
     rate: Option<u64>,
 
@@ -40,57 +40,64 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "1", value_parser = small_count)]
     conns: usize,
 
-    /// Callers, all connections together
+    /// Number of callers of a closed load
     #[arg(long, value_name = "N", default_value = "64", value_parser = small_count, conflicts_with = "rate")]
     depth: usize,
 
-    /// Which operations, and how many of each: get, set, add, delete, touch, incr
+    /// Operations and their proportion: get, set, add, delete, touch, incr
     #[arg(long, value_name = "MIX", default_value = "get=9,set=1")]
     ratio: Mix,
 
-    /// How many keys; they are stored before the measurement begins
+    /// Number of keys; they are stored before the measurement starts
     #[arg(long, value_name = "N", default_value = "10k", value_parser = value::count)]
     keys: u64,
 
-    /// How the operations are spread over the keys: uniform, sequential, or zipf:1.0, where few keys are
-    /// asked for often and most seldom
+    /// Distribution of the operations over the keys: uniform, sequential, or zipf:1.0, where a few keys
+    /// get most of the operations
     #[arg(long, value_name = "DIST", default_value = "uniform")]
     dist: Popularity,
 
-    /// The size of a value, or a range of sizes: 100..1k
+    /// Size of a value, or a range of sizes: 100..1k
     #[arg(long, value_name = "BYTES", default_value = "100")]
     size: Sizes,
 
-    /// How long the items live
+    /// Time to live of the items
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = value::ttl)]
     ttl: Ttl,
 
-    /// Run the client on so many threads
+    /// Number of threads of the client
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroU16>,
 
-    /// Write the result as JSON into this file
+    /// Write the result to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// Write the latencies into this file, in the log format of HdrHistogram
+    /// Write the latencies to this file, in the log format of HdrHistogram
     #[arg(long, value_name = "FILE")]
     hdr: Option<PathBuf>,
 
-    /// Draw the latency curve of each operation into this file, as SVG
+    /// Draw the latency curve of each operation to this file, as SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 
     /// Exit with 8 if this holds: p99>2ms, set.p99.9>=5ms, max>1s, mean>100us, ops<50k, errors>0, hit<90%
     #[arg(long, value_name = "CONDITION")]
     fail_if: Vec<Threshold>,
+
+    /// Do not ask for confirmation, which is asked for in a production context
+    #[arg(short = 'y', long)]
+    yes: bool,
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
-    args.files().try_for_each(|path| check_place(path))?;
+    args.files().try_for_each(|path| check_path(path))?;
+    if !args.yes && session.is_production() && !session.confirm("Put the servers under load?")? {
+        return Ok(Exit::No);
+    }
     let interrupt = session.interrupt.expect();
-    let most = args.depth.max(DEFAULT_IN_FLIGHT);
-    let client = session.client_with(|config| config.connections(args.conns).max_in_flight(most))?;
+    let max_in_flight = args.depth.max(DEFAULT_IN_FLIGHT);
+    let client = session.client_with(|config| config.connections(args.conns).max_in_flight(max_in_flight))?;
     let notes = session.output.notes();
     let workload = args.workload();
     let stored = tokio::select! {
@@ -103,7 +110,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     }
     let mut load = LoadRun::begin(&client, &workload, args.pace(), args.time, args.threads());
     tokio::select! {
-        () = watch(&mut load, args.time, notes) => {}
+        () = show_progress(&mut load, args.time, notes) => {}
         () = interrupt.raised() => {
             load.stop();
             load.ended().await;
@@ -136,7 +143,7 @@ impl Args {
         Workload { mix: self.ratio.clone(), keys: self.keys, popularity: self.dist, sizes: self.size, ttl: self.ttl }
     }
 
-    /// The files that the result goes into.
+    /// The files that the result is written to.
     fn files(&self) -> impl Iterator<Item = &PathBuf> {
         [&self.hdr, &self.json, &self.svg].into_iter().flatten()
     }
@@ -159,8 +166,8 @@ async fn store(client: &Client, workload: &Workload, notes: Notes) -> Tally {
     tally
 }
 
-/// Waits until the load has ended, and shows how it goes.
-async fn watch(load: &mut LoadRun, time: Duration, notes: Notes) {
+/// Waits until the load has ended, and shows its progress.
+async fn show_progress(load: &mut LoadRun, time: Duration, notes: Notes) {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let progress = Progress::new(notes, millis(time));
     let mut steps = tokio::time::interval(STEP);
@@ -180,25 +187,25 @@ async fn watch(load: &mut LoadRun, time: Duration, notes: Notes) {
 
 fn small_count(text: &str) -> Result<usize, String> {
     let count = value::count(text)?;
-    usize::try_from(count).ok().filter(|&count| count <= MOST_CALLERS).ok_or_else(|| format!("at most {MOST_CALLERS}"))
+    usize::try_from(count).ok().filter(|&count| count <= MAX_CALLERS).ok_or_else(|| format!("at most {MAX_CALLERS}"))
 }
 
 const STEP: Duration = Duration::from_millis(250);
-const MOST_CALLERS: usize = 1_000_000;
-/// The library's own limit, which suffices for less.
+const MAX_CALLERS: usize = 1_000_000;
+/// The library's default limit, which is enough for fewer callers.
 const DEFAULT_IN_FLIGHT: usize = 16_384;
 
-/// Whether a result can go there: it is asked before the load, not after it.
-fn check_place(path: &Path) -> Result<(), Failure> {
+/// Checks before the load that a result can be written to the file.
+fn check_path(path: &Path) -> Result<(), Failure> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     match std::fs::metadata(directory) {
         Ok(metadata) if metadata.is_dir() && !path.is_dir() => Ok(()),
-        Ok(_) => Err(Failure::usage(format!("{}: a result goes into a file", path.display()))),
+        Ok(_) => Err(Failure::usage(format!("{}: the path of a file is needed", path.display()))),
         Err(error) => Err(file_error(path)(error)),
     }
 }
 
-/// What a failure to write a file means.
+/// Names the file that could not be written.
 fn file_error(path: &Path) -> impl Fn(std::io::Error) -> Failure {
     move |error| Failure::file(path, error)
 }

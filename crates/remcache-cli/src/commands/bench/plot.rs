@@ -1,4 +1,4 @@
-//! The latency curves of a load as an SVG: latency by percentile, as HdrHistogram plots it.
+//! Latency curves as SVG: latency by percentile, as HdrHistogram plots it.
 
 use std::error::Error;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use plotters::prelude::*;
 use crate::load::{OpStats, Operation, Recorder};
 use crate::output::number;
 
-/// Draws a curve for each operation. The percentiles are spread by the logarithm of what is beyond
-/// them, so that each further nine has the same room.
+/// Draws a curve for each operation. The axis of the percentiles is logarithmic, so that each further nine has
+/// the same width.
 pub(super) fn draw(recorder: &Recorder, title: &str) -> Result<String, Box<dyn Error>> {
     let mut svg = String::new();
     {
@@ -52,12 +52,12 @@ pub(super) fn draw(recorder: &Recorder, title: &str) -> Result<String, Box<dyn E
     Ok(svg)
 }
 
-/// How many nines the axis has: as many as so many answers can tell.
+/// Returns the number of nines of the axis: as many as there are enough replies for.
 fn nines(answers: u64) -> f64 {
-    (answers.max(1) as f64).log10().ceil().clamp(2.0, MOST_NINES)
+    (answers.max(1) as f64).log10().ceil().clamp(2.0, MAX_NINES)
 }
 
-/// The percentile at so many nines: 0 is none of the answers, 2 is 99 % of them.
+/// Returns the quantile at a number of nines: 0.99 for 2.
 fn quantile(nines: f64) -> f64 {
     1.0 - 10_f64.powf(-nines)
 }
@@ -76,7 +76,7 @@ fn curve(tallied: &OpStats, nines: f64) -> impl Iterator<Item = (f64, f64)> {
     (0..=STEPS).map(step).map(|nines| (nines, tallied.latency.value_at_quantile(quantile(nines)) as f64))
 }
 
-/// The upper end of the latencies: a little above the highest point.
+/// Returns the upper end of the latency axis, a little above the highest point.
 fn highest(recorder: &Recorder, nines: f64) -> f64 {
     let ends = recorder.verbs().map(|(_, tallied)| tallied.latency.value_at_quantile(quantile(nines)));
     ends.max().unwrap_or_default().max(1) as f64 * 1.08
@@ -88,9 +88,9 @@ fn text(size: f64) -> TextStyle<'static> {
 
 const SIZE: (u32, u32) = (860, 420);
 const STEPS: u32 = 400;
-const MOST_NINES: f64 = 6.0;
+const MAX_NINES: f64 = 6.0;
 const INK: RGBColor = RGBColor(30, 30, 30);
-/// A colour for each operation, by its place among all.
+/// A colour for each operation, in the order of `Operation::ALL`.
 const COLOURS: [RGBColor; Operation::ALL.len()] = [
     RGBColor(214, 39, 40),
     RGBColor(31, 119, 180),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_draw_is_an_empty_chart() {
+    fn a_chart_without_data_is_empty() {
         assert!(draw(&Recorder::default(), "").unwrap().contains("</svg>"));
     }
 

@@ -1,4 +1,4 @@
-//! The result of a load: as a table, as JSON, as a log of histograms.
+//! The report of a load: as a table, as JSON, and as a log of histograms.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -15,18 +15,18 @@ use crate::load::{LoadModel, OpStats, Operation, Recorder, per_second};
 use crate::output::{Cell, Column, Layout, Output, Record, Table, TextStyle, number};
 use crate::tally::Tally;
 
-/// The result of a load.
+/// Report of a load.
 #[derive(Debug)]
 pub(super) struct Report {
     recorder: Recorder,
     elapsed: Duration,
     pace: LoadModel,
     settings: Record,
-    /// The thresholds that are broken, each with its value.
+    /// The exceeded thresholds, each with the value.
     pub(super) broken: Vec<String>,
 }
 
-/// The percentiles of the table.
+/// Percentiles of the table.
 const PERCENTILES: [(f64, &str); 5] = [(50.0, "p50"), (90.0, "p90"), (99.0, "p99"), (99.9, "p99.9"), (99.99, "p99.99")];
 
 impl Report {
@@ -35,12 +35,12 @@ impl Report {
         Self { recorder, elapsed, pace: args.pace(), settings: settings(args, client), broken }
     }
 
-    /// The outcomes, for the exit code.
+    /// Returns the counts that determine the exit code.
     pub(super) fn tally(&self) -> Tally {
         self.recorder.tally()
     }
 
-    /// Prints it.
+    /// Prints the report.
     pub(super) fn print(&self, output: &mut Output) -> io::Result<()> {
         match output.layout() {
             Layout::Text | Layout::Raw => self.print_text(output),
@@ -54,7 +54,14 @@ impl Report {
     }
 
     fn print_text(&self, output: &mut Output) -> io::Result<()> {
-        let percentiles = PERCENTILES.iter().map(|(_, name)| Column::right(name));
+        // In the order in which they are left out on a narrow terminal: p90, p99.99, p50.
+        let order = |name: &str| match name {
+            "p90" => 3,
+            "p99.99" => 2,
+            "p50" => 1,
+            _ => 0,
+        };
+        let percentiles = PERCENTILES.iter().map(|(_, name)| Column::right(name).optional(order(name)));
         let columns = [
             Column::left(" "),
             Column::right("ops"),
@@ -97,12 +104,12 @@ impl Report {
         let reached = self.rate(self.recorder.tallied(None).answers);
         match self.pace {
             LoadModel::Closed(callers) => format!(
-                "{} callers reached {reached}/s in {}; latency counted from the call",
+                "{} callers reached {reached}/s in {}; latency from the call",
                 number::exact(callers as u64),
                 number::duration(self.elapsed)
             ),
             LoadModel::Open(rate) => format!(
-                "asked {}/s, reached {reached}/s; latency counted from the planned send time (coordinated omission corrected)",
+                "asked {}/s, reached {reached}/s; latency from the planned send time",
                 number::exact(rate)
             ),
         }
@@ -146,7 +153,7 @@ impl Report {
             .with_some("hit_percent", hit_percent)
     }
 
-    /// Writes the files that were asked for.
+    /// Writes the requested files.
     pub(super) fn save(&self, args: &Args) -> Result<(), Failure> {
         if let Some(path) = &args.json {
             atomic_file::write(path, format!("{}\n", self.record()).as_bytes())?;
@@ -161,7 +168,7 @@ impl Report {
         Ok(())
     }
 
-    /// What the drawing is of.
+    /// Title of the drawing.
     fn title(&self) -> String {
         let reached = self.rate(self.recorder.tallied(None).answers);
         match self.pace {
@@ -172,7 +179,7 @@ impl Report {
         }
     }
 
-    /// A log with a histogram for each operation, tagged with its name.
+    /// Serializes a histogram for each operation, tagged with its name.
     fn histograms(&self) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
         let mut serializer = V2DeflateSerializer::new();
@@ -221,7 +228,7 @@ fn settings(args: &Args, client: &Client) -> Record {
     }
 }
 
-/// The latencies of the JSON and CSV forms, in microseconds.
+/// Returns the latencies of the records, in microseconds.
 fn latencies(tallied: &OpStats) -> impl Iterator<Item = (&'static str, f64)> {
     let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
     let percentiles = PERCENTILES.iter().map(move |(percent, name)| (*name, micros(tallied.percentile(*percent))));
