@@ -68,7 +68,7 @@ impl Protocol {
     fn ask<'r>(&mut self, requests: impl Iterator<Item = &'r Request<'r>>) -> Result<Vec<Event>, Box<dyn Error>> {
         for (tag, request) in requests.enumerate() {
             let now = Instant::now();
-            let deadline = Deadline { at: now + Duration::from_secs(1), patience: Duration::ZERO };
+            let deadline = Deadline { at: now + Duration::from_secs(1), extend_by: Duration::ZERO };
             self.machine.submit(request, Some(Tag(tag as u64)), deadline, now)?;
         }
         let mut output = Output::new();

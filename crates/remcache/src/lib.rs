@@ -8,7 +8,7 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), remcache::Error> {
-//!     let client = Client::new(["cache1:11211", "cache2:11211"])?; // connects when first needed
+//!     let client = Client::new(["cache1:11211", "cache2:11211"])?; // connects on first use
 //! #   let one = remcache_server::Server::start().await.expect("a loopback port");
 //! #   let two = remcache_server::Server::start().await.expect("a loopback port");
 //! #   let client = Client::new([one.address(), two.address()])?;
@@ -16,8 +16,8 @@
 //!     client.set("greeting", "Hello").ttl(Duration::from_secs(600)).await?;
 //!     match client.get("greeting").await {
 //!         Ok(Some(item)) => println!("{}", item.value.escape_ascii()),
-//!         Ok(None) => println!("a miss is an answer, not an error"),
-//!         Err(error) if error.is_unavailable() => println!("going on without the cache: {error}"),
+//!         Ok(None) => println!("cache miss"),
+//!         Err(error) if error.is_unavailable() => println!("continuing without the cache: {error}"),
 //!         Err(error) => return Err(error),
 //!     }
 //! #   assert_eq!(client.get("greeting").await?.map(|item| item.value), Some("Hello".into()));
@@ -215,7 +215,7 @@
 //! # let address = server.address();
 //! let mut socket = std::net::TcpStream::connect(address)?;
 //! let mut connection = Connection::new(Limits::default(), 0, Instant::now());
-//! let deadline = Deadline { at: Instant::now() + Duration::from_secs(1), patience: Duration::ZERO };
+//! let deadline = Deadline { at: Instant::now() + Duration::from_secs(1), extend_by: Duration::ZERO };
 //! for (tag, request) in [Request::set("Hello", "World"), Request::get("Hello")].iter().enumerate() {
 //!     connection.submit(request, Some(Tag(tag as u64)), deadline, Instant::now())?;
 //! }

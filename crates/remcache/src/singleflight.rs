@@ -181,9 +181,9 @@ impl Drop for Leader<'_> {
 
 impl Watcher {
     /// Waits until the load has landed, was abandoned, or gets no further for so long.
-    pub(crate) async fn end(&mut self, patience: Duration) -> End {
+    pub(crate) async fn end(&mut self, extend_by: Duration) -> End {
         loop {
-            match timeout(patience, self.progress.changed()).await {
+            match timeout(extend_by, self.progress.changed()).await {
                 Err(_) => return End::Overdue,
                 Ok(Err(_)) => return End::Abandoned,
                 Ok(Ok(())) => {}

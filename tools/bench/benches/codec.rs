@@ -107,7 +107,7 @@ fn connection(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("connection");
     group.throughput(Throughput::Elements(64));
     let now = Instant::now();
-    let deadline = Deadline { at: now + Duration::from_secs(3600), patience: Duration::ZERO };
+    let deadline = Deadline { at: now + Duration::from_secs(3600), extend_by: Duration::ZERO };
     let mut connection = Connection::new(Limits::default(), 0, now);
     let (mut output, mut input) = (Output::new(), InputBuffer::new());
     let mut replies = reply_bytes(0);

@@ -67,7 +67,7 @@ impl Fetcher {
     /// The meta protocol tells the time that is left and counts no access; on the others an item lives as
     /// long as it was listed to.
     async fn fetch(&self, items: &[&MetadumpItem]) -> Vec<Reply> {
-        let options = MetaOptions { no_bump: true, tell_ttl: true, ..MetaOptions::default() };
+        let options = MetaOptions { no_bump: true, return_ttl: true, ..MetaOptions::default() };
         self.get(items.len(), |index| &items[index].key, &options).await
     }
 

@@ -12,7 +12,7 @@ pub(crate) enum SkipReason {
     /// It was written again and again while it was being worked on.
     Changed,
     /// The destination has the key, and keeps what it has.
-    Kept,
+    KeyTracking,
     /// It is marked as stale, or as an empty place that somebody is about to fill.
     Stale,
     /// The server takes no value of that size.
@@ -46,7 +46,7 @@ pub(crate) const SKIP_REASONS: [Row; 9] = [
     row(SkipReason::Expired, "expired", "expired", false),
     row(SkipReason::Gone, "gone", "gone", false),
     row(SkipReason::Changed, "changed", "changed meanwhile", true),
-    row(SkipReason::Kept, "kept", "newer kept", false),
+    row(SkipReason::KeyTracking, "kept", "newer kept", false),
     row(SkipReason::Stale, "stale", "marked stale", false),
     row(SkipReason::TooLarge, "too_large", "too large", true),
     row(SkipReason::Misplaced, "misplaced", "misplaced", true),

@@ -80,7 +80,7 @@ fn stored(answer: &FinalReply) -> StoreResult {
     match answer.reply.status {
         Status::NoError => StoreResult::Stored,
         Status::KeyExists if answer.maybe_executed => StoreResult::Stored,
-        Status::KeyExists => StoreResult::Skipped(SkipReason::Kept.into()),
+        Status::KeyExists => StoreResult::Skipped(SkipReason::KeyTracking.into()),
         Status::ValueTooLarge => StoreResult::Skipped(SkipReason::TooLarge.into()),
         _ => StoreResult::Skipped(Error::from(&answer.reply).into()),
     }

@@ -202,7 +202,7 @@ mod tests {
     fn losses_decide_the_exit_code() {
         for (reason, expected) in [
             (SkipReason::Expired, Exit::Yes),
-            (SkipReason::Kept, Exit::Yes),
+            (SkipReason::KeyTracking, Exit::Yes),
             (SkipReason::TooLarge, Exit::No),
             (SkipReason::Misplaced, Exit::No),
             (SkipReason::InvalidKey, Exit::No),
@@ -230,7 +230,7 @@ mod tests {
         for _ in 0..12_044 {
             summary.skipped(b"k", None, &SkipReason::Expired.into()).unwrap();
         }
-        summary.skipped(b"k", None, &SkipReason::Kept.into()).unwrap();
+        summary.skipped(b"k", None, &SkipReason::KeyTracking.into()).unwrap();
         assert_eq!(summary.skip_counts(), "expired 12,044  newer kept 1");
     }
 }

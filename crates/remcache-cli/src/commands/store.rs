@@ -72,14 +72,14 @@ pub(super) fn conclude(key: &[u8], change: WriteOutcome, output: &mut Output) ->
     };
     match (output.layout(), reason) {
         (Layout::Raw, None) => {}
-        (Layout::Text, None) => tell_made(change, output)?,
+        (Layout::Text, None) => return_made(change, output)?,
         (Layout::Raw | Layout::Text, Some(reason)) => output.notes().say(format_args!("not stored: {reason}")),
         _ => output.record(changes::COLUMNS, changes::record(key, &Ok(change), "stored"))?,
     }
     Ok(Exit::answer(change.is_applied()))
 }
 
-fn tell_made(change: WriteOutcome, output: &mut Output) -> Result<(), Failure> {
+fn return_made(change: WriteOutcome, output: &mut Output) -> Result<(), Failure> {
     let paint = output.paint();
     let cas = match change.cas() {
         Some(cas) if cas != 0 => paint.apply(TextStyle::Faint, format_args!("  cas {cas}")),

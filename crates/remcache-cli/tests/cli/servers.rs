@@ -356,8 +356,8 @@ fn a_proxy_without_statistics_is_up() {
     let server = Memcached::start(&[]);
     let proxy = proxy(&server);
     let run = |args: &[&str]| {
-        let patience = ["--protocol", "text", "--timeout", "20s"];
-        remcache(args.iter().chain(&patience)).servers(&proxy).run()
+        let extend_by = ["--protocol", "text", "--timeout", "20s"];
+        remcache(args.iter().chain(&extend_by)).servers(&proxy).run()
     };
     run(&["ping", "-n", "1"]).exits(0);
     let stats = run(&["stats"]).exits(1);

@@ -10,7 +10,7 @@ use crate::types::error::ProtocolError;
 use crate::types::reply::Reply;
 use crate::types::status::Status;
 
-/// A reply with what tells whose it is.
+/// A decoded reply with what identifies the request it answers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Frame {
@@ -44,7 +44,7 @@ pub(crate) fn peek(input: &mut InputBuffer, max_body: usize) -> Result<Option<He
     }
 }
 
-/// Takes the reply whose header was [peeked](peek), and tells whether it is the last of its request.
+/// Takes the reply whose header was [peeked](peek), and returns whether it is the last one of its request.
 #[inline]
 pub(crate) fn take(input: &mut InputBuffer, header: &Header) -> Result<(Reply, bool), ProtocolError> {
     let opcode = Opcode(header.opcode);
@@ -66,7 +66,7 @@ pub(crate) fn take(input: &mut InputBuffer, header: &Header) -> Result<(Reply, b
     Ok((Reply { status, flags, cas: header.cas, number, key, value, info: None }, last))
 }
 
-/// What bytes tell that are no reply; `Ok` if there are too few of them.
+/// Checks bytes that are not a binary reply, such as a text error; `Ok` if more bytes are needed.
 #[cold]
 fn not_a_reply(bytes: &[u8]) -> Result<(), ProtocolError> {
     let (seen, refusal) = (bytes.iter(), TOO_MANY_CONNECTIONS.iter());

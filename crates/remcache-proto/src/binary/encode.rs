@@ -13,7 +13,7 @@ use crate::types::ttl::Ttl;
 /// In a counter's request: do not create the counter.
 const DO_NOT_CREATE: u32 = u32::MAX;
 
-/// Appends a request's bytes, and tells the opcode that its reply will have.
+/// Appends a request's bytes and returns the opcode of its reply.
 ///
 /// # Errors
 /// [`InvalidRequest`] if the request is one that a server answers by closing the connection or by

@@ -62,7 +62,7 @@ pub struct Header {
     pub body_length: u32,
     /// A number of the client's, which the server repeats bit for bit.
     pub opaque: u32,
-    /// The CAS value: a condition in a request, the item's in a response; 0 is none.
+    /// The CAS value: a condition in a request, the item's in a response; 0 means no condition.
     pub cas: u64,
 }
 

@@ -21,19 +21,19 @@ pub struct Opcode(pub u8);
 struct Row {
     operation: Operation,
     name: &'static str,
-    loud: u8,
+    plain: u8,
     quiet: Option<u8>,
     with_key: Option<u8>,
     quiet_with_key: Option<u8>,
 }
 
-const fn row(operation: Operation, name: &'static str, loud: u8, quiet: Option<u8>) -> Row {
-    Row { operation, name, loud, quiet, with_key: None, quiet_with_key: None }
+const fn row(operation: Operation, name: &'static str, plain: u8, quiet: Option<u8>) -> Row {
+    Row { operation, name, plain, quiet, with_key: None, quiet_with_key: None }
 }
 
 const fn fetch(operation: Operation, name: &'static str, codes: [u8; 4]) -> Row {
-    let [loud, quiet, with_key, quiet_with_key] = codes;
-    Row { operation, name, loud, quiet: Some(quiet), with_key: Some(with_key), quiet_with_key: Some(quiet_with_key) }
+    let [plain, quiet, with_key, quiet_with_key] = codes;
+    Row { operation, name, plain, quiet: Some(quiet), with_key: Some(with_key), quiet_with_key: Some(quiet_with_key) }
 }
 
 /// Every operation, in the order of [`Operation`]: opcodes as in memcached's
@@ -80,7 +80,7 @@ impl Opcode {
             (false, true) => row.with_key,
             (true, true) => row.quiet_with_key.or(row.quiet),
         };
-        Self(code.unwrap_or(row.loud))
+        Self(code.unwrap_or(row.plain))
     }
 
     fn row(self) -> Option<&'static Row> {
@@ -109,7 +109,7 @@ impl Opcode {
         matches!(self.0, 0x00 | 0x09 | 0x0c | 0x0d | 0x1d | 0x1e | 0x23 | 0x24)
     }
 
-    /// Whether the reply tells the item's flags: a fetch, and Touch.
+    /// Whether the reply carries the item's flags: gets and Touch.
     pub(crate) fn tells_flags(self) -> bool {
         self.is_fetch() || self.operation() == Some(Operation::Touch)
     }
@@ -123,7 +123,7 @@ impl Opcode {
 
 impl Row {
     fn codes(&self) -> [Option<u8>; 4] {
-        [Some(self.loud), self.quiet, self.with_key, self.quiet_with_key]
+        [Some(self.plain), self.quiet, self.with_key, self.quiet_with_key]
     }
 }
 

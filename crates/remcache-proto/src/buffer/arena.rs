@@ -4,12 +4,12 @@ use bytes::{Bytes, BytesMut};
 
 /// Where small values are copied one behind the other, so that few of them need memory of their own.
 ///
-/// A value keeps its block alive: [`ValueBlock::LENGTH`] bytes at most, whatever becomes of the values
-/// beside it.
+/// A value keeps its block alive: [`ValueArena::LENGTH`] bytes at most, whatever becomes of the values
+/// next to it.
 #[derive(Debug, Default)]
-pub(crate) struct ValueBlock(BytesMut);
+pub(crate) struct ValueArena(BytesMut);
 
-impl ValueBlock {
+impl ValueArena {
     /// How much memory a value of few bytes may keep alive.
     pub(crate) const LENGTH: usize = 1024;
     /// Longer values have memory of their own.
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn values_stay_what_they_are_whatever_follows() {
-        let mut block = ValueBlock::default();
+        let mut block = ValueArena::default();
         let values: Vec<Vec<u8>> = (0..2000_usize).map(|n| vec![n as u8; n % 300]).collect();
         let copies: Vec<Bytes> = values.iter().map(|value| block.copy(value)).collect();
         block.release();
@@ -49,10 +49,10 @@ mod tests {
 
     #[test]
     fn small_values_lie_side_by_side_in_blocks() {
-        let mut block = ValueBlock::default();
+        let mut block = ValueArena::default();
         let copies: Vec<Bytes> = (0..1000).map(|_| block.copy(&[7; 100])).collect();
-        let is_beside = |pair: &[Bytes]| pair[0].as_ptr().wrapping_add(100) == pair[1].as_ptr();
-        let beside = copies.windows(2).filter(|pair| is_beside(pair)).count();
-        assert!((850..=920).contains(&beside), "{beside} of a thousand, ten to a block");
+        let is_adjacent = |pair: &[Bytes]| pair[0].as_ptr().wrapping_add(100) == pair[1].as_ptr();
+        let adjacent = copies.windows(2).filter(|pair| is_adjacent(pair)).count();
+        assert!((850..=920).contains(&adjacent), "{adjacent} of a thousand, ten to a block");
     }
 }

@@ -31,7 +31,7 @@ impl Default for InputBuffer {
 }
 
 impl InputBuffer {
-    /// Values of at least so many bytes may share the buffer instead of being copied.
+    /// Smallest value, in bytes, that may share the read buffer instead of being copied.
     pub(crate) const SHARE_FROM: usize = 4096;
 
     /// An empty buffer; memory is taken with the first [`InputBuffer::spare`].
@@ -61,7 +61,7 @@ impl InputBuffer {
         &mut self.bytes
     }
 
-    /// Tells how many bytes the last read gave: a buffer that was filled grows.
+    /// Records the length of the last read; a buffer that was filled grows.
     pub fn filled(&mut self, count: usize) {
         let [_, largest] = CHUNKS;
         if self.expected == 0 && count >= self.chunk {
@@ -112,7 +112,7 @@ impl InputBuffer {
         copy
     }
 
-    /// Consumes a frame of so many bytes that is all there, and takes a value out of it.
+    /// Consumes a complete frame of `frame` bytes and takes a value out of it.
     #[inline]
     pub(crate) fn take_within(&mut self, frame: usize, begin: usize, count: usize) -> Bytes {
         if count >= Self::SHARE_FROM {

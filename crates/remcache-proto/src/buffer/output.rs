@@ -27,7 +27,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Shared values of so many bytes or more are written without a copy.
+    /// Smallest shared value, in bytes, that is written without a copy.
     pub const SHARE_FROM: usize = 4096;
 
     /// Nothing to write.

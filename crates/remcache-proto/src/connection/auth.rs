@@ -12,17 +12,17 @@ use crate::types::reply::Reply;
 use crate::types::request::Request;
 
 impl Connection {
-    /// Whether the server has refused something because nobody has logged in, since the connection was
-    /// opened, whoever waited for it.
-    pub fn is_unwelcome(&self) -> bool {
-        self.unwelcome
+    /// Whether the server has refused a request for lack of authentication since the connection was
+    /// opened.
+    pub fn is_auth_required(&self) -> bool {
+        self.auth_required
     }
 
     /// Puts a no-op before a flush.
     ///
-    /// The binary protocol has one code for a flush that the server allows nobody and for whatever a
-    /// stranger asks (docs/protocol.md 1.5). The no-op is denied to strangers alone, so its reply
-    /// tells which of the two is meant.
+    /// The binary protocol has one status for a disabled flush and for any request of an unauthenticated
+    /// client (docs/protocol.md 1.5). A no-op is refused only without authentication, so its reply
+    /// shows which of the two is meant.
     #[cold]
     pub(crate) fn ask_for_a_welcome(&mut self, now: Instant) -> Result<(), InvalidRequest> {
         let opaque = self.in_flight.next_opaque();
@@ -30,8 +30,8 @@ impl Connection {
         if self.in_flight.is_empty() {
             self.outstanding_since = now;
         }
-        let deadline = Deadline { at: self.last_input, patience: Duration::ZERO };
-        self.push(encoded.entry(Owner::Nobody, deadline));
+        let deadline = Deadline { at: self.last_input, extend_by: Duration::ZERO };
+        self.push(encoded.entry(Owner::None, deadline));
         Ok(())
     }
 
@@ -39,9 +39,9 @@ impl Connection {
     #[cold]
     pub(crate) fn denied(&mut self, place: usize, reply: &mut Reply) {
         match self.expected_at(place).operation() {
-            Operation::Flush if !self.unwelcome => *reply = refusal::no_flush(),
+            Operation::Flush if !self.auth_required => *reply = refusal::no_flush(),
             Operation::SaslAuth | Operation::SaslStep => {}
-            _ => self.unwelcome = true,
+            _ => self.auth_required = true,
         }
     }
 }

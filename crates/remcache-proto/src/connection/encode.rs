@@ -3,7 +3,7 @@
 use super::{Connection, Deadline};
 use crate::binary::{self, Opcode};
 use crate::buffer::output::Output;
-use crate::connection::pending::{Entry, Kept, Owner};
+use crate::connection::pending::{Entry, KeyTracking, Owner};
 use crate::types::error::InvalidRequest;
 use crate::types::protocol::Protocol;
 use crate::types::reply_shape::Expected;
@@ -18,7 +18,7 @@ pub(crate) struct Encoded {
     pub(crate) expected: Expected,
     /// Where its bytes begin in the stream of all bytes submitted.
     pub(crate) start: u64,
-    pub(crate) kept: Kept,
+    pub(crate) kept: KeyTracking,
 }
 
 impl Encoded {
@@ -28,11 +28,11 @@ impl Encoded {
         Entry { start, opcode, expected, kept, ..entry }
     }
 
-    /// The entry of a request that nobody has waited for before.
+    /// The entry of a new request.
     #[inline]
     pub(crate) fn entry(self, owner: Owner, deadline: Deadline) -> Entry {
         let Self { opcode, expected, start, kept } = self;
-        Entry { owner, deadline: deadline.at, patience: deadline.patience, start, opcode, expected, kept }
+        Entry { owner, deadline: deadline.at, extend_by: deadline.extend_by, start, opcode, expected, kept }
     }
 }
 
@@ -43,13 +43,13 @@ impl Connection {
         match self.protocol {
             Some(Protocol::Binary) => {
                 let (opcode, expected) = encode_packet(request, opaque, &mut self.output)?;
-                Ok(Encoded { opcode, expected, start, kept: Kept::Nothing })
+                Ok(Encoded { opcode, expected, start, kept: KeyTracking::Nothing })
             }
             Some(protocol) => self.encode_in_line(protocol, request, opaque),
             None => {
                 self.backlog.push(request)?;
                 let expected = Expected { quiet: request.is_quiet(), ..Expected::new(request.operation()) };
-                Ok(Encoded { opcode: Opcode::NOOP, expected, start, kept: Kept::Nothing })
+                Ok(Encoded { opcode: Opcode::NOOP, expected, start, kept: KeyTracking::Nothing })
             }
         }
     }
@@ -67,12 +67,12 @@ impl Connection {
         }
         let start = self.submitted;
         let (opcode, expected) = encode_lines(protocol, request, opaque, self.dialect, &mut self.output)?;
-        self.open_line = None;
+        self.open_multiget = None;
         Ok(Encoded { opcode, expected, start, kept: self.keep_key(request) })
     }
 
-    /// Remembers the key of a fetch where nothing else tells what an item answers, or what its key is.
-    fn keep_key(&mut self, request: &Request<'_>) -> Kept {
+    /// Remembers the key of a get where the reply does not identify the request or its key.
+    fn keep_key(&mut self, request: &Request<'_>) -> KeyTracking {
         let is_needed = match self.protocol {
             Some(Protocol::Text) => request.operation().is_fetch(),
             Some(Protocol::Meta) => meta::cannot_return_key(request),
@@ -81,9 +81,9 @@ impl Connection {
         match request.key() {
             Ok(key) if is_needed => {
                 self.in_flight.remember_key(key.as_bytes());
-                Kept::Key
+                KeyTracking::Key
             }
-            _ => Kept::Nothing,
+            _ => KeyTracking::Nothing,
         }
     }
 }

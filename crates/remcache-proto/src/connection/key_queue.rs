@@ -1,6 +1,6 @@
 //! The keys of fetches in flight, oldest first, in one piece of memory.
 
-/// Keys, each behind its length: at most 250 bytes, so that a byte tells it.
+/// Keys, each prefixed with its length: at most 250 bytes, so one byte holds it.
 #[derive(Debug, Default)]
 pub(crate) struct KeyQueue {
     bytes: Vec<u8>,

@@ -25,12 +25,12 @@ use bytes::{Buf, Bytes};
 pub use crate::connection::types::{Deadline, Event, Limits, Tag, Ticket};
 
 use super::binary::{self, Header, Opcode};
-use crate::buffer::arena::ValueBlock;
+use crate::buffer::arena::ValueArena;
 use crate::buffer::input::InputBuffer;
 use crate::buffer::output::Output;
-use crate::connection::multiget::OpenLine;
+use crate::connection::multiget::OpenMultiget;
 use crate::connection::negotiation::Backlog;
-use crate::connection::pending::{Entry, InFlight, Kept, Owner};
+use crate::connection::pending::{Entry, InFlight, KeyTracking, Owner};
 use crate::types::error::{InvalidRequest, ProtocolError, Rejected};
 use crate::types::operation::Operation;
 use crate::types::protocol::Protocol;
@@ -47,7 +47,7 @@ use crate::types::version::ServerVersion;
 ///
 /// # let now = Instant::now();
 /// let mut connection = Connection::new(Limits::default(), 0, now);
-/// let deadline = Deadline { at: now + Duration::from_secs(1), patience: Duration::ZERO };
+/// let deadline = Deadline { at: now + Duration::from_secs(1), extend_by: Duration::ZERO };
 /// connection.submit(&Request::get("Hello"), Some(Tag(42)), deadline, now)?;
 ///
 /// let mut output = Output::new();
@@ -67,33 +67,33 @@ pub struct Connection {
     limits: Limits,
     /// What the connection speaks; `None` while that is not known.
     protocol: Option<Protocol>,
-    /// Whether each connection has to find out anew what it speaks.
+    /// Whether the protocol is negotiated again on each connection.
     undecided: bool,
     dialect: ServerVersion,
     /// The requests in flight, while it is not known how to say them.
     backlog: Backlog,
     /// How many plain gets may share a line, and the line that takes more.
     keys_in_line: usize,
-    open_line: Option<OpenLine>,
+    open_multiget: Option<OpenMultiget>,
     /// How many requests were in flight when output was last taken.
-    crowd: usize,
+    in_flight_at_flush: usize,
     /// How many requests the run of one caller has that is submitted now; 0 without one.
     run: usize,
-    /// Whether a request is in flight that suffers no other beside it.
-    occupied: bool,
+    /// Whether a request is in flight that needs the connection to itself.
+    exclusive: bool,
     /// Why nothing that follows can be trusted, once the reply that showed it was delivered.
     broken: Option<ProtocolError>,
-    /// Whether the server has refused a request because nobody has logged in.
-    unwelcome: bool,
+    /// Whether the server has refused a request for lack of authentication.
+    auth_required: bool,
     in_flight: InFlight,
     /// Where the small values of a run are.
-    values: ValueBlock,
+    values: ValueArena,
     output: Output,
     /// The stream of request bytes: how many were submitted, handed to the driver, written.
     submitted: u64,
     taken: u64,
     written: u64,
-    /// How many requests at the front a loud reply has shown to be silent.
+    /// Quiet requests at the front whose success a non-quiet reply has confirmed.
     silent: usize,
     /// Events that no input caused.
     events: VecDeque<Event>,
@@ -113,7 +113,7 @@ impl Connection {
         Self::speaking(Protocol::Binary, ServerVersion::default(), limits, first_opaque, now)
     }
 
-    /// A machine of this protocol, to a server that can so much.
+    /// Creates a state machine for a known protocol and server version.
     pub fn speaking(
         protocol: Protocol,
         dialect: ServerVersion,
@@ -136,14 +136,14 @@ impl Connection {
             dialect: ServerVersion::default(),
             backlog: Backlog::default(),
             keys_in_line: 1,
-            open_line: None,
-            crowd: 0,
+            open_multiget: None,
+            in_flight_at_flush: 0,
             run: 0,
-            occupied: false,
+            exclusive: false,
             broken: None,
-            unwelcome: false,
+            auth_required: false,
             in_flight: InFlight::new(first_opaque),
-            values: ValueBlock::default(),
+            values: ValueArena::default(),
             output: Output::new(),
             submitted: 0,
             taken: 0,
@@ -159,7 +159,7 @@ impl Connection {
         }
     }
 
-    /// Encodes a request and puts it in the queue; without a tag nobody hears of its reply.
+    /// Encodes a request and queues it; without a tag its reply is discarded.
     ///
     /// # Errors
     /// [`Rejected`] if the request cannot be sent, or the limits are reached; nothing is queued then.
@@ -171,7 +171,7 @@ impl Connection {
         deadline: Deadline,
         now: Instant,
     ) -> Result<Ticket, Rejected> {
-        let owner = tag.map_or(Owner::Nobody, Owner::Caller);
+        let owner = tag.map_or(Owner::None, Owner::Caller);
         if let Some(key) = self.key_to_gather(request) {
             return self.submit_to_line(key, owner, deadline, now);
         }
@@ -191,7 +191,7 @@ impl Connection {
         if self.in_flight.is_empty() {
             self.outstanding_since = now;
         }
-        if entry.owner != Owner::Nobody {
+        if entry.owner != Owner::None {
             self.earliest = Some(self.earliest.map_or(entry.deadline, |earliest| earliest.min(entry.deadline)));
         }
         self.push(entry);
@@ -206,7 +206,7 @@ impl Connection {
         if !self.has_room(length) {
             return Err(Rejected::Full);
         }
-        if request.operation().occupies() && !self.in_flight.is_empty() {
+        if request.operation().is_exclusive() && !self.in_flight.is_empty() {
             return Err(InvalidRequest::Unsupported("dumps and logs need an idle connection of their own").into());
         }
         Ok(())
@@ -215,7 +215,7 @@ impl Connection {
     /// Queues an entry whose bytes were just appended.
     #[inline]
     fn push(&mut self, entry: Entry) {
-        self.occupied |= entry.expected.operation.occupies();
+        self.exclusive |= entry.expected.operation.is_exclusive();
         self.in_flight.push(entry);
         self.submitted = self.taken.saturating_add(self.output.remaining() as u64);
     }
@@ -243,8 +243,8 @@ impl Connection {
         if self.in_flight.back().is_some_and(|entry| entry.expected.quiet) {
             self.push_noop();
         }
-        self.open_line = None;
-        self.crowd = self.in_flight.len();
+        self.open_multiget = None;
+        self.in_flight_at_flush = self.in_flight.len();
         std::mem::swap(&mut self.output, output);
         self.taken = self.submitted;
     }
@@ -253,12 +253,12 @@ impl Connection {
         let opaque = self.in_flight.next_opaque();
         // A no-op has nothing that could be refused.
         if let Ok(encoded) = self.encode(&Request::noop(), opaque) {
-            let deadline = Deadline { at: self.last_input, patience: Duration::ZERO };
-            self.push(encoded.entry(Owner::Nobody, deadline));
+            let deadline = Deadline { at: self.last_input, extend_by: Duration::ZERO };
+            self.push(encoded.entry(Owner::None, deadline));
         }
     }
 
-    /// Tells that the socket took so many bytes.
+    /// Records that the socket accepted `count` bytes.
     pub fn handle_written(&mut self, count: usize) {
         self.written = self.written.saturating_add(count as u64);
     }
@@ -277,7 +277,7 @@ impl Connection {
         usize::try_from(end.saturating_sub(self.written)).unwrap_or(usize::MAX)
     }
 
-    /// Tells that the socket gave bytes.
+    /// Records that bytes were received.
     pub fn handle_received(&mut self, now: Instant) {
         self.last_input = now;
     }
@@ -292,7 +292,7 @@ impl Connection {
         if let Some(hit) = self.next_hit_in_line(input) {
             return Ok(Some(hit));
         }
-        if let Some(event) = self.poll_uncaused() {
+        if let Some(event) = self.poll_local_event() {
             return Ok(Some(event));
         }
         if self.protocol != Some(Protocol::Binary) {
@@ -303,7 +303,7 @@ impl Connection {
 
     /// The next event that no input caused: a request was given up, or its connection is gone.
     #[inline]
-    pub fn poll_uncaused(&mut self) -> Option<Event> {
+    pub fn poll_local_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
@@ -329,7 +329,7 @@ impl Connection {
         self.limits.value.saturating_add(1024)
     }
 
-    /// Finds the request that a reply answers; before a loud reply the silent requests have their turn.
+    /// Finds the request that a reply answers; quiet requests before a non-quiet reply are settled first.
     #[inline]
     fn attribute(&mut self, header: &Header, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
         let opcode = Opcode(header.opcode);
@@ -345,7 +345,7 @@ impl Connection {
         Ok(self.answered(place, last).map(|tag| Event { tag, reply, last }))
     }
 
-    /// Tells that a request was answered, and who waits for the reply.
+    /// Marks a request as answered and returns its owner.
     #[inline]
     fn answered(&mut self, place: usize, last: bool) -> Option<Tag> {
         self.last_reply = self.last_input;
@@ -361,9 +361,9 @@ impl Connection {
     }
 
     /// A quiet request spoke, and its turn has passed; whether the quiet ones before it were silent,
-    /// only a loud reply confirms.
+    /// only a non-quiet reply confirms.
     fn pass(&mut self, place: usize) -> Option<Owner> {
-        let owner = std::mem::replace(&mut self.in_flight.pass(place)?.owner, Owner::Nobody);
+        let owner = std::mem::replace(&mut self.in_flight.pass(place)?.owner, Owner::None);
         self.forget_abandoned(owner);
         Some(owner)
     }
@@ -375,7 +375,7 @@ impl Connection {
         let entry = self.pop()?;
         let Owner::Caller(tag) = entry.owner else { return None };
         let reply = match entry.kept {
-            Kept::KeyInLine => multiget::missing(),
+            KeyTracking::KeyInLine => multiget::missing(),
             _ if entry.expected.operation.is_fetch() => Reply::new(Status::KeyNotFound),
             _ => Reply::new(Status::NoError),
         };
@@ -385,7 +385,7 @@ impl Connection {
     #[inline]
     fn pop(&mut self) -> Option<Entry> {
         let entry = self.in_flight.pop()?;
-        self.occupied &= !self.in_flight.is_empty();
+        self.exclusive &= !self.in_flight.is_empty();
         self.forget_abandoned(entry.owner);
         Some(entry)
     }
@@ -400,7 +400,7 @@ impl Connection {
         }
     }
 
-    /// Tells that nobody waits for a request any more; its reply will be read and thrown away.
+    /// Gives up a request; its reply will be read and discarded.
     pub fn abandon(&mut self, ticket: Ticket, now: Instant) {
         if let Some(entry) = self.in_flight.get_mut(ticket.0)
             && matches!(entry.owner, Owner::Caller(_))
@@ -447,14 +447,14 @@ impl Connection {
                 self.events.push_back(Event { tag, reply, last: true });
             }
         }
-        self.open_line = None;
+        self.open_multiget = None;
         self.output.clear(KEPT_OUTPUT);
         self.in_flight.shrink(KEPT_ENTRIES);
         self.taken = self.submitted;
         self.written = self.submitted;
         self.silent = 0;
         self.broken = None;
-        self.unwelcome = false;
+        self.auth_required = false;
         self.backlog = Backlog::default();
         if self.undecided {
             self.protocol = None;
@@ -481,7 +481,7 @@ impl Connection {
         let waiting = self.waiting_output();
         // One request is always taken, however large: else it never could be.
         let fits = waiting == 0 || waiting.saturating_add(length as u64) <= self.limits.output as u64;
-        fits && self.in_flight.len() < self.limits.in_flight && !self.occupied
+        fits && self.in_flight.len() < self.limits.in_flight && !self.exclusive
     }
 
     /// How many requests are unanswered, abandoned ones included.
@@ -490,12 +490,12 @@ impl Connection {
         self.in_flight.len()
     }
 
-    /// How many of them nobody waits for any more.
+    /// Number of unanswered requests that were given up.
     pub fn abandoned(&self) -> usize {
         self.abandoned
     }
 
-    /// How many unanswered requests somebody waits for.
+    /// Number of unanswered requests with a waiting caller.
     pub fn awaited(&self) -> usize {
         self.in_flight.iter().filter(|entry| matches!(entry.owner, Owner::Caller(_))).count()
     }

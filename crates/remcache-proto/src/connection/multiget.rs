@@ -15,7 +15,7 @@ use super::encode::Encoded;
 use super::{Connection, Deadline, Event, Ticket};
 use crate::binary::Opcode;
 use crate::buffer::input::InputBuffer;
-use crate::connection::pending::{Kept, Owner};
+use crate::connection::pending::{KeyTracking, Owner};
 use crate::connection::text::Step;
 use crate::line::error_line as refusal;
 use crate::types::error::{ProtocolError, Rejected};
@@ -29,7 +29,7 @@ use crate::{line, text};
 
 /// The line at the end of the output, while more fetches can be put into it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct OpenLine {
+pub(crate) struct OpenMultiget {
     /// Where it begins in the stream of all bytes submitted.
     start: u64,
     keys: usize,
@@ -40,12 +40,12 @@ impl Connection {
     ///
     /// More is for servers that answer for each key by itself; of a proxy, one of whose servers is
     /// away, an error would answer the whole line.
-    pub fn gather_fetches(&mut self, keys_in_line: usize) {
+    pub fn set_max_keys_per_line(&mut self, keys_in_line: usize) {
         self.keys_in_line = keys_in_line.max(1);
     }
 
-    /// Says that so many requests follow as a run of one caller, who needs the replies to all; 0 ends it.
-    pub fn gather_run(&mut self, requests: usize) {
+    /// Announces a batch of `count` requests of one caller, who needs all replies; 0 ends it.
+    pub fn begin_batch(&mut self, requests: usize) {
         self.run = requests;
     }
 
@@ -58,7 +58,7 @@ impl Connection {
     #[inline]
     fn keys_in_next_line(&self) -> usize {
         let keys = match self.run {
-            0 => (self.crowd / 4).max(SHORT_LINE),
+            0 => (self.in_flight_at_flush / 4).max(SHORT_LINE),
             requests => requests.div_ceil(2).max(SHORT_PART),
         };
         keys.min(self.keys_in_line)
@@ -97,32 +97,32 @@ impl Connection {
     /// Puts a fetch into the line at the end of the output, or into a new one.
     #[inline]
     pub(crate) fn gather(&mut self, key: &[u8]) -> Encoded {
-        let line = match self.open_line {
+        let line = match self.open_multiget {
             Some(line) if self.fits(line, key) => {
                 self.output.put_word(key);
                 if let Some(last) = self.in_flight.back_mut() {
                     last.expected.quiet = true;
                 }
-                OpenLine { keys: line.keys.saturating_add(1), ..line }
+                OpenMultiget { keys: line.keys.saturating_add(1), ..line }
             }
             _ => {
                 self.output.put_line(b"gets ", key);
-                OpenLine { start: self.submitted, keys: 1 }
+                OpenMultiget { start: self.submitted, keys: 1 }
             }
         };
-        self.open_line = Some(line);
+        self.open_multiget = Some(line);
         self.in_flight.remember_key(key);
-        Encoded { opcode: Opcode::NOOP, expected: Expected::GET, start: line.start, kept: Kept::KeyInLine }
+        Encoded { opcode: Opcode::NOOP, expected: Expected::GET, start: line.start, kept: KeyTracking::KeyInLine }
     }
 
     #[inline]
-    fn fits(&self, line: OpenLine, key: &[u8]) -> bool {
+    fn fits(&self, line: OpenMultiget, key: &[u8]) -> bool {
         let length = self.submitted.saturating_sub(line.start).saturating_add(key.len() as u64);
         line.keys < self.keys_in_next_line() && length < LONGEST_LINE
     }
 
     /// The usual case: the next fetch of the line at the front is answered by its item, all of which is
-    /// there, and somebody waits for it. What is otherwise is left for another look.
+    /// complete and a caller waits for it. Everything else takes the slow path.
     #[inline]
     pub(crate) fn next_hit_in_line(&mut self, input: &mut InputBuffer) -> Option<Event> {
         if !self.events.is_empty() || self.silent > 0 || self.broken.is_some() {
@@ -163,7 +163,7 @@ impl Connection {
             Some(refusal) => {
                 input.skip(length);
                 self.broken = refusal.fatal;
-                self.unwelcome |= refusal.reply.status == Status::AuthError;
+                self.auth_required |= refusal.reply.status == Status::AuthError;
                 Ok(Step::Taken(self.refuse_line(&refusal.reply)))
             }
         }
@@ -190,7 +190,7 @@ impl Connection {
     fn item_came(&mut self, place: usize, has_ended: bool) {
         self.last_reply = self.last_input;
         if place == 0 && (has_ended || self.in_flight.front().is_some_and(|oldest| oldest.expected.quiet)) {
-            let owner = self.in_flight.pop().map_or(Owner::Nobody, |entry| entry.owner);
+            let owner = self.in_flight.pop().map_or(Owner::None, |entry| entry.owner);
             self.forget_abandoned(owner);
         } else {
             self.pass(place);
@@ -246,9 +246,9 @@ pub(crate) fn missing() -> Reply {
 
 /// What a server says when it has executed a line.
 const END_OF_LINE: &[u8] = b"END\r\n";
-/// So many keys a line may have however little is in flight: fewer make a line dearer than packets.
+/// Keys that a line may have however little is in flight: with fewer, a line costs more than separate requests.
 const SHORT_LINE: usize = 8;
-/// So many keys of a run are a line however few it has: fewer take less time than the write of their reply.
+/// Smallest line of a batch, in keys: fewer take the server less time than writing their reply.
 const SHORT_PART: usize = 32;
 /// A server reads longer lines too, but keeps less than this ready for them.
 const LONGEST_LINE: u64 = 2000;

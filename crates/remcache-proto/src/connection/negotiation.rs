@@ -50,11 +50,11 @@ fn weight(request: &Request<'_>) -> u64 {
     key.saturating_add(request.value().len()).saturating_add(HEAD) as u64
 }
 
-/// About what a request needs beside key and value.
+/// Approximate encoded size of a request without key and value.
 const HEAD: usize = 32;
 
 impl Connection {
-    /// Tells which protocol an [undecided](Connection::undecided) connection speaks, and what its server
+    /// Sets the protocol of an [undecided](Connection::undecided) connection and the version of its server
     /// can: encodes what was submitted, in its order.
     ///
     /// What the protocol cannot say gets its outcome in an event, and a no-op takes its place.
@@ -62,7 +62,7 @@ impl Connection {
         debug_assert!(self.protocol.is_none(), "a connection begins once");
         self.protocol = Some(protocol);
         self.dialect = dialect;
-        self.occupied = false;
+        self.exclusive = false;
         let entries = self.in_flight.take_entries();
         let requests = std::mem::take(&mut self.backlog).requests;
         for (mut entry, request) in entries.into_iter().zip(requests) {
@@ -79,7 +79,7 @@ impl Connection {
     }
 
     fn refuse(&mut self, entry: &mut Entry, invalid: &InvalidRequest) {
-        let owner = std::mem::replace(&mut entry.owner, Owner::Nobody);
+        let owner = std::mem::replace(&mut entry.owner, Owner::None);
         self.forget_abandoned(owner);
         if let Owner::Caller(tag) = owner {
             self.events.push_back(Event { tag, reply: Reply::invalid(invalid), last: true });

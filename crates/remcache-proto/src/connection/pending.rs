@@ -16,8 +16,8 @@ pub(crate) enum Owner {
     Caller(Tag),
     /// A caller that has its outcome already, or wants none any more.
     Abandoned,
-    /// Nobody from the start: fences, keepalives, casts.
-    Nobody,
+    /// No caller: batch ends, keepalives, requests sent without waiting.
+    None,
 }
 
 /// A request that was encoded and not answered.
@@ -25,20 +25,20 @@ pub(crate) enum Owner {
 pub(crate) struct Entry {
     pub(crate) owner: Owner,
     pub(crate) deadline: Instant,
-    /// Every reply on the connection moves the deadline to so long after it; zero for a fixed one.
-    pub(crate) patience: Duration,
+    /// Extension of the deadline with every reply on the connection; zero for a fixed deadline.
+    pub(crate) extend_by: Duration,
     /// Where the request's bytes begin in the stream of all bytes submitted.
     pub(crate) start: u64,
     /// On the binary protocol, what the reply must repeat.
     pub(crate) opcode: Opcode,
     pub(crate) expected: Expected,
     /// Whether the key that was asked for is remembered, and why.
-    pub(crate) kept: Kept,
+    pub(crate) kept: KeyTracking,
 }
 
 /// What is remembered of the key of a request, to be held against the key of the item that answers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kept {
+pub(crate) enum KeyTracking {
     /// Nothing.
     Nothing,
     /// The key of a command of its own.
@@ -51,7 +51,7 @@ impl Entry {
     /// Whether it is one of a run, whose caller needs the replies to all.
     #[inline]
     pub(crate) fn is_of_run(&self) -> bool {
-        !self.patience.is_zero()
+        !self.extend_by.is_zero()
     }
 
     /// When the caller stops waiting, if the last reply on the connection came at `last_reply`.
@@ -59,7 +59,7 @@ impl Entry {
         if !self.is_of_run() {
             return self.deadline;
         }
-        last_reply.checked_add(self.patience).map_or(self.deadline, |extended| extended.max(self.deadline))
+        last_reply.checked_add(self.extend_by).map_or(self.deadline, |extended| extended.max(self.deadline))
     }
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct InFlight {
     first: u32,
     /// How many entries at the front are older than the last quiet request that was answered.
     ///
-    /// They have their turn behind them, but that they were silent is believed only when a loud
+    /// They were executed, but their silence counts as success only when a non-quiet
     /// reply confirms it: until then a server that mixes its replies up would give itself away.
     passed: usize,
     /// The remembered keys of the entries whose turn has not passed.
@@ -113,7 +113,7 @@ impl InFlight {
         self.first = self.first.wrapping_add(1);
         match self.passed.checked_sub(1) {
             Some(left) => self.passed = left,
-            None if entry.kept != Kept::Nothing => self.keys.pop(),
+            None if entry.kept != KeyTracking::Nothing => self.keys.pop(),
             None => {}
         }
         Some(entry)
@@ -138,16 +138,16 @@ impl InFlight {
     /// The remembered key of the oldest entry.
     pub(crate) fn first_key(&self) -> Option<&[u8]> {
         let entry = self.entries.front()?;
-        self.keys.front().filter(|_| entry.kept != Kept::Nothing && self.passed == 0)
+        self.keys.front().filter(|_| entry.kept != KeyTracking::Nothing && self.passed == 0)
     }
 
     /// The remembered key of the entry at this place, if it is, and if its turn has not passed.
     #[cold]
     pub(crate) fn key_at(&self, place: usize) -> Option<&[u8]> {
-        self.entries.get(place).filter(|entry| entry.kept != Kept::Nothing)?;
+        self.entries.get(place).filter(|entry| entry.kept != KeyTracking::Nothing)?;
         let between = place.checked_sub(self.passed)?;
         let waiting = self.entries.iter().skip(self.passed).take(between);
-        self.keys.iter().nth(waiting.filter(|entry| entry.kept != Kept::Nothing).count())
+        self.keys.iter().nth(waiting.filter(|entry| entry.kept != KeyTracking::Nothing).count())
     }
 
     /// The next fetch of the line at the front that may be answered by an item, with its key; `None` if
@@ -155,7 +155,7 @@ impl InFlight {
     #[inline]
     pub(crate) fn next_in_line(&self) -> Option<(&Entry, &[u8])> {
         let next = self.entries.get(self.passed)?;
-        if next.kept != Kept::KeyInLine || self.passed > 0 && !self.is_within_line() {
+        if next.kept != KeyTracking::KeyInLine || self.passed > 0 && !self.is_within_line() {
             return None;
         }
         Some((next, self.keys.front()?))
@@ -163,7 +163,7 @@ impl InFlight {
 
     /// Whether the turn is at a fetch of the line at the front, and not at its first one.
     fn is_within_line(&self) -> bool {
-        self.entries.front().is_some_and(|oldest| oldest.kept == Kept::KeyInLine) && !self.line_has_passed()
+        self.entries.front().is_some_and(|oldest| oldest.kept == KeyTracking::KeyInLine) && !self.line_has_passed()
     }
 
     /// The place of the fetch, of the line at the front, that an item with this key answers: those
@@ -174,7 +174,7 @@ impl InFlight {
         }
         let waiting = self.entries.iter().enumerate().skip(self.passed).zip(self.keys.iter());
         for ((place, entry), asked) in waiting {
-            if asked == key && entry.kept == Kept::KeyInLine {
+            if asked == key && entry.kept == KeyTracking::KeyInLine {
                 return Ok(place);
             }
             if !entry.expected.quiet {
@@ -188,7 +188,7 @@ impl InFlight {
     pub(crate) fn end_of_line(&self) -> Option<usize> {
         match self.line_has_passed() {
             true => self.passed.checked_sub(1),
-            false => self.first_loud(),
+            false => self.first_non_quiet(),
         }
     }
 
@@ -201,7 +201,7 @@ impl InFlight {
 
     /// The place of the first fetch that shares its line.
     pub(crate) fn first_in_line(&self) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.kept == Kept::KeyInLine)
+        self.entries.iter().position(|entry| entry.kept == KeyTracking::KeyInLine)
     }
 
     pub(crate) fn back_mut(&mut self) -> Option<&mut Entry> {
@@ -259,7 +259,7 @@ impl InFlight {
     }
 
     /// The place of the request with this opaque, if it may be answered now: for protocols whose replies
-    /// tell the opaque and no opcode.
+    /// carry the opaque and no opcode.
     #[inline]
     pub(crate) fn place_in_order(&self, opaque: u32) -> Result<usize, ProtocolError> {
         let place = self.place(opaque);
@@ -287,7 +287,7 @@ impl InFlight {
     }
 
     /// The place of the first request that must be answered.
-    pub(crate) fn first_loud(&self) -> Option<usize> {
+    pub(crate) fn first_non_quiet(&self) -> Option<usize> {
         let waiting = self.entries.iter().enumerate().skip(self.passed);
         waiting.into_iter().find(|(_, entry)| !entry.expected.quiet).map(|(place, _)| place)
     }
@@ -299,7 +299,7 @@ impl InFlight {
     /// Lets the queue's turn pass over the entry at this place.
     pub(crate) fn pass(&mut self, place: usize) -> Option<&mut Entry> {
         let newly = self.entries.iter().take(place.saturating_add(1)).skip(self.passed);
-        for _ in newly.filter(|entry| entry.kept != Kept::Nothing) {
+        for _ in newly.filter(|entry| entry.kept != KeyTracking::Nothing) {
             self.keys.pop();
         }
         self.passed = place.saturating_add(1);

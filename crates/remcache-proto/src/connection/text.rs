@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Connection, Event};
 use crate::buffer::input::InputBuffer;
-use crate::connection::pending::Kept;
+use crate::connection::pending::KeyTracking;
 use crate::line::error_line as refusal;
 use crate::meta::{self, Peeked};
 use crate::types::error::ProtocolError;
@@ -19,7 +19,7 @@ use crate::{line, text};
 pub(crate) enum Step {
     /// No reply is complete.
     Incomplete,
-    /// A reply was taken, and perhaps somebody is to hear of it.
+    /// A reply was consumed, and its owner may have to be notified.
     Taken(Option<Event>),
     /// Requests that were silent have their turn first.
     Silent,
@@ -52,7 +52,7 @@ impl Connection {
 
     /// Takes the next reply.
     fn poll_reply(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
-        if self.in_flight.front().is_some_and(|oldest| oldest.kept == Kept::KeyInLine) {
+        if self.in_flight.front().is_some_and(|oldest| oldest.kept == KeyTracking::KeyInLine) {
             return self.poll_line_of_fetches(input);
         }
         match self.protocol {
@@ -104,7 +104,7 @@ impl Connection {
     /// A line without an opaque answers the first request that must be answered.
     fn answer_loud(&mut self, input: &mut InputBuffer, refusal: bool) -> Result<Step, ProtocolError> {
         let turn = self.in_flight.turn();
-        let Some(place) = self.in_flight.first_loud() else {
+        let Some(place) = self.in_flight.first_non_quiet() else {
             return Err(self.unowned(input, turn < self.in_flight.len()));
         };
         if refusal && place > turn {
@@ -130,7 +130,7 @@ impl Connection {
         self.answer_in_order(input, place)
     }
 
-    /// Takes an error line behind which quiet requests wait from `turn` on, and a loud one at `place`.
+    /// Handles an error line while quiet requests wait from `turn` on and a non-quiet one at `place`.
     fn answer_quiet(&mut self, input: &mut InputBuffer, turn: usize, place: usize) -> Result<Step, ProtocolError> {
         // A no-op has nothing that could be refused, so a single request before it has the line; with
         // more of them, any may have been refused.
@@ -163,7 +163,7 @@ impl Connection {
         if answer.fatal.is_some() {
             self.broken = answer.fatal;
         }
-        self.unwelcome |= answer.reply.status == Status::AuthError && expected.operation != Operation::Authenticate;
+        self.auth_required |= answer.reply.status == Status::AuthError && expected.operation != Operation::Authenticate;
         let (reply, last) = (answer.reply, answer.last);
         Ok(Step::Taken(self.answered(place, last).map(|tag| Event { tag, reply, last })))
     }
@@ -178,7 +178,7 @@ impl Connection {
         match refusal::read(text, Expected::NOOP) {
             Err(error) => error,
             Ok(Some(refusal)) if may_be_quiet => {
-                self.unwelcome |= refusal.reply.status == Status::AuthError;
+                self.auth_required |= refusal.reply.status == Status::AuthError;
                 ProtocolError::UnownedError(line::excerpt(text))
             }
             Ok(_) => ProtocolError::UnexpectedLine(line::excerpt(text)),

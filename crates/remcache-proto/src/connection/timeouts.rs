@@ -6,7 +6,7 @@ use super::encode::Encoded;
 use super::{Connection, Event};
 use crate::binary::Opcode;
 use crate::buffer::output::Output;
-use crate::connection::pending::{Entry, Kept, Owner};
+use crate::connection::pending::{Entry, KeyTracking, Owner};
 use crate::types::error::ProtocolError;
 use crate::types::operation::Operation;
 use crate::types::reply::Reply;
@@ -27,15 +27,15 @@ impl Connection {
         [self.earliest, abandoned, overdue, quiet].into_iter().flatten().min()
     }
 
-    /// Whether the connection tells what the server does, which may be nothing for long.
+    /// Whether the connection streams the server's log, which may be silent for long.
     fn is_log(&self) -> bool {
-        self.occupied && self.in_flight.front().is_some_and(|entry| entry.expected.operation == Operation::Watch)
+        self.exclusive && self.in_flight.front().is_some_and(|entry| entry.expected.operation == Operation::Watch)
     }
 
     fn overdue_at(&self, entry: &Entry) -> Option<Instant> {
         match entry.owner {
-            Owner::Nobody => None,
-            // Whoever was not heard is not overdue: see `excuse`.
+            Owner::None => None,
+            // Replies that could not be read are not overdue: see `reset_silence_timer`.
             _ => entry.effective_deadline(self.last_reply).max(self.outstanding_since).checked_add(self.limits.overdue),
         }
     }
@@ -47,7 +47,7 @@ impl Connection {
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if is_due(self.earliest) {
-            self.give_up(now);
+            self.expire_due(now);
         }
         if is_due(self.abandoned_since.and_then(|since| since.checked_add(self.limits.abandoned.1))) {
             return Err(ProtocolError::TooManyAbandoned(self.abandoned));
@@ -73,21 +73,21 @@ impl Connection {
         self.last_reply.max(self.outstanding_since)
     }
 
-    /// Tells that nobody could hear the server until now, because the caller itself was stalled: its
+    /// Resets the silence timer after the I/O loop itself was stalled: the server's
     /// silence counts from here.
-    pub fn excuse(&mut self, now: Instant) {
+    pub fn reset_silence_timer(&mut self, now: Instant) {
         self.outstanding_since = now;
     }
 
     /// The earliest instant at which a request may have to be given up.
     ///
-    /// With [`Connection::give_up`] this is all the time there is before a socket is connected.
+    /// With [`Connection::expire_due`] this is all the time there is before a socket is connected.
     pub fn earliest_deadline(&self) -> Option<Instant> {
         self.earliest
     }
 
     /// Ends every request that is due, in an event of its own.
-    pub fn give_up(&mut self, now: Instant) {
+    pub fn expire_due(&mut self, now: Instant) {
         let mut revoked = false;
         let mut count = 0_usize;
         self.earliest = None;
@@ -102,7 +102,7 @@ impl Connection {
             let untaken = entry.start >= self.taken;
             let delivery = if untaken { Delivery::NotSent } else { Delivery::MaybeSent };
             self.events.push_back(Event { tag, reply: Reply::new(Status::TimedOut(delivery)), last: true });
-            entry.owner = if untaken { Owner::Nobody } else { Owner::Abandoned };
+            entry.owner = if untaken { Owner::None } else { Owner::Abandoned };
             if untaken {
                 entry.opcode = Opcode::NOOP;
                 entry.expected = Expected::NOOP;
@@ -126,12 +126,12 @@ impl Connection {
         let (entries, keys) = (self.in_flight.take_entries(), self.in_flight.take_keys());
         let old = Rewritten { output: std::mem::take(&mut self.output), begin: self.taken, end: self.submitted };
         self.submitted = self.taken;
-        self.open_line = None;
+        self.open_multiget = None;
         let turn = self.in_flight.turn();
         let mut keys = keys.iter();
         let mut entries = entries.into_iter().enumerate().peekable();
         while let Some((place, entry)) = entries.next() {
-            let key = if place >= turn && entry.kept != Kept::Nothing { keys.next() } else { None };
+            let key = if place >= turn && entry.kept != KeyTracking::Nothing { keys.next() } else { None };
             if entry.start < old.begin {
                 key.into_iter().for_each(|key| self.in_flight.remember_key(key));
                 self.in_flight.push(entry);
@@ -149,9 +149,9 @@ impl Connection {
                 // A no-op has nothing that could be refused.
                 Err(_) => return,
             },
-            (Kept::KeyInLine, Some(key)) => self.gather(key),
+            (KeyTracking::KeyInLine, Some(key)) => self.gather(key),
             (kept, key) => {
-                self.open_line = None;
+                self.open_multiget = None;
                 key.into_iter().for_each(|key| self.in_flight.remember_key(key));
                 let start = self.submitted;
                 old.output.copy_range(offset(entry.start, old.begin)..offset(end, old.begin), &mut self.output);

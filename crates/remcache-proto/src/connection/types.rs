@@ -13,7 +13,7 @@ pub struct Tag(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket(pub(crate) u32);
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Event {
@@ -31,9 +31,9 @@ pub struct Event {
 pub struct Deadline {
     /// The instant.
     pub at: Instant,
-    /// Each reply on the connection moves the deadline to so long after it: for runs of requests
+    /// Extension of the deadline with each reply on the connection: for batches of requests
     /// that take longer than one may. Zero keeps the instant fixed.
-    pub patience: Duration,
+    pub extend_by: Duration,
 }
 
 /// The limits of a connection.
@@ -48,11 +48,11 @@ pub struct Limits {
     pub value: usize,
     /// How many given-up requests may stay unanswered, and for how long.
     pub abandoned: (usize, Duration),
-    /// A connection is closed when its oldest request is overdue by so long.
+    /// How long the oldest request may be overdue before the connection is closed.
     pub overdue: Duration,
-    /// After so long without traffic a no-op asks whether the server is there.
+    /// Idle time after which a no-op checks that the server responds.
     pub keepalive: Duration,
-    /// A connection is closed when no byte came for so long while something was outstanding.
+    /// How long a server may send nothing while requests are outstanding before the connection is closed.
     pub silence: Duration,
 }
 

@@ -43,7 +43,7 @@ fn digits(group: &[u8]) -> [u8; 4] {
     [a >> 2, (a & 0x03) << 4 | b >> 4, (b & 0x0f) << 2 | c >> 6, c & 0x3f]
 }
 
-/// The bytes that padded base64 stands for; `None` if it is none.
+/// Decodes padded base64; `None` if it is invalid.
 pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(4) {
         return None;

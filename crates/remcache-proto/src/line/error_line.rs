@@ -31,7 +31,7 @@ pub(crate) fn is_refusal(line: &[u8]) -> bool {
     words::of_refusal(line).is_some()
 }
 
-/// What an error line means; `None` if the line is none.
+/// Parses an error line; `None` if the line is not an error.
 ///
 /// # Errors
 /// [`ProtocolError::TooManyConnections`] if the server refuses the connection.
@@ -50,7 +50,7 @@ pub(crate) fn read(line: &[u8], expected: Expected) -> Result<Option<Refusal>, P
     Ok(Some(Refusal { reply, fatal }))
 }
 
-/// The reply to a flush that a server allows nobody, the same on each protocol.
+/// The reply to a flush that the server has disabled, the same on each protocol.
 pub(crate) fn no_flush() -> Reply {
     Reply::with_text(Status::Unsupported, "flushes are disabled on this server: it runs with -F")
 }

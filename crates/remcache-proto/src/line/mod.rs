@@ -109,7 +109,7 @@ impl<'a> Scanner<'a> {
         self.number()
     }
 
-    /// The opaque that the rest of the word tells; nothing but a token of ours is one.
+    /// Parses the rest of a token as an opaque; only tokens that this crate writes are valid.
     #[inline]
     pub(crate) fn opaque(&mut self) -> Option<u32> {
         let (token, rest) = self.0.as_slice().split_first_chunk::<8>()?;
@@ -163,7 +163,7 @@ pub(crate) fn number(word: &[u8]) -> Option<u64> {
     })
 }
 
-/// A line's words on their way out: as many bytes as any request's need beside key and value.
+/// The tokens of an outgoing line: room for everything in a request except key and value.
 #[derive(Debug)]
 pub(crate) struct Words {
     bytes: [u8; Self::ROOM],
@@ -245,7 +245,7 @@ fn hex_digits(byte: u8) -> [u8; 2] {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// The opaque that a token of ours tells; no other token is one.
+/// The opaque in a token that this crate wrote.
 #[inline]
 fn opaque(token: &[u8; 8]) -> Option<u32> {
     let (mut opaque, mut all) = (0_u32, 0_u8);
@@ -306,12 +306,12 @@ pub(crate) fn is_printable(key: &[u8]) -> bool {
     }
 }
 
-/// The same of eight bytes at once: the high bit of each tells of that byte.
+/// The same for eight bytes at once: the high bit of each byte is its result.
 #[inline]
 fn eight_are_printable(bytes: [u8; 8]) -> bool {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     let bytes = u64::from_le_bytes(bytes);
-    // A sum reaches the high bit from 0x21 upwards; one that is no DEL differs from it somewhere.
+    // A sum reaches the high bit from 0x21 upwards; a byte other than DEL differs from it in some bit.
     let above_space = (bytes & LOW).wrapping_add(0x5f5f_5f5f_5f5f_5f5f);
     let no_delete = ((bytes ^ LOW) & LOW).wrapping_add(LOW);
     (bytes | (above_space & no_delete)) | LOW == u64::MAX

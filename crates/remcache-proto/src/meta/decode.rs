@@ -19,7 +19,7 @@ use crate::types::status_table::Word;
 use crate::types::ttl::Ttl;
 use crate::{line, text};
 
-/// A reply with what tells whose it is.
+/// A decoded reply with what identifies the request it answers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Frame {
@@ -61,14 +61,14 @@ pub(crate) fn verb_answers(operation: Operation) -> bool {
 pub(crate) enum Peeked {
     /// A meta command's reply, all of it.
     Item(Head),
-    /// A line that is none; what follows it is not known.
+    /// An invalid line; what follows it is unknown.
     Line {
         /// Whether it is an error line.
         refusal: bool,
     },
 }
 
-/// The first line of a meta command's reply, with what nearly every reply tells.
+/// The first line of a meta command's reply, with the flags that nearly every reply has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
     code: Word,
@@ -79,7 +79,7 @@ pub(crate) struct Head {
     pub(crate) opaque: Option<u32>,
     flags: u32,
     cas: u64,
-    /// Whether it tells more: what only few requests ask for.
+    /// Whether it has further flags, which only few requests ask for.
     has_more: bool,
 }
 

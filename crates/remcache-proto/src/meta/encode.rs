@@ -13,7 +13,7 @@ use crate::types::reply_shape::Shape;
 use crate::types::request::Request;
 use crate::types::version::ServerVersion;
 
-/// Appends a request's bytes, and tells what its reply may look like.
+/// Appends a request's bytes and returns the shape of its reply.
 ///
 /// # Errors
 /// [`InvalidRequest`] if the protocol cannot say the request; nothing is appended then.
@@ -116,7 +116,7 @@ fn encoded_key(key: &[u8]) -> Result<Option<base64::Encoded>, InvalidRequest> {
     }
 }
 
-/// The flags of a command up to the end of its line, so that its reply tells what the binary protocol's does.
+/// Writes the flags of a command up to the end of its line, so that its reply has the same fields as on the binary protocol.
 fn put_flags(
     request: &Request<'_>,
     opaque: u32,
@@ -163,7 +163,7 @@ fn put_flags(
         }
         expected.returns_key = true;
     }
-    // A touch has no quiet form on the binary protocol, and is asked aloud there as well.
+    // As on the binary protocol, a touch has no quiet form.
     if request.is_quiet() && operation != Operation::Touch {
         words.flag(b'q');
         expected.quiet = true;
@@ -216,8 +216,8 @@ fn put_counter(request: &Request<'_>, words: &mut Words) -> Result<(), InvalidRe
     Ok(())
 }
 
-/// Flags act in the order in which they stand, so what changes the time to live stands before what
-/// tells it.
+/// Flags take effect in order, so the one that changes the TTL comes before the one that
+/// returns it.
 fn put_options(options: &MetaOptions, words: &mut Words) -> Result<(), InvalidRequest> {
     let times = [(b'N', options.vivify), (b'T', options.update_ttl)];
     for (letter, ttl) in times {
@@ -237,10 +237,10 @@ fn put_options(options: &MetaOptions, words: &mut Words) -> Result<(), InvalidRe
         (b'I', options.stale),
         (b'x', options.drop_value),
         (b'u', options.no_bump),
-        (b't', options.tell_ttl),
-        (b'l', options.tell_last_access),
-        (b'h', options.tell_fetched),
-        (b's', options.tell_size),
+        (b't', options.return_ttl),
+        (b'l', options.return_last_access),
+        (b'h', options.return_fetched),
+        (b's', options.return_size),
     ] {
         if is_asked {
             words.flag(letter);
@@ -319,8 +319,8 @@ mod tests {
         check(&Request::set("k", "v").cas(3).meta(with(|it| it.stale = true)), "ms k 1 C3 c I O7\\r\\nv\\r\\n");
         let vivify = with(|it| it.vivify = Some(Ttl::Never));
         check(&Request::append("k", "v").meta(vivify), "ms k 1 MA c N0 O7\\r\\nv\\r\\n");
-        let tell = with(|it| (it.update_ttl, it.tell_ttl) = (Some(Duration::from_secs(9).into()), true));
-        check(&Request::increment("k", 1).meta(tell), "ma k D1 v c T9 t O7\\r\\n");
+        let options = with(|it| (it.update_ttl, it.return_ttl) = (Some(Duration::from_secs(9).into()), true));
+        check(&Request::increment("k", 1).meta(options), "ma k D1 v c T9 t O7\\r\\n");
     }
 
     #[test]
@@ -356,8 +356,12 @@ mod tests {
         let fetch =
             Request::get_and_touch("a b", far).quiet().with_key().meta(MetaOptions { without_value: false, ..all });
         assert!(said(&fetch).unwrap().ends_with("q O00000007\\r\\n"));
-        let counter =
-            MetaOptions { update_ttl: Some(far), tell_ttl: true, chosen_cas: Some(u64::MAX), ..MetaOptions::default() };
+        let counter = MetaOptions {
+            update_ttl: Some(far),
+            return_ttl: true,
+            chosen_cas: Some(u64::MAX),
+            ..MetaOptions::default()
+        };
         let count = Request::decrement("a b", u64::MAX).initial(u64::MAX).ttl(far).cas(u64::MAX).quiet().meta(counter);
         assert!(said(&count).unwrap().ends_with("q O00000007\\r\\n"));
     }

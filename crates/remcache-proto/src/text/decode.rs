@@ -54,7 +54,7 @@ impl Answer {
     }
 }
 
-/// The text of an outcome that text protocols tell by one word: what the binary protocol says of it, so that
+/// The text of an outcome that text protocols report as one word: the binary protocol's text, so that
 /// the text of a reply is the same on each.
 pub(crate) fn said_of(status: Status) -> Bytes {
     Bytes::from_static(Row::of(status).map_or("", Row::text).as_bytes())

@@ -37,12 +37,12 @@ pub struct MetadumpItem {
     pub class: u32,
     /// What the item takes in memory, in bytes: key, value and what the server adds.
     pub size: u64,
-    /// The item's flags, which servers tell since 1.6.24.
+    /// The item's flags, reported since 1.6.24.
     pub flags: Option<u32>,
 }
 
 impl MetadumpItem {
-    /// Reads a line of a metadump; `None` if it is none. Fields that are not known are passed over.
+    /// Parses a line of a metadump; `None` if it is invalid. Unknown fields are skipped.
     pub fn parse(line: &[u8]) -> Option<Self> {
         let mut item = Self {
             key: Bytes::new(),
@@ -116,7 +116,7 @@ pub(crate) fn field(word: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((word.get(..at)?, word.get(at.saturating_add(1)..)?))
 }
 
-/// An instant in Unix time; -1 is none.
+/// An instant in Unix time; -1 means never.
 fn expiry(value: &[u8]) -> Option<Ttl> {
     if value == b"-1" {
         return Some(Ttl::Never);

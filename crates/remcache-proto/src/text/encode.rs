@@ -10,7 +10,7 @@ use crate::types::reply_shape::Shape;
 use crate::types::request::Request;
 use crate::types::ttl::Ttl;
 
-/// Appends a request's bytes, and tells what its reply may look like.
+/// Appends a request's bytes and returns the shape of its reply.
 ///
 /// # Errors
 /// [`InvalidRequest`] if the protocol cannot say the request; nothing is appended then.
@@ -22,7 +22,7 @@ pub fn encode(request: &Request<'_>, output: &mut Output) -> Result<Expected, In
         operation if operation.has_key() => encode_item(request, output),
         Operation::NoOp => {
             output.put(b"version\r\n");
-            // Nobody asked for the version.
+            // The version was not requested.
             Ok(Expected { shape: Shape::Bare, ..Expected::new(Operation::Version) })
         }
         _ => encode_command(request, output),

@@ -6,10 +6,10 @@ use crate::buffer::input::InputBuffer;
 use crate::line::{self, split_word, words};
 use crate::types::error::ProtocolError;
 
-/// What the line of an item tells.
+/// The fields of an item's line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ItemHead {
-    /// A build with flags of 64 bits tells more; other protocols see the low half too.
+    /// A build with 64-bit flags reports all of them; other protocols see only the low half.
     pub(crate) flags: u32,
     pub(crate) cas: u64,
     /// How long the value is.
@@ -21,7 +21,7 @@ pub(crate) struct ItemHead {
 /// The item of this key, its value, and how long both are, if the bytes begin with all of it in the
 /// form that servers write.
 ///
-/// A quick look: where it finds nothing, [`read_item`] tells what is there.
+/// The fast path; where it returns nothing, [`read_item`] parses the line.
 #[inline]
 pub(crate) fn read_item_of<'a>(key: &[u8], bytes: &'a [u8]) -> Option<(ItemHead, &'a [u8], usize)> {
     let rest = bytes.strip_prefix(b"VALUE ")?.strip_prefix(key)?;
@@ -36,7 +36,7 @@ pub(crate) fn read_item_of<'a>(key: &[u8], bytes: &'a [u8]) -> Option<(ItemHead,
     Some((head, value, bytes.len().saturating_sub(rest.len())))
 }
 
-/// The number at the front, and what follows it; `None` where it is none, or may be too long.
+/// The number at the front and the rest; `None` if it is invalid or may be too long.
 #[inline]
 fn digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (count, number) = match bytes.first_chunk::<8>() {
@@ -53,7 +53,7 @@ fn digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
 #[inline]
 fn leading_digits(bytes: u64) -> (usize, u64) {
     let digits = bytes ^ u64::from_le_bytes([b'0'; 8]);
-    // The high bit of a byte tells that it is above 9, of the lowest such byte for certain.
+    // The high bit of a byte marks a value above 9, reliably for the lowest such byte.
     let others = (digits.wrapping_add(u64::from_le_bytes([0x76; 8])) | digits) & u64::from_le_bytes([0x80; 8]);
     let count = others.trailing_zeros() / 8;
     // As if zeros stood before them; then neighbours are put together: digits, pairs, fours.
@@ -83,10 +83,10 @@ fn digit(byte: u8) -> Option<u64> {
     (digit <= 9).then_some(u64::from(digit))
 }
 
-/// So many digits are a number of 64 bits, whatever they are.
+/// Digits that fit into 64 bits, whatever their values.
 const MOST_DIGITS: usize = 19;
 
-/// The key and the item that a line tells; `None` if it is another line.
+/// Parses a line as a key and an item; `None` if it is a different kind of line.
 pub(crate) fn read_item(text: &[u8], line: usize) -> Result<Option<(&[u8], ItemHead)>, ProtocolError> {
     let (word, rest) = split_word(text);
     if word != b"VALUE" {

@@ -1,4 +1,4 @@
-//! What a server tells about itself as it works: lines of `watch`.
+//! Log lines of `watch`.
 
 use bytes::Bytes;
 

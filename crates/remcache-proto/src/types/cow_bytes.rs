@@ -45,7 +45,7 @@ impl<'a> CowBytes<'a> {
         self.as_slice().len()
     }
 
-    /// Whether there are none.
+    /// Whether it is empty.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

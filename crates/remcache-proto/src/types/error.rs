@@ -1,4 +1,4 @@
-//! What goes wrong in the protocol layer: requests that are none, replies that belong to nobody.
+//! Errors of the protocol layer: invalid requests and replies that match no request.
 
 use std::fmt;
 
@@ -11,9 +11,9 @@ use crate::types::ttl::InvalidTtl;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidRequest {
-    /// The key is none.
+    /// The key is invalid.
     Key(InvalidKey),
-    /// The time to live is none.
+    /// The TTL is invalid.
     Ttl(InvalidTtl),
     /// The value is longer than the client's limit.
     ValueTooLarge {
@@ -119,7 +119,7 @@ pub enum ProtocolError {
     TooManyAbandoned(usize),
     /// A reply on a text protocol begins with a byte that no line begins with.
     NotText(u8),
-    /// A reply's line has no end within so many bytes.
+    /// A reply's line is longer than this many bytes.
     LineTooLong(usize),
     /// A line is no reply to the request whose turn it is.
     UnexpectedLine(Bytes),
@@ -164,7 +164,11 @@ impl fmt::Display for ProtocolError {
             Self::UnendedValue => f.write_str("a value is not followed by the end of a line"),
             Self::WrongKey => f.write_str("an item has another key than the one that was asked for"),
             Self::UnownedError(line) => {
-                write!(f, "one of several quiet requests was refused, and nothing tells which: {}", line.escape_ascii())
+                write!(
+                    f,
+                    "one of several quiet requests was refused, and the reply does not say which: {}",
+                    line.escape_ascii()
+                )
             }
             Self::OutOfStep(line) => write!(
                 f,

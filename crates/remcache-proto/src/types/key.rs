@@ -94,12 +94,12 @@ impl<'a> From<&'a Key<'_>> for CowBytes<'a> {
 pub enum InvalidKey {
     /// A key needs at least one byte.
     Empty,
-    /// A key has at most 250 bytes; this one has so many.
+    /// The key's length in bytes; at most 250 are allowed.
     TooLong(usize),
     /// The text protocol carries no space and no control byte, and this byte is one.
     Unprintable(u8),
     /// The meta protocol carries spaces and control bytes in base64, which leaves room for 186 bytes; this
-    /// key has so many.
+    /// key's length.
     TooLongEncoded(usize),
 }
 

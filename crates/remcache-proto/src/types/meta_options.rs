@@ -1,4 +1,4 @@
-//! What can be asked beyond the common operations, and what is told then.
+//! Options that only the meta protocol has, and the item metadata they return.
 //!
 //! Only the meta protocol can say these things; the others refuse such a request before it is sent.
 
@@ -15,7 +15,7 @@ use crate::types::version::{Feature, ServerVersion};
 /// use std::time::Duration;
 /// use remcache_proto::{MetaOptions, Request};
 ///
-/// // A lease: the first of many callers that miss is told that it has won, and refills the item.
+/// // A lease: the first of many callers that miss wins it, and refills the item.
 /// let lease = MetaOptions { vivify: Some(Duration::from_secs(30).into()), ..MetaOptions::default() };
 /// let request = Request::get("page").meta(lease);
 /// assert!(request.meta_options().is_some());
@@ -23,22 +23,22 @@ use crate::types::version::{Feature, ServerVersion};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "plain settings, built with struct update syntax")]
 pub struct MetaOptions {
-    /// Fetches: no value, only what is told about the item.
+    /// Gets: no value, only metadata.
     pub without_value: bool,
     /// Fetches: the item counts as untouched, neither fetched nor moved in the LRU.
     pub no_bump: bool,
-    /// Tell the time the item has left.
-    pub tell_ttl: bool,
-    /// Fetches: tell how long ago the item was last accessed.
-    pub tell_last_access: bool,
-    /// Fetches: tell whether the item was fetched before.
-    pub tell_fetched: bool,
-    /// Fetches, and stores since 1.6.20: tell the value's size.
-    pub tell_size: bool,
-    /// Fetches: on a miss create an empty item that lives so long, and tell the first caller that it
-    /// has won. Append and prepend, since 1.6.20: create the item, which lives so long.
+    /// Return the item's remaining TTL.
+    pub return_ttl: bool,
+    /// Gets: return the time since the last access.
+    pub return_last_access: bool,
+    /// Gets: return whether the item was fetched before.
+    pub return_fetched: bool,
+    /// Gets, and stores since 1.6.20: return the value's size.
+    pub return_size: bool,
+    /// Gets: on a miss create an empty item with this TTL, and let the first caller know that it
+    /// has won. Append and prepend, since 1.6.20: create the item with this TTL.
     pub vivify: Option<Ttl>,
-    /// Fetches: if the item has less time left than this, tell the first caller that it has won.
+    /// Gets: if the item has less time left than this, the first caller wins the refresh.
     pub recache: Option<Duration>,
     /// Deletes: mark the item as stale instead. Stores with a CAS value: accept an older one, and
     /// mark the item as stale.
@@ -53,7 +53,7 @@ pub struct MetaOptions {
     pub unless_cas: Option<u64>,
 }
 
-/// What a server tells about an item beyond value, flags and CAS value.
+/// Item metadata beyond value, flags and CAS value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ItemInfo {
@@ -112,18 +112,18 @@ const OPTIONS: &[Row] = &[
     row(|it| it.without_value, fetches, Feature::CleanMeta, "only a fetch can leave the value out"),
     row(|it| it.no_bump, fetches_or_touches, Feature::CleanMeta, "only a fetch can leave an item unbumped"),
     row(
-        |it| it.tell_ttl,
+        |it| it.return_ttl,
         |it| fetches_or_touches(it) || counts(it),
         Feature::CleanMeta,
-        "only fetches, touches and counters tell the time left",
+        "only gets, touches and counters return the remaining TTL",
     ),
-    row(|it| it.tell_last_access, fetches_or_touches, Feature::CleanMeta, "only a fetch tells the last access"),
-    row(|it| it.tell_fetched, fetches_or_touches, Feature::CleanMeta, "only a fetch tells earlier fetches"),
+    row(|it| it.return_last_access, fetches_or_touches, Feature::CleanMeta, "only a get returns the last access"),
+    row(|it| it.return_fetched, fetches_or_touches, Feature::CleanMeta, "only a get returns earlier fetches"),
     row(
-        |it| it.tell_size,
+        |it| it.return_size,
         |it| fetches_or_touches(it) || stores(it) || extends(it),
         Feature::CleanMeta,
-        "only fetches and stores tell the size",
+        "only gets and stores return the size",
     ),
     row(
         |it| it.vivify.is_some(),
@@ -142,7 +142,7 @@ const OPTIONS: &[Row] = &[
         |it| it.update_ttl.is_some(),
         |it| it == Operation::Delete || counts(it),
         Feature::CleanMeta,
-        "a new time to live beside the operation's own is for delete and counters",
+        "a new TTL in addition to the operation's own is supported by delete and counters only",
     ),
     row(
         |it| it.drop_value,
@@ -165,15 +165,15 @@ const OPTIONS: &[Row] = &[
 ];
 
 impl MetaOptions {
-    /// All that can be told about an item, without its value and without touching it.
+    /// All metadata of an item, without its value and without touching it.
     pub(crate) fn inspection() -> Self {
         Self {
             without_value: true,
             no_bump: true,
-            tell_ttl: true,
-            tell_last_access: true,
-            tell_fetched: true,
-            tell_size: true,
+            return_ttl: true,
+            return_last_access: true,
+            return_fetched: true,
+            return_size: true,
             ..Self::default()
         }
     }
@@ -186,11 +186,11 @@ impl MetaOptions {
                 return Err(InvalidRequest::Unsupported(row.refusal));
             }
         }
-        let newer_store =
-            extends(operation) && self.vivify.is_some() || (stores(operation) || extends(operation)) && self.tell_size;
+        let newer_store = extends(operation) && self.vivify.is_some()
+            || (stores(operation) || extends(operation)) && self.return_size;
         if newer_store && !dialect.has(Feature::VivifyingAppend) {
             return Err(InvalidRequest::Unsupported(
-                "append and prepend that create, and stores that tell the size, need memcached 1.6.20",
+                "append and prepend that create, and stores that return the size, need memcached 1.6.20",
             ));
         }
         if operation == Operation::Delete && self.update_ttl.is_some() && !self.stale && !self.drop_value {
@@ -228,7 +228,7 @@ mod tests {
             (MetaOptions { chosen_cas: Some(1), ..MetaOptions::default() }, Operation::Set, "1.6.27"),
             (MetaOptions { drop_value: true, ..MetaOptions::default() }, Operation::Delete, "1.6.27"),
             (MetaOptions { vivify: Some(Ttl::Never), ..MetaOptions::default() }, Operation::Append, "1.6.20"),
-            (MetaOptions { tell_size: true, ..MetaOptions::default() }, Operation::Set, "1.6.20"),
+            (MetaOptions { return_size: true, ..MetaOptions::default() }, Operation::Set, "1.6.20"),
         ] {
             assert!(options.check(operation, ServerVersion::default()).is_err(), "{options:?}");
             assert!(options.check(operation, ServerVersion::from_version(since)).is_ok(), "{options:?}");

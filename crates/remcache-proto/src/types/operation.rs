@@ -30,11 +30,11 @@ pub enum Operation {
     Flush,
     /// Do nothing, and answer.
     NoOp,
-    /// Tell the server's version.
+    /// Returns the server's version.
     Version,
     /// Set how much the server logs.
     Verbosity,
-    /// Tell statistics, in many replies.
+    /// Returns statistics, in many replies.
     Stat,
     /// Close the connection.
     Quit,
@@ -46,13 +46,13 @@ pub enum Operation {
     SaslStep,
     /// Authenticate on a text protocol, by the server's list of users.
     Authenticate,
-    /// Tell what the server knows about an item, as a line for people.
+    /// Returns what the server knows about an item, as a readable line.
     Debug,
     /// List all items with what is known about them, in many replies.
     Metadump,
     /// List the keys of all items, in many replies.
     Mgdump,
-    /// Tell what the server does from now on, in many replies.
+    /// Streams the server's log, in many replies.
     Watch,
     /// Set how much memory the server may use.
     MemoryLimit,
@@ -62,7 +62,7 @@ pub enum Operation {
     Lru,
     /// Command the server's LRU crawler.
     LruCrawler,
-    /// Tell the nodes of a managed cluster.
+    /// Returns the nodes of a managed cluster.
     ClusterConfig,
     /// End the server.
     Shutdown,
@@ -95,9 +95,9 @@ impl Operation {
         matches!(self, Self::Set | Self::Add | Self::Replace | Self::Append | Self::Prepend | Self::Authenticate)
     }
 
-    /// Whether the operation needs a connection to which nothing else is asked meanwhile.
+    /// Whether the operation needs a connection to itself.
     #[inline]
-    pub(crate) fn occupies(self) -> bool {
+    pub(crate) fn is_exclusive(self) -> bool {
         matches!(self, Self::Metadump | Self::Mgdump | Self::Watch)
     }
 
@@ -107,7 +107,7 @@ impl Operation {
         matches!(self, Self::Get | Self::GetAndTouch)
     }
 
-    /// Whether the usual reply tells something that silence could not: an item, a number, a text.
+    /// Whether the usual reply carries data: an item, a number, a text.
     #[inline]
     pub fn is_question(self) -> bool {
         !matches!(

@@ -54,7 +54,7 @@ impl FromStr for Protocol {
     }
 }
 
-/// A name that is no protocol's.
+/// An unknown protocol name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnknownProtocol;

@@ -13,11 +13,11 @@ use crate::types::status::{Delivery, Status};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Reply {
-    /// What became of the request.
+    /// The outcome of the request.
     pub status: Status,
     /// The item's flags, which the server stores and does not read.
     pub flags: u32,
-    /// The item's CAS value; 0 where the server tells none.
+    /// The item's CAS value; 0 if the server did not return one.
     pub cas: u64,
     /// The new number of an increment or decrement.
     pub number: Option<u64>,
@@ -25,7 +25,7 @@ pub struct Reply {
     pub key: Bytes,
     /// The value, or the text of an error.
     pub value: Bytes,
-    /// What else is told about the item, where [`MetaOptions`](crate::types::meta_options::MetaOptions) asked for it.
+    /// Further item metadata, where [`MetaOptions`](crate::types::meta_options::MetaOptions) asked for it.
     pub info: Option<Box<ItemInfo>>,
 }
 

@@ -4,12 +4,12 @@ use crate::types::operation::Operation;
 
 /// What the reply to a request may look like.
 ///
-/// The encoder of a protocol tells it, and the decoder needs it: lines of text do not say by themselves
+/// The encoder returns it and the decoder needs it: a text line alone does not show
 /// what they answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
     pub(crate) operation: Operation,
-    /// Whether the usual outcome is told by silence.
+    /// Whether the usual outcome has no reply.
     pub(crate) quiet: bool,
     pub(crate) returns_key: bool,
     pub(crate) shape: Shape,
@@ -27,7 +27,7 @@ pub(crate) enum Shape {
 }
 
 impl Expected {
-    /// A loud reply to this operation, as it usually looks.
+    /// The usual non-quiet reply to this operation.
     pub fn new(operation: Operation) -> Self {
         use Operation::{Decrement, Increment, Version};
         let shape = match operation {
@@ -57,7 +57,7 @@ impl Expected {
         self.operation
     }
 
-    /// Whether the usual outcome is told by silence.
+    /// Whether the usual outcome has no reply.
     pub fn is_quiet(self) -> bool {
         self.quiet
     }

@@ -10,7 +10,7 @@ use crate::types::ttl::Ttl;
 
 /// A request: an operation with its options by name.
 ///
-/// Building one never fails. A key that is none is remembered, and the request is refused before
+/// Building one never fails. An invalid key is remembered, and the request is refused before
 /// anything is sent.
 ///
 /// ```
@@ -85,7 +85,7 @@ impl<'a> Request<'a> {
         Self::storing(Operation::Set, key, value)
     }
 
-    /// Stores an item if there is none: [`KeyExists`](crate::types::status::Status::KeyExists) otherwise.
+    /// Stores an item if the key is absent: [`KeyExists`](crate::types::status::Status::KeyExists) otherwise.
     pub fn add(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
         Self::storing(Operation::Add, key, value)
     }
@@ -204,7 +204,7 @@ impl<'a> Request<'a> {
         Self { value: classes.into(), ..Self::new(Operation::Mgdump) }
     }
 
-    /// Makes the connection tell what the server does: streams such as `fetchers mutations`.
+    /// Streams the server's log: `fetchers`, `mutations` and others.
     ///
     /// The first reply is empty; each later one has a line that
     /// [`LogLine`](crate::text::LogLine) reads. Needs an idle connection, which answers nothing else
@@ -245,7 +245,7 @@ impl<'a> Request<'a> {
         Self::new(Operation::Shutdown)
     }
 
-    /// The item's flags: a number that the server keeps beside the value.
+    /// The item's flags: a number that the server stores with the value.
     #[must_use]
     pub fn flags(self, flags: u32) -> Self {
         Self { flags, ..self }
@@ -306,7 +306,7 @@ impl<'a> Request<'a> {
     /// The key.
     ///
     /// # Errors
-    /// [`InvalidKey`] if there is none or it is no key.
+    /// [`InvalidKey`] if it is missing or invalid.
     #[inline]
     pub fn key(&self) -> Result<&Key<'a>, InvalidKey> {
         self.key.as_ref().map_err(|&invalid| invalid)
@@ -327,7 +327,7 @@ impl<'a> Request<'a> {
         self.flags
     }
 
-    /// The CAS value that is the condition; 0 is none.
+    /// The CAS value required by the request; 0 means no condition.
     pub fn condition(&self) -> u64 {
         self.cas
     }
@@ -352,7 +352,7 @@ impl<'a> Request<'a> {
         self.value.as_slice()
     }
 
-    /// Whether the time to live is so long that the protocol needs it absolute.
+    /// Whether the TTL exceeds what the protocol takes as relative.
     #[inline]
     pub fn needs_clock(&self) -> bool {
         matches!(self.ttl, Ttl::After(duration) if Ttl::After(duration).seconds() == Err(crate::types::ttl::InvalidTtl::Unresolved))

@@ -15,7 +15,7 @@ pub enum Status {
     NoError,
     /// There is no such key (0x01).
     KeyNotFound,
-    /// The key exists, or its CAS value is another one (0x02).
+    /// The key exists, or its CAS value differs (0x02).
     KeyExists,
     /// The value is larger than the server's item limit (0x03).
     ///
@@ -104,7 +104,7 @@ impl fmt::Display for Status {
         let text = match self {
             Self::NoError => "success",
             Self::KeyNotFound => "key not found",
-            Self::KeyExists => "key exists or was changed meanwhile",
+            Self::KeyExists => "key exists or was changed in the meantime",
             Self::ValueTooLarge => "value too large",
             Self::InvalidArguments => "invalid arguments",
             Self::ItemNotStored => "not stored",

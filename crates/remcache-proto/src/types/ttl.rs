@@ -23,7 +23,7 @@ pub enum Ttl {
     /// The item lives until it is deleted or evicted.
     #[default]
     Never,
-    /// The item lives so long from now.
+    /// The item expires after this duration.
     After(Duration),
     /// The item lives until this instant.
     At(SystemTime),
@@ -51,7 +51,7 @@ impl Ttl {
 
     /// Turns a duration that the protocol cannot say relative to now into an absolute time.
     ///
-    /// The protocol layer has no clock, so whoever has one calls this before encoding; the client
+    /// The protocol layer has no clock, so the caller resolves TTLs before encoding; the client
     /// does it by itself.
     #[must_use]
     pub fn resolve(self, now: impl FnOnce() -> SystemTime) -> Self {

@@ -41,7 +41,7 @@ pub enum Feature {
     DropValue,
     /// Fetches that leave out a value which the client has (`mg` with C).
     UnlessCas,
-    /// Lines with too few words are told that they are malformed, and not that they are unknown.
+    /// Lines with too few tokens are answered as malformed, not as unknown.
     StrictLines,
     /// A metadump that begins with `OK`.
     DumpBeginsWithOk,
@@ -71,7 +71,7 @@ impl Default for ServerVersion {
 }
 
 impl ServerVersion {
-    /// What a version's text says; parts that are no numbers count as 0, what vendors add is ignored.
+    /// Parses a version; parts that are not numbers count as 0, vendor suffixes are ignored.
     pub fn from_version(text: &str) -> Self {
         let mut parts = text.trim().split('.').map(|part| {
             let digits = part.split(|character: char| !character.is_ascii_digit()).next();

@@ -339,7 +339,7 @@ mod tests {
         let watch = Arc::new(HealthMonitor::new("server".into(), 1, 2, events::channel()));
         let link = Arc::new(Link::new(config, 0, 0, watch));
         let now = Instant::now();
-        let deadline = Deadline { at: now.into_std() + Duration::from_secs(1), patience: Duration::ZERO };
+        let deadline = Deadline { at: now.into_std() + Duration::from_secs(1), extend_by: Duration::ZERO };
         link.cast(&Request::get("key"), deadline, now);
         let (client, _server) = tokio::io::duplex(1024);
         let mut driver = pin!(Driver::new("server".into(), Box::new(client), link, None, config));

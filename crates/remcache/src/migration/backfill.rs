@@ -23,7 +23,7 @@ pub(crate) enum Copied {
     /// It was read, but could not be brought to the new placement, or not for long.
     Left(Item),
     /// It was read, and is not to be copied.
-    Kept(Item),
+    KeyTracking(Item),
 }
 
 impl Migration {
@@ -53,7 +53,7 @@ impl Migration {
     async fn copy_checked(self, key: Vec<u8>, item: Item) -> Result<Copied, Error> {
         let ttl = self.ttl.ttl(&self.old, &key, &item).await;
         if ttl == Ttl::Expired {
-            return Ok(Copied::Kept(without_cas(item)));
+            return Ok(Copied::KeyTracking(without_cas(item)));
         }
         self.old.home(&key).checked_cas(item.cas)?;
         let new = self.new.home(&key);

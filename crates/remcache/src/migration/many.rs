@@ -45,7 +45,7 @@ impl Migration {
         let mut items = Vec::new();
         let mut nowhere = Vec::new();
         for (&place, answer) in absent.iter().zip(answers) {
-            match self.excuse(answer).map(Option::flatten) {
+            match self.reset_silence_timer(answer).map(Option::flatten) {
                 Ok(Some(item)) => items.push((place, item)),
                 Ok(None) => nowhere.push(place),
                 Err(error) => results[place] = Err(error),
@@ -58,7 +58,9 @@ impl Migration {
                     count -= 1;
                     results[place] = Err(error);
                 }
-                Ok(Copied::There(item) | Copied::Left(item) | Copied::Kept(item)) => results[place] = Ok(Some(item)),
+                Ok(Copied::There(item) | Copied::Left(item) | Copied::KeyTracking(item)) => {
+                    results[place] = Ok(Some(item))
+                }
                 // What the new placement has is newer.
                 Ok(_) => {
                     results[place] = Ok(Some(item));
@@ -132,7 +134,8 @@ impl Migration {
     async fn forget_many(&self, keys: &[&[u8]], places: &[usize]) -> Vec<(usize, Result<bool, Error>)> {
         let deleted = self.old.delete_many(places.iter().map(|&place| keys[place])).await;
         let outcomes = deleted.into_iter().map(|(_, result)| result);
-        let was_there = |outcome| self.excuse(outcome).map(|change| change.is_some_and(WriteOutcome::is_applied));
+        let was_there =
+            |outcome| self.reset_silence_timer(outcome).map(|change| change.is_some_and(WriteOutcome::is_applied));
         places.iter().copied().zip(outcomes.map(was_there)).collect()
     }
 }

@@ -93,11 +93,11 @@ impl Migration {
         match (copied, request.operation()) {
             (Copied::Nothing | Copied::Overtaken, _) => Ok(None),
             (Copied::There(_), Operation::GetAndTouch) => self.fetch_from_new(request, limit).await,
-            (Copied::Left(_) | Copied::Kept(_), Operation::GetAndTouch) => {
+            (Copied::Left(_) | Copied::KeyTracking(_), Operation::GetAndTouch) => {
                 let item = self.ask_old::<Fetch>(request, limit).await?.flatten();
                 Ok(item.map(without_cas))
             }
-            (Copied::There(item) | Copied::Left(item) | Copied::Kept(item), _) => Ok(Some(item)),
+            (Copied::There(item) | Copied::Left(item) | Copied::KeyTracking(item), _) => Ok(Some(item)),
         }
     }
 
@@ -248,11 +248,11 @@ impl Migration {
         request: &Request<'_>,
         limit: Limit,
     ) -> Result<Option<K::Output>, Error> {
-        self.excuse(ask::<K>(&self.old, request, limit).await)
+        self.reset_silence_timer(ask::<K>(&self.old, request, limit).await)
     }
 
     /// Takes an old server that is away for one without the item, if that is wanted.
-    pub(crate) fn excuse<T>(&self, answer: Result<T, Error>) -> Result<Option<T>, Error> {
+    pub(crate) fn reset_silence_timer<T>(&self, answer: Result<T, Error>) -> Result<Option<T>, Error> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
             Err(error) if self.old_away == OldUnavailable::Miss && error.is_unavailable() => {

@@ -548,7 +548,7 @@ fn zero_timeout() -> Reply {
 /// A deadline that no reply moves.
 #[inline]
 pub(crate) fn fixed(now: Instant, timeout: Duration) -> Deadline {
-    Deadline { at: after(now, timeout).into_std(), patience: Duration::ZERO }
+    Deadline { at: after(now, timeout).into_std(), extend_by: Duration::ZERO }
 }
 
 impl Future for Call<'_> {

@@ -94,8 +94,8 @@ impl ReplyStream {
             Err(reply) => return Some(reply.clone()),
         };
         let now = Instant::now();
-        let patience = server.timeout();
-        let deadline = *self.deadline.get_or_insert_with(|| Deadline { patience, ..fixed(now, patience) });
+        let extend_by = server.timeout();
+        let deadline = *self.deadline.get_or_insert_with(|| Deadline { extend_by, ..fixed(now, extend_by) });
         match server.link(self.lane).submit(&self.request, deadline, Slot::Many(Box::<Many>::default()), now) {
             Submitted::InFlight { flight, attend } => {
                 if attend && let Err(reply) = server.attend(self.lane) {

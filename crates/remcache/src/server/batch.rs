@@ -219,8 +219,8 @@ impl Lane {
             true => hushed(work.request(keys[place] as usize)),
             false => work.request(keys[place] as usize),
         };
-        let patience = self.timeout;
-        let deadline = Deadline { at: crate::client::after(now, patience).into_std(), patience };
+        let extend_by = self.timeout;
+        let deadline = Deadline { at: crate::client::after(now, extend_by).into_std(), extend_by };
         let run = server.link(self.connection).submit_run(keys.len(), request, deadline, now);
         for (place, reply) in run.refused {
             if let Some(index) = keys.get(place as usize) {

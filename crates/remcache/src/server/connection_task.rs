@@ -111,7 +111,7 @@ impl Task {
         self.link.connected(negotiated, now);
         let probe_until = probe.then(|| after(now, self.config.timeout));
         match probe_until {
-            Some(until) => self.link.probe(Deadline { at: until.into_std(), patience: Duration::ZERO }, now),
+            Some(until) => self.link.probe(Deadline { at: until.into_std(), extend_by: Duration::ZERO }, now),
             None => {
                 self.link.set(ConnectionState::Connected);
             }

@@ -123,7 +123,7 @@ impl<T> ItemStream<T> {
 
     /// Asks for the list, again and again while the server is busy.
     async fn begin(&mut self) -> Result<(), Error> {
-        let patience = self.server.config().limits.silence;
+        let extend_by = self.server.config().limits.silence;
         let trying = async {
             loop {
                 self.state = ask(&self.server, &self.request).await?;
@@ -133,8 +133,8 @@ impl<T> ItemStream<T> {
                 }
             }
         };
-        timeout(patience, trying).await.unwrap_or_else(|_| {
-            let message = format!("it did not begin to list within {patience:?}: is another dump under way?");
+        timeout(extend_by, trying).await.unwrap_or_else(|_| {
+            let message = format!("it did not begin to list within {extend_by:?}: is another dump under way?");
             Err(Error::new(ErrorKind::TimedOut(Delivery::MaybeSent), message))
         })
     }

@@ -130,11 +130,11 @@ impl Server {
             return known;
         }
         let now = Instant::now();
-        let patience = now + deadline.saturating_duration_since(now) / 2;
+        let extend_by = now + deadline.saturating_duration_since(now) / 2;
         let settings = match self.link(0).protocol() {
             // A proxy that knows no `stats` may close the connection, which would fail others' requests.
-            Some(Protocol::Text) => timeout_at(patience, self.ask_apart()).await,
-            _ => timeout_at(patience, self.ask_in_line()).await,
+            Some(Protocol::Text) => timeout_at(extend_by, self.ask_apart()).await,
+            _ => timeout_at(extend_by, self.ask_in_line()).await,
         };
         let settings = settings.ok().flatten().unwrap_or_default();
         let known = Known { settings, connects: self.connects() };

@@ -94,7 +94,7 @@ fn links_between_documents_lead_somewhere() {
 #[test]
 fn the_readme_is_short() {
     let words = read("README.md").split_whitespace().count();
-    assert!(words <= 1700, "README.md has {words} words: move details into docs/");
+    assert!(words <= 700, "README.md has {words} words: move details into docs/");
 }
 
 /// What stands as `file::function` in backticks.

@@ -508,7 +508,7 @@ impl Protocol {
 
     fn submit(&mut self, request: &Request<'_>, tag: u64) {
         let now = Instant::now();
-        let deadline = Deadline { at: now + seconds(60), patience: Duration::ZERO };
+        let deadline = Deadline { at: now + seconds(60), extend_by: Duration::ZERO };
         self.machine.submit(request, Some(Tag(tag)), deadline, now).unwrap();
     }
 

@@ -108,10 +108,9 @@ impl Report {
                 number::exact(callers as u64),
                 number::duration(self.elapsed)
             ),
-            LoadModel::Open(rate) => format!(
-                "asked {}/s, reached {reached}/s; latency from the planned send time",
-                number::exact(rate)
-            ),
+            LoadModel::Open(rate) => {
+                format!("asked {}/s, reached {reached}/s; latency from the planned send time", number::exact(rate))
+            }
         }
     }
 

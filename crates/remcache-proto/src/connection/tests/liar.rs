@@ -74,7 +74,7 @@ fn lie(lie: Lie, replies: &mut Vec<Packet>, random: &mut Random) {
 }
 
 /// One conversation: whatever the server does, a reply that is delivered is the truth or a missing
-/// reply is told as such, and every request ends exactly once.
+/// reply is reported as such, and every request ends exactly once.
 fn conversation(seed: u64) {
     let mut random = Random(seed);
     let opaque = [0, u32::MAX - 5, 77][usize::try_from(random.below(3)).unwrap()];
@@ -82,8 +82,8 @@ fn conversation(seed: u64) {
     let lies = [Lie::None, Lie::Swap, Lie::Repeat, Lie::Drop, Lie::Opcode, Lie::Opaque, Lie::Cut];
     let chosen = lies[usize::try_from(random.below(lies.len() as u64)).unwrap()];
     let count = 1 + random.below(12);
-    // Who asks to be told of a miss by silence cannot tell a withheld or renumbered reply from it,
-    // which is why the client fetches aloud; such a server is believed only in what it can't hide.
+    // A quiet get cannot distinguish a withheld or renumbered reply from a miss,
+    // which is why the client's gets are not quiet; only what such a server cannot hide is checked.
     let some_quiet = random.below(2) == 0;
     let deniable = some_quiet && matches!(chosen, Lie::Drop | Lie::Swap | Lie::Opaque);
     for number in 0..count {

@@ -33,7 +33,7 @@ impl Bench {
     }
 
     fn submit(&mut self, request: &Request<'_>, tag: u64, at: u64) -> Result<Ticket, Rejected> {
-        let deadline = Deadline { at: self.at(at) + SECOND, patience: Duration::ZERO };
+        let deadline = Deadline { at: self.at(at) + SECOND, extend_by: Duration::ZERO };
         self.connection.submit(request, Some(Tag(tag)), deadline, self.at(at))
     }
 
@@ -72,18 +72,18 @@ fn a_flush_that_nobody_is_allowed_is_told_from_one_that_a_stranger_asks_for() {
     assert_eq!(opcodes, [0x0a, 0x08]);
     assert_eq!(bench.answer(7, 0x0a, Status::NoError).unwrap(), []);
     assert_eq!(bench.answer(8, 0x08, Status::AuthError).unwrap(), [(1, Status::Unsupported)]);
-    assert!(!bench.connection.is_unwelcome());
+    assert!(!bench.connection.is_auth_required());
 
     bench.submit(&Request::flush().quiet(), 2, 0).unwrap();
     bench.sent();
     assert_eq!(bench.answer(9, 0x0a, Status::AuthError).unwrap(), []);
-    assert!(bench.connection.is_unwelcome(), "nobody waits for the no-op, and it tells all the same");
+    assert!(bench.connection.is_auth_required(), "the no-op has no caller and still reports missing authentication");
     assert_eq!(bench.answer(10, 0x18, Status::AuthError).unwrap(), [(2, Status::AuthError)]);
     bench.connection.close(&Bytes::new(), bench.at(0));
-    assert!(!bench.connection.is_unwelcome());
+    assert!(!bench.connection.is_auth_required());
 }
 
-/// q = quiet get, l = loud get; the reply is to the n-th; - = settled silently, ! = answered.
+/// q = quiet get, l = non-quiet get; the reply is to the n-th; - = settled without a reply, ! = answered.
 #[track_caller]
 fn check(requests: &str, answered: u32, expected: &str) {
     for opaque in [0, u32::MAX - 1] {
@@ -203,7 +203,7 @@ fn what_was_not_taken_is_taken_back_when_it_is_due() {
         let at = if key == "b" { 0 } else { 500 };
         bench.submit(&Request::set(key, &large), tag as u64, at).unwrap();
     }
-    bench.connection.give_up(bench.at(1000));
+    bench.connection.expire_due(bench.at(1000));
     assert_eq!(bench.events(), Ok(vec![(1, Status::TimedOut(Delivery::NotSent))]));
     let sent: Vec<_> = bench.sent().iter().map(|packet| (packet.key.clone(), packet.header.opaque)).collect();
     let expected = [(Bytes::from("a"), 7), (Bytes::new(), 8), (Bytes::from("c"), 9)];
@@ -302,7 +302,7 @@ fn an_overdue_request_at_the_head_closes_the_connection() {
 #[test]
 fn a_patient_request_waits_as_long_as_replies_come() {
     let mut bench = Bench::new(Limits::default(), 7);
-    let deadline = Deadline { at: bench.at(1000), patience: SECOND };
+    let deadline = Deadline { at: bench.at(1000), extend_by: SECOND };
     for tag in 0..3 {
         bench.connection.submit(&Request::get("a"), Some(Tag(tag)), deadline, bench.at(0)).unwrap();
     }
@@ -401,7 +401,7 @@ fn boundaries_hold_whatever_was_given_up_or_answered() {
         bench.submit(&Request::get("key"), tag, 0).unwrap();
     }
     // Given up before it is taken: a no-op of 24 bytes takes the place of each.
-    bench.connection.give_up(bench.at(1000));
+    bench.connection.expire_due(bench.at(1000));
     bench.submit(&Request::get("key"), 3, 1000).unwrap();
     let mut output = Output::new();
     bench.connection.take_output(&mut output);
@@ -413,5 +413,5 @@ fn boundaries_hold_whatever_was_given_up_or_answered() {
     bench.answer(1, Opcode::NOOP.0, Status::NoError).unwrap();
     bench.answer(2, Opcode::GET.0, Status::NoError).unwrap();
     assert_eq!(bench.connection.next_boundary(60), 24 + 27);
-    assert_eq!(bench.connection.next_boundary(30), 24 + 27, "nobody knows its parts any more");
+    assert_eq!(bench.connection.next_boundary(30), 24 + 27, "its boundaries are no longer known");
 }

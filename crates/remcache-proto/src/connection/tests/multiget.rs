@@ -9,7 +9,7 @@ use crate::*;
 
 fn bench(protocol: Protocol, keys_in_line: usize) -> Bench {
     let mut bench = Bench::new(protocol);
-    bench.connection.gather_fetches(keys_in_line);
+    bench.connection.set_max_keys_per_line(keys_in_line);
     bench
 }
 
@@ -49,7 +49,7 @@ fn a_line_takes_a_quarter_of_those_who_wait_or_half_of_a_run() {
     let lengths = |is_run: bool| {
         let mut bench = bench(Protocol::Meta, 100);
         let mut round = |count| {
-            bench.connection.gather_run(if is_run { count as usize } else { 0 });
+            bench.connection.begin_batch(if is_run { count as usize } else { 0 });
             for tag in 0..count {
                 bench.submit(&Request::get(format!("{tag}")), tag).unwrap();
             }
@@ -66,10 +66,10 @@ fn a_line_takes_a_quarter_of_those_who_wait_or_half_of_a_run() {
 /// Values of one caller's run lie side by side; one that was asked for by itself keeps nothing else alive.
 #[test]
 fn small_values_of_a_run_share_memory_and_no_others_do() {
-    let values = |patience: std::time::Duration| {
+    let values = |extend_by: std::time::Duration| {
         let mut bench = bench(Protocol::Meta, 100);
         for tag in 0..3 {
-            let deadline = Deadline { at: bench.at(1000), patience };
+            let deadline = Deadline { at: bench.at(1000), extend_by };
             let request = Request::get(format!("{tag}"));
             bench.connection.submit(&request, Some(Tag(tag)), deadline, bench.at(0)).unwrap();
         }
@@ -274,11 +274,11 @@ fn what_was_given_up_in_a_line_does_not_leave() {
         submit(&mut bench, "x");
         assert_eq!(bench.sent(), "gets x\r\n");
         for (tag, millis) in [(1, 500), (2, 100), (3, 500), (4, 500)] {
-            let deadline = Deadline { at: bench.at(millis), patience: std::time::Duration::ZERO };
+            let deadline = Deadline { at: bench.at(millis), extend_by: std::time::Duration::ZERO };
             let key = format!("k{tag}");
             bench.connection.submit(&Request::get(&key), Some(Tag(tag)), deadline, bench.at(0)).unwrap();
         }
-        bench.connection.give_up(bench.at(100));
+        bench.connection.expire_due(bench.at(100));
         assert_eq!(bench.events(), Ok(vec![(2, Status::TimedOut(Delivery::NotSent))]));
         assert_eq!(bench.sent(), format!("gets k1\r\n{noop}\r\ngets k3 k4\r\n"));
         let answer = if protocol == Protocol::Meta { "MN" } else { "VERSION 1.6.18" };
@@ -348,7 +348,7 @@ fn conversation(protocol: Protocol, seed: u64) {
     for number in 0..count {
         bench.submit(&Request::get(number.to_string()), number as u64).unwrap();
         if random.below(6) == 0 {
-            let deadline = Deadline { at: bench.at(1000), patience: std::time::Duration::ZERO };
+            let deadline = Deadline { at: bench.at(1000), extend_by: std::time::Duration::ZERO };
             bench.connection.submit(&Request::noop(), None, deadline, bench.at(0)).unwrap();
         }
     }
@@ -372,7 +372,7 @@ fn conversation(protocol: Protocol, seed: u64) {
     if let Lie::Cut = chosen {
         bytes.truncate(below(&mut random, bytes.len() + 1));
     }
-    // A server can keep an item to itself; it cannot pass another one for it.
+    // A server can withhold an item; it cannot pass a different item for it.
     let deniable = !matches!(chosen, Lie::None | Lie::Cut);
     let mut ended = vec![0; count];
     let mut broken = false;

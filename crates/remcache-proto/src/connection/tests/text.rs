@@ -30,7 +30,7 @@ impl Bench {
     }
 
     pub(crate) fn submit(&mut self, request: &Request<'_>, tag: u64) -> Result<Ticket, Rejected> {
-        let deadline = Deadline { at: self.at(1000), patience: Duration::ZERO };
+        let deadline = Deadline { at: self.at(1000), extend_by: Duration::ZERO };
         self.connection.submit(request, Some(Tag(tag)), deadline, self.start)
     }
 
@@ -114,7 +114,7 @@ fn meta_replies_find_their_requests() {
     check(Protocol::Meta, "ssG", "EN @2", "0+1+2-");
     check(Protocol::Meta, "ssN", "NS c0 @1|MN", "1!0+2+");
     check(Protocol::Meta, "NV", "MN|VERSION 1.6.18", "0+1+");
-    // The fence that closes a quiet run belongs to nobody.
+    // The no-op that closes a quiet batch has no owner.
     check(Protocol::Meta, "ss", "MN", "0+1+");
 }
 
@@ -236,7 +236,7 @@ fn what_was_given_up_becomes_a_noop_of_the_protocol() {
     {
         let mut bench = Bench::new(protocol);
         bench.submit(&Request::get("a"), 1).unwrap();
-        bench.connection.give_up(bench.at(1000));
+        bench.connection.expire_due(bench.at(1000));
         assert_eq!(bench.events(), Ok(vec![(1, Status::TimedOut(Delivery::NotSent))]));
         assert_eq!(bench.sent(), noop);
         assert_eq!(bench.answer(answer), Ok(vec![]));
@@ -261,7 +261,7 @@ fn nothing_goes_beside_a_dump_or_a_log() {
     bench.sent();
     bench.answer("OK\r\n").unwrap();
     assert_eq!(bench.connection.poll_timeout(), Some(bench.at(1000)));
-    let patient = Deadline { at: bench.at(1_000_000), patience: Duration::ZERO };
+    let patient = Deadline { at: bench.at(1_000_000), extend_by: Duration::ZERO };
     bench.connection.close(&Bytes::new(), bench.start);
     bench.events().unwrap();
     bench.connection.submit(&Request::watch(""), Some(Tag(5)), patient, bench.start).unwrap();
@@ -313,7 +313,7 @@ fn limits_and_deadlines_hold_before_the_protocol_is_known() {
     assert_eq!(bench.submit(&Request::get("d"), 4), Err(Rejected::Full));
     bench.connection.abandon(ticket, bench.start);
     assert_eq!((bench.connection.awaited(), bench.connection.earliest_deadline()), (2, Some(bench.at(1000))));
-    bench.connection.give_up(bench.at(1000));
+    bench.connection.expire_due(bench.at(1000));
     let due = Status::TimedOut(Delivery::NotSent);
     assert_eq!(bench.events(), Ok(vec![(1, due), (3, due)]));
     assert!(bench.connection.waiting_output() < 200, "what was given up is forgotten");
@@ -399,7 +399,7 @@ fn conversation(protocol: Protocol, seed: u64) {
         Lie::Opaque => replies[at] = replies[at].replace(" O0000000", " O0000001"),
         _ => {}
     }
-    // A miss on text tells no key, and silence tells nothing: only what cannot be hidden is checked.
+    // A miss on text has no key, and silence proves nothing: only what cannot be hidden is checked.
     let deniable = (some_quiet || protocol == Protocol::Text) && !matches!(chosen, Lie::None | Lie::Cut);
     let mut bytes = replies.concat().into_bytes();
     if let Lie::Cut = chosen {
@@ -430,7 +430,7 @@ pub(crate) fn take_events(
         ended[usize::try_from(number).unwrap()] += 1;
         let truth = truth(number.to_string().as_bytes());
         match event.reply.status {
-            // A value is never another one's.
+            // A value is never delivered to another request.
             Status::NoError => assert_eq!(Some(event.reply.value), truth, "seed {seed}, {lie:?}: key {number}"),
             Status::KeyNotFound if deniable => {}
             Status::KeyNotFound => assert_eq!(None, truth, "seed {seed}, {lie:?}: key {number}"),

@@ -104,13 +104,13 @@ pub struct Terms {
     pub drop_value: bool,
 }
 
-/// What a flag that is unknown is told.
+/// The reply to an unknown flag.
 pub const INVALID_FLAG: &str = "CLIENT_ERROR invalid flag";
-/// What an opaque that is too long is told.
+/// The reply to an opaque that is too long.
 pub const LONG_OPAQUE: &str = "CLIENT_ERROR opaque token too long";
-/// What a mode that `ms` does not know is told.
+/// The reply to a mode that `ms` does not support.
 pub const BAD_SET_MODE: &str = "CLIENT_ERROR invalid mode for ms M token";
-/// What a mode that `ma` does not know is told.
+/// The reply to a mode that `ma` does not support.
 pub const BAD_COUNT_MODE: &str = "CLIENT_ERROR invalid mode for ma M token";
 const DUPLICATE_FLAG: &str = "CLIENT_ERROR duplicate flag";
 const WRONG_FLAG: &str = "CLIENT_ERROR invalid or duplicate flag";
@@ -172,7 +172,7 @@ pub(crate) fn parse<'a>(
         _ if count > MOST_WORDS => Err(Refusal::says(MANY_FLAGS)),
         b'g' => command(Operation::Get, key, words, dialect).map_err(Refusal::says),
         b's' => set(key, words, dialect),
-        // These two do not tell what exactly is wrong, but for newer deletes.
+        // These two do not report what exactly is wrong, except newer deletes.
         b'd' if strict => command(Operation::Delete, key, words, dialect).map_err(Refusal::says),
         b'd' => command(Operation::Delete, key, words, dialect).map_err(|_| Refusal::says(WRONG_FLAG)),
         _ => command(Operation::Arithmetic, key, words, dialect).map_err(|_| Refusal::says(WRONG_FLAG)),
@@ -224,7 +224,7 @@ fn command<'a>(
             _ => return Err(DUPLICATE_FLAG),
         }
         match command.terms.take(flag, token, operation, dialect) {
-            // The last of several problems is told.
+            // Of several problems the last one is reported.
             Err(Problem::Token(text)) => problem = text.or(problem).or(Some(BAD_FORMAT)),
             Err(Problem::Unknown) => return Err(INVALID_FLAG),
             Ok(()) if flag == b'b' => match base64::decode(key) {

@@ -3,7 +3,7 @@
 //!
 //! [`line`](fn@line) cuts a line off the input, [`parse`] says what it asks: classic commands, meta
 //! commands ([`meta::server`](crate::meta::server)), and those of an administrator, whose words
-//! are left to whoever serves them. [`value`] cuts off the data block of a command that stores.
+//! are left to the server. [`value`] splits off the data block of a storage command.
 //!
 //! ```
 //! use remcache_proto::text::server::{self, Command};
@@ -54,7 +54,7 @@ pub enum Command<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Get<'a> {
-    /// Whether CAS values are told.
+    /// Whether CAS values are returned.
     pub with_cas: bool,
     /// The new time to live, as it was written.
     pub touch: Option<i32>,
@@ -88,7 +88,7 @@ pub struct Store<'a> {
 pub enum Verb {
     /// In any case.
     Set,
-    /// If there is none.
+    /// If the key is absent.
     Add,
     /// If there is one.
     Replace,
@@ -159,7 +159,7 @@ pub enum Refusal {
         /// How many bytes behind the line are thrown away first: a value and its end.
         swallow: usize,
     },
-    /// The connection is closed without a word: somebody speaks HTTP.
+    /// The connection is closed without a reply: the client speaks HTTP.
     Close,
 }
 
@@ -183,13 +183,13 @@ impl Refusal {
     }
 }
 
-/// What an unknown command, or one with too few or too many words, is told.
+/// The reply to an unknown command, or one with too few or too many tokens.
 pub const UNKNOWN: &str = "ERROR";
-/// What a malformed command is told.
+/// The reply to a malformed command.
 pub const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
-/// What a data block without its end is told.
+/// The reply to a data block without its terminator.
 pub const BAD_DATA: &str = "CLIENT_ERROR bad data chunk";
-/// What is said about a time that is no number.
+/// The reply to a time that is not a number.
 pub const BAD_TTL: &str = "CLIENT_ERROR invalid exptime argument";
 const BAD_DELTA: &str = "CLIENT_ERROR invalid numeric delta argument";
 const BAD_DELETE: &str = "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]";
@@ -341,7 +341,7 @@ fn touch(mut words: Words<'_>, quiet: bool) -> Result<Command<'_>, Refusal> {
     Ok(Command::Touch(Touch { key, ttl, quiet }))
 }
 
-/// Behind the key there may be a time, which must be 0 unless nobody looks, and `noreply`.
+/// The key may be followed by a time, which must be 0, and `noreply`.
 fn delete(mut words: Words<'_>, count: usize, quiet: bool, anything: bool) -> Result<Command<'_>, Refusal> {
     let key = words.next().unwrap_or_default();
     let zero = words.next() == Some(b"0") || anything;

@@ -1,6 +1,6 @@
 //! Numbers as memcached 1.6.18 reads them: with C's functions, and cut to the size that it wants.
 
-/// A signed number of 32 bits: a larger one wraps, one beyond 64 bits is none.
+/// Parses a signed 32-bit number: a larger one wraps, one beyond 64 bits is invalid.
 pub fn signed(text: &[u8]) -> Option<i32> {
     let Number { negative, magnitude } = number(text)?;
     let number = if negative { 0_i64.checked_sub_unsigned(magnitude)? } else { i64::try_from(magnitude).ok()? };
@@ -8,7 +8,7 @@ pub fn signed(text: &[u8]) -> Option<i32> {
     Some(i32::from_be_bytes([a, b, c, d]))
 }
 
-/// An unsigned number of 32 bits: a larger one wraps, one beyond 64 bits is none.
+/// Parses an unsigned 32-bit number: a larger one wraps, one beyond 64 bits is invalid.
 pub fn unsigned_32(text: &[u8]) -> Option<u32> {
     let [.., a, b, c, d] = unsigned_64(text)?.to_be_bytes();
     Some(u32::from_be_bytes([a, b, c, d]))

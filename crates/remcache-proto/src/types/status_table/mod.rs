@@ -155,7 +155,7 @@ pub(crate) const ROWS: &[Row] = {
         row(Status::OutOfMemory, &[0x82], "", &[], &[
             "SERVER_ERROR out of memory", "SERVER_ERROR Out of memory", "NOSPARE",
         ]),
-        // The binary protocol has no code for a flush that nobody is allowed: see `Connection`.
+        // The binary protocol has no status for a disabled flush: see `Connection`.
         row(Status::Unsupported, &[0x83], "", &[], &[
             "CLIENT_ERROR flush_all not allowed", "CLIENT_ERROR watch commands not allowed",
             "CLIENT_ERROR stats cachedump not allowed", "SERVER_ERROR: shutdown not enabled",
@@ -200,7 +200,7 @@ pub(crate) fn of_code(code: u16) -> Status {
     BY_CODE.get(usize::from(code)).copied().unwrap_or(Status::Unknown(code))
 }
 
-/// The status of an error line; `None` if it is none.
+/// The status of an error line; `None` if the line is not an error.
 pub(crate) fn of_refusal(line: &[u8]) -> Option<Status> {
     let of_row = |row: &'static Row| row.refusals.iter().map(|text| (text.len(), *text, row.status));
     let known = ROWS.iter().flat_map(of_row).filter(|(_, text, _)| begins_with(line, text.as_bytes()));

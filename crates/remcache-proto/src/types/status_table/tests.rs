@@ -3,7 +3,7 @@
 use super::*;
 use crate::types::status::Delivery;
 
-/// Every status, each told by the one before it: a new one does not compile until it has its place.
+/// Every status, each returned by its predecessor: a new one does not compile until it is listed.
 fn after(status: Status) -> Option<Status> {
     use Status::*;
     Some(match status {

@@ -246,7 +246,7 @@ impl<L: Hold<Inner>> Link<L> {
         let mut state = self.lock();
         let slot = state.slots.vacant_key();
         let mut run = TakenRun { taken: 0, refused: Vec::new(), slot: None, attend: false, ends: state.ends };
-        state.machine.gather_run(count);
+        state.machine.begin_batch(count);
         for place in 0..count {
             let request = request(place);
             if let Err(reply) = state.admit() {
@@ -260,7 +260,7 @@ impl<L: Hold<Inner>> Link<L> {
             }
             run.taken += 1;
         }
-        state.machine.gather_run(0);
+        state.machine.begin_batch(0);
         let sent = run.taken - u32::try_from(run.refused.len()).unwrap_or(run.taken);
         if sent > 0 {
             run.slot = Some(state.slots.insert(Slot::run(sent)));

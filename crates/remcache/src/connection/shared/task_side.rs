@@ -153,7 +153,7 @@ impl<L: Hold<Inner>> Link<L> {
         let mut wakers = Vec::new();
         if let Some(since) = state.machine.earliest_deadline().filter(|at| *at <= now.into_std()) {
             let before = state.tally.errors.timeouts;
-            state.machine.give_up(now.into_std());
+            state.machine.expire_due(now.into_std());
             state.settle_uncaused(None, now, &mut wakers);
             // The server is judged by the task, if it comes soon.
             let timeouts = state.tally.errors.timeouts - before;
@@ -196,7 +196,7 @@ impl<L: Hold<Inner>> Link<L> {
         let mut state = self.lock();
         let mut wakers = Vec::new();
         let keys_in_line = if negotiated.may_be_proxy { 1 } else { self.keys_in_line };
-        state.machine.gather_fetches(keys_in_line);
+        state.machine.set_max_keys_per_line(keys_in_line);
         if state.machine.protocol().is_none() {
             state.machine.begin(negotiated.protocol, negotiated.dialect);
             // What this protocol cannot say has its outcome now.
@@ -285,7 +285,7 @@ impl<L: Hold<Inner>> Link<L> {
     /// Whether the server wanted an authentication since the connection was opened.
     pub(crate) fn is_stranger(&self) -> bool {
         let state = self.lock();
-        state.stranger || state.machine.is_unwelcome()
+        state.stranger || state.machine.is_auth_required()
     }
 
     // ---- The driver of an open connection ----
@@ -364,7 +364,7 @@ impl<L: Hold<Inner>> Link<L> {
         let silence = now.into_std().saturating_duration_since(machine.silent_since());
         // The server had no chance to be heard: its replies are read after this.
         if state.breaker.is_own_stall(late) {
-            state.machine.excuse(now.into_std());
+            state.machine.reset_silence_timer(now.into_std());
         }
         let before = state.tally.errors.timeouts;
         let outcome = state.machine.handle_timeout(now.into_std());
@@ -383,7 +383,7 @@ impl<L: Hold<Inner>> Link<L> {
     pub(crate) fn expire(&self, now: Instant, wakers: &mut Vec<Waker>) -> Option<Instant> {
         let mut state = self.lock();
         if state.machine.earliest_deadline().is_some_and(|at| at <= now.into_std()) {
-            state.machine.give_up(now.into_std());
+            state.machine.expire_due(now.into_std());
             state.settle(&mut InputBuffer::new(), now, wakers).ok();
         }
         state.machine.earliest_deadline().map(Instant::from_std)
@@ -453,7 +453,7 @@ impl Inner {
     /// Settles what no reply has ended: what was due, or was in flight when the connection ended; with a
     /// status of its own, if one says why.
     fn settle_uncaused(&mut self, status: Option<Status>, now: Instant, wakers: &mut Vec<Waker>) {
-        while let Some(Event { tag, mut reply, last, .. }) = self.machine.poll_uncaused() {
+        while let Some(Event { tag, mut reply, last, .. }) = self.machine.poll_local_event() {
             let (slot, place) = slot_and_place(tag);
             if let (Some(status), Status::Disconnected(_)) = (status, reply.status) {
                 reply.status = status;

@@ -31,7 +31,7 @@ impl Look {
         let key: Arc<[u8]> = spot.key.into();
         let (client, asked) = (spot.client.clone(), Arc::clone(&key));
         let reply = async move {
-            let options = MetaOptions { tell_ttl: true, ..MetaOptions::default() };
+            let options = MetaOptions { return_ttl: true, ..MetaOptions::default() };
             client.call(Request::get(&asked[..]).meta(options)).await
         };
         Self {

@@ -91,7 +91,7 @@ impl Play {
             11 => self.hear(script),
             12 => self.abandon(script.number()),
             13 => self.pass_time(script.number()),
-            14 => self.give_up(),
+            14 => self.expire_due(),
             _ => self.leave(script.number()),
         }
         assert!(self.connection.awaited() <= self.connection.in_flight());
@@ -109,8 +109,8 @@ impl Play {
             _ => Request::noop(),
         };
         let request = if kind.is_multiple_of(5) { request.quiet() } else { request };
-        let patience = if number.is_multiple_of(3) { SECOND } else { Duration::ZERO };
-        let deadline = Deadline { at: self.now + SECOND, patience };
+        let extend_by = if number.is_multiple_of(3) { SECOND } else { Duration::ZERO };
+        let deadline = Deadline { at: self.now + SECOND, extend_by };
         let owner = (kind % 16 < 4).then_some(Tag(tag));
         if let Ok(ticket) = self.connection.submit(&request, owner, deadline, self.now) {
             self.tickets.push(ticket);
@@ -198,8 +198,8 @@ impl Play {
         }
     }
 
-    fn give_up(&mut self) {
-        self.connection.give_up(self.now);
+    fn expire_due(&mut self) {
+        self.connection.expire_due(self.now);
         self.take_events();
     }
 

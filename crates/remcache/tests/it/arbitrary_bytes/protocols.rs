@@ -55,7 +55,7 @@ impl Play {
             true => Connection::undecided(limits, opaque, now),
             false => Connection::speaking(protocol, ServerVersion::default(), limits, opaque, now),
         };
-        connection.gather_fetches(usize::from(first / 6) % 4);
+        connection.set_max_keys_per_line(usize::from(first / 6) % 4);
         let input = InputBuffer::new();
         Self { connection, protocol, input, now, open: Vec::new(), tickets: Vec::new(), heard: Vec::new() }
     }
@@ -74,7 +74,7 @@ impl Play {
             _ => Request::noop(),
         };
         let request = if kind.is_multiple_of(3) { request.quiet() } else { request };
-        let deadline = Deadline { at: self.now + SECOND, patience: Duration::ZERO };
+        let deadline = Deadline { at: self.now + SECOND, extend_by: Duration::ZERO };
         if let Ok(ticket) = self.connection.submit(&request, Some(Tag(tag as u64)), deadline, self.now) {
             self.tickets.push(ticket);
             self.open.push(true);
@@ -153,7 +153,7 @@ impl Play {
         match number % 4 {
             0 => self.close(),
             1 => self.connection.shrink(),
-            2 => self.connection.give_up(self.now),
+            2 => self.connection.expire_due(self.now),
             _ => {
                 if let Some((place, &ticket)) = self.tickets.iter().enumerate().nth(usize::from(number)) {
                     self.connection.abandon(ticket, self.now);

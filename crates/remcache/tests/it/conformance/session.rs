@@ -35,7 +35,7 @@ impl Session {
 
     pub(crate) fn submit(&mut self, request: &Request<'_>) -> Result<u64, Reply> {
         let now = Instant::now();
-        let deadline = Deadline { at: now + Duration::from_secs(10), patience: Duration::ZERO };
+        let deadline = Deadline { at: now + Duration::from_secs(10), extend_by: Duration::ZERO };
         self.next += 1;
         match self.connection.submit(request, Some(Tag(self.next)), deadline, now) {
             Ok(_) => Ok(self.next),

@@ -152,7 +152,7 @@ fn refusal(case: &Case, protocol: Protocol) -> Option<Reply> {
     let now = Instant::now();
     let newest = ServerVersion::from_version("99.0.0");
     let mut connection = Connection::speaking(protocol, newest, Limits::default(), 0, now);
-    let deadline = Deadline { at: now + Duration::from_secs(1), patience: Duration::ZERO };
+    let deadline = Deadline { at: now + Duration::from_secs(1), extend_by: Duration::ZERO };
     let request = (case.steps)().pop()?.request(1);
     match connection.submit(&request, Some(Tag(0)), deadline, now) {
         Err(Rejected::Invalid(invalid)) => Some(Reply::invalid(&invalid)),

@@ -57,11 +57,11 @@ fn a_turn_that_a_dropped_caller_was_offered_goes_to_the_next() {
                     let mut random = fastrand::Rng::with_seed(number);
                     let mut longest = Duration::ZERO;
                     for _ in 0..300 {
-                        let patience = Duration::from_micros(random.u64(1..400));
+                        let extend_by = Duration::from_micros(random.u64(1..400));
                         let start = std::time::Instant::now();
                         match number {
                             0..2 => assert_eq!(get(&client).await, Status::KeyNotFound),
-                            _ => _ = tokio::time::timeout(patience, get(&client)).await,
+                            _ => _ = tokio::time::timeout(extend_by, get(&client)).await,
                         }
                         longest = longest.max(start.elapsed());
                     }

@@ -200,7 +200,7 @@ impl Caller {
 }
 
 fn deadline(now: Instant) -> Deadline {
-    Deadline { at: (now + PATIENCE).into_std(), patience: Duration::ZERO }
+    Deadline { at: (now + PATIENCE).into_std(), extend_by: Duration::ZERO }
 }
 
 /// How long requests have; the task says when that is over.

@@ -121,7 +121,7 @@ impl Task {
             now,
         );
         match probe {
-            true => link.probe(Deadline { at: (now + PATIENCE).into_std(), patience: Duration::ZERO }, now),
+            true => link.probe(Deadline { at: (now + PATIENCE).into_std(), extend_by: Duration::ZERO }, now),
             false => _ = link.set(ConnectionState::Connected),
         }
         let outcome = Connection::new(self, probe).await;
