@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use remcache::{Client, Ttl};
+use remcache::Client;
 
 use super::answers::Answers;
 use crate::exit::{Exit, Outcome};
@@ -29,7 +29,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     if !args.yes && !session.confirm(&format!("Remove ALL items of {}?", names(&client)))? {
         return Ok(Exit::No);
     }
-    let outcomes = client.flush(args.delay.map_or(Ttl::Never, Ttl::After)).await;
+    let outcomes = client.flush().after(args.delay.unwrap_or_default()).await;
     let done = if args.delay.is_some() { "scheduled" } else { "flushed" };
     let mut answers = Answers::new();
     for (server, outcome) in outcomes {

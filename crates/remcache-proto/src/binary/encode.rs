@@ -107,7 +107,10 @@ impl Extras {
             operation if stores(operation) => Self::flags_and_expiration(request.flags, request.ttl.seconds()?),
             Operation::Increment | Operation::Decrement => Self::counter(request)?,
             Operation::Touch | Operation::GetAndTouch => Self::expiration(request.ttl.seconds()?),
-            Operation::Flush if request.ttl != Ttl::Never => Self::expiration(request.ttl.seconds()?),
+            // A flush at a time before the server's start would do nothing.
+            Operation::Flush if !matches!(request.ttl, Ttl::Never | Ttl::Expired) => {
+                Self::expiration(request.ttl.seconds()?)
+            }
             _ => Self::NONE,
         })
     }

@@ -66,7 +66,12 @@ impl Connection {
             return Ok(self.gather(key));
         }
         let start = self.submitted;
-        let (opcode, expected) = encode_lines(protocol, request, opaque, self.dialect, &mut self.output)?;
+        let (opcode, expected) = match protocol {
+            Protocol::Text if self.without_gets.is_active() => {
+                (Opcode::NOOP, text::encode_without_gets(request, &mut self.output)?)
+            }
+            _ => encode_lines(protocol, request, opaque, self.dialect, &mut self.output)?,
+        };
         self.open_multiget = None;
         Ok(Encoded { opcode, expected, start, kept: self.keep_key(request) })
     }

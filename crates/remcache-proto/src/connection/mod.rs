@@ -16,6 +16,7 @@ pub(crate) mod types;
 mod encode;
 #[cfg(test)]
 mod tests;
+mod without_gets;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ use crate::buffer::output::Output;
 use crate::connection::multiget::OpenMultiget;
 use crate::connection::negotiation::Backlog;
 use crate::connection::pending::{Entry, InFlight, KeyTracking, Owner};
+use crate::connection::without_gets::WithoutGets;
 use crate::types::error::{InvalidRequest, ProtocolError, Rejected};
 use crate::types::operation::Operation;
 use crate::types::protocol::Protocol;
@@ -75,6 +77,7 @@ pub struct Connection {
     /// How many plain gets may share a line, and the line that takes more.
     keys_in_line: usize,
     open_multiget: Option<OpenMultiget>,
+    without_gets: WithoutGets,
     /// How many requests were in flight when output was last taken.
     in_flight_at_flush: usize,
     /// How many requests the run of one caller has that is submitted now; 0 without one.
@@ -137,6 +140,7 @@ impl Connection {
             backlog: Backlog::default(),
             keys_in_line: 1,
             open_multiget: None,
+            without_gets: WithoutGets::default(),
             in_flight_at_flush: 0,
             run: 0,
             exclusive: false,
@@ -384,6 +388,7 @@ impl Connection {
 
     #[inline]
     fn pop(&mut self) -> Option<Entry> {
+        self.without_gets.forget(self.in_flight.first_opaque());
         let entry = self.in_flight.pop()?;
         self.exclusive &= !self.in_flight.is_empty();
         self.forget_abandoned(entry.owner);
@@ -402,7 +407,7 @@ impl Connection {
 
     /// Gives up a request; its reply will be read and discarded.
     pub fn abandon(&mut self, ticket: Ticket, now: Instant) {
-        if let Some(entry) = self.in_flight.get_mut(ticket.0)
+        if let Some(entry) = self.in_flight.get_mut(self.without_gets.current(ticket.0))
             && matches!(entry.owner, Owner::Caller(_))
         {
             entry.owner = Owner::Abandoned;
@@ -448,6 +453,7 @@ impl Connection {
             }
         }
         self.open_multiget = None;
+        self.without_gets = WithoutGets::default();
         self.output.clear(KEPT_OUTPUT);
         self.in_flight.shrink(KEPT_ENTRIES);
         self.taken = self.submitted;

@@ -106,7 +106,7 @@ impl Connection {
                 OpenMultiget { keys: line.keys.saturating_add(1), ..line }
             }
             _ => {
-                self.output.put_line(b"gets ", key);
+                self.output.put_line(self.without_gets.command(), key);
                 OpenMultiget { start: self.submitted, keys: 1 }
             }
         };
@@ -125,7 +125,9 @@ impl Connection {
     /// complete and a caller waits for it. Everything else takes the slow path.
     #[inline]
     pub(crate) fn next_hit_in_line(&mut self, input: &mut InputBuffer) -> Option<Event> {
-        if !self.events.is_empty() || self.silent > 0 || self.broken.is_some() {
+        // While silent requests are settled the input begins with what settles them, which is no item of
+        // the fetch at the front.
+        if !self.events.is_empty() || self.broken.is_some() {
             return None;
         }
         let (fetch, key) = self.in_flight.next_in_line()?;
@@ -162,6 +164,10 @@ impl Connection {
             None => Err(ProtocolError::UnexpectedLine(line::excerpt(text))),
             Some(refusal) => {
                 input.skip(length);
+                if self.is_unknown_gets(refusal.reply.status) {
+                    self.send_again_as_get(self.in_flight.end_of_line().map_or(1, |end| end.saturating_add(1)));
+                    return Ok(Step::Taken(None));
+                }
                 self.broken = refusal.fatal;
                 self.auth_required |= refusal.reply.status == Status::AuthError;
                 Ok(Step::Taken(self.refuse_line(&refusal.reply)))
@@ -190,6 +196,7 @@ impl Connection {
     fn item_came(&mut self, place: usize, has_ended: bool) {
         self.last_reply = self.last_input;
         if place == 0 && (has_ended || self.in_flight.front().is_some_and(|oldest| oldest.expected.quiet)) {
+            self.without_gets.forget(self.in_flight.first_opaque());
             let owner = self.in_flight.pop().map_or(Owner::None, |entry| entry.owner);
             self.forget_abandoned(owner);
         } else {

@@ -95,6 +95,12 @@ impl InFlight {
         self.entries.is_empty()
     }
 
+    /// The opaque of the oldest entry.
+    #[inline]
+    pub(crate) fn first_opaque(&self) -> u32 {
+        self.first
+    }
+
     /// The opaque that the next pushed entry will have.
     #[inline]
     pub(crate) fn next_opaque(&self) -> u32 {

@@ -52,6 +52,9 @@ impl Connection {
 
     /// Takes the next reply.
     fn poll_reply(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
+        if self.without_gets.is_active() && !input.is_empty() {
+            self.check_was_written(input)?;
+        }
         if self.in_flight.front().is_some_and(|oldest| oldest.kept == KeyTracking::KeyInLine) {
             return self.poll_line_of_fetches(input);
         }
@@ -159,7 +162,18 @@ impl Connection {
             Operation::Debug if meta::is_miss(input) => meta::take_miss(input, expected)?,
             _ => text::take(input, expected, self.in_flight.first_key(), self.limits.value)?,
         };
-        let Some(answer) = answer else { return Ok(Step::Incomplete) };
+        let Some(mut answer) = answer else { return Ok(Step::Incomplete) };
+        if answer.reply.status == Status::UnknownCommand {
+            if self.is_unknown_gets(Status::UnknownCommand) {
+                self.send_again_as_get(1);
+                return Ok(Step::Taken(None));
+            }
+            text::name_unknown_command(expected.operation, &mut answer.reply);
+            if self.protocol == Some(Protocol::Text) && expected.operation.is_fetch() {
+                // A text server that does not know the command has read the line, and nothing else.
+                answer.fatal = None;
+            }
+        }
         if answer.fatal.is_some() {
             self.broken = answer.fatal;
         }

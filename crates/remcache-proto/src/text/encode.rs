@@ -5,6 +5,7 @@ use crate::line::{self, Words};
 use crate::types::error::InvalidRequest;
 use crate::types::key::InvalidKey;
 use crate::types::operation::Operation;
+use crate::types::reply::Reply;
 use crate::types::reply_shape::Expected;
 use crate::types::reply_shape::Shape;
 use crate::types::request::Request;
@@ -19,7 +20,7 @@ pub fn encode(request: &Request<'_>, output: &mut Output) -> Result<Expected, In
         return Err(InvalidRequest::Unsupported("only the meta protocol can say this: use meta"));
     }
     match request.operation() {
-        operation if operation.has_key() => encode_item(request, output),
+        operation if operation.has_key() => encode_item(request, command(request), output),
         Operation::NoOp => {
             output.put(b"version\r\n");
             // The version was not requested.
@@ -29,12 +30,19 @@ pub fn encode(request: &Request<'_>, output: &mut Output) -> Result<Expected, In
     }
 }
 
+/// Like [`encode`], for a server that does not know `gets`.
+pub(crate) fn encode_without_gets(request: &Request<'_>, output: &mut Output) -> Result<Expected, InvalidRequest> {
+    match request.operation() {
+        Operation::Get if request.meta_options().is_none() => encode_item(request, b"get", output),
+        _ => encode(request, output),
+    }
+}
+
 /// A request on an item.
-fn encode_item(request: &Request<'_>, output: &mut Output) -> Result<Expected, InvalidRequest> {
+fn encode_item(request: &Request<'_>, command: &'static [u8], output: &mut Output) -> Result<Expected, InvalidRequest> {
     let operation = request.operation();
     check_condition(request)?;
     let key = line::checked_key(request.key()?.as_bytes())?;
-    let command = command(request);
     let (mut before, mut words) = (Words::new(), Words::new());
     match operation {
         Operation::GetAndTouch => before.number(line::seconds(request.ttl)?),
@@ -70,6 +78,34 @@ fn command(request: &Request<'_>) -> &'static [u8] {
         Operation::Decrement => b"decr",
         Operation::Touch => b"touch",
         _ => b"gets",
+    }
+}
+
+/// Names the command in the reply of a server that does not know it.
+pub(crate) fn name_unknown_command(operation: Operation, reply: &mut Reply) {
+    let command = match operation {
+        Operation::Get => "get",
+        Operation::GetAndTouch => "gats",
+        Operation::Touch => "touch",
+        Operation::Delete => "delete",
+        Operation::Increment => "incr",
+        Operation::Decrement => "decr",
+        Operation::Flush => "flush_all",
+        Operation::Verbosity => "verbosity",
+        Operation::Metadump => "lru_crawler metadump",
+        Operation::Mgdump => "lru_crawler mgdump",
+        Operation::Watch => "watch",
+        Operation::Slabs => "slabs",
+        Operation::Lru => "lru",
+        Operation::LruCrawler => "lru_crawler",
+        Operation::MemoryLimit => "cache_memlimit",
+        Operation::ClusterConfig => "config get cluster",
+        Operation::Shutdown => "shutdown",
+        _ => return,
+    };
+    // What else the server says may be a better explanation than ours.
+    if reply.value == "ERROR" {
+        reply.value = format!("the server does not know the command {command}").into();
     }
 }
 
@@ -109,7 +145,8 @@ pub(crate) fn encode_command(request: &Request<'_>, output: &mut Output) -> Resu
         return Err(InvalidRequest::Unsupported("this is said of items only"));
     }
     match operation {
-        Operation::Flush if request.ttl == Ttl::Never => output.put(b"flush_all\r\n"),
+        // A flush at a time before the server's start would do nothing.
+        Operation::Flush if matches!(request.ttl, Ttl::Never | Ttl::Expired) => output.put(b"flush_all\r\n"),
         Operation::Flush => put_line(b"flush_all", Argument::Number(line::seconds(request.ttl)?), output),
         Operation::Version => output.put(b"version\r\n"),
         Operation::Verbosity => put_line(b"verbosity", Argument::Number(request.delta), output),

@@ -15,7 +15,7 @@ mod log_line;
 pub(crate) use crate::text::decode::{Answer, check, said_of, take};
 pub use crate::text::decode::{Frame, decode};
 pub use crate::text::encode::encode;
-pub(crate) use crate::text::encode::encode_command;
+pub(crate) use crate::text::encode::{encode_command, encode_without_gets, name_unknown_command};
 pub use dump::MetadumpItem;
 pub(crate) use item::{ItemHead, read_item, read_item_of};
 pub use log_line::LogLine;

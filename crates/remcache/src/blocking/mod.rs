@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::ops::all_servers::{FlushAll, ServerResults};
 use crate::ops::builder::{Command, Count, Delete, Extend, Fetch, Inspect, Store, Touch};
 use crate::ops::multi_builder::{CountMany, DeleteMany, ExtendMany, FetchMany, StoreMany, TouchMany};
 use crate::proto::{CowBytes, Reply, Request, Ttl};
@@ -138,18 +139,18 @@ impl Client {
         self.wait(self.client.close());
     }
 
-    /// Removes all items of all servers; an outcome for each server.
-    pub fn flush(&self, when: impl Into<Ttl>) -> Vec<(ServerHandle, Result<(), Error>)> {
-        self.wait(self.client.flush(when))
+    /// Removes all items of all servers: now, or after a [delay](Waiting::after). One result per server.
+    pub fn flush(&self) -> Waiting<'_, FlushAll<'_>> {
+        Waiting::new(&self.background, self.client.flush())
     }
 
-    /// The versions of all servers; an outcome for each server.
-    pub fn version(&self) -> Vec<(ServerHandle, Result<String, Error>)> {
+    /// Asks all servers for their versions. One result per server.
+    pub fn version(&self) -> ServerResults<String> {
         self.wait(self.client.version())
     }
 
-    /// Asks all servers for nothing but an answer; an outcome for each server.
-    pub fn noop(&self) -> Vec<(ServerHandle, Result<(), Error>)> {
+    /// Checks that all servers reply. One result per server.
+    pub fn noop(&self) -> ServerResults<()> {
         self.wait(self.client.noop())
     }
 }

@@ -5,6 +5,7 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use super::runtime::Runner;
+use crate::ops::all_servers::FlushAll;
 use crate::ops::builder::{Command, Count, Delete, Extend, Kind, Store};
 use crate::ops::multi_builder::{Entry, Many};
 use crate::proto::Ttl;
@@ -63,6 +64,19 @@ impl Waiting<'_, Command<'_, Delete>> {
     /// Leaves a tombstone for so long: until then adds fail, and what was loaded before is not stored.
     pub fn tombstone(self, ttl: Duration) -> Self {
         self.map(|operation| operation.tombstone(ttl))
+    }
+}
+
+impl Waiting<'_, FlushAll<'_>> {
+    /// Lets the servers flush after this time (default: now).
+    pub fn after(self, delay: Duration) -> Self {
+        self.map(|operation| operation.after(delay))
+    }
+
+    /// How long each server may take to reply, instead of the client's
+    /// [`timeout`](crate::config::Config::timeout).
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.map(|operation| operation.timeout(timeout))
     }
 }
 

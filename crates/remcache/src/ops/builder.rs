@@ -88,6 +88,8 @@ kinds! {
     Exist -> bool = recipes::existence;
     /// Does something to a server.
     Act -> () = outcome::done;
+    /// Flushes a server: now, or after a delay.
+    Flush -> () = outcome::done;
     /// Asks a server for a text.
     Ask -> String = outcome::text;
 }
@@ -184,6 +186,15 @@ impl Command<'_, Delete> {
             // It is refused for its key, as a delete is.
             Err(_) => request,
         })
+    }
+}
+
+impl Command<'_, Flush> {
+    /// Lets the server flush after this time (default: now). Items that are stored until then are removed
+    /// too, and another flush replaces one that is still to come.
+    pub fn after(self, delay: Duration) -> Self {
+        let when = if delay.is_zero() { Ttl::Never } else { Ttl::After(delay) };
+        self.map(|request| request.ttl(when))
     }
 }
 

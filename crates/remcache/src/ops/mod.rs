@@ -1,5 +1,6 @@
 //! Operations: what a caller builds and awaits.
 
+pub(crate) mod all_servers;
 pub(crate) mod builder;
 pub(crate) mod call;
 pub(crate) mod call_many;
@@ -9,7 +10,8 @@ pub(crate) mod multi_builder;
 pub(crate) mod reply_stream;
 pub(crate) mod single;
 
-pub use builder::{Act, Ask, Command, Count, Delete, Exist, Extend, Fetch, Inspect, Kind, Store, Touch};
+pub use all_servers::{FlushAll, ServerResults};
+pub use builder::{Act, Ask, Command, Count, Delete, Exist, Extend, Fetch, Flush, Inspect, Kind, Store, Touch};
 pub use call::Call;
 pub use call_many::CallMany;
 pub use multi_builder::{

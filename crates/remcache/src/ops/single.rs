@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use crate::client::Client;
-use crate::error::Error;
+use crate::ops::all_servers::{FlushAll, ServerResults};
 use crate::ops::builder::{Command, Count, Delete, Extend, Fetch, Kind, Store, Touch};
 use crate::proto::{CowBytes, Request, Ttl};
 use crate::server::handle::ServerHandle;
@@ -281,35 +281,45 @@ impl Client {
 
 /// Operations on all servers.
 impl Client {
-    /// Removes all items of all servers, at once or at a later time; an outcome for each server.
+    /// Removes all items of all servers: now, or after a [delay](FlushAll::after). One result per server.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    ///
+    /// client.flush().await.into_result()?;
+    /// client.flush().after(Duration::from_secs(60)).await.into_result()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Cancellation
     /// Servers that were asked may have flushed.
-    pub async fn flush(&self, when: impl Into<Ttl>) -> Vec<(ServerHandle, Result<(), Error>)> {
-        let when = when.into();
-        self.on_all_servers(|server| server.flush(when)).await
+    pub fn flush(&self) -> FlushAll<'_> {
+        FlushAll::new(self)
     }
 
-    /// The versions of all servers; an outcome for each server.
+    /// Asks all servers for their versions. One result per server.
     ///
     /// # Cancellation
     /// Nothing is changed by this.
-    pub async fn version(&self) -> Vec<(ServerHandle, Result<String, Error>)> {
+    pub async fn version(&self) -> ServerResults<String> {
         self.on_all_servers(ServerHandle::version).await
     }
 
-    /// Asks all servers for nothing but an answer; an outcome for each server.
+    /// Checks that all servers reply. One result per server.
     ///
     /// # Cancellation
     /// Nothing is changed by this.
-    pub async fn noop(&self) -> Vec<(ServerHandle, Result<(), Error>)> {
+    pub async fn noop(&self) -> ServerResults<()> {
         self.on_all_servers(ServerHandle::noop).await
     }
 
-    async fn on_all_servers<N: Kind + 'static>(
+    pub(crate) async fn on_all_servers<N: Kind + 'static>(
         &self,
         command: impl Fn(&ServerHandle) -> Command<'static, N>,
-    ) -> Vec<(ServerHandle, Result<N::Output, Error>)> {
+    ) -> ServerResults<N::Output> {
         let mut waiting: Vec<_> =
             self.servers().into_iter().map(|server| (Some(command(&server)), server, None)).collect();
         poll_fn(|cx| {
@@ -325,6 +335,6 @@ impl Client {
             if pending { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
-        waiting.into_iter().filter_map(|(_, server, outcome)| Some((server, outcome?))).collect()
+        ServerResults::new(waiting.into_iter().filter_map(|(_, server, outcome)| Some((server, outcome?))).collect())
     }
 }

@@ -12,12 +12,12 @@ use crate::config::address::Endpoint;
 use crate::error::Error;
 use crate::health::metrics::ServerMetrics;
 use crate::health::state::ServerStatus;
-use crate::ops::builder::{Act, Ask, Command};
+use crate::ops::builder::{Act, Ask, Command, Flush};
 use crate::ops::call::Call;
 use crate::ops::call_many::CallMany;
 use crate::ops::reply_stream::ReplyStream;
 use crate::proto::text::MetadumpItem;
-use crate::proto::{CowBytes, Request, Ttl};
+use crate::proto::{CowBytes, Request};
 use crate::result as outcome;
 use crate::server::Server;
 use crate::server::dump::ItemStream;
@@ -199,9 +199,9 @@ impl ServerHandle {
         Command::new(self.call(Request::noop()))
     }
 
-    /// Removes all items of this server: at once, or at a later time.
-    pub fn flush(&self, when: impl Into<Ttl>) -> Command<'static, Act> {
-        Command::new(self.call(Request::flush().ttl(when)))
+    /// Removes all items of this server: now, or after a [delay](Command::after).
+    pub fn flush(&self) -> Command<'static, Flush> {
+        Command::new(self.call(Request::flush()))
     }
 
     /// Sets how much the server logs.

@@ -70,7 +70,7 @@ fn the_direct_interface_and_the_servers() {
     assert!(client.version()[0].1.is_ok() && client.noop()[0].1.is_ok() && client.is_usable());
     let stats = client.wait(client.servers()[0].stats("").collect()).unwrap();
     assert!(stats.iter().any(|(name, _)| name == "pid"));
-    assert!(client.flush(remcache::Ttl::Never)[0].1.is_ok());
+    assert!(client.flush().wait()[0].1.is_ok());
     client.set_servers([server.addr(), "127.0.0.1:1".to_owned()]).unwrap();
     assert_eq!(client.servers().len(), 2);
     client.close();
@@ -141,7 +141,7 @@ fn verbs_have_the_same_names() {
     let long = Duration::from_secs(3600);
     for protocol in [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text] {
         let client = Client::with_config([server.addr()], patient_config().protocol(protocol)).unwrap();
-        assert!(client.flush(remcache::Ttl::Never)[0].1.is_ok());
+        assert!(client.flush().wait()[0].1.is_ok());
         assert!(!client.exists("n").wait().unwrap());
         assert_eq!(client.increment_or_create("n", 1, 7, long).wait().unwrap().value, 7);
         let one_more = |item: Option<&remcache::Item>| item.map(|item| [&item.value[..], b"0"].concat().into());

@@ -300,8 +300,8 @@ async fn a_flush_that_a_server_allows_nobody_says_so_and_harms_nobody() {
     for protocol in ProtocolSetting::ALL {
         let mut server = Memcached::start(&["-F"]);
         let client = Client::with_config([server.addr()], patient_config().protocol(protocol)).unwrap();
-        for when in [Ttl::Never, Ttl::After(Duration::from_secs(60))] {
-            for (handle, outcome) in client.flush(when).await {
+        for delay in [Duration::ZERO, Duration::from_secs(60)] {
+            for (handle, outcome) in client.flush().after(delay).await {
                 let error = outcome.unwrap_err();
                 assert_eq!((error.kind(), error.server()), (ErrorKind::Unsupported, Some(handle.name())), "{protocol}");
                 assert!(error.to_string().contains("flushes are disabled on this server"), "{protocol}: {error}");

@@ -34,6 +34,8 @@ mod faults;
 #[cfg(feature = "client")]
 mod fetch;
 #[cfg(feature = "client")]
+mod flush;
+#[cfg(feature = "client")]
 mod gem;
 mod injection;
 #[cfg(feature = "client")]
@@ -71,6 +73,8 @@ mod runtimes;
 mod servers;
 #[cfg(feature = "client")]
 mod support;
+#[cfg(feature = "client")]
+mod text_without_gets;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(all(

@@ -226,12 +226,12 @@ async fn flushing_removes_all_items_at_once() {
     assert_eq!(client.get_many(&keys).await.found().count(), 100);
 
     let here = client.locate("key0").unwrap().unwrap();
-    here.flush(Ttl::Never).await.unwrap();
+    here.flush().await.unwrap();
     let left = client.get_many(&keys).await;
     let of_other = |key: &str| client.locate(key).unwrap().unwrap().name() != here.name();
     assert!(left.found().count() > 0 && left.found().all(|(key, _)| of_other(key)));
 
-    let outcomes = client.flush(Ttl::Never).await;
+    let outcomes = client.flush().await;
     assert!(outcomes.len() == 2 && outcomes.iter().all(|(_, outcome)| outcome.is_ok()));
     assert_eq!(client.get_many(&keys).await.missing().count(), 100);
     assert!(client.set("key0", "after").await.unwrap().is_applied());
@@ -243,11 +243,11 @@ async fn flushing_may_be_put_off() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("k", "v").await.unwrap();
-    for (_, outcome) in client.flush(seconds(600)).await {
+    for (_, outcome) in client.flush().after(seconds(600)).await {
         outcome.unwrap();
     }
     assert!(client.get("k").await.unwrap().is_some());
-    only_server(&client).flush(seconds(2)).await.unwrap();
+    only_server(&client).flush().after(seconds(2)).await.unwrap();
     wait_until("the flush comes", async || client.get("k").await.unwrap().is_none()).await;
 }
 

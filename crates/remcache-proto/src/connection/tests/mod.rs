@@ -2,6 +2,8 @@
 
 #![expect(clippy::arithmetic_side_effects, reason = "the numbers of a test are its own")]
 #![expect(clippy::disallowed_methods, reason = "virtual time needs one instant to begin with")]
+
+mod edges;
 pub(crate) mod multiget;
 pub(crate) mod text;
 

@@ -204,7 +204,7 @@ fn a_line_that_fails_fails_whole_and_alone() {
     check("abc", "SERVER_ERROR out of memory writing get response", "0!1!2!");
     check("abc", "b|SERVER_ERROR out of memory writing get response", "1+0!2!");
     check("abc", "a|b|c|SERVER_ERROR out of memory", "0+1+2+");
-    check("abc", "ERROR|END", "0!1!2! OutOfStep");
+    check("abc", "CLIENT_ERROR bad command line format|END", "0!1!2! OutOfStep");
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn nothing_is_believed_behind_an_error_that_loses_step() {
         let mut bench = bench(protocol, 2);
         submit(&mut bench, "abc");
         assert_eq!(bench.sent(), "gets a b\r\ngets c\r\n");
-        bench.input.extend(item_lines("ERROR|c|END").as_bytes());
+        bench.input.extend(item_lines("CLIENT_ERROR bad command line format|c|END").as_bytes());
         let mut found = String::new();
         hear(&mut bench, &mut found);
         assert_eq!(found, "0!1! OutOfStep", "{protocol}");

@@ -20,7 +20,7 @@ impl Bench {
         Self { connection, input: InputBuffer::new(), start }
     }
 
-    fn undecided(limits: Limits) -> Self {
+    pub(crate) fn undecided(limits: Limits) -> Self {
         let start = Instant::now();
         Self { connection: Connection::undecided(limits, u32::MAX, start), input: InputBuffer::new(), start }
     }

@@ -156,7 +156,7 @@ fn name(key: usize) -> String {
 async fn histories(address: &str, protocol: ProtocolSetting, seed: u64) {
     let source = Arc::new(Source::default());
     let clients: Vec<_> = (0..4).map(|_| client_at(address, protocol)).collect();
-    clients[0].flush(remcache::Ttl::Never).await[0].1.as_ref().unwrap();
+    clients[0].flush().await[0].1.as_ref().unwrap();
     let mut actors = tokio::task::JoinSet::new();
     for number in 0..TASKS {
         let (client, source) = (clients[number % clients.len()].clone(), Arc::clone(&source));

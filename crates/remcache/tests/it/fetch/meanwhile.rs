@@ -43,7 +43,7 @@ fn steps() -> Vec<Step> {
             "flush",
             |client| {
                 Box::pin(async {
-                    client.flush(Ttl::Never).await[0].1.as_ref().unwrap();
+                    client.flush().await[0].1.as_ref().unwrap();
                 })
             },
             None,

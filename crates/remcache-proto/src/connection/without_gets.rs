@@ -1,0 +1,114 @@
+//! Text servers that do not know `gets`: their fetches are sent again as `get`, which has no CAS value.
+//!
+//! Some proxies and early versions of Dragonfly answer `gets` with `ERROR`. Nothing was executed then,
+//! and the connection is in step, so the fetches that are in flight move to the end of the queue.
+
+use crate::binary::Opcode;
+use crate::buffer::input::InputBuffer;
+use crate::connection::Connection;
+use crate::connection::encode::Encoded;
+use crate::connection::pending::{Entry, KeyTracking, Owner};
+use crate::line;
+use crate::types::error::ProtocolError;
+use crate::types::operation::Operation;
+use crate::types::protocol::Protocol;
+use crate::types::status::Status;
+
+/// How a connection fetches from a server that may not know `gets`.
+#[derive(Debug, Default)]
+pub(crate) struct WithoutGets {
+    /// The position in the stream of request bytes before which `gets` was sent; `None` while it is used.
+    since: Option<u64>,
+    /// The opaques of fetches that were sent again, with those that they have now.
+    moved: Vec<(u32, u32)>,
+}
+
+impl WithoutGets {
+    /// The command of a fetch, with the space behind it.
+    #[inline]
+    pub(crate) fn command(&self) -> &'static [u8] {
+        if self.since.is_some() { b"get " } else { b"gets " }
+    }
+
+    /// Whether the server does not know `gets`.
+    pub(crate) fn is_active(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// The opaque that the request submitted with this one has now.
+    pub(crate) fn current(&self, opaque: u32) -> u32 {
+        self.moved.iter().find(|(old, _)| *old == opaque).map_or(opaque, |(_, new)| *new)
+    }
+
+    /// Forgets a request that is not in flight any more.
+    #[inline]
+    pub(crate) fn forget(&mut self, opaque: u32) {
+        if !self.moved.is_empty() {
+            self.moved.retain(|(_, new)| *new != opaque);
+        }
+    }
+
+    fn record(&mut self, old: u32, new: u32) {
+        match self.moved.iter_mut().find(|(_, current)| *current == old) {
+            Some(moved) => moved.1 = new,
+            None => self.moved.push((old, new)),
+        }
+    }
+}
+
+impl Connection {
+    /// Whether a reply says that the server does not know the `gets` at the front.
+    pub(crate) fn is_unknown_gets(&self, status: Status) -> bool {
+        let Some(oldest) = self.in_flight.front() else { return false };
+        status == Status::UnknownCommand
+            && self.protocol == Some(Protocol::Text)
+            && oldest.expected.operation == Operation::Get
+            && self.in_flight.turn() == 0
+            && self.without_gets.since.is_none_or(|since| oldest.start < since)
+    }
+
+    /// Sends the first fetches again, as `get`, and uses that from now on.
+    #[cold]
+    pub(crate) fn send_again_as_get(&mut self, fetches: usize) {
+        self.without_gets.since.get_or_insert(self.submitted);
+        self.last_reply = self.last_input;
+        // What is added to an open line would be a key of its `gets`.
+        self.open_multiget = None;
+        for _ in 0..fetches {
+            let key = self.in_flight.first_key().map(<[u8]>::to_vec);
+            let old = self.in_flight.first_opaque();
+            let (Some(entry), Some(key)) = (self.in_flight.pop(), key) else { return };
+            match entry.owner {
+                Owner::Caller(_) => {
+                    self.without_gets.record(old, self.in_flight.next_opaque());
+                    self.send_again(entry, &key);
+                }
+                owner => self.forget_abandoned(owner),
+            }
+        }
+    }
+
+    /// Refuses a reply to a request that has not left yet: one that is sent again.
+    pub(crate) fn check_was_written(&self, input: &InputBuffer) -> Result<(), ProtocolError> {
+        match self.in_flight.front() {
+            Some(oldest) if oldest.start >= self.written => {
+                Err(ProtocolError::UnexpectedLine(line::excerpt(input.as_slice())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn send_again(&mut self, entry: Entry, key: &[u8]) {
+        let encoded = match entry.kept {
+            KeyTracking::KeyInLine => self.gather(key),
+            kept => {
+                self.open_multiget = None;
+                let start = self.submitted;
+                self.output.put_line(self.without_gets.command(), key);
+                self.in_flight.remember_key(key);
+                Encoded { opcode: Opcode::NOOP, expected: entry.expected, start, kept }
+            }
+        };
+        self.push(encoded.replace(entry));
+    }
+}

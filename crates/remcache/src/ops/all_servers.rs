@@ -1,0 +1,114 @@
+//! Operations on all servers: one result per server.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::ops::Deref;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::server::handle::ServerHandle;
+
+/// A flush of all servers: await it, to remove all items now, or set a [delay](FlushAll::after) before.
+///
+/// # Cancellation
+/// Servers that were asked may have flushed, or flush later.
+#[must_use = "a flush does nothing unless it is awaited"]
+pub struct FlushAll<'a> {
+    client: &'a Client,
+    delay: Duration,
+    timeout: Option<Duration>,
+}
+
+impl<'a> FlushAll<'a> {
+    pub(crate) fn new(client: &'a Client) -> Self {
+        Self { client, delay: Duration::ZERO, timeout: None }
+    }
+
+    /// Lets the servers flush after this time (default: now). Items that are stored until then are removed
+    /// too, and another flush replaces one that is still to come.
+    pub fn after(self, delay: Duration) -> Self {
+        Self { delay, ..self }
+    }
+
+    /// How long each server may take to reply, instead of the client's
+    /// [`timeout`](crate::config::Config::timeout).
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout: Some(timeout), ..self }
+    }
+}
+
+impl<'a> IntoFuture for FlushAll<'a> {
+    type Output = ServerResults<()>;
+    type IntoFuture = Pin<Box<dyn Future<Output = ServerResults<()>> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { client, delay, timeout } = self;
+        Box::pin(client.on_all_servers(move |server| {
+            let flush = server.flush().after(delay);
+            match timeout {
+                Some(timeout) => flush.timeout(timeout),
+                None => flush,
+            }
+        }))
+    }
+}
+
+impl fmt::Debug for FlushAll<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlushAll").field("delay", &self.delay).finish_non_exhaustive()
+    }
+}
+
+/// The results of an operation on all servers, one per server.
+///
+/// It is a slice of pairs of a server and its result.
+#[derive(Debug)]
+#[must_use = "some servers may have failed: check each result, or call `into_result`"]
+pub struct ServerResults<T>(Vec<(ServerHandle, Result<T, Error>)>);
+
+impl<T> ServerResults<T> {
+    pub(crate) fn new(results: Vec<(ServerHandle, Result<T, Error>)>) -> Self {
+        Self(results)
+    }
+
+    /// The servers' answers, in the order of the servers.
+    ///
+    /// # Errors
+    /// The first error, which names its server.
+    pub fn into_result(self) -> Result<Vec<T>, Error> {
+        self.0.into_iter().map(|(_, result)| result).collect()
+    }
+
+    /// The servers that failed.
+    pub fn failed(&self) -> impl Iterator<Item = (&ServerHandle, &Error)> {
+        self.0.iter().filter_map(|(server, result)| result.as_ref().err().map(|error| (server, error)))
+    }
+}
+
+impl<T> Deref for ServerResults<T> {
+    type Target = [(ServerHandle, Result<T, Error>)];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<T> IntoIterator for ServerResults<T> {
+    type Item = (ServerHandle, Result<T, Error>);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a ServerResults<T> {
+    type Item = &'a (ServerHandle, Result<T, Error>);
+    type IntoIter = std::slice::Iter<'a, (ServerHandle, Result<T, Error>)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
