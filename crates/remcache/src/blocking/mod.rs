@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::ops::all_servers::{FlushAll, ServerResults};
+use crate::ops::all_servers::FlushAll;
 use crate::ops::builder::{Command, Count, Delete, Extend, Fetch, Inspect, Store, Touch};
 use crate::ops::multi_builder::{CountMany, DeleteMany, ExtendMany, FetchMany, StoreMany, TouchMany};
 use crate::proto::{CowBytes, Reply, Request, Ttl};
@@ -141,16 +141,16 @@ impl Client {
 
     /// Removes all items of all servers: now, or after a [delay](Waiting::after). One result per server.
     pub fn flush(&self) -> Waiting<'_, FlushAll<'_>> {
-        Waiting::new(&self.background, self.client.flush())
+        Waiting::new(&self.runner, self.client.flush())
     }
 
     /// Asks all servers for their versions. One result per server.
-    pub fn version(&self) -> ServerResults<String> {
+    pub fn version(&self) -> Vec<(ServerHandle, Result<String, Error>)> {
         self.wait(self.client.version())
     }
 
     /// Checks that all servers reply. One result per server.
-    pub fn noop(&self) -> ServerResults<()> {
+    pub fn noop(&self) -> Vec<(ServerHandle, Result<(), Error>)> {
         self.wait(self.client.noop())
     }
 }

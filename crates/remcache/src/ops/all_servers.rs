@@ -1,8 +1,8 @@
-//! Operations on all servers: one result per server.
+//! A flush of all servers, with one result per server.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -45,13 +45,14 @@ impl<'a> IntoFuture for FlushAll<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         let Self { client, delay, timeout } = self;
-        Box::pin(client.on_all_servers(move |server| {
+        let flush = move |server: &ServerHandle| {
             let flush = server.flush().after(delay);
             match timeout {
                 Some(timeout) => flush.timeout(timeout),
                 None => flush,
             }
-        }))
+        };
+        Box::pin(async move { ServerResults(client.on_all_servers(flush).await) })
     }
 }
 
@@ -61,18 +62,12 @@ impl fmt::Debug for FlushAll<'_> {
     }
 }
 
-/// The results of an operation on all servers, one per server.
-///
-/// It is a slice of pairs of a server and its result.
+/// The results of an operation on all servers: a list of pairs of a server and its result.
 #[derive(Debug)]
 #[must_use = "some servers may have failed: check each result, or call `into_result`"]
 pub struct ServerResults<T>(Vec<(ServerHandle, Result<T, Error>)>);
 
 impl<T> ServerResults<T> {
-    pub(crate) fn new(results: Vec<(ServerHandle, Result<T, Error>)>) -> Self {
-        Self(results)
-    }
-
     /// The servers' answers, in the order of the servers.
     ///
     /// # Errors
@@ -88,10 +83,16 @@ impl<T> ServerResults<T> {
 }
 
 impl<T> Deref for ServerResults<T> {
-    type Target = [(ServerHandle, Result<T, Error>)];
+    type Target = Vec<(ServerHandle, Result<T, Error>)>;
 
     fn deref(&self) -> &Self::Target {
         &self.0
+    }
+}
+
+impl<T> DerefMut for ServerResults<T> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
     }
 }
 

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use crate::client::Client;
-use crate::ops::all_servers::{FlushAll, ServerResults};
+use crate::error::Error;
+use crate::ops::all_servers::FlushAll;
 use crate::ops::builder::{Command, Count, Delete, Extend, Fetch, Kind, Store, Touch};
 use crate::proto::{CowBytes, Request, Ttl};
 use crate::server::handle::ServerHandle;
@@ -304,7 +305,7 @@ impl Client {
     ///
     /// # Cancellation
     /// Nothing is changed by this.
-    pub async fn version(&self) -> ServerResults<String> {
+    pub async fn version(&self) -> Vec<(ServerHandle, Result<String, Error>)> {
         self.on_all_servers(ServerHandle::version).await
     }
 
@@ -312,14 +313,14 @@ impl Client {
     ///
     /// # Cancellation
     /// Nothing is changed by this.
-    pub async fn noop(&self) -> ServerResults<()> {
+    pub async fn noop(&self) -> Vec<(ServerHandle, Result<(), Error>)> {
         self.on_all_servers(ServerHandle::noop).await
     }
 
     pub(crate) async fn on_all_servers<N: Kind + 'static>(
         &self,
         command: impl Fn(&ServerHandle) -> Command<'static, N>,
-    ) -> ServerResults<N::Output> {
+    ) -> Vec<(ServerHandle, Result<N::Output, Error>)> {
         let mut waiting: Vec<_> =
             self.servers().into_iter().map(|server| (Some(command(&server)), server, None)).collect();
         poll_fn(|cx| {
@@ -335,6 +336,6 @@ impl Client {
             if pending { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
-        ServerResults::new(waiting.into_iter().filter_map(|(_, server, outcome)| Some((server, outcome?))).collect())
+        waiting.into_iter().filter_map(|(_, server, outcome)| Some((server, outcome?))).collect()
     }
 }

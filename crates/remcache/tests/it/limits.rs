@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use remcache::config::{Overload, ProtocolSetting};
 use remcache::health::ConnectionState;
-use remcache::{Client, Config, Delivery, Error, ErrorKind, Item, Request, Status, Ttl};
+use remcache::{Client, Config, Delivery, Error, ErrorKind, Item, Request, Status};
 use remcache_testkit::{Memcached, Proxy, descriptor_limit};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;

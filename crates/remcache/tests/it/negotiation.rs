@@ -1,4 +1,4 @@
-//! ProtocolSetting negotiation when connections are closed before the server has answered: by a server that
+//! Protocol negotiation when connections are closed before the server has answered: by a server that
 //! restarts, a load balancer without its server, or a proxy that closes at commands it does not know.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]

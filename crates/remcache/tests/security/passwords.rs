@@ -118,7 +118,7 @@ async fn first_requests(protocol: ProtocolSetting, address: &str) {
     check(client().get("k").await.unwrap_err());
     check(client().set("k", "v").await.unwrap_err());
     check(client().exists("k").await.unwrap_err());
-    check(client().flush().await.into_result().unwrap_err());
+    check(client().flush().await.remove(0).1.unwrap_err());
     check(client().noop().await.remove(0).1.unwrap_err());
     check(only_server(&client()).stats("").collect().await.unwrap_err());
     if matches!(protocol, ProtocolSetting::Auto | ProtocolSetting::Meta) {

@@ -190,7 +190,7 @@ fn read_version(answer: &[u8]) -> Result<ProbeResult, Failure> {
         // A proxy that does not know the command.
         true => Ok(ProbeResult::supported(Negotiated::assumed(Protocol::Text))),
         false => Err(Failure::Unreachable(format!(
-            "not a memcached server: it answers `version` with {:?}",
+            "no memcached answers there: the reply to `version` is {:?}",
             String::from_utf8_lossy(answer.get(..40).unwrap_or(answer))
         ))),
     }

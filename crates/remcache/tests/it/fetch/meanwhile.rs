@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use remcache::Client;
 use remcache::config::ProtocolSetting;
-use remcache::{Client, Ttl};
 
 use crate::fetch::loader::{Ending, Held, two};
 use crate::fetch::{LONG, fetch, on_all, patient_freshness, stored};
