@@ -33,7 +33,7 @@ impl Iterator for Candidates<'_> {
             return None;
         }
         let server = match (&mut self.rest, self.given) {
-            // Without a point nobody owns a key, and the order of the list is as good as any.
+            // Without points no server owns a key, and the order of the list is as good as any.
             (None, 0) => self.owner().unwrap_or(0),
             (rest, _) => rest.get_or_insert_with(|| Rest::new(self.ring, self.key)).next()?,
         };

@@ -74,7 +74,7 @@ impl Ring {
     fn print_hash(&self, hashed: &[u8], server: usize) -> String {
         match &self.placement {
             Placement::Rendezvous(scores) => scores.print(hashed, server),
-            // A number of 250 bytes is read by nobody; its bytes are the key.
+            // A 250-byte number is unreadable; its bytes are the key.
             Placement::LiveModulo => {
                 format!("0x{}", hashed.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
             }

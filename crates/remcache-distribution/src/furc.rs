@@ -3,7 +3,7 @@
 use crate::hash::MCROUTER_SEED;
 use crate::hash::murmur::murmur64a;
 
-/// The place of a key among so many.
+/// Returns the bucket of a key, below `places`.
 ///
 /// Each row of the tree decides whether the key is in the upper half of the places that this row adds; where it is, the
 /// next bits say at which of them.

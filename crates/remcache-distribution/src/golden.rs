@@ -48,7 +48,7 @@ fn check(name: &str, distribution: &str) {
 }
 
 /// A server of the vectors: a list of name, port and weight, of address and weight, or an address; a name alone is the name
-/// that a ring was told.
+/// that a ring was given.
 fn node(server: &Value) -> Node {
     if let Some(parts) = server.as_array().filter(|parts| parts.len() == 3) {
         let number = |at: usize| parts[at].as_u64().unwrap();

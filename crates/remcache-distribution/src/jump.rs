@@ -1,6 +1,6 @@
 //! Lamping and Veach's jump hash: "A Fast, Minimal Memory, Consistent Hash Algorithm" (2014).
 
-/// The place of a hash among so many, of which there is at least one.
+/// Returns the bucket of a hash, below `places`, which is at least 1.
 pub(crate) fn place(mut hash: u64, places: usize) -> usize {
     let (mut place, mut next) = (0, 0);
     while next < places as u64 {

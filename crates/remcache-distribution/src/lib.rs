@@ -290,7 +290,7 @@ impl Distribution {
         self.hashes_namespace.unwrap_or_else(|| self.spec().hashes_namespace)
     }
 
-    /// Whether the address of a server is hashed beside its name, and so must be [configured](Node::with_ip).
+    /// Whether the address of a server is hashed in addition to its name, and so must be [configured](Node::with_ip).
     ///
     /// A name that is an address needs no other.
     ///

@@ -1,4 +1,4 @@
-//! Distributions by name: parsing, printing, and what to say about a name that nobody has.
+//! Distributions by name: parsing, printing and suggestions for unknown names.
 
 use std::{fmt, str::FromStr};
 

@@ -32,7 +32,7 @@ pub struct Node {
     /// twemproxy's configuration can give a server such a name behind its address; servers behind other addresses than
     /// their other clients see can be given the text that those hash.
     pub ring_name: Option<String>,
-    /// The address, for the distributions that hash it beside the name: see
+    /// The address, for the distributions that hash it in addition to the name: see
     /// [`needs_ip`](crate::Distribution::needs_ip).
     ///
     /// It is configured and never resolved: what a name resolves to may change, and keys must not move.

@@ -134,7 +134,7 @@ impl PythonKey {
     }
 }
 
-/// The lowest byte of each code point: pymemcache hashes so many.
+/// The lowest byte of each code point: pymemcache hashes only that.
 fn low_bytes(text: &str) -> impl Iterator<Item = u8> {
     text.chars().map(|char| u32::from(char) as u8)
 }

@@ -34,7 +34,7 @@ pub(crate) enum Rule {
     Circle(Circle),
     /// The hash modulo the number of servers.
     Modulo,
-    /// The hash modulo the total weight, each server in so many places as it has weight.
+    /// The hash modulo the total weight, each server in as many buckets as its weight.
     WeightedModulo(ListOrder),
     /// The greatest score of server and key together.
     Rendezvous(NodeKeyFormat, Score),
@@ -143,6 +143,6 @@ pub(crate) enum Retry {
     Dalli,
     /// The hash of the hash, in digits, and the number of the try, nine times: python-memcached's.
     Python,
-    /// The hash mixed anew, eight times.
+    /// The hash mixed again, eight times.
     Mixed,
 }

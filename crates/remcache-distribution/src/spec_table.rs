@@ -35,7 +35,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     PlacementSpec {
         name: "libmemcached",
         aliases: &["pylibmc", "php-memcached"],
-        about: "the hash modulo the number of servers: what libmemcached and its users do unless told otherwise",
+        about: "the hash modulo the number of servers: what libmemcached and its users do by default",
         rule: Rule::Modulo,
         ..LIBMEMCACHED
     },
@@ -434,7 +434,7 @@ const KETAMA_WEIGHTED: Circle = Circle {
     ..MD5_160
 };
 
-/// Weights by libmemcached's formula, but none if there are none.
+/// Weights by libmemcached's formula if any are configured.
 const SPY_CIRCLE: Circle = Circle { equal: KETAMA_160, weighted: SINGLE_160, ..MD5_160 };
 
 const SHA384_160: Circle = Circle {

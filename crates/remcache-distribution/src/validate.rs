@@ -18,7 +18,7 @@ pub(crate) fn texts(distribution: Distribution, nodes: &[Node]) -> Result<Vec<St
     texts.collect()
 }
 
-/// Refuses lists on which some server could never hold a key, or that nobody can have meant.
+/// Refuses lists on which a server could never hold a key.
 pub(crate) fn list(distribution: Distribution, nodes: &[Node], texts: &[String]) -> Result<(), RingError> {
     hash(distribution)?;
     if let Some(index) = nodes.iter().position(|node| node.weight == 0) {
@@ -90,7 +90,7 @@ pub enum RingError {
         /// What is hashed of both.
         text: String,
     },
-    /// A server whose address is hashed beside its name, and was not configured.
+    /// A server whose address is hashed in addition to its name and was not configured.
     #[non_exhaustive]
     NoIp {
         /// Its place in the list.
@@ -140,7 +140,7 @@ impl fmt::Display for RingError {
             ),
             Self::NoIp { name, distribution, .. } => write!(
                 f,
-                "the distribution {distribution} hashes the address of server {name:?} beside its name: configure the \
+                "the distribution {distribution} hashes the address of server {name:?} in addition to its name: configure the \
                  address, the one that the other clients resolve"
             ),
             Self::Weights { name, distribution, .. } => write!(

@@ -1,4 +1,4 @@
-//! The direct interface: outcomes as data, callbacks that are kept while they say so, requests that nobody waits for.
+//! Raw requests: outcomes as data, callbacks, requests without waiting for the reply.
 //!
 //! `cargo run -p remcache --example callbacks` prints:
 //!
@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     callbacks(&client)?;
     a_stream(&client).await;
 
-    // Nobody waits for this; the server executes it, and its reply is thrown away.
+    // Not awaited: the server executes it and its reply is discarded.
     println!("cast: {}", if client.cast(Request::delete("Hello")) { "queued" } else { "refused" });
     client.close().await;
     Ok(())

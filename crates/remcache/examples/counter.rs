@@ -53,7 +53,7 @@ async fn raise(client: &Client, key: &str) -> Result<bool, remcache::Error> {
     let number: u64 = std::str::from_utf8(&item.value).ok().and_then(|text| text.trim_end().parse().ok()).unwrap_or(0);
     match client.set(key, (number + 1).to_string()).cas(item.cas).await? {
         WriteOutcome::Applied(_) => Ok(true),
-        // Exists: the CAS value is another one by now. NotFound: the item is gone.
+        // Exists: the CAS value has changed. NotFound: the item is gone.
         _ => Ok(false),
     }
 }

@@ -65,7 +65,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes the list beside the file and renames it: nobody reads half of it.
+/// Writes the list to a temporary file and renames it, so that it is never read half-written.
 fn write(path: &Path, servers: &[Server]) -> std::io::Result<()> {
     let lines: String = servers.iter().map(|server| server.address() + "\n").collect();
     fs::write(path.with_extension("new"), lines)?;

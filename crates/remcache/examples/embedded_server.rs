@@ -1,4 +1,4 @@
-//! Tests of a program that uses a cache: an embedded server takes memcached's place, and does wrong on order.
+//! Tests of a program that uses a cache: an embedded server replaces memcached and injects faults on demand.
 //!
 //! In your own crate each of these would be a `#[tokio::test]`, with `remcache-server` among the dev-dependencies.
 //!
@@ -9,7 +9,7 @@
 //! ok: a price is forgotten after an hour
 //! ok: a connection that breaks within a reply costs a lookup, no more
 //! ok: garbage is no price
-//! ok: a reply that is another's is nobody's
+//! ok: a reply to another request is not delivered
 //! ok: a server that hangs costs the timeout, no more
 //! ok: a server that is away costs a lookup, no more
 //! ok: a server that is back is used again
@@ -125,7 +125,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let cut = Fault::Disconnect { after: 20, close: Close::Fin };
     right_in_spite_of(cut, "a connection that breaks within a reply costs a lookup, no more").await?;
     right_in_spite_of(Fault::Garbage { seed: 7 }, "garbage is no price").await?;
-    right_in_spite_of(Fault::WrongOpaque { xor: 1 }, "a reply that is another's is nobody's").await?;
+    right_in_spite_of(Fault::WrongOpaque { xor: 1 }, "a reply to another request is not delivered").await?;
     right_in_spite_of(Fault::Delay(Duration::from_secs(60)), "a server that hangs costs the timeout, no more").await?;
     away_and_back().await
 }

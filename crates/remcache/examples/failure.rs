@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A page that is dear to compute: from the cache if it is there, and in any case.
+/// A page that is expensive to compute: from the cache if possible, otherwise computed.
 async fn page(client: &Client) -> &'static str {
     match client.get("page").await {
         Ok(Some(_)) => return "from the cache",

@@ -5,7 +5,7 @@
 //! ```text
 //! two programs with 100 tasks each asked at once: 1 load
 //! asked again: version 1, 1 load
-//! the source changed, and the value is stale: version 1 for all, nobody waits
+//! the source changed, and the value is stale: version 1 for all, without waiting
 //! reloaded by one: version 2, 2 loads
 //! deleted while it was loaded: version 3 for who asked before, and nothing is stored
 //! the server is away: version 4, loaded without it
@@ -66,7 +66,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     source.change();
     one.invalidate("page", Duration::from_secs(30)).await?;
     let shown = page(one.clone(), Arc::clone(&source)).await?;
-    println!("the source changed, and the value is stale: {shown} for all, nobody waits");
+    println!("the source changed, and the value is stale: {shown} for all, without waiting");
     while page(other.clone(), Arc::clone(&source)).await? == shown {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

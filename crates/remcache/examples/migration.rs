@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         servers.push(Server::start().await?);
     }
     let addresses: Vec<String> = servers.iter().map(Server::address).collect();
-    // What pylibmc does unless told otherwise, over three servers; and the default ring over five.
+    // pylibmc's default over three servers; and the default ring over five.
     let old = Client::with_config(&addresses[..3], Config::new().distribution(Distribution::LIBMEMCACHED))?;
     let new = Client::with_config(&addresses, Config::new().distribution(Distribution::KETAMA))?;
 

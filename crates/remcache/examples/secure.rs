@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (server, ca_file) = (setting("SERVER")?, setting("CA_FILE")?);
     let (user, password_file) = (setting("USER")?, setting("PASSWORD_FILE")?);
 
-    // The file of the authority is read anew for each connection, and so is the password:
+    // The CA file and the password are read again for each connection:
     // neither needs a restart when it changes.
     let tls = Tls::with_roots_file(ca_file);
     let name = user.clone();

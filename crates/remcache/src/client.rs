@@ -1,8 +1,8 @@
 //! The asynchronous client: handles, operations, and the connections behind them.
 //!
 //! ```text
-//! Client ── Cluster ── Server ── Link ⇄ Driver ⇄ socket
-//!             ring       task     the machine, and who waits
+//! Client ── Cluster ── Server ── ConnectionHandle ⇄ Driver ⇄ socket
+//!             ring       task     the state machine, and who waits
 //! ```
 
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::ops::call_many::CallMany;
 use crate::ops::reply_stream::ReplyStream;
 use crate::proto::{Delivery, Key, Protocol, Reply, Request};
 use crate::routing::cluster::Cluster;
-use crate::routing::shared::Fleet;
+use crate::routing::shared::ClientShared;
 use crate::server::handle::ServerHandle;
 use crate::singleflight::Flights;
 
@@ -34,7 +34,7 @@ pub struct Client(Arc<Shared>);
 struct Shared {
     cluster: RwLock<Arc<Cluster>>,
     config: Arc<Config>,
-    fleet: Fleet,
+    shared: ClientShared,
     flights: Flights,
 }
 
@@ -90,15 +90,15 @@ impl Client {
         let endpoints = std::mem::take(&mut config.servers);
         config.runtime = config.runtime.for_another_client();
         let config = Arc::new(config);
-        let fleet = Fleet::new(&config);
-        let cluster = Cluster::new(endpoints, &config, &fleet, None)?;
+        let shared = ClientShared::new(&config);
+        let cluster = Cluster::new(endpoints, &config, &shared, None)?;
         let flights = Flights::default();
-        Ok(Self(Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), config, fleet, flights })))
+        Ok(Self(Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), config, shared, flights })))
     }
 
     #[inline]
-    pub(crate) fn fleet(&self) -> &Fleet {
-        &self.0.fleet
+    pub(crate) fn shared(&self) -> &ClientShared {
+        &self.0.shared
     }
 
     #[inline]
@@ -147,7 +147,7 @@ impl Client {
         let config = servers.into_iter().try_fold(empty, |config, server| config.server(server.as_ref()))?;
         config.check_security_is_that_of(self.config())?;
         let mut cluster = self.0.cluster.write().unwrap_or_else(PoisonError::into_inner);
-        *cluster = Arc::new(Cluster::new(config.servers, &self.0.config, &self.0.fleet, Some(&cluster))?);
+        *cluster = Arc::new(Cluster::new(config.servers, &self.0.config, &self.0.shared, Some(&cluster))?);
         Ok(())
     }
 
@@ -166,14 +166,14 @@ impl Client {
         self.cluster().spares().map(Cluster::handles).unwrap_or_default()
     }
 
-    /// What becomes of the servers, as it happens: each change of a server's
+    /// Returns the state changes of the servers as a stream: each change of a server's
     /// [`ConnectionState`](crate::health::ConnectionState), with its reason.
     ///
     /// It is the server that is spoken of, however many connections there are to it: it is down when one was lost and
     /// none is open, or when it has stopped answering, which one connection notices for all.
     ///
     /// ServerEvents begin with this call. A reader that falls more than 1,024 behind loses the oldest, and is
-    /// told how many by the next.
+    /// the next event says how many.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -192,13 +192,13 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn events(&self) -> ServerEvents {
-        ServerEvents::new(&self.0.fleet.events)
+        ServerEvents::new(&self.0.shared.events)
     }
 
-    /// The server of a key; `None` if there is none for it now.
+    /// Returns the server of a key; `None` if no server holds it now.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidKey`](crate::error::ErrorKind::InvalidKey) if the key is none.
+    /// [`ErrorKind::InvalidKey`](crate::error::ErrorKind::InvalidKey) if the key is invalid.
     pub fn locate(&self, key: impl AsRef<[u8]>) -> Result<Option<ServerHandle>, Error> {
         let key = [&self.config().namespace, key.as_ref()].concat();
         let key = Key::new(key)?;
@@ -312,7 +312,7 @@ impl Client {
 
     /// Asks without waiting for the reply, which is read and thrown away.
     ///
-    /// Tells whether the request was queued: it was not if it is invalid, the server is known to
+    /// Returns whether the request was queued: it was not if it is invalid, the server is known to
     /// be down, or the connection's limits are reached.
     pub fn cast(&self, request: Request<'_>) -> bool {
         self.call(request).cast()
@@ -348,7 +348,7 @@ pub(crate) fn no_server() -> Reply {
     Reply::disconnected(Delivery::NotSent, "no server is connected")
 }
 
-/// The instant so long after another; a wait beyond what an instant can say is as good as a century.
+/// Returns `now` plus `wait`, limited to a century.
 #[inline]
 pub(crate) fn after(now: tokio::time::Instant, wait: std::time::Duration) -> tokio::time::Instant {
     const CENTURY: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);

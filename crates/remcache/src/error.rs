@@ -22,15 +22,15 @@ struct Details {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The key is none; nothing was sent.
+    /// The key is invalid; nothing was sent.
     InvalidKey,
-    /// An argument is none, or the server found one invalid.
+    /// An argument is invalid; found locally or by the server.
     InvalidArguments,
     /// The value is above the client's or the server's limit.
     ValueTooLarge,
     /// The stored value is no number.
     NonNumericValue,
-    /// The CAS value is another one: the item was changed meanwhile.
+    /// The CAS value differs: the item was changed in the meantime.
     Conflict,
     /// The value cannot be written, or what is stored cannot be read, by the codec of a cache.
     Value,
@@ -54,7 +54,7 @@ pub enum ErrorKind {
     /// A server list, address, URL or setting is malformed, or the client is used where it cannot work:
     /// without a tokio runtime, or on one without I/O or timers.
     Config,
-    /// A source of server lists failed, or told no good list.
+    /// A source of server lists failed or returned an invalid list.
     Discovery,
 }
 
@@ -67,7 +67,7 @@ impl Error {
         Self::new(ErrorKind::Config, message)
     }
 
-    /// The error that a reply tells of.
+    /// The error that a reply represents.
     pub(crate) fn from_reply(reply: &Reply, server: Option<Arc<str>>) -> Self {
         let kind = ErrorKind::of(reply.status);
         let message = match kind {
@@ -106,8 +106,8 @@ impl Error {
 
     /// Whether the cache could not be asked: the program goes on without it.
     ///
-    /// A failed authentication and failed TLS count too, although somebody has to set them right:
-    /// [`Error::kind`] tells them apart.
+    /// Failed authentication and TLS count too, although they need a configuration change:
+    /// [`Error::kind`] distinguishes them.
     pub fn is_unavailable(&self) -> bool {
         let unasked = matches!(self.0.kind, ErrorKind::Overloaded | ErrorKind::Auth);
         self.is_disconnected() || self.is_timeout() || unasked
@@ -145,7 +145,7 @@ impl ErrorKind {
             Self::InvalidArguments => "invalid arguments",
             Self::ValueTooLarge => "value too large",
             Self::NonNumericValue => "the stored value is not a number",
-            Self::Conflict => "the item exists or was changed meanwhile",
+            Self::Conflict => "the item exists or was changed in the meantime",
             Self::Value => "the value does not fit its codec",
             Self::OutOfMemory => "the server is out of memory",
             Self::Auth => "authentication failed",
@@ -187,7 +187,7 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-/// The error that a reply of the direct interface tells of: whatever is not what was asked for.
+/// The error of a raw reply whose status is not the expected one.
 impl From<&Reply> for Error {
     fn from(reply: &Reply) -> Self {
         Self::from_reply(reply, None)

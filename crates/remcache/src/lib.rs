@@ -1,6 +1,6 @@
 //! An asynchronous memcached client: many callers share one pipelined connection to each server, and every request ends in exactly one outcome within its deadline.
 //!
-//! It would rather tell you that a request may have taken effect than guess, and it never repeats one on its own.
+//! Ambiguous outcomes are reported, never guessed, and requests are never retried unless you enable retries.
 //!
 //! ```
 //! use std::time::Duration;
@@ -28,7 +28,7 @@
 //! # Overview
 //!
 //! ```text
-//! Client ──> Cluster ──> Server ──> Link  <──> Driver <──> socket
+//! Client ──> Cluster ──> Server ──> ConnectionHandle  <──> Driver <──> socket
 //! (you)      servers,    one        machine    one task,
 //!            ring        address    and slots  moves bytes
 //! ```
@@ -48,7 +48,7 @@
 //! The link holds the [machine](proto::Connection) that matches replies to requests, and a slot for each caller that waits; the driver is the task that moves bytes between the socket and that machine.
 //!
 //! A client needs a tokio runtime with I/O and time enabled.
-//! Its connections live on the runtime whose task first needed them, and start anew when that runtime ends and another one asks.
+//! Its connections live on the runtime of the first request, and restart on another when that runtime ends; [`Config`] can choose a runtime or a dedicated thread.
 //! A client must not be used on both sides of a `fork`.
 //!
 //! # Behaviour
@@ -62,7 +62,7 @@
 //! Requests to one server are executed in the order in which they were first polled, and their replies come in that order.
 //! Between servers there is no order, nor on one server if [`Config::connections`] is above 1.
 //!
-//! **Dropping a future** does not cancel the request: its reply is read and discarded, and nobody else notices.
+//! **Dropping a future** does not cancel the request: its reply is read and discarded, and no other request is affected.
 //! The request may have been executed.
 //!
 //! ```
@@ -99,7 +99,7 @@
 //! |---|---|
 //! | `get`, `get_and_touch` | `Option<`[`Item`]`>`: `None` is the server's word that there is no such key |
 //! | `set`, `add`, `replace`, `append`, `prepend`, `delete`, `touch` | [`WriteOutcome`]: made, or refused as `NotFound`, `Exists`, `NotStored` |
-//! | `fetch` | `Option<Bytes>`, or the loader's own error: that the cache is away is none |
+//! | `fetch` | `Option<Bytes>`, or the loader's own error; an unavailable cache is not an error |
 //! | `increment`, `decrement` | `Option<`[`Counter`]`>`: `None` if the key is absent and no `initial` was given |
 //! | `call` | [`Reply`], with a [`Status`] for everything, errors included |
 //!
@@ -169,10 +169,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! - **Fetches are asked aloud**: a miss is the server's reply to that very key, not its silence.
+//! - **Reads are not quiet**: a miss is the server's reply for that key, not the absence of one.
 //!   So are counters, whose reply is the number.
-//! - **Changes are quiet**: the server speaks only of those that it refused, and a loud one at the end of each run shows that the others were made.
-//!   Of those that were made it tells no CAS value: [`WriteOutcome::Applied`] has 0 then.
+//! - **Changes are quiet**: the server reports only those that it refused, and a non-quiet request at the end of each batch confirms the others.
+//!   Successful quiet changes have no CAS value: [`WriteOutcome::Applied`] has 0 then.
 //! - Any number of keys may be given; some thousands are in flight at a time, and the call ends when replies stop for the length of its timeout.
 //!
 //! # Several servers
@@ -182,7 +182,7 @@
 //! [`Distribution::REMCACHED`](distribution::Distribution::REMCACHED) is what the Ruby gem remcached did: the key as a number, modulo the servers that are connected.
 //! There is [one for each client in wide use](https://github.com/remcache/remcache/blob/main/docs/placement.md), by its name: `distribution=twemproxy`.
 //!
-//! **When a server dies**, its keys fail as `Disconnected` at once, and nobody else's do.
+//! **When a server dies**, its keys fail as `Disconnected` immediately; other keys are not affected.
 //! With ketama no key moves, so no stale value shows when the server returns; with `remcached` nearly all keys move, as in the gem.
 //! The client connects again by itself: once within 50 ms, and if the server is away at random moments after that, up to 5 s apart, so that many clients do not come at once.
 //! It lets requests through again when the server has answered a no-op: a server that only accepts connections is not back.
@@ -192,12 +192,12 @@
 //! **What else a dead server's keys may get** is a setting, each with its price in staleness: the next server of the ring or a gutter pool ([`Config::failover`]), copies on several servers ([`Config::replicas`]), a second attempt within a budget ([`Config::retries`]), a second server for slow reads ([`Config::hedge`]).
 //! See [`policy`].
 //!
-//! [`Client::servers`] tells each server's state and [numbers](ServerHandle::metrics), [`Client::events`] what becomes of them.
+//! [`Client::servers`] returns each server's state and [metrics](ServerHandle::metrics), [`Client::events`] their state changes.
 //! [`ops::Command::routing_key`] keeps related keys together on one server.
 //!
 //! [`Client::set_servers`] replaces the list while running: servers that stay keep their connections, requests to those that leave end as they would have.
-//! [`discovery`] does so whenever a file, DNS, a configuration endpoint or a stream of yours tells another list; [`migration`] moves from one placement to another and keeps the cache warm.
-//! [`Client::locate`] tells the server of a key, [`Client::servers`] the state of each, [`Client::is_usable`] whether any may answer.
+//! [`discovery`] does so whenever a file, DNS, a configuration endpoint or your own stream provides another list; [`migration`] moves from one placement to another and keeps the cache warm.
+//! [`Client::locate`] returns the server of a key, [`Client::servers`] the state of each, [`Client::is_usable`] whether any may answer.
 //!
 //! # The protocol layer alone
 //!
@@ -248,7 +248,7 @@
 //! | `tls` | no | TLS, by rustls and ring: `transport::Tls`, and `memcacheds://` |
 //! | `dangerous-tls` | no | TLS that checks no certificate: for experiments |
 //!
-//! Each server is spoken to in the best protocol that it understands; [`config::Protocol`] tells how that is found out, and when to choose one.
+//! The client negotiates the best protocol each server supports; see [`config::ProtocolSetting`].
 //!
 //! # More
 //!

@@ -13,21 +13,21 @@ use crate::proto::{Reply, Status};
 pub struct Item {
     /// The value. What is kept of it keeps at most twice its length alive, and 1 KiB.
     pub value: Bytes,
-    /// The number that was stored beside it.
+    /// The flags stored with it.
     pub flags: u32,
     /// The CAS value: condition of a later `.cas(…)`.
     pub cas: u64,
 }
 
-/// What became of a change.
+/// The outcome of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WriteOutcome {
-    /// It was made; the item's CAS value, or 0 where there is none.
+    /// Applied; the item's CAS value, or 0 if unknown.
     Applied(u64),
     /// It was not: there is no such key.
     NotFound,
-    /// It was not: the key exists (add), or the item was changed meanwhile (with a CAS value).
+    /// Not applied: the key exists (add), or the item was changed in the meantime (with a CAS value).
     Exists,
     /// It was not: there is nothing to append or prepend to, or the sum would be too large.
     NotStored,
@@ -58,7 +58,7 @@ pub struct Counter {
     pub cas: u64,
 }
 
-// How a reply becomes an operation's result; what is none of these is an error.
+// Decoders of replies; any other status is an error.
 
 #[inline]
 pub(crate) fn item(reply: Reply) -> Result<Option<Item>, Reply> {
@@ -114,7 +114,7 @@ pub(crate) fn text(reply: Reply) -> Result<String, Reply> {
     }
 }
 
-/// The error of a reply; a key that is none gets its own kind.
+/// The error of a reply; an invalid key has its own kind.
 #[cold]
 pub(crate) fn error(reply: &Reply, key_is_invalid: bool, server: Option<Arc<str>>) -> Error {
     match reply.status {

@@ -237,7 +237,7 @@ impl fmt::Display for UnknownHash {
         if self.name == "hsieh" {
             return f.write_str(
                 "the hash hsieh is not offered: its licence asks for terms of its own, and libmemcached is built without \
-                 it unless told otherwise; another hash moves every key once",
+                 it by default; another hash moves every key once",
             );
         }
         let known: Vec<_> = Hash::all().map(Hash::name).collect();

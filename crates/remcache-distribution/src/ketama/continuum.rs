@@ -54,7 +54,7 @@ pub(crate) enum Lookup {
 /// All points of a list of servers, ascending, with an index by the top bits of a value.
 ///
 /// A binary search over the 156,000 points of 1,000 servers would miss the cache at most of its 18 steps.
-/// Points are hashes, hence points evenly: the top bits tell within two or three points where a value stands.
+/// Points are hashes and evenly distributed: the top bits locate a value within two or three points.
 #[derive(Debug, Clone)]
 pub(crate) struct Continuum<P = u32> {
     points: Box<[Point<P>]>,
@@ -145,7 +145,7 @@ fn starts_of_buckets<P: Position>(points: &[Point<P>], bits: u32, shift: u32) ->
     starts.chain([points.len() as u32]).collect()
 }
 
-/// At least so many on average, at most twice as many: the index of 1,000 servers takes 256 KiB, and nine buckets in
+/// Average points per bucket, at most twice this number: the index of 1,000 servers takes 256 KiB, and nine buckets in
 /// ten have no more points than a window.
 const POINTS_PER_BUCKET: usize = 2;
 /// As many as are compared at once.
@@ -213,7 +213,7 @@ mod tests {
         let points: Vec<Point<u128>> = (0..500).map(|server| Point { value: random.u128(..), server }).collect();
         check(&points, (0..1000).map(|_| random.u128(..)));
         check(&points, points.iter().flat_map(|point| [point.value - 1, point.value, point.value + 1]));
-        // Values that the top bits do not tell apart.
+        // Values with the same top bits.
         let close: Vec<Point<u128>> = (0..100).map(|i| Point { value: u128::from(i) * 3, server: i }).collect();
         check(&close, (0..400).chain([u128::MAX]));
     }

@@ -10,9 +10,9 @@ use crate::hash::{KeyHash, md5, murmur, sha384_words};
 /// How many points a server has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PointCount {
-    /// So many, whatever the weight.
+    /// A fixed number, whatever the weight.
     Fixed(u32),
-    /// So many for each unit of weight.
+    /// A fixed number per unit of weight.
     Each(u32),
     /// Nominally 160, by share of the weight in single precision: libmemcached's formula, which others copied.
     Single,

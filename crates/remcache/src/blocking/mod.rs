@@ -187,7 +187,7 @@ operations! {
     "Fetches many items." get_many<K>(keys: impl IntoIterator<Item = K>) -> FetchMany<'a, K> where (K: AsRef<[u8]>);
     "Fetches many items and gives each a new time to live." get_and_touch_many<K>(keys: impl IntoIterator<Item = K>, ttl: impl Into<Ttl>) -> FetchMany<'a, K> where (K: AsRef<[u8]>);
     "Stores many items, whether or not there are any." set_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> StoreMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
-    "Stores many items where there are none." add_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> StoreMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
+    "Stores many items whose keys are absent." add_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> StoreMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
     "Stores many items where there are some." replace_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> StoreMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
     "Puts bytes behind many values." append_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> ExtendMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
     "Puts bytes before many values." prepend_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> ExtendMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);

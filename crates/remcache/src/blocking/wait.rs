@@ -55,7 +55,7 @@ macro_rules! options {
 
 options! {
     "How long the items live (default: for ever)." ttl(ttl: impl Into<Ttl>): Store Count, many Store Count;
-    "A number to keep beside each value (default: 0)." flags(flags: u32): Store, many Store;
+    "Flags to store with each value (default: 0)." flags(flags: u32): Store, many Store;
     "Only if the item's CAS value is this one." cas(cas: u64): Store Extend Delete, many;
     "The number to start from if a key is absent (default: an absent counter stays absent)." initial(initial: u64): Count, many Count;
 }

@@ -28,7 +28,7 @@ pub struct Endpoint {
     pub weight: u32,
     /// What the ring hashes in place of its address, if it was given a name there.
     pub ring_name: Option<Arc<str>>,
-    /// The address that some rings hash beside its name; connections resolve the name all the same.
+    /// The address that some rings hash in addition to the name; connections still resolve the name.
     pub ip: Option<IpAddr>,
 }
 
@@ -55,7 +55,7 @@ impl Endpoint {
     /// Parses one address: `host`, `host:port`, `host:port:weight`, `[v6]:port`, `/path/to.sock`,
     /// `tcp://…`, `unix://…`.
     ///
-    /// A name for the ring stands before it, `name=host:port`; an address that the ring hashes beside the
+    /// A name for the ring stands before it, `name=host:port`; an address that the ring hashes in addition to the
     /// host stands behind the host, `host/10.0.0.1:port`: see
     /// [`Node`].
     ///
@@ -127,7 +127,7 @@ fn check_host(host: &str) -> Result<(), String> {
     // A dot at the end says that the name is complete.
     let name = host.strip_suffix('.').unwrap_or(host);
     if name.split('.').any(str::is_empty) {
-        return refused("it is empty, or something is missing beside a dot");
+        return refused("it is empty, or has an empty label");
     }
     // In other scripts it is the translation that counts.
     let is_too_long = |label: &str| label.is_ascii() && label.len() > LONGEST_LABEL;
@@ -267,7 +267,7 @@ impl Target {
 }
 
 #[cfg(feature = "tls")]
-#[expect(clippy::unnecessary_wraps, reason = "without the feature there is none")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature it cannot fail")]
 fn system_tls() -> Result<Tls, Error> {
     Ok(Tls::with_system_roots())
 }
@@ -279,7 +279,7 @@ fn system_tls() -> Result<Tls, Error> {
     ))
 }
 
-/// Whether an address that is no URL has a user before its host; such an address is never quoted.
+/// Whether an address that is not a URL has a user before its host; such an address is never shown.
 fn has_credentials(address: &str) -> bool {
     let address = address.trim();
     let is_path = address.starts_with('/') || address.starts_with("unix://");
@@ -482,8 +482,8 @@ mod tests {
             ("$CACHE_HOST:11211", "it has a '$'"),
             ("cache1;cache2", "it has a ';'"),
             ("cache1\u{a0}:1", "it has a"),
-            ("cache..example", "beside a dot"),
-            (".", "beside a dot"),
+            ("cache..example", "an empty label"),
+            (".", "an empty label"),
             (LONG_LABEL, "too long"),
             ("=a:1", "name before ="),
             ("cache1/nonsense:1", "IP address"),

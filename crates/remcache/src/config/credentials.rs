@@ -36,7 +36,7 @@ struct Secret {
 
 impl Credentials {
     /// A user and a password: neither has a zero byte, the user is not empty, and together they have
-    /// at most 1,024 bytes. What is none of that is refused where it is used.
+    /// at most 1,024 bytes. Anything else is refused where it is used.
     pub fn new(user: impl Into<Vec<u8>>, password: impl Into<Vec<u8>>) -> Self {
         let secret = Secret { user: Zeroizing::new(user.into()), password: Zeroizing::new(password.into()) };
         Self { secret: Arc::new(secret), optional: false }
@@ -54,7 +54,7 @@ impl Credentials {
         self.optional
     }
 
-    /// Refuses what no server can be told, without saying what it is.
+    /// Refuses credentials that cannot be sent, without showing them.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         let Secret { user, password } = &*self.secret;
         match user.len().saturating_add(password.len()) {
@@ -65,13 +65,13 @@ impl Credentials {
         }
     }
 
-    /// The message of SASL's PLAIN mechanism (RFC 4616): nobody else to act as, user, password.
+    /// The message of SASL's PLAIN mechanism (RFC 4616): no authorization identity, user, password.
     pub(crate) fn plain(&self) -> Zeroizing<Vec<u8>> {
         self.joined(&[b"\0", &self.secret.user, b"\0", &self.secret.password])
     }
 
     /// What a server with a password file takes as the value of a `set`; a user with a space would
-    /// be another one there.
+    /// differ there.
     pub(crate) fn token(&self) -> Option<Zeroizing<Vec<u8>>> {
         let Secret { user, password } = &*self.secret;
         (!user.contains(&b' ')).then(|| self.joined(&[user, b" ", password]))

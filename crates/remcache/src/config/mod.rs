@@ -160,7 +160,7 @@ impl Config {
 
     /// Where keys are placed (default: `ketama`, libmemcached's weighted ring).
     ///
-    /// Clients that share servers must agree on it: with another one nearly every key is a miss.
+    /// Clients that share servers must agree on it: otherwise nearly every key is a miss.
     /// [Which client is which distribution](https://github.com/remcache/remcache/blob/main/docs/placement.md).
     #[must_use]
     pub fn distribution(self, distribution: Distribution) -> Self {
@@ -176,7 +176,7 @@ impl Config {
 
     /// How long a request may take: queueing, connecting, sending, the reply (default: 1 s).
     ///
-    /// A many-call may take so long between two replies. A shorter time makes a slow server look
+    /// A multi-key call may take this long between two replies. A shorter time makes a slow server look
     /// like one that is away; a longer one makes callers wait for a server that hangs.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -240,7 +240,7 @@ impl Config {
     ///
     /// memcached executes such a line at once and answers it in one write, which makes a get two to
     /// three times cheaper for it than any other. With 1 each get is a command of its own: on the
-    /// meta protocol its miss is then told by itself, where the end of a line tells all misses in it. To
+    /// meta protocol each miss is then a reply of its own instead of being implied by the end of the line. To
     /// proxies, whose servers fail one by one, gets always go each by itself.
     #[must_use]
     pub fn keys_in_line(self, keys: usize) -> Self {
@@ -314,7 +314,7 @@ impl Config {
         Self { credentials: Some(Source::Fixed(credentials)), ..self }
     }
 
-    /// Who is asked for the credentials at each connect (default: nobody), within the time that
+    /// Credentials provider, called on every connect (default: none), within the time that
     /// connecting may take.
     ///
     /// After a refusal the server is asked again when the provider has others.
@@ -421,9 +421,9 @@ impl Config {
 
     /// What the keys of a server get that is known to be down (default: [`Failover::None`], they fail).
     ///
-    /// With another one the cache stays useful while a server is away, and values can be stale: when
+    /// With failover the cache stays useful while a server is down, and values can be stale: when
     /// the server is back it may still have what it had (if it was unreachable and not restarted), and
-    /// what was stored elsewhere meanwhile is not seen. When it fails again within the cap of the time
+    /// what was stored elsewhere is not seen. When it fails again within the cap of the time
     /// to live, what was stored elsewhere is seen again, although the server may have had a newer
     /// value; deletes go to both places. A delete fails if the server itself could not be asked, for
     /// then its value may come back. Requests with a CAS value fail as well: it is one server's own.

@@ -20,7 +20,7 @@ use crate::proto::Protocol;
 /// The question of `Auto` takes one round trip, together with the authentication if there is one. What
 /// a server understood is remembered and tried first with its next connection. A first guess that was
 /// wrong costs a connection: servers of the binary protocol alone close one that begins with text.
-/// Requests wait meanwhile, with their deadlines and within the limits of the connection, and what the
+/// Requests wait during negotiation, with their deadlines and within the limits of the connection, and what the
 /// protocol cannot do is refused as soon as it is known, before it is sent.
 /// [What each protocol can do](https://github.com/remcache/remcache/blob/main/docs/protocols.md) is in a table.
 ///
@@ -72,7 +72,7 @@ impl fmt::Display for ProtocolSetting {
     }
 }
 
-/// A name that is no protocol's.
+/// An unknown protocol name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownProtocolSetting(String);
 

@@ -103,7 +103,7 @@ const NO_TIMERS: &str = "the tokio runtime has no timers: build it with Builder:
 const NO_IO: &str = "the tokio runtime has no I/O driver: build it with Builder::enable_all, \
     or give the client's connections a thread with Config::dedicated_thread";
 
-/// A runtime on a thread of its own, which starts when it is first needed, and anew in the child of a fork.
+/// A runtime on a dedicated thread, started on first use and again in a forked child.
 #[derive(Default)]
 pub(crate) struct Dedicated(Mutex<Option<Background>>);
 

@@ -16,7 +16,7 @@ pub(crate) struct BusyPoll {
     /// Turns to let pass before the next read, so that it finds more.
     pauses: u16,
     look: Look,
-    /// Whether so many callers share the connection that it has always something to do.
+    /// Whether enough callers share the connection that it always has work.
     is_crowded: bool,
     /// How often in a row nothing came in all those turns.
     vain: u32,
@@ -36,7 +36,7 @@ enum Look {
 
 /// What a read has brought.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Catch {
+pub(crate) struct ReadStats {
     /// How many callers got replies.
     pub(crate) woken: usize,
     /// How many have replies that they did not take yet, or wait for them.
@@ -50,9 +50,9 @@ impl BusyPoll {
         Self { busy_poll, pauses: 0, look: Look::No, is_crowded: false, vain: 0, sleeps: 0 }
     }
 
-    /// Tells what the last read has brought.
+    /// RecordWriter what the last read returned.
     #[inline]
-    pub(crate) fn caught(&mut self, catch: Catch) {
+    pub(crate) fn on_read(&mut self, catch: ReadStats) {
         if self.look != Look::No {
             self.vain = 0;
         }
@@ -65,7 +65,7 @@ impl BusyPoll {
         self.pauses = if is_busy { PAUSES } else { 0 };
     }
 
-    /// Tells that something is on its way, for requests have left or more follows: it is looked for, if few
+    /// Notes that replies are expected: the socket is polled for them if few
     /// wait for it and that was of use before.
     #[inline]
     pub(crate) fn expect(&mut self) {
@@ -89,7 +89,7 @@ impl BusyPoll {
 
     /// Whether to look again in the next turn, after a read that found nothing.
     ///
-    /// The time is the machine's, which goes on where a test has stopped the runtime's.
+    /// The time is the state machine's, which goes on where a test has stopped the runtime's.
     #[inline]
     pub(crate) fn looks_again(&mut self, now: impl Fn() -> Instant) -> bool {
         match self.look {
@@ -115,12 +115,12 @@ fn spin() {
 }
 
 const SPINS: u16 = 56;
-/// So many callers that one read answers are a crowd, of whose requests the server has more at hand.
+/// A read that answers at least this many callers is a batch, of which the server has more ready.
 /// Of larger ones enough is there without a pause.
 const CROWD: Range<usize> = 8..33;
 /// How many turns pass before the next read: as long as a server needs for a dozen gets.
 const PAUSES: u16 = 4;
-/// So many callers may all wait for the same replies; more of them always have something to send.
+/// Up to this many callers may all wait for the same replies; more always have something to send.
 const FEW: usize = 32;
 /// For how long something is looked for: a server of the same host answers in that time.
 const LONGEST_LOOK: Duration = Duration::from_micros(100);
@@ -134,10 +134,10 @@ mod tests {
     use super::*;
 
     /// How many turns pass before the next read, and after one that finds nothing, if a turn takes 20 µs.
-    fn turns_awake(lookout: &mut BusyPoll) -> (usize, usize) {
+    fn poll_windows(busy_poll: &mut BusyPoll) -> (usize, usize) {
         let time = Cell::new(Instant::now());
         let now = || time.replace(time.get() + Duration::from_micros(20));
-        (turns(|| lookout.pauses()), turns(|| lookout.looks_again(now)))
+        (turns(|| busy_poll.pauses()), turns(|| busy_poll.looks_again(now)))
     }
 
     fn turns(mut turn: impl FnMut() -> bool) -> usize {
@@ -146,13 +146,13 @@ mod tests {
 
     #[test]
     fn only_what_is_on_its_way_keeps_the_driver_awake() {
-        let answered = Catch { woken: 1, callers: 1, in_flight: 0 };
-        let part = Catch { in_flight: 1, ..answered };
-        let all_answered = Catch { woken: 16, callers: 16, in_flight: 0 };
-        let few = Catch { woken: 16, callers: 32, in_flight: 16 };
-        let crowd = Catch { woken: 16, callers: 64, in_flight: 48 };
-        let large_crowd = Catch { woken: 100, callers: 500, in_flight: 400 };
-        let trickle = Catch { woken: 1, callers: 500, in_flight: 499 };
+        let answered = ReadStats { woken: 1, callers: 1, in_flight: 0 };
+        let part = ReadStats { in_flight: 1, ..answered };
+        let all_answered = ReadStats { woken: 16, callers: 16, in_flight: 0 };
+        let few = ReadStats { woken: 16, callers: 32, in_flight: 16 };
+        let crowd = ReadStats { woken: 16, callers: 64, in_flight: 48 };
+        let large_crowd = ReadStats { woken: 100, callers: 500, in_flight: 400 };
+        let trickle = ReadStats { woken: 1, callers: 500, in_flight: 499 };
         for (catch, turns) in [
             (answered, (0, 0)),
             (part, (0, 5)),
@@ -162,60 +162,60 @@ mod tests {
             (large_crowd, (0, 0)),
             (trickle, (0, 0)),
         ] {
-            let mut lookout = BusyPoll::new(true);
-            lookout.caught(catch);
-            assert_eq!(turns_awake(&mut lookout), turns, "{catch:?}");
+            let mut busy_poll = BusyPoll::new(true);
+            busy_poll.on_read(catch);
+            assert_eq!(poll_windows(&mut busy_poll), turns, "{catch:?}");
         }
     }
 
     #[test]
     fn a_reply_is_looked_for_once_its_request_has_left() {
-        let mut lookout = BusyPoll::new(true);
-        assert_eq!(turns_awake(&mut lookout), (0, 0));
-        lookout.expect();
-        assert_eq!(turns_awake(&mut lookout), (0, 5));
-        assert_eq!(turns_awake(&mut lookout), (0, 0), "then it sleeps");
+        let mut busy_poll = BusyPoll::new(true);
+        assert_eq!(poll_windows(&mut busy_poll), (0, 0));
+        busy_poll.expect();
+        assert_eq!(poll_windows(&mut busy_poll), (0, 5));
+        assert_eq!(poll_windows(&mut busy_poll), (0, 0), "then it sleeps");
     }
 
     #[test]
     fn without_busy_polling_it_sleeps_at_once() {
-        let mut lookout = BusyPoll::new(false);
-        lookout.expect();
-        assert_eq!(turns_awake(&mut lookout), (0, 0));
-        lookout.caught(Catch { woken: 1, callers: 1, in_flight: 1 });
-        assert_eq!(turns_awake(&mut lookout), (0, 0));
+        let mut busy_poll = BusyPoll::new(false);
+        busy_poll.expect();
+        assert_eq!(poll_windows(&mut busy_poll), (0, 0));
+        busy_poll.on_read(ReadStats { woken: 1, callers: 1, in_flight: 1 });
+        assert_eq!(poll_windows(&mut busy_poll), (0, 0));
     }
 
     #[test]
     fn a_crowd_has_always_something_to_do() {
-        let mut lookout = BusyPoll::new(true);
-        lookout.caught(Catch { woken: 33, callers: 33, in_flight: 0 });
-        lookout.expect();
-        assert_eq!(turns_awake(&mut lookout), (0, 0));
+        let mut busy_poll = BusyPoll::new(true);
+        busy_poll.on_read(ReadStats { woken: 33, callers: 33, in_flight: 0 });
+        busy_poll.expect();
+        assert_eq!(poll_windows(&mut busy_poll), (0, 0));
     }
 
     /// Whether the reply to a request was looked for, in vain.
-    fn looks_in_vain(lookout: &mut BusyPoll) -> bool {
-        lookout.expect();
-        turns_awake(lookout).1 > 0
+    fn polls_without_data(busy_poll: &mut BusyPoll) -> bool {
+        busy_poll.expect();
+        poll_windows(busy_poll).1 > 0
     }
 
     #[test]
     fn a_server_that_answers_later_is_looked_for_less_and_less() {
-        let mut lookout = BusyPoll::new(true);
-        let looked: Vec<_> = (0..5_000).filter(|_| looks_in_vain(&mut lookout)).collect();
+        let mut busy_poll = BusyPoll::new(true);
+        let looked: Vec<_> = (0..5_000).filter(|_| polls_without_data(&mut busy_poll)).collect();
         assert_eq!(looked, [0, 2, 6, 14, 30, 62, 126, 254, 510, 1022, 2046, 3070, 4094]);
     }
 
     #[test]
     fn a_server_that_is_quick_again_is_looked_for_again() {
-        let mut lookout = BusyPoll::new(true);
-        let reply = Catch { woken: 1, callers: 1, in_flight: 0 };
-        let looked: Vec<_> = (0..14).filter(|_| looks_in_vain(&mut lookout)).collect();
+        let mut busy_poll = BusyPoll::new(true);
+        let reply = ReadStats { woken: 1, callers: 1, in_flight: 0 };
+        let looked: Vec<_> = (0..14).filter(|_| polls_without_data(&mut busy_poll)).collect();
         assert_eq!(looked, [0, 2, 6]);
-        lookout.expect();
-        lookout.caught(reply);
-        let looked: Vec<_> = (0..4).filter(|_| looks_in_vain(&mut lookout)).collect();
+        busy_poll.expect();
+        busy_poll.on_read(reply);
+        let looked: Vec<_> = (0..4).filter(|_| polls_without_data(&mut busy_poll)).collect();
         assert_eq!(looked, [0, 2], "as if nothing had been in vain");
     }
 }

@@ -17,9 +17,9 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::config::Config;
-use crate::connection::busy_poll::{BusyPoll, Catch};
-use crate::connection::shared::{Link, Parked};
-use crate::connection::tls_records::Records;
+use crate::connection::busy_poll::{BusyPoll, ReadStats};
+use crate::connection::shared::{ConnectionHandle, Parked};
+use crate::connection::tls_records::RecordWriter;
 use crate::health::state::ConnectionState;
 use crate::policy::Tripped;
 use crate::proto::{InputBuffer, Output, ProtocolError};
@@ -30,15 +30,15 @@ use crate::transport::tls;
 pub(crate) struct Driver {
     server: Arc<str>,
     stream: Box<dyn Stream>,
-    link: Arc<Link>,
+    link: Arc<ConnectionHandle>,
     input: InputBuffer,
     output: Output,
     wakers: Vec<Waker>,
-    lookout: BusyPoll,
+    busy_poll: BusyPoll,
     timer: Pin<Box<Sleep>>,
     /// The first reply must have come by then, before callers are let through.
     probe_until: Option<Instant>,
-    records: Option<Records>,
+    records: Option<RecordWriter>,
     /// Why nothing can be written any more, and until when it is read what the server said of it.
     broken: Option<(End, Instant)>,
 }
@@ -85,7 +85,7 @@ impl Driver {
     pub(crate) fn new(
         server: Arc<str>,
         stream: Box<dyn Stream>,
-        link: Arc<Link>,
+        link: Arc<ConnectionHandle>,
         probe_until: Option<Instant>,
         config: &Config,
     ) -> Self {
@@ -96,10 +96,10 @@ impl Driver {
             input: InputBuffer::new(),
             output: Output::new(),
             wakers: Vec::new(),
-            lookout: BusyPoll::new(config.busy_poll),
+            busy_poll: BusyPoll::new(config.busy_poll),
             timer: Box::pin(sleep_until(Instant::now())),
             probe_until,
-            records: config.tls.is_some().then(Records::default),
+            records: config.tls.is_some().then(RecordWriter::default),
             broken: None,
         }
     }
@@ -111,7 +111,7 @@ impl Driver {
             Some(records) => records.write(&mut self.stream, &mut self.output, &self.link, cx),
         }?;
         if written.any {
-            self.lookout.expect();
+            self.busy_poll.expect();
         }
         Ok(written.all)
     }
@@ -148,7 +148,7 @@ impl Driver {
         match read {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0)) => Err(End::Closed),
-            // TLS that ends without a farewell: replies tell their lengths, so nothing can be cut unseen.
+            // TLS closed without close_notify: replies carry their lengths, so truncation is detected.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(End::Closed),
             Poll::Ready(Err(error)) => Err(End::Io(error)),
             Poll::Ready(Ok(count)) => {
@@ -157,7 +157,7 @@ impl Driver {
                 let woken = self.wakers.len();
                 self.wake_callers();
                 let (in_flight, callers) = settled.map_err(End::Protocol)?;
-                self.lookout.caught(Catch { woken, callers, in_flight });
+                self.busy_poll.on_read(ReadStats { woken, callers, in_flight });
                 self.let_callers_through();
                 Ok(true)
             }
@@ -216,7 +216,7 @@ impl Driver {
             Parked::Until(until) => [until, self.probe_until].into_iter().flatten().min(),
         };
         let Some(until) = until else { return Ok(Parking::Asleep) };
-        // The timer only ever fires early: most deadlines are met, and moving it is dear.
+        // The timer may fire early: most deadlines are met, and moving it for each request is expensive.
         if self.timer.is_elapsed() || until < self.timer.deadline() {
             self.timer.as_mut().reset(until);
         }
@@ -280,12 +280,12 @@ impl Future for Driver {
                 Err(end) => return driver.broke(end),
                 Ok(can_write) => can_write,
             };
-            if driver.lookout.pauses() || driver.read(cx)? {
+            if driver.busy_poll.pauses() || driver.read(cx)? {
                 // The callers that were just woken run first, so that their requests leave together.
                 cx.waker().wake_by_ref();
                 return Ok(Parking::Asleep);
             }
-            if driver.lookout.looks_again(std::time::Instant::now) {
+            if driver.busy_poll.looks_again(std::time::Instant::now) {
                 wake_after_reactor(cx);
                 return Ok(Parking::Asleep);
             }
@@ -337,7 +337,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _entered = runtime.enter();
         let watch = Arc::new(HealthMonitor::new("server".into(), 1, 2, events::channel()));
-        let link = Arc::new(Link::new(config, 0, 0, watch));
+        let link = Arc::new(ConnectionHandle::new(config, 0, 0, watch));
         let now = Instant::now();
         let deadline = Deadline { at: now.into_std() + Duration::from_secs(1), extend_by: Duration::ZERO };
         link.cast(&Request::get("key"), deadline, now);

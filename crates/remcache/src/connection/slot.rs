@@ -84,7 +84,7 @@ impl Slot {
         }
     }
 
-    /// Puts a reply in, and tells whom to wake.
+    /// Stores a reply; returns the waker to wake.
     // A reply that is handed over in memory costs as much as all that is done with it.
     #[inline(always)]
     pub(crate) fn settle(&mut self, place: u32, reply: Reply, last: bool) -> Option<Waker> {

@@ -11,26 +11,26 @@ use bytes::Buf;
 use tokio::io::AsyncWrite;
 
 use crate::connection::io::{End, Written};
-use crate::connection::shared::Link;
+use crate::connection::shared::ConnectionHandle;
 use crate::proto::Output;
 use crate::transport::Stream;
 
 /// What is known of the unit that is being written.
 #[derive(Debug, Default)]
-pub(crate) struct Records {
+pub(crate) struct RecordWriter {
     /// How many bytes of it are left.
     unit: usize,
     /// One record's bytes where the output has them in pieces.
     gathered: Vec<u8>,
 }
 
-impl Records {
+impl RecordWriter {
     /// Writes what is ready.
     pub(crate) fn write(
         &mut self,
         stream: &mut Box<dyn Stream>,
         output: &mut Output,
-        link: &Link,
+        link: &ConnectionHandle,
         cx: &mut Context<'_>,
     ) -> Result<Written, End> {
         let mut any = false;

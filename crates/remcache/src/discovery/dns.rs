@@ -43,7 +43,7 @@ pub struct Dns {
 /// **The target's name is the server's identity in the ring**, so it keeps its keys when its address
 /// changes. Of several priorities the lowest number counts, as the standard (RFC 2782) has it; the
 /// others are for when all of those are away, which a ring has no place for. A weight of 0 counts as 1,
-/// and weights that are all the same count as none. Records are sorted, because name servers rotate
+/// and weights that are all the same count as none. RecordWriter are sorted, because name servers rotate
 /// them.
 ///
 /// ```no_run

@@ -20,7 +20,7 @@ impl List {
     /// Checks what a source has told; says what is wrong with it.
     pub(crate) fn check(told: Vec<String>) -> Result<Self, String> {
         if told.is_empty() {
-            return Err("the list is empty, which is taken for a failure and not for a fleet without servers".into());
+            return Err("the list is empty, which is taken for a failure and not for a shared without servers".into());
         }
         let mut list = Self { addresses: Vec::new(), endpoints: Vec::new(), duplicates: Vec::new() };
         let mut names = HashSet::new();

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use futures_core::Stream;
 use tokio::sync::broadcast::{Receiver, Sender, error::RecvError};
 
-use crate::health::state::{ConnectionState, telling};
+use crate::health::state::{ConnectionState, representative};
 use crate::policy::Row;
 
 /// A server became something else to us.
@@ -86,7 +86,7 @@ impl fmt::Debug for ServerEvents {
     }
 }
 
-/// Where a client's events are told.
+/// Where a client's events are sent.
 pub(crate) fn channel() -> Sender<ServerEvent> {
     Sender::new(MOST_UNREAD)
 }
@@ -100,7 +100,7 @@ pub(crate) struct HealthMonitor {
     server: Arc<str>,
     known: Mutex<Known>,
     row: Arc<Row>,
-    /// So many timeouts in a row make a silent server; 0 for never.
+    /// Consecutive timeouts after which the server counts as unresponsive; 0 for never.
     limit: u32,
     sender: Sender<ServerEvent>,
 }
@@ -109,14 +109,15 @@ pub(crate) struct HealthMonitor {
 #[derive(Debug)]
 struct Known {
     connections: Vec<ConnectionState>,
-    /// What it was told to be.
-    told: ConnectionState,
+    /// The state reported last.
+    last_reported: ConnectionState,
 }
 
 impl HealthMonitor {
-    /// Of a server with so many connections, which is silent after so many timeouts.
+    /// Creates the monitor of a server with this many connections.
     pub(crate) fn new(server: Arc<str>, connections: usize, limit: u32, sender: Sender<ServerEvent>) -> Self {
-        let known = Known { connections: vec![ConnectionState::Idle; connections], told: ConnectionState::Idle };
+        let known =
+            Known { connections: vec![ConnectionState::Idle; connections], last_reported: ConnectionState::Idle };
         Self { server, known: Mutex::new(known), row: Arc::default(), limit, sender }
     }
 
@@ -125,7 +126,7 @@ impl HealthMonitor {
         Arc::clone(&self.row)
     }
 
-    /// Whether so many requests in a row timed out, on whichever connections, that the server is silent.
+    /// Whether enough consecutive requests timed out, on any connections, that the server counts as unresponsive.
     #[inline]
     pub(crate) fn is_silent(&self) -> bool {
         self.limit > 0 && self.row.timeouts() >= self.limit
@@ -138,11 +139,11 @@ impl HealthMonitor {
             Some(known) if *known != ConnectionState::Closed => *known = condition,
             _ => return,
         }
-        self.tell(known);
+        self.report(known);
     }
 
     /// The server was heard, if only to refuse a connection: it is not silent.
-    pub(crate) fn heard(&self) {
+    pub(crate) fn mark_alive(&self) {
         let was_silent = self.is_silent();
         self.row.reset();
         if was_silent {
@@ -153,24 +154,24 @@ impl HealthMonitor {
     /// The server became silent, or no longer is.
     #[cold]
     pub(crate) fn look_again(&self) {
-        self.tell(self.known());
+        self.report(self.known());
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells what the server is, if that is news. One event is sent after the other, so the lock is held
+    /// Reports the state of the server if it changed. Events are sent in order, so the lock is held
     /// until it was.
-    fn tell(&self, mut known: MutexGuard<'_, Known>) {
-        let place = telling(known.connections.iter(), self.is_silent());
+    fn report(&self, mut known: MutexGuard<'_, Known>) {
+        let place = representative(known.connections.iter(), self.is_silent());
         let after = place.and_then(|place| known.connections.get(place)).unwrap_or(&ConnectionState::Closed).clone();
-        if discriminant(&known.told) == discriminant(&after) {
+        if discriminant(&known.last_reported) == discriminant(&after) {
             return;
         }
-        let before = std::mem::replace(&mut known.told, after.clone());
+        let before = std::mem::replace(&mut known.last_reported, after.clone());
         let event = ServerEvent { server: Arc::clone(&self.server), before, after, at: SystemTime::now(), missed: 0 };
-        // Nobody may be listening.
+        // There may be no listener.
         let _ = self.sender.send(event);
     }
 }

@@ -19,14 +19,14 @@ pub struct ServerMetrics {
     pub connections: usize,
     /// How many of them are open and let requests through.
     pub open: usize,
-    /// How many requests were sent and not answered, those included that nobody waits for any more.
+    /// Requests sent and not answered, including those that were given up.
     pub in_flight: usize,
     /// How many callers wait for a reply.
     pub waiting: usize,
     /// How long the server takes to answer, from queueing to reply, smoothed; `None` before the first
     /// reply. With several connections, of the slowest.
     pub round_trip: Option<Duration>,
-    /// How many connections were opened beside the first of each.
+    /// Reconnects: connections opened after the first one.
     pub reconnects: u64,
     /// What went wrong since the client began.
     pub errors: ErrorCounts,
@@ -52,7 +52,7 @@ pub struct ErrorCounts {
 
 /// The numbers of one connection; its link's lock guards them.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct ConnCounters {
     pub(crate) errors: ErrorCounts,
     pub(crate) connects: u64,
     round_trip: RoundTrip,
@@ -60,7 +60,7 @@ pub(crate) struct Tally {
     sampled: Option<(Tag, Instant)>,
 }
 
-impl Tally {
+impl ConnCounters {
     /// A request was queued.
     #[inline]
     pub(crate) fn submitted(&mut self, tag: Tag, now: Instant) {
@@ -99,7 +99,7 @@ impl Tally {
         *counter += 1;
     }
 
-    /// Nobody waits any more for the requests whose tags fit: their replies are not told.
+    /// Forgets the requests whose tags match: their replies are not counted.
     pub(crate) fn abandoned(&mut self, fits: impl Fn(Tag) -> bool) {
         self.sampled = self.sampled.filter(|(tag, _)| !fits(*tag));
     }
@@ -130,21 +130,25 @@ mod tests {
     fn one_request_at_a_time_is_measured() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        let mut tally = Tally::default();
-        tally.submitted(Tag(1), at(0));
-        tally.submitted(Tag(2), at(1));
-        tally.settled(Tag(2), Status::NoError, at(5));
-        assert_eq!(tally.round_trip(), None);
-        tally.settled(Tag(1), Status::KeyNotFound, at(8));
-        assert_eq!(tally.round_trip(), Some(Duration::from_millis(8)));
-        tally.submitted(Tag(1), at(10));
-        tally.abandoned(|tag| tag == Tag(1));
-        tally.submitted(Tag(1), at(90));
-        tally.settled(Tag(1), Status::NoError, at(98));
-        assert_eq!(tally.round_trip(), Some(Duration::from_millis(8)), "a place that is used again is another request");
-        tally.submitted(Tag(3), at(100));
-        tally.settled(Tag(3), Status::TimedOut(crate::proto::Delivery::MaybeSent), at(1_100));
-        assert_eq!(tally.round_trip(), Some(Duration::from_millis(8)), "what was not answered has no round trip");
-        assert_eq!(tally.errors.timeouts, 1);
+        let mut counters = ConnCounters::default();
+        counters.submitted(Tag(1), at(0));
+        counters.submitted(Tag(2), at(1));
+        counters.settled(Tag(2), Status::NoError, at(5));
+        assert_eq!(counters.round_trip(), None);
+        counters.settled(Tag(1), Status::KeyNotFound, at(8));
+        assert_eq!(counters.round_trip(), Some(Duration::from_millis(8)));
+        counters.submitted(Tag(1), at(10));
+        counters.abandoned(|tag| tag == Tag(1));
+        counters.submitted(Tag(1), at(90));
+        counters.settled(Tag(1), Status::NoError, at(98));
+        assert_eq!(
+            counters.round_trip(),
+            Some(Duration::from_millis(8)),
+            "a place that is used again is another request"
+        );
+        counters.submitted(Tag(3), at(100));
+        counters.settled(Tag(3), Status::TimedOut(crate::proto::Delivery::MaybeSent), at(1_100));
+        assert_eq!(counters.round_trip(), Some(Duration::from_millis(8)), "what was not answered has no round trip");
+        assert_eq!(counters.errors.timeouts, 1);
     }
 }

@@ -40,7 +40,7 @@ impl ConnectionState {
         matches!(self, Self::Down(_))
     }
 
-    /// Of a server's connections the one with the lowest tells what the server is.
+    /// The connection with the lowest rank represents its server.
     fn rank(&self) -> u8 {
         match self {
             Self::Connected => 0,
@@ -62,8 +62,8 @@ impl ConnectionState {
     }
 }
 
-/// Which connection tells what their server is; one of a silent server that was given up, if there is.
-pub(crate) fn telling<'a>(
+/// The index of the connection that represents the server; for an unresponsive server, one that is down.
+pub(crate) fn representative<'a>(
     conditions: impl Iterator<Item = &'a ConnectionState> + Clone,
     is_silent: bool,
 ) -> Option<usize> {
@@ -87,7 +87,8 @@ mod tests {
             _ => ConnectionState::Closed,
         };
         let conditions: Vec<_> = conditions.chars().map(condition).collect();
-        let told = [false, true].map(|is_silent| conditions[telling(conditions.iter(), is_silent).unwrap()].clone());
+        let told =
+            [false, true].map(|is_silent| conditions[representative(conditions.iter(), is_silent).unwrap()].clone());
         assert_eq!(told.to_vec(), expected.chars().map(condition).collect::<Vec<_>>());
     }
 

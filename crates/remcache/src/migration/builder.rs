@@ -75,7 +75,7 @@ impl Step<'_, Store> {
         self.map(|request| request.ttl(ttl))
     }
 
-    /// A number to keep beside the value (default: 0).
+    /// Flags to store with the value (default: 0).
     pub fn flags(self, flags: u32) -> Self {
         self.map(|request| request.flags(flags))
     }

@@ -169,7 +169,7 @@ impl<K, V> SetMany<'_, K, V> {
         Self { ttl: ttl.into(), ..self }
     }
 
-    /// A number to keep beside each value (default: 0).
+    /// Flags to store with each value (default: 0).
     pub fn flags(self, flags: u32) -> Self {
         Self { flags, ..self }
     }

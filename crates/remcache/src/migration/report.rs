@@ -14,7 +14,7 @@ macro_rules! tallies {
 
         /// The numbers of a report, as they are counted.
         #[derive(Debug, Default)]
-        pub(crate) struct Tallies { $(pub(crate) $name: Tally,)* }
+        pub(crate) struct Tallies { $(pub(crate) $name: ConnCounters,)* }
 
         impl Tallies {
             pub(crate) fn report(&self) -> Report {
@@ -65,9 +65,9 @@ impl Report {
 
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub(crate) struct Tally(AtomicU64);
+pub(crate) struct ConnCounters(AtomicU64);
 
-impl Tally {
+impl ConnCounters {
     pub(crate) fn add(&self, count: usize) {
         self.0.fetch_add(count as u64, Ordering::Relaxed);
     }

@@ -55,8 +55,8 @@ impl Migration {
     ) -> Result<K::Output, Error> {
         let outcome = ask::<K>(&self.new, request, limit).await?;
         if request.operation().is_fetch() {
-            let tally = if outcome.is_absent() { &self.tallies.misses } else { &self.tallies.from_new };
-            tally.add(1);
+            let counters = if outcome.is_absent() { &self.tallies.misses } else { &self.tallies.from_new };
+            counters.add(1);
         }
         Ok(outcome)
     }
@@ -75,8 +75,8 @@ impl Migration {
         // Somebody may have written it to the new placement, and deleted it from the old, between our
         // two looks.
         let found = self.fetch_from_new(request, limit).await?;
-        let tally = if found.is_some() { &self.tallies.from_new } else { &self.tallies.misses };
-        tally.add(1);
+        let counters = if found.is_some() { &self.tallies.from_new } else { &self.tallies.misses };
+        counters.add(1);
         Ok(found)
     }
 

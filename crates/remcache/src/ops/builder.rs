@@ -128,7 +128,7 @@ macro_rules! options {
         }
     };
     (@flags) => {
-        /// A number to keep beside the value (default: 0).
+        /// Flags to store with the value (default: 0).
         pub fn flags(self, flags: u32) -> Self {
             self.map(|request| request.flags(flags))
         }
@@ -163,7 +163,7 @@ pub(crate) fn condition(cas: u64) -> u64 {
 pub(crate) const NEVER_MET: u64 = u64::MAX;
 
 impl Command<'_, Delete> {
-    /// Leaves a tombstone for so long: until then adds fail, and so does what was loaded before to be
+    /// Leaves a tombstone for this duration: until then adds fail, and values loaded earlier are not
     /// stored by [`fetch`](crate::client::Client::fetch).
     ///
     /// The tombstone is an item without bytes, of flags that [`Item::is_mark`](crate::result::Item::is_mark)

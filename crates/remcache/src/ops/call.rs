@@ -20,7 +20,7 @@ use crate::proto::{CowBytes, Deadline, Reply, Request, Status};
 use crate::routing::cluster;
 use crate::routing::cluster::Route;
 use crate::routing::router as routed;
-use crate::routing::router::{Journey, Outcome};
+use crate::routing::router::{Outcome, RoutedCall};
 use crate::server::Server;
 use crate::server::item_limit::ItemSettings;
 
@@ -60,7 +60,7 @@ struct Placed<'a> {
 enum Place<'a> {
     /// Another key.
     Key(CowBytes<'a>),
-    /// Somebody who has looked already.
+    /// A route that was determined before.
     Route(Route),
 }
 
@@ -97,11 +97,11 @@ enum State<'a> {
     CheckingSize(Checking),
     InFlight {
         server: Arc<Server>,
-        lane: usize,
+        conn: usize,
         flight: Flight,
     },
     /// More than one server may be asked.
-    Routed(Journey<'a>),
+    Routed(RoutedCall<'a>),
     /// The outcome was known at once, and other tasks have their turn before it is returned.
     Yielding(Box<(Option<Arc<Server>>, Reply)>),
     Done {
@@ -112,22 +112,22 @@ enum State<'a> {
 /// Waits until a full connection may have room; `false` if the deadline came first.
 struct Waiting {
     server: Arc<Server>,
-    lane: usize,
+    conn: usize,
     room: Room,
 }
 
 /// Waits for the server's item size limit: a value above it must not be sent.
 struct Checking {
     server: Arc<Server>,
-    lane: usize,
+    conn: usize,
     settings: Pin<Box<dyn Future<Output = ItemSettings> + Send>>,
 }
 
 pub(crate) type Room = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 /// Waits for room for a value of this length, until the deadline.
-pub(crate) fn room(server: &Server, lane: usize, length: usize, deadline: Deadline) -> Room {
-    let link = Arc::clone(server.link(lane));
+pub(crate) fn room(server: &Server, conn: usize, length: usize, deadline: Deadline) -> Room {
+    let link = Arc::clone(server.link(conn));
     let room = timeout_at(Instant::from_std(deadline.at), link.wait_for_room(length));
     Box::pin(async move { room.await.is_ok() })
 }
@@ -183,7 +183,7 @@ impl<'a> Call<'a> {
     /// Places this key instead of the request's own: requests with the same routing key go to the same
     /// server. It is placed as it is, without the client's namespace.
     ///
-    /// Whoever asks for the item later has to say the same routing key. A request to a
+    /// Later requests for the item need the same routing key. A request to a
     /// [`ServerHandle`](crate::server::handle::ServerHandle) goes to that server all the same.
     ///
     /// ```
@@ -235,7 +235,7 @@ impl<'a> Call<'a> {
     /// The client, if its settings allow more than one server to be asked.
     #[inline]
     fn router(&self) -> Option<&'a Client> {
-        self.target.client().filter(|client| client.fleet().is_routed)
+        self.target.client().filter(|client| client.shared().is_routed)
     }
 
     /// Refuses what cannot be sent, and puts the key into the namespace.
@@ -274,30 +274,30 @@ impl<'a> Call<'a> {
             Ok(prepared) => prepared,
             Err(reply) => return self.finish(None, reply),
         };
-        let lane = server.next_lane();
+        let conn = server.next_conn();
         if self.is_guarded && server.is_checked(&self.request) {
-            return self.check_size(server, lane, deadline, waker);
+            return self.check_size(server, conn, deadline, waker);
         }
-        self.submit(server, lane, deadline, now, waker)
+        self.submit(server, conn, deadline, now, waker)
     }
 
     #[cold]
-    fn check_size(&mut self, server: Arc<Server>, lane: usize, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
+    fn check_size(&mut self, server: Arc<Server>, conn: usize, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
         let (asked, until) = (Arc::clone(&server), Instant::from_std(deadline.at));
         let settings = Box::pin(async move { asked.item_settings(until).await });
-        self.state = State::CheckingSize(Checking { server, lane, settings });
+        self.state = State::CheckingSize(Checking { server, conn, settings });
         self.poll_size(waker)
     }
 
     fn poll_size(&mut self, waker: &Waker) -> Poll<Reply> {
         let State::CheckingSize(checking) = &mut self.state else { return Poll::Pending };
         let settings = ready!(checking.settings.as_mut().poll(&mut Context::from_waker(waker)));
-        let (server, lane) = (Arc::clone(&checking.server), checking.lane);
+        let (server, conn) = (Arc::clone(&checking.server), checking.conn);
         let now = Instant::now();
         match (settings.refuse(&self.request), self.deadline) {
             (Some(refusal), _) => self.finish(Some(server), refusal),
-            (None, Some(deadline)) => self.submit(server, lane, deadline, now, waker),
-            (None, None) => self.overloaded(server, lane),
+            (None, Some(deadline)) => self.submit(server, conn, deadline, now, waker),
+            (None, None) => self.overloaded(server, conn),
         }
     }
 
@@ -309,13 +309,13 @@ impl<'a> Call<'a> {
         };
         let deadline = after(Instant::now(), self.timeout);
         let request = self.request.clone();
-        self.state = State::Routed(routed::travel(client, request, route, deadline, self.is_guarded));
+        self.state = State::Routed(routed::send_routed(client, request, route, deadline, self.is_guarded));
         self.poll_routed(waker)
     }
 
     fn poll_routed(&mut self, waker: &Waker) -> Poll<Reply> {
-        let State::Routed(journey) = &mut self.state else { return Poll::Pending };
-        let Outcome { reply, server } = ready!(journey.as_mut().poll(&mut Context::from_waker(waker)));
+        let State::Routed(routed_call) = &mut self.state else { return Poll::Pending };
+        let Outcome { reply, server } = ready!(routed_call.as_mut().poll(&mut Context::from_waker(waker)));
         let reply = self.without_namespace(reply);
         self.finish(server, reply)
     }
@@ -324,30 +324,30 @@ impl<'a> Call<'a> {
     fn submit(
         &mut self,
         server: Arc<Server>,
-        lane: usize,
+        conn: usize,
         deadline: Deadline,
         now: Instant,
         waker: &Waker,
     ) -> Poll<Reply> {
-        match server.link(lane).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now) {
+        match server.link(conn).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now) {
             Submitted::InFlight { flight, attend } => {
-                self.state = State::InFlight { server, lane, flight };
+                self.state = State::InFlight { server, conn, flight };
                 if attend { self.attend(waker) } else { Poll::Pending }
             }
-            Submitted::Full if server.overload() == Overload::Wait => self.wait(server, lane, deadline, waker),
-            Submitted::Full | Submitted::Cast { .. } => self.overloaded(server, lane),
-            Submitted::Refused(reply) => self.refused(server, lane, reply, deadline, now, waker),
+            Submitted::Full if server.overload() == Overload::Wait => self.wait(server, conn, deadline, waker),
+            Submitted::Full | Submitted::Cast { .. } => self.overloaded(server, conn),
+            Submitted::Refused(reply) => self.refused(server, conn, reply, deadline, now, waker),
         }
     }
 
     /// Takes care of the connection's task and of the deadline, once the request is in flight.
     #[cold]
     fn attend(&mut self, waker: &Waker) -> Poll<Reply> {
-        let State::InFlight { server, lane, flight } = &self.state else { return Poll::Pending };
-        match server.attend(*lane) {
+        let State::InFlight { server, conn, flight } = &self.state else { return Poll::Pending };
+        match server.attend(*conn) {
             Ok(()) => self.poll_in_flight(waker, |reply| reply),
             Err(reply) => {
-                server.link(*lane).abandon(*flight);
+                server.link(*conn).abandon(*flight);
                 let server = Arc::clone(server);
                 self.finish(Some(server), reply)
             }
@@ -357,10 +357,10 @@ impl<'a> Call<'a> {
     /// Polls for the reply, and hands it to `take` where it is: to move it costs as much as to read it.
     #[inline]
     fn poll_in_flight<T>(&mut self, waker: &Waker, take: impl FnOnce(Reply) -> T) -> Poll<T> {
-        let State::InFlight { server, lane, flight } = &self.state else { return Poll::Pending };
+        let State::InFlight { server, conn, flight } = &self.state else { return Poll::Pending };
         let mut interrupted = None;
         let take = |reply| take(self.without_namespace(reply));
-        let taken = server.link(*lane).poll_reply(*flight, waker, &mut interrupted, take);
+        let taken = server.link(*conn).poll_reply(*flight, waker, &mut interrupted, take);
         if taken.is_pending() {
             if let Some(reply) = interrupted {
                 self.resume(reply, waker);
@@ -391,8 +391,8 @@ impl<'a> Call<'a> {
         let now = Instant::now();
         match self.deadline {
             Some(deadline) if is_safe && now.into_std() < deadline.at => {
-                let lane = server.next_lane();
-                self.submit(server, lane, deadline, now, waker)
+                let conn = server.next_conn();
+                self.submit(server, conn, deadline, now, waker)
             }
             _ => self.finish(Some(server), reply),
         }
@@ -425,18 +425,18 @@ impl<'a> Call<'a> {
     fn refused(
         &mut self,
         server: Arc<Server>,
-        lane: usize,
+        conn: usize,
         reply: Reply,
         deadline: Deadline,
         now: Instant,
         waker: &Waker,
     ) -> Poll<Reply> {
         let is_lost = matches!(reply.status, Status::Disconnected(_));
-        let other = server.other_lane(lane).filter(|_| is_lost);
-        let submit = |lane| server.link(lane).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now);
-        match other.map(|lane| (lane, submit(lane))) {
-            Some((lane, Submitted::InFlight { flight, attend })) => {
-                self.state = State::InFlight { server, lane, flight };
+        let other = server.other_conn(conn).filter(|_| is_lost);
+        let submit = |conn| server.link(conn).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now);
+        match other.map(|conn| (conn, submit(conn))) {
+            Some((conn, Submitted::InFlight { flight, attend })) => {
+                self.state = State::InFlight { server, conn, flight };
                 if attend { self.attend(waker) } else { Poll::Pending }
             }
             _ => self.finish(Some(server), reply),
@@ -444,15 +444,15 @@ impl<'a> Call<'a> {
     }
 
     #[cold]
-    fn overloaded(&mut self, server: Arc<Server>, lane: usize) -> Poll<Reply> {
-        server.link(lane).count_overloaded(1);
+    fn overloaded(&mut self, server: Arc<Server>, conn: usize) -> Poll<Reply> {
+        server.link(conn).count_overloaded(1);
         self.finish(Some(server), Reply::new(Status::Overloaded))
     }
 
     #[cold]
-    fn wait(&mut self, server: Arc<Server>, lane: usize, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
-        let room = room(&server, lane, self.request.value().len(), deadline);
-        self.state = State::WaitingForRoom(Waiting { server, lane, room });
+    fn wait(&mut self, server: Arc<Server>, conn: usize, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
+        let room = room(&server, conn, self.request.value().len(), deadline);
+        self.state = State::WaitingForRoom(Waiting { server, conn, room });
         self.poll_room(waker)
     }
 
@@ -460,14 +460,14 @@ impl<'a> Call<'a> {
         let State::WaitingForRoom(waiting) = &mut self.state else { return Poll::Pending };
         let mut context = Context::from_waker(waker);
         let is_room = ready!(waiting.room.as_mut().poll(&mut context));
-        let (server, lane) = (Arc::clone(&waiting.server), waiting.lane);
+        let (server, conn) = (Arc::clone(&waiting.server), waiting.conn);
         let now = Instant::now();
         match self.deadline {
             // Room that comes with the deadline, as a server is given up, comes too late.
             Some(deadline) if is_room && now.into_std() < deadline.at => {
-                self.submit(server, lane, deadline, now, waker)
+                self.submit(server, conn, deadline, now, waker)
             }
-            _ => self.overloaded(server, lane),
+            _ => self.overloaded(server, conn),
         }
     }
 
@@ -523,9 +523,9 @@ impl<'a> Call<'a> {
             return route.is_ok_and(|route| routed::cast(client, &self.request, &route));
         }
         let Ok((server, deadline, now)) = self.prepare() else { return false };
-        let lane = server.next_lane();
-        match server.link(lane).cast(&self.request, deadline, now) {
-            Submitted::Cast { attend } => !attend || server.attend(lane).is_ok(),
+        let conn = server.next_conn();
+        match server.link(conn).cast(&self.request, deadline, now) {
+            Submitted::Cast { attend } => !attend || server.attend(conn).is_ok(),
             _ => false,
         }
     }
@@ -564,8 +564,8 @@ impl Future for Call<'_> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        if let State::InFlight { server, lane, flight } = &self.state {
-            server.link(*lane).abandon(*flight);
+        if let State::InFlight { server, conn, flight } = &self.state {
+            server.link(*conn).abandon(*flight);
         }
     }
 }

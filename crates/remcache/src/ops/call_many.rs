@@ -10,17 +10,17 @@ use crate::client::{Client, no_server};
 use crate::ops::multi_builder::{KEYS_A_TURN, Requests};
 use crate::proto::{Reply, Request, Status};
 use crate::routing::multi_router as routed_many;
-use crate::routing::multi_router::Told;
+use crate::routing::multi_router::KeyResult;
 use crate::server::Server;
-use crate::server::batch as lane;
-use crate::server::batch::{Lane, Work};
+use crate::server::batch;
+use crate::server::batch::{ServerBatch, Work};
 use crate::server::item_limit::stores;
 
 /// Many requests on their way; awaiting it gives a [`Reply`] to each, in the order of the requests.
 ///
-/// They are sent as [`Many`](crate::ops::multi_builder::Many) sends its keys: as pipelined runs, questions aloud and
+/// They are sent as [`Many`](crate::ops::multi_builder::Many) sends its keys: as pipelined batches, reads non-quiet and
 /// changes quietly where the protocol has it, some thousands in flight for each server at most. A change
-/// that was made quietly is told without its CAS value.
+/// that was applied quietly has no CAS value.
 ///
 /// The deadline counts from the last reply: a call takes as long as replies keep coming.
 ///
@@ -68,16 +68,16 @@ impl<'a> CallMany<'a> {
         let may_store = requests.iter().any(stores);
         let requests = AsTheyAre { requests, may_store };
         let mut replies = match target {
-            Target::Cluster(client) if client.fleet().is_routed => {
-                let told = routed_many::run(client, &requests, timeout).await;
-                let reply = |told: Option<Told>| told.map_or_else(no_server, |told| told.reply);
-                told.into_iter().map(reply).collect()
+            Target::Cluster(client) if client.shared().is_routed => {
+                let result = routed_many::run(client, &requests, timeout).await;
+                let reply = |result: Option<KeyResult>| result.map_or_else(no_server, |result| result.reply);
+                result.into_iter().map(reply).collect()
             }
             Target::Cluster(client) => drive(assign(client, &requests, timeout).await, requests).await,
             Target::Server(server) => {
-                let mut lane = Lane::new(server, timeout);
-                (0..requests.len()).for_each(|index| lane.assign(index));
-                drive(vec![lane], requests).await
+                let mut batch = ServerBatch::new(server, timeout);
+                (0..requests.len()).for_each(|index| batch.assign(index));
+                drive(vec![batch], requests).await
             }
         };
         for (index, reply) in refused {
@@ -88,7 +88,7 @@ impl<'a> CallMany<'a> {
 }
 
 /// What concerns no item has replies of another number, or ends the connection: it is not sent, and
-/// what stands in its place is not either, for its key is none.
+/// its replacement is not sent either, because its key is invalid.
 fn refuse_what_has_no_key(requests: &mut [Request<'_>]) -> Vec<(usize, Reply)> {
     let keyless = requests.iter_mut().enumerate().filter(|(_, request)| !request.operation().has_key());
     let refuse = |(index, request): (usize, &mut Request<'_>)| {
@@ -99,20 +99,21 @@ fn refuse_what_has_no_key(requests: &mut [Request<'_>]) -> Vec<(usize, Reply)> {
 }
 
 /// Sorts the requests by server. Placing many takes a while, so others get their turn.
-async fn assign(client: &Client, requests: &AsTheyAre<'_>, timeout: Duration) -> Vec<Lane> {
+async fn assign(client: &Client, requests: &AsTheyAre<'_>, timeout: Duration) -> Vec<ServerBatch> {
     let cluster = Arc::clone(&client.cluster());
-    let mut lanes: Vec<Lane> = cluster.servers.iter().map(|server| Lane::new(Arc::clone(server), timeout)).collect();
+    let mut batches: Vec<ServerBatch> =
+        cluster.servers.iter().map(|server| ServerBatch::new(Arc::clone(server), timeout)).collect();
     for (index, request) in requests.requests.iter().enumerate() {
-        // A key that is none gets its outcome from whichever server it is handed to.
+        // An invalid key gets its error from any server it is assigned to.
         let place = cluster.locate(request.key().map_or(&[][..], |key| key.as_bytes()));
-        if let Some(lane) = place.and_then(|place| lanes.get_mut(place)) {
-            lane.assign(index);
+        if let Some(batch) = place.and_then(|place| batches.get_mut(place)) {
+            batch.assign(index);
         }
         if index % KEYS_A_TURN == KEYS_A_TURN - 1 {
             tokio::task::yield_now().await;
         }
     }
-    lanes
+    batches
 }
 
 /// A time to live as the protocol can say it.
@@ -120,11 +121,11 @@ fn resolved(request: Request<'_>) -> Request<'_> {
     if request.needs_clock() { request.resolve_ttl(SystemTime::now) } else { request }
 }
 
-async fn drive(lanes: Vec<Lane>, requests: AsTheyAre<'_>) -> Vec<Reply> {
+async fn drive(batches: Vec<ServerBatch>, requests: AsTheyAre<'_>) -> Vec<Reply> {
     let mut replies = Vec::new();
     replies.resize_with(requests.len(), || None);
     let mut job = Job { requests, replies };
-    lane::drive(lanes, &mut job).await;
+    batch::drive(batches, &mut job).await;
     job.replies.into_iter().map(|reply| reply.unwrap_or_else(no_server)).collect()
 }
 

@@ -11,7 +11,7 @@ use crate::proto::{CowBytes, ItemInfo, MetaOptions, Reply, Request, Status, Ttl}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Inspection {
-    /// The number that is stored beside the value.
+    /// The flags stored with the value.
     pub flags: u32,
     /// The CAS value.
     pub cas: u64,

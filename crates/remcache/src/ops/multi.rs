@@ -65,7 +65,7 @@ impl Client {
         many(self, items, |(key, value)| KeyValue { key, value, build: |key, value| Request::set(key, value) })
     }
 
-    /// Stores many items where there are none.
+    /// Stores many items whose keys are absent.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -15,15 +15,15 @@ use crate::proto::{CowBytes, Reply, Request, Ttl};
 use crate::result as outcome;
 use crate::result::WriteOutcome;
 use crate::routing::multi_router as routed_many;
-use crate::routing::multi_router::Told;
-use crate::server::batch as lane;
-use crate::server::batch::{Lane, Work};
+use crate::routing::multi_router::KeyResult;
+use crate::server::batch;
+use crate::server::batch::{ServerBatch, Work};
 use crate::server::item_limit::stores;
 
 /// An operation on many keys: set its options, then await it.
 ///
-/// Keys go to their servers as pipelined runs, all servers in parallel: fetches aloud, so that a
-/// miss is the server's word and not its silence; changes quietly, closed by a loud one. Each key
+/// Keys go to their servers as pipelined batches, all servers in parallel: reads are not quiet, so a
+/// miss is the server's reply; changes are quiet, closed by a non-quiet request. Each key
 /// has an outcome of its own: a server that is away spoils only its own keys. Any number of keys
 /// may be given; at most some thousands are in flight for each server.
 ///
@@ -53,7 +53,7 @@ pub(crate) struct Options {
     initial: Option<u64>,
 }
 
-/// A key with what its request needs beside it.
+/// A key with the arguments of its request.
 pub trait Entry {
     /// The key as it was given.
     type Key: AsRef<[u8]>;
@@ -168,19 +168,18 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
             let refused = |_| Some(Err(outcome::error(&refusal, false, None)));
             return outcomes((0..source.len()).map(refused).collect(), source);
         }
-        if client.fleet().is_routed {
-            let told = routed_many::run(client, &source, timeout).await;
-            let results = told
-                .into_iter()
-                .enumerate()
-                .map(|(index, told)| told.map(|Told { reply, server }| source.result::<N>(index, reply, &server)));
+        if client.shared().is_routed {
+            let result = routed_many::run(client, &source, timeout).await;
+            let results = result.into_iter().enumerate().map(|(index, result)| {
+                result.map(|KeyResult { reply, server }| source.result::<N>(index, reply, &server))
+            });
             return outcomes(results.collect(), source);
         }
-        let lanes = assign(client, &source.items, timeout).await;
+        let batches = assign(client, &source.items, timeout).await;
         let mut results = Vec::new();
         results.resize_with(source.len(), || None);
         let mut job: Job<'_, N, Q> = Job { source, results };
-        lane::drive(lanes, &mut job).await;
+        batch::drive(batches, &mut job).await;
         outcomes(job.results, job.source)
     }
 }
@@ -287,24 +286,25 @@ impl Options {
 }
 
 /// Sorts the keys by server. Placing a million keys takes a while, so others get their turn.
-async fn assign<Q: Entry>(client: &Client, items: &[Q], timeout: Duration) -> Vec<Lane> {
+async fn assign<Q: Entry>(client: &Client, items: &[Q], timeout: Duration) -> Vec<ServerBatch> {
     let cluster = Arc::clone(&client.cluster());
     let namespace = &client.config().namespace;
-    let mut lanes: Vec<Lane> = cluster.servers.iter().map(|server| Lane::new(Arc::clone(server), timeout)).collect();
+    let mut batches: Vec<ServerBatch> =
+        cluster.servers.iter().map(|server| ServerBatch::new(Arc::clone(server), timeout)).collect();
     for (index, item) in items.iter().enumerate() {
-        // A key that is none gets its outcome from whichever server it is handed to.
+        // An invalid key gets its error from any server it is assigned to.
         let place = match namespace.is_empty() {
             true => cluster.locate(item.key()),
             false => cluster.locate(&[namespace, item.key()].concat()),
         };
-        if let Some(lane) = place.and_then(|place| lanes.get_mut(place)) {
-            lane.assign(index);
+        if let Some(batch) = place.and_then(|place| batches.get_mut(place)) {
+            batch.assign(index);
         }
         if index % KEYS_A_TURN == KEYS_A_TURN - 1 {
             tokio::task::yield_now().await;
         }
     }
-    lanes
+    batches
 }
 
 /// How many keys are placed before other tasks get their turn.
@@ -321,7 +321,7 @@ macro_rules! options {
         }
     };
     (@flags) => {
-        /// A number to keep beside each value (default: 0).
+        /// Flags to store with each value (default: 0).
         pub fn flags(self, flags: u32) -> Self {
             self.with(|options| options.flags = flags)
         }
@@ -438,7 +438,7 @@ impl<K, T> IntoIterator for Outcomes<K, T> {
     }
 }
 
-/// The many-forms of the operations, by what they need beside the keys.
+/// The multi-key operations, by the arguments they take in addition to keys.
 pub type FetchMany<'a, K> = Many<'a, Fetch, KeyOnly<K>>;
 /// Stores many items.
 pub type StoreMany<'a, K, V> = Many<'a, Store, KeyValue<K, V>>;

@@ -31,7 +31,7 @@ use crate::server::Server;
 pub struct ReplyStream {
     request: Request<'static>,
     server: Result<Arc<Server>, Reply>,
-    lane: usize,
+    conn: usize,
     deadline: Option<Deadline>,
     progress: Progress,
     /// Whether a reply has come, so that the request cannot be sent again.
@@ -53,18 +53,18 @@ impl ReplyStream {
     /// The replies of one server.
     pub(crate) fn of_server(server: Result<Arc<Server>, Reply>, request: Request<'static>) -> Self {
         let server = cluster::check_sharing(&request).and(server);
-        Self { request, server, lane: 0, deadline: None, progress: Progress::Start, has_replies: false, namespace: 0 }
+        Self { request, server, conn: 0, deadline: None, progress: Progress::Start, has_replies: false, namespace: 0 }
     }
 
-    /// The replies of whoever the client's settings name.
+    /// The replies of the server that the client's settings select.
     pub(crate) fn of_client(client: &Client, request: Request<'static>) -> Self {
         // Only requests without a key have many replies, and concern one server.
         let has_key = request.operation().has_key();
-        if client.fleet().is_routed && has_key {
+        if client.shared().is_routed && has_key {
             let (asker, routed) = (client.clone(), request.clone());
-            let journey = Box::pin(async move { asker.call(routed).await });
+            let routed_call = Box::pin(async move { asker.call(routed).await });
             let mut replies = Self::of_server(Err(no_server()), request);
-            replies.progress = Progress::Routed(journey);
+            replies.progress = Progress::Routed(routed_call);
             return replies;
         }
         let namespace = &client.config().namespace;
@@ -96,10 +96,10 @@ impl ReplyStream {
         let now = Instant::now();
         let extend_by = server.timeout();
         let deadline = *self.deadline.get_or_insert_with(|| Deadline { extend_by, ..fixed(now, extend_by) });
-        match server.link(self.lane).submit(&self.request, deadline, Slot::Many(Box::<Many>::default()), now) {
+        match server.link(self.conn).submit(&self.request, deadline, Slot::Many(Box::<Many>::default()), now) {
             Submitted::InFlight { flight, attend } => {
-                if attend && let Err(reply) = server.attend(self.lane) {
-                    server.link(self.lane).abandon(flight);
+                if attend && let Err(reply) = server.attend(self.conn) {
+                    server.link(self.conn).abandon(flight);
                     return Some(reply);
                 }
                 self.progress = Progress::InFlight(flight);
@@ -109,7 +109,7 @@ impl ReplyStream {
             Submitted::Refused(reply) => Some(reply),
             Submitted::Full if server.overload() == Overload::Wait => {
                 let length = self.request.value().len();
-                self.progress = Progress::WaitingForRoom(room(server, self.lane, length, deadline));
+                self.progress = Progress::WaitingForRoom(room(server, self.conn, length, deadline));
                 None
             }
             Submitted::Full | Submitted::Cast { .. } => Some(Reply::new(Status::Overloaded)),
@@ -121,7 +121,7 @@ impl ReplyStream {
         let Ok(server) = &self.server else { return false };
         let is_safe = !reply.status.may_have_executed() || is_read(self.request.operation());
         let in_time = self.deadline.is_some_and(|deadline| Instant::now().into_std() < deadline.at);
-        !self.has_replies && is_safe && in_time && server.link(self.lane).is_interrupted(flight.ends, reply)
+        !self.has_replies && is_safe && in_time && server.link(self.conn).is_interrupted(flight.ends, reply)
     }
 
     /// Ends the stream with this reply.
@@ -139,21 +139,21 @@ impl Stream for ReplyStream {
         loop {
             let refused = match &mut replies.progress {
                 Progress::Start => {
-                    replies.lane = replies.server.as_ref().map_or(0, |server| server.next_lane());
+                    replies.conn = replies.server.as_ref().map_or(0, |server| server.next_conn());
                     replies.submit()
                 }
-                Progress::Routed(journey) => Some(ready!(journey.as_mut().poll(cx))),
+                Progress::Routed(routed_call) => Some(ready!(routed_call.as_mut().poll(cx))),
                 Progress::WaitingForRoom(room) => match ready!(room.as_mut().poll(cx)) {
                     true => replies.submit(),
                     false => Some(Reply::new(Status::Overloaded)),
                 },
                 Progress::InFlight(flight) => {
                     let (Ok(server), flight) = (&replies.server, *flight) else { return Poll::Ready(None) };
-                    let mut reply = ready!(server.link(replies.lane).poll_next(flight.slot, cx.waker()));
+                    let mut reply = ready!(server.link(replies.conn).poll_next(flight.slot, cx.waker()));
                     if let Some(reply) = &reply
                         && replies.may_resume(flight, reply)
                     {
-                        server.link(replies.lane).abandon(flight);
+                        server.link(replies.conn).abandon(flight);
                         replies.progress = Progress::Start;
                         continue;
                     }
@@ -181,7 +181,7 @@ fn is_read(operation: Operation) -> bool {
 impl Drop for ReplyStream {
     fn drop(&mut self) {
         if let (Ok(server), Progress::InFlight(flight)) = (&self.server, &self.progress) {
-            server.link(self.lane).abandon(*flight);
+            server.link(self.conn).abandon(*flight);
         }
     }
 }

@@ -111,7 +111,7 @@ impl Client {
         self.set(key, value).cas(cas)
     }
 
-    /// Stores an item if there is none; else the change is [`Exists`](crate::result::WriteOutcome::Exists).
+    /// Stores an item if the key is absent; otherwise the change is [`Exists`](crate::result::WriteOutcome::Exists).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -17,8 +17,8 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// The wait before the attempt that follows so many failures, from the beginning of the last one, which
-    /// took so long.
+    /// The delay before the next attempt after this many failures, from the start of the last one, which
+    /// took `elapsed`.
     pub(crate) fn wait(&self, failures: u32, took: Duration, random: &mut fastrand::Rng) -> Duration {
         let stride = self.stride();
         // What hung did so for all clients, and ended for all of them in the same moment: they are spread
@@ -33,7 +33,7 @@ impl Backoff {
         }
     }
 
-    /// Over so long clients are spread: a thousand of them are sixty in a tenth of a second, by default.
+    /// The interval over which clients are spread: by default, a thousand clients are sixty in 100 ms.
     fn stride(&self) -> Duration {
         self.cap.mul_f64(1.0 / 3.0)
     }

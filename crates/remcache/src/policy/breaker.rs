@@ -19,7 +19,7 @@ impl Row {
     /// It answered.
     #[inline]
     pub(crate) fn reset(&self) {
-        // Nearly always there is none, and connections then only read what they share.
+        // Nearly always there are no timeouts, and connections only read what they share.
         if self.timeouts() > 0 {
             self.0.store(0, Ordering::Relaxed);
         }
@@ -48,7 +48,7 @@ pub(crate) struct Breaker {
     server: Arc<Row>,
 }
 
-/// The breaker has opened: so many requests in a row timed out.
+/// The breaker opened: this many consecutive requests timed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tripped(pub(crate) u32);
 
@@ -86,7 +86,7 @@ impl Breaker {
         late > quarter.clamp(SHORTEST_STALL, LONGEST_LATENESS)
     }
 
-    /// So many requests timed out, which was noticed so `late`; nothing was answered for `silence`.
+    /// RecordWriter timeouts, noticed `late` after their deadlines, with nothing received for `silence`.
     ///
     /// What a stall of our own made late is no fault of the server, and not counted.
     pub(crate) fn timed_out(&mut self, count: u32, silence: Duration, late: Duration) -> Result<(), Tripped> {

@@ -8,13 +8,13 @@ use crate::proto::Ttl;
 /// [`Config::failover`](crate::config::Config::failover).
 ///
 /// With anything but [`Failover::None`] a value can be stale: what was stored elsewhere while the
-/// server was away is not seen when it is back, and what it kept meanwhile is. A server that was only
+/// server was down is not seen when it is back, and what it kept is. A server that was only
 /// unreachable returns with old values. The cap of the time to live bounds how long a value that was
 /// stored elsewhere can be found there, and deletes go to both places.
 ///
 /// A server that refuses our password, or whose certificate does not hold, is not down, and nothing
 /// fails over from it: its keys get [`Auth`](crate::error::ErrorKind::Auth) or [`Tls`](crate::error::ErrorKind::Tls)
-/// until somebody mends the mistake. As a stand-in for another server it is passed over.
+/// until the configuration is fixed. It is skipped as a fallback for another server.
 ///
 /// Requests with a CAS value, and [`update`](crate::client::Client::update) and [`take`](crate::client::Client::take),
 /// stay with the key's own server and fail while it is away: a CAS value says nothing of the item on
@@ -80,7 +80,7 @@ impl Failover {
     }
 }
 
-/// A time to live that is no longer than the cap.
+/// The TTL, limited to the cap.
 pub(crate) fn capped(ttl: Ttl, cap: Duration, now: SystemTime) -> Ttl {
     match ttl {
         Ttl::Never => Ttl::After(cap),

@@ -15,7 +15,7 @@ pub struct Hedge {
 }
 
 impl Hedge {
-    /// After so long, for at most one read in twenty.
+    /// Hedges after this delay, for at most one read in twenty.
     ///
     /// A good delay is the time within which nearly all reads are answered, the 95th percentile say: a
     /// shorter one asks twice for nothing.

@@ -1,7 +1,7 @@
 //! What a client does about failures: pure functions of settings, state and time.
 //!
 //! Nothing here opens a socket, reads a clock or takes a lock: durations and statuses are handed in,
-//! decisions come out, and whoever uses them shares them as it sees fit.
+//! decisions come out; sharing them is up to the caller.
 //!
 //! | type | decides | a value can be stale |
 //! |---|---|---|
@@ -54,7 +54,7 @@ pub(crate) use backoff::Backoff;
 pub(crate) use breaker::{Breaker, Row, Tripped};
 pub(crate) use failover::capped;
 pub(crate) use hedge::Allowance;
-pub(crate) use operations::{Spread, has_ttl, may_repeat, spread};
-pub(crate) use outcome::told;
-pub(crate) use retry::{Budget, Trouble};
+pub(crate) use operations::{ReplicaPolicy, has_ttl, may_repeat, replica_policy};
+pub(crate) use outcome::pick_outcome;
+pub(crate) use retry::{Budget, FailureKind};
 pub(crate) use round_trip::RoundTrip;

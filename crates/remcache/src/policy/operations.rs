@@ -17,46 +17,46 @@ pub(crate) enum Repeat {
 
 /// What a request does where there are several copies of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spread {
+pub(crate) enum ReplicaPolicy {
     /// It asks the first copy, and the next one if that has nothing or fails.
-    Ask,
+    Read,
     /// It is done to every copy; the first that has done it speaks.
-    Every,
-    /// It is done to every copy, and to what was stored elsewhere; any failure is told.
-    Remove,
+    WriteAll,
+    /// Sent to every replica and to the fallback; any failure is reported.
+    DeleteAll,
     /// It is done to the first copy, and the others are deleted: done to each, they would drift apart.
-    First,
+    WriteFirst,
 }
 
 /// One operation.
 struct Row {
     operation: Operation,
     repeat: Repeat,
-    spread: Spread,
+    replica_policy: ReplicaPolicy,
     /// Whether it gives an item a time to live.
     has_ttl: bool,
 }
 
-const fn row(operation: Operation, repeat: Repeat, spread: Spread, has_ttl: bool) -> Row {
-    Row { operation, repeat, spread, has_ttl }
+const fn row(operation: Operation, repeat: Repeat, replica_policy: ReplicaPolicy, has_ttl: bool) -> Row {
+    Row { operation, repeat, replica_policy, has_ttl }
 }
 
 /// The operations that may be repeated, or of which copies know more than one; any other is never
 /// repeated and done to the first copy alone.
 const ROWS: &[Row] = &[
-    row(Operation::Get, Repeat::Idempotent, Spread::Ask, false),
-    row(Operation::Version, Repeat::Idempotent, Spread::First, false),
-    row(Operation::NoOp, Repeat::Idempotent, Spread::First, false),
-    row(Operation::Set, Repeat::OptIn, Spread::Every, true),
-    row(Operation::Delete, Repeat::OptIn, Spread::Remove, false),
-    row(Operation::GetAndTouch, Repeat::Never, Spread::Ask, true),
-    row(Operation::Touch, Repeat::Never, Spread::Every, true),
-    row(Operation::Add, Repeat::Never, Spread::First, true),
-    row(Operation::Replace, Repeat::Never, Spread::First, true),
-    row(Operation::Append, Repeat::Never, Spread::First, false),
-    row(Operation::Prepend, Repeat::Never, Spread::First, false),
-    row(Operation::Increment, Repeat::Never, Spread::First, true),
-    row(Operation::Decrement, Repeat::Never, Spread::First, true),
+    row(Operation::Get, Repeat::Idempotent, ReplicaPolicy::Read, false),
+    row(Operation::Version, Repeat::Idempotent, ReplicaPolicy::WriteFirst, false),
+    row(Operation::NoOp, Repeat::Idempotent, ReplicaPolicy::WriteFirst, false),
+    row(Operation::Set, Repeat::OptIn, ReplicaPolicy::WriteAll, true),
+    row(Operation::Delete, Repeat::OptIn, ReplicaPolicy::DeleteAll, false),
+    row(Operation::GetAndTouch, Repeat::Never, ReplicaPolicy::Read, true),
+    row(Operation::Touch, Repeat::Never, ReplicaPolicy::WriteAll, true),
+    row(Operation::Add, Repeat::Never, ReplicaPolicy::WriteFirst, true),
+    row(Operation::Replace, Repeat::Never, ReplicaPolicy::WriteFirst, true),
+    row(Operation::Append, Repeat::Never, ReplicaPolicy::WriteFirst, false),
+    row(Operation::Prepend, Repeat::Never, ReplicaPolicy::WriteFirst, false),
+    row(Operation::Increment, Repeat::Never, ReplicaPolicy::WriteFirst, true),
+    row(Operation::Decrement, Repeat::Never, ReplicaPolicy::WriteFirst, true),
 ];
 
 fn find(operation: Operation) -> Option<&'static Row> {
@@ -75,11 +75,11 @@ pub(crate) fn may_repeat(request: &Request<'_>, retries: &Retries) -> bool {
 }
 
 /// What a request does where there are copies.
-pub(crate) fn spread(request: &Request<'_>) -> Spread {
+pub(crate) fn replica_policy(request: &Request<'_>) -> ReplicaPolicy {
     match find(request.operation()) {
         // A CAS value is one server's own.
-        Some(row) if request.condition() == 0 || row.spread == Spread::Ask => row.spread,
-        _ => Spread::First,
+        Some(row) if request.condition() == 0 || row.replica_policy == ReplicaPolicy::Read => row.replica_policy,
+        _ => ReplicaPolicy::WriteFirst,
     }
 }
 
@@ -118,15 +118,15 @@ mod tests {
                 Repeat::OptIn => "if opted in",
                 Repeat::Never => "never",
             };
-            let spread = match (row.operation.has_key(), row.spread) {
+            let replica_policy = match (row.operation.has_key(), row.replica_policy) {
                 (false, _) => "",
-                (_, Spread::Ask) => "the first copy, then the next",
-                (_, Spread::Every) => "every copy; the first that has done it speaks",
-                (_, Spread::Remove) => "every copy and the fallback; any failure of a copy is told",
-                (_, Spread::First) => "the first copy; the others are deleted",
+                (_, ReplicaPolicy::Read) => "the first copy, then the next",
+                (_, ReplicaPolicy::WriteAll) => "every copy; the first that has done it speaks",
+                (_, ReplicaPolicy::DeleteAll) => "every copy and the fallback; any failure of a copy is reported",
+                (_, ReplicaPolicy::WriteFirst) => "the first copy; the others are deleted",
             };
             let capped = if row.has_ttl { "yes" } else { "" };
-            format!("| `{name}` | {repeat} | {spread} | {capped} |\n")
+            format!("| `{name}` | {repeat} | {replica_policy} | {capped} |\n")
         };
         let head = "| operation | repeated after `MaybeSent` | goes to | capped at a fallback |\n|---|---|---|---|\n";
         ROWS.iter().zip(NAMES).map(row).fold(head.to_owned(), |table, row| table + &row)
@@ -175,11 +175,11 @@ mod tests {
 
     #[test]
     fn a_condition_holds_at_one_server() {
-        assert_eq!(spread(&Request::set("k", "v")), Spread::Every);
-        assert_eq!(spread(&Request::set("k", "v").cas(1)), Spread::First);
-        assert_eq!(spread(&Request::delete("k")), Spread::Remove);
-        assert_eq!(spread(&Request::delete("k").cas(1)), Spread::First);
-        assert_eq!(spread(&Request::get("k")), Spread::Ask);
-        assert_eq!(spread(&Request::increment("k", 1)), Spread::First);
+        assert_eq!(replica_policy(&Request::set("k", "v")), ReplicaPolicy::WriteAll);
+        assert_eq!(replica_policy(&Request::set("k", "v").cas(1)), ReplicaPolicy::WriteFirst);
+        assert_eq!(replica_policy(&Request::delete("k")), ReplicaPolicy::DeleteAll);
+        assert_eq!(replica_policy(&Request::delete("k").cas(1)), ReplicaPolicy::WriteFirst);
+        assert_eq!(replica_policy(&Request::get("k")), ReplicaPolicy::Read);
+        assert_eq!(replica_policy(&Request::increment("k", 1)), ReplicaPolicy::WriteFirst);
     }
 }

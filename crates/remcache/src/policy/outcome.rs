@@ -1,15 +1,15 @@
-//! Which of several outcomes of one request is told.
+//! Which of several outcomes of one request is reported.
 
-use super::Spread;
+use super::ReplicaPolicy;
 use crate::proto::Status;
 
-/// The place of the outcome that is told, of a request that was done at several copies, in their
-/// order; `None` if there is none.
-pub(crate) fn told(spread: Spread, outcomes: &[Status]) -> Option<usize> {
+/// The index of the reported outcome of a request that was sent to several replicas, in their
+/// order; `None` without outcomes.
+pub(crate) fn pick_outcome(replica_policy: ReplicaPolicy, outcomes: &[Status]) -> Option<usize> {
     let find = |fits: &dyn Fn(Status) -> bool| outcomes.iter().position(|&status| fits(status));
     let done = find(&|status| status == Status::NoError);
     let first = find(&|_| true);
-    if spread == Spread::Remove {
+    if replica_policy == ReplicaPolicy::DeleteAll {
         // A copy that may still be there is what the caller must know of.
         let left = find(&|status| !matches!(status, Status::NoError | Status::KeyNotFound));
         return left.or(done).or(first);
@@ -24,31 +24,31 @@ mod tests {
     use crate::proto::Delivery::{MaybeSent, NotSent};
     use Status::{Disconnected, KeyNotFound, NoError, OutOfMemory, TimedOut};
 
-    fn check(spread: Spread, outcomes: &[Status], expected: Option<usize>) {
-        assert_eq!(told(spread, outcomes), expected, "{outcomes:?}");
+    fn check(replica_policy: ReplicaPolicy, outcomes: &[Status], expected: Option<usize>) {
+        assert_eq!(pick_outcome(replica_policy, outcomes), expected, "{outcomes:?}");
     }
 
     #[test]
     fn a_change_is_made_where_one_copy_has_it() {
-        check(Spread::Every, &[NoError, Disconnected(NotSent)], Some(0));
-        check(Spread::Every, &[Disconnected(NotSent), NoError], Some(1));
-        check(Spread::Every, &[OutOfMemory, NoError], Some(1));
-        check(Spread::Every, &[Disconnected(NotSent), KeyNotFound], Some(1));
+        check(ReplicaPolicy::WriteAll, &[NoError, Disconnected(NotSent)], Some(0));
+        check(ReplicaPolicy::WriteAll, &[Disconnected(NotSent), NoError], Some(1));
+        check(ReplicaPolicy::WriteAll, &[OutOfMemory, NoError], Some(1));
+        check(ReplicaPolicy::WriteAll, &[Disconnected(NotSent), KeyNotFound], Some(1));
     }
 
     #[test]
     fn a_change_without_an_answer_may_have_been_made() {
-        check(Spread::Every, &[Disconnected(NotSent), TimedOut(MaybeSent)], Some(1));
-        check(Spread::Every, &[Disconnected(NotSent), Disconnected(NotSent)], Some(0));
-        check(Spread::Every, &[], None);
+        check(ReplicaPolicy::WriteAll, &[Disconnected(NotSent), TimedOut(MaybeSent)], Some(1));
+        check(ReplicaPolicy::WriteAll, &[Disconnected(NotSent), Disconnected(NotSent)], Some(0));
+        check(ReplicaPolicy::WriteAll, &[], None);
     }
 
     #[test]
     fn a_delete_is_made_where_no_copy_is_left() {
-        check(Spread::Remove, &[NoError, NoError], Some(0));
-        check(Spread::Remove, &[KeyNotFound, NoError], Some(1));
-        check(Spread::Remove, &[KeyNotFound, KeyNotFound], Some(0));
-        check(Spread::Remove, &[NoError, Disconnected(NotSent)], Some(1));
-        check(Spread::Remove, &[TimedOut(MaybeSent), NoError], Some(0));
+        check(ReplicaPolicy::DeleteAll, &[NoError, NoError], Some(0));
+        check(ReplicaPolicy::DeleteAll, &[KeyNotFound, NoError], Some(1));
+        check(ReplicaPolicy::DeleteAll, &[KeyNotFound, KeyNotFound], Some(0));
+        check(ReplicaPolicy::DeleteAll, &[NoError, Disconnected(NotSent)], Some(1));
+        check(ReplicaPolicy::DeleteAll, &[TimedOut(MaybeSent), NoError], Some(0));
     }
 }

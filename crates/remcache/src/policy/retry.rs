@@ -41,7 +41,7 @@ impl Retries {
         Self { attempts, attempt_timeout: None, sets: false, deletes: false, budget: BUDGET }
     }
 
-    /// How long one attempt may take before another one is made (default: as long as the whole
+    /// How long one attempt may take before the next is made (default: as long as the whole
     /// request, so that nothing follows a timeout).
     #[must_use]
     pub fn attempt_timeout(self, timeout: Duration) -> Self {
@@ -86,8 +86,8 @@ impl Default for Retries {
 
 /// What went wrong with an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    /// It was not sent: to send it elsewhere costs nobody anything.
+pub(crate) enum FailureKind {
+    /// It was not sent: sending it elsewhere is free.
     NotSent,
     /// The connection was lost, and the request may have been executed.
     Lost,
@@ -95,8 +95,8 @@ pub(crate) enum Trouble {
     TimedOut,
 }
 
-impl Trouble {
-    /// The trouble that a status tells of; `None` if the server answered, or if it is ours.
+impl FailureKind {
+    /// The kind of failure of a status; `None` if the server answered, or if the failure is local.
     pub(crate) fn of(status: Status) -> Option<Self> {
         match status {
             Status::Disconnected(_) if status.may_have_executed() => Some(Self::Lost),
@@ -121,11 +121,11 @@ impl Budget {
     }
 
     /// Takes the tokens of a second attempt, if there are enough.
-    pub(crate) fn take(&mut self, after: Trouble) -> bool {
+    pub(crate) fn take(&mut self, after: FailureKind) -> bool {
         let cost = match after {
-            Trouble::NotSent => 0,
-            Trouble::Lost => COST,
-            Trouble::TimedOut => COST_AFTER_TIMEOUT,
+            FailureKind::NotSent => 0,
+            FailureKind::Lost => COST,
+            FailureKind::TimedOut => COST_AFTER_TIMEOUT,
         };
         let left = self.tokens.checked_sub(cost);
         self.tokens = left.unwrap_or(self.tokens);
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_full_bucket_pays_for_a_hundred_retries_or_fifty_after_timeouts() {
-        for (trouble, most) in [(Trouble::Lost, 100), (Trouble::TimedOut, 50)] {
+        for (trouble, most) in [(FailureKind::Lost, 100), (FailureKind::TimedOut, 50)] {
             let mut budget = Budget::new(BUDGET);
             assert_eq!((0..10_000).filter(|_| budget.take(trouble)).count(), most, "{trouble:?}");
         }
@@ -159,20 +159,20 @@ mod tests {
     #[test]
     fn what_was_not_sent_costs_nothing() {
         let mut budget = Budget::new(0);
-        assert!(budget.take(Trouble::NotSent));
-        assert!(!budget.take(Trouble::Lost));
+        assert!(budget.take(FailureKind::NotSent));
+        assert!(!budget.take(FailureKind::Lost));
     }
 
     #[test]
     fn successes_fill_the_bucket_no_further_than_it_goes() {
         let mut budget = Budget::new(10);
-        assert!(budget.take(Trouble::TimedOut) && !budget.take(Trouble::Lost));
+        assert!(budget.take(FailureKind::TimedOut) && !budget.take(FailureKind::Lost));
         (0..4).for_each(|_| budget.refill());
-        assert!(!budget.take(Trouble::Lost));
+        assert!(!budget.take(FailureKind::Lost));
         budget.refill();
-        assert!(budget.take(Trouble::Lost));
+        assert!(budget.take(FailureKind::Lost));
         (0..1_000).for_each(|_| budget.refill());
-        assert!(budget.take(Trouble::TimedOut) && !budget.take(Trouble::Lost));
+        assert!(budget.take(FailureKind::TimedOut) && !budget.take(FailureKind::Lost));
     }
 
     /// However successes and failures alternate, retries are at most a fifth of the successes and what
@@ -189,8 +189,8 @@ mod tests {
                         budget.refill();
                         successes += 1;
                     }
-                    1 => spent += if budget.take(Trouble::Lost) { 5 } else { 0 },
-                    _ => spent += if budget.take(Trouble::TimedOut) { 10 } else { 0 },
+                    1 => spent += if budget.take(FailureKind::Lost) { 5 } else { 0 },
+                    _ => spent += if budget.take(FailureKind::TimedOut) { 10 } else { 0 },
                 }
                 assert!(spent <= 500 + successes);
             }
@@ -201,16 +201,16 @@ mod tests {
     fn troubles_are_told_by_the_status() {
         use Delivery::{MaybeSent, NotSent};
         for (status, trouble) in [
-            (Status::Disconnected(NotSent), Some(Trouble::NotSent)),
-            (Status::Disconnected(MaybeSent), Some(Trouble::Lost)),
-            (Status::TimedOut(NotSent), Some(Trouble::TimedOut)),
-            (Status::TimedOut(MaybeSent), Some(Trouble::TimedOut)),
+            (Status::Disconnected(NotSent), Some(FailureKind::NotSent)),
+            (Status::Disconnected(MaybeSent), Some(FailureKind::Lost)),
+            (Status::TimedOut(NotSent), Some(FailureKind::TimedOut)),
+            (Status::TimedOut(MaybeSent), Some(FailureKind::TimedOut)),
             (Status::Overloaded, None),
             (Status::NoError, None),
             (Status::KeyNotFound, None),
             (Status::Busy, None),
         ] {
-            assert_eq!(Trouble::of(status), trouble, "{status}");
+            assert_eq!(FailureKind::of(status), trouble, "{status}");
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::ops::builder::{Delete, Fetch, Store};
 use crate::proto::{Request, Ttl};
 use crate::result::{Item, WriteOutcome};
-use crate::routing::primary::Home;
+use crate::routing::primary::PrimaryRoute;
 
 /// After so many tries a key is too busy for this.
 const TRIES: u32 = 64;
@@ -168,7 +168,7 @@ impl Client {
 
 /// Stores a value if the item is still this one, or still absent; `None` if it is not.
 async fn store_unchanged(
-    home: &Home<'_>,
+    home: &PrimaryRoute<'_>,
     key: &[u8],
     item: Option<&Item>,
     value: Bytes,
@@ -193,7 +193,7 @@ async fn store_unchanged(
 /// Deletes an item if its CAS value is this one; `None` if it is not.
 ///
 /// The text protocol has no such delete, so there the item is replaced by one that is expired.
-async fn delete_unchanged(home: &Home<'_>, key: &[u8], cas: u64) -> Result<Option<()>, Error> {
+async fn delete_unchanged(home: &PrimaryRoute<'_>, key: &[u8], cas: u64) -> Result<Option<()>, Error> {
     let change = match home.ask::<Delete>(Request::delete(key).cas(cas)).await {
         Err(error) if error.kind() == ErrorKind::Unsupported => {
             home.ask::<Store>(Request::set(key, "").ttl(Ttl::Expired).cas(cas)).await?

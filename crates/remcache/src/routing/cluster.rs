@@ -9,7 +9,7 @@ use crate::distribution::{Node, Ring};
 use crate::error::Error;
 use crate::policy::Failover;
 use crate::proto::{Operation, Reply, Request, Status};
-use crate::routing::shared::Fleet;
+use crate::routing::shared::ClientShared;
 use crate::server::Server;
 use crate::server::handle::ServerHandle;
 
@@ -61,7 +61,7 @@ impl Cluster {
     pub(crate) fn new(
         endpoints: Vec<Endpoint>,
         config: &Arc<Config>,
-        fleet: &Fleet,
+        shared: &ClientShared,
         before: Option<&Self>,
     ) -> Result<Self, Error> {
         let elsewhere = match (&config.failover, before) {
@@ -70,16 +70,16 @@ impl Cluster {
             (Failover::Next { .. }, _) => Elsewhere::Next,
             (Failover::Gutter { servers, .. }, _) => {
                 let spares = servers.iter().map(|server| Endpoint::parse(server)).collect::<Result<_, _>>()?;
-                Elsewhere::Gutter(Arc::new(Self::of(spares, config, fleet, None, Elsewhere::Nowhere)?))
+                Elsewhere::Gutter(Arc::new(Self::of(spares, config, shared, None, Elsewhere::Nowhere)?))
             }
         };
-        Self::of(endpoints, config, fleet, before, elsewhere)
+        Self::of(endpoints, config, shared, before, elsewhere)
     }
 
     fn of(
         endpoints: Vec<Endpoint>,
         config: &Arc<Config>,
-        fleet: &Fleet,
+        shared: &ClientShared,
         before: Option<&Self>,
         elsewhere: Elsewhere,
     ) -> Result<Self, Error> {
@@ -94,7 +94,7 @@ impl Cluster {
         }
         let servers = endpoints.iter().map(|endpoint| {
             let kept = known.get_mut(&endpoint.name).and_then(Vec::pop);
-            let new = || Arc::new(Server::new(endpoint.clone(), Arc::clone(config), fleet.events.clone()));
+            let new = || Arc::new(Server::new(endpoint.clone(), Arc::clone(config), shared.events.clone()));
             kept.unwrap_or_else(new)
         });
         let unplaced = if config.distribution.hashes_namespace() { 0 } else { config.namespace.len() };
@@ -152,7 +152,7 @@ impl Cluster {
         servers.find(|server| server.is_usable()).map(Arc::clone)
     }
 
-    /// The servers that a key may be asked of, of which so many hold it.
+    /// The servers of a key: its replicas and the fallback.
     pub(crate) fn route(&self, key: &[u8], copies: usize) -> Route {
         self.route_by(self.placed(key), copies)
     }
@@ -206,7 +206,7 @@ impl Cluster {
     }
 }
 
-/// How many servers are looked at for one that is not down: when so many are, most are.
+/// How many servers are checked for one that is up.
 const MOST_TRIED: usize = 8;
 
 /// Refuses what would harm the other callers of a shared connection.

@@ -13,25 +13,25 @@ use crate::{Error, ErrorKind};
 
 /// The server at which an item is read and then changed by its CAS value.
 ///
-/// A CAS value is one server's own count: what a copy or a fallback tells says nothing of the item elsewhere, where the
+/// A CAS value is one server's own count: the one of a replica or fallback says nothing about the item elsewhere, where the
 /// same number may stand for another value.
 /// So everything goes to the first server of the key, whatever its health, and the copies lose what they have.
 #[derive(Debug)]
-pub(crate) struct Home<'a> {
+pub(crate) struct PrimaryRoute<'a> {
     client: &'a Client,
     route: Route,
 }
 
 impl Client {
     /// The server of a key as it is now; a list or a health that changes later does not move it.
-    pub(crate) fn home(&self, key: &[u8]) -> Home<'_> {
+    pub(crate) fn home(&self, key: &[u8]) -> PrimaryRoute<'_> {
         let namespace = &self.config().namespace;
         let route = self.cluster().route(&[namespace, key].concat(), self.config().replicas);
-        Home { client: self, route: route.pinned() }
+        PrimaryRoute { client: self, route: route.pinned() }
     }
 }
 
-impl Home<'_> {
+impl PrimaryRoute<'_> {
     /// Fails if the server is known to have no CAS values; it is asked, if that is not known.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Home<'_> {
     /// Returns an item's CAS value, which is to be compared, if it has one.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] if it is 0: to a request that is no condition at all.
+    /// [`ErrorKind::Unsupported`] if it is 0, which a request would treat as no condition.
     pub(crate) fn checked_cas(&self, cas: u64) -> Result<u64, Error> {
         if cas == 0 { Err(self.without_cas()) } else { Ok(cas) }
     }

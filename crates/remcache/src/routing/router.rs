@@ -15,9 +15,9 @@ use super::cluster::Route;
 use crate::client::Client;
 use crate::config::Config;
 use crate::ops::call::Call;
-use crate::policy::{Spread, Trouble, capped, has_ttl, may_repeat, spread, told};
+use crate::policy::{FailureKind, ReplicaPolicy, capped, has_ttl, may_repeat, pick_outcome, replica_policy};
 use crate::proto::{Reply, Request, Status};
-use crate::routing::shared::Fleet;
+use crate::routing::shared::ClientShared;
 use crate::server::Server;
 
 /// A reply, and the server that gave it.
@@ -27,18 +27,18 @@ pub(crate) struct Outcome {
 }
 
 /// A routed request on its way.
-pub(crate) type Journey<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+pub(crate) type RoutedCall<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
-/// Asks whoever the route and the settings name, until the deadline.
-pub(crate) fn travel<'a>(
+/// Sends the request along its route until a server answers or the deadline passes.
+pub(crate) fn send_routed<'a>(
     client: &'a Client,
     request: Request<'a>,
     route: Route,
     deadline: Instant,
     is_guarded: bool,
-) -> Journey<'a> {
-    let traveller = Traveller { config: client.config(), fleet: client.fleet(), request, route, deadline, is_guarded };
-    Box::pin(async move { traveller.run().await })
+) -> RoutedCall<'a> {
+    let router = Router { config: client.config(), shared: client.shared(), request, route, deadline, is_guarded };
+    Box::pin(async move { router.run().await })
 }
 
 /// Queues a request without waiting for its replies, wherever it has to go; whether it was queued.
@@ -50,16 +50,16 @@ pub(crate) fn cast(client: &Client, request: &Request<'_>, route: &Route) -> boo
         let elsewhere = elsewhere(request, client.config());
         route.fallback.as_ref().is_some_and(|server| request.condition() == 0 && queue(server, elsewhere))
     };
-    match spread(request) {
-        Spread::Ask => to_first() || to_fallback(),
-        Spread::Every => to_copies() || to_fallback(),
-        Spread::Remove => {
+    match replica_policy(request) {
+        ReplicaPolicy::Read => to_first() || to_fallback(),
+        ReplicaPolicy::WriteAll => to_copies() || to_fallback(),
+        ReplicaPolicy::DeleteAll => {
             let _ = to_fallback();
             to_copies()
         }
-        Spread::First if route.copies.len() == 1 => to_first() || to_fallback(),
-        Spread::First => {
-            // What becomes of it is not awaited, so the other copies are deleted in any case.
+        ReplicaPolicy::WriteFirst if route.copies.len() == 1 => to_first() || to_fallback(),
+        ReplicaPolicy::WriteFirst => {
+            // The outcome is not awaited, so the other replicas are deleted in any case.
             let Some(first) = route.copies.iter().find(|server| queue(server, request.clone())) else { return false };
             for other in route.copies.iter().filter(|other| !Arc::ptr_eq(other, first)) {
                 let _ = purge(request).map(|delete| queue(other, delete));
@@ -85,25 +85,25 @@ pub(crate) fn purge<'r>(request: &Request<'r>) -> Option<Request<'r>> {
     request.key().ok().map(|key| Request::delete(key.clone()))
 }
 
-struct Traveller<'a> {
+struct Router<'a> {
     config: &'a Config,
-    fleet: &'a Fleet,
+    shared: &'a ClientShared,
     request: Request<'a>,
     route: Route,
     deadline: Instant,
     is_guarded: bool,
 }
 
-impl<'a> Traveller<'a> {
+impl<'a> Router<'a> {
     async fn run(&self) -> Outcome {
-        let outcome = match spread(&self.request) {
-            Spread::Ask => self.fetch().await,
-            Spread::Every => self.change_every_copy().await,
-            Spread::Remove => self.remove().await,
-            Spread::First => self.change_first_copy().await,
+        let outcome = match replica_policy(&self.request) {
+            ReplicaPolicy::Read => self.fetch().await,
+            ReplicaPolicy::WriteAll => self.change_every_copy().await,
+            ReplicaPolicy::DeleteAll => self.remove().await,
+            ReplicaPolicy::WriteFirst => self.change_first_copy().await,
         };
         if outcome.reply.is_ok() || outcome.reply.status == Status::KeyNotFound {
-            self.fleet.succeeded(1);
+            self.shared.succeeded(1);
         }
         outcome
     }
@@ -139,12 +139,12 @@ impl<'a> Traveller<'a> {
     /// Whether a request may be sent once more after this, by what it is and the time that is left.
     fn may_go_on(&self, request: &Request<'a>, status: Status) -> bool {
         let is_safe = !status.may_have_executed() || may_repeat(request, &self.config.retries);
-        Trouble::of(status).is_some() && is_safe && Instant::now() < self.deadline
+        FailureKind::of(status).is_some() && is_safe && Instant::now() < self.deadline
     }
 
     /// Takes what that costs out of the budget; `false` if there is not enough.
     fn pay(&self, status: Status) -> bool {
-        Trouble::of(status).is_some_and(|trouble| self.fleet.may_go_on(trouble))
+        FailureKind::of(status).is_some_and(|trouble| self.shared.may_go_on(trouble))
     }
 
     /// Whether the request goes on to another server after this.
@@ -155,7 +155,7 @@ impl<'a> Traveller<'a> {
     // ---- Fetches ----
 
     async fn fetch(&self) -> Outcome {
-        self.fleet.asked();
+        self.shared.asked();
         let mut found = Vec::new();
         let mut copies = self.copies_to_fetch_from();
         while let Some((first, rest)) = copies.split_first() {
@@ -166,14 +166,14 @@ impl<'a> Traveller<'a> {
             found.push(outcome);
             let goes_on = status == Status::KeyNotFound || !is_last && self.goes_on(status);
             if !goes_on {
-                return best(Spread::Every, found);
+                return best(ReplicaPolicy::WriteAll, found);
             }
         }
         // The word of a copy is better than the word of a fallback.
-        if found.iter().all(|outcome| Trouble::of(outcome.reply.status).is_some()) {
+        if found.iter().all(|outcome| FailureKind::of(outcome.reply.status).is_some()) {
             found.extend(self.ask_fallback().await);
         }
-        best(Spread::Every, found)
+        best(ReplicaPolicy::WriteAll, found)
     }
 
     fn copies_to_fetch_from(&self) -> &[Arc<Server>] {
@@ -193,7 +193,7 @@ impl<'a> Traveller<'a> {
         if let Some(outcome) = early.await {
             return (outcome, 1);
         }
-        if !next.is_usable() || !self.fleet.may_hedge() {
+        if !next.is_usable() || !self.shared.may_hedge() {
             return (one.await, 1);
         }
         let other = pin!(self.ask(next, &self.request));
@@ -213,7 +213,7 @@ impl<'a> Traveller<'a> {
 
     async fn change_every_copy(&self) -> Outcome {
         let outcomes = self.ask_all(&self.route.copies, &self.request).await;
-        let outcome = best(Spread::Every, outcomes);
+        let outcome = best(ReplicaPolicy::WriteAll, outcomes);
         self.or_fallback(outcome).await
     }
 
@@ -231,7 +231,7 @@ impl<'a> Traveller<'a> {
         let fallback = async { self.ask_fallback().await };
         let copies = self.ask_all(&self.route.copies, &self.request);
         let (copies, elsewhere) = both(copies, fallback).await;
-        let outcome = best(Spread::Remove, copies);
+        let outcome = best(ReplicaPolicy::DeleteAll, copies);
         match elsewhere {
             Some(elsewhere) if outcome.reply.status == Status::KeyNotFound && elsewhere.reply.is_ok() => elsewhere,
             _ => outcome,
@@ -252,14 +252,14 @@ impl<'a> Traveller<'a> {
             }
         }
         let changed = tried.len();
-        let outcome = best(Spread::Every, tried);
+        let outcome = best(ReplicaPolicy::WriteAll, tried);
         if outcome.reply.is_ok() || outcome.reply.status.may_have_executed() {
             self.purge_others(changed.saturating_sub(1)).await;
         }
         self.or_fallback(outcome).await
     }
 
-    /// Deletes the copies beside this one.
+    /// Deletes the other replicas.
     async fn purge_others(&self, changed: usize) {
         let copies = self.route.copies.iter().enumerate();
         let others: Vec<_> = copies.filter(|(place, _)| *place != changed).map(|(_, copy)| Arc::clone(copy)).collect();
@@ -288,16 +288,16 @@ impl<'a> Traveller<'a> {
     }
 }
 
-/// The outcome that is told.
-fn best(spread: Spread, mut outcomes: Vec<Outcome>) -> Outcome {
+/// The outcome that is reported.
+fn best(replica_policy: ReplicaPolicy, mut outcomes: Vec<Outcome>) -> Outcome {
     let statuses: Vec<_> = outcomes.iter().map(|outcome| outcome.reply.status).collect();
-    match told(spread, &statuses) {
+    match pick_outcome(replica_policy, &statuses) {
         Some(place) => outcomes.swap_remove(place),
         None => Outcome { reply: crate::client::no_server(), server: None },
     }
 }
 
-/// The first hit of two fetches; if there is none, the better outcome of both.
+/// The first hit of two reads; without a hit, the better outcome of both.
 async fn first_hit(
     mut one: Pin<&mut impl Future<Output = Outcome>>,
     mut other: Pin<&mut impl Future<Output = Outcome>>,
@@ -317,7 +317,7 @@ async fn first_hit(
         if is_hit || one_ended && other_ended { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
-    best(Spread::Every, outcomes)
+    best(ReplicaPolicy::WriteAll, outcomes)
 }
 
 /// Runs two futures at the same time.

@@ -1,4 +1,4 @@
-//! What all requests of a client share beside its servers: budgets, and who is told of events.
+//! What all requests of a client share apart from its servers: budgets and the event channel.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,11 +7,11 @@ use tokio::sync::broadcast::Sender;
 use crate::config::Config;
 use crate::health::events;
 use crate::health::events::ServerEvent;
-use crate::policy::{Allowance, Budget, Trouble};
+use crate::policy::{Allowance, Budget, FailureKind};
 
 /// What all requests of a client share.
 #[derive(Debug)]
-pub(crate) struct Fleet {
+pub(crate) struct ClientShared {
     /// Whether a request may go to more than one server, or to one more than once.
     pub(crate) is_routed: bool,
     pub(crate) events: Sender<ServerEvent>,
@@ -19,7 +19,7 @@ pub(crate) struct Fleet {
     allowance: Mutex<Allowance>,
 }
 
-impl Fleet {
+impl ClientShared {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             is_routed: config.is_routed(),
@@ -30,11 +30,11 @@ impl Fleet {
     }
 
     /// Whether the budget has a second attempt after such a trouble.
-    pub(crate) fn may_go_on(&self, trouble: Trouble) -> bool {
+    pub(crate) fn may_go_on(&self, trouble: FailureKind) -> bool {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(trouble)
     }
 
-    /// So many requests succeeded.
+    /// RecordWriter successful requests.
     pub(crate) fn succeeded(&self, count: usize) {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
         (0..count).for_each(|_| budget.refill());

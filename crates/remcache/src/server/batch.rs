@@ -17,7 +17,7 @@ use crate::server::Server;
 use crate::server::item_limit::ItemSettings;
 
 /// The keys of one server, as indices into the call's list.
-pub(crate) struct Lane {
+pub(crate) struct ServerBatch {
     server: Arc<Server>,
     connection: usize,
     /// How long to wait for the next reply.
@@ -33,7 +33,7 @@ pub(crate) struct Lane {
     room: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
     /// Whether the server was asked for its item size limit.
     has_asked_limit: bool,
-    /// The status of all that was not submitted, once the lane is given up.
+    /// The status of everything not submitted, once the batch was given up.
     given_up: Option<Status>,
 }
 
@@ -61,13 +61,13 @@ pub(crate) trait Work {
     fn settle(&mut self, index: usize, reply: Reply, server: &Arc<str>);
 }
 
-/// Goes on with all lanes at once, until every key has its outcome.
-pub(crate) async fn drive(mut lanes: Vec<Lane>, work: &mut impl Work) {
+/// Drives all batches concurrently until every key has its result.
+pub(crate) async fn drive(mut batches: Vec<ServerBatch>, work: &mut impl Work) {
     poll_fn(|cx| {
         let now = Instant::now();
         let mut pending = false;
-        for lane in &mut lanes {
-            pending |= lane.poll(cx, now, work).is_pending();
+        for batch in &mut batches {
+            pending |= batch.poll(cx, now, work).is_pending();
         }
         if pending { Poll::Pending } else { Poll::Ready(()) }
     })
@@ -76,9 +76,9 @@ pub(crate) async fn drive(mut lanes: Vec<Lane>, work: &mut impl Work) {
     consume_budget().await;
 }
 
-impl Lane {
+impl ServerBatch {
     pub(crate) fn new(server: Arc<Server>, timeout: Duration) -> Self {
-        let connection = server.next_lane();
+        let connection = server.next_conn();
         Self {
             server,
             connection,
@@ -96,7 +96,7 @@ impl Lane {
 
     /// Puts a key, by its place in the call's list, behind the others.
     pub(crate) fn assign(&mut self, index: usize) {
-        // More than 2^32 keys do not fit into memory beside their results.
+        // More than 2^32 keys do not fit into memory together with their results.
         self.indices.push(u32::try_from(index).unwrap_or(u32::MAX));
     }
 
@@ -211,12 +211,12 @@ impl Lane {
         let Self { server, indices, submitted, .. } = self;
         let keys = indices.get(*submitted..end).unwrap_or_default();
         let last = keys.len().saturating_sub(1);
-        // Changes are quiet, the last of a run is loud: its reply shows what was silent before it.
-        // Questions are loud: a number must be told, and a miss is the reply to that very request.
-        // A refusal in text has no owner among quiet requests and would spoil the run, so there all are loud.
+        // Changes are quiet except the last of a batch, whose reply confirms the ones before it.
+        // Reads and counters are not quiet: a number must be returned, and a miss is a reply of its own.
+        // A refusal in text has no owner among quiet requests and would fail the batch, so there all are non-quiet.
         let has_quiet = server.link(self.connection).protocol() == Some(Protocol::Binary);
         let request = |place: usize| match has_quiet && place < last {
-            true => hushed(work.request(keys[place] as usize)),
+            true => to_quiet(work.request(keys[place] as usize)),
             false => work.request(keys[place] as usize),
         };
         let extend_by = self.timeout;
@@ -278,11 +278,11 @@ impl Lane {
 }
 
 /// A change is asked for quietly.
-fn hushed(request: Request<'_>) -> Request<'_> {
+fn to_quiet(request: Request<'_>) -> Request<'_> {
     if request.operation().is_question() { request } else { request.quiet() }
 }
 
-impl Drop for Lane {
+impl Drop for ServerBatch {
     fn drop(&mut self) {
         for run in &self.runs {
             self.server.link(self.connection).abandon_run(run.slot);

@@ -15,7 +15,7 @@ use crate::config::address::{Address, Endpoint};
 use crate::connection::failure::Failure;
 use crate::connection::handshake::{Established, ProtocolCache, ReconnectState, Refused, establish};
 use crate::connection::io::{Driver, End};
-use crate::connection::shared::{Demand, Link, NO_CREDENTIALS};
+use crate::connection::shared::{ConnectionHandle, Demand, NO_CREDENTIALS};
 use crate::health::state::ConnectionState;
 use crate::proto::Deadline;
 use crate::transport::tls;
@@ -23,7 +23,7 @@ use crate::transport::tls;
 /// The task of one connection.
 pub(crate) struct Task {
     endpoint: Endpoint,
-    link: Arc<Link>,
+    link: Arc<ConnectionHandle>,
     config: Arc<Config>,
     random: fastrand::Rng,
     /// What the wait before the next attempt counts from: the beginning of an attempt that failed, or
@@ -44,7 +44,7 @@ pub(crate) struct Attempts {
     /// The credentials that were refused.
     refused: Option<Refused>,
     /// Why the server cannot be used, as it was last reported.
-    told: Option<Failure>,
+    last_reported: Option<Failure>,
 }
 
 /// How one connection went.
@@ -60,7 +60,7 @@ enum Outcome {
 impl Task {
     pub(crate) fn new(
         endpoint: Endpoint,
-        link: Arc<Link>,
+        link: Arc<ConnectionHandle>,
         config: Arc<Config>,
         protocols: Arc<ProtocolCache>,
         left_to_next: Arc<Mutex<Attempts>>,
@@ -124,7 +124,7 @@ impl Task {
                 self.attempts.failures = 0;
             }
             self.retry_from = Instant::now();
-            self.attempts.told = None;
+            self.attempts.last_reported = None;
         }
         if !self.link.has_replied() || matches!(end, End::Protocol(_)) {
             // Another server may be there, which speaks otherwise.
@@ -149,7 +149,7 @@ impl Task {
         }
     }
 
-    /// What the end of a connection tells.
+    /// What the end of a connection means for the next attempt.
     fn failure(&self, end: &End) -> Failure {
         let is_new = !self.link.has_replied();
         match end {
@@ -183,24 +183,24 @@ impl Task {
                 is_news
             }
         };
-        // That it is of no use to go on trying is told also of a server that was down before.
-        let lasts_anew = failure.lasts() && self.attempts.told.as_ref() != Some(&failure);
-        if is_news || lasts_anew {
+        // A permanent failure is reported also for a server that was down before.
+        let is_new = failure.lasts() && self.attempts.last_reported.as_ref() != Some(&failure);
+        if is_news || is_new {
             tracing::warn!(server = %self.endpoint.name, reason, "memcached server is down");
         } else {
             tracing::debug!(server = %self.endpoint.name, reason, "memcached server is still down");
         }
-        self.attempts.told = Some(failure);
+        self.attempts.last_reported = Some(failure);
         match self.link.is_closed() {
             true => Outcome::Finished,
             false => Outcome::Failed,
         }
     }
 
-    /// Waits before the next attempt; whether the client was closed meanwhile.
+    /// Waits before the next attempt; returns whether the client was closed in the meantime.
     async fn back_off(&mut self) -> bool {
-        // What lasts until somebody changes something is not tried more often than at the cap.
-        if self.attempts.told.as_ref().is_some_and(Failure::lasts) {
+        // Permanent failures are retried at the maximum interval only.
+        if self.attempts.last_reported.as_ref().is_some_and(Failure::lasts) {
             self.attempts.failures = u32::MAX;
         }
         let failures = self.attempts.failures;
@@ -217,7 +217,7 @@ impl Task {
 }
 
 /// Runs a future, and gives up the requests that become due in the meantime.
-async fn while_expiring<T>(link: &Link, future: impl Future<Output = T>) -> T {
+async fn while_expiring<T>(link: &ConnectionHandle, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let mut timer = pin!(sleep_until(Instant::now()));
     let mut wakers = Vec::new();

@@ -51,7 +51,7 @@ enum State {
 /// What a read gave.
 enum Read {
     Reply(Frame),
-    /// Somebody else's dump is under way.
+    /// Another client's dump is in progress.
     Busy(Error),
 }
 

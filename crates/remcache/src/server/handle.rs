@@ -82,7 +82,7 @@ impl ServerHandle {
         self.server.metrics()
     }
 
-    /// How many requests were sent and not answered, those included that nobody waits for any more.
+    /// Requests sent and not answered, including those that were given up.
     pub fn in_flight(&self) -> usize {
         self.server.load().0
     }
@@ -139,11 +139,11 @@ impl ServerHandle {
 
     /// The server's items, one after the other: what it knows of each, and no values.
     ///
-    /// It takes a connection of its own, on the text protocol. What is stored, moved or removed meanwhile may be
+    /// It takes a connection of its own, on the text protocol. Items stored, moved or removed during the dump may be
     /// missing, and what expires may still be there.
     ///
     /// Read it to its end without a pause: while memcached waits for its reader it holds a lock on some of
-    /// its items, and whoever asks for one of these waits as well, with all that the same thread serves. A
+    /// its items, and requests for one of them wait as well, with everything the same thread serves. A
     /// program that reads some entries, then asks for the items, waits for itself.
     pub fn metadump(&self) -> ItemStream<MetadumpItem> {
         ItemStream::metadump(Arc::clone(&self.server))
@@ -157,7 +157,7 @@ impl ServerHandle {
 
     /// What the server does, as it does it: lines that [`LogLine`](crate::proto::text::LogLine) reads.
     ///
-    /// `streams` are words such as `fetchers mutations evictions`. A listener that is too slow is told how
+    /// `streams` are words such as `fetchers mutations evictions`. A reader that is too slow learns how
     /// many lines it missed, and never slows the server down.
     pub fn watch(&self, streams: &str) -> ItemStream<Bytes> {
         ItemStream::watch(Arc::clone(&self.server), streams)

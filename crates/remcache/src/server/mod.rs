@@ -23,12 +23,12 @@ use crate::config::protocol::ProtocolSetting;
 use crate::config::runtime::{check_drivers, shut_down};
 use crate::config::{Config, Overload};
 use crate::connection::handshake::{ProtocolCache, ReconnectState, establish_as};
-use crate::connection::shared::Link;
+use crate::connection::shared::ConnectionHandle;
 use crate::connection::watchdog::{self, Watched};
 use crate::error::Error;
 use crate::health::events::{HealthMonitor, ServerEvent};
 use crate::health::metrics::{ErrorCounts, ServerMetrics};
-use crate::health::state::{ConnectionState, ServerStatus, telling};
+use crate::health::state::{ConnectionState, ServerStatus, representative};
 use crate::proto::Reply;
 use crate::server::connection_task::{Attempts, Task};
 use crate::server::item_limit::ItemLimit;
@@ -39,7 +39,7 @@ use crate::transport::Stream;
 pub(crate) struct Server {
     pub(crate) endpoint: Endpoint,
     /// Its connections' places: they outlive the sockets that come and go.
-    lanes: Vec<Arc<Link>>,
+    connections: Vec<Arc<ConnectionHandle>>,
     next: AtomicUsize,
     /// What all connections know of it together.
     watch: Arc<HealthMonitor>,
@@ -56,38 +56,38 @@ impl Server {
         let mut random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
         let watch =
             Arc::new(HealthMonitor::new(Arc::clone(&endpoint.name), config.connections, config.breaker, events));
-        let lane = |place| Arc::new(Link::new(&config, random.u32(..), place, Arc::clone(&watch)));
-        let lanes = (0..config.connections).map(lane).collect();
+        let conn = |place| Arc::new(ConnectionHandle::new(&config, random.u32(..), place, Arc::clone(&watch)));
+        let connections = (0..config.connections).map(conn).collect();
         let next = AtomicUsize::new(0);
         let attempts = (0..config.connections).map(|_| Arc::default()).collect();
         let item_limit = ItemLimit::new(config.size_checked_from);
-        Self { endpoint, lanes, next, watch, config, protocols: Arc::default(), attempts, item_limit }
+        Self { endpoint, connections, next, watch, config, protocols: Arc::default(), attempts, item_limit }
     }
 
     /// The connection for the next request; connections are taken in turn.
     ///
     /// A server that is silent is down, although not every connection has noticed: then it is one that refuses.
     #[inline]
-    pub(crate) fn next_lane(&self) -> usize {
-        match self.lanes.len() {
+    pub(crate) fn next_conn(&self) -> usize {
+        match self.connections.len() {
             1 => 0,
-            lanes => {
-                let turn = self.next.fetch_add(1, Ordering::Relaxed) % lanes;
-                self.refusing_lane().unwrap_or(turn)
+            connections => {
+                let turn = self.next.fetch_add(1, Ordering::Relaxed) % connections;
+                self.refusing_conn().unwrap_or(turn)
             }
         }
     }
 
     /// A connection that was given up, of a server that has not answered on any since.
     #[inline]
-    fn refusing_lane(&self) -> Option<usize> {
-        if self.watch.is_silent() { self.lanes.iter().position(|link| !link.is_usable()) } else { None }
+    fn refusing_conn(&self) -> Option<usize> {
+        if self.watch.is_silent() { self.connections.iter().position(|link| !link.is_usable()) } else { None }
     }
 
-    /// The connection of a lane.
+    /// Returns a connection by index.
     #[inline]
-    pub(crate) fn link(&self, lane: usize) -> &Arc<Link> {
-        &self.lanes[lane]
+    pub(crate) fn link(&self, conn: usize) -> &Arc<ConnectionHandle> {
+        &self.connections[conn]
     }
 
     /// Starts the task of a connection that has none, and has the watchdog look at its deadlines. Nothing
@@ -98,12 +98,12 @@ impl Server {
     /// # Errors
     /// The reply to the request that needed the task, if there can be none.
     #[cold]
-    pub(crate) fn attend(&self, lane: usize) -> Result<(), Reply> {
-        let link = self.link(lane);
+    pub(crate) fn attend(&self, conn: usize) -> Result<(), Reply> {
+        let link = self.link(conn);
         let process = process::id();
         link.give_up_task_of_parent(process, true);
         if link.claim_task(process)
-            && let Err(reply) = self.start(lane)
+            && let Err(reply) = self.start(conn)
         {
             link.task_ended(&reply.text());
             return Err(reply);
@@ -115,11 +115,11 @@ impl Server {
         Ok(())
     }
 
-    fn start(&self, lane: usize) -> Result<(), Reply> {
-        let link = self.link(lane);
+    fn start(&self, conn: usize) -> Result<(), Reply> {
+        let link = self.link(conn);
         let runtime = self.config.runtime.handle()?;
         check_drivers(&runtime, self.config.has_sockets)?;
-        let (protocols, attempts) = (Arc::clone(&self.protocols), Arc::clone(&self.attempts[lane]));
+        let (protocols, attempts) = (Arc::clone(&self.protocols), Arc::clone(&self.attempts[conn]));
         let task = Task::new(self.endpoint.clone(), Arc::clone(link), Arc::clone(&self.config), protocols, attempts);
         let task = runtime.spawn(task.run());
         // A runtime that has ended drops what is spawned.
@@ -130,7 +130,7 @@ impl Server {
     #[cfg(feature = "blocking")]
     pub(crate) fn give_up_connections_of_parent(&self) {
         let process = process::id();
-        for link in &self.lanes {
+        for link in &self.connections {
             link.give_up_task_of_parent(process, false);
         }
     }
@@ -139,7 +139,7 @@ impl Server {
         &self.config
     }
 
-    /// Opens a connection beside the lanes, on the text protocol, for what needs one of its own.
+    /// Opens an additional connection, on the text protocol, for operations that need one to themselves.
     pub(crate) async fn connect_text(&self) -> Result<Box<dyn Stream>, Error> {
         let mut memory = ReconnectState::default();
         let established = establish_as(&self.endpoint, &self.config, ProtocolSetting::Text, &mut memory).await;
@@ -159,15 +159,15 @@ impl Server {
 
     /// Whether the server may answer: not known to be down, and not closed.
     pub(crate) fn is_usable(&self) -> bool {
-        self.lanes.iter().any(|link| link.is_usable()) && self.refusing_lane().is_none()
+        self.connections.iter().any(|link| link.is_usable()) && self.refusing_conn().is_none()
     }
 
-    /// A connection that takes requests, beside this one.
-    pub(crate) fn other_lane(&self, lane: usize) -> Option<usize> {
-        if self.refusing_lane().is_some() {
+    /// Returns the index of another connection that takes requests.
+    pub(crate) fn other_conn(&self, conn: usize) -> Option<usize> {
+        if self.refusing_conn().is_some() {
             return None;
         }
-        (0..self.lanes.len()).find(|&other| other != lane && self.lanes[other].is_usable())
+        (0..self.connections.len()).find(|&other| other != conn && self.connections[other].is_usable())
     }
 
     /// Waits until a server that was lost takes requests again; `false` if its next attempt to connect
@@ -176,14 +176,14 @@ impl Server {
         if self.is_usable() {
             return true;
         }
-        let Some(link) = self.lanes.get(self.refusing_lane().unwrap_or(0)) else { return false };
+        let Some(link) = self.connections.get(self.refusing_conn().unwrap_or(0)) else { return false };
         timeout_at(deadline, link.wait_for_return()).await.unwrap_or(false)
     }
 
-    /// The state of the connection that tells what the server is.
+    /// The state of the connection that represents the server.
     pub(crate) fn state(&self) -> ServerStatus {
-        let mut states: Vec<_> = self.lanes.iter().map(|link| link.state()).collect();
-        match telling(states.iter().map(|state| &state.condition), self.watch.is_silent()) {
+        let mut states: Vec<_> = self.connections.iter().map(|link| link.state()).collect();
+        match representative(states.iter().map(|state| &state.condition), self.watch.is_silent()) {
             Some(place) => states.swap_remove(place),
             None => ServerStatus { condition: ConnectionState::Closed, since: SystemTime::now() },
         }
@@ -194,7 +194,7 @@ impl Server {
         let (in_flight, waiting) = self.load();
         let mut metrics = ServerMetrics {
             state: self.state(),
-            connections: self.lanes.len(),
+            connections: self.connections.len(),
             open: 0,
             in_flight,
             waiting,
@@ -202,12 +202,12 @@ impl Server {
             reconnects: 0,
             errors: ErrorCounts::default(),
         };
-        for link in &self.lanes {
+        for link in &self.connections {
             metrics.open += usize::from(link.state().condition == ConnectionState::Connected);
-            link.with_tally(|tally| {
-                metrics.round_trip = metrics.round_trip.max(tally.round_trip());
-                metrics.reconnects += tally.connects.saturating_sub(1);
-                metrics.errors = metrics.errors.plus(tally.errors);
+            link.with_counters(|counters| {
+                metrics.round_trip = metrics.round_trip.max(counters.round_trip());
+                metrics.reconnects += counters.connects.saturating_sub(1);
+                metrics.errors = metrics.errors.plus(counters.errors);
             });
         }
         metrics
@@ -215,25 +215,25 @@ impl Server {
 
     /// How often a connection was established.
     pub(crate) fn connects(&self) -> u64 {
-        self.lanes.iter().map(|link| link.with_tally(|tally| tally.connects)).sum()
+        self.connections.iter().map(|link| link.with_counters(|counters| counters.connects)).sum()
     }
 
     /// Unanswered requests, and slots that callers hold.
     pub(crate) fn load(&self) -> (usize, usize) {
-        let loads = self.lanes.iter().map(|link| link.load());
+        let loads = self.connections.iter().map(|link| link.load());
         loads.fold((0, 0), |sum, load| (sum.0 + load.0, sum.1 + load.1))
     }
 
     /// Takes no more requests; those in flight end as they would.
     pub(crate) fn close(&self) {
-        for link in &self.lanes {
+        for link in &self.connections {
             link.set(ConnectionState::Closed);
         }
     }
 
     /// Waits until every task has ended, and no longer than the deadlines of what is in flight.
     pub(crate) async fn wait_for_end(&self, begun: Instant) {
-        for link in &self.lanes {
+        for link in &self.connections {
             link.wait_for_end(after(begun, self.config.timeout)).await;
         }
     }

@@ -22,7 +22,7 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
 use crate::config::address::Address;
-use crate::transport::socket::Eager;
+use crate::transport::socket::EagerRead;
 
 /// What concerns the socket.
 #[derive(Clone, Copy, Debug)]
@@ -63,14 +63,14 @@ impl Connect for SocketConnector {
     fn connect<'a>(&'a self, address: &'a Address, settings: &'a TransportSettings) -> Connecting<'a> {
         Box::pin(async move {
             match address {
-                Address::Tcp { host, port } => Ok(Eager::boxed(tcp(host, *port, settings).await?)),
-                Address::Unix(path) => Ok(Eager::boxed(UnixStream::connect(path).await?)),
+                Address::Tcp { host, port } => Ok(EagerRead::boxed(tcp(host, *port, settings).await?)),
+                Address::Unix(path) => Ok(EagerRead::boxed(UnixStream::connect(path).await?)),
             }
         })
     }
 }
 
-/// Resolves the name anew, and tries each of its addresses with an equal share of the time left.
+/// Resolves the name again and tries each address with an equal share of the remaining time.
 async fn tcp(host: &str, port: u16, settings: &TransportSettings) -> io::Result<TcpStream> {
     let addresses: Vec<SocketAddr> =
         lookup_host((host, port)).await.map_err(|error| unresolved(host, &error))?.collect();

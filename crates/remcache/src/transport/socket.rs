@@ -14,9 +14,9 @@ use crate::transport::Stream;
 /// Tokio takes a socket for empty when it gave less than there was room for, and asks the reactor
 /// before it reads again. That is right for a lone reply. Of a busy connection the next replies have
 /// often come by then, and the question is a system call of the three that a turn needs.
-pub(crate) struct Eager<S> {
+pub(crate) struct EagerRead<S> {
     socket: S,
-    /// Whether the last read gave so much that there may be more by now.
+    /// Whether the last read was large enough that more may be available.
     gave_much: bool,
 }
 
@@ -49,7 +49,7 @@ impl Socket for UnixStream {
     }
 }
 
-impl<S: Socket> Eager<S> {
+impl<S: Socket> EagerRead<S> {
     pub(crate) fn boxed(socket: S) -> Box<dyn Stream> {
         Box::new(Self { socket, gave_much: false })
     }
@@ -66,7 +66,7 @@ impl<S: Socket> Eager<S> {
     }
 }
 
-impl<S: Socket> AsyncRead for Eager<S> {
+impl<S: Socket> AsyncRead for EagerRead<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = match self.gave_much {
@@ -80,7 +80,7 @@ impl<S: Socket> AsyncRead for Eager<S> {
     }
 }
 
-impl<S: Socket> AsyncWrite for Eager<S> {
+impl<S: Socket> AsyncWrite for EagerRead<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
@@ -106,7 +106,7 @@ impl<S: Socket> AsyncWrite for Eager<S> {
     }
 }
 
-/// So many bytes are more than a lone caller's small reply.
+/// A read of this many bytes is more than one small reply.
 const MUCH: usize = 2048;
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
 
     /// Much, then little, then nothing for a while, then the end: each is read when it comes.
     async fn is_read_to_its_end(socket: impl Socket, mut peer: impl AsyncWrite + Unpin) {
-        let mut eager = Eager { socket, gave_much: false };
+        let mut eager = EagerRead { socket, gave_much: false };
         let mut buffer = vec![0; 2 * MUCH];
         for (length, gave_much) in [(MUCH, true), (1, false), (MUCH, true), (MUCH + 1, true)] {
             peer.write_all(&vec![7; length]).await.unwrap();

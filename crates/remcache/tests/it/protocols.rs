@@ -80,7 +80,7 @@ async fn a_fleet_may_speak_differently() {
     works(&Client::with_config(servers.each_ref().map(Memcached::addr), config).unwrap()).await;
 }
 
-/// A server with a password file, which outlives the value beside it.
+/// A server with a password file, which outlives this value.
 fn with_password_file() -> (Memcached, tempfile::TempDir) {
     let dir = scratch();
     let file = dir.path().join("users");

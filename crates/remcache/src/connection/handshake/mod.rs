@@ -299,7 +299,7 @@ where
     offer_token(stream, credentials).await
 }
 
-/// Tells the password to a server that has said that it wants one.
+/// Sends the password to a server that asked for one.
 async fn offer_token<S>(stream: &mut S, credentials: &Credentials) -> Result<(), Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + ?Sized,
@@ -455,7 +455,7 @@ mod tests {
         String::from_utf8(line(stream).await.unwrap()).unwrap()
     }
 
-    /// A server with a password file, which outlives the value beside it.
+    /// A server with a password file, which outlives this value.
     fn with_password_file(lines: &str) -> (Memcached, tempfile::TempDir) {
         let dir = scratch();
         let file = dir.path().join("users");

@@ -80,7 +80,7 @@ impl Negotiation {
         Self { probe, probes: 0, text_closed: 0, binary_closed: 0 }
     }
 
-    /// Takes the result of the probe; `None` if another one has to follow, on another connection.
+    /// Evaluates the result of the probe; `None` if another probe has to follow, on a new connection.
     fn handle(&mut self, result: ProbeResult) -> Result<Option<Negotiated>, Failure> {
         self.probes = self.probes.saturating_add(1);
         let next = match (self.probe, result) {

@@ -1,4 +1,4 @@
-//! The half of a connection that callers and its driver share: the machine, and who waits.
+//! The half of a connection that callers and its driver share: the state machine, and who waits.
 //!
 //! A caller holds the lock for as long as encoding takes: it encodes straight into the shared
 //! output, takes a slot, and wakes the driver only if that sleeps. The driver settles all replies
@@ -24,7 +24,7 @@ pub(crate) use crate::connection::sync::Hold;
 use super::slot::Slot;
 use crate::config::Config;
 use crate::health::events::HealthMonitor;
-use crate::health::metrics::Tally;
+use crate::health::metrics::ConnCounters;
 use crate::health::state::{ConnectionState, ServerStatus};
 use crate::policy::Breaker;
 use crate::proto::{
@@ -34,25 +34,25 @@ use crate::proto::{
 
 /// The shared half of one connection.
 #[derive(Debug)]
-pub(crate) struct Link<L = Mutex<Inner>> {
+pub(crate) struct ConnectionHandle<L = Mutex<Inner>> {
     state: L,
     /// How many plain gets may leave as one line, where the protocol is one of lines.
     keys_in_line: usize,
-    /// Its place among the connections of its server, and who is told what becomes of it.
+    /// Its index among the connections of its server, and the monitor of its state.
     place: usize,
     watch: Arc<HealthMonitor>,
-    /// Wakes whoever waits until requests are taken again.
+    /// Wakes callers that wait until requests are accepted again.
     turned: Notify,
     /// Wakes callers that wait for room in the queue.
     room: Notify,
-    /// Wakes whoever waits until the connection's task has ended.
+    /// Wakes callers that wait for the connection's task to end.
     ended: Notify,
 }
 
 /// What the lock guards.
 #[derive(Debug)]
 pub(crate) struct Inner {
-    machine: Connection,
+    connection: Connection,
     slots: Slab<Slot>,
     /// The driver's waker while it sleeps.
     driver: Option<Waker>,
@@ -63,7 +63,7 @@ pub(crate) struct Inner {
     /// The status that says so, where it is more than being disconnected.
     refused_as: Option<Status>,
     /// Whether the server wanted an authentication that the connection does not have.
-    stranger: bool,
+    auth_required: bool,
     /// Whether the connection's task runs.
     running: bool,
     /// The process that started the task: after a fork the child has its memory, and not its thread.
@@ -81,7 +81,7 @@ pub(crate) struct Inner {
     /// Whether a caller's request was answered since the connection was opened: probes do not count.
     answered: bool,
     breaker: Breaker,
-    tally: Tally,
+    counters: ConnCounters,
     /// How often the connection failed, or could not be had.
     failures: u64,
 }
@@ -102,7 +102,7 @@ struct Unattended {
     timeouts: u64,
 }
 
-/// What became of an attempt to submit.
+/// The result of a submit.
 #[derive(Debug)]
 pub(crate) enum Submitted {
     /// The request is in flight.
@@ -112,7 +112,7 @@ pub(crate) enum Submitted {
         /// Whether the connection has no task, or the watchdog does not know of the deadline.
         attend: bool,
     },
-    /// The request is in flight, and nobody waits for it.
+    /// The request is in flight; its reply will be discarded.
     Cast {
         /// Whether the connection has no task yet.
         attend: bool,
@@ -156,12 +156,12 @@ fn slot_and_place(tag: Tag) -> (usize, u32) {
     ((tag.0 & u64::from(u32::MAX)) as usize, (tag.0 >> 32) as u32)
 }
 
-impl<L: Hold<Inner>> Link<L> {
+impl<L: Hold<Inner>> ConnectionHandle<L> {
     /// A link of the client's protocol; where the protocol has to be found out, requests wait for that.
     pub(crate) fn new(config: &Config, first_opaque: u32, place: usize, watch: Arc<HealthMonitor>) -> Self {
         let now = Instant::now().into_std();
         let state = Inner {
-            machine: match config.protocol.forced() {
+            connection: match config.protocol.forced() {
                 Some(protocol) => {
                     Connection::speaking(protocol, ServerVersion::default(), config.limits, first_opaque, now)
                 }
@@ -173,7 +173,7 @@ impl<L: Hold<Inner>> Link<L> {
             since: SystemTime::now(),
             refusal: None,
             refused_as: None,
-            stranger: false,
+            auth_required: false,
             running: false,
             process: 0,
             ends: 0,
@@ -183,7 +183,7 @@ impl<L: Hold<Inner>> Link<L> {
             replied: false,
             answered: false,
             breaker: Breaker::new(config.breaker, config.timeout, watch.row()),
-            tally: Tally::default(),
+            counters: ConnCounters::default(),
             failures: 0,
         };
         let [room, ended, turned] = [Notify::new(), Notify::new(), Notify::new()];
@@ -204,10 +204,10 @@ impl<L: Hold<Inner>> Link<L> {
             Ok(()) => state.slots.vacant_key(),
             Err(reply) => return Submitted::Refused(reply),
         };
-        match state.machine.submit(request, Some(tag(entry, 0)), deadline, now.into_std()) {
+        match state.connection.submit(request, Some(tag(entry, 0)), deadline, now.into_std()) {
             Ok(ticket) => {
                 state.slots.insert(slot);
-                state.tally.submitted(tag(entry, 0), now);
+                state.counters.submitted(tag(entry, 0), now);
                 let attend = state.needs_attention(deadline, now);
                 let flight = Flight { slot: entry, ticket, ends: state.ends };
                 wake(state);
@@ -217,13 +217,13 @@ impl<L: Hold<Inner>> Link<L> {
         }
     }
 
-    /// Submits a request whose reply nobody waits for.
+    /// Submits a request whose reply is discarded.
     pub(crate) fn cast(&self, request: &Request<'_>, deadline: Deadline, now: Instant) -> Submitted {
         let mut state = self.lock();
         if let Err(reply) = state.admit() {
             return Submitted::Refused(reply);
         }
-        match state.machine.submit(request, None, deadline, now.into_std()) {
+        match state.connection.submit(request, None, deadline, now.into_std()) {
             Ok(_) => {
                 let attend = !state.running;
                 wake(state);
@@ -233,7 +233,7 @@ impl<L: Hold<Inner>> Link<L> {
         }
     }
 
-    /// Submits so many requests, by their places, as one run, as many as there is room for; all replies
+    /// Submits `count` requests as one batch, as many as there is capacity for; all replies
     /// go to one slot.
     #[inline]
     pub(crate) fn submit_run<'r>(
@@ -246,13 +246,13 @@ impl<L: Hold<Inner>> Link<L> {
         let mut state = self.lock();
         let slot = state.slots.vacant_key();
         let mut run = TakenRun { taken: 0, refused: Vec::new(), slot: None, attend: false, ends: state.ends };
-        state.machine.begin_batch(count);
+        state.connection.begin_batch(count);
         for place in 0..count {
             let request = request(place);
             if let Err(reply) = state.admit() {
                 run.refused.push((run.taken, reply));
             } else {
-                match state.machine.submit(&request, Some(tag(slot, run.taken)), deadline, now.into_std()) {
+                match state.connection.submit(&request, Some(tag(slot, run.taken)), deadline, now.into_std()) {
                     Ok(_) => {}
                     Err(Rejected::Invalid(invalid)) => run.refused.push((run.taken, Reply::invalid(&invalid))),
                     Err(_) => break,
@@ -260,11 +260,11 @@ impl<L: Hold<Inner>> Link<L> {
             }
             run.taken += 1;
         }
-        state.machine.begin_batch(0);
+        state.connection.begin_batch(0);
         let sent = run.taken - u32::try_from(run.refused.len()).unwrap_or(run.taken);
         if sent > 0 {
             run.slot = Some(state.slots.insert(Slot::run(sent)));
-            state.tally.submitted(tag(slot, 0), now);
+            state.counters.submitted(tag(slot, 0), now);
             run.attend = state.needs_attention(deadline, now);
             wake(state);
         }
@@ -274,7 +274,7 @@ impl<L: Hold<Inner>> Link<L> {
     /// Polls for the reply to a single request, and returns what `take` makes of it; the slot is free then.
     ///
     /// If the request ended with the connection's task, its reply goes to `interrupted` instead, and the
-    /// result is pending: the caller may send the request again, and nobody will wake it.
+    /// result is pending: the caller may send the request again, and will not be woken.
     #[inline]
     pub(crate) fn poll_reply<T>(
         &self,
@@ -337,8 +337,8 @@ impl<L: Hold<Inner>> Link<L> {
     /// Gives up one request: its reply will be read and thrown away.
     pub(crate) fn abandon(&self, flight: Flight) {
         let mut state = self.lock();
-        state.machine.abandon(flight.ticket, Instant::now().into_std());
-        state.tally.abandoned(|tag| slot_and_place(tag).0 == flight.slot);
+        state.connection.abandon(flight.ticket, Instant::now().into_std());
+        state.counters.abandoned(|tag| slot_and_place(tag).0 == flight.slot);
         state.slots.try_remove(flight.slot);
         // The driver may have to watch how many were given up.
         wake(state);
@@ -348,8 +348,8 @@ impl<L: Hold<Inner>> Link<L> {
     pub(crate) fn abandon_run(&self, slot: usize) {
         let mut state = self.lock();
         let now = Instant::now().into_std();
-        state.machine.abandon_where(|tag| slot_and_place(tag).0 == slot, now);
-        state.tally.abandoned(|tag| slot_and_place(tag).0 == slot);
+        state.connection.abandon_where(|tag| slot_and_place(tag).0 == slot, now);
+        state.counters.abandoned(|tag| slot_and_place(tag).0 == slot);
         state.slots.try_remove(slot);
         wake(state);
     }
@@ -362,7 +362,7 @@ impl<L: Hold<Inner>> Link<L> {
         let mut notified = std::pin::pin!(self.room.notified());
         notified.as_mut().enable();
         let _waiting = WaitingForRoom::new(&self);
-        // Room that came before we were counted was offered to nobody.
+        // Capacity that was freed before this caller was counted was not offered to it.
         if !self.has_room(length) {
             notified.await;
         }
@@ -370,12 +370,12 @@ impl<L: Hold<Inner>> Link<L> {
 
     fn has_room(&self, length: usize) -> bool {
         let state = self.lock();
-        state.refusal.is_some() || state.machine.has_room(length)
+        state.refusal.is_some() || state.connection.has_room(length)
     }
 
     /// What the connection speaks; `None` while that is not known.
     pub(crate) fn protocol(&self) -> Option<Protocol> {
-        self.lock().machine.protocol()
+        self.lock().connection.protocol()
     }
 
     /// Waits until requests are taken again; `false` if the next attempt to connect fails, or there
@@ -410,24 +410,24 @@ impl<L: Hold<Inner>> Link<L> {
     }
 
     /// Shows what was counted.
-    pub(crate) fn with_tally<T>(&self, show: impl FnOnce(&Tally) -> T) -> T {
-        show(&self.lock().tally)
+    pub(crate) fn with_counters<T>(&self, show: impl FnOnce(&ConnCounters) -> T) -> T {
+        show(&self.lock().counters)
     }
 
-    /// Tells that so many requests found no room.
+    /// Counts requests that found no capacity.
     pub(crate) fn count_overloaded(&self, count: usize) {
-        self.lock().tally.errors.overloaded += count as u64;
+        self.lock().counters.errors.overloaded += count as u64;
     }
 
     /// Counts: unanswered requests, and slots that callers hold.
     pub(crate) fn load(&self) -> (usize, usize) {
         let state = self.lock();
-        (state.machine.in_flight(), state.slots.len())
+        (state.connection.in_flight(), state.slots.len())
     }
 }
 
 impl Inner {
-    /// See [`Link::is_interrupted`]. A connection that was lost just before its task ended looks the same.
+    /// See [`ConnectionHandle::is_interrupted`]. A connection that was lost just before its task ended looks the same.
     #[inline]
     fn is_interrupted(&self, ends: u32, reply: &Reply) -> bool {
         matches!(reply.status, Status::Disconnected(_))
@@ -435,7 +435,7 @@ impl Inner {
             && self.condition != ConnectionState::Closed
     }
 
-    /// Whether the caller has to start a task, or to tell the watchdog of its deadline.
+    /// Whether the caller has to start a task, or to notify the watchdog of its deadline.
     ///
     /// While all callers have the same timeout, that is about once per timeout.
     #[inline]
@@ -450,7 +450,7 @@ impl Inner {
         match &self.refusal {
             None => Ok(()),
             Some(reason) => {
-                self.tally.errors.refused += 1;
+                self.counters.errors.refused += 1;
                 let status = self.refused_as.unwrap_or(Status::Disconnected(Delivery::NotSent));
                 Err(Reply::with_text(status, reason.clone()))
             }
@@ -460,12 +460,12 @@ impl Inner {
     #[inline]
     fn settle(&mut self, input: &mut InputBuffer, now: Instant, wakers: &mut Vec<Waker>) -> Result<(), ProtocolError> {
         let from_server = !input.is_empty();
-        while let Some(Event { tag, mut reply, last, .. }) = self.machine.poll_event(input)? {
+        while let Some(Event { tag, mut reply, last, .. }) = self.connection.poll_event(input)? {
             self.answered |= from_server;
             let (slot, place) = slot_and_place(tag);
-            self.tally.settled(tag, reply.status, now);
+            self.counters.settled(tag, reply.status, now);
             if reply.status == Status::AuthError {
-                self.stranger = true;
+                self.auth_required = true;
                 reply.value = Bytes::from_static(NO_CREDENTIALS.as_bytes());
             }
             if let Some(slot) = self.slots.get_mut(slot) {
@@ -476,7 +476,7 @@ impl Inner {
     }
 }
 
-/// What to do about a server that refuses whoever gave no password.
+/// The advice for a server that requires a password.
 pub(crate) const NO_CREDENTIALS: &str =
     "the server asks for a user and a password: give them by Config::credentials, or as user:password@ in a URL";
 
@@ -504,10 +504,10 @@ fn refused(rejected: Rejected) -> Submitted {
 }
 
 /// Counts a caller that waits for room, for as long as it does.
-struct WaitingForRoom<'a, L: Hold<Inner>>(&'a Link<L>);
+struct WaitingForRoom<'a, L: Hold<Inner>>(&'a ConnectionHandle<L>);
 
 impl<'a, L: Hold<Inner>> WaitingForRoom<'a, L> {
-    fn new(link: &'a Link<L>) -> Self {
+    fn new(link: &'a ConnectionHandle<L>) -> Self {
         link.lock().waiting_for_room += 1;
         Self(link)
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
-use super::{ConnectionState, Hold, Inner, Link, Unattended, Watched, slot_and_place, wake};
+use super::{ConnectionHandle, ConnectionState, Hold, Inner, Unattended, Watched, slot_and_place, wake};
 use crate::connection::handshake::Negotiated;
 use crate::connection::watchdog;
 use crate::policy::Tripped;
@@ -32,19 +32,19 @@ pub(crate) enum Parked {
     Until(Option<Instant>),
 }
 
-impl<L: Hold<Inner>> Link<L> {
+impl<L: Hold<Inner>> ConnectionHandle<L> {
     /// Claims the right to start the task in this process, if there is work and no task; it counts as
     /// running from then on.
     pub(crate) fn claim_task(&self, process: u32) -> bool {
         let mut state = self.lock();
-        if state.running || state.machine.in_flight() == 0 {
+        if state.running || state.connection.in_flight() == 0 {
             return false;
         }
         (state.running, state.process) = (true, process);
         true
     }
 
-    /// Records that the task has ended, and ends what is in flight: the next request starts another task.
+    /// RecordWriter that the task has ended, and ends what is in flight: the next request starts another task.
     pub(crate) fn task_ended(&self, reason: &str) {
         let mut wakers = Vec::new();
         self.end_task(reason, &mut wakers);
@@ -79,7 +79,7 @@ impl<L: Hold<Inner>> Link<L> {
     fn end_task(&self, reason: &str, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
         let now = Instant::now();
-        state.machine.close(&Bytes::copy_from_slice(reason.as_bytes()), now.into_std());
+        state.connection.close(&Bytes::copy_from_slice(reason.as_bytes()), now.into_std());
         state.settle_uncaused(None, now, wakers);
         state.running = false;
         state.ends = state.ends.wrapping_add(1);
@@ -125,7 +125,7 @@ impl<L: Hold<Inner>> Link<L> {
     /// A lower bound of the deadlines in flight; `None` if no caller waits.
     fn next_deadline(&self) -> Option<std::time::Instant> {
         let state = self.lock();
-        if state.machine.awaited() == 0 { None } else { state.machine.earliest_deadline() }
+        if state.connection.awaited() == 0 { None } else { state.connection.earliest_deadline() }
     }
 
     // ---- The watchdog ----
@@ -151,12 +151,12 @@ impl<L: Hold<Inner>> Link<L> {
             return None;
         }
         let mut wakers = Vec::new();
-        if let Some(since) = state.machine.earliest_deadline().filter(|at| *at <= now.into_std()) {
-            let before = state.tally.errors.timeouts;
-            state.machine.expire_due(now.into_std());
+        if let Some(since) = state.connection.earliest_deadline().filter(|at| *at <= now.into_std()) {
+            let before = state.counters.errors.timeouts;
+            state.connection.expire_due(now.into_std());
             state.settle_uncaused(None, now, &mut wakers);
             // The server is judged by the task, if it comes soon.
-            let timeouts = state.tally.errors.timeouts - before;
+            let timeouts = state.counters.errors.timeouts - before;
             if timeouts > 0 {
                 state.unattended.get_or_insert(Unattended { since, timeouts: 0 }).timeouts += timeouts;
             }
@@ -171,7 +171,7 @@ impl<L: Hold<Inner>> Link<L> {
     /// What there is to do while no connection is open; remembers the waker if nothing.
     pub(crate) fn poll_demand(&self, waker: &Waker) -> Poll<Demand> {
         let mut state = self.lock();
-        match (&state.condition, state.machine.in_flight()) {
+        match (&state.condition, state.connection.in_flight()) {
             (ConnectionState::Closed, 0) => Poll::Ready(Demand::End),
             (_, 1..) => Poll::Ready(Demand::Work),
             _ => {
@@ -181,9 +181,9 @@ impl<L: Hold<Inner>> Link<L> {
         }
     }
 
-    /// Whether nobody waits for anything.
+    /// Whether no caller waits for a reply.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.lock().machine.awaited() == 0
+        self.lock().connection.awaited() == 0
     }
 
     /// Whether the link was closed.
@@ -196,33 +196,33 @@ impl<L: Hold<Inner>> Link<L> {
         let mut state = self.lock();
         let mut wakers = Vec::new();
         let keys_in_line = if negotiated.may_be_proxy { 1 } else { self.keys_in_line };
-        state.machine.set_max_keys_per_line(keys_in_line);
-        if state.machine.protocol().is_none() {
-            state.machine.begin(negotiated.protocol, negotiated.dialect);
+        state.connection.set_max_keys_per_line(keys_in_line);
+        if state.connection.protocol().is_none() {
+            state.connection.begin(negotiated.protocol, negotiated.dialect);
             // What this protocol cannot say has its outcome now.
             state.settle(&mut InputBuffer::new(), now, &mut wakers).ok();
         }
         state.replied = false;
         state.answered = false;
-        state.stranger = false;
+        state.auth_required = false;
         state.unattended = None;
         state.breaker.begin();
-        state.tally.connects += 1;
-        state.machine.handle_received(now.into_std());
+        state.counters.connects += 1;
+        state.connection.handle_received(now.into_std());
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Tells that the server was heard, if only to refuse a connection: it is not silent.
+    /// RecordWriter a sign of life of the server, even a refused connection.
     pub(crate) fn heard(&self) {
-        self.watch.heard();
+        self.watch.mark_alive();
     }
 
     /// Asks the server for a sign of life, before any caller's request is let through.
     pub(crate) fn probe(&self, deadline: Deadline, now: Instant) {
         let mut state = self.lock();
         // With nothing in flight there is room for one no-op.
-        let _ = state.machine.submit(&Request::noop(), None, deadline, now.into_std());
+        let _ = state.connection.submit(&Request::noop(), None, deadline, now.into_std());
     }
 
     /// Says what the server is to us from now on; what is closed stays closed. Whether that is news:
@@ -248,7 +248,7 @@ impl<L: Hold<Inner>> Link<L> {
         state.refusal = condition.refusal();
         state.refused_as = refused_as;
         state.condition = condition.clone();
-        // Whoever waits for room may learn that there is none to wait for.
+        // Callers waiting for capacity must learn that there will be none.
         wake(state);
         self.room.notify_waiters();
         self.turned.notify_waiters();
@@ -256,7 +256,7 @@ impl<L: Hold<Inner>> Link<L> {
         is_news
     }
 
-    /// Ends everything in flight: the connection is gone. Tells whether anything was.
+    /// Fails everything in flight: the connection is gone. Returns whether anything was in flight.
     pub(crate) fn disconnect(&self, reason: &str) -> bool {
         self.end_all(reason, None)
     }
@@ -271,9 +271,9 @@ impl<L: Hold<Inner>> Link<L> {
 
     fn end_all(&self, reason: &str, status: Option<Status>) -> bool {
         let mut state = self.lock();
-        let busy = state.machine.awaited() > 0;
+        let busy = state.connection.awaited() > 0;
         let now = Instant::now();
-        state.machine.close(&Bytes::copy_from_slice(reason.as_bytes()), now.into_std());
+        state.connection.close(&Bytes::copy_from_slice(reason.as_bytes()), now.into_std());
         let mut wakers = Vec::new();
         state.settle_uncaused(status, now, &mut wakers);
         drop(state);
@@ -285,28 +285,28 @@ impl<L: Hold<Inner>> Link<L> {
     /// Whether the server wanted an authentication since the connection was opened.
     pub(crate) fn is_stranger(&self) -> bool {
         let state = self.lock();
-        state.stranger || state.machine.is_auth_required()
+        state.auth_required || state.connection.is_auth_required()
     }
 
     // ---- The driver of an open connection ----
 
     /// How many of the taken bytes go into one write where requests must not be divided.
     pub(crate) fn next_boundary(&self, limit: usize) -> usize {
-        self.lock().machine.next_boundary(limit)
+        self.lock().connection.next_boundary(limit)
     }
 
     /// Moves what is to be written into `output`, which is empty.
     pub(crate) fn take_output(&self, output: &mut Output) {
         let mut state = self.lock();
-        if state.machine.has_output() {
-            state.machine.take_output(output);
+        if state.connection.has_output() {
+            state.connection.take_output(output);
         }
     }
 
-    /// Tells that the socket took bytes.
+    /// RecordWriter that the socket accepted bytes.
     pub(crate) fn handle_written(&self, count: usize) {
         let mut state = self.lock();
-        state.machine.handle_written(count);
+        state.connection.handle_written(count);
         let waiting = state.waiting_for_room;
         drop(state);
         self.offer_room(waiting.min(1));
@@ -321,10 +321,10 @@ impl<L: Hold<Inner>> Link<L> {
         wakers: &mut Vec<Waker>,
     ) -> Result<(usize, usize), ProtocolError> {
         let mut state = self.lock();
-        state.machine.handle_received(now.into_std());
-        let before = state.machine.in_flight();
+        state.connection.handle_received(now.into_std());
+        let before = state.connection.in_flight();
         let outcome = state.settle(input, now, wakers);
-        let in_flight = state.machine.in_flight();
+        let in_flight = state.connection.in_flight();
         let freed = before.saturating_sub(in_flight);
         if freed > 0 {
             state.replied = true;
@@ -335,7 +335,7 @@ impl<L: Hold<Inner>> Link<L> {
                 self.watch.look_again();
             }
         }
-        state.tally.errors.protocol += u64::from(outcome.is_err());
+        state.counters.errors.protocol += u64::from(outcome.is_err());
         let load = (in_flight, state.slots.len());
         let waiting = state.waiting_for_room;
         drop(state);
@@ -349,7 +349,7 @@ impl<L: Hold<Inner>> Link<L> {
         }
     }
 
-    /// Gives up what is due; tells if the server has let so much become due that it counts as down.
+    /// Fails overdue requests; returns whether the breaker opened.
     pub(crate) fn handle_timeout(
         &self,
         now: Instant,
@@ -358,19 +358,20 @@ impl<L: Hold<Inner>> Link<L> {
         let mut state = self.lock();
         // What the watchdog had to do is counted here: a task that is a little late is no stall.
         let unattended = state.unattended.take();
-        let machine = &mut state.machine;
-        let due = [unattended.map(|unattended| unattended.since), machine.poll_timeout()].into_iter().flatten().min();
+        let connection = &mut state.connection;
+        let due =
+            [unattended.map(|unattended| unattended.since), connection.poll_timeout()].into_iter().flatten().min();
         let late = due.map_or(Duration::ZERO, |due| now.into_std().saturating_duration_since(due));
-        let silence = now.into_std().saturating_duration_since(machine.silent_since());
+        let silence = now.into_std().saturating_duration_since(connection.silent_since());
         // The server had no chance to be heard: its replies are read after this.
         if state.breaker.is_own_stall(late) {
-            state.machine.reset_silence_timer(now.into_std());
+            state.connection.reset_silence_timer(now.into_std());
         }
-        let before = state.tally.errors.timeouts;
-        let outcome = state.machine.handle_timeout(now.into_std());
+        let before = state.counters.errors.timeouts;
+        let outcome = state.connection.handle_timeout(now.into_std());
         state.settle(&mut InputBuffer::new(), now, wakers)?;
         outcome?;
-        let timeouts = state.tally.errors.timeouts - before + unattended.map_or(0, |unattended| unattended.timeouts);
+        let timeouts = state.counters.errors.timeouts - before + unattended.map_or(0, |unattended| unattended.timeouts);
         let timeouts = u32::try_from(timeouts).unwrap_or(u32::MAX);
         let tripped = state.breaker.timed_out(timeouts, silence, late).err();
         if self.watch.is_silent() {
@@ -379,30 +380,30 @@ impl<L: Hold<Inner>> Link<L> {
         Ok(tripped)
     }
 
-    /// Gives up what is due while no connection is open, and tells when to look again.
+    /// Fails overdue requests while no connection is open; returns the next deadline.
     pub(crate) fn expire(&self, now: Instant, wakers: &mut Vec<Waker>) -> Option<Instant> {
         let mut state = self.lock();
-        if state.machine.earliest_deadline().is_some_and(|at| at <= now.into_std()) {
-            state.machine.expire_due(now.into_std());
+        if state.connection.earliest_deadline().is_some_and(|at| at <= now.into_std()) {
+            state.connection.expire_due(now.into_std());
             state.settle(&mut InputBuffer::new(), now, wakers).ok();
         }
-        state.machine.earliest_deadline().map(Instant::from_std)
+        state.connection.earliest_deadline().map(Instant::from_std)
     }
 
     /// Remembers the driver's waker, unless there is something to write.
     pub(crate) fn park(&self, waker: &Waker, can_write: bool) -> Parked {
         let mut state = self.lock();
-        if can_write && state.machine.has_output() {
+        if can_write && state.connection.has_output() {
             return Parked::HasOutput;
         }
-        if state.condition == ConnectionState::Closed && state.machine.in_flight() == 0 {
+        if state.condition == ConnectionState::Closed && state.connection.in_flight() == 0 {
             return Parked::Finished;
         }
         match &mut state.driver {
             Some(known) if known.will_wake(waker) => {}
             driver => *driver = Some(waker.clone()),
         }
-        Parked::Until(state.machine.poll_timeout().map(Instant::from_std))
+        Parked::Until(state.connection.poll_timeout().map(Instant::from_std))
     }
 
     /// Whether a protocol reply came since the connection was opened.
@@ -418,16 +419,16 @@ impl<L: Hold<Inner>> Link<L> {
     /// Gives back memory that an idle connection does not need; whether it is idle.
     pub(crate) fn shrink(&self) -> bool {
         let mut state = self.lock();
-        let idle = state.machine.in_flight() == 0;
+        let idle = state.connection.in_flight() == 0;
         if idle {
-            state.machine.shrink();
+            state.connection.shrink();
             state.slots.shrink_to_fit();
         }
         idle
     }
 }
 
-impl watchdog::Watched for Link {
+impl watchdog::Watched for ConnectionHandle {
     fn enforce(&self, due: std::time::Instant, now: std::time::Instant) -> Option<std::time::Instant> {
         self.enforce_deadlines(due, Instant::from_std(now))
     }
@@ -447,18 +448,18 @@ const RECHECK: Duration = Duration::from_millis(20);
 impl Inner {
     /// The deadline that the watchdog looks at next; `None` if nothing is in flight.
     fn next_watch(&self) -> Option<std::time::Instant> {
-        if self.machine.in_flight() == 0 { None } else { self.machine.earliest_deadline() }
+        if self.connection.in_flight() == 0 { None } else { self.connection.earliest_deadline() }
     }
 
     /// Settles what no reply has ended: what was due, or was in flight when the connection ended; with a
     /// status of its own, if one says why.
     fn settle_uncaused(&mut self, status: Option<Status>, now: Instant, wakers: &mut Vec<Waker>) {
-        while let Some(Event { tag, mut reply, last, .. }) = self.machine.poll_local_event() {
+        while let Some(Event { tag, mut reply, last, .. }) = self.connection.poll_local_event() {
             let (slot, place) = slot_and_place(tag);
             if let (Some(status), Status::Disconnected(_)) = (status, reply.status) {
                 reply.status = status;
             }
-            self.tally.settled(tag, reply.status, now);
+            self.counters.settled(tag, reply.status, now);
             if let Some(slot) = self.slots.get_mut(slot) {
                 wakers.extend(slot.settle(place, reply, last));
             }

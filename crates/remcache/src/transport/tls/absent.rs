@@ -1,4 +1,4 @@
-//! What stands in for TLS where the feature is off: nobody can have it, so nothing is done with it.
+//! A placeholder for TLS without the feature; it cannot be constructed.
 
 use std::io;
 

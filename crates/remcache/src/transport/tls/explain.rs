@@ -8,12 +8,12 @@ use super::tls_error;
 use crate::connection::failure::Failure;
 use crate::proto::ProtocolError;
 
-/// What an error of an open connection tells, if it is one of TLS.
+/// Explains an error of an open connection, if it is a TLS error.
 pub(crate) fn failure(error: &io::Error) -> Option<Failure> {
     tls_error(error).map(|error| Failure::Tls(in_words(error)))
 }
 
-/// What a handshake that failed tells; `beginning` is how the peer began.
+/// Explains a failed handshake; `beginning` is the first bytes from the peer.
 pub(crate) fn handshake(error: &io::Error, beginning: &[u8]) -> Failure {
     if beginning.starts_with(b"ERROR Too") {
         // Said in clear, before any handshake.
@@ -68,7 +68,7 @@ fn in_words_of_certificate(error: &CertificateError) -> String {
 
 fn names(presented: &[String]) -> String {
     match presented {
-        [] => "nobody".into(),
+        [] => "no name".into(),
         names => names.join(", "),
     }
 }
@@ -94,8 +94,8 @@ fn in_words_of_alert(alert: AlertDescription) -> String {
     }
 }
 
-/// The day, in UTC, of an instant in seconds since 1970. It is in errors instead of "so long ago",
-/// because an error that stays the same is told once.
+/// The day, in UTC, of an instant in seconds since 1970. Errors show it instead of a relative time,
+/// because an error that stays the same is reported once.
 fn date(seconds: u64) -> String {
     // Years begin in March here, so that the day of a leap year is the last one: 153 days for five
     // months, 1,461 for four years, 146,097 for four hundred.

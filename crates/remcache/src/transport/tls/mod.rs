@@ -27,7 +27,7 @@ use pem::Pem;
 /// The server's certificate is checked in full: that a trusted authority signed it, its dates, and
 /// that it is for the host of the server's address. TLS 1.2 and 1.3 are spoken.
 ///
-/// Certificates are read anew for each connection, so that one that was renewed in place is used
+/// Certificates are read again for each connection, so that one renewed in place is used
 /// without a restart.
 ///
 /// ```
@@ -87,7 +87,7 @@ impl Tls {
         Self::trusting(Trust::Roots(Pem::text(pem)))
     }
 
-    /// Trusts whoever answers: **no certificate is checked**, so anybody on the way can read and
+    /// Trusts any peer: **no certificate is checked**, so anyone on the path can read and
     /// change everything, passwords included. For experiments.
     #[cfg(feature = "dangerous-tls")]
     pub fn dangerous_without_verification() -> Self {

@@ -35,7 +35,7 @@ impl Pem {
 
     pub(crate) fn private_key(&self) -> Result<PrivateKeyDer<'static>, String> {
         let what = "private key";
-        // What is wrong within a key is not told: the text could show a part of it.
+        // Errors within a key are not shown: the text could contain a part of it.
         PrivateKeyDer::from_pem_slice(&self.read(what)?).map_err(|_| format!("{self} holds no {what}"))
     }
 

@@ -13,7 +13,7 @@ pub(crate) enum Packing {
     ZlibOrGzip(Compression),
     /// A frame of Zstandard without the four bytes that mark one.
     ZstdWithoutMagic,
-    /// Behind the length of the value in 32 bits, in the byte order of the machine that wrote it.
+    /// Behind the length of the value in 32 bits, in the byte order of the state machine that wrote it.
     BehindLength(Compression),
 }
 

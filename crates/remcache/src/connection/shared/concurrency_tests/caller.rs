@@ -149,7 +149,7 @@ impl Caller {
                 }
                 Submitted::Full if self.wait_for_room().await => {}
                 Submitted::Full => return None,
-                Submitted::Cast { .. } => panic!("somebody waits for this"),
+                Submitted::Cast { .. } => panic!("this request has a caller"),
             }
         }
     }
@@ -185,7 +185,7 @@ impl Caller {
         }
     }
 
-    /// An outcome is the value of this very key, or says that there is none and why.
+    /// An outcome is the value of this key, or the reason why there is no value.
     fn check(&self, key: &str, reply: &Reply) {
         match reply.status {
             Status::NoError => assert_eq!(reply.value, value(key)),

@@ -22,7 +22,7 @@ use crate::health::events;
 use caller::Caller;
 
 /// A link whose scheduler is the test's.
-type Link = super::Link<Mutex<Inner>>;
+type ConnectionHandle = super::ConnectionHandle<Mutex<Inner>>;
 
 impl<T> Hold<T> for Mutex<T> {
     type Guard<'a>
@@ -35,14 +35,14 @@ impl<T> Hold<T> for Mutex<T> {
     }
 
     fn hold(&self) -> MutexGuard<'_, T> {
-        self.lock().expect("nobody panics with the lock")
+        self.lock().expect("the lock is not poisoned")
     }
 }
 
 /// What all who take part in one schedule share.
 #[derive(Clone)]
 struct Scene {
-    link: Arc<Link>,
+    link: Arc<ConnectionHandle>,
     /// Keys that the server was asked for.
     asked: Arc<Ledger<Vec<String>>>,
     /// Keys that no byte was sent of, as the client said.
@@ -63,7 +63,7 @@ impl Scene {
         let mut config = Config::new().protocol(ProtocolSetting::Binary).max_in_flight(3);
         config.breaker = 2;
         let watch = Arc::new(Watch::new("server".into(), 1, 2, events::channel()));
-        let link = Arc::new(Link::new(&config, u32::MAX - 2, 0, watch));
+        let link = Arc::new(ConnectionHandle::new(&config, u32::MAX - 2, 0, watch));
         Self { link, asked: Arc::default(), not_sent: Arc::default(), stalls: Arc::default() }
     }
 
@@ -123,8 +123,8 @@ fn play() {
         scene.link.wait_for_task().await;
         assert_eq!(scene.link.load(), (0, 0), "requests in flight and slots");
         assert_eq!(scene.link.lock().waiting_for_room, 0, "callers that wait for room");
-        let asked = scene.asked.lock().expect("nobody panics with the ledger").clone();
-        let not_sent = scene.not_sent.lock().expect("nobody panics with the ledger").clone();
+        let asked = scene.asked.lock().expect("the lock is not poisoned").clone();
+        let not_sent = scene.not_sent.lock().expect("the lock is not poisoned").clone();
         assert!(not_sent.iter().all(|key| !asked.contains(key)), "{not_sent:?} were asked for: {asked:?}");
     });
 }

@@ -10,7 +10,7 @@ use bytes::Buf;
 use tokio::time::Instant;
 
 use super::caller::PATIENCE;
-use super::{Link, Scene, pause, random};
+use super::{ConnectionHandle, Scene, pause, random};
 use crate::connection::handshake::Negotiated;
 use crate::connection::shared::{Demand, Parked};
 use crate::health::state::ConnectionState;
@@ -48,7 +48,7 @@ impl Task {
 
     async fn run(mut self) {
         let (scene, link) = (self.scene.clone(), Arc::clone(&self.scene.link));
-        // After so many polls the runtime ends, or stalls; in most schedules it does neither.
+        // The number of polls after which the runtime ends or stalls; in most schedules it does neither.
         let mut sometime = || if self.random.u8(..4) == 0 { self.random.usize(1..20) } else { usize::MAX };
         let (mut polls_to_end, mut polls_to_stall) = (sometime(), sometime());
         {
@@ -73,7 +73,7 @@ impl Task {
         link.task_ended("the runtime ended");
     }
 
-    async fn serve(&mut self, link: &Link) {
+    async fn serve(&mut self, link: &ConnectionHandle) {
         loop {
             link.set(ConnectionState::Idle);
             if poll_fn(|cx| link.poll_demand(cx.waker())).await == Demand::End {
@@ -100,7 +100,7 @@ impl Task {
         is_trouble
     }
 
-    async fn connect_and_drive(&mut self, link: &Link, probe: bool) -> Outcome {
+    async fn connect_and_drive(&mut self, link: &ConnectionHandle, probe: bool) -> Outcome {
         pause(&mut self.random, 2).await;
         let mut wakers = Vec::new();
         if self.is_trouble() {
@@ -132,7 +132,7 @@ impl Task {
     }
 }
 
-fn fail(link: &Link) {
+fn fail(link: &ConnectionHandle) {
     link.set(ConnectionState::Down("the server went away".to_owned()));
     link.disconnect("the server went away");
 }
@@ -140,7 +140,7 @@ fn fail(link: &Link) {
 /// One connection, whose other end is here as well.
 struct Connection<'a> {
     task: &'a mut Task,
-    link: Arc<Link>,
+    link: Arc<ConnectionHandle>,
     probe: bool,
     output: Output,
     requests: InputBuffer,
@@ -271,5 +271,5 @@ impl Future for Connection<'_> {
     }
 }
 
-/// So much later than it should be is noticed what is due.
+/// How late a due deadline is noticed.
 const LATE: Duration = Duration::from_millis(10);
