@@ -57,4 +57,4 @@ fn parse(words: Vec<OsString>, options: Settings) -> Result<ParsedLine, clap::Er
 }
 
 /// The time within which the reader thread of `top` notices that `top` has ended.
-const READER_EXIT: Duration = top::NOTICE.saturating_mul(2);
+const READER_EXIT: Duration = top::POLL_INTERVAL.saturating_mul(2);

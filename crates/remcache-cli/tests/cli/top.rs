@@ -8,11 +8,11 @@ use rustix::process::{Signal, kill_process};
 
 use crate::tool::{Running, remcache};
 
-/// Nobody listens there.
+/// An address that nothing listens on.
 const DEAD: &str = "127.0.0.1:1";
 
 #[test]
-fn it_shows_the_living_and_the_dead_and_leaves_the_terminal_as_it_was() {
+fn it_shows_servers_up_and_down_and_restores_the_terminal() {
     let server = Memcached::start(&[]);
     remcache(["set", "k", "v"]).servers(server.addr()).run().exits(0);
     let mut top = remcache(["top", "-i", "50ms"]).servers(format!("{},{DEAD}", server.addr())).live(12, 110);
@@ -20,14 +20,14 @@ fn it_shows_the_living_and_the_dead_and_leaves_the_terminal_as_it_was() {
     assert!(text.contains("GET/s") && text.contains("1 overview"), "{text}");
     let text = top.shows("DOWN: ");
     assert!(text.lines().any(|line| line.starts_with(DEAD) && line.contains("refused")), "{text}");
-    // Slab classes of the selected server, its LRU, its connections, and what happened.
+    // The slab classes of the selected server, its LRU, its connections, and the events.
     top.types("2");
     top.shows("CHUNK");
     top.shows("96B");
     top.types("3");
     top.shows("EVICTED");
     top.types("5");
-    top.shows("SILENT");
+    top.shows("IDLE");
     top.types("6");
     top.shows("down: ");
     top.types("1?");
@@ -40,7 +40,7 @@ fn it_shows_the_living_and_the_dead_and_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn it_sees_a_server_go_and_come_back() {
+fn it_shows_a_server_that_goes_down_and_recovers() {
     let mut server = Memcached::start(&[]);
     let mut top = remcache(["top", "-i", "50ms", "--timeout", "200ms"]).servers(server.addr()).live(12, 100);
     top.shows("1/1 up");
@@ -50,13 +50,13 @@ fn it_sees_a_server_go_and_come_back() {
     server.restart();
     top.shows("1/1 up");
     top.types("6");
-    top.shows("answers again");
+    top.shows("responds again");
     top.types("\x03");
     assert_eq!(top.ends(), (Some(0), true));
 }
 
 #[test]
-fn a_signal_leaves_the_terminal_as_it_was() {
+fn a_signal_restores_the_terminal() {
     let server = Memcached::start(&[]);
     for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
         let top = remcache(["top"]).servers(server.addr()).live(5, 20);
@@ -67,7 +67,7 @@ fn a_signal_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn twenty_columns_show_what_matters() {
+fn twenty_columns_show_the_essentials() {
     let server = Memcached::start(&[]);
     let mut top = remcache(["top", "-i", "50ms"]).servers(format!("{},{DEAD}", server.addr())).live(8, 20);
     let text = top.shows("DOWN: ");
@@ -83,7 +83,7 @@ fn twenty_columns_show_what_matters() {
 }
 
 #[test]
-fn prefixes_are_counted_when_asked_for_and_no_longer() {
+fn prefixes_are_counted_on_request_and_until_the_end() {
     let server = Memcached::start(&[]);
     let is_counting = || {
         let settings = remcache(["stats", "settings", "-f", "ndjson"]).servers(server.addr()).run().exits(0).json();
@@ -112,7 +112,7 @@ fn prefixes_are_counted_when_asked_for_and_no_longer() {
 }
 
 #[test]
-fn prefixes_that_somebody_else_counts_are_left_alone() {
+fn counting_by_another_client_is_left_alone() {
     let server = Memcached::start(&[]);
     let mut admin = TcpStream::connect(server.addr()).unwrap();
     admin.write_all(b"stats detail on\r\n").unwrap();
@@ -129,7 +129,7 @@ fn prefixes_that_somebody_else_counts_are_left_alone() {
 }
 
 #[test]
-fn a_signal_ends_the_counting_of_prefixes_too() {
+fn a_signal_stops_the_counting_of_prefixes() {
     let server = Memcached::start(&[]);
     let mut top = remcache(["top", "-i", "50ms"]).servers(server.addr()).live(12, 100);
     top.types("4");
@@ -151,7 +151,7 @@ fn the_log_of_the_selected_server_is_followed() {
     top.shows("evictions");
     top.types("w");
     top.shows("mutations");
-    // The server tells only those who listen: it is told again until the log has begun.
+    // Events before the start of the log are not reported, so the command is repeated.
     let begun = std::time::Instant::now();
     while !top.text().contains("item_store") {
         remcache(["set", "seen-in-the-log", "v"]).servers(server.addr()).run().exits(0);
@@ -166,7 +166,8 @@ fn the_log_of_the_selected_server_is_followed() {
 fn five_hundred_servers_most_of_them_down() {
     let server = Memcached::start(&[]);
     let dead: String = (1..500).map(|port| format!(",127.0.0.1:{port}")).collect();
-    let mut top = remcache(["top", "-i", "200ms"]).servers(format!("{}{dead}", server.addr())).live(30, 120);
+    let top = remcache(["top", "-i", "200ms", "--timeout", "20s", "--connect-timeout", "20s"]);
+    let mut top = top.servers(format!("{}{dead}", server.addr())).live(30, 120);
     top.shows("1/500 up");
     top.types("sr");
     top.shows("sort: SERVER reversed");
@@ -175,18 +176,18 @@ fn five_hundred_servers_most_of_them_down() {
 }
 
 #[test]
-fn five_hundred_servers_that_live() {
+fn five_hundred_servers_that_are_up() {
     let top = remcache(["top", "-i", "1s", "--embedded", "500", "--embedded-memory", "1m", "--timeout", "20s"]);
     let mut top = top.live(30, 140);
     top.shows("500/500 up");
     let text = top.shows("PING");
     assert!(text.contains("10s%") && text.contains("VERSION"), "{text}");
-    // The page is about the last of them when it is selected, and the list shows it.
-    // Before the page is there, its title says what is missing behind a colon.
+    // The page is about the last server when it is selected, and the list shows it.
+    // Before the statistics arrive, a message follows the name and a colon.
     let name = |line: &str| line.split(' ').next().unwrap().trim_end_matches(':').to_owned();
     let first = name(text.lines().nth(3).unwrap());
     top.types("G5");
-    let last = name(top.shows("SILENT").lines().nth(2).unwrap());
+    let last = name(top.shows("IDLE").lines().nth(2).unwrap());
     assert_ne!(first, last);
     top.types("1");
     let is_at_the_end = |text: &str| text.lines().rev().nth(1).is_some_and(|line| name(line) == last);
@@ -196,7 +197,7 @@ fn five_hundred_servers_that_live() {
 }
 
 #[test]
-fn rates_hits_and_order_are_those_of_the_servers() {
+fn rates_hits_and_order_are_correct() {
     let (busy, idle) = (Memcached::start(&[]), Memcached::start(&[]));
     let load = remcache(["bench", "--time", "1h", "--rate", "200", "--keys", "10", "--timeout", "60s"]);
     let _load = Running(load.servers(busy.addr()).spawn());
@@ -206,11 +207,11 @@ fn rates_hits_and_order_are_those_of_the_servers() {
         let line = text.lines().find(|line| line.starts_with(&server.addr())).map(str::to_owned);
         line.unwrap_or_else(|| panic!("{} in {text}", server.addr()))
     };
-    // The column of the latest look, and that of all.
+    // The column of the latest interval, and that since the start.
     let is_hit = |text: &str| text.contains("2/2 up") && row(text, &busy).matches("100.0").count() > 1;
     let text = top.shows_what(|text| is_hit(text) && text.contains('█'), "hits, and curves of them");
     assert!(!row(&text, &idle).contains("100.0"), "{text}");
-    // By gets a second the busy one comes first, and in reverse the last.
+    // By gets per second the busy server is the first, and in reverse order the last.
     let place = |text: &str, server: &Memcached| text.lines().position(|line| line.starts_with(&server.addr()));
     let is_first = |text: &str, one: &Memcached, other: &Memcached| place(text, one) < place(text, other);
     assert!(is_first(&text, &idle, &busy), "{text}");
@@ -241,7 +242,7 @@ fn a_page_that_is_longer_than_the_screen_is_scrolled() {
     top.types("2");
     let text = top.shows("  1-4 of 13");
     assert!(!text.contains("148K"), "{text}");
-    // Beyond the end it stays there, and one step goes back.
+    // It stops at the end, and one step goes back.
     top.types("\x1b[6~\x1b[6~\x1b[6~");
     top.shows("  10-13 of 13");
     top.types("\x1b[5~");
@@ -251,7 +252,7 @@ fn a_page_that_is_longer_than_the_screen_is_scrolled() {
 }
 
 #[test]
-fn what_is_shown_goes_into_a_file() {
+fn the_shown_servers_are_exported_to_a_file() {
     let server = Memcached::start(&[]);
     let directory = tempfile::tempdir().unwrap();
     let servers = format!("{},{DEAD}", server.addr());
@@ -268,14 +269,14 @@ fn what_is_shown_goes_into_a_file() {
 }
 
 #[test]
-fn a_pause_holds_the_figures_and_ends() {
+fn a_pause_freezes_the_screen_until_it_ends() {
     let server = Memcached::start(&[]);
     let mut top = remcache(["top", "-i", "50ms"]).servers(server.addr()).live(10, 100);
     top.shows(" 0 items");
     top.types("p");
     top.shows("PAUSED");
     remcache(["set", "k", "v"]).servers(server.addr()).run().exits(0);
-    // Ten looks would have come meanwhile; what they would show does not.
+    // Ten polls would have changed the screen in this time.
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert!(top.text().contains(" 0 items"), "{}", top.text());
     top.types("p");
@@ -298,6 +299,23 @@ fn the_screen_follows_the_size_of_the_terminal() {
 }
 
 #[test]
-fn without_a_terminal_it_says_what_to_use() {
+fn without_a_terminal_it_names_the_alternative() {
     remcache(["top"]).servers(DEAD).run().exits(2).complains_of("stats --watch");
+}
+
+#[test]
+fn forty_columns_show_whole_numbers() {
+    let server = Memcached::start(&[]);
+    remcache(["set", "k", "v"]).servers(server.addr()).run().exits(0);
+    let mut top = remcache(["top", "-i", "50ms"]).servers(server.addr()).live(9, 40);
+    top.types("2");
+    let text = top.shows("96B");
+    let titles = text.lines().nth(3).unwrap();
+    assert!(titles.contains("USED") && titles.contains("FREE") && !titles.contains("HITS"), "{text}");
+    assert!(text.contains("(left out: "), "{text}");
+    // One item of one class, and the rest of its page.
+    let row: Vec<_> = text.lines().nth(4).unwrap().split_whitespace().map(str::to_owned).collect();
+    assert_eq!(row, ["1", "96B", "1", "1", "10.9k"], "{text}");
+    top.types("q");
+    assert_eq!(top.ends(), (Some(0), true));
 }

@@ -1,30 +1,31 @@
-//! The pages about one server: its slab classes, its LRU, its connections.
+//! Pages about one server: its slab classes, its LRU, its connections.
 
 use super::screen::Tab;
 use crate::output::number;
 use crate::stats::Stats;
 
-/// What the selected server tells beyond the overview.
+/// Statistics of the selected server, for its page.
 #[derive(Debug, Default)]
 pub(super) struct Details {
-    pub(super) figures: Stats,
-    /// Why there is nothing.
+    /// `None` until the server has responded.
+    pub(super) stats: Option<Stats>,
+    /// Why it has not.
     pub(super) failure: Option<String>,
 }
 
-/// A column of a page: its title, the statistic, and how it is written.
-struct Column {
+/// A column of a page: its title, its statistic and its format.
+struct StatColumn {
     title: &'static str,
     width: u16,
     stat: &'static str,
-    write: fn(u64) -> String,
+    format: fn(u64) -> String,
 }
 
-const fn column(title: &'static str, width: u16, stat: &'static str, write: fn(u64) -> String) -> Column {
-    Column { title, width, stat, write }
+const fn column(title: &'static str, width: u16, stat: &'static str, format: fn(u64) -> String) -> StatColumn {
+    StatColumn { title, width, stat, format }
 }
 
-const SLABS: &[Column] = &[
+const SLABS: &[StatColumn] = &[
     column("CHUNK", 7, "chunk_size", number::bytes),
     column("PAGES", 6, "total_pages", number::count),
     column("USED", 7, "used_chunks", number::count),
@@ -33,7 +34,7 @@ const SLABS: &[Column] = &[
     column("SETS", 7, "cmd_set", number::count),
 ];
 
-const LRU: &[Column] = &[
+const LRU: &[StatColumn] = &[
     column("ITEMS", 7, "number", number::count),
     column("BYTES", 7, "mem_requested", number::bytes),
     column("HOT", 7, "number_hot", number::count),
@@ -46,20 +47,20 @@ const LRU: &[Column] = &[
     column("NOMEM", 6, "outofmemory", number::count),
 ];
 
-/// A page about one server, ready to be drawn.
+/// A page about one server, as texts.
 #[derive(Debug, Default)]
 pub(super) struct Page {
     /// Titles and widths.
     pub(super) columns: Vec<(&'static str, u16)>,
-    /// How many of the first columns hold words: the others hold numbers, which stand at their right.
-    pub(super) words: usize,
+    /// Number of left-aligned columns at the beginning; the others are right-aligned.
+    pub(super) left_aligned: usize,
     pub(super) rows: Vec<Vec<String>>,
-    /// What is to be said beside them; empty where they say all.
+    /// A message above the rows.
     pub(super) note: String,
 }
 
 impl Details {
-    /// The page of a tab.
+    /// Returns the page of a tab.
     pub(super) fn page(&self, tab: Tab) -> Page {
         let page = match tab {
             Tab::Slabs => self.classes("", SLABS),
@@ -67,50 +68,52 @@ impl Details {
             Tab::Connections => self.connections(),
             Tab::Overview | Tab::Prefixes | Tab::Events => Page::default(),
         };
-        let note = match (&self.failure, page.rows.is_empty()) {
+        let note = match (&self.failure, &self.stats) {
             (Some(reason), _) => reason.clone(),
-            (None, true) => "nothing to show".to_owned(),
-            (None, false) => String::new(),
+            (None, None) => "waiting for the server".to_owned(),
+            (None, Some(_)) if page.rows.is_empty() => "it has none".to_owned(),
+            (None, Some(_)) => String::new(),
         };
         Page { note, ..page }
     }
 
-    /// Names such as `items:3:age`, as a row for each class.
-    fn classes(&self, prefix: &str, columns: &[Column]) -> Page {
+    /// Returns a row for each slab class, from names such as `items:3:age`.
+    fn classes(&self, prefix: &str, columns: &[StatColumn]) -> Page {
         let titles = std::iter::once(("CLASS", 6)).chain(columns.iter().map(|column| (column.title, column.width)));
-        let rows = self.subjects(prefix).into_iter().map(|class| {
-            let cell = |column: &Column| {
-                let value = self.figures.number(&format!("{prefix}{class}:{}", column.stat));
-                value.map_or_else(|| "-".into(), column.write)
+        let rows = self.ids(prefix).into_iter().map(|class| {
+            let cell = |column: &StatColumn| {
+                let value = self.stats.as_ref()?.number(&format!("{prefix}{class}:{}", column.stat));
+                value.map(column.format)
             };
-            std::iter::once(class.to_owned()).chain(columns.iter().map(cell)).collect()
+            let cells = columns.iter().map(|column| cell(column).unwrap_or_else(|| "-".into()));
+            std::iter::once(class.to_owned()).chain(cells).collect()
         });
-        Page { columns: titles.collect(), words: 1, rows: rows.collect(), note: String::new() }
+        Page { columns: titles.collect(), left_aligned: 1, rows: rows.collect(), note: String::new() }
     }
 
     fn connections(&self) -> Page {
-        let titles = vec![("FD", 5), ("PEER", 30), ("STATE", 18), ("SILENT", 8)];
-        let rows = self.subjects("").into_iter().map(|fd| {
-            let text = |stat: &str| self.figures.text(&format!("{fd}:{stat}"));
-            let silent = text("secs_since_last_cmd").and_then(|text| text.parse().ok()).map(number::age);
+        let titles = vec![("FD", 5), ("PEER", 30), ("STATE", 18), ("IDLE", 8)];
+        let rows = self.ids("").into_iter().map(|fd| {
+            let text = |stat: &str| self.stats.as_ref()?.text(&format!("{fd}:{stat}"));
+            let idle = text("secs_since_last_cmd").and_then(|text| text.parse().ok()).map(number::age);
             let state = text("state").unwrap_or("-").trim_start_matches("conn_");
-            vec![fd.to_owned(), text("addr").unwrap_or("-").to_owned(), state.to_owned(), silent.unwrap_or_default()]
+            vec![fd.to_owned(), text("addr").unwrap_or("-").to_owned(), state.to_owned(), idle.unwrap_or_default()]
         });
-        Page { columns: titles, words: 3, rows: rows.collect(), note: String::new() }
+        Page { columns: titles, left_aligned: 3, rows: rows.collect(), note: String::new() }
     }
 
-    /// The numbers that names begin with, in the server's order.
-    fn subjects(&self, prefix: &str) -> Vec<&str> {
-        let mut subjects: Vec<&str> = Vec::new();
-        for (name, _) in self.figures.iter() {
-            let subject = name.strip_prefix(prefix).and_then(|rest| Some(rest.split_once(':')?.0));
-            if let Some(subject) = subject.filter(|subject| subject.bytes().all(|byte| byte.is_ascii_digit()))
-                && subjects.last() != Some(&subject)
+    /// Returns the numbers at the beginning of the names, in the server's order.
+    fn ids(&self, prefix: &str) -> Vec<&str> {
+        let mut ids: Vec<&str> = Vec::new();
+        for (name, _) in self.stats.iter().flat_map(Stats::iter) {
+            let id = name.strip_prefix(prefix).and_then(|rest| Some(rest.split_once(':')?.0));
+            if let Some(id) = id.filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()))
+                && ids.last() != Some(&id)
             {
-                subjects.push(subject);
+                ids.push(id);
             }
         }
-        subjects
+        ids
     }
 }
 
@@ -120,9 +123,9 @@ mod tests {
 
     #[test]
     fn pages_have_a_row_for_each_class_and_connection() {
-        let page = |figures: &[(&str, &str)], tab| {
-            let figures = figures.iter().copied().collect();
-            Details { figures, failure: None }.page(tab).rows
+        let page = |stats: &[(&str, &str)], tab| {
+            let stats = stats.iter().copied().collect();
+            Details { stats: Some(stats), failure: None }.page(tab).rows
         };
         let slabs = page(
             &[("1:chunk_size", "96"), ("1:total_pages", "1"), ("5:chunk_size", "240"), ("active_slabs", "2")],
@@ -136,5 +139,13 @@ mod tests {
             Tab::Connections,
         );
         assert_eq!(conns[0], ["25", "tcp:1.2.3.4:5", "read", "3s"]);
+    }
+
+    #[test]
+    fn a_page_says_why_it_is_empty() {
+        let note = |details: &Details| details.page(Tab::Slabs).note;
+        assert_eq!(note(&Details::default()), "waiting for the server");
+        assert_eq!(note(&Details { stats: Some(Stats::default()), failure: None }), "it has none");
+        assert_eq!(note(&Details { stats: None, failure: Some("refused".into()) }), "refused");
     }
 }

@@ -1,4 +1,4 @@
-//! The screen as it is drawn: a pure function of what is known and what is looked at.
+//! Draws the screen: a pure function of the state.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -8,28 +8,28 @@ use ratatui::widgets::{Block, Clear, Paragraph, Row, Table, Tabs};
 
 use super::details::{Details, Page};
 use super::fleet::Fleet;
-use super::log::Tail;
+use super::log::LogTail;
 use super::overview;
 use super::prefixes::Prefixes;
 use super::screen::{Screen, Tab};
 use crate::output::number;
 
-/// What is drawn.
+/// The state that is drawn.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scene<'s> {
+pub(super) struct RenderState<'s> {
     pub(super) fleet: &'s Fleet,
     pub(super) screen: &'s Screen,
     pub(super) details: &'s Details,
     pub(super) prefixes: &'s Prefixes,
     /// The end of the selected server's log, while it is followed.
-    pub(super) log: Option<&'s Tail>,
+    pub(super) log: Option<&'s LogTail>,
     pub(super) is_colored: bool,
 }
 
 /// Draws the whole screen.
-pub(super) fn draw(frame: &mut Frame<'_>, scene: Scene<'_>) {
-    let theme = Theme { is_colored: scene.is_colored };
-    let (fleet, screen) = (scene.fleet, scene.screen);
+pub(super) fn draw(frame: &mut Frame<'_>, state: RenderState<'_>) {
+    let theme = Theme { is_colored: state.is_colored };
+    let (fleet, screen) = (state.fleet, state.screen);
     let [top, tabs, page, bottom] =
         Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)])
             .areas(frame.area());
@@ -37,9 +37,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, scene: Scene<'_>) {
     draw_tabs(frame, tabs, screen);
     match screen.tab {
         Tab::Overview => overview::draw(frame, page, fleet, screen, theme),
-        Tab::Events => events(frame, page, scene, theme),
-        Tab::Prefixes => draw_page(frame, page, scene, scene.prefixes.page(), theme),
-        _ => draw_page(frame, page, scene, scene.details.page(screen.tab), theme),
+        Tab::Events => events(frame, page, state, theme),
+        Tab::Prefixes => draw_page(frame, page, state, state.prefixes.page(), theme),
+        _ => draw_page(frame, page, state, state.details.page(screen.tab), theme),
     }
     frame.render_widget(Paragraph::new(footer(screen)), bottom);
     if screen.has_help {
@@ -47,7 +47,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, scene: Scene<'_>) {
     }
 }
 
-/// Colours, where they are wanted.
+/// Styles of the screen, with or without colours.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Theme {
     is_colored: bool,
@@ -97,7 +97,7 @@ fn summary(fleet: &Fleet, width: u16, theme: Theme) -> Line<'static> {
     Line::from(spans)
 }
 
-/// The titles of all pages, or where they have no room the one that is shown.
+/// Draws the titles of all pages, or on a narrow screen that of the shown page.
 fn draw_tabs(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
     let titles = Tab::ALL.iter().enumerate().map(|(index, (_, title))| format!("{} {title}", index + 1));
     let titles: Vec<String> = titles.collect();
@@ -116,15 +116,15 @@ fn footer(screen: &Screen) -> String {
         return screen.notice.clone();
     }
     if screen.is_typing {
-        return format!("filter: {}_   Enter keeps it, Esc clears it", screen.filter);
+        return format!("filter: {}_   Enter: apply  Esc: clear", screen.filter);
     }
     let mut parts = vec!["? help  q quit".to_owned()];
     if screen.is_paused {
         parts.insert(0, "PAUSED".into());
     }
     match screen.tab {
-        Tab::Prefixes => parts.push("d: count, or count no more".into()),
-        Tab::Events => parts.push("w: other events".into()),
+        Tab::Prefixes => parts.push("d: start or stop counting".into()),
+        Tab::Events => parts.push("w: next stream".into()),
         _ => parts.push(format!("sort: {}{}", screen.sort.title(), if screen.is_reversed { " reversed" } else { "" })),
     }
     if !screen.filter.is_empty() {
@@ -133,9 +133,9 @@ fn footer(screen: &Screen) -> String {
     parts.join("   ")
 }
 
-/// What happened to the servers, and below it the selected server's own log.
-fn events(frame: &mut Frame<'_>, area: Rect, scene: Scene<'_>, theme: Theme) {
-    let happened = scene.fleet.events.iter().map(|event| {
+/// Draws the events of all servers, and below them the log of the selected one.
+fn events(frame: &mut Frame<'_>, area: Rect, state: RenderState<'_>, theme: Theme) {
+    let happened = state.fleet.events.iter().map(|event| {
         let style = if event.is_bad { theme.bad() } else { theme.good() };
         Line::from(vec![
             Span::styled(format!("{}  ", event.time), theme.faint()),
@@ -146,13 +146,13 @@ fn events(frame: &mut Frame<'_>, area: Rect, scene: Scene<'_>, theme: Theme) {
     let [upper, lower] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(2)]).areas(area);
     let mut lines: Vec<Line<'_>> = happened.take(upper.height.into()).collect();
     if lines.is_empty() {
-        lines.push(Line::from("nothing has happened yet"));
+        lines.push(Line::from("no events yet"));
     }
     frame.render_widget(Paragraph::new(lines), upper);
-    let tail = scene.log.cloned().unwrap_or_default();
-    let mut title = format!("{}: {} {}", scene.selected(), number::exact(tail.events), scene.screen.stream.name());
+    let tail = state.log.cloned().unwrap_or_default();
+    let mut title = format!("{}: {} {}", state.selected(), number::exact(tail.events), state.screen.stream.name());
     if tail.skipped > 0 {
-        title += &format!(", {} left out by the server", number::exact(tail.skipped));
+        title += &format!(", {} skipped by the server", number::exact(tail.skipped));
     }
     if let Some(reason) = tail.failure {
         title += &format!("; {reason}");
@@ -161,37 +161,57 @@ fn events(frame: &mut Frame<'_>, area: Rect, scene: Scene<'_>, theme: Theme) {
     frame.render_widget(Paragraph::new(lines).block(Block::new().title(title).title_style(theme.title())), lower);
 }
 
-impl<'s> Scene<'s> {
-    /// The name of the selected server.
+impl<'s> RenderState<'s> {
+    /// Returns the name of the selected server.
     fn selected(self) -> &'s str {
-        self.screen.selected_place(self.fleet).map(|place| &*self.fleet.members[place].name).unwrap_or_default()
+        self.screen.selected_index(self.fleet).map(|index| &*self.fleet.members[index].name).unwrap_or_default()
     }
 }
 
-/// A page about the selected server.
-fn draw_page(frame: &mut Frame<'_>, area: Rect, scene: Scene<'_>, page: Page, theme: Theme) {
-    let selected = scene.selected();
-    let widths: Vec<u16> = page.columns.iter().map(|(_, width)| *width).collect();
+/// Draws a page about the selected server, with as many columns as fit.
+fn draw_page(frame: &mut Frame<'_>, area: Rect, state: RenderState<'_>, page: Page, theme: Theme) {
+    let selected = state.selected();
+    let columns = fitting(&page.columns, area.width);
+    let widths: Vec<u16> = columns.iter().map(|(_, width)| *width).collect();
     let mut note = if page.note.is_empty() { selected.to_owned() } else { format!("{selected}: {}", page.note) };
     let (all, room) = (page.rows.len(), usize::from(area.height.saturating_sub(2)));
-    let first = scene.screen.first_line.min(all.saturating_sub(room));
+    let first = state.screen.first_line.min(all.saturating_sub(room));
     if all > room {
         note += &format!("  {}-{} of {all}", first + 1, first + room);
     }
+    if columns.len() < page.columns.len() {
+        let omitted: Vec<_> = page.columns[columns.len()..].iter().map(|(title, _)| *title).collect();
+        note += &format!("  (left out: {})", omitted.join(", "));
+    }
     let rows = page.rows.into_iter().skip(first).map(|cells| {
         let aligned = cells.into_iter().zip(&widths).enumerate();
-        Row::new(aligned.map(|(place, (cell, width))| if place < page.words { cell } else { right(&cell, *width) }))
+        Row::new(
+            aligned.map(|(index, (cell, width))| if index < page.left_aligned { cell } else { right(&cell, *width) }),
+        )
     });
-    let titles = page.columns.iter().enumerate();
-    let titles = titles
-        .map(|(place, (title, width))| if place < page.words { (*title).to_owned() } else { right(title, *width) });
+    let titles = columns.iter().enumerate();
+    let titles = titles.map(
+        |(index, (title, width))| if index < page.left_aligned { (*title).to_owned() } else { right(title, *width) },
+    );
     let table = Table::new(rows, widths.iter().copied().map(Constraint::Length))
         .header(Row::new(titles).style(theme.title()))
         .block(Block::new().title(note));
     frame.render_widget(table, area);
 }
 
-/// A text at the right end of its column.
+/// Returns the columns that fit the width. A column that is squeezed would show wrong numbers.
+fn fitting<'c>(columns: &'c [(&'static str, u16)], width: u16) -> &'c [(&'static str, u16)] {
+    let mut end = 0;
+    let fits = |(_, column): &&(&str, u16)| {
+        end += column + if end == 0 { 0 } else { 1 };
+        end <= width
+    };
+    let count = columns.iter().take_while(fits).count();
+    // The first column names the row, and is shown on any screen.
+    &columns[..count.max(1).min(columns.len())]
+}
+
+/// Right-aligns a text in its column.
 fn right(text: &str, width: u16) -> String {
     format!("{text:>width$}", width = usize::from(width))
 }
@@ -200,17 +220,17 @@ const HELP: &str = "\
 Tab 1-6     pages
 Up Down     select a server
 Enter       its slab classes
-PgUp PgDn   more servers, or more of a page
+PgUp PgDn   scroll servers, or a page
 s S         sort by the next, the previous column
 r           reverse the order
-/           show servers whose name contains …
-p           pause, and go on
-e           export what is shown as JSON
-d           count prefixes there, or no more
-w           the next kind of events
+/           filter the servers by name
+p           pause, resume
+e           export the shown servers as JSON
+d           start or stop counting prefixes
+w           next stream of events
 q           quit";
 
-/// From this width on the screen says what it is.
+/// The width from which the title is shown.
 const WIDE: u16 = 60;
 
 fn help(frame: &mut Frame<'_>) {
@@ -225,7 +245,7 @@ fn help(frame: &mut Frame<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fleet::Seen;
+    use super::super::fleet::PollResult;
     use super::*;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
@@ -235,27 +255,27 @@ mod tests {
         let mut fleet = Fleet::new(["cache1:11211", "cache2:11211"].map(str::to_owned));
         for (second, gets) in [(0, 0), (1, 1000)] {
             let at = Instant::now() + Duration::from_secs(second);
-            let figures =
+            let stats =
                 [("cmd_get", gets), ("get_hits", gets), ("get_misses", 0), ("bytes", 50), ("limit_maxbytes", 100)];
-            let figures = figures.iter().map(|(name, value)| (*name, value.to_string())).collect();
-            fleet.update(0, Seen { at, figures: Ok(figures), ping: Some(Duration::from_micros(40)) });
+            let stats = stats.iter().map(|(name, value)| (*name, value.to_string())).collect();
+            fleet.update(0, PollResult { at, stats: Ok(stats), ping: Some(Duration::from_micros(40)) });
         }
-        fleet.update(1, Seen { at: Instant::now(), figures: Err("connection refused".into()), ping: None });
+        fleet.update(1, PollResult { at: Instant::now(), stats: Err("connection refused".into()), ping: None });
         fleet
     }
 
     fn drawn(width: u16, height: u16, screen: &Screen) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let (fleet, details, prefixes) = (fleet(), Details::default(), Prefixes::default());
-        let scene =
-            Scene { fleet: &fleet, screen, details: &details, prefixes: &prefixes, log: None, is_colored: false };
-        terminal.draw(|frame| draw(frame, scene)).unwrap();
+        let state =
+            RenderState { fleet: &fleet, screen, details: &details, prefixes: &prefixes, log: None, is_colored: false };
+        terminal.draw(|frame| draw(frame, state)).unwrap();
         let lines = terminal.backend().buffer().content.chunks(width.into());
         lines.map(|line| line.iter().map(ratatui::buffer::Cell::symbol).collect::<String>() + "\n").collect()
     }
 
     #[test]
-    fn a_server_that_is_down_has_its_reason_in_place_of_figures() {
+    fn a_server_that_is_down_shows_the_reason() {
         let text = drawn(120, 8, &Screen::default());
         let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
         assert!(line("cache1:11211").contains(" 100.0 "), "{text}");
@@ -277,5 +297,15 @@ mod tests {
         assert!(narrow.contains("cache1:1  100.0"), "{narrow}");
         assert!(narrow.starts_with("1/2 up") && narrow.contains("1 overview Tab: next"), "{narrow}");
         assert!(narrow.contains("? help  q quit"), "{narrow}");
+    }
+
+    #[test]
+    fn columns_that_do_not_fit_are_left_out() {
+        let columns = [("CLASS", 6), ("CHUNK", 7), ("PAGES", 6), ("USED", 7)];
+        assert_eq!(fitting(&columns, 80).len(), 4);
+        assert_eq!(fitting(&columns, 29).len(), 4);
+        assert_eq!(fitting(&columns, 28).len(), 3);
+        assert_eq!(fitting(&columns, 3).len(), 1);
+        assert!(fitting(&[], 80).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of the servers: their figures now and before, and what happened to them.
+//! State of the servers: their statistics now and before, and what happened to them.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,37 +11,37 @@ use crate::stats::Stats;
 #[derive(Debug, Default)]
 pub(super) struct Fleet {
     pub(super) members: Vec<Member>,
-    /// What happened, the newest first.
-    pub(super) events: VecDeque<Event>,
+    /// Events, the newest first.
+    pub(super) events: VecDeque<FleetEvent>,
 }
 
 /// One server.
 #[derive(Debug, Default)]
 pub(super) struct Member {
     pub(super) name: String,
-    /// The latest looks, the newest first; none if the server never answered.
-    looks: VecDeque<Look>,
-    /// Why it does not answer now.
+    /// The latest statistics, the newest first; empty if the server has never responded.
+    recent: VecDeque<TimedStats>,
+    /// Why it does not respond.
     pub(super) down: Option<String>,
     pub(super) ping: Option<Duration>,
-    /// What curves show of each look, the oldest first.
+    /// The values of the curves, the oldest first.
     history: VecDeque<[u64; Trend::ALL.len()]>,
 }
 
-/// A figure whose course a curve shows.
+/// A metric that is shown as a curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trend {
-    /// Percent of the gets that hit.
+    /// Hit ratio in percent.
     Hits,
-    /// Gets a second.
+    /// Gets per second.
     Gets,
-    /// Sets a second.
+    /// Sets per second.
     Sets,
-    /// Evictions a second.
+    /// Evictions per second.
     Evictions,
-    /// Connections that are open.
+    /// Open connections.
     Connections,
-    /// Microseconds until our probe was answered.
+    /// Time of a no-op in microseconds.
     Ping,
 }
 
@@ -49,7 +49,7 @@ impl Trend {
     /// All of them, in the order of the variants.
     const ALL: [Self; 6] = [Self::Hits, Self::Gets, Self::Sets, Self::Evictions, Self::Connections, Self::Ping];
 
-    /// The figure of the latest look, as high as the curve is to be.
+    /// Height of the curve at the latest statistics.
     fn height(self, member: &Member) -> u64 {
         let figure = match self {
             Self::Hits => member.hit_percent(Window::Latest),
@@ -63,38 +63,37 @@ impl Trend {
     }
 }
 
-/// The figures of a server at an instant.
+/// Statistics of a server, with the time of their arrival.
 #[derive(Clone, Debug)]
-struct Look {
+struct TimedStats {
     at: Instant,
-    figures: Stats,
+    stats: Stats,
 }
 
-/// Something that happened.
+/// Something that happened to a server.
 #[derive(Debug)]
-pub(super) struct Event {
+pub(super) struct FleetEvent {
     pub(super) time: String,
     pub(super) server: String,
     pub(super) what: String,
     pub(super) is_bad: bool,
 }
 
-/// What a look at one server gave.
+/// Result of polling a server.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct PollResult {
     pub(super) at: Instant,
-    pub(super) figures: Result<Stats, String>,
+    pub(super) stats: Result<Stats, String>,
     pub(super) ping: Option<Duration>,
 }
 
-/// How long figures are kept: the longest window of the hit ratio, and a little more.
-const KEPT: Duration = Duration::from_secs(11);
+/// Age of the oldest statistics: the longest window of the hit ratio, and a little more.
+const MAX_AGE: Duration = Duration::from_secs(11);
 
-/// How many looks the longest curve shows.
+/// Length of the longest curve.
 const HISTORY: usize = 60;
 
-/// How many events are kept.
-const EVENTS: usize = 1000;
+const MAX_EVENTS: usize = 1000;
 
 impl Fleet {
     pub(super) fn new(names: impl IntoIterator<Item = String>) -> Self {
@@ -102,29 +101,29 @@ impl Fleet {
         Self { members, events: VecDeque::new() }
     }
 
-    /// Takes in a look at the server at this place.
-    pub(super) fn update(&mut self, place: usize, seen: Seen) {
-        let Some(member) = self.members.get_mut(place) else { return };
-        for (what, is_bad) in member.update(seen) {
+    /// Updates the state of a server.
+    pub(super) fn update(&mut self, index: usize, result: PollResult) {
+        let Some(member) = self.members.get_mut(index) else { return };
+        for (what, is_bad) in member.update(result) {
             let time = Zoned::now().strftime("%H:%M:%S").to_string();
-            self.events.push_front(Event { time, server: member.name.clone(), what, is_bad });
+            self.events.push_front(FleetEvent { time, server: member.name.clone(), what, is_bad });
         }
-        self.events.truncate(EVENTS);
+        self.events.truncate(MAX_EVENTS);
     }
 
-    /// How many servers answer.
+    /// Number of servers that respond.
     pub(super) fn alive(&self) -> usize {
         self.members.iter().filter(|member| member.is_up()).count()
     }
 
-    /// Percent of all gets that hit, between the two latest looks.
+    /// Hit ratio of all servers in percent, between the two latest polls.
     pub(super) fn hit_percent(&self) -> Option<f64> {
         let sum = |name: &'static str| self.total(|member| member.rate(name));
         let (hits, misses) = (sum("get_hits"), sum("get_misses"));
         (hits + misses > 0.0).then(|| 100.0 * hits / (hits + misses))
     }
 
-    /// The sum of a figure over the servers that answer.
+    /// Sum of a metric over the servers that respond.
     pub(super) fn total(&self, figure: impl Fn(&Member) -> Option<f64>) -> f64 {
         self.members.iter().filter(|member| member.is_up()).filter_map(figure).fold(0.0, |sum, figure| sum + figure)
     }
@@ -132,64 +131,65 @@ impl Fleet {
 
 impl Member {
     pub(super) fn is_up(&self) -> bool {
-        self.down.is_none() && !self.looks.is_empty()
+        self.down.is_none() && !self.recent.is_empty()
     }
 
-    /// Whether nothing is known yet.
+    /// Whether it has not been polled yet.
     pub(super) fn is_unknown(&self) -> bool {
-        self.down.is_none() && self.looks.is_empty()
+        self.down.is_none() && self.recent.is_empty()
     }
 
-    /// The figures of the latest look.
-    pub(super) fn figures(&self) -> Option<&Stats> {
-        self.looks.front().map(|look| &look.figures)
+    /// The latest statistics.
+    pub(super) fn stats(&self) -> Option<&Stats> {
+        self.recent.front().map(|timed| &timed.stats)
     }
 
     pub(super) fn number(&self, name: &str) -> Option<u64> {
-        self.figures()?.number(name)
+        self.stats()?.number(name)
     }
 
-    /// Takes in a look, and tells what happened since the one before.
-    fn update(&mut self, seen: Seen) -> Vec<(String, bool)> {
-        self.ping = seen.ping;
-        match seen.figures {
-            Ok(figures) => {
-                let mut events = self.came_back().into_iter().collect::<Vec<_>>();
-                events.extend(self.compare(&figures));
-                self.looks.push_front(Look { at: seen.at, figures });
-                let newest = seen.at;
-                self.looks.retain(|look| newest.duration_since(look.at) <= KEPT);
-                self.remember(Trend::ALL.map(|trend| trend.height(self)));
+    /// Updates the state, and returns what has happened since the last poll.
+    fn update(&mut self, result: PollResult) -> Vec<(String, bool)> {
+        self.ping = result.ping;
+        match result.stats {
+            Ok(stats) => {
+                let mut events = self.recovered().into_iter().collect::<Vec<_>>();
+                events.extend(self.compare(&stats));
+                self.recent.push_front(TimedStats { at: result.at, stats });
+                let newest = result.at;
+                self.recent.retain(|timed| newest.duration_since(timed.at) <= MAX_AGE);
+                self.record_history(Trend::ALL.map(|trend| trend.height(self)));
                 events
             }
             Err(reason) => {
                 let is_news = self.down.is_none();
                 let event = is_news.then(|| (format!("down: {reason}"), true));
                 self.down = Some(reason);
-                self.looks.clear();
-                self.remember(Default::default());
+                self.recent.clear();
+                self.record_history(Default::default());
                 event.into_iter().collect()
             }
         }
     }
 
-    fn came_back(&mut self) -> Option<(String, bool)> {
-        self.down.take().map(|_| ("answers again".to_owned(), false))
+    fn recovered(&mut self) -> Option<(String, bool)> {
+        self.down.take().map(|_| ("responds again".to_owned(), false))
     }
 
     fn compare(&mut self, now: &Stats) -> Vec<(String, bool)> {
-        let Some(before) = self.figures() else { return Vec::new() };
+        let Some(before) = self.stats() else { return Vec::new() };
         let changes = |name| (before.number(name), now.number(name));
         let mut events = Vec::new();
         if matches!(changes("uptime"), (Some(before), Some(now)) if now < before) {
-            events.push(("was started again: it is empty".to_owned(), true));
-            self.looks.clear();
+            events.push(("was restarted: it is empty".to_owned(), true));
+            self.recent.clear();
             return events;
         }
-        for (name, what) in
-            [("listen_disabled_num", "refuses connections: -c is reached"), ("evictions", "begins to evict items")]
-        {
-            let is_first = self.looks.get(1).is_none_or(|look| look.figures.number(name) == before.number(name));
+        for (name, what) in [
+            ("listen_disabled_num", "refuses connections: the limit -c is reached"),
+            ("evictions", "starts to evict items"),
+        ] {
+            let is_first = self.recent.get(1).is_none_or(|timed| timed.stats.number(name) == before.number(name));
             if matches!(changes(name), (Some(before), Some(now)) if now > before) && is_first {
                 events.push((what.to_owned(), true));
             }
@@ -197,55 +197,55 @@ impl Member {
         events
     }
 
-    fn remember(&mut self, heights: [u64; Trend::ALL.len()]) {
+    fn record_history(&mut self, heights: [u64; Trend::ALL.len()]) {
         self.history.push_back(heights);
         if self.history.len() > HISTORY {
             self.history.pop_front();
         }
     }
 
-    /// The latest heights of a curve, so many at most, the oldest first.
-    pub(super) fn course(&self, trend: Trend, most: usize) -> Vec<u64> {
-        let latest = self.history.iter().skip(self.history.len().saturating_sub(most));
+    /// Returns the last heights of a curve, the oldest first.
+    pub(super) fn recent_heights(&self, trend: Trend, limit: usize) -> Vec<u64> {
+        let latest = self.history.iter().skip(self.history.len().saturating_sub(limit));
         latest.map(|heights| heights[trend as usize]).collect()
     }
 
-    /// How much a counter grew in a second, between the two latest looks.
+    /// Growth of a counter per second, between the two latest polls.
     pub(super) fn rate(&self, name: &str) -> Option<f64> {
-        let (now, before) = (self.looks.front()?, self.looks.get(1)?);
-        let grown = now.figures.number(name)?.checked_sub(before.figures.number(name)?)?;
+        let (now, before) = (self.recent.front()?, self.recent.get(1)?);
+        let grown = now.stats.number(name)?.checked_sub(before.stats.number(name)?)?;
         Some(grown as f64 / now.at.duration_since(before.at).as_secs_f64().max(f64::MIN_POSITIVE))
     }
 
-    /// Percent of gets that hit: between the two latest looks, over ten seconds, or since the start.
+    /// Hit ratio in percent.
     pub(super) fn hit_percent(&self, window: Window) -> Option<f64> {
-        let now = self.looks.front()?;
+        let now = self.recent.front()?;
         let before = match window {
-            Window::Latest => Some(self.looks.get(1)?),
-            Window::Long => Some(self.looks.back().filter(|look| look.at != now.at)?),
+            Window::Latest => Some(self.recent.get(1)?),
+            Window::Long => Some(self.recent.back().filter(|timed| timed.at != now.at)?),
             Window::Start => None,
         };
         let grown = |name: &str| {
-            let before = before.map_or(Some(0), |look| look.figures.number(name))?;
-            now.figures.number(name)?.checked_sub(before)
+            let before = before.map_or(Some(0), |timed| timed.stats.number(name))?;
+            now.stats.number(name)?.checked_sub(before)
         };
         let (hits, misses) = (grown("get_hits")?, grown("get_misses")?);
         (hits + misses > 0).then(|| 100.0 * hits as f64 / (hits + misses) as f64)
     }
 
-    /// The share of a figure in its limit, from 0 to 1.
+    /// Ratio of a statistic to its limit, from 0 to 1.
     pub(super) fn share(&self, name: &str, limit: &str) -> Option<f64> {
         let limit = self.number(limit).filter(|&limit| limit > 0)?;
         Some(self.number(name)? as f64 / limit as f64)
     }
 }
 
-/// The time that a hit ratio is about.
+/// Interval of a hit ratio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Window {
-    /// Between the two latest looks.
+    /// Between the two latest polls.
     Latest,
-    /// The ten seconds before.
+    /// The last ten seconds.
     Long,
     /// Since the server started.
     Start,
@@ -255,9 +255,9 @@ pub(super) enum Window {
 mod tests {
     use super::*;
 
-    fn seen(at: Instant, figures: &[(&str, u64)]) -> Seen {
-        let figures = figures.iter().map(|(name, value)| (*name, value.to_string())).collect();
-        Seen { at, figures: Ok(figures), ping: None }
+    fn result(at: Instant, stats: &[(&str, u64)]) -> PollResult {
+        let stats = stats.iter().map(|(name, value)| (*name, value.to_string())).collect();
+        PollResult { at, stats: Ok(stats), ping: None }
     }
 
     fn fleet() -> Fleet {
@@ -265,38 +265,41 @@ mod tests {
     }
 
     #[test]
-    fn rates_and_hit_ratios_are_between_looks() {
+    fn rates_and_hit_ratios_are_between_polls() {
         let (mut fleet, begun) = (fleet(), Instant::now());
         let at = |seconds| begun + Duration::from_secs(seconds);
-        fleet.update(0, seen(at(0), &[("cmd_get", 0), ("get_hits", 0), ("get_misses", 0)]));
+        fleet.update(0, result(at(0), &[("cmd_get", 0), ("get_hits", 0), ("get_misses", 0)]));
         assert_eq!(fleet.members[0].rate("cmd_get"), None);
-        fleet.update(0, seen(at(2), &[("cmd_get", 100), ("get_hits", 100), ("get_misses", 0)]));
-        fleet.update(0, seen(at(4), &[("cmd_get", 300), ("get_hits", 200), ("get_misses", 100)]));
+        fleet.update(0, result(at(2), &[("cmd_get", 100), ("get_hits", 100), ("get_misses", 0)]));
+        fleet.update(0, result(at(4), &[("cmd_get", 300), ("get_hits", 200), ("get_misses", 100)]));
         let member = &fleet.members[0];
         assert_eq!(member.rate("cmd_get"), Some(100.0));
         assert_eq!(member.hit_percent(Window::Latest), Some(50.0));
         assert_eq!(member.hit_percent(Window::Long).map(f64::round), Some(67.0));
-        assert_eq!(member.course(Trend::Gets, 9), [0, 50, 100]);
-        assert_eq!(member.course(Trend::Hits, 2), [100, 50]);
+        assert_eq!(member.recent_heights(Trend::Gets, 9), [0, 50, 100]);
+        assert_eq!(member.recent_heights(Trend::Hits, 2), [100, 50]);
     }
 
     #[test]
-    fn every_trend_has_its_place() {
-        assert!(Trend::ALL.into_iter().enumerate().all(|(place, trend)| trend as usize == place));
+    fn trends_are_in_the_order_of_the_variants() {
+        assert!(Trend::ALL.into_iter().enumerate().all(|(index, trend)| trend as usize == index));
     }
 
     #[test]
-    fn what_happens_is_told_once() {
+    fn each_event_is_reported_once() {
         let (mut fleet, now) = (fleet(), Instant::now());
         let at = |seconds| now + Duration::from_secs(seconds);
-        let down = || Seen { at: now, figures: Err("refused".into()), ping: None };
+        let down = || PollResult { at: now, stats: Err("refused".into()), ping: None };
         fleet.update(0, down());
         fleet.update(0, down());
-        fleet.update(0, seen(at(1), &[("uptime", 9), ("evictions", 0)]));
-        fleet.update(0, seen(at(2), &[("uptime", 10), ("evictions", 5)]));
-        fleet.update(0, seen(at(3), &[("uptime", 11), ("evictions", 9)]));
-        fleet.update(0, seen(at(4), &[("uptime", 0), ("evictions", 0)]));
-        let told: Vec<_> = fleet.events.iter().rev().map(|event| &*event.what).collect();
-        assert_eq!(told, ["down: refused", "answers again", "begins to evict items", "was started again: it is empty"]);
+        fleet.update(0, result(at(1), &[("uptime", 9), ("evictions", 0)]));
+        fleet.update(0, result(at(2), &[("uptime", 10), ("evictions", 5)]));
+        fleet.update(0, result(at(3), &[("uptime", 11), ("evictions", 9)]));
+        fleet.update(0, result(at(4), &[("uptime", 0), ("evictions", 0)]));
+        let reported: Vec<_> = fleet.events.iter().rev().map(|event| &*event.what).collect();
+        assert_eq!(
+            reported,
+            ["down: refused", "responds again", "starts to evict items", "was restarted: it is empty"]
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! `top`: the servers on a screen, live.
+//! `top`: a live view of the servers.
 
 mod details;
 mod draw;
@@ -27,44 +27,44 @@ use crate::output::{Record, is_colored};
 use crate::session::Session;
 use crate::stats::{self, reason};
 use details::Details;
-use draw::Scene;
-use fleet::{Fleet, Member, Seen, Window};
-use log::Log;
-use prefixes::{Look, Prefixes};
+use draw::RenderState;
+use fleet::{Fleet, Member, PollResult, Window};
+use log::LogFollower;
+use prefixes::{PrefixStats, Prefixes};
 use screen::{Action, Screen, Tab};
-pub(crate) use terminal::NOTICE;
+pub(crate) use terminal::POLL_INTERVAL;
 
-/// Watch the servers on a screen: rates, hits, memory, connections, latency
+/// Show a live view of the servers: rates, hits, memory, connections, latency
 ///
-/// Servers that are away stay visible, with the reason. ? shows the keys. Prefixes of keys are counted
-/// by a server only when told to, which costs it a lock for each command: top asks first, and ends it
-/// when the page is left, however top ends but for a kill or a crash.
+/// Servers that are down stay visible, with the reason. Press ? for the keys. A server counts prefixes of keys
+/// only on request, which costs it a lock for each command: top asks for confirmation, and stops the counting
+/// when the page is left and when top ends, unless it is killed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The time between two looks
+    /// Interval between two polls
     #[arg(short = 'i', long, value_name = "TIME", default_value = "1s", value_parser = value::duration)]
     interval: Duration,
 }
 
 pub(crate) async fn run(args: &Args, session: &Session) -> Outcome {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
-        return Err(Failure::usage("top needs a terminal; for a pipe there is remcache stats --watch 1s"));
+        return Err(Failure::usage("top needs a terminal; in a pipe use remcache stats --watch 1s"));
     }
     let client = session.client()?;
     let interrupt = session.interrupt.expect();
     let mut top = Top::new(client, is_colored(session.options.color, true));
-    let mut terminal = terminal::take().map_err(terminal_failed)?;
+    let mut terminal = terminal::enter().map_err(terminal_failed)?;
     let outcome = tokio::select! {
         outcome = top.run(&mut terminal, args.interval) => outcome.map(|()| Exit::Yes),
         () = interrupt.raised() => Ok(Exit::Interrupted),
-        () = terminal::ended() => Ok(Exit::Interrupted),
+        () = terminal::terminated() => Ok(Exit::Interrupted),
     };
-    let given_back = terminal::give_back();
-    top.count_no_more().await;
+    let left = terminal::leave();
+    top.stop_counting().await;
     match outcome {
-        // Where the terminal has gone there is none to give back.
+        // If the terminal is closed, leaving the full screen fails.
         Ok(Exit::Interrupted) => Ok(Exit::Interrupted),
-        outcome => outcome.and_then(|exit| given_back.map(|()| exit)).map_err(terminal_failed),
+        outcome => outcome.and_then(|exit| left.map(|()| exit)).map_err(terminal_failed),
     }
 }
 
@@ -72,24 +72,24 @@ fn terminal_failed(error: io::Error) -> Failure {
     Failure::Io("terminal".into(), error)
 }
 
-/// The command at work.
+/// State of the command.
 struct Top {
     client: Client,
     fleet: Fleet,
     screen: Screen,
     details: Details,
     prefixes: Prefixes,
-    /// The servers that count prefixes because they were told to here.
+    /// The servers on which counting prefixes was started here.
     counting: Vec<ServerHandle>,
-    log: Option<Log>,
+    log: Option<LogFollower>,
     is_colored: bool,
 }
 
-/// What a round of looks gave: one for each server, and the page of the selected one.
-struct Round {
-    seen: Vec<(usize, Seen)>,
+/// Results of polling all servers, and the page of the selected one.
+struct PollRound {
+    results: Vec<(usize, PollResult)>,
     details: Option<Details>,
-    prefixes: Option<Look>,
+    prefixes: Option<PrefixStats>,
 }
 
 impl Top {
@@ -108,10 +108,10 @@ impl Top {
     }
 
     async fn run(&mut self, terminal: &mut DefaultTerminal, every: Duration) -> io::Result<()> {
-        let mut keys = terminal::listen()?;
+        let mut keys = terminal::read_events()?;
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut log_steps = interval(LOG_STEP);
+        let mut log_ticks = interval(LOG_REFRESH);
         let mut rounds = JoinSet::new();
         let mut is_first = true;
         loop {
@@ -120,22 +120,22 @@ impl Top {
                 _ = ticks.tick() => {
                     // A server that hangs delays its round, not the screen.
                     if rounds.is_empty() && !self.screen.is_paused {
-                        rounds.spawn(self.look(if is_first { Duration::ZERO } else { self.step(every) }));
+                        rounds.spawn(self.poll(if is_first { Duration::ZERO } else { self.stagger(every) }));
                         is_first = false;
                     }
                 }
-                _ = log_steps.tick(), if self.log.is_some() => {}
-                Some(round) = rounds.join_next() => self.take(unwound(round)?),
+                _ = log_ticks.tick(), if self.log.is_some() => {}
+                Some(round) = rounds.join_next() => self.take(resume_panic(round)?),
                 event = keys.recv() => match event {
                     Some(event) => {
                         if self.handle(&event).await == Action::Quit {
                             return Ok(());
                         }
                         if self.needs_details() && rounds.is_empty() {
-                            rounds.spawn(self.look(Duration::ZERO));
+                            rounds.spawn(self.poll(Duration::ZERO));
                         }
                     }
-                    // The terminal has gone.
+                    // The terminal is closed.
                     None => return Ok(()),
                 },
             }
@@ -143,8 +143,8 @@ impl Top {
     }
 
     fn draw(&self, terminal: &mut DefaultTerminal) -> io::Result<()> {
-        let tail = self.log.as_ref().map(Log::tail);
-        let scene = Scene {
+        let tail = self.log.as_ref().map(LogFollower::tail);
+        let state = RenderState {
             fleet: &self.fleet,
             screen: &self.screen,
             details: &self.details,
@@ -152,7 +152,7 @@ impl Top {
             log: tail.as_ref(),
             is_colored: self.is_colored,
         };
-        terminal.draw(|frame| draw::draw(frame, scene)).map(drop)
+        terminal.draw(|frame| draw::draw(frame, state)).map(drop)
     }
 
     async fn handle(&mut self, event: &Event) -> Action {
@@ -162,26 +162,26 @@ impl Top {
         }
         let rows = self.screen.rows(&self.fleet).len();
         let (tab, selected) = (self.screen.tab, self.selected());
-        let action = self.screen.press(*key, rows);
+        let action = self.screen.handle_key(*key, rows);
         if self.screen.tab != tab || self.selected() != selected {
             self.details = Details::default();
             self.screen.first_line = 0;
         }
         self.screen.first_line = self.screen.first_line.min(self.lines().saturating_sub(1));
         if tab == Tab::Prefixes && self.screen.tab != tab {
-            self.count_no_more().await;
+            self.stop_counting().await;
         }
         self.follow_log();
         match action {
             Action::Export => self.screen.notice = self.export(),
             Action::CountPrefixes => self.ask_to_count(),
-            Action::CountPrefixesIndeed => self.switch_counting().await,
+            Action::ConfirmCountPrefixes => self.switch_counting().await,
             Action::None | Action::Quit => {}
         }
         action
     }
 
-    /// How many lines the page about the selected server has.
+    /// Number of rows of the page about the selected server.
     fn lines(&self) -> usize {
         match self.screen.tab {
             Tab::Prefixes => self.prefixes.page().rows.len(),
@@ -190,7 +190,7 @@ impl Top {
     }
 
     fn selected(&self) -> Option<usize> {
-        self.screen.selected_place(&self.fleet)
+        self.screen.selected_index(&self.fleet)
     }
 
     fn selected_server(&self) -> Option<ServerHandle> {
@@ -200,26 +200,28 @@ impl Top {
     /// Follows the log of the selected server while its page is shown.
     fn follow_log(&mut self) {
         let wanted = self.selected().filter(|_| self.screen.tab == Tab::Events);
-        let followed = self.log.as_ref().map(|log| (log.place, log.stream));
+        let followed = self.log.as_ref().map(|log| (log.index, log.stream));
         let stream = self.screen.stream;
-        if followed != wanted.map(|place| (place, stream)) {
+        if followed != wanted.map(|index| (index, stream)) {
             let server = wanted.zip(self.selected_server());
-            self.log = server.map(|(place, server)| Log::follow(server, place, stream));
+            self.log = server.map(|(index, server)| LogFollower::follow(server, index, stream));
         }
     }
 
-    /// Asks before prefixes are counted, and says what it costs.
+    /// Asks for confirmation before prefixes are counted, with the cost.
     fn ask_to_count(&mut self) {
         let Some(server) = self.selected_server() else { return };
         let is_ours = self.counting.iter().any(|counting| counting.name() == server.name());
-        let is_on = self.selected().and_then(|place| self.prefixes.is_counting(place));
+        let is_on = self.selected().and_then(|index| self.prefixes.is_counting(index));
         self.screen.notice = match is_on {
-            Some(true) if !is_ours => format!("{} counts already, and not for us: it is left as it is", server.name()),
-            Some(true) => format!("count no more on {}? y/n", server.name()),
+            Some(true) if !is_ours => {
+                format!("{} counts already, for another client: it is left as it is", server.name())
+            }
+            Some(true) => format!("stop counting on {}? y/n", server.name()),
             Some(false) => format!("count on {}, which costs it a lock for each command? y/n", server.name()),
-            None => format!("{} does not say whether it counts", server.name()),
+            None => format!("{} does not report whether it counts", server.name()),
         };
-        self.screen.is_asking = is_on == Some(is_ours);
+        self.screen.is_confirming = is_on == Some(is_ours);
     }
 
     async fn switch_counting(&mut self) {
@@ -230,51 +232,49 @@ impl Top {
             return;
         }
         match known {
-            Some(place) => drop(self.counting.remove(place)),
+            Some(index) => drop(self.counting.remove(index)),
             None => self.counting.push(server),
         }
         self.prefixes = Prefixes::default();
     }
 
-    /// Switches off again what was switched on here.
-    async fn count_no_more(&mut self) {
+    /// Stops the counting that was started here.
+    async fn stop_counting(&mut self) {
         for server in std::mem::take(&mut self.counting) {
-            // A server that has gone counts nothing.
+            // A server that is down does not count.
             let _ = prefixes::switch(&server, false).await;
         }
         self.prefixes = Prefixes::default();
     }
 
-    /// Whether the page shows what was not asked for yet.
+    /// Whether the page needs statistics that have not been requested.
     fn needs_details(&self) -> bool {
         if self.screen.tab == Tab::Prefixes {
-            return self.selected().is_some_and(|place| self.prefixes.is_counting(place).is_none());
+            return self.selected().is_some_and(|index| self.prefixes.is_counting(index).is_none());
         }
-        self.screen.tab.group().is_some()
-            && self.details.failure.is_none()
-            && self.details.figures.iter().next().is_none()
+        self.screen.tab.group().is_some() && self.details.failure.is_none() && self.details.stats.is_none()
     }
 
-    /// How far apart the servers of a round are looked at: asked all at once, hundreds of them would wait for
-    /// us, and a probe would tell how busy we are.
-    fn step(&self, every: Duration) -> Duration {
+    /// Delay between the servers of a round: if hundreds were polled at once, their replies would queue up here,
+    /// and PING would measure the load of the tool.
+    fn stagger(&self, every: Duration) -> Duration {
         let servers = u32::try_from(self.fleet.members.len().max(1)).unwrap_or(u32::MAX);
-        (every / 2 / servers).min(LONGEST_STEP)
+        (every / 2 / servers).min(MAX_STAGGER)
     }
 
-    /// Looks at every server, each in a task of its own, one such step after the other.
-    fn look(&self, step: Duration) -> impl Future<Output = Round> + Send + 'static {
+    /// Polls every server in a task of its own, with this delay between them.
+    fn poll(&self, delay: Duration) -> impl Future<Output = PollRound> + Send + 'static {
         let servers = self.client.servers();
-        let selected = self.selected().and_then(|place| Some((place, servers.get(place)?.clone())));
+        let selected = self.selected().and_then(|index| Some((index, servers.get(index)?.clone())));
         let page = self.screen.tab.group().zip(selected.clone());
         let prefixes = selected.filter(|_| self.screen.tab == Tab::Prefixes);
         async move {
             let mut tasks = JoinSet::new();
-            for (place, server) in servers.into_iter().enumerate() {
-                let later = step * u32::try_from(place).unwrap_or(u32::MAX);
+            for (index, server) in servers.into_iter().enumerate() {
+                let later = delay * u32::try_from(index).unwrap_or(u32::MAX);
                 tasks.spawn(async move {
                     tokio::time::sleep(later).await;
-                    (place, look_at(&server).await)
+                    (index, poll_server(&server).await)
                 });
             }
             let details = match page {
@@ -282,30 +282,30 @@ impl Top {
                 None => None,
             };
             let prefixes = match prefixes {
-                Some((place, server)) => Some(prefixes::look(&server, place).await),
+                Some((index, server)) => Some(prefixes::fetch(&server, index).await),
                 None => None,
             };
-            Round { seen: tasks.join_all().await, details, prefixes }
+            PollRound { results: tasks.join_all().await, details, prefixes }
         }
     }
 
-    fn take(&mut self, round: Round) {
-        // A pause holds the figures, also those that were on their way; a page is fetched all the same.
-        let seen = if self.screen.is_paused { Vec::new() } else { round.seen };
-        for (place, seen) in seen {
-            self.fleet.update(place, seen);
+    fn take(&mut self, round: PollRound) {
+        // A pause freezes the overview, but pages can be opened.
+        let results = if self.screen.is_paused { Vec::new() } else { round.results };
+        for (index, result) in results {
+            self.fleet.update(index, result);
         }
         if let Some(details) = round.details {
             self.details = details;
         }
-        if let Some(look) = round.prefixes {
-            self.prefixes.take(look);
+        if let Some(poll) = round.prefixes {
+            self.prefixes.take(poll);
         }
     }
 
-    /// Writes what is shown into a file; what became of it.
+    /// Writes the shown servers to a file; returns a message.
     fn export(&self) -> String {
-        let records = self.screen.rows(&self.fleet).into_iter().map(|place| record(&self.fleet.members[place]));
+        let records = self.screen.rows(&self.fleet).into_iter().map(|index| record(&self.fleet.members[index]));
         let document: serde_json::Value = records.map(serde_json::Value::from).collect();
         let path = format!("remcache-top-{}.json", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
         match atomic_file::write(Path::new(&path), format!("{document:#}\n").as_bytes()) {
@@ -315,29 +315,29 @@ impl Top {
     }
 }
 
-/// A task's result; where it panicked, so does this: the terminal was given back already.
-fn unwound<T>(joined: Result<T, JoinError>) -> io::Result<T> {
+/// Returns the result of a task, or resumes its panic: the hook has left the full screen already.
+fn resume_panic<T>(joined: Result<T, JoinError>) -> io::Result<T> {
     joined.map_err(|error| match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(error) => io::Error::other(error),
     })
 }
 
-const LONGEST_STEP: Duration = Duration::from_millis(1);
+const MAX_STAGGER: Duration = Duration::from_millis(1);
 
-/// How often a log that is followed is shown anew.
-const LOG_STEP: Duration = Duration::from_millis(250);
+/// Interval at which a followed log is redrawn.
+const LOG_REFRESH: Duration = Duration::from_millis(250);
 
-async fn look_at(server: &ServerHandle) -> Seen {
+async fn poll_server(server: &ServerHandle) -> PollResult {
     let asked = Instant::now();
     let ping = server.noop().await.is_ok().then(|| asked.elapsed());
-    let figures = stats::fetch(server, "").await.map_err(|error| reason(server, &error));
-    Seen { at: Instant::now(), figures, ping }
+    let stats = stats::fetch(server, "").await.map_err(|error| reason(server, &error));
+    PollResult { at: Instant::now(), stats, ping }
 }
 
 async fn details_of(server: &ServerHandle, group: &'static str) -> Details {
     match stats::fetch(server, group).await {
-        Ok(figures) => Details { figures, failure: None },
+        Ok(stats) => Details { stats: Some(stats), failure: None },
         Err(error) => Details { failure: Some(reason(server, &error)), ..Details::default() },
     }
 }
@@ -345,7 +345,7 @@ async fn details_of(server: &ServerHandle, group: &'static str) -> Details {
 fn record(member: &Member) -> Record {
     let record = Record::new().with("server", &*member.name).with_some("down", member.down.clone());
     record
-        .with_some("version", member.figures().and_then(|figures| figures.text("version")))
+        .with_some("version", member.stats().and_then(|stats| stats.text("version")))
         .with_some("hit_percent", member.hit_percent(Window::Latest))
         .with_some("hit_percent_10s", member.hit_percent(Window::Long))
         .with_some("hit_percent_all", member.hit_percent(Window::Start))

@@ -1,4 +1,4 @@
-//! The overview: a row for each server, columns as far as there is room, and curves where there is more.
+//! The overview: a row for each server, with as many columns and curves as fit.
 
 use std::time::Duration;
 
@@ -13,30 +13,35 @@ use super::fleet::{Fleet, Member, Trend, Window};
 use super::screen::{Screen, Sort};
 use crate::output::{chart, number};
 
-/// A column: its title, its width, what it shows of a server, and the curve beside it.
-struct Column {
+/// A column: its title, its width, its text for a server, and its curve.
+struct OverviewColumn {
     title: &'static str,
     width: u16,
-    figure: fn(&Member, Theme) -> Figure,
+    figure: fn(&Member, Theme) -> ColumnText,
     trend: Option<Trend>,
 }
 
-/// A figure as it is written, and what its colour says.
-struct Figure {
+/// Text of a cell, and its style.
+struct ColumnText {
     text: Option<String>,
     style: Style,
 }
 
-const fn plain(title: &'static str, width: u16, figure: fn(&Member, Theme) -> Figure) -> Column {
-    Column { title, width, figure, trend: None }
+const fn plain(title: &'static str, width: u16, figure: fn(&Member, Theme) -> ColumnText) -> OverviewColumn {
+    OverviewColumn { title, width, figure, trend: None }
 }
 
-const fn curved(title: &'static str, width: u16, figure: fn(&Member, Theme) -> Figure, trend: Trend) -> Column {
-    Column { title, width, figure, trend: Some(trend) }
+const fn curved(
+    title: &'static str,
+    width: u16,
+    figure: fn(&Member, Theme) -> ColumnText,
+    trend: Trend,
+) -> OverviewColumn {
+    OverviewColumn { title, width, figure, trend: Some(trend) }
 }
 
-/// From the left; where the screen is narrow, columns at the end are left out.
-const COLUMNS: &[Column] = &[
+/// All columns; on a narrow screen the last ones are left out.
+const COLUMNS: &[OverviewColumn] = &[
     curved("HIT%", 6, |member, theme| hits(member, Window::Latest, theme), Trend::Hits),
     curved("GET/s", 6, |member, _| rate(member, "cmd_get"), Trend::Gets),
     curved("SET/s", 6, |member, _| rate(member, "cmd_set"), Trend::Sets),
@@ -48,37 +53,35 @@ const COLUMNS: &[Column] = &[
     plain("10s%", 6, |member, theme| hits(member, Window::Long, theme)),
     plain("ALL%", 6, |member, theme| hits(member, Window::Start, theme)),
     plain("UP", 6, |member, _| figure(member.number("uptime").map(number::age))),
-    plain("VERSION", 8, |member, _| {
-        figure(member.figures().and_then(|figures| figures.text("version").map(str::to_owned)))
-    }),
+    plain("VERSION", 8, |member, _| figure(member.stats().and_then(|stats| stats.text("version").map(str::to_owned)))),
 ];
 
-/// The order in which columns get curves, as long as there is room.
+/// The order in which columns get curves, as long as they fit.
 const CURVES: &[Trend] = &[Trend::Gets, Trend::Hits, Trend::Ping, Trend::Sets, Trend::Evictions, Trend::Connections];
 
-/// The columns that have room, each with the width of its curve.
-fn columns(mut room: u16) -> Vec<(&'static Column, u16)> {
+/// Returns the columns that fit, each with the width of its curve.
+fn columns(mut room: u16) -> Vec<(&'static OverviewColumn, u16)> {
     let mut take = |width: u16| {
         let fits = room > width;
         room = room.saturating_sub(width + 1);
         fits
     };
-    let shown: Vec<&Column> = COLUMNS.iter().take_while(|column| take(column.width)).collect();
+    let shown: Vec<&OverviewColumn> = COLUMNS.iter().take_while(|column| take(column.width)).collect();
     let mut curves: Vec<Trend> = Vec::new();
     if shown.len() == COLUMNS.len() {
         curves.extend(CURVES.iter().take_while(|_| take(CURVE)));
     } else if shown.iter().any(|column| column.trend == Some(CURVES[0])) && take(CURVE) {
-        // Room that is too little for the next column may do for a curve.
+        // The rest may be too narrow for the next column, and wide enough for a curve.
         curves.push(CURVES[0]);
     }
-    let has_curve = |column: &Column| column.trend.is_some_and(|trend| curves.contains(&trend));
+    let has_curve = |column: &OverviewColumn| column.trend.is_some_and(|trend| curves.contains(&trend));
     shown.into_iter().map(|column| (column, if has_curve(column) { CURVE } else { 0 })).collect()
 }
 
 /// Draws the overview.
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, fleet: &Fleet, screen: &Screen, theme: Theme) {
     let rows = screen.rows(fleet);
-    let longest = rows.iter().map(|&place| fleet.members[place].name.chars().count()).max().unwrap_or_default();
+    let longest = rows.iter().map(|&index| fleet.members[index].name.chars().count()).max().unwrap_or_default();
     let name_width = (longest.max(6) as u16).min(area.width * 2 / 5).max(6);
     let columns = columns(area.width.saturating_sub(name_width));
     let titles = columns.iter().map(|(column, curve)| {
@@ -89,19 +92,19 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, fleet: &Fleet, screen: &Sc
     let widths = columns.iter().map(|(column, curve)| column.width + if *curve > 0 { curve + 1 } else { 0 });
     let selected = screen.selected.min(rows.len().saturating_sub(1));
     let lines = rows.iter().enumerate();
-    let lines = lines.map(|(line, &place)| row(&fleet.members[place], line == selected, &columns, theme));
+    let lines = lines.map(|(line, &index)| row(&fleet.members[index], line == selected, &columns, theme));
     let table = Table::new(lines, std::iter::once(name_width).chain(widths).map(Constraint::Length))
         .header(Row::new(header).style(theme.title()));
     let mut state = TableState::new().with_selected(Some(selected));
     frame.render_stateful_widget(table, area, &mut state);
     if rows.is_empty() {
         let below = Rect { y: area.y + 1.min(area.height), height: area.height.saturating_sub(1), ..area };
-        frame.render_widget(Paragraph::new("no server fits the filter"), below);
+        frame.render_widget(Paragraph::new("no server matches the filter"), below);
     }
     reasons(frame, area, &rows, fleet, &state, name_width, theme);
 }
 
-/// Why servers are down, over the columns that they have no figures for.
+/// Draws why servers are down, in place of their columns.
 fn reasons(
     frame: &mut Frame<'_>,
     area: Rect,
@@ -112,8 +115,8 @@ fn reasons(
     theme: Theme,
 ) {
     let shown = rows.iter().skip(state.offset()).take(usize::from(area.height.saturating_sub(1)));
-    for (line, &place) in (area.y + 1..).zip(shown) {
-        if let Some(reason) = &fleet.members[place].down {
+    for (line, &index) in (area.y + 1..).zip(shown) {
+        if let Some(reason) = &fleet.members[index].down {
             let left = (area.x + name + 1).min(area.right());
             let rest = Rect { x: left, y: line, width: area.right() - left, height: 1 };
             frame.render_widget(Paragraph::new(format!("DOWN: {reason}")).style(theme.bad()), rest);
@@ -126,8 +129,8 @@ fn heading(title: String, is_sorted: bool) -> Cell<'static> {
     Cell::from(title).style(style)
 }
 
-fn row(member: &Member, is_selected: bool, columns: &[(&Column, u16)], theme: Theme) -> Row<'static> {
-    // Only the name is reversed: a whole row would lose what its colours say.
+fn row(member: &Member, is_selected: bool, columns: &[(&OverviewColumn, u16)], theme: Theme) -> Row<'static> {
+    // Only the name is reversed: a reversed row would lose the meaning of its colours.
     let style = if is_selected { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
     let name = Cell::from(member.name.clone()).style(style);
     if !member.is_up() {
@@ -137,61 +140,61 @@ fn row(member: &Member, is_selected: bool, columns: &[(&Column, u16)], theme: Th
     Row::new(std::iter::once(name).chain(columns.iter().map(|(column, curve)| cell(member, column, *curve, theme))))
 }
 
-fn cell(member: &Member, column: &Column, curve: u16, theme: Theme) -> Cell<'static> {
+fn cell(member: &Member, column: &OverviewColumn, curve: u16, theme: Theme) -> Cell<'static> {
     let figure = (column.figure)(member, theme);
     let text = figure.text.unwrap_or_else(|| "-".into());
     let text = Span::styled(format!("{text:>width$}", width = usize::from(column.width)), figure.style);
     let Some(trend) = column.trend.filter(|_| curve > 0) else { return Cell::from(text) };
-    let course = chart::sparkline(&member.course(trend, curve.into()));
-    let course = format!(" {course:>width$}", width = usize::from(curve));
-    Cell::from(Line::from(vec![text, Span::styled(course, theme.color(Color::Cyan))]))
+    let recent_heights = chart::sparkline(&member.recent_heights(trend, curve.into()));
+    let recent_heights = format!(" {recent_heights:>width$}", width = usize::from(curve));
+    Cell::from(Line::from(vec![text, Span::styled(recent_heights, theme.color(Color::Cyan))]))
 }
 
-fn figure(text: Option<String>) -> Figure {
-    Figure { text, style: Style::new() }
+fn figure(text: Option<String>) -> ColumnText {
+    ColumnText { text, style: Style::new() }
 }
 
-fn rate(member: &Member, name: &str) -> Figure {
+fn rate(member: &Member, name: &str) -> ColumnText {
     figure(member.rate(name).map(number::rate))
 }
 
-fn evictions(member: &Member, theme: Theme) -> Figure {
+fn evictions(member: &Member, theme: Theme) -> ColumnText {
     let is_evicting = member.rate("evictions").is_some_and(|rate| rate > 0.0);
     let figure = rate(member, "evictions");
-    if is_evicting { Figure { style: theme.warning(), ..figure } } else { figure }
+    if is_evicting { ColumnText { style: theme.warning(), ..figure } } else { figure }
 }
 
-fn hits(member: &Member, window: Window, theme: Theme) -> Figure {
+fn hits(member: &Member, window: Window, theme: Theme) -> ColumnText {
     let percent = member.hit_percent(window);
     let style = match percent {
         Some(..50.0) => theme.bad(),
         Some(50.0..80.0) => theme.warning(),
         _ => Style::new(),
     };
-    Figure { text: percent.map(|percent| format!("{percent:.1}")), style }
+    ColumnText { text: percent.map(|percent| format!("{percent:.1}")), style }
 }
 
-/// A cache that is full is as it should be: that it evicts has a column of its own.
-fn memory(member: &Member) -> Figure {
+/// A full cache is normal, so it has no warning: evictions have a column of their own.
+fn memory(member: &Member) -> ColumnText {
     figure(member.share("bytes", "limit_maxbytes").map(|share| format!("{:.0}", 100.0 * share)))
 }
 
-fn connections(member: &Member, theme: Theme) -> Figure {
+fn connections(member: &Member, theme: Theme) -> ColumnText {
     let style = match member.share("curr_connections", "max_connections") {
         Some(0.9..) => theme.bad(),
         Some(0.75..) => theme.warning(),
         _ => Style::new(),
     };
-    Figure { text: member.number("curr_connections").map(number::count), style }
+    ColumnText { text: member.number("curr_connections").map(number::count), style }
 }
 
-fn ping(member: &Member, theme: Theme) -> Figure {
+fn ping(member: &Member, theme: Theme) -> ColumnText {
     let style = match member.ping {
         Some(ping) if ping >= Duration::from_millis(100) => theme.bad(),
         Some(ping) if ping >= Duration::from_millis(10) => theme.warning(),
         _ => Style::new(),
     };
-    Figure { text: member.ping.map(number::duration), style }
+    ColumnText { text: member.ping.map(number::duration), style }
 }
 
 /// The width of a curve.
@@ -202,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_come_first_and_curves_as_there_is_room() {
+    fn columns_come_first_and_curves_use_the_rest() {
         let shape = |room| {
             let columns = columns(room);
             (columns.len(), columns.iter().filter(|(_, curve)| *curve > 0).count())

@@ -1,4 +1,4 @@
-//! What the user sees of the fleet: the tab, the order, the filter, the selection; and what keys do.
+//! State of the screen: tab, order, filter and selection; and the keys that change it.
 
 use std::cmp::Ordering;
 
@@ -6,38 +6,38 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::fleet::{Fleet, Member, Window};
 
-/// What the user looks at.
+/// State of the screen.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
     pub(super) tab: Tab,
     pub(super) sort: Sort,
     pub(super) is_reversed: bool,
     pub(super) filter: String,
-    /// Whether keys are letters of the filter.
+    /// Whether keys are added to the filter.
     pub(super) is_typing: bool,
-    /// The selected row, among those that are shown.
+    /// Index of the selected row, among those that are shown.
     pub(super) selected: usize,
     /// The first line of a page that is longer than the screen.
     pub(super) first_line: usize,
     pub(super) is_paused: bool,
     pub(super) has_help: bool,
-    /// Whether the next key answers the question whether to count prefixes.
-    pub(super) is_asking: bool,
-    /// Which of a server's own events are followed.
-    pub(super) stream: Stream,
-    /// What was done last, until the next key.
+    /// Whether the next key confirms that prefixes are counted.
+    pub(super) is_confirming: bool,
+    /// The stream of events that is followed.
+    pub(super) stream: EventStream,
+    /// A message that is shown until the next key.
     pub(super) notice: String,
 }
 
-/// What a key asks for beyond the screen.
+/// An action of a key beyond the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     None,
     Export,
-    /// Whether prefixes are counted is to change at the selected server.
+    /// Toggle the counting of prefixes on the selected server, after a confirmation.
     CountPrefixes,
-    /// The same, after the question.
-    CountPrefixesIndeed,
+    /// The same, confirmed.
+    ConfirmCountPrefixes,
     Quit,
 }
 
@@ -51,11 +51,11 @@ pub(super) enum Tab {
     Slabs,
     /// The LRU of the selected server.
     Lru,
-    /// The prefixes of keys that the selected server counts.
+    /// Counts of the selected server by prefix.
     Prefixes,
     /// The connections of the selected server.
     Connections,
-    /// What happened to the servers.
+    /// Events of all servers, and the log of the selected one.
     Events,
 }
 
@@ -77,7 +77,7 @@ impl Tab {
         Self::ALL[(self.index() + by) % Self::ALL.len()].0
     }
 
-    /// The group of statistics that the page shows of the selected server.
+    /// The group of statistics that the page shows.
     pub(super) fn group(self) -> Option<&'static str> {
         match self {
             Self::Overview | Self::Prefixes | Self::Events => None,
@@ -88,21 +88,21 @@ impl Tab {
     }
 }
 
-/// Events that a server's own log tells.
+/// Streams of a server's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Stream {
-    /// Items that were removed to make room.
+pub(super) enum EventStream {
+    /// Items evicted to free memory.
     #[default]
     Evictions,
     /// Stores, deletes, counters.
     Mutations,
     /// Fetches.
     Fetchers,
-    /// Connections that come and go.
+    /// Connections that open and close.
     Connections,
 }
 
-impl Stream {
+impl EventStream {
     const ALL: [(Self, &'static str); 4] = [
         (Self::Evictions, "evictions"),
         (Self::Mutations, "mutations"),
@@ -110,7 +110,7 @@ impl Stream {
         (Self::Connections, "connevents"),
     ];
 
-    /// The server's word for it.
+    /// Name in the protocol.
     pub(super) fn name(self) -> &'static str {
         Self::ALL.iter().find(|(stream, _)| *stream == self).map_or("", |(_, name)| name)
     }
@@ -121,10 +121,10 @@ impl Stream {
     }
 }
 
-/// What the rows are sorted by.
+/// Order of the rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Sort {
-    /// The order in which the servers were given.
+    /// The order of the command line.
     #[default]
     Given,
     Name,
@@ -161,7 +161,7 @@ impl Sort {
         Self::ALL[(index + by) % Self::ALL.len()].0
     }
 
-    /// The figure by which rows are sorted, the largest first.
+    /// The number by which rows are sorted, the largest first.
     fn figure(self, member: &Member) -> f64 {
         let number = |number: Option<u64>| number.map(|number| number as f64);
         let figure = match self {
@@ -188,11 +188,11 @@ impl Sort {
 }
 
 impl Screen {
-    /// The places of the servers that are shown, in the order of the rows.
+    /// Returns the indexes of the shown servers, in the order of the rows.
     pub(super) fn rows(&self, fleet: &Fleet) -> Vec<usize> {
         let filter = self.filter.to_lowercase();
         let fits = |member: &Member| member.name.to_lowercase().contains(&filter);
-        let mut rows: Vec<usize> = (0..fleet.members.len()).filter(|&place| fits(&fleet.members[place])).collect();
+        let mut rows: Vec<usize> = (0..fleet.members.len()).filter(|&index| fits(&fleet.members[index])).collect();
         rows.sort_by(|&one, &other| self.sort.compare(&fleet.members[one], &fleet.members[other]));
         if self.is_reversed {
             rows.reverse();
@@ -200,8 +200,8 @@ impl Screen {
         rows
     }
 
-    /// The place of the selected server.
-    pub(super) fn selected_place(&self, fleet: &Fleet) -> Option<usize> {
+    /// Returns the index of the selected server.
+    pub(super) fn selected_index(&self, fleet: &Fleet) -> Option<usize> {
         let rows = self.rows(fleet);
         rows.get(self.selected.min(rows.len().saturating_sub(1))).copied()
     }
@@ -210,8 +210,8 @@ impl Screen {
         self.tab.index()
     }
 
-    /// Does what a key asks for.
-    pub(super) fn press(&mut self, key: KeyEvent, rows: usize) -> Action {
+    /// Handles a key.
+    pub(super) fn handle_key(&mut self, key: KeyEvent, rows: usize) -> Action {
         self.notice.clear();
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
         if is_control && matches!(key.code, KeyCode::Char('c')) {
@@ -221,8 +221,8 @@ impl Screen {
             self.type_filter(key.code);
             return Action::None;
         }
-        if std::mem::take(&mut self.is_asking) {
-            return if matches!(key.code, KeyCode::Char('y')) { Action::CountPrefixesIndeed } else { Action::None };
+        if std::mem::take(&mut self.is_confirming) {
+            return if matches!(key.code, KeyCode::Char('y')) { Action::ConfirmCountPrefixes } else { Action::None };
         }
         match key.code {
             KeyCode::Char('q') => return Action::Quit,
@@ -260,7 +260,7 @@ impl Screen {
         self.selected = 0;
     }
 
-    /// Moves a page about one server; its end is where it is drawn.
+    /// Scrolls a page about one server; drawing limits it to the end.
     fn scroll(&mut self, code: KeyCode) {
         self.first_line = match code {
             KeyCode::PageUp => self.first_line.saturating_sub(10),
@@ -286,23 +286,23 @@ impl Screen {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fleet::Seen;
+    use super::super::fleet::PollResult;
     use super::*;
     use std::time::{Duration, Instant};
 
     fn fleet() -> Fleet {
         let mut fleet = Fleet::new(["b:1", "a:1", "c:1"].map(str::to_owned));
-        for (place, items) in [(0, "5"), (1, "7")] {
-            let figures = Ok([("curr_items", items)].into_iter().collect());
-            fleet.update(place, Seen { at: Instant::now(), figures, ping: Some(Duration::from_millis(1)) });
+        for (index, items) in [(0, "5"), (1, "7")] {
+            let stats = Ok([("curr_items", items)].into_iter().collect());
+            fleet.update(index, PollResult { at: Instant::now(), stats, ping: Some(Duration::from_millis(1)) });
         }
-        fleet.update(2, Seen { at: Instant::now(), figures: Err("refused".into()), ping: None });
+        fleet.update(2, PollResult { at: Instant::now(), stats: Err("refused".into()), ping: None });
         fleet
     }
 
     fn press(screen: &mut Screen, keys: &str) {
         for key in keys.chars() {
-            screen.press(KeyEvent::from(KeyCode::Char(key)), 3);
+            screen.handle_key(KeyEvent::from(KeyCode::Char(key)), 3);
         }
     }
 
@@ -313,40 +313,40 @@ mod tests {
         screen.sort = Sort::Name;
         assert_eq!(screen.rows(&fleet()), [1, 0, 2]);
         screen.sort = Sort::Items;
-        assert_eq!(screen.rows(&fleet()), [1, 0, 2], "what is not known comes last");
+        assert_eq!(screen.rows(&fleet()), [1, 0, 2], "unknown values come last");
         press(&mut screen, "r");
         assert_eq!(screen.rows(&fleet()), [2, 0, 1]);
         press(&mut screen, "/A");
         assert_eq!(screen.rows(&fleet()), [1]);
-        assert_eq!(screen.selected_place(&fleet()), Some(1));
+        assert_eq!(screen.selected_index(&fleet()), Some(1));
     }
 
     #[test]
-    fn letters_of_a_filter_are_no_commands() {
+    fn letters_of_a_filter_are_not_commands() {
         let mut screen = Screen::default();
         press(&mut screen, "/qep");
         assert_eq!((&*screen.filter, screen.is_paused), ("qep", false));
-        screen.press(KeyEvent::from(KeyCode::Esc), 3);
+        screen.handle_key(KeyEvent::from(KeyCode::Esc), 3);
         assert_eq!((&*screen.filter, screen.is_typing), ("", false));
-        assert_eq!(screen.press(KeyEvent::from(KeyCode::Char('q')), 3), Action::Quit);
+        assert_eq!(screen.handle_key(KeyEvent::from(KeyCode::Char('q')), 3), Action::Quit);
         let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
         press(&mut screen, "/");
-        assert_eq!(screen.press(control_c, 3), Action::Quit);
+        assert_eq!(screen.handle_key(control_c, 3), Action::Quit);
     }
 
     #[test]
-    fn counting_prefixes_is_asked_for_first() {
+    fn counting_prefixes_needs_a_confirmation() {
         let mut screen = Screen { tab: Tab::Prefixes, ..Screen::default() };
         let key = |letter| KeyEvent::from(KeyCode::Char(letter));
-        assert_eq!(screen.press(key('d'), 3), Action::CountPrefixes);
-        screen.is_asking = true;
-        assert_eq!(screen.press(key('q'), 3), Action::None);
-        screen.is_asking = true;
-        assert_eq!(screen.press(key('y'), 3), Action::CountPrefixesIndeed);
-        assert!(!screen.is_asking);
+        assert_eq!(screen.handle_key(key('d'), 3), Action::CountPrefixes);
+        screen.is_confirming = true;
+        assert_eq!(screen.handle_key(key('q'), 3), Action::None);
+        screen.is_confirming = true;
+        assert_eq!(screen.handle_key(key('y'), 3), Action::ConfirmCountPrefixes);
+        assert!(!screen.is_confirming);
         screen.tab = Tab::Events;
-        assert_eq!(screen.press(key('d'), 3), Action::None);
-        screen.press(key('w'), 3);
+        assert_eq!(screen.handle_key(key('d'), 3), Action::None);
+        screen.handle_key(key('w'), 3);
         assert_eq!(screen.stream.name(), "mutations");
     }
 
@@ -359,7 +359,7 @@ mod tests {
         assert_eq!(screen.selected, 0);
         press(&mut screen, "6");
         assert_eq!(screen.tab, Tab::Events);
-        screen.press(KeyEvent::from(KeyCode::Tab), 3);
+        screen.handle_key(KeyEvent::from(KeyCode::Tab), 3);
         assert_eq!(screen.tab, Tab::Overview);
     }
 }

@@ -1,4 +1,4 @@
-//! The terminal of `top`: taken as a whole, and given back as it was found, also after a panic or a signal.
+//! The terminal of `top`: the full screen is entered, and left after the end, a panic or a signal.
 
 use std::io;
 use std::time::Duration;
@@ -7,25 +7,25 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
 use tokio::sync::mpsc;
 
-/// Takes the terminal. A hook gives it back where the tool panics.
-pub(super) fn take() -> io::Result<DefaultTerminal> {
+/// Enters the full screen. A hook leaves it if the tool panics.
+pub(super) fn enter() -> io::Result<DefaultTerminal> {
     ratatui::try_init()
 }
 
-/// Gives the terminal back.
-pub(super) fn give_back() -> io::Result<()> {
+/// Leaves the full screen.
+pub(super) fn leave() -> io::Result<()> {
     ratatui::try_restore()
 }
 
-/// How soon the thread notices that nobody listens any more: what is typed then is somebody else's.
-pub(crate) const NOTICE: Duration = Duration::from_millis(20);
+/// The time within which the reader thread notices that its receiver is gone, and takes no more keys.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The terminal's keys and resizes, read by a thread of its own.
-pub(super) fn listen() -> io::Result<mpsc::Receiver<Event>> {
+/// Starts a thread that reads keys and resizes of the terminal.
+pub(super) fn read_events() -> io::Result<mpsc::Receiver<Event>> {
     let (sender, receiver) = mpsc::channel(16);
     std::thread::Builder::new().name("keys".into()).spawn(move || {
         while !sender.is_closed() {
-            let event = match event::poll(NOTICE) {
+            let event = match event::poll(POLL_INTERVAL) {
                 Ok(false) => continue,
                 Ok(true) => event::read(),
                 Err(error) => Err(error),
@@ -38,9 +38,9 @@ pub(super) fn listen() -> io::Result<mpsc::Receiver<Event>> {
     Ok(receiver)
 }
 
-/// Waits for a signal that asks a program to end, or says that the terminal has gone.
+/// Waits for a signal to terminate, or for the terminal to be closed.
 #[cfg(unix)]
-pub(super) async fn ended() {
+pub(super) async fn terminated() {
     use tokio::signal::unix::{SignalKind, signal};
 
     let kinds = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
@@ -54,9 +54,9 @@ pub(super) async fn ended() {
     }
 }
 
-/// Elsewhere there are no such signals.
+/// Other systems have no such signals.
 #[cfg(not(unix))]
-pub(super) async fn ended() {
+pub(super) async fn terminated() {
     std::future::pending().await
 }
 
@@ -69,19 +69,19 @@ mod tests {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 
-    use super::take;
+    use super::enter;
 
-    /// The test runs itself as a program that panics with this in its environment.
+    /// With this variable in the environment the test panics: it runs itself as a program.
     const PANICS: &str = "REMCACHE_TEST_PANICS_ON_A_TERMINAL";
 
     #[test]
-    fn a_panic_gives_the_terminal_back() {
+    fn a_panic_leaves_the_full_screen() {
         if std::env::var_os(PANICS).is_some() {
-            let _terminal = take().expect("a terminal");
+            let _terminal = enter().expect("a terminal");
             panic!("on purpose");
         }
         let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("the system has pseudo-terminals");
-        grantpt(&screen).and_then(|()| unlockpt(&screen)).expect("the terminal is ours");
+        grantpt(&screen).and_then(|()| unlockpt(&screen)).expect("the terminal can be unlocked");
         tcsetwinsize(&screen, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).expect("it has a size");
         let name = ptsname(&screen, Vec::new()).expect("the terminal has a name");
         let name = name.to_str().expect("its name is ASCII");
@@ -89,7 +89,7 @@ mod tests {
         let before = format!("{:?}", tcgetattr(&terminal));
         let end = || Stdio::from(terminal.try_clone().expect("a descriptor is free"));
         let mut child = Command::new(std::env::current_exe().expect("this program has a name"))
-            .args(["--exact", "commands::top::terminal::tests::a_panic_gives_the_terminal_back", "--nocapture"])
+            .args(["--exact", "commands::top::terminal::tests::a_panic_leaves_the_full_screen", "--nocapture"])
             .env(PANICS, "1")
             .stdin(end())
             .stdout(end())
@@ -100,11 +100,11 @@ mod tests {
         assert_eq!(format!("{:?}", tcgetattr(&terminal)), before);
         drop(terminal);
         let mut shown = Vec::new();
-        // A terminal whose last user has gone says so by an error.
+        // Reading from a terminal that no process has open fails.
         let _ = File::from(screen).read_to_end(&mut shown);
         let shown = String::from_utf8_lossy(&shown);
-        let (_, after) = shown.split_once("\x1b[?1049h").expect("the screen was taken");
-        let (_, after) = after.split_once("\x1b[?1049l").expect("the screen was given back");
+        let (_, after) = shown.split_once("\x1b[?1049h").expect("the full screen was entered");
+        let (_, after) = after.split_once("\x1b[?1049l").expect("the full screen was left");
         assert!(after.contains("on purpose"), "{after}");
     }
 }
