@@ -8,4 +8,6 @@ pub(crate) mod shared;
 pub(crate) mod slot;
 pub(crate) mod sync;
 pub(crate) mod tls_records;
+pub(crate) mod turn;
+pub(crate) mod wait_queue;
 pub(crate) mod watchdog;

@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Buf;
 use tokio::task::coop::poll_proceed;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::client::{Client, after, no_server};
 use crate::config::Overload;
 use crate::connection::shared::{Flight, Submitted};
 use crate::connection::slot::Slot;
+use crate::connection::turn::Turn;
 use crate::policy::{Retries, may_repeat};
 use crate::proto::{CowBytes, Deadline, Reply, Request, Status};
 use crate::routing::cluster;
@@ -93,7 +94,7 @@ impl<'a> Target<'a> {
 
 enum State<'a> {
     Start,
-    WaitingForRoom(Waiting),
+    WaitingForCapacity(Box<Waiting>),
     CheckingSize(Checking),
     InFlight {
         server: Arc<Server>,
@@ -109,11 +110,11 @@ enum State<'a> {
     },
 }
 
-/// Waits until a full connection may have room; `false` if the deadline came first.
+/// Waits for capacity on a connection that has none.
 struct Waiting {
     server: Arc<Server>,
     conn: usize,
-    room: Room,
+    turn: Turn,
 }
 
 /// Waits for the server's item size limit: a value above it must not be sent.
@@ -121,15 +122,6 @@ struct Checking {
     server: Arc<Server>,
     conn: usize,
     settings: Pin<Box<dyn Future<Output = ItemSettings> + Send>>,
-}
-
-pub(crate) type Room = Pin<Box<dyn Future<Output = bool> + Send>>;
-
-/// Waits for room for a value of this length, until the deadline.
-pub(crate) fn room(server: &Server, conn: usize, length: usize, deadline: Deadline) -> Room {
-    let link = Arc::clone(server.link(conn));
-    let room = timeout_at(Instant::from_std(deadline.at), link.wait_for_room(length));
-    Box::pin(async move { room.await.is_ok() })
 }
 
 impl<'a> Call<'a> {
@@ -206,7 +198,7 @@ impl<'a> Call<'a> {
     pub(crate) fn server(&self) -> Option<&Arc<Server>> {
         match &self.state {
             State::Start | State::Routed(_) => None,
-            State::WaitingForRoom(waiting) => Some(&waiting.server),
+            State::WaitingForCapacity(waiting) => Some(&waiting.server),
             State::Yielding(outcome) => outcome.0.as_ref(),
             State::CheckingSize(checking) => Some(&checking.server),
             State::InFlight { server, .. } => Some(server),
@@ -329,15 +321,26 @@ impl<'a> Call<'a> {
         now: Instant,
         waker: &Waker,
     ) -> Poll<Reply> {
-        match server.link(conn).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now) {
-            Submitted::InFlight { flight, attend } => {
-                self.state = State::InFlight { server, conn, flight };
-                if attend { self.attend(waker) } else { Poll::Pending }
-            }
+        let submitted = server.link(conn).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now, None);
+        match submitted {
+            Submitted::InFlight { flight, attend } => self.in_flight(server, conn, flight, attend, waker),
             Submitted::Full if server.overload() == Overload::Wait => self.wait(server, conn, deadline, waker),
             Submitted::Full | Submitted::Cast { .. } => self.overloaded(server, conn),
             Submitted::Refused(reply) => self.refused(server, conn, reply, deadline, now, waker),
         }
+    }
+
+    #[inline]
+    fn in_flight(
+        &mut self,
+        server: Arc<Server>,
+        conn: usize,
+        flight: Flight,
+        attend: bool,
+        waker: &Waker,
+    ) -> Poll<Reply> {
+        self.state = State::InFlight { server, conn, flight };
+        if attend { self.attend(waker) } else { Poll::Pending }
     }
 
     /// Takes care of the connection's task and of the deadline, once the request is in flight.
@@ -433,12 +436,9 @@ impl<'a> Call<'a> {
     ) -> Poll<Reply> {
         let is_lost = matches!(reply.status, Status::Disconnected(_));
         let other = server.other_conn(conn).filter(|_| is_lost);
-        let submit = |conn| server.link(conn).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now);
+        let submit = |conn| server.link(conn).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now, None);
         match other.map(|conn| (conn, submit(conn))) {
-            Some((conn, Submitted::InFlight { flight, attend })) => {
-                self.state = State::InFlight { server, conn, flight };
-                if attend { self.attend(waker) } else { Poll::Pending }
-            }
+            Some((conn, Submitted::InFlight { flight, attend })) => self.in_flight(server, conn, flight, attend, waker),
             _ => self.finish(Some(server), reply),
         }
     }
@@ -451,23 +451,25 @@ impl<'a> Call<'a> {
 
     #[cold]
     fn wait(&mut self, server: Arc<Server>, conn: usize, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
-        let room = room(&server, conn, self.request.value().len(), deadline);
-        self.state = State::WaitingForRoom(Waiting { server, conn, room });
-        self.poll_room(waker)
+        let length = self.request.value().len();
+        let turn = Turn::new(server.link(conn), length, Instant::from_std(deadline.at), waker);
+        self.state = State::WaitingForCapacity(Box::new(Waiting { server, conn, turn }));
+        self.poll_capacity(waker)
     }
 
-    fn poll_room(&mut self, waker: &Waker) -> Poll<Reply> {
-        let State::WaitingForRoom(waiting) = &mut self.state else { return Poll::Pending };
-        let mut context = Context::from_waker(waker);
-        let is_room = ready!(waiting.room.as_mut().poll(&mut context));
-        let (server, conn) = (Arc::clone(&waiting.server), waiting.conn);
-        let now = Instant::now();
-        match self.deadline {
-            // Room that comes with the deadline, as a server is given up, comes too late.
-            Some(deadline) if is_room && now.into_std() < deadline.at => {
-                self.submit(server, conn, deadline, now, waker)
+    fn poll_capacity(&mut self, waker: &Waker) -> Poll<Reply> {
+        loop {
+            let State::WaitingForCapacity(waiting) = &mut self.state else { return Poll::Pending };
+            let ticket = ready!(waiting.turn.poll(&mut Context::from_waker(waker)));
+            let (server, conn) = (Arc::clone(&waiting.server), waiting.conn);
+            let (Some(deadline), Some(_)) = (self.deadline, ticket) else { return self.overloaded(server, conn) };
+            let (slot, now) = (Slot::Waiting(waker.clone()), Instant::now());
+            match server.link(conn).submit(&self.request, deadline, slot, now, ticket) {
+                Submitted::InFlight { flight, attend } => return self.in_flight(server, conn, flight, attend, waker),
+                Submitted::Refused(reply) => return self.refused(server, conn, reply, deadline, now, waker),
+                // Another caller was faster.
+                Submitted::Full | Submitted::Cast { .. } => {}
             }
-            _ => self.overloaded(server, conn),
         }
     }
 
@@ -500,7 +502,7 @@ impl<'a> Call<'a> {
                     (outcome.0.take(), std::mem::replace(&mut outcome.1, Reply::new(Status::NoError)));
                 self.finish(server, reply)
             }
-            State::WaitingForRoom(_) => self.poll_room(waker),
+            State::WaitingForCapacity(_) => self.poll_capacity(waker),
             State::CheckingSize(_) => self.poll_size(waker),
             State::Routed(_) => self.poll_routed(waker),
             State::Done { .. } => panic!("a call was polled after it had given its reply"),

@@ -4,17 +4,19 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Buf;
 use futures_core::Stream;
 use tokio::time::Instant;
 
-use super::call::{Room, fixed, room};
+use super::call::fixed;
 use crate::client::{Client, no_server};
 use crate::config::Overload;
 use crate::connection::shared::{Flight, Submitted};
 use crate::connection::slot::{Many, Slot};
+use crate::connection::turn::Turn;
+use crate::connection::wait_queue::Ticket;
 use crate::proto::{Deadline, Operation, Reply, Request, Status};
 use crate::routing::cluster;
 use crate::server::Server;
@@ -44,7 +46,7 @@ enum Progress {
     Start,
     /// More than one server may be asked; there is one reply.
     Routed(Pin<Box<dyn Future<Output = Reply> + Send>>),
-    WaitingForRoom(Room),
+    WaitingForCapacity(Turn),
     InFlight(Flight),
     Ended,
 }
@@ -87,8 +89,9 @@ impl ReplyStream {
         self.server.as_ref().ok().map(|server| Arc::clone(&server.endpoint.name))
     }
 
-    /// Submits the request; the reply that ends the stream, if it could not be.
-    fn submit(&mut self) -> Option<Reply> {
+    /// Submits the request, with the ticket of its turn if it has waited; the reply that ends the stream, if
+    /// it could not be submitted.
+    fn submit(&mut self, ticket: Option<Ticket>, waker: &Waker) -> Option<Reply> {
         let server = match &self.server {
             Ok(server) => server,
             Err(reply) => return Some(reply.clone()),
@@ -96,10 +99,11 @@ impl ReplyStream {
         let now = Instant::now();
         let extend_by = server.timeout();
         let deadline = *self.deadline.get_or_insert_with(|| Deadline { extend_by, ..fixed(now, extend_by) });
-        match server.link(self.conn).submit(&self.request, deadline, Slot::Many(Box::<Many>::default()), now) {
+        let (link, slot) = (server.link(self.conn), Slot::Many(Box::<Many>::default()));
+        match link.submit(&self.request, deadline, slot, now, ticket) {
             Submitted::InFlight { flight, attend } => {
                 if attend && let Err(reply) = server.attend(self.conn) {
-                    server.link(self.conn).abandon(flight);
+                    link.abandon(flight);
                     return Some(reply);
                 }
                 self.progress = Progress::InFlight(flight);
@@ -107,9 +111,11 @@ impl ReplyStream {
                 None
             }
             Submitted::Refused(reply) => Some(reply),
+            // Another caller was faster.
+            Submitted::Full if ticket.is_some() => None,
             Submitted::Full if server.overload() == Overload::Wait => {
-                let length = self.request.value().len();
-                self.progress = Progress::WaitingForRoom(room(server, self.conn, length, deadline));
+                let (length, until) = (self.request.value().len(), Instant::from_std(deadline.at));
+                self.progress = Progress::WaitingForCapacity(Turn::new(link, length, until, waker));
                 None
             }
             Submitted::Full | Submitted::Cast { .. } => Some(Reply::new(Status::Overloaded)),
@@ -140,12 +146,12 @@ impl Stream for ReplyStream {
             let refused = match &mut replies.progress {
                 Progress::Start => {
                     replies.conn = replies.server.as_ref().map_or(0, |server| server.next_conn());
-                    replies.submit()
+                    replies.submit(None, cx.waker())
                 }
                 Progress::Routed(routed_call) => Some(ready!(routed_call.as_mut().poll(cx))),
-                Progress::WaitingForRoom(room) => match ready!(room.as_mut().poll(cx)) {
-                    true => replies.submit(),
-                    false => Some(Reply::new(Status::Overloaded)),
+                Progress::WaitingForCapacity(turn) => match ready!(turn.poll(cx)) {
+                    Some(ticket) => replies.submit(Some(ticket), cx.waker()),
+                    None => Some(Reply::new(Status::Overloaded)),
                 },
                 Progress::InFlight(flight) => {
                     let (Ok(server), flight) = (&replies.server, *flight) else { return Poll::Ready(None) };

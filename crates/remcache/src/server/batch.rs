@@ -8,9 +8,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::task::coop::consume_budget;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
+use crate::client::after;
 use crate::config::Overload;
+use crate::connection::turn::Turn;
+use crate::connection::wait_queue::Ticket;
 use crate::policy::{Retries, may_repeat};
 use crate::proto::{Deadline, Delivery, Protocol, Reply, Request, Status};
 use crate::server::Server;
@@ -30,7 +33,9 @@ pub(crate) struct ServerBatch {
     runs: VecDeque<Run>,
     /// ReplyStream on their way from a slot to the call, in memory that is used again.
     replies: Vec<(u32, Reply)>,
-    room: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
+    turn: Option<Turn>,
+    /// The question for the server's item size limit.
+    settings: Option<Pin<Box<dyn Future<Output = ItemSettings> + Send>>>,
     /// Whether the server was asked for its item size limit.
     has_asked_limit: bool,
     /// The status of everything not submitted, once the batch was given up.
@@ -88,7 +93,8 @@ impl ServerBatch {
             again: Vec::new(),
             runs: VecDeque::new(),
             replies: Vec::new(),
-            room: None,
+            turn: None,
+            settings: None,
             has_asked_limit: false,
             given_up: None,
         }
@@ -152,24 +158,38 @@ impl ServerBatch {
 
     /// Submits the next run; `false` if there is no room for it yet.
     fn go_on(&mut self, cx: &mut Context<'_>, now: Instant, work: &mut impl Work) -> bool {
-        if let Some(room) = &mut self.room {
-            match room.as_mut().poll(cx) {
-                Poll::Pending => return false,
-                Poll::Ready(true) => {}
-                Poll::Ready(false) => self.given_up = Some(Status::Overloaded),
+        if let Some(settings) = &mut self.settings {
+            if settings.as_mut().poll(cx).is_pending() {
+                return false;
             }
-            self.room = None;
+            self.settings = None;
+        }
+        let mut ticket = None;
+        if let Some(turn) = &mut self.turn {
+            match turn.poll(cx) {
+                Poll::Pending => return false,
+                Poll::Ready(Some(own)) => ticket = Some(own),
+                Poll::Ready(None) => self.given_up = Some(Status::Overloaded),
+            }
         }
         if let Some(status) = self.given_up {
+            self.turn = None;
             self.give_up(status, work);
             return true;
         }
         let end = self.indices.len().min(self.submitted + RUN_LENGTH);
         let end = if work.may_store() { self.checked_end(end, now, work) } else { Some(end) };
         let Some(end) = end else { return true };
-        if self.submit(end, now, work) == 0 {
-            let next = self.indices.get(self.submitted).map_or(0, |index| work.request(*index as usize).value().len());
-            self.wait_for_room(next);
+        match self.submit(end, now, ticket, work) {
+            0 => {
+                let next = self.indices.get(self.submitted);
+                let length = next.map_or(0, |index| work.request(*index as usize).value().len());
+                // With a turn for such a value another caller was faster, and the place in the queue stays.
+                if self.turn.as_ref().is_none_or(|turn| turn.length() != length) {
+                    self.turn = Some(self.queue(length, now, cx.waker()));
+                }
+            }
+            _ => self.turn = None,
         }
         true
     }
@@ -194,12 +214,9 @@ impl ServerBatch {
                     return None;
                 }
                 None => {
-                    let (server, until) = (Arc::clone(server), crate::client::after(now, self.timeout));
+                    let (server, until) = (Arc::clone(server), after(now, self.timeout));
                     *has_asked_limit = true;
-                    self.room = Some(Box::pin(async move {
-                        server.item_settings(until).await;
-                        true
-                    }));
+                    self.settings = Some(Box::pin(async move { server.item_settings(until).await }));
                     return None;
                 }
             }
@@ -207,7 +224,7 @@ impl ServerBatch {
         Some(end)
     }
 
-    fn submit(&mut self, end: usize, now: Instant, work: &mut impl Work) -> u32 {
+    fn submit(&mut self, end: usize, now: Instant, ticket: Option<Ticket>, work: &mut impl Work) -> u32 {
         let Self { server, indices, submitted, .. } = self;
         let keys = indices.get(*submitted..end).unwrap_or_default();
         let last = keys.len().saturating_sub(1);
@@ -220,8 +237,8 @@ impl ServerBatch {
             false => work.request(keys[place] as usize),
         };
         let extend_by = self.timeout;
-        let deadline = Deadline { at: crate::client::after(now, extend_by).into_std(), extend_by };
-        let run = server.link(self.connection).submit_run(keys.len(), request, deadline, now);
+        let deadline = Deadline { at: after(now, extend_by).into_std(), extend_by };
+        let run = server.link(self.connection).submit_run(keys.len(), request, deadline, now, ticket);
         for (place, reply) in run.refused {
             if let Some(index) = keys.get(place as usize) {
                 work.settle(*index as usize, reply, &server.endpoint.name);
@@ -253,16 +270,15 @@ impl ServerBatch {
         self.submitted = self.indices.len();
     }
 
-    /// Waits for room for a value of this length.
-    fn wait_for_room(&mut self, length: usize) {
-        let link = Arc::clone(self.server.link(self.connection));
+    /// Queues for capacity for a value of this length.
+    fn queue(&self, length: usize, now: Instant, waker: &Waker) -> Turn {
         let limit = match self.server.overload() {
             Overload::Wait => self.timeout,
             Overload::Fail if self.runs.is_empty() => Duration::ZERO,
-            // Our own runs will make room.
+            // The call's own runs will make room.
             Overload::Fail => self.timeout,
         };
-        self.room = Some(Box::pin(async move { timeout(limit, link.wait_for_room(length)).await.is_ok() }));
+        Turn::new(self.server.link(self.connection), length, after(now, limit), waker)
     }
 
     /// Ends every key that was not submitted.

@@ -22,7 +22,8 @@ pub(crate) use crate::connection::shared::task_side::{Demand, Parked};
 pub(crate) use crate::connection::sync::Hold;
 
 use super::slot::Slot;
-use crate::config::Config;
+use super::wait_queue::{self, WaitQueue};
+use crate::config::{Config, Overload};
 use crate::health::events::HealthMonitor;
 use crate::health::metrics::ConnCounters;
 use crate::health::state::{ConnectionState, ServerStatus};
@@ -38,13 +39,15 @@ pub(crate) struct ConnectionHandle<L = Mutex<Inner>> {
     state: L,
     /// How many plain gets may leave as one line, where the protocol is one of lines.
     keys_in_line: usize,
+    /// How many requests may be in flight, and how many bytes may wait to be written.
+    limits: (usize, usize),
+    /// Whether callers that come later queue up after those that wait.
+    is_queued: bool,
     /// Its index among the connections of its server, and the monitor of its state.
     place: usize,
     watch: Arc<HealthMonitor>,
     /// Wakes callers that wait until requests are accepted again.
     turned: Notify,
-    /// Wakes callers that wait for room in the queue.
-    room: Notify,
     /// Wakes callers that wait for the connection's task to end.
     ended: Notify,
 }
@@ -74,8 +77,8 @@ pub(crate) struct Inner {
     watched: Option<Watched>,
     /// What the watchdog had to do because the task was late.
     unattended: Option<Unattended>,
-    /// How many callers wait for room.
-    waiting_for_room: usize,
+    /// Callers that wait for capacity.
+    queue: WaitQueue,
     /// Whether a protocol reply came since the connection was opened.
     replied: bool,
     /// Whether a caller's request was answered since the connection was opened: probes do not count.
@@ -179,16 +182,23 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
             ends: 0,
             watched: None,
             unattended: None,
-            waiting_for_room: 0,
+            queue: WaitQueue::default(),
             replied: false,
             answered: false,
             breaker: Breaker::new(config.breaker, config.timeout, watch.row()),
             counters: ConnCounters::default(),
             failures: 0,
         };
-        let [room, ended, turned] = [Notify::new(), Notify::new(), Notify::new()];
-        let keys_in_line = config.keys_in_line;
-        Self { state: L::around(state), keys_in_line, place, watch, room, ended, turned }
+        Self {
+            state: L::around(state),
+            keys_in_line: config.keys_in_line,
+            limits: (config.limits.in_flight, config.limits.output),
+            is_queued: config.overload == Overload::Wait,
+            place,
+            watch,
+            ended: Notify::new(),
+            turned: Notify::new(),
+        }
     }
 
     #[inline]
@@ -196,14 +206,24 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
         self.state.hold()
     }
 
-    /// Submits one request whose reply goes to a slot.
+    /// Submits one request whose reply goes to a slot; with the ticket of a caller that has queued up.
     #[inline]
-    pub(crate) fn submit(&self, request: &Request<'_>, deadline: Deadline, slot: Slot, now: Instant) -> Submitted {
+    pub(crate) fn submit(
+        &self,
+        request: &Request<'_>,
+        deadline: Deadline,
+        slot: Slot,
+        now: Instant,
+        ticket: Option<wait_queue::Ticket>,
+    ) -> Submitted {
         let mut state = self.lock();
         let entry = match state.admit() {
             Ok(()) => state.slots.vacant_key(),
             Err(reply) => return Submitted::Refused(reply),
         };
+        if self.has_to_queue(&state, ticket, now) {
+            return Submitted::Full;
+        }
         match state.connection.submit(request, Some(tag(entry, 0)), deadline, now.into_std()) {
             Ok(ticket) => {
                 state.slots.insert(slot);
@@ -222,6 +242,9 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
         let mut state = self.lock();
         if let Err(reply) = state.admit() {
             return Submitted::Refused(reply);
+        }
+        if self.has_to_queue(&state, None, now) {
+            return Submitted::Full;
         }
         match state.connection.submit(request, None, deadline, now.into_std()) {
             Ok(_) => {
@@ -242,10 +265,14 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
         request: impl Fn(usize) -> Request<'r>,
         deadline: Deadline,
         now: Instant,
+        ticket: Option<wait_queue::Ticket>,
     ) -> TakenRun {
         let mut state = self.lock();
         let slot = state.slots.vacant_key();
         let mut run = TakenRun { taken: 0, refused: Vec::new(), slot: None, attend: false, ends: state.ends };
+        if state.refusal.is_none() && self.has_to_queue(&state, ticket, now) {
+            return run;
+        }
         state.connection.begin_batch(count);
         for place in 0..count {
             let request = request(place);
@@ -354,23 +381,41 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
         wake(state);
     }
 
-    /// Waits until there may be room for a value of this length; the caller limits how long.
+    /// Queues a caller that needs capacity for a value of this length.
     ///
     /// # Cancellation
-    /// A place that was offered to a dropped waiter goes to the next one.
-    pub(crate) async fn wait_for_room(self: Arc<Self>, length: usize) {
-        let mut notified = std::pin::pin!(self.room.notified());
-        notified.as_mut().enable();
-        let _waiting = WaitingForRoom::new(&self);
-        // Capacity that was freed before this caller was counted was not offered to it.
-        if !self.has_room(length) {
-            notified.await;
-        }
+    /// The turn of a caller that leaves passes to the next one.
+    pub(crate) fn queue(self: &Arc<Self>, length: usize, waker: &Waker) -> Queued<L> {
+        let mut state = self.lock();
+        let ticket = state.queue.push(length, waker);
+        let mut wakers = Vec::new();
+        // Capacity may have become free since the caller was refused.
+        self.notify_queue(&mut state, Instant::now(), &mut wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        Queued { link: Arc::clone(self), ticket }
     }
 
-    fn has_room(&self, length: usize) -> bool {
-        let state = self.lock();
-        state.refusal.is_some() || state.connection.has_room(length)
+    /// Whether a caller must let others go first.
+    #[inline]
+    fn has_to_queue(&self, state: &Inner, ticket: Option<wait_queue::Ticket>, now: Instant) -> bool {
+        !state.queue.is_empty() && (self.is_queued || ticket.is_some()) && !state.queue.is_turn_of(ticket, now)
+    }
+
+    /// Gives callers that wait their turn, if there is capacity.
+    #[inline]
+    fn notify_queue(&self, state: &mut Inner, now: Instant, wakers: &mut Vec<Waker>) {
+        if state.queue.is_empty() {
+            return;
+        }
+        let Inner { queue, connection, refusal, .. } = state;
+        let (most_in_flight, most_output) = self.limits;
+        let has_capacity = |notified: usize, bytes: usize| {
+            // With nothing to write one value is taken however large, but not a second one.
+            let fits = connection.has_room(bytes) && (notified == 0 || bytes <= most_output);
+            refusal.is_some() || fits && connection.in_flight() + notified < most_in_flight
+        };
+        queue.notify(has_capacity, now, wakers);
     }
 
     /// What the connection speaks; `None` while that is not known.
@@ -503,18 +548,40 @@ fn refused(rejected: Rejected) -> Submitted {
     }
 }
 
-/// Counts a caller that waits for room, for as long as it does.
-struct WaitingForRoom<'a, L: Hold<Inner>>(&'a ConnectionHandle<L>);
+/// A caller's place in the queue for capacity, which it leaves when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Queued<L: Hold<Inner> = Mutex<Inner>> {
+    link: Arc<ConnectionHandle<L>>,
+    ticket: wait_queue::Ticket,
+}
 
-impl<'a, L: Hold<Inner>> WaitingForRoom<'a, L> {
-    fn new(link: &'a ConnectionHandle<L>) -> Self {
-        link.lock().waiting_for_room += 1;
-        Self(link)
+impl<L: Hold<Inner>> Queued<L> {
+    /// What a submission shows to be in turn.
+    pub(crate) fn ticket(&self) -> wait_queue::Ticket {
+        self.ticket
+    }
+
+    /// Whether to try now: it is this caller's turn, or requests are refused. Otherwise its waker is
+    /// notified.
+    pub(crate) fn poll(&self, waker: &Waker, now: Instant) -> bool {
+        let mut state = self.link.lock();
+        let is_ready = state.refusal.is_some()
+            || state.queue.is_turn_of(Some(self.ticket), now)
+                && state.connection.has_room(state.queue.length_of(self.ticket));
+        if !is_ready {
+            state.queue.wait_again(self.ticket, waker);
+        }
+        is_ready
     }
 }
 
-impl<L: Hold<Inner>> Drop for WaitingForRoom<'_, L> {
+impl<L: Hold<Inner>> Drop for Queued<L> {
     fn drop(&mut self) {
-        self.0.lock().waiting_for_room -= 1;
+        let mut state = self.link.lock();
+        state.queue.remove(self.ticket);
+        let mut wakers = Vec::new();
+        self.link.notify_queue(&mut state, Instant::now(), &mut wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 }

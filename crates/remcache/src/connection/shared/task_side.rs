@@ -92,12 +92,12 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
             (state.refusal, state.refused_as) = (None, None);
             self.watch.changed(self.place, ConnectionState::Idle);
         }
+        self.notify_queue(&mut state, now, wakers);
     }
 
     /// Lets everybody look again who waits for something else than a reply.
     fn notify_all(&self) {
         self.ended.notify_waiters();
-        self.room.notify_waiters();
         self.turned.notify_waiters();
     }
 
@@ -248,9 +248,11 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
         state.refusal = condition.refusal();
         state.refused_as = refused_as;
         state.condition = condition.clone();
-        // Callers waiting for capacity must learn that there will be none.
+        // Callers that wait for capacity are refused as well.
+        let mut wakers = Vec::new();
+        self.notify_queue(&mut state, Instant::now(), &mut wakers);
         wake(state);
-        self.room.notify_waiters();
+        wakers.into_iter().for_each(Waker::wake);
         self.turned.notify_waiters();
         self.watch.changed(self.place, condition);
         is_news
@@ -276,9 +278,9 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
         state.connection.close(&Bytes::copy_from_slice(reason.as_bytes()), now.into_std());
         let mut wakers = Vec::new();
         state.settle_uncaused(status, now, &mut wakers);
+        self.notify_queue(&mut state, now, &mut wakers);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
-        self.room.notify_waiters();
         busy
     }
 
@@ -307,9 +309,12 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
     pub(crate) fn handle_written(&self, count: usize) {
         let mut state = self.lock();
         state.connection.handle_written(count);
-        let waiting = state.waiting_for_room;
-        drop(state);
-        self.offer_room(waiting.min(1));
+        if !state.queue.is_empty() {
+            let mut wakers = Vec::new();
+            self.notify_queue(&mut state, Instant::now(), &mut wakers);
+            drop(state);
+            wakers.into_iter().for_each(Waker::wake);
+        }
     }
 
     /// Settles every complete reply of the input, and collects who is to be woken; how many requests are
@@ -337,16 +342,8 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
         }
         state.counters.errors.protocol += u64::from(outcome.is_err());
         let load = (in_flight, state.slots.len());
-        let waiting = state.waiting_for_room;
-        drop(state);
-        self.offer_room(waiting.min(freed));
+        self.notify_queue(&mut state, now, wakers);
         outcome.map(|()| load)
-    }
-
-    fn offer_room(&self, places: usize) {
-        for _ in 0..places {
-            self.room.notify_one();
-        }
     }
 
     /// Fails overdue requests; returns whether the breaker opened.

@@ -12,6 +12,9 @@ use tokio::time::Instant;
 use super::task::{LINES, Task, value};
 use super::{Scene, pause, random};
 use crate::connection::shared::{Flight, Submitted};
+
+/// A place in the queue for capacity, on a mutex of shuttle's.
+type Queued = crate::connection::shared::Queued<shuttle::sync::Mutex<crate::connection::shared::Inner>>;
 use crate::connection::slot::Slot;
 use crate::proto::{Deadline, Delivery, Reply, Request, Status};
 
@@ -106,7 +109,7 @@ impl Caller {
         let keys = [0, 1].map(|place| format!("{key}-{place}"));
         let link = Arc::clone(&self.scene.link);
         let now = Instant::now();
-        let run = link.submit_run(keys.len(), |place| Request::get(keys[place].as_str()), deadline(now), now);
+        let run = link.submit_run(keys.len(), |place| Request::get(keys[place].as_str()), deadline(now), now, None);
         self.attend(run.attend);
         let mut outcomes = [0, 0];
         let mut count = |this: &mut Self, replies: &mut Vec<(u32, Reply)>| {
@@ -134,9 +137,10 @@ impl Caller {
     /// Submits when there is room; nothing, if the outcome was known without asking.
     async fn submit(&self, key: &str, request: &Request<'_>, slot: fn(&Waker) -> Slot) -> Option<Flight> {
         let link = Arc::clone(&self.scene.link);
+        let mut queued: Option<Queued> = None;
         loop {
-            let now = Instant::now();
-            let submit = |waker: &Waker| link.submit(request, deadline(now), slot(waker), now);
+            let (now, ticket) = (Instant::now(), queued.as_ref().map(Queued::ticket));
+            let submit = |waker: &Waker| link.submit(request, deadline(now), slot(waker), now, ticket);
             match poll_fn(|cx| Poll::Ready(submit(cx.waker()))).await {
                 Submitted::InFlight { flight, attend } => {
                     self.attend(attend);
@@ -147,26 +151,31 @@ impl Caller {
                     self.check(key, &reply);
                     return None;
                 }
-                Submitted::Full if self.wait_for_room().await => {}
-                Submitted::Full => return None,
+                Submitted::Full => {
+                    if !self.wait_for_turn(&mut queued).await {
+                        return None;
+                    }
+                }
                 Submitted::Cast { .. } => panic!("this request has a caller"),
             }
         }
     }
 
-    /// Waits for room until a deadline, which is some turns away; `false` if that comes first.
-    async fn wait_for_room(&self) -> bool {
-        let mut room = pin!(Arc::clone(&self.scene.link).wait_for_room(0));
-        let mut turns = 30;
+    /// Waits for a turn; `false` if a deadline comes first, which there is only where runtimes stall.
+    async fn wait_for_turn(&self, queued: &mut Option<Queued>) -> bool {
+        let mut polls = if self.scene.may_stall { 30 } else { usize::MAX };
         poll_fn(|cx| {
-            if room.as_mut().poll(cx).is_ready() {
+            let queued = queued.get_or_insert_with(|| self.scene.link.queue(0, cx.waker()));
+            if queued.poll(cx.waker(), Instant::now()) {
                 return Poll::Ready(true);
             }
-            if turns == 0 {
+            if polls == 0 {
                 return Poll::Ready(false);
             }
-            turns -= 1;
-            cx.waker().wake_by_ref();
+            if self.scene.may_stall {
+                polls -= 1;
+                cx.waker().wake_by_ref();
+            }
             Poll::Pending
         })
         .await

@@ -57,7 +57,7 @@ impl Task {
                 if polls_to_end == 0 {
                     return Poll::Ready(());
                 }
-                if polls_to_stall == 0 && scene.stalls_on(cx.waker()) {
+                if polls_to_stall == 0 && scene.may_stall && scene.stalls_on(cx.waker()) {
                     return Poll::Pending;
                 }
                 polls_to_end -= 1;

@@ -1,0 +1,280 @@
+//! Callers that wait for capacity on a connection: first come, first served.
+//!
+//! A caller that is notified has its turn: what it needs stays free for it, and callers that come later queue
+//! up after it. A turn that is not taken, because the caller's future is not polled, is not kept for
+//! long.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The callers that wait.
+#[derive(Debug, Default)]
+pub(super) struct WaitQueue {
+    entries: VecDeque<Entry>,
+    /// The ticket of the first entry; those of the others follow without a gap.
+    first: u64,
+    /// Everything before this ticket was notified, but for callers that found no capacity in their turn.
+    next: u64,
+    waiting: usize,
+    /// How many callers have their turn, and the bytes of their values.
+    notified: usize,
+    notified_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// The length of the value that there has to be capacity for.
+    length: usize,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting(Waker),
+    /// It is this caller's turn.
+    Notified(Instant),
+    Gone,
+}
+
+/// A caller's place in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket(u64);
+
+impl WaitQueue {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// Queues a caller that needs capacity for a value of this length.
+    pub(super) fn push(&mut self, length: usize, waker: &Waker) -> Ticket {
+        let ticket = self.first + self.entries.len() as u64;
+        self.entries.push_back(Entry { length, state: State::Waiting(waker.clone()) });
+        self.waiting += 1;
+        Ticket(ticket)
+    }
+
+    /// Removes a caller that has taken its turn, or does not wait any more.
+    pub(super) fn remove(&mut self, ticket: Ticket) {
+        let Some(entry) = self.entry(ticket) else { return };
+        let length = entry.length;
+        match std::mem::replace(&mut entry.state, State::Gone) {
+            State::Waiting(_) => {}
+            State::Notified(_) => self.end_turn(length),
+            State::Gone => return,
+        }
+        self.waiting -= 1;
+        while let Some(Entry { state: State::Gone, .. }) = self.entries.front() {
+            self.entries.pop_front();
+            self.first += 1;
+        }
+        self.next = self.next.max(self.first);
+        if self.entries.is_empty() {
+            self.entries.shrink_to(KEPT_ENTRIES);
+        }
+    }
+
+    /// The length of a caller's value.
+    pub(super) fn length_of(&self, ticket: Ticket) -> usize {
+        self.index(ticket).and_then(|index| self.entries.get(index)).map_or(0, |entry| entry.length)
+    }
+
+    /// Has the caller wait further, in its old place: there was no capacity, or it is not its turn.
+    pub(super) fn wait_again(&mut self, ticket: Ticket, waker: &Waker) {
+        let Some(entry) = self.entry(ticket) else { return };
+        let length = entry.length;
+        match &mut entry.state {
+            State::Waiting(known) => known.clone_from(waker),
+            State::Notified(_) => {
+                entry.state = State::Waiting(waker.clone());
+                self.end_turn(length);
+                self.next = self.next.min(ticket.0);
+            }
+            State::Gone => {}
+        }
+    }
+
+    /// Whether it is the turn of this caller, or of a new one without a ticket.
+    pub(super) fn is_turn_of(&self, ticket: Option<Ticket>, now: Instant) -> bool {
+        let own = ticket.and_then(|ticket| self.entries.get(self.index(ticket)?));
+        let has_turn = own.is_some_and(|entry| matches!(entry.state, State::Notified(_)));
+        has_turn || self.is_empty() || self.is_first_missing(now)
+    }
+
+    /// Whether the caller whose turn it is does not take it.
+    fn is_first_missing(&self, now: Instant) -> bool {
+        let since = self.entries.front().map(|entry| &entry.state);
+        matches!(since, Some(State::Notified(since)) if now.saturating_duration_since(*since) > LONGEST_TURN)
+    }
+
+    /// Gives as many callers their turn as there is capacity for, by the number of callers that have
+    /// their turn and the bytes that they and the next one need.
+    pub(super) fn notify(
+        &mut self,
+        has_capacity: impl Fn(usize, usize) -> bool,
+        now: Instant,
+        wakers: &mut Vec<Waker>,
+    ) {
+        while let Some(index) = self.index(Ticket(self.next)) {
+            let Some(entry) = self.entries.get_mut(index) else { return };
+            if matches!(entry.state, State::Waiting(_)) {
+                let bytes = self.notified_bytes.saturating_add(entry.length);
+                if !has_capacity(self.notified, bytes) {
+                    return;
+                }
+                if let State::Waiting(waker) = std::mem::replace(&mut entry.state, State::Notified(now)) {
+                    wakers.push(waker);
+                }
+                self.notified += 1;
+                self.notified_bytes = bytes;
+            }
+            self.next += 1;
+        }
+    }
+
+    fn end_turn(&mut self, length: usize) {
+        self.notified -= 1;
+        self.notified_bytes = self.notified_bytes.saturating_sub(length);
+    }
+
+    fn entry(&mut self, ticket: Ticket) -> Option<&mut Entry> {
+        let index = self.index(ticket)?;
+        self.entries.get_mut(index)
+    }
+
+    fn index(&self, ticket: Ticket) -> Option<usize> {
+        ticket.0.checked_sub(self.first).and_then(|index| usize::try_from(index).ok())
+    }
+}
+
+/// How long a turn is kept for a caller that does not take it.
+const LONGEST_TURN: Duration = Duration::from_millis(5);
+/// What an empty queue keeps.
+const KEPT_ENTRIES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A queue of callers without values, for a connection with this many free places.
+    struct Scene {
+        queue: WaitQueue,
+        free: usize,
+        now: Instant,
+    }
+
+    impl Scene {
+        fn new(free: usize) -> Self {
+            Self { queue: WaitQueue::default(), free, now: Instant::now() }
+        }
+
+        fn push(&mut self) -> Ticket {
+            self.queue.push(0, Waker::noop())
+        }
+
+        /// How many get their turn.
+        fn notify(&mut self) -> usize {
+            let (mut wakers, free) = (Vec::new(), self.free);
+            self.queue.notify(|notified, _| notified < free, self.now, &mut wakers);
+            wakers.len()
+        }
+
+        fn has_turn(&self, ticket: Ticket) -> bool {
+            self.queue.is_turn_of(Some(ticket), self.now)
+        }
+    }
+
+    #[test]
+    fn turns_are_given_in_order_and_as_many_as_there_is_capacity_for() {
+        let mut scene = Scene::new(2);
+        let tickets: Vec<_> = (0..4).map(|_| scene.push()).collect();
+        assert_eq!(scene.notify(), 2);
+        assert_eq!(
+            tickets.iter().map(|ticket| scene.has_turn(*ticket)).collect::<Vec<_>>(),
+            [true, true, false, false]
+        );
+        assert!(!scene.queue.is_turn_of(None, scene.now), "a caller that comes later");
+        assert_eq!(scene.notify(), 0);
+        scene.queue.remove(tickets[1]);
+        assert_eq!(scene.notify(), 1);
+        assert!(scene.has_turn(tickets[2]) && !scene.has_turn(tickets[3]));
+    }
+
+    #[test]
+    fn a_turn_of_a_caller_that_goes_away_passes_to_the_next() {
+        let mut scene = Scene::new(1);
+        let (one, two) = (scene.push(), scene.push());
+        assert_eq!(scene.notify(), 1);
+        scene.queue.remove(one);
+        assert_eq!(scene.notify(), 1);
+        assert!(scene.has_turn(two));
+        scene.queue.remove(two);
+        scene.queue.remove(two);
+        assert!(scene.queue.is_empty() && scene.queue.is_turn_of(None, scene.now));
+    }
+
+    #[test]
+    fn a_caller_that_finds_no_capacity_keeps_its_place() {
+        let mut scene = Scene::new(1);
+        let (one, two) = (scene.push(), scene.push());
+        assert_eq!(scene.notify(), 1);
+        scene.queue.wait_again(one, Waker::noop());
+        assert!(!scene.has_turn(one));
+        assert_eq!(scene.notify(), 1);
+        assert!(scene.has_turn(one) && !scene.has_turn(two));
+    }
+
+    #[test]
+    fn a_turn_that_is_not_taken_holds_nobody_up_for_long() {
+        let mut scene = Scene::new(1);
+        let (one, two) = (scene.push(), scene.push());
+        assert_eq!(scene.notify(), 1);
+        scene.now += LONGEST_TURN;
+        assert!(!scene.has_turn(two) && !scene.queue.is_turn_of(None, scene.now));
+        scene.now += Duration::from_millis(1);
+        assert!(scene.has_turn(two) && scene.queue.is_turn_of(None, scene.now));
+        assert!(scene.has_turn(one));
+    }
+
+    #[test]
+    fn large_values_wait_for_their_bytes() {
+        let mut scene = Scene::new(0);
+        let tickets = [10, 20, 30].map(|length| scene.queue.push(length, Waker::noop()));
+        let mut wakers = Vec::new();
+        scene.queue.notify(|_, bytes| bytes <= 30, scene.now, &mut wakers);
+        assert_eq!(wakers.len(), 2);
+        scene.queue.remove(tickets[0]);
+        scene.queue.notify(|_, bytes| bytes <= 30, scene.now, &mut wakers);
+        assert_eq!(wakers.len(), 2, "20 bytes are still to come");
+        scene.queue.remove(tickets[1]);
+        scene.queue.notify(|_, bytes| bytes <= 30, scene.now, &mut wakers);
+        assert_eq!(wakers.len(), 3);
+    }
+
+    #[test]
+    fn whoever_has_its_turn_is_woken() {
+        let woken = Arc::new(Woken::default());
+        let mut queue = WaitQueue::default();
+        queue.push(0, &Waker::from(Arc::clone(&woken)));
+        let mut wakers = Vec::new();
+        queue.notify(|_, _| true, Instant::now(), &mut wakers);
+        wakers.into_iter().for_each(Waker::wake);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    }
+}
