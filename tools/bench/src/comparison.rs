@@ -30,7 +30,7 @@ pub(crate) struct Comparison {
     cores: Cores,
     servers: Servers,
     counting: Counting,
-    /// The program that drives libmemcached, or the reason why there is none.
+    /// The program that drives libmemcached, or the reason why it is missing.
     libmemcached: Result<PathBuf, String>,
     program: PathBuf,
     /// Remarks about this run, for its reader.
