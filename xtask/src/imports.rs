@@ -43,6 +43,7 @@ const CRATES: &[Layers] = &[Layers {
         "output",
         "options",
         "exit",
+        "escape",
     ],
 }];
 

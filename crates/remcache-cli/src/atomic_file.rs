@@ -1,94 +1,119 @@
-//! Files that get their name when they are whole: what fails half-way leaves what was there before.
+//! Files that replace the old one only when they are complete: a failure half-way leaves the old file in place.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::exit::Failure;
 
-/// A file that is being written under another name.
+/// A file that is written under a temporary name, and renamed when it is complete.
 #[derive(Debug)]
 pub(crate) struct AtomicFile {
     path: PathBuf,
-    /// The file that a link leads to, else the path.
+    /// The path with symbolic links resolved.
     target: PathBuf,
-    /// The name until it is whole; `None` for a device or a pipe, which is written as it is.
+    /// The temporary name; `None` for a device or a pipe, which is written directly.
     temporary: Option<PathBuf>,
     out: BufWriter<File>,
 }
 
-/// Writes a file, whole or not at all.
+/// Replaces a file with these bytes, completely or not at all.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let mut file = AtomicFile::create(path)?;
-    file.write_all(bytes).map_err(|error| Failure::file(path, error))?;
-    file.end().map_err(|error| Failure::file(path, error))
+    write_with(path, bytes, Access::AsBefore)
+}
+
+/// The same for a file that only its owner can read.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    write_with(path, bytes, Access::OwnerOnly)
+}
+
+fn write_with(path: &Path, bytes: &[u8], access: Access) -> Result<(), Failure> {
+    let write = || {
+        let mut file = AtomicFile::open(path, access)?;
+        file.write_all(bytes)?;
+        file.commit()
+    };
+    write().map_err(|error| Failure::file(path, error))
+}
+
+/// Who can read a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// Whoever can read the old one, or what the umask allows if there is none.
+    AsBefore,
+    OwnerOnly,
 }
 
 impl AtomicFile {
     pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
-        Self::begin(path).map_err(|error| Failure::file(path, error))
+        Self::open(path, Access::AsBefore).map_err(|error| Failure::file(path, error))
     }
 
-    fn begin(path: &Path) -> io::Result<Self> {
-        let known = fs::metadata(path).ok();
-        let target = match &known {
-            Some(known) if known.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-            Some(known) if !known.is_file() => return Self::at(path, path.to_owned(), None, None),
+    fn open(path: &Path, access: Access) -> io::Result<Self> {
+        let old = fs::metadata(path).ok();
+        let target = match &old {
+            Some(old) if old.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            Some(old) if !old.is_file() => return Ok(Self::new(path, path, None, File::create(path)?)),
             Some(_) => fs::canonicalize(path)?,
             None => path.to_owned(),
         };
-        let temporary = temporary(&target);
-        Self::at(path, target, Some(temporary), known.map(|known| known.permissions()))
+        let temporary = temporary_name(&target);
+        let file = create(&temporary, access)?;
+        let file = Self::new(path, &target, Some(temporary), file);
+        if let Some(old) = old.filter(|_| access == Access::AsBefore) {
+            // A file that few can read must not become readable for more.
+            file.set_permissions(old.permissions())?;
+        }
+        Ok(file)
     }
 
-    fn at(path: &Path, target: PathBuf, temporary: Option<PathBuf>, like: Option<Permissions>) -> io::Result<Self> {
-        let file = File::create(temporary.as_deref().unwrap_or(&target))?;
-        let unfinished = Self { path: path.to_owned(), target, temporary, out: BufWriter::with_capacity(BUFFER, file) };
-        if let Some(permissions) = like {
-            // What few may read is not to be read by more.
-            unfinished.out.get_ref().set_permissions(permissions)?;
-        }
-        Ok(unfinished)
+    fn new(path: &Path, target: &Path, temporary: Option<PathBuf>, file: File) -> Self {
+        let out = BufWriter::with_capacity(BUFFER, file);
+        Self { path: path.to_owned(), target: target.to_owned(), temporary, out }
+    }
+
+    fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
+        self.out.get_ref().set_permissions(permissions)
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Gives the whole file its name.
-    pub(crate) fn end(mut self) -> io::Result<()> {
+    /// Gives the complete file its name.
+    pub(crate) fn commit(mut self) -> io::Result<()> {
         self.out.flush()?;
         let target = self.target.clone();
-        self.name(&target)
+        self.rename(&target)
     }
 
-    /// The same of a file that nobody could make again: it survives a crash of the machine under its name.
-    pub(crate) fn end_safely(mut self) -> io::Result<()> {
+    /// Gives the complete file its name, and survives a crash of the machine: for data that cannot be made again.
+    pub(crate) fn commit_durably(mut self) -> io::Result<()> {
         self.sync()?;
         let target = self.target.clone();
-        self.name(&target)
+        self.rename(&target)
     }
 
-    /// Keeps what there is beside the file's own name, which stays as it was; tells where, if there is such
-    /// a place.
-    pub(crate) fn keep(mut self) -> io::Result<Option<PathBuf>> {
+    /// Keeps an incomplete file as `PATH.partial`; the old file stays. Returns that path, except for a device or a
+    /// pipe.
+    pub(crate) fn keep_partial(mut self) -> io::Result<Option<PathBuf>> {
         self.sync()?;
-        let kept = beside(&self.path, ".partial");
-        let has_place = self.temporary.is_some();
-        self.name(&kept)?;
-        Ok(has_place.then_some(kept))
+        let partial = with_suffix(&self.path, ".partial");
+        let is_renamed = self.temporary.is_some();
+        self.rename(&partial)?;
+        Ok(is_renamed.then_some(partial))
     }
 
     fn sync(&mut self) -> io::Result<()> {
         self.out.flush()?;
         match &self.temporary {
-            // A name that outlives a crash must not be that of half a file.
+            // The new name could survive a crash that the data does not.
             Some(_) => self.out.get_ref().sync_all(),
             None => Ok(()),
         }
     }
 
-    fn name(&mut self, name: &Path) -> io::Result<()> {
+    fn rename(&mut self, name: &Path) -> io::Result<()> {
         let Some(temporary) = &self.temporary else { return Ok(()) };
         fs::rename(temporary, name)?;
         self.temporary = None;
@@ -108,27 +133,39 @@ impl Write for AtomicFile {
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
-        // What failed in the middle of a line is of no use, and takes a disk that may be full.
+        // A file that failed in the middle of a line is useless, and takes space on a disk that may be full.
         if let Some(temporary) = &self.temporary {
             let _ = fs::remove_file(temporary);
         }
     }
 }
 
-/// The name of a file until it is whole.
-fn temporary(path: &Path) -> PathBuf {
+fn create(path: &Path, access: Access) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    if access == Access::OwnerOnly {
+        // The mode applies from the start: there is no moment at which others can open the file.
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    }
+    #[cfg(not(unix))]
+    let _ = access;
+    options.open(path)
+}
+
+/// The temporary name of a file.
+fn temporary_name(path: &Path) -> PathBuf {
     let suffix = format!(".partial.{}", std::process::id());
     match path.file_name().is_some_and(|name| name.len() > LONG_NAME) {
-        // With more behind it the name would be too long for the file system.
+        // With the suffix the name would be too long for the file system.
         true => path.with_file_name(suffix),
-        false => beside(path, &suffix),
+        false => with_suffix(path, &suffix),
     }
 }
 
 const LONG_NAME: usize = 200;
 
-/// A name beside a file's own.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -148,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_its_name_when_it_is_whole() {
+    fn a_file_is_replaced_when_it_is_complete() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
         write(&path, b"old").unwrap();
@@ -159,7 +196,7 @@ mod tests {
         assert_eq!(names(directory.path()), ["a"]);
         let mut file = AtomicFile::create(&path).unwrap();
         file.write_all(b"half").unwrap();
-        let kept = file.keep().unwrap().unwrap();
+        let kept = file.keep_partial().unwrap().unwrap();
         assert_eq!((fs::read(&kept).unwrap(), fs::read(&path).unwrap()), (b"half".to_vec(), b"old".to_vec()));
         assert_eq!(names(directory.path()), ["a", "a.partial"]);
         assert!(write(directory.path(), b"x").is_err());
@@ -170,7 +207,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_and_permissions_stay() {
+    fn links_and_permissions_are_kept() {
         use std::os::unix::fs::{PermissionsExt as _, symlink};
 
         let directory = tempfile::tempdir().unwrap();
@@ -182,5 +219,20 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_private_file_is_readable_by_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        for _ in 0..2 {
+            write_private(&path, b"secret").unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            // A file that was readable for others before is private again.
+            fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! Relations in conditions that people write: `p99>2ms`, `hit%<90`.
+//! Comparison operators in conditions: `p99>2ms`, `hit%<90`.
 
-/// How a value stands to a limit.
+/// A comparison operator.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Comparison {
     AtLeast,
@@ -9,20 +9,20 @@ pub(crate) enum Comparison {
     Below,
 }
 
-/// The longer signs first: one begins with the other.
-const SIGNS: [(&str, Comparison); 4] =
+/// The operators; `>=` must be found before `>`.
+const OPERATORS: [(&str, Comparison); 4] =
     [(">=", Comparison::AtLeast), ("<=", Comparison::AtMost), (">", Comparison::Above), ("<", Comparison::Below)];
 
 impl Comparison {
-    /// The name, the relation and the limit of a condition.
+    /// Splits a condition into its name, its operator and its limit.
     pub(crate) fn split(text: &str) -> Option<(&str, Self, &str)> {
-        SIGNS.iter().find_map(|(sign, relation)| {
-            let (name, limit) = text.split_once(sign)?;
-            Some((name.trim(), *relation, limit.trim()))
+        OPERATORS.iter().find_map(|(operator, comparison)| {
+            let (name, limit) = text.split_once(operator)?;
+            Some((name.trim(), *comparison, limit.trim()))
         })
     }
 
-    /// Whether it holds.
+    /// Whether the comparison of a value with a limit is true.
     pub(crate) fn holds(self, value: f64, limit: f64) -> bool {
         match self {
             Self::AtLeast => value >= limit,

@@ -1,7 +1,8 @@
-//! Contexts: named sets of global options in a file, one of which may be in use.
+//! Contexts: named sets of global options in a file, one of which may be the current one.
 //!
-//! An option of a context is the default of that option: the environment and the command line win.
+//! An option of a context is the default of that option: the environment and the command line override it.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
@@ -11,34 +12,34 @@ use toml_edit::{Array, DocumentMut, Item, Table, Value, value};
 use crate::atomic_file;
 use crate::exit::Failure;
 
-/// The file of contexts, read whole.
+/// The contexts file.
 #[derive(Debug)]
 pub(crate) struct Contexts {
     path: PathBuf,
     document: DocumentMut,
 }
 
-/// The context in use.
+/// The context whose options apply to this run.
 #[derive(Clone, Debug)]
-pub(crate) struct InUse {
+pub(crate) struct ActiveContext {
     pub(crate) name: String,
-    /// Whether items must not be removed lightly.
+    /// Whether commands that remove items ask for the name of the context.
     pub(crate) is_production: bool,
 }
 
-/// The options of one context: long names, each with its values.
+/// Options by their long names, each with its values.
 pub(crate) type Settings = Vec<(String, Vec<String>)>;
 
-/// What is true of a context beside its options: asking twice before something is removed.
+/// The field that marks a context as production; it is not an option.
 const PRODUCTION: &str = "production";
 
 impl Contexts {
-    /// Reads the file; there are no contexts where there is no file.
+    /// Reads the contexts file; a missing file has no contexts.
     pub(crate) fn read() -> Result<Self, Failure> {
         Self::read_from(path()?)
     }
 
-    /// Reads the file, if there is a place for one.
+    /// Reads the contexts file, if the environment says where it is.
     pub(crate) fn read_if_any() -> Result<Option<Self>, Failure> {
         path().ok().map(Self::read_from).transpose()
     }
@@ -53,33 +54,46 @@ impl Contexts {
         Ok(Self { path, document })
     }
 
-    /// Writes the file: whole, or not at all.
+    /// Replaces the contexts file. Only its owner can read it: URLs may hold passwords.
     pub(crate) fn write(&self) -> Result<(), Failure> {
         if let Some(directory) = self.path.parent() {
             std::fs::create_dir_all(directory).map_err(|error| Failure::file(&self.path, error))?;
         }
-        atomic_file::write(&self.path, self.document.to_string().as_bytes())
+        atomic_file::write_private(&self.path, self.document.to_string().as_bytes())
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The names, in the file's order.
+    /// The names of the contexts, in the order of the file.
     pub(crate) fn names(&self) -> Vec<&str> {
         self.table().map(|table| table.iter().map(|(name, _)| name).collect()).unwrap_or_default()
     }
 
-    /// The context that is used where no other is named.
+    /// The context that applies unless another is named.
     pub(crate) fn current(&self) -> Option<&str> {
         self.document.get("current")?.as_str()
     }
 
-    /// Makes a context the one that is used.
+    /// Makes a context the current one.
     pub(crate) fn set_current(&mut self, name: &str) -> Result<(), Failure> {
         self.get(name)?;
         self.document["current"] = value(name);
         Ok(())
+    }
+
+    /// Removes a context; returns whether it was the current one, in which case there is none any more.
+    pub(crate) fn remove(&mut self, name: &str) -> Result<bool, Failure> {
+        self.get(name)?;
+        if let Some(contexts) = self.document.get_mut("contexts").and_then(Item::as_table_mut) {
+            contexts.remove(name);
+        }
+        let was_current = self.current() == Some(name);
+        if was_current {
+            self.document.remove("current");
+        }
+        Ok(was_current)
     }
 
     /// Adds a context, or replaces it.
@@ -101,43 +115,45 @@ impl Contexts {
         });
         let contexts = contexts.as_table_mut();
         let contexts =
-            contexts.ok_or_else(|| Failure::usage(format!("{}: contexts is no table", self.path.display())))?;
+            contexts.ok_or_else(|| Failure::usage(format!("{}: contexts is not a table", self.path.display())))?;
         contexts.insert(name, Item::Table(table));
         Ok(())
     }
 
-    /// The options of a context, checked against those that there are.
+    /// The options of a context; unknown ones are errors.
     pub(crate) fn settings(&self, name: &str, command: &Command) -> Result<Settings, Failure> {
         let mut settings = Vec::new();
         for (option, item) in self.get(name)?.iter().filter(|(option, _)| *option != PRODUCTION) {
-            let fail = |what: String| Failure::usage(format!("{}: context {name}: {what}", self.path.display()));
+            let fail = |error: String| Failure::usage(format!("{}: context {name}: {error}", self.path.display()));
             if !storable(command).any(|known| known == option) {
                 let known: Vec<_> = storable(command).collect();
                 return Err(fail(format!("unknown option {option:?}; known are {PRODUCTION}, {}", known.join(", "))));
             }
             let values = item.as_value().and_then(texts);
-            settings
-                .push((option.to_owned(), values.ok_or_else(|| fail(format!("{option} is no text, number or list")))?));
+            settings.push((
+                option.to_owned(),
+                values.ok_or_else(|| fail(format!("{option} is not a text, number or list")))?,
+            ));
         }
         Ok(settings)
     }
 
-    /// Whether a context can be used: each option is one, and has a value that is one.
+    /// Checks that every option of a context exists and has a valid value.
     pub(crate) fn check(&self, name: &str, command: &Command) -> Result<(), Failure> {
         let settings = self.settings(name, command)?;
-        // Nothing but a context that names itself is checked here, and no environment.
+        // Only the context is checked: the environment must not replace its values.
         let command = with_defaults(command.clone(), settings).mut_args(|option| option.env(None));
         match command.try_get_matches_from(["remcache", "version"]) {
             Ok(_) => Ok(()),
             Err(error) => {
                 let text = error.render().to_string();
-                let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-                Err(Failure::usage(format!("{}: context {name}: {what}", self.path.display())))
+                let error = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+                Err(Failure::usage(format!("{}: context {name}: {error}", self.path.display())))
             }
         }
     }
 
-    /// What is wrong with the contexts, and with the one that is wanted.
+    /// The problems of all contexts, and of the one that was asked for if it is missing.
     pub(crate) fn problems(&self, wanted: Option<&str>, command: &Command) -> Vec<String> {
         let names = self.names();
         let missing = wanted.or_else(|| self.current()).filter(|name| !names.contains(name));
@@ -145,7 +161,7 @@ impl Contexts {
         all.filter_map(|name| self.check(name, command).err()).map(|failure| failure.to_string()).collect()
     }
 
-    /// Whether a context is marked as one whose items must not be removed lightly.
+    /// Whether a context is marked as production.
     pub(crate) fn is_production(&self, name: &str) -> bool {
         self.get(name).is_ok_and(|table| table.get(PRODUCTION).and_then(Item::as_bool) == Some(true))
     }
@@ -158,19 +174,39 @@ impl Contexts {
         let found = self.table().and_then(|table| table.get(name)?.as_table());
         found.ok_or_else(|| {
             let names = self.names();
-            let known =
-                if names.is_empty() { "there are none yet".into() } else { format!("known are {}", names.join(", ")) };
+            let known = if names.is_empty() {
+                "there are no contexts yet".into()
+            } else {
+                format!("known are {}", names.join(", "))
+            };
             Failure::usage(format!("no context {name:?} in {}; {known}", self.path.display()))
         })
     }
 }
 
-/// Where the contexts are: `$XDG_CONFIG_HOME/remcache/config.toml`, else below `~/.config`.
+/// The text with `***` in place of passwords of URLs.
+pub(crate) fn mask_passwords(text: &str) -> String {
+    match password(text) {
+        Some(range) => [&text[..range.start], "***", &mask_passwords(&text[range.end..])].concat(),
+        None => text.to_owned(),
+    }
+}
+
+/// Where the first password of a URL is in a text: `memcached://USER:PASSWORD@host`.
+pub(crate) fn password(text: &str) -> Option<Range<usize>> {
+    let start = text.find("://")? + "://".len();
+    let authority = text[start..].find(['/', '?', '#']).map_or(text.len(), |length| start + length);
+    // A password may hold an @ itself; host names cannot.
+    let end = start + text[start..authority].rfind('@')?;
+    let user = text[start..end].find(':')?;
+    Some(start + user + 1..end)
+}
+
+/// The path of the contexts file: `$XDG_CONFIG_HOME/remcache/config.toml`, else in `~/.config`.
 fn path() -> Result<PathBuf, Failure> {
     let directory = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = directory("XDG_CONFIG_HOME").or_else(|| Some(directory("HOME")?.join(".config")));
-    let base =
-        base.ok_or_else(|| Failure::usage("neither HOME nor XDG_CONFIG_HOME is set: there is no place for contexts"))?;
+    let base = base.ok_or_else(|| Failure::usage("no place for contexts: set HOME or XDG_CONFIG_HOME"))?;
     Ok(base.join("remcache").join("config.toml"))
 }
 
@@ -180,13 +216,13 @@ fn storable(command: &Command) -> impl Iterator<Item = &str> {
     global.filter_map(|option| option.get_long()).filter(|name| !NEVER_STORED.contains(name))
 }
 
-/// What concerns a run and no fleet.
+/// Global options that concern a run and not its servers.
 const NEVER_STORED: &[&str] = &["quiet", "context", "embedded", "embedded-memory", "verbose", "password-stdin"];
 
-/// What is decided once, when a process begins, also where it runs many commands.
-pub(crate) const ONCE: &[&str] = &["context", "embedded", "embedded-memory", "verbose", "password-stdin"];
+/// Global options that take effect when a process starts, so a line of a shell cannot change them.
+pub(crate) const STARTUP_ONLY: &[&str] = &["context", "embedded", "embedded-memory", "verbose", "password-stdin"];
 
-/// The values of an option that a context holds, as the command line would give them.
+/// The values of an option in the contexts file, as the command line would give them.
 fn texts(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::String(text) => Some(vec![text.value().clone()]),
@@ -197,7 +233,7 @@ fn texts(value: &Value) -> Option<Vec<String>> {
     }
 }
 
-/// The same command line, with the context's options as defaults.
+/// The definition of the command line with these options as defaults.
 pub(crate) fn with_defaults(command: Command, settings: Settings) -> Command {
     settings.into_iter().fold(command, |command, (option, values)| {
         let id =
@@ -209,14 +245,14 @@ pub(crate) fn with_defaults(command: Command, settings: Settings) -> Command {
     })
 }
 
-/// The global options that the command line gives, for a context to hold.
+/// The global options that the command line gives and a context can hold.
 pub(crate) fn given(command: &Command, matches: &ArgMatches) -> Settings {
     settings(command, matches, |source, name| source == ValueSource::CommandLine && !NEVER_STORED.contains(&name))
 }
 
-/// The global options with their values, wherever these come from, for the lines of a shell to begin with.
+/// The values of all global options, whatever their sources, as defaults for the lines of a shell.
 pub(crate) fn resolved(command: &Command, matches: &ArgMatches) -> Settings {
-    settings(command, matches, |_, name| !ONCE.contains(&name))
+    settings(command, matches, |_, name| !STARTUP_ONLY.contains(&name))
 }
 
 fn settings(command: &Command, matches: &ArgMatches, is_wanted: impl Fn(ValueSource, &str) -> bool) -> Settings {
@@ -244,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_is_read_again() {
+    fn added_contexts_are_read_back() {
         let mut contexts = contexts("# mine\n");
         let settings = vec![("server".into(), vec!["a".into(), "b:2".into()]), ("timeout".into(), vec!["5s".into()])];
         contexts.add("shop", &settings, true).unwrap();
@@ -257,7 +293,30 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named() {
+    fn a_removed_context_is_no_longer_the_current_one() {
+        let mut contexts = contexts("current = \"a\"\n[contexts.a]\n[contexts.b]\n");
+        assert!(!contexts.remove("b").unwrap());
+        assert_eq!(contexts.current(), Some("a"));
+        assert!(contexts.remove("a").unwrap());
+        assert_eq!((contexts.current(), contexts.names()), (None, vec![]));
+        assert!(contexts.remove("a").is_err());
+    }
+
+    #[test]
+    fn passwords_are_masked() {
+        for (url, masked) in [
+            ("memcached://bob:hunter2@h:11211/ns", "memcached://bob:***@h:11211/ns"),
+            ("a,memcached+tls://bob:a@b@h?x=@", "a,memcached+tls://bob:***@h?x=@"),
+            ("memcached://bob@h", "memcached://bob@h"),
+            ("cache1:11211,cache2", "cache1:11211,cache2"),
+            ("memcached://h/a:b@c", "memcached://h/a:b@c"),
+        ] {
+            assert_eq!(mask_passwords(url), masked);
+        }
+    }
+
+    #[test]
+    fn invalid_options_are_named() {
         let contexts =
             contexts("[contexts.a]\ntiemout = \"5s\"\n[contexts.b]\nverbose = 1\n[contexts.c]\ntimeout = 1979-05-27\n");
         for (name, word) in [("a", "tiemout"), ("b", "verbose"), ("c", "timeout"), ("d", "known are a, b, c")] {
@@ -267,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_wins_over_the_context() {
+    fn the_command_line_overrides_the_context() {
         let command = with_defaults(command(), vec![("timeout".into(), vec!["5s".into()])]);
         let timeout = |args: &[&str]| {
             let matches = command.clone().try_get_matches_from(args).unwrap();

@@ -1,4 +1,4 @@
-//! Embedded servers for one run, on a thread of their own: the client keeps its core to itself.
+//! Embedded servers for one run, on a thread of their own: they must not compete with the client for its thread.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::exit::Failure;
 
-/// Embedded servers; they end with this value.
+/// Embedded servers, which stop when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Embedded {
     servers: Vec<Server>,
@@ -16,7 +16,7 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// Starts so many servers with so much memory each, on free ports of the loopback interface.
+    /// Starts servers with this much memory each, on free ports of the loopback interface.
     pub(crate) async fn start(count: usize, memory: usize) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::Io("embedded server".into(), error);
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("embedded").enable_all().build();
@@ -32,12 +32,12 @@ impl Embedded {
         Ok(Self { servers: servers.map_err(failed)?, runtime: Some(runtime) })
     }
 
-    /// Where the servers listen.
+    /// The addresses of the servers.
     pub(crate) fn addresses(&self) -> Vec<String> {
         self.servers.iter().map(Server::address).collect()
     }
 
-    /// The servers themselves.
+    /// The servers.
     pub(crate) fn servers(&self) -> &[Server] {
         &self.servers
     }
@@ -47,7 +47,7 @@ impl Drop for Embedded {
     fn drop(&mut self) {
         self.servers.clear();
         if let Some(runtime) = self.runtime.take() {
-            // A runtime must not be waited for inside another one.
+            // Waiting for a runtime inside another one panics.
             runtime.shutdown_background();
         }
     }

@@ -1,4 +1,4 @@
-//! How the tool ends: its exit codes, and what stops a command.
+//! Exit codes, and the failures that end a command.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -7,37 +7,39 @@ use std::process::ExitCode;
 
 use remcache::{Error, ErrorKind};
 
+use crate::escape::escape;
+
 /// The exit codes, which scripts rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
-    /// Yes; it is done.
+    /// Success, or the answer to a question is yes.
     Yes,
     /// The answer is no: a miss, not stored, a conflict.
     No,
-    /// The command line cannot be followed.
+    /// The command line or its input is invalid.
     Usage,
-    /// Some servers failed; the healthy part is printed.
+    /// Some servers failed; the results of the others were printed.
     Partly,
-    /// No server was reached, or the time was up.
+    /// No server was reachable, or the requests timed out.
     Unreachable,
-    /// A server or the protocol failed.
+    /// A server or protocol error.
     Server,
-    /// A server wants an authentication, or refused it, or TLS failed.
+    /// Authentication is required or failed, or TLS failed.
     Auth,
-    /// A threshold is broken.
+    /// A threshold is exceeded.
     Threshold,
-    /// Interrupted, after printing what there is.
+    /// Interrupted, after printing the results so far.
     Interrupted,
-    /// Monitoring: worth a look.
+    /// Monitoring: warning.
     Warning,
-    /// Monitoring: something is wrong.
+    /// Monitoring: critical.
     Critical,
-    /// Monitoring: nothing can be said.
+    /// Monitoring: unknown.
     Unknown,
 }
 
 impl Exit {
-    /// The number that the process ends with.
+    /// The exit status of the process.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Yes => 0,
@@ -52,7 +54,7 @@ impl Exit {
         }
     }
 
-    /// The exit code of an error of the library.
+    /// The exit code for an error of the library.
     pub(crate) fn of(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::InvalidKey | ErrorKind::InvalidArguments | ErrorKind::Config => Self::Usage,
@@ -63,24 +65,26 @@ impl Exit {
         }
     }
 
-    /// The exit code of a question with this answer.
+    /// The exit code for a yes or no answer.
     pub(crate) fn answer(yes: bool) -> Self {
         if yes { Self::Yes } else { Self::No }
     }
 }
 
-/// What stops a command.
+/// The reason why a command ended early.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The command line or its input cannot be followed.
+    /// The command line or its input is invalid.
     Usage(String),
-    /// The library could not do it.
+    /// An error of the library.
     Library(Error),
-    /// Reading or writing failed; where, and how.
+    /// Reading or writing failed: what was read or written, and the error.
     Io(String, io::Error),
-    /// A server lacks what the command needs.
+    /// A server lacks a feature that the command needs.
     Unsupported(String),
-    /// Nobody reads the output any more.
+    /// A server that did not recover while the command waited for it.
+    Unreachable(String),
+    /// The reader of standard output has closed it.
     ClosedPipe,
 }
 
@@ -95,18 +99,19 @@ impl Failure {
         Self::Io(path.display().to_string(), error)
     }
 
-    /// The exit code that it gives.
+    /// The exit code for this failure.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Io(..) => Exit::Usage,
             Self::Library(error) => Exit::of(error),
             Self::Unsupported(_) => Exit::Server,
+            Self::Unreachable(_) => Exit::Unreachable,
             Self::ClosedPipe => Exit::Yes,
         }
     }
 }
 
-/// Errors of writing to standard output: a reader that has gone is no error of ours.
+/// Errors of writing to standard output. A closed pipe is not an error: the reader has seen enough.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
@@ -125,29 +130,45 @@ impl From<Error> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(message) | Self::Unsupported(message) => f.write_str(message),
+            Self::Usage(message) | Self::Unsupported(message) | Self::Unreachable(message) => f.write_str(message),
             Self::Library(error) => f.write_str(&words(error)),
             Self::Io(place, error) => write!(f, "{place}: {error}"),
-            Self::ClosedPipe => f.write_str("nobody reads the output"),
+            Self::ClosedPipe => f.write_str("standard output is closed"),
         }
     }
 }
 
-/// What the library says, in the words of the tool: where it names a setting, here is an option.
-pub(crate) fn words(said: impl fmt::Display) -> String {
-    let said = said.to_string().replace("Config::credentials", "--user and --password-file");
-    said.replace("docs/placement.md and Distribution::all list", "remcache ring profiles lists")
+/// The library's message with the tool's options in place of the library's settings.
+pub(crate) fn words(message: impl fmt::Display) -> String {
+    let message = message.to_string();
+    OPTIONS.iter().fold(message, |message, (setting, option)| message.replace(setting, option))
 }
 
-/// Says what stopped the command, if anything did, and gives the exit code.
+/// What messages of the library mention, and what it is called in the tool; longer texts first.
+const OPTIONS: &[(&str, &str)] = &[
+    ("docs/placement.md and Distribution::all list every name", "remcache ring profiles lists every name"),
+    ("docs/placement.md and Distribution::all list", "remcache ring profiles lists"),
+    ("give the authority's certificate by Tls::with_roots_file", "pass the issuer's certificate with --tls-ca FILE"),
+    ("give a file by Tls::with_roots_file", "pass a file with --tls-ca FILE"),
+    ("Tls::with_roots_file", "--tls-ca FILE"),
+    ("give one by Tls::server_name", "pass one with --tls-name NAME"),
+    ("Tls::server_name", "--tls-name NAME"),
+    ("give one by Tls::client_certificate", "pass one with --tls-cert and --tls-key"),
+    ("Tls::client_certificate", "--tls-cert and --tls-key"),
+    ("Config::credentials", "--user and --password-file"),
+    ("leave the credentials out, or make them Credentials::optional", "leave out --user and the password"),
+    ("the time to live is zero: use Ttl::Never to keep an item, Ttl::Expired to drop it", "the time to live is zero"),
+];
+
+/// Prints the failure of a command, if any, and returns the exit status.
 pub(crate) fn leave(outcome: Outcome) -> ExitCode {
     let exit = match outcome {
         Ok(exit) => exit,
         Err(Failure::ClosedPipe) => Exit::Yes,
-        // To monitoring, the code of a command line that cannot be followed is that of a broken server.
+        // A monitoring plugin reports on standard output, and 2, the code of a usage error, would mean CRITICAL.
         Err(failure) if is_monitored() => {
-            let line = failure.to_string().replace(['|', '\n'], " ");
-            // Where stdout is closed there is nobody to tell.
+            let line = escape(&failure.to_string().replace(['|', '\n'], " ")).into_owned();
+            // If standard output is closed, there is no place left to report to.
             let _ = writeln!(io::stdout(), "MEMCACHED UNKNOWN - {line}");
             Exit::Unknown
         }
@@ -159,18 +180,39 @@ pub(crate) fn leave(outcome: Outcome) -> ExitCode {
     ExitCode::from(exit.code())
 }
 
-/// Whether monitoring called, as far as the command line can be read: it has codes of its own.
+/// Whether the arguments ask for `check` in the format of monitoring plugins, which has its own exit codes.
+///
+/// It looks at the raw arguments, because it is needed where these cannot be parsed.
 pub(crate) fn is_monitored() -> bool {
-    let words: Vec<_> = std::env::args_os().skip(1).collect();
-    let has = |word: &str| words.iter().any(|known| known == word);
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    let has = |arg: &str| args.iter().any(|known| known == arg);
     let format = std::env::var_os("REMCACHE_FORMAT");
     let is_format = ["nagios", "-fnagios", "--format=nagios"].into_iter().any(has)
         || format.is_some_and(|format| format == "nagios");
     has("check") && is_format
 }
 
-/// An error, on stderr.
-pub(crate) fn complain(what: impl fmt::Display) {
-    // Where stderr is closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "error: {what}");
+/// Prints an error on stderr.
+pub(crate) fn complain(error: impl fmt::Display) {
+    // If stderr is closed, there is no place left to report to.
+    let _ = writeln!(io::stderr(), "error: {}", escape(&error.to_string()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_name_the_options_of_the_tool() {
+        let message = "it is for another host: connect by such a name, or give one by Tls::server_name";
+        assert!(words(message).ends_with("or pass one with --tls-name NAME"));
+        assert_eq!(words("give them by Config::credentials"), "give them by --user and --password-file");
+    }
+
+    #[test]
+    fn a_library_setting_is_replaced_by_its_longest_entry() {
+        for (index, (setting, _)) in OPTIONS.iter().enumerate() {
+            assert!(OPTIONS[..index].iter().all(|(earlier, _)| !setting.contains(earlier)), "{setting}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What a command is given: keys from the command line or standard input, values from files.
+//! The input of commands: keys from the command line or standard input, values from files.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _, Split, Stdin};
@@ -12,18 +12,18 @@ use tokio::sync::mpsc;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 
-/// Keys on the command line, or a key a line on standard input.
+/// Keys on the command line, or one key per line on standard input.
 #[derive(Debug, Args)]
 pub(crate) struct Keys {
-    /// The keys; - reads a key a line from standard input
+    /// The keys; - reads one key per line from standard input
     #[arg(required = true, value_name = "KEY")]
     keys: Vec<OsString>,
 }
 
 impl Keys {
-    /// The keys in blocks, so that any number of them takes no more memory than a few blocks.
+    /// The keys in blocks, so that any number of keys takes no more memory than a few blocks.
     ///
-    /// The first block was checked: fewer keys than that are all good before anything is sent.
+    /// The first block is checked here: if there are no more keys, all are valid before the first request.
     pub(crate) fn blocks(&self) -> Result<Blocks, Failure> {
         let mut reader = KeyReader { args: self.keys.clone().into_iter(), lines: None };
         let (first, is_last) = reader.block()?;
@@ -32,39 +32,41 @@ impl Keys {
     }
 }
 
-/// Whether standard input is read by somebody else, line by line.
+/// Whether a shell reads standard input.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Takes standard input for a shell: the commands of its lines get none of it.
+/// Reserves standard input for a shell: the commands on its lines cannot read it.
 pub(crate) fn take_stdin() {
     IS_TAKEN.store(true, Ordering::SeqCst);
 }
 
-/// Standard input, unless a shell reads it.
+/// Standard input, unless a shell has reserved it.
 pub(crate) fn stdin() -> Result<Stdin, Failure> {
     match IS_TAKEN.load(Ordering::SeqCst) {
-        true => Err(Failure::usage("standard input is the shell's own: give it on the line, or @FILE for a value")),
+        true => Err(Failure::usage(
+            "standard input belongs to the shell: pass keys and values on the line, or @FILE for a value",
+        )),
         false => Ok(io::stdin()),
     }
 }
 
-/// Some keys, checked.
+/// Valid keys.
 type Block = Vec<Vec<u8>>;
 
 /// Keys in blocks.
 pub(crate) struct Blocks {
     first: Option<Block>,
-    /// The blocks behind the first one, if there may be any.
+    /// The blocks after the first one, if there may be any.
     rest: Option<mpsc::Receiver<Result<Block, Failure>>>,
 }
 
 impl Blocks {
-    /// All keys, if one block holds them.
+    /// All keys, if they are in one block.
     pub(crate) fn all(&self) -> Option<&[Vec<u8>]> {
         self.first.as_deref().filter(|_| self.rest.is_none())
     }
 
-    /// The next block; `None` after the last, and when the user wants no more.
+    /// The next block; `None` after the last one, and after an interrupt.
     pub(crate) async fn next(&mut self, interrupt: &Interrupt) -> Result<Option<Block>, Failure> {
         if interrupt.is_raised() {
             return Ok(None);
@@ -81,16 +83,15 @@ impl Blocks {
     }
 }
 
-/// What reads the keys one after the other.
+/// Reads keys from the arguments and standard input.
 struct KeyReader {
     args: std::vec::IntoIter<OsString>,
-    /// Standard input while it is read, and the number of the line that was read last.
+    /// Standard input while it is being read, and the number of the last line.
     lines: Option<(Split<BufReader<Stdin>>, u64)>,
 }
 
 impl KeyReader {
-    /// Goes on reading in a thread of its own: reading may take as long as whoever writes likes, and the
-    /// user can end the command meanwhile.
+    /// Continues to read on a thread of its own: while it waits for input, the user can end the command.
     fn begin(mut self) -> Result<mpsc::Receiver<Result<Block, Failure>>, Failure> {
         let (blocks, rest) = mpsc::channel(1);
         let read = move || {
@@ -108,7 +109,7 @@ impl KeyReader {
         Ok(rest)
     }
 
-    /// The next keys, and whether they are the last.
+    /// Reads the next keys; returns them, and whether they are the last.
     fn block(&mut self) -> Result<(Block, bool), Failure> {
         let mut block = Vec::new();
         while block.len() < BLOCK {
@@ -142,7 +143,7 @@ impl KeyReader {
     }
 }
 
-/// How many keys a block has at most.
+/// The maximum number of keys in a block.
 const BLOCK: usize = 10_000;
 
 fn checked(key: Vec<u8>, place: &str) -> Result<Vec<u8>, Failure> {
@@ -152,18 +153,18 @@ fn checked(key: Vec<u8>, place: &str) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// One key of the command line.
+/// Checks a key on the command line.
 pub(crate) fn key(key: &OsString) -> Result<Vec<u8>, Failure> {
     checked(key.as_encoded_bytes().to_vec(), "")
 }
 
-/// A value: given as it is, `@FILE`, or `-` and nothing for standard input.
+/// Reads a value: the argument itself, `@FILE`, or standard input for `-` or no argument.
 pub(crate) fn value(value: Option<&OsString>) -> Result<Vec<u8>, Failure> {
     let bytes = value.map(|value| value.as_encoded_bytes());
     match bytes {
         Some(b"-") => read_value(),
         None if io::stdin().is_terminal() => {
-            Err(Failure::usage("no value: give one, @FILE to read a file, or - to type it"))
+            Err(Failure::usage("no value: pass one, @FILE to read a file, or - to type it"))
         }
         None => read_value(),
         Some([b'@', b'@', rest @ ..]) => Ok([b"@", rest].concat()),
@@ -181,6 +182,6 @@ fn read_value() -> Result<Vec<u8>, Failure> {
 
 fn read_file(value: Option<&OsString>) -> Result<Vec<u8>, Failure> {
     let name = value.and_then(|value| value.to_str()).and_then(|text| text.strip_prefix('@'));
-    let name = name.ok_or_else(|| Failure::usage("the file's name behind @ is no UTF-8: use - and a pipe"))?;
+    let name = name.ok_or_else(|| Failure::usage("the file name after @ is not UTF-8: use - and a pipe"))?;
     std::fs::read(name).map_err(|error| Failure::file(Path::new(name), error))
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: commands that have something to print end by themselves, the others at once.
+//! Ctrl-C and SIGTERM: commands that print their results so far end by themselves, others at once.
 
 use std::io;
 use std::process;
@@ -10,44 +10,44 @@ use tokio::sync::watch;
 
 use crate::exit::Exit;
 
-/// Whether the user wants the command to end.
+/// Notifies a command that the user wants it to end.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt {
     state: Arc<SignalState>,
     raised: watch::Receiver<u32>,
 }
 
-/// What the thread that gets the signals looks at.
+/// The state of the thread that receives the signals.
 #[derive(Debug)]
 struct SignalState {
-    /// Whether the command that runs ends by itself.
-    is_awaited: AtomicBool,
+    /// Whether the running command ends by itself.
+    is_handled: AtomicBool,
     /// Whether the process outlives its commands.
     is_shell: AtomicBool,
-    /// How many signals came.
+    /// The number of signals.
     raise: watch::Sender<u32>,
 }
 
 impl SignalState {
-    /// Takes a signal. The second one, or one that nobody waits for, ends the process here.
-    fn take(&self) {
+    /// Counts a signal. The second one, or one that the command does not handle, ends the process.
+    fn receive(&self) {
         self.raise.send_modify(|signals| *signals = signals.saturating_add(1));
-        let is_heeded = self.is_awaited.load(Ordering::SeqCst) && *self.raise.borrow() == 1;
-        if !is_heeded && !self.is_shell.load(Ordering::SeqCst) {
+        let is_handled_now = self.is_handled.load(Ordering::SeqCst) && *self.raise.borrow() == 1;
+        if !is_handled_now && !self.is_shell.load(Ordering::SeqCst) {
             process::exit(Exit::Interrupted.code().into());
         }
     }
 }
 
 impl Interrupt {
-    /// Listens for the signal, from a thread of its own: a command that is blocked in reading or
-    /// writing must end too.
+    /// Listens for signals on a thread of its own, so that a command that is blocked in reading or writing can be
+    /// ended too.
     pub(crate) fn listen() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().build()?;
         let (raise, raised) = watch::channel(0);
         let state =
-            Arc::new(SignalState { is_awaited: AtomicBool::new(false), is_shell: AtomicBool::new(false), raise });
-        let told = Arc::clone(&state);
+            Arc::new(SignalState { is_handled: AtomicBool::new(false), is_shell: AtomicBool::new(false), raise });
+        let receiver = Arc::clone(&state);
         let mut signal = {
             let _entered = runtime.enter();
             Signal::new()?
@@ -55,60 +55,69 @@ impl Interrupt {
         std::thread::Builder::new().name("interrupt".into()).spawn(move || {
             runtime.block_on(async {
                 while signal.next().await {
-                    told.take();
+                    receiver.receive();
                 }
             });
         })?;
         Ok(Self { state, raised })
     }
 
-    /// Announces that the command ends by itself: from now on the first signal only raises.
+    /// An interrupt without signals, and the function that raises it.
+    #[cfg(test)]
+    pub(crate) fn manual() -> (Self, impl Fn()) {
+        let (raise, raised) = watch::channel(0);
+        let state = Arc::new(SignalState { is_handled: AtomicBool::new(true), is_shell: AtomicBool::new(true), raise });
+        let interrupt = Self { state: Arc::clone(&state), raised };
+        (interrupt, move || state.receive())
+    }
+
+    /// Declares that the command ends by itself: from now on the first signal only notifies it.
     pub(crate) fn expect(&self) -> Self {
-        self.state.is_awaited.store(true, Ordering::SeqCst);
+        self.state.is_handled.store(true, Ordering::SeqCst);
         self.clone()
     }
 
-    /// Announces that commands come and go: no signal ends the process any more.
+    /// Declares that the process runs many commands: from now on no signal ends the process.
     pub(crate) fn outlive_commands(&self) {
         self.state.is_shell.store(true, Ordering::SeqCst);
     }
 
-    /// Forgets the signals of the command before.
+    /// Forgets the signals that the previous command received.
     pub(crate) fn renew(&self) {
-        self.state.is_awaited.store(false, Ordering::SeqCst);
+        self.state.is_handled.store(false, Ordering::SeqCst);
         self.state.raise.send_replace(0);
     }
 
-    /// Waits for the signal.
+    /// Waits for a signal.
     pub(crate) async fn raised(&self) {
         self.wait_for(|signals| signals > 0).await;
     }
 
-    /// Waits for a signal that the command does not heed: the first, if it ends not by itself, or another.
+    /// Waits for a signal that must end the command: the first if it does not handle signals, else the second.
     pub(crate) async fn insisted(&self) {
-        self.wait_for(|signals| signals > u32::from(self.state.is_awaited.load(Ordering::SeqCst))).await;
+        self.wait_for(|signals| signals > u32::from(self.state.is_handled.load(Ordering::SeqCst))).await;
     }
 
     async fn wait_for(&self, is_enough: impl Fn(u32) -> bool) {
         let mut raised = self.raised.clone();
         if raised.wait_for(|&signals| is_enough(signals)).await.is_err() {
-            // Nobody listens any more, so no signal comes.
+            // The thread that receives signals has ended.
             std::future::pending::<()>().await;
         }
     }
 
-    /// The exit code of a command that ended by itself: this one, unless it was interrupted.
+    /// The exit code of a command that handles signals: this one, unless it was interrupted.
     pub(crate) fn unless_raised(&self, exit: Exit) -> Exit {
         if self.is_raised() { Exit::Interrupted } else { exit }
     }
 
-    /// Whether the signal came.
+    /// Whether a signal was received.
     pub(crate) fn is_raised(&self) -> bool {
         *self.raised.borrow() > 0
     }
 }
 
-/// Ctrl-C, and what `timeout` and service managers send: what there is is worth as much to them.
+/// SIGINT, and SIGTERM, which `timeout` and service managers send: their users want the results so far too.
 #[cfg(unix)]
 struct Signal([tokio::signal::unix::Signal; 2]);
 #[cfg(unix)]

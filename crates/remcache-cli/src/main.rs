@@ -1,4 +1,4 @@
-//! The tool `remcache`: memcached servers at the command line, over the library's public API.
+//! `remcache`, a command-line tool for memcached servers, on the library's public API.
 
 mod atomic_file;
 mod bulk;
@@ -7,6 +7,7 @@ mod commands;
 mod comparison;
 mod context;
 mod embedded;
+mod escape;
 mod exit;
 mod input;
 mod interrupt;

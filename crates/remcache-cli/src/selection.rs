@@ -1,4 +1,4 @@
-//! Which items of a server are meant: by key, size, time to live and idleness.
+//! Selects items of a server by key, size, time to live and idle time.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,40 +9,40 @@ use remcache::proto::text::MetadumpItem;
 
 use crate::options::value;
 
-/// Which items are meant; all conditions must hold.
+/// The options that select items; all conditions must hold.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Selection {
     #[command(flatten)]
     keys: KeyPattern,
 
-    /// Items that take at least so much memory
+    /// Items of at least this size in memory
     #[arg(long, value_name = "BYTES", value_parser = value::bytes)]
     min_size: Option<usize>,
 
-    /// Items that have less time to live than this
+    /// Items whose remaining time to live is below this
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     ttl_below: Option<Duration>,
 
-    /// Items that nobody has fetched or touched for so long
+    /// Items that were not accessed for longer than this
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     idle_above: Option<Duration>,
 
-    /// A pattern that the command itself is given.
+    /// A pattern in an argument of the command.
     #[arg(skip)]
     pattern: Option<Glob>,
 }
 
-/// A pattern with * and ?, as it was written and as it is matched.
+/// A pattern with * and ?: its text, and the regular expression for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Glob {
     pub(crate) text: String,
     regex: Regex,
 }
 
-/// Which keys are meant; all conditions must hold.
+/// The options that select keys; all conditions must hold.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct KeyPattern {
-    /// Keys that begin so
+    /// Keys that begin with this text
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
 
@@ -50,13 +50,13 @@ pub(crate) struct KeyPattern {
     #[arg(long, value_name = "PATTERN", value_parser = glob)]
     glob: Option<Glob>,
 
-    /// Keys in which a regular expression is found
+    /// Keys that contain a match of a regular expression
     #[arg(long, value_name = "REGEX", value_parser = regex)]
     regex: Option<Regex>,
 }
 
 impl KeyPattern {
-    /// Whether a key is meant.
+    /// Whether a key is selected.
     pub(crate) fn fits(&self, key: &[u8]) -> bool {
         self.prefix.as_ref().is_none_or(|prefix| key.starts_with(prefix.as_bytes()))
             && self.glob.as_ref().is_none_or(|glob| glob.regex.is_match(key))
@@ -64,10 +64,10 @@ impl KeyPattern {
     }
 }
 
-/// Reads a pattern with * and ?.
+/// Parses a pattern with * and ?.
 pub(crate) fn glob(pattern: &str) -> Result<Glob, String> {
     let glob = globset::Glob::new(pattern).map_err(|error| error.to_string())?;
-    // A key may have line ends, which * stands for as well.
+    // Keys may contain line ends, which * matches too.
     let regex =
         RegexBuilder::new(glob.regex()).dot_matches_new_line(true).build().map_err(|error| error.to_string())?;
     Ok(Glob { text: pattern.to_owned(), regex })
@@ -78,18 +78,18 @@ fn regex(text: &str) -> Result<Regex, String> {
 }
 
 impl Selection {
-    /// The same with one more pattern.
+    /// The same selection with one more pattern.
     pub(crate) fn and(self, pattern: Glob) -> Self {
         Self { pattern: Some(pattern), ..self }
     }
 
-    /// Whether more than the key decides.
+    /// Whether there are conditions on other properties than the key.
     pub(crate) fn looks_beyond_the_key(&self) -> bool {
         self.min_size.is_some() || self.ttl_below.is_some() || self.idle_above.is_some()
     }
 
-    /// Whether an item with this name is meant, at this second of Unix time. The name is the key without
-    /// the namespace.
+    /// Whether an item is selected at this time, in seconds of Unix time. The name is its key without the
+    /// namespace.
     pub(crate) fn fits(&self, name: &[u8], item: &MetadumpItem, now: u64) -> bool {
         self.keys.fits(name)
             && self.pattern.as_ref().is_none_or(|glob| glob.regex.is_match(name))
@@ -99,12 +99,12 @@ impl Selection {
     }
 }
 
-/// How long an item has to live; `None` for ever.
+/// The remaining time to live of an item in seconds; `None` if it does not expire.
 pub(crate) fn seconds_left(item: &MetadumpItem, now: u64) -> Option<u64> {
     expiry(item).map(|at| at.saturating_sub(now))
 }
 
-/// When an item expires, in seconds of Unix time; `None` for never.
+/// The time when an item expires, in seconds of Unix time; `None` if it does not expire.
 pub(crate) fn expiry(item: &MetadumpItem) -> Option<u64> {
     match item.expires {
         Ttl::At(at) => at.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()),
@@ -112,7 +112,7 @@ pub(crate) fn expiry(item: &MetadumpItem) -> Option<u64> {
     }
 }
 
-/// This second of Unix time.
+/// The current time in seconds of Unix time.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
 }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn each_condition_must_hold() {
+    fn all_conditions_must_hold() {
         let line = "key=user%3A42 exp=1060 la=900 cas=1 fetch=no cls=1 size=63";
         for (args, expected) in [
             (&[][..], true),
@@ -158,7 +158,10 @@ mod tests {
             assert_eq!(fits(args, line), expected, "{args:?}");
         }
         let line = "key=a%0Ab%FF exp=-1 la=1 cas=1 fetch=no cls=1 size=1";
-        assert!(fits(&["--glob", "a?b*"], line), "any byte is a character");
-        assert!(!fits(&["--ttl-below", "9h"], "key=k exp=-1 la=1 cas=1 fetch=no cls=1 size=1"), "for ever is long");
+        assert!(fits(&["--glob", "a?b*"], line), "? matches any byte");
+        assert!(
+            !fits(&["--ttl-below", "9h"], "key=k exp=-1 la=1 cas=1 fetch=no cls=1 size=1"),
+            "an item that does not expire"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What a command works with: the options, the output, the servers.
+//! The session of a command: its options, its output, and its servers.
 
 use std::fmt;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
@@ -6,18 +6,20 @@ use std::sync::{Arc, OnceLock};
 
 use clap::Command;
 use remcache::config::{Credentials, Endpoint};
+use remcache::health::ConnectionState;
 use remcache::{Client, Config};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::context::{InUse, Settings};
+use crate::context::{ActiveContext, Settings, password};
 use crate::embedded::Embedded;
+use crate::escape::escape;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::item_limit;
 use crate::options::Global;
 use crate::output::{Output, is_colored};
 
-/// What a command works with.
+/// The session of a command.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) options: Global,
@@ -25,20 +27,20 @@ pub(crate) struct Session {
     pub(crate) interrupt: Interrupt,
     /// The global options that the command line gives.
     pub(crate) given: Settings,
-    /// The global options with their values, wherever these come from.
+    /// The values of all global options, whatever their sources.
     pub(crate) resolved: Settings,
-    /// The context in use.
-    pub(crate) context: Option<InUse>,
+    /// The context whose options apply.
+    pub(crate) context: Option<ActiveContext>,
     /// Builds the definition of the command line, which only the topmost module knows.
     definition: fn() -> Command,
-    /// Servers that live as long as this run.
+    /// The servers that `--embedded` started for this run.
     embedded: Option<Arc<Embedded>>,
-    /// Who we are to the servers, once it is known: a pipe tells a password once.
+    /// The credentials, once they were read: standard input can be read only once.
     credentials: OnceLock<Option<Credentials>>,
-    /// The client that a shell keeps for its lines.
-    kept: Option<Client>,
-    /// Where questions are answered, if not on standard input itself.
-    asking: Option<Asking>,
+    /// The client that all lines of a shell share.
+    shared_client: Option<Client>,
+    /// Asks questions in place of standard input, which a shell reads.
+    prompter: Option<Prompter>,
 }
 
 /// What the command line determines for a session, apart from the options' values.
@@ -46,42 +48,42 @@ pub(crate) struct Session {
 pub(crate) struct Setup {
     pub(crate) given: Settings,
     pub(crate) resolved: Settings,
-    pub(crate) context: Option<InUse>,
+    pub(crate) context: Option<ActiveContext>,
     pub(crate) definition: fn() -> Command,
 }
 
-/// Something that asks a question on a terminal that it reads itself, and gives the answer.
+/// Asks a question on a terminal that it reads itself, and returns the answer.
 #[derive(Clone)]
-pub(crate) struct Asking(Arc<Ask>);
+pub(crate) struct Prompter(Arc<Ask>);
 
 type Ask = dyn Fn(&str) -> Result<String, Failure> + Send + Sync;
 
-impl Asking {
+impl Prompter {
     pub(crate) fn new(ask: impl Fn(&str) -> Result<String, Failure> + Send + Sync + 'static) -> Self {
         Self(Arc::new(ask))
     }
 }
 
-impl fmt::Debug for Asking {
+impl fmt::Debug for Prompter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Asking")
+        f.write_str("Prompter")
     }
 }
 
-/// The options that change how a line prints, and not what it talks to.
-const OF_OUTPUT: &[&str] = &["format", "color"];
+/// The options that change how a line of a shell prints, and not its client.
+const OUTPUT_OPTIONS: &[&str] = &["format", "color"];
 
-/// The options that say where keys are placed, together.
-const OF_PLACEMENT: &[&str] = &["distribution", "like", "hash", "hash-tag"];
+/// The options that determine the distribution of keys together.
+const DISTRIBUTION_OPTIONS: &[&str] = &["distribution", "like", "hash", "hash-tag"];
 
-/// The options that say whom to trust.
-const OF_TLS: &[&str] = &["tls", "tls-ca", "tls-cert", "tls-key", "tls-name"];
+/// The options for TLS.
+const TLS_OPTIONS: &[&str] = &["tls", "tls-ca", "tls-cert", "tls-key", "tls-name"];
 
-/// The options that say who we are.
-const OF_IDENTITY: &[&str] = &["user", "password-file"];
+/// The options for authentication.
+const CREDENTIALS_OPTIONS: &[&str] = &["user", "password-file"];
 
 /// Whether one of these options was given.
-fn gives(given: &Settings, names: &[&str]) -> bool {
+fn has_any(given: &Settings, names: &[&str]) -> bool {
     given.iter().any(|(name, _)| names.contains(&name.as_str()))
 }
 
@@ -90,8 +92,8 @@ impl Session {
     pub(crate) async fn open(options: Global, setup: Setup) -> Result<Self, Failure> {
         let Setup { given, resolved, context, definition } = setup;
         warn_of_passwords(&given);
-        open_many_files();
-        log(options.verbose, is_colored(options.color, io::stderr().is_terminal()));
+        raise_file_limit();
+        start_log(options.verbose, is_colored(options.color, io::stderr().is_terminal()));
         let interrupt = Interrupt::listen().map_err(|error| Failure::Io("signals".into(), error))?;
         let output = Output::new(&options);
         let embedded = match options.embedded {
@@ -99,7 +101,7 @@ impl Session {
             None => None,
         };
         let credentials = OnceLock::new();
-        let (kept, asking) = (None, None);
+        let (shared_client, prompter) = (None, None);
         Ok(Self {
             options,
             output,
@@ -110,22 +112,22 @@ impl Session {
             definition,
             embedded,
             credentials,
-            kept,
-            asking,
+            shared_client,
+            prompter,
         })
     }
 
-    /// Keeps a client for the lines of a shell, and asks their questions in this way.
-    pub(crate) fn keep(&mut self, client: Client, asking: Option<Asking>) {
-        (self.kept, self.asking) = (Some(client), asking);
+    /// Shares a client among the lines of a shell, and asks their questions with this prompter.
+    pub(crate) fn share(&mut self, client: Client, prompter: Option<Prompter>) {
+        (self.shared_client, self.prompter) = (Some(client), prompter);
     }
 
-    /// The session of a line of a shell: with options of its own it has a client of its own.
-    pub(crate) fn of_line(&self, options: Global, given: Settings) -> Self {
-        let is_of_output = given.iter().all(|(name, _)| OF_OUTPUT.contains(&name.as_str()));
-        let is_somebody_else = gives(&given, OF_IDENTITY);
-        let of_shell = self.given.iter().filter(|(name, _)| !gives(&given, &[name.as_str()])).cloned();
-        let given = of_shell.chain(given.clone()).collect();
+    /// The session of a line of a shell. A line with options of its own has a client of its own.
+    pub(crate) fn for_line(&self, options: Global, given: Settings) -> Self {
+        let keeps_client = given.iter().all(|(name, _)| OUTPUT_OPTIONS.contains(&name.as_str()));
+        let changes_credentials = has_any(&given, CREDENTIALS_OPTIONS);
+        let inherited = self.given.iter().filter(|(name, _)| !has_any(&given, &[name.as_str()])).cloned();
+        let given = inherited.chain(given.clone()).collect();
         Self {
             output: Output::new(&options),
             options,
@@ -134,9 +136,9 @@ impl Session {
             context: self.context.clone(),
             definition: self.definition,
             embedded: self.embedded.clone(),
-            credentials: if is_somebody_else { OnceLock::new() } else { self.credentials.clone() },
-            kept: self.kept.clone().filter(|_| is_of_output),
-            asking: self.asking.clone(),
+            credentials: if changes_credentials { OnceLock::new() } else { self.credentials.clone() },
+            shared_client: self.shared_client.clone().filter(|_| keeps_client),
+            prompter: self.prompter.clone(),
             given,
         }
     }
@@ -148,62 +150,66 @@ impl Session {
 
     /// A client of the servers that the options name. It connects when it is used.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        match &self.kept {
+        match &self.shared_client {
             Some(client) => Ok(client.clone()),
             None => self.client_with(|config| config),
         }
     }
 
-    /// The same with settings of the command's own.
+    /// A client with settings of the command's own.
     ///
-    /// What the command line gives wins over the options of a URL, and these over everything else.
+    /// The command line overrides the options of a URL, which override everything else.
     pub(crate) fn client_with(&self, tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
         self.client_tuned(&self.addresses(), tune)
     }
 
-    /// The same of other servers than those that the options name.
+    /// A client of other servers than those that the options name.
     pub(crate) fn client_of(&self, servers: &[String]) -> Result<Client, Failure> {
         self.client_tuned(servers, |config| config)
     }
 
     fn client_tuned(&self, servers: &[String], tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
         let config = tune(self.configure(Config::new(), |_| true)?);
-        // How long a value may be is up to the server: an operator looks at whatever is there.
+        // Values have no limit of the client: an operator must be able to read whatever a server holds.
         let config = config.max_value_size(item_limit::MAX_VALUE_SIZE).size_checked_from(item_limit::SIZE_CHECKED_FROM);
         let config = servers.iter().try_fold(config, |config, server| config.server(server))?;
-        let config = self.configure(config, |names| gives(&self.given, names))?;
-        Ok(Client::from_config(config)?)
+        let config = self.configure(config, |names| has_any(&self.given, names))?;
+        let client = Client::from_config(config)?;
+        if self.options.verbose > 0 {
+            log_connections(&client);
+        }
+        Ok(client)
     }
 
-    /// The settings with what the options say that are meant, by their names.
-    fn configure(&self, mut config: Config, is_meant: impl Fn(&[&str]) -> bool) -> Result<Config, Failure> {
+    /// Applies the options that are selected by their names.
+    fn configure(&self, mut config: Config, is_selected: impl Fn(&[&str]) -> bool) -> Result<Config, Failure> {
         let options = &self.options;
-        if is_meant(&["protocol"]) {
+        if is_selected(&["protocol"]) {
             config = config.protocol(options.protocol);
         }
-        if is_meant(OF_PLACEMENT) {
+        if is_selected(DISTRIBUTION_OPTIONS) {
             config = config.distribution(options.placement());
         }
-        if is_meant(&["namespace"]) {
+        if is_selected(&["namespace"]) {
             config = config.namespace(options.namespace.clone().unwrap_or_default());
         }
-        if is_meant(&["timeout"]) {
+        if is_selected(&["timeout"]) {
             config = config.timeout(options.timeout);
         }
-        if is_meant(&["connect-timeout"]) {
+        if is_selected(&["connect-timeout"]) {
             config = config.connect_timeout(options.connect_timeout);
         }
-        // Servers of this run want neither.
-        if !self.is_embedded() && is_meant(OF_TLS) {
+        // Embedded servers have neither TLS nor users.
+        if !self.is_embedded() && is_selected(TLS_OPTIONS) {
             config = options.security.apply(config)?;
         }
-        if !self.is_embedded() && is_meant(OF_IDENTITY) {
-            config = self.identify(config)?;
+        if !self.is_embedded() && is_selected(CREDENTIALS_OPTIONS) {
+            config = self.authenticate(config)?;
         }
         Ok(config)
     }
 
-    fn identify(&self, config: Config) -> Result<Config, Failure> {
+    fn authenticate(&self, config: Config) -> Result<Config, Failure> {
         let credentials = match self.credentials.get() {
             Some(known) => known.clone(),
             None => {
@@ -217,16 +223,16 @@ impl Session {
         })
     }
 
-    /// The servers that the options name, as a ring sees them.
+    /// The servers that the options name, as the distribution sees them.
     pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>, Failure> {
         Ok(self.client()?.servers().iter().map(|server| server.endpoint().clone()).collect())
     }
 
-    /// Warns of passwords in an option's URLs, unless they come from its environment variable.
+    /// Warns about passwords in the URLs of an option, unless they come from its environment variable.
     pub(crate) fn warn_of_password_in(&self, urls: &[String], variable: &str) {
         let inherited = std::env::var(variable).ok();
-        if urls.iter().any(|url| has_password(url) && inherited.as_ref() != Some(url)) {
-            complain_softly(&format!("a password on the command line can be seen by others: use {variable}"));
+        if urls.iter().any(|url| password(url).is_some() && inherited.as_ref() != Some(url)) {
+            warn(&format!("other users can see a password on the command line: use {variable}"));
         }
     }
 
@@ -235,16 +241,22 @@ impl Session {
         self.embedded.is_none() && self.context.as_ref().is_some_and(|context| context.is_production)
     }
 
-    /// Whether the servers are this run's own.
+    /// Whether the servers are those that this run started.
     pub(crate) fn is_embedded(&self) -> bool {
         self.embedded.is_some()
     }
 
-    /// Asks before something is removed; where the context is marked as production, for its name.
-    pub(crate) fn confirm(&self, question: &str) -> Result<bool, Failure> {
+    /// Asks for confirmation: in a production context for the name of the context, else for a yes.
+    ///
+    /// Without a terminal it refuses, and names the action: "refusing to flush 3 servers".
+    pub(crate) fn confirm(&self, action: &str, question: &str) -> Result<bool, Failure> {
+        if self.prompter.is_none() {
+            require_terminal(action)?;
+        }
         match self.context.as_ref().filter(|context| context.is_production && self.embedded.is_none()) {
             Some(context) => {
-                let question = format!("{question} {} is production: type its name to do it:", context.name);
+                let question =
+                    format!("{question} {} is a production context: type its name to confirm:", context.name);
                 Ok(self.ask(&question)? == context.name)
             }
             None => Ok(matches!(self.ask(&format!("{question} [y/N]"))?.to_lowercase().as_str(), "y" | "yes")),
@@ -252,8 +264,8 @@ impl Session {
     }
 
     fn ask(&self, question: &str) -> Result<String, Failure> {
-        match &self.asking {
-            Some(Asking(ask)) => ask(question),
+        match &self.prompter {
+            Some(Prompter(ask)) => ask(question),
             None => ask(question),
         }
     }
@@ -270,51 +282,56 @@ impl Session {
     }
 }
 
-/// Hundreds of servers take more files than a shell usually allows; where that cannot be changed, what does not
-/// open says so.
+/// Prints connections on stderr as they are opened; the library itself logs only failures and recoveries.
+fn log_connections(client: &Client) {
+    let mut events = client.events();
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            if event.after == ConnectionState::Connected {
+                // If stderr is closed, there is no place left to report to.
+                let _ = writeln!(io::stderr(), "{}: connected", escape(&event.server));
+            }
+        }
+    });
+}
+
+/// Raises the limit of open files as far as allowed: hundreds of servers need more than the usual 1,024.
 #[cfg(unix)]
-fn open_many_files() {
+fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // If this fails, connections that cannot be opened report the limit.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 #[cfg(not(unix))]
-fn open_many_files() {}
+fn raise_file_limit() {}
 
-/// A password that stands in a command line can be read by everybody on the machine.
+/// Warns about passwords in arguments, which every user of the machine can read.
 fn warn_of_passwords(given: &Settings) {
     let mut servers = given.iter().filter(|(option, _)| option == "server").flat_map(|(_, servers)| servers);
-    if servers.any(|server| has_password(server)) {
-        complain_softly(
-            "a password on the command line can be seen by others: use --password-file or REMCACHE_SERVERS",
-        );
+    if servers.any(|server| password(server).is_some()) {
+        warn("other users can see a password on the command line: use --password-file or REMCACHE_SERVERS");
     }
 }
 
-fn has_password(url: &str) -> bool {
-    let user = url.split_once("://").and_then(|(_, rest)| Some(rest.split_once('@')?.0));
-    user.is_some_and(|user| user.contains(':'))
+fn warn(message: &str) {
+    // If stderr is closed, there is no place left to report to.
+    let _ = writeln!(io::stderr(), "warning: {message}");
 }
 
-fn complain_softly(what: &str) {
-    // Where stderr is closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "warning: {what}");
-}
-
-/// Refuses where there is no terminal to ask a question on.
-pub(crate) fn require_terminal(question: &str) -> Result<(), Failure> {
+/// Fails without a terminal, on which an action could be confirmed.
+pub(crate) fn require_terminal(action: &str) -> Result<(), Failure> {
     match io::stdin().is_terminal() {
         true => Ok(()),
-        false => Err(Failure::usage(format!("{question} There is no terminal to ask on; say --yes to do it"))),
+        false => Err(Failure::usage(format!("refusing to {action} without a terminal; pass --yes"))),
     }
 }
 
-/// Asks on the terminal. Without one it refuses: a script has to say --yes.
+/// Asks a question on the terminal.
 fn ask(question: &str) -> Result<String, Failure> {
-    require_terminal(question)?;
-    let _ = write!(io::stderr(), "{question} ");
+    let _ = write!(io::stderr(), "{} ", escape(question));
     let _ = io::stderr().flush();
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
@@ -322,8 +339,8 @@ fn ask(question: &str) -> Result<String, Failure> {
     Ok(answer.trim().to_owned())
 }
 
-/// What the library tells, on stderr.
-fn log(verbosity: u8, is_colored: bool) {
+/// Prints the log events of the library on stderr.
+fn start_log(verbosity: u8, is_colored: bool) {
     let level = match verbosity {
         0 => LevelFilter::OFF,
         1 => LevelFilter::INFO,
@@ -335,6 +352,6 @@ fn log(verbosity: u8, is_colored: bool) {
         .with_ansi(is_colored)
         .with_writer(io::stderr)
         .log_internal_errors(false);
-    // A second run in one process keeps the first one's log.
+    // In tests several sessions share a process, and the first one's log.
     let _ = log.try_init();
 }

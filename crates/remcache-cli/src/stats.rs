@@ -1,4 +1,4 @@
-//! Stats of servers: their statistics at an instant.
+//! The statistics of servers at one point in time.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::exit::words;
 
-/// The statistics of one server at an instant.
+/// The statistics of one server at one point in time.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) server: ServerHandle,
@@ -17,27 +17,27 @@ pub(crate) struct Snapshot {
     pub(crate) stats: Result<Stats, Error>,
 }
 
-/// Names and values, in the server's order.
+/// Statistics as names and values, in the order of the server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stats(Vec<(String, String)>);
 
 impl Stats {
-    /// Every name with its value.
+    /// The names with their values.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The value of a name.
+    /// The value of a statistic.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// The value of a name, as a number.
+    /// The value of a statistic as a number.
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.text(name)?.parse().ok()
     }
 
-    /// The largest number among those whose name ends so; for figures that each slab class has.
+    /// The largest number among the statistics whose names end with a suffix: one for each slab class.
     pub(crate) fn largest(&self, suffix: &str) -> Option<u64> {
         let numbers = self.iter().filter(|(name, _)| name.ends_with(suffix));
         numbers.filter_map(|(_, value)| value.parse().ok()).max()
@@ -45,12 +45,12 @@ impl Stats {
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Stats {
-    fn from_iter<I: IntoIterator<Item = (N, V)>>(figures: I) -> Self {
-        Self(figures.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(stats: I) -> Self {
+        Self(stats.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 }
 
-/// Samples of all servers, taken at the same time, in the order of the servers.
+/// The statistics of all servers, fetched at the same time, in the order of the servers.
 pub(crate) async fn fetch_all(client: &Client, group: &'static str) -> Vec<Snapshot> {
     let mut tasks = JoinSet::new();
     for (index, server) in client.servers().into_iter().enumerate() {
@@ -66,18 +66,18 @@ pub(crate) async fn fetch_all(client: &Client, group: &'static str) -> Vec<Snaps
 
 /// The statistics of one server.
 pub(crate) async fn fetch(server: &ServerHandle, group: &'static str) -> Result<Stats, Error> {
-    let figures = server.stats(group).collect().await?;
+    let stats = server.stats(group).collect().await?;
     let text = |bytes: bytes::Bytes| String::from_utf8_lossy(&bytes).into_owned();
-    Ok(figures.into_iter().map(|(name, value)| (text(name), text(value))).collect())
+    Ok(stats.into_iter().map(|(name, value)| (text(name), text(value))).collect())
 }
 
-/// How many events each server could not even put into its log, since it started.
+/// The number of events that each server dropped before they reached its log, since it started.
 pub(crate) async fn dropped_events(client: &Client) -> Vec<u64> {
     let dropped = |snapshot: Snapshot| snapshot.stats.ok()?.number("log_worker_dropped");
     fetch_all(client, "").await.into_iter().map(|snapshot| dropped(snapshot).unwrap_or_default()).collect()
 }
 
-/// Why a server does not answer, in the fewest words: its name stands beside it.
+/// The reason why a server does not answer, without the name of the server.
 pub(crate) fn reason(server: &ServerHandle, error: &Error) -> String {
     match server.state().condition {
         ConnectionState::Down(reason) => brief(&words(reason)),
@@ -88,7 +88,7 @@ pub(crate) fn reason(server: &ServerHandle, error: &Error) -> String {
     }
 }
 
-/// The words of the system without their number, as a part of a sentence: `connection refused`.
+/// An error of the system without its number, as part of a sentence: `connection refused`.
 fn brief(text: &str) -> String {
     let Some((text, _)) = text.strip_suffix(')').and_then(|text| text.rsplit_once(" (os error ")) else {
         return text.to_owned();
@@ -103,18 +103,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_the_system_become_a_part_of_a_sentence() {
+    fn errors_of_the_system_become_part_of_a_sentence() {
         assert_eq!(brief("Connection refused (os error 111)"), "connection refused");
         assert_eq!(brief("no connection within 1s"), "no connection within 1s");
         assert_eq!(brief("TLS failed (expired)"), "TLS failed (expired)");
     }
 
     #[test]
-    fn figures_are_found_by_name() {
-        let figures: Stats = [("items:1:age", "7"), ("items:12:age", "70"), ("version", "1.6")].into_iter().collect();
-        assert_eq!(figures.text("version"), Some("1.6"));
-        assert_eq!(figures.number("version"), None);
-        assert_eq!(figures.largest(":age"), Some(70));
-        assert_eq!(figures.largest(":none"), None);
+    fn statistics_are_found_by_name() {
+        let stats: Stats = [("items:1:age", "7"), ("items:12:age", "70"), ("version", "1.6")].into_iter().collect();
+        assert_eq!(stats.text("version"), Some("1.6"));
+        assert_eq!(stats.number("version"), None);
+        assert_eq!(stats.largest(":age"), Some(70));
+        assert_eq!(stats.largest(":none"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Counts the outcomes of many keys or servers, and concludes the exit code.
+//! Counts the outcomes of many keys or servers, and determines the exit code.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,22 +22,22 @@ impl Tally {
         if yes { self.yes += 1 } else { self.no += 1 }
     }
 
-    /// Counts a failure; those that read alike are told once.
+    /// Counts a failure; failures with the same message are reported together.
     pub(crate) fn error(&mut self, error: &Error) {
         self.failures(&words(error), Exit::of(error), 1);
     }
 
-    /// Counts so many failures that read alike.
+    /// Counts failures with the same message.
     pub(crate) fn failures(&mut self, message: &str, exit: Exit, count: u64) {
         self.failures.entry(message.to_owned()).or_insert((exit, 0)).1 += count;
     }
 
-    /// How many failed.
+    /// The number of failures.
     pub(crate) fn failed(&self) -> u64 {
         self.failures.values().map(|(_, count)| count).sum()
     }
 
-    /// Tells each failure once, with how many `things` (plural) it hit; after what was printed.
+    /// Flushes the output, then prints each failure once, with the number of `things` (plural) that failed so.
     pub(crate) fn complain(&self, things: &str, output: &mut Output) -> io::Result<()> {
         output.flush()?;
         for (message, (_, count)) in &self.failures {
@@ -49,8 +49,7 @@ impl Tally {
         Ok(())
     }
 
-    /// What the outcomes amount to: servers that are away weigh more than errors, errors more than
-    /// a no.
+    /// The exit code for outcomes of keys: unreachable servers take precedence over errors, and errors over a no.
     pub(crate) fn exit(&self) -> Exit {
         let kinds = || self.failures.values().map(|(exit, _)| *exit);
         let is_away = kinds().any(|exit| exit == Exit::Unreachable);
@@ -63,8 +62,8 @@ impl Tally {
         }
     }
 
-    /// What the outcomes amount to where each is one of a server: whatever is wrong with some, the others
-    /// are healthy.
+    /// The exit code for outcomes of servers: if some failed for whatever reason, the results of the others were
+    /// printed.
     pub(crate) fn exit_of_servers(&self) -> Exit {
         let worst = self.failures.values().map(|(exit, _)| *exit).max();
         match worst {
@@ -80,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outcomes_become_one_exit_code() {
+    fn outcomes_of_keys_determine_the_exit_code() {
         use Exit::{No, Partly, Server, Unreachable, Usage, Yes};
         let cases: [(u64, u64, &[Exit], Exit); 9] = [
             (0, 0, &[], Yes),
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_of_servers_become_one_exit_code() {
+    fn outcomes_of_servers_determine_the_exit_code() {
         use Exit::{Auth, Partly, Server, Unreachable, Yes};
         let cases: [(u64, &[Exit], Exit); 6] = [
             (2, &[], Yes),
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_read_alike_are_one() {
+    fn failures_with_the_same_message_are_one() {
         let mut tally = Tally::default();
         tally.failures("away", Exit::Unreachable, 1);
         tally.failures("away", Exit::Unreachable, 1);

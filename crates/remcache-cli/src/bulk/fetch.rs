@@ -1,29 +1,25 @@
-//! Reading what a server listed: values with flags and the time that is left.
+//! Fetches listed items: values with flags and time to live.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use remcache::ServerHandle;
 use remcache::proto::MetaOptions;
 use remcache::proto::text::MetadumpItem;
-use remcache::{Error, Reply, Request, Status, Ttl};
+use remcache::{Error, Reply, ServerHandle, Status, Ttl};
 
 use super::list::is_expired;
 use super::request::Requester;
 use super::skip_reason::{SkipReason, Skipped};
 use crate::selection;
 
-/// Reads the items of one server.
+/// Fetches items of one server.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     server: ServerHandle,
     requester: Requester,
-    /// Whether the server is asked on the meta protocol, as far as is known.
-    has_meta: AtomicBool,
 }
 
-/// An item as it was read.
+/// An item that was fetched.
 #[derive(Clone, Debug)]
 pub(crate) struct FetchedItem {
     /// The key, with its namespace.
@@ -34,10 +30,10 @@ pub(crate) struct FetchedItem {
     cas: u64,
 }
 
-/// What has become of an item since it was read.
+/// What happened to an item in the source since it was fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SourceState {
-    /// Nothing, as far as can be told: a server that cannot be asked tells of no change.
+    /// Nothing, as far as is known: if the server does not answer, a change is not noticed.
     Unchanged,
     Deleted,
     Modified,
@@ -45,64 +41,41 @@ pub(crate) enum SourceState {
 
 impl Fetcher {
     pub(crate) fn new(server: ServerHandle) -> Self {
-        Self { requester: Requester::for_server(server.clone()), server, has_meta: AtomicBool::new(true) }
+        Self { requester: Requester::for_server(server.clone()), server }
     }
 
     pub(crate) fn server(&self) -> &ServerHandle {
         &self.server
     }
 
-    /// Reads items that the server listed: each as it is now, or why not.
-    pub(crate) async fn read(&self, items: &[MetadumpItem]) -> Vec<Result<FetchedItem, Skipped>> {
+    /// Fetches listed items: each as it is now, or the reason why it is skipped.
+    pub(crate) async fn fetch(&self, items: &[MetadumpItem]) -> Vec<Result<FetchedItem, Skipped>> {
         let now = selection::now();
         let live: Vec<&MetadumpItem> = items.iter().filter(|item| !is_expired(item, now)).collect();
-        let mut replies = self.fetch(&live).await.into_iter();
+        let mut replies = self.get(&live).await.into_iter();
         let outcome = |item: &MetadumpItem| match is_expired(item, now) {
             true => Err(SkipReason::Expired.into()),
-            false => replies.next().map_or_else(|| Err(SkipReason::Failed.into()), |reply| found(item, reply)),
+            false => replies.next().map_or_else(|| Err(SkipReason::Failed.into()), |reply| fetched(item, reply)),
         };
         items.iter().map(outcome).collect()
     }
 
-    /// The meta protocol tells the time that is left and counts no access; on the others an item lives as
-    /// long as it was listed to.
-    async fn fetch(&self, items: &[&MetadumpItem]) -> Vec<Reply> {
+    /// The meta protocol returns the time to live, and can leave the time of the last access as it is. With the
+    /// others, the time to live is that of the list.
+    async fn get(&self, items: &[&MetadumpItem]) -> Vec<Reply> {
         let options = MetaOptions { no_bump: true, return_ttl: true, ..MetaOptions::default() };
-        self.get(items.len(), |index| &items[index].key, &options).await
+        self.requester.get(items.len(), |index| &items[index].key, &options).await
     }
 
-    /// What has become of items that were read a moment ago.
-    pub(crate) async fn check(&self, items: &[&FetchedItem]) -> Vec<SourceState> {
+    /// Checks what happened to items since they were fetched.
+    pub(crate) async fn recheck(&self, items: &[&FetchedItem]) -> Vec<SourceState> {
         let options = MetaOptions { no_bump: true, without_value: true, ..MetaOptions::default() };
-        let replies = self.get(items.len(), |index| &items[index].key, &options).await;
-        let fresh = |(item, reply): (&&FetchedItem, Reply)| match reply.status {
-            Status::KeyNotFound => SourceState::Deleted,
-            // Without a CAS value a change cannot be told from none.
-            Status::NoError if reply.cas == 0 || reply.cas != item.cas => SourceState::Modified,
-            _ => SourceState::Unchanged,
-        };
-        items.iter().zip(replies).map(fresh).collect()
-    }
-
-    async fn get<'k>(
-        &self,
-        count: usize,
-        key: impl Fn(usize) -> &'k Bytes + Sync,
-        options: &MetaOptions,
-    ) -> Vec<Reply> {
-        if self.has_meta.load(Ordering::Relaxed) {
-            let answers = self.requester.send(count, |index| Request::get(key(index)).meta(options.clone())).await;
-            if !answers.iter().any(|answer| answer.reply.status == Status::Unsupported) {
-                return answers.into_iter().map(|answer| answer.reply).collect();
-            }
-            self.has_meta.store(false, Ordering::Relaxed);
-        }
-        let answers = self.requester.send(count, |index| Request::get(key(index))).await;
-        answers.into_iter().map(|answer| answer.reply).collect()
+        let replies = self.requester.get(items.len(), |index| &items[index].key, &options).await;
+        items.iter().zip(replies).map(|(item, reply)| item.compare(&reply)).collect()
     }
 }
 
-fn found(item: &MetadumpItem, reply: Reply) -> Result<FetchedItem, Skipped> {
+fn fetched(item: &MetadumpItem, reply: Reply) -> Result<FetchedItem, Skipped> {
     match reply.status {
         Status::NoError => {}
         Status::KeyNotFound if is_expired(item, selection::now()) => return Err(SkipReason::Expired.into()),
@@ -130,5 +103,15 @@ impl FetchedItem {
             _ => return None,
         };
         at.duration_since(UNIX_EPOCH).ok().as_ref().map(Duration::as_secs)
+    }
+
+    /// What a later reply says about the item.
+    fn compare(&self, reply: &Reply) -> SourceState {
+        match reply.status {
+            Status::KeyNotFound => SourceState::Deleted,
+            // Without a CAS value it is unknown whether the item has changed.
+            Status::NoError if reply.cas == 0 || reply.cas != self.cas => SourceState::Modified,
+            _ => SourceState::Unchanged,
+        }
     }
 }

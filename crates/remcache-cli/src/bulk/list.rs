@@ -1,8 +1,8 @@
-//! What the servers hold, listed by themselves: in batches, all servers at once.
+//! Lists the items of servers in batches, all servers at once.
 //!
-//! While memcached waits for the fetcher of its list, it holds a lock on some of its items, and everybody
-//! who asks for one of these waits as well (docs/protocol.md 4.9). So lists are read by a thread that
-//! does nothing else, as fast as they come; what cannot be worked on yet waits in a [`Spool`].
+//! While memcached waits for the reader of its list, it holds a lock on some of its items, and other clients that
+//! ask for these items wait as well (docs/protocol.md 4.9). So a thread of its own reads the lists as fast as they
+//! come, and batches that cannot be processed yet wait in a [`Spool`].
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use super::spool::Spool;
 use crate::exit::Failure;
 use crate::selection::{self, Selection};
 
-/// Which items are meant: those of a namespace, of them a selection.
+/// The items that a command processes: a selection within a namespace.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyScope {
     namespace: Arc<[u8]>,
@@ -30,26 +30,26 @@ pub(crate) struct KeyScope {
 /// Some items of a server.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// The place of the server in the list of servers.
+    /// The index of the server.
     pub(crate) server: usize,
-    /// Those that are meant.
+    /// The selected items.
     pub(crate) items: Vec<MetadumpItem>,
-    /// How many were listed, the others included.
+    /// How many items were listed, including those that were not selected.
     pub(crate) seen: u64,
 }
 
-/// What comes of listing.
+/// An event of listing.
 #[derive(Debug)]
 pub(crate) enum ListEvent {
     Batch(Batch),
-    /// A server's list ended before its end.
+    /// A server failed to list its items, or all of them.
     Failed(Error),
-    /// There is no room for what waits.
+    /// The batches that wait cannot be stored.
     NoRoom(io::Error),
 }
 
 impl ListEvent {
-    /// The batch, if it is one; a server that failed is handed on, and the rest goes on.
+    /// The batch, if it is one. The failure of a server is passed on, and is not the end of the others.
     pub(crate) fn batch(self, listing_failed: impl FnOnce(&Error)) -> Result<Option<Batch>, Failure> {
         match self {
             Self::Batch(batch) => Ok(Some(batch)),
@@ -62,32 +62,42 @@ impl ListEvent {
     }
 }
 
+impl ListEvent {
+    /// The number of selected items.
+    pub(crate) fn items(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.items.len(),
+            Self::Failed(_) | Self::NoRoom(_) => 0,
+        }
+    }
+}
+
 impl KeyScope {
     pub(crate) fn new(namespace: &[u8], selection: &Selection) -> Self {
         Self { namespace: namespace.into(), selection: Arc::new(selection.clone()) }
     }
 
-    /// A key as the namespace knows it; `None` outside of it.
+    /// A key without the namespace; `None` if it is outside.
     pub(crate) fn name<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
         key.strip_prefix(&*self.namespace).filter(|name| !name.is_empty())
     }
 
-    /// The same of an item that is meant, whose key has the prefix.
+    /// The key of a selected item without the namespace.
     pub(crate) fn name_of<'i>(&self, item: &'i MetadumpItem) -> &'i [u8] {
         self.name(&item.key).unwrap_or(&item.key)
     }
 
     fn fits(&self, item: &MetadumpItem, now: u64) -> bool {
-        self.name(&item.key).is_some_and(|name| self.selection.fits(name, item, now))
+        self.name(&item.key).is_some_and(|key| self.selection.fits(key, item, now))
     }
 }
 
-/// Whether an item has expired at this second of Unix time.
+/// Whether an item has expired at this time, in seconds of Unix time.
 pub(crate) fn is_expired(item: &MetadumpItem, now: u64) -> bool {
     item.expires == Ttl::Expired || selection::expiry(item).is_some_and(|at| at <= now)
 }
 
-/// Lists all servers at once, in batches of so many items.
+/// Lists all servers at once, in batches of this size.
 pub(crate) fn list(
     servers: &[ServerHandle],
     scope: &KeyScope,
@@ -105,8 +115,8 @@ pub(crate) fn list(
 async fn list_all(servers: Vec<ServerHandle>, scope: KeyScope, size: usize, sender: mpsc::Sender<ListEvent>) {
     let queue = Arc::new(Queue { spool: Mutex::default(), has_more: Notify::new(), sender });
     let mut lists = JoinSet::new();
-    for (place, server) in servers.into_iter().enumerate() {
-        lists.spawn(list_server(place, server, scope.clone(), size, Arc::clone(&queue)));
+    for (index, server) in servers.into_iter().enumerate() {
+        lists.spawn(list_server(index, server, scope.clone(), size, Arc::clone(&queue)));
     }
     let mut is_listing = true;
     while is_listing || !queue.is_empty() {
@@ -117,7 +127,7 @@ async fn list_all(servers: Vec<ServerHandle>, scope: KeyScope, size: usize, send
     }
 }
 
-/// Batches on their way to whoever works on them.
+/// Batches that wait to be processed.
 struct Queue {
     spool: Mutex<Spool>,
     has_more: Notify,
@@ -125,7 +135,7 @@ struct Queue {
 }
 
 impl Queue {
-    /// Takes a batch, and does not wait; `false` if nobody wants any more.
+    /// Queues a batch without waiting; returns false if the receiver is gone.
     fn push(&self, batch: Batch) -> bool {
         let mut spool = self.spool.lock().unwrap_or_else(PoisonError::into_inner);
         let permit =
@@ -145,7 +155,7 @@ impl Queue {
         self.spool.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Sends the oldest batch when there is one and it is wanted; `false` if nobody wants any more.
+    /// Sends the oldest batch when there is one and the receiver is ready; returns false if the receiver is gone.
     async fn send_next(&self) -> bool {
         while self.is_empty() {
             self.has_more.notified().await;
@@ -160,16 +170,16 @@ impl Queue {
     }
 }
 
-async fn list_server(place: usize, server: ServerHandle, scope: KeyScope, size: usize, queue: Arc<Queue>) {
+async fn list_server(index: usize, server: ServerHandle, scope: KeyScope, size: usize, queue: Arc<Queue>) {
     let mut listing = server.metadump();
-    let empty = || Batch { server: place, items: Vec::with_capacity(size), seen: 0 };
+    let empty = || Batch { server: index, items: Vec::with_capacity(size), seen: 0 };
     let (mut batch, mut bytes, mut now) = (empty(), 0, selection::now());
     while let Some(item) = listing.next().await {
         let item = match item {
             Ok(item) => item,
             Err(error) => {
                 queue.push(batch);
-                // Whoever stopped listening wants no more.
+                // If the receiver is gone, the command has ended.
                 let _ = queue.sender.send(ListEvent::Failed(error)).await;
                 return;
             }
@@ -179,7 +189,7 @@ async fn list_server(place: usize, server: ServerHandle, scope: KeyScope, size: 
             bytes += item.size;
             batch.items.push(item);
         }
-        if batch.items.len() >= size || bytes >= BATCH_BYTES || batch.seen >= MOST_SEEN {
+        if batch.items.len() >= size || bytes >= BATCH_BYTES || batch.seen >= MAX_SEEN {
             if !queue.push(std::mem::replace(&mut batch, empty())) {
                 return;
             }
@@ -189,11 +199,11 @@ async fn list_server(place: usize, server: ServerHandle, scope: KeyScope, size: 
     queue.push(batch);
 }
 
-/// How many batches may wait to be worked on.
+/// The number of batches in memory that wait to be processed.
 const WAITING: usize = 8;
 
-/// A batch is handed on after so many items even if few of them are meant, so that progress shows.
-const MOST_SEEN: u64 = 10_000;
+/// A batch is sent after this many listed items even if few of them are selected, so that the progress moves.
+const MAX_SEEN: u64 = 10_000;
 
 #[cfg(test)]
 mod tests {
@@ -204,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_hides_the_others_keys() {
+    fn a_namespace_excludes_other_keys() {
         let scope = KeyScope::new(b"shop:", &Selection::default());
         let fits = |key: &str| scope.fits(&item(&format!("key={key} exp=-1")), 0);
         assert!(fits("shop:a"));
@@ -213,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn items_expire_at_their_second() {
+    fn items_expire_at_their_time() {
         for (exp, now, expected) in [("100", 99, false), ("100", 100, true), ("-1", 100, false), ("-5", 1, true)] {
             assert_eq!(is_expired(&item(&format!("key=k exp={exp}")), now), expected, "{exp} at {now}");
         }

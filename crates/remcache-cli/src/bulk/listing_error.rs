@@ -2,21 +2,18 @@
 
 use remcache::Error;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, words};
 use crate::tally::Tally;
 
 /// Counts the error of a server whose list failed.
-///
-/// A server without its LRU crawler answers with an error of the client, which would look like an invalid
-/// command line.
 pub(crate) fn count_listing_error(error: &Error, tally: &mut Tally) {
-    if !error.to_string().contains("crawler disabled") {
-        return tally.error(error);
+    match Exit::of(error) {
+        // The request has no arguments of the user, so it is the server that cannot follow it.
+        Exit::Usage => {
+            let hint = "is the LRU crawler disabled? Start the server without -o no_lru_crawler, or send it \
+                        `lru_crawler enable` in remcache shell";
+            tally.failures(&format!("{}: {hint}", words(error)), Exit::Server, 1);
+        }
+        _ => tally.error(error),
     }
-    let server = error.server().unwrap_or("a server");
-    let message = format!(
-        "{server}: the LRU crawler is disabled: start it without -o no_lru_crawler, or send it \
-         `lru_crawler enable` in remcache shell"
-    );
-    tally.failures(&message, Exit::Server, 1);
 }

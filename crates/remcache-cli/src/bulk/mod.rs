@@ -1,8 +1,8 @@
-//! Work on all items of servers: listed by the servers themselves, read and changed in pipelined
-//! batches, a bounded number at a time.
+//! Work on all items of servers: the servers list them, and pipelined batches read and change them, a bounded
+//! number at a time.
 //!
 //! ```text
-//! listing ──> spool ──> sweep: some batches at a time ──> fetch ──> writer or store ──> summary
+//! list ──> spool ──> pipeline: several batches at a time ──> fetch ──> writer or store ──> summary
 //! ```
 
 mod dump_format;
@@ -34,14 +34,13 @@ pub(crate) use rate_limit::RateLimit;
 pub(crate) use request::Requester;
 pub(crate) use scanner::{Scanner, SelectArgs, sum, total};
 pub(crate) use skip_reason::{SkipReason, Skipped};
-pub(crate) use store::{ItemStore, NewItem, StoreResult};
+pub(crate) use store::{ItemStore, NewItem, StoreArgs, StoreResult};
 pub(crate) use summary::Summary;
 pub(crate) use writer::DumpWriter;
 
-/// How many items a batch has at most, and how much memory they may take at the server: what is in
-/// memory here is as bounded as that.
+/// The limits of a batch: its items, and their bytes at the server. They bound the memory of the tool.
 pub(crate) const BATCH: usize = 500;
 pub(crate) const BATCH_BYTES: u64 = 1 << 20;
 
-/// How many batches are worked on at a time.
+/// The number of batches that are processed at the same time.
 const IN_FLIGHT: usize = 6;

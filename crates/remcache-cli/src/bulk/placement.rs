@@ -1,12 +1,12 @@
-//! Whether an item is where clients look for it.
+//! Finds items that are on the wrong server.
 
 use remcache::Client;
 use remcache::ServerHandle;
 
-/// Where the clients of a fleet look for keys.
+/// The distribution of keys over the servers of a cluster.
 ///
-/// A server may hold items that no client asks it for: left behind by a list of servers that changed,
-/// or by a failover. Their values are old, and may have a newer one elsewhere.
+/// A server may hold items that no client asks it for, since the list of servers changed, or after a failover.
+/// Their values are old, and another server may have newer ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Placement {
     client: Client,
@@ -18,7 +18,7 @@ impl Placement {
         Self { client: client.clone(), has_one_server: client.servers().len() == 1 }
     }
 
-    /// Whether clients look for the key at this server.
+    /// Whether this is the server where clients look for the key.
     pub(crate) fn is_home(&self, name: &[u8], server: &ServerHandle) -> bool {
         self.has_one_server
             || self.client.locate(name).is_ok_and(|home| home.is_some_and(|home| home.name() == server.name()))

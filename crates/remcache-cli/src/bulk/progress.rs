@@ -1,9 +1,9 @@
-//! The progress of a run: how far, how fast, how long still, and what was left out.
+//! The progress of a run: position, rate, remaining time, and skipped items.
 
 use super::Summary;
 use crate::output::{Notes, Progress, number};
 
-/// The progress of a run, for whoever looks at it.
+/// The progress of a run, on a terminal.
 #[derive(Debug)]
 pub(crate) struct BulkProgress {
     progress: Progress,
@@ -12,7 +12,7 @@ pub(crate) struct BulkProgress {
 }
 
 impl BulkProgress {
-    /// Progress towards so many items, if their number is known.
+    /// Progress towards a number of items, if that is known.
     pub(crate) fn new(notes: Notes, total: Option<u64>) -> Self {
         let progress = match total {
             Some(total) => Progress::new(notes, total.max(1)),
@@ -21,7 +21,7 @@ impl BulkProgress {
         Self { progress, total, is_watched: notes.is_watched() }
     }
 
-    /// Shows how far it is.
+    /// Shows the progress.
     pub(crate) fn show(&self, summary: &Summary) {
         if self.is_watched {
             self.progress.set(summary.seen, message(summary, self.total));

@@ -1,76 +1,83 @@
-//! A rate limit that all batches of a run share.
+//! A limit of the items per second.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::BATCH;
 
-/// A rate limit: clones share it.
+/// A limit of the items per second.
 #[derive(Clone, Debug)]
-pub(crate) struct RateLimit(Option<Arc<Limit>>);
+pub(crate) struct RateLimit(Option<Limit>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Limit {
-    /// Items a second.
-    rate: u64,
-    /// When the next item may go.
-    next: Mutex<Instant>,
+    items_per_second: u64,
+    /// When the next items may be sent.
+    next: Instant,
 }
 
 impl RateLimit {
-    /// So many items a second; without a number as many as will go.
-    pub(crate) fn new(rate: Option<u64>) -> Self {
-        Self(rate.map(|rate| Arc::new(Limit { rate, next: Mutex::new(Instant::now()) })))
+    /// A limit of this many items per second, or none.
+    pub(crate) fn new(items_per_second: Option<u64>) -> Self {
+        Self(items_per_second.map(|items_per_second| Limit { items_per_second, next: Instant::now() }))
     }
 
-    /// How many items go at a time: few enough that a slow rate_limit is even, and an interruption soon heard.
+    /// The size of batches: small at a low rate, so that the load is even.
     pub(crate) fn batch(&self) -> usize {
         match &self.0 {
             None => BATCH,
-            Some(limit) => usize::try_from(limit.rate / TURNS_A_SECOND).unwrap_or(BATCH).clamp(1, BATCH),
+            Some(limit) => {
+                usize::try_from(limit.items_per_second / BATCHES_PER_SECOND).unwrap_or(BATCH).clamp(1, BATCH)
+            }
         }
     }
 
-    /// Waits until so many items may go.
-    pub(crate) async fn take(&self, items: usize) {
-        let Some(limit) = &self.0 else { return };
-        let start = {
-            let mut next = limit.next.lock().unwrap_or_else(PoisonError::into_inner);
-            // What was not used is gone: a pause is not made up for by a rush.
-            let start = (*next).max(Instant::now());
-            *next = start + Duration::from_secs_f64(items as f64 / limit.rate as f64);
-            start
-        };
-        sleep_until(start).await;
+    /// Reserves the time for some items; returns when it begins.
+    pub(crate) fn reserve(&mut self, items: usize) -> Instant {
+        let now = Instant::now();
+        let Some(limit) = &mut self.0 else { return now };
+        // Unused time is lost: a pause must not be followed by a burst.
+        let start = limit.next.max(now);
+        limit.next = start + Duration::from_secs_f64(items as f64 / limit.items_per_second as f64);
+        start
     }
 }
 
-/// How often a second batches go, at least.
-const TURNS_A_SECOND: u64 = 10;
+const BATCHES_PER_SECOND: u64 = 10;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::time::sleep_until;
 
     #[test]
-    fn a_slow_pace_has_small_batches() {
+    fn batches_are_small_at_a_low_rate() {
         for (rate, batch) in [(None, BATCH), (Some(1), 1), (Some(100), 10), (Some(1_000_000), BATCH)] {
             assert_eq!(RateLimit::new(rate).batch(), batch, "{rate:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn items_go_at_the_rate_whoever_takes_them() {
-        let (rate_limit, begun) = (RateLimit::new(Some(1000)), Instant::now());
-        let other = rate_limit.clone();
-        for _ in 0..10 {
-            tokio::join!(rate_limit.take(100), other.take(100));
+    async fn items_are_sent_at_the_rate() {
+        let (mut limit, start) = (RateLimit::new(Some(1000)), Instant::now());
+        for _ in 0..20 {
+            sleep_until(limit.reserve(100)).await;
         }
-        // The last hundred are on their way, which takes its time as well.
-        assert_eq!(begun.elapsed().as_millis(), 1900);
-        RateLimit::new(None).take(1_000_000).await;
-        assert_eq!(begun.elapsed().as_millis(), 1900);
+        // The time of the last hundred has only begun.
+        assert_eq!(start.elapsed().as_millis(), 1900);
+        sleep_until(RateLimit::new(None).reserve(1_000_000)).await;
+        assert_eq!(start.elapsed().as_millis(), 1900);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_not_followed_by_a_burst() {
+        let mut limit = RateLimit::new(Some(1000));
+        sleep_until(limit.reserve(100)).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let resumed = Instant::now();
+        sleep_until(limit.reserve(100)).await;
+        sleep_until(limit.reserve(100)).await;
+        assert_eq!(resumed.elapsed().as_millis(), 100);
     }
 }

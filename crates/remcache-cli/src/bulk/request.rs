@@ -1,70 +1,125 @@
-//! Many requests at once, repeated while a server is away for a moment.
+//! Batches of requests, which are repeated while a server does not answer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use remcache::ServerHandle;
-use remcache::{Client, Reply, Request, Status};
-use tokio::time::sleep;
+use remcache::proto::MetaOptions;
+use remcache::{Client, Reply, Request, ServerHandle, Status};
+use tokio::time::{Instant, sleep};
 
-/// Who is asked, and whether it was worth while to ask again.
+use crate::interrupt::Interrupt;
+
+/// Sends batches of requests, and repeats those that were not answered.
 #[derive(Debug)]
 pub(crate) struct Requester {
     target: Target,
-    /// Whether the last batch went through at once or in the end: while one does not, those behind it
-    /// are not repeated either, or a server that is gone would hold up every one of them.
-    retries: AtomicBool,
+    extend_by: Patience,
+    /// Since when requests are not answered.
+    unanswered_since: Mutex<Option<Instant>>,
+    /// Whether a batch was given up. Then the others are not repeated either, or a server that is gone would delay
+    /// every one of them.
+    has_given_up: AtomicBool,
+    /// Whether all servers support the meta protocol, as far as is known.
+    has_meta: AtomicBool,
 }
 
 #[derive(Debug)]
 enum Target {
-    /// This one, with keys as they are.
+    /// One server, with keys as they are.
     Server(ServerHandle),
-    /// Each key's server, in the client's namespace.
+    /// The server of each key, in the client's namespace.
     Cluster(Client),
 }
 
-/// A reply, after all repetitions.
+/// How long requests are repeated.
+#[derive(Clone, Debug)]
+pub(crate) enum Patience {
+    /// A few times, then the batch fails.
+    Brief,
+    /// Until this time has passed or the user interrupts.
+    Wait { limit: Duration, interrupt: Interrupt },
+}
+
+/// The reply to a request, after all repetitions.
 #[derive(Debug)]
 pub(crate) struct FinalReply {
     pub(crate) reply: Reply,
-    /// Whether an attempt before this reply may have been executed.
+    /// Whether an earlier attempt may have been executed.
     pub(crate) maybe_executed: bool,
 }
 
 impl Requester {
     pub(crate) fn for_server(server: ServerHandle) -> Self {
-        Self { target: Target::Server(server), retries: AtomicBool::new(true) }
+        Self::new(Target::Server(server), Patience::Brief)
     }
 
-    pub(crate) fn for_cluster(client: Client) -> Self {
-        Self { target: Target::Cluster(client), retries: AtomicBool::new(true) }
+    pub(crate) fn for_cluster(client: Client, extend_by: Patience) -> Self {
+        Self::new(Target::Cluster(client), extend_by)
     }
 
-    /// Asks so many things, each what `request` says, and those without an answer again.
+    fn new(target: Target, extend_by: Patience) -> Self {
+        Self {
+            target,
+            extend_by,
+            unanswered_since: Mutex::new(None),
+            has_given_up: AtomicBool::new(false),
+            has_meta: AtomicBool::new(true),
+        }
+    }
+
+    /// Whether a server did not recover while its requests were repeated.
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.has_given_up.load(Ordering::Relaxed)
+    }
+
+    /// Sends the requests with the numbers below `count`, and repeats those that were not answered.
     pub(crate) async fn send<'r>(
         &self,
         count: usize,
         request: impl Fn(usize) -> Request<'r> + Send,
     ) -> Vec<FinalReply> {
         let first = self.send_once((0..count).map(&request).collect()).await;
-        let mut answers: Vec<FinalReply> =
+        let mut replies: Vec<FinalReply> =
             first.into_iter().map(|reply| FinalReply { reply, maybe_executed: false }).collect();
-        for pause in RETRY_DELAYS {
-            let again = unanswered(&answers);
-            if again.is_empty() || !self.retries.load(Ordering::Relaxed) {
+        // Taken once: answers to other batches must not prolong the wait of this one.
+        let mut since = None;
+        for attempt in 0.. {
+            let unanswered = unanswered(&replies);
+            if unanswered.is_empty() {
+                self.note_answers();
                 break;
             }
-            sleep(pause).await;
-            let replies = self.send_once(again.iter().map(|&index| request(index)).collect()).await;
-            for (index, reply) in again.into_iter().zip(replies) {
-                let before = &mut answers[index];
+            if !self.pause(attempt, since.get_or_insert_with(|| self.unanswered_since())).await {
+                self.has_given_up.store(true, Ordering::Relaxed);
+                break;
+            }
+            let again = self.send_once(unanswered.iter().map(|&index| request(index)).collect()).await;
+            for (index, reply) in unanswered.into_iter().zip(again) {
+                let before = &mut replies[index];
                 let maybe_executed = before.maybe_executed || before.reply.status.may_have_executed();
                 *before = FinalReply { reply, maybe_executed };
             }
         }
-        self.retries.store(unanswered(&answers).is_empty(), Ordering::Relaxed);
-        answers
+        replies
+    }
+
+    /// Gets items, with these options if the protocol of the servers has them.
+    pub(crate) async fn get<'k>(
+        &self,
+        count: usize,
+        key: impl Fn(usize) -> &'k [u8] + Send + Sync,
+        options: &MetaOptions,
+    ) -> Vec<Reply> {
+        if self.has_meta.load(Ordering::Relaxed) {
+            let replies = self.send(count, |index| Request::get(key(index)).meta(options.clone())).await;
+            if !replies.iter().any(|reply| reply.reply.status == Status::Unsupported) {
+                return replies.into_iter().map(|reply| reply.reply).collect();
+            }
+            self.has_meta.store(false, Ordering::Relaxed);
+        }
+        let replies = self.send(count, |index| Request::get(key(index))).await;
+        replies.into_iter().map(|reply| reply.reply).collect()
     }
 
     async fn send_once(&self, requests: Vec<Request<'_>>) -> Vec<Reply> {
@@ -73,16 +128,54 @@ impl Requester {
             Target::Cluster(client) => client.call_many(requests).await,
         }
     }
+
+    /// Waits before a repetition; returns false if there is none.
+    async fn pause(&self, attempt: usize, since: &Instant) -> bool {
+        let delay = RETRY_DELAYS.get(attempt).copied();
+        match &self.extend_by {
+            Patience::Brief => match delay {
+                Some(delay) if !self.has_given_up() => {
+                    sleep(delay).await;
+                    true
+                }
+                _ => false,
+            },
+            Patience::Wait { limit, interrupt } => {
+                let left = limit.saturating_sub(since.elapsed());
+                if left.is_zero() || self.has_given_up() || interrupt.is_raised() {
+                    return false;
+                }
+                tokio::select! {
+                    () = sleep(delay.unwrap_or(LONGEST_DELAY).min(left)) => true,
+                    () = interrupt.raised() => false,
+                }
+            }
+        }
+    }
+
+    /// Since when requests are not answered, which may be now.
+    fn unanswered_since(&self) -> Instant {
+        *self.unanswered_since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now)
+    }
+
+    /// Notes that a whole batch was answered.
+    fn note_answers(&self) {
+        *self.unanswered_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Patience::Brief = self.extend_by {
+            self.has_given_up.store(false, Ordering::Relaxed);
+        }
+    }
 }
 
-fn unanswered(answers: &[FinalReply]) -> Vec<usize> {
-    let is_unanswered = |answer: &FinalReply| {
+/// The indexes of the requests that have no answer of their server.
+fn unanswered(replies: &[FinalReply]) -> Vec<usize> {
+    let is_unanswered = |reply: &FinalReply| {
         use Status::{Busy, Disconnected, Overloaded, TemporaryFailure, TimedOut};
-        matches!(answer.reply.status, Busy | Disconnected(_) | Overloaded | TemporaryFailure | TimedOut(_))
+        matches!(reply.reply.status, Busy | Disconnected(_) | Overloaded | TemporaryFailure | TimedOut(_))
     };
-    answers.iter().enumerate().filter(|(_, answer)| is_unanswered(answer)).map(|(index, _)| index).collect()
+    replies.iter().enumerate().filter(|(_, reply)| is_unanswered(reply)).map(|(index, _)| index).collect()
 }
 
-/// How long to wait before each repetition.
-const RETRY_DELAYS: [Duration; 3] =
-    [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1000)];
+/// The delays before the first repetitions.
+const RETRY_DELAYS: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), LONGEST_DELAY];
+const LONGEST_DELAY: Duration = Duration::from_millis(1000);

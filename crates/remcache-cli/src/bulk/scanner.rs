@@ -1,4 +1,4 @@
-//! The fleet that a bulk command takes items from.
+//! The cluster that a bulk command reads items from.
 
 use std::sync::Arc;
 
@@ -17,14 +17,14 @@ use crate::exit::Failure;
 use crate::selection::Selection;
 use crate::stats;
 
-/// Which items are taken, and how.
+/// The options that select items of a cluster.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SelectArgs {
     #[command(flatten)]
     selection: Selection,
 
-    /// What to do with items that no client would look for where they are (default: leave them out,
-    /// with exit code 1)
+    /// What to do with items on servers where no client would look for them (default: skip them, with
+    /// exit code 1)
     #[arg(long, value_name = "WHAT", value_enum)]
     misplaced: Option<Misplaced>,
 
@@ -33,13 +33,13 @@ pub(crate) struct SelectArgs {
 }
 
 impl SelectArgs {
-    /// The summary of what becomes of the items.
+    /// A summary of the results; `done` is what is done to items: `copied`.
     pub(crate) fn summary(&self, done: &'static str) -> Result<Summary, Failure> {
         Ok(Summary::new(done, self.options.failed.as_deref())?.accepting(Misplaced::accepted(self.misplaced)))
     }
 }
 
-/// The fleet that items are taken from, and which of them.
+/// Lists the items of a cluster.
 #[derive(Debug)]
 pub(crate) struct Scanner {
     client: Client,
@@ -47,7 +47,7 @@ pub(crate) struct Scanner {
     placement: Placement,
     scope: KeyScope,
     rate_limit: RateLimit,
-    takes_misplaced: bool,
+    includes_misplaced: bool,
 }
 
 impl Scanner {
@@ -57,7 +57,7 @@ impl Scanner {
             placement: Placement::of(&client),
             scope: KeyScope::new(client.namespace(), &select.selection),
             rate_limit: RateLimit::new(select.options.rate),
-            takes_misplaced: select.misplaced == Some(Misplaced::Take),
+            includes_misplaced: select.misplaced == Some(Misplaced::Take),
             client,
         }
     }
@@ -66,29 +66,29 @@ impl Scanner {
         &self.scope
     }
 
-    pub(crate) fn rate_limit(&self) -> &RateLimit {
-        &self.rate_limit
+    pub(crate) fn rate_limit(&self) -> RateLimit {
+        self.rate_limit.clone()
     }
 
-    /// How many items each server holds, as far as it tells.
+    /// The number of items of each server, if it reports that.
     pub(crate) async fn counts(&self) -> Vec<(String, Option<u64>)> {
         counts(&self.client).await
     }
 
-    /// Begins to list.
+    /// Starts to list the items.
     pub(crate) fn list(&self) -> Result<mpsc::Receiver<ListEvent>, Failure> {
         let servers: Vec<_> = self.fetchers.iter().map(|fetcher| fetcher.server().clone()).collect();
         list(&servers, &self.scope, self.rate_limit.batch())
     }
 
-    /// Leaves out of a batch what is not where it belongs; gives the rest with its fetcher.
+    /// Skips the misplaced items of a batch; returns the others with the fetcher of their server.
     pub(crate) fn filter_misplaced(
         &self,
         batch: Batch,
         summary: &mut Summary,
     ) -> Result<(Arc<Fetcher>, Vec<MetadumpItem>), Failure> {
         let fetcher = Arc::clone(&self.fetchers[batch.server]);
-        if self.takes_misplaced {
+        if self.includes_misplaced {
             return Ok((fetcher, batch.items));
         }
         let is_home = |item: &MetadumpItem| self.placement.is_home(self.scope.name_of(item), fetcher.server());
@@ -100,19 +100,19 @@ impl Scanner {
     }
 }
 
-/// How many items the servers hold, as far as they tell.
+/// The number of items of all servers, as far as they report it.
 pub(crate) async fn total(client: &Client) -> Option<u64> {
     sum(&counts(client).await)
 }
 
 async fn counts(client: &Client) -> Vec<(String, Option<u64>)> {
-    let count = |sample: stats::Snapshot| {
-        (sample.server.name().to_owned(), sample.stats.ok().and_then(|figures| figures.number("curr_items")))
+    let count = |snapshot: stats::Snapshot| {
+        (snapshot.server.name().to_owned(), snapshot.stats.ok().and_then(|stats| stats.number("curr_items")))
     };
     stats::fetch_all(client, "").await.into_iter().map(count).collect()
 }
 
-/// How many items there are together, as far as it is known.
+/// The sum of the known numbers.
 pub(crate) fn sum(counts: &[(String, Option<u64>)]) -> Option<u64> {
     counts.iter().filter_map(|(_, count)| *count).reduce(|sum, count| sum + count)
 }

@@ -1,39 +1,43 @@
-//! Why an item was left out: each reason with its words, in one table.
+//! The reasons why items are skipped, in one table.
 
 use remcache::{Error, ErrorKind};
 
-/// Why an item was left out.
+use crate::exit::Exit;
+
+/// Why an item was skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SkipReason {
-    /// Its time was over.
+    /// It expired before it was fetched.
     Expired,
-    /// It was deleted or evicted between listing and reading.
+    /// It was deleted or evicted between listing and fetching.
     Gone,
-    /// It was written again and again while it was being worked on.
+    /// It changed each time while it was processed.
     Changed,
-    /// The destination has the key, and keeps what it has.
-    KeyTracking,
-    /// It is marked as stale, or as an empty place that somebody is about to fill.
+    /// The destination has the same item.
+    Identical,
+    /// The destination has another item under this key, and keeps it.
+    Kept,
+    /// It is marked as stale, or a placeholder for a value that a client is about to store.
     Stale,
-    /// The server takes no value of that size.
+    /// It exceeds the item size limit of its server.
     TooLarge,
-    /// No client with this placement would look for it there.
+    /// No client with this distribution would look for it on its server.
     Misplaced,
-    /// The protocol in use cannot say its key.
+    /// The protocol in use cannot express its key.
     InvalidKey,
-    /// It could not be asked for.
+    /// A request for it failed.
     Failed,
 }
 
-/// A reason in words.
+/// A row of the table.
 #[derive(Debug)]
 pub(crate) struct Row {
     reason: SkipReason,
-    /// In records, and in lists of what was left out.
+    /// The name in records, and in the list of skipped items.
     pub(crate) name: &'static str,
-    /// In the progress line and the summary.
+    /// The text in the progress line and the summary.
     pub(crate) text: &'static str,
-    /// Whether the command has not done what it was asked for because of it.
+    /// Whether the command did not do what it was asked for.
     pub(crate) is_failure: bool,
 }
 
@@ -41,12 +45,13 @@ const fn row(reason: SkipReason, name: &'static str, text: &'static str, is_fail
     Row { reason, name, text, is_failure }
 }
 
-/// Every reason, in the order in which they are told.
-pub(crate) const SKIP_REASONS: [Row; 9] = [
+/// All reasons, in the order of the summary.
+pub(crate) const SKIP_REASONS: [Row; 10] = [
     row(SkipReason::Expired, "expired", "expired", false),
     row(SkipReason::Gone, "gone", "gone", false),
-    row(SkipReason::Changed, "changed", "changed meanwhile", true),
-    row(SkipReason::KeyTracking, "kept", "newer kept", false),
+    row(SkipReason::Changed, "changed", "changed", true),
+    row(SkipReason::Identical, "identical", "identical", false),
+    row(SkipReason::Kept, "kept", "existing kept", false),
     row(SkipReason::Stale, "stale", "marked stale", false),
     row(SkipReason::TooLarge, "too_large", "too large", true),
     row(SkipReason::Misplaced, "misplaced", "misplaced", true),
@@ -55,7 +60,7 @@ pub(crate) const SKIP_REASONS: [Row; 9] = [
 ];
 
 impl SkipReason {
-    /// Its place in the table.
+    /// The index of its row in the table.
     pub(crate) fn index(self) -> usize {
         SKIP_REASONS.iter().position(|row| row.reason == self).unwrap_or_default()
     }
@@ -65,16 +70,30 @@ impl SkipReason {
     }
 }
 
-/// Why one item was left out, with what the server or the library said, if anything.
+/// Why one item was skipped, with the error if there was one.
 #[derive(Clone, Debug)]
 pub(crate) struct Skipped {
     pub(crate) reason: SkipReason,
     pub(crate) error: Option<Error>,
+    /// The server that refused it, or did not answer, if this is not the one that it comes from.
+    pub(crate) server: Option<String>,
+}
+
+impl Skipped {
+    /// The same with the server that refused the item, or did not answer.
+    pub(crate) fn at(self, server: Option<String>) -> Self {
+        Self { server, ..self }
+    }
+
+    /// Whether a server did not answer.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| Exit::of(error) == Exit::Unreachable)
+    }
 }
 
 impl From<SkipReason> for Skipped {
     fn from(reason: SkipReason) -> Self {
-        Self { reason, error: None }
+        Self { reason, error: None, server: None }
     }
 }
 
@@ -82,11 +101,11 @@ impl From<Error> for Skipped {
     fn from(error: Error) -> Self {
         let reason = match error.kind() {
             ErrorKind::ValueTooLarge => SkipReason::TooLarge,
-            // A protocol that cannot say the key refuses before anything is sent.
+            // A key that the protocol cannot express is refused before it is sent.
             ErrorKind::InvalidKey | ErrorKind::InvalidArguments => SkipReason::InvalidKey,
             _ => SkipReason::Failed,
         };
-        Self { reason, error: Some(error) }
+        Self { reason, error: Some(error), server: None }
     }
 }
 
@@ -96,7 +115,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn each_reason_has_its_words() {
+    fn each_reason_has_its_own_name() {
         let names: HashSet<_> = SKIP_REASONS.iter().map(|row| row.name).collect();
         assert_eq!(names.len(), SKIP_REASONS.len());
         for row in &SKIP_REASONS {

@@ -1,4 +1,4 @@
-//! Batches that wait to be worked on: some in memory, the rest in a file without a name.
+//! A queue of batches: in memory, and beyond some size in an anonymous temporary file.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,20 +9,20 @@ use tempfile::SpooledTempFile;
 
 use super::list::Batch;
 
-/// Batches, first in, first out.
+/// A first-in, first-out queue of batches.
 pub(crate) struct Spool {
     file: SpooledTempFile,
     chunks: VecDeque<Chunk>,
-    /// Where the next batch is read, and where the next is written.
+    /// The offset of the next batch to read, and of the next to write.
     read_at: u64,
     write_at: u64,
-    /// DumpReader on their way, in memory that is used again.
+    /// The lines of a batch; the buffer is reused.
     lines: Vec<u8>,
-    /// What went wrong with the file.
+    /// The first error of the file, which follows the batches before it.
     problem: Option<io::Error>,
 }
 
-/// Where a batch is, and what is no line of it.
+/// The length of a batch in the file, and its fields apart from the items.
 struct Chunk {
     server: usize,
     seen: u64,
@@ -37,7 +37,7 @@ impl Default for Spool {
 }
 
 impl Spool {
-    /// A spool that keeps so many bytes in memory before it makes a file.
+    /// A spool that creates a file when it exceeds this many bytes.
     fn new(in_memory: usize) -> Self {
         Self {
             file: SpooledTempFile::new(in_memory),
@@ -53,7 +53,7 @@ impl Spool {
         self.chunks.is_empty() && self.problem.is_none()
     }
 
-    /// Puts a batch behind the others. If there is no room for it, that is told in its turn.
+    /// Appends a batch. If that fails, the error is returned in place of the batch.
     pub(crate) fn push(&mut self, batch: Batch) {
         self.lines.clear();
         for item in &batch.items {
@@ -72,7 +72,7 @@ impl Spool {
         }
     }
 
-    /// Takes the oldest batch.
+    /// Removes the oldest batch.
     pub(crate) fn pop(&mut self) -> Option<io::Result<Batch>> {
         match self.chunks.pop_front() {
             Some(chunk) => Some(self.read(&chunk)),
@@ -92,7 +92,7 @@ impl Spool {
         let items: Vec<_> = self.lines.split(|&byte| byte == b'\n').filter_map(MetadumpItem::parse).collect();
         match items.len() == chunk.items {
             true => Ok(Batch { server: chunk.server, items, seen: chunk.seen }),
-            false => Err(io::Error::new(io::ErrorKind::InvalidData, "what was written is not what is read")),
+            false => Err(io::Error::new(io::ErrorKind::InvalidData, "the temporary file was changed")),
         }
     }
 }
@@ -103,7 +103,7 @@ impl fmt::Debug for Spool {
     }
 }
 
-/// How much is kept in memory before the file is made.
+/// The size from which a file is used.
 const IN_MEMORY: usize = 8 << 20;
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_come_out_as_they_went_in_also_through_the_file() {
+    fn batches_are_read_back_in_order_from_memory_and_file() {
         let mut spool = Spool::new(1000);
         for _ in 0..3 {
             assert!(spool.is_empty() && spool.pop().is_none());

@@ -1,4 +1,4 @@
-//! What became of the items of a run: counted by reason, listed on request, told at the end.
+//! The results of a run: counted by reason, listed on request, and summed up at the end.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -9,29 +9,29 @@ use remcache::Error;
 
 use super::listing_error::count_listing_error;
 use super::skip_reason::{SKIP_REASONS, SkipReason, Skipped};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, words};
 use crate::load::per_second;
 use crate::output::{Output, Record, number};
 use crate::tally::Tally;
 
-/// What became of the items so far.
+/// The results so far.
 #[derive(Debug)]
 pub(crate) struct Summary {
-    begun: Instant,
-    /// What was done to those that are not lost, in a word: `copied`.
+    started: Instant,
+    /// What was done to the items that were not skipped: `copied`.
     verb: &'static str,
-    /// How many items were looked at, those that were not meant included.
+    /// How many items were listed or read, including those that were not selected.
     pub(crate) seen: u64,
     done: u64,
     bytes: u64,
     skips: [u64; SKIP_REASONS.len()],
     tally: Tally,
     list: Option<SkipLog>,
-    /// Reasons that were chosen on the command line, and hence are no surprise.
+    /// Reasons that are not failures, because the command line chose them.
     accepted: Vec<SkipReason>,
 }
 
-/// A file that lists what was left out.
+/// A file that lists the skipped items.
 #[derive(Debug)]
 struct SkipLog {
     path: PathBuf,
@@ -39,14 +39,14 @@ struct SkipLog {
 }
 
 impl Summary {
-    /// An empty summary; `list` is where to list what was left out.
+    /// An empty summary; `list` is the file that lists the skipped items.
     pub(crate) fn new(verb: &'static str, list: Option<&Path>) -> Result<Self, Failure> {
         let list = list.map(|path| match File::create(path) {
             Ok(file) => Ok(SkipLog { path: path.to_owned(), out: BufWriter::new(file) }),
             Err(error) => Err(Failure::file(path, error)),
         });
         Ok(Self {
-            begun: Instant::now(),
+            started: Instant::now(),
             verb,
             seen: 0,
             done: 0,
@@ -58,34 +58,35 @@ impl Summary {
         })
     }
 
-    /// With a reason that is none to complain about.
+    /// Takes a reason for one that is not a failure.
     pub(crate) fn accepting(mut self, reason: Option<SkipReason>) -> Self {
         self.accepted.extend(reason);
         self
     }
 
-    /// Takes items that were done, with so many bytes of values.
+    /// Counts items that were done, and the bytes of their values.
     pub(crate) fn done(&mut self, items: u64, bytes: u64) {
         self.done += items;
         self.bytes += bytes;
     }
 
-    /// Takes an item that was left out.
+    /// Counts a skipped item, which comes from this server.
     pub(crate) fn skipped(&mut self, key: &[u8], server: Option<&str>, skipped: &Skipped) -> Result<(), Failure> {
         self.skips[skipped.reason.index()] += 1;
+        let server = skipped.server.as_deref().or(server);
         if let (SkipReason::Failed, Some(error)) = (skipped.reason, &skipped.error) {
-            self.tally.failures(&told(error, server), Exit::of(error), 1);
+            self.tally.failures(&with_server(error, server), Exit::of(error), 1);
         }
         let Some(list) = &mut self.list else { return Ok(()) };
         let record = Record::new()
             .with_bytes("key", key)
             .with("reason", skipped.reason.name())
             .with_some("server", server)
-            .with_some("error", skipped.error.as_ref().map(ToString::to_string));
+            .with_some("error", skipped.error.as_ref().map(words));
         writeln!(list.out, "{record}").map_err(|error| Failure::file(&list.path, error))
     }
 
-    /// Takes a server whose list failed.
+    /// Counts a server that could not list its items.
     pub(crate) fn listing_failed(&mut self, error: &Error) {
         count_listing_error(error, &mut self.tally);
     }
@@ -95,34 +96,34 @@ impl Summary {
         self.done
     }
 
-    /// How many were left out for this reason.
+    /// How many items were skipped for this reason.
     pub(crate) fn skipped_count(&self, reason: SkipReason) -> u64 {
         self.skips[reason.index()]
     }
 
-    /// How many were looked at in a second, so far.
+    /// How many items were listed or read per second, so far.
     pub(crate) fn rate(&self) -> f64 {
-        per_second(self.seen, self.begun.elapsed())
+        per_second(self.seen, self.started.elapsed())
     }
 
-    /// Whether nothing is missing that could have been had: no server and no item failed.
+    /// Whether no server and no item failed.
     pub(crate) fn is_complete(&self) -> bool {
         self.tally.failed() == 0
             && self.skipped_count(SkipReason::InvalidKey) == 0
             && self.skipped_count(SkipReason::TooLarge) == 0
     }
 
-    /// The reasons so far, each with its number: `expired 12,044  too large 3`.
+    /// The number of skipped items by reason: `expired 12,044  too large 3`.
     pub(crate) fn skip_counts(&self) -> String {
         let counted = self.skips.iter().zip(&SKIP_REASONS).filter(|(count, _)| **count > 0);
         let texts: Vec<_> = counted.map(|(count, row)| format!("{} {}", row.text, number::exact(*count))).collect();
         texts.join("  ")
     }
 
-    /// Ends: what became of all, for people or as a record; the failures; the exit code.
+    /// Prints the summary and the failures on stderr; returns the exit code.
     pub(crate) fn finish(mut self, output: &mut Output) -> Result<Exit, Failure> {
         self.close_list()?;
-        let elapsed = self.begun.elapsed();
+        let elapsed = self.started.elapsed();
         let parts = [
             format!("{} {}", number::exact(self.done), self.verb),
             self.skip_counts(),
@@ -135,7 +136,7 @@ impl Summary {
         Ok(self.exit())
     }
 
-    /// Prints what became of all as a record, for those who want one on standard output.
+    /// Prints the summary as a record on standard output, in the structured layouts.
     pub(crate) fn print(&self, output: &mut Output) -> Result<(), Failure> {
         match output.is_text() {
             true => Ok(()),
@@ -147,7 +148,7 @@ impl Summary {
         let record = Record::new().with("items", self.done).with("bytes", self.bytes);
         let counted = self.skips.iter().zip(&SKIP_REASONS);
         let record = counted.fold(record, |record, (count, row)| record.with(row.name, *count));
-        record.with("seconds", self.begun.elapsed().as_secs_f64())
+        record.with("seconds", self.started.elapsed().as_secs_f64())
     }
 
     fn close_list(&mut self) -> Result<(), Failure> {
@@ -163,20 +164,21 @@ impl Summary {
         };
         let missing: u64 =
             self.skips.iter().enumerate().filter(|&(place, _)| is_failure(place)).map(|(_, count)| count).sum();
-        // What failed is in the tally by its error.
+        // The tally has the failed items by their errors.
         self.tally.no = missing - self.skipped_count(SkipReason::Failed).min(missing);
         self.tally.yes = self.done;
         self.tally.exit()
     }
 }
 
-/// The fields of the record: what was done, then each reason.
+/// The fields of the record: what was done, then every reason.
 const COLUMNS: &[&str] = &[
     "items",
     "bytes",
     "expired",
     "gone",
     "changed",
+    "identical",
     "kept",
     "stale",
     "too_large",
@@ -186,11 +188,11 @@ const COLUMNS: &[&str] = &[
     "seconds",
 ];
 
-/// An error with the server that it concerns.
-fn told(error: &Error, server: Option<&str>) -> String {
+/// An error with its server.
+fn with_server(error: &Error, server: Option<&str>) -> String {
     match (error.server(), server) {
-        (None, Some(server)) => format!("{server}: {error}"),
-        _ => error.to_string(),
+        (None, Some(server)) => format!("{server}: {}", words(error)),
+        _ => words(error),
     }
 }
 
@@ -199,10 +201,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn losses_decide_the_exit_code() {
+    fn skipped_items_decide_the_exit_code() {
         for (reason, expected) in [
             (SkipReason::Expired, Exit::Yes),
-            (SkipReason::KeyTracking, Exit::Yes),
+            (SkipReason::Kept, Exit::Yes),
             (SkipReason::TooLarge, Exit::No),
             (SkipReason::Misplaced, Exit::No),
             (SkipReason::InvalidKey, Exit::No),
@@ -224,13 +226,13 @@ mod tests {
     }
 
     #[test]
-    fn only_reasons_that_occurred_are_told() {
+    fn only_reasons_that_occurred_are_printed() {
         let mut summary = Summary::new("copied", None).unwrap();
         assert_eq!(summary.skip_counts(), "");
         for _ in 0..12_044 {
             summary.skipped(b"k", None, &SkipReason::Expired.into()).unwrap();
         }
-        summary.skipped(b"k", None, &SkipReason::KeyTracking.into()).unwrap();
-        assert_eq!(summary.skip_counts(), "expired 12,044  newer kept 1");
+        summary.skipped(b"k", None, &SkipReason::Kept.into()).unwrap();
+        assert_eq!(summary.skip_counts(), "expired 12,044  existing kept 1");
     }
 }

@@ -1,4 +1,4 @@
-//! Where a dump goes: standard output, or a file that gets its name when it is whole.
+//! Writes a dump to standard output, or to a file that replaces the old one when it is complete.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use crate::atomic_file::AtomicFile;
 use crate::exit::Failure;
 use crate::output::Output;
 
-/// Where a dump goes.
+/// The destination of a dump.
 #[derive(Debug)]
 pub(crate) enum DumpWriter<'o> {
     Output(&'o mut Output),
@@ -15,7 +15,7 @@ pub(crate) enum DumpWriter<'o> {
 }
 
 impl<'o> DumpWriter<'o> {
-    /// A writer for this file; for standard output without one, or with `-`.
+    /// Opens the file, or standard output if there is none or it is `-`.
     pub(crate) fn open(path: Option<&Path>, output: &'o mut Output) -> Result<Self, Failure> {
         match path {
             Some(path) if path != Path::new("-") => Ok(Self::File(AtomicFile::create(path)?)),
@@ -31,15 +31,15 @@ impl<'o> DumpWriter<'o> {
         }
     }
 
-    /// Ends. A file gets its name if it is whole; what there is else is kept beside it. Tells where that
-    /// is.
-    pub(crate) fn end(self, is_whole: bool) -> Result<Option<PathBuf>, Failure> {
+    /// Ends the dump. A complete file replaces the old one; an incomplete one is kept as `FILE.partial`, and that
+    /// path is returned.
+    pub(crate) fn end(self, is_complete: bool) -> Result<Option<PathBuf>, Failure> {
         match self {
             Self::Output(output) => Ok(output.flush().map(|()| None)?),
             Self::File(file) => {
                 let path = file.path().to_owned();
-                let named = if is_whole { file.end_safely().map(|()| None) } else { file.keep() };
-                named.map_err(|error| Failure::file(&path, error))
+                let ended = if is_complete { file.commit_durably().map(|()| None) } else { file.keep_partial() };
+                ended.map_err(|error| Failure::file(&path, error))
             }
         }
     }

@@ -25,7 +25,7 @@ struct ParsedLine {
 pub(super) async fn run_line(words: Vec<OsString>, session: &Session) -> Result<Outcome, clap::Error> {
     let line = parse(words, session.resolved.clone())?;
     let reads_keys = matches!(line.cli.command, Command::Top(_));
-    let mut line_session = session.of_line(line.cli.global, line.given);
+    let mut line_session = session.for_line(line.cli.global, line.given);
     let outcome = run_in(line.cli.command, &mut line_session).await;
     if let Err(error) = line_session.output.end_line().and_then(|()| line_session.output.flush()) {
         return Ok(Err(error.into()));
@@ -48,7 +48,7 @@ fn parse(words: Vec<OsString>, options: Settings) -> Result<ParsedLine, clap::Er
         let id = name.replace('-', "_");
         innermost.value_source(&id) == Some(ValueSource::CommandLine)
     };
-    if let Some(name) = contexts::ONCE.iter().find(is_given) {
+    if let Some(name) = contexts::STARTUP_ONLY.iter().find(is_given) {
         let message = format!("--{name} can only be given when the shell starts: remcache shell --{name}\n");
         return Err(command.error(ErrorKind::ArgumentConflict, message));
     }

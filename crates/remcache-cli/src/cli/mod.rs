@@ -1,27 +1,32 @@
-//! The command line: one definition of each option gives its parser, help and environment variable.
+//! The command line: one definition of each option gives its parser, help, completions and environment variable.
+//!
+//! This is the top module of the tool: it alone knows the list of commands.
 
+mod help;
 mod line;
 mod run;
 
 pub(crate) use run::run;
 
-use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::builder::ValueHint;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
     bench, check, completions, context, copy, count, delete, delete_matching, demo, doctor, dump, exists, extend, fill,
     flush, get, hotkeys, keys, load, locate, man, ping, ring, serve, serve_metrics, shell, stats, store, top, touch,
     version, watch,
 };
-use crate::context::{self as contexts, Contexts, InUse, Settings};
+use crate::context::{self as contexts, ActiveContext, Contexts, Settings};
 use crate::exit::{self, Exit, Failure};
 use crate::options::Global;
 
-/// Memcached servers at the command line.
+/// A command-line tool for memcached servers
 #[derive(Debug, Parser)]
 #[command(
     name = "remcache",
     version,
-    after_help = EXIT_CODES,
+    after_long_help = EXIT_CODES,
     max_term_width = 100,
     arg_required_else_help = true,
     subcommand_required = true,
@@ -34,26 +39,26 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// A command.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(demo::Args),
     Serve(serve::Args),
     Get(get::Args),
-    /// Store an item, whether or not there is one
+    /// Store an item, whether or not the key exists
     Set(store::Args),
-    /// Store an item if there is none
+    /// Store an item if the key does not exist
     Add(store::Args),
-    /// Store an item if there is one
+    /// Store an item if the key exists
     Replace(store::Args),
-    /// Put bytes behind a value
+    /// Append bytes to a value
     Append(extend::Args),
-    /// Put bytes before a value
+    /// Prepend bytes to a value
     Prepend(extend::Args),
     Delete(delete::Args),
-    /// Raise a counter, and print the new number
+    /// Increment a counter, and print the new number
     Incr(count::Args),
-    /// Lower a counter, and print the new number; it stops at 0
+    /// Decrement a counter, and print the new number; it stops at 0
     Decr(count::Args),
     Touch(touch::Args),
     Exists(exists::Args),
@@ -80,30 +85,70 @@ pub(crate) enum Command {
     Context(context::Args),
     Completions(completions::Args),
     Man(man::Args),
+    Help(help::Args),
 }
 
-/// What the tool was called with.
+/// A parsed command line, with the sources of its options.
 #[derive(Debug)]
 pub(crate) struct Invocation {
     pub(crate) cli: Cli,
     /// The global options that the command line gives.
     pub(crate) given: Settings,
-    /// The global options with their values, wherever these come from.
+    /// The values of all global options, whatever their sources.
     pub(crate) resolved: Settings,
-    /// The context in use.
-    pub(crate) context: Option<InUse>,
+    /// The context whose options apply.
+    pub(crate) context: Option<ActiveContext>,
 }
 
 /// The definition of the command line.
 pub(crate) fn command() -> clap::Command {
-    Cli::command()
+    let command = Cli::command();
+    let options = global_options(&command);
+    let command = command.mut_args(|option| match option.is_global_set() {
+        true => complete_values(option).hide_short_help(true),
+        false => option,
+    });
+    let command = command.after_help(format!("{EXIT_CODES}\n\n{options}"));
+    command.mut_subcommands(|command| describe(command.mut_args(complete_values), &options))
 }
 
-/// Reads the command line; what it leaves open the context in use says. A command line that cannot be
-/// followed ends the process.
+/// Adds the names of the global options to the short help of a command and of those below it.
+fn describe(command: clap::Command, options: &str) -> clap::Command {
+    let after_help = command.get_after_help().map(ToString::to_string);
+    let short = after_help.iter().map(String::as_str).chain([options]).collect::<Vec<_>>().join("\n\n");
+    let command = match after_help {
+        Some(after_help) => command.after_long_help(after_help),
+        // Without a text of its own, the long help would show that of the short help.
+        None => command.after_long_help(""),
+    };
+    command.after_help(short).mut_subcommands(|command| describe(command.mut_args(complete_values), options))
+}
+
+/// A line with the names of the global options.
+fn global_options(command: &clap::Command) -> String {
+    let options = command.get_arguments().filter(|option| option.is_global_set() && option.get_long().is_some());
+    let name = |option: &Arg| match (option.get_short(), option.get_long()) {
+        (Some(short), Some(long)) => format!("-{short}/--{long}"),
+        (_, long) => format!("--{}", long.unwrap_or_default()),
+    };
+    let names: Vec<_> = options.map(name).collect();
+    format!("Global options, which --help describes: {}", names.join(" "))
+}
+
+/// Keeps completions from offering file names as values of an option that takes no file.
+fn complete_values(option: Arg) -> Arg {
+    match option.get_value_hint() {
+        // Options that take a path have the hint of a path.
+        ValueHint::Unknown if option.get_action().takes_values() => option.value_hint(ValueHint::Other),
+        _ => option,
+    }
+}
+
+/// Parses the command line, with the options of the context as defaults. Prints help and usage errors, and ends the
+/// process then.
 pub(crate) fn parse() -> Result<Invocation, Failure> {
-    let context = match context_in_use() {
-        // The command that mends or examines the file must not stumble over it, nor one that needs none.
+    let context = match find_context() {
+        // A broken contexts file must not stop the commands that repair or examine it, nor those without servers.
         Err(_) if needs_no_context() => None,
         context => context?,
     };
@@ -112,67 +157,93 @@ pub(crate) fn parse() -> Result<Invocation, Failure> {
         None => Settings::new(),
     };
     let command = contexts::with_defaults(command(), settings);
-    let matches = command.clone().try_get_matches().unwrap_or_else(|error| give_up(&error));
+    let matches = command.clone().try_get_matches().unwrap_or_else(|error| exit_with(&error));
     let innermost = innermost(&matches);
     let (given, resolved) = (contexts::given(&command, innermost), contexts::resolved(&command, innermost));
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| give_up(&error));
-    let context = context.map(|(name, contexts)| InUse { is_production: contexts.is_production(&name), name });
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| exit_with(&error));
+    prefer_command_line(&mut cli.global, innermost).unwrap_or_else(|error| exit_with(&error));
+    let context = context.map(|(name, contexts)| ActiveContext { is_production: contexts.is_production(&name), name });
     Ok(Invocation { cli, given, resolved, context })
 }
 
-/// Says what is wrong with the command line, or what was asked about it, and ends the process.
-fn give_up(error: &clap::Error) -> ! {
+/// Lets servers on the command line override embedded ones of the environment, and the other way round.
+fn prefer_command_line(global: &mut Global, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let is_given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+    match (is_given("servers"), is_given("embedded")) {
+        (true, true) => {
+            let message = "--server and --embedded exclude each other\n";
+            return Err(command().error(clap::error::ErrorKind::ArgumentConflict, message));
+        }
+        (true, false) => global.embedded = None,
+        (false, _) => {}
+    }
+    Ok(())
+}
+
+/// Prints a usage error or help, and ends the process.
+fn exit_with(error: &clap::Error) -> ! {
     if error.use_stderr() && exit::is_monitored() {
-        // Where the streams are closed there is nobody to tell.
+        // If stderr is closed, there is no place left to report to.
         let _ = error.print();
         std::process::exit(Exit::Unknown.code().into());
     }
     error.exit()
 }
 
-/// Where global options are found, wherever they stand.
+/// The matches in which global options are found, wherever they stand on the command line.
 fn innermost(matches: &ArgMatches) -> &ArgMatches {
     matches.subcommand().map_or(matches, |(_, matches)| matches)
 }
 
-/// The command line, as far as it can be read.
-fn at_first_sight() -> Option<ArgMatches> {
+/// The command line as far as it can be parsed.
+fn parse_leniently() -> Option<ArgMatches> {
     command().ignore_errors(true).try_get_matches().ok()
 }
 
-/// Whether what was asked for can be done without the context in use: help too, which is no match.
+/// Whether the command works without a context; so does help, for which there are no matches.
 fn needs_no_context() -> bool {
-    at_first_sight().is_none_or(|matches| {
-        matches!(matches.subcommand_name(), None | Some("doctor" | "context" | "completions" | "man"))
+    parse_leniently().is_none_or(|matches| {
+        matches!(matches.subcommand_name(), None | Some("doctor" | "context" | "completions" | "man" | "help"))
     })
 }
 
-/// The context that the command line or the environment names, else the file's current one.
-fn context_in_use() -> Result<Option<(String, Contexts)>, Failure> {
-    let matches = at_first_sight();
+/// The context that the command line or the environment names, else the current one of the contexts file.
+///
+/// The current context does not apply to servers from elsewhere: it would add a namespace, credentials or TLS that
+/// were meant for its own.
+fn find_context() -> Result<Option<(String, Contexts)>, Failure> {
+    let matches = parse_leniently();
     let named = matches.as_ref().and_then(|matches| innermost(matches).try_get_one::<String>("context").ok()?.cloned());
-    let in_use = match named {
+    let context = match named {
         Some(name) => Some((name, Contexts::read()?)),
-        // Without a place for contexts there are none.
+        None if matches.as_ref().is_some_and(names_servers) => None,
+        // Without a place for the file there are no contexts.
         None => Contexts::read_if_any()?.and_then(|contexts| Some((contexts.current()?.to_owned(), contexts))),
     };
-    if let Some((name, contexts)) = &in_use {
+    if let Some((name, contexts)) = &context {
         contexts.check(name, &command())?;
     }
-    Ok(in_use)
+    Ok(context)
+}
+
+/// Whether a command gets its servers from the command line or the environment.
+fn names_servers(matches: &ArgMatches) -> bool {
+    let is_given = |id| innermost(matches).value_source(id).is_some();
+    // `context` works on the contexts themselves.
+    matches.subcommand_name() != Some("context") && (is_given("servers") || is_given("embedded"))
 }
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  yes, done
+  0  success
   1  the answer is no: a miss, not stored, a conflict
-  2  the command line cannot be followed, or a file or stream that it names: bad input, a full disk
-  3  some servers failed; the healthy part is printed
-  4  no server was reached, or the time was up
-  5  a server or the protocol failed
-  6  a server wants an authentication, or TLS failed
-  8  a threshold is broken (bench --fail-if, check)
-  130  interrupted, after printing what there is";
+  2  the command line is invalid, or a file or stream that it names: bad input, a full disk
+  3  some servers failed; the results of the others are printed
+  4  no server was reachable, or the requests timed out
+  5  a server or protocol error
+  6  authentication is required or failed, or TLS failed
+  8  a threshold is exceeded (bench --fail-if, check)
+  130  interrupted, after printing the results so far";
 
 #[cfg(test)]
 mod tests {
@@ -180,12 +251,12 @@ mod tests {
 
     #[test]
     fn the_definitions_are_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
     fn every_global_option_has_an_environment_variable() {
-        for option in Cli::command().get_arguments().filter(|option| option.is_global_set()) {
+        for option in command().get_arguments().filter(|option| option.is_global_set()) {
             let expected = format!("REMCACHE_{}", option.get_id().as_str().to_uppercase());
             assert_eq!(option.get_env().and_then(|name| name.to_str()), Some(expected.as_str()));
         }
@@ -193,11 +264,32 @@ mod tests {
 
     #[test]
     fn everything_has_a_help_text() {
-        for command in Cli::command().get_subcommands() {
+        for command in command().get_subcommands() {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             for option in command.get_arguments() {
                 assert!(option.get_help().is_some(), "{} {}", command.get_name(), option.get_id());
             }
         }
+    }
+
+    #[test]
+    fn short_help_names_global_options_and_long_help_describes_them() {
+        let mut command = command();
+        command.build();
+        let get = command.find_subcommand_mut("get").unwrap();
+        let (short, long) = (get.render_help().to_string(), get.render_long_help().to_string());
+        assert!(short.contains("Global options, which --help describes: -s/--server --context"), "{short}");
+        assert!(!short.contains("The timeout of a request") && short.contains("--meta"), "{short}");
+        assert!(long.contains("The timeout of a request") && !long.contains("which --help describes"), "{long}");
+    }
+
+    #[test]
+    fn options_complete_files_only_if_they_take_files() {
+        let command = command();
+        let hint = |id: &str| command.get_arguments().find(|option| option.get_id() == id).unwrap().get_value_hint();
+        assert_eq!(
+            (hint("context"), hint("timeout"), hint("tls_ca")),
+            (ValueHint::Other, ValueHint::Other, ValueHint::AnyPath)
+        );
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::help;
 use super::line::run_line;
 use super::{Command, Invocation};
 use crate::commands::{
@@ -93,6 +94,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Context(args) => context::run(&args, session),
         Command::Completions(args) => completions::run(&args, session),
         Command::Man(args) => man::run(&args, session),
+        Command::Help(args) => help::run(&args, session),
     }
 }
 

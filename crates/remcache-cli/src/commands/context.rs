@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use crate::context::{Contexts, Settings};
+use crate::context::{Contexts, Settings, mask_passwords};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Cell, Column, Record, Table, TextStyle};
 use crate::session::Session;
@@ -36,7 +36,12 @@ enum Verb {
         /// The name of the context
         name: String,
     },
-    /// Show the options of a context
+    /// Remove a context
+    Rm {
+        /// The name of the context
+        name: String,
+    },
+    /// Show the options of a context; passwords are masked
     Show {
         /// The name of the context; the one in use if left out
         name: Option<String>,
@@ -54,6 +59,7 @@ pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
             session.output.notes().say(format_args!("{name} is in use from now on"));
             Ok(Exit::Yes)
         }
+        Verb::Rm { name } => remove(name, &mut contexts, session),
         Verb::Show { name } => show(name.as_deref(), &contexts, session),
     }
 }
@@ -67,6 +73,14 @@ fn add(name: &str, is_production: bool, contexts: &mut Contexts, session: &Sessi
     contexts.add(name, &session.given, is_production)?;
     contexts.write()?;
     session.output.notes().say(format_args!("{name} is in {}", contexts.path().display()));
+    Ok(Exit::Yes)
+}
+
+fn remove(name: &str, contexts: &mut Contexts, session: &Session) -> Outcome {
+    let was_current = contexts.remove(name)?;
+    contexts.write()?;
+    let note = if was_current { "; no context is in use now" } else { "" };
+    session.output.notes().say(format_args!("{name} is removed from {}{note}", contexts.path().display()));
     Ok(Exit::Yes)
 }
 
@@ -113,7 +127,7 @@ fn show(name: Option<&str>, contexts: &Contexts, session: &mut Session) -> Outco
     let output = &mut session.output;
     if !output.is_text() {
         let record = settings.into_iter().fold(Record::new().with("context", name), |record, (option, values)| {
-            record.with(&option, values.join(","))
+            record.with(&option, joined(&values))
         });
         let record = if contexts.is_production(name) { record.with("production", true) } else { record };
         output.record(&[], record)?;
@@ -121,7 +135,7 @@ fn show(name: Option<&str>, contexts: &Contexts, session: &mut Session) -> Outco
     }
     let mut table = Table::new([Column::left(""), Column::left("")]);
     for (option, values) in settings {
-        table.row([Cell::new(option).style(TextStyle::Name), Cell::new(values.join(","))]);
+        table.row([Cell::new(option).style(TextStyle::Name), Cell::new(joined(&values))]);
     }
     if contexts.is_production(name) {
         table.row([Cell::new("production").style(TextStyle::Name), Cell::new("true").style(TextStyle::Warning)]);
@@ -131,5 +145,10 @@ fn show(name: Option<&str>, contexts: &Contexts, session: &mut Session) -> Outco
 }
 
 fn servers(settings: &Settings) -> Vec<String> {
-    settings.iter().filter(|(option, _)| option == "server").flat_map(|(_, values)| values.clone()).collect()
+    let servers = settings.iter().filter(|(option, _)| option == "server");
+    servers.flat_map(|(_, values)| values.iter().map(|server| mask_passwords(server))).collect()
+}
+
+fn joined(values: &[String]) -> String {
+    mask_passwords(&values.join(","))
 }

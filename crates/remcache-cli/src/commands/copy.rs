@@ -1,5 +1,6 @@
 //! `copy`: brings all items of one fleet to another, whatever their placements.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::bulk::{
     BatchJob, BulkProgress, FetchedItem, Fetcher, ItemStore, KeyScope, ListEvent, NewItem, Scanner, SelectArgs,
-    SkipReason, Skipped, SourceState, StoreResult, Summary, run_pipeline, sum,
+    SkipReason, Skipped, SourceState, StoreArgs, StoreResult, Summary, run_pipeline, sum,
 };
 use crate::exit::{Failure, Outcome};
 use crate::item_limit;
@@ -34,6 +35,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     select: SelectArgs,
+
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
@@ -43,20 +47,24 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     for client in [&from, &to] {
         item_limit::require_cas(client, "copy").await?;
     }
-    let scanner = Scanner::new(from, &args.select);
-    let store = Arc::new(ItemStore::new(to, true));
     let interrupt = session.interrupt.expect();
+    let scanner = Scanner::new(from, &args.select);
+    let store = Arc::new(ItemStore::open(to, true, &args.store, &interrupt).await?);
     let summary = args.select.summary("copied")?;
     let counts = scanner.counts().await;
     session.output.notes().say(listing(&counts));
     let progress = BulkProgress::new(session.output.notes(), sum(&counts));
-    let batches = scanner.list()?;
+    let (batches, limit) = (scanner.list()?, scanner.rate_limit());
     let mut copy = Copy { scanner, store, summary, progress };
-    run_pipeline(&mut copy, batches, &interrupt).await?;
-    let Copy { summary, progress, .. } = copy;
+    run_pipeline(&mut copy, batches, limit, &interrupt).await?;
+    let Copy { store, summary, progress, .. } = copy;
     drop(progress);
     summary.print(&mut session.output)?;
     let exit = summary.finish(&mut session.output)?;
+    if store.has_given_up() && !interrupt.is_raised() {
+        let message = "stopped, because a server did not answer: run the same command again to complete the copy";
+        session.output.notes().tell(message);
+    }
     Ok(interrupt.unless_raised(exit))
 }
 
@@ -96,20 +104,21 @@ impl BatchJob for Copy {
     type Batch = ListEvent;
     type Done = Done;
 
+    fn size(&self, listed: &ListEvent) -> usize {
+        listed.items()
+    }
+
     fn start(&mut self, listed: ListEvent, jobs: &mut JoinSet<Done>) -> Result<(), Failure> {
         let Some(batch) = listed.batch(|error| self.summary.listing_failed(error))? else { return Ok(()) };
-        let (seen, rate_limit) = (batch.seen, self.scanner.rate_limit().clone());
+        let seen = batch.seen;
         let (fetcher, items) = self.scanner.filter_misplaced(batch, &mut self.summary)?;
         let server = fetcher.server().name().to_owned();
         let copier = Copier { fetcher, store: Arc::clone(&self.store), scope: self.scanner.scope().clone() };
-        jobs.spawn(async move {
-            rate_limit.take(items.len()).await;
-            Done { server, items: copier.copy(items).await, seen }
-        });
+        jobs.spawn(async move { Done { server, items: copier.copy(items).await, seen } });
         Ok(())
     }
 
-    fn finish(&mut self, done: Done) -> Result<(), Failure> {
+    fn finish(&mut self, done: Done) -> Result<ControlFlow<()>, Failure> {
         self.summary.seen += done.seen;
         for (key, outcome) in &done.items {
             match outcome {
@@ -118,7 +127,7 @@ impl BatchJob for Copy {
             }
         }
         self.progress.show(&self.summary);
-        Ok(())
+        Ok(if self.store.has_given_up() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 }
 
@@ -147,7 +156,7 @@ impl Copier {
 
     /// Reads, adds, and looks again; gives the items that were changed between.
     async fn round(&self, items: Vec<MetadumpItem>, copied: &mut Copied) -> Vec<MetadumpItem> {
-        let outcomes = self.fetcher.read(&items).await;
+        let outcomes = self.fetcher.fetch(&items).await;
         let (mut listed, mut found) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
         for (item, outcome) in items.into_iter().zip(outcomes) {
             match outcome {
@@ -170,7 +179,7 @@ impl Copier {
                 StoreResult::Skipped(skipped) => copied.push((self.name(&found[place].key), Err(skipped))),
             }
         }
-        let fresh = self.fetcher.check(&made).await;
+        let fresh = self.fetcher.recheck(&made).await;
         let again = self.conclude(&made, &fresh, copied).await;
         let mut listed: Vec<Option<MetadumpItem>> = listed.into_iter().map(Some).collect();
         again.into_iter().filter_map(|place| listed[places[place]].take()).collect()

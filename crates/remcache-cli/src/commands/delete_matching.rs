@@ -1,5 +1,6 @@
 //! `delete-matching`: deletes the items whose keys match a pattern.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -71,29 +72,29 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     }
     if !args.yes {
         let question = format!("Remove the items of {} whose keys match {}?", names(&client), args.pattern.text);
-        session::require_terminal(&question)?;
+        let action = "delete matching items";
+        session::require_terminal(action)?;
         let matching = count(&items).await?;
         // If nothing matches there is nothing to confirm; what failed is reported as in any other run.
-        if matching > 0 && !session.confirm(&format!("{} items match. {question}", number::exact(matching)))? {
+        if matching > 0 && !session.confirm(action, &format!("{} items match. {question}", number::exact(matching)))? {
             return Ok(Exit::No);
         }
     }
     let interrupt = session.interrupt.expect();
     let servers = client.servers();
-    let rate_limit = RateLimit::new(args.options.rate);
-    let batches = list(&servers, &scope, rate_limit.batch())?;
+    let limit = RateLimit::new(args.options.rate);
+    let batches = list(&servers, &scope, limit.batch())?;
     let mut run = DeleteRun {
         requesters: servers.iter().map(|server| Arc::new(Requester::for_server(server.clone()))).collect(),
         servers,
         is_conditional,
-        rate_limit,
         placement,
         scope,
         // An item that has changed does not match any more.
         summary: Summary::new("deleted", args.options.failed.as_deref())?.accepting(Some(SkipReason::Changed)),
         progress: BulkProgress::new(session.output.notes(), total(&client).await),
     };
-    run_pipeline(&mut run, batches, &interrupt).await?;
+    run_pipeline(&mut run, batches, limit, &interrupt).await?;
     let DeleteRun { summary, progress, .. } = run;
     drop(progress);
     summary.print(&mut session.output)?;
@@ -121,7 +122,6 @@ struct DeleteRun {
     requesters: Vec<Arc<Requester>>,
     /// Whether only items are deleted that have not changed since they were listed.
     is_conditional: bool,
-    rate_limit: RateLimit,
     /// Limits the run to misplaced items.
     placement: Option<Placement>,
     scope: KeyScope,
@@ -142,23 +142,26 @@ impl BatchJob for DeleteRun {
     type Batch = ListEvent;
     type Done = DeletedBatch;
 
+    fn size(&self, event: &ListEvent) -> usize {
+        match event {
+            ListEvent::Batch(batch) => batch.items.iter().filter(|item| self.includes(item, batch.server)).count(),
+            ListEvent::Failed(_) | ListEvent::NoRoom(_) => 0,
+        }
+    }
+
     fn start(&mut self, event: ListEvent, jobs: &mut JoinSet<DeletedBatch>) -> Result<(), Failure> {
         let Some(mut batch) = event.batch(|error| self.summary.listing_failed(error))? else { return Ok(()) };
-        if let Some(placement) = &self.placement {
-            let server = &self.servers[batch.server];
-            batch.items.retain(|item| !placement.is_home(self.scope.name_of(item), server));
-        }
-        let (requester, rate_limit) = (Arc::clone(&self.requesters[batch.server]), self.rate_limit.clone());
+        batch.items.retain(|item| self.includes(item, batch.server));
+        let requester = Arc::clone(&self.requesters[batch.server]);
         let is_conditional = self.is_conditional;
         jobs.spawn(async move {
-            rate_limit.take(batch.items.len()).await;
             let items = delete(&requester, batch.items, is_conditional).await;
             DeletedBatch { server: batch.server, items, seen: batch.seen }
         });
         Ok(())
     }
 
-    fn finish(&mut self, done: DeletedBatch) -> Result<(), Failure> {
+    fn finish(&mut self, done: DeletedBatch) -> Result<ControlFlow<()>, Failure> {
         self.summary.seen += done.seen;
         for (key, skipped) in &done.items {
             match skipped {
@@ -170,7 +173,15 @@ impl BatchJob for DeleteRun {
             }
         }
         self.progress.show(&self.summary);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+impl DeleteRun {
+    /// Whether an item of this server is to be deleted.
+    fn includes(&self, item: &MetadumpItem, server: usize) -> bool {
+        let is_home = |placement: &Placement| placement.is_home(self.scope.name_of(item), &self.servers[server]);
+        !self.placement.as_ref().is_some_and(is_home)
     }
 }
 

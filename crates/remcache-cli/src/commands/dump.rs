@@ -1,5 +1,6 @@
 //! `dump`: writes all items of the servers, a JSON document a line.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use remcache::proto::text::MetadumpItem;
@@ -39,9 +40,9 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let summary = args.select.summary("dumped")?;
     let writer = DumpWriter::open(args.file.as_deref(), &mut session.output)?;
     let progress = BulkProgress::new(notes, sum(&scanner.counts().await));
-    let batches = scanner.list()?;
+    let (batches, limit) = (scanner.list()?, scanner.rate_limit());
     let mut dump = Dump { scanner, writer, summary, progress, lines: Vec::new() };
-    run_pipeline(&mut dump, batches, &interrupt).await?;
+    run_pipeline(&mut dump, batches, limit, &interrupt).await?;
     let Dump { writer, summary, progress, .. } = dump;
     drop(progress);
     let is_whole = summary.is_complete() && !interrupt.is_raised();
@@ -78,19 +79,22 @@ impl BatchJob for Dump<'_> {
     type Batch = ListEvent;
     type Done = Done;
 
+    fn size(&self, listed: &ListEvent) -> usize {
+        listed.items()
+    }
+
     fn start(&mut self, listed: ListEvent, jobs: &mut JoinSet<Done>) -> Result<(), Failure> {
         let Some(batch) = listed.batch(|error| self.summary.listing_failed(error))? else { return Ok(()) };
-        let (seen, rate_limit) = (batch.seen, self.scanner.rate_limit().clone());
+        let seen = batch.seen;
         let (fetcher, items) = self.scanner.filter_misplaced(batch, &mut self.summary)?;
         jobs.spawn(async move {
-            rate_limit.take(items.len()).await;
-            let outcomes = fetcher.read(&items).await;
+            let outcomes = fetcher.fetch(&items).await;
             Done { server: fetcher.server().name().to_owned(), items: items.into_iter().zip(outcomes).collect(), seen }
         });
         Ok(())
     }
 
-    fn finish(&mut self, done: Done) -> Result<(), Failure> {
+    fn finish(&mut self, done: Done) -> Result<ControlFlow<()>, Failure> {
         self.lines.clear();
         self.summary.seen += done.seen;
         for (item, outcome) in &done.items {
@@ -104,6 +108,7 @@ impl BatchJob for Dump<'_> {
             }
         }
         self.progress.show(&self.summary);
-        self.writer.write(&self.lines)
+        self.writer.write(&self.lines)?;
+        Ok(ControlFlow::Continue(()))
     }
 }

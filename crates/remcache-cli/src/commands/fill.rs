@@ -65,7 +65,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut servers = inspect(&client).await;
     let items = sum(&servers, "curr_items");
     let question = || format!("The servers hold {} items, which may be evicted. Continue?", number::exact(items));
-    if items > 0 && !args.yes && !session.is_embedded() && !session.confirm(&question())? {
+    if items > 0 && !args.yes && !session.is_embedded() && !session.confirm("evict items", &question())? {
         return Ok(Exit::No);
     }
     interrupt.expect();

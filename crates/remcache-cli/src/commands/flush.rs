@@ -26,7 +26,7 @@ const COLUMNS: &[&str] = &["server", "status", "error"];
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
-    if !args.yes && !session.confirm(&format!("Remove ALL items of {}?", names(&client)))? {
+    if !args.yes && !session.confirm(&action(&client), &format!("Remove ALL items of {}?", names(&client)))? {
         return Ok(Exit::No);
     }
     let outcomes = client.flush().after(args.delay.unwrap_or_default()).await;
@@ -38,6 +38,13 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         answers.push(server.name(), word, record, outcome);
     }
     answers.print(COLUMNS, &mut session.output)
+}
+
+fn action(client: &Client) -> String {
+    match client.servers().len() {
+        1 => format!("flush {}", names(client)),
+        count => format!("flush {count} servers"),
+    }
 }
 
 /// The servers of a client, for a question.

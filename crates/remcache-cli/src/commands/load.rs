@@ -1,8 +1,10 @@
 //! `load`: stores the items of a dump.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::num::NonZero;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -14,29 +16,33 @@ use tokio::task::JoinSet;
 
 use crate::bulk::{
     BATCH_BYTES, BatchJob, BulkOptions, BulkProgress, DumpItem, DumpReader, ItemStore, NewItem, RateLimit, SkipReason,
-    StoreResult, Summary, run_pipeline,
+    StoreArgs, StoreResult, Summary, run_pipeline,
 };
 use crate::exit::{Failure, Outcome};
 use crate::selection;
 use crate::session::Session;
 
-/// ItemStore the items of a dump
+/// Store the items of a dump
 ///
-/// It reads what dump writes, from a file or standard input. Items are stored whether or not there
-/// are any; --add keeps what the servers have. Items whose time is over are left out and counted, as
-/// are those that the servers do not take. Repeating a load does no harm.
+/// Reads the format of dump, from a file or standard input. Existing items are overwritten; --add keeps them.
+/// Items that have expired, and items that the servers refuse, are skipped and counted. While a server does
+/// not answer, load waits for it; then it stops, and names the line to continue at. Loading the same items
+/// again does no harm.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The file; - reads standard input
     file: PathBuf,
 
-    /// Only where there is no item
+    /// Store only items whose keys do not exist
     #[arg(long)]
     add: bool,
 
-    /// Begin with this line, as an interrupted load says
+    /// Start at this line, which an interrupted load names
     #[arg(long, value_name = "N", default_value = "1")]
     from_line: NonZero<u64>,
+
+    #[command(flatten)]
+    store: StoreArgs,
 
     #[command(flatten)]
     options: BulkOptions,
@@ -47,26 +53,28 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
     let interrupt = session.interrupt.expect();
     let summary = Summary::new("loaded", args.options.failed.as_deref())?;
-    let rate_limit = RateLimit::new(args.options.rate);
-    let lots = read(input, args.from_line.get() - 1, rate_limit.batch())?;
-    let store = Arc::new(ItemStore::new(client, args.add));
+    let limit = RateLimit::new(args.options.rate);
+    let store = Arc::new(ItemStore::open(client, args.add, &args.store, &interrupt).await?);
+    let batches = read(input, args.from_line.get() - 1, limit.batch())?;
     let progress = BulkProgress::new(session.output.notes(), None);
-    let mut load = Load { store, rate_limit, summary, progress, last_line: args.from_line.get() - 1, problem: None };
-    run_pipeline(&mut load, lots, &interrupt).await?;
-    let Load { summary, progress, last_line, problem, .. } = load;
+    let lines = Lines { last: args.from_line.get() - 1, unfinished: BTreeSet::new() };
+    let mut load = Load { store, summary, progress, lines, problem: None };
+    run_pipeline(&mut load, batches, limit, &interrupt).await?;
+    let Load { store, summary, progress, lines, problem } = load;
     drop(progress);
     let notes = session.output.notes();
     summary.print(&mut session.output)?;
     let exit = summary.finish(&mut session.output)?;
-    if let Some(problem) = problem {
-        let name = args.file.display();
-        let next = last_line + 1;
-        return Err(Failure::usage(format!(
-            "{name}: {problem}; the items before it are loaded: mend it and go on with --from-line {next}"
-        )));
-    }
+    let next = lines.next();
     if interrupt.is_raised() {
-        notes.tell(format_args!("interrupted after line {last_line}: go on with --from-line {}", last_line + 1));
+        notes.tell(format_args!("interrupted: continue with --from-line {next}"));
+    } else if store.has_given_up() {
+        notes.tell(format_args!("stopped, because a server did not answer: continue with --from-line {next}"));
+    } else if let Some(problem) = problem {
+        let name = args.file.display();
+        return Err(Failure::usage(format!(
+            "{name}: {problem}; the items before it are loaded: correct it and continue with --from-line {next}"
+        )));
     }
     Ok(interrupt.unless_raised(exit))
 }
@@ -81,25 +89,26 @@ fn open(path: &Path) -> Result<Input, Failure> {
     Ok(Box::new(BufReader::with_capacity(BUFFER, file)))
 }
 
-/// Items that follow each other.
-struct Lot {
-    entries: Vec<DumpItem>,
-    /// The last line that belongs to them.
+/// Consecutive items of the input.
+struct Batch {
+    items: Vec<DumpItem>,
+    first_line: u64,
     last_line: u64,
 }
 
-/// Reads lots of items, by a thread of its own: reading may block. What is wrong comes last.
-fn read(input: Input, skipped: u64, size: usize) -> Result<mpsc::Receiver<Result<Lot, String>>, Failure> {
+/// Reads batches on a thread of its own, because reading may block. An error of the input comes last.
+fn read(input: Input, skipped: u64, size: usize) -> Result<mpsc::Receiver<Result<Batch, String>>, Failure> {
     let (sender, receiver) = mpsc::channel(WAITING);
     let reading = move || {
-        let mut lines = DumpReader::new(input);
-        let mut next = lines.skip(skipped);
+        let mut reader = DumpReader::new(input);
+        let mut next = reader.skip(skipped);
         while next.is_ok() {
-            let mut lot = Lot { entries: Vec::with_capacity(size), last_line: lines.number };
-            next = fill(&mut lot, &mut lines, size);
-            let is_last = lot.entries.is_empty();
-            // Whoever stopped listening wants no more.
-            if is_last || sender.blocking_send(Ok(lot)).is_err() {
+            let line = reader.number;
+            let mut batch = Batch { items: Vec::with_capacity(size), first_line: line + 1, last_line: line };
+            next = fill(&mut batch, &mut reader, size);
+            let is_last = batch.items.is_empty();
+            // If the receiver is gone, the command has ended.
+            if is_last || sender.blocking_send(Ok(batch)).is_err() {
                 break;
             }
         }
@@ -111,82 +120,128 @@ fn read(input: Input, skipped: u64, size: usize) -> Result<mpsc::Receiver<Result
     thread.map(|_| receiver).map_err(|error| Failure::Io("a thread for the input".into(), error))
 }
 
-fn fill(lot: &mut Lot, lines: &mut DumpReader<Input>, size: usize) -> Result<(), String> {
+fn fill(batch: &mut Batch, reader: &mut DumpReader<Input>, size: usize) -> Result<(), String> {
     let mut bytes = 0;
-    while lot.entries.len() < size && bytes < BATCH_BYTES {
-        let Some(entry) = lines.next()? else { break };
-        bytes += entry.value.len() as u64;
-        lot.entries.push(entry);
-        lot.last_line = lines.number;
+    while batch.items.len() < size && bytes < BATCH_BYTES {
+        let Some(item) = reader.next()? else { break };
+        bytes += item.value.len() as u64;
+        batch.items.push(item);
+        batch.last_line = reader.number;
     }
     Ok(())
 }
 
-/// A load on its way.
+/// The lines that are loaded.
+struct Lines {
+    /// The last line of the batches that were started.
+    last: u64,
+    /// The first lines of batches that are being stored, or that a server did not answer.
+    unfinished: BTreeSet<u64>,
+}
+
+impl Lines {
+    /// The line to continue at: every item before it was processed.
+    fn next(&self) -> u64 {
+        self.unfinished.first().copied().unwrap_or(self.last + 1)
+    }
+}
+
+/// A load in progress.
 struct Load {
     store: Arc<ItemStore>,
-    rate_limit: RateLimit,
     summary: Summary,
     progress: BulkProgress,
-    /// The last line of what was begun.
-    last_line: u64,
-    /// What is wrong with the input.
+    lines: Lines,
+    /// The error of the input.
     problem: Option<String>,
 }
 
-impl BatchJob for Load {
-    type Batch = Result<Lot, String>;
-    type Done = Vec<(DumpItem, StoreResult)>;
+/// A batch that was stored.
+struct Done {
+    first_line: u64,
+    items: Vec<(DumpItem, StoreResult)>,
+}
 
-    fn start(&mut self, lot: Result<Lot, String>, jobs: &mut JoinSet<Self::Done>) -> Result<(), Failure> {
-        let lot = match lot {
-            Ok(lot) => lot,
+impl BatchJob for Load {
+    type Batch = Result<Batch, String>;
+    type Done = Done;
+
+    fn size(&self, batch: &Self::Batch) -> usize {
+        batch.as_ref().map_or(0, |batch| batch.items.len())
+    }
+
+    fn start(&mut self, batch: Self::Batch, tasks: &mut JoinSet<Done>) -> Result<(), Failure> {
+        let batch = match batch {
+            Ok(batch) => batch,
             Err(problem) => {
                 self.problem = Some(problem);
                 return Ok(());
             }
         };
-        self.last_line = lot.last_line;
-        let (store, rate_limit) = (Arc::clone(&self.store), self.rate_limit.clone());
-        jobs.spawn(async move {
-            rate_limit.take(lot.entries.len()).await;
-            let outcomes = load(&store, &lot.entries).await;
-            lot.entries.into_iter().zip(outcomes).collect()
+        self.lines.last = batch.last_line;
+        self.lines.unfinished.insert(batch.first_line);
+        let store = Arc::clone(&self.store);
+        tasks.spawn(async move {
+            let results = load(&store, &batch.items).await;
+            Done { first_line: batch.first_line, items: batch.items.into_iter().zip(results).collect() }
         });
         Ok(())
     }
 
-    fn finish(&mut self, done: Self::Done) -> Result<(), Failure> {
-        self.summary.seen += done.len() as u64;
-        for (entry, stored) in &done {
-            match stored {
-                StoreResult::Stored => self.summary.done(1, entry.value.len() as u64),
-                StoreResult::Skipped(skipped) => self.summary.skipped(&entry.key, None, skipped)?,
+    fn finish(&mut self, done: Done) -> Result<ControlFlow<()>, Failure> {
+        self.summary.seen += done.items.len() as u64;
+        for (item, result) in &done.items {
+            match result {
+                StoreResult::Stored => self.summary.done(1, item.value.len() as u64),
+                StoreResult::Skipped(skipped) => self.summary.skipped(&item.key, None, skipped)?,
             }
         }
         self.progress.show(&self.summary);
-        Ok(())
+        if done.items.iter().any(|(_, result)| result.is_unanswered()) {
+            return Ok(ControlFlow::Break(()));
+        }
+        self.lines.unfinished.remove(&done.first_line);
+        Ok(ControlFlow::Continue(()))
     }
 }
 
-async fn load(store: &ItemStore, entries: &[DumpItem]) -> Vec<StoreResult> {
+async fn load(store: &ItemStore, items: &[DumpItem]) -> Vec<StoreResult> {
     let now = selection::now();
-    let is_live = |entry: &DumpItem| entry.expires.is_none_or(|at| at > now);
-    let items: Vec<NewItem<'_>> = entries.iter().filter(|entry| is_live(entry)).map(item).collect();
-    let mut stored = store.store(&items).await.into_iter();
-    let outcome = |entry: &DumpItem| match is_live(entry) {
-        true => stored.next().unwrap_or_else(|| StoreResult::Skipped(SkipReason::Failed.into())),
+    let is_live = |item: &DumpItem| item.expires.is_none_or(|at| at > now);
+    let live: Vec<NewItem<'_>> = items.iter().filter(|item| is_live(item)).map(new_item).collect();
+    let mut results = store.store(&live).await.into_iter();
+    let result = |item: &DumpItem| match is_live(item) {
+        true => results.next().unwrap_or_else(|| StoreResult::Skipped(SkipReason::Failed.into())),
         false => StoreResult::Skipped(SkipReason::Expired.into()),
     };
-    entries.iter().map(outcome).collect()
+    items.iter().map(result).collect()
 }
 
-fn item(entry: &DumpItem) -> NewItem<'_> {
-    let ttl = entry.expires.map_or(Ttl::Never, |at| Ttl::At(UNIX_EPOCH + Duration::from_secs(at)));
-    NewItem { key: &entry.key, value: &entry.value, flags: entry.flags, ttl }
+fn new_item(item: &DumpItem) -> NewItem<'_> {
+    let ttl = item.expires.map_or(Ttl::Never, |at| Ttl::At(UNIX_EPOCH + Duration::from_secs(at)));
+    NewItem { key: &item.key, value: &item.value, flags: item.flags, ttl }
 }
 
 const BUFFER: usize = 256 << 10;
 
-/// How many lots may wait to be stored.
+/// The number of batches that may wait to be stored.
 const WAITING: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_continues_at_the_first_unfinished_batch() {
+        let mut lines = Lines { last: 0, unfinished: BTreeSet::new() };
+        assert_eq!(lines.next(), 1);
+        lines.unfinished.extend([1, 501, 1001]);
+        lines.last = 1500;
+        assert_eq!(lines.next(), 1);
+        lines.unfinished.remove(&1);
+        lines.unfinished.remove(&1001);
+        assert_eq!(lines.next(), 501);
+        lines.unfinished.remove(&501);
+        assert_eq!(lines.next(), 1501);
+    }
+}

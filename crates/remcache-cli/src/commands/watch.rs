@@ -183,7 +183,7 @@ async fn explained(failure: LogFailure, server: &ServerHandle, streams: &[WatchS
 fn print(server: &str, bytes: &[u8], output: &mut Output) -> std::io::Result<()> {
     let line = LogLine::parse(bytes);
     if output.layout() == Layout::Raw {
-        return output.line(format_args!("{server} {}", text::inline(bytes)));
+        return output.line(format_args!("{server} {}", text::escaped(bytes)));
     }
     let fields = || line.fields().filter(|(name, _)| !matches!(*name, b"key" | b"type" | b"gid"));
     if output.is_text() {

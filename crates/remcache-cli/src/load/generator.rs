@@ -1,5 +1,5 @@
-//! Makes a load: so many callers that wait for their answers, or so many operations a second
-//! whatever the answers do.
+//! Generates a load: a number of callers that wait for their answers, or a rate of operations that does not depend on
+//! the answers.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,21 +14,21 @@ use super::popularity::KeyPicker;
 use super::recorder::Recorder;
 use super::workload::{Step, Values, Workload};
 
-/// How fast a load comes.
+/// The model of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LoadModel {
-    /// So many callers, each of which waits for its answer before it asks again.
+    /// A closed loop: this many callers, each of which waits for its answer before its next operation.
     Closed(usize),
-    /// So many operations a second. Latency counts from the planned time of an operation, so a
-    /// server that stalls is charged for all that would have been asked meanwhile.
+    /// An open loop: this many operations per second. Latency counts from the planned time of an operation, so a
+    /// stall of the server affects all operations that were planned during it (no coordinated omission).
     Open(u64),
 }
 
-/// A load at work.
+/// A running load.
 #[derive(Debug)]
 pub(crate) struct LoadRun {
     shared: Arc<RunState>,
-    begun: Instant,
+    started: Instant,
     tasks: JoinSet<()>,
 }
 
@@ -38,7 +38,7 @@ struct RunState {
     workload: Workload,
     keys: KeyPicker,
     values: Values,
-    /// One for each thread, so that callers seldom meet in a lock.
+    /// One for each thread, so that callers rarely compete for a lock.
     recorders: Vec<Mutex<Recorder>>,
     done: AtomicU64,
     ends: Instant,
@@ -46,9 +46,15 @@ struct RunState {
 }
 
 impl LoadRun {
-    /// Begins a load that lasts so long, on so many threads of the current runtime.
-    pub(crate) fn begin(client: &Client, workload: &Workload, pace: LoadModel, time: Duration, threads: usize) -> Self {
-        let begun = Instant::now();
+    /// Starts a load for this time, on this many threads of the current runtime.
+    pub(crate) fn start(
+        client: &Client,
+        workload: &Workload,
+        model: LoadModel,
+        time: Duration,
+        threads: usize,
+    ) -> Self {
+        let started = Instant::now();
         let shared = Arc::new(RunState {
             client: client.clone(),
             workload: workload.clone(),
@@ -56,47 +62,47 @@ impl LoadRun {
             values: Values::new(workload.sizes),
             recorders: std::iter::repeat_with(Mutex::default).take(threads.max(1)).collect(),
             done: AtomicU64::new(0),
-            ends: begun + time,
+            ends: started + time,
             is_stopped: AtomicBool::new(false),
         });
         let mut tasks = JoinSet::new();
-        match pace {
+        match model {
             LoadModel::Closed(callers) => {
                 for caller in 0..callers {
                     tasks.spawn(call(Arc::clone(&shared), caller));
                 }
             }
             LoadModel::Open(rate) => {
-                tasks.spawn(dispatch(Arc::clone(&shared), begun, rate));
+                tasks.spawn(dispatch(Arc::clone(&shared), started, rate));
             }
         }
-        Self { shared, begun, tasks }
+        Self { shared, started, tasks }
     }
 
-    /// How many operations have ended.
+    /// The number of finished operations.
     pub(crate) fn done(&self) -> u64 {
         self.shared.done.load(Ordering::Relaxed)
     }
 
-    /// Since when it is at work.
+    /// The time since the start.
     pub(crate) fn elapsed(&self) -> Duration {
-        self.begun.elapsed()
+        self.started.elapsed()
     }
 
-    /// Ends it before its time.
+    /// Stops the load early.
     pub(crate) fn stop(&self) {
         self.shared.is_stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until the last answer has come.
+    /// Waits for the last answer.
     ///
     /// # Cancellation
-    /// It can be waited for again.
+    /// Dropping the future does not stop the load; it can be awaited again.
     pub(crate) async fn ended(&mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// What came back, and how long that took. Call it when the load has ended.
+    /// The results and the elapsed time, after the end of the load.
     pub(crate) fn result(&self) -> (Recorder, Duration) {
         let elapsed = self.elapsed();
         let mut sum = Recorder::of(&self.shared.workload.mix);
@@ -113,34 +119,34 @@ impl RunState {
     }
 
     fn pick(&self, random: &mut fastrand::Rng) -> Step {
-        let verb = self.workload.mix.pick(random);
-        let size = if verb.stores() { self.workload.sizes.pick(random) } else { 0 };
-        Step { verb, key: self.keys.pick(random), size }
+        let operation = self.workload.mix.pick(random);
+        let size = if operation.stores() { self.workload.sizes.pick(random) } else { 0 };
+        Step { operation, key: self.keys.pick(random), size }
     }
 
-    /// Asks for one operation, whose latency counts from `since`; when it ended, and whether well.
-    async fn ask(&self, step: Step, since: Instant, place: usize) -> (Instant, bool) {
-        let outcome = self.workload.ask(&self.client, &self.values, step).await;
+    /// Executes one operation, whose latency counts from `since`; returns when it ended, and whether it succeeded.
+    async fn execute(&self, step: Step, since: Instant, index: usize) -> (Instant, bool) {
+        let outcome = self.workload.execute(&self.client, &self.values, step).await;
         let now = Instant::now();
-        let recorder = &self.recorders[place % self.recorders.len()];
+        let recorder = &self.recorders[index % self.recorders.len()];
         let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        recorder.record(step.verb, &outcome, now.saturating_duration_since(since));
+        recorder.record(step.operation, &outcome, now.saturating_duration_since(since));
         self.done.fetch_add(1, Ordering::Relaxed);
         (now, outcome.is_ok())
     }
 }
 
-/// One caller of a closed load.
+/// One caller of a closed loop.
 async fn call(shared: Arc<RunState>, caller: usize) {
     let mut random = fastrand::Rng::new();
     let mut now = Instant::now();
-    // Each caller asks once, however late a busy machine lets it begin: a load of nothing tells nothing.
+    // Each caller executes one operation even if a busy machine starts it late: no result would be useless.
     loop {
         let step = shared.pick(&mut random);
-        let (ended, is_well) = shared.ask(step, now, caller).await;
+        let (ended, succeeded) = shared.execute(step, now, caller).await;
         now = ended;
-        if !is_well {
-            // A server that is down fails at once: without a pause nobody else would run.
+        if !succeeded {
+            // A server that is down fails at once: without a pause no other task would run.
             tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
             now = Instant::now();
         }
@@ -150,32 +156,36 @@ async fn call(shared: Arc<RunState>, caller: usize) {
     }
 }
 
-/// The clock of an open load: starts each operation at its planned time.
-async fn dispatch(shared: Arc<RunState>, begun: Instant, rate: u64) {
-    // Without a thread for it the timer of the runtime and yielding have to do.
-    let alarm = Alarm::start().ok();
+/// Starts the operations of an open loop at their planned times.
+async fn dispatch(shared: Arc<RunState>, started: Instant, rate: u64) {
     let mut random = fastrand::Rng::new();
-    let room = Arc::new(Semaphore::new(MOST_UNANSWERED as usize));
+    let permits = Arc::new(Semaphore::new(MAX_UNANSWERED as usize));
+    // Without a thread for it, the timer of the runtime and yielding have to do.
+    let alarm = Alarm::start().ok();
     for number in 0_u64.. {
-        let planned = begun + planned_after(number, rate);
+        let planned = started + planned_after(number, rate);
         if shared.is_over(planned) {
             break;
         }
-        wait_until(planned, number, alarm.as_ref()).await;
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { break };
-        // The room may have come late; what is not begun when the time is up was not asked, but the first.
+        if number % TURN == TURN - 1 {
+            // Operations that are late start at once, but other tasks must run too.
+            tokio::task::yield_now().await;
+        }
+        wait_until(planned, alarm.as_ref()).await;
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
+        // After a wait for the permit the time may be up. The first operation is executed in any case.
         if number > 0 && shared.is_over(Instant::now()) {
             break;
         }
         let step = shared.pick(&mut random);
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            shared.ask(step, planned, number as usize).await;
-            drop(place);
+            shared.execute(step, planned, number as usize).await;
+            drop(permit);
         });
     }
-    // All places are free when the last answer has come.
-    let _ = room.acquire_many(MOST_UNANSWERED).await;
+    // All permits are free after the last answer.
+    let _ = permits.acquire_many(MAX_UNANSWERED).await;
 }
 
 fn planned_after(number: u64, rate: u64) -> Duration {
@@ -185,12 +195,8 @@ fn planned_after(number: u64, rate: u64) -> Duration {
 
 /// Waits until the planned time of an operation, to the microsecond.
 ///
-/// The timers sleep until shortly before; only the rest is spent yielding, which takes the whole core.
-async fn wait_until(planned: Instant, number: u64, alarm: Option<&Alarm>) {
-    // An operation that is late starts at once, but other tasks still have to run.
-    if number % TURN == TURN - 1 {
-        tokio::task::yield_now().await;
-    }
+/// Timers sleep until shortly before it; only the rest is spent yielding, which takes a whole core.
+async fn wait_until(planned: Instant, alarm: Option<&Alarm>) {
     loop {
         let left = planned.saturating_duration_since(Instant::now());
         match (left, alarm) {
@@ -203,14 +209,14 @@ async fn wait_until(planned: Instant, number: u64, alarm: Option<&Alarm>) {
 }
 
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(1);
-/// Resolution of the runtime's timer.
+/// The resolution of the runtime's timer.
 const TIMER_STEP: Duration = Duration::from_millis(1);
 /// The time that two threads usually take to wake up one after the other.
 const WAKE_UP: Duration = Duration::from_micros(40);
-/// How many operations are begun in a row without giving way.
+/// How many operations are started in a row before other tasks run.
 const TURN: u64 = 32;
-/// How many operations of an open load may be unanswered: a bound on memory.
-const MOST_UNANSWERED: u32 = 50_000;
+/// The maximum number of unanswered operations of an open loop, which bounds the memory.
+const MAX_UNANSWERED: u32 = 50_000;
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Which operations a load consists of, and in which proportion.
+//! The operations of a load and their proportions.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,14 +14,14 @@ pub(crate) enum Operation {
     Add,
     /// Remove an item.
     Delete,
-    /// Give an item a new time to live.
+    /// Change the time to live of an item.
     Touch,
-    /// Raise a counter.
+    /// Increment a counter.
     Incr,
 }
 
 impl Operation {
-    /// All of them, in the order of the variants.
+    /// All operations with their names, in the order of the variants.
     pub(crate) const ALL: [(Self, &'static str); 6] = [
         (Self::Get, "get"),
         (Self::Set, "set"),
@@ -31,17 +31,17 @@ impl Operation {
         (Self::Incr, "incr"),
     ];
 
-    /// The word for it.
+    /// The name.
     pub(crate) fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(verb, _)| *verb == self).map_or("", |(_, name)| name)
+        Self::ALL.iter().find(|(operation, _)| *operation == self).map_or("", |(_, name)| name)
     }
 
-    /// Whether it carries a value.
+    /// Whether it stores a value.
     pub(crate) fn stores(self) -> bool {
         matches!(self, Self::Set | Self::Add)
     }
 
-    /// Whether a no of the server counts as a miss, so that there is a rate of hits.
+    /// Whether it can miss, so that it has a hit rate.
     pub(crate) fn has_hits(self) -> bool {
         !matches!(self, Self::Set | Self::Incr)
     }
@@ -52,7 +52,7 @@ impl FromStr for Operation {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.iter().find(|(_, name)| *name == text);
-        known.map(|(verb, _)| *verb).ok_or_else(|| {
+        known.map(|(operation, _)| *operation).ok_or_else(|| {
             let names = Self::ALL.map(|(_, name)| name).join(", ");
             format!("unknown operation {text:?}; known are {names}")
         })
@@ -67,23 +67,23 @@ pub(crate) struct Mix {
 }
 
 impl Mix {
-    /// Nothing but this operation.
-    pub(crate) fn only(verb: Operation) -> Self {
-        Self { shares: vec![(verb, 1)], total: 1 }
+    /// Only this operation.
+    pub(crate) fn only(operation: Operation) -> Self {
+        Self { shares: vec![(operation, 1)], total: 1 }
     }
 
     /// The operations.
-    pub(crate) fn verbs(&self) -> impl Iterator<Item = Operation> {
-        self.shares.iter().map(|(verb, _)| *verb)
+    pub(crate) fn operations(&self) -> impl Iterator<Item = Operation> {
+        self.shares.iter().map(|(operation, _)| *operation)
     }
 
-    /// An operation at random, in proportion.
+    /// Picks an operation at random, in proportion.
     pub(crate) fn pick(&self, random: &mut fastrand::Rng) -> Operation {
         let mut rest = if self.shares.len() > 1 { random.u32(..self.total) } else { 0 };
-        for &(verb, share) in &self.shares {
+        for &(operation, share) in &self.shares {
             match rest.checked_sub(share) {
                 Some(less) => rest = less,
-                None => return verb,
+                None => return operation,
             }
         }
         Operation::Get
@@ -97,13 +97,13 @@ impl FromStr for Mix {
         let mut shares: Vec<(Operation, u32)> = Vec::new();
         for part in text.split(',') {
             let (name, share) = part.split_once('=').unwrap_or((part, "1"));
-            let verb: Operation = name.trim().parse()?;
+            let operation: Operation = name.trim().parse()?;
             let share = share.trim().parse().ok().filter(|share| (1..=MAX_SHARE).contains(share));
             let share = share.ok_or_else(|| format!("{part:?}: expected a share from 1 to {MAX_SHARE}"))?;
-            if shares.iter().any(|(known, _)| *known == verb) {
-                return Err(format!("{name} stands there twice"));
+            if shares.iter().any(|(known, _)| *known == operation) {
+                return Err(format!("{name} is given twice"));
             }
-            shares.push((verb, share));
+            shares.push((operation, share));
         }
         let total = shares.iter().map(|(_, share)| share).sum();
         Ok(Self { shares, total })
@@ -112,7 +112,8 @@ impl FromStr for Mix {
 
 impl fmt::Display for Mix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shares: Vec<_> = self.shares.iter().map(|(verb, share)| format!("{}={share}", verb.name())).collect();
+        let shares: Vec<_> =
+            self.shares.iter().map(|(operation, share)| format!("{}={share}", operation.name())).collect();
         f.write_str(&shares.join(","))
     }
 }
@@ -124,9 +125,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_operation_has_its_place() {
-        for (place, (verb, name)) in Operation::ALL.into_iter().enumerate() {
-            assert_eq!((verb as usize, verb.name(), name.parse()), (place, name, Ok(verb)));
+    fn operations_are_listed_in_the_order_of_the_variants() {
+        for (place, (operation, name)) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!((operation as usize, operation.name(), name.parse()), (place, name, Ok(operation)));
         }
     }
 
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_proportion_is_named() {
+    fn invalid_proportions_are_named() {
         for (text, word) in
             [("", "unknown"), ("got=1", "got"), ("get=0", "get=0"), ("get=x", "get=x"), ("get,get", "twice")]
         {

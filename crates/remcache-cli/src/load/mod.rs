@@ -1,4 +1,4 @@
-//! A load on the servers: what is asked, how many at a time or how often, and what came back.
+//! Load generation: the workload, the callers or the rate, and the results.
 
 mod alarm;
 mod generator;
@@ -19,7 +19,7 @@ pub(crate) use workload::{KeyText, Workload};
 
 use std::time::Duration;
 
-/// How many in a second.
+/// The number per second.
 pub(crate) fn per_second(count: u64, elapsed: Duration) -> f64 {
     match elapsed {
         Duration::ZERO => 0.0,

@@ -1,4 +1,4 @@
-//! Which keys a load asks for, and how often each.
+//! The distribution of a load over its keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rand_core::RngCore;
 use rand_distr::{Distribution as _, Zipf};
 
-/// How the operations of a load are spread over its keys.
+/// How the operations of a load are distributed over its keys.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Popularity {
-    /// Every key as often as any other.
+    /// All keys equally often.
     Uniform,
-    /// The n-th key in proportion to 1/n to the power of this: few are asked for often, most seldom.
+    /// The n-th key in proportion to 1/n to the power of this exponent: few keys are popular.
     Zipf(f64),
-    /// One after the other, and again from the first.
+    /// One key after the other, in a circle.
     Sequential,
 }
 
@@ -30,7 +30,7 @@ impl FromStr for Popularity {
             ("zipf", Some(exponent)) => {
                 let exponent = exponent.parse().ok().filter(|exponent| EXPONENTS.contains(exponent));
                 exponent.map(Self::Zipf).ok_or_else(|| {
-                    format!("{text:?}: the exponent is a number from {} to {}", EXPONENTS.start(), EXPONENTS.end())
+                    format!("{text:?}: the exponent must be a number from {} to {}", EXPONENTS.start(), EXPONENTS.end())
                 })
             }
             _ => Err(format!("unknown distribution {text:?}; known are uniform, zipf:1.0, sequential")),
@@ -48,7 +48,7 @@ impl fmt::Display for Popularity {
     }
 }
 
-/// Beyond the last nearly every operation is on one key.
+/// Beyond the largest exponent nearly every operation would be on one key.
 const EXPONENTS: std::ops::RangeInclusive<f64> = 0.01..=10.0;
 
 /// Picks keys by their popularity.
@@ -60,7 +60,7 @@ pub(crate) enum KeyPicker {
 }
 
 impl KeyPicker {
-    /// A picker of so many keys, which are at least one.
+    /// A picker for this many keys, at least one.
     pub(crate) fn new(popularity: Popularity, keys: u64) -> Self {
         let keys = keys.max(1);
         match popularity {
@@ -68,13 +68,13 @@ impl KeyPicker {
             Popularity::Sequential => Self::Sequential(AtomicU64::new(0), keys),
             Popularity::Zipf(exponent) => match Zipf::new(keys as f64, exponent) {
                 Ok(zipf) => Self::Zipf(zipf, keys),
-                // Only a negative exponent or no keys at all are refused.
+                // Only a negative exponent and an empty set of keys are errors.
                 Err(_) => Self::Uniform(keys),
             },
         }
     }
 
-    /// A key by its number; the most popular has the least.
+    /// Picks the number of a key; the most popular key has the lowest number.
     pub(crate) fn pick(&self, random: &mut fastrand::Rng) -> u64 {
         match self {
             Self::Uniform(keys) => random.u64(..keys),
@@ -84,7 +84,7 @@ impl KeyPicker {
     }
 }
 
-/// The generator of a load as the distribution wants it.
+/// Adapts the random number generator to the trait that the distribution needs.
 struct RngAdapter<'r>(&'r mut fastrand::Rng);
 
 impl RngCore for RngAdapter<'_> {
@@ -105,7 +105,7 @@ impl RngCore for RngAdapter<'_> {
 mod tests {
     use super::*;
 
-    /// How often each of ten keys is picked in 10,000 turns.
+    /// How often each of ten keys is picked in 10,000 picks.
     fn counts(text: &str) -> [u32; 10] {
         let picker = KeyPicker::new(text.parse().unwrap(), 10);
         let mut random = fastrand::Rng::with_seed(1);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn distributions_read_as_they_are_written() {
+    fn distributions_are_parsed_as_they_are_printed() {
         for text in ["uniform", "zipf:1.0", "zipf:0.99", "sequential"] {
             assert_eq!(text.parse::<Popularity>().unwrap().to_string(), text);
         }

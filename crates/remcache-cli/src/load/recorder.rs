@@ -1,4 +1,4 @@
-//! What came back from a load: counts and latencies for each operation.
+//! The results of a load: counts and latencies for each operation.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,39 +10,39 @@ use super::mix::{Mix, Operation};
 use crate::exit::Exit;
 use crate::tally::Tally;
 
-/// What came back.
+/// The results of a load.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recorder {
-    /// By the place of the operation among all.
-    verbs: [Option<Box<OpStats>>; Operation::ALL.len()],
-    /// Errors that read alike, with what they mean and how many there were.
+    /// Indexed by operation.
+    operations: [Option<Box<OpStats>>; Operation::ALL.len()],
+    /// The number of errors by message, with their exit code.
     errors: BTreeMap<String, (Exit, u64)>,
 }
 
-/// What came back from one operation.
+/// The results of one operation.
 #[derive(Clone, Debug)]
 pub(crate) struct OpStats {
-    /// Answers, whatever they say.
+    /// All answers.
     pub(crate) answers: u64,
-    /// Answers that say yes.
+    /// Answers other than a miss.
     pub(crate) hits: u64,
-    /// What was not answered.
+    /// Requests without an answer.
     pub(crate) errors: u64,
     /// Latencies of the answers, in nanoseconds.
     pub(crate) latency: Histogram<u64>,
 }
 
-/// Latencies are kept to three digits up to this.
-const LONGEST: Duration = Duration::from_secs(600);
+/// The largest latency that is recorded with three digits.
+const MAX_LATENCY: Duration = Duration::from_secs(600);
 
 impl OpStats {
     fn new() -> Self {
-        let longest = u64::try_from(LONGEST.as_nanos()).unwrap_or(u64::MAX);
+        let longest = u64::try_from(MAX_LATENCY.as_nanos()).unwrap_or(u64::MAX);
         let latency = Histogram::new_with_bounds(1, longest, 3).expect("the bounds are in order");
         Self { answers: 0, hits: 0, errors: 0, latency }
     }
 
-    /// The latency that so many percent of the answers kept.
+    /// The latency that this percentage of the answers did not exceed.
     pub(crate) fn percentile(&self, percent: f64) -> Duration {
         Duration::from_nanos(self.latency.value_at_quantile(percent / 100.0))
     }
@@ -56,40 +56,40 @@ impl OpStats {
         self.answers += other.answers;
         self.hits += other.hits;
         self.errors += other.errors;
-        // The bounds are the same everywhere, so nothing is refused.
+        // All histograms have the same bounds, so this does not fail.
         let _ = self.latency.add(&other.latency);
     }
 }
 
 impl Recorder {
-    /// A recorder of a load, each of whose operations it knows: one that nothing came back from has a place too.
+    /// A recorder with an entry for each operation of the mix, even if it gets no results.
     pub(crate) fn of(mix: &Mix) -> Self {
         let mut recorder = Self::default();
-        mix.verbs().for_each(|verb| recorder.verbs[verb as usize] = Some(Box::new(OpStats::new())));
+        mix.operations().for_each(|operation| recorder.operations[operation as usize] = Some(Box::new(OpStats::new())));
         recorder
     }
 
-    /// Takes the outcome of one operation.
-    pub(crate) fn record(&mut self, verb: Operation, outcome: &Result<bool, Error>, latency: Duration) {
-        let tallied = self.verbs[verb as usize].get_or_insert_with(|| Box::new(OpStats::new()));
+    /// Records the outcome of one operation.
+    pub(crate) fn record(&mut self, operation: Operation, outcome: &Result<bool, Error>, latency: Duration) {
+        let stats = self.operations[operation as usize].get_or_insert_with(|| Box::new(OpStats::new()));
         match outcome {
             Ok(hit) => {
-                tallied.answers += 1;
-                tallied.hits += u64::from(*hit);
-                tallied.latency.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+                stats.answers += 1;
+                stats.hits += u64::from(*hit);
+                stats.latency.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
             }
             Err(error) => {
-                tallied.errors += 1;
+                stats.errors += 1;
                 self.errors.entry(error.to_string()).or_insert_with(|| (Exit::of(error), 0)).1 += 1;
             }
         }
     }
 
-    /// Adds what another recorder heard.
+    /// Adds the results of another recorder.
     pub(crate) fn add(&mut self, other: &Self) {
-        for (sum, tallied) in self.verbs.iter_mut().zip(&other.verbs) {
-            if let Some(tallied) = tallied {
-                sum.get_or_insert_with(|| Box::new(OpStats::new())).add(tallied);
+        for (sum, stats) in self.operations.iter_mut().zip(&other.operations) {
+            if let Some(stats) = stats {
+                sum.get_or_insert_with(|| Box::new(OpStats::new())).add(stats);
             }
         }
         for (message, (exit, count)) in &other.errors {
@@ -97,30 +97,32 @@ impl Recorder {
         }
     }
 
-    /// The operations, each with what came back.
-    pub(crate) fn verbs(&self) -> impl Iterator<Item = (Operation, &OpStats)> {
-        let verbs = Operation::ALL.iter().zip(&self.verbs);
-        verbs.filter_map(|((verb, _), tallied)| Some((*verb, &**tallied.as_ref()?)))
+    /// The operations with their results.
+    pub(crate) fn operations(&self) -> impl Iterator<Item = (Operation, &OpStats)> {
+        let operations = Operation::ALL.iter().zip(&self.operations);
+        operations.filter_map(|((operation, _), stats)| Some((*operation, &**stats.as_ref()?)))
     }
 
-    /// What came back from one operation; `None` is all together.
-    pub(crate) fn tallied(&self, verb: Option<Operation>) -> OpStats {
+    /// The results of one operation, or of all together.
+    pub(crate) fn stats(&self, operation: Option<Operation>) -> OpStats {
         let mut sum = OpStats::new();
-        let chosen = self.verbs().filter(|(known, _)| verb.is_none_or(|verb| verb == *known));
-        chosen.for_each(|(_, tallied)| sum.add(tallied));
+        let chosen = self.operations().filter(|(known, _)| operation.is_none_or(|operation| operation == *known));
+        chosen.for_each(|(_, stats)| sum.add(stats));
         sum
     }
 
-    /// Hits of the operations that may miss, and how many of these there were.
-    pub(crate) fn hits(&self, verb: Option<Operation>) -> (u64, u64) {
-        let chosen = self.verbs().filter(|(known, _)| known.has_hits() && verb.is_none_or(|verb| verb == *known));
-        chosen.fold((0, 0), |(hits, answers), (_, tallied)| (hits + tallied.hits, answers + tallied.answers))
+    /// The hits and the answers of the operations that can miss.
+    pub(crate) fn hits(&self, operation: Option<Operation>) -> (u64, u64) {
+        let chosen = self
+            .operations()
+            .filter(|(known, _)| known.has_hits() && operation.is_none_or(|operation| operation == *known));
+        chosen.fold((0, 0), |(hits, answers), (_, stats)| (hits + stats.hits, answers + stats.answers))
     }
 
-    /// The outcomes, for the exit code: a miss is as good as a hit here.
+    /// The outcomes for the exit code, for which a miss is a success.
     pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally::default();
-        tally.yes = self.verbs().map(|(_, tallied)| tallied.answers).sum();
+        tally.yes = self.operations().map(|(_, stats)| stats.answers).sum();
         for (message, (exit, count)) in &self.errors {
             tally.failures(message, *exit, *count);
         }

@@ -1,11 +1,11 @@
-//! How large the values of a load are.
+//! The sizes of the values of a load.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::options::value;
 
-/// The sizes of values, in bytes: one, or any in a range, each as often as any other.
+/// A size of values in bytes, or a range of sizes that are equally frequent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sizes {
     smallest: usize,
@@ -13,17 +13,17 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    /// Nothing but this size.
+    /// Only this size.
     pub(crate) fn only(size: usize) -> Self {
         Self { smallest: size, largest: size }
     }
 
-    /// The largest.
+    /// The largest size.
     pub(crate) fn largest(self) -> usize {
         self.largest
     }
 
-    /// A size at random.
+    /// Picks a size at random.
     pub(crate) fn pick(self, random: &mut fastrand::Rng) -> usize {
         if self.smallest == self.largest { self.largest } else { random.usize(self.smallest..=self.largest) }
     }
@@ -38,7 +38,7 @@ impl FromStr for Sizes {
         };
         let (smallest, largest) = (value::bytes(smallest)?, value::bytes(largest.trim_start_matches('='))?);
         if smallest > largest {
-            return Err(format!("{text:?}: the first size of a range is the smaller"));
+            return Err(format!("{text:?}: the first size of a range must be the smaller one"));
         }
         Ok(Self { smallest, largest })
     }
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_is_named() {
+    fn invalid_sizes_are_named() {
         for (text, word) in [
             ("", "expected a size"),
             ("0", "expected a size"),

@@ -1,4 +1,4 @@
-//! Conditions under which a load has failed: `p99>2ms`, `errors>0`, `set.p50>=1ms`, `ops<50k`.
+//! Failure conditions of a load: `p99>2ms`, `errors>0`, `set.p50>=1ms`, `ops<50k`.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use super::recorder::Recorder;
 use crate::comparison::Comparison;
 use crate::options::value;
 
-/// A condition under which a load has failed.
+/// A failure condition of a load.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Threshold {
     text: String,
-    verb: Option<Operation>,
+    operation: Option<Operation>,
     metric: LoadMetric,
     comparison: Comparison,
     limit: f64,
@@ -20,11 +20,11 @@ pub(crate) struct Threshold {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum LoadMetric {
-    /// A latency, in seconds, that so many percent of the answers kept.
+    /// The latency, in seconds, that this percentage of the answers did not exceed.
     Percentile(f64),
     Longest,
     Mean,
-    /// Answers a second.
+    /// Answers per second.
     Rate,
     Errors,
     /// Percent.
@@ -32,10 +32,12 @@ enum LoadMetric {
 }
 
 impl Threshold {
-    /// The value that broke the threshold, if it is broken: what cannot be told breaks none.
+    /// A message with the value if the condition holds; without answers a latency does not break it.
     pub(crate) fn broken(&self, recorder: &Recorder, elapsed: Duration) -> Option<String> {
-        let value = self.metric.value(recorder, self.verb, elapsed)?;
-        self.comparison.holds(value, self.limit).then(|| format!("{}: it is {}", self.text, self.metric.show(value)))
+        let value = self.metric.value(recorder, self.operation, elapsed)?;
+        self.comparison
+            .holds(value, self.limit)
+            .then(|| format!("{}: the value is {}", self.text, self.metric.show(value)))
     }
 }
 
@@ -48,16 +50,16 @@ impl LoadMetric {
         ("hit", Self::Hits),
     ];
 
-    fn value(self, recorder: &Recorder, verb: Option<Operation>, elapsed: Duration) -> Option<f64> {
-        let tallied = recorder.tallied(verb);
-        let if_any = |value: f64| (tallied.answers > 0).then_some(value);
+    fn value(self, recorder: &Recorder, operation: Option<Operation>, elapsed: Duration) -> Option<f64> {
+        let stats = recorder.stats(operation);
+        let if_any = |value: f64| (stats.answers > 0).then_some(value);
         match self {
-            Self::Percentile(percent) => if_any(tallied.percentile(percent).as_secs_f64()),
-            Self::Longest => if_any(tallied.longest().as_secs_f64()),
-            Self::Mean => if_any(tallied.latency.mean() / 1e9),
-            Self::Rate => Some(tallied.answers as f64 / elapsed.as_secs_f64().max(f64::MIN_POSITIVE)),
-            Self::Errors => Some(tallied.errors as f64),
-            Self::Hits => match recorder.hits(verb) {
+            Self::Percentile(percent) => if_any(stats.percentile(percent).as_secs_f64()),
+            Self::Longest => if_any(stats.longest().as_secs_f64()),
+            Self::Mean => if_any(stats.latency.mean() / 1e9),
+            Self::Rate => Some(stats.answers as f64 / elapsed.as_secs_f64().max(f64::MIN_POSITIVE)),
+            Self::Errors => Some(stats.errors as f64),
+            Self::Hits => match recorder.hits(operation) {
                 (_, 0) => None,
                 (hits, answers) => Some(100.0 * hits as f64 / answers as f64),
             },
@@ -94,7 +96,7 @@ impl FromStr for LoadMetric {
         let percent = text.strip_prefix('p').and_then(|percent| percent.parse::<f64>().ok());
         let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
         percent.map(Self::Percentile).ok_or_else(|| {
-            format!("unknown figure {text:?}; known are p50, p99.9 and the like, max, mean, ops, errors, hit")
+            format!("unknown metric {text:?}; expected p50, p99.9 and the like, max, mean, ops, errors, or hit")
         })
     }
 }
@@ -105,13 +107,14 @@ impl FromStr for Threshold {
     fn from_str(text: &str) -> Result<Self, String> {
         let parts = Comparison::split(text);
         let (left, comparison, right) = parts.ok_or("expected a condition such as p99>2ms or errors>0")?;
-        let (verb, name) = match left.split_once('.').map(|(verb, name)| (verb.parse::<Operation>(), name)) {
-            Some((Ok(verb), name)) => (Some(verb), name),
-            _ => (None, left),
-        };
+        let (operation, name) =
+            match left.split_once('.').map(|(operation, name)| (operation.parse::<Operation>(), name)) {
+                Some((Ok(operation), name)) => (Some(operation), name),
+                _ => (None, left),
+            };
         let metric: LoadMetric = name.parse()?;
-        let limit = metric.limit(right).ok_or_else(|| format!("{right:?} is no limit for {name}"))?;
-        Ok(Self { text: text.to_owned(), verb, metric, comparison, limit })
+        let limit = metric.limit(right).ok_or_else(|| format!("{right:?} is not a limit for {name}"))?;
+        Ok(Self { text: text.to_owned(), operation, metric, comparison, limit })
     }
 }
 
@@ -129,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn thresholds_that_are_broken_and_that_are_kept() {
+    fn conditions_are_evaluated() {
         let cases = [
             ("get.p50>40ms", true),
             ("get.p50>60ms", false),
@@ -152,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_threshold_is_named() {
+    fn invalid_conditions_are_named() {
         let cases =
             [("p99", "condition"), ("q99>1ms", "q99"), ("p101>1ms", "p101"), ("p99>2", "\"2\""), ("hit<200%", "200")];
         for (text, word) in cases {

@@ -1,4 +1,4 @@
-//! What a load asks: which keys, which values.
+//! The workload of a load: operations, keys and values.
 
 use bytes::Bytes;
 use remcache::proto::CowBytes;
@@ -8,29 +8,29 @@ use super::mix::{Mix, Operation};
 use super::popularity::Popularity;
 use super::sizes::Sizes;
 
-/// What a load asks.
+/// The workload of a load.
 #[derive(Clone, Debug)]
 pub(crate) struct Workload {
     pub(crate) mix: Mix,
-    /// How many keys there are.
+    /// The number of keys.
     pub(crate) keys: u64,
-    /// How often each of them is asked for.
+    /// The distribution of the operations over the keys.
     pub(crate) popularity: Popularity,
     pub(crate) sizes: Sizes,
-    /// How long what is stored lives.
+    /// The time to live of stored items.
     pub(crate) ttl: Ttl,
 }
 
-/// One operation that is to be asked for.
+/// One operation on one key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
-    pub(crate) verb: Operation,
+    pub(crate) operation: Operation,
     pub(crate) key: u64,
-    /// How large a value is, where one is stored.
+    /// The size of the value, if the operation stores one.
     pub(crate) size: usize,
 }
 
-/// The values that a load stores: the beginning of one.
+/// The values that a load stores: prefixes of one buffer.
 #[derive(Clone, Debug)]
 pub(crate) struct Values(Bytes);
 
@@ -42,7 +42,7 @@ impl Values {
 
     fn of(&self, size: usize) -> CowBytes<'_> {
         match size {
-            // The library copies small values anyway: counting references would cost more.
+            // The library copies small values, so a reference count would only add cost.
             ..SHARED_FROM => CowBytes::Borrowed(&self.0[..size]),
             _ => CowBytes::Shared(self.0.slice(..size)),
         }
@@ -50,12 +50,12 @@ impl Values {
 }
 
 impl Workload {
-    /// Asks for one operation on one key; whether the server's answer was a yes.
-    pub(crate) async fn ask(&self, client: &Client, values: &Values, step: Step) -> Result<bool, Error> {
-        let is_counter = step.verb == Operation::Incr;
+    /// Executes one operation; returns whether it was not a miss.
+    pub(crate) async fn execute(&self, client: &Client, values: &Values, step: Step) -> Result<bool, Error> {
+        let is_counter = step.operation == Operation::Incr;
         let key = KeyText::new(if is_counter { COUNTERS } else { ITEMS }, step.key);
         let key = key.as_bytes();
-        Ok(match step.verb {
+        Ok(match step.operation {
             Operation::Get => client.get(key).await?.is_some(),
             Operation::Set => client.set(key, values.of(step.size)).ttl(self.ttl).await?.is_applied(),
             Operation::Add => client.add(key, values.of(step.size)).ttl(self.ttl).await?.is_applied(),
@@ -65,7 +65,7 @@ impl Workload {
         })
     }
 
-    /// Stores all keys, so that fetches hit; `progress` hears how many are done.
+    /// Stores all keys, so that gets hit; `progress` is called with the number of stored keys.
     pub(crate) async fn store_all(
         &self,
         client: &Client,
@@ -88,25 +88,25 @@ impl Workload {
     }
 }
 
-/// The keys of items and of counters: a counter is not counted on an item's value.
+/// The prefixes of items and counters, which are separate: an item is not a number.
 const ITEMS: &[u8; PREFIX] = b"remcache:load:i:";
 const COUNTERS: &[u8; PREFIX] = b"remcache:load:c:";
 const PREFIX: usize = 16;
 const DIGITS: usize = 10;
 
-/// From this size on the library sends shared bytes without a copy.
+/// From this size on, the library sends shared bytes without a copy.
 const SHARED_FROM: usize = 4096;
 
-/// What is in memory at once while keys are stored.
+/// The limits of a call that stores keys, which bound the memory.
 const BYTES_A_CALL: usize = 4 << 20;
 const KEYS_A_CALL: usize = 10_000;
 
-/// A key, made without allocating: a load makes millions a second.
+/// A key without a heap allocation: a load makes millions of keys per second.
 #[derive(Clone, Copy)]
 pub(crate) struct KeyText([u8; PREFIX + DIGITS]);
 
 impl KeyText {
-    /// The key of an item with this number.
+    /// The key of an item.
     pub(crate) fn of_item(number: u64) -> Self {
         Self::new(ITEMS, number)
     }

@@ -1,4 +1,4 @@
-//! The servers' statistics as metrics, in the text format that Prometheus scrapes.
+//! The servers' statistics as metrics, in the text format of Prometheus.
 
 mod names;
 
@@ -10,10 +10,11 @@ use remcache::Client;
 use remcache::ServerHandle;
 use tokio::task::JoinSet;
 
+use crate::escape::escape_line;
 use crate::stats::{self, Stats};
 use names::{COMMANDS, GENERAL, ITEMS, Kind, LRU_HITS, Metric, SETTINGS, SLAB_COMMANDS, SLABS};
 
-/// What was seen of a server at a scrape.
+/// The results of one server at a scrape.
 #[derive(Debug, Default)]
 struct Scrape {
     server: String,
@@ -22,7 +23,7 @@ struct Scrape {
     ping: Duration,
 }
 
-/// The statistics of a server, group by group; what a server does not tell is empty.
+/// The statistics of a server by group; groups that it does not have are empty.
 #[derive(Debug, Default)]
 struct Groups {
     general: Stats,
@@ -31,7 +32,7 @@ struct Groups {
     slabs: Stats,
 }
 
-/// Metrics on their way out: each name once, with its help, kind and values.
+/// Metrics by name, each with its help, kind and values.
 #[derive(Debug, Default)]
 struct Families(BTreeMap<&'static str, Family>);
 
@@ -42,28 +43,28 @@ struct Family {
     lines: Vec<(String, String)>,
 }
 
-/// All metrics as text, and how many servers are away.
+/// All metrics as text, and the number of servers that did not answer.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) text: String,
-    pub(crate) away: usize,
+    pub(crate) unreachable: usize,
 }
 
-/// Asks every server.
+/// Scrapes all servers.
 pub(crate) async fn scrape(client: &Client) -> Metrics {
     let mut tasks = JoinSet::new();
     for (index, server) in client.servers().into_iter().enumerate() {
-        tasks.spawn(async move { (index, ask(&server).await) });
+        tasks.spawn(async move { (index, scrape_server(&server).await) });
     }
     let mut scrapes = tasks.join_all().await;
     scrapes.sort_by_key(|(index, _)| *index);
     let mut families = Families::default();
     scrapes.iter().for_each(|(_, scrape)| scrape.add_to(&mut families));
-    let away = scrapes.iter().filter(|(_, scrape)| scrape.groups.is_none()).count();
-    Metrics { text: families.text(), away }
+    let unreachable = scrapes.iter().filter(|(_, scrape)| scrape.groups.is_none()).count();
+    Metrics { text: families.text(), unreachable }
 }
 
-async fn ask(server: &ServerHandle) -> Scrape {
+async fn scrape_server(server: &ServerHandle) -> Scrape {
     let asked = Instant::now();
     let general = stats::fetch(server, "").await;
     let ping = asked.elapsed();
@@ -89,7 +90,7 @@ impl Scrape {
         families.push(
             "scrape_answer_seconds",
             Kind::Gauge,
-            "How long the server took to tell its statistics.",
+            "How long the server took to report its statistics.",
             &server,
             &ping,
         );
@@ -117,10 +118,10 @@ impl Scrape {
     }
 }
 
-/// The slab classes that the figures are about.
-fn classes<'f>(figures: &'f Stats, prefix: &str) -> Vec<&'f str> {
+/// The slab classes in the statistics.
+fn classes<'f>(stats: &'f Stats, prefix: &str) -> Vec<&'f str> {
     let mut classes: Vec<&str> = Vec::new();
-    for (name, _) in figures.iter() {
+    for (name, _) in stats.iter() {
         let class = name.strip_prefix(prefix).and_then(|rest| Some(rest.split_once(':')?.0));
         if let Some(class) = class.filter(|class| class.bytes().all(|byte| byte.is_ascii_digit()))
             && classes.last() != Some(&class)
@@ -137,10 +138,10 @@ impl Families {
         family.lines.push((labels.to_owned(), value.to_owned()));
     }
 
-    /// Adds what the server tells of these metrics.
-    fn push_all(&mut self, metrics: &'static [Metric], figures: &Stats, prefix: &str, labels: &str) {
+    /// Adds the metrics that the server reports.
+    fn push_all(&mut self, metrics: &'static [Metric], stats: &Stats, prefix: &str, labels: &str) {
         for metric in metrics {
-            if let Some(value) = figures.text(&format!("{prefix}{}", metric.stat)).and_then(number) {
+            if let Some(value) = stats.text(&format!("{prefix}{}", metric.stat)).and_then(number) {
                 self.push(metric.name, metric.kind, metric.help, labels, &value);
             }
         }
@@ -150,21 +151,21 @@ impl Families {
         &mut self,
         name: &'static str,
         commands: &[(&str, &str, &str)],
-        figures: &Stats,
+        stats: &Stats,
         prefix: &str,
         labels: &str,
     ) {
         for (stat, command, status) in commands {
-            if let Some(value) = figures.text(&format!("{prefix}{stat}")).and_then(number) {
+            if let Some(value) = stats.text(&format!("{prefix}{stat}")).and_then(number) {
                 let labels = format!("{labels},command=\"{command}\",status=\"{status}\"");
                 self.push(name, Kind::Counter, "Requests by command and status.", &labels, &value);
             }
         }
     }
 
-    /// The server counts a compare-and-swap that stored as a set too; here it is not.
-    fn push_sets(&mut self, name: &'static str, figures: &Stats, prefix: &str, labels: &str) {
-        let number = |stat: &str| figures.number(&format!("{prefix}{stat}"));
+    /// Adds the sets without the compare-and-swaps, which the server counts as sets too.
+    fn push_sets(&mut self, name: &'static str, stats: &Stats, prefix: &str, labels: &str) {
+        let number = |stat: &str| stats.number(&format!("{prefix}{stat}"));
         let sets = number("cmd_set").map(|sets| {
             let swaps = ["cas_hits", "cas_misses", "cas_badval"].map(|stat| number(stat).unwrap_or_default());
             sets.saturating_sub(swaps.iter().sum())
@@ -175,9 +176,9 @@ impl Families {
         }
     }
 
-    fn push_lru_hits(&mut self, figures: &Stats, class: &str, labels: &str) {
+    fn push_lru_hits(&mut self, stats: &Stats, class: &str, labels: &str) {
         for (stat, lru) in LRU_HITS {
-            if let Some(value) = figures.text(&format!("items:{class}:{stat}")).and_then(number) {
+            if let Some(value) = stats.text(&format!("items:{class}:{stat}")).and_then(number) {
                 let labels = format!("{labels},lru=\"{lru}\"");
                 self.push(
                     "slab_lru_hits_total",
@@ -207,7 +208,7 @@ impl Families {
     }
 }
 
-/// A figure as a number: `yes` and `no` are 1 and 0.
+/// A statistic as a number: `yes` and `no` are 1 and 0.
 fn number(text: &str) -> Option<String> {
     match text {
         "yes" => Some("1".into()),
@@ -216,9 +217,9 @@ fn number(text: &str) -> Option<String> {
     }
 }
 
-/// A label's value: quotes, backslashes and line ends are escaped.
+/// The value of a label: quotes and backslashes are escaped, and what could control a terminal.
 fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    escape_line(text).replace('\\', "\\\\").replace('"', "\\\"")
 }
 
 #[cfg(test)]

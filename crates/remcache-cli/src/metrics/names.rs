@@ -1,12 +1,11 @@
-//! What the server's statistics are called as metrics: memcached_exporter's names, so that dashboards
-//! and alerts made for it keep working.
+//! The names of statistics as metrics. They are memcached_exporter's, so that its dashboards and alerts keep working.
 
-/// How a metric behaves.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It only grows, until the server starts again.
+    /// Only increases, until the server restarts.
     Counter,
-    /// It goes up and down.
+    /// Increases and decreases.
     Gauge,
 }
 
@@ -17,7 +16,7 @@ use Kind::{Counter, Gauge};
 pub(super) struct Metric {
     /// The statistic.
     pub(super) stat: &'static str,
-    /// The metric's name behind `memcached_`.
+    /// The name of the metric without `memcached_`.
     pub(super) name: &'static str,
     pub(super) kind: Kind,
     pub(super) help: &'static str,
@@ -262,11 +261,11 @@ pub(super) const SLABS: &[Metric] = &[
     metric("total_pages", "slab_current_pages", Gauge, "Pages of the slab class."),
     metric("total_chunks", "slab_current_chunks", Gauge, "Chunks of the slab class."),
     metric("used_chunks", "slab_chunks_used", Gauge, "Chunks that hold an item."),
-    metric("free_chunks", "slab_chunks_free", Gauge, "Chunks that hold none."),
+    metric("free_chunks", "slab_chunks_free", Gauge, "Chunks without an item."),
     metric("free_chunks_end", "slab_chunks_free_end", Gauge, "Free chunks at the end of the last page."),
 ];
 
-/// Statistics that are one metric, `commands_total`, told apart by command and status.
+/// Statistics that are values of one metric, `commands_total`, with labels for command and status.
 pub(super) const COMMANDS: &[(&str, &str, &str)] = &[
     ("get_hits", "get", "hit"),
     ("get_misses", "get", "miss"),
@@ -348,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_unique_and_say_what_they_count() {
+    fn names_are_unique_and_have_a_help_text() {
         let mut seen = HashSet::new();
         for metric in [GENERAL, SETTINGS, ITEMS, SLABS].concat() {
             assert!(seen.insert(metric.name), "{} twice", metric.name);

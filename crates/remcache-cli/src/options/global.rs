@@ -7,6 +7,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use remcache::config::ProtocolSetting;
 use remcache::distribution::{Distribution, Hash};
 
+use super::named::Named;
 use super::security::Security;
 use super::value;
 
@@ -14,17 +15,19 @@ use super::value;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// A server: host, host:port, host:port:weight, [v6]:port, /path/to.sock, a comma list of
-    /// them, or a URL
+    /// A server: host, host:port, host:port:weight, [v6]:port, /path/to.sock, a comma-separated list, or a URL
     ///
-    /// May be given more than once. A URL reads
-    /// memcached://a,b:11212/namespace?timeout=250ms&distribution=ketama. What the command line gives
-    /// wins over the options of a URL, and these over the environment and the context. Without this option the servers come from the context in use, from
-    /// MEMCACHED_SERVERS, and without both it is localhost:11211.
+    /// Can be repeated. A URL has the form memcached://a,b:11212/namespace?timeout=250ms&distribution=ketama.
+    /// Options on the command line override those of a URL, which override the environment and the context.
+    /// Without this option the servers come from the current context, then from MEMCACHED_SERVERS; the
+    /// default is localhost:11211.
     #[arg(short = 's', long = "server", value_name = "ADDR", env = "REMCACHE_SERVERS", global = true)]
     pub(crate) servers: Vec<String>,
 
-    /// The context whose options are the defaults; see remcache context
+    /// Use the options of this context as defaults; see remcache context
+    ///
+    /// The current context applies only if its servers are used: with --server or --embedded, name the
+    /// context to get its other options.
     #[arg(long, value_name = "NAME", env = "REMCACHE_CONTEXT", global = true)]
     pub(crate) context: Option<String>,
 
@@ -36,45 +39,45 @@ pub(crate) struct Global {
     #[arg(long, value_name = "BYTES", env = "REMCACHE_EMBEDDED_MEMORY", global = true, default_value = "64m", value_parser = value::bytes)]
     pub(crate) embedded_memory: usize,
 
-    /// Where keys are placed; ring profiles lists the names
+    /// How keys are distributed over the servers; remcache ring profiles lists the names
     ///
-    /// Clients that share servers must agree on it. ketama is libmemcached's weighted ring; new
-    /// fleets may take rendezvous.
-    #[arg(long, value_name = "NAME", env = "REMCACHE_DISTRIBUTION", global = true, default_value = "ketama", value_parser = value::placement)]
+    /// All clients that share the servers must use the same distribution. ketama is libmemcached's weighted
+    /// ring; rendezvous is a good choice for new clusters.
+    #[arg(long, value_name = "NAME", env = "REMCACHE_DISTRIBUTION", global = true, default_value = "ketama", value_parser = distribution(), hide_possible_values = true)]
     pub(crate) distribution: Distribution,
 
-    /// Place keys as another client does: pylibmc, dalli, twemproxy, …; wins over --distribution
-    #[arg(long, value_name = "CLIENT", env = "REMCACHE_LIKE", global = true, value_parser = value::placement)]
+    /// Distribute keys as another client does: pylibmc, dalli, twemproxy, …; overrides --distribution
+    #[arg(long, value_name = "CLIENT", env = "REMCACHE_LIKE", global = true, value_parser = distribution(), hide_possible_values = true)]
     pub(crate) like: Option<Distribution>,
 
-    /// The hash that the other client was set to, where it lets one choose: md5, crc32, fnv1a_64, …
-    #[arg(long, value_name = "HASH", env = "REMCACHE_HASH", global = true)]
+    /// The hash function, if the other client was configured with one: md5, crc32, fnv1a_64, …
+    #[arg(long, value_name = "HASH", env = "REMCACHE_HASH", global = true, value_parser = Named::<Hash>::new(hashes), hide_possible_values = true)]
     pub(crate) hash: Option<Hash>,
 
-    /// Place keys by what stands between these two characters, as twemproxy does: {}
+    /// Hash only the part of a key between these two characters, as twemproxy does: {}
     #[arg(long, value_name = "TAG", env = "REMCACHE_HASH_TAG", global = true, value_parser = hash_tag)]
     pub(crate) hash_tag: Option<[u8; 2]>,
 
-    /// A prefix of every key
+    /// A prefix for every key
     #[arg(long, value_name = "PREFIX", env = "REMCACHE_NAMESPACE", global = true)]
     pub(crate) namespace: Option<String>,
 
-    /// What to speak: auto (what each server understands), binary, meta, or text
-    #[arg(long, value_name = "PROTOCOL", env = "REMCACHE_PROTOCOL", global = true, default_value = "auto")]
+    /// The protocol: auto (negotiated with each server), binary, meta, or text
+    #[arg(long, value_name = "PROTOCOL", env = "REMCACHE_PROTOCOL", global = true, default_value = "auto", value_parser = Named::<ProtocolSetting>::new(protocols), hide_possible_values = true)]
     pub(crate) protocol: ProtocolSetting,
 
     #[command(flatten)]
     pub(crate) security: Security,
 
-    /// How long a request may take: 250ms, 5s, 2h
+    /// The timeout of a request: 250ms, 5s, 2h
     #[arg(long, value_name = "TIME", env = "REMCACHE_TIMEOUT", global = true, default_value = "1s", value_parser = value::duration)]
     pub(crate) timeout: Duration,
 
-    /// How long connecting may take
+    /// The timeout of connecting
     #[arg(long, value_name = "TIME", env = "REMCACHE_CONNECT_TIMEOUT", global = true, default_value = "1s", value_parser = value::duration)]
     pub(crate) connect_timeout: Duration,
 
-    /// How to print
+    /// The output format
     #[arg(
         short = 'f',
         long,
@@ -86,63 +89,94 @@ pub(crate) struct Global {
     )]
     pub(crate) format: Format,
 
-    /// When to colour; NO_COLOR is heeded
+    /// When to use colours; NO_COLOR is respected
     #[arg(long, value_name = "WHEN", env = "REMCACHE_COLOR", global = true, default_value = "auto", value_enum)]
     pub(crate) color: Color,
 
-    /// Say nothing but the output and errors
+    /// Print only the output and errors
     #[arg(short = 'q', long, env = "REMCACHE_QUIET", global = true, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub(crate) quiet: bool,
 
-    /// Log on stderr what happens to the connections; twice for more
+    /// Log connections on stderr; twice for more detail
     #[arg(short = 'v', long, env = "REMCACHE_VERBOSE", global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 }
 
 impl Global {
-    /// Where keys are placed, all options considered.
+    /// The distribution that the options describe together.
     pub(crate) fn placement(&self) -> Distribution {
-        let mut chosen = self.like.unwrap_or(self.distribution);
+        let mut distribution = self.like.unwrap_or(self.distribution);
         if let Some(hash) = self.hash {
-            chosen = chosen.hash(hash);
+            distribution = distribution.hash(hash);
         }
         if let Some(tag) = self.hash_tag {
-            chosen = chosen.hash_tag(tag);
+            distribution = distribution.hash_tag(tag);
         }
-        chosen
+        distribution
     }
+}
+
+/// A parser of the name of a distribution.
+pub(crate) fn distribution() -> Named<Distribution> {
+    Named::new(distributions)
+}
+
+fn distributions() -> Vec<String> {
+    Distribution::all().map(|distribution| distribution.to_string()).collect()
+}
+
+fn hashes() -> Vec<String> {
+    Hash::all().map(|hash| hash.to_string()).collect()
+}
+
+fn protocols() -> Vec<String> {
+    [ProtocolSetting::Auto, ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text]
+        .map(|protocol| protocol.to_string())
+        .to_vec()
 }
 
 fn hash_tag(text: &str) -> Result<[u8; 2], String> {
     text.as_bytes().try_into().map_err(|_| "expected two characters such as {}".into())
 }
 
-/// How to print.
+/// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// Text on a terminal, raw in a pipe
     Auto,
-    /// For people, also in a pipe
+    /// Text for people, in a pipe too
     Text,
     /// One JSON document
     Json,
-    /// A JSON document a line
+    /// One JSON document per line
     Ndjson,
     /// Comma-separated values with a header
     Csv,
-    /// Metrics as Prometheus reads them; for stats
+    /// Metrics in the format of Prometheus; for stats
     Prometheus,
     /// One line for a monitoring plugin; for check
     Nagios,
 }
 
-/// When to colour.
+/// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
     /// On a terminal, unless NO_COLOR is set
     Auto,
-    /// Also in a pipe
+    /// In a pipe too
     Always,
-    /// Nowhere
+    /// Not at all
     Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listed_name_can_be_parsed() {
+        assert!(distributions().iter().all(|name| name.parse::<Distribution>().is_ok()), "{:?}", distributions());
+        assert!(hashes().iter().all(|name| name.parse::<Hash>().is_ok()), "{:?}", hashes());
+        assert!(protocols().iter().all(|name| name.parse::<ProtocolSetting>().is_ok()), "{:?}", protocols());
+    }
 }

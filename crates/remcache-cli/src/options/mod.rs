@@ -1,7 +1,8 @@
 //! The options that every command has, and the parsers of option values.
 
 mod global;
+mod named;
 mod security;
 pub(crate) mod value;
 
-pub(crate) use global::{Color, Format, Global};
+pub(crate) use global::{Color, Format, Global, distribution};

@@ -1,5 +1,6 @@
-//! The options about who we are to a server, and whether it is the one it says.
+//! The options for authentication and TLS.
 
+use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
@@ -11,15 +12,15 @@ use remcache::transport::Tls;
 
 use crate::exit::Failure;
 
-/// The options about passwords and TLS.
+/// The options for authentication and TLS.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Security {
-    /// The user to be known as, with --password-file or --password-stdin
+    /// The user name, with --password-file or --password-stdin
     #[arg(long, value_name = "NAME", env = "REMCACHE_USER", global = true)]
     user: Option<String>,
 
-    /// A file whose first line is the password
+    /// A file with the password in its first line
     #[arg(long, value_name = "FILE", env = "REMCACHE_PASSWORD_FILE", global = true)]
     password_file: Option<PathBuf>,
 
@@ -27,30 +28,34 @@ pub(crate) struct Security {
     #[arg(long, env = "REMCACHE_PASSWORD_STDIN", global = true, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     password_stdin: bool,
 
-    /// Speak TLS, trusting the authorities of the system
+    /// Use TLS, and trust the certificate authorities of the system
     #[arg(long, env = "REMCACHE_TLS", global = true, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     tls: bool,
 
-    /// Speak TLS, trusting the authorities of this PEM file alone
+    /// Use TLS, and trust only the certificate authorities of this PEM file
     #[arg(long, value_name = "FILE", env = "REMCACHE_TLS_CA", global = true)]
     tls_ca: Option<PathBuf>,
 
-    /// Our own certificate as PEM, with --tls-key
+    /// The client certificate as PEM, with --tls-key
     #[arg(long, value_name = "FILE", env = "REMCACHE_TLS_CERT", global = true)]
     tls_cert: Option<PathBuf>,
 
-    /// The key of our certificate as PEM
+    /// The private key of the client certificate as PEM
     #[arg(long, value_name = "FILE", env = "REMCACHE_TLS_KEY", global = true)]
     tls_key: Option<PathBuf>,
 
-    /// The name that the server's certificate must have, if not that of its address
+    /// The name in the server's certificate, if it is not the host name of its address
     #[arg(long, value_name = "NAME", env = "REMCACHE_TLS_NAME", global = true)]
     tls_name: Option<String>,
 }
 
 impl Security {
-    /// The settings with what these options say of TLS.
+    /// Applies the options for TLS to the settings of a client.
     pub(crate) fn apply(&self, config: Config) -> Result<Config, Failure> {
+        // Files that cannot be read are errors of the command line, and not of TLS.
+        for file in [&self.tls_ca, &self.tls_cert, &self.tls_key].into_iter().flatten() {
+            File::open(file).map_err(|error| Failure::file(file, error))?;
+        }
         Ok(match self.tls()? {
             Some(tls) => config.tls(tls),
             None => config,
@@ -58,28 +63,28 @@ impl Security {
     }
 
     fn tls(&self) -> Result<Option<Tls>, Failure> {
-        let trusting = match &self.tls_ca {
+        let tls = match &self.tls_ca {
             Some(file) => Tls::with_roots_file(file),
             None => Tls::with_system_roots(),
         };
-        let named = match &self.tls_name {
-            Some(name) => trusting.server_name(name),
-            None => trusting,
+        let tls = match &self.tls_name {
+            Some(name) => tls.server_name(name),
+            None => tls,
         };
-        let is_wanted = self.tls || self.tls_ca.is_some() || self.tls_name.is_some();
+        let is_enabled = self.tls || self.tls_ca.is_some() || self.tls_name.is_some();
         match (&self.tls_cert, &self.tls_key) {
-            (Some(certificate), Some(key)) => Ok(Some(named.client_certificate(certificate, key))),
-            (None, None) => Ok(is_wanted.then_some(named)),
-            _ => Err(Failure::usage("--tls-cert and --tls-key belong together: give both")),
+            (Some(certificate), Some(key)) => Ok(Some(tls.client_certificate(certificate, key))),
+            (None, None) => Ok(is_enabled.then_some(tls)),
+            _ => Err(Failure::usage("--tls-cert needs --tls-key, and the other way round: pass both")),
         }
     }
 
-    /// Who we are to the servers. What comes from standard input can be read once.
+    /// The credentials. Standard input can be read only once, so call this once.
     pub(crate) fn credentials(&self) -> Result<Option<Credentials>, Failure> {
         let password = match (&self.password_file, self.password_stdin) {
             (Some(_), true) => return Err(Failure::usage("--password-file and --password-stdin exclude each other")),
             (Some(file), false) => Some(std::fs::read_to_string(file).map_err(|error| Failure::file(file, error))?),
-            (None, true) => Some(typed()?),
+            (None, true) => Some(read_password()?),
             (None, false) => None,
         };
         match (&self.user, password) {
@@ -93,7 +98,7 @@ impl Security {
     }
 }
 
-fn typed() -> Result<String, Failure> {
+fn read_password() -> Result<String, Failure> {
     if io::stdin().is_terminal() {
         return Err(Failure::usage(
             "--password-stdin would show the password on the terminal: use a pipe, or --password-file",

@@ -1,21 +1,18 @@
-//! Values of options as people write them: durations, dates, sizes, counts.
+//! Parsers of option values: durations, dates, sizes, counts.
 
 use std::time::{Duration, SystemTime};
 
 use jiff::{Span, SpanRelativeTo, Timestamp};
 use remcache::Ttl;
-use remcache::distribution::Distribution;
 
-use crate::exit::words;
-
-/// A duration above zero: `250ms`, `5s`, `2h`, `30d`.
+/// Parses a duration above zero: `250ms`, `5s`, `2h`, `30d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let bad = || "expected a duration such as 250ms, 5s, 10m, 2h or 30d".to_owned();
+    let expected = || "expected a duration such as 250ms, 5s, 10m, 2h or 30d".to_owned();
     if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
         return Err(format!("a duration needs a unit: {text}s, {text}ms"));
     }
-    let span: Span = text.parse().map_err(|_| bad())?;
-    let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| bad())?;
+    let span: Span = text.parse().map_err(|_| expected())?;
+    let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| expected())?;
     match Duration::try_from(length) {
         Ok(Duration::ZERO) => Err("the duration is zero".into()),
         Ok(duration) => Ok(duration),
@@ -23,40 +20,48 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// How long an item lives: a duration, `never`, or a date with its zone.
+/// Parses a time to live: a duration, `never`, or a date in the future with its time zone.
 pub(crate) fn ttl(text: &str) -> Result<Ttl, String> {
-    if text == "never" {
-        return Ok(Ttl::Never);
+    match text {
+        "never" => return Ok(Ttl::Never),
+        "0" => return Err("write never for an item that does not expire, or a duration such as 10m".into()),
+        _ => {}
     }
     if let Ok(at) = text.parse::<Timestamp>() {
-        return check(Ttl::At(SystemTime::from(at)));
+        let at = SystemTime::from(at);
+        if at <= SystemTime::now() {
+            return Err("this time has passed: the item would expire at once".into());
+        }
+        return check(Ttl::At(at));
     }
     match duration(text) {
         Ok(after) => check(Ttl::After(after)),
-        Err(_) if text.contains('-') => Err("expected a date with its zone such as 2027-01-01T00:00Z".into()),
-        Err(what) => Err(format!("{what}; or never, or a date such as 2027-01-01T00:00Z")),
+        Err(_) if text.contains('-') && !text.starts_with('-') => {
+            Err("expected a date with its time zone such as 2027-01-01T00:00Z".into())
+        }
+        Err(error) => Err(format!("{error}; or never, or a date such as 2027-01-01T00:00Z")),
     }
 }
 
-/// Refuses what the protocol cannot say.
+/// Refuses a time to live that no protocol can express.
 fn check(ttl: Ttl) -> Result<Ttl, String> {
     ttl.resolve(SystemTime::now).seconds().map(|_| ttl).map_err(|invalid| invalid.to_string())
 }
 
-/// A number of bytes: `100`, `64m`, `1g`, in powers of 1,024.
+/// Parses a number of bytes: `100`, `64m`, `1g`, in powers of 1,024.
 pub(crate) fn bytes(text: &str) -> Result<usize, String> {
     let number = scaled(text.trim_end_matches(['b', 'B']), 1024);
     let number = number.and_then(|number| usize::try_from(number).ok());
     number.filter(|&number| number > 0).ok_or_else(|| "expected a size such as 100, 64k, 8m or 1g".into())
 }
 
-/// A count: `10`, `10k`, `1m`, in powers of 1,000.
+/// Parses a count: `10`, `10k`, `1m`, in powers of 1,000.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
     let number = scaled(text, 1000).filter(|&number| number > 0);
     number.ok_or_else(|| "expected a number above zero such as 10, 10k or 1m".into())
 }
 
-/// A number with an optional unit; fractions are allowed before a unit.
+/// Parses a number with an optional unit; fractions are allowed before a unit.
 fn scaled(text: &str, base: u64) -> Option<u64> {
     let (number, power) = match text.char_indices().last()? {
         (at, unit) if unit.is_ascii_alphabetic() => {
@@ -74,11 +79,6 @@ fn scaled(text: &str, base: u64) -> Option<u64> {
             whole.parse::<u64>().ok()?.checked_mul(scale)?.checked_add(part)
         }
     }
-}
-
-/// Reads the name of a placement.
-pub(crate) fn placement(text: &str) -> Result<Distribution, String> {
-    text.parse::<Distribution>().map_err(words)
 }
 
 #[cfg(test)]
@@ -113,6 +113,20 @@ mod tests {
         assert_eq!(ttl("2027-01-01T01:00+01:00"), Ok(Ttl::At(new_year)));
         for text in ["", "0s", "2027-01-01", "soon", "2200-01-01T00:00Z", "200000d"] {
             assert!(ttl(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_to_live_that_are_over_are_refused() {
+        for (text, word) in [
+            ("0", "write never"),
+            ("0s", "zero"),
+            ("-1s", "negative"),
+            ("2020-01-01T00:00Z", "has passed"),
+            ("1970-01-01T00:00Z", "has passed"),
+        ] {
+            let error = ttl(text).unwrap_err();
+            assert!(error.contains(word), "{text}: {error}");
         }
     }
 

@@ -1,20 +1,20 @@
-//! Small pictures made of characters.
+//! Small charts drawn with block characters.
 
-/// A bar of `width` characters, of which a share from 0 to 1 is full.
+/// A bar of `width` characters, filled by a share from 0 to 1.
 pub(crate) fn gauge(share: f64, width: usize) -> String {
     let full = eighths(share, width) / 8;
     let full = full.max(usize::from(share > 0.0)).min(width);
     format!("{}{}", "▇".repeat(full), "▁".repeat(width - full))
 }
 
-/// A bar whose length is a share from 0 to 1 of `width` characters, to an eighth of a character.
+/// A bar whose length is a share from 0 to 1 of `width` characters, exact to an eighth of a character.
 pub(crate) fn bar(share: f64, width: usize) -> String {
     let eighths = eighths(share, width);
     let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     format!("{}{}", "█".repeat(eighths / 8), rest[eighths % 8])
 }
 
-/// Heights as a line of bars; what is not zero is visible.
+/// A line of bars of these heights; every height above zero is visible.
 pub(crate) fn sparkline(heights: &[u64]) -> String {
     let levels = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let highest = heights.iter().copied().max().unwrap_or_default().max(1);
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn sparklines_show_what_is_not_zero() {
+    fn sparklines_show_every_height_above_zero() {
         assert_eq!(sparkline(&[0, 1, 50, 100]), " ▁▄█");
         assert_eq!(sparkline(&[]), "");
     }

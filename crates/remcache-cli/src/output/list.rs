@@ -1,12 +1,12 @@
-//! A list of outcomes: a line of text each, or a record each.
+//! A list of results: a line of text for each, or a record for each.
 
 use std::io;
 
 use super::{Output, Record, Records};
 
-/// A list on its way to the output.
+/// A list that is being written.
 pub(crate) enum List<'o> {
-    /// Lines for people, and for pipes that get the same.
+    /// Lines, in the text layouts.
     Lines(&'o mut Output),
     /// Records, in the structured layouts.
     Records(Records<'o>),
@@ -20,7 +20,7 @@ impl<'o> List<'o> {
         })
     }
 
-    /// Puts one outcome behind the others, in one of its two forms.
+    /// Appends a result in the form that the layout asks for.
     pub(crate) fn push(
         &mut self,
         line: impl FnOnce(&mut Output) -> io::Result<()>,
@@ -32,7 +32,7 @@ impl<'o> List<'o> {
         }
     }
 
-    /// Hands the lines that there are to whoever reads.
+    /// Flushes the lines written so far.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Lines(output) => output.flush(),

@@ -1,4 +1,7 @@
 //! What the tool prints: readable on a terminal, raw in a pipe, structured on request.
+//!
+//! Everything except the bytes of values goes through functions that escape what could control a terminal:
+//! [`Output::line`], the cells of a [`Table`], the fields of a [`Record`], and [`Notes`].
 
 pub(crate) mod chart;
 mod list;
@@ -15,31 +18,32 @@ pub(crate) use record::{Record, Records};
 pub(crate) use style::{Paint, TextStyle};
 pub(crate) use table::{Cell, Column, Table};
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
 
+use crate::escape::escape;
 use crate::options::{Color, Format, Global};
 
-/// How a command lays out what it has to say.
+/// The layout of a command's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// For people.
+    /// Text for people.
     Text,
-    /// For a pipe, as the command sees fit.
+    /// Text for another program, in a form that depends on the command.
     Raw,
     /// One JSON document.
     Json,
-    /// A JSON document a line.
+    /// One JSON document per line.
     Ndjson,
-    /// Lines with a header.
+    /// Comma-separated values with a header.
     Csv,
-    /// Metrics as Prometheus reads them.
+    /// Metrics in the text format of Prometheus.
     Prometheus,
     /// One line for a monitoring plugin.
     Nagios,
 }
 
-/// Standard output, and what is known of it.
+/// Standard output, and how to write to it.
 #[derive(Debug)]
 pub(crate) struct Output {
     layout: Layout,
@@ -49,9 +53,11 @@ pub(crate) struct Output {
     /// Whether the bytes that were written last end in the middle of a line.
     is_mid_line: bool,
     stdout: BufWriter<Stdout>,
+    /// The line that is being formatted; the buffer is reused.
+    line: String,
 }
 
-/// Who hears what is said beside the output.
+/// Messages on stderr, next to the output.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Notes {
     is_quiet: bool,
@@ -69,35 +75,36 @@ impl Output {
             notes: Notes { is_quiet: options.quiet, is_terminal: io::stderr().is_terminal() },
             is_mid_line: false,
             stdout: BufWriter::new(io::stdout()),
+            line: String::new(),
         }
     }
 
-    /// How to lay out.
+    /// The layout that the options ask for.
     pub(crate) fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// Whether people are to read it, or at least a pipe that gets the same.
+    /// Whether the layout is text, for people or for a pipe.
     pub(crate) fn is_text(&self) -> bool {
         matches!(self.layout, Layout::Text | Layout::Raw)
     }
 
-    /// Whether a terminal shows it.
+    /// Whether standard output is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.is_terminal
     }
 
-    /// Whether small pictures make it better: bars and the like.
+    /// Whether bars and other small charts help the reader.
     pub(crate) fn has_charts(&self) -> bool {
         self.layout == Layout::Text && (self.is_terminal || self.paint.is_on())
     }
 
-    /// What colours text, or does not.
+    /// Applies styles, if the output is coloured.
     pub(crate) fn paint(&self) -> Paint {
         self.paint
     }
 
-    /// Who hears notes.
+    /// Messages on stderr.
     pub(crate) fn notes(&self) -> Notes {
         self.notes
     }
@@ -108,15 +115,18 @@ impl Output {
         self.stdout.write_all(bytes)
     }
 
-    /// Ends the line, if one was begun: what comes next has nothing to do with it.
+    /// Ends the current line, if bytes were written without a line end.
     pub(crate) fn end_line(&mut self) -> io::Result<()> {
         if self.is_mid_line { self.line("") } else { Ok(()) }
     }
 
-    /// Writes a line.
+    /// Writes a line, with everything escaped that could control a terminal.
     pub(crate) fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
         self.is_mid_line = false;
-        writeln!(self.stdout, "{line}")
+        self.line.clear();
+        // Writing to a String does not fail.
+        let _ = write!(self.line, "{line}");
+        writeln!(self.stdout, "{}", self.paint.escape(&self.line))
     }
 
     /// Writes a table, fitted to the terminal; a note names the columns that were left out.
@@ -135,17 +145,17 @@ impl Output {
         Some(columns.into()).filter(|&columns| columns > 0)
     }
 
-    /// Begins a list of lines or, in the structured layouts, of records.
+    /// Starts a list of lines or, in the structured layouts, of records.
     pub(crate) fn list(&mut self, columns: &'static [&'static str]) -> io::Result<List<'_>> {
         List::begin(self, columns)
     }
 
-    /// Begins a list of records; for the structured layouts.
+    /// Starts a list of records; for the structured layouts.
     pub(crate) fn records(&mut self, columns: &'static [&'static str]) -> io::Result<Records<'_>> {
         Records::begin(&mut self.stdout, self.layout, columns)
     }
 
-    /// Goes on with a list of records whose header was written before.
+    /// Continues a list of records whose header was written before.
     pub(crate) fn more_records(&mut self, columns: &'static [&'static str]) -> Records<'_> {
         Records::resume(&mut self.stdout, self.layout, columns)
     }
@@ -160,28 +170,28 @@ impl Output {
         records.end()
     }
 
-    /// Hands everything to whoever reads.
+    /// Flushes everything to standard output.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.stdout.flush()
     }
 }
 
 impl Notes {
-    /// Says something that only a person wants to know.
-    pub(crate) fn say(self, what: impl fmt::Display) {
-        if self.is_terminal && !self.is_quiet {
-            let _ = writeln!(io::stderr(), "{what}");
+    /// Prints a message that matters to people only: if stderr is a terminal.
+    pub(crate) fn say(self, message: impl fmt::Display) {
+        if self.is_terminal {
+            self.tell(message);
         }
     }
 
-    /// Says something on stderr, whoever reads it, unless asked to be quiet.
-    pub(crate) fn tell(self, what: impl fmt::Display) {
+    /// Prints a message, unless `--quiet` is given.
+    pub(crate) fn tell(self, message: impl fmt::Display) {
         if !self.is_quiet {
-            let _ = writeln!(io::stderr(), "{what}");
+            let _ = writeln!(io::stderr(), "{}", escape(&message.to_string()));
         }
     }
 
-    /// Whether a progress bar has someone to look at it.
+    /// Whether a progress bar is visible.
     pub(crate) fn is_watched(self) -> bool {
         self.is_terminal && !self.is_quiet
     }
@@ -200,7 +210,7 @@ fn layout(format: Format, is_terminal: bool) -> Layout {
     }
 }
 
-/// Whether to colour what goes where there is a terminal, or is none.
+/// Whether to colour a stream that is a terminal, or is not.
 pub(crate) fn is_colored(color: Color, is_terminal: bool) -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     match color {

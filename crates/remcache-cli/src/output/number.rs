@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers formatted for people.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(crate) fn duration(duration: Duration) -> String {
     let number = nanos / scale;
     match unit {
         "ns" => format!("{number:.0}ns"),
-        // Fractions of a microsecond are beneath the clock's and the scheduler's noise.
+        // Fractions of a microsecond are below the noise of the clock and the scheduler.
         "µs" if number >= 9.95 => format!("{number:.0}µs"),
         _ if number < 9.995 => format!("{number:.2}{unit}"),
         _ if number < 99.95 => format!("{number:.1}{unit}"),
@@ -51,7 +51,7 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
-/// An age: the two largest units, `3d04h`, or the largest alone where it says enough, `41d`.
+/// An age in its two largest units, `3d04h`, or in days alone from ten days on, `41d`.
 pub(crate) fn age(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, seconds / 3600, seconds / 60) {
@@ -63,7 +63,7 @@ pub(crate) fn age(seconds: u64) -> String {
     }
 }
 
-/// A percentage with one digit behind the point; none if there is nothing to divide by.
+/// A percentage with one decimal; `None` if the whole is zero.
 pub(crate) fn percent(part: u64, whole: u64) -> Option<String> {
     (whole > 0).then(|| format!("{:.1}", 100.0 * part as f64 / whole as f64))
 }
@@ -73,7 +73,7 @@ fn scaled(number: f64, base: f64, units: &[&str]) -> String {
     let mut units = units.iter();
     let mut unit = *units.next().unwrap_or(&"");
     let mut is_scaled = false;
-    // What would be rounded up to the base belongs to the next unit.
+    // A number that would be rounded up to the base is shown in the next unit: 999.9k is 1.0M.
     while scaled >= base - 0.5
         && let Some(next) = units.next()
     {

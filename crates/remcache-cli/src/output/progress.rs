@@ -1,20 +1,20 @@
-//! A progress bar on stderr, if somebody looks at it.
+//! A progress bar on stderr, if that is a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Notes;
 
-/// Something that takes a while.
+/// The progress of a long operation.
 #[derive(Debug)]
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    /// Progress towards `end`, for whoever hears the notes.
+    /// Progress towards `end`, hidden where notes are not watched.
     pub(crate) fn new(notes: Notes, end: u64) -> Self {
         Self::drawn(notes, Some(end), bar_template())
     }
 
-    /// Progress towards an end that is not known.
+    /// Progress towards an unknown end.
     pub(crate) fn endless(notes: Notes) -> Self {
         Self::drawn(notes, None, "{wide_msg}")
     }
@@ -31,7 +31,7 @@ impl Progress {
         Self(bar)
     }
 
-    /// How far it is, and what to say beside the bar.
+    /// Sets the position, and the message next to the bar.
     pub(crate) fn set(&self, position: u64, message: String) {
         self.0.set_position(position);
         self.0.set_message(message);
@@ -44,8 +44,7 @@ impl Drop for Progress {
     }
 }
 
-/// The message is what a narrow terminal has room for; what does not fit is cut, so that a line stays
-/// one.
+/// The template of the bar: on a narrow terminal the message has priority, and is cut to stay on one line.
 fn bar_template() -> &'static str {
     let columns = ratatui::crossterm::terminal::size().map_or(80, |(columns, _)| columns);
     match columns {

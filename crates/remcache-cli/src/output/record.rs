@@ -1,4 +1,4 @@
-//! Structured output: records as JSON, as a JSON document a line, or as CSV.
+//! Structured output: records as JSON, as one JSON document per line, or as CSV.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -8,8 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::Layout;
+use crate::escape::{escape_json, escape_line, is_unsafe};
 
-/// Named fields, in the order in which they were given.
+/// Named fields, in the order in which they were added.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Record(Map<String, Value>);
 
@@ -33,7 +34,7 @@ impl Record {
         }
     }
 
-    /// Adds bytes: as `name` if they are UTF-8, else as `name_b64`.
+    /// Adds bytes: as `name` if they are UTF-8, else in base64 as `name_b64`.
     pub(crate) fn with_bytes(self, name: &str, bytes: &[u8]) -> Self {
         match std::str::from_utf8(bytes) {
             Ok(text) => self.with(name, text),
@@ -41,18 +42,55 @@ impl Record {
         }
     }
 
-    fn cell(&self, column: &str) -> String {
-        match self.0.get(column) {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
+    /// The cells of these columns.
+    ///
+    /// A text that a spreadsheet would run as a formula, or that has control characters, is in the column
+    /// `name_b64` if there is one. Else it is escaped.
+    fn cells(&self, columns: &[&str]) -> Vec<String> {
+        let encoded = |column: &str| columns.iter().position(|known| known.strip_suffix("_b64") == Some(column));
+        let mut cells: Vec<String> =
+            columns.iter().map(|column| self.0.get(*column).map_or_else(String::new, cell)).collect();
+        for (index, column) in columns.iter().enumerate() {
+            if !is_unsafe_cell(&cells[index]) {
+                continue;
+            }
+            let text = std::mem::take(&mut cells[index]);
+            match encoded(column) {
+                Some(encoded) => cells[encoded] = STANDARD.encode(text),
+                None if is_formula(&text) => cells[index] = format!("'{}", escape_line(&text)),
+                None => cells[index] = escape_line(&text).into_owned(),
+            }
         }
+        cells
     }
+}
+
+/// A value as the text of a cell: a list as its elements, an object as its fields.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(cell).collect::<Vec<_>>().join("; "),
+        Value::Object(fields) => {
+            let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", cell(value))).collect();
+            fields.join("; ")
+        }
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+fn is_unsafe_cell(text: &str) -> bool {
+    is_formula(text) || text.contains(is_unsafe)
+}
+
+/// Whether a spreadsheet would take a cell for a formula.
+fn is_formula(text: &str) -> bool {
+    text.len() > 1 && text.starts_with(['=', '+', '-', '@']) && text.parse::<f64>().is_err()
 }
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&serde_json::to_string(&self.0).map_err(|_| fmt::Error)?)
+        f.write_str(&escape_json(&serde_json::to_string(&self.0).map_err(|_| fmt::Error)?))
     }
 }
 
@@ -62,7 +100,7 @@ impl From<Record> for Value {
     }
 }
 
-/// A list of records on its way out.
+/// A list of records that is being written.
 pub(crate) struct Records<'o> {
     out: &'o mut dyn Write,
     layout: Layout,
@@ -89,7 +127,7 @@ impl<'o> Records<'o> {
     pub(crate) fn push(&mut self, record: Record) -> io::Result<()> {
         let is_first = std::mem::replace(&mut self.is_first, false);
         match self.layout {
-            Layout::Csv => self.csv(self.columns.iter().map(|column| record.cell(column))),
+            Layout::Csv => self.csv(record.cells(self.columns).into_iter()),
             Layout::Json => {
                 let separator = if is_first { "\n" } else { ",\n" };
                 write!(self.out, "{separator}{record}")
@@ -148,9 +186,41 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_nothing_is_well_formed() {
+    fn an_empty_list_is_well_formed() {
         assert_eq!(written(Layout::Json, []), "[]\n");
         assert_eq!(written(Layout::Ndjson, []), "");
         assert_eq!(written(Layout::Csv, []), "key,key_b64,size\n");
+    }
+
+    #[test]
+    fn unsafe_text_is_escaped_in_json() {
+        let record = Record::new().with("key", "a\u{202e}\u{9b}\x7f\x1b\u{feff}é😀");
+        let json = record.to_string();
+        assert_eq!(json, r#"{"key":"a\u202e\u009b\u007f\u001b\ufeffé😀"}"#);
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), Value::from(record));
+    }
+
+    #[test]
+    fn csv_cells_hold_no_formulas_and_no_control_characters() {
+        let keys: [(&[u8], &str); 5] = [
+            (b"=1+1", ",PTErMQ==,1"),
+            (b"@cmd", ",QGNtZA==,1"),
+            (b"a\nb", ",YQpi,1"),
+            (b"-1.5", "-1.5,,1"),
+            (b"-", "-,,1"),
+        ];
+        for (key, line) in keys {
+            let csv = written(Layout::Csv, [Record::new().with_bytes("key", key).with("size", 1)]);
+            assert_eq!(csv, format!("key,key_b64,size\n{line}\n"));
+        }
+        let record = |size: &str| Record::new().with("key", "k").with("size", size);
+        assert_eq!(record("=x").cells(COLUMNS)[2], "'=x");
+        assert_eq!(record("a\x1b").cells(COLUMNS)[2], "a\\x1b");
+    }
+
+    #[test]
+    fn csv_cells_hold_no_json() {
+        let record = Record::new().with("key", vec!["a", "b"]).with("size", Value::from(Record::new().with("n", 1)));
+        assert_eq!(record.cells(COLUMNS), ["a; b", "", "n=1"]);
     }
 }

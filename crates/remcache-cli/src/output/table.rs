@@ -3,7 +3,7 @@
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::style::{Paint, TextStyle};
-use super::text;
+use crate::escape::escape_line;
 
 /// A table.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Column {
 impl Cell {
     /// Creates a cell; control characters in its text are escaped.
     pub(crate) fn new(text: impl ToString) -> Self {
-        Self { text: text::inline(text.to_string().as_bytes()).into_owned(), ..Self::default() }
+        Self { text: escape_line(&text.to_string()).into_owned(), ..Self::default() }
     }
 
     /// Creates a cell for an unknown value.

@@ -63,7 +63,7 @@ fn a_context_gives_defaults_and_no_more() {
 #[test]
 fn contexts_that_do_not_fit_are_named() {
     let home = Home::new();
-    home.run(&["locate", "k", "--context", "shop"]).run().exits(2).complains_of("there are none yet");
+    home.run(&["locate", "k", "--context", "shop"]).run().exits(2).complains_of("there are no contexts yet");
     home.run(&["context", "use", "shop"]).run().exits(2).complains_of("no context \"shop\"");
     home.run(&["context", "add", "shop"]).run().exits(2).complains_of("-s cache1,cache2");
     home.run(&["context", "show"]).run().exits(2).complains_of("no context is in use");
@@ -150,7 +150,7 @@ fn completions_load_in_their_shells_and_complete() {
         complete -C "remcache sta"
         complete -C "remcache stats --tot""#;
     let fish = completed("fish", &["--no-config"], fish);
-    assert!(fish.contains("stats\tShow the statistics") && fish.contains("--total\tLook once"), "{fish}");
+    assert!(fish.contains("stats\tShow the statistics") && fish.contains("--total\tRequest once"), "{fish}");
     let zsh = r#"autoload -U compinit; compinit -u -D; source "$FILE"; echo $_comps[remcache]; whence -w _remcache"#;
     assert_eq!(completed("zsh", &["-f"], zsh), "_remcache\n_remcache: function\n");
 }
@@ -175,7 +175,7 @@ fn production_asks_for_its_name_before_items_are_removed() {
     home.run(&["context", "use", "shop"]).run().exits(0);
     home.run(&["set", "k", "v"]).run().exits(0);
     let asked = home.run(&["flush"]).run_on_terminal("y\n").exits(1);
-    assert!(asked.text().contains("shop is production: type its name"), "{asked:?}");
+    assert!(asked.text().contains("shop is a production context: type its name"), "{asked:?}");
     home.run(&["get", "k"]).run().exits(0);
     home.run(&["flush"]).run_on_terminal("shop\n").exits(0);
     home.run(&["get", "k"]).run().exits(1);

@@ -189,9 +189,10 @@ fn a_file_that_is_not_ours_or_cut_short_is_told_with_its_line() {
     let server = Memcached::start(&[]);
     let good = "{\"key\":\"a\",\"value\":\"1\"}\n";
     for (input, line, what) in [
-        (&b"key,value\n"[..], 1, "no item as dump writes them"),
-        (&[0; 100][..], 1, "no item as dump writes them"),
-        (b"{\"name\":\"a\"}\n", 1, "needs key or key_b64"),
+        (&b"key,value\n"[..], 1, "not an item of a dump"),
+        (&[0; 100][..], 1, "not an item of a dump"),
+        (b"{\"value\":\"a\"}\n", 1, "needs key or key_b64"),
+        (b"{\"key\":\"a\",\"value\":\"1\",\"ttl\":60}\n", 1, "unknown field `ttl`"),
         (&[good.as_bytes(), b"{\"key\":\"b\",\"val"].concat(), 2, "ends within this item"),
         (&[good.as_bytes(), b"{\"key\":\"b\",\"value\":\"\x80\"}\n"].concat(), 2, "unicode"),
     ] {

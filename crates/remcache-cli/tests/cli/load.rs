@@ -185,7 +185,7 @@ fn a_terminal_gets_a_line_of_bars() {
 fn a_broken_threshold_exits_with_8() {
     let bench = |condition: &str| patient(["bench", "--time", "20ms", "--embedded", "1", "--fail-if", condition]).run();
     let run = bench("p99>1ns").exits(8);
-    assert!(run.stderr.contains("p99>1ns: it is ") && run.text().contains("get"), "{run:?}");
+    assert!(run.stderr.contains("p99>1ns: the value is ") && run.text().contains("get"), "{run:?}");
     bench("p99>1h").exits(0);
     bench("errors>0").exits(0);
     bench("ops<1").exits(0);

@@ -18,6 +18,7 @@ mod memory;
 mod metrics;
 mod options;
 mod placement;
+mod restarts;
 mod security;
 mod serve;
 mod servers;

@@ -53,7 +53,7 @@ fn keys_that_are_not_utf8_keep_their_bytes() {
     let run = remcache(["locate", "-", "-f", "ndjson"]).servers("a").input(*b"\xff\xfe\n").run().exits(0);
     assert_eq!(run.json(), json!({"key_b64": "//4=", "server": "a:11211"}));
     let run = remcache(["locate", "-"]).servers("a").input(*b"\xff\x1b\n").run().exits(0);
-    assert_eq!(run.text(), "\\xff\\x1b\ta:11211\n");
+    assert_eq!(run.text(), "$'\\xff\\x1b'\ta:11211\n");
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn a_password_comes_from_a_file_or_a_pipe() {
     let user = SASL_USER.replace('@', "%40");
     let url = format!("memcached://{user}:{SASL_PASSWORD}@{}", server.addr());
     let run = remcache(["get", "k", "-s", &url]).run().exits(0);
-    assert!(run.stderr.contains("can be seen by others") && !run.stderr.contains(SASL_PASSWORD), "{run:?}");
+    assert!(run.stderr.contains("other users can see a password") && !run.stderr.contains(SASL_PASSWORD), "{run:?}");
     assert_eq!(remcache(["get", "k"]).servers(&url).run().exits(0).stderr, "");
 }
 

@@ -59,7 +59,7 @@ fn the_error_names_a_port_that_is_in_use() {
     let (mut child, address) = serve(&["--port", "0"]);
     let port = address.rsplit_once(':').unwrap().1;
     remcache(["serve", "--port", port]).run().exits(2).complains_of(&address);
-    remcache(["serve", "--port", "0", "--item-size-max", "1"]).run().exits(2).complains_of("item size");
+    remcache(["serve", "--port", "0", "--item-size-max", "1"]).run().exits(2).complains_of("item_size_max");
     remcache(["serve", "--port", "70000"]).run().exits(2);
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     child.wait().unwrap();

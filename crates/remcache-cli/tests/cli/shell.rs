@@ -94,8 +94,8 @@ fn the_exit_code_is_that_of_the_last_failure() {
         (server.addr(), "ms k\n", 2, "length"),
         (server.addr(), "ms k 3\nabcd\n", 2, "4 bytes"),
         (server.addr(), "ms k 3\nab", 2, "nothing was sent"),
-        (server.addr(), "set k\n", 2, "shell's own"),
-        (server.addr(), "get -\n", 2, "shell's own"),
+        (server.addr(), "set k\n", 2, "belongs to the shell"),
+        (server.addr(), "get -\n", 2, "belongs to the shell"),
         (server.addr(), "shell\n", 2, "a shell already"),
         (server.addr(), "top\n", 2, "needs a terminal"),
         (server.addr(), "get 'k\n", 2, "quotation mark"),
@@ -359,7 +359,7 @@ fn a_context_of_production_asks_for_its_name() {
     let mut shell = live(remcache(["shell"]), &home);
     shell.shows("remcache shop> ");
     shell.types("flush_all\ry\r");
-    shell.shows("shop is production: type its name");
+    shell.shows("shop is a production context: type its name");
     shell.types("get k\r");
     shell.shows("\nv\n");
     shell.types("flush\rshop\r");

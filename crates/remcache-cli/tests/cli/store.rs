@@ -75,8 +75,11 @@ fn a_cas_value_is_a_condition() {
 #[test]
 fn times_to_live_reach_the_server() {
     let server = Memcached::start(&[]);
-    run(&server, &["set", "past", "x", "--ttl", "2001-01-01T00:00Z"]).exits(0);
-    run(&server, &["get", "past"]).exits(1);
+    for (ttl, word) in [("2001-01-01T00:00Z", "has passed"), ("0", "write never"), ("0s", "zero"), ("-1s", "negative")]
+    {
+        run(&server, &["set", "past", "x", &format!("--ttl={ttl}")]).exits(2).complains_of(word);
+        run(&server, &["get", "past"]).exits(1);
+    }
     for ttl in ["10m", "never", "40d", "2037-01-01T00:00Z"] {
         run(&server, &["set", "k", "x", "--ttl", ttl]).exits(0);
         assert_eq!(value(&server, "k"), b"x", "{ttl}");

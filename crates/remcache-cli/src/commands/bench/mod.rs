@@ -92,7 +92,10 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     args.files().try_for_each(|path| check_path(path))?;
-    if !args.yes && session.is_production() && !session.confirm("Put the servers under load?")? {
+    if !args.yes
+        && session.is_production()
+        && !session.confirm("load production servers", "Put the servers under load?")?
+    {
         return Ok(Exit::No);
     }
     let interrupt = session.interrupt.expect();
@@ -108,7 +111,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         stored.complain("keys", &mut session.output)?;
         return Ok(stored.exit());
     }
-    let mut load = LoadRun::begin(&client, &workload, args.pace(), args.time, args.threads());
+    let mut load = LoadRun::start(&client, &workload, args.pace(), args.time, args.threads());
     tokio::select! {
         () = show_progress(&mut load, args.time, notes) => {}
         () = interrupt.raised() => {

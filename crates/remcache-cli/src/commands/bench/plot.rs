@@ -15,7 +15,7 @@ pub(super) fn draw(recorder: &Recorder, title: &str) -> Result<String, Box<dyn E
     {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         root.fill(&WHITE)?;
-        let nines = nines(recorder.tallied(None).answers);
+        let nines = nines(recorder.stats(None).answers);
         let mut chart = ChartBuilder::on(&root)
             .caption(title, text(15.0))
             .margin(14)
@@ -34,7 +34,7 @@ pub(super) fn draw(recorder: &Recorder, title: &str) -> Result<String, Box<dyn E
             .x_label_formatter(&|nines| percentile(*nines))
             .y_label_formatter(&|nanos| number::duration(Duration::from_nanos(*nanos as u64)))
             .draw()?;
-        for (verb, tallied) in recorder.verbs().filter(|(_, tallied)| tallied.answers > 0) {
+        for (verb, tallied) in recorder.operations().filter(|(_, tallied)| tallied.answers > 0) {
             let style = COLOURS[verb as usize].stroke_width(3);
             chart
                 .draw_series(LineSeries::new(curve(tallied, nines), style))?
@@ -78,7 +78,7 @@ fn curve(tallied: &OpStats, nines: f64) -> impl Iterator<Item = (f64, f64)> {
 
 /// Returns the upper end of the latency axis, a little above the highest point.
 fn highest(recorder: &Recorder, nines: f64) -> f64 {
-    let ends = recorder.verbs().map(|(_, tallied)| tallied.latency.value_at_quantile(quantile(nines)));
+    let ends = recorder.operations().map(|(_, tallied)| tallied.latency.value_at_quantile(quantile(nines)));
     ends.max().unwrap_or_default().max(1) as f64 * 1.08
 }
 

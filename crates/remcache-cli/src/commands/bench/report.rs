@@ -46,7 +46,7 @@ impl Report {
             Layout::Text | Layout::Raw => self.print_text(output),
             Layout::Csv => {
                 let mut records = output.records(COLUMNS)?;
-                self.recorder.verbs().try_for_each(|(verb, tallied)| records.push(self.flat(verb, tallied)))?;
+                self.recorder.operations().try_for_each(|(verb, tallied)| records.push(self.flat(verb, tallied)))?;
                 records.end()
             }
             _ => output.line(self.record()),
@@ -71,12 +71,12 @@ impl Report {
         ];
         let columns: Vec<_> = columns.into_iter().chain(percentiles).chain([Column::right("max")]).collect();
         let mut table = Table::new(columns);
-        for (verb, tallied) in self.recorder.verbs() {
+        for (verb, tallied) in self.recorder.operations() {
             table.row(self.cells(verb, tallied));
         }
         output.table(&table)?;
         output.line(self.summary())?;
-        let latency = self.recorder.tallied(None).latency;
+        let latency = self.recorder.stats(None).latency;
         if output.has_charts() && !latency.is_empty() {
             output.line(curve::line(&latency))?;
         }
@@ -101,7 +101,7 @@ impl Report {
     }
 
     fn summary(&self) -> String {
-        let reached = self.rate(self.recorder.tallied(None).answers);
+        let reached = self.rate(self.recorder.stats(None).answers);
         match self.pace {
             LoadModel::Closed(callers) => format!(
                 "{} callers reached {reached}/s in {}; latency from the call",
@@ -121,7 +121,7 @@ impl Report {
     fn record(&self) -> Record {
         let operations: Vec<Value> = self
             .recorder
-            .verbs()
+            .operations()
             .map(|(verb, tallied)| {
                 let latency: Map<_, _> =
                     latencies(tallied).map(|(name, micros)| (name.into(), micros.into())).collect();
@@ -131,7 +131,7 @@ impl Report {
         self.settings
             .clone()
             .with("elapsed_s", self.elapsed.as_secs_f64())
-            .with("reached_per_s", per_second(self.recorder.tallied(None).answers, self.elapsed))
+            .with("reached_per_s", per_second(self.recorder.stats(None).answers, self.elapsed))
             .with("operations", operations)
             .with("broken", self.broken.clone())
     }
@@ -169,7 +169,7 @@ impl Report {
 
     /// Title of the drawing.
     fn title(&self) -> String {
-        let reached = self.rate(self.recorder.tallied(None).answers);
+        let reached = self.rate(self.recorder.stats(None).answers);
         match self.pace {
             LoadModel::Closed(callers) => {
                 format!("{} callers, {reached} answers a second", number::exact(callers as u64))
@@ -188,7 +188,7 @@ impl Report {
             .with_max_value_divisor(1e6)
             .with_start_time(begun)
             .begin_log_with(&mut text, &mut serializer)?;
-        for (verb, tallied) in self.recorder.verbs() {
+        for (verb, tallied) in self.recorder.operations() {
             let written = log.write_histogram(&tallied.latency, Duration::ZERO, self.elapsed, Tag::new(verb.name()));
             written.map_err(|error| io::Error::other(format!("{error:?}")))?;
         }

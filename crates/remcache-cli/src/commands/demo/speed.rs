@@ -46,10 +46,10 @@ pub(super) async fn measure(client: &Client, out: &mut DemoOutput<'_>) -> Result
 }
 
 async fn reach(client: &Client, workload: &Workload, callers: usize) -> SpeedResult {
-    let mut load = LoadRun::begin(client, workload, LoadModel::Closed(callers), TIME, 1);
+    let mut load = LoadRun::start(client, workload, LoadModel::Closed(callers), TIME, 1);
     load.ended().await;
     let (recorder, elapsed) = load.result();
-    let gets = recorder.tallied(None);
+    let gets = recorder.stats(None);
     SpeedResult { callers, rate: per_second(gets.answers, elapsed), gets }
 }
 

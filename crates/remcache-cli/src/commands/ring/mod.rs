@@ -48,7 +48,7 @@ struct Options {
     remove: Vec<String>,
 
     /// The placement after the change
-    #[arg(long, value_name = "NAME", value_parser = value::placement)]
+    #[arg(long, value_name = "NAME", value_parser = crate::options::distribution(), hide_possible_values = true)]
     to: Option<Distribution>,
 
     /// A file with a key a line; - reads standard input

@@ -10,7 +10,7 @@ use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 
 use super::protocol::{META_FLAGS, WORDS, Word};
-use crate::context::ONCE;
+use crate::context::STARTUP_ONLY;
 
 /// What the shell itself understands.
 pub(super) const OWN: &[(&str, &str)] = &[
@@ -173,7 +173,7 @@ fn values(option: &Arg) -> Vec<Candidate> {
 }
 
 fn flag(option: &Arg) -> Option<Candidate> {
-    let long = option.get_long().filter(|long| !ONCE.contains(long))?;
+    let long = option.get_long().filter(|long| !STARTUP_ONLY.contains(long))?;
     let text = format!("--{long}");
     let names = option.get_value_names().filter(|_| option.get_action().takes_values());
     let value = names.and_then(<[_]>::first).map(|name| format!(" {name}")).unwrap_or_default();

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::completion::Completion;
 use super::history::{History, is_secret};
 use crate::exit::Failure;
-use crate::session::Asking;
+use crate::session::Prompter;
 
 /// What came.
 #[derive(Debug)]
@@ -99,9 +99,9 @@ impl Lines {
     }
 
     /// How commands ask their questions while lines come from here.
-    pub(super) fn asking(&self) -> Asking {
+    pub(super) fn asking(&self) -> Prompter {
         let wanted = self.wanted.clone();
-        Asking::new(move |question| {
+        Prompter::new(move |question| {
             let (typed, answer) = mpsc::channel();
             let _ = wanted.send(Wanted::Answer { question: format!("{question} "), typed });
             match answer.recv().unwrap_or(Ok(Typed::End)) {

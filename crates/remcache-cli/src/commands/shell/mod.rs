@@ -69,7 +69,7 @@ pub(crate) async fn run(editor: Option<LineEditor>, run_tool: impl RunTool, sess
         }
         None => Lines::piped()?,
     };
-    session.keep(client.clone(), is_interactive.then(|| lines.asking()));
+    session.share(client.clone(), is_interactive.then(|| lines.asking()));
     let prompt = match &session.context {
         Some(context) => format!("remcache {}> ", context.name),
         None => "remcache> ".into(),
@@ -208,7 +208,7 @@ impl<R: RunTool> Shell<R> {
         }
         let servers: Vec<_> = self.client.servers().iter().map(|server| server.name().to_owned()).collect();
         let done = if sent.is_last() { "End the process of" } else { "Remove ALL items of" };
-        session.confirm(&format!("{done} {}?", servers.join(", ")))
+        session.confirm(sent.word.name, &format!("{done} {}?", servers.join(", ")))
     }
 
     /// Reads a value of so many bytes, on one line or on several.

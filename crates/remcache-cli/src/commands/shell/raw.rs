@@ -130,7 +130,7 @@ impl Protocol {
             };
             let next = Next::after(&line, sent);
             if !(sent.is_quiet() && line == b"MN") {
-                session.output.line(text::inline(&line))?;
+                session.output.line(text::escaped(&line))?;
             }
             match next {
                 Next::Line => {}

@@ -171,7 +171,7 @@ async fn print_metrics(args: &Args, client: &Client, output: &mut Output) -> Out
     }
     let metrics = metrics::scrape(client).await;
     output.bytes(metrics.text.as_bytes())?;
-    Ok(match metrics.away {
+    Ok(match metrics.unreachable {
         0 => Exit::Yes,
         away if away == client.servers().len() => Exit::Unreachable,
         _ => Exit::Partly,

@@ -1,0 +1,68 @@
+//! Escapes text from servers, files and keys, so that it cannot control the terminal.
+
+use std::borrow::Cow;
+
+/// Whether a character could control a terminal, or change the order in which text is displayed.
+///
+/// Besides control characters these are the bidirectional controls and the line separators of Unicode,
+/// and the characters without any width that make two different keys look alike.
+pub(crate) fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// The text with unsafe characters as `\n`, `\x1b` or `\u{202e}`; line ends and tabs stay.
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
+    escape_if(text, |c| is_unsafe(c) && !matches!(c, '\n' | '\t'))
+}
+
+/// The text on one line: unsafe characters as `\n`, `\x1b` or `\u{202e}`.
+pub(crate) fn escape_line(text: &str) -> Cow<'_, str> {
+    escape_if(text, is_unsafe)
+}
+
+/// A JSON document with unsafe characters as `\u202e`. They can only be in strings, so it means the same.
+pub(crate) fn escape_json(json: &str) -> Cow<'_, str> {
+    // The document itself may be laid out over lines; within strings, line ends are escaped already.
+    let is_escaped = |c: char| is_unsafe(c) && !matches!(c, '\n' | '\r' | '\t');
+    if !json.contains(is_escaped) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 8);
+    for c in json.chars() {
+        match c {
+            // Every unsafe character is in the basic plane: one unit of UTF-16.
+            c if is_escaped(c) => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => escaped.push(c),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+fn escape_if(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_escaped) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            c if !is_escaped(c) => escaped.push(c),
+            c if c.is_ascii() => escaped.extend(std::ascii::escape_default(c as u8).map(char::from)),
+            c => escaped.extend(c.escape_unicode()),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_and_bidirectional_characters_are_escaped() {
+        assert_eq!(escape("user:é\tb\n"), "user:é\tb\n");
+        assert_eq!(escape("a\x1b[2J\u{9b}\x7f"), "a\\x1b[2J\\u{9b}\\x7f");
+        assert_eq!(escape_line("a\nb\u{202e}c\u{200b}"), "a\\nb\\u{202e}c\\u{200b}");
+        assert!(matches!(escape("plain"), Cow::Borrowed("plain")));
+    }
+}

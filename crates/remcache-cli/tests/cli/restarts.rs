@@ -1,0 +1,145 @@
+//! `load` and `copy` while servers are away: they wait, and when they stop they say where to continue.
+
+use std::process::{Child, Output};
+
+use remcache_testkit::{Memcached, scratch, unused_port};
+use serde_json::json;
+
+use crate::tool::{Tool, remcache};
+
+/// Longer than any test takes.
+const LONG: &str = "10m";
+
+fn load(file: &str, server: &Memcached, wait: &str, options: &[&str]) -> Tool {
+    let args = ["load", file, "-f", "json", "--wait", wait, "--timeout", "20s"];
+    remcache(args.iter().chain(options)).servers(server.addr())
+}
+
+/// Writes a dump of this many items; returns its path.
+fn dump(directory: &tempfile::TempDir, items: usize) -> String {
+    let path = directory.path().join("items.ndjson");
+    let lines: String =
+        (0..items).map(|number| format!("{{\"key\":\"k:{number}\",\"value\":\"{number}\"}}\n")).collect();
+    std::fs::write(&path, lines).expect("the directory is writable");
+    path.to_str().expect("a path in UTF-8").to_owned()
+}
+
+fn has(server: &Memcached, key: &str) -> bool {
+    remcache(["exists", key, "--timeout", "20s"]).servers(server.addr()).run().exit == Some(0)
+}
+
+/// Waits until a key is loaded.
+fn wait_for(server: &Memcached, key: &str) {
+    while !has(server, key) {}
+}
+
+fn end(child: Child) -> (Output, String) {
+    let output = child.wait_with_output().expect("the tool ends");
+    let errors = String::from_utf8(output.stderr.clone()).expect("messages are UTF-8");
+    (output, errors)
+}
+
+#[test]
+fn a_load_survives_the_restart_of_a_server() {
+    let mut server = Memcached::start(&[]);
+    let directory = scratch();
+    let file = dump(&directory, 4000);
+    let child = load(&file, &server, LONG, &["--rate", "2000"]).spawn();
+    wait_for(&server, "k:0");
+    server.kill();
+    server.restart();
+    let (output, errors) = end(child);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    let record: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&record["items"], &record["failed"]), (&json!(4000), &json!(0)), "{record}");
+    assert!(has(&server, "k:3999"), "what was loaded after the restart is there");
+}
+
+#[test]
+fn a_load_stops_where_it_can_be_continued_if_a_server_stays_away() {
+    let mut server = Memcached::start(&[]);
+    let directory = scratch();
+    let file = dump(&directory, 4000);
+    let child = load(&file, &server, "300ms", &["--rate", "1000"]).spawn();
+    wait_for(&server, "k:0");
+    let address = server.addr();
+    server.kill();
+    let (output, errors) = end(child);
+    assert_eq!(output.status.code(), Some(3), "{errors}");
+    assert!(errors.contains(&format!("{address}: ")), "the server is named: {errors}");
+    let line: usize = errors.rsplit_once("continue with --from-line ").expect(&errors).1.trim().parse().unwrap();
+    assert!((2..4000).contains(&line), "{errors}");
+    let record: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let (items, failed) = (record["items"].as_u64().unwrap(), record["failed"].as_u64().unwrap());
+    assert!(items >= line as u64 - 1 && failed > 0 && items + failed < 4000, "{record}");
+    server.restart();
+    let rest = load(&file, &server, LONG, &["--from-line", &line.to_string()]).run().exits(0).json();
+    assert_eq!(rest["items"].as_u64(), Some(4001 - line as u64));
+}
+
+#[test]
+fn an_interrupt_ends_the_wait_for_a_server() {
+    let mut server = Memcached::start(&[]);
+    let directory = scratch();
+    let file = dump(&directory, 4000);
+    let child = load(&file, &server, LONG, &["--rate", "1000"]).spawn();
+    wait_for(&server, "k:0");
+    server.kill();
+    // The server is away, and the wait has begun or begins.
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    let (output, errors) = end(child);
+    assert_eq!(output.status.code(), Some(130), "{errors}");
+    assert!(errors.contains("continue with --from-line "), "{errors}");
+}
+
+#[test]
+fn a_dead_destination_is_found_before_the_source_is_read() {
+    let (from, to) = (Memcached::start(&[]), Memcached::start(&[]));
+    let dead = format!("127.0.0.1:{}", unused_port());
+    remcache(["set", "k", "v"]).servers(from.addr()).run().exits(0);
+    let run = remcache(["copy", "--from", &from.addr(), "--to", &format!("{},{dead}", to.addr())]).run().exits(4);
+    assert!(run.stderr.contains(&format!("nothing was stored, because not all servers answer: {dead}: ")), "{run:?}");
+    assert!(!run.stderr.contains(&from.addr()) && !run.stderr.contains(&to.addr()), "{run:?}");
+    let stats = remcache(["stats", "-f", "ndjson"]).servers(from.addr()).run().exits(0).json();
+    assert_eq!((&stats["stats"]["cmd_get"], &stats["stats"]["cmd_meta"]), (&json!(0), &json!(0)));
+    let input = "{\"key\":\"k\",\"value\":\"v\"}\n";
+    let run = remcache(["load", "-"]).servers(&dead).input(input).run().exits(4);
+    assert!(run.stderr.contains(&format!("{dead}: ")), "{run:?}");
+}
+
+#[test]
+fn an_error_of_the_destination_names_the_destination() {
+    let (from, mut to) = (Memcached::start(&[]), Memcached::start(&[]));
+    let directory = scratch();
+    let list = directory.path().join("failed.ndjson");
+    load(&dump(&directory, 4000), &from, LONG, &["-q"]).run().exits(0);
+    let args = ["copy", "--from", &from.addr(), "--to", &to.addr(), "--rate", "1000", "--wait", "300ms", "--failed"];
+    let child = remcache(args).arg(&list).arg("--timeout").arg("20s").spawn();
+    while remcache(["keys", "--count"]).servers(to.addr()).run().text() == "0\n" {}
+    let address = to.addr();
+    to.kill();
+    let (output, errors) = end(child);
+    assert_eq!(output.status.code(), Some(3), "{errors}");
+    assert!(errors.contains(&format!("error: {address}: ")) && !errors.contains(&from.addr()), "{errors}");
+    assert!(errors.contains("run the same command again to complete the copy"), "{errors}");
+    let listed = std::fs::read_to_string(&list).unwrap();
+    let record: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    assert_eq!((&record["reason"], &record["server"]), (&json!("failed"), &json!(address)), "{record}");
+}
+
+#[test]
+fn identical_items_are_told_from_others_that_are_kept() {
+    let (from, to) = (Memcached::start(&[]), Memcached::start(&[]));
+    for (key, old, new) in [("same", "1", Some("1")), ("different", "1", Some("2")), ("missing", "1", None)] {
+        remcache(["set", key, old]).servers(from.addr()).run().exits(0);
+        if let Some(new) = new {
+            remcache(["set", key, new]).servers(to.addr()).run().exits(0);
+        }
+    }
+    remcache(["set", "flags", "1", "--flags", "1"]).servers(from.addr()).run().exits(0);
+    remcache(["set", "flags", "1", "--flags", "2"]).servers(to.addr()).run().exits(0);
+    let run = remcache(["copy", "--from", &from.addr(), "--to", &to.addr(), "-f", "json"]).run().exits(0);
+    let record = run.json();
+    assert_eq!((&record["items"], &record["identical"], &record["kept"]), (&json!(1), &json!(1), &json!(2)), "{run:?}");
+    assert!(run.stderr.contains("1 copied  identical 1  existing kept 2"), "{run:?}");
+}
