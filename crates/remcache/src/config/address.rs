@@ -52,8 +52,11 @@ impl Endpoint {
         Self { name: address.to_string().into(), address, weight, ring_name: None, ip: None }
     }
 
-    /// Parses one address: `host`, `host:port`, `host:port:weight`, `[v6]:port`, `/path/to.sock`,
-    /// `tcp://…`, `unix://…`.
+    /// Parses one address: `host`, `host:port`, `host:port:weight`, `[v6]:port`, `v6`, `/path/to.sock`,
+    /// `unix:/path/to.sock`, `tcp://…`, `unix://…`.
+    ///
+    /// An IPv6 address without brackets has no port. What follows the last colon of a socket's path is
+    /// a weight if it is a number; in a `unix://` URL such a colon is written `%3A`.
     ///
     /// A name for the ring stands before it, `name=host:port`; an address that the ring hashes in addition to the
     /// host stands behind the host, `host/10.0.0.1:port`: see
@@ -77,22 +80,32 @@ impl Endpoint {
                 _ => Ok(Self { ring_name, ..Self::parse(address)? }),
             };
         }
-        if let Some(path) = text.strip_prefix("unix://").or_else(|| text.starts_with('/').then_some(text)) {
-            return unix(path).map_err(|what| bad(&what));
-        }
-        tcp(text.strip_prefix("tcp://").unwrap_or(text)).map_err(|what| bad(&what))
+        let endpoint = match (text.strip_prefix("unix://"), text.strip_prefix("unix:")) {
+            (Some(url), _) => unix(url, true),
+            // As other clients' settings have it.
+            (None, Some(path)) => unix(path, false),
+            _ if text.starts_with('/') => unix(text, false),
+            _ => tcp(text.strip_prefix("tcp://").unwrap_or(text)),
+        };
+        endpoint.map_err(|what| bad(&what))
     }
 }
 
-fn unix(text: &str) -> Result<Endpoint, String> {
+/// A socket's path, with a weight behind it; in a URL the path is percent-encoded.
+fn unix(text: &str, is_url: bool) -> Result<Endpoint, String> {
     let (path, weight) = match text.rsplit_once(':') {
-        Some((path, weight)) => (path, parse_weight(weight)?),
-        None => (text, 1),
+        Some((path, weight)) if is_number(weight) => (path, parse_weight(weight)?),
+        _ => (text, 1),
     };
+    let path = if is_url { decoded_text(path)? } else { path.to_owned() };
     match path.starts_with('/') {
         true => Ok(Endpoint::new(Address::Unix(path.into()), weight)),
         false => Err("the path of a Unix socket begins with /".into()),
     }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn tcp(text: &str) -> Result<Endpoint, String> {
@@ -110,24 +123,29 @@ fn tcp(text: &str) -> Result<Endpoint, String> {
     }
 }
 
-/// Refuses what no resolver would know: a typing error here is a server that is always away.
+/// Refuses what no resolver knows: a typing error here would be a server that is always down.
 ///
-/// Beyond letters, digits and hyphens there are names with an underscore, in the files of containers, and in other
-/// scripts, which resolvers translate.
+/// Beyond letters, digits and hyphens there are names with an underscore, in the files of containers, and in
+/// other scripts, which resolvers translate.
 fn check_host(host: &str) -> Result<(), String> {
-    let refused = |what: &str| Err(format!("{host:?} is no host name: {what}"));
-    // A colon is here in IPv6 addresses alone.
+    if host.is_empty() {
+        return Err("the host is empty".into());
+    }
+    if ipv6(host).is_some() {
+        return Ok(());
+    }
+    let refused = |what: &str| Err(format!("invalid host name {host:?}: {what}"));
     let is_of_a_name = |c: char| match c.is_ascii() {
-        true => c.is_ascii_alphanumeric() || "-_.:".contains(c),
+        true => c.is_ascii_alphanumeric() || "-_.".contains(c),
         false => !c.is_whitespace() && !c.is_control(),
     };
     if let Some(letter) = host.chars().find(|&c| !is_of_a_name(c)) {
         return refused(&format!("it has a {letter:?}"));
     }
-    // A dot at the end says that the name is complete.
+    // A dot at the end marks a complete name.
     let name = host.strip_suffix('.').unwrap_or(host);
     if name.split('.').any(str::is_empty) {
-        return refused("it is empty, or has an empty label");
+        return refused("it has an empty label");
     }
     // In other scripts it is the translation that counts.
     let is_too_long = |label: &str| label.is_ascii() && label.len() > LONGEST_LABEL;
@@ -137,6 +155,14 @@ fn check_host(host: &str) -> Result<(), String> {
     }
 }
 
+/// The text, if it is an IPv6 address: with a zone perhaps, as in `fe80::1%eth0`.
+fn ipv6(text: &str) -> Option<&str> {
+    let (address, zone) = text.split_once('%').map_or((text, None), |(address, zone)| (address, Some(zone)));
+    let is_zone = |zone: &str| !zone.is_empty() && zone.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    let is_valid = address.parse::<std::net::Ipv6Addr>().is_ok() && zone.is_none_or(is_zone);
+    is_valid.then_some(text)
+}
+
 /// What DNS has room for.
 const LONGEST_HOST: usize = 253;
 const LONGEST_LABEL: usize = 63;
@@ -144,7 +170,7 @@ const LONGEST_LABEL: usize = 63;
 /// A host with its address: `host/ip:port`, as Java prints them.
 fn tcp_with_ip(host: &str, text: &str) -> Result<Endpoint, String> {
     let (ip, rest) = split_host(text)?;
-    let ip: IpAddr = ip.parse().map_err(|_| format!("{ip:?} is no IP address; expected host/ip:port"))?;
+    let ip: IpAddr = ip.parse().map_err(|_| format!("invalid IP address {ip:?}: expected host/ip:port; a Unix socket is written unix:/path or /path"))?;
     let endpoint = tcp(&[&[host][..], &rest].concat().join(":"))?;
     Ok(Endpoint { ip: Some(ip), ..endpoint })
 }
@@ -153,16 +179,19 @@ fn tcp_with_ip(host: &str, text: &str) -> Result<Endpoint, String> {
 fn split_host(text: &str) -> Result<(&str, Vec<&str>), String> {
     if let Some(inner) = text.strip_prefix('[') {
         let (host, rest) = inner.split_once(']').ok_or("the bracket is not closed")?;
-        host.parse::<std::net::Ipv6Addr>().map_err(|_| format!("{host:?} is no IPv6 address"))?;
+        ipv6(host).ok_or_else(|| format!("invalid IPv6 address {host:?}"))?;
         return match rest.strip_prefix(':') {
             Some(rest) => Ok((host, rest.split(':').collect())),
             None if rest.is_empty() => Ok((host, Vec::new())),
             None => Err(format!("{rest:?} behind the bracket; expected :port")),
         };
     }
-    // An unbracketed IPv6 address without a port is unmistakable if it has more than two colons.
-    if text.matches(':').count() > 2 && text.parse::<std::net::Ipv6Addr>().is_ok() {
-        return Ok((text, Vec::new()));
+    // No host with a port and a weight is an IPv6 address as well.
+    if let Some(host) = ipv6(text) {
+        return Ok((host, Vec::new()));
+    }
+    if text.contains("::") {
+        return Err("invalid IPv6 address; with a port write it in brackets: [::1]:11211".into());
     }
     let mut parts = text.split(':');
     let host = parts.next().unwrap_or_default();
@@ -172,14 +201,14 @@ fn split_host(text: &str) -> Result<(&str, Vec<&str>), String> {
 fn parse_port(text: &str) -> Result<u16, String> {
     match text.parse() {
         Ok(port) if port > 0 => Ok(port),
-        _ => Err(format!("{text:?} is no port; expected 1 to 65535")),
+        _ => Err(format!("invalid port {text:?}: expected 1 to 65535")),
     }
 }
 
 fn parse_weight(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(weight) if weight > 0 => Ok(weight),
-        _ => Err(format!("{text:?} is no weight; expected a number from 1")),
+        _ => Err(format!("invalid weight {text:?}: expected a number from 1")),
     }
 }
 
@@ -211,7 +240,7 @@ impl fmt::Display for Address {
 #[derive(Debug, Default)]
 pub(crate) struct Target {
     pub(crate) servers: Vec<Endpoint>,
-    pub(crate) namespace: Option<String>,
+    pub(crate) namespace: Option<Vec<u8>>,
     pub(crate) options: Vec<(String, String)>,
     pub(crate) tls: Option<Tls>,
     pub(crate) credentials: Option<Credentials>,
@@ -219,19 +248,24 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        if let Some(rest) = text.strip_prefix("memcached://") {
-            return Self::parse_url(rest);
+        let text = text.trim();
+        let Some((scheme, rest)) = text.split_once("://") else { return Self::parse_list(text) };
+        match scheme {
+            "memcached" | "memcache" => Self::parse_url(rest),
+            "memcacheds" | "memcaches" => Ok(Self { tls: Some(system_tls()?), ..Self::parse_url(rest)? }),
+            "tcp" | "unix" => match text.split_once('?') {
+                Some((servers, query)) => Ok(Self { options: options(query)?, ..Self::parse_list(servers)? }),
+                None => Self::parse_list(text),
+            },
+            // A list whose first address has no scheme.
+            _ if scheme.contains([',', '=']) => Self::parse_list(text),
+            _ => Err(Error::config(format!(
+                "unknown scheme {scheme:?}: expected memcached, memcacheds, tcp or unix, or an address such as host:11211"
+            ))),
         }
-        if let Some(rest) = text.strip_prefix("memcacheds://") {
-            return Ok(Self { tls: Some(system_tls()?), ..Self::parse_url(rest)? });
-        }
-        if let Some((scheme, _)) = text.split_once("://")
-            && !matches!(scheme, "tcp" | "unix")
-        {
-            return Err(Error::config(format!(
-                "unknown scheme {scheme:?}; expected memcached, memcacheds, tcp or unix, or an address such as host:11211"
-            )));
-        }
+    }
+
+    fn parse_list(text: &str) -> Result<Self, Error> {
         if text.split(',').any(has_credentials) {
             return Err(misplaced_credentials());
         }
@@ -251,19 +285,44 @@ impl Target {
             Some((user_info, hosts)) => (Some(parse_user_info(user_info)?), hosts),
             None => (None, authority),
         };
-        let options = query.split('&').filter(|pair| !pair.is_empty());
-        let options = options.map(|pair| match pair.split_once('=') {
-            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-            None => Err(Error::config(format!("URL option {pair:?}: expected name=value"))),
-        });
+        if hosts.is_empty() && !namespace.is_empty() {
+            return Err(Error::config(
+                "a URL without a host; for a Unix socket write unix:///path/to.sock?timeout=1s, or memcached://%2Fpath%2Fto.sock/namespace",
+            ));
+        }
+        let in_namespace = |what| Error::config(format!("the namespace of the URL: {what}"));
         Ok(Self {
-            servers: list(hosts)?,
-            namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
-            options: options.collect::<Result<_, _>>()?,
+            servers: hosts.split(',').map(host_of_url).collect::<Result<_, _>>()?,
+            namespace: match namespace {
+                "" => None,
+                encoded => Some(percent_decoded(encoded).ok_or_else(|| in_namespace(BAD_PERCENT))?),
+            },
+            options: options(query)?,
             tls: None,
             credentials,
         })
     }
+}
+
+/// A server in a URL: percent-encoded, so that a socket's path may stand there.
+fn host_of_url(text: &str) -> Result<Endpoint, Error> {
+    let decoded = decoded_text(text).map_err(|what| Error::config(format!("server address {text:?}: {what}")))?;
+    match decoded.strip_prefix('/') {
+        // In the path a colon is percent-encoded; the one before a weight is not.
+        Some(_) => unix(text, true).map_err(|what| Error::config(format!("server address {text:?}: {what}"))),
+        None => Endpoint::parse(&decoded),
+    }
+}
+
+/// The options behind the `?` of a URL, percent-decoded.
+fn options(query: &str) -> Result<Vec<(String, String)>, Error> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let options = pairs.map(|pair| {
+        let bad = |what: &str| Error::config(format!("URL option {pair:?}: {what}"));
+        let (name, value) = pair.split_once('=').ok_or_else(|| bad("expected name=value"))?;
+        Ok((decoded_text(name).map_err(|what| bad(&what))?, decoded_text(value).map_err(|what| bad(&what))?))
+    });
+    options.collect()
 }
 
 #[cfg(feature = "tls")]
@@ -300,10 +359,16 @@ fn parse_user_info(text: &str) -> Result<Credentials, Error> {
     }
     match (percent_decoded(user), percent_decoded(password)) {
         (Some(user), Some(password)) => Ok(Credentials::new(user, password)),
-        _ => Err(Error::config(
-            "a % in the user or password of a URL must have two hexadecimal digits behind it; % itself is %25",
-        )),
+        _ => Err(Error::config(format!("the user or password of the URL: {BAD_PERCENT}"))),
     }
+}
+
+const BAD_PERCENT: &str = "a % must be followed by two hexadecimal digits; write % itself as %25";
+
+/// The text that percent-encoded text stands for.
+fn decoded_text(text: &str) -> Result<String, String> {
+    let decoded = percent_decoded(text).ok_or(BAD_PERCENT)?;
+    String::from_utf8(decoded).map_err(|_| "the percent-encoded bytes are not UTF-8".into())
 }
 
 /// The bytes that a text stands for; `None` if a `%` has no two hexadecimal digits behind it.
@@ -332,6 +397,7 @@ type Apply = fn(Config, &str) -> Result<Config, String>;
 
 /// The options that a URL may have, each with what it sets.
 const OPTIONS: &[(&str, Apply)] = &[
+    ("namespace", |config, value| Ok(config.namespace(value))),
     ("timeout", |config, value| Ok(config.timeout(parse_duration(value)?))),
     ("connect_timeout", |config, value| Ok(config.connect_timeout(parse_duration(value)?))),
     ("connections", |config, value| Ok(config.connections(parse_count(value)?))),
@@ -429,6 +495,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         (Ok(number), Some(factor)) if number > 0.0 && number * factor < 1e18 => {
             Ok(Duration::from_secs_f64(number * factor / 1e9))
         }
+        (Ok(number), None) if number > 0.0 && unit.is_empty() => {
+            Err(format!("a duration needs a unit: write {text}s for seconds or {text}ms for milliseconds"))
+        }
         _ => Err("expected a duration above zero such as 250ms, 1.5s or 2h".into()),
     }
 }
@@ -453,6 +522,18 @@ mod tests {
             ("10.0.0.1:1", "10.0.0.1:1", 1),
             ("[::1]", "[::1]:11211", 1),
             ("[::1]:11212:3", "[::1]:11212", 3),
+            ("::1", "[::1]:11211", 1),
+            ("::", "[::]:11211", 1),
+            ("1::2", "[1::2]:11211", 1),
+            ("::ffff:10.0.0.1", "[::ffff:10.0.0.1]:11211", 1),
+            ("fe80::1%eth0", "[fe80::1%eth0]:11211", 1),
+            ("[fe80::1%eth0.7]:1", "[fe80::1%eth0.7]:1", 1),
+            ("unix:/p.sock", "/p.sock", 1),
+            ("unix:/p.sock:3", "/p.sock", 3),
+            ("/run/a:b.sock", "/run/a:b.sock", 1),
+            ("/run/100%.sock", "/run/100%.sock", 1),
+            ("unix:///run/a%3A7", "/run/a:7", 1),
+            ("unix:///run/a%3a7:2", "/run/a:7", 2),
             ("fe80::1:2:3", "[fe80::1:2:3]:11211", 1),
             ("tcp://cache1:7", "cache1:7", 1),
             ("/run/cache.sock", "/run/cache.sock", 1),
@@ -487,6 +568,12 @@ mod tests {
             (LONG_LABEL, "too long"),
             ("=a:1", "name before ="),
             ("cache1/nonsense:1", "IP address"),
+            ("::1:11211", "[::1]:11211"),
+            ("fe80::1%", "IPv6"),
+            ("fe80::1%eth 0", "IPv6"),
+            ("[fe80::1%]:1", "IPv6"),
+            ("unix:relative", "begins with /"),
+            ("unix:///run/%zz", "two hexadecimal digits"),
             ("[::1", "bracket"),
             ("[nonsense]:1", "IPv6"),
             ("unix://relative", "begins with /"),
@@ -510,6 +597,45 @@ mod tests {
             let target = Target::parse(text).unwrap();
             assert!(target.credentials == Some(Credentials::new(user, password)), "{text}");
             assert_eq!(&*target.servers[0].name, host, "{text}");
+        }
+    }
+
+    #[test]
+    fn everything_in_a_url_is_percent_decoded() {
+        for (text, name, namespace, timeout) in [
+            ("memcached://h/my%3Ans%3a", "h:11211", "my:ns:", 1000),
+            ("memcached://h/%00%ff%2F%40?timeout=5s", "h:11211", "\0\u{fffd}/@", 5000),
+            ("memcached://h/?time%6Fut=%32s", "h:11211", "", 2000),
+            ("memcached://%2Frun%2Fcache.sock/shop?timeout=2s", "/run/cache.sock", "shop", 2000),
+            ("memcached://%2Frun%2Fa%3A7:3", "/run/a:7", "", 1000),
+            ("memcached://[fe80::1%25eth0]:7/x", "[fe80::1%eth0]:7", "x", 1000),
+            ("memcache://h:7/x", "h:7", "x", 1000),
+            ("unix:///run/a.sock?timeout=2s&namespace=my%20shop", "/run/a.sock", "my shop", 2000),
+            ("unix:///run/a%3F.sock:2", "/run/a?.sock", "", 1000),
+            ("tcp://h:7?timeout=2s", "h:7", "", 2000),
+        ] {
+            let config = Config::from_url(text).unwrap();
+            assert_eq!(&*config.servers[0].name, name, "{text}");
+            assert_eq!(String::from_utf8_lossy(&config.namespace), namespace, "{text}");
+            assert_eq!(config.timeout, Duration::from_millis(timeout), "{text}");
+        }
+        let weighted = Config::from_url("memcached://%2Frun%2Fa%3A7:3,b").unwrap();
+        assert_eq!((weighted.servers[0].weight, &*weighted.servers[1].name), (3, "b:11211"));
+        let braces = Config::from_url("memcached://h/?hash_tag=%7B%7D").unwrap();
+        assert_eq!(braces.distribution, Config::from_url("memcached://h/?hash_tag={}").unwrap().distribution);
+    }
+
+    #[test]
+    fn what_is_not_percent_encoded_is_named() {
+        for (text, word) in [
+            ("memcached://h/50%", "%25"),
+            ("memcached://h/?hash_tag=%7", "%25"),
+            ("memcached://h/?hash_tag=%ff%ff", "UTF-8"),
+            ("memcached://h%/", "%25"),
+            ("memcached:///run/cache.sock?timeout=1s", "unix:///"),
+        ] {
+            let error = Config::from_url(text).unwrap_err().to_string();
+            assert!(error.contains(word), "{text}: {error}");
         }
     }
 
@@ -596,6 +722,8 @@ mod tests {
             ("tiemout=1s", "tiemout"),
             ("timeout=0s", "duration"),
             ("timeout=5", "duration"),
+            ("timeout=10", "write 10s"),
+            ("hedge=1.5", "1.5ms"),
             ("timeout", "name=value"),
             ("connections=0", "number"),
             ("distribution=nonsense", "nonsense"),

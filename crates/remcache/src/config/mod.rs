@@ -120,11 +120,15 @@ impl Config {
     ///
     /// `memcacheds://` is the same over TLS, with the authorities that the system trusts, unless
     /// [`Config::tls`] says otherwise (feature `tls`). A user and a password for all servers stand
-    /// before the hosts: `memcacheds://user:password@host`, with `%` and two hexadecimal digits for
-    /// `%`, `@`, `/` and `?` in them, and for `:` in the user. TLS and credentials are the client's: one URL that has
+    /// before the hosts: `memcacheds://user:password@host`. TLS and credentials are the client's: one URL that has
     /// them gives them to all its servers, and no URL takes them away.
     ///
-    /// Options: `timeout`, `connect_timeout`, `connections`, `distribution`, `hash`, `hash_tag`, `protocol`, `max_value_size`,
+    /// In every part of a URL `%` and two hexadecimal digits stand for a byte. That is needed for `%`, `@`,
+    /// `/` and `?` in user, password and namespace, and for `:` in the user. A Unix socket is
+    /// `unix:///run/cache.sock?timeout=1s`, or a host with its slashes encoded:
+    /// `memcached://%2Frun%2Fcache.sock/namespace`. `memcache://` is another name of `memcached://`.
+    ///
+    /// Options: `namespace`, `timeout`, `connect_timeout`, `connections`, `distribution`, `hash`, `hash_tag`, `protocol`, `max_value_size`,
     /// `max_in_flight`, `max_output`, `breaker`, `failover` (`none`, `next`, `gutter`), `gutter` (spare
     /// servers), `failover_ttl`, `retries`, `retry_timeout`, `replicas`, `hedge`. Durations read `250ms`, `5s`, `2m`, `1h`.
     ///
@@ -145,7 +149,7 @@ impl Config {
         self.tls = self.tls.or(tls);
         self.credentials = credentials.map(Source::Fixed).or(self.credentials);
         if let Some(namespace) = namespace {
-            self.namespace = namespace.into_bytes();
+            self.namespace = namespace;
         }
         address::apply_all(self, options)
     }

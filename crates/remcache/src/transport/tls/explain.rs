@@ -1,6 +1,6 @@
 //! What went wrong with TLS, in words that say what to do.
 
-use std::io;
+use std::{fmt, io};
 
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
@@ -31,7 +31,7 @@ pub(crate) fn handshake(error: &io::Error, beginning: &[u8]) -> Failure {
     }
 }
 
-fn in_words(error: &Error) -> String {
+pub(super) fn in_words(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(certificate) => in_words_of_certificate(certificate),
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
@@ -39,6 +39,13 @@ fn in_words(error: &Error) -> String {
         }
         Error::AlertReceived(alert) => in_words_of_alert(*alert),
         Error::InconsistentKeys(_) => "the client certificate and its key do not belong together".into(),
+        Error::PeerIncompatible(reason) => {
+            format!("client and server have no TLS version or cipher in common ({})", spelled_out(reason))
+        }
+        Error::PeerMisbehaved(reason) => format!("the server violates the TLS protocol ({})", spelled_out(reason)),
+        Error::InvalidMessage(reason) => {
+            format!("the server sent an invalid TLS message ({}): is it a TLS port?", spelled_out(reason))
+        }
         other => other.to_string(),
     }
 }
@@ -54,33 +61,65 @@ fn in_words_of_certificate(error: &CertificateError) -> String {
             format!("the server's certificate is not valid before {date}: set this machine's clock, or replace it")
         }
         CertificateError::NotValidForNameContext { expected, presented } => format!(
-            "the server's certificate is for another host: not for {}, but for {}; connect by such a name, or give one by Tls::server_name",
+            "the server's certificate is for another host: not for {}, but for {}; connect by such a name, or set Tls::server_name",
             expected.to_str(),
             names(presented),
         ),
         CertificateError::UnknownIssuer => {
-            "the server's certificate was signed by an authority that is not trusted here: give the authority's certificate by Tls::with_roots_file".into()
+            "the server's certificate was signed by an authority that is not trusted here: pass the authority's certificate to Tls::with_roots_file".into()
         }
         CertificateError::Revoked => "the server's certificate was revoked".into(),
-        other => format!("the server's certificate does not hold: {other}"),
+        CertificateError::BadEncoding => "the server's certificate is malformed".into(),
+        CertificateError::BadSignature => "the signature of the server's certificate is invalid".into(),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "the server's certificate is not for servers: issue one with the extended key usage serverAuth".into()
+        }
+        CertificateError::Other(other) if spelled_out(other).contains("ca used as end entity") => {
+            "the server's certificate is that of an authority (CA:TRUE), which is not valid for a server: issue a server certificate with CA:FALSE, for instance by `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`, and a subjectAltName".into()
+        }
+        other => format!("the server's certificate is invalid ({})", spelled_out(other)),
     }
 }
 
+/// The names of a certificate, which rustls shows as `DnsName("cache1")` and `IpAddress(10.0.0.1)`.
 fn names(presented: &[String]) -> String {
+    let plain = |name: &String| match name.split_once('(') {
+        Some((_, name)) => name.trim_end_matches(')').trim_matches('"').to_owned(),
+        None => name.clone(),
+    };
     match presented {
-        [] => "no name".into(),
-        names => names.join(", "),
+        [] => "no host (it has no subjectAltName)".into(),
+        names => names.iter().map(plain).collect::<Vec<_>>().join(", "),
     }
+}
+
+/// The innermost name of a nested enum value in words: `ca used as end entity` for
+/// `Other(OtherError(CaUsedAsEndEntity))`. rustls has no other description of most of its errors.
+pub(super) fn spelled_out(error: &impl fmt::Debug) -> String {
+    let shown = format!("{error:?}");
+    let name = shown.split(['{', '[', '"']).next().unwrap_or_default().trim_end_matches([')', '(', ' ']);
+    let name = name.rsplit('(').next().unwrap_or(name);
+    let mut words = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !words.is_empty() && !words.ends_with(' ') {
+            words.push(' ');
+        }
+        words.extend(letter.to_lowercase());
+    }
+    words
 }
 
 fn in_words_of_alert(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::CertificateRequired => {
-            "the server asks for a client certificate: give one by Tls::client_certificate".into()
+            "the server asks for a client certificate: set Tls::client_certificate".into()
         }
         // Before TLS 1.3 there is no better word for a certificate that is missing.
         AlertDescription::HandshakeFailure => {
-            "the server refused the handshake: it may ask for a client certificate (Tls::client_certificate), or allow no cipher of ours".into()
+            "the server refused the handshake: it may ask for a client certificate (Tls::client_certificate), or support none of our ciphers".into()
+        }
+        AlertDescription::ProtocolVersion => {
+            "the server supports neither TLS 1.2 nor 1.3: allow one of them there".into()
         }
         AlertDescription::BadCertificate
         | AlertDescription::UnknownCA
@@ -88,9 +127,9 @@ fn in_words_of_alert(alert: AlertDescription) -> String {
         | AlertDescription::CertificateRevoked
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnsupportedCertificate => {
-            format!("the server does not accept our client certificate: {alert:?}")
+            format!("the server does not accept our client certificate ({})", spelled_out(&alert))
         }
-        other => format!("the server refused the handshake: {other:?}"),
+        other => format!("the server refused the handshake ({})", spelled_out(&other)),
     }
 }
 
@@ -112,6 +151,10 @@ fn date(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio_rustls::rustls::{OtherError, PeerIncompatible, PeerMisbehaved};
+
     use super::*;
 
     #[test]
@@ -126,6 +169,48 @@ mod tests {
         ] {
             assert_eq!(date(seconds), day, "{seconds}");
         }
+    }
+
+    #[test]
+    fn errors_of_rustls_are_spelled_out() {
+        let nested = CertificateError::Other(OtherError(Arc::new(NamedByItsDebug("CaUsedAsEndEntity"))));
+        let said = in_words_of_certificate(&nested);
+        assert!(said.contains("CA:FALSE") && !said.contains("EndEntity"), "{said}");
+        for (error, expected) in [
+            (Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon), "no cipher suites in common"),
+            (Error::PeerMisbehaved(PeerMisbehaved::BadCertChainExtensions), "bad cert chain extensions"),
+            (Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion), "unknown protocol version"),
+            (Error::AlertReceived(AlertDescription::InternalError), "internal error"),
+            (Error::AlertReceived(AlertDescription::UnknownCA), "our client certificate"),
+        ] {
+            let said = in_words(&error);
+            assert!(said.contains(expected), "{said}");
+            assert!(!said.contains("Invalid") && !said.contains("Peer") && !said.contains("Error"), "{said}");
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    struct NamedByItsDebug(&'static str);
+
+    impl fmt::Debug for NamedByItsDebug {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl fmt::Display for NamedByItsDebug {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl std::error::Error for NamedByItsDebug {}
+
+    #[test]
+    fn names_of_certificates_are_plain() {
+        let presented = [r#"DnsName("cache1.example")"#.to_owned(), "IpAddress(10.0.0.1)".to_owned()];
+        assert_eq!(names(&presented), "cache1.example, 10.0.0.1");
+        assert!(names(&[]).contains("subjectAltName"));
     }
 
     #[test]

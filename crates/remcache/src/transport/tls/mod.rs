@@ -142,9 +142,10 @@ impl Tls {
     fn name_for(&self, address: &Address) -> Result<ServerName<'static>, String> {
         match (&self.server_name, address) {
             (Some(name), _) => parse_name(name),
-            (None, Address::Tcp { host, .. }) => parse_name(host),
+            // An IPv6 zone names an interface of this machine, and is not in a certificate.
+            (None, Address::Tcp { host, .. }) => parse_name(host.split('%').next().unwrap_or(host)),
             (None, Address::Unix(_)) => {
-                Err("a Unix socket has no host that a certificate could be for: give one by Tls::server_name".into())
+                Err("the certificate of a server on a Unix socket has no host name to check: set Tls::server_name".into())
             }
         }
     }
@@ -163,7 +164,7 @@ impl Tls {
             None => Ok(builder.with_no_client_auth()),
             Some(Identity { certificate, key }) => builder
                 .with_client_auth_cert(certificate.certificates("client certificate")?, key.private_key()?)
-                .map_err(|error| format!("the client certificate and its key cannot be used: {error}")),
+                .map_err(|error| format!("the client certificate and its key cannot be used: {}", explain::in_words(&error))),
         }
     }
 }
@@ -183,14 +184,14 @@ impl Trust {
                 let found = rustls_native_certs::load_native_certs();
                 roots.add_parsable_certificates(found.certs);
                 if roots.is_empty() {
-                    return Err("the system has no trusted authorities: install ca-certificates, or give a file by Tls::with_roots_file".into());
+                    return Err("the system has no trusted authorities: install ca-certificates, or pass a file to Tls::with_roots_file".into());
                 }
             }
             Self::Roots(pem) => {
                 for certificate in pem.certificates("authority's certificate")? {
                     roots
                         .add(certificate)
-                        .map_err(|error| format!("{pem} holds no authority's certificate: {error}"))?;
+                        .map_err(|error| format!("{pem} is not an authority's certificate: {}", explain::spelled_out(&error)))?;
                 }
             }
             #[cfg(feature = "dangerous-tls")]
@@ -201,7 +202,7 @@ impl Trust {
 }
 
 fn parse_name(name: &str) -> Result<ServerName<'static>, String> {
-    ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is no name that a certificate could be for"))
+    ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is not a valid TLS server name"))
 }
 
 /// The error of rustls within one of a socket.
@@ -219,6 +220,8 @@ mod tests {
         let unix = Address::Unix("/run/cache.sock".into());
         let tls = Tls::with_system_roots();
         assert_eq!(tls.name_for(&tcp).unwrap().to_str(), "::1");
+        let local = Address::Tcp { host: "fe80::1%eth0".into(), port: 1 };
+        assert_eq!(tls.name_for(&local).unwrap().to_str(), "fe80::1");
         assert!(tls.name_for(&unix).unwrap_err().contains("server_name"));
         let tls = tls.server_name("cache.example");
         assert_eq!(tls.name_for(&unix).unwrap().to_str(), "cache.example");
