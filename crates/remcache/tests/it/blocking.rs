@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use remcache::blocking::Client;
 use remcache::config::ProtocolSetting;
-use remcache::recipes::OnUnavailable;
+use remcache::recipes::{FetchPolicy, OnUnavailable};
 use remcache::value::Codec;
 use remcache::{Cache, Config, ErrorKind, Request, Status, WriteOutcome};
 use remcache_testkit::Memcached;
@@ -61,7 +61,7 @@ fn many_keys() {
 }
 
 #[test]
-fn the_direct_interface_and_the_servers() {
+fn low_level_requests_and_servers() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     assert_eq!(client.call(Request::get("key")).status, Status::KeyNotFound);
@@ -88,7 +88,7 @@ fn sixteen_threads_share_one_connection() {
                 for round in 0..200 {
                     let (key, value) = (format!("{thread}:{}", round % 10), format!("{thread} {round}"));
                     client.set(&key, &value).wait().unwrap();
-                    assert_eq!(client.get(&key).wait().unwrap().unwrap().value, value, "never another's");
+                    assert_eq!(client.get(&key).wait().unwrap().unwrap().value, value, "a value of another thread");
                     client.increment("sum", 1).initial(1).wait().unwrap();
                 }
             })
@@ -101,11 +101,11 @@ fn sixteen_threads_share_one_connection() {
     let stats = client.wait(client.servers()[0].stats("").collect()).unwrap();
     let (_, connections) = stats.into_iter().find(|(name, _)| name == "total_connections").unwrap();
     let connections: u32 = std::str::from_utf8(&connections).unwrap().parse().unwrap();
-    assert!(connections <= 3, "{connections} connections, the server's own among them");
+    assert!(connections <= 3, "{connections} connections, including internal ones of the server");
 }
 
 #[test]
-fn a_thread_waits_no_longer_than_its_deadline() {
+fn a_call_times_out_at_its_deadline() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("key", "value").wait().unwrap();
@@ -119,7 +119,7 @@ fn a_thread_waits_no_longer_than_its_deadline() {
 }
 
 #[test]
-fn without_a_server_it_is_an_error() {
+fn calls_without_a_server_fail() {
     let client = Client::new(["127.0.0.1:1"]).unwrap();
     assert!(client.get("key").wait().unwrap_err().is_unavailable());
     assert_eq!(Client::new(Vec::<String>::new()).unwrap_err().kind(), ErrorKind::Config);
@@ -127,7 +127,7 @@ fn without_a_server_it_is_an_error() {
 }
 
 #[test]
-fn a_cache_is_waited_for() {
+fn a_cache_can_be_used_through_wait() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let names = Cache::new(client.asynchronous(), "name", Codec::text());
@@ -136,7 +136,7 @@ fn a_cache_is_waited_for() {
 }
 
 #[test]
-fn verbs_have_the_same_names() {
+fn recipes_have_the_same_names() {
     let server = Memcached::start(&[]);
     let long = Duration::from_secs(3600);
     for protocol in [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text] {
@@ -158,16 +158,18 @@ fn verbs_have_the_same_names() {
         drop(client.lock("lock", long).wait().unwrap().unwrap());
         assert!(
             client.lock("lock", long).within(long).wait().unwrap().is_some(),
-            "a drop unlocks, without a runtime too"
+            "dropping a lock releases it, also outside a runtime"
         );
     }
 }
 
-/// Threads that fetch one key: one loader, which may block, and one that reloads what was invalidated.
+/// Threads that fetch one key run one loader, which may block; an invalidated value is reloaded once.
 #[test]
-fn threads_that_fetch_have_one_loader() {
+fn threads_that_fetch_share_one_loader() {
     let server = Memcached::start(&[]);
     let loads = Arc::new(AtomicUsize::new(0));
+    let hour = Duration::from_secs(3600);
+    let policy = FetchPolicy::new(hour).lease(hour).wait(hour);
     for (round, protocol) in
         [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text].into_iter().enumerate()
     {
@@ -180,7 +182,7 @@ fn threads_that_fetch_have_one_loader() {
                 loads.fetch_add(1, Ordering::SeqCst);
                 Ok::<_, remcache::Error>(Some(text))
             };
-            client.fetch("page", Duration::from_secs(3600), load).wait().unwrap().unwrap()
+            client.fetch("page", policy, load).wait().unwrap().unwrap()
         };
         thread::scope(|scope| {
             for _ in 0..20 {
@@ -198,15 +200,15 @@ fn threads_that_fetch_have_one_loader() {
 
 #[test]
 #[should_panic(expected = "the loader panics")]
-fn a_loader_that_panics_panics_its_caller() {
+fn a_panicking_loader_panics_its_caller() {
     let client = Client::new(["127.0.0.1:1"]).unwrap();
     let load = || -> Result<Option<&str>, remcache::Error> { panic!("the loader panics") };
     let _ = client.fetch("page", Duration::from_secs(60), load).wait();
 }
 
-/// It blocks the thread, and that is all: it neither panics nor hangs.
+/// A call blocks the thread, but neither panics nor deadlocks.
 #[tokio::test]
-async fn inside_of_an_asynchronous_context() {
+async fn calls_within_an_async_runtime_block() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("key", "value").wait().unwrap();
@@ -216,11 +218,11 @@ async fn inside_of_an_asynchronous_context() {
 }
 
 #[test]
-fn a_clone_keeps_the_connection() {
+fn a_clone_keeps_the_connection_open() {
     let server = Memcached::start(&[]);
     let client = Arc::new(client_of(&server));
     client.set("key", "value").wait().unwrap();
     let clone = Client::clone(&client);
     drop(client);
-    assert!(clone.get("key").wait().unwrap().is_some(), "a clone keeps it");
+    assert!(clone.get("key").wait().unwrap().is_some(), "the connection is open");
 }

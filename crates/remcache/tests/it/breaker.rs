@@ -1,4 +1,4 @@
-//! When a server counts as down that is only silent, and when it does not.
+//! When an unresponsive server is considered down.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -22,10 +22,10 @@ fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-/// So many fetches at once.
-async fn fetches(client: &Client, count: usize) -> Vec<Reply> {
-    let fetch = |client: Client| async move { client.call(Request::get("k")).await };
-    let tasks: Vec<_> = (0..count).map(|_| tokio::spawn(fetch(client.clone()))).collect();
+/// Sends concurrent gets and returns the replies.
+async fn concurrent_gets(client: &Client, count: usize) -> Vec<Reply> {
+    let get = |client: Client| async move { client.call(Request::get("k")).await };
+    let tasks: Vec<_> = (0..count).map(|_| tokio::spawn(get(client.clone()))).collect();
     let mut replies = Vec::new();
     for task in tasks {
         replies.push(task.await.unwrap());
@@ -33,12 +33,12 @@ async fn fetches(client: &Client, count: usize) -> Vec<Reply> {
     replies
 }
 
-/// The outcome of a call that needs nobody else: it is there with the first poll.
-fn at_once(client: &Client) -> Reply {
+/// Returns the reply of a call that completes on the first poll.
+fn immediate_reply(client: &Client) -> Reply {
     let call = pin!(client.call(Request::get("k")));
     match call.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(reply) => reply,
-        Poll::Pending => panic!("the call waits for something"),
+        Poll::Pending => panic!("the call is pending"),
     }
 }
 
@@ -49,64 +49,66 @@ fn reason(client: &Client) -> Option<String> {
     }
 }
 
-/// Connecting to a stopped server succeeds, and is not enough.
+/// The kernel accepts connections to a stopped server, which does not make it usable.
 #[tokio::test]
-async fn row_02_a_stopped_server_is_down_after_three_timeouts_and_back_when_it_answers() {
+async fn row_02_a_stopped_server_is_down_after_three_timeouts_and_up_when_it_answers() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], Config::new().timeout(millis(500))).unwrap();
-    client.set("k", "of k").timeout(Duration::from_secs(60)).await.unwrap();
+    let client = Client::with_config([proxy.addr()], Config::new().timeout(millis(2_000))).unwrap();
+    let stored = async || client.set("k", "value of k").timeout(Duration::from_secs(60)).await.is_ok();
+    wait_until("the client connects", stored).await;
     server.stop();
-    for reply in fetches(&client, 3).await {
+    for reply in concurrent_gets(&client, 3).await {
         assert_eq!(reply.status, Status::TimedOut(Delivery::MaybeSent));
     }
     wait_until("the breaker opens", async || reason(&client).is_some()).await;
     let before = proxy.accepted();
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(3) || proxy.accepted() < before + 2 {
-        let reply = at_once(&client);
+        let reply = immediate_reply(&client);
         assert_eq!(reply.status, Status::Disconnected(Delivery::NotSent), "{}", reply.text());
         tokio::time::sleep(millis(5)).await;
     }
-    // What it answers now to those who have given up reaches nobody.
+    // Its late replies to requests that timed out are discarded.
     server.cont();
-    wait_until("it is back", async || client.is_usable()).await;
+    wait_until("the server is up", async || client.is_usable()).await;
     for key in ["other", "k", "other", "k"] {
         let item = client.get(key).timeout(Duration::from_secs(60)).await.unwrap();
-        assert_eq!(item.map(|item| item.value), (key == "k").then(|| "of k".into()));
+        assert_eq!(item.map(|item| item.value), (key == "k").then(|| "value of k".into()));
     }
 }
 
-/// The server answered all the time; it was the program that did not listen.
+/// The server answered in time, but the program did not run to read the replies.
 #[tokio::test]
-async fn row_23_a_starved_runtime_is_no_fault_of_the_server() {
+async fn row_23_a_starved_runtime_does_not_mark_the_server_down() {
     let server = Memcached::start(&[]);
-    let client = Client::new([server.addr()]).unwrap();
-    client.set("k", "v").timeout(Duration::from_secs(60)).await.unwrap();
+    let client = Client::with_config([server.addr()], Config::new().timeout(millis(2_000))).unwrap();
+    let stored = async || client.set("k", "v").timeout(Duration::from_secs(60)).await.is_ok();
+    wait_until("the client connects", stored).await;
     let mut events = client.events();
     for turns in [0, 1, 2, 5] {
-        let fetch = |client: Client| async move { client.call(Request::get("k")).await.status };
-        let fetches: Vec<_> = (0..50).map(|_| tokio::spawn(fetch(client.clone()))).collect();
-        // Nothing was submitted yet; or it was, and not written; or it was written, and not answered.
+        let get = |client: Client| async move { client.call(Request::get("k")).await.status };
+        let gets: Vec<_> = (0..50).map(|_| tokio::spawn(get(client.clone()))).collect();
+        // The requests are not yet submitted; submitted but not written; or written but not answered.
         for _ in 0..turns {
             tokio::task::yield_now().await;
         }
-        std::thread::sleep(Duration::from_millis(2_500));
-        for fetch in fetches {
-            let status = fetch.await.unwrap();
+        std::thread::sleep(millis(5_000));
+        for get in gets {
+            let status = get.await.unwrap();
             assert!(matches!(status, Status::NoError | Status::TimedOut(_)), "{status} after {turns} turns");
         }
         let item = client.get("k").timeout(Duration::from_secs(60)).await.unwrap();
         assert_eq!(item.unwrap().value, "v");
     }
-    let news = tokio::time::timeout(millis(1), events.next()).await;
-    assert!(news.is_err(), "{news:?}");
+    let event = tokio::time::timeout(millis(1), events.next()).await;
+    assert!(event.is_err(), "{event:?}");
     assert_eq!(only_server(&client).metrics().reconnects, 0);
 }
 
 // ---- Several connections to one server, in virtual time ----
 
-/// A server in memory that answers no-ops, on all its connections, on all but the first, or on none.
+/// An in-memory server that answers no-ops on all its connections, on all but the first, or on none.
 #[derive(Clone, Debug, Default)]
 struct Muted {
     all: Arc<AtomicBool>,
@@ -119,8 +121,8 @@ impl Muted {
         let mut header = [0; 24];
         while stream.read_exact(&mut header).await.is_ok() {
             header[0] = 0x81;
-            let is_mute = self.all.load(Ordering::Relaxed) || number == 0 && self.first.load(Ordering::Relaxed);
-            if !is_mute && stream.write_all(&header).await.is_err() {
+            let is_muted = self.all.load(Ordering::Relaxed) || number == 0 && self.first.load(Ordering::Relaxed);
+            if !is_muted && stream.write_all(&header).await.is_err() {
                 return;
             }
         }
@@ -136,7 +138,7 @@ impl Connect for Muted {
     }
 }
 
-/// A client with four connections, all of them open.
+/// Returns a client with four open connections.
 async fn four_connections(server: &Muted) -> Client {
     let config = Config::new().connections(4).protocol(ProtocolSetting::Binary).connector(server.clone());
     let client = Client::with_config(["muted"], config).unwrap();
@@ -148,7 +150,7 @@ async fn four_connections(server: &Muted) -> Client {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_server_is_down_after_three_timeouts_and_not_three_a_connection() {
+async fn an_unresponsive_server_is_down_after_three_timeouts_in_total() {
     let server = Muted::default();
     let client = four_connections(&server).await;
     server.all.store(true, Ordering::Relaxed);
@@ -158,21 +160,25 @@ async fn a_silent_server_is_down_after_three_timeouts_and_not_three_a_connection
     }
     wait_until("the breaker opens", async || !client.is_usable()).await;
     assert!(reason(&client).is_some());
-    // Whichever connection's turn it is.
+    // Whichever connection is next.
     for _ in 0..8 {
-        assert_eq!(at_once(&client).status, Status::Disconnected(Delivery::NotSent));
+        assert_eq!(immediate_reply(&client).status, Status::Disconnected(Delivery::NotSent));
     }
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(at_once(&client).status, Status::Disconnected(Delivery::NotSent), "connecting is not enough");
+    assert_eq!(
+        immediate_reply(&client).status,
+        Status::Disconnected(Delivery::NotSent),
+        "the server accepts connections but never answers"
+    );
     server.all.store(false, Ordering::Relaxed);
-    wait_until("it is back", async || client.is_usable()).await;
+    wait_until("the server is up", async || client.is_usable()).await;
     for _ in 0..8 {
         assert!(client.call(Request::noop()).await.is_ok());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_connection_that_is_stuck_is_replaced_and_the_server_stays_up() {
+async fn a_stuck_connection_is_replaced_and_the_server_stays_up() {
     let server = Muted::default();
     let client = four_connections(&server).await;
     let mut events = client.events();
@@ -186,10 +192,10 @@ async fn one_connection_that_is_stuck_is_replaced_and_the_server_stays_up() {
         }
         assert!(client.is_usable());
     }
-    // At the second its oldest request was overdue by another timeout.
-    assert_eq!(timeouts, 2, "then its requests went to the others, and to the connection that replaced it");
-    wait_until("it is replaced", async || only_server(&client).metrics().open == 4).await;
+    // At the second timeout, the oldest request of the connection was a whole timeout overdue.
+    assert_eq!(timeouts, 2, "later requests use the other connections and the new one");
+    wait_until("the connection is replaced", async || only_server(&client).metrics().open == 4).await;
     assert_eq!(server.connections.load(Ordering::Relaxed), 5);
-    let news = tokio::time::timeout(millis(1), events.next()).await;
-    assert!(news.is_err(), "{news:?}");
+    let event = tokio::time::timeout(millis(1), events.next()).await;
+    assert!(event.is_err(), "{event:?}");
 }

@@ -1,4 +1,4 @@
-//! A typed cache against a real memcached: values, chunks, copies near by.
+//! A typed cache with a real memcached: values, chunks, and in-process copies.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

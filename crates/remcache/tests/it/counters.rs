@@ -1,4 +1,4 @@
-//! Counters, against a real memcached.
+//! Counters, with a real memcached.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,13 +18,13 @@ fn number(counter: Option<Counter>) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn an_absent_counter_stays_absent_unless_it_is_told_where_to_start() {
+async fn an_absent_counter_is_created_only_with_an_initial_value() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     assert_eq!(client.increment("n", 1).await.unwrap(), None);
     assert_eq!(client.decrement("n", 1).await.unwrap(), None);
     assert_eq!(client.get("n").await.unwrap(), None);
-    assert_eq!(number(client.increment("n", 5).initial(100).await.unwrap()), Some(100), "the start itself");
+    assert_eq!(number(client.increment("n", 5).initial(100).await.unwrap()), Some(100), "the initial value itself");
     assert_eq!(number(client.increment("n", 5).initial(100).await.unwrap()), Some(105));
     assert_eq!(number(client.decrement("m", 5).initial(100).await.unwrap()), Some(100));
     assert_eq!(number(client.decrement("m", 5).await.unwrap()), Some(95));
@@ -32,7 +32,7 @@ async fn an_absent_counter_stays_absent_unless_it_is_told_where_to_start() {
 }
 
 #[tokio::test]
-async fn a_counter_wraps_above_and_stops_below() {
+async fn a_counter_wraps_at_the_maximum_and_stops_at_zero() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("n", u64::MAX.to_string()).await.unwrap();
@@ -43,21 +43,21 @@ async fn a_counter_wraps_above_and_stops_below() {
 }
 
 #[tokio::test]
-async fn a_counter_is_text_to_a_get() {
+async fn a_get_returns_a_counter_as_text() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("n", "100").await.unwrap();
     let counter = client.decrement("n", 1).await.unwrap().unwrap();
     let item = client.get("n").await.unwrap().unwrap();
     assert_eq!(counter.value, 99);
-    assert_eq!(item.value.trim_ascii_end(), b"99", "the server may pad a number that got shorter");
+    assert_eq!(item.value.trim_ascii_end(), b"99", "the server may pad a number that became shorter");
     assert_eq!(item.cas, counter.cas);
     assert_eq!(client.set("n", "1").cas(counter.cas + 1).await.unwrap(), WriteOutcome::Exists);
     assert!(client.set("n", "1").cas(counter.cas).await.unwrap().is_applied());
 }
 
 #[tokio::test]
-async fn what_is_no_number_is_no_counter() {
+async fn a_value_that_is_not_a_number_cannot_be_incremented() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     for text in ["", "abc", "-1", "12abc", "18446744073709551616"] {
@@ -65,12 +65,12 @@ async fn what_is_no_number_is_no_counter() {
         for error in [client.increment("n", 1).await.unwrap_err(), client.decrement("n", 1).await.unwrap_err()] {
             assert_eq!(error.kind(), ErrorKind::NonNumericValue, "{text:?}: {error}");
         }
-        assert_eq!(client.get("n").await.unwrap().unwrap().value, text, "it was left alone");
+        assert_eq!(client.get("n").await.unwrap().unwrap().value, text, "the value is unchanged");
     }
 }
 
 #[tokio::test]
-async fn a_counter_may_have_a_condition() {
+async fn increments_can_be_conditional() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let cas = client.set("n", "1").await.unwrap().cas().unwrap();
@@ -81,23 +81,23 @@ async fn a_counter_may_have_a_condition() {
 }
 
 #[tokio::test]
-async fn many_counters_in_one_call() {
+async fn many_counters_in_a_call() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set_many([("a", "10"), ("b", "20"), ("text", "x")]).await;
-    let raised = client.increment_many([("a", 1), ("b", 2), ("absent", 3), ("text", 4)]).await;
-    assert_eq!(number(*raised.get("a").unwrap().unwrap()), Some(11));
-    assert_eq!(number(*raised.get("b").unwrap().unwrap()), Some(22));
-    assert_eq!(number(*raised.get("absent").unwrap().unwrap()), None);
-    assert_eq!(raised.get("text").unwrap().unwrap_err().kind(), ErrorKind::NonNumericValue);
-    assert_eq!(raised.failed().count(), 1);
+    let incremented = client.increment_many([("a", 1), ("b", 2), ("absent", 3), ("text", 4)]).await;
+    assert_eq!(number(*incremented.get("a").unwrap().unwrap()), Some(11));
+    assert_eq!(number(*incremented.get("b").unwrap().unwrap()), Some(22));
+    assert_eq!(number(*incremented.get("absent").unwrap().unwrap()), None);
+    assert_eq!(incremented.get("text").unwrap().unwrap_err().kind(), ErrorKind::NonNumericValue);
+    assert_eq!(incremented.failed().count(), 1);
 
-    let lowered = client.decrement_many([("a", 5), ("new", 5)]).initial(50).ttl(Duration::from_secs(600)).await;
-    let numbers: Vec<_> = lowered.iter().map(|(key, counter)| (*key, number(*counter.unwrap()))).collect();
+    let decremented = client.decrement_many([("a", 5), ("new", 5)]).initial(50).ttl(Duration::from_secs(600)).await;
+    let numbers: Vec<_> = decremented.iter().map(|(key, counter)| (*key, number(*counter.unwrap()))).collect();
     assert_eq!(numbers, [("a", Some(6)), ("new", Some(50))]);
 }
 
-/// Every addition counts once: none is lost, none is done twice.
+/// Every increment is executed exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_additions_add_up() {
     let server = Memcached::start(&[]);
@@ -118,5 +118,5 @@ async fn concurrent_additions_add_up() {
         seen.extend(task.await.unwrap());
     }
     seen.sort_unstable();
-    assert_eq!(seen, (1..=5000).collect::<Vec<_>>(), "each number was given to one caller");
+    assert_eq!(seen, (1..=5000).collect::<Vec<_>>(), "each number was returned to one caller");
 }

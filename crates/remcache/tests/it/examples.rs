@@ -1,4 +1,4 @@
-//! Every example, run as a program: it prints what its first comment promises.
+//! Runs every example and compares its output with the comment at its top.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -37,7 +37,7 @@ examples! {
 }
 
 #[test]
-fn every_example_is_run() {
+fn every_example_is_tested() {
     let files = fs::read_dir(package().join("examples")).unwrap().map(|entry| entry.unwrap().path());
     let mut names: Vec<_> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
     names.sort();
@@ -45,8 +45,8 @@ fn every_example_is_run() {
 }
 
 #[test]
-fn promises_are_held_against_the_output() {
-    for (promise, line, kept) in [
+fn expected_lines_match_the_output() {
+    for (expected, line, is_match) in [
         ("a = 1", "a = 1", true),
         ("a = 1", "a = 2", false),
         ("… is away", "127.0.0.1:4711 is away", true),
@@ -56,47 +56,47 @@ fn promises_are_held_against_the_output() {
         ("took …", "had 3", false),
         ("…: the end", "x: the end, not", false),
     ] {
-        assert_eq!(fits(promise, line), kept, "{promise:?} and {line:?}");
+        assert_eq!(matches(expected, line), is_match, "{expected:?} and {line:?}");
     }
 }
 
 fn check(name: &str) {
     let source = package().join("examples").join(name).with_extension("rs");
-    let promised = promise(&fs::read_to_string(&source).expect("the example's source"));
-    assert!(!promised.is_empty(), "{name} promises nothing");
-    let output = run(&program(name), &Surroundings::of(name));
+    let expected = expected(&fs::read_to_string(&source).expect("the example's source"));
+    assert!(!expected.is_empty(), "{name}: its first comment has no expected output");
+    let output = run(&program(name), &Environment::of(name));
     let printed: Vec<&str> = output.lines().collect();
-    let kept =
-        promised.len() == printed.len() && promised.iter().zip(&printed).all(|(promise, line)| fits(promise, line));
-    assert!(kept, "{name} promises\n\n{}\n\nand prints\n\n{output}", promised.join("\n"));
+    let is_match = expected.len() == printed.len()
+        && expected.iter().zip(&printed).all(|(expected, line)| matches(expected, line));
+    assert!(is_match, "{name} should print\n\n{}\n\nand prints\n\n{output}", expected.join("\n"));
 }
 
-/// The lines that the first comment of an example says it prints.
-fn promise(source: &str) -> Vec<String> {
+/// Returns the output that the first comment of an example documents.
+fn expected(source: &str) -> Vec<String> {
     let comment = source.lines().map_while(|line| line.strip_prefix("//!"));
     let lines = comment.map(|line| line.strip_prefix(' ').unwrap_or(line).to_owned());
     lines.skip_while(|line| line != "```text").skip(1).take_while(|line| line != "```").collect()
 }
 
-/// Whether a line is what was promised, where `…` stands for anything.
-fn fits(promise: &str, line: &str) -> bool {
-    match promise.split_once('…') {
-        None => promise == line,
+/// Returns whether a line matches the expected one, in which `…` stands for any text.
+fn matches(expected: &str, line: &str) -> bool {
+    match expected.split_once('…') {
+        None => expected == line,
         Some((before, after)) => {
             let Some(rest) = line.strip_prefix(before) else { return false };
             let ends = (0..=rest.len()).filter(|end| rest.is_char_boundary(*end));
-            ends.into_iter().any(|end| fits(after, &rest[end..]))
+            ends.into_iter().any(|end| matches(after, &rest[end..]))
         }
     }
 }
 
-/// The example's program: `cargo test` has built it; where it has not, or not lately, it is built now.
+/// Returns the path of an example's binary; builds it unless `cargo test` has already built it from the current sources.
 fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a path");
     let profile = test.parent().and_then(Path::parent).expect("tests are built in PROFILE/deps");
     let program = profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     let built = fs::metadata(&program).and_then(|file| file.modified()).ok();
-    if built.is_none_or(|built| built < last_change()) {
+    if built.is_none_or(|built| built < last_modified()) {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--package", "remcache", "--all-features", "--example", name]);
         cargo.arg("--target-dir").arg(profile.parent().expect("profiles are in the target directory"));
@@ -107,8 +107,8 @@ fn program(name: &str) -> PathBuf {
     program
 }
 
-/// When a source that goes into the examples was changed last.
-fn last_change() -> SystemTime {
+/// Returns when a source of the examples was last modified.
+fn last_modified() -> SystemTime {
     let server = package().with_file_name("remcache-server");
     let directories = [package().join("src"), package().join("examples"), server.join("src")];
     let files = directories.iter().flat_map(|directory| sources(directory));
@@ -123,14 +123,14 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     files.iter().cloned().chain(below).filter(|file| file.extension() == Some(OsStr::new("rs"))).collect()
 }
 
-/// What an example finds when it is run, kept until it has ended.
+/// The environment variables and servers that an example needs while it runs.
 #[derive(Default)]
-struct Surroundings {
+struct Environment {
     variables: Vec<(&'static str, String)>,
     _server: Option<(Memcached, Authority, Certificate, TempDir)>,
 }
 
-impl Surroundings {
+impl Environment {
     fn of(example: &str) -> Self {
         match example {
             "secure" => Self::secure(),
@@ -138,9 +138,9 @@ impl Surroundings {
         }
     }
 
-    /// A server with TLS and a password.
+    /// Starts a server with TLS and password authentication.
     fn secure() -> Self {
-        let authority = Authority::new("the authority of an example");
+        let authority = Authority::new("example authority");
         let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
         let server = Memcached::start_sasl(&["-Z", "-o", &certificate.server_options()]);
         let dir = scratch();
@@ -156,9 +156,9 @@ impl Surroundings {
     }
 }
 
-fn run(program: &Path, surroundings: &Surroundings) -> String {
+fn run(program: &Path, environment: &Environment) -> String {
     let mut child = Command::new(program)
-        .envs(surroundings.variables.iter().map(|(name, value)| (name, value)))
+        .envs(environment.variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -192,5 +192,5 @@ fn package() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Examples end within a second or two; what takes so long hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Examples end within a second or two on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(300);

@@ -1,17 +1,17 @@
-//! `fetch` against real memcacheds and the embedded server, on each protocol: one loader, whatever happens
-//! to it and to the key meanwhile.
+//! `fetch` with real memcacheds and the embedded server, on each protocol: one loader runs, whatever happens to it and
+//! to the key in the meantime.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod away;
-mod drop;
-mod fleet;
+mod concurrent_changes;
+mod failed_loaders;
 mod history;
-mod loader;
-mod meanwhile;
+mod leases;
+mod paused_fetch;
 mod refresh;
 #[cfg(all(feature = "json", feature = "near"))]
 mod typed;
+mod unavailable;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -31,11 +31,11 @@ const PROTOCOLS: [ProtocolSetting; 3] = [ProtocolSetting::Binary, ProtocolSettin
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// What takes so long hangs.
-const HANGS: Duration = Duration::from_secs(180);
+/// Longer than any test takes on the most heavily loaded machine, and shorter than [`LONG`].
+const PATIENCE: Duration = Duration::from_secs(900);
 
-/// Whoever does not give a lease back makes the others hang.
-fn patient_freshness() -> FetchPolicy {
+/// Returns a policy with which a lease that is not released blocks other callers until the test fails.
+fn patient_policy() -> FetchPolicy {
     FetchPolicy::new(LONG).lease(LONG).wait(LONG)
 }
 
@@ -46,9 +46,9 @@ fn client_at(address: &str, protocol: ProtocolSetting) -> Client {
 /// A case that is running.
 type Case<'c> = Pin<Box<dyn Future<Output = ()> + 'c>>;
 
-/// Runs a case on each protocol, each of a real memcached and of an embedded server of its own, all at the
-/// same time: some cases wait for the servers' clocks.
-async fn on_all(case: impl AsyncFn(&str, ProtocolSetting)) {
+/// Runs a case with each protocol, on a real memcached and on an embedded server. All run concurrently, because some
+/// wait for the servers' clocks.
+async fn on_all_servers(case: impl AsyncFn(&str, ProtocolSetting)) {
     let protocols = PROTOCOLS.into_iter().chain([ProtocolSetting::Auto]);
     let real: Vec<_> = protocols.clone().map(|protocol| (Memcached::start(&[]), protocol)).collect();
     let mut embedded = Vec::new();
@@ -66,17 +66,17 @@ async fn on_all(case: impl AsyncFn(&str, ProtocolSetting)) {
         cases.retain_mut(|(_, case)| case.as_mut().poll(cx).is_pending());
         if cases.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     });
-    let ended = tokio::time::timeout(HANGS, all).await;
+    let ended = tokio::time::timeout(PATIENCE, all).await;
     let hanging: Vec<_> = cases.iter().map(|(name, _)| name).collect();
-    assert!(ended.is_ok(), "somebody waits for what will never come: {hanging:?}");
+    assert!(ended.is_ok(), "deadlock: {hanging:?}");
 }
 
-/// A fetch by a loader that has this value.
-async fn fetch(client: &Client, freshness: FetchPolicy, value: &'static str) -> Option<Bytes> {
-    client.fetch("key", freshness, move || async move { Ok::<_, Error>(Some(value)) }).await.unwrap()
+/// Fetches the key with a loader that returns this value.
+async fn fetch(client: &Client, policy: FetchPolicy, value: &'static str) -> Option<Bytes> {
+    client.fetch("key", policy, move || async move { Ok::<_, Error>(Some(value)) }).await.unwrap()
 }
 
-/// What is stored for everybody.
+/// Returns the value that plain gets see.
 async fn stored(client: &Client) -> Option<Bytes> {
     client.get("key").await.unwrap().filter(|item| !item.is_mark()).map(|item| item.value)
 }

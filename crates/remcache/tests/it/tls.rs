@@ -207,7 +207,7 @@ async fn callers_move_large_values_through_small_buffers() {
 // ---- Futures that are dropped, connections that end ----
 
 #[tokio::test]
-async fn a_dropped_get_never_gives_its_value_to_the_next_one() {
+async fn the_reply_to_a_dropped_get_is_never_returned_to_another() {
     let setting = Setting::new(&[]);
     let proxy = Proxy::start(setting.server.addr()).await;
     let client = setting.client_of(&proxy.addr(), patient_config());

@@ -1,4 +1,4 @@
-//! Values in chunks: whole or not at all.
+//! Values in chunks: complete or not at all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ fn cache_of(client: &Client) -> Cache<Bytes> {
     Cache::new(client, "big", Codec::bytes()).chunked(100_000)
 }
 
-/// The keys of the chunks of a value.
+/// Returns the keys of the chunks of a value.
 async fn chunk_keys(client: &Client, key: &str) -> Vec<String> {
     let manifest = client.get(key).await.unwrap().unwrap();
     let text = String::from_utf8(manifest.value.to_vec()).unwrap();
@@ -29,17 +29,17 @@ async fn chunk_keys(client: &Client, key: &str) -> Vec<String> {
     (0..count).map(|place| format!("{key}:{place}:{}", numbers[2])).collect()
 }
 
-async fn how_many_are_there(client: &Client, keys: &[String]) -> usize {
+async fn count_stored(client: &Client, keys: &[String]) -> usize {
     client.get_many(keys).await.found().count()
 }
 
 #[tokio::test]
-async fn a_value_above_the_item_limit_comes_back() {
+async fn a_value_above_the_item_limit_round_trips() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let long = value(1, 3_000_001);
-    let whole = Cache::new(&client, "big", Codec::bytes());
-    assert_eq!(whole.set("key", &long).await.unwrap_err().kind(), ErrorKind::ValueTooLarge, "unless it is asked for");
+    let unchunked = Cache::new(&client, "big", Codec::bytes());
+    assert_eq!(unchunked.set("key", &long).await.unwrap_err().kind(), ErrorKind::ValueTooLarge, "chunking is opt-in");
     let cache = cache_of(&client);
     for length in [0, 1, 99_999, 100_000, 100_001, 200_000, 3_000_001] {
         let long = value(1, length);
@@ -47,12 +47,12 @@ async fn a_value_above_the_item_limit_comes_back() {
         assert_eq!(cache.get("key").await.unwrap(), Some(long), "{length}");
     }
     assert_eq!(chunk_keys(&client, "big:key").await.len(), 31);
-    let error = whole.get("key").await.unwrap_err();
+    let error = unchunked.get("key").await.unwrap_err();
     assert!(error.to_string().contains("in chunks"), "{error}");
 }
 
 #[tokio::test]
-async fn the_key_has_mcrouters_mark_and_layout() {
+async fn the_manifest_has_the_flag_and_layout_of_mcrouter() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     cache_of(&client).set("key", &value(1, 250_000)).await.unwrap();
@@ -65,7 +65,7 @@ async fn the_key_has_mcrouters_mark_and_layout() {
 }
 
 #[tokio::test]
-async fn a_chunk_that_is_gone_makes_a_miss() {
+async fn a_missing_chunk_is_a_miss() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let cache = cache_of(&client);
@@ -77,7 +77,7 @@ async fn a_chunk_that_is_gone_makes_a_miss() {
 }
 
 #[tokio::test]
-async fn a_chunk_that_was_changed_is_an_error() {
+async fn a_modified_chunk_is_an_error() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let cache = cache_of(&client);
@@ -90,7 +90,7 @@ async fn a_chunk_that_was_changed_is_an_error() {
 }
 
 #[tokio::test]
-async fn chunks_that_nothing_refers_to_are_deleted() {
+async fn unreferenced_chunks_are_deleted() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let cache = cache_of(&client);
@@ -98,19 +98,19 @@ async fn chunks_that_nothing_refers_to_are_deleted() {
     let first = chunk_keys(&client, "big:key").await;
     cache.set("key", &value(2, 500_000)).await.unwrap();
     let second = chunk_keys(&client, "big:key").await;
-    assert_eq!(how_many_are_there(&client, &first).await, 0, "they were overwritten");
-    assert_eq!(how_many_are_there(&client, &second).await, 5);
+    assert_eq!(count_stored(&client, &first).await, 0, "overwritten chunks are deleted");
+    assert_eq!(count_stored(&client, &second).await, 5);
 
     assert_eq!(cache.add("key", &value(3, 500_000)).await.unwrap(), WriteOutcome::Exists);
     let stats = crate::support::stat(&client.servers()[0], "curr_items").await;
-    assert_eq!(stats, 6, "what was refused left nothing behind");
+    assert_eq!(stats, 6, "a refused add leaves no chunks");
 
     assert!(cache.delete("key").await.unwrap().is_applied());
-    assert_eq!(how_many_are_there(&client, &second).await, 0, "they were deleted with their key");
+    assert_eq!(count_stored(&client, &second).await, 0, "chunks are deleted with their key");
 }
 
 #[tokio::test]
-async fn many_values_some_of_them_in_chunks() {
+async fn multi_key_calls_with_chunked_values() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let cache = cache_of(&client);
@@ -123,10 +123,10 @@ async fn many_values_some_of_them_in_chunks() {
     assert_eq!(cache.delete_many(["long", "short", "absent"]).await.made().count(), 2);
 }
 
-/// Two writers overwrite each other while a reader looks, each of them on another protocol: it sees one
-/// value or the other, or a miss.
+/// Two writers overwrite each other while a reader reads, each with a different protocol: it sees one value or the
+/// other, or a miss.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_never_sees_a_part() {
+async fn a_reader_never_sees_a_partial_value() {
     use ProtocolSetting::{Binary, Meta, Text};
     let seed = seed();
     for [one, other, reading] in [[Binary, Meta, Text], [Meta, Text, Binary], [Text, Binary, Meta]] {
@@ -150,7 +150,7 @@ async fn a_reader_never_sees_a_part() {
                 let mut seen = 0;
                 while !done.load(Ordering::Relaxed) || seen == 0 {
                     if let Some(read) = cache.get("key").await.unwrap() {
-                        assert_eq!(read, value(read[0], read.len()), "a part of one and a part of another");
+                        assert_eq!(read, value(read[0], read.len()), "parts of both values");
                         seen += 1;
                     }
                 }
@@ -165,7 +165,7 @@ async fn a_reader_never_sees_a_part() {
 }
 
 #[tokio::test]
-async fn a_list_of_chunks_is_not_believed() {
+async fn an_implausible_manifest_is_rejected() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     for text in ["1-4000000000-1-4000000000-1", "1-18446744073709551615-1-18446744073709551615-1"] {

@@ -1,4 +1,4 @@
-//! Copies near by: what they spare, and what they must not show.
+//! In-process copies: the requests they save, and the stale values they must not return.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn gets(client: &Client) -> u64 {
 }
 
 #[tokio::test]
-async fn a_copy_spares_the_way_to_the_server() {
+async fn a_copy_saves_requests() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let cache = near_cache(&client, Near::new(1 << 20, LONG));
@@ -38,7 +38,7 @@ async fn a_copy_spares_the_way_to_the_server() {
 }
 
 #[tokio::test]
-async fn a_miss_is_not_kept() {
+async fn a_miss_is_not_cached() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let cache = near_cache(&client, Near::new(1 << 20, LONG));
@@ -48,7 +48,7 @@ async fn a_miss_is_not_kept() {
 }
 
 #[tokio::test]
-async fn what_this_process_changes_shows_at_once() {
+async fn writes_of_this_process_are_visible_immediately() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let cache = near_cache(&client, Near::new(1 << 20, LONG));
@@ -68,7 +68,7 @@ async fn what_this_process_changes_shows_at_once() {
 }
 
 #[tokio::test]
-async fn what_others_change_shows_when_the_copy_has_expired() {
+async fn writes_of_others_are_visible_after_the_copy_has_expired() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let cache = near_cache(&client, Near::new(1 << 20, Duration::from_millis(300)));
@@ -80,7 +80,7 @@ async fn what_others_change_shows_when_the_copy_has_expired() {
 }
 
 #[tokio::test]
-async fn callers_who_miss_at_the_same_time_send_one_request() {
+async fn concurrent_misses_send_one_request() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("near:key", "value").await.unwrap();
@@ -98,7 +98,7 @@ async fn callers_who_miss_at_the_same_time_send_one_request() {
 }
 
 #[tokio::test]
-async fn only_hot_keys_if_that_was_asked() {
+async fn only_hot_keys_are_copied_if_configured() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let cache = near_cache(&client, Near::new(1 << 20, LONG).hot(5, LONG));
@@ -113,9 +113,9 @@ async fn only_hot_keys_if_that_was_asked() {
     assert_eq!(gets(&client).await, 4 + 5);
 }
 
-/// A fetch that began before a change must not outlive it.
+/// A get that started before a write must not store a copy of the old value after it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fetch_under_way_does_not_bring_the_old_value_back() {
+async fn a_concurrent_get_does_not_restore_the_old_value() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let cache = near_cache(&client, Near::new(1 << 20, LONG));
@@ -127,7 +127,7 @@ async fn a_fetch_under_way_does_not_bring_the_old_value_back() {
             tokio::spawn(async move {
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     cache.get("key").await.unwrap();
-                    // A copy is there at once, and a task that never waits lets nobody else run.
+                    // A get of a copy never waits, so the task has to yield to the others.
                     tokio::task::yield_now().await;
                 }
             })
@@ -145,7 +145,7 @@ async fn a_fetch_under_way_does_not_bring_the_old_value_back() {
 }
 
 #[tokio::test]
-async fn errors_are_not_kept() {
+async fn errors_are_not_cached() {
     let mut server = Memcached::start(&[]);
     let client = client_of(&server);
     let cache = near_cache(&client, Near::new(1 << 20, LONG));
@@ -154,6 +154,6 @@ async fn errors_are_not_kept() {
     server.restart();
     let direct = client_of(&server);
     direct.set("near:key", "value").await.unwrap();
-    crate::support::wait_until("the client is back", async || cache.get("key").await.is_ok()).await;
+    crate::support::wait_until("the client reconnects", async || cache.get("key").await.is_ok()).await;
     assert_eq!(cache.get("key").await.unwrap().as_deref(), Some("value"));
 }

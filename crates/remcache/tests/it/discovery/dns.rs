@@ -1,4 +1,4 @@
-//! Name servers that answer, rotate, truncate, fail and are silent.
+//! Name servers that answer, rotate, truncate, fail or never answer.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -17,22 +17,22 @@ const A: u16 = 1;
 const AAAA: u16 = 28;
 const SRV: u16 = 33;
 
-/// What the name server says to one kind of question.
+/// The name server's answer to one type of query.
 #[derive(Clone, Debug, Default)]
 enum Answer {
-    /// The name exists, but has no such records.
+    /// The name exists but has no records of this type.
     #[default]
     NoData,
     Records(Vec<Vec<u8>>),
-    /// Records that fit into no datagram: over TCP only.
+    /// Records that do not fit into a datagram: sent over TCP only.
     Long(Vec<Vec<u8>>),
     NoSuchName,
     ServerFailure,
-    Silence,
+    None,
     Garbage,
 }
 
-/// A name server on one port of UDP and TCP.
+/// A name server on UDP and TCP.
 struct NameServer {
     address: SocketAddr,
     answers: Arc<Mutex<HashMap<u16, Answer>>>,
@@ -58,16 +58,16 @@ impl NameServer {
     }
 
     fn dns(&self, port: u16) -> Dns {
-        let soon = Duration::from_millis(20);
+        let interval = Duration::from_millis(20);
         Dns::new("cache.test.", port)
             .nameserver(self.address)
-            .interval_between(soon, soon)
+            .interval_between(interval, interval)
             .timeout(Duration::from_millis(500))
     }
 
     fn srv(&self) -> Srv {
-        let soon = Duration::from_millis(20);
-        Srv::new("_memcache._tcp.cache.test.").nameserver(self.address).interval_between(soon, soon)
+        let interval = Duration::from_millis(20);
+        Srv::new("_memcache._tcp.cache.test.").nameserver(self.address).interval_between(interval, interval)
     }
 }
 
@@ -99,13 +99,13 @@ async fn serve_tcp(listener: TcpListener, answers: Arc<Mutex<HashMap<u16, Answer
     }
 }
 
-/// A reply (RFC 1035, 4.1): header, the question again, records that point at its name.
+/// Encodes a reply (RFC 1035, 4.1): header, question, and records whose name points at the question.
 fn reply(question: &[u8], answers: &Mutex<HashMap<u16, Answer>>, is_udp: bool) -> Option<Vec<u8>> {
     let name_end = 12 + question[12..].iter().position(|&byte| byte == 0)? + 1;
     let kind = u16::from_be_bytes([question[name_end], question[name_end + 1]]);
     let answer = answers.lock().unwrap().get(&kind).cloned().unwrap_or_default();
     let (records, truncated, code) = match answer {
-        Answer::Silence => return None,
+        Answer::None => return None,
         Answer::Garbage => return Some([&question[..2], b"\xff\xff garbage"].concat()),
         Answer::NoData => (vec![], false, 0),
         Answer::Records(records) => (records, false, 0),
@@ -147,83 +147,83 @@ fn service(priority: u16, weight: u16, port: u16, target: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn addresses_of_both_families_are_servers_in_an_order_of_their_own() {
+async fn addresses_of_both_families_are_servers_in_sorted_order() {
     let server = NameServer::start().await;
     server.answer(A, Answer::Records(addresses(&["10.0.0.2", "10.0.0.1"])));
     server.answer(AAAA, Answer::Records(addresses(&["fd00::1"])));
-    let (client, following) = discovery::connect(server.dns(11212), patient_config()).await.unwrap();
+    let (client, subscription) = discovery::connect(server.dns(11212), patient_config()).await.unwrap();
     let all = ["10.0.0.1:11212", "10.0.0.2:11212", "[fd00::1]:11212"];
     assert_eq!(names(&client), all);
 
-    let mut events = following.events();
-    let before = following.state().confirmed;
+    let mut events = subscription.events();
+    let before = subscription.state().confirmed;
     server.answer(A, Answer::Records(addresses(&["10.0.0.1", "10.0.0.2"])));
-    wait_until("it is looked at", async || following.state().confirmed > before).await;
+    wait_until("the answer is read", async || subscription.state().confirmed > before).await;
     server.answer(A, Answer::Records(addresses(&["10.0.0.3", "10.0.0.1", "10.0.0.2"])));
     let (added, removed) = change(&mut events).await;
-    assert_eq!((added, removed), (list(&["10.0.0.3:11212"]), vec![]), "a rotation is no change");
+    assert_eq!((added, removed), (list(&["10.0.0.3:11212"]), vec![]), "a rotation is not a change");
     server.answer(AAAA, Answer::NoData);
     assert_eq!(change(&mut events).await, (vec![], list(&["[fd00::1]:11212"])));
 }
 
 #[tokio::test]
-async fn an_answer_that_is_too_long_for_a_datagram_is_asked_for_over_tcp() {
+async fn an_answer_too_long_for_a_datagram_is_fetched_over_tcp() {
     let server = NameServer::start().await;
     let many: Vec<String> = (1..=200).map(|n| format!("10.0.0.{n}")).collect();
     let many: Vec<&str> = many.iter().map(|address| &address[..]).collect();
     server.answer(A, Answer::Long(addresses(&many)));
-    let (client, _following) = discovery::connect(server.dns(11211), patient_config()).await.unwrap();
+    let (client, _subscription) = discovery::connect(server.dns(11211), patient_config()).await.unwrap();
     assert_eq!(names(&client).len(), 200);
 }
 
 #[tokio::test]
-async fn a_name_server_that_fails_keeps_the_last_good_list() {
+async fn a_failing_name_server_keeps_the_last_valid_list() {
     let server = NameServer::start().await;
     let good = Answer::Records(addresses(&["10.0.0.1", "10.0.0.2"]));
     server.answer(A, good.clone());
-    let (client, following) = discovery::connect(server.dns(11211), patient_config()).await.unwrap();
-    for (kind, answer, word) in [
+    let (client, subscription) = discovery::connect(server.dns(11211), patient_config()).await.unwrap();
+    for (kind, answer, expected) in [
         (A, Answer::ServerFailure, "A records"),
         (A, Answer::NoSuchName, "has no A and no AAAA records"),
         (A, Answer::NoData, "has no A and no AAAA records"),
-        (A, Answer::Silence, "no answer within 500ms"),
+        (A, Answer::None, "no answer within 500ms"),
         (A, Answer::Garbage, "A records: protocol error"),
-        // Half a list is none.
+        // A partial list is invalid.
         (AAAA, Answer::ServerFailure, "AAAA records"),
-        (AAAA, Answer::Silence, "no answer within 500ms"),
+        (AAAA, Answer::None, "no answer within 500ms"),
     ] {
         server.answer(kind, answer.clone());
-        let error = failure(&following, word).await;
+        let error = failure(&subscription, expected).await;
         assert_eq!(error.kind(), ErrorKind::Discovery);
         assert!(error.to_string().starts_with("DNS name cache.test.: "), "{answer:?}: {error}");
         assert_eq!(names(&client).len(), 2, "{answer:?}");
         server.answer(A, good.clone());
         server.answer(AAAA, Answer::NoData);
-        wait_until("it is good again", async || following.state().failures == 0).await;
+        wait_until("the source recovers", async || subscription.state().failures == 0).await;
     }
 }
 
 #[tokio::test]
-async fn services_are_names_with_ports_and_weights() {
+async fn srv_records_have_names_ports_and_weights() {
     let server = NameServer::start().await;
     let records =
         vec![service(0, 3, 11212, "b.cache.test"), service(0, 1, 11211, "A.cache.test"), service(9, 1, 1, "spare")];
     server.answer(SRV, Answer::Records(records));
-    let (client, following) = discovery::connect(server.srv(), patient_config()).await.unwrap();
-    assert_eq!(following.state().servers, ["a.cache.test:11211:1", "b.cache.test:11212:3"]);
+    let (client, subscription) = discovery::connect(server.srv(), patient_config()).await.unwrap();
+    assert_eq!(subscription.state().servers, ["a.cache.test:11211:1", "b.cache.test:11212:3"]);
     let weights: Vec<u32> = client.servers().iter().map(|server| server.endpoint().weight).collect();
     assert_eq!(weights, [1, 3]);
     server.answer(SRV, Answer::NoSuchName);
-    failure(&following, "no SRV records").await;
+    failure(&subscription, "no SRV records").await;
     assert_eq!(names(&client).len(), 2);
 }
 
 #[tokio::test]
-async fn a_server_that_dns_lists_is_asked() {
+async fn a_server_found_by_dns_is_used() {
     let server = NameServer::start().await;
     let memcached = Memcached::start(&[]);
     server.answer(A, Answer::Records(addresses(&["127.0.0.1"])));
-    let (client, _following): (Client, _) =
+    let (client, _subscription): (Client, _) =
         discovery::connect(server.dns(memcached.port()), patient_config()).await.unwrap();
     assert!(client.set("k", "v").await.unwrap().is_applied());
 }

@@ -1,4 +1,4 @@
-//! A configuration endpoint: lists with versions, older engines, and what is none.
+//! A configuration endpoint: versioned lists, older engines, and invalid answers.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -10,19 +10,19 @@ use remcache_testkit::Memcached;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{change, failure, list, names, nowhere, patient_config, wait_until};
+use super::{change, failure, list, names, patient_config, refused_address, wait_until};
 
-/// What the endpoint does with a connection.
+/// The endpoint's answer.
 #[derive(Clone, Debug)]
 enum Answer {
-    /// The list, to the command of today.
+    /// The list, in response to `config get cluster`.
     Config(u64, Vec<&'static str>),
-    /// The list, as the item of older engines.
+    /// The list as an item, as older engines store it.
     Item(u64, Vec<&'static str>),
-    /// These bytes, then the end of the connection.
+    /// These bytes, after which the connection is closed.
     Raw(Vec<u8>),
-    /// Nothing.
-    Silence,
+    /// No answer.
+    None,
 }
 
 struct Endpoint {
@@ -64,10 +64,10 @@ async fn serve(mut stream: TcpStream, answer: Answer) -> io::Result<()> {
                 block("VALUE AmazonElastiCache:cluster", *version, nodes)
             }
             (Answer::Raw(bytes), _) => return writer.write_all(bytes).await,
-            (Answer::Silence, _) => continue,
+            (Answer::None, _) => continue,
             _ => "ERROR\r\n".to_owned(),
         };
-        // In two pieces, as a network may.
+        // In two pieces, as networks may deliver it.
         let (start, rest) = text.split_at(text.len() / 2);
         writer.write_all(start.as_bytes()).await?;
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -82,72 +82,78 @@ fn block(head: &str, version: u64, nodes: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn the_list_of_an_endpoint_is_followed_by_host_name() {
+async fn the_list_of_an_endpoint_is_keyed_by_host_name() {
     let endpoint = Endpoint::start(Answer::Config(1, vec!["a.cache|10.0.0.1|11211", "b.cache||11212"])).await;
-    let (client, following) = discovery::connect(endpoint.source(), patient_config()).await.unwrap();
+    let (client, subscription) = discovery::connect(endpoint.source(), patient_config()).await.unwrap();
     assert_eq!(names(&client), ["a.cache:11211", "b.cache:11212"]);
-    let mut events = following.events();
-    // Another address is the same server.
+    let mut events = subscription.events();
+    // A server whose address changes is still the same server.
     endpoint.answer(Answer::Config(2, vec!["a.cache|10.0.0.9|11211", "b.cache||11212", "c.cache||11211"]));
     assert_eq!(change(&mut events).await, (list(&["c.cache:11211"]), vec![]));
 }
 
 #[tokio::test]
-async fn older_engines_are_asked_for_an_item() {
+async fn older_engines_are_queried_for_an_item() {
     let endpoint = Endpoint::start(Answer::Item(7, vec!["a|10.0.0.1|1"])).await;
-    let (client, _following) = discovery::connect(endpoint.source(), patient_config()).await.unwrap();
+    let (client, _subscription) = discovery::connect(endpoint.source(), patient_config()).await.unwrap();
     assert_eq!(names(&client), ["a:1"]);
 }
 
 #[tokio::test]
-async fn an_older_list_is_not_used() {
+async fn an_older_version_of_the_list_is_ignored() {
     let endpoint = Endpoint::start(Answer::Config(5, vec!["a||1", "b||1"])).await;
-    let (client, following) = discovery::connect(endpoint.source(), patient_config()).await.unwrap();
+    let (client, subscription) = discovery::connect(endpoint.source(), patient_config()).await.unwrap();
     endpoint.answer(Answer::Config(4, vec!["a||1"]));
-    failure(&following, "version 4, older than 5").await;
+    failure(&subscription, "version 4, older than 5").await;
     assert_eq!(names(&client).len(), 2);
     endpoint.answer(Answer::Config(6, vec!["a||1"]));
     wait_until("a newer list is used", async || names(&client) == ["a:1"]).await;
 }
 
 #[tokio::test]
-async fn what_is_no_list_keeps_the_last_good_one() {
+async fn an_invalid_list_keeps_the_last_valid_one() {
     let endpoint = Endpoint::start(Answer::Config(1, vec!["a||1"])).await;
-    let (client, following) = discovery::connect(endpoint.source(), patient_config()).await.unwrap();
+    let (client, subscription) = discovery::connect(endpoint.source(), patient_config()).await.unwrap();
     let half = b"CONFIG cluster 0 100\r\n1\na||1";
-    for (answer, word) in [
+    for (answer, expected) in [
         (Answer::Config(2, vec![]), "empty"),
         (Answer::Config(2, vec!["a|1"]), "host|ip|port"),
         (Answer::Raw(b"CONFIG cluster 0 99999999\r\n".to_vec()), "not read"),
         (Answer::Raw(vec![b'x'; 5000]), "no memcached"),
         (Answer::Raw(b"\x81\0\0\0\n".to_vec()), "no memcached"),
         (Answer::Raw(half.to_vec()), "closed the connection"),
-        (Answer::Silence, "no answer within 500ms"),
+        (Answer::None, "no answer within 500ms"),
     ] {
         endpoint.answer(answer);
-        let error = failure(&following, word).await;
+        let error = failure(&subscription, expected).await;
         assert_eq!(error.kind(), ErrorKind::Discovery);
         assert!(error.to_string().contains(&endpoint.address), "{error}");
         assert_eq!(names(&client), ["a:1"]);
     }
     endpoint.answer(Answer::Config(2, vec!["b||1"]));
-    wait_until("it is good again", async || names(&client) == ["b:1"]).await;
+    wait_until("the source recovers", async || names(&client) == ["b:1"]).await;
 }
 
 #[tokio::test]
-async fn a_plain_memcached_is_no_endpoint_and_says_so() {
+async fn a_plain_memcached_is_reported_as_not_an_endpoint() {
     let server = Memcached::start(&[]);
     let client = Client::new([server.addr()]).unwrap();
-    let following = discovery::follow(&client, ElastiCache::new(&server.addr()).unwrap());
-    let error = failure(&following, "no configuration endpoint").await;
+    let subscription = discovery::follow(&client, ElastiCache::new(&server.addr()).unwrap());
+    let error = failure(&subscription, "no configuration endpoint").await;
     assert!(error.to_string().contains(&server.addr()), "{error}");
     assert!(client.set("k", "v").await.unwrap().is_applied());
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_away_is_named() {
-    let source = ElastiCache::new(&nowhere()).unwrap();
-    let error = discovery::connect_within(source, patient_config(), Duration::from_millis(300)).await.unwrap_err();
-    assert!(error.to_string().contains("refused"), "{error}");
+async fn an_unreachable_endpoint_is_reported() {
+    let address = refused_address();
+    // On a slow machine the limit may pass before the first attempt has failed.
+    wait_until("the error names the cause", async || {
+        let source = ElastiCache::new(&address).unwrap();
+        let limit = Duration::from_millis(300);
+        let error = discovery::connect_within(source, patient_config(), limit).await.unwrap_err();
+        error.to_string().contains("refused")
+    })
+    .await;
     assert_eq!(ElastiCache::new("a:port").unwrap_err().kind(), ErrorKind::Config);
 }

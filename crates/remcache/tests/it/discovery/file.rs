@@ -1,4 +1,4 @@
-//! A watched file: replaced, written in pieces, deleted, wrong.
+//! A watched file: replaced, written in pieces, deleted, invalid.
 
 use std::fs;
 use std::io::Write;
@@ -16,20 +16,20 @@ fn source(path: &Path) -> WatchedFile {
     WatchedFile::new(path).interval(Duration::from_millis(20))
 }
 
-/// A client of the file's servers.
+/// Writes the file and returns a client of its servers.
 async fn start(text: &str) -> (TempDir, PathBuf, Client, Subscription) {
     let directory = scratch();
     let path = directory.path().join("servers");
     fs::write(&path, text).unwrap();
-    let (client, following) = discovery::connect(source(&path), patient_config()).await.unwrap();
-    (directory, path, client, following)
+    let (client, subscription) = discovery::connect(source(&path), patient_config()).await.unwrap();
+    (directory, path, client, subscription)
 }
 
 #[tokio::test]
-async fn a_file_that_is_replaced_is_one_change() {
-    let (directory, path, client, following) = start("# ours\na\nb:1:2 # heavy\n").await;
+async fn replacing_the_file_is_one_change() {
+    let (directory, path, client, subscription) = start("# ours\na\nb:1:2 # heavy\n").await;
     assert_eq!(names(&client), ["a:11211", "b:1"]);
-    let mut events = following.events();
+    let mut events = subscription.events();
     let next = directory.path().join("next");
     for round in 0..10 {
         let mut file = fs::File::create(&next).unwrap();
@@ -43,9 +43,9 @@ async fn a_file_that_is_replaced_is_one_change() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_written_in_pieces_is_read_when_it_is_whole() {
-    let (_directory, path, client, following) = start("a\n").await;
-    let mut events = following.events();
+async fn a_file_written_in_pieces_is_used_when_it_is_complete() {
+    let (_directory, path, client, subscription) = start("a\n").await;
+    let mut events = subscription.events();
     let mut file = fs::File::create(&path).unwrap();
     for piece in ["a\nb:1", "1", "1\nc", ":1111", "1\n"] {
         file.write_all(piece.as_bytes()).unwrap();
@@ -59,16 +59,16 @@ async fn a_file_that_is_written_in_pieces_is_read_when_it_is_whole() {
             _ => {}
         }
     };
-    assert_eq!(first, list(&["a", "b:111", "c:11111"]), "no half of it was taken for a list");
+    assert_eq!(first, list(&["a", "b:111", "c:11111"]), "no partial list was used");
     assert_eq!(names(&client), ["a:11211", "b:111", "c:11111"]);
 }
 
 #[tokio::test]
-async fn a_file_that_is_absent_or_wrong_keeps_the_last_good_list() {
-    let (_directory, path, client, following) = start("a\n").await;
+async fn a_missing_or_invalid_file_keeps_the_last_valid_list() {
+    let (_directory, path, client, subscription) = start("a\n").await;
     fs::remove_file(&path).unwrap();
-    failure(&following, "No such file").await;
-    for (text, word) in [
+    failure(&subscription, "No such file").await;
+    for (text, expected) in [
         (&b""[..], "empty"),
         (b"# none\n", "empty"),
         (b"a\nb c\n", "b c"),
@@ -79,15 +79,15 @@ async fn a_file_that_is_absent_or_wrong_keeps_the_last_good_list() {
         (&[b'#'; (1 << 20) + 1], "longer than"),
     ] {
         fs::write(&path, text).unwrap();
-        let error = failure(&following, word).await;
+        let error = failure(&subscription, expected).await;
         assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         assert_eq!(names(&client), ["a:11211"]);
     }
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    failure(&following, "no regular file").await;
+    failure(&subscription, "no regular file").await;
     fs::remove_dir(&path).unwrap();
     fs::write(&path, "b\n").unwrap();
-    wait_until("it is good again", async || names(&client) == ["b:11211"]).await;
-    assert_eq!(following.state().failures, 0);
+    wait_until("the source recovers", async || names(&client) == ["b:11211"]).await;
+    assert_eq!(subscription.state().failures, 0);
 }

@@ -1,11 +1,11 @@
-//! ReplyStream as streams and callbacks: a request with a key goes the same ways as a call; one without has one server.
+//! Replies as streams and callbacks: requests with a key are routed like calls; requests without one go to one server.
 
 use remcache::Flow;
 use remcache::Reply;
 
 use super::*;
 
-/// The replies that a callback is given.
+/// Returns the replies that a callback receives.
 async fn called_back(client: &Client, request: Request<'_>) -> Vec<Reply> {
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     client.call_with(request, move |reply| {
@@ -43,48 +43,48 @@ async fn a_callback_and_a_stream_fail_over_as_a_call_does() {
         patient_config().namespace("ns:").replicas(2),
     ] {
         let client = client_of(&servers, config);
-        let home = servers[0].address();
-        let key = key_of(&client, &home);
+        let primary = servers[0].address();
+        let key = key_of(&client, &primary);
         client.set(&key, "before").await.unwrap();
         servers[0].stop().await;
-        is_noticed(&client, &home).await;
-        assert!(only(called_back(&client, Request::set(&*key, "meanwhile")).await).is_ok());
-        assert_eq!(only(streamed(&client, Request::get(&*key)).await).text(), "meanwhile");
-        assert_eq!(only(called_back(&client, Request::get(&*key)).await).text(), "meanwhile");
-        assert_eq!(client.get(&key).await.unwrap().unwrap().value, "meanwhile");
+        wait_until_down(&client, &primary).await;
+        assert!(only(called_back(&client, Request::set(&*key, "during")).await).is_ok());
+        assert_eq!(only(streamed(&client, Request::get(&*key)).await).text(), "during");
+        assert_eq!(only(called_back(&client, Request::get(&*key)).await).text(), "during");
+        assert_eq!(client.get(&key).await.unwrap().unwrap().value, "during");
         servers[0].restart().await.unwrap();
-        is_back(&client, &home).await;
+        wait_until_up(&client, &primary).await;
     }
 }
 
 #[tokio::test]
-async fn a_callback_and_a_stream_repeat_what_a_call_repeats() {
+async fn a_callback_and_a_stream_are_retried_as_a_call_is() {
     let servers = embedded(1).await;
     let client = client_of(&servers, patient_config().retries(Retries::up_to(1)).reconnect_delay(millis(1), millis(5)));
     client.set("k", "v").await.unwrap();
     client.set("n", "0").await.unwrap();
-    let cut = || servers[0].inject(Fault::Garbage { seed: 7 }.on_reply(1));
+    let corrupt_reply = || servers[0].inject(Fault::Garbage { seed: 7 }.on_reply(1));
     for _ in 0..5 {
-        cut();
+        corrupt_reply();
         assert_eq!(only(streamed(&client, Request::get("k")).await).text(), "v");
-        cut();
+        corrupt_reply();
         assert_eq!(only(called_back(&client, Request::get("k")).await).text(), "v");
     }
-    cut();
+    corrupt_reply();
     let reply = only(called_back(&client, Request::increment("n", 1)).await);
-    assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "a counter is not repeated");
-    wait_until("it is back", async || client.is_usable()).await;
+    assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "an increment is not retried");
+    wait_until("the server is up", async || client.is_usable()).await;
     assert_eq!(client.get("n").await.unwrap().unwrap().value, "1");
 }
 
-/// The rest of another server's statistics would be no continuation, and the whole of them no answer.
+/// Statistics of another server would neither continue nor replace those of the requested one.
 #[tokio::test]
-async fn a_request_without_a_key_concerns_one_server() {
+async fn a_request_without_a_key_goes_to_one_server_only() {
     let servers = embedded(2).await;
     let client = client_of(&servers, patient_config().failover(Failover::next()).retries(Retries::up_to(3)));
     assert!(streamed(&client, Request::stat("")).await.len() > 5);
     servers[0].stop().await;
-    is_noticed(&client, &servers[0].address()).await;
+    wait_until_down(&client, &servers[0].address()).await;
     for replies in [streamed(&client, Request::stat("")).await, called_back(&client, Request::stat("")).await] {
         assert_eq!(only(replies).status, Status::Disconnected(Delivery::NotSent));
     }
@@ -92,7 +92,7 @@ async fn a_request_without_a_key_concerns_one_server() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_is_one_reply() {
+async fn a_request_that_cannot_be_sent_has_one_reply() {
     let servers = embedded(2).await;
     let client = client_of(&servers, patient_config().replicas(2));
     for request in [Request::get(""), Request::quit(), Request::set("k", vec![0; 2 << 20])] {
@@ -101,9 +101,9 @@ async fn what_cannot_be_sent_is_one_reply() {
     }
 }
 
-/// Keys in replies are those that were asked for, without the namespace.
+/// Replies contain the keys of the request, without the namespace.
 #[tokio::test]
-async fn the_keys_of_replies_have_no_namespace() {
+async fn keys_in_replies_have_no_namespace() {
     let servers = embedded(2).await;
     for config in [patient_config().namespace("ns:"), patient_config().namespace("ns:").replicas(2)] {
         let client = client_of(&servers, config);

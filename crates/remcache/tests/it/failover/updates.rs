@@ -1,4 +1,4 @@
-//! Changes that rest on what was read: with copies and failover they are made at one server, or not at all.
+//! Read-modify-write operations: with replicas and failover they run on the primary or not at all.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,81 +13,93 @@ fn text_of(item: Option<&Item>) -> &str {
     item.map_or("nothing", |item| std::str::from_utf8(&item.value).unwrap())
 }
 
-fn and_mine(item: Option<&Item>) -> Option<Bytes> {
+fn append_mine(item: Option<&Item>) -> Option<Bytes> {
     Some(format!("{} and mine", text_of(item)).into())
 }
 
-/// The item at the home and that of the copy have the same CAS value, as the numbers of two servers easily do.
+/// The items on the primary and on the replica have the same CAS value, which can happen by chance.
 #[tokio::test]
-async fn the_cas_value_of_a_copy_overwrites_nothing() {
+async fn the_cas_value_of_a_replica_is_not_used_on_the_primary() {
     for protocol in [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text] {
         let servers = [Memcached::start(&[]), Memcached::start(&[])];
         let config = patient_config().protocol(protocol).replicas(2);
         let client = Client::with_config(servers.iter().map(Memcached::addr), config).unwrap();
         let key = key_of(&client, &servers[0].addr());
         client.set(&key, "first").await.unwrap();
-        // The home loses it, and the copy counts on.
+        // The primary loses the item, and the replica changes its CAS value.
         assert_eq!(text_query(&servers[0].addr(), &format!("md {key}")), "HD");
         assert_eq!(text_query(&servers[1].addr(), &format!("ms {key} 4\r\ncopy")), "HD");
         let mut seen = Vec::new();
         let stored = client.update(&key, Ttl::Never, |item| {
             seen.push(text_of(item).to_owned());
             if seen.len() == 1 {
-                // Somebody else is first at the home, and gets the number that the copy's item has.
+                // Another client stores on the primary and gets the same CAS value as the replica.
                 assert_eq!(text_query(&servers[0].addr(), &format!("ms {key} 6\r\ntheirs")), "HD");
                 let cas = |addr: String| text_query(&addr, &format!("mg {key} c"));
-                assert_eq!(cas(servers[0].addr()), cas(servers[1].addr()), "or this test shows nothing");
+                assert_eq!(
+                    cas(servers[0].addr()),
+                    cas(servers[1].addr()),
+                    "the CAS values must be equal for this test"
+                );
             }
-            and_mine(item)
+            append_mine(item)
         });
         assert_eq!(text_of(stored.await.unwrap().as_ref()), "theirs and mine", "{protocol}");
-        assert_eq!(seen, ["nothing", "theirs"], "{protocol}: what only a copy has does not count");
-        assert_eq!(kept(&client, &servers[0].addr(), &key).await.as_deref(), Some("theirs and mine"), "{protocol}");
-        assert_eq!(kept(&client, &servers[1].addr(), &key).await, None, "{protocol}: an old copy is deleted");
+        assert_eq!(seen, ["nothing", "theirs"], "{protocol}: a value on the replica only is ignored");
+        assert_eq!(
+            stored_on(&client, &servers[0].addr(), &key).await.as_deref(),
+            Some("theirs and mine"),
+            "{protocol}"
+        );
+        assert_eq!(
+            stored_on(&client, &servers[1].addr(), &key).await,
+            None,
+            "{protocol}: the outdated replica is deleted"
+        );
     }
 }
 
 #[tokio::test]
-async fn what_is_taken_is_gone_from_every_copy() {
+async fn take_deletes_every_replica() {
     let servers = embedded(2).await;
     let client = client_of(&servers, patient_config().replicas(2).namespace("shop:"));
     let key = key_of(&client, &servers[0].address());
     client.set(&key, "once").await.unwrap();
     assert_eq!(text_of(client.take(&key).await.unwrap().as_ref()), "once");
     for server in &servers {
-        assert_eq!(kept(&client, &server.address(), &format!("shop:{key}")).await, None);
+        assert_eq!(stored_on(&client, &server.address(), &format!("shop:{key}")).await, None);
     }
     assert_eq!(client.take(&key).await.unwrap(), None);
     assert_eq!(client.update(&key, Ttl::Never, |_| None).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn while_its_server_is_away_a_key_is_neither_updated_nor_taken() {
+async fn while_its_primary_is_down_a_key_can_be_neither_updated_nor_taken() {
     for config in [patient_config().replicas(2), patient_config().failover(Failover::next())] {
         let servers = embedded(2).await;
         let client = client_of(&servers, config);
-        let (home, other) = (servers[0].address(), servers[1].address());
-        let key = key_of(&client, &home);
+        let (primary, other) = (servers[0].address(), servers[1].address());
+        let key = key_of(&client, &primary);
         client.set(&key, "v").await.unwrap();
         servers[0].stop().await;
-        is_noticed(&client, &home).await;
-        client.set(&key, "elsewhere").await.unwrap();
+        wait_until_down(&client, &primary).await;
+        client.set(&key, "fallback").await.unwrap();
         for error in
-            [client.update(&key, Ttl::Never, and_mine).await.unwrap_err(), client.take(&key).await.unwrap_err()]
+            [client.update(&key, Ttl::Never, append_mine).await.unwrap_err(), client.take(&key).await.unwrap_err()]
         {
             assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::NotSent));
-            assert_eq!(error.server(), Some(&*home));
+            assert_eq!(error.server(), Some(&*primary));
         }
-        assert_eq!(kept(&client, &other, &key).await.as_deref(), Some("elsewhere"));
+        assert_eq!(stored_on(&client, &other, &key).await.as_deref(), Some("fallback"));
         servers[0].restart_with_items().await.unwrap();
-        is_back(&client, &home).await;
-        assert_eq!(text_of(client.take(&key).await.unwrap().as_ref()), "v", "as it was before");
+        wait_until_up(&client, &primary).await;
+        assert_eq!(text_of(client.take(&key).await.unwrap().as_ref()), "v", "the value from before the outage");
     }
 }
 
-/// Two clients count up together while the home comes and goes; each has its own view of who is away.
+/// Two clients increment a value while the primary flaps; each has its own view of the primary's health.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_update_is_lost_while_the_home_comes_and_goes() {
+async fn no_update_is_lost_while_the_primary_flaps() {
     let servers = embedded(3).await;
     let config = || patient_config().replicas(2).failover(Failover::next()).reconnect_delay(millis(1), millis(5));
     let clients = [client_of(&servers, config()), client_of(&servers, config())];
@@ -121,8 +133,11 @@ async fn no_update_is_lost_while_the_home_comes_and_goes() {
         servers[0].restart_with_items().await.unwrap();
     }
     counting.join_all().await;
-    is_back(&clients[0], &servers[0].address()).await;
+    wait_until_up(&clients[0], &servers[0].address()).await;
     let (made, unknown) = (made.load(Ordering::Relaxed), unknown.load(Ordering::Relaxed));
-    let count: u64 = kept(&clients[0], &servers[0].address(), &key).await.map_or(0, |text| text.parse().unwrap());
-    assert!(made > 0 && (made..=made + unknown).contains(&count), "{count} of {made} and perhaps {unknown}");
+    let count: u64 = stored_on(&clients[0], &servers[0].address(), &key).await.map_or(0, |text| text.parse().unwrap());
+    assert!(
+        made > 0 && (made..=made + unknown).contains(&count),
+        "{count} updates, of which {made} were confirmed and {unknown} are unknown"
+    );
 }

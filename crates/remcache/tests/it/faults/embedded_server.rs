@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use remcache::{Client, Error, WriteOutcome};
+use remcache::{Client, Config, Error, WriteOutcome};
 use remcache_server::{Close, Fault, Server};
 use tokio::time::timeout;
 
 use crate::faults::support::known_items::{KEYS, PATIENCE, fetch_all, keys, store, wait_for_recovery};
-use crate::support::{ProtocolMode, patient_config, protocol_mode_tests};
+use crate::support::{ProtocolMode, patient_config, protocol_mode_tests, wait_until};
 
 protocol_mode_tests! {
     #[tokio::test]
@@ -90,10 +90,13 @@ async fn every_fault_of_the_embedded_server(mode: ProtocolMode) {
     for (serial, (fault, effect)) in faults(mode).into_iter().enumerate() {
         let server = Server::start().await.unwrap();
         let patient = mode.config(patient_config());
-        store(&Client::with_config([server.address()], patient.clone()).unwrap()).await;
+        store(&Client::with_config([server.address()], patient).unwrap()).await;
         // Faults that leave a call without an answer are to end by a timeout soon.
-        let config = if effect == Effect::None { patient } else { patient.timeout(Duration::from_millis(100)) };
+        let timeout = if effect == Effect::None { PATIENCE } else { Duration::from_millis(100) };
+        let config = mode.config(Config::new()).timeout(timeout);
         let client = Client::with_config([server.address()], config).unwrap();
+        // Some faults would affect the handshake as well.
+        wait_until("the client connects", async || client.get("open").timeout(PATIENCE).await.is_ok()).await;
         server.inject(fault.clone());
         let failed = fetch_all(&client).await;
         write(mode, &client, serial).await;

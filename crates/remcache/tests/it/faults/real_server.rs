@@ -21,13 +21,13 @@ protocol_mode_tests! {
 }
 
 /// A server with all keys, a proxy in front of it, and a client of the proxy.
-struct Setup {
+struct Fixture {
     memcached: Memcached,
     proxy: Proxy,
     client: Client,
 }
 
-impl Setup {
+impl Fixture {
     async fn new(mode: ProtocolMode, config: Config) -> Self {
         let memcached = Memcached::start(&[]);
         store(&Client::with_config([memcached.addr()], patient_config()).unwrap()).await;
@@ -51,17 +51,17 @@ fn fast_reconnect() -> Config {
 }
 
 async fn cut(mode: ProtocolMode, how: Close) {
-    let setup = Setup::new(mode, fast_reconnect()).await;
+    let fixture = Fixture::new(mode, fast_reconnect()).await;
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..200 {
         let after = rng.u64(24..60_000);
-        setup.proxy.change(|rules| rules.replies.disconnect = Some(Disconnect::new(after, how)));
-        setup.fetch_all().await;
-        setup.proxy.change(|rules| rules.replies.disconnect = None);
-        setup.wait_for_recovery().await;
+        fixture.proxy.change(|rules| rules.replies.disconnect = Some(Disconnect::new(after, how)));
+        fixture.fetch_all().await;
+        fixture.proxy.change(|rules| rules.replies.disconnect = None);
+        fixture.wait_for_recovery().await;
     }
-    assert!(setup.proxy.accepted() > 100);
+    assert!(fixture.proxy.accepted() > 100);
 }
 
 async fn row_03_rst_mid_reply_of_memcached(mode: ProtocolMode) {
@@ -73,17 +73,17 @@ async fn row_04_fin_mid_reply_of_memcached(mode: ProtocolMode) {
 }
 
 async fn row_05_replies_of_memcached_one_byte_at_a_time_and_split(mode: ProtocolMode) {
-    let setup = Setup::new(mode, patient_config()).await;
+    let fixture = Fixture::new(mode, patient_config()).await;
     let seed = seed();
     for longest in [1, 1, 2, 3, 7, 30, 100, 1_000, 10_000] {
         let splits = Splits::new(seed.value().wrapping_add(longest as u64), longest);
-        setup.proxy.change(|rules| {
+        fixture.proxy.change(|rules| {
             rules.replies.splits = Some(splits);
             rules.requests.splits = Some(splits);
         });
-        assert_eq!(setup.fetch_all().await, 0, "pieces of up to {longest} bytes");
+        assert_eq!(fixture.fetch_all().await, 0, "pieces of up to {longest} bytes");
     }
-    assert_eq!(setup.proxy.accepted(), 1);
+    assert_eq!(fixture.proxy.accepted(), 1);
 }
 
 /// Returns whether an error is acceptable while the server is down.
@@ -92,18 +92,18 @@ fn is_disconnected(error: &Error) -> bool {
 }
 
 async fn row_14_after_a_restart_with_an_empty_cache_keys_are_misses(mode: ProtocolMode) {
-    let mut setup = Setup::new(mode, patient_config()).await;
-    assert_eq!(setup.fetch_all().await, 0);
-    setup.memcached.kill();
-    let results = setup.client.get_many(keys()).await;
+    let mut fixture = Fixture::new(mode, patient_config()).await;
+    assert_eq!(fixture.fetch_all().await, 0);
+    fixture.memcached.kill();
+    let results = fixture.client.get_many(keys()).await;
     assert!(results.failed().all(|(_, error)| is_disconnected(error)));
     assert_eq!(results.failed().count(), KEYS, "an error is not a miss");
-    setup.memcached.restart();
-    wait_for_recovery(|| async { setup.client.get("fixed:1").await.is_ok() }).await;
-    let results = setup.client.get_many(keys()).await;
+    fixture.memcached.restart();
+    wait_for_recovery(|| async { fixture.client.get("fixed:1").await.is_ok() }).await;
+    let results = fixture.client.get_many(keys()).await;
     assert_eq!(results.missing().count(), KEYS, "the cache is empty");
-    assert!(setup.client.set("fixed:1", "new").await.unwrap().is_applied());
-    assert_eq!(setup.client.get("fixed:1").await.unwrap().unwrap().value, "new");
+    assert!(fixture.client.set("fixed:1", "new").await.unwrap().is_applied());
+    assert_eq!(fixture.client.get("fixed:1").await.unwrap().unwrap().value, "new");
 }
 
 /// Opens connections until the server refuses one.

@@ -16,13 +16,13 @@ protocol_mode_tests! {
 }
 
 /// A server, a proxy in front of it that counts connections, and a client of the proxy.
-struct Setup {
+struct Fixture {
     server: Memcached,
     proxy: Proxy,
     client: Client,
 }
 
-impl Setup {
+impl Fixture {
     async fn new(mode: ProtocolMode, args: &[&str]) -> Self {
         let server = Memcached::start(args);
         let proxy = Proxy::start(server.addr()).await;
@@ -67,8 +67,8 @@ impl Setup {
 const LARGE: usize = 600_000;
 
 async fn row_19_a_value_too_large_for_the_server_fails_only_its_own_request(mode: ProtocolMode) {
-    let setup = Setup::new(mode, &["-I", "512k"]).await;
-    let client = &setup.client;
+    let fixture = Fixture::new(mode, &["-I", "512k"]).await;
+    let client = &fixture.client;
     let large = vec![0; LARGE];
     for request in [
         Request::set("k", &large),
@@ -79,14 +79,14 @@ async fn row_19_a_value_too_large_for_the_server_fails_only_its_own_request(mode
     ] {
         client.set("k", "old").await.unwrap();
         let quiet = request.clone();
-        let (status, text) = setup.call_among_others(request).await;
+        let (status, text) = fixture.call_among_others(request).await;
         assert_eq!(status, Status::ValueTooLarge, "{quiet:?}: {text}");
         // The server dropped the item with the refusal, and an append needs an existing item.
         client.set("k", "old").await.unwrap();
-        assert_eq!(setup.call_quiet(quiet.clone()).await, Status::ValueTooLarge, "{quiet:?}");
+        assert_eq!(fixture.call_quiet(quiet.clone()).await, Status::ValueTooLarge, "{quiet:?}");
     }
     let error = client.set("k", large.clone()).await.unwrap_err();
-    assert_eq!((error.kind(), error.server()), (ErrorKind::ValueTooLarge, Some(&*setup.proxy.addr())));
+    assert_eq!((error.kind(), error.server()), (ErrorKind::ValueTooLarge, Some(&*fixture.proxy.addr())));
     assert!(!error.may_have_executed() && !error.is_unavailable(), "{error}");
     assert_eq!(client.get("k").await.unwrap(), None, "the server drops the old value first");
 
@@ -95,30 +95,30 @@ async fn row_19_a_value_too_large_for_the_server_fails_only_its_own_request(mode
     assert_eq!(stored.made().collect::<Vec<_>>(), [&"a", &"c"]);
     assert!(stored.failed().all(|(_, error)| error.kind() == ErrorKind::ValueTooLarge));
     assert_eq!(stored.failed().count(), 2);
-    setup.assert_connection_kept();
+    fixture.assert_connection_kept();
 }
 
 async fn row_19_a_server_out_of_memory_fails_only_requests_that_need_memory(mode: ProtocolMode) {
-    let setup = Setup::new(mode, &["-M", "-m", "8"]).await;
-    let client = &setup.client;
-    fill_memory(setup.server.addr());
+    let fixture = Fixture::new(mode, &["-M", "-m", "8"]).await;
+    let client = &fixture.client;
+    fill_memory(fixture.server.addr());
     for request in [Request::set("new", "1"), Request::add("new", "1")] {
-        let (status, text) = setup.call_among_others(request.clone()).await;
+        let (status, text) = fixture.call_among_others(request.clone()).await;
         assert_eq!(status, Status::OutOfMemory, "{request:?}: {text}");
-        assert_eq!(setup.call_quiet(request).await, Status::OutOfMemory);
+        assert_eq!(fixture.call_quiet(request).await, Status::OutOfMemory);
     }
     let error = client.set("new", "1").await.unwrap_err();
-    assert_eq!((error.kind(), error.server()), (ErrorKind::OutOfMemory, Some(&*setup.proxy.addr())));
+    assert_eq!((error.kind(), error.server()), (ErrorKind::OutOfMemory, Some(&*fixture.proxy.addr())));
     assert!(error.to_string().contains("memory") && !error.may_have_executed(), "{error}");
 
     let added = client.add_many([("a", "1"), ("b", "2"), ("c", "3")]).await;
     assert_eq!(added.failed().filter(|(_, error)| error.kind() == ErrorKind::OutOfMemory).count(), 3);
     // The text protocol cannot create a counter.
     if mode != ProtocolMode::Text {
-        let (status, _) = setup.call_among_others(Request::increment("counter", 1).initial(1)).await;
+        let (status, _) = fixture.call_among_others(Request::increment("counter", 1).initial(1)).await;
         assert_eq!(status, Status::OutOfMemory);
     }
     assert!(client.delete("neighbour").await.unwrap().is_applied());
     assert!(client.set("new", "1").await.unwrap().is_applied(), "memory is available again");
-    setup.assert_connection_kept();
+    fixture.assert_connection_kept();
 }

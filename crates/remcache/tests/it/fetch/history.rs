@@ -1,4 +1,4 @@
-//! Many clients that do anything at random: no value is older than what was told to be gone.
+//! Random steps of many clients: no call returns a value older than the last confirmed invalidation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,36 +17,36 @@ const KEYS: usize = 3;
 const TASKS: usize = 12;
 const STEPS: usize = 150;
 
-/// Where the values come from: the version of each key, and the version below which everything was
-/// told to be gone.
+/// The source of the values: the version of each key, and the minimum version that calls may return since the last
+/// confirmed invalidation.
 #[derive(Default)]
 struct Source {
     versions: [AtomicU64; KEYS],
-    floors: [AtomicU64; KEYS],
+    minimums: [AtomicU64; KEYS],
     loads: AtomicUsize,
     fetched: AtomicUsize,
 }
 
 impl Source {
-    /// Reads the version, takes its time, and may fail.
+    /// Returns the version after a random time, or an error.
     async fn load(self: Arc<Self>, key: usize, mut rng: Rng) -> Result<Option<String>, Error> {
         self.loads.fetch_add(1, Ordering::SeqCst);
         let version = self.versions[key].load(Ordering::SeqCst);
         pause(&mut rng, 3000).await;
         match rng.u8(..10) {
-            // An error of the source, of whatever kind.
+            // Any error of the source.
             0 => Err(Client::new(Vec::<String>::new()).unwrap_err()),
             _ => Ok(Some(version.to_string())),
         }
     }
 
-    /// Changes a value at its source; whoever asks after `told` must not see an older one.
+    /// Changes a value in the source. After `confirm`, no call may return an older one.
     fn change(&self, key: usize) -> u64 {
         self.versions[key].fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    fn told(&self, key: usize, version: u64) {
-        self.floors[key].fetch_max(version, Ordering::SeqCst);
+    fn confirm(&self, key: usize, version: u64) {
+        self.minimums[key].fetch_max(version, Ordering::SeqCst);
     }
 }
 
@@ -58,7 +58,7 @@ async fn pause(rng: &mut Rng, micros: u64) {
     }
 }
 
-/// One client's random steps.
+/// Runs random steps of a client.
 struct Actor {
     client: Client,
     source: Arc<Source>,
@@ -72,7 +72,7 @@ impl Actor {
             let key = self.rng.usize(..KEYS);
             match self.rng.u8(..20) {
                 0..2 => self.change_and_delete(key).await,
-                2 => self.change_and_bury(key).await,
+                2 => self.change_and_tombstone(key).await,
                 3 => self.change_and_set(key).await,
                 4..6 => self.get(key).await,
                 6 => self.invalidate(key).await,
@@ -86,16 +86,16 @@ impl Actor {
     async fn change_and_delete(&self, key: usize) {
         let version = self.source.change(key);
         self.client.delete(name(key)).await.unwrap();
-        self.source.told(key, version);
+        self.source.confirm(key, version);
     }
 
-    async fn change_and_bury(&self, key: usize) {
+    async fn change_and_tombstone(&self, key: usize) {
         let version = self.source.change(key);
         self.client.delete(name(key)).tombstone(Duration::from_secs(1)).await.unwrap();
-        self.source.told(key, version);
+        self.source.confirm(key, version);
     }
 
-    /// What is stale may be shown, and its reload must not undo a delete.
+    /// A stale value may still be returned, and its reload must not undo a delete.
     async fn invalidate(&self, key: usize) {
         match self.client.invalidate(name(key), LONG).await {
             Ok(_) => {}
@@ -103,7 +103,7 @@ impl Actor {
         }
     }
 
-    /// Two who set may come in the wrong order, so whoever sets takes the item that there is.
+    /// Concurrent sets may arrive in the wrong order, so a set is conditional on the current item.
     async fn change_and_set(&self, key: usize) {
         let Some(item) = self.client.get(name(key)).await.unwrap() else { return };
         let version = self.source.change(key);
@@ -111,27 +111,27 @@ impl Actor {
         if !change.is_applied() {
             self.client.delete(name(key)).await.unwrap();
         }
-        self.source.told(key, version);
+        self.source.confirm(key, version);
     }
 
     async fn get(&self, key: usize) {
-        let floor = self.source.floors[key].load(Ordering::SeqCst);
+        let minimum = self.source.minimums[key].load(Ordering::SeqCst);
         let item = self.client.get(name(key)).await.unwrap().filter(|item| !item.is_mark());
         if let Some(item) = item {
-            self.check(key, floor, &item.value, "get");
+            self.check(key, minimum, &item.value, "get");
         }
     }
 
-    fn fetching(&mut self, key: usize) -> impl Future<Output = Result<Option<bytes::Bytes>, Error>> + use<> {
+    fn fetch_future(&mut self, key: usize) -> impl Future<Output = Result<Option<bytes::Bytes>, Error>> + use<> {
         let (client, source, rng) = (self.client.clone(), Arc::clone(&self.source), self.rng.fork());
-        let freshness = FetchPolicy::new(LONG).lease(LONG).wait(LONG);
-        async move { client.fetch(name(key), freshness, move || source.load(key, rng)).await }
+        let policy = FetchPolicy::new(LONG).lease(LONG).wait(LONG);
+        async move { client.fetch(name(key), policy, move || source.load(key, rng)).await }
     }
 
     async fn fetch(&mut self, key: usize) {
-        let floor = self.source.floors[key].load(Ordering::SeqCst);
-        match self.fetching(key).await {
-            Ok(value) => self.check(key, floor, &value.unwrap(), "fetch"),
+        let minimum = self.source.minimums[key].load(Ordering::SeqCst);
+        match self.fetch_future(key).await {
+            Ok(value) => self.check(key, minimum, &value.unwrap(), "fetch"),
             Err(error) => assert_eq!(error.kind(), remcache::ErrorKind::Config, "only the source fails: {error}"),
         }
         self.source.fetched.fetch_add(1, Ordering::SeqCst);
@@ -139,13 +139,13 @@ impl Actor {
 
     async fn fetch_and_drop(&mut self, key: usize) {
         let after = Duration::from_micros(self.rng.u64(..4000));
-        let _ = timeout(after, self.fetching(key)).await;
+        let _ = timeout(after, self.fetch_future(key)).await;
     }
 
-    fn check(&self, key: usize, floor: u64, value: &[u8], how: &str) {
+    fn check(&self, key: usize, minimum: u64, value: &[u8], how: &str) {
         let version: u64 = std::str::from_utf8(value).unwrap().parse().unwrap();
         let protocol = self.protocol;
-        assert!(version >= floor, "{protocol}, {how} of {}: version {version}, and {floor} was told", name(key));
+        assert!(version >= minimum, "{protocol}, {how} of {}: version {version}, minimum {minimum}", name(key));
     }
 }
 
@@ -153,7 +153,7 @@ fn name(key: usize) -> String {
     format!("key{key}")
 }
 
-async fn histories(address: &str, protocol: ProtocolSetting, seed: u64) {
+async fn run_random_steps(address: &str, protocol: ProtocolSetting, seed: u64) {
     let source = Arc::new(Source::default());
     let clients: Vec<_> = (0..4).map(|_| client_at(address, protocol)).collect();
     clients[0].flush().await[0].1.as_ref().unwrap();
@@ -163,29 +163,29 @@ async fn histories(address: &str, protocol: ProtocolSetting, seed: u64) {
         let rng = Rng::with_seed(seed.wrapping_add(number as u64));
         actors.spawn(Actor { client, source, rng, protocol }.run());
     }
-    timeout(crate::fetch::HANGS, actors.join_all()).await.expect("somebody waits for what will never come");
+    timeout(crate::fetch::PATIENCE, actors.join_all()).await.expect("no deadlock");
     let (loads, fetched) = (source.loads.load(Ordering::SeqCst), source.fetched.load(Ordering::SeqCst));
     assert!(fetched > TASKS * STEPS / 4 && loads > KEYS, "{protocol}: {fetched} fetches, {loads} loads");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_fetch_and_no_get_shows_what_was_told_to_be_gone() {
+async fn no_fetch_and_no_get_returns_an_invalidated_value() {
     let seed = seed();
     let server = Memcached::start(&[]);
     for protocol in PROTOCOLS {
         for round in 0..4 {
-            histories(&server.addr(), protocol, seed.value().wrapping_add(1000 * round)).await;
+            run_random_steps(&server.addr(), protocol, seed.value().wrapping_add(1000 * round)).await;
         }
     }
 }
 
 #[tokio::test]
-async fn no_fetch_and_no_get_of_the_embedded_server_shows_what_was_told_to_be_gone() {
+async fn no_fetch_and_no_get_from_the_embedded_server_returns_an_invalidated_value() {
     let seed = seed();
     let server = remcache_server::Server::start().await.unwrap();
     for protocol in PROTOCOLS {
         for round in 0..4 {
-            histories(&server.address(), protocol, seed.value().wrapping_add(1000 * round)).await;
+            run_random_steps(&server.address(), protocol, seed.value().wrapping_add(1000 * round)).await;
         }
     }
 }

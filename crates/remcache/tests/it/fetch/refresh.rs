@@ -1,66 +1,77 @@
-//! Values that are due: shown to everybody, and reloaded by one.
+//! Values that are due for a reload: all callers get the old value, and one of them reloads it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use remcache::config::ProtocolSetting;
 use remcache::recipes::FetchPolicy;
 use remcache::{Client, Error};
 use remcache_server::{ManualClock, Server};
 
-use crate::fetch::loader::{Ending, Held, two};
-use crate::fetch::{LONG, client_at, fetch, on_all, patient_freshness, stored};
+use crate::fetch::paused_fetch::{LoadResult, PausedFetch, two_clients};
+use crate::fetch::{LONG, client_at, fetch, on_all_servers, patient_policy, stored};
 use crate::support::wait_until;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Due a second after the load, and shown for an hour.
+/// Values are due for a reload three seconds after they were loaded, and returned for an hour.
 fn ahead() -> FetchPolicy {
-    patient_freshness().refresh_ahead(LONG - SECOND)
+    patient_policy().refresh_ahead(LONG - 3 * SECOND)
 }
 
-/// The same as stale values: fresh for a second, and shown for an hour.
+/// Values are fresh for a second, then stale and returned for an hour.
 fn stale() -> FetchPolicy {
     FetchPolicy::new(SECOND).lease(LONG).wait(LONG).stale_for(LONG)
 }
 
-/// Fetches what is shown until a loader begins, and gives the fetch whose loader that is: it would hang
-/// if anybody waited for that.
-async fn until_reloading(client: &Client, freshness: FetchPolicy, shown: &str) -> Reload {
-    let mut asked = Vec::new();
+/// Fetches the old value until a reload starts, and returns that reload. It would block if a fetch waited for the
+/// reload.
+async fn fetch_until_reload(client: &Client, policy: FetchPolicy, shown: &str) -> Reload {
+    let mut fetches = Vec::new();
     loop {
-        let (held, began) = Held::ask(client, freshness);
-        let (task, ending) = held.apart();
+        let (paused, started) = PausedFetch::spawn(client, policy);
+        let (task, result) = paused.into_parts();
         assert_eq!(task.await.unwrap().unwrap().unwrap(), shown);
-        asked.push((began, ending));
+        fetches.push((started, result));
         tokio::time::sleep(Duration::from_millis(20)).await;
-        if let Some(place) = asked.iter().position(|(began, _)| {
-            began.try_acquire().is_ok_and(|permit| {
+        if let Some(index) = fetches.iter().position(|(started, _)| {
+            started.try_acquire().is_ok_and(|permit| {
                 permit.forget();
                 true
             })
         }) {
-            return Reload(asked.swap_remove(place).1);
+            return Reload(fetches.swap_remove(index).1);
         }
     }
 }
 
-/// The loader of a reload that has begun.
-struct Reload(tokio::sync::oneshot::Sender<Ending>);
+/// The loader of a reload in progress.
+struct Reload(tokio::sync::oneshot::Sender<LoadResult>);
 
 impl Reload {
-    fn end(self, ending: Ending) {
-        self.0.send(ending).unwrap();
+    fn end(self, result: LoadResult) {
+        self.0.send(result).unwrap();
     }
 }
 
-/// Fetches of both clients show this, wait for nobody and load nothing.
-async fn assert_shown(clients: [&Client; 2], freshness: FetchPolicy, shown: &str, protocol: ProtocolSetting) {
+/// Checks that fetches of both clients return this value, neither waiting nor loading; a value that was loaded more than
+/// a second ago may be due again.
+async fn expect_shown(
+    clients: [&Client; 2],
+    policy: FetchPolicy,
+    shown: &'static str,
+    loaded: Option<Instant>,
+    protocol: ProtocolSetting,
+) {
     for client in clients {
         for _ in 0..20 {
-            let load = || async { panic!("another one reloads") };
-            let found: Result<_, Error> = client.fetch::<&str, _, _, _>("key", freshness, load).await;
+            let load = move || async move {
+                let may_be_due = loaded.is_some_and(|loaded| loaded.elapsed() > SECOND);
+                assert!(may_be_due, "a fetch loads a value that is fresh or being reloaded");
+                Ok::<_, Error>(Some(shown))
+            };
+            let found = client.fetch("key", policy, load).await;
             assert_eq!(found.unwrap().unwrap(), shown, "{protocol}");
         }
     }
@@ -68,17 +79,19 @@ async fn assert_shown(clients: [&Client; 2], freshness: FetchPolicy, shown: &str
 
 #[tokio::test]
 async fn with_refresh_ahead_no_caller_waits_after_the_first() {
-    on_all(async |address, protocol| {
-        let (one, other) = two(address, protocol);
+    on_all_servers(async |address, protocol| {
+        let (one, other) = two_clients(address, protocol);
         let mut shown = "one";
+        let mut loaded = Instant::now();
         assert_eq!(fetch(&one, ahead(), shown).await.unwrap(), shown, "{protocol}");
-        assert_shown([&one, &other], ahead(), shown, protocol).await;
+        expect_shown([&one, &other], ahead(), shown, Some(loaded), protocol).await;
         for next in ["two", "three"] {
-            let reload = until_reloading(&other, ahead(), shown).await;
-            assert_shown([&one, &other], ahead(), shown, protocol).await;
-            reload.end(Ending::Value(next));
-            wait_until("it is stored", async || stored(&one).await.unwrap() == next).await;
-            assert_shown([&one, &other], ahead(), next, protocol).await;
+            let reload = fetch_until_reload(&other, ahead(), shown).await;
+            expect_shown([&one, &other], ahead(), shown, None, protocol).await;
+            loaded = Instant::now();
+            reload.end(LoadResult::Value(next));
+            wait_until("the value is stored", async || stored(&one).await.unwrap() == next).await;
+            expect_shown([&one, &other], ahead(), next, Some(loaded), protocol).await;
             shown = next;
         }
     })
@@ -86,75 +99,74 @@ async fn with_refresh_ahead_no_caller_waits_after_the_first() {
 }
 
 #[tokio::test]
-async fn stale_values_are_shown_while_one_reloads() {
-    on_all(async |address, protocol| {
-        let (one, other) = two(address, protocol);
+async fn stale_values_are_returned_while_one_caller_reloads() {
+    on_all_servers(async |address, protocol| {
+        let (one, other) = two_clients(address, protocol);
         assert_eq!(fetch(&one, stale(), "one").await.unwrap(), "one", "{protocol}");
-        let reload = until_reloading(&one, stale(), "one").await;
-        assert_shown([&one, &other], stale(), "one", protocol).await;
-        reload.end(Ending::Value("two"));
-        wait_until("it is stored", async || stored(&one).await.unwrap() == "two").await;
+        let reload = fetch_until_reload(&one, stale(), "one").await;
+        expect_shown([&one, &other], stale(), "one", None, protocol).await;
+        reload.end(LoadResult::Value("two"));
+        wait_until("the value is stored", async || stored(&one).await.unwrap() == "two").await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_value_that_is_gone_at_its_source_goes() {
-    on_all(async |address, protocol| {
-        for (freshness, is_kept) in [(stale(), false), (stale().negative(LONG), true)] {
+async fn a_value_deleted_from_its_source_is_deleted_by_the_reload() {
+    on_all_servers(async |address, protocol| {
+        for (policy, is_kept) in [(stale(), false), (stale().negative(LONG), true)] {
             let client = client_at(address, protocol);
             client.delete("key").await.unwrap();
-            fetch(&client, freshness, "one").await.unwrap();
-            until_reloading(&client, freshness, "one").await.end(Ending::Nothing);
-            wait_until("it goes", async || stored(&client).await.is_none()).await;
+            fetch(&client, policy, "one").await.unwrap();
+            fetch_until_reload(&client, policy, "one").await.end(LoadResult::Nothing);
+            wait_until("the value is deleted", async || stored(&client).await.is_none()).await;
             assert_eq!(client.get("key").await.unwrap().is_some_and(|item| item.is_mark()), is_kept, "{protocol}");
         }
     })
     .await;
 }
 
-/// A reload that fails is nobody's trouble, and another process may try at once.
+/// A reload that fails affects no caller, and another process may reload immediately.
 #[tokio::test]
-async fn a_reload_that_fails_or_panics_frees_the_others() {
-    on_all(async |address, protocol| {
-        for ending in [Ending::Failure, Ending::Panic] {
-            let (one, other) = two(address, protocol);
+async fn a_reload_that_fails_or_panics_releases_its_lease() {
+    on_all_servers(async |address, protocol| {
+        for result in [LoadResult::Failure, LoadResult::Panic] {
+            let (one, other) = two_clients(address, protocol);
             one.delete("key").await.unwrap();
             fetch(&one, stale(), "one").await.unwrap();
-            until_reloading(&one, stale(), "one").await.end(ending);
-            until_reloading(&other, stale(), "one").await.end(Ending::Value("two"));
-            wait_until("it is stored", async || stored(&one).await.unwrap() == "two").await;
+            fetch_until_reload(&one, stale(), "one").await.end(result);
+            fetch_until_reload(&other, stale(), "one").await.end(LoadResult::Value("two"));
+            wait_until("the value is stored", async || stored(&one).await.unwrap() == "two").await;
         }
     })
     .await;
 }
 
-/// A process that died while it reloaded: its lease ends, and the server tells nobody so.
+/// The lease of a process that died during a reload expires.
 #[tokio::test]
-async fn a_reload_that_hangs_is_taken_over() {
-    on_all(async |address, protocol| {
-        let (dead, client) = two(address, protocol);
-        let freshness = stale().lease(SECOND);
-        fetch(&dead, freshness, "one").await.unwrap();
-        let hangs = until_reloading(&dead, freshness, "one").await;
-        until_reloading(&client, freshness, "one").await.end(Ending::Value("two"));
-        wait_until(&format!("it is stored, {protocol}"), async || stored(&client).await.unwrap() == "two").await;
-        hangs.end(Ending::Value("late"));
+async fn a_hanging_reload_is_taken_over() {
+    on_all_servers(async |address, protocol| {
+        let (dead, client) = two_clients(address, protocol);
+        fetch(&dead, stale(), "one").await.unwrap();
+        let hanging = fetch_until_reload(&dead, stale().lease(SECOND), "one").await;
+        fetch_until_reload(&client, stale(), "one").await.end(LoadResult::Value("two"));
+        wait_until(&format!("the value is stored, {protocol}"), async || stored(&client).await.unwrap() == "two").await;
+        hanging.end(LoadResult::Value("late"));
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_millis(2)).await;
-            assert_eq!(stored(&client).await.unwrap(), "two", "{protocol}: what comes too late is not stored");
+            assert_eq!(stored(&client).await.unwrap(), "two", "{protocol}: a late value is not stored");
         }
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_who_see_a_value_that_is_due_reload_it_once() {
-    on_all(async |address, protocol| {
-        let clients = two(address, protocol);
+async fn concurrent_fetches_of_a_value_that_is_due_reload_it_once() {
+    on_all_servers(async |address, protocol| {
+        let clients = two_clients(address, protocol);
         fetch(&clients.0, stale(), "one").await.unwrap();
         let loads = Arc::new(AtomicUsize::new(0));
-        wait_until("it is reloaded", async || {
+        wait_until("the value is reloaded", async || {
             let tasks: Vec<_> = (0..100)
                 .map(|number| {
                     let client = [&clients.0, &clients.1][number % 2].clone();
@@ -165,7 +177,7 @@ async fn many_who_see_a_value_that_is_due_reload_it_once() {
                             tokio::time::sleep(Duration::from_millis(50)).await;
                             Ok::<_, Error>(Some("two"))
                         };
-                        // What is reloaded is fresh for long, so that there is one reload to count.
+                        // The reloaded value stays fresh, so that there is only one reload.
                         client.fetch("key", stale_once(), load).await.unwrap().unwrap()
                     })
                 })
@@ -182,26 +194,26 @@ async fn many_who_see_a_value_that_is_due_reload_it_once() {
     .await;
 }
 
-/// The server's clock says when a value is gone, whatever is due.
+/// Values expire by the server's clock, whether or not they are due.
 #[tokio::test]
-async fn no_value_is_shown_after_its_time() {
+async fn no_value_is_returned_after_it_expired() {
     for protocol in crate::fetch::PROTOCOLS {
         let clock = ManualClock::new();
         let server = Server::builder().clock(&clock).start().await.unwrap();
         let client = client_at(&server.address(), protocol);
-        let freshness = FetchPolicy::new(LONG).lease(LONG).wait(LONG).stale_for(LONG);
-        assert_eq!(fetch(&client, freshness, "one").await.unwrap(), "one", "{protocol}");
+        let policy = FetchPolicy::new(LONG).lease(LONG).wait(LONG).stale_for(LONG);
+        assert_eq!(fetch(&client, policy, "one").await.unwrap(), "one", "{protocol}");
         clock.advance(LONG - SECOND * 10);
-        assert_eq!(fetch(&client, freshness, "two").await.unwrap(), "one", "{protocol}: it is fresh");
+        assert_eq!(fetch(&client, policy, "two").await.unwrap(), "one", "{protocol}: the value is fresh");
         clock.advance(LONG + SECOND * 10);
-        assert_eq!(fetch(&client, freshness, "two").await.unwrap(), "two", "{protocol}: it is gone");
+        assert_eq!(fetch(&client, policy, "two").await.unwrap(), "two", "{protocol}: the value has expired");
         client.invalidate("key", SECOND * 10).await.unwrap();
         clock.advance(SECOND * 11);
-        assert_eq!(fetch(&client, freshness, "three").await.unwrap(), "three", "{protocol}: the grace is over");
+        assert_eq!(fetch(&client, policy, "three").await.unwrap(), "three", "{protocol}: the grace period is over");
     }
 }
 
-/// Stays fresh for long once it is loaded, and finds what [`stale`] has loaded due.
+/// Values stay fresh for an hour, but those that [`stale`] has loaded are due.
 fn stale_once() -> FetchPolicy {
     FetchPolicy::new(2 * LONG).lease(LONG).wait(LONG).stale_for(LONG)
 }

@@ -298,7 +298,7 @@ fn meta_commands_are_said_with_the_same_words() {
     assert!(said >= 230, "{said}");
 }
 
-// ---- ReplyStream ----
+// ---- Replies ----
 
 /// The first reply of `bytes`, read by the words of the specification and by nothing of the codecs'.
 struct Seen {
@@ -418,7 +418,7 @@ fn without_opaque(bytes: &[u8]) -> Vec<u8> {
     [&words.join(&b' '), rest].concat()
 }
 
-/// ReplyStream that answer no single request of ours: why, and which.
+/// Replies that answer no single request of ours: why, and which.
 const NOT_OURS: &[(&str, &[&str])] = &[
     (
         "after the error one of the versions reads the data as a command: the machine closes",

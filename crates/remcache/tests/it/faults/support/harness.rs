@@ -75,7 +75,9 @@ impl Harness {
     pub(crate) async fn on_sockets(mode: ProtocolMode, fault: ServerFault, config: Config, deadline: Duration) -> Self {
         let fake = FakeServer::new(mode, fault);
         let loopback = LoopbackServer::start(&fake).await;
-        let config = mode.config(config).timeout(deadline).connect_timeout(PATIENCE);
+        // Faults that need no short deadline do not delay connecting either.
+        let connect_timeout = deadline.max(Duration::from_secs(1));
+        let config = mode.config(config).timeout(deadline).connect_timeout(connect_timeout);
         let client = Client::with_config([loopback.address()], config);
         Self::new(client, fake, deadline, Clock::Real, Some(loopback))
     }

@@ -1,4 +1,4 @@
-//! One loader for all who ask, in one process and in several.
+//! One loader for all callers, in one process and in several.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -12,11 +12,11 @@ use remcache::recipes::FetchPolicy;
 use remcache::{Client, Error, Request};
 use remcache_testkit::Memcached;
 
-use crate::fetch::loader::{Ending, Held, two};
-use crate::fetch::{LONG, PROTOCOLS, client_at, fetch, on_all, patient_freshness, stored};
+use crate::fetch::paused_fetch::{LoadResult, PausedFetch, two_clients};
+use crate::fetch::{LONG, PROTOCOLS, client_at, fetch, on_all_servers, patient_policy, stored};
 
-/// Fetches one key in many tasks, whose loader takes 200 ms; how many loads there were.
-async fn fetch_in_tasks(client: &Client, tasks: usize, freshness: FetchPolicy) -> usize {
+/// Fetches a key in many tasks, with a loader that takes 200 ms. Returns the number of loads.
+async fn fetch_in_tasks(client: &Client, tasks: usize, policy: FetchPolicy) -> usize {
     let loads = Arc::new(AtomicUsize::new(0));
     let tasks: Vec<_> = (0..tasks)
         .map(|_| {
@@ -27,7 +27,7 @@ async fn fetch_in_tasks(client: &Client, tasks: usize, freshness: FetchPolicy) -
                     tokio::time::sleep(Duration::from_millis(200)).await;
                     Ok::<_, Error>(Some("the page"))
                 };
-                client.fetch("page", freshness, load).await.unwrap()
+                client.fetch("page", policy, load).await.unwrap()
             })
         })
         .collect();
@@ -38,23 +38,23 @@ async fn fetch_in_tasks(client: &Client, tasks: usize, freshness: FetchPolicy) -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_loader_for_all_tasks_of_a_process() {
-    on_all(async |address, protocol| {
+async fn all_tasks_of_a_process_share_one_loader() {
+    on_all_servers(async |address, protocol| {
         let client = client_at(address, protocol);
-        assert_eq!(fetch_in_tasks(&client, 250, patient_freshness()).await, 1, "{protocol}");
-        assert_eq!(fetch_in_tasks(&client, 250, patient_freshness()).await, 0, "{protocol}: by now it is stored");
+        assert_eq!(fetch_in_tasks(&client, 250, patient_policy()).await, 1, "{protocol}");
+        assert_eq!(fetch_in_tasks(&client, 250, patient_policy()).await, 0, "{protocol}: the value is stored");
     })
     .await;
 }
 
-/// The environment of a process that fetches.
+/// Environment variables of a child process.
 const SERVER: &str = "REMCACHE_FETCH_SERVER";
 const PROTOCOL: &str = "REMCACHE_FETCH_PROTOCOL";
 
-/// A process of [`one_loader_for_a_thousand_tasks_in_four_processes`], which starts when it is told
-/// to and prints its loads; run as a test of its own, it is the only process.
+/// A process of [`a_thousand_tasks_in_four_processes_share_one_loader`], which waits for a line of input,
+/// fetches, and prints its number of loads. Run as a test by itself, it is the only process.
 #[test]
-fn a_process_of_the_fleet() {
+fn child_process() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     match (std::env::var(SERVER), std::env::var(PROTOCOL)) {
         (Ok(address), Ok(protocol)) => {
@@ -62,12 +62,12 @@ fn a_process_of_the_fleet() {
             runtime.block_on(client.get("warm")).unwrap();
             println!("\nready");
             std::io::stdin().lock().read_line(&mut String::new()).unwrap();
-            println!("\nloads {}", runtime.block_on(fetch_in_tasks(&client, 250, patient_freshness())));
+            println!("\nloads {}", runtime.block_on(fetch_in_tasks(&client, 250, patient_policy())));
         }
         _ => {
             let server = Memcached::start(&[]);
             let client = client_at(&server.addr(), ProtocolSetting::Auto);
-            assert_eq!(runtime.block_on(fetch_in_tasks(&client, 250, patient_freshness())), 1);
+            assert_eq!(runtime.block_on(fetch_in_tasks(&client, 250, patient_policy())), 1);
         }
     }
 }
@@ -80,7 +80,7 @@ struct Process {
 impl Process {
     fn start(address: &str, protocol: ProtocolSetting) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "fetch::fleet::a_process_of_the_fleet", "--nocapture"])
+            .args(["--exact", "fetch::leases::child_process", "--nocapture"])
             .env(SERVER, address)
             .env(PROTOCOL, protocol.to_string())
             .stdin(Stdio::piped())
@@ -91,7 +91,7 @@ impl Process {
         Self { child, output }
     }
 
-    /// The rest of the line that begins with this word.
+    /// Reads lines up to the one that begins with this word, and returns the rest of it.
     fn read(&mut self, word: &str) -> String {
         loop {
             let mut line = String::new();
@@ -104,7 +104,7 @@ impl Process {
 }
 
 #[test]
-fn one_loader_for_a_thousand_tasks_in_four_processes() {
+fn a_thousand_tasks_in_four_processes_share_one_loader() {
     let server = Memcached::start(&[]);
     for protocol in PROTOCOLS {
         let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -124,56 +124,56 @@ fn one_loader_for_a_thousand_tasks_in_four_processes() {
 }
 
 #[tokio::test]
-async fn whoever_asks_while_another_process_loads_waits_and_gets_its_value() {
-    on_all(async |address, protocol| {
-        let (one, other) = two(address, protocol);
-        let held = Held::begin(&one, patient_freshness()).await;
-        let (waiting, began) = Held::ask(&other, patient_freshness());
+async fn a_caller_waits_for_the_value_that_another_process_loads() {
+    on_all_servers(async |address, protocol| {
+        let (one, other) = two_clients(address, protocol);
+        let paused = PausedFetch::start(&one, patient_policy()).await;
+        let (waiting, started) = PausedFetch::spawn(&other, patient_policy());
         let plain = one.get("key").await.unwrap().unwrap();
-        assert!(plain.is_mark(), "{protocol}: a plain get sees that it is no value");
-        assert_eq!(held.end(Ending::Value("loaded")).await.unwrap().unwrap(), "loaded", "{protocol}");
+        assert!(plain.is_mark(), "{protocol}: a plain get returns a marker");
+        assert_eq!(paused.finish(LoadResult::Value("loaded")).await.unwrap().unwrap(), "loaded", "{protocol}");
         assert_eq!(waiting.task.await.unwrap().unwrap().unwrap(), "loaded", "{protocol}");
-        assert_eq!((began.available_permits(), stored(&one).await.unwrap()), (0, "loaded".into()), "{protocol}");
+        assert_eq!((started.available_permits(), stored(&one).await.unwrap()), (0, "loaded".into()), "{protocol}");
     })
     .await;
 }
 
-/// A process that died while it loaded has left its lease.
+/// A process that died during a load has left its lease.
 #[tokio::test]
-async fn a_caller_waits_so_long_and_then_loads_itself() {
-    on_all(async |address, protocol| {
-        let (dead, client) = two(address, protocol);
-        let held = Held::begin(&dead, patient_freshness()).await;
-        let freshness = patient_freshness().wait(Duration::from_millis(100));
-        assert_eq!(fetch(&client, freshness, "mine").await.unwrap(), "mine", "{protocol}");
+async fn a_caller_loads_itself_after_its_maximum_wait() {
+    on_all_servers(async |address, protocol| {
+        let (dead, client) = two_clients(address, protocol);
+        let paused = PausedFetch::start(&dead, patient_policy()).await;
+        let policy = patient_policy().wait(Duration::from_millis(100));
+        assert_eq!(fetch(&client, policy, "mine").await.unwrap(), "mine", "{protocol}");
         assert_eq!(stored(&client).await.unwrap(), "mine", "{protocol}");
-        // It was asleep: what it stores comes too late.
-        assert_eq!(held.end(Ending::Value("late")).await.unwrap().unwrap(), "late", "{protocol}");
+        // The first process was only suspended: its value arrives too late and is not stored.
+        assert_eq!(paused.finish(LoadResult::Value("late")).await.unwrap().unwrap(), "late", "{protocol}");
         assert_eq!(stored(&client).await.unwrap(), "mine", "{protocol}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_lease_ends_by_itself() {
-    on_all(async |address, protocol| {
-        let (dead, client) = two(address, protocol);
-        let _held = Held::begin(&dead, patient_freshness().lease(Duration::from_secs(1))).await;
-        assert_eq!(fetch(&client, patient_freshness(), "mine").await.unwrap(), "mine", "{protocol}");
+async fn a_lease_expires() {
+    on_all_servers(async |address, protocol| {
+        let (dead, client) = two_clients(address, protocol);
+        let _paused = PausedFetch::start(&dead, patient_policy().lease(Duration::from_secs(1))).await;
+        assert_eq!(fetch(&client, patient_policy(), "mine").await.unwrap(), "mine", "{protocol}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_loader_of_this_process_that_hangs_is_passed_over() {
-    on_all(async |address, protocol| {
+async fn a_hanging_loader_of_this_process_is_not_waited_for_longer_than_the_maximum() {
+    on_all_servers(async |address, protocol| {
         let client = client_at(address, protocol);
-        let freshness = patient_freshness().wait(Duration::from_millis(100));
-        let _held = Held::begin(&client, freshness).await;
+        let policy = patient_policy().wait(Duration::from_millis(100));
+        let _paused = PausedFetch::start(&client, policy).await;
         let tasks: Vec<_> = (0..10)
             .map(|_| {
                 let client = client.clone();
-                tokio::spawn(async move { fetch(&client, freshness, "mine").await })
+                tokio::spawn(async move { fetch(&client, policy, "mine").await })
             })
             .collect();
         for task in tasks {
@@ -185,35 +185,35 @@ async fn a_loader_of_this_process_that_hangs_is_passed_over() {
 }
 
 #[tokio::test]
-async fn that_there_is_nothing_is_kept_if_asked_for() {
-    on_all(async |address, protocol| {
+async fn negative_results_are_cached_if_enabled() {
+    on_all_servers(async |address, protocol| {
         let client = client_at(address, protocol);
-        let forgets = patient_freshness();
-        let keeps = forgets.negative(LONG);
-        for (freshness, next) in [(forgets, Some("now there is")), (keeps, None)] {
+        let uncached = patient_policy();
+        let cached = uncached.negative(LONG);
+        for (policy, next) in [(uncached, Some("a value")), (cached, None)] {
             client.delete("key").await.unwrap();
-            let held = Held::begin(&client, freshness).await;
-            assert_eq!(held.end(Ending::Nothing).await, Ok(None), "{protocol}");
-            let found = fetch(&client, freshness, "now there is").await;
+            let paused = PausedFetch::start(&client, policy).await;
+            assert_eq!(paused.finish(LoadResult::Nothing).await, Ok(None), "{protocol}");
+            let found = fetch(&client, policy, "a value").await;
             assert_eq!(found.as_deref(), next.map(str::as_bytes), "{protocol}");
         }
         let item = client.get("key").await.unwrap().unwrap();
-        assert!(item.is_mark() && item.value.is_empty(), "{protocol}: told apart from an empty value");
+        assert!(item.is_mark() && item.value.is_empty(), "{protocol}: distinct from an empty value");
         client.set("key", "").await.unwrap();
-        assert_eq!(fetch(&client, keeps, "loaded").await.unwrap(), "", "{protocol}: an empty value is one");
+        assert_eq!(fetch(&client, cached, "loaded").await.unwrap(), "", "{protocol}: an empty value is a value");
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_others_store_is_taken_as_it_is() {
-    on_all(async |address, protocol| {
+async fn values_that_other_clients_stored_are_returned_as_they_are() {
+    on_all_servers(async |address, protocol| {
         let client = client_at(address, protocol);
         client.set("key", "theirs").flags(7).await.unwrap();
-        assert_eq!(fetch(&client, patient_freshness(), "mine").await.unwrap(), "theirs", "{protocol}");
-        let eager = patient_freshness().refresh_ahead(Duration::from_secs(1)).stale_for(Duration::from_secs(1));
-        assert_eq!(fetch(&client, eager, "mine").await.unwrap(), "theirs", "{protocol}");
-        assert_eq!(stored(&client).await.unwrap(), "theirs", "{protocol}: it lives for ever, and is never due");
+        assert_eq!(fetch(&client, patient_policy(), "mine").await.unwrap(), "theirs", "{protocol}");
+        let refreshing = patient_policy().refresh_ahead(Duration::from_secs(1)).stale_for(Duration::from_secs(1));
+        assert_eq!(fetch(&client, refreshing, "mine").await.unwrap(), "theirs", "{protocol}");
+        assert_eq!(stored(&client).await.unwrap(), "theirs", "{protocol}: a value without TTL is never due");
     })
     .await;
 }
@@ -225,42 +225,42 @@ async fn programs_on_different_protocols_share_a_lease() {
         for waits in PROTOCOLS {
             let (one, other) = (client_at(&server.addr(), loads), client_at(&server.addr(), waits));
             one.delete("key").await.unwrap();
-            let held = Held::begin(&one, patient_freshness()).await;
-            let (waiting, began) = Held::ask(&other, patient_freshness());
+            let paused = PausedFetch::start(&one, patient_policy()).await;
+            let (waiting, started) = PausedFetch::spawn(&other, patient_policy());
             tokio::time::sleep(Duration::from_millis(20)).await;
-            held.end(Ending::Value("loaded")).await.unwrap();
+            paused.finish(LoadResult::Value("loaded")).await.unwrap();
             assert_eq!(waiting.task.await.unwrap().unwrap().unwrap(), "loaded", "{loads}, {waits}");
-            assert_eq!(began.available_permits(), 0, "{loads}, {waits}");
+            assert_eq!(started.available_permits(), 0, "{loads}, {waits}");
         }
     }
 }
 
-/// Copies of what is stored are the client's; leases and what they fill are at the first one.
+/// Values are stored on all replicas, leases on the primary only.
 #[tokio::test]
-async fn with_copies_on_several_servers_there_is_one_loader_too() {
+async fn with_replicas_there_is_one_loader_too() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     for protocol in PROTOCOLS {
         let config = crate::fetch::patient_config().protocol(protocol).replicas(2);
         let client = Client::with_config(servers.iter().map(Memcached::addr), config).unwrap();
         client.delete("page").await.unwrap();
-        assert_eq!(fetch_in_tasks(&client, 50, patient_freshness()).await, 1, "{protocol}");
-        assert_eq!(fetch_in_tasks(&client, 50, patient_freshness()).await, 0, "{protocol}");
+        assert_eq!(fetch_in_tasks(&client, 50, patient_policy()).await, 1, "{protocol}");
+        assert_eq!(fetch_in_tasks(&client, 50, patient_policy()).await, 0, "{protocol}");
         assert!(client.delete("page").await.unwrap().is_applied(), "{protocol}");
-        assert_eq!(fetch_in_tasks(&client, 50, patient_freshness()).await, 1, "{protocol}");
+        assert_eq!(fetch_in_tasks(&client, 50, patient_policy()).await, 1, "{protocol}");
     }
 }
 
-/// The lease of another client that has the server create the item, as meta-memcache does.
+/// The lease of another client library that uses the vivify flag of meta gets, as meta-memcache does.
 #[tokio::test]
-async fn a_lease_of_another_client_is_waited_for() {
+async fn a_lease_of_another_client_library_is_respected() {
     let server = Memcached::start(&[]);
     let client = client_at(&server.addr(), ProtocolSetting::Meta);
     let lease = MetaOptions { vivify: Some(LONG.into()), ..MetaOptions::default() };
-    let theirs = client_at(&server.addr(), ProtocolSetting::Meta);
-    assert!(theirs.call(Request::get("key").meta(lease)).await.info.unwrap().won);
-    let (waiting, began) = Held::ask(&client, patient_freshness());
+    let other = client_at(&server.addr(), ProtocolSetting::Meta);
+    assert!(other.call(Request::get("key").meta(lease)).await.info.unwrap().won);
+    let (waiting, started) = PausedFetch::spawn(&client, patient_policy());
     tokio::time::sleep(Duration::from_millis(50)).await;
-    theirs.set("key", "theirs").await.unwrap();
+    other.set("key", "theirs").await.unwrap();
     assert_eq!(waiting.task.await.unwrap().unwrap().unwrap(), "theirs");
-    assert_eq!(began.available_permits(), 0);
+    assert_eq!(started.available_permits(), 0);
 }
