@@ -1,4 +1,4 @@
-//! One answer of each server, as a table or as records, and what they amount to.
+//! One result per server, as a table or as records, and the exit code.
 
 use remcache::Error;
 
@@ -6,7 +6,7 @@ use crate::exit::{Exit, Failure, words};
 use crate::output::{Cell, Column, Output, Record, Table, TextStyle};
 use crate::tally::Tally;
 
-/// The answers so far.
+/// The results so far.
 pub(super) struct Answers {
     tally: Tally,
     table: Table,
@@ -18,7 +18,7 @@ impl Answers {
         Self { tally: Tally::default(), table: Table::new([Column::left(""), Column::left("")]), list: Vec::new() }
     }
 
-    /// Takes the answer of a server: a word for people, and a record. Without an answer the word says so.
+    /// Adds the result of a server: a word for people, and a record.
     pub(super) fn push(&mut self, server: &str, word: (&str, TextStyle), record: Record, answer: Result<(), Error>) {
         let (word, style) = word;
         self.table.row([Cell::new(server), Cell::new(word).style(style)]);
@@ -34,7 +34,7 @@ impl Answers {
         }
     }
 
-    /// Prints them all.
+    /// Prints all results.
     pub(super) fn print(self, columns: &'static [&'static str], output: &mut Output) -> Result<Exit, Failure> {
         if output.is_text() {
             output.table(&self.table)?;

@@ -1,4 +1,4 @@
-//! What became of changes: words for people and records, counted for the exit code.
+//! Results of writes, as lines or as records, counted for the exit code.
 
 use remcache::{Error, WriteOutcome};
 

@@ -21,9 +21,9 @@ use crate::tally::Tally;
 
 /// Fetch values
 ///
-/// One key: its exact bytes; in a pipe nothing is added to them. Many keys need a format
-/// (-f ndjson, json, csv or text) or a directory (-d). Keys and values that are no UTF-8 are
-/// printed as base64 in the fields key_b64 and value_b64.
+/// The value of one key is printed byte for byte; in a pipe nothing is added to it. Many keys need a format
+/// (-f ndjson, json, csv or text) or a directory (-d). Keys and values that are not UTF-8 are printed as
+/// base64 in the fields key_b64 and value_b64.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub(crate) struct Args {
     #[arg(long)]
     meta: bool,
 
-    /// Write values that are no text to the terminal too
+    /// Write values that are not text to the terminal too
     #[arg(long)]
     raw: bool,
 }
@@ -67,12 +67,12 @@ const COLUMNS: &[&str] = &[
     "error",
 ];
 
-/// How many keys are asked for at a time: what is in memory at once is bounded.
+/// Keys that are requested at a time, which bounds the memory.
 const CHUNK: usize = 500;
 
 type Fetched = Result<Option<Found>, Error>;
 
-/// What was found under a key.
+/// An item that was found.
 #[derive(Debug)]
 struct Found {
     flags: u32,
@@ -107,7 +107,7 @@ impl From<Inspection> for Found {
 }
 
 impl Properties {
-    /// The seconds that are left, or that it is for ever.
+    /// Returns the seconds that are left, or `never`.
     fn ttl(&self) -> Option<Value> {
         match self.ttl? {
             Ttl::Never => Some("never".into()),
@@ -128,7 +128,7 @@ async fn fetch(args: &Args, keys: &[Vec<u8>], client: &Client) -> Vec<Fetched> {
     }
 }
 
-/// Asks what is known of some keys; where that cannot be asked, they are fetched.
+/// Requests the properties of items; from a server that has no such command, the items.
 async fn inspect(keys: &[Vec<u8>], client: &Client) -> Vec<Fetched> {
     let mut tasks = JoinSet::new();
     for (index, key) in keys.iter().enumerate() {
@@ -192,17 +192,17 @@ pub(super) fn print(value: &[u8], raw: bool, output: &mut Output) -> Result<(), 
     let shown = &value[..value.len().min(SHOWN_BYTES)];
     output.bytes(text::hexdump(shown).as_bytes())?;
     output.notes().tell(format_args!(
-        "{} bytes that are no text, the first {} shown; --raw writes them all, -o FILE keeps them",
+        "{} bytes that are not text, the first {} shown; --raw writes them all, -o FILE keeps them",
         number::exact(value.len() as u64),
         shown.len(),
     ));
     Ok(())
 }
 
-/// How much of a value that is no text a terminal gets.
+/// Bytes of a binary value that are shown on a terminal.
 const SHOWN_BYTES: usize = 256;
 
-/// Fetches the keys a part at a time, so that what is in memory at once is bounded.
+/// Fetches the keys in chunks, which bounds the memory.
 async fn many(args: &Args, mut blocks: Blocks, client: &Client, interrupt: &Interrupt, output: &mut Output) -> Outcome {
     interrupt.expect();
     let mut tally = Tally::default();
@@ -287,7 +287,7 @@ fn count(fetched: &Fetched, tally: &mut Tally) {
     }
 }
 
-/// Writes a value into the directory, if one is asked for.
+/// Writes a value to a file in the directory, if there is one.
 fn save(args: &Args, key: &[u8], fetched: &Fetched) -> Result<Option<PathBuf>, Failure> {
     let (Some(directory), Ok(Some(found))) = (&args.directory, fetched) else { return Ok(None) };
     let Some(value) = &found.value else { return Ok(None) };
@@ -298,7 +298,7 @@ fn save(args: &Args, key: &[u8], fetched: &Fetched) -> Result<Option<PathBuf>, F
     Ok(Some(path))
 }
 
-/// A file name for any key. No two keys share one, and none leads out of the directory.
+/// Returns a file name for any key. No two keys share one, and none is outside the directory.
 fn file_name(key: &[u8]) -> PathBuf {
     let mut name = String::new();
     for (index, &byte) in key.iter().enumerate() {

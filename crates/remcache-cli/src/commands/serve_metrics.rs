@@ -61,9 +61,9 @@ async fn serve(stream: TcpStream, client: Client) {
         async move { Ok::<_, Infallible>(answer(&request, &client).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    // A peer that connects and says nothing is let go: the timer limits its headers.
+    // The timer limits the time for the headers, so that an idle peer is disconnected.
     let connection = http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answer);
-    // How a peer ends its connection concerns nobody.
+    // An error of the connection concerns only its peer.
     let _ = connection.await;
 }
 
@@ -76,7 +76,7 @@ async fn answer(request: &Request<Incoming>, client: &Client) -> Response<Full<B
             (StatusCode::OK, "text/html; charset=utf-8", "<a href=\"/metrics\">metrics</a>\n".into())
         }
         (&Method::GET | &Method::HEAD, _) => {
-            (StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "here is only /metrics\n".into())
+            (StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "not found; see /metrics\n".into())
         }
         _ => (StatusCode::METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", "only GET\n".into()),
     };

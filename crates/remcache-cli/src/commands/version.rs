@@ -5,7 +5,7 @@ use crate::exit::Outcome;
 use crate::output::{Record, TextStyle};
 use crate::session::Session;
 
-/// Tell the versions of the servers
+/// Show the versions of the servers
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

@@ -1,4 +1,4 @@
-//! What changes: the servers before and after, and where each key is in both.
+//! A change of the list of servers, and the keys that move.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -78,7 +78,7 @@ impl Change {
         })
     }
 
-    /// Places every key.
+    /// Places every key before and after the change.
     pub(super) fn count(&self, options: &Options) -> Result<Moves, Failure> {
         let mut moves = Moves::default();
         let mut place = |key: &[u8]| {
@@ -114,7 +114,7 @@ impl Change {
         (0..self.names.len()).map(|place| (share(place, true) - share(place, false)).max(0.0)).sum()
     }
 
-    /// Prints how many keys go from where to where.
+    /// Prints the number of keys that move between each two servers.
     pub(super) fn print_diff(&self, options: &Options, session: &mut Session) -> Outcome {
         let moves = self.count(options)?;
         let output = &mut session.output;
@@ -145,7 +145,7 @@ impl Change {
         Ok(Exit::Yes)
     }
 
-    /// How many keys move, and whether it could be fewer.
+    /// Summarises how many keys move, and whether it is the least possible.
     pub(super) fn verdict(&self, moves: &Moves) -> String {
         let count = |is_meant: &dyn Fn(usize, usize) -> bool| -> u64 {
             moves.pairs.iter().filter(|((from, to), _)| is_meant(*from, *to)).map(|(_, count)| count).sum()
@@ -193,7 +193,7 @@ impl Side {
     }
 }
 
-/// Reads a key a line; a line that is no key is named.
+/// Reads one key per line; an error names the line.
 fn read(lines: impl BufRead, place: &str, take: &mut impl FnMut(&[u8])) -> Result<(), Failure> {
     for (index, line) in lines.split(b'\n').enumerate() {
         let line = line.map_err(|error| Failure::Io(place.into(), error))?;
