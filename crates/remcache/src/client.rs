@@ -19,7 +19,7 @@ use crate::proto::{Delivery, Key, Protocol, Reply, Request};
 use crate::routing::cluster::Cluster;
 use crate::routing::shared::ClientShared;
 use crate::server::handle::ServerHandle;
-use crate::singleflight::Flights;
+use crate::singleflight::SingleFlight;
 
 /// A client of one or several memcached servers.
 ///
@@ -35,7 +35,7 @@ struct Shared {
     cluster: RwLock<Arc<Cluster>>,
     config: Arc<Config>,
     shared: ClientShared,
-    flights: Flights,
+    single_flight: SingleFlight,
 }
 
 /// What a callback says: whether it wants the next reply.
@@ -92,8 +92,8 @@ impl Client {
         let config = Arc::new(config);
         let shared = ClientShared::new(&config);
         let cluster = Cluster::new(endpoints, &config, &shared, None)?;
-        let flights = Flights::default();
-        Ok(Self(Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), config, shared, flights })))
+        let single_flight = SingleFlight::default();
+        Ok(Self(Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), config, shared, single_flight })))
     }
 
     #[inline]
@@ -115,8 +115,8 @@ impl Client {
     }
 
     /// What is being loaded for this client's callers.
-    pub(crate) fn flights(&self) -> &Flights {
-        &self.0.flights
+    pub(crate) fn single_flight(&self) -> &SingleFlight {
+        &self.0.single_flight
     }
 
     /// What the server of a key speaks; `None` while that is not known.

@@ -1,30 +1,30 @@
-//! The flags of items that are no values: leases, results that there is nothing, tombstones.
+//! Flags of sentinel items, which hold no value: leases, negative results and tombstones.
 
 use crate::result::Item;
 
-/// Somebody is loading the value; the item's value is a token of theirs.
-pub(crate) const LEASE: u32 = MARK;
-/// The loader found that there is no value.
-pub(crate) const ABSENT: u32 = MARK | 1;
-/// The item was deleted, and nothing is to be added for a while.
-pub(crate) const TOMBSTONE: u32 = MARK | 2;
-/// When another key's value is due: the item is that key's companion.
-pub(crate) const COMPANION: u32 = MARK | 3;
+/// Lease: a client is loading the value; the item's value is its token.
+pub(crate) const LEASE: u32 = SENTINEL;
+/// Negative result: the loader found no value.
+pub(crate) const ABSENT: u32 = SENTINEL | 1;
+/// Tombstone: the item was deleted, and adds fail until it expires.
+pub(crate) const TOMBSTONE: u32 = SENTINEL | 2;
+/// Refresh item: holds the time at which another key's value is due for a refresh.
+pub(crate) const REFRESH_ITEM: u32 = SENTINEL | 3;
 
-/// "re", and a compression that there is not: no codec of ours reads it, and none of another client.
-const MARK: u32 = 0x7265_7f00;
+/// "re", with a compression number that is not assigned: neither our codecs nor other clients read it.
+const SENTINEL: u32 = 0x7265_7f00;
 
-/// Whether flags are those of an item that is no value.
-pub(crate) fn is_mark(flags: u32) -> bool {
-    flags & !0xff == MARK
+/// Whether these are the flags of a sentinel item.
+pub(crate) fn is_sentinel(flags: u32) -> bool {
+    flags & !0xff == SENTINEL
 }
 
 impl Item {
-    /// Whether the item stands for something else than a value: [`Client::fetch`](crate::client::Client::fetch)
-    /// loads it, found that there is nothing, or it was deleted with a tombstone.
+    /// Whether the item is a sentinel rather than a value: a lease or negative result of
+    /// [`Client::fetch`](crate::client::Client::fetch), or a tombstone.
     ///
-    /// Whoever gets items that others fetch takes these for misses; [`Cache::get`](crate::cache::Cache::get)
-    /// does so by itself.
+    /// Callers that `get` keys which are also fetched should treat sentinels as misses;
+    /// [`Cache::get`](crate::cache::Cache::get) does so.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,12 +33,12 @@ impl Item {
     /// use std::time::Duration;
     ///
     /// client.delete("page").tombstone(Duration::from_secs(5)).await?;
-    /// let page = client.get("page").await?.filter(|item| !item.is_mark());
+    /// let page = client.get("page").await?.filter(|item| !item.is_sentinel());
     /// assert_eq!(page, None);
     /// # Ok(()) }
     /// ```
-    pub fn is_mark(&self) -> bool {
-        is_mark(self.flags)
+    pub fn is_sentinel(&self) -> bool {
+        is_sentinel(self.flags)
     }
 }
 
@@ -48,13 +48,13 @@ mod tests {
     use crate::value::{Flags, Format};
 
     #[test]
-    fn marks_are_no_flags_of_values() {
-        for mark in [LEASE, ABSENT, TOMBSTONE, COMPANION] {
-            assert!(is_mark(mark) && Flags::from_bits(mark).is_err(), "{mark:#x}");
+    fn sentinel_flags_are_not_value_flags() {
+        for mark in [LEASE, ABSENT, TOMBSTONE, REFRESH_ITEM] {
+            assert!(is_sentinel(mark) && Flags::from_bits(mark).is_err(), "{mark:#x}");
         }
         for format in [Format::Bytes, Format::Json, Format::Custom(127)] {
-            assert!(!is_mark(Flags::new(format, None).to_bits()));
+            assert!(!is_sentinel(Flags::new(format, None).to_bits()));
         }
-        assert!(!is_mark(0) && !is_mark(0x7f00) && !is_mark(u32::MAX));
+        assert!(!is_sentinel(0) && !is_sentinel(0x7f00) && !is_sentinel(u32::MAX));
     }
 }

@@ -1,4 +1,4 @@
-//! One loader for a key in this process: who leads, who follows, and whose outcome a follower may take.
+//! Single flight: one loader per key in this process. The leader loads, and followers share its result if it is recent enough.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,75 +12,75 @@ use tokio::time::timeout;
 
 use crate::recipes::fetch::Found;
 
-/// What is being loaded and refreshed in this process, by key.
+/// Loads and refreshes in flight in this process, by key.
 #[derive(Default)]
-pub(crate) struct Flights {
-    /// Counts, so that it can be told what came first.
+pub(crate) struct SingleFlight {
+    /// Logical clock that orders lookups, loads and fills.
     clock: AtomicU64,
     loads: Mutex<HashMap<Vec<u8>, Load>>,
     refreshes: Mutex<HashMap<Vec<u8>, Refresh>>,
 }
 
-/// A load on its way.
+/// A load in flight.
 struct Load {
     id: u64,
     progress: watch::Receiver<Progress>,
 }
 
-/// How far a load is.
+/// Progress of a load.
 #[derive(Clone, Debug)]
 enum Progress {
     /// Another process may be loading.
     Waiting,
     Loading,
-    Landed(Landing),
+    Completed(Completion),
 }
 
-/// What a load has found, and for whom it is fresh enough.
+/// Result of a load, and the callers that may use it.
 #[derive(Clone, Debug)]
-pub(crate) struct Landing {
+pub(crate) struct Completion {
     pub(crate) found: Found,
-    /// Whoever asked before this tick may take it: what they must not miss was taken in.
+    /// Callers that asked before this tick may use the result: it reflects every change they know of.
     pub(crate) valid_from: u64,
 }
 
-/// A refresh on its way.
+/// A refresh in flight.
 struct Refresh {
     id: u64,
-    /// The CAS value of the item that another process should be refreshing; the refresh only watches
-    /// that it does.
+    /// CAS value of an item that another process should be refreshing; this refresh only waits for
+    /// that.
     watched: Option<u64>,
-    /// The CAS value of an item that the server gave this process to reload meanwhile.
-    missed: Option<u64>,
+    /// CAS value of an item whose refresh the server assigned to this process in the meantime.
+    deferred: Option<u64>,
 }
 
-/// What a caller is among those who want the same key.
-pub(crate) enum Part<'f> {
+/// Role of a caller among those that want the same key.
+pub(crate) enum Role<'f> {
     Leader(Leader<'f>),
-    Watcher(Watcher),
+    Follower(Follower),
 }
 
-/// The one who loads; the others are free when it is dropped.
+/// The caller that loads the value. Dropping it releases the followers.
 pub(crate) struct Leader<'f> {
-    flights: &'f Flights,
+    single_flight: &'f SingleFlight,
     key: Vec<u8>,
     id: u64,
     progress: watch::Sender<Progress>,
 }
 
-/// One who waits for the leader.
-pub(crate) struct Watcher {
+/// A caller that waits for the leader.
+pub(crate) struct Follower {
     id: u64,
     progress: watch::Receiver<Progress>,
 }
 
-/// What a follower has waited for.
+/// Result of waiting for a leader.
 #[derive(Debug)]
-pub(crate) enum End {
-    Landed(Landing),
-    /// The leader failed or went away.
+pub(crate) enum WaitResult {
+    Completed(Completion),
+    /// The leader failed or was dropped.
     Abandoned,
-    /// The leader takes too long.
+    /// The leader exceeded the maximum wait.
     Overdue,
 }
 
@@ -88,26 +88,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Flights {
-    /// A number above all before it.
+impl SingleFlight {
+    /// Advances the logical clock and returns its previous value.
     pub(crate) fn tick(&self) -> u64 {
         self.clock.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// Leads the load of a key, or follows who does.
-    pub(crate) fn join(&self, key: &[u8]) -> Part<'_> {
+    /// Joins the load of a key, as its leader if there is none.
+    pub(crate) fn join(&self, key: &[u8]) -> Role<'_> {
         let mut loads = lock(&self.loads);
         if let Some(load) = loads.get(key) {
-            return Part::Watcher(Watcher { id: load.id, progress: load.progress.clone() });
+            return Role::Follower(Follower { id: load.id, progress: load.progress.clone() });
         }
         let id = self.tick();
         let (progress, receiver) = watch::channel(Progress::Waiting);
         loads.insert(key.to_vec(), Load { id, progress: receiver });
-        Part::Leader(Leader { flights: self, key: key.to_vec(), id, progress })
+        Role::Leader(Leader { single_flight: self, key: key.to_vec(), id, progress })
     }
 
-    /// Lets another one lead: this load takes too long.
-    pub(crate) fn pass_over(&self, key: &[u8], follower: &Watcher) {
+    /// Evicts a load that takes too long, so that another caller can lead.
+    pub(crate) fn evict(&self, key: &[u8], follower: &Follower) {
         self.end_load(key, follower.id);
     }
 
@@ -118,25 +118,25 @@ impl Flights {
         }
     }
 
-    /// The turn to refresh a key; `None` if it is another task's.
+    /// Registers a refresh of a key and returns its id; `None` if another task is refreshing it.
     ///
-    /// One that only watches gives way to whoever has more to do, or another item to watch.
-    pub(crate) fn turn(&self, key: &[u8], watched: Option<u64>) -> Option<u64> {
+    /// A refresh that only waits for another process yields to one that does more, or waits for another item.
+    pub(crate) fn begin_refresh(&self, key: &[u8], watched: Option<u64>) -> Option<u64> {
         let id = self.tick();
         match lock(&self.refreshes).entry(key.to_vec()) {
             Entry::Occupied(mut entry) => {
                 let gives_way = entry.get().watched.is_some() && entry.get().watched != watched;
-                gives_way.then(|| entry.insert(Refresh { id, watched, missed: None })).map(|_| id)
+                gives_way.then(|| entry.insert(Refresh { id, watched, deferred: None })).map(|_| id)
             }
             Entry::Vacant(entry) => {
-                entry.insert(Refresh { id, watched, missed: None });
+                entry.insert(Refresh { id, watched, deferred: None });
                 Some(id)
             }
         }
     }
 
-    /// Takes the turn of one that watches, for good; `false` if it is not its turn any more.
-    pub(crate) fn keep_turn(&self, key: &[u8], id: u64) -> bool {
+    /// Turns a waiting refresh into an active one; returns `false` if it was replaced.
+    pub(crate) fn activate_refresh(&self, key: &[u8], id: u64) -> bool {
         match lock(&self.refreshes).get_mut(key).filter(|refresh| refresh.id == id) {
             Some(refresh) => {
                 refresh.watched = None;
@@ -146,59 +146,59 @@ impl Flights {
         }
     }
 
-    /// The server gave this process an item to reload, while a refresh has its turn: it is given back
-    /// when that ends, and not before, for giving it back would make what is being loaded too late.
-    /// `false` if the turn has ended.
-    pub(crate) fn misses(&self, key: &[u8], cas: u64) -> bool {
-        lock(&self.refreshes).get_mut(key).map(|refresh| refresh.missed = Some(cas)).is_some()
+    /// Defers the release of an item that the server assigned to this process during a refresh.
+    ///
+    /// Releasing it earlier would invalidate the load in progress. Returns `false` if no refresh is registered.
+    pub(crate) fn defer_release(&self, key: &[u8], cas: u64) -> bool {
+        lock(&self.refreshes).get_mut(key).map(|refresh| refresh.deferred = Some(cas)).is_some()
     }
 
-    /// Ends a turn, and gives the CAS value of what was missed meanwhile.
-    pub(crate) fn end_turn(&self, key: &[u8], id: u64) -> Option<u64> {
+    /// Ends a refresh and returns the CAS value of an item whose release was deferred.
+    pub(crate) fn end_refresh(&self, key: &[u8], id: u64) -> Option<u64> {
         let mut refreshes = lock(&self.refreshes);
         let is_current = refreshes.get(key).is_some_and(|refresh| refresh.id == id);
-        if is_current { refreshes.remove(key)?.missed } else { None }
+        if is_current { refreshes.remove(key)?.deferred } else { None }
     }
 }
 
 impl Leader<'_> {
-    /// The loader begins: whoever follows waits anew.
-    pub(crate) fn begins(&self) {
+    /// Records that the loader has started; followers restart their wait.
+    pub(crate) fn start(&self) {
         self.progress.send_replace(Progress::Loading);
     }
 
-    /// Tells those who follow what was found.
-    pub(crate) fn land(self, found: Found, valid_from: u64) {
-        self.progress.send_replace(Progress::Landed(Landing { found, valid_from }));
+    /// Completes the load and publishes its result to the followers.
+    pub(crate) fn complete(self, found: Found, valid_from: u64) {
+        self.progress.send_replace(Progress::Completed(Completion { found, valid_from }));
     }
 }
 
 impl Drop for Leader<'_> {
     fn drop(&mut self) {
-        self.flights.end_load(&self.key, self.id);
+        self.single_flight.end_load(&self.key, self.id);
     }
 }
 
-impl Watcher {
-    /// Waits until the load has landed, was abandoned, or gets no further for so long.
-    pub(crate) async fn end(&mut self, extend_by: Duration) -> End {
+impl Follower {
+    /// Waits until the load completes or is abandoned, or makes no progress for `max_wait`.
+    pub(crate) async fn wait(&mut self, max_wait: Duration) -> WaitResult {
         loop {
-            match timeout(extend_by, self.progress.changed()).await {
-                Err(_) => return End::Overdue,
-                Ok(Err(_)) => return End::Abandoned,
+            match timeout(max_wait, self.progress.changed()).await {
+                Err(_) => return WaitResult::Overdue,
+                Ok(Err(_)) => return WaitResult::Abandoned,
                 Ok(Ok(())) => {}
             }
-            if let Progress::Landed(landing) = &*self.progress.borrow_and_update() {
-                return End::Landed(landing.clone());
+            if let Progress::Completed(completion) = &*self.progress.borrow_and_update() {
+                return WaitResult::Completed(completion.clone());
             }
         }
     }
 }
 
-impl fmt::Debug for Flights {
+impl fmt::Debug for SingleFlight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (loads, refreshes) = (lock(&self.loads).len(), lock(&self.refreshes).len());
-        f.debug_struct("Flights").field("loads", &loads).field("refreshes", &refreshes).finish_non_exhaustive()
+        f.debug_struct("SingleFlight").field("loads", &loads).field("refreshes", &refreshes).finish_non_exhaustive()
     }
 }
 
@@ -206,74 +206,77 @@ impl fmt::Debug for Flights {
 mod tests {
     use super::*;
 
-    fn leader<'f>(flights: &'f Flights, key: &[u8]) -> Leader<'f> {
-        match flights.join(key) {
-            Part::Leader(leader) => leader,
-            Part::Watcher(_) => panic!("somebody leads"),
+    fn leader<'f>(single_flight: &'f SingleFlight, key: &[u8]) -> Leader<'f> {
+        match single_flight.join(key) {
+            Role::Leader(leader) => leader,
+            Role::Follower(_) => panic!("the key already has a leader"),
         }
     }
 
-    fn follower(flights: &Flights, key: &[u8]) -> Watcher {
-        match flights.join(key) {
-            Part::Leader(_) => panic!("nobody leads"),
-            Part::Watcher(follower) => follower,
+    fn follower(single_flight: &SingleFlight, key: &[u8]) -> Follower {
+        match single_flight.join(key) {
+            Role::Leader(_) => panic!("the key has no leader"),
+            Role::Follower(follower) => follower,
         }
     }
 
     const LONG: Duration = Duration::from_secs(3600);
 
     #[tokio::test(start_paused = true)]
-    async fn followers_are_told_and_nothing_is_left() {
-        let flights = Flights::default();
-        let leads = leader(&flights, b"k");
-        let mut followers = [follower(&flights, b"k"), follower(&flights, b"k")];
-        let _other = leader(&flights, b"another");
-        leads.begins();
-        leads.land(None, 7);
+    async fn followers_get_the_result_and_no_state_is_left() {
+        let single_flight = SingleFlight::default();
+        let leads = leader(&single_flight, b"k");
+        let mut followers = [follower(&single_flight, b"k"), follower(&single_flight, b"k")];
+        let _other = leader(&single_flight, b"another");
+        leads.start();
+        leads.complete(None, 7);
         for follower in &mut followers {
-            assert!(matches!(follower.end(LONG).await, End::Landed(Landing { found: None, valid_from: 7 })));
+            assert!(matches!(
+                follower.wait(LONG).await,
+                WaitResult::Completed(Completion { found: None, valid_from: 7 })
+            ));
         }
-        drop(leader(&flights, b"k"));
-        assert_eq!(lock(&flights.loads).len(), 1, "the other one");
+        drop(leader(&single_flight, b"k"));
+        assert_eq!(lock(&single_flight.loads).len(), 1, "the other one");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_leader_that_goes_away_frees_the_next_at_once() {
-        let flights = Flights::default();
-        let leads = leader(&flights, b"k");
-        let mut follows = follower(&flights, b"k");
-        leads.begins();
+        let single_flight = SingleFlight::default();
+        let leads = leader(&single_flight, b"k");
+        let mut follows = follower(&single_flight, b"k");
+        leads.start();
         drop(leads);
-        assert!(matches!(follows.end(LONG).await, End::Abandoned));
-        drop(leader(&flights, b"k"));
+        assert!(matches!(follows.wait(LONG).await, WaitResult::Abandoned));
+        drop(leader(&single_flight, b"k"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_takes_too_long_is_passed_over_and_takes_nothing_with_it() {
-        let flights = Flights::default();
-        let slow = leader(&flights, b"k");
-        let mut follows = follower(&flights, b"k");
-        assert!(matches!(follows.end(Duration::from_secs(1)).await, End::Overdue));
-        flights.pass_over(b"k", &follows);
-        let _next = leader(&flights, b"k");
+    async fn a_slow_leader_is_evicted_and_does_not_affect_its_successor() {
+        let single_flight = SingleFlight::default();
+        let slow = leader(&single_flight, b"k");
+        let mut follows = follower(&single_flight, b"k");
+        assert!(matches!(follows.wait(Duration::from_secs(1)).await, WaitResult::Overdue));
+        single_flight.evict(b"k", &follows);
+        let _next = leader(&single_flight, b"k");
         drop(slow);
-        flights.pass_over(b"k", &follows);
-        follower(&flights, b"k");
+        single_flight.evict(b"k", &follows);
+        follower(&single_flight, b"k");
     }
 
     #[test]
-    fn a_refresh_has_one_turn_and_a_watch_gives_way() {
-        let flights = Flights::default();
-        let watch = flights.turn(b"k", Some(1)).unwrap();
-        assert_eq!(flights.turn(b"k", Some(1)), None, "the same is watched already");
-        let next = flights.turn(b"k", Some(2)).unwrap();
-        assert!(!flights.keep_turn(b"k", watch));
-        assert_eq!(flights.end_turn(b"k", watch), None);
-        let refresh = flights.turn(b"k", None).unwrap();
-        assert!(!flights.keep_turn(b"k", next));
-        assert_eq!((flights.turn(b"k", None), flights.turn(b"k", Some(3))), (None, None));
-        assert!(flights.misses(b"k", 7));
-        assert_eq!(flights.end_turn(b"k", refresh), Some(7));
-        assert!(lock(&flights.refreshes).is_empty() && !flights.misses(b"k", 7));
+    fn one_refresh_per_key_and_waiting_yields() {
+        let single_flight = SingleFlight::default();
+        let watch = single_flight.begin_refresh(b"k", Some(1)).unwrap();
+        assert_eq!(single_flight.begin_refresh(b"k", Some(1)), None, "the same is watched already");
+        let next = single_flight.begin_refresh(b"k", Some(2)).unwrap();
+        assert!(!single_flight.activate_refresh(b"k", watch));
+        assert_eq!(single_flight.end_refresh(b"k", watch), None);
+        let refresh = single_flight.begin_refresh(b"k", None).unwrap();
+        assert!(!single_flight.activate_refresh(b"k", next));
+        assert_eq!((single_flight.begin_refresh(b"k", None), single_flight.begin_refresh(b"k", Some(3))), (None, None));
+        assert!(single_flight.defer_release(b"k", 7));
+        assert_eq!(single_flight.end_refresh(b"k", refresh), Some(7));
+        assert!(lock(&single_flight.refreshes).is_empty() && !single_flight.defer_release(b"k", 7));
     }
 }

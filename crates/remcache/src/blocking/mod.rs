@@ -1,4 +1,4 @@
-//! The client for programs without a runtime: the same names and options, and `wait` at the end.
+//! Blocking client: the same names and options as the asynchronous one, with `wait` at the end.
 //!
 //! ```
 //! # let runtime = tokio::runtime::Runtime::new()?;
@@ -40,7 +40,7 @@ use crate::server::handle::ServerHandle;
 use runtime::Runner;
 pub use wait::Waiting;
 
-/// A client whose operations block the thread until their outcome is there.
+/// A client whose operations block the thread until they complete.
 ///
 /// It is a handle: cloning it is cheap, all clones share the connections, and every call takes
 /// `&self`. The options are those of the [asynchronous client](crate::client::Client).
@@ -101,17 +101,17 @@ impl Client {
         self.runner.wait(future)
     }
 
-    /// The client beneath; its futures need [`Client::wait`].
+    /// Returns the underlying client; its futures need [`Client::wait`].
     pub fn asynchronous(&self) -> &crate::client::Client {
         &self.client
     }
 
-    /// Asks, and gives the outcome as data, whatever it is. It cannot fail.
+    /// Sends a request and returns the reply as data, including failures.
     pub fn call(&self, request: Request<'_>) -> Reply {
         self.wait(self.client.call(request))
     }
 
-    /// Asks without waiting for the reply; whether the request was queued.
+    /// Sends a request without waiting for the reply; returns whether it was queued.
     pub fn cast(&self, request: Request<'_>) -> bool {
         self.runner.enter(|| self.client.cast(request))
     }
@@ -134,7 +134,7 @@ impl Client {
         self.runner.enter(|| self.client.set_servers(servers))
     }
 
-    /// Ends the client in order: when every request in flight has its outcome.
+    /// Shuts down gracefully, after every request in flight has completed.
     pub fn close(&self) {
         self.wait(self.client.close());
     }

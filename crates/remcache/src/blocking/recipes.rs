@@ -1,4 +1,4 @@
-//! What takes more than one command: the same names, and `wait` at the end.
+//! Blocking variants of the multi-command operations.
 
 use std::future::{Future, pending};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::recipes::fetch_policy::FetchPolicy;
 use crate::recipes::lock::LockBuilder;
 use crate::result::{Counter, Item, WriteOutcome};
 
-/// Verbs of the asynchronous client that end with [`Waiting::wait`] here.
+/// Recipes of the asynchronous client that end with [`Waiting::wait`] here.
 macro_rules! verbs {
     ($($doc:literal $name:ident ($($argument:ident: $type:ty),*) -> $output:ty;)*) => {
         impl Client {$(
@@ -29,13 +29,13 @@ verbs! {
     "Whether there is an item." exists(key: impl AsRef<[u8]> + 'a) -> bool;
     "Fetches an item and deletes it." take(key: impl AsRef<[u8]> + 'a) -> Option<Item>;
     "Changes a value to what a function makes of it." update(key: impl AsRef<[u8]> + 'a, ttl: impl Into<Ttl> + 'a, change: impl FnMut(Option<&Item>) -> Option<Bytes> + 'a) -> Option<Item>;
-    "Puts bytes behind a value, or stores them if there is none." append_or_create(key: impl AsRef<[u8]> + 'a, value: impl AsRef<[u8]> + 'a, ttl: impl Into<Ttl> + 'a) -> WriteOutcome;
+    "Appends bytes to a value, or stores them if there is no item." append_or_create(key: impl AsRef<[u8]> + 'a, value: impl AsRef<[u8]> + 'a, ttl: impl Into<Ttl> + 'a) -> WriteOutcome;
     "Raises a counter, or begins it with this number and this time to live." increment_or_create(key: impl AsRef<[u8]> + 'a, delta: u64, initial: u64, ttl: impl Into<Ttl> + 'a) -> Counter;
-    "Makes a value stale: it is shown for so long while one loader reloads it." invalidate(key: impl AsRef<[u8]> + 'a, grace: Duration) -> WriteOutcome;
+    "Makes a value stale: it is returned for at most `grace` while one loader reloads it." invalidate(key: impl AsRef<[u8]> + 'a, grace: Duration) -> WriteOutcome;
 }
 
 impl Client {
-    /// Locks a key for so long; `None` if others hold it.
+    /// Locks a key for `ttl`; `None` if another client holds it.
     ///
     /// The methods of the lock itself are waited for with [`Client::wait`]. See
     /// [`Client::lock`](crate::client::Client::lock).
@@ -55,7 +55,7 @@ impl Client {
         Waiting::new(&self.runner, self.client.lock(key, ttl))
     }
 
-    /// Gets a value from the cache, or else from the loader, which runs once for all who ask.
+    /// Gets a value from the cache, or loads it once for all concurrent callers.
     ///
     /// The loader may block: it runs on a thread of its own. See [`Client::fetch`](crate::client::Client::fetch).
     ///
@@ -85,7 +85,7 @@ impl Client {
             match tokio::task::spawn_blocking(loader).await.map_err(tokio::task::JoinError::try_into_panic) {
                 Ok(outcome) => outcome,
                 Err(Ok(panic)) => std::panic::resume_unwind(panic),
-                // The runtime ends, and with it whoever waits for this.
+                // The runtime is shutting down, and with it the task that waits for this.
                 Err(Err(_)) => pending().await,
             }
         };

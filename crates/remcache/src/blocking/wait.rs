@@ -1,4 +1,4 @@
-//! An operation that waits: the options of the asynchronous one, and the last step.
+//! Blocking operations: the options of the asynchronous ones, and `wait`.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -30,7 +30,7 @@ impl<'a, O> Waiting<'a, O> {
 }
 
 impl<O: IntoFuture> Waiting<'_, O> {
-    /// Blocks the thread until the outcome is there, which is within the deadline.
+    /// Blocks the thread until the operation completes, at the latest at its deadline.
     ///
     /// # Errors
     /// Those of the asynchronous operation.
@@ -61,7 +61,7 @@ options! {
 }
 
 impl Waiting<'_, Command<'_, Delete>> {
-    /// Leaves a tombstone for so long: until then adds fail, and what was loaded before is not stored.
+    /// Leaves a tombstone for this long: until then adds fail, and values loaded before are not stored.
     pub fn tombstone(self, ttl: Duration) -> Self {
         self.map(|operation| operation.tombstone(ttl))
     }
@@ -86,14 +86,14 @@ impl Waiting<'_, LockBuilder<'_>> {
         self.map(|operation| operation.within(wait))
     }
 
-    /// What to do when the cache cannot be asked (default: [`Closed`](OnUnavailable::FailClosed)).
+    /// What to do when the cache is unavailable (default: [`FailClosed`](OnUnavailable::FailClosed)).
     pub fn when_away(self, when_away: OnUnavailable) -> Self {
         self.map(|operation| operation.when_away(when_away))
     }
 }
 
 impl<K: Kind> Waiting<'_, Command<'_, K>> {
-    /// How long this operation may take, instead of the client's [`timeout`](crate::config::Config::timeout).
+    /// Timeout of this operation, instead of the client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         self.map(|operation| operation.timeout(timeout))
     }

@@ -1,8 +1,8 @@
-//! Values in chunks: the list that stands under the key, and how the value is put together again.
+//! Chunked values: the manifest stored under the key, and reassembly.
 //!
-//! The layout is mcrouter's: under the key `1-COUNT-SUFFIX` with 0x8000 in its flags, and the chunks
-//! under `KEY:PLACE:SUFFIX`. Behind it stand the length and the CRC-32 of the value, which mcrouter
-//! does not have.
+//! The layout is mcrouter's: the key holds `1-COUNT-SUFFIX` with 0x8000 in its flags, and the chunks are
+//! stored under `KEY:INDEX:SUFFIX`. The length and the CRC-32 of the value follow in the manifest, which
+//! mcrouter does not have.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use bytes::{Bytes, BytesMut};
 use crate::error::{Error, ErrorKind};
 use crate::result::Item;
 
-/// How long values may be before they are split.
+/// Chunking settings.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chunking {
-    /// The length of a chunk in bytes.
+    /// Chunk length, in bytes.
     pub(crate) length: usize,
 }
 
@@ -23,18 +23,18 @@ impl Chunking {
         Self { length: length.max(1) }
     }
 
-    /// The chunks of a value, which share its bytes.
+    /// Splits a value into chunks that share its bytes.
     pub(crate) fn split(self, value: &Bytes) -> impl Iterator<Item = Bytes> {
         let starts = (0..value.len()).step_by(self.length);
         starts.map(move |start| value.slice(start..value.len().min(start + self.length)))
     }
 }
 
-/// What stands under the key of a value in chunks.
+/// The manifest stored under the key of a chunked value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Manifest {
     count: usize,
-    /// A number that no other write has: chunks of two writes are never mixed.
+    /// A suffix unique to each write, so that chunks of two writes are never mixed.
     suffix: u64,
     length: usize,
     checksum: u32,
@@ -50,7 +50,7 @@ impl Manifest {
         }
     }
 
-    /// The manifest that an item is.
+    /// Parses an item as a manifest.
     pub(crate) fn of(item: &Item) -> Option<Self> {
         if item.flags & MARK == 0 {
             return None;
@@ -73,7 +73,7 @@ impl Manifest {
         (0..count).map(move |place| [key, format!(":{place}:{suffix}").as_bytes()].concat())
     }
 
-    /// Whether the value is no longer than one may be; the numbers are someone else's.
+    /// Whether the value is within the limit; the numbers are untrusted.
     pub(crate) fn check_length(&self, key: &[u8]) -> Result<(), Error> {
         if self.length <= LIMIT && self.count <= self.length {
             return Ok(());
@@ -83,7 +83,7 @@ impl Manifest {
         Err(Error::new(ErrorKind::ValueTooLarge, text))
     }
 
-    /// The value of the chunks; `None` if one is gone.
+    /// Reassembles the value from its chunks; `None` if one is missing.
     pub(crate) fn put_together(
         &self,
         key: &[u8],
@@ -94,12 +94,12 @@ impl Manifest {
         for chunk in chunks {
             let Some(chunk) = chunk? else { return Ok(None) };
             if value.len() + chunk.value.len() > self.length {
-                return Err(damaged(key, "its chunks are longer than it was"));
+                return Err(damaged(key, "its chunks are longer than the value"));
             }
             value.extend_from_slice(&chunk.value);
         }
         if value.len() != self.length || crc32fast::hash(&value) != self.checksum {
-            return Err(damaged(key, "its checksum is another one"));
+            return Err(damaged(key, "checksum mismatch"));
         }
         Ok(Some(Item { value: value.freeze(), flags: item.flags & !MARK, ..item }))
     }
@@ -118,9 +118,9 @@ impl fmt::Display for Manifest {
     }
 }
 
-/// The bit in the flags of a key whose value is in chunks; mcrouter's as well.
+/// Flag bit of a chunked value, as in mcrouter.
 pub(crate) const MARK: u32 = 0x8000;
-/// The longest value that is put together, in bytes.
+/// Maximum length of a reassembled value, in bytes.
 const LIMIT: usize = 64 << 20;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `fetch` of a typed cache: the codec between the loader and the servers, chunks and copies near by.
+//! `fetch` for a typed cache: adds the codec, chunking and the in-process cache.
 
 use std::borrow::Borrow;
 use std::future::Future;
@@ -16,16 +16,16 @@ use crate::result::{Item, WriteOutcome};
 use crate::value::Codec;
 
 impl<T, B: ?Sized> Cache<T, B> {
-    /// Makes a value stale: [`fetch`](Cache::fetch) shows it for so long at most, while one caller's loader
+    /// Marks a value as stale: [`fetch`](Cache::fetch) returns it for at most `grace` while one caller's loader
     /// reloads it. See [`Client::invalidate`](crate::client::Client::invalidate).
     ///
-    /// A copy near by is forgotten in this process; others show theirs until it has expired.
+    /// This process drops its local copy; other processes serve theirs until it expires.
     ///
     /// # Errors
     /// As [`Client::invalidate`](crate::client::Client::invalidate).
     ///
     /// # Cancellation
-    /// The value may be stale.
+    /// The value may have been marked as stale.
     pub async fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Result<WriteOutcome, Error> {
         let key = key.as_ref();
         self.store.forget(key);
@@ -36,15 +36,14 @@ impl<T, B: ?Sized> Cache<T, B> {
 }
 
 impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
-    /// Gets a value from the cache, or else from the loader, which runs once for all who ask, in this
-    /// process and in the fleet.
+    /// Gets a value from the cache, or loads it once for all concurrent callers of this process and of the fleet.
     ///
-    /// `None` is the loader's word that there is no value. The cache is no reason to fail: where it is
-    /// away, the loader runs and nothing else. See [`Client::fetch`](crate::client::Client::fetch), which does the
-    /// same with bytes. The time to live is the freshness's, not the cache's.
+    /// `None` means that the loader found no value. A cache failure is not an error: if the cache is
+    /// unavailable, only the loader runs. See [`Client::fetch`](crate::client::Client::fetch), which does the
+    /// same with bytes. The TTL is the policy's, not the cache's.
     ///
-    /// A [near cache](Cache::near) shows its copies before anything else, so a value that is due is
-    /// noticed when the copy has expired.
+    /// An [in-process cache](Cache::near) is consulted first, so a value that is due is noticed when the local copy
+    /// has expired.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -68,8 +67,8 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// [`ErrorKind::Value`] if the value cannot be written or read.
     ///
     /// # Cancellation
-    /// The loader is dropped, and the next caller's runs at once. A value that is due is reloaded all
-    /// the same.
+    /// The loader is dropped, and the next caller's loader runs at once. A refresh in a separate task
+    /// continues.
     pub async fn fetch<V, E, L, F>(
         &self,
         key: impl AsRef<[u8]>,
@@ -109,7 +108,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     {
         let full_key = self.store.key(key);
         let loader = Arc::new(Mutex::new(Some(loader)));
-        // A list of chunks of which one is gone is removed, and loaded in the second round.
+        // A manifest with a missing chunk is removed, and loaded in the second round.
         for _ in 0..2 {
             let (store, codec, ttl) = (self.store.clone(), self.codec, freshness.kept_for());
             let (slot, prefixed) = (Arc::clone(&loader), full_key.clone());
@@ -140,15 +139,15 @@ fn encoded<T, B: ?Sized>(codec: Codec<T, B>, key: &[u8], value: &B) -> Result<Lo
     Ok(Loaded { flags: encoded.flags, bytes: encoded.bytes.into_bytes() })
 }
 
-/// Whether everything of a value is there.
+/// Whether a value is complete.
 enum Whole {
     Yes(Option<Item>),
-    /// One of its chunks is gone.
+    /// One of its chunks is missing.
     No,
 }
 
 impl Store {
-    /// A value as it is stored: its chunks are, if it is too long for one item.
+    /// Prepares a value for storage, storing its chunks if it is too long for one item.
     async fn loaded(&self, key: &[u8], value: Loaded, ttl: Duration) -> Result<Loaded, Error> {
         let Loaded { flags, bytes } = value;
         let Some(chunking) = self.chunking.filter(|chunking| bytes.len() > chunking.length) else {
@@ -157,7 +156,7 @@ impl Store {
         let manifest = Manifest::new(&bytes, chunking);
         manifest.check_length(key)?;
         let chunks = manifest.keys(key).zip(chunking.split(&bytes));
-        // A chunk that is not stored makes the value a miss, which is loaded again.
+        // A chunk that was not stored makes the value a miss, which is loaded again.
         self.client.set_many(chunks).ttl(ttl).await;
         Ok(Loaded { flags: flags | chunked::MARK, bytes: manifest.to_string().into() })
     }
@@ -174,14 +173,14 @@ impl Store {
         }
     }
 
-    /// Removes a list of chunks of which one is gone, unless it was replaced meanwhile.
+    /// Removes a manifest with a missing chunk, unless it was replaced in the meantime.
     async fn remove_broken(&self, key: &[u8]) {
         let Ok(Some(item)) = self.client.get(key).await else { return };
         let Ok(cas) = self.client.home(key).checked_cas(item.cas) else { return };
         if let Some(manifest) = self.manifest(&item)
             && let Ok(None) = self.put_together(key, Some(item), manifest).await
         {
-            // Whoever was faster has done the same.
+            // Another client has already removed it.
             let _ = self.client.call(recipes::removal(key, cas)).await;
         }
     }

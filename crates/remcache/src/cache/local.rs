@@ -1,4 +1,4 @@
-//! Copies of values in the process, for a short time.
+//! In-process cache of recently read values.
 
 use std::fmt;
 use std::future::Future;
@@ -12,50 +12,49 @@ use moka::future::Cache as Moka;
 use crate::error::Error;
 use crate::result::Item;
 
-/// Copies of values in the process: how many bytes, for how long, and of which keys.
+/// Settings of the in-process cache: capacity, TTL, and which keys to keep.
 ///
-/// A copy spares the way to the server, and is stale for as long as it lives: what another process
-/// changes shows after the time to live, at most. What this process changes through the cache
-/// shows at once, to all clones of the handle. Callers who miss the same key at the same time send
-/// one request.
+/// A local copy saves the round trip to the server but may be stale: changes by other processes become
+/// visible after the TTL at the latest. Changes by this process through the cache are visible at
+/// once to all clones of the handle. Concurrent misses of the same key share one request.
 ///
 /// ```
 /// use std::time::Duration;
-/// use remcache::cache::Near;
+/// use remcache::cache::LocalCache;
 ///
-/// // At most 16 MiB, for two seconds, of keys that were asked for five times within ten seconds.
-/// let near = Near::new(16 << 20, Duration::from_secs(2)).hot(5, Duration::from_secs(10));
+/// // At most 16 MiB, for two seconds, of keys that were read five times within ten seconds.
+/// let near = LocalCache::new(16 << 20, Duration::from_secs(2)).hot(5, Duration::from_secs(10));
 /// ```
 #[derive(Clone, Copy, Debug)]
-#[must_use = "it is given to `Cache::near`"]
-pub struct Near {
+#[must_use = "pass it to `Cache::near`"]
+pub struct LocalCache {
     capacity: u64,
     ttl: Duration,
     hot: Option<(u32, Duration)>,
 }
 
-impl Near {
-    /// Copies of so many bytes together, each for so long.
+impl LocalCache {
+    /// Creates settings with a total capacity in bytes and a TTL.
     ///
-    /// Past the capacity, keys that are asked for often stay, and others go or are not taken.
+    /// When the capacity is exceeded, frequently read keys are kept and others are evicted or not admitted.
     pub fn new(capacity: u64, ttl: Duration) -> Self {
         Self { capacity, ttl, hot: None }
     }
 
-    /// Only of keys that were asked for so many times within so long (default: of all).
+    /// Keeps only keys that were read `times` times within `window` (default: all keys).
     pub fn hot(self, times: u32, window: Duration) -> Self {
         Self { hot: Some((times, window)), ..self }
     }
 
-    pub(crate) fn open(self) -> Shelf {
+    pub(crate) fn open(self) -> LocalStore {
         let weight = |key: &Vec<u8>, copy: &Copied| u32::try_from(key.len() + copy.item.value.len() + OVERHEAD);
-        Shelf {
+        LocalStore {
             copies: Moka::builder()
                 .max_capacity(self.capacity)
                 .weigher(move |key, copy| weight(key, copy).unwrap_or(u32::MAX))
                 .time_to_live(self.ttl)
                 .build(),
-            hot: self.hot.map(|(times, window)| Heat {
+            hot: self.hot.map(|(times, window)| AccessCounter {
                 times,
                 counts: Moka::builder().max_capacity(COUNTED_KEYS).time_to_live(window).build(),
             }),
@@ -65,37 +64,37 @@ impl Near {
     }
 }
 
-/// The copies.
-pub(crate) struct Shelf {
+/// The in-process cache.
+pub(crate) struct LocalStore {
     copies: Moka<Vec<u8>, Copied>,
-    hot: Option<Heat>,
-    /// A number for each group of keys that every change through the cache raises.
+    hot: Option<AccessCounter>,
+    /// Epoch per group of keys, incremented by every change through the cache.
     epochs: Box<[AtomicU64]>,
     hasher: RandomState,
 }
 
-/// An item, and the epoch of its key when it was asked for.
+/// An item, and the epoch of its key when it was requested.
 #[derive(Clone)]
 struct Copied {
     epoch: u64,
     item: Item,
 }
 
-/// How often keys were asked for.
-struct Heat {
+/// Access counts of keys.
+struct AccessCounter {
     times: u32,
     counts: Moka<u64, Arc<AtomicU32>>,
 }
 
-/// Why there is no copy to keep.
+/// Why there is no item to keep.
 enum Nothing {
-    /// A miss, and the epoch of the key when it was asked for.
+    /// A miss, and the epoch of the key when it was requested.
     Miss(u64),
     Failed(Error),
 }
 
-impl Shelf {
-    /// The item of a key: its copy if there is one, or else what is fetched.
+impl LocalStore {
+    /// Returns the local copy of a key, or else fetches the item.
     pub(crate) async fn get<F>(&self, key: &[u8], fetch: impl Fn() -> F) -> Result<Option<Item>, Error>
     where
         F: Future<Output = Result<Option<Item>, Error>>,
@@ -118,7 +117,7 @@ impl Shelf {
         });
         match filled.await {
             Ok(copy) if copy.epoch >= epoch => Ok(Some(copy.item)),
-            // It was asked for before a change that this caller may know of.
+            // The request predates a change that this caller may know of.
             Ok(_) => fetch().await,
             Err(nothing) => match &*nothing {
                 Nothing::Miss(asked) if *asked >= epoch => Ok(None),
@@ -128,20 +127,20 @@ impl Shelf {
         }
     }
 
-    /// The copy of a key, and the epoch that a copy of what is fetched now has.
+    /// Returns the local copy of a key, and the current epoch for a copy that is fetched now.
     pub(crate) async fn peek(&self, key: &[u8]) -> (Option<Item>, u64) {
         let epoch = self.epoch(self.hasher.hash_one(key)).load(Ordering::SeqCst);
         (self.copy(key, epoch).await, epoch)
     }
 
-    /// Keeps a copy of what was fetched, if the key is hot enough.
+    /// Keeps a copy of a fetched item if the key is hot enough.
     pub(crate) async fn keep(&self, key: &[u8], epoch: u64, item: Item) {
         if self.is_hot(self.hasher.hash_one(key)).await {
             self.copies.insert(key.into(), Copied { epoch, item }).await;
         }
     }
 
-    /// The items of many keys: copies where there are any, and the others in one call.
+    /// Returns the items of many keys: local copies, and the rest in one call.
     pub(crate) async fn get_many<'k, F>(
         &self,
         keys: &[&'k [u8]],
@@ -173,7 +172,7 @@ impl Shelf {
         results
     }
 
-    /// A key was changed: its copies, and what is on its way to become one, are old.
+    /// Invalidates the copies of a changed key, including those of requests in flight.
     pub(crate) fn forget(&self, key: &[u8]) {
         self.epoch(self.hasher.hash_one(key)).fetch_add(1, Ordering::SeqCst);
     }
@@ -191,7 +190,7 @@ impl Shelf {
         &self.epochs[hash as usize % EPOCHS]
     }
 
-    /// Counts a question, and tells whether there were enough of them lately.
+    /// Counts an access, and returns whether the key is hot.
     async fn is_hot(&self, hash: u64) -> bool {
         let Some(heat) = &self.hot else { return true };
         let count = heat.counts.get_with(hash, async { Arc::default() }).await;
@@ -199,15 +198,15 @@ impl Shelf {
     }
 }
 
-impl fmt::Debug for Shelf {
+impl fmt::Debug for LocalStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shelf").field("copies", &self.copies.entry_count()).finish_non_exhaustive()
+        f.debug_struct("LocalStore").field("copies", &self.copies.entry_count()).finish_non_exhaustive()
     }
 }
 
-/// How many groups of keys there are, of which a change makes the copies old together.
+/// Number of key groups; a change invalidates all copies of its group.
 const EPOCHS: usize = 4096;
-/// What a copy costs beside its bytes.
+/// Overhead of a copy in addition to its bytes.
 const OVERHEAD: usize = 200;
-/// Of how many keys it is counted how often they are asked for.
+/// Maximum number of keys whose accesses are counted.
 const COUNTED_KEYS: u64 = 100_000;

@@ -34,7 +34,7 @@ use std::fmt;
 use std::sync::Arc;
 
 #[cfg(feature = "near")]
-pub use crate::cache::local::Near;
+pub use crate::cache::local::LocalCache;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
@@ -45,13 +45,13 @@ use crate::value::{Codec, Encoded, ValueError};
 use chunked::Chunking;
 use store::{ConnectionState, Store};
 
-/// Values of one Rust type under a namespace.
+/// A typed cache: values of one Rust type under a namespace.
 ///
-/// It is a handle: cloning it is cheap, and all clones share the client and the near cache. The
-/// namespace stands before every key, with a colon between them.
+/// It is a handle: cloning it is cheap, and all clones share the client and the in-process cache. Every key
+/// is prefixed with the namespace and a colon.
 ///
-/// A value that cannot be read is an error that names its key and its flags, not a miss: of kind
-/// [`ErrorKind::Value`], beside what the client's own operations fail with.
+/// A value that cannot be decoded is an error of kind [`ErrorKind::Value`] that names its key and flags,
+/// not a miss.
 pub struct Cache<T, B: ?Sized = T> {
     store: Store,
     codec: Codec<T, B>,
@@ -59,7 +59,7 @@ pub struct Cache<T, B: ?Sized = T> {
 }
 
 impl<T, B: ?Sized> Cache<T, B> {
-    /// Values under this namespace, written and read with this codec; they live for ever.
+    /// Creates a cache with this namespace and codec; values have no TTL.
     pub fn new(client: &Client, namespace: impl AsRef<[u8]>, codec: Codec<T, B>) -> Self {
         let prefix: Arc<[u8]> = match namespace.as_ref() {
             b"" => Arc::default(),
@@ -68,33 +68,33 @@ impl<T, B: ?Sized> Cache<T, B> {
         Self { store: Store::new(client.clone(), prefix), codec, ttl: Ttl::Never }
     }
 
-    /// How long values live (default: for ever).
+    /// TTL of values (default: none).
     #[must_use]
     pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
         Self { ttl: ttl.into(), ..self }
     }
 
-    /// Stores values above so many bytes in chunks of that length (default: they are refused as
+    /// Stores values longer than `length` bytes in chunks of that length (default: they are rejected as
     /// [`ValueTooLarge`](ErrorKind::ValueTooLarge)).
     ///
-    /// The chunks are stored first, under names that no other write has, and the key last, with
-    /// their number, their length and a checksum: a reader sees the old value or the new one, and
-    /// never a part. A chunk that is gone makes the value a miss. Chunks that nothing refers to any
-    /// more are deleted where they are known, and expire or are evicted otherwise. A writer and
-    /// its readers must agree on this setting, not on the length. Keys have about 40 bytes less.
+    /// The chunks are stored first, under names unique to each write, and the manifest last, with their
+    /// number, length and a checksum: a reader sees the old value or the new one, never a mixture. A
+    /// missing chunk makes the value a miss. Unreferenced chunks are deleted if they are known, and
+    /// otherwise expire or are evicted. Writers and readers must agree on whether chunking is enabled, not on
+    /// the length. The maximum key length is reduced by about 40 bytes.
     ///
-    /// `length` is the server's item limit (1 MiB) less some hundred bytes at most; 512 KiB is a good
-    /// choice. What a reader puts together is at most 64 MiB.
+    /// `length` must be a few hundred bytes less than the server's item limit (1 MiB); 512 KiB is a good
+    /// choice. A reader reassembles at most 64 MiB.
     #[must_use]
     pub fn chunked(mut self, length: usize) -> Self {
         self.store.chunking = Some(Chunking::new(length));
         self
     }
 
-    /// Keeps copies of what was read in this process (default: none).
+    /// Enables an in-process cache of values that were read (default: none).
     #[cfg(feature = "near")]
     #[must_use]
-    pub fn near(mut self, near: Near) -> Self {
+    pub fn near(mut self, near: LocalCache) -> Self {
         self.store.near = Some(Arc::new(near.open()));
         self
     }
@@ -105,20 +105,20 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// As [`Client::get`], and [`ErrorKind::Value`] if the value cannot be read.
     ///
     /// # Cancellation
-    /// Nothing is changed by this.
+    /// Cancelling has no side effects.
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<T>, Error> {
         let key = key.as_ref();
         let item = self.store.get(key).await?;
         item.map(|item| self.decode(key, item)).transpose()
     }
 
-    /// Fetches a value with its CAS value, from the server in any case; `None` is a miss.
+    /// Fetches a value with its CAS value, always from the server; `None` is a miss.
     ///
     /// # Errors
     /// As [`Cache::get`].
     ///
     /// # Cancellation
-    /// Nothing is changed by this.
+    /// Cancelling has no side effects.
     pub async fn get_with_cas(&self, key: impl AsRef<[u8]>) -> Result<Option<(T, u64)>, Error> {
         let key = key.as_ref();
         let Some(item) = self.store.fetch(key).await? else { return Ok(None) };
@@ -126,7 +126,7 @@ impl<T, B: ?Sized> Cache<T, B> {
         Ok(Some((self.decode(key, item)?, cas)))
     }
 
-    /// Fetches many values, each with an outcome of its own.
+    /// Fetches many values, with one result per key.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -143,7 +143,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// ```
     ///
     /// # Cancellation
-    /// Nothing is changed by this.
+    /// Cancelling has no side effects.
     pub async fn get_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, Option<T>> {
         let keys: Vec<K> = keys.into_iter().collect();
         let items = self.store.get_many(&keys).await;
@@ -154,7 +154,7 @@ impl<T, B: ?Sized> Cache<T, B> {
         Outcomes(outcomes.collect())
     }
 
-    /// Stores a value, whether or not there is one.
+    /// Stores a value unconditionally.
     ///
     /// # Errors
     /// As [`Client::set`], and [`ErrorKind::Value`] if the value cannot be written.
@@ -165,7 +165,7 @@ impl<T, B: ?Sized> Cache<T, B> {
         self.store(ConnectionState::None, key.as_ref(), value).await
     }
 
-    /// Stores a value if its item's CAS value is this one.
+    /// Stores a value if the item's CAS value matches.
     ///
     /// # Errors
     /// As [`Cache::set`].
@@ -176,7 +176,7 @@ impl<T, B: ?Sized> Cache<T, B> {
         self.store(ConnectionState::Cas(cas), key.as_ref(), value).await
     }
 
-    /// Stores a value if there is none; else the change is [`Exists`](WriteOutcome::Exists).
+    /// Stores a value if there is no item; otherwise returns [`Exists`](WriteOutcome::Exists).
     ///
     /// # Errors
     /// As [`Cache::set`].
@@ -187,7 +187,7 @@ impl<T, B: ?Sized> Cache<T, B> {
         self.store(ConnectionState::Absent, key.as_ref(), value).await
     }
 
-    /// Stores a value if there is one; else the change is [`NotFound`](WriteOutcome::NotFound).
+    /// Stores a value if there is an item; otherwise returns [`NotFound`](WriteOutcome::NotFound).
     ///
     /// # Errors
     /// As [`Cache::set`].
@@ -203,10 +203,10 @@ impl<T, B: ?Sized> Cache<T, B> {
         self.store.change(condition, key, encoded, self.ttl).await
     }
 
-    /// Stores many values, each with an outcome of its own.
+    /// Stores many values, with one result per key.
     ///
     /// # Cancellation
-    /// What was sent may have been stored.
+    /// Values that were sent may have been stored.
     pub async fn set_many<'v, K>(&self, items: impl IntoIterator<Item = (K, &'v B)>) -> Outcomes<K, WriteOutcome>
     where
         K: AsRef<[u8]>,
@@ -229,22 +229,22 @@ impl<T, B: ?Sized> Cache<T, B> {
         self.store.delete(key.as_ref()).await
     }
 
-    /// Removes many values, each with an outcome of its own.
+    /// Removes many values, with one result per key.
     ///
     /// # Cancellation
-    /// What was sent may have been removed.
+    /// Values whose deletes were sent may have been removed.
     pub async fn delete_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, WriteOutcome> {
         let keys: Vec<K> = keys.into_iter().collect();
         let results = self.store.delete_many(&keys).await;
         Outcomes(keys.into_iter().zip(results).collect())
     }
 
-    /// The client beneath.
+    /// Returns the underlying client.
     pub fn client(&self) -> &Client {
         &self.store.client
     }
 
-    /// The key of the item that a value is stored under.
+    /// Returns the key of the item that a value is stored under.
     pub fn key(&self, key: impl AsRef<[u8]>) -> Vec<u8> {
         self.store.key(key.as_ref())
     }

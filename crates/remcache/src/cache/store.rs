@@ -1,10 +1,10 @@
-//! Flags and bytes under a prefix: whole or in chunks, from the servers or from near by.
+//! Storage layer of a cache: prefixed items, whole or chunked, from the servers or the in-process cache.
 
 use std::sync::Arc;
 
 use super::chunked::{self, Chunking, Manifest};
 #[cfg(feature = "near")]
-use crate::cache::local::Shelf;
+use crate::cache::local::LocalStore;
 use crate::client::Client;
 use crate::error::Error;
 use crate::proto::{CowBytes, Ttl};
@@ -18,10 +18,10 @@ pub(crate) struct Store {
     pub(crate) prefix: Arc<[u8]>,
     pub(crate) chunking: Option<Chunking>,
     #[cfg(feature = "near")]
-    pub(crate) near: Option<Arc<Shelf>>,
+    pub(crate) near: Option<Arc<LocalStore>>,
 }
 
-/// When a value is stored.
+/// Condition of a store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ConnectionState {
     None,
@@ -48,7 +48,7 @@ impl Store {
         [&self.prefix, key].concat()
     }
 
-    /// The item of a key, from near by if that is allowed.
+    /// Returns the item of a key, from the in-process cache if allowed.
     pub(crate) async fn get(&self, key: &[u8]) -> Fetched {
         #[cfg(feature = "near")]
         if let Some(near) = &self.near {
@@ -57,17 +57,17 @@ impl Store {
         self.fetch(key).await
     }
 
-    /// The item of a key, from the servers.
+    /// Fetches the item of a key from the servers.
     pub(crate) async fn fetch(&self, key: &[u8]) -> Fetched {
         let key = self.key(key);
-        let item = self.client.get(&key).await?.filter(|item| !item.is_mark());
+        let item = self.client.get(&key).await?.filter(|item| !item.is_sentinel());
         match item.as_ref().and_then(|item| self.manifest(item)) {
             Some(manifest) => self.put_together(&key, item, manifest).await,
             None => Ok(item),
         }
     }
 
-    /// What an item says of its chunks, if it has any.
+    /// Returns the manifest of a chunked item.
     pub(crate) fn manifest(&self, item: &Item) -> Option<Manifest> {
         self.chunking.and_then(|_| Manifest::of(item))
     }
@@ -79,7 +79,7 @@ impl Store {
         manifest.put_together(key, item, chunks.into_iter().map(|(_, chunk)| chunk))
     }
 
-    /// The items of many keys, in their order.
+    /// Returns the items of many keys, in their order.
     pub(crate) async fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Fetched> {
         #[cfg(feature = "near")]
         if let Some(near) = &self.near {
@@ -93,7 +93,7 @@ impl Store {
         let keys = keys.into_iter().map(|key| self.key(key));
         let mut results = Vec::new();
         for (key, result) in self.client.get_many(keys).await {
-            let result = result.map(|item| item.filter(|item| !item.is_mark()));
+            let result = result.map(|item| item.filter(|item| !item.is_sentinel()));
             let manifest = result.as_ref().ok().and_then(Option::as_ref).and_then(|item| self.manifest(item));
             results.push(match (manifest, result) {
                 (Some(manifest), Ok(item)) => self.put_together(&key, item, manifest).await,
@@ -103,7 +103,7 @@ impl Store {
         results
     }
 
-    /// Stores an item, in chunks if it is too long for one.
+    /// Stores an item, chunked if it is too long for one.
     pub(crate) async fn change(&self, condition: ConnectionState, key: &[u8], value: Encoded<'_>, ttl: Ttl) -> Changed {
         self.forget(key);
         let result = self.send(condition, key, value, ttl).await;
@@ -138,7 +138,7 @@ impl Store {
         command.flags(flags).ttl(ttl).await
     }
 
-    /// The chunks first and the key last, so that whoever sees the key sees all of them.
+    /// Stores the chunks first and the manifest last, so that a reader of the manifest finds all of them.
     async fn send_chunks(
         &self,
         chunking: Chunking,
@@ -162,14 +162,14 @@ impl Store {
         };
         match &result {
             Ok(change) if change.is_applied() => self.drop_chunks(key, before.as_ref()),
-            // It is unknown whether the key was stored: then its chunks must stay.
+            // The manifest may have been stored: keep its chunks.
             Err(error) if error.may_have_executed() => {}
             _ => self.drop_keys(manifest.keys(key)),
         }
         result
     }
 
-    /// Deletes the chunks of an item that is no more, without waiting.
+    /// Deletes the chunks of a removed item, without waiting.
     fn drop_chunks(&self, key: &[u8], item: Option<&Item>) {
         if let Some(manifest) = item.and_then(Manifest::of).filter(|manifest| manifest.check_length(key).is_ok()) {
             self.drop_keys(manifest.keys(key));
@@ -178,14 +178,14 @@ impl Store {
 
     fn drop_keys(&self, keys: impl Iterator<Item = Vec<u8>>) {
         for key in keys {
-            // What is not taken expires or is evicted.
+            // Chunks whose delete cannot be sent expire or are evicted.
             let _ = self.client.cast(crate::Request::delete(key));
         }
     }
 
     /// Stores many items, in the order of their keys.
     ///
-    /// The flags are the same for all items of a call, so those that have the same go together.
+    /// All items of a call share their flags, so items are grouped by flags.
     pub(crate) async fn set_many<K: AsRef<[u8]>>(
         &self,
         keys: &[K],
@@ -254,8 +254,8 @@ impl Store {
         results
     }
 
-    /// Lets go of what is near by: before a change, so that nothing read earlier outlives it, and
-    /// after it, so that nothing read meanwhile does.
+    /// Invalidates the local copy: before a change, so that no earlier read outlives it, and after it, so that
+    /// no concurrent read does.
     pub(crate) fn forget(&self, key: &[u8]) {
         #[cfg(feature = "near")]
         if let Some(near) = &self.near {

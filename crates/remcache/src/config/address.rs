@@ -170,7 +170,9 @@ const LONGEST_LABEL: usize = 63;
 /// A host with its address: `host/ip:port`, as Java prints them.
 fn tcp_with_ip(host: &str, text: &str) -> Result<Endpoint, String> {
     let (ip, rest) = split_host(text)?;
-    let ip: IpAddr = ip.parse().map_err(|_| format!("invalid IP address {ip:?}: expected host/ip:port; a Unix socket is written unix:/path or /path"))?;
+    let ip: IpAddr = ip.parse().map_err(|_| {
+        format!("invalid IP address {ip:?}: expected host/ip:port; a Unix socket is written unix:/path or /path")
+    })?;
     let endpoint = tcp(&[&[host][..], &rest].concat().join(":"))?;
     Ok(Endpoint { ip: Some(ip), ..endpoint })
 }

@@ -1,22 +1,22 @@
-//! What a configuration endpoint answers, read from bytes: no I/O here.
+//! Parser for the replies of a configuration endpoint; performs no I/O.
 //!
-//! `config get cluster` in text (docs/protocol.md 5.3), and the item that older engines keep instead.
+//! Handles `config get cluster` (docs/protocol.md 5.3), and the item that older engines use instead.
 
-/// The list of a configuration endpoint.
+/// Cluster configuration of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClusterConfig {
-    /// It grows with each change of the fleet.
+    /// Version, incremented by each change of the cluster.
     pub(crate) version: u64,
     /// `host:port` of each node, in the endpoint's order.
     pub(crate) addresses: Vec<String>,
 }
 
-/// What bytes of an answer are.
+/// Result of parsing a reply.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decoded {
-    /// A beginning: more has to be read.
+    /// Incomplete: more bytes are needed.
     Partial,
-    /// The list.
+    /// The cluster configuration.
     Config(ClusterConfig),
     /// `ERROR`: the server does not know the command.
     Unknown,
@@ -24,7 +24,7 @@ pub(crate) enum Decoded {
     Absent,
 }
 
-/// Reads an answer; says what is wrong with one that is none.
+/// Parses a reply; the error describes what is invalid.
 pub(crate) fn decode(input: &[u8]) -> Result<Decoded, String> {
     let Some(end) = input.iter().position(|&byte| byte == b'\n') else {
         return match input.len() <= LONGEST_LINE {
@@ -39,40 +39,40 @@ pub(crate) fn decode(input: &[u8]) -> Result<Decoded, String> {
         ["ERROR", ..] => Ok(Decoded::Unknown),
         ["END"] => Ok(Decoded::Absent),
         ["CONFIG", "cluster", _, length] | ["VALUE", ITEM, _, length] => payload(length, rest),
-        ["CLIENT_ERROR" | "SERVER_ERROR", ..] => Err(format!("it answers {line:?}")),
+        ["CLIENT_ERROR" | "SERVER_ERROR", ..] => Err(format!("error reply {line:?}")),
         _ => Err(no_memcached(line.as_bytes())),
     }
 }
 
-/// The announced bytes, if they are all there, with the line end and `END` behind them.
+/// Returns the payload of the announced length, once it and the trailing `END` are complete.
 fn payload(length: &str, rest: &[u8]) -> Result<Decoded, String> {
-    let length: usize = length.parse().map_err(|_| format!("it announces {length:?} bytes, which is no number"))?;
+    let length: usize = length.parse().map_err(|_| format!("announced length {length:?} is not a number"))?;
     if length > LONGEST {
-        return Err(format!("it announces a list of {length} bytes: more than {LONGEST} are not read"));
+        return Err(format!("server list of {length} bytes exceeds the limit of {LONGEST}"));
     }
     let Some((payload, tail)) = rest.split_at_checked(length) else { return Ok(Decoded::Partial) };
     if !TAIL.starts_with(&tail[..tail.len().min(TAIL.len())]) {
-        return Err("its list is longer than announced, or does not end".into());
+        return Err("server list is longer than announced, or unterminated".into());
     }
     if tail.len() < TAIL.len() {
         return Ok(Decoded::Partial);
     }
-    let text = std::str::from_utf8(payload).map_err(|_| "its list is no text".to_owned())?;
+    let text = std::str::from_utf8(payload).map_err(|_| "server list is not UTF-8".to_owned())?;
     list(text).map(Decoded::Config)
 }
 
-/// A version on the first line, then nodes between spaces.
+/// Parses the payload: the version on the first line, then nodes separated by spaces.
 fn list(text: &str) -> Result<ClusterConfig, String> {
     let (version, nodes) = text.split_once('\n').unwrap_or((text, ""));
     let version =
-        version.trim().parse().map_err(|_| format!("its version {:?} is no number", shown(version.as_bytes())))?;
+        version.trim().parse().map_err(|_| format!("version {:?} is not a number", shown(version.as_bytes())))?;
     let addresses: Result<Vec<_>, _> = nodes.split_ascii_whitespace().map(node).collect();
     Ok(ClusterConfig { version, addresses: addresses? })
 }
 
-/// `host|ip|port`, where the address may be empty; so may the host, and then the address is the name.
+/// Parses `host|ip|port`, where either host or address may be empty; without a host, the address is the name.
 fn node(text: &str) -> Result<String, String> {
-    let bad = || format!("its node {:?} is not host|ip|port", shown(text.as_bytes()));
+    let bad = || format!("node {:?} is not host|ip|port", shown(text.as_bytes()));
     let mut parts = text.split('|');
     let (Some(host), Some(ip), Some(port), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
         return Err(bad());
@@ -88,17 +88,17 @@ fn node(text: &str) -> Result<String, String> {
 }
 
 fn no_memcached(line: &[u8]) -> String {
-    format!("it answers {:?}, which is no memcached", shown(line))
+    format!("{:?} is not a memcached reply", shown(line))
 }
 
-/// The beginning of what a server said, fit for a message.
+/// Returns the beginning of a reply, escaped for a message.
 fn shown(bytes: &[u8]) -> String {
     bytes[..bytes.len().min(60)].escape_ascii().to_string()
 }
 
-/// The item that holds the list on engines before 1.4.14.
+/// The item that holds the configuration on engines before 1.4.14.
 pub(crate) const ITEM: &str = "AmazonElastiCache:cluster";
-/// No list comes near it: a node takes some 100 bytes.
+/// Maximum length of a server list, well above any real one at about 100 bytes per node.
 const LONGEST: usize = 1 << 20;
 const LONGEST_LINE: usize = 2048;
 const TAIL: &[u8] = b"\r\nEND\r\n";
@@ -158,12 +158,12 @@ mod tests {
         }
         let long = "x".repeat(LONGEST_LINE + 1);
         for (text, word) in [
-            ("CONFIG cluster 0 1048577\r\n", "not read"),
-            ("CONFIG cluster 0 99999999999999999999999\r\n", "no number"),
-            ("CONFIG cluster 0 3\r\n1\n\nEND\r\n", "does not end"),
+            ("CONFIG cluster 0 1048577\r\n", "exceeds the limit"),
+            ("CONFIG cluster 0 99999999999999999999999\r\n", "not a number"),
+            ("CONFIG cluster 0 3\r\n1\n\nEND\r\n", "unterminated"),
             ("SERVER_ERROR busy\r\n", "SERVER_ERROR busy"),
-            ("HTTP/1.1 400 Bad Request\r\n", "no memcached"),
-            (&long, "no memcached"),
+            ("HTTP/1.1 400 Bad Request\r\n", "not a memcached reply"),
+            (&long, "not a memcached reply"),
         ] {
             let what = decode(text.as_bytes()).unwrap_err();
             assert!(what.contains(word), "{text:?}: {what}");

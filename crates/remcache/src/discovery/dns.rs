@@ -1,4 +1,4 @@
-//! DNS as a source: address records, and SRV records.
+//! DNS sources: address records and SRV records.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,20 +12,20 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use super::resolver::{Terms, records, ttl};
 use super::{Discover, Failure};
 
-/// The A and AAAA records of a name: each address is a server.
+/// Source that lists the A and AAAA records of a name; each address is a server.
 ///
-/// **The address is the server's identity in the ring.** What DNS lists is all that this source
-/// knows, so `10.0.0.7:11211` that comes back as `10.0.0.9:11211` is another server. Use [`Srv`] where
-/// servers have names of their own that outlive their addresses.
+/// **The address is the server's identity in the ring.** A server that comes back as `10.0.0.9:11211` instead
+/// of `10.0.0.7:11211` is a different server. Use [`Srv`] where servers have names that outlive their
+/// addresses.
 ///
-/// Both families are asked. A name server that answers for one and fails for the other has given half
-/// a list, which counts as a failure. Addresses are sorted, because name servers rotate them.
+/// Both address families are queried. If one query fails, the lookup fails, because the list would be
+/// incomplete. Addresses are sorted, because name servers rotate them.
 ///
 /// ```no_run
 /// use remcache::{Config, discovery};
 ///
 /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
-/// // The dot at the end spares the search through the system's domains.
+/// // The trailing dot prevents a search through the system's domains.
 /// let source = discovery::Dns::new("memcached.service.local.", 11211);
 /// let (client, _following) = discovery::connect(source, Config::new()).await?;
 /// # Ok(()) }
@@ -38,13 +38,12 @@ pub struct Dns {
     ttl: Option<Duration>,
 }
 
-/// The SRV records of a service: each target is a server, by its name, with its port and weight.
+/// Source that lists the SRV records of a service; each target is a server with its name, port and weight.
 ///
 /// **The target's name is the server's identity in the ring**, so it keeps its keys when its address
-/// changes. Of several priorities the lowest number counts, as the standard (RFC 2782) has it; the
-/// others are for when all of those are away, which a ring has no place for. A weight of 0 counts as 1,
-/// and weights that are all the same count as none. RecordWriter are sorted, because name servers rotate
-/// them.
+/// changes. Only targets with the lowest priority number are used (RFC 2782): a ring has no concept of the
+/// fallbacks. A weight of 0 counts as 1, and equal weights count as unweighted. Records are sorted,
+/// because name servers rotate them.
 ///
 /// ```no_run
 /// use remcache::{Config, discovery};
@@ -62,14 +61,14 @@ pub struct Srv {
 }
 
 impl Dns {
-    /// The addresses of this name, all with this port.
+    /// Creates a source of the addresses of this name, all with this port.
     pub fn new(name: impl Into<String>, port: u16) -> Self {
         Self { name: name.into(), port, terms: Terms::default(), ttl: None }
     }
 }
 
 impl Srv {
-    /// The targets of this service, such as `_memcache._tcp.example.com.`.
+    /// Creates a source of the targets of this service, such as `_memcache._tcp.example.com.`.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), terms: Terms::default(), ttl: None }
     }
@@ -78,21 +77,21 @@ impl Srv {
 macro_rules! settings {
     ($($source:ident)*) => {$(
         impl $source {
-            /// The name server to ask (default: those of the system, with its hosts file).
+            /// Sets the name server to query (default: those of the system, with its hosts file).
             #[must_use]
             pub fn nameserver(mut self, address: SocketAddr) -> Self {
                 self.terms.nameserver = Some(address);
                 self
             }
 
-            /// Bounds of the interval, which is the records' time to live (default: 5 s to 60 s).
+            /// Bounds the polling interval, which is the records' TTL (default: 5 s to 60 s).
             #[must_use]
             pub fn interval_between(mut self, least: Duration, most: Duration) -> Self {
                 self.terms.interval = (least, most);
                 self
             }
 
-            /// How long an answer may take, all questions together (default: 5 s).
+            /// Time limit of a lookup, for all its queries together (default: 5 s).
             #[must_use]
             pub fn timeout(mut self, timeout: Duration) -> Self {
                 self.terms.timeout = timeout;
@@ -123,7 +122,7 @@ impl Discover for Dns {
         let name = Name::from_utf8(&self.name)?;
         let found = self.terms.ask(async |resolver| both_families(resolver, name).await).await?;
         if found.is_empty() {
-            return Err("it has no A and no AAAA records".into());
+            return Err("no A or AAAA records".into());
         }
         self.ttl = found.iter().filter_map(ttl).min();
         let mut addresses: Vec<IpAddr> = found.iter().flat_map(addresses).collect();
@@ -144,17 +143,17 @@ impl Discover for Srv {
     async fn look(&mut self) -> Result<Option<Vec<String>>, Failure> {
         let name = Name::from_utf8(&self.name)?;
         let found = self.terms.ask(async |resolver| records(resolver, &name, RecordType::SRV).await).await?;
-        let found = found.ok_or("it has no SRV records")?;
+        let found = found.ok_or("no SRV records")?;
         self.ttl = ttl(&found);
         let services: Vec<&SRV> = found.answers().iter().filter_map(|record| service(&record.data)).collect();
         Ok(Some(targets(&services)?))
     }
 }
 
-/// The address records of a name, by the same full name in both families.
+/// Looks up the address records of a name, by the same fully qualified name in both families.
 ///
-/// The search through the system's domains may find a name in one family and fail in the other: what
-/// was found in one is what is asked for in the other.
+/// The search through the system's domains may find a name in one family and fail in the other: the name found
+/// in one family is used for the other.
 async fn both_families(resolver: &TokioResolver, name: Name) -> Result<Vec<Lookup>, Failure> {
     let mut found: Vec<Lookup> = records(resolver, &name, RecordType::A).await?.into_iter().collect();
     let full = found.first().map_or(name, |lookup| lookup.query().name().clone());
@@ -182,12 +181,12 @@ fn service(data: &RData) -> Option<&SRV> {
     }
 }
 
-/// The targets of the lowest priority as addresses, sorted.
+/// Returns the targets with the lowest priority number as sorted addresses.
 fn targets(services: &[&SRV]) -> Result<Vec<String>, Failure> {
     let best = services.iter().map(|service| service.priority).min().ok_or("it has no SRV records")?;
     let mut best: Vec<&SRV> = services.iter().copied().filter(|service| service.priority == best).collect();
     if best.iter().any(|service| service.target.is_root()) {
-        return Err("its target is the root, which says that there is no such service".into());
+        return Err("the target is the root domain: no such service".into());
     }
     best.sort_by_cached_key(|service| (host(service), service.port, service.weight));
     let first = best.first().map(|service| service.weight);
@@ -202,7 +201,7 @@ fn address(service: &SRV, weighted: bool) -> String {
     }
 }
 
-/// The target's name as rings know it: in lower case, without the dot at its end.
+/// Normalizes a target's name for the ring: lower case, without the trailing dot.
 fn host(service: &SRV) -> String {
     service.target.to_ascii().trim_end_matches('.').to_ascii_lowercase()
 }
@@ -225,7 +224,7 @@ mod tests {
 
     #[test]
     fn equal_weights_are_none() {
-        // Kubernetes shares 100 among the servers, so that the number changes with their count.
+        // Kubernetes divides 100 among the servers, so the weight changes with their number.
         assert_eq!(targets_of(&[(0, 33, 1, "b."), (0, 33, 1, "a.")]).unwrap(), ["a:1", "b:1"]);
         assert_eq!(targets_of(&[(0, 0, 1, "a.")]).unwrap(), ["a:1"]);
     }

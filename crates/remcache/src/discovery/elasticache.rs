@@ -1,4 +1,4 @@
-//! The configuration endpoint of ElastiCache, and of services that speak like it, as a source.
+//! Source that polls the configuration endpoint of ElastiCache and compatible services.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +14,14 @@ use crate::error::Error;
 use crate::transport::TransportSettings;
 use crate::transport::{Connect, Stream};
 
-/// The configuration endpoint of an ElastiCache or Memorystore cluster: the address with `.cfg.` in it.
+/// Source for the configuration endpoint of an ElastiCache or Memorystore cluster: the address with `.cfg.` in it.
 ///
-/// It is asked `config get cluster` in text (docs/protocol.md 5.3), each time on a connection of its
-/// own, so that the endpoint's name is resolved anew. Engines before 1.4.14 are asked for the item
-/// `AmazonElastiCache:cluster` instead. A node's identity is its host name, whatever address the
-/// endpoint tells beside it.
+/// Sends `config get cluster` (docs/protocol.md 5.3) on a new connection each time, so that the endpoint's name
+/// is resolved again. Engines before 1.4.14 are asked for the item `AmazonElastiCache:cluster` instead. A node
+/// is identified by its host name, not by the address that the endpoint reports.
 ///
-/// The endpoint numbers its lists. A list with a lower number than one seen before is not used: it is
-/// a node's that has not heard of the change yet, and the look counts as failed.
+/// The endpoint numbers its configurations. One with a lower version than seen before comes from a node that
+/// has not seen the latest change; it is not used, and the lookup fails.
 ///
 /// ```no_run
 /// use remcache::{Config, discovery};
@@ -44,7 +43,7 @@ pub struct ElastiCache {
 }
 
 impl ElastiCache {
-    /// A source of this endpoint: `host` or `host:port`.
+    /// Creates a source for this endpoint: `host` or `host:port`.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) if the address is malformed.
@@ -60,19 +59,19 @@ impl ElastiCache {
         })
     }
 
-    /// How often the endpoint is asked (default: every 60 s), a tenth more or less.
+    /// Polling interval (default: 60 s), with 10 % jitter.
     #[must_use]
     pub fn interval(self, interval: Duration) -> Self {
         Self { interval, ..self }
     }
 
-    /// How long an answer may take, connecting included (default: 5 s).
+    /// Time limit of a lookup, including the connect (default: 5 s).
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// What opens the connection (default: TCP and Unix sockets).
+    /// Sets the connector (default: TCP and Unix sockets).
     #[must_use]
     pub fn connector(self, connector: impl Connect) -> Self {
         Self { connector: Arc::new(connector), ..self }
@@ -87,7 +86,7 @@ impl ElastiCache {
         match answer {
             Decoded::Config(config) => Ok(config),
             _ => Err(format!(
-                "it is no configuration endpoint: it knows neither `config get cluster` nor the item {ITEM}; \
+                "not a configuration endpoint: it supports neither `config get cluster` nor the item {ITEM}; \
                  give the cluster's configuration endpoint, or list its nodes"
             )
             .into()),
@@ -106,10 +105,10 @@ impl Discover for ElastiCache {
 
     async fn look(&mut self) -> Result<Option<Vec<String>>, Failure> {
         let limit = self.timeout;
-        let config = timeout(limit, self.ask()).await.map_err(|_| format!("no answer within {limit:?}"))??;
+        let config = timeout(limit, self.ask()).await.map_err(|_| format!("no reply within {limit:?}"))??;
         if config.version < self.version {
             return Err(
-                format!("its list has version {}, older than {} seen before", config.version, self.version).into()
+                format!("configuration version {} is older than {} seen before", config.version, self.version).into()
             );
         }
         if !config.addresses.is_empty() {
@@ -119,7 +118,7 @@ impl Discover for ElastiCache {
     }
 }
 
-/// One command and its answer, which `decode` bounds.
+/// Sends one command and reads its reply, which `decode` bounds.
 async fn exchange(stream: &mut Box<dyn Stream>, command: &str) -> Result<Decoded, Failure> {
     stream.write_all(format!("{command}\r\n").as_bytes()).await?;
     stream.flush().await?;
@@ -128,7 +127,7 @@ async fn exchange(stream: &mut Box<dyn Stream>, command: &str) -> Result<Decoded
     loop {
         let length = stream.read(&mut chunk).await?;
         if length == 0 {
-            return Err("it closed the connection before its answer was whole".into());
+            return Err("connection closed before the reply was complete".into());
         }
         input.extend_from_slice(&chunk[..length]);
         match decode(&input)? {
@@ -138,5 +137,5 @@ async fn exchange(stream: &mut Box<dyn Stream>, command: &str) -> Result<Decoded
     }
 }
 
-/// Below this the endpoint would be asked all the time.
+/// Minimum polling interval.
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! A file with one address a line, as a source.
+//! Source that polls a file with one address per line.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,31 +10,31 @@ use tokio::time::sleep;
 
 use super::{Discover, Failure};
 
-/// A file with one address a line; `#` begins a comment, blank lines count for nothing.
+/// Source that reads a file with one address per line; `#` starts a comment, and blank lines are ignored.
 ///
-/// The file is read every second and compared with what it was: a few kilobytes from the system's
-/// memory. Watching it by events of the system would cost a dependency, and miss what happens on
-/// network file systems and behind the symbolic links by which Kubernetes replaces its files.
+/// The file is read every second and compared with its previous contents: a few kilobytes from the page
+/// cache. File system notifications would add a dependency, and miss changes on network file systems and
+/// behind the symbolic links by which Kubernetes replaces its files.
 ///
-/// A file that is being written is not taken for a list: it has to be the same when it is read again
-/// after 100 ms, and its last line has to end. Whoever writes in pieces with longer pauses should write
-/// another file and rename it, which is seen as one change. While the file is absent, too long (1 MiB)
-/// or wrong anywhere, the last good list stays in use.
+/// A partially written file is not used: it has to be unchanged when it is read again after 100 ms, and
+/// its last line must end with a newline. Programs that write it with longer pauses should write a temporary file
+/// and rename it, which is atomic. While the file is missing, too long (1 MiB) or invalid anywhere, the
+/// last valid list stays in use.
 #[derive(Clone, Debug)]
 pub struct WatchedFile {
     path: PathBuf,
     interval: Duration,
-    /// What the file held when it was last read, and held still.
+    /// Contents of the file when it was last read unchanged.
     settled: Option<String>,
 }
 
 impl WatchedFile {
-    /// A source of this file.
+    /// Creates a source for this file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), interval: Duration::from_secs(1), settled: None }
     }
 
-    /// How often the file is read (default: every second).
+    /// Polling interval (default: 1 s).
     #[must_use]
     pub fn interval(self, interval: Duration) -> Self {
         Self { interval, ..self }
@@ -60,7 +60,7 @@ impl Discover for WatchedFile {
         if self.settled.as_ref() != Some(&text) {
             sleep(SETTLES_IN).await;
             if self.read().await? != text {
-                return Err("it is being written; it is read when it holds still".into());
+                return Err("the file is being written; it is read again once it is unchanged".into());
             }
         }
         let addresses = parse(&text)?;
@@ -70,21 +70,21 @@ impl Discover for WatchedFile {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    // To open a named pipe would wait for a writer, for ever.
+    // Opening a named pipe would block until it has a writer.
     if !path.metadata()?.is_file() {
-        return Err("it is no regular file".into());
+        return Err("not a regular file".into());
     }
     let mut text = String::new();
     File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
     match text.len() as u64 > LONGEST {
-        true => Err(format!("it is longer than {LONGEST} bytes").into()),
+        true => Err(format!("longer than {LONGEST} bytes").into()),
         false => Ok(text),
     }
 }
 
 fn parse(text: &str) -> Result<Vec<String>, Failure> {
     if !text.is_empty() && !text.ends_with('\n') {
-        return Err("its last line does not end: it is being written, or a line end is missing".into());
+        return Err("the last line does not end with a newline: the file is incomplete".into());
     }
     let lines = text.lines().map(|line| without_comment(line).trim());
     Ok(lines.filter(|line| !line.is_empty()).map(str::to_owned).collect())
@@ -98,7 +98,7 @@ fn without_comment(line: &str) -> &str {
 
 const LONGEST: u64 = 1 << 20;
 const SETTLES_IN: Duration = Duration::from_millis(100);
-/// Below this the file would be read all the time.
+/// Minimum polling interval.
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_last_line_without_its_end_is_not_read() {
-        // `cache1:1121` would be another server than the one that is being written.
+        // `cache1:1121` would be a different server than the one being written.
         assert!(parse("cache0:11211\ncache1:1121").unwrap_err().to_string().contains("does not end"));
     }
 }

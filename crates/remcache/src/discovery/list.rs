@@ -1,30 +1,30 @@
-//! A list of servers that was checked: addresses only, at least one, none twice.
+//! A validated list of servers: addresses only, at least one, no duplicates.
 
 use std::collections::HashSet;
 
 use crate::client::Client;
 use crate::config::address::Endpoint;
 
-/// A good list.
+/// A validated list.
 #[derive(Clone, Debug)]
 pub(crate) struct List {
-    /// The addresses as the client takes them.
+    /// Addresses in the client's syntax.
     pub(crate) addresses: Vec<String>,
-    /// What they are, in the same order.
+    /// The parsed addresses, in the same order.
     pub(crate) endpoints: Vec<Endpoint>,
-    /// Addresses that were listed again.
+    /// Duplicate addresses, which were dropped.
     pub(crate) duplicates: Vec<String>,
 }
 
 impl List {
-    /// Checks what a source has told; says what is wrong with it.
-    pub(crate) fn check(told: Vec<String>) -> Result<Self, String> {
-        if told.is_empty() {
-            return Err("the list is empty, which is taken for a failure and not for a shared without servers".into());
+    /// Validates a list from a source; the error describes what is invalid.
+    pub(crate) fn check(listed: Vec<String>) -> Result<Self, String> {
+        if listed.is_empty() {
+            return Err("empty list: treated as a failure of the source".into());
         }
         let mut list = Self { addresses: Vec::new(), endpoints: Vec::new(), duplicates: Vec::new() };
         let mut names = HashSet::new();
-        for text in told {
+        for text in listed {
             let endpoint = parse(&text)?;
             let address = text.trim().to_owned();
             match names.insert(endpoint.name.clone()) {
@@ -38,7 +38,7 @@ impl List {
         Ok(list)
     }
 
-    /// The list that a client has.
+    /// Returns the list that a client uses.
     pub(crate) fn of(client: &Client) -> Self {
         let endpoints: Vec<Endpoint> = client.servers().iter().map(|server| server.endpoint().clone()).collect();
         let addresses = endpoints.iter().map(|endpoint| match endpoint.weight {
@@ -48,7 +48,7 @@ impl List {
         Self { addresses: addresses.collect(), endpoints, duplicates: Vec::new() }
     }
 
-    /// The addresses of this list that the other one has not.
+    /// Returns the addresses of this list that the other one does not contain.
     pub(crate) fn without(&self, other: &Self) -> Vec<String> {
         let known: HashSet<&Endpoint> = other.endpoints.iter().collect();
         let pairs = self.addresses.iter().zip(&self.endpoints);
@@ -64,15 +64,15 @@ fn parse(text: &str) -> Result<Endpoint, String> {
     Endpoint::parse(text).map_err(|error| error.to_string())
 }
 
-/// A host name has at most 253 bytes, the path of a Unix socket 107.
+/// Maximum length of an address: a host name has at most 253 bytes, the path of a Unix socket 107.
 const LONGEST: usize = 300;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(told: &[&str]) -> Result<List, String> {
-        List::check(told.iter().map(|text| (*text).to_owned()).collect())
+    fn check(listed: &[&str]) -> Result<List, String> {
+        List::check(listed.iter().map(|text| (*text).to_owned()).collect())
     }
 
     #[test]
@@ -88,9 +88,9 @@ mod tests {
             (&["<html>"], "<html>"),
             (&[&long], "301 bytes"),
         ];
-        for (told, word) in cases {
-            let what = check(told).expect_err(word);
-            assert!(what.contains(word), "{told:?}: {what}");
+        for (listed, word) in cases {
+            let what = check(listed).expect_err(word);
+            assert!(what.contains(word), "{listed:?}: {what}");
         }
     }
 

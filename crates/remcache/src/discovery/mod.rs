@@ -1,8 +1,8 @@
-//! Fleets that change: where the list of servers comes from, and a task that keeps a client at it.
+//! Service discovery: sources of server lists, and a task that applies them to a client.
 //!
-//! A [source](Discover) is looked at now and then, or tells by itself; every good list goes through
+//! A [source](Discover) is polled or pushes updates; every valid list is applied with
 //! [`Client::set_servers`](crate::client::Client::set_servers), so servers that stay keep their connections,
-//! and requests on those that leave end as they would have.
+//! and requests on servers that leave complete normally.
 //!
 //! ```
 //! use remcache::{Config, discovery};
@@ -30,9 +30,9 @@
 //! | [`stream`] | the address as it is given | when the stream has one |
 //!
 //! A ring places keys by the *names* in the list, never by what they resolve to.
-//! So a server that keeps its name keeps its keys when its address changes: with SRV records, a
+//! A server that keeps its name keeps its keys when its address changes: with SRV records, a
 //! configuration endpoint or a file of host names. With A and AAAA records the address *is* the
-//! name: a server that comes back under another address is another server, and its share of the keys
+//! name: a server that comes back under another address is a different server, and its share of the keys
 //! moves.
 //!
 //! # What holds for every source
@@ -51,7 +51,7 @@
 //!   doubles that, up to the source's interval (at least a second); anything from a third of the bound
 //!   up to it. Intervals vary by a tenth either way, so that many programs do not look at once.
 //!
-//! Options of a URL cannot come from a source: lists have addresses only.
+//! Sources cannot provide URL options: lists contain addresses only.
 pub(crate) mod poll_backoff;
 pub(crate) mod stream_source;
 pub(crate) mod subscription;
@@ -85,7 +85,7 @@ use crate::discovery::watcher::{Watcher, look};
 use crate::error::{Error, ErrorKind};
 use list::List;
 
-/// Why a look at a source failed; any error or text becomes one with `?` or `into`.
+/// Error of a source; any error or text converts into it with `?` or `into`.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A source of server lists.
@@ -94,7 +94,7 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// use std::time::Duration;
 /// use remcache::discovery::{Discover, Failure};
 ///
-/// /// Asks the operators' own inventory.
+/// /// Queries the operators' own inventory.
 /// struct Inventory;
 ///
 /// impl Discover for Inventory {
@@ -110,43 +110,43 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// }
 /// ```
 pub trait Discover: Send + 'static {
-    /// What logs and errors call this source.
+    /// Name of this source in logs and errors.
     fn name(&self) -> String;
 
-    /// How long to wait from a good answer to the next look. Zero if [`look`](Discover::look) itself
-    /// waits until there is something new.
+    /// Polling interval after a successful lookup. Zero if [`look`](Discover::look) itself waits for a
+    /// change.
     fn interval(&self) -> Duration;
 
-    /// Looks once: the addresses as [`Client::new`] takes them, but no comma lists and no URLs;
-    /// `None` if there will never be another list.
+    /// Fetches the list once: addresses in the syntax of [`Client::new`], but no comma-separated lists or URLs;
+    /// `None` if there will be no further lists.
     ///
-    /// A look must end by itself: nobody limits how long it takes.
+    /// Implementations must enforce their own time limit.
     ///
     /// # Errors
-    /// Whatever kept it from an answer; it is looked at again after a while.
+    /// Any failure; the lookup is retried with backoff.
     ///
     /// # Cancellation
-    /// It is dropped when nobody follows the source any more.
+    /// The future is dropped when the subscription ends.
     fn look(&mut self) -> impl Future<Output = Result<Option<Vec<String>>, Failure>> + Send;
 }
 
-/// A client of the servers that a source lists, and what keeps it at that list.
+/// Connects a client to the servers of a source, and returns the subscription that keeps it up to date.
 ///
-/// Waits for the first good list, for 10 s at most; see [`connect_within`].
+/// Waits up to 10 s for the first valid list; see [`connect_within`].
 ///
 /// # Errors
 /// [`ErrorKind::Discovery`] with the last failure if there is no good list in time, and
 /// [`ErrorKind::Config`] if a setting cannot work.
 ///
 /// # Cancellation
-/// Nothing is left behind.
+/// The lookup is cancelled, and no task remains.
 pub async fn connect(source: impl Discover, config: Config) -> Result<(Client, Subscription), Error> {
     connect_within(source, config, FIRST_LIST).await
 }
 
-/// As [`connect`], but waits so long for the first good list.
+/// Like [`connect`], with a limit for the wait for the first valid list.
 ///
-/// Servers that the settings name are not used: the source's are.
+/// Servers in the settings are replaced by those of the source.
 ///
 /// # Errors
 /// As [`connect`].
@@ -167,10 +167,10 @@ pub async fn connect_within(
     Ok((client, following))
 }
 
-/// Keeps a client at the list of a source, until the returned value is dropped.
+/// Applies the lists of a source to a client until the returned value is dropped.
 ///
 /// The client's own list stays in use until the first good one. It is the source's from then on: what
-/// [`Client::set_servers`] does beside it lasts until the source tells another list.
+/// [`Client::set_servers`] changes lasts until the source reports another list.
 ///
 /// # Panics
 /// Outside of a tokio runtime.
@@ -185,9 +185,9 @@ async fn first_list(source: &mut impl Discover, pace: &mut Pace, limit: Duration
         loop {
             match look(source).await {
                 Ok(Some(list)) => return Ok(list),
-                Ok(None) => return Err(failed(source, "it ended before it told a list")),
+                Ok(None) => return Err(failed(source, "the source ended before its first list")),
                 Err(error) => {
-                    tracing::warn!(source = source.name(), %error, "no list of servers yet");
+                    tracing::warn!(source = source.name(), %error, "no server list yet");
                     last = Some(error);
                 }
             }
@@ -196,14 +196,14 @@ async fn first_list(source: &mut impl Discover, pace: &mut Pace, limit: Duration
     };
     match timeout(limit, look_until_good).await {
         Ok(ended) => ended,
-        Err(_) => Err(last.unwrap_or_else(|| failed(source, &format!("no answer within {limit:?}")))),
+        Err(_) => Err(last.unwrap_or_else(|| failed(source, &format!("no reply within {limit:?}")))),
     }
 }
 
-/// The error of a source.
+/// Returns the error of a source.
 fn failed(source: &impl Discover, what: &str) -> Error {
     Error::new(ErrorKind::Discovery, format!("{}: {what}", source.name()))
 }
 
-/// How long [`connect`] waits for the first good list.
+/// Time that [`connect`] waits for the first valid list.
 const FIRST_LIST: Duration = Duration::from_secs(10);

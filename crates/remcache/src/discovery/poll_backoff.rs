@@ -1,8 +1,8 @@
-//! When to look again: after an interval, or sooner after a failure, and never all programs at once.
+//! Polling schedule: a jittered interval, and exponential backoff after failures.
 
 use std::time::Duration;
 
-/// Counts failures, and says how long to wait.
+/// Counts failures and computes delays.
 #[derive(Debug)]
 pub(crate) struct Pace {
     failures: u32,
@@ -14,15 +14,15 @@ impl Pace {
         Self { failures: 0, random: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed) }
     }
 
-    /// The wait after a good answer: the interval, a tenth more or less.
+    /// Returns the delay after a success: the interval with 10 % jitter.
     pub(crate) fn after_success(&mut self, interval: Duration) -> Duration {
         self.failures = 0;
         interval.mul_f64(0.9 + 0.2 * self.random.f64())
     }
 
-    /// The wait after a failure: a doubling bound up to the interval, or from a third of it.
+    /// Returns the delay after a failure: exponential up to the interval, and at least a third of it.
     ///
-    /// It is never zero, so that a source which fails at once, for ever, keeps no processor busy.
+    /// It is never zero, so that a source that keeps failing immediately does not cause a busy loop.
     pub(crate) fn after_failure(&mut self, interval: Duration) -> Duration {
         let bound = FIRST.saturating_mul(1 << self.failures.min(20)).min(interval.max(LEAST_CAP));
         self.failures = self.failures.saturating_add(1);
@@ -31,7 +31,7 @@ impl Pace {
 }
 
 const FIRST: Duration = Duration::from_millis(100);
-/// What tells by itself has no interval that could be the cap.
+/// Maximum delay for sources that push updates and have no interval.
 const LEAST_CAP: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

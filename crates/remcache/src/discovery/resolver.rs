@@ -1,4 +1,4 @@
-//! DNS records with their time to live, asked anew for each look.
+//! Uncached DNS lookups that return records with their TTL.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::Failure;
 
-/// Whom to ask, how long to wait, how often to ask again.
+/// DNS lookup settings: name server, time limit and polling bounds.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) nameserver: Option<SocketAddr>,
@@ -31,23 +31,23 @@ impl Default for Terms {
 }
 
 impl Terms {
-    /// The interval that records of this time to live ask for.
+    /// Returns the polling interval for records with this TTL.
     pub(crate) fn interval_of(&self, ttl: Option<Duration>) -> Duration {
         let (least, most) = self.interval;
         ttl.unwrap_or(most).min(most).max(least).max(LEAST_INTERVAL)
     }
 
-    /// Asks within the time limit.
+    /// Runs queries within the time limit.
     pub(crate) async fn ask<T>(
         &self,
         questions: impl AsyncFnOnce(&TokioResolver) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let resolver = self.resolver()?;
         let limit = self.timeout;
-        timeout(limit, questions(&resolver)).await.map_err(|_| format!("no answer within {limit:?}"))?
+        timeout(limit, questions(&resolver)).await.map_err(|_| format!("no reply within {limit:?}"))?
     }
 
-    /// A resolver without memory: the settings of the system are read anew, and nothing is cached.
+    /// Creates a resolver without a cache from the current system settings.
     fn resolver(&self) -> Result<TokioResolver, Failure> {
         let mut builder = match self.nameserver {
             None => TokioResolver::builder_tokio()?,
@@ -66,9 +66,9 @@ impl Terms {
     }
 }
 
-/// The records of a name, or `None` if the name server says that there are none.
+/// Returns the records of a name, or `None` if the name server reports that there are none.
 ///
-/// Everything else is a failure: an answer that is not there must not look like one without records.
+/// Everything else is a failure: a missing reply must not look like an empty one.
 pub(crate) async fn records(
     resolver: &TokioResolver,
     name: &Name,
@@ -81,10 +81,10 @@ pub(crate) async fn records(
     }
 }
 
-/// The shortest time to live of an answer.
+/// Returns the minimum TTL of a reply.
 pub(crate) fn ttl(lookup: &Lookup) -> Option<Duration> {
     lookup.answers().iter().map(|record| Duration::from_secs(record.ttl.into())).min()
 }
 
-/// Below this the name server would be asked all the time.
+/// Minimum polling interval.
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! Whatever the program streams in, as a source.
+//! Source backed by a stream of lists.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -9,15 +9,15 @@ use futures_core::Stream;
 
 use super::{Discover, Failure};
 
-/// A source that is a stream of lists, or of results with lists; made by [`stream`].
+/// Source backed by a stream of lists or results; created by [`stream`].
 pub struct StreamSource<S> {
     name: String,
     stream: Pin<Box<S>>,
 }
 
-/// Makes a source of a stream; the name is for logs and errors.
+/// Creates a source from a stream; the name appears in logs and errors.
 ///
-/// An item is a list, or a result whose error becomes a failed look. When the stream ends, the last
+/// An item is a list, or a result whose error counts as a failed lookup. When the stream ends, the last
 /// list stays in use.
 ///
 /// ```
@@ -51,10 +51,10 @@ where
 
 /// An item of a stream of lists.
 pub trait Listing: Send {
-    /// The list, or why there is none.
+    /// Converts into the list, or the error.
     ///
     /// # Errors
-    /// The stream's own.
+    /// The stream's error.
     fn into_list(self) -> Result<Vec<String>, Failure>;
 }
 

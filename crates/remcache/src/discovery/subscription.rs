@@ -1,4 +1,4 @@
-//! What a source has told so far: its state now, and its events as a stream.
+//! Subscription to a source: its current state, and its events as a stream.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 
 use crate::error::Error;
 
-/// A client is kept at the list of a source as long as this value lives.
+/// Keeps a client's server list up to date until it is dropped.
 ///
 /// It holds a clone of the client.
 #[must_use = "the client is no longer kept at the list when this is dropped"]
@@ -21,58 +21,58 @@ pub struct Subscription {
     pub(crate) task: AbortHandle,
 }
 
-/// What is known of a source.
+/// State of a source.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct State {
-    /// What the source is called.
+    /// Name of the source.
     pub source: String,
-    /// The last good list, without duplicates; empty before the first.
+    /// The last valid list, without duplicates; empty before the first.
     pub servers: Vec<String>,
-    /// What that list had twice, and what was left out therefore.
+    /// Duplicates in that list, which were dropped.
     pub duplicates: Vec<String>,
-    /// When the source last told a good list, be it the same as before.
+    /// Time of the last valid list, even if it was unchanged.
     pub confirmed: Option<SystemTime>,
-    /// When the list last changed.
+    /// Time of the last change of the list.
     pub changed: Option<SystemTime>,
-    /// Why looks have failed since the last good list, if they have.
+    /// Last error since the last valid list, if any.
     pub error: Option<Error>,
-    /// How many looks have failed since the last good list.
+    /// Number of failed lookups since the last valid list.
     pub failures: u32,
-    /// Whether the source has ended: the list stays as it is.
+    /// Whether the source has ended; the list then stays as it is.
     pub ended: bool,
 }
 
-/// What happened to a source.
+/// Event of a source.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// The client has another list.
+    /// The server list changed.
     Changed {
-        /// The whole list.
+        /// The complete list.
         servers: Vec<String>,
-        /// Which of them are new; a server with another weight is new too.
+        /// Added servers; a server whose weight changed counts as added.
         added: Vec<String>,
-        /// Which are gone.
+        /// Removed servers.
         removed: Vec<String>,
     },
-    /// A look failed: the last good list stays in use.
+    /// A lookup failed; the last valid list stays in use.
     Failed(Error),
-    /// A look succeeded after failures.
+    /// A lookup succeeded after failures.
     Recovered,
-    /// The source has ended: the list stays as it is.
+    /// The source has ended; the list stays as it is.
     Ended,
 }
 
 impl Subscription {
-    /// What is known of the source now.
+    /// Returns the current state of the source.
     pub fn state(&self) -> State {
         self.shared.lock().state.clone()
     }
 
-    /// The events from now on.
+    /// Returns a stream of the events from now on.
     ///
-    /// A stream that nobody reads keeps its first 64 events and loses what comes then; the
+    /// A stream that is not read keeps its first 64 events and drops later ones; the
     /// [state](Subscription::state) is always that of now.
     pub fn events(&self) -> Events {
         let (sender, receiver) = mpsc::channel(EVENTS);
@@ -93,12 +93,12 @@ impl fmt::Debug for Subscription {
     }
 }
 
-/// The events of a source; it ends when the source has ended or nobody follows it any more.
+/// Stream of a source's events; it ends with the source or its subscription.
 #[derive(Debug)]
 pub struct Events(mpsc::Receiver<Event>);
 
 impl Events {
-    /// The next event; `None` if there will never be another.
+    /// Returns the next event; `None` if the stream has ended.
     ///
     /// # Cancellation
     /// No event is lost.
@@ -115,7 +115,7 @@ impl Stream for Events {
     }
 }
 
-/// What the task and its handle have in common.
+/// State shared by the task and its handle.
 #[derive(Debug, Default)]
 pub(crate) struct Shared(Mutex<Inner>);
 
@@ -131,26 +131,26 @@ impl Shared {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
-        // The state is replaced field by field, each whole, so it is of use whatever happened.
+        // Fields are replaced one at a time, so the state stays valid even after a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
-    /// Tells an event to all who listen, and forgets those who no longer do.
-    pub(crate) fn tell(&mut self, event: &Event) {
+    /// Publishes an event to all listeners, and removes closed ones.
+    pub(crate) fn publish(&mut self, event: &Event) {
         self.listeners.retain(|listener| {
-            // A full channel loses the event, as its documentation says.
+            // A full channel drops the event, as documented.
             let _ = listener.try_send(event.clone());
             !listener.is_closed()
         });
     }
 
-    /// Ends the streams of events.
+    /// Closes the event streams.
     pub(crate) fn hang_up(&mut self) {
         self.listeners.clear();
     }
 }
 
-/// How many events wait for somebody who does not read them.
+/// Capacity of an event stream.
 const EVENTS: usize = 64;

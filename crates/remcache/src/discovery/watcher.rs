@@ -1,4 +1,4 @@
-//! The task that looks at a source and hands good lists to the client.
+//! Task that polls a source and applies valid lists to the client.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,22 +17,22 @@ pub(crate) struct Watcher<S> {
     source: S,
     pace: Pace,
     shared: Arc<Shared>,
-    /// The list that the client has: at first its own, then the source's.
+    /// The list that the client uses: initially its own, then the source's.
     list: List,
 }
 
-/// Looks once, and checks what it finds.
+/// Fetches the list once and validates it.
 pub(crate) async fn look(source: &mut impl Discover) -> Result<Option<List>, Error> {
     match source.look().await {
-        Ok(Some(told)) => List::check(told).map(Some).map_err(|what| failed(source, &what)),
+        Ok(Some(listed)) => List::check(listed).map(Some).map_err(|what| failed(source, &what)),
         Ok(None) => Ok(None),
         Err(failure) => Err(failed(source, &failure.to_string())),
     }
 }
 
 impl<S: Discover> Watcher<S> {
-    /// Starts the task; with a first list the client has that one already, and the next look has to
-    /// wait so long.
+    /// Starts the task. If the client already has the first list, the next lookup is delayed by this
+    /// duration.
     pub(crate) fn start(client: Client, source: S, pace: Pace, first: Option<(List, Duration)>) -> Subscription {
         let shared = Shared::new(State { source: source.name(), ..State::default() });
         let (list, wait) = match first {
@@ -60,7 +60,7 @@ impl<S: Discover> Watcher<S> {
         }
     }
 
-    /// Applies a good list, if it is another one.
+    /// Applies a valid list if it differs from the current one.
     fn found(&mut self, list: List) -> Duration {
         let is_another = self.list.endpoints != list.endpoints;
         if is_another && let Err(error) = self.client.set_servers(&list.addresses) {
@@ -76,22 +76,22 @@ impl<S: Discover> Watcher<S> {
 
     fn change(&mut self, list: List) {
         let (added, removed) = (list.without(&self.list), self.list.without(&list));
-        tracing::info!(source = self.source.name(), ?added, ?removed, "the list of servers changed");
+        tracing::info!(source = self.source.name(), ?added, ?removed, "server list changed");
         let mut shared = self.shared.lock();
         shared.state.changed = Some(SystemTime::now());
-        shared.tell(&Event::Changed { servers: list.addresses.clone(), added, removed });
+        shared.publish(&Event::Changed { servers: list.addresses.clone(), added, removed });
         drop(shared);
         self.list = list;
     }
 
-    /// Notes a good list, be it new or not.
+    /// Records a valid list, whether or not it is new.
     fn note(&self, list: &List) {
         let mut shared = self.shared.lock();
         let state = &mut shared.state;
         state.servers.clone_from(&list.addresses);
         if state.duplicates != list.duplicates {
             if !list.duplicates.is_empty() {
-                tracing::warn!(source = self.source.name(), duplicates = ?list.duplicates, "listed more than once");
+                tracing::warn!(source = self.source.name(), duplicates = ?list.duplicates, "server list contains duplicates");
             }
             state.duplicates.clone_from(&list.duplicates);
         }
@@ -103,29 +103,29 @@ impl<S: Discover> Watcher<S> {
         if shared.state.failures > 0 {
             tracing::info!(source = self.source.name(), failures = shared.state.failures, "a list of servers again");
             (shared.state.failures, shared.state.error) = (0, None);
-            shared.tell(&Event::Recovered);
+            shared.publish(&Event::Recovered);
         }
     }
 
     fn failed(&mut self, error: Error) -> Duration {
         let mut shared = self.shared.lock();
         let is_news = shared.state.error.as_ref().is_none_or(|known| known.to_string() != error.to_string());
-        // The same failure once a second says nothing new.
+        // Do not log the same failure repeatedly.
         if is_news {
-            tracing::warn!(source = self.source.name(), %error, "no list of servers: the last good one stays in use");
+            tracing::warn!(source = self.source.name(), %error, "server list lookup failed: the last valid list stays in use");
         }
         shared.state.failures = shared.state.failures.saturating_add(1);
         shared.state.error = Some(error.clone());
-        shared.tell(&Event::Failed(error));
+        shared.publish(&Event::Failed(error));
         drop(shared);
         self.pace.after_failure(self.source.interval())
     }
 
     fn ended(&self) {
-        tracing::info!(source = self.source.name(), "the source has ended: the list of servers stays as it is");
+        tracing::info!(source = self.source.name(), "source ended: the server list stays as it is");
         let mut shared = self.shared.lock();
         shared.state.ended = true;
-        shared.tell(&Event::Ended);
+        shared.publish(&Event::Ended);
         shared.hang_up();
     }
 }

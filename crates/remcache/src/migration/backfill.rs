@@ -1,4 +1,4 @@
-//! Bringing one item over: add it to the new placement, then see whether it was still the old one's.
+//! Backfill of one item: adds it to the new placement, then verifies that the old item is unchanged.
 
 use tokio::time::timeout_at;
 
@@ -11,35 +11,35 @@ use crate::proto::{Request, Ttl};
 use crate::recipes::removal;
 use crate::result::{Item, WriteOutcome};
 
-/// What became of bringing an item over.
+/// Result of backfilling an item.
 #[derive(Clone, Debug)]
 pub(crate) enum Copied {
-    /// The old placement has none.
+    /// The old placement has no item.
     Nothing,
-    /// It is in the new placement, with this CAS value.
+    /// The item is in the new placement, with this CAS value.
     There(Item),
-    /// Somebody else had written the key to the new placement.
+    /// Another client had written the key to the new placement.
     Overtaken,
-    /// It was read, but could not be brought to the new placement, or not for long.
+    /// The item was read, but could not be copied or was removed again.
     Left(Item),
-    /// It was read, and is not to be copied.
+    /// The item was read and must not be copied.
     KeyTracking(Item),
 }
 
 impl Migration {
-    /// Brings the item of a request's key over from the old placement.
-    pub(crate) async fn bring(&self, request: &Request<'_>, limit: Limit) -> Result<Copied, Error> {
+    /// Copies the item of a request's key from the old to the new placement.
+    pub(crate) async fn backfill(&self, request: &Request<'_>, limit: Limit) -> Result<Copied, Error> {
         match self.ask_old::<Fetch>(&key_of(request, Request::get)?, limit).await?.flatten() {
             Some(item) => self.copy(request.key()?.as_bytes(), item, limit).await,
             None => Ok(Copied::Nothing),
         }
     }
 
-    /// Copies an item, in a task of its own: who drops the future must not leave a copy unchecked.
+    /// Copies an item in a separate task, so that dropping the future does not leave an unverified copy.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if one of the servers has no CAS values: a change
-    /// could not be noticed, nor a copy undone.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if one of the servers has no CAS values: concurrent changes
+    /// could not be detected, nor copies undone.
     pub(crate) async fn copy(&self, key: &[u8], item: Item, limit: Limit) -> Result<Copied, Error> {
         let left = Copied::Left(without_cas(item.clone()));
         let copying = tokio::spawn(self.clone().copy_checked(key.to_vec(), item));
@@ -72,7 +72,7 @@ impl Migration {
                 if !error.may_have_executed() {
                     return Ok(left);
                 }
-                // It may be there: then it is removed, unless it is still the old one's.
+                // The add may have been executed: remove the copy, unless the old item is unchanged.
                 if !self.is_unchanged(&key, &item).await {
                     self.undo(&key, self.find_copy(&key, &item).await.ok().flatten()).await;
                 }
@@ -81,7 +81,7 @@ impl Migration {
         };
         let cas = match copy {
             Ok(Some(cas)) => new.checked_cas(cas)?,
-            // Another client has replaced it already, or nothing is known of it: then it is not ours to remove.
+            // Another client has replaced the copy, or its state is unknown: do not remove it.
             Ok(None) => {
                 self.tallies.overtaken.add(1);
                 return Ok(Copied::Overtaken);
@@ -96,35 +96,35 @@ impl Migration {
         Ok(left)
     }
 
-    /// Looks for the copy of an item whose CAS value the reply did not have: the text protocol reports none, and
-    /// a reply may be lost. Another value is another client's.
+    /// Finds the copy of an item whose CAS value is unknown: the text protocol returns none, and a reply may
+    /// be lost. A different value belongs to another client.
     async fn find_copy(&self, key: &[u8], item: &Item) -> Result<Option<u64>, Error> {
         let found = ask::<Fetch>(&self.new, &Request::get(key), self.limit()).await?;
         Ok(found.filter(|found| found.value == item.value && found.flags == item.flags).map(|found| found.cas))
     }
 
-    /// Removes a copy by its CAS value, so that what another client has stored since then stays.
+    /// Removes a copy by its CAS value, so that later changes by other clients are kept.
     async fn undo(&self, key: &[u8], cas: Option<u64>) {
         self.tallies.undone.add(1);
         if let Some(cas @ 1..) = cas {
-            // Should it fail, the copy stays until its time to live ends: no caller waits for this.
+            // If this fails, the copy stays until its TTL expires: no caller waits for it.
             let _ = ask::<Store>(&self.new, &removal(key, cas), self.limit()).await;
         }
     }
 
-    /// Whether the old placement still has an item as it was read; if it cannot tell, it has not.
+    /// Whether the old item is unchanged; `false` if that is unknown.
     async fn is_unchanged(&self, key: &[u8], item: &Item) -> bool {
         let now = ask::<Fetch>(&self.old, &Request::get(key), self.limit()).await;
         matches!(now, Ok(Some(now)) if now.cas == item.cas)
     }
 
-    /// Checks have time limits of their own: they go on when the caller's deadline has passed.
+    /// Deadline of a check, independent of the caller's.
     fn limit(&self) -> Limit {
         Limit::after(self.new.config().timeout)
     }
 }
 
-/// An item of the old placement: its CAS value there must not match anything in the new one.
+/// Clears an old item's CAS value, which must not match anything in the new placement.
 pub(crate) fn without_cas(item: Item) -> Item {
     Item { cas: NEVER, ..item }
 }

@@ -1,4 +1,4 @@
-//! An operation of a migration: a builder with options by name, to be awaited.
+//! Builders for the operations of a migration.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -17,10 +17,10 @@ use crate::proto::{Request, Ttl};
 /// An operation of a [`Migration`]: set its options, then await it.
 ///
 /// # Errors
-/// As those of the clients. One deadline holds for all its steps.
+/// Those of the clients. One deadline applies to all steps.
 ///
 /// # Cancellation
-/// An operation that was polled may have been executed, in whole or up to one of its steps.
+/// An operation that was polled may have been executed, completely or in part.
 #[must_use = "an operation does nothing unless it is awaited"]
 pub struct Step<'a, K: Kind> {
     migration: &'a Migration,
@@ -29,16 +29,16 @@ pub struct Step<'a, K: Kind> {
     kind: PhantomData<fn() -> K>,
 }
 
-/// A kind of operation that a migration can do.
+/// A kind of operation that a migration supports.
 pub trait Moves: Kind + Sized {
     #[doc(hidden)]
     fn run<'a>(migration: &'a Migration, request: Request<'a>, timeout: Duration) -> Moving<'a, Self::Output>;
 }
 
-/// An operation on its way.
+/// An operation in flight.
 pub type Moving<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
-/// The instant by which an operation has to be over.
+/// Deadline of an operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit(pub(crate) Instant);
 
@@ -47,7 +47,7 @@ impl Limit {
         Self(crate::client::after(Instant::now(), timeout))
     }
 
-    /// What is left; never zero, which would be no time limit but a mistake.
+    /// Remaining time; never zero, which the client rejects as a timeout.
     pub(crate) fn left(self) -> Duration {
         self.0.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
     }
@@ -59,7 +59,7 @@ impl<'a, K: Kind> Step<'a, K> {
         Self { migration, request, timeout, kind: PhantomData }
     }
 
-    /// How long the operation may take, instead of the new client's [`timeout`](crate::config::Config::timeout).
+    /// Timeout of the operation, instead of the new client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
@@ -70,7 +70,7 @@ impl<'a, K: Kind> Step<'a, K> {
 }
 
 impl Step<'_, Store> {
-    /// How long the item lives (default: for ever).
+    /// TTL of the item (default: none).
     pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
         self.map(|request| request.ttl(ttl))
     }
@@ -80,33 +80,33 @@ impl Step<'_, Store> {
         self.map(|request| request.flags(flags))
     }
 
-    /// Only if the item's CAS value, in the new placement, is this one; 0 is no item's.
+    /// Executes only if the item's CAS value in the new placement matches; 0 never does.
     pub fn cas(self, cas: u64) -> Self {
         self.map(|request| request.cas(condition(cas)))
     }
 }
 
 impl Step<'_, Extend> {
-    /// Only if the item's CAS value, in the new placement, is this one; 0 is no item's.
+    /// Executes only if the item's CAS value in the new placement matches; 0 never does.
     pub fn cas(self, cas: u64) -> Self {
         self.map(|request| request.cas(condition(cas)))
     }
 }
 
 impl Step<'_, Delete> {
-    /// Only if the item's CAS value, in the new placement, is this one; 0 is no item's.
+    /// Executes only if the item's CAS value in the new placement matches; 0 never does.
     pub fn cas(self, cas: u64) -> Self {
         self.map(|request| request.cas(condition(cas)))
     }
 }
 
 impl Step<'_, Count> {
-    /// The number to start from if neither placement has the counter (default: it stays absent).
+    /// Initial value if neither placement has the counter (default: it is not created).
     pub fn initial(self, initial: u64) -> Self {
         self.map(|request| request.initial(initial))
     }
 
-    /// How long a counter lives that starts (default: for ever).
+    /// TTL of a counter that is created (default: none).
     pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
         self.map(|request| request.ttl(ttl))
     }
@@ -127,7 +127,7 @@ impl<K: Kind> fmt::Debug for Step<'_, K> {
     }
 }
 
-/// Asks one of the clients.
+/// Sends a request through one of the clients.
 pub(crate) async fn ask<K: Kind>(client: &Client, request: &Request<'_>, limit: Limit) -> Result<K::Output, Error> {
     Command::<K>::new(client.call(request.clone())).timeout(limit.left()).await
 }
@@ -138,7 +138,7 @@ macro_rules! moves {
             fn run<'a>(migration: &'a Migration, request: Request<'a>, timeout: Duration) -> Moving<'a, Self::Output> {
                 Box::pin(async move {
                     let limit = Limit::after(timeout);
-                    match migration.is_at_home(&request) {
+                    match migration.is_unmoved(&request) {
                         true => migration.stay::<Self>(&request, limit).await,
                         false => migration.$rule(&request, limit).await,
                     }

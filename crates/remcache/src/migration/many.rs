@@ -1,4 +1,4 @@
-//! Operations on many keys: the same rules, a few runs for each server.
+//! Multi-key operations: the same rules, batched per server.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -20,17 +20,18 @@ use crate::result::{Item, WriteOutcome};
 type Results<T> = Vec<Result<T, Error>>;
 
 impl Migration {
-    /// Fetches many items, each with an outcome of its own: a miss is one in both placements.
+    /// Fetches many items, with one result per key: a miss means that neither placement has the item.
     ///
-    /// What only the old placement has is brought over before this returns.
+    /// Items that only the old placement has are backfilled before this returns.
     ///
     /// # Cancellation
-    /// Copies that were begun are checked all the same.
+    /// Copies that were started are verified all the same.
     pub async fn get_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, Option<Item>> {
         let keys: Vec<K> = keys.into_iter().collect();
         let slices: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
         let mut results = fetch(&self.new, &slices).await;
-        let absent = places(&results, |place, result| matches!(result, Ok(None)) && !self.has_one_home(slices[place]));
+        let absent =
+            places(&results, |place, result| matches!(result, Ok(None)) && !self.has_same_server(slices[place]));
         let from_old = self.take_from_old(&slices, &absent, &mut results).await;
         self.tallies.from_old.add(from_old);
         let found = results.iter().filter(|result| matches!(result, Ok(Some(_)))).count();
@@ -39,7 +40,7 @@ impl Migration {
         Outcomes::of(keys.into_iter().zip(results).collect())
     }
 
-    /// Fetches from the old placement what the new one has not; how many it had.
+    /// Fetches the misses of the new placement from the old one; returns how many it had.
     async fn take_from_old(&self, keys: &[&[u8]], absent: &[usize], results: &mut Results<Option<Item>>) -> usize {
         let answers = fetch(&self.old, &absent.iter().map(|&place| keys[place]).collect::<Vec<_>>()).await;
         let mut items = Vec::new();
@@ -61,14 +62,14 @@ impl Migration {
                 Ok(Copied::There(item) | Copied::Left(item) | Copied::KeyTracking(item)) => {
                     results[place] = Ok(Some(item))
                 }
-                // What the new placement has is newer.
+                // The item in the new placement is newer.
                 Ok(_) => {
                     results[place] = Ok(Some(item));
                     nowhere.push(place);
                 }
             }
         }
-        // Somebody may have moved them between our two looks.
+        // Other clients may have moved them between the two lookups.
         let again = fetch(&self.new, &nowhere.iter().map(|&place| keys[place]).collect::<Vec<_>>()).await;
         for (place, answer) in nowhere.into_iter().zip(again) {
             if !matches!((&results[place], &answer), (Ok(Some(_)), Ok(None) | Err(_))) {
@@ -78,7 +79,7 @@ impl Migration {
         count
     }
 
-    /// Copies items, some hundreds at a time.
+    /// Copies items with bounded concurrency.
     async fn copy_all(&self, keys: &[&[u8]], items: Vec<(usize, Item)>) -> Vec<(usize, Item, Result<Copied, Error>)> {
         let limit = Limit::after(self.new.config().timeout);
         let mut copies = JoinSet::new();
@@ -108,11 +109,11 @@ impl Migration {
     /// Removes many items from both placements.
     ///
     /// # Cancellation
-    /// What was sent may have been executed.
+    /// Requests that were sent may have been executed.
     pub async fn delete_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, WriteOutcome> {
         let keys: Vec<K> = keys.into_iter().collect();
         let slices: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
-        let moving: Vec<usize> = (0..slices.len()).filter(|&place| !self.has_one_home(slices[place])).collect();
+        let moving: Vec<usize> = (0..slices.len()).filter(|&place| !self.has_same_server(slices[place])).collect();
         let mut in_old: Vec<Result<bool, Error>> = slices.iter().map(|_| Ok(false)).collect();
         for (place, outcome) in self.forget_many(&slices, &moving).await {
             in_old[place] = outcome;
@@ -130,7 +131,7 @@ impl Migration {
         Outcomes::of(keys.into_iter().zip(results).collect())
     }
 
-    /// Deletes keys from the old placement; whether each was there.
+    /// Deletes keys from the old placement; returns whether each existed.
     async fn forget_many(&self, keys: &[&[u8]], places: &[usize]) -> Vec<(usize, Result<bool, Error>)> {
         let deleted = self.old.delete_many(places.iter().map(|&place| keys[place])).await;
         let outcomes = deleted.into_iter().map(|(_, result)| result);
@@ -144,16 +145,16 @@ async fn fetch(client: &Client, keys: &[&[u8]]) -> Results<Option<Item>> {
     client.get_many(keys.iter().copied()).await.into_iter().map(|(_, result)| result).collect()
 }
 
-/// The places of the results that are so.
+/// Indices of the results that match.
 fn places<T>(results: &[Result<T, Error>], is_so: impl Fn(usize, &Result<T, Error>) -> bool) -> Vec<usize> {
     let places = results.iter().enumerate().filter(|(place, result)| is_so(*place, result));
     places.map(|(place, _)| place).collect()
 }
 
-/// A `set` of many items on its way: set its options, then await it.
+/// A `set` of many items: set its options, then await it.
 ///
 /// # Cancellation
-/// What was sent may have been executed.
+/// Requests that were sent may have been executed.
 #[must_use = "an operation does nothing unless it is awaited"]
 pub struct SetMany<'a, K, V> {
     migration: &'a Migration,
@@ -164,7 +165,7 @@ pub struct SetMany<'a, K, V> {
 }
 
 impl<K, V> SetMany<'_, K, V> {
-    /// How long the items live (default: for ever).
+    /// TTL of the items (default: none).
     pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
         Self { ttl: ttl.into(), ..self }
     }
@@ -199,7 +200,8 @@ where
             }
             Err(error) => ends_the_old_value(error),
         };
-        let over = places(&results, |place, result| is_over(place, result) && !migration.has_one_home(slices[place]));
+        let over =
+            places(&results, |place, result| is_over(place, result) && !migration.has_same_server(slices[place]));
         for (place, forgotten) in migration.forget_many(&slices, &over).await {
             if let (Ok(_), Err(error)) = (&results[place], forgotten) {
                 results[place] = Err(half_done(error));
@@ -229,5 +231,5 @@ impl<K, V> fmt::Debug for SetMany<'_, K, V> {
     }
 }
 
-/// Each copy is two requests of its own to two servers: enough to fill their pipelines.
+/// Concurrent copies; each needs two requests to two servers, so this fills their pipelines.
 const COPIES_AT_A_TIME: usize = 256;

@@ -1,8 +1,7 @@
-//! From one placement to another without losing what is warm: reads go to the new one, and bring
-//! over what only the old one has.
+//! Migrates a cache to another placement without losing its contents: reads go to the new placement, and
+//! items that only the old one has are backfilled.
 //!
-//! Two [`Client`]s take part: of other servers, of another distribution, or both; they may well share
-//! servers.
+//! A migration uses two [`Client`]s with different servers, distributions or both; they may share servers.
 //!
 //! ```
 //! use remcache::distribution::Distribution;
@@ -19,79 +18,77 @@
 //! let cache = Migration::new(old, new);
 //! # for n in 0..100 {
 //! # let key = format!("key{n}");
-//! let item = cache.get(&key).await?; // from the new servers, else from the old ones
+//! let item = cache.get(&key).await?; // from the new servers, or else the old ones
 //! # assert!(item.is_some());
 //! # }
-//! cache.set("key1", "changed").await?; // to the new ones, and gone from the old ones
+//! cache.set("key1", "changed").await?; // in the new placement, and deleted from the old one
 //! println!("{:.0} % still come from the old servers", 100.0 * cache.report().share_of_old());
 //! # Ok(()) }
 //! ```
 //!
-//! # How to go about it
+//! # Procedure
 //!
-//! 1. Give every program that uses the cache a `Migration` instead of its client, at the same time as
-//!    far as possible (what happens otherwise is below).
-//! 2. Look at the [`report`](Migration::report): the share of the old placement falls as keys are
+//! 1. Deploy a `Migration` in place of the client in every program that uses the cache, as simultaneously
+//!    as possible (see below for what happens otherwise).
+//! 2. Watch the [`report`](Migration::report): the share of the old placement falls as keys are
 //!    read, written and expire.
-//! 3. When it is low enough, give the programs the new client alone. What nobody asked for stays
-//!    behind.
+//! 3. When it is low enough, switch the programs to the new client alone. Items that were never requested stay
+//!    in the old placement.
 //!
 //! # What each operation does
 //!
-//! A key whose server is the same in both placements, by its configured name, is not moved: it is
-//! asked for in the new placement alone. (One server under two names is not recognised, and would
-//! lose what is written to it: name servers in both lists alike.) For the others:
+//! A key that has the same server in both placements, by configured name, does not move: only the new
+//! placement is used. (A server listed under two names is not recognized, and data written to it would be
+//! lost: use the same names in both lists.) For all other keys:
 //!
 //! | operation | does |
 //! |---|---|
-//! | `get`, `get_many` | asks the new placement; on a miss the old one, and brings over what that has; if that has nothing, asks the new one once more, because somebody may have moved the item meanwhile |
-//! | `set`, `set_many` | sets in the new, then deletes from the old |
+//! | `get`, `get_many` | fetches from the new placement; on a miss from the old one, and backfills the item; on another miss from the new one again, because another client may have moved the item in the meantime |
+//! | `set`, `set_many` | sets in the new placement, then deletes from the old |
 //! | `delete`, `delete_many` | deletes from the old, then from the new |
-//! | `add` | is refused if the old has the item; else adds to the new |
-//! | `touch`, `get_and_touch` | tries the new; if the item is not there, brings it over and tries again; then touches the old one alike |
-//! | all others, and `set` with a CAS value | tries the new; if the item is not there, brings it over and tries again; what was changed is then deleted from the old |
+//! | `add` | fails if the old placement has the item; otherwise adds to the new |
+//! | `touch`, `get_and_touch` | tries the new placement; on a miss, backfills and tries again; then touches the old item too |
+//! | all others, and `set` with a CAS value | tries the new placement; on a miss, backfills and tries again; deletes what was changed from the old |
 //!
-//! To bring an item over is: read it from the old, `add` it to the new, which never overwrites what
-//! somebody wrote there, then look at the old again. If the item is no longer there with the same CAS
-//! value, somebody changed or deleted it meanwhile, and the copy is deleted, by its own CAS value.
-//! The CAS value of a fetched item is that of the new placement. Where the item could not be brought
-//! over, it is one that never matches.
+//! Backfilling an item means: read it from the old placement, `add` it to the new one, which never
+//! overwrites other clients' writes, then read the old one again. If the item is gone or has another CAS
+//! value, another client changed or deleted it in the meantime, and the copy is deleted by its CAS value.
+//! A fetched item has the CAS value of the new placement. If it could not be backfilled, its CAS value
+//! never matches.
 //!
-//! # How long a copy lives
+//! # TTL of copies
 //!
-//! As long as the item has left, where the old servers tell it: on the meta protocol, hence with
-//! [`protocol`](crate::config::Config::protocol) `meta`, or `auto` and memcached 1.6.18 or newer. That costs one
-//! more round trip for each copy. Times are whole seconds, so a copy may outlive its item by one.
+//! If the old servers report the remaining TTL, the copy gets it. That requires the meta protocol:
+//! [`protocol`](crate::config::Config::protocol) `meta`, or `auto` and memcached 1.6.18 or newer. It costs one
+//! more round trip per copy. TTLs are whole seconds, so a copy may outlive its item by one second.
 //!
-//! The binary and the text protocol do not tell it. There a copy lives for
-//! [`backfill_ttl`](Migration::backfill_ttl), 5 minutes by default; after that the item is brought
-//! over anew, if the old placement still has it. An item may outlive its time by that much, and an
-//! item that is only read stays with the old servers.
+//! The binary and text protocols do not report it. There a copy lives for
+//! [`backfill_ttl`](Migration::backfill_ttl), 5 minutes by default, and is then backfilled again if the old
+//! placement still has the item. An item may outlive its TTL by that much, and an item that is only
+//! read stays on the old servers.
 //!
-//! Where the program knows better, it says so with [`ttl_source`](Migration::ttl_source), on any protocol.
+//! Applications that know the TTL provide it with [`ttl_source`](Migration::ttl_source), on any protocol.
 //!
 //! # What is guaranteed
 //!
-//! When a `set`, `delete` or other change has returned without an error, no later read through a
-//! `Migration` gives an older value, but for this:
+//! After a `set`, `delete` or other change has returned without an error, no later read through a
+//! `Migration` returns an older value, with these exceptions:
 //!
-//! - **While a copy is checked.** Between the `add` of a copy and the look at the old placement,
-//!   about one round trip, others may read a value that was deleted in just that time, or `increment`,
-//!   `append` to or `touch` it, and an `add` may be refused because of it.
-//!   The copy is deleted then; what was changed meanwhile stays.
-//! - **If the new server loses a value at once**: it evicts it, or its time to live ends, between the
-//!   `set` and the `delete` that follows on the old server. A copy that is made in just that time stays.
-//! - **If a copy cannot be deleted**, because the new server cannot be reached just then, the runtime
-//!   ends, or the `add` itself timed out and is executed later: it stays until its time to live ends.
-//!   (To drop a future is harmless: the check goes on without it.)
-//! - **If a program uses one of the clients alone.** What it writes to the old placement is not seen
-//!   where a copy exists, until that copy ends. What it writes to the new one is seen at once, but the
-//!   old placement's value comes back when the new one loses it.
-//! - **If the old placement moves keys while servers come and go**, as `remcached` does: what lies on a
-//!   server that is away is neither found nor deleted there, and is the old placement's value again
-//!   when the server is back.
+//! - **While a copy is verified.** Between the `add` of a copy and the second read of the old placement, about
+//!   one round trip, other clients may read a value that was just deleted, or `increment`, `append` to or
+//!   `touch` it, and an `add` may fail because of it. The copy is then deleted unless it was changed.
+//! - **If the new server loses a value at once**, because it is evicted or expires between the `set` and the
+//!   `delete` on the old server. A copy made in that interval stays.
+//! - **If a copy cannot be deleted**, because the new server is unreachable, the runtime shuts down, or the
+//!   `add` timed out and is executed later: it stays until its TTL expires.
+//!   (Dropping a future is safe: the verification continues.)
+//! - **If a program uses only one of the clients.** Its writes to the old placement are hidden by an existing
+//!   copy until that expires. Its writes to the new one are visible at once, but the old value reappears
+//!   when the new placement loses the item.
+//! - **If the old placement ejects servers**, as `remcached` does: items on an ejected server are neither
+//!   found nor deleted, and reappear in the old placement when the server is back.
 //!
-//! A change that is made in the new placement but could not be deleted from the old is an error that
+//! A change that was applied to the new placement but could not be deleted from the old is an error that
 //! [may have been executed](crate::error::Error::may_have_executed).
 //!
 //! Each operation has one deadline for all its steps: the new client's
@@ -117,7 +114,7 @@ use crate::ops::builder::{Count, Delete, Extend, Fetch, Store, Touch};
 use crate::proto::{CowBytes, Request, Ttl};
 use report::Tallies;
 
-/// Two placements as one cache, while items move from the old to the new.
+/// Presents two placements as one cache while items move from the old to the new.
 ///
 /// It is a handle, as [`Client`] is: clones share the report. See the [module](self) for what each
 /// operation does and what is guaranteed.
@@ -130,38 +127,38 @@ pub struct Migration {
     tallies: Arc<Tallies>,
 }
 
-/// What it means that an old server cannot be asked.
+/// How to handle unavailable old servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OldUnavailable {
-    /// The operation fails: whether the item is there is not known.
+    /// The operation fails, because it is unknown whether the item exists.
     #[default]
     Fail,
-    /// As if the old server had nothing. If it comes back with its items, values that were changed
-    /// or deleted meanwhile may come back with them.
+    /// Counts as a miss. If the server comes back with its items, values that were changed or deleted in the
+    /// meantime may reappear.
     Miss,
 }
 
 impl Migration {
-    /// Moves from one placement to another.
+    /// Creates a migration from one placement to another.
     pub fn new(old: Client, new: Client) -> Self {
         let ttl = ttl::told_or(std::time::Duration::from_secs(300).into());
         Self { old, new, ttl, old_away: OldUnavailable::default(), tallies: Arc::default() }
     }
 
-    /// How long copies live in the new placement whose time the old servers do not tell (default: 5
-    /// minutes): on the binary and the text protocol, and if they cannot be asked.
+    /// TTL of copies whose remaining TTL the old servers do not report (default: 5 minutes): on the binary
+    /// and text protocols, or if the query fails.
     ///
-    /// An item may outlive its time by as much. A shorter time makes items that are only read move
-    /// again and again; with a longer one, or [`Ttl::Never`], they stay. With [`Ttl::Expired`] nothing
-    /// is copied, on any protocol: fetches find what the old placement has, and changes that need an item
-    /// find none.
+    /// An item may outlive its TTL by this much. With a shorter value, items that are only read are copied
+    /// more often; with a longer one, or [`Ttl::Never`], copies stay. [`Ttl::Expired`] disables copies on any
+    /// protocol: fetches return what the old placement has, and changes that need an existing item do not
+    /// find it.
     #[must_use]
     pub fn backfill_ttl(self, ttl: impl Into<Ttl>) -> Self {
         Self { ttl: ttl::told_or(ttl.into()), ..self }
     }
 
-    /// How long each copy lives, by what the program knows of it, and whatever the old servers tell.
+    /// Sets the source of each copy's TTL, which takes precedence over what the old servers report.
     ///
     /// ```
     /// # fn f(cache: remcache::migration::Migration) -> remcache::migration::Migration {
@@ -179,7 +176,7 @@ impl Migration {
         Self { ttl: Arc::new(source), ..self }
     }
 
-    /// What it means that an old server cannot be asked (default: the operation fails).
+    /// How to handle unavailable old servers (default: the operation fails).
     #[must_use]
     pub fn when_old_is_away(self, old_away: OldUnavailable) -> Self {
         Self { old_away, ..self }
@@ -195,7 +192,7 @@ impl Migration {
         &self.new
     }
 
-    /// What has come from where until now.
+    /// Counters of what was served from which placement.
     pub fn report(&self) -> Report {
         self.tallies.report()
     }
@@ -204,23 +201,23 @@ impl Migration {
 /// Operations on one key, as those of [`Client`].
 ///
 /// # Errors
-/// As those of the clients, by the server that was asked last.
+/// Those of the clients, from the last server involved.
 ///
 /// # Cancellation
-/// An operation that was polled may have been executed, in whole or up to one of its steps; copies
-/// are checked all the same.
+/// An operation that was polled may have been executed, completely or in part; copies are verified all
+/// the same.
 impl Migration {
     /// Fetches an item; `None` is a miss in both placements.
     pub fn get<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Step<'a, Fetch> {
         Step::new(self, Request::get(key))
     }
 
-    /// Fetches an item and gives it a new time to live; `None` is a miss in both placements.
+    /// Fetches an item and updates its TTL; `None` is a miss in both placements.
     pub fn get_and_touch<'a>(&'a self, key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Step<'a, Fetch> {
         Step::new(self, Request::get_and_touch(key, ttl))
     }
 
-    /// Stores an item, whether or not there is one.
+    /// Stores an item unconditionally.
     pub fn set<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Step<'a, Store> {
         Step::new(self, Request::set(key, value))
     }
@@ -235,12 +232,12 @@ impl Migration {
         Step::new(self, Request::replace(key, value))
     }
 
-    /// Puts bytes behind a value.
+    /// Appends bytes to a value.
     pub fn append<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Step<'a, Extend> {
         Step::new(self, Request::append(key, value))
     }
 
-    /// Puts bytes before a value.
+    /// Prepends bytes to a value.
     pub fn prepend<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Step<'a, Extend> {
         Step::new(self, Request::prepend(key, value))
     }
@@ -250,17 +247,17 @@ impl Migration {
         Step::new(self, Request::delete(key))
     }
 
-    /// Raises a counter, which goes on from where it was in the old placement.
+    /// Increments a counter, continuing from its value in the old placement.
     pub fn increment<'a>(&'a self, key: impl Into<CowBytes<'a>>, delta: u64) -> Step<'a, Count> {
         Step::new(self, Request::increment(key, delta))
     }
 
-    /// Lowers a counter, which goes on from where it was in the old placement.
+    /// Decrements a counter, continuing from its value in the old placement.
     pub fn decrement<'a>(&'a self, key: impl Into<CowBytes<'a>>, delta: u64) -> Step<'a, Count> {
         Step::new(self, Request::decrement(key, delta))
     }
 
-    /// Gives an item a new time to live.
+    /// Updates the TTL of an item.
     pub fn touch<'a>(&'a self, key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Step<'a, Touch> {
         Step::new(self, Request::touch(key, ttl))
     }

@@ -1,18 +1,17 @@
-//! What came from where, for the operator of a migration.
+//! Migration progress counters for operators.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! tallies {
     ($($(#[$doc:meta])* $name:ident;)*) => {
-        /// What has come from where since the migration began.
+        /// Counters since the start of the migration.
         ///
-        /// Fetches count once for each key that was fetched; copies also where another operation
-        /// needed them.
+        /// Fetches count once per key. Copies also count if another operation needed them.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Report { $($(#[$doc])* pub $name: u64,)* }
 
-        /// The numbers of a report, as they are counted.
+        /// Live counters of a report.
         #[derive(Debug, Default)]
         pub(crate) struct Tallies { $(pub(crate) $name: ConnCounters,)* }
 
@@ -23,7 +22,7 @@ macro_rules! tallies {
         }
 
         impl Report {
-            /// What came since an earlier report.
+            /// Returns the difference to an earlier report.
             #[must_use]
             pub fn since(&self, earlier: &Self) -> Self {
                 Self { $($name: self.$name.saturating_sub(earlier.$name),)* }
@@ -37,24 +36,24 @@ tallies! {
     from_new;
     /// Fetched keys that only the old placement had.
     from_old;
-    /// Fetched keys that neither had.
+    /// Fetched keys that neither placement had.
     misses;
     /// Items that were copied to the new placement.
     backfilled;
-    /// Copies that were not made: somebody else had written the key to the new placement.
+    /// Copies that were skipped because another client had written the key to the new placement.
     overtaken;
-    /// Copies that were deleted again: the item was changed or deleted in the old placement
-    /// meanwhile, or could not be looked at.
+    /// Copies that were deleted again because the item was changed or deleted in the old placement in the
+    /// meantime, or could not be verified.
     undone;
-    /// Copies that failed: the new placement refused or could not be asked.
+    /// Copies that failed because the new placement rejected them or was unavailable.
     failed;
-    /// Questions to old servers that were away, and were taken for a miss: see
+    /// Requests to unavailable old servers that counted as a miss: see
     /// [`OldUnavailable::Miss`](super::OldUnavailable::Miss).
     old_away;
 }
 
 impl Report {
-    /// The share of the found keys that came from the old placement, from 0 to 1; 0 if none was found.
+    /// Share of the hits that came from the old placement, from 0 to 1; 0 if there were none.
     pub fn share_of_old(&self) -> f64 {
         match self.from_new + self.from_old {
             0 => 0.0,
@@ -63,7 +62,7 @@ impl Report {
     }
 }
 
-/// A number that only grows.
+/// A monotonic counter.
 #[derive(Debug, Default)]
 pub(crate) struct ConnCounters(AtomicU64);
 

@@ -1,4 +1,4 @@
-//! What each operation does in the two placements, and in which order.
+//! The steps of each operation in the two placements.
 
 use super::{Migration, OldUnavailable};
 use crate::error::{Error, ErrorKind};
@@ -8,9 +8,9 @@ use crate::ops::builder::{Count, Delete, Extend, Fetch, Kind, Store, Touch};
 use crate::proto::{Delivery, Operation, Request};
 use crate::result::{Counter, Item, WriteOutcome};
 
-/// What an outcome says of the item that it is about.
+/// Result of an operation on an item.
 pub(crate) trait Outcome {
-    /// There is no item.
+    /// The item does not exist.
     fn is_absent(&self) -> bool;
     /// The item was changed.
     fn is_applied(&self) -> bool;
@@ -18,7 +18,7 @@ pub(crate) trait Outcome {
 
 impl Outcome for WriteOutcome {
     fn is_absent(&self) -> bool {
-        // What cannot be appended to may also be too long; to look for it in the old placement is harmless.
+        // `NotStored` may also mean that the result is too large; the extra lookup in the old placement is harmless.
         matches!(self, Self::NotFound | Self::NotStored)
     }
     fn is_applied(&self) -> bool {
@@ -36,18 +36,18 @@ impl<T> Outcome for Option<T> {
 }
 
 impl Migration {
-    /// Whether the key has the same server in both placements, and hence one item.
-    pub(crate) fn is_at_home(&self, request: &Request<'_>) -> bool {
-        request.key().is_ok_and(|key| self.has_one_home(key.as_bytes()))
+    /// Whether the key has the same server, and hence the same item, in both placements.
+    pub(crate) fn is_unmoved(&self, request: &Request<'_>) -> bool {
+        request.key().is_ok_and(|key| self.has_same_server(key.as_bytes()))
     }
 
-    pub(crate) fn has_one_home(&self, key: &[u8]) -> bool {
+    pub(crate) fn has_same_server(&self, key: &[u8]) -> bool {
         let is_one_key = self.old.config().namespace == self.new.config().namespace;
         let servers = (self.old.locate(key), self.new.locate(key));
         is_one_key && matches!(servers, (Ok(Some(old)), Ok(Some(new))) if old.name() == new.name())
     }
 
-    /// An operation on a key that does not move.
+    /// Runs an operation on a key that does not move.
     pub(crate) async fn stay<K: Kind<Output: Outcome>>(
         &self,
         request: &Request<'_>,
@@ -67,13 +67,13 @@ impl Migration {
             self.tallies.from_new.add(1);
             return Ok(found);
         }
-        let copied = self.bring(request, limit).await?;
+        let copied = self.backfill(request, limit).await?;
         if let Some(item) = self.fetch_copied(request, copied, limit).await? {
             self.tallies.from_old.add(1);
             return Ok(Some(item));
         }
-        // Somebody may have written it to the new placement, and deleted it from the old, between our
-        // two looks.
+        // Another client may have written it to the new placement and deleted it from the old one between
+        // the two lookups.
         let found = self.fetch_from_new(request, limit).await?;
         let counters = if found.is_some() { &self.tallies.from_new } else { &self.tallies.misses };
         counters.add(1);
@@ -88,7 +88,7 @@ impl Migration {
         Ok(found)
     }
 
-    /// What was found in the old placement, with its new time to live if it is to have one.
+    /// Returns the item found in the old placement, with its new TTL if one was requested.
     async fn fetch_copied(&self, request: &Request<'_>, copied: Copied, limit: Limit) -> Result<Option<Item>, Error> {
         match (copied, request.operation()) {
             (Copied::Nothing | Copied::Overtaken, _) => Ok(None),
@@ -109,7 +109,7 @@ impl Migration {
         }
     }
 
-    /// New first: there is no moment at which a reader finds nothing.
+    /// Sets in the new placement first, so that readers never miss in between.
     async fn set_item(&self, request: &Request<'_>, limit: Limit) -> Result<WriteOutcome, Error> {
         match ask::<Store>(&self.new, request, limit).await {
             Ok(change) => {
@@ -122,7 +122,7 @@ impl Migration {
                     self.new.refuses_size(key, request.value().len(), request.item_flags())
                 };
                 if ends_the_old_value(&error) && !(error.kind() == ErrorKind::ValueTooLarge && is_kept()) {
-                    // The caller hears of the first failure; this one would add nothing.
+                    // The caller gets the first error; this one would add nothing.
                     let _ = self.forget(request, limit).await;
                 }
                 Err(error)
@@ -137,7 +137,7 @@ impl Migration {
         }
     }
 
-    /// Old first: a copy that is being made sees it, and is deleted by whoever makes it, or below.
+    /// Deletes from the old placement first: a concurrent backfill notices that and undoes its copy, or it is deleted below.
     pub(crate) async fn remove(&self, request: &Request<'_>, limit: Limit) -> Result<WriteOutcome, Error> {
         if request.condition() != 0 {
             let item = self.fetch_quietly(request, limit).await?;
@@ -159,13 +159,13 @@ impl Migration {
         }
     }
 
-    /// An item of the new placement, brought over if need be, that nobody fetched.
+    /// Fetches an item from the new placement, backfilling it if necessary, without counting it as a fetch.
     async fn fetch_quietly(&self, request: &Request<'_>, limit: Limit) -> Result<Option<Item>, Error> {
         let get = key_of(request, Request::get)?;
         match ask::<Fetch>(&self.new, &get, limit).await? {
             Some(item) => Ok(Some(item)),
             None => {
-                self.bring(&get, limit).await?;
+                self.backfill(&get, limit).await?;
                 ask::<Fetch>(&self.new, &get, limit).await
             }
         }
@@ -179,7 +179,7 @@ impl Migration {
         self.change::<Touch>(request, request, limit).await
     }
 
-    /// A number to start from must not hide the one that the old placement has.
+    /// Counts, making sure that an initial value does not hide the old placement's counter.
     pub(crate) async fn count(&self, request: &Request<'_>, limit: Limit) -> Result<Option<Counter>, Error> {
         let (key, delta) = (request.key()?.as_bytes(), request.delta());
         let cautious = match request.operation() {
@@ -189,9 +189,9 @@ impl Migration {
         self.change::<Count>(&cautious, request, limit).await
     }
 
-    /// A change of an item that is there: in the new placement, brought over if need be.
+    /// Changes an existing item in the new placement, backfilling it if necessary.
     ///
-    /// `cautious` is the change that creates nothing.
+    /// `cautious` is the same change, but never creates an item.
     async fn change<K: Kind<Output: Outcome>>(
         &self,
         cautious: &Request<'_>,
@@ -200,7 +200,7 @@ impl Migration {
     ) -> Result<K::Output, Error> {
         let mut outcome = ask::<K>(&self.new, cautious, limit).await?;
         if outcome.is_absent() {
-            self.settle(request, limit).await?;
+            self.backfill_until_settled(request, limit).await?;
             outcome = ask::<K>(&self.new, request, limit).await?;
         }
         if outcome.is_applied() {
@@ -209,10 +209,10 @@ impl Migration {
         Ok(outcome)
     }
 
-    /// Does in the old placement what a change in the new one asks for.
+    /// Applies a change of the new placement to the old one.
     ///
-    /// An item with a new time to live is touched and not deleted: its CAS value stays, and so does
-    /// a copy of it that is just being checked.
+    /// A touched item is touched there too, not deleted: that keeps its CAS value, and with it a copy that is
+    /// being verified.
     async fn follow(&self, request: &Request<'_>, limit: Limit) -> Result<(), Error> {
         match request.operation() {
             Operation::Touch | Operation::GetAndTouch => {
@@ -223,26 +223,26 @@ impl Migration {
         }
     }
 
-    /// Brings an item over until it is there, or there is none.
-    async fn settle(&self, request: &Request<'_>, limit: Limit) -> Result<(), Error> {
+    /// Backfills an item until it is copied or known to be absent.
+    async fn backfill_until_settled(&self, request: &Request<'_>, limit: Limit) -> Result<(), Error> {
         for _ in 0..ATTEMPTS {
-            if !matches!(self.bring(request, limit).await?, Copied::Left(_)) {
+            if !matches!(self.backfill(request, limit).await?, Copied::Left(_)) {
                 return Ok(());
             }
         }
         Err(Error::new(
             ErrorKind::Conflict,
-            "the item could not be brought over from the old placement: it changes there, or the new one does not take it",
+            "could not copy the item from the old placement: it keeps changing there, or the new placement rejects it",
         ))
     }
 
-    /// Deletes an item from the old placement; whether there was one.
+    /// Deletes an item from the old placement; returns whether it existed.
     pub(crate) async fn forget(&self, request: &Request<'_>, limit: Limit) -> Result<bool, Error> {
         let deleted = self.ask_old::<Delete>(&key_of(request, Request::delete)?, limit).await?;
         Ok(deleted.is_some_and(WriteOutcome::is_applied))
     }
 
-    /// Asks the old placement; `None` if it is away and that is to count as a miss.
+    /// Sends a request to the old placement; `None` if it is unavailable and that counts as a miss.
     pub(crate) async fn ask_old<K: Kind>(
         &self,
         request: &Request<'_>,
@@ -251,7 +251,7 @@ impl Migration {
         self.reset_silence_timer(ask::<K>(&self.old, request, limit).await)
     }
 
-    /// Takes an old server that is away for one without the item, if that is wanted.
+    /// Converts unavailability of an old server to `None` if that counts as a miss.
     pub(crate) fn reset_silence_timer<T>(&self, answer: Result<T, Error>) -> Result<Option<T>, Error> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
@@ -264,7 +264,7 @@ impl Migration {
     }
 }
 
-/// A request with the key of another one.
+/// Builds a request with the key of `request`.
 pub(crate) fn key_of<'r>(
     request: &'r Request<'_>,
     build: impl FnOnce(&'r [u8]) -> Request<'r>,
@@ -272,20 +272,20 @@ pub(crate) fn key_of<'r>(
     Ok(build(request.key()?.as_bytes()))
 }
 
-/// Whether a `set` that failed leaves no right to the value before it: it may have been stored, or
-/// the server has dropped what it had.
+/// Whether a failed `set` invalidates the previous value: it may have been executed, or the server
+/// has dropped the previous value.
 pub(crate) fn ends_the_old_value(error: &Error) -> bool {
     error.may_have_executed() || matches!(error.kind(), ErrorKind::ValueTooLarge | ErrorKind::OutOfMemory)
 }
 
-/// The error of a step that failed after another one was done.
+/// Returns the error of an operation that was applied to one placement only.
 pub(crate) fn half_done(error: Error) -> Error {
     let kind = match error.kind() {
         ErrorKind::TimedOut(_) | ErrorKind::Overloaded => ErrorKind::TimedOut(Delivery::MaybeSent),
         _ => ErrorKind::Disconnected(Delivery::MaybeSent),
     };
-    Error::new(kind, format!("done in one placement only, so an old value may come back: {error}"))
+    Error::new(kind, format!("applied in one placement only, an old value may reappear: {error}"))
 }
 
-/// How often an item is brought over that changes in the old placement at the same time.
+/// Maximum attempts to backfill an item that keeps changing in the old placement.
 const ATTEMPTS: usize = 3;

@@ -1,4 +1,4 @@
-//! How long a copy lives.
+//! TTL of backfilled copies.
 
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -8,12 +8,12 @@ use crate::client::Client;
 use crate::proto::Ttl;
 use crate::result::Item;
 
-/// Tells how long an item has to live that is brought over; [`Ttl::Expired`] leaves it where it is.
+/// Determines the TTL of backfilled items; [`Ttl::Expired`] prevents the copy.
 ///
-/// A function of key and item is one. What has to ask the old placement implements the trait: a protocol
-/// that tells the time left makes copies exact.
+/// Any function of key and item is a `TtlSource`. Implement the trait to query the old placement: a protocol
+/// that reports the remaining TTL makes copies exact.
 pub trait TtlSource: Send + Sync + 'static {
-    /// The time to live of a copy.
+    /// Returns the TTL of a copy.
     fn ttl<'a>(
         &'a self,
         old: &'a Client,
@@ -33,16 +33,16 @@ impl<F: Fn(&[u8], &Item) -> Ttl + Send + Sync + 'static> TtlSource for F {
     }
 }
 
-/// What the old server tells; where its protocol cannot, the same for all.
+/// Uses the remaining TTL that the old server reports, or a fixed one if its protocol does not report it.
 pub(crate) fn told_or(otherwise: Ttl) -> Arc<dyn TtlSource> {
-    Arc::new(Told { otherwise })
+    Arc::new(ServerTtl { otherwise })
 }
 
-struct Told {
+struct ServerTtl {
     otherwise: Ttl,
 }
 
-impl TtlSource for Told {
+impl TtlSource for ServerTtl {
     fn ttl<'a>(
         &'a self,
         old: &'a Client,
@@ -54,7 +54,7 @@ impl TtlSource for Told {
                 return Ttl::Expired;
             }
             match old.inspect(key).await {
-                // Another item now, or none: the copy will not be left there.
+                // The item was replaced or removed: the copy will be undone.
                 Ok(Some(found)) if found.cas == item.cas => found.ttl.map_or(self.otherwise, left),
                 _ => self.otherwise,
             }
@@ -62,9 +62,9 @@ impl TtlSource for Told {
     }
 }
 
-/// The time that an item has left; none is not for ever.
-fn left(told: Ttl) -> Ttl {
-    match told {
+/// Normalizes a remaining TTL: zero means expired, not unlimited.
+fn left(remaining: Ttl) -> Ttl {
+    match remaining {
         Ttl::After(time) if time.is_zero() => Ttl::Expired,
         other => other,
     }

@@ -166,7 +166,7 @@ impl Command<'_, Delete> {
     /// Leaves a tombstone for this duration: until then adds fail, and values loaded earlier are not
     /// stored by [`fetch`](crate::client::Client::fetch).
     ///
-    /// The tombstone is an item without bytes, of flags that [`Item::is_mark`](crate::result::Item::is_mark)
+    /// The tombstone is an item without bytes, of flags that [`Item::is_sentinel`](crate::result::Item::is_sentinel)
     /// knows, on every protocol. It is stored whether or not there was an item, and a set replaces it. Servers
     /// count whole seconds, and it may end up to one second early.
     ///

@@ -1,19 +1,19 @@
-//! Counters that begin by themselves, on every protocol.
+//! Counters that are created on first use, on every protocol.
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::proto::{Protocol, Ttl};
 use crate::result::{Counter, WriteOutcome};
 
-/// After so many tries a key is too busy for this.
+/// Maximum attempts before the operation fails with a conflict.
 const TRIES: u32 = 64;
 
 impl Client {
-    /// Raises a counter, or begins it with this number and this time to live if there is none.
+    /// Increments a counter, or creates it with this initial value and TTL.
     ///
-    /// The time to live of a counter that is there stays as it is, so that this counts what happens in
-    /// a window of time. It is [`increment`](Client::increment) with `initial` and `ttl`, which the text
-    /// protocol cannot say; there the counter is added when there is none to raise.
+    /// The TTL of an existing counter is kept, so this counts events in a time window. It is
+    /// [`increment`](Client::increment) with `initial` and `ttl`, which the text protocol lacks; there a
+    /// missing counter is added.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,11 +28,11 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if, on the text protocol, the counter came and went between each of 64 tries.
-    /// See [`ErrorKind`]: what may have been counted is not counted again.
+    /// [`ErrorKind::Conflict`] if, on the text protocol, the counter appeared and disappeared during each of 64
+    /// attempts. See [`ErrorKind`]: an increment that may have been executed is not retried.
     ///
     /// # Cancellation
-    /// It may have been counted.
+    /// The counter may have been incremented.
     pub async fn increment_or_create(
         &self,
         key: impl AsRef<[u8]>,
@@ -57,7 +57,8 @@ impl Client {
                 return Ok(Counter { value: initial, cas });
             }
         }
-        let text = format!("the counter came and went between each of {TRIES} tries: give it a longer time to live");
+        let text =
+            format!("the counter appeared and disappeared during all of {TRIES} attempts: use a longer time to live");
         Err(Error::new(ErrorKind::Conflict, text))
     }
 }

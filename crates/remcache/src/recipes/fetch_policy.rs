@@ -1,18 +1,18 @@
-//! How fresh a value has to be, as data.
+//! Fetch policy: how fresh a value has to be.
 
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 
-/// How fresh a fetched value has to be, and what may be shown meanwhile.
+/// How fresh a fetched value has to be, and what may be returned during a reload.
 ///
 /// ```text
 ///  loaded                 due               ttl                stale_for      time
 ///    ├──── fresh ──────────┼─ refresh_ahead ─┼──── stale ────────┤── gone ──>
-///    │   shown             │ shown, and reloaded by one          │ loaded, and waited for
+///    │  returned           │ returned, and reloaded by one       │ loaded, and waited for
 /// ```
 ///
-/// The protocol counts whole seconds, and so do these: fractions are rounded up.
+/// The protocol counts whole seconds: fractions are rounded up.
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,7 +35,7 @@ pub struct FetchPolicy {
 }
 
 impl FetchPolicy {
-    /// Values that are fresh for so long.
+    /// Creates a policy for values that are fresh for `ttl`.
     pub fn new(ttl: Duration) -> Self {
         Self {
             ttl,
@@ -47,36 +47,36 @@ impl FetchPolicy {
         }
     }
 
-    /// Reloads a value so long before it stops being fresh (default: not before).
+    /// Reloads a value this long before it stops being fresh (default: not before).
     ///
-    /// One caller's loader runs in a task of its own, and everybody is shown the value meanwhile: after
-    /// the first load nobody waits, if the key is asked for at least once in this time.
+    /// One caller's loader runs in a separate task while all callers get the current value: after the first
+    /// load no caller waits, provided that the key is fetched at least once in this time.
     pub fn refresh_ahead(self, ahead: Duration) -> Self {
         Self { refresh_ahead: ahead, ..self }
     }
 
-    /// Keeps a value for so long after it stopped being fresh, and shows it while one caller's loader
-    /// reloads it (default: it is gone).
+    /// Keeps a value for this long after it stopped being fresh, and returns it while one caller's loader
+    /// reloads it (default: it expires).
     ///
-    /// If the source fails, this is how long its last word stands.
+    /// This is how long stale values are served if the source fails.
     pub fn stale_for(self, stale: Duration) -> Self {
         Self { stale_for: stale, ..self }
     }
 
-    /// Keeps for so long that there is nothing, when a loader says so (default: it is asked each time).
+    /// Caches negative results of loaders for this long (default: not at all).
     pub fn negative(self, ttl: Duration) -> Self {
         Self { negative: Some(ttl), ..self }
     }
 
-    /// How long a loader may take until another one may begin (default: 5 s).
+    /// How long a loader may take before another one may start (default: 5 s).
     ///
-    /// A loader that ends, fails, panics or is dropped frees the others at once; this is for a process
-    /// that dies. Servers count whole seconds, so a lease may last up to one second longer.
+    /// A loader that finishes, fails, panics or is dropped releases the others at once; this limit is for
+    /// processes that die. Servers count whole seconds, so a lease may last up to one second longer.
     pub fn lease(self, lease: Duration) -> Self {
         Self { lease, ..self }
     }
 
-    /// How long a caller waits for another one's loader, until it loads by itself (default: 5 s).
+    /// How long a caller waits for another caller's loader before it loads by itself (default: 5 s).
     pub fn wait(self, wait: Duration) -> Self {
         Self { wait, ..self }
     }
@@ -95,18 +95,18 @@ impl FetchPolicy {
         Ok(())
     }
 
-    /// How long a value stays with the server.
+    /// TTL of the value on the server.
     pub(crate) fn kept_for(&self) -> Duration {
         self.ttl.saturating_add(self.stale_for)
     }
 
-    /// A value with less time left than this is due, in whole seconds; zero if none ever is.
+    /// Remaining TTL below which a value is due, in whole seconds; zero if it never is.
     pub(crate) fn due_below(&self) -> Duration {
         let left = self.stale_for.saturating_add(self.refresh_ahead);
         Duration::from_secs(left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)))
     }
 
-    /// How long after its load a value is due.
+    /// Time from the load until the value is due.
     pub(crate) fn due_after(&self) -> Duration {
         self.ttl.saturating_sub(self.refresh_ahead)
     }

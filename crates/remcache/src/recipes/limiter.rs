@@ -1,4 +1,4 @@
-//! Limiters: so much in so long, for the whole fleet.
+//! Rate limiters shared by the whole fleet.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use crate::error::{Error, ErrorKind};
 use crate::recipes::on_unavailable::OnUnavailable;
 use crate::result::Item;
 
-/// So much in so long, counted for the whole fleet in the cache.
+/// A rate limiter whose state is in the cache, shared by the whole fleet.
 ///
-/// It is a handle: cloning it is cheap. Who counts needs clocks that agree to a fraction of the window
-/// or period.
+/// It is a handle: cloning it is cheap. The clocks of all callers must agree to a fraction of the window or
+/// period.
 ///
 /// | rule | allows | costs |
 /// |---|---|---|
 /// | [`fixed_window`](Limiter::fixed_window) | the limit in each window of the clock, so up to twice that across the border of two | one command |
-/// | [`gcra`](Limiter::gcra) | a steady rate, and a burst at once | a get and a store by CAS value, again while others are faster |
+/// | [`gcra`](Limiter::gcra) | a steady rate, and a burst at once | a get and a store by CAS value, retried on conflict |
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -48,30 +48,30 @@ enum Rule {
     Gcra { limit: u64, period: Duration, burst: u64 },
 }
 
-/// What a limiter says.
+/// Decision of a limiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Decision {
-    /// Whether it may be done now.
+    /// Whether the action is allowed now.
     pub is_allowed: bool,
-    /// How much more may be done now.
+    /// Number of further actions allowed now.
     pub remaining: u64,
-    /// How long to wait until it may be done, if nobody else does; zero if it may be done now.
+    /// Time until the action would be allowed if no other caller acquires; zero if it is allowed now.
     pub retry_after: Duration,
-    /// Whether it was counted; `false` if the cache was away and the limiter is [open](OnUnavailable::FailOpen).
+    /// Whether the action was counted; `false` if the cache was unavailable and the limiter [fails open](OnUnavailable::FailOpen).
     pub is_counted: bool,
 }
 
 impl Limiter {
-    /// So much in each window of the clock, counted under this name.
+    /// Allows `limit` actions in each window of the clock, counted under this name.
     pub fn fixed_window(client: &Client, name: impl AsRef<[u8]>, limit: u64, window: Duration) -> Self {
         Self::new(client, name.as_ref(), Rule::Window { limit, window })
     }
 
-    /// So much in each period, evenly, counted under this name; all of it at once if none was used.
+    /// Allows `limit` actions per period at a steady rate, counted under this name, with an initial burst of the whole limit.
     ///
-    /// It is the generic cell rate algorithm: what the server keeps is one instant, at which all that
-    /// was allowed is used up.
+    /// This is the generic cell rate algorithm: the server stores the theoretical arrival time of the next
+    /// action.
     pub fn gcra(client: &Client, name: impl AsRef<[u8]>, limit: u64, period: Duration) -> Self {
         Self::new(client, name.as_ref(), Rule::Gcra { limit, period, burst: limit })
     }
@@ -81,7 +81,7 @@ impl Limiter {
         Self { client: client.clone(), prefix, rule, when_away: OnUnavailable::FailOpen }
     }
 
-    /// How much may be done at once (default: the limit); of [`gcra`](Limiter::gcra) alone.
+    /// Maximum burst (default: the limit); [`gcra`](Limiter::gcra) only.
     #[must_use]
     pub fn burst(mut self, at_once: u64) -> Self {
         if let Rule::Gcra { burst, .. } = &mut self.rule {
@@ -90,35 +90,35 @@ impl Limiter {
         self
     }
 
-    /// What to say when the cache cannot be asked (default: [`Open`](OnUnavailable::FailOpen)).
+    /// What to do when the cache is unavailable (default: [`FailOpen`](OnUnavailable::FailOpen)).
     #[must_use]
     pub fn when_away(self, when_away: OnUnavailable) -> Self {
         Self { when_away, ..self }
     }
 
-    /// Asks whether something may be done once, and counts it.
+    /// Acquires one action.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArguments`] if the limit, burst, window or period is zero;
-    /// [`ErrorKind::Conflict`] if, for GCRA, others were faster each of 64 times; that the cache is
-    /// away if the limiter is [closed](OnUnavailable::FailClosed) then; [`ErrorKind::Unsupported`], for GCRA, if the server
-    /// has no CAS values (`memcached -C`). See [`ErrorKind`].
+    /// for GCRA, [`ErrorKind::Conflict`] after 64 conflicting attempts, and [`ErrorKind::Unsupported`] if the
+    /// server has no CAS values (`memcached -C`); the client's error if the cache is unavailable and the
+    /// limiter [fails closed](OnUnavailable::FailClosed). See [`ErrorKind`].
     ///
     /// # Cancellation
-    /// It may have been counted.
+    /// The action may have been counted.
     pub async fn acquire(&self, key: impl AsRef<[u8]>) -> Result<Decision, Error> {
         self.acquire_many(key, 1).await
     }
 
-    /// Asks whether something may be done so many times, and counts that: all of them or none.
+    /// Acquires `count` actions, all or none.
     ///
-    /// A fixed window counts what it refuses as well.
+    /// A fixed window counts rejected actions too.
     ///
     /// # Errors
     /// As [`Limiter::acquire`].
     ///
     /// # Cancellation
-    /// It may have been counted.
+    /// The action may have been counted.
     pub async fn acquire_many(&self, key: impl AsRef<[u8]>, count: u64) -> Result<Decision, Error> {
         let key = [&self.prefix, key.as_ref()].concat();
         let decision = match self.rule {
@@ -146,7 +146,7 @@ impl Limiter {
         let (now, window) = (now(), nanoseconds(window));
         let place = now / window;
         key.extend_from_slice(format!(":{place}").as_bytes());
-        // A clock that is a little behind counts in the window as well.
+        // A clock that runs slightly behind counts in the same window.
         let ttl = Duration::from_nanos(window).saturating_add(Duration::from_secs(2));
         let used = self.client.increment_or_create(&key, count, count, ttl).await?.value;
         let is_allowed = used <= limit;
@@ -165,7 +165,7 @@ impl Limiter {
             let cas = match &item {
                 Some(item) => Some(self.client.home(key).checked_cas(item.cas)?),
                 None => {
-                    // An add needs no CAS value, but the next call would: so the first one fails too.
+                    // An add needs no CAS value, but the next call would: fail consistently.
                     self.client.home(key).require_cas().await?;
                     None
                 }
@@ -176,7 +176,7 @@ impl Limiter {
                 Ok(taken) => taken,
                 Err(decision) => return Ok(decision),
             };
-            // Past the instant the item says no more than none does.
+            // Once the stored instant has passed, the item is equivalent to none.
             let ttl = Duration::from_nanos(used_up - now).saturating_add(Duration::from_secs(2));
             let value = used_up.to_string();
             let change = match cas {
@@ -187,21 +187,21 @@ impl Limiter {
                 return Ok(decision);
             }
         }
-        let text = format!("others were faster each of {TRIES} times: use a fixed window, or split the key");
+        let text = format!("conflicting updates in all of {TRIES} attempts: use a fixed window, or split the key");
         Err(Error::new(ErrorKind::Conflict, text))
     }
 }
 
-/// A rate in nanoseconds.
+/// GCRA parameters, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
-    /// How long one takes.
+    /// Emission interval: the time that one action takes.
     interval: u64,
     burst: u64,
 }
 
 impl Rate {
-    /// Takes so many at an instant at which all that was allowed is used up at another: when it is then.
+    /// Acquires `count` actions at `now`, given the stored arrival time; returns the new arrival time or the refusal.
     fn take(self, used_up: u64, now: u64, count: u64) -> Result<(u64, Decision), Decision> {
         let most = self.interval.saturating_mul(self.burst);
         let after = used_up.saturating_add(self.interval.saturating_mul(count));
@@ -217,16 +217,16 @@ impl Rate {
 }
 
 impl Decision {
-    /// What an open limiter says while the cache is away.
+    /// Decision of a limiter that fails open.
     const UNCOUNTED: Self = Self { is_allowed: true, remaining: 0, retry_after: Duration::ZERO, is_counted: false };
 }
 
-/// The instant that an item says; what is none is long past.
+/// Parses the instant stored in an item; an invalid item counts as long past.
 fn instant(item: &Item) -> Option<u64> {
     std::str::from_utf8(&item.value).ok()?.trim_end().parse().ok()
 }
 
-/// In nanoseconds since 1970, which 64 bits count until 2554.
+/// Nanoseconds since the Unix epoch; 64 bits suffice until 2554.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanoseconds)
 }
@@ -242,11 +242,11 @@ impl fmt::Debug for Limiter {
     }
 }
 
-/// After so many tries a key is too busy for this.
+/// Maximum attempts before the operation fails with a conflict.
 const TRIES: u32 = 64;
-/// The longest wait before another try, at random below it; others get their turn meanwhile.
+/// Maximum delay before a retry, with full jitter, so that other clients can make progress.
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
-/// The shortest window or period.
+/// Minimum window or period.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
@@ -255,7 +255,7 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// Ten a second, three at once, taken one at a time; how many were allowed, and the last refusal.
+    /// Acquires one at a time at ten per second with a burst of three; returns the number allowed and the refusal.
     fn take_all(used_up: &mut u64, now: u64) -> (u64, Decision) {
         let rate = Rate { interval: SECOND / 10, burst: 3 };
         for taken in 0.. {
@@ -267,7 +267,7 @@ mod tests {
                 Err(decision) => return (taken, decision),
             }
         }
-        unreachable!("it is refused at some time")
+        unreachable!("the limiter refuses eventually")
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Locks: a key that one caller holds for a time, with a number that tells later holders from earlier ones.
+//! Locks: a key that one caller holds for a time, with a fencing token that orders its holders.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -10,17 +10,17 @@ use tokio::time::{Instant, sleep};
 use crate::client::{Client, after};
 use crate::error::{Error, ErrorKind};
 use crate::recipes::on_unavailable::OnUnavailable;
-use crate::recipes::ownership::Claim;
+use crate::recipes::ownership::OwnedItem;
 
 impl Client {
-    /// Locks a key for so long; `None` if others hold it.
+    /// Locks a key for `ttl`; `None` if another client holds it.
     ///
-    /// A lock of a cache is for work that should not be done twice, not for work that must not: it ends
-    /// with its time to live whatever its holder does, and with a server that is restarted, or evicts it.
-    /// What must not happen twice is protected by the [fencing token](Lock::fencing_token). Servers count
-    /// whole seconds, and may end a lock up to one second early.
+    /// A cache lock avoids duplicate work; it cannot guarantee mutual exclusion. It expires with its TTL
+    /// even if its holder is still working, and is lost if the server restarts or evicts it. Protect
+    /// operations that must not happen twice with the [fencing token](Lock::fencing_token). Servers count
+    /// whole seconds, and may expire a lock up to one second early.
     ///
-    /// The lock is an item under this key, whose value is the holder's: use keys that hold nothing else.
+    /// The lock is an item under this key: use keys that hold nothing else.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,14 +40,14 @@ impl Client {
     /// See [`ErrorKind`]; [`ErrorKind::Unsupported`] if the server has no CAS values.
     ///
     /// # Cancellation
-    /// What was locked is unlocked.
+    /// A lock that was acquired is released.
     pub fn lock(&self, key: impl AsRef<[u8]>, ttl: Duration) -> LockBuilder<'_> {
         let key = key.as_ref().to_vec();
         LockBuilder { client: self, key, ttl, wait: Duration::ZERO, when_away: OnUnavailable::FailClosed }
     }
 }
 
-/// A lock that is asked for: set its options, then await it.
+/// Acquires a lock: set its options, then await it.
 #[derive(Clone, Debug)]
 #[must_use = "a lock is not taken unless it is awaited"]
 pub struct LockBuilder<'a> {
@@ -59,16 +59,16 @@ pub struct LockBuilder<'a> {
 }
 
 impl LockBuilder<'_> {
-    /// How long to wait while others hold the lock (default: not at all).
+    /// How long to wait while another client holds the lock (default: not at all).
     ///
-    /// It is tried at random times that grow to a fifth of a second; there is no queue.
+    /// The lock is retried with a jittered backoff of up to 200 ms; waiters are not queued.
     pub fn within(self, wait: Duration) -> Self {
         Self { wait, ..self }
     }
 
-    /// What to do when the cache cannot be asked (default: [`Closed`](OnUnavailable::FailClosed), which is the error).
+    /// What to do when the cache is unavailable (default: [`FailClosed`](OnUnavailable::FailClosed), which returns the error).
     ///
-    /// [`Open`](OnUnavailable::FailOpen) gives a lock that holds nothing, and has no fencing token.
+    /// [`FailOpen`](OnUnavailable::FailOpen) returns a lock that holds nothing and has no fencing token.
     pub fn when_away(self, when_away: OnUnavailable) -> Self {
         Self { when_away, ..self }
     }
@@ -77,8 +77,8 @@ impl LockBuilder<'_> {
         let deadline = after(Instant::now(), self.wait);
         let mut pause = FIRST_PAUSE;
         loop {
-            match Claim::take(self.client, &self.key, FLAGS, self.ttl).await {
-                Ok(Some(claim)) => return Ok(Some(Lock::held(claim, self.ttl))),
+            match OwnedItem::take(self.client, &self.key, FLAGS, self.ttl).await {
+                Ok(Some(owned)) => return Ok(Some(Lock::held(owned, self.ttl))),
                 Ok(None) => {}
                 Err(error) if error.is_unavailable() && self.when_away == OnUnavailable::FailOpen => {
                     return Ok(Some(Lock::assumed(self.key, self.ttl)));
@@ -104,63 +104,63 @@ impl<'a> IntoFuture for LockBuilder<'a> {
     }
 }
 
-/// A lock that is held. Dropping it unlocks it, without waiting; until that is done, or the time to live
-/// is over if the server cannot be reached, others find it locked.
+/// A held lock. Dropping it unlocks it without waiting; if the server cannot be reached, it stays locked
+/// until its TTL expires.
 pub struct Lock {
     key: Vec<u8>,
-    claim: Option<Claim>,
+    owned: Option<OwnedItem>,
     fencing_token: Option<u64>,
     ttl: Duration,
 }
 
 impl Lock {
-    fn held(claim: Claim, ttl: Duration) -> Self {
-        let (key, fencing_token) = (claim.key.clone(), Some(claim.cas));
-        Self { key, claim: Some(claim), fencing_token, ttl }
+    fn held(owned: OwnedItem, ttl: Duration) -> Self {
+        let (key, fencing_token) = (owned.key.clone(), Some(owned.cas));
+        Self { key, owned: Some(owned), fencing_token, ttl }
     }
 
     fn assumed(key: Vec<u8>, ttl: Duration) -> Self {
-        Self { key, claim: None, fencing_token: None, ttl }
+        Self { key, owned: None, fencing_token: None, ttl }
     }
 
-    /// A number that is higher for each later holder; `None` if the cache was away and the lock is
+    /// A number that increases with each holder; `None` if the cache was unavailable and the lock is
     /// [assumed](OnUnavailable::FailOpen).
     ///
-    /// Give it to whatever is written under the lock, and have that refuse a number below one that it
-    /// has seen: so a holder that was asleep while its lock ended does no harm. It is the CAS value of
-    /// the lock, from the server's one counter, which begins anew when the server is restarted or
-    /// another one takes the key: after that, what was written has to forget its highest number.
+    /// Pass it to the resource that the lock protects, and have that reject tokens lower than the highest it
+    /// has seen: then a holder that was paused while its lock expired does no harm. The token is the CAS
+    /// value of the lock, from the server's counter, which restarts when the server restarts or another
+    /// server takes over the key: the resource must then forget the highest token.
     pub fn fencing_token(&self) -> Option<u64> {
         self.fencing_token
     }
 
-    /// Holds the lock for its time to live from now on; the fencing token stays.
+    /// Extends the lock by its TTL from now; the fencing token stays the same.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if the lock is not held any more: it ended, and whatever it protects may
-    /// be another one's. After another error it may have been renewed or not, and is held at least until
-    /// its time to live from before.
+    /// [`ErrorKind::Conflict`] if the lock is no longer held: it expired, and another client may hold it.
+    /// After any other error it may or may not have been renewed, and is held at least until its
+    /// previous TTL expires.
     ///
     /// # Cancellation
-    /// It may have been renewed.
+    /// The lock may have been renewed.
     pub async fn renew(&mut self) -> Result<(), Error> {
-        let Some(claim) = &mut self.claim else { return Ok(()) };
-        match claim.renew(FLAGS, self.ttl).await? {
+        let Some(owned) = &mut self.owned else { return Ok(()) };
+        match owned.renew(FLAGS, self.ttl).await? {
             true => Ok(()),
-            false => Err(Error::new(ErrorKind::Conflict, "the lock has ended, and may be another one's by now")),
+            false => Err(Error::new(ErrorKind::Conflict, "the lock expired, and another client may hold it by now")),
         }
     }
 
-    /// Unlocks, and tells whether the lock was held until now.
+    /// Unlocks, and returns whether the lock was still held.
     ///
     /// # Errors
-    /// See [`ErrorKind`]. The lock ends with its time to live then.
+    /// See [`ErrorKind`]. The lock then expires with its TTL.
     ///
     /// # Cancellation
-    /// It is unlocked all the same.
+    /// The lock is released all the same.
     pub async fn unlock(self) -> Result<bool, Error> {
-        match self.claim {
-            Some(claim) => claim.give_back().await,
+        match self.owned {
+            Some(owned) => owned.release().await,
             None => Ok(false),
         }
     }
@@ -173,9 +173,9 @@ impl fmt::Debug for Lock {
     }
 }
 
-/// A lock is no mark: whoever looks sees who holds it.
+/// Flags of a lock item: a plain value, so that a `get` shows its holder.
 const FLAGS: u32 = 0;
 
-/// How long to wait before another try, at random from half of it; twice as long each time.
+/// Initial delay before the lock is tried again, with jitter; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);

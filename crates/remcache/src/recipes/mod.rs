@@ -1,13 +1,13 @@
-//! What people want of a cache beyond single commands, built from commands of every protocol.
+//! Recipes: multi-command cache operations that work on every protocol.
 //!
-//! | verb | binary | meta | text |
+//! | operation | binary | meta | text |
 //! |---|---|---|---|
-//! | [`fetch`](crate::client::Client::fetch): look | get, and a get of the companion | `mg … t` | `gets`, twice |
+//! | [`fetch`](crate::client::Client::fetch): lookup | get, and a get of the refresh item | `mg … t` | `gets`, twice |
 //! | lease of a missing value | add of a placeholder | `ms … ME` of the same | `add`, then `gets` for its CAS value |
-//! | lease of a value that is due | store of the companion by its CAS value | `mg … R`: the server says who has won | as binary |
+//! | lease of a value that is due | store of the refresh item by its CAS value | `mg … R`: the server picks the winner | as binary |
 //! | fill | set by CAS value | `ms … C` | `cas` |
-//! | lease given back | set of an expired item by CAS value; the companion is due | the same; `md … C I` | as binary |
-//! | [`invalidate`](crate::client::Client::invalidate) | the same value set again by CAS value; the companion is due | `mg`, then `md … C I T` | as binary |
+//! | lease released | set of an expired item by CAS value; the refresh item is due | the same; `md … C I` | as binary |
+//! | [`invalidate`](crate::client::Client::invalidate) | the same value set again by CAS value; the refresh item is due | `mg`, then `md … C I T` | as binary |
 //! | [`delete` with a tombstone](crate::ops::builder::Command::tombstone) | set of an empty item of other flags | the same | the same |
 //! | [`take`](crate::client::Client::take), [`update`](crate::client::Client::update) | get, then a change by CAS value | the same | the same; a delete is a `cas` of an expired item |
 //! | [`append_or_create`](crate::client::Client::append_or_create) | append, or add | the same | the same |
@@ -18,103 +18,103 @@
 //! | [`exists`](crate::client::Client::exists) | get | `mg` without value | `gets` |
 //! | [`inspect`](crate::client::Client::inspect) | unsupported | `mg … t l h s u` | unsupported |
 //!
-//! Everything that has a condition needs CAS values: a server that was started with `-C` has none.
+//! All conditional operations need CAS values, which a server started with `-C` does not have.
 //!
 //! # Fetch
 //!
-//! [`Client::fetch`](crate::client::Client::fetch) gets a value from the cache, or else from a loader.
+//! [`Client::fetch`](crate::client::Client::fetch) gets a value from the cache or loads it.
 //! [`Cache::fetch`](crate::cache::Cache::fetch) is the same for values of one type, and
-//! [`blocking::Client::fetch`](crate::blocking::Client::fetch) for threads. [`FetchPolicy`] says what is
-//! fresh enough.
+//! [`blocking::Client::fetch`](crate::blocking::Client::fetch) for threads. [`FetchPolicy`] defines how
+//! fresh values have to be.
 //!
-//! - **One loader.** Of all who miss a value, in one process and in all of them, one loads it; the others
-//!   wait for that, up to [`FetchPolicy::wait`], and load by themselves then.
-//! - **Nobody waits for a value that is there.** One that is due is shown to everybody, and reloaded in a
-//!   task of its own, one in the fleet.
-//! - **A loader that leaves frees the others at once**: it failed, panicked, or its caller was dropped.
-//!   That of a process that died is replaced when its [lease](FetchPolicy::lease) ends.
-//! - **Nothing is undone.** A key that is deleted, set, buried or invalidated while its value is loaded
-//!   keeps what was done: the loaded value goes to those who asked before, and is not stored.
-//! - **The cache is no reason to fail.** Where it is away the loader runs, in one process one at a time.
+//! - **One loader.** Of all callers that miss a value, in all processes, one loads it. The others wait for
+//!   that up to [`FetchPolicy::wait`], then load by themselves.
+//! - **No caller waits for a value that exists.** A value that is due is returned to all callers and
+//!   refreshed in a separate task, one in the fleet.
+//! - **A loader that stops releases the others at once**, whether it failed, panicked or was dropped.
+//!   The loader of a process that died is replaced when its [lease](FetchPolicy::lease) expires.
+//! - **Concurrent changes win.** If a key is deleted, set or invalidated during a load, the loaded value goes
+//!   to the callers that asked before, and is not stored.
+//! - **Cache failures are not errors.** If the cache is unavailable the loader runs, one at a time per process.
 //!
-//! [The document on caching](https://github.com/remcache/remcache/blob/main/docs/caching.md) has these as guarantees, with the tests that
-//! prove them.
+//! [The document on caching](https://github.com/remcache/remcache/blob/main/docs/caching.md) lists these guarantees with the tests that
+//! verify them.
 //!
-//! ## What stands under the key
+//! ## Stored items
 //!
-//! A loaded value is stored as it is, with the flags of its codec or 0: any program reads it.
-//! What is no value has flags of its own, which no codec of this crate reads and no other client writes:
+//! A loaded value is stored as it is, with the flags of its codec or 0: any program can read it.
+//! Sentinel items have flags that no codec of this crate and no other client uses:
 //!
-//! | flags | value | is | other readers |
+//! | flags | value | meaning | other readers |
 //! |---|---|---|---|
-//! | `0x72657f00` | 32 hexadecimal digits | a placeholder: its owner is loading | see a hit with these flags; those that check flags refuse it |
-//! | `0x72657f01` | empty | the loader found nothing, and [`FetchPolicy::negative`] keeps that | the same |
+//! | `0x72657f00` | 32 hexadecimal digits | a lease placeholder: its owner is loading | get a hit with these flags; clients that check flags reject it |
+//! | `0x72657f01` | empty | negative result, kept for [`FetchPolicy::negative`] | the same |
 //! | `0x72657f02` | empty | a tombstone | the same |
-//! | `0x72657f03` | a hash and a time | a companion, under the key and `~fetch`: when the value is due | never ask for it |
+//! | `0x72657f03` | a hash and a time | a refresh item, under the key with the suffix `~fetch`: when the value is due | never request it |
 //!
-//! [`Item::is_mark`](crate::result::Item::is_mark) tells the first three from values, and
-//! [`Cache::get`](crate::cache::Cache::get) takes them for misses.
+//! [`Item::is_sentinel`](crate::result::Item::is_sentinel) distinguishes the first three from values, and
+//! [`Cache::get`](crate::cache::Cache::get) treats them as misses.
 //!
 //! ## How fetch works on each protocol
 //!
 //! **The lease of a missing value is the item itself.** It is added under the key, so that one of many
-//! succeeds, and the loaded value replaces it by its CAS value. Whatever is done to the key meanwhile, by
-//! whatever program, changes or removes the item, and with it the right to store. A lock under another
-//! key would not notice a delete.
+//! clients succeeds, and the loaded value replaces it by its CAS value. Any concurrent change of the key, by
+//! any program, changes or removes the item and with it the right to store. A lock under another key
+//! would not notice a delete.
 //!
-//! It is the same on each protocol, so programs on different protocols respect each other's leases. On the meta
-//! protocol the server could create the placeholder on a miss (`mg … N`); but its flags are 0 and its value is
-//! empty, so that any other reader takes it for an empty value, and a look that is dropped before its
-//! reply would leave a lease to nobody. Placeholders that other clients have created so are waited for.
+//! It works the same on each protocol, so programs on different protocols respect each other's leases. On
+//! the meta protocol the server could create the placeholder on a miss (`mg … N`), but with flags 0 and an
+//! empty value, which other readers take for an empty value; and a lookup cancelled before its
+//! reply would leave an orphaned lease. Such placeholders of other clients are respected.
 //!
-//! **A value that is due** stays where it is, for plain gets too. On the meta protocol the server knows the
-//! time that it has left, and tells one of those who ask that it has won (`R`, and `I` for what was
-//! invalidated). It never tells another one; so whoever sees that somebody has won looks again when the
-//! lease must be over, and takes it over by the CAS value. A plain [`get`](crate::client::Client::get) of an
-//! invalidated item can be the one who wins; then the reload begins that much later.
+//! **A value that is due** stays in place, for plain gets too. On the meta protocol the server knows the
+//! remaining TTL and assigns the refresh to one client (`R`, and `I` for invalidated items). It never assigns
+//! it again; a client that sees that another has won looks again after the lease has expired, and takes it
+//! over by the CAS value. A plain [`get`](crate::client::Client::get) of an invalidated item can win; then the
+//! refresh starts that much later.
 //!
-//! The other protocols do not tell the time, so a companion beside the value does: an item with the hash of
-//! the value that it is about, and the time when that is due, by the clocks of those who fetch. Who
-//! changes it first, by its CAS value, to "due when my lease ends" reloads the value. A companion that is
-//! lost, evicted or of another value says nothing: the value is shown until it is gone, and reloaded then.
-//! It costs a second get with each look, in the same write.
+//! The other protocols do not report the remaining TTL, so a refresh item does: it holds the hash of the value
+//! it belongs to and the time when that is due, by the clients' clocks. The first client to change it, by its
+//! CAS value, to "due when my lease expires" refreshes the value. A refresh item that is lost, evicted
+//! or of another value is ignored: the value is served until it expires, and then reloaded.
+//! It costs a second get per lookup, in the same write.
 //!
-//! Programs that share keys with values that are due should speak the same protocol, or one of binary and
-//! text: on the meta protocol nobody reads companions, and on the others nobody sees what the server says.
+//! Programs that share keys with refresh times should use the same protocol, or one of binary and text:
+//! meta clients do not read refresh items, and the others do not see what the server reports.
 //!
 //! ## Step by step
 //!
-//! What may happen between the steps of a loader L (look, lease, load, fill), and why it does no harm:
+//! Possible interleavings with the steps of a loader L (lookup, lease, load, fill):
 //!
-//! | meanwhile | what becomes of it |
+//! | interleaving | result |
 //! |---|---|
-//! | look, *another one's lease*, lease | the add fails, and L waits for the other one |
-//! | look, *another one's fill*, lease | the add fails, and L looks again and takes the value |
-//! | look, *delete*, lease | the load begins after the delete |
-//! | lease, *delete*, fill | the fill finds nothing and is not made |
-//! | lease, *delete, another one's lease*, fill | the fill finds another CAS value; the other one's load began after the delete |
+//! | lookup, *another client's lease*, lease | the add fails, and L waits for the other client |
+//! | lookup, *another client's fill*, lease | the add fails, and L looks again and takes the value |
+//! | lookup, *delete*, lease | the load begins after the delete |
+//! | lease, *delete*, fill | the fill finds no item and fails |
+//! | lease, *delete, another client's lease*, fill | the fill finds another CAS value; the other client's load began after the delete |
 //! | lease, *set*, fill | the fill finds another CAS value |
-//! | lease, *delete with tombstone*, fill | the same, and nobody fills until the tombstone ends |
+//! | lease, *delete with tombstone*, fill | the same, and no client fills until the tombstone expires |
 //! | lease, *invalidate*, fill | of a placeholder: it is gone or has another CAS value; of a value: it has another CAS value |
-//! | lease, *the lease ends, another one's lease*, fill | the fill finds another CAS value: L was too slow, and its callers get its value all the same |
-//! | lease, *another one has waited long enough*, fill | both may store by the same CAS value: the first does |
+//! | lease, *the lease expires, another client's lease*, fill | the fill finds another CAS value: L was too slow; its callers still get its value |
+//! | lease, *another client has waited long enough*, fill | both may store by the same CAS value: the first does |
 //! | fill, *delete*, its reply | the delete comes after, and the value is gone |
-//! | lease, *L goes away* | the item is removed, or marked as due, by its CAS value: if it is another one by now, nothing is |
-//! | L goes away before the reply to its lease | the request goes on in a task of its own, and gives back what it gets |
-//! | lease of a value that is due, *invalidate*, and this process wins that too | it is given back when the first reload has ended, whose fill is not made; the next who asks reloads |
-//! | the reply to the lease is lost | the item is looked for by its token when the server answers again, and given back |
-//! | the reply to the fill is lost | it was stored or not; if not, the lease is given back |
+//! | lease, *L is cancelled* | the item is removed, or marked as due, if its CAS value still matches |
+//! | L is cancelled before the reply to its lease | the request continues in a separate task, and releases what it acquires |
+//! | lease of a value that is due, *invalidate*, and this process wins that too | it is released when the first refresh has ended, whose fill fails; the next caller reloads |
+//! | the reply to the lease is lost | the item is looked up by its token when the server answers again, and released |
+//! | the reply to the fill is lost | it was stored or not; if not, the lease is released |
 //!
-//! A caller F of the same process who follows L takes its value only if F asked before L sent the fill, and
-//! the fill was made: then nothing came between L's lease and a time after F asked. If the value was not
-//! stored, F takes it only if F asked before the load began. Otherwise F looks again. So nobody who asks
-//! after a delete gets what was loaded before it.
+//! A caller F of the same process that follows L uses its value only if F asked before L sent the fill and
+//! the fill succeeded: then nothing changed between L's lease and a time after F asked. If the value was not
+//! stored, F uses it only if F asked before the load began. Otherwise F looks again. So no caller that asks
+//! after a delete gets a value loaded before it.
 //!
 //! # Locks and limiters
 //!
 //! [`Client::lock`](crate::client::Client::lock) holds a key for one caller, with a
-//! [fencing token](Lock::fencing_token). [`Limiter`] counts for the whole fleet. What they say while the
-//! cache is away is a setting: [`OnUnavailable`].
+//! [fencing token](Lock::fencing_token). [`Limiter`] limits rates for the whole fleet. [`OnUnavailable`]
+//! defines what they do when the cache is unavailable.
 pub(crate) mod counter;
 pub(crate) mod fetch_policy;
 pub(crate) mod on_unavailable;

@@ -1,11 +1,11 @@
-//! What locks and limiters say when the cache cannot be asked.
+//! What locks and limiters do when the cache is unavailable.
 
-/// What a lock or a limiter says when the cache cannot be asked: it is away, or too slow.
+/// What a lock or a limiter does when the cache is unavailable or times out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "open or closed")]
 pub enum OnUnavailable {
-    /// Yes: the program goes on without lock or limit, and is told so.
+    /// Allows the caller to proceed without the lock or limit; the result says so.
     FailOpen,
-    /// No: it is the error that the client had.
+    /// Fails with the client's error.
     FailClosed,
 }

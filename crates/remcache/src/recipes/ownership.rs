@@ -1,5 +1,4 @@
-//! A key that one caller holds: added under a token of its own, kept by its CAS value, given back
-//! when it is dropped.
+//! Owned placeholder items: added under a random token, held by CAS value, released on drop.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,23 +11,23 @@ use crate::error::{Error, ErrorKind};
 use crate::proto::{Request, Ttl};
 use crate::result::WriteOutcome;
 
-/// A key that is held. Dropping it gives it back, without waiting; whoever changed the item since
-/// then keeps it.
-pub(crate) struct Claim {
+/// An item owned by this caller. Dropping it releases the key without waiting, unless another client
+/// has changed the item since.
+pub(crate) struct OwnedItem {
     pub(crate) client: Client,
     pub(crate) key: Vec<u8>,
     pub(crate) token: Bytes,
-    /// The item's CAS value: whatever is done by it is done only while the key is held.
+    /// The item's CAS value: operations conditional on it succeed only while the key is owned.
     pub(crate) cas: u64,
     /// The runtime whose connections are used, also by a drop outside of it.
     runtime: Handle,
-    is_settled: bool,
+    is_disarmed: bool,
 }
 
-impl Claim {
-    /// Takes a key if nobody has it; `None` if somebody has.
+impl OwnedItem {
+    /// Acquires a key; `None` if another client owns it.
     ///
-    /// It runs in a task of its own, so that a caller who goes away in between leaves nothing behind.
+    /// Runs in its own task, so that cancelling the caller does not leave the key locked.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] if the server has no CAS values; else those of the client.
@@ -45,31 +44,31 @@ impl Claim {
         let taken = match added.map(WriteOutcome::cas) {
             Ok(None) => return Ok(None),
             Ok(Some(cas @ 1..)) => return Ok(Some(Self::new(client, key, token, cas))),
-            // The text protocol tells no CAS value, so the item is asked for it.
+            // Text-protocol stores return no CAS value, so fetch the item for it.
             Ok(Some(0)) => Self::find(client.clone(), key.clone(), token.clone()).await,
             Err(error) if error.may_have_executed() => Err(error),
             Err(error) => return Err(error),
         };
         if taken.as_ref().is_err_and(Error::is_unavailable) {
-            // Nobody waits for this: if the item is there all the same, it is given back.
-            tokio::spawn(Self::clear_away(client, key, token));
+            // Release the key in the background in case the add was executed.
+            tokio::spawn(Self::release_later(client, key, token));
         }
         taken
     }
 
-    /// Gives back what may have been taken, when the server can be asked again.
-    async fn clear_away(client: Client, key: Vec<u8>, token: Bytes) {
+    /// Releases an item that may have been added, once the server answers again.
+    async fn release_later(client: Client, key: Vec<u8>, token: Bytes) {
         for attempt in 0..6 {
-            tokio::time::sleep(FIRST_LOOK * (1 << attempt)).await;
+            tokio::time::sleep(FIRST_CHECK * (1 << attempt)).await;
             match Self::find(client.clone(), key.clone(), token.clone()).await {
                 Err(error) if error.is_unavailable() => {}
-                // What was found is given back as it is dropped.
+                // Dropping the result releases the item.
                 _ => return,
             }
         }
     }
 
-    /// The key, if it is held under this token.
+    /// Finds the item if it is owned under this token.
     async fn find(client: Client, key: Vec<u8>, token: Bytes) -> Result<Option<Self>, Error> {
         match client.get(&key).await?.filter(|item| item.value == token) {
             None => Ok(None),
@@ -81,18 +80,17 @@ impl Claim {
         }
     }
 
-    /// What was found under a key, as if it were held: whoever does something by its CAS value first
-    /// is the one.
+    /// Wraps an existing item; the first client to change it by its CAS value owns it.
     pub(crate) fn new(client: Client, key: Vec<u8>, token: Bytes, cas: u64) -> Self {
-        Self { client, key, token, cas, runtime: Handle::current(), is_settled: false }
+        Self { client, key, token, cas, runtime: Handle::current(), is_disarmed: false }
     }
 
-    /// There is nothing to give back any more.
-    pub(crate) fn settle(&mut self) {
-        self.is_settled = true;
+    /// Disarms the release on drop.
+    pub(crate) fn disarm(&mut self) {
+        self.is_disarmed = true;
     }
 
-    /// Holds the key for longer, under a new CAS value; `false` if it is not held any more.
+    /// Extends the ownership under a new CAS value; returns `false` if it was lost.
     pub(crate) async fn renew(&mut self, flags: u32, ttl: Duration) -> Result<bool, Error> {
         for _ in 0..2 {
             let change = self.client.set(&self.key, &self.token).flags(flags).ttl(ttl).cas(self.cas).await?;
@@ -100,8 +98,8 @@ impl Claim {
                 self.cas = cas;
                 return Ok(true);
             }
-            // The text protocol tells no CAS value; and it is another one, although the key is held, if an
-            // earlier renewal was made whose reply was lost.
+            // Text-protocol stores return no CAS value. The value also differs from ours if an earlier renewal
+            // was executed but its reply was lost.
             match self.client.get(&self.key).await?.filter(|item| item.value == self.token) {
                 Some(item) => self.cas = self.client.home(&self.key).checked_cas(item.cas)?,
                 None => break,
@@ -110,56 +108,55 @@ impl Claim {
                 return Ok(true);
             }
         }
-        self.is_settled = true;
+        self.is_disarmed = true;
         Ok(false)
     }
 
-    /// Gives the key back; `false` if it was not held any more.
-    pub(crate) async fn give_back(mut self) -> Result<bool, Error> {
+    /// Releases the key; returns `false` if it was no longer owned.
+    pub(crate) async fn release(mut self) -> Result<bool, Error> {
         let change = self.client.set(&self.key, "").ttl(Ttl::Expired).cas(self.cas).await?;
-        self.is_settled = true;
+        self.is_disarmed = true;
         Ok(change.is_applied())
     }
 
-    /// Sends a request without waiting for its outcome, from wherever this is called.
+    /// Sends a request without waiting for the reply; callable outside of a runtime.
     pub(crate) fn cast(&self, request: Request<'_>) {
         let _context = self.runtime.enter();
-        // What is not taken expires by itself.
+        // If it cannot be sent, the item expires.
         let _ = self.client.cast(request);
     }
 
-    /// The same, where another key is placed.
-    pub(crate) fn cast_beside(&self, request: Request<'_>, route: &[u8]) {
+    /// Like `cast`, routed by another key.
+    pub(crate) fn cast_routed(&self, request: Request<'_>, route: &[u8]) {
         let _context = self.runtime.enter();
         let _ = self.client.call(request).routing_key(route).cast();
     }
 
-    pub(crate) fn is_settled(&self) -> bool {
-        self.is_settled
+    pub(crate) fn is_disarmed(&self) -> bool {
+        self.is_disarmed
     }
 }
 
-/// How long after a lost reply it is looked whether the key was taken; then each time after twice as
-/// long, six times.
-const FIRST_LOOK: Duration = Duration::from_millis(100);
+/// Delay of the first check for the item after a lost reply; it doubles for each of the six checks.
+const FIRST_CHECK: Duration = Duration::from_millis(100);
 
-/// The request that removes an item if its CAS value is this one, on every protocol: the text protocol has no
+/// Builds a request that removes an item by its CAS value on every protocol: the text protocol has no
 /// delete with a condition, so the item is replaced by one that is expired.
 pub(crate) fn removal(key: &[u8], cas: u64) -> Request<'_> {
     Request::set(key, "").ttl(Ttl::Expired).cas(cas)
 }
 
-impl Drop for Claim {
+impl Drop for OwnedItem {
     fn drop(&mut self) {
-        if !self.is_settled && self.cas != 0 {
+        if !self.is_disarmed && self.cas != 0 {
             self.cast(removal(&self.key, self.cas));
         }
     }
 }
 
-impl fmt::Debug for Claim {
+impl fmt::Debug for OwnedItem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = self.key.escape_ascii().to_string();
-        f.debug_struct("Claim").field("key", &key).field("cas", &self.cas).finish_non_exhaustive()
+        f.debug_struct("OwnedItem").field("key", &key).field("cas", &self.cas).finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! Changes that take more than one command: by CAS values, until nobody came between.
+//! Read-modify-write operations: compare-and-swap loops.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use crate::proto::{Request, Ttl};
 use crate::result::{Item, WriteOutcome};
 use crate::routing::primary::PrimaryRoute;
 
-/// After so many tries a key is too busy for this.
+/// Maximum attempts before the operation fails with a conflict.
 const TRIES: u32 = 64;
-/// The longest wait before another try, at random below it; others get their turn meanwhile.
+/// Maximum delay before a retry, with full jitter, so that other clients can make progress.
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
 impl Client {
-    /// Changes a value to what a function makes of it, or nothing in between.
+    /// Updates a value atomically with a function.
     ///
-    /// The function is given the item, or `None` if there is none, and may be called several times:
-    /// again whenever another change came first, 64 times at most. What it returns is stored with
-    /// the item's flags and this time to live; `None` deletes. The result is what is stored then.
+    /// The function gets the item, or `None` on a miss, and may be called up to 64 times: again after each
+    /// conflicting change. Its result is stored with the item's flags and this TTL; `None` deletes the
+    /// item. Returns what is stored afterwards.
     ///
-    /// With [copies](crate::config::Config::replicas) and [failover](crate::config::Config::failover) too, one server is
-    /// asked and changed: the first of the key. CAS values of different servers do not compare, and two
-    /// programs that disagree about who is away would undo each other's updates. While that server is
-    /// away updates fail; if it has lost the item, the function is given `None`, whatever a copy has.
-    /// After a change the other copies are deleted.
+    /// With [replicas](crate::config::Config::replicas) or [failover](crate::config::Config::failover), only the
+    /// key's primary server is read and changed: CAS values of different servers do not compare, and
+    /// clients that disagree about which servers are down would undo each other's updates. Updates fail
+    /// while that server is down; if it lost the item, the function gets `None` even if a replica has it.
+    /// After a change the other replicas are deleted.
     ///
-    /// A placeholder of [`Client::fetch`] is no item to the function, and is replaced.
+    /// A lease placeholder of [`Client::fetch`] counts as a miss, and is replaced.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -47,10 +47,10 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Conflict`] if others were faster each time; nothing was changed then.
     /// [`ErrorKind::Unsupported`] if the server has no CAS values (`memcached -C`). See [`ErrorKind`]: a change
-    /// that may have been made is not tried again.
+    /// that may have been executed is not retried.
     ///
     /// # Cancellation
-    /// The change may have been made.
+    /// The change may have been executed.
     pub async fn update(
         &self,
         key: impl AsRef<[u8]>,
@@ -62,7 +62,7 @@ impl Client {
             self.wait_before(attempt).await;
             let home = self.home(key);
             let stored = home.ask::<Fetch>(Request::get(key)).await?;
-            let item = stored.as_ref().filter(|item| !item.is_mark());
+            let item = stored.as_ref().filter(|item| !item.is_sentinel());
             let made = match (item, change(item)) {
                 (None, None) => return Ok(None),
                 (Some(item), None) => delete_unchanged(&home, key, home.checked_cas(item.cas)?).await?.map(|()| None),
@@ -77,10 +77,10 @@ impl Client {
 
     /// Fetches an item and deletes it; `None` is a miss.
     ///
-    /// What others append or store in between is not lost: the item is deleted only as it was
-    /// fetched. Of several callers one gets the item. With copies or failover it is the first server of
-    /// the key that has it to give, as for [`update`](Self::update). A placeholder of [`Client::fetch`] is
-    /// deleted, so that what is being loaded is not stored any more, and is a miss.
+    /// Concurrent changes are not lost: the item is deleted only if it is unchanged since the fetch. Of
+    /// several callers one gets the item. With replicas or failover, the key's primary server decides, as
+    /// for [`update`](Self::update). A lease placeholder of [`Client::fetch`] is deleted, so that the value
+    /// being loaded is not stored, and counts as a miss.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -95,7 +95,7 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Conflict`] if the item was changed between each of 64 tries; it is still there.
     /// [`ErrorKind::Unsupported`] if the server has no CAS values (`memcached -C`).
-    /// After an error that [`may_have_executed`](Error::may_have_executed) it may be gone.
+    /// After an error that [`may_have_executed`](Error::may_have_executed) the item may have been deleted.
     ///
     /// # Cancellation
     /// The item may have been deleted.
@@ -106,16 +106,16 @@ impl Client {
             let home = self.home(key);
             let Some(item) = home.ask::<Fetch>(Request::get(key)).await? else { return Ok(None) };
             if delete_unchanged(&home, key, home.checked_cas(item.cas)?).await?.is_some() {
-                return Ok(Some(item).filter(|item| !item.is_mark()));
+                return Ok(Some(item).filter(|item| !item.is_sentinel()));
             }
         }
         Err(too_busy())
     }
 
-    /// Puts bytes behind a value, or stores them with this time to live if there is none.
+    /// Appends bytes to a value, or stores them with this TTL if there is no item.
     ///
-    /// The time to live of an item that is there stays as it is. A key that [`Client::fetch`] loads is
-    /// none for this: bytes behind one of its placeholders are no value.
+    /// The TTL of an existing item is kept. Do not use it on keys that [`Client::fetch`] loads: appending to
+    /// a lease placeholder does not yield a value.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -130,7 +130,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// See [`ErrorKind`]. [`WriteOutcome::NotStored`] says that the sum would be too large.
+    /// See [`ErrorKind`]. Returns [`WriteOutcome::NotStored`] if the result would be too large.
     ///
     /// # Cancellation
     /// The bytes may have been appended.
@@ -141,8 +141,8 @@ impl Client {
         ttl: impl Into<Ttl>,
     ) -> Result<WriteOutcome, Error> {
         let (key, value, ttl) = (key.as_ref(), value.as_ref(), ttl.into());
-        // The item may go and come between the two; a sum that is too large looks the same, so two
-        // tries after the first must do.
+        // The item may disappear and reappear between the two commands. A result that is too large gets the
+        // same reply, so limit this to two retries.
         for _ in 0..3 {
             let appended = self.append(key, value).await?;
             if appended != WriteOutcome::NotStored {
@@ -156,7 +156,7 @@ impl Client {
         Ok(WriteOutcome::NotStored)
     }
 
-    /// Lets others finish before another try: longer each time, and at random.
+    /// Waits before a retry, with exponential backoff and jitter.
     async fn wait_before(&self, attempt: u32) {
         if attempt == 0 {
             return;
@@ -166,7 +166,7 @@ impl Client {
     }
 }
 
-/// Stores a value if the item is still this one, or still absent; `None` if it is not.
+/// Stores a value if the item is unchanged or still absent; `None` on conflict.
 async fn store_unchanged(
     home: &PrimaryRoute<'_>,
     key: &[u8],
@@ -176,12 +176,12 @@ async fn store_unchanged(
 ) -> Result<Option<Item>, Error> {
     let (flags, request) = match item {
         Some(item) => {
-            // A placeholder of `fetch` becomes a value.
-            let flags = if item.is_mark() { 0 } else { item.flags };
+            // A lease placeholder becomes a value.
+            let flags = if item.is_sentinel() { 0 } else { item.flags };
             (flags, Request::set(key, value.clone()).flags(flags).cas(home.checked_cas(item.cas)?))
         }
         None => {
-            // An add needs no CAS value, but the next update would: so the first one fails too.
+            // An add needs no CAS value, but the next update would: fail consistently.
             home.require_cas().await?;
             (0, Request::add(key, value.clone()))
         }
@@ -190,9 +190,9 @@ async fn store_unchanged(
     Ok(change.cas().map(|cas| Item { value, flags, cas }))
 }
 
-/// Deletes an item if its CAS value is this one; `None` if it is not.
+/// Deletes an item if its CAS value matches; `None` on conflict.
 ///
-/// The text protocol has no such delete, so there the item is replaced by one that is expired.
+/// The text protocol has no conditional delete: the item is replaced by one that has expired.
 async fn delete_unchanged(home: &PrimaryRoute<'_>, key: &[u8], cas: u64) -> Result<Option<()>, Error> {
     let change = match home.ask::<Delete>(Request::delete(key).cas(cas)).await {
         Err(error) if error.kind() == ErrorKind::Unsupported => {
@@ -205,6 +205,6 @@ async fn delete_unchanged(home: &PrimaryRoute<'_>, key: &[u8], cas: u64) -> Resu
 
 #[cold]
 fn too_busy() -> Error {
-    let text = format!("others changed the item between each of {TRIES} tries: try later, or split the key");
+    let text = format!("conflicting updates in all of {TRIES} attempts: try again later, or split the key");
     Error::new(ErrorKind::Conflict, text)
 }

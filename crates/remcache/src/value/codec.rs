@@ -1,4 +1,4 @@
-//! How values of one Rust type become flags and bytes, and come back.
+//! Codecs: convert values of one Rust type to flags and bytes, and back.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use bytestring::ByteString;
 use super::{ClientFormat, Compression, DEFAULT_LIMIT, Flags, Format, Integer, Value, ValueError, number};
 use crate::proto::CowBytes;
 
-/// How values of one Rust type become flags and bytes, and come back.
+/// Converts values of one Rust type to flags and bytes, and back.
 ///
 /// `T` is what is read, and `B` what is written: a codec of text takes a `&str` and gives a
 /// [`ByteString`], which shares the bytes of the reply.
@@ -37,11 +37,11 @@ pub struct Codec<T, B: ?Sized = T> {
     limit: usize,
 }
 
-/// A value on its way to a server: its flags and its bytes.
+/// An encoded value: flags and bytes.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Encoded<'a> {
-    /// The number to keep beside the bytes.
+    /// Flags to store with the bytes.
     pub flags: u32,
     /// The bytes: the value's own where that is possible.
     pub bytes: CowBytes<'a>,
@@ -187,7 +187,7 @@ impl<T, B: ?Sized> Codec<T, B> {
         Self { scheme, compression: None, limit: DEFAULT_LIMIT }
     }
 
-    /// Compresses values of so many bytes and more, and keeps what is smaller (default: none).
+    /// Compresses values of at least `threshold` bytes if that makes them smaller (default: off).
     ///
     /// Values are read however they were compressed, so this can be changed at any time. Below a
     /// hundred bytes or so no compression gains anything; a threshold of 1024 is a good start.
@@ -196,7 +196,7 @@ impl<T, B: ?Sized> Codec<T, B> {
         Self { compression: Some((compression, threshold)), ..self }
     }
 
-    /// How long a value may be once it is decompressed, in bytes (default: 16 MiB).
+    /// Maximum decompressed length of a value, in bytes (default: 16 MiB).
     #[must_use]
     pub fn limit(self, bytes: usize) -> Self {
         Self { limit: bytes, ..self }

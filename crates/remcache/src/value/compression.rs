@@ -1,4 +1,4 @@
-//! Bytes made fewer, and made whole again within a limit.
+//! Compression, and decompression within a limit.
 
 use std::fmt;
 #[cfg(any(feature = "zstd", feature = "deflate"))]
@@ -6,26 +6,26 @@ use std::io::{BufRead, Read};
 
 use super::ValueError;
 
-/// How the bytes of a value are made fewer.
+/// Compression algorithm of a value.
 ///
 /// Each needs the feature of its name (`deflate` for zlib and gzip). A value that was compressed with
 /// one that is not compiled in is an error which says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Compression {
-    /// Zstandard, a frame of level 3: small and fast, the choice where nobody else reads the value.
+    /// Zstandard, a frame of level 3: small and fast, the choice if no other client reads the value.
     Zstd,
-    /// LZ4, one block behind its length in 32 bits, little-endian: less small, and the fastest.
+    /// LZ4, one block preceded by its length in 32 bits, little-endian: less compact, and the fastest.
     Lz4,
     /// zlib: what most other clients write.
     Zlib,
     /// gzip: what clients in Java write.
     Gzip,
-    /// FastLZ, which php-memcached writes: it is read and not written (feature `deflate`).
+    /// FastLZ, which php-memcached writes: decompression only (feature `deflate`).
     FastLz,
 }
 
-/// How long a value may be once it is decompressed, if its codec does not say otherwise, in bytes.
+/// Default maximum decompressed length of a value, in bytes.
 pub const DEFAULT_LIMIT: usize = 16 << 20;
 
 impl Compression {
@@ -70,9 +70,9 @@ impl Compression {
         }
     }
 
-    /// The bytes as they were before, at most so many.
+    /// Decompresses the bytes, up to `limit`.
     ///
-    /// Memory grows with what comes out, never by a length that is announced.
+    /// Memory grows with the output, never by an announced length.
     ///
     /// # Errors
     /// [`ValueError::TooLarge`] if more than `limit` bytes come out, [`ValueError::Corrupt`] if the
@@ -132,10 +132,10 @@ fn unzstd(bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
     ensure_end(Compression::Zstd, reader.finish()).map(|()| value)
 }
 
-/// A block of LZ4 behind its length.
+/// Decompresses a block of LZ4 preceded by its length.
 ///
-/// The length sizes memory here, so it is held against the limit, and against what so many bytes can
-/// become: a byte of LZ4 says at most 255.
+/// The length determines the allocation, so it is checked against the limit and against the maximum that this
+/// many bytes can expand to: LZ4 expands a byte to at most 255.
 #[cfg(feature = "lz4")]
 fn unlz4(bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
     let corrupt = |reason: &dyn fmt::Display| ValueError::corrupt(Compression::Lz4, reason);
@@ -161,7 +161,7 @@ fn read_all(mut reader: impl Read) -> Result<Vec<u8>, ValueError> {
     result.map_err(|error| ValueError::unwritable("zlib or gzip", error))
 }
 
-/// All that a reader gives; an error after `limit` bytes.
+/// Reads to the end; fails after `limit` bytes.
 #[cfg(any(feature = "zstd", feature = "deflate"))]
 fn read_bounded(compression: Compression, reader: &mut impl Read, limit: usize) -> Result<Vec<u8>, ValueError> {
     let mut value = Vec::new();
@@ -176,7 +176,7 @@ fn read_bounded(compression: Compression, reader: &mut impl Read, limit: usize) 
     }
 }
 
-/// Puts bytes behind others; the memory doubles as it fills, and never passes the limit.
+/// Appends bytes; the capacity doubles as needed, up to the limit.
 #[cfg(any(feature = "zstd", feature = "deflate"))]
 pub(crate) fn extend_bounded(value: &mut Vec<u8>, bytes: &[u8], limit: usize) -> Result<(), ValueError> {
     let length = value.len().saturating_add(bytes.len());
@@ -199,7 +199,7 @@ fn ensure_end(compression: Compression, mut rest: impl BufRead) -> Result<(), Va
     }
 }
 
-/// What is decompressed in one step, in bytes.
+/// Chunk size of decompression, in bytes.
 #[cfg(any(feature = "zstd", feature = "deflate"))]
 const CHUNK: usize = 8 << 10;
 /// Zstandard's own default.

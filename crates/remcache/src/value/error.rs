@@ -1,12 +1,12 @@
-//! Why a value cannot be written or read.
+//! Errors of encoding and decoding values.
 
 use std::fmt;
 
 use super::{ClientFormat, Compression, Format};
 
-/// Why a value cannot be written or read.
+/// Error of encoding or decoding a value.
 ///
-/// No variant holds the value: it may be a secret, and end in a log.
+/// No variant contains the value, which may be a secret and end up in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ValueError {
@@ -27,12 +27,12 @@ pub enum ValueError {
     NotCompiledIn(Compression),
     /// The convention has no flags for this compression.
     NotInConvention(ClientFormat, Compression),
-    /// The value is longer than so many bytes once it is decompressed.
+    /// The decompressed value exceeds the limit, in bytes.
     TooLarge {
         /// The limit of the codec.
         limit: usize,
     },
-    /// The compressed bytes are none, or damaged.
+    /// The compressed bytes are invalid or damaged.
     Corrupt(Compression, String),
     /// The bytes are not what the flags say.
     Malformed {
@@ -72,7 +72,7 @@ impl fmt::Display for ValueError {
                 "the flags {flags:#010x} are not remcache's: another client wrote the item; read it with its convention"
             ),
             Self::ForeignFlags(convention, flags) => {
-                write!(f, "the flags {flags:#010x} are none that {convention} writes")
+                write!(f, "{convention} does not write the flags {flags:#010x}")
             }
             Self::Chunked => f.write_str("the value is in chunks: read it through a `Cache`"),
             Self::WrongFormat { expected, found } => {

@@ -1,4 +1,4 @@
-//! FastLZ made whole again: the compression that php-memcached takes if it is not told otherwise.
+//! FastLZ decompression: the default compression of php-memcached.
 //!
 //! The format is described at <https://github.com/ariya/FastLZ>: literal runs and matches, with two
 //! levels that differ in how long matches and far distances are written. The level is in the upper
@@ -7,7 +7,7 @@
 use super::compression::extend_bounded;
 use super::{Compression, ValueError};
 
-/// The bytes as they were before, at most `limit` of them.
+/// Decompresses at most `limit` bytes.
 pub(crate) fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
     let (&first, rest) = bytes.split_first().ok_or_else(cut)?;
     let level = match first >> 5 {
@@ -37,7 +37,7 @@ enum Level {
     Two,
 }
 
-/// So many bytes from so far back.
+/// A back-reference: length and distance, in bytes.
 #[derive(Clone, Copy, Debug)]
 struct Match {
     distance: usize,
@@ -72,7 +72,7 @@ impl<'a> Input<'a> {
         Ok(Match { distance: distance.saturating_add(1), length })
     }
 
-    /// What a long match has beyond the length in its first byte: one byte, or in level two bytes
+    /// Returns the additional length of a long match: one byte, or in level two bytes
     /// as long as they are 255.
     fn more_length(&mut self, level: Level) -> Result<usize, ValueError> {
         let mut sum = 0_usize;
@@ -86,7 +86,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Repeats what came before; a match may overlap what it writes, and then repeats itself.
+/// Copies a back-reference; a match may overlap its own output.
 fn copy(value: &mut Vec<u8>, Match { distance, length }: Match, limit: usize) -> Result<(), ValueError> {
     let start = value.len().checked_sub(distance).ok_or_else(|| corrupt("a match begins before the beginning"))?;
     if value.len().saturating_add(length) > limit {
@@ -100,7 +100,7 @@ fn copy(value: &mut Vec<u8>, Match { distance, length }: Match, limit: usize) ->
     Ok(())
 }
 
-/// A pattern over and over, so many bytes of it.
+/// Appends a repeated pattern of `length` bytes.
 fn repeat(pattern: &[u8], length: usize) -> impl Iterator<Item = &[u8]> {
     let mut left = length;
     std::iter::from_fn(move || {
@@ -112,14 +112,14 @@ fn repeat(pattern: &[u8], length: usize) -> impl Iterator<Item = &[u8]> {
 
 #[cold]
 fn cut() -> ValueError {
-    corrupt("it ends too early")
+    corrupt("unexpected end of data")
 }
 
 fn corrupt(reason: impl std::fmt::Display) -> ValueError {
     ValueError::corrupt(Compression::FastLz, reason)
 }
 
-/// The mark of a match that is longer than its first byte can say.
+/// Length code of a match with additional length bytes.
 const LONG: u8 = 7;
 /// The distance of level two behind which a farther one follows.
 const FAR: usize = 0x1fff;

@@ -1,16 +1,16 @@
-//! remcache's own flags: a mark, the compression and the format.
+//! remcache's flags: magic number, compression and format.
 
 use std::fmt;
 
 use super::{Compression, ValueError};
 
-/// The flags that remcache writes beside a value.
+/// The flags that remcache stores with a value.
 ///
 /// | bits | are |
 /// |---|---|
-/// | 31 to 16 | the mark `0x7265`, "re": flags of other clients are small numbers, and are told apart by it |
+/// | 31 to 16 | magic number `0x7265`, "re"; flags of other clients are small numbers |
 /// | 15 | the value is in chunks: see [`Cache::chunked`](crate::cache::Cache::chunked) |
-/// | 14 to 8 | the [`Compression`]: 0 none, 1 zstd, 2 lz4, 3 zlib, 4 gzip; 127: no value, but a [mark of `fetch`](crate::recipes#what-stands-under-the-key) |
+/// | 14 to 8 | the [`Compression`]: 0 none, 1 zstd, 2 lz4, 3 zlib, 4 gzip; 127: a [sentinel of `fetch`](crate::recipes#stored-items) |
 /// | 7 to 0 | the [`Format`]: 0 bytes, 1 text, 2 integer, 3 JSON, 4 MessagePack, 5 postcard, 128 to 255 the application's |
 ///
 /// Flags of 0, which every client writes that has no opinion, and the server for a counter that it

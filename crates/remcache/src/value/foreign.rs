@@ -1,4 +1,4 @@
-//! A value as other clients mean it.
+//! Values in the data model of other clients.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -71,7 +71,7 @@ impl Value {
         }
     }
 
-    /// What the value is, in a word.
+    /// Returns the kind of the value.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Bytes(_) => "bytes",
@@ -107,7 +107,7 @@ impl fmt::Display for Serializer {
 }
 
 impl fmt::Debug for Value {
-    // Values may be secrets or megabytes: what they are, and their length, is all that a log needs.
+    // Values may be secrets or large: log only their kind and length.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bytes(bytes) => write!(f, "<{} bytes>", bytes.len()),

@@ -1,7 +1,7 @@
-//! Values: how a Rust value becomes flags and bytes, and how those of other clients are read.
+//! Values: encoding Rust values as flags and bytes, and decoding those of other clients.
 //!
-//! A server keeps bytes, and a number of 32 bits beside them, the flags. What they mean is the
-//! clients' own affair, and every client has its own opinion. Two things are here:
+//! A server stores bytes together with 32 bits of flags. Their meaning is up to the clients, and every client
+//! has its own conventions. This module has two parts:
 //!
 //! - a [`Codec`] writes and reads values of one Rust type, with remcache's own [flags](Flags);
 //! - a [`ClientFormat`] is what another client writes: [`Value`]s are read as it meant them, and
@@ -21,9 +21,9 @@
 //! # Ok::<(), remcache::value::ValueError>(())
 //! ```
 //!
-//! Nothing here knows a server or a clock. No byte makes it panic, nothing that is announced in the
-//! bytes sizes memory before it is held against a limit, and nothing is ever executed: what Python,
-//! Ruby, Java or PHP serialised is handed out as it is, with [its kind](Serializer).
+//! This module performs no I/O. It does not panic on any input, checks lengths in the input against a limit
+//! before it allocates, and never executes anything: data serialized by Python, Ruby, Java or PHP is returned
+//! as it is, with [its kind](Serializer).
 #![deny(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,

@@ -1,4 +1,4 @@
-//! Integers as values: decimal digits, as the server's counters are.
+//! Integer values: decimal digits, like the server's counters.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -26,7 +26,7 @@ integers!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
 pub(crate) fn parse<N: FromStr>(bytes: &[u8]) -> Result<N, ValueError> {
     let digits = bytes.trim_ascii_end();
     let text = std::str::from_utf8(digits).ok().filter(|text| is_decimal(text));
-    let text = text.ok_or_else(|| ValueError::malformed("an integer", "there is another byte than digits"))?;
+    let text = text.ok_or_else(|| ValueError::malformed("an integer", "it contains a byte that is not a digit"))?;
     text.parse().map_err(|_| ValueError::malformed("an integer", "the number does not fit"))
 }
 

@@ -184,7 +184,7 @@ async fn without_a_valid_list_the_last_failure_is_returned() {
     let (_lists_sender, lists) = channel::<Vec<String>>();
     let source = discovery::stream("the test", lists);
     let error = discovery::connect_within(source, patient_config(), limit).await.unwrap_err();
-    assert!(error.to_string().contains("no answer within 300ms"), "{error}");
+    assert!(error.to_string().contains("no reply within 300ms"), "{error}");
 
     let (_, lists) = channel::<Vec<String>>();
     let error = discovery::connect(discovery::stream("the test", lists), patient_config()).await.unwrap_err();

@@ -78,5 +78,5 @@ async fn fetch(client: &Client, policy: FetchPolicy, value: &'static str) -> Opt
 
 /// Returns the value that plain gets see.
 async fn stored(client: &Client) -> Option<Bytes> {
-    client.get("key").await.unwrap().filter(|item| !item.is_mark()).map(|item| item.value)
+    client.get("key").await.unwrap().filter(|item| !item.is_sentinel()).map(|item| item.value)
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use remcache::cache::Near;
+use remcache::cache::LocalCache;
 use remcache::config::ProtocolSetting;
 use remcache::value::{ByteString, Codec};
 use remcache::{Cache, Client};
@@ -25,7 +25,7 @@ async fn read_after_write(before: Option<&str>, write: impl AsyncFn(&Names)) -> 
         let server = Server::start().await.unwrap();
         let config = patient_config().protocol(protocol).connections(2);
         let client = Client::with_config([server.address()], config).unwrap();
-        let cache = Names::new(&client, "", Codec::text()).near(Near::new(1 << 20, LONG));
+        let cache = Names::new(&client, "", Codec::text()).near(LocalCache::new(1 << 20, LONG));
         for _ in 0..2 {
             // Each connection is established.
             client.get("other").await.unwrap();

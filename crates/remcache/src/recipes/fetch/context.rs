@@ -1,4 +1,4 @@
-//! What a key's item looks like to fetch, and taking the lease of it: the part that differs by protocol.
+//! Looks up the state of a key for `fetch` and acquires its lease: the protocol-specific part.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -13,101 +13,101 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::ops::builder::{Command, Kind};
 use crate::proto::{Key, Protocol, Reply, Status, Ttl};
-use crate::recipes::fetch::lookup::Look;
-use crate::recipes::fetch::refresh_item as companion;
-use crate::recipes::fetch::refresh_item::Companion;
+use crate::recipes::fetch::lookup::LookupGuard;
+use crate::recipes::fetch::refresh_item;
+use crate::recipes::fetch::refresh_item::RefreshItem;
 use crate::recipes::fetch_policy::FetchPolicy;
-use crate::recipes::ownership::Claim;
+use crate::recipes::ownership::OwnedItem;
 use crate::result::Item;
-use crate::sentinel as marks;
+use crate::sentinel;
 
-/// A key, where it is, and how fresh its value has to be.
+/// A key, the client to ask, and the fetch policy.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Spot<'a> {
+pub(crate) struct FetchContext<'a> {
     pub(crate) client: &'a Client,
     pub(crate) key: &'a [u8],
     pub(crate) freshness: &'a FetchPolicy,
 }
 
-/// What is at a spot.
+/// Result of looking up a key.
 #[derive(Debug)]
-pub(crate) enum Seen {
-    /// A value, or that there is none, and whether it should be reloaded.
-    Value(Item, Due),
-    /// Nothing.
+pub(crate) enum Lookup {
+    /// A value or negative result, and whether it should be refreshed.
+    Value(Item, RefreshRight),
+    /// A miss.
     Nothing,
-    /// Somebody is loading; the CAS value of the lease.
+    /// Another client is loading the value; the CAS value of its lease.
     Leased(u64),
-    /// A tombstone: nothing is to be stored.
-    Buried,
-    /// The cache could not be asked.
-    Away,
+    /// A tombstone: loaded values must not be stored.
+    Tombstone,
+    /// The server is unavailable.
+    Unavailable,
 }
 
-/// Whether a value should be reloaded, and by whom.
+/// Whether a value should be refreshed, and who has the right to do so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Due {
+pub(crate) enum RefreshRight {
     No,
-    /// By this caller, says the server.
+    /// The server assigned the refresh to this caller.
     Won,
-    /// By another one, says the server.
+    /// The server assigned the refresh to another client.
     Lost,
-    /// By whoever asks the server first.
+    /// The first client to ask the server for it.
     Open,
-    /// By whoever changes the companion first: its CAS value, and the hash of the value.
-    Companion {
+    /// The first client to change the refresh item: its CAS value, and the hash of the value.
+    RefreshItem {
         cas: u64,
         hash: u64,
     },
 }
 
-impl<'a> Spot<'a> {
-    /// Looks, and leaves everything as it is.
+impl<'a> FetchContext<'a> {
+    /// Looks the key up without changing anything.
     ///
     /// # Errors
-    /// What the caller did wrong; that the cache is away is none.
-    pub(crate) async fn look(self) -> Result<Seen, Error> {
-        let seen = match self.client.protocol_of(self.key) {
-            Some(Protocol::Binary | Protocol::Text) => self.look_beside().await,
-            _ => match self.look_with_time().await {
-                Err(error) if error.kind() == ErrorKind::Unsupported => self.look_beside().await,
-                seen => seen,
+    /// Invalid use only; an unavailable cache is not an error.
+    pub(crate) async fn look_up(self) -> Result<Lookup, Error> {
+        let lookup = match self.client.protocol_of(self.key) {
+            Some(Protocol::Binary | Protocol::Text) => self.look_up_with_refresh_item().await,
+            _ => match self.look_up_meta().await {
+                Err(error) if error.kind() == ErrorKind::Unsupported => self.look_up_with_refresh_item().await,
+                lookup => lookup,
             },
         };
-        seen.and_then(|seen| self.require_cas(seen)).or_else(|error| self.away(error))
+        lookup.and_then(|lookup| self.require_cas(lookup)).or_else(|error| self.unavailable_unless_usage_error(error))
     }
 
-    /// Refuses items without CAS values: nothing about them could be changed safely.
-    fn require_cas(self, seen: Seen) -> Result<Seen, Error> {
-        match &seen {
-            Seen::Value(Item { cas, .. }, _) | Seen::Leased(cas) => {
-                self.client.home(self.key).checked_cas(*cas).map(|_| seen)
+    /// Rejects items without CAS values, which cannot be changed safely.
+    fn require_cas(self, lookup: Lookup) -> Result<Lookup, Error> {
+        match &lookup {
+            Lookup::Value(Item { cas, .. }, _) | Lookup::Leased(cas) => {
+                self.client.home(self.key).checked_cas(*cas).map(|_| lookup)
             }
-            Seen::Nothing | Seen::Buried | Seen::Away => Ok(seen),
+            Lookup::Nothing | Lookup::Tombstone | Lookup::Unavailable => Ok(lookup),
         }
     }
 
-    /// A cache that fails is away, unless it is the caller who is wrong.
-    pub(crate) fn away(self, error: Error) -> Result<Seen, Error> {
+    /// Treats a failure as an unavailable cache, unless it is a usage error.
+    pub(crate) fn unavailable_unless_usage_error(self, error: Error) -> Result<Lookup, Error> {
         match error.kind() {
             ErrorKind::InvalidKey | ErrorKind::Unsupported => Err(error),
             ErrorKind::InvalidArguments => Err(Key::new(self.key).err().map_or(error, Error::from)),
-            _ => Ok(Seen::Away),
+            _ => Ok(Lookup::Unavailable),
         }
     }
 
-    /// The meta protocol tells with the item how long it has left, and who is to reload it.
-    async fn look_with_time(self) -> Result<Seen, Error> {
-        let reply = Look::at(self).await;
+    /// Looks the key up on the meta protocol, which returns the remaining TTL and the refresh right with the item.
+    async fn look_up_meta(self) -> Result<Lookup, Error> {
+        let reply = LookupGuard::new(self).await;
         match reply.status {
-            Status::NoError => Ok(self.seen_with_time(reply)),
-            Status::KeyNotFound => Ok(Seen::Nothing),
+            Status::NoError => Ok(self.interpret_reply(reply)),
+            Status::KeyNotFound => Ok(Lookup::Nothing),
             _ => Err(Error::from_reply(&reply, None)),
         }
     }
 
-    /// What the reply to a look says that has found something.
-    pub(crate) fn seen_with_time(self, reply: Reply) -> Seen {
+    /// Interprets the reply to a successful meta get.
+    pub(crate) fn interpret_reply(self, reply: Reply) -> Lookup {
         let Reply { value, flags, cas, info, .. } = reply;
         let info = info.unwrap_or_default();
         let left = match info.ttl_left {
@@ -115,55 +115,55 @@ impl<'a> Spot<'a> {
             Some(Ttl::Expired) => Duration::ZERO,
             _ => Duration::MAX,
         };
-        // That there is nothing is kept for a time of its own.
-        let is_due = info.stale || flags != marks::ABSENT && left < self.freshness.due_below();
+        // Negative results have a TTL of their own, and no refresh time.
+        let is_due = info.stale || flags != sentinel::ABSENT && left < self.freshness.due_below();
         let due = match (info.won, is_due, info.another_has_won) {
-            (true, ..) => Due::Won,
-            (_, false, _) => Due::No,
-            (_, _, true) => Due::Lost,
-            _ => Due::Open,
+            (true, ..) => RefreshRight::Won,
+            (_, false, _) => RefreshRight::No,
+            (_, _, true) => RefreshRight::Lost,
+            _ => RefreshRight::Open,
         };
-        // Other clients have the server create the item of a lease, which is empty.
+        // Other clients create leases with `mg N`: the server creates an empty item.
         let is_foreign_lease = value.is_empty() && flags == 0 && (info.won || info.another_has_won);
-        if is_foreign_lease { Seen::Leased(cas) } else { seen(Item { value, flags, cas }, due) }
+        if is_foreign_lease { Lookup::Leased(cas) } else { classify(Item { value, flags, cas }, due) }
     }
 
-    /// On the other protocols the companion tells it, which is asked for in the same write.
-    async fn look_beside(self) -> Result<Seen, Error> {
-        let (key, route) = (companion::key_of(self.client, self.key), companion::route(self.client, self.key));
-        let beside = self.client.get(&key).routing_key(&route);
-        let (item, beside) = both(self.client.get(self.key), beside).await;
-        let Some(item) = item? else { return Ok(Seen::Nothing) };
-        let due = match beside.ok().flatten().and_then(|item| Some((Companion::read(&item)?, item.cas))) {
-            None => Due::No,
-            Some((companion, cas)) => {
-                let hash = companion::hash(item.flags, &item.value);
-                if companion.is_due(hash) { Due::Companion { cas, hash } } else { Due::No }
+    /// Looks the key up on the other protocols, together with its refresh item.
+    async fn look_up_with_refresh_item(self) -> Result<Lookup, Error> {
+        let (key, route) = (refresh_item::key_of(self.client, self.key), refresh_item::route(self.client, self.key));
+        let refresh_item = self.client.get(&key).routing_key(&route);
+        let (item, refresh_item) = both(self.client.get(self.key), refresh_item).await;
+        let Some(item) = item? else { return Ok(Lookup::Nothing) };
+        let due = match refresh_item.ok().flatten().and_then(|item| Some((RefreshItem::read(&item)?, item.cas))) {
+            None => RefreshRight::No,
+            Some((refresh_item, cas)) => {
+                let hash = refresh_item::hash(item.flags, &item.value);
+                if refresh_item.is_due(hash) { RefreshRight::RefreshItem { cas, hash } } else { RefreshRight::No }
             }
         };
-        Ok(seen(item, due))
+        Ok(classify(item, due))
     }
 
-    /// Takes the lease of a key that has no item; `None` if by now it has one.
+    /// Acquires the lease of a missing key; `None` if the key has an item by now.
     pub(crate) async fn lease(self) -> Result<Option<Lease>, Error> {
-        // The server's seconds may begin at any time, and so end up to one early.
+        // The server counts whole seconds and may expire the item up to one second early.
         let ttl = self.freshness.lease.saturating_add(Duration::from_secs(1));
-        let claim = Claim::take(self.client, self.key, marks::LEASE, ttl).await?;
-        Ok(claim.map(Lease::of_nothing))
+        let owned = OwnedItem::take(self.client, self.key, sentinel::LEASE, ttl).await?;
+        Ok(owned.map(Lease::of_nothing))
     }
 
-    /// The lease of another one who takes too long: who stores first by this CAS value is the one.
+    /// Takes over an overdue lease: the first client to store by this CAS value wins.
     pub(crate) fn take_over(self, cas: u64) -> Lease {
-        Lease::of_nothing(self.claim(cas))
+        Lease::of_nothing(self.owned(cas))
     }
 
-    /// What a key's item is, as if it were held.
-    pub(crate) fn claim(self, cas: u64) -> Claim {
-        Claim::new(self.client.clone(), self.key.to_vec(), Bytes::new(), cas)
+    /// Wraps the key's item as owned under this CAS value.
+    pub(crate) fn owned(self, cas: u64) -> OwnedItem {
+        OwnedItem::new(self.client.clone(), self.key.to_vec(), Bytes::new(), cas)
     }
 }
 
-/// Waits for two commands that are on their way at the same time.
+/// Runs two commands concurrently.
 async fn both<'c, K: Kind>(
     mut one: Command<'c, K>,
     mut other: Command<'c, K>,
@@ -188,15 +188,15 @@ async fn both<'c, K: Kind>(
     .await
 }
 
-fn seen(item: Item, due: Due) -> Seen {
+fn classify(item: Item, due: RefreshRight) -> Lookup {
     match item.flags {
-        marks::LEASE => Seen::Leased(item.cas),
-        marks::TOMBSTONE => Seen::Buried,
-        _ => Seen::Value(item, due),
+        sentinel::LEASE => Lookup::Leased(item.cas),
+        sentinel::TOMBSTONE => Lookup::Tombstone,
+        _ => Lookup::Value(item, due),
     }
 }
 
-/// What an item is to a caller: a value, or that there is none.
+/// Converts an item into what the caller gets: a value or a negative result.
 pub(crate) fn found(item: Item) -> Found {
-    (item.flags != marks::ABSENT).then_some(Loaded { flags: item.flags, bytes: item.value })
+    (item.flags != sentinel::ABSENT).then_some(Loaded { flags: item.flags, bytes: item.value })
 }

@@ -1,4 +1,4 @@
-//! `invalidate`: a value that is stale instead of gone.
+//! `invalidate`: marks a value as stale instead of deleting it.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,26 +6,26 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::ops::builder::{Command, Delete, Inspect};
 use crate::proto::{MetaOptions, Protocol, Request, Ttl};
-use crate::recipes::fetch::refresh_item as companion;
-use crate::recipes::fetch::refresh_item::Companion;
+use crate::recipes::fetch::refresh_item;
+use crate::recipes::fetch::refresh_item::RefreshItem;
 use crate::recipes::ownership::removal;
 use crate::result::WriteOutcome;
-use crate::sentinel as marks;
+use crate::sentinel;
 
-/// After so many tries a key is too busy for this.
+/// Maximum attempts before the operation fails with a conflict.
 const TRIES: u32 = 64;
 
 impl Client {
-    /// Makes a value stale: [`fetch`](Client::fetch) shows it for so long at most, while one caller's
+    /// Marks a value as stale: [`fetch`](Client::fetch) returns it for at most `grace` while one caller's
     /// loader reloads it.
     ///
-    /// It is for values that changed at their source: nobody waits, and none who fetches later than the
-    /// reload gets the old one. A load that began before is not stored. Without an item the change is
-    /// [`NotFound`](WriteOutcome::NotFound). What [`get`](Client::get) gives stays as it is until the value is
-    /// reloaded or gone.
+    /// Use it for values that changed at their source: callers do not wait, and fetches after the
+    /// reload return the new value. Results of earlier loads are not stored. Returns
+    /// [`NotFound`](WriteOutcome::NotFound) if there is no item. [`get`](Client::get) returns the old value until it
+    /// is reloaded or expires.
     ///
-    /// The meta protocol has a word for it. On the others the item is fetched and stored again, so that its
-    /// CAS value changes, and its companion says that it is due: see
+    /// The meta protocol supports this directly. On the others the item is fetched and stored again to change
+    /// its CAS value, and its refresh item is marked as due: see
     /// [how it works](crate::recipes#how-fetch-works-on-each-protocol).
     ///
     /// ```
@@ -47,8 +47,8 @@ impl Client {
     /// [`ErrorKind::Unsupported`] if the server has no CAS values (`memcached -C`). See [`ErrorKind`].
     ///
     /// # Cancellation
-    /// The value may be stale. On the binary and text protocols its time to live may have become the grace
-    /// without that.
+    /// The value may have been marked as stale. On the binary and text protocols its TTL may have been set to
+    /// `grace` without that.
     pub async fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Result<WriteOutcome, Error> {
         let key = key.as_ref();
         match self.protocol_of(key) {
@@ -60,7 +60,7 @@ impl Client {
         }
     }
 
-    /// The meta protocol has a word for it; but what is no value must not become a stale one.
+    /// Marks the value as stale on the meta protocol; sentinels must not become stale values.
     async fn make_stale(&self, key: &[u8], grace: Duration) -> Result<WriteOutcome, Error> {
         let update_ttl = Some(Ttl::from(grace).resolve(SystemTime::now));
         for _ in 0..TRIES {
@@ -70,7 +70,7 @@ impl Client {
             let options = MetaOptions { stale: true, update_ttl, ..MetaOptions::default() };
             let cas = self.home(key).checked_cas(item.cas)?;
             let request = Request::delete(key).cas(cas).meta(options);
-            match self.change_unless_mark(key, item.flags, cas, request).await? {
+            match self.change_unless_sentinel(key, item.flags, cas, request).await? {
                 WriteOutcome::Exists => {}
                 change => return Ok(change),
             }
@@ -78,19 +78,19 @@ impl Client {
         Err(too_busy())
     }
 
-    /// The other protocols have none: the same value under a new CAS value, which makes loads that began
-    /// before too late; then it is due.
+    /// Stores the same value again on the other protocols, so that its new CAS value invalidates earlier
+    /// loads, then marks it as due.
     async fn make_due(&self, key: &[u8], grace: Duration) -> Result<WriteOutcome, Error> {
         for _ in 0..TRIES {
             let Some(item) = self.get(key).await? else { return Ok(WriteOutcome::NotFound) };
             let cas = self.home(key).checked_cas(item.cas)?;
             let request = Request::set(key, &item.value).flags(item.flags).ttl(grace).cas(cas);
-            match self.change_unless_mark(key, item.flags, cas, request).await? {
+            match self.change_unless_sentinel(key, item.flags, cas, request).await? {
                 WriteOutcome::Exists => {}
                 change => {
-                    if change.is_applied() && item.flags != marks::LEASE {
-                        let hash = companion::hash(item.flags, &item.value);
-                        Companion::due(hash).store(self, key, grace, None).await?;
+                    if change.is_applied() && item.flags != sentinel::LEASE {
+                        let hash = refresh_item::hash(item.flags, &item.value);
+                        RefreshItem::due(hash).store(self, key, grace, None).await?;
                     }
                     return Ok(change);
                 }
@@ -99,9 +99,9 @@ impl Client {
         Err(too_busy())
     }
 
-    /// Makes a value stale by this request. What is being loaded may be old already, so its lease goes;
-    /// a tombstone stays.
-    async fn change_unless_mark(
+    /// Sends a request that makes a value stale. A lease is removed, because its load may be outdated already; a
+    /// tombstone is kept.
+    async fn change_unless_sentinel(
         &self,
         key: &[u8],
         flags: u32,
@@ -109,8 +109,8 @@ impl Client {
         request: Request<'_>,
     ) -> Result<WriteOutcome, Error> {
         let request = match flags {
-            marks::TOMBSTONE => return Ok(WriteOutcome::NotFound),
-            marks::LEASE => removal(key, cas),
+            sentinel::TOMBSTONE => return Ok(WriteOutcome::NotFound),
+            sentinel::LEASE => removal(key, cas),
             _ => request,
         };
         Command::<Delete>::new(self.call(request)).await
@@ -119,6 +119,6 @@ impl Client {
 
 #[cold]
 fn too_busy() -> Error {
-    let text = format!("others changed the item between each of {TRIES} tries: delete it instead");
+    let text = format!("conflicting updates in all of {TRIES} attempts: delete the item instead");
     Error::new(ErrorKind::Conflict, text)
 }

@@ -1,4 +1,4 @@
-//! The right to load a key's value: how it is used, and how it is given back.
+//! Leases: the right to load a key's value, how it is used and how it is released.
 
 use std::time::Duration;
 
@@ -6,94 +6,94 @@ use super::{Found, Loaded};
 use crate::error::{Error, ErrorKind};
 use crate::ops::builder::condition;
 use crate::proto::{MetaOptions, Protocol, Request, Status, Ttl};
-use crate::recipes::fetch::context::{Due, Spot};
-use crate::recipes::fetch::refresh_item as companion;
-use crate::recipes::fetch::refresh_item::Companion;
+use crate::recipes::fetch::context::{FetchContext, RefreshRight};
+use crate::recipes::fetch::refresh_item;
+use crate::recipes::fetch::refresh_item::RefreshItem;
 use crate::recipes::fetch_policy::FetchPolicy;
-use crate::recipes::ownership::Claim;
+use crate::recipes::ownership::OwnedItem;
 use crate::result::WriteOutcome;
-use crate::sentinel as marks;
+use crate::sentinel;
 
-/// The right to load a key's value. Dropping it gives it back, without waiting.
+/// The right to load a key's value. Dropping it releases the lease without waiting.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    claim: Claim,
+    owned: OwnedItem,
     kind: Kind,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    /// There is no value, and a placeholder under the key.
+    /// The key has no value, but a placeholder item.
     Nothing,
-    /// There is a value, and the server has told this caller to reload it.
+    /// The key has a value, and the server assigned its refresh to this caller.
     Won,
-    /// There is a value of this hash, whose companion says that it is due later; it is kept so long.
-    Companion(u64, Duration),
+    /// The key has a value with this hash; its refresh item was postponed. The duration is the item's TTL.
+    RefreshItem(u64, Duration),
 }
 
 impl Lease {
-    pub(crate) fn of_nothing(claim: Claim) -> Self {
-        Self { claim, kind: Kind::Nothing }
+    pub(crate) fn of_nothing(owned: OwnedItem) -> Self {
+        Self { owned, kind: Kind::Nothing }
     }
 
-    pub(crate) fn won(spot: Spot<'_>, cas: u64) -> Self {
-        Self { claim: spot.claim(cas), kind: Kind::Won }
+    pub(crate) fn won(ctx: FetchContext<'_>, cas: u64) -> Self {
+        Self { owned: ctx.owned(cas), kind: Kind::Won }
     }
 
-    /// The lease of a value that is due, if nobody was faster; not of one that another has won.
-    pub(crate) async fn of_due(spot: Spot<'_>, cas: u64, due: Due) -> Result<Option<Self>, Error> {
+    /// Acquires the lease of a value that is due; `None` if another client has it.
+    pub(crate) async fn of_due(ctx: FetchContext<'_>, cas: u64, due: RefreshRight) -> Result<Option<Self>, Error> {
         match due {
-            Due::No | Due::Lost => Ok(None),
-            Due::Won => Ok(Some(Self::won(spot, cas))),
-            Due::Open => {
-                let recache = Some(spot.freshness.due_below());
+            RefreshRight::No | RefreshRight::Lost => Ok(None),
+            RefreshRight::Won => Ok(Some(Self::won(ctx, cas))),
+            RefreshRight::Open => {
+                let recache = Some(ctx.freshness.due_below());
                 let options = MetaOptions { without_value: true, recache, ..MetaOptions::default() };
-                let reply = spot.client.call(Request::get(spot.key).meta(options)).await;
+                let reply = ctx.client.call(Request::get(ctx.key).meta(options)).await;
                 match reply.status {
-                    Status::NoError => Ok(reply.info.is_some_and(|info| info.won).then(|| Self::won(spot, reply.cas))),
+                    Status::NoError => Ok(reply.info.is_some_and(|info| info.won).then(|| Self::won(ctx, reply.cas))),
                     Status::KeyNotFound => Ok(None),
                     _ => Err(Error::from_reply(&reply, None)),
                 }
             }
-            Due::Companion { cas: beside, hash } => {
-                let later = Companion::new(hash, spot.freshness.lease);
-                let changed = later.store(spot.client, spot.key, spot.freshness.kept_for(), Some(beside)).await?;
-                let claim = changed.is_applied().then(|| spot.claim(cas));
-                let kind = Kind::Companion(hash, spot.freshness.kept_for());
-                Ok(claim.map(|claim| Self { claim, kind }))
+            RefreshRight::RefreshItem { cas: refresh_cas, hash } => {
+                let later = RefreshItem::new(hash, ctx.freshness.lease);
+                let changed = later.store(ctx.client, ctx.key, ctx.freshness.kept_for(), Some(refresh_cas)).await?;
+                let owned = changed.is_applied().then(|| ctx.owned(cas));
+                let kind = Kind::RefreshItem(hash, ctx.freshness.kept_for());
+                Ok(owned.map(|owned| Self { owned, kind }))
             }
         }
     }
 
-    /// Takes the lease that another one won and does not use: whoever changes the item first is the
-    /// one, and the change makes the other's too late.
-    pub(crate) async fn of_lost(spot: Spot<'_>, cas: u64) -> Result<Option<Self>, Error> {
-        let reply = spot.client.call(stale(spot.key, cas)).await;
+    /// Takes over the lease of a client that won the refresh but does not use it: the first client to
+    /// change the item wins, and the change invalidates the other lease.
+    pub(crate) async fn of_lost(ctx: FetchContext<'_>, cas: u64) -> Result<Option<Self>, Error> {
+        let reply = ctx.client.call(stale(ctx.key, cas)).await;
         if reply.status != Status::NoError {
             return Ok(None);
         }
-        // The reply does not tell the new CAS value.
-        match spot.client.get(spot.key).await? {
-            Some(item) if !marks::is_mark(item.flags) || item.flags == marks::ABSENT => {
-                Ok(Some(Self::won(spot, item.cas)))
+        // The reply does not contain the new CAS value.
+        match ctx.client.get(ctx.key).await? {
+            Some(item) if !sentinel::is_sentinel(item.flags) || item.flags == sentinel::ABSENT => {
+                Ok(Some(Self::won(ctx, item.cas)))
             }
             _ => Ok(None),
         }
     }
 
-    /// Stores what was loaded, if nobody has changed the item since; whether that is so.
+    /// Stores the loaded value if the item has not changed; returns whether it was stored.
     pub(crate) async fn fill(mut self, found: &Found, freshness: &FetchPolicy) -> bool {
         let stored = match self.store(found.as_ref(), freshness).await {
             Ok(change) => {
-                self.claim.settle();
+                self.owned.disarm();
                 change.is_applied()
             }
             Err(error) => {
                 match error.kind() {
                     ErrorKind::ValueTooLarge | ErrorKind::OutOfMemory => {
-                        tracing::warn!(%error, "a value that was loaded is not stored");
+                        tracing::warn!(%error, "could not store a loaded value");
                     }
-                    _ => tracing::debug!(%error, "a value that was loaded is not stored"),
+                    _ => tracing::debug!(%error, "could not store a loaded value"),
                 }
                 false
             }
@@ -105,50 +105,50 @@ impl Lease {
     }
 
     async fn store(&self, loaded: Option<&Loaded>, freshness: &FetchPolicy) -> Result<WriteOutcome, Error> {
-        let Claim { client, key, cas, .. } = &self.claim;
+        let OwnedItem { client, key, cas, .. } = &self.owned;
         match (loaded, freshness.negative) {
             (Some(Loaded { flags, bytes }), _) => {
                 client.set(key, bytes).flags(*flags).ttl(freshness.kept_for()).cas(*cas).await
             }
-            (None, Some(ttl)) => client.set(key, "").flags(marks::ABSENT).ttl(ttl).cas(*cas).await,
+            (None, Some(ttl)) => client.set(key, "").flags(sentinel::ABSENT).ttl(ttl).cas(*cas).await,
             (None, None) => client.set(key, "").ttl(Ttl::Expired).cas(*cas).await,
         }
     }
 
-    /// Says beside the value when it is due, where the protocol does not. Nobody waits for it: without it
-    /// the value is not reloaded before it is gone.
+    /// Stores the refresh item on protocols that need one, without waiting: if it is lost, the value is
+    /// not refreshed before it expires.
     fn accompany(&self, loaded: &Loaded, freshness: &FetchPolicy) {
-        let Claim { client, key, .. } = &self.claim;
+        let OwnedItem { client, key, .. } = &self.owned;
         if freshness.due_below().is_zero() || client.protocol_of(key) == Some(Protocol::Meta) {
             return;
         }
-        let companion = Companion::new(companion::hash(loaded.flags, &loaded.bytes), freshness.due_after());
-        self.cast_companion(companion, freshness.kept_for());
+        let refresh_item = RefreshItem::new(refresh_item::hash(loaded.flags, &loaded.bytes), freshness.due_after());
+        self.send_refresh_item(refresh_item, freshness.kept_for());
     }
 
-    fn cast_companion(&self, companion: Companion, ttl: Duration) {
-        let Claim { client, key, .. } = &self.claim;
-        let beside = companion::key_of(client, key);
-        self.claim.cast_beside(companion.request(&beside, ttl), &companion::route(client, key));
+    fn send_refresh_item(&self, refresh_item: RefreshItem, ttl: Duration) {
+        let OwnedItem { client, key, .. } = &self.owned;
+        let refresh_key = refresh_item::key_of(client, key);
+        self.owned.cast_routed(refresh_item.request(&refresh_key, ttl), &refresh_item::route(client, key));
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if self.claim.is_settled() {
+        if self.owned.is_disarmed() {
             return;
         }
         match self.kind {
-            // The claim removes the placeholder.
+            // Dropping the owned item removes the placeholder.
             Kind::Nothing => return,
-            Kind::Won => self.claim.cast(stale(&self.claim.key, self.claim.cas)),
-            Kind::Companion(hash, kept) => self.cast_companion(Companion::due(hash), kept),
+            Kind::Won => self.owned.cast(stale(&self.owned.key, self.owned.cas)),
+            Kind::RefreshItem(hash, kept) => self.send_refresh_item(RefreshItem::due(hash), kept),
         }
-        self.claim.settle();
+        self.owned.disarm();
     }
 }
 
-/// The request that marks an item as stale, if its CAS value is this one: the next who asks wins it.
+/// Builds the request that marks an item as stale by its CAS value: the next client to get it wins the refresh.
 fn stale(key: &[u8], cas: u64) -> Request<'_> {
     Request::delete(key).cas(condition(cas)).meta(MetaOptions { stale: true, ..MetaOptions::default() })
 }

@@ -1,5 +1,5 @@
-//! A look on the meta protocol that may be dropped: a server gives the right to reload a stale item to the
-//! first who looks, and to nobody after that.
+//! Cancel-safe lookup on the meta protocol. The server assigns the refresh of a stale item to the first
+//! client that asks, so a cancelled lookup must hand that right back.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,25 +11,25 @@ use tokio::runtime::Handle;
 use super::lease::Lease;
 use crate::client::Client;
 use crate::proto::{MetaOptions, Reply, Request, Status};
-use crate::recipes::fetch::context::{Due, Seen, Spot};
+use crate::recipes::fetch::context::{FetchContext, Lookup, RefreshRight};
 use crate::recipes::fetch_policy::FetchPolicy;
 
-/// The reply to a look. If it is dropped on its way, the look goes on without its caller, and gives
-/// back what it wins.
-pub(crate) struct Look {
+/// A lookup in flight. If it is dropped before the reply, it finishes in the background and releases
+/// any refresh right that it won.
+pub(crate) struct LookupGuard {
     reply: Option<Pin<Box<dyn Future<Output = Reply> + Send>>>,
     has_begun: bool,
     client: Client,
     key: Arc<[u8]>,
     freshness: FetchPolicy,
-    /// The runtime, also for a drop outside of it.
+    /// Runtime to spawn on, also when dropped outside of it.
     runtime: Handle,
 }
 
-impl Look {
-    pub(crate) fn at(spot: Spot<'_>) -> Self {
-        let key: Arc<[u8]> = spot.key.into();
-        let (client, asked) = (spot.client.clone(), Arc::clone(&key));
+impl LookupGuard {
+    pub(crate) fn new(ctx: FetchContext<'_>) -> Self {
+        let key: Arc<[u8]> = ctx.key.into();
+        let (client, asked) = (ctx.client.clone(), Arc::clone(&key));
         let reply = async move {
             let options = MetaOptions { return_ttl: true, ..MetaOptions::default() };
             client.call(Request::get(&asked[..]).meta(options)).await
@@ -37,15 +37,15 @@ impl Look {
         Self {
             reply: Some(Box::pin(reply)),
             has_begun: false,
-            client: spot.client.clone(),
+            client: ctx.client.clone(),
             key,
-            freshness: *spot.freshness,
+            freshness: *ctx.freshness,
             runtime: Handle::current(),
         }
     }
 }
 
-impl Future for Look {
+impl Future for LookupGuard {
     type Output = Reply;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
@@ -59,18 +59,18 @@ impl Future for Look {
     }
 }
 
-impl Drop for Look {
+impl Drop for LookupGuard {
     fn drop(&mut self) {
         let Some(reply) = self.reply.take().filter(|_| self.has_begun) else { return };
         let (client, key, freshness) = (self.client.clone(), Arc::clone(&self.key), self.freshness);
         self.runtime.spawn(async move {
-            let spot = Spot { client: &client, key: &key, freshness: &freshness };
+            let ctx = FetchContext { client: &client, key: &key, freshness: &freshness };
             let reply = reply.await;
             if reply.status != Status::NoError {
                 return;
             }
-            if let Seen::Value(item, Due::Won) = spot.seen_with_time(reply) {
-                drop(Lease::won(spot, item.cas));
+            if let Lookup::Value(item, RefreshRight::Won) = ctx.interpret_reply(reply) {
+                drop(Lease::won(ctx, item.cas));
             }
         });
     }

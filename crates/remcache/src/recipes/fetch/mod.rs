@@ -1,14 +1,14 @@
-//! `fetch`: a value from the cache, or else from one loader in the whole fleet.
+//! `fetch`: returns a value from the cache, or loads it once for the whole fleet.
 //!
 //! ```text
-//! fetch ── look ──> a value: show it; is it due? ──> refresh, in a task of its own
+//! fetch ── look up ──> value: return it; if due ──> refresh in a separate task
 //!   │
-//!   └──> nothing: join the flight of the key ──> follow its leader
+//!   └──> miss: join the key's single flight ──> follower: wait for the leader
 //!                        │
-//!                      lead: obtain the lease, or another process's value; load; fill; land
+//!                      leader: obtain the lease, or another process's value; load; fill; complete
 //! ```
 //!
-//! The steps, and what may come between them, are in the documentation of `verbs`.
+//! The documentation of [`recipes`](crate::recipes) describes the steps and their possible interleavings.
 pub(crate) mod context;
 pub(crate) mod lookup;
 pub(crate) mod refresh_item;
@@ -25,27 +25,27 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::{Client, after};
 use crate::error::Error;
-use crate::recipes::fetch::context::{Due, Seen, Spot};
+use crate::recipes::fetch::context::{FetchContext, Lookup, RefreshRight};
 use crate::recipes::fetch_policy::FetchPolicy;
-use crate::singleflight::{End, Landing, Leader, Part};
+use crate::singleflight::{Completion, Leader, Role, WaitResult};
 use lease::Lease;
 
-/// A value, as it is stored.
+/// A value as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Loaded {
     pub(crate) flags: u32,
     pub(crate) bytes: Bytes,
 }
 
-/// What a loader or the cache says: a value, or that there is none.
+/// Result of a loader or of the cache: a value, or none.
 pub(crate) type Found = Option<Loaded>;
 
 impl Client {
-    /// Gets a value from the cache, or else from the loader, which runs once for all who ask.
+    /// Gets a value from the cache, or loads it once for all concurrent callers.
     ///
-    /// `None` is the loader's word that there is no value. The cache is no reason to fail: where it is
-    /// away, the loader runs and nothing else. [What is guaranteed](crate::recipes#fetch), and
-    /// [how](crate::recipes#how-fetch-works-on-each-protocol).
+    /// `None` means that the loader found no value. A cache failure is not an error: if the cache is
+    /// unavailable, only the loader runs. See [what is guaranteed](crate::recipes#fetch) and
+    /// [how it works](crate::recipes#how-fetch-works-on-each-protocol).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -65,21 +65,21 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    /// The loader is `'static`, because a value that is due is reloaded in a task of its own.
+    /// The loader is `'static` because a value that is due is refreshed in a separate task.
     ///
     /// # Errors
-    /// The loader's own, for the caller whose loader it was; the others go on with theirs, one after the
-    /// other. Made from an [`Error`](enum@crate::error::ErrorKind): what the caller did wrong, such as a key that
-    /// is none ([`InvalidKey`](crate::error::ErrorKind::InvalidKey)), a freshness that cannot work
+    /// The loader's error, for the caller whose loader failed; the other callers then run theirs, one at a
+    /// time. Usage errors are converted from [`Error`](enum@crate::error::ErrorKind): an invalid key
+    /// ([`InvalidKey`](crate::error::ErrorKind::InvalidKey)), an inconsistent policy
     /// ([`InvalidArguments`](crate::error::ErrorKind::InvalidArguments)), or a server that was started without
     /// CAS values ([`Unsupported`](crate::error::ErrorKind::Unsupported)).
     ///
     /// # Cancellation
-    /// The loader is dropped, and the next caller's runs at once. A value that is due is reloaded all
-    /// the same.
+    /// The loader is dropped, and the next caller's loader runs at once. A refresh in a separate task
+    /// continues.
     ///
     /// # Panics
-    /// Outside of a tokio runtime; and with the loader, which frees the others.
+    /// Outside of a Tokio runtime, or if the loader panics; other callers then continue with their loaders.
     pub async fn fetch<V, E, L, F>(
         &self,
         key: impl AsRef<[u8]>,
@@ -101,7 +101,7 @@ impl Client {
     }
 }
 
-/// Gets a value from the cache, or else from the loader, which runs once for all who ask.
+/// Gets a value from the cache, or loads it once for all concurrent callers.
 pub(crate) async fn fetch<E, L, F>(client: &Client, key: &[u8], freshness: &FetchPolicy, loader: L) -> Result<Found, E>
 where
     L: FnOnce() -> F + Send + 'static,
@@ -109,108 +109,108 @@ where
     E: From<Error>,
 {
     freshness.check()?;
-    let spot = Spot { client, key, freshness };
-    let asked = client.flights().tick();
+    let ctx = FetchContext { client, key, freshness };
+    let asked = client.single_flight().tick();
     let mut was_overdue = false;
-    let mut seen = spot.look().await?;
+    let mut lookup = ctx.look_up().await?;
     loop {
-        if let Seen::Value(item, due) = seen {
-            refresh::begin(spot, item.cas, due, loader);
+        if let Lookup::Value(item, due) = lookup {
+            refresh::begin(ctx, item.cas, due, loader);
             return Ok(context::found(item));
         }
-        let mut follower = match client.flights().join(key) {
-            Part::Leader(leader) => return lead(spot, leader, seen, loader).await,
-            Part::Watcher(follower) => follower,
+        let mut follower = match client.single_flight().join(key) {
+            Role::Leader(leader) => return lead(ctx, leader, lookup, loader).await,
+            Role::Follower(follower) => follower,
         };
-        match follower.end(freshness.wait).await {
-            End::Landed(Landing { found, valid_from }) if asked < valid_from => return Ok(found),
-            // It was begun before this caller asked, and there may be something newer.
-            End::Landed(_) => seen = spot.look().await?,
-            End::Abandoned => {}
-            End::Overdue if was_overdue => return loader().await,
-            End::Overdue => {
+        match follower.wait(freshness.wait).await {
+            WaitResult::Completed(Completion { found, valid_from }) if asked < valid_from => return Ok(found),
+            // The load started before this caller asked, so the cache may hold something newer.
+            WaitResult::Completed(_) => lookup = ctx.look_up().await?,
+            WaitResult::Abandoned => {}
+            WaitResult::Overdue if was_overdue => return loader().await,
+            WaitResult::Overdue => {
                 was_overdue = true;
-                client.flights().pass_over(key, &follower);
+                client.single_flight().evict(key, &follower);
             }
         }
     }
 }
 
-/// Loads for all callers of this process, if no other process does.
-async fn lead<E, L, F>(spot: Spot<'_>, leader: Leader<'_>, seen: Seen, loader: L) -> Result<Found, E>
+/// Loads the value for all callers of this process, unless another process does.
+async fn lead<E, L, F>(ctx: FetchContext<'_>, leader: Leader<'_>, lookup: Lookup, loader: L) -> Result<Found, E>
 where
     L: FnOnce() -> F + Send + 'static,
     F: Future<Output = Result<Found, E>> + Send + 'static,
     E: From<Error>,
 {
-    let flights = spot.client.flights();
-    let lease = match obtain(spot, seen).await? {
+    let single_flight = ctx.client.single_flight();
+    let lease = match obtain(ctx, lookup).await? {
         Obtained::Value(found, reload, valid_from) => {
-            refresh::begin(spot, reload.0, reload.1, loader);
-            leader.land(found.clone(), valid_from);
+            refresh::begin(ctx, reload.0, reload.1, loader);
+            leader.complete(found.clone(), valid_from);
             return Ok(found);
         }
         Obtained::Lease(lease) => Some(lease),
         Obtained::Nothing => None,
     };
-    leader.begins();
-    let began = flights.tick();
+    leader.start();
+    let began = single_flight.tick();
     let found = loader().await?;
-    let filled = flights.tick();
+    let filled = single_flight.tick();
     let is_stored = match lease {
-        Some(lease) => lease.fill(&found, spot.freshness).await,
+        Some(lease) => lease.fill(&found, ctx.freshness).await,
         None => false,
     };
-    // By its CAS value the fill proves that nothing came between; else it is as old as its load.
-    leader.land(found.clone(), if is_stored { filled } else { began });
+    // A successful fill by CAS value proves that nothing changed in between; otherwise the result is as
+    // old as its load.
+    leader.complete(found.clone(), if is_stored { filled } else { began });
     Ok(found)
 }
 
-/// What a leader gets for its waiting.
+/// Result of a leader's attempt to obtain the lease.
 enum Obtained {
-    /// Another process's value, its CAS value and whether it is due already, and the tick before it was
-    /// looked for.
-    Value(Found, (u64, Due), u64),
+    /// Another process's value, its CAS value and refresh right, and the tick before the lookup.
+    Value(Found, (u64, RefreshRight), u64),
     /// The right to load and store.
     Lease(Lease),
-    /// No right to store: it may load all the same.
+    /// No right to store; the leader may still load.
     Nothing,
 }
 
-/// Waits for another process's value or for its lease, and no longer than the freshness says.
-async fn obtain(spot: Spot<'_>, mut seen: Seen) -> Result<Obtained, Error> {
-    let deadline = after(Instant::now(), spot.freshness.wait);
-    let mut looked = spot.client.flights().tick();
+/// Waits for another process's value or for its lease, at most as long as the policy allows.
+async fn obtain(ctx: FetchContext<'_>, mut lookup: Lookup) -> Result<Obtained, Error> {
+    let deadline = after(Instant::now(), ctx.freshness.wait);
+    let mut looked = ctx.client.single_flight().tick();
     let mut pause = FIRST_PAUSE;
     loop {
         let is_late = Instant::now() >= deadline;
-        match seen {
-            Seen::Value(item, due) => {
+        match lookup {
+            Lookup::Value(item, due) => {
                 let cas = item.cas;
                 return Ok(Obtained::Value(context::found(item), (cas, due), looked));
             }
-            Seen::Buried | Seen::Away => return Ok(Obtained::Nothing),
-            Seen::Leased(cas) if is_late => return Ok(Obtained::Lease(spot.take_over(cas))),
-            Seen::Leased(_) => {
+            Lookup::Tombstone | Lookup::Unavailable => return Ok(Obtained::Nothing),
+            Lookup::Leased(cas) if is_late => return Ok(Obtained::Lease(ctx.take_over(cas))),
+            Lookup::Leased(_) => {
                 sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
-            Seen::Nothing => match spot.lease().await {
+            Lookup::Nothing => match ctx.lease().await {
                 Ok(Some(lease)) => return Ok(Obtained::Lease(lease)),
                 Ok(None) if is_late => return Ok(Obtained::Nothing),
                 Ok(None) => {}
                 Err(error) => {
-                    spot.away(error)?;
+                    ctx.unavailable_unless_usage_error(error)?;
                     return Ok(Obtained::Nothing);
                 }
             },
         }
-        looked = spot.client.flights().tick();
-        seen = spot.look().await?;
+        looked = ctx.client.single_flight().tick();
+        lookup = ctx.look_up().await?;
     }
 }
 
-/// How long a leader waits before it looks again whether another process has loaded, at random from
-/// half of it; twice as long each time.
+/// Initial delay between a leader's lookups while another process loads, with jitter; it doubles up
+/// to `LONGEST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! Reloading a value that is still shown: in a task of its own, one in this process and one in the fleet.
+//! Background refresh of a value that is still served: one per process, and one in the fleet.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,61 +10,61 @@ use super::Found;
 use super::lease::Lease;
 use crate::client::Client;
 use crate::error::Error;
-use crate::recipes::fetch::context::{Due, Spot};
+use crate::recipes::fetch::context::{FetchContext, RefreshRight};
 use crate::recipes::fetch_policy::FetchPolicy;
 
-/// A value on its way to be reloaded; dropping it lets the next one in this process begin.
+/// A refresh in progress. Dropping it lets the next refresh in this process start.
 struct Refresh {
     client: Client,
     key: Vec<u8>,
     freshness: FetchPolicy,
     /// The CAS value of the item that is due.
     cas: u64,
-    turn: u64,
-    /// The runtime, also for a drop outside of it.
+    refresh_id: u64,
+    /// Runtime to use, also when dropped outside of it.
     runtime: Handle,
 }
 
-/// Reloads a value if it is due and nobody does; nobody waits for it.
-pub(crate) fn begin<E, L, F>(spot: Spot<'_>, cas: u64, due: Due, loader: L)
+/// Starts a background refresh of a value that is due, unless one is running.
+pub(crate) fn begin<E, L, F>(ctx: FetchContext<'_>, cas: u64, due: RefreshRight, loader: L)
 where
     L: FnOnce() -> F + Send + 'static,
     F: Future<Output = Result<Found, E>> + Send + 'static,
 {
-    if due == Due::No {
+    if due == RefreshRight::No {
         return;
     }
-    let watched = (due == Due::Lost).then_some(cas);
-    let Some(turn) = spot.client.flights().turn(spot.key, watched) else {
-        if due == Due::Won && !spot.client.flights().misses(spot.key, cas) {
-            // It is won for another one to use.
-            drop(Lease::won(spot, cas));
+    let watched = (due == RefreshRight::Lost).then_some(cas);
+    let Some(refresh_id) = ctx.client.single_flight().begin_refresh(ctx.key, watched) else {
+        if due == RefreshRight::Won && !ctx.client.single_flight().defer_release(ctx.key, cas) {
+            // Release the refresh right, so that another client can use it.
+            drop(Lease::won(ctx, cas));
         }
         return;
     };
-    let (client, key, freshness) = (spot.client.clone(), spot.key.to_vec(), *spot.freshness);
-    let refresh = Refresh { client, key, freshness, cas, turn, runtime: Handle::current() };
+    let (client, key, freshness) = (ctx.client.clone(), ctx.key.to_vec(), *ctx.freshness);
+    let refresh = Refresh { client, key, freshness, cas, refresh_id, runtime: Handle::current() };
     tokio::spawn(async move { refresh.run(due, loader).await });
 }
 
 impl Refresh {
-    async fn run<E, L, F>(self, due: Due, loader: L)
+    async fn run<E, L, F>(self, due: RefreshRight, loader: L)
     where
         L: FnOnce() -> F + Send,
         F: Future<Output = Result<Found, E>> + Send,
     {
         let lease = match due {
-            Due::Lost => self.watch().await,
-            due => Lease::of_due(self.spot(), self.cas, due).await,
+            RefreshRight::Lost => self.watch().await,
+            due => Lease::of_due(self.ctx(), self.cas, due).await,
         };
         let is_reloaded = match lease {
-            // Another one has it, and it is not our failure.
+            // Another client has the lease: not a failure.
             Ok(None) => true,
             Ok(Some(lease)) => self.load(lease, loader).await,
             Err(_) => false,
         };
         if !is_reloaded {
-            // The lease is free at once, for others; a source that fails is not asked by each caller.
+            // The lease is released at once; the pause keeps callers from hammering a failing source.
             sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
         }
     }
@@ -79,30 +79,30 @@ impl Refresh {
         true
     }
 
-    /// Sees to it that the one who has won reloads the value: a process that died does not, and the
-    /// server tells nobody else to.
+    /// Waits for the client that won the refresh and takes over if it died: the server does not assign
+    /// the refresh again.
     async fn watch(&self) -> Result<Option<Lease>, Error> {
         sleep(self.freshness.lease.mul_f64(1.0 + fastrand::f64() / 4.0)).await;
-        match self.client.flights().keep_turn(&self.key, self.turn) {
-            true => Lease::of_lost(self.spot(), self.cas).await,
+        match self.client.single_flight().activate_refresh(&self.key, self.refresh_id) {
+            true => Lease::of_lost(self.ctx(), self.cas).await,
             false => Ok(None),
         }
     }
 
-    fn spot(&self) -> Spot<'_> {
-        Spot { client: &self.client, key: &self.key, freshness: &self.freshness }
+    fn ctx(&self) -> FetchContext<'_> {
+        FetchContext { client: &self.client, key: &self.key, freshness: &self.freshness }
     }
 }
 
 impl Drop for Refresh {
     fn drop(&mut self) {
-        if let Some(cas) = self.client.flights().end_turn(&self.key, self.turn) {
-            // Unless it is stored by now, the next who asks wins it.
+        if let Some(cas) = self.client.single_flight().end_refresh(&self.key, self.refresh_id) {
+            // Unless the value was stored in the meantime, the next client to get it wins the refresh.
             let _context = self.runtime.enter();
-            drop(Lease::won(self.spot(), cas));
+            drop(Lease::won(self.ctx(), cas));
         }
     }
 }
 
-/// How long this process waits after a failure before it tries again, on average.
+/// Average delay after a failed refresh before this process tries again.
 const PAUSE: Duration = Duration::from_secs(1);

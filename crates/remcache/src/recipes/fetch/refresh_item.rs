@@ -1,5 +1,5 @@
-//! When a value is due, where the protocol does not tell how long an item has left: an item of its own
-//! beside the value's.
+//! Refresh items: record when a value is due for a refresh, for protocols that do not report the
+//! remaining TTL.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,33 +10,33 @@ use crate::error::Error;
 use crate::ops::builder::{Command, Store};
 use crate::proto::Request;
 use crate::result::{Item, WriteOutcome};
-use crate::sentinel as marks;
+use crate::sentinel;
 
-/// What stands in the companion of a key: which value it is about, and when that is due.
+/// Contents of a refresh item: the value it belongs to, and the time when that is due.
 ///
-/// The value is named by a hash and not by its CAS value, which the text protocol does not tell to
-/// whoever stores it. A companion of another value says nothing.
+/// The value is identified by a hash and not by its CAS value, which text-protocol stores do not
+/// return. A refresh item that belongs to another value is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Companion {
+pub(crate) struct RefreshItem {
     hash: u64,
-    /// In milliseconds since 1970; at 0 it is due now.
+    /// Milliseconds since the Unix epoch; 0 means due now.
     due: u64,
 }
 
-impl Companion {
-    /// A value that is due so long from now.
+impl RefreshItem {
+    /// Creates the refresh item of a value that is due after this duration.
     pub(crate) fn new(hash: u64, due_after: Duration) -> Self {
         Self { hash, due: now().saturating_add(millis(due_after)) }
     }
 
-    /// A value that is due now.
+    /// Creates the refresh item of a value that is due now.
     pub(crate) fn due(hash: u64) -> Self {
         Self { hash, due: 0 }
     }
 
-    /// What an item says; `None` if it is no companion.
+    /// Parses an item; `None` if it is not a refresh item.
     pub(crate) fn read(item: &Item) -> Option<Self> {
-        if item.flags != marks::COMPANION {
+        if item.flags != sentinel::REFRESH_ITEM {
             return None;
         }
         let (hash, due) = std::str::from_utf8(&item.value).ok()?.split_once(' ')?;
@@ -47,12 +47,12 @@ impl Companion {
         self.hash == hash && self.due <= now()
     }
 
-    /// The request that stores it, under its own key, for so long.
+    /// Builds the request that stores it under its own key with this TTL.
     pub(crate) fn request(self, key: &[u8], ttl: Duration) -> Request<'_> {
-        Request::set(key, format!("{:016x} {}", self.hash, self.due)).flags(marks::COMPANION).ttl(ttl)
+        Request::set(key, format!("{:016x} {}", self.hash, self.due)).flags(sentinel::REFRESH_ITEM).ttl(ttl)
     }
 
-    /// Stores it beside a key's value; with a CAS value, only over the companion that has it.
+    /// Stores the refresh item of a key; with a CAS value, only if the stored one matches.
     pub(crate) async fn store(
         self,
         client: &Client,
@@ -60,8 +60,8 @@ impl Companion {
         ttl: Duration,
         cas: Option<u64>,
     ) -> Result<WriteOutcome, Error> {
-        let (beside, route) = (key_of(client, key), route(client, key));
-        let store = Command::<Store>::new(client.call(self.request(&beside, ttl))).routing_key(&route);
+        let (refresh_key, route) = (key_of(client, key), route(client, key));
+        let store = Command::<Store>::new(client.call(self.request(&refresh_key, ttl))).routing_key(&route);
         match cas {
             Some(cas) => store.cas(cas).await,
             None => store.await,
@@ -69,7 +69,7 @@ impl Companion {
     }
 }
 
-/// The hash by which a companion names a value.
+/// Returns the hash that identifies a value.
 pub(crate) fn hash(flags: u32, value: &[u8]) -> u64 {
     let mut hash = Xxh3::new();
     hash.update(&flags.to_be_bytes());
@@ -77,7 +77,7 @@ pub(crate) fn hash(flags: u32, value: &[u8]) -> u64 {
     hash.digest()
 }
 
-/// The key of a key's companion; it is placed like the key itself, by what [`route`] says.
+/// Returns the key of a key's refresh item, which is stored on the same server: see [`route`].
 pub(crate) fn key_of(client: &Client, key: &[u8]) -> Vec<u8> {
     match client.config().namespace.len() + key.len() + SUFFIX.len() <= LONGEST_KEY {
         true => [key, SUFFIX].concat(),
@@ -85,14 +85,14 @@ pub(crate) fn key_of(client: &Client, key: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What of a key it is placed by.
+/// Returns the part of a key that determines its server.
 pub(crate) fn route(client: &Client, key: &[u8]) -> Vec<u8> {
     let key = [&client.config().namespace, key].concat();
     client.cluster().placed(&key).to_vec()
 }
 
 const SUFFIX: &[u8] = b"~fetch";
-/// The longest key that a server takes, in bytes.
+/// Maximum key length, in bytes.
 const LONGEST_KEY: usize = 250;
 
 fn now() -> u64 {
@@ -112,28 +112,28 @@ mod tests {
     }
 
     #[test]
-    fn a_companion_reads_as_it_is_written() {
-        let companion = Companion::new(0xab, Duration::from_secs(60));
-        let request = companion.request(b"k~fetch", Duration::from_secs(9));
-        assert_eq!(Companion::read(&item(request.value().to_vec(), request.item_flags())), Some(companion));
-        assert_eq!(Companion::read(&item(request.value().to_vec(), 0)), None, "the flags do not say so");
+    fn a_refresh_item_round_trips() {
+        let refresh_item = RefreshItem::new(0xab, Duration::from_secs(60));
+        let request = refresh_item.request(b"k~fetch", Duration::from_secs(9));
+        assert_eq!(RefreshItem::read(&item(request.value().to_vec(), request.item_flags())), Some(refresh_item));
+        assert_eq!(RefreshItem::read(&item(request.value().to_vec(), 0)), None, "the flags do not say so");
         for text in ["", " ", "ab", "ab x", "x 1", "ab 99999999999999999999"] {
-            assert_eq!(Companion::read(&item(text, marks::COMPANION)), None, "{text}");
+            assert_eq!(RefreshItem::read(&item(text, sentinel::REFRESH_ITEM)), None, "{text}");
         }
     }
 
     #[test]
-    fn it_speaks_of_one_value_and_of_one_time() {
+    fn it_applies_to_one_value_and_one_time() {
         let (this, other) = (hash(0, b"this"), hash(0, b"other"));
         assert_ne!(hash(1, b"this"), this);
-        assert!(Companion::due(this).is_due(this) && !Companion::due(this).is_due(other));
-        assert!(!Companion::new(this, Duration::from_secs(60)).is_due(this));
-        assert!(!Companion::new(this, Duration::MAX).is_due(this));
-        assert!(Companion::new(this, Duration::ZERO).is_due(this));
+        assert!(RefreshItem::due(this).is_due(this) && !RefreshItem::due(this).is_due(other));
+        assert!(!RefreshItem::new(this, Duration::from_secs(60)).is_due(this));
+        assert!(!RefreshItem::new(this, Duration::MAX).is_due(this));
+        assert!(RefreshItem::new(this, Duration::ZERO).is_due(this));
     }
 
     #[test]
-    fn a_long_key_has_a_companion_too() {
+    fn a_long_key_has_a_refresh_item_too() {
         let client = Client::new(["127.0.0.1:1"]).unwrap();
         assert_eq!(key_of(&client, b"user:42"), b"user:42~fetch");
         let (one, two) = (key_of(&client, &[b'k'; 250]), key_of(&client, &[b'l'; 250]));

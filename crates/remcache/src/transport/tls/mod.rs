@@ -145,7 +145,8 @@ impl Tls {
             // An IPv6 zone names an interface of this machine, and is not in a certificate.
             (None, Address::Tcp { host, .. }) => parse_name(host.split('%').next().unwrap_or(host)),
             (None, Address::Unix(_)) => {
-                Err("the certificate of a server on a Unix socket has no host name to check: set Tls::server_name".into())
+                Err("the certificate of a server on a Unix socket has no host name to check: set Tls::server_name"
+                    .into())
             }
         }
     }
@@ -164,7 +165,9 @@ impl Tls {
             None => Ok(builder.with_no_client_auth()),
             Some(Identity { certificate, key }) => builder
                 .with_client_auth_cert(certificate.certificates("client certificate")?, key.private_key()?)
-                .map_err(|error| format!("the client certificate and its key cannot be used: {}", explain::in_words(&error))),
+                .map_err(|error| {
+                    format!("the client certificate and its key cannot be used: {}", explain::in_words(&error))
+                }),
         }
     }
 }
@@ -189,9 +192,9 @@ impl Trust {
             }
             Self::Roots(pem) => {
                 for certificate in pem.certificates("authority's certificate")? {
-                    roots
-                        .add(certificate)
-                        .map_err(|error| format!("{pem} is not an authority's certificate: {}", explain::spelled_out(&error)))?;
+                    roots.add(certificate).map_err(|error| {
+                        format!("{pem} is not an authority's certificate: {}", explain::spelled_out(&error))
+                    })?;
                 }
             }
             #[cfg(feature = "dangerous-tls")]

@@ -1,4 +1,4 @@
-//! How clients write values as bytes, each way once.
+//! Encodings that clients use for values.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +8,7 @@ use bytestring::ByteString;
 use crate::proto::CowBytes;
 use crate::value::{Serializer, Value, ValueError, number};
 
-/// A way to write values of one kind as bytes.
+/// An encoding for one kind of value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Form {
     /// Bytes as they are.
@@ -31,7 +31,7 @@ pub(crate) enum Form {
     Byte,
     /// A character of UTF-16, in four bytes.
     Character,
-    /// A signed integer of so many bytes, big-endian, without its leading zero bytes.
+    /// A signed integer of this many bytes, big-endian, without leading zero bytes.
     Packed(usize),
     /// Milliseconds since 1970, packed.
     PackedDate,
@@ -39,7 +39,7 @@ pub(crate) enum Form {
     PackedFloat,
     /// The bits of an `f64`, packed.
     PackedDouble,
-    /// A signed integer of so many bytes, big-endian.
+    /// A signed integer of this many bytes, big-endian.
     Wide(usize),
     /// Milliseconds since 1970.
     WideDate,
@@ -131,11 +131,11 @@ fn decimal(bytes: Bytes) -> Result<Value, ValueError> {
 
 fn php_float(bytes: &[u8]) -> Result<f64, ValueError> {
     let malformed = |reason| ValueError::malformed("a floating-point number", reason);
-    match std::str::from_utf8(bytes).map_err(|_| malformed("it is no text"))? {
+    match std::str::from_utf8(bytes).map_err(|_| malformed("it is not UTF-8"))? {
         "Infinity" => Ok(f64::INFINITY),
         "-Infinity" => Ok(f64::NEG_INFINITY),
         "NaN" => Ok(f64::NAN),
-        digits => digits.parse().map_err(|_| malformed("it is no number")),
+        digits => digits.parse().map_err(|_| malformed("it is not a number")),
     }
 }
 
@@ -172,7 +172,7 @@ fn last_bytes<const N: usize>(bytes: &[u8]) -> [u8; N] {
     filled
 }
 
-/// A signed integer of so many bytes, of which leading zeros may be left out.
+/// Parses a signed integer of `width` bytes, whose leading zeros may be omitted.
 fn signed(bytes: &[u8], width: usize) -> Result<i64, ValueError> {
     let number = u64::from_be_bytes(unsigned(bytes, width)?);
     Ok(match width {
@@ -182,7 +182,7 @@ fn signed(bytes: &[u8], width: usize) -> Result<i64, ValueError> {
     })
 }
 
-/// The bytes of an integer that fits in so many.
+/// Encodes an integer in `width` bytes, if it fits.
 fn fit(number: i128, width: usize) -> Option<Vec<u8>> {
     match width {
         4 => Some(i32::try_from(number).ok()?.to_be_bytes().to_vec()),
@@ -210,7 +210,7 @@ fn milliseconds(time: SystemTime) -> Option<i64> {
 fn character(bytes: &[u8]) -> Result<ByteString, ValueError> {
     let code = u64::from_be_bytes(unsigned(bytes, 4)?);
     let character = u32::try_from(code).ok().and_then(char::from_u32);
-    let malformed = || ValueError::malformed("a character", "there is none with this number");
+    let malformed = || ValueError::malformed("a character", "it is not a valid code point");
     character.map(|character| character.to_string().into()).ok_or_else(malformed)
 }
 

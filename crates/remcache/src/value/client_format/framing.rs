@@ -1,24 +1,24 @@
-//! How clients put compressed bytes into a value, each way once.
+//! Framings that clients use for compressed values.
 
 use std::borrow::Cow;
 
 use crate::value::{Compression, ValueError};
 
-/// A way to put compressed bytes into a value.
+/// A framing for compressed bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Packing {
     /// The compressed bytes and nothing else.
     Plain(Compression),
-    /// zlib or gzip, told apart by the first byte; this one is written.
+    /// zlib or gzip, distinguished by the first byte; this one is written.
     ZlibOrGzip(Compression),
     /// A frame of Zstandard without the four bytes that mark one.
     ZstdWithoutMagic,
-    /// Behind the length of the value in 32 bits, in the byte order of the state machine that wrote it.
+    /// Preceded by the uncompressed length in 32 bits, in the byte order of the writer.
     BehindLength(Compression),
 }
 
 impl Packing {
-    /// The bytes as they were before, at most so many.
+    /// Decompresses at most `limit` bytes.
     pub(crate) fn unpack(self, bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
         match self {
             Self::Plain(compression) => compression.decompress(bytes, limit),

@@ -1,4 +1,4 @@
-//! The conventions as data: which flags stand for which form and which packing.
+//! Table of client formats: which flags stand for which encoding and framing.
 
 use super::ClientFormat;
 use crate::value::client_format::encoding::Form;
@@ -18,7 +18,7 @@ pub(crate) struct Layout {
     application: u32,
     /// Flags and forms; a value is written in the first form that takes it.
     pub(crate) forms: &'static [(u32, Form)],
-    /// Bits and packings beside the form.
+    /// Compression bits and their framing.
     packings: &'static [(u32, Packing)],
 }
 
@@ -38,7 +38,7 @@ impl Layout {
     }
 }
 
-/// The layout of who has no opinion.
+/// Layout of clients without a convention.
 pub(crate) const PLAIN: Layout = Layout {
     convention: ClientFormat::Gomemcache,
     name: "gomemcache",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use remcache::cache::Near;
+use remcache::cache::LocalCache;
 use remcache::value::Codec;
 use remcache::{Cache, Client};
 use remcache_testkit::Memcached;
@@ -13,7 +13,7 @@ use crate::support::stat;
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
 
-fn near_cache(client: &Client, near: Near) -> Cache<remcache::value::ByteString, str> {
+fn near_cache(client: &Client, near: LocalCache) -> Cache<remcache::value::ByteString, str> {
     Cache::new(client, "near", Codec::text()).near(near)
 }
 
@@ -25,7 +25,7 @@ async fn gets(client: &Client) -> u64 {
 async fn a_copy_saves_requests() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = near_cache(&client, Near::new(1 << 20, LONG));
+    let cache = near_cache(&client, LocalCache::new(1 << 20, LONG));
     cache.set("key", "value").await.unwrap();
     for _ in 0..100 {
         assert_eq!(cache.get("key").await.unwrap().as_deref(), Some("value"));
@@ -41,7 +41,7 @@ async fn a_copy_saves_requests() {
 async fn a_miss_is_not_cached() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = near_cache(&client, Near::new(1 << 20, LONG));
+    let cache = near_cache(&client, LocalCache::new(1 << 20, LONG));
     assert_eq!(cache.get("key").await.unwrap(), None);
     client.set("near:key", "value").await.unwrap();
     assert_eq!(cache.get("key").await.unwrap().as_deref(), Some("value"));
@@ -51,7 +51,7 @@ async fn a_miss_is_not_cached() {
 async fn writes_of_this_process_are_visible_immediately() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = near_cache(&client, Near::new(1 << 20, LONG));
+    let cache = near_cache(&client, LocalCache::new(1 << 20, LONG));
     let clone = cache.clone();
     for number in 0..50 {
         let text = number.to_string();
@@ -71,7 +71,7 @@ async fn writes_of_this_process_are_visible_immediately() {
 async fn writes_of_others_are_visible_after_the_copy_has_expired() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = near_cache(&client, Near::new(1 << 20, Duration::from_millis(300)));
+    let cache = near_cache(&client, LocalCache::new(1 << 20, Duration::from_millis(300)));
     cache.set("key", "old").await.unwrap();
     cache.get("key").await.unwrap();
     client.set("near:key", "new").await.unwrap();
@@ -84,7 +84,7 @@ async fn concurrent_misses_send_one_request() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("near:key", "value").await.unwrap();
-    let cache = near_cache(&client, Near::new(1 << 20, LONG));
+    let cache = near_cache(&client, LocalCache::new(1 << 20, LONG));
     let callers: Vec<_> = (0..100)
         .map(|_| {
             let cache = cache.clone();
@@ -101,7 +101,7 @@ async fn concurrent_misses_send_one_request() {
 async fn only_hot_keys_are_copied_if_configured() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = near_cache(&client, Near::new(1 << 20, LONG).hot(5, LONG));
+    let cache = near_cache(&client, LocalCache::new(1 << 20, LONG).hot(5, LONG));
     cache.set_many([("hot", "1"), ("cold", "2")]).await;
     for _ in 0..4 {
         cache.get("cold").await.unwrap();
@@ -118,7 +118,7 @@ async fn only_hot_keys_are_copied_if_configured() {
 async fn a_concurrent_get_does_not_restore_the_old_value() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = near_cache(&client, Near::new(1 << 20, LONG));
+    let cache = near_cache(&client, LocalCache::new(1 << 20, LONG));
     cache.set("key", "0").await.unwrap();
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let readers: Vec<_> = (0..4)
@@ -148,7 +148,7 @@ async fn a_concurrent_get_does_not_restore_the_old_value() {
 async fn errors_are_not_cached() {
     let mut server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = near_cache(&client, Near::new(1 << 20, LONG));
+    let cache = near_cache(&client, LocalCache::new(1 << 20, LONG));
     server.kill();
     assert!(cache.get("key").await.unwrap_err().is_unavailable());
     server.restart();

@@ -119,8 +119,8 @@ async fn an_invalid_list_keeps_the_last_valid_one() {
         (Answer::Config(2, vec![]), "empty"),
         (Answer::Config(2, vec!["a|1"]), "host|ip|port"),
         (Answer::Raw(b"CONFIG cluster 0 99999999\r\n".to_vec()), "not read"),
-        (Answer::Raw(vec![b'x'; 5000]), "no memcached"),
-        (Answer::Raw(b"\x81\0\0\0\n".to_vec()), "no memcached"),
+        (Answer::Raw(vec![b'x'; 5000]), "not a memcached reply"),
+        (Answer::Raw(b"\x81\0\0\0\n".to_vec()), "not a memcached reply"),
         (Answer::Raw(half.to_vec()), "closed the connection"),
         (Answer::None, "no answer within 500ms"),
     ] {

@@ -85,7 +85,7 @@ async fn a_missing_or_invalid_file_keeps_the_last_valid_list() {
     }
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    failure(&subscription, "no regular file").await;
+    failure(&subscription, "not a regular file").await;
     fs::remove_dir(&path).unwrap();
     fs::write(&path, "b\n").unwrap();
     wait_until("the source recovers", async || names(&client) == ["b:11211"]).await;

@@ -116,7 +116,7 @@ impl Actor {
 
     async fn get(&self, key: usize) {
         let minimum = self.source.minimums[key].load(Ordering::SeqCst);
-        let item = self.client.get(name(key)).await.unwrap().filter(|item| !item.is_mark());
+        let item = self.client.get(name(key)).await.unwrap().filter(|item| !item.is_sentinel());
         if let Some(item) = item {
             self.check(key, minimum, &item.value, "get");
         }

@@ -130,7 +130,7 @@ async fn a_caller_waits_for_the_value_that_another_process_loads() {
         let paused = PausedFetch::start(&one, patient_policy()).await;
         let (waiting, started) = PausedFetch::spawn(&other, patient_policy());
         let plain = one.get("key").await.unwrap().unwrap();
-        assert!(plain.is_mark(), "{protocol}: a plain get returns a marker");
+        assert!(plain.is_sentinel(), "{protocol}: a plain get returns a marker");
         assert_eq!(paused.finish(LoadResult::Value("loaded")).await.unwrap().unwrap(), "loaded", "{protocol}");
         assert_eq!(waiting.task.await.unwrap().unwrap().unwrap(), "loaded", "{protocol}");
         assert_eq!((started.available_permits(), stored(&one).await.unwrap()), (0, "loaded".into()), "{protocol}");
@@ -198,7 +198,7 @@ async fn negative_results_are_cached_if_enabled() {
             assert_eq!(found.as_deref(), next.map(str::as_bytes), "{protocol}");
         }
         let item = client.get("key").await.unwrap().unwrap();
-        assert!(item.is_mark() && item.value.is_empty(), "{protocol}: distinct from an empty value");
+        assert!(item.is_sentinel() && item.value.is_empty(), "{protocol}: distinct from an empty value");
         client.set("key", "").await.unwrap();
         assert_eq!(fetch(&client, cached, "loaded").await.unwrap(), "", "{protocol}: an empty value is a value");
     })

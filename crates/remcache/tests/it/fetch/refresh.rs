@@ -120,7 +120,7 @@ async fn a_value_deleted_from_its_source_is_deleted_by_the_reload() {
             fetch(&client, policy, "one").await.unwrap();
             fetch_until_reload(&client, policy, "one").await.end(LoadResult::Nothing);
             wait_until("the value is deleted", async || stored(&client).await.is_none()).await;
-            assert_eq!(client.get("key").await.unwrap().is_some_and(|item| item.is_mark()), is_kept, "{protocol}");
+            assert_eq!(client.get("key").await.unwrap().is_some_and(|item| item.is_sentinel()), is_kept, "{protocol}");
         }
     })
     .await;

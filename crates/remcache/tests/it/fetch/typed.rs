@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use remcache::cache::Near;
+use remcache::cache::LocalCache;
 use remcache::value::{ByteString, Codec};
 use remcache::{Cache, Error, ErrorKind};
 
@@ -110,7 +110,7 @@ async fn long_values_are_stored_in_chunks_and_reloaded_if_a_chunk_is_missing() {
 async fn in_process_copies_are_used_first_and_dropped_on_a_change() {
     on_all_servers(async |address, protocol| {
         let client = client_at(address, protocol);
-        let cache = Cache::new(&client, "near", Codec::text()).near(Near::new(1 << 20, LONG));
+        let cache = Cache::new(&client, "near", Codec::text()).near(LocalCache::new(1 << 20, LONG));
         let fetch = async |text: &'static str| {
             let load = move || async move { Ok::<_, Error>(Some(text)) };
             cache.fetch("k", patient_policy(), load).await.unwrap().unwrap()
