@@ -15,7 +15,7 @@ use std::task::Waker;
 use shuttle::rand::{RngCore, thread_rng};
 use shuttle::sync::{Mutex, MutexGuard};
 
-use super::{ConnectionState, Hold, Inner, Watch};
+use super::{ConnectionState, HealthMonitor, Hold, Inner};
 use crate::config::Config;
 use crate::config::protocol::ProtocolSetting;
 use crate::health::events;
@@ -64,7 +64,7 @@ impl Scene {
     fn new() -> Self {
         let mut config = Config::new().protocol(ProtocolSetting::Binary).max_in_flight(3);
         config.breaker = 2;
-        let watch = Arc::new(Watch::new("server".into(), 1, 2, events::channel()));
+        let watch = Arc::new(HealthMonitor::new("server".into(), 1, 2, events::channel()));
         let link = Arc::new(ConnectionHandle::new(&config, u32::MAX - 2, 0, watch));
         Self {
             link,
