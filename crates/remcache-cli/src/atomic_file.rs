@@ -39,7 +39,7 @@ fn write_with(path: &Path, bytes: &[u8], access: Access) -> Result<(), Failure> 
 /// Who can read a new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Access {
-    /// Whoever can read the old one, or what the umask allows if there is none.
+    /// The permissions of the old file, or the umask default without one.
     AsBefore,
     OwnerOnly,
 }

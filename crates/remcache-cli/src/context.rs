@@ -83,7 +83,7 @@ impl Contexts {
         Ok(())
     }
 
-    /// Removes a context; returns whether it was the current one, in which case there is none any more.
+    /// Removes a context; returns whether it was the current one, in which case no context is current.
     pub(crate) fn remove(&mut self, name: &str) -> Result<bool, Failure> {
         self.get(name)?;
         if let Some(contexts) = self.document.get_mut("contexts").and_then(Item::as_table_mut) {

@@ -47,7 +47,7 @@ impl Drop for Embedded {
     fn drop(&mut self) {
         self.servers.clear();
         if let Some(runtime) = self.runtime.take() {
-            // Waiting for a runtime inside another one panics.
+            // Waiting for a runtime inside another runtime panics.
             runtime.shutdown_background();
         }
     }

@@ -66,7 +66,7 @@ impl ReplyBuffer {
         &mut self.output
     }
 
-    /// Splits the bytes into replies. Without recorded boundaries there are none.
+    /// Splits the bytes into replies. Without recorded boundaries the result is empty.
     pub(crate) fn into_replies(mut self) -> Vec<Bytes> {
         let mut bytes = self.output.copy_to_bytes(self.output.remaining());
         let mut start = 0;

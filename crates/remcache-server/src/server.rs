@@ -276,7 +276,7 @@ impl Builder {
     ///
     /// # Errors
     /// Fails if the server cannot listen on its address, if the maximum item size is not between 1 KiB and 1
-    /// GiB, or if the [profile](Builder::profile) requires a TLS configuration and there is none.
+    /// GiB, or if the [profile](Builder::profile) requires a TLS configuration and has none.
     ///
     /// # Panics
     /// Panics outside of a Tokio runtime, or if the runtime's time driver is disabled, or its I/O driver unless there is

@@ -94,7 +94,7 @@ impl SingleFlight {
         self.clock.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// Joins the load of a key, as its leader if there is none.
+    /// Joins the load of a key, as its leader if no load is running.
     pub(crate) fn join(&self, key: &[u8]) -> Role<'_> {
         let mut loads = lock(&self.loads);
         if let Some(load) = loads.get(key) {

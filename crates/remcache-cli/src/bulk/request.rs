@@ -129,7 +129,7 @@ impl Requester {
         }
     }
 
-    /// Waits before a repetition; returns false if there is none.
+    /// Waits before a repetition; returns false if there is no repetition left.
     async fn pause(&self, attempt: usize, since: &Instant) -> bool {
         let delay = RETRY_DELAYS.get(attempt).copied();
         match &self.extend_by {

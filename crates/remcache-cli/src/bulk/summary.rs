@@ -131,7 +131,7 @@ impl Summary {
         ];
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         output.flush()?;
-        output.notes().tell(parts.join("  "));
+        output.notes().print(parts.join("  "));
         self.tally.complain("items", output)?;
         Ok(self.exit())
     }

@@ -15,7 +15,7 @@ pub(crate) enum DumpWriter<'o> {
 }
 
 impl<'o> DumpWriter<'o> {
-    /// Opens the file, or standard output if there is none or it is `-`.
+    /// Opens the file, or standard output if it is absent or `-`.
     pub(crate) fn open(path: Option<&Path>, output: &'o mut Output) -> Result<Self, Failure> {
         match path {
             Some(path) if path != Path::new("-") => Ok(Self::File(AtomicFile::create(path)?)),

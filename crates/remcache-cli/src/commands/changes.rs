@@ -9,7 +9,7 @@ use crate::tally::Tally;
 /// The fields of a change's record.
 pub(super) const COLUMNS: &[&str] = &["key", "key_b64", "status", "cas", "error"];
 
-/// What became of a change, in a word; `made` is the word for success.
+/// The outcome of a change as a word; `made` is the word for success.
 pub(super) fn word(change: WriteOutcome, made: &'static str) -> &'static str {
     match change {
         WriteOutcome::Applied(_) => made,
@@ -47,7 +47,7 @@ enum Sink<'o> {
 }
 
 impl<'o> Changes<'o> {
-    /// Begins so many changes; `None` for many.
+    /// Starts counting `count` changes; `None` for many.
     pub(super) fn begin(count: Option<usize>, made: &'static str, output: &'o mut Output) -> Result<Self, Failure> {
         let sink = match output.layout() {
             Layout::Text if count.is_some_and(|count| count <= MAX_LINES) => Sink::Lines(output),
@@ -57,7 +57,7 @@ impl<'o> Changes<'o> {
         Ok(Self { made, tally: Tally::default(), sink })
     }
 
-    /// Takes what became of one change.
+    /// Records the outcome of one change.
     pub(super) fn push(&mut self, key: &[u8], changed: &Result<WriteOutcome, Error>) -> Result<(), Failure> {
         match changed {
             Ok(change) => self.tally.answer(change.is_applied()),

@@ -20,7 +20,7 @@ use crate::session::Session;
 ///
 /// It adds, and so never overwrites what the destination has: an item that is written there while the
 /// copy runs stays. A copy is looked at again in the source; if the item was changed or deleted there
-/// meanwhile, the copy is made anew or taken back. Interrupted, it may be run again, and is complete
+/// in the meantime, the copy is repeated or undone. Interrupted, it may be run again, and is complete
 /// then. Clients that write during the copy write to the destination too, and delete in the source
 /// first.
 #[derive(Debug, clap::Args)]
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let exit = summary.finish(&mut session.output)?;
     if store.has_given_up() && !interrupt.is_raised() {
         let message = "stopped, because a server did not answer: run the same command again to complete the copy";
-        session.output.notes().tell(message);
+        session.output.notes().print(message);
     }
     Ok(interrupt.unless_raised(exit))
 }
@@ -141,7 +141,7 @@ struct Copier {
 type Copied = Vec<(Bytes, Result<u64, Skipped>)>;
 
 impl Copier {
-    /// Copies items; those that change meanwhile again, for a while.
+    /// Copies items; those that change in the meantime again, for a limited time.
     async fn copy(&self, mut items: Vec<MetadumpItem>) -> Copied {
         let mut copied = Vec::with_capacity(items.len());
         for _ in 0..ROUNDS {

@@ -63,7 +63,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     if args.dry_run {
         let (count, exit) = keys::show(View::Keys { end: b'\n' }, &items, session).await?;
         session.output.flush()?;
-        session.output.notes().tell(format_args!("{} items match", number::exact(count)));
+        session.output.notes().print(format_args!("{} items match", number::exact(count)));
         return Ok(exit);
     }
     let is_conditional = args.selection.looks_beyond_the_key();

@@ -53,7 +53,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     };
     let exit = summary.finish(&mut session.output)?;
     if let Some(kept) = kept {
-        notes.tell(format_args!("not whole: what there is stays in {}; dump again for all", kept.display()));
+        notes.print(format_args!("not whole: what there is stays in {}; dump again for all", kept.display()));
     }
     Ok(interrupt.unless_raised(exit))
 }

@@ -13,7 +13,7 @@ use crate::session::Session;
 /// Remove all items of the servers
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Do it so much later; the servers keep the appointment by themselves
+    /// Flush after this delay; the servers keep the appointment by themselves
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     delay: Option<Duration>,
 

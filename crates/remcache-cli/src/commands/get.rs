@@ -41,7 +41,7 @@ pub(crate) struct Args {
 
     /// Show flags, CAS value, size, time to live and last access in place of the value
     ///
-    /// It counts as no access. The binary and the text protocol tell flags, CAS value and size alone, of a
+    /// It counts as no access. The binary and text protocols return only flags, CAS value and size, of a
     /// fetch that counts.
     #[arg(long)]
     meta: bool,
@@ -83,7 +83,7 @@ struct Found {
     properties: Option<Properties>,
 }
 
-/// What only the meta protocol tells.
+/// Fields that only the meta protocol returns.
 #[derive(Debug)]
 struct Properties {
     ttl: Option<Ttl>,
@@ -158,7 +158,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         Some([key]) if args.output.is_some() || is_plain => one(args, key, &client, output).await,
         _ if args.output.is_some() => Err(Failure::usage("-o takes the value of one key; use -d DIR for many")),
         None | Some([_, _, ..]) if is_plain && output.layout() == Layout::Raw => Err(Failure::usage(
-            "the values of many keys cannot be told apart in a pipe; choose -f ndjson, json, csv or text, or -d DIR",
+            "the values of many keys cannot be separated in a pipe; choose -f ndjson, json, csv or text, or -d DIR",
         )),
         _ => many(args, blocks, &client, interrupt, output).await,
     }
@@ -191,7 +191,7 @@ pub(super) fn print(value: &[u8], raw: bool, output: &mut Output) -> Result<(), 
     }
     let shown = &value[..value.len().min(SHOWN_BYTES)];
     output.bytes(text::hexdump(shown).as_bytes())?;
-    output.notes().tell(format_args!(
+    output.notes().print(format_args!(
         "{} bytes that are not text, the first {} shown; --raw writes them all, -o FILE keeps them",
         number::exact(value.len() as u64),
         shown.len(),

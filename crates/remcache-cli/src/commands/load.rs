@@ -67,9 +67,9 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let exit = summary.finish(&mut session.output)?;
     let next = lines.next();
     if interrupt.is_raised() {
-        notes.tell(format_args!("interrupted: continue with --from-line {next}"));
+        notes.print(format_args!("interrupted: continue with --from-line {next}"));
     } else if store.has_given_up() {
-        notes.tell(format_args!("stopped, because a server did not answer: continue with --from-line {next}"));
+        notes.print(format_args!("stopped, because a server did not answer: continue with --from-line {next}"));
     } else if let Some(problem) = problem {
         let name = args.file.display();
         return Err(Failure::usage(format!(

@@ -46,7 +46,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
                 Ok((stream, _)) => drop(tokio::spawn(serve(stream, client.clone()))),
                 // Out of descriptors, say: the next scrape may find some.
                 Err(error) => {
-                    session.output.notes().tell(format_args!("{address}: {error}"));
+                    session.output.notes().print(format_args!("{address}: {error}"));
                     tokio::time::sleep(session.options.timeout).await;
                 }
             },

@@ -16,7 +16,7 @@ use crate::session::Session;
 pub(crate) enum Verb {
     /// Whether or not there is one.
     Set,
-    /// If there is none.
+    /// If the key is absent.
     Add,
     /// If there is one.
     Replace,
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", default_value = "never", value_parser = value::ttl)]
     ttl: Ttl,
 
-    /// A number to keep beside the value
+    /// Flags to store with the value
     #[arg(long, value_name = "N", default_value_t = 0)]
     flags: u32,
 
@@ -62,12 +62,12 @@ pub(crate) async fn run(verb: Verb, args: &Args, session: &mut Session) -> Outco
     conclude(&key, change, &mut session.output)
 }
 
-/// Tells what became of the change of one item.
+/// Reports the outcome of the change of one item.
 pub(super) fn conclude(key: &[u8], change: WriteOutcome, output: &mut Output) -> Outcome {
     let reason = match change {
         WriteOutcome::Applied(_) => None,
         WriteOutcome::NotFound => Some("there is no such key"),
-        WriteOutcome::Exists => Some("the key exists, or the item was changed meanwhile"),
+        WriteOutcome::Exists => Some("the key exists, or the item was changed in the meantime"),
         _ => Some("there is no such key, or the value would be too large"),
     };
     match (output.layout(), reason) {

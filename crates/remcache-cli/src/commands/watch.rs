@@ -124,7 +124,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let after = dropped_events(&client).await;
     skipped += before.into_iter().zip(after).map(|(before, after)| after.saturating_sub(before)).sum::<u64>();
     if skipped > 0 {
-        output.notes().tell(format_args!("{skipped} events were skipped by the servers: there were too many"));
+        output.notes().print(format_args!("{skipped} events were skipped by the servers: there were too many"));
     }
     if tally.failed() < servers.len() as u64 {
         tally.answer(true);

@@ -10,7 +10,7 @@ pub(crate) enum Operation {
     Get,
     /// Store an item.
     Set,
-    /// Store an item if there is none.
+    /// Store an item if the key is absent.
     Add,
     /// Remove an item.
     Delete,

@@ -1,7 +1,7 @@
 //! Small charts drawn with block characters.
 
 /// A bar of `width` characters, filled by a share from 0 to 1.
-pub(crate) fn gauge(share: f64, width: usize) -> String {
+pub(crate) fn fill_bar(share: f64, width: usize) -> String {
     let full = eighths(share, width) / 8;
     let full = full.max(usize::from(share > 0.0)).min(width);
     format!("{}{}", "▇".repeat(full), "▁".repeat(width - full))
@@ -35,10 +35,10 @@ mod tests {
 
     #[test]
     fn bars_are_as_long_as_their_share() {
-        assert_eq!(gauge(0.9, 8), "▇▇▇▇▇▇▇▁");
-        assert_eq!(gauge(0.001, 4), "▇▁▁▁");
-        assert_eq!(gauge(0.0, 4), "▁▁▁▁");
-        assert_eq!(gauge(7.0, 2), "▇▇");
+        assert_eq!(fill_bar(0.9, 8), "▇▇▇▇▇▇▇▁");
+        assert_eq!(fill_bar(0.001, 4), "▇▁▁▁");
+        assert_eq!(fill_bar(0.0, 4), "▁▁▁▁");
+        assert_eq!(fill_bar(7.0, 2), "▇▇");
         assert_eq!(bar(0.5, 3), "█▌");
         assert_eq!(bar(0.0, 3), "");
     }

@@ -180,12 +180,12 @@ impl Notes {
     /// Prints a message that matters to people only: if stderr is a terminal.
     pub(crate) fn say(self, message: impl fmt::Display) {
         if self.is_terminal {
-            self.tell(message);
+            self.print(message);
         }
     }
 
     /// Prints a message, unless `--quiet` is given.
-    pub(crate) fn tell(self, message: impl fmt::Display) {
+    pub(crate) fn print(self, message: impl fmt::Display) {
         if !self.is_quiet {
             let _ = writeln!(io::stderr(), "{}", escape(&message.to_string()));
         }

@@ -45,7 +45,7 @@ fn items_get_a_new_time_to_live() {
     let server = Memcached::start(&[]);
     run(&server, &["set", "a", "1"]).exits(0);
     run(&server, &["touch", "a", "--ttl", "1h"]).exits(0);
-    run(&server, &["touch", "nobody", "--ttl", "1h"]).exits(1);
+    run(&server, &["touch", "unknown", "--ttl", "1h"]).exits(1);
     let touched = run(&server, &["touch", "a", "--ttl", "2h", "-f", "ndjson"]).exits(0).json();
     assert_eq!(touched["status"], "touched");
     run(&server, &["touch", "a", "--ttl", "2001-01-01T00:00Z"]).exits(2).complains_of("has passed");
@@ -69,8 +69,8 @@ fn counters_print_their_number() {
     }
     let record = run(&server, &["incr", "n", "-f", "json"]).exits(0).json();
     assert_eq!((&record["key"], &record["value"]), (&json!("n"), &json!(1)));
-    let record = run(&server, &["incr", "nobody", "-f", "json"]).exits(1).json();
-    assert_eq!(record, json!({"key": "nobody", "status": "missing"}));
+    let record = run(&server, &["incr", "unknown", "-f", "json"]).exits(1).json();
+    assert_eq!(record, json!({"key": "unknown", "status": "missing"}));
 }
 
 #[test]

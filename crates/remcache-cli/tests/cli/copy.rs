@@ -1,4 +1,4 @@
-//! `copy`: from one fleet to another, beside those who go on writing.
+//! `copy`: from one fleet to another, while writers continue.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +48,7 @@ fn copy(from: &Fleet, to: &Fleet) -> Tool {
     remcache(["copy", "--timeout", "20s", "--from", &from.url, "--to", &to.url])
 }
 
-fn told(run: &Run, what: &str) {
+fn assert_reports(run: &Run, what: &str) {
     assert!(run.stderr.contains(what), "{what:?} in {run:?}");
 }
 
@@ -68,7 +68,7 @@ fn everything_is_copied_between_fleets_of_different_placements() {
         }
     });
     let run = copy(&from, &to).run().exits(0);
-    told(&run, "3,000 copied");
+    assert_reports(&run, "3,000 copied");
     assert!(run.stdout.is_empty(), "{run:?}");
     wait(async {
         for (number, key) in keys.iter().enumerate() {
@@ -83,7 +83,7 @@ fn everything_is_copied_between_fleets_of_different_placements() {
         }
     });
     // Again: everything is there, and stays.
-    told(&copy(&from, &to).run().exits(0), "0 copied  identical 3,000");
+    assert_reports(&copy(&from, &to).run().exits(0), "0 copied  identical 3,000");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn what_is_too_large_costs_nothing_at_the_destination() {
     let directory = scratch();
     let list = directory.path().join("failed.ndjson");
     let run = copy(&from, &to).arg("--failed").arg(&list).run().exits(1);
-    told(&run, "1 copied  too large 1");
+    assert_reports(&run, "1 copied  too large 1");
     let listed: Value = serde_json::from_str(std::fs::read_to_string(&list).unwrap().trim()).unwrap();
     assert_eq!(listed, json!({"key": "huge", "reason": "too_large", "server": from.servers[0].addr()}));
     assert_eq!(wait(async { to.client().get("huge").await.unwrap().unwrap().value }), "precious");
@@ -131,12 +131,12 @@ fn items_marked_as_stale_are_not_made_fresh() {
         client.set("stale", "x").await.unwrap();
         let mark = MetaOptions { stale: true, ..MetaOptions::default() };
         assert!(client.call(Request::delete("stale").meta(mark)).await.is_ok());
-        // A place that somebody is about to fill.
+        // A placeholder that is about to be filled.
         let lease = MetaOptions { vivify: Some(Duration::from_secs(60).into()), ..MetaOptions::default() };
         client.call(Request::get("lease").meta(lease)).await;
         client.set("fresh", "x").await.unwrap();
     });
-    told(&copy(&from, &to).run().exits(0), "1 copied  marked stale 2");
+    assert_reports(&copy(&from, &to).run().exits(0), "1 copied  marked stale 2");
     assert_eq!(to.count(), 1);
 }
 
@@ -146,10 +146,10 @@ fn bad_fleets_are_named() {
     remcache(["copy", "--from", &from.url]).run().exits(2).complains_of("--to");
     remcache(["copy", "--from", "http://a", "--to", &from.url]).run().exits(2).complains_of("scheme");
     let away = remcache(["copy", "--from", "127.0.0.1:1", "--to", &from.url]).run().exits(4);
-    told(&away, "127.0.0.1:1");
+    assert_reports(&away, "127.0.0.1:1");
     wait(async { from.client().set("k", "v").await.unwrap() });
     let away = remcache(["copy", "--from", &from.url, "--to", "127.0.0.1:1"]).run().exits(4);
-    told(&away, "nothing was stored, because not all servers answer: 127.0.0.1:1: ");
+    assert_reports(&away, "nothing was stored, because not all servers answer: 127.0.0.1:1: ");
     let secret = "memcached://bob:secret@127.0.0.1:1";
     let run = remcache(["copy", "--from", secret, "--to", &from.url]).run();
     assert!(run.stderr.contains("REMCACHE_FROM") && !run.stderr.contains("secret"), "{run:?}");
@@ -166,7 +166,7 @@ fn key(number: usize) -> String {
     format!("key:{number}")
 }
 
-/// Writes and deletes at random, each key by one writer, until it is told to stop: in both fleets, as a
+/// Writes and deletes at random, each key by one writer, until it is stopped: in both fleets, as a
 /// program does that moves, and deletes in the old one first.
 fn write(
     from: &Fleet,
@@ -198,7 +198,7 @@ fn write(
                         Some(written)
                     }
                 };
-                history.lock().expect("nobody panics").insert(number, last);
+                history.lock().expect("the lock is not poisoned").insert(number, last);
             }
             written
         })
@@ -227,7 +227,7 @@ fn no_value_is_older_than_the_newest_write_and_what_was_deleted_stays_so() {
     let output = first.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     let second = copy(&from, &to).run();
-    // Keys that change faster than they can be copied are told, and no failure.
+    // Keys that change faster than they can be copied are reported, and are not a failure.
     assert!(matches!(second.exit, Some(0 | 1)), "{second:?}");
     stop.store(true, Ordering::Relaxed);
     let written: u64 = writers.into_iter().map(|writer| writer.join().expect("no writer fails")).sum();
@@ -258,7 +258,7 @@ fn an_interrupted_copy_is_completed_by_the_next() {
     let before = to.count();
     assert!(before < 4000);
     let run = copy(&from, &to).run().exits(0);
-    told(&run, &format!("identical {}", with_separators(before)));
+    assert_reports(&run, &format!("identical {}", with_separators(before)));
     assert_eq!(to.count(), 4000);
 }
 

@@ -102,8 +102,8 @@ fn a_broken_file_of_contexts_can_be_examined_and_mended() {
     {
         assert!(found.contains(word), "{found}");
     }
-    let run = home.run(&["doctor", "--context", "nobody", "-s", &server.addr()]).run().exits(8);
-    assert!(run.text().contains("no context \"nobody\""), "{run:?}");
+    let run = home.run(&["doctor", "--context", "unknown", "-s", &server.addr()]).run().exits(8);
+    assert!(run.text().contains("no context \"unknown\""), "{run:?}");
     let listed = home.run(&["context", "ls", "-f", "json"]).run().exits(0).json();
     assert!(listed[0]["problem"].as_str().unwrap().contains("tiemout") && listed[2].get("problem").is_none());
     home.run(&["get", "k"]).run().exits(2).complains_of("no context \"gone\"");

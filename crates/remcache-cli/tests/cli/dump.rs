@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::tool::{Run, remcache};
 
-/// Nobody listens there.
+/// Nothing listens there.
 const DEAD: &str = "127.0.0.1:1";
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -109,7 +109,7 @@ fn what_is_dumped_is_loaded_with_flags_and_time_to_live() {
     let loaded = run(&["load", &file], &list(&to)).exits(0);
     assert!(loaded.stderr.contains("2,006 loaded"), "{loaded:?}");
     check(&list(&to));
-    // Each in the place of its own, also on the protocols that tell no time to live: it was listed.
+    // Each in the place of its own, also on protocols that return no TTL: it was listed.
     for protocol in ["binary", "text"] {
         let dumped =
             run(&["dump", "--protocol", protocol, "--prefix", "n:", "--misplaced", "skip"], &list(&to)).exits(0);
@@ -130,7 +130,7 @@ fn a_line_is_an_item_that_other_programs_can_change() {
     assert_eq!(of("key", &json!("plain")), json!({"key": "plain", "value": "text", "flags": 0}));
     let binary = of("key_b64", &json!("YmluIAoA/w=="));
     assert!(binary["value_b64"] == "AP/+DQo=" && binary["flags"] == 7 && binary["expires"].is_u64(), "{binary}");
-    // As the issue has it: dump | jq | load. jq lays documents out over lines unless it is told not to.
+    // As the issue has it: dump | jq | load. jq lays documents out over lines by default.
     for layout in ["--indent", "--compact-output"] {
         let args: &[&str] = if layout == "--indent" { &[layout, "2", "."] } else { &[layout, "."] };
         run(&["flush", "--yes"], &to.addr()).exits(0);
@@ -255,9 +255,9 @@ fn a_file_that_finds_no_room_is_not_left_behind_broken() {
     let mut shell = Command::new("sh");
     shell.args(["-c", script, tool, "dump", &file, "-s", &server.addr(), "--timeout", "20s"]);
     let output = shell.output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("items.ndjson: File too large"), "{told}");
+    let reported = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{reported}");
+    assert!(reported.contains("items.ndjson: File too large"), "{reported}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "the dump before");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left behind");
 }
@@ -333,9 +333,9 @@ fn an_interrupted_load_goes_on_where_it_says() {
     while run(&["get", "k:0"], &server.addr()).exit != Some(0) {}
     kill_process(Pid::from_child(&load), Signal::INT).unwrap();
     let output = load.wait_with_output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(130), "{told}");
-    let next = told.rsplit_once("--from-line ").expect("it says where to go on").1.trim().to_owned();
+    let reported = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{reported}");
+    let next = reported.rsplit_once("--from-line ").expect("it says where to go on").1.trim().to_owned();
     let stored: usize = run(&["keys", "--count"], &server.addr()).exits(0).text().trim().parse().unwrap();
     assert_eq!(next, (stored + 1).to_string(), "no line is loaded twice, and none is lost");
     assert!(stored < 4000);
@@ -379,9 +379,9 @@ fn a_server_that_dies_in_the_middle_is_named_and_the_rest_is_kept() {
     let dead = servers[1].addr();
     servers[1].kill();
     let output = dump.wait_with_output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(3), "{told}");
-    assert!(told.contains(&dead) && told.contains("failed"), "{told}");
+    let reported = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{reported}");
+    assert!(reported.contains(&dead) && reported.contains("failed"), "{reported}");
     assert!(!Path::new(&file).exists());
     let alive: usize = run(&["keys", "--count"], &servers[0].addr()).text().trim().parse().unwrap();
     let kept = records(&std::fs::read_to_string(format!("{file}.partial")).unwrap()).len();

@@ -45,10 +45,10 @@ fn many_keys_need_a_format() {
 #[test]
 fn many_keys_as_json() {
     let server = with_items(&[("a", "1"), ("b", "2")]);
-    let run = remcache(["get", "a", "nobody", "b", "-f", "ndjson"]).servers(server.addr()).run().exits(1);
+    let run = remcache(["get", "a", "unknown", "b", "-f", "ndjson"]).servers(server.addr()).run().exits(1);
     let lines: Vec<Value> = run.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((&lines[0]["key"], &lines[0]["value"], &lines[0]["flags"]), (&json!("a"), &json!("1"), &json!(7)));
-    assert_eq!(lines[1], json!({"key": "nobody", "status": "missing"}));
+    assert_eq!(lines[1], json!({"key": "unknown", "status": "missing"}));
     assert_eq!(lines[2]["status"], "found");
     let run = remcache(["get", "a", "b", "-f", "json"]).servers(server.addr()).run().exits(0);
     assert_eq!(run.json().as_array().map(Vec::len), Some(2));
@@ -57,10 +57,10 @@ fn many_keys_as_json() {
 #[test]
 fn many_keys_as_csv() {
     let server = with_items(&[("a", "x,\"y\"")]);
-    let run = remcache(["get", "a", "nobody", "-f", "csv"]).servers(server.addr()).run().exits(1);
+    let run = remcache(["get", "a", "unknown", "-f", "csv"]).servers(server.addr()).run().exits(1);
     assert!(run.lines()[0].starts_with("key,key_b64,status,value,"), "{run:?}");
     assert!(run.lines()[1].starts_with("a,,found,\"x,\"\"y\"\"\",,7,"), "{run:?}");
-    assert!(run.lines()[2].starts_with("nobody,,missing,"), "{run:?}");
+    assert!(run.lines()[2].starts_with("unknown,,missing,"), "{run:?}");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn meta_shows_what_is_known_of_the_item_in_place_of_the_value() {
     let record = meta("b", &[]);
     assert_eq!((&record["bytes"], record.get("value")), (&json!(2), None));
     assert!(matches!(record["ttl"].as_u64(), Some(1..=600)) && record["last_access"].is_u64(), "{record}");
-    // Nothing of this was an access. Other protocols tell less.
+    // Nothing of this was an access. Other protocols return less.
     for protocol in ["binary", "text"] {
         assert_eq!(meta("a", &[])["fetched"], json!(protocol == "text"));
         let record = meta("a", &["--protocol", protocol]);
@@ -111,7 +111,7 @@ fn values_go_into_files() {
     assert_eq!(fs::read(&file).unwrap(), b"1");
     remcache(["get", "a", "../b", "-o", path]).servers(server.addr()).run().exits(2).complains_of("-d DIR");
     let all = dir.path().join("all");
-    remcache(["get", "a", "../b", "nobody", "-d", all.to_str().unwrap()]).servers(server.addr()).run().exits(1);
+    remcache(["get", "a", "../b", "unknown", "-d", all.to_str().unwrap()]).servers(server.addr()).run().exits(1);
     assert_eq!(fs::read(all.join("a")).unwrap(), b"1");
     assert_eq!(fs::read(all.join("%2E.%2Fb")).unwrap(), b"2");
     assert_eq!(fs::read_dir(&all).unwrap().count(), 2);

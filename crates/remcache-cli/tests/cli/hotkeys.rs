@@ -160,8 +160,8 @@ fn servers_without_a_log_are_named() {
     let run = remcache(["hotkeys", "--for", "1h"]).servers(forbidding.addr()).run().exits(5);
     assert!(run.stderr.contains("not allowed"), "{run:?}");
     // With a log from another server the failure is partial.
-    let telling = Memcached::start(&[]);
-    let both = format!("{},{}", telling.addr(), forbidding.addr());
+    let allowing = Memcached::start(&[]);
+    let both = format!("{},{}", allowing.addr(), forbidding.addr());
     let run = remcache(["hotkeys", "--for", "100ms"]).servers(both).run().exits(3);
     assert!(run.text().contains("watched 0 events") && run.stderr.contains("not allowed"), "{run:?}");
     remcache(["hotkeys", "--for", "0s"]).run().exits(2).complains_of("zero");

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::tool::{Running, remcache};
 
-/// Nobody listens there.
+/// Nothing listens there.
 const DEAD: &str = "127.0.0.1:1";
 
 /// The tool serving metrics of these servers, and its address.
@@ -26,7 +26,7 @@ fn serve(servers: &str) -> (Running, String) {
 
 /// The status line and the body of an answer.
 fn fetch(address: &str, path: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(address).expect("somebody listens");
+    let mut stream = TcpStream::connect(address).expect("the exporter listens");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("it takes a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("it answers in text");

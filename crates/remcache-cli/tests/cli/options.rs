@@ -100,8 +100,8 @@ fn servers_that_are_none_are_named() {
 
 #[test]
 fn a_server_that_does_not_resolve_is_named() {
-    let run = remcache(["get", "k", "-s", "nobody.invalid"]).run().exits(4);
-    assert!(run.stderr.contains("nobody.invalid"), "{run:?}");
+    let run = remcache(["get", "k", "-s", "unknown.invalid"]).run().exits(4);
+    assert!(run.stderr.contains("unknown.invalid"), "{run:?}");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn values_of_options_that_do_not_fit_are_named() {
         ("--format", "xml", "ndjson"),
         ("--color", "maybe", "always"),
         ("--distribution", "modula", "remcache ring profiles lists every name"),
-        ("--like", "nobody", "remcache ring profiles lists every name"),
+        ("--like", "unknown", "remcache ring profiles lists every name"),
     ] {
         remcache(["get", "k"]).arg(format!("{option}={value}")).run().exits(2).complains_of(word);
     }
@@ -154,7 +154,7 @@ fn colours_are_for_terminals_unless_asked_for() {
     assert!(!is_colored(stats().run()));
     assert!(is_colored(stats().run_on_terminal("")));
     assert!(!is_colored(stats().env("NO_COLOR", "1").run_on_terminal("")));
-    assert!(is_colored(stats().env("NO_COLOR", "").run_on_terminal("")), "an empty NO_COLOR is none");
+    assert!(is_colored(stats().env("NO_COLOR", "").run_on_terminal("")), "an empty NO_COLOR has no effect");
     assert!(!is_colored(stats().arg("--color=never").run_on_terminal("")));
     assert!(is_colored(stats().arg("--color=always").env("NO_COLOR", "1").run()));
 }

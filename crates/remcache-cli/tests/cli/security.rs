@@ -46,14 +46,14 @@ fn a_server_must_be_the_one_that_it_says() {
 
 #[test]
 fn a_certificate_that_does_not_hold_is_named() {
-    let (authority, stranger) = (Authority::new("remcache test"), Authority::new("somebody else"));
+    let (authority, other_client) = (Authority::new("remcache test"), Authority::new("another CA"));
     let here = &["127.0.0.1"][..];
     let ca = authority.file();
     for (certificate, words) in [
         (authority.certify(here, Dates::Past), "expired"),
         (authority.certify(here, Dates::Future), "not valid before"),
         (authority.certify(&["cache.example"], Dates::Now), "cache.example"),
-        (stranger.certify(here, Dates::Now), "not trusted"),
+        (other_client.certify(here, Dates::Now), "not trusted"),
     ] {
         let server = Memcached::start_tls(&certificate, &[]);
         let run = remcache(["get", "k", "--tls-ca", ca.to_str().unwrap()]).servers(server.addr()).run().exits(6);

@@ -100,7 +100,7 @@ fn the_default_table_shows_rates() {
     assert!(run.lines()[2].contains("DOWN: connection refused"), "{run:?}");
     assert!(run.stderr.is_empty(), "{run:?}");
     pair.dead_run(&["stats"]).exits(4);
-    // A terminal gets a note on the rates, and a gauge.
+    // A terminal gets a note on the rates, and a fill bar.
     let shown = remcache(["stats"]).servers(pair.alive.addr()).run_on_terminal("").exits(0);
     let text = shown.text();
     assert!(text.contains("▁▁▁▁▁▁▁▁  0.0/64.0M") && text.contains("rates and HIT% over 1.00s"), "{text}");

@@ -51,8 +51,8 @@ raw gets user:1
 mn
 raw stats settings
 lru_crawler metadump all
-mg nobody v
-mg nobody v q
+mg unknown v
+mg unknown v q
 raw set user:3 0 0 3 noreply
 abc
 get user:3
@@ -74,7 +74,7 @@ get never
     let end = &lines[lines.len() - 4..];
     assert!(end[..3] == ["END", "EN", "abc"] && end[3].starts_with("VERSION "), "{run:?}");
     assert!(lines.iter().any(|line| line.starts_with("key=a%20key%3A1 ")), "{run:?}");
-    // A miss is a no, which the successes behind it do not mend.
+    // A miss fails the script, even if later commands succeed.
     run.exits(1);
 }
 
@@ -85,8 +85,8 @@ fn the_exit_code_is_that_of_the_last_failure() {
     let both = format!("{},{dead}", server.addr());
     for (servers, lines, exit, word) in [
         (server.addr(), "version\n", 0, ""),
-        (server.addr(), "get nobody\nversion\n", 1, ""),
-        (server.addr(), "mg nobody v\nversion\n", 1, ""),
+        (server.addr(), "get unknown\nversion\n", 1, ""),
+        (server.addr(), "mg unknown v\nversion\n", 1, ""),
         (server.addr(), "bogus\n", 2, "unrecognized subcommand"),
         (server.addr(), "stats detail dump\n", 2, "raw stats"),
         (server.addr(), "raw bogus\n", 2, "lru_crawler"),
@@ -212,7 +212,7 @@ fn a_reader_that_leaves_and_a_server_that_dies_are_borne() {
     output.read_line(&mut line).unwrap();
     assert!(line == "MN\n" || line.starts_with("VERSION"), "{line}");
     drop(output);
-    // Its own answer finds nobody; it ends without a word.
+    // Its answer has no reader; it ends quietly.
     let _ = input.write_all(&b"raw version\n".repeat(3));
     drop(input);
     let ended = shell.wait_with_output().unwrap();
@@ -252,9 +252,9 @@ fn a_terminal_has_completion_history_and_questions() {
     shell.types("touch k --tt\t 5m\r");
     shell.shows("touch k --ttl  5m");
     shell.types("stats --delta 1s \x15set --\t\t");
-    shell.shows("--flags N                A number to keep beside the value");
+    shell.shows("--flags N                Flags to store with the value");
     shell.types("\x15");
-    // The keys are looked at beside everything else: they are there soon.
+    // The keys are sampled in the background: they are there soon.
     let begun = Instant::now();
     while !shell.text().contains("mg user:42") {
         assert!(begun.elapsed() < Duration::from_secs(20), "no key is offered: {}", shell.text());

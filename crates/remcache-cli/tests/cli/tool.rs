@@ -99,8 +99,8 @@ impl Tool {
         let mut peak = 0;
         let exit = loop {
             let text = std::fs::read_to_string(&status).unwrap_or_default();
-            let told = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            let kibibytes = told.and_then(|told| told.trim().trim_end_matches(" kB").parse::<u64>().ok());
+            let reported = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kibibytes = reported.and_then(|reported| reported.trim().trim_end_matches(" kB").parse::<u64>().ok());
             peak = kibibytes.map_or(peak, |now| peak.max(now >> 10));
             if let Some(exit) = child.try_wait().expect("a process may wait for its child") {
                 break exit.code();
@@ -108,7 +108,7 @@ impl Tool {
             thread::sleep(Duration::from_millis(2));
         };
         writing.join().expect("writing does not panic");
-        assert!(peak > 0, "the system tells how much memory a process took");
+        assert!(peak > 0, "the system reports how much memory a process used");
         (exit, peak)
     }
 
@@ -205,7 +205,7 @@ impl Tool {
             thread::spawn(move || {
                 let mut part = [0; 4096];
                 while let Ok(length @ 1..) = output.read(&mut part) {
-                    screen.lock().expect("nobody panics").process(&part[..length]);
+                    screen.lock().expect("the lock is not poisoned").process(&part[..length]);
                 }
             })
         };
@@ -216,7 +216,7 @@ impl Tool {
 impl Live {
     /// What the screen shows now.
     pub(crate) fn text(&self) -> String {
-        self.screen.lock().expect("nobody panics").screen().contents()
+        self.screen.lock().expect("the lock is not poisoned").screen().contents()
     }
 
     /// Waits until the screen shows this.
@@ -244,7 +244,7 @@ impl Live {
     /// Gives the terminal another size.
     pub(crate) fn resizes(&self, rows: u16, columns: u16) {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        self.screen.lock().expect("nobody panics").screen_mut().set_size(nonzero(rows), nonzero(columns));
+        self.screen.lock().expect("the lock is not poisoned").screen_mut().set_size(nonzero(rows), nonzero(columns));
         tcsetwinsize(&self.keyboard, size).expect("a terminal has a size");
         // The signal goes to whom the terminal belongs, and a test has none to give.
         kill_process(self.pid(), Signal::WINCH).expect("the tool runs");
@@ -268,13 +268,13 @@ impl Live {
     pub(crate) fn ends(mut self) -> (Option<i32>, bool) {
         let exit = self.child.0.wait().expect("the tool ends").code();
         self.reading.take().expect("it is joined once").join().expect("reading does not panic");
-        let screen = self.screen.lock().expect("nobody panics");
+        let screen = self.screen.lock().expect("the lock is not poisoned");
         let is_shown = !screen.screen().alternate_screen() && !screen.screen().hide_cursor();
         (exit, is_shown && settings(&self.keyboard) == self.settings)
     }
 }
 
-/// Waits until so many watch the server.
+/// Waits until `count` connections watch the server.
 pub(crate) fn wait_for_watchers(server: &Memcached, count: u64) {
     let begun = Instant::now();
     loop {

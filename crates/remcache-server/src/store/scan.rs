@@ -83,7 +83,7 @@ impl Store {
         Some(ItemEntry { key, item, class: class_of(size), size })
     }
 
-    /// Returns the slab class of an item, or 0 if there is none.
+    /// Returns the slab class of an item, or 0 without one.
     pub(super) fn class_of_key(&self, key: &[u8]) -> u8 {
         self.items.peek(key).map_or(0, |item| class_of(self.item_size(key, item)))
     }

@@ -176,7 +176,7 @@ operations! {
     "Stores an item, whether or not there is one." set(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store>;
     "Stores an item if it is still the one with this CAS value." compare_and_swap(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>, cas: u64) -> Command<'a, Store>;
     "Asks what is known about an item." inspect(key: impl Into<CowBytes<'a>>) -> Command<'a, Inspect>;
-    "Stores an item if there is none." add(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store>;
+    "Stores an item if the key is absent." add(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store>;
     "Stores an item if there is one." replace(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store>;
     "Puts bytes behind a value." append(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Extend>;
     "Puts bytes before a value." prepend(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Extend>;

@@ -257,7 +257,7 @@ impl Config {
     /// To sleep and to be woken takes as long as a server of the same host needs for a reply: without
     /// this a lone caller's get takes twice the time there. It saves a tenth of the CPU time of such a
     /// get, and a third of that of a call for a hundred keys. Everything else that is ready runs
-    /// meanwhile, and a server that answers later is looked for less and less: once in a thousand
+    /// in the meantime, and a server that answers later is looked for less and less: once in a thousand
     /// requests at last.
     #[must_use]
     pub fn busy_poll(self, busy_poll: bool) -> Self {

@@ -50,5 +50,5 @@ impl Turn {
     }
 }
 
-/// How often a caller looks whether another one before it does not take its turn.
+/// How often a caller checks whether an earlier caller skips its turn.
 const RECHECK: Duration = Duration::from_millis(50);

@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 pub(crate) trait Watched: Send + Sync + 'static {
     /// Ends every request whose deadline is before `now`; returns the next deadline to watch.
     ///
-    /// `due` is the deadline that was registered. If the connection has registered another one since,
+    /// `due` is the deadline that was registered. If the connection has registered a different one since,
     /// nothing happens.
     fn enforce(&self, due: Instant, now: Instant) -> Option<Instant>;
 }
@@ -45,7 +45,7 @@ struct Watchdog {
 
 struct State {
     queue: BinaryHeap<Reverse<Watch>>,
-    /// The process whose thread this is; `None` while there is none. A fork copies the memory, and
+    /// The process whose thread this is; `None` before it started. A fork copies the memory, and
     /// not the thread.
     process: Option<u32>,
 }

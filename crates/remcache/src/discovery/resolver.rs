@@ -66,7 +66,7 @@ impl Terms {
     }
 }
 
-/// Returns the records of a name, or `None` if the name server reports that there are none.
+/// Returns the records of a name, or `None` if the name server reports that none exist.
 ///
 /// Everything else is a failure: a missing reply must not look like an empty one.
 pub(crate) async fn records(

@@ -87,9 +87,9 @@ mod tests {
             _ => ConnectionState::Closed,
         };
         let conditions: Vec<_> = conditions.chars().map(condition).collect();
-        let told =
+        let reported =
             [false, true].map(|is_silent| conditions[representative(conditions.iter(), is_silent).unwrap()].clone());
-        assert_eq!(told.to_vec(), expected.chars().map(condition).collect::<Vec<_>>());
+        assert_eq!(reported.to_vec(), expected.chars().map(condition).collect::<Vec<_>>());
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl FetchPolicy {
         Self { negative: Some(ttl), ..self }
     }
 
-    /// How long a loader may take before another one may start (default: 5 s).
+    /// How long a loader may take before the next may start (default: 5 s).
     ///
     /// A loader that finishes, fails, panics or is dropped releases the others at once; this limit is for
     /// processes that die. Servers count whole seconds, so a lease may last up to one second longer.

@@ -149,8 +149,8 @@ impl<R: Requests> Work for MultiRouter<'_, R> {
 
     fn settle(&mut self, index: usize, reply: Reply, server: &Arc<str>) {
         let before = self.outcomes.get(index).and_then(Option::as_ref).map(|result| result.reply.status);
-        let is_told = before.is_none_or(|before| self.is_better(index, before, reply.status));
-        if let (true, Some(outcome)) = (is_told, self.outcomes.get_mut(index)) {
+        let is_reported = before.is_none_or(|before| self.is_better(index, before, reply.status));
+        if let (true, Some(outcome)) = (is_reported, self.outcomes.get_mut(index)) {
             *outcome = Some(KeyResult { reply, server: Arc::clone(server) });
         }
     }

@@ -13,7 +13,7 @@ use remcache::proto::{MetaOptions, Operation, Protocol, ProtocolError, Reply, Re
 use remcache_testkit::Memcached;
 use session::Session;
 
-/// What a reply says, as far as every protocol tells it.
+/// The fields of a reply that every protocol returns.
 fn meaning(reply: &Reply) -> (Status, Option<u64>, Bytes, Bytes) {
     // The words for an error are each protocol's own.
     let is_error = !matches!(reply.status, Status::NoError | Status::KeyNotFound | Status::KeyExists);
@@ -92,7 +92,7 @@ fn the_same_requests_mean_the_same_on_each_protocol() {
         for (request, expected) in scenario().iter().zip(&expected) {
             let found = session.ask_one(request);
             let (mut found_meaning, expected_meaning) = (meaning(&found), meaning(expected));
-            // Silence has no text, and a protocol that asks aloud hears one.
+            // Silence has no text, and a protocol with a non-quiet request gets one.
             if request.is_quiet() && !found.is_ok() {
                 found_meaning.3 = expected_meaning.3.clone();
             }
@@ -392,9 +392,9 @@ fn credentials_open_a_server_with_a_list_of_users() {
         assert_eq!(session.ask_one(&Request::authenticate("user2", "p:w2")).status, Status::NoError);
         assert!(session.ask_one(&Request::set("k", "v")).is_ok());
     }
-    let mut stranger = Session::open(&server, Protocol::Meta);
-    stranger.submit(&Request::get("k")).unwrap();
-    stranger.submit(&Request::noop()).unwrap();
-    stranger.send();
-    assert!(matches!(stranger.replies(2), Err(ProtocolError::OutOfStep(_))));
+    let mut other_client = Session::open(&server, Protocol::Meta);
+    other_client.submit(&Request::get("k")).unwrap();
+    other_client.submit(&Request::noop()).unwrap();
+    other_client.send();
+    assert!(matches!(other_client.replies(2), Err(ProtocolError::OutOfStep(_))));
 }

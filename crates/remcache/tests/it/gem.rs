@@ -20,7 +20,7 @@
 //! | usable?, usable_clients, client_for_key | `the_client_tells_what_is_usable` |
 //! | reconnects after a loss | `a_lost_connection_comes_back` |
 //! | keepalive | `silence_is_looked_into`, `keepalive_has_the_gems_figures` |
-//! | opaques count, wrap at 32 bits, and tell replies apart | `opaques_wrap` |
+//! | opaques count, wrap at 32 bits, and distinguish replies | `opaques_wrap` |
 //! | a layer to build others on | `each_layer_can_be_used_alone` |
 //! | how many items fit into a server | `a_server_is_filled` |
 //! | 34 RSpec examples | `should_count_100_times`, `the_examples_are_34` |
@@ -289,9 +289,9 @@ async fn every_request_ends_in_one_outcome() {
     for answered in [true, false] {
         proxy.change(|rules| rules.replies.black_hole = !answered);
         let requests = (0..EACH).flat_map(|n| {
-            let loud = Request::get("k");
+            let not_quiet = Request::get("k");
             let quiet = if n % 2 == 0 { Request::set("k", "v") } else { Request::get("absent") };
-            [loud, quiet.quiet()]
+            [not_quiet, quiet.quiet()]
         });
         let heard: Vec<_> = requests.map(|request| callback(&client, request)).collect();
         let handle = only_server(&client);
@@ -328,7 +328,7 @@ async fn quiet_commands_are_requests() {
     }
 }
 
-/// Reads requests up to the first loud one, answers that with success, and gives all opcodes.
+/// Reads requests up to the first non-quiet one, answers that with success, and gives all opcodes.
 async fn serve_one_run(listener: &TcpListener) -> Vec<u8> {
     let (mut stream, _) = listener.accept().await.unwrap();
     let (mut input, mut opcodes) = (InputBuffer::new(), Vec::new());

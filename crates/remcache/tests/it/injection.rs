@@ -140,8 +140,8 @@ fn a_whole_command_in_an_argument_stays_an_argument() {
 
 #[cfg(feature = "client")]
 mod on_a_server {
-    //! The same through a client, on a real server: what is taken comes back as it was, and whoever is
-    //! beside it in the pipeline notices nothing.
+    //! The same through a client, on a real server: what is taken comes back as it was, and other requests
+    //! in the pipeline are not affected.
 
     use remcache::{Client, ErrorKind};
     use remcache_testkit::{Memcached, Proxy};

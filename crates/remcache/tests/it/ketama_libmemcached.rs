@@ -231,7 +231,7 @@ struct Configuration {
     behaviors: Vec<(u32, usize)>,
 }
 
-/// The C program, running, with all keys told.
+/// The C program, running, with all keys sent.
 struct Reference {
     configuration: Configuration,
     child: Child,
@@ -250,13 +250,13 @@ impl Reference {
         let mut commands = child.stdin.take().expect("its input is piped");
         let answers = BufReader::new(child.stdout.take().expect("its output is piped"));
         let keys: Vec<Vec<u8>> = (0..KEYS).map(key).collect();
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for key in &keys {
-            told.extend_from_slice(format!("key {}\n", key.len()).as_bytes());
-            told.extend_from_slice(key);
-            told.push(b'\n');
+            reported.extend_from_slice(format!("key {}\n", key.len()).as_bytes());
+            reported.extend_from_slice(key);
+            reported.push(b'\n');
         }
-        commands.write_all(&told).expect("the reference program reads the keys");
+        commands.write_all(&reported).expect("the reference program reads the keys");
         let configuration = Configuration { distribution: Distribution::KETAMA, behaviors: vec![(KETAMA_WEIGHTED, 1)] };
         Self { configuration, child, commands, answers, keys }
     }

@@ -1,4 +1,4 @@
-//! Limits: the client's own, and those of a real server. Whoever meets one hears of it, and nobody else.
+//! Limits: the client's own, and those of a real server. Only the request that hits one fails.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -220,7 +220,7 @@ async fn a_refused_value_of_one_loud_request_has_an_owner_whatever_the_protocol(
     }
 }
 
-/// A quiet fetch of nothing beside it is no reason to fail.
+/// A quiet get of a missing key alongside it is not a failure.
 #[tokio::test]
 async fn an_error_line_after_quiet_fetches_fails_the_run_too() {
     let server = Memcached::start(&["-I", "512k"]);
@@ -228,7 +228,7 @@ async fn an_error_line_after_quiet_fetches_fails_the_run_too() {
     client.set("k", "v").await.unwrap();
     let (fetch, refused) =
         tokio::join!(client.call(Request::get("absent").quiet()), client.call(Request::set("b", vec![0; 600_000])));
-    // Whether the fetch or the store was refused, no line tells.
+    // Whether the fetch or the store was refused, no line shows.
     for reply in [fetch, refused] {
         assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "{}", reply.text());
     }
@@ -325,7 +325,7 @@ async fn a_million_keys_in_one_call() {
     const KEYS: u32 = 1_000_000;
     let server = Memcached::start(&["-m", "256"]);
     let client = Client::with_config([server.addr()], patient_config()).unwrap();
-    // Four bytes that are no text: some of them are line ends.
+    // Four bytes that are not text: some of them are line ends.
     let keys = || (0..KEYS).map(u32::to_be_bytes);
     let stored = client.set_many(keys().step_by(10).map(|key| (key, key))).await;
     assert_eq!(stored.made().count(), 100_000);
@@ -346,7 +346,7 @@ const DISTINCT: usize = 500;
 /// all that there is, so these are fewer.
 const FEW: usize = 80;
 
-/// A value that tells whose it is, throughout.
+/// A value that repeats its key throughout.
 fn large(n: usize) -> Bytes {
     Bytes::from((n as u32).to_be_bytes().repeat(LARGE / 4))
 }
@@ -355,7 +355,7 @@ fn client_with_buffers(server: &Memcached, bytes: usize) -> Client {
     Client::with_config([server.addr()], patient_config().socket_buffers(bytes)).unwrap()
 }
 
-/// Stores so many large values in one call, and fetches them.
+/// Stores large values in one call, and fetches them.
 async fn store(client: &Client, count: usize) {
     let values: Vec<Bytes> = (0..count.min(DISTINCT)).map(large).collect();
     let items = (0..count).map(|n| (format!("key{}", n % DISTINCT), values[n % DISTINCT].clone()));

@@ -103,7 +103,7 @@ async fn a_lock_that_is_renewed_is_kept_and_one_that_ended_is_told_of() {
         other.delete("lock").await.unwrap();
         let next = other.lock("lock", LONG).await.unwrap().unwrap();
         assert_eq!(ended.renew().await.unwrap_err().kind(), ErrorKind::Conflict, "{protocol}");
-        assert!(!ended.unlock().await.unwrap(), "{protocol}: it was another one's");
+        assert!(!ended.unlock().await.unwrap(), "{protocol}: it belonged to another holder");
         assert!(one.lock("lock", LONG).await.unwrap().is_none(), "{protocol}: who holds it still");
         assert!(next.unlock().await.unwrap(), "{protocol}");
     })
@@ -133,7 +133,7 @@ async fn a_lock_that_is_dropped_is_free_also_outside_of_the_runtime() {
     .await;
 }
 
-/// Drops the wait for a lock after so many polls; it leaves nothing locked.
+/// Drops the wait for a lock after `polls` polls; it leaves nothing locked.
 #[tokio::test]
 async fn waiting_for_a_lock_may_be_dropped_at_every_poll() {
     for protocol in PROTOCOLS {

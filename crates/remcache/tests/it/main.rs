@@ -1,6 +1,6 @@
 //! Integration tests of the library, in one binary.
 //!
-//! Tests that need a process of their own stand beside this one: `memory` (a counting allocator), `network` (a
+//! Tests that need a process of their own are separate binaries: `memory` (a counting allocator), `network` (a
 //! network namespace) and `security` (a subscriber for the log of the whole process).
 
 #[cfg(feature = "client")]

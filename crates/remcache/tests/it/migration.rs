@@ -44,7 +44,7 @@ impl Fleet {
         Self { servers, cache: Migration::new(old.clone(), new.clone()), old, new }
     }
 
-    /// The first so many keys whose server is another one in the new placement, or the same.
+    /// The first keys whose server differs in the new placement, or the same.
     fn keys(&self, moving: bool, count: usize) -> Vec<String> {
         let name = |client: &Client, key: &str| client.locate(key).unwrap().unwrap().name().to_owned();
         let keys = (0..).map(|n| format!("key{n}"));
@@ -97,7 +97,7 @@ async fn reading_brings_over_what_only_the_old_placement_has() {
     assert_eq!(report.share_of_old(), 0.5);
 }
 
-/// What the protocol of the old servers tells is the copy's time; what it does not is what was configured.
+/// The copy has the TTL that the old servers' protocol returns; what it does not is what was configured.
 #[tokio::test]
 async fn a_copy_lives_as_long_as_its_item_where_the_protocol_tells_it() {
     for protocol in ProtocolSetting::ALL {
@@ -138,7 +138,7 @@ async fn what_is_not_to_be_copied_is_not_whatever_the_protocol_tells() {
         assert_eq!(text(&cache.get(&key[..]).await.unwrap().unwrap()), "warm");
         assert_eq!(value(&fleet.new, key).await, None);
     }
-    // What the program says comes before what the server tells.
+    // What the program says comes before the server's.
     let cache = fleet.cache.clone().ttl_source(|_: &[u8], _: &Item| Ttl::from(Duration::from_secs(7)));
     assert!(cache.get(&keys[0][..]).await.unwrap().is_some());
     let (_, seconds) = flags_and_ttl(fleet.new.locate(&keys[0]).unwrap().unwrap().name(), &keys[0]).unwrap();
@@ -249,7 +249,7 @@ async fn a_cas_value_is_a_condition_wherever_the_item_was() {
     assert!(cache.delete(key).cas(item.cas).await.unwrap().is_applied());
     assert_eq!(cache.delete(key).cas(item.cas).await.unwrap(), WriteOutcome::NotFound);
 
-    // Nobody has read it yet: no CAS value can be its own.
+    // It was not read yet: no CAS value can be its own.
     fleet.old.set(key, "again").await.unwrap();
     assert_eq!(cache.set(key, "x").cas(u64::MAX - 1).await.unwrap(), WriteOutcome::Exists);
     assert_eq!(value(&fleet.new, key).await.as_deref(), Some("again"), "it was brought over to see");
@@ -430,9 +430,9 @@ async fn one_deadline_holds_for_all_steps() {
 // ---- Races ----
 
 /// Does something between the look at the old placement and the copy.
-struct Meanwhile<F>(F);
+struct DuringLookup<F>(F);
 
-impl<F, R> TtlSource for Meanwhile<F>
+impl<F, R> TtlSource for DuringLookup<F>
 where
     F: Fn(String) -> R + Send + Sync + 'static,
     R: Future<Output = ()> + Send,
@@ -450,7 +450,7 @@ async fn a_delete_while_a_copy_is_made_leaves_nothing() {
     let fleet = Fleet::start();
     let (key, other) = (fleet.key(), fleet.cache.clone());
     fleet.old.set(&key[..], "old").await.unwrap();
-    let reader = fleet.cache.clone().ttl_source(Meanwhile(move |key: String| {
+    let reader = fleet.cache.clone().ttl_source(DuringLookup(move |key: String| {
         let other = other.clone();
         async move { assert!(other.delete(&key[..]).await.unwrap().is_applied()) }
     }));
@@ -465,7 +465,7 @@ async fn a_set_while_a_copy_is_made_is_not_overwritten() {
     let fleet = Fleet::start();
     let (key, other) = (fleet.key(), fleet.cache.clone());
     fleet.old.set(&key[..], "old").await.unwrap();
-    let reader = fleet.cache.clone().ttl_source(Meanwhile(move |key: String| {
+    let reader = fleet.cache.clone().ttl_source(DuringLookup(move |key: String| {
         let other = other.clone();
         async move { assert!(other.set(&key[..], "newer").await.unwrap().is_applied()) }
     }));
@@ -479,7 +479,7 @@ async fn a_program_that_still_writes_to_the_old_placement_undoes_a_copy() {
     let fleet = Fleet::start();
     let (key, old) = (fleet.key(), fleet.old.clone());
     old.set(&key[..], "old").await.unwrap();
-    let reader = fleet.cache.clone().ttl_source(Meanwhile({
+    let reader = fleet.cache.clone().ttl_source(DuringLookup({
         let old = old.clone();
         move |key: String| {
             let old = old.clone();
@@ -497,7 +497,7 @@ async fn a_dropped_fetch_is_checked_all_the_same() {
     let key = fleet.key();
     fleet.old.set(&key[..], "old").await.unwrap();
     let (reached, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let reader = fleet.cache.clone().ttl_source(Meanwhile({
+    let reader = fleet.cache.clone().ttl_source(DuringLookup({
         let (reached, go_on) = (Arc::clone(&reached), Arc::clone(&go_on));
         move |_| {
             let (reached, go_on) = (Arc::clone(&reached), Arc::clone(&go_on));

@@ -18,7 +18,7 @@ const SLOW: Duration = Duration::from_millis(500);
 
 type Names = Cache<ByteString, str>;
 
-/// Reads a key slowly, writes it meanwhile on another connection, and reads it again: what was read then.
+/// Reads a key slowly, writes it in the meantime on another connection, and reads it again: what was read then.
 async fn read_after_write(before: Option<&str>, write: impl AsyncFn(&Names)) -> Vec<Option<ByteString>> {
     let mut seen = Vec::new();
     for protocol in [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text] {

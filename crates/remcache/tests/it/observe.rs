@@ -40,8 +40,8 @@ async fn events_tell_what_becomes_of_a_server() {
     assert_eq!(after.last(), Some(&ConnectionState::Closed));
 }
 
-/// What happened since the last look, as far as it was told.
-async fn told(events: &mut ServerEvents) -> Vec<ConnectionState> {
+/// What happened since the last look, as far as it was reported.
+async fn drain(events: &mut ServerEvents) -> Vec<ConnectionState> {
     let mut conditions = Vec::new();
     while let Ok(Some(event)) = timeout(Duration::ZERO, events.next()).await {
         conditions.push(event.after);
@@ -55,9 +55,9 @@ fn is_down(condition: &ConnectionState) -> bool {
 
 /// An idle connection that ends is no loss yet; what comes of the next request is.
 #[track_caller]
-fn assert_one_loss(told: &[ConnectionState]) {
-    let losses = told.iter().filter(|condition| is_down(condition)).count();
-    assert!(losses == 1 && told.last().is_some_and(is_down), "{told:?}");
+fn assert_one_loss(reported: &[ConnectionState]) {
+    let losses = reported.iter().filter(|condition| is_down(condition)).count();
+    assert!(losses == 1 && reported.last().is_some_and(is_down), "{reported:?}");
 }
 
 /// Four connections are lost, one after the other: that is one loss.
@@ -75,10 +75,10 @@ async fn a_server_with_four_connections_is_lost_once_and_found_once() {
     wait_until("its loss is noticed", async || client.get("k").await.is_err() && handle.metrics().open == 0).await;
     let state = handle.state();
     assert!(is_down(&state.condition) && (before..=SystemTime::now()).contains(&state.since), "{state:?}");
-    assert_one_loss(&told(&mut events).await);
+    assert_one_loss(&drain(&mut events).await);
     server.restart();
     wait_until("all are back", async || client.get("k").await.is_ok() && handle.metrics().open == 4).await;
-    assert_eq!(told(&mut events).await, [ConnectionState::Connected]);
+    assert_eq!(drain(&mut events).await, [ConnectionState::Connected]);
 }
 
 /// Only one of four connections was ever needed: the others cannot say that the server is well.
@@ -89,12 +89,12 @@ async fn a_loss_is_told_although_other_connections_were_never_opened() {
     client.set("k", "v").await.unwrap();
     let mut events = client.events();
     server.kill();
-    let is_told = || is_down(&only_server(&client).state().condition);
-    wait_until("it is told", async || client.get("k").await.is_err() && is_told()).await;
-    assert_one_loss(&told(&mut events).await);
+    let is_reported = || is_down(&only_server(&client).state().condition);
+    wait_until("it is reported", async || client.get("k").await.is_err() && is_reported()).await;
+    assert_one_loss(&drain(&mut events).await);
 }
 
-/// A stopped server keeps its sockets: one connection finds out, and that is told for all.
+/// A stopped server keeps its sockets: one connection finds out, and reports it for all.
 #[tokio::test]
 async fn a_silent_server_is_told_by_one_connection_for_all() {
     let server = Memcached::start(&[]);
@@ -109,13 +109,13 @@ async fn a_silent_server_is_told_by_one_connection_for_all() {
     let mut events = client.events();
     server.stop();
     wait_until("it is found out", async || client.get("k").await.is_err() && !client.is_usable()).await;
-    let told_so_far = told(&mut events).await;
-    assert!(matches!(&told_so_far[..], [down] if is_down(down)), "{told_so_far:?}");
+    let reported_so_far = drain(&mut events).await;
+    assert!(matches!(&reported_so_far[..], [down] if is_down(down)), "{reported_so_far:?}");
     assert!(is_down(&handle.state().condition));
     server.cont();
     wait_until("it is back", async || client.is_usable()).await;
-    wait_until("that is told", async || handle.state().condition == ConnectionState::Connected).await;
-    assert_eq!(told(&mut events).await, [ConnectionState::Connected]);
+    wait_until("it is reported", async || handle.state().condition == ConnectionState::Connected).await;
+    assert_eq!(drain(&mut events).await, [ConnectionState::Connected]);
 }
 
 #[tokio::test]

@@ -262,7 +262,7 @@ fn every_distribution_spreads_keys() {
         for key in keys(7000) {
             held[home(&ring, key.as_bytes())] += 1;
         }
-        // 15 bits of a CRC leave most of a ring empty, which is why nobody uses it there: no default does.
+        // 15 bits of a CRC leave most of a ring empty, which is why no client uses it there: no default does.
         assert!(held.iter().all(|&held| (500..1700).contains(&held)), "{distribution}: {held:?}");
     }
 }

@@ -150,7 +150,7 @@ async fn a_shutdown_ends_a_server_that_allows_it_and_no_other() {
         works(&kept).await;
         let reply = ended.servers()[0].call(Request::shutdown()).await;
         assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "{protocol}: {}", reply.text());
-        wait_until("nobody listens", async || std::net::TcpStream::connect(server.addr()).is_err()).await;
+        wait_until("nothing listens", async || std::net::TcpStream::connect(server.addr()).is_err()).await;
     }
     let server = Memcached::start(&["-A"]);
     let binary = client(&server.addr(), ProtocolSetting::Binary);
@@ -158,7 +158,7 @@ async fn a_shutdown_ends_a_server_that_allows_it_and_no_other() {
     works(&binary).await;
 }
 
-/// An address that nobody has.
+/// An unused address.
 fn free() -> String {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     address.expect("a free port").to_string()

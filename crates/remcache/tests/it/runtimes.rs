@@ -41,7 +41,7 @@ const GENEROUS: Duration = Duration::from_secs(60);
 /// Runs something on a thread of its own.
 ///
 /// # Panics
-/// If it takes so long that it never ends.
+/// Time after which a call counts as stuck.
 fn ends<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
     let start = Instant::now();
     let thread = thread::spawn(work);

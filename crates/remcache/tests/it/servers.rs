@@ -35,7 +35,7 @@ fn value(n: usize) -> String {
     format!("value {n}")
 }
 
-/// The first so many numbers whose keys are on a server, or are not.
+/// The first numbers whose keys are on a server, or are not.
 fn numbers(client: &Client, server: &str, on: bool, count: usize) -> Vec<usize> {
     let is_on = |n: &usize| client.locate(key(*n)).unwrap().unwrap().name() == server;
     (0..).filter(|n| is_on(n) == on).take(count).collect()
@@ -86,7 +86,7 @@ async fn a_killed_server_fails_its_own_keys_only() {
     assert_all_found(of_others).await;
     for get in of_victim {
         let (n, got) = get.await.unwrap();
-        let error = got.expect_err("no miss, and nobody else's value");
+        let error = got.expect_err("neither a miss nor another value");
         assert!(matches!(error.kind(), ErrorKind::Disconnected(_)), "{}: {error}", key(n));
         assert_eq!(error.server(), Some(&*victim));
     }
@@ -98,7 +98,7 @@ async fn a_killed_server_fails_its_own_keys_only() {
     assert!(is_down(&handle) && client.is_usable());
 
     servers[1].restart();
-    // Nobody asks: it comes back by itself.
+    // Without requests: it comes back by itself.
     wait_until("it is back", async || handle.state().condition == ConnectionState::Connected).await;
     let after = client.get_many(doomed.iter().map(|&n| key(n))).await;
     assert_eq!(after.missing().count(), 1000, "an empty cache misses honestly");
@@ -144,7 +144,7 @@ struct Tally {
     errors: AtomicUsize,
 }
 
-/// Gets and sets all keys again and again, from several tasks, until it is told to stop.
+/// Gets and sets all keys again and again, from several tasks, until it is stopped.
 struct Flow {
     tally: Arc<Tally>,
     stop: Arc<AtomicBool>,
@@ -171,7 +171,7 @@ impl Flow {
         Self { tally, stop, tasks }
     }
 
-    /// Waits until so many more requests went well.
+    /// Waits until `count` more requests succeeded.
     async fn goes_on(&self, count: usize) {
         let before = self.tally.right.load(Ordering::Relaxed);
         wait_until("requests go well", async || self.tally.right.load(Ordering::Relaxed) >= before + count).await;
@@ -267,7 +267,7 @@ async fn a_stopped_server_times_out_then_fails_fast_then_recovers() {
     // It accepts connections still, by its kernel: only a reply would show that it is back.
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(2) {
-        let error = client.get(key(1)).await.expect_err("nobody answers");
+        let error = client.get(key(1)).await.expect_err("the server does not answer");
         assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::NotSent), "{error}");
         assert!(is_down(&handle) && !client.is_usable());
         tokio::time::sleep(millis(5)).await;

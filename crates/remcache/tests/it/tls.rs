@@ -148,12 +148,12 @@ async fn row_21_a_million_keys_in_one_call() {
     }
 }
 
-/// A value of 100 kB that tells whose it is, throughout.
+/// A value of 100 kB that repeats its key.
 fn large(n: usize) -> Bytes {
     Bytes::from((n as u32).to_be_bytes().repeat(25_000))
 }
 
-/// Stores large values, and fetches them in one call, so many in all.
+/// Stores large values, and fetches them in one call.
 async fn fetch_large(setting: &Setting, config: Config, count: usize) {
     const DISTINCT: usize = 50;
     let values: Vec<Bytes> = (0..DISTINCT).map(large).collect();
@@ -172,7 +172,7 @@ async fn row_21_ten_thousand_large_values_are_fetched() {
     fetch_large(&Setting::new(&["-m", "256"]), patient_config(), 10_000).await;
 }
 
-/// So many take long through such buffers: `cargo xtask soak --pipelines` fetches ten thousand.
+/// More would take long through such buffers: `cargo xtask soak --pipelines` fetches ten thousand.
 #[tokio::test]
 async fn row_21_large_values_are_fetched_through_small_buffers() {
     fetch_large(&Setting::new(&["-m", "256"]), patient_config().socket_buffers(4096), 2_000).await;

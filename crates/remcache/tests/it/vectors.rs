@@ -35,7 +35,7 @@ const ODD_REQUESTS: Exceptions = &[
     ),
     (
         Odd::NotPackets,
-        "a magic that is no request's",
+        "a magic byte that is not a request's",
         &["magic_00_after_valid", "magic_81_after_valid", "magic_81_first"],
     ),
     (

@@ -103,7 +103,7 @@ fn an_announced_length_within_the_limit_allocates_no_more_than_that() {
 
 const REQUESTS: usize = 4_096;
 const BYTES: usize = 8 << 20;
-/// What a request costs beside its bytes: its place in the queue and its caller's slot.
+/// What a request costs in addition to its bytes: its place in the queue and its caller's slot.
 const BOOKKEEPING: usize = 256;
 
 /// The most memory that the limits of a connection allow.
@@ -123,7 +123,7 @@ fn client_of_a_black_hole(mode: ProtocolMode) -> Client {
     Client::with_config(["server"], config.connector(Says { mode, answer: Vec::new() })).expect("a valid configuration")
 }
 
-/// Offers so many requests every ten milliseconds for a minute, and gives the largest growth.
+/// Offers `rate` requests every ten milliseconds for a minute, and gives the largest growth.
 async fn flood(region: &Region<'_, System>, mut offer: impl FnMut()) -> usize {
     let start = Instant::now();
     let mut most = 0;

@@ -7,7 +7,7 @@ use stats_alloc::{Region, Stats};
 
 use crate::{ALLOCATOR, take_turn};
 
-/// What was allocated meanwhile.
+/// What was allocated in the meantime.
 fn cost<T>(work: impl FnOnce() -> T) -> (T, Stats) {
     let region = Region::new(ALLOCATOR);
     let result = work();
@@ -16,7 +16,7 @@ fn cost<T>(work: impl FnOnce() -> T) -> (T, Stats) {
 
 const TIMES: usize = 20;
 
-/// Works a few times: the harness allocates too, beside one test or another, but not beside all of them.
+/// Works a few times: the harness allocates too, during some runs, but not during all of them.
 #[track_caller]
 fn assert_allocates_nothing<T>(what: &str, mut work: impl FnMut() -> T) {
     let costs: Vec<Stats> = (0..TIMES).map(|_| cost(&mut work).1).collect();

@@ -41,7 +41,7 @@ struct Setting {
 }
 
 impl Setting {
-    /// A client with what nobody has changed but the protocol.
+    /// A client with default settings except the protocol.
     async fn new(mode: ProtocolMode) -> Self {
         Self::with(mode, Config::new()).await
     }
@@ -132,7 +132,7 @@ fn row_11_a_black_hole_under_load_fails_what_is_asked_and_heals() {
         let [binary, meta, text] = settings.each_ref().map(|setting| setting.keep_asking(Duration::from_secs(8)));
         for (answered, errors) in <[_; 3]>::from(tokio::join!(binary, meta, text)) {
             assert!(errors.iter().all(is_loss), "{errors:?}");
-            assert!(errors.iter().any(|kind| matches!(kind, ErrorKind::TimedOut(_))), "somebody had to find out");
+            assert!(errors.iter().any(|kind| matches!(kind, ErrorKind::TimedOut(_))), "a request had to time out");
             // Known to be down, it costs callers no time: far more ask than could wait a second each.
             let at_once = ErrorKind::Disconnected(Delivery::NotSent);
             let failed_at_once = errors.iter().filter(|kind| **kind == at_once).count();
@@ -145,7 +145,7 @@ fn row_11_a_black_hole_under_load_fails_what_is_asked_and_heals() {
     });
 }
 
-/// Without deadlines and breaker to help: a socket whose bytes nobody acknowledges ends by itself.
+/// Without deadlines and breaker to help: a socket whose bytes are not acknowledged ends by itself.
 #[test]
 fn row_11_bytes_that_nobody_acknowledges_end_the_connection() {
     isolated("row_11_bytes_that_nobody_acknowledges_end_the_connection", async {
@@ -171,10 +171,10 @@ fn row_12_a_black_hole_is_noticed_without_requests() {
         lose_requests(setting.server.port());
         lose_replies(setting.server.port());
         while setting.is_connected() {
-            assert!(start.elapsed() < Duration::from_secs(31) + SLACK, "nobody notices");
+            assert!(start.elapsed() < Duration::from_secs(31) + SLACK, "not noticed");
             sleep(Duration::from_millis(50)).await;
         }
-        // Whoever asks now hears of it at once, and does not wait for what is dead.
+        // A request now fails at once, and does not wait for what is dead.
         assert_eq!(setting.ask(1).await, Some(ErrorKind::Disconnected(Delivery::NotSent)));
         lose_nothing();
         setting.recover().await;

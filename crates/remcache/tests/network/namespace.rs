@@ -46,7 +46,7 @@ fn unshare_options() -> Options {
 
 type Options = &'static [&'static str];
 
-/// As root, or as somebody who may do what root may inside only; if neither works, what to do about it.
+/// As root, or in a user namespace; if neither works, what to do about it.
 fn choose(attempt: impl Fn(Options) -> Result<(), String>) -> Result<Options, String> {
     let ways: [Options; 2] = [&["--net"], &["--user", "--map-current-user", "--keep-caps", "--net"]];
     let mut complaints = String::new();
@@ -85,7 +85,7 @@ pub(crate) fn lose_replies(port: u16) {
     rule(&format!("tcp sport {port} drop"));
 }
 
-/// Throws away so many of a hundred packets to and from this port, at random.
+/// Drops this percentage of packets to and from this port, at random.
 pub(crate) fn lose_some(port: u16, percent: u8) {
     for direction in ["dport", "sport"] {
         rule(&format!("tcp {direction} {port} numgen random mod 100 < {percent} drop"));

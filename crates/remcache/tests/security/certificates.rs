@@ -41,7 +41,7 @@ async fn row_18_a_good_certificate_is_trusted() {
 
 #[tokio::test]
 async fn row_18_a_certificate_that_does_not_hold_is_refused_and_named() {
-    let (authority, stranger) = (authority(), Authority::new("somebody else"));
+    let (authority, other_client) = (authority(), Authority::new("another CA"));
     let here = &["127.0.0.1"][..];
     for (certificate, words) in [
         (authority.certify(here, Dates::Past), ["expired on 2001-01-01", "renew"]),
@@ -50,7 +50,7 @@ async fn row_18_a_certificate_that_does_not_hold_is_refused_and_named() {
             authority.certify(&["cache.example", "10.0.0.1"], Dates::Now),
             ["not for 127.0.0.1, but for", "cache.example"],
         ),
-        (stranger.certify(here, Dates::Now), ["not trusted", "with_roots_file"]),
+        (other_client.certify(here, Dates::Now), ["not trusted", "with_roots_file"]),
     ] {
         let log = Log::keep();
         let server = Memcached::start_tls(&certificate, &[]);
@@ -66,8 +66,8 @@ async fn row_18_a_certificate_that_does_not_hold_is_refused_and_named() {
 
 #[tokio::test]
 async fn row_18_there_is_no_storm_of_attempts() {
-    let (authority, stranger) = (authority(), Authority::new("somebody else"));
-    let certificate = stranger.certify(&["127.0.0.1"], Dates::Now);
+    let (authority, other_client) = (authority(), Authority::new("another CA"));
+    let certificate = other_client.certify(&["127.0.0.1"], Dates::Now);
     let server = Memcached::start_tls(&certificate, &[]);
     let proxy = Proxy::start(server.addr()).await;
     // The default: from 50 ms, at which a dozen would be tried in a second, to 5 s.
@@ -93,7 +93,7 @@ async fn a_name_can_be_given_where_the_address_is_none() {
 
 #[tokio::test]
 async fn without_verification_anybody_is_believed() {
-    let certificate = Authority::new("somebody").certify(&["elsewhere"], Dates::Past);
+    let certificate = Authority::new("another CA").certify(&["elsewhere"], Dates::Past);
     let server = Memcached::start_tls(&certificate, &[]);
     assert!(works(&client(&server.addr(), Tls::dangerous_without_verification())).await);
 }
@@ -178,10 +178,10 @@ async fn a_client_certificate_that_is_missing_is_named() {
 
 #[tokio::test]
 async fn a_client_certificate_that_is_refused_is_named_and_may_be_replaced() {
-    let (authority, stranger) = (authority(), Authority::new("somebody else"));
+    let (authority, other_client) = (authority(), Authority::new("another CA"));
     let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
     let server = demanding(&authority, &certificate);
-    let ours = stranger.certify(&["client"], Dates::Now);
+    let ours = other_client.certify(&["client"], Dates::Now);
     let client = client(&server.addr(), trusting(&authority).client_certificate(ours.file(), ours.key_file()));
     assert_says(&error_of(&client).await, ErrorKind::Tls, &["does not accept our client certificate"]);
     authority.renew(&ours, &["client"], Dates::Now);
@@ -215,7 +215,7 @@ async fn row_18_tls_to_a_port_without_is_named() {
     let error = error_of(&client(&server.addr(), Tls::with_roots_pem(authority().pem()))).await;
     assert_says(&error, ErrorKind::Tls, &["in clear", "use memcached://"]);
     assert!(!error.may_have_executed());
-    // A server that speaks binary alone does not answer what is none.
+    // A server that speaks binary alone does not answer other bytes.
     let server = Memcached::start_sasl(&[]);
     let error = error_of(&client(&server.addr(), Tls::with_roots_pem(authority().pem()))).await;
     assert_says(&error, ErrorKind::Disconnected(Delivery::NotSent), &["memcached://"]);

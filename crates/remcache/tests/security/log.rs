@@ -27,7 +27,7 @@ impl Log {
         String::from_utf8(self.text.0.lock().unwrap()[self.from..].to_vec()).unwrap()
     }
 
-    /// What somebody is to read of this server.
+    /// The expected log of this server.
     pub(crate) fn warnings(&self, server: &str) -> Vec<String> {
         let server = format!("server={server} ");
         let text = self.text();
@@ -43,7 +43,7 @@ fn subscribe() -> Text {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
-    tracing::subscriber::set_global_default(subscriber).expect("nobody else subscribes");
+    tracing::subscriber::set_global_default(subscriber).expect("no other subscriber is set");
     text
 }
 

@@ -91,7 +91,7 @@ async fn assert_final_on(config: Config, connections: u64, words: &[&str]) {
         assert_says(&error_of(&client).await, ErrorKind::Auth, words);
         tokio::time::sleep(millis(25)).await;
     }
-    assert_eq!(proxy.accepted(), connections, "the wait between attempts is 20 ms, and there is none");
+    assert_eq!(proxy.accepted(), connections, "the wait between attempts is 20 ms, and no attempt was made");
     assert_eq!(log.warnings(&proxy.addr()).len(), 1, "{}", log.text());
     client.close().await;
 }
@@ -107,7 +107,7 @@ async fn row_17_a_missing_password_is_final() {
     assert_final(hasty(), &["asks for a user and a password", "Config::credentials"]).await;
 }
 
-/// What a stranger asks first, each of a client of its own.
+/// What an unauthenticated client sends first, each of a client of its own.
 async fn first_requests(protocol: ProtocolSetting, address: &str) {
     let client = || Client::with_config([address], hasty().protocol(protocol)).unwrap();
     let words = &["asks for a user and a password", "Config::credentials"];
@@ -124,7 +124,7 @@ async fn first_requests(protocol: ProtocolSetting, address: &str) {
     if matches!(protocol, ProtocolSetting::Auto | ProtocolSetting::Meta) {
         check(client().inspect("k").await.unwrap_err());
     }
-    // Nobody waits for the first one, and of quiet ones no line tells whose it is.
+    // The first has no caller, and quiet ones cannot be attributed.
     let casting = client();
     assert!(casting.cast(Request::noop()));
     check(error_of(&casting).await);

@@ -77,7 +77,7 @@ impl<'c> Scenario<'c> {
         Ok(Self { client, keys, servers_of_keys, stopped_server })
     }
 
-    /// Returns a key of the stopped server, or of another one.
+    /// Returns a key of the stopped server, or of another server.
     pub(super) fn key_of(&self, of_stopped: bool) -> &str {
         let mut keys = self.keys.iter().zip(&self.servers_of_keys);
         keys.find(|(_, server)| (**server == self.stopped_server) == of_stopped).map_or("user:00", |(key, _)| key)

@@ -48,7 +48,7 @@ pub(super) struct Counted {
 }
 
 impl Aggregator {
-    /// Creates an aggregator for a number of servers, which tells at least `capacity` keys apart.
+    /// Creates an aggregator for a number of servers, which distinguishes at least `capacity` keys.
     pub(super) fn new(servers: usize, capacity: usize, grouping: Option<PrefixRule>) -> Self {
         let servers = (0..servers).map(|_| ServerEvents::default()).collect();
         Self { counter: LossyCounter::new(capacity), servers, grouping, buffer: Vec::new() }
@@ -124,7 +124,7 @@ impl Aggregator {
         self.servers.iter().map(|events| events.skipped).sum()
     }
 
-    /// Number of keys that are told apart at the moment.
+    /// Number of keys tracked at the moment.
     pub(super) fn keys(&self) -> usize {
         self.counter.len()
     }

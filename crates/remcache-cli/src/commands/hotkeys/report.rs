@@ -178,7 +178,7 @@ impl HotKeyReport {
     fn note(&self, output: &mut Output) -> io::Result<()> {
         output.flush()?;
         if self.skipped > 0 {
-            output.notes().tell(self.summary());
+            output.notes().print(self.summary());
         }
         Ok(())
     }

@@ -49,7 +49,7 @@ impl Change {
             let place = after.iter().position(|endpoint| endpoint.name == gone.name);
             let names = || after.iter().map(|endpoint| &*endpoint.name).collect::<Vec<_>>().join(", ");
             let place =
-                place.ok_or_else(|| Failure::usage(format!("--remove {address}: it is none of {}", names())))?;
+                place.ok_or_else(|| Failure::usage(format!("--remove {address}: it is not one of {}", names())))?;
             after.remove(place);
         }
         for address in &options.add {

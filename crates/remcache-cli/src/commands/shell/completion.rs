@@ -14,7 +14,7 @@ use crate::context::STARTUP_ONLY;
 
 /// What the shell itself understands.
 pub(super) const OWN: &[(&str, &str)] = &[
-    ("help", "List the commands, or tell the options of one"),
+    ("help", "List the commands, or show the options of one"),
     ("raw", "Send a line of the protocol as it is: raw get a b"),
     ("quit", "End the shell; so does Ctrl-D"),
 ];

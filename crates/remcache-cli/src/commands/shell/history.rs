@@ -63,7 +63,7 @@ fn rewrite(path: &Path, lines: &[String]) -> io::Result<()> {
     fs::rename(&unfinished, path)
 }
 
-/// Opens a file that nobody else may read.
+/// Opens a file that only the user may read.
 fn open(options: &mut fs::OpenOptions, path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);

@@ -1,6 +1,6 @@
 //! Where the lines of a shell come from: a line editor on a terminal, or a pipe.
 //!
-//! Both block, so they have a thread of their own: the connections are served while somebody thinks.
+//! Both block, so they have a thread of their own: the connections are served while the user types.
 
 use std::io::{self, BufRead as _};
 use std::sync::mpsc;
@@ -69,7 +69,7 @@ impl Lines {
                 Ok(reader) => reader.read(prompt),
                 Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
             };
-            // Whoever does not wait for the answer any more ends.
+            // The thread ends when its answer is no longer awaited.
             while let Ok(wanted) = wants.recv() {
                 match wanted {
                     Wanted::Line { prompt, typed } => drop(typed.send(read(&mut reader, &prompt))),
@@ -116,7 +116,7 @@ impl Lines {
 
 /// A line editor on a terminal.
 ///
-/// It listens for SIGINT from now on, and tells nobody: who wants to hear it has to listen after that.
+/// It listens for SIGINT from now on, without forwarding it: later listeners receive it.
 pub(crate) struct LineEditor(Editor<Completion, MemHistory>);
 
 impl LineEditor {

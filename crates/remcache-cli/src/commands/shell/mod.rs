@@ -105,7 +105,7 @@ struct Shell<R> {
     run_tool: R,
 }
 
-/// What becomes of the shell after a line.
+/// Whether the shell continues after a line.
 enum After {
     Next(Exit),
     Quit,
@@ -211,7 +211,7 @@ impl<R: RunTool> Shell<R> {
         session.confirm(sent.word.name, &format!("{done} {}?", servers.join(", ")))
     }
 
-    /// Reads a value of so many bytes, on one line or on several.
+    /// Reads a value of the given length, on one line or on several.
     async fn data(&self, length: usize) -> Result<Vec<u8>, Failure> {
         let mut data = Vec::new();
         let mut is_first = true;
@@ -239,7 +239,7 @@ impl<R: RunTool> Shell<R> {
         }
     }
 
-    /// Looks at some keys of the servers, beside what the user does.
+    /// Samples keys of the servers in the background.
     fn sample_keys(&mut self) {
         let is_fresh = self.sampled_at.is_some_and(|at| at.elapsed() < SAMPLE_AGE);
         if !self.is_interactive || is_fresh {
@@ -276,15 +276,15 @@ impl<R: RunTool> Shell<R> {
             Ok(outcome) => return outcome,
             Err(error) => error,
         };
-        // Where the stream is closed there is nobody to tell.
+        // A closed stream cannot be written to.
         let _ = error.print();
         if error.use_stderr() && WORDS.iter().any(|word| word.name == name) {
-            session.output.notes().tell(format_args!("raw {name} … sends a line of the protocol as it is"));
+            session.output.notes().print(format_args!("raw {name} … sends a line of the protocol as it is"));
         }
         Ok(if error.use_stderr() { Exit::Usage } else { Exit::Yes })
     }
 
-    /// Lists the commands, or tells the options of one.
+    /// Lists the commands, or shows the options of one.
     async fn help(&self, words: &[OsString], session: &mut Session) -> Outcome {
         let Some(name) = words.first() else { return self.list(&mut session.output) };
         let is_name = |known: &str| name.to_str() == Some(known);

@@ -136,7 +136,7 @@ impl<'l> Sent<'l> {
 pub(super) enum Next {
     /// Another line.
     Line,
-    /// So many bytes of a value, and then another line if `goes_on`.
+    /// The remaining bytes of a value, and then another line if `goes_on`.
     Data { length: usize, goes_on: bool },
     /// Nothing: that was all.
     End,
@@ -161,7 +161,7 @@ impl Next {
             _ if first.starts_with(b"key=") || is_quiet => Some(Self::Line),
             _ => Some(Self::End),
         };
-        // A length that is none: what follows cannot be told apart.
+        // An invalid length: what follows cannot be parsed.
         next.unwrap_or(Self::End)
     }
 }

@@ -167,7 +167,7 @@ impl Protocol {
         Ok(line)
     }
 
-    /// The next so many bytes, and the line end behind them.
+    /// The next `count` bytes and the line end after them.
     async fn value(&mut self, length: usize) -> io::Result<Vec<u8>> {
         if length > MAX_VALUE_SIZE {
             return Err(io::Error::other(format!("it announces a value of {length} bytes")));

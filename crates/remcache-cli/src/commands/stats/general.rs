@@ -85,7 +85,7 @@ impl GeneralRow {
         (self.gets > 0).then(|| 100.0 * self.hits as f64 / self.gets as f64)
     }
 
-    fn cells(&self, name: Cell, has_rates: bool, gauge: Cell) -> Vec<Cell> {
+    fn cells(&self, name: Cell, has_rates: bool, fill_bar: Cell) -> Vec<Cell> {
         let counted = |counter: u64| match (has_rates, self.rate(counter)) {
             (true, Some(rate)) => Cell::new(number::rate(rate)),
             (true, None) => Cell::unknown(),
@@ -102,7 +102,7 @@ impl GeneralRow {
             Cell::new(self.version.as_deref().unwrap_or_default()),
             Cell::new(self.uptime.map(number::age).unwrap_or_default()),
             Cell::new(number::count(self.items)),
-            gauge,
+            fill_bar,
             Cell::new(number::bytes_of(self.bytes, self.limit)),
             number::percent(self.hits, self.gets).map_or_else(Cell::unknown, Cell::new),
             counted(self.gets),
@@ -111,8 +111,8 @@ impl GeneralRow {
         ]
     }
 
-    fn gauge(&self) -> Cell {
-        Cell::new(chart::gauge(self.bytes as f64 / self.limit.max(1) as f64, GAUGE_WIDTH))
+    fn fill_bar(&self) -> Cell {
+        Cell::new(chart::fill_bar(self.bytes as f64 / self.limit.max(1) as f64, FILL_BAR_WIDTH))
     }
 
     fn connections(&self) -> Cell {
@@ -137,8 +137,8 @@ pub(super) fn table(round: &Round, previous: Option<&Round>, has_rates: bool, ha
             table.row([name, round.unavailable(index)]);
             continue;
         };
-        let gauge = if has_charts { row.gauge() } else { Cell::default() };
-        let mut cells = row.cells(name, has_rates, gauge);
+        let fill_bar = if has_charts { row.fill_bar() } else { Cell::default() };
+        let mut cells = row.cells(name, has_rates, fill_bar);
         cells.push(row.connections());
         cells.push(row.age.map_or_else(Cell::unknown, |age| Cell::new(number::age(age))));
         table.row(cells);
@@ -146,7 +146,7 @@ pub(super) fn table(round: &Round, previous: Option<&Round>, has_rates: bool, ha
     if rows.len() > 1 {
         let alive = rows.iter().flatten().count();
         let name = Cell::new(format_args!("total ({alive}/{})", rows.len())).style(TextStyle::Title);
-        // A gauge of all servers together would hide that one of them is full.
+        // A fill_bar of all servers together would hide that one of them is full.
         table.row(GeneralRow::total(&rows).cells(name, has_rates, Cell::default()));
     }
     table
@@ -170,7 +170,7 @@ fn columns(has_rates: bool) -> [Column; 12] {
     ]
 }
 
-const GAUGE_WIDTH: usize = 8;
+const FILL_BAR_WIDTH: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -496,7 +496,7 @@ mod tests {
     async fn sasl_knows_who_is_known() {
         let server = Memcached::start_sasl(&[]);
         attempt(&server, Family::Binary, &known()).await.unwrap();
-        for credentials in [Credentials::new(SASL_USER, "wrong"), Credentials::new("nobody", SASL_PASSWORD)] {
+        for credentials in [Credentials::new(SASL_USER, "wrong"), Credentials::new("unknown", SASL_PASSWORD)] {
             let failure = attempt(&server, Family::Binary, &credentials).await.unwrap_err();
             assert!(matches!(failure, Failure::Refused(_)), "{failure:?}");
         }

@@ -75,7 +75,7 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
     }
 
     /// Callers that wake up find the task ended: it is one step, so that the next request of any of them
-    /// starts another one.
+    /// starts a new one.
     fn end_task(&self, reason: &str, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
         let now = Instant::now();

@@ -119,9 +119,9 @@ impl Play {
             ("ma", _) => format!("VA 2 c2 {opaque}\r\n42\r\n"),
             ("ms" | "md", _) => format!("HD c9 {opaque}\r\n"),
             ("gets", _) => {
-                // Some of the keys have items, and at times one is told twice or in the wrong place.
-                let told = |place: usize| number.rotate_right(place as u32) & 4 != 0;
-                let keys = words.iter().enumerate().skip(1).filter(|(place, _)| told(*place));
+                // Some of the keys have items, and at times one is returned twice or in the wrong place.
+                let reported = |place: usize| number.rotate_right(place as u32) & 4 != 0;
+                let keys = words.iter().enumerate().skip(1).filter(|(place, _)| reported(*place));
                 let mut items: Vec<_> = keys.map(|(_, key)| format!("VALUE {key} 1 2 3\r\nhi\r\n")).collect();
                 if number > 250 {
                     items.reverse();

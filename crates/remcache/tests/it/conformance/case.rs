@@ -22,7 +22,7 @@ pub(crate) struct Step {
 
 enum Asked {
     Plain(Request<'static>),
-    /// With the CAS value that was told last.
+    /// With the CAS value returned last.
     WithCas(fn(u64) -> Request<'static>),
 }
 
@@ -31,11 +31,11 @@ enum Check {
     Number(u64),
     Key(Bytes),
     Flags(u32),
-    /// A CAS value is told on these protocols, and on no other.
+    /// Only these protocols return a CAS value.
     Cas(&'static [Protocol]),
     Info(fn(&ItemInfo) -> bool),
     NoInfo,
-    /// So many replies at least, each with a key.
+    /// At least this many replies, each with a key.
     Listed(usize),
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn absent(request: Request<'static>) -> Step {
     step(request, Status::KeyNotFound)
 }
 
-/// A request with the CAS value that was told last.
+/// A request with the CAS value returned last.
 pub(crate) fn with_cas(request: fn(u64) -> Request<'static>, status: Status) -> Step {
     Step { asked: Asked::WithCas(request), status, checks: Vec::new() }
 }
@@ -146,8 +146,8 @@ impl Check {
             Self::Number(_) => "the number",
             Self::Key(_) => "the key",
             Self::Flags(_) => "the flags",
-            Self::Cas(_) => "who tells the CAS value",
-            Self::Info(_) | Self::NoInfo => "what else is told",
+            Self::Cas(_) => "which protocols return the CAS value",
+            Self::Info(_) | Self::NoInfo => "further metadata",
             Self::Listed(_) => "the list",
         }
     }

@@ -52,7 +52,7 @@ impl Session {
         self.connection.handle_written(bytes.len());
     }
 
-    /// All replies up to the last one of each of so many requests.
+    /// All replies up to the last one of each request.
     pub(crate) fn replies(&mut self, mut requests: usize) -> Result<Vec<(u64, Reply)>, ProtocolError> {
         let mut replies = Vec::new();
         while requests > 0 {
@@ -70,7 +70,7 @@ impl Session {
                 count => count.expect("the server answers"),
             };
             if count == 0 {
-                // What the end answers is answered; whatever else waits is told so.
+                // What the end answers is answered; all other waiting requests are notified.
                 self.connection.close(&"the server closed".into(), Instant::now());
             }
             self.input.extend(&buffer[..count]);

@@ -195,7 +195,7 @@ fn first_version(feature: remcache::proto::Feature) -> String {
 
 const BEGIN: &str = "<!-- The suite writes what follows. -->\n";
 const END: &str = "<!-- The suite wrote what precedes. -->\n";
-/// What writes the table anew.
+/// Command that rewrites the table.
 const COMMAND: &str =
     "REMCACHE_WRITE_DOCS=1 cargo test -p remcache --all-features --test it conformance::table::the_table";
 
@@ -211,5 +211,5 @@ fn the_table_in_the_document_is_what_the_suite_prints() {
         fs::write(&path, expected).expect("the document is writable");
         return;
     }
-    assert_eq!(text, expected, "write the table anew: {COMMAND}");
+    assert_eq!(text, expected, "write the table again: {COMMAND}");
 }

@@ -235,7 +235,7 @@ mod memcached {
                 }
             }
 
-            /// Counts one up by CAS, again and again until nobody was faster.
+            /// Counts one up by CAS, again and again until no other change interferes.
             async fn count(client: Client) {
                 loop {
                     let item = client.get("counter").await.unwrap().unwrap();

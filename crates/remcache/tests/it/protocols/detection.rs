@@ -1,4 +1,4 @@
-//! What finding out costs, what is remembered of it, and what becomes of a server that was exchanged.
+//! What finding out costs, what is remembered of it, and a server that is replaced.
 
 use std::io;
 use std::pin::Pin;
@@ -105,7 +105,7 @@ async fn costs(server: &mut Memcached, config: Config) -> [(usize, usize); 2] {
     assert!(client.get("k").await.unwrap().is_none());
     let first = route.take();
     server.restart();
-    // An idle connection that was closed counts as no failure: the next request opens another one.
+    // An idle connection that was closed counts as no failure: the next request opens a new one.
     wait_until("it noticed", async || client.servers()[0].metrics().open == 0).await;
     assert!(client.get("k").await.unwrap().is_none());
     [first, route.take()]
@@ -224,7 +224,7 @@ async fn a_server_that_asks_for_a_password_no_more_is_refused_as_at_first() {
     route.lead_to(&other.0.addr());
     one.close();
     wait_until(
-        "it is another one",
+        "the protocol changed",
         async || matches!(client.get("k").await, Err(error) if error.kind() == ErrorKind::Auth),
     )
     .await;

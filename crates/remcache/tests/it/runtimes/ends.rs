@@ -118,7 +118,7 @@ fn no_request_is_lost_in_the_moment_of_the_end() {
     }
 }
 
-/// What a runtime that ends was told about the server, the next one knows.
+/// What one runtime learned about the server survives its end.
 #[test]
 fn refused_credentials_are_not_tried_again() {
     let server = Memcached::start_sasl(&[]);

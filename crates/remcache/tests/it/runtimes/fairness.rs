@@ -37,7 +37,7 @@ fn a_loop_of_calls_that_fail_at_once_lets_the_connection_heal() {
     drop(restarted.join().unwrap());
 }
 
-/// One request in flight at most, and callers that go away while they wait for their turn, or have it: whoever
+/// One request in flight at most, and callers that go away while they wait for their turn, or have it: the caller
 /// stays gets its turn.
 #[test]
 fn a_turn_that_a_dropped_caller_was_offered_goes_to_the_next() {

@@ -22,7 +22,7 @@ static CLIENT: LazyLock<Client> = LazyLock::new(|| {
 fn two_hundred_short_runtimes_share_one_client() {
     let server = Memcached::start_at(*ADDRESS, &[]).expect("the port is free");
     run(200, |status| assert!(matches!(status, Status::NoError | Status::KeyNotFound), "{status}"));
-    // The same beside a server that stops, is killed and comes back: calls may fail, and end.
+    // The same with a server that stops, is killed and comes back: calls may fail, and end.
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         let trouble = scope.spawn(|| {
@@ -59,7 +59,7 @@ fn two_hundred_short_runtimes_share_one_client() {
     });
 }
 
-/// So many runtimes, eight at a time, each with some requests.
+/// Many runtimes, eight at a time, each with some requests.
 fn run(count: usize, check: impl Fn(Status) + Sync) {
     let left = AtomicUsize::new(count);
     let timeout = Duration::from_secs(5);

@@ -196,7 +196,7 @@ fn a_blocked_thread_delays_no_deadline() {
     owner.join().unwrap();
 }
 
-/// `block_on` from threads that are no runtime's, while the owner of the connection is not polled.
+/// `block_on` from threads outside any runtime, while the owner of the connection is not polled.
 #[test]
 fn plain_threads_that_block_on_end() {
     let stalled = Stalled::new();

@@ -37,7 +37,7 @@ impl Naive {
         self.0.flush().await.unwrap();
     }
 
-    /// Reads so many replies.
+    /// Reads `count` replies.
     pub(crate) async fn read_replies(&mut self, count: usize) {
         let mut input = InputBuffer::new();
         let mut seen = 0;
@@ -52,7 +52,7 @@ impl Naive {
     }
 }
 
-/// So many sets with values of a length, and a no-op, which is answered last.
+/// `count` sets with values of a length, and a no-op, which is answered last.
 pub(crate) fn sets_and_a_noop(count: usize, length: usize) -> Vec<u8> {
     let value = vec![b'v'; length];
     let mut output = Output::new();

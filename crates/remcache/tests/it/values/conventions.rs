@@ -180,12 +180,12 @@ fn date(milliseconds: i64) -> SystemTime {
     if milliseconds < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
 }
 
-/// A text so many times.
+/// A text, repeated.
 fn repeated(rule: &serde_json::Value) -> String {
     rule[0].as_str().unwrap().repeat(rule[1].as_u64().unwrap().try_into().unwrap())
 }
 
-/// A long text by a rule: so many lines of two numbers.
+/// A long text by a rule: lines of two numbers.
 fn lines(rule: &serde_json::Value) -> String {
     let number = |place: usize| rule[place].as_u64().unwrap();
     let line = |n| format!("line {} of {}\n", n * number(1) % number(2), n % number(3));

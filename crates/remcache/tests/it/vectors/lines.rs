@@ -24,7 +24,7 @@ struct Command {
     bytes: Vec<u8>,
 }
 
-/// The commands of a request, as a server cuts them; latin1 for bytes that are no text.
+/// The commands of a request, as a server cuts them; latin1 for bytes that are not text.
 fn commands(mut bytes: &[u8]) -> Vec<Command> {
     let mut commands = Vec::new();
     while !bytes.is_empty() {
@@ -394,7 +394,7 @@ fn decode(
         return Ok(frame.map(|frame| (frame.reply, frame.last)));
     }
     let frame = match meta::decode(input, expected, 1 << 20) {
-        // A token of the vector's is none of ours.
+        // A token of the vector's is not one of ours.
         Err(ProtocolError::UnexpectedLine(_)) if command.words.iter().any(|word| word.starts_with('O')) => {
             let plain = without_opaque(input.as_slice());
             let mut stripped = InputBuffer::new();
