@@ -188,7 +188,7 @@ fn line_ends_of_either_kind_end_a_key() {
 }
 
 #[test]
-fn a_dead_server_spoils_only_its_own_keys() {
+fn a_dead_server_fails_only_its_own_keys() {
     let alive = Memcached::start(&[]);
     let dead = remcache_testkit::unused_port();
     let servers = format!("{},127.0.0.1:{dead}", alive.addr());

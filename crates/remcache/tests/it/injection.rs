@@ -1,5 +1,5 @@
-//! No byte of a caller's starts a second command: every byte value in every place of every argument,
-//! on each protocol, gives exactly one command or none.
+//! Command injection: no byte of an argument starts a second command. Every byte value at every position of every
+//! argument yields exactly one command or none, in each protocol.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use remcache::proto::binary::{self, Packet};
 use remcache::proto::text::server as text_server;
 use remcache::proto::{InputBuffer, InvalidRequest, MetaOptions, Output, Request, ServerVersion, meta, text};
 
-/// An argument of a caller's, as a request that carries it.
+/// An argument of a caller, and a function that returns a request with it.
 type Argument = (&'static str, fn(Vec<u8>) -> Request<'static>);
 
 const ARGUMENTS: &[Argument] = &[
@@ -50,12 +50,12 @@ fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
 
-/// How many commands there are in the bytes, by a server's reading of lengths and line ends.
+/// Counts the commands in the bytes, as a server would parse lengths and line endings.
 fn count_lines(mut bytes: &[u8]) -> usize {
     let mut count = 0;
     while !bytes.is_empty() {
-        let end = bytes.iter().position(|&byte| byte == b'\n').expect("a line has an end");
-        let line = bytes[..end].strip_suffix(b"\r").expect("a line ends with both bytes");
+        let end = bytes.iter().position(|&byte| byte == b'\n').expect("a line ending");
+        let line = bytes[..end].strip_suffix(b"\r").expect("CR LF");
         assert!(!line.contains(&b'\r') && !line.contains(&0), "{}", line.escape_ascii());
         bytes = &bytes[end + 1..];
         let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
@@ -85,54 +85,57 @@ fn count_packets(bytes: &[u8]) -> usize {
     count
 }
 
-/// What a protocol made of a request: whether it took it, and the bytes.
-fn said<T>(encode: impl FnOnce(&mut Output) -> Result<T, InvalidRequest>) -> (bool, Vec<u8>) {
+/// Encodes a request and returns whether the encoder accepted it, with its output.
+fn encode_request<T>(encode: impl FnOnce(&mut Output) -> Result<T, InvalidRequest>) -> (bool, Vec<u8>) {
     let mut output = Output::new();
-    let taken = encode(&mut output).is_ok();
-    (taken, output.copy_to_bytes(output.remaining()).to_vec())
+    let accepted = encode(&mut output).is_ok();
+    (accepted, output.copy_to_bytes(output.remaining()).to_vec())
 }
 
 #[test]
-fn any_byte_anywhere_gives_one_command_or_none() {
+fn any_byte_at_any_position_yields_at_most_one_command() {
     let newest = ServerVersion::from_version("1.6.45");
-    let mut taken_at_all = 0;
+    let mut total_accepted = 0;
     for (name, request) in ARGUMENTS {
         for byte in 0..=u8::MAX {
             for length in [1, 2, 7, 24, 250] {
-                // All of a long one would take minutes.
-                let places = (0..length).filter(|place| *place < 24 || *place % 24 == 0 || *place > length - 3);
-                for place in places {
+                // All positions of long arguments would take minutes.
+                let positions = (0..length).filter(|at| *at < 24 || *at % 24 == 0 || *at > length - 3);
+                for at in positions {
                     let mut bytes = vec![b'x'; length];
-                    bytes[place] = byte;
+                    bytes[at] = byte;
                     let request = request(bytes);
-                    let protocols = [
-                        (said(|output| binary::encode(&request, 7, output)), count_packets as fn(&[u8]) -> usize),
-                        (said(|output| meta::encode(&request, 7, newest, output)), count_lines),
-                        (said(|output| text::encode(&request, output)), count_lines),
+                    let encodings = [
+                        (
+                            encode_request(|output| binary::encode(&request, 7, output)),
+                            count_packets as fn(&[u8]) -> usize,
+                        ),
+                        (encode_request(|output| meta::encode(&request, 7, newest, output)), count_lines),
+                        (encode_request(|output| text::encode(&request, output)), count_lines),
                     ];
-                    for ((taken, bytes), count) in protocols {
-                        assert_eq!(count(&bytes), usize::from(taken), "{name}: {byte:#04x} at {place} of {length}");
-                        taken_at_all += usize::from(taken);
+                    for ((accepted, bytes), count) in encodings {
+                        assert_eq!(count(&bytes), usize::from(accepted), "{name}: {byte:#04x} at {at} of {length}");
+                        total_accepted += usize::from(accepted);
                     }
                 }
             }
         }
     }
-    assert!(taken_at_all > 200_000, "{taken_at_all}");
+    assert!(total_accepted > 200_000, "{total_accepted}");
 }
 
 #[test]
-fn a_whole_command_in_an_argument_stays_an_argument() {
+fn a_command_within_an_argument_stays_an_argument() {
     let newest = ServerVersion::from_version("1.6.45");
     for attack in
         ["k\r\nflush_all\r\n", "k\nflush_all", "k 0 0 1\r\nx\r\nflush_all", " flush_all", "k noreply", "\r\n", "k\0"]
     {
         for (name, request) in ARGUMENTS {
             let request = request(attack.into());
-            let meta = said(|output| meta::encode(&request, 7, newest, output));
-            let text = said(|output| text::encode(&request, output));
-            for (taken, bytes) in [meta, text] {
-                assert_eq!(count_lines(&bytes), usize::from(taken), "{name}: {attack:?}");
+            let meta = encode_request(|output| meta::encode(&request, 7, newest, output));
+            let text = encode_request(|output| text::encode(&request, output));
+            for (accepted, bytes) in [meta, text] {
+                assert_eq!(count_lines(&bytes), usize::from(accepted), "{name}: {attack:?}");
             }
         }
     }
@@ -140,8 +143,8 @@ fn a_whole_command_in_an_argument_stays_an_argument() {
 
 #[cfg(feature = "client")]
 mod on_a_server {
-    //! The same through a client, on a real server: what is taken comes back as it was, and other requests
-    //! in the pipeline are not affected.
+    //! The same with a client and a real server: what is accepted round-trips, and other requests in the pipeline are
+    //! not affected.
 
     use remcache::{Client, ErrorKind};
     use remcache_testkit::{Memcached, Proxy};
@@ -149,7 +152,7 @@ mod on_a_server {
     use crate::support::ProtocolMode;
     use crate::support::patient_config;
 
-    /// A key with one byte in one place, or what refuses it.
+    /// Stores and fetches an item among other requests. Returns whether the client accepted the key.
     async fn round_trip(client: &Client, key: &[u8], value: &[u8]) -> bool {
         let (before, set, get, delete, after) = tokio::join!(
             client.get("neighbour"),
@@ -158,14 +161,14 @@ mod on_a_server {
             client.delete(key),
             client.get("neighbour")
         );
-        for neighbour in [before, after] {
-            assert_eq!(neighbour.expect("it is fine").expect("it is there").value, "fine");
+        for other in [before, after] {
+            assert_eq!(other.expect("a reply").expect("a hit").value, "fine");
         }
         match set {
             Ok(change) => {
                 assert!(change.is_applied());
-                assert_eq!(get.expect("the key is one").expect("it was stored").value, value, "{}", key.escape_ascii());
-                assert!(delete.expect("the key is one").is_applied());
+                assert_eq!(get.expect("the key is valid").expect("a hit").value, value, "{}", key.escape_ascii());
+                assert!(delete.expect("the key is valid").is_applied());
                 true
             }
             Err(error) => {
@@ -177,22 +180,22 @@ mod on_a_server {
     }
 
     #[tokio::test]
-    async fn any_byte_of_a_key_and_of_a_value_comes_back_or_is_refused() {
-        // Text has no words with control characters and spaces; the other protocols take any byte.
+    async fn any_byte_in_a_key_or_value_round_trips_or_is_rejected() {
+        // Keys of the text protocol have no control characters and spaces; the other protocols accept any byte.
         for mode in ProtocolMode::ALL {
-            let refused = if mode == ProtocolMode::Text { 34 } else { 0 };
+            let rejected = if mode == ProtocolMode::Text { 34 } else { 0 };
             let server = Memcached::start(&[]);
             let proxy = Proxy::start(server.addr()).await;
             let client = Client::with_config([proxy.addr()], mode.config(patient_config())).expect("an address");
-            assert!(client.set("neighbour", "fine").await.expect("it is there").is_applied());
-            for place in [0, 3, 6] {
-                let mut taken = 0;
+            assert!(client.set("neighbour", "fine").await.expect("a reply").is_applied());
+            for at in [0, 3, 6] {
+                let mut accepted = 0;
                 for byte in 0..=u8::MAX {
                     let mut bytes = *b"k:12345";
-                    bytes[place] = byte;
-                    taken += usize::from(round_trip(&client, &bytes, &bytes).await);
+                    bytes[at] = byte;
+                    accepted += usize::from(round_trip(&client, &bytes, &bytes).await);
                 }
-                assert_eq!(taken, 256 - refused, "{mode:?}, place {place}");
+                assert_eq!(accepted, 256 - rejected, "{mode:?}, position {at}");
             }
             for key in [vec![b'k'; 251], Vec::new(), b"k\r\nflush_all\r\n".repeat(18)] {
                 assert!(!round_trip(&client, &key, b"value").await, "{mode:?}: {}", key.escape_ascii());

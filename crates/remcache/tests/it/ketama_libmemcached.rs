@@ -1,12 +1,13 @@
-//! The distributions of libmemcached against libmemcached itself: the same server for every key.
+//! Compares the distributions of libmemcached with libmemcached itself: the same server for every key.
 //!
-//! A small C program (`c/libmemcached_reference.c`) asks the installed library; it is compiled here and spoken to over pipes.
+//! A small C program (`c/libmemcached_reference.c`) calls the installed library. It is compiled here and communicates over
+//! pipes.
 //!
-//! The weighted ring, the default, is compared for four families of lists, equal or unequal weights times port 11211 or several ports, each for every number
-//! of servers from 1 to 100.
-//! The numbers in [`EVERY_KEY`] are compared on all 100,000 keys; every other number on a slice of 5,000, the next slice
-//! for the next number, so that the slices of a family cover all keys more than four times.
-//! The tests below cover every other configuration with every hash, weights of every magnitude, sockets, IPv6 addresses and duplicates.
+//! The weighted ring, which is the default, is compared for four families of server lists (equal or unequal weights, on
+//! port 11211 or on several ports) of 1 to 100 servers each. The numbers of servers in [`EVERY_KEY`] are compared on all
+//! 100,000 keys, the others on consecutive slices of 5,000 keys, so that the slices of a family cover all keys more than
+//! four times. Other tests cover every other configuration with every hash, weights of every magnitude, sockets, IPv6
+//! addresses and duplicates.
 
 use std::{
     fmt::Write as _,
@@ -18,7 +19,7 @@ use std::{
 
 use remcache::distribution::{Distribution, Hash, Node};
 
-/// Two servers, and three numbers for which equal weights give 156 points a server.
+/// Two servers, and three numbers of servers for which equal weights yield 156 points per server.
 const EVERY_KEY: [usize; 4] = [2, 25, 47, 100];
 const KEYS: usize = 100_000;
 const SLICE: usize = 5_000;
@@ -84,7 +85,7 @@ fn weights_for_which_single_precision_matters() {
     }
 }
 
-/// Whether computing the points of some server in `f64` would give another number than in `f32`.
+/// Returns whether the number of points of some server differs between `f64` and `f32` arithmetic.
 fn precision_matters(weights: &[u32]) -> bool {
     let total: u32 = weights.iter().sum();
     let servers = weights.len();
@@ -111,11 +112,11 @@ fn sockets_and_ipv6_addresses() {
     Reference::start().compare(&nodes, 0..20_000);
 }
 
-/// Every other configuration: each way of placing with each hash, for lists of every kind, on all keys for one of them.
+/// Every other configuration: each distribution with each hash, for lists of every kind, one of them with all keys.
 #[test]
 fn every_configuration() {
     let mut reference = Reference::start();
-    let ways = [
+    let distributions = [
         ("libmemcached", &[][..]),
         ("libmemcached-ketama", &[(DISTRIBUTION, CONSISTENT)]),
         ("libmemcached-ketama", &[(DISTRIBUTION, CONSISTENT_KETAMA)]),
@@ -124,14 +125,14 @@ fn every_configuration() {
         ("libmemcached-spy", &[(DISTRIBUTION, CONSISTENT_KETAMA_SPY)]),
         ("libmemcached-spy-weighted", &[(KETAMA_WEIGHTED, 1), (DISTRIBUTION, CONSISTENT_KETAMA_SPY)]),
     ];
-    for (name, behaviors) in ways {
-        let distribution: Distribution = name.parse().expect("it is in the table");
-        let as_it_comes = Configuration { distribution, behaviors: behaviors.to_vec() };
+    for (name, behaviors) in distributions {
+        let distribution: Distribution = name.parse().expect("a known distribution");
+        let default_hash = Configuration { distribution, behaviors: behaviors.to_vec() };
         let with_hash = HASHES.map(|(number, hash)| Configuration {
             distribution: distribution.hash(hash),
             behaviors: behaviors.iter().copied().chain([(HASH, number)]).collect(),
         });
-        for configuration in std::iter::once(as_it_comes).chain(with_hash) {
+        for configuration in std::iter::once(default_hash).chain(with_hash) {
             reference.configuration = configuration;
             for (servers, keys) in
                 [(1, 0..100), (2, 0..20_000), (7, 0..KEYS), (25, 40_000..45_000), (100, 60_000..65_000)]
@@ -145,7 +146,7 @@ fn every_configuration() {
     }
 }
 
-/// A modulo counts a server twice; a ring, where the second would hold nothing, is refused here.
+/// A modulo distribution counts a server twice; a ring rejects duplicates, because the second would have no keys.
 #[test]
 fn duplicate_servers() {
     let nodes = ["a", "b", "a", "c", "b"].map(|name| Node::tcp(name, 11211));
@@ -194,7 +195,7 @@ fn on_port_11211(number: usize) -> Node {
     Node::tcp(host(number), 11211)
 }
 
-/// Five servers a host, one of them on the default port: what is hashed differs by the port alone.
+/// Five servers per host, one of them on the default port: their names differ by the port only.
 fn on_other_ports(number: usize) -> Node {
     let port = [11212, 11211, 1, 65535, 22122][number % 5];
     Node::tcp(host(number / 5), port)
@@ -208,12 +209,12 @@ fn host(number: usize) -> String {
     }
 }
 
-/// From 1 to 1000, so that some servers of a long list have one point or none.
+/// Returns a weight from 1 to 1000, so that some servers of a long list have one point or none.
 fn weight(number: usize) -> u32 {
     [1, 2, 600, 7, 300, 1000, 33, 5, 250, 128, 64][number % 11]
 }
 
-/// Plain, short, long (more than one MD5 block), and binary keys in turn.
+/// Returns plain, short, long (more than one MD5 block) and binary keys in turn.
 fn key(number: usize) -> Vec<u8> {
     match number % 8 {
         0 => format!("{number}").into_bytes(),
@@ -224,14 +225,14 @@ fn key(number: usize) -> Vec<u8> {
     }
 }
 
-/// A distribution here, and how libmemcached is brought to the same.
+/// A distribution, and the libmemcached behaviors that select the same one.
 struct Configuration {
     distribution: Distribution,
     /// Set in this order before servers are added.
     behaviors: Vec<(u32, usize)>,
 }
 
-/// The C program, running, with all keys sent.
+/// The running C program, which has received all keys.
 struct Reference {
     configuration: Configuration,
     child: Child,
@@ -250,25 +251,25 @@ impl Reference {
         let mut commands = child.stdin.take().expect("its input is piped");
         let answers = BufReader::new(child.stdout.take().expect("its output is piped"));
         let keys: Vec<Vec<u8>> = (0..KEYS).map(key).collect();
-        let mut reported = Vec::new();
+        let mut input = Vec::new();
         for key in &keys {
-            reported.extend_from_slice(format!("key {}\n", key.len()).as_bytes());
-            reported.extend_from_slice(key);
-            reported.push(b'\n');
+            input.extend_from_slice(format!("key {}\n", key.len()).as_bytes());
+            input.extend_from_slice(key);
+            input.push(b'\n');
         }
-        commands.write_all(&reported).expect("the reference program reads the keys");
+        commands.write_all(&input).expect("the reference program reads the keys");
         let configuration = Configuration { distribution: Distribution::KETAMA, behaviors: vec![(KETAMA_WEIGHTED, 1)] };
         Self { configuration, child, commands, answers, keys }
     }
 
     fn compare(&mut self, nodes: &[Node], range: std::ops::Range<usize>) {
-        let ring = self.configuration.distribution.ring(nodes).expect("the list is sound");
+        let ring = self.configuration.distribution.ring(nodes).expect("a valid list");
         let reference = self.locate(nodes, &range);
         for (key, &expected) in self.keys[range].iter().zip(&reference) {
             let found = ring.locate(key, |_| true);
             assert!(
                 found == Some(usize::from(expected)),
-                "{:?} with {:?}: libmemcached says {expected}, we say {found:?}, of {} servers: {nodes:?}",
+                "{:?} with {:?}: {found:?} instead of {expected} (libmemcached), of {} servers: {nodes:?}",
                 String::from_utf8_lossy(key),
                 ring.distribution(),
                 nodes.len(),
@@ -277,19 +278,19 @@ impl Reference {
     }
 
     fn locate(&mut self, nodes: &[Node], range: &std::ops::Range<usize>) -> Vec<u8> {
-        let mut asked = String::from("begin\n");
+        let mut command = String::from("begin\n");
         for (behavior, value) in &self.configuration.behaviors {
-            writeln!(asked, "set {behavior} {value}").expect("a String takes everything");
+            writeln!(command, "set {behavior} {value}").expect("writing to a String succeeds");
         }
         for Node { name, port, weight, .. } in nodes {
             match port {
-                Some(port) => writeln!(asked, "tcp {name} {port} {weight}"),
-                None => writeln!(asked, "unix {name} {weight}"),
+                Some(port) => writeln!(command, "tcp {name} {port} {weight}"),
+                None => writeln!(command, "unix {name} {weight}"),
             }
-            .expect("a String takes everything");
+            .expect("writing to a String succeeds");
         }
-        writeln!(asked, "locate {} {}", range.start, range.end).expect("a String takes everything");
-        self.commands.write_all(asked.as_bytes()).expect("the reference program reads commands");
+        writeln!(command, "locate {} {}", range.start, range.end).expect("writing to a String succeeds");
+        self.commands.write_all(command.as_bytes()).expect("the reference program reads commands");
 
         let mut servers = vec![0; range.len()];
         self.answers.read_exact(&mut servers).expect("the reference program answers for every key");
@@ -299,7 +300,7 @@ impl Reference {
 
 impl Drop for Reference {
     fn drop(&mut self) {
-        // It ends by itself at the end of its input, which this struct still holds open.
+        // It exits at the end of its input, which this struct still holds open.
         self.child.kill().ok();
         self.child.wait().ok();
     }

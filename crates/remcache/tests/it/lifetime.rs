@@ -1,4 +1,4 @@
-//! A client's life against real servers: ways to a server, connections, lists that change, closing.
+//! The lifetime of a client with real servers: addresses, connections, changes of the server list, closing.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,7 +23,7 @@ fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-// ---- Ways to a server ----
+// ---- Addresses ----
 
 async fn assert_works(client: &Client, name: &str) {
     assert_eq!(only_server(client).name(), name);
@@ -61,10 +61,10 @@ async fn by_name() {
     assert_works(&by_url, &address).await;
 }
 
-// ---- The client's life ----
+// ---- Lifetime ----
 
 #[tokio::test]
-async fn nothing_connects_before_it_is_needed() {
+async fn connections_are_opened_lazily() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
     let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
@@ -86,7 +86,7 @@ async fn all_callers_share_one_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_may_have_several_connections() {
+async fn a_server_can_have_several_connections() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
     let client = Client::with_config([proxy.addr()], patient_config().connections(4)).unwrap();
@@ -105,7 +105,7 @@ async fn fill(client: &Client, count: usize) {
     assert_eq!(made.made().count(), count);
 }
 
-/// Gets all keys in a task each; how many were right.
+/// Gets every key in its own task. Returns how many values were correct.
 async fn get_all(client: &Client, count: usize) -> usize {
     let tasks: Vec<_> = (0..count)
         .map(|n| {
@@ -115,15 +115,15 @@ async fn get_all(client: &Client, count: usize) -> usize {
             )
         })
         .collect();
-    let mut right = 0;
+    let mut correct = 0;
     for task in tasks {
-        right += usize::from(task.await.unwrap());
+        correct += usize::from(task.await.unwrap());
     }
-    right
+    correct
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_is_shared_by_threads() {
+async fn a_client_can_be_shared_by_threads() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     fill(&client, 300).await;
@@ -133,7 +133,7 @@ async fn a_client_is_shared_by_threads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_list_of_servers_changes_while_requests_flow() {
+async fn the_server_list_can_change_during_requests() {
     let (staying, leaving) = (Memcached::start(&[]), Memcached::start(&[]));
     let slow = Proxy::start(leaving.addr()).await;
     let both = [staying.addr(), slow.addr()];
@@ -142,14 +142,14 @@ async fn the_list_of_servers_changes_while_requests_flow() {
     let client = Client::with_config(&both, patient_config()).unwrap();
     fill(&client, 400).await;
     let is_on = |n: usize, addr: &str| client.locate(format!("key{n}")).unwrap().unwrap().name() == addr;
-    let of_staying: Arc<[usize]> = (0..400).filter(|&n| is_on(n, &staying.addr())).collect();
-    let of_leaving: Vec<usize> = (0..400).filter(|&n| is_on(n, &slow.addr())).collect();
-    assert!(of_staying.len() > 50 && of_leaving.len() > 50);
+    let staying_keys: Arc<[usize]> = (0..400).filter(|&n| is_on(n, &staying.addr())).collect();
+    let leaving_keys: Vec<usize> = (0..400).filter(|&n| is_on(n, &slow.addr())).collect();
+    assert!(staying_keys.len() > 50 && leaving_keys.len() > 50);
 
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let flow: Vec<_> = (0..8)
+    let tasks: Vec<_> = (0..8)
         .map(|start| {
-            let (client, stop, done, keys) = (client.clone(), stop.clone(), done.clone(), of_staying.clone());
+            let (client, stop, done, keys) = (client.clone(), stop.clone(), done.clone(), staying_keys.clone());
             tokio::spawn(async move {
                 for n in keys.iter().cycle().skip(start * 5) {
                     if stop.load(Ordering::Relaxed) {
@@ -162,33 +162,35 @@ async fn the_list_of_servers_changes_while_requests_flow() {
             })
         })
         .collect();
-    let more_flows = async |count: usize| {
+    let wait_for_requests = async |count: usize| {
         let before = done.load(Ordering::Relaxed);
-        wait_until("requests flow", async || done.load(Ordering::Relaxed) >= before + count).await;
+        wait_until("requests succeed", async || done.load(Ordering::Relaxed) >= before + count).await;
     };
-    more_flows(200).await;
+    wait_for_requests(200).await;
 
-    slow.change(|rules| rules.replies.delay = Duration::from_millis(300));
-    let mut in_flight: Vec<_> = of_leaving.iter().map(|n| (n, Box::pin(client.get(format!("key{n}"))))).collect();
+    // A stopped server keeps the requests in flight.
+    leaving.stop();
+    let mut in_flight: Vec<_> = leaving_keys.iter().map(|n| (n, Box::pin(client.get(format!("key{n}"))))).collect();
     for (_, get) in &mut in_flight {
         assert!(get.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
-    let left = client.servers().remove(1);
-    assert_eq!(left.in_flight(), of_leaving.len());
+    let removed = client.servers().remove(1);
+    assert_eq!(removed.in_flight(), leaving_keys.len());
     client.set_servers([staying.addr()]).unwrap();
     assert_eq!(only_server(&client).name(), staying.addr());
+    leaving.cont();
     for (n, get) in in_flight {
-        assert_eq!(get.await.unwrap().unwrap().value, format!("value{n}"), "in flight on the server that left");
+        assert_eq!(get.await.unwrap().unwrap().value, format!("value{n}"), "in flight on the removed server");
     }
-    more_flows(200).await;
+    wait_for_requests(200).await;
     client.set_servers(&both).unwrap();
-    more_flows(200).await;
+    wait_for_requests(200).await;
     stop.store(true, Ordering::Relaxed);
-    for task in flow {
-        task.await.expect("no error on the server that stays");
+    for task in tasks {
+        task.await.expect("no error on the staying server");
     }
     let after = stat(&only_server(&observer), "total_connections").await;
-    assert_eq!(after, before + 1, "the staying server kept its connection");
+    assert_eq!(after, before + 1, "the staying server keeps its connection");
 }
 
 #[tokio::test]
@@ -202,7 +204,7 @@ async fn a_malformed_list_leaves_the_old_one_in_use() {
 }
 
 #[tokio::test]
-async fn a_server_that_left_takes_nothing_and_is_let_go() {
+async fn a_removed_server_gets_no_requests_and_is_disconnected() {
     let (first, second) = (Memcached::start(&[]), Memcached::start(&[]));
     let client = client_of(&first);
     let old = only_server(&client);
@@ -219,12 +221,12 @@ async fn a_server_that_left_takes_nothing_and_is_let_go() {
 }
 
 #[tokio::test]
-async fn closing_waits_for_what_is_in_flight() {
+async fn closing_waits_for_requests_in_flight() {
     let server = Memcached::start(&[]);
-    let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
+    let client = client_of(&server);
     fill(&client, 50).await;
-    proxy.change(|rules| rules.replies.delay = Duration::from_millis(100));
+    // A stopped server keeps the requests in flight.
+    server.stop();
     let tasks: Vec<_> = (0..50)
         .map(|n| {
             let client = client.clone();
@@ -232,8 +234,12 @@ async fn closing_waits_for_what_is_in_flight() {
         })
         .collect();
     let handle = only_server(&client);
-    wait_until("all are in flight", async || handle.in_flight() == 50).await;
-    client.close().await;
+    wait_until("all requests are in flight", async || handle.in_flight() == 50).await;
+    tokio::join!(client.close(), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(handle.in_flight(), 50, "closing waits");
+        server.cont();
+    });
     assert_eq!(handle.in_flight(), 0);
     assert_eq!(handle.state().condition, ConnectionState::Closed);
     for (n, task) in tasks.into_iter().enumerate() {
@@ -247,12 +253,12 @@ async fn closing_waits_for_what_is_in_flight() {
 }
 
 #[tokio::test]
-async fn closing_resolves_everything_even_if_the_server_is_silent() {
+async fn closing_resolves_all_requests_of_an_unresponsive_server() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let config = Config::new().timeout(Duration::from_millis(500)).max_in_flight(10);
+    let config = Config::new().timeout(seconds(3)).max_in_flight(10);
     let client = Client::with_config([proxy.addr()], config).unwrap();
-    client.set("k", "v").timeout(seconds(60)).await.unwrap();
+    wait_until("the client connects", async || client.set("k", "v").timeout(seconds(60)).await.is_ok()).await;
     proxy.change(|rules| rules.replies.black_hole = true);
     let tasks: Vec<_> = (0..30)
         .map(|_| {
@@ -260,7 +266,7 @@ async fn closing_resolves_everything_even_if_the_server_is_silent() {
             tokio::spawn(async move { client.get("k").await })
         })
         .collect();
-    wait_until("ten are in flight", async || only_server(&client).in_flight() == 10).await;
+    wait_until("ten requests are in flight", async || only_server(&client).in_flight() == 10).await;
     client.close().await;
     for task in tasks {
         let error = task.await.unwrap().unwrap_err();
@@ -277,7 +283,7 @@ async fn a_client_that_was_never_used_closes() {
 }
 
 #[tokio::test]
-async fn the_last_clone_takes_the_connection_with_it() {
+async fn dropping_the_last_clone_closes_the_connection() {
     let server = Memcached::start(&[]);
     let observer = client_of(&server);
     let observed = only_server(&observer);
@@ -294,7 +300,7 @@ async fn the_last_clone_takes_the_connection_with_it() {
 }
 
 #[tokio::test]
-async fn requests_outlive_the_client_that_made_them() {
+async fn requests_outlive_their_client() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("k", "v").await.unwrap();
@@ -307,15 +313,15 @@ async fn requests_outlive_the_client_that_made_them() {
 }
 
 #[test]
-fn outside_of_a_runtime_a_call_fails_and_says_so() {
+fn a_call_outside_a_runtime_fails_with_an_explanation() {
     let client = Client::new(["localhost:1"]).unwrap();
     let mut call = pin!(client.get("k"));
     let mut context = Context::from_waker(Waker::noop());
-    let outcome = (0..10).find_map(|_| match call.as_mut().poll(&mut context) {
-        Poll::Ready(outcome) => Some(outcome),
+    let result = (0..10).find_map(|_| match call.as_mut().poll(&mut context) {
+        Poll::Ready(result) => Some(result),
         Poll::Pending => None,
     });
-    let error = outcome.expect("it does not hang").unwrap_err();
+    let error = result.expect("the call does not hang").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::NotSent));
     assert!(error.to_string().contains("runtime"), "{error}");
 }

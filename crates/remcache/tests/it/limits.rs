@@ -1,4 +1,4 @@
-//! Limits: the client's own, and those of a real server. Only the request that hits one fails.
+//! Limits of the client and of a real server: only the request that exceeds a limit fails.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -26,17 +26,18 @@ fn spawn_get(client: &Client, key: String) -> JoinHandle<Result<Option<Item>, Er
     tokio::spawn(async move { client.get(key).await })
 }
 
-// ---- Requests and bytes that wait ----
+// ---- Limits of the client ----
 
 #[tokio::test]
-async fn one_request_too_many_is_overloaded_at_once() {
+async fn a_request_beyond_the_limit_is_overloaded_immediately() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
     let client =
         Client::with_config([proxy.addr()], patient_config().max_in_flight(3).overload(Overload::Fail)).unwrap();
     client.set("k", "v").await.unwrap();
-    proxy.change(|rules| rules.replies.delay = millis(200));
-    let taken: Vec<_> = (0..3).map(|_| spawn_get(&client, "k".into())).collect();
+    // A stopped server keeps the connection full.
+    server.stop();
+    let in_flight: Vec<_> = (0..3).map(|_| spawn_get(&client, "k".into())).collect();
     let handle = only_server(&client);
     wait_until("the connection is full", async || handle.in_flight() == 3).await;
 
@@ -46,9 +47,10 @@ async fn one_request_too_many_is_overloaded_at_once() {
     assert_eq!(client.call(Request::get("k").quiet()).await.status, Status::Overloaded);
     assert_eq!(client.replies(Request::stat("")).next().await.unwrap().status, Status::Overloaded);
     assert!(!client.cast(Request::noop()));
-    assert_eq!(handle.in_flight(), 3, "nothing of them was queued");
+    assert_eq!(handle.in_flight(), 3, "none of them was queued");
 
-    for get in taken {
+    server.cont();
+    for get in in_flight {
         assert_eq!(get.await.unwrap().unwrap().unwrap().value, "v");
     }
     assert!(client.get("k").await.unwrap().is_some());
@@ -56,7 +58,7 @@ async fn one_request_too_many_is_overloaded_at_once() {
 }
 
 #[tokio::test]
-async fn where_calls_wait_for_room_all_get_their_turn() {
+async fn calls_that_wait_for_capacity_all_proceed() {
     let server = Memcached::start(&[]);
     let client = Client::with_config([server.addr()], patient_config().max_in_flight(2)).unwrap();
     let stored = client.set_many((0..500).map(|n| (format!("key{n}"), format!("value{n}")))).await;
@@ -70,7 +72,7 @@ async fn where_calls_wait_for_room_all_get_their_turn() {
 }
 
 #[tokio::test]
-async fn a_many_call_makes_its_own_room() {
+async fn a_multi_key_call_stays_within_the_limits() {
     let server = Memcached::start(&[]);
     let config = patient_config().max_in_flight(10).max_output(500).overload(Overload::Fail);
     let client = Client::with_config([server.addr()], config).unwrap();
@@ -81,58 +83,59 @@ async fn a_many_call_makes_its_own_room() {
 }
 
 #[tokio::test]
-async fn a_call_waits_for_room_no_longer_than_its_deadline() {
+async fn a_call_waits_for_capacity_until_its_deadline() {
     let server = Memcached::start(&[]);
-    let proxy = Proxy::start(server.addr()).await;
-    let client = Client::with_config([proxy.addr()], patient_config().max_in_flight(1)).unwrap();
+    let client = Client::with_config([server.addr()], patient_config().max_in_flight(1)).unwrap();
     client.set("k", "v").await.unwrap();
-    proxy.change(|rules| rules.replies.delay = millis(1500));
-    let taken = spawn_get(&client, "k".into());
+    // A stopped server keeps the connection full.
+    server.stop();
+    let in_flight = spawn_get(&client, "k".into());
     wait_until("the connection is full", async || only_server(&client).in_flight() == 1).await;
     let error = client.get("k").timeout(millis(50)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overloaded);
-    assert!(taken.await.unwrap().unwrap().is_some());
+    server.cont();
+    assert!(in_flight.await.unwrap().unwrap().is_some());
 }
 
-/// A server that accepts connections and never reads from one.
-async fn never_reads() -> (String, JoinHandle<()>) {
+/// Starts a server that accepts connections and never reads. Returns its address and its task.
+async fn start_never_reading() -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let held = tokio::spawn(async move {
-        let mut held = Vec::new();
+    let task = tokio::spawn(async move {
+        let mut connections = Vec::new();
         while let Ok((stream, _)) = listener.accept().await {
-            held.push(stream);
+            connections.push(stream);
         }
     });
-    (address, held)
+    (address, task)
 }
 
 #[tokio::test]
-async fn bytes_that_wait_are_bounded_when_a_server_does_not_read() {
+async fn buffered_bytes_are_bounded_if_a_server_does_not_read() {
     const OUTPUT: usize = 1 << 20;
-    let (address, held) = never_reads().await;
+    let (address, task) = start_never_reading().await;
     let config = patient_config().max_output(OUTPUT).socket_buffers(4096).overload(Overload::Fail);
     let client = Client::with_config([address], config).unwrap();
     let value = Arc::new(Bytes::from(vec![7; 100_000]));
-    let mut taken = 0;
-    // What the kernel takes is not ours; but it takes no more than its buffers hold.
-    wait_until("what the kernel takes is taken", async || {
+    let mut accepted = 0;
+    // The kernel accepts some bytes beyond the limit, but no more than its buffers hold.
+    wait_until("the kernel's buffers are full", async || {
         let more = client.cast(Request::set("k", &*value));
-        taken += usize::from(more);
+        accepted += usize::from(more);
         !more
     })
     .await;
     while client.cast(Request::noop()) {}
-    assert!(taken < 100, "{taken} values of 100 kB were taken");
+    assert!(accepted < 100, "{accepted} values of 100 kB were accepted");
     let error = client.get("k").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Overloaded, "and requests without a value too: {error}");
-    held.abort();
+    assert_eq!(error.kind(), ErrorKind::Overloaded, "requests without a value are overloaded too: {error}");
+    task.abort();
 }
 
 #[tokio::test]
-async fn every_call_ends_although_the_server_does_not_read() {
+async fn every_call_ends_if_the_server_does_not_read() {
     for overload in [Overload::Wait, Overload::Fail] {
-        let (address, held) = never_reads().await;
+        let (address, task) = start_never_reading().await;
         let config = Config::new().timeout(millis(300)).max_output(1 << 20).max_in_flight(100).overload(overload);
         let client = Client::with_config([address], config).unwrap();
         let value = Bytes::from(vec![7; 100_000]);
@@ -154,41 +157,41 @@ async fn every_call_ends_although_the_server_does_not_read() {
         let items = (0..100).map(|n| (format!("k{n}"), value.clone()));
         let stored = client.set_many(items.collect::<Vec<_>>()).await;
         assert_eq!(stored.failed().count(), 100, "{overload:?}");
-        wait_until("nothing waits", async || only_server(&client).waiting() == 0).await;
-        held.abort();
+        wait_until("nothing is waiting", async || only_server(&client).waiting() == 0).await;
+        task.abort();
     }
 }
 
-// ---- A server's limits ----
+// ---- Limits of the server ----
 
-/// On the protocols of lines a refusal does not say whose it is.
+/// In the line-based protocols, an error line does not identify its request.
 #[tokio::test]
-async fn a_refused_value_of_a_quiet_run_on_meta_fails_the_run_as_maybe_sent() {
+async fn a_refused_value_within_a_quiet_batch_on_meta_fails_the_batch_as_maybe_sent() {
     let server = Memcached::start(&["-I", "512k"]);
     let proxy = Proxy::start(server.addr()).await;
     let client = Client::with_config([proxy.addr()], patient_config().protocol(ProtocolSetting::Meta)).unwrap();
     client.set("neighbour", "fine").await.unwrap();
     let quiet = |key: &'static str, length: usize| Request::set(key, vec![0; length]).quiet();
-    let (one, large, other) =
+    let (first, large, last) =
         tokio::join!(client.call(quiet("a", 10)), client.call(quiet("b", 600_000)), client.call(quiet("c", 10)));
-    for reply in [&one, &large, &other] {
+    for reply in [&first, &large, &last] {
         assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "{}", reply.text());
     }
     assert!(large.text().contains("object too large"), "{}", large.text());
-    wait_until("it is back", async || client.get("neighbour").await.is_ok()).await;
+    wait_until("the client reconnects", async || client.get("neighbour").await.is_ok()).await;
     assert_eq!(proxy.accepted(), 2, "the connection was closed");
 }
 
-/// The no-op behind it is never refused, so the line is its own.
+/// The no-op after it is never refused, so an error line belongs to the quiet request.
 #[tokio::test]
-async fn a_single_quiet_request_that_is_refused_has_an_owner_whatever_the_protocol() {
+async fn a_refused_quiet_request_is_attributed_correctly_on_every_protocol() {
     for protocol in ProtocolSetting::ALL {
         let server = Memcached::start(&["-I", "512k"]);
         let proxy = Proxy::start(server.addr()).await;
         let client = Client::with_config([proxy.addr()], patient_config().protocol(protocol)).unwrap();
         client.set("neighbour", "fine").await.unwrap();
         for round in 0..10 {
-            // Those before it are answered, so what is silent before it is no reason either.
+            // Earlier requests are answered, so they cannot have caused the error line.
             let before = spawn_get(&client, "neighbour".into());
             tokio::task::yield_now().await;
             let refused = client.call(Request::set("k", vec![0; 600_000]).quiet()).await;
@@ -202,67 +205,67 @@ async fn a_single_quiet_request_that_is_refused_has_an_owner_whatever_the_protoc
 }
 
 #[tokio::test]
-async fn a_refused_value_of_one_loud_request_has_an_owner_whatever_the_protocol() {
+async fn a_refused_non_quiet_request_is_attributed_correctly_on_every_protocol() {
     for protocol in ProtocolSetting::ALL {
         let server = Memcached::start(&["-I", "512k"]);
         let proxy = Proxy::start(server.addr()).await;
         let client = Client::with_config([proxy.addr()], patient_config().protocol(protocol)).unwrap();
         client.set("neighbour", "fine").await.unwrap();
         let large = || Request::set("b", vec![0; 600_000]);
-        let (one, refused, other) = tokio::join!(
+        let (first, refused, last) = tokio::join!(
             client.call(Request::get("neighbour")),
             client.call(large()),
             client.call(Request::append("neighbour", "!"))
         );
         assert_eq!(refused.status, Status::ValueTooLarge, "{protocol}: {}", refused.text());
-        assert!(one.is_ok() && other.is_ok(), "{protocol}");
+        assert!(first.is_ok() && last.is_ok(), "{protocol}");
         assert_eq!(proxy.accepted(), 1, "{protocol}: the connection was kept");
     }
 }
 
-/// A quiet get of a missing key alongside it is not a failure.
+/// A quiet get of a missing key in the same batch makes the error line ambiguous.
 #[tokio::test]
-async fn an_error_line_after_quiet_fetches_fails_the_run_too() {
+async fn an_error_line_after_quiet_gets_fails_the_batch_too() {
     let server = Memcached::start(&["-I", "512k"]);
     let client = Client::with_config([server.addr()], patient_config().protocol(ProtocolSetting::Meta)).unwrap();
     client.set("k", "v").await.unwrap();
-    let (fetch, refused) =
+    let (get, refused) =
         tokio::join!(client.call(Request::get("absent").quiet()), client.call(Request::set("b", vec![0; 600_000])));
-    // Whether the fetch or the store was refused, no line shows.
-    for reply in [fetch, refused] {
+    // The error line does not say whether the get or the set was refused.
+    for reply in [get, refused] {
         assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "{}", reply.text());
     }
-    wait_until("it is back", async || client.get("k").await.is_ok()).await;
+    wait_until("the client reconnects", async || client.get("k").await.is_ok()).await;
 }
 
-/// A server with one connection to give: it uses twelve descriptors itself.
-fn with_one_connection() -> Memcached {
+/// Starts a server that accepts one connection: it uses twelve descriptors itself.
+fn start_with_one_connection() -> Memcached {
     Memcached::start(&["-c", &descriptor_limit(13).to_string()])
 }
 
-/// Takes the one connection that a server has to give.
-fn the_only_connection(server: &Memcached) -> TcpStream {
+/// Opens the only connection that a server accepts.
+fn take_only_connection(server: &Memcached) -> TcpStream {
     let holder = TcpStream::connect(server.addr()).unwrap();
     assert_eq!(first_line(&holder, "mn\r\n"), "MN\r\n");
     let refused = TcpStream::connect(server.addr()).unwrap();
-    // Nothing is asked: it speaks first.
+    // The server sends the error without a request.
     assert_eq!(first_line(&refused, ""), "ERROR Too many open connections\r\n");
     holder
 }
 
-fn first_line(mut stream: &TcpStream, question: &str) -> String {
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream.write_all(question.as_bytes()).unwrap();
+fn first_line(mut stream: &TcpStream, request: &str) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).expect("the server serves or refuses");
     line
 }
 
 #[tokio::test]
-async fn a_server_without_a_free_connection_says_so_and_is_asked_again() {
-    let server = with_one_connection();
-    let holder = the_only_connection(&server);
-    let client = Client::with_config([server.addr()], patient_config().timeout(Duration::from_secs(5))).unwrap();
+async fn a_server_without_a_free_connection_is_reported_and_retried() {
+    let server = start_with_one_connection();
+    let holder = take_only_connection(&server);
+    let client = Client::with_config([server.addr()], patient_config()).unwrap();
     for _ in 0..3 {
         let error = client.get("k").await.unwrap_err();
         assert!(error.is_disconnected(), "{error}");
@@ -271,38 +274,38 @@ async fn a_server_without_a_free_connection_says_so_and_is_asked_again() {
         assert!(matches!(only_server(&client).state().condition, ConnectionState::Down(_)));
     }
     drop(holder);
-    wait_until("the client is let in", async || client.get("k").await.is_ok()).await;
+    wait_until("the client connects", async || client.get("k").await.is_ok()).await;
     assert!(client.is_usable());
 }
 
 #[tokio::test]
-async fn a_server_that_is_full_is_not_hurried() {
-    let server = with_one_connection();
+async fn a_server_with_too_many_connections_is_retried_with_backoff() {
+    let server = start_with_one_connection();
     let proxy = Proxy::start(server.addr()).await;
-    let holder = the_only_connection(&server);
-    let client = Client::with_config([proxy.addr()], patient_config().timeout(Duration::from_secs(5))).unwrap();
+    let holder = take_only_connection(&server);
+    let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
     let start = std::time::Instant::now();
-    let mut asked = 0_u32;
+    let mut calls = 0_u32;
     while start.elapsed() < Duration::from_secs(3) {
         let error = client.get("k").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::NotSent), "refused in the handshake: {error}");
-        asked += 1;
+        calls += 1;
         tokio::time::sleep(millis(1)).await;
     }
-    assert!(proxy.accepted() <= 30, "{} connections for {asked} requests", proxy.accepted());
+    assert!(proxy.accepted() <= 30, "{} connections for {calls} requests", proxy.accepted());
     drop(holder);
 }
 
-// ---- A server that allows no flush ----
+// ---- A server with flushes disabled ----
 
 #[tokio::test]
-async fn a_flush_that_a_server_allows_nobody_says_so_and_harms_nobody() {
+async fn a_disabled_flush_is_reported_and_affects_no_other_request() {
     for protocol in ProtocolSetting::ALL {
         let mut server = Memcached::start(&["-F"]);
         let client = Client::with_config([server.addr()], patient_config().protocol(protocol)).unwrap();
         for delay in [Duration::ZERO, Duration::from_secs(60)] {
-            for (handle, outcome) in client.flush().after(delay).await {
-                let error = outcome.unwrap_err();
+            for (handle, result) in client.flush().after(delay).await {
+                let error = result.unwrap_err();
                 assert_eq!((error.kind(), error.server()), (ErrorKind::Unsupported, Some(handle.name())), "{protocol}");
                 assert!(error.to_string().contains("flushes are disabled on this server"), "{protocol}: {error}");
                 assert!(error.to_string().contains("-F") && !error.is_unavailable(), "{protocol}: {error}");
@@ -312,9 +315,9 @@ async fn a_flush_that_a_server_allows_nobody_says_so_and_harms_nobody() {
         assert_eq!(quiet.status, Status::Unsupported, "{protocol}: {}", quiet.text());
         client.set("k", "v").await.unwrap();
         assert_eq!(client.get("k").await.unwrap().unwrap().value, "v", "{protocol}");
-        // It is no refusal of who we are, which would be final.
+        // It is not an authentication error, after which the client would not reconnect.
         server.restart();
-        wait_until("it is back", async || client.get("k").await.is_ok()).await;
+        wait_until("the client reconnects", async || client.get("k").await.is_ok()).await;
     }
 }
 
@@ -325,15 +328,15 @@ async fn a_million_keys_in_one_call() {
     const KEYS: u32 = 1_000_000;
     let server = Memcached::start(&["-m", "256"]);
     let client = Client::with_config([server.addr()], patient_config()).unwrap();
-    // Four bytes that are not text: some of them are line ends.
+    // Four binary bytes, some of which are line feeds.
     let keys = || (0..KEYS).map(u32::to_be_bytes);
     let stored = client.set_many(keys().step_by(10).map(|key| (key, key))).await;
     assert_eq!(stored.made().count(), 100_000);
     let fetched = client.get_many(keys()).await;
     assert_eq!(fetched.len(), KEYS as usize);
-    for (place, (key, item)) in fetched.into_iter().enumerate() {
+    for (n, (key, item)) in fetched.into_iter().enumerate() {
         let value = item.unwrap().map(|item| item.value);
-        assert_eq!(value.as_deref(), (place % 10 == 0).then_some(&key[..]));
+        assert_eq!(value.as_deref(), (n % 10 == 0).then_some(&key[..]));
     }
     assert_eq!((only_server(&client).in_flight(), only_server(&client).waiting()), (0, 0));
     assert_eq!(stat(&only_server(&client), "curr_items").await, 100_000);
@@ -342,11 +345,11 @@ async fn a_million_keys_in_one_call() {
 const LARGE: usize = 100_000;
 const COUNT: usize = 10_000;
 const DISTINCT: usize = 500;
-/// Linux acknowledges 40 ms late what comes through so small a send buffer: some 4 MB a second is
-/// all that there is, so these are fewer.
+/// Fewer values, because with such small send buffers Linux delays acknowledgements by 40 ms, which limits throughput to
+/// about 4 MB/s.
 const FEW: usize = 80;
 
-/// A value that repeats its key throughout.
+/// Returns a value that consists of its number, repeated.
 fn large(n: usize) -> Bytes {
     Bytes::from((n as u32).to_be_bytes().repeat(LARGE / 4))
 }
@@ -355,7 +358,7 @@ fn client_with_buffers(server: &Memcached, bytes: usize) -> Client {
     Client::with_config([server.addr()], patient_config().socket_buffers(bytes)).unwrap()
 }
 
-/// Stores large values in one call, and fetches them.
+/// Stores `count` large values in one call, and fetches them.
 async fn store(client: &Client, count: usize) {
     let values: Vec<Bytes> = (0..count.min(DISTINCT)).map(large).collect();
     let items = (0..count).map(|n| (format!("key{}", n % DISTINCT), values[n % DISTINCT].clone()));
@@ -383,7 +386,7 @@ async fn ten_thousand_large_values_are_fetched_through_small_buffers() {
 #[tokio::test]
 async fn ten_thousand_large_values_are_stored() {
     let server = Memcached::start(&["-m", "256"]);
-    // As large as a loopback segment: from here on acknowledgements are not put off.
+    // The size of a loopback segment, from which on acknowledgements are not delayed.
     store(&client_with_buffers(&server, 64 << 10), COUNT).await;
 }
 
@@ -393,7 +396,7 @@ async fn large_values_are_stored_through_small_buffers() {
     store(&client_with_buffers(&server, 4096), FEW).await;
 }
 
-/// Callers that ask for large values at the same time, without a many-call's bounds.
+/// Concurrent callers that get large values, without the limits of a multi-key call.
 #[tokio::test]
 async fn a_thousand_callers_move_large_values_through_small_buffers() {
     let server = Memcached::start(&["-m", "256"]);
@@ -409,7 +412,7 @@ async fn a_thousand_callers_move_large_values_through_small_buffers() {
         assert!(set.await.unwrap().unwrap().is_applied());
     }
     for (n, get) in gets.into_iter().enumerate() {
-        let item = get.await.unwrap().unwrap().expect("the set was asked for before");
+        let item = get.await.unwrap().unwrap().expect("the set was submitted first");
         assert!(item.value == large(n % FEW), "key{n}");
     }
 }

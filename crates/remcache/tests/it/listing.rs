@@ -1,18 +1,20 @@
-//! Lists and logs of a real server: its items, its keys, what it does.
+//! Item listings and logs of a real server.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use remcache::proto::text::LogLine;
-use remcache::{Client, Config, ErrorKind};
+use remcache::{Client, ErrorKind};
 use remcache_server::{Fault, Server};
 use remcache_testkit::Memcached;
 
+use crate::support::patient_config;
+
 fn client(server: &Memcached) -> Client {
-    Client::new([server.addr()]).expect("an address")
+    Client::with_config([server.addr()], patient_config()).expect("an address")
 }
 
-/// Keys with every byte that a key can have on the binary protocol.
+/// Returns keys with every byte that a key of the binary protocol can contain.
 fn keys(count: u32) -> HashSet<Vec<u8>> {
     let bytes = (0..=255_u8).filter(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | 0));
     let awkward = bytes.map(|byte| vec![b'k', byte, b'%', b'=']);
@@ -34,11 +36,11 @@ async fn a_metadump_lists_every_item() {
         assert!(found.insert(item.key.to_vec()), "{item:?} twice");
     }
     assert_eq!(found, keys);
-    assert!(items.next().await.is_none(), "the end is the end");
+    assert!(items.next().await.is_none(), "the stream has ended");
 }
 
 #[tokio::test]
-async fn dumps_at_the_same_time_wait_for_each_other() {
+async fn concurrent_dumps_wait_for_each_other() {
     let server = Memcached::start(&[]);
     let client = client(&server);
     client.set_many((0..20_000).map(|number| (format!("key:{number}"), "value"))).await;
@@ -55,11 +57,11 @@ async fn dumps_at_the_same_time_wait_for_each_other() {
 }
 
 #[tokio::test]
-async fn a_watch_tells_what_happens_on_other_connections() {
+async fn a_watch_logs_operations_on_other_connections() {
     let server = Memcached::start(&[]);
     let client = client(&server);
     let mut log = client.servers()[0].watch("fetchers mutations");
-    // The log begins some time after it is asked for.
+    // The log starts some time after the request.
     let busy = tokio::spawn({
         let client = client.clone();
         async move {
@@ -82,11 +84,11 @@ async fn a_watch_tells_what_happens_on_other_connections() {
 }
 
 #[tokio::test]
-async fn what_a_server_does_not_allow_or_know_is_named() {
-    let forbidding = Memcached::start(&["-X", "-W"]);
-    let handle = client(&forbidding).servers().remove(0);
+async fn unsupported_commands_are_explained() {
+    let restricted = Memcached::start(&["-X", "-W"]);
+    let handle = client(&restricted).servers().remove(0);
     let error = handle.metadump().next().await.unwrap().unwrap_err();
-    assert_eq!((error.kind(), error.server()), (ErrorKind::Unsupported, Some(&*forbidding.addr())), "{error}");
+    assert_eq!((error.kind(), error.server()), (ErrorKind::Unsupported, Some(&*restricted.addr())), "{error}");
     let error = handle.watch("fetchers").next().await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     if Memcached::version() < (1, 6, 19) {
@@ -99,7 +101,7 @@ async fn what_a_server_does_not_allow_or_know_is_named() {
 }
 
 #[tokio::test]
-async fn a_dead_server_is_no_empty_list() {
+async fn a_dead_server_is_not_an_empty_list() {
     let mut server = Memcached::start(&[]);
     let client = client(&server);
     server.kill();
@@ -108,17 +110,17 @@ async fn a_dead_server_is_no_empty_list() {
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_ends_the_list_in_time() {
+async fn an_unresponsive_server_ends_the_listing_with_a_timeout() {
     let server = Server::start().await.unwrap();
     server.inject(Fault::BlackHole);
-    let config = Config::new().keepalive(Duration::from_millis(50), Duration::from_millis(200));
+    let config = patient_config().keepalive(Duration::from_millis(50), Duration::from_millis(200));
     let client = Client::with_config([server.address()], config).unwrap();
     let error = client.servers()[0].metadump().next().await.unwrap().unwrap_err();
     assert!(error.is_timeout(), "{error}");
 }
 
 #[test]
-fn listings_can_be_read_in_tasks() {
+fn listings_are_send() {
     fn sendable<T: Send>(value: T) -> T {
         value
     }

@@ -1,4 +1,4 @@
-//! The many-forms: one outcome for each key, whatever becomes of its server, in any number.
+//! Multi-key calls: one result per key, whatever the state of its server, for any number of keys.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,15 +19,15 @@ fn client_of_all(servers: &[Memcached]) -> Client {
     Client::with_config(servers.iter().map(Memcached::addr), patient_config()).unwrap()
 }
 
-fn changes<'k>(many: &remcache::Outcomes<&'k str, WriteOutcome>) -> Vec<(&'k str, &'static str)> {
-    let name = |change: &WriteOutcome| match change {
-        WriteOutcome::Applied(_) => "made",
+fn outcomes<'k>(many: &remcache::Outcomes<&'k str, WriteOutcome>) -> Vec<(&'k str, &'static str)> {
+    let name = |outcome: &WriteOutcome| match outcome {
+        WriteOutcome::Applied(_) => "applied",
         WriteOutcome::NotFound => "not found",
         WriteOutcome::Exists => "exists",
         WriteOutcome::NotStored => "not stored",
-        _ => "another",
+        _ => "other",
     };
-    many.iter().map(|(key, change)| (*key, name(change.unwrap()))).collect()
+    many.iter().map(|(key, outcome)| (*key, name(outcome.unwrap()))).collect()
 }
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn items_are_stored_and_fetched() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let stored = client.set_many([("foo", "1"), ("bar", "2")]).flags(7).ttl(Duration::from_secs(600)).await;
-    assert_eq!(changes(&stored), [("foo", "made"), ("bar", "made")]);
+    assert_eq!(outcomes(&stored), [("foo", "applied"), ("bar", "applied")]);
     for key in ["foo", "bar"] {
         let (flags, ttl) = flags_and_ttl(&server.addr(), key).unwrap();
         assert!(flags == 7 && (540..=600).contains(&ttl), "{key}: {flags} {ttl}");
@@ -49,38 +49,41 @@ async fn items_are_stored_and_fetched() {
 }
 
 #[tokio::test]
-async fn every_change_has_its_outcome() {
+async fn every_write_has_its_outcome() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    client.set("there", "-").await.unwrap();
-    let pairs = [("there", "x"), ("absent", "x"), ("other", "x")];
-    let made_where_there = |kind| [("there", "made"), ("absent", kind), ("other", kind)];
-    assert_eq!(changes(&client.replace_many(pairs).await), made_where_there("not found"));
+    client.set("present", "-").await.unwrap();
+    let pairs = [("present", "x"), ("absent", "x"), ("other", "x")];
+    let applied_if_present = |kind| [("present", "applied"), ("absent", kind), ("other", kind)];
+    assert_eq!(outcomes(&client.replace_many(pairs).await), applied_if_present("not found"));
     assert_eq!(
-        changes(&client.append_many([("there", ">"), ("absent", ">"), ("other", ">")]).await),
-        made_where_there("not stored")
+        outcomes(&client.append_many([("present", ">"), ("absent", ">"), ("other", ">")]).await),
+        applied_if_present("not stored")
     );
     assert_eq!(
-        changes(&client.prepend_many([("there", "<"), ("absent", "<"), ("other", "<")]).await),
-        made_where_there("not stored")
+        outcomes(&client.prepend_many([("present", "<"), ("absent", "<"), ("other", "<")]).await),
+        applied_if_present("not stored")
     );
-    assert_eq!(client.get("there").await.unwrap().unwrap().value, "<x>");
+    assert_eq!(client.get("present").await.unwrap().unwrap().value, "<x>");
     let ttl = Duration::from_secs(600);
-    assert_eq!(changes(&client.touch_many(["there", "absent", "other"], ttl).await), made_where_there("not found"));
-    assert!((540..=600).contains(&flags_and_ttl(&server.addr(), "there").unwrap().1));
-    let touched = client.get_and_touch_many(["absent", "there"], Ttl::Never).await;
-    assert_eq!(touched.found().map(|(key, _)| *key).collect::<Vec<_>>(), ["there"]);
-    assert_eq!(flags_and_ttl(&server.addr(), "there").unwrap().1, -1);
+    assert_eq!(
+        outcomes(&client.touch_many(["present", "absent", "other"], ttl).await),
+        applied_if_present("not found")
+    );
+    assert!((540..=600).contains(&flags_and_ttl(&server.addr(), "present").unwrap().1));
+    let touched = client.get_and_touch_many(["absent", "present"], Ttl::Never).await;
+    assert_eq!(touched.found().map(|(key, _)| *key).collect::<Vec<_>>(), ["present"]);
+    assert_eq!(flags_and_ttl(&server.addr(), "present").unwrap().1, -1);
     let added = client.add_many(pairs).ttl(ttl).await;
-    assert_eq!(changes(&added), [("there", "exists"), ("absent", "made"), ("other", "made")]);
-    assert_eq!(added.refused().collect::<Vec<_>>(), [(&"there", WriteOutcome::Exists)]);
-    let deleted = client.delete_many(["nothing", "there", "absent", "nobody"]).await;
-    let expected = [("nothing", "not found"), ("there", "made"), ("absent", "made"), ("unknown", "not found")];
-    assert_eq!(changes(&deleted), expected);
+    assert_eq!(outcomes(&added), [("present", "exists"), ("absent", "applied"), ("other", "applied")]);
+    assert_eq!(added.refused().collect::<Vec<_>>(), [(&"present", WriteOutcome::Exists)]);
+    let deleted = client.delete_many(["nothing", "present", "absent", "unknown"]).await;
+    let expected = [("nothing", "not found"), ("present", "applied"), ("absent", "applied"), ("unknown", "not found")];
+    assert_eq!(outcomes(&deleted), expected);
 }
 
 #[tokio::test]
-async fn no_key_at_all_is_answered_without_a_server() {
+async fn a_call_without_keys_needs_no_server() {
     let client = Client::new([format!("127.0.0.1:{}", unused_port())]).unwrap();
     let none = client.get_many([""; 0]).await;
     assert!(none.is_empty() && none.is_complete());
@@ -89,16 +92,16 @@ async fn no_key_at_all_is_answered_without_a_server() {
 }
 
 #[tokio::test]
-async fn outcomes_keep_the_order_of_the_keys_over_all_servers() {
+async fn results_are_in_the_order_of_the_keys_over_all_servers() {
     let servers = [Memcached::start(&[]), Memcached::start(&[]), Memcached::start(&[])];
     let client = client_of_all(&servers);
     let keys: Vec<String> = (0..5000).map(|n| format!("key{n}")).collect();
     let stored = client.set_many(keys.iter().map(|key| (key.as_str(), key.as_bytes()))).await;
     assert_eq!(stored.made().count(), 5000);
     let fetched = client.get_many(&keys).await;
-    for (place, (key, item)) in fetched.into_iter().enumerate() {
-        assert_eq!(*key, keys[place]);
-        assert_eq!(item.unwrap().unwrap().value, keys[place]);
+    for (n, (key, item)) in fetched.into_iter().enumerate() {
+        assert_eq!(*key, keys[n]);
+        assert_eq!(item.unwrap().unwrap().value, keys[n]);
     }
     let used: HashSet<_> = keys.iter().map(|key| client.locate(key).unwrap().unwrap().name().to_owned()).collect();
     assert_eq!(used.len(), 3);
@@ -108,7 +111,7 @@ async fn outcomes_keep_the_order_of_the_keys_over_all_servers() {
 }
 
 #[tokio::test]
-async fn a_key_may_be_given_more_than_once() {
+async fn a_key_can_be_given_more_than_once() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("k", "v").await.unwrap();
@@ -116,11 +119,11 @@ async fn a_key_may_be_given_more_than_once() {
     assert_eq!((fetched.found().count(), fetched.missing().count()), (3, 1));
     let stored = client.set_many([("k", "1"), ("k", "2"), ("k", "3")]).await;
     assert_eq!(stored.made().count(), 3);
-    assert_eq!(client.get("k").await.unwrap().unwrap().value, "3", "in the order in which they were given");
+    assert_eq!(client.get("k").await.unwrap().unwrap().value, "3", "in the order of the call");
 }
 
 #[tokio::test]
-async fn a_key_that_is_none_spoils_only_itself() {
+async fn an_invalid_key_fails_only_itself() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
     let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
@@ -131,15 +134,15 @@ async fn a_key_that_is_none_spoils_only_itself() {
     assert_eq!(stored.made().collect::<Vec<_>>(), [&"a", &"b", &longest.as_str(), &"c"]);
     let failed: Vec<_> = stored.failed().map(|(key, error)| (key.len(), error.kind())).collect();
     assert_eq!(failed, [(0, ErrorKind::InvalidKey), (251, ErrorKind::InvalidKey)]);
-    let last_is_none = client.get_many(["a", ""]).await;
-    assert_eq!((last_is_none.found().count(), last_is_none.failed().count()), (1, 1));
-    let all_are_none = client.get_many(["", &long]).await;
-    assert_eq!(all_are_none.failed().count(), 2);
+    let last_invalid = client.get_many(["a", ""]).await;
+    assert_eq!((last_invalid.found().count(), last_invalid.failed().count()), (1, 1));
+    let all_invalid = client.get_many(["", &long]).await;
+    assert_eq!(all_invalid.failed().count(), 2);
     assert_eq!(proxy.accepted(), 1);
 }
 
 #[tokio::test]
-async fn a_value_above_the_limit_spoils_only_itself() {
+async fn a_value_above_the_limit_fails_only_itself() {
     let server = Memcached::start(&[]);
     let client = Client::with_config([server.addr()], patient_config().max_value_size(1000)).unwrap();
     let items: Vec<(String, Vec<u8>)> = (0..20).map(|n| (format!("k{n}"), vec![1; 991 + n])).collect();
@@ -150,20 +153,20 @@ async fn a_value_above_the_limit_spoils_only_itself() {
 }
 
 #[tokio::test]
-async fn a_dead_server_spoils_only_its_own_keys() {
+async fn a_dead_server_fails_only_its_own_keys() {
     let alive = [Memcached::start(&[]), Memcached::start(&[])];
     let dead = format!("127.0.0.1:{}", unused_port());
     let addresses = [alive[0].addr(), dead.clone(), alive[1].addr()];
     let client = Client::with_config(&addresses, patient_config()).unwrap();
     let keys: Vec<String> = (0..3000).map(|n| format!("key{n}")).collect();
     let is_dead = |key: &str| client.locate(key).unwrap().unwrap().name() == dead;
-    let doomed = keys.iter().filter(|key| is_dead(key)).count();
-    assert!((300..2000).contains(&doomed), "{doomed}");
+    let on_dead = keys.iter().filter(|key| is_dead(key)).count();
+    assert!((300..2000).contains(&on_dead), "{on_dead}");
     for round in 0..3 {
         let stored = client.set_many(keys.iter().map(|key| (key.as_str(), "v"))).await;
-        assert_eq!(stored.made().count(), 3000 - doomed, "round {round}");
+        assert_eq!(stored.made().count(), 3000 - on_dead, "round {round}");
         let fetched = client.get_many(&keys).await;
-        assert_eq!((fetched.found().count(), fetched.missing().count()), (3000 - doomed, 0), "round {round}");
+        assert_eq!((fetched.found().count(), fetched.missing().count()), (3000 - on_dead, 0), "round {round}");
         for (key, error) in fetched.failed() {
             assert!(is_dead(key) && error.is_disconnected() && !error.may_have_executed(), "{key}: {error}");
             assert_eq!(error.server(), Some(&*dead));
@@ -172,9 +175,9 @@ async fn a_dead_server_spoils_only_its_own_keys() {
     }
 }
 
-/// What succeeds is silent on the binary protocol: a run of changes is answered by its last.
+/// Quiet writes of the binary protocol have no reply if they succeed: a batch is confirmed by its last request.
 #[tokio::test]
-async fn many_changes_cost_the_server_few_replies() {
+async fn many_writes_need_few_replies() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
     let client = Client::with_config([proxy.addr()], patient_config().protocol(ProtocolSetting::Binary)).unwrap();
@@ -189,21 +192,21 @@ async fn many_changes_cost_the_server_few_replies() {
 }
 
 #[tokio::test]
-async fn a_call_takes_as_long_as_replies_keep_coming() {
+async fn a_call_continues_while_replies_arrive() {
     let server = Memcached::start(&["-m", "256"]);
     let proxy = Proxy::start(server.addr()).await;
-    let config = patient_config().timeout(Duration::from_secs(2));
+    let config = patient_config().timeout(Duration::from_secs(4));
     let client = Client::with_config([proxy.addr()], config).unwrap();
     let items = (0..100).map(|n| (format!("key{n}"), vec![n; 10_000]));
     client.set_many(items).timeout(Duration::from_secs(60)).await;
-    // A megabyte that comes in some five seconds.
-    proxy.change(|rules| rules.replies.bytes_per_second = Some(200_000));
+    // A megabyte that takes about ten seconds.
+    proxy.change(|rules| rules.replies.bytes_per_second = Some(100_000));
     let fetched = client.get_many((0..100).map(|n| format!("key{n}"))).await;
     assert_eq!(fetched.found().count(), 100, "{:?}", fetched.failed().next());
 }
 
 #[tokio::test]
-async fn a_call_ends_when_replies_stop() {
+async fn a_call_times_out_when_no_reply_arrives() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
     let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
@@ -211,12 +214,12 @@ async fn a_call_ends_when_replies_stop() {
     proxy.change(|rules| rules.replies.black_hole = true);
     let keys: Vec<String> = (0..50_000).map(|n| format!("key{n}")).collect();
     let fetched = client.get_many(&keys).timeout(Duration::from_millis(300)).await;
-    assert_eq!(fetched.failed().count(), 50_000, "never a miss without a reply");
+    assert_eq!(fetched.failed().count(), 50_000, "a timeout is not a miss");
     assert!(fetched.failed().all(|(_, error)| error.is_unavailable()));
 }
 
 #[tokio::test]
-async fn many_calls_at_once_get_what_is_theirs() {
+async fn concurrent_calls_get_their_own_results() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     let client = client_of_all(&servers);
     let calls: Vec<_> = (0..20)
@@ -242,7 +245,7 @@ async fn many_calls_at_once_get_what_is_theirs() {
 }
 
 #[tokio::test]
-async fn requests_of_any_kind_go_as_they_are() {
+async fn call_many_sends_any_requests() {
     use remcache::{Request, Status};
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     let config = patient_config().namespace("shop:");
@@ -252,7 +255,7 @@ async fn requests_of_any_kind_go_as_they_are() {
     let days = |number: usize| Duration::from_secs(86_400 * (1 + number as u64 % 60));
     let requests = keys.iter().enumerate().map(|(number, key)| {
         let request = Request::set(key, key).flags(number as u32);
-        // More than 30 days are said to the server as an instant.
+        // More than 30 days are sent to the server as an absolute time.
         if number % 2 == 0 { request.ttl(days(number)) } else { request }
     });
     let stored = client.call_many(requests).await;
@@ -269,19 +272,19 @@ async fn requests_of_any_kind_go_as_they_are() {
         Request::delete("absent"),
     ];
     let statuses: Vec<_> = client.call_many(mixed).await.into_iter().map(|reply| reply.status).collect();
-    let refused = Status::InvalidArguments;
-    assert_eq!(statuses, [Status::KeyExists, refused, refused, refused, Status::KeyNotFound]);
-    // One server is asked for keys as they are, wherever the ring would place them.
+    let invalid = Status::InvalidArguments;
+    assert_eq!(statuses, [Status::KeyExists, invalid, invalid, invalid, Status::KeyNotFound]);
+    // A server handle sends keys to its server, whatever the distribution.
     for server in client.servers() {
         let found = server.call_many(keys.iter().map(|key| Request::get(format!("shop:{key}")))).await;
-        let here = keys.iter().filter(|key| client.locate(key).unwrap().unwrap().name() == server.name()).count();
-        assert_eq!(found.iter().filter(|reply| reply.is_ok()).count(), here);
-        assert!(here > 500, "{here}");
+        let expected = keys.iter().filter(|key| client.locate(key).unwrap().unwrap().name() == server.name()).count();
+        assert_eq!(found.iter().filter(|reply| reply.is_ok()).count(), expected);
+        assert!(expected > 500, "{expected}");
     }
 }
 
 #[tokio::test]
-async fn requests_as_they_are_go_on_at_other_servers_as_the_settings_say() {
+async fn call_many_fails_over_as_configured() {
     use remcache::Request;
     use remcache::policy::Failover;
     let mut servers = [Memcached::start(&[]), Memcached::start(&[])];
@@ -290,7 +293,7 @@ async fn requests_as_they_are_go_on_at_other_servers_as_the_settings_say() {
     let keys: Vec<String> = (0..200).map(|number| format!("key:{number}")).collect();
     servers[1].kill();
     for key in &keys {
-        // Until the client has learned that the server is down.
+        // These calls let the client detect that the server is down.
         let _ = client.set(key, "x").await;
     }
     let stored = client.call_many(keys.iter().map(|key| Request::set(key, key))).await;

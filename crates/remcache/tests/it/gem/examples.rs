@@ -1,4 +1,4 @@
-//! The gem's own suite: the names are those of its contexts and examples.
+//! The gem's own test suite; the names are those of its contexts and examples.
 
 use super::*;
 
@@ -11,7 +11,7 @@ mod packet {
         #[test]
         fn should_set_default_values() {
             assert_eq!(Header::request(Opcode::GET).magic.byte(), 0x80);
-            assert_eq!(serialised(&Request::noop())[0], 0x80);
+            assert_eq!(encoded(&Request::noop())[0], 0x80);
         }
 
         mod example_4_2_1 {
@@ -20,7 +20,7 @@ mod packet {
             #[test]
             fn should_serialize_correctly() {
                 let packet = b"\x80\0\0\x05\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\0\0\0\0\0Hello";
-                assert_eq!(serialised(&Request::get("Hello")), &packet[..]);
+                assert_eq!(encoded(&Request::get("Hello")), &packet[..]);
             }
         }
 
@@ -32,7 +32,7 @@ mod packet {
                 let request = Request::add("Hello", "World").flags(0xdead_beef).ttl(seconds(0xe10));
                 let packet = b"\x80\x02\0\x05\x08\0\0\0\0\0\0\x12\0\0\0\0\0\0\0\0\0\0\0\0\
                     \xde\xad\xbe\xef\0\0\x0e\x10HelloWorld";
-                assert_eq!(serialised(&request), &packet[..]);
+                assert_eq!(encoded(&request), &packet[..]);
             }
         }
     }
@@ -235,7 +235,7 @@ mod memcached {
                 }
             }
 
-            /// Counts one up by CAS, again and again until no other change interferes.
+            /// Increments the counter by CAS, and retries on a conflict.
             async fn count(client: Client) {
                 loop {
                     let item = client.get("counter").await.unwrap().unwrap();
@@ -263,7 +263,7 @@ mod memcached {
                     sets += stat(server, "cas_hits").await;
                     conflicts += stat(server, "cas_badval").await;
                 }
-                assert!(sets == 100 && conflicts > 0, "{sets} sets, {conflicts} that came too late");
+                assert!(sets == 100 && conflicts > 0, "{sets} sets, {conflicts} conflicts");
             }
 
             #[tokio::test]
@@ -294,9 +294,9 @@ mod memcached {
         async fn should_not_return_the_same_client_for_the_succeeding_key() {
             let suite = Suite::start().await;
             let server = |key| suite.client.locate(key).unwrap().unwrap().name().to_owned();
-            let homes = ["0", "1", "2"].map(server);
-            assert_eq!(homes, ["0", "1", "2"].map(|key| suite.home(key)));
-            assert!(homes[0] != homes[1] || homes[1] != homes[2]);
+            let servers = ["0", "1", "2"].map(server);
+            assert_eq!(servers, ["0", "1", "2"].map(|key| suite.server_of(key)));
+            assert!(servers[0] != servers[1] || servers[1] != servers[2]);
         }
 
         #[tokio::test]
@@ -386,7 +386,7 @@ mod memcached {
             let Suite { client, mut first, mut second, .. } = Suite::start().await;
             first.kill();
             second.kill();
-            wait_until("the losses are noticed", async || {
+            wait_until("the servers are down", async || {
                 client.noop().await;
                 !client.is_usable()
             })

@@ -1,4 +1,4 @@
-//! A client that hands its requests to TLS as they come: what goes into a record is chance.
+//! A client that writes its requests to TLS without aligning them to records.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// A connection, and nothing above it.
-pub(crate) struct Naive(TlsStream<TcpStream>);
+/// A TLS connection.
+pub(crate) struct UnalignedClient(TlsStream<TcpStream>);
 
-impl Naive {
-    /// Connects to a server of `127.0.0.1`.
+impl UnalignedClient {
+    /// Connects to a server on `127.0.0.1`.
     pub(crate) async fn connect(server: &Memcached, authority: &Authority) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
@@ -52,7 +52,7 @@ impl Naive {
     }
 }
 
-/// `count` sets with values of a length, and a no-op, which is answered last.
+/// Encodes `count` sets with values of this length, followed by a no-op.
 pub(crate) fn sets_and_a_noop(count: usize, length: usize) -> Vec<u8> {
     let value = vec![b'v'; length];
     let mut output = Output::new();
