@@ -59,6 +59,7 @@ fn lints_and_checks() -> Result<Vec<Step>, Failure> {
     steps.extend([
         Step::cargo("protocol layer alone", ["check", "-p", "remcache-proto"]),
         Step::check("dependencies of crates without I/O", "cargo xtask check-proto-deps", proto_deps::check),
+        fuzz_targets(),
         documentation(),
     ]);
     Ok(steps)
@@ -74,6 +75,11 @@ fn lints_without_defaults(package: &str) -> Step {
     let name = format!("lints of {package} without default features");
     let args = ["clippy", "-p", package, "--no-default-features"];
     Step::cargo(name, args).args(DENY_WARNINGS)
+}
+
+/// Checks that the fuzz targets compile; they are a separate workspace.
+fn fuzz_targets() -> Step {
+    Step::cargo("fuzz targets", ["check", "--manifest-path", "tools/fuzz/Cargo.toml", "--target-dir", "target"])
 }
 
 fn documentation() -> Step {
