@@ -28,8 +28,11 @@ impl Embedded {
             }
             Ok(servers)
         });
+        // From here on the runtime is not dropped by itself, which would panic if a server does not start.
+        let mut embedded = Self { servers: Vec::new(), runtime: Some(runtime) };
         let servers = starting.await.map_err(io::Error::other).and_then(|started| started);
-        Ok(Self { servers: servers.map_err(failed)?, runtime: Some(runtime) })
+        embedded.servers = servers.map_err(failed)?;
+        Ok(embedded)
     }
 
     /// The addresses of the servers.

@@ -132,10 +132,24 @@ impl fmt::Display for Failure {
         match self {
             Self::Usage(message) | Self::Unsupported(message) | Self::Unreachable(message) => f.write_str(message),
             Self::Library(error) => f.write_str(&words(error)),
+            Self::Io(place, error) if is_file_limit(error) => {
+                write!(f, "{place}: {error}: raise the limit of open files (ulimit -n)")
+            }
             Self::Io(place, error) => write!(f, "{place}: {error}"),
             Self::ClosedPipe => f.write_str("standard output is closed"),
         }
     }
+}
+
+/// Whether the process has as many open files as it may have.
+#[cfg(unix)]
+fn is_file_limit(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())
+}
+
+#[cfg(not(unix))]
+fn is_file_limit(_error: &io::Error) -> bool {
+    false
 }
 
 /// The library's message with the tool's options in place of the library's settings.

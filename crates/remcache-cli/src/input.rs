@@ -5,19 +5,75 @@ use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _, Split, 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use remcache::Key;
+use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 
-/// Keys on the command line, or one key per line on standard input.
+/// Keys on the command line or on standard input.
 #[derive(Debug, Args)]
 pub(crate) struct Keys {
     /// The keys; - reads one key per line from standard input
     #[arg(required = true, value_name = "KEY")]
     keys: Vec<OsString>,
+
+    /// Each key on standard input ends with a NUL byte, as keys -0 prints them
+    #[arg(short = '0', long)]
+    null: bool,
+
+    /// Each line of standard input is a JSON document with key or key_b64, as keys -f ndjson prints them
+    #[arg(long, conflicts_with = "null")]
+    ndjson: bool,
+}
+
+/// The format of keys on standard input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KeyFormat {
+    Line,
+    Null,
+    Ndjson,
+}
+
+/// The key of a JSON document. Other fields are ignored: the documents describe items.
+#[derive(Deserialize)]
+struct JsonKey {
+    key: Option<String>,
+    key_b64: Option<String>,
+}
+
+impl KeyFormat {
+    /// The byte that ends a key, or a document.
+    fn end(self) -> u8 {
+        if self == Self::Null { b'\0' } else { b'\n' }
+    }
+
+    /// Parses what precedes the end byte; `None` for an empty line between documents.
+    fn parse(self, mut text: Vec<u8>) -> Result<Option<Vec<u8>>, String> {
+        match self {
+            Self::Null => Ok(Some(text)),
+            Self::Line => {
+                // A file with the line ends of another system.
+                text.pop_if(|last| *last == b'\r');
+                Ok(Some(text))
+            }
+            Self::Ndjson if text.trim_ascii().is_empty() => Ok(None),
+            Self::Ndjson => {
+                let document: JsonKey = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+                match (document.key, document.key_b64) {
+                    (Some(key), None) => Ok(Some(key.into_bytes())),
+                    (None, Some(key)) => {
+                        STANDARD.decode(key).map(Some).map_err(|error| format!("key_b64 is not base64: {error}"))
+                    }
+                    _ => Err("expected a JSON document with key or key_b64".into()),
+                }
+            }
+        }
+    }
 }
 
 impl Keys {
@@ -25,7 +81,12 @@ impl Keys {
     ///
     /// The first block is checked here: if there are no more keys, all are valid before the first request.
     pub(crate) fn blocks(&self) -> Result<Blocks, Failure> {
-        let mut reader = KeyReader { args: self.keys.clone().into_iter(), lines: None };
+        let format = match (self.null, self.ndjson) {
+            (true, _) => KeyFormat::Null,
+            (_, true) => KeyFormat::Ndjson,
+            _ => KeyFormat::Line,
+        };
+        let mut reader = KeyReader { args: self.keys.clone().into_iter(), format, lines: None };
         let (first, is_last) = reader.block()?;
         let rest = if is_last { None } else { Some(reader.begin()?) };
         Ok(Blocks { first: Some(first), rest })
@@ -86,6 +147,7 @@ impl Blocks {
 /// Reads keys from the arguments and standard input.
 struct KeyReader {
     args: std::vec::IntoIter<OsString>,
+    format: KeyFormat,
     /// Standard input while it is being read, and the number of the last line.
     lines: Option<(Split<BufReader<Stdin>>, u64)>,
 }
@@ -125,18 +187,20 @@ impl KeyReader {
         loop {
             if let Some((lines, number)) = &mut self.lines {
                 if let Some(line) = lines.next() {
-                    let mut line = line.map_err(|error| Failure::Io("standard input".into(), error))?;
-                    if line.last() == Some(&b'\r') {
-                        line.pop();
-                    }
+                    let line = line.map_err(|error| Failure::Io("standard input".into(), error))?;
                     *number += 1;
-                    return checked(line, &format!("line {number}: ")).map(Some);
+                    let place = format!("{} {number}: ", if self.format == KeyFormat::Null { "key" } else { "line" });
+                    let key = self.format.parse(line).map_err(|error| Failure::usage(format!("{place}{error}")))?;
+                    match key {
+                        Some(key) => return checked(key, &place).map(Some),
+                        None => continue,
+                    }
                 }
                 self.lines = None;
             }
             match self.args.next() {
                 None => return Ok(None),
-                Some(arg) if arg == "-" => self.lines = Some((BufReader::new(stdin()?).split(b'\n'), 0)),
+                Some(arg) if arg == "-" => self.lines = Some((BufReader::new(stdin()?).split(self.format.end()), 0)),
                 Some(arg) => return checked(arg.into_encoded_bytes(), "").map(Some),
             }
         }
@@ -184,4 +248,30 @@ fn read_file(value: Option<&OsString>) -> Result<Vec<u8>, Failure> {
     let name = value.and_then(|value| value.to_str()).and_then(|text| text.strip_prefix('@'));
     let name = name.ok_or_else(|| Failure::usage("the file name after @ is not UTF-8: use - and a pipe"))?;
     std::fs::read(name).map_err(|error| Failure::file(Path::new(name), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_format_has_its_end_and_its_documents() {
+        let parse = |format: KeyFormat, text: &[u8]| format.parse(text.to_vec());
+        assert_eq!(parse(KeyFormat::Line, b"a b\r"), Ok(Some(b"a b".to_vec())));
+        assert_eq!(parse(KeyFormat::Null, b"a\n\r"), Ok(Some(b"a\n\r".to_vec())));
+        let documents: [(&[u8], Option<&[u8]>); 3] = [
+            (br#"{"key":"x\ny","size":7}"#, Some(b"x\ny")),
+            (br#"{"key_b64":"/w=="}"#, Some(b"\xff")),
+            (b"  \r", None),
+        ];
+        for (document, key) in documents {
+            assert_eq!(parse(KeyFormat::Ndjson, document), Ok(key.map(<[u8]>::to_vec)));
+        }
+        for (document, word) in
+            [("k", "expected value"), ("{}", "key or key_b64"), ("{\"key_b64\":\"*\"}", "not base64")]
+        {
+            let error = parse(KeyFormat::Ndjson, document.as_bytes()).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+    }
 }

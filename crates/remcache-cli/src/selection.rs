@@ -1,5 +1,6 @@
 //! Selects items of a server by key, size, time to live and idle time.
 
+use std::ffi::OsString;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
@@ -44,7 +45,7 @@ pub(crate) struct Glob {
 pub(crate) struct KeyPattern {
     /// Keys that begin with this text
     #[arg(long, value_name = "TEXT")]
-    prefix: Option<String>,
+    prefix: Option<OsString>,
 
     /// Keys that match a pattern with * and ?
     #[arg(long, value_name = "PATTERN", value_parser = glob)]
@@ -58,7 +59,7 @@ pub(crate) struct KeyPattern {
 impl KeyPattern {
     /// Whether a key is selected.
     pub(crate) fn fits(&self, key: &[u8]) -> bool {
-        self.prefix.as_ref().is_none_or(|prefix| key.starts_with(prefix.as_bytes()))
+        self.prefix.as_ref().is_none_or(|prefix| key.starts_with(prefix.as_encoded_bytes()))
             && self.glob.as_ref().is_none_or(|glob| glob.regex.is_match(key))
             && self.regex.as_ref().is_none_or(|regex| regex.is_match(key))
     }

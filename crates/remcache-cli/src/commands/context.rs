@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use crate::context::{Contexts, Settings, mask_passwords};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Cell, Column, Record, Table, TextStyle};
+use crate::output::{Cell, Column, Layout, Record, Table, TextStyle};
 use crate::session::Session;
 
 /// List, add, use or show named sets of options
@@ -125,6 +125,15 @@ fn show(name: Option<&str>, contexts: &Contexts, session: &mut Session) -> Outco
     };
     let settings = contexts.settings(name, &session.definition())?;
     let output = &mut session.output;
+    if output.layout() == Layout::Csv {
+        // A row for each option, because the options of contexts differ.
+        let mut records = output.records(&["context", "option", "value"])?;
+        for (option, values) in settings {
+            records.push(Record::new().with("context", name).with("option", option).with("value", joined(&values)))?;
+        }
+        records.end()?;
+        return Ok(Exit::Yes);
+    }
     if !output.is_text() {
         let record = settings.into_iter().fold(Record::new().with("context", name), |record, (option, values)| {
             record.with(&option, joined(&values))

@@ -180,3 +180,92 @@ fn production_asks_for_its_name_before_items_are_removed() {
     home.run(&["flush"]).run_on_terminal("shop\n").exits(0);
     home.run(&["get", "k"]).run().exits(1);
 }
+
+#[test]
+fn the_contexts_file_is_private_and_passwords_are_masked() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let home = Home::new();
+    let url = "memcached://bob:hunter2@a.invalid";
+    home.run(&["context", "add", "shop", "-s", url]).run().exits(0);
+    home.run(&["context", "use", "shop"]).run().exits(0);
+    let file = home.0.path().join(".config/remcache/config.toml");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(std::fs::read_to_string(&file).unwrap().contains("hunter2"), "it is stored");
+    for format in ["text", "json", "ndjson", "csv"] {
+        for command in [&["context", "ls"][..], &["context", "show"], &["context", "show", "shop"]] {
+            let run = home.run(&[command, &["-f", format]].concat()).run().exits(0);
+            assert!(run.text().contains("bob:***@a.invalid") && !run.text().contains("hunter2"), "{run:?}");
+        }
+    }
+    // A file of an older version, which others could read, is private after the next change.
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    home.run(&["context", "add", "test", "-s", "b.invalid"]).run().exits(0);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_context_can_be_removed() {
+    let home = Home::new();
+    for name in ["shop", "test"] {
+        home.run(&["context", "add", name, "-s", "a.invalid"]).run().exits(0);
+    }
+    home.run(&["context", "use", "shop"]).run().exits(0);
+    home.run(&["context", "rm", "shop"]).run().exits(0);
+    home.run(&["context", "rm", "shop"]).run().exits(2).complains_of("no context \"shop\"");
+    let listed = home.run(&["context", "ls", "-f", "json"]).run().exits(0).json();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["in_use"]), (1, &json!(false)));
+    assert_eq!(home.run(&["locate", "k"]).run().exits(0).text(), "k\tlocalhost:11211\n");
+}
+
+#[test]
+fn explicit_servers_do_not_inherit_from_the_current_context() {
+    let server = Memcached::start(&[]);
+    let home = Home::new();
+    home.run(&["context", "add", "shop", "-s", "a.invalid", "--namespace", "shop:", "--tls"]).run().exits(0);
+    home.run(&["context", "use", "shop"]).run().exits(0);
+    home.run(&["set", "k", "v", "-s", &server.addr()]).run().exits(0);
+    assert_eq!(home.run(&["keys"]).servers(server.addr()).run().exits(0).text(), "k\n", "no namespace, and no TLS");
+    home.run(&["flush", "--yes", "--embedded", "1"]).run().exits(0);
+    // A context that is named applies to other servers too.
+    let named = ["--context", "shop", "locate", "k", "-s", "b.invalid", "-f", "ndjson"];
+    assert_eq!(home.run(&named).run().exits(0).json()["server"], "b.invalid:11211");
+    home.run(&["--context", "shop", "get", "k", "-s", &server.addr(), "--timeout", "20s"]).run().exits(6);
+}
+
+#[test]
+fn a_broken_contexts_file_does_not_stop_commands_with_servers_of_their_own() {
+    let server = Memcached::start(&[]);
+    let home = Home::new();
+    let directory = home.0.path().join(".config/remcache");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("config.toml"), "current = ").unwrap();
+    home.run(&["get", "k"]).run().exits(2).complains_of("config.toml");
+    home.run(&["get", "k", "-s", &server.addr()]).run().exits(1);
+    home.run(&["get", "k"]).servers(server.addr()).run().exits(1);
+    home.run(&["get", "k", "--context", "shop", "-s", &server.addr()]).run().exits(2).complains_of("config.toml");
+    home.run(&["help", "get"]).run().exits(0);
+}
+
+#[test]
+fn help_prints_the_help_of_a_command() {
+    let run = remcache(["help", "context", "add"]).run().exits(0);
+    assert!(run.text().contains("Usage: remcache context add"), "{run:?}");
+    assert!(remcache(["help"]).run().exits(0).text().contains("delete-matching"));
+    remcache(["help", "got"]).run().exits(2).complains_of("no command \"got\"");
+}
+
+#[test]
+fn completions_offer_the_values_of_options_and_no_files() {
+    let run = remcache(["completions", "bash"]).run().exits(0);
+    let script = run.text();
+    for (option, value) in
+        [("--like", "twemproxy"), ("--distribution", "rendezvous"), ("--protocol", "meta"), ("--hash", "crc32")]
+    {
+        let case = script.split(&format!("                {option})\n")).nth(1).unwrap_or_else(|| panic!("{option}"));
+        let reply = case.lines().next().unwrap();
+        assert!(reply.contains("compgen -W") && reply.contains(value), "{option}: {reply}");
+    }
+    let context = script.split("                --context)\n").nth(1).unwrap();
+    assert!(!context.lines().next().unwrap().contains("compgen -f"), "{context}");
+}

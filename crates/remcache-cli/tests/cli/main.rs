@@ -9,6 +9,7 @@ mod dump;
 mod exists;
 mod exits;
 mod get;
+mod hostile;
 mod hotkeys;
 mod item_limit;
 mod keys;

@@ -219,3 +219,67 @@ fn help_tells_the_exit_codes_and_every_command() {
     let version = remcache(["--version"]).run().exits(0);
     assert_eq!(version.text(), format!("remcache {}\n", env!("CARGO_PKG_VERSION")));
 }
+
+#[test]
+fn the_command_line_wins_over_embedded_servers_of_the_environment() {
+    let server = Memcached::start(&[]);
+    let run = remcache(["version", "-s", &server.addr()]).env("REMCACHE_EMBEDDED", "2").run().exits(0);
+    assert_eq!(run.lines().len(), 1);
+    assert!(run.text().starts_with(&server.addr()), "{run:?}");
+    assert_eq!(remcache(["version", "--embedded", "2"]).servers(server.addr()).run().exits(0).lines().len(), 2);
+    remcache(["version", "--embedded", "2", "-s", &server.addr()]).run().exits(2).complains_of("exclude each other");
+}
+
+#[test]
+fn a_limit_of_open_files_is_reported() {
+    let script = r#"ulimit -n 100; exec "$0" "$@""#;
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_remcache"), "--embedded", "200", "version"]).env_clear();
+    let output = shell.output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("raise the limit of open files (ulimit -n)"), "{errors}");
+}
+
+#[test]
+fn keys_on_standard_input_can_hold_any_bytes() {
+    let server = Memcached::start(&[]);
+    let keys = ["line\nend", "line\\nend", "return\r", "\u{202e}reversed"];
+    for key in keys {
+        remcache(["set", key, "v"]).servers(server.addr()).run().exits(0);
+    }
+    // What a line cannot hold is reported, and not printed as another key.
+    let listed = remcache(["keys"]).servers(server.addr()).run().exits(1);
+    assert_eq!(listed.text(), "line\\nend\n");
+    assert!(listed.stderr.contains("use -0 or -f ndjson (3 keys)"), "{listed:?}");
+    remcache(["delete", "-"]).input(listed.stdout).servers(server.addr()).run().exits(0);
+    assert_eq!(remcache(["keys", "--count"]).servers(server.addr()).run().text(), "3\n");
+    for (list, input) in [(&["keys", "-0"][..], "-0"), (&["keys", "-f", "ndjson"], "--ndjson")] {
+        let listed = remcache(list).servers(server.addr()).run().exits(0);
+        let found = remcache(["exists", input, "-", "-f", "ndjson"]).input(listed.stdout).servers(server.addr()).run();
+        assert_eq!(found.exits(0).lines().len(), 3, "{list:?}");
+    }
+    let prefixed = remcache(["keys", "--count", "--prefix", "return\r"]).servers(server.addr()).run().exits(0);
+    assert_eq!(prefixed.text(), "1\n");
+    let run = remcache(["exists", "--ndjson", "-"]).input("{\"key\":\"a\"}\n\nnonsense\n").servers(server.addr()).run();
+    assert!(run.exits(2).stderr.contains("line 3: "));
+}
+
+#[test]
+fn verbose_names_connections() {
+    let server = Memcached::start(&[]);
+    let run = remcache(["get", "k", "-v"]).servers(server.addr()).run().exits(1);
+    assert_eq!(run.stderr, format!("{}: connected\n", server.addr()));
+    assert_eq!(remcache(["get", "k"]).servers(server.addr()).run().exits(1).stderr, "");
+}
+
+#[test]
+fn files_that_cannot_be_read_are_errors_of_the_command_line() {
+    let server = Memcached::start(&[]);
+    for option in ["--tls-ca", "--password-file"] {
+        let run = remcache(["get", "k", option, "/nonexistent", "--user", "bob"]).servers(server.addr()).run().exits(2);
+        assert!(run.stderr.contains("/nonexistent: No such file"), "{run:?}");
+    }
+    let pair = ["get", "k", "--tls-cert", "/nonexistent", "--tls-key", "/nonexistent"];
+    remcache(pair).servers(server.addr()).run().exits(2).complains_of("/nonexistent: No such file");
+}

@@ -149,7 +149,7 @@ pub(super) async fn show(view: View, items: &Items<'_>, session: &mut Session) -
     let time = number::duration(begun.elapsed());
     output.notes().say(format_args!("(metadump hash, {lines} lines, {time}{expired})"));
     if unprintable > 0 {
-        let message = "a key that contains the line end was left out: use -0 or -f ndjson";
+        let message = "a key that a line cannot hold was left out: use -0 or -f ndjson";
         tally.failures(message, Exit::No, unprintable);
     }
     tally.complain(if unprintable > 0 { "keys" } else { "servers" }, output)?;
@@ -234,16 +234,21 @@ impl<'s> Printer<'s> {
 
 /// Prints a key: on a terminal safe to display, in a pipe as it is, for the next program.
 ///
-/// Returns false if the key contains the byte that ends it, and so would become two.
+/// Returns false if the key cannot be printed: one that contains the byte that ends it would become two, and one with
+/// control characters or invalid UTF-8 would not be safe in a line, or be another key for the reader.
 fn print_key(name: &[u8], end: u8, output: &mut Output) -> std::io::Result<bool> {
-    if output.layout() != Layout::Raw && end == b'\n' {
-        return output.line(text::inline(name)).map(|()| true);
+    match end {
+        b'\n' if output.layout() != Layout::Raw => output.line(text::inline(name)).map(|()| true),
+        b'\n' => match text::as_line(name) {
+            Some(name) => output.line(name).map(|()| true),
+            None => Ok(false),
+        },
+        end if name.contains(&end) => Ok(false),
+        end => {
+            output.bytes(name)?;
+            output.bytes(&[end]).map(|()| true)
+        }
     }
-    if name.contains(&end) {
-        return Ok(false);
-    }
-    output.bytes(name)?;
-    output.bytes(&[end]).map(|()| true)
 }
 
 fn record(name: &[u8], item: &MetadumpItem, server: &str) -> Record {
