@@ -59,7 +59,7 @@ impl List {
 fn parse(text: &str) -> Result<Endpoint, String> {
     if text.len() > LONGEST {
         let start: String = text.chars().take(40).collect();
-        return Err(format!("{start:?} and so on, {} bytes, is no address", text.len()));
+        return Err(format!("{start:?} and so on, {} bytes, is not an address", text.len()));
     }
     Endpoint::parse(text).map_err(|error| error.to_string())
 }

@@ -184,13 +184,13 @@ async fn a_failing_name_server_keeps_the_last_valid_list() {
     let (client, subscription) = discovery::connect(server.dns(11211), patient_config()).await.unwrap();
     for (kind, answer, expected) in [
         (A, Answer::ServerFailure, "A records"),
-        (A, Answer::NoSuchName, "has no A and no AAAA records"),
-        (A, Answer::NoData, "has no A and no AAAA records"),
-        (A, Answer::None, "no answer within 500ms"),
+        (A, Answer::NoSuchName, "no A or AAAA records"),
+        (A, Answer::NoData, "no A or AAAA records"),
+        (A, Answer::None, "no reply within 500ms"),
         (A, Answer::Garbage, "A records: protocol error"),
         // A partial list is invalid.
         (AAAA, Answer::ServerFailure, "AAAA records"),
-        (AAAA, Answer::None, "no answer within 500ms"),
+        (AAAA, Answer::None, "no reply within 500ms"),
     ] {
         server.answer(kind, answer.clone());
         let error = failure(&subscription, expected).await;

@@ -104,7 +104,7 @@ async fn an_older_version_of_the_list_is_ignored() {
     let endpoint = Endpoint::start(Answer::Config(5, vec!["a||1", "b||1"])).await;
     let (client, subscription) = discovery::connect(endpoint.source(), patient_config()).await.unwrap();
     endpoint.answer(Answer::Config(4, vec!["a||1"]));
-    failure(&subscription, "version 4, older than 5").await;
+    failure(&subscription, "version 4 is older than 5").await;
     assert_eq!(names(&client).len(), 2);
     endpoint.answer(Answer::Config(6, vec!["a||1"]));
     wait_until("a newer list is used", async || names(&client) == ["a:1"]).await;
@@ -118,11 +118,11 @@ async fn an_invalid_list_keeps_the_last_valid_one() {
     for (answer, expected) in [
         (Answer::Config(2, vec![]), "empty"),
         (Answer::Config(2, vec!["a|1"]), "host|ip|port"),
-        (Answer::Raw(b"CONFIG cluster 0 99999999\r\n".to_vec()), "not read"),
+        (Answer::Raw(b"CONFIG cluster 0 99999999\r\n".to_vec()), "exceeds the limit"),
         (Answer::Raw(vec![b'x'; 5000]), "not a memcached reply"),
         (Answer::Raw(b"\x81\0\0\0\n".to_vec()), "not a memcached reply"),
-        (Answer::Raw(half.to_vec()), "closed the connection"),
-        (Answer::None, "no answer within 500ms"),
+        (Answer::Raw(half.to_vec()), "connection closed"),
+        (Answer::None, "no reply within 500ms"),
     ] {
         endpoint.answer(answer);
         let error = failure(&subscription, expected).await;
@@ -139,7 +139,7 @@ async fn a_plain_memcached_is_reported_as_not_an_endpoint() {
     let server = Memcached::start(&[]);
     let client = Client::new([server.addr()]).unwrap();
     let subscription = discovery::follow(&client, ElastiCache::new(&server.addr()).unwrap());
-    let error = failure(&subscription, "no configuration endpoint").await;
+    let error = failure(&subscription, "not a configuration endpoint").await;
     assert!(error.to_string().contains(&server.addr()), "{error}");
     assert!(client.set("k", "v").await.unwrap().is_applied());
 }
