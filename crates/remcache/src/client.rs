@@ -1,8 +1,8 @@
 //! The asynchronous client: handles, operations, and the connections behind them.
 //!
 //! ```text
-//! Client ── Cluster ── Server ── ConnectionHandle ⇄ Driver ⇄ socket
-//!             ring       task     the state machine, and who waits
+//! Client ── Cluster ── Server ── ConnectionHandle ⇄ I/O loop ⇄ socket
+//!             ring       task     protocol state, slots of callers
 //! ```
 
 use std::fmt;

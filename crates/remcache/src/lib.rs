@@ -28,9 +28,9 @@
 //! # Overview
 //!
 //! ```text
-//! Client ──> Cluster ──> Server ──> ConnectionHandle  <──> Driver <──> socket
-//! (you)      servers,    one        machine    one task,
-//!            ring        address    and slots  moves bytes
+//! Client ──> Cluster ──> Server ──> ConnectionHandle <──> I/O loop <──> socket
+//! (you)      servers,    one        protocol state,       one task,
+//!            ring        address    slots of callers      moves bytes
 //! ```
 //!
 //! - [`Client`] is what you hold: a handle, cheap to clone, shared by all tasks.

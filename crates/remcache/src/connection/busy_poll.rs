@@ -1,84 +1,85 @@
-//! When the driver reads again, and when it sleeps.
+//! Busy polling: when the I/O loop reads again without waiting for readiness, and when it sleeps.
 //!
-//! To sleep and to be woken takes longer than a server nearby needs for its next replies, and costs
-//! both sides. So where the next bytes are known to be on their way, the driver stays awake for a
-//! moment, in turns between which everything else runs that is ready. Where they do not come in that
-//! time, it sleeps at once the next times.
+//! Sleeping and being woken takes longer than a nearby server needs for its next replies. While
+//! replies are expected, the loop therefore polls the socket for up to [`Config::busy_poll`], and
+//! yields between two polls. A server that does not answer in that time is polled less and less often.
+//!
+//! [`Config::busy_poll`]: crate::config::Config::busy_poll
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// Knows for how long the driver stays awake.
+/// Decides whether the I/O loop polls its socket or sleeps.
 #[derive(Debug)]
 pub(crate) struct BusyPoll {
-    /// Whether to look for anything.
-    busy_poll: bool,
-    /// Turns to let pass before the next read, so that it finds more.
+    /// The longest time to poll for replies; zero turns polling off.
+    limit: Duration,
+    /// Iterations to skip before the next read, so that it returns more.
     pauses: u16,
-    look: Look,
+    window: Window,
     /// Whether enough callers share the connection that it always has work.
     is_crowded: bool,
-    /// How often in a row nothing came in all those turns.
-    vain: u32,
-    /// How often it sleeps at once, for that reason.
-    sleeps: u32,
+    /// Consecutive polling windows without data.
+    misses: u32,
+    /// Windows to skip because of that.
+    skips: u32,
 }
 
-/// Whether a read that finds nothing is followed by another.
+/// The time in which a read that returns nothing is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    /// Nothing is looked for.
-    No,
-    /// For a while from the first read that finds nothing.
-    Begins,
+enum Window {
+    /// No replies are expected.
+    Closed,
+    /// Opens with the first read that returns nothing.
+    Opens,
     Until(Instant),
 }
 
-/// What a read has brought.
+/// The result of a read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadStats {
-    /// How many callers got replies.
+    /// Callers that got replies.
     pub(crate) woken: usize,
-    /// How many have replies that they did not take yet, or wait for them.
+    /// Callers that wait for replies or have not taken them yet.
     pub(crate) callers: usize,
-    /// How many requests are unanswered still.
+    /// Requests that are still unanswered.
     pub(crate) in_flight: usize,
 }
 
 impl BusyPoll {
-    pub(crate) fn new(busy_poll: bool) -> Self {
-        Self { busy_poll, pauses: 0, look: Look::No, is_crowded: false, vain: 0, sleeps: 0 }
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self { limit, pauses: 0, window: Window::Closed, is_crowded: false, misses: 0, skips: 0 }
     }
 
-    /// RecordWriter what the last read returned.
+    /// Records what the last read returned.
     #[inline]
-    pub(crate) fn on_read(&mut self, catch: ReadStats) {
-        if self.look != Look::No {
-            self.vain = 0;
+    pub(crate) fn on_read(&mut self, stats: ReadStats) {
+        if self.window != Window::Closed {
+            self.misses = 0;
         }
-        self.look = Look::No;
-        self.is_crowded = catch.callers > FEW;
-        if catch.in_flight > 0 {
+        self.window = Window::Closed;
+        self.is_crowded = stats.callers > MAX_CALLERS;
+        if stats.in_flight > 0 {
             self.expect();
         }
-        let is_busy = CROWD.contains(&catch.woken) && catch.in_flight >= CROWD.start;
-        self.pauses = if is_busy { PAUSES } else { 0 };
+        let is_batch = BATCH.contains(&stats.woken) && stats.in_flight >= BATCH.start;
+        self.pauses = if is_batch { PAUSES } else { 0 };
     }
 
-    /// Notes that replies are expected: the socket is polled for them if few
-    /// wait for it and that was of use before.
+    /// Notes that replies are expected: the socket is polled for them if few callers share it and
+    /// polling was successful before.
     #[inline]
     pub(crate) fn expect(&mut self) {
-        if self.is_crowded || !self.busy_poll {
+        if self.is_crowded || self.limit.is_zero() {
             return;
         }
-        match self.sleeps.checked_sub(1) {
-            Some(left) => self.sleeps = left,
-            None => self.look = Look::Begins,
+        match self.skips.checked_sub(1) {
+            Some(left) => self.skips = left,
+            None => self.window = Window::Opens,
         }
     }
 
-    /// Whether to let a turn pass before the next read; if so, its time has passed.
+    /// Returns whether to skip this iteration before the next read, after spinning for about a microsecond.
     #[inline]
     pub(crate) fn pauses(&mut self) -> bool {
         let Some(left) = self.pauses.checked_sub(1) else { return false };
@@ -87,19 +88,19 @@ impl BusyPoll {
         true
     }
 
-    /// Whether to look again in the next turn, after a read that found nothing.
+    /// Returns whether to read again in the next iteration, after a read that returned nothing.
     ///
-    /// The time is the state machine's, which goes on where a test has stopped the runtime's.
+    /// `now` is the system's clock, which advances even if a test has paused the runtime's.
     #[inline]
-    pub(crate) fn looks_again(&mut self, now: impl Fn() -> Instant) -> bool {
-        match self.look {
-            Look::No => return false,
-            Look::Begins => self.look = Look::Until(now() + LONGEST_LOOK),
-            Look::Until(until) if now() < until => {}
-            Look::Until(_) => {
-                self.look = Look::No;
-                self.vain = (self.vain + 1).min(MOST_VAIN);
-                self.sleeps = (1 << self.vain) - 1;
+    pub(crate) fn polls_again(&mut self, now: impl Fn() -> Instant) -> bool {
+        match self.window {
+            Window::Closed => return false,
+            Window::Opens => self.window = Window::Until(now() + self.limit),
+            Window::Until(until) if now() < until => {}
+            Window::Until(_) => {
+                self.window = Window::Closed;
+                self.misses = (self.misses + 1).min(MAX_MISSES);
+                self.skips = (1 << self.misses) - 1;
                 return false;
             }
         }
@@ -108,7 +109,7 @@ impl BusyPoll {
     }
 }
 
-/// Passes about a microsecond.
+/// Spins for about a microsecond.
 #[inline]
 fn spin() {
     (0..SPINS).for_each(|_| std::hint::spin_loop());
@@ -116,16 +117,14 @@ fn spin() {
 
 const SPINS: u16 = 56;
 /// A read that answers at least this many callers is a batch, of which the server has more ready.
-/// Of larger ones enough is there without a pause.
-const CROWD: Range<usize> = 8..33;
-/// How many turns pass before the next read: as long as a server needs for a dozen gets.
+/// Larger batches return enough without a pause.
+const BATCH: Range<usize> = 8..33;
+/// Iterations before the next read: about as long as a server needs for a dozen gets.
 const PAUSES: u16 = 4;
 /// Up to this many callers may all wait for the same replies; more always have something to send.
-const FEW: usize = 32;
-/// For how long something is looked for: a server of the same host answers in that time.
-const LONGEST_LOOK: Duration = Duration::from_micros(100);
-/// A server that never answers in that time is looked for once in 2^n times.
-const MOST_VAIN: u32 = 10;
+const MAX_CALLERS: usize = 32;
+/// A server that never answers within the window is polled for once in 2^n times.
+const MAX_MISSES: u32 = 10;
 
 #[cfg(test)]
 mod tests {
@@ -133,11 +132,13 @@ mod tests {
 
     use super::*;
 
-    /// How many turns pass before the next read, and after one that finds nothing, if a turn takes 20 µs.
+    const LIMIT: Duration = Duration::from_micros(100);
+
+    /// Iterations before the next read, and after one that returns nothing, if an iteration takes 20 µs.
     fn poll_windows(busy_poll: &mut BusyPoll) -> (usize, usize) {
         let time = Cell::new(Instant::now());
         let now = || time.replace(time.get() + Duration::from_micros(20));
-        (turns(|| busy_poll.pauses()), turns(|| busy_poll.looks_again(now)))
+        (turns(|| busy_poll.pauses()), turns(|| busy_poll.polls_again(now)))
     }
 
     fn turns(mut turn: impl FnMut() -> bool) -> usize {
@@ -145,32 +146,32 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_on_its_way_keeps_the_driver_awake() {
+    fn the_loop_polls_only_while_replies_are_expected() {
         let answered = ReadStats { woken: 1, callers: 1, in_flight: 0 };
         let part = ReadStats { in_flight: 1, ..answered };
         let all_answered = ReadStats { woken: 16, callers: 16, in_flight: 0 };
         let few = ReadStats { woken: 16, callers: 32, in_flight: 16 };
-        let crowd = ReadStats { woken: 16, callers: 64, in_flight: 48 };
-        let large_crowd = ReadStats { woken: 100, callers: 500, in_flight: 400 };
+        let batch = ReadStats { woken: 16, callers: 64, in_flight: 48 };
+        let large_batch = ReadStats { woken: 100, callers: 500, in_flight: 400 };
         let trickle = ReadStats { woken: 1, callers: 500, in_flight: 499 };
-        for (catch, turns) in [
+        for (stats, turns) in [
             (answered, (0, 0)),
             (part, (0, 5)),
             (all_answered, (0, 0)),
             (few, (4, 5)),
-            (crowd, (4, 0)),
-            (large_crowd, (0, 0)),
+            (batch, (4, 0)),
+            (large_batch, (0, 0)),
             (trickle, (0, 0)),
         ] {
-            let mut busy_poll = BusyPoll::new(true);
-            busy_poll.on_read(catch);
-            assert_eq!(poll_windows(&mut busy_poll), turns, "{catch:?}");
+            let mut busy_poll = BusyPoll::new(LIMIT);
+            busy_poll.on_read(stats);
+            assert_eq!(poll_windows(&mut busy_poll), turns, "{stats:?}");
         }
     }
 
     #[test]
-    fn a_reply_is_looked_for_once_its_request_has_left() {
-        let mut busy_poll = BusyPoll::new(true);
+    fn a_reply_is_polled_for_once_its_request_was_sent() {
+        let mut busy_poll = BusyPoll::new(LIMIT);
         assert_eq!(poll_windows(&mut busy_poll), (0, 0));
         busy_poll.expect();
         assert_eq!(poll_windows(&mut busy_poll), (0, 5));
@@ -178,8 +179,8 @@ mod tests {
     }
 
     #[test]
-    fn without_busy_polling_it_sleeps_at_once() {
-        let mut busy_poll = BusyPoll::new(false);
+    fn without_busy_polling_the_loop_sleeps_immediately() {
+        let mut busy_poll = BusyPoll::new(Duration::ZERO);
         busy_poll.expect();
         assert_eq!(poll_windows(&mut busy_poll), (0, 0));
         busy_poll.on_read(ReadStats { woken: 1, callers: 1, in_flight: 1 });
@@ -187,35 +188,35 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_has_always_something_to_do() {
-        let mut busy_poll = BusyPoll::new(true);
+    fn many_callers_turn_polling_off() {
+        let mut busy_poll = BusyPoll::new(LIMIT);
         busy_poll.on_read(ReadStats { woken: 33, callers: 33, in_flight: 0 });
         busy_poll.expect();
         assert_eq!(poll_windows(&mut busy_poll), (0, 0));
     }
 
-    /// Whether the reply to a request was looked for, in vain.
+    /// Sends a request whose reply does not come in time; returns whether it was polled for.
     fn polls_without_data(busy_poll: &mut BusyPoll) -> bool {
         busy_poll.expect();
         poll_windows(busy_poll).1 > 0
     }
 
     #[test]
-    fn a_server_that_answers_later_is_looked_for_less_and_less() {
-        let mut busy_poll = BusyPoll::new(true);
-        let looked: Vec<_> = (0..5_000).filter(|_| polls_without_data(&mut busy_poll)).collect();
-        assert_eq!(looked, [0, 2, 6, 14, 30, 62, 126, 254, 510, 1022, 2046, 3070, 4094]);
+    fn a_slow_server_is_polled_less_and_less_often() {
+        let mut busy_poll = BusyPoll::new(LIMIT);
+        let polled: Vec<_> = (0..5_000).filter(|_| polls_without_data(&mut busy_poll)).collect();
+        assert_eq!(polled, [0, 2, 6, 14, 30, 62, 126, 254, 510, 1022, 2046, 3070, 4094]);
     }
 
     #[test]
-    fn a_server_that_is_quick_again_is_looked_for_again() {
-        let mut busy_poll = BusyPoll::new(true);
+    fn a_server_that_is_fast_again_is_polled_again() {
+        let mut busy_poll = BusyPoll::new(LIMIT);
         let reply = ReadStats { woken: 1, callers: 1, in_flight: 0 };
-        let looked: Vec<_> = (0..14).filter(|_| polls_without_data(&mut busy_poll)).collect();
-        assert_eq!(looked, [0, 2, 6]);
+        let polled: Vec<_> = (0..14).filter(|_| polls_without_data(&mut busy_poll)).collect();
+        assert_eq!(polled, [0, 2, 6]);
         busy_poll.expect();
         busy_poll.on_read(reply);
-        let looked: Vec<_> = (0..4).filter(|_| polls_without_data(&mut busy_poll)).collect();
-        assert_eq!(looked, [0, 2], "as if nothing had been in vain");
+        let polled: Vec<_> = (0..4).filter(|_| polls_without_data(&mut busy_poll)).collect();
+        assert_eq!(polled, [0, 2], "the misses were reset");
     }
 }

@@ -285,7 +285,7 @@ impl Future for Driver {
                 cx.waker().wake_by_ref();
                 return Ok(Parking::Asleep);
             }
-            if driver.busy_poll.looks_again(std::time::Instant::now) {
+            if driver.busy_poll.polls_again(std::time::Instant::now) {
                 wake_after_reactor(cx);
                 return Ok(Parking::Asleep);
             }
@@ -332,8 +332,8 @@ mod tests {
         }
     }
 
-    /// Whether a driver that has sent a get, and has no reply yet, comes again by itself.
-    fn looks_for_a_reply(config: &Config) -> bool {
+    /// Returns whether an I/O loop that has sent a get and has no reply yet schedules itself again.
+    fn polls_for_a_reply(config: &Config) -> bool {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _entered = runtime.enter();
         let watch = Arc::new(HealthMonitor::new("server".into(), 1, 2, events::channel()));
@@ -349,9 +349,9 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_is_looked_for_unless_that_is_turned_off() {
+    fn busy_polling_is_off_unless_configured() {
         let config = Config::new().protocol(ProtocolSetting::Binary);
-        assert!(looks_for_a_reply(&config));
-        assert!(!looks_for_a_reply(&config.busy_poll(false)));
+        assert!(!polls_for_a_reply(&config));
+        assert!(polls_for_a_reply(&config.busy_poll(Duration::from_micros(100))));
     }
 }

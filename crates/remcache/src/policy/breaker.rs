@@ -86,7 +86,7 @@ impl Breaker {
         late > quarter.clamp(SHORTEST_STALL, LONGEST_LATENESS)
     }
 
-    /// RecordWriter timeouts, noticed `late` after their deadlines, with nothing received for `silence`.
+    /// Records timeouts, noticed `late` after their deadlines, with nothing received for `silence`.
     ///
     /// What a stall of our own made late is no fault of the server, and not counted.
     pub(crate) fn timed_out(&mut self, count: u32, silence: Duration, late: Duration) -> Result<(), Tripped> {

@@ -34,7 +34,7 @@ impl ClientShared {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(trouble)
     }
 
-    /// RecordWriter successful requests.
+    /// Records successful requests.
     pub(crate) fn succeeded(&self, count: usize) {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
         (0..count).for_each(|_| budget.refill());

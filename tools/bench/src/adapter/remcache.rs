@@ -1,5 +1,7 @@
 //! remcache: one client for all callers, one pipelined connection per server.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use remcache::config::ProtocolSetting;
 use remcache::transport::Tls;
@@ -13,7 +15,8 @@ pub(super) struct Remcache(Client);
 
 /// Returns one client, cloned for each caller.
 pub(super) async fn connect(setup: &Setup, protocol: ProtocolSetting, busy_poll: bool) -> Result<Vec<Remcache>> {
-    let config = config(setup).protocol(protocol).busy_poll(busy_poll);
+    let config =
+        config(setup).protocol(protocol).busy_poll(if busy_poll { Duration::from_micros(100) } else { Duration::ZERO });
     let client = Client::with_config(setup.addresses(), config)?;
     // The client connects at its first request, which is not part of the measurement.
     for server in client.servers() {

@@ -44,7 +44,7 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
         true
     }
 
-    /// RecordWriter that the task has ended, and ends what is in flight: the next request starts another task.
+    /// Records that the task has ended, and ends what is in flight: the next request starts another task.
     pub(crate) fn task_ended(&self, reason: &str) {
         let mut wakers = Vec::new();
         self.end_task(reason, &mut wakers);
@@ -213,7 +213,7 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// RecordWriter a sign of life of the server, even a refused connection.
+    /// Records a sign of life of the server, even a refused connection.
     pub(crate) fn heard(&self) {
         self.watch.mark_alive();
     }
@@ -305,7 +305,7 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
         }
     }
 
-    /// RecordWriter that the socket accepted bytes.
+    /// Records that the socket accepted bytes.
     pub(crate) fn handle_written(&self, count: usize) {
         let mut state = self.lock();
         state.connection.handle_written(count);
