@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn messages_name_the_options_of_the_tool() {
-        let message = "it is for another host: connect by such a name, or give one by Tls::server_name";
+        let message = "it is for another host: connect by such a name, or set Tls::server_name";
         assert!(words(message).ends_with("or pass one with --tls-name NAME"));
         assert_eq!(words("give them by Config::credentials"), "give them by --user and --password-file");
     }
