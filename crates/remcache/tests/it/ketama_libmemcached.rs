@@ -311,7 +311,8 @@ fn compiled() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/libmemcached_reference.c");
-        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libmemcached_reference");
+        let program =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("libmemcached_reference_{}", std::process::id()));
         let compiler = Command::new("cc").arg("-O2").arg("-o").arg(&program).arg(&source).arg("-lmemcached").output();
         match compiler {
             Ok(output) if output.status.success() => program,

