@@ -356,8 +356,8 @@ fn a_proxy_without_statistics_is_up() {
     let server = Memcached::start(&[]);
     let proxy = proxy(&server);
     let run = |args: &[&str]| {
-        let extend_by = ["--protocol", "text", "--timeout", "20s"];
-        remcache(args.iter().chain(&extend_by)).servers(&proxy).run()
+        let patient = ["--protocol", "text", "--timeout", "20s"];
+        remcache(args.iter().chain(&patient)).servers(&proxy).run()
     };
     run(&["ping", "-n", "1"]).exits(0);
     let stats = run(&["stats"]).exits(1);

@@ -123,7 +123,7 @@ impl<T> ItemStream<T> {
 
     /// Asks for the list, again and again while the server is busy.
     async fn begin(&mut self) -> Result<(), Error> {
-        let extend_by = self.server.config().limits.silence;
+        let silence_limit = self.server.config().limits.silence;
         let trying = async {
             loop {
                 self.state = ask(&self.server, &self.request).await?;
@@ -133,8 +133,8 @@ impl<T> ItemStream<T> {
                 }
             }
         };
-        timeout(extend_by, trying).await.unwrap_or_else(|_| {
-            let message = format!("it did not begin to list within {extend_by:?}: is another dump under way?");
+        timeout(silence_limit, trying).await.unwrap_or_else(|_| {
+            let message = format!("it did not begin to list within {silence_limit:?}: is another dump under way?");
             Err(Error::new(ErrorKind::TimedOut(Delivery::MaybeSent), message))
         })
     }
