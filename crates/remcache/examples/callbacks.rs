@@ -13,9 +13,10 @@
 //! ```
 
 use std::error::Error;
+use std::ops::ControlFlow;
 use std::sync::mpsc::{Sender, channel};
 
-use remcache::{Client, Flow, Reply, Request, Status};
+use remcache::{Client, Reply, Request, Status};
 use remcache_server::Server;
 use tokio::task::block_in_place;
 
@@ -53,26 +54,26 @@ fn callbacks(client: &Client) -> Result<(), Box<dyn Error>> {
     let (sender, answered) = channel();
     client.call_with(Request::get("Hello"), move |reply| {
         let _ = sender.send(reply.text().into_owned());
-        Flow::Stop
+        ControlFlow::Break(())
     });
     println!("call_with: Hello is {}", block_in_place(|| answered.recv())?);
 
     // Statistics come as many packets; the last has neither name nor value.
     let (sender, names) = channel();
-    client.call_with(Request::stat(""), move |reply| send_name(&sender, &reply, Flow::Proceed));
+    client.call_with(Request::stat(""), move |reply| send_name(&sender, &reply, ControlFlow::Continue(())));
     let names: Vec<String> = block_in_place(|| names.iter().collect());
     println!("call_with, kept to the end: {}", names.join(", "));
 
     let (sender, names) = channel();
-    client.call_with(Request::stat(""), move |reply| send_name(&sender, &reply, Flow::Stop));
+    client.call_with(Request::stat(""), move |reply| send_name(&sender, &reply, ControlFlow::Break(())));
     let names: Vec<String> = block_in_place(|| names.iter().collect());
     println!("call_with, stopped: {}", names.join(", "));
     Ok(())
 }
 
-fn send_name(sender: &Sender<String>, reply: &Reply, flow: Flow) -> Flow {
+fn send_name(sender: &Sender<String>, reply: &Reply, flow: ControlFlow<()>) -> ControlFlow<()> {
     if reply.key.is_empty() {
-        return Flow::Stop;
+        return ControlFlow::Break(());
     }
     let _ = sender.send(reply.key.escape_ascii().to_string());
     flow

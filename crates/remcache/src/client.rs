@@ -12,10 +12,7 @@ use crate::config::Config;
 use crate::distribution::Distribution;
 use crate::error::Error;
 use crate::health::events::ServerEvents;
-use crate::ops::call::Call;
-use crate::ops::call_many::CallMany;
-use crate::ops::reply_stream::ReplyStream;
-use crate::proto::{Delivery, Key, Protocol, Reply, Request};
+use crate::proto::{Key, Protocol};
 use crate::routing::cluster::Cluster;
 use crate::routing::shared::ClientShared;
 use crate::server::handle::ServerHandle;
@@ -36,16 +33,6 @@ struct Shared {
     config: Arc<Config>,
     shared: ClientShared,
     single_flight: SingleFlight,
-}
-
-/// What a callback says: whether it wants the next reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "go on or stop")]
-pub enum Flow {
-    /// The next reply too.
-    Proceed,
-    /// No more.
-    Stop,
 }
 
 impl Client {
@@ -224,100 +211,6 @@ impl Client {
         &self.config().namespace
     }
 
-    /// Asks, and gives the outcome as data, whatever it is. It cannot fail.
-    ///
-    /// A request without a key goes to the first server; see [`Client::servers`] for the others.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let server = remcache_server::Server::start().await?;
-    /// # let client = remcache::Client::new([server.address()])?;
-    /// use remcache::{Request, Status};
-    ///
-    /// let reply = client.call(Request::get("Hello")).await;
-    /// match reply.status {
-    ///     Status::NoError => println!("{}", reply.text()),
-    ///     Status::KeyNotFound => println!("a miss"),
-    ///     Status::Disconnected(delivery) => println!("away, {delivery}"),
-    ///     other => println!("{other}"),
-    /// }
-    /// # assert_eq!(reply.status, Status::KeyNotFound);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Cancellation
-    /// See [`Call`].
-    #[inline]
-    pub fn call<'a>(&'a self, request: Request<'a>) -> Call<'a> {
-        Call::to_cluster(self, request)
-    }
-
-    /// Asks many things at once, each as it is, and gives a reply to each, whatever it is: every item of
-    /// a list with flags and a time to live of its own, for instance.
-    ///
-    /// Only requests on items can be asked; the others are refused, as
-    /// [`InvalidArguments`](crate::Status::InvalidArguments).
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let server = remcache_server::Server::start().await?;
-    /// # let client = remcache::Client::new([server.address()])?;
-    /// use std::time::Duration;
-    /// use remcache::Request;
-    ///
-    /// let hour = Duration::from_secs(3600);
-    /// let replies = client.call_many([Request::set("a", "1").flags(7), Request::set("b", "2").ttl(hour)]).await;
-    /// assert!(replies.iter().all(|reply| reply.is_ok()));
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Cancellation
-    /// See [`CallMany`].
-    pub fn call_many<'a>(&'a self, requests: impl IntoIterator<Item = Request<'a>>) -> CallMany<'a> {
-        CallMany::to_cluster(self, requests)
-    }
-
-    /// Asks, and hands each reply to a callback, which is kept while it returns [`Flow::Proceed`].
-    ///
-    /// The callback runs in a task of its own: it may take its time, and a panic ends it alone. It
-    /// is called at least once, whatever happens. Which servers are asked, and how often: see
-    /// [`ReplyStream`].
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub fn call_with(&self, request: Request<'_>, mut callback: impl FnMut(Reply) -> Flow + Send + 'static) {
-        let mut replies = self.replies(request);
-        tokio::spawn(async move {
-            while let Some(reply) = replies.next().await {
-                if callback(reply) == Flow::Stop {
-                    break;
-                }
-            }
-        });
-    }
-
-    /// Asks, and gives the replies as a stream: for requests that have many, such as statistics.
-    pub fn replies(&self, request: Request<'_>) -> ReplyStream {
-        ReplyStream::of_client(self, request.into_owned().resolve_ttl(std::time::SystemTime::now))
-    }
-
-    /// Whether a value is refused for its size before it is sent, as far as the server's limit is known: then
-    /// what was stored is still there.
-    pub(crate) fn refuses_size(&self, key: &[u8], value: usize, flags: u32) -> bool {
-        let Config { limits, namespace, .. } = self.config();
-        let known = || self.home(key).known_item_settings();
-        value > limits.value
-            || known().is_some_and(|known| known.is_too_large(namespace.len() + key.len(), value, flags))
-    }
-
-    /// Asks without waiting for the reply, which is read and thrown away.
-    ///
-    /// Returns whether the request was queued: it was not if it is invalid, the server is known to
-    /// be down, or the connection's limits are reached.
-    pub fn cast(&self, request: Request<'_>) -> bool {
-        self.call(request).cast()
-    }
-
     /// Ends the client in order: takes no more requests, and returns when every request in flight
     /// has its outcome, which is within their deadlines.
     ///
@@ -341,16 +234,4 @@ impl fmt::Debug for Client {
         let names: Vec<_> = cluster.servers.iter().map(|server| &server.endpoint.name).collect();
         f.debug_struct("Client").field("servers", &names).finish_non_exhaustive()
     }
-}
-
-/// The reply to a request that no server can be asked for.
-pub(crate) fn no_server() -> Reply {
-    Reply::disconnected(Delivery::NotSent, "no server is connected")
-}
-
-/// Returns `now` plus `wait`, limited to a century.
-#[inline]
-pub(crate) fn after(now: tokio::time::Instant, wait: std::time::Duration) -> tokio::time::Instant {
-    const CENTURY: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);
-    now.checked_add(wait).unwrap_or_else(|| now + CENTURY)
 }

@@ -131,20 +131,21 @@
 //! | `Discovery` | no | a look at the source of the list: see [`discovery`] |
 //!
 //! The direct interface gives all of this as one value and cannot fail.
-//! [`Client::call_with`] takes a callback that is kept while it returns [`Flow::Proceed`], for requests with many replies; [`Client::cast`] waits for nothing.
+//! [`Client::call_with`] takes a callback that is kept while it returns [`ControlFlow::Continue`](std::ops::ControlFlow::Continue), for requests with many replies; [`Client::cast`] waits for nothing.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let server = remcache_server::Server::start().await?;
 //! # let client = remcache::Client::new([server.address()])?;
-//! use remcache::{Flow, Request, Status};
+//! use std::ops::ControlFlow;
+//! use remcache::{Request, Status};
 //!
 //! let reply = client.call(Request::get("Hello")).await;
 //! assert_eq!(reply.status, Status::KeyNotFound);
 //!
 //! client.call_with(Request::stat(""), |reply| {
 //!     println!("{} = {}", reply.key.escape_ascii(), reply.text());
-//!     Flow::Proceed
+//!     ControlFlow::Continue(())
 //! });
 //! assert!(client.cast(Request::delete("Hello")), "it was queued");
 //! # Ok(()) }
@@ -261,6 +262,7 @@
 //! [what each protocol can do](https://github.com/remcache/remcache/blob/main/docs/protocols.md) ·
 //! [caching: fetch, locks and limiters, and what they guarantee](https://github.com/remcache/remcache/blob/main/docs/caching.md)
 
+mod address;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 pub mod cache;
@@ -269,9 +271,11 @@ pub mod config;
 mod connection;
 pub mod discovery;
 mod error;
+mod failure;
 pub mod health;
 pub mod migration;
 pub mod ops;
+mod percent;
 pub mod policy;
 pub mod recipes;
 mod result;
@@ -279,6 +283,7 @@ mod routing;
 mod sentinel;
 pub mod server;
 mod singleflight;
+mod time;
 pub mod transport;
 pub mod value;
 
@@ -286,7 +291,7 @@ pub use remcache_distribution as distribution;
 pub use remcache_proto as proto;
 
 pub use cache::Cache;
-pub use client::{Client, Flow};
+pub use client::Client;
 pub use config::Config;
 pub use error::{Error, ErrorKind};
 pub use ops::Outcomes;

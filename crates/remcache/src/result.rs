@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind};
-use crate::proto::{Reply, Status};
+use crate::proto::{Delivery, Reply, Status};
 
 /// A fetched item.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +112,12 @@ pub(crate) fn text(reply: Reply) -> Result<String, Reply> {
         Status::NoError => Ok(reply.text().into_owned()),
         _ => Err(reply),
     }
+}
+
+/// The reply to a request that no server can be asked for.
+#[cold]
+pub(crate) fn no_server() -> Reply {
+    Reply::disconnected(Delivery::NotSent, "no server is connected")
 }
 
 /// The error of a reply; an invalid key has its own kind.

@@ -7,10 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::recipes::fetch::Found;
+/// A value as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Loaded {
+    pub(crate) flags: u32,
+    pub(crate) bytes: Bytes,
+}
+
+/// Result of a loader or of the cache: a value, or none.
+pub(crate) type Found = Option<Loaded>;
 
 /// Loads and refreshes in flight in this process, by key.
 #[derive(Default)]

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::address::Endpoint;
-use crate::connection::failure::Failure;
+use crate::address::Endpoint;
+use crate::failure::Failure;
 
 /// A user and a password.
 ///

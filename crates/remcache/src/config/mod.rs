@@ -1,10 +1,11 @@
 //! The settings of a client, each with its default and the price of changing it.
-pub(crate) mod address;
 pub(crate) mod credentials;
+mod options;
 pub(crate) mod protocol;
 pub(crate) mod runtime;
+mod url;
 
-pub use address::{Address, Endpoint};
+pub use crate::address::{Address, Endpoint};
 pub use credentials::{Credentials, CredentialsProvider, ProviderError, Providing};
 pub use protocol::{ProtocolSetting, UnknownProtocolSetting};
 
@@ -13,9 +14,9 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use crate::config::address::Target;
 use crate::config::credentials::Source;
 use crate::config::runtime::ConnectionRuntime;
+use crate::config::url::Target;
 use crate::distribution::Distribution;
 use crate::error::Error;
 use crate::policy::{Backoff, Failover, Hedge, Retries};
@@ -151,7 +152,7 @@ impl Config {
         if let Some(namespace) = namespace {
             self.namespace = namespace;
         }
-        address::apply_all(self, options)
+        options::apply_all(self, options)
     }
 
     /// Which protocol to speak (default: [`ProtocolSetting::Auto`], the best that each server understands).

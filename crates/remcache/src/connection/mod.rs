@@ -1,7 +1,6 @@
 //! One connection to a server: the shared state, the I/O loop, the handshake.
 
 pub(crate) mod busy_poll;
-pub(crate) mod failure;
 pub(crate) mod handshake;
 pub(crate) mod io;
 pub(crate) mod shared;

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::client::after;
 use crate::connection::shared::{ConnectionHandle, Queued};
 use crate::connection::wait_queue::Ticket;
+use crate::time::after;
 
 /// A turn in the queue for capacity that is waited for until a deadline.
 #[derive(Debug)]

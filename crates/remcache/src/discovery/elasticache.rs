@@ -8,8 +8,8 @@ use tokio::time::timeout;
 
 use super::cluster_config::{ClusterConfig, Decoded, ITEM, decode};
 use super::{Discover, Failure};
+use crate::address::Endpoint;
 use crate::config::Config;
-use crate::config::address::Endpoint;
 use crate::error::Error;
 use crate::transport::TransportSettings;
 use crate::transport::{Connect, Stream};

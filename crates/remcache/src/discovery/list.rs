@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use crate::address::Endpoint;
 use crate::client::Client;
-use crate::config::address::Endpoint;
 
 /// A validated list.
 #[derive(Clone, Debug)]

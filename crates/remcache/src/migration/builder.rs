@@ -44,7 +44,7 @@ pub(crate) struct Limit(pub(crate) Instant);
 
 impl Limit {
     pub(crate) fn after(timeout: Duration) -> Self {
-        Self(crate::client::after(Instant::now(), timeout))
+        Self(crate::time::after(Instant::now(), timeout))
     }
 
     /// Remaining time; never zero, which the client rejects as a timeout.

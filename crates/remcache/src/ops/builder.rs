@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use super::call::Call;
 use crate::error::Error;
-use crate::ops::inspection::Inspection;
+use crate::ops::inspection::{Inspection, existence, inspection};
 use crate::proto::{CowBytes, Reply, Request, Ttl};
-use crate::recipes;
 use crate::result as outcome;
 use crate::result::{Counter, Item, WriteOutcome};
+use crate::sentinel::TOMBSTONE;
 
 /// An operation on its way: set its options, then await it.
 ///
@@ -83,9 +83,9 @@ kinds! {
     /// Counts: with a number to start from.
     Count -> Option<Counter> = outcome::counter;
     /// Asks what is known about an item.
-    Inspect -> Option<Inspection> = recipes::inspection;
+    Inspect -> Option<Inspection> = inspection;
     /// Asks whether there is an item.
-    Exist -> bool = recipes::existence;
+    Exist -> bool = existence;
     /// Does something to a server.
     Act -> () = outcome::done;
     /// Flushes a server: now, or after a delay.
@@ -182,7 +182,7 @@ impl Command<'_, Delete> {
     /// ```
     pub fn tombstone(self, ttl: Duration) -> Self {
         self.map(|request| match request.key() {
-            Ok(key) => Request::set(key.clone(), "").flags(recipes::TOMBSTONE).ttl(ttl).cas(request.condition()),
+            Ok(key) => Request::set(key.clone(), "").flags(TOMBSTONE).ttl(ttl).cas(request.condition()),
             // It is refused for its key, as a delete is.
             Err(_) => request,
         })

@@ -11,19 +11,21 @@ use bytes::Buf;
 use tokio::task::coop::poll_proceed;
 use tokio::time::Instant;
 
-use crate::client::{Client, after, no_server};
+use crate::client::Client;
 use crate::config::Overload;
 use crate::connection::shared::{Flight, Submitted};
 use crate::connection::slot::Slot;
 use crate::connection::turn::Turn;
 use crate::policy::{Retries, may_repeat};
 use crate::proto::{CowBytes, Deadline, Reply, Request, Status};
+use crate::result::no_server;
 use crate::routing::cluster;
 use crate::routing::cluster::Route;
 use crate::routing::router as routed;
 use crate::routing::router::{Outcome, RoutedCall};
 use crate::server::Server;
 use crate::server::item_limit::ItemSettings;
+use crate::time::{after, fixed_deadline};
 
 /// A request on its way; awaiting it gives its [`Reply`], whatever that is.
 ///
@@ -249,7 +251,7 @@ impl<'a> Call<'a> {
         self.check()?;
         let server = self.choose()?;
         let now = Instant::now();
-        let deadline = fixed(now, self.timeout);
+        let deadline = fixed_deadline(now, self.timeout);
         self.deadline = Some(deadline);
         if self.request.needs_clock() {
             self.request = self.request.clone().resolve_ttl(SystemTime::now);
@@ -545,12 +547,6 @@ pub(crate) fn check_timeout(timeout: Duration) -> Result<(), Reply> {
 #[cold]
 fn zero_timeout() -> Reply {
     Reply::with_text(Status::InvalidArguments, "the timeout is zero: give the request a duration such as 1 s")
-}
-
-/// A deadline that no reply moves.
-#[inline]
-pub(crate) fn fixed(now: Instant, timeout: Duration) -> Deadline {
-    Deadline { at: after(now, timeout).into_std(), extend_by: Duration::ZERO }
 }
 
 impl Future for Call<'_> {

@@ -6,9 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::client::{Client, no_server};
+use crate::client::Client;
 use crate::ops::multi_builder::{KEYS_A_TURN, Requests};
 use crate::proto::{Reply, Request, Status};
+use crate::result::no_server;
 use crate::routing::multi_router as routed_many;
 use crate::routing::multi_router::KeyResult;
 use crate::server::Server;

@@ -7,7 +7,9 @@ pub(crate) mod call_many;
 pub(crate) mod inspection;
 pub(crate) mod multi;
 pub(crate) mod multi_builder;
+pub(crate) mod primary;
 pub(crate) mod reply_stream;
+pub(crate) mod requests;
 pub(crate) mod single;
 
 pub use all_servers::{FlushAll, ServerResults};

@@ -262,7 +262,7 @@ impl<N: Kind, Q: Entry> Work for Job<'_, N, Q> {
 }
 
 fn unplaced() -> Error {
-    outcome::error(&crate::client::no_server(), false, None)
+    outcome::error(&crate::result::no_server(), false, None)
 }
 
 impl Options {

@@ -10,16 +10,17 @@ use bytes::Buf;
 use futures_core::Stream;
 use tokio::time::Instant;
 
-use super::call::fixed;
-use crate::client::{Client, no_server};
+use crate::client::Client;
 use crate::config::Overload;
 use crate::connection::shared::{Flight, Submitted};
 use crate::connection::slot::{Many, Slot};
 use crate::connection::turn::Turn;
 use crate::connection::wait_queue::Ticket;
 use crate::proto::{Deadline, Operation, Reply, Request, Status};
+use crate::result::no_server;
 use crate::routing::cluster;
 use crate::server::Server;
+use crate::time::fixed_deadline;
 
 /// The replies to a request that has many, as they come; the last one included.
 ///
@@ -98,7 +99,7 @@ impl ReplyStream {
         };
         let now = Instant::now();
         let extend_by = server.timeout();
-        let deadline = *self.deadline.get_or_insert_with(|| Deadline { extend_by, ..fixed(now, extend_by) });
+        let deadline = *self.deadline.get_or_insert_with(|| Deadline { extend_by, ..fixed_deadline(now, extend_by) });
         let (link, slot) = (server.link(self.conn), Slot::Many(Box::<Many>::default()));
         match link.submit(&self.request, deadline, slot, now, ticket) {
             Submitted::InFlight { flight, attend } => {

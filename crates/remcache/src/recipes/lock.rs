@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::client::{Client, after};
+use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::recipes::on_unavailable::OnUnavailable;
 use crate::recipes::ownership::OwnedItem;
+use crate::time::after;
 
 impl Client {
     /// Locks a key for `ttl`; `None` if another client holds it.

@@ -126,11 +126,9 @@ pub(crate) mod limiter;
 pub(crate) mod lock;
 
 pub use crate::ops::inspection::Inspection;
-pub(crate) use crate::ops::inspection::{existence, inspection};
 pub use crate::recipes::fetch_policy::FetchPolicy;
 pub use crate::recipes::on_unavailable::OnUnavailable;
 pub(crate) use crate::recipes::ownership::removal;
-pub(crate) use crate::sentinel::TOMBSTONE;
 pub(crate) use fetch::fetch;
 pub use limiter::{Decision, Limiter};
 pub use lock::{Lock, LockBuilder};

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::ops::builder::{Delete, Fetch, Store};
+use crate::ops::primary::PrimaryRoute;
 use crate::proto::{Request, Ttl};
 use crate::result::{Item, WriteOutcome};
-use crate::routing::primary::PrimaryRoute;
 
 /// Maximum attempts before the operation fails with a conflict.
 const TRIES: u32 = 64;

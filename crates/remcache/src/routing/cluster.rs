@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::address::Endpoint;
 use crate::config::Config;
-use crate::config::address::Endpoint;
 use crate::distribution::{Node, Ring};
 use crate::error::Error;
 use crate::policy::Failover;
@@ -186,13 +186,13 @@ impl Cluster {
             (false, _) => self.server_without_key(request.operation())?,
         };
         let server = place.and_then(|place| self.servers.get(place));
-        server.map(Arc::clone).ok_or_else(crate::client::no_server)
+        server.map(Arc::clone).ok_or_else(crate::result::no_server)
     }
 
     /// The server of a routing key.
     pub(crate) fn server_of_key(&self, key: &[u8]) -> Result<Arc<Server>, Reply> {
         let server = self.place(key).and_then(|place| self.servers.get(place));
-        server.map(Arc::clone).ok_or_else(crate::client::no_server)
+        server.map(Arc::clone).ok_or_else(crate::result::no_server)
     }
 
     fn server_without_key(&self, operation: Operation) -> Result<Option<usize>, Reply> {

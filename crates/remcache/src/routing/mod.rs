@@ -2,6 +2,5 @@
 
 pub(crate) mod cluster;
 pub(crate) mod multi_router;
-pub(crate) mod primary;
 pub(crate) mod router;
 pub(crate) mod shared;

@@ -293,7 +293,7 @@ fn best(replica_policy: ReplicaPolicy, mut outcomes: Vec<Outcome>) -> Outcome {
     let statuses: Vec<_> = outcomes.iter().map(|outcome| outcome.reply.status).collect();
     match pick_outcome(replica_policy, &statuses) {
         Some(place) => outcomes.swap_remove(place),
-        None => Outcome { reply: crate::client::no_server(), server: None },
+        None => Outcome { reply: crate::result::no_server(), server: None },
     }
 }
 

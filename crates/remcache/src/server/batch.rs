@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
-use crate::client::after;
 use crate::config::Overload;
 use crate::connection::turn::Turn;
 use crate::connection::wait_queue::Ticket;
@@ -18,6 +17,7 @@ use crate::policy::{Retries, may_repeat};
 use crate::proto::{Deadline, Delivery, Protocol, Reply, Request, Status};
 use crate::server::Server;
 use crate::server::item_limit::ItemSettings;
+use crate::time::after;
 
 /// The keys of one server, as indices into the call's list.
 pub(crate) struct ServerBatch {

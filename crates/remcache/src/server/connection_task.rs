@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::client::after;
+use crate::address::{Address, Endpoint};
 use crate::config::Config;
-use crate::config::address::{Address, Endpoint};
-use crate::connection::failure::Failure;
 use crate::connection::handshake::{Established, ProtocolCache, ReconnectState, Refused, establish};
 use crate::connection::io::{Driver, End};
 use crate::connection::shared::{ConnectionHandle, Demand, NO_CREDENTIALS};
+use crate::failure::Failure;
 use crate::health::state::ConnectionState;
 use crate::proto::Deadline;
+use crate::time::after;
 use crate::transport::tls;
 
 /// The task of one connection.

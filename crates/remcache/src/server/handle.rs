@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_core::Stream;
 
-use crate::config::address::Endpoint;
+use crate::address::Endpoint;
 use crate::error::Error;
 use crate::health::metrics::ServerMetrics;
 use crate::health::state::ServerStatus;

@@ -17,8 +17,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::broadcast::Sender;
 use tokio::time::{Instant, timeout_at};
 
-use crate::client::after;
-use crate::config::address::Endpoint;
+use crate::address::Endpoint;
 use crate::config::protocol::ProtocolSetting;
 use crate::config::runtime::{check_drivers, shut_down};
 use crate::config::{Config, Overload};
@@ -32,6 +31,7 @@ use crate::health::state::{ConnectionState, ServerStatus, representative};
 use crate::proto::Reply;
 use crate::server::connection_task::{Attempts, Task};
 use crate::server::item_limit::ItemLimit;
+use crate::time::after;
 use crate::transport::Stream;
 
 /// One endpoint of the cluster.

@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
-use crate::config::address::Address;
+use crate::address::Address;
 use crate::transport::socket::EagerRead;
 
 /// What concerns the socket.

@@ -3,11 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use remcache::config::ProtocolSetting;
 use remcache::health::ConnectionState;
-use remcache::{Client, Config, Delivery, Error, ErrorKind, Flow, Request, Status, Ttl};
+use remcache::{Client, Config, Delivery, Error, ErrorKind, Request, Status, Ttl};
 use remcache_testkit::{Direction, Memcached, Proxy, unused_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -116,7 +117,7 @@ async fn a_callback_is_called_for_an_invalid_request_too() {
     let (sender, mut replies) = mpsc::unbounded_channel();
     fixture.client.call_with(Request::get(""), move |reply| {
         sender.send(reply.status).unwrap();
-        Flow::Proceed
+        ControlFlow::Continue(())
     });
     assert_eq!(replies.recv().await, Some(Status::InvalidArguments));
     assert_eq!(replies.recv().await, None);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::future::{Future, IntoFuture};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use remcache::config::Overload;
-use remcache::{Client, Error, Flow, Item, Reply, Request, Status};
+use remcache::{Client, Error, Item, Reply, Request, Status};
 use remcache_testkit::{Memcached, Proxy, seed};
 use tokio::time::timeout;
 
@@ -252,7 +253,7 @@ async fn replies_of_dropped_statistics_are_discarded(mode: ProtocolMode) {
         }
         drop(stats);
         assert_eq!(item_result(client.get(key(1)).await), Ok(Some(value(1).into())));
-        client.call_with(Request::stat(""), |_| Flow::Stop);
+        client.call_with(Request::stat(""), |_| ControlFlow::Break(()));
         poll_once_and_drop(server.stats("").collect());
     }
     fixture.assert_clean().await;

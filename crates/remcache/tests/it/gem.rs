@@ -32,6 +32,7 @@ mod examples;
 use std::future::{Future, IntoFuture};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
@@ -43,7 +44,7 @@ use remcache::distribution::Distribution;
 use remcache::health::ConnectionState;
 use remcache::proto::binary::{self, Header, Magic, Opcode, Packet};
 use remcache::proto::{Connection, Deadline, InputBuffer, Limits, Operation, Output, Tag};
-use remcache::{Client, Delivery, ErrorKind, Flow, Outcomes, Reply, Request, Status, Ttl, WriteOutcome};
+use remcache::{Client, Delivery, ErrorKind, Outcomes, Reply, Request, Status, Ttl, WriteOutcome};
 use remcache_testkit::{Close, Direction, Memcached, Proxy, unused_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -218,7 +219,7 @@ fn callback(client: &Client, request: Request<'_>) -> mpsc::UnboundedReceiver<Re
     let (sender, replies) = mpsc::unbounded_channel();
     client.call_with(request, move |reply| {
         sender.send(reply).unwrap();
-        Flow::Proceed
+        ControlFlow::Continue(())
     });
     replies
 }
@@ -252,7 +253,7 @@ async fn a_callback_is_called_while_it_returns_proceed() {
     let (sender, mut stopped) = mpsc::unbounded_channel::<()>();
     client.call_with(Request::stat(""), move |_| {
         let _dropped_with_the_callback = &sender;
-        if counted.fetch_add(1, Ordering::Relaxed) == 2 { Flow::Stop } else { Flow::Proceed }
+        if counted.fetch_add(1, Ordering::Relaxed) == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert!(stopped.recv().await.is_none());
     assert_eq!(calls.load(Ordering::Relaxed), 3);

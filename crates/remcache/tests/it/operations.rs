@@ -3,10 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
 use remcache::config::ProtocolSetting;
-use remcache::{Client, ErrorKind, Flow, Reply, Request, Status, Ttl, WriteOutcome};
+use remcache::{Client, ErrorKind, Reply, Request, Status, Ttl, WriteOutcome};
 use remcache_testkit::Memcached;
 use tokio::sync::mpsc;
 
@@ -465,7 +466,7 @@ async fn a_callback_hears_of_one_reply_or_of_many() {
     let (sender, mut replies) = mpsc::unbounded_channel();
     client.call_with(Request::get("k"), move |reply| {
         sender.send(reply).unwrap();
-        Flow::Proceed
+        ControlFlow::Continue(())
     });
     assert_eq!(replies.recv().await.unwrap().text(), "v");
     assert!(replies.recv().await.is_none(), "one reply, one call");
@@ -474,7 +475,7 @@ async fn a_callback_hears_of_one_reply_or_of_many() {
     client.call_with(Request::stat("settings"), move |reply: Reply| {
         let end = reply.key.is_empty();
         sender.send(reply).unwrap();
-        if end { Flow::Stop } else { Flow::Proceed }
+        if end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     let mut names = 0;
     while let Some(reply) = replies.recv().await {
@@ -486,7 +487,7 @@ async fn a_callback_hears_of_one_reply_or_of_many() {
     let (sender, mut replies) = mpsc::unbounded_channel();
     client.call_with(Request::stat(""), move |reply| {
         sender.send(reply).unwrap();
-        Flow::Stop
+        ControlFlow::Break(())
     });
     assert!(replies.recv().await.is_some());
     assert!(replies.recv().await.is_none(), "no call after Stop");

@@ -11,14 +11,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
-use super::failure::Failure;
-use crate::client::after;
+use crate::address::Endpoint;
 use crate::config::Config;
-use crate::config::address::Endpoint;
 use crate::config::credentials::Credentials;
 use crate::config::protocol::ProtocolSetting;
+use crate::failure::Failure;
 use crate::proto::binary::{self, Frame, Header, Opcode};
 use crate::proto::{InputBuffer, Operation, Protocol, ProtocolError, Status};
+use crate::time::after;
 use crate::transport::Stream;
 
 pub(crate) use negotiation::ProtocolCache;

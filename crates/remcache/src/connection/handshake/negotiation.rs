@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use super::probe::{self, Negotiated, Probe, ProbeResult};
 use super::{no_version_within, open, within};
+use crate::address::Endpoint;
 use crate::config::Config;
-use crate::config::address::Endpoint;
 use crate::config::credentials::Credentials;
-use crate::connection::failure::Failure;
+use crate::failure::Failure;
 use crate::transport::Stream;
 
 /// The probe that succeeded last on any connection to a server: the next connection tries it first.

@@ -7,8 +7,8 @@ use super::{
     token_outcome,
 };
 use crate::config::credentials::Credentials;
-use crate::connection::failure::Failure;
 use crate::connection::shared::NO_CREDENTIALS;
+use crate::failure::Failure;
 use crate::proto::{InputBuffer, Operation, Output, Protocol, ProtocolError, Request, ServerVersion, Status, binary};
 use crate::transport::Stream;
 

@@ -23,22 +23,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
-use crate::client::{Client, after};
+use crate::client::Client;
 use crate::error::Error;
 use crate::recipes::fetch::context::{FetchContext, Lookup, RefreshRight};
 use crate::recipes::fetch_policy::FetchPolicy;
 use crate::singleflight::{Completion, Leader, Role, WaitResult};
+pub(crate) use crate::singleflight::{Found, Loaded};
+use crate::time::after;
 use lease::Lease;
-
-/// A value as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Loaded {
-    pub(crate) flags: u32,
-    pub(crate) bytes: Bytes,
-}
-
-/// Result of a loader or of the cache: a value, or none.
-pub(crate) type Found = Option<Loaded>;
 
 impl Client {
     /// Gets a value from the cache, or loads it once for all concurrent callers.

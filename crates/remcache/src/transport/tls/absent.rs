@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::config::Address;
-use crate::connection::failure::Failure;
+use crate::failure::Failure;
 use crate::transport::Stream;
 
 /// Settings that do not exist.

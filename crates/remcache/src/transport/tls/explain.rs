@@ -5,7 +5,7 @@ use std::{fmt, io};
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
 use super::tls_error;
-use crate::connection::failure::Failure;
+use crate::failure::Failure;
 use crate::proto::ProtocolError;
 
 /// Explains an error of an open connection, if it is a TLS error.

@@ -15,8 +15,8 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
-use crate::config::address::Address;
-use crate::connection::failure::Failure;
+use crate::address::Address;
+use crate::failure::Failure;
 use crate::transport::Stream;
 use crate::transport::tls::peer_alert::Beginning;
 pub(crate) use explain::failure;

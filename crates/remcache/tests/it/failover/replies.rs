@@ -1,7 +1,7 @@
 //! Replies as streams and callbacks: requests with a key are routed like calls; requests without one go to one server.
 
-use remcache::Flow;
 use remcache::Reply;
+use std::ops::ControlFlow;
 
 use super::*;
 
@@ -10,7 +10,7 @@ async fn called_back(client: &Client, request: Request<'_>) -> Vec<Reply> {
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     client.call_with(request, move |reply| {
         sender.send(reply).unwrap();
-        Flow::Proceed
+        ControlFlow::Continue(())
     });
     let mut replies = Vec::new();
     while let Some(reply) = receiver.recv().await {

@@ -2,14 +2,16 @@
 
 use tokio::time::Instant;
 
-use super::cluster::Route;
-use crate::client::{Client, after};
+use crate::client::Client;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind};
 use crate::ops::builder::{Command, Kind};
 use crate::ops::call::Call;
 use crate::proto::Request;
 use crate::result::NO_CAS;
+use crate::routing::cluster::Route;
 use crate::server::item_limit::ItemSettings;
-use crate::{Error, ErrorKind};
+use crate::time::after;
 
 /// The server at which an item is read and then changed by its CAS value.
 ///
@@ -28,6 +30,15 @@ impl Client {
         let namespace = &self.config().namespace;
         let route = self.cluster().route(&[namespace, key].concat(), self.config().replicas);
         PrimaryRoute { client: self, route: route.pinned() }
+    }
+
+    /// Whether a value is refused for its size before it is sent, as far as the server's limit is known: then
+    /// what was stored is still there.
+    pub(crate) fn refuses_size(&self, key: &[u8], value: usize, flags: u32) -> bool {
+        let Config { limits, namespace, .. } = self.config();
+        let known = || self.home(key).known_item_settings();
+        value > limits.value
+            || known().is_some_and(|known| known.is_too_large(namespace.len() + key.len(), value, flags))
     }
 }
 

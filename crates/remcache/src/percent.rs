@@ -1,0 +1,27 @@
+//! Percent-encoding, as URLs use it.
+
+pub(crate) const BAD_PERCENT: &str = "a % must be followed by two hexadecimal digits; write % itself as %25";
+
+/// The text that percent-encoded text stands for.
+pub(crate) fn decoded_text(text: &str) -> Result<String, String> {
+    let decoded = percent_decoded(text).ok_or(BAD_PERCENT)?;
+    String::from_utf8(decoded).map_err(|_| "the percent-encoded bytes are not UTF-8".into())
+}
+
+/// The bytes that a text stands for; `None` if a `%` has no two hexadecimal digits behind it.
+pub(crate) fn percent_decoded(text: &str) -> Option<Vec<u8>> {
+    // With its whole length from the start: what a growing vector leaves behind is not overwritten.
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => hexadecimal(bytes.next()?)? << 4 | hexadecimal(bytes.next()?)?,
+            byte => byte,
+        });
+    }
+    Some(decoded)
+}
+
+fn hexadecimal(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
