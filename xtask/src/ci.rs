@@ -2,7 +2,7 @@
 
 use crate::step::Step;
 use crate::tools::{self, Need};
-use crate::{Failure, imports, language, proto_deps, root, test};
+use crate::{Failure, imports, language, proto_deps, root, test, unix_only};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -53,6 +53,7 @@ fn lints_and_checks() -> Result<Vec<Step>, Failure> {
         Step::cargo("format", ["fmt", "--all", "--check"]),
         Step::check("imports", "cargo xtask check-imports", imports::check),
         Step::check("language", "cargo xtask check-language", language::check),
+        Step::check("portability", "cargo xtask check-unix-only", unix_only::check),
     ];
     steps.extend(packages()?.iter().map(|package| lints(package)));
     steps.extend(CORES.iter().map(|core| lints_without_defaults(core)));

@@ -12,6 +12,7 @@ mod published;
 mod step;
 mod test;
 mod tools;
+mod unix_only;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -90,6 +91,16 @@ const COMMANDS: &[Subcommand] = &[
         name: "check-portable",
         about: "checks what does not need a memcached server, on any system",
         run: |_| published::check_portable(),
+    },
+    Subcommand {
+        name: "check-windows",
+        about: "checks the published packages for Windows, from any system",
+        run: |_| published::check_windows(),
+    },
+    Subcommand {
+        name: "check-unix-only",
+        about: "checks that what only Unix has is compiled on Unix only",
+        run: |_| unix_only::check(),
     },
     Subcommand {
         name: "shuttle",

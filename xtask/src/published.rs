@@ -3,6 +3,7 @@
 use crate::step::{Step, output_of};
 use crate::{Failure, root};
 use std::fs;
+use std::path::Path;
 
 /// Checks the published packages with the oldest supported Rust, which rustup installs.
 pub(crate) fn check_msrv() -> Result<(), Failure> {
@@ -18,6 +19,23 @@ pub(crate) fn check_msrv() -> Result<(), Failure> {
 pub(crate) fn check_portable() -> Result<(), Failure> {
     Step::cargo("published packages", ["check", "--all-features"]).args(selection(PACKAGES)).run()?;
     Step::cargo("tests of crates without I/O", ["test", "--all-features"]).args(selection(WITHOUT_IO)).run()
+}
+
+/// Checks the published packages for Windows. Without the target's standard library it is built from its source, which
+/// nightly toolchains and Debian's package `rust-web-src` have.
+pub(crate) fn check_windows() -> Result<(), Failure> {
+    const TARGET: &str = "x86_64-pc-windows-gnu";
+    let check = Step::cargo("published packages for Windows", ["check", "--all-features", "--target", TARGET]);
+    let check = check.args(selection(PACKAGES));
+    let sysroot = output_of(&["rustc", "--print", "sysroot"])?;
+    let library = Path::new(sysroot.trim()).join("lib/rustlib");
+    if library.join(TARGET).exists() || output_of(&["rustup", "target", "add", TARGET]).is_ok() {
+        return check.run();
+    }
+    if library.join("src/rust/library/Cargo.lock").exists() {
+        return check.args(["-Zbuild-std"]).env("RUSTC_BOOTSTRAP", "1").run();
+    }
+    Err(format!("no standard library for {TARGET}: run rustup target add {TARGET}, or rustup component add rust-src"))
 }
 
 /// Checks licences, sources and advisories of all dependencies with cargo-deny, by the rules of `deny.toml`.
@@ -79,7 +97,8 @@ fn selection(packages: &'static [&'static str]) -> impl Iterator<Item = &'static
 }
 
 /// In the order in which they have to be published.
-const PACKAGES: &[&str] = &["remcache-proto", "remcache-distribution", "remcache", "remcache-server", "remcache-cli"];
+pub(crate) const PACKAGES: &[&str] =
+    &["remcache-proto", "remcache-distribution", "remcache", "remcache-server", "remcache-cli"];
 const WITHOUT_IO: &[&str] = &["remcache-proto", "remcache-distribution"];
 
 #[cfg(test)]

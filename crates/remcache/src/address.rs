@@ -89,6 +89,9 @@ impl Endpoint {
 
 /// Parses a socket's path, with a weight behind it; in a URL the path is percent-encoded.
 pub(crate) fn unix(text: &str, is_url: bool) -> Result<Endpoint, String> {
+    if !cfg!(unix) {
+        return Err("Unix sockets are not supported on this system; expected host:port".into());
+    }
     let (path, weight) = match text.rsplit_once(':') {
         Some((path, weight)) if is_number(weight) => (path, parse_weight(weight)?),
         _ => (text, 1),
@@ -279,16 +282,8 @@ mod tests {
             ("::ffff:10.0.0.1", "[::ffff:10.0.0.1]:11211", 1),
             ("fe80::1%eth0", "[fe80::1%eth0]:11211", 1),
             ("[fe80::1%eth0.7]:1", "[fe80::1%eth0.7]:1", 1),
-            ("unix:/p.sock", "/p.sock", 1),
-            ("unix:/p.sock:3", "/p.sock", 3),
-            ("/run/a:b.sock", "/run/a:b.sock", 1),
-            ("/run/100%.sock", "/run/100%.sock", 1),
-            ("unix:///run/a%3A7", "/run/a:7", 1),
-            ("unix:///run/a%3a7:2", "/run/a:7", 2),
             ("fe80::1:2:3", "[fe80::1:2:3]:11211", 1),
             ("tcp://cache1:7", "cache1:7", 1),
-            ("/run/cache.sock", "/run/cache.sock", 1),
-            ("unix:///run/cache.sock:2", "/run/cache.sock", 2),
         ];
         for (text, name, weight) in cases {
             let endpoint = Endpoint::parse(text).unwrap();
@@ -308,6 +303,35 @@ mod tests {
         assert_eq!((&*resolved.name, resolved.weight), ("cache-a.example:11212", 2));
         assert_eq!(resolved.ip, Some([10, 0, 1, 1].into()));
         assert_eq!(parse("cache-a/[::1]").ip, Some(std::net::Ipv6Addr::LOCALHOST.into()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn sockets_as_people_write_them() {
+        let cases = [
+            ("unix:/p.sock", "/p.sock", 1),
+            ("unix:/p.sock:3", "/p.sock", 3),
+            ("/run/a:b.sock", "/run/a:b.sock", 1),
+            ("/run/100%.sock", "/run/100%.sock", 1),
+            ("unix:///run/a%3A7", "/run/a:7", 1),
+            ("unix:///run/a%3a7:2", "/run/a:7", 2),
+            ("/run/cache.sock", "/run/cache.sock", 1),
+            ("unix:///run/cache.sock:2", "/run/cache.sock", 2),
+        ];
+        for (text, name, weight) in cases {
+            let endpoint = Endpoint::parse(text).unwrap();
+            assert_eq!((&*endpoint.name, endpoint.weight), (name, weight), "{text}");
+        }
+    }
+
+    #[cfg(not(unix))]
+    #[test]
+    fn sockets_are_configuration_errors_on_this_system() {
+        for text in ["unix:/p.sock", "unix:///p.sock", "/p.sock"] {
+            let error = Endpoint::parse(text).unwrap_err();
+            assert_eq!(error.kind(), crate::error::ErrorKind::Config, "{text}");
+            assert!(error.to_string().contains("not supported on this system"), "{text}: {error}");
+        }
     }
 
     #[test]

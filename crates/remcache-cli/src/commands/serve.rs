@@ -1,7 +1,6 @@
 //! `serve`: the embedded server in the foreground.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use remcache_server::Server;
 
@@ -26,7 +25,7 @@ pub(crate) struct Args {
     /// Listen on a Unix socket in place of a port
     #[cfg(unix)]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["port", "listen"])]
-    unix: Option<PathBuf>,
+    unix: Option<std::path::PathBuf>,
 
     /// The memory for items; the least recently used ones make room for others
     #[arg(short = 'm', long, value_name = "BYTES", default_value = "64m", value_parser = value::bytes)]

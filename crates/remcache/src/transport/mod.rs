@@ -18,7 +18,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use crate::address::Address;
@@ -64,7 +66,11 @@ impl Connect for SocketConnector {
         Box::pin(async move {
             match address {
                 Address::Tcp { host, port } => Ok(EagerRead::boxed(tcp(host, *port, settings).await?)),
+                #[cfg(unix)]
                 Address::Unix(path) => Ok(EagerRead::boxed(UnixStream::connect(path).await?)),
+                // Refused before, when the address was parsed.
+                #[cfg(not(unix))]
+                Address::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
             }
         })
     }

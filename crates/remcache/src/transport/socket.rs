@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 
 use crate::transport::Stream;
 
@@ -39,6 +41,7 @@ impl Socket for TcpStream {
     }
 }
 
+#[cfg(unix)]
 impl Socket for UnixStream {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(cx)
@@ -134,6 +137,7 @@ mod tests {
         assert_eq!(eager.read(&mut buffer).await.unwrap(), 0);
     }
 
+    #[cfg(unix)]
     #[tokio::test]
     async fn a_unix_socket_is_read_to_its_end() {
         let (socket, peer) = UnixStream::pair().unwrap();
