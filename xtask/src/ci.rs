@@ -91,7 +91,7 @@ fn documentation() -> Step {
 /// The names of the workspace's packages.
 fn packages() -> Result<Vec<String>, Failure> {
     let mut packages = vec!["xtask".to_owned()];
-    for folder in ["crates", "tools"] {
+    for folder in ["crates", "integrations", "tools"] {
         packages.extend(packages_in(&root().join(folder))?);
     }
     packages.sort_unstable();
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn every_package_is_found() {
         let packages = packages().unwrap();
-        for package in ["remcache", "remcache-bench", "remcache-testkit", "xtask"] {
+        for package in ["remcache", "remcache-bench", "remcache-testkit", "remcache-tower", "xtask"] {
             assert!(packages.iter().any(|it| it == package), "{packages:?}");
         }
         assert!(!packages.iter().any(|it| it == "remcache-fuzz"), "a workspace of its own: {packages:?}");

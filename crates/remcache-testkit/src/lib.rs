@@ -6,6 +6,7 @@
 
 mod certificates;
 mod descriptors;
+mod example;
 pub mod history;
 mod memcached;
 mod port;
@@ -16,6 +17,7 @@ pub mod vectors;
 
 pub use certificates::{Authority, Certificate, Dates};
 pub use descriptors::descriptor_limit;
+pub use example::example;
 pub use memcached::{Memcached, SASL_PASSWORD, SASL_USER};
 pub use port::unused_port;
 pub use proxy::{Close, Direction, Disconnect, Proxy, Rule, Rules, Splits};

@@ -32,6 +32,7 @@ pub struct FetchPolicy {
     pub(crate) negative: Option<Duration>,
     pub(crate) lease: Duration,
     pub(crate) wait: Duration,
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl FetchPolicy {
@@ -44,6 +45,7 @@ impl FetchPolicy {
             negative: None,
             lease: Duration::from_secs(5),
             wait: Duration::from_secs(5),
+            timeout: None,
         }
     }
 
@@ -79,6 +81,14 @@ impl FetchPolicy {
     /// How long a caller waits for another caller's loader before it loads by itself (default: 5 s).
     pub fn wait(self, wait: Duration) -> Self {
         Self { wait, ..self }
+    }
+
+    /// How long each command of a fetch may take: the lookup, the lease and the fill (default: the client's
+    /// [`timeout`](crate::config::Config::timeout)).
+    ///
+    /// It limits the time that an unavailable cache adds to a load.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout: Some(timeout), ..self }
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {

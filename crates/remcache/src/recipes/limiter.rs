@@ -58,6 +58,8 @@ pub struct Decision {
     pub remaining: u64,
     /// Time until the action would be allowed if no other caller acquires; zero if it is allowed now.
     pub retry_after: Duration,
+    /// Time until the whole limit is available again if no caller acquires; zero if the action was not counted.
+    pub reset_after: Duration,
     /// Whether the action was counted; `false` if the cache was unavailable and the limiter [fails open](OnUnavailable::FailOpen).
     pub is_counted: bool,
 }
@@ -94,6 +96,21 @@ impl Limiter {
     #[must_use]
     pub fn when_away(self, when_away: OnUnavailable) -> Self {
         Self { when_away, ..self }
+    }
+
+    /// Returns the limit: the number of actions in each window or period.
+    pub fn limit(&self) -> u64 {
+        match self.rule {
+            Rule::Window { limit, .. } | Rule::Gcra { limit, .. } => limit,
+        }
+    }
+
+    /// Returns the length of the window or period.
+    pub fn period(&self) -> Duration {
+        match self.rule {
+            Rule::Window { window, .. } => window,
+            Rule::Gcra { period, .. } => period,
+        }
     }
 
     /// Acquires one action.
@@ -152,7 +169,8 @@ impl Limiter {
         let is_allowed = used <= limit;
         let left = Duration::from_nanos(window - now % window);
         let retry_after = if is_allowed { Duration::ZERO } else { left };
-        Ok(Decision { is_allowed, remaining: limit.saturating_sub(used), retry_after, is_counted: true })
+        let remaining = limit.saturating_sub(used);
+        Ok(Decision { is_allowed, remaining, retry_after, reset_after: left, is_counted: true })
     }
 
     async fn pace(&self, key: &[u8], rate: Rate, count: u64) -> Result<Decision, Error> {
@@ -209,16 +227,24 @@ impl Rate {
         if ahead > most {
             let remaining = most.saturating_sub(used_up - now) / self.interval;
             let retry_after = Duration::from_nanos(ahead - most);
-            return Err(Decision { is_allowed: false, remaining, retry_after, is_counted: true });
+            let reset_after = Duration::from_nanos(used_up - now);
+            return Err(Decision { is_allowed: false, remaining, retry_after, reset_after, is_counted: true });
         }
         let remaining = (most - ahead) / self.interval;
-        Ok((after, Decision { is_allowed: true, remaining, retry_after: Duration::ZERO, is_counted: true }))
+        let (retry_after, reset_after) = (Duration::ZERO, Duration::from_nanos(ahead));
+        Ok((after, Decision { is_allowed: true, remaining, retry_after, reset_after, is_counted: true }))
     }
 }
 
 impl Decision {
     /// Decision of a limiter that fails open.
-    const UNCOUNTED: Self = Self { is_allowed: true, remaining: 0, retry_after: Duration::ZERO, is_counted: false };
+    const UNCOUNTED: Self = Self {
+        is_allowed: true,
+        remaining: 0,
+        retry_after: Duration::ZERO,
+        reset_after: Duration::ZERO,
+        is_counted: false,
+    };
 }
 
 /// Parses the instant stored in an item; an invalid item counts as long past.
@@ -276,6 +302,7 @@ mod tests {
         let (taken, refusal) = take_all(&mut used_up, start);
         assert_eq!((taken, refusal.remaining), (3, 0));
         assert_eq!(refusal.retry_after, Duration::from_millis(100));
+        assert_eq!(refusal.reset_after, Duration::from_millis(300));
         let rate = Rate { interval: SECOND / 10, burst: 3 };
         let soon = start + SECOND / 20;
         let refusal = rate.take(used_up.max(soon), soon, 1).unwrap_err();

@@ -78,7 +78,7 @@ impl LockBuilder<'_> {
         let deadline = after(Instant::now(), self.wait);
         let mut pause = FIRST_PAUSE;
         loop {
-            match OwnedItem::take(self.client, &self.key, FLAGS, self.ttl).await {
+            match OwnedItem::take(self.client, &self.key, FLAGS, self.ttl, self.client.config().timeout).await {
                 Ok(Some(owned)) => return Ok(Some(Lock::held(owned, self.ttl))),
                 Ok(None) => {}
                 Err(error) if error.is_unavailable() && self.when_away == OnUnavailable::FailOpen => {

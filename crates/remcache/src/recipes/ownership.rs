@@ -31,21 +31,33 @@ impl OwnedItem {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] if the server has no CAS values; else those of the client.
-    pub(crate) async fn take(client: &Client, key: &[u8], flags: u32, ttl: Duration) -> Result<Option<Self>, Error> {
+    pub(crate) async fn take(
+        client: &Client,
+        key: &[u8],
+        flags: u32,
+        ttl: Duration,
+        timeout: Duration,
+    ) -> Result<Option<Self>, Error> {
         let (client, key) = (client.clone(), key.to_vec());
-        let taking = tokio::spawn(Self::take_now(client, key, flags, ttl));
+        let taking = tokio::spawn(Self::take_now(client, key, flags, ttl, timeout));
         // A runtime that ends cancels the task.
         taking.await.unwrap_or_else(|error| Err(Error::new(ErrorKind::Overloaded, error.to_string())))
     }
 
-    async fn take_now(client: Client, key: Vec<u8>, flags: u32, ttl: Duration) -> Result<Option<Self>, Error> {
+    async fn take_now(
+        client: Client,
+        key: Vec<u8>,
+        flags: u32,
+        ttl: Duration,
+        timeout: Duration,
+    ) -> Result<Option<Self>, Error> {
         let token = Bytes::from(format!("{:032x}", fastrand::u128(..)));
-        let added = client.add(&key, &token).flags(flags).ttl(ttl).await;
+        let added = client.add(&key, &token).flags(flags).ttl(ttl).timeout(timeout).await;
         let taken = match added.map(WriteOutcome::cas) {
             Ok(None) => return Ok(None),
             Ok(Some(cas @ 1..)) => return Ok(Some(Self::new(client, key, token, cas))),
             // Text-protocol stores return no CAS value, so fetch the item for it.
-            Ok(Some(0)) => Self::find(client.clone(), key.clone(), token.clone()).await,
+            Ok(Some(0)) => Self::find(client.clone(), key.clone(), token.clone(), timeout).await,
             Err(error) if error.may_have_executed() => Err(error),
             Err(error) => return Err(error),
         };
@@ -60,7 +72,8 @@ impl OwnedItem {
     async fn release_later(client: Client, key: Vec<u8>, token: Bytes) {
         for attempt in 0..6 {
             tokio::time::sleep(FIRST_CHECK * (1 << attempt)).await;
-            match Self::find(client.clone(), key.clone(), token.clone()).await {
+            let timeout = client.config().timeout;
+            match Self::find(client.clone(), key.clone(), token.clone(), timeout).await {
                 Err(error) if error.is_unavailable() => {}
                 // Dropping the result releases the item.
                 _ => return,
@@ -69,8 +82,8 @@ impl OwnedItem {
     }
 
     /// Finds the item if it is owned under this token.
-    async fn find(client: Client, key: Vec<u8>, token: Bytes) -> Result<Option<Self>, Error> {
-        match client.get(&key).await?.filter(|item| item.value == token) {
+    async fn find(client: Client, key: Vec<u8>, token: Bytes, timeout: Duration) -> Result<Option<Self>, Error> {
+        match client.get(&key).timeout(timeout).await?.filter(|item| item.value == token) {
             None => Ok(None),
             Some(item) if item.cas == 0 => {
                 let _ = client.cast(Request::delete(&key));

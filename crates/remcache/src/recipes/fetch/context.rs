@@ -62,6 +62,11 @@ pub(crate) enum RefreshRight {
 }
 
 impl<'a> FetchContext<'a> {
+    /// How long each command may take.
+    pub(crate) fn timeout(self) -> Duration {
+        self.freshness.timeout.unwrap_or_else(|| self.client.config().timeout)
+    }
+
     /// Looks the key up without changing anything.
     ///
     /// # Errors
@@ -131,8 +136,8 @@ impl<'a> FetchContext<'a> {
     /// Looks the key up on the other protocols, together with its refresh item.
     async fn look_up_with_refresh_item(self) -> Result<Lookup, Error> {
         let (key, route) = (refresh_item::key_of(self.client, self.key), refresh_item::route(self.client, self.key));
-        let refresh_item = self.client.get(&key).routing_key(&route);
-        let (item, refresh_item) = both(self.client.get(self.key), refresh_item).await;
+        let refresh_item = self.client.get(&key).routing_key(&route).timeout(self.timeout());
+        let (item, refresh_item) = both(self.client.get(self.key).timeout(self.timeout()), refresh_item).await;
         let Some(item) = item? else { return Ok(Lookup::Nothing) };
         let due = match refresh_item.ok().flatten().and_then(|item| Some((RefreshItem::read(&item)?, item.cas))) {
             None => RefreshRight::No,
@@ -148,7 +153,7 @@ impl<'a> FetchContext<'a> {
     pub(crate) async fn lease(self) -> Result<Option<Lease>, Error> {
         // The server counts whole seconds and may expire the item up to one second early.
         let ttl = self.freshness.lease.saturating_add(Duration::from_secs(1));
-        let owned = OwnedItem::take(self.client, self.key, sentinel::LEASE, ttl).await?;
+        let owned = OwnedItem::take(self.client, self.key, sentinel::LEASE, ttl, self.timeout()).await?;
         Ok(owned.map(Lease::of_nothing))
     }
 

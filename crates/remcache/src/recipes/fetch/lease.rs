@@ -106,13 +106,13 @@ impl Lease {
 
     async fn store(&self, loaded: Option<&Loaded>, freshness: &FetchPolicy) -> Result<WriteOutcome, Error> {
         let OwnedItem { client, key, cas, .. } = &self.owned;
-        match (loaded, freshness.negative) {
-            (Some(Loaded { flags, bytes }), _) => {
-                client.set(key, bytes).flags(*flags).ttl(freshness.kept_for()).cas(*cas).await
-            }
-            (None, Some(ttl)) => client.set(key, "").flags(sentinel::ABSENT).ttl(ttl).cas(*cas).await,
-            (None, None) => client.set(key, "").ttl(Ttl::Expired).cas(*cas).await,
-        }
+        let timeout = freshness.timeout.unwrap_or_else(|| client.config().timeout);
+        let set = match (loaded, freshness.negative) {
+            (Some(Loaded { flags, bytes }), _) => client.set(key, bytes).flags(*flags).ttl(freshness.kept_for()),
+            (None, Some(ttl)) => client.set(key, "").flags(sentinel::ABSENT).ttl(ttl),
+            (None, None) => client.set(key, "").ttl(Ttl::Expired),
+        };
+        set.cas(*cas).timeout(timeout).await
     }
 
     /// Stores the refresh item on protocols that need one, without waiting: if it is lost, the value is

@@ -1,0 +1,350 @@
+//! Idempotency keys: a request that is sent again gets the response to the first.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body;
+use remcache::recipes::OnUnavailable;
+use remcache::{Client, Error};
+use serde::{Deserialize, Serialize};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::digest;
+use crate::service::{ResponseFuture, empty, take_ready};
+use crate::stored::{Read, StoredResponse, decode, encode, read};
+
+/// Executes requests with the same `Idempotency-Key` once, in all processes together.
+///
+/// While the cache is away, requests are executed without that protection after at most the
+/// [budget](IdempotencyLayer::budget), unless [`on_unavailable`](IdempotencyLayer::on_unavailable) says to reject them.
+/// memcached may evict items: this prevents accidental repetitions, and does not replace a unique constraint in a
+/// database.
+///
+/// It concerns `POST` and `PATCH` requests that have the field. The first one calls the handler, in a task of its own, so
+/// that a client that disconnects does not interrupt it. Another request with the same key gets
+///
+/// - the same response with `Idempotency-Replayed: true`, when that is known;
+/// - `409 Conflict` with `Retry-After: 1` while the first is executed, and if its response could not be stored;
+/// - `422 Unprocessable Content` if it is another request: another method, URI, content type or body.
+///
+/// Responses with a status of 500 and above are not stored, so that the client can try again. Keys of different users are
+/// different: see [`scope`](IdempotencyLayer::scope).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), remcache::Error> {
+/// use axum::{Router, routing::post};
+/// use remcache_tower::IdempotencyLayer;
+///
+/// let client = remcache::Client::new(["localhost"])?;
+/// let pay = || async { "paid" };
+/// let app: Router = Router::new().route("/payments", post(pay)).layer(IdempotencyLayer::new(&client));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct IdempotencyLayer {
+    client: Client,
+    scope: ScopeFn,
+    on_unavailable: OnUnavailable,
+    budget: Duration,
+    kept_for: Duration,
+    handler_timeout: Duration,
+    max_body: u64,
+}
+
+/// Returns whose keys a request uses.
+type ScopeFn = Arc<dyn Fn(&Parts) -> Vec<u8> + Send + Sync>;
+
+/// The service of [`IdempotencyLayer`].
+#[derive(Clone, Debug)]
+pub struct Idempotency<S> {
+    inner: S,
+    layer: IdempotencyLayer,
+}
+
+/// The state of a request, stored under its key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Record {
+    /// A hash of the request.
+    fingerprint: [u8; 32],
+    progress: Progress,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Progress {
+    Started,
+    /// The request was executed, and its response cannot be stored.
+    Executed,
+    Finished(StoredResponse),
+}
+
+impl IdempotencyLayer {
+    /// Creates a layer that stores responses on the client's servers.
+    pub fn new(client: &Client) -> Self {
+        Self {
+            client: client.clone(),
+            scope: Arc::new(|parts| {
+                parts.headers.get(AUTHORIZATION).map_or(Vec::new(), |value| value.as_bytes().to_vec())
+            }),
+            on_unavailable: OnUnavailable::FailOpen,
+            budget: Duration::from_millis(300),
+            kept_for: Duration::from_secs(86_400),
+            handler_timeout: Duration::from_secs(60),
+            max_body: 512 << 10,
+        }
+    }
+
+    /// Whose keys a request uses (default: those of its `Authorization` field): requests of different scopes never get
+    /// each other's responses. Applications that authenticate by a cookie have to name the user here.
+    #[must_use]
+    pub fn scope(self, scope: impl Fn(&Parts) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self { scope: Arc::new(scope), ..self }
+    }
+
+    /// What happens to requests with a key that cannot be looked up (default: [`FailOpen`](OnUnavailable::FailOpen),
+    /// they are executed).
+    ///
+    /// With [`FailClosed`](OnUnavailable::FailClosed) they get `503 Service Unavailable` with `Retry-After: 1`.
+    #[must_use]
+    pub fn on_unavailable(self, on_unavailable: OnUnavailable) -> Self {
+        Self { on_unavailable, ..self }
+    }
+
+    /// The longest time that the cache adds to a request (default: 300 ms). A single command may take a third of it.
+    #[must_use]
+    pub fn budget(self, budget: Duration) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// How long responses are kept (default: 24 hours).
+    #[must_use]
+    pub fn kept_for(self, time: Duration) -> Self {
+        Self { kept_for: time, ..self }
+    }
+
+    /// How long other requests with the same key are rejected if the process that executes the first one ends
+    /// (default: 60 s). No handler may take longer.
+    #[must_use]
+    pub fn handler_timeout(self, timeout: Duration) -> Self {
+        Self { handler_timeout: timeout, ..self }
+    }
+
+    /// The longest body of requests and responses that is read, in bytes (default: 512 KiB).
+    ///
+    /// Longer bodies of requests, and those without a known length, are not compared. Such responses are passed on
+    /// and not stored. Keep it below the servers' item size limit.
+    #[must_use]
+    pub fn max_body(self, bytes: u64) -> Self {
+        Self { max_body: bytes, ..self }
+    }
+
+    fn command_timeout(&self) -> Duration {
+        self.budget / 3
+    }
+
+    /// Returns the key of a request's record; `None` if it does not ask for idempotency.
+    fn key(&self, parts: &Parts) -> Option<String> {
+        if parts.method != Method::POST && parts.method != Method::PATCH {
+            return None;
+        }
+        let name = parts.headers.get(IDEMPOTENCY_KEY)?;
+        Some(digest::key("idempotency:", &[&(self.scope)(parts), name.as_bytes()]))
+    }
+
+    /// Registers a request, or returns the record of an earlier one with the same key.
+    async fn start(&self, key: &str, fingerprint: [u8; 32]) -> Result<Option<Record>, Error> {
+        let started = encode(&Record { fingerprint, progress: Progress::Started });
+        // The earlier record may expire between the two commands.
+        for _ in 0..2 {
+            let add = self.client.add(key, &started).ttl(self.handler_timeout).timeout(self.command_timeout() / 2);
+            if add.await?.is_applied() {
+                return Ok(None);
+            }
+            if let Some(item) = self.client.get(key).timeout(self.command_timeout() / 2).await? {
+                let unknown = Record { fingerprint, progress: Progress::Executed };
+                return Ok(Some(decode(&item.value).unwrap_or(unknown)));
+            }
+        }
+        Ok(Some(Record { fingerprint, progress: Progress::Started }))
+    }
+
+    /// Stores the response to a request, or lets the client try again if it failed.
+    async fn finish<R>(&self, key: &str, fingerprint: [u8; 32], response: Response<R>) -> Response<R>
+    where
+        R: Body<Data = Bytes> + From<Bytes>,
+    {
+        if response.status().is_server_error() {
+            self.forget(key).await;
+            return response;
+        }
+        let (parts, body) = response.into_parts();
+        let (response, progress) = match read(body, self.max_body).await {
+            Read::Unread(body) => (Response::from_parts(parts, body), Progress::Executed),
+            Read::Failed => {
+                let mut response = Response::new(R::from(Bytes::new()));
+                *response.status_mut() = StatusCode::BAD_GATEWAY;
+                (response, Progress::Executed)
+            }
+            Read::Whole(body) => {
+                let response = Response::from_parts(parts, body);
+                let progress = Progress::Finished(StoredResponse::copy(&response));
+                (response.map(R::from), progress)
+            }
+        };
+        let record = encode(&Record { fingerprint, progress });
+        if let Err(error) = self.client.set(key, record).ttl(self.kept_for).timeout(self.command_timeout()).await {
+            tracing::warn!(%error, "could not store the response to a request with an idempotency key");
+        }
+        response
+    }
+
+    async fn forget(&self, key: &str) {
+        if let Err(error) = self.client.delete(key).timeout(self.command_timeout()).await {
+            tracing::warn!(%error, "could not forget a failed request with an idempotency key");
+        }
+    }
+
+    /// Calls the handler in a task of its own, and stores its response.
+    async fn execute<S, Q, R>(
+        self,
+        mut inner: S,
+        request: Request<Q>,
+        key: String,
+        fingerprint: [u8; 32],
+    ) -> Result<Response<R>, S::Error>
+    where
+        S: Service<Request<Q>, Response = Response<R>> + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        Q: Send + 'static,
+        R: Body<Data = Bytes> + From<Bytes> + Send + 'static,
+    {
+        let (layer, key_of_task) = (self.clone(), key.clone());
+        let task = tokio::spawn(async move {
+            match inner.call(request).await {
+                Ok(response) => Ok(layer.finish(&key_of_task, fingerprint, response).await),
+                Err(error) => {
+                    layer.forget(&key_of_task).await;
+                    Err(error)
+                }
+            }
+        });
+        match task.await {
+            Ok(result) => result,
+            Err(failure) => {
+                self.forget(&key).await;
+                // The task is never aborted, except by the end of the runtime, which ends this one too.
+                std::panic::resume_unwind(failure.into_panic())
+            }
+        }
+    }
+}
+
+/// Returns the response to a request whose key was used before.
+fn replay<R: From<Bytes> + Default>(record: Record, fingerprint: [u8; 32]) -> Response<R> {
+    if record.fingerprint != fingerprint {
+        return empty(StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    let stored = match record.progress {
+        Progress::Finished(stored) => stored.into_response(),
+        Progress::Started | Progress::Executed => None,
+    };
+    match stored {
+        Some(mut response) => {
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+            response
+        }
+        None => retry_later(StatusCode::CONFLICT),
+    }
+}
+
+fn retry_later<R: Default>(status: StatusCode) -> Response<R> {
+    let mut response = empty(status);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// Reads the body of a request if it may be compared, and returns the hash of the request.
+async fn fingerprint<Q>(request: Request<Q>, limit: u64) -> Option<(Request<Q>, [u8; 32])>
+where
+    Q: Body<Data = Bytes> + From<Bytes>,
+{
+    let (parts, body) = request.into_parts();
+    let (body, compared) = match read(body, limit).await {
+        Read::Whole(bytes) => (Q::from(bytes.clone()), bytes),
+        Read::Unread(body) => (body, Bytes::new()),
+        Read::Failed => return None,
+    };
+    let content_type = parts.headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let uri = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let hash = digest::hash(&[parts.method.as_str().as_bytes(), uri.as_bytes(), content_type, &compared]);
+    Some((Request::from_parts(parts, body), hash))
+}
+
+impl<S> Layer<S> for IdempotencyLayer {
+    type Service = Idempotency<S>;
+
+    fn layer(&self, inner: S) -> Idempotency<S> {
+        Idempotency { inner, layer: self.clone() }
+    }
+}
+
+impl<S, Q, R> Service<Request<Q>> for Idempotency<S>
+where
+    S: Service<Request<Q>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    Q: Body<Data = Bytes> + From<Bytes> + Send + 'static,
+    R: Body<Data = Bytes> + From<Bytes> + Default + Send + 'static,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = ResponseFuture<R, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
+        let (mut inner, layer) = (take_ready(&mut self.inner), self.layer.clone());
+        ResponseFuture::new(async move {
+            let (parts, body) = request.into_parts();
+            let key = layer.key(&parts);
+            let request = Request::from_parts(parts, body);
+            let Some(key) = key else { return inner.call(request).await };
+            let Some((request, fingerprint)) = fingerprint(request, layer.max_body).await else {
+                return Ok(empty(StatusCode::BAD_REQUEST));
+            };
+            match layer.start(&key, fingerprint).await {
+                Ok(None) => layer.execute(inner, request, key, fingerprint).await,
+                Ok(Some(record)) => Ok(replay(record, fingerprint)),
+                Err(error) => {
+                    tracing::warn!(%error, "could not look up an idempotency key");
+                    match layer.on_unavailable {
+                        OnUnavailable::FailOpen => layer.execute(inner, request, key, fingerprint).await,
+                        OnUnavailable::FailClosed => Ok(retry_later(StatusCode::SERVICE_UNAVAILABLE)),
+                    }
+                }
+            }
+        })
+    }
+}
+
+impl fmt::Debug for IdempotencyLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdempotencyLayer")
+            .field("client", &self.client)
+            .field("on_unavailable", &self.on_unavailable)
+            .field("budget", &self.budget)
+            .finish_non_exhaustive()
+    }
+}
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");

@@ -1,0 +1,60 @@
+//! [tower] middleware on memcached: requests never fail because the cache is away. A [rate limit](RateLimitLayer)
+//! lets requests pass uncounted, a [response cache](ResponseCacheLayer) calls the handler, and
+//! [idempotency keys](IdempotencyLayer) are ignored, each after at most its time budget; each can be told to
+//! [fail closed](remcache::recipes::OnUnavailable::FailClosed) where that makes sense.
+//!
+//! The layers work with any service of HTTP requests: axum, tonic, hyper. All processes that use the same servers share
+//! the state.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), remcache::Error> {
+//! use std::time::Duration;
+//! use axum::{Router, routing::get};
+//! use remcache::{Client, recipes::Limiter};
+//! use remcache_tower::{IdempotencyLayer, RateLimitLayer, ResponseCacheLayer};
+//!
+//! let client = Client::new(["cache1:11211", "cache2:11211"])?; // connects on first use
+//! let limiter = Limiter::fixed_window(&client, "api", 100, Duration::from_secs(60));
+//! let by_token = |request: &http::request::Parts| {
+//!     let token = request.headers.get("x-api-token")?;
+//!     Some(String::from_utf8_lossy(token.as_bytes()).into_owned())
+//! };
+//! let app: Router = Router::new()
+//!     .route("/", get(|| async { ([("cache-control", "public, max-age=60")], "Hello") }))
+//!     .layer(IdempotencyLayer::new(&client))
+//!     .layer(ResponseCacheLayer::new(&client))
+//!     .layer(RateLimitLayer::new(limiter, by_token));
+//! # Ok(()) }
+//! ```
+//!
+//! The last layer added is the first to see a request. Put compression outside of the response cache, so that it stores
+//! each response once.
+//!
+//! # Time budgets
+//!
+//! Each layer limits the time that it adds to a request while the cache is slow or away: see its `budget` method. A
+//! client whose [`timeout`](remcache::Config::timeout) is as short notices sooner that a server does not answer, and
+//! then requests do not wait at all.
+//!
+//! # Keys
+//!
+//! Keys are SHA-256 hashes of what identifies a request: they are valid whatever it contains, a client cannot choose
+//! them, and tokens do not appear in them.
+//!
+//! [tower]: https://docs.rs/tower
+
+mod digest;
+mod idempotency;
+mod rate_limit;
+mod response_cache;
+mod service;
+mod stored;
+
+pub use idempotency::{Idempotency, IdempotencyLayer};
+pub use rate_limit::{RateLimit, RateLimitLayer};
+pub use response_cache::{ResponseCache, ResponseCacheLayer};
+pub use service::ResponseFuture;
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

@@ -1,0 +1,97 @@
+//! The rate limit.
+
+use std::time::Duration;
+
+use axum::{Router, routing::get as route};
+use remcache::recipes::{Limiter, OnUnavailable};
+use remcache_testkit::Memcached;
+use remcache_tower::RateLimitLayer;
+
+use crate::support::{Outage, client, field, get, promptly, send, text};
+
+/// A window that hardly ends during a test.
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+const PATIENT: Duration = Duration::from_secs(60);
+
+/// An application that limits requests by their field `x-user`.
+fn app(limiter: Limiter, change: impl FnOnce(RateLimitLayer) -> RateLimitLayer) -> Router {
+    let layer = RateLimitLayer::new(limiter, |request| {
+        request.headers.get("x-user").map(|user| String::from_utf8_lossy(user.as_bytes()).into_owned())
+    });
+    Router::new().route("/", route(|| async { "Hello" })).layer(change(layer))
+}
+
+#[tokio::test]
+async fn a_request_above_the_limit_is_rejected_with_fields() {
+    let server = Memcached::start(&[]);
+    let limiter = Limiter::fixed_window(&client(&server), "test", 2, YEAR);
+    let app = app(limiter, |layer| layer.budget(PATIENT));
+    for remaining in ["1", "0"] {
+        let response = send(&app, get("/", &[("x-user", "ada")])).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(field(&response, "ratelimit-limit").unwrap(), "2");
+        assert_eq!(field(&response, "ratelimit-remaining").unwrap(), remaining);
+        assert_eq!(field(&response, "retry-after"), None);
+        assert_eq!(text(response).await, "Hello");
+    }
+    let response = send(&app, get("/", &[("x-user", "ada")])).await;
+    assert_eq!(response.status(), 429);
+    let reset: u64 = field(&response, "ratelimit-reset").unwrap().parse().unwrap();
+    assert!(reset > 0 && reset <= YEAR.as_secs(), "{reset}");
+    assert_eq!(field(&response, "retry-after").unwrap(), reset.to_string());
+    assert_eq!(field(&response, "ratelimit-remaining").unwrap(), "0");
+    assert_eq!(field(&response, "ratelimit").unwrap(), format!("\"default\";r=0;t={reset}"));
+    assert_eq!(field(&response, "ratelimit-policy").unwrap(), format!("\"default\";q=2;w={}", YEAR.as_secs()));
+}
+
+#[tokio::test]
+async fn keys_are_counted_apart_whatever_they_contain() {
+    let server = Memcached::start(&[]);
+    let app = app(Limiter::fixed_window(&client(&server), "test", 1, YEAR), |layer| layer.budget(PATIENT));
+    let long = "x".repeat(1000);
+    for user in ["ada", "bob", "with space", "", &long] {
+        assert_eq!(send(&app, get("/", &[("x-user", user)])).await.status(), 200, "{user}");
+        assert_eq!(send(&app, get("/", &[("x-user", user)])).await.status(), 429, "{user}");
+    }
+    let response = send(&app, get("/", &[])).await;
+    assert_eq!((response.status().as_u16(), field(&response, "ratelimit-limit")), (200, None), "no key, no limit");
+}
+
+#[tokio::test]
+async fn a_steady_rate_is_limited_too() {
+    let server = Memcached::start(&[]);
+    let limiter = Limiter::gcra(&client(&server), "test", 2, YEAR);
+    let app = app(limiter, |layer| layer.budget(PATIENT));
+    for (status, remaining) in [(200, "1"), (200, "0"), (429, "0")] {
+        let response = send(&app, get("/", &[("x-user", "ada")])).await;
+        assert_eq!(response.status(), status);
+        assert_eq!(field(&response, "ratelimit-remaining").unwrap(), remaining);
+    }
+}
+
+#[tokio::test]
+async fn requests_pass_while_the_cache_is_away() {
+    for outage in Outage::ALL {
+        let mut server = Memcached::start(&[]);
+        let app = app(Limiter::fixed_window(&client(&server), "test", 1, YEAR), |layer| layer);
+        send(&app, get("/", &[("x-user", "ada")])).await;
+        outage.begin(&mut server);
+        for _ in 0..5 {
+            let response = promptly(send(&app, get("/", &[("x-user", "ada")]))).await;
+            assert_eq!((response.status().as_u16(), field(&response, "ratelimit-limit")), (200, None));
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_are_rejected_while_the_cache_is_away_if_asked_for() {
+    for outage in Outage::ALL {
+        let mut server = Memcached::start(&[]);
+        let limiter = Limiter::fixed_window(&client(&server), "test", 9, YEAR);
+        let app = app(limiter, |layer| layer.on_unavailable(OnUnavailable::FailClosed));
+        outage.begin(&mut server);
+        let response = promptly(send(&app, get("/", &[("x-user", "ada")]))).await;
+        assert_eq!((response.status().as_u16(), field(&response, "retry-after")), (503, Some("1".to_owned())));
+        assert_eq!(promptly(send(&app, get("/", &[]))).await.status(), 200, "a request without a limit");
+    }
+}
