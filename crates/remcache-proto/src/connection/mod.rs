@@ -267,6 +267,11 @@ impl Connection {
         self.written = self.written.saturating_add(count as u64);
     }
 
+    /// Records that all bytes that were taken may have been written: the I/O loop that took them reports no more.
+    pub fn assume_written(&mut self) {
+        self.written = self.taken;
+    }
+
     /// How many of the bytes that were taken and not written make whole requests: as many as are at
     /// most `limit` bytes together, or exactly one that is longer.
     ///

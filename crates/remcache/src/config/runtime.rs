@@ -38,6 +38,11 @@ impl ConnectionRuntime {
         }
     }
 
+    /// Whether a connection whose runtime does not run may go on in another one.
+    pub(crate) fn is_replaceable(&self) -> bool {
+        matches!(self, Self::OfFirstRequest)
+    }
+
     /// The runtime for a connection's task that is to start now.
     ///
     /// # Errors

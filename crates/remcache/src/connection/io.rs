@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::config::Config;
 use crate::connection::busy_poll::{BusyPoll, ReadStats};
-use crate::connection::shared::{ConnectionHandle, Parked};
+use crate::connection::shared::{Parked, TaskHandle};
 use crate::connection::tls_records::RecordWriter;
 use crate::health::state::ConnectionState;
 use crate::policy::Tripped;
@@ -30,7 +30,7 @@ use crate::transport::tls;
 pub(crate) struct Driver {
     server: Arc<str>,
     stream: Box<dyn Stream>,
-    link: Arc<ConnectionHandle>,
+    link: TaskHandle,
     input: InputBuffer,
     output: Output,
     wakers: Vec<Waker>,
@@ -85,7 +85,7 @@ impl Driver {
     pub(crate) fn new(
         server: Arc<str>,
         stream: Box<dyn Stream>,
-        link: Arc<ConnectionHandle>,
+        link: TaskHandle,
         probe_until: Option<Instant>,
         config: &Config,
     ) -> Self {
@@ -106,6 +106,10 @@ impl Driver {
 
     /// Writes what is ready; whether the socket takes more.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        // Nothing is written late: if another task has the connection, what was left over has failed.
+        if self.output.has_remaining() && !self.link.is_current() {
+            return Err(End::Finished);
+        }
         let written = match &mut self.records {
             None => self.write_at_once(cx),
             Some(records) => records.write(&mut self.stream, &mut self.output, &self.link, cx),
@@ -318,6 +322,7 @@ mod tests {
 
     use super::*;
     use crate::config::protocol::ProtocolSetting;
+    use crate::connection::shared::ConnectionHandle;
     use crate::health::events;
     use crate::health::events::HealthMonitor;
     use crate::proto::{Deadline, Request};
@@ -341,8 +346,9 @@ mod tests {
         let now = Instant::now();
         let deadline = Deadline { at: now.into_std() + Duration::from_secs(1), extend_by: Duration::ZERO };
         link.cast(&Request::get("key"), deadline, now);
+        let task = link.claim_task(0, None).expect("it has no task");
         let (client, _server) = tokio::io::duplex(1024);
-        let mut driver = pin!(Driver::new("server".into(), Box::new(client), link, None, config));
+        let mut driver = pin!(Driver::new("server".into(), Box::new(client), task, None, config));
         let alarm = Arc::new(Alarm::default());
         assert!(driver.as_mut().poll(&mut Context::from_waker(&Arc::clone(&alarm).into())).is_pending());
         alarm.0.load(Ordering::Relaxed)

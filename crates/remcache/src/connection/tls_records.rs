@@ -11,7 +11,7 @@ use bytes::Buf;
 use tokio::io::AsyncWrite;
 
 use crate::connection::io::{End, Written};
-use crate::connection::shared::ConnectionHandle;
+use crate::connection::shared::TaskHandle;
 use crate::proto::Output;
 use crate::transport::Stream;
 
@@ -30,7 +30,7 @@ impl RecordWriter {
         &mut self,
         stream: &mut Box<dyn Stream>,
         output: &mut Output,
-        link: &ConnectionHandle,
+        link: &TaskHandle,
         cx: &mut Context<'_>,
     ) -> Result<Written, End> {
         let mut any = false;

@@ -13,7 +13,8 @@ use crate::address::{Address, Endpoint};
 use crate::config::Config;
 use crate::connection::handshake::{Established, ProtocolCache, ReconnectState, Refused, establish};
 use crate::connection::io::{Driver, End};
-use crate::connection::shared::{ConnectionHandle, Demand, NO_CREDENTIALS};
+use crate::connection::shared::{Demand, NO_CREDENTIALS, TaskHandle};
+use crate::connection::watchdog;
 use crate::failure::Failure;
 use crate::health::state::ConnectionState;
 use crate::proto::Deadline;
@@ -23,7 +24,7 @@ use crate::transport::tls;
 /// The task of one connection.
 pub(crate) struct Task {
     endpoint: Endpoint,
-    link: Arc<ConnectionHandle>,
+    link: TaskHandle,
     config: Arc<Config>,
     random: fastrand::Rng,
     /// What the wait before the next attempt counts from: the beginning of an attempt that failed, or
@@ -60,7 +61,7 @@ enum Outcome {
 impl Task {
     pub(crate) fn new(
         endpoint: Endpoint,
-        link: Arc<ConnectionHandle>,
+        link: TaskHandle,
         config: Arc<Config>,
         protocols: Arc<ProtocolCache>,
         left_to_next: Arc<Mutex<Attempts>>,
@@ -95,6 +96,9 @@ impl Task {
     /// when the server has answered.
     async fn connect_and_drive(&mut self, probe: bool) -> Outcome {
         self.retry_from = Instant::now();
+        if probe {
+            self.act_by(after(self.retry_from, self.config.transport.connect_timeout));
+        }
         let connecting = establish(&self.endpoint, &self.config, &mut self.memory);
         let established = while_expiring(&self.link, connecting).await;
         let Established { stream, credentials, negotiated } = match established {
@@ -111,13 +115,19 @@ impl Task {
         self.link.connected(negotiated, now);
         let probe_until = probe.then(|| after(now, self.config.timeout));
         match probe_until {
-            Some(until) => self.link.probe(Deadline { at: until.into_std(), extend_by: Duration::ZERO }, now),
+            Some(until) => {
+                self.act_by(until);
+                self.link.probe(Deadline { at: until.into_std(), extend_by: Duration::ZERO }, now);
+            }
             None => {
                 self.link.set(ConnectionState::Connected);
             }
         }
-        let (name, link) = (Arc::clone(&self.endpoint.name), Arc::clone(&self.link));
+        let (name, link) = (Arc::clone(&self.endpoint.name), self.link.clone());
         let end = Driver::new(name, stream, link, probe_until, &self.config).await;
+        if !self.link.is_current() {
+            return Outcome::Finished;
+        }
         if self.link.has_replied() && !self.link.is_stranger() {
             // A server may answer probes and nothing else: the wait grows until it answers a caller.
             if self.link.has_answered() {
@@ -197,6 +207,16 @@ impl Task {
         }
     }
 
+    /// Has the watchdog free the connection for another task if this one does not run any more: while the server is
+    /// down there are no requests, whose deadlines would show it.
+    fn act_by(&self, at: Instant) {
+        if self.config.runtime.is_replaceable()
+            && let Some(due) = self.link.act_by(at, Instant::now())
+        {
+            watchdog::watch(self.link.shared().watched(), due);
+        }
+    }
+
     /// Waits before the next attempt; returns whether the client was closed in the meantime.
     async fn back_off(&mut self) -> bool {
         // Permanent failures are retried at the maximum interval only.
@@ -207,6 +227,7 @@ impl Task {
         let wait = self.config.reconnect.wait(failures, self.retry_from.elapsed(), &mut self.random);
         self.attempts.failures = failures.saturating_add(1);
         let until = after(self.retry_from, wait);
+        self.act_by(until);
         let mut wait = pin!(sleep_until(until));
         poll_fn(|cx| match self.link.poll_demand(cx.waker()) {
             Poll::Ready(Demand::End) => Poll::Ready(true),
@@ -217,7 +238,7 @@ impl Task {
 }
 
 /// Runs a future, and gives up the requests that become due in the meantime.
-async fn while_expiring<T>(link: &ConnectionHandle, future: impl Future<Output = T>) -> T {
+async fn while_expiring<T>(link: &TaskHandle, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let mut timer = pin!(sleep_until(Instant::now()));
     let mut wakers = Vec::new();
@@ -243,10 +264,13 @@ async fn while_expiring<T>(link: &ConnectionHandle, future: impl Future<Output =
 impl Drop for Task {
     /// Ends the task, whatever the reason: a closed client, a panic, the end of the runtime.
     fn drop(&mut self) {
+        if !self.link.is_current() {
+            return;
+        }
         let attempts = Attempts { refused: self.memory.refused.take(), ..std::mem::take(&mut self.attempts) };
         // Before the next task can start.
         *self.left_to_next.lock().unwrap_or_else(PoisonError::into_inner) = attempts;
-        self.link.task_ended(if thread::panicking() { PANICKED } else { RUNTIME_ENDED });
+        self.link.end(if thread::panicking() { PANICKED } else { RUNTIME_ENDED });
     }
 }
 

@@ -11,9 +11,10 @@ pub use handle::{ServerHandle, Stat, Stats};
 
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use tokio::runtime::Handle;
 use tokio::sync::broadcast::Sender;
 use tokio::time::{Instant, timeout_at};
 
@@ -22,8 +23,8 @@ use crate::config::protocol::ProtocolSetting;
 use crate::config::runtime::{check_drivers, shut_down};
 use crate::config::{Config, Overload};
 use crate::connection::handshake::{ProtocolCache, ReconnectState, establish_as};
-use crate::connection::shared::ConnectionHandle;
-use crate::connection::watchdog::{self, Watched};
+use crate::connection::shared::{ConnectionHandle, TaskHandle};
+use crate::connection::watchdog;
 use crate::error::Error;
 use crate::health::events::{HealthMonitor, ServerEvent};
 use crate::health::metrics::{ErrorCounts, ServerMetrics};
@@ -102,28 +103,32 @@ impl Server {
         let link = self.link(conn);
         let process = process::id();
         link.give_up_task_of_parent(process, true);
-        if link.claim_task(process)
-            && let Err(reply) = self.start(conn)
+        let runtime = self.config.runtime.handle();
+        if let Ok(runtime) = &runtime
+            && self.config.runtime.is_replaceable()
+            && link.give_up_stalled_task(Some(runtime.id()), Instant::now())
         {
-            link.task_ended(&reply.text());
+            tracing::warn!(server = %self.endpoint.name, "the tokio runtime of a connection does not run: it is replaced");
+        }
+        if let Some(task) = link.claim_task(process, runtime.as_ref().ok().map(Handle::id))
+            && let Err(reply) = runtime.and_then(|runtime| self.start(conn, &runtime, task.clone()))
+        {
+            task.end(&reply.text());
             return Err(reply);
         }
         if let Some(due) = link.claim_watch(Instant::now()) {
-            let link: Weak<dyn Watched> = Arc::downgrade(link) as _;
-            watchdog::watch(link, due);
+            watchdog::watch(link.watched(), due);
         }
         Ok(())
     }
 
-    fn start(&self, conn: usize) -> Result<(), Reply> {
-        let link = self.link(conn);
-        let runtime = self.config.runtime.handle()?;
-        check_drivers(&runtime, self.config.has_sockets)?;
+    fn start(&self, conn: usize, runtime: &Handle, task: TaskHandle) -> Result<(), Reply> {
+        check_drivers(runtime, self.config.has_sockets)?;
         let (protocols, attempts) = (Arc::clone(&self.protocols), Arc::clone(&self.attempts[conn]));
-        let task = Task::new(self.endpoint.clone(), Arc::clone(link), Arc::clone(&self.config), protocols, attempts);
+        let task = Task::new(self.endpoint.clone(), task, Arc::clone(&self.config), protocols, attempts);
         let task = runtime.spawn(task.run());
         // A runtime that has ended drops what is spawned.
-        if task.is_finished() && !link.is_closed() { Err(shut_down()) } else { Ok(()) }
+        if task.is_finished() && !self.link(conn).is_closed() { Err(shut_down()) } else { Ok(()) }
     }
 
     /// Gives up the connections of the process that this one was forked from.
@@ -227,7 +232,7 @@ impl Server {
     /// Takes no more requests; those in flight end as they would.
     pub(crate) fn close(&self) {
         for link in &self.connections {
-            link.set(ConnectionState::Closed);
+            link.close();
         }
     }
 

@@ -8,6 +8,7 @@ mod fairness;
 mod places;
 mod short;
 mod stalled;
+mod takeover;
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -247,6 +247,18 @@ fn delivery_is_told_by_the_byte() {
 }
 
 #[test]
+fn bytes_that_were_taken_by_a_loop_that_reports_no_more_may_be_written() {
+    let mut bench = Bench::new(Limits::default(), 7);
+    bench.submit(&Request::delete("a"), 1, 0).unwrap();
+    bench.connection.take_output(&mut Output::new());
+    bench.submit(&Request::delete("b"), 2, 0).unwrap();
+    bench.connection.assume_written();
+    bench.connection.close(&Bytes::new(), bench.at(0));
+    let expected = [Delivery::MaybeSent, Delivery::NotSent].map(Status::Disconnected);
+    assert_eq!(bench.events().unwrap(), [(1, expected[0]), (2, expected[1])]);
+}
+
+#[test]
 fn limits_hold_and_one_large_request_always_fits() {
     let mut bench = Bench::new(Limits { in_flight: 2, output: 100, value: 1000, ..Limits::default() }, 7);
     let large = vec![0; 1000];

@@ -6,6 +6,7 @@
 
 #[cfg(all(test, shuttle))]
 pub(crate) mod concurrency_tests;
+mod lifecycle;
 pub(crate) mod task_side;
 
 use std::ops::DerefMut;
@@ -15,12 +16,14 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use slab::Slab;
+use tokio::runtime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub(crate) use crate::connection::shared::task_side::{Demand, Parked};
+pub(crate) use crate::connection::shared::task_side::{Demand, Parked, TaskHandle};
 pub(crate) use crate::connection::sync::Hold;
 
+use self::lifecycle::TaskState;
 use super::slot::Slot;
 use super::wait_queue::{self, WaitQueue};
 use crate::config::{Config, Overload};
@@ -67,10 +70,13 @@ pub(crate) struct Inner {
     refused_as: Option<Status>,
     /// Whether the server wanted an authentication that the connection does not have.
     auth_required: bool,
-    /// Whether the connection's task runs.
-    running: bool,
+    task: TaskState,
     /// The process that started the task: after a fork the child has its memory, and not its thread.
     process: u32,
+    /// The runtime of the task.
+    runtime: Option<runtime::Id>,
+    /// When the task will have run again, while it has no deadlines because the server is down.
+    acts_by: Option<std::time::Instant>,
     /// How often a task has ended.
     ends: u32,
     /// What the watchdog looks at next; `None` if nothing is in flight.
@@ -177,8 +183,10 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
             refusal: None,
             refused_as: None,
             auth_required: false,
-            running: false,
+            task: TaskState::None,
             process: 0,
+            runtime: None,
+            acts_by: None,
             ends: 0,
             watched: None,
             unattended: None,
@@ -248,7 +256,7 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
         }
         match state.connection.submit(request, None, deadline, now.into_std()) {
             Ok(_) => {
-                let attend = !state.running;
+                let attend = !state.is_attended();
                 wake(state);
                 Submitted::Cast { attend }
             }
@@ -396,6 +404,45 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
         Queued { link: Arc::clone(self), ticket }
     }
 
+    /// Closes the connection: it takes no more requests, and those in flight end as they would.
+    pub(crate) fn close(&self) {
+        self.change(self.lock(), ConnectionState::Closed, None);
+    }
+
+    /// Whether the connection was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().condition == ConnectionState::Closed
+    }
+
+    /// See [`TaskHandle::set`]; requests that are refused from now on have the given status.
+    fn change(&self, mut state: L::Guard<'_>, condition: ConnectionState, refused_as: Option<Status>) -> bool {
+        if condition.is_down() {
+            state.failures += 1;
+            self.turned.notify_waiters();
+        }
+        if state.condition == ConnectionState::Closed || state.condition == condition {
+            return false;
+        }
+        let is_news = !(state.condition.is_down() && condition.is_down());
+        if is_news {
+            state.since = SystemTime::now();
+        }
+        state.refusal = condition.refusal();
+        state.refused_as = refused_as;
+        if !condition.is_down() {
+            state.acts_by = None;
+        }
+        state.condition = condition.clone();
+        // Callers that wait for capacity are refused as well.
+        let mut wakers = Vec::new();
+        self.notify_queue(&mut state, Instant::now(), &mut wakers);
+        wake(state);
+        wakers.into_iter().for_each(Waker::wake);
+        self.turned.notify_waiters();
+        self.watch.changed(self.place, condition);
+        is_news
+    }
+
     /// Whether a caller must let others go first.
     #[inline]
     fn has_to_queue(&self, state: &Inner, ticket: Option<wait_queue::Ticket>, now: Instant) -> bool {
@@ -487,7 +534,13 @@ impl Inner {
     fn needs_attention(&self, deadline: Deadline, now: Instant) -> bool {
         let is_watched =
             self.watched.is_some_and(|watched| watched.due <= deadline.at && now.into_std() <= watched.stale);
-        !(self.running && is_watched)
+        !(self.is_attended() && is_watched)
+    }
+
+    /// Whether the connection has a task, and the task runs.
+    #[inline]
+    fn is_attended(&self) -> bool {
+        matches!(self.task, TaskState::Running)
     }
 
     #[inline]

@@ -1,11 +1,17 @@
 //! Callers on one thread leave room for each other, and for the task of the connection.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use remcache::{Client, Config, Status};
+use remcache::{Client, Config, Reply, Request, Status};
 use remcache_testkit::Memcached;
-
 use tokio::runtime::Builder;
+
+use crate::support::wait_until;
 
 use super::{GENEROUS, connect_on, current_thread, get, millis};
 
@@ -37,10 +43,9 @@ fn a_loop_of_calls_that_fail_at_once_lets_the_connection_heal() {
     drop(restarted.join().unwrap());
 }
 
-/// One request in flight at most, and callers that go away while they wait for their turn, or have it: the caller
-/// stays gets its turn.
+/// One request in flight at most, and callers that go away while they wait for their turn, or have it.
 #[test]
-fn a_turn_that_a_dropped_caller_was_offered_goes_to_the_next() {
+fn callers_that_stay_get_their_turn_among_callers_that_go_away() {
     let server = Memcached::start(&[]);
     for workers in [0, 2] {
         let config = Config::new().timeout(GENEROUS).max_in_flight(1);
@@ -55,26 +60,79 @@ fn a_turn_that_a_dropped_caller_was_offered_goes_to_the_next() {
                 let client = client.clone();
                 callers.push(tokio::spawn(async move {
                     let mut random = fastrand::Rng::with_seed(number);
-                    let mut longest = Duration::ZERO;
                     for _ in 0..300 {
-                        let extend_by = Duration::from_micros(random.u64(1..400));
-                        let start = std::time::Instant::now();
+                        let patience = Duration::from_micros(random.u64(1..400));
                         match number {
                             0..2 => assert_eq!(get(&client).await, Status::KeyNotFound),
-                            _ => _ = tokio::time::timeout(extend_by, get(&client)).await,
+                            _ => _ = tokio::time::timeout(patience, get(&client)).await,
                         }
-                        longest = longest.max(start.elapsed());
                     }
-                    longest
                 }));
             }
-            for (number, caller) in callers.into_iter().enumerate() {
-                let longest = caller.await.unwrap();
-                if number < 2 {
-                    println!("the longest of the calls of {number} took {longest:?}");
-                }
+            for caller in callers {
+                caller.await.unwrap();
             }
         });
         assert_eq!(client.servers()[0].waiting(), 0);
     }
+}
+
+/// A caller that polls its call by hand, and sees when it is woken.
+struct Caller<'a> {
+    call: Pin<Box<dyn Future<Output = Reply> + 'a>>,
+    alarm: Arc<Alarm>,
+}
+
+#[derive(Default)]
+struct Alarm(AtomicBool);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl<'a> Caller<'a> {
+    /// Makes a call, and polls it once.
+    fn begin(client: &'a Client) -> Self {
+        let mut caller = Self { call: Box::pin(client.call(Request::get("k"))), alarm: Arc::default() };
+        assert!(caller.poll().is_pending());
+        caller
+    }
+
+    fn poll(&mut self) -> Poll<Reply> {
+        self.call.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(&self.alarm))))
+    }
+
+    fn is_woken(&self) -> bool {
+        self.alarm.0.load(Ordering::Relaxed)
+    }
+
+    async fn wait_until_woken(&self) {
+        wait_until("the caller is woken", async || self.is_woken()).await;
+    }
+}
+
+/// The next caller is woken at once, not when it looks again after a while.
+#[test]
+fn a_turn_that_a_dropped_caller_was_offered_goes_to_the_next_at_once() {
+    let server = Memcached::start(&[]);
+    let config = Config::new().timeout(GENEROUS).max_in_flight(1);
+    let client = Client::with_config([server.addr()], config).unwrap();
+    let runtime = current_thread();
+    connect_on(&runtime, &client);
+    runtime.block_on(async {
+        let mut first = Caller::begin(&client);
+        let (second, mut third) = (Caller::begin(&client), Caller::begin(&client));
+        assert_eq!(client.servers()[0].in_flight(), 1, "the others wait for capacity");
+        first.wait_until_woken().await;
+        assert!(first.poll().is_ready());
+        second.wait_until_woken().await;
+        third.alarm.0.store(false, Ordering::Relaxed);
+        drop(second);
+        assert!(third.is_woken(), "the turn is lost with the caller that had it");
+        assert!(third.poll().is_pending());
+        assert_eq!(client.servers()[0].in_flight(), 1, "it has its turn");
+        assert_eq!(third.call.await.status, Status::NoError);
+    });
 }

@@ -1,7 +1,6 @@
 //! A caller: asks, waits or goes away, and holds every outcome against what it may be.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -186,8 +185,11 @@ impl Caller {
         if !attend {
             return;
         }
-        if self.scene.link.claim_task(0) {
-            Task::begin(&self.scene);
+        if self.scene.may_stall && random().bool() {
+            self.scene.link.give_up_stalled_task(None, Instant::now() + LONG);
+        }
+        if let Some(task) = self.scene.link.claim_task(0, None) {
+            Task::begin(&self.scene, task);
         }
         if let Some(due) = self.scene.link.claim_watch(Instant::now()) {
             self.scene.watch(due);
@@ -212,5 +214,7 @@ fn deadline(now: Instant) -> Deadline {
     Deadline { at: (now + PATIENCE).into_std(), extend_by: Duration::ZERO }
 }
 
+/// Longer than any stall that is tolerated.
+const LONG: Duration = Duration::from_secs(3600);
 /// How long requests have; the task says when that is over.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);

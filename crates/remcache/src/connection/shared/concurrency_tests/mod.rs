@@ -1,6 +1,7 @@
 //! Callers, the connection's tasks and the watchdog on one link, with a scheduler that decides at every lock
 //! which of them goes first: whatever it decides, each request has one outcome, its own, and no caller sleeps
-//! for ever. Runtimes end and take the task with them, or stall until all callers have their outcome.
+//! for ever. Runtimes end and take the task with them, or stall until all callers have their outcome: then other
+//! tasks take their place, and a runtime that goes on finds that its task has lost the connection.
 //!
 //! What runs here is the link itself, on a mutex of shuttle's. `REMCACHE_SCHEDULES` says how many
 //! schedules are tried, half of them by each test; shuttle prints the one that fails, for `shuttle::replay`.
@@ -15,7 +16,7 @@ use std::task::Waker;
 use shuttle::rand::{RngCore, thread_rng};
 use shuttle::sync::{Mutex, MutexGuard};
 
-use super::{ConnectionState, HealthMonitor, Hold, Inner};
+use super::{HealthMonitor, Hold, Inner};
 use crate::config::Config;
 use crate::config::protocol::ProtocolSetting;
 use crate::health::events;
@@ -23,6 +24,7 @@ use caller::Caller;
 
 /// A link whose scheduler is the test's.
 type ConnectionHandle = super::ConnectionHandle<Mutex<Inner>>;
+type TaskHandle = super::TaskHandle<Mutex<Inner>>;
 
 impl<T> Hold<T> for Mutex<T> {
     type Guard<'a>
@@ -121,13 +123,13 @@ fn play() {
         let callers: Vec<_> = (0..3).map(|number| Caller::begin(&scene, number)).collect();
         if random.bool() {
             pause(&mut random, 12).await;
-            scene.link.set(ConnectionState::Closed);
+            scene.link.close();
         }
         for caller in callers {
             caller.await.expect("no caller is aborted");
         }
         scene.end_stalls();
-        scene.link.set(ConnectionState::Closed);
+        scene.link.close();
         scene.link.wait_for_task().await;
         assert_eq!(scene.link.load(), (0, 0), "requests in flight and slots");
         assert!(scene.link.lock().queue.is_empty(), "callers that wait for capacity");

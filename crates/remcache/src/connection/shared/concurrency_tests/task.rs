@@ -2,7 +2,6 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use bytes::Buf;
 use tokio::time::Instant;
 
 use super::caller::PATIENCE;
-use super::{ConnectionHandle, Scene, pause, random};
+use super::{Scene, TaskHandle, pause, random};
 use crate::connection::handshake::Negotiated;
 use crate::connection::shared::{Demand, Parked};
 use crate::health::state::ConnectionState;
@@ -27,6 +26,7 @@ pub(crate) fn value(key: &str) -> String {
 
 pub(crate) struct Task {
     scene: Scene,
+    link: TaskHandle,
     random: fastrand::Rng,
     /// How many troubles are to come at most.
     troubles: usize,
@@ -41,13 +41,13 @@ enum Outcome {
 }
 
 impl Task {
-    pub(crate) fn begin(scene: &Scene) {
+    pub(crate) fn begin(scene: &Scene, link: TaskHandle) {
         let scene = scene.clone();
-        shuttle::future::spawn(async move { Self { scene, random: random(), troubles: 2 }.run().await });
+        shuttle::future::spawn(async move { Self { scene, link, random: random(), troubles: 2 }.run().await });
     }
 
     async fn run(mut self) {
-        let (scene, link) = (self.scene.clone(), Arc::clone(&self.scene.link));
+        let (scene, link) = (self.scene.clone(), self.link.clone());
         // The number of polls after which the runtime ends or stalls; in most schedules it does neither.
         let mut sometime = || if self.random.u8(..4) == 0 { self.random.usize(1..20) } else { usize::MAX };
         let (mut polls_to_end, mut polls_to_stall) = (sometime(), sometime());
@@ -70,10 +70,10 @@ impl Task {
             })
             .await;
         }
-        link.task_ended("the runtime ended");
+        link.end("the runtime ended");
     }
 
-    async fn serve(&mut self, link: &ConnectionHandle) {
+    async fn serve(&mut self, link: &TaskHandle) {
         loop {
             link.set(ConnectionState::Idle);
             if poll_fn(|cx| link.poll_demand(cx.waker())).await == Demand::End {
@@ -100,7 +100,7 @@ impl Task {
         is_trouble
     }
 
-    async fn connect_and_drive(&mut self, link: &ConnectionHandle, probe: bool) -> Outcome {
+    async fn connect_and_drive(&mut self, link: &TaskHandle, probe: bool) -> Outcome {
         pause(&mut self.random, 2).await;
         let mut wakers = Vec::new();
         if self.is_trouble() {
@@ -132,7 +132,7 @@ impl Task {
     }
 }
 
-fn fail(link: &ConnectionHandle) {
+fn fail(link: &TaskHandle) {
     link.set(ConnectionState::Down("the server went away".to_owned()));
     link.disconnect("the server went away");
 }
@@ -140,7 +140,7 @@ fn fail(link: &ConnectionHandle) {
 /// One connection, whose other end is here as well.
 struct Connection<'a> {
     task: &'a mut Task,
-    link: Arc<ConnectionHandle>,
+    link: TaskHandle,
     probe: bool,
     output: Output,
     requests: InputBuffer,
@@ -151,7 +151,7 @@ struct Connection<'a> {
 
 impl<'a> Connection<'a> {
     fn new(task: &'a mut Task, probe: bool) -> Self {
-        let link = Arc::clone(&task.scene.link);
+        let link = task.link.clone();
         Self {
             task,
             link,

@@ -1,0 +1,247 @@
+//! The life of a connection's task: it starts, ends, is given up when its runtime does not run, and has its
+//! deadlines enforced by the watchdog.
+
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::runtime;
+use tokio::time::{Instant, timeout_at};
+
+use super::task_side::TaskHandle;
+use super::{ConnectionHandle, ConnectionState, Hold, Inner, Unattended, Watched, slot_and_place};
+use crate::connection::watchdog;
+use crate::proto::{Event, Status};
+
+/// The task of a connection, as far as callers and the watchdog know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TaskState {
+    /// There is none.
+    None,
+    Running,
+    /// It has not run since the watchdog had to act in its place.
+    Stalled {
+        since: std::time::Instant,
+    },
+}
+
+impl<L: Hold<Inner>> ConnectionHandle<L> {
+    /// Claims the right to start the task, if there is work and no task: it counts as running from then on.
+    ///
+    /// The process and the runtime are those that the task will run in.
+    pub(crate) fn claim_task(self: &Arc<Self>, process: u32, runtime: Option<runtime::Id>) -> Option<TaskHandle<L>> {
+        let mut state = self.lock();
+        if state.task != TaskState::None || state.connection.in_flight() == 0 {
+            return None;
+        }
+        (state.task, state.process, state.runtime) = (TaskState::Running, process, runtime);
+        Some(TaskHandle::new(Arc::clone(self), state.ends))
+    }
+
+    /// Records that the task has ended, and ends what is in flight: the next request starts another task.
+    pub(super) fn task_ended(&self, mut state: L::Guard<'_>, reason: &str) {
+        let mut wakers = Vec::new();
+        self.end_task(&mut state, reason, &mut wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        self.notify_all();
+    }
+
+    /// Gives up the task if its runtime does not run, so that a task on the calling runtime can take its place;
+    /// returns whether it did.
+    ///
+    /// A runtime that is only busy gets some time. One that calls this runs: another task on it would be no better.
+    pub(crate) fn give_up_stalled_task(&self, runtime: Option<runtime::Id>, now: Instant) -> bool {
+        let state = self.lock();
+        let TaskState::Stalled { since } = state.task else { return false };
+        let is_same_runtime = runtime.is_some() && runtime == state.runtime;
+        if is_same_runtime || now.into_std().saturating_duration_since(since) < LONGEST_STALL {
+            return false;
+        }
+        self.give_up_task(state);
+        true
+    }
+
+    /// Ends the task in its absence. If it runs again, it finds that it has lost the connection.
+    fn give_up_task(&self, mut state: L::Guard<'_>) {
+        let task = state.driver.take();
+        // What the task has taken may be written by now, or not.
+        state.connection.assume_written();
+        self.task_ended(state, "the tokio runtime that the connection lived on does not run");
+        task.into_iter().for_each(Waker::wake);
+    }
+
+    /// Gives up the task of another process: this one is its child, which has only a copy of its memory.
+    ///
+    /// `wake` says whether callers of this process may be among those who wait. The wakers of the parent's
+    /// tasks are leaked: to drop one could end a task, and with it what is registered with an I/O
+    /// driver that both processes share.
+    pub(crate) fn give_up_task_of_parent(&self, process: u32, wake: bool) {
+        let mut state = self.lock();
+        if state.task == TaskState::None || state.process == process {
+            return;
+        }
+        let driver = state.driver.take();
+        let mut wakers = Vec::new();
+        state.connection.assume_written();
+        self.end_task(&mut state, "the connection belongs to the process that this one was forked from", &mut wakers);
+        drop(state);
+        if wake {
+            wakers.iter().for_each(Waker::wake_by_ref);
+            self.notify_all();
+        }
+        std::mem::forget((driver, wakers));
+    }
+
+    /// Callers that wake up find the task ended: it is one step, so that the next request of any of them
+    /// starts a new one.
+    fn end_task(&self, state: &mut Inner, reason: &str, wakers: &mut Vec<Waker>) {
+        let now = Instant::now();
+        state.connection.close(&Bytes::copy_from_slice(reason.as_bytes()), now.into_std());
+        state.settle_uncaused(None, now, wakers);
+        state.task = TaskState::None;
+        state.ends = state.ends.wrapping_add(1);
+        state.driver = None;
+        (state.watched, state.unattended, state.acts_by) = (None, None, None);
+        if state.condition != ConnectionState::Closed && state.condition != ConnectionState::Idle {
+            // Without a task a server that is down would stay so: nothing would connect again.
+            state.condition = ConnectionState::Idle;
+            state.since = SystemTime::now();
+            (state.refusal, state.refused_as) = (None, None);
+            self.watch.changed(self.place, ConnectionState::Idle);
+        }
+        self.notify_queue(state, now, wakers);
+    }
+
+    /// Lets everybody look again who waits for something else than a reply.
+    fn notify_all(&self) {
+        self.ended.notify_waiters();
+        self.turned.notify_waiters();
+    }
+
+    /// Waits until the task has ended.
+    pub(super) async fn wait_for_task(&self) {
+        let ended = self.ended.notified();
+        let mut ended = std::pin::pin!(ended);
+        ended.as_mut().enable();
+        if self.lock().task != TaskState::None {
+            ended.await;
+        }
+    }
+
+    /// Waits until the task of a closed connection has ended, and no longer than the deadlines of what is
+    /// in flight: the task may not be running any more. Requests that no caller waits for have until then.
+    pub(crate) async fn wait_for_end(&self, mut until: Instant) {
+        while timeout_at(until, self.wait_for_task()).await.is_err() {
+            match self.next_deadline() {
+                Some(due) => until = Instant::from_std(due).max(until) + RECHECK,
+                None => return,
+            }
+        }
+    }
+
+    /// A lower bound of the deadlines in flight; `None` if no caller waits.
+    fn next_deadline(&self) -> Option<std::time::Instant> {
+        let state = self.lock();
+        if state.connection.awaited() == 0 { None } else { state.connection.earliest_deadline() }
+    }
+
+    // ---- The watchdog ----
+
+    /// Returns the earliest deadline in flight if the watchdog does not know of it; it counts as known
+    /// from then on.
+    pub(crate) fn claim_watch(&self, now: Instant) -> Option<std::time::Instant> {
+        let mut state = self.lock();
+        let due = state.next_watch()?;
+        let is_known = state.watched.is_some_and(|watched| watched.due <= due && now.into_std() <= watched.stale);
+        if is_known {
+            return None;
+        }
+        state.watched = Some(Watched::at(due));
+        Some(due)
+    }
+
+    /// Ends every request that is due, as the task should have done; returns the next deadline to watch.
+    pub(crate) fn enforce_deadlines(&self, due: std::time::Instant, now: Instant) -> Option<std::time::Instant> {
+        let mut state = self.lock();
+        if state.watched.is_none_or(|watched| watched.due != due) {
+            // An earlier deadline was registered since.
+            return None;
+        }
+        let mut wakers = Vec::new();
+        if state.acts_by.is_some_and(|at| at <= now.into_std()) {
+            // A server that is down stays so until its task tries again.
+            self.give_up_task(state);
+            return None;
+        }
+        if let Some(since) = state.connection.earliest_deadline().filter(|at| *at <= now.into_std()) {
+            let before = state.counters.errors.timeouts;
+            state.connection.expire_due(now.into_std());
+            state.settle_uncaused(None, now, &mut wakers);
+            // The server is judged by the task, if it comes soon.
+            let timeouts = state.counters.errors.timeouts - before;
+            if timeouts > 0 {
+                state.unattended.get_or_insert(Unattended { since, timeouts: 0 }).timeouts += timeouts;
+            }
+            if state.task == TaskState::Running {
+                state.task = TaskState::Stalled { since: now.into_std() };
+            }
+        }
+        let next = state.next_watch();
+        state.watched = next.map(Watched::at);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        next
+    }
+}
+
+impl ConnectionHandle {
+    /// Returns the connection as the watchdog watches it.
+    pub(crate) fn watched(self: &Arc<Self>) -> Weak<dyn watchdog::Watched> {
+        let weak: Weak<Self> = Arc::downgrade(self);
+        weak
+    }
+}
+
+impl watchdog::Watched for ConnectionHandle {
+    fn enforce(&self, due: std::time::Instant, now: std::time::Instant) -> Option<std::time::Instant> {
+        self.enforce_deadlines(due, Instant::from_std(now))
+    }
+}
+
+impl Watched {
+    fn at(due: std::time::Instant) -> Self {
+        Self { due, stale: due.checked_add(STALE).unwrap_or(due) }
+    }
+}
+
+/// How long after a deadline the watchdog counts as missing.
+const STALE: Duration = Duration::from_secs(1);
+/// How long a task may not run, once it has missed a deadline, before its connection is taken over.
+pub(super) const LONGEST_STALL: Duration = Duration::from_secs(1);
+/// How long to wait for what is due before looking again.
+const RECHECK: Duration = Duration::from_millis(20);
+
+impl Inner {
+    /// The instant that the watchdog looks at next; `None` if it is not needed.
+    fn next_watch(&self) -> Option<std::time::Instant> {
+        let due = if self.connection.in_flight() == 0 { None } else { self.connection.earliest_deadline() };
+        [due, self.acts_by].into_iter().flatten().min()
+    }
+
+    /// Settles what no reply has ended: what was due, or was in flight when the connection ended; with a
+    /// status of its own, if one says why.
+    pub(super) fn settle_uncaused(&mut self, status: Option<Status>, now: Instant, wakers: &mut Vec<Waker>) {
+        while let Some(Event { tag, mut reply, last, .. }) = self.connection.poll_local_event() {
+            let (slot, place) = slot_and_place(tag);
+            if let (Some(status), Status::Disconnected(_)) = (status, reply.status) {
+                reply.status = status;
+            }
+            self.counters.settled(tag, reply.status, now);
+            if let Some(slot) = self.slots.get_mut(slot) {
+                wakers.extend(slot.settle(place, reply, last));
+            }
+        }
+    }
+}
