@@ -30,7 +30,6 @@ pub struct Client(Arc<Shared>);
 
 struct Shared {
     cluster: RwLock<Arc<Cluster>>,
-    config: Arc<Config>,
     shared: ClientShared,
     single_flight: SingleFlight,
 }
@@ -76,11 +75,10 @@ impl Client {
         let mut config = config.check()?;
         let endpoints = std::mem::take(&mut config.servers);
         config.runtime = config.runtime.for_another_client();
-        let config = Arc::new(config);
-        let shared = ClientShared::new(&config);
-        let cluster = Cluster::new(endpoints, &config, &shared, None)?;
+        let shared = ClientShared::new(config);
+        let cluster = Cluster::new(endpoints, &shared, None)?;
         let single_flight = SingleFlight::default();
-        Ok(Self(Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), config, shared, single_flight })))
+        Ok(Self(Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), shared, single_flight })))
     }
 
     #[inline]
@@ -90,7 +88,7 @@ impl Client {
 
     #[inline]
     pub(crate) fn config(&self) -> &Config {
-        &self.0.config
+        &self.0.shared.config
     }
 
     /// Gives up the connections of the process that this one was forked from: the next requests open new ones.
@@ -134,7 +132,7 @@ impl Client {
         let config = servers.into_iter().try_fold(empty, |config, server| config.server(server.as_ref()))?;
         config.check_security_is_that_of(self.config())?;
         let mut cluster = self.0.cluster.write().unwrap_or_else(PoisonError::into_inner);
-        *cluster = Arc::new(Cluster::new(config.servers, &self.0.config, &self.0.shared, Some(&cluster))?);
+        *cluster = Arc::new(Cluster::new(config.servers, &self.0.shared, Some(&cluster))?);
         Ok(())
     }
 

@@ -111,8 +111,8 @@ impl<'a, K: Kind> Command<'a, K> {
     }
 
     fn map(mut self, change: impl FnOnce(Request<'a>) -> Request<'a>) -> Self {
-        let request = std::mem::replace(&mut self.call.request, Request::noop());
-        self.call.request = change(request);
+        let request = std::mem::replace(self.call.request_mut(), Request::noop());
+        *self.call.request_mut() = change(request);
         self
     }
 }
@@ -203,14 +203,14 @@ impl<K: Kind> Future for Command<'_, K> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.call.request.condition() == NEVER_MET {
+        if self.call.request().condition() == NEVER_MET {
             self.ask_instead();
         }
         let decode = if self.is_unmet { K::decode_unmet } else { K::decode };
         let decoded = ready!(self.call.poll_into(cx.waker(), decode));
         Poll::Ready(decoded.map_err(|reply| {
             self.call.learn(reply.status);
-            let request = &self.call.request;
+            let request = self.call.request();
             let key_is_invalid = has_invalid_key(request);
             let server = self.call.server().map(|server| Arc::clone(&server.endpoint.name));
             outcome::error(&reply, key_is_invalid, server.filter(|_| !key_is_invalid))
@@ -223,8 +223,8 @@ impl<K: Kind> Command<'_, K> {
     /// (`memcached -C`) the binary protocol executes it unconditionally.
     #[cold]
     fn ask_instead(&mut self) {
-        if let Ok(key) = self.call.request.key() {
-            self.call.request = Request::get(key.clone());
+        if let Ok(key) = self.call.request().key() {
+            *self.call.request_mut() = Request::get(key.clone());
             self.is_unmet = true;
         }
     }

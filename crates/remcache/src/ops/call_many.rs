@@ -1,5 +1,6 @@
 //! Many requests in one call, each as it is: the direct interface for as many as one likes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -7,11 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::client::Client;
-use crate::ops::multi_builder::{KEYS_A_TURN, Requests};
 use crate::proto::{Reply, Request, Status};
 use crate::result::no_server;
-use crate::routing::multi_router as routed_many;
-use crate::routing::multi_router::KeyResult;
+use crate::routing::multi_router::{self, KeyResult};
+use crate::routing::requests::{Requests, assign};
 use crate::server::Server;
 use crate::server::batch;
 use crate::server::batch::{ServerBatch, Work};
@@ -70,11 +70,15 @@ impl<'a> CallMany<'a> {
         let requests = AsTheyAre { requests, may_store };
         let mut replies = match target {
             Target::Cluster(client) if client.shared().is_routed => {
-                let result = routed_many::run(client, &requests, timeout).await;
+                let cluster = Arc::clone(&client.cluster());
+                let results = multi_router::run(client.shared(), &cluster, &requests, timeout).await;
                 let reply = |result: Option<KeyResult>| result.map_or_else(no_server, |result| result.reply);
-                result.into_iter().map(reply).collect()
+                results.into_iter().map(reply).collect()
             }
-            Target::Cluster(client) => drive(assign(client, &requests, timeout).await, requests).await,
+            Target::Cluster(client) => {
+                let cluster = Arc::clone(&client.cluster());
+                drive(assign(&cluster, &requests, timeout).await, requests).await
+            }
             Target::Server(server) => {
                 let mut batch = ServerBatch::new(server, timeout);
                 (0..requests.len()).for_each(|index| batch.assign(index));
@@ -97,24 +101,6 @@ fn refuse_what_has_no_key(requests: &mut [Request<'_>]) -> Vec<(usize, Reply)> {
         (index, Reply::with_text(Status::InvalidArguments, "only requests on items can be asked many at a time"))
     };
     keyless.map(refuse).collect()
-}
-
-/// Sorts the requests by server. Placing many takes a while, so others get their turn.
-async fn assign(client: &Client, requests: &AsTheyAre<'_>, timeout: Duration) -> Vec<ServerBatch> {
-    let cluster = Arc::clone(&client.cluster());
-    let mut batches: Vec<ServerBatch> =
-        cluster.servers.iter().map(|server| ServerBatch::new(Arc::clone(server), timeout)).collect();
-    for (index, request) in requests.requests.iter().enumerate() {
-        // An invalid key gets its error from any server it is assigned to.
-        let place = cluster.locate(request.key().map_or(&[][..], |key| key.as_bytes()));
-        if let Some(batch) = place.and_then(|place| batches.get_mut(place)) {
-            batch.assign(index);
-        }
-        if index % KEYS_A_TURN == KEYS_A_TURN - 1 {
-            tokio::task::yield_now().await;
-        }
-    }
-    batches
 }
 
 /// A time to live as the protocol can say it.
@@ -148,6 +134,11 @@ impl Requests for AsTheyAre<'_> {
     #[inline]
     fn request(&self, index: usize) -> Request<'_> {
         self.requests[index].clone()
+    }
+
+    #[inline]
+    fn key(&self, index: usize) -> Cow<'_, [u8]> {
+        self.requests[index].key().map_or(&[][..], |key| key.as_bytes()).into()
     }
 }
 

@@ -8,10 +8,11 @@ pub(crate) mod inspection;
 pub(crate) mod multi;
 pub(crate) mod multi_builder;
 pub(crate) mod primary;
-pub(crate) mod reply_stream;
 pub(crate) mod requests;
+pub(crate) mod server;
 pub(crate) mod single;
 
+pub use crate::server::reply_stream::ReplyStream;
 pub use all_servers::{FlushAll, ServerResults};
 pub use builder::{Act, Ask, Command, Count, Delete, Exist, Extend, Fetch, Flush, Inspect, Kind, Store, Touch};
 pub use call::Call;
@@ -20,4 +21,4 @@ pub use multi_builder::{
     CountMany, DeleteMany, Entry, ExtendMany, FetchMany, KeyNumber, KeyOnly, KeyValue, Many, Outcomes, StoreMany,
     TouchMany,
 };
-pub use reply_stream::ReplyStream;
+pub use server::{Stat, Stats};

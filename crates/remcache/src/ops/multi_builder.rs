@@ -1,5 +1,6 @@
 //! Many keys in one call: for each server one pipelined run, an outcome for each key.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
@@ -7,17 +8,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::call::check_timeout;
 use crate::client::Client;
 use crate::error::Error;
 use crate::ops::builder::{Count, Delete, Extend, Fetch, Kind, Store, Touch};
 use crate::proto::{CowBytes, Reply, Request, Ttl};
 use crate::result as outcome;
 use crate::result::WriteOutcome;
-use crate::routing::multi_router as routed_many;
-use crate::routing::multi_router::KeyResult;
+use crate::routing::multi_router::{self, KeyResult};
+use crate::routing::requests::{Requests, assign};
 use crate::server::batch;
-use crate::server::batch::{ServerBatch, Work};
+use crate::server::batch::Work;
+use crate::server::call::check_timeout;
 use crate::server::item_limit::stores;
 
 /// An operation on many keys: set its options, then await it.
@@ -168,14 +169,15 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
             let refused = |_| Some(Err(outcome::error(&refusal, false, None)));
             return outcomes((0..source.len()).map(refused).collect(), source);
         }
+        let cluster = Arc::clone(&client.cluster());
         if client.shared().is_routed {
-            let result = routed_many::run(client, &source, timeout).await;
-            let results = result.into_iter().enumerate().map(|(index, result)| {
+            let results = multi_router::run(client.shared(), &cluster, &source, timeout).await;
+            let results = results.into_iter().enumerate().map(|(index, result)| {
                 result.map(|KeyResult { reply, server }| source.result::<N>(index, reply, &server))
             });
             return outcomes(results.collect(), source);
         }
-        let batches = assign(client, &source.items, timeout).await;
+        let batches = assign(&cluster, &source, timeout).await;
         let mut results = Vec::new();
         results.resize_with(source.len(), || None);
         let mut job: Job<'_, N, Q> = Job { source, results };
@@ -189,14 +191,6 @@ fn outcomes<Q: Entry, T>(results: Vec<Option<Result<T, Error>>>, source: Source<
     let keys = source.items.into_iter().map(Entry::into_key);
     let results = results.into_iter().map(|result| result.unwrap_or_else(|| Err(unplaced())));
     Outcomes(keys.zip(results).collect())
-}
-
-/// What is asked in a call with many keys: a request for each place of its list, in the namespace.
-pub(crate) trait Requests {
-    fn len(&self) -> usize;
-    /// Whether any of them may bring a value.
-    fn may_store(&self) -> bool;
-    fn request(&self, index: usize) -> Request<'_>;
 }
 
 /// The keys of a call, and what is asked for each.
@@ -222,6 +216,15 @@ impl<Q: Entry> Requests for Source<'_, Q> {
         match self.options.are_none() && self.namespace.is_empty() {
             true => self.items[index].request(),
             false => self.options.apply(self.items[index].request()).prefix_key(self.namespace),
+        }
+    }
+
+    #[inline]
+    fn key(&self, index: usize) -> Cow<'_, [u8]> {
+        let key = self.items[index].key();
+        match self.namespace.is_empty() {
+            true => key.into(),
+            false => [self.namespace, key].concat().into(),
         }
     }
 }
@@ -262,7 +265,7 @@ impl<N: Kind, Q: Entry> Work for Job<'_, N, Q> {
 }
 
 fn unplaced() -> Error {
-    outcome::error(&crate::result::no_server(), false, None)
+    outcome::error(&outcome::no_server(), false, None)
 }
 
 impl Options {
@@ -284,31 +287,6 @@ impl Options {
         self.flags == 0 && self.ttl == Ttl::Never && self.initial.is_none()
     }
 }
-
-/// Sorts the keys by server. Placing a million keys takes a while, so others get their turn.
-async fn assign<Q: Entry>(client: &Client, items: &[Q], timeout: Duration) -> Vec<ServerBatch> {
-    let cluster = Arc::clone(&client.cluster());
-    let namespace = &client.config().namespace;
-    let mut batches: Vec<ServerBatch> =
-        cluster.servers.iter().map(|server| ServerBatch::new(Arc::clone(server), timeout)).collect();
-    for (index, item) in items.iter().enumerate() {
-        // An invalid key gets its error from any server it is assigned to.
-        let place = match namespace.is_empty() {
-            true => cluster.locate(item.key()),
-            false => cluster.locate(&[namespace, item.key()].concat()),
-        };
-        if let Some(batch) = place.and_then(|place| batches.get_mut(place)) {
-            batch.assign(index);
-        }
-        if index % KEYS_A_TURN == KEYS_A_TURN - 1 {
-            tokio::task::yield_now().await;
-        }
-    }
-    batches
-}
-
-/// How many keys are placed before other tasks get their turn.
-pub(crate) const KEYS_A_TURN: usize = 4096;
 
 macro_rules! options {
     ($($kind:ident: $($option:ident)*;)*) => {$(

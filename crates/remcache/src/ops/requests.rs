@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use crate::client::Client;
 use crate::ops::call::Call;
 use crate::ops::call_many::CallMany;
-use crate::ops::reply_stream::ReplyStream;
 use crate::proto::{Reply, Request};
+use crate::server::reply_stream::ReplyStream;
 
 /// Low-level requests.
 impl Client {
@@ -85,7 +85,18 @@ impl Client {
 
     /// Asks, and gives the replies as a stream: for requests that have many, such as statistics.
     pub fn replies(&self, request: Request<'_>) -> ReplyStream {
-        ReplyStream::of_client(self, request.into_owned().resolve_ttl(SystemTime::now))
+        let request = request.into_owned().resolve_ttl(SystemTime::now);
+        // A request without a key concerns one server; only such requests have many replies.
+        let has_key = request.operation().has_key();
+        if self.shared().is_routed && has_key {
+            let (client, routed) = (self.clone(), request.clone());
+            return ReplyStream::of_call(async move { client.call(routed).await }, request);
+        }
+        let namespace = &self.config().namespace;
+        let request = request.prefix_key(namespace);
+        let server = self.cluster().server_of(&request);
+        let replies = ReplyStream::of_server(server, request);
+        if has_key { replies.without_namespace(namespace.len()) } else { replies }
     }
 
     /// Asks without waiting for the reply, which is read and thrown away.

@@ -1,8 +1,6 @@
 //! The operations on one key, and on all servers: one method each.
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::task::Poll;
+use futures_util::future::join_all;
 
 use crate::client::Client;
 use crate::error::Error;
@@ -321,21 +319,8 @@ impl Client {
         &self,
         command: impl Fn(&ServerHandle) -> Command<'static, N>,
     ) -> Vec<(ServerHandle, Result<N::Output, Error>)> {
-        let mut waiting: Vec<_> =
-            self.servers().into_iter().map(|server| (Some(command(&server)), server, None)).collect();
-        poll_fn(|cx| {
-            let mut pending = false;
-            for (command, _, outcome) in &mut waiting {
-                if let Some(unfinished) = command {
-                    match Pin::new(unfinished).poll(cx) {
-                        Poll::Pending => pending = true,
-                        Poll::Ready(result) => (*command, *outcome) = (None, Some(result)),
-                    }
-                }
-            }
-            if pending { Poll::Pending } else { Poll::Ready(()) }
-        })
-        .await;
-        waiting.into_iter().filter_map(|(_, server, outcome)| Some((server, outcome?))).collect()
+        let servers = self.servers();
+        let results = join_all(servers.iter().map(command)).await;
+        servers.into_iter().zip(results).collect()
     }
 }

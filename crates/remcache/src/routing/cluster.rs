@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::address::Endpoint;
-use crate::config::Config;
 use crate::distribution::{Node, Ring};
 use crate::error::Error;
 use crate::policy::Failover;
@@ -58,31 +57,26 @@ impl Route {
 
 impl Cluster {
     /// A cluster of these endpoints, which keeps the servers that stay from the one before.
-    pub(crate) fn new(
-        endpoints: Vec<Endpoint>,
-        config: &Arc<Config>,
-        shared: &ClientShared,
-        before: Option<&Self>,
-    ) -> Result<Self, Error> {
-        let elsewhere = match (&config.failover, before) {
+    pub(crate) fn new(endpoints: Vec<Endpoint>, shared: &ClientShared, before: Option<&Self>) -> Result<Self, Error> {
+        let elsewhere = match (&shared.config.failover, before) {
             (_, Some(before)) => before.elsewhere.clone(),
             (Failover::None, _) => Elsewhere::Nowhere,
             (Failover::Next { .. }, _) => Elsewhere::Next,
             (Failover::Gutter { servers, .. }, _) => {
                 let spares = servers.iter().map(|server| Endpoint::parse(server)).collect::<Result<_, _>>()?;
-                Elsewhere::Gutter(Arc::new(Self::of(spares, config, shared, None, Elsewhere::Nowhere)?))
+                Elsewhere::Gutter(Arc::new(Self::of(spares, shared, None, Elsewhere::Nowhere)?))
             }
         };
-        Self::of(endpoints, config, shared, before, elsewhere)
+        Self::of(endpoints, shared, before, elsewhere)
     }
 
     fn of(
         endpoints: Vec<Endpoint>,
-        config: &Arc<Config>,
         shared: &ClientShared,
         before: Option<&Self>,
         elsewhere: Elsewhere,
     ) -> Result<Self, Error> {
+        let config = &shared.config;
         if endpoints.is_empty() {
             return Err(Error::config("the server list is empty: give at least one address such as localhost:11211"));
         }
@@ -208,16 +202,3 @@ impl Cluster {
 
 /// How many servers are checked for one that is up.
 const MOST_TRIED: usize = 8;
-
-/// Refuses what would harm the other callers of a shared connection.
-#[inline]
-pub(crate) fn check_sharing(request: &Request<'_>) -> Result<(), Reply> {
-    let harm = match request.operation() {
-        Operation::Quit => "quit would end the connection that all callers share: use Client::close",
-        Operation::SaslList | Operation::SaslAuth | Operation::SaslStep => {
-            "an authentication on a shared connection would undo the one it has"
-        }
-        _ => return Ok(()),
-    };
-    Err(Reply::with_text(Status::InvalidArguments, harm))
-}

@@ -2,5 +2,6 @@
 
 pub(crate) mod cluster;
 pub(crate) mod multi_router;
+pub(crate) mod requests;
 pub(crate) mod router;
 pub(crate) mod shared;

@@ -5,14 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::yield_now;
-
 use super::cluster::Cluster;
-use crate::client::Client;
-use crate::ops::multi_builder::{KEYS_A_TURN, Requests};
 use crate::policy::{FailureKind, ReplicaPolicy, may_repeat, pick_outcome, replica_policy};
 use crate::proto::{Reply, Request, Status};
+use crate::routing::requests::{Requests, yield_after};
 use crate::routing::router::{elsewhere, purge};
+use crate::routing::shared::ClientShared;
 use crate::server::Server;
 use crate::server::batch;
 use crate::server::batch::{ServerBatch, Work};
@@ -24,20 +22,24 @@ pub(crate) struct KeyResult {
 }
 
 /// Sends each key's request along its route; `None` for a key without a server.
-pub(crate) async fn run<R: Requests>(client: &Client, source: &R, timeout: Duration) -> Vec<Option<KeyResult>> {
-    let cluster = Arc::clone(&client.cluster());
-    let copies = client.config().replicas.min(cluster.servers.len());
+pub(crate) async fn run<R: Requests>(
+    shared: &ClientShared,
+    cluster: &Cluster,
+    source: &R,
+    timeout: Duration,
+) -> Vec<Option<KeyResult>> {
+    let copies = shared.config.replicas.min(cluster.servers.len());
     let mut outcomes = Vec::new();
     outcomes.resize_with(source.len(), || None);
-    let mut router = MultiRouter { client, source, outcomes, pass: Pass::Copy(0) };
+    let mut router = MultiRouter { shared, source, outcomes, pass: Pass::Copy(0) };
     let passes = (0..copies).map(Pass::Copy).chain([Pass::Fallback]).chain((0..copies).map(Pass::Purge));
     for pass in passes {
         router.pass = pass;
-        let batches = router.assign(&cluster, timeout).await;
+        let batches = router.assign(cluster, timeout).await;
         batch::drive(batches, &mut router).await;
     }
     let succeeded = |result: &&KeyResult| result.reply.is_ok() || result.reply.status == Status::KeyNotFound;
-    client.shared().succeeded(router.outcomes.iter().flatten().filter(succeeded).count());
+    shared.succeeded(router.outcomes.iter().flatten().filter(succeeded).count());
     router.outcomes
 }
 
@@ -53,7 +55,7 @@ enum Pass {
 }
 
 struct MultiRouter<'a, R> {
-    client: &'a Client,
+    shared: &'a ClientShared,
     source: &'a R,
     outcomes: Vec<Option<KeyResult>>,
     pass: Pass,
@@ -72,9 +74,7 @@ impl<R: Requests> MultiRouter<'_, R> {
                     batches.entry(Arc::as_ptr(&server).addr()).or_insert_with(|| ServerBatch::new(server, timeout));
                 batch.assign(index);
             }
-            if index % KEYS_A_TURN == KEYS_A_TURN - 1 {
-                yield_now().await;
-            }
+            yield_after(index).await;
         }
         batches.into_values().collect()
     }
@@ -99,7 +99,7 @@ impl<R: Requests> MultiRouter<'_, R> {
         let request = self.source.request(index);
         // An invalid key gets its error from any server it is assigned to.
         let key = request.key().map_or(&[][..], |key| key.as_bytes());
-        let mut route = cluster.route(key, self.client.config().replicas);
+        let mut route = cluster.route(key, self.shared.config.replicas);
         match self.pass {
             Pass::Copy(copy) | Pass::Purge(copy) if copy < route.copies.len() => Some(route.copies.swap_remove(copy)),
             Pass::Copy(_) | Pass::Purge(_) => None,
@@ -116,8 +116,8 @@ impl<R: Requests> MultiRouter<'_, R> {
             (Pass::Copy(_), ReplicaPolicy::WriteAll | ReplicaPolicy::DeleteAll) | (_, ReplicaPolicy::DeleteAll) => true,
             (_, ReplicaPolicy::Read) if status == Status::KeyNotFound => true,
             _ => {
-                let is_safe = !status.may_have_executed() || may_repeat(&request, &self.client.config().retries);
-                is_safe && FailureKind::of(status).is_some_and(|trouble| self.client.shared().may_go_on(trouble))
+                let is_safe = !status.may_have_executed() || may_repeat(&request, &self.shared.config.retries);
+                is_safe && FailureKind::of(status).is_some_and(|trouble| self.shared.may_go_on(trouble))
             }
         }
     }
@@ -142,7 +142,7 @@ impl<R: Requests> Work for MultiRouter<'_, R> {
         let request = self.source.request(index);
         match self.pass {
             Pass::Copy(_) => request,
-            Pass::Fallback => elsewhere(&request, self.client.config()),
+            Pass::Fallback => elsewhere(&request, &self.shared.config),
             Pass::Purge(_) => purge(&request).unwrap_or(request),
         }
     }

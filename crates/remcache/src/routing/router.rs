@@ -1,24 +1,24 @@
 //! A request that more than one server may be asked for: copies, fallbacks, second attempts, hedges.
 //!
-//! Each attempt is a [`Call`] to one server, which knows nothing of the others; what follows it is
+//! Each attempt is a [`ServerCall`], which knows nothing of the others; what follows it is
 //! decided by `policy`. Requests of a client without such settings never come here.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::SystemTime;
 
+use futures_util::future::{Either, join, join_all, select};
 use tokio::time::{Instant, sleep};
 
 use super::cluster::Route;
-use crate::client::Client;
 use crate::config::Config;
-use crate::ops::call::Call;
 use crate::policy::{FailureKind, ReplicaPolicy, capped, has_ttl, may_repeat, pick_outcome, replica_policy};
 use crate::proto::{Reply, Request, Status};
+use crate::result::no_server;
 use crate::routing::shared::ClientShared;
 use crate::server::Server;
+use crate::server::call::ServerCall;
 
 /// A reply, and the server that gave it.
 pub(crate) struct Outcome {
@@ -31,23 +31,24 @@ pub(crate) type RoutedCall<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + '
 
 /// Sends the request along its route until a server answers or the deadline passes.
 pub(crate) fn send_routed<'a>(
-    client: &'a Client,
+    shared: &'a ClientShared,
     request: Request<'a>,
     route: Route,
     deadline: Instant,
     is_guarded: bool,
 ) -> RoutedCall<'a> {
-    let router = Router { config: client.config(), shared: client.shared(), request, route, deadline, is_guarded };
+    let router = Router { config: &shared.config, shared, request, route, deadline, is_guarded };
     Box::pin(async move { router.run().await })
 }
 
 /// Queues a request without waiting for its replies, wherever it has to go; whether it was queued.
-pub(crate) fn cast(client: &Client, request: &Request<'_>, route: &Route) -> bool {
-    let queue = |server: &Arc<Server>, request: Request<'_>| Call::to_server(Arc::clone(server), request).cast();
+pub(crate) fn cast(shared: &ClientShared, request: &Request<'_>, route: &Route) -> bool {
+    let timeout = shared.config.timeout;
+    let queue = |server: &Arc<Server>, request: Request<'_>| ServerCall::new(request, timeout).cast(server);
     let to_copies = || route.copies.iter().filter(|server| queue(server, request.clone())).count() > 0;
     let to_first = || route.copies.iter().any(|server| queue(server, request.clone()));
     let to_fallback = || {
-        let elsewhere = elsewhere(request, client.config());
+        let elsewhere = elsewhere(request, &shared.config);
         route.fallback.as_ref().is_some_and(|server| request.condition() == 0 && queue(server, elsewhere))
     };
     match replica_policy(request) {
@@ -132,8 +133,7 @@ impl<'a> Router<'a> {
         if timeout.is_zero() {
             return Reply::new(Status::TimedOut(crate::proto::Delivery::NotSent));
         }
-        let call = Call::to_server(Arc::clone(server), request.clone()).guarded(self.is_guarded);
-        call.timeout(timeout).await
+        ServerCall::new(request.clone(), timeout).guarded(self.is_guarded).run(server).await
     }
 
     /// Whether a request may be sent once more after this, by what it is and the time that is left.
@@ -185,12 +185,8 @@ impl<'a> Router<'a> {
     async fn fetch_from(&self, first: &Arc<Server>, next: Option<&Arc<Server>>) -> (Outcome, usize) {
         let mut one = pin!(self.ask(first, &self.request));
         let (Some(hedge), Some(next)) = (self.config.hedge, next) else { return (one.await, 1) };
-        let mut delay = pin!(sleep(hedge.delay));
-        let early = poll_fn(|cx| match one.as_mut().poll(cx) {
-            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-            Poll::Pending => delay.as_mut().poll(cx).map(|()| None),
-        });
-        if let Some(outcome) = early.await {
+        let delay = pin!(sleep(hedge.delay));
+        if let Either::Left((outcome, _)) = select(one.as_mut(), delay).await {
             return (outcome, 1);
         }
         if !next.is_usable() || !self.shared.may_hedge() {
@@ -230,7 +226,7 @@ impl<'a> Router<'a> {
     async fn remove(&self) -> Outcome {
         let fallback = async { self.ask_fallback().await };
         let copies = self.ask_all(&self.route.copies, &self.request);
-        let (copies, elsewhere) = both(copies, fallback).await;
+        let (copies, elsewhere) = join(copies, fallback).await;
         let outcome = best(ReplicaPolicy::DeleteAll, copies);
         match elsewhere {
             Some(elsewhere) if outcome.reply.status == Status::KeyNotFound && elsewhere.reply.is_ok() => elsewhere,
@@ -269,22 +265,7 @@ impl<'a> Router<'a> {
     }
 
     async fn ask_all(&self, servers: &[Arc<Server>], request: &Request<'a>) -> Vec<Outcome> {
-        let mut waiting: Vec<_> =
-            servers.iter().map(|server| (Some(Box::pin(self.ask(server, request))), None)).collect();
-        poll_fn(|cx| {
-            let mut pending = false;
-            for (asking, outcome) in &mut waiting {
-                if let Some(unfinished) = asking {
-                    match unfinished.as_mut().poll(cx) {
-                        Poll::Pending => pending = true,
-                        Poll::Ready(answer) => (*asking, *outcome) = (None, Some(answer)),
-                    }
-                }
-            }
-            if pending { Poll::Pending } else { Poll::Ready(()) }
-        })
-        .await;
-        waiting.into_iter().filter_map(|(_, outcome)| outcome).collect()
+        join_all(servers.iter().map(|server| self.ask(server, request))).await
     }
 }
 
@@ -293,55 +274,18 @@ fn best(replica_policy: ReplicaPolicy, mut outcomes: Vec<Outcome>) -> Outcome {
     let statuses: Vec<_> = outcomes.iter().map(|outcome| outcome.reply.status).collect();
     match pick_outcome(replica_policy, &statuses) {
         Some(place) => outcomes.swap_remove(place),
-        None => Outcome { reply: crate::result::no_server(), server: None },
+        None => Outcome { reply: no_server(), server: None },
     }
 }
 
 /// The first hit of two reads; without a hit, the better outcome of both.
 async fn first_hit(
-    mut one: Pin<&mut impl Future<Output = Outcome>>,
-    mut other: Pin<&mut impl Future<Output = Outcome>>,
+    one: impl Future<Output = Outcome> + Unpin,
+    other: impl Future<Output = Outcome> + Unpin,
 ) -> Outcome {
-    let mut outcomes = Vec::new();
-    let (mut one_ended, mut other_ended) = (false, false);
-    poll_fn(|cx| {
-        if !one_ended && let Poll::Ready(outcome) = one.as_mut().poll(cx) {
-            one_ended = true;
-            outcomes.push(outcome);
-        }
-        if !other_ended && let Poll::Ready(outcome) = other.as_mut().poll(cx) {
-            other_ended = true;
-            outcomes.push(outcome);
-        }
-        let is_hit = outcomes.iter().any(|outcome| outcome.reply.is_ok());
-        if is_hit || one_ended && other_ended { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    best(ReplicaPolicy::WriteAll, outcomes)
-}
-
-/// Runs two futures at the same time.
-async fn both<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>) -> (A, B) {
-    let (mut one, mut other) = (pin!(one), pin!(other));
-    let (mut first, mut second) = (None, None);
-    poll_fn(|cx| {
-        if first.is_none()
-            && let Poll::Ready(output) = one.as_mut().poll(cx)
-        {
-            first = Some(output);
-        }
-        if second.is_none()
-            && let Poll::Ready(output) = other.as_mut().poll(cx)
-        {
-            second = Some(output);
-        }
-        match (first.take(), second.take()) {
-            (Some(first), Some(second)) => Poll::Ready((first, second)),
-            unfinished => {
-                (first, second) = unfinished;
-                Poll::Pending
-            }
-        }
-    })
-    .await
+    let (first, rest) = select(one, other).await.factor_first();
+    match first.reply.is_ok() {
+        true => first,
+        false => best(ReplicaPolicy::WriteAll, vec![first, rest.await]),
+    }
 }

@@ -1,6 +1,6 @@
-//! What all requests of a client share apart from its servers: budgets and the event channel.
+//! What all requests of a client share apart from its servers: settings, budgets and the event channel.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::broadcast::Sender;
 
@@ -12,6 +12,7 @@ use crate::policy::{Allowance, Budget, FailureKind};
 /// What all requests of a client share.
 #[derive(Debug)]
 pub(crate) struct ClientShared {
+    pub(crate) config: Arc<Config>,
     /// Whether a request may go to more than one server, or to one more than once.
     pub(crate) is_routed: bool,
     pub(crate) events: Sender<ServerEvent>,
@@ -20,12 +21,13 @@ pub(crate) struct ClientShared {
 }
 
 impl ClientShared {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         Self {
             is_routed: config.is_routed(),
             events: events::channel(),
             budget: Mutex::new(Budget::new(config.retries.budget)),
             allowance: Mutex::new(Allowance::new(config.hedge.map_or(0, |hedge| hedge.percent))),
+            config: Arc::new(config),
         }
     }
 

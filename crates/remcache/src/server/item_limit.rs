@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 
-use crate::ops::reply_stream::ReplyStream;
 use crate::proto::{Operation, Protocol, Reply, Request, Status};
 use crate::server::Server;
+use crate::server::reply_stream::ReplyStream;
 
 /// What a server reports of its items; `None` where it reports nothing, as many proxies do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

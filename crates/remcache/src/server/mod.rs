@@ -1,13 +1,15 @@
 //! One endpoint: its connections, reconnecting, and what is known of its health.
 
 pub(crate) mod batch;
+pub(crate) mod call;
 pub(crate) mod connection_task;
 pub(crate) mod dump;
 pub(crate) mod handle;
 pub(crate) mod item_limit;
+pub(crate) mod reply_stream;
 
 pub use dump::ItemStream;
-pub use handle::{ServerHandle, Stat, Stats};
+pub use handle::ServerHandle;
 
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};

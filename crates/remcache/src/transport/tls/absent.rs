@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::config::Address;
+use crate::address::Address;
 use crate::failure::Failure;
 use crate::transport::Stream;
 

@@ -1,4 +1,4 @@
-//! The replies to a request as a stream.
+//! The replies to one request as a stream.
 
 use std::fmt;
 use std::future::Future;
@@ -10,7 +10,6 @@ use bytes::Buf;
 use futures_core::Stream;
 use tokio::time::Instant;
 
-use crate::client::Client;
 use crate::config::Overload;
 use crate::connection::shared::{Flight, Submitted};
 use crate::connection::slot::{Many, Slot};
@@ -18,14 +17,14 @@ use crate::connection::turn::Turn;
 use crate::connection::wait_queue::Ticket;
 use crate::proto::{Deadline, Operation, Reply, Request, Status};
 use crate::result::no_server;
-use crate::routing::cluster;
 use crate::server::Server;
+use crate::server::call::check_sharing;
 use crate::time::fixed_deadline;
 
 /// The replies to a request that has many, as they come; the last one included.
 ///
 /// A request with a key has one reply, which comes by way of the client's retries, copies and failover, as that of
-/// [`Client::call`] does. One without a key concerns one server, and is asked once: after its first reply the rest of
+/// [`Client::call`](crate::client::Client::call) does. One without a key concerns one server, and is asked once: after its first reply the rest of
 /// another server's would be no continuation.
 ///
 /// # Cancellation
@@ -45,8 +44,8 @@ pub struct ReplyStream {
 
 enum Progress {
     Start,
-    /// More than one server may be asked; there is one reply.
-    Routed(Pin<Box<dyn Future<Output = Reply> + Send>>),
+    /// Another future has the one reply.
+    Call(Pin<Box<dyn Future<Output = Reply> + Send>>),
     WaitingForCapacity(Turn),
     InFlight(Flight),
     Ended,
@@ -55,27 +54,21 @@ enum Progress {
 impl ReplyStream {
     /// The replies of one server.
     pub(crate) fn of_server(server: Result<Arc<Server>, Reply>, request: Request<'static>) -> Self {
-        let server = cluster::check_sharing(&request).and(server);
+        let server = check_sharing(&request).and(server);
         Self { request, server, conn: 0, deadline: None, progress: Progress::Start, has_replies: false, namespace: 0 }
     }
 
-    /// The replies of the server that the client's settings select.
-    pub(crate) fn of_client(client: &Client, request: Request<'static>) -> Self {
-        // Only requests without a key have many replies, and concern one server.
-        let has_key = request.operation().has_key();
-        if client.shared().is_routed && has_key {
-            let (asker, routed) = (client.clone(), request.clone());
-            let routed_call = Box::pin(async move { asker.call(routed).await });
-            let mut replies = Self::of_server(Err(no_server()), request);
-            replies.progress = Progress::Routed(routed_call);
-            return replies;
-        }
-        let namespace = &client.config().namespace;
-        let request = request.prefix_key(namespace);
-        let server = client.cluster().server_of(&request);
-        let mut replies = Self::of_server(server, request);
-        replies.namespace = if has_key { namespace.len() } else { 0 };
+    /// The one reply of a request that is sent otherwise.
+    pub(crate) fn of_call(call: impl Future<Output = Reply> + Send + 'static, request: Request<'static>) -> Self {
+        let mut replies = Self::of_server(Err(no_server()), request);
+        replies.progress = Progress::Call(Box::pin(call));
         replies
+    }
+
+    /// Removes this many bytes, the namespace, from the keys of the replies.
+    pub(crate) fn without_namespace(mut self, namespace: usize) -> Self {
+        self.namespace = namespace;
+        self
     }
 
     /// The next reply; `None` after the last.
@@ -149,7 +142,7 @@ impl Stream for ReplyStream {
                     replies.conn = replies.server.as_ref().map_or(0, |server| server.next_conn());
                     replies.submit(None, cx.waker())
                 }
-                Progress::Routed(routed_call) => Some(ready!(routed_call.as_mut().poll(cx))),
+                Progress::Call(call) => Some(ready!(call.as_mut().poll(cx))),
                 Progress::WaitingForCapacity(turn) => match ready!(turn.poll(cx)) {
                     Some(ticket) => replies.submit(Some(ticket), cx.waker()),
                     None => Some(Reply::new(Status::Overloaded)),

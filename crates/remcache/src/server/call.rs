@@ -1,0 +1,417 @@
+//! One request to one server.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, SystemTime};
+
+use tokio::task::coop::poll_proceed;
+use tokio::time::Instant;
+
+use crate::config::Overload;
+use crate::connection::shared::{Flight, Submitted};
+use crate::connection::slot::Slot;
+use crate::connection::turn::Turn;
+use crate::policy::{Retries, may_repeat};
+use crate::proto::{Deadline, Operation, Reply, Request, Status};
+use crate::server::Server;
+use crate::server::item_limit::ItemSettings;
+use crate::time::fixed_deadline;
+
+/// One request to one server: it waits for capacity, is submitted once, and waits for the reply.
+///
+/// Dropping it abandons the reply.
+pub(crate) struct ServerCall<'a> {
+    pub(crate) request: Request<'a>,
+    pub(crate) timeout: Duration,
+    deadline: Option<Deadline>,
+    state: State,
+    /// Whether a value is compared with the server's item size limit first. Low-level requests are sent as they are.
+    is_guarded: bool,
+}
+
+enum State {
+    Start,
+    WaitingForCapacity(Box<Waiting>),
+    CheckingSize(Checking),
+    InFlight {
+        server: Arc<Server>,
+        conn: usize,
+        flight: Flight,
+    },
+    /// The outcome was known at once, and other tasks have their turn before it is returned.
+    Yielding(Box<(Option<Arc<Server>>, Reply)>),
+    Done {
+        server: Option<Arc<Server>>,
+    },
+}
+
+/// Waits for capacity on a connection that has none.
+struct Waiting {
+    server: Arc<Server>,
+    conn: usize,
+    turn: Turn,
+}
+
+/// Waits for the server's item size limit: a value above it must not be sent.
+struct Checking {
+    server: Arc<Server>,
+    conn: usize,
+    settings: Pin<Box<dyn Future<Output = ItemSettings> + Send>>,
+}
+
+impl<'a> ServerCall<'a> {
+    #[inline]
+    pub(crate) fn new(request: Request<'a>, timeout: Duration) -> Self {
+        Self { request, timeout, deadline: None, state: State::Start, is_guarded: false }
+    }
+
+    /// Compares a value with the server's item size limit before it is sent: memcached drops what is stored when
+    /// it refuses a larger value for the key.
+    #[inline]
+    pub(crate) fn guarded(mut self, is_guarded: bool) -> Self {
+        self.is_guarded = is_guarded;
+        self
+    }
+
+    /// Whether the size of a value is checked before it is sent.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.is_guarded
+    }
+
+    /// Sends the request to a server and returns its reply.
+    pub(crate) async fn run(mut self, server: &Arc<Server>) -> Reply {
+        let reply = poll_fn(|cx| self.poll_into(cx.waker(), |_| Ok(Arc::clone(server)), |reply| reply)).await;
+        self.learn(reply.status);
+        reply
+    }
+
+    /// Polls for the reply, and passes it to `take` in place: moving it costs as much as reading it.
+    ///
+    /// The first poll sends the request to the server that `choose` returns, or ends with the reply that it returns.
+    #[inline]
+    pub(crate) fn poll_into<T>(
+        &mut self,
+        waker: &Waker,
+        choose: impl FnOnce(&Request<'a>) -> Result<Arc<Server>, Reply>,
+        take: impl FnOnce(Reply) -> T,
+    ) -> Poll<T> {
+        let reply = match &mut self.state {
+            State::InFlight { .. } => return self.poll_in_flight(waker, take),
+            State::Start => match self.start(choose, waker) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(reply) => self.cooperate(reply, waker),
+            },
+            State::Yielding(outcome) => {
+                let (server, reply) =
+                    (outcome.0.take(), std::mem::replace(&mut outcome.1, Reply::new(Status::NoError)));
+                self.finish(server, reply)
+            }
+            State::WaitingForCapacity(_) => self.poll_capacity(waker),
+            State::CheckingSize(_) => self.poll_size(waker),
+            State::Done { .. } => panic!("a call was polled after it had given its reply"),
+        };
+        reply.map(take)
+    }
+
+    /// Submits without waiting for the reply, if there is capacity now; returns whether it was queued.
+    pub(crate) fn cast(mut self, server: &Arc<Server>) -> bool {
+        let Ok((server, deadline, now)) = self.prepare(|_| Ok(Arc::clone(server))) else { return false };
+        let conn = server.next_conn();
+        match server.link(conn).cast(&self.request, deadline, now) {
+            Submitted::Cast { attend } => !attend || server.attend(conn).is_ok(),
+            _ => false,
+        }
+    }
+
+    /// Ends the call with a reply that was known at its first poll.
+    pub(crate) fn end_at_once(&mut self, server: Option<Arc<Server>>, reply: Reply, waker: &Waker) -> Poll<Reply> {
+        self.state = State::Done { server };
+        self.cooperate(reply, waker)
+    }
+
+    /// Whether it was not polled yet.
+    #[inline]
+    pub(crate) fn is_new(&self) -> bool {
+        matches!(self.state, State::Start)
+    }
+
+    /// The server that was asked, once it is known.
+    pub(crate) fn server(&self) -> Option<&Arc<Server>> {
+        match &self.state {
+            State::Start => None,
+            State::WaitingForCapacity(waiting) => Some(&waiting.server),
+            State::Yielding(outcome) => outcome.0.as_ref(),
+            State::CheckingSize(checking) => Some(&checking.server),
+            State::InFlight { server, .. } => Some(server),
+            State::Done { server } => server.as_ref(),
+        }
+    }
+
+    /// Checks the request, and determines its server and deadline.
+    #[inline]
+    fn prepare(
+        &mut self,
+        choose: impl FnOnce(&Request<'a>) -> Result<Arc<Server>, Reply>,
+    ) -> Result<(Arc<Server>, Deadline, Instant), Reply> {
+        check(&self.request, self.timeout)?;
+        let server = choose(&self.request)?;
+        let now = Instant::now();
+        let deadline = fixed_deadline(now, self.timeout);
+        self.deadline = Some(deadline);
+        if self.request.needs_clock() {
+            self.request = self.request.clone().resolve_ttl(SystemTime::now);
+        }
+        Ok((server, deadline, now))
+    }
+
+    #[inline]
+    fn start(&mut self, choose: impl FnOnce(&Request<'a>) -> Result<Arc<Server>, Reply>, waker: &Waker) -> Poll<Reply> {
+        let (server, deadline, now) = match self.prepare(choose) {
+            Ok(prepared) => prepared,
+            Err(reply) => return self.finish(None, reply),
+        };
+        let conn = server.next_conn();
+        if self.is_guarded && server.is_checked(&self.request) {
+            return self.check_size(server, conn, deadline, waker);
+        }
+        self.submit(server, conn, deadline, now, waker)
+    }
+
+    #[cold]
+    fn check_size(&mut self, server: Arc<Server>, conn: usize, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
+        let (asked, until) = (Arc::clone(&server), Instant::from_std(deadline.at));
+        let settings = Box::pin(async move { asked.item_settings(until).await });
+        self.state = State::CheckingSize(Checking { server, conn, settings });
+        self.poll_size(waker)
+    }
+
+    fn poll_size(&mut self, waker: &Waker) -> Poll<Reply> {
+        let State::CheckingSize(checking) = &mut self.state else { return Poll::Pending };
+        let settings = ready!(checking.settings.as_mut().poll(&mut Context::from_waker(waker)));
+        let (server, conn) = (Arc::clone(&checking.server), checking.conn);
+        let now = Instant::now();
+        match (settings.refuse(&self.request), self.deadline) {
+            (Some(refusal), _) => self.finish(Some(server), refusal),
+            (None, Some(deadline)) => self.submit(server, conn, deadline, now, waker),
+            (None, None) => self.overloaded(server, conn),
+        }
+    }
+
+    #[inline]
+    fn submit(
+        &mut self,
+        server: Arc<Server>,
+        conn: usize,
+        deadline: Deadline,
+        now: Instant,
+        waker: &Waker,
+    ) -> Poll<Reply> {
+        let submitted = server.link(conn).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now, None);
+        match submitted {
+            Submitted::InFlight { flight, attend } => self.in_flight(server, conn, flight, attend, waker),
+            Submitted::Full if server.overload() == Overload::Wait => self.wait(server, conn, deadline, waker),
+            Submitted::Full | Submitted::Cast { .. } => self.overloaded(server, conn),
+            Submitted::Refused(reply) => self.refused(server, conn, reply, deadline, now, waker),
+        }
+    }
+
+    #[inline]
+    fn in_flight(
+        &mut self,
+        server: Arc<Server>,
+        conn: usize,
+        flight: Flight,
+        attend: bool,
+        waker: &Waker,
+    ) -> Poll<Reply> {
+        self.state = State::InFlight { server, conn, flight };
+        if attend { self.attend(waker) } else { Poll::Pending }
+    }
+
+    /// Takes care of the connection's task and of the deadline, once the request is in flight.
+    #[cold]
+    fn attend(&mut self, waker: &Waker) -> Poll<Reply> {
+        let State::InFlight { server, conn, flight } = &self.state else { return Poll::Pending };
+        match server.attend(*conn) {
+            Ok(()) => self.poll_in_flight(waker, |reply| reply),
+            Err(reply) => {
+                server.link(*conn).abandon(*flight);
+                let server = Arc::clone(server);
+                self.finish(Some(server), reply)
+            }
+        }
+    }
+
+    /// Polls for the reply, and hands it to `take` where it is: to move it costs as much as to read it.
+    #[inline]
+    fn poll_in_flight<T>(&mut self, waker: &Waker, take: impl FnOnce(Reply) -> T) -> Poll<T> {
+        let State::InFlight { server, conn, flight } = &self.state else { return Poll::Pending };
+        let mut interrupted = None;
+        let taken = server.link(*conn).poll_reply(*flight, waker, &mut interrupted, take);
+        if taken.is_pending() {
+            if let Some(reply) = interrupted {
+                self.resume(reply, waker);
+            }
+            return Poll::Pending;
+        }
+        if let State::InFlight { server, .. } = std::mem::replace(&mut self.state, State::Done { server: None }) {
+            self.state = State::Done { server: Some(server) };
+        }
+        taken
+    }
+
+    /// Goes on after the runtime of the connection has ended: on the runtime of this call, if nothing can
+    /// have been executed twice then.
+    #[cold]
+    fn resume(&mut self, reply: Reply, waker: &Waker) {
+        if let Poll::Ready(reply) = self.submit_again(reply, waker) {
+            self.set_aside(reply);
+            waker.wake_by_ref();
+        }
+    }
+
+    fn submit_again(&mut self, reply: Reply, waker: &Waker) -> Poll<Reply> {
+        let state = std::mem::replace(&mut self.state, State::Done { server: None });
+        let State::InFlight { server, .. } = state else { return Poll::Ready(reply) };
+        // Retries that the settings allow are the router's, which knows what may have been executed before.
+        let is_safe = !reply.status.may_have_executed() || may_repeat(&self.request, &Retries::none());
+        let now = Instant::now();
+        match self.deadline {
+            Some(deadline) if is_safe && now.into_std() < deadline.at => {
+                let conn = server.next_conn();
+                self.submit(server, conn, deadline, now, waker)
+            }
+            _ => self.finish(Some(server), reply),
+        }
+    }
+
+    /// Takes part in the cooperative budget of tokio's tasks: a loop of calls that fail at once must let
+    /// other tasks run, the one that reconnects among them.
+    #[cold]
+    fn cooperate(&mut self, reply: Reply, waker: &Waker) -> Poll<Reply> {
+        match poll_proceed(&mut Context::from_waker(waker)) {
+            Poll::Ready(budget) => {
+                budget.made_progress();
+                Poll::Ready(reply)
+            }
+            Poll::Pending => {
+                self.set_aside(reply);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Keeps the reply for the next poll.
+    fn set_aside(&mut self, reply: Reply) {
+        let server = self.server().map(Arc::clone);
+        self.state = State::Yielding(Box::new((server, reply)));
+    }
+
+    /// A server that has lost one connection may have another.
+    #[cold]
+    fn refused(
+        &mut self,
+        server: Arc<Server>,
+        conn: usize,
+        reply: Reply,
+        deadline: Deadline,
+        now: Instant,
+        waker: &Waker,
+    ) -> Poll<Reply> {
+        let is_lost = matches!(reply.status, Status::Disconnected(_));
+        let other = server.other_conn(conn).filter(|_| is_lost);
+        let submit = |conn| server.link(conn).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now, None);
+        match other.map(|conn| (conn, submit(conn))) {
+            Some((conn, Submitted::InFlight { flight, attend })) => self.in_flight(server, conn, flight, attend, waker),
+            _ => self.finish(Some(server), reply),
+        }
+    }
+
+    #[cold]
+    fn overloaded(&mut self, server: Arc<Server>, conn: usize) -> Poll<Reply> {
+        server.link(conn).count_overloaded(1);
+        self.finish(Some(server), Reply::new(Status::Overloaded))
+    }
+
+    #[cold]
+    fn wait(&mut self, server: Arc<Server>, conn: usize, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
+        let length = self.request.value().len();
+        let turn = Turn::new(server.link(conn), length, Instant::from_std(deadline.at), waker);
+        self.state = State::WaitingForCapacity(Box::new(Waiting { server, conn, turn }));
+        self.poll_capacity(waker)
+    }
+
+    fn poll_capacity(&mut self, waker: &Waker) -> Poll<Reply> {
+        loop {
+            let State::WaitingForCapacity(waiting) = &mut self.state else { return Poll::Pending };
+            let ticket = ready!(waiting.turn.poll(&mut Context::from_waker(waker)));
+            let (server, conn) = (Arc::clone(&waiting.server), waiting.conn);
+            let (Some(deadline), Some(_)) = (self.deadline, ticket) else { return self.overloaded(server, conn) };
+            let (slot, now) = (Slot::Waiting(waker.clone()), Instant::now());
+            match server.link(conn).submit(&self.request, deadline, slot, now, ticket) {
+                Submitted::InFlight { flight, attend } => return self.in_flight(server, conn, flight, attend, waker),
+                Submitted::Refused(reply) => return self.refused(server, conn, reply, deadline, now, waker),
+                // Another caller was faster.
+                Submitted::Full | Submitted::Cast { .. } => {}
+            }
+        }
+    }
+
+    pub(crate) fn finish(&mut self, server: Option<Arc<Server>>, reply: Reply) -> Poll<Reply> {
+        self.state = State::Done { server };
+        Poll::Ready(reply)
+    }
+
+    /// Learns from a refusal: a server may have a lower limit than any value was compared with.
+    #[inline]
+    pub(crate) fn learn(&self, status: Status) {
+        if let (Status::ValueTooLarge, Some(server)) = (status, self.server()) {
+            server.has_refused_size(self.request.value().len());
+        }
+    }
+}
+
+impl Drop for ServerCall<'_> {
+    fn drop(&mut self) {
+        if let State::InFlight { server, conn, flight } = &self.state {
+            server.link(*conn).abandon(*flight);
+        }
+    }
+}
+
+/// Refuses requests that cannot be sent: those that would harm other callers of a shared connection, and those
+/// without any time.
+#[inline]
+pub(crate) fn check(request: &Request<'_>, timeout: Duration) -> Result<(), Reply> {
+    check_sharing(request)?;
+    check_timeout(timeout)
+}
+
+/// Refuses requests that would harm the other callers of a shared connection.
+#[inline]
+pub(crate) fn check_sharing(request: &Request<'_>) -> Result<(), Reply> {
+    let harm = match request.operation() {
+        Operation::Quit => "quit would end the connection that all callers share: use Client::close",
+        Operation::SaslList | Operation::SaslAuth | Operation::SaslStep => {
+            "an authentication on a shared connection would undo the one it has"
+        }
+        _ => return Ok(()),
+    };
+    Err(Reply::with_text(Status::InvalidArguments, harm))
+}
+
+/// Refuses a timeout of zero, which would count as a failure of the server.
+#[inline]
+pub(crate) fn check_timeout(timeout: Duration) -> Result<(), Reply> {
+    match timeout.is_zero() {
+        true => Err(zero_timeout()),
+        false => Ok(()),
+    }
+}
+
+#[cold]
+fn zero_timeout() -> Reply {
+    Reply::with_text(Status::InvalidArguments, "the timeout is zero: give the request a duration such as 1 s")
+}
