@@ -7,6 +7,7 @@ mod fuzz;
 mod imports;
 mod interop;
 mod language;
+mod package;
 mod proto_deps;
 mod published;
 mod step;
@@ -91,6 +92,16 @@ const COMMANDS: &[Subcommand] = &[
         name: "check-portable",
         about: "checks what does not need a memcached server, on any system",
         run: |_| published::check_portable(),
+    },
+    Subcommand {
+        name: "package",
+        about: "packages each published crate, and builds all of them from their archives in an empty folder",
+        run: |_| package::package(),
+    },
+    Subcommand {
+        name: "dist",
+        about: "builds the tool for release, with its archive and Debian package; --profile NAME in place of dist",
+        run: |args| package::dist(&args),
     },
     Subcommand {
         name: "check-windows",

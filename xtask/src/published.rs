@@ -91,6 +91,23 @@ fn features() -> Result<Vec<String>, Failure> {
     if names.is_empty() { Err(format!("{}: no features", manifest.display())) } else { Ok(names) }
 }
 
+/// Returns the published packages in the order in which they have to be published; adapters come last.
+pub(crate) fn packages() -> Result<Vec<String>, Failure> {
+    let folder = root().join("integrations");
+    let mut adapters = Vec::new();
+    // A workspace without adapters has no such folder.
+    for entry in fs::read_dir(&folder).into_iter().flatten() {
+        let entry = entry.map_err(|error| format!("{}: {error}", folder.display()))?;
+        let is_published = fs::read_to_string(entry.path().join("Cargo.toml"))
+            .is_ok_and(|manifest| !manifest.lines().any(|line| line == "publish = false"));
+        if is_published {
+            adapters.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    adapters.sort_unstable();
+    Ok(PACKAGES.iter().map(|&package| package.to_owned()).chain(adapters).collect())
+}
+
 /// Returns the arguments that select packages.
 fn selection(packages: &'static [&'static str]) -> impl Iterator<Item = &'static str> {
     packages.iter().flat_map(|package| ["-p", *package])
@@ -98,7 +115,7 @@ fn selection(packages: &'static [&'static str]) -> impl Iterator<Item = &'static
 
 /// In the order in which they have to be published.
 pub(crate) const PACKAGES: &[&str] =
-    &["remcache-proto", "remcache-distribution", "remcache", "remcache-server", "remcache-cli"];
+    &["remcache-proto", "remcache-distribution", "remcache-server", "remcache", "remcache-cli"];
 const WITHOUT_IO: &[&str] = &["remcache-proto", "remcache-distribution"];
 
 #[cfg(test)]

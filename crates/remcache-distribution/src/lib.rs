@@ -27,6 +27,8 @@
 //! To add a client: one row in `spec_table.rs`.
 //! A row says how servers are written down, how many points they have, how points and keys are hashed, and which point a
 //! key belongs to; new code is needed only for what no client did before.
+// Marks items of features in the documentation of docs.rs, which is built by a nightly toolchain.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub(crate) mod hashed_part;

@@ -1,8 +1,7 @@
 //! The protocol layer: requests, replies, the protocols, and the machine that matches one to the other.
 //!
 //! Nothing here opens a socket, reads a clock or takes a lock: bytes and instants are handed in,
-//! bytes and events come out. With `default-features = false` this module is the whole crate, and
-//! [`bytes`] its only dependency.
+//! bytes and events come out. [`bytes`] is its only dependency.
 //!
 //! | module or type | is |
 //! |---|---|
@@ -20,6 +19,8 @@
 //! assert_eq!(&output.small()[..4], &[0x80, 0x00, 0x00, 0x05]);
 //! # Ok::<(), remcache_proto::InvalidRequest>(())
 //! ```
+// Marks items of features in the documentation of docs.rs, which is built by a nightly toolchain.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,

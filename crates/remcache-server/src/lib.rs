@@ -107,6 +107,8 @@
 //! | feature | adds |
 //! |---|---|
 //! | `tls` | `Builder::tls`, with a rustls configuration that brings its own cryptography provider |
+// Marks items of features in the documentation of docs.rs, which is built by a nightly toolchain.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod arithmetic;
 mod binary;

@@ -202,7 +202,7 @@
 //!
 //! # The protocol layer alone
 //!
-//! With `default-features = false` the crate is [`proto`]: requests, replies, the binary protocol in both directions, and the [machine](proto::Connection) that attributes replies.
+//! [`proto`] is a crate of its own, `remcache-proto`: requests, replies, the protocols in both directions, and the [state machine](proto::Connection) that attributes replies.
 //! It has `bytes` as its one dependency, and opens no socket, reads no clock and takes no lock.
 //!
 //! ```
@@ -240,13 +240,14 @@
 //!
 //! | feature | default | is |
 //! |---|---|---|
-//! | `client` | yes | the asynchronous client, on tokio; without it the crate is `proto` alone |
 //! | `dns` | no | lists of servers from DNS: `discovery::Dns` and `discovery::Srv` |
 //! | `json`, `msgpack`, `postcard` | no | [codecs](value::Codec) for what serde serialises |
 //! | `zstd`, `lz4`, `deflate` | no | [compressions](value::Compression) of values; `deflate` is zlib and gzip |
 //! | `near` | no | copies of a [`Cache`]'s values in the process |
 //! | `blocking` | no | the client for programs without a runtime |
-//! | `tls` | no | TLS, by rustls and ring: `transport::Tls`, and `memcacheds://` |
+//! | `tls` | no | TLS, by rustls: `transport::Tls`, and `memcacheds://` |
+//! | `ring` | yes | the cryptography of TLS by ring, if no other is chosen |
+//! | `aws-lc-rs` | no | the cryptography of TLS by aws-lc-rs: with `default-features = false` in place of ring |
 //! | `dangerous-tls` | no | TLS that checks no certificate: for experiments |
 //!
 //! The client negotiates the best protocol each server supports; see [`config::ProtocolSetting`].
@@ -261,6 +262,8 @@
 //! [values: flags, and what other clients write](https://github.com/remcache/remcache/blob/main/docs/values.md) ·
 //! [what each protocol can do](https://github.com/remcache/remcache/blob/main/docs/protocols.md) ·
 //! [caching: fetch, locks and limiters, and what they guarantee](https://github.com/remcache/remcache/blob/main/docs/caching.md)
+// Marks items of features in the documentation of docs.rs, which is built by a nightly toolchain.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod address;
 #[cfg(feature = "blocking")]

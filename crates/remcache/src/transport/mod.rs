@@ -9,6 +9,9 @@ pub(crate) mod tls;
 
 #[cfg(feature = "tls")]
 pub use tls::Tls;
+/// The TLS library, for [`Tls::custom`].
+#[cfg(feature = "tls")]
+pub use tokio_rustls::rustls;
 
 use std::fmt;
 use std::future::Future;

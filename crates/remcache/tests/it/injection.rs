@@ -141,7 +141,6 @@ fn a_command_within_an_argument_stays_an_argument() {
     }
 }
 
-#[cfg(feature = "client")]
 mod on_a_server {
     //! The same with a client and a real server: what is accepted round-trips, and other requests in the pipeline are
     //! not affected.

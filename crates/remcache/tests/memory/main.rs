@@ -2,8 +2,6 @@
 //!
 //! A binary of its own: the allocator counts for the whole process, so the tests run one at a time.
 
-#![cfg(feature = "client")]
-
 mod connections;
 #[path = "../it/support/protocol_mode.rs"]
 mod protocol_mode;

@@ -3,7 +3,7 @@
 //! What is lost is lost without a word: no reset, no refusal, as when a cable is pulled or a firewall
 //! forgets a connection.
 
-#![cfg(all(feature = "client", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 
 mod namespace;
 #[path = "../it/support/protocol_mode.rs"]

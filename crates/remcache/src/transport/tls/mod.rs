@@ -8,11 +8,11 @@ mod unverified;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use crate::address::Address;
@@ -20,15 +20,20 @@ use crate::failure::Failure;
 use crate::transport::Stream;
 use crate::transport::tls::peer_alert::Beginning;
 pub(crate) use explain::failure;
-use pem::Pem;
+use pem::{Pem, Secret};
 
 /// Whom to trust, and who we are, when a connection is encrypted.
 ///
 /// The server's certificate is checked in full: that a trusted authority signed it, its dates, and
 /// that it is for the host of the server's address. TLS 1.2 and 1.3 are spoken.
 ///
-/// Certificates are read again for each connection, so that one renewed in place is used
-/// without a restart.
+/// Certificate files are read for each connection, so that one renewed in place is used without a restart. As long
+/// as they are unchanged, all connections of a client share one rustls configuration, and with it the sessions: a
+/// connection to a server that was connected before resumes its session, which saves a round trip and most of the
+/// cryptography.
+///
+/// The cryptography is that of the program's default provider (`CryptoProvider::install_default`) if it has one,
+/// otherwise that of the feature `aws-lc-rs` or `ring`.
 ///
 /// ```
 /// use remcache::Config;
@@ -43,12 +48,16 @@ pub struct Tls {
     trust: Trust,
     identity: Option<Identity>,
     server_name: Option<String>,
+    /// The configuration that all connections share, until what it was made from changes.
+    prepared: Arc<Mutex<Option<Prepared>>>,
 }
 
 #[derive(Clone, Debug)]
 enum Trust {
     System,
     Roots(Pem),
+    /// A configuration of the caller's, which decides everything.
+    Custom(Arc<ClientConfig>),
     #[cfg(feature = "dangerous-tls")]
     Everybody,
 }
@@ -69,7 +78,7 @@ impl Default for Tls {
 
 impl Tls {
     fn trusting(trust: Trust) -> Self {
-        Self { trust, identity: None, server_name: None }
+        Self { trust, identity: None, server_name: None, prepared: Arc::default() }
     }
 
     /// Trusts the authorities that the system trusts.
@@ -85,6 +94,23 @@ impl Tls {
     /// Trusts the authorities whose certificates are in this PEM text, and no others.
     pub fn with_roots_pem(pem: impl Into<Vec<u8>>) -> Self {
         Self::trusting(Trust::Roots(Pem::text(pem)))
+    }
+
+    /// Uses a rustls configuration as it is: for certificate verifiers, key stores or resumption of one's own.
+    ///
+    /// It is never reloaded, and [`client_certificate`](Tls::client_certificate) cannot be added to it.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use remcache::transport::{Tls, rustls};
+    ///
+    /// # fn f(roots: rustls::RootCertStore) {
+    /// let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    /// let tls = Tls::custom(Arc::new(config));
+    /// # }
+    /// ```
+    pub fn custom(config: Arc<ClientConfig>) -> Self {
+        Self::trusting(Trust::Custom(config))
     }
 
     /// Trusts any peer: **no certificate is checked**, so anyone on the path can read and
@@ -107,7 +133,8 @@ impl Tls {
     }
 
     fn identity(self, certificate: Pem, key: Pem) -> Self {
-        Self { identity: Some(Identity { certificate, key }), ..self }
+        // Not the configuration of the settings that this was made from.
+        Self { identity: Some(Identity { certificate, key }), prepared: Arc::default(), ..self }
     }
 
     /// The name for which the servers' certificates must be, instead of the host of each address:
@@ -119,20 +146,23 @@ impl Tls {
 
     /// Refuses what cannot work with any server.
     pub(crate) fn check(&self) -> Result<(), String> {
-        match &self.server_name {
-            Some(name) => parse_name(name).map(drop),
-            None => Ok(()),
+        if let Some(name) = &self.server_name {
+            parse_name(name)?;
+        }
+        match (&self.trust, &self.identity) {
+            (Trust::Custom(_), Some(_)) => Err("Tls::custom cannot be combined with Tls::client_certificate: \
+                give the certificate to the rustls configuration"
+                .into()),
+            (Trust::Custom(_), None) => Ok(()),
+            _ => provider().map(drop),
         }
     }
 
     /// Agrees on TLS with a server; the caller limits how long it may take.
     pub(crate) async fn connect(&self, stream: Box<dyn Stream>, address: &Address) -> Result<Box<dyn Stream>, Failure> {
         let name = self.name_for(address).map_err(Failure::Tls)?;
-        let settings = self.clone();
-        // Files are read here, which may block.
-        let prepared = tokio::task::spawn_blocking(move || settings.prepare()).await;
-        let prepared = prepared.map_err(|_| Failure::Tls("the certificates could not be read".into()))?;
-        let connector = TlsConnector::from(Arc::new(prepared.map_err(Failure::Tls)?));
+        let config = self.config().await.map_err(Failure::Tls)?;
+        let connector = TlsConnector::from(config);
         match connector.connect(name, Beginning::new(stream)).into_fallible().await {
             Ok(stream) => Ok(Box::new(stream)),
             Err((error, stream)) => Err(explain::handshake(&error, stream.bytes())),
@@ -151,25 +181,103 @@ impl Tls {
         }
     }
 
-    fn prepare(&self) -> Result<ClientConfig, String> {
-        let provider = Arc::new(ring::default_provider());
+    /// The configuration for a new connection.
+    async fn config(&self) -> Result<Arc<ClientConfig>, String> {
+        if let Trust::Custom(config) = &self.trust {
+            return Ok(Arc::clone(config));
+        }
+        let settings = self.clone();
+        // Files are read here, which may block.
+        let prepared = tokio::task::spawn_blocking(move || settings.prepare()).await;
+        prepared.map_err(|_| "the certificates could not be read".to_owned())?
+    }
+
+    /// Returns the configuration in use, or another one if what it was made from has changed.
+    fn prepare(&self) -> Result<Arc<ClientConfig>, String> {
+        let material = self.material()?;
+        // Replaced whole, so it is valid even after a panic.
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(current) = prepared.as_ref().filter(|current| current.material == material) {
+            return Ok(Arc::clone(&current.config));
+        }
+        let config = Arc::new(self.build(&material)?);
+        *prepared = Some(Prepared { material, config: Arc::clone(&config) });
+        Ok(config)
+    }
+
+    /// Reads the certificates and the key.
+    fn material(&self) -> Result<Material, String> {
+        let identity = match &self.identity {
+            None => None,
+            Some(Identity { certificate, key }) => {
+                Some((certificate.read("client certificate")?, key.read("private key")?))
+            }
+        };
+        Ok(Material { roots: self.trust.certificates()?, identity })
+    }
+
+    fn build(&self, material: &Material) -> Result<ClientConfig, String> {
+        let provider = provider()?;
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
-        let builder = match self.trust.roots(&provider)? {
+        let builder = match self.trust.verification(&material.roots, &provider)? {
             Verification::Roots(roots) => builder.with_root_certificates(roots),
             #[cfg(feature = "dangerous-tls")]
             Verification::Custom(verifier) => builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)),
         };
-        match &self.identity {
-            None => Ok(builder.with_no_client_auth()),
-            Some(Identity { certificate, key }) => builder
-                .with_client_auth_cert(certificate.certificates("client certificate")?, key.private_key()?)
-                .map_err(|error| {
-                    format!("the client certificate and its key cannot be used: {}", explain::in_words(&error))
-                }),
-        }
+        let Some((Identity { certificate, key }, (chain, secret))) =
+            self.identity.as_ref().zip(material.identity.as_ref())
+        else {
+            return Ok(builder.with_no_client_auth());
+        };
+        let chain = certificate.certificates_in(chain, "client certificate")?;
+        builder.with_client_auth_cert(chain, key.private_key_in(secret)?).map_err(|error| {
+            format!("the client certificate and its key cannot be used: {}", explain::in_words(&error))
+        })
     }
+}
+
+/// A configuration, and what it was made from.
+#[derive(Debug)]
+struct Prepared {
+    material: Material,
+    config: Arc<ClientConfig>,
+}
+
+/// The contents of the certificates and the key.
+#[derive(Debug, PartialEq)]
+struct Material {
+    roots: Vec<CertificateDer<'static>>,
+    /// The PEM texts of the client certificate and of its key.
+    identity: Option<(Secret, Secret)>,
+}
+
+/// The cryptography: the program's default, or that of a feature.
+fn provider() -> Result<Arc<CryptoProvider>, String> {
+    if let Some(installed) = CryptoProvider::get_default() {
+        return Ok(Arc::clone(installed));
+    }
+    provider_of_feature()
+}
+
+#[cfg(feature = "aws-lc-rs")]
+#[expect(clippy::unnecessary_wraps, reason = "without a provider it fails")]
+fn provider_of_feature() -> Result<Arc<CryptoProvider>, String> {
+    Ok(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+}
+
+#[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+#[expect(clippy::unnecessary_wraps, reason = "without a provider it fails")]
+fn provider_of_feature() -> Result<Arc<CryptoProvider>, String> {
+    Ok(Arc::new(rustls::crypto::ring::default_provider()))
+}
+
+#[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+fn provider_of_feature() -> Result<Arc<CryptoProvider>, String> {
+    Err("TLS has no cryptography: turn on the feature `ring` or `aws-lc-rs` of remcache, \
+        or install a default provider of rustls"
+        .into())
 }
 
 enum Verification {
@@ -179,26 +287,40 @@ enum Verification {
 }
 
 impl Trust {
+    /// The certificates of the trusted authorities.
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        match self {
+            Self::System => Ok(rustls_native_certs::load_native_certs().certs),
+            Self::Roots(pem) => pem.certificates("authority's certificate"),
+            Self::Custom(_) => Ok(Vec::new()),
+            #[cfg(feature = "dangerous-tls")]
+            Self::Everybody => Ok(Vec::new()),
+        }
+    }
+
     #[cfg_attr(not(feature = "dangerous-tls"), expect(unused_variables, reason = "only who trusts everybody needs it"))]
-    fn roots(&self, provider: &Arc<CryptoProvider>) -> Result<Verification, String> {
+    fn verification(
+        &self,
+        certificates: &[CertificateDer<'static>],
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Verification, String> {
         let mut roots = RootCertStore::empty();
         match self {
-            Self::System => {
-                let found = rustls_native_certs::load_native_certs();
-                roots.add_parsable_certificates(found.certs);
-                if roots.is_empty() {
-                    return Err("the system has no trusted authorities: install ca-certificates, or pass a file to Tls::with_roots_file".into());
-                }
-            }
             Self::Roots(pem) => {
-                for certificate in pem.certificates("authority's certificate")? {
-                    roots.add(certificate).map_err(|error| {
+                for certificate in certificates {
+                    roots.add(certificate.clone()).map_err(|error| {
                         format!("{pem} is not an authority's certificate: {}", explain::spelled_out(&error))
                     })?;
                 }
             }
             #[cfg(feature = "dangerous-tls")]
             Self::Everybody => return Ok(Verification::Custom(unverified::Unverified(Arc::clone(provider)))),
+            Self::System | Self::Custom(_) => {
+                roots.add_parsable_certificates(certificates.iter().cloned());
+                if roots.is_empty() {
+                    return Err("the system has no trusted authorities: install ca-certificates, or pass a file to Tls::with_roots_file".into());
+                }
+            }
         }
         Ok(Verification::Roots(roots))
     }

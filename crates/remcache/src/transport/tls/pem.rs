@@ -14,18 +14,38 @@ pub(crate) enum Pem {
     /// A file, read each time.
     File(PathBuf),
     /// A text.
-    Text(Arc<Zeroizing<Vec<u8>>>),
+    Text(Secret),
+}
+
+/// The bytes of a PEM text, overwritten when the last clone is dropped, and never shown.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Secret(Arc<Zeroizing<Vec<u8>>>);
+
+impl Secret {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(Zeroizing::new(bytes)))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 impl Pem {
     pub(crate) fn text(pem: impl Into<Vec<u8>>) -> Self {
-        Self::Text(Arc::new(Zeroizing::new(pem.into())))
+        Self::Text(Secret::new(pem.into()))
     }
 
     /// All certificates; at least one.
     pub(crate) fn certificates(&self, what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-        let bytes = self.read(what)?;
-        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+        self.certificates_in(&self.read(what)?, what)
+    }
+
+    /// The same from bytes that were read from here.
+    pub(crate) fn certificates_in(&self, bytes: &Secret, what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes.0).collect();
         match found {
             Ok(certificates) if !certificates.is_empty() => Ok(certificates),
             Ok(_) => Err(format!("{self} holds no {what}")),
@@ -33,17 +53,17 @@ impl Pem {
         }
     }
 
-    pub(crate) fn private_key(&self) -> Result<PrivateKeyDer<'static>, String> {
-        let what = "private key";
+    /// The private key in bytes that were read from here.
+    pub(crate) fn private_key_in(&self, bytes: &Secret) -> Result<PrivateKeyDer<'static>, String> {
         // Errors within a key are not shown: the text could contain a part of it.
-        PrivateKeyDer::from_pem_slice(&self.read(what)?).map_err(|_| format!("{self} holds no {what}"))
+        PrivateKeyDer::from_pem_slice(&bytes.0).map_err(|_| format!("{self} holds no private key"))
     }
 
-    fn read(&self, what: &str) -> Result<Arc<Zeroizing<Vec<u8>>>, String> {
+    pub(crate) fn read(&self, what: &str) -> Result<Secret, String> {
         match self {
-            Self::Text(bytes) => Ok(Arc::clone(bytes)),
+            Self::Text(secret) => Ok(secret.clone()),
             Self::File(path) => match std::fs::read(path) {
-                Ok(bytes) => Ok(Arc::new(Zeroizing::new(bytes))),
+                Ok(bytes) => Ok(Secret::new(bytes)),
                 Err(error) => Err(format!("the {what} cannot be read from {}: {error}", path.display())),
             },
         }

@@ -1,0 +1,143 @@
+//! What is published: the packages for crates.io, and the archives and Debian package of the tool.
+
+use crate::published::packages;
+use crate::step::{Step, output_of};
+use crate::{Failure, root};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Packages each published crate, and builds all of them from their archives in an empty folder.
+pub(crate) fn package() -> Result<(), Failure> {
+    let packages = packages()?;
+    for package in &packages {
+        check_contents(package)?;
+    }
+    let selection: Vec<&str> = packages.iter().flat_map(|package| ["-p", package]).collect();
+    // cargo orders the packages by their dependencies, and lets each see the archives of those before it.
+    let archive = ["package", "--no-verify", "--allow-dirty", "--quiet"];
+    Step::cargo("archives", archive).args(selection).run()?;
+    let folder = root().join("target/package-check");
+    unpack(&packages, &folder)?;
+    let manifest = folder.join("Cargo.toml").display().to_string();
+    let target = root().join("target").display().to_string();
+    let build = ["build", "--all-features", "--manifest-path", &manifest, "--target-dir", &target];
+    Step::cargo("build from the archives", build).run()
+}
+
+/// Fails if the archive of a package lacks its README or a licence, or has files that are not for its users.
+fn check_contents(package: &str) -> Result<(), Failure> {
+    let listed = output_of(&["cargo", "package", "--list", "--allow-dirty", "-p", package])?;
+    let files: Vec<&str> = listed.lines().collect();
+    let missing: Vec<&str> = REQUIRED.iter().copied().filter(|file| !files.contains(file)).collect();
+    if !missing.is_empty() {
+        return Err(format!("the package {package} lacks {}", missing.join(", ")));
+    }
+    println!("{package}: {} files, with {}", files.len(), REQUIRED.join(", "));
+    Ok(())
+}
+
+/// Unpacks the archives into a new workspace, in which they depend on each other.
+fn unpack(packages: &[String], folder: &Path) -> Result<(), Failure> {
+    let failed = |error| format!("{}: {error}", folder.display());
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(failed)?;
+    }
+    fs::create_dir_all(folder).map_err(failed)?;
+    let version = version()?;
+    let (mut members, mut patches) = (String::new(), String::new());
+    for package in packages {
+        let name = format!("{package}-{version}");
+        let archive = root().join(format!("target/package/{name}.crate")).display().to_string();
+        output_of(&["tar", "-xzf", &archive, "-C", &folder.display().to_string()])?;
+        members += &format!("    \"{name}\",\n");
+        patches += &format!("{package} = {{ path = \"{name}\" }}\n");
+    }
+    let text = format!("[workspace]\nresolver = \"3\"\nmembers = [\n{members}]\n\n[patch.crates-io]\n{patches}");
+    fs::write(folder.join("Cargo.toml"), text).map_err(failed)
+}
+
+/// Builds the tool for release, and makes its archive and, with cargo-deb, its Debian package in `target/release-assets`.
+///
+/// Arguments: `--profile NAME` in place of `dist`.
+pub(crate) fn dist(args: &[String]) -> Result<(), Failure> {
+    let profile = match args {
+        [] => "dist",
+        [option, name] if option == "--profile" => name,
+        _ => return Err("usage: cargo xtask dist [--profile NAME]".to_owned()),
+    };
+    Step::cargo("the tool", ["build", "--profile", profile, "-p", "remcache-cli"]).run()?;
+    let folder = if profile == "dev" { "debug" } else { profile };
+    let tool = root().join("target").join(folder).join(format!("remcache{}", std::env::consts::EXE_SUFFIX));
+    make_assets(&tool)?;
+    let output = root().join("target/release-assets");
+    fs::create_dir_all(&output).map_err(|error| format!("{}: {error}", output.display()))?;
+    make_archive(&tool, &output)?;
+    if !cfg!(target_os = "linux") {
+        return Ok(());
+    }
+    if output_of(&["cargo", "deb", "--version"]).is_err() {
+        println!("no Debian package: cargo install cargo-deb");
+        return Ok(());
+    }
+    let output = output.display().to_string();
+    let deb = ["deb", "--no-build", "--profile", profile, "-p", "remcache-cli", "--output", &output];
+    Step::cargo("Debian package", deb).run()
+}
+
+/// Makes the manual pages and completions, by the tool itself.
+fn make_assets(tool: &Path) -> Result<(), Failure> {
+    let tool = tool.display().to_string();
+    let folder = root().join("target/assets");
+    let (man, completions) = (folder.join("man"), folder.join("completions"));
+    for folder in [&man, &completions] {
+        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    output_of(&[&tool, "man", "-d", &man.display().to_string()])?;
+    for (shell, file) in [("bash", "remcache"), ("zsh", "_remcache"), ("fish", "remcache.fish")] {
+        let text = output_of(&[&tool, "completions", shell])?;
+        let path = completions.join(file);
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Makes the archive that `cargo binstall` downloads: the tool, its manual pages, completions, README and licences.
+fn make_archive(tool: &Path, output: &Path) -> Result<(), Failure> {
+    let rustc = output_of(&["rustc", "-vV"])?;
+    let host = rustc.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("rustc -vV prints no host")?;
+    let name = format!("remcache-{host}");
+    let folder = output.join(&name);
+    let failed = |error| format!("{}: {error}", folder.display());
+    fs::create_dir_all(&folder).map_err(failed)?;
+    let files = REQUIRED.iter().map(|file| root().join("crates/remcache-cli").join(file));
+    for file in files.chain([tool.to_owned()]) {
+        fs::copy(&file, folder.join(file.file_name().unwrap_or_default())).map_err(failed)?;
+    }
+    for assets in ["man", "completions"] {
+        copy_files(&root().join("target/assets").join(assets), &folder.join(assets))?;
+    }
+    let archive = output.join(format!("{name}.tar.gz")).display().to_string();
+    output_of(&["tar", "-czf", &archive, "-C", &output.display().to_string(), &name])?;
+    println!("{archive}");
+    Ok(())
+}
+
+fn copy_files(from: &Path, to: &PathBuf) -> Result<(), Failure> {
+    let failed = |error| format!("{}: {error}", from.display());
+    fs::create_dir_all(to).map_err(failed)?;
+    for entry in fs::read_dir(from).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        fs::copy(entry.path(), to.join(entry.file_name())).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Returns the version of the packages, from the manifest of the workspace.
+fn version() -> Result<String, Failure> {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).map_err(|error| format!("Cargo.toml: {error}"))?;
+    let version = manifest.lines().find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
+    version.map(str::to_owned).ok_or_else(|| "Cargo.toml has no version".to_owned())
+}
+
+/// Files that each package has.
+const REQUIRED: &[&str] = &["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
