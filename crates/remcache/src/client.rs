@@ -24,7 +24,8 @@ use crate::singleflight::SingleFlight;
 /// `&self`. Nothing connects before it is needed. When the last clone is dropped, the connections
 /// end; see [`Client::close`] for an orderly end.
 ///
-/// A client must not be used across a `fork`: both processes would share its sockets.
+/// A program that forks creates its clients in the child: tokio's runtimes do not survive a `fork`. The
+/// blocking client, `remcache::blocking`, does.
 #[derive(Clone)]
 pub struct Client(Arc<Shared>);
 

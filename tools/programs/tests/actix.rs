@@ -1,0 +1,205 @@
+//! actix-web: a runtime for each worker, and one client with the default settings for all of them.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpResponse, HttpServer, web};
+use remcache::{Client, Config};
+use remcache_testkit::Memcached;
+
+/// Time after which a call counts as stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
+const WORKERS: usize = 4;
+
+/// What the handlers share.
+struct State {
+    client: Client,
+    /// Whether handlers that block may go on.
+    is_free: (Mutex<bool>, Condvar),
+}
+
+impl State {
+    fn new(client: Client) -> Arc<Self> {
+        Arc::new(Self { client, is_free: Default::default() })
+    }
+
+    fn wait_until_free(&self) {
+        let (is_free, changed) = &self.is_free;
+        drop(changed.wait_while(is_free.lock().unwrap(), |is_free| !*is_free).unwrap());
+    }
+
+    fn free(&self) {
+        *self.is_free.0.lock().unwrap() = true;
+        self.is_free.1.notify_all();
+    }
+}
+
+/// Stores the key under itself and reads it back; says which worker did it.
+async fn echo(key: web::Path<String>, state: web::Data<State>) -> HttpResponse {
+    let key = key.into_inner();
+    let stored = state.client.set(&key, key.clone()).await;
+    match (stored, state.client.get(&key).await) {
+        (Ok(_), Ok(Some(item))) if item.value == key => {
+            HttpResponse::Ok().body(format!("{:?}", thread::current().id()))
+        }
+        (Ok(_), Ok(other)) => HttpResponse::InternalServerError().body(format!("{key}: {other:?}")),
+        (Err(error), _) | (_, Err(error)) => HttpResponse::ServiceUnavailable().body(error.to_string()),
+    }
+}
+
+/// Uses the client, and then blocks the worker.
+async fn block(state: web::Data<State>) -> HttpResponse {
+    let outcome = state.client.get("k").await;
+    state.wait_until_free();
+    HttpResponse::Ok().body(format!("{:?}", outcome.is_ok()))
+}
+
+/// A web server in a thread of its own, which ends with it.
+struct Web {
+    address: SocketAddr,
+    handle: ServerHandle,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Web {
+    fn start(state: &Arc<State>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let data = web::Data::from(Arc::clone(state));
+        let (started, is_started) = std::sync::mpsc::channel();
+        let thread = thread::spawn(move || {
+            actix_web::rt::System::new().block_on(async {
+                let app = move || {
+                    App::new()
+                        .app_data(data.clone())
+                        .route("/echo/{key}", web::get().to(echo))
+                        .route("/block", web::get().to(block))
+                };
+                let server = HttpServer::new(app).workers(WORKERS).disable_signals().listen(listener).unwrap().run();
+                started.send(server.handle()).unwrap();
+                server.await.unwrap();
+            });
+        });
+        Self { address, handle: is_started.recv().unwrap(), thread: Some(thread) }
+    }
+
+    /// Returns the status and the body; `None` if no answer comes within the time.
+    fn get(&self, path: &str, patience: Duration) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(patience)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        match stream.read_to_string(&mut answer) {
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return None,
+            Err(error) => panic!("{error}"),
+        }
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        Some((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        let stopped = self.handle.stop(false);
+        actix_web::rt::System::new().block_on(stopped);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+fn client_of(server: &Memcached, timeout: Duration) -> Client {
+    let config = Config::new().timeout(timeout).reconnect_delay(Duration::from_millis(10), Duration::from_millis(100));
+    Client::with_config([server.addr()], config).unwrap()
+}
+
+/// No failure that the server did not cause, on any worker.
+#[test]
+fn four_workers_share_one_client() {
+    let mut server = Memcached::start(&[]);
+    let state = State::new(client_of(&server, Duration::from_secs(10)));
+    let web = Web::start(&state);
+    let ask = |thread: usize, round: usize| web.get(&format!("/echo/{thread}-{round}"), PATIENCE).expect("an answer");
+    let mut workers = std::collections::HashSet::new();
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|thread| {
+                scope.spawn(move || {
+                    let answers = (0..50).map(|round| ask(thread, round));
+                    answers
+                        .map(|(status, body)| (status == 200).then_some(body.clone()).ok_or(body))
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        for thread in threads {
+            workers.extend(thread.join().unwrap().into_iter().map(Result::unwrap));
+        }
+    });
+    assert!(workers.len() > 1, "{workers:?}");
+
+    // Calls may fail while the server is away, and every one of them ends.
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for thread in 0..8 {
+            let is_over = &is_over;
+            scope.spawn(move || {
+                for round in 0.. {
+                    let (status, body) = ask(thread, round);
+                    assert!(status == 200 || status == 503, "{status} {body}");
+                    if is_over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+        }
+        for _ in 0..3 {
+            server.stop();
+            thread::sleep(Duration::from_millis(100));
+            server.cont();
+            thread::sleep(Duration::from_millis(50));
+            server.restart();
+            thread::sleep(Duration::from_millis(50));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let start = Instant::now();
+    while ask(0, 0).0 != 200 {
+        assert!(start.elapsed() < PATIENCE, "it does not recover");
+    }
+}
+
+/// The worker that owns the connection is blocked: calls of the others fail for a moment, and then succeed.
+#[test]
+fn a_blocked_worker_does_not_hold_up_the_others() {
+    let server = Memcached::start(&[]);
+    let state = State::new(client_of(&server, Duration::from_millis(200)));
+    let web = Web::start(&state);
+    thread::scope(|scope| {
+        let blocked = scope.spawn(|| web.get("/block", PATIENCE));
+        let start = Instant::now();
+        while state.client.servers()[0].metrics().open == 0 {
+            assert!(start.elapsed() < PATIENCE, "the worker does not connect");
+            thread::sleep(Duration::from_millis(5));
+        }
+        // Every fourth connection is the blocked worker's, and gets no answer.
+        let answers = std::iter::repeat_with(|| web.get("/echo/k", Duration::from_secs(3))).flatten();
+        let mut successes = 0;
+        for (status, body) in answers {
+            assert!(status == 200 || status == 503, "{status} {body}");
+            assert!(start.elapsed() < PATIENCE, "{body}");
+            successes += usize::from(status == 200);
+            if successes == 8 {
+                break;
+            }
+        }
+        state.free();
+        assert_eq!(blocked.join().unwrap().expect("an answer").0, 200);
+    });
+}
