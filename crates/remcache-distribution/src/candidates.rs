@@ -15,6 +15,28 @@ pub struct Candidates<'a> {
     given: usize,
 }
 
+impl Ring {
+    /// Every server once: the one that holds `key`, then those to which its keys go while servers are away, in order.
+    ///
+    /// The order is the other client's where it has one, or else that of the ring: the next points, scores or places.
+    /// The first step allocates nothing.
+    ///
+    /// ```
+    /// use remcache_distribution::{Distribution, Node};
+    ///
+    /// let nodes = ["a", "b", "c"].map(|name| Node::tcp(name, 11211));
+    /// let ring = Distribution::KETAMA.ring(&nodes)?;
+    /// let order: Vec<usize> = ring.candidates(b"Hello").collect();
+    /// assert_eq!(order.first().copied(), ring.locate(b"Hello", |_| true));
+    /// assert_eq!(order.len(), 3);
+    /// # Ok::<(), remcache_distribution::RingError>(())
+    /// ```
+    #[must_use]
+    pub fn candidates<'a>(&'a self, key: &'a [u8]) -> Candidates<'a> {
+        Candidates::new(self, key)
+    }
+}
+
 impl<'a> Candidates<'a> {
     pub(crate) fn new(ring: &'a Ring, key: &'a [u8]) -> Self {
         Self { ring, key: ring.part.of(key), rest: None, given: 0 }

@@ -8,7 +8,7 @@ use crate::ketama::continuum::Continuum;
 use crate::rendezvous::Rendezvous;
 use crate::spec::{Order, Rule};
 use crate::weighted_modulo::WeightedModulo;
-use crate::{Candidates, Distribution, Node, RingError, furc, jump, live_modulo as remcached, validate as check};
+use crate::{Distribution, Node, RingError, furc, jump, live_modulo as remcached, validate as check};
 
 /// A list of servers prepared for lookups by [`Distribution::ring`].
 ///
@@ -122,26 +122,6 @@ impl Ring {
             Placement::Jump => Some(jump::place(hash as u64, self.servers())),
             Placement::Rendezvous(_) | Placement::Furc | Placement::LiveModulo => None,
         }
-    }
-
-    /// Every server once: the one that holds `key`, then those to which its keys go while servers are away, in order.
-    ///
-    /// The order is the other client's where it has one, or else that of the ring: the next points, scores or places.
-    /// The first step allocates nothing.
-    ///
-    /// ```
-    /// use remcache_distribution::{Distribution, Node};
-    ///
-    /// let nodes = ["a", "b", "c"].map(|name| Node::tcp(name, 11211));
-    /// let ring = Distribution::KETAMA.ring(&nodes)?;
-    /// let order: Vec<usize> = ring.candidates(b"Hello").collect();
-    /// assert_eq!(order.first().copied(), ring.locate(b"Hello", |_| true));
-    /// assert_eq!(order.len(), 3);
-    /// # Ok::<(), remcache_distribution::RingError>(())
-    /// ```
-    #[must_use]
-    pub fn candidates<'a>(&'a self, key: &'a [u8]) -> Candidates<'a> {
-        Candidates::new(self, key)
     }
 
     /// Whether [`locate`](Self::locate) asks which servers are usable.

@@ -25,6 +25,7 @@ use crate::types::reply::Reply;
 use crate::types::reply_shape::Expected;
 use crate::types::request::Request;
 use crate::types::status::Status;
+use crate::types::status_table::said_of;
 use crate::{line, text};
 
 /// The line at the end of the output, while more fetches can be put into it.
@@ -248,7 +249,7 @@ fn item(head: &text::ItemHead, value: Bytes) -> Reply {
 /// The reply to a fetch whose line has ended without its item.
 #[inline]
 pub(crate) fn missing() -> Reply {
-    Reply { value: text::said_of(Status::KeyNotFound), ..Reply::new(Status::KeyNotFound) }
+    Reply { value: said_of(Status::KeyNotFound), ..Reply::new(Status::KeyNotFound) }
 }
 
 /// What a server says when it has executed a line.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::line;
 use crate::types::error::ProtocolError;
 use crate::types::operation::Operation;
 use crate::types::reply::Reply;
@@ -9,7 +10,6 @@ use crate::types::reply_shape::Expected;
 use crate::types::status::Status;
 use crate::types::status_table as words;
 use crate::types::status_table::{Word, begins_with};
-use crate::{line, text};
 
 /// What a server says that was started without flushes (`-F`).
 const FLUSH_NOT_ALLOWED: &[u8] = b"CLIENT_ERROR flush_all not allowed";
@@ -42,7 +42,7 @@ pub(crate) fn read(line: &[u8], expected: Expected) -> Result<Option<Refusal>, P
     let Some(status) = words::of_refusal(line) else { return Ok(None) };
     let answer = Word::of(line).and_then(|word| word.answers(expected.operation));
     let reply = match answer {
-        Some(status) => Reply::with_text(status, text::said_of(status)),
+        Some(status) => Reply::with_text(status, words::said_of(status)),
         None if begins_with(line, FLUSH_NOT_ALLOWED) => no_flush(),
         None => Reply::with_text(status, said(line)),
     };

@@ -1,5 +1,6 @@
 //! Lines of the text protocols: found without an endless search, cut into words; their numbers and keys.
 pub(crate) mod base64;
+pub(crate) mod command;
 pub(crate) mod error_line;
 
 use crate::buffer::output::Output;

@@ -8,7 +8,6 @@ pub(crate) mod decode;
 pub(crate) mod encode;
 pub mod server;
 
-pub(crate) use crate::line::base64::decode as decode_base64;
 pub use crate::meta::decode::{Frame, decode};
 pub(crate) use crate::meta::decode::{Peeked, check, is_miss, peek, take, take_miss, verb_answers};
 pub(crate) use crate::meta::encode::cannot_return_key;

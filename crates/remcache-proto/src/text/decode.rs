@@ -13,7 +13,7 @@ use crate::types::reply::Reply;
 use crate::types::reply_shape::Expected;
 use crate::types::reply_shape::Shape;
 use crate::types::status::Status;
-use crate::types::status_table::{Row, Word};
+use crate::types::status_table::{Word, said_of};
 
 /// A reply, and whether it is the last of its request.
 #[derive(Clone, Debug)]
@@ -52,12 +52,6 @@ impl Answer {
     fn one_of_many(reply: Reply) -> Self {
         Self { last: false, ..Self::last(reply) }
     }
-}
-
-/// The text of an outcome that text protocols report as one word: the binary protocol's text, so that
-/// the text of a reply is the same on each.
-pub(crate) fn said_of(status: Status) -> Bytes {
-    Bytes::from_static(Row::of(status).map_or("", Row::text).as_bytes())
 }
 
 fn outcome(status: Status) -> Answer {

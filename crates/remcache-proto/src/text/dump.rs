@@ -4,11 +4,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use crate::line::{self, base64};
 use crate::types::meta_options::ItemInfo;
 use crate::types::reply::Reply;
 use crate::types::status::Status;
 use crate::types::ttl::Ttl;
-use crate::{line, meta};
 
 /// An item in a metadump: the line of a [`Request::metadump`](crate::types::request::Request::metadump).
 ///
@@ -168,7 +168,7 @@ pub(crate) fn listed_key(rest: &[u8]) -> Option<Bytes> {
     let mut words = line::words(rest);
     let key = words.next()?;
     match words.next() {
-        Some(b"b") => meta::decode_base64(key).map(Bytes::from),
+        Some(b"b") => base64::decode(key).map(Bytes::from),
         _ => Some(Bytes::copy_from_slice(key)),
     }
 }

@@ -12,7 +12,7 @@ mod dump;
 mod item;
 mod log_line;
 
-pub(crate) use crate::text::decode::{Answer, check, said_of, take};
+pub(crate) use crate::text::decode::{Answer, check, take};
 pub use crate::text::decode::{Frame, decode};
 pub use crate::text::encode::encode;
 pub(crate) use crate::text::encode::{encode_command, encode_without_gets, name_unknown_command};

@@ -1,38 +1,16 @@
-//! The lock around the half of a connection that is shared: a mutex, whichever runs the threads.
+//! The mutex of a connection's shared half: the standard library's, or shuttle's in the concurrency tests.
 
-use std::ops::DerefMut;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
-/// A mutex.
-///
-/// A link is generic over it, so that a test can take one whose scheduler decides who goes first.
-pub(crate) trait Hold<T> {
-    /// Holds the lock until it is dropped.
-    type Guard<'a>: DerefMut<Target = T>
-    where
-        Self: 'a;
+#[cfg(all(test, shuttle))]
+pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+#[cfg(not(all(test, shuttle)))]
+pub(crate) use std::sync::{Mutex, MutexGuard};
 
-    /// A lock around this.
-    fn around(value: T) -> Self;
-
-    /// Waits for the lock.
-    fn hold(&self) -> Self::Guard<'_>;
-}
-
-impl<T> Hold<T> for Mutex<T> {
-    type Guard<'a>
-        = std::sync::MutexGuard<'a, T>
-    where
-        T: 'a;
-
-    fn around(value: T) -> Self {
-        Self::new(value)
-    }
-
-    #[inline]
-    fn hold(&self) -> Self::Guard<'_> {
-        // A panic while the lock was held would be a bug of ours; the state stays consistent
-        // between statements, so going on is better than poisoning every caller.
-        self.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Locks a mutex.
+#[inline]
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while the lock was held would be a bug of ours; the state stays consistent
+    // between statements, so going on is better than poisoning every caller.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

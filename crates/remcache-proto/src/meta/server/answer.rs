@@ -1,7 +1,7 @@
 //! The line that answers a meta command.
 
 use crate::line::base64::Encoded;
-use crate::text::server::LINE_END;
+use crate::line::command::LINE_END;
 
 /// The line that answers a meta command, flag by flag.
 #[derive(Clone, Debug)]

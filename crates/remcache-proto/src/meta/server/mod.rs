@@ -5,8 +5,8 @@
 //! use remcache_proto::meta::server::{Answer, Operation};
 //! use remcache_proto::text::server::{self, Command};
 //!
-//! let (line, _) = serve::line(b"mg Hello v t O7\r\n").unwrap();
-//! let Ok(Command::Meta(command)) = serve::parse(line) else { panic!() };
+//! let (line, _) = server::line(b"mg Hello v t O7\r\n").unwrap();
+//! let Ok(Command::Meta(command)) = server::parse(line) else { panic!() };
 //! assert_eq!((command.operation, &command.key[..]), (Operation::Get, &b"Hello"[..]));
 //!
 //! let mut answer = Answer::value(5);
@@ -25,8 +25,7 @@ mod answer;
 use std::borrow::Cow;
 
 use crate::line::base64;
-use crate::text::server::number;
-use crate::text::server::{BAD_FORMAT, LINE_END, MAX_LENGTH, Refusal, UNKNOWN, Words};
+use crate::line::command::{BAD_FORMAT, LINE_END, MAX_LENGTH, Refusal, UNKNOWN, Words, number};
 use crate::types::key::Key;
 use crate::types::version::{Feature, ServerVersion};
 

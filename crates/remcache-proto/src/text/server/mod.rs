@@ -9,20 +9,18 @@
 //! use remcache_proto::text::server::{self, Command};
 //!
 //! let input = b"set Hello 0 0 5\r\nWorld\r\n";
-//! let (line, length) = serve::line(input).unwrap();
-//! let Ok(Command::Store(store)) = serve::parse(line) else { panic!() };
+//! let (line, length) = server::line(input).unwrap();
+//! let Ok(Command::Store(store)) = server::parse(line) else { panic!() };
 //! assert_eq!((store.key, store.length), (&b"Hello"[..], 5));
-//! assert_eq!(serve::value(&input[length..], store.length), Some(Ok(&b"World"[..])));
+//! assert_eq!(server::value(&input[length..], store.length), Some(Ok(&b"World"[..])));
 //! ```
 
-pub mod number;
-mod word;
-
+use crate::line::command::{MAX_LENGTH, MAX_WORDS};
 use crate::meta::server as meta;
 use crate::types::key::Key;
 use crate::types::version::{Feature, ServerVersion};
 
-pub use word::{Words, line};
+pub use crate::line::command::{BAD_DATA, BAD_FORMAT, BAD_TTL, LINE_END, Refusal, UNKNOWN, Words, line, number};
 
 /// What a line asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,60 +144,9 @@ pub struct FlushAll {
     pub quiet: bool,
 }
 
-/// Why a line is no command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "a server says something, or nothing ever again")]
-pub enum Refusal {
-    /// It is answered with this line.
-    Answer {
-        /// The line, without its end.
-        text: &'static str,
-        /// Whether it is not sent after all.
-        quiet: bool,
-        /// How many bytes behind the line are thrown away first: a value and its end.
-        swallow: usize,
-    },
-    /// The connection is closed without a reply: the client speaks HTTP.
-    Close,
-}
-
-impl Refusal {
-    /// A line that is sent in any case, with nothing to throw away.
-    pub(crate) const fn says(text: &'static str) -> Self {
-        Self::Answer { text, quiet: false, swallow: 0 }
-    }
-
-    /// A line after a value of this length, which is thrown away if there is one.
-    pub(crate) fn with_value(text: &'static str, quiet: bool, length: u32) -> Self {
-        let swallow = usize::try_from(length).map_or(0, |length| match length {
-            0 => 0,
-            length => length.saturating_add(LINE_END.len()),
-        });
-        Self::Answer { text, quiet, swallow }
-    }
-
-    const fn quietly(text: &'static str, quiet: bool) -> Self {
-        Self::Answer { text, quiet, swallow: 0 }
-    }
-}
-
-/// The reply to an unknown command, or one with too few or too many tokens.
-pub const UNKNOWN: &str = "ERROR";
-/// The reply to a malformed command.
-pub const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
-/// The reply to a data block without its terminator.
-pub const BAD_DATA: &str = "CLIENT_ERROR bad data chunk";
-/// The reply to a time that is not a number.
-pub const BAD_TTL: &str = "CLIENT_ERROR invalid exptime argument";
 const BAD_DELTA: &str = "CLIENT_ERROR invalid numeric delta argument";
 const BAD_DELETE: &str = "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]";
 const ERROR: Refusal = Refusal::says(UNKNOWN);
-
-/// The end of a line, and of a data block.
-pub const LINE_END: &[u8] = b"\r\n";
-
-/// The longest value that a line can announce.
-pub(crate) const MAX_LENGTH: i32 = i32::MAX - 2;
 
 /// What a line asks a server of the oldest version with clean meta commands.
 ///
@@ -223,7 +170,7 @@ pub fn parse_as(line: &[u8], dialect: ServerVersion) -> Result<Command<'_>, Refu
         return Err(ERROR);
     }
     // As memcached counts: no more than it has room for.
-    let count = all.count_up_to(word::MOST);
+    let count = all.count_up_to(MAX_WORDS);
     let quiet = count > 1 && all.clone().nth(count.saturating_sub(1)) == Some(b"noreply");
     if let &[b'm', letter] = name {
         return meta::parse(letter, words, count, dialect).map(Command::Meta);

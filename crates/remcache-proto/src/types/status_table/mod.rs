@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use bytes::Bytes;
+
 use crate::types::operation::Operation;
 use crate::types::status::Status;
 
@@ -192,6 +194,12 @@ impl Row {
     pub(crate) fn text(&self) -> &'static str {
         self.text
     }
+}
+
+/// The text of an outcome that text protocols report as one word: the binary protocol's text, so that
+/// the text of a reply is the same on each.
+pub(crate) fn said_of(status: Status) -> Bytes {
+    Bytes::from_static(Row::of(status).map_or("", Row::text).as_bytes())
 }
 
 /// The status of a code of the binary protocol.

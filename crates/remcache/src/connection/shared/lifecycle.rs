@@ -10,7 +10,8 @@ use tokio::runtime;
 use tokio::time::{Instant, timeout_at};
 
 use super::task_side::TaskHandle;
-use super::{ConnectionHandle, ConnectionState, Hold, Inner, Unattended, Watched, slot_and_place};
+use super::{ConnectionHandle, ConnectionState, Inner, Unattended, Watched, slot_and_place};
+use crate::connection::sync::MutexGuard;
 use crate::connection::watchdog;
 use crate::proto::{Event, Status};
 
@@ -26,11 +27,11 @@ pub(super) enum TaskState {
     },
 }
 
-impl<L: Hold<Inner>> ConnectionHandle<L> {
+impl ConnectionHandle {
     /// Claims the right to start the task, if there is work and no task: it counts as running from then on.
     ///
     /// The process and the runtime are those that the task will run in.
-    pub(crate) fn claim_task(self: &Arc<Self>, process: u32, runtime: Option<runtime::Id>) -> Option<TaskHandle<L>> {
+    pub(crate) fn claim_task(self: &Arc<Self>, process: u32, runtime: Option<runtime::Id>) -> Option<TaskHandle> {
         let mut state = self.lock();
         if state.task != TaskState::None || state.connection.in_flight() == 0 {
             return None;
@@ -40,7 +41,7 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
     }
 
     /// Records that the task has ended, and ends what is in flight: the next request starts another task.
-    pub(super) fn task_ended(&self, mut state: L::Guard<'_>, reason: &str) {
+    pub(super) fn task_ended(&self, mut state: MutexGuard<'_, Inner>, reason: &str) {
         let mut wakers = Vec::new();
         self.end_task(&mut state, reason, &mut wakers);
         drop(state);
@@ -64,7 +65,7 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
     }
 
     /// Ends the task in its absence. If it runs again, it finds that it has lost the connection.
-    fn give_up_task(&self, mut state: L::Guard<'_>) {
+    fn give_up_task(&self, mut state: MutexGuard<'_, Inner>) {
         let task = state.driver.take();
         // What the task has taken may be written by now, or not.
         state.connection.assume_written();

@@ -4,13 +4,15 @@
 //! output, takes a slot, and wakes the driver only if that sleeps. The driver settles all replies
 //! that one read gave under one lock, and wakes the callers after. No lock is held across I/O.
 
+pub(crate) mod capacity;
 #[cfg(all(test, shuttle))]
 pub(crate) mod concurrency_tests;
+pub(crate) mod flight;
 mod lifecycle;
 pub(crate) mod task_side;
 
 use std::ops::DerefMut;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::SystemTime;
 
@@ -20,26 +22,29 @@ use tokio::runtime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub(crate) use crate::connection::shared::capacity::Queued;
+pub(crate) use crate::connection::shared::flight::{Flight, Submitted, TakenRun};
 pub(crate) use crate::connection::shared::task_side::{Demand, Parked, TaskHandle};
-pub(crate) use crate::connection::sync::Hold;
 
 use self::lifecycle::TaskState;
 use super::slot::Slot;
 use super::wait_queue::{self, WaitQueue};
 use crate::config::{Config, Overload};
+use crate::connection::shared::flight::{refused, slot_and_place, tag};
+use crate::connection::sync::{Mutex, MutexGuard, lock};
 use crate::health::events::HealthMonitor;
 use crate::health::metrics::ConnCounters;
 use crate::health::state::{ConnectionState, ServerStatus};
 use crate::policy::Breaker;
 use crate::proto::{
     Connection, Deadline, Delivery, Event, InputBuffer, Protocol, ProtocolError, Rejected, Reply, Request,
-    ServerVersion, Status, Tag, Ticket,
+    ServerVersion, Status,
 };
 
 /// The shared half of one connection.
 #[derive(Debug)]
-pub(crate) struct ConnectionHandle<L = Mutex<Inner>> {
-    state: L,
+pub(crate) struct ConnectionHandle {
+    state: Mutex<Inner>,
     /// How many plain gets may leave as one line, where the protocol is one of lines.
     keys_in_line: usize,
     /// How many requests may be in flight, and how many bytes may wait to be written.
@@ -111,61 +116,7 @@ struct Unattended {
     timeouts: u64,
 }
 
-/// The result of a submit.
-#[derive(Debug)]
-pub(crate) enum Submitted {
-    /// The request is in flight.
-    InFlight {
-        /// The caller's hold on it.
-        flight: Flight,
-        /// Whether the connection has no task, or the watchdog does not know of the deadline.
-        attend: bool,
-    },
-    /// The request is in flight; its reply will be discarded.
-    Cast {
-        /// Whether the connection has no task yet.
-        attend: bool,
-    },
-    /// The outcome is known without asking.
-    Refused(Reply),
-    /// The limits are reached.
-    Full,
-}
-
-/// A caller's hold on its request in flight.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Flight {
-    pub(crate) slot: usize,
-    ticket: Ticket,
-    /// How often a task of the connection had ended before.
-    pub(crate) ends: u32,
-}
-
-/// A run of requests that was taken.
-#[derive(Debug)]
-pub(crate) struct TakenRun {
-    /// How many requests were taken, refused ones included.
-    pub(crate) taken: u32,
-    /// Those that had their outcome without being sent, by their place in the run.
-    pub(crate) refused: Vec<(u32, Reply)>,
-    /// Where the replies come, if any was sent.
-    pub(crate) slot: Option<usize>,
-    /// Whether the connection has no task, or the watchdog does not know of the deadline.
-    pub(crate) attend: bool,
-    /// How often a task of the connection had ended before.
-    pub(crate) ends: u32,
-}
-
-/// Tags: the slot in the low half, the place within a run in the high half.
-fn tag(slot: usize, place: u32) -> Tag {
-    Tag(slot as u64 | u64::from(place) << 32)
-}
-
-fn slot_and_place(tag: Tag) -> (usize, u32) {
-    ((tag.0 & u64::from(u32::MAX)) as usize, (tag.0 >> 32) as u32)
-}
-
-impl<L: Hold<Inner>> ConnectionHandle<L> {
+impl ConnectionHandle {
     /// A link of the client's protocol; where the protocol has to be found out, requests wait for that.
     pub(crate) fn new(config: &Config, first_opaque: u32, place: usize, watch: Arc<HealthMonitor>) -> Self {
         let now = Instant::now().into_std();
@@ -198,7 +149,7 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
             failures: 0,
         };
         Self {
-            state: L::around(state),
+            state: Mutex::new(state),
             keys_in_line: config.keys_in_line,
             limits: (config.limits.in_flight, config.limits.output),
             is_queued: config.overload == Overload::Wait,
@@ -210,8 +161,8 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
     }
 
     #[inline]
-    fn lock(&self) -> L::Guard<'_> {
-        self.state.hold()
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        lock(&self.state)
     }
 
     /// Submits one request whose reply goes to a slot; with the ticket of a caller that has queued up.
@@ -389,21 +340,6 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
         wake(state);
     }
 
-    /// Queues a caller that needs capacity for a value of this length.
-    ///
-    /// # Cancellation
-    /// The turn of a caller that leaves passes to the next one.
-    pub(crate) fn queue(self: &Arc<Self>, length: usize, waker: &Waker) -> Queued<L> {
-        let mut state = self.lock();
-        let ticket = state.queue.push(length, waker);
-        let mut wakers = Vec::new();
-        // Capacity may have become free since the caller was refused.
-        self.notify_queue(&mut state, Instant::now(), &mut wakers);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-        Queued { link: Arc::clone(self), ticket }
-    }
-
     /// Closes the connection: it takes no more requests, and those in flight end as they would.
     pub(crate) fn close(&self) {
         self.change(self.lock(), ConnectionState::Closed, None);
@@ -415,7 +351,7 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
     }
 
     /// See [`TaskHandle::set`]; requests that are refused from now on have the given status.
-    fn change(&self, mut state: L::Guard<'_>, condition: ConnectionState, refused_as: Option<Status>) -> bool {
+    fn change(&self, mut state: MutexGuard<'_, Inner>, condition: ConnectionState, refused_as: Option<Status>) -> bool {
         if condition.is_down() {
             state.failures += 1;
             self.turned.notify_waiters();
@@ -441,28 +377,6 @@ impl<L: Hold<Inner>> ConnectionHandle<L> {
         self.turned.notify_waiters();
         self.watch.changed(self.place, condition);
         is_news
-    }
-
-    /// Whether a caller must let others go first.
-    #[inline]
-    fn has_to_queue(&self, state: &Inner, ticket: Option<wait_queue::Ticket>, now: Instant) -> bool {
-        !state.queue.is_empty() && (self.is_queued || ticket.is_some()) && !state.queue.is_turn_of(ticket, now)
-    }
-
-    /// Gives callers that wait their turn, if there is capacity.
-    #[inline]
-    fn notify_queue(&self, state: &mut Inner, now: Instant, wakers: &mut Vec<Waker>) {
-        if state.queue.is_empty() {
-            return;
-        }
-        let Inner { queue, connection, refusal, .. } = state;
-        let (most_in_flight, most_output) = self.limits;
-        let has_capacity = |notified: usize, bytes: usize| {
-            // With nothing to write one value is taken however large, but not a second one.
-            let fits = connection.has_room(bytes) && (notified == 0 || bytes <= most_output);
-            refusal.is_some() || fits && connection.in_flight() + notified < most_in_flight
-        };
-        queue.notify(has_capacity, now, wakers);
     }
 
     /// What the connection speaks; `None` while that is not known.
@@ -592,49 +506,4 @@ fn wake(mut state: impl DerefMut<Target = Inner>) {
 #[cold]
 fn lost<T>(take: impl FnOnce(Reply) -> T) -> T {
     take(Reply::new(Status::InternalError))
-}
-
-fn refused(rejected: Rejected) -> Submitted {
-    match rejected {
-        Rejected::Invalid(invalid) => Submitted::Refused(Reply::invalid(&invalid)),
-        _ => Submitted::Full,
-    }
-}
-
-/// A caller's place in the queue for capacity, which it leaves when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Queued<L: Hold<Inner> = Mutex<Inner>> {
-    link: Arc<ConnectionHandle<L>>,
-    ticket: wait_queue::Ticket,
-}
-
-impl<L: Hold<Inner>> Queued<L> {
-    /// What a submission shows to be in turn.
-    pub(crate) fn ticket(&self) -> wait_queue::Ticket {
-        self.ticket
-    }
-
-    /// Whether to try now: it is this caller's turn, or requests are refused. Otherwise its waker is
-    /// notified.
-    pub(crate) fn poll(&self, waker: &Waker, now: Instant) -> bool {
-        let mut state = self.link.lock();
-        let is_ready = state.refusal.is_some()
-            || state.queue.is_turn_of(Some(self.ticket), now)
-                && state.connection.has_room(state.queue.length_of(self.ticket));
-        if !is_ready {
-            state.queue.wait_again(self.ticket, waker);
-        }
-        is_ready
-    }
-}
-
-impl<L: Hold<Inner>> Drop for Queued<L> {
-    fn drop(&mut self) {
-        let mut state = self.link.lock();
-        state.queue.remove(self.ticket);
-        let mut wakers = Vec::new();
-        self.link.notify_queue(&mut state, Instant::now(), &mut wakers);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-    }
 }

@@ -1,6 +1,6 @@
 //! A connection as its task sees it: demand, condition, bytes in and out, time.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -8,8 +8,9 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::lifecycle::{LONGEST_STALL, TaskState};
-use super::{ConnectionHandle, ConnectionState, Hold, Inner};
+use super::{ConnectionHandle, ConnectionState, Inner};
 use crate::connection::handshake::Negotiated;
+use crate::connection::sync::MutexGuard;
 use crate::policy::Tripped;
 use crate::proto::{Deadline, InputBuffer, Output, ProtocolError, Request, Status};
 
@@ -38,31 +39,31 @@ pub(crate) enum Parked {
 /// A task whose runtime does not run loses the connection to another task. If it runs again, nothing that it does
 /// has an effect, and to it the connection looks closed.
 #[derive(Debug)]
-pub(crate) struct TaskHandle<L: Hold<Inner> = Mutex<Inner>> {
-    shared: Arc<ConnectionHandle<L>>,
+pub(crate) struct TaskHandle {
+    shared: Arc<ConnectionHandle>,
     /// How many tasks of the connection had ended when this one started.
     ends: u32,
 }
 
-impl<L: Hold<Inner>> Clone for TaskHandle<L> {
+impl Clone for TaskHandle {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), ends: self.ends }
     }
 }
 
-impl<L: Hold<Inner>> TaskHandle<L> {
-    pub(super) fn new(shared: Arc<ConnectionHandle<L>>, ends: u32) -> Self {
+impl TaskHandle {
+    pub(super) fn new(shared: Arc<ConnectionHandle>, ends: u32) -> Self {
         Self { shared, ends }
     }
 
     /// Returns the connection that the task serves.
-    pub(crate) fn shared(&self) -> &Arc<ConnectionHandle<L>> {
+    pub(crate) fn shared(&self) -> &Arc<ConnectionHandle> {
         &self.shared
     }
 
     /// Locks the shared state; `None` if another task has the connection.
     #[inline]
-    fn lock(&self) -> Option<L::Guard<'_>> {
+    fn lock(&self) -> Option<MutexGuard<'_, Inner>> {
         let mut state = self.shared.lock();
         if state.ends != self.ends {
             return None;

@@ -10,10 +10,8 @@ use tokio::time::Instant;
 
 use super::task::{LINES, Task, value};
 use super::{Scene, pause, random};
-use crate::connection::shared::{Flight, Submitted};
+use crate::connection::shared::{Flight, Queued, Submitted};
 
-/// A place in the queue for capacity, on a mutex of shuttle's.
-type Queued = crate::connection::shared::Queued<shuttle::sync::Mutex<crate::connection::shared::Inner>>;
 use crate::connection::slot::Slot;
 use crate::proto::{Deadline, Delivery, Reply, Request, Status};
 

@@ -14,32 +14,12 @@ use std::sync::{Arc, Mutex as Ledger, PoisonError};
 use std::task::Waker;
 
 use shuttle::rand::{RngCore, thread_rng};
-use shuttle::sync::{Mutex, MutexGuard};
 
 use super::{HealthMonitor, Hold, Inner};
 use crate::config::Config;
 use crate::config::protocol::ProtocolSetting;
 use crate::health::events;
 use caller::Caller;
-
-/// A link whose scheduler is the test's.
-type ConnectionHandle = super::ConnectionHandle<Mutex<Inner>>;
-type TaskHandle = super::TaskHandle<Mutex<Inner>>;
-
-impl<T> Hold<T> for Mutex<T> {
-    type Guard<'a>
-        = MutexGuard<'a, T>
-    where
-        T: 'a;
-
-    fn around(value: T) -> Self {
-        Self::new(value)
-    }
-
-    fn hold(&self) -> MutexGuard<'_, T> {
-        self.lock().expect("the lock is not poisoned")
-    }
-}
 
 /// What all who take part in one schedule share.
 #[derive(Clone)]

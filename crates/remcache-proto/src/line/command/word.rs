@@ -1,7 +1,7 @@
 //! Lines and their words, as memcached 1.6.18 cuts them.
 
 /// How many words memcached has room for, the command included; only a fetch may have more.
-pub(crate) const MOST: usize = 23;
+pub(crate) const MAX_WORDS: usize = 23;
 
 /// The line at the front of the input without its end, and how many bytes it takes with it; `None`
 /// if its end is not there. A bare line feed ends it too.
