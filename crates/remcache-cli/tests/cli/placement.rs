@@ -128,7 +128,7 @@ fn what_moves_from_where_to_where() {
     assert!(grown.text().contains("c:11211") && !grown.text().contains("a:11211  b:11211"), "{grown:?}");
     let other = diff(&["--to", "dalli", "-f", "json"]).exits(0).json();
     assert_eq!(other.as_array().unwrap().len(), 2, "from each to the other: {other}");
-    diff(&["--remove", "z"]).exits(2).complains_of("none of a:11211, b:11211");
+    diff(&["--remove", "z"]).exits(2).complains_of("--remove z: it is not one of a:11211, b:11211");
     diff(&["--add", "a"]).exits(2).complains_of("there already");
     diff(&["--remove", "a", "--remove", "b"]).exits(2).complains_of("no server would be left");
     remcache(["ring", "diff", "--keys", "-"]).servers("a,b").input("ok\n\n").run().exits(2).complains_of("line 2");

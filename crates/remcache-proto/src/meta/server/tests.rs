@@ -1,17 +1,17 @@
 //! Meta commands, their flags, and what is wrong with them.
 
 use super::*;
-use crate::text::server as serve;
+use crate::text::server;
 
 fn parsed(line: &str) -> Command<'_> {
-    match serve::parse(line.as_bytes()) {
-        Ok(serve::Command::Meta(command)) => command,
+    match server::parse(line.as_bytes()) {
+        Ok(server::Command::Meta(command)) => command,
         other => panic!("{line}: {other:?}"),
     }
 }
 
 fn refused(line: &str) -> (&'static str, usize) {
-    match serve::parse(line.as_bytes()) {
+    match server::parse(line.as_bytes()) {
         Err(Refusal::Answer { text, quiet: false, swallow }) => (text, swallow),
         other => panic!("{line}: {other:?}"),
     }

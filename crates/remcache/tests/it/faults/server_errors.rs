@@ -85,6 +85,7 @@ async fn row_19_a_value_too_large_for_the_server_fails_only_its_own_request(mode
         client.set("k", "old").await.unwrap();
         assert_eq!(fixture.call_quiet(quiet.clone()).await, Status::ValueTooLarge, "{quiet:?}");
     }
+    client.set("k", "old").await.unwrap();
     let error = client.set("k", large.clone()).await.unwrap_err();
     assert_eq!((error.kind(), error.server()), (ErrorKind::ValueTooLarge, Some(&*fixture.proxy.addr())));
     assert!(!error.may_have_executed() && !error.is_unavailable(), "{error}");

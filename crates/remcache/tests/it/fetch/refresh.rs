@@ -147,9 +147,10 @@ async fn a_reload_that_fails_or_panics_releases_its_lease() {
 async fn a_hanging_reload_is_taken_over() {
     on_all_servers(async |address, protocol| {
         let (dead, client) = two_clients(address, protocol);
-        fetch(&dead, stale(), "one").await.unwrap();
-        let hanging = fetch_until_reload(&dead, stale().lease(SECOND), "one").await;
-        fetch_until_reload(&client, stale(), "one").await.end(LoadResult::Value("two"));
+        let policy = stale().lease(SECOND);
+        fetch(&dead, policy, "one").await.unwrap();
+        let hanging = fetch_until_reload(&dead, policy, "one").await;
+        fetch_until_reload(&client, policy, "one").await.end(LoadResult::Value("two"));
         wait_until(&format!("the value is stored, {protocol}"), async || stored(&client).await.unwrap() == "two").await;
         hanging.end(LoadResult::Value("late"));
         for _ in 0..10 {
