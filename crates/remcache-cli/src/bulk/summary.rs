@@ -148,7 +148,7 @@ impl Summary {
         let record = Record::new().with("items", self.done).with("bytes", self.bytes);
         let counted = self.skips.iter().zip(&SKIP_REASONS);
         let record = counted.fold(record, |record, (count, row)| record.with(row.name, *count));
-        record.with("seconds", self.started.elapsed().as_secs_f64())
+        record.with("elapsed_seconds", self.started.elapsed().as_secs_f64())
     }
 
     fn close_list(&mut self) -> Result<(), Failure> {
@@ -185,7 +185,7 @@ const COLUMNS: &[&str] = &[
     "misplaced",
     "invalid_key",
     "failed",
-    "seconds",
+    "elapsed_seconds",
 ];
 
 /// An error with its server.

@@ -106,7 +106,7 @@ fn list(contexts: &Contexts, session: &mut Session) -> Outcome {
             },
         ]);
         let record = Record::new().with("context", name).with("in_use", is_in_use).with("production", is_production);
-        list.push(record.with("servers", servers.join(",")).with_some("problem", problem));
+        list.push(record.with("servers", servers).with_some("problem", problem));
     }
     if output.is_text() {
         output.table(&table)?;

@@ -250,7 +250,7 @@ impl ServerFill {
             .with("server", self.name.clone())
             .with_some("items", number("curr_items"))
             .with_some("bytes", number("bytes"))
-            .with_some("limit_maxbytes", number("limit_maxbytes"))
+            .with_some("limit_bytes", number("limit_maxbytes"))
             .with_some("evictions", number("evictions"))
             .with("added", self.added)
             .with("fit", self.fit)
@@ -275,7 +275,7 @@ fn sum(servers: &[ServerFill], name: &str) -> u64 {
     servers.iter().filter_map(|server| server.stats.number(name)).sum()
 }
 
-const COLUMNS: &[&str] = &["server", "items", "bytes", "limit_maxbytes", "evictions", "added", "fit", "error"];
+const COLUMNS: &[&str] = &["server", "items", "bytes", "limit_bytes", "evictions", "added", "fit", "error"];
 
 fn print(args: &Args, servers: &[ServerFill], elapsed: Duration, output: &mut Output) -> std::io::Result<()> {
     if !output.is_text() {

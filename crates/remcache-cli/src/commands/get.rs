@@ -59,9 +59,9 @@ const COLUMNS: &[&str] = &[
     "value_b64",
     "flags",
     "cas",
-    "bytes",
+    "size",
     "ttl",
-    "last_access",
+    "idle_seconds",
     "fetched",
     "file",
     "error",
@@ -77,7 +77,7 @@ type Fetched = Result<Option<Found>, Error>;
 struct Found {
     flags: u32,
     cas: u64,
-    bytes: u64,
+    size: u64,
     /// `None` where only its properties were asked for.
     value: Option<Bytes>,
     properties: Option<Properties>,
@@ -87,22 +87,22 @@ struct Found {
 #[derive(Debug)]
 struct Properties {
     ttl: Option<Ttl>,
-    last_access: Option<Duration>,
+    idle: Option<Duration>,
     fetched: Option<bool>,
 }
 
 impl From<Item> for Found {
     fn from(item: Item) -> Self {
-        let bytes = item.value.len() as u64;
-        Self { flags: item.flags, cas: item.cas, bytes, value: Some(item.value), properties: None }
+        let size = item.value.len() as u64;
+        Self { flags: item.flags, cas: item.cas, size, value: Some(item.value), properties: None }
     }
 }
 
 impl From<Inspection> for Found {
     fn from(item: Inspection) -> Self {
-        let properties = Properties { ttl: item.ttl, last_access: item.last_access, fetched: item.fetched };
-        let bytes = item.size.unwrap_or_default();
-        Self { flags: item.flags, cas: item.cas, bytes, value: None, properties: Some(properties) }
+        let properties = Properties { ttl: item.ttl, idle: item.last_access, fetched: item.fetched };
+        let size = item.size.unwrap_or_default();
+        Self { flags: item.flags, cas: item.cas, size, value: None, properties: Some(properties) }
     }
 }
 
@@ -243,15 +243,15 @@ fn line(key: &[u8], fetched: &Fetched, saved: Option<&Path>, output: &Output) ->
 }
 
 fn properties(found: &Found) -> String {
-    let mut line = format!("flags={} cas={} bytes={}", found.flags, found.cas, found.bytes);
+    let mut line = format!("flags={} cas={} size={}", found.flags, found.cas, found.size);
     let Some(properties) = &found.properties else { return line };
     match properties.ttl() {
         Some(Value::Number(left)) => line += &format!(" ttl={left}s"),
         Some(_) => line += " ttl=never",
         None => {}
     }
-    if let Some(last_access) = properties.last_access {
-        line += &format!(" last_access={}s", last_access.as_secs());
+    if let Some(idle) = properties.idle {
+        line += &format!(" idle={}s", idle.as_secs());
     }
     if let Some(fetched) = properties.fetched {
         line += if fetched { " fetched=yes" } else { " fetched=no" };
@@ -272,11 +272,11 @@ fn record(key: &[u8], fetched: &Fetched, saved: Option<&Path>) -> Record {
         (None, Some(value)) => record.with_bytes("value", value),
         (None, None) => record,
     };
-    let record = record.with("flags", found.flags).with("cas", found.cas).with("bytes", found.bytes);
+    let record = record.with("flags", found.flags).with("cas", found.cas).with("size", found.size);
     let Some(properties) = &found.properties else { return record };
     record
         .with_some("ttl", properties.ttl())
-        .with_some("last_access", properties.last_access.map(|ago| ago.as_secs()))
+        .with_some("idle_seconds", properties.idle.map(|idle| idle.as_secs()))
         .with_some("fetched", properties.fetched)
 }
 

@@ -31,7 +31,8 @@ pub(crate) struct Args {
 }
 
 const COLUMNS: &[&str] = &["key", "key_b64", "server"];
-const EXPLAINED: &[&str] = &["key", "key_b64", "server", "hash", "value", "point", "number", "next"];
+const EXPLAINED: &[&str] =
+    &["key", "key_b64", "server", "hash", "hash_value", "point", "point_number", "divisor", "next_servers"];
 const ASKED: &[&str] = &["key", "key_b64", "server", "is_found", "found_on"];
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
@@ -227,10 +228,10 @@ impl<'k> ExplainedKey<'k> {
             .with_bytes("key", self.key)
             .with("server", &*names[*server])
             .with("hash", hash.to_string())
-            .with("value", &**value)
+            .with("hash_value", &**value)
             .with_some("point", point.as_ref().map(|point| &*point.position))
-            .with_some("number", point.as_ref().map(|point| point.number))
+            .with_some("point_number", point.as_ref().map(|point| point.number))
             .with_some("divisor", *divisor)
-            .with("next", next)
+            .with("next_servers", next)
     }
 }

@@ -1,7 +1,8 @@
 //! `man`: the manual pages, made of the definitions of the options.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Stdio};
 
 use clap::Command;
 use clap_mangen::Man;
@@ -10,9 +11,11 @@ use crate::atomic_file;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::session::Session;
 
-/// Print the manual page, or write one for each command into a directory
+/// Show the manual page, or write one for each command into a directory
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  remcache man | man -l -\n  remcache man -d ~/.local/share/man/man1")]
+#[command(
+    after_help = "Examples:\n  remcache man\n  remcache man > remcache.1\n  remcache man -d ~/.local/share/man/man1"
+)]
 pub(crate) struct Args {
     /// Write remcache.1 and a page for each command into this directory
     #[arg(short = 'd', long, value_name = "DIR")]
@@ -23,6 +26,7 @@ pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut command = session.definition();
     command.build();
     match &args.directory {
+        None if session.output.is_terminal() => show(&page(command)?)?,
         None => session.output.bytes(&page(command)?)?,
         Some(directory) => {
             std::fs::create_dir_all(directory).map_err(|error| Failure::file(directory, error))?;
@@ -30,6 +34,21 @@ pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
         }
     }
     Ok(Exit::Yes)
+}
+
+/// Shows a page on the terminal, formatted by `man`.
+fn show(page: &[u8]) -> Result<(), Failure> {
+    let needs_man = |error| {
+        Failure::usage(format!(
+            "cannot run man, which formats the page ({error}); remcache help prints the same options"
+        ))
+    };
+    let mut man = Process::new("man").args(["-l", "-"]).stdin(Stdio::piped()).spawn().map_err(needs_man)?;
+    if let Some(mut input) = man.stdin.take() {
+        // A reader may quit before the page has been read.
+        let _ = input.write_all(page);
+    }
+    man.wait().map_err(needs_man).map(drop)
 }
 
 fn write_pages(command: &Command, name: &str, directory: &Path) -> Result<(), Failure> {

@@ -1,11 +1,13 @@
 //! `watch`: the servers' own logs, event by event.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::ValueEnum;
 use remcache::ServerHandle;
 use remcache::proto::text::LogLine;
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::event_log::{self, LogFailure};
@@ -69,7 +71,7 @@ enum Message {
 }
 
 /// The fields that most events have, as columns of CSV; JSON records have all fields.
-const COLUMNS: &[&str] = &["server", "ts", "type", "key", "key_b64", "status", "cmd", "ttl", "clsid", "size"];
+const COLUMNS: &[&str] = &["server", "time", "event", "key", "key_b64", "status", "command", "ttl", "class", "size"];
 
 /// Messages that may wait to be printed.
 const CAPACITY: usize = 10_000;
@@ -196,8 +198,26 @@ fn print(server: &str, bytes: &[u8], output: &mut Output) -> std::io::Result<()>
         return output
             .line(format_args!("{server}  {kind:<12}  {}  {rest}", paint.apply(TextStyle::Name, text::inline(&key))));
     }
-    let record = Record::new().with("server", server).with_some("type", line.kind().map(text::inline));
+    let record = Record::new().with("server", server).with_some("event", line.kind().map(text::inline));
     let record = line.key().iter().fold(record, |record, key| record.with_bytes("key", key));
-    let record = fields().fold(record, |record, (name, value)| record.with(&text::inline(name), text::inline(value)));
+    let record = fields().fold(record, |record, (name, value)| record.with(&field_name(name), field_value(value)));
     output.more_records(COLUMNS).push(record)
+}
+
+/// Returns the name that a field of the log has in the structured layouts: the one that other commands use.
+fn field_name(name: &[u8]) -> Cow<'_, str> {
+    match name {
+        b"ts" => "time".into(),
+        b"cmd" => "command".into(),
+        b"clsid" => "class".into(),
+        name => text::inline(name),
+    }
+}
+
+/// Returns a field of the log as a number if it is one, else as text.
+fn field_value(value: &[u8]) -> Value {
+    let is_number =
+        value.first().is_some_and(u8::is_ascii_digit) && value.iter().all(|&b| b.is_ascii_digit() || b == b'.');
+    let number = is_number.then(|| serde_json::from_slice::<serde_json::Number>(value).ok()).flatten();
+    number.map_or_else(|| text::inline(value).into_owned().into(), Value::Number)
 }

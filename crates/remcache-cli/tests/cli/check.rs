@@ -127,7 +127,7 @@ fn doctor_reports_problems_with_advice() {
     let findings = run.json();
     let about = |server: &str| -> Vec<String> {
         let found = findings.as_array().unwrap().iter().filter(|finding| finding["server"] == server);
-        found.map(|finding| finding["about"].as_str().unwrap().to_owned()).collect()
+        found.map(|finding| finding["check"].as_str().unwrap().to_owned()).collect()
     };
     // Debian backports fixes to 1.6.18 without changing the version number, which is all that doctor sees.
     assert_eq!(about(&server.addr()), ["version", "CAS", "item size"]);

@@ -38,8 +38,8 @@ fn a_context_is_added_used_and_shown() {
     );
     let listed = home.run(&["context", "ls", "-f", "json"]).run().exits(0).json();
     let expected = json!([
-        {"context": "shop", "in_use": true, "production": true, "servers": "a.invalid,b.invalid"},
-        {"context": "test", "in_use": false, "production": false, "servers": "c.invalid"},
+        {"context": "shop", "in_use": true, "production": true, "servers": ["a.invalid", "b.invalid"]},
+        {"context": "test", "in_use": false, "production": false, "servers": ["c.invalid"]},
     ]);
     assert_eq!(listed, expected);
 }

@@ -83,20 +83,20 @@ fn meta_shows_what_is_known_of_the_item_in_place_of_the_value() {
     let run = remcache(["get", "a", "b", "--meta"]).servers(server.addr()).run().exits(0);
     let lines = run.lines();
     let (a, b) = (lines[0], lines[1]);
-    assert!(a.starts_with("a\tflags=7 cas=") && a.contains(" bytes=5 ttl=never last_access="), "{run:?}");
-    assert!(b.contains(" bytes=2 ttl=") && a.ends_with(" fetched=no"), "{run:?}");
+    assert!(a.starts_with("a\tflags=7 cas=") && a.contains(" size=5 ttl=never idle="), "{run:?}");
+    assert!(b.contains(" size=2 ttl=") && a.ends_with(" fetched=no"), "{run:?}");
     let meta = |key: &str, args: &[&str]| {
         let args = [&["get", key, "--meta", "-f", "ndjson"], args].concat();
         remcache(args).servers(server.addr()).run().exits(0).json()
     };
     let record = meta("b", &[]);
-    assert_eq!((&record["bytes"], record.get("value")), (&json!(2), None));
-    assert!(matches!(record["ttl"].as_u64(), Some(1..=600)) && record["last_access"].is_u64(), "{record}");
+    assert_eq!((&record["size"], record.get("value")), (&json!(2), None));
+    assert!(matches!(record["ttl"].as_u64(), Some(1..=600)) && record["idle_seconds"].is_u64(), "{record}");
     // Nothing of this was an access. Other protocols return less.
     for protocol in ["binary", "text"] {
         assert_eq!(meta("a", &[])["fetched"], json!(protocol == "text"));
         let record = meta("a", &["--protocol", protocol]);
-        assert_eq!((&record["flags"], &record["bytes"], record.get("ttl")), (&json!(7), &json!(5), None));
+        assert_eq!((&record["flags"], &record["size"], record.get("ttl")), (&json!(7), &json!(5), None));
     }
 }
 

@@ -57,7 +57,7 @@ fn records_have_the_properties_of_an_item() {
         };
         assert_eq!(records.len(), 1400, "{format}");
         let session = records.iter().find(|record| record["key"] == "session:7").unwrap();
-        assert!(session["expires"].is_u64() && session["size"].as_u64() > Some(60) && session["fetched"] == false);
+        assert!(session["expires"].is_u64() && session["item_size"].as_u64() > Some(60) && session["fetched"] == false);
     }
     assert_eq!(remcache(["keys", "-f", "csv"]).servers(&list).run().exits(0).lines().len(), 1401);
     assert_eq!(remcache(["keys", "-f", "json"]).servers(Memcached::start(&[]).addr()).run().exits(0).text(), "[]\n");
@@ -148,7 +148,7 @@ fn events_are_printed_as_they_happen() {
     };
     let lines = watch("ndjson");
     let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let kinds: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    let kinds: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     // A set looks the item up first, and the server reports that too.
     assert!(kinds.ends_with(&["item_store", "item_get"]), "{lines}");
     assert!(events.iter().all(|event| event["key"] == "greeting" && event["server"] == server.addr().as_str()));

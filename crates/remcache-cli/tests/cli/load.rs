@@ -71,7 +71,7 @@ fn an_open_load_asks_as_often_as_planned() {
         report["operations"].as_array().unwrap().iter().map(|row| row["answers"].as_u64().unwrap()).sum();
     // What a busy machine delays past the end is not asked any more; nothing is asked twice.
     assert!((1..=500).contains(&answers), "{report}");
-    assert_eq!(report["asked_per_s"], 1000);
+    assert_eq!(report["requested_per_second"], 1000);
     patient(["bench", "--rate", "1k", "--depth", "8"]).run().exits(2);
 }
 
@@ -159,15 +159,15 @@ fn keys_and_sizes_are_as_they_were_asked_for() {
         let run = patient(load.into_iter().chain(more.iter().copied())).servers(server.addr()).run().exits(0);
         let items = remcache(["keys", "-f", "ndjson"]).servers(server.addr()).run().exits(0);
         let items: Vec<Value> = items.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-        (run.json(), items.iter().map(|item| item["size"].as_u64().expect("items have sizes")).collect::<Vec<_>>())
+        (run.json(), items.iter().map(|item| item["item_size"].as_u64().expect("items have sizes")).collect::<Vec<_>>())
     };
     let (report, sizes) = with(&["--size", "100..1k", "--dist", "sequential"]);
-    assert_eq!((&report["size"], &report["distribution"]), (&"100..1024".into(), &"sequential".into()));
+    assert_eq!((&report["value_size"], &report["distribution"]), (&"100..1024".into(), &"sequential".into()));
     // An item is a header and its key longer than its value.
     let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
     assert!(sizes.len() == 50 && *least > 100 && *most < 1_200 && most - least > 300, "{sizes:?}");
     let (report, sizes) = with(&["--size", "100", "--dist", "zipf:1.0"]);
-    assert_eq!((&report["size"], &report["distribution"]), (&"100".into(), &"zipf:1.0".into()));
+    assert_eq!((&report["value_size"], &report["distribution"]), (&"100".into(), &"zipf:1.0".into()));
     assert!(sizes.iter().all(|size| size == &sizes[0]), "{sizes:?}");
     for (option, wrong) in [("--size", "1k..100"), ("--dist", "zipf:x"), ("--dist", "normal")] {
         patient(["bench", option, wrong]).run().exits(2).complains_of(wrong);
@@ -229,7 +229,7 @@ fn interrupted_statistics_exit_with_130() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let first: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
     let second: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-    assert!(first.get("rates").is_none() && second["rates"]["gets"].is_number(), "{second}");
+    assert!(first.get("rates").is_none() && second["rates"]["gets_per_second"].is_number(), "{second}");
     assert!(second["time"].is_string(), "{second}");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     lines.by_ref().for_each(drop);
@@ -312,7 +312,7 @@ fn fill_counts_the_items_of_its_own_size() {
     let (fit, added) = (run.json()[0]["fit"].as_u64().unwrap(), run.json()[0]["added"].as_u64().unwrap());
     assert!(fit <= added && added < 20, "{run:?}");
     let largest = remcache(["keys", "--sort", "size", "--top", "30", "-f", "json"]).servers(server.addr()).run();
-    let is_large = |item: &&Value| item["size"].as_u64() > Some(500 << 10);
+    let is_large = |item: &&Value| item["item_size"].as_u64() > Some(500 << 10);
     assert_eq!(largest.json().as_array().unwrap().iter().filter(is_large).count() as u64, fit);
     let text = remcache(["fill", "--size", "500k", "--yes"]).servers(server.addr()).run().exits(0);
     assert!(text.text().contains(" other items; "), "{text:?}");

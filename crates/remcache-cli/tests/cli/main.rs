@@ -8,6 +8,7 @@ mod definitions;
 mod dump;
 mod exists;
 mod exits;
+mod fields;
 mod get;
 mod hostile;
 mod hotkeys;

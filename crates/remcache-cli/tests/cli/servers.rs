@@ -135,7 +135,7 @@ fn delta_shows_rates() {
     let run = remcache(["stats", "--delta", "20ms"]).servers(server.addr()).run().exits(0);
     assert!(run.lines()[0].contains("GET/s") && run.lines()[0].contains("EVICT/s"), "{run:?}");
     let list = remcache(["stats", "--delta", "20ms", "-f", "json"]).servers(server.addr()).run().exits(0).json();
-    assert_eq!(list[0]["rates"]["sets"], 0.0);
+    assert_eq!(list[0]["rates"]["sets_per_second"], 0.0);
     let csv = remcache(["stats", "--delta", "20ms", "-f", "csv"]).servers(server.addr()).run().exits(0);
     assert_eq!(csv.lines()[0], "server,name,value");
     remcache(["stats", "--delta", "1s", "--watch", "1s"]).run().exits(2);
@@ -276,7 +276,7 @@ fn settings_that_differ_are_shown_with_their_servers() {
     assert!(line("verbosity").is_none(), "{run:?}");
     let records = remcache(["stats", "settings", "--diff", "-f", "json"]).servers(&list).run().exits(0).json();
     let large = records.as_array().unwrap().iter().find(|record| record["value"] == "134217728").unwrap();
-    assert_eq!((&large["setting"], &large["server"]), (&"maxbytes".into(), &servers[2].addr().into()));
+    assert_eq!((&large["name"], &large["server"]), (&"maxbytes".into(), &servers[2].addr().into()));
     remcache(["stats", "--diff"]).run().exits(2).complains_of("stats settings --diff");
 }
 
@@ -295,7 +295,7 @@ fn clients_are_summed_up_by_address() {
         }
         assert!(begun.elapsed().as_secs() < 60, "{record}");
     };
-    assert_eq!((&record["address"], &record["servers"]), (&"127.0.0.1".into(), &1.into()));
+    assert_eq!((&record["address"], &record["server_count"]), (&"127.0.0.1".into(), &1.into()));
     let text = remcache(["stats", "conns", "--by-address"]).servers(server.addr()).run().exits(0);
     assert!(text.lines()[1].starts_with("127.0.0.1 ") && text.lines()[2].starts_with("total"), "{text:?}");
 }

@@ -263,7 +263,7 @@ fn the_shown_servers_are_exported_to_a_file() {
     let files: Vec<_> = std::fs::read_dir(directory.path()).unwrap().flatten().map(|entry| entry.path()).collect();
     let list: serde_json::Value = serde_json::from_slice(&std::fs::read(&files[0]).unwrap()).unwrap();
     assert_eq!((files.len(), &list[0]["server"]), (1, &server.addr().into()));
-    assert!(list[0]["items"].is_u64() && list[0]["ping_us"].is_f64() && list[1]["down"].is_string(), "{list}");
+    assert!(list[0]["items"].is_u64() && list[0]["ping_us"].is_f64() && list[1]["error"].is_string(), "{list}");
     top.types("q");
     assert_eq!(top.ends(), (Some(0), true));
 }

@@ -189,7 +189,7 @@ fn remcache(report: &str, counters: &CounterSeries) -> Result<Measured> {
     ensure!(gets["errors"] == 0, "errors: {gets}");
     Ok(Measured {
         counted_per_second: counters.steady_rate()?,
-        reported_per_second: number(&report["reached_per_s"])?,
+        reported_per_second: number(&report["reached_per_second"])?,
         counted: counters.gets() as f64,
         reported: Some(number(&gets["answers"])?),
         mean: latency("mean")?,
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn reports_are_read() {
         let counters = CounterSeries::new(COUNTERS);
-        let report = r#"{"reached_per_s": 5.5, "operations": [{"operation": "get", "answers": 220, "errors": 0,
+        let report = r#"{"reached_per_second": 5.5, "operations": [{"operation": "get", "answers": 220, "errors": 0,
             "latency_us": {"mean": 3.0, "p50": 2.0, "p99": 9.0}}]}"#;
         let measured = remcache(report, &counters).unwrap();
         assert_eq!((measured.reported_per_second, measured.reported, measured.counted), (5.5, Some(220.0), 220.0));

@@ -248,7 +248,7 @@ pub(crate) const FEATURES: &[Feature] = &[
         cells: &[
             cell(
                 Remcache,
-                "remcache bench --time 2s --keys 1k --rate 2k -f json | grep -Eq '\"reached_per_s\":(1[89]|20)[0-9][0-9]'",
+                "remcache bench --time 2s --keys 1k --rate 2k -f json | grep -Eq '\"reached_per_second\":(1[89]|20)[0-9][0-9]'",
             ),
             lib(
                 "memcaslap",

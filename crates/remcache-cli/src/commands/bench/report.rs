@@ -130,8 +130,8 @@ impl Report {
             .collect();
         self.settings
             .clone()
-            .with("elapsed_s", self.elapsed.as_secs_f64())
-            .with("reached_per_s", per_second(self.recorder.stats(None).answers, self.elapsed))
+            .with("elapsed_seconds", self.elapsed.as_secs_f64())
+            .with("reached_per_second", per_second(self.recorder.stats(None).answers, self.elapsed))
             .with("operations", operations)
             .with("broken", self.broken.clone())
     }
@@ -147,7 +147,7 @@ impl Report {
         Record::new()
             .with("operation", verb.name())
             .with("answers", tallied.answers)
-            .with("per_s", per_second(tallied.answers, self.elapsed))
+            .with("answers_per_second", per_second(tallied.answers, self.elapsed))
             .with("errors", tallied.errors)
             .with_some("hit_percent", hit_percent)
     }
@@ -199,7 +199,7 @@ impl Report {
 const COLUMNS: &[&str] = &[
     "operation",
     "answers",
-    "per_s",
+    "answers_per_second",
     "errors",
     "hit_percent",
     "mean_us",
@@ -218,12 +218,12 @@ fn settings(args: &Args, client: &Client) -> Record {
         .with("ratio", args.ratio.to_string())
         .with("keys", args.keys)
         .with("distribution", args.dist.to_string())
-        .with("size", args.size.to_string())
+        .with("value_size", args.size.to_string())
         .with("connections", args.conns)
         .with("threads", args.threads());
     match args.pace() {
         LoadModel::Closed(callers) => record.with("callers", callers),
-        LoadModel::Open(rate) => record.with("asked_per_s", rate),
+        LoadModel::Open(rate) => record.with("requested_per_second", rate),
     }
 }
 

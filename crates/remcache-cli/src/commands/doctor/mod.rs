@@ -150,9 +150,9 @@ async fn fetch(server: &ServerHandle, limit: Duration) -> Result<Option<ServerIn
 
 fn print(reports: &[Report], affected: usize, servers: usize, output: &mut Output) -> std::io::Result<()> {
     if !output.is_text() {
-        let mut records = output.records(&["server", "about", "finding", "advice"])?;
+        let mut records = output.records(&["server", "check", "finding", "advice"])?;
         for Report { subject, check, finding } in reports {
-            let record = Record::new().with("server", &**subject).with("about", *check);
+            let record = Record::new().with("server", &**subject).with("check", *check);
             records.push(record.with("finding", &*finding.problem).with("advice", &*finding.advice))?;
         }
         return records.end();

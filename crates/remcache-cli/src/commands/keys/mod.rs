@@ -64,7 +64,7 @@ pub(crate) struct Args {
     null: bool,
 }
 
-const COLUMNS: &[&str] = &["key", "key_b64", "server", "size", "expires", "last_access", "fetched", "class"];
+const COLUMNS: &[&str] = &["key", "key_b64", "server", "item_size", "expires", "last_access", "fetched", "class"];
 
 /// What is shown of the items.
 #[derive(Clone, Debug)]
@@ -255,7 +255,7 @@ fn record(name: &[u8], item: &MetadumpItem, server: &str) -> Record {
     Record::new()
         .with_bytes("key", name)
         .with("server", server)
-        .with("size", item.size)
+        .with("item_size", item.size)
         .with_some("expires", selection::expiry(item))
         .with("last_access", item.last_access)
         .with("fetched", item.fetched)

@@ -135,10 +135,10 @@ impl Change {
             output.table(&table)?;
             output.line(self.verdict(&moves))?;
         } else {
-            let mut records = output.records(&["from", "to", "keys", "of"])?;
+            let mut records = output.records(&["from", "to", "keys", "all_keys"])?;
             for ((from, to), count) in moved {
                 let record = Record::new().with("from", &*self.names[*from]).with("to", &*self.names[*to]);
-                records.push(record.with("keys", *count).with("of", moves.keys))?;
+                records.push(record.with("keys", *count).with("all_keys", moves.keys))?;
             }
             records.end()?;
         }

@@ -74,10 +74,10 @@ pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
 fn profiles(session: &mut Session) -> Outcome {
     let output = &mut session.output;
     if !output.is_text() {
-        let mut records = output.records(&["name", "aliases", "about"])?;
+        let mut records = output.records(&["name", "aliases", "description"])?;
         for known in Distribution::all() {
             let record = Record::new().with("name", known.name()).with("aliases", known.aliases().join(" "));
-            records.push(record.with("about", known.about()))?;
+            records.push(record.with("description", known.about()))?;
         }
         records.end()?;
         return Ok(Exit::Yes);

@@ -26,7 +26,7 @@ impl Share {
     }
 }
 
-const COLUMNS: &[&str] = &["server", "share", "keys", "from_ideal", "share_after", "moved_in"];
+const COLUMNS: &[&str] = &["server", "share_percent", "keys", "deviation_percent", "share_after_percent", "moved_keys"];
 
 pub(super) fn balance(options: &Options, session: &mut Session) -> Outcome {
     let change = Change::of(options, session)?;
@@ -62,8 +62,8 @@ pub(super) fn balance(options: &Options, session: &mut Session) -> Outcome {
     Ok(Exit::Yes)
 }
 
-/// How far a share is from the ideal one, in percent of it.
-fn from_ideal(keys: u64, moves: &Moves, ideal: Option<f64>) -> Option<f64> {
+/// Returns the deviation of a share from the ideal one, in percent of the ideal one.
+fn deviation(keys: u64, moves: &Moves, ideal: Option<f64>) -> Option<f64> {
     let ideal = ideal? * moves.keys as f64;
     (ideal > 0.0).then(|| 100.0 * (keys as f64 - ideal) / ideal)
 }
@@ -75,10 +75,15 @@ fn cells(change: &Change, moves: &Moves, place: usize, share: &Share, is_changed
     let mut cells = vec![Cell::new(&change.names[place])];
     match is_there(false) {
         true => {
-            let off = from_ideal(share.before, moves, ideal);
-            let style = if off.is_some_and(|off| off.abs() > 10.0) { TextStyle::Warning } else { TextStyle::Plain };
-            let off = off.map_or_else(Cell::unknown, |off| Cell::new(format_args!("{off:+.1}%")).style(style));
-            cells.extend([percent(share.before), Cell::new(number::exact(share.before)), off]);
+            let deviation = deviation(share.before, moves, ideal);
+            let style = if deviation.is_some_and(|percent| percent.abs() > 10.0) {
+                TextStyle::Warning
+            } else {
+                TextStyle::Plain
+            };
+            let deviation =
+                deviation.map_or_else(Cell::unknown, |percent| Cell::new(format_args!("{percent:+.1}%")).style(style));
+            cells.extend([percent(share.before), Cell::new(number::exact(share.before)), deviation]);
         }
         false => cells.extend([Cell::unknown(), Cell::unknown(), Cell::unknown()]),
     }
@@ -96,12 +101,12 @@ fn cells(change: &Change, moves: &Moves, place: usize, share: &Share, is_changed
 }
 
 fn record(change: &Change, moves: &Moves, place: usize, share: &Share, is_changed: bool) -> Record {
-    let part = |count: u64| count as f64 / moves.keys.max(1) as f64;
-    let record = Record::new().with("server", &*change.names[place]).with("share", part(share.before));
+    let percent = |count: u64| 100.0 * count as f64 / moves.keys.max(1) as f64;
+    let record = Record::new().with("server", &*change.names[place]).with("share_percent", percent(share.before));
     let record = record.with("keys", share.before);
-    let record = record.with_some("from_ideal", from_ideal(share.before, moves, change.ideal(place, false)));
+    let record = record.with_some("deviation_percent", deviation(share.before, moves, change.ideal(place, false)));
     match is_changed {
-        true => record.with("share_after", part(share.after)).with("moved_in", share.moved_in),
+        true => record.with("share_after_percent", percent(share.after)).with("moved_keys", share.moved_in),
         false => record,
     }
 }

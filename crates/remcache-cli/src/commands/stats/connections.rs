@@ -67,11 +67,14 @@ pub(super) fn print_by_address(round: &Round, output: &mut Output) -> io::Result
         Some((snapshot.server.name(), stats))
     }));
     if !output.is_text() {
-        let mut records = output.records(&["address", "connections", "servers", "min_idle_s", "max_idle_s"])?;
+        let mut records =
+            output.records(&["address", "connections", "server_count", "min_idle_seconds", "max_idle_seconds"])?;
         for (address, client) in clients {
             let record = Record::new().with("address", address).with("connections", client.connections);
-            let record = record.with("servers", client.servers.len());
-            records.push(record.with_some("min_idle_s", client.min_idle).with_some("max_idle_s", client.max_idle))?;
+            let record = record.with("server_count", client.servers.len());
+            records.push(
+                record.with_some("min_idle_seconds", client.min_idle).with_some("max_idle_seconds", client.max_idle),
+            )?;
         }
         return records.end();
     }

@@ -72,8 +72,8 @@ impl GeneralRow {
     /// Rates per second, if there were earlier statistics.
     pub(super) fn rates(&self) -> Option<Record> {
         let rate = |counter| self.rate(counter);
-        let record = Record::new().with("gets", rate(self.gets)?).with("sets", rate(self.sets)?);
-        Some(record.with("evictions", rate(self.evictions)?).with_some("hit_percent", self.hit_percent()))
+        let record = Record::new().with("gets_per_second", rate(self.gets)?).with("sets_per_second", rate(self.sets)?);
+        Some(record.with("evictions_per_second", rate(self.evictions)?).with_some("hit_percent", self.hit_percent()))
     }
 
     fn rate(&self, counter: u64) -> Option<f64> {

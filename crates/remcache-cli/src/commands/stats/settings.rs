@@ -40,11 +40,11 @@ pub(super) fn print_table(round: &Round, only_differing: bool, output: &mut Outp
 
 /// Prints the settings that are not the same on all servers as records: one for each server.
 pub(super) fn print_differing_records(round: &Round, output: &mut Output) -> io::Result<()> {
-    let mut records = output.records(&["setting", "server", "value"])?;
+    let mut records = output.records(&["name", "server", "value"])?;
     for setting in settings_of(round, true) {
         for (value, servers) in setting.values {
             for server in servers {
-                let record = Record::new().with("setting", setting.name).with("server", server);
+                let record = Record::new().with("name", setting.name).with("server", server);
                 records.push(record.with_some("value", Some(value).filter(|value| *value != ABSENT)))?;
             }
         }

@@ -343,7 +343,7 @@ async fn details_of(server: &ServerHandle, group: &'static str) -> Details {
 }
 
 fn record(member: &Member) -> Record {
-    let record = Record::new().with("server", &*member.name).with_some("down", member.down.clone());
+    let record = Record::new().with("server", &*member.name).with_some("error", member.down.clone());
     record
         .with_some("version", member.stats().and_then(|stats| stats.text("version")))
         .with_some("hit_percent", member.hit_percent(Window::Latest))

@@ -1,0 +1,228 @@
+//! The fields of the structured layouts: one name for one thing in all commands, as `docs/fields.md` lists them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use remcache_testkit::Memcached;
+use serde_json::Value;
+
+use crate::tool::remcache;
+
+/// The types of the fields, by name, as the table lists them.
+fn documented() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+    let rows = include_str!("../../docs/fields.md").lines().filter(|line| line.starts_with("| `"));
+    let mut fields = BTreeMap::new();
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let types: BTreeSet<&str> = cells[2].split(", ").collect();
+        for name in cells[1].split(", ") {
+            let is_new = fields.insert(name.trim_matches('`'), types.clone()).is_none();
+            assert!(is_new, "{name} is listed twice");
+        }
+    }
+    fields
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(true) => "true",
+        Value::Bool(false) => "false",
+        Value::Number(_) => "number",
+        Value::String(_) => "text",
+        Value::Array(_) => "list",
+        Value::Object(_) => "object",
+    }
+}
+
+/// A command with records, and the fields beside those of the table that it may have.
+struct Case {
+    args: &'static [&'static str],
+    other: fn(&str) -> bool,
+}
+
+const fn case(args: &'static [&'static str]) -> Case {
+    Case { args, other: |_| false }
+}
+
+/// Reasons why items are skipped, which `docs/bulk.md` lists.
+fn is_reason(name: &str) -> bool {
+    include_str!("../../docs/bulk.md").contains(&format!("`{name}`"))
+}
+
+const CASES: &[Case] = &[
+    case(&["set", "new", "1"]),
+    case(&["add", "new", "1"]),
+    case(&["replace", "new", "1"]),
+    case(&["append", "new", "1"]),
+    case(&["prepend", "new", "1"]),
+    case(&["get", "a:1", "none"]),
+    case(&["get", "--meta", "a:1", "a:2"]),
+    case(&["exists", "a:1", "none"]),
+    case(&["touch", "--ttl", "1h", "a:1", "none"]),
+    case(&["incr", "n"]),
+    case(&["decr", "n"]),
+    case(&["delete", "gone", "none"]),
+    case(&["version"]),
+    case(&["ping", "--count", "1"]),
+    case(&["locate", "a:1"]),
+    case(&["locate", "--explain", "--like", "libmemcached-ketama", "a:1"]),
+    case(&["locate", "--explain", "a:1"]),
+    case(&["locate", "--ask", "a:1"]),
+    case(&["ring", "balance"]),
+    case(&["ring", "balance", "--add", "other.invalid"]),
+    case(&["ring", "diff", "--add", "other.invalid"]),
+    case(&["ring", "profiles"]),
+    case(&["stats"]),
+    case(&["stats", "--delta", "100ms"]),
+    case(&["stats", "slabs"]),
+    case(&["stats", "items"]),
+    case(&["stats", "settings"]),
+    case(&["stats", "settings", "--diff"]),
+    case(&["stats", "conns"]),
+    case(&["stats", "conns", "--by-address"]),
+    case(&["keys"]),
+    case(&["keys", "--count"]),
+    case(&["keys", "--sort", "size", "--top", "2"]),
+    case(&["keys", "--tree", ":", "--depth", "1"]),
+    case(&["check", "--warn-if", "memory%>1"]),
+    case(&["doctor"]),
+    case(&["hotkeys", "--for", "300ms"]),
+    case(&["hotkeys", "--by-prefix", ":", "--for", "300ms"]),
+    case(&["bench", "--time", "200ms", "--keys", "10"]),
+    case(&["bench", "--time", "200ms", "--keys", "10", "--rate", "100", "--fail-if", "p50<1ns"]),
+    Case { args: &["delete-matching", "a:*", "--dry-run"], other: is_reason },
+    case(&["fill", "--size", "1k", "--yes"]),
+    case(&["flush", "--yes"]),
+];
+
+/// The names and types of the fields in a run's documents, one a line or one list.
+fn fields(text: &str, line: &str) -> Vec<(String, &'static str)> {
+    let documents = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    let documents = documents.map(|document| document.unwrap_or_else(|error| panic!("{line}: {error} in {text}")));
+    let records = documents.flat_map(|document| match document {
+        Value::Array(records) => records,
+        record => vec![record],
+    });
+    let fields = records.flat_map(|record| match record {
+        Value::Object(fields) => fields.into_iter().collect::<Vec<_>>(),
+        other => panic!("{line}: {other} is not a record"),
+    });
+    fields.map(|(name, value)| (name, type_of(&value))).collect()
+}
+
+#[test]
+fn every_field_is_in_the_table_with_its_type() {
+    let documented = documented();
+    let servers = [Memcached::start(&["-m", "4"]), Memcached::start(&["-m", "4", "-t", "2"])];
+    let list = servers.each_ref().map(Memcached::addr).join(",");
+    let mut seen = BTreeSet::new();
+    for case in CASES {
+        for key in ["a:1", "a:2", "gone", "n"] {
+            remcache(["set", key, "1", "--ttl", "1h"]).servers(&list).run().exits(0);
+        }
+        for format in ["json", "ndjson", "csv"] {
+            let line = format!("{} -f {format}", case.args.join(" "));
+            let args = [case.args, &["-f", format, "--timeout", "20s"]].concat();
+            let run = remcache(&args).servers(&list).run();
+            assert!(!matches!(run.exit, None | Some(2 | 101)), "{line}: {run:?}");
+            let text = String::from_utf8(run.stdout.clone()).expect("text");
+            let found = match format {
+                "csv" => text.lines().next().unwrap_or_default().split(',').map(|name| (name.to_owned(), "")).collect(),
+                _ => fields(&text, &line),
+            };
+            for (name, kind) in found {
+                let plain = name.strip_suffix("_b64").unwrap_or(&name);
+                if (case.other)(plain) {
+                    continue;
+                }
+                let types = documented.get(plain);
+                let types = types.unwrap_or_else(|| panic!("{line}: `{name}` is not in docs/fields.md"));
+                assert!(kind.is_empty() || types.contains(kind), "{line}: `{name}` is {kind}, not {types:?}");
+                seen.insert(plain.to_owned());
+            }
+        }
+    }
+    let unseen: Vec<_> =
+        documented.keys().filter(|name| !seen.contains(**name) && !ELSEWHERE.contains(*name)).collect();
+    assert!(unseen.is_empty(), "no command has these fields of the table: {unseen:?}");
+}
+
+/// Fields that other tests see: they need contexts, files, events, failures or busy servers.
+const ELSEWHERE: &[&str] = &[
+    "command",
+    "context",
+    "event",
+    // Within the rates of statistics and the operations of a load.
+    "evictions_per_second",
+    "latency_us",
+    "file",
+    "gets",
+    "in_use",
+    "option",
+    "out_bytes_per_second",
+    "problem",
+    "production",
+    "reason",
+    "size",
+    "time",
+    "uncounted_gets",
+    // Of the file that `top` exports.
+    "hit_percent_10s",
+    "hit_percent_all",
+    "ping_us",
+    "sets_per_second",
+];
+
+/// Every command that is listed has its records checked, or none.
+#[test]
+fn every_command_is_checked() {
+    let help = remcache(["help"]).run().exits(0);
+    let commands =
+        help.text().lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<_> =
+        commands.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in names {
+        let is_checked = CASES.iter().any(|case| case.args[0] == name);
+        assert!(is_checked != WITHOUT_RECORDS.contains(&name), "{name}");
+    }
+}
+
+/// Commands without records, and those whose own tests compare the records.
+const WITHOUT_RECORDS: &[&str] = &[
+    "demo",
+    "serve",
+    "dump",
+    "load",
+    "copy",
+    "watch",
+    "shell",
+    "top",
+    "serve-metrics",
+    "context",
+    "completions",
+    "man",
+    "help",
+];
+
+/// The events of the log have the names of the table.
+#[test]
+fn events_have_the_fields_of_the_table() {
+    let documented = documented();
+    let server = Memcached::start(&[]);
+    let mut watch =
+        remcache(["watch", "mutations", "fetchers", "--for", "3s", "-f", "ndjson"]).servers(server.addr()).spawn();
+    while watch.try_wait().expect("a child").is_none() {
+        remcache(["set", "k", "v"]).servers(server.addr()).run().exits(0);
+        remcache(["get", "k"]).servers(server.addr()).run().exits(0);
+    }
+    let output = watch.wait_with_output().expect("it ends");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let found = fields(&text, "watch");
+    for name in ["server", "time", "event", "key", "command", "ttl", "class", "size"] {
+        let types = &documented[name];
+        let kinds: BTreeSet<_> = found.iter().filter(|(found, _)| found == name).map(|(_, kind)| *kind).collect();
+        assert!(!kinds.is_empty() && kinds.is_subset(types), "{name}: {kinds:?} in {text}");
+    }
+    assert!(found.iter().all(|(name, _)| !["ts", "type", "cmd", "clsid"].contains(&&**name)), "{text}");
+}
