@@ -92,6 +92,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// The page: fresh for a minute, and reloaded ten seconds before that ends.
 async fn page(client: Client, source: Arc<Source>) -> Result<String, remcache::Error> {
     let freshness = FetchPolicy::new(Duration::from_secs(60)).refresh_ahead(Duration::from_secs(10));
-    let page: Option<Bytes> = client.fetch("page", freshness, || source.load()).await?;
+    let page: Option<Bytes> = client.fetch_optional("page", freshness, || source.load()).await?;
     Ok(page.map_or_else(|| "no page".to_owned(), |page| page.escape_ascii().to_string()))
 }

@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let new = Client::with_config(&addresses, Config::new().distribution(Distribution::KETAMA))?;
 
     let keys: Vec<String> = (0..1000).map(|number| format!("page:{number}")).collect();
-    old.set_many(keys.iter().map(|key| (key, key))).await;
+    old.set_many(keys.iter().map(|key| (key, key))).await.into_result()?;
     old.set("visits", "1000").await?;
     println!("{} items are warm on 3 servers", keys.len());
     println!("the new client alone would find {} of them on its 5 servers", found(&new, &keys).await);

@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("asked: {}", conditions(&client));
 
     let keys: Vec<String> = (0..1000).map(|number| format!("user:{number}")).collect();
-    client.set_many(keys.iter().map(|key| (key, "…"))).await;
+    client.set_many(keys.iter().map(|key| (key, "…"))).await.into_result()?;
     println!("items: {} = {}", items(&client).await?.join(" + "), keys.len());
     println!("user:42 lives on server {}", place(&client, "user:42", &servers)?);
 

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::distribution::Distribution;
@@ -27,7 +28,10 @@ use crate::singleflight::SingleFlight;
 /// A program that forks creates its clients in the child: tokio's runtimes do not survive a `fork`. The
 /// blocking client, `remcache::blocking`, does.
 #[derive(Clone)]
-pub struct Client(Arc<Shared>);
+pub struct Client {
+    inner: Arc<Shared>,
+    timeout: Duration,
+}
 
 struct Shared {
     cluster: RwLock<Arc<Cluster>>,
@@ -79,17 +83,47 @@ impl Client {
         let shared = ClientShared::new(config);
         let cluster = Cluster::new(endpoints, &shared, None)?;
         let single_flight = SingleFlight::default();
-        Ok(Self(Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), shared, single_flight })))
+        let timeout = shared.config.timeout;
+        let inner = Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), shared, single_flight });
+        Ok(Self { inner, timeout })
+    }
+
+    /// Returns a handle of the same client whose operations have this timeout instead of
+    /// [`Config::timeout`]: for a request handler with a deadline of its own, for instance.
+    ///
+    /// An operation's own `.timeout(…)` takes precedence. Operations on a [`ServerHandle`] keep the timeout of the
+    /// settings.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    ///
+    /// let hurried = client.with_timeout(Duration::from_millis(900));
+    /// hurried.set("Hello", "World").await?;
+    /// assert!(client.get("Hello").await?.is_some(), "they are one client");
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { inner: Arc::clone(&self.inner), timeout }
+    }
+
+    /// The timeout of operations that have none of their own.
+    #[inline]
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     #[inline]
     pub(crate) fn shared(&self) -> &ClientShared {
-        &self.0.shared
+        &self.inner.shared
     }
 
     #[inline]
     pub(crate) fn config(&self) -> &Config {
-        &self.0.shared.config
+        &self.inner.shared.config
     }
 
     /// Gives up the connections of the process that this one was forked from: the next requests open new ones.
@@ -102,7 +136,7 @@ impl Client {
 
     /// What is being loaded for this client's callers.
     pub(crate) fn single_flight(&self) -> &SingleFlight {
-        &self.0.single_flight
+        &self.inner.single_flight
     }
 
     /// What the server of a key speaks; `None` while that is not known.
@@ -116,7 +150,7 @@ impl Client {
 
     #[inline]
     pub(crate) fn cluster(&self) -> RwLockReadGuard<'_, Arc<Cluster>> {
-        self.0.cluster.read().unwrap_or_else(PoisonError::into_inner)
+        self.inner.cluster.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces the list of servers while running.
@@ -132,8 +166,8 @@ impl Client {
         let empty = Config { servers: Vec::new(), ..self.config().clone() };
         let config = servers.into_iter().try_fold(empty, |config, server| config.server(server.as_ref()))?;
         config.check_security_is_that_of(self.config())?;
-        let mut cluster = self.0.cluster.write().unwrap_or_else(PoisonError::into_inner);
-        *cluster = Arc::new(Cluster::new(config.servers, &self.0.shared, Some(&cluster))?);
+        let mut cluster = self.inner.cluster.write().unwrap_or_else(PoisonError::into_inner);
+        *cluster = Arc::new(Cluster::new(config.servers, &self.inner.shared, Some(&cluster))?);
         Ok(())
     }
 
@@ -178,7 +212,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn events(&self) -> ServerEvents {
-        ServerEvents::new(&self.0.shared.events)
+        ServerEvents::new(&self.inner.shared.events)
     }
 
     /// Returns the server of a key; `None` if no server holds it now.

@@ -22,7 +22,7 @@ struct Details {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The key is invalid; nothing was sent.
+    /// The key is invalid, or the server's protocol cannot express it; nothing was sent.
     InvalidKey,
     /// An argument is invalid; found locally or by the server.
     InvalidArguments,
@@ -124,6 +124,7 @@ impl ErrorKind {
     fn of(status: Status) -> Self {
         match status {
             Status::InvalidArguments => Self::InvalidArguments,
+            Status::InvalidKey => Self::InvalidKey,
             Status::ValueTooLarge => Self::ValueTooLarge,
             Status::NonNumericValue => Self::NonNumericValue,
             Status::KeyExists => Self::Conflict,

@@ -4,10 +4,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::error::{Error, ErrorKind};
-use crate::proto::{Delivery, Reply, Status};
+use crate::error::Error;
+use crate::proto::{Delivery, Reply, Status, Ttl};
+use crate::sentinel::is_sentinel;
 
 /// A fetched item.
+///
+/// Code that calls a client through a trait of its own can construct items in its tests:
+///
+/// ```
+/// use remcache::Item;
+///
+/// let item = Item::new("World").with_flags(7).with_cas(42);
+/// assert_eq!((item.value.as_ref(), item.flags, item.cas), (&b"World"[..], 7, 42));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Item {
@@ -17,6 +27,25 @@ pub struct Item {
     pub flags: u32,
     /// The CAS value: condition of a later `.cas(…)`.
     pub cas: u64,
+}
+
+impl Item {
+    /// Creates an item with this value, without flags and CAS value.
+    pub fn new(value: impl Into<Bytes>) -> Self {
+        Self { value: value.into(), flags: 0, cas: 0 }
+    }
+
+    /// Sets the flags.
+    #[must_use]
+    pub fn with_flags(self, flags: u32) -> Self {
+        Self { flags, ..self }
+    }
+
+    /// Sets the CAS value.
+    #[must_use]
+    pub fn with_cas(self, cas: u64) -> Self {
+        Self { cas, ..self }
+    }
 }
 
 /// The outcome of a write.
@@ -58,6 +87,13 @@ pub struct Counter {
     pub cas: u64,
 }
 
+impl Counter {
+    /// Creates a counter with this number, without a CAS value.
+    pub fn new(value: u64) -> Self {
+        Self { value, cas: 0 }
+    }
+}
+
 // Decoders of replies; any other status is an error.
 
 #[inline]
@@ -67,6 +103,21 @@ pub(crate) fn item(reply: Reply) -> Result<Option<Item>, Reply> {
         Status::KeyNotFound => Ok(None),
         _ => Err(reply),
     }
+}
+
+/// Decodes a plain read, for which a sentinel is a miss.
+#[inline]
+pub(crate) fn value(reply: Reply) -> Result<Option<Item>, Reply> {
+    match reply.status {
+        Status::NoError if is_sentinel(reply.flags) => Ok(None),
+        _ => item(reply),
+    }
+}
+
+/// Decodes a plain read that asked for the remaining TTL.
+pub(crate) fn value_with_ttl(mut reply: Reply) -> Result<Option<(Item, Option<Ttl>)>, Reply> {
+    let left = reply.info.take().and_then(|info| info.ttl_left);
+    Ok(value(reply)?.map(|item| (item, left)))
 }
 
 pub(crate) fn change(reply: Reply) -> Result<WriteOutcome, Reply> {
@@ -120,11 +171,8 @@ pub(crate) fn no_server() -> Reply {
     Reply::disconnected(Delivery::NotSent, "no server is connected")
 }
 
-/// The error of a reply; an invalid key has its own kind.
+/// The error of a reply; an invalid key concerns no server.
 #[cold]
-pub(crate) fn error(reply: &Reply, key_is_invalid: bool, server: Option<Arc<str>>) -> Error {
-    match reply.status {
-        Status::InvalidArguments if key_is_invalid => Error::new(ErrorKind::InvalidKey, reply.text()),
-        _ => Error::from_reply(reply, server),
-    }
+pub(crate) fn error(reply: &Reply, server: Option<Arc<str>>) -> Error {
+    Error::from_reply(reply, server.filter(|_| reply.status != Status::InvalidKey))
 }

@@ -11,7 +11,7 @@ pub(crate) const TOMBSTONE: u32 = SENTINEL | 2;
 /// Refresh item: holds the time at which another key's value is due for a refresh.
 pub(crate) const REFRESH_ITEM: u32 = SENTINEL | 3;
 
-/// "re", with a compression number that is not assigned: neither our codecs nor other clients read it.
+/// "re", with the bit of a custom format and a compression number that is not assigned: neither our codecs nor other clients read it.
 const SENTINEL: u32 = 0x7265_7f00;
 
 /// Whether these are the flags of a sentinel item.
@@ -23,8 +23,9 @@ impl Item {
     /// Whether the item is a sentinel rather than a value: a lease or negative result of
     /// [`Client::fetch`](crate::client::Client::fetch), or a tombstone.
     ///
-    /// Callers that `get` keys which are also fetched should treat sentinels as misses;
-    /// [`Cache::get`](crate::cache::Cache::get) does so.
+    /// Reads treat sentinels as misses unless they are asked for
+    /// [`with_sentinels`](crate::ops::Command::with_sentinels). Raw requests
+    /// ([`Client::call`](crate::client::Client::call)) return what is stored.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,8 +34,8 @@ impl Item {
     /// use std::time::Duration;
     ///
     /// client.delete("page").tombstone(Duration::from_secs(5)).await?;
-    /// let page = client.get("page").await?.filter(|item| !item.is_sentinel());
-    /// assert_eq!(page, None);
+    /// let page = client.get("page").with_sentinels().await?;
+    /// assert!(page.is_some_and(|item| item.is_sentinel()));
     /// # Ok(()) }
     /// ```
     pub fn is_sentinel(&self) -> bool {
@@ -52,7 +53,7 @@ mod tests {
         for mark in [LEASE, ABSENT, TOMBSTONE, REFRESH_ITEM] {
             assert!(is_sentinel(mark) && Flags::from_bits(mark).is_err(), "{mark:#x}");
         }
-        for format in [Format::Bytes, Format::Json, Format::Custom(127)] {
+        for format in [Format::Bytes, Format::Json, Format::Custom(0), Format::Custom(255)] {
             assert!(!is_sentinel(Flags::new(format, None).to_bits()));
         }
         assert!(!is_sentinel(0) && !is_sentinel(0x7f00) && !is_sentinel(u32::MAX));

@@ -12,14 +12,17 @@
 use std::time::Duration;
 
 use axum::{Router, routing::get};
-use remcache::{Client, recipes::Limiter};
+use remcache::{
+    Client,
+    recipes::{FixedWindow, Limiter},
+};
 use remcache_tower::RateLimitLayer;
 use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::new(std::env::args().skip(1))?;
-    let limiter = Limiter::fixed_window(&client, "hello", 100, YEAR);
+    let limiter = Limiter::new(&client, "hello", FixedWindow::new(100, YEAR))?;
     // One count for all requests; an API would return its user here.
     let layer = RateLimitLayer::new(limiter, |_| Some("everyone".to_owned())).budget(Duration::from_secs(30));
     let app = Router::new().route("/", get(|| async { "Hello" })).layer(layer);

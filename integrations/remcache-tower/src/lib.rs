@@ -10,11 +10,11 @@
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), remcache::Error> {
 //! use std::time::Duration;
 //! use axum::{Router, routing::get};
-//! use remcache::{Client, recipes::Limiter};
+//! use remcache::{Client, recipes::{FixedWindow, Limiter}};
 //! use remcache_tower::{IdempotencyLayer, RateLimitLayer, ResponseCacheLayer};
 //!
 //! let client = Client::new(["cache1:11211", "cache2:11211"])?; // connects on first use
-//! let limiter = Limiter::fixed_window(&client, "api", 100, Duration::from_secs(60));
+//! let limiter = Limiter::new(&client, "api", FixedWindow::new(100, Duration::from_secs(60)))?;
 //! let by_token = |request: &http::request::Parts| {
 //!     let token = request.headers.get("x-api-token")?;
 //!     Some(String::from_utf8_lossy(token.as_bytes()).into_owned())

@@ -24,8 +24,8 @@ use crate::service::{ResponseFuture, empty, take_ready};
 /// `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds), and the same as structured fields
 /// `RateLimit-Policy` and `RateLimit` of the newer IETF drafts.
 ///
-/// The rule is the [`Limiter`]'s: a [fixed window](Limiter::fixed_window) counts with one command and lets through
-/// exactly its limit; [GCRA](Limiter::gcra) spreads requests evenly and suits limits of one user, because
+/// The rule is the [`Limiter`]'s: a [fixed window](remcache::recipes::FixedWindow) counts with one command and lets through
+/// exactly its limit; [GCRA](remcache::recipes::Gcra) spreads requests evenly and suits limits of one user, because
 /// concurrent requests under one key have to take turns.
 ///
 /// ```
@@ -34,11 +34,11 @@ use crate::service::{ResponseFuture, empty, take_ready};
 /// use std::time::Duration;
 /// use axum::extract::ConnectInfo;
 /// use axum::{Router, routing::get};
-/// use remcache::{Client, recipes::Limiter};
+/// use remcache::{Client, recipes::{FixedWindow, Limiter}};
 /// use remcache_tower::RateLimitLayer;
 ///
 /// let client = Client::new(["localhost"])?;
-/// let limiter = Limiter::fixed_window(&client, "api", 100, Duration::from_secs(60));
+/// let limiter = Limiter::new(&client, "api", FixedWindow::new(100, Duration::from_secs(60)))?;
 /// // Behind a proxy, use the address that the proxy reports.
 /// let layer = RateLimitLayer::new(limiter, |request| {
 ///     request.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string())

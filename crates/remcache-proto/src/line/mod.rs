@@ -348,15 +348,12 @@ pub(crate) fn checked_words(words: &[u8]) -> Result<&[u8], InvalidRequest> {
 
 const LONGEST_WORDS: usize = 250;
 
-/// The seconds of a time to live; text counts in 31 bits (docs/protocol.md 2.6).
+/// The seconds of a TTL. Servers read 31 bits on the meta and text protocols (docs/protocol.md 2.6): a later
+/// time becomes their last second, in January 2038.
 #[inline]
 pub(crate) fn seconds(ttl: Ttl) -> Result<u64, InvalidRequest> {
-    match ttl.seconds()? {
-        seconds if seconds > i32::MAX as u32 => {
-            Err(InvalidRequest::Unsupported("meta and text carry no times after January 2038: use binary"))
-        }
-        seconds => Ok(u64::from(seconds)),
-    }
+    const LAST: u32 = i32::MAX as u32;
+    Ok(u64::from(ttl.seconds()?.min(LAST)))
 }
 
 /// Appends the bytes of a value and the end of its line.

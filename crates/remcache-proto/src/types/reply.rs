@@ -49,6 +49,7 @@ impl Reply {
     /// A reply for a request that cannot be sent.
     pub fn invalid(invalid: &InvalidRequest) -> Self {
         let status = match invalid {
+            InvalidRequest::Key(_) => Status::InvalidKey,
             InvalidRequest::ValueTooLarge { .. } => Status::ValueTooLarge,
             InvalidRequest::Unsupported(_) => Status::Unsupported,
             _ => Status::InvalidArguments,

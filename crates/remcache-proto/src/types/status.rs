@@ -6,7 +6,7 @@ use crate::types::status_table as words;
 
 /// The outcome of a request.
 ///
-/// The first group are the protocol's own codes (docs/protocol.md 1.5); the last five are what only a
+/// The first group are the protocol's own codes (docs/protocol.md 1.5); the others are what only a
 /// client can know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -23,6 +23,8 @@ pub enum Status {
     ValueTooLarge,
     /// The request is malformed (0x04), or was refused before it was sent.
     InvalidArguments,
+    /// The key is invalid, or this protocol cannot express it: the request was refused before it was sent.
+    InvalidKey,
     /// Append and prepend: there is no such key, or the sum is too large (0x05).
     ItemNotStored,
     /// The value is no number (0x06).
@@ -79,18 +81,20 @@ impl Status {
         words::of_code(code)
     }
 
-    /// The protocol code of a status; what only a client knows has the code 0xffff.
+    /// The protocol code of a status; what only a client knows has the code 0xffff, and an invalid key that of
+    /// invalid arguments.
     pub fn code(self) -> u16 {
         match self {
             Self::Unknown(code) => code,
+            Self::InvalidKey => Self::InvalidArguments.code(),
             _ => words::Row::of(self).and_then(words::Row::code).unwrap_or(DISCONNECTED),
         }
     }
 
     /// Whether the server answered, with whatever word.
     pub fn is_answer(self) -> bool {
-        use Status::{Disconnected, Misconfigured, Overloaded, TimedOut, TlsError};
-        !matches!(self, Disconnected(_) | TimedOut(_) | Overloaded | TlsError | Misconfigured)
+        use Status::{Disconnected, InvalidKey, Misconfigured, Overloaded, TimedOut, TlsError};
+        !matches!(self, InvalidKey | Disconnected(_) | TimedOut(_) | Overloaded | TlsError | Misconfigured)
     }
 
     /// Whether the request may have taken effect although it was not answered.
@@ -107,6 +111,7 @@ impl fmt::Display for Status {
             Self::KeyExists => "key exists or was changed in the meantime",
             Self::ValueTooLarge => "value too large",
             Self::InvalidArguments => "invalid arguments",
+            Self::InvalidKey => "invalid key",
             Self::ItemNotStored => "not stored",
             Self::NonNumericValue => "value is not a number",
             Self::WrongBucket => "wrong virtual bucket",

@@ -9,6 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// (docs/protocol.md 2.6). Both are handled here: a longer duration becomes absolute, fractions are
 /// rounded up, and a zero duration is an error and not "for ever".
 ///
+/// An item that should live longer than the protocol can express lives until its last second: 03:14:07 UTC on
+/// 19 January 2038 on the meta and text protocols, and 06:28:14 UTC on 7 February 2106 on the binary protocol.
+///
 /// ```
 /// use std::time::Duration;
 /// use remcache_proto::Ttl;
@@ -33,8 +36,8 @@ pub enum Ttl {
 
 /// The longest relative time of the protocol; larger numbers are absolute.
 const MAX_RELATIVE: u64 = 30 * 24 * 60 * 60;
-/// The protocol's last second, which is the mark "do not create" and hence no time.
-const LAST: Duration = Duration::from_secs(u32::MAX as u64);
+/// The binary protocol's last second; the next number means "do not create".
+const LAST: u32 = u32::MAX - 1;
 /// The first absolute time: in January 1970, hence expired on every server.
 const EXPIRED: u32 = 2_592_001;
 
@@ -57,25 +60,25 @@ impl Ttl {
     pub fn resolve(self, now: impl FnOnce() -> SystemTime) -> Self {
         match self {
             Self::After(duration) if duration > Duration::from_secs(MAX_RELATIVE) => {
-                // What no clock can say is past the protocol's last second too.
-                now().checked_add(duration).or_else(|| UNIX_EPOCH.checked_add(LAST)).map_or(self, Self::At)
+                // What no clock can represent is past the protocol's last second too.
+                let last = || UNIX_EPOCH.checked_add(Duration::from_secs(u64::from(LAST)));
+                now().checked_add(duration).or_else(last).map_or(self, Self::At)
             }
             other => other,
         }
     }
 
-    /// The number that the protocol carries.
+    /// The number that the binary protocol carries; a later time becomes its last second.
     ///
     /// # Errors
-    /// [`InvalidTtl`] for a zero duration, for a duration above 30 days that was not resolved, and
-    /// for a time past the year 2106, where the protocol's 32 bits end.
+    /// [`InvalidTtl`] for a zero duration, and for a duration above 30 days that was not resolved.
     #[inline]
     pub fn seconds(self) -> Result<u32, InvalidTtl> {
         match self {
             Self::Never => Ok(0),
             Self::Expired => Ok(EXPIRED),
             Self::After(duration) => relative(duration),
-            Self::At(time) => absolute(time),
+            Self::At(time) => Ok(absolute(time)),
         }
     }
 }
@@ -84,22 +87,18 @@ fn relative(duration: Duration) -> Result<u32, InvalidTtl> {
     let fraction = u64::from(duration.subsec_nanos() > 0);
     match duration.as_secs().saturating_add(fraction) {
         0 => Err(InvalidTtl::Zero),
-        seconds @ 1..=MAX_RELATIVE => u32::try_from(seconds).map_err(|_| InvalidTtl::TooFar),
+        seconds if seconds <= MAX_RELATIVE => u32::try_from(seconds).map_err(|_| InvalidTtl::Unresolved),
         _ => Err(InvalidTtl::Unresolved),
     }
 }
 
-fn absolute(time: SystemTime) -> Result<u32, InvalidTtl> {
+fn absolute(time: SystemTime) -> u32 {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     // A small number would be read as relative: such a time is long past.
     if seconds <= MAX_RELATIVE {
-        return Ok(EXPIRED);
+        return EXPIRED;
     }
-    // The all-ones word means "do not create" for counters, so it is no time.
-    match u32::try_from(seconds) {
-        Ok(u32::MAX) | Err(_) => Err(InvalidTtl::TooFar),
-        Ok(seconds) => Ok(seconds),
-    }
+    u32::try_from(seconds).map_or(LAST, |seconds| seconds.min(LAST))
 }
 
 impl From<Duration> for Ttl {
@@ -122,8 +121,6 @@ pub enum InvalidTtl {
     Zero,
     /// The duration is above 30 days and was not made absolute with [`Ttl::resolve`].
     Unresolved,
-    /// The time is past the protocol's last second, in the year 2106.
-    TooFar,
 }
 
 impl fmt::Display for InvalidTtl {
@@ -131,7 +128,6 @@ impl fmt::Display for InvalidTtl {
         f.write_str(match self {
             Self::Zero => "the time to live is zero: use Ttl::Never to keep an item, Ttl::Expired to drop it",
             Self::Unresolved => "the time to live is above 30 days: make it absolute with Ttl::resolve",
-            Self::TooFar => "the time to live ends after the year 2106, where the protocol's 32 bits end",
         })
     }
 }
@@ -160,7 +156,8 @@ mod tests {
             (at(30 * DAY), Ok(EXPIRED)),
             (at(30 * DAY + 1), Ok(2_592_001)),
             (at(1_900_000_000), Ok(1_900_000_000)),
-            (at(u64::from(u32::MAX)), Err(InvalidTtl::TooFar)),
+            (at(u64::from(u32::MAX)), Ok(u32::MAX - 1)),
+            (at(7_258_118_400), Ok(u32::MAX - 1)),
             (Ttl::At(UNIX_EPOCH - Duration::from_secs(5)), Ok(EXPIRED)),
         ];
         for (ttl, expected) in cases {
@@ -173,7 +170,7 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let ttl = Ttl::After(Duration::from_secs(40 * DAY)).resolve(|| now);
         assert_eq!(ttl.seconds(), Ok(1_803_456_000));
-        assert_eq!(Ttl::After(Duration::MAX).resolve(|| now).seconds(), Err(InvalidTtl::TooFar));
+        assert_eq!(Ttl::After(Duration::MAX).resolve(|| now).seconds(), Ok(u32::MAX - 1));
         let short = Ttl::After(Duration::from_secs(DAY));
         assert_eq!(short.resolve(|| now), short);
     }

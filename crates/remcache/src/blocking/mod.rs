@@ -27,7 +27,7 @@ mod runtime;
 mod wait;
 
 use std::fmt;
-use std::future::Future;
+use std::future::IntoFuture;
 use std::sync::Arc;
 
 use crate::config::Config;
@@ -97,8 +97,8 @@ impl Client {
     /// assert!(!stats.is_empty());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn wait<F: Future>(&self, future: F) -> F::Output {
-        self.runner.wait(future)
+    pub fn wait<F: IntoFuture>(&self, future: F) -> F::Output {
+        self.runner.wait(future.into_future())
     }
 
     /// Returns the underlying client; its futures need [`Client::wait`].

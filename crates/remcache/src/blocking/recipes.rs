@@ -1,6 +1,6 @@
 //! Blocking variants of the multi-command operations.
 
-use std::future::{Future, pending};
+use std::future::pending;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{Client, Waiting};
 use crate::error::Error;
 use crate::proto::Ttl;
+use crate::recipes::Recipe;
 use crate::recipes::fetch_policy::FetchPolicy;
 use crate::recipes::lock::LockBuilder;
 use crate::result::{Counter, Item, WriteOutcome};
@@ -18,7 +19,7 @@ macro_rules! verbs {
         impl Client {$(
             #[doc = $doc]
             #[doc = concat!("\n\nSee [`Client::", stringify!($name), "`](crate::client::Client::", stringify!($name), ").")]
-            pub fn $name<'a>(&'a self, $($argument: $type),*) -> Waiting<'a, impl Future<Output = Result<$output, Error>>> {
+            pub fn $name<'a>(&'a self, $($argument: $type),*) -> Waiting<'a, Recipe<'a, $output>> {
                 Waiting::new(&self.runner, self.client.$name($($argument),*))
             }
         )*}
@@ -28,7 +29,7 @@ macro_rules! verbs {
 verbs! {
     "Whether there is an item." exists(key: impl AsRef<[u8]> + 'a) -> bool;
     "Fetches an item and deletes it." take(key: impl AsRef<[u8]> + 'a) -> Option<Item>;
-    "Changes a value to what a function makes of it." update(key: impl AsRef<[u8]> + 'a, ttl: impl Into<Ttl> + 'a, change: impl FnMut(Option<&Item>) -> Option<Bytes> + 'a) -> Option<Item>;
+    "Changes a value to what a function makes of it." update(key: impl AsRef<[u8]> + 'a, ttl: impl Into<Ttl> + 'a, change: impl FnMut(Option<&Item>) -> Option<Bytes> + Send + 'a) -> Option<Item>;
     "Appends bytes to a value, or stores them if there is no item." append_or_create(key: impl AsRef<[u8]> + 'a, value: impl AsRef<[u8]> + 'a, ttl: impl Into<Ttl> + 'a) -> WriteOutcome;
     "Raises a counter, or begins it with this number and this time to live." increment_or_create(key: impl AsRef<[u8]> + 'a, delta: u64, initial: u64, ttl: impl Into<Ttl> + 'a) -> Counter;
     "Makes a value stale: it is returned for at most `grace` while one loader reloads it." invalidate(key: impl AsRef<[u8]> + 'a, grace: Duration) -> WriteOutcome;
@@ -66,29 +67,48 @@ impl Client {
     /// use std::time::Duration;
     ///
     /// let minute = Duration::from_secs(60);
-    /// let load = || Ok::<_, remcache::Error>(Some("the page"));
+    /// let load = || Ok::<_, remcache::Error>("the page");
     /// let page = client.fetch("page:7", minute, load).wait()?;
-    /// assert_eq!(page.as_deref(), Some(&b"the page"[..]));
+    /// assert_eq!(page, "the page");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn fetch<'a, V, E>(
         &'a self,
         key: impl AsRef<[u8]> + 'a,
         freshness: impl Into<FetchPolicy> + 'a,
-        loader: impl FnOnce() -> Result<Option<V>, E> + Send + 'static,
-    ) -> Waiting<'a, impl Future<Output = Result<Option<Bytes>, E>>>
+        loader: impl FnOnce() -> Result<V, E> + Send + 'static,
+    ) -> Waiting<'a, Recipe<'a, Bytes, E>>
     where
         V: Into<Bytes> + Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let load = move || async move {
-            match tokio::task::spawn_blocking(loader).await.map_err(tokio::task::JoinError::try_into_panic) {
-                Ok(outcome) => outcome,
-                Err(Ok(panic)) => std::panic::resume_unwind(panic),
-                // The runtime is shutting down, and with it the task that waits for this.
-                Err(Err(_)) => pending().await,
-            }
-        };
-        Waiting::new(&self.runner, self.client.fetch(key, freshness, load))
+        Waiting::new(&self.runner, self.client.fetch(key, freshness, || on_own_thread(loader)))
+    }
+
+    /// Gets a value from the cache, or loads it once for all concurrent callers, if there is one.
+    ///
+    /// The loader may block: it runs on a thread of its own. See
+    /// [`Client::fetch_optional`](crate::client::Client::fetch_optional).
+    pub fn fetch_optional<'a, V, E>(
+        &'a self,
+        key: impl AsRef<[u8]> + 'a,
+        freshness: impl Into<FetchPolicy> + 'a,
+        loader: impl FnOnce() -> Result<Option<V>, E> + Send + 'static,
+    ) -> Waiting<'a, Recipe<'a, Option<Bytes>, E>>
+    where
+        V: Into<Bytes> + Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        Waiting::new(&self.runner, self.client.fetch_optional(key, freshness, || on_own_thread(loader)))
+    }
+}
+
+/// Runs a loader that may block.
+async fn on_own_thread<T: Send + 'static>(loader: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(loader).await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(outcome) => outcome,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // The runtime is shutting down, and with it the task that waits for this.
+        Err(Err(_)) => pending().await,
     }
 }

@@ -9,6 +9,7 @@ use crate::ops::all_servers::FlushAll;
 use crate::ops::builder::{Command, Count, Delete, Extend, Kind, Store};
 use crate::ops::multi_builder::{Entry, Many};
 use crate::proto::Ttl;
+use crate::recipes::Recipe;
 use crate::recipes::lock::LockBuilder;
 use crate::recipes::on_unavailable::OnUnavailable;
 
@@ -86,9 +87,22 @@ impl Waiting<'_, LockBuilder<'_>> {
         self.map(|operation| operation.within(wait))
     }
 
+    /// How long acquiring the lock may take in addition to waiting for another holder.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.map(|operation| operation.timeout(timeout))
+    }
+
     /// What to do when the cache is unavailable (default: [`FailClosed`](OnUnavailable::FailClosed)).
     pub fn when_away(self, when_away: OnUnavailable) -> Self {
         self.map(|operation| operation.when_away(when_away))
+    }
+}
+
+impl<T, E> Waiting<'_, Recipe<'_, T, E>> {
+    /// How long the operation may take, with all its requests, retries and waits (default: each request has the
+    /// client's [`timeout`](crate::config::Config::timeout)).
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.map(|operation| operation.timeout(timeout))
     }
 }
 

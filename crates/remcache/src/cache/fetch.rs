@@ -8,10 +8,15 @@ use std::time::Duration;
 use super::chunked::{self, Manifest};
 use super::store::Store;
 use super::{Cache, unwritable};
+#[cfg(feature = "near")]
+use crate::cache::local::Fresh;
 use crate::error::{Error, ErrorKind};
+use crate::ops::multi_builder::Outcomes;
+use crate::proto::Ttl;
 use crate::recipes;
 use crate::recipes::fetch::{Found, Loaded};
 use crate::recipes::fetch_policy::FetchPolicy;
+use crate::recipes::recipe::Recipe;
 use crate::result::{Item, WriteOutcome};
 use crate::value::Codec;
 
@@ -26,21 +31,67 @@ impl<T, B: ?Sized> Cache<T, B> {
     ///
     /// # Cancellation
     /// The value may have been marked as stale.
-    pub async fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Result<WriteOutcome, Error> {
-        let key = key.as_ref();
-        self.store.forget(key);
-        let change = self.store.client.invalidate(self.store.key(key), grace).await;
-        self.store.forget(key);
-        change
+    pub fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Recipe<'_, WriteOutcome> {
+        let (store, key) = (self.store.clone(), key.as_ref().to_vec());
+        Recipe::new(&self.store.client, move |client, _| async move {
+            store.forget(&key);
+            let change = client.invalidate(store.key(&key), grace).await;
+            store.forget(&key);
+            change
+        })
     }
 }
 
 impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// Gets a value from the cache, or loads it once for all concurrent callers of this process and of the fleet.
     ///
-    /// `None` means that the loader found no value. A cache failure is not an error: if the cache is
-    /// unavailable, only the loader runs. See [`Client::fetch`](crate::client::Client::fetch), which does the
-    /// same with bytes. The TTL is the policy's, not the cache's.
+    /// The loader always returns a value; for one that may find none there is
+    /// [`fetch_optional`](Cache::fetch_optional). A cache failure is not an error: if the cache is unavailable,
+    /// only the loader runs. See [`Client::fetch`](crate::client::Client::fetch), which does the same with bytes. The
+    /// TTL is the policy's, not the cache's.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    /// use remcache::{Cache, value::Codec};
+    ///
+    /// let visits = Cache::new(&client, "visits", Codec::<u64>::integer());
+    /// let count = || async { Ok::<_, remcache::Error>(42) };
+    /// assert_eq!(visits.fetch("ada", Duration::from_secs(60), count).await?, 42);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`fetch_optional`](Cache::fetch_optional).
+    ///
+    /// # Cancellation
+    /// As [`fetch_optional`](Cache::fetch_optional).
+    pub fn fetch<'a, V, E, L, F>(
+        &'a self,
+        key: impl AsRef<[u8]>,
+        freshness: impl Into<FetchPolicy>,
+        loader: L,
+    ) -> Recipe<'a, T, E>
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Result<V, E>> + Send + 'static,
+        V: Borrow<B> + Send + 'a,
+        E: From<Error> + Send + 'a,
+    {
+        let (key, freshness) = (key.as_ref().to_vec(), freshness.into().requiring_value());
+        Recipe::new(&self.store.client, move |client, timeout| async move {
+            let load = || async move { loader().await.map(Some) };
+            let found = self.with_client(client).fetch_found(&key, freshness, timeout, load).await?;
+            found.ok_or_else(|| E::from(recipes::no_value(&self.store.key(&key))))
+        })
+    }
+
+    /// Gets a value from the cache, or loads it once for all concurrent callers, if there is one.
+    ///
+    /// `None` means that the loader found no value, which the cache remembers for
+    /// [`FetchPolicy::negative`]. In everything else it is [`fetch`](Cache::fetch).
     ///
     /// An [in-process cache](Cache::near) is consulted first, so a value that is due is noticed when the local copy
     /// has expired.
@@ -57,7 +108,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// let visits = Cache::new(&client, "visits", Codec::<u64>::integer());
     /// let freshness = FetchPolicy::new(Duration::from_secs(60)).negative(Duration::from_secs(5));
     /// let count = || async { Ok::<_, remcache::Error>(Some(42)) };
-    /// assert_eq!(visits.fetch("ada", freshness, count).await?, Some(42));
+    /// assert_eq!(visits.fetch_optional("ada", freshness, count).await?, Some(42));
     /// assert_eq!(visits.get("ada").await?, Some(42));
     /// # Ok(()) }
     /// ```
@@ -69,10 +120,96 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// # Cancellation
     /// The loader is dropped, and the next caller's loader runs at once. A refresh in a separate task
     /// continues.
-    pub async fn fetch<V, E, L, F>(
-        &self,
+    pub fn fetch_optional<'a, V, E, L, F>(
+        &'a self,
         key: impl AsRef<[u8]>,
         freshness: impl Into<FetchPolicy>,
+        loader: L,
+    ) -> Recipe<'a, Option<T>, E>
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Result<Option<V>, E>> + Send + 'static,
+        V: Borrow<B> + Send + 'a,
+        E: From<Error> + Send + 'a,
+    {
+        let (key, freshness) = (key.as_ref().to_vec(), freshness.into());
+        Recipe::new(&self.store.client, move |client, timeout| async move {
+            self.with_client(client).fetch_found(&key, freshness, timeout, loader).await
+        })
+    }
+
+    /// Gets many values from the cache, and loads those that are missing with one call of a batch loader.
+    ///
+    /// See [`Client::fetch_many`](crate::client::Client::fetch_many), which does the same with bytes. The TTL is the
+    /// policy's, not the cache's. An [in-process cache](Cache::near) is not consulted.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    /// use remcache::{Cache, value::Codec};
+    ///
+    /// let lengths = Cache::new(&client, "length", Codec::<u64>::integer());
+    /// let load = |names: Vec<&'static str>| async move {
+    ///     Ok::<_, remcache::Error>(names.into_iter().map(|name| (name, name.len() as u64)).collect::<Vec<_>>())
+    /// };
+    /// let found = lengths.fetch_many(["ada", "grace"], Duration::from_secs(60), load).await?;
+    /// assert_eq!(found.get("grace"), Some(Ok(&Some(5))));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::fetch_many`](crate::client::Client::fetch_many); those of the codec are errors of their keys.
+    ///
+    /// # Cancellation
+    /// As [`Client::fetch_many`](crate::client::Client::fetch_many).
+    pub fn fetch_many<'a, K, V, I, E, L, F>(
+        &'a self,
+        keys: impl IntoIterator<Item = K>,
+        freshness: impl Into<FetchPolicy>,
+        loader: L,
+    ) -> Recipe<'a, Outcomes<K, Option<T>>, E>
+    where
+        K: AsRef<[u8]> + Clone + Send + Sync + 'a,
+        L: FnMut(Vec<K>) -> F + Send + 'a,
+        F: Future<Output = Result<I, E>> + Send + 'a,
+        I: IntoIterator<Item = (K, V)> + 'a,
+        V: Borrow<B> + Send + 'a,
+        E: From<Error> + Send + 'a,
+    {
+        let (keys, freshness): (Vec<K>, FetchPolicy) = (keys.into_iter().collect(), freshness.into());
+        Recipe::new(&self.store.client, move |client, timeout| async move {
+            let cache = self.with_client(client);
+            let full_keys: Vec<Vec<u8>> = keys.iter().map(|key| cache.store.key(key.as_ref())).collect();
+            let encode = |full_key: Vec<u8>, value: V| {
+                let cache = &cache;
+                async move {
+                    let loaded = encoded(&cache.codec, &full_key, value.borrow())?;
+                    cache.store.record_ttl(&full_key[cache.store.prefix.len()..], freshness.kept_for().into()).await;
+                    cache.store.loaded(&full_key, loaded, freshness.kept_for()).await
+                }
+            };
+            let client = &cache.store.client;
+            let found =
+                recipes::fetch_batch(client, &keys, full_keys.clone(), freshness, timeout, loader, encode).await?;
+            let mut items = Vec::with_capacity(keys.len());
+            for (full_key, found) in full_keys.iter().zip(found) {
+                items.push(cache.store.whole_or_none(full_key, found).await);
+            }
+            let outcomes = keys.into_iter().zip(items).map(|(key, item)| {
+                let value = item.and_then(|item| item.map(|item| cache.decode(key.as_ref(), item)).transpose());
+                (key, value)
+            });
+            Ok(Outcomes::of(outcomes.collect()))
+        })
+    }
+
+    async fn fetch_found<V, E, L, F>(
+        &self,
+        key: &[u8],
+        freshness: FetchPolicy,
+        timeout: Option<Duration>,
         loader: L,
     ) -> Result<Option<T>, E>
     where
@@ -81,7 +218,6 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         V: Borrow<B> + Send,
         E: From<Error>,
     {
-        let (key, freshness) = (key.as_ref(), freshness.into());
         #[cfg(feature = "near")]
         let (copy, epoch) = match &self.store.near {
             Some(near) => near.peek(key).await,
@@ -91,15 +227,21 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         if let Some(item) = copy {
             return Ok(Some(self.decode(key, item)?));
         }
-        let Some(item) = self.load(key, &freshness, loader).await? else { return Ok(None) };
+        let Some(item) = self.load(key, freshness, timeout, loader).await? else { return Ok(None) };
         #[cfg(feature = "near")]
         if let Some(near) = &self.store.near {
-            near.keep(key, epoch, item.clone()).await;
+            near.keep(key, epoch, Fresh { item: item.clone(), ttl: Some(freshness.kept_for()) }).await;
         }
         Ok(Some(self.decode(key, item)?))
     }
 
-    async fn load<V, E, L, F>(&self, key: &[u8], freshness: &FetchPolicy, loader: L) -> Result<Option<Item>, E>
+    async fn load<V, E, L, F>(
+        &self,
+        key: &[u8],
+        freshness: FetchPolicy,
+        timeout: Option<Duration>,
+        loader: L,
+    ) -> Result<Option<Item>, E>
     where
         L: FnOnce() -> F + Send + 'static,
         F: Future<Output = Result<Option<V>, E>> + Send + 'static,
@@ -110,21 +252,23 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         let loader = Arc::new(Mutex::new(Some(loader)));
         // A manifest with a missing chunk is removed, and loaded in the second round.
         for _ in 0..2 {
-            let (store, codec, ttl) = (self.store.clone(), self.codec, freshness.kept_for());
+            let (store, codec, ttl) = (self.store.clone(), self.codec.clone(), freshness.kept_for());
             let (slot, prefixed) = (Arc::clone(&loader), full_key.clone());
             let load = move || async move {
                 let loader = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let Some(loader) = loader else { return Err(E::from(chunk_is_gone(&prefixed))) };
                 let encode =
-                    |value: Option<V>| value.map(|value| encoded(codec, &prefixed, value.borrow())).transpose();
+                    |value: Option<V>| value.map(|value| encoded(&codec, &prefixed, value.borrow())).transpose();
                 let value = match loader().await.and_then(|value| Ok(encode(value)?)) {
                     Ok(Some(value)) => value,
                     Ok(None) => return Ok(None),
                     Err(error) => return Err(error),
                 };
+                store.record_ttl(&prefixed[store.prefix.len()..], ttl.into()).await;
                 Ok(Some(store.loaded(&prefixed, value, ttl).await?))
             };
-            let found = recipes::fetch::<E, _, _>(&self.store.client, &full_key, freshness, load).await?;
+            let found =
+                recipes::fetch_within::<E, _, _>(&self.store.client, &full_key, freshness, timeout, load).await?;
             match self.store.whole(&full_key, found).await? {
                 Whole::Yes(item) => return Ok(item),
                 Whole::No => self.store.remove_broken(&full_key).await,
@@ -134,7 +278,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     }
 }
 
-fn encoded<T, B: ?Sized>(codec: Codec<T, B>, key: &[u8], value: &B) -> Result<Loaded, Error> {
+fn encoded<T, B: ?Sized>(codec: &Codec<T, B>, key: &[u8], value: &B) -> Result<Loaded, Error> {
     let encoded = codec.encode(value).map_err(|error| unwritable(key, &error))?;
     Ok(Loaded { flags: encoded.flags, bytes: encoded.bytes.into_bytes() })
 }
@@ -148,7 +292,7 @@ enum Whole {
 
 impl Store {
     /// Prepares a value for storage, storing its chunks if it is too long for one item.
-    async fn loaded(&self, key: &[u8], value: Loaded, ttl: Duration) -> Result<Loaded, Error> {
+    pub(super) async fn loaded(&self, key: &[u8], value: Loaded, ttl: impl Into<Ttl>) -> Result<Loaded, Error> {
         let Loaded { flags, bytes } = value;
         let Some(chunking) = self.chunking.filter(|chunking| bytes.len() > chunking.length) else {
             return Ok(Loaded { flags, bytes });
@@ -157,7 +301,7 @@ impl Store {
         manifest.check_length(key)?;
         let chunks = manifest.keys(key).zip(chunking.split(&bytes));
         // A chunk that was not stored makes the value a miss, which is loaded again.
-        self.client.set_many(chunks).ttl(ttl).await;
+        let _ = self.client.set_many(chunks).ttl(ttl).await;
         Ok(Loaded { flags: flags | chunked::MARK, bytes: manifest.to_string().into() })
     }
 
@@ -169,6 +313,17 @@ impl Store {
             Some(manifest) => {
                 let item = self.put_together(key, Some(item), manifest).await?;
                 Ok(item.map_or(Whole::No, |item| Whole::Yes(Some(item))))
+            }
+        }
+    }
+
+    /// Reassembles a value of a batch; one with a missing chunk is a miss.
+    async fn whole_or_none(&self, key: &[u8], found: Result<Found, Error>) -> Result<Option<Item>, Error> {
+        match self.whole(key, found?).await? {
+            Whole::Yes(item) => Ok(item),
+            Whole::No => {
+                self.remove_broken(key).await;
+                Ok(None)
             }
         }
     }

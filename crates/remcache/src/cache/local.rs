@@ -5,7 +5,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moka::future::Cache as Moka;
 
@@ -15,7 +15,9 @@ use crate::result::Item;
 /// Settings of the in-process cache: capacity, TTL, and which keys to keep.
 ///
 /// A local copy saves the round trip to the server but may be stale: changes by other processes become
-/// visible after the TTL at the latest. Changes by this process through the cache are visible at
+/// visible after the TTL at the latest. A copy lives no longer than the item is known to: for the TTL with which
+/// this process stored it, for the remaining TTL where the server reports it (the meta protocol), and else at most
+/// for the TTL of the [`Cache`](super::Cache). Changes by this process through the cache are visible at
 /// once to all clones of the handle. Concurrent misses of the same key share one request.
 ///
 /// ```
@@ -60,6 +62,8 @@ impl LocalCache {
             }),
             epochs: (0..EPOCHS).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
+            ttl: self.ttl,
+            expirations: Moka::builder().max_capacity(COUNTED_KEYS).time_to_live(self.ttl).build(),
         }
     }
 }
@@ -71,13 +75,24 @@ pub(crate) struct LocalStore {
     /// Epoch per group of keys, incremented by every change through the cache.
     epochs: Box<[AtomicU64]>,
     hasher: RandomState,
+    /// Maximum age of a copy.
+    ttl: Duration,
+    /// When items that this process stored expire, if that is sooner than a copy would.
+    expirations: Moka<Vec<u8>, Instant>,
 }
 
-/// An item, and the epoch of its key when it was requested.
+/// A fetched item, and how long it lives at most.
+pub(crate) struct Fresh {
+    pub(crate) item: Item,
+    pub(crate) ttl: Option<Duration>,
+}
+
+/// An item, the epoch of its key when it was requested, and when it expires.
 #[derive(Clone)]
 struct Copied {
     epoch: u64,
     item: Item,
+    expires: Instant,
 }
 
 /// Access counts of keys.
@@ -97,20 +112,21 @@ impl LocalStore {
     /// Returns the local copy of a key, or else fetches the item.
     pub(crate) async fn get<F>(&self, key: &[u8], fetch: impl Fn() -> F) -> Result<Option<Item>, Error>
     where
-        F: Future<Output = Result<Option<Item>, Error>>,
+        F: Future<Output = Result<Option<Fresh>, Error>>,
     {
         let hash = self.hasher.hash_one(key);
         let epoch = self.epoch(hash).load(Ordering::SeqCst);
         if let Some(item) = self.copy(key, epoch).await {
             return Ok(Some(item));
         }
+        let item = |fresh: Option<Fresh>| fresh.map(|fresh| fresh.item);
         if !self.is_hot(hash).await {
-            return fetch().await;
+            return fetch().await.map(item);
         }
         let filled = self.copies.try_get_with_by_ref(key, async {
             let epoch = self.epoch(hash).load(Ordering::SeqCst);
             match fetch().await {
-                Ok(Some(item)) => Ok(Copied { epoch, item }),
+                Ok(Some(fresh)) => Ok(self.copied(key, epoch, fresh).await),
                 Ok(None) => Err(Nothing::Miss(epoch)),
                 Err(error) => Err(Nothing::Failed(error)),
             }
@@ -118,10 +134,10 @@ impl LocalStore {
         match filled.await {
             Ok(copy) if copy.epoch >= epoch => Ok(Some(copy.item)),
             // The request predates a change that this caller may know of.
-            Ok(_) => fetch().await,
+            Ok(_) => fetch().await.map(item),
             Err(nothing) => match &*nothing {
                 Nothing::Miss(asked) if *asked >= epoch => Ok(None),
-                Nothing::Miss(_) => fetch().await,
+                Nothing::Miss(_) => fetch().await.map(item),
                 Nothing::Failed(error) => Err(error.clone()),
             },
         }
@@ -134,9 +150,25 @@ impl LocalStore {
     }
 
     /// Keeps a copy of a fetched item if the key is hot enough.
-    pub(crate) async fn keep(&self, key: &[u8], epoch: u64, item: Item) {
+    pub(crate) async fn keep(&self, key: &[u8], epoch: u64, fresh: Fresh) {
         if self.is_hot(self.hasher.hash_one(key)).await {
-            self.copies.insert(key.into(), Copied { epoch, item }).await;
+            let copied = self.copied(key, epoch, fresh).await;
+            self.copies.insert(key.into(), copied).await;
+        }
+    }
+
+    async fn copied(&self, key: &[u8], epoch: u64, fresh: Fresh) -> Copied {
+        let Fresh { item, ttl } = fresh;
+        let expires = Instant::now() + ttl.map_or(self.ttl, |ttl| ttl.min(self.ttl));
+        let expires = self.expirations.get(key).await.map_or(expires, |stored| stored.min(expires));
+        Copied { epoch, item, expires }
+    }
+
+    /// Records the TTL with which this process stores an item.
+    pub(crate) async fn record_ttl(&self, key: &[u8], ttl: Option<Duration>) {
+        match ttl.filter(|ttl| *ttl < self.ttl) {
+            Some(ttl) => self.expirations.insert(key.into(), Instant::now() + ttl).await,
+            None => self.expirations.invalidate(key).await,
         }
     }
 
@@ -147,7 +179,7 @@ impl LocalStore {
         fetch: impl Fn(Vec<&'k [u8]>) -> F,
     ) -> Vec<Result<Option<Item>, Error>>
     where
-        F: Future<Output = Vec<Result<Option<Item>, Error>>>,
+        F: Future<Output = Vec<Result<Option<Fresh>, Error>>>,
     {
         let mut results = Vec::with_capacity(keys.len());
         let mut missing = Vec::new();
@@ -162,12 +194,18 @@ impl LocalStore {
         }
         let fetched = fetch(missing.iter().map(|(place, ..)| keys[*place]).collect()).await;
         for ((place, hash, epoch), result) in missing.into_iter().zip(fetched) {
-            if let Ok(Some(item)) = &result
-                && self.is_hot(hash).await
-            {
-                self.copies.insert(keys[place].into(), Copied { epoch, item: item.clone() }).await;
+            let fresh = match result {
+                Ok(Some(fresh)) => fresh,
+                result => {
+                    results[place] = result.map(|_| None);
+                    continue;
+                }
+            };
+            results[place] = Ok(Some(fresh.item.clone()));
+            if self.is_hot(hash).await {
+                let copied = self.copied(keys[place], epoch, fresh).await;
+                self.copies.insert(keys[place].into(), copied).await;
             }
-            results[place] = result;
         }
         results
     }
@@ -179,7 +217,7 @@ impl LocalStore {
 
     async fn copy(&self, key: &[u8], epoch: u64) -> Option<Item> {
         let copy = self.copies.get(key).await?;
-        if copy.epoch >= epoch {
+        if copy.epoch >= epoch && Instant::now() < copy.expires {
             return Some(copy.item);
         }
         self.copies.invalidate(key).await;
@@ -208,5 +246,5 @@ impl fmt::Debug for LocalStore {
 const EPOCHS: usize = 4096;
 /// Overhead of a copy in addition to its bytes.
 const OVERHEAD: usize = 200;
-/// Maximum number of keys whose accesses are counted.
+/// Maximum number of keys whose accesses are counted, and of keys whose TTL is recorded.
 const COUNTED_KEYS: u64 = 100_000;

@@ -29,9 +29,12 @@ pub(crate) mod local;
 mod chunked;
 mod fetch;
 mod store;
+mod update;
+mod write;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(feature = "near")]
 pub use crate::cache::local::LocalCache;
@@ -43,7 +46,8 @@ use crate::proto::Ttl;
 use crate::result::{Item, WriteOutcome};
 use crate::value::{Codec, Encoded, ValueError};
 use chunked::Chunking;
-use store::{ConnectionState, Store};
+use store::{Condition, Store};
+pub use write::{CacheWrite, CacheWriteMany};
 
 /// A typed cache: values of one Rust type under a namespace.
 ///
@@ -55,7 +59,6 @@ use store::{ConnectionState, Store};
 pub struct Cache<T, B: ?Sized = T> {
     store: Store,
     codec: Codec<T, B>,
-    ttl: Ttl,
 }
 
 impl<T, B: ?Sized> Cache<T, B> {
@@ -65,13 +68,30 @@ impl<T, B: ?Sized> Cache<T, B> {
             b"" => Arc::default(),
             namespace => [namespace, b":"].concat().into(),
         };
-        Self { store: Store::new(client.clone(), prefix), codec, ttl: Ttl::Never }
+        Self { store: Store::new(client.clone(), prefix), codec }
     }
 
     /// TTL of values (default: none).
     #[must_use]
-    pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
-        Self { ttl: ttl.into(), ..self }
+    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.store.ttl = ttl.into();
+        self
+    }
+
+    /// Timeout of each request, instead of the client's [`timeout`](crate::config::Config::timeout).
+    ///
+    /// Cloning a cache is cheap: `cache.clone().timeout(…)` is a handle with another timeout.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        let client = self.store.client.with_timeout(timeout);
+        self.with_client(client)
+    }
+
+    /// The same cache on another handle of its client.
+    fn with_client(&self, client: Client) -> Self {
+        let mut cache = self.clone();
+        cache.store.client = client;
+        cache
     }
 
     /// Stores values longer than `length` bytes in chunks of that length (default: they are rejected as
@@ -151,7 +171,7 @@ impl<T, B: ?Sized> Cache<T, B> {
             let value = item.and_then(|item| item.map(|item| self.decode(key.as_ref(), item)).transpose());
             (key, value)
         });
-        Outcomes(outcomes.collect())
+        Outcomes::of(outcomes.collect())
     }
 
     /// Stores a value unconditionally.
@@ -161,8 +181,8 @@ impl<T, B: ?Sized> Cache<T, B> {
     ///
     /// # Cancellation
     /// The value may have been stored.
-    pub async fn set(&self, key: impl AsRef<[u8]>, value: &B) -> Result<WriteOutcome, Error> {
-        self.store(ConnectionState::None, key.as_ref(), value).await
+    pub fn set<'v>(&self, key: impl AsRef<[u8]>, value: &'v B) -> CacheWrite<'v> {
+        self.write(Condition::None, key.as_ref(), value)
     }
 
     /// Stores a value if the item's CAS value matches.
@@ -172,8 +192,8 @@ impl<T, B: ?Sized> Cache<T, B> {
     ///
     /// # Cancellation
     /// The value may have been stored.
-    pub async fn set_with_cas(&self, key: impl AsRef<[u8]>, value: &B, cas: u64) -> Result<WriteOutcome, Error> {
-        self.store(ConnectionState::Cas(cas), key.as_ref(), value).await
+    pub fn set_with_cas<'v>(&self, key: impl AsRef<[u8]>, value: &'v B, cas: u64) -> CacheWrite<'v> {
+        self.write(Condition::Cas(cas), key.as_ref(), value)
     }
 
     /// Stores a value if there is no item; otherwise returns [`Exists`](WriteOutcome::Exists).
@@ -183,8 +203,8 @@ impl<T, B: ?Sized> Cache<T, B> {
     ///
     /// # Cancellation
     /// The value may have been stored.
-    pub async fn add(&self, key: impl AsRef<[u8]>, value: &B) -> Result<WriteOutcome, Error> {
-        self.store(ConnectionState::Absent, key.as_ref(), value).await
+    pub fn add<'v>(&self, key: impl AsRef<[u8]>, value: &'v B) -> CacheWrite<'v> {
+        self.write(Condition::Absent, key.as_ref(), value)
     }
 
     /// Stores a value if there is an item; otherwise returns [`NotFound`](WriteOutcome::NotFound).
@@ -194,28 +214,76 @@ impl<T, B: ?Sized> Cache<T, B> {
     ///
     /// # Cancellation
     /// The value may have been stored.
-    pub async fn replace(&self, key: impl AsRef<[u8]>, value: &B) -> Result<WriteOutcome, Error> {
-        self.store(ConnectionState::Present, key.as_ref(), value).await
+    pub fn replace<'v>(&self, key: impl AsRef<[u8]>, value: &'v B) -> CacheWrite<'v> {
+        self.write(Condition::Present, key.as_ref(), value)
     }
 
-    async fn store(&self, condition: ConnectionState, key: &[u8], value: &B) -> Result<WriteOutcome, Error> {
-        let encoded = self.encode(key, value)?;
-        self.store.change(condition, key, encoded, self.ttl).await
+    fn write<'v>(&self, condition: Condition, key: &[u8], value: &'v B) -> CacheWrite<'v> {
+        CacheWrite::new(&self.store, condition, key, self.encode(key, value))
     }
 
     /// Stores many values, with one result per key.
     ///
     /// # Cancellation
     /// Values that were sent may have been stored.
-    pub async fn set_many<'v, K>(&self, items: impl IntoIterator<Item = (K, &'v B)>) -> Outcomes<K, WriteOutcome>
+    pub fn set_many<'v, K>(&self, items: impl IntoIterator<Item = (K, &'v B)>) -> CacheWriteMany<'v, K>
     where
         K: AsRef<[u8]>,
         B: 'v,
     {
-        let (keys, values): (Vec<K>, Vec<&B>) = items.into_iter().unzip();
-        let encoded = keys.iter().zip(values).map(|(key, value)| self.encode(key.as_ref(), value));
-        let results = self.store.set_many(&keys, encoded.collect(), self.ttl).await;
-        Outcomes(keys.into_iter().zip(results).collect())
+        let (keys, values): (Vec<K>, Vec<&'v B>) = items.into_iter().unzip();
+        let encoded = keys.iter().zip(values).map(|(key, value)| self.encode(key.as_ref(), value)).collect();
+        CacheWriteMany::new(&self.store, keys, encoded)
+    }
+
+    /// Gives a value another TTL; returns [`NotFound`](WriteOutcome::NotFound) if there is none.
+    ///
+    /// # Errors
+    /// As [`Client::touch`].
+    ///
+    /// # Cancellation
+    /// The value may have been touched.
+    pub async fn touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> Result<WriteOutcome, Error> {
+        self.store.touch(key.as_ref(), ttl.into()).await
+    }
+
+    /// Fetches a value, always from the server, and gives it another TTL; `None` is a miss.
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    ///
+    /// # Cancellation
+    /// The value may have been touched.
+    pub async fn get_and_touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> Result<Option<T>, Error> {
+        let key = key.as_ref();
+        let item = self.store.get_and_touch(key, ttl.into()).await?;
+        item.map(|item| self.decode(key, item)).transpose()
+    }
+
+    /// Fetches a value and deletes it; `None` is a miss. Of several callers one gets the value.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use remcache::{Cache, value::Codec};
+    ///
+    /// let tokens = Cache::new(&client, "token", Codec::text());
+    /// tokens.set("ada", "once").await?;
+    /// assert_eq!(tokens.take("ada").await?.as_deref(), Some("once"));
+    /// assert_eq!(tokens.take("ada").await?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::take`], and as [`Cache::get`].
+    ///
+    /// # Cancellation
+    /// The value may have been deleted.
+    pub async fn take(&self, key: impl AsRef<[u8]>) -> Result<Option<T>, Error> {
+        let key = key.as_ref();
+        let item = self.store.take(key).await?;
+        item.map(|item| self.decode(key, item)).transpose()
     }
 
     /// Removes a value.
@@ -236,7 +304,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     pub async fn delete_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, WriteOutcome> {
         let keys: Vec<K> = keys.into_iter().collect();
         let results = self.store.delete_many(&keys).await;
-        Outcomes(keys.into_iter().zip(results).collect())
+        Outcomes::of(keys.into_iter().zip(results).collect())
     }
 
     /// Returns the underlying client.
@@ -271,7 +339,7 @@ fn unreadable(key: &[u8], flags: u32, error: &ValueError) -> Error {
 
 impl<T, B: ?Sized> Clone for Cache<T, B> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), codec: self.codec, ttl: self.ttl }
+        Self { store: self.store.clone(), codec: self.codec.clone() }
     }
 }
 
@@ -279,6 +347,6 @@ impl<T, B: ?Sized> fmt::Debug for Cache<T, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Cache");
         debug.field("prefix", &self.store.prefix.escape_ascii().to_string());
-        debug.field("codec", &self.codec).field("ttl", &self.ttl).finish_non_exhaustive()
+        debug.field("codec", &self.codec).field("ttl", &self.store.ttl).finish_non_exhaustive()
     }
 }

@@ -1,13 +1,21 @@
 //! Storage layer of a cache: prefixed items, whole or chunked, from the servers or the in-process cache.
 
 use std::sync::Arc;
+#[cfg(feature = "near")]
+use std::time::{Duration, SystemTime};
 
 use super::chunked::{self, Chunking, Manifest};
 #[cfg(feature = "near")]
-use crate::cache::local::LocalStore;
+use crate::cache::local::{Fresh, LocalStore};
 use crate::client::Client;
 use crate::error::Error;
-use crate::proto::{CowBytes, Ttl};
+#[cfg(feature = "near")]
+use crate::ops::builder::{Command, FetchWithTtl};
+#[cfg(feature = "near")]
+use crate::ops::multi_builder::{KeyOnly, Many};
+use crate::proto::{CowBytes, Request, Ttl};
+#[cfg(feature = "near")]
+use crate::proto::{MetaOptions, Protocol};
 use crate::result::{Item, WriteOutcome};
 use crate::value::Encoded;
 
@@ -16,6 +24,8 @@ use crate::value::Encoded;
 pub(crate) struct Store {
     pub(crate) client: Client,
     pub(crate) prefix: Arc<[u8]>,
+    /// TTL of values that are stored without one of their own.
+    pub(crate) ttl: Ttl,
     pub(crate) chunking: Option<Chunking>,
     #[cfg(feature = "near")]
     pub(crate) near: Option<Arc<LocalStore>>,
@@ -23,7 +33,7 @@ pub(crate) struct Store {
 
 /// Condition of a store.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum ConnectionState {
+pub(crate) enum Condition {
     None,
     Absent,
     Present,
@@ -38,6 +48,7 @@ impl Store {
         Self {
             client,
             prefix,
+            ttl: Ttl::Never,
             chunking: None,
             #[cfg(feature = "near")]
             near: None,
@@ -52,7 +63,7 @@ impl Store {
     pub(crate) async fn get(&self, key: &[u8]) -> Fetched {
         #[cfg(feature = "near")]
         if let Some(near) = &self.near {
-            return near.get(key, || self.fetch(key)).await;
+            return near.get(key, || self.fetch_fresh(key)).await;
         }
         self.fetch(key).await
     }
@@ -60,11 +71,40 @@ impl Store {
     /// Fetches the item of a key from the servers.
     pub(crate) async fn fetch(&self, key: &[u8]) -> Fetched {
         let key = self.key(key);
-        let item = self.client.get(&key).await?.filter(|item| !item.is_sentinel());
+        let item = self.client.get(&key).await?;
+        self.assemble(&key, item).await
+    }
+
+    /// Reassembles an item if it is chunked; `None` if a chunk is missing.
+    pub(crate) async fn assemble(&self, key: &[u8], item: Option<Item>) -> Fetched {
         match item.as_ref().and_then(|item| self.manifest(item)) {
-            Some(manifest) => self.put_together(&key, item, manifest).await,
+            Some(manifest) => self.put_together(key, item, manifest).await,
             None => Ok(item),
         }
+    }
+
+    /// Fetches the item of a key from the servers, and how long it lives at most.
+    #[cfg(feature = "near")]
+    async fn fetch_fresh(&self, key: &[u8]) -> Result<Option<Fresh>, Error> {
+        let key = self.key(key);
+        let found = match self.reports_ttl(&key) {
+            true => Command::<FetchWithTtl>::new(self.client.call(with_ttl(key.as_slice().into()))).await?,
+            false => self.client.get(&key).await?.map(|item| (item, None)),
+        };
+        self.fresh(&key, found).await
+    }
+
+    #[cfg(feature = "near")]
+    async fn fresh(&self, key: &[u8], found: Option<(Item, Option<Ttl>)>) -> Result<Option<Fresh>, Error> {
+        let Some((item, left)) = found else { return Ok(None) };
+        let ttl = remaining(left.unwrap_or(self.ttl));
+        Ok(self.assemble(key, Some(item)).await?.map(|item| Fresh { item, ttl }))
+    }
+
+    /// Whether the server of a full key reports the remaining TTL of items.
+    #[cfg(feature = "near")]
+    fn reports_ttl(&self, key: &[u8]) -> bool {
+        self.client.protocol_of(key) == Some(Protocol::Meta)
     }
 
     /// Returns the manifest of a chunked item.
@@ -84,7 +124,7 @@ impl Store {
         #[cfg(feature = "near")]
         if let Some(near) = &self.near {
             let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
-            return near.get_many(&keys, |missing| self.fetch_many(missing)).await;
+            return near.get_many(&keys, |missing| self.fetch_many_fresh(missing)).await;
         }
         self.fetch_many(keys.iter().map(AsRef::as_ref).collect()).await
     }
@@ -93,25 +133,47 @@ impl Store {
         let keys = keys.into_iter().map(|key| self.key(key));
         let mut results = Vec::new();
         for (key, result) in self.client.get_many(keys).await {
-            let result = result.map(|item| item.filter(|item| !item.is_sentinel()));
-            let manifest = result.as_ref().ok().and_then(Option::as_ref).and_then(|item| self.manifest(item));
-            results.push(match (manifest, result) {
-                (Some(manifest), Ok(item)) => self.put_together(&key, item, manifest).await,
-                (_, result) => result,
+            results.push(match result {
+                Ok(item) => self.assemble(&key, item).await,
+                Err(error) => Err(error),
+            });
+        }
+        results
+    }
+
+    #[cfg(feature = "near")]
+    async fn fetch_many_fresh(&self, keys: Vec<&[u8]>) -> Vec<Result<Option<Fresh>, Error>> {
+        let keys: Vec<Vec<u8>> = keys.into_iter().map(|key| self.key(key)).collect();
+        let mut results = Vec::with_capacity(keys.len());
+        if keys.iter().all(|key| self.reports_ttl(key)) {
+            let items = keys.into_iter().map(|key| KeyOnly { key, build: with_ttl }).collect();
+            for (key, found) in Many::<FetchWithTtl, _>::new(&self.client, items).await {
+                results.push(match found {
+                    Ok(found) => self.fresh(&key, found).await,
+                    Err(error) => Err(error),
+                });
+            }
+            return results;
+        }
+        for (key, found) in self.client.get_many(keys).await {
+            results.push(match found {
+                Ok(item) => self.fresh(&key, item.map(|item| (item, None))).await,
+                Err(error) => Err(error),
             });
         }
         results
     }
 
     /// Stores an item, chunked if it is too long for one.
-    pub(crate) async fn change(&self, condition: ConnectionState, key: &[u8], value: Encoded<'_>, ttl: Ttl) -> Changed {
+    pub(crate) async fn change(&self, condition: Condition, key: &[u8], value: Encoded<'_>, ttl: Ttl) -> Changed {
         self.forget(key);
         let result = self.send(condition, key, value, ttl).await;
+        self.record_ttl(key, ttl).await;
         self.forget(key);
         result
     }
 
-    async fn send(&self, condition: ConnectionState, key: &[u8], value: Encoded<'_>, ttl: Ttl) -> Changed {
+    async fn send(&self, condition: Condition, key: &[u8], value: Encoded<'_>, ttl: Ttl) -> Changed {
         let key = self.key(key);
         match self.chunking {
             Some(chunking) if value.bytes.len() > chunking.length => {
@@ -121,19 +183,12 @@ impl Store {
         }
     }
 
-    async fn send_whole(
-        &self,
-        condition: ConnectionState,
-        key: &[u8],
-        flags: u32,
-        bytes: CowBytes<'_>,
-        ttl: Ttl,
-    ) -> Changed {
+    async fn send_whole(&self, condition: Condition, key: &[u8], flags: u32, bytes: CowBytes<'_>, ttl: Ttl) -> Changed {
         let command = match condition {
-            ConnectionState::None => self.client.set(key, bytes),
-            ConnectionState::Absent => self.client.add(key, bytes),
-            ConnectionState::Present => self.client.replace(key, bytes),
-            ConnectionState::Cas(cas) => self.client.set(key, bytes).cas(cas),
+            Condition::None => self.client.set(key, bytes),
+            Condition::Absent => self.client.add(key, bytes),
+            Condition::Present => self.client.replace(key, bytes),
+            Condition::Cas(cas) => self.client.set(key, bytes).cas(cas),
         };
         command.flags(flags).ttl(ttl).await
     }
@@ -142,7 +197,7 @@ impl Store {
     async fn send_chunks(
         &self,
         chunking: Chunking,
-        condition: ConnectionState,
+        condition: Condition,
         key: &[u8],
         value: Encoded<'_>,
         ttl: Ttl,
@@ -170,7 +225,7 @@ impl Store {
     }
 
     /// Deletes the chunks of a removed item, without waiting.
-    fn drop_chunks(&self, key: &[u8], item: Option<&Item>) {
+    pub(crate) fn drop_chunks(&self, key: &[u8], item: Option<&Item>) {
         if let Some(manifest) = item.and_then(Manifest::of).filter(|manifest| manifest.check_length(key).is_ok()) {
             self.drop_keys(manifest.keys(key));
         }
@@ -179,7 +234,7 @@ impl Store {
     fn drop_keys(&self, keys: impl Iterator<Item = Vec<u8>>) {
         for key in keys {
             // Chunks whose delete cannot be sent expire or are evicted.
-            let _ = self.client.cast(crate::Request::delete(key));
+            let _ = self.client.cast(Request::delete(key));
         }
     }
 
@@ -199,7 +254,7 @@ impl Store {
             match value {
                 Err(error) => results[place] = Some(Err(error)),
                 Ok(value) if self.chunking.is_some_and(|it| value.bytes.len() > it.length) => {
-                    results[place] = Some(self.change(ConnectionState::None, key.as_ref(), value, ttl).await);
+                    results[place] = Some(self.change(Condition::None, key.as_ref(), value, ttl).await);
                 }
                 Ok(Encoded { flags, bytes }) => match groups.iter_mut().find(|group| group.0 == flags) {
                     Some(group) => group.1.push((place, bytes)),
@@ -216,8 +271,57 @@ impl Store {
                 results[place] = Some(result);
             }
         }
-        keys.iter().for_each(|key| self.forget(key.as_ref()));
+        for key in keys {
+            self.record_ttl(key.as_ref(), ttl).await;
+            self.forget(key.as_ref());
+        }
         results.into_iter().flatten().collect()
+    }
+
+    /// Gives an item another TTL, and its chunks.
+    pub(crate) async fn touch(&self, key: &[u8], ttl: Ttl) -> Changed {
+        let full_key = self.key(key);
+        self.forget(key);
+        // The chunks first: the manifest must not outlive them.
+        if self.chunking.is_some()
+            && let Some(manifest) = self.client.get(&full_key).await?.as_ref().and_then(Manifest::of)
+        {
+            manifest.check_length(&full_key)?;
+            self.client.touch_many(manifest.keys(&full_key), ttl).await.into_result()?;
+        }
+        let result = self.client.touch(&full_key, ttl).await;
+        self.record_ttl(key, ttl).await;
+        self.forget(key);
+        result
+    }
+
+    /// Fetches an item and gives it another TTL, and its chunks.
+    pub(crate) async fn get_and_touch(&self, key: &[u8], ttl: Ttl) -> Fetched {
+        let full_key = self.key(key);
+        self.forget(key);
+        let item = self.client.get_and_touch(&full_key, ttl).await?;
+        self.record_ttl(key, ttl).await;
+        match item.as_ref().and_then(|item| self.manifest(item)) {
+            Some(manifest) => {
+                manifest.check_length(&full_key)?;
+                self.client.touch_many(manifest.keys(&full_key), ttl).await.into_result()?;
+                self.put_together(&full_key, item, manifest).await
+            }
+            None => Ok(item),
+        }
+    }
+
+    /// Fetches an item and deletes it, with its chunks.
+    pub(crate) async fn take(&self, key: &[u8]) -> Fetched {
+        let full_key = self.key(key);
+        self.forget(key);
+        let taken = self.client.take(&full_key).await;
+        self.forget(key);
+        let item = taken?;
+        let Some(manifest) = item.as_ref().and_then(|item| self.manifest(item)) else { return Ok(item) };
+        let item = self.put_together(&full_key, item, manifest).await;
+        self.drop_keys(manifest.keys(&full_key));
+        item
     }
 
     /// Removes an item, and its chunks.
@@ -254,6 +358,16 @@ impl Store {
         results
     }
 
+    /// Records the TTL with which an item is stored, so that no local copy outlives the item.
+    pub(crate) async fn record_ttl(&self, key: &[u8], ttl: Ttl) {
+        #[cfg(feature = "near")]
+        if let Some(near) = &self.near {
+            near.record_ttl(key, remaining(ttl)).await;
+        }
+        #[cfg(not(feature = "near"))]
+        let _ = (key, ttl);
+    }
+
     /// Invalidates the local copy: before a change, so that no earlier read outlives it, and after it, so that
     /// no concurrent read does.
     pub(crate) fn forget(&self, key: &[u8]) {
@@ -263,5 +377,22 @@ impl Store {
         }
         #[cfg(not(feature = "near"))]
         let _ = key;
+    }
+}
+
+/// Builds a get that returns the remaining TTL, on the meta protocol.
+#[cfg(feature = "near")]
+fn with_ttl(key: CowBytes<'_>) -> Request<'_> {
+    Request::get(key).meta(MetaOptions { return_ttl: true, ..MetaOptions::default() })
+}
+
+/// The time until an item with this TTL expires; `None` if it does not.
+#[cfg(feature = "near")]
+pub(crate) fn remaining(ttl: Ttl) -> Option<Duration> {
+    match ttl {
+        Ttl::After(left) => Some(left),
+        Ttl::At(time) => Some(time.duration_since(SystemTime::now()).unwrap_or_default()),
+        Ttl::Expired => Some(Duration::ZERO),
+        _ => None,
     }
 }

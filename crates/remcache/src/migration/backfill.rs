@@ -6,7 +6,7 @@ use super::Migration;
 use super::rules::key_of;
 use crate::error::Error;
 use crate::migration::builder::{Limit, ask};
-use crate::ops::builder::{Fetch, Store};
+use crate::ops::builder::{FetchWithSentinels, Store};
 use crate::proto::{Request, Ttl};
 use crate::recipes::removal;
 use crate::result::{Item, WriteOutcome};
@@ -29,7 +29,7 @@ pub(crate) enum Copied {
 impl Migration {
     /// Copies the item of a request's key from the old to the new placement.
     pub(crate) async fn backfill(&self, request: &Request<'_>, limit: Limit) -> Result<Copied, Error> {
-        match self.ask_old::<Fetch>(&key_of(request, Request::get)?, limit).await?.flatten() {
+        match self.ask_old::<FetchWithSentinels>(&key_of(request, Request::get)?, limit).await?.flatten() {
             Some(item) => self.copy(request.key()?.as_bytes(), item, limit).await,
             None => Ok(Copied::Nothing),
         }
@@ -99,7 +99,7 @@ impl Migration {
     /// Finds the copy of an item whose CAS value is unknown: the text protocol returns none, and a reply may
     /// be lost. A different value belongs to another client.
     async fn find_copy(&self, key: &[u8], item: &Item) -> Result<Option<u64>, Error> {
-        let found = ask::<Fetch>(&self.new, &Request::get(key), self.limit()).await?;
+        let found = ask::<FetchWithSentinels>(&self.new, &Request::get(key), self.limit()).await?;
         Ok(found.filter(|found| found.value == item.value && found.flags == item.flags).map(|found| found.cas))
     }
 
@@ -114,13 +114,13 @@ impl Migration {
 
     /// Whether the old item is unchanged; `false` if that is unknown.
     async fn is_unchanged(&self, key: &[u8], item: &Item) -> bool {
-        let now = ask::<Fetch>(&self.old, &Request::get(key), self.limit()).await;
+        let now = ask::<FetchWithSentinels>(&self.old, &Request::get(key), self.limit()).await;
         matches!(now, Ok(Some(now)) if now.cas == item.cas)
     }
 
     /// Deadline of a check, independent of the caller's.
     fn limit(&self) -> Limit {
-        Limit::after(self.new.config().timeout)
+        Limit::after(self.new.timeout())
     }
 }
 

@@ -55,7 +55,7 @@ impl Limit {
 
 impl<'a, K: Kind> Step<'a, K> {
     pub(crate) fn new(migration: &'a Migration, request: Request<'a>) -> Self {
-        let timeout = migration.new.config().timeout;
+        let timeout = migration.new.timeout();
         Self { migration, request, timeout, kind: PhantomData }
     }
 

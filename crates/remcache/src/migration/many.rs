@@ -37,6 +37,8 @@ impl Migration {
         let found = results.iter().filter(|result| matches!(result, Ok(Some(_)))).count();
         self.tallies.from_new.add(found - from_old);
         self.tallies.misses.add(results.iter().filter(|result| matches!(result, Ok(None))).count());
+        // A sentinel counts as an item in both placements and is a miss for the caller.
+        let results = results.into_iter().map(|result| result.map(|item| item.filter(|item| !item.is_sentinel())));
         Outcomes::of(keys.into_iter().zip(results).collect())
     }
 
@@ -81,7 +83,7 @@ impl Migration {
 
     /// Copies items with bounded concurrency.
     async fn copy_all(&self, keys: &[&[u8]], items: Vec<(usize, Item)>) -> Vec<(usize, Item, Result<Copied, Error>)> {
-        let limit = Limit::after(self.new.config().timeout);
+        let limit = Limit::after(self.new.timeout());
         let mut copies = JoinSet::new();
         let mut copied = Vec::new();
         for (place, item) in items {
@@ -102,7 +104,7 @@ impl Migration {
             items: items.into_iter().collect(),
             ttl: Ttl::Never,
             flags: 0,
-            timeout: self.new.config().timeout,
+            timeout: self.new.timeout(),
         }
     }
 
@@ -142,7 +144,7 @@ impl Migration {
 }
 
 async fn fetch(client: &Client, keys: &[&[u8]]) -> Results<Option<Item>> {
-    client.get_many(keys.iter().copied()).await.into_iter().map(|(_, result)| result).collect()
+    client.get_many(keys.iter().copied()).with_sentinels().await.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Indices of the results that match.

@@ -4,7 +4,7 @@ use super::{Migration, OldUnavailable};
 use crate::error::{Error, ErrorKind};
 use crate::migration::backfill::{Copied, without_cas};
 use crate::migration::builder::{Limit, ask};
-use crate::ops::builder::{Count, Delete, Extend, Fetch, Kind, Store, Touch};
+use crate::ops::builder::{Count, Delete, Extend, FetchWithSentinels, Kind, Store, Touch};
 use crate::proto::{Delivery, Operation, Request};
 use crate::result::{Counter, Item, WriteOutcome};
 
@@ -61,7 +61,13 @@ impl Migration {
         Ok(outcome)
     }
 
+    /// Fetches an item; a sentinel counts as one in both placements and is a miss for the caller.
     pub(crate) async fn fetch(&self, request: &Request<'_>, limit: Limit) -> Result<Option<Item>, Error> {
+        let found = self.fetch_with_sentinels(request, limit).await?;
+        Ok(found.filter(|item| !item.is_sentinel()))
+    }
+
+    async fn fetch_with_sentinels(&self, request: &Request<'_>, limit: Limit) -> Result<Option<Item>, Error> {
         let found = self.fetch_from_new(request, limit).await?;
         if found.is_some() {
             self.tallies.from_new.add(1);
@@ -81,7 +87,7 @@ impl Migration {
     }
 
     async fn fetch_from_new(&self, request: &Request<'_>, limit: Limit) -> Result<Option<Item>, Error> {
-        let found = ask::<Fetch>(&self.new, request, limit).await?;
+        let found = ask::<FetchWithSentinels>(&self.new, request, limit).await?;
         if found.is_some() && request.operation() == Operation::GetAndTouch {
             self.follow(request, limit).await.map_err(half_done)?;
         }
@@ -94,7 +100,7 @@ impl Migration {
             (Copied::Nothing | Copied::Overtaken, _) => Ok(None),
             (Copied::There(_), Operation::GetAndTouch) => self.fetch_from_new(request, limit).await,
             (Copied::Left(_) | Copied::KeyTracking(_), Operation::GetAndTouch) => {
-                let item = self.ask_old::<Fetch>(request, limit).await?.flatten();
+                let item = self.ask_old::<FetchWithSentinels>(request, limit).await?.flatten();
                 Ok(item.map(without_cas))
             }
             (Copied::There(item) | Copied::Left(item) | Copied::KeyTracking(item), _) => Ok(Some(item)),
@@ -131,7 +137,7 @@ impl Migration {
     }
 
     async fn add_item(&self, request: &Request<'_>, limit: Limit) -> Result<WriteOutcome, Error> {
-        match self.ask_old::<Fetch>(&key_of(request, Request::get)?, limit).await? {
+        match self.ask_old::<FetchWithSentinels>(&key_of(request, Request::get)?, limit).await? {
             Some(Some(_)) => Ok(WriteOutcome::Exists),
             _ => ask::<Store>(&self.new, request, limit).await,
         }
@@ -162,11 +168,11 @@ impl Migration {
     /// Fetches an item from the new placement, backfilling it if necessary, without counting it as a fetch.
     async fn fetch_quietly(&self, request: &Request<'_>, limit: Limit) -> Result<Option<Item>, Error> {
         let get = key_of(request, Request::get)?;
-        match ask::<Fetch>(&self.new, &get, limit).await? {
+        match ask::<FetchWithSentinels>(&self.new, &get, limit).await? {
             Some(item) => Ok(Some(item)),
             None => {
                 self.backfill(&get, limit).await?;
-                ask::<Fetch>(&self.new, &get, limit).await
+                ask::<FetchWithSentinels>(&self.new, &get, limit).await
             }
         }
     }

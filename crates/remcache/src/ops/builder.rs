@@ -70,8 +70,12 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// Fetches: the item, or `None` for a miss.
-    Fetch -> Option<Item> = outcome::item;
+    /// Fetches: the item, or `None` for a miss; a [sentinel](Item::is_sentinel) is a miss.
+    Fetch -> Option<Item> = outcome::value;
+    /// Fetches, and returns [sentinels](Item::is_sentinel) as items.
+    FetchWithSentinels -> Option<Item> = outcome::item;
+    /// Fetches, and returns the remaining TTL if the server reports it.
+    FetchWithTtl -> Option<(Item, Option<Ttl>)> = outcome::value_with_ttl;
     /// Stores: with flags, a time to live and a condition.
     Store -> WriteOutcome = outcome::change, unmet outcome::unmet;
     /// Appends and prepends: with a condition.
@@ -162,6 +166,25 @@ pub(crate) fn condition(cas: u64) -> u64 {
 /// The CAS value of no item: servers count them up from 1.
 pub(crate) const NEVER_MET: u64 = u64::MAX;
 
+impl<'a> Command<'a, Fetch> {
+    /// Returns [sentinels](Item::is_sentinel) as items (default: they are misses).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    ///
+    /// client.delete("page").tombstone(Duration::from_secs(5)).await?;
+    /// assert_eq!(client.get("page").await?, None);
+    /// assert!(client.get("page").with_sentinels().await?.is_some_and(|item| item.is_sentinel()));
+    /// # Ok(()) }
+    /// ```
+    pub fn with_sentinels(self) -> Command<'a, FetchWithSentinels> {
+        Command { call: self.call, is_unmet: self.is_unmet, kind: PhantomData }
+    }
+}
+
 impl Command<'_, Delete> {
     /// Leaves a tombstone for this duration: until then adds fail, and values loaded earlier are not
     /// stored by [`fetch`](crate::client::Client::fetch).
@@ -210,10 +233,7 @@ impl<K: Kind> Future for Command<'_, K> {
         let decoded = ready!(self.call.poll_into(cx.waker(), decode));
         Poll::Ready(decoded.map_err(|reply| {
             self.call.learn(reply.status);
-            let request = self.call.request();
-            let key_is_invalid = has_invalid_key(request);
-            let server = self.call.server().map(|server| Arc::clone(&server.endpoint.name));
-            outcome::error(&reply, key_is_invalid, server.filter(|_| !key_is_invalid))
+            outcome::error(&reply, self.call.server().map(|server| Arc::clone(&server.endpoint.name)))
         }))
     }
 }
@@ -228,10 +248,6 @@ impl<K: Kind> Command<'_, K> {
             self.is_unmet = true;
         }
     }
-}
-
-fn has_invalid_key(request: &Request<'_>) -> bool {
-    request.operation().has_key() && request.key().is_err()
 }
 
 impl<K: Kind> fmt::Debug for Command<'_, K> {

@@ -112,13 +112,13 @@ impl<'a> Target<'a> {
 impl<'a> Call<'a> {
     #[inline]
     pub(crate) fn to_cluster(client: &'a Client, request: Request<'a>) -> Self {
-        Self::new(Target::Cluster(client), request, client.config().timeout)
+        Self::new(Target::Cluster(client), request, client.timeout())
     }
 
     /// Sends the request along a route that was determined before.
     pub(crate) fn on_route(client: &'a Client, request: Request<'a>, route: Route) -> Self {
         let target = Target::Override(Box::new(RouteOverride { client, place: Place::Route(route) }));
-        Self::new(target, request, client.config().timeout)
+        Self::new(target, request, client.timeout())
     }
 
     pub(crate) fn to_server(server: Arc<Server>, request: Request<'a>) -> Self {

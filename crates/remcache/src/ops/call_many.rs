@@ -50,7 +50,7 @@ impl<'a> CallMany<'a> {
             false => resolved(request.prefix_key(namespace)),
         };
         let requests = requests.into_iter().map(placed).collect();
-        Self { target: Target::Cluster(client), requests, timeout: client.config().timeout }
+        Self { target: Target::Cluster(client), requests, timeout: client.timeout() }
     }
 
     pub(crate) fn to_server(server: Arc<Server>, requests: impl IntoIterator<Item = Request<'a>>) -> Self {

@@ -6,6 +6,7 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::ops::builder::{Command, Exist, Inspect};
 use crate::proto::{CowBytes, ItemInfo, MetaOptions, Reply, Request, Status, Ttl};
+use crate::sentinel::is_sentinel;
 
 /// What a server knows about an item, before it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,13 @@ pub struct Inspection {
     pub size: Option<u64>,
     /// Whether the item is marked as stale.
     pub stale: bool,
+}
+
+impl Inspection {
+    /// Whether the item is a sentinel rather than a value: see [`Item::is_sentinel`](crate::result::Item::is_sentinel).
+    pub fn is_sentinel(&self) -> bool {
+        is_sentinel(self.flags)
+    }
 }
 
 impl Client {
@@ -51,26 +59,6 @@ impl Client {
     pub fn inspect<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Command<'a, Inspect> {
         Command::new(self.call(Request::inspect(key)))
     }
-
-    /// Whether there is an item.
-    ///
-    /// On the meta protocol the value stays with the server, and the question counts as no access. On the
-    /// others the item is fetched, which counts as one, and its value is dropped.
-    ///
-    /// # Errors
-    /// See [`ErrorKind`].
-    ///
-    /// # Cancellation
-    /// Nothing is changed by this.
-    pub async fn exists(&self, key: impl AsRef<[u8]>) -> Result<bool, Error> {
-        let key = key.as_ref();
-        let without_value = MetaOptions { without_value: true, no_bump: true, ..MetaOptions::default() };
-        let question: Command<'_, Exist> = Command::new(self.call(Request::get(key).meta(without_value)));
-        match question.await {
-            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(self.get(key).await?.is_some()),
-            answer => answer,
-        }
-    }
 }
 
 pub(crate) fn inspection(reply: Reply) -> Result<Option<Inspection>, Reply> {
@@ -87,7 +75,7 @@ pub(crate) fn inspection(reply: Reply) -> Result<Option<Inspection>, Reply> {
 
 pub(crate) fn existence(reply: Reply) -> Result<bool, Reply> {
     match reply.status {
-        Status::NoError => Ok(true),
+        Status::NoError => Ok(!is_sentinel(reply.flags)),
         Status::KeyNotFound => Ok(false),
         _ => Err(reply),
     }

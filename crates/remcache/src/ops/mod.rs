@@ -14,7 +14,10 @@ pub(crate) mod single;
 
 pub use crate::server::reply_stream::ReplyStream;
 pub use all_servers::{FlushAll, ServerResults};
-pub use builder::{Act, Ask, Command, Count, Delete, Exist, Extend, Fetch, Flush, Inspect, Kind, Store, Touch};
+pub use builder::{
+    Act, Ask, Command, Count, Delete, Exist, Extend, Fetch, FetchWithSentinels, FetchWithTtl, Flush, Inspect, Kind,
+    Store, Touch,
+};
 pub use call::Call;
 pub use call_many::CallMany;
 pub use multi_builder::{

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::ops::builder::{Count, Delete, Extend, Fetch, Kind, Store, Touch};
+use crate::ops::builder::{Count, Delete, Extend, Fetch, FetchWithSentinels, Kind, Store, Touch};
 use crate::proto::{CowBytes, Reply, Request, Ttl};
 use crate::result as outcome;
 use crate::result::WriteOutcome;
@@ -141,7 +141,7 @@ opaque_debug!(KeyOnly<K> KeyValue<K, V> KeyNumber<K>);
 
 impl<'a, N: Kind, Q: Entry> Many<'a, N, Q> {
     pub(crate) fn new(client: &'a Client, items: Vec<Q>) -> Self {
-        let timeout = client.config().timeout;
+        let timeout = client.timeout();
         Self { client, items, options: Options::default(), timeout, kind: PhantomData }
     }
 
@@ -156,8 +156,21 @@ impl<'a, N: Kind, Q: Entry> Many<'a, N, Q> {
         Self { options, ..self }
     }
 
+    /// Converts to another kind of the same requests.
+    fn into_kind<M: Kind>(self) -> Many<'a, M, Q> {
+        let Self { client, items, options, timeout, kind: _ } = self;
+        Many { client, items, options, timeout, kind: PhantomData }
+    }
+
     pub(crate) fn with_ttl(self, ttl: Ttl) -> Self {
         self.with(|options| options.ttl = ttl.resolve(SystemTime::now))
+    }
+}
+
+impl<'a, Q: Entry> Many<'a, Fetch, Q> {
+    /// Returns [sentinels](crate::result::Item::is_sentinel) as items (default: they are misses).
+    pub fn with_sentinels(self) -> Many<'a, FetchWithSentinels, Q> {
+        self.into_kind()
     }
 }
 
@@ -166,15 +179,14 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
         let Self { client, items, options, timeout, .. } = self;
         let source = Source { items, options, namespace: &client.config().namespace };
         if let Err(refusal) = check_timeout(timeout) {
-            let refused = |_| Some(Err(outcome::error(&refusal, false, None)));
+            let refused = |_| Some(Err(outcome::error(&refusal, None)));
             return outcomes((0..source.len()).map(refused).collect(), source);
         }
         let cluster = Arc::clone(&client.cluster());
         if client.shared().is_routed {
             let results = multi_router::run(client.shared(), &cluster, &source, timeout).await;
-            let results = results.into_iter().enumerate().map(|(index, result)| {
-                result.map(|KeyResult { reply, server }| source.result::<N>(index, reply, &server))
-            });
+            let results =
+                results.into_iter().map(|result| result.map(|KeyResult { reply, server }| decode::<N>(reply, &server)));
             return outcomes(results.collect(), source);
         }
         let batches = assign(&cluster, &source, timeout).await;
@@ -229,14 +241,9 @@ impl<Q: Entry> Requests for Source<'_, Q> {
     }
 }
 
-impl<Q: Entry> Source<'_, Q> {
-    #[inline]
-    fn result<N: Kind>(&self, index: usize, reply: Reply, server: &Arc<str>) -> Result<N::Output, Error> {
-        N::decode(reply).map_err(|reply| {
-            let key_is_invalid = self.request(index).key().is_err();
-            outcome::error(&reply, key_is_invalid, (!key_is_invalid).then(|| Arc::clone(server)))
-        })
-    }
+#[inline]
+fn decode<N: Kind>(reply: Reply, server: &Arc<str>) -> Result<N::Output, Error> {
+    N::decode(reply).map_err(|reply| outcome::error(&reply, Some(Arc::clone(server))))
 }
 
 /// A call with its outcomes so far.
@@ -257,7 +264,7 @@ impl<N: Kind, Q: Entry> Work for Job<'_, N, Q> {
 
     #[inline]
     fn settle(&mut self, index: usize, reply: Reply, server: &Arc<str>) {
-        let result = self.source.result::<N>(index, reply, server);
+        let result = decode::<N>(reply, server);
         if let Some(place) = self.results.get_mut(index) {
             *place = Some(result);
         }
@@ -265,7 +272,7 @@ impl<N: Kind, Q: Entry> Work for Job<'_, N, Q> {
 }
 
 fn unplaced() -> Error {
-    outcome::error(&outcome::no_server(), false, None)
+    outcome::error(&outcome::no_server(), None)
 }
 
 impl Options {
@@ -339,7 +346,17 @@ impl<N, Q> fmt::Debug for Many<'_, N, Q> {
 }
 
 /// The outcomes of a call with many keys: one for each, in the order in which they were given.
+///
+/// Code that calls a client through a trait of its own can construct outcomes in its tests:
+///
+/// ```
+/// use remcache::{Item, Outcomes};
+///
+/// let many: Outcomes<_, _> = [("foo", Ok(Some(Item::new("1")))), ("bar", Ok(None))].into_iter().collect();
+/// assert_eq!(many.missing().collect::<Vec<_>>(), [&"bar"]);
+/// ```
 #[derive(Clone, Debug)]
+#[must_use = "some keys may have failed: check each result, or call `into_result`"]
 pub struct Outcomes<K, T>(pub(crate) Vec<(K, Result<T, Error>)>);
 
 impl<K, T> Outcomes<K, T> {
@@ -371,6 +388,29 @@ impl<K, T> Outcomes<K, T> {
     pub fn is_complete(&self) -> bool {
         self.failed().next().is_none()
     }
+
+    /// Converts into the results of all keys, in the order in which they were given.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// client.set_many([("foo", "1"), ("bar", "2")]).await.into_result()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The first key's that failed. A write that the server refused is a value: see
+    /// [`refused`](Outcomes::refused).
+    pub fn into_result(self) -> Result<Vec<(K, T)>, Error> {
+        self.0.into_iter().map(|(key, result)| Ok((key, result?))).collect()
+    }
+}
+
+impl<K, T> FromIterator<(K, Result<T, Error>)> for Outcomes<K, T> {
+    fn from_iter<I: IntoIterator<Item = (K, Result<T, Error>)>>(outcomes: I) -> Self {
+        Self(outcomes.into_iter().collect())
+    }
 }
 
 impl<K: AsRef<[u8]>, T> Outcomes<K, T> {
@@ -387,6 +427,23 @@ impl<K, T> Outcomes<K, Option<T>> {
     /// The keys that were found, each with its item.
     pub fn found(&self) -> impl Iterator<Item = (&K, &T)> {
         self.iter().filter_map(|(key, result)| Some((key, result.ok()?.as_ref()?)))
+    }
+
+    /// Converts into the keys that were found, each with its item; misses and failures are left out.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::collections::HashMap;
+    ///
+    /// client.set("foo", "1").await?;
+    /// let found: HashMap<_, _> = client.get_many(["foo", "bar"]).await.into_found().collect();
+    /// assert_eq!(found["foo"].value, "1");
+    /// # Ok(()) }
+    /// ```
+    pub fn into_found(self) -> impl Iterator<Item = (K, T)> {
+        self.0.into_iter().filter_map(|(key, result)| Some((key, result.ok()??)))
     }
 
     /// The keys that the servers do not have.

@@ -49,7 +49,7 @@ impl PrimaryRoute<'_> {
     /// [`ErrorKind::Unsupported`].
     pub(crate) async fn require_cas(&self) -> Result<(), Error> {
         let Some(server) = self.route.copies.first() else { return Ok(()) };
-        let deadline = after(Instant::now(), self.client.config().timeout);
+        let deadline = after(Instant::now(), self.client.timeout());
         if server.item_settings(deadline).await.lacks_cas() { Err(self.without_cas()) } else { Ok(()) }
     }
 

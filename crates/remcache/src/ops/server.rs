@@ -137,7 +137,7 @@ impl Stream for Stats {
         let Some(reply) = ready!(Pin::new(&mut self.replies).poll_next(cx)) else { return Poll::Ready(None) };
         if !reply.is_ok() {
             self.failed = true;
-            return Poll::Ready(Some(Err(outcome::error(&reply, false, self.replies.server_name()))));
+            return Poll::Ready(Some(Err(outcome::error(&reply, self.replies.server_name()))));
         }
         // The end is a packet with neither name nor value.
         match reply.key.is_empty() && reply.value.is_empty() {

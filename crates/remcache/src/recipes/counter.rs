@@ -3,10 +3,9 @@
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::proto::{Protocol, Ttl};
+use crate::recipes::recipe::Recipe;
+use crate::recipes::update::TRIES;
 use crate::result::{Counter, WriteOutcome};
-
-/// Maximum attempts before the operation fails with a conflict.
-const TRIES: u32 = 64;
 
 impl Client {
     /// Increments a counter, or creates it with this initial value and TTL.
@@ -33,25 +32,37 @@ impl Client {
     ///
     /// # Cancellation
     /// The counter may have been incremented.
-    pub async fn increment_or_create(
+    pub fn increment_or_create(
         &self,
         key: impl AsRef<[u8]>,
         delta: u64,
         initial: u64,
         ttl: impl Into<Ttl>,
-    ) -> Result<Counter, Error> {
-        let (key, ttl) = (key.as_ref(), ttl.into());
+    ) -> Recipe<'_, Counter> {
+        let (key, ttl) = (key.as_ref().to_vec(), ttl.into());
+        Recipe::new(
+            self,
+            move |client, _| async move { client.increment_or_create_now(&key, delta, initial, ttl).await },
+        )
+    }
+
+    async fn increment_or_create_now(&self, key: &[u8], delta: u64, initial: u64, ttl: Ttl) -> Result<Counter, Error> {
         if self.protocol_of(key) != Some(Protocol::Text) {
             match self.increment(key, delta).initial(initial).ttl(ttl).await {
                 Ok(Some(counter)) => return Ok(counter),
                 Ok(None) => {}
-                Err(error) if error.kind() == ErrorKind::Unsupported => {}
+                Err(error) if is_recoverable(&error) => {}
                 Err(error) => return Err(error),
             }
         }
         for _ in 0..TRIES {
-            if let Some(counter) = self.increment(key, delta).await? {
-                return Ok(counter);
+            match self.increment(key, delta).await {
+                Ok(Some(counter)) => return Ok(counter),
+                Ok(None) => {}
+                Err(error) => match self.replace_sentinel(key, initial, ttl, error).await? {
+                    Some(counter) => return Ok(counter),
+                    None => continue,
+                },
             }
             if let WriteOutcome::Applied(cas) = self.add(key, initial.to_string()).ttl(ttl).await? {
                 return Ok(Counter { value: initial, cas });
@@ -61,4 +72,35 @@ impl Client {
             format!("the counter appeared and disappeared during all of {TRIES} attempts: use a longer time to live");
         Err(Error::new(ErrorKind::Conflict, text))
     }
+
+    /// Replaces the item that refused an increment by the initial value if it is a sentinel, which is a miss;
+    /// `None` if it was changed in the meantime.
+    ///
+    /// # Errors
+    /// The increment's if the item is a value.
+    #[cold]
+    async fn replace_sentinel(
+        &self,
+        key: &[u8],
+        initial: u64,
+        ttl: Ttl,
+        refused: Error,
+    ) -> Result<Option<Counter>, Error> {
+        if refused.kind() != ErrorKind::NonNumericValue {
+            return Err(refused);
+        }
+        let Some(item) = self.get(key).with_sentinels().await? else { return Ok(None) };
+        if !item.is_sentinel() {
+            return Err(refused);
+        }
+        let cas = self.home(key).checked_cas(item.cas)?;
+        let replaced = self.compare_and_swap(key, initial.to_string(), cas).ttl(ttl).await?;
+        Ok(replaced.cas().map(|cas| Counter { value: initial, cas }))
+    }
+}
+
+/// Whether a failed increment with an initial value is tried again step by step: the protocol has none, or the
+/// item is a sentinel.
+fn is_recoverable(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::NonNumericValue)
 }

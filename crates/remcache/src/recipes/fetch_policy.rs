@@ -33,6 +33,8 @@ pub struct FetchPolicy {
     pub(crate) lease: Duration,
     pub(crate) wait: Duration,
     pub(crate) timeout: Option<Duration>,
+    /// Whether a cached negative result counts as a miss, because the caller's loader always returns a value.
+    pub(crate) requires_value: bool,
 }
 
 impl FetchPolicy {
@@ -44,8 +46,9 @@ impl FetchPolicy {
             stale_for: Duration::ZERO,
             negative: None,
             lease: Duration::from_secs(5),
-            wait: Duration::from_secs(5),
+            wait: Duration::from_secs(1),
             timeout: None,
+            requires_value: false,
         }
     }
 
@@ -78,7 +81,10 @@ impl FetchPolicy {
         Self { lease, ..self }
     }
 
-    /// How long a caller waits for another caller's loader before it loads by itself (default: 5 s).
+    /// How long a caller waits for another caller's loader before it loads by itself (default: 1 s).
+    ///
+    /// This bounds how long a caller is held up by a process that died while it was loading. Set it above the time
+    /// that the loader usually takes: callers that have waited for longer load in parallel.
     pub fn wait(self, wait: Duration) -> Self {
         Self { wait, ..self }
     }
@@ -89,6 +95,10 @@ impl FetchPolicy {
     /// It limits the time that an unavailable cache adds to a load.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout: Some(timeout), ..self }
+    }
+
+    pub(crate) fn requiring_value(self) -> Self {
+        Self { requires_value: true, ..self }
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {

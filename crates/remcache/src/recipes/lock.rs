@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::recipes::on_unavailable::OnUnavailable;
 use crate::recipes::ownership::OwnedItem;
+use crate::recipes::recipe::within;
 use crate::time::after;
 
 impl Client {
@@ -44,7 +45,14 @@ impl Client {
     /// A lock that was acquired is released.
     pub fn lock(&self, key: impl AsRef<[u8]>, ttl: Duration) -> LockBuilder<'_> {
         let key = key.as_ref().to_vec();
-        LockBuilder { client: self, key, ttl, wait: Duration::ZERO, when_away: OnUnavailable::FailClosed }
+        LockBuilder {
+            client: self,
+            key,
+            ttl,
+            wait: Duration::ZERO,
+            when_away: OnUnavailable::FailClosed,
+            timeout: None,
+        }
     }
 }
 
@@ -57,6 +65,7 @@ pub struct LockBuilder<'a> {
     ttl: Duration,
     wait: Duration,
     when_away: OnUnavailable,
+    timeout: Option<Duration>,
 }
 
 impl LockBuilder<'_> {
@@ -74,17 +83,36 @@ impl LockBuilder<'_> {
         Self { when_away, ..self }
     }
 
+    /// How long acquiring the lock may take in addition to [waiting](LockBuilder::within) for another holder
+    /// (default: each request has the client's [`timeout`](crate::config::Config::timeout)).
+    ///
+    /// The cache counts as unavailable after that.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout: Some(timeout), ..self }
+    }
+
     async fn take(self) -> Result<Option<Lock>, Error> {
+        let taken = match self.timeout {
+            Some(timeout) => {
+                let client = self.client.with_timeout(timeout);
+                within(self.wait.saturating_add(timeout), self.take_from(&client)).await
+            }
+            None => self.take_from(self.client).await,
+        };
+        match taken {
+            Err(error) if error.is_unavailable() && self.when_away == OnUnavailable::FailOpen => {
+                Ok(Some(Lock::assumed(self.key, self.ttl)))
+            }
+            taken => taken,
+        }
+    }
+
+    async fn take_from(&self, client: &Client) -> Result<Option<Lock>, Error> {
         let deadline = after(Instant::now(), self.wait);
         let mut pause = FIRST_PAUSE;
         loop {
-            match OwnedItem::take(self.client, &self.key, FLAGS, self.ttl, self.client.config().timeout).await {
-                Ok(Some(owned)) => return Ok(Some(Lock::held(owned, self.ttl))),
-                Ok(None) => {}
-                Err(error) if error.is_unavailable() && self.when_away == OnUnavailable::FailOpen => {
-                    return Ok(Some(Lock::assumed(self.key, self.ttl)));
-                }
-                Err(error) => return Err(error),
+            if let Some(owned) = OwnedItem::take(client, &self.key, FLAGS, self.ttl).await? {
+                return Ok(Some(Lock::held(owned, self.ttl)));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

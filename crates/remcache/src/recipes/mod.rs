@@ -52,8 +52,11 @@
 //! | `0x72657f02` | empty | a tombstone | the same |
 //! | `0x72657f03` | a hash and a time | a refresh item, under the key with the suffix `~fetch`: when the value is due | never request it |
 //!
-//! [`Item::is_sentinel`](crate::result::Item::is_sentinel) distinguishes the first three from values, and
-//! [`Cache::get`](crate::cache::Cache::get) treats them as misses.
+//! Reads treat all of them as misses, unless they are asked for
+//! [`with_sentinels`](crate::ops::Command::with_sentinels).
+//! Other changes do not distinguish them from values: an `add` fails on one, an `append` extends one and stays
+//! invisible, a `touch` prolongs one, and an `increment` is refused as not a number
+//! ([`increment_or_create`](crate::client::Client::increment_or_create) replaces it).
 //!
 //! ## How fetch works on each protocol
 //!
@@ -116,9 +119,11 @@
 //! [fencing token](Lock::fencing_token). [`Limiter`] limits rates for the whole fleet. [`OnUnavailable`]
 //! defines what they do when the cache is unavailable.
 pub(crate) mod counter;
+mod exists;
 pub(crate) mod fetch_policy;
 pub(crate) mod on_unavailable;
 pub(crate) mod ownership;
+pub(crate) mod recipe;
 pub(crate) mod update;
 
 pub(crate) mod fetch;
@@ -129,6 +134,7 @@ pub use crate::ops::inspection::Inspection;
 pub use crate::recipes::fetch_policy::FetchPolicy;
 pub use crate::recipes::on_unavailable::OnUnavailable;
 pub(crate) use crate::recipes::ownership::removal;
-pub(crate) use fetch::fetch;
-pub use limiter::{Decision, Limiter};
+pub use crate::recipes::recipe::Recipe;
+pub(crate) use fetch::{fetch_batch, fetch_within, no_value};
+pub use limiter::{Decision, FixedWindow, Gcra, Limiter, Rule};
 pub use lock::{Lock, LockBuilder};

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::proto::{Request, Ttl};
-use crate::result::WriteOutcome;
+use crate::result::{Item, WriteOutcome};
 
 /// An item owned by this caller. Dropping it releases the key without waiting, unless another client
 /// has changed the item since.
@@ -31,33 +31,21 @@ impl OwnedItem {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] if the server has no CAS values; else those of the client.
-    pub(crate) async fn take(
-        client: &Client,
-        key: &[u8],
-        flags: u32,
-        ttl: Duration,
-        timeout: Duration,
-    ) -> Result<Option<Self>, Error> {
+    pub(crate) async fn take(client: &Client, key: &[u8], flags: u32, ttl: Duration) -> Result<Option<Self>, Error> {
         let (client, key) = (client.clone(), key.to_vec());
-        let taking = tokio::spawn(Self::take_now(client, key, flags, ttl, timeout));
+        let taking = tokio::spawn(Self::take_now(client, key, flags, ttl));
         // A runtime that ends cancels the task.
         taking.await.unwrap_or_else(|error| Err(Error::new(ErrorKind::Overloaded, error.to_string())))
     }
 
-    async fn take_now(
-        client: Client,
-        key: Vec<u8>,
-        flags: u32,
-        ttl: Duration,
-        timeout: Duration,
-    ) -> Result<Option<Self>, Error> {
-        let token = Bytes::from(format!("{:032x}", fastrand::u128(..)));
-        let added = client.add(&key, &token).flags(flags).ttl(ttl).timeout(timeout).await;
+    async fn take_now(client: Client, key: Vec<u8>, flags: u32, ttl: Duration) -> Result<Option<Self>, Error> {
+        let token = Self::token();
+        let added = client.add(&key, &token).flags(flags).ttl(ttl).await;
         let taken = match added.map(WriteOutcome::cas) {
             Ok(None) => return Ok(None),
             Ok(Some(cas @ 1..)) => return Ok(Some(Self::new(client, key, token, cas))),
             // Text-protocol stores return no CAS value, so fetch the item for it.
-            Ok(Some(0)) => Self::find(client.clone(), key.clone(), token.clone(), timeout).await,
+            Ok(Some(0)) => Self::find(client.clone(), key.clone(), token.clone()).await,
             Err(error) if error.may_have_executed() => Err(error),
             Err(error) => return Err(error),
         };
@@ -69,11 +57,10 @@ impl OwnedItem {
     }
 
     /// Releases an item that may have been added, once the server answers again.
-    async fn release_later(client: Client, key: Vec<u8>, token: Bytes) {
+    pub(crate) async fn release_later(client: Client, key: Vec<u8>, token: Bytes) {
         for attempt in 0..6 {
             tokio::time::sleep(FIRST_CHECK * (1 << attempt)).await;
-            let timeout = client.config().timeout;
-            match Self::find(client.clone(), key.clone(), token.clone(), timeout).await {
+            match Self::find(client.clone(), key.clone(), token.clone()).await {
                 Err(error) if error.is_unavailable() => {}
                 // Dropping the result releases the item.
                 _ => return,
@@ -82,15 +69,31 @@ impl OwnedItem {
     }
 
     /// Finds the item if it is owned under this token.
-    async fn find(client: Client, key: Vec<u8>, token: Bytes, timeout: Duration) -> Result<Option<Self>, Error> {
-        match client.get(&key).timeout(timeout).await?.filter(|item| item.value == token) {
+    async fn find(client: Client, key: Vec<u8>, token: Bytes) -> Result<Option<Self>, Error> {
+        let item = client.get(&key).with_sentinels().await?;
+        Self::of_item(&client, &key, &token, item)
+    }
+
+    /// Interprets the item found after an add: it is owned if it has this token.
+    pub(crate) fn of_item(
+        client: &Client,
+        key: &[u8],
+        token: &Bytes,
+        item: Option<Item>,
+    ) -> Result<Option<Self>, Error> {
+        match item.filter(|item| item.value == *token) {
             None => Ok(None),
             Some(item) if item.cas == 0 => {
-                let _ = client.cast(Request::delete(&key));
-                client.home(&key).checked_cas(0).and(Ok(None))
+                let _ = client.cast(Request::delete(key));
+                client.home(key).checked_cas(0).and(Ok(None))
             }
-            Some(item) => Ok(Some(Self::new(client, key, token, item.cas))),
+            Some(item) => Ok(Some(Self::new(client.clone(), key.to_vec(), token.clone(), item.cas))),
         }
+    }
+
+    /// Creates a random token.
+    pub(crate) fn token() -> Bytes {
+        Bytes::from(format!("{:032x}", fastrand::u128(..)))
     }
 
     /// Wraps an existing item; the first client to change it by its CAS value owns it.
@@ -113,7 +116,7 @@ impl OwnedItem {
             }
             // Text-protocol stores return no CAS value. The value also differs from ours if an earlier renewal
             // was executed but its reply was lost.
-            match self.client.get(&self.key).await?.filter(|item| item.value == self.token) {
+            match self.client.get(&self.key).with_sentinels().await?.filter(|item| item.value == self.token) {
                 Some(item) => self.cas = self.client.home(&self.key).checked_cas(item.cas)?,
                 None => break,
             }

@@ -6,14 +6,15 @@ use bytes::Bytes;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
-use crate::ops::builder::{Delete, Fetch, Store};
+use crate::ops::builder::{Delete, FetchWithSentinels, Store};
 use crate::ops::primary::PrimaryRoute;
 use crate::proto::{Request, Ttl};
+use crate::recipes::recipe::Recipe;
 use crate::result::{Item, WriteOutcome};
 
 /// Maximum attempts before the operation fails with a conflict.
-const TRIES: u32 = 64;
-/// Maximum delay before a retry, with full jitter, so that other clients can make progress.
+pub(crate) const TRIES: u32 = 64;
+/// Maximum delay before a retry.
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
 impl Client {
@@ -51,22 +52,34 @@ impl Client {
     ///
     /// # Cancellation
     /// The change may have been executed.
-    pub async fn update(
+    pub fn update<'a>(
         &self,
         key: impl AsRef<[u8]>,
         ttl: impl Into<Ttl>,
+        change: impl FnMut(Option<&Item>) -> Option<Bytes> + Send + 'a,
+    ) -> Recipe<'a, Option<Item>> {
+        let (key, ttl) = (key.as_ref().to_vec(), ttl.into());
+        Recipe::new(self, move |client, _| async move { client.update_now(&key, ttl, change).await })
+    }
+
+    async fn update_now(
+        &self,
+        key: &[u8],
+        ttl: Ttl,
         mut change: impl FnMut(Option<&Item>) -> Option<Bytes>,
     ) -> Result<Option<Item>, Error> {
-        let (key, ttl) = (key.as_ref(), ttl.into());
         for attempt in 0..TRIES {
-            self.wait_before(attempt).await;
+            wait_before(attempt).await;
             let home = self.home(key);
-            let stored = home.ask::<Fetch>(Request::get(key)).await?;
+            let stored = home.ask::<FetchWithSentinels>(Request::get(key)).await?;
             let item = stored.as_ref().filter(|item| !item.is_sentinel());
             let made = match (item, change(item)) {
                 (None, None) => return Ok(None),
                 (Some(item), None) => delete_unchanged(&home, key, home.checked_cas(item.cas)?).await?.map(|()| None),
-                (_, Some(value)) => store_unchanged(&home, key, stored.as_ref(), value, ttl).await?.map(Some),
+                (item, Some(value)) => {
+                    let flags = item.map_or(0, |item| item.flags);
+                    store_unchanged(&home, key, stored.as_ref(), (flags, value), ttl).await?.map(Some)
+                }
             };
             if let Some(stored) = made {
                 return Ok(stored);
@@ -99,12 +112,16 @@ impl Client {
     ///
     /// # Cancellation
     /// The item may have been deleted.
-    pub async fn take(&self, key: impl AsRef<[u8]>) -> Result<Option<Item>, Error> {
-        let key = key.as_ref();
+    pub fn take(&self, key: impl AsRef<[u8]>) -> Recipe<'_, Option<Item>> {
+        let key = key.as_ref().to_vec();
+        Recipe::new(self, move |client, _| async move { client.take_now(&key).await })
+    }
+
+    async fn take_now(&self, key: &[u8]) -> Result<Option<Item>, Error> {
         for attempt in 0..TRIES {
-            self.wait_before(attempt).await;
+            wait_before(attempt).await;
             let home = self.home(key);
-            let Some(item) = home.ask::<Fetch>(Request::get(key)).await? else { return Ok(None) };
+            let Some(item) = home.ask::<FetchWithSentinels>(Request::get(key)).await? else { return Ok(None) };
             if delete_unchanged(&home, key, home.checked_cas(item.cas)?).await?.is_some() {
                 return Ok(Some(item).filter(|item| !item.is_sentinel()));
             }
@@ -134,13 +151,17 @@ impl Client {
     ///
     /// # Cancellation
     /// The bytes may have been appended.
-    pub async fn append_or_create(
+    pub fn append_or_create(
         &self,
         key: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
         ttl: impl Into<Ttl>,
-    ) -> Result<WriteOutcome, Error> {
-        let (key, value, ttl) = (key.as_ref(), value.as_ref(), ttl.into());
+    ) -> Recipe<'_, WriteOutcome> {
+        let (key, value, ttl) = (key.as_ref().to_vec(), Bytes::copy_from_slice(value.as_ref()), ttl.into());
+        Recipe::new(self, move |client, _| async move { client.append_or_create_now(&key, &value, ttl).await })
+    }
+
+    async fn append_or_create_now(&self, key: &[u8], value: &Bytes, ttl: Ttl) -> Result<WriteOutcome, Error> {
         // The item may disappear and reappear between the two commands. A result that is too large gets the
         // same reply, so limit this to two retries.
         for _ in 0..3 {
@@ -155,45 +176,42 @@ impl Client {
         }
         Ok(WriteOutcome::NotStored)
     }
+}
 
-    /// Waits before a retry, with exponential backoff and jitter.
-    async fn wait_before(&self, attempt: u32) {
-        if attempt == 0 {
-            return;
-        }
-        let bound = Duration::from_micros(500).saturating_mul(attempt).min(LONGEST_WAIT);
-        tokio::time::sleep(bound.mul_f64(fastrand::f64())).await;
+/// Waits before a retry of a change by CAS value, with backoff and full jitter, so that other clients can make
+/// progress.
+pub(crate) async fn wait_before(attempt: u32) {
+    if attempt == 0 {
+        return;
     }
+    let bound = Duration::from_micros(500).saturating_mul(attempt).min(LONGEST_WAIT);
+    tokio::time::sleep(bound.mul_f64(fastrand::f64())).await;
 }
 
 /// Stores a value if the item is unchanged or still absent; `None` on conflict.
-async fn store_unchanged(
+pub(crate) async fn store_unchanged(
     home: &PrimaryRoute<'_>,
     key: &[u8],
     item: Option<&Item>,
-    value: Bytes,
+    (flags, value): (u32, Bytes),
     ttl: Ttl,
 ) -> Result<Option<Item>, Error> {
-    let (flags, request) = match item {
-        Some(item) => {
-            // A lease placeholder becomes a value.
-            let flags = if item.is_sentinel() { 0 } else { item.flags };
-            (flags, Request::set(key, value.clone()).flags(flags).cas(home.checked_cas(item.cas)?))
-        }
+    let request = match item {
+        Some(item) => Request::set(key, value.clone()).cas(home.checked_cas(item.cas)?),
         None => {
             // An add needs no CAS value, but the next update would: fail consistently.
             home.require_cas().await?;
-            (0, Request::add(key, value.clone()))
+            Request::add(key, value.clone())
         }
     };
-    let change = home.ask::<Store>(request.ttl(ttl)).await?;
+    let change = home.ask::<Store>(request.flags(flags).ttl(ttl)).await?;
     Ok(change.cas().map(|cas| Item { value, flags, cas }))
 }
 
 /// Deletes an item if its CAS value matches; `None` on conflict.
 ///
 /// The text protocol has no conditional delete: the item is replaced by one that has expired.
-async fn delete_unchanged(home: &PrimaryRoute<'_>, key: &[u8], cas: u64) -> Result<Option<()>, Error> {
+pub(crate) async fn delete_unchanged(home: &PrimaryRoute<'_>, key: &[u8], cas: u64) -> Result<Option<()>, Error> {
     let change = match home.ask::<Delete>(Request::delete(key).cas(cas)).await {
         Err(error) if error.kind() == ErrorKind::Unsupported => {
             home.ask::<Store>(Request::set(key, "").ttl(Ttl::Expired).cas(cas)).await?
@@ -204,7 +222,7 @@ async fn delete_unchanged(home: &PrimaryRoute<'_>, key: &[u8], cas: u64) -> Resu
 }
 
 #[cold]
-fn too_busy() -> Error {
+pub(crate) fn too_busy() -> Error {
     let text = format!("conflicting updates in all of {TRIES} attempts: try again later, or split the key");
     Error::new(ErrorKind::Conflict, text)
 }

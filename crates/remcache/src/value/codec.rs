@@ -1,6 +1,7 @@
 //! Codecs: convert values of one Rust type to flags and bytes, and back.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -8,7 +9,7 @@ use bytestring::ByteString;
 use super::{ClientFormat, Compression, DEFAULT_LIMIT, Flags, Format, Integer, Value, ValueError, number};
 use crate::proto::CowBytes;
 
-/// Converts values of one Rust type to flags and bytes, and back.
+/// Converts values of one Rust type to flags and bytes, and back. Cloning it is cheap.
 ///
 /// `T` is what is read, and `B` what is written: a codec of text takes a `&str` and gives a
 /// [`ByteString`], which shares the bytes of the reply.
@@ -48,14 +49,14 @@ pub struct Encoded<'a> {
 }
 
 enum Scheme<T, B: ?Sized> {
-    Own { format: Format, write: Write<B>, read: Read<T> },
+    Own { format: Format, write: Arc<Write<B>>, read: Arc<Read<T>> },
     Foreign { convention: ClientFormat, write: fn(&B) -> &Value, read: fn(Value) -> T },
 }
 
 /// Writes a value.
-type Write<B> = for<'a> fn(&'a B) -> Result<CowBytes<'a>, ValueError>;
+type Write<B> = dyn for<'a> Fn(&'a B) -> Result<CowBytes<'a>, ValueError> + Send + Sync;
 /// Reads a value.
-type Read<T> = fn(Bytes) -> Result<T, ValueError>;
+type Read<T> = dyn Fn(Bytes) -> Result<T, ValueError> + Send + Sync;
 
 impl Codec<Bytes> {
     /// Bytes as they are.
@@ -156,7 +157,10 @@ fn read<T>(format: Format, result: Result<T, impl fmt::Display>) -> Result<T, Va
 }
 
 impl<T, B: ?Sized> Codec<T, B> {
-    /// A format of the application, with a number from 0 to 127 by which it is known again.
+    /// A format of the application, with a number from 0 to 255 that is stored in the [flags](super::Flags).
+    ///
+    /// A codec reads values of its own number only. The functions may capture what they need: a key, a schema
+    /// registry.
     ///
     /// ```
     /// use remcache::proto::CowBytes;
@@ -173,14 +177,18 @@ impl<T, B: ?Sized> Codec<T, B> {
     /// ```
     pub fn custom(
         number: u8,
-        write: for<'a> fn(&'a B) -> Result<CowBytes<'a>, ValueError>,
-        read: fn(Bytes) -> Result<T, ValueError>,
+        write: impl for<'a> Fn(&'a B) -> Result<CowBytes<'a>, ValueError> + Send + Sync + 'static,
+        read: impl Fn(Bytes) -> Result<T, ValueError> + Send + Sync + 'static,
     ) -> Self {
-        Self::own(Format::Custom(number & 0x7f), write, read)
+        Self::own(Format::Custom(number), write, read)
     }
 
-    fn own(format: Format, write: Write<B>, read: Read<T>) -> Self {
-        Self::new(Scheme::Own { format, write, read })
+    fn own(
+        format: Format,
+        write: impl for<'a> Fn(&'a B) -> Result<CowBytes<'a>, ValueError> + Send + Sync + 'static,
+        read: impl Fn(Bytes) -> Result<T, ValueError> + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(Scheme::Own { format, write: Arc::new(write), read: Arc::new(read) })
     }
 
     fn new(scheme: Scheme<T, B>) -> Self {
@@ -261,19 +269,22 @@ impl<T, B: ?Sized> Codec<T, B> {
 
 impl<T, B: ?Sized> Clone for Codec<T, B> {
     fn clone(&self) -> Self {
-        *self
+        Self { scheme: self.scheme.clone(), ..*self }
     }
 }
-
-impl<T, B: ?Sized> Copy for Codec<T, B> {}
 
 impl<T, B: ?Sized> Clone for Scheme<T, B> {
     fn clone(&self) -> Self {
-        *self
+        match self {
+            Self::Own { format, write, read } => {
+                Self::Own { format: *format, write: Arc::clone(write), read: Arc::clone(read) }
+            }
+            Self::Foreign { convention, write, read } => {
+                Self::Foreign { convention: *convention, write: *write, read: *read }
+            }
+        }
     }
 }
-
-impl<T, B: ?Sized> Copy for Scheme<T, B> {}
 
 impl<T, B: ?Sized> fmt::Debug for Codec<T, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,8 +10,9 @@ use super::{Compression, ValueError};
 /// |---|---|
 /// | 31 to 16 | magic number `0x7265`, "re"; flags of other clients are small numbers |
 /// | 15 | the value is in chunks: see [`Cache::chunked`](crate::cache::Cache::chunked) |
-/// | 14 to 8 | the [`Compression`]: 0 none, 1 zstd, 2 lz4, 3 zlib, 4 gzip; 127: a [sentinel of `fetch`](crate::recipes#stored-items) |
-/// | 7 to 0 | the [`Format`]: 0 bytes, 1 text, 2 integer, 3 JSON, 4 MessagePack, 5 postcard, 128 to 255 the application's |
+/// | 14 | the format is the application's: see [`Format::Custom`] |
+/// | 13 to 8 | the [`Compression`]: 0 none, 1 zstd, 2 lz4, 3 zlib, 4 gzip; with bit 14, 63: a [sentinel of `fetch`](crate::recipes#stored-items) |
+/// | 7 to 0 | the [`Format`]: 0 bytes, 1 text, 2 integer, 3 JSON, 4 MessagePack, 5 postcard; with bit 14, 0 to 255: the application's |
 ///
 /// Flags of 0, which every client writes that has no opinion, and the server for a counter that it
 /// made, are read as plain bytes, text or an integer, and as nothing else.
@@ -40,7 +41,7 @@ pub enum Format {
     MessagePack,
     /// postcard.
     Postcard,
-    /// A format of the application, with a number from 0 to 127.
+    /// A format of the application, with a number from 0 to 255.
     Custom(u8),
 }
 
@@ -61,7 +62,7 @@ impl Flags {
     /// ```
     pub fn to_bits(self) -> u32 {
         let compression = COMPRESSIONS.iter().find(|(_, known)| self.compression == Some(*known));
-        MARK | compression.map_or(0, |(number, _)| u32::from(*number) << 8) | u32::from(self.format.number())
+        MARK | compression.map_or(0, |(number, _)| u32::from(*number) << 8) | self.format.bits()
     }
 
     /// The flags that a number means.
@@ -77,28 +78,29 @@ impl Flags {
         if compression & CHUNKED != 0 {
             return Err(ValueError::Chunked);
         }
-        let compression = match compression {
+        let is_custom = compression & CUSTOM != 0;
+        let compression = match compression & !CUSTOM {
             0 => None,
             number => Some(COMPRESSIONS.iter().find(|(known, _)| *known == number).ok_or_else(unknown)?.1),
         };
-        Ok(Self { format: Format::from_number(format).ok_or_else(unknown)?, compression })
+        let format = if is_custom { Some(Format::Custom(format)) } else { Format::known(format) };
+        Ok(Self { format: format.ok_or_else(unknown)?, compression })
     }
 }
 
 impl Format {
-    fn number(self) -> u8 {
+    /// The bits of the flags that identify the format.
+    fn bits(self) -> u32 {
         match self {
-            Self::Custom(number) => number | CUSTOM,
+            Self::Custom(number) => u32::from(CUSTOM) << 8 | u32::from(number),
             // Every other format is in the table.
-            known => FORMATS.iter().find(|row| row.1 == known).map_or(0, |row| row.0),
+            known => FORMATS.iter().find(|row| row.1 == known).map_or(0, |row| u32::from(row.0)),
         }
     }
 
-    fn from_number(number: u8) -> Option<Self> {
-        match number & CUSTOM {
-            0 => FORMATS.iter().find(|row| row.0 == number).map(|row| row.1),
-            _ => Some(Self::Custom(number & !CUSTOM)),
-        }
+    /// The format of this crate with a number.
+    fn known(number: u8) -> Option<Self> {
+        FORMATS.iter().find(|row| row.0 == number).map(|row| row.1)
     }
 
     /// The name of the format.
@@ -124,8 +126,8 @@ impl fmt::Display for Format {
 const MARK: u32 = 0x7265_0000;
 /// The bit of a list of chunks, in the byte of the compression.
 const CHUNKED: u8 = 0x80;
-/// The bit of the formats that are the application's.
-const CUSTOM: u8 = 0x80;
+/// The bit of the application's formats, in the byte of the compression.
+const CUSTOM: u8 = 0x40;
 
 /// The formats: number, format, name.
 const FORMATS: &[(u8, Format, &str)] = &[
@@ -145,7 +147,7 @@ mod tests {
     use super::*;
 
     fn all() -> impl Iterator<Item = Flags> {
-        let formats = FORMATS.iter().map(|row| row.1).chain([Format::Custom(0), Format::Custom(127)]);
+        let formats = FORMATS.iter().map(|row| row.1).chain((0..=255).map(Format::Custom));
         let compressions = || COMPRESSIONS.iter().map(|row| Some(row.1)).chain([None]);
         formats.flat_map(move |format| compressions().map(move |compression| Flags::new(format, compression)))
     }
@@ -172,7 +174,7 @@ mod tests {
 
     #[test]
     fn unknown_numbers_under_the_mark_are_refused() {
-        for bits in [MARK | 6, MARK | 0x7f, MARK | 0x500, MARK | 0x7f00] {
+        for bits in [MARK | 6, MARK | 0xff, MARK | 0x500, MARK | 0x4500, MARK | 0x7f00] {
             assert_eq!(Flags::from_bits(bits), Err(ValueError::UnknownFlags(bits)), "{bits:#x}");
         }
         assert_eq!(Flags::from_bits(MARK | 0x8103), Err(ValueError::Chunked));

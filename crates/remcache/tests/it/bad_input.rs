@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::ops::ControlFlow;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use remcache::config::ProtocolSetting;
 use remcache::health::ConnectionState;
@@ -105,7 +105,7 @@ async fn an_empty_key_or_one_of_251_bytes_is_rejected_by_the_client() {
             assert!(!error.may_have_executed() && !error.is_unavailable());
         }
         let reply = fixture.without_sending(async |client| client.call(Request::get(key)).await).await;
-        assert_eq!(reply.status, Status::InvalidArguments);
+        assert_eq!(reply.status, Status::InvalidKey);
         let results = fixture.among_valid_requests(async |client| client.set(key, "v").await).await;
         assert!(results.iter().all(Result::is_err));
     }
@@ -119,7 +119,7 @@ async fn a_callback_is_called_for_an_invalid_request_too() {
         sender.send(reply.status).unwrap();
         ControlFlow::Continue(())
     });
-    assert_eq!(replies.recv().await, Some(Status::InvalidArguments));
+    assert_eq!(replies.recv().await, Some(Status::InvalidKey));
     assert_eq!(replies.recv().await, None);
 }
 
@@ -149,9 +149,9 @@ async fn a_stats_group_that_is_too_long_is_rejected_by_the_client() {
     let stats = fixture
         .without_sending(async |client| only_server(client).stats(&group).collect().await.map(|stats| stats.len()));
     let error = stats.await.expect_err("the group is too long");
-    assert_error(&error, ErrorKind::InvalidArguments, &["251", "250"]);
+    assert_error(&error, ErrorKind::InvalidKey, &["251", "250"]);
     let results = fixture.among_valid_requests(async |client| client.call(Request::stat(&group)).await.status).await;
-    assert!(results.iter().all(|status| *status == Status::InvalidArguments));
+    assert!(results.iter().all(|status| *status == Status::InvalidKey));
 }
 
 #[tokio::test]
@@ -198,14 +198,24 @@ async fn a_zero_ttl_is_rejected_instead_of_never_expiring() {
 }
 
 #[tokio::test]
-async fn a_ttl_that_the_protocol_cannot_represent_is_rejected_by_the_client() {
-    let fixture = Fixture::new().await;
+async fn a_ttl_that_the_protocol_cannot_represent_ends_at_its_last_second() {
+    let century = Duration::from_secs(100 * 365 * 86_400);
     let year_2200 = UNIX_EPOCH + Duration::from_secs(7_258_118_400);
-    for ttl in [Ttl::At(year_2200), Ttl::After(Duration::from_secs(100 * 365 * 86_400)), Ttl::After(Duration::MAX)] {
-        let error = fixture.without_sending(async |client| client.set("k", "v").ttl(ttl).await.unwrap_err()).await;
-        assert_error(&error, ErrorKind::InvalidArguments, &["2106"]);
+    for protocol in [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text] {
+        let fixture = Fixture::with(patient_config().protocol(protocol)).await;
+        let client = &fixture.client;
+        for ttl in [Ttl::At(year_2200), Ttl::After(century), Ttl::After(Duration::MAX)] {
+            assert!(client.set("k", "v").ttl(ttl).await.unwrap().is_applied(), "{protocol}: {ttl:?}");
+            assert!(client.touch("k", ttl).await.unwrap().is_applied(), "{protocol}: {ttl:?}");
+            assert!(client.get_and_touch("k", ttl).await.unwrap().is_some(), "{protocol}: {ttl:?}");
+            assert!(client.set_many([("k", "v")]).ttl(ttl).await.is_complete(), "{protocol}: {ttl:?}");
+            assert!(client.get("k").await.unwrap().is_some(), "{protocol}: {ttl:?}");
+        }
+        if protocol == ProtocolSetting::Meta {
+            let left = client.inspect("k").await.unwrap().unwrap().ttl;
+            assert!(matches!(left, Some(Ttl::After(left)) if left > Duration::from_secs(86_400)), "{left:?}");
+        }
     }
-    assert!(fixture.client.set("k", "v").ttl(SystemTime::now() + Duration::from_secs(60)).await.is_ok());
 }
 
 #[tokio::test]

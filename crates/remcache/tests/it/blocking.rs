@@ -182,7 +182,7 @@ fn threads_that_fetch_share_one_loader() {
                 loads.fetch_add(1, Ordering::SeqCst);
                 Ok::<_, remcache::Error>(Some(text))
             };
-            client.fetch("page", policy, load).wait().unwrap().unwrap()
+            client.fetch_optional("page", policy, load).wait().unwrap().unwrap()
         };
         thread::scope(|scope| {
             for _ in 0..20 {
@@ -203,7 +203,7 @@ fn threads_that_fetch_share_one_loader() {
 fn a_panicking_loader_panics_its_caller() {
     let client = Client::new(["127.0.0.1:1"]).unwrap();
     let load = || -> Result<Option<&str>, remcache::Error> { panic!("the loader panics") };
-    let _ = client.fetch("page", Duration::from_secs(60), load).wait();
+    let _ = client.fetch_optional("page", Duration::from_secs(60), load).wait();
 }
 
 /// A call blocks the thread, but neither panics nor deadlocks.

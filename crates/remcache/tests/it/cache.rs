@@ -5,6 +5,7 @@
 mod chunked;
 mod near;
 mod typed;
+mod update;
 
 use remcache::Client;
 use remcache_testkit::Memcached;

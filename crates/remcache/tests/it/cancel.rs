@@ -262,7 +262,7 @@ async fn replies_of_dropped_statistics_are_discarded(mode: ProtocolMode) {
 async fn a_call_dropped_while_it_waits_for_capacity_lets_the_next_proceed(mode: ProtocolMode) {
     let fixture = Fixture::with(mode, patient_config().max_in_flight(2).overload(Overload::Wait)).await;
     let client = &fixture.client;
-    client.set_many((0..10).map(|n| (key(n), value(n)))).await;
+    let _ = client.set_many((0..10).map(|n| (key(n), value(n)))).await;
     for _ in 0..10 {
         // A stopped server keeps the connection full.
         fixture.server.stop();

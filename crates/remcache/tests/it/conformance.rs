@@ -161,7 +161,7 @@ fn what_a_protocol_cannot_say_is_refused_before_it_is_sent() {
             continue;
         }
         let status = text.ask_one(&request).status;
-        let expected = if has_word_key { Status::Unsupported } else { Status::InvalidArguments };
+        let expected = if has_word_key { Status::Unsupported } else { Status::InvalidKey };
         assert_eq!(status, expected, "{request:?}");
         assert_eq!(text.connection.in_flight(), 0);
     }

@@ -84,7 +84,7 @@ async fn increments_can_be_conditional() {
 async fn many_counters_in_a_call() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    client.set_many([("a", "10"), ("b", "20"), ("text", "x")]).await;
+    let _ = client.set_many([("a", "10"), ("b", "20"), ("text", "x")]).await;
     let incremented = client.increment_many([("a", 1), ("b", 2), ("absent", 3), ("text", 4)]).await;
     assert_eq!(number(*incremented.get("a").unwrap().unwrap()), Some(11));
     assert_eq!(number(*incremented.get("b").unwrap().unwrap()), Some(22));

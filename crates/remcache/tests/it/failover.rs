@@ -275,7 +275,7 @@ async fn read_modify_write_operations_run_once_and_delete_the_other_replicas() {
     let replicas = (stored_on(&client, &primary, &key).await, stored_on(&client, &other, &key).await);
     assert_eq!(replicas, (Some("6".to_owned()), None));
 
-    client.set_many([(&key, "7")]).await;
+    let _ = client.set_many([(&key, "7")]).await;
     assert_eq!(client.increment_many([(&key, 1)]).await.get(&key).unwrap().unwrap().unwrap().value, 8);
     let replicas = (stored_on(&client, &primary, &key).await, stored_on(&client, &other, &key).await);
     assert_eq!(replicas, (Some("8".to_owned()), None));

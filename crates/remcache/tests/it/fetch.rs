@@ -7,8 +7,10 @@ mod concurrent_changes;
 mod failed_loaders;
 mod history;
 mod leases;
+mod many;
 mod paused_fetch;
 mod refresh;
+mod sentinels;
 #[cfg(all(feature = "json", feature = "near"))]
 mod typed;
 mod unavailable;
@@ -73,10 +75,10 @@ async fn on_all_servers(case: impl AsyncFn(&str, ProtocolSetting)) {
 
 /// Fetches the key with a loader that returns this value.
 async fn fetch(client: &Client, policy: FetchPolicy, value: &'static str) -> Option<Bytes> {
-    client.fetch("key", policy, move || async move { Ok::<_, Error>(Some(value)) }).await.unwrap()
+    client.fetch_optional("key", policy, move || async move { Ok::<_, Error>(Some(value)) }).await.unwrap()
 }
 
 /// Returns the value that plain gets see.
 async fn stored(client: &Client) -> Option<Bytes> {
-    client.get("key").await.unwrap().filter(|item| !item.is_sentinel()).map(|item| item.value)
+    client.get("key").await.unwrap().map(|item| item.value)
 }

@@ -171,7 +171,7 @@ mod on_a_server {
                 true
             }
             Err(error) => {
-                assert!(matches!(error.kind(), ErrorKind::InvalidKey | ErrorKind::InvalidArguments), "{error:?}");
+                assert!(error.kind() == ErrorKind::InvalidKey, "{error:?}");
                 assert!(get.is_err() && delete.is_err() && !error.may_have_executed());
                 false
             }

@@ -91,7 +91,7 @@ async fn of_many_values_those_that_are_too_large_are_refused_and_the_others_stor
     for protocol in PROTOCOLS {
         let client = client_of(&server, protocol);
         let keys: Vec<String> = (0..40).map(|n| format!("{protocol}{n}")).collect();
-        client.set_many(keys.iter().map(|key| (key, "old"))).await;
+        let _ = client.set_many(keys.iter().map(|key| (key, "old"))).await;
         let length = |n: usize| if n.is_multiple_of(7) { 600_000 } else { 200_000 * (n % 2) + 1 };
         let values: Vec<Vec<u8>> = (0..keys.len()).map(|n| vec![b'x'; length(n)]).collect();
         let stored = client.set_many(keys.iter().zip(&values)).await;

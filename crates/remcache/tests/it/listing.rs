@@ -43,7 +43,7 @@ async fn a_metadump_lists_every_item() {
 async fn concurrent_dumps_wait_for_each_other() {
     let server = Memcached::start(&[]);
     let client = client(&server);
-    client.set_many((0..20_000).map(|number| (format!("key:{number}"), "value"))).await;
+    let _ = client.set_many((0..20_000).map(|number| (format!("key:{number}"), "value"))).await;
     let count = || async {
         let mut items = client.servers()[0].metadump();
         let mut count = 0;

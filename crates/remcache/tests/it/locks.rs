@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use remcache::config::ProtocolSetting;
-use remcache::recipes::{Limiter, OnUnavailable};
+use remcache::recipes::{FixedWindow, Gcra, Limiter, OnUnavailable, Rule};
 use remcache::{Client, ErrorKind, WriteOutcome};
 use remcache_server::Server;
 use remcache_testkit::Memcached;
@@ -202,13 +202,14 @@ async fn acquire_concurrently(limiters: [&Limiter; 2], tasks: usize) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_window_allows_its_limit_to_concurrent_callers() {
     on_all_servers(async |one, other, protocol| {
-        // A window of five years does not end during the test, and ends before 2038, when times of the text protocol do.
+        // A window of five years does not end during the test.
         let years = Duration::from_secs(5 * 365 * 86_400);
-        let limiters = [one, other].map(|client| Limiter::fixed_window(&client, "window", 7, years));
+        let limiters = [one, other].map(|client| Limiter::new(&client, "window", FixedWindow::new(7, years)).unwrap());
         assert_eq!(acquire_concurrently(limiters.each_ref(), 50).await, 7, "{protocol}");
         let refusal = limiters[0].acquire("ada").await.unwrap();
         assert!(!refusal.is_allowed && refusal.is_counted && refusal.remaining == 0, "{protocol}");
         assert!(refusal.retry_after > Duration::ZERO && refusal.retry_after <= years, "{protocol}");
+        assert_eq!((refusal.limit, refusal.reset_after), (7, refusal.retry_after), "{protocol}");
         let decision = limiters[0].acquire_many("bob", 5).await.unwrap();
         assert!(decision.is_allowed && decision.remaining == 2, "{protocol}: each key has its own limit");
         assert!(!limiters[1].acquire_many("bob", 3).await.unwrap().is_allowed, "{protocol}");
@@ -219,7 +220,7 @@ async fn a_window_allows_its_limit_to_concurrent_callers() {
 #[tokio::test]
 async fn a_window_expires() {
     on_all_servers(async |one, _, _| {
-        let limiter = Limiter::fixed_window(&one, "short", 1, Duration::from_millis(500));
+        let limiter = Limiter::new(&one, "short", FixedWindow::new(1, Duration::from_millis(500))).unwrap();
         wait_until("a call is allowed", async || limiter.acquire("ada").await.unwrap().is_allowed).await;
         wait_until("a call is refused", async || !limiter.acquire("ada").await.unwrap().is_allowed).await;
         wait_until("a call is allowed again", async || limiter.acquire("ada").await.unwrap().is_allowed).await;
@@ -230,7 +231,8 @@ async fn a_window_expires() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rate_allows_its_burst_to_concurrent_callers() {
     on_all_servers(async |one, other, protocol| {
-        let limiters = [one, other].map(|client| Limiter::gcra(&client, "rate", 24, LONG * 24).burst(5));
+        let limiters =
+            [one, other].map(|client| Limiter::new(&client, "rate", Gcra::new(24, LONG * 24).burst(5)).unwrap());
         assert_eq!(acquire_concurrently(limiters.each_ref(), 16).await, 5, "{protocol}");
         let refusal = limiters[0].acquire("ada").await.unwrap();
         assert!(!refusal.is_allowed && refusal.remaining == 0, "{protocol}");
@@ -249,7 +251,8 @@ async fn a_rate_allows_its_burst_to_concurrent_callers() {
 #[tokio::test]
 async fn without_a_server_a_limiter_follows_its_policy() {
     let client = unreachable_client();
-    for limiter in [Limiter::fixed_window(&client, "n", 1, LONG), Limiter::gcra(&client, "n", 1, LONG)] {
+    for rule in [Rule::from(FixedWindow::new(1, LONG)), Gcra::new(1, LONG).into()] {
+        let limiter = Limiter::new(&client, "n", rule).unwrap();
         for _ in 0..3 {
             let decision = limiter.acquire("ada").await.unwrap();
             assert!(decision.is_allowed && !decision.is_counted, "allowed by default");
@@ -262,14 +265,22 @@ async fn without_a_server_a_limiter_follows_its_policy() {
 #[tokio::test]
 async fn an_invalid_limiter_is_an_error() {
     let client = unreachable_client();
-    for limiter in [
-        Limiter::fixed_window(&client, "n", 0, LONG),
-        Limiter::fixed_window(&client, "n", 1, Duration::from_micros(999)),
-        Limiter::gcra(&client, "n", 0, LONG),
-        Limiter::gcra(&client, "n", 1, Duration::ZERO),
-        Limiter::gcra(&client, "n", 1, LONG).burst(0),
-    ] {
-        assert_eq!(limiter.acquire("ada").await.unwrap_err().kind(), ErrorKind::InvalidArguments, "{limiter:?}");
+    for rule in [Rule::from(FixedWindow::new(0, LONG)), Gcra::new(0, LONG).into(), Gcra::new(1, LONG).burst(0).into()] {
+        let error = Limiter::new(&client, "n", rule).expect_err("it would allow nothing");
+        assert_eq!(error.kind(), ErrorKind::InvalidArguments, "{rule:?}");
+    }
+}
+
+#[tokio::test]
+async fn more_actions_than_a_limiter_ever_allows_are_an_error_at_once() {
+    let client = unreachable_client();
+    for rule in [Rule::from(FixedWindow::new(50, LONG)), Gcra::new(100, LONG).burst(50).into()] {
+        let limiter = Limiter::new(&client, "n", rule).unwrap();
+        let error = limiter.acquire_many("ada", 51).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArguments, "{rule:?}");
+        assert!(error.to_string().contains("at most 50"), "{error}");
+        assert_eq!(limiter.acquire_many("ada", 0).await.unwrap_err().kind(), ErrorKind::InvalidArguments);
+        assert!(limiter.acquire_many("ada", 50).await.unwrap().is_allowed, "the cache is away, and it fails open");
     }
 }
 

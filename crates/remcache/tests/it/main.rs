@@ -44,6 +44,7 @@ mod runtimes;
 mod servers;
 mod support;
 mod text_without_gets;
+mod timeouts;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(all(

@@ -529,7 +529,7 @@ async fn a_dropped_get_is_verified_too() {
 async fn deletes_among_readers_leave_no_item() {
     let fixture = Fixture::start();
     let keys = fixture.keys(true, 300);
-    fixture.old.set_many(keys.iter().map(|key| (key, "old"))).await;
+    let _ = fixture.old.set_many(keys.iter().map(|key| (key, "old"))).await;
     let readers: Vec<_> = (0..8)
         .map(|_| {
             let (cache, keys) = (fixture.cache.clone(), keys.clone());
@@ -635,7 +635,7 @@ async fn a_cache_stays_warm_and_consistent_during_a_migration_under_load() {
     let all = fixture.cache.get_many(keys.iter()).await;
     assert_eq!(all.found().count(), KEYS);
     let before = fixture.cache.report();
-    fixture.cache.get_many(keys.iter()).await;
+    let _ = fixture.cache.get_many(keys.iter()).await;
     assert_eq!(fixture.cache.report().since(&before).share_of_old(), 0.0);
     // The new placement alone has all items.
     let items = fixture.new.get_many(keys.iter()).await;

@@ -143,7 +143,7 @@ async fn the_round_trip_follows_the_server() {
     server.inject(Fault::Delay(Duration::from_millis(50)));
     for _ in 0..20 {
         // One reply per read is measured.
-        client.get_many(["k"; 10]).await;
+        let _ = client.get_many(["k"; 10]).await;
     }
     let slow = only_server(&client).metrics().round_trip.unwrap();
     assert!(slow >= Duration::from_millis(30), "{slow:?}");

@@ -136,7 +136,7 @@ async fn multi_key_gets_fall_back_too() {
         let server = WithoutGets::start(version).await;
         let client = server.client(ProtocolSetting::Text);
         let keys: Vec<String> = (0..500).map(|number| format!("k{number}")).collect();
-        client.set_many(keys.iter().step_by(2).map(|key| (key, key))).await;
+        let _ = client.set_many(keys.iter().step_by(2).map(|key| (key, key))).await;
         for _ in 0..2 {
             let found = client.get_many(&keys).await;
             assert!(found.is_complete(), "{version}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use remcache::config::ProtocolSetting;
 use remcache::migration::Migration;
-use remcache::recipes::{FetchPolicy, Limiter, OnUnavailable};
+use remcache::recipes::{FetchPolicy, FixedWindow, Gcra, Limiter, OnUnavailable};
 use remcache::value::Codec;
 use remcache::{Cache, Client, Error, ErrorKind, Item, Ttl, WriteOutcome};
 use remcache_testkit::Memcached;
@@ -95,12 +95,12 @@ async fn a_take_is_refused_and_leaves_the_item() {
 async fn a_gcra_limiter_is_refused_and_a_fixed_window_is_not() {
     without_cas(async |client, protocol| {
         for when_away in [OnUnavailable::FailOpen, OnUnavailable::FailClosed] {
-            let gcra = Limiter::gcra(&client, "gcra", 5, LONG).when_away(when_away);
+            let gcra = Limiter::new(&client, "gcra", Gcra::new(5, LONG)).unwrap().when_away(when_away);
             for _ in 0..2 {
                 assert_refused(gcra.acquire("ada").await, &protocol.to_string());
             }
         }
-        let window = Limiter::fixed_window(&client, "window", 5, LONG);
+        let window = Limiter::new(&client, "window", FixedWindow::new(5, LONG)).unwrap();
         assert!(window.acquire("ada").await.unwrap().is_allowed, "{protocol}");
     })
     .await;
@@ -112,10 +112,10 @@ async fn locks_and_fetches_are_refused() {
         assert_refused(client.lock("lock", LONG).await, &protocol.to_string());
         assert_eq!(value(&client, "lock").await, None, "{protocol}");
         let load = || async { Ok::<_, Error>(Some("loaded")) };
-        assert_refused(client.fetch("absent", LONG, load).await, &format!("{protocol}: a miss"));
+        assert_refused(client.fetch_optional("absent", LONG, load).await, &format!("{protocol}: a miss"));
         client.set("present", "stored").await.unwrap();
         let freshness = FetchPolicy::new(LONG).stale_for(LONG);
-        assert_refused(client.fetch("present", freshness, load).await, &format!("{protocol}: a hit"));
+        assert_refused(client.fetch_optional("present", freshness, load).await, &format!("{protocol}: a hit"));
         assert_refused(client.invalidate("present", LONG).await, &format!("{protocol}: invalidate"));
         assert_eq!(value(&client, "present").await.as_deref(), Some(&b"stored"[..]), "{protocol}");
     })

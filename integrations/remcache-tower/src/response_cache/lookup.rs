@@ -126,7 +126,7 @@ where
             handler.finish(Ok(response));
             Ok(Some(encode(&entry)))
         };
-        let found = match self.layer.client.fetch(key, self.layer.policy(), load).await {
+        let found = match self.layer.client.fetch_optional(key, self.layer.policy(), load).await {
             Ok(found) => found.and_then(|bytes| decode::<Entry>(&bytes)),
             Err(NoEntry::Handler) => None,
             Err(NoEntry::Cache(error)) => {

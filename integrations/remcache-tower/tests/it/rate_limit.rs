@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{Router, routing::get as route};
-use remcache::recipes::{Limiter, OnUnavailable};
+use remcache::recipes::{FixedWindow, Gcra, Limiter, OnUnavailable};
 use remcache_testkit::Memcached;
 use remcache_tower::RateLimitLayer;
 
@@ -24,7 +24,7 @@ fn app(limiter: Limiter, change: impl FnOnce(RateLimitLayer) -> RateLimitLayer) 
 #[tokio::test]
 async fn a_request_above_the_limit_is_rejected_with_fields() {
     let server = Memcached::start(&[]);
-    let limiter = Limiter::fixed_window(&client(&server), "test", 2, YEAR);
+    let limiter = Limiter::new(&client(&server), "test", FixedWindow::new(2, YEAR)).expect("a valid rule");
     let app = app(limiter, |layer| layer.budget(PATIENT));
     for remaining in ["1", "0"] {
         let response = send(&app, get("/", &[("x-user", "ada")])).await;
@@ -47,7 +47,9 @@ async fn a_request_above_the_limit_is_rejected_with_fields() {
 #[tokio::test]
 async fn keys_are_counted_apart_whatever_they_contain() {
     let server = Memcached::start(&[]);
-    let app = app(Limiter::fixed_window(&client(&server), "test", 1, YEAR), |layer| layer.budget(PATIENT));
+    let app = app(Limiter::new(&client(&server), "test", FixedWindow::new(1, YEAR)).expect("a valid rule"), |layer| {
+        layer.budget(PATIENT)
+    });
     let long = "x".repeat(1000);
     for user in ["ada", "bob", "with space", "", &long] {
         assert_eq!(send(&app, get("/", &[("x-user", user)])).await.status(), 200, "{user}");
@@ -60,7 +62,7 @@ async fn keys_are_counted_apart_whatever_they_contain() {
 #[tokio::test]
 async fn a_steady_rate_is_limited_too() {
     let server = Memcached::start(&[]);
-    let limiter = Limiter::gcra(&client(&server), "test", 2, YEAR);
+    let limiter = Limiter::new(&client(&server), "test", Gcra::new(2, YEAR)).expect("a valid rule");
     let app = app(limiter, |layer| layer.budget(PATIENT));
     for (status, remaining) in [(200, "1"), (200, "0"), (429, "0")] {
         let response = send(&app, get("/", &[("x-user", "ada")])).await;
@@ -73,7 +75,10 @@ async fn a_steady_rate_is_limited_too() {
 async fn requests_pass_while_the_cache_is_away() {
     for outage in Outage::ALL {
         let mut server = Memcached::start(&[]);
-        let app = app(Limiter::fixed_window(&client(&server), "test", 1, YEAR), |layer| layer);
+        let app =
+            app(Limiter::new(&client(&server), "test", FixedWindow::new(1, YEAR)).expect("a valid rule"), |layer| {
+                layer
+            });
         send(&app, get("/", &[("x-user", "ada")])).await;
         outage.begin(&mut server);
         for _ in 0..5 {
@@ -87,7 +92,7 @@ async fn requests_pass_while_the_cache_is_away() {
 async fn requests_are_rejected_while_the_cache_is_away_if_asked_for() {
     for outage in Outage::ALL {
         let mut server = Memcached::start(&[]);
-        let limiter = Limiter::fixed_window(&client(&server), "test", 9, YEAR);
+        let limiter = Limiter::new(&client(&server), "test", FixedWindow::new(9, YEAR)).expect("a valid rule");
         let app = app(limiter, |layer| layer.on_unavailable(OnUnavailable::FailClosed));
         outage.begin(&mut server);
         let response = promptly(send(&app, get("/", &[("x-user", "ada")]))).await;

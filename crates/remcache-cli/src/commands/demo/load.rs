@@ -63,7 +63,7 @@ impl BackgroundLoad {
             let server = client.locate(&name)?.map_or(0, |server| index(server.name()));
             list.push(LoadKey { value: format!("the value of {name}"), name, server });
         }
-        client.set_many(list.iter().map(|key| (&key.name, key.value.clone()))).await;
+        client.set_many(list.iter().map(|key| (&key.name, key.value.clone()))).await.into_result()?;
         let shared = Arc::new(LoadState {
             client: client.clone(),
             keys: list,

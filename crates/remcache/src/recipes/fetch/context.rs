@@ -12,7 +12,7 @@ use super::{Found, Loaded};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::ops::builder::{Command, Kind};
-use crate::proto::{Key, Protocol, Reply, Status, Ttl};
+use crate::proto::{Protocol, Reply, Status, Ttl};
 use crate::recipes::fetch::lookup::LookupGuard;
 use crate::recipes::fetch::refresh_item;
 use crate::recipes::fetch::refresh_item::RefreshItem;
@@ -38,6 +38,8 @@ pub(crate) enum Lookup {
     Nothing,
     /// Another client is loading the value; the CAS value of its lease.
     Leased(u64),
+    /// A negative result where a value is required; its CAS value.
+    Absent(u64),
     /// A tombstone: loaded values must not be stored.
     Tombstone,
     /// The server is unavailable.
@@ -62,11 +64,6 @@ pub(crate) enum RefreshRight {
 }
 
 impl<'a> FetchContext<'a> {
-    /// How long each command may take.
-    pub(crate) fn timeout(self) -> Duration {
-        self.freshness.timeout.unwrap_or_else(|| self.client.config().timeout)
-    }
-
     /// Looks the key up without changing anything.
     ///
     /// # Errors
@@ -85,7 +82,7 @@ impl<'a> FetchContext<'a> {
     /// Rejects items without CAS values, which cannot be changed safely.
     fn require_cas(self, lookup: Lookup) -> Result<Lookup, Error> {
         match &lookup {
-            Lookup::Value(Item { cas, .. }, _) | Lookup::Leased(cas) => {
+            Lookup::Value(Item { cas, .. }, _) | Lookup::Leased(cas) | Lookup::Absent(cas) => {
                 self.client.home(self.key).checked_cas(*cas).map(|_| lookup)
             }
             Lookup::Nothing | Lookup::Tombstone | Lookup::Unavailable => Ok(lookup),
@@ -95,8 +92,7 @@ impl<'a> FetchContext<'a> {
     /// Treats a failure as an unavailable cache, unless it is a usage error.
     pub(crate) fn unavailable_unless_usage_error(self, error: Error) -> Result<Lookup, Error> {
         match error.kind() {
-            ErrorKind::InvalidKey | ErrorKind::Unsupported => Err(error),
-            ErrorKind::InvalidArguments => Err(Key::new(self.key).err().map_or(error, Error::from)),
+            ErrorKind::InvalidKey | ErrorKind::InvalidArguments | ErrorKind::Unsupported => Err(error),
             _ => Ok(Lookup::Unavailable),
         }
     }
@@ -130,14 +126,14 @@ impl<'a> FetchContext<'a> {
         };
         // Other clients create leases with `mg N`: the server creates an empty item.
         let is_foreign_lease = value.is_empty() && flags == 0 && (info.won || info.another_has_won);
-        if is_foreign_lease { Lookup::Leased(cas) } else { classify(Item { value, flags, cas }, due) }
+        if is_foreign_lease { Lookup::Leased(cas) } else { self.classify(Item { value, flags, cas }, due) }
     }
 
     /// Looks the key up on the other protocols, together with its refresh item.
     async fn look_up_with_refresh_item(self) -> Result<Lookup, Error> {
         let (key, route) = (refresh_item::key_of(self.client, self.key), refresh_item::route(self.client, self.key));
-        let refresh_item = self.client.get(&key).routing_key(&route).timeout(self.timeout());
-        let (item, refresh_item) = both(self.client.get(self.key).timeout(self.timeout()), refresh_item).await;
+        let refresh_item = self.client.get(&key).with_sentinels().routing_key(&route);
+        let (item, refresh_item) = both(self.client.get(self.key).with_sentinels(), refresh_item).await;
         let Some(item) = item? else { return Ok(Lookup::Nothing) };
         let due = match refresh_item.ok().flatten().and_then(|item| Some((RefreshItem::read(&item)?, item.cas))) {
             None => RefreshRight::No,
@@ -146,14 +142,23 @@ impl<'a> FetchContext<'a> {
                 if refresh_item.is_due(hash) { RefreshRight::RefreshItem { cas, hash } } else { RefreshRight::No }
             }
         };
-        Ok(classify(item, due))
+        Ok(self.classify(item, due))
+    }
+
+    fn classify(self, item: Item, due: RefreshRight) -> Lookup {
+        match item.flags {
+            sentinel::LEASE => Lookup::Leased(item.cas),
+            sentinel::TOMBSTONE => Lookup::Tombstone,
+            sentinel::ABSENT if self.freshness.requires_value => Lookup::Absent(item.cas),
+            _ => Lookup::Value(item, due),
+        }
     }
 
     /// Acquires the lease of a missing key; `None` if the key has an item by now.
     pub(crate) async fn lease(self) -> Result<Option<Lease>, Error> {
         // The server counts whole seconds and may expire the item up to one second early.
         let ttl = self.freshness.lease.saturating_add(Duration::from_secs(1));
-        let owned = OwnedItem::take(self.client, self.key, sentinel::LEASE, ttl, self.timeout()).await?;
+        let owned = OwnedItem::take(self.client, self.key, sentinel::LEASE, ttl).await?;
         Ok(owned.map(Lease::of_nothing))
     }
 
@@ -191,14 +196,6 @@ async fn both<'c, K: Kind>(
         }
     })
     .await
-}
-
-fn classify(item: Item, due: RefreshRight) -> Lookup {
-    match item.flags {
-        sentinel::LEASE => Lookup::Leased(item.cas),
-        sentinel::TOMBSTONE => Lookup::Tombstone,
-        _ => Lookup::Value(item, due),
-    }
 }
 
 /// Converts an item into what the caller gets: a value or a negative result.

@@ -9,11 +9,10 @@ use crate::proto::{MetaOptions, Protocol, Request, Ttl};
 use crate::recipes::fetch::refresh_item;
 use crate::recipes::fetch::refresh_item::RefreshItem;
 use crate::recipes::ownership::removal;
+use crate::recipes::recipe::Recipe;
+use crate::recipes::update::TRIES;
 use crate::result::WriteOutcome;
 use crate::sentinel;
-
-/// Maximum attempts before the operation fails with a conflict.
-const TRIES: u32 = 64;
 
 impl Client {
     /// Marks a value as stale: [`fetch`](Client::fetch) returns it for at most `grace` while one caller's
@@ -37,7 +36,7 @@ impl Client {
     /// client.set("page:7", "old").await?;
     /// assert!(client.invalidate("page:7", Duration::from_secs(30)).await?.is_applied());
     /// let load = || async { Ok::<_, remcache::Error>(Some("new")) };
-    /// let page = client.fetch("page:7", Duration::from_secs(60), load).await?;
+    /// let page = client.fetch_optional("page:7", Duration::from_secs(60), load).await?;
     /// assert_eq!(page.as_deref(), Some(&b"old"[..])); // and "new" once it is loaded
     /// # Ok(()) }
     /// ```
@@ -49,8 +48,12 @@ impl Client {
     /// # Cancellation
     /// The value may have been marked as stale. On the binary and text protocols its TTL may have been set to
     /// `grace` without that.
-    pub async fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Result<WriteOutcome, Error> {
-        let key = key.as_ref();
+    pub fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Recipe<'_, WriteOutcome> {
+        let key = key.as_ref().to_vec();
+        Recipe::new(self, move |client, _| async move { client.invalidate_now(&key, grace).await })
+    }
+
+    async fn invalidate_now(&self, key: &[u8], grace: Duration) -> Result<WriteOutcome, Error> {
         match self.protocol_of(key) {
             Some(Protocol::Binary | Protocol::Text) => self.make_due(key, grace).await,
             _ => match self.make_stale(key, grace).await {
@@ -82,7 +85,7 @@ impl Client {
     /// loads, then marks it as due.
     async fn make_due(&self, key: &[u8], grace: Duration) -> Result<WriteOutcome, Error> {
         for _ in 0..TRIES {
-            let Some(item) = self.get(key).await? else { return Ok(WriteOutcome::NotFound) };
+            let Some(item) = self.get(key).with_sentinels().await? else { return Ok(WriteOutcome::NotFound) };
             let cas = self.home(key).checked_cas(item.cas)?;
             let request = Request::set(key, &item.value).flags(item.flags).ttl(grace).cas(cas);
             match self.change_unless_sentinel(key, item.flags, cas, request).await? {

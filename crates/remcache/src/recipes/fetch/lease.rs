@@ -73,7 +73,7 @@ impl Lease {
             return Ok(None);
         }
         // The reply does not contain the new CAS value.
-        match ctx.client.get(ctx.key).await? {
+        match ctx.client.get(ctx.key).with_sentinels().await? {
             Some(item) if !sentinel::is_sentinel(item.flags) || item.flags == sentinel::ABSENT => {
                 Ok(Some(Self::won(ctx, item.cas)))
             }
@@ -106,13 +106,12 @@ impl Lease {
 
     async fn store(&self, loaded: Option<&Loaded>, freshness: &FetchPolicy) -> Result<WriteOutcome, Error> {
         let OwnedItem { client, key, cas, .. } = &self.owned;
-        let timeout = freshness.timeout.unwrap_or_else(|| client.config().timeout);
         let set = match (loaded, freshness.negative) {
             (Some(Loaded { flags, bytes }), _) => client.set(key, bytes).flags(*flags).ttl(freshness.kept_for()),
             (None, Some(ttl)) => client.set(key, "").flags(sentinel::ABSENT).ttl(ttl),
             (None, None) => client.set(key, "").ttl(Ttl::Expired),
         };
-        set.cas(*cas).timeout(timeout).await
+        set.cas(*cas).await
     }
 
     /// Stores the refresh item on protocols that need one, without waiting: if it is lost, the value is

@@ -30,10 +30,9 @@ impl LookupGuard {
     pub(crate) fn new(ctx: FetchContext<'_>) -> Self {
         let key: Arc<[u8]> = ctx.key.into();
         let (client, asked) = (ctx.client.clone(), Arc::clone(&key));
-        let timeout = ctx.timeout();
         let reply = async move {
             let options = MetaOptions { return_ttl: true, ..MetaOptions::default() };
-            client.call(Request::get(&asked[..]).meta(options)).timeout(timeout).await
+            client.call(Request::get(&asked[..]).meta(options)).await
         };
         Self {
             reply: Some(Box::pin(reply)),

@@ -15,6 +15,7 @@ pub(crate) mod refresh_item;
 
 mod invalidate;
 mod lease;
+mod many;
 mod refresh;
 
 use std::future::Future;
@@ -24,20 +25,78 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::recipes::fetch::context::{FetchContext, Lookup, RefreshRight};
 use crate::recipes::fetch_policy::FetchPolicy;
+use crate::recipes::recipe::Recipe;
 use crate::singleflight::{Completion, Leader, Role, WaitResult};
 pub(crate) use crate::singleflight::{Found, Loaded};
 use crate::time::after;
 use lease::Lease;
+pub(crate) use many::fetch_batch;
 
 impl Client {
     /// Gets a value from the cache, or loads it once for all concurrent callers.
     ///
-    /// `None` means that the loader found no value. A cache failure is not an error: if the cache is
-    /// unavailable, only the loader runs. See [what is guaranteed](crate::recipes#fetch) and
-    /// [how it works](crate::recipes#how-fetch-works-on-each-protocol).
+    /// The loader always returns a value; for one that may find none there is
+    /// [`fetch_optional`](Client::fetch_optional), and for many keys [`fetch_many`](Client::fetch_many). A cache
+    /// failure is not an error: if the cache is unavailable, only the loader runs. See [what is
+    /// guaranteed](crate::recipes#fetch) and [how it works](crate::recipes#how-fetch-works-on-each-protocol).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    ///
+    /// async fn render(page: u32) -> Result<String, remcache::Error> {
+    ///     Ok(format!("the page {page}"))
+    /// }
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let page = client.fetch("page:7", minute, || render(7)).timeout(Duration::from_secs(2)).await?;
+    /// assert_eq!(page, "the page 7");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// The loader is `'static` because a value that is due is refreshed in a separate task.
+    ///
+    /// With a [timeout](Recipe::timeout), requests to the cache and waits for another caller's loader take at most
+    /// half of it, so that this caller's loader can still run; when it has passed, the loader is dropped and
+    /// the error is [`TimedOut`](crate::error::ErrorKind::TimedOut).
+    ///
+    /// # Errors
+    /// As [`fetch_optional`](Client::fetch_optional).
+    ///
+    /// # Cancellation
+    /// As [`fetch_optional`](Client::fetch_optional).
+    ///
+    /// # Panics
+    /// As [`fetch_optional`](Client::fetch_optional).
+    pub fn fetch<'a, V, E, L, F>(
+        &'a self,
+        key: impl AsRef<[u8]>,
+        freshness: impl Into<FetchPolicy>,
+        loader: L,
+    ) -> Recipe<'a, Bytes, E>
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Result<V, E>> + Send + 'static,
+        V: Into<Bytes> + 'a,
+        E: From<Error> + 'a,
+    {
+        let (key, freshness) = (key.as_ref().to_vec(), freshness.into().requiring_value());
+        Recipe::new(self, move |client, timeout| async move {
+            let load = || async move { Ok::<_, E>(Some(Loaded::of(loader().await?))) };
+            let found = fetch_within(&client, &key, freshness, timeout, load).await?;
+            found.map(|loaded| loaded.bytes).ok_or_else(|| E::from(no_value(&key)))
+        })
+    }
+
+    /// Gets a value from the cache, or loads it once for all concurrent callers, if there is one.
+    ///
+    /// `None` means that the loader found no value, which the cache remembers for
+    /// [`FetchPolicy::negative`]. In everything else it is [`fetch`](Client::fetch).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -51,13 +110,11 @@ impl Client {
     /// }
     ///
     /// let minute = FetchPolicy::new(Duration::from_secs(60)).refresh_ahead(Duration::from_secs(10));
-    /// let page = client.fetch("page:7", minute, || render(7)).await?;
+    /// let page = client.fetch_optional("page:7", minute, || render(7)).await?;
     /// assert_eq!(page.as_deref(), Some(&b"the page 7"[..]));
-    /// assert_eq!(client.fetch("page:100", minute, || render(100)).await?, None);
+    /// assert_eq!(client.fetch_optional("page:100", minute, || render(100)).await?, None);
     /// # Ok(()) }
     /// ```
-    ///
-    /// The loader is `'static` because a value that is due is refreshed in a separate task.
     ///
     /// # Errors
     /// The loader's error, for the caller whose loader failed; the other callers then run theirs, one at a
@@ -72,25 +129,68 @@ impl Client {
     ///
     /// # Panics
     /// Outside of a Tokio runtime, or if the loader panics; other callers then continue with their loaders.
-    pub async fn fetch<V, E, L, F>(
-        &self,
+    pub fn fetch_optional<'a, V, E, L, F>(
+        &'a self,
         key: impl AsRef<[u8]>,
         freshness: impl Into<FetchPolicy>,
         loader: L,
-    ) -> Result<Option<Bytes>, E>
+    ) -> Recipe<'a, Option<Bytes>, E>
     where
         L: FnOnce() -> F + Send + 'static,
         F: Future<Output = Result<Option<V>, E>> + Send + 'static,
-        V: Into<Bytes>,
-        E: From<Error>,
+        V: Into<Bytes> + 'a,
+        E: From<Error> + 'a,
     {
-        let load = || async move {
-            let value = loader().await?;
-            Ok(value.map(|value| Loaded { flags: 0, bytes: value.into() }))
-        };
-        let found = fetch::<E, _, _>(self, key.as_ref(), &freshness.into(), load).await?;
-        Ok(found.map(|loaded| loaded.bytes))
+        let (key, freshness) = (key.as_ref().to_vec(), freshness.into());
+        Recipe::new(self, move |client, timeout| async move {
+            let load = || async move { Ok::<_, E>(loader().await?.map(Loaded::of)) };
+            let found = fetch_within(&client, &key, freshness, timeout, load).await?;
+            Ok(found.map(|loaded| loaded.bytes))
+        })
     }
+}
+
+impl Loaded {
+    /// A value without flags.
+    fn of(value: impl Into<Bytes>) -> Self {
+        Self { flags: 0, bytes: value.into() }
+    }
+}
+
+/// The error of a load that returned no value although it must.
+#[cold]
+pub(crate) fn no_value(key: &[u8]) -> Error {
+    Error::new(ErrorKind::Conflict, format!("key {}: the loader returned no value", key.escape_ascii()))
+}
+
+/// Fetches with the limits of a timeout.
+pub(crate) async fn fetch_within<E, L, F>(
+    client: &Client,
+    key: &[u8],
+    freshness: FetchPolicy,
+    timeout: Option<Duration>,
+    loader: L,
+) -> Result<Found, E>
+where
+    L: FnOnce() -> F + Send + 'static,
+    F: Future<Output = Result<Found, E>> + Send + 'static,
+    E: From<Error>,
+{
+    let (client, freshness) = limited(client, freshness, timeout);
+    fetch(&client, key, &freshness, loader).await
+}
+
+/// Returns the client and the policy of a fetch with this timeout, of which requests and waits leave half for the loader.
+fn limited(client: &Client, mut freshness: FetchPolicy, timeout: Option<Duration>) -> (Client, FetchPolicy) {
+    let half = timeout.map(|timeout| timeout / 2);
+    if let Some(half) = half {
+        freshness.wait = freshness.wait.min(half);
+    }
+    let client = match [half, freshness.timeout].into_iter().flatten().min() {
+        Some(timeout) => client.with_timeout(timeout),
+        None => client.clone(),
+    };
+    (client, freshness)
 }
 
 /// Gets a value from the cache, or loads it once for all concurrent callers.
@@ -115,8 +215,13 @@ where
             Role::Follower(follower) => follower,
         };
         match follower.wait(freshness.wait).await {
-            WaitResult::Completed(Completion { found, valid_from }) if asked < valid_from => return Ok(found),
-            // The load started before this caller asked, so the cache may hold something newer.
+            WaitResult::Completed(Completion { found, valid_from })
+                if asked < valid_from && (found.is_some() || !freshness.requires_value) =>
+            {
+                return Ok(found);
+            }
+            // The load started before this caller asked, so the cache may hold something newer; or it found no value,
+            // and this caller's loader does.
             WaitResult::Completed(_) => lookup = ctx.look_up().await?,
             WaitResult::Abandoned => {}
             WaitResult::Overdue if was_overdue => return loader().await,
@@ -182,6 +287,7 @@ async fn obtain(ctx: FetchContext<'_>, mut lookup: Lookup) -> Result<Obtained, E
                 return Ok(Obtained::Value(context::found(item), (cas, due), looked));
             }
             Lookup::Tombstone | Lookup::Unavailable => return Ok(Obtained::Nothing),
+            Lookup::Absent(cas) => return Ok(Obtained::Lease(ctx.take_over(cas))),
             Lookup::Leased(cas) if is_late => return Ok(Obtained::Lease(ctx.take_over(cas))),
             Lookup::Leased(_) => {
                 sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use remcache::cache::LocalCache;
+use remcache::config::ProtocolSetting;
 use remcache::value::Codec;
-use remcache::{Cache, Client};
+use remcache::{Cache, Client, Error};
 use remcache_testkit::Memcached;
 
 use crate::cache::client_of;
-use crate::support::stat;
+use crate::support::{patient_config, stat, wait_until};
 
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
@@ -35,6 +36,43 @@ async fn a_copy_saves_requests() {
         assert_eq!(cache.get_many(["key"]).await.found().count(), 1);
     }
     assert_eq!(gets(&client).await, 1);
+}
+
+/// Copies live for an hour, so each way to store a shorter TTL must end them sooner.
+#[tokio::test]
+async fn a_copy_does_not_outlive_its_item() {
+    let server = Memcached::start(&[]);
+    let second = Duration::from_secs(1);
+    for protocol in [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text] {
+        let client = Client::with_config([server.addr()], patient_config().protocol(protocol)).unwrap();
+        let cache = near_cache(&client, LocalCache::new(1 << 20, LONG));
+        let short = cache.clone().ttl(second);
+        short.set("default", "value").await.unwrap();
+        cache.set("call", "value").ttl(second).await.unwrap();
+        cache.set_many([("many", "value")]).ttl(second).await.into_result().unwrap();
+        cache.set("touched", "value").await.unwrap();
+        cache.touch("touched", second).await.unwrap();
+        cache.set("got", "value").await.unwrap();
+        cache.get_and_touch("got", second).await.unwrap();
+        let load = || async { Ok::<_, Error>("value") };
+        cache.fetch("fetched", second, load).await.unwrap();
+        let mut keys = vec!["default", "call", "many", "touched", "got", "fetched"];
+        if protocol == ProtocolSetting::Meta {
+            // There the server reports the TTL of items that others stored.
+            client.set("near:theirs", "value").ttl(second).await.unwrap();
+            keys.push("theirs");
+        }
+        for key in keys {
+            let _ = cache.get(key).await.unwrap();
+            let _ = cache.get_many([key]).await.into_result().unwrap();
+            wait_until(key, async || cache.get(key).await.unwrap().is_none()).await;
+            assert_eq!(cache.get_many([key]).await.missing().count(), 1, "{protocol}: {key}");
+        }
+        cache.set("default", "value").await.unwrap();
+        let before = gets(&client).await;
+        assert!(cache.get("default").await.unwrap().is_some() && cache.get("default").await.unwrap().is_some());
+        assert_eq!(gets(&client).await, before + 1, "{protocol}: it is stored without a TTL by now");
+    }
 }
 
 #[tokio::test]
@@ -102,7 +140,7 @@ async fn only_hot_keys_are_copied_if_configured() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let cache = near_cache(&client, LocalCache::new(1 << 20, LONG).hot(5, LONG));
-    cache.set_many([("hot", "1"), ("cold", "2")]).await;
+    let _ = cache.set_many([("hot", "1"), ("cold", "2")]).await;
     for _ in 0..4 {
         cache.get("cold").await.unwrap();
     }
@@ -154,6 +192,6 @@ async fn errors_are_not_cached() {
     server.restart();
     let direct = client_of(&server);
     direct.set("near:key", "value").await.unwrap();
-    crate::support::wait_until("the client reconnects", async || cache.get("key").await.is_ok()).await;
+    wait_until("the client reconnects", async || cache.get("key").await.is_ok()).await;
     assert_eq!(cache.get("key").await.unwrap().as_deref(), Some("value"));
 }

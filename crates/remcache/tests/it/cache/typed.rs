@@ -53,7 +53,7 @@ async fn values_have_the_ttl_of_the_cache() {
     let client = client_of(&server);
     let cache = Cache::new(&client, "t", Codec::text()).ttl(Duration::from_secs(600));
     cache.set("one", "1").await.unwrap();
-    cache.set_many([("two", "2")]).await;
+    let _ = cache.set_many([("two", "2")]).await;
     for key in ["t:one", "t:two"] {
         let reply = crate::support::flags_and_ttl(&server.addr(), key).unwrap();
         assert!((300..=600).contains(&reply.1), "{reply:?}");

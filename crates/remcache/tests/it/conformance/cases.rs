@@ -332,9 +332,15 @@ fn keys_and_times() -> Vec<Case> {
         case("an item that has expired already", ALL, || {
             vec![done(Request::set("expired", "x").ttl(Ttl::Expired)), absent(Request::get("expired"))]
         }),
-        case("times after January 2038", BINARY, || {
-            let late = Ttl::At(UNIX_EPOCH + Duration::from_secs(1 << 31));
-            vec![done(Request::set("late", "val").ttl(late))]
+        case("times after January 2038: on meta and text they become the last second before", ALL, || {
+            let at = |seconds| Ttl::At(UNIX_EPOCH + Duration::from_secs(seconds));
+            vec![
+                done(Request::set("late", "val").ttl(at(1 << 31))),
+                done(Request::get("late")).value("val"),
+                done(Request::add("later", "val").ttl(at(7_258_118_400))),
+                done(Request::touch("later", at(1 << 31))),
+                done(Request::get_and_touch("later", at(7_258_118_400))).value("val"),
+            ]
         }),
     ]
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use remcache::Error;
 use remcache::proto::{Connection, Deadline, Limits, Protocol, Rejected, Reply, Request, ServerVersion, Status, Tag};
 use remcache_server::Server;
 use remcache_testkit::Memcached;
@@ -43,7 +44,7 @@ impl Subject {
             let last = steps.last().ok_or("a case without steps")?;
             let found = session.ask_one(&last.request(1)).status;
             // Where an older server does not know it, the server may be who says so.
-            let refusals = [Status::Unsupported, Status::InvalidArguments, Status::UnknownCommand];
+            let refusals = [Status::Unsupported, Status::InvalidKey, Status::UnknownCommand];
             let is_unsent = session.connection.in_flight() == 0 && !session.connection.has_output();
             return match refusals[..if is_known { 2 } else { 3 }].contains(&found) && is_unsent {
                 true => Ok(()),
@@ -166,8 +167,7 @@ fn table() -> String {
     for (row, case) in cases().iter().enumerate() {
         let cell = |protocol: Protocol| match refusal(case, protocol) {
             None => "yes".to_owned(),
-            Some(reply) if reply.status == Status::Unsupported => "`Unsupported`".to_owned(),
-            Some(_) => "`InvalidKey`".to_owned(),
+            Some(reply) => format!("`{:?}`", Error::from(&reply).kind()),
         };
         let [binary, meta, text] = Protocol::ALL.map(cell);
         let since = case.since.map_or_else(String::new, first_version);

@@ -97,7 +97,10 @@ async fn a_request_that_cannot_be_sent_has_one_reply() {
     let client = client_of(&servers, patient_config().replicas(2));
     for request in [Request::get(""), Request::quit(), Request::set("k", vec![0; 2 << 20])] {
         let reply = only(streamed(&client, request.clone()).await);
-        assert!(matches!(reply.status, Status::InvalidArguments | Status::ValueTooLarge), "{request:?}: {reply:?}");
+        assert!(
+            matches!(reply.status, Status::InvalidKey | Status::InvalidArguments | Status::ValueTooLarge),
+            "{request:?}: {reply:?}"
+        );
     }
 }
 

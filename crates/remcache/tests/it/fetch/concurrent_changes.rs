@@ -208,7 +208,7 @@ async fn an_invalidated_value_is_returned_while_one_caller_reloads_it() {
                 counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                 Ok::<_, remcache::Error>(Some("new"))
             };
-            other.fetch("key", patient_policy(), load).await.unwrap().unwrap() == "new"
+            other.fetch_optional("key", patient_policy(), load).await.unwrap().unwrap() == "new"
         })
         .await;
         assert_eq!(loads.load(std::sync::atomic::Ordering::SeqCst), 1, "{protocol}");

@@ -116,7 +116,7 @@ impl Actor {
 
     async fn get(&self, key: usize) {
         let minimum = self.source.minimums[key].load(Ordering::SeqCst);
-        let item = self.client.get(name(key)).await.unwrap().filter(|item| !item.is_sentinel());
+        let item = self.client.get(name(key)).await.unwrap();
         if let Some(item) = item {
             self.check(key, minimum, &item.value, "get");
         }
@@ -125,7 +125,7 @@ impl Actor {
     fn fetch_future(&mut self, key: usize) -> impl Future<Output = Result<Option<bytes::Bytes>, Error>> + use<> {
         let (client, source, rng) = (self.client.clone(), Arc::clone(&self.source), self.rng.fork());
         let policy = FetchPolicy::new(LONG).lease(LONG).wait(LONG);
-        async move { client.fetch(name(key), policy, move || source.load(key, rng)).await }
+        async move { client.fetch_optional(name(key), policy, move || source.load(key, rng)).await }
     }
 
     async fn fetch(&mut self, key: usize) {

@@ -60,7 +60,7 @@ impl PausedFetch {
         let (result, receiver) = oneshot::channel();
         let (client, counter) = (client.clone(), Arc::clone(&started));
         let task = tokio::spawn(async move {
-            let fetched = client.fetch("key", policy, move || load(counter, receiver)).await;
+            let fetched = client.fetch_optional("key", policy, move || load(counter, receiver)).await;
             fetched.map_err(|Failed(text)| text)
         });
         (Self { task, result }, started)
@@ -93,7 +93,8 @@ async fn invalid_arguments_are_an_error_and_run_no_loader() {
             (&*"k".repeat(251), crate::fetch::patient_policy(), ErrorKind::InvalidKey),
             ("key", FetchPolicy::new(std::time::Duration::ZERO), ErrorKind::InvalidArguments),
         ] {
-            let fetched: Result<Option<bytes::Bytes>, Error> = client.fetch::<&str, _, _, _>(key, policy, never).await;
+            let fetched: Result<Option<bytes::Bytes>, Error> =
+                client.fetch_optional::<&str, _, _, _>(key, policy, never).await;
             assert_eq!(fetched.unwrap_err().kind(), expected, "{protocol}: {key:?}");
         }
     })

@@ -71,7 +71,7 @@ async fn expect_shown(
                 assert!(may_be_due, "a fetch loads a value that is fresh or being reloaded");
                 Ok::<_, Error>(Some(shown))
             };
-            let found = client.fetch("key", policy, load).await;
+            let found = client.fetch_optional("key", policy, load).await;
             assert_eq!(found.unwrap().unwrap(), shown, "{protocol}");
         }
     }
@@ -120,7 +120,11 @@ async fn a_value_deleted_from_its_source_is_deleted_by_the_reload() {
             fetch(&client, policy, "one").await.unwrap();
             fetch_until_reload(&client, policy, "one").await.end(LoadResult::Nothing);
             wait_until("the value is deleted", async || stored(&client).await.is_none()).await;
-            assert_eq!(client.get("key").await.unwrap().is_some_and(|item| item.is_sentinel()), is_kept, "{protocol}");
+            assert_eq!(
+                client.get("key").with_sentinels().await.unwrap().is_some_and(|item| item.is_sentinel()),
+                is_kept,
+                "{protocol}"
+            );
         }
     })
     .await;
@@ -179,7 +183,7 @@ async fn concurrent_fetches_of_a_value_that_is_due_reload_it_once() {
                             Ok::<_, Error>(Some("two"))
                         };
                         // The reloaded value stays fresh, so that there is only one reload.
-                        client.fetch("key", stale_once(), load).await.unwrap().unwrap()
+                        client.fetch_optional("key", stale_once(), load).await.unwrap().unwrap()
                     })
                 })
                 .collect();

@@ -17,10 +17,10 @@ async fn values_go_through_the_codec() {
         let (one, other) = two_clients(address, protocol);
         let [one, other] = [&one, &other].map(|client| Cache::<Vec<u32>>::new(client, "numbers", Codec::json()));
         let load = || async { Ok::<_, Error>(Some(vec![1, 2, 3])) };
-        assert_eq!(one.fetch("k", patient_policy(), load).await.unwrap(), Some(vec![1, 2, 3]), "{protocol}");
+        assert_eq!(one.fetch_optional("k", patient_policy(), load).await.unwrap(), Some(vec![1, 2, 3]), "{protocol}");
         let never = || async { panic!("the value is stored") };
         let found: Result<_, Error> = other.fetch::<Vec<u32>, _, _, _>("k", patient_policy(), never).await;
-        assert_eq!(found.unwrap(), Some(vec![1, 2, 3]), "{protocol}");
+        assert_eq!(found.unwrap(), vec![1, 2, 3], "{protocol}");
         assert_eq!(other.get("k").await.unwrap(), Some(vec![1, 2, 3]), "{protocol}");
     })
     .await;
@@ -38,7 +38,7 @@ async fn placeholders_and_tombstones_are_misses_to_a_cache() {
         let nothing = || async { Ok::<Option<String>, Error>(None) };
         let policy = patient_policy().negative(LONG);
         client.delete("none").await.unwrap();
-        assert_eq!(cache.fetch("none", policy, nothing).await.unwrap(), None, "{protocol}");
+        assert_eq!(cache.fetch_optional("none", policy, nothing).await.unwrap(), None, "{protocol}");
         assert_eq!(cache.get("none").await.unwrap(), None, "{protocol}: a negative result");
         client.delete("gone").tombstone(LONG).await.unwrap();
         assert_eq!(cache.get("gone").await.unwrap(), None, "{protocol}: a tombstone");
@@ -54,7 +54,7 @@ async fn codec_errors_are_returned_to_the_caller() {
         let cache = Cache::<u32>::new(&client, "", Codec::json());
         client.set("theirs", "pickled").flags(1).await.unwrap();
         let load = || async { Ok::<_, Error>(Some(1)) };
-        let error = cache.fetch("theirs", patient_policy(), load).await.unwrap_err();
+        let error = cache.fetch_optional("theirs", patient_policy(), load).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Value, "{protocol}: {error}");
         let maps = Cache::<std::collections::BTreeMap<[u8; 2], u8>>::new(
             &client,
@@ -66,7 +66,7 @@ async fn codec_errors_are_returned_to_the_caller() {
             ),
         );
         let load = || async { Ok::<_, Failed>(Some(std::collections::BTreeMap::new())) };
-        assert!(maps.fetch("map", patient_policy(), load).await.unwrap_err().0.contains("map"), "{protocol}");
+        assert!(maps.fetch_optional("map", patient_policy(), load).await.unwrap_err().0.contains("map"), "{protocol}");
         assert_eq!(client.get("map").await.unwrap(), None, "{protocol}: the lease is released");
     })
     .await;
@@ -89,7 +89,7 @@ async fn long_values_are_stored_in_chunks_and_reloaded_if_a_chunk_is_missing() {
                 loads.fetch_add(1, Ordering::SeqCst);
                 Ok::<_, Error>(Some("long ".repeat(100)))
             };
-            cache.fetch("k", patient_policy(), load).await.unwrap().unwrap()
+            cache.fetch_optional("k", patient_policy(), load).await.unwrap().unwrap()
         };
         for _ in 0..2 {
             assert_eq!(fetch().await, "long ".repeat(100).as_str(), "{protocol}");
@@ -113,7 +113,7 @@ async fn in_process_copies_are_used_first_and_dropped_on_a_change() {
         let cache = Cache::new(&client, "near", Codec::text()).near(LocalCache::new(1 << 20, LONG));
         let fetch = async |text: &'static str| {
             let load = move || async move { Ok::<_, Error>(Some(text)) };
-            cache.fetch("k", patient_policy(), load).await.unwrap().unwrap()
+            cache.fetch_optional("k", patient_policy(), load).await.unwrap().unwrap()
         };
         assert_eq!(fetch("one").await, "one", "{protocol}");
         client.set("near:k", "theirs").await.unwrap();

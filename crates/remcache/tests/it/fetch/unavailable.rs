@@ -102,7 +102,7 @@ async fn a_server_without_cas_values_is_an_error() {
     for protocol in PROTOCOLS {
         let client = client_at(&server.addr(), protocol);
         let load = || async { Ok::<_, remcache::Error>(Some("value")) };
-        let error = client.fetch("key", patient_policy(), load).await.unwrap_err();
+        let error = client.fetch_optional("key", patient_policy(), load).await.unwrap_err();
         assert_eq!(error.kind(), remcache::ErrorKind::Unsupported, "{protocol}: {error}");
         assert!(error.to_string().contains("-C"), "{protocol}: {error}");
         assert_eq!(client.get("key").await.unwrap(), None, "{protocol}: no lease is left");
@@ -121,7 +121,7 @@ async fn a_value_that_is_too_large_is_returned_and_not_stored() {
         for _ in 0..2 {
             let value = large.clone();
             let load = move || async move { Ok::<_, remcache::Error>(Some(value)) };
-            let found = client.fetch("key", patient_policy(), load).await.unwrap();
+            let found = client.fetch_optional("key", patient_policy(), load).await.unwrap();
             assert!(found.as_deref() == Some(&*large), "{protocol}, {length}");
             assert_eq!(client.get("key").await.unwrap(), None, "{protocol}, {length}: no lease is left");
         }

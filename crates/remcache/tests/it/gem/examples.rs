@@ -343,7 +343,7 @@ mod memcached {
         #[tokio::test]
         async fn should_get_all_items() {
             let suite = Suite::start().await;
-            add_every_second(&suite).await;
+            let _ = add_every_second(&suite).await;
             let got = suite.client.get_many((0..N).map(key)).await;
             assert_eq!(got.len(), N);
             for (n, (_, item)) in got.iter().enumerate() {
@@ -355,7 +355,7 @@ mod memcached {
         #[tokio::test]
         async fn should_delete_all_items() {
             let suite = Suite::start().await;
-            add_every_second(&suite).await;
+            let _ = add_every_second(&suite).await;
             let deleted = suite.client.delete_many((0..N).map(key)).await;
             for (n, (_, change)) in deleted.iter().enumerate() {
                 let change = change.unwrap();

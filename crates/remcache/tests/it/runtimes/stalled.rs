@@ -108,7 +108,7 @@ fn verbs_end() {
     let stalled = Stalled::new();
     let minute = Duration::from_secs(60);
     let loaded = stalled.elsewhere("fetch", async move |client| {
-        client.fetch("page", minute, || async { Ok::<_, remcache::Error>(Some("loaded")) }).await
+        client.fetch_optional("page", minute, || async { Ok::<_, remcache::Error>(Some("loaded")) }).await
     });
     assert_eq!(loaded.unwrap(), Some(Bytes::from("loaded")), "without the cache");
     let lock =

@@ -48,7 +48,7 @@ fn values_come_back_from_every_format_and_compression() {
 fn check<T: Debug, B: ?Sized>(codec: Codec<T, B>, value: &B, is_the_value: impl Fn(&T) -> bool) {
     let plain = codec.encode(value).unwrap().bytes.len();
     for compression in [Compression::Zstd, Compression::Lz4, Compression::Zlib, Compression::Gzip] {
-        let encoded = codec.compress(compression, 0).encode(value).unwrap();
+        let encoded = codec.clone().compress(compression, 0).encode(value).unwrap();
         assert!(encoded.bytes.len() <= plain, "{compression}: compressed only if that is smaller");
         let back = codec.decode(encoded.flags, encoded.bytes.into_bytes()).unwrap();
         assert!(is_the_value(&back), "{codec:?}, {compression}: {back:?}");
@@ -123,6 +123,29 @@ fn bytes_that_are_not_what_the_flags_say_are_errors() {
     for error in errors {
         assert!(matches!(error, Some(ValueError::Malformed { .. })), "{error:?}");
     }
+}
+
+#[test]
+fn custom_formats_share_no_number() {
+    let codec = |number| Codec::<u8>::custom(number, |value| Ok(vec![*value].into()), |bytes| Ok(bytes[0]));
+    let flags: Vec<u32> = (0..=255).map(|number| codec(number).encode(&7).unwrap().flags).collect();
+    let bytes = || Bytes::from_static(&[7]);
+    for (number, flags) in flags.iter().enumerate() {
+        assert_eq!(codec(number as u8).decode(*flags, bytes()), Ok(7), "{number}");
+    }
+    let error = codec(72).decode(flags[200], bytes()).unwrap_err();
+    assert_eq!(error, ValueError::WrongFormat { expected: Format::Custom(72), found: Format::Custom(200) });
+    let distinct: std::collections::BTreeSet<_> = flags.iter().collect();
+    assert_eq!(distinct.len(), 256);
+}
+
+#[test]
+fn the_functions_of_a_custom_codec_can_capture() {
+    let key = seed().rng().u8(1..);
+    let codec: Codec<u8> = Codec::custom(0, move |value| Ok(vec![value ^ key].into()), move |bytes| Ok(bytes[0] ^ key));
+    let encoded = codec.clone().encode(&42).unwrap();
+    assert_ne!(encoded.bytes.as_slice(), [42]);
+    assert_eq!(codec.decode(encoded.flags, encoded.bytes.into_bytes()), Ok(42));
 }
 
 #[test]

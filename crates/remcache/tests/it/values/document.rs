@@ -25,6 +25,14 @@ fn the_numbers_of_formats_and_compressions_are_those_of_the_code() {
         );
     }
     assert_eq!(Flags::new(Format::Bytes, None).to_bits(), 0x7265_0000);
+    let custom =
+        rows().find(|row| row[0].starts_with("the application's")).expect("a row of the application's formats");
+    let (first, last) = custom[1].split_once(" to ").expect("a range");
+    for number in [first, last].map(|number| number.parse::<u8>().expect("a number of 8 bits")) {
+        let bits = Flags::new(Format::Custom(number), None).to_bits();
+        assert_eq!((bits & 0xff, bits >> 14 & 1), (u32::from(number), 1));
+    }
+    assert_eq!((first, last), ("0", "255"), "every number that `Codec::custom` takes");
 }
 
 /// Of all flags, those are read that the table names, and no others.

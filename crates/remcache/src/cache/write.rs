@@ -1,0 +1,102 @@
+//! Stores of a cache as builders.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::time::Duration;
+
+use super::store::{Condition, Store};
+use crate::error::Error;
+use crate::ops::multi_builder::Outcomes;
+use crate::proto::Ttl;
+use crate::result::WriteOutcome;
+use crate::value::Encoded;
+
+/// A store of one value: set its options, then await it.
+#[must_use = "an operation does nothing unless it is awaited"]
+pub struct CacheWrite<'a> {
+    store: Store,
+    condition: Condition,
+    key: Vec<u8>,
+    value: Result<Encoded<'a>, Error>,
+    ttl: Ttl,
+}
+
+impl<'a> CacheWrite<'a> {
+    pub(super) fn new(store: &Store, condition: Condition, key: &[u8], value: Result<Encoded<'a>, Error>) -> Self {
+        Self { store: store.clone(), condition, key: key.to_vec(), value, ttl: store.ttl }
+    }
+
+    /// TTL of this value, instead of the [cache's](super::Cache::ttl).
+    pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
+        Self { ttl: ttl.into(), ..self }
+    }
+
+    /// Timeout of each request, instead of the client's [`timeout`](crate::config::Config::timeout).
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.store.client = self.store.client.with_timeout(timeout);
+        self
+    }
+}
+
+impl<'a> IntoFuture for CacheWrite<'a> {
+    type Output = Result<WriteOutcome, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { store, condition, key, value, ttl } = self;
+        Box::pin(async move { store.change(condition, &key, value?, ttl).await })
+    }
+}
+
+impl fmt::Debug for CacheWrite<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.key.escape_ascii().to_string();
+        f.debug_struct("CacheWrite").field("key", &key).field("ttl", &self.ttl).finish_non_exhaustive()
+    }
+}
+
+/// A store of many values: set its options, then await it.
+#[must_use = "an operation does nothing unless it is awaited"]
+pub struct CacheWriteMany<'a, K> {
+    store: Store,
+    keys: Vec<K>,
+    values: Vec<Result<Encoded<'a>, Error>>,
+    ttl: Ttl,
+}
+
+impl<'a, K> CacheWriteMany<'a, K> {
+    pub(super) fn new(store: &Store, keys: Vec<K>, values: Vec<Result<Encoded<'a>, Error>>) -> Self {
+        Self { store: store.clone(), keys, values, ttl: store.ttl }
+    }
+
+    /// TTL of these values, instead of the [cache's](super::Cache::ttl).
+    pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
+        Self { ttl: ttl.into(), ..self }
+    }
+
+    /// How long to wait for the next reply, instead of the client's [`timeout`](crate::config::Config::timeout).
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.store.client = self.store.client.with_timeout(timeout);
+        self
+    }
+}
+
+impl<'a, K: AsRef<[u8]> + Send + Sync + 'a> IntoFuture for CacheWriteMany<'a, K> {
+    type Output = Outcomes<K, WriteOutcome>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { store, keys, values, ttl } = self;
+        Box::pin(async move {
+            let results = store.set_many(&keys, values, ttl).await;
+            Outcomes::of(keys.into_iter().zip(results).collect())
+        })
+    }
+}
+
+impl<K> fmt::Debug for CacheWriteMany<'_, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheWriteMany").field("keys", &self.keys.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,33 @@
+//! Whether there is an item, on every protocol.
+
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::ops::builder::{Command, Exist};
+use crate::proto::{MetaOptions, Request};
+use crate::recipes::recipe::Recipe;
+
+impl Client {
+    /// Whether there is an item; a [sentinel](crate::result::Item::is_sentinel) is none.
+    ///
+    /// On the meta protocol the value stays with the server, and the question counts as no access. On the
+    /// others the item is fetched, which counts as one, and its value is dropped.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`].
+    ///
+    /// # Cancellation
+    /// Nothing is changed by this.
+    pub fn exists(&self, key: impl AsRef<[u8]>) -> Recipe<'_, bool> {
+        let key = key.as_ref().to_vec();
+        Recipe::new(self, |client, _| async move { client.exists_now(&key).await })
+    }
+
+    async fn exists_now(&self, key: &[u8]) -> Result<bool, Error> {
+        let without_value = MetaOptions { without_value: true, no_bump: true, ..MetaOptions::default() };
+        let question: Command<'_, Exist> = Command::new(self.call(Request::get(key).meta(without_value)));
+        match question.await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(self.get(key).await?.is_some()),
+            answer => answer,
+        }
+    }
+}

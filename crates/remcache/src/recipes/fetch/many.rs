@@ -1,0 +1,346 @@
+//! `fetch_many`: returns many values from the cache, and loads those that are missing in one batch.
+
+use std::collections::HashMap;
+use std::future::{Future, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::JoinError;
+use tokio::time::{Instant, sleep};
+
+use super::{FIRST_PAUSE, Found, LONGEST_PAUSE, Loaded, limited, no_value};
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::ops::multi_builder::Outcomes;
+use crate::proto::{Request, Status};
+use crate::recipes::fetch_policy::FetchPolicy;
+use crate::recipes::ownership::OwnedItem;
+use crate::recipes::recipe::Recipe;
+use crate::result::{Item, WriteOutcome};
+use crate::sentinel;
+use crate::time::after;
+
+impl Client {
+    /// Gets many values from the cache, and loads those that are missing with one call of a batch loader.
+    ///
+    /// The loader gets the missing keys and returns the values that it found, as pairs. It is called again for
+    /// keys that another client was loading and did not finish. As with [`fetch_optional`](Client::fetch_optional),
+    /// one of many clients loads a key, values that are changed during the load are not stored, and a cache failure
+    /// is not an error: the loader then gets the keys of the servers that are unavailable.
+    ///
+    /// Values are neither refreshed ahead nor served stale, and callers of one process do not share loads
+    /// without a cache.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    ///
+    /// async fn from_the_database(users: Vec<&str>) -> Result<Vec<(&str, String)>, remcache::Error> {
+    ///     Ok(users.into_iter().filter(|user| *user != "eve").map(|user| (user, user.to_uppercase())).collect())
+    /// }
+    ///
+    /// client.set("ada", "ADA").await?;
+    /// let users = client.fetch_many(["ada", "bob", "eve"], Duration::from_secs(60), from_the_database).await?;
+    /// assert_eq!(users.found().count(), 2);
+    /// assert_eq!(users.missing().collect::<Vec<_>>(), [&"eve"]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The loader's error. An inconsistent policy, or one with `refresh_ahead` or `stale_for`, is
+    /// [`ErrorKind::InvalidArguments`]. Invalid keys and servers without CAS values are errors of their keys.
+    ///
+    /// # Cancellation
+    /// The loader is dropped, and other clients load the keys at once.
+    pub fn fetch_many<'a, K, V, I, E, L, F>(
+        &'a self,
+        keys: impl IntoIterator<Item = K>,
+        freshness: impl Into<FetchPolicy>,
+        loader: L,
+    ) -> Recipe<'a, Outcomes<K, Option<Bytes>>, E>
+    where
+        K: AsRef<[u8]> + Clone + Send + Sync + 'a,
+        L: FnMut(Vec<K>) -> F + Send + 'a,
+        F: Future<Output = Result<I, E>> + Send + 'a,
+        I: IntoIterator<Item = (K, V)> + 'a,
+        V: Into<Bytes> + Send + 'a,
+        E: From<Error> + Send + 'a,
+    {
+        let (keys, freshness): (Vec<K>, _) = (keys.into_iter().collect(), freshness.into());
+        Recipe::new(self, move |client, timeout| async move {
+            let full_keys = keys.iter().map(|key| key.as_ref().to_vec()).collect();
+            let encode = |_, value: V| ready(Ok(Loaded::of(value)));
+            let found = fetch_batch(&client, &keys, full_keys, freshness, timeout, loader, encode).await?;
+            let bytes = |found: Found| found.map(|loaded| loaded.bytes);
+            let results = found.into_iter().map(|found| found.map(bytes));
+            Ok(Outcomes::of(keys.into_iter().zip(results).collect()))
+        })
+    }
+}
+
+/// Fetches values by their full keys; the loader gets the callers' keys, and `encode` prepares values for storage.
+pub(crate) async fn fetch_batch<K, V, I, E, L, F, G>(
+    client: &Client,
+    keys: &[K],
+    full_keys: Vec<Vec<u8>>,
+    freshness: FetchPolicy,
+    timeout: Option<Duration>,
+    mut loader: L,
+    encode: impl Fn(Vec<u8>, V) -> G,
+) -> Result<Vec<Result<Found, Error>>, E>
+where
+    K: AsRef<[u8]> + Clone,
+    L: FnMut(Vec<K>) -> F,
+    F: Future<Output = Result<I, E>>,
+    I: IntoIterator<Item = (K, V)>,
+    G: Future<Output = Result<Loaded, Error>>,
+    E: From<Error>,
+{
+    check(&freshness)?;
+    let (client, freshness) = limited(client, freshness, timeout);
+    let mut batch = Batch::new(&client, full_keys, freshness);
+    loop {
+        let wanted = batch.obtain().await;
+        if !wanted.is_empty() {
+            let loaded = loader(wanted.keys().map(|place| keys[place].clone()).collect()).await?;
+            let mut values: HashMap<Vec<u8>, V> = HashMap::new();
+            values.extend(loaded.into_iter().map(|(key, value)| (key.as_ref().to_vec(), value)));
+            let mut filled = Vec::new();
+            for (place, owned) in wanted.0 {
+                let found = match values.remove(keys[place].as_ref()) {
+                    Some(value) => encode(batch.keys[place].clone(), value).await.map(Some),
+                    None => Ok(None),
+                };
+                filled.push((place, owned, found));
+            }
+            batch.fill(filled).await;
+        }
+        if !batch.wait().await {
+            return Ok(batch.into_results());
+        }
+    }
+}
+
+fn check(freshness: &FetchPolicy) -> Result<(), Error> {
+    freshness.check()?;
+    match freshness.due_below().is_zero() {
+        true => Ok(()),
+        false => Err(Error::new(
+            ErrorKind::InvalidArguments,
+            "fetch_many does not refresh values: use a policy without refresh_ahead and stale_for",
+        )),
+    }
+}
+
+/// Keys to load, by their places, with the leases that were obtained.
+struct Wanted(Vec<(usize, Option<OwnedItem>)>);
+
+impl Wanted {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn keys(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().map(|(place, _)| *place)
+    }
+}
+
+/// The keys of a call with their results so far.
+struct Batch<'a> {
+    client: &'a Client,
+    freshness: FetchPolicy,
+    keys: Vec<Vec<u8>>,
+    results: Vec<Option<Result<Found, Error>>>,
+    /// For a key that was given more than once, the place of the first.
+    first: Vec<usize>,
+    /// Places of the keys without a result.
+    pending: Vec<usize>,
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl<'a> Batch<'a> {
+    fn new(client: &'a Client, keys: Vec<Vec<u8>>, freshness: FetchPolicy) -> Self {
+        let mut places = HashMap::new();
+        let first: Vec<usize> =
+            keys.iter().enumerate().map(|(place, key)| *places.entry(key.as_slice()).or_insert(place)).collect();
+        let pending = (0..keys.len()).filter(|place| first[*place] == *place).collect();
+        let mut results = Vec::new();
+        results.resize_with(keys.len(), || None);
+        let deadline = after(Instant::now(), freshness.wait);
+        Self { client, freshness, keys, results, first, pending, deadline, pause: FIRST_PAUSE }
+    }
+
+    /// Looks the pending keys up and returns those that this caller loads.
+    async fn obtain(&mut self) -> Wanted {
+        let is_late = Instant::now() >= self.deadline;
+        let pending = std::mem::take(&mut self.pending);
+        let (mut wanted, mut free) = (Vec::new(), Vec::new());
+        let keys = pending.iter().map(|&place| &self.keys[place]);
+        let items: Vec<_> =
+            self.client.get_many(keys).with_sentinels().await.into_iter().map(|(_, item)| item).collect();
+        for (place, item) in pending.into_iter().zip(items) {
+            match item.and_then(|item| self.with_cas(place, item)) {
+                Ok(None) => free.push(place),
+                Ok(Some(item)) => match item.flags {
+                    sentinel::LEASE if !is_late => self.pending.push(place),
+                    sentinel::LEASE => wanted.push((place, Some(self.owned(place, item.cas)))),
+                    sentinel::TOMBSTONE => wanted.push((place, None)),
+                    sentinel::ABSENT if self.freshness.requires_value => {
+                        wanted.push((place, Some(self.owned(place, item.cas))));
+                    }
+                    _ => self.results[place] = Some(Ok(super::context::found(item))),
+                },
+                Err(error) => self.without_cache(place, error, &mut wanted),
+            }
+        }
+        for (place, lease) in self.lease(free).await {
+            match lease {
+                Ok(None) if !is_late => self.pending.push(place),
+                Ok(owned) => wanted.push((place, owned)),
+                Err(error) => self.without_cache(place, error, &mut wanted),
+            }
+        }
+        Wanted(wanted)
+    }
+
+    /// Rejects an item without a CAS value, which cannot be changed safely.
+    fn with_cas(&self, place: usize, item: Option<Item>) -> Result<Option<Item>, Error> {
+        if let Some(Item { cas, .. }) = &item {
+            self.client.home(&self.keys[place]).checked_cas(*cas)?;
+        }
+        Ok(item)
+    }
+
+    /// Loads a key whose server is unavailable, without storing it; a usage error is the key's result.
+    fn without_cache(&mut self, place: usize, error: Error, wanted: &mut Vec<(usize, Option<OwnedItem>)>) {
+        match error.kind() {
+            ErrorKind::InvalidKey | ErrorKind::InvalidArguments | ErrorKind::Unsupported => {
+                self.results[place] = Some(Err(error));
+            }
+            _ => wanted.push((place, None)),
+        }
+    }
+
+    fn owned(&self, place: usize, cas: u64) -> OwnedItem {
+        OwnedItem::new(self.client.clone(), self.keys[place].clone(), Bytes::new(), cas)
+    }
+
+    /// Acquires the leases of missing keys; `None` where another client was faster.
+    async fn lease(&self, places: Vec<usize>) -> Vec<(usize, Result<Option<OwnedItem>, Error>)> {
+        if places.is_empty() {
+            return Vec::new();
+        }
+        // The server counts whole seconds and may expire the item up to one second early.
+        let ttl = self.freshness.lease.saturating_add(Duration::from_secs(1));
+        let keys = places.iter().map(|&place| self.keys[place].clone()).collect();
+        let leases = OwnedItem::take_many(self.client, keys, sentinel::LEASE, ttl).await;
+        places.into_iter().zip(leases).collect()
+    }
+
+    /// Stores what was loaded under the leases, and records the results.
+    async fn fill(&mut self, loaded: Vec<(usize, Option<OwnedItem>, Result<Found, Error>)>) {
+        let mut leases = Vec::new();
+        for (place, owned, found) in loaded {
+            let found = match found {
+                Ok(None) if self.freshness.requires_value => Err(no_value(&self.keys[place])),
+                found => found,
+            };
+            if let (Some(owned), Ok(found)) = (owned, &found) {
+                leases.push((owned, found.clone()));
+            }
+            self.results[place] = Some(found);
+        }
+        // A lease without anything to store is released by dropping it.
+        leases.retain(|(_, found)| found.is_some() || self.freshness.negative.is_some());
+        let requests: Vec<Request<'static>> =
+            leases.iter().map(|(owned, found)| self.request(owned, found.clone())).collect();
+        let replies = self.client.call_many(requests).await;
+        for ((mut owned, _), reply) in leases.into_iter().zip(replies) {
+            match reply.status {
+                // Stored, or another client has changed the key.
+                Status::NoError | Status::KeyExists | Status::KeyNotFound | Status::ItemNotStored => owned.disarm(),
+                _ => tracing::debug!(status = %reply.status, "could not store a loaded value"),
+            }
+        }
+    }
+
+    fn request(&self, owned: &OwnedItem, found: Found) -> Request<'static> {
+        let (Loaded { flags, bytes }, ttl) = match (found, self.freshness.negative) {
+            (None, Some(negative)) => (Loaded { flags: sentinel::ABSENT, bytes: Bytes::new() }, negative),
+            (found, _) => (found.unwrap_or_else(|| Loaded::of(Bytes::new())), self.freshness.ttl),
+        };
+        Request::set(owned.key.clone(), bytes).flags(flags).ttl(ttl).cas(owned.cas)
+    }
+
+    /// Waits before the next lookup of keys that others are loading; `false` if there are none.
+    async fn wait(&mut self) -> bool {
+        if self.pending.is_empty() {
+            return false;
+        }
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        sleep(self.pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left)).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        true
+    }
+
+    fn into_results(self) -> Vec<Result<Found, Error>> {
+        let Self { keys, results, first, .. } = self;
+        let result = |place: &usize| results[*place].clone().unwrap_or_else(|| Err(no_value(&keys[*place])));
+        first.iter().map(result).collect()
+    }
+}
+
+impl OwnedItem {
+    /// Acquires many keys; `None` where another client owns one.
+    ///
+    /// Runs in its own task, so that cancelling the caller does not leave keys locked.
+    async fn take_many(
+        client: &Client,
+        keys: Vec<Vec<u8>>,
+        flags: u32,
+        ttl: Duration,
+    ) -> Vec<Result<Option<Self>, Error>> {
+        let (client, count) = (client.clone(), keys.len());
+        let taking = tokio::spawn(Self::take_many_now(client, keys, flags, ttl));
+        // A runtime that ends cancels the task.
+        let cancelled =
+            |error: JoinError| (0..count).map(|_| Err(Error::new(ErrorKind::Overloaded, error.to_string()))).collect();
+        taking.await.unwrap_or_else(cancelled)
+    }
+
+    async fn take_many_now(
+        client: Client,
+        keys: Vec<Vec<u8>>,
+        flags: u32,
+        ttl: Duration,
+    ) -> Vec<Result<Option<Self>, Error>> {
+        let token = Self::token();
+        let items: Vec<_> = keys.iter().map(|key| (key.clone(), token.clone())).collect();
+        let added = client.add_many(items).flags(flags).ttl(ttl).await;
+        let added: Vec<Result<WriteOutcome, Error>> = added.into_iter().map(|(_, result)| result).collect();
+        let is_taken = |added: &Result<WriteOutcome, Error>| added.as_ref().is_ok_and(|outcome| outcome.is_applied());
+        let taken = keys.iter().zip(&added).filter(|(_, added)| is_taken(added)).map(|(key, _)| key.clone());
+        // Quiet adds return no CAS values, so fetch the items for them.
+        let found = client.get_many(taken.collect::<Vec<_>>()).with_sentinels().await;
+        let mut found = found.into_iter().map(|(_, item)| item);
+        let mut results = Vec::with_capacity(keys.len());
+        for (key, added) in keys.into_iter().zip(added) {
+            let owned = match added {
+                added if is_taken(&added) => {
+                    let item = found.next().unwrap_or(Ok(None));
+                    item.and_then(|item| Self::of_item(&client, &key, &token, item))
+                }
+                Ok(_) => Ok(None),
+                Err(error) => Err(error),
+            };
+            if owned.as_ref().is_err_and(Error::is_unavailable) {
+                tokio::spawn(Self::release_later(client.clone(), key, token.clone()));
+            }
+            results.push(owned);
+        }
+        results
+    }
+}

@@ -1,0 +1,90 @@
+//! Recipes as builders that are futures.
+
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::ops::call::check_timeout;
+use crate::proto::Delivery;
+
+/// A multi-command operation: set its [timeout](Recipe::timeout), then await it.
+///
+/// `E` is [`Error`] or, for [`fetch`](crate::client::Client::fetch), the loader's error.
+#[must_use = "an operation does nothing unless it is awaited"]
+pub struct Recipe<'a, T, E = Error>(State<'a, T, E>);
+
+type Running<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+
+enum State<'a, T, E> {
+    Created { client: Client, timeout: Option<Duration>, start: Start<'a, T, E> },
+    Running(Running<'a, T, E>),
+    Done,
+}
+
+/// Starts the operation, on a client with its timeout.
+type Start<'a, T, E> = Box<dyn FnOnce(Client, Option<Duration>) -> Running<'a, T, E> + Send + 'a>;
+
+impl<'a, T, E> Recipe<'a, T, E> {
+    pub(crate) fn new<F>(client: &Client, start: impl FnOnce(Client, Option<Duration>) -> F + Send + 'a) -> Self
+    where
+        F: Future<Output = Result<T, E>> + Send + 'a,
+    {
+        let start: Start<'a, T, E> = Box::new(move |client, timeout| Box::pin(start(client, timeout)));
+        Self(State::Created { client: client.clone(), timeout: None, start })
+    }
+
+    /// How long the operation may take, with all its requests, retries and waits (default: each request has the
+    /// client's [`timeout`](crate::config::Config::timeout)).
+    pub fn timeout(self, timeout: Duration) -> Self {
+        match self.0 {
+            State::Created { client, start, .. } => {
+                Self(State::Created { client: client.with_timeout(timeout), timeout: Some(timeout), start })
+            }
+            // It has begun: its timeout stays as it is.
+            state => Self(state),
+        }
+    }
+}
+
+impl<'a, T: 'a, E: From<Error> + 'a> Future for Recipe<'a, T, E> {
+    type Output = Result<T, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let State::Created { .. } = self.0
+            && let State::Created { client, timeout, start } = mem::replace(&mut self.0, State::Done)
+        {
+            let running = start(client, timeout);
+            self.0 = State::Running(match timeout {
+                Some(timeout) => Box::pin(within(timeout, running)),
+                None => running,
+            });
+        }
+        match &mut self.0 {
+            State::Running(running) => running.as_mut().poll(cx),
+            State::Created { .. } | State::Done => Poll::Pending,
+        }
+    }
+}
+
+/// Ends an operation after its timeout.
+pub(crate) async fn within<T, E: From<Error>>(
+    timeout: Duration,
+    operation: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    check_timeout(timeout).map_err(|reply| Error::from(&reply))?;
+    match tokio::time::timeout(timeout, operation).await {
+        Ok(result) => result,
+        Err(_) => Err(E::from(Error::new(ErrorKind::TimedOut(Delivery::MaybeSent), format!("after {timeout:?}")))),
+    }
+}
+
+impl<T, E> fmt::Debug for Recipe<'_, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recipe").finish_non_exhaustive()
+    }
+}
