@@ -46,6 +46,28 @@ impl Item {
     pub fn with_cas(self, cas: u64) -> Self {
         Self { cas, ..self }
     }
+
+    /// Whether the item is a sentinel rather than a value: a lease or negative result of
+    /// [`Client::fetch`](crate::client::Client::fetch), or a tombstone.
+    ///
+    /// Reads treat sentinels as misses unless they are asked for
+    /// [`with_sentinels`](crate::ops::Command::with_sentinels). Raw requests
+    /// ([`Client::call`](crate::client::Client::call)) return what is stored.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    ///
+    /// client.delete("page").tombstone(Duration::from_secs(5)).await?;
+    /// let page = client.get("page").with_sentinels().await?;
+    /// assert!(page.is_some_and(|item| item.is_sentinel()));
+    /// # Ok(()) }
+    /// ```
+    pub fn is_sentinel(&self) -> bool {
+        is_sentinel(self.flags)
+    }
 }
 
 /// The outcome of a write.

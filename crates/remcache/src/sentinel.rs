@@ -1,7 +1,5 @@
 //! Flags of sentinel items, which hold no value: leases, negative results and tombstones.
 
-use crate::result::Item;
-
 /// Lease: a client is loading the value; the item's value is its token.
 pub(crate) const LEASE: u32 = SENTINEL;
 /// Negative result: the loader found no value.
@@ -17,30 +15,6 @@ const SENTINEL: u32 = 0x7265_7f00;
 /// Whether these are the flags of a sentinel item.
 pub(crate) fn is_sentinel(flags: u32) -> bool {
     flags & !0xff == SENTINEL
-}
-
-impl Item {
-    /// Whether the item is a sentinel rather than a value: a lease or negative result of
-    /// [`Client::fetch`](crate::client::Client::fetch), or a tombstone.
-    ///
-    /// Reads treat sentinels as misses unless they are asked for
-    /// [`with_sentinels`](crate::ops::Command::with_sentinels). Raw requests
-    /// ([`Client::call`](crate::client::Client::call)) return what is stored.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let server = remcache_server::Server::start().await?;
-    /// # let client = remcache::Client::new([server.address()])?;
-    /// use std::time::Duration;
-    ///
-    /// client.delete("page").tombstone(Duration::from_secs(5)).await?;
-    /// let page = client.get("page").with_sentinels().await?;
-    /// assert!(page.is_some_and(|item| item.is_sentinel()));
-    /// # Ok(()) }
-    /// ```
-    pub fn is_sentinel(&self) -> bool {
-        is_sentinel(self.flags)
-    }
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@ use super::Cache;
 use super::store::Store;
 use crate::error::Error;
 use crate::ops::builder::FetchWithSentinels;
+use crate::ops::primary::PrimaryRoute;
 use crate::proto::Request;
 use crate::recipes::fetch::Loaded;
 use crate::recipes::recipe::Recipe;
 use crate::recipes::update::{TRIES, delete_unchanged, store_unchanged, too_busy, wait_before};
 use crate::result::Item;
-use crate::routing::primary::PrimaryRoute;
 
 impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// Updates a value atomically with a function, and returns what is stored afterwards.

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::error::{Error, ErrorKind};
-use crate::ops::builder::{Command, Exist, Inspect};
-use crate::proto::{CowBytes, ItemInfo, MetaOptions, Reply, Request, Status, Ttl};
+use crate::ops::builder::{Command, Inspect};
+use crate::proto::{CowBytes, ItemInfo, Reply, Request, Status, Ttl};
 use crate::sentinel::is_sentinel;
 
 /// What a server knows about an item, before it was asked.
@@ -51,8 +50,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] unless the server is asked on the meta protocol
-    /// (`protocol=meta`, or `auto` with memcached 1.6.18 or newer). See [`ErrorKind`].
+    /// [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported) unless the server is asked on the meta protocol
+    /// (`protocol=meta`, or `auto` with memcached 1.6.18 or newer). See [`ErrorKind`](crate::error::ErrorKind).
     ///
     /// # Cancellation
     /// Nothing is changed by this.

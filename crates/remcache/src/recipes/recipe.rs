@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
-use crate::ops::call::check_timeout;
 use crate::proto::Delivery;
+use crate::server::call::check_timeout;
 
 /// A multi-command operation: set its [timeout](Recipe::timeout), then await it.
 ///
