@@ -1,0 +1,47 @@
+//! A memcached store for [tower-sessions]: while the cache is away, visitors are logged out, and no request fails. A
+//! session that cannot be loaded within the store's [budget](MemcachedStore::budget) is none, one that cannot be stored
+//! is lost, and both are logged; [`on_unavailable`](MemcachedStore::on_unavailable) turns that into errors.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use axum::{Router, http::StatusCode, routing::get};
+//! use remcache_tower_sessions::MemcachedStore;
+//! use tower_sessions::{Session, SessionManagerLayer};
+//!
+//! async fn count(session: Session) -> Result<String, StatusCode> {
+//!     let failed = |_| StatusCode::INTERNAL_SERVER_ERROR;
+//!     let visits = session.get::<u64>("visits").await.map_err(failed)?.unwrap_or(0) + 1;
+//!     session.insert("visits", visits).await.map_err(failed)?;
+//!     Ok(format!("{visits} visits"))
+//! }
+//!
+//! let client = remcache::Client::new(["cache1:11211", "cache2:11211"])?; // connects on first use
+//! let sessions = SessionManagerLayer::new(MemcachedStore::new(&client));
+//! let app: Router = Router::new().route("/", get(count)).layer(sessions);
+//! # Ok(()) }
+//! ```
+//!
+//! # Sessions in a cache
+//!
+//! - Sessions survive a restart of the application, and not one of the memcached server. A server that is full evicts
+//!   sessions: give sessions servers of their own, or keep them in a database with this store before it, in a
+//!   [`CachingSessionStore`](tower_sessions_core::CachingSessionStore).
+//! - A new session is stored only if its ID is free; otherwise it gets another one.
+//! - A session that another request has deleted, or that was evicted, is not stored again: see [`OnEvicted`].
+//! - Keys are SHA-256 hashes of IDs, and items do not contain the ID: access to the cache is not access to sessions.
+//! - A session may have any expiry, and the store keeps it for at most a year after it was saved.
+//! - A session above the item size limit of the server (1 MiB by default) is an error that says so.
+//! - A logout while the cache is away removes the visitor's cookie, but not the session: someone who has copied the
+//!   cookie can use it when the cache is back. Use [`FailClosed`](OnUnavailable::FailClosed) where that matters.
+//!
+//! [tower-sessions]: https://docs.rs/tower-sessions
+
+mod record;
+mod store;
+
+pub use remcache::recipes::OnUnavailable;
+pub use store::{MemcachedStore, OnEvicted};
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

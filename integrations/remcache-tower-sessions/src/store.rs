@@ -1,0 +1,153 @@
+//! The session store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use remcache::recipes::OnUnavailable;
+use remcache::{Client, ErrorKind, Ttl};
+use tower_sessions_core::SessionStore;
+use tower_sessions_core::session::{Id, Record};
+use tower_sessions_core::session_store::{Error, Result};
+
+use crate::record::{decode, encode, key, ttl};
+
+/// A [`SessionStore`] on memcached.
+///
+/// It is a handle: cloning it is cheap. See the [crate](crate) for what happens while the cache is away.
+#[derive(Clone, Debug)]
+pub struct MemcachedStore {
+    client: Client,
+    prefix: Arc<str>,
+    budget: Duration,
+    on_unavailable: OnUnavailable,
+    on_evicted: OnEvicted,
+}
+
+/// What happens when a session is saved that is not stored any more: it was evicted, or another request deleted it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnEvicted {
+    /// It is not stored: the visitor is logged out. A logout holds, whatever other requests do at the same time.
+    #[default]
+    Discard,
+    /// It is stored again: evicted sessions survive if a request has loaded them before, and so may deleted ones.
+    Recreate,
+}
+
+impl MemcachedStore {
+    /// Creates a store on the client's servers.
+    pub fn new(client: &Client) -> Self {
+        Self {
+            client: client.clone(),
+            prefix: "session:".into(),
+            budget: Duration::from_millis(500),
+            on_unavailable: OnUnavailable::FailOpen,
+            on_evicted: OnEvicted::default(),
+        }
+    }
+
+    /// What stands before each key (default: `session:`). Stores with the same prefix share sessions.
+    #[must_use]
+    pub fn prefix(self, prefix: impl Into<Arc<str>>) -> Self {
+        Self { prefix: prefix.into(), ..self }
+    }
+
+    /// How long each operation may take (default: 500 ms). Requests need one to load and one to save.
+    #[must_use]
+    pub fn budget(self, budget: Duration) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// What happens while the cache is away (default: [`FailOpen`](OnUnavailable::FailOpen), visitors are logged out).
+    ///
+    /// With [`FailClosed`](OnUnavailable::FailClosed) operations return [`Error::Backend`], which the middleware and
+    /// most handlers answer with `500 Internal Server Error`.
+    #[must_use]
+    pub fn on_unavailable(self, on_unavailable: OnUnavailable) -> Self {
+        Self { on_unavailable, ..self }
+    }
+
+    /// What happens when a session is saved that is not stored any more (default: [`OnEvicted::Discard`]).
+    #[must_use]
+    pub fn on_evicted(self, on_evicted: OnEvicted) -> Self {
+        Self { on_evicted, ..self }
+    }
+
+    fn key(&self, id: Id) -> String {
+        key(&self.prefix, id)
+    }
+
+    /// Returns a failure that the application has to see, and logs others.
+    fn failure<T>(&self, error: &remcache::Error, otherwise: T) -> Result<T> {
+        match (error.kind(), self.on_unavailable) {
+            (ErrorKind::ValueTooLarge, _) => Err(Error::Encode(format!("session above the item size limit: {error}"))),
+            (_, OnUnavailable::FailClosed) => Err(Error::Backend(error.to_string())),
+            (_, OnUnavailable::FailOpen) => {
+                tracing::warn!(%error, "going on without the session store");
+                Ok(otherwise)
+            }
+        }
+    }
+}
+
+/// The TTL of an item; one of zero has expired.
+fn expiration(record: &Record) -> Ttl {
+    let ttl = ttl(record);
+    if ttl.is_zero() { Ttl::Expired } else { ttl.into() }
+}
+
+#[async_trait]
+impl SessionStore for MemcachedStore {
+    /// Stores a new session, under another ID if its own is taken.
+    async fn create(&self, record: &mut Record) -> Result<()> {
+        let value = encode(record)?;
+        for _ in 0..TRIES {
+            let key = self.key(record.id);
+            match self.client.add(&key, &value).ttl(expiration(record)).timeout(self.budget).await {
+                Ok(outcome) if outcome.is_applied() => return Ok(()),
+                Ok(_) => record.id = Id::default(),
+                Err(error) => return self.failure(&error, ()),
+            }
+        }
+        Err(Error::Backend(format!("{TRIES} random session IDs were taken: check the source of randomness")))
+    }
+
+    async fn save(&self, record: &Record) -> Result<()> {
+        let (key, value) = (self.key(record.id), encode(record)?);
+        let store = match self.on_evicted {
+            OnEvicted::Discard => self.client.replace(&key, &value),
+            OnEvicted::Recreate => self.client.set(&key, &value),
+        };
+        match store.ttl(expiration(record)).timeout(self.budget).await {
+            Ok(outcome) => {
+                if !outcome.is_applied() {
+                    tracing::debug!("a session that is not stored any more was not saved");
+                }
+                Ok(())
+            }
+            Err(error) => self.failure(&error, ()),
+        }
+    }
+
+    async fn load(&self, id: &Id) -> Result<Option<Record>> {
+        match self.client.get(self.key(*id)).timeout(self.budget).await {
+            Ok(Some(item)) => Ok(decode(*id, &item.value).unwrap_or_else(|error| {
+                tracing::warn!(%error, "ignoring an item that is not a session");
+                None
+            })),
+            Ok(None) => Ok(None),
+            Err(error) => self.failure(&error, None),
+        }
+    }
+
+    async fn delete(&self, id: &Id) -> Result<()> {
+        match self.client.delete(self.key(*id)).timeout(self.budget).await {
+            Ok(_) => Ok(()),
+            Err(error) => self.failure(&error, ()),
+        }
+    }
+}
+
+/// How many random IDs may be taken in a row.
+const TRIES: u32 = 8;

@@ -1,0 +1,22 @@
+//! The store on real memcached servers, which may be killed or stopped.
+
+mod application;
+mod outage;
+mod store;
+
+use std::time::Duration;
+
+use remcache::{Client, Config};
+use remcache_testkit::Memcached;
+use remcache_tower_sessions::MemcachedStore;
+
+/// Returns a client whose own timeouts are longer than any test: only the store's budget can end a call.
+fn client(server: &Memcached) -> Client {
+    let config = Config::new().timeout(Duration::from_secs(300)).connect_timeout(Duration::from_secs(300));
+    Client::with_config([server.addr()], config).expect("a valid address")
+}
+
+/// Returns a store without a noticeable budget.
+fn patient(server: &Memcached) -> MemcachedStore {
+    MemcachedStore::new(&client(server)).budget(Duration::from_secs(300))
+}

@@ -1,0 +1,49 @@
+//! A server that is killed, and one that is stopped.
+
+use std::time::{Duration, Instant};
+
+use remcache_testkit::Memcached;
+use remcache_tower_sessions::{MemcachedStore, OnUnavailable};
+use tower_sessions_core::SessionStore;
+use tower_sessions_core::session_store::Error;
+
+use crate::client;
+use crate::store::record;
+
+async fn check(begin: fn(&mut Memcached)) {
+    let mut server = Memcached::start(&[]);
+    let store = MemcachedStore::new(&client(&server));
+    let mut session = record("ada", time::Duration::hours(1));
+    while store.load(&session.id).await.expect("no error").is_none() {
+        store.create(&mut session).await.expect("no error");
+    }
+    begin(&mut server);
+    let started = Instant::now();
+    for _ in 0..2 {
+        assert_eq!(store.load(&session.id).await.expect("no error"), None, "logged out");
+        store.save(&session).await.expect("no error");
+        store.delete(&session.id).await.expect("no error");
+        store.create(&mut session).await.expect("no error");
+    }
+    let closed = store.on_unavailable(OnUnavailable::FailClosed);
+    for result in [
+        closed.load(&session.id).await.map(|_| ()),
+        closed.save(&session).await,
+        closed.delete(&session.id).await,
+        closed.create(&mut session).await,
+    ] {
+        assert!(matches!(result, Err(Error::Backend(_))), "{result:?}");
+    }
+    // The client itself would wait for 300 s.
+    assert!(started.elapsed() < Duration::from_secs(100), "took {:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_means_logged_out() {
+    check(Memcached::kill).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_stopped_means_logged_out() {
+    check(|server| server.stop()).await;
+}
