@@ -1,0 +1,185 @@
+//! The session store.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_session::storage::{LoadError, SaveError, SessionKey, SessionStore, UpdateError, generate_session_key};
+use actix_web::cookie::time;
+use remcache::recipes::OnUnavailable;
+use remcache::{Client, Error, ErrorKind, Ttl};
+use sha2::{Digest, Sha256};
+
+/// A [`SessionStore`] on memcached.
+///
+/// It is a handle: cloning it is cheap. See the [crate](crate) for what happens while the cache is away.
+#[derive(Clone, Debug)]
+pub struct MemcachedSessionStore {
+    client: Client,
+    prefix: Arc<str>,
+    budget: Duration,
+    on_unavailable: OnUnavailable,
+    on_evicted: OnEvicted,
+}
+
+/// What happens when a session is updated that is not stored any more: it was evicted, or another request deleted it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnEvicted {
+    /// It is not stored: the visitor is logged out. A logout holds, whatever other requests do at the same time.
+    #[default]
+    Discard,
+    /// It is stored under a new key: evicted sessions survive if a request has loaded them before, and so may deleted
+    /// ones.
+    Recreate,
+}
+
+impl MemcachedSessionStore {
+    /// Creates a store on the client's servers.
+    pub fn new(client: &Client) -> Self {
+        Self {
+            client: client.clone(),
+            prefix: "session:".into(),
+            budget: Duration::from_millis(500),
+            on_unavailable: OnUnavailable::FailOpen,
+            on_evicted: OnEvicted::default(),
+        }
+    }
+
+    /// What stands before each key (default: `session:`). Stores with the same prefix share sessions.
+    #[must_use]
+    pub fn prefix(self, prefix: impl Into<Arc<str>>) -> Self {
+        Self { prefix: prefix.into(), ..self }
+    }
+
+    /// How long each operation may take (default: 500 ms). Requests need one to load and one or two to store.
+    #[must_use]
+    pub fn budget(self, budget: Duration) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// What happens while the cache is away (default: [`FailOpen`](OnUnavailable::FailOpen), visitors are logged out).
+    ///
+    /// With [`FailClosed`](OnUnavailable::FailClosed) operations return errors, which the middleware answers with
+    /// `500 Internal Server Error`.
+    #[must_use]
+    pub fn on_unavailable(self, on_unavailable: OnUnavailable) -> Self {
+        Self { on_unavailable, ..self }
+    }
+
+    /// What happens when a session is updated that is not stored any more (default: [`OnEvicted::Discard`]).
+    #[must_use]
+    pub fn on_evicted(self, on_evicted: OnEvicted) -> Self {
+        Self { on_evicted, ..self }
+    }
+
+    fn key(&self, session_key: &SessionKey) -> String {
+        let mut key = String::from(&*self.prefix);
+        for byte in Sha256::digest(session_key.as_ref()) {
+            key.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
+        }
+        key
+    }
+
+    /// Returns a failure that the application has to see, and logs others.
+    fn failure<T>(&self, error: Error, otherwise: T) -> anyhow::Result<T> {
+        match (error.kind(), self.on_unavailable) {
+            (ErrorKind::ValueTooLarge, _) => {
+                Err(anyhow::Error::new(error).context("session above the item size limit"))
+            }
+            (_, OnUnavailable::FailClosed) => Err(error.into()),
+            (_, OnUnavailable::FailOpen) => {
+                tracing::warn!(%error, "going on without the session store");
+                Ok(otherwise)
+            }
+        }
+    }
+
+    /// Stores a new session under a free key.
+    async fn create(&self, value: &[u8], ttl: &time::Duration) -> anyhow::Result<SessionKey> {
+        for _ in 0..TRIES {
+            let session_key = generate_session_key();
+            let add = self.client.add(self.key(&session_key), value).ttl(expiration(ttl)).timeout(self.budget);
+            match add.await {
+                Ok(outcome) if outcome.is_applied() => return Ok(session_key),
+                Ok(_) => {}
+                Err(error) => return self.failure(error, session_key),
+            }
+        }
+        anyhow::bail!("{TRIES} random session keys were taken: check the source of randomness")
+    }
+
+    /// Replaces a session; returns another key if it was stored under that.
+    async fn replace(
+        &self,
+        key: &SessionKey,
+        value: &[u8],
+        ttl: &time::Duration,
+    ) -> anyhow::Result<Option<SessionKey>> {
+        match self.client.replace(self.key(key), value).ttl(expiration(ttl)).timeout(self.budget).await {
+            Ok(outcome) if outcome.is_applied() => Ok(None),
+            Ok(_) if self.on_evicted == OnEvicted::Recreate => self.create(value, ttl).await.map(Some),
+            Ok(_) => {
+                tracing::debug!("a session that is not stored any more was not updated");
+                Ok(None)
+            }
+            Err(error) => self.failure(error, None),
+        }
+    }
+}
+
+/// The TTL of an item; one that is not positive has expired.
+fn expiration(ttl: &time::Duration) -> Ttl {
+    match Duration::try_from(*ttl) {
+        Ok(ttl) if !ttl.is_zero() => ttl.min(LONGEST_TTL).into(),
+        _ => Ttl::Expired,
+    }
+}
+
+impl SessionStore for MemcachedSessionStore {
+    async fn load(&self, session_key: &SessionKey) -> Result<Option<HashMap<String, String>>, LoadError> {
+        match self.client.get(self.key(session_key)).timeout(self.budget).await {
+            Ok(None) => Ok(None),
+            Ok(Some(item)) => match serde_json::from_slice(&item.value) {
+                Ok(state) => Ok(Some(state)),
+                Err(error) => Err(LoadError::Deserialization(error.into())),
+            },
+            Err(error) => self.failure(error, None).map_err(LoadError::Other),
+        }
+    }
+
+    async fn save(&self, state: HashMap<String, String>, ttl: &time::Duration) -> Result<SessionKey, SaveError> {
+        let value = serde_json::to_vec(&state).map_err(|error| SaveError::Serialization(error.into()))?;
+        self.create(&value, ttl).await.map_err(SaveError::Other)
+    }
+
+    async fn update(
+        &self,
+        session_key: SessionKey,
+        state: HashMap<String, String>,
+        ttl: &time::Duration,
+    ) -> Result<SessionKey, UpdateError> {
+        let value = serde_json::to_vec(&state).map_err(|error| UpdateError::Serialization(error.into()))?;
+        let replaced = self.replace(&session_key, &value, ttl).await.map_err(UpdateError::Other)?;
+        Ok(replaced.unwrap_or(session_key))
+    }
+
+    async fn update_ttl(&self, session_key: &SessionKey, ttl: &time::Duration) -> anyhow::Result<()> {
+        match self.client.touch(self.key(session_key), expiration(ttl)).timeout(self.budget).await {
+            Ok(_) => Ok(()),
+            Err(error) => self.failure(error, ()),
+        }
+    }
+
+    async fn delete(&self, session_key: &SessionKey) -> anyhow::Result<()> {
+        match self.client.delete(self.key(session_key)).timeout(self.budget).await {
+            Ok(_) => Ok(()),
+            Err(error) => self.failure(error, ()),
+        }
+    }
+}
+
+/// How many random keys may be taken in a row.
+const TRIES: u32 = 8;
+/// Servers do not accept times past 2038.
+const LONGEST_TTL: Duration = Duration::from_secs(365 * 86_400);

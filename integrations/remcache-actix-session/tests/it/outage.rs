@@ -1,0 +1,44 @@
+//! A server that is killed, and one that is stopped.
+
+use std::time::Instant;
+
+use actix_session::storage::SessionStore;
+use actix_web::cookie::time::Duration;
+use remcache_actix_session::{MemcachedSessionStore, OnUnavailable};
+use remcache_testkit::Memcached;
+
+use crate::{client, patient, state};
+
+async fn check(begin: fn(&mut Memcached)) {
+    let mut server = Memcached::start(&[]);
+    let mut first = patient(&server).save(state("ada"), &Duration::HOUR).await.expect("no error");
+    let second = patient(&server).save(state("ada"), &Duration::HOUR).await.expect("no error");
+    let store = MemcachedSessionStore::new(&client(&server));
+    begin(&mut server);
+    let started = Instant::now();
+    for _ in 0..2 {
+        assert_eq!(store.load(&first).await.expect("no error"), None, "logged out");
+        first = store.update(first, state("bob"), &Duration::HOUR).await.expect("no error");
+        store.update_ttl(&first, &Duration::HOUR).await.expect("no error");
+        store.delete(&first).await.expect("no error");
+        store.save(state("ada"), &Duration::HOUR).await.expect("no error");
+    }
+    let closed = store.on_unavailable(OnUnavailable::FailClosed);
+    assert!(closed.load(&first).await.is_err());
+    assert!(closed.update_ttl(&first, &Duration::HOUR).await.is_err());
+    assert!(closed.delete(&first).await.is_err());
+    assert!(closed.save(state("ada"), &Duration::HOUR).await.is_err());
+    assert!(closed.update(second, state("bob"), &Duration::HOUR).await.is_err());
+    // The client itself would wait for 300 s.
+    assert!(started.elapsed().as_secs() < 100, "took {:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_means_logged_out() {
+    check(Memcached::kill).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_stopped_means_logged_out() {
+    check(|server| server.stop()).await;
+}
