@@ -1,0 +1,61 @@
+//! A memcached service for [OpenDAL]. While the cache is away, operations fail within the
+//! [timeout](Memcached::timeout), with errors that are [temporary](opendal_core::Error::is_temporary): OpenDAL's layers
+//! and programs such as sccache decide what happens then. With [`FailOpen`](OnUnavailable::FailOpen) reads find nothing
+//! and writes are dropped instead, and no operation fails.
+//!
+//! ```
+//! use opendal_core::Operator;
+//! use remcache_opendal::Memcached;
+//!
+//! # async fn example() -> opendal_core::Result<()> {
+//! let operator = Operator::new(Memcached::new().endpoint("cache1:11211,cache2:11211").root("/builds"))?;
+//! operator.write("object", "content").await?;
+//! assert_eq!(operator.read("object").await?.to_vec(), b"content");
+//! # Ok(()) }
+//! ```
+//!
+//! Compared with OpenDAL's own service of the same name it has TLS (feature `tls`), several servers, passwords for all
+//! of them, a timeout for each operation, no limit of 1 MB, and one pipelined connection instead of a pool. It reads what
+//! that service has written, and writes what that service reads, up to the length of a chunk.
+//!
+//! # By URI or by map
+//!
+//! [`register`] makes the service available to programs that configure OpenDAL with a URI or a map of options:
+//!
+//! ```
+//! use opendal_core::OperatorRegistry;
+//!
+//! let registry = OperatorRegistry::get();
+//! remcache_opendal::register(registry);
+//! let operator = registry.load("memcached://cache1:11211/builds?timeout=250ms")?;
+//! # Ok::<(), opendal_core::Error>(())
+//! ```
+//!
+//! # Items
+//!
+//! A path is stored under its percent-encoded form, as by OpenDAL's own service. Paths whose encoded form has more than
+//! 200 bytes are stored under a hash. Contents longer than a [chunk](Memcached::chunk_size) are stored in several items;
+//! a reader gets the old content or the new one, never a mixture, and nothing if a chunk was evicted.
+//!
+//! [OpenDAL]: https://docs.rs/opendal
+
+mod builder;
+mod config;
+mod core;
+mod service;
+
+pub use builder::Memcached;
+pub use config::MemcachedConfig;
+pub use remcache::recipes::OnUnavailable;
+
+/// The scheme of the service.
+pub const MEMCACHED_SCHEME: &str = "memcached";
+
+/// Registers the service under its [scheme](MEMCACHED_SCHEME), instead of OpenDAL's own if that is registered.
+pub fn register(registry: &opendal_core::OperatorRegistry) {
+    registry.register::<Memcached>(MEMCACHED_SCHEME);
+}
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;
