@@ -1,0 +1,38 @@
+//! Keys of any text.
+
+use sha2::{Digest, Sha256};
+
+/// Returns the text as a key, or its hash if memcached does not take it.
+pub(crate) fn key(text: String) -> String {
+    let is_valid = text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_valid && !text.starts_with(HASHED) && !text.is_empty() {
+        return text;
+    }
+    let mut key = String::from(HASHED);
+    for byte in Sha256::digest(text.as_bytes()) {
+        key.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
+    }
+    key
+}
+
+const HASHED: &str = "sha256:";
+/// A key has at most 250 bytes, with the name of the cache and the namespace of the client.
+const LONGEST: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_is_not_a_key_is_hashed() {
+        assert_eq!(key("user/42:ä".to_owned()).len(), 7 + 64);
+        assert_eq!(key("user/42".to_owned()), "user/42");
+        let long = "x".repeat(LONGEST);
+        assert_eq!(key(long.clone()), long);
+        let mut keys: Vec<String> =
+            ["", "a b", "a\tb", &format!("{long}x"), &key("a b".to_owned())].map(|text| key(text.to_owned())).into();
+        assert!(keys.iter().all(|key| key.len() == 7 + 64));
+        keys.dedup();
+        assert_eq!(keys.len(), 5, "a text that looks like a hash is another key");
+    }
+}

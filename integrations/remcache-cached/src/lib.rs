@@ -1,0 +1,47 @@
+//! A memcached store for [cached]: while the cache is away, functions are called as if nothing was stored, after at most
+//! the store's [budget](MemcachedCache::budget), and no call fails;
+//! [`on_unavailable`](MemcachedCache::on_unavailable) turns that into errors.
+//!
+//! ```
+//! use std::time::Duration;
+//! use cached::macros::concurrent_cached;
+//! use remcache::value::Codec;
+//! use remcache_cached::{Error, MemcachedCache};
+//!
+//! async fn connect() -> MemcachedCache<u64, String> {
+//!     let client = remcache::Client::new(["cache1:11211", "cache2:11211"]).expect("valid addresses");
+//!     MemcachedCache::new(&client, "user names", Codec::json()).ttl(Duration::from_secs(600))
+//! }
+//!
+//! #[concurrent_cached(
+//!     map_error = r#"|error| error"#,
+//!     ty = "MemcachedCache<u64, String>",
+//!     create = r#"{ connect().await }"#
+//! )]
+//! async fn user_name(id: u64) -> Result<String, Error> {
+//!     Ok(format!("user {id}")) // from a database
+//! }
+//! ```
+//!
+//! # Stored items
+//!
+//! A value is stored under the text of its key, after the name of the cache and a colon; text that memcached does not take
+//! as a key is hashed. A value that the codec cannot read, for instance of an older version of a program, counts as
+//! missing, and is replaced.
+//!
+//! Storing and removing report the previous value, as the interface asks for. That takes another command, and in between
+//! another process may change it. The macro does not ask for it.
+//!
+//! [cached]: https://docs.rs/cached
+
+mod error;
+mod key;
+mod store;
+
+pub use error::Error;
+pub use remcache::recipes::OnUnavailable;
+pub use store::MemcachedCache;
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;
