@@ -1,0 +1,157 @@
+//! The manager.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_cache::{CacheManager, HttpResponse, Result};
+use http_cache_semantics::CachePolicy;
+use remcache::recipes::OnUnavailable;
+use remcache::value::Codec;
+use remcache::{Cache, Client};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// A [`CacheManager`] on memcached, for all HTTP clients that use the same servers.
+///
+/// It is a handle: cloning it is cheap. See the [crate](crate) for what happens while the cache is away.
+#[derive(Clone)]
+pub struct MemcachedManager {
+    cache: Cache<Bytes>,
+    prefix: Arc<str>,
+    budget: Duration,
+    on_unavailable: OnUnavailable,
+}
+
+/// What the client returns.
+type Outcome<T> = std::result::Result<T, remcache::Error>;
+
+/// An item.
+#[derive(Serialize)]
+struct StoredRef<'a> {
+    response: &'a HttpResponse,
+    policy: &'a CachePolicy,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    response: HttpResponse,
+    policy: CachePolicy,
+}
+
+/// The cache did not answer in time.
+#[derive(Debug)]
+struct BudgetExceeded(Duration);
+
+impl MemcachedManager {
+    /// Creates a manager on the client's servers.
+    pub fn new(client: &Client) -> Self {
+        Self {
+            cache: Cache::new(client, "", Codec::bytes()).chunked(CHUNK),
+            prefix: "http:".into(),
+            budget: Duration::from_millis(500),
+            on_unavailable: OnUnavailable::FailOpen,
+        }
+    }
+
+    /// What stands before each key (default: `http:`). Managers with the same prefix share responses.
+    #[must_use]
+    pub fn prefix(self, prefix: impl Into<Arc<str>>) -> Self {
+        Self { prefix: prefix.into(), ..self }
+    }
+
+    /// How long responses are kept at most, stale ones included (default: until they are evicted).
+    ///
+    /// http-cache validates stale responses with their servers, so they are worth keeping.
+    #[must_use]
+    pub fn ttl(self, ttl: Duration) -> Self {
+        Self { cache: self.cache.ttl(ttl), ..self }
+    }
+
+    /// How long fetching, storing or deleting a response may take (default: 500 ms each).
+    #[must_use]
+    pub fn budget(self, budget: Duration) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// What happens while the cache is away (default: [`FailOpen`](OnUnavailable::FailOpen), nothing is found and nothing
+    /// is stored).
+    ///
+    /// With [`FailClosed`](OnUnavailable::FailClosed) operations return errors, and requests fail.
+    #[must_use]
+    pub fn on_unavailable(self, on_unavailable: OnUnavailable) -> Self {
+        Self { on_unavailable, ..self }
+    }
+
+    fn key(&self, cache_key: &str) -> String {
+        let mut key = String::from(&*self.prefix);
+        for byte in Sha256::digest(cache_key) {
+            key.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
+        }
+        key
+    }
+
+    /// Runs an operation within the budget. Returns the default if it fails and requests must not notice.
+    async fn run<T>(&self, default: T, operation: impl Future<Output = Outcome<T>>) -> Result<T> {
+        let result = match tokio::time::timeout(self.budget, operation).await {
+            Ok(result) => result.map_err(Into::into),
+            Err(_) => Err(BudgetExceeded(self.budget).into()),
+        };
+        match (result, self.on_unavailable) {
+            (Err(error), OnUnavailable::FailOpen) => {
+                tracing::warn!(%error, "going on without the cache of responses");
+                Ok(default)
+            }
+            (result, _) => result,
+        }
+    }
+}
+
+impl CacheManager for MemcachedManager {
+    async fn get(&self, cache_key: &str) -> Result<Option<(HttpResponse, CachePolicy)>> {
+        let value = self.run(None, self.cache.get(self.key(cache_key))).await?;
+        Ok(value.and_then(|value| match postcard::from_bytes(&value) {
+            Ok(Stored { response, policy }) => Some((response, policy)),
+            Err(error) => {
+                tracing::warn!(%error, "ignoring an item that is not a response");
+                None
+            }
+        }))
+    }
+
+    async fn put(&self, cache_key: String, response: HttpResponse, policy: CachePolicy) -> Result<HttpResponse> {
+        let value = Bytes::from(postcard::to_stdvec(&StoredRef { response: &response, policy: &policy })?);
+        let key = self.key(&cache_key);
+        self.run((), async { self.cache.set(key, &value).await.map(drop) }).await?;
+        Ok(response)
+    }
+
+    async fn delete(&self, cache_key: &str) -> Result<()> {
+        let key = self.key(cache_key);
+        self.run((), async { self.cache.delete(key).await.map(drop) }).await
+    }
+}
+
+impl fmt::Debug for MemcachedManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemcachedManager")
+            .field("cache", &self.cache)
+            .field("prefix", &self.prefix)
+            .field("budget", &self.budget)
+            .field("on_unavailable", &self.on_unavailable)
+            .finish()
+    }
+}
+
+impl fmt::Display for BudgetExceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "memcached did not answer within the budget of {:?}", self.0)
+    }
+}
+
+impl std::error::Error for BudgetExceeded {}
+
+/// The length, in bytes, from which responses are stored in several items.
+const CHUNK: usize = 512 << 10;
