@@ -2,7 +2,7 @@
 
 use crate::step::Step;
 use crate::tools::{self, Need};
-use crate::{Failure, imports, language, proto_deps, root, test, unix_only};
+use crate::{Failure, imports, language, proto_deps, public_api, root, test, unix_only};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -52,6 +52,7 @@ fn lints_and_checks() -> Result<Vec<Step>, Failure> {
     let mut steps = vec![
         Step::cargo("format", ["fmt", "--all", "--check"]),
         Step::check("imports", "cargo xtask check-imports", imports::check),
+        Step::check("public API", "cargo xtask public-api", || public_api::run(&[])),
         Step::check("language", "cargo xtask check-language", language::check),
         Step::check("portability", "cargo xtask check-unix-only", unix_only::check),
     ];

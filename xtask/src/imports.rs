@@ -6,6 +6,7 @@
 mod paths;
 
 use crate::{Failure, root};
+pub(crate) use paths::tokens;
 use paths::{Path, Scan};
 use std::collections::BTreeMap;
 use std::fs;
@@ -152,7 +153,7 @@ pub(crate) fn check() -> Result<(), Failure> {
 }
 
 /// The modules of a crate, each with its source text; the crate's root has the empty path.
-type Modules = BTreeMap<Path, String>;
+pub(crate) type Modules = BTreeMap<Path, String>;
 
 impl Layers {
     /// Imports that point up, and modules that the table does not cover.
@@ -204,7 +205,7 @@ fn resolve_root(import: &Path, scans: &BTreeMap<&Path, Scan>) -> Path {
 }
 
 /// Reads the modules below a source directory.
-fn modules(src: &File) -> Result<Modules, Failure> {
+pub(crate) fn modules(src: &File) -> Result<Modules, Failure> {
     let mut modules = Modules::new();
     read(src, &Path::new(), &mut modules).map_err(|error| format!("{}: {error}", src.display()))?;
     Ok(modules)

@@ -9,6 +9,7 @@ mod interop;
 mod language;
 mod package;
 mod proto_deps;
+mod public_api;
 mod published;
 mod step;
 mod test;
@@ -62,6 +63,11 @@ const COMMANDS: &[Subcommand] = &[
         name: "check-proto-deps",
         about: "checks the dependencies of the crates without I/O",
         run: |_| proto_deps::check(),
+    },
+    Subcommand {
+        name: "public-api",
+        about: "compares the public API with docs/public-api; --write records it",
+        run: |args| public_api::run(&args),
     },
     Subcommand {
         name: "check-imports",

@@ -4,7 +4,7 @@ use std::iter::Peekable;
 use std::vec::IntoIter;
 
 /// A path below the crate's root: modules, then perhaps an item.
-pub(super) type Path = Vec<String>;
+pub(crate) type Path = Vec<String>;
 
 /// What a source file mentions.
 #[derive(Debug, Default)]
@@ -140,7 +140,7 @@ fn parent(module: &[String]) -> Path {
 }
 
 /// Splits a source text into words, `::` and single characters; leaves out comments and the content of strings.
-fn tokens(text: &str) -> Vec<String> {
+pub(crate) fn tokens(text: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {

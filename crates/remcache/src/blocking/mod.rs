@@ -33,8 +33,8 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::error::Error;
 use crate::ops::all_servers::FlushAll;
-use crate::ops::builder::{Command, Count, Delete, Extend, Fetch, Inspect, Store, Touch};
-use crate::ops::multi_builder::{CountMany, DeleteMany, ExtendMany, FetchMany, StoreMany, TouchMany};
+use crate::ops::builder::{Append, Delete, Get, Increment, Inspect, Set, Touch};
+use crate::ops::multi_builder::{AppendMany, DeleteMany, GetMany, IncrementMany, SetMany, TouchMany};
 use crate::proto::{CowBytes, Reply, Request, Ttl};
 use crate::server::handle::ServerHandle;
 use runtime::Runner;
@@ -171,29 +171,29 @@ macro_rules! operations {
 }
 
 operations! {
-    "Fetches an item; `None` is a miss." get(key: impl Into<CowBytes<'a>>) -> Command<'a, Fetch>;
-    "Fetches an item and gives it a new time to live." get_and_touch(key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Command<'a, Fetch>;
-    "Stores an item, whether or not there is one." set(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store>;
-    "Stores an item if it is still the one with this CAS value." compare_and_swap(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>, cas: u64) -> Command<'a, Store>;
-    "Asks what is known about an item." inspect(key: impl Into<CowBytes<'a>>) -> Command<'a, Inspect>;
-    "Stores an item if the key is absent." add(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store>;
-    "Stores an item if there is one." replace(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store>;
-    "Puts bytes behind a value." append(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Extend>;
-    "Puts bytes before a value." prepend(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Extend>;
-    "Removes an item." delete(key: impl Into<CowBytes<'a>>) -> Command<'a, Delete>;
-    "Raises a counter; it wraps at 2^64." increment(key: impl Into<CowBytes<'a>>, delta: u64) -> Command<'a, Count>;
-    "Lowers a counter; it stops at 0." decrement(key: impl Into<CowBytes<'a>>, delta: u64) -> Command<'a, Count>;
-    "Gives an item a new time to live." touch(key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Command<'a, Touch>;
-    "Fetches many items." get_many<K>(keys: impl IntoIterator<Item = K>) -> FetchMany<'a, K> where (K: AsRef<[u8]>);
-    "Fetches many items and gives each a new time to live." get_and_touch_many<K>(keys: impl IntoIterator<Item = K>, ttl: impl Into<Ttl>) -> FetchMany<'a, K> where (K: AsRef<[u8]>);
-    "Stores many items, whether or not there are any." set_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> StoreMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
-    "Stores many items whose keys are absent." add_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> StoreMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
-    "Stores many items where there are some." replace_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> StoreMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
-    "Puts bytes behind many values." append_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> ExtendMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
-    "Puts bytes before many values." prepend_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> ExtendMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
+    "Fetches an item; `None` is a miss." get(key: impl Into<CowBytes<'a>>) -> Get<'a>;
+    "Fetches an item and gives it a new time to live." get_and_touch(key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Get<'a>;
+    "Stores an item, whether or not there is one." set(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Set<'a>;
+    "Stores an item if it is still the one with this CAS value." compare_and_swap(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>, cas: u64) -> Set<'a>;
+    "Asks what is known about an item." inspect(key: impl Into<CowBytes<'a>>) -> Inspect<'a>;
+    "Stores an item if the key is absent." add(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Set<'a>;
+    "Stores an item if there is one." replace(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Set<'a>;
+    "Puts bytes behind a value." append(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Append<'a>;
+    "Puts bytes before a value." prepend(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Append<'a>;
+    "Removes an item." delete(key: impl Into<CowBytes<'a>>) -> Delete<'a>;
+    "Raises a counter; it wraps at 2^64." increment(key: impl Into<CowBytes<'a>>, delta: u64) -> Increment<'a>;
+    "Lowers a counter; it stops at 0." decrement(key: impl Into<CowBytes<'a>>, delta: u64) -> Increment<'a>;
+    "Gives an item a new time to live." touch(key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Touch<'a>;
+    "Fetches many items." get_many<K>(keys: impl IntoIterator<Item = K>) -> GetMany<'a, K> where (K: AsRef<[u8]>);
+    "Fetches many items and gives each a new time to live." get_and_touch_many<K>(keys: impl IntoIterator<Item = K>, ttl: impl Into<Ttl>) -> GetMany<'a, K> where (K: AsRef<[u8]>);
+    "Stores many items, whether or not there are any." set_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> SetMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
+    "Stores many items whose keys are absent." add_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> SetMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
+    "Stores many items where there are some." replace_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> SetMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
+    "Puts bytes behind many values." append_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> AppendMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
+    "Puts bytes before many values." prepend_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> AppendMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: Into<CowBytes<'r>>);
     "Removes many items." delete_many<K>(keys: impl IntoIterator<Item = K>) -> DeleteMany<'a, K> where (K: AsRef<[u8]>);
-    "Raises many counters." increment_many<K>(counters: impl IntoIterator<Item = (K, u64)>) -> CountMany<'a, K> where (K: AsRef<[u8]>);
-    "Lowers many counters." decrement_many<K>(counters: impl IntoIterator<Item = (K, u64)>) -> CountMany<'a, K> where (K: AsRef<[u8]>);
+    "Raises many counters." increment_many<K>(counters: impl IntoIterator<Item = (K, u64)>) -> IncrementMany<'a, K> where (K: AsRef<[u8]>);
+    "Lowers many counters." decrement_many<K>(counters: impl IntoIterator<Item = (K, u64)>) -> IncrementMany<'a, K> where (K: AsRef<[u8]>);
     "Gives many items a new time to live." touch_many<K>(keys: impl IntoIterator<Item = K>, ttl: impl Into<Ttl>) -> TouchMany<'a, K> where (K: AsRef<[u8]>);
 }
 

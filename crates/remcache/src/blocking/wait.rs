@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::runtime::Runner;
 use crate::ops::all_servers::FlushAll;
-use crate::ops::builder::{Command, Count, Delete, Extend, Kind, Store};
+use crate::ops::builder::kind::{Count, Delete, Extend, Store};
+use crate::ops::builder::{Command, Kind};
 use crate::ops::multi_builder::{Entry, Many};
 use crate::proto::Ttl;
 use crate::recipes::Recipe;

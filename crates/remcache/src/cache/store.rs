@@ -10,7 +10,8 @@ use crate::cache::local::{Fresh, LocalStore};
 use crate::client::Client;
 use crate::error::Error;
 #[cfg(feature = "near")]
-use crate::ops::builder::{Command, FetchWithTtl};
+use crate::ops::builder::Command;
+use crate::ops::builder::kind::FetchWithTtl;
 #[cfg(feature = "near")]
 use crate::ops::multi_builder::{KeyOnly, Many};
 use crate::proto::{CowBytes, Request, Ttl};

@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use super::Cache;
 use super::store::Store;
 use crate::error::Error;
-use crate::ops::builder::FetchWithSentinels;
+use crate::ops::builder::kind::FetchWithSentinels;
 use crate::ops::primary::PrimaryRoute;
 use crate::proto::Request;
 use crate::recipes::fetch::Loaded;

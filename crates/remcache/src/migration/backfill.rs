@@ -6,7 +6,7 @@ use super::Migration;
 use super::rules::key_of;
 use crate::error::Error;
 use crate::migration::builder::{Limit, ask};
-use crate::ops::builder::{FetchWithSentinels, Store};
+use crate::ops::builder::kind::{FetchWithSentinels, Store};
 use crate::proto::{Request, Ttl};
 use crate::recipes::removal;
 use crate::result::{Item, WriteOutcome};

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use super::Migration;
 use crate::client::Client;
 use crate::error::Error;
-use crate::ops::builder::{Command, Count, Delete, Extend, Fetch, Kind, Store, Touch, condition};
+use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, Store, Touch};
+use crate::ops::builder::{Command, Kind, condition};
 use crate::proto::{Request, Ttl};
 
 /// An operation of a [`Migration`]: set its options, then await it.

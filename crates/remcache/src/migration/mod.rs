@@ -110,7 +110,7 @@ pub use report::Report;
 pub use ttl::TtlSource;
 
 use crate::client::Client;
-use crate::ops::builder::{Count, Delete, Extend, Fetch, Store, Touch};
+use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, Store, Touch};
 use crate::proto::{CowBytes, Request, Ttl};
 use report::Tallies;
 

@@ -4,7 +4,8 @@ use super::{Migration, OldUnavailable};
 use crate::error::{Error, ErrorKind};
 use crate::migration::backfill::{Copied, without_cas};
 use crate::migration::builder::{Limit, ask};
-use crate::ops::builder::{Count, Delete, Extend, FetchWithSentinels, Kind, Store, Touch};
+use crate::ops::builder::Kind;
+use crate::ops::builder::kind::{Count, Delete, Extend, FetchWithSentinels, Store, Touch};
 use crate::proto::{Delivery, Operation, Request};
 use crate::result::{Counter, Item, WriteOutcome};
 

@@ -13,7 +13,6 @@ use crate::error::Error;
 use crate::ops::inspection::{Inspection, existence, inspection};
 use crate::proto::{CowBytes, Reply, Request, Ttl};
 use crate::result as outcome;
-use crate::result::{Counter, Item, WriteOutcome};
 use crate::sentinel::TOMBSTONE;
 
 /// An operation on its way: set its options, then await it.
@@ -33,6 +32,7 @@ pub struct Command<'a, K: Kind> {
 }
 
 /// What an operation returns, and how its reply becomes that.
+#[doc(hidden)]
 pub trait Kind: Sealed {
     /// What the server's word becomes.
     type Output;
@@ -49,7 +49,15 @@ pub trait Kind: Sealed {
 #[expect(unnameable_types, reason = "which is what seals it")]
 pub trait Sealed {}
 
-macro_rules! kinds {
+/// Marks the operations; [`Command`] is generic over them.
+#[doc(hidden)]
+pub mod kind {
+    use super::{Inspection, Kind, Reply, Sealed, existence, inspection};
+    use crate::proto::Ttl;
+    use crate::result as outcome;
+    use crate::result::{Counter, Item, WriteOutcome};
+
+    macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident -> $output:ty = $decode:path $(, unmet $unmet:path)?;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
@@ -69,34 +77,66 @@ macro_rules! kinds {
     )*};
 }
 
-kinds! {
-    /// Fetches: the item, or `None` for a miss; a [sentinel](Item::is_sentinel) is a miss.
-    Fetch -> Option<Item> = outcome::value;
-    /// Fetches, and returns [sentinels](Item::is_sentinel) as items.
-    FetchWithSentinels -> Option<Item> = outcome::item;
-    /// Fetches, and returns the remaining TTL if the server reports it.
-    FetchWithTtl -> Option<(Item, Option<Ttl>)> = outcome::value_with_ttl;
-    /// Stores: with flags, a time to live and a condition.
-    Store -> WriteOutcome = outcome::change, unmet outcome::unmet;
-    /// Appends and prepends: with a condition.
-    Extend -> WriteOutcome = outcome::change, unmet outcome::unmet;
-    /// Deletes: with a condition.
-    Delete -> WriteOutcome = outcome::change, unmet outcome::unmet;
-    /// Gives a new time to live.
-    Touch -> WriteOutcome = outcome::change;
-    /// Counts: with a number to start from.
-    Count -> Option<Counter> = outcome::counter;
-    /// Asks what is known about an item.
-    Inspect -> Option<Inspection> = inspection;
-    /// Asks whether there is an item.
-    Exist -> bool = existence;
-    /// Does something to a server.
-    Act -> () = outcome::done;
-    /// Flushes a server: now, or after a delay.
-    Flush -> () = outcome::done;
-    /// Asks a server for a text.
-    Ask -> String = outcome::text;
+    kinds! {
+        /// Fetches: the item, or `None` for a miss; a [sentinel](Item::is_sentinel) is a miss.
+        Fetch -> Option<Item> = outcome::value;
+        /// Fetches, and returns [sentinels](Item::is_sentinel) as items.
+        FetchWithSentinels -> Option<Item> = outcome::item;
+        /// Fetches, and returns the remaining TTL if the server reports it.
+        FetchWithTtl -> Option<(Item, Option<Ttl>)> = outcome::value_with_ttl;
+        /// Stores: with flags, a time to live and a condition.
+        Store -> WriteOutcome = outcome::change, unmet outcome::unmet;
+        /// Appends and prepends: with a condition.
+        Extend -> WriteOutcome = outcome::change, unmet outcome::unmet;
+        /// Deletes: with a condition.
+        Delete -> WriteOutcome = outcome::change, unmet outcome::unmet;
+        /// Gives a new time to live.
+        Touch -> WriteOutcome = outcome::change;
+        /// Counts: with a number to start from.
+        Count -> Option<Counter> = outcome::counter;
+        /// Asks what is known about an item.
+        Inspect -> Option<Inspection> = inspection;
+        /// Asks whether there is an item.
+        Exist -> bool = existence;
+        /// Does something to a server.
+        Act -> () = outcome::done;
+        /// Flushes a server: now, or after a delay.
+        Flush -> () = outcome::done;
+        /// Asks a server for a text.
+        Ask -> String = outcome::text;
+    }
 }
+
+/// A fetch of one item: see [`Client::get`](crate::client::Client::get) and
+/// [`Client::get_and_touch`](crate::client::Client::get_and_touch).
+pub type Get<'a> = Command<'a, kind::Fetch>;
+/// A fetch of one item that returns sentinels: see [`Get::with_sentinels`](Command::with_sentinels).
+pub type GetWithSentinels<'a> = Command<'a, kind::FetchWithSentinels>;
+/// A fetch of one item and its remaining TTL.
+pub type GetWithTtl<'a> = Command<'a, kind::FetchWithTtl>;
+/// A write of one item: see [`Client::set`](crate::client::Client::set), [`Client::add`](crate::client::Client::add),
+/// [`Client::replace`](crate::client::Client::replace) and
+/// [`Client::compare_and_swap`](crate::client::Client::compare_and_swap).
+pub type Set<'a> = Command<'a, kind::Store>;
+/// An addition to a value: see [`Client::append`](crate::client::Client::append) and
+/// [`Client::prepend`](crate::client::Client::prepend).
+pub type Append<'a> = Command<'a, kind::Extend>;
+/// A delete: see [`Client::delete`](crate::client::Client::delete).
+pub type Delete<'a> = Command<'a, kind::Delete>;
+/// A new time to live: see [`Client::touch`](crate::client::Client::touch).
+pub type Touch<'a> = Command<'a, kind::Touch>;
+/// A change of a counter: see [`Client::increment`](crate::client::Client::increment) and
+/// [`Client::decrement`](crate::client::Client::decrement).
+pub type Increment<'a> = Command<'a, kind::Count>;
+/// A query of an item's metadata: see [`Client::inspect`](crate::client::Client::inspect).
+pub type Inspect<'a> = Command<'a, kind::Inspect>;
+/// A flush of one server: see [`ServerHandle::flush`](crate::server::ServerHandle::flush).
+pub type Flush = Command<'static, kind::Flush>;
+/// A request without a result: see [`ServerHandle::noop`](crate::server::ServerHandle::noop) and
+/// [`ServerHandle::verbosity`](crate::server::ServerHandle::verbosity).
+pub type Noop = Command<'static, kind::Act>;
+/// A query of a server's version: see [`ServerHandle::version`](crate::server::ServerHandle::version).
+pub type Version = Command<'static, kind::Ask>;
 
 impl<'a, K: Kind> Command<'a, K> {
     #[inline]
@@ -123,7 +163,7 @@ impl<'a, K: Kind> Command<'a, K> {
 
 macro_rules! options {
     ($($kind:ident: $($option:ident)*;)*) => {$(
-        impl<'a> Command<'a, $kind> { $(options!(@$option);)* }
+        impl<'a> Command<'a, kind::$kind> { $(options!(@$option);)* }
     )*};
     (@ttl) => {
         /// How long the item lives (default: for ever).
@@ -166,8 +206,8 @@ pub(crate) fn condition(cas: u64) -> u64 {
 /// The CAS value of no item: servers count them up from 1.
 pub(crate) const NEVER_MET: u64 = u64::MAX;
 
-impl<'a> Command<'a, Fetch> {
-    /// Returns [sentinels](Item::is_sentinel) as items (default: they are misses).
+impl<'a> Get<'a> {
+    /// Returns [sentinels](crate::result::Item::is_sentinel) as items (default: they are misses).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -180,12 +220,12 @@ impl<'a> Command<'a, Fetch> {
     /// assert!(client.get("page").with_sentinels().await?.is_some_and(|item| item.is_sentinel()));
     /// # Ok(()) }
     /// ```
-    pub fn with_sentinels(self) -> Command<'a, FetchWithSentinels> {
+    pub fn with_sentinels(self) -> GetWithSentinels<'a> {
         Command { call: self.call, is_unmet: self.is_unmet, kind: PhantomData }
     }
 }
 
-impl Command<'_, Delete> {
+impl Delete<'_> {
     /// Leaves a tombstone for this duration: until then adds fail, and values loaded earlier are not
     /// stored by [`fetch`](crate::client::Client::fetch).
     ///
@@ -212,7 +252,7 @@ impl Command<'_, Delete> {
     }
 }
 
-impl Command<'_, Flush> {
+impl Flush {
     /// Lets the server flush after this time (default: now). Items that are stored until then are removed
     /// too, and another flush replaces one that is still to come.
     pub fn after(self, delay: Duration) -> Self {

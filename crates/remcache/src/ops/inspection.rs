@@ -55,7 +55,7 @@ impl Client {
     ///
     /// # Cancellation
     /// Nothing is changed by this.
-    pub fn inspect<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Command<'a, Inspect> {
+    pub fn inspect<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Inspect<'a> {
         Command::new(self.call(Request::inspect(key)))
     }
 }

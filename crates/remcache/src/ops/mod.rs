@@ -15,13 +15,13 @@ pub(crate) mod single;
 pub use crate::server::reply_stream::ReplyStream;
 pub use all_servers::{FlushAll, ServerResults};
 pub use builder::{
-    Act, Ask, Command, Count, Delete, Exist, Extend, Fetch, FetchWithSentinels, FetchWithTtl, Flush, Inspect, Kind,
-    Store, Touch,
+    Append, Command, Delete, Flush, Get, GetWithSentinels, GetWithTtl, Increment, Inspect, Noop, Set, Touch, Version,
 };
+#[doc(hidden)]
+pub use builder::{Kind, kind};
 pub use call::Call;
 pub use call_many::CallMany;
-pub use multi_builder::{
-    CountMany, DeleteMany, Entry, ExtendMany, FetchMany, KeyNumber, KeyOnly, KeyValue, Many, Outcomes, StoreMany,
-    TouchMany,
-};
+pub use multi_builder::{AppendMany, DeleteMany, GetMany, IncrementMany, Many, Outcomes, SetMany, TouchMany};
+#[doc(hidden)]
+pub use multi_builder::{Entry, KeyNumber, KeyOnly, KeyValue};
 pub use server::{Stat, Stats};

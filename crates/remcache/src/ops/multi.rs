@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::ops::builder::Kind;
 use crate::ops::multi_builder::{
-    CountMany, DeleteMany, Entry, ExtendMany, FetchMany, KeyNumber, KeyOnly, KeyValue, Many, StoreMany, TouchMany,
+    AppendMany, DeleteMany, Entry, GetMany, IncrementMany, KeyNumber, KeyOnly, KeyValue, Many, SetMany, TouchMany,
 };
 use crate::proto::{CowBytes, Request, Ttl};
 
@@ -25,7 +25,7 @@ impl Client {
     ///
     /// # Cancellation
     /// See [`Many`].
-    pub fn get_many<K>(&self, keys: impl IntoIterator<Item = K>) -> FetchMany<'_, K>
+    pub fn get_many<K>(&self, keys: impl IntoIterator<Item = K>) -> GetMany<'_, K>
     where
         K: AsRef<[u8]>,
     {
@@ -36,7 +36,7 @@ impl Client {
     ///
     /// # Cancellation
     /// See [`Many`].
-    pub fn get_and_touch_many<K>(&self, keys: impl IntoIterator<Item = K>, ttl: impl Into<Ttl>) -> FetchMany<'_, K>
+    pub fn get_and_touch_many<K>(&self, keys: impl IntoIterator<Item = K>, ttl: impl Into<Ttl>) -> GetMany<'_, K>
     where
         K: AsRef<[u8]>,
     {
@@ -57,7 +57,7 @@ impl Client {
     ///
     /// # Cancellation
     /// See [`Many`].
-    pub fn set_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> StoreMany<'_, K, V>
+    pub fn set_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> SetMany<'_, K, V>
     where
         K: AsRef<[u8]>,
         for<'r> &'r V: Into<CowBytes<'r>>,
@@ -79,7 +79,7 @@ impl Client {
     ///
     /// # Cancellation
     /// See [`Many`].
-    pub fn add_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> StoreMany<'_, K, V>
+    pub fn add_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> SetMany<'_, K, V>
     where
         K: AsRef<[u8]>,
         for<'r> &'r V: Into<CowBytes<'r>>,
@@ -100,7 +100,7 @@ impl Client {
     ///
     /// # Cancellation
     /// See [`Many`].
-    pub fn replace_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> StoreMany<'_, K, V>
+    pub fn replace_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> SetMany<'_, K, V>
     where
         K: AsRef<[u8]>,
         for<'r> &'r V: Into<CowBytes<'r>>,
@@ -121,7 +121,7 @@ impl Client {
     ///
     /// # Cancellation
     /// See [`Many`].
-    pub fn append_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> ExtendMany<'_, K, V>
+    pub fn append_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> AppendMany<'_, K, V>
     where
         K: AsRef<[u8]>,
         for<'r> &'r V: Into<CowBytes<'r>>,
@@ -142,7 +142,7 @@ impl Client {
     ///
     /// # Cancellation
     /// See [`Many`].
-    pub fn prepend_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> ExtendMany<'_, K, V>
+    pub fn prepend_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> AppendMany<'_, K, V>
     where
         K: AsRef<[u8]>,
         for<'r> &'r V: Into<CowBytes<'r>>,
@@ -184,7 +184,7 @@ impl Client {
     ///
     /// # Cancellation
     /// See [`Many`].
-    pub fn increment_many<K>(&self, counters: impl IntoIterator<Item = (K, u64)>) -> CountMany<'_, K>
+    pub fn increment_many<K>(&self, counters: impl IntoIterator<Item = (K, u64)>) -> IncrementMany<'_, K>
     where
         K: AsRef<[u8]>,
     {
@@ -208,7 +208,7 @@ impl Client {
     ///
     /// # Cancellation
     /// See [`Many`].
-    pub fn decrement_many<K>(&self, counters: impl IntoIterator<Item = (K, u64)>) -> CountMany<'_, K>
+    pub fn decrement_many<K>(&self, counters: impl IntoIterator<Item = (K, u64)>) -> IncrementMany<'_, K>
     where
         K: AsRef<[u8]>,
     {

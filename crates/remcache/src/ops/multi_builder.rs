@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::ops::builder::{Count, Delete, Extend, Fetch, FetchWithSentinels, Kind, Store, Touch};
+use crate::ops::builder::Kind;
+use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, FetchWithSentinels, Store, Touch};
 use crate::proto::{CowBytes, Reply, Request, Ttl};
 use crate::result as outcome;
 use crate::result::WriteOutcome;
@@ -55,6 +56,7 @@ pub(crate) struct Options {
 }
 
 /// A key with the arguments of its request.
+#[doc(hidden)]
 pub trait Entry {
     /// The key as it was given.
     type Key: AsRef<[u8]>;
@@ -67,12 +69,14 @@ pub trait Entry {
 }
 
 /// A key alone.
+#[doc(hidden)]
 pub struct KeyOnly<K> {
     pub(crate) key: K,
     pub(crate) build: for<'r> fn(CowBytes<'r>) -> Request<'r>,
 }
 
 /// A key and a value.
+#[doc(hidden)]
 pub struct KeyValue<K, V> {
     pub(crate) key: K,
     pub(crate) value: V,
@@ -80,6 +84,7 @@ pub struct KeyValue<K, V> {
 }
 
 /// A key and a number.
+#[doc(hidden)]
 pub struct KeyNumber<K> {
     pub(crate) key: K,
     pub(crate) number: u64,
@@ -473,15 +478,15 @@ impl<K, T> IntoIterator for Outcomes<K, T> {
     }
 }
 
-/// The multi-key operations, by the arguments they take in addition to keys.
-pub type FetchMany<'a, K> = Many<'a, Fetch, KeyOnly<K>>;
-/// Stores many items.
-pub type StoreMany<'a, K, V> = Many<'a, Store, KeyValue<K, V>>;
-/// Appends or prepends to many items.
-pub type ExtendMany<'a, K, V> = Many<'a, Extend, KeyValue<K, V>>;
-/// Deletes many items.
+/// Fetches of many items.
+pub type GetMany<'a, K> = Many<'a, Fetch, KeyOnly<K>>;
+/// Writes of many items.
+pub type SetMany<'a, K, V> = Many<'a, Store, KeyValue<K, V>>;
+/// Additions to many values.
+pub type AppendMany<'a, K, V> = Many<'a, Extend, KeyValue<K, V>>;
+/// Deletes of many items.
 pub type DeleteMany<'a, K> = Many<'a, Delete, KeyOnly<K>>;
-/// Gives many items a new time to live.
+/// New times to live for many items.
 pub type TouchMany<'a, K> = Many<'a, Touch, KeyOnly<K>>;
-/// Changes many counters.
-pub type CountMany<'a, K> = Many<'a, Count, KeyNumber<K>>;
+/// Changes of many counters.
+pub type IncrementMany<'a, K> = Many<'a, Count, KeyNumber<K>>;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use crate::error::Error;
-use crate::ops::builder::{Act, Ask, Command, Flush};
+use crate::ops::builder::{Command, Flush, Noop, Version};
 use crate::ops::call::Call;
 use crate::ops::call_many::CallMany;
 use crate::proto::{CowBytes, Request};
@@ -64,17 +64,17 @@ impl ServerHandle {
     }
 
     /// The server's version.
-    pub fn version(&self) -> Command<'static, Ask> {
+    pub fn version(&self) -> Version {
         Command::new(self.call(Request::version()))
     }
 
     /// Asks for nothing but an answer.
-    pub fn noop(&self) -> Command<'static, Act> {
+    pub fn noop(&self) -> Noop {
         Command::new(self.call(Request::noop()))
     }
 
     /// Removes all items of this server: now, or after a [delay](Command::after).
-    pub fn flush(&self) -> Command<'static, Flush> {
+    pub fn flush(&self) -> Flush {
         Command::new(self.call(Request::flush()))
     }
 
@@ -83,7 +83,7 @@ impl ServerHandle {
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported) on the binary protocol, before anything
     /// is sent: memcached does not know it there, and would lose step over it.
-    pub fn verbosity(&self, level: u32) -> Command<'static, Act> {
+    pub fn verbosity(&self, level: u32) -> Noop {
         Command::new(self.call(Request::verbosity(level)))
     }
 }

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use crate::client::Client;
 use crate::error::Error;
 use crate::ops::all_servers::FlushAll;
-use crate::ops::builder::{Command, Count, Delete, Extend, Fetch, Kind, Store, Touch};
+use crate::ops::builder::{Append, Command, Delete, Get, Increment, Kind, Set, Touch};
 use crate::proto::{CowBytes, Request, Ttl};
 use crate::server::handle::ServerHandle;
 
@@ -30,7 +30,7 @@ impl Client {
     /// See [`Command`].
     #[doc(alias = "gets")]
     #[inline]
-    pub fn get<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Command<'a, Fetch> {
+    pub fn get<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Get<'a> {
         Command::new(self.call(Request::get(key)))
     }
 
@@ -52,7 +52,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn get_and_touch<'a>(&'a self, key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Command<'a, Fetch> {
+    pub fn get_and_touch<'a>(&'a self, key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Get<'a> {
         Command::new(self.call(Request::get_and_touch(key, ttl)))
     }
 
@@ -74,7 +74,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn set<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store> {
+    pub fn set<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Set<'a> {
         Command::new(self.call(Request::set(key, value)))
     }
 
@@ -105,7 +105,7 @@ impl Client {
         key: impl Into<CowBytes<'a>>,
         value: impl Into<CowBytes<'a>>,
         cas: u64,
-    ) -> Command<'a, Store> {
+    ) -> Set<'a> {
         self.set(key, value).cas(cas)
     }
 
@@ -126,7 +126,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn add<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store> {
+    pub fn add<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Set<'a> {
         Command::new(self.call(Request::add(key, value)))
     }
 
@@ -146,7 +146,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn replace<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Store> {
+    pub fn replace<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Set<'a> {
         Command::new(self.call(Request::replace(key, value)))
     }
 
@@ -168,7 +168,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn append<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Extend> {
+    pub fn append<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Append<'a> {
         Command::new(self.call(Request::append(key, value)))
     }
 
@@ -189,7 +189,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn prepend<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Command<'a, Extend> {
+    pub fn prepend<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Append<'a> {
         Command::new(self.call(Request::prepend(key, value)))
     }
 
@@ -209,7 +209,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn delete<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Command<'a, Delete> {
+    pub fn delete<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Delete<'a> {
         Command::new(self.call(Request::delete(key)))
     }
 
@@ -230,7 +230,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn increment<'a>(&'a self, key: impl Into<CowBytes<'a>>, delta: u64) -> Command<'a, Count> {
+    pub fn increment<'a>(&'a self, key: impl Into<CowBytes<'a>>, delta: u64) -> Increment<'a> {
         Command::new(self.call(Request::increment(key, delta)))
     }
 
@@ -252,7 +252,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn decrement<'a>(&'a self, key: impl Into<CowBytes<'a>>, delta: u64) -> Command<'a, Count> {
+    pub fn decrement<'a>(&'a self, key: impl Into<CowBytes<'a>>, delta: u64) -> Increment<'a> {
         Command::new(self.call(Request::decrement(key, delta)))
     }
 
@@ -273,7 +273,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn touch<'a>(&'a self, key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Command<'a, Touch> {
+    pub fn touch<'a>(&'a self, key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Touch<'a> {
         Command::new(self.call(Request::touch(key, ttl)))
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
-use crate::ops::builder::{Command, Exist};
+use crate::ops::builder::Command;
+use crate::ops::builder::kind::Exist;
 use crate::proto::{MetaOptions, Request};
 use crate::recipes::recipe::Recipe;
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
-use crate::ops::builder::{Delete, FetchWithSentinels, Store};
+use crate::ops::builder::kind::{Delete, FetchWithSentinels, Store};
 use crate::ops::primary::PrimaryRoute;
 use crate::proto::{Request, Ttl};
 use crate::recipes::recipe::Recipe;

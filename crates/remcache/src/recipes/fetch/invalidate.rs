@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
-use crate::ops::builder::{Command, Delete, Inspect};
+use crate::ops::builder::Command;
+use crate::ops::builder::kind::{Delete, Inspect};
 use crate::proto::{MetaOptions, Protocol, Request, Ttl};
 use crate::recipes::fetch::refresh_item;
 use crate::recipes::fetch::refresh_item::RefreshItem;

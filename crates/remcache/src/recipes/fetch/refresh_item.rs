@@ -7,7 +7,8 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::ops::builder::{Command, Store};
+use crate::ops::builder::Command;
+use crate::ops::builder::kind::Store;
 use crate::proto::Request;
 use crate::result::{Item, WriteOutcome};
 use crate::sentinel;

@@ -15,7 +15,7 @@ use std::task::Waker;
 
 use shuttle::rand::{RngCore, thread_rng};
 
-use super::{HealthMonitor, Hold, Inner};
+use super::{ConnectionHandle, HealthMonitor, TaskHandle};
 use crate::config::Config;
 use crate::config::protocol::ProtocolSetting;
 use crate::health::events;
