@@ -139,6 +139,13 @@ impl Client {
         &self.inner.single_flight
     }
 
+    /// Whether a server may answer for a key; `false` if the only one is known to be down.
+    pub(crate) fn is_reachable(&self, key: &[u8]) -> bool {
+        let key = [&self.config().namespace, key].concat();
+        let cluster = self.cluster();
+        self.shared().is_routed || cluster.server_of_key(cluster.placed(&key)).is_ok_and(|server| server.is_usable())
+    }
+
     /// What the server of a key speaks; `None` while that is not known.
     pub(crate) fn protocol_of(&self, key: &[u8]) -> Option<Protocol> {
         self.config().protocol.forced().or_else(|| {

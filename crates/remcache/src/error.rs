@@ -16,6 +16,7 @@ struct Details {
     kind: ErrorKind,
     server: Option<Arc<str>>,
     message: String,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 /// The kinds of [`Error`].
@@ -32,8 +33,10 @@ pub enum ErrorKind {
     NonNumericValue,
     /// The CAS value differs: the item was changed in the meantime.
     Conflict,
-    /// The value cannot be written, or what is stored cannot be read, by the codec of a cache.
-    Value,
+    /// The codec of a cache cannot encode the value; nothing was sent.
+    Encode,
+    /// The codec of a cache cannot decode what is stored.
+    Decode,
     /// The server has no memory for the item.
     OutOfMemory,
     /// The server wants an authentication, or refused it; the request was not executed.
@@ -60,7 +63,7 @@ pub enum ErrorKind {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Details { kind, server: None, message: message.into() }))
+        Self(Box::new(Details { kind, server: None, message: message.into(), source: None }))
     }
 
     pub(crate) fn config(message: impl Into<String>) -> Self {
@@ -75,7 +78,13 @@ impl Error {
             ErrorKind::TimedOut(_) | ErrorKind::Overloaded => String::new(),
             _ => reply.text().into_owned(),
         };
-        Self(Box::new(Details { kind, server, message }))
+        Self(Box::new(Details { kind, server, message, source: None }))
+    }
+
+    /// The same error, with its cause, which the message includes.
+    pub(crate) fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Arc::new(source));
+        self
     }
 
     /// The same error, at this server.
@@ -147,7 +156,8 @@ impl ErrorKind {
             Self::ValueTooLarge => "value too large",
             Self::NonNumericValue => "the stored value is not a number",
             Self::Conflict => "the item exists or was changed in the meantime",
-            Self::Value => "the value does not fit its codec",
+            Self::Encode => "the value cannot be encoded",
+            Self::Decode => "the stored value cannot be decoded",
             Self::OutOfMemory => "the server is out of memory",
             Self::Auth => "authentication failed",
             Self::Tls => "TLS failed",
@@ -168,7 +178,7 @@ impl ErrorKind {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Details { kind, server, message } = &*self.0;
+        let Details { kind, server, message, .. } = &*self.0;
         if let Some(server) = server {
             write!(f, "{server}: ")?;
         }
@@ -186,7 +196,12 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    /// The cause, for instance a [`ValueError`](crate::value::ValueError); the message includes it.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
 
 /// The error of a raw reply whose status is not the expected one.
 impl From<&Reply> for Error {
@@ -197,13 +212,13 @@ impl From<&Reply> for Error {
 
 impl From<InvalidKey> for Error {
     fn from(invalid: InvalidKey) -> Self {
-        Self::new(ErrorKind::InvalidKey, invalid.to_string())
+        Self::new(ErrorKind::InvalidKey, invalid.to_string()).caused_by(invalid)
     }
 }
 
 impl From<InvalidTtl> for Error {
     fn from(invalid: InvalidTtl) -> Self {
-        Self::new(ErrorKind::InvalidArguments, invalid.to_string())
+        Self::new(ErrorKind::InvalidArguments, invalid.to_string()).caused_by(invalid)
     }
 }
 
@@ -215,6 +230,6 @@ impl From<InvalidRequest> for Error {
             InvalidRequest::Unsupported(_) => ErrorKind::Unsupported,
             _ => ErrorKind::InvalidArguments,
         };
-        Self::new(kind, invalid.to_string())
+        Self::new(kind, invalid.to_string()).caused_by(invalid)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -146,9 +148,20 @@ macro_rules! from_owned {
 }
 from_owned!(Bytes, Vec<u8>, String, Box<[u8]>);
 
-impl<'a> From<&'a Box<[u8]>> for CowBytes<'a> {
-    fn from(source: &'a Box<[u8]>) -> Self {
-        Self::Borrowed(source)
+macro_rules! from_pointers {
+    ($($source:ty),*) => {$(
+        impl<'a> From<&'a $source> for CowBytes<'a> {
+            fn from(source: &'a $source) -> Self {
+                Self::Borrowed((**source).as_ref())
+            }
+        }
+    )*};
+}
+from_pointers!(Box<[u8]>, Box<str>, Arc<[u8]>, Arc<str>, Rc<[u8]>, Rc<str>);
+
+impl From<Box<str>> for CowBytes<'_> {
+    fn from(source: Box<str>) -> Self {
+        Self::from(String::from(source))
     }
 }
 
@@ -190,6 +203,8 @@ mod tests {
     fn whatever_holds_bytes_will_do() {
         let text = String::from("abc");
         let (borrowed, slice, owned) = ("abc", &b"abc"[..], Cow::<[u8]>::Owned(b"abc".to_vec()));
+        let (boxed, counted): (Box<str>, Rc<str>) = ("abc".into(), "abc".into());
+        let (shared, shared_bytes): (Arc<str>, Arc<[u8]>) = ("abc".into(), (*b"abc").into());
         let sources: Vec<CowBytes<'_>> = vec![
             "abc".into(),
             (&borrowed).into(),
@@ -202,6 +217,11 @@ mod tests {
             Bytes::from("abc").into(),
             Cow::Borrowed("abc").into(),
             (&owned).into(),
+            (&boxed).into(),
+            boxed.clone().into(),
+            (&counted).into(),
+            (&shared).into(),
+            (&shared_bytes).into(),
         ];
         for source in sources {
             assert_eq!(source.as_slice(), b"abc");

@@ -108,7 +108,7 @@ impl Manifest {
 #[cold]
 fn damaged(key: &[u8], what: &str) -> Error {
     let text = format!("key {}: the value in chunks is damaged: {what}; store it again", key.escape_ascii());
-    Error::new(ErrorKind::Value, text)
+    Error::new(ErrorKind::Decode, text)
 }
 
 impl fmt::Display for Manifest {
@@ -159,11 +159,11 @@ mod tests {
 
         let mut one_is_another = chunks(&value, 300);
         one_is_another[1] = Ok(Some(item(vec![0; 300], 0)));
-        assert_eq!(put(one_is_another).unwrap_err().kind(), ErrorKind::Value);
+        assert_eq!(put(one_is_another).unwrap_err().kind(), ErrorKind::Decode);
 
         let mut too_many = chunks(&value, 300);
         too_many.push(Ok(Some(item("more", 0))));
-        assert_eq!(put(too_many).unwrap_err().kind(), ErrorKind::Value);
+        assert_eq!(put(too_many).unwrap_err().kind(), ErrorKind::Decode);
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     ///
     /// # Errors
     /// As [`Client::fetch`](crate::client::Client::fetch), and from an [`Error`](enum@ErrorKind) of kind
-    /// [`ErrorKind::Value`] if the value cannot be written or read.
+    /// [`ErrorKind::Encode`] or [`ErrorKind::Decode`] if the value cannot be written or read.
     ///
     /// # Cancellation
     /// The loader is dropped, and the next caller's loader runs at once. A refresh in a separate task
@@ -344,5 +344,5 @@ impl Store {
 #[cold]
 fn chunk_is_gone(key: &[u8]) -> Error {
     let text = format!("key {}: a chunk of the value is gone as soon as it is stored", key.escape_ascii());
-    Error::new(ErrorKind::Value, text)
+    Error::new(ErrorKind::Decode, text)
 }

@@ -54,7 +54,7 @@ pub use write::{CacheWrite, CacheWriteMany};
 /// It is a handle: cloning it is cheap, and all clones share the client and the in-process cache. Every key
 /// is prefixed with the namespace and a colon.
 ///
-/// A value that cannot be decoded is an error of kind [`ErrorKind::Value`] that names its key and flags,
+/// A value that cannot be decoded is an error of kind [`ErrorKind::Decode`] that names its key and flags,
 /// not a miss.
 pub struct Cache<T, B: ?Sized = T> {
     store: Store,
@@ -122,7 +122,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// Fetches a value; `None` is a miss.
     ///
     /// # Errors
-    /// As [`Client::get`], and [`ErrorKind::Value`] if the value cannot be read.
+    /// As [`Client::get`], and [`ErrorKind::Decode`] if the value cannot be read.
     ///
     /// # Cancellation
     /// Cancelling has no side effects.
@@ -177,7 +177,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// Stores a value unconditionally.
     ///
     /// # Errors
-    /// As [`Client::set`], and [`ErrorKind::Value`] if the value cannot be written.
+    /// As [`Client::set`], and [`ErrorKind::Encode`] if the value cannot be written.
     ///
     /// # Cancellation
     /// The value may have been stored.
@@ -329,12 +329,13 @@ impl<T, B: ?Sized> Cache<T, B> {
 
 #[cold]
 fn unwritable(key: &[u8], error: &ValueError) -> Error {
-    Error::new(ErrorKind::Value, format!("key {}: {error}", key.escape_ascii()))
+    Error::new(ErrorKind::Encode, format!("key {}: {error}", key.escape_ascii())).caused_by(error.clone())
 }
 
 #[cold]
 fn unreadable(key: &[u8], flags: u32, error: &ValueError) -> Error {
-    Error::new(ErrorKind::Value, format!("key {}, flags {flags:#010x}: {error}", key.escape_ascii()))
+    let text = format!("key {}, flags {flags:#010x}: {error}", key.escape_ascii());
+    Error::new(ErrorKind::Decode, text).caused_by(error.clone())
 }
 
 impl<T, B: ?Sized> Clone for Cache<T, B> {

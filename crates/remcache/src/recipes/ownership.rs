@@ -47,6 +47,7 @@ impl OwnedItem {
             // Text-protocol stores return no CAS value, so fetch the item for it.
             Ok(Some(0)) => Self::find(client.clone(), key.clone(), token.clone()).await,
             Err(error) if error.may_have_executed() => Err(error),
+            // Nothing was added that would have to be released.
             Err(error) => return Err(error),
         };
         if taken.as_ref().is_err_and(Error::is_unavailable) {

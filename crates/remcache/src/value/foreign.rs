@@ -107,16 +107,36 @@ impl fmt::Display for Serializer {
 }
 
 impl fmt::Debug for Value {
-    // Values may be secrets or large: log only their kind and length.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bytes(bytes) => write!(f, "<{} bytes>", bytes.len()),
-            Self::Text(text) => write!(f, "<text of {} bytes>", text.len()),
-            Self::Serialized { by, bytes } => write!(f, "<{by}, {} bytes>", bytes.len()),
-            _ => write!(f, "<{}>", self.kind()),
+            Self::Bytes(bytes) => write!(f, "Bytes({})", Excerpt(bytes)),
+            Self::Text(text) => write!(f, "Text({})", Excerpt(text.as_bytes())),
+            Self::Integer(number) => write!(f, "Integer({number})"),
+            Self::BigInteger(digits) => write!(f, "BigInteger({})", Excerpt(digits.as_bytes())),
+            Self::Float(number) => write!(f, "Float({number:?})"),
+            Self::Bool(value) => write!(f, "Bool({value})"),
+            Self::Date(time) => write!(f, "Date({time:?})"),
+            Self::Serialized { by, bytes } => write!(f, "Serialized({by}, {})", Excerpt(bytes)),
         }
     }
 }
+
+/// The beginning of a value, escaped, and its length if that is not all.
+struct Excerpt<'a>(&'a [u8]);
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.get(..EXCERPT) {
+            Some(start) if start.len() < self.0.len() => {
+                write!(f, "\"{}\"… {} bytes", start.escape_ascii(), self.0.len())
+            }
+            _ => write!(f, "\"{}\"", self.0.escape_ascii()),
+        }
+    }
+}
+
+/// Maximum number of bytes that `Debug` shows of a value.
+const EXCERPT: usize = 64;
 
 impl From<Bytes> for Value {
     fn from(bytes: Bytes) -> Self {
@@ -170,3 +190,17 @@ macro_rules! from_integers {
     )*};
 }
 from_integers!(u8 u16 u32 u64 i8 i16 i32 i64 i128);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_the_beginning_of_a_value_escaped() {
+        assert_eq!(format!("{:?}", Value::from(-42)), "Integer(-42)");
+        assert_eq!(format!("{:?}", Value::from("a\"\u{202e}\n")), r#"Text("a\"\xe2\x80\xae\n")"#);
+        assert_eq!(format!("{:?}", Value::from(vec![0; 64])), format!("Bytes(\"{}\")", "\\x00".repeat(64)));
+        let long = format!("{:?}", Value::from("x".repeat(1000)));
+        assert_eq!(long, format!("Text(\"{}\"… 1000 bytes)", "x".repeat(64)));
+    }
+}

@@ -79,6 +79,14 @@ impl<'a> FetchContext<'a> {
         lookup.and_then(|lookup| self.require_cas(lookup)).or_else(|error| self.unavailable_unless_usage_error(error))
     }
 
+    /// Looks the key up again, unless its server is known to be down by now: a fetch asks it once.
+    pub(crate) async fn look_up_again(self) -> Result<Lookup, Error> {
+        match self.client.is_reachable(self.key) {
+            true => self.look_up().await,
+            false => Ok(Lookup::Unavailable),
+        }
+    }
+
     /// Rejects items without CAS values, which cannot be changed safely.
     fn require_cas(self, lookup: Lookup) -> Result<Lookup, Error> {
         match &lookup {
@@ -173,7 +181,7 @@ impl<'a> FetchContext<'a> {
     }
 }
 
-/// Runs two commands concurrently.
+/// Runs two commands concurrently; the other is not sent if the first fails at once.
 async fn both<'c, K: Kind>(
     mut one: Command<'c, K>,
     mut other: Command<'c, K>,
@@ -184,10 +192,15 @@ async fn both<'c, K: Kind>(
             if outcome.is_none()
                 && let Poll::Ready(ready) = Pin::new(command).poll(cx)
             {
+                let has_failed = ready.is_err();
                 *outcome = Some(ready);
+                if has_failed {
+                    break;
+                }
             }
         }
         match (first.take(), second.take()) {
+            (Some(Err(error)), None) => Poll::Ready((Err(error.clone()), Err(error))),
             (Some(one), Some(other)) => Poll::Ready((one, other)),
             unfinished => {
                 (first, second) = unfinished;

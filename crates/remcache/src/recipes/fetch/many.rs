@@ -328,6 +328,8 @@ impl OwnedItem {
         let mut found = found.into_iter().map(|(_, item)| item);
         let mut results = Vec::with_capacity(keys.len());
         for (key, added) in keys.into_iter().zip(added) {
+            // Nothing has to be released where nothing can have been added.
+            let is_uncertain = !added.as_ref().is_err_and(|error| !error.may_have_executed());
             let owned = match added {
                 added if is_taken(&added) => {
                     let item = found.next().unwrap_or(Ok(None));
@@ -336,7 +338,7 @@ impl OwnedItem {
                 Ok(_) => Ok(None),
                 Err(error) => Err(error),
             };
-            if owned.as_ref().is_err_and(Error::is_unavailable) {
+            if is_uncertain && owned.as_ref().is_err_and(Error::is_unavailable) {
                 tokio::spawn(Self::release_later(client.clone(), key, token.clone()));
             }
             results.push(owned);

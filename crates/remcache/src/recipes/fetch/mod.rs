@@ -222,7 +222,7 @@ where
             }
             // The load started before this caller asked, so the cache may hold something newer; or it found no value,
             // and this caller's loader does.
-            WaitResult::Completed(_) => lookup = ctx.look_up().await?,
+            WaitResult::Completed(_) => lookup = ctx.look_up_again().await?,
             WaitResult::Abandoned => {}
             WaitResult::Overdue if was_overdue => return loader().await,
             WaitResult::Overdue => {

@@ -85,7 +85,7 @@ async fn a_modified_chunk_is_an_error() {
     let keys = chunk_keys(&client, "big:key").await;
     client.set(&keys[3], value(9, 100_000)).await.unwrap();
     let error = cache.get("key").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Value);
+    assert_eq!(error.kind(), ErrorKind::Decode);
     assert!(error.to_string().contains("big:key"), "{error}");
 }
 

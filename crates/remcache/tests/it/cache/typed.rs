@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use remcache::value::{ClientFormat, Codec, Compression, Flags, Format, Value};
+use remcache::value::{ClientFormat, Codec, Compression, Flags, Format, Value, ValueError};
 use remcache::{Cache, ErrorKind, WriteOutcome};
 use remcache_testkit::Memcached;
 use serde::{Deserialize, Serialize};
@@ -90,7 +90,7 @@ async fn multi_key_calls_return_one_result_per_key() {
     assert_eq!(found, [("short", 1), ("long", 1000)]);
     assert_eq!(many.missing().collect::<Vec<_>>(), [&"absent"]);
     let (key, error) = many.failed().next().unwrap();
-    assert_eq!((*key, error.kind()), ("broken", ErrorKind::Value));
+    assert_eq!((*key, error.kind()), ("broken", ErrorKind::Decode));
     let deleted = cache.delete_many(["short", "absent"]).await;
     assert_eq!(deleted.made().collect::<Vec<_>>(), [&"short"]);
 }
@@ -104,7 +104,9 @@ async fn an_undecodable_value_is_an_error_that_names_key_and_flags() {
     client.set("user:2", "{").flags(Flags::new(Format::Json, None).to_bits()).await.unwrap();
     for (key, words) in [("1", "flags 0x00000200"), ("2", "flags 0x72650003")] {
         let error = users.get(key).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Value);
+        assert_eq!(error.kind(), ErrorKind::Decode);
+        let source = std::error::Error::source(&error).unwrap();
+        assert!(source.downcast_ref::<ValueError>().is_some(), "{source}");
         let text = error.to_string();
         assert!(text.contains(words) && text.contains(&format!("key user:{key}")), "{text}");
     }

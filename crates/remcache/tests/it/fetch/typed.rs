@@ -55,7 +55,7 @@ async fn codec_errors_are_returned_to_the_caller() {
         client.set("theirs", "pickled").flags(1).await.unwrap();
         let load = || async { Ok::<_, Error>(Some(1)) };
         let error = cache.fetch_optional("theirs", patient_policy(), load).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Value, "{protocol}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Decode, "{protocol}: {error}");
         let maps = Cache::<std::collections::BTreeMap<[u8; 2], u8>>::new(
             &client,
             "",
