@@ -13,13 +13,13 @@ pub(crate) const MAX_VALUE_SIZE: usize = 1 << 30;
 pub(crate) const SIZE_CHECKED_FROM: usize = 512;
 
 /// Fails if a server reports that its items have no CAS values: then changes by other clients would go unnoticed, and
-/// be lost.
-pub(crate) async fn require_cas(client: &Client, command: &str) -> Result<(), Failure> {
+/// be lost. `alternative` is what to do instead.
+pub(crate) async fn require_cas(client: &Client, command: &str, alternative: &str) -> Result<(), Failure> {
     for snapshot in stats::fetch_all(client, "settings").await {
         let lacks_cas = snapshot.stats.is_ok_and(|settings| settings.text("cas_enabled") == Some("no"));
         if lacks_cas {
             return Err(Failure::Unsupported(format!(
-                "{}: {command} is not supported: the server has no CAS values: start the server without -C",
+                "{}: {command} is not supported: the server runs without CAS values (-C): {alternative}",
                 snapshot.server.name(),
             )));
         }

@@ -1,12 +1,14 @@
 //! The format of dumps: one JSON document per item.
 
+use std::fmt;
 use std::io::{self, BufRead, Read as _, Write as _};
 
-use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use base64::{DecodeError, Engine as _};
 use bytes::Bytes;
 use remcache::Key;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::escape::{escape_json, is_unsafe};
 
@@ -59,18 +61,49 @@ pub(crate) struct DumpItem {
     pub(crate) expires: Option<u64>,
 }
 
-/// An item as its JSON document. Unknown fields are errors: an item without the time to live that a field `ttl` was
-/// meant to give would be stored for ever.
+/// Why an item of the input cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum InputError {
+    /// It is invalid; the items after it can be read.
+    Invalid(InvalidItem),
+    /// Reading failed: the line and the error.
+    Unreadable(u64, String),
+}
+
+/// An item of the input that is invalid.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct InvalidItem {
+    pub(crate) line: u64,
+    pub(crate) problem: String,
+}
+
+impl InputError {
+    fn invalid(line: u64, problem: impl Into<String>) -> Self {
+        Self::Invalid(InvalidItem { line, problem: problem.into() })
+    }
+}
+
+impl fmt::Display for InputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(InvalidItem { line, problem }) | Self::Unreadable(line, problem) => {
+                write!(f, "line {line}: {problem}")
+            }
+        }
+    }
+}
+
+/// An item as its JSON document, with fields of any type: an error names the field. Unknown fields are errors: an item
+/// without the time to live that a field `ttl` was meant to give would be stored for ever.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct JsonItem {
-    key: Option<String>,
-    key_b64: Option<String>,
-    value: Option<String>,
-    value_b64: Option<String>,
-    #[serde(default)]
-    flags: u32,
-    expires: Option<u64>,
+    key: Option<Value>,
+    key_b64: Option<Value>,
+    value: Option<Value>,
+    value_b64: Option<Value>,
+    flags: Option<Value>,
+    expires: Option<Value>,
 }
 
 /// Reads the items of a dump. Each JSON document is on a line of its own, or formatted over several lines.
@@ -80,24 +113,28 @@ pub(crate) struct DumpReader<R> {
     /// The number of the last line that was read.
     pub(crate) number: u64,
     text: Vec<u8>,
+    /// Whether the text is a line after an invalid item, and not yet an item.
+    is_pending: bool,
 }
 
 impl<R: BufRead> DumpReader<R> {
     pub(crate) fn new(input: R) -> Self {
-        Self { input, number: 0, text: Vec::new() }
+        Self { input, number: 0, text: Vec::new(), is_pending: false }
     }
 
     /// Skips lines.
-    pub(crate) fn skip(&mut self, lines: u64) -> Result<(), String> {
+    pub(crate) fn skip(&mut self, lines: u64) -> Result<(), InputError> {
         while self.number < lines && self.read_line()? {
             self.text.clear();
         }
         Ok(())
     }
 
-    /// Reads the next item; `None` at the end. Errors begin with the number of the line.
-    pub(crate) fn next(&mut self) -> Result<Option<DumpItem>, String> {
-        self.text.clear();
+    /// Reads the next item; `None` at the end. After an invalid item, reading continues at the next line.
+    pub(crate) fn next(&mut self) -> Result<Option<DumpItem>, InputError> {
+        if !std::mem::take(&mut self.is_pending) {
+            self.text.clear();
+        }
         while self.text.iter().all(u8::is_ascii_whitespace) {
             self.text.clear();
             self.check_first_byte()?;
@@ -111,79 +148,146 @@ impl<R: BufRead> DumpReader<R> {
                 Ok(written) => written,
                 // The document continues on the next line.
                 Err(error) if error.is_eof() && self.read_line()? => continue,
-                Err(error) if error.is_eof() => return Err(format!("line {first}: the input ends within this item")),
-                Err(error) => return Err(json_error(&error, first)),
+                Err(error) if error.is_eof() => {
+                    return Err(InputError::invalid(first, "the input ends within this item"));
+                }
+                Err(error) => {
+                    self.keep_next_item(first);
+                    return Err(json_error(&error, first));
+                }
             };
-            return written.entry().map(Some).map_err(|error| format!("line {first}: {error}"));
+            return written.item().map(Some).map_err(|problem| InputError::invalid(first, problem));
         }
     }
 
-    /// Rejects a file that is not a dump before its first line, which may be endless, is in memory.
-    fn check_first_byte(&mut self) -> Result<(), String> {
-        let number = self.number + 1;
-        let next = self.input.fill_buf().map_err(|error| format!("line {number}: {error}"))?;
-        match next.first() {
-            Some(byte) if *byte != b'{' && !byte.is_ascii_whitespace() => {
-                Err(format!("line {number}: not an item of a dump, which begins with {{\"key\":…,\"value\":…}}"))
-            }
-            _ => Ok(()),
+    /// Keeps the last line of an invalid item that began on line `first`, if it looks like an item of its own.
+    fn keep_next_item(&mut self, first: u64) {
+        let lines = self.text.strip_suffix(b"\n").unwrap_or(&self.text);
+        let start = lines.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        if self.number > first && self.text[start..].starts_with(b"{") {
+            self.text.drain(..start);
+            self.is_pending = true;
         }
+    }
+
+    /// Rejects a line that is not an item before it, which may be endless, is in memory.
+    fn check_first_byte(&mut self) -> Result<(), InputError> {
+        let line = self.number + 1;
+        let next = self.input.fill_buf().map_err(|error| InputError::Unreadable(line, error.to_string()))?;
+        let problem = match next.first() {
+            None | Some(b'{') => return Ok(()),
+            Some(byte) if byte.is_ascii_whitespace() => return Ok(()),
+            Some(b'[') => "a JSON array; write each item on a line of its own: jq -c '.[]'",
+            Some(_) => "not an item of a dump, which begins with {\"key\":…,\"value\":…}",
+        };
+        self.input.skip_until(b'\n').map_err(|error| InputError::Unreadable(line, error.to_string()))?;
+        self.number = line;
+        Err(InputError::invalid(line, problem))
     }
 
     /// Appends a line to the text; returns false at the end.
-    fn read_line(&mut self) -> Result<bool, String> {
+    fn read_line(&mut self) -> Result<bool, InputError> {
         let number = self.number + 1;
         let read = self.input.by_ref().take(MAX_LINE).read_until(b'\n', &mut self.text);
         match read {
             Ok(0) => Ok(false),
-            Ok(_) if self.text.len() as u64 >= MAX_LINE => Err(format!("line {number}: too long for an item")),
+            Ok(_) if self.text.len() as u64 >= MAX_LINE => {
+                Err(InputError::Unreadable(number, "too long for an item".into()))
+            }
             Ok(_) => {
                 self.number = number;
                 Ok(true)
             }
-            Err(error) => Err(format!("line {number}: {error}")),
+            Err(error) => Err(InputError::Unreadable(number, error.to_string())),
         }
     }
 }
 
 impl JsonItem {
-    fn entry(self) -> Result<DumpItem, String> {
+    fn item(self) -> Result<DumpItem, String> {
         let key = bytes("key", self.key, self.key_b64)?;
         Key::new(&key).map_err(|invalid| invalid.to_string())?;
         let value = bytes("value", self.value, self.value_b64)?;
-        // Protocols have 32 bits for a time, which end in 2106.
-        if self.expires.is_some_and(|at| at >= u64::from(u32::MAX)) {
-            return Err("expires is not a time in seconds of Unix time before 2106".into());
-        }
-        Ok(DumpItem { key, value, flags: self.flags, expires: self.expires })
+        let flags = match self.flags {
+            Some(flags) => {
+                number(&flags).ok_or_else(|| unexpected("flags", &flags, "a number from 0 to 4294967295"))?
+            }
+            None => 0,
+        };
+        let expires = match self.expires {
+            // Protocols have 32 bits for a time, which end in 2106.
+            Some(at) => Some(number(&at).filter(|&at| at != u32::MAX).ok_or_else(|| {
+                unexpected(
+                    "expires",
+                    &at,
+                    "a whole number of seconds of Unix time before 2106 (in jq: now + 3600 | floor)",
+                )
+            })?),
+            None => None,
+        };
+        Ok(DumpItem { key, value, flags, expires: expires.map(u64::from) })
     }
 }
 
-fn bytes(name: &str, text: Option<String>, base64: Option<String>) -> Result<Bytes, String> {
-    match (text, base64) {
-        (Some(text), None) => Ok(text.into()),
-        (None, Some(base64)) => {
-            STANDARD.decode(base64).map(Bytes::from).map_err(|error| format!("{name}_b64 is not base64: {error}"))
-        }
-        (None, None) => Err(format!("an item needs {name} or {name}_b64")),
-        (Some(_), Some(_)) => Err(format!("an item has {name} or {name}_b64, not both")),
+/// The bytes of a field, as text or in base64.
+fn bytes(name: &str, plain: Option<Value>, base64: Option<Value>) -> Result<Bytes, String> {
+    let encoded = format!("{name}_b64");
+    match (plain, base64) {
+        (Some(plain), None) => text(name, plain).map(Bytes::from),
+        (None, Some(base64)) => match STANDARD.decode(text(&encoded, base64)?) {
+            Ok(bytes) => Ok(bytes.into()),
+            Err(DecodeError::InvalidByte(at, byte)) => {
+                Err(format!("{encoded} is not base64: invalid character {:?} after {at} others", char::from(byte)))
+            }
+            Err(_) => Err(format!("{encoded} is not base64: it does not end as it should")),
+        },
+        (None, None) => Err(format!("an item needs {name} or {encoded}")),
+        (Some(_), Some(_)) => Err(format!("an item has {name} or {encoded}, not both")),
     }
 }
 
-/// The message of an error with its line; the document begins on line `first`.
-fn json_error(error: &serde_json::Error, first: u64) -> String {
+fn text(name: &str, value: Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text),
+        value => Err(unexpected(name, &value, "a string")),
+    }
+}
+
+fn number(value: &Value) -> Option<u32> {
+    value.as_u64()?.try_into().ok()
+}
+
+/// The message for a field of the wrong type.
+fn unexpected(name: &str, value: &Value, expected: &str) -> String {
+    let found = match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::String(_) => "a string".to_owned(),
+        Value::Array(_) => "an array".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    };
+    format!("{name} is {found}, expected {expected}")
+}
+
+/// The error of a document that begins on line `first`.
+fn json_error(error: &serde_json::Error, first: u64) -> InputError {
     let text = error.to_string();
     let mut message = text.rsplit_once(" at line ").map_or(&*text, |(message, _)| message).to_owned();
-    if message.starts_with("unknown field `ttl`") {
+    if EXPIRY_NAMES.iter().any(|name| message.starts_with(&format!("unknown field `{name}`"))) {
         message.push_str("; expires is a time in seconds of Unix time");
     }
     // serde_json reports the end of a line as column 0 of the next line.
     let line = first + error.line() as u64 - 1;
     match error.column() {
-        0 => format!("line {}: {message} at its end", line.saturating_sub(1).max(first)),
-        column => format!("line {line}: {message} at column {column}"),
+        0 => InputError::invalid(line.saturating_sub(1).max(first), format!("{message} at its end")),
+        column => InputError::invalid(line, format!("{message} at column {column}")),
     }
 }
+
+/// Names that other programs have for the time when an item expires.
+const EXPIRY_NAMES: &[&str] =
+    &["ttl", "exp", "expire", "expiry", "expires_at", "expiration", "exptime", "expiry_time", "time_to_live"];
 
 /// Enough for the largest value, escaped as JSON.
 const MAX_LINE: u64 = 2 << 30;
@@ -194,7 +298,8 @@ mod tests {
 
     fn read(text: &[u8]) -> Result<Vec<DumpItem>, String> {
         let mut lines = DumpReader::new(text);
-        std::iter::from_fn(|| lines.next().transpose()).collect()
+        let items = std::iter::from_fn(|| lines.next().transpose());
+        items.map(|item| item.map_err(|error| error.to_string())).collect()
     }
 
     /// Key, value, flags and when it expires.
@@ -239,8 +344,14 @@ mod tests {
             (b"{\"key\":\"a\",\"key_b64\":\"YQ==\",\"value\":\"\"}", "not both"),
             (b"{\"key\":\"a\",\"value_b64\":\"*\"}", "value_b64 is not base64"),
             (b"{\"key\":\"\",\"value\":\"\"}", "line 1: the key"),
-            (b"{\"key\":\"a\",\"value\":\"\",\"flags\":-1}", "line 1: invalid value"),
-            (b"{\"key\":\"a\",\"value\":\"\",\"expires\":99999999999}", "line 1: expires"),
+            (b"{\"key\":\"a\",\"value\":\"\",\"flags\":-1}", "line 1: flags is -1, expected a number from 0"),
+            (b"{\"key\":\"a\",\"value\":\"\",\"expires\":99999999999}", "line 1: expires is 99999999999, expected"),
+            (b"{\"key\":\"a\",\"value\":\"\",\"expires\":1798761600.5}", "expected a whole number of seconds"),
+            (b"{\"key\":\"a\",\"value\":{\"b\":1}}", "line 1: value is an object, expected a string"),
+            (b"{\"key\":7,\"value\":\"\"}", "line 1: key is 7, expected a string"),
+            (b"{\"key\":\"a\",\"value_b64\":\"*\"}", "invalid character '*' after 0 others"),
+            (b"{\"key\":\"a\",\"value\":\"\",\"expiry\":60}", "; expires is a time in seconds of Unix time"),
+            (b"[\n{\"key\":\"a\",\"value\":\"\"}\n]", "line 1: a JSON array; write each item on a line"),
             (b"{\"key\":\"a\",\"value\":\"\",\"ttl\":60}", "line 1: unknown field `ttl`, expected one of `key`"),
             (b"{\"key\":\"a\",\"value\":\"\",\"ttl\":60}", "; expires is a time in seconds of Unix time at column"),
             (b"{\"key\":\"a\",\"value\":\"\",\"size\":60}", "line 1: unknown field `size`"),
@@ -249,6 +360,23 @@ mod tests {
             let error = read(text).unwrap_err();
             assert!(error.contains(what), "{error:?} for {:?}", text.escape_ascii().to_string());
         }
+    }
+
+    #[test]
+    fn reading_continues_after_an_invalid_item() {
+        let text = b"hello\n{\"key\":\"a\",\"value\":\"\"}\n{\"key\":\"b\",\n{\"key\":\"c\",\"value\":\"\"}\n{\"key\":1}\n{\"key\":\"d\",\"value\":\"\"}";
+        let mut lines = DumpReader::new(&text[..]);
+        let (mut keys, mut invalid) = (Vec::new(), Vec::new());
+        loop {
+            match lines.next() {
+                Ok(Some(item)) => keys.push(item.key),
+                Ok(None) => break,
+                Err(InputError::Invalid(item)) => invalid.push(item.line),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(keys, ["a", "c", "d"]);
+        assert_eq!(invalid, [1, 4, 5]);
     }
 
     #[test]

@@ -178,7 +178,10 @@ async fn list_server(index: usize, server: ServerHandle, scope: KeyScope, size: 
         let item = match item {
             Ok(item) => item,
             Err(error) => {
-                queue.push(batch);
+                // An empty batch would mean that the server has no items.
+                if batch.seen > 0 {
+                    queue.push(batch);
+                }
                 // If the receiver is gone, the command has ended.
                 let _ = queue.sender.send(ListEvent::Failed(error)).await;
                 return;

@@ -25,6 +25,8 @@ pub(crate) enum SkipReason {
     Misplaced,
     /// The protocol in use cannot express its key.
     InvalidKey,
+    /// The input does not describe an item.
+    InvalidItem,
     /// A request for it failed.
     Failed,
 }
@@ -46,7 +48,7 @@ const fn row(reason: SkipReason, name: &'static str, text: &'static str, is_fail
 }
 
 /// All reasons, in the order of the summary.
-pub(crate) const SKIP_REASONS: [Row; 10] = [
+pub(crate) const SKIP_REASONS: [Row; 11] = [
     row(SkipReason::Expired, "expired", "expired", false),
     row(SkipReason::Gone, "gone", "gone", false),
     row(SkipReason::Changed, "changed", "changed", true),
@@ -56,6 +58,7 @@ pub(crate) const SKIP_REASONS: [Row; 10] = [
     row(SkipReason::TooLarge, "too_large", "too large", true),
     row(SkipReason::Misplaced, "misplaced", "misplaced", true),
     row(SkipReason::InvalidKey, "invalid_key", "invalid key", true),
+    row(SkipReason::InvalidItem, "invalid_item", "invalid item", true),
     row(SkipReason::Failed, "failed", "failed", true),
 ];
 

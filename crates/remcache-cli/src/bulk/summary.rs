@@ -7,7 +7,10 @@ use std::time::Instant;
 
 use remcache::Error;
 
+use super::dump_format::InvalidItem;
+use super::list::{Batch, ListEvent};
 use super::listing_error::count_listing_error;
+use super::server_watch::ServerWatch;
 use super::skip_reason::{SKIP_REASONS, SkipReason, Skipped};
 use crate::exit::{Exit, Failure, words};
 use crate::load::per_second;
@@ -26,6 +29,8 @@ pub(crate) struct Summary {
     bytes: u64,
     skips: [u64; SKIP_REASONS.len()],
     tally: Tally,
+    /// Whether a server listed its items, or some of them.
+    has_listed: bool,
     list: Option<SkipLog>,
     /// Reasons that are not failures, because the command line chose them.
     accepted: Vec<SkipReason>,
@@ -53,6 +58,7 @@ impl Summary {
             bytes: 0,
             skips: [0; SKIP_REASONS.len()],
             tally: Tally::default(),
+            has_listed: false,
             list: list.transpose()?,
             accepted: Vec::new(),
         })
@@ -77,18 +83,39 @@ impl Summary {
         if let (SkipReason::Failed, Some(error)) = (skipped.reason, &skipped.error) {
             self.tally.failures(&with_server(error, server), Exit::of(error), 1);
         }
-        let Some(list) = &mut self.list else { return Ok(()) };
         let record = Record::new()
             .with_bytes("key", key)
             .with("reason", skipped.reason.name())
             .with_some("server", server)
             .with_some("error", skipped.error.as_ref().map(words));
+        self.log(&record)
+    }
+
+    /// Counts an item of the input that is invalid.
+    pub(crate) fn invalid(&mut self, item: &InvalidItem) -> Result<(), Failure> {
+        self.skips[SkipReason::InvalidItem.index()] += 1;
+        let record = Record::new().with("line", item.line).with("reason", SkipReason::InvalidItem.name());
+        self.log(&record.with("error", &*item.problem))
+    }
+
+    /// Adds a record to the list of skipped items.
+    fn log(&mut self, record: &Record) -> Result<(), Failure> {
+        let Some(list) = &mut self.list else { return Ok(()) };
         writeln!(list.out, "{record}").map_err(|error| Failure::file(&list.path, error))
     }
 
-    /// Counts a server that could not list its items.
-    pub(crate) fn listing_failed(&mut self, error: &Error) {
-        count_listing_error(error, &mut self.tally);
+    /// The batch that a server listed; `None` if it failed, which is counted.
+    pub(crate) fn listed(&mut self, event: ListEvent) -> Result<Option<Batch>, Failure> {
+        let batch = event.batch(|error| count_listing_error(error, &mut self.tally))?;
+        self.has_listed |= batch.is_some();
+        Ok(batch)
+    }
+
+    /// Counts the servers that restarted, evicted items or went away during the run as failures.
+    pub(crate) async fn compare_servers(&mut self, watch: ServerWatch) {
+        for change in watch.changes().await {
+            self.tally.failures(&change.message, change.exit, 1);
+        }
     }
 
     /// How many items were done.
@@ -166,7 +193,8 @@ impl Summary {
             self.skips.iter().enumerate().filter(|&(place, _)| is_failure(place)).map(|(_, count)| count).sum();
         // The tally has the failed items by their errors.
         self.tally.no = missing - self.skipped_count(SkipReason::Failed).min(missing);
-        self.tally.yes = self.done;
+        // A server that has no items answered nevertheless.
+        self.tally.yes = self.done + u64::from(self.has_listed);
         self.tally.exit()
     }
 }
@@ -184,6 +212,7 @@ const COLUMNS: &[&str] = &[
     "too_large",
     "misplaced",
     "invalid_key",
+    "invalid_item",
     "failed",
     "elapsed_seconds",
 ];

@@ -8,8 +8,8 @@ use remcache::proto::text::MetadumpItem;
 use tokio::task::JoinSet;
 
 use crate::bulk::{
-    BatchJob, BulkProgress, FetchedItem, Fetcher, ItemStore, KeyScope, ListEvent, NewItem, Scanner, SelectArgs,
-    SkipReason, Skipped, SourceState, StoreArgs, StoreResult, Summary, run_pipeline, sum,
+    BatchJob, BulkProgress, FetchedItem, Fetcher, ItemStore, KeyScope, ListEvent, NewItem, Role, Scanner, SelectArgs,
+    ServerWatch, SkipReason, Skipped, SourceState, StoreArgs, StoreResult, Summary, run_pipeline, sum,
 };
 use crate::exit::{Failure, Outcome};
 use crate::item_limit;
@@ -22,7 +22,7 @@ use crate::session::Session;
 /// copy runs stays. A copy is looked at again in the source; if the item was changed or deleted there
 /// in the meantime, the copy is repeated or undone. Interrupted, it may be run again, and is complete
 /// then. Clients that write during the copy write to the destination too, and delete in the source
-/// first.
+/// first. If a server restarts during the copy, the exit code is 3; if the destination evicts items, it is 1.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The servers to copy from: addresses or a URL, whose options say how they place keys
@@ -45,11 +45,12 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     session.warn_of_password_in(&args.to, "REMCACHE_TO");
     let (from, to) = (session.client_of(&args.from)?, session.client_of(&args.to)?);
     for client in [&from, &to] {
-        item_limit::require_cas(client, "copy").await?;
+        item_limit::require_cas(client, "copy", "use remcache dump and remcache load").await?;
     }
     let interrupt = session.interrupt.expect();
+    let store = Arc::new(ItemStore::open(to.clone(), true, &args.store, &interrupt).await?);
+    let watches = [ServerWatch::start(&from, Role::Source).await, ServerWatch::start(&to, Role::Destination).await];
     let scanner = Scanner::new(from, &args.select);
-    let store = Arc::new(ItemStore::open(to, true, &args.store, &interrupt).await?);
     let summary = args.select.summary("copied")?;
     let counts = scanner.counts().await;
     session.output.notes().say(listing(&counts));
@@ -57,13 +58,20 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let (batches, limit) = (scanner.list()?, scanner.rate_limit());
     let mut copy = Copy { scanner, store, summary, progress };
     run_pipeline(&mut copy, batches, limit, &interrupt).await?;
-    let Copy { store, summary, progress, .. } = copy;
+    let Copy { store, mut summary, progress, .. } = copy;
     drop(progress);
+    if !store.has_given_up() {
+        for watch in watches {
+            summary.compare_servers(watch).await;
+        }
+    }
     summary.print(&mut session.output)?;
     let exit = summary.finish(&mut session.output)?;
-    if store.has_given_up() && !interrupt.is_raised() {
-        let message = "stopped, because a server did not answer: run the same command again to complete the copy";
-        session.output.notes().print(message);
+    let notes = session.output.notes();
+    if interrupt.is_raised() {
+        notes.print("interrupted: run the same command again to complete the copy");
+    } else if store.has_given_up() {
+        notes.print("stopped, because a server did not answer: run the same command again to complete the copy");
     }
     Ok(interrupt.unless_raised(exit))
 }
@@ -109,7 +117,7 @@ impl BatchJob for Copy {
     }
 
     fn start(&mut self, listed: ListEvent, jobs: &mut JoinSet<Done>) -> Result<(), Failure> {
-        let Some(batch) = listed.batch(|error| self.summary.listing_failed(error))? else { return Ok(()) };
+        let Some(batch) = self.summary.listed(listed)? else { return Ok(()) };
         let seen = batch.seen;
         let (fetcher, items) = self.scanner.filter_misplaced(batch, &mut self.summary)?;
         let server = fetcher.server().name().to_owned();

@@ -68,7 +68,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     }
     let is_conditional = args.selection.looks_beyond_the_key();
     if is_conditional {
-        item_limit::require_cas(&client, "deleting by more than the key").await?;
+        item_limit::require_cas(&client, "deleting by more than the key", "delete by patterns of keys alone").await?;
     }
     if !args.yes {
         let question = format!("Remove the items of {} whose keys match {}?", names(&client), args.pattern.text);
@@ -99,6 +99,9 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     drop(progress);
     summary.print(&mut session.output)?;
     let exit = summary.finish(&mut session.output)?;
+    if interrupt.is_raised() {
+        session.output.notes().print("interrupted: run the same command again to delete the other items");
+    }
     Ok(interrupt.unless_raised(exit))
 }
 
@@ -150,7 +153,7 @@ impl BatchJob for DeleteRun {
     }
 
     fn start(&mut self, event: ListEvent, jobs: &mut JoinSet<DeletedBatch>) -> Result<(), Failure> {
-        let Some(mut batch) = event.batch(|error| self.summary.listing_failed(error))? else { return Ok(()) };
+        let Some(mut batch) = self.summary.listed(event)? else { return Ok(()) };
         batch.items.retain(|item| self.includes(item, batch.server));
         let requester = Arc::clone(&self.requesters[batch.server]);
         let is_conditional = self.is_conditional;

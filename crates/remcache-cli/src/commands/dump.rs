@@ -7,8 +7,8 @@ use remcache::proto::text::MetadumpItem;
 use tokio::task::JoinSet;
 
 use crate::bulk::{
-    BatchJob, BulkProgress, DumpWriter, FetchedItem, ListEvent, Scanner, SelectArgs, Skipped, Summary, run_pipeline,
-    sum, write_item,
+    BatchJob, BulkProgress, DumpWriter, FetchedItem, ListEvent, Role, Scanner, SelectArgs, ServerWatch, Skipped,
+    Summary, run_pipeline, sum, write_item,
 };
 use crate::exit::{Failure, Outcome};
 use crate::output::Layout;
@@ -18,7 +18,7 @@ use crate::session::Session;
 ///
 /// A line reads {"key":…,"value":…,"flags":…,"expires":…}: the time in seconds of Unix time, if there
 /// is one; key_b64 and value_b64 in base64 where they are no UTF-8. A file gets its name when it is
-/// whole; interrupted, or if a server fails, what there is stays in FILE.partial. Items that were
+/// whole; interrupted, or if a server fails or restarts, what there is stays in FILE.partial. Items that were
 /// left out are counted by reason.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -36,6 +36,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
     let interrupt = session.interrupt.expect();
     let notes = session.output.notes();
+    let watch = ServerWatch::start(&client, Role::Source).await;
     let scanner = Scanner::new(client, &args.select);
     let summary = args.select.summary("dumped")?;
     let writer = DumpWriter::open(args.file.as_deref(), &mut session.output)?;
@@ -43,8 +44,9 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let (batches, limit) = (scanner.list()?, scanner.rate_limit());
     let mut dump = Dump { scanner, writer, summary, progress, lines: Vec::new() };
     run_pipeline(&mut dump, batches, limit, &interrupt).await?;
-    let Dump { writer, summary, progress, .. } = dump;
+    let Dump { writer, mut summary, progress, .. } = dump;
     drop(progress);
+    summary.compare_servers(watch).await;
     let is_whole = summary.is_complete() && !interrupt.is_raised();
     let kept = match summary.done_count() {
         // Nothing is kept of nothing.
@@ -52,6 +54,9 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         _ => writer.end(is_whole)?,
     };
     let exit = summary.finish(&mut session.output)?;
+    if interrupt.is_raised() && kept.is_none() {
+        notes.print("interrupted: the dump is not complete; run the same command again");
+    }
     if let Some(kept) = kept {
         notes.print(format_args!("not whole: what there is stays in {}; dump again for all", kept.display()));
     }
@@ -84,7 +89,7 @@ impl BatchJob for Dump<'_> {
     }
 
     fn start(&mut self, listed: ListEvent, jobs: &mut JoinSet<Done>) -> Result<(), Failure> {
-        let Some(batch) = listed.batch(|error| self.summary.listing_failed(error))? else { return Ok(()) };
+        let Some(batch) = self.summary.listed(listed)? else { return Ok(()) };
         let seen = batch.seen;
         let (fetcher, items) = self.scanner.filter_misplaced(batch, &mut self.summary)?;
         jobs.spawn(async move {

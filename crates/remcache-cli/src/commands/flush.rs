@@ -5,12 +5,12 @@ use std::time::Duration;
 use remcache::Client;
 
 use super::answers::Answers;
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::options::value;
-use crate::output::{Record, TextStyle};
+use crate::output::{Record, TextStyle, text};
 use crate::session::Session;
 
-/// Remove all items of the servers
+/// Remove all items of the servers, of every namespace
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Flush after this delay; the servers keep the appointment by themselves
@@ -26,6 +26,7 @@ const COLUMNS: &[&str] = &["server", "status", "error"];
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
+    refuse_namespace(&client)?;
     if !args.yes && !session.confirm(&action(&client), &format!("Remove ALL items of {}?", names(&client)))? {
         return Ok(Exit::No);
     }
@@ -38,6 +39,17 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         answers.push(server.name(), word, record, outcome);
     }
     answers.print(COLUMNS, &mut session.output)
+}
+
+/// Fails if the client has a namespace: flushing would remove the items of all others too.
+fn refuse_namespace(client: &Client) -> Result<(), Failure> {
+    match text::inline(client.namespace()) {
+        namespace if namespace.is_empty() => Ok(()),
+        namespace => Err(Failure::usage(format!(
+            "flush removes the items of every namespace, not only those of {namespace}: for these use remcache \
+             delete-matching '*'; for all items pass --namespace ''"
+        ))),
+    }
 }
 
 fn action(client: &Client) -> String {

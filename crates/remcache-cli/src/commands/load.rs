@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::bulk::{
-    BATCH_BYTES, BatchJob, BulkOptions, BulkProgress, DumpItem, DumpReader, ItemStore, NewItem, RateLimit, SkipReason,
-    StoreArgs, StoreResult, Summary, run_pipeline,
+    BATCH_BYTES, BatchJob, BulkOptions, BulkProgress, DumpItem, DumpReader, InputError, InvalidItem, ItemStore,
+    NewItem, RateLimit, Role, ServerWatch, SkipReason, StoreArgs, StoreResult, Summary, run_pipeline,
 };
 use crate::exit::{Failure, Outcome};
 use crate::selection;
@@ -26,8 +26,9 @@ use crate::session::Session;
 ///
 /// Reads the format of dump, from a file or standard input. Existing items are overwritten; --add keeps them.
 /// Items that have expired, and items that the servers refuse, are skipped and counted. While a server does
-/// not answer, load waits for it; then it stops, and names the line to continue at. Loading the same items
-/// again does no harm.
+/// not answer, load waits for it; then it stops, and names the line to continue at. If a server restarts
+/// during the load, the exit code is 3; if one evicts items, it is 1. Loading the same items again does no
+/// harm. An invalid line ends the load; with --failed it is listed there, and the load continues.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The file; - reads standard input
@@ -54,14 +55,23 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.expect();
     let summary = Summary::new("loaded", args.options.failed.as_deref())?;
     let limit = RateLimit::new(args.options.rate);
-    let store = Arc::new(ItemStore::open(client, args.add, &args.store, &interrupt).await?);
-    let batches = read(input, args.from_line.get() - 1, limit.batch())?;
+    let store = Arc::new(ItemStore::open(client.clone(), args.add, &args.store, &interrupt).await?);
+    let watch = ServerWatch::start(&client, Role::Destination).await;
+    let reading = Reading {
+        skipped: args.from_line.get() - 1,
+        size: limit.batch(),
+        lists_invalid: args.options.failed.is_some(),
+    };
+    let batches = reading.start(input)?;
     let progress = BulkProgress::new(session.output.notes(), None);
     let lines = Lines { last: args.from_line.get() - 1, unfinished: BTreeSet::new() };
     let mut load = Load { store, summary, progress, lines, problem: None };
     run_pipeline(&mut load, batches, limit, &interrupt).await?;
-    let Load { store, summary, progress, lines, problem } = load;
+    let Load { store, mut summary, progress, lines, problem } = load;
     drop(progress);
+    if !store.has_given_up() {
+        summary.compare_servers(watch).await;
+    }
     let notes = session.output.notes();
     summary.print(&mut session.output)?;
     let exit = summary.finish(&mut session.output)?;
@@ -92,43 +102,64 @@ fn open(path: &Path) -> Result<Input, Failure> {
 /// Consecutive items of the input.
 struct Batch {
     items: Vec<DumpItem>,
+    /// Lines that do not describe an item, if they are listed.
+    invalid: Vec<InvalidItem>,
     first_line: u64,
     last_line: u64,
 }
 
-/// Reads batches on a thread of its own, because reading may block. An error of the input comes last.
-fn read(input: Input, skipped: u64, size: usize) -> Result<mpsc::Receiver<Result<Batch, String>>, Failure> {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    let reading = move || {
-        let mut reader = DumpReader::new(input);
-        let mut next = reader.skip(skipped);
-        while next.is_ok() {
-            let line = reader.number;
-            let mut batch = Batch { items: Vec::with_capacity(size), first_line: line + 1, last_line: line };
-            next = fill(&mut batch, &mut reader, size);
-            let is_last = batch.items.is_empty();
-            // If the receiver is gone, the command has ended.
-            if is_last || sender.blocking_send(Ok(batch)).is_err() {
-                break;
-            }
-        }
-        if let Err(problem) = next {
-            let _ = sender.blocking_send(Err(problem));
-        }
-    };
-    let thread = thread::Builder::new().name("input".into()).spawn(reading);
-    thread.map(|_| receiver).map_err(|error| Failure::Io("a thread for the input".into(), error))
+/// How to read the input.
+struct Reading {
+    /// The number of lines to skip.
+    skipped: u64,
+    /// The number of items in a batch.
+    size: usize,
+    /// Whether invalid items are listed and do not end the input.
+    lists_invalid: bool,
 }
 
-fn fill(batch: &mut Batch, reader: &mut DumpReader<Input>, size: usize) -> Result<(), String> {
-    let mut bytes = 0;
-    while batch.items.len() < size && bytes < BATCH_BYTES {
-        let Some(item) = reader.next()? else { break };
-        bytes += item.value.len() as u64;
-        batch.items.push(item);
-        batch.last_line = reader.number;
+impl Reading {
+    /// Reads batches on a thread of its own, because reading may block. An error of the input comes last.
+    fn start(self, input: Input) -> Result<mpsc::Receiver<Result<Batch, InputError>>, Failure> {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let reading = move || {
+            let mut reader = DumpReader::new(input);
+            let mut next = reader.skip(self.skipped);
+            while next.is_ok() {
+                let line = reader.number;
+                let items = Vec::with_capacity(self.size);
+                let mut batch = Batch { items, invalid: Vec::new(), first_line: line + 1, last_line: line };
+                next = self.fill(&mut batch, &mut reader);
+                let is_last = batch.items.is_empty() && batch.invalid.is_empty();
+                // If the receiver is gone, the command has ended.
+                if is_last || sender.blocking_send(Ok(batch)).is_err() {
+                    break;
+                }
+            }
+            if let Err(problem) = next {
+                let _ = sender.blocking_send(Err(problem));
+            }
+        };
+        let thread = thread::Builder::new().name("input".into()).spawn(reading);
+        thread.map(|_| receiver).map_err(|error| Failure::Io("a thread for the input".into(), error))
     }
-    Ok(())
+
+    fn fill(&self, batch: &mut Batch, reader: &mut DumpReader<Input>) -> Result<(), InputError> {
+        let mut bytes = 0;
+        while batch.items.len() + batch.invalid.len() < self.size && bytes < BATCH_BYTES {
+            match reader.next() {
+                Ok(Some(item)) => {
+                    bytes += item.value.len() as u64;
+                    batch.items.push(item);
+                }
+                Ok(None) => break,
+                Err(InputError::Invalid(item)) if self.lists_invalid => batch.invalid.push(item),
+                Err(error) => return Err(error),
+            }
+            batch.last_line = reader.number;
+        }
+        Ok(())
+    }
 }
 
 /// The lines that are loaded.
@@ -153,17 +184,18 @@ struct Load {
     progress: BulkProgress,
     lines: Lines,
     /// The error of the input.
-    problem: Option<String>,
+    problem: Option<InputError>,
 }
 
 /// A batch that was stored.
 struct Done {
     first_line: u64,
+    invalid: Vec<InvalidItem>,
     items: Vec<(DumpItem, StoreResult)>,
 }
 
 impl BatchJob for Load {
-    type Batch = Result<Batch, String>;
+    type Batch = Result<Batch, InputError>;
     type Done = Done;
 
     fn size(&self, batch: &Self::Batch) -> usize {
@@ -183,13 +215,15 @@ impl BatchJob for Load {
         let store = Arc::clone(&self.store);
         tasks.spawn(async move {
             let results = load(&store, &batch.items).await;
-            Done { first_line: batch.first_line, items: batch.items.into_iter().zip(results).collect() }
+            let items = batch.items.into_iter().zip(results).collect();
+            Done { first_line: batch.first_line, invalid: batch.invalid, items }
         });
         Ok(())
     }
 
     fn finish(&mut self, done: Done) -> Result<ControlFlow<()>, Failure> {
-        self.summary.seen += done.items.len() as u64;
+        self.summary.seen += (done.items.len() + done.invalid.len()) as u64;
+        done.invalid.iter().try_for_each(|item| self.summary.invalid(item))?;
         for (item, result) in &done.items {
             match result {
                 StoreResult::Stored => self.summary.done(1, item.value.len() as u64),

@@ -33,7 +33,7 @@ pub(crate) struct Args {
 const COLUMNS: &[&str] = &["key", "key_b64", "server"];
 const EXPLAINED: &[&str] =
     &["key", "key_b64", "server", "hash", "hash_value", "point", "point_number", "divisor", "next_servers"];
-const ASKED: &[&str] = &["key", "key_b64", "server", "is_found", "found_on"];
+const ASKED: &[&str] = &["key", "key_b64", "server", "is_found", "found_on", "unknown_on"];
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut blocks = args.keys.blocks()?;
@@ -74,7 +74,8 @@ struct Whereabouts<'k> {
     server: Option<String>,
     /// The servers that have it.
     found_on: Vec<String>,
-    errors: Vec<ServerError>,
+    /// The servers that did not answer, with their errors.
+    failures: Vec<(String, ServerError)>,
 }
 
 async fn ask(mut blocks: Blocks, session: &mut Session) -> Outcome {
@@ -85,8 +86,10 @@ async fn ask(mut blocks: Blocks, session: &mut Session) -> Outcome {
     while let Some(keys) = blocks.next(&interrupt).await? {
         for key in &keys {
             let whereabouts = Whereabouts::ask(key, &client).await?;
-            whereabouts.errors.iter().for_each(|error| error.count(&mut tally));
-            tally.answer(whereabouts.is_found());
+            whereabouts.failures.iter().for_each(|(_, error)| error.count(&mut tally));
+            if let Some(is_found) = whereabouts.is_found() {
+                tally.answer(is_found);
+            }
             list.push(|output| whereabouts.print(output), || whereabouts.record())?;
             if interrupt.is_raised() {
                 break;
@@ -105,38 +108,56 @@ impl<'k> Whereabouts<'k> {
         let mut tasks = JoinSet::new();
         for (index, server) in client.servers().into_iter().enumerate() {
             let stored = stored.clone();
-            tasks.spawn(async move { (index, has(&server, &stored).await.map(|has| (server, has))) });
+            tasks.spawn(async move { (index, has(&server, &stored).await, server) });
         }
         let mut answers = tasks.join_all().await;
-        answers.sort_by_key(|(index, _)| *index);
-        let mut whereabouts = Self { key, server, found_on: Vec::new(), errors: Vec::new() };
-        for (_, answer) in answers {
+        answers.sort_by_key(|(index, ..)| *index);
+        let mut whereabouts = Self { key, server, found_on: Vec::new(), failures: Vec::new() };
+        for (_, answer, server) in answers {
+            let server = server.name().to_owned();
             match answer {
-                Ok((server, true)) => whereabouts.found_on.push(server.name().to_owned()),
-                Ok((_, false)) => {}
-                Err(error) => whereabouts.errors.push(error),
+                Ok(true) => whereabouts.found_on.push(server),
+                Ok(false) => {}
+                Err(error) => whereabouts.failures.push((server, error)),
             }
         }
         Ok(whereabouts)
     }
 
-    /// Whether the server that the key belongs to has it.
-    fn is_found(&self) -> bool {
-        self.server.as_ref().is_some_and(|server| self.found_on.contains(server))
+    /// Whether the server that the key belongs to has it; `None` if that server did not answer.
+    fn is_found(&self) -> Option<bool> {
+        let Some(server) = &self.server else { return Some(false) };
+        let has_failed = self.failures.iter().any(|(failed, _)| failed == server);
+        (!has_failed).then(|| self.found_on.contains(server))
+    }
+
+    /// The names of the servers that did not answer.
+    fn unknown_on(&self) -> Vec<&str> {
+        self.failures.iter().map(|(server, _)| &**server).collect()
     }
 
     fn print(&self, output: &mut Output) -> std::io::Result<()> {
         let key = text::inline(self.key);
         let (server, found) = (self.server.as_deref().unwrap_or("-"), self.found_on.join(", "));
         if output.layout() == Layout::Raw {
-            return output.line(format_args!("{key}\t{server}\t{}", self.found_on.join(",")));
+            let unknown = self.failures.iter().map(|(server, _)| format!("?{server}"));
+            let servers: Vec<_> = self.found_on.iter().cloned().chain(unknown).collect();
+            return output.line(format_args!("{key}\t{server}\t{}", servers.join(",")));
         }
-        let (text, style) = match (self.found_on.len(), self.is_found()) {
-            (0, _) => ("on no server".to_owned(), TextStyle::Faint),
-            (1, true) => ("found there".to_owned(), TextStyle::Good),
-            (_, true) => (format!("found on {found}: no client looks for it on the others"), TextStyle::Warning),
-            (_, false) => (format!("misplaced: found on {found}"), TextStyle::Warning),
+        let (mut text, mut style) = match (self.found_on.len(), self.is_found()) {
+            (0, None) => (String::new(), TextStyle::Warning),
+            (0, Some(_)) if !self.failures.is_empty() => ("on no other server".to_owned(), TextStyle::Warning),
+            (0, Some(_)) => ("on no server".to_owned(), TextStyle::Faint),
+            (1, Some(true)) => ("found there".to_owned(), TextStyle::Good),
+            (_, Some(true)) => (format!("found on {found}: no client looks for it on the others"), TextStyle::Warning),
+            (_, Some(false)) => (format!("misplaced: found on {found}"), TextStyle::Warning),
+            (_, None) => (format!("found on {found}"), TextStyle::Warning),
         };
+        if !self.failures.is_empty() {
+            let separator = if text.is_empty() { "" } else { "; " };
+            text += &format!("{separator}unknown: {} did not answer", self.unknown_on().join(", "));
+            style = TextStyle::Warning;
+        }
         let paint = output.paint();
         output.line(format_args!("{key}  → {}  {}", paint.apply(TextStyle::Name, server), paint.apply(style, text)))
     }
@@ -145,8 +166,9 @@ impl<'k> Whereabouts<'k> {
         Record::new()
             .with_bytes("key", self.key)
             .with("server", self.server.clone())
-            .with("is_found", self.is_found())
-            .with("found_on", self.found_on.join(" "))
+            .with_some("is_found", self.is_found())
+            .with("found_on", self.found_on.iter().map(|server| &**server).collect::<Vec<_>>())
+            .with_some("unknown_on", Some(self.unknown_on()).filter(|servers| !servers.is_empty()))
     }
 }
 
