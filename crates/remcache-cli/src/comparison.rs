@@ -32,3 +32,11 @@ impl Comparison {
         }
     }
 }
+
+/// The advice for a limit that cannot be parsed because it holds more conditions; else it is empty.
+pub(crate) fn hint(limit: &str) -> &'static str {
+    match limit.contains([',', ';', '<', '>', '&', '|', ' ']) {
+        true => "; give each condition in an option of its own",
+        false => "",
+    }
+}

@@ -5,10 +5,13 @@ use std::borrow::Cow;
 /// Whether a character could control a terminal, or change the order in which text is displayed.
 ///
 /// Besides control characters these are the bidirectional controls and the line separators of Unicode,
-/// and the characters without any width that make two different keys look alike.
+/// and the characters without any width, tag characters among them, that make two different keys look alike.
 pub(crate) fn is_unsafe(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}')
+        || matches!(c, '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}')
+        || matches!(c, '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// The text with unsafe characters as `\n`, `\x1b` or `\u{202e}`; line ends and tabs stay.
@@ -31,8 +34,10 @@ pub(crate) fn escape_json(json: &str) -> Cow<'_, str> {
     let mut escaped = String::with_capacity(json.len() + 8);
     for c in json.chars() {
         match c {
-            // Every unsafe character is in the basic plane: one unit of UTF-16.
-            c if is_escaped(c) => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if is_escaped(c) => {
+                let units = c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+                escaped.push_str(&units);
+            }
             c => escaped.push(c),
         }
     }
@@ -63,6 +68,12 @@ mod tests {
         assert_eq!(escape("user:é\tb\n"), "user:é\tb\n");
         assert_eq!(escape("a\x1b[2J\u{9b}\x7f"), "a\\x1b[2J\\u{9b}\\x7f");
         assert_eq!(escape_line("a\nb\u{202e}c\u{200b}"), "a\\nb\\u{202e}c\\u{200b}");
+        for invisible in ['\u{ad}', '\u{3164}', '\u{feff}', '\u{e0041}', '\u{e0100}'] {
+            assert!(is_unsafe(invisible), "{}", invisible.escape_unicode());
+        }
+        let json = escape_json("\"\u{202e}\u{e0041}\"").into_owned();
+        assert_eq!(json, "\"\\u202e\\udb40\\udc41\"");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), "\u{202e}\u{e0041}");
         assert!(matches!(escape("plain"), Cow::Borrowed("plain")));
     }
 }

@@ -154,8 +154,27 @@ fn is_file_limit(_error: &io::Error) -> bool {
 
 /// The library's message with the tool's options in place of the library's settings.
 pub(crate) fn words(message: impl fmt::Display) -> String {
-    let message = message.to_string();
+    let message = without_connection(message.to_string());
     OPTIONS.iter().fold(message, |message, (setting, option)| message.replace(setting, option))
+}
+
+/// The message without the part that says that a connection was lost, if it may never have existed: the error of the
+/// system says more.
+fn without_connection(message: String) -> String {
+    match message.split_once("disconnected, the request was not sent: ") {
+        Some((server, reason)) => format!("{server}{}", brief(reason)),
+        None => message,
+    }
+}
+
+/// An error of the system without its number, as part of a sentence: `connection refused`.
+pub(crate) fn brief(text: &str) -> String {
+    let Some((text, _)) = text.strip_suffix(')').and_then(|text| text.rsplit_once(" (os error ")) else {
+        return text.to_owned();
+    };
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(characters).collect()
 }
 
 /// What messages of the library mention, and what it is called in the tool; longer texts first.
@@ -181,9 +200,7 @@ pub(crate) fn leave(outcome: Outcome) -> ExitCode {
         Err(Failure::ClosedPipe) => Exit::Yes,
         // A monitoring plugin reports on standard output, and 2, the code of a usage error, would mean CRITICAL.
         Err(failure) if is_monitored() => {
-            let line = escape(&failure.to_string().replace(['|', '\n'], " ")).into_owned();
-            // If standard output is closed, there is no place left to report to.
-            let _ = writeln!(io::stdout(), "MEMCACHED UNKNOWN - {line}");
+            report_unknown(&failure.to_string());
             Exit::Unknown
         }
         Err(failure) => {
@@ -192,6 +209,13 @@ pub(crate) fn leave(outcome: Outcome) -> ExitCode {
         }
     };
     ExitCode::from(exit.code())
+}
+
+/// Prints why a check has no result, as a monitoring plugin does.
+pub(crate) fn report_unknown(message: &str) {
+    let line = message.replace(['|', '\n'], " ");
+    // If standard output is closed, there is no place left to report to.
+    let _ = writeln!(io::stdout(), "MEMCACHED UNKNOWN - {}", escape(&line));
 }
 
 /// Whether the arguments ask for `check` in the format of monitoring plugins, which has its own exit codes.
@@ -221,6 +245,16 @@ mod tests {
         let message = "it is for another host: connect by such a name, or set Tls::server_name";
         assert!(words(message).ends_with("or pass one with --tls-name NAME"));
         assert_eq!(words("give them by Config::credentials"), "give them by --user and --password-file");
+    }
+
+    #[test]
+    fn errors_of_the_system_become_part_of_a_sentence() {
+        assert_eq!(brief("Connection refused (os error 111)"), "connection refused");
+        assert_eq!(brief("no connection within 1s"), "no connection within 1s");
+        assert_eq!(brief("TLS failed (expired)"), "TLS failed (expired)");
+        let refused = "a:1: disconnected, the request was not sent: Connection refused (os error 111)";
+        assert_eq!(words(refused), "a:1: connection refused");
+        assert_eq!(words("a:1: disconnected, the request was not sent"), "a:1: disconnected, the request was not sent");
     }
 
     #[test]

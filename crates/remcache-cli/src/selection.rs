@@ -9,6 +9,7 @@ use remcache::Ttl;
 use remcache::proto::text::MetadumpItem;
 
 use crate::options::value;
+use crate::output::text;
 
 /// The options that select items; all conditions must hold.
 #[derive(Clone, Debug, Default, Args)]
@@ -82,6 +83,21 @@ impl Selection {
     /// The same selection with one more pattern.
     pub(crate) fn and(self, pattern: Glob) -> Self {
         Self { pattern: Some(pattern), ..self }
+    }
+
+    /// The conditions of the options, as they are written on the command line.
+    pub(crate) fn conditions(&self) -> Vec<String> {
+        let KeyPattern { prefix, glob, regex } = &self.keys;
+        let seconds = |time: Duration| format!("{}s", time.as_secs_f64());
+        let conditions = [
+            ("prefix", prefix.as_ref().map(|prefix| text::inline(prefix.as_encoded_bytes()).into_owned())),
+            ("glob", glob.as_ref().map(|glob| glob.text.clone())),
+            ("regex", regex.as_ref().map(ToString::to_string)),
+            ("min-size", self.min_size.map(|size| size.to_string())),
+            ("ttl-below", self.ttl_below.map(seconds)),
+            ("idle-above", self.idle_above.map(seconds)),
+        ];
+        conditions.into_iter().filter_map(|(name, value)| Some(format!("--{name} {}", value?))).collect()
     }
 
     /// Whether there are conditions on other properties than the key.

@@ -7,7 +7,7 @@ use remcache::health::ConnectionState;
 use remcache::{Client, Error};
 use tokio::task::JoinSet;
 
-use crate::exit::words;
+use crate::exit::{brief, words};
 
 /// The statistics of one server at one point in time.
 #[derive(Debug)]
@@ -88,26 +88,9 @@ pub(crate) fn reason(server: &ServerHandle, error: &Error) -> String {
     }
 }
 
-/// An error of the system without its number, as part of a sentence: `connection refused`.
-fn brief(text: &str) -> String {
-    let Some((text, _)) = text.strip_suffix(')').and_then(|text| text.rsplit_once(" (os error ")) else {
-        return text.to_owned();
-    };
-    let mut characters = text.chars();
-    let first = characters.next().map(|first| first.to_ascii_lowercase());
-    first.into_iter().chain(characters).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn errors_of_the_system_become_part_of_a_sentence() {
-        assert_eq!(brief("Connection refused (os error 111)"), "connection refused");
-        assert_eq!(brief("no connection within 1s"), "no connection within 1s");
-        assert_eq!(brief("TLS failed (expired)"), "TLS failed (expired)");
-    }
 
     #[test]
     fn statistics_are_found_by_name() {

@@ -115,11 +115,13 @@ pub(crate) struct DumpReader<R> {
     text: Vec<u8>,
     /// Whether the text is a line after an invalid item, and not yet an item.
     is_pending: bool,
+    /// Whether the next line is no item, and is to be skipped. It may be endless, so it is left until it must be read.
+    skips_line: bool,
 }
 
 impl<R: BufRead> DumpReader<R> {
     pub(crate) fn new(input: R) -> Self {
-        Self { input, number: 0, text: Vec::new(), is_pending: false }
+        Self { input, number: 0, text: Vec::new(), is_pending: false, skips_line: false }
     }
 
     /// Skips lines.
@@ -132,6 +134,9 @@ impl<R: BufRead> DumpReader<R> {
 
     /// Reads the next item; `None` at the end. After an invalid item, reading continues at the next line.
     pub(crate) fn next(&mut self) -> Result<Option<DumpItem>, InputError> {
+        if std::mem::take(&mut self.skips_line) {
+            self.skip_line()?;
+        }
         if !std::mem::take(&mut self.is_pending) {
             self.text.clear();
         }
@@ -180,9 +185,15 @@ impl<R: BufRead> DumpReader<R> {
             Some(b'[') => "a JSON array; write each item on a line of its own: jq -c '.[]'",
             Some(_) => "not an item of a dump, which begins with {\"key\":…,\"value\":…}",
         };
-        self.input.skip_until(b'\n').map_err(|error| InputError::Unreadable(line, error.to_string()))?;
-        self.number = line;
+        self.skips_line = true;
         Err(InputError::invalid(line, problem))
+    }
+
+    /// Skips a line without keeping it in memory.
+    fn skip_line(&mut self) -> Result<(), InputError> {
+        self.number += 1;
+        let skipped = self.input.skip_until(b'\n');
+        skipped.map(|_| ()).map_err(|error| InputError::Unreadable(self.number, error.to_string()))
     }
 
     /// Appends a line to the text; returns false at the end.

@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 
 use super::run::run_in;
-use super::{Cli, Command, command, innermost};
+use super::{Cli, Command, command, innermost, usage_error};
 use crate::commands::top;
 use crate::context::{self as contexts, Settings};
 use crate::exit::Outcome;
@@ -23,7 +23,7 @@ struct ParsedLine {
 
 /// Runs the words of a line as a command; the error is a usage error or a request for help.
 pub(super) async fn run_line(words: Vec<OsString>, session: &Session) -> Result<Outcome, clap::Error> {
-    let line = parse(words, session.resolved.clone())?;
+    let line = parse(words, session.resolved.clone()).map_err(usage_error::escaped)?;
     let reads_keys = matches!(line.cli.command, Command::Top(_));
     let mut line_session = session.for_line(line.cli.global, line.given);
     let outcome = run_in(line.cli.command, &mut line_session).await;

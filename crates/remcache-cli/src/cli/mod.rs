@@ -5,6 +5,7 @@
 mod help;
 mod line;
 mod run;
+mod usage_error;
 
 pub(crate) use run::run;
 
@@ -157,11 +158,11 @@ pub(crate) fn parse() -> Result<Invocation, Failure> {
         None => Settings::new(),
     };
     let command = contexts::with_defaults(command(), settings);
-    let matches = command.clone().try_get_matches().unwrap_or_else(|error| exit_with(&error));
+    let matches = command.clone().try_get_matches().unwrap_or_else(|error| exit_with(error));
     let innermost = innermost(&matches);
     let (given, resolved) = (contexts::given(&command, innermost), contexts::resolved(&command, innermost));
-    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| exit_with(&error));
-    prefer_command_line(&mut cli.global, innermost).unwrap_or_else(|error| exit_with(&error));
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| exit_with(error));
+    prefer_command_line(&mut cli.global, innermost).unwrap_or_else(|error| exit_with(error));
     let context = context.map(|(name, contexts)| ActiveContext { is_production: contexts.is_production(&name), name });
     Ok(Invocation { cli, given, resolved, context })
 }
@@ -181,10 +182,11 @@ fn prefer_command_line(global: &mut Global, matches: &ArgMatches) -> Result<(), 
 }
 
 /// Prints a usage error or help, and ends the process.
-fn exit_with(error: &clap::Error) -> ! {
+fn exit_with(error: clap::Error) -> ! {
+    let error = usage_error::escaped(error);
     if error.use_stderr() && exit::is_monitored() {
-        // If stderr is closed, there is no place left to report to.
-        let _ = error.print();
+        let text = error.render().to_string();
+        exit::report_unknown(text.lines().next().unwrap_or_default().trim_start_matches("error: "));
         std::process::exit(Exit::Unknown.code().into());
     }
     error.exit()

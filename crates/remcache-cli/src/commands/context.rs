@@ -1,8 +1,12 @@
 //! `context`: named sets of options, for fleets that one works with often.
 
+use std::path::Path;
+
 use clap::Subcommand;
+use remcache::Config;
 
 use crate::context::{Contexts, Settings, mask_passwords};
+use crate::escape::is_unsafe;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Cell, Column, Layout, Record, Table, TextStyle};
 use crate::session::Session;
@@ -70,10 +74,52 @@ fn add(name: &str, is_production: bool, contexts: &mut Contexts, session: &Sessi
             "give the options that {name} is to hold, such as: remcache context add {name} -s cache1,cache2"
         )));
     }
-    contexts.add(name, &session.given, is_production)?;
+    check_name(name)?;
+    if session.options.security.reads_password() {
+        return Err(Failure::usage(
+            "a context holds no password: write it into a file and give --password-file FILE in place of --password-stdin",
+        ));
+    }
+    let settings = portable(&session.given)?;
+    check_servers(&settings)?;
+    contexts.add(name, &settings, is_production)?;
     contexts.write()?;
     session.output.notes().say(format_args!("{name} is in {}", contexts.path().display()));
     Ok(Exit::Yes)
+}
+
+/// Fails if a name could not be displayed, or given as an argument, as it is.
+fn check_name(name: &str) -> Result<(), Failure> {
+    match name.is_empty() || name.starts_with('-') || name.contains(|c| is_unsafe(c) || c.is_whitespace()) {
+        true => Err(Failure::usage(format!("invalid name of a context: {name:?}"))),
+        false => Ok(()),
+    }
+}
+
+/// The options with absolute paths: a context is used in any directory.
+fn portable(given: &Settings) -> Result<Settings, Failure> {
+    let absolute = |path: &String| match std::path::absolute(path) {
+        Ok(path) => Ok(path.to_string_lossy().into_owned()),
+        Err(error) => Err(Failure::file(Path::new(path), error)),
+    };
+    let portable = |(option, values): &(String, Vec<String>)| {
+        let values = match PATH_OPTIONS.contains(&&**option) {
+            true => values.iter().map(absolute).collect::<Result<_, _>>()?,
+            false => values.clone(),
+        };
+        Ok((option.clone(), values))
+    };
+    given.iter().map(portable).collect()
+}
+
+/// The global options that name a file.
+const PATH_OPTIONS: &[&str] = &["password-file", "tls-ca", "tls-cert", "tls-key"];
+
+/// Fails if an address or URL is invalid.
+fn check_servers(settings: &Settings) -> Result<(), Failure> {
+    let servers = settings.iter().filter(|(option, _)| option == "server").flat_map(|(_, servers)| servers);
+    servers.into_iter().try_fold(Config::new(), |config, server| config.server(server))?;
+    Ok(())
 }
 
 fn remove(name: &str, contexts: &mut Contexts, session: &Session) -> Outcome {

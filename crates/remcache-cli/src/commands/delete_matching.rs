@@ -71,7 +71,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         item_limit::require_cas(&client, "deleting by more than the key", "delete by patterns of keys alone").await?;
     }
     if !args.yes {
-        let question = format!("Remove the items of {} whose keys match {}?", names(&client), args.pattern.text);
+        let question = format!("Remove {} of {}?", args.description(), names(&client));
         let action = "delete matching items";
         session::require_terminal(action)?;
         let matching = count(&items).await?;
@@ -103,6 +103,16 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         session.output.notes().print("interrupted: run the same command again to delete the other items");
     }
     Ok(interrupt.unless_raised(exit))
+}
+
+impl Args {
+    /// The items to delete, as part of a sentence.
+    fn description(&self) -> String {
+        let misplaced = if self.misplaced { "misplaced " } else { "" };
+        let conditions = self.selection.conditions();
+        let pattern = format!("the {misplaced}items whose keys match {}", self.pattern.text);
+        [vec![pattern], conditions].concat().join(" ")
+    }
 }
 
 /// Counts the matching items on the servers that list their keys; the others are reported by the run itself.

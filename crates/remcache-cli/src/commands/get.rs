@@ -191,8 +191,12 @@ pub(super) fn print(value: &[u8], raw: bool, output: &mut Output) -> Result<(), 
     }
     let shown = &value[..value.len().min(SHOWN_BYTES)];
     output.bytes(text::hexdump(shown).as_bytes())?;
+    let kind = match std::str::from_utf8(value) {
+        Ok(_) => "bytes of text with control or invisible characters",
+        Err(_) => "bytes that are not text",
+    };
     output.notes().print(format_args!(
-        "{} bytes that are not text, the first {} shown; --raw writes them all, -o FILE keeps them",
+        "{} {kind}, the first {} shown; --raw writes them all, -o FILE keeps them",
         number::exact(value.len() as u64),
         shown.len(),
     ));

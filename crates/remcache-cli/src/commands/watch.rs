@@ -71,7 +71,20 @@ enum Message {
 }
 
 /// The fields that most events have, as columns of CSV; JSON records have all fields.
-const COLUMNS: &[&str] = &["server", "time", "event", "key", "key_b64", "status", "command", "ttl", "class", "size"];
+const COLUMNS: &[&str] = &[
+    "server",
+    "time",
+    "event",
+    "key",
+    "key_b64",
+    "status",
+    "command",
+    "ttl",
+    "class",
+    "size",
+    "fetched",
+    "idle_seconds",
+];
 
 /// Messages that may wait to be printed.
 const CAPACITY: usize = 10_000;
@@ -200,7 +213,8 @@ fn print(server: &str, bytes: &[u8], output: &mut Output) -> std::io::Result<()>
     }
     let record = Record::new().with("server", server).with_some("event", line.kind().map(text::inline));
     let record = line.key().iter().fold(record, |record, key| record.with_bytes("key", key));
-    let record = fields().fold(record, |record, (name, value)| record.with(&field_name(name), field_value(value)));
+    let record =
+        fields().fold(record, |record, (name, value)| record.with(&field_name(name), field_value(name, value)));
     output.more_records(COLUMNS).push(record)
 }
 
@@ -210,12 +224,19 @@ fn field_name(name: &[u8]) -> Cow<'_, str> {
         b"ts" => "time".into(),
         b"cmd" => "command".into(),
         b"clsid" => "class".into(),
+        b"fetch" => "fetched".into(),
+        b"la" => "idle_seconds".into(),
         name => text::inline(name),
     }
 }
 
-/// Returns a field of the log as a number if it is one, else as text.
-fn field_value(value: &[u8]) -> Value {
+/// Returns a field of the log as a truth value or number if it is one, else as text.
+fn field_value(name: &[u8], value: &[u8]) -> Value {
+    match (name, value) {
+        (b"fetch", b"yes") => return true.into(),
+        (b"fetch", b"no") => return false.into(),
+        _ => {}
+    }
     let is_number =
         value.first().is_some_and(u8::is_ascii_digit) && value.iter().all(|&b| b.is_ascii_digit() || b == b'.');
     let number = is_number.then(|| serde_json::from_slice::<serde_json::Number>(value).ok()).flatten();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::mix::Operation;
 use super::recorder::Recorder;
-use crate::comparison::Comparison;
+use crate::comparison::{self, Comparison};
 use crate::options::value;
 
 /// A failure condition of a load.
@@ -42,12 +42,13 @@ impl Threshold {
 }
 
 impl LoadMetric {
-    const NAMES: [(&'static str, Self); 5] = [
+    const NAMES: [(&'static str, Self); 6] = [
         ("max", Self::Longest),
         ("mean", Self::Mean),
         ("ops", Self::Rate),
         ("errors", Self::Errors),
         ("hit", Self::Hits),
+        ("hit%", Self::Hits),
     ];
 
     fn value(self, recorder: &Recorder, operation: Option<Operation>, elapsed: Duration) -> Option<f64> {
@@ -113,7 +114,9 @@ impl FromStr for Threshold {
                 _ => (None, left),
             };
         let metric: LoadMetric = name.parse()?;
-        let limit = metric.limit(right).ok_or_else(|| format!("{right:?} is not a limit for {name}"))?;
+        let limit = metric
+            .limit(right)
+            .ok_or_else(|| format!("{right:?} is not a limit for {name}{}", comparison::hint(right)))?;
         Ok(Self { text: text.to_owned(), operation, metric, comparison, limit })
     }
 }
@@ -142,6 +145,7 @@ mod tests {
             ("errors>0", false),
             ("hit<95%", true),
             ("hit<90", false),
+            ("hit%<95", true),
             ("set.hit<100", false),
             ("ops<10", false),
             ("ops<11", true),
@@ -156,8 +160,14 @@ mod tests {
 
     #[test]
     fn invalid_conditions_are_named() {
-        let cases =
-            [("p99", "condition"), ("q99>1ms", "q99"), ("p101>1ms", "p101"), ("p99>2", "\"2\""), ("hit<200%", "200")];
+        let cases = [
+            ("p99", "condition"),
+            ("q99>1ms", "q99"),
+            ("p101>1ms", "p101"),
+            ("p99>2", "\"2\""),
+            ("hit<200%", "200"),
+            ("p99>2ms,errors>0", "option of its own"),
+        ];
         for (text, word) in cases {
             let error = text.parse::<Threshold>().unwrap_err();
             assert!(error.contains(word), "{text}: {error}");

@@ -79,6 +79,11 @@ impl Security {
         }
     }
 
+    /// Whether the password comes from standard input.
+    pub(crate) fn reads_password(&self) -> bool {
+        self.password_stdin
+    }
+
     /// The credentials. Standard input can be read only once, so call this once.
     pub(crate) fn credentials(&self) -> Result<Option<Credentials>, Failure> {
         let password = match (&self.password_file, self.password_stdin) {

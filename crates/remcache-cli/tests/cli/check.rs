@@ -61,9 +61,10 @@ fn healthy_servers_are_ok() {
     let server = Memcached::start(&[]);
     let run = remcache(["check", "--fail-if", "memory%>90", "--warn-if", "evictions/s>0", "--interval", "10ms"]);
     let run = run.servers(server.addr()).run().exits(0);
-    assert_eq!(run.lines()[1], format!("{}  OK", server.addr()));
+    assert!(run.lines()[1].starts_with(&format!("{}  OK      memory% is 0.", server.addr())), "{run:?}");
+    assert!(run.lines()[1].contains("%; evictions/s is 0"), "{run:?}");
     let run = remcache(["check", "-f", "json"]).servers(server.addr()).run().exits(0);
-    assert_eq!(run.json(), json!([{"server": server.addr(), "status": "OK", "reasons": ""}]));
+    assert_eq!(run.json(), json!([{"server": server.addr(), "status": "OK", "reasons": [], "metrics": {}}]));
 }
 
 #[test]
@@ -102,7 +103,8 @@ fn nagios_format_is_one_line_with_its_own_exit_codes() {
         |args: &[&str], servers: &str| remcache(["check", "-f", "nagios"].iter().chain(args)).servers(servers).run();
     let ok = check(&["--warn-if", "curr_items>5", "--fail-if", "hit%<50"], &server.addr()).exits(0);
     let addr = server.addr();
-    assert_eq!(ok.text(), format!("MEMCACHED OK - 1 of 1 servers answer | '{addr} curr_items'=1;5;\n"));
+    let idle = format!("{addr} hit% was not measured: no gets in the interval | '{addr} hit%'=U;;50:");
+    assert_eq!(ok.text(), format!("MEMCACHED OK - 1 of 1 servers answer, {idle} '{addr} curr_items'=1;5;\n"));
     let warning = check(&["--warn-if", "curr_items>0"], &server.addr()).exits(1);
     assert!(warning.text().starts_with(&format!("MEMCACHED WARNING - 1 of 1 servers answer, {addr} curr_items is 1")));
     let critical = check(&[], &format!("{addr},{DEAD}")).exits(2);
@@ -113,11 +115,44 @@ fn nagios_format_is_one_line_with_its_own_exit_codes() {
     assert!(missing.text().starts_with("MEMCACHED UNKNOWN - 1 of 1 servers answer, "), "{missing:?}");
     assert!(missing.text().contains("no statistic `curr_itemz`; did you mean curr_items?"), "{missing:?}");
 
-    check(&["--fail-if", "nonsense"], &addr).exits(3);
+    let both = check(&["--warn-if", "curr_items>0", "--fail-if", "curr_itemz>5"], &addr).exits(3);
+    assert!(
+        both.text().starts_with("MEMCACHED UNKNOWN - "),
+        "a condition that was not checked may be critical: {both:?}"
+    );
+
+    let nonsense = check(&["--fail-if", "nonsense"], &addr).exits(3);
+    assert!(nonsense.text().starts_with("MEMCACHED UNKNOWN - invalid value 'nonsense'"), "{nonsense:?}");
     let nowhere = check(&["--user", "u", "--password-file", "/nowhere"], &addr).exits(3);
     assert!(nowhere.text().starts_with("MEMCACHED UNKNOWN - ") && nowhere.text().contains("/nowhere"), "{nowhere:?}");
     check(&[], "a:b:c:d").exits(3);
     remcache(["get", "k", "-f", "nagios"]).servers(server.addr()).run().exits(2).complains_of("check");
+}
+
+#[test]
+fn measured_values_are_in_every_format() {
+    let server = Memcached::start(&[]);
+    remcache(["set", "k", "v"]).servers(server.addr()).run().exits(0);
+    let check = |format: &str| {
+        let args = ["check", "--warn-if", "curr_items>0", "--fail-if", "curr_items>5", "--fail-if", "memory%>90"];
+        remcache(args).arg("-f").arg(format).servers(server.addr()).run().exits(8)
+    };
+    let record = check("ndjson").json();
+    assert_eq!(record["reasons"], json!(["curr_items is 1 (curr_items>0)"]));
+    assert_eq!(record["metrics"]["curr_items"], json!(1.0));
+    assert!(record["metrics"]["memory%"].as_f64().is_some_and(|percent| percent < 1.0), "{record}");
+    assert!(check("csv").lines()[1].contains("curr_items=1.0; memory%=0."), "{:?}", check("csv"));
+}
+
+#[test]
+fn doctor_groups_servers_with_the_same_finding() {
+    let servers = [Memcached::start(&["-C"]), Memcached::start(&["-C"])];
+    let list = servers.each_ref().map(Memcached::addr).join(",");
+    let run = remcache(["doctor"]).servers(&list).run().exits(8);
+    assert_eq!(run.text().matches("compare-and-swap is off (-C)").count(), 1, "{run:?}");
+    assert!(run.text().contains(&list.replace(',', ", ")), "{run:?}");
+    let records = remcache(["doctor", "-f", "json"]).servers(&list).run().exits(8).json();
+    assert_eq!(records.as_array().unwrap().iter().filter(|record| record["check"] == "CAS").count(), 2);
 }
 
 #[test]

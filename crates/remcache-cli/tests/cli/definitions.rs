@@ -269,3 +269,46 @@ fn completions_offer_the_values_of_options_and_no_files() {
     let context = script.split("                --context)\n").nth(1).unwrap();
     assert!(!context.lines().next().unwrap().contains("compgen -f"), "{context}");
 }
+
+#[test]
+fn a_context_is_checked_before_it_is_added() {
+    let directory = remcache_testkit::scratch();
+    let home = directory.path().to_str().unwrap();
+    let add = |args: &[&str]| {
+        remcache(["context", "add"].iter().chain(args)).env("HOME", home).directory(directory.path()).run()
+    };
+    for (args, word) in [
+        (&["x", "-s", "h", "--user", "ops", "--password-stdin"][..], "--password-file FILE in place of"),
+        (&["x", "-s", "ho st"], "ho st"),
+        (&["a\x1bb", "-s", "h"], "invalid name of a context"),
+        (&["a\u{202e}b", "-s", "h"], "invalid name of a context"),
+        (&["", "-s", "h"], "invalid name of a context"),
+    ] {
+        let run = add(args).exits(2).complains_of(word);
+        assert!(!run.stderr.contains(['\x1b', '\u{202e}']), "{run:?}");
+    }
+    assert!(
+        remcache(["context", "ls", "-f", "json"])
+            .env("HOME", home)
+            .run()
+            .exits(0)
+            .json()
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+    add(&["x", "-s", "h", "--user", "ops", "--password-file", "pw"]).exits(0);
+    let shown = remcache(["context", "show", "x", "-f", "json"]).env("HOME", home).run().exits(0).json();
+    assert_eq!(shown["password-file"], directory.path().join("pw").to_str().unwrap());
+}
+
+#[test]
+fn usage_errors_quote_hostile_arguments_escaped() {
+    for args in
+        [&["get", "k", "--format=\u{202e}\x1b[2J"][..], &["ge\x1b[2Jt\u{202e}"], &["get", "k", "--\u{202e}\x1b[2J"]]
+    {
+        let run = remcache(args).run().exits(2);
+        assert!(!run.stderr.contains(['\u{202e}', '\x1b']), "{run:?}");
+        assert!(run.stderr.contains("\\u{202e}") && run.stderr.contains("\\x1b"), "{run:?}");
+    }
+}

@@ -141,6 +141,31 @@ fn skipped_items_are_listed() {
 }
 
 #[test]
+fn a_live_server_without_matches_is_not_unreachable() {
+    let server = Memcached::start(&[]);
+    let servers = format!("{},127.0.0.1:1", server.addr());
+    run(&["delete-matching", "zz*", "-y"], &servers).exits(3);
+    run(&["dump"], &servers).exits(3);
+    run(&["dump"], "127.0.0.1:1").exits(4);
+}
+
+#[test]
+fn the_question_names_all_conditions() {
+    let server = Memcached::start(&[]);
+    for key in ["user:1", "user:2"] {
+        remcache(["set", key, "v", "--ttl", "1h"]).servers(server.addr()).run().exits(0);
+    }
+    let args = ["delete-matching", "*", "--prefix", "user:", "--ttl-below", "2h", "--min-size", "1"];
+    let asked = remcache(args).servers(server.addr()).run_on_terminal("n\n").exits(1);
+    let question = format!(
+        "2 items match. Remove the items whose keys match * --prefix user: --min-size 1 --ttl-below 7200s of {}?",
+        server.addr()
+    );
+    assert!(asked.text().contains(&question), "{asked:?}");
+    assert_eq!(count(&server.addr()), "2");
+}
+
+#[test]
 fn without_matches_there_is_nothing_to_confirm() {
     let (_servers, list) = filled();
     let run = remcache(["delete-matching", "nothing:*"]).servers(&list).run_on_terminal("").exits(0);
@@ -162,7 +187,7 @@ fn only_misplaced_items_are_deleted() {
     // locate --ask shows such a key, and where it is.
     let asked = remcache(["locate", "--ask", &misplaced[0], "-f", "ndjson"]).servers(&grown).run().exits(1).json();
     assert_eq!((&asked["server"], &asked["is_found"]), (&third.addr().into(), &false.into()));
-    let found = asked["found_on"].as_str().unwrap();
+    let found = asked["found_on"][0].as_str().unwrap();
     assert!(servers.iter().any(|server| server.addr() == found), "{asked}");
     run(&["delete-matching", "*", "--misplaced", "--yes"], &grown).exits(0);
     let left: usize = count(&grown).parse().unwrap();

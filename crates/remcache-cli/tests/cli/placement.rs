@@ -49,6 +49,31 @@ fn the_namespace_is_placed_with_the_key() {
 }
 
 #[test]
+fn a_server_that_does_not_answer_leaves_the_place_of_a_key_unknown() {
+    let server = Memcached::start(&[]);
+    let (alive, dead) = (server.addr(), "127.0.0.1:1");
+    let servers = format!("{alive},{dead}");
+    let keys: Vec<String> = (0..20).map(|number| format!("key:{number}")).collect();
+    let ask = |format: &str| {
+        let args = ["locate", "-", "--ask", "-f", format];
+        remcache(args).servers(&servers).input(keys.join("\n")).run().exits(3)
+    };
+    let run = ask("ndjson");
+    for line in run.lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(record["unknown_on"], json!([dead]), "{record}");
+        assert_eq!(record["found_on"], json!([]), "{record}");
+        let expected = if record["server"] == dead { None } else { Some(false) };
+        assert_eq!(record.get("is_found").and_then(Value::as_bool), expected, "{record}");
+    }
+    let text = ask("text");
+    let unknown = format!("{dead}  unknown: {dead} did not answer");
+    assert!(text.lines().iter().any(|line| line.ends_with(&unknown)), "{text:?}");
+    let absent = format!("{alive}  on no other server; unknown: {dead} did not answer");
+    assert!(text.lines().iter().any(|line| line.ends_with(&absent)), "{text:?}");
+}
+
+#[test]
 fn keys_that_are_not_utf8_keep_their_bytes() {
     let run = remcache(["locate", "-", "-f", "ndjson"]).servers("a").input(*b"\xff\xfe\n").run().exits(0);
     assert_eq!(run.json(), json!({"key_b64": "//4=", "server": "a:11211"}));

@@ -40,7 +40,7 @@ fn end(child: Child) -> (Output, String) {
 }
 
 #[test]
-fn a_load_survives_the_restart_of_a_server() {
+fn a_load_survives_the_restart_of_a_server_and_names_it() {
     let mut server = Memcached::start(&[]);
     let directory = scratch();
     let file = dump(&directory, 4000);
@@ -49,7 +49,9 @@ fn a_load_survives_the_restart_of_a_server() {
     server.kill();
     server.restart();
     let (output, errors) = end(child);
-    assert_eq!(output.status.code(), Some(0), "{errors}");
+    assert_eq!(output.status.code(), Some(3), "{errors}");
+    let lost = format!("error: {}: restarted in the meantime and lost items that were stored before", server.addr());
+    assert!(errors.contains(&lost), "{errors}");
     let record: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&record["items"], &record["failed"]), (&json!(4000), &json!(0)), "{record}");
     assert!(has(&server, "k:3999"), "what was loaded after the restart is there");
@@ -105,6 +107,69 @@ fn a_dead_destination_is_found_before_the_source_is_read() {
     let input = "{\"key\":\"k\",\"value\":\"v\"}\n";
     let run = remcache(["load", "-"]).servers(&dead).input(input).run().exits(4);
     assert!(run.stderr.contains(&format!("{dead}: ")), "{run:?}");
+}
+
+#[test]
+fn a_copy_names_a_server_that_restarts() {
+    for restarts_destination in [true, false] {
+        let (mut from, mut to) = (Memcached::start(&[]), Memcached::start(&[]));
+        load(&dump(&scratch(), 4000), &from, LONG, &["-q"]).run().exits(0);
+        let args = ["copy", "--from", &from.addr(), "--to", &to.addr(), "--rate", "1000", "--timeout", "20s"];
+        let child = remcache(args).spawn();
+        while remcache(["keys", "--count"]).servers(to.addr()).run().text() == "0\n" {}
+        let server = if restarts_destination { &mut to } else { &mut from };
+        server.kill();
+        server.restart();
+        let address = server.addr();
+        let (output, errors) = end(child);
+        assert_eq!(output.status.code(), Some(3), "{errors}");
+        assert!(errors.contains(&format!("error: {address}: restarted in the meantime and lost items")), "{errors}");
+    }
+}
+
+#[test]
+fn a_dump_is_partial_if_its_server_restarts() {
+    let mut server = Memcached::start(&[]);
+    let directory = scratch();
+    load(&dump(&directory, 4000), &server, LONG, &["-q"]).run().exits(0);
+    let file = directory.path().join("dump.ndjson");
+    let child = remcache(["dump", "--rate", "1000", "--timeout", "20s"]).arg(&file).servers(server.addr()).spawn();
+    let gets = || remcache(["stats", "-f", "ndjson"]).servers(server.addr()).run().json()["stats"]["get_hits"].as_u64();
+    while gets() == Some(0) {}
+    server.kill();
+    server.restart();
+    let (output, errors) = end(child);
+    assert_eq!(output.status.code(), Some(3), "{errors}");
+    assert!(errors.contains("restarted in the meantime and lost items before they were read"), "{errors}");
+    assert!(!file.exists() && directory.path().join("dump.ndjson.partial").exists(), "{errors}");
+}
+
+#[test]
+fn a_destination_that_is_too_small_is_named() {
+    let to = Memcached::start(&["-m", "2"]);
+    let items: String =
+        (0..100).map(|number| format!("{{\"key\":\"k:{number}\",\"value\":\"{}\"}}\n", "x".repeat(100_000))).collect();
+    let run = remcache(["load", "-", "--timeout", "20s"]).servers(to.addr()).input(items).run().exits(1);
+    assert!(run.stderr.contains(&format!("error: {}: evicted ", to.addr())), "{run:?}");
+}
+
+#[test]
+fn a_list_of_invalid_lines_lets_the_load_continue() {
+    let server = Memcached::start(&[]);
+    let directory = scratch();
+    let list = directory.path().join("failed.ndjson");
+    let input =
+        "{\"key\":\"a\",\"value\":\"1\"}\nhello\n{\"key\":\"b\",\"value\":1}\n{\"key\":\"c\",\"value\":\"3\"}\n";
+    let load = || remcache(["load", "-", "-f", "json"]).servers(server.addr()).input(input);
+    let run = load().run().exits(2);
+    assert!(run.stderr.contains("line 2: ") && !has(&server, "c"), "{run:?}");
+    let record = load().arg("--failed").arg(&list).run().exits(1).json();
+    assert_eq!((&record["items"], &record["invalid_item"]), (&json!(2), &json!(2)), "{record}");
+    assert!(has(&server, "a") && has(&server, "c"));
+    let listed = std::fs::read_to_string(&list).unwrap();
+    let records: Vec<serde_json::Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&records[0]["line"], &records[1]["line"]), (&json!(2), &json!(3)), "{records:?}");
+    assert_eq!(records[1]["error"], "value is 1, expected a string");
 }
 
 #[test]

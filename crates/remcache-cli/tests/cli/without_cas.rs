@@ -4,7 +4,8 @@ use remcache_testkit::Memcached;
 
 use crate::tool::remcache;
 
-const ADVICE: &str = "start the server without -C";
+/// Restarting the server would remove all items, and so is no advice.
+const PROBLEM: &str = "the server runs without CAS values (-C): ";
 
 #[test]
 fn copy_is_refused_from_and_to_such_a_server() {
@@ -13,8 +14,15 @@ fn copy_is_refused_from_and_to_such_a_server() {
         remcache(["set", "k", "v"]).servers(from.addr()).run().exits(0);
         remcache(["delete", "k"]).servers(to.addr()).run();
         let run = remcache(["copy", "--from", &from.addr(), "--to", &to.addr()]).run().exits(5);
-        assert!(run.stderr.contains(ADVICE) && run.stderr.contains(&without.addr()), "{run:?}");
+        assert!(
+            run.stderr.contains(&format!("{PROBLEM}use remcache dump and remcache load"))
+                && run.stderr.contains(&without.addr()),
+            "{run:?}"
+        );
         remcache(["get", "k"]).servers(to.addr()).run().exits(1);
+        let dump = remcache(["dump"]).servers(from.addr()).run().exits(0);
+        remcache(["load", "-"]).servers(to.addr()).input(dump.stdout).run().exits(0);
+        remcache(["get", "k"]).servers(to.addr()).run().exits(0);
     }
 }
 
@@ -25,7 +33,7 @@ fn a_deletion_that_compares_is_refused_and_one_by_key_alone_is_not() {
         remcache(["set", key, "v"]).servers(server.addr()).run().exits(0);
     }
     let larger = ["delete-matching", "user:*", "--min-size", "1", "--yes"];
-    remcache(larger).servers(server.addr()).run().exits(5).complains_of(ADVICE);
+    remcache(larger).servers(server.addr()).run().exits(5).complains_of(PROBLEM);
     remcache(["get", "user:1"]).servers(server.addr()).run().exits(0);
     remcache(["delete-matching", "user:*", "--yes"]).servers(server.addr()).run().exits(0);
     remcache(["get", "user:1"]).servers(server.addr()).run().exits(1);

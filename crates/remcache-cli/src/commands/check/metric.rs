@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::comparison::Comparison;
+use crate::comparison::{self, Comparison};
 use crate::options::value;
 use crate::output::number;
 use crate::stats::Stats;
@@ -88,7 +88,12 @@ impl Condition {
 
     /// Describes a value for which the condition holds.
     pub(super) fn explain(&self, value: f64) -> String {
-        format!("{} is {} ({})", self.metric.name(), self.metric.show(value), self.text)
+        format!("{} ({})", self.metric.describe(value), self.text)
+    }
+
+    /// Describes a metric that is undefined.
+    pub(super) fn explain_undefined(&self) -> String {
+        format!("{} was not measured: no gets in the interval", self.metric.name())
     }
 
     /// Describes a metric that the server does not report.
@@ -157,11 +162,13 @@ impl CheckMetric {
             Self::Rate(name) => (name, "/s"),
             Self::Ratio(_) | Self::Ping | Self::Uptime => return None,
         };
-        if let Some(ratio) = ratio_without_percent(name).filter(|_| suffix.is_empty()) {
-            return Some(ratio.name.into());
-        }
         let numbers = stats.iter().filter(|(_, value)| value.parse::<f64>().is_ok()).map(|(stat, _)| stat);
         most_similar(name, numbers).map(|stat| format!("{stat}{suffix}"))
+    }
+
+    /// The name with a value, for people.
+    pub(super) fn describe(&self, value: f64) -> String {
+        format!("{} is {}", self.name(), self.show(value))
     }
 
     fn show(&self, value: f64) -> String {
@@ -188,6 +195,9 @@ impl CheckMetric {
             Self::Ratio(_) => percentage(text).ok_or_else(|| "expected a percentage from 0 to 100".into()),
             Self::Ping | Self::Uptime => value::duration(text).map(|limit| limit.as_secs_f64()),
             Self::Stat(_) | Self::Rate(_) if text == "0" => Ok(0.0),
+            Self::Stat(name) | Self::Rate(name) if name.contains("bytes") => {
+                value::bytes(text).map(|limit| limit as f64)
+            }
             Self::Stat(_) | Self::Rate(_) => value::count(text).map(|limit| limit as f64),
         }
     }
@@ -195,11 +205,6 @@ impl CheckMetric {
 
 fn percentage(text: &str) -> Option<f64> {
     text.trim_end_matches('%').parse().ok().filter(|limit| (0.0..=100.0).contains(limit))
-}
-
-/// The ratio whose name was written without its percent sign.
-fn ratio_without_percent(name: &str) -> Option<&'static Ratio> {
-    RATIOS.iter().find(|ratio| ratio.name.strip_suffix('%') == Some(name))
 }
 
 /// Returns the name that contains the given one, or that differs least from it.
@@ -220,7 +225,8 @@ impl FromStr for CheckMetric {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(ratio) = RATIOS.iter().find(|ratio| ratio.name == text) {
+        if let Some(ratio) = RATIOS.iter().find(|ratio| ratio.name.trim_end_matches('%') == text.trim_end_matches('%'))
+        {
             return Ok(Self::Ratio(ratio));
         }
         if let Some((_, stat)) = RATES.iter().find(|(name, _)| *name == text) {
@@ -249,13 +255,9 @@ impl FromStr for Condition {
         let parts = Comparison::split(text);
         let (name, comparison, right) = parts.ok_or("expected a condition such as hit%<90 or evictions/s>100")?;
         let metric: CheckMetric = name.parse()?;
-        let limit = metric.limit(right).map_err(|problem| match (ratio_without_percent(name), percentage(right)) {
-            (Some(ratio), Some(limit)) => {
-                let sign = text[name.len()..].trim_end_matches(right).trim();
-                format!("invalid limit {right:?} for {name}; did you mean {}{sign}{limit}?", ratio.name)
-            }
-            _ => format!("invalid limit {right:?} for {name}: {problem}"),
-        })?;
+        let limit = metric
+            .limit(right)
+            .map_err(|problem| format!("invalid limit {right:?} for {name}: {problem}{}", comparison::hint(right)))?;
         Ok(Self { text: text.to_owned(), metric, comparison, limit })
     }
 }
@@ -289,7 +291,10 @@ mod tests {
             // The gets before the interval do not count.
             ("hit%<90", Value(90.0, false)),
             ("hit%<=90%", Value(90.0, true)),
+            ("hit<91%", Value(90.0, true)),
             ("memory%>49.5", Value(50.0, true)),
+            ("memory>80%", Value(50.0, false)),
+            ("bytes>1k", Value(50.0, false)),
             ("connections%>1", Unavailable),
             ("evictions/s>=10", Value(10.0, true)),
             ("cmd_touch/s>1", Unavailable),
@@ -302,6 +307,8 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(text.parse::<Condition>().unwrap().evaluate(&observation()), expected, "{text}");
         }
+        assert_eq!("bytes>60m".parse::<Condition>().unwrap().limit(), f64::from(60 << 20));
+        assert_eq!("curr_items>60m".parse::<Condition>().unwrap().limit(), 60e6);
         let now: Stats = [("get_hits", "9"), ("get_misses", "9")].into_iter().collect();
         let idle = Observation { before: Some((now.clone(), Duration::from_secs(1))), now, ping: Duration::ZERO };
         assert_eq!("hit%<90".parse::<Condition>().unwrap().evaluate(&idle), NoData);
@@ -323,8 +330,7 @@ mod tests {
             ("hit%<101", "101"),
             ("ping>5", "5ms"),
             ("a%>1", "a%"),
-            ("memory>80%", "did you mean memory%>80?"),
-            ("memory >= 80%", "did you mean memory%>=80?"),
+            ("hit%<90,ping>5ms", "give each condition in an option of its own"),
             ("curr_items>80%", "invalid limit \"80%\" for curr_items"),
         ] {
             let error = text.parse::<Condition>().unwrap_err();
@@ -337,8 +343,6 @@ mod tests {
         for (text, expected) in [
             ("items>5", "no statistic `items`; did you mean curr_items?"),
             ("evictoins/s>5", "no statistic `evictoins/s`; did you mean evictions/s?"),
-            ("hit<90", "no statistic `hit`; did you mean hit%?"),
-            ("memory>90", "no statistic `memory`; did you mean memory%?"),
             ("qqq>5", "no statistic `qqq`"),
         ] {
             assert_eq!(text.parse::<Condition>().unwrap().explain_missing(&observation()), expected);

@@ -22,7 +22,7 @@ use perfdata::PerfData;
 /// A server that does not respond is critical. Metrics are hit%, memory%, connections%, ping, uptime,
 /// gets/s, sets/s, misses/s, evictions/s, and any statistic of the server: curr_items, cmd_touch/s. hit% and
 /// the rates are measured over --interval. A metric that a server does not report is unknown, with exit
-/// code 2. -f nagios prints one line with performance data, and exits with 0 (ok), 1 (warning), 2 (critical)
+/// code 2. In limits k, m and g are powers of 1,024 for statistics in bytes, else of 1,000. -f nagios prints one line with performance data, and exits with 0 (ok), 1 (warning), 2 (critical)
 /// or 3 (unknown).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: remcache check --warn-if 'hit%<90' --fail-if 'evictions/s>100' --fail-if 'ping>50ms'")]
@@ -45,9 +45,9 @@ pub(crate) struct Args {
 enum Health {
     #[default]
     Ok,
-    /// A metric is not reported.
-    Unknown,
     Warning,
+    /// A metric is not reported. A condition that cannot be evaluated may be critical, so it outranks a warning.
+    Unknown,
     Critical,
 }
 
@@ -58,8 +58,10 @@ struct CheckResult {
     health: Health,
     /// Why it is not ok.
     reasons: Vec<String>,
-    /// Metrics for the graphs of the monitoring.
-    perfdata: Vec<PerfData>,
+    /// The measured metrics.
+    metrics: Vec<PerfData>,
+    /// Metrics that were undefined during the interval.
+    undefined: Vec<String>,
     /// The exit code of a server that does not respond.
     failure: Option<Exit>,
 }
@@ -133,9 +135,15 @@ impl CheckResult {
                     self.health = self.health.max(health);
                     self.reasons.push(condition.explain(value));
                 }
-                self.record(health, condition, value);
+                self.record(health, condition, Some(value));
             }
-            Evaluation::NoData => {}
+            Evaluation::NoData => {
+                let undefined = condition.explain_undefined();
+                if !self.undefined.contains(&undefined) {
+                    self.undefined.push(undefined);
+                }
+                self.record(health, condition, None);
+            }
             Evaluation::Unavailable => {
                 self.health = self.health.max(Health::Unknown);
                 self.reasons.push(condition.explain_missing(observation));
@@ -143,17 +151,28 @@ impl CheckResult {
         }
     }
 
-    /// Records a metric as performance data, once for all conditions on it.
-    fn record(&mut self, health: Health, condition: &Condition, value: f64) {
-        let label = format!("{} {}", self.server, condition.metric.name());
-        let known = self.perfdata.iter().position(|data| data.label == label);
+    /// Records a metric, once for all conditions on it.
+    fn record(&mut self, health: Health, condition: &Condition, value: Option<f64>) {
+        let known = self.metrics.iter().position(|data| data.metric == condition.metric);
         let index = known.unwrap_or_else(|| {
-            self.perfdata.push(PerfData::new(label, value, condition.metric.unit()));
-            self.perfdata.len() - 1
+            self.metrics.push(PerfData::new(condition.metric.clone(), value));
+            self.metrics.len() - 1
         });
-        let data = &mut self.perfdata[index];
+        let data = &mut self.metrics[index];
         let range = if health == Health::Critical { &mut data.critical } else { &mut data.warning };
         range.add(condition);
+    }
+
+    /// What people read next to the status: the reasons, else the values.
+    fn details(&self) -> String {
+        let values = self.metrics.iter().filter_map(PerfData::text);
+        let details = if self.reasons.is_empty() { values.collect() } else { self.reasons.clone() };
+        details.into_iter().chain(self.undefined.iter().cloned()).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The measured values by metric.
+    fn values(&self) -> Record {
+        self.metrics.iter().fold(Record::new(), |values, data| values.with_some(&data.metric.name(), data.value))
     }
 }
 
@@ -181,10 +200,10 @@ fn print(results: &[CheckResult], output: &mut Output) -> std::io::Result<()> {
         Layout::Nagios => return output.line(nagios(results)),
         Layout::Text | Layout::Raw => {}
         _ => {
-            let mut records = output.records(&["server", "status", "reasons"])?;
+            let mut records = output.records(&["server", "status", "reasons", "metrics"])?;
             for result in results {
                 let record = Record::new().with("server", &*result.server).with("status", result.health.name());
-                records.push(record.with("reasons", result.reasons.join("; ")))?;
+                records.push(record.with("reasons", result.reasons.clone()).with("metrics", result.values()))?;
             }
             return records.end();
         }
@@ -192,7 +211,7 @@ fn print(results: &[CheckResult], output: &mut Output) -> std::io::Result<()> {
     let mut table = Table::new([Column::left("SERVER"), Column::left("STATUS"), Column::left("")]);
     for result in results {
         let status = Cell::new(result.health.name()).style(result.health.style());
-        table.row([Cell::new(&result.server), status, Cell::new(result.reasons.join("; "))]);
+        table.row([Cell::new(&result.server), status, Cell::new(result.details())]);
     }
     output.table(&table)
 }
@@ -203,12 +222,15 @@ fn nagios(results: &[CheckResult]) -> String {
     let alive = results.iter().filter(|result| result.failure.is_none()).count();
     let mut line = format!("MEMCACHED {} - {alive} of {} servers answer", worst.name(), results.len());
     for result in results {
-        for reason in &result.reasons {
+        for reason in result.reasons.iter().chain(&result.undefined) {
             // A bar would start the performance data.
             line.push_str(&format!(", {} {}", result.server, reason.replace(['|', '\n'], " ")));
         }
     }
-    let perfdata: Vec<_> = results.iter().flat_map(|result| &result.perfdata).map(ToString::to_string).collect();
+    let perfdata = |result: &CheckResult| -> Vec<String> {
+        result.metrics.iter().map(|data| data.perfdata(&result.server)).collect()
+    };
+    let perfdata: Vec<_> = results.iter().flat_map(perfdata).collect();
     match perfdata.is_empty() {
         true => line,
         false => format!("{line} | {}", perfdata.join(" ")),

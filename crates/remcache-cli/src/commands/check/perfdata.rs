@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use super::metric::Condition;
+use super::metric::{CheckMetric, Condition};
 
 /// A metric, and the ranges outside of which it raises an alert.
 #[derive(Clone, Debug)]
 pub(super) struct PerfData {
-    pub(super) label: String,
-    value: f64,
-    unit: &'static str,
+    pub(super) metric: CheckMetric,
+    /// The value; `None` if it is undefined.
+    pub(super) value: Option<f64>,
     pub(super) warning: AlertRange,
     pub(super) critical: AlertRange,
 }
@@ -22,8 +22,20 @@ pub(super) struct AlertRange {
 }
 
 impl PerfData {
-    pub(super) fn new(label: String, value: f64, unit: &'static str) -> Self {
-        Self { label, value, unit, warning: AlertRange::default(), critical: AlertRange::default() }
+    pub(super) fn new(metric: CheckMetric, value: Option<f64>) -> Self {
+        Self { metric, value, warning: AlertRange::default(), critical: AlertRange::default() }
+    }
+
+    /// The metric with its value, for people.
+    pub(super) fn text(&self) -> Option<String> {
+        Some(self.metric.describe(self.value?))
+    }
+
+    /// The metric of a server as a monitoring plugin prints it; `U` stands for an undefined value.
+    pub(super) fn perfdata(&self, server: &str) -> String {
+        let Self { metric, value, warning, critical } = self;
+        let value = value.map_or_else(|| "U".into(), |value| format!("{value}{}", metric.unit()));
+        format!("'{server} {}'={value};{warning};{critical}", metric.name())
     }
 }
 
@@ -32,13 +44,6 @@ impl AlertRange {
     pub(super) fn add(&mut self, condition: &Condition) {
         let end = if condition.is_upper_bound() { &mut self.max } else { &mut self.min };
         *end = Some(condition.limit());
-    }
-}
-
-impl fmt::Display for PerfData {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { label, value, unit, warning, critical } = self;
-        write!(f, "'{label}'={value}{unit};{warning};{critical}")
     }
 }
 

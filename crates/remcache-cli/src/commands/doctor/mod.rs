@@ -148,6 +148,27 @@ async fn fetch(server: &ServerHandle, limit: Duration) -> Result<Option<ServerIn
     Ok(Some(ServerInfo { general, settings, items: group("items").await, slabs: group("slabs").await, before }))
 }
 
+/// The reports without those that repeat the finding of another one, each with all its subjects.
+fn grouped(reports: &[Report]) -> Vec<(Vec<&str>, &Report)> {
+    let mut groups: Vec<(Vec<&str>, &Report)> = Vec::new();
+    for report in reports {
+        let is_same = |other: &Report| other.check == report.check && other.finding == report.finding;
+        match groups.iter_mut().find(|(_, known)| is_same(known)) {
+            Some((subjects, _)) => subjects.push(&report.subject),
+            None => groups.push((vec![&report.subject], report)),
+        }
+    }
+    groups
+}
+
+/// The names of servers, the first ones if there are many.
+fn summarized(names: &[&str]) -> String {
+    match names {
+        [first, _, _, ..] => format!("{first} and {} more", names.len() - 1),
+        names => names.join(", "),
+    }
+}
+
 fn print(reports: &[Report], affected: usize, servers: usize, output: &mut Output) -> std::io::Result<()> {
     if !output.is_text() {
         let mut records = output.records(&["server", "check", "finding", "advice"])?;
@@ -159,8 +180,12 @@ fn print(reports: &[Report], affected: usize, servers: usize, output: &mut Outpu
     }
     let columns = [Column::left("SERVER").shrinkable(), Column::left("ABOUT"), Column::left("FINDING")];
     let mut table = Table::new(columns);
-    for Report { subject, check, finding } in reports {
-        table.row([Cell::new(subject), Cell::new(check).style(TextStyle::Warning), Cell::new(&finding.problem)]);
+    for (subjects, Report { check, finding, .. }) in grouped(reports) {
+        table.row([
+            Cell::new(summarized(&subjects)),
+            Cell::new(check).style(TextStyle::Warning),
+            Cell::new(&finding.problem),
+        ]);
         let advice = Cell::new(&finding.advice).style(TextStyle::Faint);
         table.row([Cell::default(), Cell::default(), advice.spanning()]);
     }

@@ -54,7 +54,8 @@ pub(super) fn table(round: &Round) -> Table {
             ]);
         }
         let clients = connections.iter().filter(|connection| !connection.is_listening()).count();
-        let total = Cell::new(format_args!("{clients} clients")).style(TextStyle::Title);
+        let noun = if clients == 1 { "client" } else { "clients" };
+        let total = Cell::new(format_args!("{clients} {noun}, this one included")).style(TextStyle::Title);
         table.row([name, Cell::default(), total]);
     }
     table
@@ -111,6 +112,7 @@ impl Connection<'_> {
         let (protocol, address) = self.peer.split_once(':').unwrap_or(("", self.peer));
         match protocol {
             "unix" => self.peer,
+            "" => self.peer,
             _ => address.rsplit_once(':').map_or(address, |(host, _)| host),
         }
     }
@@ -135,7 +137,9 @@ fn connections(stats: &Stats) -> Vec<Connection<'_>> {
     fds.into_iter()
         .map(|fd| {
             let (peer, state, idle) = connection(fd);
-            Connection { fd, peer: peer.unwrap_or("-"), state, idle }
+            // memcached has no name for the peer of a Unix socket.
+            let peer = peer.map_or("-", |peer| if peer.starts_with("<AF ") { "unix" } else { peer });
+            Connection { fd, peer, state, idle }
         })
         .collect()
 }

@@ -58,8 +58,12 @@ fn settings_of(round: &Round, only_differing: bool) -> Vec<Setting<'_>> {
         Some((snapshot.server.name(), stats))
     });
     let settings = settings(&servers.collect::<Vec<_>>());
-    settings.into_iter().filter(|setting| !only_differing || setting.values.len() > 1).collect()
+    let differs = |setting: &Setting<'_>| setting.values.len() > 1 && !OF_ONE_SERVER.contains(&setting.name);
+    settings.into_iter().filter(|setting| !only_differing || differs(setting)).collect()
 }
+
+/// Settings that say where a server listens, or since when, and so differ without a mistake.
+const OF_ONE_SERVER: &[&str] = &["tcpport", "udpport", "inter", "domain_socket", "oldest"];
 
 /// Collects the settings of all servers, in the order of the first server that has them.
 fn settings<'s>(servers: &[(&'s str, &'s Stats)]) -> Vec<Setting<'s>> {
