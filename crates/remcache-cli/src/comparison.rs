@@ -16,10 +16,10 @@ const OPERATORS: [(&str, Comparison); 4] =
 impl Comparison {
     /// Splits a condition into its name, its operator and its limit.
     pub(crate) fn split(text: &str) -> Option<(&str, Self, &str)> {
-        OPERATORS.iter().find_map(|(operator, comparison)| {
-            let (name, limit) = text.split_once(operator)?;
-            Some((name.trim(), *comparison, limit.trim()))
-        })
+        let (name, condition) = text.split_at(text.find(['<', '>'])?);
+        let parts = |(operator, comparison): &(&str, Self)| Some((*comparison, condition.strip_prefix(operator)?));
+        let (comparison, limit) = OPERATORS.iter().find_map(parts)?;
+        Some((name.trim(), comparison, limit.trim()))
     }
 
     /// Whether the comparison of a value with a limit is true.

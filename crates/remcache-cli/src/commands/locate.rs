@@ -74,6 +74,8 @@ struct Whereabouts<'k> {
     server: Option<String>,
     /// The servers that have it.
     found_on: Vec<String>,
+    /// Whether a server answered.
+    has_answers: bool,
     /// The servers that did not answer, with their errors.
     failures: Vec<(String, ServerError)>,
 }
@@ -87,8 +89,9 @@ async fn ask(mut blocks: Blocks, session: &mut Session) -> Outcome {
         for key in &keys {
             let whereabouts = Whereabouts::ask(key, &client).await?;
             whereabouts.failures.iter().for_each(|(_, error)| error.count(&mut tally));
-            if let Some(is_found) = whereabouts.is_found() {
-                tally.answer(is_found);
+            if whereabouts.has_answers {
+                // If the place is unknown, the failure of its server decides the exit code.
+                tally.answer(whereabouts.is_found().unwrap_or(true));
             }
             list.push(|output| whereabouts.print(output), || whereabouts.record())?;
             if interrupt.is_raised() {
@@ -112,7 +115,8 @@ impl<'k> Whereabouts<'k> {
         }
         let mut answers = tasks.join_all().await;
         answers.sort_by_key(|(index, ..)| *index);
-        let mut whereabouts = Self { key, server, found_on: Vec::new(), failures: Vec::new() };
+        let has_answers = answers.iter().any(|(_, answer, _)| answer.is_ok());
+        let mut whereabouts = Self { key, server, found_on: Vec::new(), has_answers, failures: Vec::new() };
         for (_, answer, server) in answers {
             let server = server.name().to_owned();
             match answer {
