@@ -111,7 +111,9 @@ mod tests {
         assert_eq!(ttl("10m"), Ok(Ttl::After(Duration::from_secs(600))));
         assert_eq!(ttl("2027-01-01T00:00Z"), Ok(Ttl::At(new_year)));
         assert_eq!(ttl("2027-01-01T01:00+01:00"), Ok(Ttl::At(new_year)));
-        for text in ["", "0s", "2027-01-01", "soon", "2200-01-01T00:00Z", "200000d"] {
+        // Beyond the range of the protocols, which the library limits it to.
+        assert!(ttl("2200-01-01T00:00Z").is_ok());
+        for text in ["", "0s", "2027-01-01", "soon"] {
             assert!(ttl(text).is_err(), "{text}");
         }
     }
