@@ -165,7 +165,7 @@ fn a_server_that_dies_meanwhile_is_told_at_once() {
     let (text, stderr) = (String::from_utf8(watched.stdout).unwrap(), String::from_utf8(watched.stderr).unwrap());
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(watched.status.code(), Some(130));
-    assert!(lines[0].starts_with("server,ts,type,key,") && lines[1].contains(",item_store,k,"), "{text}");
+    assert!(lines[0].starts_with("server,time,event,key,") && lines[1].contains(",item_store,k,"), "{text}");
     assert_eq!(stderr.matches(&dying.addr()).count(), 1, "{stderr}");
     let pinged = pinging.wait_with_output().unwrap();
     let text = String::from_utf8(pinged.stdout).unwrap();
