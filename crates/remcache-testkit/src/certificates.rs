@@ -7,6 +7,7 @@ use rcgen::{
 };
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 /// A certificate authority.
@@ -23,6 +24,8 @@ pub struct Authority {
 pub enum Dates {
     /// Valid today.
     Now,
+    /// Valid today, and for five more days.
+    EndingSoon,
     /// Expired in 2001.
     Past,
     /// Not valid before 2100.
@@ -87,6 +90,9 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         (params.not_before, params.not_after) = match dates {
             Dates::Now => (date_time_ymd(2000, 1, 1), date_time_ymd(4000, 1, 1)),
+            Dates::EndingSoon => {
+                (date_time_ymd(2000, 1, 1), (SystemTime::now() + Duration::from_secs(5 * 86_400)).into())
+            }
             Dates::Past => (date_time_ymd(2000, 1, 1), date_time_ymd(2001, 1, 1)),
             Dates::Future => (date_time_ymd(2100, 1, 1), date_time_ymd(4000, 1, 1)),
         };

@@ -63,6 +63,19 @@ fn a_certificate_that_does_not_hold_is_named() {
 }
 
 #[test]
+fn a_certificate_that_expires_soon_is_a_finding() {
+    let authority = Authority::new("remcache test");
+    let ca = authority.file();
+    let doctor = |dates| {
+        let server = Memcached::start_tls(&authority.certify(&["127.0.0.1"], dates), &[]);
+        remcache(["doctor", "--tls-ca", ca.to_str().unwrap()]).servers(server.addr()).run()
+    };
+    let run = doctor(Dates::EndingSoon).exits(8);
+    assert!(run.text().contains("its certificate expires in 4d") || run.text().contains("expires in 5d"), "{run:?}");
+    assert!(!doctor(Dates::Now).text().contains("certificate"));
+}
+
+#[test]
 fn a_port_that_speaks_otherwise_is_named() {
     let plain = Memcached::start(&[]);
     let run = remcache(["get", "k", "--tls"]).servers(plain.addr()).run().exits(6);

@@ -77,6 +77,14 @@ impl ServerHandle {
         self.server.metrics()
     }
 
+    /// Returns the certificate that the server presented at the last TLS handshake, in DER; `None` before the first
+    /// one, or without TLS.
+    ///
+    /// Monitoring can read from it when it expires.
+    pub fn peer_certificate(&self) -> Option<Vec<u8>> {
+        self.server.peer_certificate()
+    }
+
     /// Requests sent and not answered, including those that were given up.
     pub fn in_flight(&self) -> usize {
         self.server.load().0

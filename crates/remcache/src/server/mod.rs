@@ -67,6 +67,11 @@ impl Server {
         Self { endpoint, connections, next, watch, config, protocols: Arc::default(), attempts, item_limit }
     }
 
+    /// Returns the certificate that the server presented at the last TLS handshake, in DER.
+    pub(crate) fn peer_certificate(&self) -> Option<Vec<u8>> {
+        self.config.tls.as_ref()?.certificate_of(&self.endpoint.address)
+    }
+
     /// The connection for the next request; connections are taken in turn.
     ///
     /// A server that is silent is down, although not every connection has noticed: then it is one that refuses.

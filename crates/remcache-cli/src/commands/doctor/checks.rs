@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::certificate::certificate;
 use super::evictions::evictions;
 use super::{Finding, ServerInfo};
 use crate::output::number;
@@ -14,6 +15,7 @@ pub(super) struct Check {
 
 pub(super) const CHECKS: &[Check] = &[
     Check { name: "version", run: version },
+    Check { name: "certificate", run: certificate },
     Check { name: "clock", run: clock },
     Check { name: "connections", run: connections },
     Check { name: "refusals", run: refusals },

@@ -1,5 +1,6 @@
 //! `doctor`: looks for known problems of the servers and of the connection to them, with advice.
 
+mod certificate;
 mod checks;
 mod evictions;
 
@@ -53,6 +54,8 @@ struct ServerInfo {
     settings: Stats,
     items: Stats,
     slabs: Stats,
+    /// The certificate that the server presented, in DER.
+    certificate: Option<Vec<u8>>,
     /// General statistics at the start of the interval, and its length.
     before: Option<(Stats, Duration)>,
 }
@@ -145,7 +148,8 @@ async fn fetch(server: &ServerHandle, limit: Duration) -> Result<Option<ServerIn
     tokio::time::sleep(INTERVAL).await;
     let general = stats::fetch(server, "").await?;
     let before = Some((before, begun.elapsed()));
-    Ok(Some(ServerInfo { general, settings, items: group("items").await, slabs: group("slabs").await, before }))
+    let (items, slabs) = (group("items").await, group("slabs").await);
+    Ok(Some(ServerInfo { general, settings, items, slabs, certificate: server.peer_certificate(), before }))
 }
 
 /// The reports without those that repeat the finding of another one, each with all its subjects.
