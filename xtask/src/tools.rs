@@ -137,6 +137,13 @@ const TOOLS: &[Tool] = &[
         packages: Packages { debian: "memcached", fedora: "memcached", arch: "memcached", homebrew: "memcached" },
     },
     Tool {
+        name: "redis-server",
+        need: Need::Tests,
+        reason: "the guide for users of Redis runs both programs",
+        look_for: LookFor::Program("redis-server"),
+        packages: Packages { debian: "redis-server", fedora: "valkey-compat-redis", arch: "valkey", homebrew: "redis" },
+    },
+    Tool {
         name: "memccapable",
         need: Need::Tests,
         reason: "libmemcached's server test is run against the embedded server",

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use clap::Command;
 use remcache::config::{Credentials, Endpoint};
+use remcache::discovery::{UrlSource, resolve_url};
 use remcache::health::ConnectionState;
 use remcache::{Client, Config};
 use tracing_subscriber::filter::LevelFilter;
@@ -102,7 +103,7 @@ impl Session {
         };
         let credentials = OnceLock::new();
         let (shared_client, prompter) = (None, None);
-        Ok(Self {
+        let mut session = Self {
             options,
             output,
             interrupt,
@@ -114,7 +115,30 @@ impl Session {
             credentials,
             shared_client,
             prompter,
-        })
+        };
+        session.look_servers_up().await?;
+        Ok(session)
+    }
+
+    /// Replaces URLs that name a source, such as `dns+memcached://name`, by URLs of the servers that it lists now.
+    async fn look_servers_up(&mut self) -> Result<(), Failure> {
+        for place in 0..self.options.servers.len() {
+            let Some(url) = self
+                .options
+                .servers
+                .get(place)
+                .filter(|url| UrlSource::parse(url, Config::new()).is_ok_and(|it| it.is_some()))
+            else {
+                continue;
+            };
+            // TLS, credentials and timeouts of the options concern a configuration endpoint too.
+            let config = self.configure(Config::new(), |_| true)?;
+            let resolved = resolve_url(url, config).await?;
+            if let Some(server) = self.options.servers.get_mut(place) {
+                *server = resolved;
+            }
+        }
+        Ok(())
     }
 
     /// Shares a client among the lines of a shell, and asks their questions with this prompter.

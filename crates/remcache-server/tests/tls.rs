@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use remcache_server::rustls::crypto::ring;
 use remcache_server::rustls::pki_types::pem::PemObject;
 use remcache_server::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use remcache_server::rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -30,10 +31,15 @@ impl Tls {
         let certificate = authority.certify(&["localhost"], Dates::Now);
         let chain = vec![CertificateDer::from_pem_file(certificate.file()).expect("a certificate")];
         let key = PrivateKeyDer::from_pem_file(certificate.key_file()).expect("a private key");
-        let server = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).expect("a valid pair");
+        // By name: with the features of other packages there are two.
+        let provider = Arc::new(ring::default_provider());
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+        let server = server.expect("protocol versions").with_no_client_auth();
+        let server = server.with_single_cert(chain, key).expect("a valid pair");
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(authority.file()).expect("a certificate")).expect("an authority");
-        let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let client = client.expect("protocol versions").with_root_certificates(roots).with_no_client_auth();
         Self { server: Arc::new(server), connector: TlsConnector::from(Arc::new(client)) }
     }
 

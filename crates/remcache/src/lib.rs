@@ -254,6 +254,7 @@
 //!
 //! # More
 //!
+//! [Ten recipes](cookbook): axum, sessions, rate limits, feature flags, locks, idempotency keys, warm deploys, big values, tests with faults, shutdown ·
 //! [What is guaranteed, and which test proves it](https://github.com/remcache/remcache/blob/main/docs/guarantees.md) ·
 //! [where keys live, and how to share a cache with other clients](https://github.com/remcache/remcache/blob/main/docs/placement.md) ·
 //! [other clients on the same servers, live](https://github.com/remcache/remcache/blob/main/docs/interop.md) ·
@@ -271,6 +272,10 @@ pub mod blocking;
 pub mod cache;
 mod client;
 pub mod config;
+// Its examples are run by tools/guides, which has their dependencies.
+#[cfg(not(doctest))]
+#[doc = include_str!("../docs/cookbook.md")]
+pub mod cookbook {}
 mod connection;
 pub mod discovery;
 mod error;

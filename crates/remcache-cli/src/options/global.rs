@@ -18,6 +18,7 @@ pub(crate) struct Global {
     /// A server: host, host:port, host:port:weight, [v6]:port, /path/to.sock, a comma-separated list, or a URL
     ///
     /// Can be repeated. A URL has the form memcached://a,b:11212/namespace?timeout=250ms&distribution=ketama.
+    /// With dns+, dnssrv+ or elasticache+ before it, its host is looked up once: dns+memcached://cache.example:11211.
     /// Options on the command line override those of a URL, which override the environment and the context.
     /// Without this option the servers come from the current context, then from MEMCACHED_SERVERS; the
     /// default is localhost:11211.

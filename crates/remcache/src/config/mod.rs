@@ -1,6 +1,7 @@
 //! The settings of a client, each with its default and the price of changing it.
 pub(crate) mod credentials;
 mod options;
+mod preference;
 pub(crate) mod protocol;
 pub(crate) mod runtime;
 mod url;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::config::credentials::Source;
+use crate::config::preference::Preference;
 use crate::config::runtime::ConnectionRuntime;
 use crate::config::url::Target;
 use crate::distribution::Distribution;
@@ -62,6 +64,7 @@ pub struct Config {
     pub(crate) retries: Retries,
     pub(crate) replicas: usize,
     pub(crate) hedge: Option<Hedge>,
+    pub(crate) preference: Option<Preference>,
 }
 
 /// What a call does when its connection's limits are reached.
@@ -106,6 +109,7 @@ impl Default for Config {
             retries: Retries::none(),
             replicas: 1,
             hedge: None,
+            preference: None,
         }
     }
 }
@@ -131,7 +135,7 @@ impl Config {
     ///
     /// Options: `namespace`, `timeout`, `connect_timeout`, `connections`, `distribution`, `hash`, `hash_tag`, `protocol`, `max_value_size`,
     /// `max_in_flight`, `max_output`, `breaker`, `failover` (`none`, `next`, `gutter`), `gutter` (spare
-    /// servers), `failover_ttl`, `retries`, `retry_timeout`, `replicas`, `hedge`. Durations read `250ms`, `5s`, `2m`, `1h`.
+    /// servers), `failover_ttl`, `retries`, `retry_timeout`, `replicas`, `hedge`, `prefer` (a part of the servers' names). Durations read `250ms`, `5s`, `2m`, `1h`.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) for a malformed URL, an unknown option or a
@@ -475,6 +479,24 @@ impl Config {
         Self { hedge: Some(hedge), ..self }
     }
 
+    /// Which servers reads ask first among the copies of a key, such as those of the own zone (default: none, the first
+    /// copy of the ring).
+    ///
+    /// It needs [`replicas`](Config::replicas). While a preferred copy is up and has the key, no other is asked; if it
+    /// is down or has nothing, the others follow in the order of the ring. Writes and deletes go to all copies as
+    /// without it. A value read has the CAS value of the server that was asked: compare and swap with
+    /// [`update`](crate::Client::update), which asks the key's primary server.
+    ///
+    /// ```
+    /// use remcache::Config;
+    ///
+    /// let config = Config::new().replicas(2).prefer(|server| server.name.contains(".eu-west-1a."));
+    /// ```
+    #[must_use]
+    pub fn prefer(self, is_preferred: impl Fn(&Endpoint) -> bool + Send + Sync + 'static) -> Self {
+        Self { preference: Some(Preference::new(is_preferred)), ..self }
+    }
+
     /// Whether a request may go to more than one server, or to one more than once.
     pub(crate) fn is_routed(&self) -> bool {
         self.failover != Failover::None || self.retries.attempts > 0 || self.replicas > 1
@@ -493,6 +515,9 @@ impl Config {
             (_, Some(_), _) if copies < 2 => "hedge needs a second copy to ask: set replicas to 2 or more",
             (_, _, Some(timeout)) if timeout.is_zero() => {
                 "retries' attempt_timeout is zero: give it a duration such as 100ms"
+            }
+            _ if self.preference.is_some() && copies < 2 => {
+                "prefer needs a choice of copies: set replicas to 2 or more"
             }
             _ if copies == 0 => "replicas is zero: it must be at least 1",
             _ => return Ok(()),
@@ -560,6 +585,7 @@ mod tests {
             (Config::new().hedge(Hedge::after(Duration::from_millis(1))), "replicas"),
             (Config::new().replicas(2).hedge(Hedge::after(Duration::ZERO)), "hedge"),
             (Config::new().failover(Failover::next().ttl_cap(Duration::from_millis(999))), "ttl_cap"),
+            (Config::new().prefer(|_| true), "replicas"),
             (Config::new().failover(Failover::gutter([""; 0])), "gutter"),
             (Config::new().retries(Retries::up_to(1).attempt_timeout(Duration::ZERO)), "attempt_timeout"),
         ];

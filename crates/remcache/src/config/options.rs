@@ -55,6 +55,10 @@ const OPTIONS: &[(&str, Apply)] = &[
     }),
     ("replicas", |config, value| Ok(config.replicas(parse_count(value)?))),
     ("hedge", |config, value| Ok(config.hedge(Hedge::after(parse_duration(value)?)))),
+    ("prefer", |config, value| {
+        let part = value.to_owned();
+        Ok(config.prefer(move |server| server.name.contains(&part)))
+    }),
 ];
 
 /// Applies the options of a URL, those first on which others depend.

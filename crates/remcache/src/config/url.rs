@@ -20,6 +20,11 @@ impl Target {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
         let Some((scheme, rest)) = text.split_once("://") else { return Self::parse_list(text) };
+        if let Some((source @ ("dns" | "dnssrv" | "elasticache"), _)) = scheme.split_once('+') {
+            return Err(Error::config(format!(
+                "{source}+ is a source of servers, which change: connect with discovery::connect_url"
+            )));
+        }
         match scheme {
             "memcached" | "memcache" => Self::parse_url(rest),
             "memcacheds" | "memcaches" => Ok(Self { tls: Some(system_tls()?), ..Self::parse_url(rest)? }),

@@ -7,8 +7,34 @@
 pub(crate) struct ClusterConfig {
     /// Version, incremented by each change of the cluster.
     pub(crate) version: u64,
-    /// `host:port` of each node, in the endpoint's order.
-    pub(crate) addresses: Vec<String>,
+    /// The nodes, in the endpoint's order.
+    pub(crate) nodes: Vec<Node>,
+}
+
+/// A node as the endpoint lists it: `host|ip|port`, where either host or address may be empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    host: String,
+    ip: String,
+    port: u16,
+}
+
+impl Node {
+    /// Returns the address in the client's syntax: `host:port`, or `host/ip:port` if the placement needs the address.
+    /// Without a host, the address is the name.
+    pub(crate) fn address(&self, needs_ip: bool) -> String {
+        let Self { host, ip, port } = self;
+        match (host.is_empty(), ip.is_empty()) {
+            (false, false) if needs_ip => format!("{host}/{}:{port}", bracketed(ip)),
+            (false, _) => format!("{}:{port}", bracketed(host)),
+            (true, _) => format!("{}:{port}", bracketed(ip)),
+        }
+    }
+}
+
+/// An IPv6 address in brackets; other hosts as they are.
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
 /// Result of parsing a reply.
@@ -66,25 +92,21 @@ fn list(text: &str) -> Result<ClusterConfig, String> {
     let (version, nodes) = text.split_once('\n').unwrap_or((text, ""));
     let version =
         version.trim().parse().map_err(|_| format!("version {:?} is not a number", shown(version.as_bytes())))?;
-    let addresses: Result<Vec<_>, _> = nodes.split_ascii_whitespace().map(node).collect();
-    Ok(ClusterConfig { version, addresses: addresses? })
+    let nodes: Result<Vec<_>, _> = nodes.split_ascii_whitespace().map(node).collect();
+    Ok(ClusterConfig { version, nodes: nodes? })
 }
 
-/// Parses `host|ip|port`, where either host or address may be empty; without a host, the address is the name.
-fn node(text: &str) -> Result<String, String> {
+fn node(text: &str) -> Result<Node, String> {
     let bad = || format!("node {:?} is not host|ip|port", shown(text.as_bytes()));
     let mut parts = text.split('|');
     let (Some(host), Some(ip), Some(port), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
         return Err(bad());
     };
-    let name = if host.is_empty() { ip } else { host };
-    if name.is_empty() || port.parse::<u16>().is_err() {
+    let port = port.parse().map_err(|_| bad())?;
+    if host.is_empty() && ip.is_empty() {
         return Err(bad());
     }
-    match name.contains(':') {
-        true => Ok(format!("[{name}]:{port}")),
-        false => Ok(format!("{name}:{port}")),
-    }
+    Ok(Node { host: host.to_owned(), ip: ip.to_owned(), port })
 }
 
 fn no_memcached(line: &[u8]) -> String {
@@ -117,7 +139,7 @@ mod tests {
 
     fn decode_list(payload: &str) -> Result<Vec<String>, String> {
         match decode(&answer(payload))? {
-            Decoded::Config(config) => Ok(config.addresses),
+            Decoded::Config(config) => Ok(config.nodes.iter().map(|node| node.address(false)).collect()),
             other => panic!("{other:?}"),
         }
     }
@@ -129,8 +151,9 @@ mod tests {
         for end in 0..text.len() {
             assert_eq!(decode(&text.as_bytes()[..end]), Ok(Decoded::Partial), "{end} bytes");
         }
-        let addresses = vec!["c.0001.use1.cache:11211".to_owned(), "c.0002.use1.cache:11212".to_owned()];
-        let config = ClusterConfig { version: 12, addresses };
+        let node = |host: &str, ip: &str, port| Node { host: host.to_owned(), ip: ip.to_owned(), port };
+        let nodes = vec![node("c.0001.use1.cache", "10.82.235.120", 11211), node("c.0002.use1.cache", "", 11212)];
+        let config = ClusterConfig { version: 12, nodes };
         assert_eq!(decode(text.as_bytes()), Ok(Decoded::Config(config.clone())));
         let older = text.replace("CONFIG cluster", "VALUE AmazonElastiCache:cluster");
         assert_eq!(decode(older.as_bytes()), Ok(Decoded::Config(config)));
@@ -141,6 +164,15 @@ mod tests {
         assert_eq!(decode_list("3\n|10.0.0.1|1 ::1||2 a||3\n").unwrap(), ["10.0.0.1:1", "[::1]:2", "a:3"]);
         assert!(decode_list("3\n\n").unwrap().is_empty());
         assert!(decode_list("3").unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_address_follows_the_host_for_placements_that_hash_it() {
+        let Ok(Decoded::Config(config)) = decode(&answer("3\na|10.0.0.1|1 b|fd00::1|2 c||3 |10.0.0.4|4\n")) else {
+            panic!("a list of nodes");
+        };
+        let addresses: Vec<String> = config.nodes.iter().map(|node| node.address(true)).collect();
+        assert_eq!(addresses, ["a/10.0.0.1:1", "b/[fd00::1]:2", "c:3", "10.0.0.4:4"]);
     }
 
     #[test]

@@ -11,14 +11,17 @@ use super::{Discover, Failure};
 use crate::address::Endpoint;
 use crate::config::Config;
 use crate::error::Error;
-use crate::transport::TransportSettings;
-use crate::transport::{Connect, Stream};
+use crate::transport::tls::Tls;
+use crate::transport::{Connect, Stream, TransportSettings};
 
 /// Source for the configuration endpoint of an ElastiCache or Memorystore cluster: the address with `.cfg.` in it.
 ///
 /// Sends `config get cluster` (docs/protocol.md 5.3) on a new connection each time, so that the endpoint's name
 /// is resolved again. Engines before 1.4.14 are asked for the item `AmazonElastiCache:cluster` instead. A node
-/// is identified by its host name, not by the address that the endpoint reports.
+/// is identified by its host name. The address that the endpoint reports is used by placements that
+/// [hash it](crate::distribution::Distribution::needs_ip), such as those of Java clients, and ignored by others.
+///
+/// The endpoint is connected to as the servers are: with the client's TLS, connector and socket settings.
 ///
 /// The endpoint numbers its configurations. One with a lower version than seen before comes from a node that
 /// has not seen the latest change; it is not used, and the lookup fails.
@@ -36,10 +39,31 @@ pub struct ElastiCache {
     endpoint: Endpoint,
     interval: Duration,
     timeout: Duration,
-    connector: Arc<dyn Connect>,
-    settings: TransportSettings,
+    /// The connector, if it is not the client's.
+    connector: Option<Arc<dyn Connect>>,
+    client: ClientSettings,
     /// The highest version seen.
     version: u64,
+}
+
+/// What the source takes from the client's settings.
+#[derive(Clone, Debug)]
+struct ClientSettings {
+    connector: Arc<dyn Connect>,
+    transport: TransportSettings,
+    tls: Option<Tls>,
+    needs_ip: bool,
+}
+
+impl From<&Config> for ClientSettings {
+    fn from(config: &Config) -> Self {
+        Self {
+            connector: Arc::clone(&config.connector),
+            transport: config.transport,
+            tls: config.tls.clone(),
+            needs_ip: config.distribution.needs_ip(),
+        }
+    }
 }
 
 impl ElastiCache {
@@ -48,13 +72,12 @@ impl ElastiCache {
     /// # Errors
     /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) if the address is malformed.
     pub fn new(endpoint: &str) -> Result<Self, Error> {
-        let Config { connector, transport: settings, .. } = Config::new();
         Ok(Self {
             endpoint: Endpoint::parse(endpoint)?,
             interval: Duration::from_secs(60),
             timeout: Duration::from_secs(5),
-            connector,
-            settings,
+            connector: None,
+            client: ClientSettings::from(&Config::new()),
             version: 0,
         })
     }
@@ -71,14 +94,25 @@ impl ElastiCache {
         Self { timeout, ..self }
     }
 
-    /// Sets the connector (default: TCP and Unix sockets).
+    /// Sets the connector (default: the client's).
     #[must_use]
     pub fn connector(self, connector: impl Connect) -> Self {
-        Self { connector: Arc::new(connector), ..self }
+        Self { connector: Some(Arc::new(connector)), ..self }
+    }
+
+    async fn open(&self) -> Result<Box<dyn Stream>, Failure> {
+        let connector = self.connector.as_ref().unwrap_or(&self.client.connector);
+        let stream = connector.connect(&self.endpoint.address, &self.client.transport).await?;
+        match &self.client.tls {
+            None => Ok(stream),
+            Some(tls) => {
+                Ok(tls.connect(stream, &self.endpoint.address).await.map_err(|failure| failure.reason().to_owned())?)
+            }
+        }
     }
 
     async fn ask(&self) -> Result<ClusterConfig, Failure> {
-        let mut stream = self.connector.connect(&self.endpoint.address, &self.settings).await?;
+        let mut stream = self.open().await?;
         let answer = match exchange(&mut stream, "config get cluster").await? {
             Decoded::Unknown => exchange(&mut stream, &format!("get {ITEM}")).await?,
             other => other,
@@ -103,6 +137,10 @@ impl Discover for ElastiCache {
         self.interval.max(LEAST_INTERVAL)
     }
 
+    fn configure(&mut self, config: &Config) {
+        self.client = ClientSettings::from(config);
+    }
+
     async fn look(&mut self) -> Result<Option<Vec<String>>, Failure> {
         let limit = self.timeout;
         let config = timeout(limit, self.ask()).await.map_err(|_| format!("no reply within {limit:?}"))??;
@@ -111,10 +149,11 @@ impl Discover for ElastiCache {
                 format!("configuration version {} is older than {} seen before", config.version, self.version).into()
             );
         }
-        if !config.addresses.is_empty() {
+        if !config.nodes.is_empty() {
             self.version = config.version;
         }
-        Ok(Some(config.addresses))
+        let needs_ip = self.client.needs_ip;
+        Ok(Some(config.nodes.iter().map(|node| node.address(needs_ip)).collect()))
     }
 }
 

@@ -52,6 +52,18 @@
 //!   up to it. Intervals vary by a tenth either way, so that many programs do not look at once.
 //!
 //! Sources cannot provide URL options: lists contain addresses only.
+//!
+//! # URLs
+//!
+//! [`connect_url`] takes a source as a URL, with the options of [`Config::from_url`]:
+//!
+//! | URL | source |
+//! |---|---|
+//! | `dns+memcached://cache.example:11211/` (feature `dns`) | `Dns`: the addresses of the name |
+//! | `dnssrv+memcached://_memcache._tcp.example/` (feature `dns`) | `Srv`: the targets of the service |
+//! | `elasticache+memcacheds://fleet.cfg.use1.cache.amazonaws.com:11211/?timeout=250ms` | [`ElastiCache`], here over TLS |
+//!
+//! The part after the `+` may also be an address alone: `dns+cache.example:11211`.
 pub(crate) mod poll_backoff;
 pub(crate) mod stream_source;
 pub(crate) mod subscription;
@@ -65,6 +77,7 @@ mod file;
 mod list;
 #[cfg(feature = "dns")]
 mod resolver;
+mod url;
 
 use std::future::Future;
 use std::time::Duration;
@@ -77,6 +90,7 @@ pub use crate::discovery::subscription::{Event, Events, State, Subscription};
 pub use dns::{Dns, Srv};
 pub use elasticache::ElastiCache;
 pub use file::WatchedFile;
+pub use url::{UrlSource, connect_url, resolve_url};
 
 use crate::client::Client;
 use crate::config::Config;
@@ -116,6 +130,12 @@ pub trait Discover: Send + 'static {
     /// Polling interval after a successful lookup. Zero if [`look`](Discover::look) itself waits for a
     /// change.
     fn interval(&self) -> Duration;
+
+    /// Takes what the source shares with the client, such as TLS, from its settings; called once, before the first
+    /// lookup. The default takes nothing.
+    fn configure(&mut self, config: &Config) {
+        let _ = config;
+    }
 
     /// Fetches the list once: addresses in the syntax of [`Client::new`], but no comma-separated lists or URLs;
     /// `None` if there will be no further lists.
@@ -159,6 +179,7 @@ pub async fn connect_within(
     limit: Duration,
 ) -> Result<(Client, Subscription), Error> {
     let mut pace = Pace::new(config.seed);
+    source.configure(&config);
     let first = first_list(&mut source, &mut pace, limit).await?;
     config.servers.clear();
     let client = Client::with_config(&first.addresses, config)?;
@@ -174,7 +195,8 @@ pub async fn connect_within(
 ///
 /// # Panics
 /// Outside of a tokio runtime.
-pub fn follow(client: &Client, source: impl Discover) -> Subscription {
+pub fn follow(client: &Client, mut source: impl Discover) -> Subscription {
+    source.configure(client.config());
     let pace = Pace::new(client.config().seed);
     Watcher::start(client.clone(), source, pace, None)
 }

@@ -49,6 +49,14 @@ impl Route {
         Self { copies: vec![server], fallback: None, is_pinned: true }
     }
 
+    /// The same copies with the preferred servers first, as reads ask them.
+    pub(crate) fn in_read_order(mut self) -> Self {
+        if !self.is_pinned {
+            self.copies.sort_by_key(|server| !server.is_preferred);
+        }
+        self
+    }
+
     /// To the first alone of those that hold the key.
     pub(crate) fn pinned(self) -> Self {
         Self { fallback: None, is_pinned: true, ..self }

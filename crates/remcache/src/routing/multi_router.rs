@@ -100,6 +100,9 @@ impl<R: Requests> MultiRouter<'_, R> {
         // An invalid key gets its error from any server it is assigned to.
         let key = request.key().map_or(&[][..], |key| key.as_bytes());
         let mut route = cluster.route(key, self.shared.config.replicas);
+        if replica_policy(&request) == ReplicaPolicy::Read {
+            route = route.in_read_order();
+        }
         match self.pass {
             Pass::Copy(copy) | Pass::Purge(copy) if copy < route.copies.len() => Some(route.copies.swap_remove(copy)),
             Pass::Copy(_) | Pass::Purge(_) => None,

@@ -157,7 +157,8 @@ impl<'a> Router<'a> {
     async fn fetch(&self) -> Outcome {
         self.shared.asked();
         let mut found = Vec::new();
-        let mut copies = self.copies_to_fetch_from();
+        let ordered = self.copies_to_fetch_from();
+        let mut copies = &ordered[..];
         while let Some((first, rest)) = copies.split_first() {
             let (outcome, asked) = self.fetch_from(first, rest.first()).await;
             copies = copies.get(asked..).unwrap_or_default();
@@ -176,9 +177,12 @@ impl<'a> Router<'a> {
         best(ReplicaPolicy::WriteAll, found)
     }
 
-    fn copies_to_fetch_from(&self) -> &[Arc<Server>] {
-        let count = if self.route.is_pinned { 1 } else { self.route.copies.len() };
-        self.route.copies.get(..count).unwrap_or_default()
+    fn copies_to_fetch_from(&self) -> Vec<Arc<Server>> {
+        let mut copies = self.route.clone().in_read_order().copies;
+        if self.route.is_pinned {
+            copies.truncate(1);
+        }
+        copies
     }
 
     /// Asks a copy, and the next one too if it takes long; how many were asked.

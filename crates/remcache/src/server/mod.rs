@@ -52,6 +52,8 @@ pub(crate) struct Server {
     /// What each connection's task leaves to the next one.
     attempts: Vec<Arc<Mutex<Attempts>>>,
     pub(crate) item_limit: ItemLimit,
+    /// Whether reads ask it before the other copies of a key.
+    pub(crate) is_preferred: bool,
 }
 
 impl Server {
@@ -64,7 +66,9 @@ impl Server {
         let next = AtomicUsize::new(0);
         let attempts = (0..config.connections).map(|_| Arc::default()).collect();
         let item_limit = ItemLimit::new(config.size_checked_from);
-        Self { endpoint, connections, next, watch, config, protocols: Arc::default(), attempts, item_limit }
+        let is_preferred = config.preference.as_ref().is_some_and(|preference| preference.prefers(&endpoint));
+        let protocols = Arc::default();
+        Self { endpoint, connections, next, watch, config, protocols, attempts, item_limit, is_preferred }
     }
 
     /// Returns the certificate that the server presented at the last TLS handshake, in DER.

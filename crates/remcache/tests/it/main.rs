@@ -41,12 +41,16 @@ mod operations;
 mod placement;
 mod protocols;
 mod runtimes;
+#[cfg(feature = "tls")]
+mod serverless;
 mod servers;
 mod support;
 mod text_without_gets;
 mod timeouts;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_sessions;
 #[cfg(all(
     feature = "json",
     feature = "msgpack",
@@ -59,3 +63,4 @@ mod values;
 mod vectors;
 mod verbs;
 mod without_cas;
+mod zones;

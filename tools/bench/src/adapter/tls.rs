@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
@@ -24,7 +25,9 @@ impl Connector {
         for certificate in certificates.with_context(|| format!("reading {}", authority.display()))? {
             roots.add(certificate?)?;
         }
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        // By name: with the features of other packages there are two providers.
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
 

@@ -227,3 +227,80 @@ async fn a_server_found_by_dns_is_used() {
         discovery::connect(server.dns(memcached.port()), patient_config()).await.unwrap();
     assert!(client.set("k", "v").await.unwrap().is_applied());
 }
+
+// ---- Kubernetes: docs/kubernetes.md ----
+
+/// Resolves the names of pods as the cluster's DNS does: each to the address of its present pod.
+#[derive(Clone, Debug, Default)]
+struct Pods(Arc<Mutex<HashMap<String, SocketAddr>>>);
+
+impl Pods {
+    fn run(&self, name: &str, server: &remcache_server::Server) {
+        self.0.lock().unwrap().insert(name.to_owned(), server.address().parse().unwrap());
+    }
+}
+
+impl remcache::transport::Connect for Pods {
+    fn connect<'a>(
+        &'a self,
+        address: &'a remcache::config::Address,
+        _: &'a remcache::transport::TransportSettings,
+    ) -> remcache::transport::Connecting<'a> {
+        let remcache::config::Address::Tcp { host, .. } = address else { panic!("{address} is no pod") };
+        let pod = self.0.lock().unwrap().get(host).copied();
+        Box::pin(async move {
+            let pod = pod.ok_or(std::io::ErrorKind::NotFound)?;
+            let stream: Box<dyn remcache::transport::Stream> = Box::new(tokio::net::TcpStream::connect(pod).await?);
+            Ok(stream)
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_pod_that_restarts_with_another_address_moves_no_keys() {
+    const PODS: [&str; 3] = [
+        "cache-0.cache.shop.svc.cluster.test",
+        "cache-1.cache.shop.svc.cluster.test",
+        "cache-2.cache.shop.svc.cluster.test",
+    ];
+    let dns = NameServer::start().await;
+    // Kubernetes divides a weight of 100 among the ready pods.
+    let ready = |pods: &[&str]| {
+        let weight = u16::try_from(100 / pods.len()).unwrap();
+        Answer::Records(pods.iter().map(|pod| service(0, weight, 11211, pod)).collect())
+    };
+    dns.answer(SRV, ready(&PODS));
+    let pods = Pods::default();
+    let mut servers = Vec::new();
+    for pod in PODS {
+        let server = remcache_server::Server::start().await.unwrap();
+        pods.run(pod, &server);
+        servers.push(server);
+    }
+    let config =
+        patient_config().connector(pods.clone()).reconnect_delay(Duration::from_millis(5), Duration::from_millis(20));
+    let (client, subscription) = discovery::connect(dns.srv(), config).await.unwrap();
+    let keys: Vec<String> = (0..1_000).map(|n| format!("key{n}")).collect();
+    let places = || keys.iter().map(|key| client.locate(key).unwrap().unwrap().name().to_owned()).collect::<Vec<_>>();
+    let before = places();
+    assert_eq!(client.set_many(keys.iter().map(|key| (key.clone(), "v"))).await.made().count(), keys.len());
+
+    // The pod ends; its record stays published while it is not ready (publishNotReadyAddresses).
+    let address = servers[1].address();
+    servers[1].stop().await;
+    assert_eq!(places(), before, "its keys wait for it");
+    // It comes back under the same name with another address and no items.
+    let restarted = remcache_server::Server::start().await.unwrap();
+    assert_ne!(restarted.address(), address);
+    pods.run(PODS[1], &restarted);
+    let confirmed = subscription.state().confirmed;
+    wait_until("the records are read again", async || subscription.state().confirmed > confirmed).await;
+    assert_eq!(places(), before, "no key moves");
+
+    let own = keys.iter().zip(&before).find(|(_, place)| place.starts_with(PODS[1])).unwrap().0;
+    wait_until("the new pod is used", async || client.set(own, "new").await.is_ok()).await;
+    assert_eq!(restarted.items(), 1);
+    let found = client.get_many(&keys).await.found().count();
+    let lost = before.iter().filter(|place| place.starts_with(PODS[1])).count();
+    assert_eq!(found, keys.len() - lost + 1, "the other pods have kept their items");
+}

@@ -157,3 +157,57 @@ async fn an_unreachable_endpoint_is_reported() {
     .await;
     assert_eq!(ElastiCache::new("a:port").unwrap_err().kind(), ErrorKind::Config);
 }
+
+// ---- TLS, and placements that hash addresses ----
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn an_endpoint_is_connected_with_the_clients_tls() {
+    use crate::support::TlsServers;
+    use remcache_server::{ClusterNode, Server};
+
+    let servers = TlsServers::new();
+    let server = servers.start(Server::builder()).await;
+    server.set_cluster(1, [ClusterNode::new("localhost", "127.0.0.1", server.port())]);
+    let source = || ElastiCache::new(&server.address()).unwrap();
+    let config = servers.trusted_by(patient_config());
+    let (client, subscription) = discovery::connect(source(), config.clone()).await.unwrap();
+    assert_eq!(subscription.state().servers, [format!("localhost:{}", server.port())]);
+    assert!(client.set("k", "v").await.unwrap().is_applied());
+
+    let url = format!("elasticache+memcacheds://{}/", server.address());
+    let Some((source, config)) = discovery::UrlSource::parse(&url, config).unwrap() else { panic!("a source") };
+    let (by_url, _subscription) = discovery::connect(source, config).await.unwrap();
+    assert_eq!(by_url.get("k").await.unwrap().unwrap().value, "v");
+
+    let plain =
+        discovery::connect_within(self::source(&server.address()), patient_config(), Duration::from_millis(300));
+    assert_eq!(plain.await.unwrap_err().kind(), ErrorKind::Discovery, "without TLS the endpoint does not answer");
+}
+
+#[cfg(feature = "tls")]
+fn source(address: &str) -> ElastiCache {
+    ElastiCache::new(address).unwrap().timeout(Duration::from_millis(100))
+}
+
+#[tokio::test]
+async fn placements_that_hash_addresses_get_those_of_the_endpoint() {
+    use remcache::distribution::{Distribution, Node};
+
+    let nodes = vec!["a.cache|10.0.0.1|11211", "b.cache|10.0.0.2|11211", "c.cache|10.0.0.3|11212"];
+    let endpoint = Endpoint::start(Answer::Config(1, nodes)).await;
+    let config = patient_config().distribution(Distribution::SPYMEMCACHED_KETAMA);
+    let (client, subscription) = discovery::connect(endpoint.source(), config).await.unwrap();
+    let addresses = ["a.cache/10.0.0.1:11211", "b.cache/10.0.0.2:11211", "c.cache/10.0.0.3:11212"];
+    assert_eq!(subscription.state().servers, addresses);
+
+    let node = |host: &str, last: u8, port| Node::tcp(host, port).with_ip([10, 0, 0, last]);
+    let nodes = [node("a.cache", 1, 11211), node("b.cache", 2, 11211), node("c.cache", 3, 11212)];
+    let ring = Distribution::SPYMEMCACHED_KETAMA.ring(&nodes).unwrap();
+    for n in 0..1_000 {
+        let key = format!("key{n}");
+        let place = ring.locate(key.as_bytes(), |_| true).unwrap();
+        let server = client.locate(&key).unwrap().unwrap();
+        assert_eq!(server.name(), format!("{}:{}", nodes[place].name, [11211, 11211, 11212][place]), "{key}");
+    }
+}
