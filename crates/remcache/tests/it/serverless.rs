@@ -33,7 +33,7 @@ async fn every_operation_works() {
     let Fixture { client, .. } = &Fixture::start().await;
     let minute = Duration::from_secs(60);
     assert!(client.add("k", "b").ttl(minute).await.unwrap().is_applied());
-    assert_eq!(client.add("k", "no").await.unwrap(), WriteOutcome::NotStored);
+    assert_eq!(client.add("k", "no").await.unwrap(), WriteOutcome::Exists);
     assert!(client.append("k", "c").await.unwrap().is_applied());
     assert!(client.prepend("k", "a").await.unwrap().is_applied());
     let item = client.get("k").await.unwrap().unwrap();
