@@ -79,7 +79,11 @@ impl<K, V> MemcachedCache<K, V> {
         result.or_else(|error| {
             let is_ignored = match &error {
                 // It was stored by other code, or is too large to be stored.
-                Error::Client(error) if matches!(error.kind(), ErrorKind::Value | ErrorKind::ValueTooLarge) => true,
+                Error::Client(error)
+                    if matches!(error.kind(), ErrorKind::Encode | ErrorKind::Decode | ErrorKind::ValueTooLarge) =>
+                {
+                    true
+                }
                 error => error.is_unavailable() && self.on_unavailable == OnUnavailable::FailOpen,
             };
             if !is_ignored {
