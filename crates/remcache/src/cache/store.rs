@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::error::Error;
 #[cfg(feature = "near")]
 use crate::ops::builder::Command;
+#[cfg(feature = "near")]
 use crate::ops::builder::kind::FetchWithTtl;
 #[cfg(feature = "near")]
 use crate::ops::multi_builder::{KeyOnly, Many};
