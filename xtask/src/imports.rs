@@ -42,6 +42,8 @@ const CRATES: &[Layers] = &[
             "policy",
             "value",
             "singleflight",
+            "observe",
+            "health::state",
             "address",
             "percent",
             "failure",

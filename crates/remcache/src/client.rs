@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::distribution::Distribution;
 use crate::error::Error;
 use crate::health::events::ServerEvents;
+use crate::observe::Scope;
 use crate::proto::{Key, Protocol};
 use crate::routing::cluster::Cluster;
 use crate::routing::shared::ClientShared;
@@ -53,6 +54,8 @@ use crate::singleflight::SingleFlight;
 pub struct Client {
     inner: Arc<Shared>,
     timeout: Duration,
+    /// The operation that the requests of this handle are a part of.
+    scope: Option<Arc<Scope>>,
 }
 
 struct Shared {
@@ -107,7 +110,7 @@ impl Client {
         let single_flight = SingleFlight::default();
         let timeout = shared.config.timeout;
         let inner = Arc::new(Shared { cluster: RwLock::new(Arc::new(cluster)), shared, single_flight });
-        Ok(Self { inner, timeout })
+        Ok(Self { inner, timeout, scope: None })
     }
 
     /// Returns a handle of the same client whose operations have this timeout instead of
@@ -129,7 +132,18 @@ impl Client {
     /// ```
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { inner: Arc::clone(&self.inner), timeout }
+        Self { inner: Arc::clone(&self.inner), timeout, scope: self.scope.clone() }
+    }
+
+    /// The operation that the requests of this handle are a part of.
+    #[inline]
+    pub(crate) fn scope(&self) -> Option<&Arc<Scope>> {
+        self.scope.as_ref()
+    }
+
+    /// A handle whose requests are a part of this operation, or operations of their own.
+    pub(crate) fn within(&self, scope: Option<Arc<Scope>>) -> Self {
+        Self { inner: Arc::clone(&self.inner), timeout: self.timeout, scope }
     }
 
     /// The timeout of operations that have none of their own.

@@ -130,7 +130,7 @@ impl Error {
 }
 
 impl ErrorKind {
-    fn of(status: Status) -> Self {
+    pub(crate) fn of(status: Status) -> Self {
         match status {
             Status::InvalidArguments => Self::InvalidArguments,
             Status::InvalidKey => Self::InvalidKey,

@@ -244,6 +244,7 @@
 //! | `json`, `msgpack`, `postcard` | no | [codecs](value::Codec) for what serde serialises |
 //! | `zstd`, `lz4`, `deflate` | no | [compressions](value::Compression) of values; `deflate` is zlib and gzip |
 //! | `near` | no | copies of a [`Cache`]'s values in the process |
+//! | `spans`, `metrics` | no | ready-made [observers](observe): `tracing` spans, and the `metrics` facade |
 //! | `blocking` | no | the client for programs without a runtime |
 //! | `tls` | no | TLS, by rustls: `transport::Tls`, and `memcacheds://` |
 //! | `ring` | yes | the cryptography of TLS by ring, if no other is chosen |
@@ -260,6 +261,7 @@
 //! [other clients on the same servers, live](https://github.com/remcache/remcache/blob/main/docs/interop.md) ·
 //! [the binary protocol, as servers speak it](https://github.com/remcache/remcache/blob/main/docs/protocol.md) ·
 //! [TLS and passwords](https://github.com/remcache/remcache/blob/main/docs/security.md) ·
+//! [observability: spans, metrics, dashboards and alerts](https://github.com/remcache/remcache/blob/main/docs/observability.md) ·
 //! [values: flags, and what other clients write](https://github.com/remcache/remcache/blob/main/docs/values.md) ·
 //! [what each protocol can do](https://github.com/remcache/remcache/blob/main/docs/protocols.md) ·
 //! [caching: fetch, locks and limiters, and what they guarantee](https://github.com/remcache/remcache/blob/main/docs/caching.md)
@@ -282,6 +284,7 @@ mod error;
 mod failure;
 pub mod health;
 pub mod migration;
+pub mod observe;
 pub mod ops;
 mod percent;
 pub mod policy;
@@ -324,6 +327,9 @@ mod documents {
 
     #[doc = include_str!("../../../docs/guarantees.md")]
     struct Guarantees;
+
+    #[doc = include_str!("../../../docs/observability.md")]
+    struct Observability;
 
     #[doc = include_str!("../../../docs/placement.md")]
     struct Placement;

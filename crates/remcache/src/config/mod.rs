@@ -21,6 +21,7 @@ use crate::config::runtime::ConnectionRuntime;
 use crate::config::url::Target;
 use crate::distribution::Distribution;
 use crate::error::Error;
+use crate::observe::{Observer, Observers};
 use crate::policy::{Backoff, Failover, Hedge, Retries};
 use crate::proto::Limits;
 use crate::transport::TransportSettings;
@@ -65,6 +66,7 @@ pub struct Config {
     pub(crate) replicas: usize,
     pub(crate) hedge: Option<Hedge>,
     pub(crate) preference: Option<Preference>,
+    pub(crate) observers: Observers,
 }
 
 /// What a call does when its connection's limits are reached.
@@ -110,6 +112,7 @@ impl Default for Config {
             replicas: 1,
             hedge: None,
             preference: None,
+            observers: Observers::default(),
         }
     }
 }
@@ -495,6 +498,16 @@ impl Config {
     #[must_use]
     pub fn prefer(self, is_preferred: impl Fn(&Endpoint) -> bool + Send + Sync + 'static) -> Self {
         Self { preference: Some(Preference::new(is_preferred)), ..self }
+    }
+
+    /// Adds an observer, which receives reports of every operation and of the state changes of connections and servers
+    /// (default: none). Several may be added; see [`observe`](crate::observe).
+    ///
+    /// Without an observer operations pay one comparison.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observers = self.observers.with(observer);
+        self
     }
 
     /// Whether a request may go to more than one server, or to one more than once.

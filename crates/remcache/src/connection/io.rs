@@ -341,7 +341,7 @@ mod tests {
     fn polls_for_a_reply(config: &Config) -> bool {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _entered = runtime.enter();
-        let watch = Arc::new(HealthMonitor::new("server".into(), 1, 2, events::channel()));
+        let watch = Arc::new(HealthMonitor::new("server".into(), 1, 2, events::channel(), None));
         let link = Arc::new(ConnectionHandle::new(config, 0, 0, watch));
         let now = Instant::now();
         let deadline = Deadline { at: now.into_std() + Duration::from_secs(1), extend_by: Duration::ZERO };

@@ -6,12 +6,13 @@ use std::mem::discriminant;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use futures_core::Stream;
 use tokio::sync::broadcast::{Receiver, Sender, error::RecvError};
 
 use crate::health::state::{ConnectionState, representative};
+use crate::observe::{ConnectionChanged, Observers, ServerChanged, ServerName};
 use crate::policy::Row;
 
 /// A server became something else to us.
@@ -103,22 +104,35 @@ pub(crate) struct HealthMonitor {
     /// Consecutive timeouts after which the server counts as unresponsive; 0 for never.
     limit: u32,
     sender: Sender<ServerEvent>,
+    /// The observers, and what they know the server by.
+    reports: Option<(Observers, ServerName)>,
 }
 
 /// What is known of a server.
 #[derive(Debug)]
 struct Known {
     connections: Vec<ConnectionState>,
+    /// Since when each connection is in its state.
+    since: Vec<Instant>,
     /// The state reported last.
     last_reported: ConnectionState,
 }
 
 impl HealthMonitor {
     /// Creates the monitor of a server with this many connections.
-    pub(crate) fn new(server: Arc<str>, connections: usize, limit: u32, sender: Sender<ServerEvent>) -> Self {
-        let known =
-            Known { connections: vec![ConnectionState::Idle; connections], last_reported: ConnectionState::Idle };
-        Self { server, known: Mutex::new(known), row: Arc::default(), limit, sender }
+    pub(crate) fn new(
+        server: Arc<str>,
+        connections: usize,
+        limit: u32,
+        sender: Sender<ServerEvent>,
+        reports: Option<(Observers, ServerName)>,
+    ) -> Self {
+        let known = Known {
+            connections: vec![ConnectionState::Idle; connections],
+            since: vec![Instant::now(); connections],
+            last_reported: ConnectionState::Idle,
+        };
+        Self { server, known: Mutex::new(known), row: Arc::default(), limit, sender, reports }
     }
 
     /// The timeouts of all connections.
@@ -135,9 +149,18 @@ impl HealthMonitor {
     /// A connection became something else; what is closed stays closed.
     pub(crate) fn changed(&self, connection: usize, condition: ConnectionState) {
         let mut known = self.known();
-        match known.connections.get_mut(connection) {
-            Some(known) if *known != ConnectionState::Closed => *known = condition,
-            _ => return,
+        let Known { connections, since, .. } = &mut *known;
+        let (Some(state), Some(since)) = (connections.get_mut(connection), since.get_mut(connection)) else { return };
+        if *state == ConnectionState::Closed {
+            return;
+        }
+        let before = std::mem::replace(state, condition);
+        let after_time = std::mem::replace(since, Instant::now()).elapsed();
+        if let Some((observers, server)) = &self.reports
+            && before != *state
+        {
+            let after = &*state;
+            observers.connection_changed(&ConnectionChanged { server, connection, before: &before, after, after_time });
         }
         self.report(known);
     }
@@ -170,6 +193,9 @@ impl HealthMonitor {
             return;
         }
         let before = std::mem::replace(&mut known.last_reported, after.clone());
+        if let Some((observers, server)) = &self.reports {
+            observers.server_changed(&ServerChanged { server, before: &before, after: &after });
+        }
         let event = ServerEvent { server: Arc::clone(&self.server), before, after, at: SystemTime::now(), missed: 0 };
         // There may be no listener.
         let _ = self.sender.send(event);
@@ -188,7 +214,7 @@ mod tests {
     async fn a_server_is_what_its_best_connection_is() {
         let sender = channel();
         let mut events = ServerEvents::new(&sender);
-        let watch = HealthMonitor::new("a:1".into(), 2, 3, sender);
+        let watch = HealthMonitor::new("a:1".into(), 2, 3, sender, None);
         for (connection, condition) in [
             (0, ConnectionState::Connecting),
             (1, ConnectionState::Connecting),
@@ -221,7 +247,7 @@ mod tests {
     async fn a_slow_reader_is_told_what_it_missed() {
         let sender = channel();
         let mut events = ServerEvents::new(&sender);
-        let watch = HealthMonitor::new("a:1".into(), 1, 3, sender);
+        let watch = HealthMonitor::new("a:1".into(), 1, 3, sender, None);
         for _ in 0..MOST_UNREAD {
             watch.changed(0, down());
             watch.changed(0, ConnectionState::Connected);

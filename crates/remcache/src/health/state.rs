@@ -40,6 +40,18 @@ impl ConnectionState {
         matches!(self, Self::Down(_))
     }
 
+    /// The name, as labels of metrics have it.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Down(_) => "down",
+            Self::Closed => "closed",
+        }
+    }
+
     /// The connection with the lowest rank represents its server.
     fn rank(&self) -> u8 {
         match self {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::observe::OperationName;
 use crate::server::handle::ServerHandle;
 
 /// A flush of all servers: await it, to remove all items now, or set a [delay](FlushAll::after) before.
@@ -52,7 +53,7 @@ impl<'a> IntoFuture for FlushAll<'a> {
                 None => flush,
             }
         };
-        Box::pin(async move { ServerResults(client.on_all_servers(flush).await) })
+        Box::pin(async move { ServerResults(client.on_all_servers(OperationName::Flush, flush).await) })
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::call::Call;
 use crate::error::Error;
+use crate::observe::OperationName;
 use crate::ops::inspection::{Inspection, existence, inspection};
 use crate::proto::{CowBytes, Reply, Request, Ttl};
 use crate::result as outcome;
@@ -38,6 +39,11 @@ pub trait Kind: Sealed {
     type Output;
     #[doc(hidden)]
     fn decode(reply: Reply) -> Result<Self::Output, Reply>;
+    /// Whether what was read was found; `None` if the operation does not read.
+    #[doc(hidden)]
+    fn is_found(_: &Self::Output) -> Option<bool> {
+        None
+    }
     /// What the reply to a get says about a change whose condition no item meets.
     #[doc(hidden)]
     fn decode_unmet(reply: Reply) -> Result<Self::Output, Reply> {
@@ -58,7 +64,7 @@ pub mod kind {
     use crate::result::{Counter, Item, WriteOutcome};
 
     macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident -> $output:ty = $decode:path $(, unmet $unmet:path)?;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident -> $output:ty = $decode:path $(, unmet $unmet:path)? $(, found $found:path)?;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         #[expect(clippy::exhaustive_enums, reason = "a mark without values")]
@@ -70,6 +76,9 @@ pub mod kind {
             fn decode(reply: Reply) -> Result<$output, Reply> {
                 $decode(reply)
             }
+            $(fn is_found(output: &$output) -> Option<bool> {
+                Some($found(output))
+            })?
             $(fn decode_unmet(reply: Reply) -> Result<$output, Reply> {
                 $unmet(reply)
             })?
@@ -79,11 +88,11 @@ pub mod kind {
 
     kinds! {
         /// Fetches: the item, or `None` for a miss; a [sentinel](Item::is_sentinel) is a miss.
-        Fetch -> Option<Item> = outcome::value;
+        Fetch -> Option<Item> = outcome::value, found Option::is_some;
         /// Fetches, and returns [sentinels](Item::is_sentinel) as items.
-        FetchWithSentinels -> Option<Item> = outcome::item;
+        FetchWithSentinels -> Option<Item> = outcome::item, found Option::is_some;
         /// Fetches, and returns the remaining TTL if the server reports it.
-        FetchWithTtl -> Option<(Item, Option<Ttl>)> = outcome::value_with_ttl;
+        FetchWithTtl -> Option<(Item, Option<Ttl>)> = outcome::value_with_ttl, found Option::is_some;
         /// Stores: with flags, a time to live and a condition.
         Store -> WriteOutcome = outcome::change, unmet outcome::unmet;
         /// Appends and prepends: with a condition.
@@ -152,6 +161,12 @@ impl<'a, K: Kind> Command<'a, K> {
     /// Places this key instead of the item's own: see [`Call::routing_key`].
     pub fn routing_key(self, key: impl Into<CowBytes<'a>>) -> Self {
         Self::new(self.call.routing_key(key))
+    }
+
+    /// Sets what observers know it by.
+    pub(crate) fn named(mut self, name: OperationName) -> Self {
+        self.call.set_name(name);
+        self
     }
 
     fn map(mut self, change: impl FnOnce(Request<'a>) -> Request<'a>) -> Self {
@@ -243,7 +258,8 @@ impl Delete<'_> {
     /// assert!(!client.add("user:42", "late").await?.is_applied());
     /// # Ok(()) }
     /// ```
-    pub fn tombstone(self, ttl: Duration) -> Self {
+    pub fn tombstone(mut self, ttl: Duration) -> Self {
+        self.call.set_name(OperationName::Delete);
         self.map(|request| match request.key() {
             Ok(key) => Request::set(key.clone(), "").flags(TOMBSTONE).ttl(ttl).cas(request.condition()),
             // It is refused for its key, as a delete is.
@@ -283,8 +299,10 @@ impl<K: Kind> Command<'_, K> {
     /// (`memcached -C`) the binary protocol executes it unconditionally.
     #[cold]
     fn ask_instead(&mut self) {
+        let name = OperationName::of(self.call.request().operation());
         if let Ok(key) = self.call.request().key() {
             *self.call.request_mut() = Request::get(key.clone());
+            self.call.name_if_unnamed(name);
             self.is_unmet = true;
         }
     }

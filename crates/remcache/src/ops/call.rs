@@ -11,6 +11,8 @@ use bytes::Buf;
 use tokio::time::Instant;
 
 use crate::client::Client;
+use crate::observe::{OperationName, Parent};
+use crate::ops::observed;
 use crate::proto::{CowBytes, Reply, Request, Status};
 use crate::result::no_server;
 use crate::routing::cluster::Route;
@@ -121,9 +123,11 @@ impl<'a> Call<'a> {
         Self::new(target, request, client.timeout())
     }
 
-    pub(crate) fn to_server(server: Arc<Server>, request: Request<'a>) -> Self {
+    pub(crate) fn to_server(server: Arc<Server>, request: Request<'a>, parent: Parent) -> Self {
         let timeout = server.timeout();
-        Self::new(Target::Server(server), request, timeout)
+        let mut call = Self::new(Target::Server(server), request, timeout);
+        call.call.parent = parent;
+        call
     }
 
     #[inline]
@@ -167,6 +171,16 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Sets what observers know it by, instead of the name of its request.
+    pub(crate) fn set_name(&mut self, name: OperationName) {
+        self.call.name = Some(name);
+    }
+
+    /// Sets what observers know it by, unless that was done.
+    pub(crate) fn name_if_unnamed(&mut self, name: OperationName) {
+        self.call.name.get_or_insert(name);
+    }
+
     #[inline]
     pub(crate) fn request(&self) -> &Request<'a> {
         &self.call.request
@@ -199,10 +213,16 @@ impl<'a> Call<'a> {
         let request = &call.request;
         let route = match check(request, call.timeout).and_then(|()| target.route(client, request)) {
             Ok(route) => route,
-            Err(reply) => return call.end_at_once(None, reply, waker),
+            Err(reply) => {
+                observed::refused(client, call, &reply);
+                return call.end_at_once(None, reply, waker);
+            }
         };
+        let operation = observed::begin_routed(client, call, &route);
         let deadline = after(Instant::now(), call.timeout);
-        *routed = Some(router::send_routed(client.shared(), request.clone(), route, deadline, call.is_guarded()));
+        let scope = operation.scope().cloned();
+        let sent = router::send_routed(client.shared(), request.clone(), route, deadline, call.is_guarded(), scope);
+        *routed = Some(observed::until_end(sent, operation, call));
         let Outcome { reply, server } = ready!(self.poll_routed(waker));
         self.call.end_at_once(server, reply, waker)
     }
@@ -225,12 +245,18 @@ impl<'a> Call<'a> {
                 return self.call.finish(server, reply).map(take);
             }
             self.apply_namespace();
+            if let Some(scope) = client.and_then(Client::scope) {
+                self.call.parent = Parent::Operation(Arc::clone(scope));
+            }
             if let Some(client) = self.target.routing_client() {
                 return self.start_routed(client, waker).map(take);
             }
         }
         let Self { target, call, .. } = self;
-        call.poll_into(waker, |request| target.server(request), take)
+        let choose = |request: &Request<'_>| {
+            target.server(request).inspect_err(|reply| observed::unplaced(client, request, reply))
+        };
+        call.poll_into(waker, choose, take)
     }
 
     /// Learns from a refusal: a server may have a lower limit than any value was compared with.
@@ -240,7 +266,16 @@ impl<'a> Call<'a> {
     }
 
     /// Submits without waiting for the reply, if there is capacity now; returns whether it was queued.
-    pub(crate) fn cast(mut self) -> bool {
+    pub(crate) fn cast(self) -> bool {
+        let operation = self.target.client().filter(|client| client.is_observed()).map(observed::begin_cast);
+        let is_queued = self.queue();
+        if let Some(operation) = operation {
+            operation.end_cast(is_queued);
+        }
+        is_queued
+    }
+
+    fn queue(mut self) -> bool {
         self.apply_namespace();
         let Self { target, call, .. } = self;
         if let Some(client) = target.routing_client() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::client::Client;
+use crate::observe::{OperationGuard, OperationName, OperationStarted, Parent, Scope};
 use crate::proto::{Reply, Request, Status};
 use crate::result::no_server;
 use crate::routing::multi_router::{self, KeyResult};
@@ -38,8 +39,8 @@ pub struct CallMany<'a> {
 enum Target<'a> {
     /// Each to the server of its key.
     Cluster(&'a Client),
-    /// All to this one.
-    Server(Arc<Server>),
+    /// All to this one, as a part of this.
+    Server(Arc<Server>, Parent),
 }
 
 impl<'a> CallMany<'a> {
@@ -53,9 +54,13 @@ impl<'a> CallMany<'a> {
         Self { target: Target::Cluster(client), requests, timeout: client.timeout() }
     }
 
-    pub(crate) fn to_server(server: Arc<Server>, requests: impl IntoIterator<Item = Request<'a>>) -> Self {
+    pub(crate) fn to_server(
+        server: Arc<Server>,
+        requests: impl IntoIterator<Item = Request<'a>>,
+        parent: Parent,
+    ) -> Self {
         let timeout = server.timeout();
-        Self { target: Target::Server(server), requests: requests.into_iter().map(resolved).collect(), timeout }
+        Self { target: Target::Server(server, parent), requests: requests.into_iter().map(resolved).collect(), timeout }
     }
 
     /// How long to wait for the next reply, instead of the client's [`timeout`](crate::config::Config::timeout).
@@ -64,6 +69,18 @@ impl<'a> CallMany<'a> {
     }
 
     async fn run(self) -> Vec<Reply> {
+        let (config, parent) = match &self.target {
+            Target::Cluster(client) => (client.config(), Parent::of(client.scope())),
+            Target::Server(server, parent) => (server.config(), parent.clone()),
+        };
+        let event = OperationStarted::new(OperationName::CallMany, self.requests.len(), &config.namespace);
+        let operation = OperationGuard::begin(&config.observers, parent, &event);
+        let replies = self.send(operation.scope()).await;
+        operation.end_replies(&replies);
+        replies
+    }
+
+    async fn send(self, scope: Option<&Arc<Scope>>) -> Vec<Reply> {
         let Self { target, mut requests, timeout } = self;
         let refused = refuse_what_has_no_key(&mut requests);
         let may_store = requests.iter().any(stores);
@@ -71,18 +88,18 @@ impl<'a> CallMany<'a> {
         let mut replies = match target {
             Target::Cluster(client) if client.shared().is_routed => {
                 let cluster = Arc::clone(&client.cluster());
-                let results = multi_router::run(client.shared(), &cluster, &requests, timeout).await;
+                let results = multi_router::run(client.shared(), &cluster, &requests, timeout, scope).await;
                 let reply = |result: Option<KeyResult>| result.map_or_else(no_server, |result| result.reply);
                 results.into_iter().map(reply).collect()
             }
             Target::Cluster(client) => {
                 let cluster = Arc::clone(&client.cluster());
-                drive(assign(&cluster, &requests, timeout).await, requests).await
+                drive(assign(&cluster, &requests, timeout).await, requests, scope).await
             }
-            Target::Server(server) => {
+            Target::Server(server, _) => {
                 let mut batch = ServerBatch::new(server, timeout);
                 (0..requests.len()).for_each(|index| batch.assign(index));
-                drive(vec![batch], requests).await
+                drive(vec![batch], requests, scope).await
             }
         };
         for (index, reply) in refused {
@@ -108,11 +125,11 @@ fn resolved(request: Request<'_>) -> Request<'_> {
     if request.needs_clock() { request.resolve_ttl(SystemTime::now) } else { request }
 }
 
-async fn drive(batches: Vec<ServerBatch>, requests: AsTheyAre<'_>) -> Vec<Reply> {
+async fn drive(batches: Vec<ServerBatch>, requests: AsTheyAre<'_>, scope: Option<&Arc<Scope>>) -> Vec<Reply> {
     let mut replies = Vec::new();
     replies.resize_with(requests.len(), || None);
     let mut job = Job { requests, replies };
-    batch::drive(batches, &mut job).await;
+    batch::drive(batches, &mut job, scope).await;
     job.replies.into_iter().map(|reply| reply.unwrap_or_else(no_server)).collect()
 }
 

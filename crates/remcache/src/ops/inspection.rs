@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::client::Client;
+use crate::observe::OperationName;
 use crate::ops::builder::{Command, Inspect};
 use crate::proto::{CowBytes, ItemInfo, Reply, Request, Status, Ttl};
 use crate::sentinel::is_sentinel;
@@ -56,7 +57,7 @@ impl Client {
     /// # Cancellation
     /// Nothing is changed by this.
     pub fn inspect<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Inspect<'a> {
-        Command::new(self.call(Request::inspect(key)))
+        Command::new(self.call(Request::inspect(key))).named(OperationName::Inspect)
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod call_many;
 pub(crate) mod inspection;
 pub(crate) mod multi;
 pub(crate) mod multi_builder;
+pub(crate) mod observed;
 pub(crate) mod primary;
 pub(crate) mod requests;
 pub(crate) mod server;

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::observe::{OperationGuard, OperationName, OperationStarted, Parent, Scope};
 use crate::ops::builder::Kind;
 use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, FetchWithSentinels, Store, Touch};
 use crate::proto::{CowBytes, Reply, Request, Ttl};
@@ -181,6 +182,24 @@ impl<'a, Q: Entry> Many<'a, Fetch, Q> {
 
 impl<N: Kind, Q: Entry> Many<'_, N, Q> {
     async fn run(self) -> Outcomes<Q::Key, N::Output> {
+        let client = self.client;
+        let operation = match self.items.first() {
+            Some(first) => {
+                let (config, name) = (client.config(), OperationName::of_many(first.request().operation()));
+                let event = OperationStarted::new(name, self.items.len(), &config.namespace);
+                OperationGuard::begin(&config.observers, Parent::of(client.scope()), &event)
+            }
+            None => OperationGuard::default(),
+        };
+        let outcomes = self.send(operation.scope()).await;
+        operation.end_many(outcomes.0.iter().map(|(_, result)| match result {
+            Ok(output) => Ok(N::is_found(output)),
+            Err(error) => Err(error.kind()),
+        }));
+        outcomes
+    }
+
+    async fn send(self, scope: Option<&Arc<Scope>>) -> Outcomes<Q::Key, N::Output> {
         let Self { client, items, options, timeout, .. } = self;
         let source = Source { items, options, namespace: &client.config().namespace };
         if let Err(refusal) = check_timeout(timeout) {
@@ -189,7 +208,7 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
         }
         let cluster = Arc::clone(&client.cluster());
         if client.shared().is_routed {
-            let results = multi_router::run(client.shared(), &cluster, &source, timeout).await;
+            let results = multi_router::run(client.shared(), &cluster, &source, timeout, scope).await;
             let results =
                 results.into_iter().map(|result| result.map(|KeyResult { reply, server }| decode::<N>(reply, &server)));
             return outcomes(results.collect(), source);
@@ -198,7 +217,7 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
         let mut results = Vec::new();
         results.resize_with(source.len(), || None);
         let mut job: Job<'_, N, Q> = Job { source, results };
-        batch::drive(batches, &mut job).await;
+        batch::drive(batches, &mut job, scope).await;
         outcomes(job.results, job.source)
     }
 }

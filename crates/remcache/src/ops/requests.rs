@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::SystemTime;
 
 use crate::client::Client;
+use crate::observe::Parent;
 use crate::ops::call::Call;
 use crate::ops::call_many::CallMany;
 use crate::proto::{Reply, Request};
@@ -95,7 +96,7 @@ impl Client {
         let namespace = &self.config().namespace;
         let request = request.prefix_key(namespace);
         let server = self.cluster().server_of(&request);
-        let replies = ReplyStream::of_server(server, request);
+        let replies = ReplyStream::of_server(server, request, Parent::of(self.scope()));
         if has_key { replies.without_namespace(namespace.len()) } else { replies }
     }
 

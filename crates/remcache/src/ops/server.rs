@@ -26,7 +26,7 @@ impl ServerHandle {
     /// # Cancellation
     /// See [`Call`].
     pub fn call<'a>(&self, request: Request<'a>) -> Call<'a> {
-        Call::to_server(Arc::clone(self.server()), request)
+        Call::to_server(Arc::clone(self.server()), request, self.parent())
     }
 
     /// Asks this server many things at once, and gives a reply to each: see [`Client::call_many`].
@@ -49,12 +49,12 @@ impl ServerHandle {
     ///
     /// [`Client::call_many`]: crate::client::Client::call_many
     pub fn call_many<'a>(&self, requests: impl IntoIterator<Item = Request<'a>>) -> CallMany<'a> {
-        CallMany::to_server(Arc::clone(self.server()), requests)
+        CallMany::to_server(Arc::clone(self.server()), requests, self.parent())
     }
 
     /// Asks this server, and gives the replies as a stream.
     pub fn replies(&self, request: Request<'_>) -> ReplyStream {
-        ReplyStream::of_server(Ok(Arc::clone(self.server())), request.into_owned())
+        ReplyStream::of_server(Ok(Arc::clone(self.server())), request.into_owned(), self.parent())
     }
 
     /// The server's statistics: general ones for an empty group, or `items`, `slabs`, `settings`,

@@ -4,6 +4,8 @@ use futures_util::future::join_all;
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::observe;
+use crate::observe::{OperationName, Parent};
 use crate::ops::all_servers::FlushAll;
 use crate::ops::builder::{Append, Command, Delete, Get, Increment, Kind, Set, Touch};
 use crate::proto::{CowBytes, Request, Ttl};
@@ -304,7 +306,7 @@ impl Client {
     /// # Cancellation
     /// Nothing is changed by this.
     pub async fn version(&self) -> Vec<(ServerHandle, Result<String, Error>)> {
-        self.on_all_servers(ServerHandle::version).await
+        self.on_all_servers(OperationName::Version, ServerHandle::version).await
     }
 
     /// Checks that all servers reply. One result per server.
@@ -312,15 +314,20 @@ impl Client {
     /// # Cancellation
     /// Nothing is changed by this.
     pub async fn noop(&self) -> Vec<(ServerHandle, Result<(), Error>)> {
-        self.on_all_servers(ServerHandle::noop).await
+        self.on_all_servers(OperationName::Noop, ServerHandle::noop).await
     }
 
     pub(crate) async fn on_all_servers<N: Kind + 'static>(
         &self,
+        name: OperationName,
         command: impl Fn(&ServerHandle) -> Command<'static, N>,
     ) -> Vec<(ServerHandle, Result<N::Output, Error>)> {
+        let operation = self.observe_many(name, 0);
+        let parent = Parent::of(operation.scope());
         let servers = self.servers();
-        let results = join_all(servers.iter().map(command)).await;
+        let commands = servers.iter().map(|server| command(&server.clone().within(parent.clone())));
+        let results = join_all(commands).await;
+        operation.into_guard().end_many(results.iter().map(observe::done_each));
         servers.into_iter().zip(results).collect()
     }
 }

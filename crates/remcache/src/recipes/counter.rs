@@ -2,6 +2,8 @@
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::observe;
+use crate::observe::OperationName;
 use crate::proto::{Protocol, Ttl};
 use crate::recipes::recipe::Recipe;
 use crate::recipes::update::TRIES;
@@ -40,10 +42,12 @@ impl Client {
         ttl: impl Into<Ttl>,
     ) -> Recipe<'_, Counter> {
         let (key, ttl) = (key.as_ref().to_vec(), ttl.into());
+        let name = key.clone();
         Recipe::new(
             self,
             move |client, _| async move { client.increment_or_create_now(&key, delta, initial, ttl).await },
         )
+        .reported(OperationName::IncrementOrCreate, &name, observe::done)
     }
 
     async fn increment_or_create_now(&self, key: &[u8], delta: u64, initial: u64, ttl: Ttl) -> Result<Counter, Error> {

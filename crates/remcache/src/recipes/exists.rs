@@ -2,6 +2,8 @@
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::observe;
+use crate::observe::{Counts, OperationName, Outcome};
 use crate::ops::builder::Command;
 use crate::ops::builder::kind::Exist;
 use crate::proto::{MetaOptions, Request};
@@ -20,7 +22,15 @@ impl Client {
     /// Nothing is changed by this.
     pub fn exists(&self, key: impl AsRef<[u8]>) -> Recipe<'_, bool> {
         let key = key.as_ref().to_vec();
-        Recipe::new(self, |client, _| async move { client.exists_now(&key).await })
+        let name = key.clone();
+        Recipe::new(self, |client, _| async move { client.exists_now(&key).await }).reported(
+            OperationName::Exists,
+            &name,
+            |result| match result {
+                Ok(is_hit) => (if *is_hit { Outcome::Hit } else { Outcome::Miss }, Counts::found(*is_hit)),
+                Err(_) => observe::done(result),
+            },
+        )
     }
 
     async fn exists_now(&self, key: &[u8]) -> Result<bool, Error> {

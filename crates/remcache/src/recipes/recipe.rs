@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::observe::{Counts, OperationName, Outcome};
 use crate::proto::Delivery;
 use crate::server::call::check_timeout;
 
@@ -21,9 +22,39 @@ pub struct Recipe<'a, T, E = Error>(State<'a, T, E>);
 type Running<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
 enum State<'a, T, E> {
-    Created { client: Client, timeout: Option<Duration>, start: Start<'a, T, E> },
+    Created { client: Client, timeout: Option<Duration>, start: Start<'a, T, E>, report: Option<Report<T, E>> },
     Running(Running<'a, T, E>),
     Done,
+}
+
+/// What the result means to observers.
+type Judge<T, E> = fn(&Result<T, E>) -> (Outcome, Counts);
+
+/// What observers know a recipe by.
+struct Report<T, E> {
+    name: OperationName,
+    key: Vec<u8>,
+    judge: Judge<T, E>,
+}
+
+impl<T, E> Report<T, E> {
+    /// Reports that the recipe starts, and its end when it comes.
+    fn run<'a>(self, client: &Client, start: impl FnOnce(Client) -> Running<'a, T, E>) -> Running<'a, T, E>
+    where
+        T: 'a,
+        E: 'a,
+    {
+        let Self { name, key, judge } = self;
+        let operation = client.observe(name, &key);
+        let running = start(operation.client().clone());
+        let operation = operation.into_guard();
+        Box::pin(async move {
+            let result = running.await;
+            let (outcome, counts) = judge(&result);
+            operation.end(outcome, counts);
+            result
+        })
+    }
 }
 
 /// Starts the operation, on a client with its timeout.
@@ -35,15 +66,26 @@ impl<'a, T, E> Recipe<'a, T, E> {
         F: Future<Output = Result<T, E>> + Send + 'a,
     {
         let start: Start<'a, T, E> = Box::new(move |client, timeout| Box::pin(start(client, timeout)));
-        Self(State::Created { client: client.clone(), timeout: None, start })
+        Self(State::Created { client: client.clone(), timeout: None, start, report: None })
+    }
+
+    /// Reports it to observers as one operation of this name.
+    pub(crate) fn reported(self, name: OperationName, key: &[u8], judge: Judge<T, E>) -> Self {
+        match self.0 {
+            State::Created { client, timeout, start, .. } if client.is_observed() => {
+                let report = Some(Report { name, key: key.to_vec(), judge });
+                Self(State::Created { client, timeout, start, report })
+            }
+            state => Self(state),
+        }
     }
 
     /// How long the operation may take, with all its requests, retries and waits (default: each request has the
     /// client's [`timeout`](crate::config::Config::timeout)).
     pub fn timeout(self, timeout: Duration) -> Self {
         match self.0 {
-            State::Created { client, start, .. } => {
-                Self(State::Created { client: client.with_timeout(timeout), timeout: Some(timeout), start })
+            State::Created { client, start, report, .. } => {
+                Self(State::Created { client: client.with_timeout(timeout), timeout: Some(timeout), start, report })
             }
             // It has begun: its timeout stays as it is.
             state => Self(state),
@@ -56,12 +98,15 @@ impl<'a, T: 'a, E: From<Error> + 'a> Future for Recipe<'a, T, E> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let State::Created { .. } = self.0
-            && let State::Created { client, timeout, start } = mem::replace(&mut self.0, State::Done)
+            && let State::Created { client, timeout, start, report } = mem::replace(&mut self.0, State::Done)
         {
-            let running = start(client, timeout);
-            self.0 = State::Running(match timeout {
-                Some(timeout) => Box::pin(within(timeout, running)),
-                None => running,
+            let limited = move |client| match timeout {
+                Some(timeout) => Box::pin(within(timeout, start(client, Some(timeout)))),
+                None => start(client, None),
+            };
+            self.0 = State::Running(match report {
+                Some(report) => report.run(&client, limited),
+                None => limited(client),
             });
         }
         match &mut self.0 {

@@ -6,6 +6,8 @@ use bytes::Bytes;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::observe;
+use crate::observe::OperationName;
 use crate::ops::builder::kind::{Delete, FetchWithSentinels, Store};
 use crate::ops::primary::PrimaryRoute;
 use crate::proto::{Request, Ttl};
@@ -59,7 +61,12 @@ impl Client {
         change: impl FnMut(Option<&Item>) -> Option<Bytes> + Send + 'a,
     ) -> Recipe<'a, Option<Item>> {
         let (key, ttl) = (key.as_ref().to_vec(), ttl.into());
-        Recipe::new(self, move |client, _| async move { client.update_now(&key, ttl, change).await })
+        let name = key.clone();
+        Recipe::new(self, move |client, _| async move { client.update_now(&key, ttl, change).await }).reported(
+            OperationName::Update,
+            &name,
+            observe::done,
+        )
     }
 
     async fn update_now(
@@ -114,7 +121,12 @@ impl Client {
     /// The item may have been deleted.
     pub fn take(&self, key: impl AsRef<[u8]>) -> Recipe<'_, Option<Item>> {
         let key = key.as_ref().to_vec();
-        Recipe::new(self, move |client, _| async move { client.take_now(&key).await })
+        let name = key.clone();
+        Recipe::new(self, move |client, _| async move { client.take_now(&key).await }).reported(
+            OperationName::Take,
+            &name,
+            observe::found,
+        )
     }
 
     async fn take_now(&self, key: &[u8]) -> Result<Option<Item>, Error> {
@@ -158,7 +170,9 @@ impl Client {
         ttl: impl Into<Ttl>,
     ) -> Recipe<'_, WriteOutcome> {
         let (key, value, ttl) = (key.as_ref().to_vec(), Bytes::copy_from_slice(value.as_ref()), ttl.into());
+        let name = key.clone();
         Recipe::new(self, move |client, _| async move { client.append_or_create_now(&key, &value, ttl).await })
+            .reported(OperationName::AppendOrCreate, &name, observe::done)
     }
 
     async fn append_or_create_now(&self, key: &[u8], value: &Bytes, ttl: Ttl) -> Result<WriteOutcome, Error> {

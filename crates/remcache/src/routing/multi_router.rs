@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cluster::Cluster;
+use crate::observe::Scope;
 use crate::policy::{FailureKind, ReplicaPolicy, may_repeat, pick_outcome, replica_policy};
 use crate::proto::{Reply, Request, Status};
 use crate::routing::requests::{Requests, yield_after};
@@ -27,6 +28,7 @@ pub(crate) async fn run<R: Requests>(
     cluster: &Cluster,
     source: &R,
     timeout: Duration,
+    scope: Option<&Arc<Scope>>,
 ) -> Vec<Option<KeyResult>> {
     let copies = shared.config.replicas.min(cluster.servers.len());
     let mut outcomes = Vec::new();
@@ -36,7 +38,10 @@ pub(crate) async fn run<R: Requests>(
     for pass in passes {
         router.pass = pass;
         let batches = router.assign(cluster, timeout).await;
-        batch::drive(batches, &mut router).await;
+        if let (Some(scope), Pass::Fallback, false) = (scope, pass, batches.is_empty()) {
+            scope.failed_over();
+        }
+        batch::drive(batches, &mut router, scope).await;
     }
     let succeeded = |result: &&KeyResult| result.reply.is_ok() || result.reply.status == Status::KeyNotFound;
     shared.succeeded(router.outcomes.iter().flatten().filter(succeeded).count());

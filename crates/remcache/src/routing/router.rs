@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::cluster::Route;
 use crate::config::Config;
+use crate::observe::{Parent, Scope};
 use crate::policy::{FailureKind, ReplicaPolicy, capped, has_ttl, may_repeat, pick_outcome, replica_policy};
 use crate::proto::{Reply, Request, Status};
 use crate::result::no_server;
@@ -36,8 +37,9 @@ pub(crate) fn send_routed<'a>(
     route: Route,
     deadline: Instant,
     is_guarded: bool,
+    scope: Option<Arc<Scope>>,
 ) -> RoutedCall<'a> {
-    let router = Router { config: &shared.config, shared, request, route, deadline, is_guarded };
+    let router = Router { config: &shared.config, shared, request, route, deadline, is_guarded, scope };
     Box::pin(async move { router.run().await })
 }
 
@@ -93,6 +95,8 @@ struct Router<'a> {
     route: Route,
     deadline: Instant,
     is_guarded: bool,
+    /// The operation that the attempts are a part of, if it is observed.
+    scope: Option<Arc<Scope>>,
 }
 
 impl<'a> Router<'a> {
@@ -123,6 +127,13 @@ impl<'a> Router<'a> {
                 return Outcome { reply, server: Some(Arc::clone(server)) };
             }
             attempts -= 1;
+            self.observe(Scope::retried);
+        }
+    }
+
+    fn observe(&self, event: impl FnOnce(&Scope)) {
+        if let Some(scope) = &self.scope {
+            event(scope);
         }
     }
 
@@ -133,7 +144,9 @@ impl<'a> Router<'a> {
         if timeout.is_zero() {
             return Reply::new(Status::TimedOut(crate::proto::Delivery::NotSent));
         }
-        ServerCall::new(request.clone(), timeout).guarded(self.is_guarded).run(server).await
+        let parent = self.scope.clone().map_or(Parent::Internal, Parent::Operation);
+        let call = ServerCall::new(request.clone(), timeout).guarded(self.is_guarded).within(parent);
+        call.run(server).await
     }
 
     /// Whether a request may be sent once more after this, by what it is and the time that is left.
@@ -149,7 +162,11 @@ impl<'a> Router<'a> {
 
     /// Whether the request goes on to another server after this.
     fn goes_on(&self, status: Status) -> bool {
-        self.may_go_on(&self.request, status) && self.pay(status)
+        let goes_on = self.may_go_on(&self.request, status) && self.pay(status);
+        if goes_on {
+            self.observe(Scope::failed_over);
+        }
+        goes_on
     }
 
     // ---- Fetches ----
@@ -196,6 +213,7 @@ impl<'a> Router<'a> {
         if !next.is_usable() || !self.shared.may_hedge() {
             return (one.await, 1);
         }
+        self.observe(Scope::hedged);
         let other = pin!(self.ask(next, &self.request));
         (first_hit(one, other).await, 2)
     }

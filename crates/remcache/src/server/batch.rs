@@ -13,6 +13,8 @@ use tokio::time::Instant;
 use crate::config::Overload;
 use crate::connection::turn::Turn;
 use crate::connection::wait_queue::Ticket;
+use crate::error::ErrorKind;
+use crate::observe::{Exchange, OperationName, Outcome, Scope};
 use crate::policy::{Retries, may_repeat};
 use crate::proto::{Deadline, Delivery, Protocol, Reply, Request, Status};
 use crate::server::Server;
@@ -40,6 +42,8 @@ pub(crate) struct ServerBatch {
     has_asked_limit: bool,
     /// The status of everything not submitted, once the batch was given up.
     given_up: Option<Status>,
+    /// Its report, once it has begun.
+    exchange: Option<Exchange>,
 }
 
 /// A run in flight: its slot, and where its keys begin in `indices`.
@@ -67,7 +71,12 @@ pub(crate) trait Work {
 }
 
 /// Drives all batches concurrently until every key has its result.
-pub(crate) async fn drive(mut batches: Vec<ServerBatch>, work: &mut impl Work) {
+///
+/// They are parts of the operation `scope`, if it is observed.
+pub(crate) async fn drive(mut batches: Vec<ServerBatch>, work: &mut impl Work, scope: Option<&Arc<Scope>>) {
+    if let Some(scope) = scope {
+        batches.iter_mut().for_each(|batch| batch.observe(scope, work));
+    }
     poll_fn(|cx| {
         let now = Instant::now();
         let mut pending = false;
@@ -97,6 +106,7 @@ impl ServerBatch {
             settings: None,
             has_asked_limit: false,
             given_up: None,
+            exchange: None,
         }
     }
 
@@ -118,20 +128,42 @@ impl ServerBatch {
                 break;
             }
         }
-        match self.runs.is_empty() && self.submitted == self.indices.len() {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        if !(self.runs.is_empty() && self.submitted == self.indices.len()) {
+            return Poll::Pending;
         }
+        if let Some(exchange) = self.exchange.take() {
+            self.observe_end(exchange);
+        }
+        Poll::Ready(())
+    }
+
+    fn observe(&mut self, scope: &Arc<Scope>, work: &impl Work) {
+        if let (Some(server), Some(first)) = (&self.server.observed, self.indices.first()) {
+            let name = OperationName::of_many(work.request(*first as usize).operation());
+            self.exchange = Some(scope.exchange(name, server, self.indices.len()));
+        }
+    }
+
+    #[cold]
+    fn observe_end(&self, exchange: Exchange) {
+        let outcome = match self.given_up {
+            Some(status) => Outcome::Failed(ErrorKind::of(status)),
+            None => Outcome::Ok,
+        };
+        exchange.finish(outcome, self.server.link(self.connection).established(), self.given_up);
     }
 
     /// Takes the outcomes that have come.
     fn collect(&mut self, waker: &Waker, work: &mut impl Work) {
-        let Self { server, connection, indices, again, runs, replies, given_up, .. } = self;
+        let Self { server, connection, indices, again, runs, replies, given_up, exchange, .. } = self;
         let link = server.link(*connection);
         while let Some(run) = runs.front() {
             let Poll::Ready(ended) = link.poll_run(run.slot, replies, waker) else { break };
             let keys = indices.get(run.first..run.first + run.count).unwrap_or_default();
             for (place, reply) in replies.drain(..) {
+                if let (Some(exchange), true) = (&mut *exchange, reply.is_ok()) {
+                    exchange.bytes_in += reply.value.len() as u64;
+                }
                 // The server answers no more: what is left would wait in vain, run after run.
                 match reply.status {
                     Status::TimedOut(_) => *given_up = Some(Status::TimedOut(Delivery::NotSent)),
@@ -245,6 +277,10 @@ impl ServerBatch {
             }
         }
         let count = run.taken as usize;
+        if let Some(exchange) = &mut self.exchange {
+            let sent = keys.iter().take(count).map(|index| length(&work.request(*index as usize)));
+            exchange.bytes_out += sent.sum::<usize>() as u64;
+        }
         if let Some(slot) = run.slot {
             self.runs.push_back(Run { slot, first: *submitted, count, ends: run.ends });
         }
@@ -291,6 +327,11 @@ impl ServerBatch {
         }
         self.submitted = self.indices.len();
     }
+}
+
+/// The length of a request's key and value.
+fn length(request: &Request<'_>) -> usize {
+    request.key().map_or(0, |key| key.as_bytes().len()) + request.value().len()
 }
 
 /// A change is asked for quietly.

@@ -13,10 +13,12 @@ use crate::config::Overload;
 use crate::connection::shared::{Flight, Submitted};
 use crate::connection::slot::Slot;
 use crate::connection::turn::Turn;
+use crate::observe::{Established, OperationName, Parent};
 use crate::policy::{Retries, may_repeat};
 use crate::proto::{Deadline, Operation, Reply, Request, Status};
 use crate::server::Server;
 use crate::server::item_limit::ItemSettings;
+use crate::server::observed::{Observation, Summary};
 use crate::time::fixed_deadline;
 
 /// One request to one server: it waits for capacity, is submitted once, and waits for the reply.
@@ -29,6 +31,12 @@ pub(crate) struct ServerCall<'a> {
     state: State,
     /// Whether a value is compared with the server's item size limit first. Low-level requests are sent as they are.
     is_guarded: bool,
+    /// What it is a part of.
+    pub(crate) parent: Parent,
+    /// What observers know it by, unless it is by the name of its request.
+    pub(crate) name: Option<OperationName>,
+    /// Its report, once it has begun.
+    pub(super) observation: Observation,
 }
 
 enum State {
@@ -64,7 +72,22 @@ struct Checking {
 impl<'a> ServerCall<'a> {
     #[inline]
     pub(crate) fn new(request: Request<'a>, timeout: Duration) -> Self {
-        Self { request, timeout, deadline: None, state: State::Start, is_guarded: false }
+        Self {
+            request,
+            timeout,
+            deadline: None,
+            state: State::Start,
+            is_guarded: false,
+            parent: Parent::None,
+            name: None,
+            observation: Observation::None,
+        }
+    }
+
+    /// Makes it a part of this.
+    pub(crate) fn within(mut self, parent: Parent) -> Self {
+        self.parent = parent;
+        self
     }
 
     /// Compares a value with the server's item size limit before it is sent: memcached drops what is stored when
@@ -112,12 +135,15 @@ impl<'a> ServerCall<'a> {
             State::CheckingSize(_) => self.poll_size(waker),
             State::Done { .. } => panic!("a call was polled after it had given its reply"),
         };
+        if let (Poll::Ready(reply), true) = (&reply, self.observation.is_some()) {
+            self.observe_end(Summary::of(reply, &Established::default()));
+        }
         reply.map(take)
     }
 
     /// Submits without waiting for the reply, if there is capacity now; returns whether it was queued.
     pub(crate) fn cast(mut self, server: &Arc<Server>) -> bool {
-        let Ok((server, deadline, now)) = self.prepare(|_| Ok(Arc::clone(server))) else { return false };
+        let Ok((deadline, now)) = self.prepare() else { return false };
         let conn = server.next_conn();
         match server.link(conn).cast(&self.request, deadline, now) {
             Submitted::Cast { attend } => !attend || server.attend(conn).is_ok(),
@@ -137,6 +163,11 @@ impl<'a> ServerCall<'a> {
         matches!(self.state, State::Start)
     }
 
+    /// Whether its reply is awaited.
+    pub(super) fn is_in_flight(&self) -> bool {
+        matches!(self.state, State::InFlight { .. })
+    }
+
     /// The server that was asked, once it is known.
     pub(crate) fn server(&self) -> Option<&Arc<Server>> {
         match &self.state {
@@ -149,29 +180,33 @@ impl<'a> ServerCall<'a> {
         }
     }
 
-    /// Checks the request, and determines its server and deadline.
+    /// Checks the request, and determines its deadline.
     #[inline]
-    fn prepare(
-        &mut self,
-        choose: impl FnOnce(&Request<'a>) -> Result<Arc<Server>, Reply>,
-    ) -> Result<(Arc<Server>, Deadline, Instant), Reply> {
+    fn prepare(&mut self) -> Result<(Deadline, Instant), Reply> {
         check(&self.request, self.timeout)?;
-        let server = choose(&self.request)?;
         let now = Instant::now();
         let deadline = fixed_deadline(now, self.timeout);
         self.deadline = Some(deadline);
         if self.request.needs_clock() {
             self.request = self.request.clone().resolve_ttl(SystemTime::now);
         }
-        Ok((server, deadline, now))
+        Ok((deadline, now))
     }
 
     #[inline]
     fn start(&mut self, choose: impl FnOnce(&Request<'a>) -> Result<Arc<Server>, Reply>, waker: &Waker) -> Poll<Reply> {
-        let (server, deadline, now) = match self.prepare(choose) {
-            Ok(prepared) => prepared,
+        let server = match choose(&self.request) {
+            Ok(server) => server,
             Err(reply) => return self.finish(None, reply),
         };
+        let (deadline, now) = match self.prepare() {
+            Ok(prepared) => prepared,
+            Err(reply) => {
+                self.observe_start(&server, Instant::now());
+                return self.finish(Some(server), reply);
+            }
+        };
+        self.observe_start(&server, now);
         let conn = server.next_conn();
         if self.is_guarded && server.is_checked(&self.request) {
             return self.check_size(server, conn, deadline, waker);
@@ -192,6 +227,7 @@ impl<'a> ServerCall<'a> {
         let settings = ready!(checking.settings.as_mut().poll(&mut Context::from_waker(waker)));
         let (server, conn) = (Arc::clone(&checking.server), checking.conn);
         let now = Instant::now();
+        self.observation.submitted(now);
         match (settings.refuse(&self.request), self.deadline) {
             (Some(refusal), _) => self.finish(Some(server), refusal),
             (None, Some(deadline)) => self.submit(server, conn, deadline, now, waker),
@@ -249,6 +285,14 @@ impl<'a> ServerCall<'a> {
     fn poll_in_flight<T>(&mut self, waker: &Waker, take: impl FnOnce(Reply) -> T) -> Poll<T> {
         let State::InFlight { server, conn, flight } = &self.state else { return Poll::Pending };
         let mut interrupted = None;
+        let is_observed = self.observation.is_some();
+        let mut summary = None;
+        let take = |reply, established: &_| {
+            if is_observed {
+                summary = Some(Summary::of(&reply, established));
+            }
+            take(reply)
+        };
         let taken = server.link(*conn).poll_reply(*flight, waker, &mut interrupted, take);
         if taken.is_pending() {
             if let Some(reply) = interrupted {
@@ -258,6 +302,9 @@ impl<'a> ServerCall<'a> {
         }
         if let State::InFlight { server, .. } = std::mem::replace(&mut self.state, State::Done { server: None }) {
             self.state = State::Done { server: Some(server) };
+        }
+        if let Some(summary) = summary {
+            self.observe_end(summary);
         }
         taken
     }
@@ -350,6 +397,7 @@ impl<'a> ServerCall<'a> {
             let (server, conn) = (Arc::clone(&waiting.server), waiting.conn);
             let (Some(deadline), Some(_)) = (self.deadline, ticket) else { return self.overloaded(server, conn) };
             let (slot, now) = (Slot::Waiting(waker.clone()), Instant::now());
+            self.observation.submitted(now);
             match server.link(conn).submit(&self.request, deadline, slot, now, ticket) {
                 Submitted::InFlight { flight, attend } => return self.in_flight(server, conn, flight, attend, waker),
                 Submitted::Refused(reply) => return self.refused(server, conn, reply, deadline, now, waker),
@@ -377,6 +425,9 @@ impl Drop for ServerCall<'_> {
     fn drop(&mut self) {
         if let State::InFlight { server, conn, flight } = &self.state {
             server.link(*conn).abandon(*flight);
+        }
+        if self.observation.is_some() {
+            self.observe_cancellation();
         }
     }
 }

@@ -112,7 +112,7 @@ impl Task {
             }
         };
         let now = Instant::now();
-        self.link.connected(negotiated, now);
+        self.link.connected(negotiated, stream.peer_addr(), now);
         let probe_until = probe.then(|| after(now, self.config.timeout));
         match probe_until {
             Some(until) => {

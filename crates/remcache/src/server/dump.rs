@@ -9,6 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 
 use crate::error::{Error, ErrorKind};
+use crate::observe::OperationGuard;
+use crate::observe::{Counts, OperationName, OperationStarted, Outcome, Parent};
 use crate::proto::text::{self, Frame, MetadumpItem};
 use crate::proto::{Delivery, Expected, InputBuffer, Output, Reply, Request, Status};
 use crate::server::Server;
@@ -40,6 +42,7 @@ pub struct ItemStream<T> {
     /// How long the server may say nothing; `None` where it speaks when something happens.
     silence: Option<Duration>,
     state: State,
+    operation: OperationGuard,
 }
 
 enum State {
@@ -58,7 +61,7 @@ enum Read {
 impl<T> ItemStream<T> {
     fn new(server: Arc<Server>, request: Request<'static>, entry: fn(Reply) -> Option<T>) -> Self {
         let silence = Some(server.config().limits.silence);
-        Self { server, request, entry, silence, state: State::Start }
+        Self { server, request, entry, silence, state: State::Start, operation: OperationGuard::default() }
     }
 
     /// Connects, and waits until the server has accepted the request; [`next`](Self::next) does it too.
@@ -100,6 +103,7 @@ impl<T> ItemStream<T> {
                 Ok(Some(Read::Busy(error))) => return Some(self.fail(error)),
                 Ok(Some(Read::Reply(Frame { last: true, .. }))) => {
                     self.state = State::Ended;
+                    std::mem::take(&mut self.operation).end(Outcome::Ok, Counts::default());
                     return None;
                 }
                 // A log begins with an empty reply, which is no entry.
@@ -118,11 +122,16 @@ impl<T> ItemStream<T> {
 
     fn fail(&mut self, error: Error) -> Result<T, Error> {
         self.state = State::Ended;
+        std::mem::take(&mut self.operation).end(Outcome::Failed(error.kind()), Counts::default());
         Err(error.at(&self.server.endpoint.name))
     }
 
     /// Asks for the list, again and again while the server is busy.
     async fn begin(&mut self) -> Result<(), Error> {
+        let name = OperationName::of(self.request.operation());
+        let server = self.server.observed.as_ref();
+        let event = OperationStarted { server, ..OperationStarted::new(name, 0, &[]) };
+        self.operation = OperationGuard::begin(&self.server.config().observers, Parent::None, &event);
         let silence_limit = self.server.config().limits.silence;
         let trying = async {
             loop {

@@ -9,6 +9,7 @@ use crate::address::Endpoint;
 use crate::error::Error;
 use crate::health::metrics::ServerMetrics;
 use crate::health::state::ServerStatus;
+use crate::observe::Parent;
 use crate::proto::text::MetadumpItem;
 use crate::server::Server;
 use crate::server::dump::ItemStream;
@@ -35,11 +36,22 @@ pub struct ServerHandle {
     server: Arc<Server>,
     /// As it was configured when the handle was made.
     endpoint: Endpoint,
+    /// What its requests are a part of.
+    parent: Parent,
 }
 
 impl ServerHandle {
     pub(crate) fn new(server: Arc<Server>, endpoint: Endpoint) -> Self {
-        Self { server, endpoint }
+        Self { server, endpoint, parent: Parent::None }
+    }
+
+    /// The same server, for requests that are a part of this.
+    pub(crate) fn within(self, parent: Parent) -> Self {
+        Self { parent, ..self }
+    }
+
+    pub(crate) fn parent(&self) -> Parent {
+        self.parent.clone()
     }
 
     pub(crate) fn server(&self) -> &Arc<Server> {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 
+use crate::observe::Parent;
 use crate::proto::{Operation, Protocol, Reply, Request, Status};
 use crate::server::Server;
 use crate::server::reply_stream::ReplyStream;
@@ -144,7 +145,7 @@ impl Server {
 
     async fn ask_in_line(self: &Arc<Self>) -> Option<ItemSettings> {
         let mut settings = ItemSettings::default();
-        let mut replies = ReplyStream::of_server(Ok(Arc::clone(self)), Request::stat("settings"));
+        let mut replies = ReplyStream::of_server(Ok(Arc::clone(self)), Request::stat("settings"), Parent::Internal);
         while let Some(reply) = replies.next().await {
             if !reply.is_ok() {
                 return None;

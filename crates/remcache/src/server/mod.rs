@@ -6,6 +6,7 @@ pub(crate) mod connection_task;
 pub(crate) mod dump;
 pub(crate) mod handle;
 pub(crate) mod item_limit;
+pub(crate) mod observed;
 pub(crate) mod reply_stream;
 
 pub use dump::ItemStream;
@@ -20,7 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::broadcast::Sender;
 use tokio::time::{Instant, timeout_at};
 
-use crate::address::Endpoint;
+use crate::address::{Address, Endpoint};
 use crate::config::protocol::ProtocolSetting;
 use crate::config::runtime::{check_drivers, shut_down};
 use crate::config::{Config, Overload};
@@ -31,6 +32,7 @@ use crate::error::Error;
 use crate::health::events::{HealthMonitor, ServerEvent};
 use crate::health::metrics::{ErrorCounts, ServerMetrics};
 use crate::health::state::{ConnectionState, ServerStatus, representative};
+use crate::observe::ServerName;
 use crate::proto::Reply;
 use crate::server::connection_task::{Attempts, Task};
 use crate::server::item_limit::ItemLimit;
@@ -54,13 +56,17 @@ pub(crate) struct Server {
     pub(crate) item_limit: ItemLimit,
     /// Whether reads ask it before the other copies of a key.
     pub(crate) is_preferred: bool,
+    /// What observers know it by; `None` without observers.
+    pub(crate) observed: Option<ServerName>,
 }
 
 impl Server {
     pub(crate) fn new(endpoint: Endpoint, config: Arc<Config>, events: Sender<ServerEvent>) -> Self {
         let mut random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        let watch =
-            Arc::new(HealthMonitor::new(Arc::clone(&endpoint.name), config.connections, config.breaker, events));
+        let observed = (!config.observers.is_empty()).then(|| observed_name(&endpoint));
+        let reports = observed.clone().map(|server| (config.observers.clone(), server));
+        let name = Arc::clone(&endpoint.name);
+        let watch = Arc::new(HealthMonitor::new(name, config.connections, config.breaker, events, reports));
         let conn = |place| Arc::new(ConnectionHandle::new(&config, random.u32(..), place, Arc::clone(&watch)));
         let connections = (0..config.connections).map(conn).collect();
         let next = AtomicUsize::new(0);
@@ -68,7 +74,7 @@ impl Server {
         let item_limit = ItemLimit::new(config.size_checked_from);
         let is_preferred = config.preference.as_ref().is_some_and(|preference| preference.prefers(&endpoint));
         let protocols = Arc::default();
-        Self { endpoint, connections, next, watch, config, protocols, attempts, item_limit, is_preferred }
+        Self { endpoint, connections, next, watch, config, protocols, attempts, item_limit, is_preferred, observed }
     }
 
     /// Returns the certificate that the server presented at the last TLS handshake, in DER.
@@ -252,6 +258,14 @@ impl Server {
         for link in &self.connections {
             link.wait_for_end(after(begun, self.config.timeout)).await;
         }
+    }
+}
+
+fn observed_name(endpoint: &Endpoint) -> ServerName {
+    let name = Arc::clone(&endpoint.name);
+    match &endpoint.address {
+        Address::Tcp { host, port } => ServerName::new(name, host, Some(*port)),
+        Address::Unix(path) => ServerName::new(name, &path.to_string_lossy(), None),
     }
 }
 

@@ -15,10 +15,12 @@ use crate::connection::shared::{Flight, Submitted};
 use crate::connection::slot::{Many, Slot};
 use crate::connection::turn::Turn;
 use crate::connection::wait_queue::Ticket;
+use crate::observe::Parent;
 use crate::proto::{Deadline, Operation, Reply, Request, Status};
 use crate::result::no_server;
 use crate::server::Server;
 use crate::server::call::check_sharing;
+use crate::server::observed::StreamObservation;
 use crate::time::fixed_deadline;
 
 /// The replies to a request that has many, as they come; the last one included.
@@ -31,15 +33,18 @@ use crate::time::fixed_deadline;
 /// Dropping it does not cancel the request: what is still to come is read and thrown away.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct ReplyStream {
-    request: Request<'static>,
-    server: Result<Arc<Server>, Reply>,
-    conn: usize,
+    pub(super) request: Request<'static>,
+    pub(super) server: Result<Arc<Server>, Reply>,
+    pub(super) conn: usize,
     deadline: Option<Deadline>,
     progress: Progress,
     /// Whether a reply has come, so that the request cannot be sent again.
     has_replies: bool,
     /// How many bytes of the keys in replies are the namespace.
     namespace: usize,
+    pub(super) parent: Parent,
+    /// Its report, once it has begun.
+    pub(super) observation: Option<Box<StreamObservation>>,
 }
 
 enum Progress {
@@ -53,14 +58,24 @@ enum Progress {
 
 impl ReplyStream {
     /// The replies of one server.
-    pub(crate) fn of_server(server: Result<Arc<Server>, Reply>, request: Request<'static>) -> Self {
+    pub(crate) fn of_server(server: Result<Arc<Server>, Reply>, request: Request<'static>, parent: Parent) -> Self {
         let server = check_sharing(&request).and(server);
-        Self { request, server, conn: 0, deadline: None, progress: Progress::Start, has_replies: false, namespace: 0 }
+        Self {
+            request,
+            server,
+            conn: 0,
+            deadline: None,
+            progress: Progress::Start,
+            has_replies: false,
+            namespace: 0,
+            parent,
+            observation: None,
+        }
     }
 
     /// The one reply of a request that is sent otherwise.
     pub(crate) fn of_call(call: impl Future<Output = Reply> + Send + 'static, request: Request<'static>) -> Self {
-        let mut replies = Self::of_server(Err(no_server()), request);
+        let mut replies = Self::of_server(Err(no_server()), request, Parent::Internal);
         replies.progress = Progress::Call(Box::pin(call));
         replies
     }
@@ -127,6 +142,7 @@ impl ReplyStream {
     /// Ends the stream with this reply.
     fn end_with(&mut self, reply: Reply) -> Poll<Option<Reply>> {
         self.progress = Progress::Ended;
+        self.observe_reply(Some(&reply));
         Poll::Ready(Some(reply))
     }
 }
@@ -140,6 +156,7 @@ impl Stream for ReplyStream {
             let refused = match &mut replies.progress {
                 Progress::Start => {
                     replies.conn = replies.server.as_ref().map_or(0, |server| server.next_conn());
+                    replies.observe_start();
                     replies.submit(None, cx.waker())
                 }
                 Progress::Call(call) => Some(ready!(call.as_mut().poll(cx))),
@@ -158,6 +175,7 @@ impl Stream for ReplyStream {
                         continue;
                     }
                     replies.has_replies = true;
+                    replies.observe_reply(reply.as_ref());
                     match &mut reply {
                         Some(reply) => reply.key.advance(replies.namespace.min(reply.key.len())),
                         None => replies.progress = Progress::Ended,
@@ -183,6 +201,7 @@ impl Drop for ReplyStream {
         if let (Ok(server), Progress::InFlight(flight)) = (&self.server, &self.progress) {
             server.link(self.conn).abandon(*flight);
         }
+        self.observe_drop();
     }
 }
 

@@ -13,6 +13,7 @@ pub use tls::Tls;
 #[cfg(feature = "tls")]
 pub use tokio_rustls::rustls;
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -42,9 +43,20 @@ pub struct TransportSettings {
 }
 
 /// A connection's two directions of bytes.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// The address of the other side; `None` unless the stream is a TCP connection that this crate opened.
+    fn peer_addr(&self) -> Option<SocketAddr>;
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {
+    fn peer_addr(&self) -> Option<SocketAddr> {
+        let stream: &dyn Any = self;
+        match stream.downcast_ref::<EagerRead<TcpStream>>() {
+            Some(socket) => socket.peer_addr(),
+            None => tls::peer_addr(stream),
+        }
+    }
+}
 
 /// The future of a connection that is being opened.
 pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;

@@ -1,6 +1,7 @@
 //! A socket that is asked for more at once while it gives much.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -49,6 +50,12 @@ impl Socket for UnixStream {
 
     fn try_read_buf(&self, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
         self.try_read_buf(buffer)
+    }
+}
+
+impl EagerRead<TcpStream> {
+    pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
+        self.socket.peer_addr().ok()
     }
 }
 

@@ -1,4 +1,12 @@
-//! Observability: states, metrics and events of servers.
+//! Observability: states, metrics and events of servers; reports to observers.
+
+#[cfg(feature = "metrics")]
+mod metrics;
+mod operations;
+mod recorder;
+#[cfg(feature = "spans")]
+mod spans;
+mod sums;
 
 use std::time::{Duration, SystemTime};
 

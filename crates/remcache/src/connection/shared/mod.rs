@@ -35,6 +35,7 @@ use crate::connection::sync::{Mutex, MutexGuard, lock};
 use crate::health::events::HealthMonitor;
 use crate::health::metrics::ConnCounters;
 use crate::health::state::{ConnectionState, ServerStatus};
+use crate::observe::Established;
 use crate::policy::Breaker;
 use crate::proto::{
     Connection, Deadline, Delivery, Event, InputBuffer, Protocol, ProtocolError, Rejected, Reply, Request,
@@ -98,6 +99,8 @@ pub(crate) struct Inner {
     counters: ConnCounters,
     /// How often the connection failed, or could not be had.
     failures: u64,
+    /// What is reported of the connection.
+    established: Established,
 }
 
 /// The deadline that the watchdog knows of.
@@ -147,6 +150,7 @@ impl ConnectionHandle {
             breaker: Breaker::new(config.breaker, config.timeout, watch.row()),
             counters: ConnCounters::default(),
             failures: 0,
+            established: Established::default(),
         };
         Self {
             state: Mutex::new(state),
@@ -267,7 +271,7 @@ impl ConnectionHandle {
         flight: Flight,
         waker: &Waker,
         interrupted: &mut Option<Reply>,
-        take: impl FnOnce(Reply) -> T,
+        take: impl FnOnce(Reply, &Established) -> T,
     ) -> Poll<T> {
         let mut state = self.lock();
         let ready = state.slots.get_mut(flight.slot).is_none_or(|slot| slot.poll(waker));
@@ -279,8 +283,8 @@ impl ConnectionHandle {
                 *interrupted = Some(reply);
                 Poll::Pending
             }
-            Some(Slot::Ready(reply)) => Poll::Ready(take(reply)),
-            _ => Poll::Ready(lost(take)),
+            Some(Slot::Ready(reply)) => Poll::Ready(take(reply, &state.established)),
+            _ => Poll::Ready(take(lost(), &state.established)),
         }
     }
 
@@ -404,6 +408,11 @@ impl ConnectionHandle {
         }
     }
 
+    /// What is reported of the connection.
+    pub(crate) fn established(&self) -> Established {
+        self.lock().established
+    }
+
     /// Whether requests are taken.
     pub(crate) fn is_usable(&self) -> bool {
         self.lock().refusal.is_none()
@@ -504,6 +513,6 @@ fn wake(mut state: impl DerefMut<Target = Inner>) {
 
 /// No slot is taken away from its caller.
 #[cold]
-fn lost<T>(take: impl FnOnce(Reply) -> T) -> T {
-    take(Reply::new(Status::InternalError))
+fn lost() -> Reply {
+    Reply::new(Status::InternalError)
 }

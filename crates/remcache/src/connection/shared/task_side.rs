@@ -1,5 +1,6 @@
 //! A connection as its task sees it: demand, condition, bytes in and out, time.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use super::lifecycle::{LONGEST_STALL, TaskState};
 use super::{ConnectionHandle, ConnectionState, Inner};
 use crate::connection::handshake::Negotiated;
 use crate::connection::sync::MutexGuard;
+use crate::observe::Established;
 use crate::policy::Tripped;
 use crate::proto::{Deadline, InputBuffer, Output, ProtocolError, Request, Status};
 
@@ -120,7 +122,7 @@ impl TaskHandle {
     }
 
     /// Begins a connection that is open now: silence is counted from here.
-    pub(crate) fn connected(&self, negotiated: Negotiated, now: Instant) {
+    pub(crate) fn connected(&self, negotiated: Negotiated, peer: Option<SocketAddr>, now: Instant) {
         let Some(mut state) = self.lock() else { return };
         let mut wakers = Vec::new();
         let keys_in_line = if negotiated.may_be_proxy { 1 } else { self.shared.keys_in_line };
@@ -130,6 +132,7 @@ impl TaskHandle {
             // What this protocol cannot say has its outcome now.
             state.settle(&mut InputBuffer::new(), now, &mut wakers).ok();
         }
+        state.established = Established { since: Some(now), peer, protocol: Some(negotiated.protocol) };
         state.replied = false;
         state.answered = false;
         state.auth_required = false;

@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::observe;
+use crate::observe::OperationName;
 use crate::ops::builder::Command;
 use crate::ops::builder::kind::{Delete, Inspect};
 use crate::proto::{MetaOptions, Protocol, Request, Ttl};
@@ -51,7 +53,12 @@ impl Client {
     /// `grace` without that.
     pub fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Recipe<'_, WriteOutcome> {
         let key = key.as_ref().to_vec();
-        Recipe::new(self, move |client, _| async move { client.invalidate_now(&key, grace).await })
+        let name = key.clone();
+        Recipe::new(self, move |client, _| async move { client.invalidate_now(&key, grace).await }).reported(
+            OperationName::Invalidate,
+            &name,
+            observe::done,
+        )
     }
 
     async fn invalidate_now(&self, key: &[u8], grace: Duration) -> Result<WriteOutcome, Error> {

@@ -26,6 +26,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::observe;
+use crate::observe::OperationName;
 use crate::recipes::fetch::context::{FetchContext, Lookup, RefreshRight};
 use crate::recipes::fetch_policy::FetchPolicy;
 use crate::recipes::recipe::Recipe;
@@ -86,11 +88,13 @@ impl Client {
         E: From<Error> + 'a,
     {
         let (key, freshness) = (key.as_ref().to_vec(), freshness.into().requiring_value());
+        let name = key.clone();
         Recipe::new(self, move |client, timeout| async move {
             let load = || async move { Ok::<_, E>(Some(Loaded::of(loader().await?))) };
             let found = fetch_within(&client, &key, freshness, timeout, load).await?;
             found.map(|loaded| loaded.bytes).ok_or_else(|| E::from(no_value(&key)))
         })
+        .reported(OperationName::Fetch, &name, observe::loaded)
     }
 
     /// Gets a value from the cache, or loads it once for all concurrent callers, if there is one.
@@ -142,11 +146,13 @@ impl Client {
         E: From<Error> + 'a,
     {
         let (key, freshness) = (key.as_ref().to_vec(), freshness.into());
+        let name = key.clone();
         Recipe::new(self, move |client, timeout| async move {
             let load = || async move { Ok::<_, E>(loader().await?.map(Loaded::of)) };
             let found = fetch_within(&client, &key, freshness, timeout, load).await?;
             Ok(found.map(|loaded| loaded.bytes))
         })
+        .reported(OperationName::Fetch, &name, observe::loaded)
     }
 }
 

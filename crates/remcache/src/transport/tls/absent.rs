@@ -1,6 +1,8 @@
 //! A placeholder for TLS without the feature; it cannot be constructed.
 
+use std::any::Any;
 use std::io;
+use std::net::SocketAddr;
 
 use crate::address::Address;
 use crate::failure::Failure;
@@ -23,6 +25,11 @@ impl Tls {
     pub(crate) async fn connect(&self, _: Box<dyn Stream>, _: &Address) -> Result<Box<dyn Stream>, Failure> {
         match *self {}
     }
+}
+
+/// No stream is encrypted.
+pub(crate) fn peer_addr(_: &dyn Any) -> Option<SocketAddr> {
+    None
 }
 
 /// No error is one of TLS.

@@ -6,12 +6,15 @@ mod pem;
 #[cfg(feature = "dangerous-tls")]
 mod unverified;
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
@@ -296,6 +299,12 @@ fn provider_of_feature() -> Result<Arc<CryptoProvider>, String> {
     Err("TLS has no cryptography: turn on the feature `ring` or `aws-lc-rs` of remcache, \
         or install a default provider of rustls"
         .into())
+}
+
+/// Returns the other side's address, if this is an encrypted TCP connection.
+pub(crate) fn peer_addr(stream: &dyn Any) -> Option<SocketAddr> {
+    let encrypted = stream.downcast_ref::<TlsStream<Beginning>>()?;
+    encrypted.get_ref().0.peer_addr()
 }
 
 enum Verification {

@@ -65,7 +65,7 @@ impl Caller {
             }
             let outcome = poll_fn(|cx| {
                 let mut interrupted = None;
-                let reply = link.poll_reply(flight, cx.waker(), &mut interrupted, |reply| reply);
+                let reply = link.poll_reply(flight, cx.waker(), &mut interrupted, |reply, _| reply);
                 match interrupted {
                     Some(reply) => Poll::Ready((true, reply)),
                     None => reply.map(|reply| (false, reply)),

@@ -46,7 +46,7 @@ impl Scene {
     fn new() -> Self {
         let mut config = Config::new().protocol(ProtocolSetting::Binary).max_in_flight(3);
         config.breaker = 2;
-        let watch = Arc::new(HealthMonitor::new("server".into(), 1, 2, events::channel()));
+        let watch = Arc::new(HealthMonitor::new("server".into(), 1, 2, events::channel(), None));
         let link = Arc::new(ConnectionHandle::new(&config, u32::MAX - 2, 0, watch));
         Self {
             link,

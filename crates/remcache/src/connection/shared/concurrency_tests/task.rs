@@ -118,6 +118,7 @@ impl Task {
         let now = Instant::now();
         link.connected(
             Negotiated { protocol: Protocol::Binary, dialect: ServerVersion::default(), may_be_proxy: false },
+            None,
             now,
         );
         match probe {

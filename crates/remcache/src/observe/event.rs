@@ -1,0 +1,291 @@
+//! The events that observers receive.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{OperationName, ServerName};
+use crate::error::ErrorKind;
+use crate::health::state::ConnectionState;
+use crate::proto::{Protocol, Status};
+
+/// An operation that starts.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct OperationStarted<'a> {
+    /// What is done.
+    pub operation: OperationName,
+    /// The server of the key; `None` for several keys, or if there is no server.
+    pub server: Option<&'a ServerName>,
+    /// How many keys it is about.
+    pub keys: usize,
+    /// The key of an operation on one key, without the namespace. It may be personal data: do not export it unasked.
+    pub key: Option<&'a [u8]>,
+    /// The namespace of the client.
+    pub namespace: &'a [u8],
+}
+
+/// An operation that has ended.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct OperationFinished<'a> {
+    /// What was done.
+    pub operation: OperationName,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The server that gave the result, or that could not; `None` for several servers, or for none.
+    pub server: Option<&'a ServerName>,
+    /// How many keys it was about.
+    pub keys: usize,
+    /// Keys that were found; operations that do not read have none.
+    pub hits: usize,
+    /// Keys that were not found; operations that do not read have none.
+    pub misses: usize,
+    /// Keys without a result. Of an operation that reads, keys are hits, misses or failed.
+    pub failed: usize,
+    /// The lengths of the values received.
+    pub bytes_in: u64,
+    /// The lengths of the keys and values sent.
+    pub bytes_out: u64,
+    /// How long it took, as the caller saw it.
+    pub duration: Duration,
+    /// How long it waited for capacity on a connection, because limits were reached.
+    pub queued: Duration,
+    /// How long it waited for a connection to be opened.
+    pub connecting: Duration,
+    /// Requests to servers: 1 for most operations, 0 if nothing was sent.
+    pub attempts: u32,
+    /// Attempts after a failure, at the same server.
+    pub retries: u32,
+    /// Reads that were sent to a second server because the first was slow.
+    pub hedges: u32,
+    /// Attempts at another server after a failure.
+    pub failovers: u32,
+    /// What the server was spoken to in; `None` if nothing was sent.
+    pub protocol: Option<Protocol>,
+    /// The address that the server's name resolved to; `None` for Unix sockets, and if nothing was sent.
+    pub peer: Option<SocketAddr>,
+    /// The status of the last reply, if the server sent one.
+    pub status: Option<Status>,
+}
+
+/// An exchange with one server that starts.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ExchangeStarted<'a> {
+    /// What is asked for.
+    pub operation: OperationName,
+    /// Who is asked.
+    pub server: &'a ServerName,
+    /// How many keys are asked for.
+    pub keys: usize,
+}
+
+/// An exchange with one server that has ended.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ExchangeFinished<'a> {
+    /// What was asked for.
+    pub operation: OperationName,
+    /// Who was asked.
+    pub server: &'a ServerName,
+    /// How many keys were asked for.
+    pub keys: usize,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The lengths of the values received.
+    pub bytes_in: u64,
+    /// The lengths of the keys and values sent.
+    pub bytes_out: u64,
+    /// How long it took.
+    pub duration: Duration,
+    /// What the server was spoken to in.
+    pub protocol: Option<Protocol>,
+    /// The address that the server's name resolved to.
+    pub peer: Option<SocketAddr>,
+    /// The status of the last reply, if the server sent one.
+    pub status: Option<Status>,
+}
+
+/// A connection whose state has changed.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ConnectionChanged<'a> {
+    /// The server.
+    pub server: &'a ServerName,
+    /// The index of the connection among those of the server.
+    pub connection: usize,
+    /// What it was.
+    pub before: &'a ConnectionState,
+    /// What it is: being opened, open, down for a reason, idle or closed.
+    pub after: &'a ConnectionState,
+    /// How long it was what it was.
+    pub after_time: Duration,
+}
+
+/// A server whose state has changed.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ServerChanged<'a> {
+    /// The server.
+    pub server: &'a ServerName,
+    /// What it was.
+    pub before: &'a ConnectionState,
+    /// What it is.
+    pub after: &'a ConnectionState,
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The servers answered. That includes changes that they refused, such as the `add` of a key that exists.
+    Ok,
+    /// A read of one key has found it.
+    Hit,
+    /// A read of one key has not found it, which is no error.
+    Miss,
+    /// It failed; of many keys, one of them at least.
+    Failed(ErrorKind),
+    /// `fetch` failed, as a rule because its loader did.
+    LoaderFailed,
+    /// Its future was dropped. Requests that were sent may have been executed.
+    Cancelled,
+}
+
+impl Outcome {
+    /// A label: `ok`, `hit`, `miss`, or the [type of the error](Self::error_type).
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Failed(kind) => error_type(kind),
+            Self::LoaderFailed => "LoaderFailed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// What went wrong, if something did: the name of the [`ErrorKind`], `timeout`, `LoaderFailed` or `cancelled`.
+    pub const fn error_type(self) -> Option<&'static str> {
+        match self {
+            Self::Failed(_) | Self::LoaderFailed | Self::Cancelled => Some(self.label()),
+            _ => None,
+        }
+    }
+
+    /// All labels that [`label`](Self::label) returns.
+    pub const LABELS: &'static [&'static str] = &[
+        "ok",
+        "hit",
+        "miss",
+        "cancelled",
+        "LoaderFailed",
+        "InvalidKey",
+        "InvalidArguments",
+        "ValueTooLarge",
+        "NonNumericValue",
+        "Conflict",
+        "Value",
+        "OutOfMemory",
+        "Auth",
+        "Tls",
+        "Unsupported",
+        "Server",
+        "Disconnected",
+        "timeout",
+        "Overloaded",
+        "Config",
+        "Discovery",
+    ];
+
+    /// The index of the label in [`LABELS`](Self::LABELS).
+    pub const fn label_index(self) -> usize {
+        match self {
+            Self::Ok => 0,
+            Self::Hit => 1,
+            Self::Miss => 2,
+            Self::Cancelled => 3,
+            Self::LoaderFailed => 4,
+            Self::Failed(kind) => 5 + error_index(kind),
+        }
+    }
+}
+
+const fn error_type(kind: ErrorKind) -> &'static str {
+    Outcome::LABELS[5 + error_index(kind)]
+}
+
+const fn error_index(kind: ErrorKind) -> usize {
+    match kind {
+        ErrorKind::InvalidKey => 0,
+        ErrorKind::InvalidArguments => 1,
+        ErrorKind::ValueTooLarge => 2,
+        ErrorKind::NonNumericValue => 3,
+        ErrorKind::Conflict => 4,
+        ErrorKind::Value => 5,
+        ErrorKind::OutOfMemory => 6,
+        ErrorKind::Auth => 7,
+        ErrorKind::Tls => 8,
+        ErrorKind::Unsupported => 9,
+        ErrorKind::Server => 10,
+        ErrorKind::Disconnected(_) => 11,
+        ErrorKind::TimedOut(_) => 12,
+        ErrorKind::Overloaded => 13,
+        ErrorKind::Config => 14,
+        ErrorKind::Discovery => 15,
+    }
+}
+
+/// What is known of an open connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Established {
+    /// When it was opened; `None` before the first one.
+    pub(crate) since: Option<Instant>,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) protocol: Option<Protocol>,
+}
+
+impl Established {
+    /// How long a request that was submitted at this instant waited for the connection to be opened.
+    pub(crate) fn wait_of(&self, submitted: Instant) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.saturating_duration_since(submitted))
+    }
+}
+
+/// The results of an operation's keys.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) hits: usize,
+    pub(crate) misses: usize,
+    pub(crate) failed: usize,
+}
+
+impl Counts {
+    /// The result of a read of one key.
+    pub(crate) fn found(is_hit: bool) -> Self {
+        Self { hits: usize::from(is_hit), misses: usize::from(!is_hit), failed: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::Delivery;
+
+    #[test]
+    fn labels_are_distinct_and_errors_have_a_type() {
+        for (index, label) in Outcome::LABELS.iter().enumerate() {
+            assert!(!Outcome::LABELS[..index].contains(label), "{label}");
+        }
+        let timeout = Outcome::Failed(ErrorKind::TimedOut(Delivery::MaybeSent));
+        assert_eq!((timeout.label(), timeout.error_type()), ("timeout", Some("timeout")));
+        let kind = Outcome::Failed(ErrorKind::Discovery);
+        assert_eq!((kind.label(), kind.label_index() + 1), ("Discovery", Outcome::LABELS.len()));
+        assert_eq!(Outcome::Miss.error_type(), None);
+        for outcome in [Outcome::Ok, Outcome::Hit, Outcome::Cancelled, Outcome::LoaderFailed] {
+            assert_eq!(Outcome::LABELS[outcome.label_index()], outcome.label());
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Operations of any number of requests, and what their results mean to observers.
+
+use std::sync::Arc;
+
+use super::{Counts, Observers, OperationStarted, Outcome, Parent, Scope, ServerName};
+use crate::error::{Error, ErrorKind};
+use crate::proto::{Delivery, Reply, Status};
+
+/// An operation of any number of requests that was reported to observers, if there are any. Dropping it before it is
+/// finished reports it as cancelled.
+#[derive(Default)]
+pub(crate) struct OperationGuard {
+    scope: Option<Arc<Scope>>,
+    keys: usize,
+    /// Whether its end is to be reported: it is not part of another.
+    is_open: bool,
+}
+
+impl OperationGuard {
+    /// Reports an operation that starts, unless it is a part of another.
+    pub(crate) fn begin(observers: &Observers, parent: Parent, event: &OperationStarted<'_>) -> Self {
+        match parent {
+            Parent::None if !observers.is_empty() => {
+                Self { scope: Some(Scope::begin(observers, event)), keys: event.keys, is_open: true }
+            }
+            Parent::Operation(scope) => Self { scope: Some(scope), keys: event.keys, is_open: false },
+            Parent::None | Parent::Internal => Self::default(),
+        }
+    }
+
+    /// What its requests are parts of.
+    pub(crate) fn scope(&self) -> Option<&Arc<Scope>> {
+        self.scope.as_ref()
+    }
+
+    /// Reports its end.
+    pub(crate) fn end(mut self, outcome: Outcome, counts: Counts) {
+        self.end_now(outcome, counts);
+    }
+
+    /// Reports its end, and which server gave the result.
+    pub(crate) fn end_at(mut self, outcome: Outcome, counts: Counts, server: Option<&ServerName>) {
+        if let (Some(scope), true) = (&self.scope, std::mem::take(&mut self.is_open)) {
+            scope.finish(outcome, counts, server);
+        }
+    }
+
+    /// Reports the end of a request without a reply: whether it was queued.
+    pub(crate) fn end_cast(self, is_queued: bool) {
+        let not_sent = Outcome::Failed(ErrorKind::Disconnected(Delivery::NotSent));
+        let outcome = if is_queued { Outcome::Ok } else { not_sent };
+        self.end(outcome, Counts { failed: usize::from(!is_queued), ..Counts::default() });
+    }
+
+    /// Whether its end is to be reported.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    fn end_now(&mut self, outcome: Outcome, counts: Counts) {
+        if let (Some(scope), true) = (&self.scope, std::mem::take(&mut self.is_open)) {
+            scope.finish(outcome, counts, None);
+        }
+    }
+
+    /// Reports its end: the result of each key, with whether it was found if the operation reads.
+    pub(crate) fn end_many(self, results: impl Iterator<Item = Result<Option<bool>, ErrorKind>>) {
+        if !self.is_open {
+            return;
+        }
+        let (mut outcome, mut counts) = (Outcome::Ok, Counts::default());
+        for result in results {
+            match result {
+                Ok(Some(true)) => counts.hits += 1,
+                Ok(Some(false)) => counts.misses += 1,
+                Ok(None) => {}
+                Err(kind) => {
+                    counts.failed += 1;
+                    outcome = Outcome::Failed(kind);
+                }
+            }
+        }
+        self.end(outcome, counts);
+    }
+
+    /// Reports its end: the reply to each request.
+    pub(crate) fn end_replies(self, replies: &[Reply]) {
+        self.end_many(replies.iter().map(|reply| match reply.status {
+            Status::NoError | Status::KeyNotFound | Status::KeyExists | Status::ItemNotStored => Ok(None),
+            status => Err(ErrorKind::of(status)),
+        }));
+    }
+}
+
+impl Drop for OperationGuard {
+    fn drop(&mut self) {
+        let failed = self.keys;
+        self.end_now(Outcome::Cancelled, Counts { failed, ..Counts::default() });
+    }
+}
+
+/// What the result of an operation that does not read means to observers.
+pub(crate) fn done<T>(result: &Result<T, Error>) -> (Outcome, Counts) {
+    match result {
+        Ok(_) => (Outcome::Ok, Counts::default()),
+        Err(error) => (Outcome::Failed(error.kind()), Counts { failed: 1, ..Counts::default() }),
+    }
+}
+
+/// What the result of a read of one key means to observers.
+pub(crate) fn found<T>(result: &Result<Option<T>, Error>) -> (Outcome, Counts) {
+    match result {
+        Ok(Some(_)) => (Outcome::Hit, Counts::found(true)),
+        Ok(None) => (Outcome::Miss, Counts::found(false)),
+        Err(_) => done(result),
+    }
+}
+
+/// What the result of a fetch means to observers, whatever the type of the loader's error.
+pub(crate) fn loaded<T, E>(result: &Result<T, E>) -> (Outcome, Counts) {
+    match result {
+        Ok(_) => (Outcome::Ok, Counts::default()),
+        Err(_) => (Outcome::LoaderFailed, Counts { failed: 1, ..Counts::default() }),
+    }
+}
+
+/// The result of one key or server of a change of many.
+pub(crate) fn done_each<T>(result: &Result<T, Error>) -> Result<Option<bool>, ErrorKind> {
+    result.as_ref().map(|_| None).map_err(Error::kind)
+}

@@ -1,0 +1,152 @@
+//! Observers: reports of operations, connections and servers.
+//!
+//! An [`Observer`] is added by [`Config::observer`](crate::config::Config::observer), and several may be.
+//! It receives a report of each operation when it starts and when it ends, and of each change of a connection's state.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::sync::atomic::{AtomicU64, Ordering};
+//! use remcache::observe::{Observer, OperationFinished};
+//! use remcache::{Client, Config};
+//!
+//! /// Counts the misses of the whole program.
+//! #[derive(Default)]
+//! struct Misses(AtomicU64);
+//!
+//! impl Observer for Misses {
+//!     fn operation_finished(&self, operation: &OperationFinished<'_>) {
+//!         self.0.fetch_add(operation.misses as u64, Ordering::Relaxed);
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = remcache_server::Server::start().await?;
+//! # let address = server.address();
+//! let misses = Arc::new(Misses::default());
+//! let client = Client::with_config([address], Config::new().observer(Arc::clone(&misses)))?;
+//! client.get("absent").await?;
+//! assert_eq!(misses.0.load(Ordering::Relaxed), 1);
+//! # Ok(()) }
+//! ```
+//!
+//! [`Spans`] and [`Metrics`] are ready-made, behind the features `spans` and `metrics`.
+//!
+//! # What is one operation
+//!
+//! What the program called: a `get` is one operation, however many servers were asked, and so is a `fetch`, an `update` or
+//! a `get_many`. The requests it is made of are [exchanges](ActiveOperation::exchange_started) with one server each.
+//! Calls with no key at all are not reported. Locks, limiters, typed caches and migrations are reported as the operations
+//! that they consist of.
+//!
+//! An operation starts when its future is first polled. A future that is dropped after that ends as
+//! [`Cancelled`](Outcome::Cancelled); one that was never polled is not reported.
+//!
+//! # What an observer must not do
+//!
+//! Observers run in the caller's task, on its thread. One that blocks holds up that caller, and, in a
+//! report of a connection, the connection: hand slow work to another thread. From [`Observer::connection_changed`] and
+//! [`Observer::server_changed`] the client must not be called, because its locks may be held.
+//!
+//! A panic of an observer is caught and logged as an event of level error; the operation is not affected, and the observer
+//! receives the next report as before. (With `panic = "abort"` nothing can be caught.)
+
+mod dispatch;
+mod event;
+mod guard;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod name;
+mod scope;
+mod server_id;
+#[cfg(feature = "spans")]
+mod spans;
+#[cfg(feature = "metrics")]
+mod table;
+
+pub use event::{
+    ConnectionChanged, ExchangeFinished, ExchangeStarted, OperationFinished, OperationStarted, Outcome, ServerChanged,
+};
+#[cfg(feature = "metrics")]
+pub use metrics::{DURATION_BUCKETS, Metrics};
+pub use name::OperationName;
+pub use server_id::ServerName;
+#[cfg(feature = "spans")]
+pub use spans::{Keys, Spans};
+
+pub(crate) use dispatch::Observers;
+pub(crate) use event::{Counts, Established};
+pub(crate) use guard::{OperationGuard, done, done_each, found, loaded};
+pub(crate) use scope::{Exchange, Parent, Scope, Started};
+
+use std::sync::Arc;
+
+/// Receives reports of a client's operations, connections and servers: see the [module](self).
+///
+/// Every method has an empty default.
+pub trait Observer: Send + Sync + 'static {
+    /// An operation starts. What is returned receives its exchanges and its end.
+    ///
+    /// An observer that needs to know nothing but the end returns `None`, which costs no allocation, and implements
+    /// [`operation_finished`](Self::operation_finished).
+    fn operation_started(&self, operation: &OperationStarted<'_>) -> Option<Box<dyn ActiveOperation>> {
+        let _ = operation;
+        None
+    }
+
+    /// An operation has ended.
+    fn operation_finished(&self, operation: &OperationFinished<'_>) {
+        let _ = operation;
+    }
+
+    /// The state of a connection has changed.
+    fn connection_changed(&self, change: &ConnectionChanged<'_>) {
+        let _ = change;
+    }
+
+    /// The state of a server has changed: it is up as long as one of its connections is.
+    fn server_changed(&self, change: &ServerChanged<'_>) {
+        let _ = change;
+    }
+}
+
+/// What an observer keeps of an operation that has started.
+pub trait ActiveOperation: Send + Sync {
+    /// A part of the operation is sent to one server: a request, or the requests of a call with many keys that go there.
+    ///
+    /// Operations that consist of one request to one server have no exchange of their own.
+    fn exchange_started(&self, exchange: &ExchangeStarted<'_>) -> Option<Box<dyn ActiveExchange>> {
+        let _ = exchange;
+        None
+    }
+
+    /// The operation has ended; this is dropped afterwards.
+    fn finished(&self, operation: &OperationFinished<'_>) {
+        let _ = operation;
+    }
+}
+
+/// What an observer keeps of an exchange that has started.
+pub trait ActiveExchange: Send + Sync {
+    /// The exchange has ended; this is dropped afterwards.
+    fn finished(&self, exchange: &ExchangeFinished<'_>) {
+        let _ = exchange;
+    }
+}
+
+impl<O: Observer + ?Sized> Observer for Arc<O> {
+    fn operation_started(&self, operation: &OperationStarted<'_>) -> Option<Box<dyn ActiveOperation>> {
+        (**self).operation_started(operation)
+    }
+
+    fn operation_finished(&self, operation: &OperationFinished<'_>) {
+        (**self).operation_finished(operation);
+    }
+
+    fn connection_changed(&self, change: &ConnectionChanged<'_>) {
+        (**self).connection_changed(change);
+    }
+
+    fn server_changed(&self, change: &ServerChanged<'_>) {
+        (**self).server_changed(change);
+    }
+}

@@ -1,0 +1,318 @@
+//! Operations in progress: what is known of them until their end is reported.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::dispatch::guard;
+use super::{
+    ActiveExchange, ActiveOperation, Counts, Established, ExchangeFinished, ExchangeStarted, Observers,
+    OperationFinished, OperationName, OperationStarted, Outcome, ServerName,
+};
+use crate::proto::Status;
+
+/// What a request to a server is a part of.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Parent {
+    /// Of nothing: it is an operation of its own.
+    #[default]
+    None,
+    /// Of this operation.
+    Operation(Arc<Scope>),
+    /// Of the client's own work, which is not reported.
+    Internal,
+}
+
+impl Parent {
+    /// A part of this operation, if there is one.
+    pub(crate) fn of(scope: Option<&Arc<Scope>>) -> Self {
+        scope.cloned().map_or(Self::None, Self::Operation)
+    }
+}
+
+impl<'a> OperationStarted<'a> {
+    /// An operation on a number of keys.
+    pub(crate) fn new(operation: OperationName, keys: usize, namespace: &'a [u8]) -> Self {
+        Self { operation, server: None, keys, key: None, namespace }
+    }
+}
+
+impl OperationFinished<'_> {
+    /// The end of an operation, of which nothing was sent.
+    pub(crate) fn new(operation: OperationName, keys: usize, outcome: Outcome, duration: Duration) -> Self {
+        Self {
+            operation,
+            outcome,
+            server: None,
+            keys,
+            hits: 0,
+            misses: 0,
+            failed: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            duration,
+            queued: Duration::ZERO,
+            connecting: Duration::ZERO,
+            attempts: 0,
+            retries: 0,
+            hedges: 0,
+            failovers: 0,
+            protocol: None,
+            peer: None,
+            status: None,
+        }
+    }
+}
+
+/// An operation of one request, in place: it needs no allocation.
+pub(crate) struct Started {
+    pub(crate) operation: OperationName,
+    pub(crate) at: Instant,
+    /// How long it waited for capacity.
+    pub(crate) queued: Duration,
+    active: Vec<Box<dyn ActiveOperation>>,
+}
+
+impl Started {
+    /// Reports an operation that starts.
+    pub(crate) fn begin(observers: &Observers, event: &OperationStarted<'_>, now: Instant) -> Self {
+        let active = observers.operation_started(event);
+        Self { operation: event.operation, at: now, queued: Duration::ZERO, active }
+    }
+
+    /// Reports its end.
+    pub(crate) fn finish(self, observers: &Observers, event: &OperationFinished<'_>) {
+        observers.operation_finished(self.active, event);
+    }
+}
+
+/// An operation of any number of requests, shared by all of them. It ends as cancelled, unless it was finished before.
+pub(crate) struct Scope {
+    observers: Observers,
+    operation: OperationName,
+    keys: usize,
+    server: Option<ServerName>,
+    started: Instant,
+    progress: Mutex<Progress>,
+}
+
+/// What has happened so far.
+#[derive(Default)]
+struct Progress {
+    has_ended: bool,
+    active: Vec<Box<dyn ActiveOperation>>,
+    attempts: u32,
+    retries: u32,
+    hedges: u32,
+    failovers: u32,
+    bytes_in: u64,
+    bytes_out: u64,
+    queued: Duration,
+    connecting: Duration,
+    established: Established,
+    status: Option<Status>,
+    servers: Servers,
+}
+
+/// The servers that took part.
+#[derive(Default)]
+enum Servers {
+    #[default]
+    None,
+    One(ServerName),
+    Several,
+}
+
+impl Servers {
+    fn add(&mut self, server: &ServerName) {
+        match self {
+            Self::None => *self = Self::One(server.clone()),
+            Self::One(one) if one.name() != server.name() => *self = Self::Several,
+            Self::One(_) | Self::Several => {}
+        }
+    }
+}
+
+impl Scope {
+    /// Reports an operation that starts.
+    pub(crate) fn begin(observers: &Observers, event: &OperationStarted<'_>) -> Arc<Self> {
+        let active = observers.operation_started(event);
+        Arc::new(Self {
+            observers: observers.clone(),
+            operation: event.operation,
+            keys: event.keys,
+            server: event.server.cloned(),
+            started: Instant::now(),
+            progress: Mutex::new(Progress { active, ..Progress::default() }),
+        })
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts attempts at a server after a failure there.
+    pub(crate) fn retried(&self) {
+        self.progress().retries += 1;
+    }
+
+    /// Counts reads that a second server was asked for.
+    pub(crate) fn hedged(&self) {
+        self.progress().hedges += 1;
+    }
+
+    /// Counts attempts at another server after a failure.
+    pub(crate) fn failed_over(&self) {
+        self.progress().failovers += 1;
+    }
+
+    /// Reports the end, unless that was done. Without a server it is the one of the key, or the only one that took part.
+    pub(crate) fn finish(&self, outcome: Outcome, counts: Counts, server: Option<&ServerName>) {
+        let mut progress = self.progress();
+        if progress.has_ended {
+            return;
+        }
+        let done = std::mem::take(&mut *progress);
+        progress.has_ended = true;
+        drop(progress);
+        let only = match &done.servers {
+            Servers::One(server) => Some(server),
+            Servers::None | Servers::Several => None,
+        };
+        let Established { peer, protocol, .. } = done.established;
+        let event = OperationFinished {
+            operation: self.operation,
+            outcome,
+            server: server.or(self.server.as_ref()).or(only),
+            keys: self.keys,
+            hits: counts.hits,
+            misses: counts.misses,
+            failed: counts.failed,
+            bytes_in: done.bytes_in,
+            bytes_out: done.bytes_out,
+            duration: self.started.elapsed(),
+            queued: done.queued,
+            connecting: done.connecting,
+            attempts: done.attempts,
+            retries: done.retries,
+            hedges: done.hedges,
+            failovers: done.failovers,
+            protocol,
+            peer,
+            status: done.status,
+        };
+        self.observers.operation_finished(done.active, &event);
+    }
+
+    /// Reports an exchange with one server that starts.
+    pub(crate) fn exchange(self: &Arc<Self>, operation: OperationName, server: &ServerName, keys: usize) -> Exchange {
+        let event = ExchangeStarted { operation, server, keys };
+        let mut active = Vec::new();
+        {
+            let mut progress = self.progress();
+            progress.attempts += 1;
+            progress.servers.add(server);
+            for one in &progress.active {
+                active.extend(guard(|| one.exchange_started(&event)).flatten());
+            }
+        }
+        Exchange {
+            scope: Arc::clone(self),
+            operation,
+            server: server.clone(),
+            keys,
+            started: Instant::now(),
+            queued: Duration::ZERO,
+            bytes_in: 0,
+            bytes_out: 0,
+            active,
+            has_ended: false,
+        }
+    }
+}
+
+impl Drop for Scope {
+    /// An operation that no one finished was dropped.
+    fn drop(&mut self) {
+        self.finish(Outcome::Cancelled, Counts::default(), None);
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("operation", &self.operation).finish_non_exhaustive()
+    }
+}
+
+/// A part of an operation that is sent to one server. It ends as cancelled, unless it was finished before.
+pub(crate) struct Exchange {
+    scope: Arc<Scope>,
+    operation: OperationName,
+    server: ServerName,
+    keys: usize,
+    started: Instant,
+    /// How long it waited for capacity.
+    pub(crate) queued: Duration,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    active: Vec<Box<dyn ActiveExchange>>,
+    has_ended: bool,
+}
+
+impl Exchange {
+    /// Records that it was submitted only now.
+    pub(crate) fn submitted(&mut self, now: Instant) {
+        self.queued = now.saturating_duration_since(self.started);
+    }
+
+    /// Reports its end.
+    pub(crate) fn finish(mut self, outcome: Outcome, established: Established, status: Option<Status>) {
+        self.end(outcome, established, status);
+    }
+
+    fn end(&mut self, outcome: Outcome, established: Established, status: Option<Status>) {
+        if std::mem::replace(&mut self.has_ended, true) {
+            return;
+        }
+        {
+            let mut progress = self.scope.progress();
+            progress.bytes_in += self.bytes_in;
+            progress.bytes_out += self.bytes_out;
+            progress.queued = progress.queued.max(self.queued);
+            progress.connecting = progress.connecting.max(established.wait_of(self.started + self.queued));
+            if established.protocol.is_some() {
+                progress.established = established;
+            }
+            progress.status = status.or(progress.status);
+        }
+        let event = ExchangeFinished {
+            operation: self.operation,
+            server: &self.server,
+            keys: self.keys,
+            outcome,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            duration: self.started.elapsed(),
+            protocol: established.protocol,
+            peer: established.peer,
+            status,
+        };
+        for one in std::mem::take(&mut self.active) {
+            guard(move || one.finished(&event));
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.end(Outcome::Cancelled, Established::default(), None);
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("server", &self.server).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,90 @@
+//! Servers as observers know them: a name, and a small number that tables can be indexed by.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+/// A server as it was configured.
+#[derive(Clone)]
+pub struct ServerName {
+    name: Arc<str>,
+    address: Arc<str>,
+    port: Option<u16>,
+    id: u16,
+}
+
+/// The ids given so far, by the names of the servers.
+static KNOWN: LazyLock<Mutex<HashMap<Arc<str>, u16>>> = LazyLock::new(Mutex::default);
+
+impl ServerName {
+    /// How many servers of one process have an id of their own: the next ones share the last one.
+    pub const MOST: usize = 1024;
+
+    /// A server of this name, at this host and port, or at this path.
+    pub(crate) fn new(name: Arc<str>, address: &str, port: Option<u16>) -> Self {
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = match known.get(&name) {
+            Some(id) => *id,
+            None if known.len() < Self::MOST => {
+                let id = u16::try_from(known.len()).unwrap_or(Self::OTHER);
+                known.insert(Arc::clone(&name), id);
+                id
+            }
+            None => Self::OTHER,
+        };
+        let address = if *name == *address { Arc::clone(&name) } else { address.into() };
+        Self { name, address, port, id }
+    }
+
+    const OTHER: u16 = Self::MOST as u16;
+
+    /// The name as errors and lists show it: `host:port`, or a path.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The host, or the path of a Unix socket.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The port; `None` for a Unix socket.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// A number from 0 to [`MOST`](Self::MOST), the same for all clients of the process that have a server of this name.
+    ///
+    /// It is an index into tables of counters that need neither a lock nor a hash. The last number stands for all servers
+    /// that came too late for one of their own, so that the number of labels is bounded.
+    pub fn id(&self) -> usize {
+        self.id.into()
+    }
+
+    /// The name, or `other` for a server without an id of its own: a label of bounded cardinality.
+    pub fn label(&self) -> &str {
+        if self.id == Self::OTHER { "other" } else { &self.name }
+    }
+}
+
+impl fmt::Debug for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_one_id_and_ids_are_bounded() {
+        let server = |name: &str| ServerName::new(name.into(), name, None);
+        let first = server("observed.example");
+        assert_eq!(server("observed.example").id(), first.id());
+        let ids: Vec<_> = (0..2 * ServerName::MOST).map(|n| server(&format!("bounded{n}")).id()).collect();
+        assert!(ids.iter().all(|id| *id <= ServerName::MOST));
+        assert_eq!(server("bounded2047").label(), "other");
+        assert_eq!(server("observed.example").id(), first.id());
+    }
+}

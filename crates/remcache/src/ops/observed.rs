@@ -1,0 +1,126 @@
+//! Reports operations of several requests to observers, and those that reach no server.
+
+use std::sync::Arc;
+
+use crate::client::Client;
+use crate::observe::{OperationGuard, OperationName, OperationStarted, Parent, Scope};
+use crate::proto::{Reply, Request};
+use crate::routing::cluster::Route;
+use crate::routing::router;
+use crate::routing::router::RoutedCall;
+use crate::server::call::ServerCall;
+use crate::server::observed::{outcome_of, started};
+
+/// Reports to observers, if there are any, that an operation starts which more than one server may be asked for.
+pub(super) fn begin_routed(client: &Client, call: &ServerCall<'_>, route: &Route) -> OperationGuard {
+    let config = client.config();
+    let server = route.copies.first().and_then(|server| server.observed.as_ref());
+    let event = started(call.operation_name(), &call.request, &config.namespace);
+    OperationGuard::begin(&config.observers, Parent::of(client.scope()), &OperationStarted { server, ..event })
+}
+
+/// Reports to observers the end of a routed call.
+pub(super) fn until_end<'a>(sent: RoutedCall<'a>, operation: OperationGuard, call: &ServerCall<'a>) -> RoutedCall<'a> {
+    if !operation.is_open() {
+        return sent;
+    }
+    let (name, request) = (call.operation_name(), call.request.clone());
+    Box::pin(async move {
+        let router::Outcome { reply, server } = sent.await;
+        let (outcome, counts) = outcome_of(name, &request, reply.status);
+        operation.end_at(outcome, counts, server.as_ref().and_then(|server| server.observed.as_ref()));
+        router::Outcome { reply, server }
+    })
+}
+
+/// Reports to observers, if there are any, a call that was refused before a server was chosen.
+pub(super) fn refused(client: &Client, call: &ServerCall<'_>, reply: &Reply) {
+    report_refusal(client, call.operation_name(), &call.request, reply);
+}
+
+/// Reports to observers, if there are any, a request that has no server.
+pub(super) fn unplaced(client: Option<&Client>, request: &Request<'_>, reply: &Reply) {
+    if let Some(client) = client {
+        report_refusal(client, OperationName::of(request.operation()), request, reply);
+    }
+}
+
+#[cold]
+fn report_refusal(client: &Client, name: OperationName, request: &Request<'_>, reply: &Reply) {
+    let config = client.config();
+    let event = started(name, request, &config.namespace);
+    let operation = OperationGuard::begin(&config.observers, Parent::of(client.scope()), &event);
+    let (outcome, counts) = outcome_of(name, request, reply.status);
+    operation.end(outcome, counts);
+}
+
+/// Reports to observers that a request without a reply starts.
+pub(super) fn begin_cast(client: &Client) -> OperationGuard {
+    let event = OperationStarted::new(OperationName::Cast, 1, &client.config().namespace);
+    OperationGuard::begin(&client.config().observers, Parent::None, &event)
+}
+
+/// A client whose requests are parts of one operation.
+pub(crate) struct Observed<'a> {
+    client: &'a Client,
+    /// The same client within the operation; `None` if it is not observed.
+    scoped: Option<Client>,
+    guard: OperationGuard,
+}
+
+impl Client {
+    /// Whether operations by this handle are reported to observers.
+    pub(crate) fn is_observed(&self) -> bool {
+        self.scope().is_none() && !self.config().observers.is_empty()
+    }
+
+    /// Reports to observers, if there are any, that an operation of several requests starts.
+    pub(crate) fn observe(&self, operation: OperationName, key: &[u8]) -> Observed<'_> {
+        if !self.is_observed() {
+            return Observed::none(self);
+        }
+        let namespace = &self.config().namespace;
+        let server = {
+            let cluster = self.cluster();
+            let server = cluster.locate(&[namespace, key].concat()).and_then(|place| cluster.servers.get(place));
+            server.and_then(|server| server.observed.clone())
+        };
+        let started = OperationStarted::new(operation, 1, namespace);
+        Observed::begin(self, &OperationStarted { server: server.as_ref(), key: Some(key), ..started })
+    }
+
+    /// The same for an operation on many keys, or on none.
+    pub(crate) fn observe_many(&self, operation: OperationName, keys: usize) -> Observed<'_> {
+        match self.is_observed() {
+            true => Observed::begin(self, &OperationStarted::new(operation, keys, &self.config().namespace)),
+            false => Observed::none(self),
+        }
+    }
+}
+
+impl<'a> Observed<'a> {
+    /// An operation that is not observed.
+    pub(crate) fn none(client: &'a Client) -> Self {
+        Self { client, scoped: None, guard: OperationGuard::default() }
+    }
+
+    fn begin(client: &'a Client, event: &OperationStarted<'_>) -> Self {
+        let guard = OperationGuard::begin(&client.config().observers, Parent::None, event);
+        Self { client, scoped: Some(client.within(guard.scope().cloned())), guard }
+    }
+
+    /// The client to ask.
+    pub(crate) fn client(&self) -> &Client {
+        self.scoped.as_ref().unwrap_or(self.client)
+    }
+
+    /// What its requests are parts of; `None` if it is not observed.
+    pub(crate) fn scope(&self) -> Option<&Arc<Scope>> {
+        self.guard.scope()
+    }
+
+    /// The operation alone.
+    pub(crate) fn into_guard(self) -> OperationGuard {
+        self.guard
+    }
+}

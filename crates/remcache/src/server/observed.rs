@@ -1,0 +1,290 @@
+//! Reports requests and streams of replies to observers.
+
+use tokio::time::Instant;
+
+use crate::error::ErrorKind;
+use crate::observe::{
+    Counts, Established, Exchange, Observers, OperationFinished, OperationName, OperationStarted, Outcome, Parent,
+    ServerName, Started,
+};
+use crate::proto::{Operation, Reply, Request, Status};
+use crate::server::Server;
+use crate::server::call::ServerCall;
+use crate::server::reply_stream::ReplyStream;
+
+/// The report of a request that has not ended.
+#[derive(Default)]
+pub(crate) enum Observation {
+    /// Nothing.
+    #[default]
+    None,
+    /// It is an operation.
+    Operation(Started),
+    /// It is an exchange of an operation.
+    Exchange(Box<Exchange>),
+}
+
+/// How a request ended.
+struct Ending<'s> {
+    outcome: Outcome,
+    counts: Counts,
+    server: Option<&'s ServerName>,
+    keys: usize,
+    attempts: u32,
+    bytes_in: u64,
+    bytes_out: u64,
+    established: Established,
+    status: Option<Status>,
+}
+
+impl Observation {
+    #[inline]
+    pub(crate) fn is_some(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    /// Records that the request was submitted only now.
+    #[cold]
+    pub(crate) fn submitted(&mut self, now: Instant) {
+        match self {
+            Self::Operation(started) => started.queued = now.saturating_duration_since(started.at),
+            Self::Exchange(exchange) => exchange.submitted(now),
+            Self::None => {}
+        }
+    }
+
+    /// An observation of what starts as a part of `parent`.
+    fn begin(observers: &Observers, parent: &Parent, event: &OperationStarted<'_>, now: Instant) -> Self {
+        match (parent, event.server) {
+            (Parent::None, _) => Self::Operation(Started::begin(observers, event, now)),
+            (Parent::Operation(scope), Some(server)) => {
+                Self::Exchange(Box::new(scope.exchange(event.operation, server, event.keys)))
+            }
+            (Parent::Operation(_), None) | (Parent::Internal, _) => Self::None,
+        }
+    }
+
+    fn end(self, observers: &Observers, ending: &Ending<'_>) {
+        match self {
+            Self::None => {}
+            Self::Exchange(mut exchange) => {
+                exchange.bytes_in += ending.bytes_in;
+                exchange.bytes_out += ending.bytes_out;
+                exchange.finish(ending.outcome, ending.established, ending.status);
+            }
+            Self::Operation(started) => {
+                let duration = started.at.elapsed();
+                let event = OperationFinished {
+                    server: ending.server,
+                    hits: ending.counts.hits,
+                    misses: ending.counts.misses,
+                    failed: ending.counts.failed,
+                    bytes_in: ending.bytes_in,
+                    bytes_out: ending.bytes_out,
+                    queued: started.queued,
+                    connecting: ending.established.wait_of(started.at + started.queued).min(duration),
+                    attempts: ending.attempts,
+                    protocol: ending.established.protocol,
+                    peer: ending.established.peer,
+                    status: ending.status,
+                    ..OperationFinished::new(started.operation, ending.keys, ending.outcome, duration)
+                };
+                started.finish(observers, &event);
+            }
+        }
+    }
+}
+
+/// What is reported of a reply.
+pub(crate) struct Summary {
+    status: Status,
+    bytes_in: usize,
+    established: Established,
+}
+
+impl Summary {
+    #[inline]
+    pub(crate) fn of(reply: &Reply, established: &Established) -> Self {
+        Self { status: reply.status, bytes_in: value_length(reply), established: *established }
+    }
+}
+
+/// How an operation on one key ended, or one without a key.
+pub(crate) fn outcome_of(name: OperationName, request: &Request<'_>, status: Status) -> (Outcome, Counts) {
+    let has_key = request.operation().has_key();
+    match status {
+        Status::NoError if name.is_read() => (Outcome::Hit, Counts::found(true)),
+        Status::KeyNotFound if name.is_read() => (Outcome::Miss, Counts::found(false)),
+        Status::NoError | Status::KeyNotFound | Status::KeyExists | Status::ItemNotStored => {
+            (Outcome::Ok, Counts::default())
+        }
+        _ => {
+            let kind = match status {
+                Status::InvalidArguments if has_key && request.key().is_err() => ErrorKind::InvalidKey,
+                _ => ErrorKind::of(status),
+            };
+            (Outcome::Failed(kind), Counts { failed: usize::from(has_key), ..Counts::default() })
+        }
+    }
+}
+
+/// The length of the value in a reply, without the text of a refusal.
+#[inline]
+fn value_length(reply: &Reply) -> usize {
+    if reply.is_ok() { reply.value.len() } else { 0 }
+}
+
+/// The length of a request's key and value.
+fn length(request: &Request<'_>) -> u64 {
+    (request.key().map_or(0, |key| key.as_bytes().len()) + request.value().len()) as u64
+}
+
+/// An operation on the key of a request, or on none, that starts.
+pub(crate) fn started<'s>(name: OperationName, request: &'s Request<'_>, namespace: &'s [u8]) -> OperationStarted<'s> {
+    let has_key = request.operation().has_key();
+    let key = request.key().ok().filter(|_| has_key).map(|key| key.as_bytes());
+    OperationStarted {
+        key: key.map(|key| key.strip_prefix(namespace).unwrap_or(key)),
+        ..OperationStarted::new(name, usize::from(has_key), namespace)
+    }
+}
+
+impl ServerCall<'_> {
+    pub(crate) fn operation_name(&self) -> OperationName {
+        self.name.unwrap_or_else(|| OperationName::of(self.request.operation()))
+    }
+
+    /// Reports to observers, if there are any, that the request starts.
+    #[inline]
+    pub(super) fn observe_start(&mut self, server: &Server, now: Instant) {
+        if server.observed.is_some() {
+            self.begin_observation(server, now);
+        }
+    }
+
+    #[inline(never)]
+    fn begin_observation(&mut self, server: &Server, now: Instant) {
+        let config = server.config();
+        let started = started(self.operation_name(), &self.request, &config.namespace);
+        let event = OperationStarted { server: server.observed.as_ref(), ..started };
+        self.observation = Observation::begin(&config.observers, &self.parent, &event, now);
+    }
+
+    /// Reports to observers that the request has ended.
+    #[inline(never)]
+    pub(super) fn observe_end(&mut self, summary: Summary) {
+        let Summary { status, bytes_in, established } = summary;
+        let (outcome, counts) = outcome_of(self.operation_name(), &self.request, status);
+        // Of a request that was not sent no connection is known.
+        let was_sent = established.since.is_some();
+        self.end_observation(&Ending {
+            outcome,
+            counts,
+            server: None,
+            keys: usize::from(self.request.operation().has_key()),
+            attempts: u32::from(was_sent),
+            bytes_in: bytes_in as u64,
+            bytes_out: if was_sent { length(&self.request) } else { 0 },
+            established,
+            status: status.is_answer().then_some(status),
+        });
+    }
+
+    /// Reports to observers that the request was given up.
+    #[cold]
+    pub(super) fn observe_cancellation(&mut self) {
+        let keys = usize::from(self.request.operation().has_key());
+        self.end_observation(&Ending {
+            outcome: Outcome::Cancelled,
+            counts: Counts { failed: keys, ..Counts::default() },
+            server: None,
+            keys,
+            attempts: u32::from(self.is_in_flight()),
+            bytes_in: 0,
+            bytes_out: if self.is_in_flight() { length(&self.request) } else { 0 },
+            established: Established::default(),
+            status: None,
+        });
+    }
+
+    fn end_observation(&mut self, ending: &Ending<'_>) {
+        let observation = std::mem::take(&mut self.observation);
+        // It was given a server before its start was reported, unless its check failed.
+        if let Some(server) = self.server() {
+            observation.end(&server.config().observers, &Ending { server: server.observed.as_ref(), ..*ending });
+        }
+    }
+}
+
+/// The report of a stream of replies.
+pub(crate) struct StreamObservation {
+    observation: Observation,
+    bytes_in: u64,
+}
+
+impl ReplyStream {
+    /// Reports to observers, if there are any, that the stream starts.
+    pub(super) fn observe_start(&mut self) {
+        let Ok(server) = &self.server else { return };
+        let observers = &server.config().observers;
+        // A stream that goes on with another connection has started before.
+        if observers.is_empty() || self.observation.is_some() {
+            return;
+        }
+        let operation = self.request.operation();
+        let keys = usize::from(operation.has_key());
+        let event = OperationStarted {
+            server: server.observed.as_ref(),
+            ..OperationStarted::new(OperationName::of(operation), keys, &[])
+        };
+        let observation = Observation::begin(observers, &self.parent, &event, Instant::now());
+        if observation.is_some() {
+            self.observation = Some(Box::new(StreamObservation { observation, bytes_in: 0 }));
+        }
+    }
+
+    /// Reports to observers the stream's end, if this reply is the last; `None` follows the last.
+    pub(super) fn observe_reply(&mut self, reply: Option<&Reply>) {
+        let Some(observation) = &mut self.observation else { return };
+        observation.bytes_in += reply.map_or(0, value_length) as u64;
+        // Statistics end with an empty one; other requests have one reply.
+        let is_stat = |reply: &Reply| {
+            self.request.operation() == Operation::Stat && !(reply.key.is_empty() && reply.value.is_empty())
+        };
+        if !reply.is_some_and(|reply| reply.is_ok() && is_stat(reply)) {
+            self.observe_end(reply.map(|reply| reply.status));
+        }
+    }
+
+    /// Reports to observers the stream's end; without a status it was given up.
+    fn observe_end(&mut self, status: Option<Status>) {
+        let Some(observation) = self.observation.take() else { return };
+        let Ok(server) = &self.server else { return };
+        let StreamObservation { observation, bytes_in } = *observation;
+        let name = OperationName::of(self.request.operation());
+        let established = server.link(self.conn).established();
+        let (outcome, counts) = match status {
+            Some(status) => outcome_of(name, &self.request, status),
+            None => (Outcome::Cancelled, Counts::default()),
+        };
+        let ending = Ending {
+            outcome,
+            counts,
+            server: server.observed.as_ref(),
+            keys: usize::from(self.request.operation().has_key()),
+            attempts: u32::from(established.since.is_some()),
+            bytes_in,
+            bytes_out: length(&self.request),
+            established,
+            status: status.filter(|status| status.is_answer()),
+        };
+        observation.end(&server.config().observers, &ending);
+    }
+
+    /// Reports to observers that the stream was given up, unless it has ended.
+    pub(super) fn observe_drop(&mut self) {
+        if self.observation.is_some() {
+            self.observe_end(None);
+        }
+    }
+}
