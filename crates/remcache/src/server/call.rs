@@ -203,7 +203,11 @@ impl<'a> ServerCall<'a> {
             Ok(prepared) => prepared,
             Err(reply) => {
                 self.observe_start(&server, Instant::now());
-                return self.finish(Some(server), reply);
+                self.state = State::Done { server: Some(server) };
+                if self.observation.is_some() {
+                    self.observe_end(Summary::of(&reply, &Established::default()));
+                }
+                return self.finish(None, reply);
             }
         };
         self.observe_start(&server, now);
