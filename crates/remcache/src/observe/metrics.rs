@@ -51,7 +51,7 @@ pub(crate) mod names {
     /// Histogram: items found by an operation that reads.
     pub(crate) const ROWS: &str = "db_client_response_returned_rows";
     /// Gauge: connections by state.
-    pub(crate) const CONNECTIONS: &str = "db_client_connection_count";
+    pub(crate) const CONNECTIONS: &str = "db_client_connections";
     /// Histogram: how long opening a connection took, in seconds.
     pub(crate) const CREATE_TIME: &str = "db_client_connection_create_time_seconds";
     /// Histogram: how long an operation waited for a connection, in seconds.
