@@ -192,7 +192,7 @@ async fn a_flapping_server_is_used_whenever_it_is_up() {
         Config::new().seed(rng.u64(..)),
         Duration::from_secs(1),
     );
-    for _ in 0..10_000 {
+    for _ in 0..2_000 {
         harness.fake.set_fault(ServerFault::RefuseConnections);
         harness.fake.reset_connections();
         sleep(Duration::from_millis(rng.u64(..200))).await;
