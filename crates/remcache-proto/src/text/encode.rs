@@ -320,7 +320,6 @@ mod tests {
             Request::increment("k", 1).initial(1),
             Request::get("k").meta(MetaOptions::default()),
             Request::debug("k"),
-            Request::set("k", "v").ttl(Ttl::At(std::time::UNIX_EPOCH + Duration::from_secs(1 << 31))),
             Request::sasl_list(),
             Request::stat("sizes_disable"),
             Request::stat("items\r\nflush_all"),
