@@ -28,6 +28,7 @@ pub(crate) mod local;
 
 mod chunked;
 mod fetch;
+mod generation;
 mod store;
 mod update;
 mod write;
@@ -39,6 +40,7 @@ use std::time::Duration;
 #[cfg(feature = "near")]
 pub use crate::cache::local::LocalCache;
 
+pub use crate::cache::generation::Generation;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::ops::multi_builder::Outcomes;

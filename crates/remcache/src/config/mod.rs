@@ -48,6 +48,7 @@ pub struct Config {
     pub(crate) connections: usize,
     pub(crate) limits: Limits,
     pub(crate) size_checked_from: usize,
+    pub(crate) journal: usize,
     pub(crate) keys_in_line: usize,
     pub(crate) busy_poll: Duration,
     pub(crate) overload: Overload,
@@ -91,6 +92,7 @@ impl Default for Config {
             connections: 1,
             limits: Limits::default(),
             size_checked_from: 128 << 10,
+            journal: 0,
             keys_in_line: 100,
             busy_poll: Duration::ZERO,
             overload: Overload::default(),
@@ -232,6 +234,29 @@ impl Config {
     #[must_use]
     pub fn size_checked_from(self, bytes: usize) -> Self {
         Self { size_checked_from: bytes, ..self }
+    }
+
+    /// How many keys per server are kept of deletes that failed, to be repeated before a new connection to the server
+    /// is used (default: 0, none).
+    ///
+    /// A delete that fails may leave an outdated value: if the server returns with its memory, callers would read it
+    /// again. With a journal no request is sent on a new connection before these deletes were answered. It holds
+    /// deletes without a condition that timed out, were disconnected, overloaded or dropped, of single keys and of
+    /// calls with many keys; not tombstones and other writes.
+    ///
+    /// It is in the memory of this process: what a process that ends has not repeated is lost, and so are deletes
+    /// beyond this number, which [`dropped_deletes`](crate::server::ServerHandle::dropped_deletes) counts. A repeated
+    /// delete may remove a value that is newer. Each key takes about 100 bytes and its length.
+    ///
+    /// ```
+    /// use remcache::{Client, Config};
+    ///
+    /// let client = Client::with_config(["localhost"], Config::new().delete_journal(100_000))?;
+    /// # Ok::<(), remcache::Error>(())
+    /// ```
+    #[must_use]
+    pub fn delete_journal(self, keys: usize) -> Self {
+        Self { journal: keys, ..self }
     }
 
     /// How many requests may be unanswered on a connection (default: 16,384).

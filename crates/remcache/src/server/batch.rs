@@ -178,7 +178,7 @@ impl ServerBatch {
                 // The runtime of the connection has ended: what can be sent again goes on on this one.
                 match link.is_interrupted(run.ends, &reply) && (!reply.status.may_have_executed() || may_repeat()) {
                     true => again.push(*index),
-                    false => work.settle(*index as usize, reply, &server.endpoint.name),
+                    false => settle(server, *index as usize, reply, work),
                 }
             }
             if ended {
@@ -273,7 +273,7 @@ impl ServerBatch {
         let run = server.link(self.connection).submit_run(keys.len(), request, deadline, now, ticket);
         for (place, reply) in run.refused {
             if let Some(index) = keys.get(place as usize) {
-                work.settle(*index as usize, reply, &server.endpoint.name);
+                settle(server, *index as usize, reply, work);
             }
         }
         let count = run.taken as usize;
@@ -301,7 +301,7 @@ impl ServerBatch {
             self.submitted = run.first;
         }
         for index in self.indices.iter().skip(self.submitted) {
-            work.settle(*index as usize, reply.clone(), &self.server.endpoint.name);
+            settle(&self.server, *index as usize, reply.clone(), work);
         }
         self.submitted = self.indices.len();
     }
@@ -323,7 +323,7 @@ impl ServerBatch {
             self.server.link(self.connection).count_overloaded(self.indices.len() - self.submitted);
         }
         for index in self.indices.iter().skip(self.submitted) {
-            work.settle(*index as usize, Reply::new(status), &self.server.endpoint.name);
+            settle(&self.server, *index as usize, Reply::new(status), work);
         }
         self.submitted = self.indices.len();
     }
@@ -332,6 +332,15 @@ impl ServerBatch {
 /// The length of a request's key and value.
 fn length(request: &Request<'_>) -> usize {
     request.key().map_or(0, |key| key.as_bytes().len()) + request.value().len()
+}
+
+/// Passes the result of a key to the call, and records a delete that is lost.
+#[inline]
+fn settle(server: &Server, index: usize, reply: Reply, work: &mut impl Work) {
+    if !reply.status.is_answer() {
+        server.has_lost(&work.request(index), reply.status);
+    }
+    work.settle(index, reply, &server.endpoint.name);
 }
 
 /// A change is asked for quietly.

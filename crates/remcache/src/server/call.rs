@@ -15,7 +15,7 @@ use crate::connection::slot::Slot;
 use crate::connection::turn::Turn;
 use crate::observe::{Established, OperationName, Parent};
 use crate::policy::{Retries, may_repeat};
-use crate::proto::{Deadline, Operation, Reply, Request, Status};
+use crate::proto::{Deadline, Delivery, Operation, Reply, Request, Status};
 use crate::server::Server;
 use crate::server::item_limit::ItemSettings;
 use crate::server::observed::{Observation, Summary};
@@ -416,11 +416,17 @@ impl<'a> ServerCall<'a> {
         Poll::Ready(reply)
     }
 
-    /// Learns from a refusal: a server may have a lower limit than any value was compared with.
+    /// Learns from a failure: a server may have a lower limit than any value was compared with, and deletes that
+    /// are lost are repeated.
     #[inline]
     pub(crate) fn learn(&self, status: Status) {
-        if let (Status::ValueTooLarge, Some(server)) = (status, self.server()) {
-            server.has_refused_size(self.request.value().len());
+        if status == Status::NoError {
+            return;
+        }
+        let Some(server) = self.server() else { return };
+        match status {
+            Status::ValueTooLarge => server.has_refused_size(self.request.value().len()),
+            _ => server.has_lost(&self.request, status),
         }
     }
 }
@@ -429,6 +435,7 @@ impl Drop for ServerCall<'_> {
     fn drop(&mut self) {
         if let State::InFlight { server, conn, flight } = &self.state {
             server.link(*conn).abandon(*flight);
+            server.has_lost(&self.request, Status::TimedOut(Delivery::MaybeSent));
         }
         if self.observation.is_some() {
             self.observe_cancellation();

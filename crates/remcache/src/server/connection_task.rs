@@ -18,6 +18,7 @@ use crate::connection::watchdog;
 use crate::failure::Failure;
 use crate::health::state::ConnectionState;
 use crate::proto::Deadline;
+use crate::server::journal::{self, Journal};
 use crate::time::after;
 use crate::transport::tls;
 
@@ -35,6 +36,8 @@ pub(crate) struct Task {
     attempts: Attempts,
     /// Where the next task of the connection finds them.
     left_to_next: Arc<Mutex<Attempts>>,
+    /// Deletes to repeat on each new connection.
+    journal: Arc<Journal>,
 }
 
 /// How the attempts to connect have gone: what a task leaves to the next one when its runtime ends.
@@ -65,11 +68,12 @@ impl Task {
         config: Arc<Config>,
         protocols: Arc<ProtocolCache>,
         left_to_next: Arc<Mutex<Attempts>>,
+        journal: Arc<Journal>,
     ) -> Self {
         let random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
         let mut attempts = std::mem::take(&mut *left_to_next.lock().unwrap_or_else(PoisonError::into_inner));
         let memory = ReconnectState { refused: attempts.refused.take(), protocols };
-        Self { endpoint, link, config, random, retry_from: Instant::now(), memory, attempts, left_to_next }
+        Self { endpoint, link, config, random, retry_from: Instant::now(), memory, attempts, left_to_next, journal }
     }
 
     pub(crate) async fn run(mut self) {
@@ -99,8 +103,13 @@ impl Task {
         if probe {
             self.act_by(after(self.retry_from, self.config.transport.connect_timeout));
         }
-        let connecting = establish(&self.endpoint, &self.config, &mut self.memory);
-        let established = while_expiring(&self.link, connecting).await;
+        let Self { endpoint, link, config, memory, journal, .. } = &mut *self;
+        let connecting = async {
+            let mut established = establish(endpoint, config, memory).await?;
+            journal::replay(&mut established.stream, established.negotiated, journal, config.timeout).await?;
+            Ok(established)
+        };
+        let established = while_expiring(link, connecting).await;
         let Established { stream, credentials, negotiated } = match established {
             Ok(established) => established,
             Err(failure) => {

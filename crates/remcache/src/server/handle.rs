@@ -102,6 +102,16 @@ impl ServerHandle {
         self.server.load().0
     }
 
+    /// Deletes that failed and will be repeated: see [`Config::delete_journal`](crate::config::Config::delete_journal).
+    pub fn pending_deletes(&self) -> usize {
+        self.server.journal().pending()
+    }
+
+    /// Deletes that failed and will not be repeated, because the journal was full or the server refused them.
+    pub fn dropped_deletes(&self) -> u64 {
+        self.server.journal().dropped()
+    }
+
     /// How many callers wait for a reply.
     pub fn waiting(&self) -> usize {
         self.server.load().1

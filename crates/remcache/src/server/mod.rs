@@ -6,6 +6,7 @@ pub(crate) mod connection_task;
 pub(crate) mod dump;
 pub(crate) mod handle;
 pub(crate) mod item_limit;
+pub(crate) mod journal;
 pub(crate) mod observed;
 pub(crate) mod reply_stream;
 
@@ -26,16 +27,17 @@ use crate::config::protocol::ProtocolSetting;
 use crate::config::runtime::{check_drivers, shut_down};
 use crate::config::{Config, Overload};
 use crate::connection::handshake::{ProtocolCache, ReconnectState, establish_as};
-use crate::connection::shared::{ConnectionHandle, TaskHandle};
+use crate::connection::shared::{ConnectionHandle, Submitted, TaskHandle};
 use crate::connection::watchdog;
 use crate::error::Error;
 use crate::health::events::{HealthMonitor, ServerEvent};
 use crate::health::metrics::{ErrorCounts, ServerMetrics};
 use crate::health::state::{ConnectionState, ServerStatus, representative};
 use crate::observe::ServerName;
-use crate::proto::Reply;
+use crate::proto::{Deadline, Delivery, Reply, Request, Status};
 use crate::server::connection_task::{Attempts, Task};
 use crate::server::item_limit::ItemLimit;
+use crate::server::journal::Journal;
 use crate::time::after;
 use crate::transport::Stream;
 
@@ -58,6 +60,8 @@ pub(crate) struct Server {
     pub(crate) is_preferred: bool,
     /// What observers know it by; `None` without observers.
     pub(crate) observed: Option<ServerName>,
+    /// Deletes that failed.
+    journal: Arc<Journal>,
 }
 
 impl Server {
@@ -74,7 +78,20 @@ impl Server {
         let item_limit = ItemLimit::new(config.size_checked_from);
         let is_preferred = config.preference.as_ref().is_some_and(|preference| preference.prefers(&endpoint));
         let protocols = Arc::default();
-        Self { endpoint, connections, next, watch, config, protocols, attempts, item_limit, is_preferred, observed }
+        let journal = Arc::new(Journal::new(config.journal));
+        Self {
+            endpoint,
+            connections,
+            next,
+            watch,
+            config,
+            protocols,
+            attempts,
+            item_limit,
+            is_preferred,
+            observed,
+            journal,
+        }
     }
 
     /// Returns the certificate that the server presented at the last TLS handshake, in DER.
@@ -142,7 +159,14 @@ impl Server {
     fn start(&self, conn: usize, runtime: &Handle, task: TaskHandle) -> Result<(), Reply> {
         check_drivers(runtime, self.config.has_sockets)?;
         let (protocols, attempts) = (Arc::clone(&self.protocols), Arc::clone(&self.attempts[conn]));
-        let task = Task::new(self.endpoint.clone(), task, Arc::clone(&self.config), protocols, attempts);
+        let task = Task::new(
+            self.endpoint.clone(),
+            task,
+            Arc::clone(&self.config),
+            protocols,
+            attempts,
+            Arc::clone(&self.journal),
+        );
         let task = runtime.spawn(task.run());
         // A runtime that has ended drops what is spawned.
         if task.is_finished() && !self.link(conn).is_closed() { Err(shut_down()) } else { Ok(()) }
@@ -168,6 +192,31 @@ impl Server {
         match established {
             Ok(established) => Ok(established.stream),
             Err(failure) => Err(Error::from_reply(&failure.reply(), None)),
+        }
+    }
+
+    /// Returns the deletes that failed.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Records a request that failed, if it is a delete and there is a journal.
+    ///
+    /// Where the delete was not sent and its connection goes on, it is sent at once: before any later request, whose
+    /// reply would show the outdated value.
+    #[cold]
+    pub(crate) fn has_lost(&self, request: &Request<'_>, status: Status) {
+        let is_unsent = matches!(status, Status::TimedOut(Delivery::NotSent) | Status::Overloaded);
+        if !self.journal.record(request, status) || !is_unsent {
+            return;
+        }
+        let now = Instant::now();
+        let deadline = Deadline { at: after(now, self.config.timeout).into_std(), extend_by: Duration::ZERO };
+        for (conn, link) in self.connections.iter().enumerate() {
+            if let Submitted::Cast { attend: true } = link.cast(request, deadline, now) {
+                // If there can be no task, the journal keeps the delete.
+                let _ = self.attend(conn);
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod concurrent_changes;
 mod failed_loaders;
+mod generation;
 mod history;
 mod leases;
 mod many;

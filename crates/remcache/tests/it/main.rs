@@ -25,6 +25,7 @@ mod flush;
 mod gem;
 mod injection;
 mod item_limit;
+mod journal;
 mod ketama_libmemcached;
 mod lifetime;
 mod limits;

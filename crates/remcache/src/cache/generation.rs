@@ -1,0 +1,251 @@
+//! Groups of values that are invalidated together, with one write.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Buf, Bytes};
+
+use super::{Cache, unwritable};
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::recipes;
+use crate::recipes::FetchPolicy;
+use crate::recipes::fetch::Loaded;
+use crate::result::{Item, WriteOutcome};
+
+/// Values of a [`Cache`] under a tag: see [`Cache::generation`].
+pub struct Generation<T, B: ?Sized = T> {
+    cache: Cache<T, B>,
+    /// The key of the item that holds the current token.
+    tag: Vec<u8>,
+    /// What the keys of the values begin with.
+    prefix: Vec<u8>,
+}
+
+impl<T, B: ?Sized> Cache<T, B> {
+    /// Groups values under a tag: [`Generation::invalidate`] invalidates all of them with one write.
+    ///
+    /// An item of the tag holds a random token, and each value is stored with the token that was current before it was
+    /// loaded. A value counts only if its token is the current one, so each lookup asks for one more key, in the same
+    /// batch. If the item of the tag is evicted, or its server restarts, all values of the tag are misses: a token is
+    /// never used again. With failover or replicas an old item of the tag can come back, and the values with it.
+    ///
+    /// The values have keys of their own, `namespace:tag:key`: [`Cache::get`] does not find them. They are not kept in
+    /// the process, nor chunked.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = remcache_server::Server::start().await?;
+    /// # let client = remcache::Client::new([server.address()])?;
+    /// use std::time::Duration;
+    /// use remcache::{Cache, value::Codec};
+    ///
+    /// let pages = Cache::new(&client, "page", Codec::text());
+    /// let of_user = pages.generation("user:42");
+    /// let render = || async { Ok::<_, remcache::Error>(Some("Ada's orders".to_owned())) };
+    /// of_user.fetch_optional("orders", Duration::from_secs(600), render).await?;
+    /// assert!(of_user.get("orders").await?.is_some());
+    /// of_user.invalidate().await?;
+    /// assert!(of_user.get("orders").await?.is_none());
+    /// # Ok(()) }
+    /// ```
+    pub fn generation(&self, tag: impl AsRef<[u8]>) -> Generation<T, B> {
+        let tag = self.key(tag);
+        let prefix = [&tag[..], b":"].concat();
+        Generation { cache: self.clone(), tag: [&tag[..], SUFFIX].concat(), prefix }
+    }
+}
+
+/// The state of a value and its tag.
+struct Lookup {
+    /// The current token; `None` if there is no item of the tag.
+    token: Option<Bytes>,
+    item: Option<Item>,
+}
+
+impl Lookup {
+    /// Returns the item without its token, if the token is the current one.
+    fn current(&self) -> Option<Item> {
+        let token = self.token.as_ref()?;
+        let item = self.item.as_ref().filter(|item| !item.is_sentinel() && item.value.starts_with(token))?;
+        Some(Item { value: item.value.slice(token.len()..), ..item.clone() })
+    }
+}
+
+impl<T, B: ?Sized> Generation<T, B> {
+    fn client(&self) -> &Client {
+        self.cache.client()
+    }
+
+    /// Returns the key of the item that a value is stored under.
+    pub fn key(&self, key: impl AsRef<[u8]>) -> Vec<u8> {
+        [&self.prefix, key.as_ref()].concat()
+    }
+
+    /// Fetches a value; `None` is a miss.
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    ///
+    /// # Cancellation
+    /// Cancelling has no side effects.
+    pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<T>, Error> {
+        let key = self.key(key);
+        let found = self.look(&key).await?.current();
+        found.map(|item| self.cache.decode(&key, item)).transpose()
+    }
+
+    /// Invalidates all values of the tag, with one write: no call that begins later returns one that was loaded before.
+    ///
+    /// # Errors
+    /// As [`Client::delete`]; the values may be valid then.
+    ///
+    /// # Cancellation
+    /// The values may have been invalidated.
+    pub async fn invalidate(&self) -> Result<(), Error> {
+        self.client().delete(&self.tag).await.map(drop)
+    }
+
+    /// Removes one value.
+    ///
+    /// # Errors
+    /// As [`Client::delete`].
+    ///
+    /// # Cancellation
+    /// The value may have been removed.
+    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<WriteOutcome, Error> {
+        self.client().delete(self.key(key)).await
+    }
+
+    async fn look(&self, key: &[u8]) -> Result<Lookup, Error> {
+        let outcomes = self.client().get_many([&self.tag[..], key]).await;
+        let mut items = outcomes.into_iter().map(|(_, item)| item);
+        let token = items.next().transpose()?.flatten().map(|item| item.value);
+        let item = items.next().transpose()?.flatten();
+        Ok(Lookup { token: token.filter(|token| token.len() == TOKEN), item })
+    }
+
+    /// Creates a token, unless another client does; returns the current one.
+    async fn begin(&self) -> Result<Bytes, Error> {
+        let token = Bytes::from(format!("{:0TOKEN$x}", fastrand::u128(..)));
+        for _ in 0..TRIES {
+            if self.client().add(&self.tag, &token).await?.is_applied() {
+                return Ok(token);
+            }
+            let item = self.client().get(&self.tag).await?;
+            match item {
+                Some(item) if item.value.len() == TOKEN => return Ok(item.value),
+                // Something else, which is of no use.
+                Some(_) => self.invalidate().await?,
+                None => {}
+            }
+        }
+        Err(too_busy(&self.tag))
+    }
+
+    /// Removes a value of an earlier token, unless another client has replaced it.
+    async fn remove(&self, key: &[u8], item: &Item) -> Result<(), Error> {
+        let cas = self.client().home(key).checked_cas(item.cas)?;
+        // Where it fails, it stays outdated.
+        let _ = self.client().call(recipes::removal(key, cas)).await;
+        Ok(())
+    }
+}
+
+impl<T: 'static, B: ?Sized + 'static> Generation<T, B> {
+    /// Gets a value, or loads it once for all concurrent callers, as [`Cache::fetch_optional`] does.
+    ///
+    /// A value whose loader began before an [invalidation](Generation::invalidate) is never returned to a call that
+    /// began after it. That there is no value is not kept, whatever [`FetchPolicy::negative`] says.
+    ///
+    /// # Errors
+    /// As [`Cache::fetch_optional`], and [`ErrorKind::Conflict`] if the tag was invalidated again during each of 64 tries.
+    ///
+    /// # Cancellation
+    /// As [`Cache::fetch_optional`].
+    pub async fn fetch_optional<V, E, L, F>(
+        &self,
+        key: impl AsRef<[u8]>,
+        policy: impl Into<FetchPolicy>,
+        loader: L,
+    ) -> Result<Option<T>, E>
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Result<Option<V>, E>> + Send + 'static,
+        V: Borrow<B> + Send,
+        E: From<Error>,
+    {
+        // A negative result has no token.
+        let (key, policy) = (self.key(key), FetchPolicy { negative: None, ..policy.into() });
+        let loader = Arc::new(Mutex::new(Some(loader)));
+        for _ in 0..TRIES {
+            let token = match self.current_or_token(&key).await {
+                Ok(Ok(item)) => return Ok(Some(self.cache.decode(&key, item)?)),
+                Ok(Err(token)) => token,
+                // Without the cache only the loader runs: the value is stored for no one.
+                Err(error) if error.is_unavailable() => Bytes::from(format!("{:0TOKEN$x}", fastrand::u128(..))),
+                Err(error) => return Err(error.into()),
+            };
+            let (codec, slot) = (self.cache.codec.clone(), Arc::clone(&loader));
+            let (stamp, full_key) = (token.clone(), key.clone());
+            let load = move || async move {
+                let loader = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let Some(loader) = loader else { return Err(E::from(too_busy(&full_key))) };
+                let Some(value) = loader().await? else { return Ok(None) };
+                let encoded = codec.encode(value.borrow()).map_err(|error| unwritable(&full_key, &error))?;
+                let bytes = [&stamp[..], encoded.bytes.as_slice()].concat().into();
+                Ok(Some(Loaded { flags: encoded.flags, bytes }))
+            };
+            let found = recipes::fetch_within::<E, _, _>(self.client(), &key, policy, None, load).await?;
+            let Some(Loaded { flags, mut bytes }) = found else { return Ok(None) };
+            if bytes.starts_with(&token) {
+                bytes.advance(token.len());
+                return Ok(Some(self.cache.decode(&key, Item { value: bytes, flags, cas: 0 })?));
+            }
+            // It was loaded for another token, by another caller.
+        }
+        Err(E::from(too_busy(&key)))
+    }
+
+    /// Returns the item of a key if it is current, or the token that a new value gets.
+    async fn current_or_token(&self, key: &[u8]) -> Result<Result<Item, Bytes>, Error> {
+        let lookup = self.look(key).await?;
+        if let Some(item) = lookup.current() {
+            return Ok(Ok(item));
+        }
+        if let Some(item) = lookup.item.as_ref().filter(|item| !item.is_sentinel()) {
+            self.remove(key, item).await?;
+        }
+        match lookup.token {
+            Some(token) => Ok(Err(token)),
+            None => self.begin().await.map(Err),
+        }
+    }
+}
+
+#[cold]
+fn too_busy(key: &[u8]) -> Error {
+    let text = format!("key {}: invalidated again during each of {TRIES} attempts", key.escape_ascii());
+    Error::new(ErrorKind::Conflict, text)
+}
+
+impl<T, B: ?Sized> Clone for Generation<T, B> {
+    fn clone(&self) -> Self {
+        Self { cache: self.cache.clone(), tag: self.tag.clone(), prefix: self.prefix.clone() }
+    }
+}
+
+impl<T, B: ?Sized> fmt::Debug for Generation<T, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generation").field("prefix", &self.prefix.escape_ascii().to_string()).finish_non_exhaustive()
+    }
+}
+
+/// What the key of a tag's item ends with.
+const SUFFIX: &[u8] = b"~generation";
+/// The length of a token: 32 hexadecimal digits.
+const TOKEN: usize = 32;
+/// Maximum attempts before the operation fails with a conflict.
+const TRIES: u32 = 64;

@@ -1,0 +1,129 @@
+//! Deletes that fail are repeated before a new connection to their server is used.
+
+use std::thread;
+use std::time::Duration;
+
+use remcache::config::ProtocolSetting;
+use remcache::health::ConnectionState;
+use remcache::{Client, Config, Delivery, Request, Status};
+use remcache_testkit::Memcached;
+use tokio::runtime::Builder;
+
+use crate::support::wait_until;
+
+const GENEROUS: Duration = Duration::from_secs(60);
+const KEYS: usize = 10_000;
+
+fn client_of(server: &Memcached, protocol: ProtocolSetting, journal: usize) -> Client {
+    let config = Config::new()
+        .protocol(protocol)
+        .timeout(Duration::from_millis(300))
+        .reconnect_delay(Duration::from_millis(10), Duration::from_millis(100))
+        .delete_journal(journal);
+    Client::with_config([server.addr()], config).unwrap()
+}
+
+async fn wait_until_back(client: &Client) {
+    let server = &client.servers()[0];
+    wait_until("the server is back", async || server.state().condition == ConnectionState::Connected).await;
+}
+
+/// A server that is stopped keeps its memory, and 10,000 deletes fail in the meantime.
+#[tokio::test]
+async fn no_value_that_was_deleted_during_an_outage_is_read_after_it() {
+    for protocol in [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text] {
+        let server = Memcached::start(&[]);
+        let client = client_of(&server, protocol, KEYS);
+        let keys: Vec<String> = (0..KEYS).map(|number| format!("key-{number}")).collect();
+        let stored = client.set_many(keys.iter().map(|key| (key, "old"))).timeout(GENEROUS).await;
+        assert!(stored.is_complete(), "{protocol:?}");
+
+        server.stop();
+        let (many, single) = keys.split_at(KEYS / 2);
+        assert_eq!(client.delete_many(many).await.failed().count(), many.len());
+        // The first ones may time out; then the server is known to be down.
+        for key in single {
+            client.delete(key).await.unwrap_err();
+        }
+        let handle = &client.servers()[0];
+        assert!(handle.state().condition.is_down(), "{protocol:?}");
+        assert_eq!((handle.pending_deletes(), handle.dropped_deletes()), (KEYS, 0), "{protocol:?}");
+
+        server.cont();
+        wait_until_back(&client).await;
+        let outcomes = client.get_many(&keys).timeout(GENEROUS).await;
+        assert_eq!(outcomes.found().count(), 0, "{protocol:?}: stale values");
+        assert!(outcomes.is_complete(), "{protocol:?}");
+        assert_eq!((handle.pending_deletes(), handle.dropped_deletes()), (0, 0), "{protocol:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_journal_they_are_read() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server, ProtocolSetting::Meta, 0);
+    client.set("k", "old").timeout(GENEROUS).await.unwrap();
+    server.stop();
+    let handle = &client.servers()[0];
+    wait_until("it is down", async || {
+        let _ = client.get("other").await;
+        handle.state().condition.is_down()
+    })
+    .await;
+    client.delete("k").await.unwrap_err();
+    assert_eq!(handle.pending_deletes(), 0);
+    server.cont();
+    wait_until_back(&client).await;
+    assert!(client.get("k").timeout(GENEROUS).await.unwrap().is_some());
+}
+
+/// The caller's own timeout drops the call.
+#[tokio::test]
+async fn a_delete_that_is_dropped_is_repeated() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server, ProtocolSetting::Meta, 10);
+    client.set("k", "old").timeout(GENEROUS).await.unwrap();
+    server.stop();
+    let dropped = tokio::time::timeout(Duration::from_millis(10), client.delete("k")).await;
+    assert!(dropped.is_err());
+    assert_eq!(client.servers()[0].pending_deletes(), 1);
+    server.cont();
+    assert_eq!(client.get("k").timeout(GENEROUS).await.unwrap(), None);
+}
+
+/// A delete that was not sent although its connection goes on is sent before any later request.
+#[test]
+fn a_delete_that_timed_out_unsent_comes_before_later_reads() {
+    let server = Memcached::start(&[]);
+    let client = client_of(&server, ProtocolSetting::Meta, 10);
+    let owner = Builder::new_current_thread().enable_all().build().unwrap();
+    owner.block_on(async { client.set("k", "old").timeout(GENEROUS).await.unwrap() });
+    // The runtime of the connection is not polled.
+    let status = thread::spawn({
+        let client = client.clone();
+        move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(client.call(Request::delete("k"))).status
+        }
+    });
+    assert_eq!(status.join().unwrap(), Status::TimedOut(Delivery::NotSent));
+    assert_eq!(owner.block_on(async { client.get("k").timeout(GENEROUS).await.unwrap() }), None);
+}
+
+#[tokio::test]
+async fn deletes_beyond_the_capacity_are_counted() {
+    let mut server = Memcached::start(&[]);
+    let client = client_of(&server, ProtocolSetting::Meta, 3);
+    client.set("k", "old").timeout(GENEROUS).await.unwrap();
+    server.kill();
+    let handle = &client.servers()[0];
+    wait_until("it is down", async || {
+        let _ = client.get("k").await;
+        handle.state().condition.is_down()
+    })
+    .await;
+    for key in ["a", "b", "c", "d", "e"] {
+        client.delete(key).await.unwrap_err();
+    }
+    assert_eq!((handle.pending_deletes(), handle.dropped_deletes()), (3, 2));
+}
