@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_named() {
+    fn an_invalid_address_is_named() {
         let cases = [
             ("", "empty"),
             ("cache1:", "port"),

@@ -1,7 +1,6 @@
 //! A blocking client that was created before a `fork`.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::{Command, Stdio};
 use std::thread;

@@ -97,7 +97,7 @@ impl Lister {
         let signature = signature(&words, keyword);
         let name = if context.is_empty() { signature.clone() } else { format!("{context} {{ {signature} }}") };
         if is_listed || is_trait_implementation && !head.is_test {
-            self.items.push(name.clone());
+            self.items.push(name);
         }
         if head.end != "{" {
             return;

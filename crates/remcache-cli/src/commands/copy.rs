@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_listed_is_told_by_server_or_together() {
+    fn a_listing_is_grouped_by_server_or_merged() {
         let counts = [("a:1".to_owned(), Some(8_200_000)), ("b:1".to_owned(), None)];
         assert_eq!(listing(&counts), "listing   a:1 8.2M keys  b:1 does not answer");
         let many: Vec<_> = (0..500).map(|number| (format!("{number}"), Some(20))).collect();

@@ -9,7 +9,7 @@ fn run(server: &Memcached, args: &[&str]) -> Run {
 }
 
 #[test]
-fn keys_are_deleted_and_the_missing_ones_told() {
+fn keys_are_deleted_and_missing_ones_reported() {
     let server = Memcached::start(&[]);
     run(&server, &["set", "a", "1"]).exits(0);
     run(&server, &["set", "b", "2"]).exits(0);

@@ -87,7 +87,7 @@ fn everything_is_copied_between_fleets_of_different_placements() {
 }
 
 #[test]
-fn what_the_destination_has_is_newer() {
+fn existing_items_of_the_destination_are_newer() {
     let (from, to) = (Fleet::start(1, ""), Fleet::start(1, ""));
     let large = "x".repeat(900_000);
     wait(async {
@@ -104,7 +104,7 @@ fn what_the_destination_has_is_newer() {
 }
 
 #[test]
-fn what_is_too_large_costs_nothing_at_the_destination() {
+fn an_item_above_the_limit_keeps_the_destination_unchanged() {
     let large = Memcached::start(&["-I", "4m"]);
     let from = Fleet { url: format!("memcached://{}/?max_value_size=4194304", large.addr()), servers: vec![large] };
     let to = Fleet::start(1, "");

@@ -94,7 +94,7 @@ fn path(directory: &tempfile::TempDir, name: &str) -> String {
 }
 
 #[test]
-fn what_is_dumped_is_loaded_with_flags_and_time_to_live() {
+fn a_dump_is_loaded_with_flags_and_ttl() {
     let from = [Memcached::start(&[]), Memcached::start(&[])].map(|server| (server.addr(), server));
     let to =
         [Memcached::start(&[]), Memcached::start(&[]), Memcached::start(&[])].map(|server| (server.addr(), server));
@@ -165,7 +165,7 @@ fn add_never_overwrites() {
 }
 
 #[test]
-fn what_cannot_be_loaded_is_counted_and_listed() {
+fn items_that_cannot_be_loaded_are_counted_and_listed() {
     let server = Memcached::start(&[]);
     let directory = scratch();
     let list = path(&directory, "failed.ndjson");
@@ -243,7 +243,7 @@ fn a_disk_that_is_full_leaves_no_file_behind() {
 }
 
 #[test]
-fn a_file_that_finds_no_room_is_not_left_behind_broken() {
+fn a_file_without_space_is_removed() {
     let server = Memcached::start(&[]);
     fill(&server.addr());
     let directory = scratch();
@@ -263,7 +263,7 @@ fn a_file_that_finds_no_room_is_not_left_behind_broken() {
 }
 
 #[test]
-fn items_that_no_client_looks_for_are_left_out_and_told() {
+fn misplaced_items_are_skipped_and_counted() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     let list = servers.iter().map(Memcached::addr).collect::<Vec<_>>().join(",");
     // A list of servers that changed has left an old value on the one where it is not looked for.
@@ -295,7 +295,7 @@ fn a_namespace_is_dumped_without_its_name_and_loaded_into_another() {
 }
 
 #[test]
-fn keys_that_the_protocol_cannot_say_are_counted_and_listed() {
+fn inexpressible_keys_are_counted_and_listed() {
     let server = Memcached::start(&[]);
     let client = client(&server.addr());
     wait(async {
@@ -322,7 +322,7 @@ fn a_reader_that_has_enough_ends_it_without_a_word() {
 }
 
 #[test]
-fn an_interrupted_load_goes_on_where_it_says() {
+fn an_interrupted_load_continues_at_the_printed_line() {
     let server = Memcached::start(&[]);
     let directory = scratch();
     let file = path(&directory, "items.ndjson");

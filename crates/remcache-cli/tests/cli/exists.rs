@@ -9,7 +9,7 @@ use crate::tool::remcache;
 const DEAD: &str = "127.0.0.1:1";
 
 #[test]
-fn the_exit_code_says_whether_all_exist() {
+fn the_exit_code_reports_whether_all_exist() {
     let server = Memcached::start(&[]);
     remcache(["set", "a", "1"]).servers(server.addr()).run().exits(0);
     let run = remcache(["exists", "a"]).servers(server.addr()).run().exits(0);

@@ -124,7 +124,7 @@ fn a_file_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn a_file_that_finds_no_room_is_not_left_behind_broken() {
+fn a_file_without_space_is_removed() {
     let server = with_items(&[("a", "1")]);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a");

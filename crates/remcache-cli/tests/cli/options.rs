@@ -208,7 +208,7 @@ fn errors_to_a_closed_stderr_do_not_panic() {
 }
 
 #[test]
-fn help_tells_the_exit_codes_and_every_command() {
+fn help_lists_the_exit_codes_and_every_command() {
     let run = remcache(["--help"]).run().exits(0);
     let commands = "demo serve get set add replace append prepend delete incr decr touch stats version ping flush locate bench fill";
     for command in commands.split(' ') {

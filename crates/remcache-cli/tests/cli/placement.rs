@@ -144,7 +144,7 @@ fn the_share_of_each_server_now_and_after() {
 }
 
 #[test]
-fn what_moves_from_where_to_where() {
+fn moved_keys_are_listed_by_source_and_destination() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), (0..1000).map(|number| format!("user:{number}\n")).collect::<String>()).unwrap();
     let diff = |args: &[&str]| {

@@ -193,7 +193,7 @@ fn an_error_of_the_destination_names_the_destination() {
 }
 
 #[test]
-fn identical_items_are_told_from_others_that_are_kept() {
+fn identical_items_are_counted_apart_from_kept_ones() {
     let (from, to) = (Memcached::start(&[]), Memcached::start(&[]));
     for (key, old, new) in [("same", "1", Some("1")), ("different", "1", Some("2")), ("missing", "1", None)] {
         remcache(["set", key, old]).servers(from.addr()).run().exits(0);

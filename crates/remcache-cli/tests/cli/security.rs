@@ -28,7 +28,7 @@ fn a_password_comes_from_a_file_or_a_pipe() {
 }
 
 #[test]
-fn a_server_must_be_the_one_that_it_says() {
+fn a_certificate_must_match_the_server_name() {
     let authority = Authority::new("remcache test");
     let certificate = authority.certify(&["localhost"], Dates::Now);
     let server = Memcached::start_tls(&certificate, &[]);

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn without_points_nobody_owns_anything() {
+    fn a_ring_without_points_has_no_owner() {
         for lookup in LOOKUPS {
             let empty = Continuum::<u32>::new(Vec::new(), lookup);
             assert_eq!(empty.find(0), None);

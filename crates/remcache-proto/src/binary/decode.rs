@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reply_is_named_at_its_first_byte() {
+    fn an_invalid_reply_is_reported_at_its_first_byte() {
         assert_eq!(error_of(b"ERROR Too many open connections"), ProtocolError::TooManyConnections);
         assert!(decode(&mut input(b"ERROR"), 1 << 20).unwrap().is_none(), "it may be either yet");
         assert_eq!(error_of(b"ERROR\r\n"), ProtocolError::WrongMagic(b'E'));

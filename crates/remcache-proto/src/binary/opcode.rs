@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_without_a_quiet_form_is_asked_aloud() {
+    fn an_operation_without_a_quiet_form_is_sent_non_quiet() {
         assert_eq!(Opcode::of(Operation::Touch, true, false), Opcode(0x1c));
         assert_eq!(Opcode::of(Operation::Set, true, true), Opcode(0x11));
     }

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_stay_what_they_are_whatever_follows() {
+    fn values_are_kept_whatever_follows() {
         let mut block = ValueArena::default();
         let values: Vec<Vec<u8>> = (0..2000_usize).map(|n| vec![n as u8; n % 300]).collect();
         let copies: Vec<Bytes> = values.iter().map(|value| block.copy(value)).collect();

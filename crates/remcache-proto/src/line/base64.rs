@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base64_is_refused() {
+    fn invalid_base64_is_refused() {
         for text in ["Z", "Zg", "Zg=", "Zm9", "====", "Z===", "Zg==Zg==", "Zh==", "a*cd", "Zm8=\n"] {
             assert_eq!(decode(text.as_bytes()), None, "{text}");
         }

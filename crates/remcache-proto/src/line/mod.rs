@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_no_line_is_known_at_once() {
+    fn an_invalid_line_start_is_detected_at_the_first_byte() {
         for byte in (0..=b' ').chain(0x7f..=0xff) {
             assert_eq!(peek(&[byte]), Err(ProtocolError::NotText(byte)));
         }

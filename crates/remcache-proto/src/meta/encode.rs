@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_ask_for_what_the_binary_protocol_tells() {
+    fn meta_requests_ask_for_the_fields_of_binary_replies() {
         let ttl = Ttl::After(Duration::from_secs(60));
         check(&Request::get("k"), "mg k v f c O7\\r\\n");
         check(&Request::get("k").quiet().with_key(), "mg k v f c k q O7\\r\\n");
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn options_stand_behind_what_is_always_asked() {
+    fn optional_flags_follow_the_fixed_ones() {
         let lease =
             with(|it| (it.vivify, it.recache) = (Some(Duration::from_secs(30).into()), Some(Duration::from_secs(5))));
         check(&Request::get("k").meta(lease), "mg k v f c N30 R5 O7\\r\\n");
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_protocol_cannot_say_is_refused_and_nothing_is_appended() {
+    fn inexpressible_requests_are_refused_and_append_nothing() {
         for request in [
             Request::get(""),
             Request::add("k", "v").cas(1),

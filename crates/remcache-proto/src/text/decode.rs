@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_value_is_refused() {
+    fn an_invalid_value_is_refused() {
         for bytes in ["VALUE k 0", "VALUE k x 1", "VALUE k 0 -1", "VALUE k 0 1 x", "VALUE k 0 1 2 3", "VALUE"] {
             let error = reply(&format!("{bytes}\r\n"), Operation::Get).unwrap_err();
             assert!(matches!(error, ProtocolError::UnexpectedLine(_)), "{bytes}");

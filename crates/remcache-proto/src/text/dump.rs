@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn written_items_are_read_again() {
         for line in [
             "key=a%20b%0D%0A%00%FF%25 exp=1800000000 la=9 cas=7 fetch=yes cls=3 size=80 flags=5",
             "key=user:42 exp=-1 la=0 cas=18446744073709551615 fetch=no cls=63 size=1",
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_item_is_none() {
+    fn an_absent_item_is_none() {
         for line in ["", "END", "exp=-1 la=1", "key=k exp=x", "key=k cas=", "key= exp=-1", "key=k cls=99999999999"] {
             assert_eq!(MetadumpItem::parse(line.as_bytes()), None, "{line}");
         }

@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_protocol_cannot_say_is_refused() {
+    fn inexpressible_requests_are_refused() {
         for request in [
             Request::get(""),
             Request::get("a b"),

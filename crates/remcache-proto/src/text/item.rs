@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_whatever_follows_them() {
+    fn numbers_are_read_up_to_any_delimiter() {
         for length in 1..=MOST_DIGITS {
             let figures = &b"1098765432109876543"[..length];
             let number = std::str::from_utf8(figures).unwrap().parse().unwrap();

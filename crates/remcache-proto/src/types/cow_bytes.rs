@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_holds_bytes_will_do() {
+    fn any_byte_container_is_accepted() {
         let text = String::from("abc");
         let (borrowed, slice, owned) = ("abc", &b"abc"[..], Cow::<[u8]>::Owned(b"abc".to_vec()));
         let (boxed, counted): (Box<str>, Rc<str>) = ("abc".into(), "abc".into());

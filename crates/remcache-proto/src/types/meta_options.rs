@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_older_server_would_ignore_is_refused() {
+    fn options_that_an_older_server_ignores_are_refused() {
         for (options, operation, since) in [
             (MetaOptions { unless_cas: Some(1), ..MetaOptions::default() }, Operation::Get, "1.6.40"),
             (MetaOptions { chosen_cas: Some(1), ..MetaOptions::default() }, Operation::Set, "1.6.27"),

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_few_replies_tell_costs_one_word() {
+    fn rare_reply_fields_cost_one_word() {
         #[expect(dead_code, reason = "only its size matters")]
         struct Common(Status, u32, u64, Option<u64>, Bytes, Bytes);
         assert!(size_of::<Reply>() <= size_of::<Common>() + size_of::<usize>());

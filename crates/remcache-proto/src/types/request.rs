@@ -399,7 +399,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_few_requests_ask_costs_one_word() {
+    fn rare_request_options_cost_one_word() {
         #[expect(dead_code, reason = "only its size matters")]
         struct Common<'a>(
             Operation,

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_a_client_knows_has_the_gems_code() {
+    fn client_side_statuses_have_the_codes_of_the_gem() {
         let away = [Status::Disconnected(Delivery::NotSent), Status::TimedOut(Delivery::MaybeSent)];
         for status in away.into_iter().chain([Status::Overloaded, Status::TlsError, Status::Misconfigured]) {
             assert_eq!(status.code(), 0xffff);

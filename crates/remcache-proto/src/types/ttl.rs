@@ -141,7 +141,7 @@ mod tests {
     const DAY: u64 = 86_400;
 
     #[test]
-    fn what_the_protocol_says() {
+    fn the_protocol_is_reported() {
         let at = |seconds| Ttl::At(UNIX_EPOCH + Duration::from_secs(seconds));
         let after = |seconds| Ttl::After(Duration::from_secs(seconds));
         let cases = [

@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_server_can_be_told_is_refused_without_being_shown() {
+    fn inexpressible_credentials_are_refused_without_being_shown() {
         let long = "x".repeat(LONGEST);
         for (user, password, word) in
             [("", "canary", "empty"), ("us\0er", "canary", "zero"), ("user", "cana\0ry", "zero"), ("u", &long, "1,024")]

@@ -612,7 +612,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_work_is_refused_by_name() {
+    fn invalid_settings_are_refused_by_name() {
         let cases = [
             (Config::new().timeout(Duration::ZERO), "timeout"),
             (Config::new().connections(0), "connections"),

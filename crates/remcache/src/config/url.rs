@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_percent_encoded_is_named() {
+    fn invalid_percent_encoding_is_named() {
         for (text, word) in [
             ("memcached://h/50%", "%25"),
             ("memcached://h/?hash_tag=%7", "%25"),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_user_and_password_is_named() {
+    fn invalid_credentials_are_named() {
         for (text, word) in [
             ("bob:secret@a", "URL"),
             ("tcp://bob:secret@a", "URL"),

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_is_not_taken_holds_nobody_up_for_long() {
+    fn an_unused_turn_passes_to_the_next_waiter() {
         let mut scene = Scene::new(1);
         let (one, two) = (scene.push(), scene.push());
         assert_eq!(scene.notify(), 1);
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_its_turn_is_woken() {
+    fn the_waiter_whose_turn_it_is_is_woken() {
         let woken = Arc::new(Woken::default());
         let mut queue = WaitQueue::default();
         queue.push(0, &Waker::from(Arc::clone(&woken)));

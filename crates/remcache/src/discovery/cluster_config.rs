@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_named() {
+    fn an_invalid_list_is_named() {
         for (payload, word) in [
             ("x\na||1\n", "version"),
             ("-1\na||1\n", "version"),

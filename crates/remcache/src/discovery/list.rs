@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_refused_whole_and_named() {
+    fn an_invalid_list_is_refused_as_a_whole_and_named() {
         let long = "x".repeat(301);
         let cases: [(&[&str], &str); 8] = [
             (&[], "empty"),

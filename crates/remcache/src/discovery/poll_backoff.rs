@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_double_the_wait_up_to_the_interval_and_success_begins_anew() {
+    fn failures_double_the_wait_and_success_resets_it() {
         let mut pace = Pace::new(Some(7));
         for bound_ms in [100, 200, 400, 800, 1600, 3000, 3000, 3000] {
             let (wait, bound) = (pace.after_failure(Duration::from_secs(3)), Duration::from_millis(bound_ms));
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tells_by_itself_is_asked_at_once_but_not_after_failures() {
+    fn push_sources_are_polled_at_once_but_not_after_failures() {
         let mut pace = Pace::new(Some(7));
         assert_eq!(pace.after_success(Duration::ZERO), Duration::ZERO);
         let waits: Vec<_> = (0..100).map(|_| pace.after_failure(Duration::ZERO)).collect();

@@ -9,8 +9,11 @@ use super::{OperationName, Outcome, ServerName};
 /// needed.
 pub(super) struct Table<S, O> {
     /// By the id of the server; the last one is for operations without a server.
-    rows: Box<[OnceLock<Box<Row<S, O>>>]>,
+    rows: Box<[LazyRow<S, O>]>,
 }
+
+/// A row that is made when it is first needed.
+type LazyRow<S, O> = OnceLock<Box<Row<S, O>>>;
 
 /// A server's part of a [`Table`].
 pub(super) struct Row<S, O> {

@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_as_a_stall_follows_the_patience() {
+    fn the_stall_threshold_follows_the_timeout() {
         let millis = Duration::from_millis;
         for (patience, longest) in [(20, 20), (80, 20), (400, 100), (1_000, 250), (60_000, 250)] {
             let breaker = Breaker::new(3, millis(patience), Arc::default());

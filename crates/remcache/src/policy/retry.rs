@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_sent_costs_nothing() {
+    fn unsent_requests_cost_no_retry() {
         let mut budget = Budget::new(0);
         assert!(budget.take(FailureKind::NotSent));
         assert!(!budget.take(FailureKind::Lost));
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn troubles_are_told_by_the_status() {
+    fn failures_are_classified_by_status() {
         use Delivery::{MaybeSent, NotSent};
         for (status, trouble) in [
             (Status::Disconnected(NotSent), Some(FailureKind::NotSent)),

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_due_when_the_time_that_it_has_left_says_so() {
+    fn a_value_is_due_by_its_remaining_ttl() {
         let freshness = FetchPolicy::new(seconds(100)).refresh_ahead(seconds(10)).stale_for(seconds(50));
         assert_eq!((freshness.kept_for(), freshness.due_below()), (seconds(150), seconds(60)));
         assert_eq!(freshness.due_after(), seconds(90));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_refused() {
+    fn invalid_settings_are_refused() {
         let good = FetchPolicy::new(seconds(10));
         assert!(good.refresh_ahead(seconds(9)).negative(seconds(1)).check().is_ok());
         for bad in [

@@ -150,7 +150,7 @@ fn conditions_and_any_key_mean_the_same_on_meta() {
 }
 
 #[test]
-fn what_a_protocol_cannot_say_is_refused_before_it_is_sent() {
+fn inexpressible_requests_are_refused_before_sending() {
     let server = Memcached::start(&[]);
     let mut text = Session::open(&server, Protocol::Text);
     for request in conditional_scenario() {
@@ -258,7 +258,7 @@ fn a_refused_value_of_a_quiet_run_on_meta_has_no_owner() {
 }
 
 #[test]
-fn leases_are_won_once_and_stale_items_are_told() {
+fn leases_are_won_once_and_stale_items_are_marked() {
     let server = Memcached::start(&[]);
     let mut session = Session::open(&server, Protocol::Meta);
     let lease = MetaOptions { vivify: Some(Duration::from_secs(30).into()), ..MetaOptions::default() };

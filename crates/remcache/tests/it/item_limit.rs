@@ -59,7 +59,7 @@ async fn the_longest_value_is_stored_and_one_byte_more_leaves_what_is_there() {
 }
 
 #[tokio::test]
-async fn whatever_stores_leaves_what_is_there() {
+async fn conditional_stores_keep_existing_items() {
     let server = Memcached::start(&["-I", "512k"]);
     for protocol in PROTOCOLS {
         let client = client_of(&server, protocol);

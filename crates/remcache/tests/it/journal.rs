@@ -1,5 +1,7 @@
 //! Deletes that fail are repeated before a new connection to their server is used.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::thread;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Observability: states, metrics and events of servers; reports to observers.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[cfg(feature = "metrics")]
 mod metrics;
 mod operations;

@@ -207,7 +207,7 @@ async fn a_cas_value_guards_every_change() {
 }
 
 #[tokio::test]
-async fn deleting_tells_whether_there_was_an_item() {
+async fn deleting_reports_whether_there_was_an_item() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("k", "v").await.unwrap();
@@ -263,7 +263,7 @@ async fn a_flush_of_several_servers_is_not_sent_to_one_of_them() {
 }
 
 #[tokio::test]
-async fn every_server_tells_its_version_and_answers_a_noop() {
+async fn every_server_reports_its_version_and_answers_a_noop() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     let client = Client::with_config(servers.iter().map(Memcached::addr), patient_config()).unwrap();
     let (major, minor, patch) = Memcached::version();
@@ -437,7 +437,7 @@ async fn a_quiet_request_has_its_outcome_too() {
 }
 
 #[tokio::test]
-async fn quiet_and_loud_requests_are_answered_side_by_side() {
+async fn quiet_and_non_quiet_requests_are_answered_together() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let _ = client.set_many((0..50).map(|n| (format!("k{n}"), format!("v{n}")))).await;
@@ -533,7 +533,7 @@ async fn replies_come_as_a_stream() {
 }
 
 #[tokio::test]
-async fn what_would_harm_others_is_refused() {
+async fn requests_that_would_harm_other_callers_are_refused() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let before = stat(&only_server(&client), "total_connections").await;

@@ -109,7 +109,7 @@ async fn auto_authenticates_as_the_server_wants_it() {
 }
 
 #[tokio::test]
-async fn what_the_protocol_that_was_found_cannot_do_is_refused_before_it_is_sent() {
+async fn requests_that_the_negotiated_protocol_lacks_are_refused_before_sending() {
     let server = Memcached::start(&["-B", "ascii"]);
     let text = client(&server.addr(), ProtocolSetting::Text);
     let reply = text.call(Request::increment("count", 1).initial(5)).await;

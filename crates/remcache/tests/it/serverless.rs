@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use remcache::recipes::{FetchPolicy, Limiter};
+use remcache::recipes::{FetchPolicy, Gcra, Limiter};
 use remcache::{Client, Ttl, WriteOutcome};
 use remcache_server::{Profile, Server};
 
@@ -77,11 +77,11 @@ async fn large_values_need_no_administrative_command() {
 async fn recipes_work() {
     let Fixture { client, .. } = &Fixture::start().await;
     let policy = FetchPolicy::new(Duration::from_secs(60));
-    let loaded = client.fetch("report", policy, || async { Ok::<_, remcache::Error>(Some("text")) }).await;
-    assert_eq!(loaded.unwrap().unwrap(), "text");
+    let loaded = client.fetch("report", policy, || async { Ok::<_, remcache::Error>("text") }).await;
+    assert_eq!(loaded.unwrap(), "text");
     let lock = client.lock("job", Duration::from_secs(30)).await.unwrap();
     assert!(lock.is_some());
-    let limiter = Limiter::gcra(client, "visits", 2, Duration::from_secs(3_600));
+    let limiter = Limiter::new(client, "visits", Gcra::new(2, Duration::from_secs(3_600))).unwrap();
     let mut allowed = 0;
     for _ in 0..5 {
         allowed += usize::from(limiter.acquire("visitor").await.unwrap().is_allowed);

@@ -358,7 +358,7 @@ impl<'a> Seen<'a> {
 }
 
 #[test]
-fn replies_decode_to_what_their_headers_say() {
+fn replies_decode_to_the_fields_of_their_headers() {
     let (mut replies, mut last) = (0, 0);
     for vector in binary_vectors() {
         for mut rest in answered(vector).map(Vec::as_slice) {

@@ -175,7 +175,7 @@ async fn a_sum_that_is_too_large_is_not_stored() {
 }
 
 #[tokio::test]
-async fn existence_is_told_on_every_protocol() {
+async fn existence_is_reported_on_every_protocol() {
     let server = Memcached::start(&[]);
     for protocol in PROTOCOLS.into_iter().chain([ProtocolSetting::Auto]) {
         let client = client_of(&server, protocol);

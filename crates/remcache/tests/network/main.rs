@@ -147,8 +147,8 @@ fn row_11_a_black_hole_under_load_fails_what_is_asked_and_heals() {
 
 /// Without deadlines and breaker to help: a socket whose bytes are not acknowledged ends by itself.
 #[test]
-fn row_11_bytes_that_nobody_acknowledges_end_the_connection() {
-    isolated("row_11_bytes_that_nobody_acknowledges_end_the_connection", async {
+fn row_11_unacknowledged_bytes_end_the_connection() {
+    isolated("row_11_unacknowledged_bytes_end_the_connection", async {
         protocol_mode_tests(async |mode| {
             let patient = Config::new().timeout(Duration::from_secs(120)).breaker(0);
             let patient = patient.keepalive(Duration::from_secs(100), Duration::from_secs(110));

@@ -64,7 +64,7 @@ const ADVICE: &str = "run the tests as root, in a container with --cap-add SYS_A
      kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0";
 
 #[test]
-fn a_namespace_is_made_as_whoever_may_or_it_is_said_what_to_allow() {
+fn a_network_namespace_is_created_or_the_error_names_the_missing_permission() {
     let refused = |options: Options| Err(format!("{}: Operation not permitted\n", options[0]));
     assert_eq!(choose(|_| Ok(())), Ok(&["--net"][..]));
     let as_user = choose(|options| if options.contains(&"--user") { Ok(()) } else { refused(options) });

@@ -92,7 +92,7 @@ async fn a_name_can_be_given_where_the_address_is_none() {
 }
 
 #[tokio::test]
-async fn without_verification_anybody_is_believed() {
+async fn without_verification_any_certificate_is_accepted() {
     let certificate = Authority::new("another CA").certify(&["elsewhere"], Dates::Past);
     let server = Memcached::start_tls(&certificate, &[]);
     assert!(works(&client(&server.addr(), Tls::dangerous_without_verification())).await);
@@ -122,7 +122,7 @@ async fn row_18_a_certificate_that_was_renewed_is_taken() {
 }
 
 #[tokio::test]
-async fn files_are_read_anew_for_each_connection() {
+async fn files_are_read_again_for_each_connection() {
     let (old, new) = (authority(), Authority::new("the next authority"));
     let certificate = new.certify(&["127.0.0.1"], Dates::Now);
     let server = Memcached::start_tls(&certificate, &[]);
@@ -247,7 +247,7 @@ async fn a_deadline_holds_during_the_handshake() {
 }
 
 #[tokio::test]
-async fn a_server_without_a_free_connection_says_so_in_clear() {
+async fn a_server_without_a_free_connection_replies_without_tls() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let refusals = std::thread::spawn(move || {

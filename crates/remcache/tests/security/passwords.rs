@@ -138,7 +138,7 @@ async fn first_requests(protocol: ProtocolSetting, address: &str) {
 }
 
 #[tokio::test]
-async fn whatever_a_stranger_asks_first_says_that_a_password_is_missing() {
+async fn any_unauthenticated_request_reports_the_missing_password() {
     let sasl = Memcached::start_sasl(&[]);
     for protocol in [ProtocolSetting::Auto, ProtocolSetting::Binary] {
         first_requests(protocol, &sasl.addr()).await;

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_says_why_it_is_empty() {
+    fn an_empty_page_shows_the_reason() {
         let mut prefixes = Prefixes::default();
         for (state, word) in [
             (CountingState::Off, "press d"),

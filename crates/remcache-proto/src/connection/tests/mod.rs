@@ -67,7 +67,7 @@ impl Bench {
 
 /// The protocol has one code for both.
 #[test]
-fn a_flush_that_nobody_is_allowed_is_told_from_one_that_a_stranger_asks_for() {
+fn a_disabled_flush_is_distinguished_from_an_unauthenticated_one() {
     let mut bench = Bench::new(Limits::default(), 7);
     bench.submit(&Request::flush(), 1, 0).unwrap();
     let opcodes: Vec<u8> = bench.sent().iter().map(|packet| packet.header.opcode).collect();
@@ -108,7 +108,7 @@ fn check(requests: &str, answered: u32, expected: &str) {
 }
 
 #[test]
-fn loud_reply_settles_the_quiet_before_it() {
+fn a_non_quiet_reply_settles_earlier_quiet_requests() {
     check("qql", 2, "--!");
 }
 
@@ -118,7 +118,7 @@ fn quiet_hit_answers_in_the_middle() {
 }
 
 #[test]
-fn silence_is_believed_when_a_loud_reply_confirms_it() {
+fn a_quiet_success_is_confirmed_by_a_later_reply() {
     let mut bench = Bench::new(Limits::default(), 7);
     for tag in 0..3 {
         bench.submit(&Request::get("key").quiet(), tag, 0).unwrap();
@@ -130,7 +130,7 @@ fn silence_is_believed_when_a_loud_reply_confirms_it() {
 }
 
 #[test]
-fn a_reply_whose_turn_has_passed_gives_the_server_away() {
+fn a_late_reply_is_a_protocol_error() {
     let mut bench = Bench::new(Limits::default(), 7);
     for tag in 0..3 {
         bench.submit(&Request::get("key").quiet(), tag, 0).unwrap();
@@ -141,7 +141,7 @@ fn a_reply_whose_turn_has_passed_gives_the_server_away() {
 }
 
 #[test]
-fn skipping_a_loud_request_is_a_desync() {
+fn skipping_a_non_quiet_request_is_a_desync() {
     check("qlq", 2, "desync");
     check("ll", 1, "desync");
 }
@@ -174,7 +174,7 @@ fn a_reply_must_repeat_opaque_and_opcode() {
 }
 
 #[test]
-fn a_repeated_reply_belongs_to_nobody() {
+fn a_repeated_reply_is_not_delivered() {
     let mut bench = Bench::new(Limits::default(), 7);
     bench.submit(&Request::get("a"), 1, 0).unwrap();
     bench.sent();
@@ -198,7 +198,7 @@ fn a_stat_has_replies_until_its_end() {
 }
 
 #[test]
-fn what_was_not_taken_is_taken_back_when_it_is_due() {
+fn unclaimed_capacity_is_withdrawn_when_due() {
     let mut bench = Bench::new(Limits::default(), 7);
     let large = Bytes::from(vec![b'v'; 10_000]);
     for (tag, key) in ["a", "b", "c"].into_iter().enumerate() {
@@ -216,7 +216,7 @@ fn what_was_not_taken_is_taken_back_when_it_is_due() {
 }
 
 #[test]
-fn what_was_sent_may_have_executed() {
+fn sent_requests_may_have_executed() {
     let mut bench = Bench::new(Limits::default(), 7);
     bench.submit(&Request::delete("a"), 1, 0).unwrap();
     bench.sent();
@@ -229,7 +229,7 @@ fn what_was_sent_may_have_executed() {
 }
 
 #[test]
-fn delivery_is_told_by_the_byte() {
+fn delivery_is_reported_by_the_byte() {
     for (written, expected) in [(0, "NN"), (1, "MN"), (25, "MN"), (26, "MM"), (50, "MM")] {
         let mut bench = Bench::new(Limits::default(), 7);
         bench.submit(&Request::delete("a"), 1, 0).unwrap();
@@ -331,7 +331,7 @@ fn a_patient_request_waits_as_long_as_replies_come() {
 }
 
 #[test]
-fn the_machine_serves_the_next_connection_after_a_close() {
+fn the_state_machine_serves_the_next_connection_after_a_close() {
     let mut bench = Bench::new(Limits::default(), u32::MAX);
     for round in 0..3_u32 {
         bench.submit(&Request::get("a"), 1, 0).unwrap();

@@ -90,7 +90,7 @@ fn small_values_of_a_run_share_memory_and_no_others_do() {
 }
 
 #[test]
-fn what_was_taken_is_not_added_to() {
+fn a_taken_output_is_not_appended_to() {
     let mut bench = bench(Protocol::Meta, 100);
     submit(&mut bench, "ab");
     assert_eq!(bench.sent(), "gets a b\r\n");
@@ -189,7 +189,7 @@ fn item_lines(reply: &str) -> String {
 }
 
 #[test]
-fn items_answer_their_fetches_and_the_end_tells_what_is_missing() {
+fn items_answer_their_gets_and_the_end_reports_misses() {
     check("abc", "a|b|c|END", "0+1+2+");
     check("abc", "END", "0-1-2-");
     check("abc", "b|END", "1+0-2-");
@@ -208,7 +208,7 @@ fn a_line_that_fails_fails_whole_and_alone() {
 }
 
 #[test]
-fn nothing_is_believed_behind_an_error_that_loses_step() {
+fn no_reply_is_accepted_after_an_error_that_loses_synchronisation() {
     for protocol in [Protocol::Meta, Protocol::Text] {
         let mut bench = bench(protocol, 2);
         submit(&mut bench, "abc");
@@ -221,7 +221,7 @@ fn nothing_is_believed_behind_an_error_that_loses_step() {
 }
 
 #[test]
-fn what_answers_no_fetch_of_the_line_is_not_believed() {
+fn a_reply_to_no_get_of_the_line_is_a_protocol_error() {
     check("abc", "d|END", " WrongKey");
     check("abc", "b|a|END", "1+ WrongKey");
     check("abc", "a|a|END", "0+ WrongKey");
@@ -268,7 +268,7 @@ fn quiet_changes_before_a_line_are_settled_by_it() {
 }
 
 #[test]
-fn what_was_given_up_in_a_line_does_not_leave() {
+fn abandoned_gets_of_a_line_are_not_sent() {
     for (protocol, noop) in [(Protocol::Meta, "mn"), (Protocol::Text, "version")] {
         let mut bench = bench(protocol, 100);
         submit(&mut bench, "x");

@@ -138,7 +138,7 @@ fn keys_that_the_server_cannot_return_come_back_all_the_same() {
 }
 
 #[test]
-fn meta_replies_that_are_nobodys_are_not_believed() {
+fn unrequested_meta_replies_are_protocol_errors() {
     check(Protocol::Meta, "GG", "EN @1", " SkippedReply");
     check(Protocol::Meta, "G", "EN O00000099", " UnknownOpaque");
     check(Protocol::Meta, "G", "EN @0|EN @0", "0- UnknownOpaque");
@@ -205,7 +205,7 @@ fn text_replies_are_taken_in_order() {
 }
 
 #[test]
-fn keys_on_text_are_held_against_replies_whatever_happens_between() {
+fn text_replies_are_matched_by_key() {
     let mut bench = Bench::new(Protocol::Text);
     for round in 0..100 {
         for tag in 0..5 {
@@ -230,7 +230,7 @@ fn keys_on_text_are_held_against_replies_whatever_happens_between() {
 }
 
 #[test]
-fn what_was_given_up_becomes_a_noop_of_the_protocol() {
+fn abandoned_requests_become_noops() {
     for (protocol, noop, answer) in
         [(Protocol::Meta, "mn\r\n", "MN\r\n"), (Protocol::Text, "version\r\n", "VERSION 1\r\n")]
     {
@@ -247,7 +247,7 @@ fn what_was_given_up_becomes_a_noop_of_the_protocol() {
 }
 
 #[test]
-fn nothing_goes_beside_a_dump_or_a_log() {
+fn dumps_and_logs_are_exclusive() {
     let mut bench = Bench::new(Protocol::Meta);
     bench.submit(&Request::get("a"), 1).unwrap();
     assert!(matches!(bench.submit(&Request::metadump("all"), 2), Err(Rejected::Invalid(_))));
@@ -295,7 +295,7 @@ fn requests_wait_until_the_protocol_is_known() {
 }
 
 #[test]
-fn what_no_protocol_can_say_is_refused_at_once() {
+fn requests_that_no_protocol_supports_are_refused_at_once() {
     let mut bench = Bench::undecided(Limits { value: 10, ..Limits::default() });
     for request in [Request::get(""), Request::set("k", "v").ttl(Duration::ZERO), Request::set("k", vec![0; 11])] {
         assert!(matches!(bench.submit(&request, 1), Err(Rejected::Invalid(_))), "{request:?}");
@@ -324,7 +324,7 @@ fn limits_and_deadlines_hold_before_the_protocol_is_known() {
 }
 
 #[test]
-fn each_connection_finds_out_anew() {
+fn each_connection_negotiates_again() {
     let mut bench = Bench::undecided(Limits::default());
     for protocol in Protocol::ALL {
         bench.submit(&Request::get("a"), 1).unwrap();

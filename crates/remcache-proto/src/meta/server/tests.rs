@@ -46,7 +46,7 @@ fn a_store_has_its_length_and_terms() {
 }
 
 #[test]
-fn what_is_wrong_is_said_and_values_are_thrown_away() {
+fn errors_name_the_problem_and_values_are_discarded() {
     let long = "x".repeat(251);
     let opaque = "x".repeat(32);
     let cases = [

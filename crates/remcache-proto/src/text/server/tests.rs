@@ -23,7 +23,7 @@ fn a_store_has_all_its_words() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn errors_name_the_problem() {
     let long = "x".repeat(251);
     let cases = [
         ("", UNKNOWN, false),

@@ -42,7 +42,7 @@ fn answers() -> impl Iterator<Item = (Word, &'static [Operation], Status)> {
 }
 
 #[test]
-fn every_status_that_a_server_says_has_one_row_and_no_other_has_any() {
+fn every_server_status_has_exactly_one_row() {
     for status in statuses() {
         let rows = ROWS.iter().filter(|row| row.status == status).count();
         let is_said = status.is_answer() && !matches!(status, Status::Unknown(_));

@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whatever_a_server_answers_is_an_outcome() {
+    async fn any_server_reply_resolves_the_request() {
         let canary = "canary";
         let text = |line: &str| format!("CLIENT_ERROR unauthenticated\r\n{line}").into_bytes();
         let cases = [

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_answers_is_used() {
+    fn a_protocol_that_answers_is_used() {
         let mut negotiation = Negotiation::beginning_with(Probe::Text);
         assert_eq!(negotiation.handle(ProbeResult::Closed).unwrap(), None);
         assert_eq!(negotiation.handle(binary(false)).unwrap(), Some(Negotiated::assumed(Protocol::Binary)));

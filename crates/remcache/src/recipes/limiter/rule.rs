@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_used_does_not_add_up_past_the_burst() {
+    fn unused_permits_do_not_exceed_the_burst() {
         let (mut used_up, start) = (0, 1_800_000_000 * SECOND);
         assert_eq!(take_all(&mut used_up, start).0, 3);
         assert_eq!(take_all(&mut used_up, start + 3600 * SECOND).0, 3);

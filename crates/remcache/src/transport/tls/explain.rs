@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_in_clear_is_recognised() {
+    fn a_plaintext_reply_to_tls_is_recognised() {
         let garbage =
             io::Error::new(io::ErrorKind::InvalidData, Error::InvalidMessage(InvalidMessage::InvalidContentType));
         assert!(matches!(handshake(&garbage, b"ERROR Too many open connections\r"), Failure::Unreachable(_)));

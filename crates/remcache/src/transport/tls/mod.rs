@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn missing_tools_are_named() {
         for (tls, words) in [
             (Tls::with_roots_file("/nowhere/ca.pem"), ["/nowhere/ca.pem", "authority"]),
             (Tls::with_roots_pem("nothing"), ["PEM text", "authority"]),

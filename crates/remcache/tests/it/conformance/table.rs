@@ -136,7 +136,7 @@ fn find_each_others_items(address: &str, dialect: ServerVersion) {
 }
 
 #[test]
-fn what_one_protocol_stores_the_others_find() {
+fn items_are_readable_on_every_protocol() {
     let server = Memcached::start(&[]);
     find_each_others_items(&server.addr(), real_version());
     let runtime = Runtime::new().expect("a runtime");

@@ -138,7 +138,7 @@ async fn a_cache_fetches_many_values_through_its_codec_and_in_chunks() {
         };
         let (load, policy) = (&load, patient_policy());
         for _ in 0..2 {
-            let found = cache.fetch_many(["long", "short"], policy, |keys| load(keys)).await.unwrap();
+            let found = cache.fetch_many(["long", "short"], policy, load).await.unwrap();
             let found: Vec<_> = found.into_found().map(|(_, value)| value).collect();
             assert_eq!(found, [long.as_str(), "short"], "{protocol}");
         }

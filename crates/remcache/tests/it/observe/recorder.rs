@@ -22,12 +22,15 @@ pub(crate) struct Ended {
     pub(crate) has_peer: bool,
 }
 
+/// An exchange: its server, number of keys and outcome.
+type Exchange = (String, usize, &'static str);
+
 /// Keeps the reports.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     started: AtomicUsize,
     ended: Mutex<Vec<Ended>>,
-    exchanges: Arc<Mutex<Vec<(String, usize, &'static str)>>>,
+    exchanges: Arc<Mutex<Vec<Exchange>>>,
     connections: Mutex<Vec<String>>,
 }
 
@@ -49,8 +52,8 @@ impl Recorder {
         ended.into_iter().next().unwrap()
     }
 
-    /// Returns server, number of keys and outcome of the exchanges since the last call.
-    pub(crate) fn take_exchanges(&self) -> Vec<(String, usize, &'static str)> {
+    /// Returns the exchanges since the last call.
+    pub(crate) fn take_exchanges(&self) -> Vec<Exchange> {
         std::mem::take(&mut self.exchanges.lock().unwrap())
     }
 
@@ -60,7 +63,7 @@ impl Recorder {
     }
 }
 
-struct Active(Arc<Mutex<Vec<(String, usize, &'static str)>>>);
+struct Active(Arc<Mutex<Vec<Exchange>>>);
 
 impl ActiveOperation for Active {
     fn exchange_started(&self, _: &ExchangeStarted<'_>) -> Option<Box<dyn ActiveExchange>> {

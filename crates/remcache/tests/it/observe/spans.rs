@@ -117,14 +117,14 @@ async fn a_call_with_many_keys_has_a_child_for_each_server_at_level_debug() {
         let exported = Exported::at(level);
         let config = patient_config().observer(Spans::new());
         let client = Client::with_config(servers.iter().map(Memcached::addr), config).unwrap();
-        client.get_many(&keys).await;
+        let _ = client.get_many(&keys).await;
         let spans = exported.take();
         let (parents, exchanges): (Vec<_>, Vec<_>) = spans.iter().partition(|span| span.name == "get_many");
         assert_eq!((parents.len(), exchanges.len()), (1, children));
         assert_has(parents[0], &[("memcached.key_count", "100"), ("memcached.miss_count", "100")]);
         assert!(exchanges.iter().all(|child| child.parent_span_id == parents[0].span_context.span_id()));
         assert!(!attributes(parents[0]).contains_key("db.operation.batch.size"));
-        client.set_many([("a", "1"), ("b", "2")]).await;
+        let _ = client.set_many([("a", "1"), ("b", "2")]).await;
         let set = exported
             .take()
             .into_iter()
@@ -226,7 +226,7 @@ async fn no_byte_of_a_key_is_exported_unless_a_setting_allows_it() {
         let secret: String = std::iter::repeat_with(|| random.alphanumeric()).take(24).collect();
         client.set(&secret, "value").await.unwrap();
         client.get(&secret).await.unwrap();
-        client.get_many([&secret]).await;
+        let _ = client.get_many([&secret]).await;
         client.update(&secret, remcache::Ttl::Never, |_| Some("1".into())).await.unwrap();
         client.fetch(&secret, Duration::from_secs(60), || async { Ok::<_, remcache::Error>("x") }).await.unwrap();
         let _ = client.get(format!("{secret}{}", " ".repeat(300))).await;

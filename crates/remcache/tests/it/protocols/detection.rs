@@ -133,7 +133,7 @@ async fn finding_out_takes_one_round_trip_and_the_authentication_with_it() {
 }
 
 #[tokio::test]
-async fn what_a_server_speaks_is_known_to_all_its_connections() {
+async fn a_negotiated_protocol_is_shared_by_all_connections() {
     let server = Memcached::start(&["-B", "binary"]);
     let route = Route::to(&server.addr());
     let client = route.client(patient_config().connections(4));
@@ -275,7 +275,7 @@ async fn requests_wait_for_their_protocol_within_limits_and_deadlines() {
 }
 
 #[tokio::test]
-async fn what_a_found_protocol_cannot_do_is_refused_without_a_byte() {
+async fn unsupported_requests_are_refused_without_sending_a_byte() {
     for (args, request) in
         [(["-B", "ascii"], Request::append("k", "v").cas(7)), (["-B", "binary"], Request::inspect("k"))]
     {

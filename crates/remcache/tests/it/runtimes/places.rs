@@ -73,7 +73,7 @@ fn a_runtime_without_drivers_asks_by_way_of_another() {
 }
 
 #[test]
-fn without_a_runtime_a_call_says_so() {
+fn a_call_without_a_runtime_fails_with_advice() {
     use std::future::Future as _;
     use std::task::{Context, Poll, Waker};
 

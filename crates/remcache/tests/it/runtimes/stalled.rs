@@ -130,7 +130,7 @@ fn a_client_is_closed() {
 }
 
 #[test]
-fn what_waits_for_room_ends() {
+fn calls_that_wait_for_capacity_end() {
     let server = Memcached::start(&[]);
     let config = Config::new().timeout(millis(300)).max_in_flight(2);
     let client = Client::with_config([server.addr()], config).unwrap();

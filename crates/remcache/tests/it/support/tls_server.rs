@@ -1,5 +1,7 @@
 //! An embedded server with TLS, and its certificate authority.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 
 use remcache::Config;

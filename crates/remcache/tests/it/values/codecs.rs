@@ -74,7 +74,7 @@ fn bytes(rng: &mut Rng) -> Vec<u8> {
 }
 
 #[test]
-fn what_does_not_become_smaller_is_stored_as_it_is() {
+fn incompressible_values_are_stored_uncompressed() {
     let codec = Codec::text().compress(Compression::Zlib, 0);
     let encoded = codec.encode("ab").unwrap();
     assert_eq!(encoded.bytes.as_slice(), b"ab");
@@ -143,7 +143,7 @@ fn custom_formats_share_no_number() {
 fn the_functions_of_a_custom_codec_can_capture() {
     let key = seed().rng().u8(1..);
     let codec: Codec<u8> = Codec::custom(0, move |value| Ok(vec![value ^ key].into()), move |bytes| Ok(bytes[0] ^ key));
-    let encoded = codec.clone().encode(&42).unwrap();
+    let encoded = codec.encode(&42).unwrap();
     assert_ne!(encoded.bytes.as_slice(), [42]);
     assert_eq!(codec.decode(encoded.flags, encoded.bytes.into_bytes()), Ok(42));
 }

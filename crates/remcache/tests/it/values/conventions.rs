@@ -23,7 +23,7 @@ enum Expected {
 }
 
 #[test]
-fn what_clients_wrote_is_read_as_it_was() {
+fn values_of_other_clients_are_read_unchanged() {
     for written in vectors() {
         let Written { client, convention, name, flags, bytes, value } = written;
         let read = convention.decode(flags, bytes);
@@ -50,7 +50,7 @@ fn every_convention_but_the_plain_one_has_vectors() {
 
 /// What a client writes in one way only is written byte for byte as it does.
 #[test]
-fn what_is_written_is_what_the_clients_write() {
+fn written_values_are_byte_identical_to_other_clients() {
     let mut same = 0;
     for written in vectors() {
         let Written { client, convention, name, flags, bytes, value: Expected::Value(value) } = written else {
@@ -116,7 +116,7 @@ fn a_compression_that_a_client_does_not_read_is_refused() {
 }
 
 #[test]
-fn what_would_need_a_serialiser_is_not_written() {
+fn values_that_need_a_serialiser_are_refused() {
     for (convention, value) in [
         (ClientFormat::Pylibmc, Value::Float(1.5)),
         (ClientFormat::Pymemcache, Value::Bool(true)),

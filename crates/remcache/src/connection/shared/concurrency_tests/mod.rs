@@ -127,13 +127,13 @@ fn schedules() -> usize {
 }
 
 #[test]
-fn whoever_goes_first_each_request_has_its_own_outcome() {
+fn every_request_completes_in_any_thread_order() {
     shuttle::check_random(play, schedules());
 }
 
 /// Schedules that let one go on for long, and change their mind a few times only: they find what takes
 /// a certain order of a few steps.
 #[test]
-fn whoever_is_held_up_for_long_each_request_has_its_own_outcome() {
+fn every_request_completes_when_a_thread_is_delayed() {
     shuttle::check_pct(play, schedules(), 3);
 }
