@@ -15,7 +15,7 @@ struct Process {
 
 impl Process {
     fn start(memcached: &Memcached) -> Self {
-        let mut program = Command::new(example(env!("CARGO_MANIFEST_DIR"), "counter"));
+        let mut program = Command::new(example(env!("CARGO_MANIFEST_DIR"), "visits"));
         let mut child = program.arg(memcached.addr()).stdout(Stdio::piped()).spawn().expect("the example runs");
         let mut address = String::new();
         let stdout = child.stdout.take().expect("the output is piped");

@@ -1,7 +1,7 @@
 //! An Actix server with four workers that counts the visits of each visitor.
 //!
 //! ```sh
-//! cargo run -p remcache-actix-session --example counter -- localhost:11211
+//! cargo run -p remcache-actix-session --example visits -- localhost:11211
 //! ```
 //!
 //! It prints the address that it listens on.
