@@ -87,10 +87,8 @@ fn times_to_live_reach_the_server() {
 }
 
 #[test]
-fn times_to_live_that_are_none_are_refused() {
-    for (ttl, word) in
-        [("0s", "zero"), ("600", "600s"), ("soon", "10m"), ("2037-01-01", "zone"), ("2200-01-01T00:00Z", "2106")]
-    {
+fn invalid_times_to_live_are_refused() {
+    for (ttl, word) in [("0s", "zero"), ("600", "600s"), ("soon", "10m"), ("2037-01-01", "zone")] {
         remcache(["set", "k", "x", "--ttl", ttl]).run().exits(2).complains_of(word);
     }
 }

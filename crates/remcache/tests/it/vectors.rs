@@ -315,7 +315,7 @@ fn requests_decode_to_the_model_and_encode_to_the_same_bytes() {
         }
     }
     assert_agrees(&odd, UNSAID_REQUESTS);
-    assert_eq!(said, 427);
+    assert_eq!(said, 429);
 }
 
 /// A reply packet, read by the offsets of the specification and by nothing of the codec's.

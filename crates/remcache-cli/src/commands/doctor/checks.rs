@@ -141,6 +141,8 @@ fn too_large(info: &ServerInfo) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use remcache_testkit::{Authority, Dates};
+
     use super::*;
 
     fn info(general: &[(&str, &str)], settings: &[(&str, &str)]) -> ServerInfo {
@@ -151,9 +153,16 @@ mod tests {
         }
     }
 
+    /// A certificate in DER.
+    fn certificate_of(dates: Dates) -> Vec<u8> {
+        let certificate = Authority::new("remcache test").certify(&["localhost"], dates);
+        let pem = std::fs::read(certificate.file()).unwrap();
+        x509_parser::pem::parse_x509_pem(&pem).unwrap().1.contents
+    }
+
     #[test]
     fn each_check_finds_its_problem_and_no_other() {
-        let faulty = info(
+        let general = info(
             &[
                 ("version", "1.6.1"),
                 ("libevent", "2.1.12-stable"),
@@ -168,6 +177,8 @@ mod tests {
             ],
             &[("cas_enabled", "no"), ("item_size_max", "1024")],
         );
+        let certificate = Some(certificate_of(Dates::EndingSoon));
+        let faulty = ServerInfo { certificate, ..general };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().to_string();
         let healthy = info(
             &[
@@ -184,6 +195,7 @@ mod tests {
             ],
             &[("cas_enabled", "yes"), ("item_size_max", "1048576")],
         );
+        let healthy = ServerInfo { certificate: Some(certificate_of(Dates::Now)), ..healthy };
         for check in CHECKS {
             assert!((check.run)(&faulty).is_some(), "{}", check.name);
             assert_eq!((check.run)(&healthy), None, "{}", check.name);
