@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 /// A [`SessionStore`] on memcached.
 ///
-/// It is a handle: cloning it is cheap. See the [crate](crate) for what happens while the cache is away.
+/// It is a handle: cloning it is cheap. See the [crate] for what happens while the cache is away.
 #[derive(Clone, Debug)]
 pub struct MemcachedSessionStore {
     client: Client,

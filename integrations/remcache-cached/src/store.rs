@@ -15,7 +15,7 @@ use crate::key::key;
 
 /// A store of cached on memcached, for keys that can be printed and values that a [`Codec`] reads and writes.
 ///
-/// It is a handle: cloning it is cheap. See the [crate](crate) for what happens while the cache is away.
+/// It is a handle: cloning it is cheap. See the [crate] for what happens while the cache is away.
 pub struct MemcachedCache<K, V> {
     cache: Cache<V>,
     name: String,

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 /// A [`CacheManager`] on memcached, for all HTTP clients that use the same servers.
 ///
-/// It is a handle: cloning it is cheap. See the [crate](crate) for what happens while the cache is away.
+/// It is a handle: cloning it is cheap. See the [crate] for what happens while the cache is away.
 #[derive(Clone)]
 pub struct MemcachedManager {
     cache: Cache<Bytes>,

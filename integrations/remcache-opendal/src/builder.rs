@@ -14,7 +14,7 @@ use crate::service::MemcachedService;
 
 /// Builds a memcached service for an [`Operator`](opendal_core::Operator).
 ///
-/// See the [crate](crate) for what happens while the cache is away.
+/// See the [crate] for what happens while the cache is away.
 #[derive(Clone, Debug)]
 pub struct Memcached {
     config: MemcachedConfig,

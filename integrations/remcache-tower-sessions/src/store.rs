@@ -14,7 +14,7 @@ use crate::record::{decode, encode, key, ttl};
 
 /// A [`SessionStore`] on memcached.
 ///
-/// It is a handle: cloning it is cheap. See the [crate](crate) for what happens while the cache is away.
+/// It is a handle: cloning it is cheap. See the [crate] for what happens while the cache is away.
 #[derive(Clone, Debug)]
 pub struct MemcachedStore {
     client: Client,

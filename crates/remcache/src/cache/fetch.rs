@@ -155,7 +155,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     ///     Ok::<_, remcache::Error>(names.into_iter().map(|name| (name, name.len() as u64)).collect::<Vec<_>>())
     /// };
     /// let found = lengths.fetch_many(["ada", "grace"], Duration::from_secs(60), load).await?;
-    /// assert_eq!(found.get("grace"), Some(Ok(&Some(5))));
+    /// assert_eq!(found.get("grace").and_then(Result::ok), Some(&Some(5)));
     /// # Ok(()) }
     /// ```
     ///

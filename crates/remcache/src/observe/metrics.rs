@@ -7,7 +7,7 @@ use super::table::{Row, Table};
 use super::{ConnectionChanged, Observer, OperationFinished, OperationName, Outcome, ServerChanged, ServerName};
 use crate::health::state::ConnectionState;
 
-/// Records counters, gauges and histograms with the recorder of the [`metrics`](::metrics) crate.
+/// Records counters, gauges and histograms with the recorder of the `metrics` crate.
 ///
 /// Install the recorder before the first operation: handles are fetched once for each combination of operation, outcome
 /// and server, and kept, so that an operation neither allocates nor takes a lock. Labels are `operation`, `outcome`,

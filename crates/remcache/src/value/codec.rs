@@ -170,7 +170,7 @@ impl<T, B: ?Sized> Codec<T, B> {
     ///     [red, green, blue] => Ok((red, green, blue)),
     ///     _ => Err(ValueError::Malformed { format: "a colour", reason: "it has three bytes".into() }),
     /// };
-    /// let colours: Codec<(u8, u8, u8)> = Codec::custom(7, |c| Ok(vec![c.0, c.1, c.2].into()), read);
+    /// let colours: Codec<(u8, u8, u8)> = Codec::custom(7, |c: &(u8, u8, u8)| Ok(vec![c.0, c.1, c.2].into()), read);
     /// let encoded = colours.encode(&(1, 2, 3))?;
     /// assert_eq!(colours.decode(encoded.flags, encoded.bytes.into_bytes())?, (1, 2, 3));
     /// # Ok::<(), ValueError>(())
