@@ -28,7 +28,7 @@ use crate::singleflight::SingleFlight;
 ///
 /// # In a `static`
 ///
-/// Its connections live on the tokio runtime whose task made the first request, and move to another one when that ends
+/// Its connections live on the tokio runtime whose task made the first request, and move to another when that ends
 /// or hangs. A client that several runtimes share (a `static`, one runtime for each worker or each test, `block_on` now
 /// and then) is best given a thread of its own, which costs some microseconds per request of a single caller:
 ///

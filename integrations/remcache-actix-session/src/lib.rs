@@ -36,7 +36,7 @@
 //!
 //! - Sessions survive a restart of the application, and not one of the memcached server. A server that is full evicts
 //!   sessions: give sessions servers of their own.
-//! - A new session is stored only if its key is free; otherwise it gets another one.
+//! - A new session is stored only if its key is free; otherwise it gets another.
 //! - A session that another request has deleted, or that was evicted, is not stored again: see [`OnEvicted`].
 //! - memcached keys are SHA-256 hashes of session keys: access to the cache is not access to sessions.
 //! - Extending a session sends its new TTL, not its state. Any TTL up to a year works; longer ones are a year.

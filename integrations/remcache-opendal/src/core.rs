@@ -33,7 +33,7 @@ impl Core {
         Self { cache, on_unavailable }
     }
 
-    /// Returns a content; an error of kind [`NotFound`](ErrorKind::NotFound) if there is none.
+    /// Returns a content; an error of kind [`NotFound`](ErrorKind::NotFound) for a miss.
     pub(crate) async fn get(&self, path: &str) -> Result<Buffer> {
         match self.cache.get(key(path)).await.or_else(|error| self.unless_away(error, None))? {
             Some(content) => Ok(Buffer::from(content)),
@@ -48,7 +48,7 @@ impl Core {
         }
     }
 
-    /// Stores a content if there is none; an error of kind [`ConditionNotMatch`](ErrorKind::ConditionNotMatch) if there
+    /// Stores a content unless one exists; an error of kind [`ConditionNotMatch`](ErrorKind::ConditionNotMatch) if there
     /// is.
     pub(crate) async fn add(&self, path: &str, content: Buffer) -> Result<()> {
         match self.cache.add(key(path), &content.to_bytes()).await {

@@ -26,7 +26,7 @@
 //! - Sessions survive a restart of the application, and not one of the memcached server. A server that is full evicts
 //!   sessions: give sessions servers of their own, or keep them in a database with this store before it, in a
 //!   [`CachingSessionStore`](tower_sessions_core::CachingSessionStore).
-//! - A new session is stored only if its ID is free; otherwise it gets another one.
+//! - A new session is stored only if its ID is free; otherwise it gets another.
 //! - A session that another request has deleted, or that was evicted, is not stored again: see [`OnEvicted`].
 //! - Keys are SHA-256 hashes of IDs, and items do not contain the ID: access to the cache is not access to sessions.
 //! - A session may have any expiry, and the store keeps it for at most a year after it was saved.

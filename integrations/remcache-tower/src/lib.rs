@@ -1,6 +1,6 @@
 //! [tower] middleware on memcached: requests never fail because the cache is away. A [rate limit](RateLimitLayer)
 //! lets requests pass uncounted, a [response cache](ResponseCacheLayer) calls the handler, and
-//! [idempotency keys](IdempotencyLayer) are ignored, each after at most its time budget; each can be told to
+//! [idempotency keys](IdempotencyLayer) are ignored, each after at most its time budget; each can be configured to
 //! [fail closed](remcache::recipes::OnUnavailable::FailClosed) where that makes sense.
 //!
 //! The layers work with any service of HTTP requests: axum, tonic, hyper. All processes that use the same servers share

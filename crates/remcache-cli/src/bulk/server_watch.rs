@@ -80,7 +80,7 @@ impl ServerState {
         })
     }
 
-    /// Whether the process is another one than before.
+    /// Whether the process was replaced.
     fn has_restarted_since(self, before: Self) -> bool {
         let is_later = |(before, now): (u64, u64)| now > before + CLOCK_TOLERANCE;
         self.pid != before.pid || self.uptime < before.uptime || before.started.zip(self.started).is_some_and(is_later)

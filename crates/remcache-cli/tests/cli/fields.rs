@@ -34,7 +34,7 @@ fn type_of(value: &Value) -> &'static str {
     }
 }
 
-/// A command with records, and the fields beside those of the table that it may have.
+/// A command with records, and the fields in addition to those of the table that it may have.
 struct Case {
     args: &'static [&'static str],
     other: fn(&str) -> bool,

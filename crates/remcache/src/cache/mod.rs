@@ -238,7 +238,7 @@ impl<T, B: ?Sized> Cache<T, B> {
         CacheWriteMany::new(&self.store, keys, encoded)
     }
 
-    /// Gives a value another TTL; returns [`NotFound`](WriteOutcome::NotFound) if there is none.
+    /// Gives a value another TTL; returns [`NotFound`](WriteOutcome::NotFound) for a miss.
     ///
     /// # Errors
     /// As [`Client::touch`].

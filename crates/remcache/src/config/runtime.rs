@@ -38,7 +38,7 @@ impl ConnectionRuntime {
         }
     }
 
-    /// Whether a connection whose runtime does not run may go on in another one.
+    /// Whether a connection whose runtime does not run may go on in another.
     pub(crate) fn is_replaceable(&self) -> bool {
         matches!(self, Self::OfFirstRequest)
     }

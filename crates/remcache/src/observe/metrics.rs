@@ -128,7 +128,7 @@ impl ServerHandles {
     }
 }
 
-/// The gauge of one state of a server, or of its connections.
+/// The metric of one state of a server, or of its connections.
 fn state_gauge(name: &'static str, server: &str, state: &ConnectionState) -> Gauge {
     gauge!(name, "server" => server.to_owned(), "state" => state.name())
 }

@@ -10,7 +10,7 @@ use crate::proto::{MetaOptions, Request};
 use crate::recipes::recipe::Recipe;
 
 impl Client {
-    /// Whether there is an item; a [sentinel](crate::result::Item::is_sentinel) is none.
+    /// Whether there is an item, apart from [sentinels](crate::result::Item::is_sentinel).
     ///
     /// On the meta protocol the value stays with the server, and the question counts as no access. On the
     /// others the item is fetched, which counts as one, and its value is dropped.

@@ -67,7 +67,7 @@ async fn long_keys_do_not_exceed_the_limit_of_a_line() {
 #[tokio::test]
 async fn large_values_need_no_administrative_command() {
     let Fixture { client, .. } = &Fixture::start().await;
-    // From this size on the client asks for the item size limit, which this service does not tell.
+    // From this size on the client asks for the item size limit, which this service does not report.
     let value = Bytes::from(vec![b'v'; 500_000]);
     assert!(client.set("large", value.clone()).await.unwrap().is_applied());
     assert_eq!(client.get("large").await.unwrap().unwrap().value, value);

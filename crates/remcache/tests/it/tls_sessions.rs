@@ -14,7 +14,7 @@ use remcache_server::Server;
 
 use crate::support::{TlsServers, patient_config, wait_until};
 
-/// Makes a request, restarts the server, and makes another one on a new connection.
+/// Makes a request, restarts the server, and makes a second one on a new connection.
 async fn reconnect(client: &Client, server: &Server) {
     client.set("k", "v").await.unwrap();
     server.restart_with_items().await.unwrap();

@@ -152,7 +152,7 @@ async fn fetch(server: &ServerHandle, limit: Duration) -> Result<Option<ServerIn
     Ok(Some(ServerInfo { general, settings, items, slabs, certificate: server.peer_certificate(), before }))
 }
 
-/// The reports without those that repeat the finding of another one, each with all its subjects.
+/// The reports without those that repeat a finding, each with all its subjects.
 fn grouped(reports: &[Report]) -> Vec<(Vec<&str>, &Report)> {
     let mut groups: Vec<(Vec<&str>, &Report)> = Vec::new();
     for report in reports {

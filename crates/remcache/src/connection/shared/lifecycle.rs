@@ -18,7 +18,7 @@ use crate::proto::{Event, Status};
 /// The task of a connection, as far as callers and the watchdog know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TaskState {
-    /// There is none.
+    /// No task runs.
     None,
     Running,
     /// It has not run since the watchdog had to act in its place.

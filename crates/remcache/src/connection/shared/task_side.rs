@@ -80,7 +80,7 @@ impl TaskHandle {
         self.lock().is_some()
     }
 
-    /// Ends the task, and what is in flight: the next request starts another one.
+    /// Ends the task, and what is in flight: the next request starts a new one.
     pub(crate) fn end(&self, reason: &str) {
         if let Some(state) = self.lock() {
             self.shared.task_ended(state, reason);

@@ -275,7 +275,7 @@ impl<'a> Batch<'a> {
         Request::set(owned.key.clone(), bytes).flags(flags).ttl(ttl).cas(owned.cas)
     }
 
-    /// Waits before the next lookup of keys that others are loading; `false` if there are none.
+    /// Waits before the next lookup of keys that others are loading; `false` without such keys.
     async fn wait(&mut self) -> bool {
         if self.pending.is_empty() {
             return false;

@@ -213,7 +213,7 @@ impl Tls {
         prepared.map_err(|_| "the certificates could not be read".to_owned())?
     }
 
-    /// Returns the configuration in use, or another one if what it was made from has changed.
+    /// Returns the configuration in use, or a new one if what it was made from has changed.
     fn prepare(&self) -> Result<Arc<ClientConfig>, String> {
         let material = self.material()?;
         // Replaced whole, so it is valid even after a panic.

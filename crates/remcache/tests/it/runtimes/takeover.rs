@@ -1,4 +1,4 @@
-//! A connection whose runtime does not run is taken over by another one.
+//! A connection whose runtime does not run is taken over by another.
 
 use std::collections::HashSet;
 use std::net::SocketAddrV4;
