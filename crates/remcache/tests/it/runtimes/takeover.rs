@@ -128,6 +128,8 @@ fn a_runtime_that_was_blocked_keeps_its_own_connection() {
     let server = Memcached::start(&[]);
     let client = client_of(&server, millis(100));
     current_thread().block_on(async {
+        // Blocking while it connects would end the attempt.
+        assert!(client.get("k").timeout(GENEROUS).await.is_ok());
         for _ in 0..2 {
             let call = tokio::spawn({
                 let client = client.clone();
