@@ -74,11 +74,7 @@ impl MemcachedSessionStore {
     }
 
     fn key(&self, session_key: &SessionKey) -> String {
-        let mut key = String::from(&*self.prefix);
-        for byte in Sha256::digest(session_key.as_ref()) {
-            key.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
-        }
-        key
+        format!("{}{}", self.prefix, hex::encode(Sha256::digest(session_key.as_ref())))
     }
 
     /// Returns a failure that the application has to see, and logs others.

@@ -8,11 +8,7 @@ pub(crate) fn key(text: String) -> String {
     if is_valid && !text.starts_with(HASHED) && !text.is_empty() {
         return text;
     }
-    let mut key = String::from(HASHED);
-    for byte in Sha256::digest(text.as_bytes()) {
-        key.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
-    }
-    key
+    format!("{HASHED}{}", hex::encode(Sha256::digest(text.as_bytes())))
 }
 
 const HASHED: &str = "sha256:";

@@ -86,11 +86,7 @@ impl MemcachedManager {
     }
 
     fn key(&self, cache_key: &str) -> String {
-        let mut key = String::from(&*self.prefix);
-        for byte in Sha256::digest(cache_key) {
-            key.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
-        }
-        key
+        format!("{}{}", self.prefix, hex::encode(Sha256::digest(cache_key)))
     }
 
     /// Runs an operation within the budget. Returns the default if it fails and requests must not notice.

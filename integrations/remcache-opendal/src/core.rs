@@ -80,11 +80,7 @@ fn key(path: &str) -> String {
     if key.len() <= LONGEST_KEY {
         return key;
     }
-    let mut hashed = String::from("sha256:");
-    for byte in Sha256::digest(key.as_bytes()) {
-        hashed.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
-    }
-    hashed
+    format!("sha256:{}", hex::encode(Sha256::digest(key.as_bytes())))
 }
 
 fn operation_error(error: remcache::Error) -> Error {

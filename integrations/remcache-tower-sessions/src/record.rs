@@ -46,11 +46,7 @@ pub(crate) fn ttl(record: &Record) -> Duration {
 
 /// Returns the key of a session.
 pub(crate) fn key(prefix: &str, id: Id) -> String {
-    let mut key = String::from(prefix);
-    for byte in Sha256::digest(id.0.to_be_bytes()) {
-        key.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
-    }
-    key
+    format!("{prefix}{}", hex::encode(Sha256::digest(id.0.to_be_bytes())))
 }
 
 /// Servers do not accept times past 2038.

@@ -6,11 +6,7 @@ use sha2::{Digest, Sha256};
 ///
 /// Each part is hashed with its length, so that different lists of parts have different keys.
 pub(crate) fn key(prefix: &str, parts: &[&[u8]]) -> String {
-    let mut key = String::from(prefix);
-    for byte in hash(parts) {
-        key.extend([byte >> 4, byte & 15].map(|digit| char::from(DIGITS[usize::from(digit)])));
-    }
-    key
+    format!("{prefix}{}", hex::encode(hash(parts)))
 }
 
 /// Returns the SHA-256 hash of the parts.
@@ -23,11 +19,11 @@ pub(crate) fn hash(parts: &[&[u8]]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
     #[test]
     fn parts_are_not_confused() {

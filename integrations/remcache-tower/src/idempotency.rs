@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -17,7 +17,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::digest;
-use crate::service::{ResponseFuture, empty, take_ready};
+use crate::service::{ResponseFuture, empty, retry_later, take_ready};
 use crate::stored::{Read, StoredResponse, decode, encode, read};
 
 /// Executes requests with the same `Idempotency-Key` once, in all processes together.
@@ -262,12 +262,6 @@ fn replay<R: From<Bytes> + Default>(record: Record, fingerprint: [u8; 32]) -> Re
         }
         None => retry_later(StatusCode::CONFLICT),
     }
-}
-
-fn retry_later<R: Default>(status: StatusCode) -> Response<R> {
-    let mut response = empty(status);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response
 }
 
 /// Reads the body of a request if it may be compared, and returns the hash of the request.

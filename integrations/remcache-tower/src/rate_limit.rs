@@ -13,7 +13,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::digest;
-use crate::service::{ResponseFuture, empty, take_ready};
+use crate::service::{ResponseFuture, empty, retry_later, take_ready};
 
 /// Limits the rate of requests, counted in memcached for all processes together.
 ///
@@ -170,11 +170,7 @@ where
                     Ok(response)
                 }
                 None if layer.on_unavailable == OnUnavailable::FailOpen => inner.call(request).await,
-                None => {
-                    let mut response = empty(StatusCode::SERVICE_UNAVAILABLE);
-                    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-                    Ok(response)
-                }
+                None => Ok(retry_later(StatusCode::SERVICE_UNAVAILABLE)),
             }
         })
     }

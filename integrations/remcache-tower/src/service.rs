@@ -5,7 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::{Response, StatusCode};
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Response, StatusCode};
 
 /// The future of the middleware services.
 pub struct ResponseFuture<R, E>(Pin<Box<dyn Future<Output = Result<Response<R>, E>> + Send>>);
@@ -40,5 +41,12 @@ pub(crate) fn take_ready<S: Clone>(service: &mut S) -> S {
 pub(crate) fn empty<R: Default>(status: StatusCode) -> Response<R> {
     let mut response = Response::new(R::default());
     *response.status_mut() = status;
+    response
+}
+
+/// Returns a response without a body that asks the client to try again after a second.
+pub(crate) fn retry_later<R: Default>(status: StatusCode) -> Response<R> {
+    let mut response = empty(status);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
