@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::recipes;
 use crate::recipes::FetchPolicy;
 use crate::recipes::fetch::Loaded;
+use crate::recipes::ownership::OwnedItem;
 use crate::result::{Item, WriteOutcome};
 
 /// Values of a [`Cache`] under a tag: see [`Cache::generation`].
@@ -129,7 +130,7 @@ impl<T, B: ?Sized> Generation<T, B> {
 
     /// Creates a token, unless another client does; returns the current one.
     async fn begin(&self) -> Result<Bytes, Error> {
-        let token = Bytes::from(format!("{:0TOKEN$x}", fastrand::u128(..)));
+        let token = OwnedItem::token();
         for _ in 0..TRIES {
             if self.client().add(&self.tag, &token).await?.is_applied() {
                 return Ok(token);
@@ -185,7 +186,7 @@ impl<T: 'static, B: ?Sized + 'static> Generation<T, B> {
                 Ok(Ok(item)) => return Ok(Some(self.cache.decode(&key, item)?)),
                 Ok(Err(token)) => token,
                 // Without the cache only the loader runs: the value is stored for no one.
-                Err(error) if error.is_unavailable() => Bytes::from(format!("{:0TOKEN$x}", fastrand::u128(..))),
+                Err(error) if error.is_unavailable() => OwnedItem::token(),
                 Err(error) => return Err(error.into()),
             };
             let (codec, slot) = (self.cache.codec.clone(), Arc::clone(&loader));

@@ -41,13 +41,10 @@ impl Client {
         initial: u64,
         ttl: impl Into<Ttl>,
     ) -> Recipe<'_, Counter> {
-        let (key, ttl) = (key.as_ref().to_vec(), ttl.into());
-        let name = key.clone();
-        Recipe::new(
-            self,
-            move |client, _| async move { client.increment_or_create_now(&key, delta, initial, ttl).await },
-        )
-        .reported(OperationName::IncrementOrCreate, &name, observe::done)
+        let (name, ttl) = (OperationName::IncrementOrCreate, ttl.into());
+        Recipe::for_key(self, name, key, observe::done, move |client, key, _| async move {
+            client.increment_or_create_now(&key, delta, initial, ttl).await
+        })
     }
 
     async fn increment_or_create_now(&self, key: &[u8], delta: u64, initial: u64, ttl: Ttl) -> Result<Counter, Error> {

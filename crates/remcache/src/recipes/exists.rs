@@ -7,7 +7,7 @@ use crate::observe::{Counts, OperationName, Outcome};
 use crate::ops::builder::Command;
 use crate::ops::builder::kind::Exist;
 use crate::proto::{MetaOptions, Request};
-use crate::recipes::recipe::Recipe;
+use crate::recipes::recipe::{Judge, Recipe};
 
 impl Client {
     /// Whether there is an item, apart from [sentinels](crate::result::Item::is_sentinel).
@@ -21,16 +21,13 @@ impl Client {
     /// # Cancellation
     /// Nothing is changed by this.
     pub fn exists(&self, key: impl AsRef<[u8]>) -> Recipe<'_, bool> {
-        let key = key.as_ref().to_vec();
-        let name = key.clone();
-        Recipe::new(self, |client, _| async move { client.exists_now(&key).await }).reported(
-            OperationName::Exists,
-            &name,
-            |result| match result {
-                Ok(is_hit) => (if *is_hit { Outcome::Hit } else { Outcome::Miss }, Counts::found(*is_hit)),
-                Err(_) => observe::done(result),
-            },
-        )
+        let judge: Judge<bool, Error> = |result| match result {
+            Ok(is_hit) => (if *is_hit { Outcome::Hit } else { Outcome::Miss }, Counts::found(*is_hit)),
+            Err(_) => observe::done(result),
+        };
+        Recipe::for_key(self, OperationName::Exists, key, judge, |client, key, _| async move {
+            client.exists_now(&key).await
+        })
     }
 
     async fn exists_now(&self, key: &[u8]) -> Result<bool, Error> {

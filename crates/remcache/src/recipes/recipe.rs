@@ -28,7 +28,7 @@ enum State<'a, T, E> {
 }
 
 /// What the result means to observers.
-type Judge<T, E> = fn(&Result<T, E>) -> (Outcome, Counts);
+pub(crate) type Judge<T, E> = fn(&Result<T, E>) -> (Outcome, Counts);
 
 /// What observers know a recipe by.
 struct Report<T, E> {
@@ -65,19 +65,35 @@ impl<'a, T, E> Recipe<'a, T, E> {
     where
         F: Future<Output = Result<T, E>> + Send + 'a,
     {
-        let start: Start<'a, T, E> = Box::new(move |client, timeout| Box::pin(start(client, timeout)));
-        Self(State::Created { client: client.clone(), timeout: None, start, report: None })
+        Self::with_report(client, None, start)
     }
 
-    /// Reports it to observers as one operation of this name.
-    pub(crate) fn reported(self, name: OperationName, key: &[u8], judge: Judge<T, E>) -> Self {
-        match self.0 {
-            State::Created { client, timeout, start, .. } if client.is_observed() => {
-                let report = Some(Report { name, key: key.to_vec(), judge });
-                Self(State::Created { client, timeout, start, report })
-            }
-            state => Self(state),
-        }
+    /// Creates an operation on one key, which is reported to observers by this name.
+    pub(crate) fn for_key<F>(
+        client: &Client,
+        name: OperationName,
+        key: impl AsRef<[u8]>,
+        judge: Judge<T, E>,
+        start: impl FnOnce(Client, Vec<u8>, Option<Duration>) -> F + Send + 'a,
+    ) -> Self
+    where
+        F: Future<Output = Result<T, E>> + Send + 'a,
+    {
+        let key = key.as_ref().to_vec();
+        let report = client.is_observed().then(|| Report { name, key: key.clone(), judge });
+        Self::with_report(client, report, move |client, timeout| start(client, key, timeout))
+    }
+
+    fn with_report<F>(
+        client: &Client,
+        report: Option<Report<T, E>>,
+        start: impl FnOnce(Client, Option<Duration>) -> F + Send + 'a,
+    ) -> Self
+    where
+        F: Future<Output = Result<T, E>> + Send + 'a,
+    {
+        let start: Start<'a, T, E> = Box::new(move |client, timeout| Box::pin(start(client, timeout)));
+        Self(State::Created { client: client.clone(), timeout: None, start, report })
     }
 
     /// How long the operation may take, with all its requests, retries and waits (default: each request has the

@@ -60,13 +60,10 @@ impl Client {
         ttl: impl Into<Ttl>,
         change: impl FnMut(Option<&Item>) -> Option<Bytes> + Send + 'a,
     ) -> Recipe<'a, Option<Item>> {
-        let (key, ttl) = (key.as_ref().to_vec(), ttl.into());
-        let name = key.clone();
-        Recipe::new(self, move |client, _| async move { client.update_now(&key, ttl, change).await }).reported(
-            OperationName::Update,
-            &name,
-            observe::done,
-        )
+        let ttl = ttl.into();
+        Recipe::for_key(self, OperationName::Update, key, observe::done, move |client, key, _| async move {
+            client.update_now(&key, ttl, change).await
+        })
     }
 
     async fn update_now(
@@ -120,13 +117,9 @@ impl Client {
     /// # Cancellation
     /// The item may have been deleted.
     pub fn take(&self, key: impl AsRef<[u8]>) -> Recipe<'_, Option<Item>> {
-        let key = key.as_ref().to_vec();
-        let name = key.clone();
-        Recipe::new(self, move |client, _| async move { client.take_now(&key).await }).reported(
-            OperationName::Take,
-            &name,
-            observe::found,
-        )
+        Recipe::for_key(self, OperationName::Take, key, observe::found, |client, key, _| async move {
+            client.take_now(&key).await
+        })
     }
 
     async fn take_now(&self, key: &[u8]) -> Result<Option<Item>, Error> {
@@ -169,10 +162,10 @@ impl Client {
         value: impl AsRef<[u8]>,
         ttl: impl Into<Ttl>,
     ) -> Recipe<'_, WriteOutcome> {
-        let (key, value, ttl) = (key.as_ref().to_vec(), Bytes::copy_from_slice(value.as_ref()), ttl.into());
-        let name = key.clone();
-        Recipe::new(self, move |client, _| async move { client.append_or_create_now(&key, &value, ttl).await })
-            .reported(OperationName::AppendOrCreate, &name, observe::done)
+        let (value, ttl) = (Bytes::copy_from_slice(value.as_ref()), ttl.into());
+        Recipe::for_key(self, OperationName::AppendOrCreate, key, observe::done, move |client, key, _| async move {
+            client.append_or_create_now(&key, &value, ttl).await
+        })
     }
 
     async fn append_or_create_now(&self, key: &[u8], value: &Bytes, ttl: Ttl) -> Result<WriteOutcome, Error> {

@@ -52,13 +52,9 @@ impl Client {
     /// The value may have been marked as stale. On the binary and text protocols its TTL may have been set to
     /// `grace` without that.
     pub fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Recipe<'_, WriteOutcome> {
-        let key = key.as_ref().to_vec();
-        let name = key.clone();
-        Recipe::new(self, move |client, _| async move { client.invalidate_now(&key, grace).await }).reported(
-            OperationName::Invalidate,
-            &name,
-            observe::done,
-        )
+        Recipe::for_key(self, OperationName::Invalidate, key, observe::done, move |client, key, _| async move {
+            client.invalidate_now(&key, grace).await
+        })
     }
 
     async fn invalidate_now(&self, key: &[u8], grace: Duration) -> Result<WriteOutcome, Error> {

@@ -87,14 +87,12 @@ impl Client {
         V: Into<Bytes> + 'a,
         E: From<Error> + 'a,
     {
-        let (key, freshness) = (key.as_ref().to_vec(), freshness.into().requiring_value());
-        let name = key.clone();
-        Recipe::new(self, move |client, timeout| async move {
+        let freshness = freshness.into().requiring_value();
+        Recipe::for_key(self, OperationName::Fetch, key, observe::loaded, move |client, key, timeout| async move {
             let load = || async move { Ok::<_, E>(Some(Loaded::of(loader().await?))) };
             let found = fetch_within(&client, &key, freshness, timeout, load).await?;
             found.map(|loaded| loaded.bytes).ok_or_else(|| E::from(no_value(&key)))
         })
-        .reported(OperationName::Fetch, &name, observe::loaded)
     }
 
     /// Gets a value from the cache, or loads it once for all concurrent callers, if there is one.
@@ -145,14 +143,12 @@ impl Client {
         V: Into<Bytes> + 'a,
         E: From<Error> + 'a,
     {
-        let (key, freshness) = (key.as_ref().to_vec(), freshness.into());
-        let name = key.clone();
-        Recipe::new(self, move |client, timeout| async move {
+        let freshness = freshness.into();
+        Recipe::for_key(self, OperationName::Fetch, key, observe::loaded, move |client, key, timeout| async move {
             let load = || async move { Ok::<_, E>(loader().await?.map(Loaded::of)) };
             let found = fetch_within(&client, &key, freshness, timeout, load).await?;
             Ok(found.map(|loaded| loaded.bytes))
         })
-        .reported(OperationName::Fetch, &name, observe::loaded)
     }
 }
 
