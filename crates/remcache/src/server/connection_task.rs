@@ -121,7 +121,9 @@ impl Task {
             }
         };
         let now = Instant::now();
-        self.link.connected(negotiated, stream.peer_addr(), now);
+        // Of the stream in the box, not of the box, which is a stream of another type.
+        let (peer, certificate) = ((*stream).peer_addr(), (*stream).peer_certificate());
+        self.link.connected(negotiated, peer, certificate, now);
         let probe_until = probe.then(|| after(now, self.config.timeout));
         match probe_until {
             Some(until) => {

@@ -96,7 +96,7 @@ impl Server {
 
     /// Returns the certificate that the server presented at the last TLS handshake, in DER.
     pub(crate) fn peer_certificate(&self) -> Option<Vec<u8>> {
-        self.config.tls.as_ref()?.certificate_of(&self.endpoint.address)
+        self.connections.iter().find_map(|connection| connection.peer_certificate())
     }
 
     /// The connection for the next request; connections are taken in turn.

@@ -46,6 +46,9 @@ pub struct TransportSettings {
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     /// The address of the other side; `None` unless the stream is a TCP connection that this crate opened.
     fn peer_addr(&self) -> Option<SocketAddr>;
+
+    /// The certificate that the other side presented, in DER; `None` unless this crate agreed on TLS.
+    fn peer_certificate(&self) -> Option<Vec<u8>>;
 }
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {
@@ -55,6 +58,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {
             Some(socket) => socket.peer_addr(),
             None => tls::peer_addr(stream),
         }
+    }
+
+    fn peer_certificate(&self) -> Option<Vec<u8>> {
+        tls::peer_certificate(self)
     }
 }
 

@@ -101,6 +101,8 @@ pub(crate) struct Inner {
     failures: u64,
     /// What is reported of the connection.
     established: Established,
+    /// The certificate that the server presented at the last TLS handshake, in DER.
+    certificate: Option<Vec<u8>>,
 }
 
 /// The deadline that the watchdog knows of.
@@ -151,6 +153,7 @@ impl ConnectionHandle {
             counters: ConnCounters::default(),
             failures: 0,
             established: Established::default(),
+            certificate: None,
         };
         Self {
             state: Mutex::new(state),
@@ -411,6 +414,11 @@ impl ConnectionHandle {
     /// What is reported of the connection.
     pub(crate) fn established(&self) -> Established {
         self.lock().established
+    }
+
+    /// The certificate that the server presented at the last TLS handshake, in DER.
+    pub(crate) fn peer_certificate(&self) -> Option<Vec<u8>> {
+        self.lock().certificate.clone()
     }
 
     /// Whether requests are taken.

@@ -122,7 +122,13 @@ impl TaskHandle {
     }
 
     /// Begins a connection that is open now: silence is counted from here.
-    pub(crate) fn connected(&self, negotiated: Negotiated, peer: Option<SocketAddr>, now: Instant) {
+    pub(crate) fn connected(
+        &self,
+        negotiated: Negotiated,
+        peer: Option<SocketAddr>,
+        certificate: Option<Vec<u8>>,
+        now: Instant,
+    ) {
         let Some(mut state) = self.lock() else { return };
         let mut wakers = Vec::new();
         let keys_in_line = if negotiated.may_be_proxy { 1 } else { self.shared.keys_in_line };
@@ -133,6 +139,7 @@ impl TaskHandle {
             state.settle(&mut InputBuffer::new(), now, &mut wakers).ok();
         }
         state.established = Established { since: Some(now), peer, protocol: Some(negotiated.protocol) };
+        state.certificate = certificate;
         state.replied = false;
         state.answered = false;
         state.auth_required = false;

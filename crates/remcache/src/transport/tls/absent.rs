@@ -17,10 +17,6 @@ impl Tls {
         match *self {}
     }
 
-    pub(crate) fn certificate_of(&self, _: &Address) -> Option<Vec<u8>> {
-        match *self {}
-    }
-
     #[expect(clippy::unused_async, reason = "the other one waits for the server")]
     pub(crate) async fn connect(&self, _: Box<dyn Stream>, _: &Address) -> Result<Box<dyn Stream>, Failure> {
         match *self {}
@@ -29,6 +25,11 @@ impl Tls {
 
 /// No stream is encrypted.
 pub(crate) fn peer_addr(_: &dyn Any) -> Option<SocketAddr> {
+    None
+}
+
+/// No stream has a certificate.
+pub(crate) fn peer_certificate(_: &dyn Any) -> Option<Vec<u8>> {
     None
 }
 

@@ -7,11 +7,10 @@ mod pem;
 mod unverified;
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -54,8 +53,6 @@ pub struct Tls {
     server_name: Option<String>,
     /// The configuration that all connections share, until what it was made from changes.
     prepared: Arc<Mutex<Option<Prepared>>>,
-    /// The certificate that each server presented last, in DER.
-    presented: Arc<Mutex<HashMap<Address, Vec<u8>>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,7 +81,7 @@ impl Default for Tls {
 
 impl Tls {
     fn trusting(trust: Trust) -> Self {
-        Self { trust, identity: None, server_name: None, prepared: Arc::default(), presented: Arc::default() }
+        Self { trust, identity: None, server_name: None, prepared: Arc::default() }
     }
 
     /// Trusts the authorities that the system trusts.
@@ -170,24 +167,9 @@ impl Tls {
         let config = self.config().await.map_err(Failure::Tls)?;
         let connector = TlsConnector::from(config);
         match connector.connect(name, Beginning::new(stream)).into_fallible().await {
-            Ok(stream) => {
-                if let Some([certificate, ..]) = stream.get_ref().1.peer_certificates() {
-                    self.presented().insert(address.clone(), certificate.to_vec());
-                }
-                Ok(Box::new(stream))
-            }
+            Ok(stream) => Ok(Box::new(stream)),
             Err((error, stream)) => Err(explain::handshake(&error, stream.bytes())),
         }
-    }
-
-    /// Returns the certificate that a server presented at the last handshake, in DER.
-    pub(crate) fn certificate_of(&self, address: &Address) -> Option<Vec<u8>> {
-        self.presented().get(address).cloned()
-    }
-
-    fn presented(&self) -> MutexGuard<'_, HashMap<Address, Vec<u8>>> {
-        // Entries are replaced whole, so the map is valid even after a panic.
-        self.presented.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn name_for(&self, address: &Address) -> Result<ServerName<'static>, String> {
@@ -305,6 +287,12 @@ fn provider_of_feature() -> Result<Arc<CryptoProvider>, String> {
 pub(crate) fn peer_addr(stream: &dyn Any) -> Option<SocketAddr> {
     let encrypted = stream.downcast_ref::<TlsStream<Beginning>>()?;
     encrypted.get_ref().0.peer_addr()
+}
+
+/// The certificate that the other side of an encrypted stream presented, in DER.
+pub(crate) fn peer_certificate(stream: &dyn Any) -> Option<Vec<u8>> {
+    let encrypted = stream.downcast_ref::<TlsStream<Beginning>>()?;
+    encrypted.get_ref().1.peer_certificates()?.first().map(|certificate| certificate.to_vec())
 }
 
 enum Verification {

@@ -119,6 +119,7 @@ impl Task {
         link.connected(
             Negotiated { protocol: Protocol::Binary, dialect: ServerVersion::default(), may_be_proxy: false },
             None,
+            None,
             now,
         );
         match probe {
