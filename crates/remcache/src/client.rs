@@ -187,7 +187,7 @@ impl Client {
         self.config().protocol.forced().or_else(|| {
             let key = [&self.config().namespace, key].concat();
             let cluster = self.cluster();
-            cluster.server_of_key(cluster.placed(&key)).ok().and_then(|server| server.link(0).protocol())
+            cluster.server_of_key(cluster.placed(&key)).ok().and_then(|server| server.connection(0).protocol())
         })
     }
 

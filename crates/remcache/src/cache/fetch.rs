@@ -331,7 +331,7 @@ impl Store {
     /// Removes a manifest with a missing chunk, unless it was replaced in the meantime.
     async fn remove_broken(&self, key: &[u8]) {
         let Ok(Some(item)) = self.client.get(key).await else { return };
-        let Ok(cas) = self.client.home(key).checked_cas(item.cas) else { return };
+        let Ok(cas) = self.client.primary(key).checked_cas(item.cas) else { return };
         if let Some(manifest) = self.manifest(&item)
             && let Ok(None) = self.put_together(key, Some(item), manifest).await
         {

@@ -148,7 +148,7 @@ impl<T, B: ?Sized> Generation<T, B> {
 
     /// Removes a value of an earlier token, unless another client has replaced it.
     async fn remove(&self, key: &[u8], item: &Item) -> Result<(), Error> {
-        let cas = self.client().home(key).checked_cas(item.cas)?;
+        let cas = self.client().primary(key).checked_cas(item.cas)?;
         // Where it fails, it stays outdated.
         let _ = self.client().call(recipes::removal(key, cas)).await;
         Ok(())

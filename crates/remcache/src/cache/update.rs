@@ -65,8 +65,8 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         change: &mut (impl FnMut(Option<T>) -> Option<V> + Send),
     ) -> Result<Option<Option<V>>, Error> {
         let (store, full_key) = (&self.store, self.store.key(key));
-        let home = store.client.home(&full_key);
-        let stored = home.ask::<FetchWithSentinels>(Request::get(&full_key)).await?;
+        let primary = store.client.primary(&full_key);
+        let stored = primary.ask::<FetchWithSentinels>(Request::get(&full_key)).await?;
         let current = stored.clone().filter(|item| !item.is_sentinel());
         let current = store.assemble(&full_key, current).await?;
         let value = change(current.map(|item| self.decode(key, item)).transpose()?);
@@ -79,10 +79,10 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         };
         store.forget(key);
         let is_changed = match (loaded, &stored) {
-            (Some(loaded), _) => store.replace_unchanged(&home, &full_key, stored.as_ref(), loaded).await,
+            (Some(loaded), _) => store.replace_unchanged(&primary, &full_key, stored.as_ref(), loaded).await,
             (None, Some(item)) => {
-                let cas = home.checked_cas(item.cas)?;
-                delete_unchanged(&home, &full_key, cas).await.map(|deleted| deleted.is_some())
+                let cas = primary.checked_cas(item.cas)?;
+                delete_unchanged(&primary, &full_key, cas).await.map(|deleted| deleted.is_some())
             }
             (None, None) => Ok(true),
         };
@@ -100,13 +100,13 @@ impl Store {
     /// Stores a value, in chunks if it is too long for one item, if the item is unchanged or still absent.
     async fn replace_unchanged(
         &self,
-        home: &PrimaryRoute<'_>,
+        primary: &PrimaryRoute<'_>,
         key: &[u8],
         item: Option<&Item>,
         loaded: Loaded,
     ) -> Result<bool, Error> {
         let Loaded { flags, bytes } = self.loaded(key, loaded, self.ttl).await?;
-        let stored = store_unchanged(home, key, item, (flags, bytes.clone()), self.ttl).await?;
+        let stored = store_unchanged(primary, key, item, (flags, bytes.clone()), self.ttl).await?;
         if stored.is_none() {
             self.drop_chunks(key, Some(&Item { value: bytes, flags, cas: 0 }));
         }

@@ -25,7 +25,7 @@ pub(crate) struct BusyPoll {
     skips: u32,
 }
 
-/// The time in which a read that returns nothing is repeated.
+/// The period in which a read that returns nothing is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Window {
     /// No replies are expected.
@@ -121,9 +121,9 @@ const SPINS: u16 = 56;
 const BATCH: Range<usize> = 8..33;
 /// Iterations before the next read: about as long as a server needs for a dozen gets.
 const PAUSES: u16 = 4;
-/// Up to this many callers may all wait for the same replies; more always have something to send.
+/// The most callers for which polling pays off: among more, some always have a request to send.
 const MAX_CALLERS: usize = 32;
-/// A server that never answers within the window is polled for once in 2^n times.
+/// The limit n of the backoff: a server that never answers within the window is polled once in 2^n times.
 const MAX_MISSES: u32 = 10;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! The task's hands: moves bytes between one socket and one machine, and decides nothing.
+//! Connection I/O loop: moves bytes between the socket and the connection's state machine.
 //!
-//! Each turn it writes what is ready, reads once, settles all that came, and lets the woken callers
-//! run before its next turn. So requests that are ready together leave in one write, and with
-//! thousands of callers the server works on one part while the client works on another. A turn that
-//! finds nothing ends in sleep, unless something is known to be on its way: see [`BusyPoll`].
+//! Each iteration writes the pending output, reads once, delivers all complete replies, and yields to
+//! the woken callers. Requests that are ready together therefore leave in one write, and with
+//! thousands of callers the server works on one part while the client works on another. An iteration
+//! without progress sleeps, unless busy polling expects a reply: see [`BusyPoll`].
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -26,54 +26,54 @@ use crate::proto::{InputBuffer, Output, ProtocolError};
 use crate::transport::Stream;
 use crate::transport::tls;
 
-/// Moves bytes until the connection ends; its output says why it did.
-pub(crate) struct Driver {
+/// The I/O loop of an open connection: a future that resolves to the reason why the connection closed.
+pub(crate) struct IoLoop {
     server: Arc<str>,
     stream: Box<dyn Stream>,
-    link: TaskHandle,
+    handle: TaskHandle,
     input: InputBuffer,
     output: Output,
     wakers: Vec<Waker>,
     busy_poll: BusyPoll,
     timer: Pin<Box<Sleep>>,
-    /// The first reply must have come by then, before callers are let through.
-    probe_until: Option<Instant>,
+    /// The instant by which the server must answer the probe; `None` once requests are let through.
+    probe_deadline: Option<Instant>,
     records: Option<RecordWriter>,
-    /// Why nothing can be written any more, and until when it is read what the server said of it.
-    broken: Option<(End, Instant)>,
+    /// The write error, and the instant until which the socket is still read for the server's own explanation.
+    write_error: Option<(CloseReason, Instant)>,
 }
 
-/// How far a turn's writing came.
+/// The result of writing pending output.
 pub(crate) struct Written {
-    /// Whether any bytes have left.
+    /// Whether any bytes were written.
     pub(crate) any: bool,
-    /// Whether all have, and the socket takes more.
+    /// Whether all output was written, so that the socket may accept more.
     pub(crate) all: bool,
 }
 
-/// Why a connection ended.
+/// Why a connection closed.
 #[derive(Debug)]
-pub(crate) enum End {
-    /// The client wants no more of it.
+pub(crate) enum CloseReason {
+    /// The client closed the connection, or another task has taken it over.
     Finished,
-    /// The server closed it, in order.
+    /// The server closed the connection.
     Closed,
-    /// The server did not answer the first request.
+    /// The server did not answer the probe in time.
     NoAnswer,
-    /// The server let too many requests time out.
+    /// The circuit breaker opened.
     Tripped(Tripped),
     /// The socket failed.
     Io(io::Error),
-    /// The server's bytes cannot be trusted.
+    /// The server violated the protocol.
     Protocol(ProtocolError),
 }
 
-impl std::fmt::Display for End {
+impl std::fmt::Display for CloseReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Finished => f.write_str("the client was closed"),
             Self::Closed => f.write_str("the server closed the connection"),
-            Self::NoAnswer => f.write_str("the server accepts connections and does not answer"),
+            Self::NoAnswer => f.write_str("the server accepts connections but does not answer"),
             Self::Tripped(tripped) => tripped.fmt(f),
             Self::Io(error) => error.fmt(f),
             Self::Protocol(error) => error.fmt(f),
@@ -81,38 +81,39 @@ impl std::fmt::Display for End {
     }
 }
 
-impl Driver {
+impl IoLoop {
     pub(crate) fn new(
         server: Arc<str>,
         stream: Box<dyn Stream>,
-        link: TaskHandle,
-        probe_until: Option<Instant>,
+        handle: TaskHandle,
+        probe_deadline: Option<Instant>,
         config: &Config,
     ) -> Self {
         Self {
             server,
             stream,
-            link,
+            handle,
             input: InputBuffer::new(),
             output: Output::new(),
             wakers: Vec::new(),
             busy_poll: BusyPoll::new(config.busy_poll),
             timer: Box::pin(sleep_until(Instant::now())),
-            probe_until,
+            probe_deadline,
             records: config.tls.is_some().then(RecordWriter::default),
-            broken: None,
+            write_error: None,
         }
     }
 
-    /// Writes what is ready; whether the socket takes more.
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        // Nothing is written late: if another task has the connection, what was left over has failed.
-        if self.output.has_remaining() && !self.link.is_current() {
-            return Err(End::Finished);
+    /// Writes the pending output; returns whether the socket may accept more.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        // If another task has taken the connection over, the requests of the remaining output have failed
+        // already and must not be sent.
+        if self.output.has_remaining() && !self.handle.is_current() {
+            return Err(CloseReason::Finished);
         }
         let written = match &mut self.records {
             None => self.write_at_once(cx),
-            Some(records) => records.write(&mut self.stream, &mut self.output, &self.link, cx),
+            Some(records) => records.write(&mut self.stream, &mut self.output, &self.handle, cx),
         }?;
         if written.any {
             self.busy_poll.expect();
@@ -120,133 +121,135 @@ impl Driver {
         Ok(written.all)
     }
 
-    /// Writes all there is, in as few pieces as the socket allows.
-    fn write_at_once(&mut self, cx: &mut Context<'_>) -> Result<Written, End> {
+    /// Writes until the output is empty or the socket is full.
+    fn write_at_once(&mut self, cx: &mut Context<'_>) -> Result<Written, CloseReason> {
         let mut any = false;
         loop {
             if !self.output.has_remaining() {
-                self.link.take_output(&mut self.output);
+                self.handle.take_output(&mut self.output);
             }
             if !self.output.has_remaining() {
                 return Ok(Written { any, all: true });
             }
             match poll_write(&mut self.stream, &self.output, cx) {
                 Poll::Pending => return Ok(Written { any, all: false }),
-                Poll::Ready(Ok(0)) => return Err(End::Io(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(0)) => return Err(CloseReason::Io(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
                     self.output.advance(written);
-                    self.link.handle_written(written);
+                    self.handle.handle_written(written);
                     any = true;
                 }
-                Poll::Ready(Err(error)) => return Err(End::Io(error)),
+                Poll::Ready(Err(error)) => return Err(CloseReason::Io(error)),
             }
         }
     }
 
-    /// Reads once and settles what came; whether anything did.
-    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+    /// Reads once and delivers the complete replies; returns whether any bytes were read.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
         let read = {
             let future = self.stream.read_buf(self.input.spare());
             pin!(future).poll(cx)
         };
         match read {
             Poll::Pending => Ok(false),
-            Poll::Ready(Ok(0)) => Err(End::Closed),
+            Poll::Ready(Ok(0)) => Err(CloseReason::Closed),
             // TLS closed without close_notify: replies carry their lengths, so truncation is detected.
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(End::Closed),
-            Poll::Ready(Err(error)) => Err(End::Io(error)),
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(CloseReason::Closed),
+            Poll::Ready(Err(error)) => Err(CloseReason::Io(error)),
             Poll::Ready(Ok(count)) => {
                 self.input.filled(count);
-                let settled = self.link.settle(&mut self.input, Instant::now(), &mut self.wakers);
+                let load = self.handle.handle_input(&mut self.input, Instant::now(), &mut self.wakers);
                 let woken = self.wakers.len();
                 self.wake_callers();
-                let (in_flight, callers) = settled.map_err(End::Protocol)?;
+                let (in_flight, callers) = load.map_err(CloseReason::Protocol)?;
                 self.busy_poll.on_read(ReadStats { woken, callers, in_flight });
-                self.let_callers_through();
+                self.mark_usable();
                 Ok(true)
             }
         }
     }
 
-    /// Takes down that writing failed. Before the first reply the server may have said why: a
-    /// refusal in clear, or an alert of TLS. That it is there may not be known yet.
-    fn broke(&mut self, end: End) -> Result<Parking, End> {
-        if self.link.has_replied() {
-            return Err(end);
+    /// Handles a write error.
+    ///
+    /// Before the first reply the server may have sent the reason, as an error line or a TLS alert, which
+    /// may not be readable yet: the connection is drained for a moment.
+    fn on_write_error(&mut self, reason: CloseReason) -> Result<Iteration, CloseReason> {
+        if self.handle.has_replied() {
+            return Err(reason);
         }
-        self.broken = Some((end, Instant::now() + LAST_WORDS));
-        Ok(Parking::Again)
+        self.write_error = Some((reason, Instant::now() + DRAIN_TIMEOUT));
+        Ok(Iteration::Again)
     }
 
-    /// Waits for the server's last words no longer than a moment.
-    fn last_words(&mut self, cx: &mut Context<'_>) -> Result<Parking, End> {
+    /// Reads after a write error, until the server's reason arrives or [`DRAIN_TIMEOUT`] is over.
+    fn drain_before_close(&mut self, cx: &mut Context<'_>) -> Result<Iteration, CloseReason> {
         let read = self.read(cx);
-        let Some((end, until)) = self.broken.take() else { return read.map(|_| Parking::Again) };
+        let Some((reason, until)) = self.write_error.take() else { return read.map(|_| Iteration::Again) };
         match read {
-            Err(End::Io(error)) if tls::failure(&error).is_none() => return Err(end),
-            Err(End::Closed) => return Err(end),
-            Err(words) => return Err(words),
+            Err(CloseReason::Io(error)) if tls::failure(&error).is_none() => return Err(reason),
+            Err(CloseReason::Closed) => return Err(reason),
+            Err(explained) => return Err(explained),
             Ok(_) => {}
         }
         self.timer.as_mut().reset(until);
         if self.timer.as_mut().poll(cx).is_ready() {
-            return Err(end);
+            return Err(reason);
         }
         if read.is_ok_and(|any| any) {
             cx.waker().wake_by_ref();
         }
-        self.broken = Some((end, until));
-        Ok(Parking::Asleep)
+        self.write_error = Some((reason, until));
+        Ok(Iteration::Pending)
     }
 
     fn wake_callers(&mut self) {
         self.wakers.drain(..).for_each(Waker::wake);
     }
 
-    /// Only a protocol reply shows that a server which was down is back.
-    fn let_callers_through(&mut self) {
-        if self.probe_until.is_some() && self.link.has_replied() {
-            self.probe_until = None;
-            self.link.set(ConnectionState::Connected);
+    /// Lets requests through once a server that was down has answered the probe: an open connection is no proof.
+    fn mark_usable(&mut self) {
+        if self.probe_deadline.is_some() && self.handle.has_replied() {
+            self.probe_deadline = None;
+            self.handle.set_state(ConnectionState::Connected);
             tracing::info!(server = %self.server, "memcached server is back");
         }
     }
 
-    /// Sleeps, unless there is something to write or to give up.
-    fn park(&mut self, cx: &mut Context<'_>, can_write: bool) -> Result<Parking, End> {
-        let until = match self.link.park(cx.waker(), can_write) {
-            Parked::HasOutput => return Ok(Parking::Again),
-            Parked::Finished => return Err(End::Finished),
-            Parked::Until(until) => [until, self.probe_until].into_iter().flatten().min(),
+    /// Registers for the next submission or timeout, unless there is output to write or a timeout is due.
+    fn park(&mut self, cx: &mut Context<'_>, can_write: bool) -> Result<Iteration, CloseReason> {
+        let until = match self.handle.park(cx.waker(), can_write) {
+            Parked::HasOutput => return Ok(Iteration::Again),
+            Parked::Finished => return Err(CloseReason::Finished),
+            Parked::Until(until) => [until, self.probe_deadline].into_iter().flatten().min(),
         };
-        let Some(until) = until else { return Ok(Parking::Asleep) };
+        let Some(until) = until else { return Ok(Iteration::Pending) };
         // The timer may fire early: most deadlines are met, and moving it for each request is expensive.
         if self.timer.is_elapsed() || until < self.timer.deadline() {
             self.timer.as_mut().reset(until);
         }
         match self.timer.as_mut().poll(cx) {
-            Poll::Pending => Ok(Parking::Asleep),
-            Poll::Ready(()) => self.handle_timeout().map(|()| Parking::Again),
+            Poll::Pending => Ok(Iteration::Pending),
+            Poll::Ready(()) => self.handle_timeout().map(|()| Iteration::Again),
         }
     }
 
-    fn handle_timeout(&mut self) -> Result<(), End> {
+    fn handle_timeout(&mut self) -> Result<(), CloseReason> {
         let now = Instant::now();
         self.shrink_if_idle();
-        let outcome = self.link.handle_timeout(now, &mut self.wakers);
+        let outcome = self.handle.handle_timeout(now, &mut self.wakers);
         self.wake_callers();
-        if let Some(tripped) = outcome.map_err(End::Protocol)? {
-            return Err(End::Tripped(tripped));
+        if let Some(tripped) = outcome.map_err(CloseReason::Protocol)? {
+            return Err(CloseReason::Tripped(tripped));
         }
-        if self.probe_until.is_some_and(|until| until <= now) {
-            return Err(End::NoAnswer);
+        if self.probe_deadline.is_some_and(|until| until <= now) {
+            return Err(CloseReason::NoAnswer);
         }
         Ok(())
     }
 
-    /// An idle connection keeps next to no memory.
+    /// Releases the buffers of an idle connection.
     fn shrink_if_idle(&mut self) {
-        if self.link.shrink() && !self.output.has_remaining() {
+        if self.handle.shrink() && !self.output.has_remaining() {
             self.input.release();
             self.output.clear(0);
             self.wakers.shrink_to_fit();
@@ -254,66 +257,68 @@ impl Driver {
     }
 }
 
-/// Lets all others that are ready run, and the reactor look at the sockets, before the next turn.
+/// Schedules the next iteration after all other ready tasks and the runtime's I/O driver have run.
 fn wake_after_reactor(cx: &mut Context<'_>) {
-    // The runtime keeps the waker, and the future has nothing else to do.
+    // The first poll registers the waker with the runtime; the future is not needed after that.
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
-/// Hands all pieces of the output to the socket at once.
+/// Writes the output's chunks with one system call.
 fn poll_write(stream: &mut Box<dyn Stream>, output: &Output, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
     let stream = Pin::new(stream);
     if output.chunk().len() == output.remaining() {
         return stream.poll_write(cx, output.chunk());
     }
-    let mut slices = [IoSlice::new(&[]); MOST_SLICES];
+    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let count = output.chunks_vectored(&mut slices);
     stream.poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
 }
 
-impl Future for Driver {
-    type Output = End;
+impl Future for IoLoop {
+    type Output = CloseReason;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
-        let driver = &mut *self;
-        let step = |driver: &mut Self, cx: &mut Context<'_>| -> Result<Parking, End> {
-            if driver.broken.is_some() {
-                return driver.last_words(cx);
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let this = &mut *self;
+        let step = |this: &mut Self, cx: &mut Context<'_>| -> Result<Iteration, CloseReason> {
+            if this.write_error.is_some() {
+                return this.drain_before_close(cx);
             }
-            let can_write = match driver.write(cx) {
-                Err(end) => return driver.broke(end),
+            let can_write = match this.write(cx) {
+                Err(reason) => return this.on_write_error(reason),
                 Ok(can_write) => can_write,
             };
-            if driver.busy_poll.pauses() || driver.read(cx)? {
-                // The callers that were just woken run first, so that their requests leave together.
+            if this.busy_poll.pauses() || this.read(cx)? {
+                // The callers that were just woken run first, so that their requests leave in one write.
                 cx.waker().wake_by_ref();
-                return Ok(Parking::Asleep);
+                return Ok(Iteration::Pending);
             }
-            if driver.busy_poll.polls_again(std::time::Instant::now) {
+            if this.busy_poll.polls_again(std::time::Instant::now) {
                 wake_after_reactor(cx);
-                return Ok(Parking::Asleep);
+                return Ok(Iteration::Pending);
             }
-            driver.park(cx, can_write)
+            this.park(cx, can_write)
         };
         loop {
-            match step(driver, cx) {
-                Ok(Parking::Again) => {}
-                Ok(Parking::Asleep) => return Poll::Pending,
-                Err(end) => return Poll::Ready(end),
+            match step(this, cx) {
+                Ok(Iteration::Again) => {}
+                Ok(Iteration::Pending) => return Poll::Pending,
+                Err(reason) => return Poll::Ready(reason),
             }
         }
     }
 }
 
-enum Parking {
+/// What follows an iteration.
+enum Iteration {
     Again,
-    Asleep,
+    Pending,
 }
 
-/// How many pieces one vectored write has at most.
-const MOST_SLICES: usize = 64;
-/// What a server said before it closed is there when writing fails, and known with the next event.
-const LAST_WORDS: Duration = Duration::from_millis(10);
+/// The most chunks in one vectored write.
+const MAX_SLICES: usize = 64;
+/// How long to read after a write error: what the server sent before it closed has arrived by then, but the runtime
+/// learns of it only with the next readiness event.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
@@ -327,11 +332,11 @@ mod tests {
     use crate::health::events::HealthMonitor;
     use crate::proto::{Deadline, Request};
 
-    /// Whether it was woken.
+    /// A waker that records whether it was called.
     #[derive(Debug, Default)]
-    struct Alarm(AtomicBool);
+    struct WakeFlag(AtomicBool);
 
-    impl Wake for Alarm {
+    impl Wake for WakeFlag {
         fn wake(self: Arc<Self>) {
             self.0.store(true, Ordering::Relaxed);
         }
@@ -342,16 +347,16 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _entered = runtime.enter();
         let watch = Arc::new(HealthMonitor::new("server".into(), 1, 2, events::channel(), None));
-        let link = Arc::new(ConnectionHandle::new(config, 0, 0, watch));
+        let connection = Arc::new(ConnectionHandle::new(config, 0, 0, watch));
         let now = Instant::now();
         let deadline = Deadline { at: now.into_std() + Duration::from_secs(1), extend_by: Duration::ZERO };
-        link.cast(&Request::get("key"), deadline, now);
-        let task = link.claim_task(0, None).expect("it has no task");
+        connection.cast(&Request::get("key"), deadline, now);
+        let task = connection.claim_task(0, None).expect("the connection has no task yet");
         let (client, _server) = tokio::io::duplex(1024);
-        let mut driver = pin!(Driver::new("server".into(), Box::new(client), task, None, config));
-        let alarm = Arc::new(Alarm::default());
-        assert!(driver.as_mut().poll(&mut Context::from_waker(&Arc::clone(&alarm).into())).is_pending());
-        alarm.0.load(Ordering::Relaxed)
+        let mut io_loop = pin!(IoLoop::new("server".into(), Box::new(client), task, None, config));
+        let woken = Arc::new(WakeFlag::default());
+        assert!(io_loop.as_mut().poll(&mut Context::from_waker(&Arc::clone(&woken).into())).is_pending());
+        woken.0.load(Ordering::Relaxed)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One connection to a server: the shared state, the I/O loop, the handshake.
+//! One connection to a server: the state shared by callers and the I/O loop, the I/O loop, the handshake.
 
 pub(crate) mod busy_poll;
 pub(crate) mod handshake;

@@ -1,24 +1,24 @@
-//! Where a caller's replies wait for it.
+//! Slots: where replies wait for their callers.
 
 use std::collections::VecDeque;
 use std::task::{Poll, Waker};
 
 use crate::proto::Reply;
 
-/// Where the replies to one caller wait.
+/// The replies to one caller's requests.
 #[derive(Debug)]
 pub(crate) enum Slot {
-    /// The single reply has not come; this wakes the caller.
+    /// The single reply has not arrived; the waker is the caller's.
     Waiting(Waker),
-    /// The single reply is there.
+    /// The single reply has arrived.
     Ready(Reply),
-    /// The replies of a request that has many.
+    /// Several replies to one request.
     Many(Box<Many>),
-    /// The replies of a run of requests.
+    /// The replies to a batch of requests.
     Run(Box<Run>),
 }
 
-/// ReplyStream to one request, as they come.
+/// Several replies to one request, in the order of their arrival.
 #[derive(Debug, Default)]
 pub(crate) struct Many {
     pub(crate) replies: VecDeque<Reply>,
@@ -26,7 +26,7 @@ pub(crate) struct Many {
     pub(crate) waker: Option<Waker>,
 }
 
-/// ReplyStream to a run of requests, each with its place in the run.
+/// The replies to a batch of requests, each with the request's index in the batch.
 ///
 /// The caller is woken with the first reply of each read, so that it works on one part while the
 /// server works on the next.
@@ -38,7 +38,7 @@ pub(crate) struct Run {
 }
 
 impl Many {
-    /// The next reply; `None` after the last.
+    /// Polls for the next reply; `None` after the last.
     pub(crate) fn next(&mut self, waker: &Waker) -> Poll<Option<Reply>> {
         match self.replies.pop_front() {
             Some(reply) => Poll::Ready(Some(reply)),
@@ -51,9 +51,9 @@ impl Many {
     }
 }
 
-/// How many replies of a run there is room for at first: about what one read gives of small ones.
+/// Initial capacity for the replies to a batch: about as many small ones as one read returns.
 const REPLIES_AT_ONCE: u32 = 128;
-/// More packets than any server's statistics have: past it they are read and thrown away.
+/// The most unread replies to one request, more than any server's statistics have; replies beyond are discarded.
 const MOST_REPLIES: usize = 100_000;
 
 impl Slot {
@@ -62,7 +62,7 @@ impl Slot {
         Self::Run(Box::new(Run { replies, unanswered, waker: None }))
     }
 
-    /// Whether there is something for the caller; remembers its waker if not.
+    /// Returns whether a reply is available; registers the waker if not.
     #[inline]
     pub(crate) fn poll(&mut self, waker: &Waker) -> bool {
         match self {
@@ -85,7 +85,7 @@ impl Slot {
     }
 
     /// Stores a reply; returns the waker to wake.
-    // A reply that is handed over in memory costs as much as all that is done with it.
+    // Not inlined, the reply is copied once more, which costs as much as everything else here.
     #[inline(always)]
     pub(crate) fn settle(&mut self, place: u32, reply: Reply, last: bool) -> Option<Waker> {
         match self {

@@ -1,8 +1,8 @@
-//! Writing over TLS: a record holds whole requests, or a part of one.
+//! Writing over TLS: a record holds whole requests, or a part of a single one.
 //!
-//! Servers read a record in part and sleep on the rest of it, although a complete request is there:
-//! docs/protocol.md says when. So each write is a unit: whole requests of at most 16,000 bytes, or
-//! one longer request; and it becomes records of its own, since all before it has left.
+//! Some servers read a part of a record and do not process the rest until more data arrives, even if it
+//! contains a complete request (docs/protocol.md). Each write is therefore one unit: whole requests of at
+//! most 16,000 bytes, or one longer request. It starts a new record, because everything before it was flushed.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,75 +10,75 @@ use std::task::{Context, Poll};
 use bytes::Buf;
 use tokio::io::AsyncWrite;
 
-use crate::connection::io::{End, Written};
+use crate::connection::io::{CloseReason, Written};
 use crate::connection::shared::TaskHandle;
 use crate::proto::Output;
 use crate::transport::Stream;
 
-/// What is known of the unit that is being written.
+/// Writes output in units that start and end at request boundaries.
 #[derive(Debug, Default)]
 pub(crate) struct RecordWriter {
-    /// How many bytes of it are left.
+    /// Unwritten bytes of the current unit.
     unit: usize,
-    /// One record's bytes where the output has them in pieces.
+    /// A record's bytes, if the output holds them in several chunks.
     gathered: Vec<u8>,
 }
 
 impl RecordWriter {
-    /// Writes what is ready.
+    /// Writes until the output is empty or the socket is full.
     pub(crate) fn write(
         &mut self,
         stream: &mut Box<dyn Stream>,
         output: &mut Output,
-        link: &TaskHandle,
+        handle: &TaskHandle,
         cx: &mut Context<'_>,
-    ) -> Result<Written, End> {
+    ) -> Result<Written, CloseReason> {
         let mut any = false;
         loop {
             if self.unit == 0 {
-                // What waits within TLS would make the next record a partial one.
+                // Data still buffered by the TLS layer would be merged into the next record.
                 match Pin::new(&mut *stream).poll_flush(cx) {
                     Poll::Pending => return Ok(Written { any, all: false }),
-                    Poll::Ready(flushed) => flushed.map_err(End::Io)?,
+                    Poll::Ready(flushed) => flushed.map_err(CloseReason::Io)?,
                 }
                 if !output.has_remaining() {
-                    link.take_output(output);
+                    handle.take_output(output);
                 }
                 if !output.has_remaining() {
                     self.gathered.clear();
                     return Ok(Written { any, all: true });
                 }
-                self.unit = link.next_boundary(UNIT).clamp(1, output.remaining());
+                self.unit = handle.next_boundary(MAX_UNIT).clamp(1, output.remaining());
             }
-            match Pin::new(&mut *stream).poll_write(cx, self.piece(output)) {
+            match Pin::new(&mut *stream).poll_write(cx, self.next_chunk(output)) {
                 Poll::Pending => return Ok(Written { any, all: false }),
-                Poll::Ready(Ok(0)) => return Err(End::Io(std::io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(0)) => return Err(CloseReason::Io(std::io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
                     self.unit = self.unit.saturating_sub(written);
                     output.advance(written);
-                    link.handle_written(written);
+                    handle.handle_written(written);
                     any = true;
                 }
-                Poll::Ready(Err(error)) => return Err(End::Io(error)),
+                Poll::Ready(Err(error)) => return Err(CloseReason::Io(error)),
             }
         }
     }
 
-    /// The next bytes of the unit that go into one write.
-    fn piece<'a>(&'a mut self, output: &'a Output) -> &'a [u8] {
-        let wanted = self.unit.min(output.remaining());
-        let first = output.chunk();
-        // A unit of whole requests must not be divided; of a long one its first record is filled.
-        if first.len() >= wanted.min(RECORD) {
-            return &first[..wanted.min(first.len())];
+    /// Returns the bytes of the unit for the next write.
+    fn next_chunk<'a>(&'a mut self, output: &'a Output) -> &'a [u8] {
+        let length = self.unit.min(output.remaining());
+        let chunk = output.chunk();
+        // A unit of whole requests must go into one write; of a longer one, one full record does.
+        if chunk.len() >= length.min(MAX_RECORD) {
+            return &chunk[..length.min(chunk.len())];
         }
         self.gathered.clear();
-        output.copy_to(wanted.min(RECORD), &mut self.gathered);
+        output.copy_to(length.min(MAX_RECORD), &mut self.gathered);
         &self.gathered
     }
 }
 
-/// How many bytes whole requests of one record have at most: servers read 16,384 at a time.
-const UNIT: usize = 16_000;
-/// The longest record of TLS, in bytes.
-const RECORD: usize = 16_384;
+/// The most bytes of whole requests in one record: servers read 16,384 at a time.
+const MAX_UNIT: usize = 16_000;
+/// The longest TLS record, in bytes.
+const MAX_RECORD: usize = 16_384;

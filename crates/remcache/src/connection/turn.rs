@@ -12,7 +12,7 @@ use crate::connection::shared::{ConnectionHandle, Queued};
 use crate::connection::wait_queue::Ticket;
 use crate::time::after;
 
-/// A turn in the queue for capacity that is waited for until a deadline.
+/// A position in the queue for capacity, held until a deadline.
 #[derive(Debug)]
 pub(crate) struct Turn {
     queued: Queued,
@@ -22,22 +22,22 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// Queues for capacity for a value of this length.
+    /// Queues for the capacity that a value of this length needs.
     pub(crate) fn new(link: &Arc<ConnectionHandle>, length: usize, deadline: Instant, waker: &Waker) -> Self {
         let queued = link.queue(length, waker);
         Self { queued, length, deadline, timer: Box::pin(sleep_until(deadline.min(after(Instant::now(), RECHECK)))) }
     }
 
-    /// The length of the value that is to be submitted.
+    /// Returns the length of the value to submit.
     pub(crate) fn length(&self) -> usize {
         self.length
     }
 
-    /// The ticket to submit with, or nothing if the deadline came first.
+    /// Polls for the ticket to submit with; `None` if the deadline passes first.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ticket>> {
         loop {
             let now = Instant::now();
-            // Capacity that comes with the deadline, as a server is given up, comes too late.
+            // The deadline wins even if capacity is available: a server that is marked down frees it at that time.
             if now >= self.deadline {
                 return Poll::Ready(None);
             }
@@ -50,5 +50,5 @@ impl Turn {
     }
 }
 
-/// How often a caller checks whether an earlier caller skips its turn.
+/// How often a caller checks whether an earlier one has let its turn expire.
 const RECHECK: Duration = Duration::from_millis(50);

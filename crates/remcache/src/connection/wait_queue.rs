@@ -1,8 +1,7 @@
 //! Callers that wait for capacity on a connection: first come, first served.
 //!
-//! A caller that is notified has its turn: what it needs stays free for it, and callers that come later queue
-//! up after it. A turn that is not taken, because the caller's future is not polled, is not kept for
-//! long.
+//! The capacity that a notified caller needs is reserved for it, and later callers queue behind it. A
+//! reservation that is not used, because the caller's future is not polled, expires soon.
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -10,23 +9,23 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The callers that wait.
+/// The queue of waiting callers.
 #[derive(Debug, Default)]
 pub(super) struct WaitQueue {
     entries: VecDeque<Entry>,
-    /// The ticket of the first entry; those of the others follow without a gap.
+    /// The ticket of the first entry; tickets are consecutive.
     first: u64,
-    /// Everything before this ticket was notified, but for callers that found no capacity in their turn.
+    /// The first ticket that may not have been notified.
     next: u64,
     waiting: usize,
-    /// How many callers have their turn, and the bytes of their values.
+    /// Notified callers, and the bytes of their values.
     notified: usize,
     notified_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// The length of the value that there has to be capacity for.
+    /// The length of the value to submit.
     length: usize,
     state: State,
 }
@@ -34,12 +33,12 @@ struct Entry {
 #[derive(Debug)]
 enum State {
     Waiting(Waker),
-    /// It is this caller's turn.
+    /// It is this caller's turn, since this instant.
     Notified(Instant),
     Gone,
 }
 
-/// A caller's place in the queue.
+/// A caller's position in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket(u64);
 
@@ -49,7 +48,7 @@ impl WaitQueue {
         self.waiting == 0
     }
 
-    /// Queues a caller that needs capacity for a value of this length.
+    /// Appends a caller that needs capacity for a value of this length.
     pub(super) fn push(&mut self, length: usize, waker: &Waker) -> Ticket {
         let ticket = self.first + self.entries.len() as u64;
         self.entries.push_back(Entry { length, state: State::Waiting(waker.clone()) });
@@ -57,7 +56,7 @@ impl WaitQueue {
         Ticket(ticket)
     }
 
-    /// Removes a caller that has taken its turn, or does not wait any more.
+    /// Removes a caller that has used its turn or stopped waiting.
     pub(super) fn remove(&mut self, ticket: Ticket) {
         let Some(entry) = self.entry(ticket) else { return };
         let length = entry.length;
@@ -77,12 +76,12 @@ impl WaitQueue {
         }
     }
 
-    /// The length of a caller's value.
+    /// Returns the length of a caller's value.
     pub(super) fn length_of(&self, ticket: Ticket) -> usize {
         self.index(ticket).and_then(|index| self.entries.get(index)).map_or(0, |entry| entry.length)
     }
 
-    /// Has the caller wait further, in its old place: there was no capacity, or it is not its turn.
+    /// Makes the caller wait again at its old position, because there is no capacity or it is not its turn.
     pub(super) fn wait_again(&mut self, ticket: Ticket, waker: &Waker) {
         let Some(entry) = self.entry(ticket) else { return };
         let length = entry.length;
@@ -97,21 +96,23 @@ impl WaitQueue {
         }
     }
 
-    /// Whether it is the turn of this caller, or of a new one without a ticket.
+    /// Returns whether it is the turn of this caller, or of a new one without a ticket.
     pub(super) fn is_turn_of(&self, ticket: Option<Ticket>, now: Instant) -> bool {
         let own = ticket.and_then(|ticket| self.entries.get(self.index(ticket)?));
         let has_turn = own.is_some_and(|entry| matches!(entry.state, State::Notified(_)));
-        has_turn || self.is_empty() || self.is_first_missing(now)
+        has_turn || self.is_empty() || self.has_expired_turn(now)
     }
 
-    /// Whether the caller whose turn it is does not take it.
-    fn is_first_missing(&self, now: Instant) -> bool {
+    /// Returns whether the first caller has let its turn expire.
+    fn has_expired_turn(&self, now: Instant) -> bool {
         let since = self.entries.front().map(|entry| &entry.state);
         matches!(since, Some(State::Notified(since)) if now.saturating_duration_since(*since) > LONGEST_TURN)
     }
 
-    /// Gives as many callers their turn as there is capacity for, by the number of callers that have
-    /// their turn and the bytes that they and the next one need.
+    /// Notifies as many callers as there is capacity for.
+    ///
+    /// `has_capacity` receives the number of callers already notified, and the bytes that they and the next
+    /// one need.
     pub(super) fn notify(
         &mut self,
         has_capacity: impl Fn(usize, usize) -> bool,
@@ -150,9 +151,9 @@ impl WaitQueue {
     }
 }
 
-/// How long a turn is kept for a caller that does not take it.
+/// How long a turn is reserved for a caller that does not use it.
 const LONGEST_TURN: Duration = Duration::from_millis(5);
-/// What an empty queue keeps.
+/// Entries that an empty queue keeps allocated.
 const KEPT_ENTRIES: usize = 16;
 
 #[cfg(test)]
@@ -172,7 +173,7 @@ mod tests {
         }
     }
 
-    /// A queue of callers without values, for a connection with this many free places.
+    /// A queue of callers without values, and the free capacity of its connection.
     struct Scene {
         queue: WaitQueue,
         free: usize,
@@ -188,7 +189,7 @@ mod tests {
             self.queue.push(0, Waker::noop())
         }
 
-        /// How many get their turn.
+        /// Notifies callers and returns how many.
         fn notify(&mut self) -> usize {
             let (mut wakers, free) = (Vec::new(), self.free);
             self.queue.notify(|notified, _| notified < free, self.now, &mut wakers);

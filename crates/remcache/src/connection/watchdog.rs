@@ -1,11 +1,11 @@
 //! Enforces deadlines when a connection's own task cannot: its runtime is blocked, no longer polled, or gone.
 //!
 //! Every deadline has a timer in the connection's task, and normally that timer fires first. The watchdog
-//! is the second line: one thread for the whole process, which sleeps until a little after the earliest
-//! deadline of the connections in use, and then resolves whatever the task should have resolved. A
-//! request costs one comparison for it; the thread is notified only when a deadline is earlier than the
-//! one it already sleeps for. It starts with the first request and ends when no connection has been in use
-//! for a while.
+//! is the fallback: one thread for the whole process, which sleeps until a little after the earliest
+//! deadline of the connections in use, and then resolves whatever the task should have resolved. It costs
+//! each request one comparison; the thread is notified only when a deadline is earlier than the one it
+//! already sleeps for. It starts with the first request and ends when no connection has been in use for a
+//! while.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,16 +19,16 @@ use tokio::runtime::Handle;
 
 /// What the watchdog watches: the shared half of a connection.
 pub(crate) trait Watched: Send + Sync + 'static {
-    /// Ends every request whose deadline is before `now`; returns the next deadline to watch.
+    /// Resolves every request whose deadline is before `now`; returns the next deadline to watch.
     ///
     /// `due` is the deadline that was registered. If the connection has registered a different one since,
     /// nothing happens.
     fn enforce(&self, due: Instant, now: Instant) -> Option<Instant>;
 }
 
-/// Has the deadlines of a connection enforced, the earliest of which is `due`.
+/// Registers a connection with the watchdog; `due` is its earliest deadline.
 ///
-/// It is an instant of the calling runtime's clock, which a test may have paused.
+/// `due` is measured by the calling runtime's clock, which a test may have paused.
 pub(crate) fn watch(watched: Weak<dyn Watched>, due: Instant) {
     let clock = Handle::try_current().ok();
     WATCHDOG.add(Watch { at: grace_after(due), due, clock, watched, postponed: false });
@@ -39,20 +39,20 @@ static WATCHDOG: Watchdog =
 
 struct Watchdog {
     state: Mutex<State>,
-    /// Notified when there is an earlier deadline than the one that the thread sleeps for.
+    /// Notified when a deadline is earlier than the one that the thread sleeps for.
     changed: Condvar,
 }
 
 struct State {
     queue: BinaryHeap<Reverse<Watch>>,
-    /// The process whose thread this is; `None` before it started. A fork copies the memory, and
-    /// not the thread.
+    /// The process in which the thread runs; `None` if it does not run. A fork copies the memory but not
+    /// the thread.
     process: Option<u32>,
 }
 
-/// A deadline, and whose it is.
+/// A deadline and the connection it belongs to.
 struct Watch {
-    /// When to look.
+    /// When to check.
     at: Instant,
     due: Instant,
     /// The runtime whose clock the deadline belongs to.
@@ -78,7 +78,7 @@ impl Watchdog {
             if let Err(error) = spawned {
                 // The next deadline tries again.
                 state.process = None;
-                tracing::warn!(%error, "the thread that enforces deadlines cannot be started");
+                tracing::warn!(%error, "cannot start the thread that enforces deadlines");
             }
         }
         drop(state);
@@ -95,8 +95,8 @@ impl Watchdog {
                 Some(Duration::ZERO) => {
                     let Some(Reverse(watch)) = state.queue.pop() else { continue };
                     drop(state);
-                    // A caller's waker may panic. That must not end the thread, nor spoil the other connections.
-                    let next = catch_unwind(AssertUnwindSafe(|| watch.look())).ok().flatten();
+                    // A caller's waker may panic. That must not end the thread, which serves all connections.
+                    let next = catch_unwind(AssertUnwindSafe(|| watch.check())).ok().flatten();
                     state = self.lock();
                     state.queue.extend(next.map(Reverse));
                 }
@@ -116,17 +116,17 @@ impl Watchdog {
 }
 
 impl Watch {
-    /// Looks whether the task has done its work, and does it otherwise; returns when to look again.
-    fn look(self) -> Option<Self> {
+    /// Enforces the deadline unless the task has; returns the next check.
+    fn check(self) -> Option<Self> {
         let watched = self.watched.upgrade()?;
         let real = Instant::now();
         let now = self.now();
-        // A paused clock stands still, or is behind.
+        // A paused clock may be behind the real one.
         if let Some(ahead) = grace_after(self.due).checked_duration_since(now).filter(|ahead| !ahead.is_zero()) {
             return Some(Self { at: real + ahead.max(GRACE), ..self });
         }
-        // If this thread is late too, the whole process was stopped: replies may have arrived in the
-        // meantime, and the task gets the time to read them.
+        // If this thread is late as well, the whole process was stopped: replies may have arrived in the
+        // meantime, so the task gets time to read them.
         if !self.postponed && real.saturating_duration_since(self.at) > GRACE {
             return Some(Self { at: real + GRACE, postponed: true, ..self });
         }
@@ -134,14 +134,14 @@ impl Watch {
         Some(Self { at: grace_after(due), due, postponed: false, ..self })
     }
 
-    /// The time by the clock that the deadline belongs to.
+    /// Returns the time on the clock that the deadline belongs to.
     fn now(&self) -> Instant {
         let _entered = self.clock.as_ref().map(Handle::enter);
         tokio::time::Instant::now().into_std()
     }
 }
 
-/// The instant at which the task should have acted on a deadline.
+/// Returns the instant by which the task should have acted on a deadline.
 fn grace_after(due: Instant) -> Instant {
     due.checked_add(GRACE).unwrap_or(due)
 }
@@ -166,8 +166,8 @@ impl PartialEq for Watch {
 
 impl Eq for Watch {}
 
-/// How long after a deadline the task has to act on it. Timers are late by a millisecond, and a busy
-/// machine adds some more.
+/// How long after a deadline the watchdog acts in the task's place. Timers are up to a millisecond late,
+/// and more on a busy machine.
 const GRACE: Duration = Duration::from_millis(15);
 
 /// How long the thread waits for another connection before it ends.

@@ -1,4 +1,4 @@
-//! What happens to servers, as a stream: for operators.
+//! Server events: changes of server state, as a stream.
 
 use std::fmt;
 use std::future::Future;
@@ -13,28 +13,28 @@ use tokio::sync::broadcast::{Receiver, Sender, error::RecvError};
 
 use crate::health::state::{ConnectionState, representative};
 use crate::observe::{ConnectionChanged, Observers, ServerChanged, ServerName};
-use crate::policy::Row;
+use crate::policy::TimeoutStreak;
 
-/// A server became something else to us.
+/// A change of a server's state.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerEvent {
-    /// The server, as it was configured.
+    /// The server's address as configured.
     pub server: Arc<str>,
-    /// What it was.
+    /// The previous state.
     pub before: ConnectionState,
-    /// What it is; [`ConnectionState::Down`] says why.
+    /// The new state; [`ConnectionState::Down`] has the reason.
     pub after: ConnectionState,
-    /// When.
+    /// The time of the change.
     pub at: SystemTime,
-    /// How many events before this one were lost, because they were not read in time.
+    /// The number of earlier events that were dropped because they were not read in time.
     pub missed: u64,
 }
 
-/// The events of a client's servers, as they happen: see [`Client::events`](crate::client::Client::events).
+/// A stream of server events: see [`Client::events`](crate::client::Client::events).
 ///
 /// # Cancellation
-/// Dropping it ends the stream, and changes nothing else.
+/// Dropping it ends the stream and has no other effect.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct ServerEvents {
     next: Receive,
@@ -53,7 +53,7 @@ impl ServerEvents {
         Self { next: receive(sender.subscribe()), missed: 0 }
     }
 
-    /// The next event; `None` when the client and its connections are gone.
+    /// Returns the next event; `None` when the client and its connections are gone.
     ///
     /// # Cancellation
     /// Dropping the future loses no event.
@@ -87,34 +87,34 @@ impl fmt::Debug for ServerEvents {
     }
 }
 
-/// Where a client's events are sent.
+/// Creates the channel of a client's events.
 pub(crate) fn channel() -> Sender<ServerEvent> {
-    Sender::new(MOST_UNREAD)
+    Sender::new(MAX_UNREAD)
 }
 
-/// How many events wait for a reader; older ones are lost to it.
-const MOST_UNREAD: usize = 1024;
+/// The most unread events; older ones are dropped.
+const MAX_UNREAD: usize = 1024;
 
-/// Makes events of a server of what happens to its connections.
+/// Tracks a server's health by the states of its connections, and reports changes.
 #[derive(Debug)]
 pub(crate) struct HealthMonitor {
     server: Arc<str>,
-    known: Mutex<Known>,
-    row: Arc<Row>,
+    state: Mutex<MonitorState>,
+    streak: Arc<TimeoutStreak>,
     /// Consecutive timeouts after which the server counts as unresponsive; 0 for never.
     limit: u32,
     sender: Sender<ServerEvent>,
-    /// The observers, and what they know the server by.
+    /// The observers, and the server's name for them.
     reports: Option<(Observers, ServerName)>,
 }
 
-/// What is known of a server.
+/// The states that a monitor tracks.
 #[derive(Debug)]
-struct Known {
+struct MonitorState {
     connections: Vec<ConnectionState>,
-    /// Since when each connection is in its state.
+    /// When each connection entered its state.
     since: Vec<Instant>,
-    /// The state reported last.
+    /// The server state that was reported last.
     last_reported: ConnectionState,
 }
 
@@ -127,29 +127,29 @@ impl HealthMonitor {
         sender: Sender<ServerEvent>,
         reports: Option<(Observers, ServerName)>,
     ) -> Self {
-        let known = Known {
+        let state = MonitorState {
             connections: vec![ConnectionState::Idle; connections],
             since: vec![Instant::now(); connections],
             last_reported: ConnectionState::Idle,
         };
-        Self { server, known: Mutex::new(known), row: Arc::default(), limit, sender, reports }
+        Self { server, state: Mutex::new(state), streak: Arc::default(), limit, sender, reports }
     }
 
-    /// The timeouts of all connections.
-    pub(crate) fn row(&self) -> Arc<Row> {
-        Arc::clone(&self.row)
+    /// Returns the timeout counter that all connections share.
+    pub(crate) fn row(&self) -> Arc<TimeoutStreak> {
+        Arc::clone(&self.streak)
     }
 
-    /// Whether enough consecutive requests timed out, on any connections, that the server counts as unresponsive.
+    /// Returns whether the server counts as unresponsive: enough consecutive requests timed out, on any connections.
     #[inline]
-    pub(crate) fn is_silent(&self) -> bool {
-        self.limit > 0 && self.row.timeouts() >= self.limit
+    pub(crate) fn is_unresponsive(&self) -> bool {
+        self.limit > 0 && self.streak.timeouts() >= self.limit
     }
 
-    /// A connection became something else; what is closed stays closed.
+    /// Records the new state of a connection; a closed one stays closed.
     pub(crate) fn changed(&self, connection: usize, condition: ConnectionState) {
-        let mut known = self.known();
-        let Known { connections, since, .. } = &mut *known;
+        let mut monitored = self.state();
+        let MonitorState { connections, since, .. } = &mut *monitored;
         let (Some(state), Some(since)) = (connections.get_mut(connection), since.get_mut(connection)) else { return };
         if *state == ConnectionState::Closed {
             return;
@@ -162,42 +162,41 @@ impl HealthMonitor {
             let after = &*state;
             observers.connection_changed(&ConnectionChanged { server, connection, before: &before, after, after_time });
         }
-        self.report(known);
+        self.report(monitored);
     }
 
-    /// The server was heard, if only to refuse a connection: it is not silent.
+    /// Records that the server responded, even if only by refusing a connection: it is not unresponsive.
     pub(crate) fn mark_alive(&self) {
-        let was_silent = self.is_silent();
-        self.row.reset();
-        if was_silent {
-            self.look_again();
+        let was_unresponsive = self.is_unresponsive();
+        self.streak.reset();
+        if was_unresponsive {
+            self.recheck();
         }
     }
 
-    /// The server became silent, or no longer is.
+    /// Reports a change after the server may have become unresponsive, or responsive again.
     #[cold]
-    pub(crate) fn look_again(&self) {
-        self.report(self.known());
+    pub(crate) fn recheck(&self) {
+        self.report(self.state());
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, MonitorState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reports the state of the server if it changed. Events are sent in order, so the lock is held
-    /// until it was.
-    fn report(&self, mut known: MutexGuard<'_, Known>) {
-        let place = representative(known.connections.iter(), self.is_silent());
-        let after = place.and_then(|place| known.connections.get(place)).unwrap_or(&ConnectionState::Closed).clone();
-        if discriminant(&known.last_reported) == discriminant(&after) {
+    /// Reports the server's state if it changed. The lock is held until then, so that events are sent in order.
+    fn report(&self, mut state: MutexGuard<'_, MonitorState>) {
+        let index = representative(state.connections.iter(), self.is_unresponsive());
+        let after = index.and_then(|index| state.connections.get(index)).unwrap_or(&ConnectionState::Closed).clone();
+        if discriminant(&state.last_reported) == discriminant(&after) {
             return;
         }
-        let before = std::mem::replace(&mut known.last_reported, after.clone());
+        let before = std::mem::replace(&mut state.last_reported, after.clone());
         if let Some((observers, server)) = &self.reports {
             observers.server_changed(&ServerChanged { server, before: &before, after: &after });
         }
         let event = ServerEvent { server: Arc::clone(&self.server), before, after, at: SystemTime::now(), missed: 0 };
-        // There may be no listener.
+        // It fails without receivers, which is fine.
         let _ = self.sender.send(event);
     }
 }
@@ -211,10 +210,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_is_what_its_best_connection_is() {
+    async fn the_best_connection_determines_the_servers_state() {
         let sender = channel();
         let mut events = ServerEvents::new(&sender);
-        let watch = HealthMonitor::new("a:1".into(), 2, 3, sender, None);
+        let monitor = HealthMonitor::new("a:1".into(), 2, 3, sender, None);
         for (connection, condition) in [
             (0, ConnectionState::Connecting),
             (1, ConnectionState::Connecting),
@@ -226,9 +225,9 @@ mod tests {
             (1, ConnectionState::Closed),
             (1, ConnectionState::Connected),
         ] {
-            watch.changed(connection, condition);
+            monitor.changed(connection, condition);
         }
-        drop(watch);
+        drop(monitor);
         let mut seen = Vec::new();
         while let Some(event) = events.next().await {
             assert_eq!((&*event.server, event.missed), ("a:1", 0));
@@ -244,16 +243,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_reader_is_told_what_it_missed() {
+    async fn a_slow_reader_learns_how_many_events_it_missed() {
         let sender = channel();
         let mut events = ServerEvents::new(&sender);
-        let watch = HealthMonitor::new("a:1".into(), 1, 3, sender, None);
-        for _ in 0..MOST_UNREAD {
-            watch.changed(0, down());
-            watch.changed(0, ConnectionState::Connected);
+        let monitor = HealthMonitor::new("a:1".into(), 1, 3, sender, None);
+        for _ in 0..MAX_UNREAD {
+            monitor.changed(0, down());
+            monitor.changed(0, ConnectionState::Connected);
         }
         let first = events.next().await.unwrap();
-        assert_eq!(first.missed, MOST_UNREAD as u64);
+        assert_eq!(first.missed, MAX_UNREAD as u64);
         assert_eq!(events.next().await.unwrap().missed, 0);
     }
 }

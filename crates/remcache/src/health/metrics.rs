@@ -1,4 +1,4 @@
-//! What is known of a server in numbers: for operators, counted where it happens.
+//! Metrics of servers and their connections.
 
 use std::time::Duration;
 
@@ -8,60 +8,60 @@ use crate::health::state::ServerStatus;
 use crate::policy::RoundTrip;
 use crate::proto::{Status, Tag};
 
-/// A server in numbers, as they were at one moment: see
+/// A snapshot of a server's metrics: see
 /// [`ServerHandle::metrics`](crate::server::handle::ServerHandle::metrics).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerMetrics {
-    /// What the server is to us, since when and why.
+    /// The server's state, since when it has it, and why.
     pub state: ServerStatus,
-    /// How many connections it may have.
+    /// The number of configured connections.
     pub connections: usize,
-    /// How many of them are open and let requests through.
+    /// The number of open connections that take requests.
     pub open: usize,
-    /// Requests sent and not answered, including those that were given up.
+    /// Unanswered requests, including abandoned ones.
     pub in_flight: usize,
-    /// How many callers wait for a reply.
+    /// Callers that wait for a reply.
     pub waiting: usize,
-    /// How long the server takes to answer, from queueing to reply, smoothed; `None` before the first
-    /// reply. With several connections, of the slowest.
+    /// The smoothed round trip time, from queueing a request to its reply; `None` before the first reply. With
+    /// several connections, that of the slowest.
     pub round_trip: Option<Duration>,
     /// Reconnects: connections opened after the first one.
     pub reconnects: u64,
-    /// What went wrong since the client began.
+    /// Errors since the client was created.
     pub errors: ErrorCounts,
 }
 
-/// What went wrong with a server, counted by kind.
+/// Numbers of errors by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ErrorCounts {
-    /// Requests that were not answered in time.
+    /// Requests that timed out.
     pub timeouts: u64,
     /// Requests in flight when their connection was lost.
     pub disconnects: u64,
-    /// Requests that failed at once, because the server was known to be down.
+    /// Requests that failed at once because the server was known to be down.
     pub refused: u64,
-    /// Requests that found no room: [`Overloaded`](Status::Overloaded).
+    /// Requests that found no capacity: [`Overloaded`](Status::Overloaded).
     pub overloaded: u64,
-    /// Connections that were closed over bytes that cannot be trusted.
+    /// Connections that were closed because of protocol violations.
     pub protocol: u64,
     /// Requests that the server answered with an error: out of memory, too large, unknown, busy, ….
     pub server: u64,
 }
 
-/// The numbers of one connection; its link's lock guards them.
+/// The counters of one connection, guarded by its lock.
 #[derive(Debug, Default)]
 pub(crate) struct ConnCounters {
     pub(crate) errors: ErrorCounts,
     pub(crate) connects: u64,
     round_trip: RoundTrip,
-    /// The request whose round trip is measured: one at a time, so that no other needs a clock.
+    /// The request whose round trip is measured: one at a time, so that the others need no timestamp.
     sampled: Option<(Tag, Instant)>,
 }
 
 impl ConnCounters {
-    /// A request was queued.
+    /// Records that a request was queued.
     #[inline]
     pub(crate) fn submitted(&mut self, tag: Tag, now: Instant) {
         if self.sampled.is_none() {
@@ -69,7 +69,7 @@ impl ConnCounters {
         }
     }
 
-    /// A request has an outcome, which came with what was read at this instant.
+    /// Records the result of a request, read at this instant.
     #[inline]
     pub(crate) fn settled(&mut self, tag: Tag, status: Status, now: Instant) {
         if self.sampled.is_some_and(|(sampled, _)| sampled == tag) {
@@ -99,7 +99,7 @@ impl ConnCounters {
         *counter += 1;
     }
 
-    /// Forgets the requests whose tags match: their replies are not counted.
+    /// Ignores the replies to requests whose tags match.
     pub(crate) fn abandoned(&mut self, fits: impl Fn(Tag) -> bool) {
         self.sampled = self.sampled.filter(|(tag, _)| !fits(*tag));
     }
@@ -141,14 +141,14 @@ mod tests {
         counters.abandoned(|tag| tag == Tag(1));
         counters.submitted(Tag(1), at(90));
         counters.settled(Tag(1), Status::NoError, at(98));
+        assert_eq!(counters.round_trip(), Some(Duration::from_millis(8)), "a reused tag belongs to another request");
+        counters.submitted(Tag(3), at(100));
+        counters.settled(Tag(3), Status::TimedOut(crate::proto::Delivery::MaybeSent), at(1_100));
         assert_eq!(
             counters.round_trip(),
             Some(Duration::from_millis(8)),
-            "a place that is used again is another request"
+            "an unanswered request has no round trip time"
         );
-        counters.submitted(Tag(3), at(100));
-        counters.settled(Tag(3), Status::TimedOut(crate::proto::Delivery::MaybeSent), at(1_100));
-        assert_eq!(counters.round_trip(), Some(Duration::from_millis(8)), "what was not answered has no round trip");
         assert_eq!(counters.errors.timeouts, 1);
     }
 }

@@ -1,4 +1,4 @@
-//! The state of servers: as a value, as events, in numbers.
+//! Server health: states, events, metrics.
 
 pub(crate) mod events;
 pub(crate) mod metrics;

@@ -1,46 +1,46 @@
-//! What a server is to us, and what that means for requests.
+//! The states of servers and connections.
 
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
-/// The state of a server, and since when.
+/// The state of a server, and since when it has it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerStatus {
-    /// What the server is to us now.
+    /// The server's current state.
     pub condition: ConnectionState,
-    /// Since when.
+    /// When the server entered the state.
     pub since: SystemTime,
 }
 
-/// What a server is to us.
+/// The state of a server, or of one connection to it.
 ///
-/// With [several connections](crate::config::Config::connections) it is connected as long as one of them is, and down when one
-/// was lost, or could not be had, and none is open. A server that has stopped answering is down on all of them at once:
-/// when the [breaker](crate::config::Config::breaker) of one has opened, and none has heard of it since.
+/// With [several connections](crate::config::Config::connections) a server is connected as long as one of them is. It
+/// is down when none is open and one was lost or could not be opened, or when the
+/// [circuit breaker](crate::config::Config::breaker) of one has opened and none has received a reply since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionState {
-    /// Nothing was asked yet, or the server closed an idle connection: the next request connects.
+    /// No request was sent yet, or the server closed an idle connection: the next request connects.
     Idle,
     /// A connection is being opened; requests wait for it.
     Connecting,
     /// A connection is open.
     Connected,
-    /// Known to be down, for this reason: requests fail at once until the server is back.
+    /// The server is down, for this reason: requests fail at once until it is back.
     Down(String),
-    /// The client was closed, or the server left its list: requests fail at once.
+    /// The client was closed, or the server was removed from its list: requests fail at once.
     Closed,
 }
 
 impl ConnectionState {
-    /// Whether the server is known to be down.
+    /// Returns whether the server is known to be down.
     pub fn is_down(&self) -> bool {
         matches!(self, Self::Down(_))
     }
 
-    /// The name, as labels of metrics have it.
+    /// Returns the name used in metric labels.
     #[cfg(feature = "metrics")]
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -52,11 +52,11 @@ impl ConnectionState {
         }
     }
 
-    /// The connection with the lowest rank represents its server.
+    /// Returns the rank: the connection with the lowest one represents its server.
     fn rank(&self) -> u8 {
         match self {
             Self::Connected => 0,
-            // What is being opened, or was never needed, knows less.
+            // Connections that are being opened or were never used reveal less about the server.
             Self::Down(_) => 1,
             Self::Connecting => 2,
             Self::Idle => 3,
@@ -64,7 +64,7 @@ impl ConnectionState {
         }
     }
 
-    /// Why requests fail at once, if they do.
+    /// Returns why requests fail at once; `None` if they do not.
     pub(crate) fn refusal(&self) -> Option<Bytes> {
         match self {
             Self::Idle | Self::Connecting | Self::Connected => None,
@@ -74,21 +74,22 @@ impl ConnectionState {
     }
 }
 
-/// The index of the connection that represents the server; for an unresponsive server, one that is down.
+/// Returns the index of the connection that represents the server; for an unresponsive one, one that is down.
 pub(crate) fn representative<'a>(
     conditions: impl Iterator<Item = &'a ConnectionState> + Clone,
-    is_silent: bool,
+    is_unresponsive: bool,
 ) -> Option<usize> {
     let given_up = || conditions.clone().position(ConnectionState::is_down);
     let lowest = || conditions.clone().enumerate().min_by_key(|(_, condition)| condition.rank()).map(|(at, _)| at);
-    is_silent.then(given_up).flatten().or_else(lowest)
+    is_unresponsive.then(given_up).flatten().or_else(lowest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// i = idle, c = connecting, o = open, d = down, x = closed; what the server is then, and if it is silent.
+    /// i = idle, c = connecting, o = open, d = down, x = closed; checks the state of a responsive server and of an
+    /// unresponsive one.
     #[track_caller]
     fn check(conditions: &str, expected: &str) {
         let condition = |letter| match letter {
@@ -99,8 +100,8 @@ mod tests {
             _ => ConnectionState::Closed,
         };
         let conditions: Vec<_> = conditions.chars().map(condition).collect();
-        let reported =
-            [false, true].map(|is_silent| conditions[representative(conditions.iter(), is_silent).unwrap()].clone());
+        let reported = [false, true]
+            .map(|is_unresponsive| conditions[representative(conditions.iter(), is_unresponsive).unwrap()].clone());
         assert_eq!(reported.to_vec(), expected.chars().map(condition).collect::<Vec<_>>());
     }
 

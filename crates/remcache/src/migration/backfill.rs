@@ -55,8 +55,8 @@ impl Migration {
         if ttl == Ttl::Expired {
             return Ok(Copied::KeyTracking(without_cas(item)));
         }
-        self.old.home(&key).checked_cas(item.cas)?;
-        let new = self.new.home(&key);
+        self.old.primary(&key).checked_cas(item.cas)?;
+        let new = self.new.primary(&key);
         new.require_cas().await?;
         let left = Copied::Left(without_cas(item.clone()));
         let add = Request::add(&key[..], item.value.clone()).flags(item.flags).ttl(ttl);

@@ -152,7 +152,7 @@ impl Migration {
                 None => return Ok(WriteOutcome::NotFound),
                 Some(item) if item.cas == 0 => {
                     let key = request.key()?;
-                    self.new.home(key.as_bytes()).checked_cas(0)?;
+                    self.new.primary(key.as_bytes()).checked_cas(0)?;
                 }
                 Some(item) if item.cas != request.condition() => return Ok(WriteOutcome::Exists),
                 Some(_) => {}

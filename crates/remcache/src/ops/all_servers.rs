@@ -11,10 +11,10 @@ use crate::error::Error;
 use crate::observe::OperationName;
 use crate::server::handle::ServerHandle;
 
-/// A flush of all servers: await it, to remove all items now, or set a [delay](FlushAll::after) before.
+/// A flush of all servers: await it to remove all items, optionally after a [delay](FlushAll::after).
 ///
 /// # Cancellation
-/// Servers that were asked may have flushed, or flush later.
+/// Servers that have received the request flush nevertheless.
 #[must_use = "a flush does nothing unless it is awaited"]
 pub struct FlushAll<'a> {
     client: &'a Client,
@@ -27,13 +27,13 @@ impl<'a> FlushAll<'a> {
         Self { client, delay: Duration::ZERO, timeout: None }
     }
 
-    /// Lets the servers flush after this time (default: now). Items that are stored until then are removed
-    /// too, and another flush replaces one that is still to come.
+    /// Sets the delay after which the servers flush (default: none). Items stored until then are removed too, and
+    /// another flush replaces a pending one.
     pub fn after(self, delay: Duration) -> Self {
         Self { delay, ..self }
     }
 
-    /// How long each server may take to reply, instead of the client's
+    /// Sets the timeout for each server's reply, instead of the client's
     /// [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout: Some(timeout), ..self }
@@ -63,13 +63,13 @@ impl fmt::Debug for FlushAll<'_> {
     }
 }
 
-/// The results of an operation on all servers: a list of pairs of a server and its result.
+/// The results of an operation on all servers: one per server.
 #[derive(Debug)]
 #[must_use = "some servers may have failed: check each result, or call `into_result`"]
 pub struct ServerResults<T>(Vec<(ServerHandle, Result<T, Error>)>);
 
 impl<T> ServerResults<T> {
-    /// The servers' answers, in the order of the servers.
+    /// Converts into the servers' values, in the order of the servers.
     ///
     /// # Errors
     /// The first error, which names its server.
@@ -77,7 +77,7 @@ impl<T> ServerResults<T> {
         self.0.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// The servers that failed.
+    /// Returns the servers that failed, with their errors.
     pub fn failed(&self) -> impl Iterator<Item = (&ServerHandle, &Error)> {
         self.0.iter().filter_map(|(server, result)| result.as_ref().err().map(|error| (server, error)))
     }

@@ -1,4 +1,4 @@
-//! Typed operations: builders with options by name that are futures themselves.
+//! Typed operations: builders with named options that are futures themselves.
 
 use std::fmt;
 use std::future::Future;
@@ -16,10 +16,10 @@ use crate::proto::{CowBytes, Reply, Request, Ttl};
 use crate::result as outcome;
 use crate::sentinel::TOMBSTONE;
 
-/// An operation on its way: set its options, then await it.
+/// An operation: set its options, then await it.
 ///
 /// # Errors
-/// What went wrong, as an [`Error`]; what the server decided is a value.
+/// An [`Error`] if the server could not decide; its decision is a value.
 ///
 /// # Cancellation
 /// Dropping it does not cancel the request: its reply is read and discarded. An operation that
@@ -27,35 +27,35 @@ use crate::sentinel::TOMBSTONE;
 #[must_use = "an operation does nothing unless it is awaited"]
 pub struct Command<'a, K: Kind> {
     call: Call<'a>,
-    /// Whether a get is sent instead, since no item can meet the condition.
+    /// Whether a get is sent instead, because no item can meet the condition.
     is_unmet: bool,
     kind: PhantomData<fn() -> K>,
 }
 
-/// What an operation returns, and how its reply becomes that.
+/// A kind of operation: its output, and how a reply is decoded into it.
 #[doc(hidden)]
 pub trait Kind: Sealed {
-    /// What the server's word becomes.
+    /// The decoded reply.
     type Output;
     #[doc(hidden)]
     fn decode(reply: Reply) -> Result<Self::Output, Reply>;
-    /// Whether what was read was found; `None` if the operation does not read.
+    /// Returns whether an item was found; `None` if the operation does not read.
     #[doc(hidden)]
     fn is_found(_: &Self::Output) -> Option<bool> {
         None
     }
-    /// What the reply to a get says about a change whose condition no item meets.
+    /// Decodes the reply to the get that replaced a write whose condition no item meets.
     #[doc(hidden)]
     fn decode_unmet(reply: Reply) -> Result<Self::Output, Reply> {
         Err(reply)
     }
 }
 
-/// Kinds of operations are a closed set.
+/// Seals [`Kind`].
 #[expect(unnameable_types, reason = "which is what seals it")]
 pub trait Sealed {}
 
-/// Marks the operations; [`Command`] is generic over them.
+/// Markers for the kinds of operations that [`Command`] is generic over.
 #[doc(hidden)]
 pub mod kind {
     use super::{Inspection, Kind, Reply, Sealed, existence, inspection};
@@ -99,19 +99,19 @@ pub mod kind {
         Extend -> WriteOutcome = outcome::change, unmet outcome::unmet;
         /// Deletes: with a condition.
         Delete -> WriteOutcome = outcome::change, unmet outcome::unmet;
-        /// Gives a new time to live.
+        /// Sets the TTL.
         Touch -> WriteOutcome = outcome::change;
-        /// Counts: with a number to start from.
+        /// Increments and decrements: with an initial value.
         Count -> Option<Counter> = outcome::counter;
-        /// Asks what is known about an item.
+        /// Fetches an item's metadata.
         Inspect -> Option<Inspection> = inspection;
-        /// Asks whether there is an item.
+        /// Checks whether an item exists.
         Exist -> bool = existence;
-        /// Does something to a server.
+        /// Runs a command on a server, without a result.
         Act -> () = outcome::done;
         /// Flushes a server: now, or after a delay.
         Flush -> () = outcome::done;
-        /// Asks a server for a text.
+        /// Fetches a text from a server.
         Ask -> String = outcome::text;
     }
 }
@@ -132,7 +132,7 @@ pub type Set<'a> = Command<'a, kind::Store>;
 pub type Append<'a> = Command<'a, kind::Extend>;
 /// A delete: see [`Client::delete`](crate::client::Client::delete).
 pub type Delete<'a> = Command<'a, kind::Delete>;
-/// A new time to live: see [`Client::touch`](crate::client::Client::touch).
+/// A change of an item's TTL: see [`Client::touch`](crate::client::Client::touch).
 pub type Touch<'a> = Command<'a, kind::Touch>;
 /// A change of a counter: see [`Client::increment`](crate::client::Client::increment) and
 /// [`Client::decrement`](crate::client::Client::decrement).
@@ -153,17 +153,17 @@ impl<'a, K: Kind> Command<'a, K> {
         Self { call: call.guarded(true), is_unmet: false, kind: PhantomData }
     }
 
-    /// How long this operation may take, instead of the client's [`timeout`](crate::config::Config::timeout).
+    /// Sets the timeout of this operation, instead of the client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         Self::new(self.call.timeout(timeout))
     }
 
-    /// Places this key instead of the item's own: see [`Call::routing_key`].
+    /// Sets the key that determines the server, instead of the item's own: see [`Call::routing_key`].
     pub fn routing_key(self, key: impl Into<CowBytes<'a>>) -> Self {
         Self::new(self.call.routing_key(key))
     }
 
-    /// Sets what observers know it by.
+    /// Sets its name for observers.
     pub(crate) fn named(mut self, name: OperationName) -> Self {
         self.call.set_name(name);
         self
@@ -181,25 +181,25 @@ macro_rules! options {
         impl<'a> Command<'a, kind::$kind> { $(options!(@$option);)* }
     )*};
     (@ttl) => {
-        /// How long the item lives (default: for ever).
+        /// Sets the TTL of the item (default: no expiry).
         pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
             self.map(|request| request.ttl(ttl))
         }
     };
     (@flags) => {
-        /// Flags to store with the value (default: 0).
+        /// Sets the flags to store with the value (default: 0).
         pub fn flags(self, flags: u32) -> Self {
             self.map(|request| request.flags(flags))
         }
     };
     (@cas) => {
-        /// Only if the item's CAS value is this one; 0 is no item's.
+        /// Makes the operation conditional on the item's CAS value; 0 matches no item.
         pub fn cas(self, cas: u64) -> Self {
             self.map(|request| request.cas(condition(cas)))
         }
     };
     (@initial) => {
-        /// The number to start from if the key is absent (default: an absent counter stays absent).
+        /// Sets the value of a counter that does not exist yet (default: it is not created).
         pub fn initial(self, initial: u64) -> Self {
             self.map(|request| request.initial(initial))
         }
@@ -213,12 +213,12 @@ options! {
     Count: initial ttl;
 }
 
-/// A CAS value as a request has it, where 0 is no condition.
+/// Converts a CAS value for a request, in which 0 means no condition.
 pub(crate) fn condition(cas: u64) -> u64 {
     if cas == 0 { NEVER_MET } else { cas }
 }
 
-/// The CAS value of no item: servers count them up from 1.
+/// A CAS value that no item has: servers count up from 1.
 pub(crate) const NEVER_MET: u64 = u64::MAX;
 
 impl<'a> Get<'a> {
@@ -241,12 +241,12 @@ impl<'a> Get<'a> {
 }
 
 impl Delete<'_> {
-    /// Leaves a tombstone for this duration: until then adds fail, and values loaded earlier are not
-    /// stored by [`fetch`](crate::client::Client::fetch).
+    /// Leaves a tombstone for this duration: until it expires adds fail, and
+    /// [`fetch`](crate::client::Client::fetch) does not store values that were loaded earlier.
     ///
-    /// The tombstone is an item without bytes, of flags that [`Item::is_sentinel`](crate::result::Item::is_sentinel)
-    /// knows, on every protocol. It is stored whether or not there was an item, and a set replaces it. Servers
-    /// count whole seconds, and it may end up to one second early.
+    /// The tombstone is an empty item whose flags [`Item::is_sentinel`](crate::result::Item::is_sentinel) recognises,
+    /// on every protocol. It is stored whether or not there was an item, and a set replaces it. Servers count whole
+    /// seconds, so it may expire up to one second early.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -262,15 +262,15 @@ impl Delete<'_> {
         self.call.set_name(OperationName::Delete);
         self.map(|request| match request.key() {
             Ok(key) => Request::set(key.clone(), "").flags(TOMBSTONE).ttl(ttl).cas(request.condition()),
-            // It is refused for its key, as a delete is.
+            // The delete is refused because of its invalid key.
             Err(_) => request,
         })
     }
 }
 
 impl Flush {
-    /// Lets the server flush after this time (default: now). Items that are stored until then are removed
-    /// too, and another flush replaces one that is still to come.
+    /// Sets the delay after which the server flushes (default: none). Items stored until then are removed too, and
+    /// another flush replaces a pending one.
     pub fn after(self, delay: Duration) -> Self {
         let when = if delay.is_zero() { Ttl::Never } else { Ttl::After(delay) };
         self.map(|request| request.ttl(when))
@@ -288,15 +288,15 @@ impl<K: Kind> Future for Command<'_, K> {
         let decode = if self.is_unmet { K::decode_unmet } else { K::decode };
         let decoded = ready!(self.call.poll_into(cx.waker(), decode));
         Poll::Ready(decoded.map_err(|reply| {
-            self.call.learn(reply.status);
+            self.call.record_failure(reply.status);
             outcome::error(&reply, self.call.server().map(|server| Arc::clone(&server.endpoint.name)))
         }))
     }
 }
 
 impl<K: Kind> Command<'_, K> {
-    /// Replaces a change whose condition no item meets by a get. It must not be sent: without CAS values
-    /// (`memcached -C`) the binary protocol executes it unconditionally.
+    /// Replaces a write whose condition no item meets by a get. The write must not be sent: without CAS values
+    /// (`memcached -C`) the server would execute it unconditionally on the binary protocol.
     #[cold]
     fn ask_instead(&mut self) {
         let name = OperationName::of(self.call.request().operation());

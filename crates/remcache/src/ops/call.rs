@@ -1,4 +1,4 @@
-//! One request of a client, sent to the server of its key or along its route.
+//! A single low-level request, sent to the server of its key or along its route.
 
 use std::fmt;
 use std::future::Future;
@@ -21,7 +21,7 @@ use crate::server::Server;
 use crate::server::call::{ServerCall, check};
 use crate::time::after;
 
-/// A request on its way; awaiting it gives its [`Reply`], whatever that is.
+/// A low-level request: a future that resolves to its [`Reply`], including errors.
 ///
 /// # Cancellation
 /// Dropping it does not cancel the request: its reply is read and discarded. A request that was
@@ -29,7 +29,7 @@ use crate::time::after;
 #[must_use = "a call does nothing unless it is awaited"]
 pub struct Call<'a> {
     target: Target<'a>,
-    /// The request to one server; with `routed` it only keeps the request and the outcome.
+    /// The request to one server; with `routed` it only holds the request and the reply.
     call: ServerCall<'a>,
     /// The request to several servers, if the client's settings allow that.
     routed: Option<RoutedCall<'a>>,
@@ -39,13 +39,13 @@ pub struct Call<'a> {
 enum Target<'a> {
     /// To the server of its key.
     Cluster(&'a Client),
-    /// To another server than that of its key.
+    /// To a server other than that of its key.
     Override(Box<RouteOverride<'a>>),
-    /// To this one.
+    /// To this server.
     Server(Arc<Server>),
 }
 
-/// A client, and the choice among its servers.
+/// A client, and the route that replaces that of the key.
 struct RouteOverride<'a> {
     client: &'a Client,
     place: Place<'a>,
@@ -54,7 +54,7 @@ struct RouteOverride<'a> {
 enum Place<'a> {
     /// The server of another key.
     Key(CowBytes<'a>),
-    /// A route that was determined before.
+    /// A route determined earlier.
     Route(Route),
 }
 
@@ -84,7 +84,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Returns the client, if its settings allow more than one server to be asked.
+    /// Returns the client, if its settings allow several servers or attempts.
     #[inline]
     fn routing_client(&self) -> Option<&'a Client> {
         self.client().filter(|client| client.shared().is_routed)
@@ -100,7 +100,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Returns the servers that may be asked.
+    /// Returns the route of a request.
     fn route(&self, client: &Client, request: &Request<'_>) -> Result<Route, Reply> {
         let (cluster, copies) = (client.cluster(), client.config().replicas);
         match (self, request.key()) {
@@ -117,7 +117,7 @@ impl<'a> Call<'a> {
         Self::new(Target::Cluster(client), request, client.timeout())
     }
 
-    /// Sends the request along a route that was determined before.
+    /// Sends the request along a route determined earlier.
     pub(crate) fn on_route(client: &'a Client, request: Request<'a>, route: Route) -> Self {
         let target = Target::Override(Box::new(RouteOverride { client, place: Place::Route(route) }));
         Self::new(target, request, client.timeout())
@@ -135,25 +135,25 @@ impl<'a> Call<'a> {
         Self { target, call: ServerCall::new(request, timeout), routed: None }
     }
 
-    /// Compares a value with the server's item size limit before it is sent: memcached drops what is stored when
-    /// it refuses a larger value for the key.
+    /// Sets whether a value is compared with the server's item size limit before it is sent: memcached deletes the
+    /// stored item when it refuses a larger one for the same key.
     #[inline]
     pub(crate) fn guarded(mut self, is_guarded: bool) -> Self {
         self.call = self.call.guarded(is_guarded);
         self
     }
 
-    /// How long this request may take, instead of the client's [`timeout`](crate::config::Config::timeout).
+    /// Sets the timeout of this request, instead of the client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.call.timeout = timeout;
         self
     }
 
-    /// Places this key instead of the request's own: requests with the same routing key go to the same
-    /// server. It is placed as it is, without the client's namespace.
+    /// Sets the key that determines the server, instead of the request's own: requests with the same routing key go
+    /// to the same server. The client's namespace is not added to it.
     ///
-    /// Later requests for the item need the same routing key. A request to a
-    /// [`ServerHandle`](crate::server::handle::ServerHandle) goes to that server all the same.
+    /// Later requests for the item need the same routing key. It has no effect on a request to a
+    /// [`ServerHandle`](crate::server::handle::ServerHandle).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -171,12 +171,12 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// Sets what observers know it by, instead of the name of its request.
+    /// Sets its name for observers, instead of that of the request.
     pub(crate) fn set_name(&mut self, name: OperationName) {
         self.call.name = Some(name);
     }
 
-    /// Sets what observers know it by, unless that was done.
+    /// Sets its name for observers, unless it has one.
     pub(crate) fn name_if_unnamed(&mut self, name: OperationName) {
         self.call.name.get_or_insert(name);
     }
@@ -191,7 +191,7 @@ impl<'a> Call<'a> {
         &mut self.call.request
     }
 
-    /// The server that was asked, once it is known.
+    /// Returns the server of the request, once it is chosen.
     pub(crate) fn server(&self) -> Option<&Arc<Server>> {
         self.call.server()
     }
@@ -234,7 +234,7 @@ impl<'a> Call<'a> {
         Poll::Ready(outcome)
     }
 
-    /// Polls for the reply, and passes it to `take` in place: moving it costs as much as reading it.
+    /// Polls for the reply and passes it to `take` in place: moving it would cost as much as reading it.
     #[inline]
     pub(crate) fn poll_into<T>(&mut self, waker: &Waker, take: impl FnOnce(Reply) -> T) -> Poll<T> {
         let client = self.target.client();
@@ -259,10 +259,10 @@ impl<'a> Call<'a> {
         call.poll_into(waker, choose, take)
     }
 
-    /// Learns from a refusal: a server may have a lower limit than any value was compared with.
+    /// Records what a failure reveals: see [`ServerCall::record_failure`].
     #[inline]
-    pub(super) fn learn(&self, status: Status) {
-        self.call.learn(status);
+    pub(super) fn record_failure(&self, status: Status) {
+        self.call.record_failure(status);
     }
 
     /// Submits without waiting for the reply, if there is capacity now; returns whether it was queued.
@@ -287,7 +287,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// The reply with its key as the caller knows it.
+/// Removes the namespace from the key in a reply.
 #[inline]
 fn without_namespace(mut reply: Reply, client: Option<&Client>) -> Reply {
     if let (false, Some(client)) = (reply.key.is_empty(), client) {
@@ -303,7 +303,7 @@ impl Future for Call<'_> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
         let reply = ready!(self.poll_into(cx.waker(), |reply| reply));
-        self.learn(reply.status);
+        self.record_failure(reply.status);
         Poll::Ready(reply)
     }
 }

@@ -1,4 +1,4 @@
-//! Many requests in one call, each as it is: the direct interface for as many as one likes.
+//! Many low-level requests in one call.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,19 +15,18 @@ use crate::routing::multi_router::{self, KeyResult};
 use crate::routing::requests::{Requests, assign};
 use crate::server::Server;
 use crate::server::batch;
-use crate::server::batch::{ServerBatch, Work};
+use crate::server::batch::{BatchSink, ServerBatch};
 use crate::server::item_limit::stores;
 
-/// Many requests on their way; awaiting it gives a [`Reply`] to each, in the order of the requests.
+/// Many low-level requests: a future that resolves to a [`Reply`] for each, in the order of the requests.
 ///
-/// They are sent as [`Many`](crate::ops::multi_builder::Many) sends its keys: as pipelined batches, reads non-quiet and
-/// changes quietly where the protocol has it, some thousands in flight for each server at most. A change
-/// that was applied quietly has no CAS value.
+/// They are sent as [`Many`](crate::ops::multi_builder::Many) sends its keys: in pipelined batches, with quiet writes
+/// where the protocol allows it, at most some thousands in flight per server. A write that was quiet has no CAS value.
 ///
-/// The deadline counts from the last reply: a call takes as long as replies keep coming.
+/// The timeout is extended by each reply: a call takes as long as replies keep arriving.
 ///
 /// # Cancellation
-/// Dropping the future does not cancel the request. What was sent may have been executed.
+/// Dropping the future does not cancel the requests. Those that were sent may have been executed.
 #[must_use = "a call does nothing unless it is awaited"]
 pub struct CallMany<'a> {
     target: Target<'a>,
@@ -37,9 +36,9 @@ pub struct CallMany<'a> {
 
 /// Where the requests go.
 enum Target<'a> {
-    /// Each to the server of its key.
+    /// Each request to the server of its key.
     Cluster(&'a Client),
-    /// All to this one, as a part of this.
+    /// All to this server, reported as parts of this operation.
     Server(Arc<Server>, Parent),
 }
 
@@ -63,7 +62,7 @@ impl<'a> CallMany<'a> {
         Self { target: Target::Server(server, parent), requests: requests.into_iter().map(resolved).collect(), timeout }
     }
 
-    /// How long to wait for the next reply, instead of the client's [`timeout`](crate::config::Config::timeout).
+    /// Sets how long to wait for the next reply, instead of the client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
@@ -82,9 +81,9 @@ impl<'a> CallMany<'a> {
 
     async fn send(self, scope: Option<&Arc<Scope>>) -> Vec<Reply> {
         let Self { target, mut requests, timeout } = self;
-        let refused = refuse_what_has_no_key(&mut requests);
+        let refused = refuse_requests_without_key(&mut requests);
         let may_store = requests.iter().any(stores);
-        let requests = AsTheyAre { requests, may_store };
+        let requests = Namespaced { requests, may_store };
         let mut replies = match target {
             Target::Cluster(client) if client.shared().is_routed => {
                 let cluster = Arc::clone(&client.cluster());
@@ -109,9 +108,9 @@ impl<'a> CallMany<'a> {
     }
 }
 
-/// What concerns no item has replies of another number, or ends the connection: it is not sent, and
-/// its replacement is not sent either, because its key is invalid.
-fn refuse_what_has_no_key(requests: &mut [Request<'_>]) -> Vec<(usize, Reply)> {
+/// Refuses requests without a key: they may have several replies, or close the connection. Each is replaced by a
+/// request with an invalid key, which is not sent either.
+fn refuse_requests_without_key(requests: &mut [Request<'_>]) -> Vec<(usize, Reply)> {
     let keyless = requests.iter_mut().enumerate().filter(|(_, request)| !request.operation().has_key());
     let refuse = |(index, request): (usize, &mut Request<'_>)| {
         *request = Request::get("");
@@ -120,12 +119,12 @@ fn refuse_what_has_no_key(requests: &mut [Request<'_>]) -> Vec<(usize, Reply)> {
     keyless.map(refuse).collect()
 }
 
-/// A time to live as the protocol can say it.
+/// Converts the TTL to one that the protocol can express.
 fn resolved(request: Request<'_>) -> Request<'_> {
     if request.needs_clock() { request.resolve_ttl(SystemTime::now) } else { request }
 }
 
-async fn drive(batches: Vec<ServerBatch>, requests: AsTheyAre<'_>, scope: Option<&Arc<Scope>>) -> Vec<Reply> {
+async fn drive(batches: Vec<ServerBatch>, requests: Namespaced<'_>, scope: Option<&Arc<Scope>>) -> Vec<Reply> {
     let mut replies = Vec::new();
     replies.resize_with(requests.len(), || None);
     let mut job = Job { requests, replies };
@@ -133,13 +132,13 @@ async fn drive(batches: Vec<ServerBatch>, requests: AsTheyAre<'_>, scope: Option
     job.replies.into_iter().map(|reply| reply.unwrap_or_else(no_server)).collect()
 }
 
-/// Requests whose keys are in the namespace already.
-struct AsTheyAre<'a> {
+/// Requests whose keys include the namespace.
+struct Namespaced<'a> {
     requests: Vec<Request<'a>>,
     may_store: bool,
 }
 
-impl Requests for AsTheyAre<'_> {
+impl Requests for Namespaced<'_> {
     fn len(&self) -> usize {
         self.requests.len()
     }
@@ -159,13 +158,13 @@ impl Requests for AsTheyAre<'_> {
     }
 }
 
-/// The requests with their replies so far.
+/// The requests and their replies so far.
 struct Job<'a> {
-    requests: AsTheyAre<'a>,
+    requests: Namespaced<'a>,
     replies: Vec<Option<Reply>>,
 }
 
-impl Work for Job<'_> {
+impl BatchSink for Job<'_> {
     fn may_store(&self) -> bool {
         self.requests.may_store
     }
@@ -176,7 +175,7 @@ impl Work for Job<'_> {
     }
 
     #[inline]
-    fn settle(&mut self, index: usize, reply: Reply, _server: &Arc<str>) {
+    fn complete(&mut self, index: usize, reply: Reply, _server: &Arc<str>) {
         if let Some(place) = self.replies.get_mut(index) {
             *place = Some(reply);
         }

@@ -1,4 +1,4 @@
-//! What a server knows about an item, and whether it has one.
+//! Item metadata, and checks for existence.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::ops::builder::{Command, Inspect};
 use crate::proto::{CowBytes, ItemInfo, Reply, Request, Status, Ttl};
 use crate::sentinel::is_sentinel;
 
-/// What a server knows about an item, before it was asked.
+/// An item's metadata, as it was before this request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Inspection {
@@ -16,9 +16,9 @@ pub struct Inspection {
     pub flags: u32,
     /// The CAS value.
     pub cas: u64,
-    /// The time that the item has left.
+    /// The remaining TTL.
     pub ttl: Option<Ttl>,
-    /// How long ago the item was last accessed, in whole seconds.
+    /// The time since the last access, in whole seconds.
     pub last_access: Option<Duration>,
     /// Whether the item was ever fetched.
     pub fetched: Option<bool>,
@@ -29,14 +29,14 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Whether the item is a sentinel rather than a value: see [`Item::is_sentinel`](crate::result::Item::is_sentinel).
+    /// Returns whether the item is a sentinel rather than a value: see [`Item::is_sentinel`](crate::result::Item::is_sentinel).
     pub fn is_sentinel(&self) -> bool {
         is_sentinel(self.flags)
     }
 }
 
 impl Client {
-    /// Asks what is known about an item, which counts as no access; `None` is a miss.
+    /// Fetches an item's metadata, which does not count as an access; `None` is a miss.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -55,7 +55,7 @@ impl Client {
     /// (`protocol=meta`, or `auto` with memcached 1.6.18 or newer). See [`ErrorKind`](crate::error::ErrorKind).
     ///
     /// # Cancellation
-    /// Nothing is changed by this.
+    /// The request changes nothing.
     pub fn inspect<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Inspect<'a> {
         Command::new(self.call(Request::inspect(key))).named(OperationName::Inspect)
     }

@@ -1,4 +1,4 @@
-//! Operations: what a caller builds and awaits.
+//! Operations: builders that callers configure and await.
 
 pub(crate) mod all_servers;
 pub(crate) mod builder;

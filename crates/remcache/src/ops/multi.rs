@@ -32,7 +32,7 @@ impl Client {
         many(self, keys, |key| KeyOnly { key, build: |key| Request::get(key) })
     }
 
-    /// Fetches many items and gives each a new time to live.
+    /// Fetches many items and sets the TTL of each.
     ///
     /// # Cancellation
     /// See [`Many`].
@@ -44,7 +44,7 @@ impl Client {
             .with_ttl(ttl.into())
     }
 
-    /// Stores many items, whether or not there are any.
+    /// Stores many items, whether or not they exist.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -65,7 +65,7 @@ impl Client {
         many(self, items, |(key, value)| KeyValue { key, value, build: |key, value| Request::set(key, value) })
     }
 
-    /// Stores many items whose keys are absent.
+    /// Stores many items if they do not exist.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -87,7 +87,7 @@ impl Client {
         many(self, items, |(key, value)| KeyValue { key, value, build: |key, value| Request::add(key, value) })
     }
 
-    /// Stores many items where there are some.
+    /// Stores many items if they exist.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -108,7 +108,7 @@ impl Client {
         many(self, items, |(key, value)| KeyValue { key, value, build: |key, value| Request::replace(key, value) })
     }
 
-    /// Puts bytes behind many values.
+    /// Appends bytes to many values.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -129,7 +129,7 @@ impl Client {
         many(self, items, |(key, value)| KeyValue { key, value, build: |key, value| Request::append(key, value) })
     }
 
-    /// Puts bytes before many values.
+    /// Prepends bytes to many values.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -150,7 +150,7 @@ impl Client {
         many(self, items, |(key, value)| KeyValue { key, value, build: |key, value| Request::prepend(key, value) })
     }
 
-    /// Removes many items.
+    /// Deletes many items.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -171,7 +171,7 @@ impl Client {
         many(self, keys, |key| KeyOnly { key, build: |key| Request::delete(key) })
     }
 
-    /// Raises many counters.
+    /// Increments many counters.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -195,7 +195,7 @@ impl Client {
         })
     }
 
-    /// Lowers many counters.
+    /// Decrements many counters.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -219,7 +219,7 @@ impl Client {
         })
     }
 
-    /// Gives many items a new time to live.
+    /// Sets the TTL of many items.
     ///
     /// # Cancellation
     /// See [`Many`].

@@ -19,7 +19,7 @@ use crate::result::WriteOutcome;
 use crate::routing::multi_router::{self, KeyResult};
 use crate::routing::requests::{Requests, assign};
 use crate::server::batch;
-use crate::server::batch::Work;
+use crate::server::batch::BatchSink;
 use crate::server::call::check_timeout;
 use crate::server::item_limit::stores;
 
@@ -276,7 +276,7 @@ struct Job<'a, N: Kind, Q> {
     results: Vec<Option<Result<N::Output, Error>>>,
 }
 
-impl<N: Kind, Q: Entry> Work for Job<'_, N, Q> {
+impl<N: Kind, Q: Entry> BatchSink for Job<'_, N, Q> {
     fn may_store(&self) -> bool {
         self.source.may_store()
     }
@@ -287,7 +287,7 @@ impl<N: Kind, Q: Entry> Work for Job<'_, N, Q> {
     }
 
     #[inline]
-    fn settle(&mut self, index: usize, reply: Reply, server: &Arc<str>) {
+    fn complete(&mut self, index: usize, reply: Reply, server: &Arc<str>) {
         let result = decode::<N>(reply, server);
         if let Some(place) = self.results.get_mut(index) {
             *place = Some(result);

@@ -1,4 +1,4 @@
-//! Reports operations of several requests to observers, and those that reach no server.
+//! Reports operations of several requests, and those that reach no server, to observers.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::routing::router::RoutedCall;
 use crate::server::call::ServerCall;
 use crate::server::observed::{outcome_of, started};
 
-/// Reports to observers, if there are any, that an operation starts which more than one server may be asked for.
+/// Reports the start of a routed call to observers, if there are any.
 pub(super) fn begin_routed(client: &Client, call: &ServerCall<'_>, route: &Route) -> OperationGuard {
     let config = client.config();
     let server = route.copies.first().and_then(|server| server.observed.as_ref());
@@ -19,7 +19,7 @@ pub(super) fn begin_routed(client: &Client, call: &ServerCall<'_>, route: &Route
     OperationGuard::begin(&config.observers, Parent::of(client.scope()), &OperationStarted { server, ..event })
 }
 
-/// Reports to observers the end of a routed call.
+/// Reports the end of a routed call to observers.
 pub(super) fn until_end<'a>(sent: RoutedCall<'a>, operation: OperationGuard, call: &ServerCall<'a>) -> RoutedCall<'a> {
     if !operation.is_open() {
         return sent;
@@ -33,12 +33,12 @@ pub(super) fn until_end<'a>(sent: RoutedCall<'a>, operation: OperationGuard, cal
     })
 }
 
-/// Reports to observers, if there are any, a call that was refused before a server was chosen.
+/// Reports a call that was refused before a server was chosen to observers, if there are any.
 pub(super) fn refused(client: &Client, call: &ServerCall<'_>, reply: &Reply) {
     report_refusal(client, call.operation_name(), &call.request, reply);
 }
 
-/// Reports to observers, if there are any, a request that has no server.
+/// Reports a request without a server to observers, if there are any.
 pub(super) fn unplaced(client: Option<&Client>, request: &Request<'_>, reply: &Reply) {
     if let Some(client) = client {
         report_refusal(client, OperationName::of(request.operation()), request, reply);
@@ -54,27 +54,27 @@ fn report_refusal(client: &Client, name: OperationName, request: &Request<'_>, r
     operation.end(outcome, counts);
 }
 
-/// Reports to observers that a request without a reply starts.
+/// Reports the start of a request whose reply is discarded to observers.
 pub(super) fn begin_cast(client: &Client) -> OperationGuard {
     let event = OperationStarted::new(OperationName::Cast, 1, &client.config().namespace);
     OperationGuard::begin(&client.config().observers, Parent::None, &event)
 }
 
-/// A client whose requests are parts of one operation.
+/// A client whose requests are reported as parts of one operation.
 pub(crate) struct Observed<'a> {
     client: &'a Client,
-    /// The same client within the operation; `None` if it is not observed.
+    /// The client scoped to the operation; `None` if it is not observed.
     scoped: Option<Client>,
     guard: OperationGuard,
 }
 
 impl Client {
-    /// Whether operations by this handle are reported to observers.
+    /// Returns whether operations by this handle are reported to observers.
     pub(crate) fn is_observed(&self) -> bool {
         self.scope().is_none() && !self.config().observers.is_empty()
     }
 
-    /// Reports to observers, if there are any, that an operation of several requests starts.
+    /// Reports the start of an operation of several requests to observers, if there are any.
     pub(crate) fn observe(&self, operation: OperationName, key: &[u8]) -> Observed<'_> {
         if !self.is_observed() {
             return Observed::none(self);
@@ -89,7 +89,7 @@ impl Client {
         Observed::begin(self, &OperationStarted { server: server.as_ref(), key: Some(key), ..started })
     }
 
-    /// The same for an operation on many keys, or on none.
+    /// Reports the start of an operation on many keys, or on none, to observers, if there are any.
     pub(crate) fn observe_many(&self, operation: OperationName, keys: usize) -> Observed<'_> {
         match self.is_observed() {
             true => Observed::begin(self, &OperationStarted::new(operation, keys, &self.config().namespace)),
@@ -99,7 +99,7 @@ impl Client {
 }
 
 impl<'a> Observed<'a> {
-    /// An operation that is not observed.
+    /// Creates an operation that is not observed.
     pub(crate) fn none(client: &'a Client) -> Self {
         Self { client, scoped: None, guard: OperationGuard::default() }
     }
@@ -109,17 +109,17 @@ impl<'a> Observed<'a> {
         Self { client, scoped: Some(client.within(guard.scope().cloned())), guard }
     }
 
-    /// The client to ask.
+    /// Returns the client to use.
     pub(crate) fn client(&self) -> &Client {
         self.scoped.as_ref().unwrap_or(self.client)
     }
 
-    /// What its requests are parts of; `None` if it is not observed.
+    /// Returns the operation's scope; `None` if it is not observed.
     pub(crate) fn scope(&self) -> Option<&Arc<Scope>> {
         self.guard.scope()
     }
 
-    /// The operation alone.
+    /// Converts into the guard of the operation.
     pub(crate) fn into_guard(self) -> OperationGuard {
         self.guard
     }

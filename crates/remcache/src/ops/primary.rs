@@ -1,4 +1,4 @@
-//! A key's own server: where what was read is compared with what is there.
+//! The primary server of a key, to which operations with CAS values are pinned.
 
 use tokio::time::Instant;
 
@@ -13,11 +13,10 @@ use crate::routing::cluster::Route;
 use crate::server::item_limit::ItemSettings;
 use crate::time::after;
 
-/// The server at which an item is read and then changed by its CAS value.
+/// The primary server of a key, at which an item is read and then written conditionally on its CAS value.
 ///
-/// A CAS value is one server's own count: the one of a replica or fallback says nothing about the item elsewhere, where the
-/// same number may stand for another value.
-/// So everything goes to the first server of the key, whatever its health, and the copies lose what they have.
+/// Each server counts CAS values by itself: on another server the same number may belong to another value. All requests
+/// therefore go to the primary, even if it is down, and replicas are deleted.
 #[derive(Debug)]
 pub(crate) struct PrimaryRoute<'a> {
     client: &'a Client,
@@ -25,25 +24,25 @@ pub(crate) struct PrimaryRoute<'a> {
 }
 
 impl Client {
-    /// The server of a key as it is now; a list or a health that changes later does not move it.
-    pub(crate) fn home(&self, key: &[u8]) -> PrimaryRoute<'_> {
+    /// Returns the primary server of a key; later changes of the server list or of server states do not affect it.
+    pub(crate) fn primary(&self, key: &[u8]) -> PrimaryRoute<'_> {
         let namespace = &self.config().namespace;
         let route = self.cluster().route(&[namespace, key].concat(), self.config().replicas);
         PrimaryRoute { client: self, route: route.pinned() }
     }
 
-    /// Whether a value is refused for its size before it is sent, as far as the server's limit is known: then
-    /// what was stored is still there.
+    /// Returns whether a value exceeds the server's item size limit, if that is known: such a value is not sent, and
+    /// the stored item is kept.
     pub(crate) fn refuses_size(&self, key: &[u8], value: usize, flags: u32) -> bool {
         let Config { limits, namespace, .. } = self.config();
-        let known = || self.home(key).known_item_settings();
+        let known = || self.primary(key).known_item_settings();
         value > limits.value
             || known().is_some_and(|known| known.is_too_large(namespace.len() + key.len(), value, flags))
     }
 }
 
 impl PrimaryRoute<'_> {
-    /// Fails if the server is known to have no CAS values; it is asked, if that is not known.
+    /// Fails if the server has no CAS values; requests its settings if they are not known.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`].
@@ -53,15 +52,15 @@ impl PrimaryRoute<'_> {
         if server.item_settings(deadline).await.lacks_cas() { Err(self.without_cas()) } else { Ok(()) }
     }
 
-    /// Returns an item's CAS value, which is to be compared, if it has one.
+    /// Returns an item's CAS value for a comparison, if the item has one.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] if it is 0, which a request would treat as no condition.
+    /// [`ErrorKind::Unsupported`] if it is 0, which in a request would mean no condition.
     pub(crate) fn checked_cas(&self, cas: u64) -> Result<u64, Error> {
         if cas == 0 { Err(self.without_cas()) } else { Ok(cas) }
     }
 
-    /// What is known of the server's items, without asking it.
+    /// Returns the server's cached item settings.
     pub(crate) fn known_item_settings(&self) -> Option<ItemSettings> {
         self.route.copies.first().and_then(|server| server.known_item_settings())
     }
@@ -75,7 +74,7 @@ impl PrimaryRoute<'_> {
         }
     }
 
-    /// Asks this server.
+    /// Creates a command for this server.
     pub(crate) fn ask<'r, K: Kind>(&'r self, request: Request<'r>) -> Command<'r, K> {
         Command::new(Call::on_route(self.client, request, self.route.clone()))
     }

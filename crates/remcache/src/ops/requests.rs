@@ -12,7 +12,7 @@ use crate::server::reply_stream::ReplyStream;
 
 /// Low-level requests.
 impl Client {
-    /// Asks, and gives the outcome as data, whatever it is. It cannot fail.
+    /// Sends a request and returns its reply as data, including errors.
     ///
     /// A request without a key goes to the first server; see [`Client::servers`] for the others.
     ///
@@ -40,10 +40,10 @@ impl Client {
         Call::to_cluster(self, request)
     }
 
-    /// Asks many things at once, each as it is, and gives a reply to each, whatever it is: every item of
-    /// a list with flags and a time to live of its own, for instance.
+    /// Sends many requests, each with its own options, and returns a reply to each, including errors: for instance to
+    /// store items with different flags and TTLs.
     ///
-    /// Only requests on items can be asked; the others are refused, as
+    /// Only requests with a key are sent; the others fail with
     /// [`InvalidArguments`](crate::Status::InvalidArguments).
     ///
     /// ```
@@ -65,14 +65,13 @@ impl Client {
         CallMany::to_cluster(self, requests)
     }
 
-    /// Asks, and hands each reply to a callback, which is kept while it returns [`ControlFlow::Continue`].
+    /// Sends a request and passes each reply to a callback, until that returns [`ControlFlow::Break`].
     ///
-    /// The callback runs in a task of its own: it may take its time, and a panic ends it alone. It
-    /// is called at least once, whatever happens. Which servers are asked, and how often: see
-    /// [`ReplyStream`].
+    /// The callback runs in its own task: it may take long, and a panic affects only that task. It is called at least
+    /// once in any case. For retries and failover see [`ReplyStream`].
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// Outside of a Tokio runtime.
     pub fn call_with(&self, request: Request<'_>, mut callback: impl FnMut(Reply) -> ControlFlow<()> + Send + 'static) {
         let mut replies = self.replies(request);
         tokio::spawn(async move {
@@ -84,10 +83,10 @@ impl Client {
         });
     }
 
-    /// Asks, and gives the replies as a stream: for requests that have many, such as statistics.
+    /// Sends a request and returns its replies as a stream: for requests with several, such as statistics.
     pub fn replies(&self, request: Request<'_>) -> ReplyStream {
         let request = request.into_owned().resolve_ttl(SystemTime::now);
-        // A request without a key concerns one server; only such requests have many replies.
+        // A request without a key goes to one server; only such requests have several replies.
         let has_key = request.operation().has_key();
         if self.shared().is_routed && has_key {
             let (client, routed) = (self.clone(), request.clone());
@@ -100,10 +99,10 @@ impl Client {
         if has_key { replies.without_namespace(namespace.len()) } else { replies }
     }
 
-    /// Asks without waiting for the reply, which is read and thrown away.
+    /// Sends a request without waiting for the reply, which is read and discarded.
     ///
-    /// Returns whether the request was queued: it was not if it is invalid, the server is known to
-    /// be down, or the connection's limits are reached.
+    /// Returns whether the request was queued: it was not if it is invalid, the server is known to be down, or the
+    /// connection's limits are reached.
     pub fn cast(&self, request: Request<'_>) -> bool {
         self.call(request).cast()
     }

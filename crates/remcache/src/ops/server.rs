@@ -18,10 +18,10 @@ use crate::server::reply_stream::ReplyStream;
 
 /// Operations on this server.
 impl ServerHandle {
-    /// Asks this server, and gives the outcome as data, whatever it is.
+    /// Sends a request to this server and returns its reply as data, including errors.
     ///
-    /// The key is sent as it is: neither placed by the ring nor put into the client's namespace. It is
-    /// asked of this server, once: neither retries nor failover apply.
+    /// The key is sent unchanged: neither the ring nor the client's namespace apply. The request is sent once: neither
+    /// retries nor failover apply.
     ///
     /// # Cancellation
     /// See [`Call`].
@@ -29,9 +29,9 @@ impl ServerHandle {
         Call::to_server(Arc::clone(self.server()), request, self.parent())
     }
 
-    /// Asks this server many things at once, and gives a reply to each: see [`Client::call_many`].
+    /// Sends many requests to this server and returns a reply to each: see [`Client::call_many`].
     ///
-    /// Keys are sent as they are, as by [`ServerHandle::call`].
+    /// Keys are sent unchanged, as by [`ServerHandle::call`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -52,23 +52,22 @@ impl ServerHandle {
         CallMany::to_server(Arc::clone(self.server()), requests, self.parent())
     }
 
-    /// Asks this server, and gives the replies as a stream.
+    /// Sends a request to this server and returns its replies as a stream.
     pub fn replies(&self, request: Request<'_>) -> ReplyStream {
         ReplyStream::of_server(Ok(Arc::clone(self.server())), request.into_owned(), self.parent())
     }
 
-    /// The server's statistics: general ones for an empty group, or `items`, `slabs`, `settings`,
-    /// `sizes`, ….
+    /// Fetches the server's statistics: general ones for an empty group, or `items`, `slabs`, `settings`, `sizes`, ….
     pub fn stats<'a>(&self, group: impl Into<CowBytes<'a>>) -> Stats {
         Stats { replies: self.replies(Request::stat(group)), failed: false }
     }
 
-    /// The server's version.
+    /// Fetches the server's version.
     pub fn version(&self) -> Version {
         Command::new(self.call(Request::version()))
     }
 
-    /// Asks for nothing but an answer.
+    /// Sends a no-op, to check that the server replies.
     pub fn noop(&self) -> Noop {
         Command::new(self.call(Request::noop()))
     }
@@ -78,20 +77,20 @@ impl ServerHandle {
         Command::new(self.call(Request::flush()))
     }
 
-    /// Sets how much the server logs.
+    /// Sets the server's log level.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported) on the binary protocol, before anything
-    /// is sent: memcached does not know it there, and would lose step over it.
+    /// is sent: memcached does not support it there, and the connection would lose synchronization.
     pub fn verbosity(&self, level: u32) -> Noop {
         Command::new(self.call(Request::verbosity(level)))
     }
 }
 
-/// A server's statistics, as they come: names and values.
+/// A stream of a server's statistics: names and values.
 ///
 /// # Cancellation
-/// Dropping it does not cancel the request: what is still to come is read and thrown away.
+/// Dropping it does not cancel the request: the remaining replies are read and discarded.
 #[derive(Debug)]
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Stats {
@@ -103,10 +102,10 @@ pub struct Stats {
 pub type Stat = (Bytes, Bytes);
 
 impl Stats {
-    /// The next statistic; `None` after the last.
+    /// Returns the next statistic; `None` after the last.
     ///
     /// # Errors
-    /// If the server does not know the group, or is away; the stream ends then.
+    /// If the server does not know the group, or is unavailable; the stream ends then.
     ///
     /// # Cancellation
     /// Dropping the future loses no statistic.
@@ -114,7 +113,7 @@ impl Stats {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// All statistics in a list.
+    /// Collects all statistics in a list.
     ///
     /// # Errors
     /// As [`Stats::next`].
@@ -139,7 +138,7 @@ impl Stream for Stats {
             self.failed = true;
             return Poll::Ready(Some(Err(outcome::error(&reply, self.replies.server_name()))));
         }
-        // The end is a packet with neither name nor value.
+        // The last reply has neither name nor value.
         match reply.key.is_empty() && reply.value.is_empty() {
             true => Poll::Ready(None),
             false => Poll::Ready(Some(Ok((reply.key, reply.value)))),

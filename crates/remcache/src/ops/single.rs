@@ -13,7 +13,7 @@ use crate::server::handle::ServerHandle;
 
 /// Operations on one key.
 impl Client {
-    /// Fetches an item, its CAS value with it; `None` is a miss.
+    /// Fetches an item, including its CAS value; `None` is a miss.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,7 +36,7 @@ impl Client {
         Command::new(self.call(Request::get(key)))
     }
 
-    /// Fetches an item and gives it a new time to live; `None` is a miss.
+    /// Fetches an item and sets its TTL; `None` is a miss.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -58,7 +58,7 @@ impl Client {
         Command::new(self.call(Request::get_and_touch(key, ttl)))
     }
 
-    /// Stores an item, whether or not there is one.
+    /// Stores an item, whether or not it exists.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -80,10 +80,10 @@ impl Client {
         Command::new(self.call(Request::set(key, value)))
     }
 
-    /// Stores an item if it is still the one with this CAS value; else the change is
-    /// [`Exists`](crate::result::WriteOutcome::Exists), or [`NotFound`](crate::result::WriteOutcome::NotFound) if it is gone.
+    /// Stores an item if it still has this CAS value; otherwise returns [`Exists`](crate::result::WriteOutcome::Exists),
+    /// or [`NotFound`](crate::result::WriteOutcome::NotFound) if the item does not exist any more.
     ///
-    /// It is [`set`](Client::set) with `.cas(…)`. A CAS value of 0 never matches: it is no item's.
+    /// It is [`set`](Client::set) with `.cas(…)`. A CAS value of 0 matches no item.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -111,7 +111,7 @@ impl Client {
         self.set(key, value).cas(cas)
     }
 
-    /// Stores an item if the key is absent; otherwise the change is [`Exists`](crate::result::WriteOutcome::Exists).
+    /// Stores an item if it does not exist; otherwise returns [`Exists`](crate::result::WriteOutcome::Exists).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -132,7 +132,7 @@ impl Client {
         Command::new(self.call(Request::add(key, value)))
     }
 
-    /// Stores an item if there is one; else the change is [`NotFound`](crate::result::WriteOutcome::NotFound).
+    /// Stores an item if it exists; otherwise returns [`NotFound`](crate::result::WriteOutcome::NotFound).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -152,7 +152,7 @@ impl Client {
         Command::new(self.call(Request::replace(key, value)))
     }
 
-    /// Puts bytes behind a value; its flags and time to live stay.
+    /// Appends bytes to a value; flags and TTL do not change.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -174,7 +174,7 @@ impl Client {
         Command::new(self.call(Request::append(key, value)))
     }
 
-    /// Puts bytes before a value; its flags and time to live stay.
+    /// Prepends bytes to a value; flags and TTL do not change.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -195,7 +195,7 @@ impl Client {
         Command::new(self.call(Request::prepend(key, value)))
     }
 
-    /// Removes an item.
+    /// Deletes an item.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -215,7 +215,7 @@ impl Client {
         Command::new(self.call(Request::delete(key)))
     }
 
-    /// Raises a counter; it wraps at 2^64. `None` if it is absent and no `initial` was given.
+    /// Increments a counter, which wraps at 2^64; returns `None` if it does not exist and has no `initial` value.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -236,7 +236,7 @@ impl Client {
         Command::new(self.call(Request::increment(key, delta)))
     }
 
-    /// Lowers a counter; it stops at 0. `None` if it is absent and no `initial` was given.
+    /// Decrements a counter, which stops at 0; returns `None` if it does not exist and has no `initial` value.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -258,7 +258,7 @@ impl Client {
         Command::new(self.call(Request::decrement(key, delta)))
     }
 
-    /// Gives an item a new time to live.
+    /// Sets the TTL of an item.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -296,15 +296,15 @@ impl Client {
     /// ```
     ///
     /// # Cancellation
-    /// Servers that were asked may have flushed.
+    /// Servers that have received the request flush nevertheless.
     pub fn flush(&self) -> FlushAll<'_> {
         FlushAll::new(self)
     }
 
-    /// Asks all servers for their versions. One result per server.
+    /// Fetches the versions of all servers. One result per server.
     ///
     /// # Cancellation
-    /// Nothing is changed by this.
+    /// The request changes nothing.
     pub async fn version(&self) -> Vec<(ServerHandle, Result<String, Error>)> {
         self.on_all_servers(OperationName::Version, ServerHandle::version).await
     }
@@ -312,7 +312,7 @@ impl Client {
     /// Checks that all servers reply. One result per server.
     ///
     /// # Cancellation
-    /// Nothing is changed by this.
+    /// The request changes nothing.
     pub async fn noop(&self) -> Vec<(ServerHandle, Result<(), Error>)> {
         self.on_all_servers(OperationName::Noop, ServerHandle::noop).await
     }

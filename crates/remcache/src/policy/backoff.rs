@@ -1,28 +1,28 @@
-//! When a lost server is tried again: soon once, and from then on never together with all its other clients.
+//! Reconnect backoff: one quick attempt, then attempts spread out over all clients of the server.
 
 use std::time::Duration;
 
-/// How long to wait before connecting again.
+/// The delays before attempts to reconnect.
 ///
-/// A connection that was lost alone is had again at once, so the first attempt comes soon. If that fails the
-/// server is away, for all its clients since the same moment: each takes a random moment of the next `stride`,
-/// and keeps its distance to the others by trying again a whole stride later. So however long the server was
-/// away, its clients come back over a stride and not all at once. Who has waited through that goes on seldom.
+/// If only one connection was lost, reconnecting succeeds at once, so the first attempt comes soon. If it fails, the
+/// server is unavailable to all its clients since the same moment: each picks a random instant of the next `stride`,
+/// and keeps its distance from the others by waiting a whole stride before the next attempt. However long the outage
+/// lasts, the clients then reconnect over one stride instead of all at once. Later attempts are rarer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
-    /// The first attempt comes within it.
+    /// The longest delay before the first attempt.
     pub(crate) first: Duration,
-    /// No wait is longer.
+    /// The longest delay.
     pub(crate) cap: Duration,
 }
 
 impl Backoff {
-    /// The delay before the next attempt after this many failures, from the start of the last one, which
-    /// took `elapsed`.
+    /// Returns the delay before the next attempt after this many failures, from the start of the last one, which
+    /// took `took`.
     pub(crate) fn wait(&self, failures: u32, took: Duration, random: &mut fastrand::Rng) -> Duration {
         let stride = self.stride();
-        // What hung did so for all clients, and ended for all of them in the same moment: they are spread
-        // over twice as long as it took, or else they would go on together.
+        // An attempt that hung did so for all clients and failed for all at the same moment: they are spread over
+        // twice its duration, to keep them apart.
         let spread = took.saturating_mul(2).min(self.cap);
         let pause = spread.mul_f64(random.f64());
         match failures {
@@ -33,13 +33,13 @@ impl Backoff {
         }
     }
 
-    /// The interval over which clients are spread: by default, a thousand clients are sixty in 100 ms.
+    /// Returns the interval over which clients are spread: by default, of a thousand clients sixty reconnect in 100 ms.
     fn stride(&self) -> Duration {
         self.cap.mul_f64(1.0 / 3.0)
     }
 }
 
-/// Jitter with a floor: down to zero it would let a client in a thousand try twice as often as the others.
+/// Returns a jitter factor with a floor: without one, a client in a thousand would retry twice as often as the others.
 fn from_a_third(random: &mut fastrand::Rng) -> f64 {
     (1.0 + 2.0 * random.f64()) / 3.0
 }
@@ -52,7 +52,7 @@ mod tests {
     const DEFAULT: Backoff = Backoff { first: Duration::from_millis(50), cap: Duration::from_secs(5) };
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// The shortest and the longest of many waits, in milliseconds.
+    /// Returns the shortest and the longest of many delays, in milliseconds.
     fn waits(failures: u32, took: Duration) -> (u128, u128) {
         let mut random = fastrand::Rng::with_seed(7);
         let waits = (0..10_000).map(|_| DEFAULT.wait(failures, took, &mut random).as_millis());
@@ -100,8 +100,8 @@ mod tests {
         }
     }
 
-    /// Any tenth of a second from the second attempt on, so whenever the server comes back. A thousand clients
-    /// may have bad luck: ten thousand are counted, whose share of that is smaller.
+    /// Counts the attempts in each tenth of a second from the second attempt on. Ten thousand clients are simulated,
+    /// because the variance of a thousand is too large.
     #[test]
     fn however_long_an_outage_is_few_come_back_together() {
         let mut random = fastrand::Rng::with_seed(7);

@@ -1,40 +1,38 @@
-//! What a dead server's keys get, and how long it may live elsewhere.
+//! Failover: where requests go while a key's server is down, and how long items may live there.
 
 use std::time::{Duration, SystemTime};
 
 use crate::proto::Ttl;
 
-/// What the keys of a server get that is known to be down: see
+/// Where requests go while the server of their key is down: see
 /// [`Config::failover`](crate::config::Config::failover).
 ///
-/// With anything but [`Failover::None`] a value can be stale: what was stored elsewhere while the
-/// server was down is not seen when it is back, and what it kept is. A server that was only
-/// unreachable returns with old values. The cap of the time to live bounds how long a value that was
-/// stored elsewhere can be found there, and deletes go to both places.
+/// With anything but [`Failover::None`] a value can be stale: items stored elsewhere while the server was down are
+/// not visible when it is back, and a server that was only unreachable comes back with old items. The TTL cap limits
+/// how long items can be found elsewhere, and deletes are sent to both servers.
 ///
-/// A server that refuses our password, or whose certificate does not hold, is not down, and nothing
-/// fails over from it: its keys get [`Auth`](crate::error::ErrorKind::Auth) or [`Tls`](crate::error::ErrorKind::Tls)
-/// until the configuration is fixed. It is skipped as a fallback for another server.
+/// A server that refuses the password, or whose certificate is invalid, is not down, and requests do not fail over
+/// from it: they fail with [`Auth`](crate::error::ErrorKind::Auth) or [`Tls`](crate::error::ErrorKind::Tls) until the
+/// configuration is fixed. It is skipped as a fallback for another server.
 ///
 /// Requests with a CAS value, and [`update`](crate::client::Client::update) and [`take`](crate::client::Client::take),
-/// stay with the key's own server and fail while it is away: a CAS value says nothing of the item on
-/// another.
+/// stay with the key's primary server and fail while it is down: CAS values are specific to one server.
 ///
-/// The gem's own way, modulo over the servers that are connected, is a distribution and no failover:
+/// The failover of the remcached gem, modulo over the connected servers, is a distribution instead:
 /// [`Distribution::REMCACHED`](crate::distribution::Distribution::REMCACHED).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failover {
-    /// They fail as `Disconnected` (the default).
+    /// Requests fail as `Disconnected` (the default).
     #[default]
     None,
-    /// They go to the next server of the ring that is not down.
+    /// Requests go to the next server of the ring that is not down.
     #[non_exhaustive]
     Next {
         /// The longest time to live of what is stored there.
         ttl_cap: Duration,
     },
-    /// They go to a pool of spare servers with a ring of their own.
+    /// Requests go to a pool of spare servers with a ring of its own.
     #[non_exhaustive]
     Gutter {
         /// The spare servers, as addresses.
@@ -45,23 +43,23 @@ pub enum Failover {
 }
 
 impl Failover {
-    /// To the next server of the ring that is not down.
+    /// Sends requests to the next server of the ring that is not down.
     ///
-    /// No machine is idle, and the neighbours of a dead server carry its load.
+    /// It needs no spare servers, but the neighbours of a server that is down carry its load.
     pub fn next() -> Self {
         Self::Next { ttl_cap: TTL_CAP }
     }
 
-    /// To these spare servers, whose ring is like that of the others.
+    /// Sends requests to these spare servers, which form a ring of the same distribution.
     ///
-    /// The servers that are left carry no more than before; the spare ones are empty when needed.
+    /// The load of the remaining servers does not change; the spare servers are empty at first.
     pub fn gutter<S: Into<String>>(servers: impl IntoIterator<Item = S>) -> Self {
         Self::Gutter { servers: servers.into_iter().map(Into::into).collect(), ttl_cap: TTL_CAP }
     }
 
-    /// The longest time to live of what is stored elsewhere (default: 10 s; at least 1 s).
+    /// Sets the longest TTL of items stored elsewhere (default: 10 s; at least 1 s).
     ///
-    /// It is how long a value may be found there after the server is back and was asked to change it.
+    /// It limits how long an outdated item may be found there after it was changed on its own server again.
     #[must_use]
     pub fn ttl_cap(self, cap: Duration) -> Self {
         match self {
@@ -71,7 +69,7 @@ impl Failover {
         }
     }
 
-    /// The cap, where there is one.
+    /// Returns the TTL cap, if there is failover.
     pub(crate) fn cap(&self) -> Option<Duration> {
         match self {
             Self::None => None,
@@ -80,7 +78,7 @@ impl Failover {
     }
 }
 
-/// The TTL, limited to the cap.
+/// Returns the TTL, limited to the cap.
 pub(crate) fn capped(ttl: Ttl, cap: Duration, now: SystemTime) -> Ttl {
     match ttl {
         Ttl::Never => Ttl::After(cap),
@@ -90,7 +88,7 @@ pub(crate) fn capped(ttl: Ttl, cap: Duration, now: SystemTime) -> Ttl {
     }
 }
 
-/// The default cap.
+/// The default TTL cap.
 const TTL_CAP: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

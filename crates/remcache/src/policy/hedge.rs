@@ -1,13 +1,12 @@
-//! When a slow read is asked of a second server, and how often at most.
+//! Hedging: when a slow read is also sent to a second server, and how often at most.
 
 use std::time::Duration;
 
-/// When a read that is not answered yet is asked of the next copy as well: see
+/// When an unanswered read is sent to the next replica as well: see
 /// [`Config::hedge`](crate::config::Config::hedge).
 ///
-/// The first answer wins. A read may be stale as any read of a copy may, and at any time: the copy
-/// that answers first may have missed a change that the slow one has. See
-/// [`Config::replicas`](crate::config::Config::replicas).
+/// The first answer wins. A read may be stale at any time, because the replica that answers first may have missed a
+/// write that the slow one has. See [`Config::replicas`](crate::config::Config::replicas).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hedge {
     pub(crate) delay: Duration,
@@ -17,40 +16,39 @@ pub struct Hedge {
 impl Hedge {
     /// Hedges after this delay, for at most one read in twenty.
     ///
-    /// A good delay is the time within which nearly all reads are answered, the 95th percentile say: a
-    /// shorter one asks twice for nothing.
+    /// A good delay is the time within which nearly all reads are answered, such as the 95th percentile: a shorter
+    /// one sends reads twice for no benefit.
     pub fn after(delay: Duration) -> Self {
         Self { delay, percent: 5 }
     }
 
-    /// How many reads in a hundred may be asked twice (default: 5).
+    /// Sets the percentage of reads that may be hedged (default: 5).
     ///
-    /// The budget keeps a slow fleet from being asked twice as much. Ten may follow each other at
-    /// once.
+    /// The budget keeps the load of slow servers from doubling. Up to ten hedges may be sent in a burst.
     #[must_use]
     pub fn percent(self, percent: u32) -> Self {
         Self { percent: percent.min(100), ..self }
     }
 }
 
-/// How many reads may be asked twice now: each read earns a part of one.
+/// The budget of hedges: each read earns a part of one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowance {
+pub(crate) struct HedgeBudget {
     percent: u32,
     hundredths: u32,
 }
 
-impl Allowance {
+impl HedgeBudget {
     pub(crate) fn new(percent: u32) -> Self {
-        Self { percent, hundredths: MOST }
+        Self { percent, hundredths: MAX }
     }
 
-    /// A read was asked.
+    /// Earns a part of a hedge for a read.
     pub(crate) fn earn(&mut self) {
-        self.hundredths = self.hundredths.saturating_add(self.percent).min(MOST);
+        self.hundredths = self.hundredths.saturating_add(self.percent).min(MAX);
     }
 
-    /// Whether it may be asked a second time.
+    /// Withdraws a hedge; returns `false` if the budget is exhausted.
     pub(crate) fn spend(&mut self) -> bool {
         let left = self.hundredths.checked_sub(ONE).filter(|_| self.percent > 0);
         if let Some(left) = left {
@@ -61,18 +59,18 @@ impl Allowance {
 }
 
 const ONE: u32 = 100;
-const MOST: u32 = 10 * ONE;
+const MAX: u32 = 10 * ONE;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn of_slow_reads_one_in_twenty_is_asked_twice() {
-        let mut allowance = Allowance::new(5);
+    fn one_slow_read_in_twenty_is_hedged() {
+        let mut budget = HedgeBudget::new(5);
         let twice = (0..10_000).filter(|_| {
-            allowance.earn();
-            allowance.spend()
+            budget.earn();
+            budget.spend()
         });
         let twice = twice.count();
         assert!((500..=510).contains(&twice), "{twice}");
@@ -80,16 +78,16 @@ mod tests {
 
     #[test]
     fn quick_reads_save_up_for_ten() {
-        let mut allowance = Allowance::new(5);
-        (0..10_000).for_each(|_| allowance.earn());
-        assert_eq!((0..100).filter(|_| allowance.spend()).count(), 10);
+        let mut budget = HedgeBudget::new(5);
+        (0..10_000).for_each(|_| budget.earn());
+        assert_eq!((0..100).filter(|_| budget.spend()).count(), 10);
     }
 
     #[test]
     fn nothing_earns_nothing() {
-        let mut allowance = Allowance::new(0);
-        allowance.earn();
-        assert!(!allowance.spend());
+        let mut budget = HedgeBudget::new(0);
+        budget.earn();
+        assert!(!budget.spend());
         assert_eq!(Hedge::after(Duration::from_millis(1)).percent(400).percent, 100);
     }
 }

@@ -1,18 +1,17 @@
-//! What a client does about failures: pure functions of settings, state and time.
+//! Failure policies: pure functions of settings, state and time.
 //!
-//! Nothing here opens a socket, reads a clock or takes a lock: durations and statuses are handed in,
-//! decisions come out; sharing them is up to the caller.
+//! Nothing here opens a socket, reads a clock or takes a lock.
 //!
 //! | type | decides | a value can be stale |
 //! |---|---|---|
-//! | [`Failover`] | what a dead server's keys get | when the server is back, and again if it fails within the cap of the time to live |
-//! | [`Retries`] | what is sent a second time, and how often at most | if sets or deletes are opted in, and another writer came between the two |
-//! | [`Hedge`] | when a slow read is asked of a second server | at any time, if the copy that answers first has missed a change |
-//! | [`Config::replicas`](crate::config::Config::replicas) | how many servers hold a key | if a copy has missed a change, and those before it are away or have lost the key |
-//! | [`Config::breaker`](crate::config::Config::breaker) | when a silent server counts as down | never |
+//! | [`Failover`] | where requests go while a key's server is down | when the server is back, and again if it fails within the TTL cap |
+//! | [`Retries`] | which requests are repeated, and how often at most | if sets or deletes are opted in, and another writer came between the two |
+//! | [`Hedge`] | when a slow read is also sent to a second server | at any time, if the replica that answers first has missed a write |
+//! | [`Config::replicas`](crate::config::Config::replicas) | how many servers hold a key | if a replica has missed a write, and those before it are down or have lost the key |
+//! | [`Config::breaker`](crate::config::Config::breaker) | when an unresponsive server is marked down | never |
 //!
-//! Each of them is off unless it is asked for: by default a dead server's keys fail, nothing is sent
-//! twice, and no value can be stale.
+//! All but the breaker are off by default: the keys of a server that is down fail, no request is repeated, and no
+//! value can be stale.
 //!
 //! ```
 //! use std::time::Duration;
@@ -51,9 +50,9 @@ pub use hedge::Hedge;
 pub use retry::Retries;
 
 pub(crate) use backoff::Backoff;
-pub(crate) use breaker::{Breaker, Row, Tripped};
+pub(crate) use breaker::{Breaker, TimeoutStreak, Tripped};
 pub(crate) use failover::capped;
-pub(crate) use hedge::Allowance;
+pub(crate) use hedge::HedgeBudget;
 pub(crate) use operations::{ReplicaPolicy, has_ttl, may_repeat, replica_policy};
 pub(crate) use outcome::pick_outcome;
 pub(crate) use retry::{Budget, FailureKind};

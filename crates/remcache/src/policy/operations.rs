@@ -1,30 +1,30 @@
-//! What each operation allows: whether it may be repeated, and what it does where there are copies.
+//! Properties of operations: whether they may be repeated, and how they apply to replicas.
 
 use crate::proto::{Operation, Request};
 
 use super::retry::Retries;
 
-/// Whether a request that may have been executed is sent again.
+/// Whether a request that may have been executed is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// Twice is the same as once.
+    /// Always: executing it twice has the same effect as once.
     Idempotent,
-    /// Only if [`Retries`] says so.
+    /// Only if [`Retries`] opts it in.
     OptIn,
-    /// Twice is not the same as once.
+    /// Never: executing it twice has another effect than once.
     Never,
 }
 
-/// What a request does where there are several copies of an item.
+/// How a request applies to the replicas of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReplicaPolicy {
-    /// It asks the first copy, and the next one if that has nothing or fails.
+    /// Read from the first replica, and from the next one after a miss or a failure.
     Read,
-    /// It is done to every copy; the first that has done it speaks.
+    /// Sent to every replica; the first success is reported.
     WriteAll,
     /// Sent to every replica and to the fallback; any failure is reported.
     DeleteAll,
-    /// It is done to the first copy, and the others are deleted: done to each, they would drift apart.
+    /// Sent to the first replica, and the item is deleted at the others: applied to each, they could diverge.
     WriteFirst,
 }
 
@@ -33,7 +33,7 @@ struct Row {
     operation: Operation,
     repeat: Repeat,
     replica_policy: ReplicaPolicy,
-    /// Whether it gives an item a time to live.
+    /// Whether it sets an item's TTL.
     has_ttl: bool,
 }
 
@@ -41,8 +41,8 @@ const fn row(operation: Operation, repeat: Repeat, replica_policy: ReplicaPolicy
     Row { operation, repeat, replica_policy, has_ttl }
 }
 
-/// The operations that may be repeated, or of which copies know more than one; any other is never
-/// repeated and done to the first copy alone.
+/// The operations that may be repeated or concern several replicas; any other is never repeated and uses
+/// [`ReplicaPolicy::WriteFirst`].
 const ROWS: &[Row] = &[
     row(Operation::Get, Repeat::Idempotent, ReplicaPolicy::Read, false),
     row(Operation::Version, Repeat::Idempotent, ReplicaPolicy::WriteFirst, false),
@@ -63,9 +63,9 @@ fn find(operation: Operation) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.operation == operation)
 }
 
-/// Whether a request may be sent again although it may have been executed.
+/// Returns whether a request may be repeated although it may have been executed.
 pub(crate) fn may_repeat(request: &Request<'_>, retries: &Retries) -> bool {
-    // With a condition the second one fails because the first succeeded.
+    // With a CAS value the second one would fail because the first succeeded.
     let is_conditional = request.condition() != 0;
     match find(request.operation()).map_or(Repeat::Never, |row| row.repeat) {
         Repeat::Idempotent => !is_conditional,
@@ -74,16 +74,16 @@ pub(crate) fn may_repeat(request: &Request<'_>, retries: &Retries) -> bool {
     }
 }
 
-/// What a request does where there are copies.
+/// Returns how a request applies to replicas.
 pub(crate) fn replica_policy(request: &Request<'_>) -> ReplicaPolicy {
     match find(request.operation()) {
-        // A CAS value is one server's own.
+        // CAS values are specific to one server.
         Some(row) if request.condition() == 0 || row.replica_policy == ReplicaPolicy::Read => row.replica_policy,
         _ => ReplicaPolicy::WriteFirst,
     }
 }
 
-/// Whether a request gives an item a time to live.
+/// Returns whether a request sets an item's TTL.
 pub(crate) fn has_ttl(request: &Request<'_>) -> bool {
     find(request.operation()).is_some_and(|row| row.has_ttl)
 }
@@ -110,7 +110,7 @@ mod tests {
         "decrement",
     ];
 
-    /// The table as docs/guarantees.md prints it.
+    /// Returns the table as printed in docs/guarantees.md.
     fn printed() -> String {
         let row = |(row, name): (&Row, &str)| {
             let repeat = match row.repeat {
@@ -120,10 +120,10 @@ mod tests {
             };
             let replica_policy = match (row.operation.has_key(), row.replica_policy) {
                 (false, _) => "",
-                (_, ReplicaPolicy::Read) => "the first copy, then the next",
-                (_, ReplicaPolicy::WriteAll) => "every copy; the first that has done it speaks",
-                (_, ReplicaPolicy::DeleteAll) => "every copy and the fallback; any failure of a copy is reported",
-                (_, ReplicaPolicy::WriteFirst) => "the first copy; the others are deleted",
+                (_, ReplicaPolicy::Read) => "the first replica, then the next",
+                (_, ReplicaPolicy::WriteAll) => "every replica; the first success is reported",
+                (_, ReplicaPolicy::DeleteAll) => "every replica and the fallback; any failure of a replica is reported",
+                (_, ReplicaPolicy::WriteFirst) => "the first replica; deleted at the others",
             };
             let capped = if row.has_ttl { "yes" } else { "" };
             format!("| `{name}` | {repeat} | {replica_policy} | {capped} |\n")
@@ -139,9 +139,9 @@ mod tests {
     }
 
     #[test]
-    fn no_operation_is_there_twice() {
-        for (place, row) in ROWS.iter().enumerate() {
-            assert!(ROWS[place + 1..].iter().all(|other| other.operation != row.operation), "{:?}", row.operation);
+    fn no_operation_is_listed_twice() {
+        for (index, row) in ROWS.iter().enumerate() {
+            assert!(ROWS[index + 1..].iter().all(|other| other.operation != row.operation), "{:?}", row.operation);
         }
     }
 

@@ -1,20 +1,20 @@
-//! Which of several outcomes of one request is reported.
+//! Picks the outcome to report for a request with several.
 
 use super::ReplicaPolicy;
 use crate::proto::Status;
 
-/// The index of the reported outcome of a request that was sent to several replicas, in their
-/// order; `None` without outcomes.
+/// Returns the index of the outcome to report for a request that was sent to several replicas, in their order; `None`
+/// without outcomes.
 pub(crate) fn pick_outcome(replica_policy: ReplicaPolicy, outcomes: &[Status]) -> Option<usize> {
     let find = |fits: &dyn Fn(Status) -> bool| outcomes.iter().position(|&status| fits(status));
     let done = find(&|status| status == Status::NoError);
     let first = find(&|_| true);
     if replica_policy == ReplicaPolicy::DeleteAll {
-        // A copy that may still be there is what the caller must know of.
+        // The caller must learn that a replica may still have the item.
         let left = find(&|status| !matches!(status, Status::NoError | Status::KeyNotFound));
         return left.or(done).or(first);
     }
-    // If none has an answer: that it may have been done is worse than that it was not.
+    // Without an answer: a request that may have been executed takes precedence over one that was not.
     done.or_else(|| find(&Status::is_answer)).or_else(|| find(&Status::may_have_executed)).or(first)
 }
 

@@ -1,22 +1,21 @@
-//! What may be sent again after a failure, and the budget for it.
+//! Retries: which requests are repeated after a failure, and their budget.
 
 use std::time::Duration;
 
 use crate::proto::{Operation, Status};
 
-/// What is sent again after a failure: see [`Config::retries`](crate::config::Config::retries).
+/// Which requests are repeated after a failure: see [`Config::retries`](crate::config::Config::retries).
 ///
-/// A request is sent again only if it was not sent, or if doing it twice is the same as doing it
-/// once: fetches (`get`), `version`, `noop`. Sets and deletes may be opted in. Counters, `append`,
-/// `prepend`, `add`, `replace`, touching fetches, and whatever has a CAS value are never repeated
-/// once a byte of them may have left.
+/// A request is repeated only if it was not sent, or if it is idempotent: `get`, `version`, `noop`. Sets and deletes
+/// may be opted in. Counters, `append`, `prepend`, `add`, `replace`, `get_and_touch`, `touch`, and requests with a CAS
+/// value are never repeated once a byte of them may have been sent.
 ///
-/// A fetch that is repeated is as fresh as any. Where sets or deletes are opted in, the second one may
-/// undo what another writer did between the two: then an older value is read, until it is changed.
+/// A repeated read is as fresh as any. With sets or deletes opted in, the second one may undo another writer's change
+/// made between the two: then an older value is read until the next change.
 ///
-/// All within the request's one deadline, and within a budget for the whole client: a bucket of
-/// tokens, of which a second attempt takes 5, or 10 after a timeout, and each success gives 1 back.
-/// When servers fail altogether the bucket is empty soon, and nothing makes their trouble worse.
+/// Retries stay within the request's deadline, and within a budget for the whole client: a bucket of tokens, of which
+/// a retry takes 5, or 10 after a timeout, and each success returns 1. During an outage the bucket is soon empty, so
+/// that retries do not add load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retries {
     pub(crate) attempts: u32,
@@ -27,48 +26,45 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// Nothing is asked of the same server again (the default).
+    /// No request is repeated on the same server (the default).
     ///
-    /// The budget holds all the same for what [`Failover`](super::Failover) and copies send to
-    /// another server.
+    /// The budget still applies to requests that [`Failover`](super::Failover) and replicas send to another server.
     pub fn none() -> Self {
         Self::up_to(0)
     }
 
-    /// A request is asked of the same server again so often: on another of its connections, or on the
-    /// same one if the next attempt to connect succeeds.
+    /// A request is repeated on the same server at most this number of times: on another of its connections, or on
+    /// the same one if the next attempt to connect succeeds.
     pub fn up_to(attempts: u32) -> Self {
         Self { attempts, attempt_timeout: None, sets: false, deletes: false, budget: BUDGET }
     }
 
-    /// How long one attempt may take before the next is made (default: as long as the whole
-    /// request, so that nothing follows a timeout).
+    /// Sets the timeout of one attempt (default: that of the whole request, so that no retry follows a timeout).
     #[must_use]
     pub fn attempt_timeout(self, timeout: Duration) -> Self {
         Self { attempt_timeout: Some(timeout), ..self }
     }
 
-    /// Sets may be repeated: one that is done twice may undo another writer's change that came
-    /// between.
+    /// Lets sets be repeated: the second may undo another writer's change made between the two.
     #[must_use]
     pub fn sets(self) -> Self {
         Self { sets: true, ..self }
     }
 
-    /// Deletes may be repeated: one that is done twice may remove what another writer stored between,
-    /// and says `NotFound` although the first removed it.
+    /// Lets deletes be repeated: the second may remove an item that another writer stored between the two, and
+    /// returns `NotFound` although the first removed the item.
     #[must_use]
     pub fn deletes(self) -> Self {
         Self { deletes: true, ..self }
     }
 
-    /// How many tokens the bucket holds (default: 500, which is 100 retries).
+    /// Sets the capacity of the bucket in tokens (default: 500, which is 100 retries).
     #[must_use]
     pub fn budget(self, tokens: u32) -> Self {
         Self { budget: tokens, ..self }
     }
 
-    /// Whether these settings opt an operation in.
+    /// Returns whether these settings opt an operation in.
     pub(crate) fn opts_in(&self, operation: Operation) -> bool {
         match operation {
             Operation::Set => self.sets,
@@ -84,19 +80,19 @@ impl Default for Retries {
     }
 }
 
-/// What went wrong with an attempt.
+/// The kind of failure of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FailureKind {
-    /// It was not sent: sending it elsewhere is free.
+    /// The request was not sent: repeating it costs nothing.
     NotSent,
     /// The connection was lost, and the request may have been executed.
     Lost,
-    /// It was not answered in time.
+    /// The request timed out.
     TimedOut,
 }
 
 impl FailureKind {
-    /// The kind of failure of a status; `None` if the server answered, or if the failure is local.
+    /// Returns the kind of failure of a status; `None` if the server answered, or if the failure is local.
     pub(crate) fn of(status: Status) -> Option<Self> {
         match status {
             Status::Disconnected(_) if status.may_have_executed() => Some(Self::Lost),
@@ -107,7 +103,7 @@ impl FailureKind {
     }
 }
 
-/// The bucket that second attempts take their tokens from.
+/// The retry budget, as a token bucket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     tokens: u32,
@@ -115,12 +111,12 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// A full bucket.
+    /// Creates a full bucket.
     pub(crate) fn new(capacity: u32) -> Self {
         Self { tokens: capacity, capacity }
     }
 
-    /// Takes the tokens of a second attempt, if there are enough.
+    /// Withdraws the tokens of a retry; returns `false` if there are not enough.
     pub(crate) fn take(&mut self, after: FailureKind) -> bool {
         let cost = match after {
             FailureKind::NotSent => 0,
@@ -132,7 +128,7 @@ impl Budget {
         left.is_some()
     }
 
-    /// Gives a token back for a success.
+    /// Returns a token after a success.
     pub(crate) fn refill(&mut self) {
         self.tokens = self.tokens.saturating_add(REFILL).min(self.capacity);
     }
@@ -150,9 +146,9 @@ mod tests {
 
     #[test]
     fn a_full_bucket_pays_for_a_hundred_retries_or_fifty_after_timeouts() {
-        for (trouble, most) in [(FailureKind::Lost, 100), (FailureKind::TimedOut, 50)] {
+        for (kind, expected) in [(FailureKind::Lost, 100), (FailureKind::TimedOut, 50)] {
             let mut budget = Budget::new(BUDGET);
-            assert_eq!((0..10_000).filter(|_| budget.take(trouble)).count(), most, "{trouble:?}");
+            assert_eq!((0..10_000).filter(|_| budget.take(kind)).count(), expected, "{kind:?}");
         }
     }
 
@@ -164,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn successes_fill_the_bucket_no_further_than_it_goes() {
+    fn successes_do_not_fill_the_bucket_beyond_its_capacity() {
         let mut budget = Budget::new(10);
         assert!(budget.take(FailureKind::TimedOut) && !budget.take(FailureKind::Lost));
         (0..4).for_each(|_| budget.refill());
@@ -175,8 +171,7 @@ mod tests {
         assert!(budget.take(FailureKind::TimedOut) && !budget.take(FailureKind::Lost));
     }
 
-    /// However successes and failures alternate, retries are at most a fifth of the successes and what
-    /// the bucket held at first.
+    /// In any order of successes and failures, retries cost at most the initial tokens and one per success.
     #[test]
     fn retries_never_exceed_the_budget() {
         let mut rng = fastrand::Rng::with_seed(7);
@@ -200,7 +195,7 @@ mod tests {
     #[test]
     fn failures_are_classified_by_status() {
         use Delivery::{MaybeSent, NotSent};
-        for (status, trouble) in [
+        for (status, kind) in [
             (Status::Disconnected(NotSent), Some(FailureKind::NotSent)),
             (Status::Disconnected(MaybeSent), Some(FailureKind::Lost)),
             (Status::TimedOut(NotSent), Some(FailureKind::TimedOut)),
@@ -210,7 +205,7 @@ mod tests {
             (Status::KeyNotFound, None),
             (Status::Busy, None),
         ] {
-            assert_eq!(FailureKind::of(status), trouble, "{status}");
+            assert_eq!(FailureKind::of(status), kind, "{status}");
         }
     }
 }

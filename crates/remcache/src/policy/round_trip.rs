@@ -1,4 +1,4 @@
-//! An estimate of how long a server takes to answer.
+//! An estimate of a server's round trip time.
 
 use std::time::Duration;
 

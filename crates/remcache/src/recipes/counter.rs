@@ -94,7 +94,7 @@ impl Client {
         if !item.is_sentinel() {
             return Err(refused);
         }
-        let cas = self.home(key).checked_cas(item.cas)?;
+        let cas = self.primary(key).checked_cas(item.cas)?;
         let replaced = self.compare_and_swap(key, initial.to_string(), cas).ttl(ttl).await?;
         Ok(replaced.cas().map(|cas| Counter { value: initial, cas }))
     }

@@ -86,7 +86,7 @@ impl OwnedItem {
             None => Ok(None),
             Some(item) if item.cas == 0 => {
                 let _ = client.cast(Request::delete(key));
-                client.home(key).checked_cas(0).and(Ok(None))
+                client.primary(key).checked_cas(0).and(Ok(None))
             }
             Some(item) => Ok(Some(Self::new(client.clone(), key.to_vec(), token.clone(), item.cas))),
         }
@@ -118,7 +118,7 @@ impl OwnedItem {
             // Text-protocol stores return no CAS value. The value also differs from ours if an earlier renewal
             // was executed but its reply was lost.
             match self.client.get(&self.key).with_sentinels().await?.filter(|item| item.value == self.token) {
-                Some(item) => self.cas = self.client.home(&self.key).checked_cas(item.cas)?,
+                Some(item) => self.cas = self.client.primary(&self.key).checked_cas(item.cas)?,
                 None => break,
             }
             if change.is_applied() {

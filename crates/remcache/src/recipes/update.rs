@@ -74,15 +74,17 @@ impl Client {
     ) -> Result<Option<Item>, Error> {
         for attempt in 0..TRIES {
             wait_before(attempt).await;
-            let home = self.home(key);
-            let stored = home.ask::<FetchWithSentinels>(Request::get(key)).await?;
+            let primary = self.primary(key);
+            let stored = primary.ask::<FetchWithSentinels>(Request::get(key)).await?;
             let item = stored.as_ref().filter(|item| !item.is_sentinel());
             let made = match (item, change(item)) {
                 (None, None) => return Ok(None),
-                (Some(item), None) => delete_unchanged(&home, key, home.checked_cas(item.cas)?).await?.map(|()| None),
+                (Some(item), None) => {
+                    delete_unchanged(&primary, key, primary.checked_cas(item.cas)?).await?.map(|()| None)
+                }
                 (item, Some(value)) => {
                     let flags = item.map_or(0, |item| item.flags);
-                    store_unchanged(&home, key, stored.as_ref(), (flags, value), ttl).await?.map(Some)
+                    store_unchanged(&primary, key, stored.as_ref(), (flags, value), ttl).await?.map(Some)
                 }
             };
             if let Some(stored) = made {
@@ -125,9 +127,9 @@ impl Client {
     async fn take_now(&self, key: &[u8]) -> Result<Option<Item>, Error> {
         for attempt in 0..TRIES {
             wait_before(attempt).await;
-            let home = self.home(key);
-            let Some(item) = home.ask::<FetchWithSentinels>(Request::get(key)).await? else { return Ok(None) };
-            if delete_unchanged(&home, key, home.checked_cas(item.cas)?).await?.is_some() {
+            let primary = self.primary(key);
+            let Some(item) = primary.ask::<FetchWithSentinels>(Request::get(key)).await? else { return Ok(None) };
+            if delete_unchanged(&primary, key, primary.checked_cas(item.cas)?).await?.is_some() {
                 return Ok(Some(item).filter(|item| !item.is_sentinel()));
             }
         }
@@ -197,31 +199,31 @@ pub(crate) async fn wait_before(attempt: u32) {
 
 /// Stores a value if the item is unchanged or still absent; `None` on conflict.
 pub(crate) async fn store_unchanged(
-    home: &PrimaryRoute<'_>,
+    primary: &PrimaryRoute<'_>,
     key: &[u8],
     item: Option<&Item>,
     (flags, value): (u32, Bytes),
     ttl: Ttl,
 ) -> Result<Option<Item>, Error> {
     let request = match item {
-        Some(item) => Request::set(key, value.clone()).cas(home.checked_cas(item.cas)?),
+        Some(item) => Request::set(key, value.clone()).cas(primary.checked_cas(item.cas)?),
         None => {
             // An add needs no CAS value, but the next update would: fail consistently.
-            home.require_cas().await?;
+            primary.require_cas().await?;
             Request::add(key, value.clone())
         }
     };
-    let change = home.ask::<Store>(request.flags(flags).ttl(ttl)).await?;
+    let change = primary.ask::<Store>(request.flags(flags).ttl(ttl)).await?;
     Ok(change.cas().map(|cas| Item { value, flags, cas }))
 }
 
 /// Deletes an item if its CAS value matches; `None` on conflict.
 ///
 /// The text protocol has no conditional delete: the item is replaced by one that has expired.
-pub(crate) async fn delete_unchanged(home: &PrimaryRoute<'_>, key: &[u8], cas: u64) -> Result<Option<()>, Error> {
-    let change = match home.ask::<Delete>(Request::delete(key).cas(cas)).await {
+pub(crate) async fn delete_unchanged(primary: &PrimaryRoute<'_>, key: &[u8], cas: u64) -> Result<Option<()>, Error> {
+    let change = match primary.ask::<Delete>(Request::delete(key).cas(cas)).await {
         Err(error) if error.kind() == ErrorKind::Unsupported => {
-            home.ask::<Store>(Request::set(key, "").ttl(Ttl::Expired).cas(cas)).await?
+            primary.ask::<Store>(Request::set(key, "").ttl(Ttl::Expired).cas(cas)).await?
         }
         change => change?,
     };

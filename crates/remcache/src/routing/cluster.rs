@@ -12,44 +12,44 @@ use crate::routing::shared::ClientShared;
 use crate::server::Server;
 use crate::server::handle::ServerHandle;
 
-/// The servers of a client, as one list and one ring. It is replaced whole, never changed.
+/// The servers of a client and their ring. Immutable: a change replaces it as a whole.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) servers: Vec<Arc<Server>>,
-    /// As they are configured now: a server that stays may have another weight.
+    /// The current configuration of the servers: one that was kept may have a new weight.
     pub(crate) endpoints: Vec<Endpoint>,
     ring: Ring,
-    /// How many bytes of a key are its namespace, where the distribution does not place by it.
-    unplaced: usize,
-    elsewhere: Elsewhere,
+    /// Length of the namespace, if the distribution does not hash it.
+    ignored_prefix: usize,
+    failover_target: FailoverTarget,
 }
 
-/// Where the keys of a dead server go.
+/// Where the keys of a server that is down go.
 #[derive(Clone, Debug)]
-enum Elsewhere {
-    Nowhere,
+enum FailoverTarget {
+    None,
     Next,
     Gutter(Arc<Cluster>),
 }
 
-/// The servers that a key may be asked of.
+/// The servers that hold a key, or may do so.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
-    /// Those that hold it, the nearest first; at least one.
+    /// The replicas, the primary first; at least one.
     pub(crate) copies: Vec<Arc<Server>>,
-    /// The one that takes it while they are away.
+    /// The server that takes the key while they are down.
     pub(crate) fallback: Option<Arc<Server>>,
-    /// Whether only the first is asked and changed, whatever becomes of it; the others lose what they have.
+    /// Whether only the primary is read and written, even if it fails; at the others the key is deleted.
     pub(crate) is_pinned: bool,
 }
 
 impl Route {
-    /// To one server alone.
+    /// Creates a route to one server only.
     pub(crate) fn to(server: Arc<Server>) -> Self {
         Self { copies: vec![server], fallback: None, is_pinned: true }
     }
 
-    /// The same copies with the preferred servers first, as reads ask them.
+    /// Sorts the replicas for a read: preferred servers first.
     pub(crate) fn in_read_order(mut self) -> Self {
         if !self.is_pinned {
             self.copies.sort_by_key(|server| !server.is_preferred);
@@ -57,32 +57,32 @@ impl Route {
         self
     }
 
-    /// To the first alone of those that hold the key.
+    /// Restricts the route to the primary.
     pub(crate) fn pinned(self) -> Self {
         Self { fallback: None, is_pinned: true, ..self }
     }
 }
 
 impl Cluster {
-    /// A cluster of these endpoints, which keeps the servers that stay from the one before.
+    /// Creates a cluster of these endpoints; servers that were in the previous one are kept.
     pub(crate) fn new(endpoints: Vec<Endpoint>, shared: &ClientShared, before: Option<&Self>) -> Result<Self, Error> {
-        let elsewhere = match (&shared.config.failover, before) {
-            (_, Some(before)) => before.elsewhere.clone(),
-            (Failover::None, _) => Elsewhere::Nowhere,
-            (Failover::Next { .. }, _) => Elsewhere::Next,
+        let failover_target = match (&shared.config.failover, before) {
+            (_, Some(before)) => before.failover_target.clone(),
+            (Failover::None, _) => FailoverTarget::None,
+            (Failover::Next { .. }, _) => FailoverTarget::Next,
             (Failover::Gutter { servers, .. }, _) => {
                 let spares = servers.iter().map(|server| Endpoint::parse(server)).collect::<Result<_, _>>()?;
-                Elsewhere::Gutter(Arc::new(Self::of(spares, shared, None, Elsewhere::Nowhere)?))
+                FailoverTarget::Gutter(Arc::new(Self::of(spares, shared, None, FailoverTarget::None)?))
             }
         };
-        Self::of(endpoints, shared, before, elsewhere)
+        Self::of(endpoints, shared, before, failover_target)
     }
 
     fn of(
         endpoints: Vec<Endpoint>,
         shared: &ClientShared,
         before: Option<&Self>,
-        elsewhere: Elsewhere,
+        failover_target: FailoverTarget,
     ) -> Result<Self, Error> {
         let config = &shared.config;
         if endpoints.is_empty() {
@@ -99,48 +99,48 @@ impl Cluster {
             let new = || Arc::new(Server::new(endpoint.clone(), Arc::clone(config), shared.events.clone()));
             kept.unwrap_or_else(new)
         });
-        let unplaced = if config.distribution.hashes_namespace() { 0 } else { config.namespace.len() };
-        Ok(Self { servers: servers.collect(), endpoints, ring, unplaced, elsewhere })
+        let ignored_prefix = if config.distribution.hashes_namespace() { 0 } else { config.namespace.len() };
+        Ok(Self { servers: servers.collect(), endpoints, ring, ignored_prefix, failover_target })
     }
 
-    /// A server as people hold it.
-    pub(crate) fn handle(&self, place: usize) -> Option<ServerHandle> {
-        let (server, endpoint) = (self.servers.get(place)?, self.endpoints.get(place)?);
+    /// Returns the public handle of a server.
+    pub(crate) fn handle(&self, index: usize) -> Option<ServerHandle> {
+        let (server, endpoint) = (self.servers.get(index)?, self.endpoints.get(index)?);
         Some(ServerHandle::new(Arc::clone(server), endpoint.clone()))
     }
 
     pub(crate) fn handles(&self) -> Vec<ServerHandle> {
-        (0..self.servers.len()).filter_map(|place| self.handle(place)).collect()
+        (0..self.servers.len()).filter_map(|index| self.handle(index)).collect()
     }
 
-    /// The servers, and the spare ones.
+    /// Returns the servers, including those of the gutter pool.
     pub(crate) fn all_servers(&self) -> Vec<Arc<Server>> {
         let spares = self.spares().map(|pool| pool.servers.clone()).unwrap_or_default();
         self.servers.iter().cloned().chain(spares).collect()
     }
 
-    /// The servers of the gutter pool.
+    /// Returns the gutter pool.
     pub(crate) fn spares(&self) -> Option<&Self> {
-        match &self.elsewhere {
-            Elsewhere::Gutter(pool) => Some(pool),
-            Elsewhere::Nowhere | Elsewhere::Next => None,
+        match &self.failover_target {
+            FailoverTarget::Gutter(pool) => Some(pool),
+            FailoverTarget::None | FailoverTarget::Next => None,
         }
     }
 
-    /// Every server once, a key's own first, then in the order in which they stand in for it.
+    /// Returns the index of every server once: the key's own first, then its fallbacks in order.
     fn candidates<'a>(&'a self, placed: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-        // Where liveness moves keys the owner is the one of now, and the ring's own is not asked for.
+        // If the distribution depends on liveness, the key's own server is the one that currently has the key.
         let count = self.servers.len();
         let moved = self.ring.needs_liveness().then(|| self.place(placed)).flatten();
-        let stand_in = moved.into_iter().flat_map(move |home| (0..count).map(move |step| (home + step) % count));
+        let stand_in = moved.into_iter().flat_map(move |first| (0..count).map(move |step| (first + step) % count));
         let own = (!self.ring.needs_liveness()).then(|| self.ring.candidates(placed));
         stand_in.chain(own.into_iter().flatten())
     }
 
-    /// What of a key, its namespace included, it is placed by.
+    /// Returns the part of a key with namespace that determines its placement.
     #[inline]
     pub(crate) fn placed<'k>(&self, key: &'k [u8]) -> &'k [u8] {
-        key.get(self.unplaced..).unwrap_or(key)
+        key.get(self.ignored_prefix..).unwrap_or(key)
     }
 
     #[inline]
@@ -148,50 +148,50 @@ impl Cluster {
         self.ring.locate(placed, |server| self.servers.get(server).is_some_and(|server| server.is_usable()))
     }
 
-    /// The first of these that is not known to be down.
+    /// Returns the first candidate that is not known to be down.
     fn first_usable(&self, candidates: impl Iterator<Item = usize>) -> Option<Arc<Server>> {
-        let mut servers = candidates.take(MOST_TRIED).filter_map(|place| self.servers.get(place));
+        let mut servers = candidates.take(MAX_CANDIDATES).filter_map(|index| self.servers.get(index));
         servers.find(|server| server.is_usable()).map(Arc::clone)
     }
 
-    /// The servers of a key: its replicas and the fallback.
+    /// Returns the route of a key: its replicas and the fallback.
     pub(crate) fn route(&self, key: &[u8], copies: usize) -> Route {
         self.route_by(self.placed(key), copies)
     }
 
-    /// The same by a routing key, which has no namespace.
+    /// Returns the route of a routing key, which has no namespace.
     pub(crate) fn route_by(&self, placed: &[u8], copies: usize) -> Route {
         let mut candidates = self.candidates(placed);
-        let holders = candidates.by_ref().take(copies).filter_map(|place| self.servers.get(place));
+        let holders = candidates.by_ref().take(copies).filter_map(|index| self.servers.get(index));
         let copies = holders.map(Arc::clone).collect();
-        let fallback = match &self.elsewhere {
-            Elsewhere::Nowhere => None,
-            Elsewhere::Next => self.first_usable(candidates),
-            Elsewhere::Gutter(pool) => pool.first_usable(pool.candidates(placed)),
+        let fallback = match &self.failover_target {
+            FailoverTarget::None => None,
+            FailoverTarget::Next => self.first_usable(candidates),
+            FailoverTarget::Gutter(pool) => pool.first_usable(pool.candidates(placed)),
         };
         Route { copies, fallback, is_pinned: false }
     }
 
-    /// The place of a key's server in the list.
+    /// Returns the index of a key's server.
     #[inline]
     pub(crate) fn locate(&self, key: &[u8]) -> Option<usize> {
         self.place(self.placed(key))
     }
 
-    /// The server that a request goes to.
+    /// Returns the server of a request.
     #[inline]
     pub(crate) fn server_of(&self, request: &Request<'_>) -> Result<Arc<Server>, Reply> {
-        let place = match (request.operation().has_key(), request.key()) {
+        let index = match (request.operation().has_key(), request.key()) {
             (true, Ok(key)) => self.locate(key.as_bytes()),
-            // The link says what is wrong with the key; any server will do.
+            // An invalid key gets its error from any server.
             (true, Err(_)) => Some(0),
             (false, _) => self.server_without_key(request.operation())?,
         };
-        let server = place.and_then(|place| self.servers.get(place));
+        let server = index.and_then(|index| self.servers.get(index));
         server.map(Arc::clone).ok_or_else(crate::result::no_server)
     }
 
-    /// The server of a routing key.
+    /// Returns the server of a routing key.
     pub(crate) fn server_of_key(&self, key: &[u8]) -> Result<Arc<Server>, Reply> {
         let server = self.place(key).and_then(|place| self.servers.get(place));
         server.map(Arc::clone).ok_or_else(crate::result::no_server)
@@ -201,12 +201,12 @@ impl Cluster {
         if operation == Operation::Flush && self.servers.len() > 1 {
             return Err(Reply::with_text(
                 Status::InvalidArguments,
-                "a flush concerns one server and there are several: use Client::flush or a ServerHandle",
+                "a flush request goes to one server, and the client has several: use Client::flush or ServerHandle::flush",
             ));
         }
         Ok(Some(0))
     }
 }
 
-/// How many servers are checked for one that is up.
-const MOST_TRIED: usize = 8;
+/// The most candidates that are checked for one that is up.
+const MAX_CANDIDATES: usize = 8;

@@ -1,4 +1,4 @@
-//! Which servers a request goes to, and what follows a failure.
+//! Routing: which servers a request goes to, and what follows a failure.
 
 pub(crate) mod cluster;
 pub(crate) mod multi_router;

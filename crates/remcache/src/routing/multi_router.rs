@@ -1,5 +1,5 @@
-//! Many keys of which each may be asked of more than one server: one pass for each copy, one for the
-//! fallbacks.
+//! Routing of multi-key calls over several servers per key: one pass per replica, one for fallbacks, and one per
+//! replica for deletes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use crate::observe::Scope;
 use crate::policy::{FailureKind, ReplicaPolicy, may_repeat, pick_outcome, replica_policy};
 use crate::proto::{Reply, Request, Status};
 use crate::routing::requests::{Requests, yield_after};
-use crate::routing::router::{elsewhere, purge};
+use crate::routing::router::{delete_request, fallback_request};
 use crate::routing::shared::ClientShared;
 use crate::server::Server;
 use crate::server::batch;
-use crate::server::batch::{ServerBatch, Work};
+use crate::server::batch::{BatchSink, ServerBatch};
 
-/// The outcome of a key, and the server that gave it.
+/// The reply for a key, and the server that sent it.
 pub(crate) struct KeyResult {
     pub(crate) reply: Reply,
     pub(crate) server: Arc<str>,
@@ -33,8 +33,8 @@ pub(crate) async fn run<R: Requests>(
     let copies = shared.config.replicas.min(cluster.servers.len());
     let mut outcomes = Vec::new();
     outcomes.resize_with(source.len(), || None);
-    let mut router = MultiRouter { shared, source, outcomes, pass: Pass::Copy(0) };
-    let passes = (0..copies).map(Pass::Copy).chain([Pass::Fallback]).chain((0..copies).map(Pass::Purge));
+    let mut router = MultiRouter { shared, source, outcomes, pass: Pass::Replica(0) };
+    let passes = (0..copies).map(Pass::Replica).chain([Pass::Fallback]).chain((0..copies).map(Pass::Delete));
     for pass in passes {
         router.pass = pass;
         let batches = router.assign(cluster, timeout).await;
@@ -48,15 +48,15 @@ pub(crate) async fn run<R: Requests>(
     router.outcomes
 }
 
-/// Where a pass goes.
+/// One round of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pass {
-    /// To the n-th copy of each key.
-    Copy(usize),
+    /// To the n-th replica of each key.
+    Replica(usize),
     /// To the fallback of keys whose servers are down.
     Fallback,
-    /// To the n-th copy, to delete what was changed at another.
-    Purge(usize),
+    /// Deletes at the n-th replica of keys that were changed at another.
+    Delete(usize),
 }
 
 struct MultiRouter<'a, R> {
@@ -67,7 +67,7 @@ struct MultiRouter<'a, R> {
 }
 
 impl<R: Requests> MultiRouter<'_, R> {
-    /// Sorts the keys that this pass concerns by server.
+    /// Groups the keys of this pass by server.
     async fn assign(&self, cluster: &Cluster, timeout: Duration) -> Vec<ServerBatch> {
         let mut batches: HashMap<usize, ServerBatch> = HashMap::new();
         for index in 0..self.source.len() {
@@ -84,22 +84,24 @@ impl<R: Requests> MultiRouter<'_, R> {
         batches.into_values().collect()
     }
 
-    /// Whether the outcome so far leaves something to ask; without placing the key.
+    /// Returns whether the key's result so far calls for this pass, before the key is placed.
     fn may_concern(&self, index: usize) -> bool {
-        let Some(result) = self.outcomes.get(index).and_then(Option::as_ref) else { return self.pass == Pass::Copy(0) };
+        let Some(result) = self.outcomes.get(index).and_then(Option::as_ref) else {
+            return self.pass == Pass::Replica(0);
+        };
         let (status, request) = (result.reply.status, self.source.request(index));
-        let (is_trouble, replica_policy) = (FailureKind::of(status).is_some(), replica_policy(&request));
+        let (is_failure, replica_policy) = (FailureKind::of(status).is_some(), replica_policy(&request));
         match (self.pass, replica_policy) {
-            (Pass::Copy(_), ReplicaPolicy::WriteAll | ReplicaPolicy::DeleteAll)
+            (Pass::Replica(_), ReplicaPolicy::WriteAll | ReplicaPolicy::DeleteAll)
             | (Pass::Fallback, ReplicaPolicy::DeleteAll) => true,
-            (Pass::Copy(_), ReplicaPolicy::Read) => is_trouble || status == Status::KeyNotFound,
-            (Pass::Copy(_) | Pass::Fallback, _) => is_trouble,
-            (Pass::Purge(_), ReplicaPolicy::WriteFirst) => result.reply.is_ok() || status.may_have_executed(),
-            (Pass::Purge(_), _) => false,
+            (Pass::Replica(_), ReplicaPolicy::Read) => is_failure || status == Status::KeyNotFound,
+            (Pass::Replica(_) | Pass::Fallback, _) => is_failure,
+            (Pass::Delete(_), ReplicaPolicy::WriteFirst) => result.reply.is_ok() || status.may_have_executed(),
+            (Pass::Delete(_), _) => false,
         }
     }
 
-    /// The server that this pass asks for a key.
+    /// Returns the server that a key's request goes to in this pass.
     fn server_of(&self, cluster: &Cluster, index: usize) -> Option<Arc<Server>> {
         let request = self.source.request(index);
         // An invalid key gets its error from any server it is assigned to.
@@ -109,31 +111,35 @@ impl<R: Requests> MultiRouter<'_, R> {
             route = route.in_read_order();
         }
         match self.pass {
-            Pass::Copy(copy) | Pass::Purge(copy) if copy < route.copies.len() => Some(route.copies.swap_remove(copy)),
-            Pass::Copy(_) | Pass::Purge(_) => None,
+            Pass::Replica(copy) | Pass::Delete(copy) if copy < route.copies.len() => {
+                Some(route.copies.swap_remove(copy))
+            }
+            Pass::Replica(_) | Pass::Delete(_) => None,
             Pass::Fallback => route.fallback,
         }
     }
 
-    /// Whether a key is asked of this server; takes what that costs out of the budget.
+    /// Returns whether a key's request is sent to this server; withdraws its cost from the retry budget.
     fn concerns(&self, index: usize, server: &Server) -> bool {
         let Some(result) = self.outcomes.get(index).and_then(Option::as_ref) else { return true };
         let (status, request) = (result.reply.status, self.source.request(index));
         match (self.pass, replica_policy(&request)) {
-            (Pass::Purge(_), _) => result.server != server.endpoint.name,
-            (Pass::Copy(_), ReplicaPolicy::WriteAll | ReplicaPolicy::DeleteAll) | (_, ReplicaPolicy::DeleteAll) => true,
+            (Pass::Delete(_), _) => result.server != server.endpoint.name,
+            (Pass::Replica(_), ReplicaPolicy::WriteAll | ReplicaPolicy::DeleteAll) | (_, ReplicaPolicy::DeleteAll) => {
+                true
+            }
             (_, ReplicaPolicy::Read) if status == Status::KeyNotFound => true,
             _ => {
                 let is_safe = !status.may_have_executed() || may_repeat(&request, &self.shared.config.retries);
-                is_safe && FailureKind::of(status).is_some_and(|trouble| self.shared.may_go_on(trouble))
+                is_safe && FailureKind::of(status).is_some_and(|kind| self.shared.take_retry(kind))
             }
         }
     }
 
-    /// Whether the outcome of this pass replaces the earlier one.
+    /// Returns whether this pass's result replaces the earlier one.
     fn is_better(&self, index: usize, before: Status, after: Status) -> bool {
         match (self.pass, replica_policy(&self.source.request(index))) {
-            (Pass::Purge(_), _) => false,
+            (Pass::Delete(_), _) => false,
             (Pass::Fallback, ReplicaPolicy::DeleteAll) => before == Status::KeyNotFound && after == Status::NoError,
             (_, ReplicaPolicy::DeleteAll) => pick_outcome(ReplicaPolicy::DeleteAll, &[before, after]) == Some(1),
             _ => pick_outcome(ReplicaPolicy::WriteAll, &[before, after]) == Some(1),
@@ -141,21 +147,21 @@ impl<R: Requests> MultiRouter<'_, R> {
     }
 }
 
-impl<R: Requests> Work for MultiRouter<'_, R> {
+impl<R: Requests> BatchSink for MultiRouter<'_, R> {
     fn may_store(&self) -> bool {
-        !matches!(self.pass, Pass::Purge(_)) && self.source.may_store()
+        !matches!(self.pass, Pass::Delete(_)) && self.source.may_store()
     }
 
     fn request(&self, index: usize) -> Request<'_> {
         let request = self.source.request(index);
         match self.pass {
-            Pass::Copy(_) => request,
-            Pass::Fallback => elsewhere(&request, &self.shared.config),
-            Pass::Purge(_) => purge(&request).unwrap_or(request),
+            Pass::Replica(_) => request,
+            Pass::Fallback => fallback_request(&request, &self.shared.config),
+            Pass::Delete(_) => delete_request(&request).unwrap_or(request),
         }
     }
 
-    fn settle(&mut self, index: usize, reply: Reply, server: &Arc<str>) {
+    fn complete(&mut self, index: usize, reply: Reply, server: &Arc<str>) {
         let before = self.outcomes.get(index).and_then(Option::as_ref).map(|result| result.reply.status);
         let is_reported = before.is_none_or(|before| self.is_better(index, before, reply.status));
         if let (true, Some(outcome)) = (is_reported, self.outcomes.get_mut(index)) {

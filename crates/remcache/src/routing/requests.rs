@@ -13,10 +13,10 @@ use crate::server::batch::ServerBatch;
 /// The requests of a multi-key call, with the namespace in their keys.
 pub(crate) trait Requests {
     fn len(&self) -> usize;
-    /// Whether any of them may bring a value.
+    /// Returns whether any of them may store a value.
     fn may_store(&self) -> bool;
     fn request(&self, index: usize) -> Request<'_>;
-    /// The key of a request, without building the request where that is possible.
+    /// Returns the key of a request, if possible without building the request.
     fn key(&self, index: usize) -> Cow<'_, [u8]>;
 }
 
@@ -35,7 +35,7 @@ pub(crate) async fn assign(cluster: &Cluster, requests: &impl Requests, timeout:
     batches
 }
 
-/// Lets other tasks run after some thousand keys: placing a million of them takes a while.
+/// Yields to other tasks after every few thousand keys, because placing a million takes a while.
 #[inline]
 pub(crate) async fn yield_after(index: usize) {
     const KEYS: usize = 4096;

@@ -1,7 +1,7 @@
-//! A request that more than one server may be asked for: copies, fallbacks, second attempts, hedges.
+//! Routing of a single-key request: replicas, failover, retries, hedging.
 //!
-//! Each attempt is a [`ServerCall`], which knows nothing of the others; what follows it is
-//! decided by `policy`. Requests of a client without such settings never come here.
+//! Each attempt is an independent [`ServerCall`]; `policy` decides what follows it. Requests of a client without
+//! these settings never enter the router.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -21,13 +21,13 @@ use crate::routing::shared::ClientShared;
 use crate::server::Server;
 use crate::server::call::ServerCall;
 
-/// A reply, and the server that gave it.
+/// A reply, and the server that sent it.
 pub(crate) struct Outcome {
     pub(crate) reply: Reply,
     pub(crate) server: Option<Arc<Server>>,
 }
 
-/// A routed request on its way.
+/// The future of a routed request.
 pub(crate) type RoutedCall<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
 /// Sends the request along its route until a server answers or the deadline passes.
@@ -43,14 +43,14 @@ pub(crate) fn send_routed<'a>(
     Box::pin(async move { router.run().await })
 }
 
-/// Queues a request without waiting for its replies, wherever it has to go; whether it was queued.
+/// Queues a request at all servers of its route without waiting for replies; returns whether it was queued.
 pub(crate) fn cast(shared: &ClientShared, request: &Request<'_>, route: &Route) -> bool {
     let timeout = shared.config.timeout;
     let queue = |server: &Arc<Server>, request: Request<'_>| ServerCall::new(request, timeout).cast(server);
     let to_copies = || route.copies.iter().filter(|server| queue(server, request.clone())).count() > 0;
     let to_first = || route.copies.iter().any(|server| queue(server, request.clone()));
     let to_fallback = || {
-        let elsewhere = elsewhere(request, &shared.config);
+        let elsewhere = fallback_request(request, &shared.config);
         route.fallback.as_ref().is_some_and(|server| request.condition() == 0 && queue(server, elsewhere))
     };
     match replica_policy(request) {
@@ -62,18 +62,18 @@ pub(crate) fn cast(shared: &ClientShared, request: &Request<'_>, route: &Route) 
         }
         ReplicaPolicy::WriteFirst if route.copies.len() == 1 => to_first() || to_fallback(),
         ReplicaPolicy::WriteFirst => {
-            // The outcome is not awaited, so the other replicas are deleted in any case.
+            // The result is not awaited, so the item is deleted at the other replicas in any case.
             let Some(first) = route.copies.iter().find(|server| queue(server, request.clone())) else { return false };
             for other in route.copies.iter().filter(|other| !Arc::ptr_eq(other, first)) {
-                let _ = purge(request).map(|delete| queue(other, delete));
+                let _ = delete_request(request).map(|delete| queue(other, delete));
             }
             true
         }
     }
 }
 
-/// The request as it is sent to a fallback: what it stores there does not live long.
-pub(crate) fn elsewhere<'r>(request: &Request<'r>, config: &Config) -> Request<'r> {
+/// Returns the request for a fallback, with the TTL capped.
+pub(crate) fn fallback_request<'r>(request: &Request<'r>, config: &Config) -> Request<'r> {
     match config.failover.cap() {
         Some(cap) if has_ttl(request) => {
             let ttl = capped(request.time_to_live(), cap, SystemTime::now());
@@ -83,8 +83,8 @@ pub(crate) fn elsewhere<'r>(request: &Request<'r>, config: &Config) -> Request<'
     }
 }
 
-/// The delete of a request's key.
-pub(crate) fn purge<'r>(request: &Request<'r>) -> Option<Request<'r>> {
+/// Returns a delete of the request's key.
+pub(crate) fn delete_request<'r>(request: &Request<'r>) -> Option<Request<'r>> {
     request.key().ok().map(|key| Request::delete(key.clone()))
 }
 
@@ -95,17 +95,17 @@ struct Router<'a> {
     route: Route,
     deadline: Instant,
     is_guarded: bool,
-    /// The operation that the attempts are a part of, if it is observed.
+    /// The operation that the attempts are reported as parts of.
     scope: Option<Arc<Scope>>,
 }
 
 impl<'a> Router<'a> {
     async fn run(&self) -> Outcome {
         let outcome = match replica_policy(&self.request) {
-            ReplicaPolicy::Read => self.fetch().await,
-            ReplicaPolicy::WriteAll => self.change_every_copy().await,
-            ReplicaPolicy::DeleteAll => self.remove().await,
-            ReplicaPolicy::WriteFirst => self.change_first_copy().await,
+            ReplicaPolicy::Read => self.read().await,
+            ReplicaPolicy::WriteAll => self.write_all().await,
+            ReplicaPolicy::DeleteAll => self.delete_all().await,
+            ReplicaPolicy::WriteFirst => self.write_first().await,
         };
         if outcome.reply.is_ok() || outcome.reply.status == Status::KeyNotFound {
             self.shared.succeeded(1);
@@ -115,15 +115,15 @@ impl<'a> Router<'a> {
 
     // ---- One server ----
 
-    /// Asks one server: once, or again if the settings and the budget allow.
-    async fn ask(&self, server: &Arc<Server>, request: &Request<'a>) -> Outcome {
+    /// Sends a request to one server, and retries it there as the settings and the budget allow.
+    async fn send(&self, server: &Arc<Server>, request: &Request<'a>) -> Outcome {
         let mut attempts = self.config.retries.attempts;
         loop {
             let was_usable = server.is_usable();
             let reply = self.attempt(server, request).await;
-            // A server that was down before it was asked fails at once.
-            let again = attempts > 0 && was_usable && self.may_go_on(request, reply.status);
-            if !again || !server.wait_for_return(self.deadline).await || !self.pay(reply.status) {
+            // A server that was down before is not retried.
+            let again = attempts > 0 && was_usable && self.may_retry(request, reply.status);
+            if !again || !server.wait_for_return(self.deadline).await || !self.take_retry(reply.status) {
                 return Outcome { reply, server: Some(Arc::clone(server)) };
             }
             attempts -= 1;
@@ -149,52 +149,52 @@ impl<'a> Router<'a> {
         call.run(server).await
     }
 
-    /// Whether a request may be sent once more after this, by what it is and the time that is left.
-    fn may_go_on(&self, request: &Request<'a>, status: Status) -> bool {
+    /// Returns whether a request may be sent again after this status, by its operation and the remaining time.
+    fn may_retry(&self, request: &Request<'a>, status: Status) -> bool {
         let is_safe = !status.may_have_executed() || may_repeat(request, &self.config.retries);
         FailureKind::of(status).is_some() && is_safe && Instant::now() < self.deadline
     }
 
-    /// Takes what that costs out of the budget; `false` if there is not enough.
-    fn pay(&self, status: Status) -> bool {
-        FailureKind::of(status).is_some_and(|trouble| self.shared.may_go_on(trouble))
+    /// Withdraws the cost of a retry from the budget; returns `false` if it is exhausted.
+    fn take_retry(&self, status: Status) -> bool {
+        FailureKind::of(status).is_some_and(|kind| self.shared.take_retry(kind))
     }
 
-    /// Whether the request goes on to another server after this.
-    fn goes_on(&self, status: Status) -> bool {
-        let goes_on = self.may_go_on(&self.request, status) && self.pay(status);
-        if goes_on {
+    /// Returns whether the request is sent to another server after this status.
+    fn fails_over(&self, status: Status) -> bool {
+        let fails_over = self.may_retry(&self.request, status) && self.take_retry(status);
+        if fails_over {
             self.observe(Scope::failed_over);
         }
-        goes_on
+        fails_over
     }
 
-    // ---- Fetches ----
+    // ---- Reads ----
 
-    async fn fetch(&self) -> Outcome {
-        self.shared.asked();
+    async fn read(&self) -> Outcome {
+        self.shared.record_read();
         let mut found = Vec::new();
-        let ordered = self.copies_to_fetch_from();
+        let ordered = self.replicas_to_read();
         let mut copies = &ordered[..];
         while let Some((first, rest)) = copies.split_first() {
-            let (outcome, asked) = self.fetch_from(first, rest.first()).await;
+            let (outcome, asked) = self.read_from(first, rest.first()).await;
             copies = copies.get(asked..).unwrap_or_default();
             let status = outcome.reply.status;
             let is_last = copies.is_empty() && self.route.fallback.is_none();
             found.push(outcome);
-            let goes_on = status == Status::KeyNotFound || !is_last && self.goes_on(status);
-            if !goes_on {
+            let fails_over = status == Status::KeyNotFound || !is_last && self.fails_over(status);
+            if !fails_over {
                 return best(ReplicaPolicy::WriteAll, found);
             }
         }
-        // The word of a copy is better than the word of a fallback.
+        // A replica's answer takes precedence over the fallback's.
         if found.iter().all(|outcome| FailureKind::of(outcome.reply.status).is_some()) {
-            found.extend(self.ask_fallback().await);
+            found.extend(self.send_to_fallback().await);
         }
         best(ReplicaPolicy::WriteAll, found)
     }
 
-    fn copies_to_fetch_from(&self) -> Vec<Arc<Server>> {
+    fn replicas_to_read(&self) -> Vec<Arc<Server>> {
         let mut copies = self.route.clone().in_read_order().copies;
         if self.route.is_pinned {
             copies.truncate(1);
@@ -202,9 +202,9 @@ impl<'a> Router<'a> {
         copies
     }
 
-    /// Asks a copy, and the next one too if it takes long; how many were asked.
-    async fn fetch_from(&self, first: &Arc<Server>, next: Option<&Arc<Server>>) -> (Outcome, usize) {
-        let mut one = pin!(self.ask(first, &self.request));
+    /// Reads from a replica, and from the next one as well if the first is slow; returns how many were asked.
+    async fn read_from(&self, first: &Arc<Server>, next: Option<&Arc<Server>>) -> (Outcome, usize) {
+        let mut one = pin!(self.send(first, &self.request));
         let (Some(hedge), Some(next)) = (self.config.hedge, next) else { return (one.await, 1) };
         let delay = pin!(sleep(hedge.delay));
         if let Either::Left((outcome, _)) = select(one.as_mut(), delay).await {
@@ -214,40 +214,40 @@ impl<'a> Router<'a> {
             return (one.await, 1);
         }
         self.observe(Scope::hedged);
-        let other = pin!(self.ask(next, &self.request));
+        let other = pin!(self.send(next, &self.request));
         (first_hit(one, other).await, 2)
     }
 
-    async fn ask_fallback(&self) -> Option<Outcome> {
+    async fn send_to_fallback(&self) -> Option<Outcome> {
         let server = self.route.fallback.as_ref()?;
-        // A CAS value is one server's own.
+        // CAS values are specific to one server.
         if self.request.condition() != 0 {
             return None;
         }
-        Some(self.ask(server, &elsewhere(&self.request, self.config)).await)
+        Some(self.send(server, &fallback_request(&self.request, self.config)).await)
     }
 
-    // ---- Changes ----
+    // ---- Writes ----
 
-    async fn change_every_copy(&self) -> Outcome {
-        let outcomes = self.ask_all(&self.route.copies, &self.request).await;
+    async fn write_all(&self) -> Outcome {
+        let outcomes = self.send_all(&self.route.copies, &self.request).await;
         let outcome = best(ReplicaPolicy::WriteAll, outcomes);
         self.or_fallback(outcome).await
     }
 
-    /// Asks the fallback if no copy could be asked.
+    /// Sends the request to the fallback if no replica could be reached.
     async fn or_fallback(&self, outcome: Outcome) -> Outcome {
         let has_other = self.route.fallback.is_some() && self.request.condition() == 0;
-        match has_other && self.goes_on(outcome.reply.status) {
-            true => self.ask_fallback().await.unwrap_or(outcome),
+        match has_other && self.fails_over(outcome.reply.status) {
+            true => self.send_to_fallback().await.unwrap_or(outcome),
             false => outcome,
         }
     }
 
-    /// Deletes at every copy, and what may have been stored elsewhere.
-    async fn remove(&self) -> Outcome {
-        let fallback = async { self.ask_fallback().await };
-        let copies = self.ask_all(&self.route.copies, &self.request);
+    /// Deletes at every replica and at the fallback.
+    async fn delete_all(&self) -> Outcome {
+        let fallback = async { self.send_to_fallback().await };
+        let copies = self.send_all(&self.route.copies, &self.request);
         let (copies, elsewhere) = join(copies, fallback).await;
         let outcome = best(ReplicaPolicy::DeleteAll, copies);
         match elsewhere {
@@ -256,51 +256,51 @@ impl<'a> Router<'a> {
         }
     }
 
-    /// Changes the first copy that can be asked, and deletes the others.
-    async fn change_first_copy(&self) -> Outcome {
+    /// Writes to the first replica that can be reached, and deletes the item at the others.
+    async fn write_first(&self) -> Outcome {
         let mut tried = Vec::new();
         for server in &self.route.copies {
-            let outcome = self.ask(server, &self.request).await;
+            let outcome = self.send(server, &self.request).await;
             let status = outcome.reply.status;
             tried.push(outcome);
             let is_last = tried.len() == self.route.copies.len();
             let is_bound = self.route.is_pinned || self.request.condition() != 0;
-            if is_last || is_bound || !self.goes_on(status) {
+            if is_last || is_bound || !self.fails_over(status) {
                 break;
             }
         }
         let changed = tried.len();
         let outcome = best(ReplicaPolicy::WriteAll, tried);
         if outcome.reply.is_ok() || outcome.reply.status.may_have_executed() {
-            self.purge_others(changed.saturating_sub(1)).await;
+            self.delete_others(changed.saturating_sub(1)).await;
         }
         self.or_fallback(outcome).await
     }
 
-    /// Deletes the other replicas.
-    async fn purge_others(&self, changed: usize) {
+    /// Deletes the item at the other replicas.
+    async fn delete_others(&self, changed: usize) {
         let copies = self.route.copies.iter().enumerate();
-        let others: Vec<_> = copies.filter(|(place, _)| *place != changed).map(|(_, copy)| Arc::clone(copy)).collect();
-        if let (false, Some(delete)) = (others.is_empty(), purge(&self.request)) {
-            self.ask_all(&others, &delete).await;
+        let others: Vec<_> = copies.filter(|(index, _)| *index != changed).map(|(_, copy)| Arc::clone(copy)).collect();
+        if let (false, Some(delete)) = (others.is_empty(), delete_request(&self.request)) {
+            self.send_all(&others, &delete).await;
         }
     }
 
-    async fn ask_all(&self, servers: &[Arc<Server>], request: &Request<'a>) -> Vec<Outcome> {
-        join_all(servers.iter().map(|server| self.ask(server, request))).await
+    async fn send_all(&self, servers: &[Arc<Server>], request: &Request<'a>) -> Vec<Outcome> {
+        join_all(servers.iter().map(|server| self.send(server, request))).await
     }
 }
 
-/// The outcome that is reported.
+/// Picks the outcome to report.
 fn best(replica_policy: ReplicaPolicy, mut outcomes: Vec<Outcome>) -> Outcome {
     let statuses: Vec<_> = outcomes.iter().map(|outcome| outcome.reply.status).collect();
     match pick_outcome(replica_policy, &statuses) {
-        Some(place) => outcomes.swap_remove(place),
+        Some(index) => outcomes.swap_remove(index),
         None => Outcome { reply: no_server(), server: None },
     }
 }
 
-/// The first hit of two reads; without a hit, the better outcome of both.
+/// Returns the first hit of two reads; without a hit, the better outcome.
 async fn first_hit(
     one: impl Future<Output = Outcome> + Unpin,
     other: impl Future<Output = Outcome> + Unpin,

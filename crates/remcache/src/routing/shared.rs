@@ -1,4 +1,4 @@
-//! What all requests of a client share apart from its servers: settings, budgets and the event channel.
+//! The client-wide state besides the servers: settings, budgets and the event channel.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,17 +7,17 @@ use tokio::sync::broadcast::Sender;
 use crate::config::Config;
 use crate::health::events;
 use crate::health::events::ServerEvent;
-use crate::policy::{Allowance, Budget, FailureKind};
+use crate::policy::{Budget, FailureKind, HedgeBudget};
 
-/// What all requests of a client share.
+/// The state that all requests of a client share.
 #[derive(Debug)]
 pub(crate) struct ClientShared {
     pub(crate) config: Arc<Config>,
-    /// Whether a request may go to more than one server, or to one more than once.
+    /// Whether a request may be sent to several servers, or repeatedly to one.
     pub(crate) is_routed: bool,
     pub(crate) events: Sender<ServerEvent>,
     budget: Mutex<Budget>,
-    allowance: Mutex<Allowance>,
+    hedge_budget: Mutex<HedgeBudget>,
 }
 
 impl ClientShared {
@@ -26,14 +26,14 @@ impl ClientShared {
             is_routed: config.is_routed(),
             events: events::channel(),
             budget: Mutex::new(Budget::new(config.retries.budget)),
-            allowance: Mutex::new(Allowance::new(config.hedge.map_or(0, |hedge| hedge.percent))),
+            hedge_budget: Mutex::new(HedgeBudget::new(config.hedge.map_or(0, |hedge| hedge.percent))),
             config: Arc::new(config),
         }
     }
 
-    /// Whether the budget has a second attempt after such a trouble.
-    pub(crate) fn may_go_on(&self, trouble: FailureKind) -> bool {
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(trouble)
+    /// Withdraws the tokens of a retry after this kind of failure; returns `false` if the budget is exhausted.
+    pub(crate) fn take_retry(&self, kind: FailureKind) -> bool {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(kind)
     }
 
     /// Records successful requests.
@@ -42,13 +42,13 @@ impl ClientShared {
         (0..count).for_each(|_| budget.refill());
     }
 
-    /// A read was asked that may be hedged.
-    pub(crate) fn asked(&self) {
-        self.allowance.lock().unwrap_or_else(PoisonError::into_inner).earn();
+    /// Records a read, which earns a part of a hedge.
+    pub(crate) fn record_read(&self) {
+        self.hedge_budget.lock().unwrap_or_else(PoisonError::into_inner).earn();
     }
 
-    /// Whether it may be asked a second time.
+    /// Withdraws a hedge from the budget; returns `false` if it is exhausted.
     pub(crate) fn may_hedge(&self) -> bool {
-        self.allowance.lock().unwrap_or_else(PoisonError::into_inner).spend()
+        self.hedge_budget.lock().unwrap_or_else(PoisonError::into_inner).spend()
     }
 }

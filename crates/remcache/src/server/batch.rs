@@ -1,4 +1,4 @@
-//! The keys of one server within a call for many: sent as runs, a bounded number at a time.
+//! One server's share of a multi-key call, sent in batches.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -21,85 +21,85 @@ use crate::server::Server;
 use crate::server::item_limit::ItemSettings;
 use crate::time::after;
 
-/// The keys of one server, as indices into the call's list.
+/// One server's share of a multi-key call: indices into the call's list of keys.
 pub(crate) struct ServerBatch {
     server: Arc<Server>,
-    connection: usize,
+    conn: usize,
     /// How long to wait for the next reply.
     timeout: Duration,
     indices: Vec<u32>,
     /// How many of `indices` were submitted.
     submitted: usize,
-    /// Keys that are to be submitted again.
-    again: Vec<u32>,
+    /// Indices of keys to submit again.
+    resubmit: Vec<u32>,
     runs: VecDeque<Run>,
-    /// ReplyStream on their way from a slot to the call, in memory that is used again.
+    /// Buffer for replies taken out of a slot.
     replies: Vec<(u32, Reply)>,
     turn: Option<Turn>,
-    /// The question for the server's item size limit.
+    /// The pending request for the server's item size limit.
     settings: Option<Pin<Box<dyn Future<Output = ItemSettings> + Send>>>,
     /// Whether the server was asked for its item size limit.
     has_asked_limit: bool,
     /// The status of everything not submitted, once the batch was given up.
     given_up: Option<Status>,
-    /// Its report, once it has begun.
+    /// The exchange reported to observers, if there are any.
     exchange: Option<Exchange>,
 }
 
-/// A run in flight: its slot, and where its keys begin in `indices`.
+/// A batch in flight: its slot, and its range in `indices`.
 struct Run {
     slot: usize,
     first: usize,
     count: usize,
-    /// How often a task of the connection had ended before.
+    /// The connection's epoch when the batch was submitted.
     ends: u32,
 }
 
-/// How many keys a run has at most, and how many runs are in flight: while one is answered, the
-/// next is on its way.
-const RUN_LENGTH: usize = 1024;
-const RUNS_IN_FLIGHT: usize = 2;
+/// The most keys in a batch.
+const BATCH_LEN: usize = 1024;
+/// The most batches in flight: the server works on one while the next is sent.
+const MAX_IN_FLIGHT: usize = 2;
 
-/// The keys of a call: what each asks, and where its outcome goes.
-pub(crate) trait Work {
-    /// The request of the key at this place of the call's list.
+/// The requests of a multi-key call, and the receiver of their results.
+pub(crate) trait BatchSink {
+    /// Returns the request for the key at this index.
     fn request(&self, index: usize) -> Request<'_>;
-    /// Whether any of the requests may bring a value.
+    /// Returns whether any request may store a value.
     fn may_store(&self) -> bool;
-    /// Takes the outcome of the key at this place.
-    fn settle(&mut self, index: usize, reply: Reply, server: &Arc<str>);
+    /// Receives the result for the key at this index.
+    fn complete(&mut self, index: usize, reply: Reply, server: &Arc<str>);
 }
 
 /// Drives all batches concurrently until every key has its result.
 ///
-/// They are parts of the operation `scope`, if it is observed.
-pub(crate) async fn drive(mut batches: Vec<ServerBatch>, work: &mut impl Work, scope: Option<&Arc<Scope>>) {
+/// They are reported to observers as parts of `scope`.
+pub(crate) async fn drive(mut batches: Vec<ServerBatch>, sink: &mut impl BatchSink, scope: Option<&Arc<Scope>>) {
     if let Some(scope) = scope {
-        batches.iter_mut().for_each(|batch| batch.observe(scope, work));
+        batches.iter_mut().for_each(|batch| batch.observe(scope, sink));
     }
     poll_fn(|cx| {
         let now = Instant::now();
         let mut pending = false;
         for batch in &mut batches {
-            pending |= batch.poll(cx, now, work).is_pending();
+            pending |= batch.poll(cx, now, sink).is_pending();
         }
         if pending { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
-    // Calls whose outcome is known at once must let other tasks run.
+    // Calls that complete without waiting must let other tasks run.
     consume_budget().await;
 }
 
 impl ServerBatch {
     pub(crate) fn new(server: Arc<Server>, timeout: Duration) -> Self {
-        let connection = server.next_conn();
+        let conn = server.next_conn();
         Self {
             server,
-            connection,
+            conn,
             timeout,
             indices: Vec::new(),
             submitted: 0,
-            again: Vec::new(),
+            resubmit: Vec::new(),
             runs: VecDeque::new(),
             replies: Vec::new(),
             turn: None,
@@ -110,21 +110,21 @@ impl ServerBatch {
         }
     }
 
-    /// Puts a key, by its place in the call's list, behind the others.
+    /// Appends a key by its index in the call's list.
     pub(crate) fn assign(&mut self, index: usize) {
         // More than 2^32 keys do not fit into memory together with their results.
         self.indices.push(u32::try_from(index).unwrap_or(u32::MAX));
     }
 
-    /// Goes on as far as it can; ready when every key has its outcome.
-    fn poll(&mut self, cx: &mut Context<'_>, now: Instant, work: &mut impl Work) -> Poll<()> {
+    /// Submits and collects as much as possible; ready when every key has its result.
+    fn poll(&mut self, cx: &mut Context<'_>, now: Instant, sink: &mut impl BatchSink) -> Poll<()> {
         loop {
-            self.collect(cx.waker(), work);
+            self.collect(cx.waker(), sink);
             let more = self.submitted < self.indices.len();
-            if !more || self.runs.len() >= RUNS_IN_FLIGHT {
+            if !more || self.runs.len() >= MAX_IN_FLIGHT {
                 break;
             }
-            if !self.go_on(cx, now, work) {
+            if !self.submit_next(cx, now, sink) {
                 break;
             }
         }
@@ -137,9 +137,9 @@ impl ServerBatch {
         Poll::Ready(())
     }
 
-    fn observe(&mut self, scope: &Arc<Scope>, work: &impl Work) {
+    fn observe(&mut self, scope: &Arc<Scope>, sink: &impl BatchSink) {
         if let (Some(server), Some(first)) = (&self.server.observed, self.indices.first()) {
-            let name = OperationName::of_many(work.request(*first as usize).operation());
+            let name = OperationName::of_many(sink.request(*first as usize).operation());
             self.exchange = Some(scope.exchange(name, server, self.indices.len()));
         }
     }
@@ -150,46 +150,48 @@ impl ServerBatch {
             Some(status) => Outcome::Failed(ErrorKind::of(status)),
             None => Outcome::Ok,
         };
-        exchange.finish(outcome, self.server.link(self.connection).established(), self.given_up);
+        exchange.finish(outcome, self.server.connection(self.conn).established(), self.given_up);
     }
 
-    /// Takes the outcomes that have come.
-    fn collect(&mut self, waker: &Waker, work: &mut impl Work) {
-        let Self { server, connection, indices, again, runs, replies, given_up, exchange, .. } = self;
-        let link = server.link(*connection);
+    /// Completes the keys whose replies have arrived.
+    fn collect(&mut self, waker: &Waker, sink: &mut impl BatchSink) {
+        let Self { server, conn, indices, resubmit, runs, replies, given_up, exchange, .. } = self;
+        let connection = server.connection(*conn);
         while let Some(run) = runs.front() {
-            let Poll::Ready(ended) = link.poll_run(run.slot, replies, waker) else { break };
+            let Poll::Ready(ended) = connection.poll_run(run.slot, replies, waker) else { break };
             let keys = indices.get(run.first..run.first + run.count).unwrap_or_default();
-            for (place, reply) in replies.drain(..) {
+            for (position, reply) in replies.drain(..) {
                 if let (Some(exchange), true) = (&mut *exchange, reply.is_ok()) {
                     exchange.bytes_in += reply.value.len() as u64;
                 }
-                // The server answers no more: what is left would wait in vain, run after run.
+                // After a timeout the remaining keys fail at once: batch after batch would time out as well.
                 match reply.status {
                     Status::TimedOut(_) => *given_up = Some(Status::TimedOut(Delivery::NotSent)),
                     Status::ValueTooLarge => {
-                        let length = keys.get(place as usize).map(|&index| work.request(index as usize).value().len());
-                        server.has_refused_size(length.unwrap_or_default());
+                        let length =
+                            keys.get(position as usize).map(|&index| sink.request(index as usize).value().len());
+                        server.record_size_refusal(length.unwrap_or_default());
                     }
                     _ => {}
                 }
-                let Some(index) = keys.get(place as usize) else { continue };
-                let may_repeat = || may_repeat(&work.request(*index as usize), &Retries::none());
-                // The runtime of the connection has ended: what can be sent again goes on on this one.
-                match link.is_interrupted(run.ends, &reply) && (!reply.status.may_have_executed() || may_repeat()) {
-                    true => again.push(*index),
-                    false => settle(server, *index as usize, reply, work),
+                let Some(index) = keys.get(position as usize) else { continue };
+                let may_repeat = || may_repeat(&sink.request(*index as usize), &Retries::none());
+                // If the connection's runtime has ended, requests that may be repeated continue on this one.
+                match connection.is_interrupted(run.ends, &reply) && (!reply.status.may_have_executed() || may_repeat())
+                {
+                    true => resubmit.push(*index),
+                    false => complete(server, *index as usize, reply, sink),
                 }
             }
             if ended {
                 runs.pop_front();
             }
         }
-        indices.append(again);
+        indices.append(resubmit);
     }
 
-    /// Submits the next run; `false` if there is no room for it yet.
-    fn go_on(&mut self, cx: &mut Context<'_>, now: Instant, work: &mut impl Work) -> bool {
+    /// Submits the next batch; returns `false` if it has to wait.
+    fn submit_next(&mut self, cx: &mut Context<'_>, now: Instant, sink: &mut impl BatchSink) -> bool {
         if let Some(settings) = &mut self.settings {
             if settings.as_mut().poll(cx).is_pending() {
                 return false;
@@ -206,17 +208,17 @@ impl ServerBatch {
         }
         if let Some(status) = self.given_up {
             self.turn = None;
-            self.give_up(status, work);
+            self.give_up(status, sink);
             return true;
         }
-        let end = self.indices.len().min(self.submitted + RUN_LENGTH);
-        let end = if work.may_store() { self.checked_end(end, now, work) } else { Some(end) };
+        let end = self.indices.len().min(self.submitted + BATCH_LEN);
+        let end = if sink.may_store() { self.checked_end(end, now, sink) } else { Some(end) };
         let Some(end) = end else { return true };
-        match self.submit(end, now, ticket, work) {
+        match self.submit(end, now, ticket, sink) {
             0 => {
                 let next = self.indices.get(self.submitted);
-                let length = next.map_or(0, |index| work.request(*index as usize).value().len());
-                // With a turn for such a value another caller was faster, and the place in the queue stays.
+                let length = next.map_or(0, |index| sink.request(*index as usize).value().len());
+                // If there was a turn for this length, another caller was faster; the queue position is kept.
                 if self.turn.as_ref().is_none_or(|turn| turn.length() != length) {
                     self.turn = Some(self.queue(length, now, cx.waker()));
                 }
@@ -226,22 +228,22 @@ impl ServerBatch {
         true
     }
 
-    /// Where the run has to end because of a value that is too large for the server, or that has to be compared
-    /// with its limit first; `None` if that value is the next, and is settled or waited for.
-    fn checked_end(&mut self, end: usize, now: Instant, work: &mut impl Work) -> Option<usize> {
+    /// Returns where the batch has to end because the next value exceeds the server's item size limit, or because
+    /// the limit is not known; `None` if that value comes first and was completed, or the limit was requested.
+    fn checked_end(&mut self, end: usize, now: Instant, sink: &mut impl BatchSink) -> Option<usize> {
         let Self { server, indices, submitted, has_asked_limit, .. } = self;
         let settings = server.known_item_settings().or_else(|| has_asked_limit.then(ItemSettings::default));
-        for place in *submitted..end {
-            let index = *indices.get(place)? as usize;
-            let request = work.request(index);
+        for position in *submitted..end {
+            let index = *indices.get(position)? as usize;
+            let request = sink.request(index);
             if !server.is_checked(&request) {
                 continue;
             }
             match settings.map(|settings| settings.refuse(&request)) {
                 Some(None) => {}
-                _ if place > *submitted => return Some(place),
+                _ if position > *submitted => return Some(position),
                 Some(Some(refusal)) => {
-                    work.settle(index, refusal, &server.endpoint.name);
+                    sink.complete(index, refusal, &server.endpoint.name);
                     *submitted += 1;
                     return None;
                 }
@@ -256,29 +258,29 @@ impl ServerBatch {
         Some(end)
     }
 
-    fn submit(&mut self, end: usize, now: Instant, ticket: Option<Ticket>, work: &mut impl Work) -> u32 {
+    fn submit(&mut self, end: usize, now: Instant, ticket: Option<Ticket>, sink: &mut impl BatchSink) -> u32 {
         let Self { server, indices, submitted, .. } = self;
         let keys = indices.get(*submitted..end).unwrap_or_default();
         let last = keys.len().saturating_sub(1);
-        // Changes are quiet except the last of a batch, whose reply confirms the ones before it.
-        // Reads and counters are not quiet: a number must be returned, and a miss is a reply of its own.
-        // A refusal in text has no owner among quiet requests and would fail the batch, so there all are non-quiet.
-        let has_quiet = server.link(self.connection).protocol() == Some(Protocol::Binary);
-        let request = |place: usize| match has_quiet && place < last {
-            true => to_quiet(work.request(keys[place] as usize)),
-            false => work.request(keys[place] as usize),
+        // Writes are quiet except the last of a batch, whose reply confirms the ones before it.
+        // Reads and counters are not: their results are needed.
+        // On the meta and text protocols an error line cannot be attributed to a quiet request, so none is quiet.
+        let has_quiet = server.connection(self.conn).protocol() == Some(Protocol::Binary);
+        let request = |position: usize| match has_quiet && position < last {
+            true => to_quiet(sink.request(keys[position] as usize)),
+            false => sink.request(keys[position] as usize),
         };
         let extend_by = self.timeout;
         let deadline = Deadline { at: after(now, extend_by).into_std(), extend_by };
-        let run = server.link(self.connection).submit_run(keys.len(), request, deadline, now, ticket);
-        for (place, reply) in run.refused {
-            if let Some(index) = keys.get(place as usize) {
-                settle(server, *index as usize, reply, work);
+        let run = server.connection(self.conn).submit_run(keys.len(), request, deadline, now, ticket);
+        for (position, reply) in run.refused {
+            if let Some(index) = keys.get(position as usize) {
+                complete(server, *index as usize, reply, sink);
             }
         }
         let count = run.taken as usize;
         if let Some(exchange) = &mut self.exchange {
-            let sent = keys.iter().take(count).map(|index| length(&work.request(*index as usize)));
+            let sent = keys.iter().take(count).map(|index| length(&sink.request(*index as usize)));
             exchange.bytes_out += sent.sum::<usize>() as u64;
         }
         if let Some(slot) = run.slot {
@@ -286,22 +288,22 @@ impl ServerBatch {
         }
         *submitted += count;
         if run.attend
-            && let Err(reply) = server.attend(self.connection)
+            && let Err(reply) = server.ensure_task(self.conn)
         {
-            self.refuse_last_run(&reply, work);
+            self.refuse_last_run(&reply, sink);
         }
         run.taken
     }
 
-    /// Ends the run that was just submitted, and all that follow: the connection cannot have a task.
+    /// Fails the batch that was just submitted and all remaining keys, because the connection cannot have a task.
     #[cold]
-    fn refuse_last_run(&mut self, reply: &Reply, work: &mut impl Work) {
+    fn refuse_last_run(&mut self, reply: &Reply, sink: &mut impl BatchSink) {
         if let Some(run) = self.runs.pop_back() {
-            self.server.link(self.connection).abandon_run(run.slot);
+            self.server.connection(self.conn).abandon_run(run.slot);
             self.submitted = run.first;
         }
         for index in self.indices.iter().skip(self.submitted) {
-            settle(&self.server, *index as usize, reply.clone(), work);
+            complete(&self.server, *index as usize, reply.clone(), sink);
         }
         self.submitted = self.indices.len();
     }
@@ -311,39 +313,39 @@ impl ServerBatch {
         let limit = match self.server.overload() {
             Overload::Wait => self.timeout,
             Overload::Fail if self.runs.is_empty() => Duration::ZERO,
-            // The call's own runs will make room.
+            // The call's own batches will free capacity.
             Overload::Fail => self.timeout,
         };
-        Turn::new(self.server.link(self.connection), length, after(now, limit), waker)
+        Turn::new(self.server.connection(self.conn), length, after(now, limit), waker)
     }
 
-    /// Ends every key that was not submitted.
-    fn give_up(&mut self, status: Status, work: &mut impl Work) {
+    /// Fails every key that was not submitted.
+    fn give_up(&mut self, status: Status, sink: &mut impl BatchSink) {
         if status == Status::Overloaded {
-            self.server.link(self.connection).count_overloaded(self.indices.len() - self.submitted);
+            self.server.connection(self.conn).count_overloaded(self.indices.len() - self.submitted);
         }
         for index in self.indices.iter().skip(self.submitted) {
-            settle(&self.server, *index as usize, Reply::new(status), work);
+            complete(&self.server, *index as usize, Reply::new(status), sink);
         }
         self.submitted = self.indices.len();
     }
 }
 
-/// The length of a request's key and value.
+/// Returns the length of a request's key and value.
 fn length(request: &Request<'_>) -> usize {
     request.key().map_or(0, |key| key.as_bytes().len()) + request.value().len()
 }
 
-/// Passes the result of a key to the call, and records a delete that is lost.
+/// Passes a key's result to the call, and records a failed delete.
 #[inline]
-fn settle(server: &Server, index: usize, reply: Reply, work: &mut impl Work) {
+fn complete(server: &Server, index: usize, reply: Reply, sink: &mut impl BatchSink) {
     if !reply.status.is_answer() {
-        server.has_lost(&work.request(index), reply.status);
+        server.record_failed_delete(&sink.request(index), reply.status);
     }
-    work.settle(index, reply, &server.endpoint.name);
+    sink.complete(index, reply, &server.endpoint.name);
 }
 
-/// A change is asked for quietly.
+/// Makes a write quiet.
 fn to_quiet(request: Request<'_>) -> Request<'_> {
     if request.operation().is_question() { request } else { request.quiet() }
 }
@@ -351,7 +353,7 @@ fn to_quiet(request: Request<'_>) -> Request<'_> {
 impl Drop for ServerBatch {
     fn drop(&mut self) {
         for run in &self.runs {
-            self.server.link(self.connection).abandon_run(run.slot);
+            self.server.connection(self.conn).abandon_run(run.slot);
         }
     }
 }

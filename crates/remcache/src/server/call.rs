@@ -21,21 +21,21 @@ use crate::server::item_limit::ItemSettings;
 use crate::server::observed::{Observation, Summary};
 use crate::time::fixed_deadline;
 
-/// One request to one server: it waits for capacity, is submitted once, and waits for the reply.
+/// One request to one server: waits for capacity, submits the request once, and waits for the reply.
 ///
-/// Dropping it abandons the reply.
+/// Dropping it abandons the request.
 pub(crate) struct ServerCall<'a> {
     pub(crate) request: Request<'a>,
     pub(crate) timeout: Duration,
     deadline: Option<Deadline>,
     state: State,
-    /// Whether a value is compared with the server's item size limit first. Low-level requests are sent as they are.
+    /// Whether a value is compared with the server's item size limit before it is sent.
     is_guarded: bool,
-    /// What it is a part of.
+    /// The operation that it is reported as a part of.
     pub(crate) parent: Parent,
-    /// What observers know it by, unless it is by the name of its request.
+    /// The name for observers; `None` for that of the request.
     pub(crate) name: Option<OperationName>,
-    /// Its report, once it has begun.
+    /// The report to observers.
     pub(super) observation: Observation,
 }
 
@@ -48,21 +48,21 @@ enum State {
         conn: usize,
         flight: Flight,
     },
-    /// The outcome was known at once, and other tasks have their turn before it is returned.
+    /// The reply is known and is returned by the next poll, after other tasks have run.
     Yielding(Box<(Option<Arc<Server>>, Reply)>),
     Done {
         server: Option<Arc<Server>>,
     },
 }
 
-/// Waits for capacity on a connection that has none.
+/// The wait for capacity on a connection.
 struct Waiting {
     server: Arc<Server>,
     conn: usize,
     turn: Turn,
 }
 
-/// Waits for the server's item size limit: a value above it must not be sent.
+/// The wait for the server's item size limit, above which a value must not be sent.
 struct Checking {
     server: Arc<Server>,
     conn: usize,
@@ -84,21 +84,21 @@ impl<'a> ServerCall<'a> {
         }
     }
 
-    /// Makes it a part of this.
+    /// Reports it as a part of `parent`.
     pub(crate) fn within(mut self, parent: Parent) -> Self {
         self.parent = parent;
         self
     }
 
-    /// Compares a value with the server's item size limit before it is sent: memcached drops what is stored when
-    /// it refuses a larger value for the key.
+    /// Sets whether a value is compared with the server's item size limit before it is sent: memcached deletes the
+    /// stored item when it refuses a larger one for the same key.
     #[inline]
     pub(crate) fn guarded(mut self, is_guarded: bool) -> Self {
         self.is_guarded = is_guarded;
         self
     }
 
-    /// Whether the size of a value is checked before it is sent.
+    /// Returns whether the size of a value is checked before it is sent.
     pub(crate) fn is_guarded(&self) -> bool {
         self.is_guarded
     }
@@ -106,13 +106,14 @@ impl<'a> ServerCall<'a> {
     /// Sends the request to a server and returns its reply.
     pub(crate) async fn run(mut self, server: &Arc<Server>) -> Reply {
         let reply = poll_fn(|cx| self.poll_into(cx.waker(), |_| Ok(Arc::clone(server)), |reply| reply)).await;
-        self.learn(reply.status);
+        self.record_failure(reply.status);
         reply
     }
 
-    /// Polls for the reply, and passes it to `take` in place: moving it costs as much as reading it.
+    /// Polls for the reply and passes it to `take` in place: moving it would cost as much as reading it.
     ///
-    /// The first poll sends the request to the server that `choose` returns, or ends with the reply that it returns.
+    /// The first poll sends the request to the server that `choose` returns, or completes with the reply that it
+    /// returns instead.
     #[inline]
     pub(crate) fn poll_into<T>(
         &mut self,
@@ -133,7 +134,7 @@ impl<'a> ServerCall<'a> {
             }
             State::WaitingForCapacity(_) => self.poll_capacity(waker),
             State::CheckingSize(_) => self.poll_size(waker),
-            State::Done { .. } => panic!("a call was polled after it had given its reply"),
+            State::Done { .. } => panic!("a call was polled after completion"),
         };
         if let (Poll::Ready(reply), true) = (&reply, self.observation.is_some()) {
             self.observe_end(Summary::of(reply, &Established::default()));
@@ -145,30 +146,30 @@ impl<'a> ServerCall<'a> {
     pub(crate) fn cast(mut self, server: &Arc<Server>) -> bool {
         let Ok((deadline, now)) = self.prepare() else { return false };
         let conn = server.next_conn();
-        match server.link(conn).cast(&self.request, deadline, now) {
-            Submitted::Cast { attend } => !attend || server.attend(conn).is_ok(),
+        match server.connection(conn).cast(&self.request, deadline, now) {
+            Submitted::Cast { attend } => !attend || server.ensure_task(conn).is_ok(),
             _ => false,
         }
     }
 
-    /// Ends the call with a reply that was known at its first poll.
+    /// Completes the call with a reply that is known at its first poll.
     pub(crate) fn end_at_once(&mut self, server: Option<Arc<Server>>, reply: Reply, waker: &Waker) -> Poll<Reply> {
         self.state = State::Done { server };
         self.cooperate(reply, waker)
     }
 
-    /// Whether it was not polled yet.
+    /// Returns whether it was never polled.
     #[inline]
     pub(crate) fn is_new(&self) -> bool {
         matches!(self.state, State::Start)
     }
 
-    /// Whether its reply is awaited.
+    /// Returns whether it waits for a reply.
     pub(super) fn is_in_flight(&self) -> bool {
         matches!(self.state, State::InFlight { .. })
     }
 
-    /// The server that was asked, once it is known.
+    /// Returns the server of the request, once it is chosen.
     pub(crate) fn server(&self) -> Option<&Arc<Server>> {
         match &self.state {
             State::Start => None,
@@ -180,7 +181,7 @@ impl<'a> ServerCall<'a> {
         }
     }
 
-    /// Checks the request, and determines its deadline.
+    /// Checks the request and sets its deadline.
     #[inline]
     fn prepare(&mut self) -> Result<(Deadline, Instant), Reply> {
         check(&self.request, self.timeout)?;
@@ -248,7 +249,8 @@ impl<'a> ServerCall<'a> {
         now: Instant,
         waker: &Waker,
     ) -> Poll<Reply> {
-        let submitted = server.link(conn).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now, None);
+        let submitted =
+            server.connection(conn).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now, None);
         match submitted {
             Submitted::InFlight { flight, attend } => self.in_flight(server, conn, flight, attend, waker),
             Submitted::Full if server.overload() == Overload::Wait => self.wait(server, conn, deadline, waker),
@@ -267,24 +269,24 @@ impl<'a> ServerCall<'a> {
         waker: &Waker,
     ) -> Poll<Reply> {
         self.state = State::InFlight { server, conn, flight };
-        if attend { self.attend(waker) } else { Poll::Pending }
+        if attend { self.ensure_task(waker) } else { Poll::Pending }
     }
 
-    /// Takes care of the connection's task and of the deadline, once the request is in flight.
+    /// Starts the connection's task or registers the deadline with the watchdog, once the request is in flight.
     #[cold]
-    fn attend(&mut self, waker: &Waker) -> Poll<Reply> {
+    fn ensure_task(&mut self, waker: &Waker) -> Poll<Reply> {
         let State::InFlight { server, conn, flight } = &self.state else { return Poll::Pending };
-        match server.attend(*conn) {
+        match server.ensure_task(*conn) {
             Ok(()) => self.poll_in_flight(waker, |reply| reply),
             Err(reply) => {
-                server.link(*conn).abandon(*flight);
+                server.connection(*conn).abandon(*flight);
                 let server = Arc::clone(server);
                 self.finish(Some(server), reply)
             }
         }
     }
 
-    /// Polls for the reply, and hands it to `take` where it is: to move it costs as much as to read it.
+    /// Polls for the reply of a request in flight, as [`poll_into`](Self::poll_into) does.
     #[inline]
     fn poll_in_flight<T>(&mut self, waker: &Waker, take: impl FnOnce(Reply) -> T) -> Poll<T> {
         let State::InFlight { server, conn, flight } = &self.state else { return Poll::Pending };
@@ -297,7 +299,7 @@ impl<'a> ServerCall<'a> {
             }
             take(reply)
         };
-        let taken = server.link(*conn).poll_reply(*flight, waker, &mut interrupted, take);
+        let taken = server.connection(*conn).poll_reply(*flight, waker, &mut interrupted, take);
         if taken.is_pending() {
             if let Some(reply) = interrupted {
                 self.resume(reply, waker);
@@ -313,8 +315,7 @@ impl<'a> ServerCall<'a> {
         taken
     }
 
-    /// Goes on after the runtime of the connection has ended: on the runtime of this call, if nothing can
-    /// have been executed twice then.
+    /// Submits the request again after the connection's runtime has ended, if it may be repeated.
     #[cold]
     fn resume(&mut self, reply: Reply, waker: &Waker) {
         if let Poll::Ready(reply) = self.submit_again(reply, waker) {
@@ -326,7 +327,7 @@ impl<'a> ServerCall<'a> {
     fn submit_again(&mut self, reply: Reply, waker: &Waker) -> Poll<Reply> {
         let state = std::mem::replace(&mut self.state, State::Done { server: None });
         let State::InFlight { server, .. } = state else { return Poll::Ready(reply) };
-        // Retries that the settings allow are the router's, which knows what may have been executed before.
+        // Retries that need an opt-in are left to the router, which knows about earlier attempts.
         let is_safe = !reply.status.may_have_executed() || may_repeat(&self.request, &Retries::none());
         let now = Instant::now();
         match self.deadline {
@@ -338,8 +339,8 @@ impl<'a> ServerCall<'a> {
         }
     }
 
-    /// Takes part in the cooperative budget of tokio's tasks: a loop of calls that fail at once must let
-    /// other tasks run, the one that reconnects among them.
+    /// Consumes the cooperative budget of Tokio's tasks: a loop of calls that fail at once must let other tasks run,
+    /// in particular the one that reconnects.
     #[cold]
     fn cooperate(&mut self, reply: Reply, waker: &Waker) -> Poll<Reply> {
         match poll_proceed(&mut Context::from_waker(waker)) {
@@ -360,7 +361,7 @@ impl<'a> ServerCall<'a> {
         self.state = State::Yielding(Box::new((server, reply)));
     }
 
-    /// A server that has lost one connection may have another.
+    /// Tries another connection of the server if this one is lost.
     #[cold]
     fn refused(
         &mut self,
@@ -373,7 +374,8 @@ impl<'a> ServerCall<'a> {
     ) -> Poll<Reply> {
         let is_lost = matches!(reply.status, Status::Disconnected(_));
         let other = server.other_conn(conn).filter(|_| is_lost);
-        let submit = |conn| server.link(conn).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now, None);
+        let submit =
+            |conn| server.connection(conn).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now, None);
         match other.map(|conn| (conn, submit(conn))) {
             Some((conn, Submitted::InFlight { flight, attend })) => self.in_flight(server, conn, flight, attend, waker),
             _ => self.finish(Some(server), reply),
@@ -382,14 +384,14 @@ impl<'a> ServerCall<'a> {
 
     #[cold]
     fn overloaded(&mut self, server: Arc<Server>, conn: usize) -> Poll<Reply> {
-        server.link(conn).count_overloaded(1);
+        server.connection(conn).count_overloaded(1);
         self.finish(Some(server), Reply::new(Status::Overloaded))
     }
 
     #[cold]
     fn wait(&mut self, server: Arc<Server>, conn: usize, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
         let length = self.request.value().len();
-        let turn = Turn::new(server.link(conn), length, Instant::from_std(deadline.at), waker);
+        let turn = Turn::new(server.connection(conn), length, Instant::from_std(deadline.at), waker);
         self.state = State::WaitingForCapacity(Box::new(Waiting { server, conn, turn }));
         self.poll_capacity(waker)
     }
@@ -402,7 +404,7 @@ impl<'a> ServerCall<'a> {
             let (Some(deadline), Some(_)) = (self.deadline, ticket) else { return self.overloaded(server, conn) };
             let (slot, now) = (Slot::Waiting(waker.clone()), Instant::now());
             self.observation.submitted(now);
-            match server.link(conn).submit(&self.request, deadline, slot, now, ticket) {
+            match server.connection(conn).submit(&self.request, deadline, slot, now, ticket) {
                 Submitted::InFlight { flight, attend } => return self.in_flight(server, conn, flight, attend, waker),
                 Submitted::Refused(reply) => return self.refused(server, conn, reply, deadline, now, waker),
                 // Another caller was faster.
@@ -416,17 +418,16 @@ impl<'a> ServerCall<'a> {
         Poll::Ready(reply)
     }
 
-    /// Learns from a failure: a server may have a lower limit than any value was compared with, and deletes that
-    /// are lost are repeated.
+    /// Records what a failure reveals: an item size limit lower than assumed, or a delete to repeat.
     #[inline]
-    pub(crate) fn learn(&self, status: Status) {
+    pub(crate) fn record_failure(&self, status: Status) {
         if status == Status::NoError {
             return;
         }
         let Some(server) = self.server() else { return };
         match status {
-            Status::ValueTooLarge => server.has_refused_size(self.request.value().len()),
-            _ => server.has_lost(&self.request, status),
+            Status::ValueTooLarge => server.record_size_refusal(self.request.value().len()),
+            _ => server.record_failed_delete(&self.request, status),
         }
     }
 }
@@ -434,8 +435,8 @@ impl<'a> ServerCall<'a> {
 impl Drop for ServerCall<'_> {
     fn drop(&mut self) {
         if let State::InFlight { server, conn, flight } = &self.state {
-            server.link(*conn).abandon(*flight);
-            server.has_lost(&self.request, Status::TimedOut(Delivery::MaybeSent));
+            server.connection(*conn).abandon(*flight);
+            server.record_failed_delete(&self.request, Status::TimedOut(Delivery::MaybeSent));
         }
         if self.observation.is_some() {
             self.observe_cancellation();
@@ -443,15 +444,14 @@ impl Drop for ServerCall<'_> {
     }
 }
 
-/// Refuses requests that cannot be sent: those that would harm other callers of a shared connection, and those
-/// without any time.
+/// Checks that a request can be sent on a shared connection, and that its timeout is not zero.
 #[inline]
 pub(crate) fn check(request: &Request<'_>, timeout: Duration) -> Result<(), Reply> {
     check_sharing(request)?;
     check_timeout(timeout)
 }
 
-/// Refuses requests that would harm the other callers of a shared connection.
+/// Refuses requests that would affect the other callers of a shared connection.
 #[inline]
 pub(crate) fn check_sharing(request: &Request<'_>) -> Result<(), Reply> {
     let harm = match request.operation() {
@@ -464,7 +464,7 @@ pub(crate) fn check_sharing(request: &Request<'_>) -> Result<(), Reply> {
     Err(Reply::with_text(Status::InvalidArguments, harm))
 }
 
-/// Refuses a timeout of zero, which would count as a failure of the server.
+/// Refuses a timeout of zero, which would count as a server failure.
 #[inline]
 pub(crate) fn check_timeout(timeout: Duration) -> Result<(), Reply> {
     match timeout.is_zero() {

@@ -1,4 +1,4 @@
-//! Lists and logs that take a connection of their own: a server's items, and what it does.
+//! Dumps and logs: a server's items and its event log, streamed over an exclusive connection.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::proto::{Delivery, Expected, InputBuffer, Output, Reply, Request, Stat
 use crate::server::Server;
 use crate::transport::Stream;
 
-/// A list or a log of one server, on a connection of its own.
+/// The entries of a dump or log of one server, read over an exclusive connection.
 ///
-/// It is read as fast as it is asked for the next entry: nothing piles up in memory.
+/// It reads only as fast as entries are requested: nothing accumulates in memory.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,12 +34,12 @@ use crate::transport::Stream;
 /// ```
 ///
 /// Dropping it closes its connection.
-#[must_use = "a list is empty until it is asked for its entries"]
+#[must_use = "a dump does nothing unless its entries are read"]
 pub struct ItemStream<T> {
     server: Arc<Server>,
     request: Request<'static>,
     entry: fn(Reply) -> Option<T>,
-    /// How long the server may say nothing; `None` where it speaks when something happens.
+    /// How long the server may send nothing; `None` for a log, which is sent as events occur.
     silence: Option<Duration>,
     state: State,
     operation: OperationGuard,
@@ -51,7 +51,7 @@ enum State {
     Ended,
 }
 
-/// What a read gave.
+/// The result of a read.
 enum Read {
     Reply(Frame),
     /// Another client's dump is in progress.
@@ -64,10 +64,10 @@ impl<T> ItemStream<T> {
         Self { server, request, entry, silence, state: State::Start, operation: OperationGuard::default() }
     }
 
-    /// Connects, and waits until the server has accepted the request; [`next`](Self::next) does it too.
+    /// Connects and waits until the server has accepted the request; [`next`](Self::next) does so if needed.
     ///
     /// # Errors
-    /// As for [`next`](Self::next). The listing is over then.
+    /// As for [`next`](Self::next). The stream ends then.
     ///
     /// # Cancellation
     /// After dropping the future it is not certain that the server has accepted the request.
@@ -81,13 +81,14 @@ impl<T> ItemStream<T> {
         }
     }
 
-    /// The next entry; `None` after the last.
+    /// Returns the next entry; `None` after the last.
     ///
-    /// A server that is busy with another dump is asked again, for as long as silence would be borne.
+    /// While the server is busy with another dump, the request is repeated for as long as the client tolerates an
+    /// unresponsive server.
     ///
     /// # Errors
-    /// If the server is away, does not speak the text protocol, does not allow it, or ends the connection
-    /// before the list: an end is an end only where the server says so. The listing is over then.
+    /// If the server is unavailable, does not support the text protocol or the request, or closes the connection
+    /// before the end of the list. The stream ends then.
     ///
     /// # Cancellation
     /// Dropping the future loses no entry.
@@ -106,12 +107,13 @@ impl<T> ItemStream<T> {
                     std::mem::take(&mut self.operation).end(Outcome::Ok, Counts::default());
                     return None;
                 }
-                // A log begins with an empty reply, which is no entry.
+                // A log begins with an empty reply, which is not an entry.
                 Ok(Some(Read::Reply(frame))) if frame.reply.key.is_empty() && frame.reply.value.is_empty() => {}
                 Ok(Some(Read::Reply(frame))) => match (self.entry)(frame.reply) {
                     Some(entry) => return Some(Ok(entry)),
                     None => {
-                        let error = Error::new(ErrorKind::Server, "the server listed what is no entry");
+                        let error =
+                            Error::new(ErrorKind::Server, "the server sent a line that is not an entry of the list");
                         return Some(self.fail(error));
                     }
                 },
@@ -126,7 +128,7 @@ impl<T> ItemStream<T> {
         Err(error.at(&self.server.endpoint.name))
     }
 
-    /// Asks for the list, again and again while the server is busy.
+    /// Requests the list, repeatedly while the server is busy.
     async fn begin(&mut self) -> Result<(), Error> {
         let name = OperationName::of(self.request.operation());
         let server = self.server.observed.as_ref();
@@ -143,18 +145,19 @@ impl<T> ItemStream<T> {
             }
         };
         timeout(silence_limit, trying).await.unwrap_or_else(|_| {
-            let message = format!("it did not begin to list within {silence_limit:?}: is another dump under way?");
+            let message =
+                format!("the server did not start the list within {silence_limit:?}: is another dump in progress?");
             Err(Error::new(ErrorKind::TimedOut(Delivery::MaybeSent), message))
         })
     }
 
-    /// Waits for the first line; the refusal, if it says that the server is busy.
+    /// Waits for the first line; returns the error if the server is busy.
     async fn peek(&mut self) -> Result<Option<Error>, Error> {
         let State::Reading { stream, input, expected } = &mut self.state else { return Ok(None) };
         while !input.as_slice().contains(&b'\n') {
             fill(&mut **stream, input).await?;
         }
-        // Looked at in a copy: what is no refusal is read in its turn.
+        // Decoded from a copy, because any other line is read by `next`.
         let mut copy = InputBuffer::new();
         copy.extend(input.as_slice());
         match take(&mut copy, *expected)? {
@@ -183,8 +186,8 @@ impl<T> ItemStream<T> {
     }
 }
 
-/// Opens a connection and asks for the list on it. Apart from the listing, so that a task may be sent
-/// to another thread while it waits.
+/// Opens a connection and requests the list on it. A free function, so that the future does not borrow the stream,
+/// which is not `Sync`.
 async fn ask(server: &Server, request: &Request<'static>) -> Result<State, Error> {
     let mut stream = server.connect_text().await?;
     let mut output = Output::new();
@@ -194,7 +197,7 @@ async fn ask(server: &Server, request: &Request<'static>) -> Result<State, Error
     Ok(State::Reading { stream, input: InputBuffer::new(), expected })
 }
 
-/// Takes a reply from the front of the input.
+/// Decodes a reply from the front of the input.
 fn take(input: &mut InputBuffer, expected: Expected) -> Result<Option<Read>, Error> {
     let frame = text::decode(input, expected, LONGEST_VALUE);
     let frame = frame.map_err(|error| Error::new(ErrorKind::Server, error.to_string()))?;
@@ -223,27 +226,27 @@ fn lost(reason: &str) -> Error {
     Error::new(ErrorKind::Disconnected(Delivery::MaybeSent), reason)
 }
 
-/// How long to wait before a server that is busy is asked again.
+/// The pause before a request to a busy server is repeated.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Lists have no values.
+/// The limit for values: dumps have none.
 const LONGEST_VALUE: usize = 0;
 
 impl ItemStream<MetadumpItem> {
-    /// Every item with what the server knows of it.
+    /// Dumps the metadata of every item.
     pub(crate) fn metadump(server: Arc<Server>) -> Self {
-        // By the hash table it is twice as fast as by the LRU, and misses nothing that moves.
+        // Walking the hash table is twice as fast as walking the LRU, and does not miss items that move in it.
         Self::new(server, Request::metadump("hash"), |reply| MetadumpItem::parse(&reply.value))
     }
 }
 
 impl ItemStream<Bytes> {
-    /// Every key.
+    /// Dumps every key.
     pub(crate) fn keys(server: Arc<Server>) -> Self {
         Self::new(server, Request::mgdump("hash"), |reply| Some(reply.key))
     }
 
-    /// What the server does, as lines.
+    /// Streams the server's log lines.
     pub(crate) fn watch(server: Arc<Server>, streams: &str) -> Self {
         let request = Request::watch(streams).into_owned();
         Self { silence: None, ..Self::new(server, request, |reply| Some(reply.value)) }

@@ -1,4 +1,4 @@
-//! One server of a client: its state, and connections of its own.
+//! A public handle to one server of a client: its state and metrics, and exclusive connections to it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,9 +34,9 @@ use crate::transport;
 #[derive(Clone)]
 pub struct ServerHandle {
     server: Arc<Server>,
-    /// As it was configured when the handle was made.
+    /// The endpoint as configured when the handle was created.
     endpoint: Endpoint,
-    /// What its requests are a part of.
+    /// The operation that its requests are reported as a part of.
     parent: Parent,
 }
 
@@ -45,7 +45,7 @@ impl ServerHandle {
         Self { server, endpoint, parent: Parent::None }
     }
 
-    /// The same server, for requests that are a part of this.
+    /// Returns a handle whose requests are reported as a part of `parent`.
     pub(crate) fn within(self, parent: Parent) -> Self {
         Self { parent, ..self }
     }
@@ -58,22 +58,22 @@ impl ServerHandle {
         &self.server
     }
 
-    /// The server's address as it was configured.
+    /// Returns the server's address as configured.
     pub fn name(&self) -> &str {
         &self.endpoint.name
     }
 
-    /// The server's address and weight.
+    /// Returns the server's address and weight.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// What is known of the server, and since when.
+    /// Returns the server's state, and since when it has it.
     pub fn state(&self) -> ServerStatus {
         self.server.state()
     }
 
-    /// The server in numbers: connections, requests in flight, round trip time, errors by kind.
+    /// Returns the server's metrics: connections, requests in flight, round trip time, errors by kind.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -92,59 +92,58 @@ impl ServerHandle {
     /// Returns the certificate that the server presented at the last TLS handshake, in DER; `None` before the first
     /// one, or without TLS.
     ///
-    /// Monitoring can read from it when it expires.
+    /// Monitoring can read its expiry date from it.
     pub fn peer_certificate(&self) -> Option<Vec<u8>> {
         self.server.peer_certificate()
     }
 
-    /// Requests sent and not answered, including those that were given up.
+    /// Returns the number of unanswered requests, including abandoned ones.
     pub fn in_flight(&self) -> usize {
         self.server.load().0
     }
 
-    /// Deletes that failed and will be repeated: see [`Config::delete_journal`](crate::config::Config::delete_journal).
+    /// Returns the number of failed deletes that will be repeated: see [`Config::delete_journal`](crate::config::Config::delete_journal).
     pub fn pending_deletes(&self) -> usize {
         self.server.journal().pending()
     }
 
-    /// Deletes that failed and will not be repeated, because the journal was full or the server refused them.
+    /// Returns the number of failed deletes that will not be repeated, because the journal was full or the server refused them.
     pub fn dropped_deletes(&self) -> u64 {
         self.server.journal().dropped()
     }
 
-    /// How many callers wait for a reply.
+    /// Returns the number of callers that wait for a reply.
     pub fn waiting(&self) -> usize {
         self.server.load().1
     }
 
-    /// The server's items, one after the other: what it knows of each, and no values.
+    /// Streams the metadata of the server's items, without their values.
     ///
-    /// It takes a connection of its own, on the text protocol. Items stored, moved or removed during the dump may be
-    /// missing, and what expires may still be there.
+    /// It uses an exclusive text connection. Items stored, moved or removed during the dump may be missing, and
+    /// expired ones may be included.
     ///
-    /// Read it to its end without a pause: while memcached waits for its reader it holds a lock on some of
-    /// its items, and requests for one of them wait as well, with everything the same thread serves. A
-    /// program that reads some entries, then asks for the items, waits for itself.
+    /// Read it to the end without pausing: while memcached waits for the reader it holds a lock on some of its
+    /// items. Requests for those items block, together with all other requests that the same worker thread serves.
+    /// A program that requests an item before it reads the next entry can therefore deadlock.
     pub fn metadump(&self) -> ItemStream<MetadumpItem> {
         ItemStream::metadump(Arc::clone(&self.server))
     }
 
-    /// The server's keys, one after the other: [`ServerHandle::metadump`] without the rest, since memcached
-    /// 1.6.19.
+    /// Streams the server's keys: [`ServerHandle::metadump`] without the metadata; requires memcached 1.6.19.
     pub fn mgdump(&self) -> ItemStream<Bytes> {
         ItemStream::keys(Arc::clone(&self.server))
     }
 
-    /// What the server does, as it does it: lines that [`LogLine`](crate::proto::text::LogLine) reads.
+    /// Streams the server's log, as lines that [`LogLine`](crate::proto::text::LogLine) parses.
     ///
-    /// `streams` are words such as `fetchers mutations evictions`. A reader that is too slow learns how
-    /// many lines it missed, and never slows the server down.
+    /// `streams` are words such as `fetchers mutations evictions`. For a reader that is too slow the server drops
+    /// lines and reports how many.
     pub fn watch(&self, streams: &str) -> ItemStream<Bytes> {
         ItemStream::watch(Arc::clone(&self.server), streams)
     }
 
-    /// Opens a connection of its own on the text protocol, for what has no method here: TCP or Unix, with
-    /// TLS and authentication as they are configured. The caller speaks the protocol on it.
+    /// Opens an exclusive text connection, for commands that have no method here: over TCP or a Unix socket, with TLS
+    /// and authentication as configured. The caller reads and writes the protocol.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -161,10 +160,10 @@ impl ServerHandle {
     /// ```
     ///
     /// # Errors
-    /// If the server is away, refuses who we are, or speaks no text.
+    /// If the server is unavailable, refuses the credentials, or does not support the text protocol.
     ///
     /// # Cancellation
-    /// Dropping the future gives the attempt up.
+    /// Dropping the future aborts the attempt.
     pub async fn open_text(&self) -> Result<Box<dyn transport::Stream>, Error> {
         self.server.connect_text().await.map_err(|error| error.at(&self.endpoint.name))
     }

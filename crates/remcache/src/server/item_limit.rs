@@ -1,6 +1,6 @@
-//! What a server reports of its items: how large one may be, and whether it has a CAS value.
+//! A server's item settings: the size limit of an item, and whether items have CAS values.
 //!
-//! memcached drops the stored item when it refuses a larger one for the same key. So a large value is
+//! memcached deletes the stored item when it refuses a larger one for the same key. A large value is therefore
 //! compared with the server's limit before it is sent: a write that is refused here changes nothing.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,14 +14,14 @@ use crate::proto::{Operation, Protocol, Reply, Request, Status};
 use crate::server::Server;
 use crate::server::reply_stream::ReplyStream;
 
-/// What a server reports of its items; `None` where it reports nothing, as many proxies do.
+/// A server's item settings; `None` for those that it does not report, as many proxies do not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ItemSettings {
-    /// The size limit of an item in bytes, its header included (`-I`).
+    /// The size limit of an item in bytes, including its header (`-I`).
     limit: Option<u64>,
-    /// Whether items have CAS values; they have none with `-C`.
+    /// Whether items have CAS values, which `-C` turns off.
     has_cas: Option<bool>,
-    /// Whether items have a formatted suffix, as those of memcached before 1.5.
+    /// Whether items have a formatted suffix, as in memcached before 1.5.
     has_suffix: Option<bool>,
 }
 
@@ -37,17 +37,17 @@ impl ItemSettings {
         }
     }
 
-    /// Whether the server is known to be without CAS values.
+    /// Returns whether the server is known to have no CAS values.
     pub(crate) fn lacks_cas(&self) -> bool {
         self.has_cas == Some(false)
     }
 
-    /// Whether the server takes no item of this size.
+    /// Returns whether the server refuses an item of this size.
     pub(crate) fn is_too_large(&self, key: usize, value: usize, flags: u32) -> bool {
         self.limit.is_some_and(|limit| self.size(key, value, flags) > limit)
     }
 
-    /// The size of an item with these lengths.
+    /// Returns the size of an item with these lengths.
     fn size(&self, key: usize, value: usize, flags: u32) -> u64 {
         let cas = if self.lacks_cas() { 0 } else { CAS };
         let flags = if flags == 0 { 0 } else { FLAGS };
@@ -55,7 +55,7 @@ impl ItemSettings {
         (HEADER + cas + flags + suffix + key + value) as u64
     }
 
-    /// The refusal of a request that the server would not take.
+    /// Returns the error reply if the request's item is too large for the server.
     pub(crate) fn refuse(&self, request: &Request<'_>) -> Option<Reply> {
         let limit = self.limit?;
         let key = request.key().map_or(0, |key| key.as_bytes().len());
@@ -70,26 +70,26 @@ impl ItemSettings {
     }
 }
 
-/// memcached's item: its header, the key's end and the value's line end; then a CAS value and, unless they are
-/// 0, flags.
+/// The fixed parts of a memcached item: its header, the key's terminator and the value's line end; then a CAS value
+/// and, unless they are 0, flags.
 const HEADER: usize = 51;
 const CAS: usize = 8;
 const FLAGS: usize = 4;
-/// Flags and length in digits, as older servers keep them: " 4294967295 1073741824".
+/// Flags and length as text, as older servers store them: " 4294967295 1073741824".
 const LONGEST_SUFFIX: usize = 22;
 
-/// The item settings of one server, as far as they are known.
+/// The cached item settings of one server.
 #[derive(Debug)]
 pub(crate) struct ItemLimit {
     known: Mutex<Option<Known>>,
-    /// The length from which a value is compared with the limit.
+    /// The shortest value length that is compared with the limit.
     checked_from: AtomicUsize,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Known {
     settings: ItemSettings,
-    /// How often the server's connections had been established then: one that was restarted may have others.
+    /// The number of connections established before: a restarted server may have other settings.
     connects: u64,
 }
 
@@ -99,41 +99,41 @@ impl ItemLimit {
     }
 }
 
-/// The least limit of memcached is 1 KiB, and key and header take less than the other half.
+/// memcached's lowest limit is 1 KiB, and key and header take less than half of it.
 const NEVER_REFUSED: usize = 512;
 
 impl Server {
-    /// Whether a request has to be compared with the item size limit before it is sent.
+    /// Returns whether a request has to be compared with the item size limit before it is sent.
     #[inline]
     pub(crate) fn is_checked(&self, request: &Request<'_>) -> bool {
         request.value().len() >= self.item_limit.checked_from.load(Ordering::Relaxed) && stores(request)
     }
 
-    /// Notes that a value of this length was refused for its size: if it was not compared with the limit, shorter
-    /// ones are compared from now on.
+    /// Records that a value of this length was refused for its size: if it had not been compared with the limit,
+    /// shorter ones are compared from now on.
     #[cold]
-    pub(crate) fn has_refused_size(&self, length: usize) {
+    pub(crate) fn record_size_refusal(&self, length: usize) {
         if length < self.config().size_checked_from {
             self.item_limit.checked_from.fetch_min(NEVER_REFUSED, Ordering::Relaxed);
         }
     }
 
-    /// What is known of the server's items, without asking it.
+    /// Returns the cached item settings.
     pub(crate) fn known_item_settings(&self) -> Option<ItemSettings> {
         let known = *self.item_limit.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.filter(|known| known.connects == self.connects()).map(|known| known.settings)
     }
 
-    /// What the server reports of its items. A server that does not answer within half of the time that is left
-    /// reports nothing.
+    /// Returns the server's item settings, requesting them if needed; those of a server that does not answer within
+    /// half of the remaining time are unknown.
     pub(crate) async fn item_settings(self: &Arc<Self>, deadline: Instant) -> ItemSettings {
         if let Some(known) = self.known_item_settings() {
             return known;
         }
         let now = Instant::now();
         let extend_by = now + deadline.saturating_duration_since(now) / 2;
-        let settings = match self.link(0).protocol() {
-            // A proxy that knows no `stats` may close the connection, which would fail others' requests.
+        let settings = match self.connection(0).protocol() {
+            // A proxy without `stats` may close the connection, which would fail other callers' requests.
             Some(Protocol::Text) => timeout_at(extend_by, self.ask_apart()).await,
             _ => timeout_at(extend_by, self.ask_in_line()).await,
         };
@@ -178,7 +178,7 @@ impl Server {
 
 const LONGEST_LIST: usize = 64 << 10;
 
-/// Whether a request brings a value.
+/// Returns whether a request stores a value.
 pub(crate) fn stores(request: &Request<'_>) -> bool {
     use Operation::{Add, Append, Prepend, Replace, Set};
     matches!(request.operation(), Set | Add | Replace | Append | Prepend)

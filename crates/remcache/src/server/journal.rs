@@ -1,8 +1,8 @@
 //! Deletes that failed, repeated before a new connection to their server is used.
 //!
-//! A delete that fails may leave a value that is outdated. If the server comes back with its memory, because it was
-//! only stopped or cut off, that value would be read again. The journal keeps the keys of such deletes, and each new
-//! connection repeats them before any other request.
+//! A failed delete may leave an outdated value. If the server comes back with its memory, because it was only stopped
+//! or unreachable, that value would be read again. The journal keeps the keys of such deletes, and each new connection
+//! repeats them before any other request.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,17 +18,17 @@ use crate::proto::{Connection, Deadline, InputBuffer, Limits, Operation, Output,
 use crate::time::after;
 use crate::transport::Stream;
 
-/// The keys whose deletes failed, of one server.
+/// The keys of one server's failed deletes.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     state: Mutex<State>,
-    /// Maximum number of keys; 0 turns it off.
+    /// Maximum number of keys; 0 disables the journal.
     capacity: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The keys, each with the number of the last delete that failed.
+    /// The keys, each with the sequence number of its last failed delete.
     keys: HashMap<Bytes, u64>,
     recorded: u64,
     dropped: u64,
@@ -72,7 +72,7 @@ impl Journal {
         self.lock().dropped
     }
 
-    /// Returns some of the keys, as many as fit into one write.
+    /// Returns as many keys as fit into one write.
     fn batch(&self) -> Vec<(Bytes, u64)> {
         let mut length = 0;
         let state = self.lock();
@@ -98,12 +98,12 @@ impl Journal {
     }
 }
 
-/// Whether a delete with this result may leave the item in place.
+/// Returns whether a delete with this status may have left the item in place.
 fn is_lost(status: Status) -> bool {
     matches!(status, Status::Disconnected(_) | Status::TimedOut(_) | Status::Overloaded)
 }
 
-/// Repeats the deletes of the journal on a connection that nothing else uses yet.
+/// Repeats the journal's deletes on a new connection, before anything else uses it.
 pub(crate) async fn replay(
     stream: &mut Box<dyn Stream>,
     negotiated: Negotiated,
@@ -131,7 +131,7 @@ async fn delete_all(
     batch: &[(Bytes, u64)],
 ) -> Result<u64, Failure> {
     let now = std::time::Instant::now();
-    // The caller limits the time.
+    // The caller applies the timeout.
     let deadline = Deadline { at: now, extend_by: Duration::ZERO };
     let limits = Limits { in_flight: batch.len(), ..Limits::default() };
     let mut connection = Connection::speaking(negotiated.protocol, negotiated.dialect, limits, 0, now);
@@ -166,7 +166,7 @@ fn failure(reason: &str) -> Failure {
     Failure::Unreachable(format!("while failed deletes were repeated: {reason}"))
 }
 
-/// The most that a delete takes besides its key, in bytes; and the length of one write, which fits into one TLS record.
+/// The longest encoded delete without its key, in bytes; and the length of one write, which fits into a TLS record.
 const COMMAND: usize = 100;
 const BATCH: usize = 16_000;
 

@@ -1,4 +1,4 @@
-//! One endpoint: its connections, reconnecting, and what is known of its health.
+//! One server of a client: its connections, their tasks, its health.
 
 pub(crate) mod batch;
 pub(crate) mod call;
@@ -41,26 +41,26 @@ use crate::server::journal::Journal;
 use crate::time::after;
 use crate::transport::Stream;
 
-/// One endpoint of the cluster.
+/// One server of the cluster.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) endpoint: Endpoint,
-    /// Its connections' places: they outlive the sockets that come and go.
+    /// The shared halves of its connections, which outlive their sockets.
     connections: Vec<Arc<ConnectionHandle>>,
     next: AtomicUsize,
-    /// What all connections know of it together.
+    /// The server's health, as all its connections observe it.
     watch: Arc<HealthMonitor>,
     config: Arc<Config>,
     /// The result of the last protocol negotiation of its connections.
     protocols: Arc<ProtocolCache>,
-    /// What each connection's task leaves to the next one.
+    /// The connection attempts of each connection, handed from one task to the next.
     attempts: Vec<Arc<Mutex<Attempts>>>,
     pub(crate) item_limit: ItemLimit,
-    /// Whether reads ask it before the other copies of a key.
+    /// Whether reads prefer it to the other replicas of a key.
     pub(crate) is_preferred: bool,
-    /// What observers know it by; `None` without observers.
+    /// Its name for observers; `None` without observers.
     pub(crate) observed: Option<ServerName>,
-    /// Deletes that failed.
+    /// Failed deletes to repeat.
     journal: Arc<Journal>,
 }
 
@@ -71,7 +71,7 @@ impl Server {
         let reports = observed.clone().map(|server| (config.observers.clone(), server));
         let name = Arc::clone(&endpoint.name);
         let watch = Arc::new(HealthMonitor::new(name, config.connections, config.breaker, events, reports));
-        let conn = |place| Arc::new(ConnectionHandle::new(&config, random.u32(..), place, Arc::clone(&watch)));
+        let conn = |index| Arc::new(ConnectionHandle::new(&config, random.u32(..), index, Arc::clone(&watch)));
         let connections = (0..config.connections).map(conn).collect();
         let next = AtomicUsize::new(0);
         let attempts = (0..config.connections).map(|_| Arc::default()).collect();
@@ -99,9 +99,8 @@ impl Server {
         self.connections.iter().find_map(|connection| connection.peer_certificate())
     }
 
-    /// The connection for the next request; connections are taken in turn.
-    ///
-    /// A server that is silent is down, although not every connection has noticed: then it is one that refuses.
+    /// Returns the index of the connection for the next request: round robin, but of an unresponsive server one that
+    /// refuses requests, because the others may not have noticed yet.
     #[inline]
     pub(crate) fn next_conn(&self) -> usize {
         match self.connections.len() {
@@ -113,45 +112,49 @@ impl Server {
         }
     }
 
-    /// A connection that was given up, of a server that has not answered on any since.
+    /// Returns a connection that refuses requests, if the server is unresponsive.
     #[inline]
     fn refusing_conn(&self) -> Option<usize> {
-        if self.watch.is_silent() { self.connections.iter().position(|link| !link.is_usable()) } else { None }
+        if self.watch.is_unresponsive() {
+            self.connections.iter().position(|connection| !connection.is_usable())
+        } else {
+            None
+        }
     }
 
     /// Returns a connection by index.
     #[inline]
-    pub(crate) fn link(&self, conn: usize) -> &Arc<ConnectionHandle> {
+    pub(crate) fn connection(&self, conn: usize) -> &Arc<ConnectionHandle> {
         &self.connections[conn]
     }
 
-    /// Starts the task of a connection that has none, and has the watchdog look at its deadlines. Nothing
-    /// connects before a request needs it.
+    /// Starts the connection's task if it has none, and registers its deadlines with the watchdog. Nothing connects
+    /// before a request needs it.
     ///
-    /// What was just submitted may have its outcome afterwards without a wake-up: look again.
+    /// A request that was submitted before may complete during the call without waking its caller: poll it again.
     ///
     /// # Errors
-    /// The reply to the request that needed the task, if there can be none.
+    /// The reply to the request that needed the task, if no task can run.
     #[cold]
-    pub(crate) fn attend(&self, conn: usize) -> Result<(), Reply> {
-        let link = self.link(conn);
+    pub(crate) fn ensure_task(&self, conn: usize) -> Result<(), Reply> {
+        let connection = self.connection(conn);
         let process = process::id();
-        link.give_up_task_of_parent(process, true);
+        connection.give_up_task_of_parent(process, true);
         let runtime = self.config.runtime.handle();
         if let Ok(runtime) = &runtime
             && self.config.runtime.is_replaceable()
-            && link.give_up_stalled_task(Some(runtime.id()), Instant::now())
+            && connection.give_up_stalled_task(Some(runtime.id()), Instant::now())
         {
-            tracing::warn!(server = %self.endpoint.name, "the tokio runtime of a connection does not run: it is replaced");
+            tracing::warn!(server = %self.endpoint.name, "the tokio runtime of a connection does not run; moving the connection to another");
         }
-        if let Some(task) = link.claim_task(process, runtime.as_ref().ok().map(Handle::id))
+        if let Some(task) = connection.claim_task(process, runtime.as_ref().ok().map(Handle::id))
             && let Err(reply) = runtime.and_then(|runtime| self.start(conn, &runtime, task.clone()))
         {
             task.end(&reply.text());
             return Err(reply);
         }
-        if let Some(due) = link.claim_watch(Instant::now()) {
-            watchdog::watch(link.watched(), due);
+        if let Some(due) = connection.claim_watch(Instant::now()) {
+            watchdog::watch(connection.watched(), due);
         }
         Ok(())
     }
@@ -168,16 +171,16 @@ impl Server {
             Arc::clone(&self.journal),
         );
         let task = runtime.spawn(task.run());
-        // A runtime that has ended drops what is spawned.
-        if task.is_finished() && !self.link(conn).is_closed() { Err(shut_down()) } else { Ok(()) }
+        // A runtime that has shut down drops spawned tasks.
+        if task.is_finished() && !self.connection(conn).is_closed() { Err(shut_down()) } else { Ok(()) }
     }
 
-    /// Gives up the connections of the process that this one was forked from.
+    /// Abandons the connections of the parent process after a fork.
     #[cfg(feature = "blocking")]
     pub(crate) fn give_up_connections_of_parent(&self) {
         let process = process::id();
-        for link in &self.connections {
-            link.give_up_task_of_parent(process, false);
+        for connection in &self.connections {
+            connection.give_up_task_of_parent(process, false);
         }
     }
 
@@ -185,37 +188,37 @@ impl Server {
         &self.config
     }
 
-    /// Opens an additional connection, on the text protocol, for operations that need one to themselves.
+    /// Opens an additional text connection, for operations that need an exclusive one.
     pub(crate) async fn connect_text(&self) -> Result<Box<dyn Stream>, Error> {
-        let mut memory = ReconnectState::default();
-        let established = establish_as(&self.endpoint, &self.config, ProtocolSetting::Text, &mut memory).await;
+        let mut state = ReconnectState::default();
+        let established = establish_as(&self.endpoint, &self.config, ProtocolSetting::Text, &mut state).await;
         match established {
             Ok(established) => Ok(established.stream),
             Err(failure) => Err(Error::from_reply(&failure.reply(), None)),
         }
     }
 
-    /// Returns the deletes that failed.
+    /// Returns the journal of failed deletes.
     pub(crate) fn journal(&self) -> &Journal {
         &self.journal
     }
 
-    /// Records a request that failed, if it is a delete and there is a journal.
+    /// Records a failed request in the journal if it is a delete.
     ///
-    /// Where the delete was not sent and its connection goes on, it is sent at once: before any later request, whose
-    /// reply would show the outdated value.
+    /// A delete that was not sent although its connection works is sent at once, before any later request could read
+    /// the outdated value.
     #[cold]
-    pub(crate) fn has_lost(&self, request: &Request<'_>, status: Status) {
+    pub(crate) fn record_failed_delete(&self, request: &Request<'_>, status: Status) {
         let is_unsent = matches!(status, Status::TimedOut(Delivery::NotSent) | Status::Overloaded);
         if !self.journal.record(request, status) || !is_unsent {
             return;
         }
         let now = Instant::now();
         let deadline = Deadline { at: after(now, self.config.timeout).into_std(), extend_by: Duration::ZERO };
-        for (conn, link) in self.connections.iter().enumerate() {
-            if let Submitted::Cast { attend: true } = link.cast(request, deadline, now) {
-                // If there can be no task, the journal keeps the delete.
-                let _ = self.attend(conn);
+        for (conn, connection) in self.connections.iter().enumerate() {
+            if let Submitted::Cast { attend: true } = connection.cast(request, deadline, now) {
+                // If no task can run, the journal keeps the delete.
+                let _ = self.ensure_task(conn);
             }
         }
     }
@@ -228,9 +231,9 @@ impl Server {
         self.config.overload
     }
 
-    /// Whether the server may answer: not known to be down, and not closed.
+    /// Returns whether the server takes requests: it is neither known to be down nor closed.
     pub(crate) fn is_usable(&self) -> bool {
-        self.connections.iter().any(|link| link.is_usable()) && self.refusing_conn().is_none()
+        self.connections.iter().any(|connection| connection.is_usable()) && self.refusing_conn().is_none()
     }
 
     /// Returns the index of another connection that takes requests.
@@ -241,26 +244,26 @@ impl Server {
         (0..self.connections.len()).find(|&other| other != conn && self.connections[other].is_usable())
     }
 
-    /// Waits until a server that was lost takes requests again; `false` if its next attempt to connect
-    /// fails, or the deadline comes first.
+    /// Waits until the server takes requests again; returns `false` if the next attempt to connect fails or the
+    /// deadline passes.
     pub(crate) async fn wait_for_return(&self, deadline: Instant) -> bool {
         if self.is_usable() {
             return true;
         }
-        let Some(link) = self.connections.get(self.refusing_conn().unwrap_or(0)) else { return false };
-        timeout_at(deadline, link.wait_for_return()).await.unwrap_or(false)
+        let Some(connection) = self.connections.get(self.refusing_conn().unwrap_or(0)) else { return false };
+        timeout_at(deadline, connection.wait_for_return()).await.unwrap_or(false)
     }
 
-    /// The state of the connection that represents the server.
+    /// Returns the state of the connection that represents the server.
     pub(crate) fn state(&self) -> ServerStatus {
-        let mut states: Vec<_> = self.connections.iter().map(|link| link.state()).collect();
-        match representative(states.iter().map(|state| &state.condition), self.watch.is_silent()) {
-            Some(place) => states.swap_remove(place),
+        let mut states: Vec<_> = self.connections.iter().map(|connection| connection.state()).collect();
+        match representative(states.iter().map(|state| &state.condition), self.watch.is_unresponsive()) {
+            Some(index) => states.swap_remove(index),
             None => ServerStatus { condition: ConnectionState::Closed, since: SystemTime::now() },
         }
     }
 
-    /// The server in numbers.
+    /// Returns the server's metrics.
     pub(crate) fn metrics(&self) -> ServerMetrics {
         let (in_flight, waiting) = self.load();
         let mut metrics = ServerMetrics {
@@ -273,9 +276,9 @@ impl Server {
             reconnects: 0,
             errors: ErrorCounts::default(),
         };
-        for link in &self.connections {
-            metrics.open += usize::from(link.state().condition == ConnectionState::Connected);
-            link.with_counters(|counters| {
+        for connection in &self.connections {
+            metrics.open += usize::from(connection.state().condition == ConnectionState::Connected);
+            connection.with_counters(|counters| {
                 metrics.round_trip = metrics.round_trip.max(counters.round_trip());
                 metrics.reconnects += counters.connects.saturating_sub(1);
                 metrics.errors = metrics.errors.plus(counters.errors);
@@ -284,28 +287,28 @@ impl Server {
         metrics
     }
 
-    /// How often a connection was established.
+    /// Returns the number of connections established so far.
     pub(crate) fn connects(&self) -> u64 {
-        self.connections.iter().map(|link| link.with_counters(|counters| counters.connects)).sum()
+        self.connections.iter().map(|connection| connection.with_counters(|counters| counters.connects)).sum()
     }
 
-    /// Unanswered requests, and slots that callers hold.
+    /// Returns the number of unanswered requests and of slots in use.
     pub(crate) fn load(&self) -> (usize, usize) {
-        let loads = self.connections.iter().map(|link| link.load());
+        let loads = self.connections.iter().map(|connection| connection.load());
         loads.fold((0, 0), |sum, load| (sum.0 + load.0, sum.1 + load.1))
     }
 
-    /// Takes no more requests; those in flight end as they would.
+    /// Closes all connections to new requests; those in flight still complete.
     pub(crate) fn close(&self) {
-        for link in &self.connections {
-            link.close();
+        for connection in &self.connections {
+            connection.close();
         }
     }
 
-    /// Waits until every task has ended, and no longer than the deadlines of what is in flight.
+    /// Waits until every task has ended, but not beyond the deadlines of the requests in flight.
     pub(crate) async fn wait_for_end(&self, begun: Instant) {
-        for link in &self.connections {
-            link.wait_for_end(after(begun, self.config.timeout)).await;
+        for connection in &self.connections {
+            connection.wait_for_end(after(begun, self.config.timeout)).await;
         }
     }
 }
@@ -319,7 +322,7 @@ fn observed_name(endpoint: &Endpoint) -> ServerName {
 }
 
 impl Drop for Server {
-    // The last one who knew the server has gone: its tasks end when nothing is in flight.
+    /// Closes the connections: their tasks end when nothing is in flight.
     fn drop(&mut self) {
         self.close();
     }

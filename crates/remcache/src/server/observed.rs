@@ -12,19 +12,19 @@ use crate::server::Server;
 use crate::server::call::ServerCall;
 use crate::server::reply_stream::ReplyStream;
 
-/// The report of a request that has not ended.
+/// The report of a request in progress.
 #[derive(Default)]
 pub(crate) enum Observation {
-    /// Nothing.
+    /// The request is not reported.
     #[default]
     None,
-    /// It is an operation.
+    /// The request is an operation.
     Operation(Started),
-    /// It is an exchange of an operation.
+    /// The request is an exchange of an operation.
     Exchange(Box<Exchange>),
 }
 
-/// How a request ended.
+/// The end of a request.
 struct Ending<'s> {
     outcome: Outcome,
     counts: Counts,
@@ -43,7 +43,7 @@ impl Observation {
         !matches!(self, Self::None)
     }
 
-    /// Records that the request was submitted only now.
+    /// Records that the request was submitted at this instant, later than it started.
     #[cold]
     pub(crate) fn submitted(&mut self, now: Instant) {
         match self {
@@ -53,7 +53,7 @@ impl Observation {
         }
     }
 
-    /// An observation of what starts as a part of `parent`.
+    /// Starts the observation of an operation or exchange that is a part of `parent`.
     fn begin(observers: &Observers, parent: &Parent, event: &OperationStarted<'_>, now: Instant) -> Self {
         match (parent, event.server) {
             (Parent::None, _) => Self::Operation(Started::begin(observers, event, now)),
@@ -95,7 +95,7 @@ impl Observation {
     }
 }
 
-/// What is reported of a reply.
+/// The parts of a reply that are reported.
 pub(crate) struct Summary {
     status: Status,
     bytes_in: usize,
@@ -109,7 +109,7 @@ impl Summary {
     }
 }
 
-/// How an operation on one key ended, or one without a key.
+/// Returns the outcome of an operation on one key or none.
 pub(crate) fn outcome_of(name: OperationName, request: &Request<'_>, status: Status) -> (Outcome, Counts) {
     let has_key = request.operation().has_key();
     match status {
@@ -128,18 +128,18 @@ pub(crate) fn outcome_of(name: OperationName, request: &Request<'_>, status: Sta
     }
 }
 
-/// The length of the value in a reply, without the text of a refusal.
+/// Returns the length of the value in a reply; the text of an error does not count.
 #[inline]
 fn value_length(reply: &Reply) -> usize {
     if reply.is_ok() { reply.value.len() } else { 0 }
 }
 
-/// The length of a request's key and value.
+/// Returns the length of a request's key and value.
 fn length(request: &Request<'_>) -> u64 {
     (request.key().map_or(0, |key| key.as_bytes().len()) + request.value().len()) as u64
 }
 
-/// An operation on the key of a request, or on none, that starts.
+/// Describes the start of an operation on the key of a request.
 pub(crate) fn started<'s>(name: OperationName, request: &'s Request<'_>, namespace: &'s [u8]) -> OperationStarted<'s> {
     let has_key = request.operation().has_key();
     let key = request.key().ok().filter(|_| has_key).map(|key| key.as_bytes());
@@ -175,7 +175,7 @@ impl ServerCall<'_> {
     pub(super) fn observe_end(&mut self, summary: Summary) {
         let Summary { status, bytes_in, established } = summary;
         let (outcome, counts) = outcome_of(self.operation_name(), &self.request, status);
-        // Of a request that was not sent no connection is known.
+        // The connection is known only if the request was sent.
         let was_sent = established.since.is_some();
         self.end_observation(&Ending {
             outcome,
@@ -190,7 +190,7 @@ impl ServerCall<'_> {
         });
     }
 
-    /// Reports to observers that the request was given up.
+    /// Reports to observers that the request was cancelled.
     #[cold]
     pub(super) fn observe_cancellation(&mut self) {
         let keys = usize::from(self.request.operation().has_key());
@@ -209,7 +209,7 @@ impl ServerCall<'_> {
 
     fn end_observation(&mut self, ending: &Ending<'_>) {
         let observation = std::mem::take(&mut self.observation);
-        // It was given a server before its start was reported, unless its check failed.
+        // The server was chosen before the start was reported, unless the check of the request failed.
         if let Some(server) = self.server() {
             observation.end(&server.config().observers, &Ending { server: server.observed.as_ref(), ..*ending });
         }
@@ -227,7 +227,7 @@ impl ReplyStream {
     pub(super) fn observe_start(&mut self) {
         let Ok(server) = &self.server else { return };
         let observers = &server.config().observers;
-        // A stream that goes on with another connection has started before.
+        // A stream that continues on another connection has been reported already.
         if observers.is_empty() || self.observation.is_some() {
             return;
         }
@@ -243,11 +243,11 @@ impl ReplyStream {
         }
     }
 
-    /// Reports to observers the stream's end, if this reply is the last; `None` follows the last.
+    /// Reports the stream's end to observers if this reply is the last; `None` follows the last.
     pub(super) fn observe_reply(&mut self, reply: Option<&Reply>) {
         let Some(observation) = &mut self.observation else { return };
         observation.bytes_in += reply.map_or(0, value_length) as u64;
-        // Statistics end with an empty one; other requests have one reply.
+        // Statistics end with an empty reply; other requests have one reply.
         let is_stat = |reply: &Reply| {
             self.request.operation() == Operation::Stat && !(reply.key.is_empty() && reply.value.is_empty())
         };
@@ -256,13 +256,13 @@ impl ReplyStream {
         }
     }
 
-    /// Reports to observers the stream's end; without a status it was given up.
+    /// Reports the stream's end to observers; without a status it was cancelled.
     fn observe_end(&mut self, status: Option<Status>) {
         let Some(observation) = self.observation.take() else { return };
         let Ok(server) = &self.server else { return };
         let StreamObservation { observation, bytes_in } = *observation;
         let name = OperationName::of(self.request.operation());
-        let established = server.link(self.conn).established();
+        let established = server.connection(self.conn).established();
         let (outcome, counts) = match status {
             Some(status) => outcome_of(name, &self.request, status),
             None => (Outcome::Cancelled, Counts::default()),
@@ -281,7 +281,7 @@ impl ReplyStream {
         observation.end(&server.config().observers, &ending);
     }
 
-    /// Reports to observers that the stream was given up, unless it has ended.
+    /// Reports to observers that the stream was cancelled, unless it has ended.
     pub(super) fn observe_drop(&mut self) {
         if self.observation.is_some() {
             self.observe_end(None);

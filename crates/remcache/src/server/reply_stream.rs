@@ -23,14 +23,14 @@ use crate::server::call::check_sharing;
 use crate::server::observed::StreamObservation;
 use crate::time::fixed_deadline;
 
-/// The replies to a request that has many, as they come; the last one included.
+/// The replies to a request with several, in the order of arrival and including the last.
 ///
-/// A request with a key has one reply, which comes by way of the client's retries, copies and failover, as that of
-/// [`Client::call`](crate::client::Client::call) does. One without a key concerns one server, and is asked once: after its first reply the rest of
-/// another server's would be no continuation.
+/// A request with a key has one reply, subject to the client's retries, replicas and failover as that of
+/// [`Client::call`](crate::client::Client::call). A request without a key is sent to one server and never repeated
+/// once a reply has arrived, because another server's replies would not continue the first one's.
 ///
 /// # Cancellation
-/// Dropping it does not cancel the request: what is still to come is read and thrown away.
+/// Dropping it does not cancel the request: the remaining replies are read and discarded.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct ReplyStream {
     pub(super) request: Request<'static>,
@@ -38,18 +38,18 @@ pub struct ReplyStream {
     pub(super) conn: usize,
     deadline: Option<Deadline>,
     progress: Progress,
-    /// Whether a reply has come, so that the request cannot be sent again.
+    /// Whether a reply has arrived, after which the request cannot be sent again.
     has_replies: bool,
-    /// How many bytes of the keys in replies are the namespace.
+    /// The length of the namespace, which is removed from the keys of replies.
     namespace: usize,
     pub(super) parent: Parent,
-    /// Its report, once it has begun.
+    /// The report to observers.
     pub(super) observation: Option<Box<StreamObservation>>,
 }
 
 enum Progress {
     Start,
-    /// Another future has the one reply.
+    /// Another future produces the only reply.
     Call(Pin<Box<dyn Future<Output = Reply> + Send>>),
     WaitingForCapacity(Turn),
     InFlight(Flight),
@@ -57,7 +57,7 @@ enum Progress {
 }
 
 impl ReplyStream {
-    /// The replies of one server.
+    /// Creates the stream of one server's replies.
     pub(crate) fn of_server(server: Result<Arc<Server>, Reply>, request: Request<'static>, parent: Parent) -> Self {
         let server = check_sharing(&request).and(server);
         Self {
@@ -73,20 +73,20 @@ impl ReplyStream {
         }
     }
 
-    /// The one reply of a request that is sent otherwise.
+    /// Creates a stream of the one reply that `call` resolves to.
     pub(crate) fn of_call(call: impl Future<Output = Reply> + Send + 'static, request: Request<'static>) -> Self {
         let mut replies = Self::of_server(Err(no_server()), request, Parent::Internal);
         replies.progress = Progress::Call(Box::pin(call));
         replies
     }
 
-    /// Removes this many bytes, the namespace, from the keys of the replies.
+    /// Removes the namespace, of this many bytes, from the keys of replies.
     pub(crate) fn without_namespace(mut self, namespace: usize) -> Self {
         self.namespace = namespace;
         self
     }
 
-    /// The next reply; `None` after the last.
+    /// Returns the next reply; `None` after the last.
     ///
     /// # Cancellation
     /// Dropping the future loses no reply.
@@ -98,8 +98,8 @@ impl ReplyStream {
         self.server.as_ref().ok().map(|server| Arc::clone(&server.endpoint.name))
     }
 
-    /// Submits the request, with the ticket of its turn if it has waited; the reply that ends the stream, if
-    /// it could not be submitted.
+    /// Submits the request, with a ticket if it has waited for capacity; returns the reply that ends the stream if it
+    /// cannot be submitted.
     fn submit(&mut self, ticket: Option<Ticket>, waker: &Waker) -> Option<Reply> {
         let server = match &self.server {
             Ok(server) => server,
@@ -108,11 +108,11 @@ impl ReplyStream {
         let now = Instant::now();
         let extend_by = server.timeout();
         let deadline = *self.deadline.get_or_insert_with(|| Deadline { extend_by, ..fixed_deadline(now, extend_by) });
-        let (link, slot) = (server.link(self.conn), Slot::Many(Box::<Many>::default()));
-        match link.submit(&self.request, deadline, slot, now, ticket) {
+        let (connection, slot) = (server.connection(self.conn), Slot::Many(Box::<Many>::default()));
+        match connection.submit(&self.request, deadline, slot, now, ticket) {
             Submitted::InFlight { flight, attend } => {
-                if attend && let Err(reply) = server.attend(self.conn) {
-                    link.abandon(flight);
+                if attend && let Err(reply) = server.ensure_task(self.conn) {
+                    connection.abandon(flight);
                     return Some(reply);
                 }
                 self.progress = Progress::InFlight(flight);
@@ -124,22 +124,22 @@ impl ReplyStream {
             Submitted::Full if ticket.is_some() => None,
             Submitted::Full if server.overload() == Overload::Wait => {
                 let (length, until) = (self.request.value().len(), Instant::from_std(deadline.at));
-                self.progress = Progress::WaitingForCapacity(Turn::new(link, length, until, waker));
+                self.progress = Progress::WaitingForCapacity(Turn::new(connection, length, until, waker));
                 None
             }
             Submitted::Full | Submitted::Cast { .. } => Some(Reply::new(Status::Overloaded)),
         }
     }
 
-    /// Whether the request may go on, on this runtime, after the runtime of its connection has ended.
+    /// Returns whether the request may be sent again after the connection's runtime has ended.
     fn may_resume(&self, flight: Flight, reply: &Reply) -> bool {
         let Ok(server) = &self.server else { return false };
         let is_safe = !reply.status.may_have_executed() || is_read(self.request.operation());
         let in_time = self.deadline.is_some_and(|deadline| Instant::now().into_std() < deadline.at);
-        !self.has_replies && is_safe && in_time && server.link(self.conn).is_interrupted(flight.ends, reply)
+        !self.has_replies && is_safe && in_time && server.connection(self.conn).is_interrupted(flight.ends, reply)
     }
 
-    /// Ends the stream with this reply.
+    /// Returns this reply as the last.
     fn end_with(&mut self, reply: Reply) -> Poll<Option<Reply>> {
         self.progress = Progress::Ended;
         self.observe_reply(Some(&reply));
@@ -166,11 +166,11 @@ impl Stream for ReplyStream {
                 },
                 Progress::InFlight(flight) => {
                     let (Ok(server), flight) = (&replies.server, *flight) else { return Poll::Ready(None) };
-                    let mut reply = ready!(server.link(replies.conn).poll_next(flight.slot, cx.waker()));
+                    let mut reply = ready!(server.connection(replies.conn).poll_next(flight.slot, cx.waker()));
                     if let Some(reply) = &reply
                         && replies.may_resume(flight, reply)
                     {
-                        server.link(replies.conn).abandon(flight);
+                        server.connection(replies.conn).abandon(flight);
                         replies.progress = Progress::Start;
                         continue;
                     }
@@ -191,7 +191,7 @@ impl Stream for ReplyStream {
     }
 }
 
-/// Whether a request with many replies only reads.
+/// Returns whether an operation with several replies only reads.
 fn is_read(operation: Operation) -> bool {
     matches!(operation, Operation::Get | Operation::Stat | Operation::Version | Operation::NoOp)
 }
@@ -199,7 +199,7 @@ fn is_read(operation: Operation) -> bool {
 impl Drop for ReplyStream {
     fn drop(&mut self) {
         if let (Ok(server), Progress::InFlight(flight)) = (&self.server, &self.progress) {
-            server.link(self.conn).abandon(*flight);
+            server.connection(self.conn).abandon(*flight);
         }
         self.observe_drop();
     }

@@ -1,4 +1,4 @@
-//! Opening sockets: the one place that does.
+//! Opens connections: TCP and Unix sockets, TLS, and the traits to replace them.
 
 pub(crate) mod socket;
 #[cfg(feature = "tls")]
@@ -30,24 +30,24 @@ use tokio::time::timeout;
 use crate::address::Address;
 use crate::transport::socket::EagerRead;
 
-/// What concerns the socket.
+/// Socket settings.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct TransportSettings {
-    /// How long connecting may take, name resolution included.
+    /// Timeout for connecting, including name resolution.
     pub connect_timeout: Duration,
     /// How long sent bytes may stay unacknowledged (Linux's `TCP_USER_TIMEOUT`).
     pub user_timeout: Duration,
-    /// The socket's buffers in bytes; `None` leaves them to the system.
+    /// Size of each socket buffer in bytes; `None` for the system's default.
     pub socket_buffers: Option<usize>,
 }
 
-/// A connection's two directions of bytes.
+/// A bidirectional byte stream to a server.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    /// The address of the other side; `None` unless the stream is a TCP connection that this crate opened.
+    /// Returns the peer's address; `None` unless the stream is a TCP connection that this crate opened.
     fn peer_addr(&self) -> Option<SocketAddr>;
 
-    /// The certificate that the other side presented, in DER; `None` unless this crate agreed on TLS.
+    /// Returns the certificate that the peer presented, in DER; `None` unless this crate established TLS on the stream.
     fn peer_certificate(&self) -> Option<Vec<u8>>;
 }
 
@@ -65,17 +65,17 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {
     }
 }
 
-/// The future of a connection that is being opened.
+/// The future returned by [`Connect::connect`].
 pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
 
-/// What opens connections.
+/// Opens connections to servers.
 ///
-/// The default opens TCP and Unix sockets; tests put simulated networks here.
+/// The default implementation opens TCP and Unix sockets; tests replace it with simulated networks.
 pub trait Connect: fmt::Debug + Send + Sync + 'static {
-    /// Opens a connection to a server. The caller limits how long it may take.
+    /// Opens a connection to a server. The caller applies the connect timeout.
     ///
     /// # Cancellation
-    /// Dropping the future gives the attempt up.
+    /// Dropping the future aborts the attempt.
     fn connect<'a>(&'a self, address: &'a Address, settings: &'a TransportSettings) -> Connecting<'a>;
 }
 
@@ -90,7 +90,7 @@ impl Connect for SocketConnector {
                 Address::Tcp { host, port } => Ok(EagerRead::boxed(tcp(host, *port, settings).await?)),
                 #[cfg(unix)]
                 Address::Unix(path) => Ok(EagerRead::boxed(UnixStream::connect(path).await?)),
-                // Refused before, when the address was parsed.
+                // Not reached: parsing the address has failed before.
                 #[cfg(not(unix))]
                 Address::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
             }
@@ -118,7 +118,7 @@ fn unresolved(host: &str, error: &io::Error) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("the name {host} does not resolve: {error}"))
 }
 
-/// Opens a socket with our settings; buffers count from the handshake on, so they are set before it.
+/// Opens a socket with the given settings. Buffer sizes affect the TCP handshake, so they are set before it.
 async fn open(address: SocketAddr, settings: &TransportSettings) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(bytes) = settings.socket_buffers {
@@ -127,7 +127,7 @@ async fn open(address: SocketAddr, settings: &TransportSettings) -> io::Result<T
         socket.set_recv_buffer_size(bytes)?;
     }
     let stream = socket.connect(address).await?;
-    // Requests that are ready leave at once: batching is the driver's business.
+    // The I/O loop batches requests itself, so Nagle's algorithm would only add delay.
     stream.set_nodelay(true)?;
     let socket = socket2::SockRef::from(&stream);
     let keepalive = socket2::TcpKeepalive::new()
@@ -135,7 +135,7 @@ async fn open(address: SocketAddr, settings: &TransportSettings) -> io::Result<T
         .with_interval(Duration::from_secs(5))
         .with_retries(3);
     socket.set_tcp_keepalive(&keepalive)?;
-    // A peer that vanished in the middle of traffic is noticed by this, and not by keepalive.
+    // Keepalive does not detect a peer that vanishes while data is unacknowledged; this timeout does.
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(settings.user_timeout))?;
     Ok(stream)

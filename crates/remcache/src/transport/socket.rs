@@ -1,4 +1,4 @@
-//! A socket that is asked for more at once while it gives much.
+//! A socket wrapper that skips the readiness check after a large read.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -12,23 +12,23 @@ use tokio::net::UnixStream;
 
 use crate::transport::Stream;
 
-/// A socket whose reads go to the kernel without asking the reactor first, after one that gave much.
+/// A socket that reads from the kernel directly, without waiting for readiness, after a large read.
 ///
-/// Tokio takes a socket for empty when it gave less than there was room for, and asks the reactor
-/// before it reads again. That is right for a lone reply. Of a busy connection the next replies have
-/// often come by then, and the question is a system call of the three that a turn needs.
+/// Tokio considers a socket drained after a partial read and waits for readiness before it reads again. That suits
+/// single replies. On a busy connection the next replies have often arrived by then, and waiting for readiness costs
+/// one of the three system calls of an iteration.
 pub(crate) struct EagerRead<S> {
     socket: S,
     /// Whether the last read was large enough that more may be available.
-    gave_much: bool,
+    last_read_large: bool,
 }
 
-/// What the sockets of tokio can do alike.
+/// The methods that Tokio's sockets have in common.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    /// Waits until the socket may have something.
+    /// Polls for read readiness.
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Reads what is there; it counts as empty only when it says that it would block.
+    /// Reads available bytes; the socket counts as drained only after `WouldBlock`.
     fn try_read_buf(&self, buffer: &mut ReadBuf<'_>) -> io::Result<usize>;
 }
 
@@ -61,14 +61,14 @@ impl EagerRead<TcpStream> {
 
 impl<S: Socket> EagerRead<S> {
     pub(crate) fn boxed(socket: S) -> Box<dyn Stream> {
-        Box::new(Self { socket, gave_much: false })
+        Box::new(Self { socket, last_read_large: false })
     }
 
     fn poll_read_at_once(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.socket.poll_read_ready(cx))?;
             match self.socket.try_read_buf(buffer) {
-                // The socket is known to be empty now, so the next look at the reactor waits.
+                // Tokio has cleared the readiness, so the next poll waits for new data.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return Poll::Ready(read.map(|_| ())),
             }
@@ -79,12 +79,12 @@ impl<S: Socket> EagerRead<S> {
 impl<S: Socket> AsyncRead for EagerRead<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = match self.gave_much {
+        let read = match self.last_read_large {
             true => self.poll_read_at_once(cx, buffer),
             false => Pin::new(&mut self.socket).poll_read(cx, buffer),
         };
         if read.is_ready() {
-            self.gave_much = buffer.filled().len().saturating_sub(before) >= MUCH;
+            self.last_read_large = buffer.filled().len().saturating_sub(before) >= LARGE_READ;
         }
         read
     }
@@ -116,8 +116,8 @@ impl<S: Socket> AsyncWrite for EagerRead<S> {
     }
 }
 
-/// A read of this many bytes is more than one small reply.
-const MUCH: usize = 2048;
+/// The length of a read, in bytes, from which more data is expected: longer than a single small reply.
+const LARGE_READ: usize = 2048;
 
 #[cfg(test)]
 mod tests {
@@ -125,14 +125,14 @@ mod tests {
 
     use super::*;
 
-    /// Much, then little, then nothing for a while, then the end: each is read when it comes.
+    /// Sends a large part, a small one, and after a pause the end: each is read when it arrives.
     async fn is_read_to_its_end(socket: impl Socket, mut peer: impl AsyncWrite + Unpin) {
-        let mut eager = EagerRead { socket, gave_much: false };
-        let mut buffer = vec![0; 2 * MUCH];
-        for (length, gave_much) in [(MUCH, true), (1, false), (MUCH, true), (MUCH + 1, true)] {
+        let mut eager = EagerRead { socket, last_read_large: false };
+        let mut buffer = vec![0; 2 * LARGE_READ];
+        for (length, last_read_large) in [(LARGE_READ, true), (1, false), (LARGE_READ, true), (LARGE_READ + 1, true)] {
             peer.write_all(&vec![7; length]).await.unwrap();
             let read = eager.read(&mut buffer).await.unwrap();
-            assert_eq!((read, eager.gave_much), (length, gave_much));
+            assert_eq!((read, eager.last_read_large), (length, last_read_large));
         }
         let writing = async {
             tokio::task::yield_now().await;

@@ -24,13 +24,13 @@ impl ConnectionHandle {
         Queued { link: Arc::clone(self), ticket }
     }
 
-    /// Whether a caller must let others go first.
+    /// Returns whether a caller must wait for others that came earlier.
     #[inline]
     pub(super) fn has_to_queue(&self, state: &Inner, ticket: Option<wait_queue::Ticket>, now: Instant) -> bool {
         !state.queue.is_empty() && (self.is_queued || ticket.is_some()) && !state.queue.is_turn_of(ticket, now)
     }
 
-    /// Gives callers that wait their turn, if there is capacity.
+    /// Notifies waiting callers if there is capacity for them.
     #[inline]
     pub(super) fn notify_queue(&self, state: &mut Inner, now: Instant, wakers: &mut Vec<Waker>) {
         if state.queue.is_empty() {
@@ -39,7 +39,7 @@ impl ConnectionHandle {
         let Inner { queue, connection, refusal, .. } = state;
         let (most_in_flight, most_output) = self.limits;
         let has_capacity = |notified: usize, bytes: usize| {
-            // With nothing to write one value is taken however large, but not a second one.
+            // While there is no output, one value of any length is accepted, but not a second one.
             let fits = connection.has_room(bytes) && (notified == 0 || bytes <= most_output);
             refusal.is_some() || fits && connection.in_flight() + notified < most_in_flight
         };
@@ -47,7 +47,7 @@ impl ConnectionHandle {
     }
 }
 
-/// A caller's place in the queue for capacity, which it leaves when this is dropped.
+/// A caller's position in the queue for capacity; dropping it leaves the queue.
 #[derive(Debug)]
 pub(crate) struct Queued {
     link: Arc<ConnectionHandle>,
@@ -55,13 +55,13 @@ pub(crate) struct Queued {
 }
 
 impl Queued {
-    /// What a submission shows to be in turn.
+    /// Returns the ticket to submit with.
     pub(crate) fn ticket(&self) -> wait_queue::Ticket {
         self.ticket
     }
 
-    /// Whether to try now: it is this caller's turn, or requests are refused. Otherwise its waker is
-    /// notified.
+    /// Returns whether to submit now, because it is this caller's turn or because requests are refused; registers
+    /// the waker otherwise.
     pub(crate) fn poll(&self, waker: &Waker, now: Instant) -> bool {
         let mut state = self.link.lock();
         let is_ready = state.refusal.is_some()

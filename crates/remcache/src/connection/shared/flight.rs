@@ -1,4 +1,4 @@
-//! What a submission returns, and how replies find their slots.
+//! The results of submitting requests, and the tags that map replies to slots.
 
 use crate::proto::{Rejected, Reply, Tag, Ticket};
 
@@ -7,47 +7,47 @@ use crate::proto::{Rejected, Reply, Tag, Ticket};
 pub(crate) enum Submitted {
     /// The request is in flight.
     InFlight {
-        /// The caller's hold on it.
+        /// Identifies the request.
         flight: Flight,
-        /// Whether the connection has no task, or the watchdog does not know of the deadline.
+        /// Whether the caller has to start the connection's task or register the deadline with the watchdog.
         attend: bool,
     },
     /// The request is in flight; its reply will be discarded.
     Cast {
-        /// Whether the connection has no task yet.
+        /// Whether the caller has to start the connection's task.
         attend: bool,
     },
-    /// The outcome is known without asking.
+    /// The request failed without being sent.
     Refused(Reply),
-    /// The limits are reached.
+    /// A limit of the connection is reached.
     Full,
 }
 
-/// A caller's hold on its request in flight.
+/// A request in flight.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flight {
     pub(crate) slot: usize,
     pub(super) ticket: Ticket,
-    /// How often a task of the connection had ended before.
+    /// The connection's epoch: how many of its tasks had ended.
     pub(crate) ends: u32,
 }
 
-/// A run of requests that was taken.
+/// The result of submitting a batch.
 #[derive(Debug)]
 pub(crate) struct TakenRun {
-    /// How many requests were taken, refused ones included.
+    /// Accepted requests, refused ones included.
     pub(crate) taken: u32,
-    /// Those that had their outcome without being sent, by their place in the run.
+    /// Requests that failed without being sent, by their index in the batch.
     pub(crate) refused: Vec<(u32, Reply)>,
-    /// Where the replies come, if any was sent.
+    /// The slot that receives the replies, if any request was submitted.
     pub(crate) slot: Option<usize>,
-    /// Whether the connection has no task, or the watchdog does not know of the deadline.
+    /// Whether the caller has to start the connection's task or register the deadline with the watchdog.
     pub(crate) attend: bool,
-    /// How often a task of the connection had ended before.
+    /// The connection's epoch: how many of its tasks had ended.
     pub(crate) ends: u32,
 }
 
-/// Tags: the slot in the low half, the place within a run in the high half.
+/// Encodes a tag: the slot in the low half, the index within a batch in the high half.
 pub(super) fn tag(slot: usize, place: u32) -> Tag {
     Tag(slot as u64 | u64::from(place) << 32)
 }

@@ -1,5 +1,5 @@
-//! The life of a connection's task: it starts, ends, is given up when its runtime does not run, and has its
-//! deadlines enforced by the watchdog.
+//! The lifecycle of a connection's task: start, end, replacement when its runtime does not run, and enforcement of
+//! its deadlines by the watchdog.
 
 use std::sync::{Arc, Weak};
 use std::task::Waker;
@@ -15,22 +15,22 @@ use crate::connection::sync::MutexGuard;
 use crate::connection::watchdog;
 use crate::proto::{Event, Status};
 
-/// The task of a connection, as far as callers and the watchdog know.
+/// The state of a connection's task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TaskState {
     /// No task runs.
     None,
     Running,
-    /// It has not run since the watchdog had to act in its place.
+    /// It has not run since the watchdog acted in its place.
     Stalled {
         since: std::time::Instant,
     },
 }
 
 impl ConnectionHandle {
-    /// Claims the right to start the task, if there is work and no task: it counts as running from then on.
+    /// Claims the right to start the task, if there are requests and no task; it counts as running from then on.
     ///
-    /// The process and the runtime are those that the task will run in.
+    /// `process` and `runtime` are those that the task will run in.
     pub(crate) fn claim_task(self: &Arc<Self>, process: u32, runtime: Option<runtime::Id>) -> Option<TaskHandle> {
         let mut state = self.lock();
         if state.task != TaskState::None || state.connection.in_flight() == 0 {
@@ -40,7 +40,7 @@ impl ConnectionHandle {
         Some(TaskHandle::new(Arc::clone(self), state.ends))
     }
 
-    /// Records that the task has ended, and ends what is in flight: the next request starts another task.
+    /// Records that the task has ended and fails the requests in flight: the next request starts another task.
     pub(super) fn task_ended(&self, mut state: MutexGuard<'_, Inner>, reason: &str) {
         let mut wakers = Vec::new();
         self.end_task(&mut state, reason, &mut wakers);
@@ -49,10 +49,11 @@ impl ConnectionHandle {
         self.notify_all();
     }
 
-    /// Gives up the task if its runtime does not run, so that a task on the calling runtime can take its place;
+    /// Abandons the task if its runtime does not run, so that a task on the calling runtime can take its place;
     /// returns whether it did.
     ///
-    /// A runtime that is only busy gets some time. One that calls this runs: another task on it would be no better.
+    /// A runtime that is only busy gets some time. The calling runtime evidently runs: a second task on it would be
+    /// no better.
     pub(crate) fn give_up_stalled_task(&self, runtime: Option<runtime::Id>, now: Instant) -> bool {
         let state = self.lock();
         let TaskState::Stalled { since } = state.task else { return false };
@@ -64,20 +65,21 @@ impl ConnectionHandle {
         true
     }
 
-    /// Ends the task in its absence. If it runs again, it finds that it has lost the connection.
+    /// Ends the task although it does not run. If it runs again, its handle has no effect any more.
     fn give_up_task(&self, mut state: MutexGuard<'_, Inner>) {
         let task = state.driver.take();
-        // What the task has taken may be written by now, or not.
+        // The task may have written the output that it has taken.
         state.connection.assume_written();
         self.task_ended(state, "the tokio runtime that the connection lived on does not run");
         task.into_iter().for_each(Waker::wake);
     }
 
-    /// Gives up the task of another process: this one is its child, which has only a copy of its memory.
+    /// Abandons a task that runs in the parent process: this process was forked from it and has only a copy of its
+    /// memory.
     ///
-    /// `wake` says whether callers of this process may be among those who wait. The wakers of the parent's
-    /// tasks are leaked: to drop one could end a task, and with it what is registered with an I/O
-    /// driver that both processes share.
+    /// With `wake`, waiting callers of this process are woken. All wakers are leaked, because dropping the last waker
+    /// of a parent's task would drop its future, and deregister its sockets from an epoll instance that both
+    /// processes share.
     pub(crate) fn give_up_task_of_parent(&self, process: u32, wake: bool) {
         let mut state = self.lock();
         if state.task == TaskState::None || state.process == process {
@@ -95,8 +97,8 @@ impl ConnectionHandle {
         std::mem::forget((driver, wakers));
     }
 
-    /// Callers that wake up find the task ended: it is one step, so that the next request of any of them
-    /// starts a new one.
+    /// Ends the task and fails the requests in flight, under one lock: a caller that is woken finds no task, so that
+    /// its next request starts a new one.
     fn end_task(&self, state: &mut Inner, reason: &str, wakers: &mut Vec<Waker>) {
         let now = Instant::now();
         state.connection.close(&Bytes::copy_from_slice(reason.as_bytes()), now.into_std());
@@ -106,7 +108,7 @@ impl ConnectionHandle {
         state.driver = None;
         (state.watched, state.unattended, state.acts_by) = (None, None, None);
         if state.condition != ConnectionState::Closed && state.condition != ConnectionState::Idle {
-            // Without a task a server that is down would stay so: nothing would connect again.
+            // Without a task nothing would connect to a server that is down, and it would stay down.
             state.condition = ConnectionState::Idle;
             state.since = SystemTime::now();
             (state.refusal, state.refused_as) = (None, None);
@@ -115,7 +117,7 @@ impl ConnectionHandle {
         self.notify_queue(state, now, wakers);
     }
 
-    /// Lets everybody look again who waits for something else than a reply.
+    /// Wakes callers that wait for anything other than a reply.
     fn notify_all(&self) {
         self.ended.notify_waiters();
         self.turned.notify_waiters();
@@ -131,8 +133,8 @@ impl ConnectionHandle {
         }
     }
 
-    /// Waits until the task of a closed connection has ended, and no longer than the deadlines of what is
-    /// in flight: the task may not be running any more. Requests that no caller waits for have until then.
+    /// Waits until the task of a closed connection has ended, but not beyond the deadlines of the requests in
+    /// flight: the task's runtime may not run any more. Requests without a waiting caller have until `until`.
     pub(crate) async fn wait_for_end(&self, mut until: Instant) {
         while timeout_at(until, self.wait_for_task()).await.is_err() {
             match self.next_deadline() {
@@ -142,7 +144,7 @@ impl ConnectionHandle {
         }
     }
 
-    /// A lower bound of the deadlines in flight; `None` if no caller waits.
+    /// Returns a lower bound of the deadlines in flight; `None` if no caller waits.
     fn next_deadline(&self) -> Option<std::time::Instant> {
         let state = self.lock();
         if state.connection.awaited() == 0 { None } else { state.connection.earliest_deadline() }
@@ -150,7 +152,7 @@ impl ConnectionHandle {
 
     // ---- The watchdog ----
 
-    /// Returns the earliest deadline in flight if the watchdog does not know of it; it counts as known
+    /// Returns the earliest deadline in flight if it is not registered with the watchdog; it counts as registered
     /// from then on.
     pub(crate) fn claim_watch(&self, now: Instant) -> Option<std::time::Instant> {
         let mut state = self.lock();
@@ -163,16 +165,16 @@ impl ConnectionHandle {
         Some(due)
     }
 
-    /// Ends every request that is due, as the task should have done; returns the next deadline to watch.
+    /// Times out every request that is due, in the task's place; returns the next deadline to watch.
     pub(crate) fn enforce_deadlines(&self, due: std::time::Instant, now: Instant) -> Option<std::time::Instant> {
         let mut state = self.lock();
         if state.watched.is_none_or(|watched| watched.due != due) {
-            // An earlier deadline was registered since.
+            // An earlier deadline was registered in the meantime.
             return None;
         }
         let mut wakers = Vec::new();
         if state.acts_by.is_some_and(|at| at <= now.into_std()) {
-            // A server that is down stays so until its task tries again.
+            // Without a task that runs, nothing connects to the server again.
             self.give_up_task(state);
             return None;
         }
@@ -180,7 +182,7 @@ impl ConnectionHandle {
             let before = state.counters.errors.timeouts;
             state.connection.expire_due(now.into_std());
             state.settle_uncaused(None, now, &mut wakers);
-            // The server is judged by the task, if it comes soon.
+            // Recorded for the task's circuit breaker, which judges the server if the task runs soon.
             let timeouts = state.counters.errors.timeouts - before;
             if timeouts > 0 {
                 state.unattended.get_or_insert(Unattended { since, timeouts: 0 }).timeouts += timeouts;
@@ -198,7 +200,7 @@ impl ConnectionHandle {
 }
 
 impl ConnectionHandle {
-    /// Returns the connection as the watchdog watches it.
+    /// Returns a weak reference for the watchdog.
     pub(crate) fn watched(self: &Arc<Self>) -> Weak<dyn watchdog::Watched> {
         let weak: Weak<Self> = Arc::downgrade(self);
         weak
@@ -217,22 +219,22 @@ impl Watched {
     }
 }
 
-/// How long after a deadline the watchdog counts as missing.
+/// How long after a deadline the watchdog counts as not running, as in a forked process.
 const STALE: Duration = Duration::from_secs(1);
-/// How long a task may not run, once it has missed a deadline, before its connection is taken over.
+/// How long a task that missed a deadline may stall before its connection is taken over.
 pub(super) const LONGEST_STALL: Duration = Duration::from_secs(1);
-/// How long to wait for what is due before looking again.
+/// How long to wait beyond a deadline before checking again.
 const RECHECK: Duration = Duration::from_millis(20);
 
 impl Inner {
-    /// The instant that the watchdog looks at next; `None` if it is not needed.
+    /// Returns the next instant that the watchdog has to check; `None` if it is not needed.
     fn next_watch(&self) -> Option<std::time::Instant> {
         let due = if self.connection.in_flight() == 0 { None } else { self.connection.earliest_deadline() };
         [due, self.acts_by].into_iter().flatten().min()
     }
 
-    /// Settles what no reply has ended: what was due, or was in flight when the connection ended; with a
-    /// status of its own, if one says why.
+    /// Delivers the results that no reply caused: timeouts, and requests that were in flight when the connection
+    /// closed. `status` replaces that of the latter.
     pub(super) fn settle_uncaused(&mut self, status: Option<Status>, now: Instant, wakers: &mut Vec<Waker>) {
         while let Some(Event { tag, mut reply, last, .. }) = self.connection.poll_local_event() {
             let (slot, place) = slot_and_place(tag);

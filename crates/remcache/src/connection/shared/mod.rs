@@ -357,7 +357,7 @@ impl ConnectionHandle {
         self.lock().condition == ConnectionState::Closed
     }
 
-    /// See [`TaskHandle::set`]; requests that are refused from now on have the given status.
+    /// See [`TaskHandle::set_state`]; requests that are refused from now on have the given status.
     fn change(&self, mut state: MutexGuard<'_, Inner>, condition: ConnectionState, refused_as: Option<Status>) -> bool {
         if condition.is_down() {
             state.failures += 1;

@@ -1,4 +1,4 @@
-//! A connection as its task sees it: demand, condition, bytes in and out, time.
+//! The interface between a connection's task and the shared state: demand, state, bytes in and out, timeouts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,30 +16,30 @@ use crate::observe::Established;
 use crate::policy::Tripped;
 use crate::proto::{Deadline, InputBuffer, Output, ProtocolError, Request, Status};
 
-/// What the driver's task has to do next.
+/// What a task without an open connection has to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Demand {
-    /// Something waits to be sent.
-    Work,
-    /// The connection was closed and nothing is in flight, or another task has it.
-    End,
+    /// Requests wait to be sent.
+    Connect,
+    /// The client closed the connection and nothing is in flight, or another task has taken it over.
+    Stop,
 }
 
-/// What the driver does next.
+/// The result of parking the I/O loop.
 #[derive(Debug)]
 pub(crate) enum Parked {
-    /// There is something to write.
+    /// It was not parked: there is output to write.
     HasOutput,
-    /// The connection was closed and nothing is in flight, or another task has it.
+    /// The client closed the connection and nothing is in flight, or another task has taken it over.
     Finished,
-    /// It sleeps, until this instant at the latest.
+    /// It is parked until it is woken, or until this instant.
     Until(Option<Instant>),
 }
 
 /// The access of a connection's task to the shared state.
 ///
-/// A task whose runtime does not run loses the connection to another task. If it runs again, nothing that it does
-/// has an effect, and to it the connection looks closed.
+/// If the task's runtime does not run, another task takes the connection over. This handle then has no effect any
+/// more, and reports the connection as closed.
 #[derive(Debug)]
 pub(crate) struct TaskHandle {
     shared: Arc<ConnectionHandle>,
@@ -63,34 +63,34 @@ impl TaskHandle {
         &self.shared
     }
 
-    /// Locks the shared state; `None` if another task has the connection.
+    /// Locks the shared state; `None` if another task has taken the connection over.
     #[inline]
     fn lock(&self) -> Option<MutexGuard<'_, Inner>> {
         let mut state = self.shared.lock();
         if state.ends != self.ends {
             return None;
         }
-        // Whatever it was late for: it runs.
+        // The task runs, so it is not stalled any more.
         state.task = TaskState::Running;
         Some(state)
     }
 
-    /// Whether no other task has taken the connection over.
+    /// Returns whether this task still owns the connection.
     pub(crate) fn is_current(&self) -> bool {
         self.lock().is_some()
     }
 
-    /// Ends the task, and what is in flight: the next request starts a new one.
+    /// Ends the task and fails the requests in flight: the next request starts a new task.
     pub(crate) fn end(&self, reason: &str) {
         if let Some(state) = self.lock() {
             self.shared.task_ended(state, reason);
         }
     }
 
-    /// Promises that the task acts by an instant although nothing is in flight; returns the instant for the watchdog
-    /// to look, unless it knows.
+    /// Promises that the task acts by an instant although nothing is in flight; returns the instant to register with
+    /// the watchdog, if any.
     ///
-    /// Where the promise is not kept, the connection is free for another task.
+    /// If the task breaks the promise, another one may take the connection over.
     pub(crate) fn act_by(&self, at: Instant, now: Instant) -> Option<std::time::Instant> {
         let mut state = self.lock()?;
         state.acts_by = at.checked_add(LONGEST_STALL).map(Instant::into_std);
@@ -98,12 +98,12 @@ impl TaskHandle {
         self.shared.claim_watch(now)
     }
 
-    /// What there is to do while no connection is open; remembers the waker if nothing.
+    /// Polls for requests to connect for, or the end of the task; registers the waker if there is neither.
     pub(crate) fn poll_demand(&self, waker: &Waker) -> Poll<Demand> {
-        let Some(mut state) = self.lock() else { return Poll::Ready(Demand::End) };
+        let Some(mut state) = self.lock() else { return Poll::Ready(Demand::Stop) };
         match (&state.condition, state.connection.in_flight()) {
-            (ConnectionState::Closed, 0) => Poll::Ready(Demand::End),
-            (_, 1..) => Poll::Ready(Demand::Work),
+            (ConnectionState::Closed, 0) => Poll::Ready(Demand::Stop),
+            (_, 1..) => Poll::Ready(Demand::Connect),
             _ => {
                 state.driver = Some(waker.clone());
                 Poll::Pending
@@ -111,17 +111,17 @@ impl TaskHandle {
         }
     }
 
-    /// Whether the connection was closed, or another task has it.
+    /// Returns whether the client closed the connection, or another task has taken it over.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().is_none_or(|state| state.condition == ConnectionState::Closed)
     }
 
-    /// Whether no caller waits for a reply.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.lock().is_none_or(|state| state.connection.awaited() == 0)
+    /// Returns whether any caller waits for a reply.
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.lock().is_some_and(|state| state.connection.awaited() > 0)
     }
 
-    /// Begins a connection that is open now: silence is counted from here.
+    /// Initializes the state for a connection that has just been opened.
     pub(crate) fn connected(
         &self,
         negotiated: Negotiated,
@@ -135,7 +135,7 @@ impl TaskHandle {
         state.connection.set_max_keys_per_line(keys_in_line);
         if state.connection.protocol().is_none() {
             state.connection.begin(negotiated.protocol, negotiated.dialect);
-            // What this protocol cannot say has its outcome now.
+            // Requests that this protocol does not support fail here.
             state.settle(&mut InputBuffer::new(), now, &mut wakers).ok();
         }
         state.established = Established { since: Some(now), peer, protocol: Some(negotiated.protocol) };
@@ -151,42 +151,44 @@ impl TaskHandle {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Records a sign of life of the server, even a refused connection.
-    pub(crate) fn heard(&self) {
+    /// Records that the server responded, even if only by refusing the connection.
+    pub(crate) fn mark_alive(&self) {
         self.shared.watch.mark_alive();
     }
 
-    /// Asks the server for a sign of life, before any caller's request is let through.
+    /// Submits the no-op that the server must answer before requests are let through.
     pub(crate) fn probe(&self, deadline: Deadline, now: Instant) {
         let Some(mut state) = self.lock() else { return };
-        // With nothing in flight there is room for one no-op.
+        // Nothing is in flight, so a no-op is never rejected.
         let _ = state.connection.submit(&Request::noop(), None, deadline, now.into_std());
     }
 
-    /// Says what the server is to us from now on; what is closed stays closed. Whether that is news:
-    /// down for another reason is still down.
-    pub(crate) fn set(&self, condition: ConnectionState) -> bool {
-        self.set_as(condition, None)
+    /// Changes the connection's state, unless it is closed.
+    ///
+    /// Returns whether that is a change; down for another reason is still down.
+    pub(crate) fn set_state(&self, condition: ConnectionState) -> bool {
+        self.set_state_with(condition, None)
     }
 
-    fn set_as(&self, condition: ConnectionState, refused_as: Option<Status>) -> bool {
+    fn set_state_with(&self, condition: ConnectionState, refused_as: Option<Status>) -> bool {
         self.lock().is_some_and(|state| self.shared.change(state, condition, refused_as))
     }
 
-    /// Fails everything in flight: the connection is gone. Returns whether anything was in flight.
+    /// Fails all requests in flight because the connection is lost; returns whether callers waited for any.
     pub(crate) fn disconnect(&self, reason: &str) -> bool {
-        self.end_all(reason, None)
+        self.fail_all(reason, None)
     }
 
-    /// Takes no requests, and ends those in flight, with a status that says why there can be no
-    /// connection. Nothing of them was executed. Whether the server was not down before.
+    /// Fails all requests in flight, and later ones, with the status that explains why no connection is possible.
+    ///
+    /// Returns whether the server was not down before.
     pub(crate) fn refuse(&self, status: Status, reason: &str) -> bool {
-        let is_news = self.set_as(ConnectionState::Down(reason.to_owned()), Some(status));
-        self.end_all(reason, Some(status));
-        is_news
+        let is_change = self.set_state_with(ConnectionState::Down(reason.to_owned()), Some(status));
+        self.fail_all(reason, Some(status));
+        is_change
     }
 
-    fn end_all(&self, reason: &str, status: Option<Status>) -> bool {
+    fn fail_all(&self, reason: &str, status: Option<Status>) -> bool {
         let Some(mut state) = self.lock() else { return false };
         let busy = state.connection.awaited() > 0;
         let now = Instant::now();
@@ -199,19 +201,19 @@ impl TaskHandle {
         busy
     }
 
-    /// Whether the server wanted an authentication since the connection was opened.
-    pub(crate) fn is_stranger(&self) -> bool {
+    /// Returns whether the server has demanded authentication since the connection was opened.
+    pub(crate) fn is_auth_required(&self) -> bool {
         self.lock().is_some_and(|state| state.auth_required || state.connection.is_auth_required())
     }
 
-    // ---- The driver of an open connection ----
+    // ---- The I/O loop of an open connection ----
 
-    /// How many of the taken bytes go into one write where requests must not be divided.
+    /// Returns how many of the taken bytes to write at once so that no request is divided.
     pub(crate) fn next_boundary(&self, limit: usize) -> usize {
         self.lock().map_or(limit, |state| state.connection.next_boundary(limit))
     }
 
-    /// Moves what is to be written into `output`, which is empty.
+    /// Moves the pending output into `output`, which must be empty.
     pub(crate) fn take_output(&self, output: &mut Output) {
         let Some(mut state) = self.lock() else { return };
         if state.connection.has_output() {
@@ -231,9 +233,10 @@ impl TaskHandle {
         }
     }
 
-    /// Settles every complete reply of the input, and collects who is to be woken; how many requests are
-    /// unanswered then, and how many slots callers hold.
-    pub(crate) fn settle(
+    /// Delivers every complete reply of the input and collects the wakers of its callers.
+    ///
+    /// Returns the number of requests still unanswered, and of slots in use.
+    pub(crate) fn handle_input(
         &self,
         input: &mut InputBuffer,
         now: Instant,
@@ -248,10 +251,10 @@ impl TaskHandle {
         if freed > 0 {
             state.replied = true;
             state.unattended = None;
-            let was_silent = self.shared.watch.is_silent();
+            let was_unresponsive = self.shared.watch.is_unresponsive();
             state.breaker.answered();
-            if was_silent {
-                self.shared.watch.look_again();
+            if was_unresponsive {
+                self.shared.watch.recheck();
             }
         }
         state.counters.errors.protocol += u64::from(outcome.is_err());
@@ -267,14 +270,14 @@ impl TaskHandle {
         wakers: &mut Vec<Waker>,
     ) -> Result<Option<Tripped>, ProtocolError> {
         let Some(mut state) = self.lock() else { return Ok(None) };
-        // What the watchdog had to do is counted here: a task that is a little late is no stall.
+        // Timeouts that the watchdog enforced count here, because a task that is only a little late is not stalled.
         let unattended = state.unattended.take();
         let connection = &mut state.connection;
         let due =
             [unattended.map(|unattended| unattended.since), connection.poll_timeout()].into_iter().flatten().min();
         let late = due.map_or(Duration::ZERO, |due| now.into_std().saturating_duration_since(due));
         let silence = now.into_std().saturating_duration_since(connection.silent_since());
-        // The server had no chance to be heard: its replies are read after this.
+        // This task was stalled, not the server, whose replies may be waiting in the socket.
         if state.breaker.is_own_stall(late) {
             state.connection.reset_silence_timer(now.into_std());
         }
@@ -285,8 +288,8 @@ impl TaskHandle {
         let timeouts = state.counters.errors.timeouts - before + unattended.map_or(0, |unattended| unattended.timeouts);
         let timeouts = u32::try_from(timeouts).unwrap_or(u32::MAX);
         let tripped = state.breaker.timed_out(timeouts, silence, late).err();
-        if self.shared.watch.is_silent() {
-            self.shared.watch.look_again();
+        if self.shared.watch.is_unresponsive() {
+            self.shared.watch.recheck();
         }
         Ok(tripped)
     }
@@ -301,7 +304,7 @@ impl TaskHandle {
         state.connection.earliest_deadline().map(Instant::from_std)
     }
 
-    /// Remembers the driver's waker, unless there is something to write.
+    /// Registers the I/O loop's waker, unless there is output to write.
     pub(crate) fn park(&self, waker: &Waker, can_write: bool) -> Parked {
         let Some(mut state) = self.lock() else { return Parked::Finished };
         if can_write && state.connection.has_output() {
@@ -317,17 +320,17 @@ impl TaskHandle {
         Parked::Until(state.connection.poll_timeout().map(Instant::from_std))
     }
 
-    /// Whether a protocol reply came since the connection was opened.
+    /// Returns whether any reply was received since the connection was opened.
     pub(crate) fn has_replied(&self) -> bool {
         self.lock().is_some_and(|state| state.replied)
     }
 
-    /// Whether a caller's request was answered since the connection was opened.
+    /// Returns whether a caller's request was answered since the connection was opened.
     pub(crate) fn has_answered(&self) -> bool {
         self.lock().is_some_and(|state| state.answered)
     }
 
-    /// Gives back memory that an idle connection does not need; whether it is idle.
+    /// Releases memory if the connection is idle; returns whether it is.
     pub(crate) fn shrink(&self) -> bool {
         let Some(mut state) = self.lock() else { return false };
         let idle = state.connection.in_flight() == 0;

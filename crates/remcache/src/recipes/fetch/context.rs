@@ -91,7 +91,7 @@ impl<'a> FetchContext<'a> {
     fn require_cas(self, lookup: Lookup) -> Result<Lookup, Error> {
         match &lookup {
             Lookup::Value(Item { cas, .. }, _) | Lookup::Leased(cas) | Lookup::Absent(cas) => {
-                self.client.home(self.key).checked_cas(*cas).map(|_| lookup)
+                self.client.primary(self.key).checked_cas(*cas).map(|_| lookup)
             }
             Lookup::Nothing | Lookup::Tombstone | Lookup::Unavailable => Ok(lookup),
         }

@@ -75,7 +75,7 @@ impl Client {
             let inspect: Command<'_, Inspect> = Command::new(self.call(Request::get(key).meta(glance)));
             let Some(item) = inspect.await? else { return Ok(WriteOutcome::NotFound) };
             let options = MetaOptions { stale: true, update_ttl, ..MetaOptions::default() };
-            let cas = self.home(key).checked_cas(item.cas)?;
+            let cas = self.primary(key).checked_cas(item.cas)?;
             let request = Request::delete(key).cas(cas).meta(options);
             match self.change_unless_sentinel(key, item.flags, cas, request).await? {
                 WriteOutcome::Exists => {}
@@ -90,7 +90,7 @@ impl Client {
     async fn make_due(&self, key: &[u8], grace: Duration) -> Result<WriteOutcome, Error> {
         for _ in 0..TRIES {
             let Some(item) = self.get(key).with_sentinels().await? else { return Ok(WriteOutcome::NotFound) };
-            let cas = self.home(key).checked_cas(item.cas)?;
+            let cas = self.primary(key).checked_cas(item.cas)?;
             let request = Request::set(key, &item.value).flags(item.flags).ttl(grace).cas(cas);
             match self.change_unless_sentinel(key, item.flags, cas, request).await? {
                 WriteOutcome::Exists => {}

@@ -209,7 +209,7 @@ impl<'a> Batch<'a> {
     /// Rejects an item without a CAS value, which cannot be changed safely.
     fn with_cas(&self, place: usize, item: Option<Item>) -> Result<Option<Item>, Error> {
         if let Some(Item { cas, .. }) = &item {
-            self.client.home(&self.keys[place]).checked_cas(*cas)?;
+            self.client.primary(&self.keys[place]).checked_cas(*cas)?;
         }
         Ok(item)
     }

@@ -167,10 +167,10 @@ impl Limiter {
             wait_before(attempt).await;
             let item = self.client.get(key).await?;
             let cas = match &item {
-                Some(item) => Some(self.client.home(key).checked_cas(item.cas)?),
+                Some(item) => Some(self.client.primary(key).checked_cas(item.cas)?),
                 None => {
                     // An add needs no CAS value, but the next call would: fail consistently.
-                    self.client.home(key).require_cas().await?;
+                    self.client.primary(key).require_cas().await?;
                     None
                 }
             };

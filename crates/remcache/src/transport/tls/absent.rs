@@ -1,4 +1,4 @@
-//! A placeholder for TLS without the feature; it cannot be constructed.
+//! Uninhabited replacement for the TLS settings when the feature is off.
 
 use std::any::Any;
 use std::io;
@@ -8,7 +8,7 @@ use crate::address::Address;
 use crate::failure::Failure;
 use crate::transport::Stream;
 
-/// Settings that do not exist.
+/// TLS settings, which cannot be constructed.
 #[derive(Clone, Debug)]
 pub(crate) enum Tls {}
 
@@ -23,17 +23,17 @@ impl Tls {
     }
 }
 
-/// No stream is encrypted.
+/// Returns `None`: no stream is encrypted.
 pub(crate) fn peer_addr(_: &dyn Any) -> Option<SocketAddr> {
     None
 }
 
-/// No stream has a certificate.
+/// Returns `None`: no stream has a certificate.
 pub(crate) fn peer_certificate(_: &dyn Any) -> Option<Vec<u8>> {
     None
 }
 
-/// No error is one of TLS.
+/// Returns `None`: no error is a TLS error.
 pub(crate) fn failure(_: &io::Error) -> Option<Failure> {
     None
 }

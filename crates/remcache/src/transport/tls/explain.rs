@@ -1,4 +1,4 @@
-//! What went wrong with TLS, in words that say what to do.
+//! Explains TLS errors and suggests fixes.
 
 use std::{fmt, io};
 
@@ -16,7 +16,7 @@ pub(crate) fn failure(error: &io::Error) -> Option<Failure> {
 /// Explains a failed handshake; `beginning` is the first bytes from the peer.
 pub(crate) fn handshake(error: &io::Error, beginning: &[u8]) -> Failure {
     if beginning.starts_with(b"ERROR Too") {
-        // Said in clear, before any handshake.
+        // The server sent this unencrypted, before any handshake.
         return Failure::Unreachable(ProtocolError::TooManyConnections.to_string());
     }
     if let Some(failure) = failure(error) {
@@ -81,7 +81,7 @@ fn in_words_of_certificate(error: &CertificateError) -> String {
     }
 }
 
-/// The names of a certificate, which rustls shows as `DnsName("cache1")` and `IpAddress(10.0.0.1)`.
+/// Formats the names of a certificate, which rustls shows as `DnsName("cache1")` and `IpAddress(10.0.0.1)`.
 fn names(presented: &[String]) -> String {
     let plain = |name: &String| match name.split_once('(') {
         Some((_, name)) => name.trim_end_matches(')').trim_matches('"').to_owned(),
@@ -93,7 +93,7 @@ fn names(presented: &[String]) -> String {
     }
 }
 
-/// The innermost name of a nested enum value in words: `ca used as end entity` for
+/// Returns the innermost variant name of a nested enum in words: `ca used as end entity` for
 /// `Other(OtherError(CaUsedAsEndEntity))`. rustls has no other description of most of its errors.
 pub(super) fn spelled_out(error: &impl fmt::Debug) -> String {
     let shown = format!("{error:?}");
@@ -114,7 +114,7 @@ fn in_words_of_alert(alert: AlertDescription) -> String {
         AlertDescription::CertificateRequired => {
             "the server asks for a client certificate: set Tls::client_certificate".into()
         }
-        // Before TLS 1.3 there is no better word for a certificate that is missing.
+        // Before TLS 1.3 there is no more specific alert for a missing certificate.
         AlertDescription::HandshakeFailure => {
             "the server refused the handshake: it may ask for a client certificate (Tls::client_certificate), or support none of our ciphers".into()
         }
@@ -133,11 +133,11 @@ fn in_words_of_alert(alert: AlertDescription) -> String {
     }
 }
 
-/// The day, in UTC, of an instant in seconds since 1970. Errors show it instead of a relative time,
-/// because an error that stays the same is reported once.
+/// Formats the UTC date of an instant in seconds since 1970. Errors show it instead of a relative time, because an
+/// error is logged again when its text changes.
 fn date(seconds: u64) -> String {
-    // Years begin in March here, so that the day of a leap year is the last one: 153 days for five
-    // months, 1,461 for four years, 146,097 for four hundred.
+    // Years begin in March here, so that the leap day is the last one: 153 days for five months, 1,461 for four
+    // years, 146,097 for four hundred.
     let days = seconds / 86_400 + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;

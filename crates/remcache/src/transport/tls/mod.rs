@@ -1,4 +1,4 @@
-//! TLS: whom to trust, who we are, and the handshake.
+//! TLS: trusted authorities, the client certificate, and the handshake.
 pub(crate) mod peer_alert;
 
 mod explain;
@@ -25,18 +25,17 @@ use crate::transport::tls::peer_alert::Beginning;
 pub(crate) use explain::failure;
 use pem::{Pem, Secret};
 
-/// Whom to trust, and who we are, when a connection is encrypted.
+/// TLS settings: trusted authorities and the client certificate.
 ///
-/// The server's certificate is checked in full: that a trusted authority signed it, its dates, and
-/// that it is for the host of the server's address. TLS 1.2 and 1.3 are spoken.
+/// The server's certificate is verified: its chain to a trusted authority, its validity period, and that it is issued
+/// for the host of the server's address. TLS 1.2 and 1.3 are supported.
 ///
-/// Certificate files are read for each connection, so that one renewed in place is used without a restart. As long
-/// as they are unchanged, all connections of a client share one rustls configuration, and with it the sessions: a
-/// connection to a server that was connected before resumes its session, which saves a round trip and most of the
-/// cryptography.
+/// Certificate files are read for each connection, so that one renewed in place is used without a restart. While they
+/// do not change, all connections of a client share one rustls configuration and its session cache: reconnecting to a
+/// server resumes the TLS session, which saves a round trip and most of the cryptography.
 ///
-/// The cryptography is that of the program's default provider (`CryptoProvider::install_default`) if it has one,
-/// otherwise that of the feature `aws-lc-rs` or `ring`.
+/// The crypto provider is the process default (`CryptoProvider::install_default`) if there is one, otherwise that of
+/// the feature `aws-lc-rs` or `ring`.
 ///
 /// ```
 /// use remcache::Config;
@@ -51,7 +50,7 @@ pub struct Tls {
     trust: Trust,
     identity: Option<Identity>,
     server_name: Option<String>,
-    /// The configuration that all connections share, until what it was made from changes.
+    /// The configuration that all connections share until its certificates change.
     prepared: Arc<Mutex<Option<Prepared>>>,
 }
 
@@ -59,13 +58,13 @@ pub struct Tls {
 enum Trust {
     System,
     Roots(Pem),
-    /// A configuration of the caller's, which decides everything.
+    /// A complete configuration provided by the caller.
     Custom(Arc<ClientConfig>),
     #[cfg(feature = "dangerous-tls")]
     Everybody,
 }
 
-/// A certificate of ours, and its key.
+/// The client certificate and its key.
 #[derive(Clone, Debug)]
 struct Identity {
     certificate: Pem,
@@ -73,7 +72,7 @@ struct Identity {
 }
 
 impl Default for Tls {
-    /// As [`Tls::with_system_roots`].
+    /// Equivalent to [`Tls::with_system_roots`].
     fn default() -> Self {
         Self::with_system_roots()
     }
@@ -99,9 +98,9 @@ impl Tls {
         Self::trusting(Trust::Roots(Pem::text(pem)))
     }
 
-    /// Uses a rustls configuration as it is: for certificate verifiers, key stores or resumption of one's own.
+    /// Uses a rustls configuration unchanged: for custom certificate verifiers, key stores or session resumption.
     ///
-    /// It is never reloaded, and [`client_certificate`](Tls::client_certificate) cannot be added to it.
+    /// It is never reloaded, and cannot be combined with [`client_certificate`](Tls::client_certificate).
     ///
     /// ```
     /// use std::sync::Arc;
@@ -116,38 +115,39 @@ impl Tls {
         Self::trusting(Trust::Custom(config))
     }
 
-    /// Trusts any peer: **no certificate is checked**, so anyone on the path can read and
-    /// change everything, passwords included. For experiments.
+    /// Trusts any peer: **no certificate is verified**, so anyone on the path can read and change everything,
+    /// including passwords. For experiments only.
     #[cfg(feature = "dangerous-tls")]
     pub fn dangerous_without_verification() -> Self {
         Self::trusting(Trust::Everybody)
     }
 
-    /// Shows this certificate (with its chain) to servers that ask for one; both are PEM files.
+    /// Presents this certificate (with its chain) to servers that request one; both paths are PEM files.
     #[must_use]
     pub fn client_certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.identity(Pem::File(certificate.into()), Pem::File(key.into()))
     }
 
-    /// The same from PEM texts; the key's memory is overwritten when the last clone is dropped.
+    /// Like [`client_certificate`](Tls::client_certificate), with PEM texts; the key is zeroized when the last clone
+    /// is dropped.
     #[must_use]
     pub fn client_certificate_pem(self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         self.identity(Pem::text(certificate), Pem::text(key))
     }
 
     fn identity(self, certificate: Pem, key: Pem) -> Self {
-        // Not the configuration of the settings that this was made from.
+        // The prepared configuration belongs to the previous settings.
         Self { identity: Some(Identity { certificate, key }), prepared: Arc::default(), ..self }
     }
 
-    /// The name for which the servers' certificates must be, instead of the host of each address:
-    /// where addresses are numbers or Unix sockets, and certificates are for names.
+    /// Sets the name that servers' certificates must be issued for, instead of the host of each address: for addresses
+    /// that are IP addresses or Unix sockets.
     #[must_use]
     pub fn server_name(self, name: impl Into<String>) -> Self {
         Self { server_name: Some(name.into()), ..self }
     }
 
-    /// Refuses what cannot work with any server.
+    /// Checks the settings without connecting.
     pub(crate) fn check(&self) -> Result<(), String> {
         if let Some(name) = &self.server_name {
             parse_name(name)?;
@@ -161,7 +161,7 @@ impl Tls {
         }
     }
 
-    /// Agrees on TLS with a server; the caller limits how long it may take.
+    /// Performs the TLS handshake with a server; the caller applies the timeout.
     pub(crate) async fn connect(&self, stream: Box<dyn Stream>, address: &Address) -> Result<Box<dyn Stream>, Failure> {
         let name = self.name_for(address).map_err(Failure::Tls)?;
         let config = self.config().await.map_err(Failure::Tls)?;
@@ -175,7 +175,7 @@ impl Tls {
     fn name_for(&self, address: &Address) -> Result<ServerName<'static>, String> {
         match (&self.server_name, address) {
             (Some(name), _) => parse_name(name),
-            // An IPv6 zone names an interface of this machine, and is not in a certificate.
+            // An IPv6 zone names a local interface and is not part of a certificate.
             (None, Address::Tcp { host, .. }) => parse_name(host.split('%').next().unwrap_or(host)),
             (None, Address::Unix(_)) => {
                 Err("the certificate of a server on a Unix socket has no host name to check: set Tls::server_name"
@@ -184,21 +184,21 @@ impl Tls {
         }
     }
 
-    /// The configuration for a new connection.
+    /// Returns the rustls configuration for a new connection.
     async fn config(&self) -> Result<Arc<ClientConfig>, String> {
         if let Trust::Custom(config) = &self.trust {
             return Ok(Arc::clone(config));
         }
         let settings = self.clone();
-        // Files are read here, which may block.
+        // Reading files may block.
         let prepared = tokio::task::spawn_blocking(move || settings.prepare()).await;
         prepared.map_err(|_| "the certificates could not be read".to_owned())?
     }
 
-    /// Returns the configuration in use, or a new one if what it was made from has changed.
+    /// Returns the current configuration, or a new one if the certificates have changed.
     fn prepare(&self) -> Result<Arc<ClientConfig>, String> {
         let material = self.material()?;
-        // Replaced whole, so it is valid even after a panic.
+        // Only ever replaced as a whole, so it is valid even after a panic.
         let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(current) = prepared.as_ref().filter(|current| current.material == material) {
             return Ok(Arc::clone(&current.config));
@@ -241,7 +241,7 @@ impl Tls {
     }
 }
 
-/// A configuration, and what it was made from.
+/// A configuration and the certificates it was built from.
 #[derive(Debug)]
 struct Prepared {
     material: Material,
@@ -256,7 +256,7 @@ struct Material {
     identity: Option<(Secret, Secret)>,
 }
 
-/// The cryptography: the program's default, or that of a feature.
+/// Returns the crypto provider: the process default, or that of a feature.
 fn provider() -> Result<Arc<CryptoProvider>, String> {
     if let Some(installed) = CryptoProvider::get_default() {
         return Ok(Arc::clone(installed));
@@ -283,13 +283,13 @@ fn provider_of_feature() -> Result<Arc<CryptoProvider>, String> {
         .into())
 }
 
-/// Returns the other side's address, if this is an encrypted TCP connection.
+/// Returns the peer's address, if this is an encrypted TCP connection.
 pub(crate) fn peer_addr(stream: &dyn Any) -> Option<SocketAddr> {
     let encrypted = stream.downcast_ref::<TlsStream<Beginning>>()?;
     encrypted.get_ref().0.peer_addr()
 }
 
-/// The certificate that the other side of an encrypted stream presented, in DER.
+/// Returns the certificate that the peer of an encrypted stream presented, in DER.
 pub(crate) fn peer_certificate(stream: &dyn Any) -> Option<Vec<u8>> {
     let encrypted = stream.downcast_ref::<TlsStream<Beginning>>()?;
     encrypted.get_ref().1.peer_certificates()?.first().map(|certificate| certificate.to_vec())
@@ -302,7 +302,7 @@ enum Verification {
 }
 
 impl Trust {
-    /// The certificates of the trusted authorities.
+    /// Returns the certificates of the trusted authorities.
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
         match self {
             Self::System => Ok(rustls_native_certs::load_native_certs().certs),
@@ -345,7 +345,7 @@ fn parse_name(name: &str) -> Result<ServerName<'static>, String> {
     ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is not a valid TLS server name"))
 }
 
-/// The error of rustls within one of a socket.
+/// Returns the rustls error inside an I/O error.
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }

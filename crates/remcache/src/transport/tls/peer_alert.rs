@@ -1,4 +1,4 @@
-//! A stream that remembers how its peer began: what is no TLS may be a message in clear.
+//! A stream that records the first bytes from its peer, which may be an unencrypted error message instead of TLS.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,13 +8,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::transport::Stream;
 
-/// A stream, and the first bytes that were read from it.
+/// A stream that records the first bytes read from it.
 pub(crate) struct Beginning {
     stream: Box<dyn Stream>,
     bytes: Vec<u8>,
 }
 
-/// Enough to know what memcached says in clear.
+/// Number of recorded bytes: enough to recognise memcached's error lines.
 const REMEMBERED: usize = 32;
 
 impl Beginning {
@@ -22,7 +22,7 @@ impl Beginning {
         Self { stream, bytes: Vec::new() }
     }
 
-    /// The first bytes, at most 32.
+    /// Returns the first bytes, at most 32.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -1,4 +1,4 @@
-//! Certificates and keys in PEM, in files or in memory.
+//! PEM certificates and keys, in files or in memory.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-/// Where PEM comes from. What it holds is never shown.
+/// A source of PEM, whose contents `Debug` does not show.
 #[derive(Clone)]
 pub(crate) enum Pem {
     /// A file, read each time.
@@ -17,7 +17,7 @@ pub(crate) enum Pem {
     Text(Secret),
 }
 
-/// The bytes of a PEM text, overwritten when the last clone is dropped, and never shown.
+/// The bytes of a PEM text: zeroized when the last clone is dropped, and not shown by `Debug`.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Secret(Arc<Zeroizing<Vec<u8>>>);
 
@@ -38,12 +38,12 @@ impl Pem {
         Self::Text(Secret::new(pem.into()))
     }
 
-    /// All certificates; at least one.
+    /// Reads all certificates, at least one.
     pub(crate) fn certificates(&self, what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
         self.certificates_in(&self.read(what)?, what)
     }
 
-    /// The same from bytes that were read from here.
+    /// Parses the certificates in bytes that were read from this source.
     pub(crate) fn certificates_in(&self, bytes: &Secret, what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes.0).collect();
         match found {
@@ -53,9 +53,9 @@ impl Pem {
         }
     }
 
-    /// The private key in bytes that were read from here.
+    /// Parses the private key in bytes that were read from this source.
     pub(crate) fn private_key_in(&self, bytes: &Secret) -> Result<PrivateKeyDer<'static>, String> {
-        // Errors within a key are not shown: the text could contain a part of it.
+        // The parser's error is dropped, because it could contain a part of the key.
         PrivateKeyDer::from_pem_slice(&bytes.0).map_err(|_| format!("{self} holds no private key"))
     }
 

@@ -7,7 +7,7 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, verify_tls12_signature, verif
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
-/// Takes every certificate.
+/// A verifier that accepts any certificate.
 #[derive(Debug)]
 pub(crate) struct Unverified(pub(crate) Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! A caller: asks, waits or goes away, and holds every outcome against what it may be.
+//! A caller: submits requests, waits or drops them, and checks every result.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(crate) struct Caller {
     scene: Scene,
     number: usize,
     random: fastrand::Rng,
-    /// Whether the server may have had the request in an earlier attempt.
+    /// Whether an earlier attempt may have reached the server.
     was_sent: bool,
 }
 
@@ -33,39 +33,39 @@ impl Caller {
         for round in 0..2 {
             let key = format!("key-{}-{round}", self.number);
             match self.random.u8(..4) {
-                0 => self.ask_for_a_run(&key).await,
-                1 => self.ask_for_lines(&key).await,
-                _ => self.ask_for_one(&key).await,
+                0 => self.get_batch(&key).await,
+                1 => self.stat(&key).await,
+                _ => self.get(&key).await,
             }
             pause(&mut self.random, 2).await;
             self.was_sent = false;
         }
     }
 
-    /// Whether this caller waits for its outcome; another goes away after a while.
-    async fn stays(&mut self) -> bool {
-        let stays = self.random.u8(..3) > 0;
-        if !stays {
+    /// Decides whether the caller waits for the result; if not, the request has been in flight for some steps.
+    async fn waits(&mut self) -> bool {
+        let waits = self.random.u8(..3) > 0;
+        if !waits {
             pause(&mut self.random, 6).await;
         }
-        stays
+        waits
     }
 
-    async fn ask_for_one(&mut self, key: &str) {
-        // A future that was polled within one task may go on in another, whom it has to wake then.
+    async fn get(&mut self, key: &str) {
+        // A future may be polled by one task first and by another later, whose waker must replace the first one.
         let waiting = match self.random.bool() {
             true => |waker: &Waker| Slot::Waiting(waker.clone()),
             false => |_: &Waker| Slot::Waiting(Waker::noop().clone()),
         };
-        let link = Arc::clone(&self.scene.link);
-        // A get whose connection ended with its runtime is sent again, even if the server had it.
+        let connection = Arc::clone(&self.scene.connection);
+        // A get whose connection ended with its runtime is sent again, even if the server may have executed it.
         while let Some(flight) = self.submit(key, &Request::get(key), waiting).await {
-            if !self.stays().await {
-                return link.abandon(flight);
+            if !self.waits().await {
+                return connection.abandon(flight);
             }
             let outcome = poll_fn(|cx| {
                 let mut interrupted = None;
-                let reply = link.poll_reply(flight, cx.waker(), &mut interrupted, |reply, _| reply);
+                let reply = connection.poll_reply(flight, cx.waker(), &mut interrupted, |reply, _| reply);
                 match interrupted {
                     Some(reply) => Poll::Ready((true, reply)),
                     None => reply.map(|reply| (false, reply)),
@@ -78,16 +78,16 @@ impl Caller {
         }
     }
 
-    /// ReplyStream until the last, which is empty or an error.
-    async fn ask_for_lines(&mut self, key: &str) {
+    /// Reads replies until the last, which is empty or an error.
+    async fn stat(&mut self, key: &str) {
         let many = |_: &Waker| Slot::Many(Box::default());
         let Some(flight) = self.submit(key, &Request::stat(key), many).await else { return };
-        let link = Arc::clone(&self.scene.link);
-        if !self.stays().await {
-            return link.abandon(flight);
+        let connection = Arc::clone(&self.scene.connection);
+        if !self.waits().await {
+            return connection.abandon(flight);
         }
         let (mut lines, mut ends) = (0, 0);
-        while let Some(reply) = poll_fn(|cx| link.poll_next(flight.slot, cx.waker())).await {
+        while let Some(reply) = poll_fn(|cx| connection.poll_next(flight.slot, cx.waker())).await {
             assert_eq!(ends, 0, "nothing comes after the last");
             match reply.status {
                 Status::NoError if reply.key.is_empty() => ends = 1,
@@ -101,12 +101,13 @@ impl Caller {
         assert!(ends == 2 && lines <= LINES || ends == 1 && lines == LINES, "{lines} lines, end {ends}");
     }
 
-    /// Two requests whose replies come to one place.
-    async fn ask_for_a_run(&mut self, key: &str) {
+    /// Submits two requests whose replies share a slot.
+    async fn get_batch(&mut self, key: &str) {
         let keys = [0, 1].map(|place| format!("{key}-{place}"));
-        let link = Arc::clone(&self.scene.link);
+        let connection = Arc::clone(&self.scene.connection);
         let now = Instant::now();
-        let run = link.submit_run(keys.len(), |place| Request::get(keys[place].as_str()), deadline(now), now, None);
+        let run =
+            connection.submit_run(keys.len(), |place| Request::get(keys[place].as_str()), deadline(now), now, None);
         self.attend(run.attend);
         let mut outcomes = [0, 0];
         let mut count = |this: &mut Self, replies: &mut Vec<(u32, Reply)>| {
@@ -118,26 +119,26 @@ impl Caller {
         let mut replies = run.refused;
         count(self, &mut replies);
         if let Some(slot) = run.slot {
-            if !self.stays().await {
-                return link.abandon_run(slot);
+            if !self.waits().await {
+                return connection.abandon_run(slot);
             }
-            while !poll_fn(|cx| link.poll_run(slot, &mut replies, cx.waker())).await {
+            while !poll_fn(|cx| connection.poll_run(slot, &mut replies, cx.waker())).await {
                 count(self, &mut replies);
             }
             count(self, &mut replies);
         }
-        // What found no room was not taken, and has no outcome.
+        // Requests beyond the connection's capacity were not accepted and have no result.
         let expected = [0, 1].map(|place| u32::from(place < run.taken));
-        assert_eq!(outcomes, expected, "one outcome for each place that was taken");
+        assert_eq!(outcomes, expected, "one result for each accepted request");
     }
 
-    /// Submits when there is room; nothing, if the outcome was known without asking.
+    /// Submits as soon as there is capacity; `None` if the request was refused or the wait timed out.
     async fn submit(&self, key: &str, request: &Request<'_>, slot: fn(&Waker) -> Slot) -> Option<Flight> {
-        let link = Arc::clone(&self.scene.link);
+        let connection = Arc::clone(&self.scene.connection);
         let mut queued: Option<Queued> = None;
         loop {
             let (now, ticket) = (Instant::now(), queued.as_ref().map(Queued::ticket));
-            let submit = |waker: &Waker| link.submit(request, deadline(now), slot(waker), now, ticket);
+            let submit = |waker: &Waker| connection.submit(request, deadline(now), slot(waker), now, ticket);
             match poll_fn(|cx| Poll::Ready(submit(cx.waker()))).await {
                 Submitted::InFlight { flight, attend } => {
                     self.attend(attend);
@@ -149,7 +150,7 @@ impl Caller {
                     return None;
                 }
                 Submitted::Full => {
-                    if !self.wait_for_turn(&mut queued).await {
+                    if !self.wait_for_capacity(&mut queued).await {
                         return None;
                     }
                 }
@@ -158,11 +159,11 @@ impl Caller {
         }
     }
 
-    /// Waits for a turn; `false` if a deadline comes first, which there is only where runtimes stall.
-    async fn wait_for_turn(&self, queued: &mut Option<Queued>) -> bool {
+    /// Waits for capacity; returns `false` after a timeout, which applies only in schedules with stalls.
+    async fn wait_for_capacity(&self, queued: &mut Option<Queued>) -> bool {
         let mut polls = if self.scene.may_stall { 30 } else { usize::MAX };
         poll_fn(|cx| {
-            let queued = queued.get_or_insert_with(|| self.scene.link.queue(0, cx.waker()));
+            let queued = queued.get_or_insert_with(|| self.scene.connection.queue(0, cx.waker()));
             if queued.poll(cx.waker(), Instant::now()) {
                 return Poll::Ready(true);
             }
@@ -178,23 +179,23 @@ impl Caller {
         .await
     }
 
-    /// Starts the connection's task and the watchdog's, as a server does.
+    /// Starts the connection's task and the watchdog's, as `Server` does.
     fn attend(&self, attend: bool) {
         if !attend {
             return;
         }
         if self.scene.may_stall && random().bool() {
-            self.scene.link.give_up_stalled_task(None, Instant::now() + LONG);
+            self.scene.connection.give_up_stalled_task(None, Instant::now() + LONG);
         }
-        if let Some(task) = self.scene.link.claim_task(0, None) {
+        if let Some(task) = self.scene.connection.claim_task(0, None) {
             Task::begin(&self.scene, task);
         }
-        if let Some(due) = self.scene.link.claim_watch(Instant::now()) {
+        if let Some(due) = self.scene.connection.claim_watch(Instant::now()) {
             self.scene.watch(due);
         }
     }
 
-    /// An outcome is the value of this key, or the reason why there is no value.
+    /// Checks that the reply has this key's value, or an allowed error.
     fn check(&self, key: &str, reply: &Reply) {
         match reply.status {
             Status::NoError => assert_eq!(reply.value, value(key)),
@@ -209,10 +210,10 @@ impl Caller {
 }
 
 fn deadline(now: Instant) -> Deadline {
-    Deadline { at: (now + PATIENCE).into_std(), extend_by: Duration::ZERO }
+    Deadline { at: (now + TIMEOUT).into_std(), extend_by: Duration::ZERO }
 }
 
 /// Longer than any stall that is tolerated.
 const LONG: Duration = Duration::from_secs(3600);
-/// How long requests have; the task says when that is over.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// The timeout of requests; the task decides when it has passed.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,16 +1,16 @@
-//! Callers, the connection's tasks and the watchdog on one link, with a scheduler that decides at every lock
-//! which of them goes first: whatever it decides, each request has one outcome, its own, and no caller sleeps
-//! for ever. Runtimes end and take the task with them, or stall until all callers have their outcome: then other
-//! tasks take their place, and a runtime that goes on finds that its task has lost the connection.
+//! Concurrency tests with shuttle: callers, the connection's tasks and the watchdog share one connection, and the
+//! scheduler decides at every lock who runs next. In every schedule each request resolves exactly once, with its own
+//! result, and no caller sleeps forever. Runtimes end and drop the task, or stall until all callers have their
+//! results: then other tasks take over, and a task that resumes finds that its handle has no effect any more.
 //!
-//! What runs here is the link itself, on a mutex of shuttle's. `REMCACHE_SCHEDULES` says how many
-//! schedules are tried, half of them by each test; shuttle prints the one that fails, for `shuttle::replay`.
+//! The tests run the real [`ConnectionHandle`], on shuttle's mutex. `REMCACHE_SCHEDULES` is the number of schedules,
+//! half of them for each test; shuttle prints a failing one for `shuttle::replay`.
 
 mod caller;
 mod task;
 mod watchdog;
 
-use std::sync::{Arc, Mutex as Ledger, PoisonError};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::task::Waker;
 
 use shuttle::rand::{RngCore, thread_rng};
@@ -21,17 +21,17 @@ use crate::config::protocol::ProtocolSetting;
 use crate::health::events;
 use caller::Caller;
 
-/// What all who take part in one schedule share.
+/// The state shared by all tasks of one schedule.
 #[derive(Clone)]
 struct Scene {
-    link: Arc<ConnectionHandle>,
-    /// Keys that the server was asked for.
-    asked: Arc<Ledger<Vec<String>>>,
-    /// Keys that no byte was sent of, as the client said.
-    not_sent: Arc<Ledger<Vec<String>>>,
+    connection: Arc<ConnectionHandle>,
+    /// Keys of the requests that the server received.
+    asked: Arc<StdMutex<Vec<String>>>,
+    /// Keys of the requests that the client reported as not sent.
+    not_sent: Arc<StdMutex<Vec<String>>>,
     /// Whether tasks stall in this schedule.
     may_stall: bool,
-    stalls: Arc<Ledger<Stalls>>,
+    stalls: Arc<StdMutex<Stalls>>,
 }
 
 /// Tasks whose runtime is not polled.
@@ -42,14 +42,14 @@ struct Stalls {
 }
 
 impl Scene {
-    /// Room for three requests, so that callers also wait for some.
+    /// Creates a connection with capacity for three requests, so that callers also have to wait for capacity.
     fn new() -> Self {
         let mut config = Config::new().protocol(ProtocolSetting::Binary).max_in_flight(3);
         config.breaker = 2;
         let watch = Arc::new(HealthMonitor::new("server".into(), 1, 2, events::channel(), None));
-        let link = Arc::new(ConnectionHandle::new(&config, u32::MAX - 2, 0, watch));
+        let connection = Arc::new(ConnectionHandle::new(&config, u32::MAX - 2, 0, watch));
         Self {
-            link,
+            connection,
             asked: Arc::default(),
             not_sent: Arc::default(),
             may_stall: random().bool(),
@@ -61,7 +61,7 @@ impl Scene {
         self.stalls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a task that stalls has to go on doing so; it is woken when it may go on.
+    /// Returns whether a stalled task must keep stalling; registers its waker if so.
     fn stalls_on(&self, waker: &Waker) -> bool {
         let mut stalls = self.stalls();
         if !stalls.are_over {
@@ -78,12 +78,12 @@ impl Scene {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    fn note(ledger: &Ledger<Vec<String>>, key: String) {
-        ledger.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+    fn note(keys: &StdMutex<Vec<String>>, key: String) {
+        keys.lock().unwrap_or_else(PoisonError::into_inner).push(key);
     }
 }
 
-/// A generator that the scheduler has seeded, so that a schedule is repeated with all its choices.
+/// Returns a generator seeded by the scheduler, so that replaying a schedule repeats all choices.
 fn random() -> fastrand::Rng {
     fastrand::Rng::with_seed(thread_rng().next_u64())
 }
@@ -94,7 +94,7 @@ async fn pause(random: &mut fastrand::Rng, most: usize) {
     }
 }
 
-/// One schedule: three callers, the tasks that they start, and in half of the schedules the client is closed
+/// Runs one schedule: three callers and the tasks that they start; in half of the schedules the client is closed
 /// while requests are in flight.
 fn play() {
     shuttle::future::block_on(async {
@@ -103,23 +103,23 @@ fn play() {
         let callers: Vec<_> = (0..3).map(|number| Caller::begin(&scene, number)).collect();
         if random.bool() {
             pause(&mut random, 12).await;
-            scene.link.close();
+            scene.connection.close();
         }
         for caller in callers {
             caller.await.expect("no caller is aborted");
         }
         scene.end_stalls();
-        scene.link.close();
-        scene.link.wait_for_task().await;
-        assert_eq!(scene.link.load(), (0, 0), "requests in flight and slots");
-        assert!(scene.link.lock().queue.is_empty(), "callers that wait for capacity");
+        scene.connection.close();
+        scene.connection.wait_for_task().await;
+        assert_eq!(scene.connection.load(), (0, 0), "requests in flight and slots");
+        assert!(scene.connection.lock().queue.is_empty(), "callers that wait for capacity");
         let asked = scene.asked.lock().expect("the lock is not poisoned").clone();
         let not_sent = scene.not_sent.lock().expect("the lock is not poisoned").clone();
         assert!(not_sent.iter().all(|key| !asked.contains(key)), "{not_sent:?} were asked for: {asked:?}");
     });
 }
 
-/// How many schedules each of the two tests tries.
+/// Returns the number of schedules for each of the two tests.
 fn schedules() -> usize {
     let text = std::env::var("REMCACHE_SCHEDULES").unwrap_or_default();
     let all = if text.is_empty() { 10_000 } else { text.parse().expect("REMCACHE_SCHEDULES is a number") };
@@ -131,8 +131,7 @@ fn every_request_completes_in_any_thread_order() {
     shuttle::check_random(play, schedules());
 }
 
-/// Schedules that let one go on for long, and change their mind a few times only: they find what takes
-/// a certain order of a few steps.
+/// Tries schedules with few preemptions (PCT), which find bugs that need a certain order of a few steps.
 #[test]
 fn every_request_completes_when_a_thread_is_delayed() {
     shuttle::check_pct(play, schedules(), 3);

@@ -1,4 +1,4 @@
-//! The connection's task in the steps of the real one, with a server of its own and troubles by chance.
+//! A connection's task that takes the same steps as the real one, with a simulated server and random faults.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Buf;
 use tokio::time::Instant;
 
-use super::caller::PATIENCE;
+use super::caller::TIMEOUT;
 use super::{Scene, TaskHandle, pause, random};
 use crate::connection::handshake::Negotiated;
 use crate::connection::shared::{Demand, Parked};
@@ -16,23 +16,23 @@ use crate::health::state::ConnectionState;
 use crate::proto::binary::{Opcode, Packet, encode_reply};
 use crate::proto::{Deadline, InputBuffer, Output, Protocol, Reply, ServerVersion, Status};
 
-/// How many replies statistics have before the last.
+/// The number of replies to `stat` before the last.
 pub(crate) const LINES: u32 = 2;
 
-/// What the server has under a key.
+/// Returns the server's value for a key.
 pub(crate) fn value(key: &str) -> String {
     format!("the value of {key}")
 }
 
 pub(crate) struct Task {
     scene: Scene,
-    link: TaskHandle,
+    handle: TaskHandle,
     random: fastrand::Rng,
-    /// How many troubles are to come at most.
-    troubles: usize,
+    /// Remaining faults.
+    faults: usize,
 }
 
-/// How one connection went.
+/// The result of one connection.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Idle,
@@ -41,18 +41,18 @@ enum Outcome {
 }
 
 impl Task {
-    pub(crate) fn begin(scene: &Scene, link: TaskHandle) {
+    pub(crate) fn begin(scene: &Scene, handle: TaskHandle) {
         let scene = scene.clone();
-        shuttle::future::spawn(async move { Self { scene, link, random: random(), troubles: 2 }.run().await });
+        shuttle::future::spawn(async move { Self { scene, handle, random: random(), faults: 2 }.run().await });
     }
 
     async fn run(mut self) {
-        let (scene, link) = (self.scene.clone(), self.link.clone());
+        let (scene, handle) = (self.scene.clone(), self.handle.clone());
         // The number of polls after which the runtime ends or stalls; in most schedules it does neither.
         let mut sometime = || if self.random.u8(..4) == 0 { self.random.usize(1..20) } else { usize::MAX };
         let (mut polls_to_end, mut polls_to_stall) = (sometime(), sometime());
         {
-            let mut serving = pin!(self.serve(&link));
+            let mut serving = pin!(self.serve(&handle));
             poll_fn(|cx| {
                 if polls_to_end == 0 {
                     return Poll::Ready(());
@@ -70,23 +70,23 @@ impl Task {
             })
             .await;
         }
-        link.end("the runtime ended");
+        handle.end("the runtime ended");
     }
 
-    async fn serve(&mut self, link: &TaskHandle) {
+    async fn serve(&mut self, handle: &TaskHandle) {
         loop {
-            link.set(ConnectionState::Idle);
-            if poll_fn(|cx| link.poll_demand(cx.waker())).await == Demand::End {
+            handle.set_state(ConnectionState::Idle);
+            if poll_fn(|cx| handle.poll_demand(cx.waker())).await == Demand::Stop {
                 return;
             }
-            link.set(ConnectionState::Connecting);
-            let mut outcome = self.connect_and_drive(link, false).await;
+            handle.set_state(ConnectionState::Connecting);
+            let mut outcome = self.connect_and_run(handle, false).await;
             while outcome == Outcome::Failed {
                 pause(&mut self.random, 3).await;
-                if link.is_closed() {
+                if handle.is_closed() {
                     return;
                 }
-                outcome = self.connect_and_drive(link, true).await;
+                outcome = self.connect_and_run(handle, true).await;
             }
             if outcome == Outcome::Finished {
                 return;
@@ -94,55 +94,55 @@ impl Task {
         }
     }
 
-    fn is_trouble(&mut self) -> bool {
-        let is_trouble = self.troubles > 0 && self.random.u8(..4) == 0;
-        self.troubles -= usize::from(is_trouble);
-        is_trouble
+    fn is_fault(&mut self) -> bool {
+        let is_fault = self.faults > 0 && self.random.u8(..4) == 0;
+        self.faults -= usize::from(is_fault);
+        is_fault
     }
 
-    async fn connect_and_drive(&mut self, link: &TaskHandle, probe: bool) -> Outcome {
+    async fn connect_and_run(&mut self, handle: &TaskHandle, probe: bool) -> Outcome {
         pause(&mut self.random, 2).await;
         let mut wakers = Vec::new();
-        if self.is_trouble() {
+        if self.is_fault() {
             // Deadlines pass while the connection is being opened.
-            let _ = link.expire(Instant::now() + PATIENCE + LATE, &mut wakers);
+            let _ = handle.expire(Instant::now() + TIMEOUT + LATE, &mut wakers);
             wakers.drain(..).for_each(Waker::wake);
         }
-        if self.is_trouble() {
+        if self.is_fault() {
             match self.random.bool() {
-                true => _ = link.refuse(Status::AuthError, "wrong password"),
-                false => fail(link),
+                true => _ = handle.refuse(Status::AuthError, "wrong password"),
+                false => fail(handle),
             }
             return Outcome::Failed;
         }
         let now = Instant::now();
-        link.connected(
+        handle.connected(
             Negotiated { protocol: Protocol::Binary, dialect: ServerVersion::default(), may_be_proxy: false },
             None,
             None,
             now,
         );
         match probe {
-            true => link.probe(Deadline { at: (now + PATIENCE).into_std(), extend_by: Duration::ZERO }, now),
-            false => _ = link.set(ConnectionState::Connected),
+            true => handle.probe(Deadline { at: (now + TIMEOUT).into_std(), extend_by: Duration::ZERO }, now),
+            false => _ = handle.set_state(ConnectionState::Connected),
         }
         let outcome = Connection::new(self, probe).await;
         if outcome == Outcome::Failed {
-            fail(link);
+            fail(handle);
         }
         outcome
     }
 }
 
-fn fail(link: &TaskHandle) {
-    link.set(ConnectionState::Down("the server went away".to_owned()));
-    link.disconnect("the server went away");
+fn fail(handle: &TaskHandle) {
+    handle.set_state(ConnectionState::Down("the server went away".to_owned()));
+    handle.disconnect("the server went away");
 }
 
-/// One connection, whose other end is here as well.
+/// One connection with both of its ends.
 struct Connection<'a> {
     task: &'a mut Task,
-    link: TaskHandle,
+    handle: TaskHandle,
     probe: bool,
     output: Output,
     requests: InputBuffer,
@@ -153,10 +153,10 @@ struct Connection<'a> {
 
 impl<'a> Connection<'a> {
     fn new(task: &'a mut Task, probe: bool) -> Self {
-        let link = task.link.clone();
+        let handle = task.handle.clone();
         Self {
             task,
-            link,
+            handle,
             probe,
             output: Output::new(),
             requests: InputBuffer::new(),
@@ -166,20 +166,20 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Writes a part of what is ready, now and then all of it.
+    /// Writes all of the pending output, or a random part.
     fn write(&mut self) {
         if !self.output.has_remaining() {
-            self.link.take_output(&mut self.output);
+            self.handle.take_output(&mut self.output);
         }
         let most = self.output.remaining();
         let count = if self.task.random.bool() { most } else { self.task.random.usize(..=most) };
         if count > 0 {
             self.requests.extend(&self.output.copy_to_bytes(count));
-            self.link.handle_written(count);
+            self.handle.handle_written(count);
         }
     }
 
-    /// The server's part.
+    /// Executes the received requests, as the server.
     fn answer(&mut self) {
         while let Some(packet) = Packet::decode(&mut self.requests, 1 << 20).expect("requests are whole") {
             let key = String::from_utf8(packet.key.to_vec()).expect("keys are text");
@@ -206,7 +206,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Reads a part of what the server said; whether anything came.
+    /// Reads a part of the server's replies; returns whether there were any.
     fn read(&mut self) -> bool {
         if self.replies.is_empty() {
             return false;
@@ -214,28 +214,28 @@ impl<'a> Connection<'a> {
         let count = self.task.random.usize(1..=self.replies.len());
         self.input.extend(&self.replies[..count]);
         self.replies.drain(..count);
-        self.link.settle(&mut self.input, Instant::now(), &mut self.wakers).expect("the server is honest");
+        self.handle.handle_input(&mut self.input, Instant::now(), &mut self.wakers).expect("the server is honest");
         self.wakers.drain(..).for_each(Waker::wake);
-        if self.probe && self.link.has_replied() {
+        if self.probe && self.handle.has_replied() {
             self.probe = false;
-            self.link.set(ConnectionState::Connected);
+            self.handle.set_state(ConnectionState::Connected);
         }
         true
     }
 
-    /// Something goes wrong, or only takes too long; the connection may have to end.
-    fn suffer(&mut self) -> Option<Outcome> {
+    /// Closes the connection or lets time pass; returns the result if the connection ends.
+    fn inject_fault(&mut self) -> Option<Outcome> {
         match self.task.random.u8(..4) {
             0 => return Some(Outcome::Failed),
-            1 if self.link.has_replied() && self.link.is_quiet() => {
-                self.link.disconnect("the server closed the idle connection");
+            1 if self.handle.has_replied() && !self.handle.has_waiters() => {
+                self.handle.disconnect("the server closed the idle connection");
                 return Some(Outcome::Idle);
             }
-            2 => _ = self.link.shrink(),
+            2 => _ = self.handle.shrink(),
             _ => {}
         }
-        let overdue = if self.task.random.bool() { LATE } else { 3 * PATIENCE };
-        let outcome = self.link.handle_timeout(Instant::now() + PATIENCE + overdue, &mut self.wakers);
+        let overdue = if self.task.random.bool() { LATE } else { 3 * TIMEOUT };
+        let outcome = self.handle.handle_timeout(Instant::now() + TIMEOUT + overdue, &mut self.wakers);
         self.wakers.drain(..).for_each(Waker::wake);
         if matches!(outcome, Ok(None)) { None } else { Some(Outcome::Failed) }
     }
@@ -249,8 +249,8 @@ impl Future for Connection<'_> {
         loop {
             this.write();
             this.answer();
-            if this.task.is_trouble()
-                && let Some(outcome) = this.suffer()
+            if this.task.is_fault()
+                && let Some(outcome) = this.inject_fault()
             {
                 return Poll::Ready(outcome);
             }
@@ -259,10 +259,10 @@ impl Future for Connection<'_> {
                 return Poll::Pending;
             }
             let can_write = !this.output.has_remaining();
-            match this.link.park(cx.waker(), can_write) {
+            match this.handle.park(cx.waker(), can_write) {
                 Parked::HasOutput => {}
                 Parked::Finished => return Poll::Ready(Outcome::Finished),
-                // The socket takes the rest by itself.
+                // The socket accepts the rest later.
                 Parked::Until(_) if !can_write => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -273,5 +273,5 @@ impl Future for Connection<'_> {
     }
 }
 
-/// How late a due deadline is noticed.
+/// How late a deadline is noticed.
 const LATE: Duration = Duration::from_millis(10);

@@ -1,22 +1,22 @@
-//! The watchdog, for which time passes whenever the scheduler lets it go on.
+//! The watchdog, whose clock advances whenever the scheduler lets it run.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::caller::PATIENCE;
+use super::caller::TIMEOUT;
 use super::{Scene, pause, random};
 
 impl Scene {
-    /// Looks at the deadlines of the connection some time later.
+    /// Enforces the connection's deadlines some steps later.
     pub(super) fn watch(&self, due: std::time::Instant) {
-        let link = std::sync::Arc::clone(&self.link);
+        let connection = std::sync::Arc::clone(&self.connection);
         shuttle::future::spawn(async move {
             let mut random = random();
             let mut next = Some(due);
             while let Some(due) = next {
                 pause(&mut random, 60).await;
-                next = link.enforce_deadlines(due, Instant::now() + PATIENCE + Duration::from_millis(15));
+                next = connection.enforce_deadlines(due, Instant::now() + TIMEOUT + Duration::from_millis(15));
             }
         });
     }
