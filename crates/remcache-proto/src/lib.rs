@@ -1,15 +1,15 @@
-//! The protocol layer: requests, replies, the protocols, and the machine that matches one to the other.
+//! The memcached protocols: requests, replies, encoders and decoders, and the state machine of a connection.
 //!
-//! Nothing here opens a socket, reads a clock or takes a lock: bytes and instants are handed in,
+//! It is sans-I/O: nothing here opens a socket, reads a clock or takes a lock. Bytes and instants are passed in,
 //! bytes and events come out. [`bytes`] is its only dependency.
 //!
 //! | module or type | is |
 //! |---|---|
-//! | [`Request`], [`Reply`], [`Status`], [`Key`] | what is asked and what is answered, once, for every protocol |
-//! | [`binary`], [`meta`], [`text`] | the protocols: requests to bytes and bytes to replies |
-//! | [`Protocol`], [`ServerVersion`] | which of them a connection speaks, and what its server's version can |
-//! | [`Connection`] | the machine: submits requests, attributes replies, times out, counts its limits |
-//! | [`InputBuffer`], [`Output`] | the bytes on their way in and out |
+//! | [`Request`], [`Reply`], [`Status`], [`Key`] | requests and replies, the same for every protocol |
+//! | [`binary`], [`meta`], [`text`] | encoders and decoders of each protocol |
+//! | [`Protocol`], [`ServerVersion`] | the protocols, and the features of a server's version |
+//! | [`Connection`] | the state machine of a connection: pending requests, attribution of replies, timeouts, limits |
+//! | [`InputBuffer`], [`Output`] | received bytes, and bytes to write |
 //!
 //! ```
 //! use remcache_proto::{binary, Output, Request};

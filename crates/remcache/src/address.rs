@@ -9,30 +9,30 @@ use crate::distribution::Node;
 use crate::error::Error;
 use crate::percent::decoded_text;
 
-/// The port of a server whose address names none.
+/// The port of a server whose address has none.
 const DEFAULT_PORT: u16 = 11211;
 
-/// One server as it was configured. Its name is its identity in the ring, whatever it resolves to.
+/// A configured server. Its name, not the address that it resolves to, is its identity in the ring.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Endpoint {
-    /// The address as errors and lists show it: `host:port`, `[v6]:port` or a path.
+    /// The address as shown in errors and lists: `host:port`, `[v6]:port` or a path.
     pub name: Arc<str>,
-    /// How to reach it.
+    /// The address to connect to.
     pub address: Address,
-    /// Its share of the keys, against those of the others.
+    /// Its share of the keys, relative to the other servers.
     pub weight: u32,
-    /// What the ring hashes in place of its address, if it was given a name there.
+    /// A name that the ring hashes in place of its address, if one was configured.
     pub ring_name: Option<Arc<str>>,
     /// The address that some rings hash in addition to the name; connections still resolve the name.
     pub ip: Option<IpAddr>,
 }
 
-/// How a server is reached.
+/// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
-    /// A host, by name or number, and a port.
+    /// A host, as a name or IP address, and a port.
     Tcp {
         /// The host; an IPv6 address without brackets.
         host: String,
@@ -51,15 +51,15 @@ impl Endpoint {
     /// Parses one address: `host`, `host:port`, `host:port:weight`, `[v6]:port`, `v6`, `/path/to.sock`,
     /// `unix:/path/to.sock`, `tcp://…`, `unix://…`.
     ///
-    /// An IPv6 address without brackets has no port. What follows the last colon of a socket's path is
-    /// a weight if it is a number; in a `unix://` URL such a colon is written `%3A`.
+    /// An IPv6 address without brackets has no port. A number after the last colon of a socket's path is a weight; in
+    /// a `unix://` URL colons of the path are written `%3A`.
     ///
-    /// A name for the ring stands before it, `name=host:port`; an address that the ring hashes in addition to the
-    /// host stands behind the host, `host/10.0.0.1:port`: see
+    /// A name for the ring precedes the address, `name=host:port`; an IP address that the ring hashes in addition to the
+    /// host follows the host, `host/10.0.0.1:port`: see
     /// [`Node`].
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) that names the address and what is wrong.
+    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config), which names the address and the problem.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
         if has_credentials(text) {
@@ -78,7 +78,7 @@ impl Endpoint {
         }
         let endpoint = match (text.strip_prefix("unix://"), text.strip_prefix("unix:")) {
             (Some(url), _) => unix(url, true),
-            // As other clients' settings have it.
+            // The form used in other clients' settings.
             (None, Some(path)) => unix(path, false),
             _ if text.starts_with('/') => unix(text, false),
             _ => tcp(text.strip_prefix("tcp://").unwrap_or(text)),
@@ -87,7 +87,7 @@ impl Endpoint {
     }
 }
 
-/// Parses a socket's path, with a weight behind it; in a URL the path is percent-encoded.
+/// Parses a socket's path and optional weight; in a URL the path is percent-encoded.
 pub(crate) fn unix(text: &str, is_url: bool) -> Result<Endpoint, String> {
     if !cfg!(unix) {
         return Err("Unix sockets are not supported on this system; expected host:port".into());
@@ -122,10 +122,10 @@ fn tcp(text: &str) -> Result<Endpoint, String> {
     }
 }
 
-/// Refuses what no resolver knows: a typing error here would be a server that is always down.
+/// Rejects host names that cannot be resolved: a typing error would be a server that is always down.
 ///
-/// Beyond letters, digits and hyphens there are names with an underscore, in the files of containers, and in
-/// other scripts, which resolvers translate.
+/// Besides letters, digits and hyphens, underscores occur in container setups, and other scripts in internationalized
+/// names.
 fn check_host(host: &str) -> Result<(), String> {
     if host.is_empty() {
         return Err("the host is empty".into());
@@ -141,12 +141,12 @@ fn check_host(host: &str) -> Result<(), String> {
     if let Some(letter) = host.chars().find(|&c| !is_of_a_name(c)) {
         return refused(&format!("it has a {letter:?}"));
     }
-    // A dot at the end marks a complete name.
+    // A trailing dot marks a fully qualified name.
     let name = host.strip_suffix('.').unwrap_or(host);
     if name.split('.').any(str::is_empty) {
         return refused("it has an empty label");
     }
-    // In other scripts it is the translation that counts.
+    // For other scripts the length of the encoded form counts.
     let is_too_long = |label: &str| label.is_ascii() && label.len() > LONGEST_LABEL;
     match host.len() > LONGEST_HOST || name.split('.').any(is_too_long) {
         true => refused("it is too long"),
@@ -154,7 +154,7 @@ fn check_host(host: &str) -> Result<(), String> {
     }
 }
 
-/// The text, if it is an IPv6 address: with a zone perhaps, as in `fe80::1%eth0`.
+/// Returns the text if it is an IPv6 address, which may have a zone, as in `fe80::1%eth0`.
 fn ipv6(text: &str) -> Option<&str> {
     let (address, zone) = text.split_once('%').map_or((text, None), |(address, zone)| (address, Some(zone)));
     let is_zone = |zone: &str| !zone.is_empty() && zone.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
@@ -162,11 +162,11 @@ fn ipv6(text: &str) -> Option<&str> {
     is_valid.then_some(text)
 }
 
-/// What DNS has room for.
+/// The limits of DNS.
 const LONGEST_HOST: usize = 253;
 const LONGEST_LABEL: usize = 63;
 
-/// A host with its address: `host/ip:port`, as Java prints them.
+/// Parses a host with its IP address: `host/ip:port`, as Java prints it.
 fn tcp_with_ip(host: &str, text: &str) -> Result<Endpoint, String> {
     let (ip, rest) = split_host(text)?;
     let ip: IpAddr = ip.parse().map_err(|_| {
@@ -176,7 +176,7 @@ fn tcp_with_ip(host: &str, text: &str) -> Result<Endpoint, String> {
     Ok(Endpoint { ip: Some(ip), ..endpoint })
 }
 
-/// The host, and what stands behind it between colons.
+/// Splits an address into the host and the colon-separated parts after it.
 fn split_host(text: &str) -> Result<(&str, Vec<&str>), String> {
     if let Some(inner) = text.strip_prefix('[') {
         let (host, rest) = inner.split_once(']').ok_or("the bracket is not closed")?;
@@ -187,7 +187,7 @@ fn split_host(text: &str) -> Result<(&str, Vec<&str>), String> {
             None => Err(format!("{rest:?} behind the bracket; expected :port")),
         };
     }
-    // No host with a port and a weight is an IPv6 address as well.
+    // An IPv6 address cannot be mistaken for a host with a port and a weight.
     if let Some(host) = ipv6(text) {
         return Ok((host, Vec::new()));
     }
@@ -214,7 +214,7 @@ fn parse_weight(text: &str) -> Result<u32, String> {
 }
 
 impl From<&Endpoint> for Node {
-    /// The server as a ring sees it.
+    /// Converts a configured server to a node of a ring.
     fn from(endpoint: &Endpoint) -> Self {
         let mut node = match &endpoint.address {
             Address::Tcp { host, port } => Self::tcp(host.clone(), *port),
@@ -237,7 +237,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Whether an address that is not a URL has a user before its host; such an address is never shown.
+/// Returns whether an address that is not a URL contains credentials; such an address is never shown.
 fn has_credentials(address: &str) -> bool {
     let address = address.trim();
     let is_path = address.starts_with('/') || address.starts_with("unix://");
@@ -248,7 +248,7 @@ fn misplaced_credentials() -> Error {
     Error::config("a user and a password belong into a URL: memcached://user:password@host, or memcacheds:// for TLS")
 }
 
-/// Parses a list of addresses, separated by commas.
+/// Parses a comma-separated list of addresses.
 pub(crate) fn list(text: &str) -> Result<Vec<Endpoint>, Error> {
     if text.split(',').any(has_credentials) {
         return Err(misplaced_credentials());

@@ -1,4 +1,4 @@
-//! The asynchronous client: handles, operations, and the connections behind them.
+//! The asynchronous client.
 //!
 //! ```text
 //! Client ── Cluster ── Server ── ConnectionHandle ⇄ I/O loop ⇄ socket
@@ -22,15 +22,14 @@ use crate::singleflight::SingleFlight;
 
 /// A client of one or several memcached servers.
 ///
-/// It is a handle: cloning it is cheap, all clones share the connections, and every call takes
-/// `&self`. Nothing connects before it is needed. When the last clone is dropped, the connections
-/// end; see [`Client::close`] for an orderly end.
+/// It is a handle: cloning it is cheap, all clones share the connections, and every call takes `&self`. Connections are
+/// opened on demand. When the last clone is dropped they are closed; see [`Client::close`] for a graceful shutdown.
 ///
 /// # In a `static`
 ///
-/// Its connections live on the tokio runtime whose task made the first request, and move to another when that ends
-/// or hangs. A client that several runtimes share (a `static`, one runtime for each worker or each test, `block_on` now
-/// and then) is best given a thread of its own, which costs some microseconds per request of a single caller:
+/// Its connections run on the Tokio runtime whose task made the first request, and move to another when that shuts down
+/// or hangs. A client that several runtimes share (a `static`, one runtime for each worker or test, occasional
+/// `block_on`) should get a dedicated thread, which costs some microseconds per request of a single caller:
 ///
 /// ```
 /// use std::sync::LazyLock;
@@ -47,14 +46,14 @@ use crate::singleflight::SingleFlight;
 ///
 /// # Fork
 ///
-/// A program that forks creates its clients in the child: tokio's runtimes do not survive a `fork`. A
-/// [`blocking::Client`](https://docs.rs/remcache/latest/remcache/blocking/) may be created before: the child opens
-/// connections of its own.
+/// A program that forks must create its clients in the child, because Tokio's runtimes do not survive a `fork`. A
+/// [`blocking::Client`](https://docs.rs/remcache/latest/remcache/blocking/) may be created before: the child opens its
+/// own connections.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Shared>,
     timeout: Duration,
-    /// The operation that the requests of this handle are a part of.
+    /// The operation that this handle's requests are reported as a part of.
     scope: Option<Arc<Scope>>,
 }
 
@@ -65,7 +64,7 @@ struct Shared {
 }
 
 impl Client {
-    /// A client of these servers, with the default settings.
+    /// Creates a client of these servers, with the default settings.
     ///
     /// Each is an address (`host`, `host:port`, `host:port:weight`, `[v6]:port`, `/path/to.sock`), a
     /// comma list of them, or a URL whose options apply to the client: see [`Config::from_url`].
@@ -82,7 +81,7 @@ impl Client {
         Self::with_config(servers, Config::new())
     }
 
-    /// A client of these servers, with these settings.
+    /// Creates a client of these servers, with these settings.
     ///
     /// # Errors
     /// As [`Client::new`], and if a setting cannot work.
@@ -90,7 +89,7 @@ impl Client {
         Self::from_config(servers.into_iter().try_fold(config, |config, server| config.server(server.as_ref()))?)
     }
 
-    /// A client of the servers that the settings name: see [`Config::server`] and [`Config::from_url`].
+    /// Creates a client of the servers in the settings: see [`Config::server`] and [`Config::from_url`].
     ///
     /// ```
     /// use remcache::{Client, Config};
@@ -135,18 +134,18 @@ impl Client {
         Self { inner: Arc::clone(&self.inner), timeout, scope: self.scope.clone() }
     }
 
-    /// The operation that the requests of this handle are a part of.
+    /// Returns the operation that this handle's requests are reported as a part of.
     #[inline]
     pub(crate) fn scope(&self) -> Option<&Arc<Scope>> {
         self.scope.as_ref()
     }
 
-    /// A handle whose requests are a part of this operation, or operations of their own.
+    /// Returns a handle whose requests are reported as a part of this operation, or as separate operations.
     pub(crate) fn within(&self, scope: Option<Arc<Scope>>) -> Self {
         Self { inner: Arc::clone(&self.inner), timeout: self.timeout, scope }
     }
 
-    /// The timeout of operations that have none of their own.
+    /// Returns the default timeout of operations.
     #[inline]
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
@@ -162,7 +161,7 @@ impl Client {
         &self.inner.shared.config
     }
 
-    /// Gives up the connections of the process that this one was forked from: the next requests open new ones.
+    /// Abandons the connections of the parent process after a fork: the next requests open new ones.
     #[cfg(feature = "blocking")]
     pub(crate) fn give_up_connections_of_parent(&self) {
         for server in self.cluster().all_servers() {
@@ -170,19 +169,19 @@ impl Client {
         }
     }
 
-    /// What is being loaded for this client's callers.
+    /// Returns the loads in progress for this client's callers.
     pub(crate) fn single_flight(&self) -> &SingleFlight {
         &self.inner.single_flight
     }
 
-    /// Whether a server may answer for a key; `false` if the only one is known to be down.
+    /// Returns whether any server of a key may answer; `false` if the only one is known to be down.
     pub(crate) fn is_reachable(&self, key: &[u8]) -> bool {
         let key = [&self.config().namespace, key].concat();
         let cluster = self.cluster();
         self.shared().is_routed || cluster.server_of_key(cluster.placed(&key)).is_ok_and(|server| server.is_usable())
     }
 
-    /// What the server of a key speaks; `None` while that is not known.
+    /// Returns the protocol of a key's server; `None` while it is not known.
     pub(crate) fn protocol_of(&self, key: &[u8]) -> Option<Protocol> {
         self.config().protocol.forced().or_else(|| {
             let key = [&self.config().namespace, key].concat();
@@ -196,15 +195,14 @@ impl Client {
         self.inner.cluster.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces the list of servers while running.
+    /// Replaces the list of servers.
     ///
-    /// Servers that stay keep their connections; requests on those that leave end as they would
-    /// have. A server that stays with another weight keeps its connections too, and has its new share
-    /// of the keys at once. Nothing connects at once.
+    /// Servers in both lists keep their connections, also if their weight changes; requests to removed servers complete
+    /// normally. New servers are connected on demand.
     ///
     /// # Errors
-    /// As [`Client::new`]; the old list stays in use then. Options of a URL cannot be changed, and
-    /// a URL that would change TLS or the credentials is refused.
+    /// As [`Client::new`]; the old list stays in use then. URL options cannot be changed, and a URL that would change
+    /// TLS or the credentials is refused.
     pub fn set_servers<S: AsRef<str>>(&self, servers: impl IntoIterator<Item = S>) -> Result<(), Error> {
         let empty = Config { servers: Vec::new(), ..self.config().clone() };
         let config = servers.into_iter().try_fold(empty, |config, server| config.server(server.as_ref()))?;
@@ -214,17 +212,17 @@ impl Client {
         Ok(())
     }
 
-    /// Whether some server may answer: not every one is known to be down.
+    /// Returns whether any server may answer: not all are known to be down.
     pub fn is_usable(&self) -> bool {
         self.cluster().servers.iter().any(|server| server.is_usable())
     }
 
-    /// The servers, in the order in which they were given.
+    /// Returns the servers, in the configured order.
     pub fn servers(&self) -> Vec<ServerHandle> {
         self.cluster().handles()
     }
 
-    /// The spare servers of [`Failover::Gutter`](crate::policy::Failover::Gutter).
+    /// Returns the spare servers of [`Failover::Gutter`](crate::policy::Failover::Gutter).
     pub fn spare_servers(&self) -> Vec<ServerHandle> {
         self.cluster().spares().map(Cluster::handles).unwrap_or_default()
     }
@@ -232,11 +230,11 @@ impl Client {
     /// Returns the state changes of the servers as a stream: each change of a server's
     /// [`ConnectionState`](crate::health::ConnectionState), with its reason.
     ///
-    /// It is the server that is spoken of, however many connections there are to it: it is down when one was lost and
-    /// none is open, or when it has stopped answering, which one connection notices for all.
+    /// A server with several connections has one state: it is down when one connection was lost and none is open, or
+    /// when it has stopped answering on any of them.
     ///
-    /// ServerEvents begin with this call. A reader that falls more than 1,024 behind loses the oldest, and is
-    /// the next event says how many.
+    /// The stream begins with this call. If a reader falls more than 1,024 events behind, the oldest are dropped, and
+    /// the next event has their number.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -258,7 +256,7 @@ impl Client {
         ServerEvents::new(&self.inner.shared.events)
     }
 
-    /// Returns the server of a key; `None` if no server holds it now.
+    /// Returns the server of a key; `None` if no server holds it at the moment.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidKey`](crate::error::ErrorKind::InvalidKey) if the key is invalid.
@@ -269,7 +267,7 @@ impl Client {
         Ok(cluster.locate(key.as_bytes()).and_then(|place| cluster.handle(place)))
     }
 
-    /// Where keys are placed, the options of URLs considered.
+    /// Returns the distribution, including URL options.
     ///
     /// ```
     /// use remcache::distribution::Distribution;
@@ -282,16 +280,16 @@ impl Client {
         self.config().distribution
     }
 
-    /// What stands before every key, the options of URLs considered.
+    /// Returns the namespace, including URL options.
     pub fn namespace(&self) -> &[u8] {
         &self.config().namespace
     }
 
-    /// Ends the client in order: takes no more requests, and returns when every request in flight
-    /// has its outcome, which is within their deadlines.
+    /// Shuts the client down gracefully: it takes no more requests, and this returns when all requests in flight have
+    /// completed, which is within their deadlines.
     ///
     /// # Cancellation
-    /// The end goes on without being waited for.
+    /// The shutdown continues in the background.
     pub async fn close(&self) {
         let servers = self.cluster().all_servers();
         let begun = tokio::time::Instant::now();

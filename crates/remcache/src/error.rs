@@ -1,13 +1,13 @@
-//! What goes wrong, as one type that answers questions.
+//! The error type.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::proto::{Delivery, InvalidKey, InvalidRequest, InvalidTtl, Reply, Status};
 
-/// What went wrong: which server, what happened, what to try.
+/// An error: its kind, its server, and a message that says what to do.
 ///
-/// What the server *decided* is no error: a miss, or an item that was not stored, are values.
+/// A server's *decision* is not an error: a miss, or an item that was not stored, is a value.
 #[derive(Clone)]
 pub struct Error(Box<Details>);
 
@@ -29,7 +29,7 @@ pub enum ErrorKind {
     InvalidArguments,
     /// The value is above the client's or the server's limit.
     ValueTooLarge,
-    /// The stored value is no number.
+    /// The stored value is not a number.
     NonNumericValue,
     /// The CAS value differs: the item was changed in the meantime.
     Conflict,
@@ -37,25 +37,25 @@ pub enum ErrorKind {
     Encode,
     /// The codec of a cache cannot decode what is stored.
     Decode,
-    /// The server has no memory for the item.
+    /// The server has not enough memory for the item.
     OutOfMemory,
-    /// The server wants an authentication, or refused it; the request was not executed.
+    /// The server requires authentication, or refused it; the request was not executed.
     Auth,
-    /// TLS could not be agreed on, for instance because the server's certificate does not hold; the
-    /// request was not executed.
+    /// The TLS handshake failed, for instance because the server's certificate is invalid; the request was not
+    /// executed.
     Tls,
-    /// The server or this protocol cannot do it.
+    /// The server or the protocol does not support the request.
     Unsupported,
     /// The server answered with another error.
     Server,
-    /// The connection is gone, or the server is known to be down.
+    /// The connection was lost, or the server is known to be down.
     Disconnected(Delivery),
     /// The deadline passed.
     TimedOut(Delivery),
-    /// Too much waits on the connection.
+    /// The connection's limits are reached.
     Overloaded,
-    /// A server list, address, URL or setting is malformed, or the client is used where it cannot work:
-    /// without a tokio runtime, or on one without I/O or timers.
+    /// A server list, address, URL or setting is malformed, or the client is used without a Tokio runtime or on one
+    /// without I/O or timers.
     Config,
     /// A source of server lists failed or returned an invalid list.
     Discovery,
@@ -70,50 +70,50 @@ impl Error {
         Self::new(ErrorKind::Config, message)
     }
 
-    /// The error that a reply represents.
+    /// Creates the error that a reply represents.
     pub(crate) fn from_reply(reply: &Reply, server: Option<Arc<str>>) -> Self {
         let kind = ErrorKind::of(reply.status);
         let message = match kind {
-            // The server's own words add nothing to what we can say of these.
+            // The reply's text adds nothing to the message for these.
             ErrorKind::TimedOut(_) | ErrorKind::Overloaded => String::new(),
             _ => reply.text().into_owned(),
         };
         Self(Box::new(Details { kind, server, message, source: None }))
     }
 
-    /// The same error, with its cause, which the message includes.
+    /// Sets the cause, which the message includes.
     pub(crate) fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
         self
     }
 
-    /// The same error, at this server.
+    /// Sets the server.
     pub(crate) fn at(mut self, server: &Arc<str>) -> Self {
         self.0.server = Some(Arc::clone(server));
         self
     }
 
-    /// What kind of thing went wrong.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The server that it concerns, as it was configured.
+    /// Returns the server, as configured.
     pub fn server(&self) -> Option<&str> {
         self.0.server.as_deref()
     }
 
-    /// Whether there is no connection: it is gone, the server is known to be down, or TLS failed.
+    /// Returns whether there is no connection: it was lost, the server is known to be down, or TLS failed.
     pub fn is_disconnected(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Disconnected(_) | ErrorKind::Tls)
     }
 
-    /// Whether the deadline passed.
+    /// Returns whether the deadline passed.
     pub fn is_timeout(&self) -> bool {
         matches!(self.0.kind, ErrorKind::TimedOut(_))
     }
 
-    /// Whether the cache could not be asked: the program goes on without it.
+    /// Returns whether the cache is unavailable, so that the program should continue without it.
     ///
     /// Failed authentication and TLS count too, although they need a configuration change:
     /// [`Error::kind`] distinguishes them.
@@ -122,7 +122,7 @@ impl Error {
         self.is_disconnected() || self.is_timeout() || unasked
     }
 
-    /// Whether the request may have taken effect: decides if repeating it is safe.
+    /// Returns whether the request may have taken effect, which decides whether repeating it is safe.
     pub fn may_have_executed(&self) -> bool {
         use ErrorKind::{Disconnected, TimedOut};
         matches!(self.0.kind, Disconnected(Delivery::MaybeSent) | TimedOut(Delivery::MaybeSent))
@@ -197,13 +197,13 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {
-    /// The cause, for instance a [`ValueError`](crate::value::ValueError); the message includes it.
+    /// Returns the cause, for instance a [`ValueError`](crate::value::ValueError); the message includes it.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
     }
 }
 
-/// The error of a raw reply whose status is not the expected one.
+/// Creates the error of a reply whose status is not the expected one.
 impl From<&Reply> for Error {
     fn from(reply: &Reply) -> Self {
         Self::from_reply(reply, None)

@@ -5,10 +5,10 @@ use crate::proto::{Delivery, Reply, Status};
 /// Why a connection could not be opened, or was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The server cannot be reached, or fails in a way that may pass by itself.
+    /// The server cannot be reached, or fails in a way that may be temporary.
     Unreachable(String),
-    /// The server, or a proxy before it, closed the connection instead of replying. That may pass by
-    /// itself, or the server does not understand what it was sent.
+    /// The server, or a proxy in front of it, closed the connection instead of replying. This may be temporary, or the
+    /// server does not support the request.
     Closed(String),
     /// TLS could not be negotiated: a certificate or a setting has to be changed.
     #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "without the feature there is no TLS to fail"))]
@@ -20,7 +20,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Describes what happened.
+    /// Returns the description.
     pub(crate) fn reason(&self) -> &str {
         match self {
             Self::Unreachable(reason)
@@ -31,7 +31,7 @@ impl Failure {
         }
     }
 
-    /// The status of requests that fail because of it, unless they are just disconnected.
+    /// Returns the status of requests that fail because of it, unless that is `Disconnected`.
     pub(crate) fn status(&self) -> Option<Status> {
         match self {
             Self::Unreachable(_) | Self::Closed(_) => None,
@@ -40,7 +40,7 @@ impl Failure {
         }
     }
 
-    /// The reply to a request that was not sent because of it.
+    /// Returns the reply to a request that was not sent because of it.
     pub(crate) fn reply(&self) -> Reply {
         let reason = self.reason().to_owned();
         match self.status() {
@@ -49,7 +49,7 @@ impl Failure {
         }
     }
 
-    /// Whether it lasts until a setting is changed, so that retrying soon is useless.
+    /// Returns whether it lasts until a setting is changed, so that retrying soon is useless.
     pub(crate) fn lasts(&self) -> bool {
         !matches!(self, Self::Unreachable(_) | Self::Closed(_))
     }

@@ -1,14 +1,14 @@
-//! Percent-encoding, as URLs use it.
+//! Percent-decoding for URLs.
 
 pub(crate) const BAD_PERCENT: &str = "a % must be followed by two hexadecimal digits; write % itself as %25";
 
-/// The text that percent-encoded text stands for.
+/// Decodes percent-encoded text.
 pub(crate) fn decoded_text(text: &str) -> Result<String, String> {
     let decoded = percent_decoded(text).ok_or(BAD_PERCENT)?;
     String::from_utf8(decoded).map_err(|_| "the percent-encoded bytes are not UTF-8".into())
 }
 
-/// The bytes that a text stands for; `None` if a `%` has no two hexadecimal digits behind it.
+/// Decodes percent-encoded bytes; `None` if a `%` is not followed by two hexadecimal digits.
 pub(crate) fn percent_decoded(text: &str) -> Option<Vec<u8>> {
     // With its whole length from the start: what a growing vector leaves behind is not overwritten.
     let mut decoded = Vec::with_capacity(text.len());

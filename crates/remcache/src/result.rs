@@ -1,4 +1,4 @@
-//! What operations return: what the server decided is a value, what went wrong an error.
+//! Results of operations: a server's decision is a value, a failure is an error.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::sentinel::is_sentinel;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Item {
-    /// The value. What is kept of it keeps at most twice its length alive, and 1 KiB.
+    /// The value. Holding it keeps at most twice its length plus 1 KiB of memory alive.
     pub value: Bytes,
     /// The flags stored with it.
     pub flags: u32,
@@ -47,7 +47,7 @@ impl Item {
         Self { cas, ..self }
     }
 
-    /// Whether the item is a sentinel rather than a value: a lease or negative result of
+    /// Returns whether the item is a sentinel rather than a value: a lease or negative result of
     /// [`Client::fetch`](crate::client::Client::fetch), or a tombstone.
     ///
     /// Reads treat sentinels as misses unless they are asked for
@@ -76,21 +76,21 @@ impl Item {
 pub enum WriteOutcome {
     /// Applied; the item's CAS value, or 0 if unknown.
     Applied(u64),
-    /// It was not: there is no such key.
+    /// Not applied: the key does not exist.
     NotFound,
     /// Not applied: the key exists (add), or the item was changed in the meantime (with a CAS value).
     Exists,
-    /// It was not: there is nothing to append or prepend to, or the sum would be too large.
+    /// Not applied: there is no value to append or prepend to, or the result would be too large.
     NotStored,
 }
 
 impl WriteOutcome {
-    /// Whether the change was made.
+    /// Returns whether the write was applied.
     pub fn is_applied(self) -> bool {
         matches!(self, Self::Applied(_))
     }
 
-    /// The item's CAS value, if the change was made.
+    /// Returns the item's CAS value, if the write was applied.
     pub fn cas(self) -> Option<u64> {
         match self {
             Self::Applied(cas) => Some(cas),
@@ -103,7 +103,7 @@ impl WriteOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counter {
-    /// The new number.
+    /// The new value.
     pub value: u64,
     /// The item's CAS value.
     pub cas: u64,
@@ -152,7 +152,7 @@ pub(crate) fn change(reply: Reply) -> Result<WriteOutcome, Reply> {
     }
 }
 
-/// What the reply to a get says about a change with a CAS value that no item has.
+/// Decodes the reply to the get that replaced a write with a CAS value that no item has.
 pub(crate) fn unmet(reply: Reply) -> Result<WriteOutcome, Reply> {
     match reply.status {
         Status::NoError if reply.cas == 0 => Err(Reply::with_text(Status::Unsupported, NO_CAS)),
@@ -162,7 +162,7 @@ pub(crate) fn unmet(reply: Reply) -> Result<WriteOutcome, Reply> {
     }
 }
 
-/// What is wrong with a server whose items have no CAS value.
+/// The error message for a server without CAS values.
 pub(crate) const NO_CAS: &str = "the server has no CAS values: start the server without -C";
 
 pub(crate) fn counter(reply: Reply) -> Result<Option<Counter>, Reply> {
@@ -187,13 +187,13 @@ pub(crate) fn text(reply: Reply) -> Result<String, Reply> {
     }
 }
 
-/// The reply to a request that no server can be asked for.
+/// Returns the reply to a request without a server.
 #[cold]
 pub(crate) fn no_server() -> Reply {
     Reply::disconnected(Delivery::NotSent, "no server is connected")
 }
 
-/// The error of a reply; an invalid key concerns no server.
+/// Creates the error of a reply; for an invalid key it names no server.
 #[cold]
 pub(crate) fn error(reply: &Reply, server: Option<Arc<str>>) -> Error {
     Error::from_reply(reply, server.filter(|_| reply.status != Status::InvalidKey))

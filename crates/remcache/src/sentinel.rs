@@ -9,10 +9,11 @@ pub(crate) const TOMBSTONE: u32 = SENTINEL | 2;
 /// Refresh item: holds the time at which another key's value is due for a refresh.
 pub(crate) const REFRESH_ITEM: u32 = SENTINEL | 3;
 
-/// "re", with the bit of a custom format and a compression number that is not assigned: neither our codecs nor other clients read it.
+/// "re", with the bit of a custom format and an unassigned compression number, which no codec of this crate and no other
+/// client uses.
 const SENTINEL: u32 = 0x7265_7f00;
 
-/// Whether these are the flags of a sentinel item.
+/// Returns whether these are the flags of a sentinel item.
 pub(crate) fn is_sentinel(flags: u32) -> bool {
     flags & !0xff == SENTINEL
 }

@@ -90,7 +90,7 @@ fn events_that_a_server_drops_are_counted() {
     let server = Memcached::start(&[]);
     let watching = remcache(["hotkeys", "--for", WHILE, "-f", "csv"]).servers(server.addr()).spawn();
     wait_for_watchers(&server, 1);
-    // ReplyStream are read while requests are written, so that neither end blocks the other.
+    // Replies are read while requests are written, so that neither end blocks the other.
     let stream = TcpStream::connect(server.addr()).unwrap();
     let mut requests = stream.try_clone().unwrap();
     let sending = thread::spawn(move || requests.write_all(("mg hot\r\n".repeat(GETS) + "mn\r\n").as_bytes()));

@@ -1,4 +1,4 @@
-//! Bytes to replies, and for servers back.
+//! Decoder for replies, and their encoder for servers.
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use crate::types::error::ProtocolError;
 use crate::types::reply::Reply;
 use crate::types::status::Status;
 
-/// A decoded reply with what identifies the request it answers.
+/// A decoded reply, and the fields that identify its request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Frame {
@@ -18,7 +18,7 @@ pub struct Frame {
     pub opcode: Opcode,
     /// The opaque, which repeats the request's.
     pub opaque: u32,
-    /// Whether the request is answered with this: false for all but the last packet of a Stat.
+    /// Whether this is the last reply to the request: false for all but the last packet of a Stat.
     pub last: bool,
     /// The reply.
     pub reply: Reply,
@@ -27,14 +27,14 @@ pub struct Frame {
 /// Takes a reply from the front of the input; `None` if it is not complete yet.
 ///
 /// # Errors
-/// [`ProtocolError`] if the bytes are no reply, or announce a body of more than `max_body` bytes.
+/// [`ProtocolError`] if the bytes are not a reply, or announce a body of more than `max_body` bytes.
 pub fn decode(input: &mut InputBuffer, max_body: usize) -> Result<Option<Frame>, ProtocolError> {
     let Some(header) = peek(input, max_body)? else { return Ok(None) };
     let (reply, last) = take(input, &header)?;
     Ok(Some(Frame { opcode: Opcode(header.opcode), opaque: header.opaque, last, reply }))
 }
 
-/// The header of the reply at the front of the input, if all of the reply is there.
+/// Returns the header of the reply at the front of the input, if the reply is complete.
 #[inline]
 pub(crate) fn peek(input: &mut InputBuffer, max_body: usize) -> Result<Option<Header>, ProtocolError> {
     match input.as_slice().first() {
@@ -78,10 +78,10 @@ fn not_a_reply(bytes: &[u8]) -> Result<(), ProtocolError> {
     }
 }
 
-/// How memcached begins to say, in text even to binary clients, that it takes no more connections.
+/// The start of memcached's error for too many connections, sent as text even to binary clients.
 const TOO_MANY_CONNECTIONS: &[u8] = b"ERROR Too";
 
-/// The value, which begins there; a miss, which is as common as a hit, needs no memory for its text.
+/// Takes the value, which begins at `begin`. The text of a miss, which is as common as a hit, is not allocated.
 #[inline]
 fn take_value(input: &mut InputBuffer, begin: usize, header: &Header, status: Status) -> Bytes {
     let length = header.value_length().unwrap_or_default();
@@ -93,7 +93,7 @@ fn take_value(input: &mut InputBuffer, begin: usize, header: &Header, status: St
     input.take_within(end, begin, length)
 }
 
-/// What memcached says of a miss.
+/// The text of memcached's reply to a miss.
 const NOT_FOUND: &[u8] = b"Not found";
 
 #[inline]
@@ -109,10 +109,10 @@ fn counter(value: &[u8]) -> Result<u64, ProtocolError> {
     value.try_into().map(u64::from_be_bytes).map_err(|_| ProtocolError::WrongNumber)
 }
 
-/// Appends a reply's bytes, as a server answers a request of this opcode and opaque.
+/// Appends a reply's bytes, as a server's answer to a request with this opcode and opaque.
 pub fn encode_reply(reply: &Reply, opcode: Opcode, opaque: u32, output: &mut Output) {
     let flags = reply.flags.to_be_bytes();
-    let extras = if reply.is_ok() && opcode.tells_flags() { &flags[..] } else { &[] };
+    let extras = if reply.is_ok() && opcode.returns_flags() { &flags[..] } else { &[] };
     let number = reply.number.map(u64::to_be_bytes);
     let value = number.as_ref().map_or(&reply.value[..], |number| &number[..]);
     let key = reply.key.get(..usize::from(u16::MAX)).unwrap_or(&reply.key);

@@ -1,4 +1,4 @@
-//! Requests to bytes, and for servers back.
+//! Encoder for requests, and their decoder for servers.
 
 use bytes::{Buf, Bytes};
 
@@ -10,19 +10,19 @@ use crate::types::operation::Operation;
 use crate::types::request::Request;
 use crate::types::ttl::Ttl;
 
-/// In a counter's request: do not create the counter.
+/// The expiration of a counter request that does not create the counter.
 const DO_NOT_CREATE: u32 = u32::MAX;
 
 /// Appends a request's bytes and returns the opcode of its reply.
 ///
 /// # Errors
-/// [`InvalidRequest`] if the request is one that a server answers by closing the connection or by
-/// losing step; nothing is appended then.
+/// [`InvalidRequest`] if the request would make the server close the connection, or lose synchronization; nothing is
+/// appended then.
 #[inline]
 pub fn encode(request: &Request<'_>, opaque: u32, output: &mut Output) -> Result<Opcode, InvalidRequest> {
     let key = checked_key(request)?;
     if request.meta.is_some() {
-        return Err(InvalidRequest::Unsupported("only the meta protocol can say this: use meta"));
+        return Err(InvalidRequest::Unsupported("only the meta protocol supports this: use meta"));
     }
     let extras = Extras::of(request)?;
     let opcode = Opcode::of(request.operation(), request.quiet, request.with_key);
@@ -46,14 +46,14 @@ pub fn encode(request: &Request<'_>, opaque: u32, output: &mut Output) -> Result
     Ok(opcode)
 }
 
-/// The key's bytes, where the operation has one; what the server would stumble over is refused.
+/// Returns the key's bytes, if the operation has one; requests that would break the connection are refused.
 #[inline]
 fn checked_key<'r>(request: &'r Request<'_>) -> Result<&'r [u8], InvalidRequest> {
     match (request.operation(), request.key()) {
         (Operation::Stat, Err(InvalidKey::Empty)) => Ok(&[]),
         (Operation::Stat, group) => checked_group(group?.as_bytes()),
         (Operation::Verbosity, _) => Err(InvalidRequest::Unsupported(
-            "memcached does not know Verbosity on the binary protocol and would lose step over it: use the server's -v",
+            "memcached does not support Verbosity on the binary protocol and would lose synchronization: use the server's -v",
         )),
         (Operation::Add, _) if request.cas != 0 => Err(InvalidRequest::Unsupported(
             "an add with a CAS value would overwrite the item: use set or replace with the CAS value",
@@ -66,11 +66,11 @@ fn checked_key<'r>(request: &'r Request<'_>) -> Result<&'r [u8], InvalidRequest>
     }
 }
 
-/// A group of statistics; two of them are answered without an end (memcached 1.6.18).
+/// Checks a group of statistics; memcached 1.6.18 answers two of them without a last reply.
 fn checked_group(group: &[u8]) -> Result<&[u8], InvalidRequest> {
     match group {
         b"sizes_enable" | b"sizes_disable" => Err(InvalidRequest::Unsupported(
-            "memcached answers this group without an end mark: start the server with -o track_sizes",
+            "memcached does not terminate its reply for this group: start the server with -o track_sizes",
         )),
         _ => Ok(group),
     }
@@ -80,7 +80,7 @@ fn is_sasl_exchange(operation: Operation) -> bool {
     matches!(operation, Operation::SaslAuth | Operation::SaslStep)
 }
 
-/// Whether the operation's packet may have a value; the others would be out of step with one.
+/// Returns whether the operation's packet may have a value; with others the server would lose synchronization.
 #[inline]
 fn has_value(operation: Operation) -> bool {
     stores(operation) || matches!(operation, Operation::Append | Operation::Prepend) || is_sasl_exchange(operation)
@@ -91,7 +91,7 @@ fn stores(operation: Operation) -> bool {
     matches!(operation, Operation::Set | Operation::Add | Operation::Replace)
 }
 
-/// The numbers between header and key.
+/// The extras: numbers between header and key.
 struct Extras {
     bytes: [u8; 20],
     length: u8,
@@ -107,7 +107,7 @@ impl Extras {
             operation if stores(operation) => Self::flags_and_expiration(request.flags, request.ttl.seconds()?),
             Operation::Increment | Operation::Decrement => Self::counter(request)?,
             Operation::Touch | Operation::GetAndTouch => Self::expiration(request.ttl.seconds()?),
-            // A flush at a time before the server's start would do nothing.
+            // A flush at a time before the server's start would have no effect.
             Operation::Flush if !matches!(request.ttl, Ttl::Never | Ttl::Expired) => {
                 Self::expiration(request.ttl.seconds()?)
             }
@@ -146,9 +146,9 @@ impl Extras {
     }
 }
 
-/// The request that a packet asks for; `None` if the opcode is unknown or the extras are not its own.
+/// Decodes a packet's request; `None` if the opcode is unknown or its extras are invalid.
 ///
-/// An expiration comes back as the number it is: relative up to 30 days, absolute above.
+/// An expiration of up to 30 days is relative, any other absolute.
 pub fn decode_request(packet: &Packet) -> Option<Request<'static>> {
     let opcode = Opcode(packet.header.opcode);
     let operation = opcode.operation()?;
@@ -176,7 +176,7 @@ pub fn decode_request(packet: &Packet) -> Option<Request<'static>> {
         Operation::SaslList => Request::sasl_list(),
         Operation::SaslAuth => Request::sasl_auth(key, value),
         Operation::SaslStep => Request::sasl_step(key, value),
-        // No opcode means another operation.
+        // The other operations have no opcode.
         _ => return None,
     };
     let mut request = request.cas(packet.header.cas);

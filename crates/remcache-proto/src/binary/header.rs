@@ -1,9 +1,9 @@
-//! The 24 bytes that every packet begins with.
+//! The 24-byte header of packets.
 
 use crate::types::error::ProtocolError;
 use crate::types::status::Status;
 
-/// Which direction a packet goes.
+/// The direction of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a packet goes one way or the other")]
 pub enum Magic {
@@ -14,7 +14,7 @@ pub enum Magic {
 }
 
 impl Magic {
-    /// The first byte of a packet that goes this way.
+    /// Returns the first byte of a packet in this direction.
     #[inline]
     pub const fn byte(self) -> u8 {
         match self {
@@ -32,7 +32,7 @@ impl Magic {
     }
 }
 
-/// A packet's header, every field of it.
+/// A packet's header.
 ///
 /// ```
 /// use remcache_proto::{binary::{Header, Magic, Opcode}, Status};
@@ -48,7 +48,7 @@ impl Magic {
 pub struct Header {
     /// The direction.
     pub magic: Magic,
-    /// What is asked; a response repeats it.
+    /// The opcode; a response repeats it.
     pub opcode: u8,
     /// The key's length in bytes.
     pub key_length: u16,
@@ -60,7 +60,7 @@ pub struct Header {
     pub vbucket_or_status: u16,
     /// The length of extras, key and value together, in bytes.
     pub body_length: u32,
-    /// A number of the client's, which the server repeats bit for bit.
+    /// A number chosen by the client, which the server repeats.
     pub opaque: u32,
     /// The CAS value: a condition in a request, the item's in a response; 0 means no condition.
     pub cas: u64,
@@ -70,12 +70,12 @@ impl Header {
     /// The length of a header, in bytes.
     pub const LEN: usize = 24;
 
-    /// The header of a request without a body.
+    /// Creates the header of a request without a body.
     pub const fn request(opcode: Opcode) -> Self {
         Self::empty(Magic::Request, opcode.0)
     }
 
-    /// The header of a response without a body.
+    /// Creates the header of a response without a body.
     pub fn response(opcode: Opcode, status: Status) -> Self {
         Self { vbucket_or_status: status.code(), ..Self::empty(Magic::Response, opcode.0) }
     }
@@ -94,7 +94,7 @@ impl Header {
         }
     }
 
-    /// The header's bytes.
+    /// Encodes the header.
     #[inline]
     pub const fn to_bytes(&self) -> [u8; Self::LEN] {
         let key = self.key_length.to_be_bytes();
@@ -130,7 +130,7 @@ impl Header {
         ]
     }
 
-    /// The header that bytes hold.
+    /// Decodes a header.
     ///
     /// # Errors
     /// [`ProtocolError::WrongMagic`] if the first byte is neither a request's nor a response's.
@@ -149,13 +149,13 @@ impl Header {
         })
     }
 
-    /// The status of a response.
+    /// Returns the status of a response.
     #[inline]
     pub fn status(&self) -> Status {
         Status::from_code(self.vbucket_or_status)
     }
 
-    /// The length of the value: what extras and key leave of the body; `None` if they are longer.
+    /// Returns the length of the value: the body without extras and key; `None` if they are longer than the body.
     #[inline]
     pub fn value_length(&self) -> Option<usize> {
         let before = usize::from(self.key_length).checked_add(usize::from(self.extras_length))?;

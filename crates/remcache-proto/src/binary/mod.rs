@@ -1,8 +1,8 @@
 //! memcached's binary protocol: 24-byte headers, then extras, key and value.
 //!
-//! [`encode()`] and [`decode()`] are the client's direction, from [`Request`](crate::types::request::Request) to bytes
-//! and from bytes to [`Reply`](crate::types::reply::Reply); [`decode_request`] and [`encode_reply`] are the
-//! server's. [`Packet`] is below both: a packet with every field, in either direction.
+//! [`encode()`] and [`decode()`] are for clients: from [`Request`](crate::types::request::Request) to bytes and from
+//! bytes to [`Reply`](crate::types::reply::Reply); [`decode_request`] and [`encode_reply`] are for servers. [`Packet`]
+//! is the layer below: a packet with every field, in either direction.
 pub(crate) mod decode;
 pub(crate) mod encode;
 

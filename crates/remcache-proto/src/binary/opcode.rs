@@ -1,10 +1,10 @@
-//! The opcodes of the binary protocol, in one table.
+//! The table of opcodes.
 
 use std::fmt;
 
 use crate::types::operation::Operation;
 
-/// An opcode: the byte that says what a packet asks for.
+/// An opcode: the byte that identifies a packet's operation.
 ///
 /// ```
 /// use remcache_proto::{binary::Opcode, Operation};
@@ -36,8 +36,7 @@ const fn fetch(operation: Operation, name: &'static str, codes: [u8; 4]) -> Row 
     Row { operation, name, plain, quiet: Some(quiet), with_key: Some(with_key), quiet_with_key: Some(quiet_with_key) }
 }
 
-/// Every operation, in the order of [`Operation`]: opcodes as in memcached's
-/// `protocol_binary.h`.
+/// The opcodes of every operation, in the order of [`Operation`], as in memcached's `protocol_binary.h`.
 const ROWS: [Row; 20] = [
     fetch(Operation::Get, "Get", [0x00, 0x09, 0x0c, 0x0d]),
     fetch(Operation::GetAndTouch, "GAT", [0x1d, 0x1e, 0x23, 0x24]),
@@ -69,10 +68,10 @@ impl Opcode {
     /// Stat.
     pub const STAT: Self = Self(0x10);
 
-    /// The opcode of an operation; where it has no quiet or with-key form, its plain one.
+    /// Returns the opcode of an operation; the plain one if it has no quiet or with-key form.
     #[inline]
     pub fn of(operation: Operation, quiet: bool, with_key: bool) -> Self {
-        // The table has a row for every operation, in their order: a test holds it to that.
+        // A test checks that the table has a row for every operation, in their order.
         let Some(row) = ROWS.get(operation as usize) else { return Self::NOOP };
         let code = match (quiet, with_key) {
             (false, false) => None,
@@ -87,34 +86,34 @@ impl Opcode {
         ROWS.iter().find(|row| row.codes().contains(&Some(self.0)))
     }
 
-    /// What the opcode asks for; `None` if it is unknown.
+    /// Returns the operation; `None` if the opcode is unknown.
     pub fn operation(self) -> Option<Operation> {
         self.row().map(|row| row.operation)
     }
 
-    /// Whether the server is silent about the usual outcome.
+    /// Returns whether it is quiet: the server sends no reply to the usual outcome.
     #[inline]
     pub fn is_quiet(self) -> bool {
         matches!(self.0, 0x09 | 0x0d | 0x11..=0x1a | 0x1e | 0x24)
     }
 
-    /// Whether the reply returns the key.
+    /// Returns whether the reply has the key.
     pub fn returns_key(self) -> bool {
         matches!(self.0, 0x0c | 0x0d | 0x23 | 0x24)
     }
 
-    /// Whether the reply is an item: flags and a value.
+    /// Returns whether the reply is an item: flags and a value.
     #[inline]
     pub(crate) fn is_fetch(self) -> bool {
         matches!(self.0, 0x00 | 0x09 | 0x0c | 0x0d | 0x1d | 0x1e | 0x23 | 0x24)
     }
 
-    /// Whether the reply carries the item's flags: gets and Touch.
-    pub(crate) fn tells_flags(self) -> bool {
+    /// Returns whether the reply has the item's flags: gets and Touch.
+    pub(crate) fn returns_flags(self) -> bool {
         self.is_fetch() || self.operation() == Some(Operation::Touch)
     }
 
-    /// Whether the reply is a number.
+    /// Returns whether the reply is a number.
     #[inline]
     pub(crate) fn is_counter(self) -> bool {
         matches!(self.0, 0x05 | 0x06 | 0x15 | 0x16)

@@ -1,4 +1,4 @@
-//! A whole packet with every field, in either direction.
+//! Packets with every field, in either direction.
 
 use bytes::Bytes;
 
@@ -9,9 +9,9 @@ use crate::types::cow_bytes::CowBytes;
 use crate::types::error::ProtocolError;
 use crate::types::status::Status;
 
-/// A whole packet: header, extras, key, value.
+/// A packet: header, extras, key, value.
 ///
-/// This is the protocol as it is, without a check of what a packet means: for servers, tests and tools.
+/// Its contents are not validated: for servers, tests and tools.
 ///
 /// ```
 /// use remcache_proto::{binary::{Opcode, Packet}, InputBuffer, Output};
@@ -38,15 +38,15 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// A request with these parts.
+    /// Creates a request with these parts.
     ///
     /// # Panics
-    /// Never; parts that are longer than their length field can say are cut.
+    /// Never; parts that are too long for their length field are truncated.
     pub fn request(opcode: Opcode, extras: impl Into<Bytes>, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
         Self::assemble(Header::request(opcode), extras.into(), key.into(), value.into())
     }
 
-    /// A response with these parts.
+    /// Creates a response with these parts.
     pub fn response(
         opcode: Opcode,
         status: Status,
@@ -60,7 +60,7 @@ impl Packet {
     fn assemble(header: Header, mut extras: Bytes, mut key: Bytes, mut value: Bytes) -> Self {
         extras.truncate(usize::from(u8::MAX));
         key.truncate(usize::from(u16::MAX));
-        // Far above what any server takes, and far below where the length field ends.
+        // Far above what any server accepts, and below the maximum of the length field.
         value.truncate(1 << 31);
         let body = extras.len().saturating_add(key.len()).saturating_add(value.len());
         let header = Header {
@@ -80,7 +80,7 @@ impl Packet {
         output.put_value(&CowBytes::Shared(self.value.clone()));
     }
 
-    /// Takes a packet from the front of the input; `None` if it is not complete yet.
+    /// Decodes a packet from the front of the input; `None` if it is not complete yet.
     ///
     /// # Errors
     /// [`ProtocolError`] if the magic is wrong, the lengths contradict each other, or the body is
@@ -95,7 +95,7 @@ impl Packet {
     }
 }
 
-/// The header at the front of the input, if the whole packet is there.
+/// Returns the header at the front of the input, if the packet is complete.
 #[inline]
 pub(crate) fn complete(input: &mut InputBuffer, max_body: usize) -> Result<Option<Header>, ProtocolError> {
     let Some(bytes) = input.as_slice().first_chunk() else { return Ok(None) };
@@ -103,7 +103,7 @@ pub(crate) fn complete(input: &mut InputBuffer, max_body: usize) -> Result<Optio
     if header.value_length().is_none() {
         return Err(ProtocolError::WrongLength);
     }
-    // The announced length is checked here, before anything is sized by it.
+    // The announced length is checked here, before it sizes anything.
     let announced = usize::try_from(header.body_length).unwrap_or(usize::MAX);
     if announced > max_body {
         return Err(ProtocolError::TooLarge { announced, limit: max_body });

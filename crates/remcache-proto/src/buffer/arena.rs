@@ -1,24 +1,23 @@
-//! Memory that the small values of one call share.
+//! An arena for the small values of a multi-key call.
 
 use bytes::{Bytes, BytesMut};
 
-/// Where small values are copied one behind the other, so that few of them need memory of their own.
+/// An arena into which small values are copied, so that few of them need an allocation of their own.
 ///
-/// A value keeps its block alive: [`ValueArena::LENGTH`] bytes at most, whatever becomes of the values
-/// next to it.
+/// A value keeps its block alive, which has at most [`ValueArena::LENGTH`] bytes.
 #[derive(Debug, Default)]
 pub(crate) struct ValueArena(BytesMut);
 
 impl ValueArena {
-    /// How much memory a value of few bytes may keep alive.
+    /// The length of a block, in bytes: the most memory that a small value keeps alive.
     pub(crate) const LENGTH: usize = 1024;
-    /// Longer values have memory of their own.
-    const LONGEST: usize = Self::LENGTH / 4;
+    /// The longest value in a block; longer ones are allocated separately.
+    const MAX_VALUE: usize = Self::LENGTH / 4;
 
-    /// A copy of a value.
+    /// Copies a value.
     #[inline]
     pub(crate) fn copy(&mut self, value: &[u8]) -> Bytes {
-        if value.is_empty() || value.len() > Self::LONGEST {
+        if value.is_empty() || value.len() > Self::MAX_VALUE {
             return Bytes::copy_from_slice(value);
         }
         if self.0.capacity() < value.len() {
@@ -28,7 +27,7 @@ impl ValueArena {
         self.0.split().freeze()
     }
 
-    /// Lets go of the block that has room.
+    /// Releases the current block.
     pub(crate) fn release(&mut self) {
         self.0 = BytesMut::new();
     }

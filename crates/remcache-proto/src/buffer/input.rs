@@ -1,26 +1,26 @@
-//! Bytes from the socket on their way to the decoder.
+//! The input buffer: received bytes that were not decoded yet.
 
 use bytes::{Bytes, BytesMut};
 
-/// Where a socket's bytes are gathered until a reply is complete.
+/// Collects bytes from a socket until a reply is complete.
 ///
-/// Small replies share one buffer, and their values are copied out of it, so that what a caller
-/// keeps pins nothing else. A reply that is larger than the buffer gets memory of exactly its own
-/// size, which its value then shares without a copy.
+/// Small replies share one buffer, and their values are copied out of it, so that a kept value does not keep the
+/// buffer alive. A reply that is larger than the buffer gets an allocation of exactly its own size, which its value
+/// shares without a copy.
 #[derive(Debug)]
 pub struct InputBuffer {
     bytes: BytesMut,
-    /// How many bytes at the front were consumed: they are given up together, before the next read.
+    /// Consumed bytes at the front, which are discarded together before the next read.
     consumed: usize,
-    /// The memory behind `bytes`: what a slice of it keeps alive.
+    /// The size of the allocation behind `bytes`, which a slice of it keeps alive.
     allocated: usize,
-    /// How much to read at a time.
+    /// The number of bytes to read at a time.
     chunk: usize,
-    /// The whole length of a frame that is larger than `chunk` and not complete yet.
+    /// The length of an incomplete frame that is larger than `chunk`.
     expected: usize,
 }
 
-/// How much an idle connection reads at first, and how much a busy one at most, in bytes.
+/// The read size of an idle connection and the largest one of a busy connection, in bytes.
 const CHUNKS: [usize; 2] = [4 * 1024, 64 * 1024];
 
 impl Default for InputBuffer {
@@ -34,23 +34,23 @@ impl InputBuffer {
     /// Smallest value, in bytes, that may share the read buffer instead of being copied.
     pub(crate) const SHARE_FROM: usize = 4096;
 
-    /// An empty buffer; memory is taken with the first [`InputBuffer::spare`].
+    /// Creates an empty buffer, which allocates on the first call of [`InputBuffer::spare`].
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The bytes that were not decoded yet.
+    /// Returns the bytes that were not decoded yet.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
         self.bytes.get(self.consumed..).unwrap_or_default()
     }
 
-    /// Whether nothing waits to be decoded.
+    /// Returns whether no bytes wait to be decoded.
     pub fn is_empty(&self) -> bool {
         self.as_slice().is_empty()
     }
 
-    /// The buffer with room behind its bytes, for a socket to fill.
+    /// Returns the buffer with spare capacity, for a socket to fill.
     pub fn spare(&mut self) -> &mut BytesMut {
         self.give_up_consumed();
         if self.expected > 0 {
@@ -75,16 +75,16 @@ impl InputBuffer {
         self.allocated = self.bytes.capacity().max(self.allocated);
     }
 
-    /// Gives back the memory, if nothing waits in it.
+    /// Releases the memory if the buffer is empty.
     pub fn release(&mut self) {
         if self.is_empty() {
             *self = Self::default();
         }
     }
 
-    /// Says how long the frame at the front is, when it is not complete.
+    /// Sets the length of the incomplete frame at the front.
     ///
-    /// The caller has checked the length against its limit.
+    /// The caller has checked it against the limit.
     pub(crate) fn expect(&mut self, length: usize) {
         self.expected = if length > self.chunk { length } else { 0 };
     }
@@ -96,7 +96,7 @@ impl InputBuffer {
         self.expected = 0;
     }
 
-    /// Consumes the bytes of a value: a copy, or a slice if it is most of the memory it would pin.
+    /// Consumes the bytes of a value and returns them: as a copy, or as a slice if the value is most of the allocation.
     #[inline]
     pub(crate) fn take(&mut self, count: usize) -> Bytes {
         let count = count.min(self.as_slice().len());
@@ -137,7 +137,7 @@ impl InputBuffer {
     }
 
     fn make_room(&mut self) {
-        // `reserve` moves what is left to the front if that makes room enough, else it allocates.
+        // `reserve` moves the remaining bytes to the front if that frees enough space, otherwise it allocates.
         self.bytes.reserve(self.chunk);
         self.allocated = self.bytes.capacity();
     }

@@ -1,4 +1,4 @@
-//! Bytes on their way in and out of a connection.
+//! Input and output buffers of a connection.
 
 pub(crate) mod arena;
 pub(crate) mod input;

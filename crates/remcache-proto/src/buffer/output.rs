@@ -1,4 +1,4 @@
-//! Encoded requests on their way to the socket: small pieces flattened, large values shared.
+//! The output buffer: encoded requests, with small parts copied and large values shared.
 
 use std::io::IoSlice;
 use std::ops::Range;
@@ -9,20 +9,20 @@ use crate::types::cow_bytes::CowBytes;
 
 /// Encoded bytes that wait to be written.
 ///
-/// Everything small lies in one contiguous buffer, so that requests which are ready together leave
-/// in one write. A shared value of [`Output::SHARE_FROM`] bytes or more is not copied: it is
-/// remembered with the place where it belongs, and written by a vectored write.
+/// Small parts are copied into one contiguous buffer, so that requests that are ready together leave in one write. A
+/// shared value of [`Output::SHARE_FROM`] bytes or more is not copied: it is stored with its position, and written
+/// with a vectored write.
 ///
-/// As a [`Buf`] it gives its bytes in order, the way a socket takes them.
+/// As a [`Buf`] it returns its bytes in order.
 #[derive(Debug, Default)]
 pub struct Output {
     small: Vec<u8>,
-    /// How many bytes of `small` were consumed.
+    /// Consumed bytes of `small`.
     consumed: usize,
     /// Large values, each with the length of `small` before it; consumed from `first_large` on.
     large: Vec<(usize, Bytes)>,
     first_large: usize,
-    /// The bytes of `large` that were not consumed.
+    /// Unconsumed bytes of `large`.
     large_bytes: usize,
 }
 
@@ -30,12 +30,12 @@ impl Output {
     /// Smallest shared value, in bytes, that is written without a copy.
     pub const SHARE_FROM: usize = 4096;
 
-    /// Nothing to write.
+    /// Creates an empty output.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The contiguous bytes that wait, without the large values between them.
+    /// Returns the contiguous bytes, without the large values between them.
     pub fn small(&self) -> &[u8] {
         self.small.get(self.consumed..).unwrap_or_default()
     }
@@ -47,7 +47,7 @@ impl Output {
         self.small.extend_from_slice(bytes);
     }
 
-    /// Appends a line of two parts, with its end.
+    /// Appends a line of two parts and its line end.
     #[inline]
     pub(crate) fn put_line(&mut self, begin: &[u8], rest: &[u8]) {
         self.make_room(begin.len().saturating_add(rest.len()).saturating_add(LINE_END.len()));
@@ -56,7 +56,7 @@ impl Output {
         self.small.extend_from_slice(LINE_END);
     }
 
-    /// Appends a word to the line that was put last.
+    /// Appends a word to the last line.
     #[inline]
     pub(crate) fn put_word(&mut self, word: &[u8]) {
         self.small.truncate(self.small.len().saturating_sub(LINE_END.len()));
@@ -70,8 +70,8 @@ impl Output {
         }
     }
 
-    /// Makes room: twice as much while that is little, then in small steps, so that the memory of a
-    /// full connection stays near its limit.
+    /// Grows the buffer: doubles it while it is small, then grows it in small steps, so that the memory of a full
+    /// connection stays close to its limit.
     #[cold]
     fn grow(&mut self, needed: usize) {
         let capacity = self.small.capacity();
@@ -93,7 +93,7 @@ impl Output {
         self.large.push((self.small.len(), bytes));
     }
 
-    /// Forgets everything, and gives back memory beyond `keep` bytes.
+    /// Clears the output, and releases memory beyond `keep` bytes.
     pub fn clear(&mut self, keep: usize) {
         self.small.clear();
         self.small.shrink_to(keep);
@@ -131,7 +131,7 @@ impl Output {
         }
     }
 
-    /// The unconsumed bytes in order, as pieces; a large value comes with its shared form.
+    /// Returns the unconsumed bytes in order, in pieces; a large value also as shared bytes.
     fn pieces(&self) -> impl Iterator<Item = (&[u8], Option<Bytes>)> {
         let mut at = self.consumed;
         let large = self.large.get(self.first_large..).unwrap_or_default();
@@ -144,7 +144,7 @@ impl Output {
         before.chain(std::iter::once((self.small.get(last..).unwrap_or_default(), None)))
     }
 
-    /// Consumes up to `count` bytes of the contiguous buffer, up to where the next large value is.
+    /// Consumes up to `count` bytes of the contiguous buffer, up to the position of the next large value.
     fn advance_small(&mut self, count: usize) -> usize {
         let until = self.large.get(self.first_large).map_or(self.small.len(), |(place, _)| *place);
         let taken = count.min(until.saturating_sub(self.consumed));
@@ -214,7 +214,7 @@ impl Buf for Output {
 }
 
 const LINE_END: &[u8] = b"\r\n";
-/// From here on a buffer does not double any more.
+/// The length from which a buffer is not doubled any more.
 const LARGE_BUFFER: usize = 1 << 20;
 
 #[cfg(test)]

@@ -1,28 +1,27 @@
-//! Requests that a server denies: to strangers, or to everybody.
+//! Refusals for lack of authentication, and their distinction from disabled commands.
 
 use std::time::{Duration, Instant};
 
 use super::Connection;
 use crate::connection::Deadline;
 use crate::connection::pending::Owner;
-use crate::line::error_line as refusal;
+use crate::line::error_line;
 use crate::types::error::InvalidRequest;
 use crate::types::operation::Operation;
 use crate::types::reply::Reply;
 use crate::types::request::Request;
 
 impl Connection {
-    /// Whether the server has refused a request for lack of authentication since the connection was
-    /// opened.
+    /// Returns whether the server has refused a request for lack of authentication since the connection was opened.
     pub fn is_auth_required(&self) -> bool {
         self.auth_required
     }
 
-    /// Puts a no-op before a flush.
+    /// Queues a no-op before a flush.
     ///
     /// The binary protocol has one status for a disabled flush and for any request of an unauthenticated
-    /// client (docs/protocol.md 1.5). A no-op is refused only without authentication, so its reply
-    /// shows which of the two is meant.
+    /// client (docs/protocol.md 1.5). A no-op is refused only without authentication, so its reply distinguishes the
+    /// two.
     #[cold]
     pub(crate) fn ask_for_a_welcome(&mut self, now: Instant) -> Result<(), InvalidRequest> {
         let opaque = self.in_flight.next_opaque();
@@ -35,11 +34,11 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes the reply to the request at this place that says that it was not allowed.
+    /// Handles an authentication error in reply to the request at this index.
     #[cold]
     pub(crate) fn denied(&mut self, place: usize, reply: &mut Reply) {
         match self.expected_at(place).operation() {
-            Operation::Flush if !self.auth_required => *reply = refusal::no_flush(),
+            Operation::Flush if !self.auth_required => *reply = error_line::no_flush(),
             Operation::SaslAuth | Operation::SaslStep => {}
             _ => self.auth_required = true,
         }

@@ -1,4 +1,4 @@
-//! Requests on their way into the output, in the words of the connection's protocol.
+//! Encodes requests into the output, in the connection's protocol.
 
 use super::{Connection, Deadline};
 use crate::binary::{self, Opcode};
@@ -12,23 +12,23 @@ use crate::types::request::Request;
 use crate::types::version::ServerVersion;
 use crate::{meta, text};
 
-/// A request in the output, as its entry in the queue knows it.
+/// The parts of a pending entry that result from encoding its request.
 pub(crate) struct Encoded {
     pub(crate) opcode: Opcode,
     pub(crate) expected: Expected,
-    /// Where its bytes begin in the stream of all bytes submitted.
+    /// The offset of its first byte in the stream of all submitted bytes.
     pub(crate) start: u64,
     pub(crate) kept: KeyTracking,
 }
 
 impl Encoded {
-    /// The entry of a request that was encoded otherwise before.
+    /// Updates the entry of a request that was encoded again.
     pub(crate) fn replace(self, entry: Entry) -> Entry {
         let Self { opcode, expected, start, kept } = self;
         Entry { start, opcode, expected, kept, ..entry }
     }
 
-    /// The entry of a new request.
+    /// Creates the entry of a new request.
     #[inline]
     pub(crate) fn entry(self, owner: Owner, deadline: Deadline) -> Entry {
         let Self { opcode, expected, start, kept } = self;
@@ -54,7 +54,7 @@ impl Connection {
         }
     }
 
-    // Apart from the path of packets, which is kept short.
+    // Not inlined, to keep the path of the binary protocol short.
     #[inline(never)]
     fn encode_in_line(
         &mut self,
@@ -76,7 +76,7 @@ impl Connection {
         Ok(Encoded { opcode, expected, start, kept: self.keep_key(request) })
     }
 
-    /// Remembers the key of a get where the reply does not identify the request or its key.
+    /// Stores the key of a get if the reply does not identify the request or its key.
     fn keep_key(&mut self, request: &Request<'_>) -> KeyTracking {
         let is_needed = match self.protocol {
             Some(Protocol::Text) => request.operation().is_fetch(),

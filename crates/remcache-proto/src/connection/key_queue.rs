@@ -1,15 +1,15 @@
-//! The keys of fetches in flight, oldest first, in one piece of memory.
+//! A queue of the keys of pending fetches, in one allocation.
 
-/// Keys, each prefixed with its length: at most 250 bytes, so one byte holds it.
+/// A queue of keys, each prefixed with its length, for which one byte suffices.
 #[derive(Debug, Default)]
 pub(crate) struct KeyQueue {
     bytes: Vec<u8>,
-    /// Where the oldest key begins.
+    /// The offset of the oldest key.
     start: usize,
 }
 
 impl KeyQueue {
-    /// Puts a key behind all others.
+    /// Appends a key.
     #[inline]
     pub(crate) fn push(&mut self, key: &[u8]) {
         let key = key.get(..usize::from(u8::MAX)).unwrap_or(key);
@@ -18,13 +18,13 @@ impl KeyQueue {
         self.bytes.extend_from_slice(key);
     }
 
-    /// The oldest key.
+    /// Returns the oldest key.
     #[inline]
     pub(crate) fn front(&self) -> Option<&[u8]> {
         self.iter().next()
     }
 
-    /// All keys, oldest first.
+    /// Returns all keys, oldest first.
     #[inline]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let mut rest = self.bytes.get(self.start..).unwrap_or_default();
@@ -36,7 +36,7 @@ impl KeyQueue {
         })
     }
 
-    /// Forgets the oldest key.
+    /// Removes the oldest key.
     #[inline]
     pub(crate) fn pop(&mut self) {
         let length = self.bytes.get(self.start).map_or(0, |length| usize::from(*length).saturating_add(1));
@@ -44,20 +44,20 @@ impl KeyQueue {
         if self.start >= self.bytes.len() {
             self.bytes.clear();
             self.start = 0;
-        } else if self.start >= WORTH_MOVING && self.start >= self.bytes.len() / 2 {
+        } else if self.start >= MIN_MOVED && self.start >= self.bytes.len() / 2 {
             self.bytes.drain(..self.start);
             self.start = 0;
         }
     }
 
-    /// Gives back memory beyond this.
+    /// Releases memory beyond `keep` bytes.
     pub(crate) fn shrink(&mut self, keep: usize) {
         self.bytes.shrink_to(keep);
     }
 }
 
-/// Fewer bytes at the front stay where they are until the queue is empty.
-const WORTH_MOVING: usize = 4096;
+/// The least number of removed bytes at the front for which the rest is moved.
+const MIN_MOVED: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -72,7 +72,7 @@ mod tests {
             let key = vec![b'k'; step % 250 + 1];
             queue.push(&key);
             model.push_back(key);
-            // At times more leave than come, so that the queue is long, short and empty.
+            // The queue grows and shrinks in turn.
             for _ in 0..(step / 500) % 3 {
                 assert_eq!(queue.front(), model.front().map(Vec::as_slice));
                 queue.pop();
@@ -92,6 +92,6 @@ mod tests {
             queue.pop();
         }
         assert_eq!(queue.front(), Some(&b"next"[..]));
-        assert!(queue.bytes.capacity() < 4 * WORTH_MOVING, "{}", queue.bytes.capacity());
+        assert!(queue.bytes.capacity() < 4 * MIN_MOVED, "{}", queue.bytes.capacity());
     }
 }

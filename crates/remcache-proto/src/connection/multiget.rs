@@ -1,11 +1,10 @@
-//! Fetches that share a line: on the protocols of lines, plain gets in a row leave as `gets a b c`.
+//! Multigets: on the meta and text protocols, consecutive plain gets are coalesced into one line, `gets a b c`.
 //!
-//! memcached executes such a line as one command and answers it in one write, where it makes a system
-//! call for each text `get`, and one for every twenty requests of the other protocols (docs/protocol.md
-//! 4.8). Each hit is an item with its key, in the order that was asked for; what has no item before
-//! the line's `END` is missing.
+//! memcached executes such a line as one command and answers it with one write. Otherwise it makes a system call for
+//! each text `get`, and one for every twenty requests of the other protocols (docs/protocol.md 4.8). Each hit is an
+//! item with its key, in the requested order; keys without an item before `END` are misses.
 //!
-//! In the queue the fetches of a line are quiet, but for the last one, which its `END` answers.
+//! In the queue all gets of a line are quiet except the last one, which `END` answers.
 
 use std::time::Instant;
 
@@ -17,7 +16,7 @@ use crate::binary::Opcode;
 use crate::buffer::input::InputBuffer;
 use crate::connection::pending::{KeyTracking, Owner};
 use crate::connection::text::Step;
-use crate::line::error_line as refusal;
+use crate::line::error_line;
 use crate::types::error::{ProtocolError, Rejected};
 use crate::types::operation::Operation;
 use crate::types::protocol::Protocol;
@@ -25,37 +24,35 @@ use crate::types::reply::Reply;
 use crate::types::reply_shape::Expected;
 use crate::types::request::Request;
 use crate::types::status::Status;
-use crate::types::status_table::said_of;
+use crate::types::status_table::text_of;
 use crate::{line, text};
 
-/// The line at the end of the output, while more fetches can be put into it.
+/// The line at the end of the output, while more keys can be added to it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenMultiget {
-    /// Where it begins in the stream of all bytes submitted.
+    /// The offset of its first byte in the stream of all submitted bytes.
     start: u64,
     keys: usize,
 }
 
 impl Connection {
-    /// Says how many plain gets in a row leave as one line, where the protocol is one of lines: 1 at first.
+    /// Sets how many consecutive plain gets may be coalesced into one line, on the meta and text protocols (default: 1).
     ///
-    /// More is for servers that answer for each key by itself; of a proxy, one of whose servers is
-    /// away, an error would answer the whole line.
+    /// A proxy answers the whole line with an error if one of its servers is down, so it needs 1.
     pub fn set_max_keys_per_line(&mut self, keys_in_line: usize) {
         self.keys_in_line = keys_in_line.max(1);
     }
 
-    /// Announces a batch of `count` requests of one caller, who needs all replies; 0 ends it.
+    /// Announces a batch of requests of one caller, who needs all replies; 0 ends the batch.
     pub fn begin_batch(&mut self, requests: usize) {
         self.run = requests;
     }
 
-    /// How many keys a line may have now.
+    /// Returns the current limit of keys per line.
     ///
-    /// A server answers a line when it has executed all of it. Of callers that wait for one reply each
-    /// a line takes at most a quarter: the server is at one line, and has the next, while the callers of
-    /// another ask again. A run has two lines at least: its caller works on one half while the server
-    /// works on the other.
+    /// A server answers a line after executing all of it. A line contains at most a quarter of the single requests in
+    /// flight, so that the server always has another line to work on while callers send their next requests. A batch
+    /// is split into at least two lines: its caller works on one half while the server works on the other.
     #[inline]
     fn keys_in_next_line(&self) -> usize {
         let keys = match self.run {
@@ -65,7 +62,7 @@ impl Connection {
         keys.min(self.keys_in_line)
     }
 
-    /// The key of a request that may share its line.
+    /// Returns the key of a request that may be coalesced.
     #[inline]
     pub(crate) fn key_to_gather<'r>(&self, request: &'r Request<'_>) -> Option<&'r [u8]> {
         let has_lines = self.keys_in_line > 1 && matches!(self.protocol, Some(Protocol::Meta | Protocol::Text));
@@ -76,8 +73,8 @@ impl Connection {
         request.key().ok().map(|key| key.as_bytes()).filter(|key| line::is_printable(key))
     }
 
-    /// Submits the fetch of a key that may share its line: the usual case, which what all other requests
-    /// need would cost a twentieth.
+    /// Submits a get that may be coalesced. This is the common case, and the steps that other requests need would make
+    /// it five percent slower.
     #[inline]
     pub(crate) fn submit_to_line(
         &mut self,
@@ -95,7 +92,7 @@ impl Connection {
         Ok(Ticket(opaque))
     }
 
-    /// Puts a fetch into the line at the end of the output, or into a new one.
+    /// Adds a key to the open line, or to a new one.
     #[inline]
     pub(crate) fn gather(&mut self, key: &[u8]) -> Encoded {
         let line = match self.open_multiget {
@@ -122,12 +119,12 @@ impl Connection {
         line.keys < self.keys_in_next_line() && length < LONGEST_LINE
     }
 
-    /// The usual case: the next fetch of the line at the front is answered by its item, all of which is
-    /// complete and a caller waits for it. Everything else takes the slow path.
+    /// The fast path: takes the item of the next get of the oldest line, if it is complete and a caller waits for it.
+    /// Everything else takes the slow path.
     #[inline]
     pub(crate) fn next_hit_in_line(&mut self, input: &mut InputBuffer) -> Option<Event> {
-        // While silent requests are settled the input begins with what settles them, which is no item of
-        // the fetch at the front.
+        // While quiet requests are being completed, the input begins with the reply that completes them, which is not
+        // an item of this line.
         if !self.events.is_empty() || self.broken.is_some() {
             return None;
         }
@@ -142,7 +139,7 @@ impl Connection {
         let is_last = !fetch.expected.quiet;
         input.skip(length);
         let place = self.in_flight.turn();
-        // What has been passed before is settled by the end of the line, and not here.
+        // If earlier gets of the line have missed, the end of the line completes them.
         let ends = is_last && place == 0 && input.as_slice().starts_with(END_OF_LINE);
         if ends {
             input.skip(END_OF_LINE.len());
@@ -151,7 +148,7 @@ impl Connection {
         Some(Event { tag, reply, last: true })
     }
 
-    /// Takes the next item of the line at the front, or its end.
+    /// Takes the next item of the oldest line, or its end.
     pub(crate) fn poll_line_of_fetches(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
         let Some((text, length)) = line::peek(input.as_slice())? else { return Ok(Step::Incomplete) };
         if text == b"END" {
@@ -161,22 +158,22 @@ impl Connection {
             let place = self.in_flight.place_in_line(key)?;
             return self.take_item(input, &head, place);
         }
-        match refusal::read(text, Expected::new(Operation::Get))? {
+        match error_line::read(text, Expected::new(Operation::Get))? {
             None => Err(ProtocolError::UnexpectedLine(line::excerpt(text))),
-            Some(refusal) => {
+            Some(error) => {
                 input.skip(length);
-                if self.is_unknown_gets(refusal.reply.status) {
+                if self.is_unknown_gets(error.reply.status) {
                     self.send_again_as_get(self.in_flight.end_of_line().map_or(1, |end| end.saturating_add(1)));
                     return Ok(Step::Taken(None));
                 }
-                self.broken = refusal.fatal;
-                self.auth_required |= refusal.reply.status == Status::AuthError;
-                Ok(Step::Taken(self.refuse_line(&refusal.reply)))
+                self.broken = error.fatal;
+                self.auth_required |= error.reply.status == Status::AuthError;
+                Ok(Step::Taken(self.refuse_line(&error.reply)))
             }
         }
     }
 
-    /// Takes the item whose line was read, and with it that fetch's turn.
+    /// Takes an item, and completes its get.
     fn take_item(
         &mut self,
         input: &mut InputBuffer,
@@ -192,7 +189,7 @@ impl Connection {
         }))
     }
 
-    /// A fetch of the line at the front has its item; the last one stays until the line `has_ended`.
+    /// Records that a get of the oldest line has its item; the last get stays pending until the line `has_ended`.
     #[inline]
     fn item_came(&mut self, place: usize, has_ended: bool) {
         self.last_reply = self.last_input;
@@ -205,7 +202,7 @@ impl Connection {
         }
     }
 
-    /// The end of a line: its fetches that have no item are missing.
+    /// Handles the end of a line: its remaining gets are misses.
     fn end_line(&mut self, input: &mut InputBuffer, length: usize) -> Step {
         match self.in_flight.end_of_line() {
             Some(end @ 1..) => {
@@ -219,7 +216,7 @@ impl Connection {
         }
     }
 
-    /// An error in place of a line's rest answers all its fetches that have no item.
+    /// Fails the remaining gets of the oldest line, after an error line.
     fn refuse_line(&mut self, reply: &Reply) -> Option<Event> {
         self.last_reply = self.last_input;
         for _ in 0..=self.in_flight.end_of_line().unwrap_or(0) {
@@ -231,7 +228,7 @@ impl Connection {
         self.events.pop_front()
     }
 
-    /// Whether a line can be the first one that answers a line of fetches.
+    /// Checks whether the first line of the input can be the first reply to a multiget.
     pub(crate) fn check_begin_of_line(input: &InputBuffer) -> Result<(), ProtocolError> {
         let Some((text, length)) = line::peek(input.as_slice())? else { return Ok(()) };
         match text == b"END" || text::read_item(text, length)?.is_some() {
@@ -246,17 +243,17 @@ fn item(head: &text::ItemHead, value: Bytes) -> Reply {
     Reply { flags: head.flags, cas: head.cas, value, ..Reply::new(Status::NoError) }
 }
 
-/// The reply to a fetch whose line has ended without its item.
+/// Returns the reply to a get whose line has ended without its item.
 #[inline]
 pub(crate) fn missing() -> Reply {
-    Reply { value: said_of(Status::KeyNotFound), ..Reply::new(Status::KeyNotFound) }
+    Reply { value: text_of(Status::KeyNotFound), ..Reply::new(Status::KeyNotFound) }
 }
 
-/// What a server says when it has executed a line.
+/// The last line of the reply to a multiget.
 const END_OF_LINE: &[u8] = b"END\r\n";
-/// Keys that a line may have however little is in flight: with fewer, a line costs more than separate requests.
+/// The minimal limit of keys per line: with fewer, a line costs more than separate requests.
 const SHORT_LINE: usize = 8;
-/// Smallest line of a batch, in keys: fewer take the server less time than writing their reply.
+/// The minimal limit of keys per line of a batch: fewer take the server less time than writing their reply.
 const SHORT_PART: usize = 32;
-/// A server reads longer lines too, but keeps less than this ready for them.
+/// The longest line, in bytes. Servers accept longer ones, but must enlarge their read buffer for them.
 const LONGEST_LINE: u64 = 2000;

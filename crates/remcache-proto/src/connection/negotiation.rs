@@ -1,4 +1,4 @@
-//! Requests that wait until it is known which protocol the connection speaks.
+//! The backlog: requests that wait until the connection's protocol is known.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use crate::types::reply::Reply;
 use crate::types::request::Request;
 use crate::types::version::ServerVersion;
 
-/// Requests in the order of their entries in the queue, owned, since nothing is encoded yet.
+/// Requests in the order of their pending entries, owned because they are encoded later.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     requests: VecDeque<Request<'static>>,
@@ -20,7 +20,7 @@ pub(crate) struct Backlog {
 impl Backlog {
     #[cold]
     pub(crate) fn push(&mut self, request: &Request<'_>) -> Result<(), InvalidRequest> {
-        // What no protocol can say is refused at once, like on a connection whose protocol is known.
+        // Requests that no protocol can express are refused at once.
         if request.operation().has_key() {
             request.key()?;
         }
@@ -30,12 +30,12 @@ impl Backlog {
         Ok(())
     }
 
-    /// How many bytes the requests will be, about.
+    /// Returns the approximate encoded size of the requests.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Replaces the requests that were given up, by their places.
+    /// Replaces the revoked requests by no-ops; the iterator has an element for each request.
     pub(crate) fn revoke(&mut self, is_revoked: impl Iterator<Item = bool>) {
         for (request, _) in self.requests.iter_mut().zip(is_revoked).filter(|(_, revoked)| *revoked) {
             let noop = Request::noop();
@@ -54,10 +54,10 @@ fn weight(request: &Request<'_>) -> u64 {
 const HEAD: usize = 32;
 
 impl Connection {
-    /// Sets the protocol of an [undecided](Connection::undecided) connection and the version of its server
-    /// can: encodes what was submitted, in its order.
+    /// Sets the protocol and the server version of an [undecided](Connection::undecided) connection, and encodes the
+    /// backlog in order.
     ///
-    /// What the protocol cannot say gets its outcome in an event, and a no-op takes its place.
+    /// Requests that the protocol cannot express fail with an event, and are replaced by no-ops.
     pub fn begin(&mut self, protocol: Protocol, dialect: ServerVersion) {
         debug_assert!(self.protocol.is_none(), "a connection begins once");
         self.protocol = Some(protocol);
@@ -71,7 +71,7 @@ impl Connection {
                 self.refuse(&mut entry, &invalid);
                 self.encode(&Request::noop(), opaque)
             });
-            // A no-op has nothing that could be refused.
+            // A no-op is never refused.
             if let Ok(encoded) = encoded {
                 self.push(encoded.replace(entry));
             }

@@ -1,4 +1,4 @@
-//! The requests that wait for their replies, oldest first.
+//! The queue of pending requests, and the attribution of replies to them.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -9,52 +9,52 @@ use crate::binary::Opcode;
 use crate::types::error::ProtocolError;
 use crate::types::reply_shape::Expected;
 
-/// Who waits for a reply.
+/// The owner of a pending request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// A caller, known by its tag.
+    /// A caller, identified by its tag.
     Caller(Tag),
-    /// A caller that has its outcome already, or wants none any more.
+    /// A caller that has its result already, or dropped the request.
     Abandoned,
     /// No caller: batch ends, keepalives, requests sent without waiting.
     None,
 }
 
-/// A request that was encoded and not answered.
+/// A pending request: encoded and not answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) owner: Owner,
     pub(crate) deadline: Instant,
-    /// Extension of the deadline with every reply on the connection; zero for a fixed deadline.
+    /// How far each reply on the connection extends the deadline; zero for a fixed deadline.
     pub(crate) extend_by: Duration,
-    /// Where the request's bytes begin in the stream of all bytes submitted.
+    /// The offset of the request's first byte in the stream of all submitted bytes.
     pub(crate) start: u64,
-    /// On the binary protocol, what the reply must repeat.
+    /// The opcode that the reply must repeat, on the binary protocol.
     pub(crate) opcode: Opcode,
     pub(crate) expected: Expected,
-    /// Whether the key that was asked for is remembered, and why.
+    /// Whether the key is stored in the key queue, and why.
     pub(crate) kept: KeyTracking,
 }
 
-/// What is remembered of the key of a request, to be held against the key of the item that answers it.
+/// Whether a request's key is stored, to be compared with the key of the item in its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyTracking {
-    /// Nothing.
+    /// It is not stored.
     Nothing,
-    /// The key of a command of its own.
+    /// It is stored for a request on a line of its own.
     Key,
-    /// The key of a fetch that shares its line with others.
+    /// It is stored for a get in a multiget.
     KeyInLine,
 }
 
 impl Entry {
-    /// Whether it is one of a run, whose caller needs the replies to all.
+    /// Returns whether the request belongs to a batch.
     #[inline]
     pub(crate) fn is_of_run(&self) -> bool {
         !self.extend_by.is_zero()
     }
 
-    /// When the caller stops waiting, if the last reply on the connection came at `last_reply`.
+    /// Returns the extended deadline, given the time of the last reply on the connection.
     pub(crate) fn effective_deadline(&self, last_reply: Instant) -> Instant {
         if !self.is_of_run() {
             return self.deadline;
@@ -63,21 +63,21 @@ impl Entry {
     }
 }
 
-/// The requests in flight, in the order in which the server answers them.
+/// The pending requests, in the order in which the server answers them.
 ///
-/// Their opaques are consecutive and wrap at 32 bits, so an opaque is a place in the queue, and a
-/// reply is looked up and held against the order in one step.
+/// Their opaques are consecutive and wrap at 32 bits, so an opaque is an index into the queue: finding a reply's request
+/// and checking the order is one step.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     entries: VecDeque<Entry>,
     /// The opaque of the oldest entry.
     first: u32,
-    /// How many entries at the front are older than the last quiet request that was answered.
+    /// The index after the last quiet request that was answered.
     ///
-    /// They were executed, but their silence counts as success only when a non-quiet
-    /// reply confirms it: until then a server that mixes its replies up would give itself away.
+    /// The entries before it were executed, but the missing replies of quiet ones count as success only when a
+    /// non-quiet reply confirms them: until then a server that mixes up replies would be detected.
     passed: usize,
-    /// The remembered keys of the entries whose turn has not passed.
+    /// The stored keys of the entries from the cursor on.
     keys: KeyQueue,
 }
 
@@ -95,13 +95,13 @@ impl InFlight {
         self.entries.is_empty()
     }
 
-    /// The opaque of the oldest entry.
+    /// Returns the opaque of the oldest entry.
     #[inline]
     pub(crate) fn first_opaque(&self) -> u32 {
         self.first
     }
 
-    /// The opaque that the next pushed entry will have.
+    /// Returns the opaque of the next entry.
     #[inline]
     pub(crate) fn next_opaque(&self) -> u32 {
         // The queue is far shorter than 2^32 entries: its limit is checked before each push.
@@ -125,29 +125,29 @@ impl InFlight {
         Some(entry)
     }
 
-    /// All entries, to be pushed again: the next one has the opaque that the first one had.
+    /// Removes all entries, to be pushed again: the next entry gets the opaque of the first one.
     pub(crate) fn take_entries(&mut self) -> VecDeque<Entry> {
         std::mem::take(&mut self.entries)
     }
 
-    /// All remembered keys, which have to be remembered again.
+    /// Removes all stored keys, to be stored again.
     pub(crate) fn take_keys(&mut self) -> KeyQueue {
         std::mem::take(&mut self.keys)
     }
 
-    /// Remembers the key of the entry that is pushed next.
+    /// Stores the key of the entry that is pushed next.
     #[inline]
     pub(crate) fn remember_key(&mut self, key: &[u8]) {
         self.keys.push(key);
     }
 
-    /// The remembered key of the oldest entry.
+    /// Returns the stored key of the oldest entry.
     pub(crate) fn first_key(&self) -> Option<&[u8]> {
         let entry = self.entries.front()?;
         self.keys.front().filter(|_| entry.kept != KeyTracking::Nothing && self.passed == 0)
     }
 
-    /// The remembered key of the entry at this place, if it is, and if its turn has not passed.
+    /// Returns the stored key of the entry at this index, if there is one and the cursor is not past it.
     #[cold]
     pub(crate) fn key_at(&self, place: usize) -> Option<&[u8]> {
         self.entries.get(place).filter(|entry| entry.kept != KeyTracking::Nothing)?;
@@ -156,8 +156,8 @@ impl InFlight {
         self.keys.iter().nth(waiting.filter(|entry| entry.kept != KeyTracking::Nothing).count())
     }
 
-    /// The next fetch of the line at the front that may be answered by an item, with its key; `None` if
-    /// there is no such line, or all its fetches have their turn behind them.
+    /// Returns the next get of the oldest line and its key; `None` if there is no such line, or the cursor is past its
+    /// last get.
     #[inline]
     pub(crate) fn next_in_line(&self) -> Option<(&Entry, &[u8])> {
         let next = self.entries.get(self.passed)?;
@@ -167,13 +167,13 @@ impl InFlight {
         Some((next, self.keys.front()?))
     }
 
-    /// Whether the turn is at a fetch of the line at the front, and not at its first one.
+    /// Returns whether the cursor is within the oldest line, after its first get.
     fn is_within_line(&self) -> bool {
         self.entries.front().is_some_and(|oldest| oldest.kept == KeyTracking::KeyInLine) && !self.line_has_passed()
     }
 
-    /// The place of the fetch, of the line at the front, that an item with this key answers: those
-    /// before it that were not answered are missing.
+    /// Returns the index of the get in the oldest line that an item with this key answers; unanswered ones before it
+    /// are misses.
     pub(crate) fn place_in_line(&self, key: &[u8]) -> Result<usize, ProtocolError> {
         if self.line_has_passed() {
             return Err(ProtocolError::WrongKey);
@@ -190,7 +190,7 @@ impl InFlight {
         Err(ProtocolError::WrongKey)
     }
 
-    /// The place of the fetch that ends the line at the front.
+    /// Returns the index of the last get of the oldest line.
     pub(crate) fn end_of_line(&self) -> Option<usize> {
         match self.line_has_passed() {
             true => self.passed.checked_sub(1),
@@ -198,14 +198,14 @@ impl InFlight {
         }
     }
 
-    /// Whether an item has answered the last fetch of the line at the front, whose end is to come.
+    /// Returns whether the last get of the oldest line was answered, so that only its `END` is missing.
     #[inline]
     fn line_has_passed(&self) -> bool {
         let last = self.passed.checked_sub(1).and_then(|place| self.entries.get(place));
         last.is_some_and(|entry| !entry.expected.quiet)
     }
 
-    /// The place of the first fetch that shares its line.
+    /// Returns the index of the first get in a multiget.
     pub(crate) fn first_in_line(&self) -> Option<usize> {
         self.entries.iter().position(|entry| entry.kept == KeyTracking::KeyInLine)
     }
@@ -222,7 +222,7 @@ impl InFlight {
         self.entries.back()
     }
 
-    /// The entry with this opaque, if it is still in flight.
+    /// Returns the entry with this opaque, if it is still pending.
     pub(crate) fn get_mut(&mut self, opaque: u32) -> Option<&mut Entry> {
         let place = self.place(opaque);
         self.entries.get_mut(place)
@@ -237,8 +237,8 @@ impl InFlight {
         self.entries.iter_mut().zip(0_u32..).map(move |(entry, place)| (first.wrapping_add(place), entry))
     }
 
-    /// Where the last request ends that ends by `reach`, of those that end behind `from`; where none
-    /// does, the end of the first one. `None` if only the newest is left, which ends with the stream.
+    /// Returns the end of the last request after offset `from` that ends by `reach`, or of the first one if none does;
+    /// `None` if only the newest is left, which ends with the stream.
     pub(crate) fn boundary(&self, from: u64, reach: u64) -> Option<u64> {
         let first = self.entries.partition_point(|entry| entry.start <= from);
         let beyond = self.entries.partition_point(|entry| entry.start <= reach);
@@ -249,11 +249,10 @@ impl InFlight {
         usize::try_from(opaque.wrapping_sub(self.first)).unwrap_or(usize::MAX)
     }
 
-    /// The place of the request that this reply answers.
+    /// Returns the index of the request that a reply answers.
     ///
-    /// A reply is accepted only for a request in flight whose opcode it repeats, whose turn has
-    /// not passed, and only if every older request without an answer was quiet: replies keep the
-    /// order of requests.
+    /// A reply is accepted only for a pending request whose opcode it repeats, which the cursor has not passed, and only
+    /// if every older unanswered request is quiet: replies have the order of requests.
     #[inline]
     pub(crate) fn attribute(&self, opaque: u32, opcode: Opcode) -> Result<usize, ProtocolError> {
         let place = self.place(opaque);
@@ -264,8 +263,7 @@ impl InFlight {
         self.check_turn(place)
     }
 
-    /// The place of the request with this opaque, if it may be answered now: for protocols whose replies
-    /// carry the opaque and no opcode.
+    /// Returns the index of the request with this opaque, if it may be answered now: for replies without an opcode.
     #[inline]
     pub(crate) fn place_in_order(&self, opaque: u32) -> Result<usize, ProtocolError> {
         let place = self.place(opaque);
@@ -287,12 +285,12 @@ impl InFlight {
         Ok(place)
     }
 
-    /// The place of the oldest request whose turn has not passed.
+    /// Returns the index of the oldest request that may be answered.
     pub(crate) fn turn(&self) -> usize {
         self.passed
     }
 
-    /// The place of the first request that must be answered.
+    /// Returns the index of the first non-quiet request from the cursor on.
     pub(crate) fn first_non_quiet(&self) -> Option<usize> {
         let waiting = self.entries.iter().enumerate().skip(self.passed);
         waiting.into_iter().find(|(_, entry)| !entry.expected.quiet).map(|(place, _)| place)
@@ -302,7 +300,7 @@ impl InFlight {
         self.entries.get(place)
     }
 
-    /// Lets the queue's turn pass over the entry at this place.
+    /// Moves the cursor past the entry at this index.
     pub(crate) fn pass(&mut self, place: usize) -> Option<&mut Entry> {
         let newly = self.entries.iter().take(place.saturating_add(1)).skip(self.passed);
         for _ in newly.filter(|entry| entry.kept != KeyTracking::Nothing) {
@@ -312,7 +310,7 @@ impl InFlight {
         self.entries.get_mut(place)
     }
 
-    /// Gives back memory beyond what `keep` entries need.
+    /// Releases memory beyond what `keep` entries need.
     pub(crate) fn shrink(&mut self, keep: usize) {
         self.entries.shrink_to(keep);
         self.keys.shrink(keep);

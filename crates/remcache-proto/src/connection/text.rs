@@ -1,11 +1,11 @@
-//! Attribution on the protocols whose replies are lines.
+//! Attribution of replies on the meta and text protocols.
 
 use bytes::Bytes;
 
 use super::{Connection, Event};
 use crate::buffer::input::InputBuffer;
 use crate::connection::pending::KeyTracking;
-use crate::line::error_line as refusal;
+use crate::line::error_line;
 use crate::meta::{self, Peeked};
 use crate::types::error::ProtocolError;
 use crate::types::operation::Operation;
@@ -15,19 +15,19 @@ use crate::types::reply_shape::Expected;
 use crate::types::status::Status;
 use crate::{line, text};
 
-/// What came of a look at the input.
+/// The result of examining the input.
 pub(crate) enum Step {
     /// No reply is complete.
     Incomplete,
-    /// A reply was consumed, and its owner may have to be notified.
+    /// A reply was consumed, with the event for its owner if there is one.
     Taken(Option<Event>),
-    /// Requests that were silent have their turn first.
+    /// Quiet requests before the reply must be completed first.
     Silent,
 }
 
 impl Connection {
-    /// The next event that the input holds.
-    // Apart from the path of packets, which is kept short.
+    /// Returns the next event from the input.
+    // Not inlined, to keep the path of the binary protocol short.
     #[inline(never)]
     pub(crate) fn poll_lines(&mut self, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
         loop {
@@ -50,7 +50,7 @@ impl Connection {
         }
     }
 
-    /// Takes the next reply.
+    /// Consumes the next reply.
     fn poll_reply(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
         if self.without_gets.is_active() && !input.is_empty() {
             self.check_was_written(input)?;
@@ -66,17 +66,17 @@ impl Connection {
         }
     }
 
-    /// A reply with an opaque answers the request that has it; any other the one whose turn it is.
+    /// Attributes a reply on the meta protocol: one with an opaque to the request that has it, any other in order.
     fn poll_meta(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
         let Some(peeked) = meta::peek(input, self.limits.value)? else { return Ok(Step::Incomplete) };
         let head = match peeked {
             Peeked::Item(head) => head,
-            Peeked::Line { refusal } => return self.answer_loud(input, refusal),
+            Peeked::Line { is_error } => return self.answer_loud(input, is_error),
         };
         let Some(opaque) = head.opaque else { return self.answer_loud(input, false) };
         let place = self.in_flight.place_in_order(opaque)?;
         let expected = self.expected_at(place);
-        // Before anything else is believed because of it.
+        // Checked before the reply has any effect.
         let status = meta::check(input, &head, expected)?;
         if place > 0 && !expected.quiet {
             self.silent = place;
@@ -89,7 +89,7 @@ impl Connection {
         Ok(Step::Taken(self.answered(place, true).map(|tag| Event { tag, reply, last: true })))
     }
 
-    /// Puts the key into a reply whose server could not be asked for it.
+    /// Sets the key of a reply for which the server could not return it.
     #[cold]
     fn restore_key(&self, place: usize, reply: &mut Reply) {
         let Some(key) = self.in_flight.key_at(place) else { return };
@@ -104,25 +104,25 @@ impl Connection {
         self.in_flight.get(place).map_or(Expected::NOOP, |entry| entry.expected)
     }
 
-    /// A line without an opaque answers the first request that must be answered.
-    fn answer_loud(&mut self, input: &mut InputBuffer, refusal: bool) -> Result<Step, ProtocolError> {
+    /// Attributes a line without an opaque to the first non-quiet request.
+    fn answer_loud(&mut self, input: &mut InputBuffer, is_error: bool) -> Result<Step, ProtocolError> {
         let turn = self.in_flight.turn();
         let Some(place) = self.in_flight.first_non_quiet() else {
             return Err(self.unowned(input, turn < self.in_flight.len()));
         };
-        if refusal && place > turn {
+        if is_error && place > turn {
             return self.answer_quiet(input, turn, place);
         }
         if let Some(begin) = self.in_flight.first_in_line().filter(|begin| *begin <= place) {
             // Any of the quiet requests before it may have been refused.
-            return match refusal && begin > turn {
+            return match is_error && begin > turn {
                 true => Err(self.unowned(input, true)),
                 false => self.begin_line(input, begin),
             };
         }
         let expected = self.expected_at(place);
         let has_opaque = meta::verb_answers(expected.operation) && expected.operation != Operation::Debug;
-        if has_opaque && !refusal {
+        if has_opaque && !is_error {
             return Err(self.unowned(input, false));
         }
         if place > 0 {
@@ -133,24 +133,24 @@ impl Connection {
         self.answer_in_order(input, place)
     }
 
-    /// Handles an error line while quiet requests wait from `turn` on and a non-quiet one at `place`.
+    /// Attributes an error line while quiet requests are pending from `turn` on and a non-quiet one at `place`.
     fn answer_quiet(&mut self, input: &mut InputBuffer, turn: usize, place: usize) -> Result<Step, ProtocolError> {
-        // A no-op has nothing that could be refused, so a single request before it has the line; with
-        // more of them, any may have been refused.
+        // A no-op is never refused, so if there is a single request before it, that was refused; of several, any may
+        // have been.
         match place.saturating_sub(turn) == 1 && self.expected_at(place).is_noop() {
             true => self.answer_in_order(input, turn),
             false => Err(self.unowned(input, true)),
         }
     }
 
-    /// What stands before a line of fetches was silent.
+    /// Completes the quiet requests before a multiget.
     fn begin_line(&mut self, input: &InputBuffer, begin: usize) -> Result<Step, ProtocolError> {
         Self::check_begin_of_line(input)?;
         self.silent = begin;
         Ok(Step::Silent)
     }
 
-    /// Takes the lines that answer the oldest request.
+    /// Consumes the lines that answer the oldest request.
     fn answer_in_order(&mut self, input: &mut InputBuffer, place: usize) -> Result<Step, ProtocolError> {
         let Some(expected) = self.in_flight.get(place).map(|entry| entry.expected) else {
             return match line::peek(input.as_slice())? {
@@ -170,7 +170,7 @@ impl Connection {
             }
             text::name_unknown_command(expected.operation, &mut answer.reply);
             if self.protocol == Some(Protocol::Text) && expected.operation.is_fetch() {
-                // A text server that does not know the command has read the line, and nothing else.
+                // A text server that does not know the command has consumed exactly one line.
                 answer.fatal = None;
             }
         }
@@ -182,17 +182,17 @@ impl Connection {
         Ok(Step::Taken(self.answered(place, last).map(|tag| Event { tag, reply, last })))
     }
 
-    /// What a line is that no single request can have caused.
+    /// Returns the error for a line that cannot be attributed to a single request.
     fn unowned(&mut self, input: &InputBuffer, may_be_quiet: bool) -> ProtocolError {
         let text = match line::peek(input.as_slice()) {
             Ok(Some((text, _))) => text,
             Ok(None) => &[],
             Err(error) => return error,
         };
-        match refusal::read(text, Expected::NOOP) {
+        match error_line::read(text, Expected::NOOP) {
             Err(error) => error,
-            Ok(Some(refusal)) if may_be_quiet => {
-                self.auth_required |= refusal.reply.status == Status::AuthError;
+            Ok(Some(error)) if may_be_quiet => {
+                self.auth_required |= error.reply.status == Status::AuthError;
                 ProtocolError::UnownedError(line::excerpt(text))
             }
             Ok(_) => ProtocolError::UnexpectedLine(line::excerpt(text)),

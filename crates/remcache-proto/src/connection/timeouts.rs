@@ -1,4 +1,4 @@
-//! What the passing of time does to a connection: requests are given up, silence is noticed.
+//! Timeouts of requests, keepalive, and detection of unresponsive servers.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::types::request::Request;
 use crate::types::status::{Delivery, Status};
 
 impl Connection {
-    /// When [`Connection::handle_timeout`] is to be called at the latest.
+    /// Returns the instant by which [`Connection::handle_timeout`] must be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let abandoned = self.abandoned_since.and_then(|since| since.checked_add(self.limits.abandoned.1));
         let overdue = self.in_flight.front().and_then(|entry| self.overdue_at(entry));
@@ -27,7 +27,7 @@ impl Connection {
         [self.earliest, abandoned, overdue, quiet].into_iter().flatten().min()
     }
 
-    /// Whether the connection streams the server's log, which may be silent for long.
+    /// Returns whether the connection streams the server's log, which may be idle for long.
     fn is_log(&self) -> bool {
         self.exclusive && self.in_flight.front().is_some_and(|entry| entry.expected.operation == Operation::Watch)
     }
@@ -35,15 +35,15 @@ impl Connection {
     fn overdue_at(&self, entry: &Entry) -> Option<Instant> {
         match entry.owner {
             Owner::None => None,
-            // Replies that could not be read are not overdue: see `reset_silence_timer`.
+            // `reset_silence_timer` also postpones this, because unread replies are not overdue.
             _ => entry.effective_deadline(self.last_reply).max(self.outstanding_since).checked_add(self.limits.overdue),
         }
     }
 
-    /// Gives up what is due, and asks a silent server whether it is there.
+    /// Times out due requests, and sends a no-op on an idle connection.
     ///
     /// # Errors
-    /// [`ProtocolError`] if the connection is not worth keeping: call [`Connection::close`] then.
+    /// [`ProtocolError`] if the server is unresponsive: call [`Connection::close`] then.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if is_due(self.earliest) {
@@ -68,25 +68,24 @@ impl Connection {
         }
     }
 
-    /// Since when the server has answered nothing although it was asked.
+    /// Returns the instant since which requests have been outstanding without any reply.
     pub fn silent_since(&self) -> Instant {
         self.last_reply.max(self.outstanding_since)
     }
 
-    /// Resets the silence timer after the I/O loop itself was stalled: the server's
-    /// silence counts from here.
+    /// Resets the silence timer after a stall of the I/O loop, during which replies could not be read.
     pub fn reset_silence_timer(&mut self, now: Instant) {
         self.outstanding_since = now;
     }
 
-    /// The earliest instant at which a request may have to be given up.
+    /// Returns a lower bound of the deadlines.
     ///
-    /// With [`Connection::expire_due`] this is all the time there is before a socket is connected.
+    /// Before a socket is connected, this and [`Connection::expire_due`] are the only timeouts.
     pub fn earliest_deadline(&self) -> Option<Instant> {
         self.earliest
     }
 
-    /// Ends every request that is due, in an event of its own.
+    /// Times out every due request, with an event for each.
     pub fn expire_due(&mut self, now: Instant) {
         let mut revoked = false;
         let mut count = 0_usize;
@@ -98,7 +97,7 @@ impl Connection {
                 self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
                 continue;
             }
-            // What the driver has taken may reach the server yet.
+            // Output that the I/O loop has taken may still reach the server.
             let untaken = entry.start >= self.taken;
             let delivery = if untaken { Delivery::NotSent } else { Delivery::MaybeSent };
             self.events.push_back(Event { tag, reply: Reply::new(Status::TimedOut(delivery)), last: true });
@@ -119,9 +118,9 @@ impl Connection {
         }
     }
 
-    /// Takes the bytes of given-up requests out of the output, so that "not sent" stays true.
+    /// Removes the bytes of timed out requests from the output, because they were reported as not sent.
     ///
-    /// A no-op takes the place of each, which keeps the opaques consecutive.
+    /// Each is replaced by a no-op, which keeps the opaques consecutive.
     fn rewrite_output(&mut self) {
         let (entries, keys) = (self.in_flight.take_entries(), self.in_flight.take_keys());
         let old = Rewritten { output: std::mem::take(&mut self.output), begin: self.taken, end: self.submitted };
@@ -146,7 +145,7 @@ impl Connection {
         let encoded = match (entry.kept, key) {
             _ if entry.expected.is_noop() => match self.encode(&Request::noop(), self.in_flight.next_opaque()) {
                 Ok(encoded) => encoded,
-                // A no-op has nothing that could be refused.
+                // A no-op is never refused.
                 Err(_) => return,
             },
             (KeyTracking::KeyInLine, Some(key)) => self.gather(key),
@@ -162,7 +161,7 @@ impl Connection {
     }
 }
 
-/// An output that is rewritten, and which part of the stream of all bytes it is.
+/// An output that is rewritten, and its range in the stream of all submitted bytes.
 struct Rewritten {
     output: Output,
     begin: u64,

@@ -1,10 +1,10 @@
-//! The terms of a connection: what a request is known by, when it is given up, what is bounded.
+//! Public types of a connection: tags, tickets, events, deadlines, limits.
 
 use std::time::{Duration, Instant};
 
 use crate::types::reply::Reply;
 
-/// A caller's own mark on a request; it comes back with each event.
+/// A number that the caller assigns to a request; each event of the request has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_structs, reason = "a number of the caller's choice")]
 pub struct Tag(pub u64);
@@ -13,26 +13,26 @@ pub struct Tag(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket(pub(crate) u32);
 
-/// The outcome of a request.
+/// A reply to a request.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Event {
-    /// The mark of the request.
+    /// The tag of the request.
     pub tag: Tag,
-    /// Its reply, or one of several.
+    /// The reply, or one of several.
     pub reply: Reply,
-    /// Whether the request has its outcome with this.
+    /// Whether this is the last event of the request.
     pub last: bool,
 }
 
-/// When a request is given up.
+/// The deadline of a request.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "an instant and how it moves")]
 pub struct Deadline {
-    /// The instant.
+    /// When the request times out.
     pub at: Instant,
-    /// Extension of the deadline with each reply on the connection: for batches of requests
-    /// that take longer than one may. Zero keeps the instant fixed.
+    /// How far each reply on the connection extends the deadline: for batches that take longer than a single request
+    /// may. Zero keeps the deadline fixed.
     pub extend_by: Duration,
 }
 
@@ -40,13 +40,13 @@ pub struct Deadline {
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "plain settings, built with struct update syntax")]
 pub struct Limits {
-    /// How many requests may be unanswered.
+    /// Maximum number of unanswered requests.
     pub in_flight: usize,
-    /// How many bytes may wait to be written.
+    /// Maximum number of unwritten bytes.
     pub output: usize,
-    /// How long a value may be, in bytes, in either direction.
+    /// Maximum length of a value, in bytes, in either direction.
     pub value: usize,
-    /// How many given-up requests may stay unanswered, and for how long.
+    /// Maximum number of abandoned requests that are unanswered, and for how long more are tolerated.
     pub abandoned: (usize, Duration),
     /// How long the oldest request may be overdue before the connection is closed.
     pub overdue: Duration,

@@ -1,7 +1,7 @@
-//! Text servers that do not know `gets`: their fetches are sent again as `get`, which has no CAS value.
+//! Fallback for text servers that do not support `gets`: fetches are sent again as `get`, without CAS values.
 //!
-//! Some proxies and early versions of Dragonfly answer `gets` with `ERROR`. Nothing was executed then,
-//! and the connection is in step, so the fetches that are in flight move to the end of the queue.
+//! Some proxies and early versions of Dragonfly answer `gets` with `ERROR`. Nothing was executed then, and the
+//! connection is still synchronized, so the pending fetches move to the end of the queue.
 
 use crate::binary::Opcode;
 use crate::buffer::input::InputBuffer;
@@ -14,33 +14,33 @@ use crate::types::operation::Operation;
 use crate::types::protocol::Protocol;
 use crate::types::status::Status;
 
-/// How a connection fetches from a server that may not know `gets`.
+/// The state of the fallback.
 #[derive(Debug, Default)]
 pub(crate) struct WithoutGets {
-    /// The position in the stream of request bytes before which `gets` was sent; `None` while it is used.
+    /// The offset in the stream of submitted bytes before which `gets` was sent; `None` while it is in use.
     since: Option<u64>,
-    /// The opaques of fetches that were sent again, with those that they have now.
+    /// The original and current opaques of fetches that were sent again.
     moved: Vec<(u32, u32)>,
 }
 
 impl WithoutGets {
-    /// The command of a fetch, with the space behind it.
+    /// Returns the command of a fetch, with the space after it.
     #[inline]
     pub(crate) fn command(&self) -> &'static [u8] {
         if self.since.is_some() { b"get " } else { b"gets " }
     }
 
-    /// Whether the server does not know `gets`.
+    /// Returns whether the server does not support `gets`.
     pub(crate) fn is_active(&self) -> bool {
         self.since.is_some()
     }
 
-    /// The opaque that the request submitted with this one has now.
+    /// Returns the current opaque of the request that was submitted with this one.
     pub(crate) fn current(&self, opaque: u32) -> u32 {
         self.moved.iter().find(|(old, _)| *old == opaque).map_or(opaque, |(_, new)| *new)
     }
 
-    /// Forgets a request that is not in flight any more.
+    /// Forgets a request that is not pending any more.
     #[inline]
     pub(crate) fn forget(&mut self, opaque: u32) {
         if !self.moved.is_empty() {
@@ -57,7 +57,7 @@ impl WithoutGets {
 }
 
 impl Connection {
-    /// Whether a reply says that the server does not know the `gets` at the front.
+    /// Returns whether this status of a reply shows that the server does not support the oldest request's `gets`.
     pub(crate) fn is_unknown_gets(&self, status: Status) -> bool {
         let Some(oldest) = self.in_flight.front() else { return false };
         status == Status::UnknownCommand
@@ -67,12 +67,12 @@ impl Connection {
             && self.without_gets.since.is_none_or(|since| oldest.start < since)
     }
 
-    /// Sends the first fetches again, as `get`, and uses that from now on.
+    /// Sends the first fetches again as `get`, which is used from now on.
     #[cold]
     pub(crate) fn send_again_as_get(&mut self, fetches: usize) {
         self.without_gets.since.get_or_insert(self.submitted);
         self.last_reply = self.last_input;
-        // What is added to an open line would be a key of its `gets`.
+        // A key added to the open line would be sent with `gets`.
         self.open_multiget = None;
         for _ in 0..fetches {
             let key = self.in_flight.first_key().map(<[u8]>::to_vec);
@@ -88,7 +88,7 @@ impl Connection {
         }
     }
 
-    /// Refuses a reply to a request that has not left yet: one that is sent again.
+    /// Rejects a reply to a request that was not written yet: one that is sent again.
     pub(crate) fn check_was_written(&self, input: &InputBuffer) -> Result<(), ProtocolError> {
         match self.in_flight.front() {
             Some(oldest) if oldest.start >= self.written => {

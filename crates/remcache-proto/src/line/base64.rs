@@ -1,21 +1,21 @@
-//! Base64 as the meta protocol wants it for keys: the standard alphabet, padded (docs/protocol.md 4.1).
+//! Base64 for keys of the meta protocol: the standard alphabet, padded (docs/protocol.md 4.1).
 
 /// The most bytes whose base64 is no longer than the longest key: 186 become 248.
 pub(crate) const MOST_BYTES: usize = 186;
-/// How long the longest encoded key is.
+/// The length of the longest encoded key.
 const LONGEST: usize = 248;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const PADDING: u8 = b'=';
 
-/// A key in base64, on the stack.
+/// A base64-encoded key, on the stack.
 pub(crate) struct Encoded {
     bytes: [u8; LONGEST],
     length: usize,
 }
 
 impl Encoded {
-    /// The base64 of a key; `None` if the key is too long.
+    /// Encodes a key; `None` if it is too long.
     pub(crate) fn of(key: &[u8]) -> Option<Self> {
         if key.len() > MOST_BYTES {
             return None;
@@ -36,7 +36,7 @@ impl Encoded {
     }
 }
 
-/// Up to three bytes as four digits of six bits.
+/// Splits up to three bytes into four digits of six bits.
 fn digits(group: &[u8]) -> [u8; 4] {
     let at = |place: usize| group.get(place).copied().unwrap_or(0);
     let (a, b, c) = (at(0), at(1), at(2));
@@ -63,7 +63,7 @@ pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
         }
         let [_, three @ ..] = word.to_be_bytes();
         let (kept, rest) = three.split_at_checked(used.saturating_sub(1))?;
-        // Bits behind the end must be zero, so that each key has one text.
+        // Padding bits must be zero, so that each key has exactly one encoding.
         if rest.iter().any(|byte| *byte != 0) {
             return None;
         }

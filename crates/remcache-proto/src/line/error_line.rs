@@ -1,4 +1,4 @@
-//! Error lines of the text protocols: to whom they are what, and whether the connection is in step after them.
+//! Error lines of the text protocols: their statuses, and whether the connection is still synchronized after them.
 
 use bytes::Bytes;
 
@@ -8,59 +8,58 @@ use crate::types::operation::Operation;
 use crate::types::reply::Reply;
 use crate::types::reply_shape::Expected;
 use crate::types::status::Status;
-use crate::types::status_table as words;
+use crate::types::status_table;
 use crate::types::status_table::{Word, begins_with};
 
-/// What a server says that was started without flushes (`-F`).
+/// The reply of a server on which flushes are disabled (`-F`).
 const FLUSH_NOT_ALLOWED: &[u8] = b"CLIENT_ERROR flush_all not allowed";
 
-/// How a server begins to say that it takes no more connections.
+/// The start of a server's error for too many connections.
 const TOO_MANY_CONNECTIONS: &[u8] = b"ERROR Too many";
 
 /// An error line's meaning for the request it answers.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct ErrorLine {
     pub(crate) reply: Reply,
-    /// Why nothing that follows on the connection can be trusted, if so.
+    /// Why the connection cannot be used any more, if so.
     pub(crate) fatal: Option<ProtocolError>,
 }
 
-/// Whether a line may be an error line.
+/// Returns whether a line may be an error line.
 #[inline]
-pub(crate) fn is_refusal(line: &[u8]) -> bool {
-    words::of_refusal(line).is_some()
+pub(crate) fn is_error(line: &[u8]) -> bool {
+    status_table::of_error_line(line).is_some()
 }
 
 /// Parses an error line; `None` if the line is not an error.
 ///
 /// # Errors
 /// [`ProtocolError::TooManyConnections`] if the server refuses the connection.
-pub(crate) fn read(line: &[u8], expected: Expected) -> Result<Option<Refusal>, ProtocolError> {
+pub(crate) fn read(line: &[u8], expected: Expected) -> Result<Option<ErrorLine>, ProtocolError> {
     if line.starts_with(TOO_MANY_CONNECTIONS) {
         return Err(ProtocolError::TooManyConnections);
     }
-    let Some(status) = words::of_refusal(line) else { return Ok(None) };
+    let Some(status) = status_table::of_error_line(line) else { return Ok(None) };
     let answer = Word::of(line).and_then(|word| word.answers(expected.operation));
     let reply = match answer {
-        Some(status) => Reply::with_text(status, words::said_of(status)),
+        Some(status) => Reply::with_text(status, status_table::text_of(status)),
         None if begins_with(line, FLUSH_NOT_ALLOWED) => no_flush(),
-        None => Reply::with_text(status, said(line)),
+        None => Reply::with_text(status, error_text(line)),
     };
-    let fatal = (!keeps_step(line, expected.operation)).then(|| ProtocolError::OutOfStep(line::excerpt(line)));
-    Ok(Some(Refusal { reply, fatal }))
+    let fatal = (!keeps_sync(line, expected.operation)).then(|| ProtocolError::OutOfStep(line::excerpt(line)));
+    Ok(Some(ErrorLine { reply, fatal }))
 }
 
-/// The reply to a flush that the server has disabled, the same on each protocol.
+/// Returns the reply to a flush that the server has disabled, the same on each protocol.
 pub(crate) fn no_flush() -> Reply {
     Reply::with_text(Status::Unsupported, "flushes are disabled on this server: it runs with -F")
 }
 
-/// Whether a server that says this goes on with the next request.
+/// Returns whether the connection is still synchronized after this error line.
 ///
-/// A refused store may leave its value to be read as commands; a refused fetch may be followed by an
-/// empty line; before authentication several replies may be merged into one (docs/protocol.md 3.2,
-/// 4.4, 4.8).
-fn keeps_step(line: &[u8], operation: Operation) -> bool {
+/// After a refused store the server may read the value as commands; a refused fetch may be followed by an empty line;
+/// before authentication several replies may be merged into one (docs/protocol.md 3.2, 4.4, 4.8).
+fn keeps_sync(line: &[u8], operation: Operation) -> bool {
     if begins_with(line, b"CLIENT_ERROR unauthenticated") || begins_with(line, b"CLIENT_ERROR auth token") {
         return false;
     }
@@ -71,8 +70,8 @@ fn keeps_step(line: &[u8], operation: Operation) -> bool {
     }
 }
 
-/// The text behind the word that says who is to blame.
-fn said(line: &[u8]) -> Bytes {
+/// Returns the text after `CLIENT_ERROR` or `SERVER_ERROR`.
+fn error_text(line: &[u8]) -> Bytes {
     let text = [&b"CLIENT_ERROR "[..], b"SERVER_ERROR "].into_iter().find_map(|word| line.strip_prefix(word));
     Bytes::copy_from_slice(text.unwrap_or(line))
 }
@@ -93,8 +92,8 @@ mod tests {
             ("BUSY currently processing crawler request", Some(Status::Busy)),
             ("HD", None),
         ] {
-            assert_eq!(words::of_refusal(line.as_bytes()), expected, "{line}");
-            assert_eq!(is_refusal(line.as_bytes()), expected.is_some(), "{line}");
+            assert_eq!(status_table::of_error_line(line.as_bytes()), expected, "{line}");
+            assert_eq!(is_error(line.as_bytes()), expected.is_some(), "{line}");
         }
     }
 

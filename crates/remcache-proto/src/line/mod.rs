@@ -1,4 +1,4 @@
-//! Lines of the text protocols: found without an endless search, cut into words; their numbers and keys.
+//! Lines, words, numbers and keys, shared by the meta and text protocols.
 pub(crate) mod base64;
 pub(crate) mod command;
 pub(crate) mod error_line;
@@ -9,11 +9,10 @@ use crate::types::error::{InvalidRequest, ProtocolError};
 use crate::types::key::InvalidKey;
 use crate::types::ttl::Ttl;
 
-/// The longest line that a reply has, in bytes.
+/// The longest line of a reply, in bytes.
 pub(crate) const LONGEST_LINE: usize = 8192;
 
-/// The line at the front, without its end, and how many bytes it is with it; `None` if it is not
-/// complete.
+/// Returns the line at the front without its line end, and its length with it; `None` if it is not complete.
 #[inline]
 pub(crate) fn peek(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, ProtocolError> {
     match bytes.first() {
@@ -29,13 +28,13 @@ pub(crate) fn peek(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, ProtocolError
     Ok(Some((line.strip_suffix(b"\r").unwrap_or(line), end.saturating_add(1))))
 }
 
-/// Where the first line feed is, looked for in eight bytes at a time.
+/// Finds the first line feed, searching eight bytes at a time.
 #[inline]
 fn line_feed(bytes: &[u8]) -> Option<usize> {
     let (eights, rest) = bytes.as_chunks::<8>();
     for (place, eight) in eights.iter().enumerate() {
         let difference = u64::from_le_bytes(*eight) ^ LINE_FEEDS;
-        // The lowest byte that is zero has its high bit here, and none below it.
+        // The high bit is set in the lowest zero byte, and in no byte below it.
         let zeros = difference.wrapping_sub(ONES) & !difference & HIGH_BITS;
         if zeros != 0 {
             return Some(place.saturating_mul(8).saturating_add(zeros.trailing_zeros() as usize / 8));
@@ -49,7 +48,7 @@ const ONES: u64 = u64::from_le_bytes([1; 8]);
 const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
 const LINE_FEEDS: u64 = u64::from_le_bytes([b'\n'; 8]);
 
-/// The words of a line, read once from left to right; whatever reads in a word passes over all of it.
+/// Reads the words of a line from left to right; reading any part of a word consumes the whole word.
 #[derive(Clone, Debug)]
 pub(crate) struct Scanner<'a>(std::slice::Iter<'a, u8>);
 
@@ -59,13 +58,13 @@ impl<'a> Scanner<'a> {
         Self(line.iter())
     }
 
-    /// The first byte of the next word; what follows it is read next.
+    /// Returns the first byte of the next word; its rest is read next.
     #[inline]
     pub(crate) fn letter(&mut self) -> Option<u8> {
         self.0.by_ref().copied().find(|&byte| byte != b' ')
     }
 
-    /// The rest of the word, if it is a number and nothing else.
+    /// Parses the rest of the word as a number.
     #[inline]
     pub(crate) fn number(&mut self) -> Option<u64> {
         let (mut number, mut digits) = (0_u64, 0_u32);
@@ -78,7 +77,7 @@ impl<'a> Scanner<'a> {
                 }
                 break;
             }
-            // Of fewer digits no number overflows.
+            // Numbers of fewer digits cannot overflow.
             if digits >= 19 {
                 return self.last_digit(number, digit);
             }
@@ -88,7 +87,7 @@ impl<'a> Scanner<'a> {
         (digits > 0).then_some(number)
     }
 
-    /// The twentieth digit, which must be the last one.
+    /// Adds the twentieth digit, which must be the last one.
     #[cold]
     fn last_digit(&mut self, number: u64, digit: u8) -> Option<u64> {
         let number = number.checked_mul(10).and_then(|tens| tens.checked_add(u64::from(digit)));
@@ -101,7 +100,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The next word, if it is a number and nothing else.
+    /// Parses the next word as a number.
     #[inline]
     pub(crate) fn next_number(&mut self) -> Option<u64> {
         while let Some((b' ', rest)) = self.0.as_slice().split_first() {
@@ -121,20 +120,20 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes over the rest of the word.
+    /// Skips the rest of the word.
     #[inline]
     pub(crate) fn skip_word(&mut self) {
         self.0.by_ref().find(|&&byte| byte == b' ');
     }
 }
 
-/// The words of a line: what is between runs of spaces.
+/// Splits a line into words at runs of spaces.
 #[inline]
 pub(crate) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|&byte| byte == b' ').filter(|word| !word.is_empty())
 }
 
-/// The first word, and what follows the space behind it.
+/// Splits off the first word and the space after it.
 pub(crate) fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
     match line.iter().position(|&byte| byte == b' ') {
         Some(at) => line.split_at_checked(at).map_or((line, &[][..]), |(word, rest)| {
@@ -145,14 +144,14 @@ pub(crate) fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The start of a line, for an error: enough to know it by.
+/// Returns the start of a line, for an error message.
 pub(crate) fn excerpt(line: &[u8]) -> bytes::Bytes {
     bytes::Bytes::copy_from_slice(line.get(..EXCERPT).unwrap_or(line))
 }
 
 const EXCERPT: usize = 100;
 
-/// The number that a word is, and nothing else.
+/// Parses a word as a number.
 #[inline]
 pub(crate) fn number(word: &[u8]) -> Option<u64> {
     if word.is_empty() {
@@ -164,7 +163,7 @@ pub(crate) fn number(word: &[u8]) -> Option<u64> {
     })
 }
 
-/// The tokens of an outgoing line: room for everything in a request except key and value.
+/// Builds the tokens of an outgoing line: everything in a request except key and value.
 #[derive(Debug)]
 pub(crate) struct Words {
     bytes: [u8; Self::ROOM],
@@ -186,53 +185,53 @@ impl Words {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
         let end = self.length.saturating_add(bytes.len());
-        // The room is checked by a test that asks for everything at once.
+        // A test with all options at once checks that the room suffices.
         if let Some(room) = self.bytes.get_mut(self.length..end) {
             room.copy_from_slice(bytes);
             self.length = end;
         }
     }
 
-    /// Words as they are, each with the space before it.
+    /// Appends words, each of which includes the space before it.
     #[inline]
     pub(crate) fn words(&mut self, words: &'static [u8]) {
         self.put(words);
     }
 
-    /// A space, and a flag of one letter.
+    /// Appends a space and a flag of one letter.
     #[inline]
     pub(crate) fn flag(&mut self, letter: u8) {
         self.put(&[b' ', letter]);
     }
 
-    /// A letter behind the flag that was put last.
+    /// Appends a letter to the last flag.
     #[inline]
     pub(crate) fn letter(&mut self, letter: u8) {
         self.put(&[letter]);
     }
 
-    /// A space, and a flag with a number.
+    /// Appends a space and a flag with a number.
     #[inline]
     pub(crate) fn numbered(&mut self, letter: u8, number: u64) {
         self.flag(letter);
         self.put(Digits::of(number).as_slice());
     }
 
-    /// A space, and a number.
+    /// Appends a space and a number.
     #[inline]
     pub(crate) fn number(&mut self, number: u64) {
         self.put(b" ");
         self.put(Digits::of(number).as_slice());
     }
 
-    /// The flag whose token is the opaque, which is eight hexadecimal digits, and the end of the line.
+    /// Appends the opaque flag, with eight hexadecimal digits, and the line end.
     #[inline]
     pub(crate) fn end_with_opaque(&mut self, opaque: u32) {
         let [a, b, c, d] = opaque.to_be_bytes().map(hex_digits);
         self.put(&[b' ', b'O', a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1], b'\r', b'\n']);
     }
 
-    /// The end of the line.
+    /// Appends the line end.
     #[inline]
     pub(crate) fn end(&mut self) {
         self.put(b"\r\n");
@@ -246,7 +245,7 @@ fn hex_digits(byte: u8) -> [u8; 2] {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// The opaque in a token that this crate wrote.
+/// Parses the opaque in a token that this crate wrote.
 #[inline]
 fn opaque(token: &[u8; 8]) -> Option<u32> {
     let (mut opaque, mut all) = (0_u32, 0_u8);
@@ -258,7 +257,7 @@ fn opaque(token: &[u8; 8]) -> Option<u32> {
     (all < NO_DIGIT).then_some(opaque)
 }
 
-/// What a byte counts as a hexadecimal digit.
+/// Returns the value of a hexadecimal digit.
 #[inline]
 fn hex_value(digit: u8) -> u8 {
     match digit {
@@ -297,17 +296,17 @@ impl Digits {
     }
 }
 
-/// Whether a key can be a word of a line as it is.
+/// Returns whether a key can be sent as a word without encoding.
 #[inline]
 pub(crate) fn is_printable(key: &[u8]) -> bool {
     match key.last_chunk::<8>() {
-        // The last eight may be looked at twice in part.
+        // The last eight bytes may overlap with the chunk before.
         Some(last) => key.as_chunks::<8>().0.iter().chain([last]).all(|eight| eight_are_printable(*eight)),
         None => !key.iter().any(is_space_or_control),
     }
 }
 
-/// The same for eight bytes at once: the high bit of each byte is its result.
+/// Checks eight bytes at once: the high bit of each byte is its result.
 #[inline]
 fn eight_are_printable(bytes: [u8; 8]) -> bool {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
@@ -323,7 +322,7 @@ fn is_space_or_control(byte: &u8) -> bool {
     *byte <= b' ' || *byte == 0x7f
 }
 
-/// A key that a classic text command can carry.
+/// Checks a key for a classic text command.
 pub(crate) fn checked_key(key: &[u8]) -> Result<&[u8], InvalidKey> {
     match key.iter().find(|byte| is_space_or_control(byte)) {
         Some(byte) => Err(InvalidKey::Unprintable(*byte)),
@@ -331,32 +330,32 @@ pub(crate) fn checked_key(key: &[u8]) -> Result<&[u8], InvalidKey> {
     }
 }
 
-/// The words of a command: printable, separated by single spaces, so that they cannot end its line.
+/// Checks the words of a command: printable and separated by single spaces, so that they cannot end the line.
 pub(crate) fn checked_words(words: &[u8]) -> Result<&[u8], InvalidRequest> {
     if words.len() > LONGEST_WORDS {
-        return Err(InvalidRequest::Unsupported("the words of a command have at most 250 bytes"));
+        return Err(InvalidRequest::Unsupported("the words of a command must have at most 250 bytes in total"));
     }
     if self::words(words).any(|word| word == b"noreply") {
-        return Err(InvalidRequest::Unsupported("every request is answered: leave noreply out"));
+        return Err(InvalidRequest::Unsupported("noreply is not supported: leave it out"));
     }
     let fits = words.is_empty() || words.split(|&byte| byte == b' ').all(|word| !word.is_empty() && is_printable(word));
     if fits {
         return Ok(words);
     }
-    Err(InvalidRequest::Unsupported("the words of a command are printable, with one space between two of them"))
+    Err(InvalidRequest::Unsupported("the words of a command must be printable and separated by single spaces"))
 }
 
 const LONGEST_WORDS: usize = 250;
 
-/// The seconds of a TTL. Servers read 31 bits on the meta and text protocols (docs/protocol.md 2.6): a later
-/// time becomes their last second, in January 2038.
+/// Converts a TTL to seconds. On the meta and text protocols servers read 31 bits (docs/protocol.md 2.6): a later time
+/// becomes their last second, in January 2038.
 #[inline]
 pub(crate) fn seconds(ttl: Ttl) -> Result<u64, InvalidRequest> {
     const LAST: u32 = i32::MAX as u32;
     Ok(u64::from(ttl.seconds()?.min(LAST)))
 }
 
-/// Appends the bytes of a value and the end of its line.
+/// Appends the bytes of a value and a line end.
 #[inline]
 pub(crate) fn put_value(value: &CowBytes<'_>, output: &mut Output) {
     output.put_value(value);

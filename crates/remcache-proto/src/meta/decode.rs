@@ -1,4 +1,4 @@
-//! Bytes to replies.
+//! Decoder for replies.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::buffer::input::InputBuffer;
 use crate::line::Scanner;
 use crate::line::base64;
-use crate::line::error_line as refusal;
+use crate::line::error_line;
 use crate::types::error::ProtocolError;
 use crate::types::meta_options::ItemInfo;
 use crate::types::operation::Operation;
@@ -16,17 +16,17 @@ use crate::types::reply_shape::Expected;
 use crate::types::reply_shape::Shape;
 use crate::types::status::Status;
 use crate::types::status_table::Word;
-use crate::types::status_table::said_of;
+use crate::types::status_table::text_of;
 use crate::types::ttl::Ttl;
 use crate::{line, text};
 
-/// A decoded reply with what identifies the request it answers.
+/// A decoded reply, and the opaque that identifies its request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Frame {
-    /// The opaque, which repeats the request's; an error has none, and neither has what is no item's.
+    /// The opaque of the request; `None` for errors and for replies to requests without a key.
     pub opaque: Option<u32>,
-    /// Whether the request is answered with this: false for all but the last line of a Stat.
+    /// Whether this is the last reply to the request: false for all but the last line of a Stat.
     pub last: bool,
     /// The reply.
     pub reply: Reply,
@@ -35,8 +35,8 @@ pub struct Frame {
 /// Takes a reply from the front of the input; `None` if it is not complete yet.
 ///
 /// # Errors
-/// [`ProtocolError`] if the bytes are no reply to what was asked, or announce a value of more than
-/// `max_value` bytes.
+/// [`ProtocolError`] if the bytes are not a valid reply to the request, or announce a value of more than `max_value`
+/// bytes.
 pub fn decode(input: &mut InputBuffer, expected: Expected, max_value: usize) -> Result<Option<Frame>, ProtocolError> {
     match peek(input, max_value)? {
         None => Ok(None),
@@ -52,56 +52,56 @@ pub fn decode(input: &mut InputBuffer, expected: Expected, max_value: usize) -> 
     }
 }
 
-/// Whether replies to this operation are those of a meta command.
+/// Returns whether the operation is a meta command.
 pub(crate) fn verb_answers(operation: Operation) -> bool {
     operation.has_key()
 }
 
-/// What is at the front of the input.
+/// The start of the input.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Peeked {
-    /// A meta command's reply, all of it.
+    /// A complete reply to a meta command.
     Item(Head),
-    /// An invalid line; what follows it is unknown.
+    /// Any other line.
     Line {
         /// Whether it is an error line.
-        refusal: bool,
+        is_error: bool,
     },
 }
 
-/// The first line of a meta command's reply, with the flags that nearly every reply has.
+/// The first line of a reply to a meta command, with the flags that nearly every reply has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
     code: Word,
-    /// How long the line is, with its end.
+    /// The length of the line, including its line end.
     line: usize,
-    /// How long the value behind it is.
+    /// The length of the value after it.
     value: usize,
     pub(crate) opaque: Option<u32>,
     flags: u32,
     cas: u64,
-    /// Whether it has further flags, which only few requests ask for.
+    /// Whether it has further flags, which few requests ask for.
     has_more: bool,
 }
 
-/// What a return code means as the answer to what is expected; `None` if it is no answer to it.
+/// Returns the status of a return code in a reply to the expected operation; `None` if it is not valid there.
 #[inline]
 fn status(code: Word, expected: Expected) -> Option<Status> {
     let fits = !matches!((code, expected.shape), (Word::Value, Shape::Bare) | (Word::Header, Shape::Value));
     code.answers(expected.operation).filter(|_| fits)
 }
 
-/// Looks at the front of the input; `None` if nothing there is complete.
+/// Examines the front of the input without consuming it; `None` if it is not complete.
 #[inline]
 pub(crate) fn peek(input: &mut InputBuffer, max_value: usize) -> Result<Option<Peeked>, ProtocolError> {
     let Some((text, line)) = line::peek(input.as_slice())? else { return Ok(None) };
     match head(text, line, max_value)? {
-        None => Ok(Some(Peeked::Line { refusal: refusal::is_refusal(text) })),
+        None => Ok(Some(Peeked::Line { is_error: error_line::is_error(text) })),
         Some(head) => Ok(is_whole(input, &head)?.then_some(Peeked::Item(head))),
     }
 }
 
-/// The head that a line is; `None` if it begins with no return code.
+/// Parses a line as the head of a reply; `None` if it does not begin with a return code.
 #[inline]
 fn head(text: &[u8], line: usize, max_value: usize) -> Result<Option<Head>, ProtocolError> {
     let (name, rest) = match text {
@@ -118,7 +118,7 @@ fn head(text: &[u8], line: usize, max_value: usize) -> Result<Option<Head>, Prot
     let mut head = Head { code, line, value, opaque: None, flags: 0, cas: 0, has_more: false };
     while let Some(letter) = scanner.letter() {
         match letter {
-            // A build with flags of 64 bits: other protocols see the low half too.
+            // Servers built with 64-bit flags: as on other protocols, the low half counts.
             b'f' => head.flags = scanner.number().map_or(0, |flags| flags as u32),
             b'c' => head.cas = scanner.number().unwrap_or(0),
             b'O' if head.opaque.is_none() => {
@@ -143,7 +143,7 @@ fn unexpected(text: &[u8]) -> ProtocolError {
     ProtocolError::UnexpectedLine(line::excerpt(text))
 }
 
-/// Whether the value is there too, with the end of its line.
+/// Returns whether the value and its line end are complete.
 #[inline]
 fn is_whole(input: &mut InputBuffer, head: &Head) -> Result<bool, ProtocolError> {
     if head.code != Word::Value {
@@ -161,7 +161,7 @@ fn is_whole(input: &mut InputBuffer, head: &Head) -> Result<bool, ProtocolError>
     }
 }
 
-/// What a reply means as the answer to what is expected.
+/// Returns the status of a reply to the expected operation.
 #[inline]
 pub(crate) fn check(input: &InputBuffer, head: &Head, expected: Expected) -> Result<Status, ProtocolError> {
     status(head.code, expected).ok_or_else(|| unexpected(text_of(input, head)))
@@ -171,12 +171,12 @@ fn text_of<'a>(input: &'a InputBuffer, head: &Head) -> &'a [u8] {
     input.as_slice().get(..head.line).unwrap_or_default().trim_ascii_end()
 }
 
-/// Whether the input begins with a miss.
+/// Returns whether the input begins with a miss.
 pub(crate) fn is_miss(input: &InputBuffer) -> bool {
     input.as_slice().starts_with(b"EN")
 }
 
-/// Takes a miss that has no opaque: the one of a Debug.
+/// Takes the miss of a Debug, which has no opaque.
 pub(crate) fn take_miss(input: &mut InputBuffer, expected: Expected) -> Result<Option<text::Answer>, ProtocolError> {
     let Some((text, line)) = line::peek(input.as_slice())? else { return Ok(None) };
     let head = head(text, line, 0)?.ok_or_else(|| unexpected(text))?;
@@ -185,7 +185,7 @@ pub(crate) fn take_miss(input: &mut InputBuffer, expected: Expected) -> Result<O
     Ok(Some(text::Answer { reply, last: true, fatal: None }))
 }
 
-/// Takes the reply whose head was [peeked](peek), and [means](check) this.
+/// Takes the reply whose head was [peeked](peek), with its [checked](check) status.
 #[inline]
 pub(crate) fn take(
     input: &mut InputBuffer,
@@ -211,17 +211,17 @@ pub(crate) fn take(
         _ => {
             input.skip(head.line);
             if status != Status::NoError && reply.key.is_empty() {
-                reply.value = said_of(status);
+                reply.value = text_of(status);
             }
         }
     }
     Ok(reply)
 }
 
-/// What follows a value.
+/// The line end after a value.
 const END: &[u8] = b"\r\n";
 
-/// Reads what only few requests ask for; what is not known is passed over.
+/// Reads the flags that few requests ask for; unknown ones are skipped.
 fn read_more(text: &[u8], head: &Head, reply: &mut Reply) {
     let before = if head.code == Word::Value { 2 } else { 1 };
     let mut in_base64 = false;
@@ -258,8 +258,7 @@ fn read_info(letter: u8, token: &[u8], info: &mut Option<Box<ItemInfo>>) {
     }
 }
 
-/// The time left; that of an item which is just expiring may have run below zero on its way
-/// (docs/protocol.md 4.4).
+/// Parses the remaining TTL, which may be negative for an item that is just expiring (docs/protocol.md 4.4).
 fn time_left(token: &[u8]) -> Option<Ttl> {
     match (token, line::number(token)) {
         (b"-1", _) => Some(Ttl::Never),

@@ -1,4 +1,4 @@
-//! Requests to bytes.
+//! Encoder for requests.
 
 use crate::buffer::output::Output;
 use crate::line::base64;
@@ -16,7 +16,7 @@ use crate::types::version::ServerVersion;
 /// Appends a request's bytes and returns the shape of its reply.
 ///
 /// # Errors
-/// [`InvalidRequest`] if the protocol cannot say the request; nothing is appended then.
+/// [`InvalidRequest`] if the protocol cannot express the request; nothing is appended then.
 #[inline]
 pub fn encode(
     request: &Request<'_>,
@@ -94,9 +94,9 @@ fn encode_item(
     Ok(expected)
 }
 
-/// Whether the reply to a fetch is to have its key, and the server cannot be asked for it: it returns
-/// keys in base64 only where the item was stored so, and as they are where it was stored on the binary
-/// protocol (docs/protocol.md 4.3).
+/// Returns whether the reply to a fetch needs its key, but the server cannot return it reliably: it encodes the key of
+/// an item in base64 only if the item was stored so, and not if it was stored on the binary protocol
+/// (docs/protocol.md 4.3).
 #[inline]
 pub(crate) fn cannot_return_key(request: &Request<'_>) -> bool {
     request.returns_key()
@@ -104,7 +104,7 @@ pub(crate) fn cannot_return_key(request: &Request<'_>) -> bool {
         && request.key().is_ok_and(|key| !line::is_printable(key.as_bytes()))
 }
 
-/// The key in base64, if it needs it.
+/// Encodes the key in base64, if necessary.
 #[inline]
 fn encoded_key(key: &[u8]) -> Result<Option<base64::Encoded>, InvalidRequest> {
     if line::is_printable(key) {
@@ -116,7 +116,7 @@ fn encoded_key(key: &[u8]) -> Result<Option<base64::Encoded>, InvalidRequest> {
     }
 }
 
-/// Writes the flags of a command up to the end of its line, so that its reply has the same fields as on the binary protocol.
+/// Appends a command's flags and line end; they request the same reply fields as on the binary protocol.
 fn put_flags(
     request: &Request<'_>,
     opaque: u32,
@@ -141,7 +141,7 @@ fn put_flags(
         Operation::Append | Operation::Prepend => put_condition(request, words),
         Operation::Delete => put_condition(request, words),
         Operation::Increment | Operation::Decrement => put_counter(request, words)?,
-        // It takes no flags but one, and on some versions that one twice (docs/protocol.md 4.4).
+        // Debug takes a single flag, which some versions expect twice (docs/protocol.md 4.4).
         _ => {
             if in_base64 {
                 words.flag(b'b');
@@ -157,7 +157,7 @@ fn put_flags(
         put_options(options, words)?;
     }
     if operation.is_fetch() && request.returns_key() {
-        // Of a key in base64 the machine remembers what it is.
+        // A key in base64 is restored from the pending request instead.
         if !in_base64 {
             words.flag(b'k');
         }
@@ -198,7 +198,7 @@ fn put_store(request: &Request<'_>, words: &mut Words) -> Result<(), InvalidRequ
     Ok(())
 }
 
-/// The CAS value that is the condition; to the protocol, 0 would be one too.
+/// Appends the CAS value of a conditional request; 0 means no condition, but would be one to the server.
 fn put_condition(request: &Request<'_>, words: &mut Words) {
     if request.cas != 0 {
         words.numbered(b'C', request.cas);
@@ -216,8 +216,8 @@ fn put_counter(request: &Request<'_>, words: &mut Words) -> Result<(), InvalidRe
     Ok(())
 }
 
-/// Flags take effect in order, so the one that changes the TTL comes before the one that
-/// returns it.
+/// Appends the options. Flags take effect in order, so the one that changes the TTL comes before the one that returns
+/// it.
 fn put_options(options: &MetaOptions, words: &mut Words) -> Result<(), InvalidRequest> {
     let times = [(b'N', options.vivify), (b'T', options.update_ttl)];
     for (letter, ttl) in times {

@@ -1,8 +1,8 @@
-//! memcached's meta protocol: commands of two letters, flags of one (docs/protocol.md 4).
+//! memcached's meta protocol: two-letter commands with one-letter flags (docs/protocol.md 4).
 //!
-//! [`encode()`] and [`decode()`] are the client's direction, from [`Request`](crate::types::request::Request) to bytes
-//! and from bytes to [`Reply`](crate::types::reply::Reply); [`server`] is the server's. What concerns no item is said in classic
-//! [text](super::text), which the same connection understands.
+//! [`encode()`] and [`decode()`] are for clients: from [`Request`](crate::types::request::Request) to bytes and from
+//! bytes to [`Reply`](crate::types::reply::Reply); [`server`] is for servers. Requests without a key use classic
+//! [text](super::text) commands, which the same connection supports.
 
 pub(crate) mod decode;
 pub(crate) mod encode;

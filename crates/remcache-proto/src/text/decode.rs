@@ -1,11 +1,11 @@
-//! Bytes to replies: which lines answer which request.
+//! Decoder for replies: which lines answer which request.
 
 use bytes::Bytes;
 
 use super::dump;
 use super::item::{ItemHead, read_item};
 use crate::buffer::input::InputBuffer;
-use crate::line::error_line as refusal;
+use crate::line::error_line;
 use crate::line::{self, peek, split_word, words};
 use crate::types::error::ProtocolError;
 use crate::types::operation::Operation;
@@ -13,13 +13,13 @@ use crate::types::reply::Reply;
 use crate::types::reply_shape::Expected;
 use crate::types::reply_shape::Shape;
 use crate::types::status::Status;
-use crate::types::status_table::{Word, said_of};
+use crate::types::status_table::{Word, text_of};
 
 /// A reply, and whether it is the last of its request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Frame {
-    /// Whether the request is answered with this: false for all but the last line of a list.
+    /// Whether this is the last reply to the request: false for all but the last line of a list.
     pub last: bool,
     /// The reply.
     pub reply: Reply,
@@ -28,19 +28,19 @@ pub struct Frame {
 /// Takes a reply from the front of the input; `None` if it is not complete yet.
 ///
 /// # Errors
-/// [`ProtocolError`] if the bytes are no reply to what was asked, or announce a value of more than
-/// `max_value` bytes.
+/// [`ProtocolError`] if the bytes are not a valid reply to the request, or announce a value of more than `max_value`
+/// bytes.
 pub fn decode(input: &mut InputBuffer, expected: Expected, max_value: usize) -> Result<Option<Frame>, ProtocolError> {
     let answer = take(input, expected, None, max_value)?;
     Ok(answer.map(|answer| Frame { last: answer.last, reply: answer.reply }))
 }
 
-/// A reply, and what it means for the connection.
+/// A reply, and its consequences for the connection.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) reply: Reply,
     pub(crate) last: bool,
-    /// Why nothing that follows on the connection can be trusted, if so.
+    /// Why the connection cannot be used any more, if so.
     pub(crate) fatal: Option<ProtocolError>,
 }
 
@@ -55,14 +55,14 @@ impl Answer {
 }
 
 fn outcome(status: Status) -> Answer {
-    Answer::last(Reply::with_text(status, said_of(status)))
+    Answer::last(Reply::with_text(status, text_of(status)))
 }
 
 fn unexpected(line: &[u8]) -> ProtocolError {
     ProtocolError::UnexpectedLine(line::excerpt(line))
 }
 
-/// Takes the reply to what is expected; `None` if it is not complete yet.
+/// Takes the reply to the expected operation; `None` if it is not complete yet.
 ///
 /// A fetched item must have the key `asked_key`, if that is known.
 pub(crate) fn take(
@@ -76,7 +76,7 @@ pub(crate) fn take(
         match read(text, length, expected, asked_key)? {
             Read::Answer(mut answer) => {
                 if expected.returns_key && answer.reply.status == Status::KeyNotFound {
-                    // A miss of a fetch with its key has the key and no text, as on the binary protocol.
+                    // As on the binary protocol, the miss of a fetch that returns the key has the key and no text.
                     answer.reply.value = Bytes::new();
                     answer.reply.key = asked_key.map(Bytes::copy_from_slice).unwrap_or_default();
                 }
@@ -84,13 +84,13 @@ pub(crate) fn take(
                 return Ok(Some(answer));
             }
             Read::Value(key, head) => return take_value(input, key, &head, max_value),
-            // A newer server says that a dump begins.
+            // Newer servers begin a dump with a line of its own.
             Read::Nothing => input.skip(length),
         }
     }
 }
 
-/// Whether the line at the front of the input can be the answer to what is expected.
+/// Checks whether the line at the front of the input can answer the expected operation.
 pub(crate) fn check(input: &InputBuffer, expected: Expected) -> Result<(), ProtocolError> {
     match peek(input.as_slice())? {
         Some((text, length)) => read(text, length, expected, None).map(drop),
@@ -98,10 +98,10 @@ pub(crate) fn check(input: &InputBuffer, expected: Expected) -> Result<(), Proto
     }
 }
 
-/// What a line is.
+/// The meaning of a line.
 enum Read {
     Answer(Answer),
-    /// The key of an item, if it was asked for, and its line; the value is behind it.
+    /// An item's key, if it is to be returned, and its line; the value follows.
     Value(Bytes, ItemHead),
     Nothing,
 }
@@ -124,9 +124,9 @@ fn read(text: &[u8], line: usize, expected: Expected, asked_key: Option<&[u8]>) 
     if let Some(status) = known.and_then(|word| word.answers(expected.operation)) {
         return Ok(Read::Answer(outcome(status)));
     }
-    match refusal::read(text, expected)? {
-        Some(refusal) => Ok(Read::Answer(Answer { reply: refusal.reply, last: true, fatal: refusal.fatal })),
-        // Whatever else a server says of an operation without a fixed answer is for its caller.
+    match error_line::read(text, expected)? {
+        Some(error) => Ok(Read::Answer(Answer { reply: error.reply, last: true, fatal: error.fatal })),
+        // For an operation without a fixed reply, any other line is passed to the caller.
         None if expected.operation == Operation::Watch => {
             Ok(Read::Answer(Answer::one_of_many(Reply::with_text(Status::NoError, copy(text)))))
         }
@@ -134,7 +134,7 @@ fn read(text: &[u8], line: usize, expected: Expected, asked_key: Option<&[u8]>) 
     }
 }
 
-/// What a line is to operations whose replies are more than one word.
+/// Parses a line for operations whose replies are not a single word.
 fn by_operation(word: &[u8], rest: &[u8], text: &[u8], expected: Expected) -> Option<Read> {
     let read = match (expected.operation, word) {
         (Operation::Increment | Operation::Decrement, _) => match line::number(text.trim_ascii_end()) {
@@ -161,7 +161,7 @@ fn copy(bytes: &[u8]) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }
 
-/// Statistics have a name and a value, as on the binary protocol; lists that only text has are cut alike.
+/// Parses a statistic into its name and value, as on the binary protocol; other lists are split alike.
 fn statistic(word: &[u8], rest: &[u8], text: &[u8]) -> Option<Answer> {
     let (name, value) = match word {
         b"STAT" | b"ITEM" => split_word(rest),
@@ -172,7 +172,7 @@ fn statistic(word: &[u8], rest: &[u8], text: &[u8]) -> Option<Answer> {
     Some(Answer::one_of_many(Reply { key: copy(name), value: copy(value), ..Reply::new(Status::NoError) }))
 }
 
-/// A line of a dump or a log.
+/// Parses a line of a dump or a log.
 fn dumped(word: &[u8], rest: &[u8], text: &[u8], expected: Expected) -> Option<Read> {
     let answer = match (expected.operation, word) {
         (Operation::Watch, b"OK") => Answer::one_of_many(Reply::new(Status::NoError)),
@@ -190,7 +190,7 @@ fn dumped(word: &[u8], rest: &[u8], text: &[u8], expected: Expected) -> Option<R
     Some(Read::Answer(answer))
 }
 
-/// The item of a fetch, which must have the key that was asked for.
+/// Checks the item of a fetch, which must have the requested key.
 fn item(found: &[u8], head: ItemHead, expected: Expected, asked_key: Option<&[u8]>) -> Result<Read, ProtocolError> {
     if asked_key.is_some_and(|asked| asked != found) {
         return Err(ProtocolError::WrongKey);
@@ -199,13 +199,13 @@ fn item(found: &[u8], head: ItemHead, expected: Expected, asked_key: Option<&[u8
     Ok(Read::Value(key, head))
 }
 
-/// `name flags length`.
+/// Parses `name flags length`.
 fn config_head(rest: &[u8], line: usize) -> Option<ItemHead> {
     let length = words(rest).nth(2).and_then(line::number)?;
     Some(ItemHead::of_length(length, line))
 }
 
-/// Takes a value with the line behind it that ends the reply.
+/// Takes a value and the line after it, which ends the reply.
 fn take_value(
     input: &mut InputBuffer,
     key: Bytes,
@@ -216,7 +216,7 @@ fn take_value(
     Ok(Some(Answer::last(Reply { flags: head.flags, cas: head.cas, key, value, ..Reply::new(Status::NoError) })))
 }
 
-/// What follows the only value of a reply.
+/// The bytes after the only value of a reply.
 const END: &[u8] = b"\r\nEND\r\n";
 
 #[cfg(test)]
@@ -234,7 +234,7 @@ mod tests {
         Ok(frame.expect("a whole reply").reply)
     }
 
-    /// All replies that bytes hold, as `key=value`, and whether the last one was the last.
+    /// Decodes all replies as `key=value`; returns whether the last one ends the list.
     fn list(bytes: &str, operation: Operation) -> (Vec<String>, bool) {
         let mut input = input(bytes.as_bytes());
         let mut list = Vec::new();

@@ -1,4 +1,4 @@
-//! What a server lists about its items: lines of a metadump, and of `me`.
+//! Lines with item metadata: those of a metadump, and of `me`.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use crate::types::reply::Reply;
 use crate::types::status::Status;
 use crate::types::ttl::Ttl;
 
-/// An item in a metadump: the line of a [`Request::metadump`](crate::types::request::Request::metadump).
+/// An item in a metadump: a line of a [`Request::metadump`](crate::types::request::Request::metadump).
 ///
 /// ```
 /// use remcache_proto::text::MetadumpItem;
@@ -23,11 +23,11 @@ use crate::types::ttl::Ttl;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MetadumpItem {
-    /// The key, as it is.
+    /// The key, decoded.
     pub key: Bytes,
     /// When the item expires.
     pub expires: Ttl,
-    /// When the item was last accessed, in seconds of Unix time.
+    /// When the item was last accessed, as a Unix timestamp in seconds.
     pub last_access: u64,
     /// The item's CAS value.
     pub cas: u64,
@@ -35,7 +35,7 @@ pub struct MetadumpItem {
     pub fetched: bool,
     /// The slab class that holds the item.
     pub class: u32,
-    /// What the item takes in memory, in bytes: key, value and what the server adds.
+    /// The item's size in memory, in bytes: key, value and the server's overhead.
     pub size: u64,
     /// The item's flags, reported since 1.6.24.
     pub flags: Option<u32>,
@@ -60,7 +60,7 @@ impl MetadumpItem {
         (!item.key.is_empty()).then_some(item)
     }
 
-    /// Appends the item as a line of a metadump, without the line's end: what [`MetadumpItem::parse`] reads.
+    /// Appends the item as a line of a metadump without its line end, which [`MetadumpItem::parse`] reads.
     ///
     /// ```
     /// use remcache_proto::text::MetadumpItem;
@@ -110,30 +110,30 @@ impl MetadumpItem {
     }
 }
 
-/// A name and what stands behind its `=`.
+/// Splits a word into a name and the value after its `=`.
 pub(crate) fn field(word: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = word.iter().position(|&byte| byte == b'=')?;
     Some((word.get(..at)?, word.get(at.saturating_add(1)..)?))
 }
 
-/// An instant in Unix time; -1 means never.
+/// Parses an expiry as a Unix timestamp; -1 means never.
 fn expiry(value: &[u8]) -> Option<Ttl> {
     if value == b"-1" {
         return Some(Ttl::Never);
     }
     match line::number(value) {
         Some(seconds) => UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).map(Ttl::At),
-        // An item that expired while it was listed.
+        // The item expired during the dump.
         None => line::number(value.strip_prefix(b"-")?).map(|_| Ttl::Expired),
     }
 }
 
-/// Appends a number in digits.
+/// Appends a number in decimal.
 fn put(number: u64, line: &mut Vec<u8>) {
     line.extend_from_slice(number.to_string().as_bytes());
 }
 
-/// Appends a key; what a word cannot hold, and what means something in one, as `%` and two digits.
+/// Appends a key; bytes that a word cannot contain, and special characters, are written as `%` and two digits.
 fn escape(key: &[u8], line: &mut Vec<u8>) {
     for &byte in key {
         match byte {
@@ -143,7 +143,7 @@ fn escape(key: &[u8], line: &mut Vec<u8>) {
     }
 }
 
-/// Bytes whose unusual ones are written as `%` and two hexadecimal digits; a `%` without them stays.
+/// Decodes `%` and two hexadecimal digits; a `%` without them is kept.
 pub(crate) fn unescape(text: &[u8]) -> Bytes {
     if !text.contains(&b'%') {
         return Bytes::copy_from_slice(text);
@@ -163,7 +163,7 @@ fn escaped_byte(digits: &[u8]) -> Option<u8> {
     u8::try_from(digit(0)? << 4 | digit(1)?).ok()
 }
 
-/// The key of a line of an mgdump, which begins with `mg`: as it is, or in base64 with a flag behind.
+/// Parses the key of an mgdump line, which begins with `mg`; a flag marks a key in base64.
 pub(crate) fn listed_key(rest: &[u8]) -> Option<Bytes> {
     let mut words = line::words(rest);
     let key = words.next()?;
@@ -173,7 +173,7 @@ pub(crate) fn listed_key(rest: &[u8]) -> Option<Bytes> {
     }
 }
 
-/// The reply to a Debug: the fields as the server writes them, and those that have a place.
+/// Builds the reply to a Debug: the fields as text, and those that a reply has.
 pub(crate) fn debug_reply(rest: &[u8]) -> Reply {
     let (key, fields) = line::split_word(rest);
     let mut info = ItemInfo::default();
@@ -192,8 +192,7 @@ pub(crate) fn debug_reply(rest: &[u8]) -> Reply {
     Reply { cas, key, value, info: Some(Box::new(info)), ..Reply::new(Status::NoError) }
 }
 
-/// The seconds an item has left; servers before 1.6.24 write them with the wrong sign
-/// (docs/protocol.md 4.4).
+/// Parses an item's remaining seconds, which servers before 1.6.24 write with the wrong sign (docs/protocol.md 4.4).
 fn seconds_left(value: &[u8]) -> Option<Ttl> {
     if value == b"-1" {
         return Some(Ttl::Never);

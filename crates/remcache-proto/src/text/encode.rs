@@ -1,4 +1,4 @@
-//! Requests to bytes.
+//! Encoder for requests.
 
 use crate::buffer::output::Output;
 use crate::line::{self, Words};
@@ -14,10 +14,10 @@ use crate::types::ttl::Ttl;
 /// Appends a request's bytes and returns the shape of its reply.
 ///
 /// # Errors
-/// [`InvalidRequest`] if the protocol cannot say the request; nothing is appended then.
+/// [`InvalidRequest`] if the protocol cannot express the request; nothing is appended then.
 pub fn encode(request: &Request<'_>, output: &mut Output) -> Result<Expected, InvalidRequest> {
     if request.meta_options().is_some() || request.operation() == Operation::Debug {
-        return Err(InvalidRequest::Unsupported("only the meta protocol can say this: use meta"));
+        return Err(InvalidRequest::Unsupported("only the meta protocol supports this: use meta"));
     }
     match request.operation() {
         operation if operation.has_key() => encode_item(request, command(request), output),
@@ -38,7 +38,7 @@ pub(crate) fn encode_without_gets(request: &Request<'_>, output: &mut Output) ->
     }
 }
 
-/// A request on an item.
+/// Appends a request with a key.
 fn encode_item(request: &Request<'_>, command: &'static [u8], output: &mut Output) -> Result<Expected, InvalidRequest> {
     let operation = request.operation();
     check_condition(request)?;
@@ -63,7 +63,7 @@ fn encode_item(request: &Request<'_>, command: &'static [u8], output: &mut Outpu
     Ok(Expected { returns_key: operation.is_fetch() && request.returns_key(), ..Expected::new(operation) })
 }
 
-/// The word of an operation on an item; with a condition, a store is another command.
+/// Returns the command of an operation on an item; a store with a CAS value is `cas`.
 fn command(request: &Request<'_>) -> &'static [u8] {
     match request.operation() {
         Operation::GetAndTouch => b"gats",
@@ -81,7 +81,7 @@ fn command(request: &Request<'_>) -> &'static [u8] {
     }
 }
 
-/// Names the command in the reply of a server that does not know it.
+/// Adds the command's name to the error of a server that does not know it.
 pub(crate) fn name_unknown_command(operation: Operation, reply: &mut Reply) {
     let command = match operation {
         Operation::Get => "get",
@@ -103,13 +103,13 @@ pub(crate) fn name_unknown_command(operation: Operation, reply: &mut Reply) {
         Operation::Shutdown => "shutdown",
         _ => return,
     };
-    // What else the server says may be a better explanation than ours.
+    // A longer error may be more specific.
     if reply.value == "ERROR" {
         reply.value = format!("the server does not know the command {command}").into();
     }
 }
 
-/// Refuses the conditions that the protocol has no word for.
+/// Refuses CAS values that the protocol cannot express.
 fn check_condition(request: &Request<'_>) -> Result<(), InvalidRequest> {
     let refusal = match request.operation() {
         Operation::Increment | Operation::Decrement if request.initial.is_some() => {
@@ -125,7 +125,7 @@ fn check_condition(request: &Request<'_>) -> Result<(), InvalidRequest> {
     Err(InvalidRequest::Unsupported(refusal))
 }
 
-/// Flags, time to live, length, and the CAS value that is the condition.
+/// Appends flags, TTL, length, and the CAS value.
 fn put_item(request: &Request<'_>, words: &mut Words) -> Result<(), InvalidRequest> {
     let extends = matches!(request.operation(), Operation::Append | Operation::Prepend);
     let (flags, seconds) = if extends { (0, 0) } else { (request.flags, line::seconds(request.ttl)?) };
@@ -138,14 +138,14 @@ fn put_item(request: &Request<'_>, words: &mut Words) -> Result<(), InvalidReque
     Ok(())
 }
 
-/// A request on no item: the same on the meta protocol.
+/// Appends a request without a key, which is the same on the meta protocol.
 pub(crate) fn encode_command(request: &Request<'_>, output: &mut Output) -> Result<Expected, InvalidRequest> {
     let operation = request.operation();
     if request.meta_options().is_some() {
-        return Err(InvalidRequest::Unsupported("this is said of items only"));
+        return Err(InvalidRequest::Unsupported("meta options are for requests with a key"));
     }
     match operation {
-        // A flush at a time before the server's start would do nothing.
+        // A flush at a time before the server's start would have no effect.
         Operation::Flush if matches!(request.ttl, Ttl::Never | Ttl::Expired) => output.put(b"flush_all\r\n"),
         Operation::Flush => put_line(b"flush_all", Argument::Number(line::seconds(request.ttl)?), output),
         Operation::Version => output.put(b"version\r\n"),
@@ -164,7 +164,7 @@ pub(crate) fn encode_command(request: &Request<'_>, output: &mut Output) -> Resu
     Ok(Expected::new(operation))
 }
 
-/// The commands whose arguments are words of the caller's.
+/// Returns the command of an operation whose arguments are provided by the caller.
 fn worded(operation: Operation) -> Result<&'static [u8], InvalidRequest> {
     Ok(match operation {
         Operation::Metadump => b"lru_crawler metadump",
@@ -185,7 +185,7 @@ fn arguments<'r>(request: &'r Request<'_>) -> Result<&'r [u8], InvalidRequest> {
     let words = line::checked_words(request.value())?;
     let first = line::words(words).next();
     if request.operation() == Operation::LruCrawler && matches!(first, Some(b"metadump" | b"mgdump")) {
-        return Err(InvalidRequest::Unsupported("dumps are requests of their own: Request::metadump, Request::mgdump"));
+        return Err(InvalidRequest::Unsupported("for dumps use Request::metadump or Request::mgdump"));
     }
     Ok(words)
 }
@@ -211,22 +211,22 @@ fn put_line(command: &[u8], argument: Argument<'_>, output: &mut Output) {
     output.put(b"\r\n");
 }
 
-/// A group of statistics; two of them are answered without an end (memcached 1.6.18).
+/// Checks a group of statistics; memcached 1.6.18 answers two of them without a last line.
 fn statistics<'r>(request: &'r Request<'_>) -> Result<&'r [u8], InvalidRequest> {
     match request.key() {
         Err(InvalidKey::Empty) => Ok(&[]),
         Err(invalid) => Err(invalid.into()),
         Ok(group) if matches!(group.as_bytes(), b"sizes_enable" | b"sizes_disable") => {
             Err(InvalidRequest::Unsupported(
-                "memcached answers this group without an end mark: start the server with -o track_sizes",
+                "memcached does not terminate its reply for this group: start the server with -o track_sizes",
             ))
         }
         Ok(group) => line::checked_words(group.as_bytes()),
     }
 }
 
-/// Credentials are the value of a first `set`, whatever its key; the server splits them at the first
-/// space, and reads one line of its file (docs/protocol.md 3.2).
+/// Appends credentials, which are the value of a first `set` with any key; the server splits them at the first space
+/// (docs/protocol.md 3.2).
 fn put_credentials(credentials: &[u8], output: &mut Output) -> Result<(), InvalidRequest> {
     let (user, password) = line::split_word(credentials);
     let fits = !user.is_empty() && !password.is_empty() && credentials.len() <= LONGEST_CREDENTIALS;

@@ -1,4 +1,4 @@
-//! The lines of items: `VALUE key flags length cas`, and the value behind.
+//! Item lines: `VALUE key flags length cas`, and the value after it.
 
 use bytes::Bytes;
 
@@ -9,19 +9,19 @@ use crate::types::error::ProtocolError;
 /// The fields of an item's line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ItemHead {
-    /// A build with 64-bit flags reports all of them; other protocols see only the low half.
+    /// The item's flags; of the 64-bit flags of some builds, the low half, as on other protocols.
     pub(crate) flags: u32,
     pub(crate) cas: u64,
-    /// How long the value is.
+    /// The length of the value.
     length: u64,
-    /// How long the line is, with its end.
+    /// The length of the line, including its line end.
     line: usize,
 }
 
-/// The item of this key, its value, and how long both are, if the bytes begin with all of it in the
-/// form that servers write.
+/// Parses a complete item with this key in the form that servers write; returns its line, its value, and the length of
+/// both.
 ///
-/// The fast path; where it returns nothing, [`read_item`] parses the line.
+/// This is the fast path; if it returns `None`, [`read_item`] parses the line.
 #[inline]
 pub(crate) fn read_item_of<'a>(key: &[u8], bytes: &'a [u8]) -> Option<(ItemHead, &'a [u8], usize)> {
     let rest = bytes.strip_prefix(b"VALUE ")?.strip_prefix(key)?;
@@ -36,7 +36,7 @@ pub(crate) fn read_item_of<'a>(key: &[u8], bytes: &'a [u8]) -> Option<(ItemHead,
     Some((head, value, bytes.len().saturating_sub(rest.len())))
 }
 
-/// The number at the front and the rest; `None` if it is invalid or may be too long.
+/// Parses the number at the front; returns it and the rest, or `None` if it is invalid or too long.
 #[inline]
 fn digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (count, number) = match bytes.first_chunk::<8>() {
@@ -49,14 +49,14 @@ fn digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
     }
 }
 
-/// How many of eight bytes, the lowest first, are digits before another byte comes, and their number.
+/// Returns how many of eight bytes, the lowest first, are leading digits, and their number.
 #[inline]
 fn leading_digits(bytes: u64) -> (usize, u64) {
     let digits = bytes ^ u64::from_le_bytes([b'0'; 8]);
-    // The high bit of a byte marks a value above 9, reliably for the lowest such byte.
+    // The high bit of a byte marks a value above 9; it is reliable for the lowest such byte.
     let others = (digits.wrapping_add(u64::from_le_bytes([0x76; 8])) | digits) & u64::from_le_bytes([0x80; 8]);
     let count = others.trailing_zeros() / 8;
-    // As if zeros stood before them; then neighbours are put together: digits, pairs, fours.
+    // Padded with leading zeros; then neighbours are combined: digits, pairs, groups of four.
     let eight = digits.checked_shl(64_u32.saturating_sub(count.saturating_mul(8))).unwrap_or(0);
     let pairs = eight.wrapping_mul(10).wrapping_add(eight >> 8) & 0x00ff_00ff_00ff_00ff;
     let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_ffff_0000_ffff;
@@ -64,7 +64,7 @@ fn leading_digits(bytes: u64) -> (usize, u64) {
     (count as usize, number)
 }
 
-/// The same, one digit after the other.
+/// Parses a number of more than eight digits, one digit at a time.
 fn many_digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (first, mut rest) = bytes.split_first()?;
     let mut number = digit(*first)?;
@@ -83,7 +83,7 @@ fn digit(byte: u8) -> Option<u64> {
     (digit <= 9).then_some(u64::from(digit))
 }
 
-/// Digits that fit into 64 bits, whatever their values.
+/// The most decimal digits that always fit into 64 bits.
 const MOST_DIGITS: usize = 19;
 
 /// Parses a line as a key and an item; `None` if it is a different kind of line.
@@ -102,18 +102,18 @@ pub(crate) fn read_item(text: &[u8], line: usize) -> Result<Option<(&[u8], ItemH
 }
 
 impl ItemHead {
-    /// The head of a value without flags and CAS value.
+    /// Creates the head of a value without flags and CAS value.
     pub(crate) fn of_length(length: u64, line: usize) -> Self {
         Self { flags: 0, cas: 0, length, line }
     }
 
-    /// Takes the line and the value behind it; `None` if that is not complete.
+    /// Takes the line and the value after it; `None` if that is not complete.
     #[inline]
     pub(crate) fn take_value(&self, input: &mut InputBuffer, limit: usize) -> Result<Option<Bytes>, ProtocolError> {
         self.take_value_before(b"\r\n", input, limit)
     }
 
-    /// The same for a value that is followed by these bytes.
+    /// Takes the line and the value, which must be followed by `end`; `None` if they are not complete.
     #[inline]
     pub(crate) fn take_value_before(
         &self,

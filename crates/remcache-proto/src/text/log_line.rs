@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::dump::{field, unescape};
 use crate::line;
 
-/// A line of a [`Request::watch`](crate::types::request::Request::watch), cut into its fields.
+/// A line of a [`Request::watch`](crate::types::request::Request::watch).
 ///
 /// ```
 /// use remcache_proto::text::LogLine;
@@ -18,37 +18,37 @@ use crate::line;
 pub struct LogLine<'a>(&'a [u8]);
 
 impl<'a> LogLine<'a> {
-    /// Reads a line.
+    /// Parses a line.
     pub fn parse(line: &'a [u8]) -> Self {
         Self(line.trim_ascii_end())
     }
 
-    /// The fields with their names, as they are written.
+    /// Returns the names and undecoded values of the fields.
     pub fn fields(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         line::words(self.0).filter_map(field)
     }
 
-    /// The first field of a name.
+    /// Returns the first field with this name.
     pub fn field(self, name: &str) -> Option<&'a [u8]> {
         self.fields().find(|(known, _)| *known == name.as_bytes()).map(|(_, value)| value)
     }
 
-    /// What happened: `item_get`, `item_store`, `eviction`, `conn_new`, …
+    /// Returns the type of the event: `item_get`, `item_store`, `eviction`, `conn_new`, …
     pub fn kind(self) -> Option<&'a [u8]> {
         self.field("type")
     }
 
-    /// The key it happened to, as it is.
+    /// Returns the decoded key of the event.
     pub fn key(self) -> Option<Bytes> {
         self.field("key").map(unescape)
     }
 
-    /// The number of a field.
+    /// Returns a field as a number.
     pub fn number(self, name: &str) -> Option<u64> {
         self.field(name).and_then(line::number)
     }
 
-    /// How many lines the server left out before this, because we read too slowly.
+    /// Returns the number of lines that the server dropped before this one, because the reader was too slow.
     pub fn skipped(self) -> u64 {
         self.number("skipped").unwrap_or(0)
     }

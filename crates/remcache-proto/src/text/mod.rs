@@ -1,9 +1,8 @@
-//! memcached's classic text protocol, and the commands for a server's inside that only text has
-//! (docs/protocol.md 4.8, 4.9).
+//! memcached's classic text protocol, and the administrative commands that only text has (docs/protocol.md 4.8, 4.9).
 //!
-//! [`encode()`] and [`decode()`] are the client's direction, from [`Request`](crate::types::request::Request) to bytes
-//! and from bytes to [`Reply`](crate::types::reply::Reply); [`server`] is the server's. Nothing is sent with `noreply`: it would hide what the
-//! server refuses.
+//! [`encode()`] and [`decode()`] are for clients: from [`Request`](crate::types::request::Request) to bytes and from
+//! bytes to [`Reply`](crate::types::reply::Reply); [`server`] is for servers. `noreply` is never sent, because it would
+//! hide errors.
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub mod server;

@@ -1,4 +1,4 @@
-//! Bytes that are borrowed from the caller or shared with it.
+//! Borrowed or reference-counted bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// Bytes of a key or a value on their way into a request: borrowed, or shared by reference count.
+/// The bytes of a key or value in a request: borrowed, or shared by reference count.
 ///
-/// A request that is encoded at once needs no copy of its own: a small value goes straight from
-/// the caller's slice into the output buffer. Shared bytes of 4 KiB and more are not copied at
-/// all on their way to the socket.
+/// A small value is copied directly from the caller's slice into the output buffer, without an intermediate copy.
+/// Shared bytes of 4 KiB and more are not copied at all.
 ///
 /// ```
 /// use remcache_proto::CowBytes;
@@ -32,7 +31,7 @@ impl<'a> CowBytes<'a> {
     /// No bytes.
     pub const EMPTY: Self = Self::Borrowed(&[]);
 
-    /// The bytes.
+    /// Returns the bytes as a slice.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
         match self {
@@ -41,24 +40,24 @@ impl<'a> CowBytes<'a> {
         }
     }
 
-    /// How many bytes there are.
+    /// Returns the number of bytes.
     #[inline]
     pub fn len(&self) -> usize {
         self.as_slice().len()
     }
 
-    /// Whether it is empty.
+    /// Returns whether there are no bytes.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The same bytes, owned: copies what was borrowed.
+    /// Converts into owned bytes; borrowed ones are copied.
     pub fn into_owned(self) -> CowBytes<'static> {
         CowBytes::Shared(self.into_bytes())
     }
 
-    /// The bytes as [`Bytes`]: copies what was borrowed.
+    /// Converts into [`Bytes`]; borrowed ones are copied.
     pub fn into_bytes(self) -> Bytes {
         match self {
             Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
@@ -66,7 +65,7 @@ impl<'a> CowBytes<'a> {
         }
     }
 
-    /// The same bytes for as long as `self` lives, without a copy.
+    /// Borrows the bytes from `self`, without a copy.
     pub fn reborrow(&'a self) -> Self {
         match self {
             Self::Borrowed(bytes) => Self::Borrowed(bytes),
@@ -76,7 +75,7 @@ impl<'a> CowBytes<'a> {
 }
 
 impl fmt::Debug for CowBytes<'_> {
-    // Values may be secrets or megabytes: their length is all that a log needs.
+    // Only the length, because values may be secret or large.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<{} bytes>", self.len())
     }
@@ -97,7 +96,7 @@ macro_rules! from_borrowed {
             }
         }
 
-        // Lists of `&str` values are borrowed like lists of `String`s.
+        // So that iterating over a list of `&str` works like over a list of `String`s.
         impl<'a> From<&'a &$source> for CowBytes<'a> {
             fn from(source: &'a &$source) -> Self {
                 Self::from(*source)

@@ -1,4 +1,4 @@
-//! Errors of the protocol layer: invalid requests and replies that match no request.
+//! Errors of the protocol layer: invalid requests, and protocol violations.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::types::key::InvalidKey;
 use crate::types::ttl::InvalidTtl;
 
-/// Why a request cannot be sent; nothing of it was.
+/// Why a request cannot be sent; no part of it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidRequest {
@@ -22,7 +22,7 @@ pub enum InvalidRequest {
         /// The limit in bytes.
         limit: usize,
     },
-    /// This protocol cannot say the request, or the server would lose step over it.
+    /// This protocol cannot express the request, or the server would lose synchronization over it.
     Unsupported(&'static str),
 }
 
@@ -54,13 +54,13 @@ impl From<InvalidTtl> for InvalidRequest {
     }
 }
 
-/// Why [`Connection::submit`](crate::connection::Connection::submit) did not take a request.
+/// Why [`Connection::submit`](crate::connection::Connection::submit) did not accept a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejected {
     /// The request cannot be sent on any connection of this kind.
     Invalid(InvalidRequest),
-    /// The connection's limits are reached: try when something was answered.
+    /// The connection's limits are reached: retry after another request was answered.
     Full,
 }
 
@@ -81,13 +81,13 @@ impl From<InvalidRequest> for Rejected {
     }
 }
 
-/// Why a connection cannot be trusted any more: it must be closed, and delivers nothing more.
+/// Why a connection must be closed: its further replies could not be attributed reliably.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// A reply begins with another byte than 0x81: the peer speaks something else.
+    /// A reply does not begin with 0x81: the peer uses another protocol.
     WrongMagic(u8),
-    /// The server has no room for another connection, and said so in text.
+    /// The server refused the connection because it has too many.
     TooManyConnections,
     /// A reply's key and extras are longer than its body.
     WrongLength,
@@ -98,36 +98,36 @@ pub enum ProtocolError {
         /// The limit in bytes.
         limit: usize,
     },
-    /// A reply's opaque is that of no request in flight.
+    /// A reply's opaque does not match any request in flight.
     UnknownOpaque(u32),
-    /// A reply's opcode is not the one that its request has.
+    /// A reply's opcode is not that of its request.
     WrongOpcode {
         /// The opcode of the request.
         expected: u8,
         /// The opcode of the reply.
         found: u8,
     },
-    /// A reply passes over a request that must have been answered before it.
+    /// A reply skips an earlier request that must be answered first.
     SkippedReply,
-    /// A reply belongs to a request whose turn has passed.
+    /// A reply is out of order: a later request was already answered.
     LateReply,
-    /// A counter's reply is no 8-byte number.
+    /// A counter's reply is not an 8-byte number.
     WrongNumber,
-    /// The server was silent for too long while something was outstanding.
+    /// The server sent nothing for too long while requests were outstanding.
     Silent,
-    /// Too many requests were given up while their replies did not come.
+    /// Too many abandoned requests are still unanswered.
     TooManyAbandoned(usize),
-    /// A reply on a text protocol begins with a byte that no line begins with.
+    /// A reply on a text protocol begins with a byte that does not start a line.
     NotText(u8),
     /// A reply's line is longer than this many bytes.
     LineTooLong(usize),
-    /// A line is no reply to the request whose turn it is.
+    /// A line is not a valid reply to the oldest request.
     UnexpectedLine(Bytes),
-    /// The bytes of a value are not followed by the end of a line.
+    /// A value is not followed by a line end.
     UnendedValue,
-    /// A fetched item has another key than the one that was asked for.
+    /// A fetched item does not have the requested key.
     WrongKey,
-    /// An error line came where several quiet requests may have caused it.
+    /// An error line may belong to any of several quiet requests.
     UnownedError(Bytes),
     /// After this error the server may read the rest of the request as commands.
     OutOfStep(Bytes),
@@ -149,24 +149,24 @@ impl fmt::Display for ProtocolError {
             Self::WrongOpcode { expected, found } => {
                 write!(f, "a reply has opcode {found:#04x} where {expected:#04x} was asked")
             }
-            Self::SkippedReply => f.write_str("a reply passed over an earlier request that must be answered first"),
-            Self::LateReply => f.write_str("a reply came after one that belongs behind it"),
-            Self::WrongNumber => f.write_str("a counter's reply is no 8-byte number"),
-            Self::Silent => f.write_str("the server was silent for too long"),
+            Self::SkippedReply => f.write_str("a reply skipped an earlier request that must be answered first"),
+            Self::LateReply => f.write_str("a reply is out of order: a later request was already answered"),
+            Self::WrongNumber => f.write_str("a counter's reply is not an 8-byte number"),
+            Self::Silent => f.write_str("the server sent nothing for too long"),
             Self::TooManyAbandoned(count) => {
-                write!(f, "{count} requests were given up and their replies did not come")
+                write!(f, "{count} abandoned requests are still unanswered")
             }
             Self::NotText(byte) => not_text(*byte, f),
-            Self::LineTooLong(limit) => write!(f, "a line of the reply has no end within {limit} bytes"),
+            Self::LineTooLong(limit) => write!(f, "a line of the reply is longer than {limit} bytes"),
             Self::UnexpectedLine(line) => {
-                write!(f, "a line is no reply to what was asked: {}", line.escape_ascii())
+                write!(f, "a line is not a reply to the request: {}", line.escape_ascii())
             }
             Self::UnendedValue => f.write_str("a value is not followed by the end of a line"),
-            Self::WrongKey => f.write_str("an item has another key than the one that was asked for"),
+            Self::WrongKey => f.write_str("an item does not have the requested key"),
             Self::UnownedError(line) => {
                 write!(
                     f,
-                    "one of several quiet requests was refused, and the reply does not say which: {}",
+                    "one of several quiet requests was refused, and the reply does not identify it: {}",
                     line.escape_ascii()
                 )
             }
@@ -179,24 +179,24 @@ impl fmt::Display for ProtocolError {
     }
 }
 
-/// Names what the peer looks like, from its first byte.
+/// Guesses the peer's protocol from its first byte.
 fn wrong_magic(byte: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let hint = match byte {
         b'H' => "it looks like an HTTP server",
         0x15 | 0x16 => "it looks like a TLS server",
-        0x80 => "it looks like an echo of our own request",
-        b'A'..=b'Z' => "it looks like a server or proxy that speaks text only",
-        _ => "no memcached answers there",
+        0x80 => "it looks like an echo of the request",
+        b'A'..=b'Z' => "it looks like a server or proxy that supports text only",
+        _ => "it is not memcached",
     };
     write!(f, "the reply does not begin as memcached's binary protocol does (byte {byte:#04x}): {hint}")
 }
 
-/// Names what a peer on a text protocol looks like, from its first byte.
+/// Guesses the protocol of a peer that does not answer in text, from its first byte.
 fn not_text(byte: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let hint = match byte {
         0x15 | 0x16 => "it looks like a TLS server",
-        0x81 => "it looks like a server that speaks binary only",
-        _ => "no memcached answers there",
+        0x81 => "it looks like a server that supports binary only",
+        _ => "it is not memcached",
     };
     write!(f, "the reply does not begin as a line of text does (byte {byte:#04x}): {hint}")
 }

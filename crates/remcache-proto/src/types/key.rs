@@ -1,4 +1,4 @@
-//! A key that was checked once, at the edge.
+//! Keys, validated on construction.
 
 use std::fmt;
 
@@ -8,8 +8,8 @@ use crate::types::cow_bytes::CowBytes;
 
 /// A memcached key: 1 to 250 bytes, any bytes.
 ///
-/// The binary protocol takes raw bytes, spaces and line ends included (docs/protocol.md 1.1); a protocol that
-/// cannot carry a byte refuses the request before it is sent.
+/// The binary protocol allows all bytes, including spaces and line ends (docs/protocol.md 1.1). On a protocol that
+/// does not, the request is refused before it is sent.
 ///
 /// ```
 /// use remcache_proto::{InvalidKey, Key};
@@ -23,14 +23,14 @@ use crate::types::cow_bytes::CowBytes;
 pub struct Key<'a>(CowBytes<'a>);
 
 impl<'a> Key<'a> {
-    /// The longest key that a server takes, in bytes.
+    /// The longest key that servers accept, in bytes.
     pub const MAX_LEN: usize = 250;
 
-    /// Checks a key.
+    /// Creates a key.
     ///
     /// # Errors
-    /// [`InvalidKey`] if there are no bytes or more than [`Key::MAX_LEN`]: the server would answer
-    /// such a key by closing the connection, and every neighbour in flight would fail with it.
+    /// [`InvalidKey`] if it is empty or longer than [`Key::MAX_LEN`]: the server would close the connection, and all
+    /// other requests in flight would fail.
     #[inline]
     pub fn new(key: impl Into<CowBytes<'a>>) -> Result<Self, InvalidKey> {
         let key = key.into();
@@ -41,18 +41,18 @@ impl<'a> Key<'a> {
         }
     }
 
-    /// The key's bytes.
+    /// Returns the key's bytes.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_slice()
     }
 
-    /// The same key, owned: copies what was borrowed.
+    /// Converts into an owned key; borrowed bytes are copied.
     pub fn into_owned(self) -> Key<'static> {
         Key(self.0.into_owned())
     }
 
-    /// The key as [`Bytes`]: copies what was borrowed.
+    /// Converts into [`Bytes`]; borrowed bytes are copied.
     pub fn into_bytes(self) -> Bytes {
         self.0.into_bytes()
     }
@@ -88,18 +88,18 @@ impl<'a> From<&'a Key<'_>> for CowBytes<'a> {
     }
 }
 
-/// Why bytes are no key.
+/// Why a key is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidKey {
-    /// A key needs at least one byte.
+    /// The key is empty.
     Empty,
-    /// The key's length in bytes; at most 250 are allowed.
+    /// The key has this many bytes; at most 250 are allowed.
     TooLong(usize),
-    /// The text protocol carries no space and no control byte, and this byte is one.
+    /// The key contains this byte, but the text protocol allows no spaces or control bytes.
     Unprintable(u8),
-    /// The meta protocol carries spaces and control bytes in base64, which leaves room for 186 bytes; this
-    /// key's length.
+    /// The key has this many bytes and contains spaces or control bytes, which the meta protocol sends in base64: at
+    /// most 186 bytes are allowed.
     TooLongEncoded(usize),
 }
 
@@ -112,11 +112,11 @@ impl fmt::Display for InvalidKey {
             }
             Self::Unprintable(byte) => write!(
                 f,
-                "the key has the byte {byte:#04x}: the text protocol takes no space and no control byte; use meta or binary"
+                "the key has the byte {byte:#04x}: the text protocol allows no spaces or control bytes; use meta or binary"
             ),
             Self::TooLongEncoded(length) => write!(
                 f,
-                "the key has {length} bytes, some of them spaces or control bytes: the meta protocol takes 186 of these; use binary"
+                "the key has {length} bytes, some of them spaces or control bytes: the meta protocol allows 186 bytes then; use binary"
             ),
         }
     }

@@ -1,6 +1,6 @@
-//! Options that only the meta protocol has, and the item metadata they return.
+//! Options that only the meta protocol supports, and the item metadata they return.
 //!
-//! Only the meta protocol can say these things; the others refuse such a request before it is sent.
+//! On other protocols a request with such an option is refused before it is sent.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::types::operation::Operation;
 use crate::types::ttl::Ttl;
 use crate::types::version::{Feature, ServerVersion};
 
-/// What a request asks for beyond its operation.
+/// Options of a request that only the meta protocol supports.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::types::version::{Feature, ServerVersion};
 pub struct MetaOptions {
     /// Gets: no value, only metadata.
     pub without_value: bool,
-    /// Fetches: the item counts as untouched, neither fetched nor moved in the LRU.
+    /// Fetches: do not count as an access; the item is neither marked as fetched nor moved in the LRU.
     pub no_bump: bool,
     /// Return the item's remaining TTL.
     pub return_ttl: bool,
@@ -35,21 +35,21 @@ pub struct MetaOptions {
     pub return_fetched: bool,
     /// Gets, and stores since 1.6.20: return the value's size.
     pub return_size: bool,
-    /// Gets: on a miss create an empty item with this TTL, and let the first caller know that it
-    /// has won. Append and prepend, since 1.6.20: create the item with this TTL.
+    /// Gets: on a miss create an empty item with this TTL, and report to the first caller that it has won. Append and
+    /// prepend, since 1.6.20: create the item with this TTL.
     pub vivify: Option<Ttl>,
     /// Gets: if the item has less time left than this, the first caller wins the refresh.
     pub recache: Option<Duration>,
     /// Deletes: mark the item as stale instead. Stores with a CAS value: accept an older one, and
     /// mark the item as stale.
     pub stale: bool,
-    /// The new time to live of an item that is marked as stale, emptied or counted.
+    /// The new TTL of an item that is marked as stale, emptied, incremented or decremented.
     pub update_ttl: Option<Ttl>,
     /// Deletes, since 1.6.27: keep an empty item.
     pub drop_value: bool,
-    /// The CAS value that the item is to have, since 1.6.27.
+    /// The item's new CAS value, since 1.6.27.
     pub chosen_cas: Option<u64>,
-    /// Fetches, since 1.6.40: leave the value out if the item has this CAS value.
+    /// Fetches, since 1.6.40: omit the value if the item has this CAS value.
     pub unless_cas: Option<u64>,
 }
 
@@ -57,26 +57,26 @@ pub struct MetaOptions {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ItemInfo {
-    /// The time the item has left, if it was asked for.
+    /// The remaining TTL, if it was requested.
     pub ttl_left: Option<Ttl>,
-    /// How long ago the item was last accessed, before this request.
+    /// The time since the last access before this request.
     pub last_access: Option<Duration>,
     /// Whether the item was fetched before this request.
     pub fetched: Option<bool>,
     /// The value's size in bytes.
     pub size: Option<u64>,
-    /// Whether this caller is the one who is to refill the item.
+    /// Whether this caller has won the right to recache the item.
     pub won: bool,
     /// Whether the item was marked as stale.
     pub stale: bool,
-    /// Whether another caller is refilling the item.
+    /// Whether another caller is recaching the item.
     pub another_has_won: bool,
 }
 
-/// The operations of a group, for the table below.
+/// A predicate on operations, for the table below.
 type Group = fn(Operation) -> bool;
 
-/// An option: whether it is asked for, of which operations it can be, since when.
+/// An option: whether it is set, the operations that support it, and since which version.
 struct Row {
     is_asked: fn(&MetaOptions) -> bool,
     fits: Group,
@@ -154,7 +154,7 @@ const OPTIONS: &[Row] = &[
         |it| it.chosen_cas.is_some(),
         |it| !matches!(it, Operation::Touch | Operation::Debug),
         Feature::ChosenCas,
-        "a CAS value of one's own needs memcached 1.6.27",
+        "choosing the CAS value needs memcached 1.6.27",
     ),
     row(
         |it| it.unless_cas.is_some(),
@@ -165,7 +165,7 @@ const OPTIONS: &[Row] = &[
 ];
 
 impl MetaOptions {
-    /// All metadata of an item, without its value and without touching it.
+    /// Requests all metadata of an item, without its value and without counting as an access.
     pub(crate) fn inspection() -> Self {
         Self {
             without_value: true,
@@ -178,7 +178,7 @@ impl MetaOptions {
         }
     }
 
-    /// Checks that an operation has these options on a server.
+    /// Checks that an operation supports these options on a server.
     pub(crate) fn check(&self, operation: Operation, dialect: ServerVersion) -> Result<(), InvalidRequest> {
         let asked = OPTIONS.iter().filter(|row| (row.is_asked)(self));
         for row in asked {
@@ -194,7 +194,7 @@ impl MetaOptions {
             ));
         }
         if operation == Operation::Delete && self.update_ttl.is_some() && !self.stale && !self.drop_value {
-            // The server would ignore the time and delete the item (docs/protocol.md 4.3).
+            // The server would ignore the TTL and delete the item (docs/protocol.md 4.3).
             return Err(InvalidRequest::Unsupported(
                 "a delete has a time to live only if it leaves a stale or empty item",
             ));

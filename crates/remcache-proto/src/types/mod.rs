@@ -1,4 +1,4 @@
-//! What every protocol has in common: requests, replies, statuses, keys.
+//! Types shared by all protocols: requests, replies, statuses, keys.
 
 pub(crate) mod cow_bytes;
 pub(crate) mod error;

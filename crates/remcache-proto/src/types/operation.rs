@@ -1,12 +1,12 @@
-//! The operations, and what each is: about a key, with a value, a question.
+//! The operations and their properties.
 
-/// What a request asks for.
+/// The operation of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
     /// Fetch an item.
     Get,
-    /// Fetch an item and give it a new time to live.
+    /// Fetch an item and set its TTL.
     GetAndTouch,
     /// Store an item.
     Set,
@@ -14,62 +14,62 @@ pub enum Operation {
     Add,
     /// Store an item if the key is present.
     Replace,
-    /// Put bytes behind a value.
+    /// Append bytes to a value.
     Append,
-    /// Put bytes before a value.
+    /// Prepend bytes to a value.
     Prepend,
-    /// Remove an item.
+    /// Delete an item.
     Delete,
-    /// Raise a counter; it wraps at 2^64.
+    /// Increment a counter, which wraps at 2^64.
     Increment,
-    /// Lower a counter; it stops at 0.
+    /// Decrement a counter, which stops at 0.
     Decrement,
-    /// Give an item a new time to live.
+    /// Set the TTL of an item.
     Touch,
     /// Remove all items.
     Flush,
-    /// Do nothing, and answer.
+    /// Do nothing, but send a reply.
     NoOp,
-    /// Returns the server's version.
+    /// Return the server's version.
     Version,
-    /// Set how much the server logs.
+    /// Set the server's log level.
     Verbosity,
-    /// Returns statistics, in many replies.
+    /// Return statistics, in several replies.
     Stat,
     /// Close the connection.
     Quit,
     /// List the authentication mechanisms.
     SaslList,
-    /// Begin an authentication.
+    /// Start authentication.
     SaslAuth,
-    /// Go on with an authentication.
+    /// Continue authentication.
     SaslStep,
-    /// Authenticate on a text protocol, by the server's list of users.
+    /// Authenticate on a text protocol, against the server's password file.
     Authenticate,
-    /// Returns what the server knows about an item, as a readable line.
+    /// Return an item's metadata as a line of text.
     Debug,
-    /// List all items with what is known about them, in many replies.
+    /// List all items with their metadata, in several replies.
     Metadump,
-    /// List the keys of all items, in many replies.
+    /// List the keys of all items, in several replies.
     Mgdump,
-    /// Streams the server's log, in many replies.
+    /// Stream the server's log, in several replies.
     Watch,
-    /// Set how much memory the server may use.
+    /// Set the server's memory limit.
     MemoryLimit,
-    /// Command the server's slab classes.
+    /// Configure the server's slab classes.
     Slabs,
-    /// Set how the server's LRU works.
+    /// Configure the server's LRU.
     Lru,
-    /// Command the server's LRU crawler.
+    /// Control the server's LRU crawler.
     LruCrawler,
-    /// Returns the nodes of a managed cluster.
+    /// Return the nodes of a managed cluster.
     ClusterConfig,
-    /// End the server.
+    /// Shut the server down.
     Shutdown,
 }
 
 impl Operation {
-    /// Whether the operation is about a key, and so about one server of several.
+    /// Returns whether the operation has a key, which determines its server.
     #[inline]
     pub fn has_key(self) -> bool {
         matches!(
@@ -89,25 +89,25 @@ impl Operation {
         )
     }
 
-    /// Whether the bytes of a value belong to the request.
+    /// Returns whether the request includes a value.
     #[inline]
     pub(crate) fn has_value(self) -> bool {
         matches!(self, Self::Set | Self::Add | Self::Replace | Self::Append | Self::Prepend | Self::Authenticate)
     }
 
-    /// Whether the operation needs a connection to itself.
+    /// Returns whether the operation needs an exclusive connection.
     #[inline]
     pub(crate) fn is_exclusive(self) -> bool {
         matches!(self, Self::Metadump | Self::Mgdump | Self::Watch)
     }
 
-    /// Whether the usual outcome, about which a quiet request is silent, is a miss.
+    /// Returns whether it is a fetch, whose usual outcome, without a reply if it is quiet, is a miss.
     #[inline]
     pub fn is_fetch(self) -> bool {
         matches!(self, Self::Get | Self::GetAndTouch)
     }
 
-    /// Whether the usual reply carries data: an item, a number, a text.
+    /// Returns whether a successful reply has data: an item, a number, or text.
     #[inline]
     pub fn is_question(self) -> bool {
         !matches!(

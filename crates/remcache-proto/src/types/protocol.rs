@@ -1,12 +1,12 @@
-//! The three protocols that memcached speaks, by name.
+//! The protocols that memcached supports.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// How requests and replies look as bytes.
+/// A protocol.
 ///
-/// The same [`Request`](crate::types::request::Request) gives the same [`Reply`](crate::types::reply::Reply) on each; what a protocol
-/// cannot say is refused before it is sent.
+/// The same [`Request`](crate::types::request::Request) has the same [`Reply`](crate::types::reply::Reply) on each;
+/// requests that a protocol cannot express are refused before they are sent.
 ///
 /// ```
 /// use remcache_proto::Protocol;
@@ -17,20 +17,20 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "memcached has these three")]
 pub enum Protocol {
-    /// Packets with a header of 24 bytes: every server since 1.4, but no proxy of today.
+    /// The binary protocol: supported by every server since 1.4, but not by current proxies.
     #[default]
     Binary,
-    /// Text commands of two letters: servers since 1.6.10, clean since 1.6.18.
+    /// The meta commands: supported by servers since 1.6.10, without defects since 1.6.18.
     Meta,
-    /// The classic text commands: every server and proxy.
+    /// The classic text commands: supported by every server and proxy.
     Text,
 }
 
 impl Protocol {
-    /// All of them.
+    /// All protocols.
     pub const ALL: [Self; 3] = [Self::Binary, Self::Meta, Self::Text];
 
-    /// The name, as settings and URLs say it.
+    /// Returns the name used in settings and URLs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Binary => "binary",
@@ -61,7 +61,7 @@ pub struct UnknownProtocol;
 
 impl fmt::Display for UnknownProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no such protocol: it is binary, meta or text")
+        f.write_str("unknown protocol: use binary, meta or text")
     }
 }
 

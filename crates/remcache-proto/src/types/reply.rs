@@ -1,4 +1,4 @@
-//! What is answered, once, for every protocol.
+//! Replies, the same for every protocol.
 
 use bytes::Bytes;
 
@@ -6,47 +6,47 @@ use crate::types::error::InvalidRequest;
 use crate::types::meta_options::ItemInfo;
 use crate::types::status::{Delivery, Status};
 
-/// The answer to a [`Request`](crate::types::request::Request), whatever it is.
+/// The reply to a [`Request`](crate::types::request::Request), including errors.
 ///
-/// A reply always has a status; what else is filled depends on the operation. The text of an
-/// error, the server's or ours, is in `value`.
+/// A reply always has a status; the other fields depend on the operation. The text of an error is in `value`, whether
+/// it comes from the server or the client.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Reply {
     /// The outcome of the request.
     pub status: Status,
-    /// The item's flags, which the server stores and does not read.
+    /// The item's flags, which the server does not interpret.
     pub flags: u32,
     /// The item's CAS value; 0 if the server did not return one.
     pub cas: u64,
-    /// The new number of an increment or decrement.
+    /// The new value of a counter.
     pub number: Option<u64>,
-    /// The key, where the protocol returns it: with-key forms, and the name of a statistic.
+    /// The key, if it was requested; or the name of a statistic.
     pub key: Bytes,
     /// The value, or the text of an error.
     pub value: Bytes,
-    /// Further item metadata, where [`MetaOptions`](crate::types::meta_options::MetaOptions) asked for it.
+    /// Item metadata requested with [`MetaOptions`](crate::types::meta_options::MetaOptions).
     pub info: Option<Box<ItemInfo>>,
 }
 
 impl Reply {
-    /// A reply that is a status and nothing else.
+    /// Creates a reply with a status only.
     #[inline]
     pub fn new(status: Status) -> Self {
         Self { status, flags: 0, cas: 0, number: None, key: Bytes::new(), value: Bytes::new(), info: None }
     }
 
-    /// A reply with a text that says what happened.
+    /// Creates a reply with a text.
     pub fn with_text(status: Status, text: impl Into<Bytes>) -> Self {
         Self { value: text.into(), ..Self::new(status) }
     }
 
-    /// A reply for a request whose connection is gone.
+    /// Creates the reply to a request whose connection is lost.
     pub fn disconnected(delivery: Delivery, reason: impl Into<Bytes>) -> Self {
         Self::with_text(Status::Disconnected(delivery), reason)
     }
 
-    /// A reply for a request that cannot be sent.
+    /// Creates the reply to a request that cannot be sent.
     pub fn invalid(invalid: &InvalidRequest) -> Self {
         let status = match invalid {
             InvalidRequest::Key(_) => Status::InvalidKey,
@@ -57,12 +57,12 @@ impl Reply {
         Self::with_text(status, invalid.to_string())
     }
 
-    /// Whether the server did what was asked.
+    /// Returns whether the request succeeded.
     pub fn is_ok(&self) -> bool {
         self.status == Status::NoError
     }
 
-    /// The text of an error, or of anything else that is text.
+    /// Returns the value as text, such as that of an error.
     pub fn text(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.value)
     }

@@ -1,11 +1,10 @@
-//! What the reply to a request may look like: what a request in flight is remembered by.
+//! The expected form of a reply, stored with the pending request.
 
 use crate::types::operation::Operation;
 
-/// What the reply to a request may look like.
+/// The expected form of the reply to a request.
 ///
-/// The encoder returns it and the decoder needs it: a text line alone does not show
-/// what they answer.
+/// The encoder returns it, and the decoder needs it, because a text line does not identify its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
     pub(crate) operation: Operation,
@@ -15,19 +14,19 @@ pub struct Expected {
     pub(crate) shape: Shape,
 }
 
-/// Whether a success brings a value.
+/// Whether a successful reply has a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// It does.
+    /// It has a value.
     Value,
-    /// It does not.
+    /// It has no value.
     Bare,
-    /// It may.
+    /// It may have a value.
     Either,
 }
 
 impl Expected {
-    /// The usual non-quiet reply to this operation.
+    /// Creates the expected reply to a non-quiet request of this operation.
     pub fn new(operation: Operation) -> Self {
         use Operation::{Decrement, Increment, Version};
         let shape = match operation {
@@ -38,7 +37,7 @@ impl Expected {
         Self { operation, quiet: false, returns_key: false, shape }
     }
 
-    /// The same, but a success may have a value or none: for requests that were not encoded here.
+    /// Lets a successful reply have a value or not: for requests that were not encoded by this crate.
     #[must_use]
     pub fn with_or_without_value(self) -> Self {
         Self { shape: Shape::Either, ..self }
@@ -52,19 +51,19 @@ impl Expected {
     pub(crate) const GET: Self =
         Self { operation: Operation::Get, quiet: false, returns_key: false, shape: Shape::Value };
 
-    /// What was asked for.
+    /// Returns the operation of the request.
     pub fn operation(self) -> Operation {
         self.operation
     }
 
-    /// Whether the usual outcome has no reply.
+    /// Returns whether the usual outcome has no reply.
     pub fn is_quiet(self) -> bool {
         self.quiet
     }
 
-    /// Whether nothing is asked for but an answer.
+    /// Returns whether the request is a no-op.
     pub(crate) fn is_noop(self) -> bool {
-        // The text protocol has no command that does nothing, so it asks for the version.
+        // The text protocol has no no-op, so `version` is sent instead.
         self.operation == Operation::NoOp || (self.operation == Operation::Version && self.shape == Shape::Bare)
     }
 }

@@ -1,4 +1,4 @@
-//! What is asked, once, for every protocol.
+//! Requests, the same for every protocol.
 
 use std::time::SystemTime;
 
@@ -8,10 +8,9 @@ use crate::types::meta_options::MetaOptions;
 use crate::types::operation::Operation;
 use crate::types::ttl::Ttl;
 
-/// A request: an operation with its options by name.
+/// A request: an operation with named options.
 ///
-/// Building one never fails. An invalid key is remembered, and the request is refused before
-/// anything is sent.
+/// Building one never fails; a request with an invalid key is refused before anything is sent.
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,7 +33,7 @@ pub struct Request<'a> {
     pub(crate) initial: Option<u64>,
     pub(crate) quiet: bool,
     pub(crate) with_key: bool,
-    /// What few requests ask for is kept apart, so that it costs the others one word.
+    /// Options that few requests have, boxed so that they cost the others one word.
     pub(crate) meta: Option<Box<MetaOptions>>,
 }
 
@@ -74,53 +73,53 @@ impl<'a> Request<'a> {
         Self::keyed(Operation::Get, key)
     }
 
-    /// Fetches an item and gives it a new time to live.
+    /// Fetches an item and sets its TTL.
     pub fn get_and_touch(key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Self {
         Self::keyed(Operation::GetAndTouch, key).ttl(ttl)
     }
 
-    /// Stores an item, whether or not there is one.
+    /// Stores an item, whether or not it exists.
     #[inline]
     pub fn set(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
         Self::storing(Operation::Set, key, value)
     }
 
-    /// Stores an item if the key is absent: [`KeyExists`](crate::types::status::Status::KeyExists) otherwise.
+    /// Stores an item if it does not exist: [`KeyExists`](crate::types::status::Status::KeyExists) otherwise.
     pub fn add(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
         Self::storing(Operation::Add, key, value)
     }
 
-    /// Stores an item if there is one: [`KeyNotFound`](crate::types::status::Status::KeyNotFound) otherwise.
+    /// Stores an item if it exists: [`KeyNotFound`](crate::types::status::Status::KeyNotFound) otherwise.
     pub fn replace(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
         Self::storing(Operation::Replace, key, value)
     }
 
-    /// Puts bytes behind the value of an item; its flags and time to live stay.
+    /// Appends bytes to the value of an item; flags and TTL do not change.
     pub fn append(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
         Self::storing(Operation::Append, key, value)
     }
 
-    /// Puts bytes before the value of an item; its flags and time to live stay.
+    /// Prepends bytes to the value of an item; flags and TTL do not change.
     pub fn prepend(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
         Self::storing(Operation::Prepend, key, value)
     }
 
-    /// Removes an item.
+    /// Deletes an item.
     pub fn delete(key: impl Into<CowBytes<'a>>) -> Self {
         Self::keyed(Operation::Delete, key)
     }
 
-    /// Raises a counter by `delta`; it wraps at 2^64.
+    /// Increments a counter by `delta`; it wraps at 2^64.
     pub fn increment(key: impl Into<CowBytes<'a>>, delta: u64) -> Self {
         Self::counting(Operation::Increment, key, delta)
     }
 
-    /// Lowers a counter by `delta`; it stops at 0.
+    /// Decrements a counter by `delta`; it stops at 0.
     pub fn decrement(key: impl Into<CowBytes<'a>>, delta: u64) -> Self {
         Self::counting(Operation::Decrement, key, delta)
     }
 
-    /// Gives an item a new time to live.
+    /// Sets the TTL of an item.
     pub fn touch(key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Self {
         Self::keyed(Operation::Touch, key).ttl(ttl)
     }
@@ -130,30 +129,30 @@ impl<'a> Request<'a> {
         Self::new(Operation::Flush)
     }
 
-    /// Asks for nothing but an answer.
+    /// Does nothing, but has a reply.
     pub fn noop() -> Self {
         Self::new(Operation::NoOp)
     }
 
-    /// Asks for the server's version.
+    /// Fetches the server's version.
     pub fn version() -> Self {
         Self::new(Operation::Version)
     }
 
-    /// Sets how much the server logs.
+    /// Sets the server's log level.
     ///
-    /// memcached does not implement it on the binary protocol, and answers by losing step, so there it
-    /// is refused before it is sent.
+    /// memcached does not implement it on the binary protocol and would lose synchronization, so there it is refused
+    /// before it is sent.
     pub fn verbosity(level: u32) -> Self {
         Self { delta: u64::from(level), ..Self::new(Operation::Verbosity) }
     }
 
-    /// Asks for statistics; `group` is empty for the general ones, or `items`, `slabs`, `settings`, `sizes`, …
+    /// Fetches statistics; `group` is empty for the general ones, or `items`, `slabs`, `settings`, `sizes`, …
     pub fn stat(group: impl Into<CowBytes<'a>>) -> Self {
         Self::keyed(Operation::Stat, group)
     }
 
-    /// Ends the connection.
+    /// Closes the connection.
     pub fn quit() -> Self {
         Self::new(Operation::Quit)
     }
@@ -163,37 +162,36 @@ impl<'a> Request<'a> {
         Self::new(Operation::SaslList)
     }
 
-    /// Begins an authentication with a mechanism such as `PLAIN`.
+    /// Starts authentication with a mechanism such as `PLAIN`.
     pub fn sasl_auth(mechanism: impl Into<CowBytes<'a>>, data: impl Into<CowBytes<'a>>) -> Self {
         Self::storing(Operation::SaslAuth, mechanism, data)
     }
 
-    /// Goes on with an authentication.
+    /// Continues authentication.
     pub fn sasl_step(mechanism: impl Into<CowBytes<'a>>, data: impl Into<CowBytes<'a>>) -> Self {
         Self::storing(Operation::SaslStep, mechanism, data)
     }
 
-    /// Authenticates on the meta and text protocols, where the server was started with a file of users.
+    /// Authenticates on the meta and text protocols, with a server that has a password file.
     ///
-    /// It must be the first request of a connection, and be answered before the second is sent.
+    /// It must be the first request of a connection, and be answered before the next one is sent.
     pub fn authenticate(user: &str, password: &str) -> Self {
         Self { value: [user, " ", password].concat().into(), ..Self::new(Operation::Authenticate) }
     }
 
-    /// Asks what is known about an item, without its value and without touching it: see
+    /// Fetches an item's metadata, without its value and without counting as an access: see
     /// [`Reply::info`](crate::types::reply::Reply::info). Meta protocol only.
     pub fn inspect(key: impl Into<CowBytes<'a>>) -> Self {
         Self::get(key).meta(MetaOptions::inspection())
     }
 
-    /// Asks for the server's own line about an item. Meta protocol only.
+    /// Fetches an item's metadata as a line of text. Meta protocol only.
     pub fn debug(key: impl Into<CowBytes<'a>>) -> Self {
         Self::keyed(Operation::Debug, key)
     }
 
-    /// Lists items of slab classes (`all`, `hash`, or numbers with commas between), each in a reply
-    /// whose value [`MetadumpItem`](crate::text::MetadumpItem) reads. Needs an idle connection; not
-    /// on the binary protocol.
+    /// Lists items of slab classes (`all`, `hash`, or comma-separated numbers), each in a reply whose value
+    /// [`MetadumpItem`](crate::text::MetadumpItem) parses. Needs an idle connection; not on the binary protocol.
     pub fn metadump(classes: impl Into<CowBytes<'a>>) -> Self {
         Self { value: classes.into(), ..Self::new(Operation::Metadump) }
     }
@@ -206,64 +204,63 @@ impl<'a> Request<'a> {
 
     /// Streams the server's log: `fetchers`, `mutations` and others.
     ///
-    /// The first reply is empty; each later one has a line that
-    /// [`LogLine`](crate::text::LogLine) reads. Needs an idle connection, which answers nothing else
-    /// from then on; not on the binary protocol.
+    /// The first reply is empty; each later one has a line that [`LogLine`](crate::text::LogLine) parses. Needs an
+    /// idle connection, which cannot be used for other requests afterwards; not on the binary protocol.
     pub fn watch(streams: impl Into<CowBytes<'a>>) -> Self {
         Self { value: streams.into(), ..Self::new(Operation::Watch) }
     }
 
-    /// Sets how much memory the server may use for items, in mebibytes. Not on the binary protocol.
+    /// Sets the server's memory limit for items, in mebibytes. Not on the binary protocol.
     pub fn memory_limit(mebibytes: u32) -> Self {
         Self { delta: u64::from(mebibytes), ..Self::new(Operation::MemoryLimit) }
     }
 
-    /// Commands the slab classes: `automove 1`, `reassign 1 2`. Not on the binary protocol.
+    /// Configures the slab classes: `automove 1`, `reassign 1 2`. Not on the binary protocol.
     pub fn slabs(command: impl Into<CowBytes<'a>>) -> Self {
         Self { value: command.into(), ..Self::new(Operation::Slabs) }
     }
 
-    /// Sets how the LRU works: `mode segmented`, `tune 10 25 0.1 2.0`. Not on the binary protocol.
+    /// Configures the LRU: `mode segmented`, `tune 10 25 0.1 2.0`. Not on the binary protocol.
     pub fn lru(command: impl Into<CowBytes<'a>>) -> Self {
         Self { value: command.into(), ..Self::new(Operation::Lru) }
     }
 
-    /// Commands the LRU crawler: `crawl all`, `sleep 100`; dumps are requests of their own. Not on
-    /// the binary protocol.
+    /// Controls the LRU crawler: `crawl all`, `sleep 100`; for dumps see [`metadump`](Request::metadump) and
+    /// [`mgdump`](Request::mgdump). Not on the binary protocol.
     pub fn lru_crawler(command: impl Into<CowBytes<'a>>) -> Self {
         Self { value: command.into(), ..Self::new(Operation::LruCrawler) }
     }
 
-    /// Asks a managed service for the nodes of its cluster (`config get cluster`). Not on the binary
-    /// protocol, where a server that does not know it loses step.
+    /// Fetches the nodes of a managed cluster (`config get cluster`). Not on the binary protocol, on which a server that
+    /// does not know it would lose synchronization.
     pub fn cluster_config() -> Self {
         Self::new(Operation::ClusterConfig)
     }
 
-    /// Ends the server, if it was started with `-A`. Not on the binary protocol.
+    /// Shuts the server down, if it was started with `-A`. Not on the binary protocol.
     pub fn shutdown() -> Self {
         Self::new(Operation::Shutdown)
     }
 
-    /// The item's flags: a number that the server stores with the value.
+    /// Sets the item's flags: a number that the server stores with the value.
     #[must_use]
     pub fn flags(self, flags: u32) -> Self {
         Self { flags, ..self }
     }
 
-    /// How long the item lives; for a flush, when it happens.
+    /// Sets the item's TTL; for a flush, its delay.
     #[must_use]
     pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
         Self { ttl: ttl.into(), ..self }
     }
 
-    /// Only if the item's CAS value is this one; 0 is no condition.
+    /// Makes the request conditional on the item's CAS value; 0 means no condition.
     #[must_use]
     pub fn cas(self, cas: u64) -> Self {
         Self { cas, ..self }
     }
 
-    /// For counters: the number to start from if the key is absent.
+    /// Sets the initial value of a counter that does not exist.
     ///
     /// Without it an absent counter is [`KeyNotFound`](crate::types::status::Status::KeyNotFound).
     #[must_use]
@@ -271,39 +268,39 @@ impl<'a> Request<'a> {
         Self { initial: Some(initial), ..self }
     }
 
-    /// Asks the server to be silent about the usual outcome: a miss of a fetch, the success of
-    /// anything else.
+    /// Makes the request quiet: the server sends no reply to the usual outcome, which is a miss of a fetch, and the
+    /// success of anything else.
     ///
-    /// The request has its outcome all the same: a later reply shows what was silent.
+    /// The request completes nevertheless: the reply to a later request implies the outcome.
     #[must_use]
     pub fn quiet(self) -> Self {
         Self { quiet: true, ..self }
     }
 
-    /// Asks the server to return the key with a fetched item.
+    /// Requests the key with a fetched item.
     #[must_use]
     pub fn with_key(self) -> Self {
         Self { with_key: true, ..self }
     }
 
-    /// Asks for what only the meta protocol can say.
+    /// Sets options that only the meta protocol supports.
     #[must_use]
     pub fn meta(self, options: MetaOptions) -> Self {
         Self { meta: Some(Box::new(options)), ..self }
     }
 
-    /// What is asked beyond the operation, if anything.
+    /// Returns the meta options, if there are any.
     pub fn meta_options(&self) -> Option<&MetaOptions> {
         self.meta.as_deref()
     }
 
-    /// What the request asks for.
+    /// Returns the operation.
     #[inline]
     pub fn operation(&self) -> Operation {
         self.operation
     }
 
-    /// The key.
+    /// Returns the key.
     ///
     /// # Errors
     /// [`InvalidKey`] if it is missing or invalid.
@@ -312,59 +309,59 @@ impl<'a> Request<'a> {
         self.key.as_ref().map_err(|&invalid| invalid)
     }
 
-    /// Whether the server was asked to be silent about the usual outcome.
+    /// Returns whether the request is quiet.
     pub fn is_quiet(&self) -> bool {
         self.quiet
     }
 
-    /// Whether the reply is to return the key.
+    /// Returns whether the key is requested with the item.
     pub fn returns_key(&self) -> bool {
         self.with_key
     }
 
-    /// The item's flags.
+    /// Returns the item's flags.
     pub fn item_flags(&self) -> u32 {
         self.flags
     }
 
-    /// The CAS value required by the request; 0 means no condition.
+    /// Returns the CAS value that the request is conditional on; 0 means no condition.
     pub fn condition(&self) -> u64 {
         self.cas
     }
 
-    /// How long the item is to live.
+    /// Returns the item's TTL.
     pub fn time_to_live(&self) -> Ttl {
         self.ttl
     }
 
-    /// By how much a counter is to change.
+    /// Returns the delta of a counter.
     pub fn delta(&self) -> u64 {
         self.delta
     }
 
-    /// What an absent counter is to start from.
+    /// Returns the initial value of a counter that does not exist.
     pub fn initial_value(&self) -> Option<u64> {
         self.initial
     }
 
-    /// The bytes of the value.
+    /// Returns the value.
     pub fn value(&self) -> &[u8] {
         self.value.as_slice()
     }
 
-    /// Whether the TTL exceeds what the protocol takes as relative.
+    /// Returns whether the TTL exceeds the relative times of the protocol.
     #[inline]
     pub fn needs_clock(&self) -> bool {
         matches!(self.ttl, Ttl::After(duration) if Ttl::After(duration).seconds() == Err(crate::types::ttl::InvalidTtl::Unresolved))
     }
 
-    /// Makes a long time to live absolute: see [`Ttl::resolve`].
+    /// Converts a long TTL to an absolute one: see [`Ttl::resolve`].
     #[must_use]
     pub fn resolve_ttl(self, now: impl FnOnce() -> SystemTime) -> Self {
         Self { ttl: self.ttl.resolve(now), ..self }
     }
 
-    /// The same request with bytes put before its key, if it has one.
+    /// Prefixes the key, if there is one.
     #[must_use]
     pub fn prefix_key(self, prefix: &[u8]) -> Self {
         match &self.key {
@@ -376,7 +373,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The same request, owned: copies what was borrowed.
+    /// Converts into an owned request; borrowed bytes are copied.
     pub fn into_owned(self) -> Request<'static> {
         Request {
             operation: self.operation,

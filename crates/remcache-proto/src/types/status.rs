@@ -1,4 +1,4 @@
-//! The outcome of a request: the server's word, or what only a client can know.
+//! The status of a reply: that of the server, or one that only the client can know.
 
 use std::fmt;
 
@@ -6,28 +6,27 @@ use crate::types::status_table as words;
 
 /// The outcome of a request.
 ///
-/// The first group are the protocol's own codes (docs/protocol.md 1.5); the others are what only a
-/// client can know.
+/// The first group are the protocol's codes (docs/protocol.md 1.5); the others are set by the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
-    /// The server did what was asked (0x00).
+    /// The request succeeded (0x00).
     NoError,
-    /// There is no such key (0x01).
+    /// The key does not exist (0x01).
     KeyNotFound,
     /// The key exists, or its CAS value differs (0x02).
     KeyExists,
     /// The value is larger than the server's item limit (0x03).
     ///
-    /// A refused `set` leaves the key absent: the server drops the old value first.
+    /// A refused `set` deletes the item: the server removes the old value first.
     ValueTooLarge,
     /// The request is malformed (0x04), or was refused before it was sent.
     InvalidArguments,
     /// The key is invalid, or this protocol cannot express it: the request was refused before it was sent.
     InvalidKey,
-    /// Append and prepend: there is no such key, or the sum is too large (0x05).
+    /// Append and prepend: the key does not exist, or the result would be too large (0x05).
     ItemNotStored,
-    /// The value is no number (0x06).
+    /// The value is not a number (0x06).
     NonNumericValue,
     /// The key belongs to another virtual bucket (0x07).
     WrongBucket,
@@ -39,7 +38,7 @@ pub enum Status {
     UnknownCommand,
     /// The server has no memory for the item (0x82).
     OutOfMemory,
-    /// The server does not support the command (0x83), or this protocol cannot say it.
+    /// The server does not support the command (0x83), or this protocol cannot express it.
     Unsupported,
     /// The server reports an internal error (0x84).
     InternalError,
@@ -49,15 +48,15 @@ pub enum Status {
     TemporaryFailure,
     /// A code that the protocol does not define.
     Unknown(u16),
-    /// The connection is gone, or the server is known to be down.
+    /// The connection was lost, or the server is known to be down.
     Disconnected(Delivery),
     /// The deadline passed without an answer.
     TimedOut(Delivery),
     /// The connection's limits were reached: the request was never queued.
     Overloaded,
-    /// There is no connection because TLS could not be agreed on: the request was not executed.
+    /// There is no connection because the TLS handshake failed: the request was not executed.
     TlsError,
-    /// There is no connection because of the client's settings, or of the runtime it is used on: nothing was sent.
+    /// There is no connection because of the client's settings or its runtime: nothing was sent.
     Misconfigured,
 }
 
@@ -71,17 +70,17 @@ pub enum Delivery {
     MaybeSent,
 }
 
-/// The gem's code for a connection that is gone; no server sends it.
+/// The remcached gem's code for a lost connection; no server sends it.
 const DISCONNECTED: u16 = 0xffff;
 
 impl Status {
-    /// The status of a protocol code.
+    /// Returns the status of a protocol code.
     #[inline]
     pub fn from_code(code: u16) -> Self {
         words::of_code(code)
     }
 
-    /// The protocol code of a status; what only a client knows has the code 0xffff, and an invalid key that of
+    /// Returns the protocol code of a status; those set by the client have the code 0xffff, and an invalid key that of
     /// invalid arguments.
     pub fn code(self) -> u16 {
         match self {
@@ -91,13 +90,13 @@ impl Status {
         }
     }
 
-    /// Whether the server answered, with whatever word.
+    /// Returns whether the server answered, including with an error.
     pub fn is_answer(self) -> bool {
         use Status::{Disconnected, InvalidKey, Misconfigured, Overloaded, TimedOut, TlsError};
         !matches!(self, InvalidKey | Disconnected(_) | TimedOut(_) | Overloaded | TlsError | Misconfigured)
     }
 
-    /// Whether the request may have taken effect although it was not answered.
+    /// Returns whether the request may have taken effect although it was not answered.
     pub fn may_have_executed(self) -> bool {
         matches!(self, Self::Disconnected(Delivery::MaybeSent) | Self::TimedOut(Delivery::MaybeSent))
     }

@@ -1,13 +1,13 @@
-//! How long an item lives, and what the protocol says for it.
+//! TTLs, and their representation in the protocol.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How long an item lives.
+/// The time to live of an item.
 ///
-/// The protocol counts whole seconds, and takes a number above 30 days as an absolute Unix time
-/// (docs/protocol.md 2.6). Both are handled here: a longer duration becomes absolute, fractions are
-/// rounded up, and a zero duration is an error and not "for ever".
+/// The protocol has whole seconds, and a number above 30 days is an absolute Unix timestamp (docs/protocol.md 2.6).
+/// Both are handled here: a longer duration becomes absolute, fractions are rounded up, and a zero duration is an
+/// error instead of "never expires".
 ///
 /// An item that should live longer than the protocol can express lives until its last second: 03:14:07 UTC on
 /// 19 January 2038 on the meta and text protocols, and 06:28:14 UTC on 7 February 2106 on the binary protocol.
@@ -30,7 +30,7 @@ pub enum Ttl {
     After(Duration),
     /// The item lives until this instant.
     At(SystemTime),
-    /// The item is expired at once.
+    /// The item expires immediately.
     Expired,
 }
 
@@ -42,7 +42,7 @@ const LAST: u32 = u32::MAX - 1;
 const EXPIRED: u32 = 2_592_001;
 
 impl Ttl {
-    /// The time to live that a number on the protocol means: the reverse of [`Ttl::seconds`].
+    /// Converts a protocol number to a TTL: the inverse of [`Ttl::seconds`].
     pub fn from_seconds(seconds: u32) -> Self {
         match u64::from(seconds) {
             0 => Self::Never,
@@ -52,15 +52,14 @@ impl Ttl {
         }
     }
 
-    /// Turns a duration that the protocol cannot say relative to now into an absolute time.
+    /// Converts a duration above the longest relative time into an absolute time.
     ///
-    /// The protocol layer has no clock, so the caller resolves TTLs before encoding; the client
-    /// does it by itself.
+    /// The protocol layer has no clock, so TTLs must be resolved before encoding; the client does it automatically.
     #[must_use]
     pub fn resolve(self, now: impl FnOnce() -> SystemTime) -> Self {
         match self {
             Self::After(duration) if duration > Duration::from_secs(MAX_RELATIVE) => {
-                // What no clock can represent is past the protocol's last second too.
+                // A time that `SystemTime` cannot represent is past the protocol's last second.
                 let last = || UNIX_EPOCH.checked_add(Duration::from_secs(u64::from(LAST)));
                 now().checked_add(duration).or_else(last).map_or(self, Self::At)
             }
@@ -68,7 +67,7 @@ impl Ttl {
         }
     }
 
-    /// The number that the binary protocol carries; a later time becomes its last second.
+    /// Converts to the number in the binary protocol; a later time becomes its last second.
     ///
     /// # Errors
     /// [`InvalidTtl`] for a zero duration, and for a duration above 30 days that was not resolved.
@@ -94,7 +93,7 @@ fn relative(duration: Duration) -> Result<u32, InvalidTtl> {
 
 fn absolute(time: SystemTime) -> u32 {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    // A small number would be read as relative: such a time is long past.
+    // A small number would be relative, but such an absolute time is long past.
     if seconds <= MAX_RELATIVE {
         return EXPIRED;
     }
@@ -113,13 +112,13 @@ impl From<SystemTime> for Ttl {
     }
 }
 
-/// Why a time to live cannot be sent.
+/// Why a TTL cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidTtl {
-    /// The duration is zero, which the protocol would take for "never expires".
+    /// The duration is zero, which in the protocol means "never expires".
     Zero,
-    /// The duration is above 30 days and was not made absolute with [`Ttl::resolve`].
+    /// The duration is above 30 days and was not converted with [`Ttl::resolve`].
     Unresolved,
 }
 

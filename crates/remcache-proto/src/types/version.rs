@@ -1,8 +1,8 @@
-//! What a server's version says about the protocols it speaks.
+//! Server versions, and the features they imply.
 
 use crate::types::protocol::Protocol;
 
-/// A server's version, and what follows from it.
+/// A server's version, which determines its features.
 ///
 /// ```
 /// use remcache_proto::{ServerVersion, Feature, Protocol};
@@ -17,7 +17,7 @@ pub struct ServerVersion {
     version: [u16; 3],
 }
 
-/// Something that servers can since a version.
+/// A feature that servers have since a certain version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Feature {
@@ -25,7 +25,7 @@ pub enum Feature {
     BinaryTouch,
     /// `gat` and `gats` on the text protocol.
     TextGetAndTouch,
-    /// Today's meta commands.
+    /// The current meta commands.
     Meta,
     /// Meta replies without stray spaces, with key and opaque on misses too.
     CleanMeta,
@@ -35,11 +35,11 @@ pub enum Feature {
     VivifyingAppend,
     /// `flags=` in the lines of a metadump.
     MetadumpFlags,
-    /// CAS values that the client chooses (E).
+    /// CAS values chosen by the client (E).
     ChosenCas,
     /// Deletes that keep an empty item (`md` with x).
     DropValue,
-    /// Fetches that leave out a value which the client has (`mg` with C).
+    /// Fetches that omit a value with a known CAS value (`mg` with C).
     UnlessCas,
     /// Lines with too few tokens are answered as malformed, not as unknown.
     StrictLines,
@@ -47,7 +47,7 @@ pub enum Feature {
     DumpBeginsWithOk,
 }
 
-/// Every feature with the version that brought it (docs/protocol.md 4.7).
+/// The version that introduced each feature (docs/protocol.md 4.7).
 const FEATURES: &[(Feature, [u16; 3])] = &[
     (Feature::BinaryTouch, [1, 4, 8]),
     (Feature::TextGetAndTouch, [1, 5, 3]),
@@ -64,7 +64,7 @@ const FEATURES: &[(Feature, [u16; 3])] = &[
 ];
 
 impl Default for ServerVersion {
-    /// The oldest server with clean meta: a server of which nothing is known can no more than that.
+    /// The oldest version with clean meta, which is assumed for servers of an unknown version.
     fn default() -> Self {
         Self { version: [1, 6, 18] }
     }
@@ -80,17 +80,17 @@ impl ServerVersion {
         Self { version: [(); 3].map(|()| parts.next().unwrap_or(0)) }
     }
 
-    /// The version's three numbers.
+    /// Returns the three numbers of the version.
     pub fn version(self) -> [u16; 3] {
         self.version
     }
 
-    /// Whether servers of this version can something.
+    /// Returns whether servers of this version have a feature.
     pub fn has(self, feature: Feature) -> bool {
         FEATURES.iter().any(|&(known, since)| known == feature && self.version >= since)
     }
 
-    /// The protocol to choose where all are open: meta if it is clean, else binary.
+    /// Returns the best protocol for this version: meta if it is clean, otherwise binary.
     pub fn protocol(self) -> Protocol {
         if self.has(Feature::CleanMeta) { Protocol::Meta } else { Protocol::Binary }
     }

@@ -14,12 +14,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The connections are those of the asynchronous client, on a thread of the client's own
-//! ([`Config::dedicated_thread`]) unless [`Config::runtime`] names another place for them. Any number of
-//! threads share the pipelined connections.
+//! The connections are those of the asynchronous client. They run on a dedicated thread
+//! ([`Config::dedicated_thread`]) unless [`Config::runtime`] sets a runtime, and are shared by any number of threads.
 //!
-//! A client that was created before a `fork` works in the child, which opens connections of its own. Fork
-//! while no other thread is within a call: a lock that it holds stays locked in the child.
+//! A client that was created before a `fork` works in the child, which opens its own connections. Fork while no other
+//! thread is within a call: a lock that it holds stays locked in the child.
 
 pub(crate) mod recipes;
 
@@ -45,8 +44,8 @@ pub use wait::Waiting;
 /// It is a handle: cloning it is cheap, all clones share the connections, and every call takes
 /// `&self`. The options are those of the [asynchronous client](crate::client::Client).
 ///
-/// It works inside of an asynchronous context too, where it blocks the thread of the runtime, and
-/// with it the tasks that would run there: use the asynchronous client there.
+/// It also works inside of an asynchronous context, but blocks the runtime's thread and the tasks that would run there:
+/// use the asynchronous client there.
 #[derive(Clone)]
 pub struct Client {
     client: crate::client::Client,
@@ -54,7 +53,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of these servers, with the default settings: see [`Client::new`](crate::client::Client::new).
+    /// Creates a client of these servers, with the default settings: see [`Client::new`](crate::client::Client::new).
     ///
     /// # Errors
     /// As there, and [`ErrorKind::Config`](crate::error::ErrorKind::Config) if the thread cannot be started.
@@ -62,7 +61,7 @@ impl Client {
         Self::with_config(servers, Config::new())
     }
 
-    /// A client of these servers, with these settings.
+    /// Creates a client of these servers, with these settings.
     ///
     /// # Errors
     /// As [`Client::new`].
@@ -70,7 +69,7 @@ impl Client {
         Self::over(crate::client::Client::with_config(servers, config.dedicated_thread_by_default())?)
     }
 
-    /// A client of the servers that the settings name.
+    /// Creates a client of the servers in the settings.
     ///
     /// # Errors
     /// As [`Client::new`].
@@ -116,17 +115,17 @@ impl Client {
         self.runner.enter(|| self.client.cast(request))
     }
 
-    /// The servers, in the order in which they were given.
+    /// Returns the servers, in the configured order.
     pub fn servers(&self) -> Vec<ServerHandle> {
         self.client.servers()
     }
 
-    /// Whether some server may answer: not every one is known to be down.
+    /// Returns whether any server may answer: not all are known to be down.
     pub fn is_usable(&self) -> bool {
         self.client.is_usable()
     }
 
-    /// Replaces the list of servers while running.
+    /// Replaces the list of servers.
     ///
     /// # Errors
     /// As [`Client::set_servers`](crate::client::Client::set_servers).
@@ -144,7 +143,7 @@ impl Client {
         Waiting::new(&self.runner, self.client.flush())
     }
 
-    /// Asks all servers for their versions. One result per server.
+    /// Fetches the versions of all servers. One result per server.
     pub fn version(&self) -> Vec<(ServerHandle, Result<String, Error>)> {
         self.wait(self.client.version())
     }

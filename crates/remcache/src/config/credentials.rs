@@ -1,4 +1,4 @@
-//! A user and a password, and where they come from at each connect.
+//! Credentials: a user and a password, or a provider that is called on every connect.
 
 use std::fmt;
 use std::future::Future;
@@ -12,8 +12,7 @@ use crate::failure::Failure;
 
 /// A user and a password.
 ///
-/// Neither is ever shown: not by `Debug`, not in errors, not in logs. Their memory is overwritten
-/// when the last clone is dropped.
+/// `Debug`, errors and logs never show them. They are zeroized when the last clone is dropped.
 ///
 /// ```
 /// use remcache::Config;
@@ -35,16 +34,16 @@ struct Secret {
 }
 
 impl Credentials {
-    /// A user and a password: neither has a zero byte, the user is not empty, and together they have
-    /// at most 1,024 bytes. Anything else is refused where it is used.
+    /// Creates credentials. Neither part may contain a zero byte, the user must not be empty, and together they may
+    /// have at most 1,024 bytes; this is checked when they are used.
     pub fn new(user: impl Into<Vec<u8>>, password: impl Into<Vec<u8>>) -> Self {
         let secret = Secret { user: Zeroizing::new(user.into()), password: Zeroizing::new(password.into()) };
         Self { secret: Arc::new(secret), optional: false }
     }
 
-    /// Talks to servers that ask for no password too: for the time in which servers change over.
+    /// Allows servers that do not require a password: for a migration of servers to authentication.
     ///
-    /// Without this such a server is refused: it is not the one that was meant.
+    /// By default such a server is refused, because it may not be the intended one.
     #[must_use]
     pub fn optional(self) -> Self {
         Self { optional: true, ..self }
@@ -54,7 +53,7 @@ impl Credentials {
         self.optional
     }
 
-    /// Refuses credentials that cannot be sent, without showing them.
+    /// Checks that the credentials can be sent; errors do not show them.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         let Secret { user, password } = &*self.secret;
         match user.len().saturating_add(password.len()) {
@@ -65,13 +64,13 @@ impl Credentials {
         }
     }
 
-    /// The message of SASL's PLAIN mechanism (RFC 4616): no authorization identity, user, password.
+    /// Returns the message of SASL's PLAIN mechanism (RFC 4616): an empty authorization identity, user, password.
     pub(crate) fn plain(&self) -> Zeroizing<Vec<u8>> {
         self.joined(&[b"\0", &self.secret.user, b"\0", &self.secret.password])
     }
 
-    /// What a server with a password file takes as the value of a `set`; a user with a space would
-    /// differ there.
+    /// Returns the value of the `set` that authenticates with a password file; `None` if the user contains a space,
+    /// which would separate it from the password.
     pub(crate) fn token(&self) -> Option<Zeroizing<Vec<u8>>> {
         let Secret { user, password } = &*self.secret;
         (!user.contains(&b' ')).then(|| self.joined(&[user, b" ", password]))
@@ -79,7 +78,7 @@ impl Credentials {
 
     fn joined(&self, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
         let length = parts.iter().map(|part| part.len()).sum();
-        // With its whole length from the start: what a growing vector leaves behind is not overwritten.
+        // Allocated with its full length, because a growing vector leaves copies behind that are not zeroized.
         let mut joined = Zeroizing::new(Vec::with_capacity(length));
         parts.iter().for_each(|part| joined.extend_from_slice(part));
         joined
@@ -94,15 +93,15 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// The future of credentials that are being fetched.
+/// The future returned by [`CredentialsProvider::credentials`].
 pub type Providing<'a> = Pin<Box<dyn Future<Output = Result<Credentials, ProviderError>> + Send + 'a>>;
 
-/// What a provider of credentials fails with. Its text is shown in errors and logs.
+/// The error of a credentials provider. Its text is shown in errors and logs.
 pub type ProviderError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where credentials come from: asked at each connect, so that a new password needs no restart.
+/// Provides credentials on every connect, so that a new password does not require a restart.
 ///
-/// A closure without arguments that returns a future is one:
+/// It is implemented for closures without arguments that return a future:
 ///
 /// ```
 /// use remcache::Config;
@@ -114,14 +113,13 @@ pub type ProviderError = Box<dyn std::error::Error + Send + Sync>;
 /// });
 /// ```
 pub trait CredentialsProvider: Send + Sync + 'static {
-    /// The credentials for a server, now. The caller limits how long it may take: it is part of
-    /// connecting.
+    /// Returns the current credentials for a server. The call is part of connecting and subject to its timeout.
     ///
     /// # Errors
-    /// Whatever stands against it; the connection is tried again later.
+    /// If there are no credentials at the moment; connecting is retried later.
     ///
     /// # Cancellation
-    /// Dropping the future gives the attempt up.
+    /// Dropping the future aborts the attempt.
     fn credentials<'a>(&'a self, server: &'a Endpoint) -> Providing<'a>;
 }
 
@@ -135,7 +133,7 @@ where
     }
 }
 
-/// What the settings say of credentials.
+/// The configured source of credentials.
 #[derive(Clone)]
 pub(crate) enum Source {
     Fixed(Credentials),
@@ -143,7 +141,7 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// The credentials for a server, now.
+    /// Returns the current credentials for a server.
     pub(crate) async fn ask(&self, server: &Endpoint) -> Result<Credentials, Failure> {
         let credentials = match self {
             Self::Fixed(credentials) => credentials.clone(),

@@ -1,4 +1,4 @@
-//! The options of a URL, applied to the settings.
+//! URL options, and how they apply to the settings.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::policy::{Failover, Hedge, Retries};
 
 type Apply = fn(Config, &str) -> Result<Config, String>;
 
-/// The options that a URL may have, each with what it sets.
+/// The supported URL options, each with the setting that it changes.
 const OPTIONS: &[(&str, Apply)] = &[
     ("namespace", |config, value| Ok(config.namespace(value))),
     ("timeout", |config, value| Ok(config.timeout(parse_duration(value)?))),
@@ -18,7 +18,7 @@ const OPTIONS: &[(&str, Apply)] = &[
     ("connections", |config, value| Ok(config.connections(parse_count(value)?))),
     ("distribution", |config, value| {
         let chosen: Distribution = value.parse().map_err(|unknown| format!("{unknown}"))?;
-        // In either order with the options that adjust it.
+        // The options that adjust the distribution may come before or after this one.
         let chosen = chosen.adjusted_as(config.distribution);
         Ok(config.distribution(chosen))
     }),
@@ -61,7 +61,7 @@ const OPTIONS: &[(&str, Apply)] = &[
     }),
 ];
 
-/// Applies the options of a URL, those first on which others depend.
+/// Applies the options of a URL; those on which others depend come first.
 pub(crate) fn apply_all(config: Config, mut options: Vec<(String, String)>) -> Result<Config, Error> {
     options.sort_by_key(|(name, _)| OPTIONS.iter().position(|(known, _)| known == name));
     options.into_iter().try_fold(config, |config, (name, value)| apply(config, &name, &value))
@@ -89,7 +89,7 @@ fn parse_spares(text: &str) -> Result<Vec<String>, String> {
     Ok(spares.iter().map(|spare| format!("{}:{}", spare.name, spare.weight)).collect())
 }
 
-/// A number that may be 0, where that means never.
+/// Parses a number, which may be 0.
 fn parse_number(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| "expected a number".into())
 }
@@ -101,11 +101,11 @@ fn parse_count(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Units of a duration, each with its nanoseconds.
+/// Units of durations, each with its length in nanoseconds.
 const UNITS: &[(&str, f64)] =
     &[("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9), ("d", 86400e9)];
 
-/// Reads `250ms`, `1.5s`, `2h`.
+/// Parses a duration such as `250ms`, `1.5s` or `2h`.
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);

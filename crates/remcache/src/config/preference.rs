@@ -1,4 +1,4 @@
-//! Which servers reads ask first.
+//! Preferred servers for reads.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,28 +1,27 @@
-//! Which protocol a client speaks: one that is given, or the best that each server understands.
+//! The protocol setting: a fixed protocol, or the best that each server supports.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::proto::Protocol;
 
-/// Which protocol a client speaks.
+/// The protocol of a client's connections.
 ///
-/// All have the same operations, with the same meaning; what a protocol cannot do is
+/// All protocols have the same operations with the same semantics; requests that a protocol cannot express fail with
 /// [`Unsupported`](crate::error::ErrorKind::Unsupported) before anything is sent.
 ///
 /// | setting | choose it |
 /// |---|---|
-/// | `Auto` | the default: servers may differ, be exchanged, or hide behind proxies; each connection begins with a question |
-/// | `Binary` | for the least bytes and work a request, servers with SASL, and keys of 187 to 250 bytes with spaces or control bytes; memcached's authors have deprecated it |
+/// | `Auto` | the default: servers may differ, be replaced, or be behind proxies; each connection negotiates |
+/// | `Binary` | for the fewest bytes and the least work per request, servers with SASL, and keys of 187 to 250 bytes with spaces or control bytes; deprecated by memcached's authors |
 /// | `Meta` | for servers that are known to be 1.6.18 or newer, and services that refuse the binary protocol |
-/// | `Text` | for proxies such as nutcracker and mcrouter, and servers that know nothing else |
+/// | `Text` | for proxies such as nutcracker and mcrouter, and servers without another protocol |
 ///
-/// The question of `Auto` takes one round trip, together with the authentication if there is one. What
-/// a server understood is remembered and tried first with its next connection. A first guess that was
-/// wrong costs a connection: servers of the binary protocol alone close one that begins with text.
-/// Requests wait during negotiation, with their deadlines and within the limits of the connection, and what the
-/// protocol cannot do is refused as soon as it is known, before it is sent.
-/// [What each protocol can do](https://github.com/remcache/remcache/blob/main/docs/protocols.md) is in a table.
+/// Negotiation takes one round trip, including authentication if there is any. Its result is remembered and tried
+/// first on the server's next connection. A wrong first attempt costs a connection: servers that support only the
+/// binary protocol close one that begins with text. Requests wait during negotiation, subject to their deadlines and
+/// the limits of the connection; those that the negotiated protocol cannot express fail before they are sent.
+/// See the [table of protocol features](https://github.com/remcache/remcache/blob/main/docs/protocols.md).
 ///
 /// ```
 /// use remcache::Config;
@@ -34,8 +33,8 @@ use crate::proto::Protocol;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProtocolSetting {
-    /// What each server understands, found out when a connection is opened: meta where the version has
-    /// it (1.6.18), else binary, else text.
+    /// The best protocol that each server supports, negotiated on every connection: meta since 1.6.18, otherwise
+    /// binary, otherwise text.
     #[default]
     Auto,
     /// The binary protocol.
@@ -47,10 +46,10 @@ pub enum ProtocolSetting {
 }
 
 impl ProtocolSetting {
-    /// All of them.
+    /// All settings.
     pub const ALL: [Self; 4] = [Self::Auto, Self::Binary, Self::Meta, Self::Text];
 
-    /// The protocol, if it is given.
+    /// Returns the protocol, if it is fixed.
     pub fn forced(self) -> Option<Protocol> {
         match self {
             Self::Auto => None,
@@ -60,7 +59,7 @@ impl ProtocolSetting {
         }
     }
 
-    /// The name, as settings and URLs say it.
+    /// Returns the name used in settings and URLs.
     pub fn name(self) -> &'static str {
         self.forced().map_or("auto", Protocol::name)
     }

@@ -1,4 +1,4 @@
-//! Where connections live: the tokio runtime that runs their tasks.
+//! The Tokio runtime that runs the tasks of connections.
 
 use std::fmt;
 use std::panic::catch_unwind;
@@ -12,25 +12,25 @@ use tokio::sync::oneshot;
 
 use crate::proto::{Delivery, Reply, Status};
 
-/// Which runtime runs the tasks of a client's connections.
+/// The runtime that runs the tasks of a client's connections.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum ConnectionRuntime {
-    /// The one whose task made the first request.
+    /// The runtime of the first request.
     #[default]
     OfFirstRequest,
-    /// A given one.
+    /// A configured runtime.
     Given(Handle),
-    /// A thread of the client's own.
+    /// A dedicated thread of the client.
     Dedicated(Arc<Dedicated>),
 }
 
 impl ConnectionRuntime {
-    /// A thread of its own, which starts when it is first needed.
+    /// Creates the choice of a dedicated thread, which starts on first use.
     pub(crate) fn dedicated() -> Self {
         Self::Dedicated(Arc::default())
     }
 
-    /// The same choice for another client: a thread is not shared.
+    /// Copies the choice for another client, with a dedicated thread of its own.
     pub(crate) fn for_another_client(self) -> Self {
         match self {
             Self::Dedicated(_) => Self::dedicated(),
@@ -38,12 +38,12 @@ impl ConnectionRuntime {
         }
     }
 
-    /// Whether a connection whose runtime does not run may go on in another.
+    /// Returns whether a connection may move to another runtime if its own does not run.
     pub(crate) fn is_replaceable(&self) -> bool {
         matches!(self, Self::OfFirstRequest)
     }
 
-    /// The runtime for a connection's task that is to start now.
+    /// Returns the runtime on which to start a connection's task.
     ///
     /// # Errors
     /// The reply to the request that needs the connection.
@@ -58,10 +58,9 @@ impl ConnectionRuntime {
     }
 }
 
-/// Looks whether a runtime has what connections need: timers, and, unless something else than sockets
-/// is connected to, I/O.
+/// Checks that a runtime has the drivers that connections need: time, and I/O unless a custom connector is set.
 ///
-/// tokio offers no way to ask, other than a panic: it is caught here, and reported by the panic hook.
+/// Tokio offers no query for that and panics instead; the panic is caught here, but reported by the panic hook.
 pub(crate) fn check_drivers(runtime: &Handle, needs_sockets: bool) -> Result<(), Reply> {
     let _entered = runtime.enter();
     if catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_err() {
@@ -89,13 +88,13 @@ fn register_a_socket() {
     }
 }
 
-/// The reply to a request whose connection cannot have a task.
+/// Returns the reply to a request whose connection cannot have a task.
 #[cold]
 fn misconfigured(reason: impl Into<String>) -> Reply {
     Reply::with_text(Status::Misconfigured, reason.into())
 }
 
-/// The reply if the task was dropped as it was spawned.
+/// Returns the reply for a task that was dropped when it was spawned.
 #[cold]
 pub(crate) fn shut_down() -> Reply {
     misconfigured("the tokio runtime of the connection has been shut down")
@@ -124,7 +123,7 @@ impl Dedicated {
             |error| misconfigured(format!("the thread of the client's connections cannot be started: {error}"));
         let started = Background::start().map_err(failed)?;
         let handle = started.handle.clone();
-        // The thread of a parent process is not here to be stopped.
+        // After a fork the parent's thread does not exist in this process and cannot be stopped.
         std::mem::forget(background.replace(started));
         Ok(handle)
     }
@@ -136,11 +135,11 @@ impl fmt::Debug for Dedicated {
     }
 }
 
-/// A runtime of one thread; it ends when this is dropped.
+/// A runtime on one thread; it stops when this is dropped.
 struct Background {
     handle: Handle,
     process: u32,
-    /// Dropped to end the thread.
+    /// Dropping it stops the thread.
     _stop: oneshot::Sender<()>,
 }
 
@@ -150,7 +149,7 @@ impl Background {
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         thread::Builder::new().name("remcache".to_owned()).spawn(move || {
-            // Nothing is ever sent: the sender's end is the signal.
+            // Nothing is ever sent: dropping the sender is the signal.
             let _ = runtime.block_on(stopped);
         })?;
         Ok(Self { handle, process: process::id(), _stop: stop })

@@ -1,4 +1,4 @@
-//! URLs of servers, parsed to data.
+//! Parser for server URLs.
 
 use super::credentials::Credentials;
 use crate::address::{Endpoint, list, unix};
@@ -32,7 +32,7 @@ impl Target {
                 Some((servers, query)) => Ok(Self { options: options(query)?, ..Self::parse_list(servers)? }),
                 None => Self::parse_list(text),
             },
-            // A list whose first address has no scheme.
+            // A list of addresses, the first of which has no scheme.
             _ if scheme.contains([',', '=']) => Self::parse_list(text),
             _ => Err(Error::config(format!(
                 "unknown scheme {scheme:?}: expected memcached, memcacheds, tcp or unix, or an address such as host:11211"
@@ -47,7 +47,7 @@ impl Target {
     fn parse_url(rest: &str) -> Result<Self, Error> {
         let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, namespace) = before.split_once('/').unwrap_or((before, ""));
-        // What follows is not quoted, as it may be a part of a password.
+        // The rest is not quoted in the error, because it may be a part of a password.
         if namespace.contains('@') || query.contains('@') {
             return Err(Error::config(
                 "an @ behind the hosts of a URL: in a user or password write / as %2F, ? as %3F and @ as %40",
@@ -76,17 +76,17 @@ impl Target {
     }
 }
 
-/// A server in a URL: percent-encoded, so that a socket's path may stand there.
+/// Parses a server in a URL, percent-encoded so that it may be a socket's path.
 fn host_of_url(text: &str) -> Result<Endpoint, Error> {
     let decoded = decoded_text(text).map_err(|what| Error::config(format!("server address {text:?}: {what}")))?;
     match decoded.strip_prefix('/') {
-        // In the path a colon is percent-encoded; the one before a weight is not.
+        // Colons in the path are percent-encoded; the one before a weight is not.
         Some(_) => unix(text, true).map_err(|what| Error::config(format!("server address {text:?}: {what}"))),
         None => Endpoint::parse(&decoded),
     }
 }
 
-/// The options behind the `?` of a URL, percent-decoded.
+/// Parses the options after the `?` of a URL, percent-decoded.
 fn options(query: &str) -> Result<Vec<(String, String)>, Error> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     let options = pairs.map(|pair| {
@@ -110,7 +110,7 @@ fn system_tls() -> Result<Tls, Error> {
     ))
 }
 
-/// Reads `user:password`; errors do not show them.
+/// Parses `user:password`; errors do not show them.
 fn parse_user_info(text: &str) -> Result<Credentials, Error> {
     let Some((user, password)) = text.split_once(':') else {
         return Err(Error::config("a user without a password in a URL: write user:password@host"));

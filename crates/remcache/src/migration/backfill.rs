@@ -23,7 +23,7 @@ pub(crate) enum Copied {
     /// The item was read, but could not be copied or was removed again.
     Left(Item),
     /// The item was read and must not be copied.
-    KeyTracking(Item),
+    Kept(Item),
 }
 
 impl Migration {
@@ -53,7 +53,7 @@ impl Migration {
     async fn copy_checked(self, key: Vec<u8>, item: Item) -> Result<Copied, Error> {
         let ttl = self.ttl.ttl(&self.old, &key, &item).await;
         if ttl == Ttl::Expired {
-            return Ok(Copied::KeyTracking(without_cas(item)));
+            return Ok(Copied::Kept(without_cas(item)));
         }
         self.old.primary(&key).checked_cas(item.cas)?;
         let new = self.new.primary(&key);

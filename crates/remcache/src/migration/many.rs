@@ -61,9 +61,7 @@ impl Migration {
                     count -= 1;
                     results[place] = Err(error);
                 }
-                Ok(Copied::There(item) | Copied::Left(item) | Copied::KeyTracking(item)) => {
-                    results[place] = Ok(Some(item))
-                }
+                Ok(Copied::There(item) | Copied::Left(item) | Copied::Kept(item)) => results[place] = Ok(Some(item)),
                 // The item in the new placement is newer.
                 Ok(_) => {
                     results[place] = Ok(Some(item));

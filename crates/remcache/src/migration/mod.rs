@@ -112,7 +112,7 @@ pub use ttl::TtlSource;
 use crate::client::Client;
 use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, Store, Touch};
 use crate::proto::{CowBytes, Request, Ttl};
-use report::Tallies;
+use report::LiveReport;
 
 /// Presents two placements as one cache while items move from the old to the new.
 ///
@@ -124,7 +124,7 @@ pub struct Migration {
     new: Client,
     ttl: Arc<dyn TtlSource>,
     old_away: OldUnavailable,
-    tallies: Arc<Tallies>,
+    tallies: Arc<LiveReport>,
 }
 
 /// How to handle unavailable old servers.

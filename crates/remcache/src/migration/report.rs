@@ -1,4 +1,4 @@
-//! Migration progress counters for operators.
+//! Migration progress counters.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,9 +13,9 @@ macro_rules! tallies {
 
         /// Live counters of a report.
         #[derive(Debug, Default)]
-        pub(crate) struct Tallies { $(pub(crate) $name: ConnCounters,)* }
+        pub(crate) struct LiveReport { $(pub(crate) $name: Counter,)* }
 
-        impl Tallies {
+        impl LiveReport {
             pub(crate) fn report(&self) -> Report {
                 Report { $($name: self.$name.0.load(Ordering::Relaxed),)* }
             }
@@ -64,9 +64,9 @@ impl Report {
 
 /// A monotonic counter.
 #[derive(Debug, Default)]
-pub(crate) struct ConnCounters(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
-impl ConnCounters {
+impl Counter {
     pub(crate) fn add(&self, count: usize) {
         self.0.fetch_add(count as u64, Ordering::Relaxed);
     }
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_share_is_of_what_was_found() {
-        let tallies = Tallies::default();
+        let tallies = LiveReport::default();
         assert_eq!(tallies.report().share_of_old(), 0.0);
         tallies.from_new.add(3);
         let before = tallies.report();

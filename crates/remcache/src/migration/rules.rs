@@ -100,11 +100,11 @@ impl Migration {
         match (copied, request.operation()) {
             (Copied::Nothing | Copied::Overtaken, _) => Ok(None),
             (Copied::There(_), Operation::GetAndTouch) => self.fetch_from_new(request, limit).await,
-            (Copied::Left(_) | Copied::KeyTracking(_), Operation::GetAndTouch) => {
+            (Copied::Left(_) | Copied::Kept(_), Operation::GetAndTouch) => {
                 let item = self.ask_old::<FetchWithSentinels>(request, limit).await?.flatten();
                 Ok(item.map(without_cas))
             }
-            (Copied::There(item) | Copied::Left(item) | Copied::KeyTracking(item), _) => Ok(Some(item)),
+            (Copied::There(item) | Copied::Left(item) | Copied::Kept(item), _) => Ok(Some(item)),
         }
     }
 

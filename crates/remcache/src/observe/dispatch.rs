@@ -1,4 +1,4 @@
-//! The observers of a client: reports to each of them, and survives their panics.
+//! Dispatches reports to a client's observers, and isolates their panics.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,7 @@ use super::{ActiveOperation, ConnectionChanged, Observer, OperationFinished, Ope
 pub(crate) struct Observers(Option<Arc<[Arc<dyn Observer>]>>);
 
 impl Observers {
-    /// These observers and one more.
+    /// Adds an observer.
     pub(crate) fn with(self, observer: impl Observer) -> Self {
         let others = self.0.as_deref().unwrap_or_default();
         Self(Some(others.iter().cloned().chain([Arc::new(observer) as _]).collect()))
@@ -22,14 +22,14 @@ impl Observers {
         self.0.is_none()
     }
 
-    /// Reports an operation that starts; returns what receives its later events.
+    /// Reports the start of an operation; returns the receivers of its later events.
     pub(crate) fn operation_started(&self, operation: &OperationStarted<'_>) -> Vec<Box<dyn ActiveOperation>> {
         let mut active = Vec::new();
         self.each(|observer| active.extend(observer.operation_started(operation)));
         active
     }
 
-    /// Reports an operation that has ended.
+    /// Reports the end of an operation.
     pub(crate) fn operation_finished(&self, active: Vec<Box<dyn ActiveOperation>>, operation: &OperationFinished<'_>) {
         for one in active {
             guard(move || one.finished(operation));
@@ -52,7 +52,7 @@ impl Observers {
     }
 }
 
-/// Runs a part of an observer; `None` if it panicked.
+/// Runs an observer's method; `None` if it panicked.
 pub(super) fn guard<T>(report: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(report)) {
         Ok(value) => Some(value),

@@ -74,7 +74,7 @@ impl Client {
         Err(Error::new(ErrorKind::Conflict, text))
     }
 
-    /// Replaces the item that refused an increment by the initial value if it is a sentinel, which is a miss;
+    /// Replaces an item that cannot be incremented by the initial value if it is a sentinel, which counts as a miss;
     /// `None` if it was changed in the meantime.
     ///
     /// # Errors
@@ -100,8 +100,8 @@ impl Client {
     }
 }
 
-/// Whether a failed increment with an initial value is tried again step by step: the protocol has none, or the
-/// item is a sentinel.
+/// Returns whether a failed increment with an initial value is retried in steps, because the protocol does not support it
+/// or the item is a sentinel.
 fn is_recoverable(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::NonNumericValue)
 }

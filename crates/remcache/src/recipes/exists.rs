@@ -1,4 +1,4 @@
-//! Whether there is an item, on every protocol.
+//! Checks for existence, on every protocol.
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
@@ -10,16 +10,16 @@ use crate::proto::{MetaOptions, Request};
 use crate::recipes::recipe::{Judge, Recipe};
 
 impl Client {
-    /// Whether there is an item, apart from [sentinels](crate::result::Item::is_sentinel).
+    /// Returns whether an item exists; [sentinels](crate::result::Item::is_sentinel) do not count.
     ///
-    /// On the meta protocol the value stays with the server, and the question counts as no access. On the
-    /// others the item is fetched, which counts as one, and its value is dropped.
+    /// On the meta protocol the value is not transferred, and the check does not count as an access. On the others the
+    /// item is fetched, which counts as one.
     ///
     /// # Errors
     /// See [`ErrorKind`].
     ///
     /// # Cancellation
-    /// Nothing is changed by this.
+    /// The request changes nothing.
     pub fn exists(&self, key: impl AsRef<[u8]>) -> Recipe<'_, bool> {
         let judge: Judge<bool, Error> = |result| match result {
             Ok(is_hit) => (if *is_hit { Outcome::Hit } else { Outcome::Miss }, Counts::found(*is_hit)),

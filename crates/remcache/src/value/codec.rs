@@ -59,14 +59,14 @@ type Write<B> = dyn for<'a> Fn(&'a B) -> Result<CowBytes<'a>, ValueError> + Send
 type Read<T> = dyn Fn(Bytes) -> Result<T, ValueError> + Send + Sync;
 
 impl Codec<Bytes> {
-    /// Bytes as they are.
+    /// Creates a codec of bytes.
     pub fn bytes() -> Self {
         Self::own(Format::Bytes, |bytes| Ok(bytes.into()), Ok)
     }
 }
 
 impl Codec<ByteString, str> {
-    /// Text: neither writing nor reading it allocates.
+    /// Creates a codec of text, which allocates neither for encoding nor for decoding.
     ///
     /// ```
     /// use remcache::value::Codec;
@@ -83,14 +83,14 @@ impl Codec<ByteString, str> {
 }
 
 impl<N: Integer> Codec<N> {
-    /// An integer in decimal digits, so that the server can count with it.
+    /// Creates a codec of integers in decimal digits, so that the server can increment and decrement them.
     pub fn integer() -> Self {
         Self::own(Format::Integer, |number| Ok(number.to_string().into()), |bytes| number::parse(&bytes))
     }
 }
 
 impl Codec<Value> {
-    /// Values as another client writes and reads them.
+    /// Creates a codec of values in another client's format.
     pub fn convention(convention: ClientFormat) -> Self {
         Self::new(Scheme::Foreign { convention, write: |value| value, read: |value| value })
     }
@@ -98,7 +98,7 @@ impl Codec<Value> {
 
 #[cfg(feature = "json")]
 impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
-    /// JSON: readable by everyone, and by people.
+    /// Creates a codec of JSON, which any program, and people, can read.
     ///
     /// ```
     /// use remcache::value::Codec;
@@ -119,7 +119,7 @@ impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
 
 #[cfg(feature = "msgpack")]
 impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
-    /// MessagePack with the names of fields: about half of JSON, and fields may be added later.
+    /// Creates a codec of MessagePack with field names: about half the size of JSON, and fields can be added later.
     pub fn msgpack() -> Self {
         Self::own(
             Format::MessagePack,
@@ -131,8 +131,8 @@ impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
 
 #[cfg(feature = "postcard")]
 impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
-    /// postcard: the fewest bytes. Nothing in them says what they are, so a type that changes needs
-    /// another namespace.
+    /// Creates a codec of postcard, which needs the fewest bytes. They do not describe themselves, so a type that
+    /// changes needs another namespace.
     pub fn postcard() -> Self {
         Self::own(
             Format::Postcard,
@@ -157,10 +157,10 @@ fn read<T>(format: Format, result: Result<T, impl fmt::Display>) -> Result<T, Va
 }
 
 impl<T, B: ?Sized> Codec<T, B> {
-    /// A format of the application, with a number from 0 to 255 that is stored in the [flags](super::Flags).
+    /// Creates a codec of an application's format, with a number from 0 to 255 that is stored in the
+    /// [flags](super::Flags).
     ///
-    /// A codec reads values of its own number only. The functions may capture what they need: a key, a schema
-    /// registry.
+    /// A codec decodes only values with its own number. The functions may be closures.
     ///
     /// ```
     /// use remcache::proto::CowBytes;
@@ -210,11 +210,11 @@ impl<T, B: ?Sized> Codec<T, B> {
         Self { limit: bytes, ..self }
     }
 
-    /// Writes a value.
+    /// Encodes a value.
     ///
     /// # Errors
-    /// [`ValueError::Unwritable`] if it cannot be written in this format, and an error of its own if
-    /// the compression is not compiled in or not in the convention.
+    /// [`ValueError::Unwritable`] if it cannot be encoded in this format; [`ValueError::NotCompiledIn`] or
+    /// [`ValueError::NotInConvention`] if the compression is not available.
     pub fn encode<'a>(&self, value: &'a B) -> Result<Encoded<'a>, ValueError> {
         let encoded = match &self.scheme {
             Scheme::Own { format, write, .. } => {
@@ -240,11 +240,11 @@ impl<T, B: ?Sized> Codec<T, B> {
         }
     }
 
-    /// Reads a value.
+    /// Decodes a value.
     ///
     /// # Errors
-    /// [`ValueError`]: flags that are unknown or of another format, bytes that are not what the
-    /// flags say, a value above the limit.
+    /// [`ValueError`] if the flags are unknown or of another format, the bytes do not match the flags, or the value
+    /// exceeds the limit.
     pub fn decode(&self, flags: u32, bytes: Bytes) -> Result<T, ValueError> {
         match &self.scheme {
             Scheme::Own { format, read, .. } => read(self.unpack(*format, flags, bytes)?),

@@ -8,12 +8,12 @@ use super::ValueError;
 
 /// Compression algorithm of a value.
 ///
-/// Each needs the feature of its name (`deflate` for zlib and gzip). A value that was compressed with
-/// one that is not compiled in is an error which says so.
+/// Each needs the feature of its name (`deflate` for zlib and gzip). Decoding a value whose compression is not compiled
+/// in is an error that names the feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Compression {
-    /// Zstandard, a frame of level 3: small and fast, the choice if no other client reads the value.
+    /// Zstandard, a frame of level 3: small and fast; the best choice if no other client reads the value.
     Zstd,
     /// LZ4, one block preceded by its length in 32 bits, little-endian: less compact, and the fastest.
     Lz4,
@@ -29,10 +29,10 @@ pub enum Compression {
 pub const DEFAULT_LIMIT: usize = 16 << 20;
 
 impl Compression {
-    /// Every compression.
+    /// All compressions.
     pub const ALL: &[Self] = &[Self::Zstd, Self::Lz4, Self::Zlib, Self::Gzip, Self::FastLz];
 
-    /// The feature that this compression needs.
+    /// Returns the feature that this compression needs.
     pub fn feature(self) -> &'static str {
         match self {
             Self::Zstd => "zstd",
@@ -41,7 +41,7 @@ impl Compression {
         }
     }
 
-    /// The compressed bytes.
+    /// Compresses bytes.
     ///
     /// # Errors
     /// [`ValueError::NotCompiledIn`] without its feature, [`ValueError::Unwritable`] for
@@ -70,7 +70,7 @@ impl Compression {
         }
     }
 
-    /// Decompresses the bytes, up to `limit`.
+    /// Decompresses bytes, up to `limit`.
     ///
     /// Memory grows with the output, never by an announced length.
     ///
@@ -118,10 +118,10 @@ impl fmt::Display for Compression {
     }
 }
 
-/// A frame of Zstandard.
+/// Decompresses a frame of Zstandard.
 ///
-/// Its window is memory of the library's own, sized by the frame's header: it may be as large as the
-/// limit, and 8 MiB in any case, which RFC 8878 (3.1.1.1.2) wants every reader to accept.
+/// The library allocates its window by the frame's header: up to the limit, but at least 8 MiB, which RFC 8878
+/// (3.1.1.1.2) requires every decoder to accept.
 #[cfg(feature = "zstd")]
 fn unzstd(bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
     let corrupt = |error| ValueError::corrupt(Compression::Zstd, error);

@@ -10,22 +10,22 @@ use super::{ClientFormat, Compression, Format};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ValueError {
-    /// These flags are not remcache's: something else wrote the item.
+    /// The flags are not remcache's: another program stored the item.
     UnknownFlags(u32),
-    /// These flags are not of the convention that was expected.
+    /// The flags are not those of the expected client format.
     ForeignFlags(ClientFormat, u32),
-    /// The value is in chunks, and was read as if it were not.
+    /// The value is stored in chunks, but was decoded as a whole.
     Chunked,
     /// The value has another format than the codec's.
     WrongFormat {
-        /// What the codec reads.
+        /// The codec's format.
         expected: Format,
-        /// What the flags say.
+        /// The format in the flags.
         found: Format,
     },
-    /// The compression is known, and the feature that has it is not compiled in.
+    /// The compression's feature is not compiled in.
     NotCompiledIn(Compression),
-    /// The convention has no flags for this compression.
+    /// The client format does not support this compression.
     NotInConvention(ClientFormat, Compression),
     /// The decompressed value exceeds the limit, in bytes.
     TooLarge {
@@ -34,18 +34,18 @@ pub enum ValueError {
     },
     /// The compressed bytes are invalid or damaged.
     Corrupt(Compression, String),
-    /// The bytes are not what the flags say.
+    /// The bytes do not match the flags.
     Malformed {
-        /// What they should be.
+        /// The expected format.
         format: &'static str,
-        /// What is wrong with them.
+        /// The problem.
         reason: String,
     },
-    /// The value cannot be written in this format.
+    /// The value cannot be encoded in this format.
     Unwritable {
-        /// The format or the convention.
+        /// The format or client format.
         format: &'static str,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 }

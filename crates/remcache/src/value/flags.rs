@@ -14,26 +14,26 @@ use super::{Compression, ValueError};
 /// | 13 to 8 | the [`Compression`]: 0 none, 1 zstd, 2 lz4, 3 zlib, 4 gzip; with bit 14, 63: a [sentinel of `fetch`](crate::recipes#stored-items) |
 /// | 7 to 0 | the [`Format`]: 0 bytes, 1 text, 2 integer, 3 JSON, 4 MessagePack, 5 postcard; with bit 14, 0 to 255: the application's |
 ///
-/// Flags of 0, which every client writes that has no opinion, and the server for a counter that it
-/// made, are read as plain bytes, text or an integer, and as nothing else.
+/// Flags of 0, which clients without a format store, and the server for a counter that it creates, are decoded as plain
+/// bytes, text or integers only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Flags {
-    /// How the value became bytes.
+    /// The format of the value.
     pub format: Format,
-    /// How the bytes were made fewer, if they were.
+    /// The compression, if the value is compressed.
     pub compression: Option<Compression>,
 }
 
-/// How a value becomes bytes.
+/// The format of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
-    /// The bytes themselves.
+    /// Plain bytes.
     Bytes,
-    /// UTF-8.
+    /// Text in UTF-8.
     Text,
-    /// A number in decimal digits, as the server's counters are.
+    /// An integer in decimal digits, like the server's counters.
     Integer,
     /// JSON.
     Json,
@@ -46,12 +46,12 @@ pub enum Format {
 }
 
 impl Flags {
-    /// Flags for this format and compression.
+    /// Creates flags for this format and compression.
     pub fn new(format: Format, compression: Option<Compression>) -> Self {
         Self { format, compression }
     }
 
-    /// The number that is stored.
+    /// Encodes the flags as the stored number.
     ///
     /// ```
     /// use remcache::value::{Compression, Flags, Format};
@@ -65,10 +65,10 @@ impl Flags {
         MARK | compression.map_or(0, |(number, _)| u32::from(*number) << 8) | self.format.bits()
     }
 
-    /// The flags that a number means.
+    /// Decodes a stored number.
     ///
     /// # Errors
-    /// [`ValueError::UnknownFlags`] if remcache writes no such number.
+    /// [`ValueError::UnknownFlags`] if they are not remcache's flags.
     pub fn from_bits(bits: u32) -> Result<Self, ValueError> {
         let [high, low, compression, format] = bits.to_be_bytes();
         let unknown = || ValueError::UnknownFlags(bits);
@@ -89,7 +89,7 @@ impl Flags {
 }
 
 impl Format {
-    /// The bits of the flags that identify the format.
+    /// Returns the bits of the flags that identify the format.
     fn bits(self) -> u32 {
         match self {
             Self::Custom(number) => u32::from(CUSTOM) << 8 | u32::from(number),
@@ -98,17 +98,17 @@ impl Format {
         }
     }
 
-    /// The format of this crate with a number.
+    /// Returns the built-in format with this number.
     fn known(number: u8) -> Option<Self> {
         FORMATS.iter().find(|row| row.0 == number).map(|row| row.1)
     }
 
-    /// The name of the format.
+    /// Returns the name of the format.
     pub fn name(self) -> &'static str {
         FORMATS.iter().find(|row| row.1 == self).map_or("the application's format", |row| row.2)
     }
 
-    /// Whether flags of 0 may be read as this: what a client without an opinion wrote.
+    /// Returns whether values with flags of 0 may be decoded in this format.
     pub(crate) fn is_plain(self) -> bool {
         matches!(self, Self::Bytes | Self::Text | Self::Integer)
     }
@@ -124,9 +124,9 @@ impl fmt::Display for Format {
 }
 
 const MARK: u32 = 0x7265_0000;
-/// The bit of a list of chunks, in the byte of the compression.
+/// The bit that marks a chunked value, in the byte of the compression.
 const CHUNKED: u8 = 0x80;
-/// The bit of the application's formats, in the byte of the compression.
+/// The bit that marks an application's format, in the byte of the compression.
 const CUSTOM: u8 = 0x40;
 
 /// The formats: number, format, name.

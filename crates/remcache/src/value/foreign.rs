@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-/// A value as another client means it: see [`ClientFormat`](super::ClientFormat).
+/// A value in the data model of another client: see [`ClientFormat`](super::ClientFormat).
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
@@ -24,16 +24,16 @@ pub enum Value {
     Bool(bool),
     /// A point in time, to the millisecond.
     Date(SystemTime),
-    /// What a language serialised, as it is: it is never executed nor looked into.
+    /// Data serialized by a language, which is neither executed nor parsed.
     Serialized {
-        /// By what.
+        /// The serializer.
         by: Serializer,
         /// The bytes, decompressed.
         bytes: Bytes,
     },
 }
 
-/// What serialised a value.
+/// The serializer of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Serializer {
@@ -54,7 +54,7 @@ pub enum Serializer {
 }
 
 impl Value {
-    /// The bytes of a value that is bytes or text.
+    /// Returns the bytes of a value that is bytes or text.
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match self {
             Self::Bytes(bytes) => Some(bytes),
@@ -63,7 +63,7 @@ impl Value {
         }
     }
 
-    /// The text of a value that is text.
+    /// Returns the text of a value that is text.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -86,7 +86,7 @@ impl Value {
 }
 
 impl Serializer {
-    /// The name of the serialiser.
+    /// Returns the name of the serializer.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pickle => "pickle",
@@ -121,7 +121,7 @@ impl fmt::Debug for Value {
     }
 }
 
-/// The beginning of a value, escaped, and its length if that is not all.
+/// The escaped beginning of a value, and its length if it is longer.
 struct Excerpt<'a>(&'a [u8]);
 
 impl fmt::Display for Excerpt<'_> {

@@ -4,8 +4,7 @@
 //! has its own conventions. This module has two parts:
 //!
 //! - a [`Codec`] writes and reads values of one Rust type, with remcache's own [flags](Flags);
-//! - a [`ClientFormat`] is what another client writes: [`Value`]s are read as it meant them, and
-//!   written so that it reads them.
+//! - a [`ClientFormat`] encodes and decodes [`Value`]s as another client does.
 //!
 //! ```
 //! # #[cfg(feature = "deflate")] {

@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use super::ValueError;
 
-/// The integers of Rust.
+/// Rust's integer types.
 ///
-/// They are written in decimal digits, so that the server can count with them.
+/// They are encoded in decimal digits, so that the server can increment and decrement them.
 pub trait Integer: Copy + Display + FromStr + Sealed + 'static {}
 
-/// The integers are a closed set.
+/// Seals [`Integer`](super::Integer).
 #[expect(unnameable_types, reason = "which is what seals it")]
 pub trait Sealed {}
 
@@ -22,7 +22,7 @@ macro_rules! integers {
 }
 integers!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
 
-/// An integer from its digits; a server that lowers a counter pads it with spaces behind.
+/// Parses an integer; servers pad a decremented counter with trailing spaces.
 pub(crate) fn parse<N: FromStr>(bytes: &[u8]) -> Result<N, ValueError> {
     let digits = bytes.trim_ascii_end();
     let text = std::str::from_utf8(digits).ok().filter(|text| is_decimal(text));
@@ -30,7 +30,7 @@ pub(crate) fn parse<N: FromStr>(bytes: &[u8]) -> Result<N, ValueError> {
     text.parse().map_err(|_| ValueError::malformed("an integer", "the number does not fit"))
 }
 
-/// Whether a text is digits, with a minus before them or without.
+/// Returns whether a text consists of digits with an optional minus sign.
 pub(crate) fn is_decimal(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())

@@ -1,4 +1,4 @@
-//! Command lines as a server reads them: what classic and meta commands have in common.
+//! Parsing of command lines for servers, shared by classic and meta commands.
 
 pub mod number;
 mod word;
@@ -6,30 +6,30 @@ mod word;
 pub(crate) use word::MAX_WORDS;
 pub use word::{Words, line};
 
-/// Why a line is no command.
+/// Why a line is not executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a server says something, or nothing ever again")]
 pub enum Refusal {
-    /// It is answered with this line.
+    /// The server answers with an error line.
     Answer {
-        /// The line, without its end.
+        /// The line, without its line end.
         text: &'static str,
-        /// Whether it is not sent after all.
+        /// Whether the command is quiet, so that the line is not sent.
         quiet: bool,
-        /// How many bytes behind the line are thrown away first: a value and its end.
+        /// Number of bytes after the command to discard: a value and its line end.
         swallow: usize,
     },
-    /// The connection is closed without a reply: the client speaks HTTP.
+    /// The server closes the connection without a reply, because the line is HTTP.
     Close,
 }
 
 impl Refusal {
-    /// A line that is sent in any case, with nothing to throw away.
+    /// Creates an error line that is always sent, without a value to discard.
     pub(crate) const fn says(text: &'static str) -> Self {
         Self::Answer { text, quiet: false, swallow: 0 }
     }
 
-    /// A line after a value of this length, which is thrown away if there is one.
+    /// Creates an error line for a command with a value of this length, which is discarded.
     pub(crate) fn with_value(text: &'static str, quiet: bool, length: u32) -> Self {
         let swallow = usize::try_from(length).map_or(0, |length| match length {
             0 => 0,
@@ -55,5 +55,5 @@ pub const BAD_TTL: &str = "CLIENT_ERROR invalid exptime argument";
 /// The end of a line, and of a data block.
 pub const LINE_END: &[u8] = b"\r\n";
 
-/// The longest value that a line can announce.
+/// The longest value that a command can announce.
 pub(crate) const MAX_LENGTH: i32 = i32::MAX - 2;

@@ -1,4 +1,4 @@
-//! Numbers as memcached 1.6.18 reads them: with C's functions, and cut to the size that it wants.
+//! Number parsing as in memcached 1.6.18: with C's functions, truncated to the required size.
 
 /// Parses a signed 32-bit number: a larger one wraps, one beyond 64 bits is invalid.
 pub fn signed(text: &[u8]) -> Option<i32> {
@@ -14,15 +14,15 @@ pub fn unsigned_32(text: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes([a, b, c, d]))
 }
 
-/// An unsigned number of 64 bits.
+/// Parses an unsigned 64-bit number.
 pub fn unsigned_64(text: &[u8]) -> Option<u64> {
     let Number { negative, magnitude } = number(text)?;
     let number = if negative { magnitude.wrapping_neg() } else { magnitude };
-    // A sign is noticed only where it makes a number large.
+    // memcached rejects a sign only if it makes the number large.
     (!negative || number <= i64::MAX as u64).then_some(number)
 }
 
-/// A number with a point, for the settings that have one.
+/// Parses a decimal number, for the settings that have one.
 pub fn decimal(text: &[u8]) -> Option<f64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
@@ -32,7 +32,7 @@ struct Number {
     magnitude: u64,
 }
 
-/// White space, perhaps a sign, digits, and then the end or white space with whatever follows.
+/// Parses white space, an optional sign and digits, up to the end or more white space; the rest is ignored.
 fn number(text: &[u8]) -> Option<Number> {
     let start = text.iter().position(|byte| !is_space(*byte))?;
     let text = text.get(start..)?;
@@ -53,7 +53,7 @@ fn number(text: &[u8]) -> Option<Number> {
     Some(Number { negative, magnitude: digits.iter().try_fold(0, step)? })
 }
 
-/// What C calls space: the vertical tab too.
+/// Returns whether C's `isspace` accepts a byte, which includes the vertical tab.
 fn is_space(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
 }

@@ -1,29 +1,29 @@
-//! Lines and their words, as memcached 1.6.18 cuts them.
+//! Splitting of input into lines and words, as in memcached 1.6.18.
 
-/// How many words memcached has room for, the command included; only a fetch may have more.
+/// The most words that memcached accepts, including the command; only a fetch may have more.
 pub(crate) const MAX_WORDS: usize = 23;
 
-/// The line at the front of the input without its end, and how many bytes it takes with it; `None`
-/// if its end is not there. A bare line feed ends it too.
+/// Returns the line at the front of the input without its line end, and its length with it; `None` if it is not
+/// complete. A bare line feed ends it too.
 pub fn line(input: &[u8]) -> Option<(&[u8], usize)> {
     let end = input.iter().position(|byte| *byte == b'\n')?;
     let line = input.get(..end).unwrap_or_default();
-    // A carriage return alone is taken for a word, which makes an empty line an error.
+    // A single carriage return counts as a word, so an empty line is an error.
     let stripped = line.strip_suffix(b"\r").filter(|line| !line.is_empty());
     Some((stripped.unwrap_or(line), end.saturating_add(1)))
 }
 
-/// The words of a line: what is between spaces, up to the first zero byte.
+/// The words of a line, separated by spaces, up to the first zero byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Words<'a>(&'a [u8]);
 
 impl<'a> Words<'a> {
-    /// The words of this line.
+    /// Creates an iterator over the words of a line.
     pub fn new(line: &'a [u8]) -> Self {
         Self(line.split(|byte| *byte == 0).next().unwrap_or_default())
     }
 
-    /// How many there are, counted up to a limit.
+    /// Counts the words, up to a limit.
     pub(crate) fn count_up_to(&self, limit: usize) -> usize {
         self.clone().take(limit).count()
     }

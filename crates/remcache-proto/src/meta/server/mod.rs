@@ -1,5 +1,5 @@
-//! The server's direction of the meta commands: a line to a command with its flags, as memcached
-//! 1.6.18 reads it, or a newer one, and an answer to its line.
+//! Meta commands for servers: parses a line into a command with its flags, as memcached 1.6.18 or a newer version
+//! does, and builds reply lines.
 //!
 //! ```
 //! use remcache_proto::meta::server::{Answer, Operation};
@@ -31,7 +31,7 @@ use crate::types::version::{Feature, ServerVersion};
 
 pub use answer::Answer;
 
-/// What a meta command does.
+/// The operation of a meta command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the protocol has no others")]
 pub enum Operation {
@@ -39,7 +39,7 @@ pub enum Operation {
     Get,
     /// `ms`; a data block follows.
     Set {
-        /// How many bytes the value has.
+        /// The length of the value in bytes.
         length: usize,
     },
     /// `md`.
@@ -56,50 +56,50 @@ pub enum Operation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Command<'a> {
-    /// What it does.
+    /// The operation.
     pub operation: Operation,
-    /// The key itself, decoded if it was base64.
+    /// The key, decoded if it was in base64.
     pub key: Cow<'a, [u8]>,
-    /// What the flags say.
+    /// The flags that affect execution.
     pub terms: Terms,
     flags: Words<'a>,
 }
 
-/// What the flags of a command say, but for those that only ask for something.
+/// The flags that affect a command's execution; those that only request reply fields are not included.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Terms {
     /// `b`: the key is base64.
     pub base64: bool,
-    /// `q`: the usual outcome is not answered.
+    /// `q`: the usual outcome has no reply.
     pub quiet: bool,
-    /// `v`: the value is wanted.
+    /// `v`: the value is returned.
     pub value: bool,
     /// `u`: the item is not marked as used.
     pub no_bump: bool,
-    /// Whether the item is looked at before it is marked as used: one of N, T, R, h and l is there.
+    /// Whether the item's metadata is read before it is marked as used: one of N, T, R, h and l is set.
     pub looks_first: bool,
     /// `I`: the item becomes stale.
     pub stale: bool,
-    /// `N`: the time to live of an item that is made on a miss, as it was written.
+    /// `N`: the TTL of an item that is created on a miss, unparsed.
     pub vivify: Option<i32>,
-    /// `T`: the new time to live, as it was written.
+    /// `T`: the new TTL, unparsed.
     pub ttl: Option<i32>,
-    /// `R`: who comes below this time to live may recache, as it was written.
+    /// `R`: the remaining TTL below which a client may recache, unparsed.
     pub recache: Option<i32>,
-    /// `C`: the CAS value that is expected.
+    /// `C`: the expected CAS value.
     pub cas: Option<u64>,
     /// `F`: the client's flags.
     pub client_flags: u32,
-    /// `M`: another way to store or to count.
+    /// `M`: the mode of a store or counter.
     pub mode: Option<u8>,
-    /// `D`: by how much is counted.
+    /// `D`: the delta of a counter.
     pub delta: Option<u64>,
-    /// `J`: what an absent counter becomes.
+    /// `J`: the initial value of an absent counter.
     pub initial: Option<u64>,
-    /// `E`: the CAS value that the item is to have, since 1.6.27.
+    /// `E`: the item's new CAS value, since 1.6.27.
     pub chosen_cas: Option<u64>,
-    /// `x` of a deletion: the item stays, empty, since 1.6.27.
+    /// `x` of a delete: the item is kept, without its value, since 1.6.27.
     pub drop_value: bool,
 }
 
@@ -121,13 +121,13 @@ const BAD_MODE_LENGTH: &str = "CLIENT_ERROR incorrect length for M token";
 const BAD_INITIAL: &str = "CLIENT_ERROR invalid numeric initial value";
 const BAD_DELTA: &str = "CLIENT_ERROR invalid numeric delta value";
 
-/// How many words a command may have, its name included.
+/// The most words of a command, including its name.
 const MOST_WORDS: usize = 19;
 /// The longest opaque, without its letter.
 const LONGEST_OPAQUE: usize = 31;
 
 impl<'a> Command<'a> {
-    /// The flags in the order in which they were given: each with what stands behind its letter.
+    /// Returns the flags in order, each with its token.
     pub fn flags(&self) -> impl Iterator<Item = (u8, &'a [u8])> + use<'a> {
         self.flags.clone().filter_map(|word| word.split_first()).map(|(letter, token)| (*letter, token))
     }
@@ -137,12 +137,12 @@ impl<'a> Command<'a> {
     }
 }
 
-/// Whether an opaque is longer than a server reflects.
+/// Returns whether an opaque is longer than servers accept.
 pub fn is_long_opaque(token: &[u8]) -> bool {
     token.len() > LONGEST_OPAQUE
 }
 
-/// The command with this second letter; `count` is the number of all words.
+/// Parses the command with this second letter; `count` is the number of all words.
 pub(crate) fn parse<'a>(
     letter: u8,
     mut words: Words<'a>,
@@ -161,7 +161,7 @@ pub(crate) fn parse<'a>(
     }
     let key = words.next().ok_or_else(|| Refusal::says(if strict { BAD_FORMAT } else { UNKNOWN }))?;
     if key.len() > Key::MAX_LEN {
-        // Newer servers throw the value away that follows.
+        // Newer servers discard the value that follows.
         let length = words.next().filter(|_| strict && letter == b's').and_then(number::unsigned_32).unwrap_or(0);
         return Err(Refusal::with_value(BAD_FORMAT, false, length));
     }
@@ -171,7 +171,7 @@ pub(crate) fn parse<'a>(
         _ if count > MOST_WORDS => Err(Refusal::says(MANY_FLAGS)),
         b'g' => command(Operation::Get, key, words, dialect).map_err(Refusal::says),
         b's' => set(key, words, dialect),
-        // These two do not report what exactly is wrong, except newer deletes.
+        // The errors of these two are not specific, except for newer deletes.
         b'd' if strict => command(Operation::Delete, key, words, dialect).map_err(Refusal::says),
         b'd' => command(Operation::Delete, key, words, dialect).map_err(|_| Refusal::says(WRONG_FLAG)),
         _ => command(Operation::Arithmetic, key, words, dialect).map_err(|_| Refusal::says(WRONG_FLAG)),
@@ -182,7 +182,7 @@ fn set<'a>(key: &'a [u8], mut words: Words<'a>, dialect: ServerVersion) -> Resul
     let bad = Refusal::says(BAD_FORMAT);
     let length = words.next().and_then(number::signed).filter(|length| *length <= MAX_LENGTH).ok_or(bad)?;
     let length = usize::try_from(length).map_err(|_| bad)?;
-    // From here on the value is known, and thrown away if the command is refused.
+    // From here on the length of the value is known, so it is discarded if the command is refused.
     let swallow = length.saturating_add(LINE_END.len());
     let refused = |text| Refusal::Answer { text, quiet: false, swallow };
     let command = command(Operation::Set { length }, key, words, dialect).map_err(refused)?;
@@ -195,7 +195,7 @@ fn set<'a>(key: &'a [u8], mut words: Words<'a>, dialect: ServerVersion) -> Resul
     }
 }
 
-/// Its only flag is `b`, right behind the key; newer servers see it only where it stands twice
+/// Parses a Debug. Its only flag is `b`, right after the key; newer servers recognise it only if it is given twice
 /// (docs/protocol.md 4.4).
 fn debug(mut words: Words<'_>, twice: bool) -> Result<Command<'_>, Refusal> {
     let bad = Refusal::says(BAD_FORMAT);
@@ -223,7 +223,7 @@ fn command<'a>(
             _ => return Err(DUPLICATE_FLAG),
         }
         match command.terms.take(flag, token, operation, dialect) {
-            // Of several problems the last one is reported.
+            // If there are several problems, the last one is reported.
             Err(Problem::Token(text)) => problem = text.or(problem).or(Some(BAD_FORMAT)),
             Err(Problem::Unknown) => return Err(INVALID_FLAG),
             Ok(()) if flag == b'b' => match base64::decode(key) {
@@ -237,9 +237,9 @@ fn command<'a>(
 }
 
 enum Problem {
-    /// A flag that does not exist.
+    /// An unknown flag.
     Unknown,
-    /// What stands behind a flag, with what is said about it if that is something special.
+    /// An invalid token of a flag, with its specific error if there is one.
     Token(Option<&'static str>),
 }
 
@@ -269,7 +269,7 @@ impl Terms {
             b'D' => self.delta = Some(long(BAD_DELTA)?),
             b'M' => match token {
                 &[mode] => self.mode = Some(mode),
-                // No mode is called like that.
+                // Not a valid mode.
                 _ if dialect.has(Feature::StrictLines) => self.mode = Some(0),
                 _ => return Err(Problem::Token(Some(BAD_MODE_LENGTH))),
             },

@@ -1,4 +1,4 @@
-//! Meta commands, their flags, and what is wrong with them.
+//! Tests of meta commands, their flags and their errors.
 
 use super::*;
 use crate::text::server;

@@ -1,9 +1,8 @@
-//! The server's direction of the text protocol: a line to a command, as memcached 1.6.18 reads it, or a
-//! newer one.
+//! The text protocol for servers: parses a line into a command, as memcached 1.6.18 or a newer version does.
 //!
-//! [`line`](fn@line) cuts a line off the input, [`parse`] says what it asks: classic commands, meta
-//! commands ([`meta::server`](crate::meta::server)), and those of an administrator, whose words
-//! are left to the server. [`value`] splits off the data block of a storage command.
+//! [`line`](fn@line) splits a line off the input, [`parse`] parses it: classic commands, meta commands
+//! ([`meta::server`](crate::meta::server)), and administrative ones, whose arguments are left to the server.
+//! [`value`] splits off the data block of a storage command.
 //!
 //! ```
 //! use remcache_proto::text::server::{self, Command};
@@ -22,7 +21,7 @@ use crate::types::version::{Feature, ServerVersion};
 
 pub use crate::line::command::{BAD_DATA, BAD_FORMAT, BAD_TTL, LINE_END, Refusal, UNKNOWN, Words, line, number};
 
-/// What a line asks.
+/// A parsed command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Command<'a> {
@@ -44,61 +43,61 @@ pub enum Command<'a> {
     Version,
     /// `quit`.
     Quit,
-    /// A command for administrators: its name, and the words behind it.
+    /// An administrative command: its name and its arguments.
     Admin(&'a [u8], Words<'a>),
 }
 
-/// A fetch of one key or of many.
+/// A fetch of one or more keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Get<'a> {
     /// Whether CAS values are returned.
     pub with_cas: bool,
-    /// The new time to live, as it was written.
+    /// The new TTL, unparsed.
     pub touch: Option<i32>,
-    /// The keys, which may be too long.
+    /// The keys, which are not checked for their length.
     pub keys: Words<'a>,
 }
 
-/// A value that is to be stored.
+/// A storage command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Store<'a> {
-    /// How.
+    /// The kind of store.
     pub verb: Verb,
     /// Its key.
     pub key: &'a [u8],
     /// The client's flags.
     pub flags: u32,
-    /// The time to live, as it was written.
+    /// The TTL, unparsed.
     pub ttl: i32,
-    /// How many bytes the value has.
+    /// The length of the value in bytes.
     pub length: usize,
-    /// The CAS value that is expected; 0 but for `cas`.
+    /// The expected CAS value; 0 unless the command is `cas`.
     pub cas: u64,
-    /// Whether nothing is answered.
+    /// Whether it has `noreply`.
     pub quiet: bool,
 }
 
-/// How a value is stored.
+/// The kinds of stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the protocol has no others")]
 pub enum Verb {
-    /// In any case.
+    /// Stores unconditionally.
     Set,
-    /// If the key is absent.
+    /// Stores if the key does not exist.
     Add,
-    /// If there is one.
+    /// Stores if the key exists.
     Replace,
-    /// Behind the one that is there.
+    /// Appends to the existing value.
     Append,
-    /// Before the one that is there.
+    /// Prepends to the existing value.
     Prepend,
-    /// If the one that is there has this CAS value.
+    /// Stores if the item has this CAS value.
     Cas,
 }
 
-/// A counter's change.
+/// A change of a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Count<'a> {
@@ -106,25 +105,25 @@ pub struct Count<'a> {
     pub up: bool,
     /// Its key.
     pub key: &'a [u8],
-    /// By how much.
+    /// The amount of the change.
     pub delta: u64,
-    /// Whether nothing is answered.
+    /// Whether it has `noreply`.
     pub quiet: bool,
 }
 
-/// A new time to live.
+/// A change of an item's TTL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Touch<'a> {
     /// The key.
     pub key: &'a [u8],
-    /// The time to live, as it was written.
+    /// The TTL, unparsed.
     pub ttl: i32,
-    /// Whether nothing is answered.
+    /// Whether it has `noreply`.
     pub quiet: bool,
 }
 
-/// A deletion.
+/// A delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delete<'a> {
@@ -134,13 +133,13 @@ pub struct Delete<'a> {
     pub quiet: bool,
 }
 
-/// A flush of everything.
+/// A flush of all items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FlushAll {
-    /// When, as it was written, 0 being now; `None` if it was no number.
+    /// The delay in seconds, unparsed; `None` if it was not a number.
     pub delay: Option<i32>,
-    /// Whether nothing is answered.
+    /// Whether it has `noreply`.
     pub quiet: bool,
 }
 
@@ -148,18 +147,18 @@ const BAD_DELTA: &str = "CLIENT_ERROR invalid numeric delta argument";
 const BAD_DELETE: &str = "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]";
 const ERROR: Refusal = Refusal::says(UNKNOWN);
 
-/// What a line asks a server of the oldest version with clean meta commands.
+/// Parses a line as the oldest version with clean meta commands does.
 ///
 /// # Errors
-/// [`Refusal`] if it is answered without being executed.
+/// [`Refusal`] if the line is answered without being executed.
 pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
     parse_as(line, ServerVersion::default())
 }
 
-/// What a line asks a server of this version.
+/// Parses a line as a server of this version does.
 ///
 /// # Errors
-/// [`Refusal`] if it is answered without being executed.
+/// [`Refusal`] if the line is answered without being executed.
 pub fn parse_as(line: &[u8], dialect: ServerVersion) -> Result<Command<'_>, Refusal> {
     let strict = dialect.has(Feature::StrictLines);
     let all = Words::new(line);
@@ -169,7 +168,7 @@ pub fn parse_as(line: &[u8], dialect: ServerVersion) -> Result<Command<'_>, Refu
     if strict && line.starts_with(b" ") {
         return Err(ERROR);
     }
-    // As memcached counts: no more than it has room for.
+    // memcached does not count further than this.
     let count = all.count_up_to(MAX_WORDS);
     let quiet = count > 1 && all.clone().nth(count.saturating_sub(1)) == Some(b"noreply");
     if let &[b'm', letter] = name {
@@ -182,7 +181,7 @@ pub fn parse_as(line: &[u8], dialect: ServerVersion) -> Result<Command<'_>, Refu
         }
         at_most(least.saturating_add(1), count)?;
         let stored = store(verb, words, quiet).map(Command::Store);
-        // Newer servers throw the value away that follows, if it is known how long it is.
+        // Newer servers discard the value that follows, if its length is known.
         let length = all.clone().nth(4).filter(|_| strict).and_then(number::unsigned_32);
         return stored.map_err(|refusal| match (refusal, length) {
             (Refusal::Answer { text, quiet, .. }, Some(length)) => Refusal::with_value(text, quiet, length),
@@ -201,13 +200,13 @@ pub fn parse_as(line: &[u8], dialect: ServerVersion) -> Result<Command<'_>, Refu
         b"version" => Ok(Command::Version),
         b"quit" => Ok(Command::Quit),
         _ if ADMIN.contains(&name) => Ok(Command::Admin(name, words)),
-        // A command of another letter is never looked at as HTTP.
+        // Commands that begin with another letter are not checked for HTTP.
         _ if !is_common(name) && is_http(&all, count) => Err(Refusal::Close),
         _ => Err(ERROR),
     }
 }
 
-/// The commands for administrators.
+/// The administrative commands.
 const ADMIN: &[&[u8]] = &[
     b"stats",
     b"shutdown",
@@ -256,7 +255,7 @@ fn get<'a>(name: &[u8], mut words: Words<'a>) -> Result<Command<'a>, Refusal> {
     Ok(Command::Get(Get { with_cas: name.ends_with(b"s"), touch, keys: words }))
 }
 
-/// The key of a command, unless it is too long.
+/// Returns the key of a command, unless it is too long.
 fn key<'a>(words: &mut Words<'a>, quiet: bool) -> Result<&'a [u8], Refusal> {
     let key = words.next().unwrap_or_default();
     if key.len() > Key::MAX_LEN { Err(Refusal::quietly(BAD_FORMAT, quiet)) } else { Ok(key) }
@@ -288,11 +287,11 @@ fn touch(mut words: Words<'_>, quiet: bool) -> Result<Command<'_>, Refusal> {
     Ok(Command::Touch(Touch { key, ttl, quiet }))
 }
 
-/// The key may be followed by a time, which must be 0, and `noreply`.
+/// Parses a delete: the key may be followed by a time, which must be 0, and `noreply`.
 fn delete(mut words: Words<'_>, count: usize, quiet: bool, anything: bool) -> Result<Command<'_>, Refusal> {
     let key = words.next().unwrap_or_default();
     let zero = words.next() == Some(b"0") || anything;
-    // A key that is called like that does not silence.
+    // A key named `noreply` does not count.
     let quiet = quiet && count > 2;
     if !(count == 2 || (count == 3 && (zero || quiet)) || (count == 4 && zero && quiet)) {
         return Err(Refusal::quietly(BAD_DELETE, quiet));
@@ -312,8 +311,8 @@ fn flush(mut words: Words<'_>, count: usize, quiet: bool) -> FlushAll {
     FlushAll { delay, quiet }
 }
 
-/// The value at the front of the input, if it is there with its end; an error if its end is
-/// something else. It takes two bytes more than its length.
+/// Returns the value at the front of the input, if it and its line end are complete; an error if it has no line end.
+/// The value takes two bytes more than its length.
 pub fn value(input: &[u8], length: usize) -> Option<Result<&[u8], ()>> {
     let (block, _) = input.split_at_checked(length.checked_add(LINE_END.len())?)?;
     Some(block.strip_suffix(LINE_END).ok_or(()))

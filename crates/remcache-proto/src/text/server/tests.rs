@@ -1,4 +1,4 @@
-//! Lines and what they ask.
+//! Tests of the parser for command lines.
 
 use super::*;
 

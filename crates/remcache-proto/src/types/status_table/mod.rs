@@ -1,4 +1,4 @@
-//! What each protocol says of each status: one table, which every codec reads.
+//! The table of statuses and their representations in each protocol, which every codec uses.
 
 #[cfg(test)]
 mod tests;
@@ -8,21 +8,21 @@ use bytes::Bytes;
 use crate::types::operation::Operation;
 use crate::types::status::Status;
 
-/// A status in the words of each protocol.
+/// A status and its representations in each protocol.
 pub(crate) struct Row {
     pub(crate) status: Status,
-    /// The codes of the binary protocol; the first is the one that is sent.
+    /// The codes of the binary protocol; the first one is sent.
     codes: &'static [u16],
-    /// The text of the binary protocol, where the protocols of lines have none of their own.
+    /// The text of the binary protocol, for statuses that have no text on the line protocols.
     text: &'static str,
-    /// Words that answer these operations on the protocols of lines.
+    /// The reply words of the line protocols, with the operations for which they have this status.
     answers: &'static [(Word, &'static [Operation])],
-    /// How error lines begin that mean it, whatever was asked. The longest beginning counts: texts are no
-    /// contract, so an unknown one has the status of its first word.
+    /// Prefixes of error lines with this status, for any operation. The longest one counts: texts are not specified, so
+    /// an unknown one has the status of its first word.
     refusals: &'static [&'static str],
 }
 
-/// A word that answers a request on a protocol of lines.
+/// A reply word of a line protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
     /// `HD`
@@ -62,7 +62,7 @@ pub(crate) enum Word {
 impl Word {
     const COUNT: usize = Self::Error as usize + 1;
 
-    /// The word of the classic commands that these letters are.
+    /// Parses a reply word of the classic commands.
     #[inline]
     pub(crate) fn of(letters: &[u8]) -> Option<Self> {
         Some(match letters {
@@ -80,7 +80,7 @@ impl Word {
         })
     }
 
-    /// The return code of a meta command that these letters are.
+    /// Parses the return code of a meta command.
     #[inline]
     pub(crate) fn of_code(letters: [u8; 2]) -> Option<Self> {
         Some(match &letters {
@@ -94,7 +94,7 @@ impl Word {
         })
     }
 
-    /// What the word means as the answer to an operation; `None` if it is no answer to it.
+    /// Returns the status of the word in a reply to an operation; `None` if it is not valid there.
     #[inline]
     pub(crate) fn answers(self, operation: Operation) -> Option<Status> {
         *MEANINGS.get(self as usize)?.get(operation as usize)?
@@ -125,7 +125,7 @@ pub(crate) const ROWS: &[Row] = {
             (Word::End, &[Get, GetAndTouch]),
             (Word::NotFound, &[Set, Replace, Delete, Increment, Decrement, Touch]),
             (Word::NotStored, &[Replace]),
-            // A group of statistics that does not exist.
+            // The reply to an unknown group of statistics.
             (Word::Error, &[Stat]),
         ], &[]),
         row(Status::KeyExists, &[0x02], "Data exists for key.", &[
@@ -180,56 +180,56 @@ const fn row(
 }
 
 impl Row {
-    /// The row of a status; `None` if no server says it.
+    /// Returns the row of a status; `None` if servers do not send it.
     pub(crate) fn of(status: Status) -> Option<&'static Self> {
         ROWS.iter().find(|row| row.status == status)
     }
 
-    /// The code that the binary protocol sends.
+    /// Returns the code that is sent on the binary protocol.
     pub(crate) fn code(&self) -> Option<u16> {
         self.codes.first().copied()
     }
 
-    /// The text that goes with the status where the protocol has a word alone.
+    /// Returns the text of the status on the binary protocol.
     pub(crate) fn text(&self) -> &'static str {
         self.text
     }
 }
 
-/// The text of an outcome that text protocols report as one word: the binary protocol's text, so that
-/// the text of a reply is the same on each.
-pub(crate) fn said_of(status: Status) -> Bytes {
+/// Returns the text of a status that line protocols report as a single word: that of the binary protocol, so that
+/// replies have the same text on each protocol.
+pub(crate) fn text_of(status: Status) -> Bytes {
     Bytes::from_static(Row::of(status).map_or("", Row::text).as_bytes())
 }
 
-/// The status of a code of the binary protocol.
+/// Returns the status of a code of the binary protocol.
 #[inline]
 pub(crate) fn of_code(code: u16) -> Status {
     BY_CODE.get(usize::from(code)).copied().unwrap_or(Status::Unknown(code))
 }
 
-/// The status of an error line; `None` if the line is not an error.
-pub(crate) fn of_refusal(line: &[u8]) -> Option<Status> {
+/// Returns the status of an error line; `None` if the line is not an error.
+pub(crate) fn of_error_line(line: &[u8]) -> Option<Status> {
     let of_row = |row: &'static Row| row.refusals.iter().map(|text| (text.len(), *text, row.status));
     let known = ROWS.iter().flat_map(of_row).filter(|(_, text, _)| begins_with(line, text.as_bytes()));
     known.max_by_key(|(length, ..)| *length).map(|(.., status)| status)
 }
 
-/// Whether a line begins with these words.
+/// Returns whether a line begins with these words.
 pub(crate) fn begins_with(line: &[u8], text: &[u8]) -> bool {
-    // A word must not go on: a key of a dump may begin as an error does.
+    // The match must end at a word boundary: a key in a dump may begin like an error.
     let rest = line.strip_prefix(text);
     rest.is_some_and(|rest| rest.first().is_none_or(|next| !next.is_ascii_alphanumeric() && *next != b'_'))
 }
 
-// ---- The table as what is looked up for each reply ----
+// ---- Lookup tables, computed at compile time ----
 
 const OPERATIONS: usize = Operation::Shutdown as usize + 1;
 const LARGEST_CODE: usize = 0x86;
 
-/// By word and operation.
+/// Statuses by word and operation.
 static MEANINGS: [[Option<Status>; OPERATIONS]; Word::COUNT] = meanings();
-/// By code.
+/// Statuses by code.
 static BY_CODE: [Status; LARGEST_CODE + 1] = by_code();
 
 #[expect(

@@ -1,9 +1,9 @@
-//! The table put to the test, and held against the document that shows it.
+//! Tests of the status table, and of its copy in the documentation.
 
 use super::*;
 use crate::types::status::Delivery;
 
-/// Every status, each returned by its predecessor: a new one does not compile until it is listed.
+/// Enumerates the statuses, each returned by its predecessor: a new one does not compile until it is listed.
 fn after(status: Status) -> Option<Status> {
     use Status::*;
     Some(match status {
@@ -65,7 +65,7 @@ fn every_row_can_be_said_on_the_binary_protocol_and_is_read_back_from_each() {
         }
         for text in row.refusals {
             for line in [(*text).to_owned(), format!("{text} more"), format!("{text}, more")] {
-                assert_eq!(of_refusal(line.as_bytes()), Some(row.status), "{line}");
+                assert_eq!(of_error_line(line.as_bytes()), Some(row.status), "{line}");
             }
         }
     }
@@ -85,7 +85,7 @@ fn nothing_is_said_twice() {
     assert!(codes.iter().all(|code| usize::from(*code) <= LARGEST_CODE));
 }
 
-/// Each word in letters, in the order of the type.
+/// The words as text, in the order of the type.
 const LETTERS: [&str; Word::COUNT] = [
     "HD",
     "VA",
@@ -127,7 +127,7 @@ fn in_code<T: std::fmt::Display>(texts: impl Iterator<Item = T>) -> String {
     texts.map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// The words of a row that a protocol has, each with what it answers.
+/// Formats the words of a row that a protocol has, each with its operations.
 fn words_of(row: &Row, is_of_protocol: fn(Word) -> bool) -> String {
     let said = row.answers.iter().filter(|(word, _)| is_of_protocol(*word)).map(|(word, operations)| {
         let operations: Vec<String> = operations.iter().map(|operation| format!("{operation:?}")).collect();
@@ -140,7 +140,7 @@ fn is_meta(word: Word) -> bool {
     word as usize <= Word::NoOp as usize
 }
 
-/// The table as the document shows it.
+/// Formats the table as in the document.
 fn document() -> String {
     let mut table = "| status | binary | meta | text | error lines of both |\n|---|---|---|---|---|\n".to_owned();
     for row in ROWS {

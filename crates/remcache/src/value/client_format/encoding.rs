@@ -11,9 +11,9 @@ use crate::value::{Serializer, Value, ValueError, number};
 /// An encoding for one kind of value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Form {
-    /// Bytes as they are.
+    /// Plain bytes.
     Bytes,
-    /// Bytes as they are, for a client whose text is bytes too.
+    /// Plain bytes, for a client that also stores text as bytes.
     Octets,
     /// UTF-8.
     Text,
@@ -47,12 +47,12 @@ pub(crate) enum Form {
     WideFloat,
     /// The bits of an `f64`.
     WideDouble,
-    /// What a language serialised.
+    /// Data serialized by a language.
     Serialized(Serializer),
 }
 
 impl Form {
-    /// The value that was written in this form.
+    /// Decodes a value in this form.
     pub(crate) fn read(self, bytes: Bytes) -> Result<Value, ValueError> {
         match self {
             Self::Bytes | Self::Octets => Ok(Value::Bytes(bytes)),
@@ -86,7 +86,7 @@ impl Form {
         }
     }
 
-    /// The bytes of a value in this form; `None` if it has none, or another form is written for it.
+    /// Encodes a value in this form; `None` if that is not possible, or another form is used for it.
     pub(crate) fn write(self, value: &Value) -> Option<CowBytes<'_>> {
         match (self, value) {
             (Self::Bytes | Self::Octets, Value::Bytes(bytes)) => Some(bytes.into()),
@@ -108,7 +108,7 @@ impl Form {
         }
     }
 
-    /// Whether the clients look for compressed bytes in this form.
+    /// Returns whether clients support compression of this form.
     pub(crate) fn may_be_compressed(self) -> bool {
         matches!(self, Self::Bytes | Self::Octets | Self::Text | Self::Serialized(_))
     }
@@ -118,7 +118,7 @@ fn text(bytes: Bytes) -> Result<ByteString, ValueError> {
     ByteString::try_from(bytes).map_err(|error| ValueError::malformed("text", error))
 }
 
-/// An integer; one beyond 128 bits stays digits.
+/// Decodes an integer; one beyond 128 bits is kept as digits.
 fn decimal(bytes: Bytes) -> Result<Value, ValueError> {
     match number::parse(&bytes) {
         Ok(number) => Ok(Value::Integer(number)),
@@ -148,13 +148,13 @@ fn php_digits(number: f64) -> String {
     }
 }
 
-/// Big-endian bytes without the zeros that lead.
+/// Removes the leading zeros of big-endian bytes.
 fn packed(bytes: &[u8]) -> CowBytes<'static> {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     bytes.get(zeros..).unwrap_or_default().to_vec().into()
 }
 
-/// At most `width` bytes, with the zeros back that were left out.
+/// Decodes at most `width` big-endian bytes whose leading zeros may be omitted.
 fn unsigned(bytes: &[u8], width: usize) -> Result<[u8; 8], ValueError> {
     if bytes.len() > width {
         let reason = format_args!("it has {} bytes, and {width} at most were expected", bytes.len());
@@ -163,7 +163,7 @@ fn unsigned(bytes: &[u8], width: usize) -> Result<[u8; 8], ValueError> {
     Ok(last_bytes(bytes))
 }
 
-/// The last bytes, with zeros before them if there are not enough.
+/// Returns the last `N` bytes, padded with leading zeros.
 fn last_bytes<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut filled = [0; N];
     for (place, byte) in filled.iter_mut().rev().zip(bytes.iter().rev()) {
@@ -199,7 +199,7 @@ fn date(milliseconds: i64) -> Result<SystemTime, ValueError> {
     time.ok_or_else(|| ValueError::malformed("a date", "this system has no such time"))
 }
 
-/// Milliseconds since 1970, rounded down.
+/// Returns the milliseconds since 1970, rounded down.
 fn milliseconds(time: SystemTime) -> Option<i64> {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_millis()).ok(),

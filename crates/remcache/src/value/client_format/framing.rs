@@ -38,7 +38,7 @@ impl Packing {
         }
     }
 
-    /// Whether this compression is written so.
+    /// Returns whether this compression uses the framing.
     pub(crate) fn writes(self, compression: Compression) -> bool {
         match self {
             Self::Plain(known) | Self::ZlibOrGzip(known) | Self::BehindLength(known) => known == compression,
@@ -46,7 +46,7 @@ impl Packing {
         }
     }
 
-    /// The bytes compressed.
+    /// Compresses bytes with this framing.
     pub(crate) fn pack(self, bytes: &[u8], compression: Compression) -> Result<Vec<u8>, ValueError> {
         let packed = compression.compress(bytes)?;
         match self {
@@ -55,7 +55,7 @@ impl Packing {
             Self::BehindLength(_) => {
                 let length = u32::try_from(bytes.len());
                 let length = length.map_err(|_| ValueError::unwritable("php-memcached", "it is longer than 4 GiB"))?;
-                // Little-endian, as nearly every machine is that runs PHP.
+                // Little-endian, like nearly all machines that run PHP.
                 Ok([&length.to_le_bytes()[..], &packed].concat())
             }
         }
@@ -69,7 +69,7 @@ fn with_magic(bytes: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// How a member of gzip begins (RFC 1952, 2.3.1).
+/// The first bytes of a gzip member (RFC 1952, 2.3.1).
 const GZIP: &[u8] = &[0x1f, 0x8b];
-/// How a frame of Zstandard begins (RFC 8878, 3.1.1).
+/// The first bytes of a Zstandard frame (RFC 8878, 3.1.1).
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];

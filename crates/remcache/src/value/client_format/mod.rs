@@ -1,4 +1,4 @@
-//! What other clients write into flags and values, and how both are read and written.
+//! Client formats: how other clients encode values and flags.
 pub(crate) mod encoding;
 pub(crate) mod framing;
 
@@ -13,10 +13,10 @@ use super::{Compression, Encoded, Value, ValueError};
 use crate::proto::CowBytes;
 use table::{LAYOUTS, Layout};
 
-/// What another client writes into flags and values.
+/// How another client encodes values and flags.
 ///
-/// [The document](https://github.com/remcache/remcache/blob/main/docs/values.md) has the tables, and the versions they were held
-/// against.
+/// The tables, and the versions they were tested with, are in
+/// [docs/values.md](https://github.com/remcache/remcache/blob/main/docs/values.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientFormat {
@@ -28,7 +28,7 @@ pub enum ClientFormat {
     PythonMemcached,
     /// meta-memcache-py.
     MetaMemcache,
-    /// Dalli, from 5.0.4 on; what earlier ones wrote is read, but for their text, which was bytes.
+    /// Dalli since 5.0.4; values of earlier versions can be decoded, but their text is bytes.
     Dalli,
     /// php-memcached, the extension `memcached`.
     PhpMemcached,
@@ -36,12 +36,12 @@ pub enum ClientFormat {
     Spymemcached,
     /// spymemcached and xmemcached with `WhalinTranscoder`, and Greg Whalin's client.
     Whalin,
-    /// gomemcache, and clients without an opinion: bytes, with flags that are the application's.
+    /// gomemcache, and clients without a format: bytes, with the application's flags.
     Gomemcache,
 }
 
 impl ClientFormat {
-    /// Every convention.
+    /// All client formats.
     pub const ALL: &[Self] = &[
         Self::Pylibmc,
         Self::Pymemcache,
@@ -54,18 +54,17 @@ impl ClientFormat {
         Self::Gomemcache,
     ];
 
-    /// The name of the client.
+    /// Returns the name of the client.
     pub fn name(self) -> &'static str {
         self.layout().name
     }
 
     fn layout(self) -> &'static Layout {
-        // A test holds the table against the list.
+        // A test checks that the table is complete.
         LAYOUTS.iter().find(|layout| layout.convention == self).unwrap_or(&table::PLAIN)
     }
 
-    /// Reads a value that this client wrote, of at most [`DEFAULT_LIMIT`](super::DEFAULT_LIMIT)
-    /// bytes once it is decompressed.
+    /// Decodes a value that this client stored, of at most [`DEFAULT_LIMIT`](super::DEFAULT_LIMIT) decompressed bytes.
     ///
     /// ```
     /// use remcache::value::{ClientFormat, Serializer, Value};
@@ -79,12 +78,12 @@ impl ClientFormat {
     /// ```
     ///
     /// # Errors
-    /// [`ValueError`], if the client writes no such flags or the bytes are not what they say.
+    /// [`ValueError`] if the client does not use these flags, or the bytes do not match them.
     pub fn decode(self, flags: u32, bytes: Bytes) -> Result<Value, ValueError> {
         self.decode_within(flags, bytes, super::DEFAULT_LIMIT)
     }
 
-    /// Reads a value that this client wrote, of at most `limit` bytes once it is decompressed.
+    /// Decodes a value that this client stored, of at most `limit` decompressed bytes.
     ///
     /// # Errors
     /// As [`ClientFormat::decode`].
@@ -98,7 +97,7 @@ impl ClientFormat {
         form.read(bytes)
     }
 
-    /// Writes a value so that this client reads it.
+    /// Encodes a value so that this client can read it.
     ///
     /// ```
     /// use remcache::value::{ClientFormat, Value};
@@ -110,7 +109,7 @@ impl ClientFormat {
     /// ```
     ///
     /// # Errors
-    /// [`ValueError::Unwritable`] if the client would need its own serialiser for it.
+    /// [`ValueError::Unwritable`] if it would need the client's own serializer.
     pub fn encode(self, value: &Value) -> Result<Encoded<'_>, ValueError> {
         let layout = self.layout();
         let written = layout.forms.iter().find_map(|(flags, form)| Some((*flags, form.write(value)?)));
@@ -121,7 +120,7 @@ impl ClientFormat {
         Ok(Encoded { flags, bytes })
     }
 
-    /// Makes a written value fewer bytes, if that makes it so, and the client would read it.
+    /// Compresses an encoded value, if that makes it smaller and the client can read it.
     pub(crate) fn compress<'a>(
         self,
         encoded: Encoded<'a>,
@@ -156,7 +155,7 @@ impl FromStr for ClientFormat {
     }
 }
 
-/// There is no convention of this name.
+/// An unknown client format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnknownConvention(pub String);

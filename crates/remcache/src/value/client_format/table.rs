@@ -5,25 +5,25 @@ use crate::value::client_format::encoding::Form;
 use crate::value::client_format::framing::Packing;
 use crate::value::{Compression, Serializer};
 
-/// What one client writes.
+/// The flags of one client.
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) convention: ClientFormat,
     pub(crate) name: &'static str,
-    /// What the client would write for everything else.
+    /// The serializer that the client uses for everything else.
     pub(crate) otherwise: &'static str,
-    /// The bits that say the form.
+    /// The bits that identify the form.
     form_mask: u32,
-    /// The bits that are the application's.
+    /// The bits available to the application.
     application: u32,
-    /// Flags and forms; a value is written in the first form that takes it.
+    /// Flags and forms; a value is encoded in the first form that supports it.
     pub(crate) forms: &'static [(u32, Form)],
     /// Compression bits and their framing.
     packings: &'static [(u32, Packing)],
 }
 
 impl Layout {
-    /// What flags stand for; `None` if the client does not write them.
+    /// Returns the form and framing of these flags; `None` if the client does not use them.
     pub(crate) fn read(&self, flags: u32) -> Option<(Form, Option<Packing>)> {
         let form = self.forms.iter().find(|row| row.0 == flags & self.form_mask)?.1;
         match flags & !self.form_mask & !self.application {
@@ -32,13 +32,13 @@ impl Layout {
         }
     }
 
-    /// The bits and the packing of a compression.
+    /// Returns the bits and the framing of a compression.
     pub(crate) fn packing_of(&self, compression: Compression) -> Option<(u32, Packing)> {
         self.packings.iter().find(|row| row.1.writes(compression)).copied()
     }
 }
 
-/// Layout of clients without a convention.
+/// The layout of clients without a format.
 pub(crate) const PLAIN: Layout = Layout {
     convention: ClientFormat::Gomemcache,
     name: "gomemcache",
@@ -176,7 +176,7 @@ pub(crate) static LAYOUTS: &[Layout] = &[
     PLAIN,
 ];
 
-/// pymemcache and python-memcached: integers are written with 2, and 4 is what Python 2 wrote.
+/// The forms of pymemcache and python-memcached: integers have flags 2, those stored by Python 2 have 4.
 const PYTHON: &[(u32, Form)] = &[
     (0, Form::Bytes),
     (16, Form::Text),
