@@ -1,25 +1,25 @@
-//! Where a key goes when servers are away: every server once, in the order of the client that is imitated.
+//! Candidates: the servers of a key in the order in which they take it over when others are down.
 
 use crate::ring::Placement;
 use crate::spec::{Order, Retry};
 use crate::{Ring, live_modulo as remcached};
 
-/// The servers of a key in the order in which they hold it: from [`Ring::candidates`].
+/// The servers of a key in the order in which they take it over: returned by [`Ring::candidates`].
 #[derive(Debug)]
 pub struct Candidates<'a> {
     ring: &'a Ring,
-    /// What is hashed of the key.
+    /// The hashed part of the key.
     key: &'a [u8],
-    /// Absent until the first server, which is found without it, was not enough.
+    /// Created when a second server is requested; the first one is found without it.
     rest: Option<Rest<'a>>,
     given: usize,
 }
 
 impl Ring {
-    /// Every server once: the one that holds `key`, then those to which its keys go while servers are away, in order.
+    /// Returns every server once: the one that holds `key`, then those that take it over while servers are down, in order.
     ///
-    /// The order is the other client's where it has one, or else that of the ring: the next points, scores or places.
-    /// The first step allocates nothing.
+    /// The order is that of the imitated client if it has one, or else that of the ring: the next points, scores or
+    /// buckets. The first step does not allocate.
     ///
     /// ```
     /// use remcache_distribution::{Distribution, Node};
@@ -55,7 +55,7 @@ impl Iterator for Candidates<'_> {
             return None;
         }
         let server = match (&mut self.rest, self.given) {
-            // Without points no server owns a key, and the order of the list is as good as any.
+            // Without points no server owns a key, and any order is as good as that of the list.
             (None, 0) => self.owner().unwrap_or(0),
             (rest, _) => rest.get_or_insert_with(|| Rest::new(self.ring, self.key)).next()?,
         };
@@ -71,10 +71,10 @@ impl Iterator for Candidates<'_> {
 
 impl ExactSizeIterator for Candidates<'_> {}
 
-/// The servers behind the first.
+/// The servers after the first.
 struct Rest<'a> {
     is_given: Box<[bool]>,
-    /// With repetitions; it ends after every server was there.
+    /// The servers with repetitions, until every server has occurred.
     order: Box<dyn Iterator<Item = usize> + Send + Sync + 'a>,
 }
 
@@ -85,7 +85,7 @@ impl<'a> Rest<'a> {
         let mut is_given = vec![false; servers].into_boxed_slice();
         is_given[owner] = true;
         let tries = tries(ring, key).filter_map(move |hash| ring.server_of_hash(hash));
-        // A server without a point is on no way along the circle.
+        // Servers without points do not occur on the circle.
         let order = tries.chain(own_order(ring, key, owner)).chain(0..servers);
         Self { is_given, order: Box::new(order) }
     }
@@ -103,7 +103,7 @@ impl std::fmt::Debug for Rest<'_> {
     }
 }
 
-/// The rule's own order: the next points, scores or places.
+/// Returns the rule's own order: the next points, scores or buckets.
 fn own_order<'a>(ring: &'a Ring, key: &'a [u8], owner: usize) -> Box<dyn Iterator<Item = usize> + Send + Sync + 'a> {
     let servers = ring.servers();
     match &ring.placement {
@@ -121,7 +121,7 @@ fn circle_position(order: Order, hash: u128) -> u32 {
     order.position(hash) as u32
 }
 
-/// The hashes that a client tries one after the other, behind the key's own.
+/// Returns the hashes that a client tries after the key's own.
 fn tries<'a>(ring: &'a Ring, key: &'a [u8]) -> Box<dyn Iterator<Item = u128> + Send + Sync + 'a> {
     let hash = move |text: &[u8]| ring.keys.digest(text);
     let numbered = move |number: usize| hash(&[number.to_string().as_bytes(), key].concat());
@@ -139,7 +139,7 @@ fn tries<'a>(ring: &'a Ring, key: &'a [u8]) -> Box<dyn Iterator<Item = u128> + S
     }
 }
 
-/// Each the sum of all so far, in 32 bits.
+/// Returns the partial sums, in 32 bits.
 fn sums(first: u128, more: impl Iterator<Item = u128>) -> impl Iterator<Item = u128> {
     more.scan(first as u32, |sum, hash| {
         *sum = sum.wrapping_add(hash as u32);
@@ -147,7 +147,7 @@ fn sums(first: u128, more: impl Iterator<Item = u128>) -> impl Iterator<Item = u
     })
 }
 
-/// Another hash for each number.
+/// Derives a hash for each number.
 fn mixed(hash: u64, number: u64) -> u64 {
     xxhash_rust::xxh3::xxh3_64(&(hash ^ number.rotate_right(8)).to_le_bytes())
 }

@@ -1,4 +1,4 @@
-//! Why a key is where it is, step by step.
+//! Explains the placement of a key, step by step.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::ring::Placement;
 use crate::spec::{Circle, Order, Rule};
 use crate::{Hash, Ring};
 
-/// How a key came to its server: from [`Ring::explain`].
+/// The steps by which a key's server is found: returned by [`Ring::explain`].
 ///
 /// ```
 /// use remcache_distribution::{Distribution, Node};
@@ -22,20 +22,20 @@ use crate::{Hash, Ring};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explanation {
-    /// What is hashed of the key: all of it, but for hash tags, hash stops and the like.
+    /// The hashed part of the key: all of it, except for hash tags, hash stops and the like.
     pub hashed: Vec<u8>,
     /// The hash function.
     pub hash: Hash,
-    /// What it gives, as the other client would print it: a whole number, negative with folsom; with rendezvous the score of
-    /// the server.
+    /// The hash as the imitated client would print it: an integer, which may be negative with folsom; with rendezvous the
+    /// score of the server.
     pub value: String,
     /// The point that the hash belongs to, if the distribution has points.
     pub point: Option<ServerPoint>,
-    /// What the hash is divided by, if the remainder decides: the number of servers, or the sum of their weights.
+    /// The divisor, if the remainder of the hash decides: the number of servers, or the sum of their weights.
     pub divisor: Option<u64>,
-    /// The place of the server in the list.
+    /// The index of the server in the list.
     pub server: usize,
-    /// All other servers, in the order in which the key goes to them while those before are away.
+    /// All other servers, in the order in which they take the key over while those before are down.
     pub next: Vec<usize>,
 }
 
@@ -43,18 +43,18 @@ pub struct Explanation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerPoint {
-    /// Where it is, as the other client would print it.
+    /// Its position, as the imitated client would print it.
     pub position: String,
     /// Which of the server's points it is, counted from 0.
     pub number: usize,
-    /// The text of which it is the hash.
+    /// The text whose hash it is.
     pub text: String,
 }
 
 impl Ring {
-    /// Why `key` is where it is; `None` if the list is empty.
+    /// Explains the placement of `key`; `None` if the list is empty.
     ///
-    /// It is computed step by step and takes a thousand times as long as [`locate`](Self::locate).
+    /// It takes a thousand times as long as [`locate`](Self::locate).
     #[must_use]
     pub fn explain(&self, key: &[u8]) -> Option<Explanation> {
         let hashed = self.part.of(key);
@@ -105,7 +105,7 @@ impl Ring {
     fn divisor(&self) -> Option<u64> {
         match &self.placement {
             Placement::Modulo | Placement::LiveModulo => Some(self.servers() as u64),
-            Placement::WeightedModulo(shares) => shares.places(),
+            Placement::WeightedModulo(shares) => shares.buckets(),
             _ => None,
         }
     }

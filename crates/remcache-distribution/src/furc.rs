@@ -3,17 +3,17 @@
 use crate::hash::MCROUTER_SEED;
 use crate::hash::murmur::murmur64a;
 
-/// Returns the bucket of a key, below `places`.
+/// Returns the bucket of a key, below `buckets`.
 ///
-/// Each row of the tree decides whether the key is in the upper half of the places that this row adds; where it is, the
-/// next bits say at which of them.
-/// A place that does not exist, since the number of places is no power of two, is drawn again.
-pub(crate) fn place(key: &[u8], places: usize) -> usize {
-    if places <= 1 {
+/// Each level of the tree decides whether the key is in the upper half of the buckets that the level adds; if it is, the
+/// next bits select one of them.
+/// A bucket that does not exist, because their number is not a power of two, is drawn again.
+pub(crate) fn bucket(key: &[u8], buckets: usize) -> usize {
+    if buckets <= 1 {
         return 0;
     }
     let mut stream = Stream::of(key);
-    let mut row = usize::BITS - (places - 1).leading_zeros();
+    let mut row = usize::BITS - (buckets - 1).leading_zeros();
     let mut at = row;
     for _ in 0..MOST_TRIES {
         while !stream.bit(at) {
@@ -24,23 +24,23 @@ pub(crate) fn place(key: &[u8], places: usize) -> usize {
             at = row;
         }
         at += STRIDE;
-        let mut place = 1;
+        let mut bucket = 1;
         for _ in 1..row {
-            place = place << 1 | usize::from(stream.bit(at));
+            bucket = bucket << 1 | usize::from(stream.bit(at));
             at += STRIDE;
         }
-        if place < places {
-            return place;
+        if bucket < buckets {
+            return bucket;
         }
     }
     0
 }
 
-/// Hashes one after the other, each of the one before, as bits.
+/// A stream of bits from a chain of hashes.
 struct Stream {
     first: u64,
     current: u64,
-    /// Which of them `current` is.
+    /// The index of `current` in the chain.
     number: u32,
 }
 
@@ -64,7 +64,7 @@ impl Stream {
 }
 
 const MOST_TRIES: u32 = 32;
-/// How far apart the bits of one place are, hence at most 2^23 places.
+/// The distance between the bits of one bucket, which limits buckets to 2^23.
 const STRIDE: u32 = 23;
 
 #[cfg(test)]
@@ -77,9 +77,9 @@ mod tests {
         let vectors = vectors();
         let golden = vectors["mcrouter_ch3_furc_hash"].as_object().unwrap();
         assert_eq!(golden.len(), 8);
-        for (key, places) in golden {
-            for (count, expected) in places.as_object().unwrap() {
-                assert_eq!(*expected, place(key.as_bytes(), count.parse().unwrap()), "{key} of {count}");
+        for (key, buckets) in golden {
+            for (count, expected) in buckets.as_object().unwrap() {
+                assert_eq!(*expected, bucket(key.as_bytes(), count.parse().unwrap()), "{key} of {count}");
             }
         }
     }
@@ -87,9 +87,9 @@ mod tests {
     #[test]
     fn a_place_more_moves_nothing_between_the_others() {
         for key in 0..2000_u32 {
-            for places in [1, 2, 3, 4, 7, 8, 9, 100] {
-                let (before, after) = (place(&key.to_be_bytes(), places), place(&key.to_be_bytes(), places + 1));
-                assert!(after == before || after == places, "{key}: {before} to {after}");
+            for buckets in [1, 2, 3, 4, 7, 8, 9, 100] {
+                let (before, after) = (bucket(&key.to_be_bytes(), buckets), bucket(&key.to_be_bytes(), buckets + 1));
+                assert!(after == before || after == buckets, "{key}: {before} to {after}");
             }
         }
     }

@@ -1,10 +1,10 @@
-//! The rings of the golden vectors, point for point: what the named implementations computed.
+//! Compares rings point by point with golden vectors, which the named implementations computed.
 
 use serde_json::{Value, json};
 
 use crate::{Distribution, Node, circle_points, vectors};
 
-/// Each ring of the vectors, and the distribution that makes it.
+/// The rings of the vectors, and their distributions.
 const RINGS: [(&str, &str); 14] = [
     ("libmemcached_consistent_unweighted_default_hash", "libmemcached-ketama"),
     ("libmemcached_ketama_weighted_equal", "libmemcached-ketama-weighted"),
@@ -47,8 +47,8 @@ fn check(name: &str, distribution: &str) {
     }
 }
 
-/// A server of the vectors: a list of name, port and weight, of address and weight, or an address; a name alone is the name
-/// that a ring was given.
+/// Parses a server of the vectors: a list of name, port and weight, of address and weight, or an address; a name alone is a
+/// ring name.
 fn node(server: &Value) -> Node {
     if let Some(parts) = server.as_array().filter(|parts| parts.len() == 3) {
         let number = |at: usize| parts[at].as_u64().unwrap();

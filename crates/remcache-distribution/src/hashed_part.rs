@@ -1,8 +1,8 @@
-//! Which part of a key is hashed.
+//! The part of a key that is hashed.
 
 use crate::spec::KeyPart;
 
-/// The part that a client hashes, and the signs between which users may have it look instead.
+/// The part of a key that a client hashes, and the optional delimiters of a hash tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HashedPart {
     pub(crate) part: KeyPart,
@@ -21,14 +21,14 @@ impl HashedPart {
     }
 }
 
-/// What is between the first opening sign and the first closing one behind it, unless that is nothing.
+/// Returns the part between the first opening delimiter and the next closing one, unless it is empty.
 fn tagged(key: &[u8], [open, close]: [u8; 2]) -> Option<&[u8]> {
     let behind = &key[key.iter().position(|&byte| byte == open)? + 1..];
     let len = behind.iter().position(|&byte| byte == close)?;
     (len > 0).then(|| &behind[..len])
 }
 
-/// A key of mcrouter without `/region/cluster/` before it.
+/// Removes the routing prefix `/region/cluster/` of an mcrouter key.
 fn without_route(key: &[u8]) -> &[u8] {
     if key.first() != Some(&b'/') {
         return key;

@@ -1,8 +1,8 @@
 //! Key placement: which server of a list holds a key.
 //!
 //! Everything here is a pure function of the configured list and the key: no I/O, no clock, no name resolution.
-//! Two clients with the same list and the same [`Distribution`] therefore look for a key in the same place.
-//! One of the two may be another client: there is a distribution for each that is in wide use, by its name.
+//! Two clients with the same list and the same [`Distribution`] therefore use the same server for a key.
+//! One of them may be another client: there is a distribution, by its name, for each that is in wide use.
 //!
 //! ```
 //! use remcache_distribution::{Distribution, Node};
@@ -25,8 +25,8 @@
 //! [Which client is which distribution, and what a new fleet should take](https://github.com/remcache/remcache/blob/main/docs/placement.md).
 //!
 //! To add a client: one row in `spec_table.rs`.
-//! A row says how servers are written down, how many points they have, how points and keys are hashed, and which point a
-//! key belongs to; new code is needed only for what no client did before.
+//! A row defines the text of servers, their number of points, the hashes of points and keys, and which point a key
+//! belongs to; new code is needed only for algorithms that no other client uses.
 // Marks items of features in the documentation of docs.rs, which is built by a nightly toolchain.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -67,10 +67,10 @@ use crate::spec::{PlacementSpec, Rule};
 use crate::spec_table::SPECS;
 use hash::{Chars, KeyHash};
 
-/// A rule that places keys on servers: a client's by name, and what its users may adjust.
+/// A rule that places keys on servers: that of a client, with the options that the client offers.
 ///
 /// It is chosen by name in configurations ([`FromStr`](std::str::FromStr)) and printed by the same name.
-/// Some clients let their users choose the hash, or have keys placed by a part of them; so do these, as methods.
+/// Some clients have options for the hash, or for placing keys by a part of them; these are methods here.
 ///
 /// ```
 /// use remcache_distribution::{Distribution, Hash};
@@ -84,7 +84,7 @@ use hash::{Chars, KeyHash};
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Distribution {
-    /// The place in the table.
+    /// The index in the table.
     row: u8,
     hash: Option<Hash>,
     has_unsigned_chars: bool,
@@ -95,13 +95,13 @@ pub struct Distribution {
 impl Distribution {
     /// libmemcached's weighted MD5 ring with the namespace hashed as part of the key: the default, `ketama`.
     ///
-    /// It is what libmemcached does after `MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED` (php-memcached's
+    /// It is what libmemcached does with `MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED` (php-memcached's
     /// `OPT_LIBKETAMA_COMPATIBLE`, pylibmc's `ketama_weighted`), point for point; libmemcached 1.1.4 is the reference.
     /// Adding or removing one server of n moves about one key in n.
     ///
     /// A server is hashed by its configured name and port: `name` for port 11211, `name:port` for any other, `path:0` for
     /// a Unix socket.
-    /// A server whose weight is below about 1/40 of the average gets no point and hence no key, as in libmemcached.
+    /// A server whose weight is below about 1/40 of the average gets no points and hence no keys, as in libmemcached.
     ///
     /// ```
     /// use remcache_distribution::{Distribution, Node};
@@ -114,20 +114,20 @@ impl Distribution {
     /// ```
     pub const KETAMA: Self = Self::named("ketama");
 
-    /// Weighted rendezvous hashing over XXH3, `rendezvous`: what a new fleet should take.
+    /// Weighted rendezvous hashing over XXH3, `rendezvous`: recommended for new fleets.
     ///
-    /// WeightedModulo are exact to the weights, a change moves no key that it need not move, and the keys of a server that is away
-    /// points over all others.
-    /// A lookup looks at every server: some 2 ns for each, ten times that with weights.
+    /// Shares follow the weights exactly, a change moves as few keys as possible, and the keys of a server that is down
+    /// spread over all others.
+    /// A lookup computes a score for each server: some 2 ns each, ten times that with weights.
     pub const RENDEZVOUS: Self = Self::named("rendezvous");
 
     /// Jump hash over XXH3, `jump`: for hundreds of equal servers that are added and removed at the end of the list.
     pub const JUMP: Self = Self::named("jump");
 
-    /// The hash modulo the number of servers, as libmemcached, pylibmc and php-memcached come: `libmemcached`.
+    /// The hash modulo the number of servers, the default of libmemcached, pylibmc and php-memcached: `libmemcached`.
     pub const LIBMEMCACHED: Self = Self::named("libmemcached");
 
-    /// libmemcached's weighted MD5 ring, the namespace not hashed: `libmemcached-ketama-weighted`.
+    /// libmemcached's weighted MD5 ring, without the namespace in the hash: `libmemcached-ketama-weighted`.
     pub const LIBMEMCACHED_KETAMA_WEIGHTED: Self = Self::named("libmemcached-ketama-weighted");
 
     /// spymemcached's ketama: `spymemcached-ketama`.
@@ -138,11 +138,11 @@ impl Distribution {
 
     /// The placement of the Ruby gem `remcached` 0.4.1: `remcached`.
     ///
-    /// The bytes of the key as one big-endian number, modulo the number of servers that are connected; the remainder
-    /// counts through those servers in the order of the list.
+    /// The bytes of the key as one big-endian number, modulo the number of connected servers; the remainder is the index
+    /// among those servers, in the order of the list.
     /// Every change of liveness moves most keys, and with 2, 4, 8, … servers only the last byte of a key matters: use it
     /// to share a cache with the gem.
-    /// It has no notion of weight: all weights are treated alike.
+    /// It ignores weights.
     ///
     /// ```
     /// use remcache_distribution::{Distribution, Node};
@@ -156,7 +156,7 @@ impl Distribution {
     /// ```
     pub const REMCACHED: Self = Self::named("remcached");
 
-    /// Every distribution, as it comes, in the order in which documents list them.
+    /// Returns every distribution with default options, in the order used in documents.
     ///
     /// ```
     /// use remcache_distribution::Distribution;
@@ -169,7 +169,7 @@ impl Distribution {
         (0..SPECS.len()).map(|row| Self::in_row(row as u8))
     }
 
-    /// The name in configurations and in the connection URL.
+    /// Returns the name used in configurations and URLs.
     ///
     /// ```
     /// use remcache_distribution::Distribution;
@@ -181,7 +181,7 @@ impl Distribution {
         self.spec().name
     }
 
-    /// Other names: of clients that place keys in the same way.
+    /// Returns other names: of clients that place keys in the same way.
     ///
     /// ```
     /// use remcache_distribution::Distribution;
@@ -193,15 +193,15 @@ impl Distribution {
         self.spec().aliases
     }
 
-    /// What it is, in one line.
+    /// Returns a description in one line.
     #[must_use]
     pub fn about(self) -> &'static str {
         self.spec().about
     }
 
-    /// The same with keys hashed by another function.
+    /// Sets the hash function of keys.
     ///
-    /// [`ring`](Self::ring) refuses a hash that the client does not offer: [`hashes`](Self::hashes) lists those that it does.
+    /// [`ring`](Self::ring) refuses a hash that the client does not offer; [`hashes`](Self::hashes) lists those that it does.
     ///
     /// ```
     /// use remcache_distribution::{Distribution, Hash, Node};
@@ -216,18 +216,17 @@ impl Distribution {
         self
     }
 
-    /// Whether bytes from 0x80 are negative to hashes that take characters one at a time: `true` unless said otherwise.
+    /// Sets whether bytes from 0x80 are negative in hashes that process single characters (default: `true`).
     ///
-    /// They are where C's `char` is signed, as on x86, and are not on ARM: two libmemcached of the same configuration place
-    /// such keys differently.
-    /// Clients that are not in C have no such question, and this changes nothing of theirs.
+    /// They are where C's `char` is signed, as on x86, but not on ARM: libmemcached places such keys differently there.
+    /// It has no effect on the distributions of clients that are not written in C.
     #[must_use]
     pub const fn signed_chars(mut self, are_signed: bool) -> Self {
         self.has_unsigned_chars = !are_signed;
         self
     }
 
-    /// The same with keys placed by what is between these two bytes, if anything is: twemproxy's `hash_tag`.
+    /// Places keys by their part between these two bytes, if it is not empty: twemproxy's `hash_tag`.
     ///
     /// ```
     /// use remcache_distribution::{Distribution, Node};
@@ -243,15 +242,14 @@ impl Distribution {
         self
     }
 
-    /// Whether the namespace is hashed with the key; if not said, it is where the imitated client hashes what it puts before
-    /// keys.
+    /// Sets whether the namespace is hashed with the key (default: as in the imitated client).
     #[must_use]
     pub const fn namespace_hashed(mut self, is_hashed: bool) -> Self {
         self.hashes_namespace = Some(is_hashed);
         self
     }
 
-    /// The hash of keys.
+    /// Returns the hash function of keys.
     ///
     /// ```
     /// use remcache_distribution::{Distribution, Hash};
@@ -264,7 +262,7 @@ impl Distribution {
         self.hash.unwrap_or_else(|| self.spec().hash)
     }
 
-    /// The hashes that can be chosen; none if the client has but one.
+    /// Returns the hashes that can be chosen; none if the client has only one.
     ///
     /// ```
     /// use remcache_distribution::{Distribution, Hash};
@@ -277,9 +275,9 @@ impl Distribution {
         self.spec().hashes
     }
 
-    /// Whether the caller of [`Ring::locate`] should give it the key with its namespace.
+    /// Returns whether the caller of [`Ring::locate`] should pass the key with its namespace.
     ///
-    /// libmemcached, its users and pymemcache place keys without their prefix.
+    /// libmemcached, clients based on it, and pymemcache place keys without their prefix.
     ///
     /// ```
     /// use remcache_distribution::Distribution;
@@ -292,9 +290,8 @@ impl Distribution {
         self.hashes_namespace.unwrap_or_else(|| self.spec().hashes_namespace)
     }
 
-    /// Whether the address of a server is hashed in addition to its name, and so must be [configured](Node::with_ip).
-    ///
-    /// A name that is an address needs no other.
+    /// Returns whether the IP address of a server is hashed in addition to its name, and so must be
+    /// [configured](Node::with_ip) unless the name is an address.
     ///
     /// ```
     /// use remcache_distribution::Distribution;
@@ -307,9 +304,9 @@ impl Distribution {
         matches!(self.spec().rule, Rule::Circle(circle) if circle.format.needs_ip())
     }
 
-    /// Whether a key's place depends on which servers are connected.
+    /// Returns whether a key's server depends on which servers are connected.
     ///
-    /// If not, [`Ring::locate`] never calls `is_usable`, and the caller need not find out.
+    /// If not, [`Ring::locate`] never calls `is_usable`.
     ///
     /// ```
     /// use remcache_distribution::Distribution;
@@ -322,16 +319,16 @@ impl Distribution {
         matches!(self.spec().rule, Rule::LiveModulo)
     }
 
-    /// Prepares lookups for this list of servers; [`Ring::locate`] then answers with an index into it.
+    /// Prepares lookups for this list of servers; [`Ring::locate`] returns indices into it.
     ///
-    /// Weights are heeded as the imitated client heeds them, and ignored where it has none.
-    /// A server that is listed twice is refused where servers are hashed, as one of the two would hold nothing, and is two
-    /// servers where only their places count, such as with `libmemcached` and `remcached`.
+    /// Weights have the same effect as in the imitated client, and none if it has no weights.
+    /// A server that is listed twice is refused if servers are hashed, because one of the two would hold nothing; it counts
+    /// as two servers if only indices matter, such as with `libmemcached` and `remcached`.
     ///
     /// # Errors
     ///
-    /// [`RingError`], which says what is wrong with the list: a weight of 0, a duplicate, an address that is missing, weights
-    /// for `jump`, weights too large; or with the distribution: a hash that the client does not offer.
+    /// [`RingError`] if the list is invalid: a weight of 0, a duplicate, a missing address, weights for `jump`, weights that
+    /// are too large; or the distribution: a hash that the client does not offer.
     ///
     /// ```
     /// use remcache_distribution::{Distribution, Node};
@@ -347,7 +344,7 @@ impl Distribution {
         Ring::new(self, nodes)
     }
 
-    /// The row of a name, found by the compiler.
+    /// Finds the row of a name, at compile time.
     const fn named(name: &str) -> Self {
         let mut row = 0;
         while !is_same(SPECS[row].name, name) {
@@ -380,7 +377,7 @@ impl Distribution {
         HashedPart { part: self.spec().part, tag: self.hash_tag }
     }
 
-    /// The same rule with the adjustments of another.
+    /// Copies the options of another distribution.
     pub fn adjusted_as(self, other: Self) -> Self {
         Self { row: self.row, ..other }
     }

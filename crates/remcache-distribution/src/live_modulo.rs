@@ -1,18 +1,18 @@
 //! The placement of the Ruby gem `remcached`: the key as a big-endian number, modulo the connected servers.
 
-/// The server of `key` among those alive, counted in the order of the list.
+/// Returns the server of `key` among those alive, in the order of the list.
 pub(crate) fn locate(key: &[u8], servers: usize, alive: impl Fn(usize) -> bool) -> Option<usize> {
-    // Liveness may change while it is read: one pass takes the state that both the divisor and the choice rest on.
+    // Liveness may change while it is read, so both the divisor and the choice are based on one pass.
     let live: Vec<usize> = (0..servers).filter(|&server| alive(server)).collect();
-    among(key, &live).map(|place| live[place])
+    among(key, &live).map(|index| live[index])
 }
 
-/// All servers: the one that holds `key` while all are alive, then the one that holds it without that, and so on.
+/// Returns all servers: the one that holds `key` while all are alive, then the one that holds it without that, and so on.
 pub(crate) fn order(key: &[u8], servers: usize) -> Vec<usize> {
     let mut live: Vec<usize> = (0..servers).collect();
     let mut order = Vec::with_capacity(servers);
-    while let Some(place) = among(key, &live) {
-        order.push(live.remove(place));
+    while let Some(index) = among(key, &live) {
+        order.push(live.remove(index));
     }
     order
 }
@@ -21,7 +21,7 @@ fn among(key: &[u8], live: &[usize]) -> Option<usize> {
     (!live.is_empty()).then(|| remainder(key, live.len()))
 }
 
-/// The bytes of `key`, as one big-endian number, modulo `divisor`.
+/// Returns the bytes of `key`, as one big-endian number, modulo `divisor`.
 fn remainder(key: &[u8], divisor: usize) -> usize {
     let divisor = divisor as u64;
     let rest = key.chunks(4).fold(0_u64, |rest, chunk| {

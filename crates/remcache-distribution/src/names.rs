@@ -14,7 +14,7 @@ impl fmt::Display for Distribution {
 impl FromStr for Distribution {
     type Err = UnknownDistribution;
 
-    /// Reads a name or an alias, as it comes: no hash chosen, nothing adjusted.
+    /// Parses a name or an alias; the options have their defaults.
     fn from_str(name: &str) -> Result<Self, UnknownDistribution> {
         let known = Self::all().find(|known| known.name() == name || known.aliases().contains(&name));
         known.ok_or_else(|| UnknownDistribution { name: name.to_owned() })
@@ -35,7 +35,7 @@ pub struct UnknownDistribution {
 }
 
 impl UnknownDistribution {
-    /// The name that was asked for.
+    /// Returns the unknown name.
     ///
     /// ```
     /// use remcache_distribution::Distribution;
@@ -47,7 +47,7 @@ impl UnknownDistribution {
         &self.name
     }
 
-    /// Names and aliases that are near, the nearest first; at most three.
+    /// Returns similar names and aliases, the most similar first; at most three.
     ///
     /// ```
     /// use remcache_distribution::Distribution;
@@ -58,8 +58,8 @@ impl UnknownDistribution {
     #[must_use]
     pub fn suggestions(&self) -> Vec<&'static str> {
         let asked = self.name.to_lowercase();
-        let mut near: Vec<_> = names().map(|name| (nearness(&asked, name), name)).collect();
-        near.retain(|(nearness, _)| *nearness >= NEAR);
+        let mut near: Vec<_> = names().map(|name| (similarity(&asked, name), name)).collect();
+        near.retain(|(similarity, _)| *similarity >= NEAR);
         near.sort_by(|a, b| b.0.total_cmp(&a.0));
         near.into_iter().take(3).map(|(_, name)| name).collect()
     }
@@ -69,8 +69,8 @@ fn names() -> impl Iterator<Item = &'static str> {
     SPECS.iter().flat_map(|spec| std::iter::once(&spec.name).chain(spec.aliases)).copied()
 }
 
-/// From 0 to 1; a name that contains what was asked, or is contained in it, is near whatever else it has.
-fn nearness(asked: &str, name: &str) -> f64 {
+/// Returns the similarity from 0 to 1; a name that contains the given one, or is contained in it, is always similar.
+fn similarity(asked: &str, name: &str) -> f64 {
     let is_part = asked.len() >= 4 && (name.contains(asked) || asked.contains(name));
     let distance = strsim::normalized_damerau_levenshtein(asked, name);
     if is_part { distance.max(NEAR) } else { distance }

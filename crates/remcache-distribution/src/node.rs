@@ -1,8 +1,8 @@
-//! A server as a distribution sees it: a name, a port, a weight.
+//! Nodes: the properties of a server that placement depends on.
 
 use std::net::IpAddr;
 
-/// A server of the list, by what was configured: a ring knows no resolved address.
+/// A server of the list, as configured: a ring does not use resolved addresses.
 ///
 /// ```
 /// use remcache_distribution::Node;
@@ -16,31 +16,31 @@ pub struct Node {
     /// The host or the path of the socket, exactly as configured: it is hashed byte by byte.
     ///
     /// `Cache1`, `cache1` and `10.0.0.1` are three servers to a ring even if they are one machine.
-    /// An IPv6 address is hashed as it stands here, with or without brackets; libmemcached's list parser
-    /// (`memcached_servers_parse`) keeps the brackets of `[::1]:11212`, its `memcached_server_add` takes either.
+    /// An IPv6 address is hashed as given, with or without brackets; libmemcached's list parser
+    /// (`memcached_servers_parse`) keeps the brackets of `[::1]:11212`, its `memcached_server_add` accepts both forms.
     pub name: String,
     /// The port, or `None` for a Unix socket.
     ///
-    /// libmemcached gives a socket the port 0 (`memcached_server_add_unix_socket`, list and configuration strings), so
+    /// libmemcached uses port 0 for a socket (`memcached_server_add_unix_socket`, list and configuration strings), and so
     /// does this crate.
-    /// Clients that pass a path to `memcached_server_add` give it the port 11211: `Some(11211)` describes such a server.
+    /// Clients that pass a path to `memcached_server_add` use port 11211: `Some(11211)` describes such a server.
     pub port: Option<u16>,
-    /// The share of keys relative to the other servers, 1 if nothing was configured; 0 is refused.
+    /// The share of keys relative to the other servers (default: 1); 0 is refused.
     pub weight: u32,
-    /// What is hashed in place of name and port, if anything else is.
+    /// A text that is hashed in place of name and port.
     ///
-    /// twemproxy's configuration can give a server such a name behind its address; servers behind other addresses than
-    /// their other clients see can be given the text that those hash.
+    /// twemproxy's configuration has such a name after a server's address. It also serves servers that other clients
+    /// reach by another address: it is the text that those clients hash.
     pub ring_name: Option<String>,
     /// The address, for the distributions that hash it in addition to the name: see
     /// [`needs_ip`](crate::Distribution::needs_ip).
     ///
-    /// It is configured and never resolved: what a name resolves to may change, and keys must not move.
+    /// It is configured and never resolved: the result of a resolution may change, but keys must not move.
     pub ip: Option<IpAddr>,
 }
 
 impl Node {
-    /// A server reached over TCP, with the weight 1.
+    /// Creates a server reached over TCP, with weight 1.
     ///
     /// ```
     /// use remcache_distribution::Node;
@@ -52,7 +52,7 @@ impl Node {
         Self { name: host.into(), port: Some(port), weight: 1, ring_name: None, ip: None }
     }
 
-    /// A server reached through a Unix socket, with the weight 1.
+    /// Creates a server reached through a Unix socket, with weight 1.
     ///
     /// ```
     /// use remcache_distribution::Node;
@@ -64,7 +64,7 @@ impl Node {
         Self { name: path.into(), port: None, weight: 1, ring_name: None, ip: None }
     }
 
-    /// The same server with this weight.
+    /// Sets the weight.
     ///
     /// ```
     /// use remcache_distribution::Node;
@@ -77,7 +77,7 @@ impl Node {
         self
     }
 
-    /// The same server, hashed by this text instead of its name and port.
+    /// Sets the text that is hashed instead of name and port.
     ///
     /// ```
     /// use remcache_distribution::{Distribution, Node};
@@ -98,7 +98,7 @@ impl Node {
         self
     }
 
-    /// The same server with this address, for the distributions that hash it.
+    /// Sets the IP address, for the distributions that hash it.
     ///
     /// ```
     /// use remcache_distribution::{Distribution, Node};

@@ -1,10 +1,10 @@
-//! How a server is written down to be hashed: one form for each family of clients.
+//! The text of a server that is hashed: one format for each family of clients.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::Node;
 
-/// The form of a server's text, before the counter of its points.
+/// The format of a server's text, without the number of a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NodeKeyFormat {
     /// `host` on port 11211, or else `host:port`; a Unix socket has the port 0: `path:0`.
@@ -34,7 +34,7 @@ pub(crate) enum NodeKeyFormat {
 }
 
 impl NodeKeyFormat {
-    /// Whether the address is part of the text.
+    /// Returns whether the IP address is part of the text.
     pub(crate) const fn needs_ip(self) -> bool {
         matches!(
             self,
@@ -42,7 +42,7 @@ impl NodeKeyFormat {
         )
     }
 
-    /// The text of a server, `None` if it takes an address that was not configured.
+    /// Formats the text of a server; `None` if it needs an address that was not configured.
     pub(crate) fn write(self, node: &Node) -> Option<String> {
         if let Some(name) = &node.ring_name {
             return Some(name.clone());
@@ -71,7 +71,7 @@ impl NodeKeyFormat {
     }
 }
 
-/// The configured address, or the name if it is one.
+/// Returns the configured address, or the name if it is an address.
 fn ip(node: &Node) -> Option<IpAddr> {
     node.ip.or_else(|| literal(&node.name))
 }
@@ -91,7 +91,8 @@ fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }
 
-/// What `InetSocketAddress.toString` gives, since Java 14 with brackets; `nameless` stands before an address without a name.
+/// Formats an address as `InetSocketAddress.toString` does, since Java 14 with brackets; `nameless` is the prefix of an
+/// address without a name.
 fn java(node: &Node, ip: IpAddr, port: u16, nameless: &str) -> String {
     let address = bracketed(&java_ip(ip));
     match literal(&node.name) {
@@ -100,7 +101,7 @@ fn java(node: &Node, ip: IpAddr, port: u16, nameless: &str) -> String {
     }
 }
 
-/// Java writes all eight groups of an IPv6 address, without leading zeros.
+/// Formats an IP address as Java does: all eight groups of an IPv6 address, without leading zeros.
 fn java_ip(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(ip) => ip.to_string(),

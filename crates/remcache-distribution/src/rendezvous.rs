@@ -1,4 +1,4 @@
-//! The server with the greatest score has the key: rendezvous, pymemcache's and one for new fleets.
+//! Rendezvous hashing: the server with the highest score has the key. Pymemcache's variant, and one for new fleets.
 
 use std::{borrow::Cow, cmp::Reverse};
 
@@ -12,17 +12,17 @@ use crate::spec::{PythonKey, Score};
 #[derive(Debug, Clone)]
 pub(crate) struct Rendezvous {
     servers: Servers,
-    /// The place of each server by name: the later one wins between equal scores, whatever the order of the list.
+    /// The rank of each server by name: of equal scores the higher rank wins, independent of the order of the list.
     ranks: Box<[u32]>,
 }
 
 #[derive(Debug, Clone)]
 enum Servers {
-    /// The hash of each server's text and a hyphen, to be gone on with.
+    /// The hash state after each server's text and a hyphen.
     Pymemcache(PythonKey, Box<[Murmur3]>),
-    /// A hash of each server's text, all weights being equal.
+    /// A hash of each server's text, for equal weights.
     Equal(Box<[u64]>),
-    /// The same with the weight.
+    /// A hash of each server's text, and its weight.
     Weighted(Box<[(u64, u32)]>),
 }
 
@@ -41,14 +41,14 @@ impl Rendezvous {
         Self { servers, ranks: ranks(texts) }
     }
 
-    /// The server with the greatest score.
+    /// Returns the server with the highest score.
     pub(crate) fn winner(&self, key: &[u8]) -> Option<usize> {
         let mut best = None;
         self.each(key, |server, score| best = best.max(Some((score, self.ranks[server], server))));
         best.map(|(_, _, server)| server)
     }
 
-    /// All servers, the one with the greatest score first.
+    /// Returns all servers, the one with the highest score first.
     pub(crate) fn order(&self, key: &[u8]) -> Vec<usize> {
         let mut all = Vec::with_capacity(self.ranks.len());
         self.each(key, |server, score| all.push((score, self.ranks[server], server)));
@@ -56,7 +56,7 @@ impl Rendezvous {
         all.into_iter().map(|(_, _, server)| server).collect()
     }
 
-    /// The score of a server as text.
+    /// Formats the score of a server.
     pub(crate) fn print(&self, key: &[u8], server: usize) -> String {
         let mut text = String::new();
         self.each(key, |scored, score| {
@@ -94,15 +94,15 @@ impl Rendezvous {
     }
 }
 
-/// The weight divided by the negative logarithm of the hash as a number between 0 and 1; greater hashes score higher.
+/// Returns the weight divided by the negative logarithm of the hash as a number between 0 and 1.
 ///
-/// Of weights w each server then wins the share w / total, and a changed weight moves only the keys that it has to: see
+/// A server of weight w then wins the share w / total, and a changed weight moves as few keys as possible: see
 /// Schindelhauer and Schomaker, "Weighted Distributed Hash Tables" (2005).
 fn weighted(hash: u64, weight: u32) -> u64 {
     // 52 bits and a half: never 0, never 1.
     let part = ((hash >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
     let score = f64::from(weight) / -libm::log(part);
-    // Positive numbers are in the order of their bits.
+    // Positive floating-point numbers sort like their bits.
     score.to_bits()
 }
 
@@ -124,7 +124,7 @@ fn ranks(texts: &[String]) -> Box<[u32]> {
 }
 
 impl PythonKey {
-    /// What pymemcache hashes of a key.
+    /// Returns the bytes that pymemcache hashes for a key.
     fn bytes(self, key: &[u8]) -> Cow<'_, [u8]> {
         match self {
             Self::Str if key.is_ascii() => Cow::Borrowed(key),
@@ -134,12 +134,12 @@ impl PythonKey {
     }
 }
 
-/// The lowest byte of each code point: pymemcache hashes only that.
+/// Returns the lowest byte of each code point, which is all that pymemcache hashes.
 fn low_bytes(text: &str) -> impl Iterator<Item = u8> {
     text.chars().map(|char| u32::from(char) as u8)
 }
 
-/// Python's `repr` of `bytes`.
+/// Formats bytes like Python's `repr`.
 fn repr(key: &[u8]) -> String {
     let quote = if key.contains(&b'\'') && !key.contains(&b'"') { '"' } else { '\'' };
     let mut text = format!("b{quote}");

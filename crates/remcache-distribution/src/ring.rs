@@ -1,4 +1,4 @@
-//! A prepared list of servers, and the lookup of a key in it.
+//! Rings: lists of servers prepared for lookups.
 
 use std::fmt;
 
@@ -27,11 +27,11 @@ pub struct Ring {
     pub(crate) part: HashedPart,
     pub(crate) placement: Placement,
     pub(crate) nodes: Box<[Node]>,
-    /// What is hashed of each server; empty for rules that hash none.
+    /// The hashed texts of the servers; empty for rules that do not hash servers.
     pub(crate) texts: Box<[String]>,
 }
 
-/// What a lookup consults: one variant for each way of looking, not for each client.
+/// The data for lookups: one variant for each algorithm, not for each client.
 #[derive(Clone)]
 pub(crate) enum Placement {
     /// Points of 32 bits.
@@ -69,13 +69,12 @@ impl Ring {
         Ok(Self { distribution, keys, part: distribution.part(), placement, nodes: nodes.into(), texts: texts.into() })
     }
 
-    /// The index of the server that holds `key`; `None` if the list is empty, or if no server that counts is usable.
+    /// Returns the index of the server that holds `key`; `None` if the list is empty, or if no relevant server is usable.
     ///
     /// `is_usable` is called for distributions that [need liveness](Self::needs_liveness), once for each server in order;
-    /// the others never call it, so the keys of a server that is away stay its own: [`candidates`](Self::candidates) says
-    /// where they would go.
-    /// The key is hashed as given: whether a namespace is part of it is the caller's choice, and
-    /// [`Distribution::hashes_namespace`] what the other client does.
+    /// others never call it, so a server that is down keeps its keys: for fallbacks see [`candidates`](Self::candidates).
+    /// The key is hashed as given; [`Distribution::hashes_namespace`] returns whether the imitated client includes the
+    /// namespace.
     ///
     /// ```
     /// use remcache_distribution::{Distribution, Node};
@@ -92,24 +91,24 @@ impl Ring {
         let servers = self.servers();
         match self.placement {
             Placement::LiveModulo => remcached::locate(self.part.of(key), servers, is_usable),
-            // One server holds everything: no hashing, as in libmemcached.
+            // A single server holds everything without hashing, as in libmemcached.
             _ if servers <= 1 => (servers == 1).then_some(0),
             _ => self.owner(self.part.of(key)),
         }
     }
 
-    /// The server of what is hashed of a key, all servers being alive.
+    /// Returns the server of the hashed part of a key while all servers are alive.
     #[inline]
     pub(crate) fn owner(&self, key: &[u8]) -> Option<usize> {
         match &self.placement {
             Placement::Rendezvous(scores) => scores.winner(key),
-            Placement::Furc => Some(furc::place(key, self.servers())),
+            Placement::Furc => Some(furc::bucket(key, self.servers())),
             Placement::LiveModulo => remcached::locate(key, self.servers(), |_| true),
             _ => self.server_of_hash(self.keys.digest(key)),
         }
     }
 
-    /// The server of a hash, for rules that know nothing else of a key.
+    /// Returns the server of a hash, for rules that depend only on the key's hash.
     #[inline]
     pub(crate) fn server_of_hash(&self, hash: u128) -> Option<usize> {
         match &self.placement {
@@ -119,12 +118,12 @@ impl Ring {
             Placement::WideCircle(circle) => circle.find(hash).map(|point| point.server as usize),
             Placement::WeightedModulo(shares) => shares.server(hash as u64),
             Placement::Modulo => Some((hash as u64 % self.servers() as u64) as usize),
-            Placement::Jump => Some(jump::place(hash as u64, self.servers())),
+            Placement::Jump => Some(jump::bucket(hash as u64, self.servers())),
             Placement::Rendezvous(_) | Placement::Furc | Placement::LiveModulo => None,
         }
     }
 
-    /// Whether [`locate`](Self::locate) asks which servers are usable.
+    /// Returns whether [`locate`](Self::locate) depends on which servers are usable.
     ///
     /// ```
     /// use remcache_distribution::{Distribution, Node};
@@ -138,7 +137,7 @@ impl Ring {
         self.distribution.needs_liveness()
     }
 
-    /// The distribution that this ring follows.
+    /// Returns the distribution.
     ///
     /// ```
     /// use remcache_distribution::Distribution;
@@ -152,7 +151,7 @@ impl Ring {
         self.distribution
     }
 
-    /// How many servers the list has, those that are away included.
+    /// Returns the number of servers in the list, including those that are down.
     ///
     /// ```
     /// use remcache_distribution::Distribution;
@@ -168,7 +167,7 @@ impl Ring {
 
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The points, 160 a server, would bury whatever a ring is printed in.
+        // The points, 160 per server, would be too long.
         f.debug_struct("Ring")
             .field("distribution", &self.distribution)
             .field("servers", &self.servers())

@@ -1,4 +1,4 @@
-//! What distinguishes one client's placement from another's, as data; the clients themselves are in `spec_table.rs`.
+//! The properties that distinguish clients' placements, as data; the clients are in `spec_table.rs`.
 
 use crate::Hash;
 use crate::hash::Chars;
@@ -6,28 +6,28 @@ use crate::ketama::continuum::Lookup;
 use crate::ketama::points::{PointCount, PointHash};
 use crate::node_key::NodeKeyFormat;
 
-/// One way of placing keys.
+/// The placement of one client.
 #[derive(Debug)]
 pub(crate) struct PlacementSpec {
     pub(crate) name: &'static str,
     /// Clients that place keys the same way, by name.
     pub(crate) aliases: &'static [&'static str],
-    /// One line for people.
+    /// A description in one line.
     pub(crate) about: &'static str,
     pub(crate) rule: Rule,
-    /// What keys are hashed with, unless another hash is chosen.
+    /// The default hash of keys.
     pub(crate) hash: Hash,
     pub(crate) chars: Chars,
-    /// The hashes that the client lets its users choose from; none, if it has but one.
+    /// The hashes that the client offers; none if it has only one.
     pub(crate) hashes: &'static [Hash],
     pub(crate) part: KeyPart,
-    /// Where keys go next if that is another rule than [`Rule`]'s own order.
+    /// The order of fallbacks, if it is not that of the [`Rule`].
     pub(crate) retry: Retry,
-    /// Whether what the client calls a namespace or a prefix has part in the placement.
+    /// Whether the client's namespace or prefix is hashed with the key.
     pub(crate) hashes_namespace: bool,
 }
 
-/// How a hash becomes a server.
+/// The algorithm that maps a hash to a server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rule {
     /// Points on a circle.
@@ -36,23 +36,23 @@ pub(crate) enum Rule {
     Modulo,
     /// The hash modulo the total weight, each server in as many buckets as its weight.
     WeightedModulo(ListOrder),
-    /// The greatest score of server and key together.
+    /// The highest score of server and key.
     Rendezvous(NodeKeyFormat, Score),
     /// Lamping and Veach's jump hash.
     Jump,
     /// mcrouter's `furc_hash`.
     Furc,
-    /// The key as a number, modulo the servers that are connected.
+    /// The key as a number, modulo the connected servers.
     LiveModulo,
 }
 
-/// In which order a list is counted through.
+/// The order of the servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ListOrder {
     /// As it was configured.
     Configured,
     /// By the servers' texts, a shorter one first: twemproxy sorts its servers to find duplicates
-    /// (`conf_validate_server`), and leaves them so.
+    /// (`conf_validate_server`), and keeps that order.
     ByText(NodeKeyFormat),
 }
 
@@ -60,9 +60,9 @@ pub(crate) enum ListOrder {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Circle {
     pub(crate) format: NodeKeyFormat,
-    /// What stands between a server's text and the number of a point.
+    /// The separator between a server's text and the number of a point.
     pub(crate) separator: char,
-    /// The points while all weights are 1.
+    /// The points if all weights are 1.
     pub(crate) equal: PointSpec,
     /// The points if some weight is not 1.
     pub(crate) weighted: PointSpec,
@@ -71,14 +71,14 @@ pub(crate) struct Circle {
     pub(crate) tie: Tie,
 }
 
-/// How many points a server has, and of what.
+/// The number of a server's points, and their hash.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PointSpec {
     pub(crate) count: PointCount,
     pub(crate) hash: PointHash,
 }
 
-/// What positions are compared as.
+/// The type as which positions are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Numbers of 32 bits.
@@ -89,20 +89,20 @@ pub(crate) enum Order {
     Wide,
 }
 
-/// Who has a position on which several points fall.
+/// Which server has a position with several points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tie {
-    /// All stay, in the order of the list.
+    /// All points are kept, in the order of the list.
     InOrder,
-    /// The last of the list, which overwrote the others.
+    /// The last server of the list.
     Last,
-    /// The last by name, as the servers were sorted before.
+    /// The last server by name.
     LastByName,
-    /// The one whose place among them, sorted by name, is the position modulo their number.
+    /// The server whose index among them, sorted by name, is the position modulo their number.
     ByPosition,
 }
 
-/// What servers are scored by.
+/// The score of rendezvous hashing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Score {
     /// pymemcache's: murmur3 of `server-key`, the key as Python prints it.
@@ -111,7 +111,7 @@ pub(crate) enum Score {
     Rendezvous,
 }
 
-/// What a key is in a Python program.
+/// The type of keys in a Python program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PythonKey {
     /// A `str`: the lowest byte of each code point.
@@ -120,28 +120,28 @@ pub(crate) enum PythonKey {
     Bytes,
 }
 
-/// What part of a key is hashed.
+/// The part of a key that is hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeyPart {
     Whole,
     /// The first 256 bytes.
     First256,
-    /// What is before `|#|`, without a routing prefix `/region/cluster/`.
+    /// The part before `|#|`, without a routing prefix `/region/cluster/`.
     BeforeHashStop,
 }
 
-/// Where keys go whose server is away, before the rule's own order.
+/// Where the keys of a server that is down go, before the rule's own order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// Nowhere else: the next point, bucket or score.
+    /// The rule's own order: the next point, bucket or score.
     Never,
-    /// The hash plus that of the number of the try and the key, seven tries from 0: spymemcached's.
+    /// The hash plus that of the attempt's number and the key, seven attempts from 0: spymemcached's.
     Spymemcached,
-    /// The same, as many tries as servers, from 1: xmemcached's.
+    /// The same, as many attempts as servers, from 1: xmemcached's.
     Xmemcached,
-    /// The hash of the number of the try and the key, 19 times: Dalli's.
+    /// The hash of the attempt's number and the key, 19 times: Dalli's.
     Dalli,
-    /// The hash of the hash, in digits, and the number of the try, nine times: python-memcached's.
+    /// The hash of the hash, in digits, and the attempt's number, nine times: python-memcached's.
     Python,
     /// The hash mixed again, eight times.
     Mixed,

@@ -1,4 +1,4 @@
-//! Every client's placement, one row each.
+//! The placements of all clients, one row each.
 
 use crate::Hash;
 use crate::hash::Chars;
@@ -354,7 +354,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     },
 ];
 
-/// What most rows have in common.
+/// The properties that most rows have in common.
 const ROW: PlacementSpec = PlacementSpec {
     name: "",
     aliases: &[],
@@ -415,7 +415,7 @@ const XMEMCACHED: PlacementSpec = PlacementSpec { retry: Retry::Never, ..SPYMEMC
 
 const PROXY: PlacementSpec = PlacementSpec { hashes: &[Hash::Md5, Hash::Xxh3], ..ROW };
 
-/// 160 MD5 points of `host:port`: what rings have unless they say otherwise.
+/// 160 MD5 points of `host:port`, the default of rings.
 const MD5_160: Circle = Circle {
     format: NodeKeyFormat::HostPort,
     separator: '-',

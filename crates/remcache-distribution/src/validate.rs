@@ -1,11 +1,11 @@
-//! What a list of servers must be like, and what is said of one that is not.
+//! Validation of server lists.
 
 use std::{collections::HashMap, fmt};
 
 use crate::spec::{PointSpec, Rule};
 use crate::{Distribution, Hash, Node};
 
-/// What a distribution hashes of each server; nothing if it hashes none.
+/// Returns the text that a distribution hashes for each server; none if it does not hash servers.
 pub(crate) fn texts(distribution: Distribution, nodes: &[Node]) -> Result<Vec<String>, RingError> {
     let format = match distribution.spec().rule {
         Rule::Circle(circle) => circle.format,
@@ -18,7 +18,7 @@ pub(crate) fn texts(distribution: Distribution, nodes: &[Node]) -> Result<Vec<St
     texts.collect()
 }
 
-/// Refuses lists on which a server could never hold a key.
+/// Rejects lists on which a server could never hold a key.
 pub(crate) fn list(distribution: Distribution, nodes: &[Node], texts: &[String]) -> Result<(), RingError> {
     hash(distribution)?;
     if let Some(index) = nodes.iter().position(|node| node.weight == 0) {
@@ -51,15 +51,15 @@ fn points(specs: &[PointSpec], nodes: &[Node]) -> Result<(), RingError> {
         nodes.iter().map(|node| u64::from(points.count.of(node.weight, total, nodes.len()))).sum::<u64>()
     });
     match most.max() {
-        Some(points) if points > MOST_POINTS => Err(RingError::TooManyPoints { points }),
+        Some(points) if points > MAX_POINTS => Err(RingError::TooManyPoints { points }),
         _ => Ok(()),
     }
 }
 
 /// 16 million points take 128 MiB; 1,000 servers have 160,000.
-const MOST_POINTS: u64 = 1 << 24;
+const MAX_POINTS: u64 = 1 << 24;
 
-/// Why a list of servers makes no ring.
+/// Why a list of servers is invalid.
 ///
 /// ```
 /// use remcache_distribution::{Distribution, Node};
@@ -70,7 +70,7 @@ const MOST_POINTS: u64 = 1 << 24;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RingError {
-    /// A server with the weight 0: it could never hold a key.
+    /// A server has the weight 0: it could never hold a key.
     #[non_exhaustive]
     ZeroWeight {
         /// Its place in the list.
@@ -78,19 +78,19 @@ pub enum RingError {
         /// Its configured name.
         name: String,
     },
-    /// Two servers that would have the same points or scores: one of them could never hold a key.
+    /// Two servers would have the same points or scores: one of them could never hold a key.
     ///
-    /// Rules that hash no server, such as a modulo, accept a server twice: it has twice as many keys.
+    /// Rules that do not hash servers, such as a modulo, accept a server twice: it has twice as many keys.
     #[non_exhaustive]
     Duplicate {
-        /// The place of the first.
+        /// The index of the first.
         first: usize,
-        /// The place of the second.
+        /// The index of the second.
         index: usize,
-        /// What is hashed of both.
+        /// The hashed text of both.
         text: String,
     },
-    /// A server whose address is hashed in addition to its name and was not configured.
+    /// A server's IP address is hashed in addition to its name, but was not configured.
     #[non_exhaustive]
     NoIp {
         /// Its place in the list.
@@ -100,28 +100,28 @@ pub enum RingError {
         /// The distribution that hashes addresses.
         distribution: Distribution,
     },
-    /// Weights that differ, for a distribution that has no weights.
+    /// The weights differ, but the distribution does not support weights.
     #[non_exhaustive]
     Weights {
-        /// The place of the first server whose weight is not that of the first.
+        /// The index of the first server whose weight differs.
         index: usize,
         /// Its configured name.
         name: String,
         /// The distribution.
         distribution: Distribution,
     },
-    /// A hash that the imitated client does not offer.
+    /// The imitated client does not offer the chosen hash.
     #[non_exhaustive]
     Hash {
-        /// The hash that was chosen.
+        /// The chosen hash.
         hash: Hash,
         /// The distribution.
         distribution: Distribution,
     },
-    /// Weights so large that the points would not fit into memory.
+    /// The weights are so large that the points would not fit into memory.
     #[non_exhaustive]
     TooManyPoints {
-        /// How many there would be.
+        /// The number of points.
         points: u64,
     },
 }
@@ -135,7 +135,7 @@ impl fmt::Display for RingError {
             ),
             Self::Duplicate { first, index, text } => write!(
                 f,
-                "servers {first} and {index} of the list (counted from 0) are both {text:?} to the ring, so one of them would \
+                "servers {first} and {index} of the list (counted from 0) have the same text {text:?} in the ring, so one of them would \
                  hold no key: list it once, with a weight if it should hold more"
             ),
             Self::NoIp { name, distribution, .. } => write!(
@@ -145,7 +145,7 @@ impl fmt::Display for RingError {
             ),
             Self::Weights { name, distribution, .. } => write!(
                 f,
-                "server {name:?} has another weight than the first, and the distribution {distribution} knows no weights: \
+                "server {name:?} does not have the same weight as the first, but the distribution {distribution} does not support weights: \
                  make them equal, or use rendezvous"
             ),
             Self::Hash { hash, distribution } if distribution.hashes().is_empty() => {
@@ -161,7 +161,7 @@ impl fmt::Display for RingError {
             }
             Self::TooManyPoints { points } => write!(
                 f,
-                "these weights make {points} points, more than {MOST_POINTS}: divide them all by the same number"
+                "these weights make {points} points, more than {MAX_POINTS}: divide them all by the same number"
             ),
         }
     }

@@ -1,9 +1,9 @@
-//! A list in which each server stands as often as it has weight.
+//! Weighted modulo: a server has as many buckets as its weight.
 
 use crate::Node;
 use crate::spec::ListOrder;
 
-/// Up to which place each server goes.
+/// The end of each server's range of buckets.
 #[derive(Debug, Clone)]
 pub(crate) struct WeightedModulo(Box<[(u64, u32)]>);
 
@@ -24,16 +24,16 @@ impl WeightedModulo {
         Self(ends.collect())
     }
 
-    /// How many places there are.
-    pub(crate) fn places(&self) -> Option<u64> {
+    /// Returns the number of buckets.
+    pub(crate) fn buckets(&self) -> Option<u64> {
         self.0.last().map(|&(end, _)| end)
     }
 
-    /// The server of a hash; none if the list is empty.
+    /// Returns the server of a hash; `None` if the list is empty.
     #[inline]
     pub(crate) fn server(&self, hash: u64) -> Option<usize> {
-        let place = hash % self.places()?;
-        let share = self.0.partition_point(|&(end, _)| end <= place);
+        let bucket = hash % self.buckets()?;
+        let share = self.0.partition_point(|&(end, _)| end <= bucket);
         self.0.get(share).map(|&(_, server)| server as usize)
     }
 }
@@ -45,7 +45,7 @@ mod tests {
 
     fn servers(order: ListOrder, nodes: &[Node]) -> Vec<usize> {
         let shares = WeightedModulo::new(order, nodes);
-        (0..shares.places().unwrap()).filter_map(|place| shares.server(place)).collect()
+        (0..shares.buckets().unwrap()).filter_map(|bucket| shares.server(bucket)).collect()
     }
 
     #[test]

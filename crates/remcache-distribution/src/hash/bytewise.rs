@@ -1,4 +1,4 @@
-//! Hashes that take a key one character at a time.
+//! Hashes that process a key one character at a time.
 
 use super::Chars;
 
@@ -29,7 +29,7 @@ pub(crate) fn java(key: &[u8], chars: Chars) -> u32 {
     fold(key, chars, 0, |hash, char| hash.wrapping_mul(31).wrapping_add(char))
 }
 
-/// What makes an FNV of 32 or of 64 bits.
+/// The parameters of an FNV hash of 32 or 64 bits.
 #[derive(Clone, Copy)]
 pub(crate) struct Fnv {
     start: u32,
@@ -38,10 +38,10 @@ pub(crate) struct Fnv {
 
 pub(crate) const BITS_32: Fnv = Fnv { start: 0x811c_9dc5, prime: 0x0100_0193 };
 
-/// The lower halves of both numbers of 64 bits: clients use the lower half of the hash, which depends on nothing else.
+/// The lower halves of the 64-bit parameters: clients use only the lower half of the hash, which depends on nothing else.
 ///
-/// libmemcached's `fnv1a_64` computes with the lower halves in the first place, and keeps the sign of a `char` only that
-/// far; the upper half, where the two ways would differ, is never looked at.
+/// libmemcached's `fnv1a_64` also computes with the lower halves only; the upper half, in which the results would differ
+/// for signed characters, is not used.
 pub(crate) const BITS_64: Fnv = Fnv { start: 0x8422_2325, prime: 0x0000_01b3 };
 
 fn fold(key: &[u8], chars: Chars, start: u32, step: impl Fn(u32, u32) -> u32) -> u32 {

@@ -1,11 +1,11 @@
-//! Cyclic redundancy checks, and what clients make of them.
+//! Cyclic redundancy checks, and the variants that clients use.
 
 /// The CRC-32 of the IEEE.
 pub(crate) fn crc32(key: &[u8]) -> u32 {
     crc32fast::hash(key)
 }
 
-/// Bits 16 to 30 of the CRC-32: what "crc" means in libmemcached, its relatives and python-memcached.
+/// Bits 16 to 30 of the CRC-32: the "crc" of libmemcached, clients based on it, and python-memcached.
 pub(crate) fn crc32_of_15_bits(key: &[u8]) -> u32 {
     crc32(key) >> 16 & 0x7fff
 }

@@ -3,7 +3,7 @@
 pub(crate) fn jenkins(key: &[u8]) -> u32 {
     let start = 0xdead_beef_u32.wrapping_add(key.len() as u32).wrapping_add(INITIAL);
     let mut state = [start; 3];
-    // The last block, full or not, is finished another way; an empty key has none.
+    // The last block, full or not, is finished in another way; an empty key has none.
     let blocks = key.len().saturating_sub(1) / 12;
     let (full, last) = key.split_at(12 * blocks);
     for block in full.chunks_exact(12) {

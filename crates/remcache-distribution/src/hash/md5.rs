@@ -1,9 +1,9 @@
-//! MD5 as rings read it: four little-endian words, or one large number.
+//! MD5 in the forms that rings use: four little-endian words, or one large number.
 
 use md5::block_api::compress;
 use md5::{Digest, Md5};
 
-/// The digest of `input` as words: word `a` is made of the bytes 4a to 4a + 3, the least significant first.
+/// Returns the digest of `input` as words: word `a` consists of the bytes 4a to 4a + 3, the least significant first.
 #[inline]
 pub(crate) fn words(input: &[u8]) -> [u32; 4] {
     if input.len() <= LONGEST_OF_ONE_BLOCK {
@@ -17,14 +17,14 @@ pub(crate) fn words(input: &[u8]) -> [u32; 4] {
     words
 }
 
-/// The digest as a number of 128 bits, its first byte the most significant.
+/// Returns the digest as a 128-bit number, its first byte the most significant.
 pub(crate) fn number(input: &[u8]) -> u128 {
     words(input).iter().fold(0, |number, word| number << 32 | u128::from(word.swap_bytes()))
 }
 
-/// The digest of an input that fits into one block with its padding, as most keys do.
+/// Computes the digest of an input that fits into one block with its padding, as most keys do.
 ///
-/// `Digest` buffers and dispatches for inputs of any length, which costs a third of a lookup.
+/// `Digest` buffers and dispatches for inputs of any length, which would cost a third of a lookup.
 fn of_one_block(input: &[u8]) -> [u32; 4] {
     let mut block = [0; 64];
     block[..input.len()].copy_from_slice(input);

@@ -1,4 +1,4 @@
-//! The hash functions by which clients place keys, in one table.
+//! The table of hash functions that clients use to place keys.
 
 mod bytewise;
 mod crc;
@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// A hash function as a client computes it for keys.
 ///
-/// Some are not what their name says elsewhere, because the clients are not: see each of them.
+/// Some differ from the standard function of that name, as the clients' do: see each of them.
 ///
 /// ```
 /// use remcache_distribution::{Distribution, Hash};
@@ -30,7 +30,7 @@ pub enum Hash {
     OneAtATime,
     /// The first four bytes of the MD5, the least significant first.
     Md5,
-    /// Bits 16 to 30 of the CRC-32: 15 bits, hence few places on a ring.
+    /// Bits 16 to 30 of the CRC-32: 15 bits, hence few positions on a ring.
     Crc32,
     /// The lower half of the FNV-1 of 64 bits.
     Fnv1_64,
@@ -46,7 +46,7 @@ pub enum Hash {
     Murmur3,
     /// Bob Jenkins's lookup3.
     Jenkins,
-    /// twemproxy's CRC-16, which keeps what the register of 16 bits would lose.
+    /// twemproxy's CRC-16, which keeps the bits that a 16-bit register would lose.
     Crc16,
     /// The whole CRC-32 of the IEEE.
     Crc32a,
@@ -73,7 +73,7 @@ pub enum Hash {
 }
 
 impl Hash {
-    /// Every hash, in the order in which messages list them.
+    /// Returns every hash, in the order used in messages.
     ///
     /// ```
     /// use remcache_distribution::Hash;
@@ -84,7 +84,7 @@ impl Hash {
         HASHES.iter().map(|(hash, _)| *hash)
     }
 
-    /// The name in configurations and URLs.
+    /// Returns the name used in configurations and URLs.
     ///
     /// ```
     /// use remcache_distribution::Hash;
@@ -93,11 +93,11 @@ impl Hash {
     /// ```
     #[must_use]
     pub fn name(self) -> &'static str {
-        // The table has them in the order of the enumeration, as its test asserts.
+        // A test checks that the table has the order of the enumeration.
         HASHES[self as usize].1
     }
 
-    /// The hash of a key. Of a [`Number`](Self::Number) the last 16 bytes.
+    /// Hashes a key. Of a [`Number`](Self::Number) it returns the last 16 bytes.
     #[inline]
     pub(crate) fn digest(self, key: &[u8], chars: Chars) -> u128 {
         if self == Self::Md5 {
@@ -135,16 +135,16 @@ impl Hash {
     }
 }
 
-/// The first four words of the SHA-384, each the least significant byte first.
+/// Returns the first four words of the SHA-384, each with the least significant byte first.
 pub(crate) fn sha384_words(input: &[u8]) -> [u32; 4] {
     let digest: [u8; 48] = Sha384::digest(input).into();
     std::array::from_fn(|word| u32::from_le_bytes(digest.as_chunks().0[word]))
 }
 
-/// Chosen by mcrouter's authors for the best diffusion.
+/// mcrouter's seed, chosen by its authors for the best diffusion.
 pub(crate) const MCROUTER_SEED: u32 = 4_193_360_111;
 
-/// A hash function, and what characters are to it.
+/// A hash function, and its interpretation of characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KeyHash {
     pub(crate) hash: Hash,
@@ -158,14 +158,14 @@ impl KeyHash {
     }
 }
 
-/// What the characters of a key are to the hashes that take one at a time.
+/// The interpretation of a key's characters by hashes that process one at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Chars {
     /// C's `char` on x86: bytes from 0x80 are negative, and fill the word with ones.
     Signed,
-    /// Bytes, as they are.
+    /// Unsigned bytes.
     Unsigned,
-    /// Units of UTF-16, as Java has them.
+    /// UTF-16 code units, as in Java.
     Utf16,
 }
 

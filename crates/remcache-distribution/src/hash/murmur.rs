@@ -1,4 +1,4 @@
-//! Austin Appleby's murmur hashes: the second of 32 and of 64 bits, the third of 32 bits.
+//! Austin Appleby's Murmur hashes: MurmurHash2 of 32 and 64 bits, MurmurHash3 of 32 bits.
 
 /// MurmurHash2 with the seed that libmemcached derives from the length.
 pub(crate) fn murmur2(key: &[u8]) -> u32 {
@@ -42,11 +42,11 @@ pub(crate) fn murmur64a(key: &[u8], seed: u32) -> u64 {
     hash ^ hash >> 47
 }
 
-/// MurmurHash3 of 32 bits in the making: what begins alike is hashed once.
+/// The state of an incremental MurmurHash3 of 32 bits, so that common prefixes are hashed once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Murmur3 {
     hash: u32,
-    /// The bytes that make no word yet, the first the least significant.
+    /// The bytes of an incomplete word, the first the least significant.
     tail: u32,
     len: u32,
 }
@@ -56,7 +56,7 @@ impl Murmur3 {
         Self { hash: seed, tail: 0, len: 0 }
     }
 
-    /// The same, followed by these bytes.
+    /// Appends bytes.
     pub(crate) fn and(mut self, bytes: impl IntoIterator<Item = u8>) -> Self {
         for byte in bytes {
             self.tail |= u32::from(byte) << (8 * (self.len % 4));
@@ -70,7 +70,7 @@ impl Murmur3 {
     }
 
     pub(crate) fn finish(self) -> u32 {
-        // A tail of zeros scrambles to zero, so an empty one changes nothing.
+        // An empty tail is zero and scrambles to zero, so it has no effect.
         let hash = self.hash ^ scramble(self.tail) ^ self.len;
         let hash = (hash ^ hash >> 16).wrapping_mul(0x85eb_ca6b);
         let hash = (hash ^ hash >> 13).wrapping_mul(0xc2b2_ae35);

@@ -1,11 +1,11 @@
-//! A ring of points: a circle of positions on which each point belongs to a server.
+//! The continuum: sorted points on a circle, each of which belongs to a server.
 
-/// A position on a circle: of 2^32, or of 2^128.
+/// A position on a circle of 2^32 or 2^128.
 pub(crate) trait Position: Copy + Ord {
-    /// A hash as a position, by its least significant bits.
+    /// Converts a hash to a position, by its least significant bits.
     fn of(hash: u128) -> Self;
 
-    /// The 32 most significant bits.
+    /// Returns the 32 most significant bits.
     fn top(self) -> u32;
 }
 
@@ -31,23 +31,24 @@ impl Position for u128 {
     }
 }
 
-/// A point of the circle. The order (value first, then server) is what decides between equal values.
+/// A point of the circle. Points are ordered by value, then by server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Point<P = u32> {
     pub(crate) value: P,
     pub(crate) server: u32,
 }
 
-/// Which point a hash belongs to.
+/// The rule by which a hash is assigned to a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lookup {
-    /// The first at or after it; behind the last, the first of all.
+    /// The first point at or after it; after the last, the first of all.
     AtOrAfter,
-    /// The first after it; behind the last, the first of all.
+    /// The first point after it; after the last, the first of all.
     After,
-    /// The last at or before it; before the first, the last of all.
+    /// The last point at or before it; before the first, the last of all.
     AtOrBefore,
-    /// The first at or after it; behind the last the first of all, but before the first the last of all: Enyim's slip.
+    /// The first point at or after it; after the last, the first of all, but before the first the last of all: a bug of
+    /// Enyim's client.
     AtOrAfterOrLast,
 }
 
@@ -65,7 +66,7 @@ pub(crate) struct Continuum<P = u32> {
 }
 
 impl<P: Position> Continuum<P> {
-    /// The points must be in their order; which of equal ones stay is up to the caller.
+    /// Creates a continuum of sorted points.
     pub(crate) fn new(points: Vec<Point<P>>, lookup: Lookup) -> Self {
         debug_assert!(points.is_sorted_by_key(|point| point.value));
         let bits = (points.len() / POINTS_PER_BUCKET).max(2).ilog2();
@@ -73,15 +74,15 @@ impl<P: Position> Continuum<P> {
         Self { starts: starts_of_buckets(&points, bits, shift), points: points.into_boxed_slice(), shift, lookup }
     }
 
-    /// The point that a hash belongs to, `None` without points.
+    /// Returns the point of a hash; `None` if there are no points.
     #[inline]
     pub(crate) fn find(&self, hash: P) -> Option<&Point<P>> {
-        self.points.get(self.place(hash))
+        self.points.get(self.index(hash))
     }
 
-    /// The servers from the owner of a hash on, once for each point: the way its keys go when servers leave the ring.
+    /// Returns the servers of the points from that of a hash on: the order in which they take over its keys.
     pub(crate) fn walk(&self, hash: P) -> impl Iterator<Item = usize> + use<'_, P> {
-        let (start, len) = (self.place(hash), self.points.len());
+        let (start, len) = (self.index(hash), self.points.len());
         let backward = self.lookup == Lookup::AtOrBefore;
         (0..len).map(move |step| {
             let step = if backward { len - step } else { step };
@@ -90,7 +91,7 @@ impl<P: Position> Continuum<P> {
     }
 
     #[inline]
-    fn place(&self, hash: P) -> usize {
+    fn index(&self, hash: P) -> usize {
         let len = self.points.len();
         match self.lookup {
             Lookup::AtOrAfter => or_first(self.count_before(hash, |value| value < hash), len),
@@ -106,13 +107,13 @@ impl<P: Position> Continuum<P> {
         }
     }
 
-    /// How many points fulfil a condition that holds for all below the hash and for none above it.
+    /// Counts the points that fulfil a condition that holds for all below the hash and for none above it.
     #[inline]
     fn count_before(&self, hash: P, is_before: impl Fn(P) -> bool) -> usize {
         let bucket = (hash.top() >> self.shift) as usize;
         let start = self.starts[bucket] as usize;
-        // No point behind the bucket is before the hash, so the window may reach beyond it. It is counted whole:
-        // where to stop would be guessed wrong for every other key, at the price of a dozen comparisons.
+        // No point after the bucket is before the hash, so the window may reach beyond it. It is counted without an
+        // early exit, because the branch would be mispredicted for every other key.
         if let Some(window) = self.points[start..].first_chunk::<WINDOW>() {
             let before = window.iter().map(|point| usize::from(is_before(point.value))).sum::<usize>();
             if before < WINDOW {
@@ -122,17 +123,17 @@ impl<P: Position> Continuum<P> {
         self.count_before_in(bucket, is_before)
     }
 
-    /// The same for a bucket with more points than a window, and at the end of the ring.
+    /// Counts the points for a bucket with more points than a window, and at the end of the ring.
     #[cold]
     fn count_before_in(&self, bucket: usize, is_before: impl Fn(P) -> bool) -> usize {
         let (start, end) = (self.starts[bucket] as usize, self.starts[bucket + 1] as usize);
-        // If all of the bucket are before the hash, the count ends where the next bucket begins.
+        // If all points of the bucket are before the hash, the count is the start of the next bucket.
         start + self.points[start..end].partition_point(|point| is_before(point.value))
     }
 }
 
-fn or_first(place: usize, len: usize) -> usize {
-    if place == len { 0 } else { place }
+fn or_first(index: usize, len: usize) -> usize {
+    if index == len { 0 } else { index }
 }
 
 fn starts_of_buckets<P: Position>(points: &[Point<P>], bits: u32, shift: u32) -> Box<[u32]> {
@@ -148,7 +149,7 @@ fn starts_of_buckets<P: Position>(points: &[Point<P>], bits: u32, shift: u32) ->
 /// Average points per bucket, at most twice this number: the index of 1,000 servers takes 256 KiB, and nine buckets in
 /// ten have no more points than a window.
 const POINTS_PER_BUCKET: usize = 2;
-/// As many as are compared at once.
+/// The number of points that are compared at once.
 const WINDOW: usize = 4;
 
 #[cfg(test)]

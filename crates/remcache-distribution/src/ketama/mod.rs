@@ -1,4 +1,4 @@
-//! A list of servers as points on a circle.
+//! Rings: servers as points on a circle.
 pub(crate) mod continuum;
 pub(crate) mod points;
 
@@ -9,7 +9,7 @@ use crate::ketama::points::PointText;
 use crate::spec::{Circle, Order, PointSpec, Tie};
 
 impl Circle {
-    /// The points of all servers, whose texts were written by the circle's format.
+    /// Computes the points of all servers; their texts have the circle's format.
     pub(crate) fn continuum<P: Position>(&self, nodes: &[Node], texts: &[String], keys: KeyHash) -> Continuum<P> {
         let mut points = Vec::with_capacity(nodes.len() * POINTS_OF_MOST);
         for (server, text) in texts.iter().enumerate() {
@@ -21,7 +21,7 @@ impl Circle {
         Continuum::new(points, self.lookup)
     }
 
-    /// The number of the point of `server` that is at this position, and the text that it was made of.
+    /// Returns the number of the point of `server` at this position, and the text whose hash it is.
     pub(crate) fn origin(
         &self,
         nodes: &[Node],
@@ -54,7 +54,7 @@ impl Circle {
 }
 
 impl Order {
-    /// A hash as a position that is compared without a sign.
+    /// Converts a hash to a position that is compared as unsigned.
     #[inline]
     pub(crate) fn position(self, hash: u128) -> u128 {
         match self {
@@ -64,7 +64,7 @@ impl Order {
         }
     }
 
-    /// A position as the client would print it.
+    /// Formats a position as the client would print it.
     pub(crate) fn print(self, position: u128) -> String {
         match self {
             Self::Unsigned | Self::Wide => position.to_string(),
@@ -74,7 +74,7 @@ impl Order {
 }
 
 impl Tie {
-    /// Brings points into their order, and leaves one of equal ones unless all stay.
+    /// Sorts points, and keeps one of equal ones unless all are kept.
     fn resolve<P: Position>(self, points: &mut Vec<Point<P>>, names: &[String]) {
         let name = |point: &Point<P>| &names[point.server as usize];
         match self {

@@ -1,4 +1,4 @@
-//! The points of a server: how many, and where on the circle.
+//! The number of a server's points, and their positions on the circle.
 
 use std::fmt::Write as _;
 
@@ -7,10 +7,10 @@ use sha1::{Digest as _, Sha1};
 use crate::Hash;
 use crate::hash::{KeyHash, md5, murmur, sha384_words};
 
-/// How many points a server has.
+/// The number of a server's points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PointCount {
-    /// A fixed number, whatever the weight.
+    /// A fixed number, independent of the weight.
     Fixed(u32),
     /// A fixed number per unit of weight.
     Each(u32),
@@ -20,12 +20,12 @@ pub(crate) enum PointCount {
     SingleThenDouble,
     /// Nominally 160, by share of the weight in double precision: Dalli's.
     Double,
-    /// The same in fours: hashring's.
+    /// Like `Double`, in groups of four: hashring's.
     DoubleInFours,
 }
 
 impl PointCount {
-    /// The points of a server of this weight, of all servers with this total weight.
+    /// Returns the number of points of a server with this weight, given the total weight of all servers.
     pub(crate) fn of(self, weight: u32, total_weight: u64, servers: usize) -> u32 {
         match self {
             Self::Fixed(points) => points,
@@ -45,24 +45,24 @@ impl PointCount {
     }
 }
 
-/// Every step is in `f32`, in libmemcached's order (`update_continuum` in its `hosts.cc`).
+/// Computes libmemcached's formula, with every step in `f32` and in the same order (`update_continuum` in its `hosts.cc`).
 ///
-/// Therefore equal weights give 156 points and not 160 for some numbers of servers, 25 being the lowest; computed in
-/// `f64`, 2 % of the keys of 25 servers would be looked for on the wrong one.
+/// For some numbers of servers, 25 being the lowest, equal weights therefore yield 156 points instead of 160; computed in
+/// `f64`, 2 % of the keys of 25 servers would be placed on the wrong one.
 fn single(weight: u32, total_weight: u64, servers: usize) -> u32 {
     let share = weight as f32 / total_weight as f32;
     let digests = share * 160.0 / 4.0 * servers as f32 + 1e-10;
     4 * digests.floor() as u32
 }
 
-/// Where the points of a server are.
+/// The hash that determines the positions of a server's points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PointHash {
     /// The four words of the MD5 of a text, for a quarter as many texts.
     Md5Words,
     /// The first four words of the SHA-384 of a text.
     Sha384Words,
-    /// The hash of keys, a text for each point.
+    /// The hash of keys, with a text for each point.
     KeyHash,
     /// `Md5Words` if keys are hashed with MD5, or else `KeyHash`.
     Ketama,
@@ -70,12 +70,12 @@ pub(crate) enum PointHash {
     Sha1,
     /// The whole MD5, of 128 bits.
     Md5Number,
-    /// Each point hashes the one before, and the first the text without a counter.
+    /// The hash of the previous point, and of the text without a number for the first.
     Murmur3Chain,
 }
 
 impl PointHash {
-    /// Gives every point of one server, in order; `keys` is what keys are hashed with.
+    /// Passes every point of one server to `give`, in order; `keys` is the hash of keys.
     pub(crate) fn each(self, text: &PointText<'_>, count: u32, keys: KeyHash, mut give: impl FnMut(u128)) {
         match self.for_keys(keys) {
             Self::Md5Words => {
@@ -97,7 +97,7 @@ impl PointHash {
         }
     }
 
-    /// The text that the point of this number is made of.
+    /// Returns the text whose hash is the point with this number.
     pub(crate) fn text_of(self, text: &PointText<'_>, number: usize, keys: KeyHash) -> String {
         let PointText { stem, separator } = text;
         match self.for_keys(keys) {
@@ -116,7 +116,7 @@ impl PointHash {
     }
 }
 
-/// The texts of one server: its own, a separator, and a number from 0.
+/// The texts of one server's points: the server's text, a separator, and a number from 0.
 #[derive(Debug)]
 pub(crate) struct PointText<'a> {
     pub(crate) stem: &'a str,
