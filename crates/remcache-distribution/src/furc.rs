@@ -15,7 +15,7 @@ pub(crate) fn bucket(key: &[u8], buckets: usize) -> usize {
     let mut stream = Stream::of(key);
     let mut row = usize::BITS - (buckets - 1).leading_zeros();
     let mut at = row;
-    for _ in 0..MOST_TRIES {
+    for _ in 0..MAX_TRIES {
         while !stream.bit(at) {
             row -= 1;
             if row == 0 {
@@ -63,7 +63,7 @@ impl Stream {
     }
 }
 
-const MOST_TRIES: u32 = 32;
+const MAX_TRIES: u32 = 32;
 /// The distance between the bits of one bucket, which limits buckets to 2^23.
 const STRIDE: u32 = 23;
 

@@ -221,10 +221,10 @@ fn with_field<const N: usize>(reply: Bytes, offset: usize, change: impl FnOnce(&
 
 /// Adds a delay. One that overflows becomes a year, which no test waits for.
 fn add(now: Instant, delay: Duration) -> Instant {
-    now.checked_add(delay).unwrap_or(now + LONGEST_DELAY)
+    now.checked_add(delay).unwrap_or(now + MAX_DELAY)
 }
 
-const LONGEST_DELAY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const MAX_DELAY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Returns operations that write each piece by itself.
 fn separate_writes(bytes: Bytes, length: impl FnMut(usize) -> usize) -> Vec<SocketOp> {

@@ -147,8 +147,8 @@ fn check_host(host: &str) -> Result<(), String> {
         return refused("it has an empty label");
     }
     // For other scripts the length of the encoded form counts.
-    let is_too_long = |label: &str| label.is_ascii() && label.len() > LONGEST_LABEL;
-    match host.len() > LONGEST_HOST || name.split('.').any(is_too_long) {
+    let is_too_long = |label: &str| label.is_ascii() && label.len() > MAX_LABEL;
+    match host.len() > MAX_HOST || name.split('.').any(is_too_long) {
         true => refused("it is too long"),
         false => Ok(()),
     }
@@ -163,8 +163,8 @@ fn ipv6(text: &str) -> Option<&str> {
 }
 
 /// The limits of DNS.
-const LONGEST_HOST: usize = 253;
-const LONGEST_LABEL: usize = 63;
+const MAX_HOST: usize = 253;
+const MAX_LABEL: usize = 63;
 
 /// Parses a host with its IP address: `host/ip:port`, as Java prints it.
 fn tcp_with_ip(host: &str, text: &str) -> Result<Endpoint, String> {

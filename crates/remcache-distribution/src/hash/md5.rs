@@ -6,7 +6,7 @@ use md5::{Digest, Md5};
 /// Returns the digest of `input` as words: word `a` consists of the bytes 4a to 4a + 3, the least significant first.
 #[inline]
 pub(crate) fn words(input: &[u8]) -> [u32; 4] {
-    if input.len() <= LONGEST_OF_ONE_BLOCK {
+    if input.len() <= MAX_ONE_BLOCK {
         return of_one_block(input);
     }
     let digest: [u8; 16] = Md5::digest(input).into();
@@ -36,7 +36,7 @@ fn of_one_block(input: &[u8]) -> [u32; 4] {
 }
 
 /// A block has 64 bytes, of which the padding takes nine.
-const LONGEST_OF_ONE_BLOCK: usize = 55;
+const MAX_ONE_BLOCK: usize = 55;
 /// The initial state of RFC 1321.
 const START: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
 

@@ -116,7 +116,7 @@ impl Connection {
     #[inline]
     fn fits(&self, line: OpenMultiget, key: &[u8]) -> bool {
         let length = self.submitted.saturating_sub(line.start).saturating_add(key.len() as u64);
-        line.keys < self.keys_in_next_line() && length < LONGEST_LINE
+        line.keys < self.keys_in_next_line() && length < MAX_LINE
     }
 
     /// The fast path: takes the item of the next get of the oldest line, if it is complete and a caller waits for it.
@@ -256,4 +256,4 @@ const SHORT_LINE: usize = 8;
 /// The minimal limit of keys per line of a batch: fewer take the server less time than writing their reply.
 const SHORT_PART: usize = 32;
 /// The longest line, in bytes. Servers accept longer ones, but must enlarge their read buffer for them.
-const LONGEST_LINE: u64 = 2000;
+const MAX_LINE: u64 = 2000;

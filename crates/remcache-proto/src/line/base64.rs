@@ -1,26 +1,26 @@
 //! Base64 for keys of the meta protocol: the standard alphabet, padded (docs/protocol.md 4.1).
 
 /// The most bytes whose base64 is no longer than the longest key: 186 become 248.
-pub(crate) const MOST_BYTES: usize = 186;
+pub(crate) const MAX_BYTES: usize = 186;
 /// The length of the longest encoded key.
-const LONGEST: usize = 248;
+const MAX_LEN: usize = 248;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const PADDING: u8 = b'=';
 
 /// A base64-encoded key, on the stack.
 pub(crate) struct Encoded {
-    bytes: [u8; LONGEST],
+    bytes: [u8; MAX_LEN],
     length: usize,
 }
 
 impl Encoded {
     /// Encodes a key; `None` if it is too long.
     pub(crate) fn of(key: &[u8]) -> Option<Self> {
-        if key.len() > MOST_BYTES {
+        if key.len() > MAX_BYTES {
             return None;
         }
-        let mut encoded = Self { bytes: [PADDING; LONGEST], length: key.len().div_ceil(3).saturating_mul(4) };
+        let mut encoded = Self { bytes: [PADDING; MAX_LEN], length: key.len().div_ceil(3).saturating_mul(4) };
         for (group, four) in key.chunks(3).zip(encoded.bytes.chunks_mut(4)) {
             let digits = digits(group);
             let used = group.len().saturating_add(1);
@@ -123,8 +123,8 @@ mod tests {
 
     #[test]
     fn the_longest_key_fits() {
-        assert_eq!(text(&[0xff; MOST_BYTES]).len(), LONGEST);
-        assert!(Encoded::of(&[0xff; MOST_BYTES + 1]).is_none());
+        assert_eq!(text(&[0xff; MAX_BYTES]).len(), MAX_LEN);
+        assert!(Encoded::of(&[0xff; MAX_BYTES + 1]).is_none());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::types::key::InvalidKey;
 use crate::types::ttl::Ttl;
 
 /// The longest line of a reply, in bytes.
-pub(crate) const LONGEST_LINE: usize = 8192;
+pub(crate) const MAX_LINE: usize = 8192;
 
 /// Returns the line at the front without its line end, and its length with it; `None` if it is not complete.
 #[inline]
@@ -20,9 +20,9 @@ pub(crate) fn peek(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, ProtocolError
         Some(first) if !first.is_ascii_graphic() => return Err(ProtocolError::NotText(*first)),
         Some(_) => {}
     }
-    let window = bytes.get(..LONGEST_LINE).unwrap_or(bytes);
+    let window = bytes.get(..MAX_LINE).unwrap_or(bytes);
     let Some(end) = line_feed(window) else {
-        return if window.len() < LONGEST_LINE { Ok(None) } else { Err(ProtocolError::LineTooLong(LONGEST_LINE)) };
+        return if window.len() < MAX_LINE { Ok(None) } else { Err(ProtocolError::LineTooLong(MAX_LINE)) };
     };
     let line = window.get(..end).unwrap_or_default();
     Ok(Some((line.strip_suffix(b"\r").unwrap_or(line), end.saturating_add(1))))
@@ -332,7 +332,7 @@ pub(crate) fn checked_key(key: &[u8]) -> Result<&[u8], InvalidKey> {
 
 /// Checks the words of a command: printable and separated by single spaces, so that they cannot end the line.
 pub(crate) fn checked_words(words: &[u8]) -> Result<&[u8], InvalidRequest> {
-    if words.len() > LONGEST_WORDS {
+    if words.len() > MAX_WORDS_LEN {
         return Err(InvalidRequest::Unsupported("the words of a command must have at most 250 bytes in total"));
     }
     if self::words(words).any(|word| word == b"noreply") {
@@ -345,7 +345,7 @@ pub(crate) fn checked_words(words: &[u8]) -> Result<&[u8], InvalidRequest> {
     Err(InvalidRequest::Unsupported("the words of a command must be printable and separated by single spaces"))
 }
 
-const LONGEST_WORDS: usize = 250;
+const MAX_WORDS_LEN: usize = 250;
 
 /// Converts a TTL to seconds. On the meta and text protocols servers read 31 bits (docs/protocol.md 2.6): a later time
 /// becomes their last second, in January 2038.
@@ -384,12 +384,12 @@ mod tests {
 
     #[test]
     fn no_line_is_searched_for_ever() {
-        let mut bytes = vec![b'x'; LONGEST_LINE - 1];
+        let mut bytes = vec![b'x'; MAX_LINE - 1];
         assert_eq!(peek(&bytes), Ok(None));
         bytes.push(b'\n');
         assert!(peek(&bytes).unwrap().is_some());
-        bytes[LONGEST_LINE - 1] = b'x';
-        assert_eq!(peek(&bytes), Err(ProtocolError::LineTooLong(LONGEST_LINE)));
+        bytes[MAX_LINE - 1] = b'x';
+        assert_eq!(peek(&bytes), Err(ProtocolError::LineTooLong(MAX_LINE)));
     }
 
     #[test]

@@ -229,7 +229,7 @@ fn statistics<'r>(request: &'r Request<'_>) -> Result<&'r [u8], InvalidRequest> 
 /// (docs/protocol.md 3.2).
 fn put_credentials(credentials: &[u8], output: &mut Output) -> Result<(), InvalidRequest> {
     let (user, password) = line::split_word(credentials);
-    let fits = !user.is_empty() && !password.is_empty() && credentials.len() <= LONGEST_CREDENTIALS;
+    let fits = !user.is_empty() && !password.is_empty() && credentials.len() <= MAX_CREDENTIALS;
     if !fits || credentials.iter().any(u8::is_ascii_control) {
         return Err(InvalidRequest::Unsupported(
             "a user has a name without spaces and a password, without control bytes and together at most 1024 bytes",
@@ -244,7 +244,7 @@ fn put_credentials(credentials: &[u8], output: &mut Output) -> Result<(), Invali
 }
 
 /// Before authentication a server reads no more than 2,048 bytes of a request.
-const LONGEST_CREDENTIALS: usize = 1024;
+const MAX_CREDENTIALS: usize = 1024;
 
 #[cfg(test)]
 mod tests {

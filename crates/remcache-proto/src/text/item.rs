@@ -74,7 +74,7 @@ fn many_digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
         number = number.wrapping_mul(10).wrapping_add(digit);
         rest = others;
     }
-    (bytes.len().saturating_sub(rest.len()) <= MOST_DIGITS).then_some((number, rest))
+    (bytes.len().saturating_sub(rest.len()) <= MAX_DIGITS).then_some((number, rest))
 }
 
 #[inline]
@@ -84,7 +84,7 @@ fn digit(byte: u8) -> Option<u64> {
 }
 
 /// The most decimal digits that always fit into 64 bits.
-const MOST_DIGITS: usize = 19;
+const MAX_DIGITS: usize = 19;
 
 /// Parses a line as a key and an item; `None` if it is a different kind of line.
 pub(crate) fn read_item(text: &[u8], line: usize) -> Result<Option<(&[u8], ItemHead)>, ProtocolError> {
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn numbers_are_read_up_to_any_delimiter() {
-        for length in 1..=MOST_DIGITS {
+        for length in 1..=MAX_DIGITS {
             let figures = &b"1098765432109876543"[..length];
             let number = std::str::from_utf8(figures).unwrap().parse().unwrap();
             for follower in [b' ', b'\r', b'/', b':', 0, 0x7f, 0xff] {

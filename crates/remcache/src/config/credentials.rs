@@ -59,7 +59,7 @@ impl Credentials {
         match user.len().saturating_add(password.len()) {
             _ if user.is_empty() => Err("the user is empty"),
             _ if user.contains(&0) || password.contains(&0) => Err("user or password has a zero byte"),
-            ..=LONGEST => Ok(()),
+            ..=MAX_LEN => Ok(()),
             _ => Err("user and password have more than 1,024 bytes together"),
         }
     }
@@ -85,7 +85,7 @@ impl Credentials {
     }
 }
 
-const LONGEST: usize = 1024;
+const MAX_LEN: usize = 1024;
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn inexpressible_credentials_are_refused_without_being_shown() {
-        let long = "x".repeat(LONGEST);
+        let long = "x".repeat(MAX_LEN);
         for (user, password, word) in
             [("", "canary", "empty"), ("us\0er", "canary", "zero"), ("user", "cana\0ry", "zero"), ("u", &long, "1,024")]
         {

@@ -54,7 +54,7 @@ impl Many {
 /// Initial capacity for the replies to a batch: about as many small ones as one read returns.
 const REPLIES_AT_ONCE: u32 = 128;
 /// The most unread replies to one request, more than any server's statistics have; replies beyond are discarded.
-const MOST_REPLIES: usize = 100_000;
+const MAX_REPLIES: usize = 100_000;
 
 impl Slot {
     pub(crate) fn run(unanswered: u32) -> Self {
@@ -96,7 +96,7 @@ impl Slot {
             Self::Ready(_) => None,
             Self::Many(many) => {
                 many.ended |= last;
-                if many.replies.len() < MOST_REPLIES || last {
+                if many.replies.len() < MAX_REPLIES || last {
                     many.replies.push_back(reply);
                 }
                 many.waker.take()

@@ -106,7 +106,7 @@ impl WaitQueue {
     /// Returns whether the first caller has let its turn expire.
     fn has_expired_turn(&self, now: Instant) -> bool {
         let since = self.entries.front().map(|entry| &entry.state);
-        matches!(since, Some(State::Notified(since)) if now.saturating_duration_since(*since) > LONGEST_TURN)
+        matches!(since, Some(State::Notified(since)) if now.saturating_duration_since(*since) > MAX_TURN)
     }
 
     /// Notifies as many callers as there is capacity for.
@@ -152,7 +152,7 @@ impl WaitQueue {
 }
 
 /// How long a turn is reserved for a caller that does not use it.
-const LONGEST_TURN: Duration = Duration::from_millis(5);
+const MAX_TURN: Duration = Duration::from_millis(5);
 /// Entries that an empty queue keeps allocated.
 const KEPT_ENTRIES: usize = 16;
 
@@ -246,7 +246,7 @@ mod tests {
         let mut scene = Scene::new(1);
         let (one, two) = (scene.push(), scene.push());
         assert_eq!(scene.notify(), 1);
-        scene.now += LONGEST_TURN;
+        scene.now += MAX_TURN;
         assert!(!scene.has_turn(two) && !scene.queue.is_turn_of(None, scene.now));
         scene.now += Duration::from_millis(1);
         assert!(scene.has_turn(two) && scene.queue.is_turn_of(None, scene.now));

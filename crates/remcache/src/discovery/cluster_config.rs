@@ -53,7 +53,7 @@ pub(crate) enum Decoded {
 /// Parses a reply; the error describes what is invalid.
 pub(crate) fn decode(input: &[u8]) -> Result<Decoded, String> {
     let Some(end) = input.iter().position(|&byte| byte == b'\n') else {
-        return match input.len() <= LONGEST_LINE {
+        return match input.len() <= MAX_LINE {
             true => Ok(Decoded::Partial),
             false => Err(no_memcached(input)),
         };
@@ -73,8 +73,8 @@ pub(crate) fn decode(input: &[u8]) -> Result<Decoded, String> {
 /// Returns the payload of the announced length, once it and the trailing `END` are complete.
 fn payload(length: &str, rest: &[u8]) -> Result<Decoded, String> {
     let length: usize = length.parse().map_err(|_| format!("announced length {length:?} is not a number"))?;
-    if length > LONGEST {
-        return Err(format!("server list of {length} bytes exceeds the limit of {LONGEST}"));
+    if length > MAX_LEN {
+        return Err(format!("server list of {length} bytes exceeds the limit of {MAX_LEN}"));
     }
     let Some((payload, tail)) = rest.split_at_checked(length) else { return Ok(Decoded::Partial) };
     if !TAIL.starts_with(&tail[..tail.len().min(TAIL.len())]) {
@@ -121,8 +121,8 @@ fn shown(bytes: &[u8]) -> String {
 /// The item that holds the configuration on engines before 1.4.14.
 pub(crate) const ITEM: &str = "AmazonElastiCache:cluster";
 /// Maximum length of a server list, well above any real one at about 100 bytes per node.
-const LONGEST: usize = 1 << 20;
-const LONGEST_LINE: usize = 2048;
+const MAX_LEN: usize = 1 << 20;
+const MAX_LINE: usize = 2048;
 const TAIL: &[u8] = b"\r\nEND\r\n";
 
 #[cfg(test)]
@@ -188,7 +188,7 @@ mod tests {
             let what = decode_list(payload).unwrap_err();
             assert!(what.contains(word), "{payload:?}: {what}");
         }
-        let long = "x".repeat(LONGEST_LINE + 1);
+        let long = "x".repeat(MAX_LINE + 1);
         for (text, word) in [
             ("CONFIG cluster 0 1048577\r\n", "exceeds the limit"),
             ("CONFIG cluster 0 99999999999999999999999\r\n", "not a number"),

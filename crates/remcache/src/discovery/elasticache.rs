@@ -134,7 +134,7 @@ impl Discover for ElastiCache {
     }
 
     fn interval(&self) -> Duration {
-        self.interval.max(LEAST_INTERVAL)
+        self.interval.max(MIN_INTERVAL)
     }
 
     fn configure(&mut self, config: &Config) {
@@ -177,4 +177,4 @@ async fn exchange(stream: &mut Box<dyn Stream>, command: &str) -> Result<Decoded
 }
 
 /// Minimum polling interval.
-const LEAST_INTERVAL: Duration = Duration::from_millis(10);
+const MIN_INTERVAL: Duration = Duration::from_millis(10);

@@ -52,7 +52,7 @@ impl Discover for WatchedFile {
     }
 
     fn interval(&self) -> Duration {
-        self.interval.max(LEAST_INTERVAL)
+        self.interval.max(MIN_INTERVAL)
     }
 
     async fn look(&mut self) -> Result<Option<Vec<String>>, Failure> {
@@ -75,9 +75,9 @@ fn read(path: &Path) -> Result<String, Failure> {
         return Err("not a regular file".into());
     }
     let mut text = String::new();
-    File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
-    match text.len() as u64 > LONGEST {
-        true => Err(format!("longer than {LONGEST} bytes").into()),
+    File::open(path)?.take(MAX_LEN + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > MAX_LEN {
+        true => Err(format!("longer than {MAX_LEN} bytes").into()),
         false => Ok(text),
     }
 }
@@ -96,10 +96,10 @@ fn without_comment(line: &str) -> &str {
     line.match_indices('#').find(begins).map_or(line, |(at, _)| &line[..at])
 }
 
-const LONGEST: u64 = 1 << 20;
+const MAX_LEN: u64 = 1 << 20;
 const SETTLES_IN: Duration = Duration::from_millis(100);
 /// Minimum polling interval.
-const LEAST_INTERVAL: Duration = Duration::from_millis(10);
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {

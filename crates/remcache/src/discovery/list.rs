@@ -57,7 +57,7 @@ impl List {
 }
 
 fn parse(text: &str) -> Result<Endpoint, String> {
-    if text.len() > LONGEST {
+    if text.len() > MAX_LEN {
         let start: String = text.chars().take(40).collect();
         return Err(format!("{start:?} and so on, {} bytes, is not an address", text.len()));
     }
@@ -65,7 +65,7 @@ fn parse(text: &str) -> Result<Endpoint, String> {
 }
 
 /// Maximum length of an address: a host name has at most 253 bytes, the path of a Unix socket 107.
-const LONGEST: usize = 300;
+const MAX_LEN: usize = 300;
 
 #[cfg(test)]
 mod tests {

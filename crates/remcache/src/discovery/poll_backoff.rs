@@ -24,7 +24,7 @@ impl Pace {
     ///
     /// It is never zero, so that a source that keeps failing immediately does not cause a busy loop.
     pub(crate) fn after_failure(&mut self, interval: Duration) -> Duration {
-        let bound = FIRST.saturating_mul(1 << self.failures.min(20)).min(interval.max(LEAST_CAP));
+        let bound = FIRST.saturating_mul(1 << self.failures.min(20)).min(interval.max(MIN_CAP));
         self.failures = self.failures.saturating_add(1);
         bound.mul_f64((1.0 + 2.0 * self.random.f64()) / 3.0)
     }
@@ -32,7 +32,7 @@ impl Pace {
 
 const FIRST: Duration = Duration::from_millis(100);
 /// Maximum delay for sources that push updates and have no interval.
-const LEAST_CAP: Duration = Duration::from_secs(1);
+const MIN_CAP: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -55,7 +55,7 @@ mod tests {
         let mut pace = Pace::new(Some(7));
         assert_eq!(pace.after_success(Duration::ZERO), Duration::ZERO);
         let waits: Vec<_> = (0..100).map(|_| pace.after_failure(Duration::ZERO)).collect();
-        assert!(waits.iter().all(|wait| *wait >= FIRST / 3 && *wait <= LEAST_CAP), "{waits:?}");
-        assert!(waits[10..].iter().all(|wait| *wait >= LEAST_CAP / 3), "{waits:?}");
+        assert!(waits.iter().all(|wait| *wait >= FIRST / 3 && *wait <= MIN_CAP), "{waits:?}");
+        assert!(waits[10..].iter().all(|wait| *wait >= MIN_CAP / 3), "{waits:?}");
     }
 }

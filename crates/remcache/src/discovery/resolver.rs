@@ -34,7 +34,7 @@ impl Terms {
     /// Returns the polling interval for records with this TTL.
     pub(crate) fn interval_of(&self, ttl: Option<Duration>) -> Duration {
         let (least, most) = self.interval;
-        ttl.unwrap_or(most).min(most).max(least).max(LEAST_INTERVAL)
+        ttl.unwrap_or(most).min(most).max(least).max(MIN_INTERVAL)
     }
 
     /// Runs queries within the time limit.
@@ -87,4 +87,4 @@ pub(crate) fn ttl(lookup: &Lookup) -> Option<Duration> {
 }
 
 /// Minimum polling interval.
-const LEAST_INTERVAL: Duration = Duration::from_millis(10);
+const MIN_INTERVAL: Duration = Duration::from_millis(10);

@@ -119,7 +119,7 @@ impl LockBuilder<'_> {
                 return Ok(None);
             }
             sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 }
@@ -207,4 +207,4 @@ const FLAGS: u32 = 0;
 
 /// Initial delay before the lock is tried again, with jitter; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+const MAX_PAUSE: Duration = Duration::from_millis(200);

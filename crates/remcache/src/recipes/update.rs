@@ -17,7 +17,7 @@ use crate::result::{Item, WriteOutcome};
 /// Maximum attempts before the operation fails with a conflict.
 pub(crate) const TRIES: u32 = 64;
 /// Maximum delay before a retry.
-const LONGEST_WAIT: Duration = Duration::from_millis(20);
+const MAX_WAIT: Duration = Duration::from_millis(20);
 
 impl Client {
     /// Updates a value atomically with a function.
@@ -193,7 +193,7 @@ pub(crate) async fn wait_before(attempt: u32) {
     if attempt == 0 {
         return;
     }
-    let bound = Duration::from_micros(500).saturating_mul(attempt).min(LONGEST_WAIT);
+    let bound = Duration::from_micros(500).saturating_mul(attempt).min(MAX_WAIT);
     tokio::time::sleep(bound.mul_f64(fastrand::f64())).await;
 }
 

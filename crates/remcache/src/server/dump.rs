@@ -199,7 +199,7 @@ async fn ask(server: &Server, request: &Request<'static>) -> Result<State, Error
 
 /// Decodes a reply from the front of the input.
 fn take(input: &mut InputBuffer, expected: Expected) -> Result<Option<Read>, Error> {
-    let frame = text::decode(input, expected, LONGEST_VALUE);
+    let frame = text::decode(input, expected, MAX_VALUE);
     let frame = frame.map_err(|error| Error::new(ErrorKind::Server, error.to_string()))?;
     match frame {
         None => Ok(None),
@@ -230,7 +230,7 @@ fn lost(reason: &str) -> Error {
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// The limit for values: dumps have none.
-const LONGEST_VALUE: usize = 0;
+const MAX_VALUE: usize = 0;
 
 impl ItemStream<MetadumpItem> {
     /// Dumps the metadata of every item.

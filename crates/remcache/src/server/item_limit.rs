@@ -51,7 +51,7 @@ impl ItemSettings {
     fn size(&self, key: usize, value: usize, flags: u32) -> u64 {
         let cas = if self.lacks_cas() { 0 } else { CAS };
         let flags = if flags == 0 { 0 } else { FLAGS };
-        let suffix = if self.has_suffix.unwrap_or(true) { LONGEST_SUFFIX } else { 0 };
+        let suffix = if self.has_suffix.unwrap_or(true) { MAX_SUFFIX } else { 0 };
         (HEADER + cas + flags + suffix + key + value) as u64
     }
 
@@ -76,7 +76,7 @@ const HEADER: usize = 51;
 const CAS: usize = 8;
 const FLAGS: usize = 4;
 /// Flags and length as text, as older servers store them: " 4294967295 1073741824".
-const LONGEST_SUFFIX: usize = 22;
+const MAX_SUFFIX: usize = 22;
 
 /// The cached item settings of one server.
 #[derive(Debug)]
@@ -162,7 +162,7 @@ impl Server {
         stream.flush().await.ok()?;
         let mut text = Vec::new();
         while !text.ends_with(b"END\r\n") {
-            if stream.read_buf(&mut text).await.ok()? == 0 || text.len() > LONGEST_LIST || !text.starts_with(b"S") {
+            if stream.read_buf(&mut text).await.ok()? == 0 || text.len() > MAX_LIST || !text.starts_with(b"S") {
                 return None;
             }
         }
@@ -176,7 +176,7 @@ impl Server {
     }
 }
 
-const LONGEST_LIST: usize = 64 << 10;
+const MAX_LIST: usize = 64 << 10;
 
 /// Returns whether a request stores a value.
 pub(crate) fn stores(request: &Request<'_>) -> bool {

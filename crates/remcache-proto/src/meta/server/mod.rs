@@ -122,9 +122,9 @@ const BAD_INITIAL: &str = "CLIENT_ERROR invalid numeric initial value";
 const BAD_DELTA: &str = "CLIENT_ERROR invalid numeric delta value";
 
 /// The most words of a command, including its name.
-const MOST_WORDS: usize = 19;
+const MAX_WORDS: usize = 19;
 /// The longest opaque, without its letter.
-const LONGEST_OPAQUE: usize = 31;
+const MAX_OPAQUE: usize = 31;
 
 impl<'a> Command<'a> {
     /// Returns the flags in order, each with its token.
@@ -139,7 +139,7 @@ impl<'a> Command<'a> {
 
 /// Returns whether an opaque is longer than servers accept.
 pub fn is_long_opaque(token: &[u8]) -> bool {
-    token.len() > LONGEST_OPAQUE
+    token.len() > MAX_OPAQUE
 }
 
 /// Parses the command with this second letter; `count` is the number of all words.
@@ -166,9 +166,9 @@ pub(crate) fn parse<'a>(
         return Err(Refusal::with_value(BAD_FORMAT, false, length));
     }
     match letter {
-        b'g' if count > MOST_WORDS => Err(Refusal::says(MANY_FLAGS_OF_GET)),
+        b'g' if count > MAX_WORDS => Err(Refusal::says(MANY_FLAGS_OF_GET)),
         b's' if count == 2 => Err(Refusal::says(BAD_FORMAT)),
-        _ if count > MOST_WORDS => Err(Refusal::says(MANY_FLAGS)),
+        _ if count > MAX_WORDS => Err(Refusal::says(MANY_FLAGS)),
         b'g' => command(Operation::Get, key, words, dialect).map_err(Refusal::says),
         b's' => set(key, words, dialect),
         // The errors of these two are not specific, except for newer deletes.

@@ -225,12 +225,12 @@ pub(crate) fn begins_with(line: &[u8], text: &[u8]) -> bool {
 // ---- Lookup tables, computed at compile time ----
 
 const OPERATIONS: usize = Operation::Shutdown as usize + 1;
-const LARGEST_CODE: usize = 0x86;
+const MAX_CODE: usize = 0x86;
 
 /// Statuses by word and operation.
 static MEANINGS: [[Option<Status>; OPERATIONS]; Word::COUNT] = meanings();
 /// Statuses by code.
-static BY_CODE: [Status; LARGEST_CODE + 1] = by_code();
+static BY_CODE: [Status; MAX_CODE + 1] = by_code();
 
 #[expect(
     clippy::indexing_slicing,
@@ -263,8 +263,8 @@ const fn meanings() -> [[Option<Status>; OPERATIONS]; Word::COUNT] {
     clippy::arithmetic_side_effects,
     reason = "it runs when it is compiled, and what would be out of bounds does not compile"
 )]
-const fn by_code() -> [Status; LARGEST_CODE + 1] {
-    let mut table = [Status::Unknown(0); LARGEST_CODE + 1];
+const fn by_code() -> [Status; MAX_CODE + 1] {
+    let mut table = [Status::Unknown(0); MAX_CODE + 1];
     let mut code = 0;
     while code < table.len() {
         table[code] = Status::Unknown(code as u16);

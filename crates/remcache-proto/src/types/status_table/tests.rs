@@ -82,7 +82,7 @@ fn nothing_is_said_twice() {
         list.iter().enumerate().all(|(place, one)| list.iter().position(|other| other == one) == Some(place))
     }
     assert!(is_unique(&codes) && is_unique(&words) && is_unique(&texts));
-    assert!(codes.iter().all(|code| usize::from(*code) <= LARGEST_CODE));
+    assert!(codes.iter().all(|code| usize::from(*code) <= MAX_CODE));
 }
 
 /// The words as text, in the order of the type.

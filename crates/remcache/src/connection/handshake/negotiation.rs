@@ -104,7 +104,7 @@ impl Negotiation {
             }
             _ => Probe::Text,
         };
-        if self.probes >= MOST_PROBES {
+        if self.probes >= MAX_PROBES {
             return Err(Failure::Unreachable("the server answers each connection in another way".into()));
         }
         self.probe = next;
@@ -122,7 +122,7 @@ impl Negotiation {
 /// How many times a probe is closed before the server counts as one that does not understand it.
 const CLOSED_FOR_GOOD: u32 = 2;
 /// More than any consistent server needs.
-const MOST_PROBES: u32 = 8;
+const MAX_PROBES: u32 = 8;
 
 #[cfg(test)]
 mod tests {

@@ -327,7 +327,7 @@ fn binary_questions() -> Result<Output, Failure> {
 /// Reads the server's settings: whether it detects the protocol of each connection (no `-B`, no `-S`).
 async fn supports_every_protocol(stream: &mut dyn Stream, input: &mut InputBuffer) -> Result<bool, NoPacket> {
     let mut found = false;
-    for _ in 0..MOST_SETTINGS {
+    for _ in 0..MAX_SETTINGS {
         let setting = packet(stream, input).await?;
         if setting.opcode != opcode(Operation::Stat) {
             break;
@@ -341,7 +341,7 @@ async fn supports_every_protocol(stream: &mut dyn Stream, input: &mut InputBuffe
 }
 
 /// More than any server has.
-const MOST_SETTINGS: usize = 1000;
+const MAX_SETTINGS: usize = 1000;
 
 /// An opaque that ends a line, so that a text server answers what it does not understand at once,
 /// instead of waiting for the rest of the line.

@@ -58,7 +58,7 @@ impl ConnectionHandle {
         let state = self.lock();
         let TaskState::Stalled { since } = state.task else { return false };
         let is_same_runtime = runtime.is_some() && runtime == state.runtime;
-        if is_same_runtime || now.into_std().saturating_duration_since(since) < LONGEST_STALL {
+        if is_same_runtime || now.into_std().saturating_duration_since(since) < MAX_STALL {
             return false;
         }
         self.give_up_task(state);
@@ -222,7 +222,7 @@ impl Watched {
 /// How long after a deadline the watchdog counts as not running, as in a forked process.
 const STALE: Duration = Duration::from_secs(1);
 /// How long a task that missed a deadline may stall before its connection is taken over.
-pub(super) const LONGEST_STALL: Duration = Duration::from_secs(1);
+pub(super) const MAX_STALL: Duration = Duration::from_secs(1);
 /// How long to wait beyond a deadline before checking again.
 const RECHECK: Duration = Duration::from_millis(20);
 

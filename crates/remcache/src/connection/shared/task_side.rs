@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::lifecycle::{LONGEST_STALL, TaskState};
+use super::lifecycle::{MAX_STALL, TaskState};
 use super::{ConnectionHandle, ConnectionState, Inner};
 use crate::connection::handshake::Negotiated;
 use crate::connection::sync::MutexGuard;
@@ -93,7 +93,7 @@ impl TaskHandle {
     /// If the task breaks the promise, another one may take the connection over.
     pub(crate) fn act_by(&self, at: Instant, now: Instant) -> Option<std::time::Instant> {
         let mut state = self.lock()?;
-        state.acts_by = at.checked_add(LONGEST_STALL).map(Instant::into_std);
+        state.acts_by = at.checked_add(MAX_STALL).map(Instant::into_std);
         drop(state);
         self.shared.claim_watch(now)
     }

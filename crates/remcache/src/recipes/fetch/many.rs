@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::task::JoinError;
 use tokio::time::{Instant, sleep};
 
-use super::{FIRST_PAUSE, Found, LONGEST_PAUSE, Loaded, limited, no_value};
+use super::{FIRST_PAUSE, Found, Loaded, MAX_PAUSE, limited, no_value};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::ops::multi_builder::Outcomes;
@@ -282,7 +282,7 @@ impl<'a> Batch<'a> {
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
         sleep(self.pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left)).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
         true
     }
 

@@ -293,7 +293,7 @@ async fn obtain(ctx: FetchContext<'_>, mut lookup: Lookup) -> Result<Obtained, E
             Lookup::Leased(cas) if is_late => return Ok(Obtained::Lease(ctx.take_over(cas))),
             Lookup::Leased(_) => {
                 sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause = (pause * 2).min(MAX_PAUSE);
             }
             Lookup::Nothing => match ctx.lease().await {
                 Ok(Some(lease)) => return Ok(Obtained::Lease(lease)),
@@ -311,6 +311,6 @@ async fn obtain(ctx: FetchContext<'_>, mut lookup: Lookup) -> Result<Obtained, E
 }
 
 /// Initial delay between a leader's lookups while another process loads, with jitter; it doubles up
-/// to `LONGEST_PAUSE`.
+/// to `MAX_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+const MAX_PAUSE: Duration = Duration::from_millis(200);

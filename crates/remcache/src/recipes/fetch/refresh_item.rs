@@ -80,7 +80,7 @@ pub(crate) fn hash(flags: u32, value: &[u8]) -> u64 {
 
 /// Returns the key of a key's refresh item, which is stored on the same server: see [`route`].
 pub(crate) fn key_of(client: &Client, key: &[u8]) -> Vec<u8> {
-    match client.config().namespace.len() + key.len() + SUFFIX.len() <= LONGEST_KEY {
+    match client.config().namespace.len() + key.len() + SUFFIX.len() <= MAX_KEY {
         true => [key, SUFFIX].concat(),
         false => format!("{:032x}~fetch", xxh3_128(key)).into_bytes(),
     }
@@ -94,7 +94,7 @@ pub(crate) fn route(client: &Client, key: &[u8]) -> Vec<u8> {
 
 const SUFFIX: &[u8] = b"~fetch";
 /// Maximum key length, in bytes.
-const LONGEST_KEY: usize = 250;
+const MAX_KEY: usize = 250;
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
@@ -138,6 +138,6 @@ mod tests {
         let client = Client::new(["127.0.0.1:1"]).unwrap();
         assert_eq!(key_of(&client, b"user:42"), b"user:42~fetch");
         let (one, two) = (key_of(&client, &[b'k'; 250]), key_of(&client, &[b'l'; 250]));
-        assert!(one != two && one.len() <= LONGEST_KEY);
+        assert!(one != two && one.len() <= MAX_KEY);
     }
 }

@@ -103,7 +103,7 @@ impl Rule {
         let problem = match (limit, burst) {
             (0, _) => "the limit is 0 and would allow nothing".to_owned(),
             (_, 0) => "the burst is 0 and would allow nothing".to_owned(),
-            _ if period < SHORTEST => format!("the {name} is {period:?}: it is at least {SHORTEST:?}"),
+            _ if period < MIN_PERIOD => format!("the {name} is {period:?}: it is at least {MIN_PERIOD:?}"),
             _ => return Ok(()),
         };
         Err(Error::new(ErrorKind::InvalidArguments, format!("limiter: {problem}")))
@@ -152,7 +152,7 @@ pub(super) fn nanoseconds(duration: Duration) -> u64 {
 }
 
 /// Minimum window or period.
-const SHORTEST: Duration = Duration::from_millis(1);
+const MIN_PERIOD: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {

@@ -22,11 +22,11 @@ pub(crate) fn run(data: &[u8]) {
 type Decode = fn(&mut InputBuffer, Expected) -> Result<Option<String>, ProtocolError>;
 
 fn decode_meta(input: &mut InputBuffer, expected: Expected) -> Result<Option<String>, ProtocolError> {
-    Ok(meta::decode(input, expected, LONGEST_VALUE)?.map(|frame| format!("{frame:?}")))
+    Ok(meta::decode(input, expected, MAX_VALUE)?.map(|frame| format!("{frame:?}")))
 }
 
 fn decode_text(input: &mut InputBuffer, expected: Expected) -> Result<Option<String>, ProtocolError> {
-    let frame = text::decode(input, expected, LONGEST_VALUE)?;
+    let frame = text::decode(input, expected, MAX_VALUE)?;
     if let Some(frame) = &frame {
         // What is listed is cut further.
         let _ = text::MetadumpItem::parse(&frame.reply.value);
@@ -72,4 +72,4 @@ const OPERATIONS: &[Operation] = &[
     Operation::Slabs,
 ];
 
-const LONGEST_VALUE: usize = 1 << 16;
+const MAX_VALUE: usize = 1 << 16;

@@ -20,7 +20,7 @@ fn decode_in_pieces(bytes: &[u8], length: usize) -> Decoded {
     for piece in bytes.chunks(length) {
         fill(&mut input, piece);
         loop {
-            match decode(&mut input, LONGEST_BODY) {
+            match decode(&mut input, MAX_BODY) {
                 Ok(Some(frame)) => frames.push(format!("{frame:?}")),
                 Ok(None) => break,
                 Err(error) => return (frames, Some(error)),
@@ -42,4 +42,4 @@ fn fill(input: &mut InputBuffer, mut bytes: &[u8]) {
     }
 }
 
-const LONGEST_BODY: usize = 1 << 16;
+const MAX_BODY: usize = 1 << 16;

@@ -8,7 +8,7 @@ use remcache::proto::{InputBuffer, Output, Request};
 pub(crate) fn run(data: &[u8]) {
     let mut input = input(data);
     let mut rest = data;
-    while let Ok(Some(packet)) = Packet::decode(&mut input, LONGEST_BODY) {
+    while let Ok(Some(packet)) = Packet::decode(&mut input, MAX_BODY) {
         let mut output = Output::new();
         packet.encode(&mut output);
         let bytes = output.copy_to_bytes(output.remaining());
@@ -25,7 +25,7 @@ fn send_on(request: &Request<'_>, opaque: u32) {
     // Some requests that can be said must not be sent.
     let Ok(opcode) = encode(request, opaque, &mut output) else { return assert_eq!(output.remaining(), 0) };
     let bytes = output.copy_to_bytes(output.remaining());
-    let packet = Packet::decode(&mut input(&bytes), LONGEST_BODY).expect("a request").expect("a whole one");
+    let packet = Packet::decode(&mut input(&bytes), MAX_BODY).expect("a request").expect("a whole one");
     assert_eq!((packet.header.opcode, packet.header.opaque), (opcode.0, opaque));
     let again = decode_request(&packet).expect("what was encoded can be decoded");
     assert_eq!(meaning(&again), meaning(request));
@@ -41,4 +41,4 @@ fn input(bytes: &[u8]) -> InputBuffer {
     input
 }
 
-const LONGEST_BODY: usize = 1 << 16;
+const MAX_BODY: usize = 1 << 16;
