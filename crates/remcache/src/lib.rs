@@ -1,4 +1,4 @@
-//! An asynchronous memcached client: many callers share one pipelined connection to each server, and every request ends in exactly one outcome within its deadline.
+//! An asynchronous memcached client: many callers share one pipelined connection per server, and every request resolves exactly once, within its deadline.
 //!
 //! Ambiguous outcomes are reported, never guessed, and requests are never retried unless you enable retries.
 //!
@@ -33,34 +33,34 @@
 //!            ring        address    slots of callers      moves bytes
 //! ```
 //!
-//! - [`Client`] is what you hold: a handle, cheap to clone, shared by all tasks.
-//!   Its methods build operations, which are futures with options by name.
-//! - [`ServerHandle`] is one server of a client, for what concerns a server and no key: its state, version, statistics, a flush.
-//! - [`Request`] and [`Reply`] are the direct interface below the operations: [`Client::call`] sends any request and gives its outcome as data.
-//! - [`Outcomes`] are the results of a call with many keys, one for each.
-//! - [`Cache`] holds values of one Rust type under a namespace; [`value`] has its codecs, and reads what other clients wrote.
-//! - [`recipes`] are what takes more than one command: [`Client::fetch`] loads a missing value once for all who ask, [`Client::lock`] and [`recipes::Limiter`] hold and limit for the whole fleet.
-//! - [`Config`] has the settings, each with its default and the price of changing it.
+//! - [`Client`] is a handle that is cheap to clone and shared by all tasks.
+//!   Its methods build operations, which are futures with named options.
+//! - [`ServerHandle`] is one server of a client, for operations without a key: its state, version, statistics, a flush.
+//! - [`Request`] and [`Reply`] are the low-level interface: [`Client::call`] sends any request and returns its reply as data.
+//! - [`Outcomes`] are the results of a multi-key call, one per key.
+//! - [`Cache`] holds values of one Rust type under a namespace; [`value`] has its codecs, including the formats of other clients.
+//! - [`recipes`] are multi-command operations: [`Client::fetch`] loads a missing value once for all callers; [`Client::lock`] and [`recipes::Limiter`] are locks and rate limits for the whole fleet.
+//! - [`Config`] has the settings, each with its default and the cost of changing it.
 //! - [`distribution`] places keys on servers; [`proto`] is the protocol without any I/O.
-//! - [`discovery`] keeps a client at a list that changes; [`migration`] leads from one placement to another.
+//! - [`discovery`] updates a client's server list; [`migration`] moves a cache from one placement to another.
 //!
-//! Cluster, server, link and driver are private.
-//! The link holds the [machine](proto::Connection) that matches replies to requests, and a slot for each caller that waits; the driver is the task that moves bytes between the socket and that machine.
+//! The cluster, its servers, their `ConnectionHandle`s and the I/O loops are private.
+//! A `ConnectionHandle` holds the [state machine](proto::Connection) that attributes replies to requests, and a slot for each waiting caller; the I/O loop is the task that moves bytes between the socket and the state machine.
 //!
-//! A client needs a tokio runtime with I/O and time enabled.
-//! Its connections live on the runtime of the first request, and restart on another when that runtime ends; [`Config`] can choose a runtime or a dedicated thread.
+//! A client needs a Tokio runtime with I/O and time enabled.
+//! Its connections run on the runtime of the first request, and move to another when that runtime shuts down; [`Config`] can set a runtime or a dedicated thread.
 //! A client must not be used on both sides of a `fork`.
 //!
 //! # Behaviour
 //!
 //! **When a request is sent.**
 //! Building an operation does nothing; it is queued when it is first polled.
-//! The first request to a server opens its connection, and waits for it.
-//! What was queued while the connection's task was busy leaves in one write: with many callers, many requests share one system call, and no timer delays the first of them.
+//! The first request to a server opens its connection and waits for it.
+//! Requests that are queued while the I/O loop is busy leave in one write: with many callers, many requests share one system call, and no timer delays the first of them.
 //!
 //! **Order.**
-//! Requests to one server are executed in the order in which they were first polled, and their replies come in that order.
-//! Between servers there is no order, nor on one server if [`Config::connections`] is above 1.
+//! Requests to one server are executed, and answered, in the order in which they were first polled.
+//! There is no order between servers, nor on one server if [`Config::connections`] is above 1.
 //!
 //! **Dropping a future** does not cancel the request: its reply is read and discarded, and no other request is affected.
 //! The request may have been executed.
@@ -79,31 +79,31 @@
 //! ```
 //!
 //! **Timeouts.**
-//! A request has one absolute deadline, [`Config::timeout`] (1 s) or `.timeout(…)` of the operation: it covers queueing, connecting, sending and the reply.
-//! [`Config::connect_timeout`] (1 s) is the connection's own, because callers share it: one impatient caller must not end an attempt that others wait for.
-//! A call with many keys, and a stream of statistics, count from the last reply: they take as long as replies keep coming.
+//! A request has one absolute deadline, set by [`Config::timeout`] (1 s) or `.timeout(…)` of the operation: it covers queueing, connecting, sending and the reply.
+//! [`Config::connect_timeout`] (1 s) is separate, because callers share connections: a caller with a short timeout must not abort an attempt that others wait for.
+//! The timeout of a multi-key call, and of a stream of statistics, restarts with each reply: they take as long as replies keep arriving.
 //! There is no setting for "no deadline"; a timeout of zero is refused.
 //!
-//! **Nothing is sent twice** unless [`Config::retries`] and its neighbours ask for it, and nothing is kept for later.
-//! A request that meets a server which is known to be down fails at once, as [`Disconnected`](Status::Disconnected) with [`NotSent`](Delivery::NotSent).
+//! **Requests are never retried** unless [`Config::retries`] or related settings enable it, and never kept for later.
+//! A request to a server that is known to be down fails at once, as [`Disconnected`](Status::Disconnected) with [`NotSent`](Delivery::NotSent).
 //!
 //! **Limits.**
-//! A connection takes 16,384 unanswered requests and 8 MiB of output.
-//! Past that a call waits for room until its deadline, or is [`Overloaded`](ErrorKind::Overloaded) at once: [`Config::overload`].
+//! A connection accepts 16,384 unanswered requests and 8 MiB of output.
+//! Beyond that a call waits for capacity until its deadline, or fails as [`Overloaded`](ErrorKind::Overloaded) at once: [`Config::overload`].
 //!
 //! # Outcomes and errors
 //!
-//! What the server *decided* is a value; what *went wrong* is an [`Error`].
+//! A server's *decision* is a value; a *failure* is an [`Error`].
 //!
-//! | operation | gives |
+//! | operation | returns |
 //! |---|---|
-//! | `get`, `get_and_touch` | `Option<`[`Item`]`>`: `None` is the server's word that there is no such key |
-//! | `set`, `add`, `replace`, `append`, `prepend`, `delete`, `touch` | [`WriteOutcome`]: made, or refused as `NotFound`, `Exists`, `NotStored` |
+//! | `get`, `get_and_touch` | `Option<`[`Item`]`>`: `None` if the server replied that the key does not exist |
+//! | `set`, `add`, `replace`, `append`, `prepend`, `delete`, `touch` | [`WriteOutcome`]: applied, or `NotFound`, `Exists`, `NotStored` |
 //! | `fetch` | `Option<Bytes>`, or the loader's own error; an unavailable cache is not an error |
-//! | `increment`, `decrement` | `Option<`[`Counter`]`>`: `None` if the key is absent and no `initial` was given |
-//! | `call` | [`Reply`], with a [`Status`] for everything, errors included |
+//! | `increment`, `decrement` | `Option<`[`Counter`]`>`: `None` if the key does not exist and there is no `initial` value |
+//! | `call` | [`Reply`], with a [`Status`] for everything, including errors |
 //!
-//! An [`Error`] says what it is ([`Error::kind`]), which server it concerns ([`Error::server`]), and answers the questions that decide what to do next:
+//! An [`Error`] has a kind ([`Error::kind`]) and a server ([`Error::server`]), and answers the questions that decide what to do next:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -119,19 +119,19 @@
 //! # Ok(()) }
 //! ```
 //!
-//! | [`ErrorKind`] | may have been executed | what it asks for |
+//! | [`ErrorKind`] | may have been executed | remedy |
 //! |---|---|---|
-//! | `InvalidKey`, `InvalidArguments`, `Unsupported` | no | another request; most are found before anything is sent |
-//! | `ValueTooLarge`, `OutOfMemory` | no, **but a server that refuses a `set` drops the old value** | a smaller value, or a larger limit |
-//! | `NonNumericValue`, `Conflict`, `Server` | no | a look at the server's word, which the message has |
-//! | `Tls`, `Auth` | no | going on without the cache, and a look at certificates, passwords and settings |
-//! | `Disconnected(NotSent)`, `TimedOut(NotSent)`, `Overloaded` | no | going on without the cache, or asking again later |
-//! | `Disconnected(MaybeSent)`, `TimedOut(MaybeSent)` | **yes** | a decision: only you know whether doing it twice does harm |
-//! | `Config` | no | another address, URL or setting |
-//! | `Discovery` | no | a look at the source of the list: see [`discovery`] |
+//! | `InvalidKey`, `InvalidArguments`, `Unsupported` | no | change the request; most are detected before anything is sent |
+//! | `ValueTooLarge`, `OutOfMemory` | no, **but a server that refuses a `set` deletes the old value** | use a smaller value, or a larger limit |
+//! | `NonNumericValue`, `Conflict`, `Server` | no | read the server's error, which the message contains |
+//! | `Tls`, `Auth` | no | continue without the cache, and check certificates, passwords and settings |
+//! | `Disconnected(NotSent)`, `TimedOut(NotSent)`, `Overloaded` | no | continue without the cache, or retry later |
+//! | `Disconnected(MaybeSent)`, `TimedOut(MaybeSent)` | **yes** | decide whether executing the request twice is harmless |
+//! | `Config` | no | change the address, URL or setting |
+//! | `Discovery` | no | check the source of the list: see [`discovery`] |
 //!
-//! The direct interface gives all of this as one value and cannot fail.
-//! [`Client::call_with`] takes a callback that is kept while it returns [`ControlFlow::Continue`](std::ops::ControlFlow::Continue), for requests with many replies; [`Client::cast`] waits for nothing.
+//! The low-level interface returns all of this as one value and cannot fail.
+//! [`Client::call_with`] takes a callback for requests with several replies, which is called until it returns [`ControlFlow::Break`](std::ops::ControlFlow::Break); [`Client::cast`] does not wait for a reply.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -154,7 +154,7 @@
 //! # Many keys
 //!
 //! Every operation has a form for many keys: `get_many`, `set_many`, `delete_many`, `increment_many` and so on.
-//! The keys go to their servers as pipelined runs, all servers in parallel, and each key has an outcome of its own: a server that is away spoils only its own keys.
+//! The keys are sent to their servers in pipelined batches, to all servers in parallel, with one result per key: a server that is down fails only its own keys.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -171,39 +171,39 @@
 //! ```
 //!
 //! - **Reads are not quiet**: a miss is the server's reply for that key, not the absence of one.
-//!   So are counters, whose reply is the number.
-//! - **Changes are quiet**: the server reports only those that it refused, and a non-quiet request at the end of each batch confirms the others.
-//!   Successful quiet changes have no CAS value: [`WriteOutcome::Applied`] has 0 then.
-//! - Any number of keys may be given; some thousands are in flight at a time, and the call ends when replies stop for the length of its timeout.
+//!   Nor are increments and decrements, whose replies have the new values.
+//! - **Writes are quiet**: the server reports only those that it refused, and a non-quiet request at the end of each batch confirms the others.
+//!   Successful quiet writes have no CAS value: [`WriteOutcome::Applied`] has 0 then.
+//! - Any number of keys may be given; some thousands are in flight at a time, and the call times out when no reply arrives for its timeout.
 //!
 //! # Several servers
 //!
 //! A key belongs to one server.
-//! [`Distribution::KETAMA`](distribution::Distribution::KETAMA), the default, is the ring of libmemcached with weights, point for point: clients that use it find each other's items.
-//! [`Distribution::REMCACHED`](distribution::Distribution::REMCACHED) is what the Ruby gem remcached did: the key as a number, modulo the servers that are connected.
+//! [`Distribution::KETAMA`](distribution::Distribution::KETAMA), the default, is libmemcached's weighted ring, point for point: clients that use it find each other's items.
+//! [`Distribution::REMCACHED`](distribution::Distribution::REMCACHED) is the placement of the Ruby gem remcached: the key as a number, modulo the connected servers.
 //! There is [one for each client in wide use](https://github.com/remcache/remcache/blob/main/docs/placement.md), by its name: `distribution=twemproxy`.
 //!
-//! **When a server dies**, its keys fail as `Disconnected` immediately; other keys are not affected.
-//! With ketama no key moves, so no stale value shows when the server returns; with `remcached` nearly all keys move, as in the gem.
-//! The client connects again by itself: once within 50 ms, and if the server is away at random moments after that, up to 5 s apart, so that many clients do not come at once.
-//! It lets requests through again when the server has answered a no-op: a server that only accepts connections is not back.
+//! **When a server goes down**, its keys fail as `Disconnected` immediately; other keys are not affected.
+//! With ketama no key moves, so there are no stale values when the server returns; with `remcached` nearly all keys move, as with the gem.
+//! The client reconnects automatically: once within 50 ms, and if that fails at random times up to 5 s apart, so that many clients do not reconnect at once.
+//! It lets requests through again after the server has answered a no-op: accepting connections is not enough.
 //!
-//! It counts as down when it cannot be reached, when it lets three requests in a row time out ([`Config::breaker`]), or when its bytes cannot be trusted.
+//! A server is marked down when it cannot be reached, after three consecutive timeouts ([`Config::breaker`]), or when it violates the protocol.
 //!
-//! **What else a dead server's keys may get** is a setting, each with its price in staleness: the next server of the ring or a gutter pool ([`Config::failover`]), copies on several servers ([`Config::replicas`]), a second attempt within a budget ([`Config::retries`]), a second server for slow reads ([`Config::hedge`]).
+//! **Other settings for servers that are down**, each at a cost in staleness: the next server of the ring or a gutter pool ([`Config::failover`]), replicas on several servers ([`Config::replicas`]), retries within a budget ([`Config::retries`]), a second server for slow reads ([`Config::hedge`]).
 //! See [`policy`].
 //!
-//! [`Client::servers`] returns each server's state and [metrics](ServerHandle::metrics), [`Client::events`] their state changes.
+//! [`Client::servers`] returns each server's state and [metrics](ServerHandle::metrics), [`Client::events`] the state changes.
 //! [`ops::Command::routing_key`] keeps related keys together on one server.
 //!
-//! [`Client::set_servers`] replaces the list while running: servers that stay keep their connections, requests to those that leave end as they would have.
-//! [`discovery`] does so whenever a file, DNS, a configuration endpoint or your own stream provides another list; [`migration`] moves from one placement to another and keeps the cache warm.
+//! [`Client::set_servers`] replaces the list at run time: servers in both lists keep their connections, and requests to removed servers complete normally.
+//! [`discovery`] does so when a file, DNS, a configuration endpoint or your own stream provides another list; [`migration`] moves to another placement and keeps the cache warm.
 //! [`Client::locate`] returns the server of a key, [`Client::servers`] the state of each, [`Client::is_usable`] whether any may answer.
 //!
 //! # The protocol layer alone
 //!
 //! [`proto`] is a crate of its own, `remcache-proto`: requests, replies, the protocols in both directions, and the [state machine](proto::Connection) that attributes replies.
-//! It has `bytes` as its one dependency, and opens no socket, reads no clock and takes no lock.
+//! Its only dependency is `bytes`, and it opens no socket, reads no clock and takes no lock.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -238,18 +238,18 @@
 //!
 //! # Features
 //!
-//! | feature | default | is |
+//! | feature | default | adds |
 //! |---|---|---|
 //! | `dns` | no | lists of servers from DNS: `discovery::Dns` and `discovery::Srv` |
-//! | `json`, `msgpack`, `postcard` | no | [codecs](value::Codec) for what serde serialises |
+//! | `json`, `msgpack`, `postcard` | no | [codecs](value::Codec) for types with serde support |
 //! | `zstd`, `lz4`, `deflate` | no | [compressions](value::Compression) of values; `deflate` is zlib and gzip |
-//! | `near` | no | copies of a [`Cache`]'s values in the process |
+//! | `near` | no | an in-process cache for a [`Cache`]'s values |
 //! | `spans`, `metrics` | no | ready-made [observers](observe): `tracing` spans, and the `metrics` facade |
 //! | `blocking` | no | the client for programs without a runtime |
 //! | `tls` | no | TLS, by rustls: `transport::Tls`, and `memcacheds://` |
-//! | `ring` | yes | the cryptography of TLS by ring, if no other is chosen |
-//! | `aws-lc-rs` | no | the cryptography of TLS by aws-lc-rs: with `default-features = false` in place of ring |
-//! | `dangerous-tls` | no | TLS that checks no certificate: for experiments |
+//! | `ring` | yes | ring as the crypto provider of TLS, if no other is chosen |
+//! | `aws-lc-rs` | no | aws-lc-rs as the crypto provider of TLS: with `default-features = false` in place of ring |
+//! | `dangerous-tls` | no | TLS without certificate verification: for experiments |
 //!
 //! The client negotiates the best protocol each server supports; see [`config::ProtocolSetting`].
 //!
