@@ -271,7 +271,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "prometheus",
         need: Need::Tests,
-        reason: "scrapes the tool's metrics",
+        reason: "scrapes metrics, and checks alert rules by promtool",
         look_for: LookFor::Program("prometheus"),
         packages: Packages {
             debian: "prometheus",

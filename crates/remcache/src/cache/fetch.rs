@@ -11,6 +11,10 @@ use super::{Cache, unwritable};
 #[cfg(feature = "near")]
 use crate::cache::local::Fresh;
 use crate::error::{Error, ErrorKind};
+use crate::observe;
+use crate::observe::OperationName;
+#[cfg(feature = "near")]
+use crate::observe::Outcome;
 use crate::ops::multi_builder::Outcomes;
 use crate::proto::Ttl;
 use crate::recipes;
@@ -33,9 +37,10 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// The value may have been marked as stale.
     pub fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Recipe<'_, WriteOutcome> {
         let (store, key) = (self.store.clone(), key.as_ref().to_vec());
-        Recipe::new(&self.store.client, move |client, _| async move {
+        let (name, full_key) = (OperationName::Invalidate, store.key(&key));
+        Recipe::for_key(&self.store.client, name, full_key, observe::done, move |client, full_key, _| async move {
             store.forget(&key);
-            let change = client.invalidate(store.key(&key), grace).await;
+            let change = client.invalidate(full_key, grace).await;
             store.forget(&key);
             change
         })
@@ -80,11 +85,11 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         V: Borrow<B> + Send + 'a,
         E: From<Error> + Send + 'a,
     {
-        let (key, freshness) = (key.as_ref().to_vec(), freshness.into().requiring_value());
-        Recipe::new(&self.store.client, move |client, timeout| async move {
+        let freshness = freshness.into().requiring_value();
+        self.fetch_recipe(key.as_ref(), move |cache, key, timeout| async move {
             let load = || async move { loader().await.map(Some) };
-            let found = self.with_client(client).fetch_found(&key, freshness, timeout, load).await?;
-            found.ok_or_else(|| E::from(recipes::no_value(&self.store.key(&key))))
+            let found = cache.fetch_found(&key, freshness, timeout, load).await?;
+            found.ok_or_else(|| cache.store.client.fail(recipes::no_value(&cache.store.key(&key))))
         })
     }
 
@@ -132,9 +137,24 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         V: Borrow<B> + Send + 'a,
         E: From<Error> + Send + 'a,
     {
-        let (key, freshness) = (key.as_ref().to_vec(), freshness.into());
-        Recipe::new(&self.store.client, move |client, timeout| async move {
-            self.with_client(client).fetch_found(&key, freshness, timeout, loader).await
+        let freshness = freshness.into();
+        self.fetch_recipe(key.as_ref(), move |cache, key, timeout| async move {
+            cache.fetch_found(&key, freshness, timeout, loader).await
+        })
+    }
+
+    /// Creates a fetch of one key, which gets the cache on a handle of its client.
+    fn fetch_recipe<'a, R, E, F>(
+        &'a self,
+        key: &[u8],
+        start: impl FnOnce(Self, Vec<u8>, Option<Duration>) -> F + Send + 'a,
+    ) -> Recipe<'a, R, E>
+    where
+        F: Future<Output = Result<R, E>> + Send + 'a,
+    {
+        let (name, key, full_key) = (OperationName::Fetch, key.to_vec(), self.store.key(key));
+        Recipe::for_key(&self.store.client, name, full_key, observe::loaded, move |client, _, timeout| {
+            start(self.with_client(client), key, timeout)
         })
     }
 
@@ -179,7 +199,8 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         E: From<Error> + Send + 'a,
     {
         let (keys, freshness): (Vec<K>, FetchPolicy) = (keys.into_iter().collect(), freshness.into());
-        Recipe::new(&self.store.client, move |client, timeout| async move {
+        let name = OperationName::FetchMany;
+        Recipe::for_keys(&self.store.client, name, keys.len(), observe::loaded, move |client, timeout| async move {
             let cache = self.with_client(client);
             let full_keys: Vec<Vec<u8>> = keys.iter().map(|key| cache.store.key(key.as_ref())).collect();
             let encode = |full_key: Vec<u8>, value: V| {
@@ -193,15 +214,15 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
             let client = &cache.store.client;
             let found =
                 recipes::fetch_batch(client, &keys, full_keys.clone(), freshness, timeout, loader, encode).await?;
+            let hits: Vec<bool> = found.iter().map(|fetched| fetched.is_hit).collect();
             let mut items = Vec::with_capacity(keys.len());
-            for (full_key, found) in full_keys.iter().zip(found) {
-                items.push(cache.store.whole_or_none(full_key, found).await);
+            for (full_key, fetched) in full_keys.iter().zip(found) {
+                items.push(cache.store.whole_or_none(full_key, fetched.result).await);
             }
-            let outcomes = keys.into_iter().zip(items).map(|(key, item)| {
-                let value = item.and_then(|item| item.map(|item| cache.decode(key.as_ref(), item)).transpose());
-                (key, value)
-            });
-            Ok(Outcomes::of(outcomes.collect()))
+            let values = keys.iter().zip(items).map(|(key, item)| cache.decode_found(key.as_ref(), item));
+            let values: Vec<_> = values.collect();
+            recipes::note(client, hits.into_iter().zip(values.iter().map(|value| value.as_ref().err())));
+            Ok(Outcomes::of(keys.into_iter().zip(values).collect()))
         })
     }
 
@@ -218,6 +239,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         V: Borrow<B> + Send,
         E: From<Error>,
     {
+        let fail = |error| self.store.client.fail::<E>(error);
         #[cfg(feature = "near")]
         let (copy, epoch) = match &self.store.near {
             Some(near) => near.peek(key).await,
@@ -225,14 +247,15 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         };
         #[cfg(feature = "near")]
         if let Some(item) = copy {
-            return Ok(Some(self.decode(key, item)?));
+            self.store.client.note_fetched(Outcome::Hit);
+            return Ok(Some(self.decode(key, item).map_err(fail)?));
         }
         let Some(item) = self.load(key, freshness, timeout, loader).await? else { return Ok(None) };
         #[cfg(feature = "near")]
         if let Some(near) = &self.store.near {
             near.keep(key, epoch, Fresh { item: item.clone(), ttl: Some(freshness.kept_for()) }).await;
         }
-        Ok(Some(self.decode(key, item)?))
+        Ok(Some(self.decode(key, item).map_err(fail)?))
     }
 
     async fn load<V, E, L, F>(
@@ -248,6 +271,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         V: Borrow<B> + Send,
         E: From<Error>,
     {
+        let fail = |error| self.store.client.fail::<E>(error);
         let full_key = self.store.key(key);
         let loader = Arc::new(Mutex::new(Some(loader)));
         // A manifest with a missing chunk is removed, and loaded in the second round.
@@ -256,25 +280,22 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
             let (slot, prefixed) = (Arc::clone(&loader), full_key.clone());
             let load = move || async move {
                 let loader = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let Some(loader) = loader else { return Err(E::from(chunk_is_gone(&prefixed))) };
+                let Some(loader) = loader else { return Err(store.client.fail(chunk_is_gone(&prefixed))) };
                 let encode =
                     |value: Option<V>| value.map(|value| encoded(&codec, &prefixed, value.borrow())).transpose();
-                let value = match loader().await.and_then(|value| Ok(encode(value)?)) {
-                    Ok(Some(value)) => value,
-                    Ok(None) => return Ok(None),
-                    Err(error) => return Err(error),
-                };
+                let value = encode(loader().await?).map_err(|error| store.client.fail(error))?;
+                let Some(value) = value else { return Ok(None) };
                 store.record_ttl(&prefixed[store.prefix.len()..], ttl.into()).await;
-                Ok(Some(store.loaded(&prefixed, value, ttl).await?))
+                store.loaded(&prefixed, value, ttl).await.map(Some).map_err(|error| store.client.fail(error))
             };
             let found =
                 recipes::fetch_within::<E, _, _>(&self.store.client, &full_key, freshness, timeout, load).await?;
-            match self.store.whole(&full_key, found).await? {
+            match self.store.whole(&full_key, found).await.map_err(fail)? {
                 Whole::Yes(item) => return Ok(item),
                 Whole::No => self.store.remove_broken(&full_key).await,
             }
         }
-        Err(E::from(chunk_is_gone(&full_key)))
+        Err(fail(chunk_is_gone(&full_key)))
     }
 }
 

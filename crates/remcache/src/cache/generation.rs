@@ -1,6 +1,6 @@
 //! Groups of values that are invalidated together, with one write.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +10,8 @@ use bytes::{Buf, Bytes};
 use super::{Cache, unwritable};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::observe;
+use crate::observe::{OperationGuard, OperationName, Outcome};
 use crate::recipes;
 use crate::recipes::FetchPolicy;
 use crate::recipes::fetch::Loaded;
@@ -80,6 +82,16 @@ impl<T, B: ?Sized> Generation<T, B> {
         self.cache.client()
     }
 
+    /// Reports to observers, if there are any, that an operation on a full key starts.
+    fn observe(&self, name: OperationName, key: &[u8]) -> (Cow<'_, Self>, OperationGuard) {
+        if !self.client().is_observed() {
+            return (Cow::Borrowed(self), OperationGuard::default());
+        }
+        let operation = self.client().observe(name, key);
+        let cache = self.cache.with_client(operation.client().clone());
+        (Cow::Owned(Self { cache, ..self.clone() }), operation.into_guard())
+    }
+
     /// Returns the key of the item that a value is stored under.
     pub fn key(&self, key: impl AsRef<[u8]>) -> Vec<u8> {
         [&self.prefix, key.as_ref()].concat()
@@ -94,8 +106,9 @@ impl<T, B: ?Sized> Generation<T, B> {
     /// Cancelling has no side effects.
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<T>, Error> {
         let key = self.key(key);
-        let found = self.look(&key).await?.current();
-        found.map(|item| self.cache.decode(&key, item)).transpose()
+        let (this, operation) = self.observe(OperationName::Get, &key);
+        let found = this.look(&key).await.map(|lookup| lookup.current());
+        operation.end_with(observe::found, self.cache.decode_found(&key, found))
     }
 
     /// Invalidates all values of the tag, with one write: no call that begins later returns one that was loaded before.
@@ -106,7 +119,8 @@ impl<T, B: ?Sized> Generation<T, B> {
     /// # Cancellation
     /// The values may have been invalidated.
     pub async fn invalidate(&self) -> Result<(), Error> {
-        self.client().delete(&self.tag).await.map(drop)
+        let (this, operation) = self.observe(OperationName::Invalidate, &self.tag);
+        operation.end_with(observe::done, this.client().delete(&self.tag).await.map(drop))
     }
 
     /// Removes one value.
@@ -178,36 +192,54 @@ impl<T: 'static, B: ?Sized + 'static> Generation<T, B> {
         V: Borrow<B> + Send,
         E: From<Error>,
     {
+        let key = self.key(key);
+        let (this, operation) = self.observe(OperationName::Fetch, &key);
+        operation.end_with(observe::loaded, this.fetch_now(&key, policy.into(), loader).await)
+    }
+
+    async fn fetch_now<V, E, L, F>(&self, key: &[u8], policy: FetchPolicy, loader: L) -> Result<Option<T>, E>
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Result<Option<V>, E>> + Send + 'static,
+        V: Borrow<B> + Send,
+        E: From<Error>,
+    {
+        let fail = |error| self.client().fail::<E>(error);
         // A negative result has no token.
-        let (key, policy) = (self.key(key), FetchPolicy { negative: None, ..policy.into() });
+        let policy = FetchPolicy { negative: None, ..policy };
         let loader = Arc::new(Mutex::new(Some(loader)));
         for _ in 0..TRIES {
-            let token = match self.current_or_token(&key).await {
-                Ok(Ok(item)) => return Ok(Some(self.cache.decode(&key, item)?)),
+            let token = match self.current_or_token(key).await {
+                Ok(Ok(item)) => {
+                    self.client().note_fetched(Outcome::Hit);
+                    return self.cache.decode(key, item).map(Some).map_err(fail);
+                }
                 Ok(Err(token)) => token,
                 // Without the cache only the loader runs: the value is stored for no one.
                 Err(error) if error.is_unavailable() => OwnedItem::token(),
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(fail(error)),
             };
             let (codec, slot) = (self.cache.codec.clone(), Arc::clone(&loader));
-            let (stamp, full_key) = (token.clone(), key.clone());
+            let (stamp, full_key, client) = (token.clone(), key.to_vec(), self.client().clone());
             let load = move || async move {
                 let loader = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let Some(loader) = loader else { return Err(E::from(too_busy(&full_key))) };
+                let Some(loader) = loader else { return Err(client.fail(too_busy(&full_key))) };
                 let Some(value) = loader().await? else { return Ok(None) };
-                let encoded = codec.encode(value.borrow()).map_err(|error| unwritable(&full_key, &error))?;
+                let encoded =
+                    codec.encode(value.borrow()).map_err(|error| client.fail(unwritable(&full_key, &error)))?;
                 let bytes = [&stamp[..], encoded.bytes.as_slice()].concat().into();
                 Ok(Some(Loaded { flags: encoded.flags, bytes }))
             };
-            let found = recipes::fetch_within::<E, _, _>(self.client(), &key, policy, None, load).await?;
+            let found = recipes::fetch_within::<E, _, _>(self.client(), key, policy, None, load).await?;
             let Some(Loaded { flags, mut bytes }) = found else { return Ok(None) };
             if bytes.starts_with(&token) {
                 bytes.advance(token.len());
-                return Ok(Some(self.cache.decode(&key, Item { value: bytes, flags, cas: 0 })?));
+                let item = Item { value: bytes, flags, cas: 0 };
+                return self.cache.decode(key, item).map(Some).map_err(fail);
             }
             // It was loaded for another token, by another caller.
         }
-        Err(E::from(too_busy(&key)))
+        Err(fail(too_busy(key)))
     }
 
     /// Returns the item of a key if it is current, or the token that a new value gets.

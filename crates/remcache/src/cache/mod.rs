@@ -43,6 +43,8 @@ pub use crate::cache::local::LocalCache;
 pub use crate::cache::generation::Generation;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::observe;
+use crate::observe::OperationName;
 use crate::ops::multi_builder::Outcomes;
 use crate::proto::Ttl;
 use crate::result::{Item, WriteOutcome};
@@ -130,8 +132,8 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// Cancelling has no side effects.
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<T>, Error> {
         let key = key.as_ref();
-        let item = self.store.get(key).await?;
-        item.map(|item| self.decode(key, item)).transpose()
+        let (store, operation) = self.store.observe(OperationName::Get, key);
+        operation.end_with(observe::found, self.decode_found(key, store.get(key).await))
     }
 
     /// Fetches a value with its CAS value, always from the server; `None` is a miss.
@@ -143,9 +145,11 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// Cancelling has no side effects.
     pub async fn get_with_cas(&self, key: impl AsRef<[u8]>) -> Result<Option<(T, u64)>, Error> {
         let key = key.as_ref();
-        let Some(item) = self.store.fetch(key).await? else { return Ok(None) };
-        let cas = item.cas;
-        Ok(Some((self.decode(key, item)?, cas)))
+        let (store, operation) = self.store.observe(OperationName::Get, key);
+        let item = store.fetch(key).await;
+        let cas = item.as_ref().map_or(0, |item| item.as_ref().map_or(0, |item| item.cas));
+        let value = operation.end_with(observe::found, self.decode_found(key, item))?;
+        Ok(value.map(|value| (value, cas)))
     }
 
     /// Fetches many values, with one result per key.
@@ -168,12 +172,12 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// Cancelling has no side effects.
     pub async fn get_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, Option<T>> {
         let keys: Vec<K> = keys.into_iter().collect();
-        let items = self.store.get_many(&keys).await;
-        let outcomes = keys.into_iter().zip(items).map(|(key, item)| {
-            let value = item.and_then(|item| item.map(|item| self.decode(key.as_ref(), item)).transpose());
-            (key, value)
-        });
-        Outcomes::of(outcomes.collect())
+        let (store, operation) = self.store.observe_many(OperationName::GetMany, keys.len());
+        let items = store.get_many(&keys).await;
+        let values = keys.iter().zip(items).map(|(key, item)| self.decode_found(key.as_ref(), item));
+        let values: Vec<_> = values.collect();
+        operation.end_many(values.iter().map(observe::found_each));
+        Outcomes::of(keys.into_iter().zip(values).collect())
     }
 
     /// Stores a value unconditionally.
@@ -246,7 +250,9 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// # Cancellation
     /// The value may have been touched.
     pub async fn touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> Result<WriteOutcome, Error> {
-        self.store.touch(key.as_ref(), ttl.into()).await
+        let key = key.as_ref();
+        let (store, operation) = self.store.observe(OperationName::Touch, key);
+        operation.end_with(observe::done, store.touch(key, ttl.into()).await)
     }
 
     /// Fetches a value, always from the server, and gives it another TTL; `None` is a miss.
@@ -258,8 +264,8 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// The value may have been touched.
     pub async fn get_and_touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> Result<Option<T>, Error> {
         let key = key.as_ref();
-        let item = self.store.get_and_touch(key, ttl.into()).await?;
-        item.map(|item| self.decode(key, item)).transpose()
+        let (store, operation) = self.store.observe(OperationName::GetAndTouch, key);
+        operation.end_with(observe::found, self.decode_found(key, store.get_and_touch(key, ttl.into()).await))
     }
 
     /// Fetches a value and deletes it; `None` is a miss. Of several callers one gets the value.
@@ -284,8 +290,8 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// The value may have been deleted.
     pub async fn take(&self, key: impl AsRef<[u8]>) -> Result<Option<T>, Error> {
         let key = key.as_ref();
-        let item = self.store.take(key).await?;
-        item.map(|item| self.decode(key, item)).transpose()
+        let (store, operation) = self.store.observe(OperationName::Take, key);
+        operation.end_with(observe::found, self.decode_found(key, store.take(key).await))
     }
 
     /// Removes a value.
@@ -296,7 +302,9 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// # Cancellation
     /// The value may have been removed.
     pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<WriteOutcome, Error> {
-        self.store.delete(key.as_ref()).await
+        let key = key.as_ref();
+        let (store, operation) = self.store.observe(OperationName::Delete, key);
+        operation.end_with(observe::done, store.delete(key).await)
     }
 
     /// Removes many values, with one result per key.
@@ -305,7 +313,9 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// Values whose deletes were sent may have been removed.
     pub async fn delete_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, WriteOutcome> {
         let keys: Vec<K> = keys.into_iter().collect();
-        let results = self.store.delete_many(&keys).await;
+        let (store, operation) = self.store.observe_many(OperationName::DeleteMany, keys.len());
+        let results = store.delete_many(&keys).await;
+        operation.end_many(results.iter().map(observe::done_each));
         Outcomes::of(keys.into_iter().zip(results).collect())
     }
 
@@ -321,6 +331,10 @@ impl<T, B: ?Sized> Cache<T, B> {
 
     fn encode<'v>(&self, key: &[u8], value: &'v B) -> Result<Encoded<'v>, Error> {
         self.codec.encode(value).map_err(|error| unwritable(&self.store.key(key), &error))
+    }
+
+    fn decode_found(&self, key: &[u8], item: Result<Option<Item>, Error>) -> Result<Option<T>, Error> {
+        item?.map(|item| self.decode(key, item)).transpose()
     }
 
     fn decode(&self, key: &[u8], item: Item) -> Result<T, Error> {

@@ -1,5 +1,6 @@
 //! Storage layer of a cache: prefixed items, whole or chunked, from the servers or the in-process cache.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 #[cfg(feature = "near")]
 use std::time::{Duration, SystemTime};
@@ -9,12 +10,14 @@ use super::chunked::{self, Chunking, Manifest};
 use crate::cache::local::{Fresh, LocalStore};
 use crate::client::Client;
 use crate::error::Error;
+use crate::observe::{OperationGuard, OperationName};
 #[cfg(feature = "near")]
 use crate::ops::builder::Command;
 #[cfg(feature = "near")]
 use crate::ops::builder::kind::FetchWithTtl;
 #[cfg(feature = "near")]
 use crate::ops::multi_builder::{KeyOnly, Many};
+use crate::ops::observed::Observed;
 use crate::proto::{CowBytes, Request, Ttl};
 #[cfg(feature = "near")]
 use crate::proto::{MetaOptions, Protocol};
@@ -42,6 +45,17 @@ pub(crate) enum Condition {
     Cas(u64),
 }
 
+impl Condition {
+    /// What observers know a store under this condition by.
+    pub(crate) fn operation(self) -> OperationName {
+        match self {
+            Self::None | Self::Cas(_) => OperationName::Set,
+            Self::Absent => OperationName::Add,
+            Self::Present => OperationName::Replace,
+        }
+    }
+}
+
 type Fetched = Result<Option<Item>, Error>;
 type Changed = Result<WriteOutcome, Error>;
 
@@ -59,6 +73,28 @@ impl Store {
 
     pub(crate) fn key(&self, key: &[u8]) -> Vec<u8> {
         [&self.prefix, key].concat()
+    }
+
+    /// Reports to observers, if there are any, that an operation on a key starts; returns the items on a handle of the
+    /// client whose requests are parts of it.
+    pub(crate) fn observe(&self, name: OperationName, key: &[u8]) -> (Cow<'_, Self>, OperationGuard) {
+        match self.client.is_observed() {
+            true => self.within(self.client.observe(name, &self.key(key))),
+            false => (Cow::Borrowed(self), OperationGuard::default()),
+        }
+    }
+
+    /// The same for an operation on many keys.
+    pub(crate) fn observe_many(&self, name: OperationName, keys: usize) -> (Cow<'_, Self>, OperationGuard) {
+        match self.client.is_observed() && keys > 0 {
+            true => self.within(self.client.observe_many(name, keys)),
+            false => (Cow::Borrowed(self), OperationGuard::default()),
+        }
+    }
+
+    fn within(&self, operation: Observed<'_>) -> (Cow<'_, Self>, OperationGuard) {
+        let store = Self { client: operation.client().clone(), ..self.clone() };
+        (Cow::Owned(store), operation.into_guard())
     }
 
     /// Returns the item of a key, from the in-process cache if allowed.

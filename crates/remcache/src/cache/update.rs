@@ -5,6 +5,8 @@ use std::borrow::Borrow;
 use super::Cache;
 use super::store::Store;
 use crate::error::Error;
+use crate::observe;
+use crate::observe::OperationName;
 use crate::ops::builder::kind::FetchWithSentinels;
 use crate::ops::primary::PrimaryRoute;
 use crate::proto::Request;
@@ -45,8 +47,9 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     where
         V: Borrow<B> + Send + 'a,
     {
-        let key = key.as_ref().to_vec();
-        Recipe::new(&self.store.client, move |client, _| async move {
+        let (name, key) = (OperationName::Update, key.as_ref().to_vec());
+        let full_key = self.store.key(&key);
+        Recipe::for_key(&self.store.client, name, full_key, observe::done, move |client, _, _| async move {
             let cache = self.with_client(client);
             for attempt in 0..TRIES {
                 wait_before(attempt).await;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::store::{Condition, Store};
 use crate::error::Error;
+use crate::observe;
+use crate::observe::OperationName;
 use crate::ops::multi_builder::Outcomes;
 use crate::proto::Ttl;
 use crate::result::WriteOutcome;
@@ -45,7 +47,14 @@ impl<'a> IntoFuture for CacheWrite<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         let Self { store, condition, key, value, ttl } = self;
-        Box::pin(async move { store.change(condition, &key, value?, ttl).await })
+        Box::pin(async move {
+            let (store, operation) = store.observe(condition.operation(), &key);
+            let changed = match value {
+                Ok(value) => store.change(condition, &key, value, ttl).await,
+                Err(error) => Err(error),
+            };
+            operation.end_with(observe::done, changed)
+        })
     }
 }
 
@@ -89,7 +98,9 @@ impl<'a, K: AsRef<[u8]> + Send + Sync + 'a> IntoFuture for CacheWriteMany<'a, K>
     fn into_future(self) -> Self::IntoFuture {
         let Self { store, keys, values, ttl } = self;
         Box::pin(async move {
+            let (store, operation) = store.observe_many(OperationName::SetMany, keys.len());
             let results = store.set_many(&keys, values, ttl).await;
+            operation.end_many(results.iter().map(observe::done_each));
             Outcomes::of(keys.into_iter().zip(results).collect())
         })
     }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::Migration;
 use crate::client::Client;
 use crate::error::Error;
+use crate::observe::{Counts, Outcome, done};
 use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, Store, Touch};
 use crate::ops::builder::{Command, Kind, condition};
 use crate::proto::{Request, Ttl};
@@ -133,16 +134,26 @@ pub(crate) async fn ask<K: Kind>(client: &Client, request: &Request<'_>, limit: 
     Command::<K>::new(client.call(request.clone())).timeout(limit.left()).await
 }
 
+/// What the result of an operation means to observers.
+fn judge<K: Kind>(result: &Result<K::Output, Error>) -> (Outcome, Counts) {
+    match result.as_ref().map(K::is_found) {
+        Ok(Some(is_hit)) => (if is_hit { Outcome::Hit } else { Outcome::Miss }, Counts::found(is_hit)),
+        _ => done(result),
+    }
+}
+
 macro_rules! moves {
     ($($kind:ident by $rule:ident;)*) => {$(
         impl Moves for $kind {
             fn run<'a>(migration: &'a Migration, request: Request<'a>, timeout: Duration) -> Moving<'a, Self::Output> {
                 Box::pin(async move {
                     let limit = Limit::after(timeout);
-                    match migration.is_unmoved(&request) {
+                    let (migration, operation) = migration.observe(&request);
+                    let result = match migration.is_unmoved(&request) {
                         true => migration.stay::<Self>(&request, limit).await,
                         false => migration.$rule(&request, limit).await,
-                    }
+                    };
+                    operation.end_with(judge::<Self>, result)
                 })
             }
         }

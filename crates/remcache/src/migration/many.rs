@@ -13,6 +13,8 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::migration::backfill::Copied;
 use crate::migration::builder::Limit;
+use crate::observe;
+use crate::observe::OperationName;
 use crate::ops::multi_builder::Outcomes;
 use crate::proto::{CowBytes, Ttl};
 use crate::result::{Item, WriteOutcome};
@@ -29,17 +31,22 @@ impl Migration {
     pub async fn get_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, Option<Item>> {
         let keys: Vec<K> = keys.into_iter().collect();
         let slices: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
-        let mut results = fetch(&self.new, &slices).await;
-        let absent =
-            places(&results, |place, result| matches!(result, Ok(None)) && !self.has_same_server(slices[place]));
-        let from_old = self.take_from_old(&slices, &absent, &mut results).await;
+        let (migration, operation) = self.observe_many(OperationName::GetMany, keys.len());
+        let results = migration.fetch_many(&slices).await;
+        operation.end_many(results.iter().map(observe::found_each));
+        Outcomes::of(keys.into_iter().zip(results).collect())
+    }
+
+    async fn fetch_many(&self, keys: &[&[u8]]) -> Results<Option<Item>> {
+        let mut results = fetch(&self.new, keys).await;
+        let absent = places(&results, |place, result| matches!(result, Ok(None)) && !self.has_same_server(keys[place]));
+        let from_old = self.take_from_old(keys, &absent, &mut results).await;
         self.tallies.from_old.add(from_old);
         let found = results.iter().filter(|result| matches!(result, Ok(Some(_)))).count();
         self.tallies.from_new.add(found - from_old);
         self.tallies.misses.add(results.iter().filter(|result| matches!(result, Ok(None))).count());
         // A sentinel counts as an item in both placements and is a miss for the caller.
-        let results = results.into_iter().map(|result| result.map(|item| item.filter(|item| !item.is_sentinel())));
-        Outcomes::of(keys.into_iter().zip(results).collect())
+        results.into_iter().map(|result| result.map(|item| item.filter(|item| !item.is_sentinel()))).collect()
     }
 
     /// Fetches the misses of the new placement from the old one; returns how many it had.
@@ -113,22 +120,28 @@ impl Migration {
     pub async fn delete_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, WriteOutcome> {
         let keys: Vec<K> = keys.into_iter().collect();
         let slices: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
-        let moving: Vec<usize> = (0..slices.len()).filter(|&place| !self.has_same_server(slices[place])).collect();
-        let mut in_old: Vec<Result<bool, Error>> = slices.iter().map(|_| Ok(false)).collect();
-        for (place, outcome) in self.forget_many(&slices, &moving).await {
+        let (migration, operation) = self.observe_many(OperationName::DeleteMany, keys.len());
+        let results = migration.remove_many(&slices).await;
+        operation.end_many(results.iter().map(observe::done_each));
+        Outcomes::of(keys.into_iter().zip(results).collect())
+    }
+
+    async fn remove_many(&self, keys: &[&[u8]]) -> Results<WriteOutcome> {
+        let moving: Vec<usize> = (0..keys.len()).filter(|&place| !self.has_same_server(keys[place])).collect();
+        let mut in_old: Vec<Result<bool, Error>> = keys.iter().map(|_| Ok(false)).collect();
+        for (place, outcome) in self.forget_many(keys, &moving).await {
             in_old[place] = outcome;
         }
         let reached: Vec<usize> = places(&in_old, |_, outcome| outcome.is_ok());
-        let deleted = self.new.delete_many(reached.iter().map(|&place| slices[place])).await;
+        let deleted = self.new.delete_many(reached.iter().map(|&place| keys[place])).await;
         let mut deleted = deleted.into_iter().map(|(_, result)| result);
-        let results = in_old.into_iter().map(|in_old| match (in_old?, deleted.next()) {
+        let result = |in_old: Result<bool, Error>| match (in_old?, deleted.next()) {
             (true, Some(Ok(WriteOutcome::NotFound))) => Ok(WriteOutcome::Applied(0)),
             (true, Some(Err(error))) => Err(half_done(error)),
             (_, Some(outcome)) => outcome,
             (_, None) => Ok(WriteOutcome::NotFound),
-        });
-        let results: Results<WriteOutcome> = results.collect();
-        Outcomes::of(keys.into_iter().zip(results).collect())
+        };
+        in_old.into_iter().map(result).collect()
     }
 
     /// Deletes keys from the old placement; returns whether each existed.
@@ -189,6 +202,7 @@ where
         let Self { migration, items, ttl, flags, timeout } = self;
         let (keys, values): (Vec<K>, Vec<V>) = items.into_iter().unzip();
         let slices: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        let (migration, operation) = migration.observe_many(OperationName::SetMany, keys.len());
         let lengths: Vec<usize> = values.iter().map(|value| Into::<CowBytes<'_>>::into(value).len()).collect();
         let stored = migration.new.set_many(slices.iter().copied().zip(values)).ttl(ttl).flags(flags);
         let stored = stored.timeout(timeout).await;
@@ -207,6 +221,7 @@ where
                 results[place] = Err(half_done(error));
             }
         }
+        operation.end_many(results.iter().map(observe::done_each));
         Outcomes::of(keys.into_iter().zip(results).collect())
     }
 }

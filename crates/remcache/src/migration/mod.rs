@@ -101,6 +101,7 @@ mod report;
 mod rules;
 mod ttl;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -110,7 +111,9 @@ pub use report::Report;
 pub use ttl::TtlSource;
 
 use crate::client::Client;
+use crate::observe::{OperationGuard, OperationName};
 use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, Store, Touch};
+use crate::ops::observed::Observed;
 use crate::proto::{CowBytes, Request, Ttl};
 use report::LiveReport;
 
@@ -260,6 +263,41 @@ impl Migration {
     /// Updates the TTL of an item.
     pub fn touch<'a>(&'a self, key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Step<'a, Touch> {
         Step::new(self, Request::touch(key, ttl))
+    }
+}
+
+impl Migration {
+    /// Reports to observers, if there are any, that an operation on one key starts; returns the migration on handles of
+    /// the clients whose requests are parts of it.
+    fn observe(&self, request: &Request<'_>) -> (Cow<'_, Self>, OperationGuard) {
+        let client = self.observed_client();
+        match client.is_observed() {
+            true => {
+                let key = request.key().map_or(&[][..], |key| key.as_bytes());
+                self.within(client.observe(OperationName::of(request.operation()), key))
+            }
+            false => (Cow::Borrowed(self), OperationGuard::default()),
+        }
+    }
+
+    /// The same for an operation on many keys.
+    fn observe_many(&self, name: OperationName, keys: usize) -> (Cow<'_, Self>, OperationGuard) {
+        let client = self.observed_client();
+        match client.is_observed() && keys > 0 {
+            true => self.within(client.observe_many(name, keys)),
+            false => (Cow::Borrowed(self), OperationGuard::default()),
+        }
+    }
+
+    /// The client whose observers receive the reports.
+    fn observed_client(&self) -> &Client {
+        if self.new.is_observed() { &self.new } else { &self.old }
+    }
+
+    fn within(&self, operation: Observed<'_>) -> (Cow<'_, Self>, OperationGuard) {
+        let scope = operation.scope();
+        let (old, new) = (self.old.within(scope.cloned()), self.new.within(scope.cloned()));
+        (Cow::Owned(Self { old, new, ..self.clone() }), operation.into_guard())
     }
 }
 

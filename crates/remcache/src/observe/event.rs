@@ -146,25 +146,24 @@ pub enum Outcome {
     Hit,
     /// A read of one key has not found it, which is no error.
     Miss,
+    /// `fetch` found a value that is due for a refresh.
+    Stale,
+    /// `fetch` called its loader.
+    Loaded,
+    /// `fetch` got the value that another caller or another process was loading.
+    Followed,
     /// It failed; of many keys, one of them at least.
     Failed(ErrorKind),
-    /// `fetch` failed, as a rule because its loader did.
+    /// The loader of a `fetch` failed.
     LoaderFailed,
     /// Its future was dropped. Requests that were sent may have been executed.
     Cancelled,
 }
 
 impl Outcome {
-    /// A label: `ok`, `hit`, `miss`, or the [type of the error](Self::error_type).
+    /// A label: `ok`, `hit`, `miss`, `stale`, `loaded`, `followed`, or the [type of the error](Self::error_type).
     pub const fn label(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-            Self::Failed(kind) => error_type(kind),
-            Self::LoaderFailed => "LoaderFailed",
-            Self::Cancelled => "cancelled",
-        }
+        Self::LABELS[self.label_index()]
     }
 
     /// What went wrong, if something did: the name of the [`ErrorKind`], `timeout`, `LoaderFailed` or `cancelled`.
@@ -180,6 +179,9 @@ impl Outcome {
         "ok",
         "hit",
         "miss",
+        "stale",
+        "loaded",
+        "followed",
         "cancelled",
         "LoaderFailed",
         "InvalidKey",
@@ -207,16 +209,18 @@ impl Outcome {
             Self::Ok => 0,
             Self::Hit => 1,
             Self::Miss => 2,
-            Self::Cancelled => 3,
-            Self::LoaderFailed => 4,
-            Self::Failed(kind) => 5 + error_index(kind),
+            Self::Stale => 3,
+            Self::Loaded => 4,
+            Self::Followed => 5,
+            Self::Cancelled => 6,
+            Self::LoaderFailed => 7,
+            Self::Failed(kind) => FIRST_ERROR + error_index(kind),
         }
     }
 }
 
-const fn error_type(kind: ErrorKind) -> &'static str {
-    Outcome::LABELS[5 + error_index(kind)]
-}
+/// The index of the first kind of errors in [`Outcome::LABELS`].
+const FIRST_ERROR: usize = 8;
 
 const fn error_index(kind: ErrorKind) -> usize {
     match kind {
@@ -269,6 +273,11 @@ impl Counts {
     pub(crate) fn found(is_hit: bool) -> Self {
         Self { hits: usize::from(is_hit), misses: usize::from(!is_hit), failed: 0 }
     }
+
+    /// The results of keys that all failed.
+    pub(crate) fn failed(keys: usize) -> Self {
+        Self { failed: keys, ..Self::default() }
+    }
 }
 
 #[cfg(test)]
@@ -286,8 +295,17 @@ mod tests {
         let kind = Outcome::Failed(ErrorKind::Discovery);
         assert_eq!((kind.label(), kind.label_index() + 1), ("Discovery", Outcome::LABELS.len()));
         assert_eq!(Outcome::Miss.error_type(), None);
-        for outcome in [Outcome::Ok, Outcome::Hit, Outcome::Cancelled, Outcome::LoaderFailed] {
-            assert_eq!(Outcome::LABELS[outcome.label_index()], outcome.label());
+        for (outcome, label) in [
+            (Outcome::Ok, "ok"),
+            (Outcome::Hit, "hit"),
+            (Outcome::Stale, "stale"),
+            (Outcome::Loaded, "loaded"),
+            (Outcome::Followed, "followed"),
+            (Outcome::Cancelled, "cancelled"),
+            (Outcome::LoaderFailed, "LoaderFailed"),
+            (Outcome::Failed(ErrorKind::InvalidKey), "InvalidKey"),
+        ] {
+            assert_eq!(outcome.label(), label);
         }
     }
 }

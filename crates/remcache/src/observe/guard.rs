@@ -38,6 +38,16 @@ impl OperationGuard {
         self.end_now(outcome, counts);
     }
 
+    /// Reports its end, and returns its result.
+    pub(crate) fn end_with<T, E>(self, judge: Judge<T, E>, result: Result<T, E>) -> Result<T, E> {
+        if self.is_open {
+            let (outcome, counts) = judge(&result);
+            let counts = if result.is_ok() { counts } else { Counts::failed(self.keys) };
+            self.end(outcome, counts);
+        }
+        result
+    }
+
     /// Reports its end, and which server gave the result.
     pub(crate) fn end_at(mut self, outcome: Outcome, counts: Counts, server: Option<&ServerName>) {
         if let (Some(scope), true) = (&self.scope, std::mem::take(&mut self.is_open)) {
@@ -49,7 +59,7 @@ impl OperationGuard {
     pub(crate) fn end_cast(self, is_queued: bool) {
         let not_sent = Outcome::Failed(ErrorKind::Disconnected(Delivery::NotSent));
         let outcome = if is_queued { Outcome::Ok } else { not_sent };
-        self.end(outcome, Counts { failed: usize::from(!is_queued), ..Counts::default() });
+        self.end(outcome, Counts::failed(usize::from(!is_queued)));
     }
 
     /// Whether its end is to be reported.
@@ -65,22 +75,10 @@ impl OperationGuard {
 
     /// Reports its end: the result of each key, with whether it was found if the operation reads.
     pub(crate) fn end_many(self, results: impl Iterator<Item = Result<Option<bool>, ErrorKind>>) {
-        if !self.is_open {
-            return;
+        if self.is_open {
+            let (outcome, counts) = sum(results);
+            self.end(outcome, counts);
         }
-        let (mut outcome, mut counts) = (Outcome::Ok, Counts::default());
-        for result in results {
-            match result {
-                Ok(Some(true)) => counts.hits += 1,
-                Ok(Some(false)) => counts.misses += 1,
-                Ok(None) => {}
-                Err(kind) => {
-                    counts.failed += 1;
-                    outcome = Outcome::Failed(kind);
-                }
-            }
-        }
-        self.end(outcome, counts);
     }
 
     /// Reports its end: the reply to each request.
@@ -94,16 +92,35 @@ impl OperationGuard {
 
 impl Drop for OperationGuard {
     fn drop(&mut self) {
-        let failed = self.keys;
-        self.end_now(Outcome::Cancelled, Counts { failed, ..Counts::default() });
+        self.end_now(Outcome::Cancelled, Counts::failed(self.keys));
     }
 }
+
+/// What the results of many keys mean to observers: each with whether it was found if the operation reads.
+pub(crate) fn sum(results: impl Iterator<Item = Result<Option<bool>, ErrorKind>>) -> (Outcome, Counts) {
+    let (mut outcome, mut counts) = (Outcome::Ok, Counts::default());
+    for result in results {
+        match result {
+            Ok(Some(true)) => counts.hits += 1,
+            Ok(Some(false)) => counts.misses += 1,
+            Ok(None) => {}
+            Err(kind) => {
+                counts.failed += 1;
+                outcome = Outcome::Failed(kind);
+            }
+        }
+    }
+    (outcome, counts)
+}
+
+/// What the result of an operation means to observers. The keys of one that failed count as failed.
+pub(crate) type Judge<T, E> = fn(&Result<T, E>) -> (Outcome, Counts);
 
 /// What the result of an operation that does not read means to observers.
 pub(crate) fn done<T>(result: &Result<T, Error>) -> (Outcome, Counts) {
     match result {
         Ok(_) => (Outcome::Ok, Counts::default()),
-        Err(error) => (Outcome::Failed(error.kind()), Counts { failed: 1, ..Counts::default() }),
+        Err(error) => (Outcome::Failed(error.kind()), Counts::default()),
     }
 }
 
@@ -116,12 +133,15 @@ pub(crate) fn found<T>(result: &Result<Option<T>, Error>) -> (Outcome, Counts) {
     }
 }
 
-/// What the result of a fetch means to observers, whatever the type of the loader's error.
+/// What the result of a fetch means to observers, whatever the type of the loader's error: the fetch itself
+/// [notes](Scope::note) what the result does not show.
 pub(crate) fn loaded<T, E>(result: &Result<T, E>) -> (Outcome, Counts) {
-    match result {
-        Ok(_) => (Outcome::Ok, Counts::default()),
-        Err(_) => (Outcome::LoaderFailed, Counts { failed: 1, ..Counts::default() }),
-    }
+    (if result.is_ok() { Outcome::Ok } else { Outcome::LoaderFailed }, Counts::default())
+}
+
+/// The result of one key of a read of many.
+pub(crate) fn found_each<T>(result: &Result<Option<T>, Error>) -> Result<Option<bool>, ErrorKind> {
+    result.as_ref().map(|found| Some(found.is_some())).map_err(Error::kind)
 }
 
 /// The result of one key or server of a change of many.

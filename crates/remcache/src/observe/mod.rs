@@ -29,14 +29,15 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`Spans`] and [`Metrics`] are ready-made, behind the features `spans` and `metrics`.
+//! [`Spans`], [`Metrics`] and [`OtelMetrics`] are ready-made, behind the features `spans`, `metrics` and `opentelemetry`.
 //!
 //! # What is one operation
 //!
 //! What the program called: a `get` is one operation, however many servers were asked, and so is a `fetch`, an `update` or
 //! a `get_many`. The requests it is made of are [exchanges](ActiveOperation::exchange_started) with one server each.
-//! Calls with no key at all are not reported. Locks, limiters, typed caches and migrations are reported as the operations
-//! that they consist of.
+//! Calls with no key at all are not reported. A typed cache and a migration report their operations by the names of the
+//! client's; a lock reports `lock`, `renew` and `unlock`, and a limiter `acquire`. What `fetch` reloads after it has returned
+//! is an operation of its own, `refresh`.
 //!
 //! An operation starts when its future is first polled. A future that is dropped after that ends as
 //! [`Cancelled`](Outcome::Cancelled); one that was never polled is not reported.
@@ -53,21 +54,23 @@
 mod dispatch;
 mod event;
 mod guard;
-#[cfg(feature = "metrics")]
+#[cfg(any(feature = "metrics", feature = "opentelemetry"))]
 mod metrics;
 mod name;
 mod scope;
 mod server_id;
 #[cfg(feature = "spans")]
 mod spans;
-#[cfg(feature = "metrics")]
-mod table;
 
 pub use event::{
     ConnectionChanged, ExchangeFinished, ExchangeStarted, OperationFinished, OperationStarted, Outcome, ServerChanged,
 };
 #[cfg(feature = "metrics")]
-pub use metrics::{DURATION_BUCKETS, Metrics};
+pub use metrics::facade::Metrics;
+#[cfg(any(feature = "metrics", feature = "opentelemetry"))]
+pub use metrics::instruments::DURATION_BUCKETS;
+#[cfg(feature = "opentelemetry")]
+pub use metrics::otel::OtelMetrics;
 pub use name::OperationName;
 pub use server_id::ServerName;
 #[cfg(feature = "spans")]
@@ -75,7 +78,7 @@ pub use spans::{Keys, Spans};
 
 pub(crate) use dispatch::Observers;
 pub(crate) use event::{Counts, Established};
-pub(crate) use guard::{OperationGuard, done, done_each, found, loaded};
+pub(crate) use guard::{Judge, OperationGuard, done, done_each, found, found_each, loaded, sum};
 pub(crate) use scope::{Exchange, Parent, Scope, Started};
 
 use std::sync::Arc;

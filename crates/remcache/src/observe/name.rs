@@ -100,7 +100,11 @@ names! {
     /// `cast`: a request without a reply.
     Cast = "cast";
     /// `fetch`, with or without its loader.
-    Fetch = "fetch";
+    Fetch = "fetch": read;
+    /// `fetch_many`.
+    FetchMany = "fetch_many": read;
+    /// The reload of a value that `fetch` has returned although it was due.
+    Refresh = "refresh";
     /// `invalidate`.
     Invalidate = "invalidate";
     /// `update`.
@@ -111,6 +115,14 @@ names! {
     AppendOrCreate = "append_or_create";
     /// `increment_or_create`.
     IncrementOrCreate = "increment_or_create";
+    /// `lock`, with the time waited for another holder.
+    Lock = "lock";
+    /// `renew` of a lock.
+    Renew = "renew";
+    /// `unlock`, or the drop of a lock.
+    Unlock = "unlock";
+    /// `acquire` of a limiter.
+    Acquire = "acquire";
     /// `flush`, of one server or of all.
     Flush = "flush";
     /// `version`, of one server or of all.

@@ -114,6 +114,7 @@ struct Progress {
     established: Established,
     status: Option<Status>,
     servers: Servers,
+    noted: Option<(Outcome, Counts)>,
 }
 
 /// The servers that took part.
@@ -168,6 +169,11 @@ impl Scope {
         self.progress().failovers += 1;
     }
 
+    /// Notes how the operation ends, where its result shows only whether it succeeds: by a hit or a load, for instance.
+    pub(crate) fn note(&self, outcome: Outcome, counts: Counts) {
+        self.progress().noted = Some((outcome, counts));
+    }
+
     /// Reports the end, unless that was done. Without a server it is the one of the key, or the only one that took part.
     pub(crate) fn finish(&self, outcome: Outcome, counts: Counts, server: Option<&ServerName>) {
         let mut progress = self.progress();
@@ -182,6 +188,7 @@ impl Scope {
             Servers::None | Servers::Several => None,
         };
         let Established { peer, protocol, .. } = done.established;
+        let (outcome, counts) = refined(outcome, counts, done.noted);
         let event = OperationFinished {
             operation: self.operation,
             outcome,
@@ -230,6 +237,15 @@ impl Scope {
             active,
             has_ended: false,
         }
+    }
+}
+
+/// What was noted of an operation, if that agrees with its result.
+fn refined(outcome: Outcome, counts: Counts, noted: Option<(Outcome, Counts)>) -> (Outcome, Counts) {
+    match (outcome, noted) {
+        (Outcome::Ok, Some(noted)) => noted,
+        (Outcome::LoaderFailed, Some((error, _))) if error.error_type().is_some() => (error, counts),
+        _ => (outcome, counts),
     }
 }
 

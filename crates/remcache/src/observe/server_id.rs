@@ -61,11 +61,30 @@ impl ServerName {
         self.id.into()
     }
 
+    /// The address, and the port unless it is the default one; `other` for a server without an id of its own.
+    #[cfg(feature = "opentelemetry")]
+    pub(super) fn bounded(&self) -> (&str, Option<u16>) {
+        match self.id {
+            Self::OTHER => (self.label(), None),
+            _ => (&self.address, self.unusual_port()),
+        }
+    }
+
+    /// The port, unless it is the default one.
+    #[cfg(any(feature = "spans", feature = "opentelemetry"))]
+    pub(super) fn unusual_port(&self) -> Option<u16> {
+        self.port.filter(|port| *port != DEFAULT_PORT)
+    }
+
     /// The name, or `other` for a server without an id of its own: a label of bounded cardinality.
     pub fn label(&self) -> &str {
         if self.id == Self::OTHER { "other" } else { &self.name }
     }
 }
+
+/// The port that is not mentioned.
+#[cfg(any(feature = "spans", feature = "opentelemetry"))]
+const DEFAULT_PORT: u16 = 11211;
 
 impl fmt::Debug for ServerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

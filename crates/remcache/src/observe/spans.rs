@@ -91,12 +91,9 @@ fn seed() -> &'static RandomState {
     &SEED
 }
 
-/// The port that is not mentioned.
-const DEFAULT_PORT: u16 = 11211;
-
 fn record_server(span: &Span, server: &ServerName) {
     span.record("server.address", server.address());
-    if let Some(port) = server.port().filter(|port| *port != DEFAULT_PORT) {
+    if let Some(port) = server.unusual_port() {
         span.record("server.port", port);
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::client::Client;
-use crate::observe::{OperationGuard, OperationName, OperationStarted, Parent, Scope};
+use crate::error::Error;
+use crate::observe::{Counts, OperationGuard, OperationName, OperationStarted, Outcome, Parent, Scope};
 use crate::proto::{Reply, Request};
 use crate::routing::cluster::Route;
 use crate::routing::router;
@@ -95,6 +96,24 @@ impl Client {
             true => Observed::begin(self, &OperationStarted::new(operation, keys, &self.config().namespace)),
             false => Observed::none(self),
         }
+    }
+
+    /// Notes for observers by what a fetch got its value.
+    pub(crate) fn note_fetched(&self, outcome: Outcome) {
+        self.note(outcome, Counts::found(matches!(outcome, Outcome::Hit | Outcome::Stale)));
+    }
+
+    /// Notes for observers how the operation that this handle belongs to ends.
+    pub(crate) fn note(&self, outcome: Outcome, counts: Counts) {
+        if let Some(scope) = self.scope() {
+            scope.note(outcome, counts);
+        }
+    }
+
+    /// Converts an error for the caller of a loader, whose errors are of another type, and notes its kind for observers.
+    pub(crate) fn fail<E: From<Error>>(&self, error: Error) -> E {
+        self.note(Outcome::Failed(error.kind()), Counts::default());
+        E::from(error)
     }
 }
 

@@ -3,11 +3,11 @@
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::observe;
-use crate::observe::{Counts, OperationName, Outcome};
+use crate::observe::{Counts, Judge, OperationName, Outcome};
 use crate::ops::builder::Command;
 use crate::ops::builder::kind::Exist;
 use crate::proto::{MetaOptions, Request};
-use crate::recipes::recipe::{Judge, Recipe};
+use crate::recipes::recipe::Recipe;
 
 impl Client {
     /// Returns whether an item exists; [sentinels](crate::result::Item::is_sentinel) do not count.

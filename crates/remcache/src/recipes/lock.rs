@@ -9,6 +9,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::observe;
+use crate::observe::{Counts, OperationName, Outcome};
 use crate::recipes::on_unavailable::OnUnavailable;
 use crate::recipes::ownership::OwnedItem;
 use crate::recipes::recipe::within;
@@ -92,19 +94,20 @@ impl LockBuilder<'_> {
     }
 
     async fn take(self) -> Result<Option<Lock>, Error> {
-        let taken = match self.timeout {
-            Some(timeout) => {
-                let client = self.client.with_timeout(timeout);
-                within(self.wait.saturating_add(timeout), self.take_from(&client)).await
-            }
-            None => self.take_from(self.client).await,
-        };
-        match taken {
+        let operation = self.client.observe(OperationName::Lock, &self.key);
+        let taken = self.take_within(operation.client()).await;
+        match operation.into_guard().end_with(observe::done, taken) {
             Err(error) if error.is_unavailable() && self.when_away == OnUnavailable::FailOpen => {
                 Ok(Some(Lock::assumed(self.key, self.ttl)))
             }
             taken => taken,
         }
+    }
+
+    async fn take_within(&self, client: &Client) -> Result<Option<Lock>, Error> {
+        let Some(timeout) = self.timeout else { return self.take_from(client).await };
+        let client = client.with_timeout(timeout);
+        within(self.wait.saturating_add(timeout), self.take_from(&client), |error| error).await
     }
 
     async fn take_from(&self, client: &Client) -> Result<Option<Lock>, Error> {
@@ -174,10 +177,17 @@ impl Lock {
     /// The lock may have been renewed.
     pub async fn renew(&mut self) -> Result<(), Error> {
         let Some(owned) = &mut self.owned else { return Ok(()) };
-        match owned.renew(FLAGS, self.ttl).await? {
-            true => Ok(()),
-            false => Err(Error::new(ErrorKind::Conflict, "the lock expired, and another client may hold it by now")),
-        }
+        // The handle that acquired the lock belongs to an operation that has ended.
+        let client = owned.client.within(None);
+        let operation = client.observe(OperationName::Renew, &self.key);
+        let renewed = match owned.renew(operation.client(), FLAGS, self.ttl).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                Err(Error::new(ErrorKind::Conflict, "the lock expired, and another client may hold it by now"))
+            }
+            Err(error) => Err(error),
+        };
+        operation.into_guard().end_with(observe::done, renewed)
     }
 
     /// Unlocks, and returns whether the lock was still held.
@@ -187,10 +197,21 @@ impl Lock {
     ///
     /// # Cancellation
     /// The lock is released all the same.
-    pub async fn unlock(self) -> Result<bool, Error> {
-        match self.owned {
-            Some(owned) => owned.release().await,
-            None => Ok(false),
+    pub async fn unlock(mut self) -> Result<bool, Error> {
+        let Some(owned) = self.owned.take() else { return Ok(false) };
+        let client = owned.client.within(None);
+        let operation = client.observe(OperationName::Unlock, &self.key);
+        let unlocked = owned.release(operation.client()).await;
+        operation.into_guard().end_with(observe::done, unlocked)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Dropping the owned item releases it.
+        if let Some(owned) = self.owned.take().filter(|owned| !owned.is_disarmed()) {
+            let client = owned.client.within(None);
+            client.observe(OperationName::Unlock, &self.key).into_guard().end(Outcome::Ok, Counts::default());
         }
     }
 }

@@ -135,6 +135,6 @@ pub use crate::recipes::fetch_policy::FetchPolicy;
 pub use crate::recipes::on_unavailable::OnUnavailable;
 pub(crate) use crate::recipes::ownership::removal;
 pub use crate::recipes::recipe::Recipe;
-pub(crate) use fetch::{fetch_batch, fetch_within, no_value};
+pub(crate) use fetch::{fetch_batch, fetch_within, no_value, note};
 pub use limiter::{Decision, FixedWindow, Gcra, Limiter, Rule};
 pub use lock::{Lock, LockBuilder};

@@ -108,17 +108,17 @@ impl OwnedItem {
     }
 
     /// Extends the ownership under a new CAS value; returns `false` if it was lost.
-    pub(crate) async fn renew(&mut self, flags: u32, ttl: Duration) -> Result<bool, Error> {
+    pub(crate) async fn renew(&mut self, client: &Client, flags: u32, ttl: Duration) -> Result<bool, Error> {
         for _ in 0..2 {
-            let change = self.client.set(&self.key, &self.token).flags(flags).ttl(ttl).cas(self.cas).await?;
+            let change = client.set(&self.key, &self.token).flags(flags).ttl(ttl).cas(self.cas).await?;
             if let Some(cas @ 1..) = change.cas() {
                 self.cas = cas;
                 return Ok(true);
             }
             // Text-protocol stores return no CAS value. The value also differs from ours if an earlier renewal
             // was executed but its reply was lost.
-            match self.client.get(&self.key).with_sentinels().await?.filter(|item| item.value == self.token) {
-                Some(item) => self.cas = self.client.primary(&self.key).checked_cas(item.cas)?,
+            match client.get(&self.key).with_sentinels().await?.filter(|item| item.value == self.token) {
+                Some(item) => self.cas = client.primary(&self.key).checked_cas(item.cas)?,
                 None => break,
             }
             if change.is_applied() {
@@ -130,8 +130,8 @@ impl OwnedItem {
     }
 
     /// Releases the key; returns `false` if it was no longer owned.
-    pub(crate) async fn release(mut self) -> Result<bool, Error> {
-        let change = self.client.set(&self.key, "").ttl(Ttl::Expired).cas(self.cas).await?;
+    pub(crate) async fn release(mut self, client: &Client) -> Result<bool, Error> {
+        let change = client.set(&self.key, "").ttl(Ttl::Expired).cas(self.cas).await?;
         self.is_disarmed = true;
         Ok(change.is_applied())
     }

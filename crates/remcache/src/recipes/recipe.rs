@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
-use crate::observe::{Counts, OperationName, Outcome};
+use crate::observe::{Judge, OperationName};
 use crate::proto::Delivery;
 use crate::server::call::check_timeout;
 
@@ -27,14 +27,18 @@ enum State<'a, T, E> {
     Done,
 }
 
-/// What the result means to observers.
-pub(crate) type Judge<T, E> = fn(&Result<T, E>) -> (Outcome, Counts);
-
 /// What observers know a recipe by.
 struct Report<T, E> {
     name: OperationName,
-    key: Vec<u8>,
+    subject: Subject,
     judge: Judge<T, E>,
+}
+
+/// What a recipe is about.
+enum Subject {
+    Key(Vec<u8>),
+    /// This number of keys.
+    Keys(usize),
 }
 
 impl<T, E> Report<T, E> {
@@ -44,16 +48,14 @@ impl<T, E> Report<T, E> {
         T: 'a,
         E: 'a,
     {
-        let Self { name, key, judge } = self;
-        let operation = client.observe(name, &key);
+        let Self { name, subject, judge } = self;
+        let operation = match subject {
+            Subject::Key(key) => client.observe(name, &key),
+            Subject::Keys(count) => client.observe_many(name, count),
+        };
         let running = start(operation.client().clone());
         let operation = operation.into_guard();
-        Box::pin(async move {
-            let result = running.await;
-            let (outcome, counts) = judge(&result);
-            operation.end(outcome, counts);
-            result
-        })
+        Box::pin(async move { operation.end_with(judge, running.await) })
     }
 }
 
@@ -61,11 +63,20 @@ impl<T, E> Report<T, E> {
 type Start<'a, T, E> = Box<dyn FnOnce(Client, Option<Duration>) -> Running<'a, T, E> + Send + 'a>;
 
 impl<'a, T, E> Recipe<'a, T, E> {
-    pub(crate) fn new<F>(client: &Client, start: impl FnOnce(Client, Option<Duration>) -> F + Send + 'a) -> Self
+    /// Creates an operation on a number of keys, which is reported to observers by this name.
+    pub(crate) fn for_keys<F>(
+        client: &Client,
+        name: OperationName,
+        keys: usize,
+        judge: Judge<T, E>,
+        start: impl FnOnce(Client, Option<Duration>) -> F + Send + 'a,
+    ) -> Self
     where
         F: Future<Output = Result<T, E>> + Send + 'a,
     {
-        Self::with_report(client, None, start)
+        let is_reported = keys > 0 && client.is_observed();
+        let report = is_reported.then_some(Report { name, subject: Subject::Keys(keys), judge });
+        Self::with_report(client, report, start)
     }
 
     /// Creates an operation on one key, which is reported to observers by this name.
@@ -80,7 +91,7 @@ impl<'a, T, E> Recipe<'a, T, E> {
         F: Future<Output = Result<T, E>> + Send + 'a,
     {
         let key = key.as_ref().to_vec();
-        let report = client.is_observed().then(|| Report { name, key: key.clone(), judge });
+        let report = client.is_observed().then(|| Report { name, subject: Subject::Key(key.clone()), judge });
         Self::with_report(client, report, move |client, timeout| start(client, key, timeout))
     }
 
@@ -116,9 +127,10 @@ impl<'a, T: 'a, E: From<Error> + 'a> Future for Recipe<'a, T, E> {
         if let State::Created { .. } = self.0
             && let State::Created { client, timeout, start, report } = mem::replace(&mut self.0, State::Done)
         {
-            let limited = move |client| match timeout {
-                Some(timeout) => Box::pin(within(timeout, start(client, Some(timeout)))),
-                None => start(client, None),
+            let limited = move |client: Client| -> Running<'a, T, E> {
+                let Some(timeout) = timeout else { return start(client, None) };
+                let running = start(client.clone(), Some(timeout));
+                Box::pin(within(timeout, running, move |error| client.fail(error)))
             };
             self.0 = State::Running(match report {
                 Some(report) => report.run(&client, limited),
@@ -132,15 +144,16 @@ impl<'a, T: 'a, E: From<Error> + 'a> Future for Recipe<'a, T, E> {
     }
 }
 
-/// Ends an operation after its timeout.
-pub(crate) async fn within<T, E: From<Error>>(
+/// Ends an operation after its timeout, with what `fail` makes of the error.
+pub(crate) async fn within<T, E>(
     timeout: Duration,
     operation: impl Future<Output = Result<T, E>>,
+    fail: impl Fn(Error) -> E,
 ) -> Result<T, E> {
-    check_timeout(timeout).map_err(|reply| Error::from(&reply))?;
+    check_timeout(timeout).map_err(|reply| fail(Error::from(&reply)))?;
     match tokio::time::timeout(timeout, operation).await {
         Ok(result) => result,
-        Err(_) => Err(E::from(Error::new(ErrorKind::TimedOut(Delivery::MaybeSent), format!("after {timeout:?}")))),
+        Err(_) => Err(fail(Error::new(ErrorKind::TimedOut(Delivery::MaybeSent), format!("after {timeout:?}")))),
     }
 }
 

@@ -2,9 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[cfg(all(feature = "metrics", feature = "opentelemetry", feature = "spans"))]
+mod keys;
+mod layers;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod operations;
+#[cfg(feature = "opentelemetry")]
+mod otel;
 mod recorder;
 #[cfg(feature = "spans")]
 mod spans;

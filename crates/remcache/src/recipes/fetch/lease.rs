@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Found, Loaded};
+use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::ops::builder::condition;
 use crate::proto::{MetaOptions, Protocol, Request, Status, Ttl};
@@ -38,6 +39,12 @@ impl Lease {
 
     pub(crate) fn won(ctx: FetchContext<'_>, cas: u64) -> Self {
         Self { owned: ctx.owned(cas), kind: Kind::Won }
+    }
+
+    /// Stores the value by another handle of its client.
+    pub(crate) fn with_client(mut self, client: Client) -> Self {
+        self.owned.client = client;
+        self
     }
 
     /// Acquires the lease of a value that is due; `None` if another client has it.

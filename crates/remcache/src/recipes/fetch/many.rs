@@ -11,6 +11,8 @@ use tokio::time::{Instant, sleep};
 use super::{FIRST_PAUSE, Found, Loaded, MAX_PAUSE, limited, no_value};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::observe;
+use crate::observe::OperationName;
 use crate::ops::multi_builder::Outcomes;
 use crate::proto::{Request, Status};
 use crate::recipes::fetch_policy::FetchPolicy;
@@ -69,15 +71,34 @@ impl Client {
         E: From<Error> + Send + 'a,
     {
         let (keys, freshness): (Vec<K>, _) = (keys.into_iter().collect(), freshness.into());
-        Recipe::new(self, move |client, timeout| async move {
+        let name = OperationName::FetchMany;
+        Recipe::for_keys(self, name, keys.len(), observe::loaded, move |client, timeout| async move {
             let full_keys = keys.iter().map(|key| key.as_ref().to_vec()).collect();
             let encode = |_, value: V| ready(Ok(Loaded::of(value)));
             let found = fetch_batch(&client, &keys, full_keys, freshness, timeout, loader, encode).await?;
+            note(&client, found.iter().map(|fetched| (fetched.is_hit, fetched.result.as_ref().err())));
             let bytes = |found: Found| found.map(|loaded| loaded.bytes);
-            let results = found.into_iter().map(|found| found.map(bytes));
+            let results = found.into_iter().map(|fetched| fetched.result.map(bytes));
             Ok(Outcomes::of(keys.into_iter().zip(results).collect()))
         })
     }
+}
+
+/// The result of one key.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    pub(crate) result: Result<Found, Error>,
+    /// Whether the cache had a value when it was asked first.
+    pub(crate) is_hit: bool,
+}
+
+/// Notes for observers the result of each key: whether it was a hit, and its error.
+pub(crate) fn note<'e>(client: &Client, results: impl Iterator<Item = (bool, Option<&'e Error>)>) {
+    let (outcome, counts) = observe::sum(results.map(|(is_hit, error)| match error {
+        Some(error) => Err(error.kind()),
+        None => Ok(Some(is_hit)),
+    }));
+    client.note(outcome, counts);
 }
 
 /// Fetches values by their full keys; the loader gets the callers' keys, and `encode` prepares values for storage.
@@ -89,7 +110,7 @@ pub(crate) async fn fetch_batch<K, V, I, E, L, F, G>(
     timeout: Option<Duration>,
     mut loader: L,
     encode: impl Fn(Vec<u8>, V) -> G,
-) -> Result<Vec<Result<Found, Error>>, E>
+) -> Result<Vec<Fetched>, E>
 where
     K: AsRef<[u8]> + Clone,
     L: FnMut(Vec<K>) -> F,
@@ -98,7 +119,7 @@ where
     G: Future<Output = Result<Loaded, Error>>,
     E: From<Error>,
 {
-    check(&freshness)?;
+    check(&freshness).map_err(|error| client.fail(error))?;
     let (client, freshness) = limited(client, freshness, timeout);
     let mut batch = Batch::new(&client, full_keys, freshness);
     loop {
@@ -153,6 +174,9 @@ struct Batch<'a> {
     freshness: FetchPolicy,
     keys: Vec<Vec<u8>>,
     results: Vec<Option<Result<Found, Error>>>,
+    /// Which keys had a value when they were asked for first.
+    hits: Vec<bool>,
+    has_waited: bool,
     /// For a key that was given more than once, the place of the first.
     first: Vec<usize>,
     /// Places of the keys without a result.
@@ -169,8 +193,8 @@ impl<'a> Batch<'a> {
         let pending = (0..keys.len()).filter(|place| first[*place] == *place).collect();
         let mut results = Vec::new();
         results.resize_with(keys.len(), || None);
-        let deadline = after(Instant::now(), freshness.wait);
-        Self { client, freshness, keys, results, first, pending, deadline, pause: FIRST_PAUSE }
+        let (hits, deadline) = (vec![false; keys.len()], after(Instant::now(), freshness.wait));
+        Self { client, freshness, keys, results, hits, has_waited: false, first, pending, deadline, pause: FIRST_PAUSE }
     }
 
     /// Looks the pending keys up and returns those that this caller loads.
@@ -191,7 +215,10 @@ impl<'a> Batch<'a> {
                     sentinel::ABSENT if self.freshness.requires_value => {
                         wanted.push((place, Some(self.owned(place, item.cas))));
                     }
-                    _ => self.results[place] = Some(Ok(super::context::found(item))),
+                    _ => {
+                        self.hits[place] = !self.has_waited;
+                        self.results[place] = Some(Ok(super::context::found(item)));
+                    }
                 },
                 Err(error) => self.without_cache(place, error, &mut wanted),
             }
@@ -280,16 +307,17 @@ impl<'a> Batch<'a> {
         if self.pending.is_empty() {
             return false;
         }
+        self.has_waited = true;
         let left = self.deadline.saturating_duration_since(Instant::now());
         sleep(self.pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left)).await;
         self.pause = (self.pause * 2).min(MAX_PAUSE);
         true
     }
 
-    fn into_results(self) -> Vec<Result<Found, Error>> {
-        let Self { keys, results, first, .. } = self;
-        let result = |place: &usize| results[*place].clone().unwrap_or_else(|| Err(no_value(&keys[*place])));
-        first.iter().map(result).collect()
+    fn into_results(self) -> Vec<Fetched> {
+        let Self { keys, results, hits, first, .. } = self;
+        let result = |place: usize| results[place].clone().unwrap_or_else(|| Err(no_value(&keys[place])));
+        first.iter().map(|&place| Fetched { result: result(place), is_hit: hits[place] }).collect()
     }
 }
 

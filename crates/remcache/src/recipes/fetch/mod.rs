@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::observe;
-use crate::observe::OperationName;
+use crate::observe::{OperationName, Outcome};
 use crate::recipes::fetch::context::{FetchContext, Lookup, RefreshRight};
 use crate::recipes::fetch_policy::FetchPolicy;
 use crate::recipes::recipe::Recipe;
@@ -35,7 +35,7 @@ use crate::singleflight::{Completion, Leader, Role, WaitResult};
 pub(crate) use crate::singleflight::{Found, Loaded};
 use crate::time::after;
 use lease::Lease;
-pub(crate) use many::fetch_batch;
+pub(crate) use many::{fetch_batch, note};
 
 impl Client {
     /// Gets a value from the cache, or loads it once for all concurrent callers.
@@ -91,7 +91,7 @@ impl Client {
         Recipe::for_key(self, OperationName::Fetch, key, observe::loaded, move |client, key, timeout| async move {
             let load = || async move { Ok::<_, E>(Some(Loaded::of(loader().await?))) };
             let found = fetch_within(&client, &key, freshness, timeout, load).await?;
-            found.map(|loaded| loaded.bytes).ok_or_else(|| E::from(no_value(&key)))
+            found.map(|loaded| loaded.bytes).ok_or_else(|| client.fail(no_value(&key)))
         })
     }
 
@@ -202,13 +202,19 @@ where
     F: Future<Output = Result<Found, E>> + Send + 'static,
     E: From<Error>,
 {
-    freshness.check()?;
+    let fail = |error| client.fail::<E>(error);
+    freshness.check().map_err(fail)?;
     let ctx = FetchContext { client, key, freshness };
     let asked = client.single_flight().tick();
-    let mut was_overdue = false;
-    let mut lookup = ctx.look_up().await?;
+    let (mut has_followed, mut was_overdue) = (false, false);
+    let mut lookup = ctx.look_up().await.map_err(fail)?;
     loop {
         if let Lookup::Value(item, due) = lookup {
+            client.note_fetched(match due {
+                _ if has_followed => Outcome::Followed,
+                RefreshRight::No => Outcome::Hit,
+                _ => Outcome::Stale,
+            });
             refresh::begin(ctx, item.cas, due, loader);
             return Ok(context::found(item));
         }
@@ -216,17 +222,22 @@ where
             Role::Leader(leader) => return lead(ctx, leader, lookup, loader).await,
             Role::Follower(follower) => follower,
         };
+        has_followed = true;
         match follower.wait(freshness.wait).await {
             WaitResult::Completed(Completion { found, valid_from })
                 if asked < valid_from && (found.is_some() || !freshness.requires_value) =>
             {
+                client.note_fetched(Outcome::Followed);
                 return Ok(found);
             }
             // The load started before this caller asked, so the cache may hold something newer; or it found no value,
             // and this caller's loader does.
-            WaitResult::Completed(_) => lookup = ctx.look_up_again().await?,
+            WaitResult::Completed(_) => lookup = ctx.look_up_again().await.map_err(fail)?,
             WaitResult::Abandoned => {}
-            WaitResult::Overdue if was_overdue => return loader().await,
+            WaitResult::Overdue if was_overdue => {
+                client.note_fetched(Outcome::Loaded);
+                return loader().await;
+            }
             WaitResult::Overdue => {
                 was_overdue = true;
                 client.single_flight().evict(key, &follower);
@@ -243,8 +254,9 @@ where
     E: From<Error>,
 {
     let single_flight = ctx.client.single_flight();
-    let lease = match obtain(ctx, lookup).await? {
+    let lease = match obtain(ctx, lookup).await.map_err(|error| ctx.client.fail(error))? {
         Obtained::Value(found, reload, valid_from) => {
+            ctx.client.note_fetched(Outcome::Followed);
             refresh::begin(ctx, reload.0, reload.1, loader);
             leader.complete(found.clone(), valid_from);
             return Ok(found);
@@ -252,6 +264,7 @@ where
         Obtained::Lease(lease) => Some(lease),
         Obtained::Nothing => None,
     };
+    ctx.client.note_fetched(Outcome::Loaded);
     leader.start();
     let began = single_flight.tick();
     let found = loader().await?;

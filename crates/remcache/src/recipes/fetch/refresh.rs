@@ -10,6 +10,8 @@ use super::Found;
 use super::lease::Lease;
 use crate::client::Client;
 use crate::error::Error;
+use crate::observe;
+use crate::observe::{Counts, OperationName, Outcome};
 use crate::recipes::fetch::context::{FetchContext, RefreshRight};
 use crate::recipes::fetch_policy::FetchPolicy;
 
@@ -74,9 +76,15 @@ impl Refresh {
         L: FnOnce() -> F + Send,
         F: Future<Output = Result<Found, E>> + Send,
     {
-        let Ok(found) = loader().await else { return false };
-        lease.fill(&found, &self.freshness).await;
-        true
+        // The handle belongs to the fetch, which has returned.
+        let client = self.client.within(None);
+        let operation = client.observe(OperationName::Refresh, &self.key);
+        let loaded = loader().await.map_err(drop);
+        if let Ok(found) = &loaded {
+            operation.client().note(Outcome::Loaded, Counts::default());
+            lease.with_client(operation.client().clone()).fill(found, &self.freshness).await;
+        }
+        operation.into_guard().end_with(observe::loaded, loaded).is_ok()
     }
 
     /// Waits for the client that won the refresh and takes over if it died: the server does not assign

@@ -10,6 +10,8 @@ pub use rule::{FixedWindow, Gcra, Rule};
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::observe;
+use crate::observe::OperationName;
 use crate::recipes::on_unavailable::OnUnavailable;
 use crate::recipes::recipe::within;
 use crate::recipes::update::{TRIES, wait_before};
@@ -127,12 +129,11 @@ impl Limiter {
     /// # Cancellation
     /// The action may have been counted.
     pub async fn acquire_many(&self, key: impl AsRef<[u8]>, count: u64) -> Result<Decision, Error> {
-        self.rule.check_count(count)?;
-        let decision = match self.timeout {
-            Some(timeout) => within(timeout, self.decide(key.as_ref(), count)).await,
-            None => self.decide(key.as_ref(), count).await,
-        };
-        match decision {
+        let now = now();
+        let key = self.item_key(key.as_ref(), now);
+        let operation = self.client.observe(OperationName::Acquire, &key);
+        let decision = self.decide_within(operation.client(), &key, count, now).await;
+        match operation.into_guard().end_with(observe::done, decision) {
             Err(error) if error.is_unavailable() && self.when_away == OnUnavailable::FailOpen => {
                 Ok(Decision::uncounted(self.rule.at_once()))
             }
@@ -140,21 +141,36 @@ impl Limiter {
         }
     }
 
-    async fn decide(&self, key: &[u8], count: u64) -> Result<Decision, Error> {
+    /// Returns the key of the item that counts the actions of a key at an instant.
+    fn item_key(&self, key: &[u8], now: u64) -> Vec<u8> {
         let key = [&self.prefix, key].concat();
         match self.rule {
-            Rule::FixedWindow(rule) => self.count(key, rule, count).await,
-            Rule::Gcra(rule) => self.pace(&key, rule.rate(), count).await,
+            Rule::FixedWindow(rule) => [&key[..], format!(":{}", now / nanoseconds(rule.window)).as_bytes()].concat(),
+            Rule::Gcra(_) => key,
         }
     }
 
-    async fn count(&self, mut key: Vec<u8>, rule: FixedWindow, count: u64) -> Result<Decision, Error> {
-        let (now, window, limit) = (now(), nanoseconds(rule.window), rule.limit);
-        let place = now / window;
-        key.extend_from_slice(format!(":{place}").as_bytes());
+    async fn decide_within(&self, client: &Client, key: &[u8], count: u64, now: u64) -> Result<Decision, Error> {
+        self.rule.check_count(count)?;
+        let decision = self.decide(client, key, count, now);
+        match self.timeout {
+            Some(timeout) => within(timeout, decision, |error| error).await,
+            None => decision.await,
+        }
+    }
+
+    async fn decide(&self, client: &Client, key: &[u8], count: u64, now: u64) -> Result<Decision, Error> {
+        match self.rule {
+            Rule::FixedWindow(rule) => Self::count(client, key, rule, count, now).await,
+            Rule::Gcra(rule) => Self::pace(client, key, rule.rate(), count).await,
+        }
+    }
+
+    async fn count(client: &Client, key: &[u8], rule: FixedWindow, count: u64, now: u64) -> Result<Decision, Error> {
+        let (window, limit) = (nanoseconds(rule.window), rule.limit);
         // A clock that runs slightly behind counts in the same window.
         let ttl = Duration::from_nanos(window).saturating_add(Duration::from_secs(2));
-        let used = self.client.increment_or_create(&key, count, count, ttl).await?.value;
+        let used = client.increment_or_create(key, count, count, ttl).await?.value;
         let (remaining, left) = (limit.saturating_sub(used), Duration::from_nanos(window - now % window));
         Ok(match used <= limit {
             true => Decision::allowed(limit, remaining, left),
@@ -162,15 +178,15 @@ impl Limiter {
         })
     }
 
-    async fn pace(&self, key: &[u8], rate: Rate, count: u64) -> Result<Decision, Error> {
+    async fn pace(client: &Client, key: &[u8], rate: Rate, count: u64) -> Result<Decision, Error> {
         for attempt in 0..TRIES {
             wait_before(attempt).await;
-            let item = self.client.get(key).await?;
+            let item = client.get(key).await?;
             let cas = match &item {
-                Some(item) => Some(self.client.primary(key).checked_cas(item.cas)?),
+                Some(item) => Some(client.primary(key).checked_cas(item.cas)?),
                 None => {
                     // An add needs no CAS value, but the next call would: fail consistently.
-                    self.client.primary(key).require_cas().await?;
+                    client.primary(key).require_cas().await?;
                     None
                 }
             };
@@ -184,8 +200,8 @@ impl Limiter {
             let ttl = Duration::from_nanos(used_up - now).saturating_add(Duration::from_secs(2));
             let value = used_up.to_string();
             let change = match cas {
-                Some(cas) => self.client.compare_and_swap(key, value, cas).ttl(ttl).await?,
-                None => self.client.add(key, value).ttl(ttl).await?,
+                Some(cas) => client.compare_and_swap(key, value, cas).ttl(ttl).await?,
+                None => client.add(key, value).ttl(ttl).await?,
             };
             if change.is_applied() {
                 return Ok(decision);

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
-use remcache::observe::{DURATION_BUCKETS, Metrics};
+use remcache::observe::{DURATION_BUCKETS, Metrics, Outcome};
 use remcache::{Client, Config};
 use remcache_server::Server;
 
@@ -51,22 +51,47 @@ fn counters_are_what_was_done() {
     assert_eq!(value(count, r#"operation="increment",outcome="NonNumericValue""#), "1");
     assert_eq!(value("memcached_client_hits_total", r#"operation="get""#), "2");
     assert_eq!(value("memcached_client_misses_total", r#"operation="get_many""#), "2");
-    assert!(text.contains(&format!("memcached_client_bytes_total{{server=\"{server}\",direction=\"received\"}} 15")));
-    assert!(text.contains(&format!("memcached_client_server_state{{server=\"{server}\",state=\"closed\"}} 1")));
+    assert_eq!(value("memcached_client_bytes_total", r#"direction="received""#), "15");
+    assert_eq!(value("memcached_client_server_state", r#"state="closed""#), "1");
     assert!(text.contains(r#"le="0.00005""#), "buckets begin at 50 µs:\n{text}");
     assert!(!text.contains("absent") && !text.contains("missing"), "no key is a label");
 }
 
-#[test]
-fn promtool_accepts_the_metrics() {
-    let (text, _) = rendered(patient_config());
+/// Runs `promtool`, of the package prometheus, and asserts that it accepts its input.
+#[track_caller]
+fn promtool(arguments: &[&str], input: &str) {
     let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
+        .args(arguments)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/monitoring"))
         .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    promtool.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}{stderr}{input}");
+}
+
+#[test]
+fn promtool_accepts_the_metrics() {
+    promtool(&["check", "metrics"], &rendered(patient_config()).0);
+}
+
+#[test]
+fn promtool_accepts_the_alert_rules_and_their_tests_pass() {
+    promtool(&["check", "rules", "alerts.yml"], "");
+    promtool(&["test", "rules", "alerts-test.yml"], "");
+}
+
+/// An operation without an error must not count as one.
+#[test]
+fn alerts_know_every_outcome_that_is_no_error() {
+    let is_error = |label: &str| label.starts_with(char::is_uppercase) || label == "timeout";
+    let good: Vec<&str> = Outcome::LABELS.iter().copied().filter(|label| !is_error(label)).collect();
+    let good = format!("outcome!~\"{}\"", good.join("|"));
+    assert!(include_str!("../../../../../docs/monitoring/alerts.yml").contains(&good), "{good}");
+    let dashboard = include_str!("../../../../../docs/monitoring/grafana-client.json");
+    assert!(dashboard.contains(&good.replace('"', "\\\"")), "{good}");
 }

@@ -1,24 +1,18 @@
 //! Every operation is reported once, with its outcome and its figures.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use remcache::config::ProtocolSetting;
 use remcache::observe::{Observer, OperationFinished, OperationName, OperationStarted, Outcome};
 use remcache::policy::{Failover, Hedge, Retries};
-use remcache::{Client, Config, Delivery, ErrorKind, Request};
+use remcache::{Client, Delivery, ErrorKind, Request};
 use remcache_server::{Close, Fault, Server};
 use remcache_testkit::Memcached;
 
-use super::recorder::Recorder;
+use super::recorder::observed;
 use crate::support::patient_config;
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn observed(servers: &[String], config: Config) -> (Client, Arc<Recorder>) {
-    let recorder = Arc::new(Recorder::default());
-    (Client::with_config(servers, config.observer(Arc::clone(&recorder))).unwrap(), recorder)
-}
 
 /// Returns a key of this server.
 fn key_on(client: &Client, server: &str) -> String {
@@ -109,7 +103,7 @@ async fn what_takes_several_commands_is_one_operation() {
         client.delete("b").tombstone(MINUTE).await.unwrap();
         check(OperationName::Delete, Outcome::Ok);
         client.fetch("page", MINUTE, || async { Ok::<_, remcache::Error>("page") }).await.unwrap();
-        check(OperationName::Fetch, Outcome::Ok);
+        check(OperationName::Fetch, Outcome::Loaded);
         client.invalidate("page", MINUTE).await.unwrap();
         check(OperationName::Invalidate, Outcome::Ok);
     }

@@ -7,6 +7,7 @@ use remcache::observe::{
     ActiveExchange, ActiveOperation, ConnectionChanged, ExchangeFinished, ExchangeStarted, Observer, OperationFinished,
     OperationName, OperationStarted, Outcome,
 };
+use remcache::{Client, Config};
 
 /// The report of the end of an operation.
 #[derive(Clone, Debug)]
@@ -34,6 +35,12 @@ pub(crate) struct Recorder {
     connections: Mutex<Vec<String>>,
 }
 
+/// Returns a client of these servers, and what it reports.
+pub(crate) fn observed(servers: &[String], config: Config) -> (Client, Arc<Recorder>) {
+    let recorder = Arc::new(Recorder::default());
+    (Client::with_config(servers, config.observer(Arc::clone(&recorder))).unwrap(), recorder)
+}
+
 impl Recorder {
     pub(crate) fn started(&self) -> usize {
         self.started.load(Ordering::SeqCst)
@@ -42,6 +49,14 @@ impl Recorder {
     /// Returns the ends since the last call.
     pub(crate) fn take(&self) -> Vec<Ended> {
         std::mem::take(&mut self.ended.lock().unwrap())
+    }
+
+    /// Asserts that one operation has ended since the last call, and returns its report.
+    #[track_caller]
+    pub(crate) fn ended_as(&self, operation: OperationName, outcome: Outcome) -> Ended {
+        let ended = self.only();
+        assert_eq!((ended.operation, ended.outcome), (operation, outcome), "{ended:?}");
+        ended
     }
 
     /// Returns the only end since the last call.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use super::{OperationName, Outcome, ServerName};
+use crate::observe::{OperationName, Outcome, ServerName};
 
 /// What is kept for each server (`S`), and for each operation with one outcome at a server (`O`), made when it is first
 /// needed.
@@ -17,8 +17,8 @@ type LazyRow<S, O> = OnceLock<Box<Row<S, O>>>;
 
 /// A server's part of a [`Table`].
 pub(super) struct Row<S, O> {
-    /// The label of the server; empty for operations without one.
-    pub(super) label: String,
+    /// The server; `None` for operations without one.
+    name: Option<ServerName>,
     pub(super) server: S,
     operations: Box<[OnceLock<O>]>,
 }
@@ -30,29 +30,34 @@ impl<S, O> Table<S, O> {
 
     /// The row of a server.
     #[inline]
-    pub(super) fn row(&self, server: Option<&ServerName>, make: impl FnOnce(&str) -> S) -> &Row<S, O> {
+    pub(super) fn row(&self, server: Option<&ServerName>, make: impl FnOnce(Option<&ServerName>) -> S) -> &Row<S, O> {
         let index = server.map_or(ServerName::MOST + 1, ServerName::id);
-        self.rows[index].get_or_init(|| Box::new(Row::new(server.map_or("", ServerName::label), make)))
+        self.rows[index].get_or_init(|| Box::new(Row::new(server, make)))
     }
 }
 
 impl<S, O> Row<S, O> {
-    fn new(label: &str, make: impl FnOnce(&str) -> S) -> Self {
+    fn new(name: Option<&ServerName>, make: impl FnOnce(Option<&ServerName>) -> S) -> Self {
         let operations = (0..OperationName::ALL.len() * Outcome::LABELS.len()).map(|_| OnceLock::new());
-        Self { label: label.to_owned(), server: make(label), operations: operations.collect() }
+        Self { name: name.cloned(), server: make(name), operations: operations.collect() }
     }
 
     /// What is kept for an operation with this outcome.
     #[inline]
-    pub(super) fn operation(&self, operation: OperationName, outcome: Outcome, make: impl FnOnce(&str) -> O) -> &O {
+    pub(super) fn operation(
+        &self,
+        operation: OperationName,
+        outcome: Outcome,
+        make: impl FnOnce(Option<&ServerName>) -> O,
+    ) -> &O {
         let index = operation as usize * Outcome::LABELS.len() + outcome.label_index();
-        self.operations[index].get_or_init(|| make(&self.label))
+        self.operations[index].get_or_init(|| make(self.name.as_ref()))
     }
 }
 
 impl<S, O> fmt::Debug for Table<S, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let servers = self.rows.iter().filter_map(OnceLock::get).map(|row| &row.label);
+        let servers = self.rows.iter().filter_map(OnceLock::get).map(|row| &row.name);
         f.debug_list().entries(servers).finish()
     }
 }

@@ -1,0 +1,226 @@
+//! The metrics: their names, units and descriptions.
+
+/// A metric.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Instrument {
+    pub(super) kind: Kind,
+    /// The name in OpenTelemetry.
+    pub(super) name: &'static str,
+    /// The name in Prometheus: with the unit, and with `_total` if it is a counter.
+    pub(super) prometheus_name: &'static str,
+    pub(super) unit: Unit,
+    pub(super) description: &'static str,
+    /// The bounds of the buckets of a histogram.
+    pub(super) buckets: &'static [f64],
+}
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Counter,
+    /// What can rise and fall: added to, or set.
+    Gauge,
+    Histogram,
+}
+
+/// The unit of a metric.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Unit {
+    Seconds,
+    Bytes,
+    /// What is counted, as OpenTelemetry writes it: `{key}`.
+    Count(&'static str),
+}
+
+impl Unit {
+    /// The unit as OpenTelemetry writes it.
+    #[cfg(any(feature = "opentelemetry", test))]
+    pub(super) fn ucum(self) -> &'static str {
+        match self {
+            Self::Seconds => "s",
+            Self::Bytes => "By",
+            Self::Count(what) => what,
+        }
+    }
+}
+
+/// The bounds of the buckets of durations that suit a cache, in seconds: from 50 µs to 1 s.
+pub const DURATION_BUCKETS: [f64; 14] =
+    [50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0];
+
+/// The bounds of the buckets of items that a read of several keys found.
+const ROW_BUCKETS: [f64; 13] =
+    [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0];
+
+impl Instrument {
+    const fn new(kind: Kind, name: &'static str, prometheus_name: &'static str, unit: Unit) -> Self {
+        let buckets: &[f64] = match unit {
+            Unit::Seconds => &DURATION_BUCKETS,
+            Unit::Bytes | Unit::Count(_) => &ROW_BUCKETS,
+        };
+        Self { kind, name, prometheus_name, unit, description: "", buckets }
+    }
+
+    const fn describe(self, description: &'static str) -> Self {
+        Self { description, ..self }
+    }
+}
+
+pub(super) static DURATION: Instrument = Instrument::new(
+    Kind::Histogram,
+    "db.client.operation.duration",
+    "db_client_operation_duration_seconds",
+    Unit::Seconds,
+)
+.describe("How long operations took.");
+
+pub(super) static ROWS: Instrument = Instrument::new(
+    Kind::Histogram,
+    "db.client.response.returned_rows",
+    "db_client_response_returned_rows",
+    Unit::Count("{row}"),
+)
+.describe("Items found by an operation that reads several keys.");
+
+// Prometheus reserves the suffix `_count`.
+pub(super) static CONNECTIONS: Instrument =
+    Instrument::new(Kind::Gauge, "db.client.connection.count", "db_client_connections", Unit::Count("{connection}"))
+        .describe("Connections by state.");
+
+pub(super) static CREATE_TIME: Instrument = Instrument::new(
+    Kind::Histogram,
+    "db.client.connection.create_time",
+    "db_client_connection_create_time_seconds",
+    Unit::Seconds,
+)
+.describe("How long opening a connection took.");
+
+pub(super) static WAIT_TIME: Instrument = Instrument::new(
+    Kind::Histogram,
+    "db.client.connection.wait_time",
+    "db_client_connection_wait_time_seconds",
+    Unit::Seconds,
+)
+.describe("How long operations waited for a connection.");
+
+pub(super) static TIMEOUTS: Instrument = Instrument::new(
+    Kind::Counter,
+    "db.client.connection.timeouts",
+    "db_client_connection_timeouts_total",
+    Unit::Count("{timeout}"),
+)
+.describe("Operations that timed out.");
+
+pub(super) static HITS: Instrument =
+    Instrument::new(Kind::Counter, "memcached.client.hits", "memcached_client_hits_total", Unit::Count("{key}"))
+        .describe("Keys that were found.");
+
+pub(super) static MISSES: Instrument =
+    Instrument::new(Kind::Counter, "memcached.client.misses", "memcached_client_misses_total", Unit::Count("{key}"))
+        .describe("Keys that were not found.");
+
+pub(super) static RETRIES: Instrument = Instrument::new(
+    Kind::Counter,
+    "memcached.client.retries",
+    "memcached_client_retries_total",
+    Unit::Count("{attempt}"),
+)
+.describe("Attempts after a failure, at the same server.");
+
+pub(super) static HEDGES: Instrument = Instrument::new(
+    Kind::Counter,
+    "memcached.client.hedges",
+    "memcached_client_hedges_total",
+    Unit::Count("{attempt}"),
+)
+.describe("Reads that were sent to a second server.");
+
+pub(super) static FAILOVERS: Instrument = Instrument::new(
+    Kind::Counter,
+    "memcached.client.failovers",
+    "memcached_client_failovers_total",
+    Unit::Count("{attempt}"),
+)
+.describe("Attempts at another server after a failure.");
+
+pub(super) static BYTES: Instrument =
+    Instrument::new(Kind::Counter, "memcached.client.bytes", "memcached_client_bytes_total", Unit::Bytes)
+        .describe("Keys and values sent, and values received.");
+
+pub(super) static SERVER_STATE: Instrument = Instrument::new(
+    Kind::Gauge,
+    "memcached.client.server.state",
+    "memcached_client_server_state",
+    Unit::Count("{server}"),
+)
+.describe("1 for the state that a server is in, 0 for the others.");
+
+/// All metrics.
+#[cfg(any(feature = "metrics", test))]
+pub(super) static ALL: [&Instrument; 13] = [
+    &DURATION,
+    &ROWS,
+    &CONNECTIONS,
+    &CREATE_TIME,
+    &WAIT_TIME,
+    &TIMEOUTS,
+    &HITS,
+    &MISSES,
+    &RETRIES,
+    &HEDGES,
+    &FAILOVERS,
+    &BYTES,
+    &SERVER_STATE,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the words of a text that look like names of the client's metrics.
+    fn metrics_in(text: &str) -> impl Iterator<Item = &str> {
+        let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+        words.filter(|word| word.starts_with("db_client_") || word.starts_with("memcached_client_"))
+    }
+
+    fn is_known(name: &str) -> bool {
+        ALL.iter().any(|instrument| instrument.prometheus_name == name)
+    }
+
+    #[test]
+    fn the_document_has_every_metric_and_no_other() {
+        let document = include_str!("../../../../../docs/observability.md");
+        for Instrument { name, prometheus_name, unit, .. } in ALL {
+            assert!(document.contains(&format!("`{name}`")), "{name}");
+            assert!(document.contains(&format!("`{prometheus_name}`")), "{prometheus_name}");
+            assert!(document.contains(&format!("| `{name}` | `{}` |", unit.ucum())), "{name} in {}", unit.ucum());
+        }
+        let unknown: Vec<_> = metrics_in(document).filter(|name| !is_known(name)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+
+    #[test]
+    fn dashboards_and_alerts_use_metrics_that_exist() {
+        let dashboard = include_str!("../../../../../docs/monitoring/grafana-client.json");
+        let alerts = include_str!("../../../../../docs/monitoring/alerts.yml");
+        for name in metrics_in(dashboard).chain(metrics_in(alerts)) {
+            let base = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix));
+            assert!(is_known(name) || base.is_some_and(is_known), "{name}");
+        }
+    }
+
+    /// The names follow the translation that exporters of OpenTelemetry apply.
+    #[test]
+    fn names_in_prometheus_are_translated_ones() {
+        for Instrument { kind, name, prometheus_name, unit, .. } in ALL {
+            let mut translated = name.replace('.', "_");
+            if matches!(unit, Unit::Seconds) {
+                translated.push_str("_seconds");
+            }
+            if matches!(kind, Kind::Counter) {
+                translated.push_str("_total");
+            }
+            assert!(*prometheus_name == translated || *name == CONNECTIONS.name, "{prometheus_name}, {translated}");
+        }
+    }
+}
