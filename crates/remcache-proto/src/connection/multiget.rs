@@ -24,7 +24,7 @@ use crate::types::reply::Reply;
 use crate::types::reply_shape::Expected;
 use crate::types::request::Request;
 use crate::types::status::Status;
-use crate::types::status_table::text_of;
+use crate::types::status_table::status_text;
 use crate::{line, text};
 
 /// The line at the end of the output, while more keys can be added to it.
@@ -246,7 +246,7 @@ fn item(head: &text::ItemHead, value: Bytes) -> Reply {
 /// Returns the reply to a get whose line has ended without its item.
 #[inline]
 pub(crate) fn missing() -> Reply {
-    Reply { value: text_of(Status::KeyNotFound), ..Reply::new(Status::KeyNotFound) }
+    Reply { value: status_text(Status::KeyNotFound), ..Reply::new(Status::KeyNotFound) }
 }
 
 /// The last line of the reply to a multiget.

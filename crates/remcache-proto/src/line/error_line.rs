@@ -42,7 +42,7 @@ pub(crate) fn read(line: &[u8], expected: Expected) -> Result<Option<ErrorLine>,
     let Some(status) = status_table::of_error_line(line) else { return Ok(None) };
     let answer = Word::of(line).and_then(|word| word.answers(expected.operation));
     let reply = match answer {
-        Some(status) => Reply::with_text(status, status_table::text_of(status)),
+        Some(status) => Reply::with_text(status, status_table::status_text(status)),
         None if begins_with(line, FLUSH_NOT_ALLOWED) => no_flush(),
         None => Reply::with_text(status, error_text(line)),
     };

@@ -16,7 +16,7 @@ use crate::types::reply_shape::Expected;
 use crate::types::reply_shape::Shape;
 use crate::types::status::Status;
 use crate::types::status_table::Word;
-use crate::types::status_table::text_of;
+use crate::types::status_table::status_text;
 use crate::types::ttl::Ttl;
 use crate::{line, text};
 
@@ -211,7 +211,7 @@ pub(crate) fn take(
         _ => {
             input.skip(head.line);
             if status != Status::NoError && reply.key.is_empty() {
-                reply.value = text_of(status);
+                reply.value = status_text(status);
             }
         }
     }

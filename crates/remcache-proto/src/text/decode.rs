@@ -13,7 +13,7 @@ use crate::types::reply::Reply;
 use crate::types::reply_shape::Expected;
 use crate::types::reply_shape::Shape;
 use crate::types::status::Status;
-use crate::types::status_table::{Word, text_of};
+use crate::types::status_table::{Word, status_text};
 
 /// A reply, and whether it is the last of its request.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ impl Answer {
 }
 
 fn outcome(status: Status) -> Answer {
-    Answer::last(Reply::with_text(status, text_of(status)))
+    Answer::last(Reply::with_text(status, status_text(status)))
 }
 
 fn unexpected(line: &[u8]) -> ProtocolError {

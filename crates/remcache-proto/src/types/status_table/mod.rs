@@ -198,7 +198,7 @@ impl Row {
 
 /// Returns the text of a status that line protocols report as a single word: that of the binary protocol, so that
 /// replies have the same text on each protocol.
-pub(crate) fn text_of(status: Status) -> Bytes {
+pub(crate) fn status_text(status: Status) -> Bytes {
     Bytes::from_static(Row::of(status).map_or("", Row::text).as_bytes())
 }
 
