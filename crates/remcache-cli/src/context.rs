@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
+use clap_complete::CompletionCandidate;
 use toml_edit::{Array, DocumentMut, Item, Table, Value, value};
 
 use crate::atomic_file;
@@ -182,6 +183,12 @@ impl Contexts {
             Failure::usage(format!("no context {name:?} in {}; {known}", self.path.display()))
         })
     }
+}
+
+/// The names of the contexts, for completions.
+pub(crate) fn candidates() -> Vec<CompletionCandidate> {
+    let contexts = Contexts::read_if_any().ok().flatten();
+    contexts.iter().flat_map(Contexts::names).map(CompletionCandidate::new).collect()
 }
 
 /// The text with `***` in place of passwords of URLs.

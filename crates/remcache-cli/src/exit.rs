@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use remcache::{Error, ErrorKind};
 
 use crate::escape::escape;
+use crate::output::{fold, stderr_columns};
 
 /// The exit codes, which scripts rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -232,8 +233,9 @@ pub(crate) fn is_monitored() -> bool {
 
 /// Prints an error on stderr.
 pub(crate) fn complain(error: impl fmt::Display) {
+    let message = format!("error: {}", escape(&error.to_string()));
     // If stderr is closed, there is no place left to report to.
-    let _ = writeln!(io::stderr(), "error: {}", escape(&error.to_string()));
+    let _ = writeln!(io::stderr(), "{}", fold(&message, stderr_columns()));
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod load;
 mod metrics;
 mod options;
 mod output;
+mod same_server;
 mod selection;
 mod session;
 mod stats;
@@ -24,5 +25,6 @@ mod tally;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    cli::complete();
     exit::leave(cli::parse().and_then(cli::run))
 }

@@ -4,21 +4,21 @@ use std::fmt;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::sync::{Arc, OnceLock};
 
-use clap::Command;
+use clap::{Command, FromArgMatches as _};
 use remcache::config::{Credentials, Endpoint};
 use remcache::discovery::{UrlSource, resolve_url};
 use remcache::health::ConnectionState;
 use remcache::{Client, Config};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::context::{ActiveContext, Settings, password};
+use crate::context::{self as contexts, ActiveContext, Contexts, Settings, password};
 use crate::embedded::Embedded;
 use crate::escape::escape;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::item_limit;
 use crate::options::Global;
-use crate::output::{Output, is_colored};
+use crate::output::{Output, fold, is_colored, stderr_columns};
 
 /// The session of a command.
 #[derive(Debug)]
@@ -187,9 +187,35 @@ impl Session {
         self.client_tuned(&self.addresses(), tune)
     }
 
-    /// A client of other servers than those that the options name.
+    /// A client of other servers than those that the options name: of a context, of addresses, or of URLs.
     pub(crate) fn client_of(&self, servers: &[String]) -> Result<Client, Failure> {
-        self.client_tuned(servers, |config| config)
+        match servers {
+            [name] => match self.of_context(name)? {
+                Some(session) => session.client(),
+                None => self.client_tuned(servers, |config| config),
+            },
+            _ => self.client_tuned(servers, |config| config),
+        }
+    }
+
+    /// The session with the options of another context; `None` if there is no context of this name.
+    ///
+    /// The command line still overrides the options of the context.
+    fn of_context(&self, name: &str) -> Result<Option<Self>, Failure> {
+        let Some(contexts) = Contexts::read_if_any()?.filter(|contexts| contexts.names().contains(&name)) else {
+            return Ok(None);
+        };
+        let (definition, given) = (self.definition(), self.given.iter().filter(|(option, _)| option != "server"));
+        contexts.check(name, &definition)?;
+        let given: Settings = given.cloned().collect();
+        let settings = [contexts.settings(name, &definition)?, given.clone()].concat();
+        let definition = contexts::with_defaults(definition, settings).mut_args(|option| option.env(None));
+        let invalid = |error: clap::Error| Failure::usage(error.render().to_string());
+        let matches = definition.try_get_matches_from(["remcache", "version"]).map_err(invalid)?;
+        let options = Global::from_arg_matches(&matches).map_err(invalid)?;
+        let session = self.for_line(options, given);
+        let (embedded, shared_client, credentials) = (None, None, OnceLock::new());
+        Ok(Some(Self { embedded, shared_client, credentials, ..session }))
     }
 
     fn client_tuned(&self, servers: &[String], tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
@@ -355,7 +381,7 @@ pub(crate) fn require_terminal(action: &str) -> Result<(), Failure> {
 
 /// Asks a question on the terminal.
 fn ask(question: &str) -> Result<String, Failure> {
-    let _ = write!(io::stderr(), "{} ", escape(question));
+    let _ = write!(io::stderr(), "{} ", fold(&escape(question), stderr_columns()));
     let _ = io::stderr().flush();
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);

@@ -27,7 +27,6 @@ use crate::options::Global;
 #[command(
     name = "remcache",
     version,
-    after_long_help = EXIT_CODES,
     max_term_width = 100,
     arg_required_else_help = true,
     subcommand_required = true,
@@ -109,7 +108,9 @@ pub(crate) fn command() -> clap::Command {
         true => complete_values(option).hide_short_help(true),
         false => option,
     });
-    let command = command.after_help(format!("{EXIT_CODES}\n\n{options}"));
+    let command = command
+        .after_long_help(format!("{TASKS}\n\n{EXIT_CODES}"))
+        .after_help(format!("{TASKS}\n\n{EXIT_CODES}\n\n{options}"));
     command.mut_subcommands(|command| describe(command.mut_args(complete_values), &options))
 }
 
@@ -143,6 +144,11 @@ fn complete_values(option: Arg) -> Arg {
         ValueHint::Unknown if option.get_action().takes_values() => option.value_hint(ValueHint::Other),
         _ => option,
     }
+}
+
+/// Lists what may follow on a command line and ends the process, if a shell asks for it.
+pub(crate) fn complete() {
+    completions::complete(command);
 }
 
 /// Parses the command line, with the options of the context as defaults. Prints help and usage errors, and ends the
@@ -234,6 +240,22 @@ fn names_servers(matches: &ArgMatches) -> bool {
     // `context` works on the contexts themselves.
     matches.subcommand_name() != Some("context") && (is_given("servers") || is_given("embedded"))
 }
+
+const TASKS: &str = "\
+Common tasks:
+  which keys take the memory      remcache keys --sort size --top 20
+  memory by prefix                remcache keys --tree : --depth 2
+  hit rate by prefix              remcache hotkeys --by-prefix :
+  why items are evicted           remcache doctor
+  certificates that expire soon   remcache doctor
+  settings that differ            remcache stats settings --diff
+  clients by address              remcache stats conns --by-address
+  where a key is                  remcache locate KEY --ask
+  items on a wrong server         remcache delete-matching '*' --misplaced
+  invalidate a prefix             remcache delete-matching 'user:*'
+  move to other servers           remcache copy --from a,b --to c,d
+  fill a server that joins        remcache copy --from a,b --to a,b,c
+  load at a fixed rate            remcache bench --rate 10k";
 
 const EXIT_CODES: &str = "\
 Exit codes:

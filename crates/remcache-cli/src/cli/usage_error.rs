@@ -1,8 +1,8 @@
-//! Usage errors of the argument parser, which quote arguments.
+//! Usage errors of the argument parser: quoted arguments are escaped, and names of other tools' commands explained.
 
 use clap::Error;
 use clap::builder::StyledStr;
-use clap::error::ContextValue;
+use clap::error::{ContextKind, ContextValue};
 
 use crate::escape::{escape, escape_line};
 
@@ -21,5 +21,76 @@ pub(super) fn escaped(mut error: Error) -> Error {
         };
         error.insert(kind, value);
     }
+    suggest(error)
+}
+
+/// The error with the command that does what the unknown one does elsewhere.
+fn suggest(mut error: Error) -> Error {
+    let unknown = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(name)) => name.to_lowercase(),
+        _ => return error,
+    };
+    let meant = SYNONYMS.iter().find(|(_, others)| others.contains(&&*unknown));
+    if let Some((command, _)) = meant.filter(|_| is_toplevel(&error)) {
+        error.remove(ContextKind::Suggested);
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![(*command).to_owned()]));
+    }
     error
+}
+
+/// Whether the command line ends at the commands themselves, and not at those of `context` or `ring`.
+fn is_toplevel(error: &Error) -> bool {
+    match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(usage)) => {
+            !usage.to_string().contains(" context ") && !usage.to_string().contains(" ring ")
+        }
+        _ => true,
+    }
+}
+
+/// Commands, and what they are called in other tools and in the protocol.
+const SYNONYMS: &[(&str, &[&str])] = &[
+    ("bench", &["benchmark", "load-test", "memcaslap", "memslap", "memtier", "perf", "stress"]),
+    ("copy", &["clone", "cp", "migrate", "move", "mv", "sync"]),
+    ("delete", &["del", "remove", "rm", "unset"]),
+    ("delete-matching", &["invalidate", "purge"]),
+    ("doctor", &["diagnose", "health", "healthcheck"]),
+    ("dump", &["backup", "export", "memdump", "save"]),
+    ("exists", &["has", "memexist"]),
+    ("flush", &["clear", "flush_all", "flush-all", "flushall", "flushdb", "memflush"]),
+    ("get", &["cat", "fetch", "gat", "gets", "inspect", "memcat", "meta", "mget", "mg", "read", "show"]),
+    ("hotkeys", &["hot", "hot-keys", "mctop"]),
+    ("incr", &["inc", "increment"]),
+    ("decr", &["dec", "decrement"]),
+    ("keys", &["list", "ls", "metadump", "scan"]),
+    ("load", &["import", "restore"]),
+    ("locate", &["find", "where", "which"]),
+    ("ping", &["memping"]),
+    ("set", &["cas", "memcp", "ms", "put", "store", "write"]),
+    ("serve-metrics", &["exporter", "metrics", "prometheus"]),
+    ("shell", &["cli", "console", "repl"]),
+    ("stats", &["conns", "info", "items", "memstat", "servers", "settings", "slabs", "stat", "status"]),
+    ("touch", &["expire", "memtouch", "ttl"]),
+    ("watch", &["log", "logs", "monitor", "tail"]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn synonyms_name_commands_and_are_none() {
+        let definition = super::super::command();
+        let names: Vec<_> = definition.get_subcommands().map(|command| command.get_name()).collect();
+        for (command, others) in SYNONYMS {
+            assert!(names.contains(command), "{command}");
+            let clash = others.iter().find(|other| names.contains(other));
+            assert_eq!(clash, None, "{command}");
+        }
+        let mut all: Vec<_> = SYNONYMS.iter().flat_map(|(_, others)| *others).collect();
+        all.sort();
+        let count = all.len();
+        all.dedup();
+        assert_eq!(all.len(), count, "a name has two meanings");
+    }
 }

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use clap::Subcommand;
+use clap_complete::ArgValueCandidates;
 use remcache::Config;
 
-use crate::context::{Contexts, Settings, mask_passwords};
+use crate::context::{Contexts, Settings, candidates, mask_passwords};
 use crate::escape::is_unsafe;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Cell, Column, Layout, Record, Table, TextStyle};
@@ -25,6 +26,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// List the contexts; the one in use is marked
+    #[command(alias = "list")]
     Ls,
     /// Add a context with the global options that are given, or replace it
     #[command(after_help = "Example: remcache context add shop -s cache1,cache2 --timeout 250ms --production")]
@@ -38,16 +40,20 @@ enum Verb {
     /// Use a context from now on
     Use {
         /// The name of the context
+        #[arg(add = ArgValueCandidates::new(candidates))]
         name: String,
     },
     /// Remove a context
+    #[command(aliases = ["remove", "delete", "del"])]
     Rm {
         /// The name of the context
+        #[arg(add = ArgValueCandidates::new(candidates))]
         name: String,
     },
     /// Show the options of a context; passwords are masked
     Show {
         /// The name of the context; the one in use if left out
+        #[arg(add = ArgValueCandidates::new(candidates))]
         name: Option<String>,
     },
 }
@@ -134,7 +140,7 @@ fn list(contexts: &Contexts, session: &mut Session) -> Outcome {
     let in_use = session.context.as_ref().map(|context| context.name.clone());
     let definition = session.definition();
     let output = &mut session.output;
-    let mut table = Table::new([Column::left(""), Column::left("CONTEXT"), Column::left("SERVERS"), Column::left("")]);
+    let mut table = Table::new([Column::left(""), Column::left("CONTEXT"), Column::left(""), Column::left("SERVERS")]);
     let mut list = Vec::new();
     for name in contexts.names() {
         let settings = contexts.settings(name, &definition);
@@ -145,10 +151,10 @@ fn list(contexts: &Contexts, session: &mut Session) -> Outcome {
         table.row([
             Cell::new(if is_in_use { "*" } else { "" }).style(TextStyle::Good),
             Cell::new(name).style(TextStyle::Name),
-            Cell::new(servers.join(",")),
+            Cell::new(if is_production { "production" } else { "" }).style(TextStyle::Warning),
             match &problem {
                 Some(problem) => Cell::new(problem).style(TextStyle::Bad),
-                None => Cell::new(if is_production { "production" } else { "" }).style(TextStyle::Warning),
+                None => Cell::new(spaced(&servers)),
             },
         ]);
         let record = Record::new().with("context", name).with("in_use", is_in_use).with("production", is_production);
@@ -190,7 +196,7 @@ fn show(name: Option<&str>, contexts: &Contexts, session: &mut Session) -> Outco
     }
     let mut table = Table::new([Column::left(""), Column::left("")]);
     for (option, values) in settings {
-        table.row([Cell::new(option).style(TextStyle::Name), Cell::new(joined(&values))]);
+        table.row([Cell::new(option).style(TextStyle::Name), Cell::new(mask_passwords(&spaced(&values)))]);
     }
     if contexts.is_production(name) {
         table.row([Cell::new("production").style(TextStyle::Name), Cell::new("true").style(TextStyle::Warning)]);
@@ -202,6 +208,11 @@ fn show(name: Option<&str>, contexts: &Contexts, session: &mut Session) -> Outco
 fn servers(settings: &Settings) -> Vec<String> {
     let servers = settings.iter().filter(|(option, _)| option == "server");
     servers.flat_map(|(_, values)| values.iter().map(|server| mask_passwords(server))).collect()
+}
+
+/// The values of an option as text that can be wrapped.
+fn spaced(values: &[String]) -> String {
+    values.join(", ").replace(',', ", ").replace(",  ", ", ")
 }
 
 fn joined(values: &[String]) -> String {

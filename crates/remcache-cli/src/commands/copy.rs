@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use clap_complete::ArgValueCandidates;
 use remcache::proto::text::MetadumpItem;
 use tokio::task::JoinSet;
 
@@ -11,9 +12,11 @@ use crate::bulk::{
     BatchJob, BulkProgress, FetchedItem, Fetcher, ItemStore, KeyScope, ListEvent, NewItem, Role, Scanner, SelectArgs,
     ServerWatch, SkipReason, Skipped, SourceState, StoreArgs, StoreResult, Summary, run_pipeline, sum,
 };
+use crate::context;
 use crate::exit::{Failure, Outcome};
 use crate::item_limit;
 use crate::output::number;
+use crate::same_server;
 use crate::session::Session;
 
 /// Copy all items of one fleet to another, with flags and time to live
@@ -24,13 +27,20 @@ use crate::session::Session;
 /// then. Clients that write during the copy write to the destination too, and delete in the source
 /// first. If a server restarts during the copy, the exit code is 3; if the destination evicts items, it is 1.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  remcache copy --from old1,old2 --to new1,new2,new3 --rate 100k
+  remcache copy --from a,b --to a,b,c    # fills c, which joins a and b")]
 pub(crate) struct Args {
-    /// The servers to copy from: addresses or a URL, whose options say how they place keys
-    #[arg(long, value_name = "URL", required = true, env = "REMCACHE_FROM", hide_env_values = true)]
+    /// The servers to copy from: addresses, a URL, whose options say how they place keys, or a context
+    ///
+    /// A context is named as in remcache context ls, and gives all its options; a host of the same name needs
+    /// its port.
+    #[arg(long, value_name = "URL", required = true, env = "REMCACHE_FROM", hide_env_values = true, add = ArgValueCandidates::new(context::candidates))]
     from: Vec<String>,
 
-    /// The servers to copy to
-    #[arg(long, value_name = "URL", required = true, env = "REMCACHE_TO", hide_env_values = true)]
+    /// The servers to copy to: addresses, a URL, or a context
+    #[arg(long, value_name = "URL", required = true, env = "REMCACHE_TO", hide_env_values = true, add = ArgValueCandidates::new(context::candidates))]
     to: Vec<String>,
 
     #[command(flatten)]
@@ -46,6 +56,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let (from, to) = (session.client_of(&args.from)?, session.client_of(&args.to)?);
     for client in [&from, &to] {
         item_limit::require_cas(client, "copy", "use remcache dump and remcache load").await?;
+        same_server::warn(client, session.output.notes()).await;
     }
     let interrupt = session.interrupt.expect();
     let store = Arc::new(ItemStore::open(to.clone(), true, &args.store, &interrupt).await?);

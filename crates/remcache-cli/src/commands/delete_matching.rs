@@ -17,6 +17,7 @@ use crate::bulk::{
 use crate::exit::{Exit, Failure, Outcome};
 use crate::item_limit;
 use crate::output::number;
+use crate::same_server;
 use crate::selection::{self, Glob, Selection};
 use crate::session::{self, Session};
 
@@ -66,6 +67,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         session.output.notes().print(format_args!("{} items match", number::exact(count)));
         return Ok(exit);
     }
+    same_server::warn(&client, session.output.notes()).await;
     let is_conditional = args.selection.looks_beyond_the_key();
     if is_conditional {
         item_limit::require_cas(&client, "deleting by more than the key", "delete by patterns of keys alone").await?;

@@ -12,6 +12,7 @@ use crate::bulk::{
 };
 use crate::exit::{Failure, Outcome};
 use crate::output::Layout;
+use crate::same_server;
 use crate::session::Session;
 
 /// Write all items of the servers, a JSON document a line, for load and other programs
@@ -36,6 +37,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
     let interrupt = session.interrupt.expect();
     let notes = session.output.notes();
+    same_server::warn(&client, notes).await;
     let watch = ServerWatch::start(&client, Role::Source).await;
     let scanner = Scanner::new(client, &args.select);
     let summary = args.select.summary("dumped")?;

@@ -295,7 +295,7 @@ fn print(args: &Args, servers: &[ServerFill], elapsed: Duration, output: &mut Ou
     servers.iter().for_each(|server| table.row(server.cells()));
     output.table(&table)?;
     match servers.iter().any(|server| server.state == FillState::Full) {
-        true => output.line(summary(args.size, servers, elapsed)),
+        true => output.prose(summary(args.size, servers, elapsed)),
         // Where no server became full it is unknown how many items fit.
         false => Ok(()),
     }

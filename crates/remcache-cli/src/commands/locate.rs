@@ -63,7 +63,7 @@ fn line(key: &[u8], server: Option<&str>, output: &mut Output) -> std::io::Resul
     let (key, server) = (text::inline(key), server.unwrap_or("-"));
     match output.layout() {
         Layout::Raw => output.line(format_args!("{key}\t{server}")),
-        _ => output.line(format_args!("{key}  → {}", output.paint().apply(TextStyle::Name, server))),
+        _ => output.parts(&[(TextStyle::Plain, key.into_owned()), (TextStyle::Name, format!("→ {server}"))]),
     }
 }
 
@@ -162,8 +162,8 @@ impl<'k> Whereabouts<'k> {
             text += &format!("{separator}unknown: {} did not answer", self.unknown_on().join(", "));
             style = TextStyle::Warning;
         }
-        let paint = output.paint();
-        output.line(format_args!("{key}  → {}  {}", paint.apply(TextStyle::Name, server), paint.apply(style, text)))
+        let place = (TextStyle::Name, format!("→ {server}"));
+        output.parts(&[(TextStyle::Plain, key.into_owned()), place, (style, text)])
     }
 
     fn record(&self) -> Record {
@@ -232,19 +232,19 @@ impl<'k> ExplainedKey<'k> {
 
     fn print(&self, placement: &str, names: &[String], output: &mut Output) -> std::io::Result<()> {
         let Explanation { hash, value, point, divisor, server, next, .. } = &self.explanation;
-        let paint = output.paint();
-        let mut line = format!("{}  → {}", text::inline(self.key), paint.apply(TextStyle::Name, &names[*server]));
-        line += &format!("  {}", paint.apply(TextStyle::Faint, format_args!("hash {hash}/{placement} {value}")));
-        if let Some(point) = point {
-            line += &format!("  point {} ({}#{})", point.position, names[*server], point.number);
-        }
-        if let Some(divisor) = divisor {
-            line += &format!("  mod {divisor}");
-        }
-        if let Some(next) = next.first() {
-            line += &format!("  next: {}", names[*next]);
-        }
-        output.line(line)
+        let plain = |text: String| (TextStyle::Plain, text);
+        let mut parts = vec![
+            plain(text::inline(self.key).into_owned()),
+            (TextStyle::Name, format!("→ {}", names[*server])),
+            (TextStyle::Faint, format!("hash {hash}/{placement} {value}")),
+        ];
+        let point = point.as_ref();
+        parts.extend(
+            point.map(|point| plain(format!("point {} ({}#{})", point.position, names[*server], point.number))),
+        );
+        parts.extend(divisor.map(|divisor| plain(format!("mod {divisor}"))));
+        parts.extend(next.first().map(|next| plain(format!("next: {}", names[*next]))));
+        output.parts(&parts)
     }
 
     fn record(&self, names: &[String]) -> Record {

@@ -163,7 +163,7 @@ fn print(sights: &[Sight], output: &mut Output) -> std::io::Result<()> {
     sights.iter().for_each(|sight| table.row(sight.cells()));
     output.table(&table)?;
     let alive = sights.iter().filter(|sight| !sight.answers.is_empty()).count();
-    output.line(format_args!("{alive} of {} servers answer", sights.len()))
+    output.prose(format_args!("{alive} of {} servers answer", sights.len()))
 }
 
 fn exit(sights: &[Sight]) -> Exit {

@@ -11,15 +11,19 @@ mod record;
 mod style;
 mod table;
 pub(crate) mod text;
+mod wrap;
 
 pub(crate) use list::List;
 pub(crate) use progress::Progress;
 pub(crate) use record::{Record, Records};
 pub(crate) use style::{Paint, TextStyle};
 pub(crate) use table::{Cell, Column, Table};
+pub(crate) use wrap::{fold, stderr_columns};
 
 use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
+
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::escape::escape;
 use crate::options::{Color, Format, Global};
@@ -134,15 +138,46 @@ impl Output {
         let fitted = table.fit(self.paint, self.columns());
         fitted.lines.iter().try_for_each(|line| self.line(line))?;
         if !fitted.omitted.is_empty() {
+            // The note follows the table.
+            self.flush()?;
             self.notes.say(format_args!("(left out to fit the terminal: {})", fitted.omitted.join(", ")));
         }
         Ok(())
     }
 
+    /// Writes a sentence, which is broken at blanks to fit the terminal.
+    pub(crate) fn prose(&mut self, text: impl fmt::Display) -> io::Result<()> {
+        let text = fold(&text.to_string(), self.columns());
+        self.line(text)
+    }
+
+    /// Writes parts of a line, and begins a new line before a part that the terminal has no room for.
+    pub(crate) fn parts(&mut self, parts: &[(TextStyle, String)]) -> io::Result<()> {
+        let columns = self.columns().unwrap_or(usize::MAX);
+        let (mut line, mut width) = (String::new(), 0);
+        let room = columns.saturating_sub(PART_INDENT.len());
+        let pieces =
+            parts.iter().flat_map(|(style, part)| wrap::wrap(part, room).into_iter().map(|piece| (*style, piece)));
+        for (style, part) in pieces {
+            let separator = match width {
+                0 => "",
+                width if width + PART_GAP.len() + part.width() <= columns => PART_GAP,
+                _ => {
+                    self.line(std::mem::take(&mut line))?;
+                    width = 0;
+                    PART_INDENT
+                }
+            };
+            width += separator.len() + part.width();
+            line += separator;
+            line += &self.paint.apply(style, part);
+        }
+        self.line(line)
+    }
+
     /// Number of columns of the terminal, if the output goes to one and its size is known.
     pub(crate) fn columns(&self) -> Option<usize> {
-        let (columns, _) = self.is_terminal.then(ratatui::crossterm::terminal::size)?.ok()?;
-        Some(columns.into()).filter(|&columns| columns > 0)
+        terminal_columns(self.is_terminal)
     }
 
     /// Starts a list of lines or, in the structured layouts, of records.
@@ -187,7 +222,8 @@ impl Notes {
     /// Prints a message, unless `--quiet` is given.
     pub(crate) fn print(self, message: impl fmt::Display) {
         if !self.is_quiet {
-            let _ = writeln!(io::stderr(), "{}", escape(&message.to_string()));
+            let message = fold(&escape(&message.to_string()), stderr_columns());
+            let _ = writeln!(io::stderr(), "{message}");
         }
     }
 
@@ -195,6 +231,16 @@ impl Notes {
     pub(crate) fn is_watched(self) -> bool {
         self.is_terminal && !self.is_quiet
     }
+}
+
+/// What separates the parts of a line, and what a line begins with that continues another one.
+const PART_GAP: &str = "  ";
+const PART_INDENT: &str = "    ";
+
+/// Number of columns of the terminal, if there is one and its size is known.
+fn terminal_columns(is_terminal: bool) -> Option<usize> {
+    let (columns, _) = is_terminal.then(ratatui::crossterm::terminal::size)?.ok()?;
+    Some(columns.into()).filter(|&columns| columns > 0)
 }
 
 fn layout(format: Format, is_terminal: bool) -> Layout {

@@ -11,7 +11,7 @@ use super::Layout;
 use crate::escape::{escape_json, escape_line, is_unsafe};
 
 /// Named fields, in the order in which they were added.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Record(Map<String, Value>);
 
 impl Record {
@@ -32,6 +32,11 @@ impl Record {
             Some(value) => self.with(name, value),
             None => self,
         }
+    }
+
+    /// The names of the fields with their values.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
     /// Adds bytes: as `name` if they are UTF-8, else in base64 as `name_b64`.

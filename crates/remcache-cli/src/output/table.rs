@@ -3,6 +3,7 @@
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::style::{Paint, TextStyle};
+use super::wrap;
 use crate::escape::escape_line;
 
 /// A table.
@@ -111,6 +112,11 @@ impl Table {
         self.rows.push(cells.into());
     }
 
+    /// The width of the table without a limit.
+    pub(crate) fn width(&self) -> usize {
+        self.lines(Paint::new(false)).iter().map(|line| line.width()).max().unwrap_or_default()
+    }
+
     /// Formats the table without a limit of its width.
     pub(crate) fn lines(&self, paint: Paint) -> Vec<String> {
         self.fit(paint, None).lines
@@ -119,7 +125,7 @@ impl Table {
     /// Formats the table for a terminal with this many columns, if the number is known.
     ///
     /// Where the table is too wide, optional columns are left out, then shrinkable ones are cut, and the last
-    /// text of a row is wrapped.
+    /// text of a row is wrapped. On a terminal that is too narrow for that, each row is a block of lines.
     pub(crate) fn fit(&self, paint: Paint, limit: Option<usize>) -> FittedTable {
         let mut widths = self.widths();
         // A column without a title and texts would only widen the gap.
@@ -130,6 +136,10 @@ impl Table {
             visible[index] = false;
         }
         self.shrink(&mut widths, &visible, limit);
+        if self.total_width(&widths, &visible) > limit {
+            let lines = self.rows.iter().flat_map(|row| self.block(row, limit, paint)).collect();
+            return FittedTable { lines, omitted: Vec::new() };
+        }
         let header: Vec<Cell> =
             self.columns.iter().map(|column| Cell::new(column.title).style(TextStyle::Title)).collect();
         let rows = self.has_header().then_some(&header).into_iter().chain(&self.rows);
@@ -137,6 +147,27 @@ impl Table {
         let omitted =
             self.columns.iter().zip(&visible).filter(|(column, visible)| !**visible && !column.title.is_empty());
         FittedTable { lines, omitted: omitted.map(|(column, _)| column.title).collect() }
+    }
+
+    /// Formats a row as a block: its first cell, then a line for each other one with the title of its column.
+    fn block(&self, row: &[Cell], limit: usize, paint: Paint) -> Vec<String> {
+        let mut lines = Vec::new();
+        let cells = row.iter().zip(&self.columns).enumerate().filter(|(_, (cell, _))| !cell.text.is_empty());
+        for (index, (cell, column)) in cells {
+            let (title, indent) = match index {
+                0 => ("", 0),
+                _ if cell.spans => ("", GAP),
+                _ => (column.title, GAP),
+            };
+            let gap = if title.is_empty() { "" } else { " " };
+            let room = limit.saturating_sub(indent + title.width() + gap.len());
+            for (index, part) in wrap::wrap(&cell.text, room).into_iter().enumerate() {
+                let title = if index == 0 { title.to_owned() } else { " ".repeat(title.width()) };
+                let title = paint.apply(TextStyle::Title, title);
+                lines.push(format!("{:indent$}{title}{gap}{}", "", paint.apply(cell.style, part)));
+            }
+        }
+        lines
     }
 
     fn has_header(&self) -> bool {
@@ -165,7 +196,7 @@ impl Table {
         let word = |cell: &Cell| match self.columns[index].align {
             Align::Left => {
                 let word = cell.text.split(' ').map(|word| word.width()).max().unwrap_or_default();
-                word.max(cell.width().min(MIN_WRAPPED))
+                word.max(cell.width().min(wrap::MIN_WIDTH))
             }
             Align::Right => cell.width(),
         };
@@ -200,7 +231,7 @@ impl Table {
             let is_left = cell.spans || column.align == Align::Left;
             let mut text = cell.text.clone();
             if Some(index) == last && is_left {
-                let mut parts = wrap(&text, limit.saturating_sub(start)).into_iter();
+                let mut parts = wrap::wrap(&text, limit.saturating_sub(start)).into_iter();
                 text = parts.next().unwrap_or_default();
                 rest = parts.collect();
             } else if column.can_shrink {
@@ -224,24 +255,6 @@ impl Table {
     }
 }
 
-/// Splits a text at blanks into lines of at most this width; a longer word has a line of its own.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    if text.width() <= width || width < MIN_WRAPPED {
-        return vec![text.to_owned()];
-    }
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.width() + 1 + word.width() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
 /// Cuts a text to a width; an ellipsis takes the place of the rest.
 fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
@@ -260,8 +273,6 @@ fn cut(text: &str, width: usize) -> String {
 const GAP: usize = 2;
 /// The width below which a column is not cut.
 const MIN_SHRUNK: usize = 16;
-/// The width below which wrapped text is harder to read than text that the terminal breaks.
-const MIN_WRAPPED: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -315,11 +326,27 @@ mod tests {
 
     #[test]
     fn every_line_fits_the_terminal() {
-        for limit in 45..120 {
+        for limit in 24..120 {
             let fitted = wide().fit(Paint::new(false), Some(limit));
             let widest = fitted.lines.iter().map(|line| line.width()).max().unwrap();
             assert!(widest <= limit, "{limit}: {fitted:#?}");
         }
+    }
+
+    #[test]
+    fn rows_are_blocks_where_no_table_fits() {
+        let lines = wide().fit(Paint::new(false), Some(30)).lines;
+        let expected = [
+            "cache1.example.com:11211",
+            "  ITEMS 12",
+            "  VERSION 1.6.18",
+            "  AGE 3d",
+            "  NOTE one two three four",
+            "b:2",
+            "  DOWN: connection refused by",
+            "  the server",
+        ];
+        assert_eq!(lines, expected);
     }
 
     #[test]

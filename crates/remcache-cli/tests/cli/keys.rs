@@ -238,3 +238,27 @@ fn a_server_without_its_crawler_fails_with_a_remedy() {
         assert!(run.stderr.contains(&server.addr()) && run.stderr.contains("lru_crawler enable"), "{run:?}");
     }
 }
+
+#[test]
+fn keys_on_standard_input_can_hold_any_bytes() {
+    let server = Memcached::start(&[]);
+    let keys = ["line\nend", "line\\nend", "return\r", "\u{202e}reversed"];
+    for key in keys {
+        remcache(["set", key, "v"]).servers(server.addr()).run().exits(0);
+    }
+    // What a line cannot hold is reported, and not printed as another key.
+    let listed = remcache(["keys"]).servers(server.addr()).run().exits(1);
+    assert_eq!(listed.text(), "line\\nend\n");
+    assert!(listed.stderr.contains("use -0 or -f ndjson (3 keys)"), "{listed:?}");
+    remcache(["delete", "-"]).input(listed.stdout).servers(server.addr()).run().exits(0);
+    assert_eq!(remcache(["keys", "--count"]).servers(server.addr()).run().text(), "3\n");
+    for (list, input) in [(&["keys", "-0"][..], "-0"), (&["keys", "-f", "ndjson"], "--ndjson")] {
+        let listed = remcache(list).servers(server.addr()).run().exits(0);
+        let found = remcache(["exists", input, "-", "-f", "ndjson"]).input(listed.stdout).servers(server.addr()).run();
+        assert_eq!(found.exits(0).lines().len(), 3, "{list:?}");
+    }
+    let prefixed = remcache(["keys", "--count", "--prefix", "return\r"]).servers(server.addr()).run().exits(0);
+    assert_eq!(prefixed.text(), "1\n");
+    let run = remcache(["exists", "--ndjson", "-"]).input("{\"key\":\"a\"}\n\nnonsense\n").servers(server.addr()).run();
+    assert!(run.exits(2).stderr.contains("line 3: "));
+}

@@ -3,6 +3,8 @@
 
 mod change;
 mod check;
+mod completions;
+mod contexts;
 mod copy;
 mod definitions;
 mod dump;
@@ -25,7 +27,9 @@ mod security;
 mod serve;
 mod servers;
 mod shell;
+mod stats;
 mod store;
 mod tool;
 mod top;
+mod width;
 mod without_cas;

@@ -20,6 +20,8 @@ use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 pub(crate) struct Tool {
     command: Command,
     input: Vec<u8>,
+    /// The width of the terminal on which it runs; 0 if the terminal does not know it.
+    columns: u16,
 }
 
 /// How a run went.
@@ -34,7 +36,26 @@ pub(crate) struct Run {
 pub(crate) fn remcache<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Tool {
     let mut command = Command::new(env!("CARGO_BIN_EXE_remcache"));
     command.args(args).env_clear();
-    Tool { command, input: Vec::new() }
+    Tool { command, input: Vec::new(), columns: 0 }
+}
+
+/// A run of another program, in the environment of the test.
+pub(crate) fn program(name: &str, args: &[&str]) -> Tool {
+    let mut command = Command::new(name);
+    command.args(args);
+    Tool { command, input: Vec::new(), columns: 0 }
+}
+
+/// The names of all commands, as the help lists them.
+pub(crate) fn commands() -> Vec<String> {
+    let help = remcache(["help"]).run().exits(0);
+    let listed =
+        help.text().lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // Lines with more indentation continue a description.
+    let names = listed.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    let names: Vec<_> = names.map(str::to_owned).collect();
+    assert!(names.len() > 30, "{names:?}");
+    names
 }
 
 impl Tool {
@@ -63,6 +84,11 @@ impl Tool {
     /// With this on standard input.
     pub(crate) fn input(self, input: impl Into<Vec<u8>>) -> Self {
         Self { input: input.into(), ..self }
+    }
+
+    /// On a terminal of this width.
+    pub(crate) fn columns(self, columns: u16) -> Self {
+        Self { columns, ..self }
     }
 
     /// Where no file has room for a byte, as on a disk that is full.
@@ -122,6 +148,8 @@ impl Tool {
     /// terminal shows.
     pub(crate) fn run_on_terminal(mut self, typed: &str) -> Run {
         let (mut screen, terminal) = terminal();
+        let size = Winsize { ws_row: 24, ws_col: self.columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&terminal, size).expect("a terminal has a size");
         screen.write_all(typed.as_bytes()).expect("the terminal takes input");
         let end = || Stdio::from(terminal.try_clone().expect("a descriptor is free"));
         self.command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end());

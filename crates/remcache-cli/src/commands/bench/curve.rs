@@ -8,10 +8,20 @@ use crate::output::chart;
 ///
 /// Each round number is 2 to 2.5 times the one before; the bars between two of them divide the distance
 /// evenly on a logarithmic scale.
-pub(super) fn line(latency: &Histogram<u64>) -> String {
+///
+/// It fits a width as far as possible: a wide range has fewer bars between two marks, then fewer marks.
+pub(super) fn line(latency: &Histogram<u64>, width: usize) -> String {
     let (low, high) = (latency.min().max(1), latency.value_at_quantile(0.9999).max(1));
-    let marks = marks(low, high);
-    let bars = (MAX_BARS / marks.len().max(1)).clamp(1, BARS_BETWEEN);
+    let (all, decades) = (marks(&[1, 2, 5], low, high), marks(&[1], low, high));
+    let forms =
+        (1..=BARS_BETWEEN).rev().map(|bars| (&all, bars)).chain((1..=BARS_BETWEEN).rev().map(|bars| (&decades, bars)));
+    let mut lines = forms.map(|(marks, bars)| form(latency, marks, bars));
+    let fitting = lines.clone().find(|line| line.chars().count() <= width);
+    fitting.or_else(|| lines.next_back()).unwrap_or_default()
+}
+
+/// Formats the line with these marks and this many bars between two of them.
+fn form(latency: &Histogram<u64>, marks: &[u64], bars: usize) -> String {
     let heights: Vec<u64> = marks.windows(2).flat_map(|pair| heights(latency, pair[0], pair[1], bars)).collect();
     let line: Vec<char> = chart::sparkline(&heights).chars().collect();
     let mut text = String::new();
@@ -23,9 +33,9 @@ pub(super) fn line(latency: &Histogram<u64>) -> String {
     text + &marks.last().map(|&mark| label(mark, &mut unit)).unwrap_or_default()
 }
 
-/// Returns the round numbers of nanoseconds around a range: 1, 2 and 5 times the powers of ten.
-fn marks(low: u64, high: u64) -> Vec<u64> {
-    let all = (0..12).flat_map(|power| [1, 2, 5].map(|digit| digit * 10_u64.pow(power)));
+/// Returns the round numbers of nanoseconds around a range: these digits times the powers of ten.
+fn marks(digits: &[u64], low: u64, high: u64) -> Vec<u64> {
+    let all = (0..12).flat_map(|power| digits.iter().map(move |digit| digit * 10_u64.pow(power)));
     let all: Vec<u64> = all.collect();
     let first = all.partition_point(|&mark| mark <= low).saturating_sub(1);
     let last = all.partition_point(|&mark| mark <= high).min(all.len() - 1);
@@ -58,7 +68,6 @@ fn label(nanos: u64, unit: &mut &'static str) -> String {
 
 /// Bars between two marks; there are fewer if the range is wide.
 const BARS_BETWEEN: usize = 8;
-const MAX_BARS: usize = 56;
 
 #[cfg(test)]
 mod tests {
@@ -72,24 +81,28 @@ mod tests {
 
     #[test]
     fn bars_are_between_round_numbers() {
-        let line = line(&histogram((0..1000).map(|step| 60 + step % 30).chain([150, 1500])));
+        let line = line(&histogram((0..1000).map(|step| 60 + step % 30).chain([150, 1500])), 100);
         assert!(line.starts_with("50µs   ▆▇██▆  100     ▁    200 "), "{line}");
         assert!(line.ends_with(" 1ms     ▁    2"), "{line}");
         assert_eq!(line.matches("µs").count(), 1, "{line}");
-        assert_eq!(super::line(&histogram([70])), "50µs    █     100");
+        assert_eq!(super::line(&histogram([70]), 100), "50µs    █     100");
     }
 
     #[test]
     fn a_wide_range_has_fewer_bars() {
-        let line = line(&histogram([1, 10, 100, 1_000, 10_000, 100_000, 1_000_000]));
-        assert!(line.chars().count() < 150, "{line}");
-        assert_eq!(line.chars().filter(|&bar| bar == '█').count(), 7, "{line}");
+        let histogram = histogram([1, 10, 100, 1_000, 10_000, 100_000, 1_000_000]);
+        for width in [60, 80, 120] {
+            let line = line(&histogram, width);
+            assert!(line.chars().count() <= width, "{line}");
+            assert_eq!(line.chars().filter(|&bar| bar == '█').count(), 7, "{line}");
+        }
     }
 
     #[test]
     fn marks_surround_the_range() {
-        assert_eq!(marks(60, 90), [50, 100]);
-        assert_eq!(marks(50, 100), [50, 100, 200]);
-        assert_eq!(marks(1, 1), [1, 2]);
+        assert_eq!(marks(&[1, 2, 5], 60, 90), [50, 100]);
+        assert_eq!(marks(&[1, 2, 5], 50, 100), [50, 100, 200]);
+        assert_eq!(marks(&[1, 2, 5], 1, 1), [1, 2]);
+        assert_eq!(marks(&[1], 60, 300), [10, 100, 1000]);
     }
 }

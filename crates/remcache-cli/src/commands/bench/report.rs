@@ -75,10 +75,11 @@ impl Report {
             table.row(self.cells(verb, tallied));
         }
         output.table(&table)?;
-        output.line(self.summary())?;
+        output.prose(self.summary())?;
         let latency = self.recorder.stats(None).latency;
         if output.has_charts() && !latency.is_empty() {
-            output.line(curve::line(&latency))?;
+            let width = output.columns().unwrap_or(CURVE_WIDTH);
+            output.line(curve::line(&latency, width))?;
         }
         Ok(())
     }
@@ -195,6 +196,9 @@ impl Report {
         Ok(text)
     }
 }
+
+/// Width of the curve where that of the terminal is unknown.
+const CURVE_WIDTH: usize = 100;
 
 const COLUMNS: &[&str] = &[
     "operation",

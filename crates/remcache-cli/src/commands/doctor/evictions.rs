@@ -18,6 +18,13 @@ pub(super) fn evictions(info: &ServerInfo) -> Option<Finding> {
         None => String::new(),
     };
     let counted = format!("{} of {} stored items were evicted{now}", number::exact(evicted), number::exact(stored));
+    // A flush explains that little memory is used now, whatever was the case when items were evicted.
+    let was_flushed = info.general.number("cmd_flush").is_some_and(|flushes| flushes > 0);
+    if was_flushed && rate.is_none_or(|rate| rate == 0.0) {
+        let advice =
+            "it was flushed since it started, so its memory now does not show why: run doctor again while it evicts";
+        return Some(Finding::new(counted, advice));
+    }
     Some(match (used_percent(info), evicting_class(info)) {
         (Some(used), Some(class)) if used < MOSTLY_USED => {
             let problem = format!(
@@ -123,6 +130,19 @@ mod tests {
             let info = ServerInfo { settings: settings.into_iter().collect(), ..info("11", "60") };
             assert!(evictions(&info).unwrap().advice.contains(word), "{word}");
         }
+    }
+
+    #[test]
+    fn a_flush_hides_the_reason_of_earlier_evictions() {
+        let flushed = |before: &str| {
+            let info = info("11", before);
+            let general = info.general.iter().chain([("cmd_flush", "1")]).collect();
+            evictions(&ServerInfo { general, ..info })
+        };
+        let finding = flushed("60").unwrap();
+        assert_eq!(finding.problem, "60 of 1,000 stored items were evicted, none at the moment");
+        assert!(finding.advice.contains("flushed") && !finding.advice.contains("slab"), "{finding:?}");
+        assert!(flushed("40").unwrap().problem.contains("slab class 5"), "it evicts now");
     }
 
     #[test]

@@ -7,13 +7,14 @@ mod evictions;
 use std::time::{Duration, Instant};
 
 use clap::Command;
-use remcache::{Error, ServerHandle};
+use remcache::{Client, Error, ServerHandle};
 use tokio::task::JoinSet;
 
 use super::availability::Availability;
 use crate::context::Contexts;
 use crate::exit::{Exit, Outcome};
 use crate::output::{Cell, Column, Output, Record, Table, TextStyle};
+use crate::same_server::{self, SameServer};
 use crate::session::Session;
 use crate::stats::{self, Stats, reason};
 use crate::tally::Tally;
@@ -21,7 +22,8 @@ use checks::CHECKS;
 
 /// Look for known problems of the servers and of the connection to them
 ///
-/// It changes nothing. Exits with 0 if there are no findings, 8 if there are some, 3 or 4 if some or all
+/// It looks at versions, certificates that expire within 30 days, clocks, connections, evictions and their
+/// reason, memory, limits of items, and servers that are given twice. It changes nothing. Exits with 0 if there are no findings, 8 if there are some, 3 or 4 if some or all
 /// servers are down, and 6 if they refuse the authentication or TLS fails.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
@@ -64,6 +66,8 @@ struct ServerInfo {
 #[derive(Debug)]
 struct Examination {
     reports: Vec<Report>,
+    /// General statistics, if it reports any.
+    general: Option<Stats>,
     /// Why the server could not be examined.
     failure: Option<Error>,
 }
@@ -81,6 +85,7 @@ pub(crate) async fn run(_: &Args, session: &mut Session) -> Outcome {
     let mut examined = tasks.join_all().await;
     examined.sort_by_key(|(index, _)| *index);
     let servers = examined.len();
+    report_same_servers(&client, &mut examined).await;
     let affected = examined.iter().filter(|(_, examination)| !examination.reports.is_empty()).count();
     let mut tally = Tally::default();
     for (_, examination) in examined {
@@ -116,13 +121,13 @@ async fn examine(server: &ServerHandle, limit: Duration) -> Examination {
     let report = |check, finding| Report { subject: server.name().to_owned(), check, finding };
     match fetch(server, limit).await {
         Ok(Some(info)) => {
-            let reports = CHECKS.iter().filter_map(|check| Some(report(check.name, (check.run)(&info)?)));
-            Examination { reports: reports.collect(), failure: None }
+            let reports = CHECKS.iter().filter_map(|check| Some(report(check.name, (check.run)(&info)?))).collect();
+            Examination { reports, general: Some(info.general), failure: None }
         }
         Ok(None) => {
             let advice = "it may be a proxy: run doctor with the addresses of the servers behind it";
             let finding = Finding::new("it is up, but reports no statistics", advice);
-            Examination { reports: vec![report("statistics", finding)], failure: None }
+            Examination { reports: vec![report("statistics", finding)], general: None, failure: None }
         }
         Err(error) => {
             let advice = match Exit::of(&error) {
@@ -130,8 +135,24 @@ async fn examine(server: &ServerHandle, limit: Duration) -> Examination {
                 _ => "check that it is running, and its address: remcache ping",
             };
             let finding = Finding::new(reason(server, &error), advice);
-            Examination { reports: vec![report("reach", finding)], failure: Some(error) }
+            Examination { reports: vec![report("reach", finding)], general: None, failure: Some(error) }
         }
+    }
+}
+
+/// Reports servers that are given under two names.
+async fn report_same_servers(client: &Client, examined: &mut [(usize, Examination)]) {
+    let servers = client.servers();
+    let known = servers
+        .iter()
+        .zip(examined.iter())
+        .filter_map(|(server, (_, examination))| Some((server, examination.general.as_ref()?)));
+    for SameServer { name, first } in same_server::compare(known).await {
+        let examined = servers.iter().zip(examined.iter_mut()).find(|(server, _)| server.name() == name);
+        let Some((_, (_, examination))) = examined else { continue };
+        let advice = "give each server once: its items are counted twice, and keys are placed as on two servers";
+        let finding = Finding::new(format!("it is the same server as {first}"), advice);
+        examination.reports.push(Report { subject: name, check: "address", finding });
     }
 }
 
@@ -196,5 +217,5 @@ fn print(reports: &[Report], affected: usize, servers: usize, output: &mut Outpu
     if !reports.is_empty() {
         output.table(&table)?;
     }
-    output.line(format_args!("servers: {servers} examined, {affected} with findings"))
+    output.prose(format_args!("servers: {servers} examined, {affected} with findings"))
 }

@@ -161,7 +161,7 @@ impl HotKeyReport {
         let mut table = Table::new(self.columns());
         self.keys.iter().for_each(|key| table.row(self.cells(key)));
         output.table(&table)?;
-        output.line(self.summary())
+        output.prose(self.summary())
     }
 
     fn columns(&self) -> Vec<Column> {

@@ -14,6 +14,7 @@ use crate::bulk::{
 };
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Layout, Output, Record, number, text};
+use crate::same_server;
 use crate::selection::{self, Selection};
 use crate::session::Session;
 use crate::tally::Tally;
@@ -114,6 +115,7 @@ pub(super) async fn show(view: View, items: &Items<'_>, session: &mut Session) -
     let begun = Instant::now();
     let output = &mut session.output;
     let servers = items.client.servers();
+    same_server::warn(items.client, output.notes()).await;
     let mut summary = Summary::new("keys", None)?;
     let progress = progress(&view, items.client, output).await;
     let mut batches = list(&servers, items.scope, BATCH)?;

@@ -120,8 +120,12 @@ impl Change {
         let output = &mut session.output;
         let moved = moves.pairs.iter().filter(|((from, to), _)| from != to);
         if output.is_text() {
-            let mut table =
-                Table::new([Column::left("FROM"), Column::left("TO"), Column::right("KEYS"), Column::right("SHARE")]);
+            let mut table = Table::new([
+                Column::left("FROM").shrinkable(),
+                Column::left("TO").shrinkable(),
+                Column::right("KEYS"),
+                Column::right("SHARE"),
+            ]);
             for ((from, to), count) in moved {
                 let share = number::percent(*count, moves.keys).unwrap_or_default();
                 let cells = [&self.names[*from], &self.names[*to]].map(Cell::new);
@@ -133,7 +137,7 @@ impl Change {
                 );
             }
             output.table(&table)?;
-            output.line(self.verdict(&moves))?;
+            output.prose(self.verdict(&moves))?;
         } else {
             let mut records = output.records(&["from", "to", "keys", "all_keys"])?;
             for ((from, to), count) in moved {

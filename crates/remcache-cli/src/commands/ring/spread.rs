@@ -42,24 +42,39 @@ pub(super) fn balance(options: &Options, session: &mut Session) -> Outcome {
         records.end()?;
         return Ok(Exit::Yes);
     }
-    let has_charts = output.has_charts();
-    let mut columns =
-        vec![Column::left("SERVER"), Column::right("SHARE"), Column::right("KEYS"), Column::right("±IDEAL")];
-    if has_charts {
-        columns.push(Column::left(""));
-    }
-    if is_changed {
-        columns.extend([Column::right("AFTER"), Column::right("MOVED IN")]);
-    }
-    let mut table = Table::new(columns);
-    for (place, share) in shares.iter().enumerate() {
-        table.row(cells(&change, &moves, place, share, is_changed, has_charts));
+    let mut table = table(&change, &moves, &shares, is_changed, None);
+    if output.has_charts() {
+        // The bars take the room that is left.
+        let room = output.columns().map_or(MAX_BAR, |columns| columns.saturating_sub(table.width() + 2));
+        if room >= MIN_BAR {
+            table = self::table(&change, &moves, &shares, is_changed, Some(room.min(MAX_BAR)));
+        }
     }
     output.table(&table)?;
     if is_changed {
-        output.line(change.verdict(&moves))?;
+        output.prose(change.verdict(&moves))?;
     }
     Ok(Exit::Yes)
+}
+
+/// The longest bar, and the shortest one that says anything.
+const MAX_BAR: usize = 36;
+const MIN_BAR: usize = 8;
+
+/// The table, with bars of at most this width.
+fn table(change: &Change, moves: &Moves, shares: &[Share], is_changed: bool, bar: Option<usize>) -> Table {
+    let server = Column::left("SERVER").shrinkable();
+    let mut columns =
+        vec![server, Column::right("SHARE"), Column::right("KEYS").optional(2), Column::right("±IDEAL").optional(1)];
+    columns.extend(bar.map(|_| Column::left("")));
+    if is_changed {
+        columns.extend([Column::right("AFTER"), Column::right("MOVED IN").optional(3)]);
+    }
+    let mut table = Table::new(columns);
+    for (place, share) in shares.iter().enumerate() {
+        table.row(cells(change, moves, place, share, is_changed, bar));
+    }
+    table
 }
 
 /// Returns the deviation of a share from the ideal one, in percent of the ideal one.
@@ -68,7 +83,14 @@ fn deviation(keys: u64, moves: &Moves, ideal: Option<f64>) -> Option<f64> {
     (ideal > 0.0).then(|| 100.0 * (keys as f64 - ideal) / ideal)
 }
 
-fn cells(change: &Change, moves: &Moves, place: usize, share: &Share, is_changed: bool, has_charts: bool) -> Vec<Cell> {
+fn cells(
+    change: &Change,
+    moves: &Moves,
+    place: usize,
+    share: &Share,
+    is_changed: bool,
+    bar: Option<usize>,
+) -> Vec<Cell> {
     let percent = |count| number::percent(count, moves.keys).map_or_else(Cell::unknown, |text| Cell::new(text + "%"));
     let ideal = change.ideal(place, false);
     let is_there = |is_after| change.ideal(place, is_after).is_some();
@@ -87,10 +109,10 @@ fn cells(change: &Change, moves: &Moves, place: usize, share: &Share, is_changed
         }
         false => cells.extend([Cell::unknown(), Cell::unknown(), Cell::unknown()]),
     }
-    if has_charts {
+    if let Some(width) = bar {
         let widest = (0..change.names.len()).filter_map(|place| change.ideal(place, false)).fold(0.0, f64::max);
         let length = share.before as f64 / moves.keys.max(1) as f64 / (2.0 * widest).max(f64::MIN_POSITIVE);
-        cells.push(Cell::new(chart::bar(length, 36)).style(TextStyle::Name));
+        cells.push(Cell::new(chart::bar(length, width)).style(TextStyle::Name));
     }
     if is_changed && is_there(true) {
         cells.extend([percent(share.after), Cell::new(number::exact(share.moved_in))]);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::records::{Entry, typed};
 use super::round::Round;
 use crate::output::{Cell, Column, Record, Table, TextStyle, number};
 use crate::stats::Stats;
@@ -106,18 +107,36 @@ impl ClassTable {
         table
     }
 
-    /// Growth of the counters per second, by the names of the statistics.
-    pub(super) fn rates(&self, now: &Stats, earlier: (&Stats, Duration)) -> Record {
-        let mut rates = Record::new();
-        let seconds = earlier.1.as_secs_f64().max(f64::MIN_POSITIVE);
-        for class in classes(now, self.prefix) {
-            for column in self.columns.iter().filter(|column| column.kind == Kind::Counter) {
-                if let Some(growth) = self.value(class, column, now, Some(earlier)) {
-                    rates = rates.with(&format!("{}{class}:{}", self.prefix, column.stat), growth as f64 / seconds);
-                }
-            }
+    /// The statistics of each class of a server, then the totals and the statistics that have no class.
+    pub(super) fn entries(&self, now: &Stats, earlier: Option<(&Stats, Duration)>) -> Vec<Entry> {
+        let classes = classes(now, self.prefix);
+        let rates = |values: &Values| earlier.map(|(_, elapsed)| self.rates(values, elapsed));
+        let mut entries = Vec::with_capacity(classes.len() + 1);
+        let (mut counts, mut growths) = (Vec::new(), Vec::new());
+        for class in classes {
+            let growth = self.values(class, now, earlier);
+            let prefix = format!("{}{class}:", self.prefix);
+            let stats = now.iter().filter_map(|(name, value)| Some((name.strip_prefix(&prefix)?, typed(value))));
+            let stats = stats.fold(Record::new(), |record, (name, value)| record.with(name, value));
+            entries.push(Entry { class: Some(typed(class)), stats, rates: rates(&growth) });
+            counts.push(self.values(class, now, None));
+            growths.push(growth);
         }
-        rates
+        let total = self.columns.iter().zip(self.total(counts.iter()));
+        let total = total.fold(Record::new(), |record, (column, value)| record.with_some(column.stat, value));
+        let others = now.iter().filter(|(name, _)| !name.contains(':'));
+        let stats = others.fold(total, |record, (name, value)| record.with(name, typed(value)));
+        entries.push(Entry { class: Some("total".into()), stats, rates: rates(&self.total(growths.iter())) });
+        entries
+    }
+
+    /// Growth of the counters per second.
+    fn rates(&self, growths: &Values, elapsed: Duration) -> Record {
+        let seconds = elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+        let counters = self.columns.iter().zip(growths).filter(|(column, _)| column.kind == Kind::Counter);
+        counters.fold(Record::new(), |record, (column, growth)| {
+            record.with_some(&format!("{}_per_second", column.stat), growth.map(|growth| growth as f64 / seconds))
+        })
     }
 
     fn titles(&self, has_rates: bool) -> Vec<Column> {
@@ -216,8 +235,14 @@ mod tests {
         let earlier = Some((&before, Duration::from_secs(2)));
         assert_eq!(ITEMS.values("1", &now, earlier)[..4], [Some(7), None, Some(60), Some(20)]);
         assert_eq!(ITEMS.values("1", &now, None)[..4], [Some(7), None, Some(60), Some(30)]);
-        let rates = serde_json::Value::from(ITEMS.rates(&now, (&before, Duration::from_secs(2))));
-        assert_eq!(rates["items:1:evicted"], 10.0);
+        let entries = ITEMS.entries(&now, earlier);
+        let (class, total) = (&entries[0], &entries[1]);
+        assert_eq!((class.class.clone(), total.class.clone()), (Some(1.into()), Some("total".into())));
+        assert_eq!(class.stats, Record::new().with("number", 7).with("evicted", 30).with("age", 60));
+        for entry in [class, total] {
+            let rates = serde_json::Value::from(entry.rates.clone().unwrap());
+            assert_eq!(rates["evicted_per_second"], 10.0, "{entries:?}");
+        }
     }
 
     #[test]

@@ -61,6 +61,15 @@ pub(super) fn table(round: &Round) -> Table {
     table
 }
 
+/// The connections of a server as records, each of which begins with the fields of `record`.
+pub(super) fn records<'s>(stats: &'s Stats, record: impl Fn() -> Record + 's) -> impl Iterator<Item = Record> {
+    connections(stats).into_iter().map(move |connection| {
+        let record = record().with("fd", super::records::typed(connection.fd)).with("peer", connection.peer);
+        let idle = connection.idle.filter(|_| !connection.is_listening());
+        record.with("state", connection.state).with_some("idle_seconds", idle)
+    })
+}
+
 /// Prints the clients of all servers by address, those with the most connections first.
 pub(super) fn print_by_address(round: &Round, output: &mut Output) -> io::Result<()> {
     let clients = by_address(round.snapshots.iter().filter_map(|snapshot| {

@@ -3,27 +3,26 @@
 mod classes;
 mod connections;
 mod general;
+mod records;
 mod round;
 mod settings;
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use jiff::Timestamp;
 use remcache::Client;
-use serde_json::{Map, Value};
 
 use super::availability::Availability;
 use crate::exit::{Exit, Failure, Outcome, words};
 use crate::interrupt::Interrupt;
 use crate::metrics;
 use crate::options::value;
-use crate::output::{Cell, Column, Layout, Output, Record, Table, TextStyle, number};
+use crate::output::{Cell, Column, Layout, Output, Table, TextStyle, number};
+use crate::same_server;
 use crate::session::Session;
 use crate::stats::{Snapshot, reason};
 use classes::ClassTable;
-use general::GeneralRow;
 use round::Round;
 
 /// Show the statistics of the servers
@@ -196,27 +195,42 @@ impl Printer<'_> {
     }
 
     async fn print_once(&mut self) -> Outcome {
-        match self.fetch().await {
-            Some(round) => self.print(None, &round, true).map(|()| round.exit()).map_err(Failure::from),
-            None => Ok(Exit::Interrupted),
-        }
+        let Some(round) = self.fetch().await else { return Ok(Exit::Interrupted) };
+        self.print(None, &round, true)?;
+        self.warn_of_same_servers(&round).await;
+        Ok(round.exit())
     }
 
-    /// Prints what happened between two rounds; if interrupted between them, what was counted so far.
+    /// Prints what happened between two rounds; if interrupted between them, what happened until then.
     async fn print_twice(&mut self, delta: Duration) -> Outcome {
         let Some(first) = self.fetch().await else { return Ok(Exit::Interrupted) };
-        // Without any statistics there is nothing to wait for.
-        let second = match first.is_empty() || self.wait(delta).await.is_none() {
-            true => None,
-            false => self.fetch().await,
-        };
-        self.print(second.is_some().then_some(&first), second.as_ref().unwrap_or(&first), true)?;
-        if second.is_some() && self.args.delta.is_none() {
-            let span = number::duration(delta);
+        if first.is_empty() {
+            // Without any statistics there is nothing to wait for.
+            self.print(None, &first, true)?;
+            return Ok(first.exit());
+        }
+        let begun = Instant::now();
+        let is_interrupted = self.wait(delta).await.is_none();
+        let span = number::duration(if is_interrupted { begun.elapsed() } else { delta });
+        let second = self.last_round().await;
+        self.print(Some(&first), &second, true)?;
+        self.warn_of_same_servers(&second).await;
+        if self.args.delta.is_none() || is_interrupted {
             let note = format_args!("rates and HIT% over {span}; --delta TIME for others, --total since the start");
             self.output.notes().say(note);
         }
-        Ok(self.interrupt.unless_raised(second.unwrap_or(first).exit()))
+        Ok(self.interrupt.unless_raised(second.exit()))
+    }
+
+    async fn warn_of_same_servers(&self, round: &Round) {
+        if self.args.group == Group::General {
+            same_server::warn_of(&same_server::find(&round.snapshots).await, self.output.notes());
+        }
+    }
+
+    /// Requests a round that an interrupt does not prevent; a second interrupt ends the process.
+    async fn last_round(&self) -> Round {
+        Round::fetch(&self.client, self.args.group, self.limit).await
     }
 
     /// Prints rounds until the user interrupts.
@@ -236,8 +250,13 @@ impl Printer<'_> {
                     interval
                 }
             };
-            previous = Some(round);
+            let earlier = previous.replace(round);
             if self.wait(pause).await.is_none() {
+                if is_first && earlier.is_none() {
+                    // Interrupted before the first table, which shows what happened until then.
+                    let round = self.last_round().await;
+                    self.print(previous.as_ref(), &round, true)?;
+                }
                 break;
             }
         }
@@ -246,7 +265,7 @@ impl Printer<'_> {
 
     fn print(&mut self, previous: Option<&Round>, round: &Round, is_first: bool) -> io::Result<()> {
         let args = self.args;
-        let has_rates = args.watch.is_some() || previous.is_some();
+        let has_rates = args.watch.is_some() || args.interval(self.output).is_some();
         let output = &mut *self.output;
         match (output.layout(), args.group) {
             (_, Group::Conns) if args.by_address => connections::print_by_address(round, output)?,
@@ -261,8 +280,7 @@ impl Printer<'_> {
                 Some(table) => output.table(&table.table(round, previous))?,
                 None => output.table(&names_and_values(round))?,
             },
-            (Layout::Csv, _) => print_csv(args, round, is_first, output)?,
-            _ => print_records(args, previous, round, output)?,
+            _ => records::print(args, previous, round, is_first, output)?,
         }
         output.flush()
     }
@@ -328,55 +346,5 @@ impl Round {
             (Err(error), Availability::Up | Availability::Down) => words(error),
             (_, availability) => problem(snapshot, availability),
         }
-    }
-}
-
-fn print_csv(args: &Args, round: &Round, has_header: bool, output: &mut Output) -> io::Result<()> {
-    let columns: &'static [&'static str] = match args.watch {
-        Some(_) => &["time", "server", "name", "value"],
-        None => &["server", "name", "value"],
-    };
-    let time = args.watch.map(|_| Timestamp::now().to_string());
-    let mut records = if has_header { output.records(columns)? } else { output.more_records(columns) };
-    for (index, snapshot) in round.snapshots.iter().enumerate() {
-        let record = || Record::new().with_some("time", time.clone()).with("server", snapshot.server.name());
-        match &snapshot.stats {
-            Ok(stats) => stats
-                .iter()
-                .try_for_each(|(name, value)| records.push(record().with("name", name).with("value", value)))?,
-            Err(_) => records.push(record().with("name", "error").with("value", round.error(index)))?,
-        }
-    }
-    records.end()
-}
-
-fn print_records(args: &Args, previous: Option<&Round>, round: &Round, output: &mut Output) -> io::Result<()> {
-    let time = args.watch.map(|_| Timestamp::now().to_string());
-    let rows = round.rows(previous);
-    let mut records = output.records(&[])?;
-    for (index, (snapshot, row)) in round.snapshots.iter().zip(rows).enumerate() {
-        let record = Record::new().with_some("time", time.clone()).with("server", snapshot.server.name());
-        let earlier = previous.and_then(|previous| previous.before(index, round));
-        records.push(match &snapshot.stats {
-            Ok(stats) => {
-                let rates = match (args.group, args.group.class_table(), earlier) {
-                    (Group::General, ..) => row.as_ref().and_then(GeneralRow::rates),
-                    (_, Some(table), Some(earlier)) => Some(table.rates(stats, earlier)),
-                    _ => None,
-                };
-                let stats: Map<_, _> = stats.iter().map(|(name, value)| (name.to_owned(), typed(value))).collect();
-                record.with("stats", stats).with_some("rates", rates.map(Value::from))
-            }
-            Err(_) => record.with("error", round.error(index)),
-        })?;
-    }
-    records.end()
-}
-
-/// Returns a number where the text is exactly one, else the text.
-fn typed(text: &str) -> Value {
-    match text.parse::<u64>() {
-        Ok(number) if number.to_string() == text => number.into(),
-        _ => text.into(),
     }
 }

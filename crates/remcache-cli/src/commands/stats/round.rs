@@ -61,12 +61,14 @@ impl Round {
 
     /// The rows of the table of general statistics; `None` for a server without statistics.
     pub(super) fn rows(&self, previous: Option<&Self>) -> Vec<Option<GeneralRow>> {
-        let row = |(index, snapshot): (usize, &Snapshot)| {
-            let now = snapshot.stats.as_ref().ok()?;
-            let before = previous.and_then(|previous| previous.before(index, self));
-            Some(GeneralRow::new(before, now, self.ages.get(index).copied().flatten()))
-        };
-        self.snapshots.iter().enumerate().map(row).collect()
+        (0..self.snapshots.len()).map(|index| self.row(previous, index)).collect()
+    }
+
+    /// The row of a server; `None` if it is without statistics.
+    pub(super) fn row(&self, previous: Option<&Self>, index: usize) -> Option<GeneralRow> {
+        let now = self.snapshots.get(index)?.stats.as_ref().ok()?;
+        let before = previous.and_then(|previous| previous.before(index, self));
+        Some(GeneralRow::new(before, now, self.ages.get(index).copied().flatten()))
     }
 }
 

@@ -12,6 +12,7 @@ use super::log::LogTail;
 use super::overview;
 use super::prefixes::Prefixes;
 use super::screen::{Screen, Tab};
+use crate::escape::escape_line;
 use crate::output::number;
 
 /// The state that is drawn.
@@ -139,8 +140,8 @@ fn events(frame: &mut Frame<'_>, area: Rect, state: RenderState<'_>, theme: Them
         let style = if event.is_bad { theme.bad() } else { theme.good() };
         Line::from(vec![
             Span::styled(format!("{}  ", event.time), theme.faint()),
-            Span::raw(format!("{}  ", event.server)),
-            Span::styled(event.what.clone(), style),
+            Span::raw(format!("{}  ", escape_line(&event.server))),
+            Span::styled(escape_line(&event.what).into_owned(), style),
         ])
     });
     let [upper, lower] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(2)]).areas(area);
@@ -157,6 +158,7 @@ fn events(frame: &mut Frame<'_>, area: Rect, state: RenderState<'_>, theme: Them
     if let Some(reason) = tail.failure {
         title += &format!("; {reason}");
     }
+    let title = escape_line(&title).into_owned();
     let lines: Vec<Line<'_>> = tail.lines.into_iter().take(lower.height.into()).map(Line::from).collect();
     frame.render_widget(Paragraph::new(lines).block(Block::new().title(title).title_style(theme.title())), lower);
 }
@@ -183,8 +185,10 @@ fn draw_page(frame: &mut Frame<'_>, area: Rect, state: RenderState<'_>, page: Pa
         let omitted: Vec<_> = page.columns[columns.len()..].iter().map(|(title, _)| *title).collect();
         note += &format!("  (left out: {})", omitted.join(", "));
     }
+    let note = escape_line(&note).into_owned();
     let rows = page.rows.into_iter().skip(first).map(|cells| {
-        let aligned = cells.into_iter().zip(&widths).enumerate();
+        let cells = cells.iter().map(|cell| escape_line(cell).into_owned());
+        let aligned = cells.zip(&widths).enumerate();
         Row::new(
             aligned.map(|(index, (cell, width))| if index < page.left_aligned { cell } else { right(&cell, *width) }),
         )

@@ -11,6 +11,7 @@ use ratatui::widgets::{Cell, Paragraph, Row, Table, TableState};
 use super::draw::Theme;
 use super::fleet::{Fleet, Member, Trend, Window};
 use super::screen::{Screen, Sort};
+use crate::escape::escape_line;
 use crate::output::{chart, number};
 
 /// A column: its title, its width, its text for a server, and its curve.
@@ -53,7 +54,9 @@ const COLUMNS: &[OverviewColumn] = &[
     plain("10s%", 6, |member, theme| hits(member, Window::Long, theme)),
     plain("ALL%", 6, |member, theme| hits(member, Window::Start, theme)),
     plain("UP", 6, |member, _| figure(member.number("uptime").map(number::age))),
-    plain("VERSION", 8, |member, _| figure(member.stats().and_then(|stats| stats.text("version").map(str::to_owned)))),
+    plain("VERSION", 8, |member, _| {
+        figure(member.stats().and_then(|stats| Some(escape_line(stats.text("version")?).into_owned())))
+    }),
 ];
 
 /// The order in which columns get curves, as long as they fit.
@@ -81,7 +84,8 @@ fn columns(mut room: u16) -> Vec<(&'static OverviewColumn, u16)> {
 /// Draws the overview.
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, fleet: &Fleet, screen: &Screen, theme: Theme) {
     let rows = screen.rows(fleet);
-    let longest = rows.iter().map(|&index| fleet.members[index].name.chars().count()).max().unwrap_or_default();
+    let longest =
+        rows.iter().map(|&index| escape_line(&fleet.members[index].name).chars().count()).max().unwrap_or_default();
     let name_width = (longest.max(6) as u16).min(area.width * 2 / 5).max(6);
     let columns = columns(area.width.saturating_sub(name_width));
     let titles = columns.iter().map(|(column, curve)| {
@@ -119,7 +123,7 @@ fn reasons(
         if let Some(reason) = &fleet.members[index].down {
             let left = (area.x + name + 1).min(area.right());
             let rest = Rect { x: left, y: line, width: area.right() - left, height: 1 };
-            frame.render_widget(Paragraph::new(format!("DOWN: {reason}")).style(theme.bad()), rest);
+            frame.render_widget(Paragraph::new(format!("DOWN: {}", escape_line(reason))).style(theme.bad()), rest);
         }
     }
 }
@@ -132,7 +136,7 @@ fn heading(title: String, is_sorted: bool) -> Cell<'static> {
 fn row(member: &Member, is_selected: bool, columns: &[(&OverviewColumn, u16)], theme: Theme) -> Row<'static> {
     // Only the name is reversed: a reversed row would lose the meaning of its colours.
     let style = if is_selected { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
-    let name = Cell::from(member.name.clone()).style(style);
+    let name = Cell::from(escape_line(&member.name).into_owned()).style(style);
     if !member.is_up() {
         let cells = if member.is_unknown() { vec![name, Cell::from("…")] } else { vec![name] };
         return Row::new(cells).style(theme.faint());

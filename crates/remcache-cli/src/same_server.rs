@@ -1,0 +1,124 @@
+//! Finds servers that are given under two names: their items would be counted twice.
+
+use std::collections::HashSet;
+
+use remcache::{Client, ServerHandle};
+
+use crate::output::Notes;
+use crate::stats::{self, Snapshot, Stats};
+
+/// A server that is the same as one before it in the list.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SameServer {
+    pub(crate) name: String,
+    /// The name that it has before.
+    pub(crate) first: String,
+}
+
+/// What two servers rarely have in common: the number of the process, and when it was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Process {
+    pid: u64,
+    started: u64,
+}
+
+impl Process {
+    fn of(stats: &Stats) -> Option<Self> {
+        let started = stats.number("time")?.checked_sub(stats.number("uptime")?)?;
+        Some(Self { pid: stats.number("pid")?, started })
+    }
+}
+
+/// Warns of servers whose items are counted twice.
+pub(crate) async fn warn(client: &Client, notes: Notes) {
+    if client.servers().len() > 1 {
+        warn_of(&find(&stats::fetch_all(client, "").await).await, notes);
+    }
+}
+
+/// Prints a warning for each of these servers.
+pub(crate) fn warn_of(same: &[SameServer], notes: Notes) {
+    for SameServer { name, first } in same {
+        notes.print(format_args!("warning: {name} is the same server as {first}: it is counted twice"));
+    }
+}
+
+/// Compares servers by their general statistics, and those that may be the same by their connections.
+pub(crate) async fn find(snapshots: &[Snapshot]) -> Vec<SameServer> {
+    let servers = snapshots.iter().filter_map(|snapshot| Some((&snapshot.server, snapshot.stats.as_ref().ok()?)));
+    compare(servers).await
+}
+
+/// Compares servers with their general statistics.
+pub(crate) async fn compare(servers: impl Iterator<Item = (&ServerHandle, &Stats)>) -> Vec<SameServer> {
+    let processes: Vec<_> = servers.filter_map(|(server, stats)| Some((server, Process::of(stats)?))).collect();
+    let mut same = Vec::new();
+    for (index, (server, process)) in processes.iter().enumerate() {
+        let candidates = processes[..index].iter().filter(|(_, other)| other == process);
+        for (first, _) in candidates {
+            if have_same_connections(first, server).await {
+                same.push(SameServer { name: server.name().to_owned(), first: first.name().to_owned() });
+                break;
+            }
+        }
+    }
+    same
+}
+
+/// Whether two servers report the same connections. In containers that are started together, the processes of
+/// different servers can have the same number.
+async fn have_same_connections(first: &ServerHandle, second: &ServerHandle) -> bool {
+    let (first, second) = tokio::join!(stats::fetch(first, "conns"), stats::fetch(second, "conns"));
+    match (first, second) {
+        (Ok(first), Ok(second)) => are_mostly_equal(&clients(&first), &clients(&second)),
+        // Without this proof nothing is claimed.
+        _ => false,
+    }
+}
+
+/// Whether two sets have more than half of their elements in common: connections come and go between two requests.
+fn are_mostly_equal(first: &HashSet<String>, second: &HashSet<String>) -> bool {
+    let common = first.intersection(second).count();
+    common * 2 > first.len().max(second.len())
+}
+
+/// The clients of a server: each with the number of its connection and its address.
+fn clients(stats: &Stats) -> HashSet<String> {
+    let listening = stats.iter().filter(|(_, value)| *value == "conn_listening");
+    let listening: HashSet<_> = listening.filter_map(|(name, _)| name.strip_suffix(":state")).collect();
+    let addresses = stats.iter().filter_map(|(name, address)| Some((name.strip_suffix(":addr")?, address)));
+    addresses
+        .filter(|(number, _)| !listening.contains(number))
+        .map(|(number, address)| format!("{number} {address}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_known_by_number_and_start() {
+        let stats: Stats = [("pid", "7"), ("time", "1000"), ("uptime", "300")].into_iter().collect();
+        assert_eq!(Process::of(&stats), Some(Process { pid: 7, started: 700 }));
+        assert_eq!(Process::of(&Stats::default()), None);
+    }
+
+    #[test]
+    fn servers_with_the_same_process_number_differ_by_their_connections() {
+        let stats = |port: &'static str| -> Stats {
+            [
+                ("22:addr", "tcp:0.0.0.0:11211"),
+                ("22:state", "conn_listening"),
+                ("25:addr", port),
+                ("25:state", "conn_read"),
+            ]
+            .into_iter()
+            .collect()
+        };
+        let (one, other) = (clients(&stats("tcp:10.0.0.7:1")), clients(&stats("tcp:10.0.0.7:2")));
+        assert_eq!(one, ["25 tcp:10.0.0.7:1".to_owned()].into());
+        assert!(are_mostly_equal(&one, &one) && !are_mostly_equal(&one, &other));
+        assert!(!are_mostly_equal(&HashSet::new(), &HashSet::new()));
+    }
+}
