@@ -49,7 +49,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
 }
 
 /// Requests the properties of the items; from a server that has no such command, the items.
-async fn exist(keys: &[Vec<u8>], client: &Client) -> Vec<Result<bool, ServerError>> {
+pub(super) async fn exist(keys: &[Vec<u8>], client: &Client) -> Vec<Result<bool, ServerError>> {
     let mut replies = client.call_many(keys.iter().map(Request::inspect)).await;
     let unsupported: Vec<usize> =
         (0..keys.len()).filter(|&index| replies[index].status == Status::Unsupported).collect();

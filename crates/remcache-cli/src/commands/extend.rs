@@ -2,8 +2,11 @@
 
 use std::ffi::OsString;
 
+use remcache::WriteOutcome;
+
+use super::exists::exist;
 use super::store::conclude;
-use crate::exit::Outcome;
+use crate::exit::{Exit, Outcome, complain};
 use crate::input;
 use crate::session::Session;
 
@@ -43,5 +46,11 @@ pub(crate) async fn run(side: Side, args: &Args, session: &mut Session) -> Outco
         Some(cas) => command.cas(cas).await?,
         None => command.await?,
     };
-    conclude(&key, change, &mut session.output)
+    let exit = conclude(&key, change, &mut session.output)?;
+    if change == WriteOutcome::NotStored && matches!(exist(&[key], &client).await[..], [Ok(true)]) {
+        // memcached answers as if the key did not exist.
+        complain("the value would be too large: start the server with a larger -I");
+        return Ok(Exit::Server);
+    }
+    Ok(exit)
 }

@@ -73,10 +73,6 @@ pub(super) fn conclude(key: &[u8], change: WriteOutcome, output: &mut Output) ->
     match (output.layout(), reason) {
         (Layout::Raw, None) => {}
         (Layout::Text, None) => return_made(change, output)?,
-        // Which of the two it is only the user knows, so scripts get the message too.
-        (Layout::Raw, Some(reason)) if change == WriteOutcome::NotStored => {
-            output.notes().print(format_args!("not stored: {reason}"));
-        }
         (Layout::Raw | Layout::Text, Some(reason)) => output.notes().say(format_args!("not stored: {reason}")),
         _ => output.record(changes::COLUMNS, changes::record(key, &Ok(change), "stored"))?,
     }

@@ -79,3 +79,15 @@ fn copy_leaves_what_the_destination_has_where_a_value_is_too_large() {
     assert_eq!(value(&to, "big"), b"old");
     assert_eq!(value(&to, "fit").len(), longest(1 << 20, false, true));
 }
+
+#[test]
+fn a_value_that_grows_too_large_is_reported() {
+    let server = Memcached::start(&[]);
+    remcache(["set", "k", "v"]).servers(server.addr()).run().exits(0);
+    for command in ["append", "prepend"] {
+        remcache([command, "k", "-"]).servers(server.addr()).input(vec![b'x'; 1_048_000]).run().exits(0);
+        let run = remcache([command, "k", "-"]).servers(server.addr()).input(vec![b'x'; 1_000]).run().exits(5);
+        assert!(run.stderr.contains("the value would be too large"), "{run:?}");
+        remcache(["set", "k", "v"]).servers(server.addr()).run().exits(0);
+    }
+}
