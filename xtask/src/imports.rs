@@ -129,6 +129,7 @@ const CRATES: &[Layers] = &[
             "atomic_file",
             "selection",
             "item_limit",
+            "same_server",
             "stats",
             "tally",
             "comparison",
@@ -138,6 +139,7 @@ const CRATES: &[Layers] = &[
             "options",
             "exit",
             "escape",
+            "wrap",
         ],
     },
 ];

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use remcache::{Error, ErrorKind};
 
 use crate::escape::escape;
-use crate::output::{fold, stderr_columns};
+use crate::wrap::{fold, stderr_columns};
 
 /// The exit codes, which scripts rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

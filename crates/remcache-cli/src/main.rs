@@ -21,6 +21,7 @@ mod selection;
 mod session;
 mod stats;
 mod tally;
+mod wrap;
 
 use std::process::ExitCode;
 

@@ -18,7 +18,8 @@ use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::item_limit;
 use crate::options::Global;
-use crate::output::{Output, fold, is_colored, stderr_columns};
+use crate::output::{Output, is_colored};
+use crate::wrap::{fold, stderr_columns};
 
 /// The session of a command.
 #[derive(Debug)]

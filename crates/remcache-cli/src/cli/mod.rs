@@ -12,6 +12,7 @@ pub(crate) use run::run;
 use clap::builder::ValueHint;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap_complete::ArgValueCandidates;
 
 use crate::commands::{
     bench, check, completions, context, copy, count, delete, delete_matching, demo, doctor, dump, exists, extend, fill,
@@ -108,6 +109,7 @@ pub(crate) fn command() -> clap::Command {
         true => complete_values(option).hide_short_help(true),
         false => option,
     });
+    let command = command.mut_arg("context", |option| option.add(ArgValueCandidates::new(contexts::candidates)));
     let command = command
         .after_long_help(format!("{TASKS}\n\n{EXIT_CODES}"))
         .after_help(format!("{TASKS}\n\n{EXIT_CODES}\n\n{options}"));

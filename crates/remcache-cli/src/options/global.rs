@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
-use clap_complete::ArgValueCandidates;
 use remcache::config::ProtocolSetting;
 use remcache::distribution::{Distribution, Hash};
 
 use super::named::Named;
 use super::security::Security;
 use super::value;
-use crate::context;
 
 /// The options that every command has.
 #[derive(Debug, Args)]
@@ -31,7 +29,7 @@ pub(crate) struct Global {
     ///
     /// The current context applies only if its servers are used: with --server or --embedded, name the
     /// context to get its other options.
-    #[arg(long, value_name = "NAME", env = "REMCACHE_CONTEXT", global = true, add = ArgValueCandidates::new(context::candidates))]
+    #[arg(long, value_name = "NAME", env = "REMCACHE_CONTEXT", global = true)]
     pub(crate) context: Option<String>,
 
     /// Start N embedded servers on loopback for this run, and use them

@@ -11,14 +11,12 @@ mod record;
 mod style;
 mod table;
 pub(crate) mod text;
-mod wrap;
 
 pub(crate) use list::List;
 pub(crate) use progress::Progress;
 pub(crate) use record::{Record, Records};
 pub(crate) use style::{Paint, TextStyle};
 pub(crate) use table::{Cell, Column, Table};
-pub(crate) use wrap::{fold, stderr_columns};
 
 use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
@@ -27,6 +25,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::escape::escape;
 use crate::options::{Color, Format, Global};
+use crate::wrap::{self, fold, stderr_columns, stdout_columns};
 
 /// The layout of a command's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +176,7 @@ impl Output {
 
     /// Number of columns of the terminal, if the output goes to one and its size is known.
     pub(crate) fn columns(&self) -> Option<usize> {
-        terminal_columns(self.is_terminal)
+        stdout_columns()
     }
 
     /// Starts a list of lines or, in the structured layouts, of records.
@@ -236,12 +235,6 @@ impl Notes {
 /// What separates the parts of a line, and what a line begins with that continues another one.
 const PART_GAP: &str = "  ";
 const PART_INDENT: &str = "    ";
-
-/// Number of columns of the terminal, if there is one and its size is known.
-fn terminal_columns(is_terminal: bool) -> Option<usize> {
-    let (columns, _) = is_terminal.then(ratatui::crossterm::terminal::size)?.ok()?;
-    Some(columns.into()).filter(|&columns| columns > 0)
-}
 
 fn layout(format: Format, is_terminal: bool) -> Layout {
     match format {

@@ -3,6 +3,7 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Notes;
+use crate::wrap::stderr_columns;
 
 /// The progress of a long operation.
 #[derive(Debug)]
@@ -46,8 +47,7 @@ impl Drop for Progress {
 
 /// The template of the bar: on a narrow terminal the message has priority, and is cut to stay on one line.
 fn bar_template() -> &'static str {
-    let columns = ratatui::crossterm::terminal::size().map_or(80, |(columns, _)| columns);
-    match columns {
+    match stderr_columns().unwrap_or(80) {
         ..40 => "{percent:>3}%  {wide_msg}",
         40..80 => "{bar:10.cyan} {percent:>3}%  {wide_msg}",
         _ => "{bar:30.cyan} {percent:>3}%  {wide_msg}",

@@ -3,8 +3,8 @@
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::style::{Paint, TextStyle};
-use super::wrap;
 use crate::escape::escape_line;
+use crate::wrap;
 
 /// A table.
 #[derive(Debug)]

@@ -1,12 +1,14 @@
 //! Text that is broken at blanks to fit a width.
 
+use std::io;
+
 use unicode_width::UnicodeWidthStr as _;
 
 /// The width below which wrapped text is harder to read than text that the terminal breaks.
-pub(super) const MIN_WIDTH: usize = 16;
+pub(crate) const MIN_WIDTH: usize = 16;
 
 /// Splits a text at blanks into lines of at most this width; a longer word has a line of its own.
-pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     if text.width() <= width || width < MIN_WIDTH {
         return vec![text.to_owned()];
     }
@@ -37,11 +39,26 @@ pub(crate) fn fold(text: &str, columns: Option<usize>) -> String {
     text.split('\n').map(fold_line).collect::<Vec<_>>().join("\n")
 }
 
-/// The columns of the terminal that shows stderr, if it is one.
-pub(crate) fn stderr_columns() -> Option<usize> {
-    use std::io::IsTerminal as _;
+/// The columns of the terminal that shows standard output, if it is one and knows its size.
+pub(crate) fn stdout_columns() -> Option<usize> {
+    columns(io::stdout())
+}
 
-    super::terminal_columns(std::io::stderr().is_terminal())
+/// The columns of the terminal that shows stderr, if it is one and knows its size.
+pub(crate) fn stderr_columns() -> Option<usize> {
+    columns(io::stderr())
+}
+
+#[cfg(unix)]
+fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    Some(size.ws_col.into()).filter(|&columns| columns > 0)
+}
+
+#[cfg(not(unix))]
+fn columns(stream: impl io::IsTerminal) -> Option<usize> {
+    let (columns, _) = stream.is_terminal().then(ratatui::crossterm::terminal::size)?.ok()?;
+    Some(columns.into()).filter(|&columns| columns > 0)
 }
 
 const INDENT: &str = "  ";
