@@ -164,10 +164,10 @@ fn is_whole(input: &mut InputBuffer, head: &Head) -> Result<bool, ProtocolError>
 /// Returns the status of a reply to the expected operation.
 #[inline]
 pub(crate) fn check(input: &InputBuffer, head: &Head, expected: Expected) -> Result<Status, ProtocolError> {
-    status(head.code, expected).ok_or_else(|| unexpected(text_of(input, head)))
+    status(head.code, expected).ok_or_else(|| unexpected(line_text(input, head)))
 }
 
-fn text_of<'a>(input: &'a InputBuffer, head: &Head) -> &'a [u8] {
+fn line_text<'a>(input: &'a InputBuffer, head: &Head) -> &'a [u8] {
     input.as_slice().get(..head.line).unwrap_or_default().trim_ascii_end()
 }
 
@@ -195,7 +195,7 @@ pub(crate) fn take(
 ) -> Result<Reply, ProtocolError> {
     let mut reply = Reply { flags: head.flags, cas: head.cas, ..Reply::new(status) };
     if head.has_more {
-        read_more(text_of(input, head), head, &mut reply);
+        read_more(line_text(input, head), head, &mut reply);
     }
     match (head.code, expected.operation) {
         (Word::Value, Operation::Increment | Operation::Decrement) => {
