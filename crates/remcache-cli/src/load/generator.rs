@@ -160,7 +160,7 @@ async fn call(shared: Arc<RunState>, caller: usize) {
 async fn dispatch(shared: Arc<RunState>, started: Instant, rate: u64) {
     let mut random = fastrand::Rng::new();
     let permits = Arc::new(Semaphore::new(MAX_UNANSWERED as usize));
-    // Without it, the timer of the runtime and yielding have to do.
+    // Without a thread for it, the timer of the runtime and yielding have to do.
     let alarm = Alarm::start().ok();
     for number in 0_u64.. {
         let planned = started + planned_after(number, rate);
@@ -195,14 +195,14 @@ fn planned_after(number: u64, rate: u64) -> Duration {
 
 /// Waits until the planned time of an operation, to the microsecond.
 ///
-/// A timer sleeps until shortly before it; only the rest is spent yielding, which takes a whole core.
+/// Timers sleep until shortly before it; only the rest is spent yielding, which takes a whole core.
 async fn wait_until(planned: Instant, alarm: Option<&Alarm>) {
     loop {
         let left = planned.saturating_duration_since(Instant::now());
         match (left, alarm) {
             (Duration::ZERO, _) => return,
+            (left, _) if left > TIMER_STEP * 2 => tokio::time::sleep(left - TIMER_STEP).await,
             (left, Some(alarm)) if left > WAKE_UP * 2 => alarm.wait_until(planned - WAKE_UP).await,
-            (left, None) if left > TIMER_STEP * 2 => tokio::time::sleep(left - TIMER_STEP).await,
             _ => tokio::task::yield_now().await,
         }
     }
@@ -211,8 +211,8 @@ async fn wait_until(planned: Instant, alarm: Option<&Alarm>) {
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(1);
 /// The resolution of the runtime's timer.
 const TIMER_STEP: Duration = Duration::from_millis(1);
-/// The time that a wake-up usually takes.
-const WAKE_UP: Duration = Duration::from_micros(if cfg!(target_os = "linux") { 15 } else { 40 });
+/// The time that two threads usually take to wake up one after the other.
+const WAKE_UP: Duration = Duration::from_micros(40);
 /// How many operations are started in a row before other tasks run.
 const TURN: u64 = 32;
 /// The maximum number of unanswered operations of an open loop, which bounds the memory.
