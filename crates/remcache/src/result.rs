@@ -116,20 +116,35 @@ impl Counter {
     }
 }
 
-// Decoders of replies; any other status is an error.
+// Decoders of replies; any other status is an error. They read a reply where it is: moving it costs as much as
+// reading it. For the same reason an error is boxed, so that the results of successes are small.
+
+/// Takes a reply out of where it is.
+#[inline]
+pub(crate) fn take_reply(reply: &mut Reply) -> Reply {
+    std::mem::replace(reply, Reply::new(Status::NoError))
+}
+
+/// Takes the reply that is an error.
+#[cold]
+pub(crate) fn refusal(reply: &mut Reply) -> Box<Reply> {
+    Box::new(take_reply(reply))
+}
 
 #[inline]
-pub(crate) fn item(reply: Reply) -> Result<Option<Item>, Reply> {
+pub(crate) fn item(reply: &mut Reply) -> Result<Option<Item>, Box<Reply>> {
     match reply.status {
-        Status::NoError => Ok(Some(Item { value: reply.value, flags: reply.flags, cas: reply.cas })),
+        Status::NoError => {
+            Ok(Some(Item { value: std::mem::take(&mut reply.value), flags: reply.flags, cas: reply.cas }))
+        }
         Status::KeyNotFound => Ok(None),
-        _ => Err(reply),
+        _ => Err(refusal(reply)),
     }
 }
 
 /// Decodes a plain read, for which a sentinel is a miss.
 #[inline]
-pub(crate) fn value(reply: Reply) -> Result<Option<Item>, Reply> {
+pub(crate) fn value(reply: &mut Reply) -> Result<Option<Item>, Box<Reply>> {
     match reply.status {
         Status::NoError if is_sentinel(reply.flags) => Ok(None),
         _ => item(reply),
@@ -137,53 +152,54 @@ pub(crate) fn value(reply: Reply) -> Result<Option<Item>, Reply> {
 }
 
 /// Decodes a plain read that asked for the remaining TTL.
-pub(crate) fn value_with_ttl(mut reply: Reply) -> Result<Option<(Item, Option<Ttl>)>, Reply> {
+pub(crate) fn value_with_ttl(reply: &mut Reply) -> Result<Option<(Item, Option<Ttl>)>, Box<Reply>> {
     let left = reply.info.take().and_then(|info| info.ttl_left);
     Ok(value(reply)?.map(|item| (item, left)))
 }
 
-pub(crate) fn change(reply: Reply) -> Result<WriteOutcome, Reply> {
+#[inline]
+pub(crate) fn change(reply: &mut Reply) -> Result<WriteOutcome, Box<Reply>> {
     match reply.status {
         Status::NoError => Ok(WriteOutcome::Applied(reply.cas)),
         Status::KeyNotFound => Ok(WriteOutcome::NotFound),
         Status::KeyExists => Ok(WriteOutcome::Exists),
         Status::ItemNotStored => Ok(WriteOutcome::NotStored),
-        _ => Err(reply),
+        _ => Err(refusal(reply)),
     }
 }
 
 /// Decodes the reply to the get that replaced a write with a CAS value that no item has.
-pub(crate) fn unmet(reply: Reply) -> Result<WriteOutcome, Reply> {
+pub(crate) fn unmet(reply: &mut Reply) -> Result<WriteOutcome, Box<Reply>> {
     match reply.status {
-        Status::NoError if reply.cas == 0 => Err(Reply::with_text(Status::Unsupported, NO_CAS)),
+        Status::NoError if reply.cas == 0 => Err(Box::new(Reply::with_text(Status::Unsupported, NO_CAS))),
         Status::NoError => Ok(WriteOutcome::Exists),
         Status::KeyNotFound => Ok(WriteOutcome::NotFound),
-        _ => Err(reply),
+        _ => Err(refusal(reply)),
     }
 }
 
 /// The error message for a server without CAS values.
 pub(crate) const NO_CAS: &str = "the server has no CAS values: start the server without -C";
 
-pub(crate) fn counter(reply: Reply) -> Result<Option<Counter>, Reply> {
+pub(crate) fn counter(reply: &mut Reply) -> Result<Option<Counter>, Box<Reply>> {
     match (reply.status, reply.number) {
         (Status::NoError, Some(value)) => Ok(Some(Counter { value, cas: reply.cas })),
         (Status::KeyNotFound, _) => Ok(None),
-        _ => Err(reply),
+        _ => Err(refusal(reply)),
     }
 }
 
-pub(crate) fn done(reply: Reply) -> Result<(), Reply> {
+pub(crate) fn done(reply: &mut Reply) -> Result<(), Box<Reply>> {
     match reply.status {
         Status::NoError => Ok(()),
-        _ => Err(reply),
+        _ => Err(refusal(reply)),
     }
 }
 
-pub(crate) fn text(reply: Reply) -> Result<String, Reply> {
+pub(crate) fn text(reply: &mut Reply) -> Result<String, Box<Reply>> {
     match reply.status {
         Status::NoError => Ok(reply.text().into_owned()),
-        _ => Err(reply),
+        _ => Err(refusal(reply)),
     }
 }
 

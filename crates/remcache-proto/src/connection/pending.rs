@@ -91,6 +91,7 @@ impl InFlight {
         self.entries.len()
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -168,6 +169,7 @@ impl InFlight {
     }
 
     /// Returns whether the cursor is within the oldest line, after its first get.
+    #[inline]
     fn is_within_line(&self) -> bool {
         self.entries.front().is_some_and(|oldest| oldest.kept == KeyTracking::KeyInLine) && !self.line_has_passed()
     }
@@ -210,14 +212,17 @@ impl InFlight {
         self.entries.iter().position(|entry| entry.kept == KeyTracking::KeyInLine)
     }
 
+    #[inline]
     pub(crate) fn back_mut(&mut self) -> Option<&mut Entry> {
         self.entries.back_mut()
     }
 
+    #[inline]
     pub(crate) fn front(&self) -> Option<&Entry> {
         self.entries.front()
     }
 
+    #[inline]
     pub(crate) fn back(&self) -> Option<&Entry> {
         self.entries.back()
     }
@@ -286,6 +291,7 @@ impl InFlight {
     }
 
     /// Returns the index of the oldest request that may be answered.
+    #[inline]
     pub(crate) fn turn(&self) -> usize {
         self.passed
     }

@@ -38,7 +38,7 @@ pub trait Kind: Sealed {
     /// The decoded reply.
     type Output;
     #[doc(hidden)]
-    fn decode(reply: Reply) -> Result<Self::Output, Reply>;
+    fn decode(reply: &mut Reply) -> Result<Self::Output, Box<Reply>>;
     /// Returns whether an item was found; `None` if the operation does not read.
     #[doc(hidden)]
     fn is_found(_: &Self::Output) -> Option<bool> {
@@ -46,8 +46,8 @@ pub trait Kind: Sealed {
     }
     /// Decodes the reply to the get that replaced a write whose condition no item meets.
     #[doc(hidden)]
-    fn decode_unmet(reply: Reply) -> Result<Self::Output, Reply> {
-        Err(reply)
+    fn decode_unmet(reply: &mut Reply) -> Result<Self::Output, Box<Reply>> {
+        Err(outcome::refusal(reply))
     }
 }
 
@@ -73,13 +73,13 @@ pub mod kind {
         impl Kind for $name {
             type Output = $output;
             #[inline]
-            fn decode(reply: Reply) -> Result<$output, Reply> {
+            fn decode(reply: &mut Reply) -> Result<$output, Box<Reply>> {
                 $decode(reply)
             }
             $(fn is_found(output: &$output) -> Option<bool> {
                 Some($found(output))
             })?
-            $(fn decode_unmet(reply: Reply) -> Result<$output, Reply> {
+            $(fn decode_unmet(reply: &mut Reply) -> Result<$output, Box<Reply>> {
                 $unmet(reply)
             })?
         }
@@ -285,16 +285,28 @@ impl<K: Kind> Future for Command<'_, K> {
         if self.call.request().condition() == NEVER_MET {
             self.ask_instead();
         }
-        let decode = if self.is_unmet { K::decode_unmet } else { K::decode };
-        let decoded = ready!(self.call.poll_into(cx.waker(), decode));
-        Poll::Ready(decoded.map_err(|reply| {
-            self.call.record_failure(reply.status);
-            outcome::error(&reply, self.call.server().map(|server| Arc::clone(&server.endpoint.name)))
-        }))
+        let decoded = if self.is_unmet { self.poll_unmet(cx) } else { self.call.poll_into(cx.waker(), K::decode) };
+        match ready!(decoded) {
+            Ok(output) => Poll::Ready(Ok(output)),
+            Err(reply) => Poll::Ready(Err(self.error(&reply))),
+        }
     }
 }
 
 impl<K: Kind> Command<'_, K> {
+    /// Polls for the reply to the get that was sent instead.
+    #[cold]
+    fn poll_unmet(&mut self, cx: &Context<'_>) -> Poll<Result<K::Output, Box<Reply>>> {
+        self.call.poll_into(cx.waker(), K::decode_unmet)
+    }
+
+    /// Returns the error of a refusal, once the server's limits were learned from it.
+    #[cold]
+    fn error(&self, reply: &Reply) -> Error {
+        self.call.record_failure(reply.status);
+        outcome::error(reply, self.call.server().map(|server| Arc::clone(&server.endpoint.name)))
+    }
+
     /// Replaces a write whose condition no item meets by a get. The write must not be sent: without CAS values
     /// (`memcached -C`) the server would execute it unconditionally on the binary protocol.
     #[cold]

@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::observe::{OperationName, Parent};
 use crate::ops::observed;
 use crate::proto::{CowBytes, Reply, Request, Status};
-use crate::result::no_server;
+use crate::result::{no_server, take_reply};
 use crate::routing::cluster::Route;
 use crate::routing::router::{self, Outcome, RoutedCall};
 use crate::server::Server;
@@ -91,7 +91,8 @@ impl<'a> Target<'a> {
     }
 
     /// Returns the server of a request.
-    #[inline]
+    // As for `ServerCall::prepare`: its result is large.
+    #[inline(always)]
     fn server(&self, request: &Request<'_>) -> Result<Arc<Server>, Reply> {
         match self {
             Target::Server(server) => Ok(Arc::clone(server)),
@@ -236,20 +237,24 @@ impl<'a> Call<'a> {
 
     /// Polls for the reply and passes it to `take` in place: moving it would cost as much as reading it.
     #[inline]
-    pub(crate) fn poll_into<T>(&mut self, waker: &Waker, take: impl FnOnce(Reply) -> T) -> Poll<T> {
+    pub(crate) fn poll_into<T>(&mut self, waker: &Waker, take: impl FnOnce(&mut Reply) -> T) -> Poll<T> {
         let client = self.target.client();
-        let take = |reply| take(without_namespace(reply, client));
+        let take = |reply: &mut Reply| {
+            remove_namespace(reply, client);
+            take(reply)
+        };
         if self.call.is_new() {
             if self.routed.is_some() {
-                let Outcome { reply, server } = ready!(self.poll_routed(waker));
-                return self.call.finish(server, reply).map(take);
+                let Outcome { mut reply, server } = ready!(self.poll_routed(waker));
+                self.call.end(server);
+                return Poll::Ready(take(&mut reply));
             }
             self.apply_namespace();
             if let Some(scope) = client.and_then(Client::scope) {
                 self.call.parent = Parent::Operation(Arc::clone(scope));
             }
             if let Some(client) = self.target.routing_client() {
-                return self.start_routed(client, waker).map(take);
+                return self.start_routed(client, waker).map(|mut reply| take(&mut reply));
             }
         }
         let Self { target, call, .. } = self;
@@ -289,12 +294,11 @@ impl<'a> Call<'a> {
 
 /// Removes the namespace from the key in a reply.
 #[inline]
-fn without_namespace(mut reply: Reply, client: Option<&Client>) -> Reply {
+fn remove_namespace(reply: &mut Reply, client: Option<&Client>) {
     if let (false, Some(client)) = (reply.key.is_empty(), client) {
         let length = client.config().namespace.len();
         reply.key.advance(length.min(reply.key.len()));
     }
-    reply
 }
 
 impl Future for Call<'_> {
@@ -302,7 +306,7 @@ impl Future for Call<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
-        let reply = ready!(self.poll_into(cx.waker(), |reply| reply));
+        let reply = ready!(self.poll_into(cx.waker(), take_reply));
         self.record_failure(reply.status);
         Poll::Ready(reply)
     }

@@ -6,6 +6,7 @@ use crate::client::Client;
 use crate::observe::OperationName;
 use crate::ops::builder::{Command, Inspect};
 use crate::proto::{CowBytes, ItemInfo, Reply, Request, Status, Ttl};
+use crate::result::refusal;
 use crate::sentinel::is_sentinel;
 
 /// An item's metadata, as it was before this request.
@@ -61,22 +62,22 @@ impl Client {
     }
 }
 
-pub(crate) fn inspection(reply: Reply) -> Result<Option<Inspection>, Reply> {
+pub(crate) fn inspection(reply: &mut Reply) -> Result<Option<Inspection>, Box<Reply>> {
     match reply.status {
         Status::NoError => {
             let (flags, cas) = (reply.flags, reply.cas);
-            let ItemInfo { ttl_left, last_access, fetched, size, stale, .. } = *reply.info.unwrap_or_default();
+            let ItemInfo { ttl_left, last_access, fetched, size, stale, .. } = *reply.info.take().unwrap_or_default();
             Ok(Some(Inspection { flags, cas, ttl: ttl_left, last_access, fetched, size, stale }))
         }
         Status::KeyNotFound => Ok(None),
-        _ => Err(reply),
+        _ => Err(refusal(reply)),
     }
 }
 
-pub(crate) fn existence(reply: Reply) -> Result<bool, Reply> {
+pub(crate) fn existence(reply: &mut Reply) -> Result<bool, Box<Reply>> {
     match reply.status {
         Status::NoError => Ok(!is_sentinel(reply.flags)),
         Status::KeyNotFound => Ok(false),
-        _ => Err(reply),
+        _ => Err(refusal(reply)),
     }
 }

@@ -266,8 +266,8 @@ impl<Q: Entry> Requests for Source<'_, Q> {
 }
 
 #[inline]
-fn decode<N: Kind>(reply: Reply, server: &Arc<str>) -> Result<N::Output, Error> {
-    N::decode(reply).map_err(|reply| outcome::error(&reply, Some(Arc::clone(server))))
+fn decode<N: Kind>(mut reply: Reply, server: &Arc<str>) -> Result<N::Output, Error> {
+    N::decode(&mut reply).map_err(|reply| outcome::error(&reply, Some(Arc::clone(server))))
 }
 
 /// A call with its outcomes so far.

@@ -16,6 +16,7 @@ use crate::connection::turn::Turn;
 use crate::observe::{Established, OperationName, Parent};
 use crate::policy::{Retries, may_repeat};
 use crate::proto::{Deadline, Delivery, Operation, Reply, Request, Status};
+use crate::result::{no_server, take_reply};
 use crate::server::Server;
 use crate::server::item_limit::ItemSettings;
 use crate::server::observed::{Observation, Summary};
@@ -28,6 +29,10 @@ pub(crate) struct ServerCall<'a> {
     pub(crate) request: Request<'a>,
     pub(crate) timeout: Duration,
     deadline: Option<Deadline>,
+    /// The server, once it is chosen.
+    server: Option<Arc<Server>>,
+    /// Index of the connection of the latest attempt.
+    conn: usize,
     state: State,
     /// Whether a value is compared with the server's item size limit before it is sent.
     is_guarded: bool,
@@ -41,32 +46,15 @@ pub(crate) struct ServerCall<'a> {
 
 enum State {
     Start,
-    WaitingForCapacity(Box<Waiting>),
-    CheckingSize(Checking),
-    InFlight {
-        server: Arc<Server>,
-        conn: usize,
-        flight: Flight,
-    },
+    /// Waits for capacity on a connection that has none.
+    WaitingForCapacity(Box<Turn>),
+    /// Waits for the server's item size limit: a value above it must not be sent.
+    CheckingSize(Pin<Box<dyn Future<Output = ItemSettings> + Send>>),
+    /// Waits for the reply.
+    InFlight(Flight),
     /// The reply is known and is returned by the next poll, after other tasks have run.
-    Yielding(Box<(Option<Arc<Server>>, Reply)>),
-    Done {
-        server: Option<Arc<Server>>,
-    },
-}
-
-/// The wait for capacity on a connection.
-struct Waiting {
-    server: Arc<Server>,
-    conn: usize,
-    turn: Turn,
-}
-
-/// The wait for the server's item size limit, above which a value must not be sent.
-struct Checking {
-    server: Arc<Server>,
-    conn: usize,
-    settings: Pin<Box<dyn Future<Output = ItemSettings> + Send>>,
+    Yielding(Box<Reply>),
+    Done,
 }
 
 impl<'a> ServerCall<'a> {
@@ -76,6 +64,8 @@ impl<'a> ServerCall<'a> {
             request,
             timeout,
             deadline: None,
+            server: None,
+            conn: 0,
             state: State::Start,
             is_guarded: false,
             parent: Parent::None,
@@ -105,7 +95,7 @@ impl<'a> ServerCall<'a> {
 
     /// Sends the request to a server and returns its reply.
     pub(crate) async fn run(mut self, server: &Arc<Server>) -> Reply {
-        let reply = poll_fn(|cx| self.poll_into(cx.waker(), |_| Ok(Arc::clone(server)), |reply| reply)).await;
+        let reply = poll_fn(|cx| self.poll_into(cx.waker(), |_| Ok(Arc::clone(server)), take_reply)).await;
         self.record_failure(reply.status);
         reply
     }
@@ -119,27 +109,26 @@ impl<'a> ServerCall<'a> {
         &mut self,
         waker: &Waker,
         choose: impl FnOnce(&Request<'a>) -> Result<Arc<Server>, Reply>,
-        take: impl FnOnce(Reply) -> T,
+        take: impl FnOnce(&mut Reply) -> T,
     ) -> Poll<T> {
         let reply = match &mut self.state {
-            State::InFlight { .. } => return self.poll_in_flight(waker, take),
+            State::InFlight(_) => return self.poll_in_flight(waker, take),
             State::Start => match self.start(choose, waker) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(reply) => self.cooperate(reply, waker),
             },
-            State::Yielding(outcome) => {
-                let (server, reply) =
-                    (outcome.0.take(), std::mem::replace(&mut outcome.1, Reply::new(Status::NoError)));
-                self.finish(server, reply)
+            State::Yielding(reply) => {
+                let reply = take_reply(reply);
+                self.finish(reply)
             }
             State::WaitingForCapacity(_) => self.poll_capacity(waker),
             State::CheckingSize(_) => self.poll_size(waker),
-            State::Done { .. } => panic!("a call was polled after completion"),
+            State::Done => panic!("a call was polled after completion"),
         };
         if let (Poll::Ready(reply), true) = (&reply, self.observation.is_some()) {
             self.observe_end(Summary::of(reply, &Established::default()));
         }
-        reply.map(take)
+        reply.map(|mut reply| take(&mut reply))
     }
 
     /// Submits without waiting for the reply, if there is capacity now; returns whether it was queued.
@@ -154,8 +143,14 @@ impl<'a> ServerCall<'a> {
 
     /// Completes the call with a reply that is known at its first poll.
     pub(crate) fn end_at_once(&mut self, server: Option<Arc<Server>>, reply: Reply, waker: &Waker) -> Poll<Reply> {
-        self.state = State::Done { server };
+        self.end(server);
         self.cooperate(reply, waker)
+    }
+
+    /// Completes the call with a reply that this server gave to another call.
+    pub(crate) fn end(&mut self, server: Option<Arc<Server>>) {
+        self.server = server;
+        self.state = State::Done;
     }
 
     /// Returns whether it was never polled.
@@ -166,23 +161,17 @@ impl<'a> ServerCall<'a> {
 
     /// Returns whether it waits for a reply.
     pub(super) fn is_in_flight(&self) -> bool {
-        matches!(self.state, State::InFlight { .. })
+        matches!(self.state, State::InFlight(_))
     }
 
     /// Returns the server of the request, once it is chosen.
     pub(crate) fn server(&self) -> Option<&Arc<Server>> {
-        match &self.state {
-            State::Start => None,
-            State::WaitingForCapacity(waiting) => Some(&waiting.server),
-            State::Yielding(outcome) => outcome.0.as_ref(),
-            State::CheckingSize(checking) => Some(&checking.server),
-            State::InFlight { server, .. } => Some(server),
-            State::Done { server } => server.as_ref(),
-        }
+        self.server.as_ref()
     }
 
     /// Checks the request and sets its deadline.
-    #[inline]
+    // Its result is large, and passing it through memory costs as much as the function.
+    #[inline(always)]
     fn prepare(&mut self) -> Result<(Deadline, Instant), Reply> {
         check(&self.request, self.timeout)?;
         let now = Instant::now();
@@ -198,117 +187,102 @@ impl<'a> ServerCall<'a> {
     fn start(&mut self, choose: impl FnOnce(&Request<'a>) -> Result<Arc<Server>, Reply>, waker: &Waker) -> Poll<Reply> {
         let server = match choose(&self.request) {
             Ok(server) => server,
-            Err(reply) => return self.finish(None, reply),
+            Err(reply) => return self.finish(reply),
         };
+        self.conn = server.next_conn();
+        let server = self.server.insert(server);
+        let is_checked = self.is_guarded && server.is_checked(&self.request);
         let (deadline, now) = match self.prepare() {
             Ok(prepared) => prepared,
-            Err(reply) => {
-                self.observe_start(&server, Instant::now());
-                self.state = State::Done { server: Some(server) };
-                if self.observation.is_some() {
-                    self.observe_end(Summary::of(&reply, &Established::default()));
-                }
-                return self.finish(None, reply);
-            }
+            Err(reply) => return self.end_unsent(reply),
         };
-        self.observe_start(&server, now);
-        let conn = server.next_conn();
-        if self.is_guarded && server.is_checked(&self.request) {
-            return self.check_size(server, conn, deadline, waker);
+        self.observe_start(now);
+        if is_checked { self.check_size(deadline, waker) } else { self.submit(deadline, now, waker) }
+    }
+
+    /// Ends the call with the refusal of a request that concerns no server.
+    #[cold]
+    fn end_unsent(&mut self, reply: Reply) -> Poll<Reply> {
+        self.observe_start(Instant::now());
+        if self.observation.is_some() {
+            self.observe_end(Summary::of(&reply, &Established::default()));
         }
-        self.submit(server, conn, deadline, now, waker)
+        self.server = None;
+        self.finish(reply)
     }
 
     #[cold]
-    fn check_size(&mut self, server: Arc<Server>, conn: usize, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
-        let (asked, until) = (Arc::clone(&server), Instant::from_std(deadline.at));
-        let settings = Box::pin(async move { asked.item_settings(until).await });
-        self.state = State::CheckingSize(Checking { server, conn, settings });
+    fn check_size(&mut self, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
+        let Some(server) = self.server.clone() else { return self.finish(no_server()) };
+        let until = Instant::from_std(deadline.at);
+        self.state = State::CheckingSize(Box::pin(async move { server.item_settings(until).await }));
         self.poll_size(waker)
     }
 
     fn poll_size(&mut self, waker: &Waker) -> Poll<Reply> {
-        let State::CheckingSize(checking) = &mut self.state else { return Poll::Pending };
-        let settings = ready!(checking.settings.as_mut().poll(&mut Context::from_waker(waker)));
-        let (server, conn) = (Arc::clone(&checking.server), checking.conn);
+        let State::CheckingSize(settings) = &mut self.state else { return Poll::Pending };
+        let settings = ready!(settings.as_mut().poll(&mut Context::from_waker(waker)));
         let now = Instant::now();
         self.observation.submitted(now);
         match (settings.refuse(&self.request), self.deadline) {
-            (Some(refusal), _) => self.finish(Some(server), refusal),
-            (None, Some(deadline)) => self.submit(server, conn, deadline, now, waker),
-            (None, None) => self.overloaded(server, conn),
+            (Some(refusal), _) => self.finish(refusal),
+            (None, Some(deadline)) => self.submit(deadline, now, waker),
+            (None, None) => self.overloaded(),
         }
     }
 
     #[inline]
-    fn submit(
-        &mut self,
-        server: Arc<Server>,
-        conn: usize,
-        deadline: Deadline,
-        now: Instant,
-        waker: &Waker,
-    ) -> Poll<Reply> {
-        let submitted =
-            server.connection(conn).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now, None);
-        match submitted {
-            Submitted::InFlight { flight, attend } => self.in_flight(server, conn, flight, attend, waker),
-            Submitted::Full if server.overload() == Overload::Wait => self.wait(server, conn, deadline, waker),
-            Submitted::Full | Submitted::Cast { .. } => self.overloaded(server, conn),
-            Submitted::Refused(reply) => self.refused(server, conn, reply, deadline, now, waker),
+    fn submit(&mut self, deadline: Deadline, now: Instant, waker: &Waker) -> Poll<Reply> {
+        let Some(server) = &self.server else { return self.finish(no_server()) };
+        let slot = Slot::Waiting(waker.clone());
+        match server.connection(self.conn).submit(&self.request, deadline, slot, now, None) {
+            Submitted::InFlight { flight, attend } => self.in_flight(flight, attend, waker),
+            Submitted::Full if server.overload() == Overload::Wait => self.wait(deadline, waker),
+            Submitted::Full | Submitted::Cast { .. } => self.overloaded(),
+            Submitted::Refused(reply) => self.refused(reply, deadline, now, waker),
         }
     }
 
     #[inline]
-    fn in_flight(
-        &mut self,
-        server: Arc<Server>,
-        conn: usize,
-        flight: Flight,
-        attend: bool,
-        waker: &Waker,
-    ) -> Poll<Reply> {
-        self.state = State::InFlight { server, conn, flight };
+    fn in_flight(&mut self, flight: Flight, attend: bool, waker: &Waker) -> Poll<Reply> {
+        self.state = State::InFlight(flight);
         if attend { self.ensure_task(waker) } else { Poll::Pending }
     }
 
     /// Starts the connection's task or registers the deadline with the watchdog, once the request is in flight.
     #[cold]
     fn ensure_task(&mut self, waker: &Waker) -> Poll<Reply> {
-        let State::InFlight { server, conn, flight } = &self.state else { return Poll::Pending };
-        match server.ensure_task(*conn) {
-            Ok(()) => self.poll_in_flight(waker, |reply| reply),
+        let (Some(server), State::InFlight(flight)) = (&self.server, &self.state) else { return Poll::Pending };
+        match server.ensure_task(self.conn) {
+            Ok(()) => self.poll_in_flight(waker, take_reply),
             Err(reply) => {
-                server.connection(*conn).abandon(*flight);
-                let server = Arc::clone(server);
-                self.finish(Some(server), reply)
+                server.connection(self.conn).abandon(*flight);
+                self.finish(reply)
             }
         }
     }
 
     /// Polls for the reply of a request in flight, as [`poll_into`](Self::poll_into) does.
     #[inline]
-    fn poll_in_flight<T>(&mut self, waker: &Waker, take: impl FnOnce(Reply) -> T) -> Poll<T> {
-        let State::InFlight { server, conn, flight } = &self.state else { return Poll::Pending };
+    fn poll_in_flight<T>(&mut self, waker: &Waker, take: impl FnOnce(&mut Reply) -> T) -> Poll<T> {
+        let (Some(server), State::InFlight(flight)) = (&self.server, &self.state) else { return Poll::Pending };
         let mut interrupted = None;
         let is_observed = self.observation.is_some();
         let mut summary = None;
-        let take = |reply, established: &_| {
+        let take = |reply: &mut Reply, established: &_| {
             if is_observed {
-                summary = Some(Summary::of(&reply, established));
+                summary = Some(Summary::of(reply, established));
             }
             take(reply)
         };
-        let taken = server.connection(*conn).poll_reply(*flight, waker, &mut interrupted, take);
+        let taken = server.connection(self.conn).poll_reply(*flight, waker, &mut interrupted, take);
         if taken.is_pending() {
             if let Some(reply) = interrupted {
                 self.resume(reply, waker);
             }
             return Poll::Pending;
         }
-        if let State::InFlight { server, .. } = std::mem::replace(&mut self.state, State::Done { server: None }) {
-            self.state = State::Done { server: Some(server) };
-        }
+        self.state = State::Done;
         if let Some(summary) = summary {
             self.observe_end(summary);
         }
@@ -325,17 +299,17 @@ impl<'a> ServerCall<'a> {
     }
 
     fn submit_again(&mut self, reply: Reply, waker: &Waker) -> Poll<Reply> {
-        let state = std::mem::replace(&mut self.state, State::Done { server: None });
-        let State::InFlight { server, .. } = state else { return Poll::Ready(reply) };
-        // Retries that need an opt-in are left to the router, which knows about earlier attempts.
+        self.state = State::Done;
+        let Some(server) = &self.server else { return Poll::Ready(reply) };
+        // Retries that the settings allow are the router's, which knows what may have been executed before.
         let is_safe = !reply.status.may_have_executed() || may_repeat(&self.request, &Retries::none());
         let now = Instant::now();
         match self.deadline {
             Some(deadline) if is_safe && now.into_std() < deadline.at => {
-                let conn = server.next_conn();
-                self.submit(server, conn, deadline, now, waker)
+                self.conn = server.next_conn();
+                self.submit(deadline, now, waker)
             }
-            _ => self.finish(Some(server), reply),
+            _ => self.finish(reply),
         }
     }
 
@@ -357,64 +331,63 @@ impl<'a> ServerCall<'a> {
 
     /// Keeps the reply for the next poll.
     fn set_aside(&mut self, reply: Reply) {
-        let server = self.server().map(Arc::clone);
-        self.state = State::Yielding(Box::new((server, reply)));
+        self.state = State::Yielding(Box::new(reply));
     }
 
     /// Tries another connection of the server if this one is lost.
     #[cold]
-    fn refused(
-        &mut self,
-        server: Arc<Server>,
-        conn: usize,
-        reply: Reply,
-        deadline: Deadline,
-        now: Instant,
-        waker: &Waker,
-    ) -> Poll<Reply> {
+    fn refused(&mut self, reply: Reply, deadline: Deadline, now: Instant, waker: &Waker) -> Poll<Reply> {
         let is_lost = matches!(reply.status, Status::Disconnected(_));
-        let other = server.other_conn(conn).filter(|_| is_lost);
-        let submit =
-            |conn| server.connection(conn).submit(&self.request, deadline, Slot::Waiting(waker.clone()), now, None);
-        match other.map(|conn| (conn, submit(conn))) {
-            Some((conn, Submitted::InFlight { flight, attend })) => self.in_flight(server, conn, flight, attend, waker),
-            _ => self.finish(Some(server), reply),
+        let Some(server) = self.server.as_ref().filter(|_| is_lost) else { return self.finish(reply) };
+        let Some(other) = server.other_conn(self.conn) else { return self.finish(reply) };
+        let slot = Slot::Waiting(waker.clone());
+        match server.connection(other).submit(&self.request, deadline, slot, now, None) {
+            Submitted::InFlight { flight, attend } => {
+                self.conn = other;
+                self.in_flight(flight, attend, waker)
+            }
+            _ => self.finish(reply),
         }
     }
 
     #[cold]
-    fn overloaded(&mut self, server: Arc<Server>, conn: usize) -> Poll<Reply> {
-        server.connection(conn).count_overloaded(1);
-        self.finish(Some(server), Reply::new(Status::Overloaded))
+    fn overloaded(&mut self) -> Poll<Reply> {
+        if let Some(server) = &self.server {
+            server.connection(self.conn).count_overloaded(1);
+        }
+        self.finish(Reply::new(Status::Overloaded))
     }
 
     #[cold]
-    fn wait(&mut self, server: Arc<Server>, conn: usize, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
+    fn wait(&mut self, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
+        let Some(server) = &self.server else { return self.finish(no_server()) };
         let length = self.request.value().len();
-        let turn = Turn::new(server.connection(conn), length, Instant::from_std(deadline.at), waker);
-        self.state = State::WaitingForCapacity(Box::new(Waiting { server, conn, turn }));
+        let turn = Turn::new(server.connection(self.conn), length, Instant::from_std(deadline.at), waker);
+        self.state = State::WaitingForCapacity(Box::new(turn));
         self.poll_capacity(waker)
     }
 
     fn poll_capacity(&mut self, waker: &Waker) -> Poll<Reply> {
         loop {
-            let State::WaitingForCapacity(waiting) = &mut self.state else { return Poll::Pending };
-            let ticket = ready!(waiting.turn.poll(&mut Context::from_waker(waker)));
-            let (server, conn) = (Arc::clone(&waiting.server), waiting.conn);
-            let (Some(deadline), Some(_)) = (self.deadline, ticket) else { return self.overloaded(server, conn) };
+            let (Some(server), State::WaitingForCapacity(turn)) = (&self.server, &mut self.state) else {
+                return Poll::Pending;
+            };
+            let ticket = ready!(turn.poll(&mut Context::from_waker(waker)));
+            let (Some(deadline), Some(_)) = (self.deadline, ticket) else { return self.overloaded() };
             let (slot, now) = (Slot::Waiting(waker.clone()), Instant::now());
             self.observation.submitted(now);
-            match server.connection(conn).submit(&self.request, deadline, slot, now, ticket) {
-                Submitted::InFlight { flight, attend } => return self.in_flight(server, conn, flight, attend, waker),
-                Submitted::Refused(reply) => return self.refused(server, conn, reply, deadline, now, waker),
+            match server.connection(self.conn).submit(&self.request, deadline, slot, now, ticket) {
+                Submitted::InFlight { flight, attend } => return self.in_flight(flight, attend, waker),
+                Submitted::Refused(reply) => return self.refused(reply, deadline, now, waker),
                 // Another caller was faster.
                 Submitted::Full | Submitted::Cast { .. } => {}
             }
         }
     }
 
-    pub(crate) fn finish(&mut self, server: Option<Arc<Server>>, reply: Reply) -> Poll<Reply> {
-        self.state = State::Done { server };
+    /// Ends the call with a reply.
+    fn finish(&mut self, reply: Reply) -> Poll<Reply> {
+        self.state = State::Done;
         Poll::Ready(reply)
     }
 
@@ -434,8 +407,8 @@ impl<'a> ServerCall<'a> {
 
 impl Drop for ServerCall<'_> {
     fn drop(&mut self) {
-        if let State::InFlight { server, conn, flight } = &self.state {
-            server.connection(*conn).abandon(*flight);
+        if let (Some(server), State::InFlight(flight)) = (&self.server, &self.state) {
+            server.connection(self.conn).abandon(*flight);
             server.record_failed_delete(&self.request, Status::TimedOut(Delivery::MaybeSent));
         }
         if self.observation.is_some() {

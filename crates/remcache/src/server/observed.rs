@@ -8,7 +8,6 @@ use crate::observe::{
     ServerName, Started,
 };
 use crate::proto::{Operation, Reply, Request, Status};
-use crate::server::Server;
 use crate::server::call::ServerCall;
 use crate::server::reply_stream::ReplyStream;
 
@@ -156,14 +155,15 @@ impl ServerCall<'_> {
 
     /// Reports to observers, if there are any, that the request starts.
     #[inline]
-    pub(super) fn observe_start(&mut self, server: &Server, now: Instant) {
-        if server.observed.is_some() {
-            self.begin_observation(server, now);
+    pub(super) fn observe_start(&mut self, now: Instant) {
+        if self.server().is_some_and(|server| server.observed.is_some()) {
+            self.begin_observation(now);
         }
     }
 
     #[inline(never)]
-    fn begin_observation(&mut self, server: &Server, now: Instant) {
+    fn begin_observation(&mut self, now: Instant) {
+        let Some(server) = self.server() else { return };
         let config = server.config();
         let started = started(self.operation_name(), &self.request, &config.namespace);
         let event = OperationStarted { server: server.observed.as_ref(), ..started };

@@ -41,6 +41,7 @@ use crate::proto::{
     Connection, Deadline, Delivery, Event, InputBuffer, Protocol, ProtocolError, Rejected, Reply, Request,
     ServerVersion, Status,
 };
+use crate::result::take_reply;
 
 /// The shared half of one connection.
 #[derive(Debug)]
@@ -274,27 +275,33 @@ impl ConnectionHandle {
         flight: Flight,
         waker: &Waker,
         interrupted: &mut Option<Reply>,
-        take: impl FnOnce(Reply, &Established) -> T,
+        take: impl FnOnce(&mut Reply, &Established) -> T,
     ) -> Poll<T> {
         let mut state = self.lock();
-        let ready = state.slots.get_mut(flight.slot).is_none_or(|slot| slot.poll(waker));
-        if !ready {
+        let state = &mut *state;
+        let has_task_ended = state.has_task_ended(flight.ends);
+        let Some(slot) = state.slots.get_mut(flight.slot) else {
+            return Poll::Ready(take(&mut lost(), &state.established));
+        };
+        if !slot.poll(waker) {
             return Poll::Pending;
         }
-        match state.slots.try_remove(flight.slot) {
-            Some(Slot::Ready(reply)) if state.is_interrupted(flight.ends, &reply) => {
-                *interrupted = Some(reply);
+        let taken = match slot {
+            Slot::Ready(reply) if has_task_ended && is_disconnected(reply) => {
+                *interrupted = Some(take_reply(reply));
                 Poll::Pending
             }
-            Some(Slot::Ready(reply)) => Poll::Ready(take(reply, &state.established)),
-            _ => Poll::Ready(take(lost(), &state.established)),
-        }
+            Slot::Ready(reply) => Poll::Ready(take(reply, &state.established)),
+            _ => Poll::Ready(take(&mut lost(), &state.established)),
+        };
+        state.slots.try_remove(flight.slot);
+        taken
     }
 
     /// Whether this is the reply to a request that ended with the connection's task, and that was
     /// submitted when `ends` tasks had ended.
     pub(crate) fn is_interrupted(&self, ends: u32, reply: &Reply) -> bool {
-        matches!(reply.status, Status::Disconnected(_)) && self.lock().is_interrupted(ends, reply)
+        is_disconnected(reply) && self.lock().has_task_ended(ends)
     }
 
     /// Takes what replies of a run are there, by swapping them for an empty list; whether they are
@@ -450,12 +457,11 @@ impl ConnectionHandle {
 }
 
 impl Inner {
-    /// See [`ConnectionHandle::is_interrupted`]. A connection that was lost just before its task ended looks the same.
+    /// Whether a task of the connection has ended since `ends` had. A connection that was lost just before its task
+    /// ended looks the same.
     #[inline]
-    fn is_interrupted(&self, ends: u32, reply: &Reply) -> bool {
-        matches!(reply.status, Status::Disconnected(_))
-            && self.ends != ends
-            && self.condition != ConnectionState::Closed
+    fn has_task_ended(&self, ends: u32) -> bool {
+        self.ends != ends && self.condition != ConnectionState::Closed
     }
 
     /// Whether the caller has to start a task, or to notify the watchdog of its deadline.
@@ -517,6 +523,12 @@ fn wake(mut state: impl DerefMut<Target = Inner>) {
     if let Some(driver) = driver {
         driver.wake();
     }
+}
+
+/// Whether a reply says that the connection was lost.
+#[inline]
+fn is_disconnected(reply: &Reply) -> bool {
+    matches!(reply.status, Status::Disconnected(_))
 }
 
 /// No slot is taken away from its caller.
