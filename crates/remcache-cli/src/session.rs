@@ -104,7 +104,7 @@ impl Session {
         };
         let credentials = OnceLock::new();
         let (shared_client, prompter) = (None, None);
-        let mut session = Self {
+        Ok(Self {
             options,
             output,
             interrupt,
@@ -116,30 +116,33 @@ impl Session {
             credentials,
             shared_client,
             prompter,
-        };
-        session.look_servers_up().await?;
-        Ok(session)
+        })
     }
 
     /// Replaces URLs that name a source, such as `dns+memcached://name`, by URLs of the servers that it lists now.
-    async fn look_servers_up(&mut self) -> Result<(), Failure> {
-        for place in 0..self.options.servers.len() {
-            let Some(url) = self
-                .options
-                .servers
-                .get(place)
-                .filter(|url| UrlSource::parse(url, Config::new()).is_ok_and(|it| it.is_some()))
-            else {
-                continue;
-            };
-            // TLS, credentials and timeouts of the options concern a configuration endpoint too.
-            let config = self.configure(Config::new(), |_| true)?;
-            let resolved = resolve_url(url, config).await?;
-            if let Some(server) = self.options.servers.get_mut(place) {
-                *server = resolved;
-            }
+    pub(crate) async fn look_servers_up(&mut self) -> Result<(), Failure> {
+        if self.is_embedded() || self.shared_client.is_some() {
+            return Ok(());
+        }
+        let named = self.addresses();
+        let found = self.look_up(&named).await?;
+        if found != named {
+            self.options.servers = found;
         }
         Ok(())
+    }
+
+    /// Returns these addresses and URLs, with servers in place of each source.
+    async fn look_up(&self, urls: &[String]) -> Result<Vec<String>, Failure> {
+        let mut found = Vec::with_capacity(urls.len());
+        for url in urls {
+            found.push(match UrlSource::parse(url, Config::new())? {
+                // TLS, credentials and timeouts of the options concern a configuration endpoint too.
+                Some(_) => resolve_url(url, self.configure(Config::new(), |_| true)?).await?,
+                None => url.clone(),
+            });
+        }
+        Ok(found)
     }
 
     /// Shares a client among the lines of a shell, and asks their questions with this prompter.
@@ -189,14 +192,14 @@ impl Session {
     }
 
     /// A client of other servers than those that the options name: of a context, of addresses, or of URLs.
-    pub(crate) fn client_of(&self, servers: &[String]) -> Result<Client, Failure> {
-        match servers {
-            [name] => match self.of_context(name)? {
-                Some(session) => session.client(),
-                None => self.client_tuned(servers, |config| config),
-            },
-            _ => self.client_tuned(servers, |config| config),
+    pub(crate) async fn client_of(&self, servers: &[String]) -> Result<Client, Failure> {
+        if let [name] = servers
+            && let Some(mut session) = self.of_context(name)?
+        {
+            session.look_servers_up().await?;
+            return session.client();
         }
+        self.client_tuned(&self.look_up(servers).await?, |config| config)
     }
 
     /// The session with the options of another context; `None` if there is no context of this name.

@@ -89,6 +89,22 @@ pub(crate) enum Command {
     Help(help::Args),
 }
 
+impl Command {
+    /// Whether the command uses the servers that the global options name. `copy` has options of its own.
+    fn uses_servers(&self) -> bool {
+        !matches!(
+            self,
+            Self::Demo(_)
+                | Self::Serve(_)
+                | Self::Copy(_)
+                | Self::Context(_)
+                | Self::Completions(_)
+                | Self::Man(_)
+                | Self::Help(_)
+        )
+    }
+}
+
 /// A parsed command line, with the sources of its options.
 #[derive(Debug)]
 pub(crate) struct Invocation {

@@ -34,13 +34,20 @@ async fn execute(invocation: Invocation) -> Outcome {
     };
     let mut session = Session::open(cli.global, Setup { given, resolved, context, definition: super::command }).await?;
     match cli.command {
-        Command::Shell(_) => shell::run(editor, run_line, &mut session).await,
+        Command::Shell(_) => {
+            session.look_servers_up().await?;
+            shell::run(editor, run_line, &mut session).await
+        }
         command => run_in(command, &mut session).await,
     }
 }
 
 /// Runs a command to its end and flushes its output.
 pub(super) async fn run_in(command: Command, session: &mut Session) -> Outcome {
+    // A source that cannot be asked must not stop the commands that replace it, nor those without servers.
+    if command.uses_servers() {
+        session.look_servers_up().await?;
+    }
     let outcome = dispatch(command, session).await;
     match (outcome, session.output.flush()) {
         (Ok(_), Err(error)) => Err(error.into()),

@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Subcommand;
 use clap_complete::ArgValueCandidates;
 use remcache::Config;
+use remcache::discovery::UrlSource;
 
 use crate::context::{Contexts, Settings, candidates, mask_passwords};
 use crate::escape::is_unsafe;
@@ -124,7 +125,10 @@ const PATH_OPTIONS: &[&str] = &["password-file", "tls-ca", "tls-cert", "tls-key"
 /// Fails if an address or URL is invalid.
 fn check_servers(settings: &Settings) -> Result<(), Failure> {
     let servers = settings.iter().filter(|(option, _)| option == "server").flat_map(|(_, servers)| servers);
-    servers.into_iter().try_fold(Config::new(), |config, server| config.server(server))?;
+    servers.into_iter().try_fold(Config::new(), |config, server| match UrlSource::parse(server, Config::new())? {
+        Some(_) => Ok(config),
+        None => config.server(server),
+    })?;
     Ok(())
 }
 

@@ -53,7 +53,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     session.warn_of_password_in(&args.from, "REMCACHE_FROM");
     session.warn_of_password_in(&args.to, "REMCACHE_TO");
-    let (from, to) = (session.client_of(&args.from)?, session.client_of(&args.to)?);
+    let (from, to) = (session.client_of(&args.from).await?, session.client_of(&args.to).await?);
     for client in [&from, &to] {
         item_limit::require_cas(client, "copy", "use remcache dump and remcache load").await?;
         same_server::warn(client, session.output.notes()).await;

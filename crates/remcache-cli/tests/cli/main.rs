@@ -7,6 +7,7 @@ mod completions;
 mod contexts;
 mod copy;
 mod definitions;
+mod discovery;
 mod dump;
 mod exists;
 mod exits;
